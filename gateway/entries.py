@@ -1,0 +1,96 @@
+"""The closed set of audit entry types, each with a stable six-character code (success and failure apart)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from gateway.model import EMPTY, Committed
+
+
+class EntryType(StrEnum):
+    """What happened. The value is the stable code that an entry carries."""
+
+    PLAN_RECEIVED = "PLNRCV"
+    SIGNATURE_REJECTED = "SIGREJ"
+    SCHEMA_REJECTED = "SCHREJ"
+    POLICY_ALLOWED = "POLALW"
+    POLICY_DENIED = "POLDNY"
+    APPROVAL_REQUESTED = "APRREQ"
+    APPROVAL_GRANTED = "APRGRT"
+    APPROVAL_REFUSED = "APRREF"
+    APPROVAL_EXPIRED = "APREXP"
+    APPROVAL_VOIDED = "APRVOI"
+    CREDENTIAL_ISSUED = "CRDISS"
+    CREDENTIAL_EXPIRED = "CRDEXP"
+    CREDENTIAL_REFUSED = "CRDREF"
+    STEP_DISPATCHED = "STPDSP"
+    STEP_EXECUTED = "STPEXE"
+    STEP_FAILED = "STPFAI"
+    STEP_AMBIGUOUS = "STPAMB"
+    STEP_SKIPPED = "STPSKP"
+    STEP_CANCELLED = "STPCAN"
+    RESULT_REDACTED = "RESRED"
+    STEP_RELEASED = "STPREL"
+    STEP_REPORTED = "STPREP"
+    EGRESS_CONNECTED = "EGRCON"
+    EGRESS_REFUSED = "EGRREF"
+    KEY_CREATED = "KEYCRE"
+    KEY_ROTATED = "KEYROT"
+    KEY_REVOKED = "KEYREV"
+    POLICY_PROPOSED = "POLPRO"
+    POLICY_ACTIVATED = "POLACT"
+    POLICY_REJECTED = "POLREJ"
+    POLICY_ROLLED_BACK = "POLRBK"
+    HAND_REGISTERED = "HNDREG"
+    HAND_DRIFTED = "HNDDRF"
+    HAND_DISABLED = "HNDDIS"
+    PRINCIPAL_CHANGED = "PRNCHG"
+    ISSUER_CHANGED = "ISSCHG"
+    ACCESS_REFUSED = "ACCREF"
+    FROZEN = "FRZSET"
+    UNFROZEN = "FRZLFT"
+    BACKUP_MADE = "BAKMAD"
+    BACKUP_RESTORED = "BAKRST"
+    LOG_OPENED = "LOGOPN"
+    LOG_VERIFIED = "LOGVER"
+    AUDIT_QUERIED = "AUDQRY"
+    EXPORT_MADE = "EXPMAD"
+    ERASURE_DONE = "ERADON"
+    RETENTION_APPLIED = "RETAPP"
+    HOLD_SET = "HLDSET"
+    HOLD_LIFTED = "HLDLFT"
+    CONFIGURATION_CHANGED = "CFGCHG"
+
+
+@dataclass(frozen=True, slots=True)
+class EntryDraft:
+    """An entry before the writer gives it time, origin and index.
+
+    Attributes:
+        principal: the pseudonym, never an id or a name.
+        reasons: codes only.
+        facts: non-personal scalars (counts, kids, digests) that the entry carries in clear.
+        fields: name -> committed value; the entry carries one root over their commitments.
+    """
+
+    type: EntryType
+    tenant: str
+    context_id: str | None = None
+    plan_id: str | None = None
+    step_id: str | None = None
+    principal: str | None = None
+    hand: str | None = None
+    action: str | None = None
+    effect: str | None = None
+    reasons: tuple[str, ...] = ()
+    policy_digest: str | None = None
+    manifest_digest: str | None = None
+    facts: Mapping[str, str | int] = EMPTY
+    fields: Mapping[str, Committed] = EMPTY
+
+
+LABELS: Final[dict[EntryType, str]] = {
+    entry_type: entry_type.name.lower().replace("_", " ") for entry_type in EntryType
+}
+"""Code -> the words people read."""

@@ -1,0 +1,35 @@
+"""The exception root. Each package derives its own family from it; third-party exceptions stop at the boundary."""
+
+from gateway.reasons import TEXTS, Reason
+
+
+class HandrailError(Exception):
+    """Something was refused or could not be done.
+
+    A client sees ``reason`` and its fixed ``text``; ``detail`` is for the operator's log alone and must hold no
+    secret and no personal data.
+
+    Attributes:
+        reason: the closed reason code.
+        detail: private explanation for the operator.
+        hints: safe structured facts for the client (a JSON pointer, a limit, a step id), never free text from input.
+    """
+
+    def __init__(self, reason: Reason, detail: str = "", /, **hints: str | int) -> None:
+        super().__init__(f"{reason}: {detail}" if detail else str(reason))
+        self.reason = reason
+        self.detail = detail
+        self.hints = hints
+
+    @property
+    def text(self) -> str:
+        """The sentence a client may see."""
+        return TEXTS[self.reason]
+
+
+class Refused(HandrailError):
+    """The caller's message or standing is at fault; sending the same again gives the same answer."""
+
+
+class Unavailable(HandrailError):
+    """Handrail or something that it needs is not able to answer now; nothing was executed."""

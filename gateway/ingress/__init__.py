@@ -1,0 +1,1 @@
+"""Everything that turns a caller's request into an ``UnverifiedPlan``."""

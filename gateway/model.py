@@ -1,0 +1,478 @@
+"""The words of Handrail as frozen types: one type per state of trust, one enum per closed set.
+
+A message climbs ``UnverifiedPlan`` -> ``VerifiedPlan`` -> ``Plan``; only ``stages.verify`` builds the second and only
+``stages.schema`` the third, so a function that takes a ``Plan`` cannot be handed bytes that nobody checked. Nothing
+here does I/O or knows the time: times are seconds since the epoch, read once per plan and passed in.
+"""
+
+import hashlib
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any, Final
+
+from gateway.canonical import canonical, sha256_canonical
+
+EMPTY: Final[Mapping[str, Any]] = MappingProxyType({})
+
+
+class Effect(StrEnum):
+    """What a decision does with a step. ``deny`` beats ``ask`` beats ``allow``."""
+
+    ALLOW = "allow"
+    ASK = "ask"
+    DENY = "deny"
+
+
+class StepStatus(StrEnum):
+    """States of a step (DESIGN: the way of a plan)."""
+
+    DEFERRED = "deferred"
+    """Waits for steps that it depends on."""
+    HELD = "held"
+    """Waits for a person's approval."""
+    DENIED = "denied"
+    EXPIRED = "expired"
+    """Nobody approved in time."""
+    RUNNING = "running"
+    """The intent is durable and the hand was, or is about to be, called."""
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    """The hand answered with an error, or surely did not act."""
+    AMBIGUOUS = "ambiguous"
+    """The hand may have acted, and nobody can tell."""
+    RELEASED = "released"
+    """A tool that the client itself runs was let go."""
+    SKIPPED = "skipped"
+    """A dependency did not succeed."""
+    CANCELLED = "cancelled"
+
+    @property
+    def final(self) -> bool:
+        """Whether the step can no longer change."""
+        return self not in _OPEN
+
+
+_OPEN: Final = frozenset({StepStatus.DEFERRED, StepStatus.HELD, StepStatus.RUNNING})
+
+
+class PlanStatus(StrEnum):
+    """States of a plan."""
+
+    RUNNING = "running"
+    WAITING = "waiting"
+    """Nothing runs, and at least one step is held."""
+    DONE = "done"
+
+
+class SideEffects(StrEnum):
+    """What an action may change, as the operator declares it; undeclared is ``external``, the worst."""
+
+    NONE = "none"
+    REVERSIBLE = "reversible"
+    IRREVERSIBLE = "irreversible"
+    EXTERNAL = "external"
+
+
+class ArgumentRole(StrEnum):
+    """What an argument means to a policy."""
+
+    RECIPIENT = "recipient"
+    URL = "url"
+    ACCOUNT = "account"
+    PATH = "path"
+    AMOUNT = "amount"
+    CONTENT = "content"
+    RESOURCE = "resource"
+
+
+class Trust(StrEnum):
+    """How far results of a hand may vouch for a value; undeclared is ``untrusted``."""
+
+    TRUSTED = "trusted"
+    UNTRUSTED = "untrusted"
+
+
+class Role(StrEnum):
+    """Closed roles of principals. What each may do is ``gateway.permissions``."""
+
+    AGENT = "agent"
+    AUTHOR = "author"
+    APPROVER = "approver"
+    AUDITOR = "auditor"
+    SECURITY_ADMIN = "security_admin"
+    OPERATOR = "operator"
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """An authenticated caller.
+
+    Attributes:
+        id: stable identifier, unique in the tenant.
+        pseudonym: random identifier that stands for the principal in log entries.
+        hands: the hands this principal may see; ``None`` means every hand of the tenant.
+        approval_jwk: public Ed25519 JWK with which the person signs approvals, where one is enrolled.
+    """
+
+    id: str
+    tenant: str
+    pseudonym: str
+    roles: frozenset[Role]
+    hands: frozenset[str] | None = None
+    approval_jwk: Mapping[str, str] | None = None
+
+    def may_use(self, hand: str) -> bool:
+        """Whether ``hand`` is within this principal's scope."""
+        return self.hands is None or hand in self.hands
+
+
+@dataclass(frozen=True, slots=True)
+class IssuerKey:
+    """A public key of an issuer with its validity (seconds since the epoch; ``None`` is unbounded)."""
+
+    kid: str
+    jwk: Mapping[str, str]
+    not_before: int
+    not_after: int | None = None
+    revoked_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Issuer:
+    """Who may sign plans.
+
+    Attributes:
+        speaks_for: principals, beside the caller itself, in whose name it may sign.
+        attests_request: whether its ``request`` (the user's words) counts as trusted provenance.
+    """
+
+    id: str
+    tenant: str
+    keys: Mapping[str, IssuerKey]
+    speaks_for: frozenset[str] = frozenset()
+    attests_request: bool = False
+
+
+# --- the states of trust ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class UnverifiedPlan:
+    """Bytes off the wire from an authenticated caller; nothing in them is believed.
+
+    Attributes:
+        raw: the compact JWS exactly as received.
+        received_at: seconds since the epoch, read once and used for every check of this plan.
+    """
+
+    raw: bytes
+    caller: Principal
+    received_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedPlan:
+    """A plan whose signature, issuer, audience, times and subject hold. Its content is not checked yet."""
+
+    raw: bytes
+    plan_id: str
+    """Hex SHA-256 of the exact JWS."""
+    claims: Mapping[str, Any]
+    issuer: Issuer
+    kid: str
+    principal: Principal
+    """The subject: whom the plan acts for."""
+    caller: Principal
+    received_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A place in a step's args that an earlier result fills (``{"$step": ID, "pointer": RFC 6901}``)."""
+
+    at: str
+    """JSON pointer of the place in the args."""
+    step: str
+    pointer: str
+    """JSON pointer into ``{content, structured}``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One action of a plan on one hand, as the issuer signed it."""
+
+    id: str
+    hand: str
+    action: str
+    args: Mapping[str, Any]
+    depends_on: tuple[str, ...] = ()
+    idempotency_key: str | None = None
+    data_subjects: tuple[str, ...] = ()
+    references: tuple[Reference, ...] = ()
+
+    @property
+    def deferred(self) -> bool:
+        """Whether its args wait for an earlier result."""
+        return bool(self.references)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A verified plan whose envelope and graph are sound."""
+
+    plan_id: str
+    context_id: str
+    tenant: str
+    issuer: Issuer
+    principal: Principal
+    caller: Principal
+    steps: Mapping[str, Step]
+    """Step id -> step, in the issuer's order."""
+    jti: str
+    expires_at: int
+    received_at: float
+    raw: bytes
+    purpose: str | None = None
+    request: str | None = None
+
+
+# --- hands -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ActionManifest:
+    """One action of a hand: what it says of itself, and what the operator says of it."""
+
+    name: str
+    description: str
+    args_schema: Mapping[str, Any]
+    result_schema: Mapping[str, Any] | None = None
+    title: str | None = None
+    annotations: Mapping[str, Any] = EMPTY
+    """What the tool claims about itself; shown to people, never to the policy."""
+    side_effects: SideEffects = SideEffects.EXTERNAL
+    idempotent: bool = False
+    cacheable: bool = False
+    roles: Mapping[str, ArgumentRole] = EMPTY
+    """JSON pointer (``*`` matches array items) -> role."""
+    data_subjects: tuple[str, ...] = ()
+    """JSON pointers into args or result that name data subjects."""
+    trust: Trust | None = None
+    deadline_seconds: float = 30.0
+    result_max_bytes: int = 1_048_576
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a hand can do. Pinned by :attr:`digest`; what is not pinned is not listed."""
+
+    hand: str
+    adapter: str
+    actions: Mapping[str, ActionManifest]
+    region: str | None = None
+    trust: Trust = Trust.UNTRUSTED
+    labels: tuple[str, ...] = ()
+    instructions: str = ""
+    """The server's own words to a model; pinned because they steer it."""
+    digest: str = field(init=False, default="")
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "digest", sha256_canonical(self.document()))
+
+    def document(self) -> dict[str, Any]:
+        """The JSON document over which the digest goes."""
+        return {
+            "v": 1,
+            "hand": self.hand,
+            "adapter": self.adapter,
+            "region": self.region,
+            "trust": str(self.trust),
+            "labels": list(self.labels),
+            "instructions": self.instructions,
+            "actions": {
+                name: {
+                    "description": action.description,
+                    "title": action.title,
+                    "annotations": dict(action.annotations),
+                    "args_schema": action.args_schema,
+                    "result_schema": action.result_schema,
+                    "side_effects": str(action.side_effects),
+                    "idempotent": action.idempotent,
+                    "cacheable": action.cacheable,
+                    "roles": {pointer: str(role) for pointer, role in action.roles.items()},
+                    "data_subjects": list(action.data_subjects),
+                    "trust": None if action.trust is None else str(action.trust),
+                    "deadline_seconds": action.deadline_seconds,
+                    "result_max_bytes": action.result_max_bytes,
+                }
+                for name, action in self.actions.items()
+            },
+        }
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> "Manifest":
+        """Rebuild a manifest from :meth:`document`; its digest is computed anew."""
+        return cls(
+            hand=document["hand"],
+            adapter=document["adapter"],
+            region=document["region"],
+            trust=Trust(document["trust"]),
+            labels=tuple(document["labels"]),
+            instructions=document["instructions"],
+            actions={
+                name: ActionManifest(
+                    name=name,
+                    description=action["description"],
+                    title=action["title"],
+                    annotations=action["annotations"],
+                    args_schema=action["args_schema"],
+                    result_schema=action["result_schema"],
+                    side_effects=SideEffects(action["side_effects"]),
+                    idempotent=action["idempotent"],
+                    cacheable=action["cacheable"],
+                    roles={pointer: ArgumentRole(role) for pointer, role in action["roles"].items()},
+                    data_subjects=tuple(action["data_subjects"]),
+                    trust=None if action["trust"] is None else Trust(action["trust"]),
+                    deadline_seconds=action["deadline_seconds"],
+                    result_max_bytes=action["result_max_bytes"],
+                )
+                for name, action in document["actions"].items()
+            },
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class HandCall:
+    """One exact call for a hand adapter. Everything in it was decided, recorded and bound before."""
+
+    tenant: str
+    principal_id: str
+    context_id: str
+    plan_id: str
+    step_id: str
+    hand: str
+    action: str
+    args: Mapping[str, Any]
+    args_bytes: bytes
+    """Canonical JSON of ``args``; the bytes that were decided and bound."""
+    credential: str
+    """The step credential (JWT). It goes to a hand's supervisor, never into a jail."""
+    manifest_digest: str
+    deadline_seconds: float
+    result_max_bytes: int
+    jail_profile: str | None = None
+    idempotency_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HandResult:
+    """What a hand answered: MCP-style content blocks, and structured data where the action has it."""
+
+    content: tuple[Mapping[str, Any], ...]
+    structured: Any = None
+    is_error: bool = False
+
+    def document(self) -> dict[str, Any]:
+        """``{content, structured}``, which references point into."""
+        return {"content": list(self.content), "structured": self.structured}
+
+
+# --- decisions -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionReason:
+    """Why: a code that the log keeps, and a sentence that people read (erasable)."""
+
+    code: str
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Obligations:
+    """What a decision demands beside its effect; closed, and ``None`` or empty where it says nothing."""
+
+    redact: tuple[str, ...] = ()
+    result_max_bytes: int | None = None
+    egress_hosts: tuple[str, ...] | None = None
+    jail_profile: str | None = None
+    deadline_seconds: float | None = None
+    credential_ttl_seconds: int | None = None
+    approver_role: Role | None = None
+    quorum: int | None = None
+    enrolled_key: bool | None = None
+    data_subjects: tuple[str, ...] = ()
+    log_level: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One step's decision by one bundle."""
+
+    step_id: str
+    effect: Effect
+    reasons: tuple[DecisionReason, ...]
+    policy_digest: str
+    obligations: Obligations = Obligations()
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """What an approval and a credential are bound to; any drift voids them (invariant 4)."""
+
+    tenant: str
+    plan_id: str
+    step_id: str
+    args_sha256: str
+    policy_digest: str
+    manifest_digest: str
+
+    def document(self) -> dict[str, str]:
+        """The members as JSON, for signing."""
+        return {
+            "tenant": self.tenant,
+            "plan_id": self.plan_id,
+            "step_id": self.step_id,
+            "args_sha256": self.args_sha256,
+            "policy_digest": self.policy_digest,
+            "manifest_digest": self.manifest_digest,
+        }
+
+
+# --- commitments -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """A value that the log commits to without carrying: ``commitment = SHA-256(salt || value)``.
+
+    Attributes:
+        subject: whose data key seals value and salt in the erasable side table.
+    """
+
+    value: bytes
+    salt: bytes
+    commitment: str
+    subject: str
+
+
+def commit(value: bytes, subject: str) -> Committed:
+    """Commit to ``value`` under a fresh 128-bit salt."""
+    salt = secrets.token_bytes(16)
+    return Committed(value, salt, hashlib.sha256(salt + value).hexdigest(), subject)
+
+
+def fields_root(commitments: Mapping[str, str]) -> str:
+    """The one root that an entry carries over the commitments of all its personal fields.
+
+    SHA-256 over the RFC 8785 form of ``{field name: hex commitment}``; the empty string where there is no field.
+    """
+    return hashlib.sha256(canonical(dict(commitments))).hexdigest() if commitments else ""
+
+
+def subject_key(tenant: str, principal_id: str, context_id: str) -> str:
+    """The data subject that owns a context's payloads where no manifest names another."""
+    return f"{tenant}/{principal_id}/{context_id}"

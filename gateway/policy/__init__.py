@@ -1,0 +1,1 @@
+"""Policy engines behind ``ports.PolicyEngine``, and the bundles that they load."""

@@ -1,0 +1,252 @@
+"""What the pipeline needs from the rest of Handrail, as protocols. ``audit``, ``keys``, ``hand_adapters``,
+``gateway.policy`` and ``gateway.store`` implement them; only ``gateway.app`` joins them.
+
+Every method raises ``gateway.errors.HandrailError`` and nothing else.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
+
+from sqlalchemy import Connection, Executable, Insert
+
+from gateway.entries import EntryDraft
+from gateway.model import Decision, HandCall, HandResult, Issuer, Manifest, Principal
+
+# --- keys ------------------------------------------------------------------------------------------------------------
+
+
+class Purpose(StrEnum):
+    """What a key of the gateway may sign. One key never serves two purposes."""
+
+    CONNECTOR = "connector"
+    """Plans that an ingress signs for its caller."""
+    STEP = "step"
+    """Step credentials."""
+    RECEIPT = "receipt"
+    """Receipts and acceptances."""
+    CHECKPOINT = "checkpoint"
+    """The log's signed notes."""
+    POLICY = "policy"
+    APPROVAL = "approval"
+    """Approvals attested by the gateway."""
+
+
+class Typ(StrEnum):
+    """JWS ``typ`` per message class."""
+
+    PLAN = "plan+jws"
+    ACCEPT = "accept+jws"
+    STEP = "step+jws"
+    RESULT = "result+jws"
+    RECEIPT = "receipt+jws"
+    APPROVAL = "approval+jws"
+
+
+class Signer(Protocol):
+    """Signs the gateway's own messages with the active key of a purpose. Thread-safe; no I/O."""
+
+    def sign(self, purpose: Purpose, typ: Typ, payload: bytes) -> str:
+        """Compact JWS, ``alg: Ed25519``, ``kid`` = RFC 7638 thumbprint.
+
+        Raises:
+            Unavailable: ``key.unavailable``.
+        """
+
+    def sign_raw(self, purpose: Purpose, message: bytes) -> bytes:
+        """64-byte Ed25519 signature (RFC 8032) by the purpose's active key, for signed notes."""
+
+    def active_jwk(self, purpose: Purpose) -> Mapping[str, str]:
+        """Public JWK of the active key (``kty, crv, x, kid, alg, use``)."""
+
+    def jwks(self) -> Mapping[str, Any]:
+        """RFC 7517 set of every key that is next, active or retiring."""
+
+
+# --- the log and the one writer --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """A row to write in the same transaction as the entries. Use module-level statement objects: the writer groups
+    equal statements of one commit into one ``executemany``, in order of first appearance.
+    """
+
+    statement: Executable
+    parameters: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """An insert that must be the first of its kind, or the whole append is refused.
+
+    The writer first tries all guards of a commit as plain inserts; where one conflicts, each is tried alone and
+    ``on_conflict`` decides for its own append: raise to refuse it, return to go on.
+    """
+
+    insert: Insert
+    parameters: Mapping[str, Any]
+    on_conflict: Callable[[Connection], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """What is made durable at once: all of it, or nothing.
+
+    Attributes:
+        finalise: called in the writer with the entries' log indices, before the commit; returns more rows (a receipt
+            that names its index). Must be quick, pure and must not touch the database.
+    """
+
+    entries: Sequence[EntryDraft]
+    writes: Sequence[Write] = ()
+    guards: Sequence[Guard] = ()
+    finalise: Callable[[Sequence[int]], Sequence[Write]] | None = None
+
+
+class AuditLog(Protocol):
+    """The append-only log. One writer per process."""
+
+    origin: str
+
+    async def append(self, item: Append) -> Sequence[int]:
+        """Make ``item`` durable; returns the log index of each entry, in order.
+
+        Raises:
+            Unavailable: ``log.unavailable`` within two seconds where the log cannot be written. An append that timed
+                out before its commit began is dropped, never written later.
+            Refused: what a guard's ``on_conflict`` raised.
+        """
+
+    def aggregate(self, entry: EntryDraft, source: str) -> None:
+        """Count a refusal that happened before authentication; written as one entry per type, reason, source and
+        minute (facts ``count`` and ``source``), so that a flood cannot fill the log.
+        """
+
+    async def checkpoint(self) -> str:
+        """The newest signed checkpoint (C2SP tlog-checkpoint)."""
+
+    async def proof(self, index: int) -> str:
+        """``c2sp.org/tlog-proof@v1`` text for the entry at ``index``."""
+
+    async def entry(self, index: int) -> bytes:
+        """Canonical bytes of the entry at ``index``. Raises ``request.not_found``."""
+
+    async def ready(self) -> None:
+        """Raises ``log.unavailable`` where an append would fail now."""
+
+
+# --- policy ----------------------------------------------------------------------------------------------------------
+
+
+class PolicyEngine(Protocol):
+    """Evaluates one bundle. Any doubt is a denial: ``decide`` itself never raises for a bad evaluation."""
+
+    @property
+    def digest(self) -> str:
+        """Hex SHA-256 of the active bundle."""
+
+    async def decide(self, policy_input: Mapping[str, Any]) -> Mapping[str, Decision]:
+        """One evaluation for every step of ``policy_input`` (policy contract, input version 1).
+
+        Returns:
+            Step id -> decision, one for each step asked about. Errors, time-outs and ill-shaped answers are denials
+            with ``policy.error``, ``policy.timeout``, ``policy.unavailable``, ``policy.obligation``, ``policy.input``
+            or ``policy.undecided``.
+        """
+
+    def locate(self, code: str) -> Mapping[str, Any] | None:
+        """Where in the bundle a rule's reason code is given: ``{file, line, rule, title}``."""
+
+    async def ready(self) -> None:
+        """Raises ``policy.unavailable``."""
+
+    async def close(self) -> None:
+        """Stop workers and connections."""
+
+
+# --- hands -----------------------------------------------------------------------------------------------------------
+
+
+class HandFailure(StrEnum):
+    """How a call that gave no result ended, for invariant 5."""
+
+    NOT_EXECUTED = "not_executed"
+    """The hand surely did not act."""
+    EXECUTED = "executed"
+    """The hand acted and answered, but the answer is unusable."""
+    UNKNOWN = "unknown"
+    """Nobody can tell."""
+
+
+class Hands(Protocol):
+    """The registry of hands as the pipeline sees it."""
+
+    def manifest(self, hand: str) -> Manifest | None:
+        """The *pinned* manifest of a usable hand, or ``None``: unpinned, drifted, disabled and unknown look alike."""
+
+    def listed(self, principal: Principal) -> Sequence[Manifest]:
+        """Pinned manifests that the principal may see."""
+
+    def check_args(self, hand: str, action: str, args: Mapping[str, Any]) -> Sequence[Mapping[str, str]]:
+        """Problems of ``args`` against the pinned schema as ``{pointer, keyword}``; empty where they match.
+        Validators are compiled at pinning, never per call; no ``$ref`` is fetched.
+        """
+
+    def check_result(self, hand: str, action: str, structured: Any) -> Sequence[Mapping[str, str]]:
+        """The same for a structured result."""
+
+    async def run(self, call: HandCall) -> HandResult:
+        """Run one call on its hand, within its deadline.
+
+        Raises:
+            hand_adapters.contract.HandError: with a ``hand.*`` reason and a :class:`HandFailure`.
+        """
+
+    async def close(self) -> None:
+        """Stop every hand process."""
+
+
+# --- stores ----------------------------------------------------------------------------------------------------------
+
+
+class Directory(Protocol):
+    """Principals, API keys and issuers. Cached for at most two seconds, so a revocation bites soon everywhere."""
+
+    async def authenticate(self, token: str, now: float) -> Principal:
+        """The principal behind an API key. Raises ``auth.invalid`` or ``auth.expired``."""
+
+    async def principal(self, tenant: str, principal_id: str) -> Principal:
+        """Raises ``request.not_found``."""
+
+    async def issuer(self, issuer_id: str, tenant: str) -> Issuer:
+        """Raises ``verify.unknown_issuer``."""
+
+
+class Payloads(Protocol):
+    """Reads the erasable side table."""
+
+    async def open(self, commitments: Sequence[str]) -> Mapping[str, tuple[bytes, bytes]]:
+        """Commitment -> (salt, value) for those that are still there."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredStep:
+    """A step's row: its state and everything that may be shown without opening a payload."""
+
+    plan_id: str
+    step_id: str
+    hand: str
+    action: str
+    status: str
+    effect: str | None = None
+    reasons: tuple[str, ...] = ()
+    policy_digest: str | None = None
+    manifest_digest: str | None = None
+    fields: Mapping[str, str] = field(default_factory=dict)
+    """Name (``args``, ``result``, ``policy_input``, ``messages``) -> commitment, to open through :class:`Payloads`."""
+    error: str | None = None
+    receipt: str | None = None
+    receipt_id: str | None = None
+    log_index: int | None = None

@@ -1,0 +1,165 @@
+"""Every reason Handrail can give for refusing, holding or failing something.
+
+The codes are a closed set: a client may branch on them, an audit entry carries nothing else, and a meta-test fails
+when one is undocumented. Codes are ``area.cause``. Policy bundles bring codes of their own (``paths.outside``); those
+are data and match :data:`POLICY_CODE`.
+"""
+
+import re
+from enum import StrEnum
+from typing import Final
+
+POLICY_CODE: Final = re.compile(r"[a-z][a-z0-9_]{0,31}\.[a-z][a-z0-9_]{0,63}")
+"""The shape of a code that a policy rule may give (matched whole)."""
+
+
+class Reason(StrEnum):
+    """A closed reason code. The value is what goes over the wire and into the log."""
+
+    # 1 ingress
+    REQUEST_MALFORMED = "request.malformed"
+    REQUEST_TOO_LARGE = "request.too_large"
+    REQUEST_MEDIA_TYPE = "request.media_type"
+    REQUEST_METHOD = "request.method"
+    REQUEST_TIMEOUT = "request.timeout"
+    REQUEST_NOT_FOUND = "request.not_found"
+    REQUEST_CONFLICT = "request.conflict"
+    AUTH_MISSING = "auth.missing"
+    AUTH_INVALID = "auth.invalid"
+    AUTH_EXPIRED = "auth.expired"
+    AUTH_FORBIDDEN = "auth.forbidden"
+    # 2 verify
+    VERIFY_MALFORMED = "verify.malformed"
+    VERIFY_ALGORITHM = "verify.algorithm"
+    VERIFY_HEADER = "verify.header"
+    VERIFY_TYPE = "verify.type"
+    VERIFY_SIGNATURE = "verify.signature"
+    VERIFY_UNKNOWN_ISSUER = "verify.unknown_issuer"
+    VERIFY_UNKNOWN_KEY = "verify.unknown_key"
+    VERIFY_REVOKED_KEY = "verify.revoked_key"
+    VERIFY_AUDIENCE = "verify.audience"
+    VERIFY_TENANT = "verify.tenant"
+    VERIFY_SUBJECT = "verify.subject"
+    VERIFY_EXPIRED = "verify.expired"
+    VERIFY_NOT_YET_VALID = "verify.not_yet_valid"
+    VERIFY_LIFETIME = "verify.lifetime"
+    VERIFY_REPLAYED = "verify.replayed"
+    VERIFY_CONTEXT = "verify.context"
+    # 3 schema
+    SCHEMA_JSON = "schema.json"
+    SCHEMA_PLAN = "schema.plan"
+    SCHEMA_TOO_MANY_STEPS = "schema.too_many_steps"
+    SCHEMA_CYCLE = "schema.cycle"
+    SCHEMA_REFERENCE = "schema.reference"
+    SCHEMA_ARGS = "schema.args"
+    SCHEMA_RESULT = "schema.result"
+    SCHEMA_UNKNOWN_HAND = "schema.unknown_hand"
+    SCHEMA_UNKNOWN_ACTION = "schema.unknown_action"
+    SCHEMA_UNRESOLVED = "schema.unresolved"
+    # 4 policy
+    POLICY_DENIED = "policy.denied"
+    POLICY_UNDECIDED = "policy.undecided"
+    POLICY_ERROR = "policy.error"
+    POLICY_TIMEOUT = "policy.timeout"
+    POLICY_UNAVAILABLE = "policy.unavailable"
+    POLICY_OBLIGATION = "policy.obligation"
+    POLICY_INPUT = "policy.input"
+    # 5 approval
+    APPROVAL_REQUIRED = "approval.required"
+    APPROVAL_REFUSED = "approval.refused"
+    APPROVAL_EXPIRED = "approval.expired"
+    APPROVAL_VOIDED = "approval.voided"
+    APPROVAL_MISMATCH = "approval.mismatch"
+    APPROVAL_SELF = "approval.self"
+    APPROVAL_ROLE = "approval.role"
+    APPROVAL_KEY = "approval.key"
+    APPROVAL_CLOSED = "approval.closed"
+    # 6 credential, record
+    CREDENTIAL_REFUSED = "credential.refused"
+    LOG_UNAVAILABLE = "log.unavailable"
+    KEY_UNAVAILABLE = "key.unavailable"
+    # 7 dispatch
+    HAND_UNAVAILABLE = "hand.unavailable"
+    HAND_DRIFTED = "hand.drifted"
+    HAND_FAILED = "hand.failed"
+    HAND_CRASHED = "hand.crashed"
+    HAND_TIMEOUT = "hand.timeout"
+    HAND_PROTOCOL = "hand.protocol"
+    HAND_RESULT_TOO_LARGE = "hand.result_too_large"
+    HAND_LOST_REPLY = "hand.lost_reply"
+    DEPENDENCY_UNSUCCESSFUL = "dependency.unsuccessful"
+    # anywhere
+    OVERLOADED = "gateway.overloaded"
+    INTERNAL = "gateway.internal"
+
+
+TEXTS: Final[dict[Reason, str]] = {
+    Reason.REQUEST_MALFORMED: "The request could not be read.",
+    Reason.REQUEST_TOO_LARGE: "The request body is larger than this gateway accepts.",
+    Reason.REQUEST_MEDIA_TYPE: "The request's content type is not the one this route takes.",
+    Reason.REQUEST_METHOD: "This route does not take that method.",
+    Reason.REQUEST_TIMEOUT: "The request body did not arrive in time.",
+    Reason.REQUEST_NOT_FOUND: "There is nothing here that you may see.",
+    Reason.REQUEST_CONFLICT: "The thing already exists in another state.",
+    Reason.AUTH_MISSING: "This route needs an API key in 'Authorization: Bearer'.",
+    Reason.AUTH_INVALID: "The API key is unknown or revoked.",
+    Reason.AUTH_EXPIRED: "The API key has expired.",
+    Reason.AUTH_FORBIDDEN: "Your roles do not permit this.",
+    Reason.VERIFY_MALFORMED: "The message is not a compact JWS.",
+    Reason.VERIFY_ALGORITHM: "Only alg Ed25519 is accepted.",
+    Reason.VERIFY_HEADER: "The JWS header has a member that is not accepted.",
+    Reason.VERIFY_TYPE: "The JWS typ is not the one expected here.",
+    Reason.VERIFY_SIGNATURE: "The signature does not verify.",
+    Reason.VERIFY_UNKNOWN_ISSUER: "The issuer is not registered.",
+    Reason.VERIFY_UNKNOWN_KEY: "The key is not one of the issuer's.",
+    Reason.VERIFY_REVOKED_KEY: "The key is revoked or outside its validity.",
+    Reason.VERIFY_AUDIENCE: "The message is for another gateway.",
+    Reason.VERIFY_TENANT: "The message is for another tenant.",
+    Reason.VERIFY_SUBJECT: "The issuer may not speak for that subject.",
+    Reason.VERIFY_EXPIRED: "The message has expired.",
+    Reason.VERIFY_NOT_YET_VALID: "The message is from the future.",
+    Reason.VERIFY_LIFETIME: "The message asks to live too long.",
+    Reason.VERIFY_REPLAYED: "The message was accepted before.",
+    Reason.VERIFY_CONTEXT: "The context belongs to another principal.",
+    Reason.SCHEMA_JSON: "The payload is not strict JSON.",
+    Reason.SCHEMA_PLAN: "The payload is not a plan.",
+    Reason.SCHEMA_TOO_MANY_STEPS: "The plan has more steps than this gateway accepts.",
+    Reason.SCHEMA_CYCLE: "The steps depend on each other in a circle.",
+    Reason.SCHEMA_REFERENCE: "A reference names a step that is not a dependency, or is malformed.",
+    Reason.SCHEMA_ARGS: "The arguments do not match the action's schema.",
+    Reason.SCHEMA_RESULT: "The result does not match the action's schema.",
+    Reason.SCHEMA_UNKNOWN_HAND: "No such hand is available to you.",
+    Reason.SCHEMA_UNKNOWN_ACTION: "The hand has no such action.",
+    Reason.SCHEMA_UNRESOLVED: "A reference points at nothing in the earlier result.",
+    Reason.POLICY_DENIED: "Policy denies this step.",
+    Reason.POLICY_UNDECIDED: "No policy rule allows this step.",
+    Reason.POLICY_ERROR: "The policy could not be evaluated.",
+    Reason.POLICY_TIMEOUT: "The policy took too long.",
+    Reason.POLICY_UNAVAILABLE: "The policy engine cannot be reached.",
+    Reason.POLICY_OBLIGATION: "The policy asks for something this gateway cannot enforce.",
+    Reason.POLICY_INPUT: "The plan is too large for the policy engine.",
+    Reason.APPROVAL_REQUIRED: "A person must approve this exact call.",
+    Reason.APPROVAL_REFUSED: "A person refused this call.",
+    Reason.APPROVAL_EXPIRED: "Nobody approved this call in time.",
+    Reason.APPROVAL_VOIDED: "What was to be approved has changed.",
+    Reason.APPROVAL_MISMATCH: "The approval is for another call.",
+    Reason.APPROVAL_SELF: "Whoever asked cannot approve.",
+    Reason.APPROVAL_ROLE: "Your roles do not permit approving this call.",
+    Reason.APPROVAL_KEY: "The approval is not signed by your enrolled key.",
+    Reason.APPROVAL_CLOSED: "The approval request was already answered.",
+    Reason.CREDENTIAL_REFUSED: "No credential could be issued for this step.",
+    Reason.LOG_UNAVAILABLE: "The audit log cannot be written, so nothing runs.",
+    Reason.KEY_UNAVAILABLE: "A signing key is missing or cannot be used.",
+    Reason.HAND_UNAVAILABLE: "The hand is not available on this gateway.",
+    Reason.HAND_DRIFTED: "The hand is not the one that was pinned.",
+    Reason.HAND_FAILED: "The hand reported an error.",
+    Reason.HAND_CRASHED: "The hand stopped before it answered.",
+    Reason.HAND_TIMEOUT: "The hand did not answer before the deadline.",
+    Reason.HAND_PROTOCOL: "The hand answered with something unreadable.",
+    Reason.HAND_RESULT_TOO_LARGE: "The hand's answer is larger than allowed.",
+    Reason.HAND_LOST_REPLY: "The hand may have acted, but its answer was lost.",
+    Reason.DEPENDENCY_UNSUCCESSFUL: "A step this one depends on did not succeed.",
+    Reason.OVERLOADED: "The gateway is busy; try again later.",
+    Reason.INTERNAL: "Something went wrong inside the gateway.",
+}
+"""Reason -> the one sentence a client may see. Never an exception's text."""

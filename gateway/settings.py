@@ -1,0 +1,274 @@
+"""One frozen settings object, from ``handrail.toml`` and ``HANDRAIL_*`` variables; unknown keys are refused.
+
+Environment variables win over the file: ``HANDRAIL_SERVER__PORT=8081`` sets ``[server] port``. Units are in names.
+``handrail config example`` prints a commented file generated from this module, so that it cannot drift.
+"""
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from gateway.errors import HandrailError
+from gateway.model import ArgumentRole, SideEffects, Trust
+from gateway.reasons import Reason
+
+Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
+Pointer = Annotated[str, Field(pattern=r"^(/([^~/]|~[01])*)*$", max_length=512)]
+"""RFC 6901 JSON pointer; a segment ``*`` matches every array item."""
+
+
+class SettingsError(HandrailError):
+    """The configuration cannot be used; ``detail`` says which key and what to do."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(Reason.REQUEST_MALFORMED, detail)
+
+
+class Section(BaseModel):
+    """A frozen table of the file that refuses keys it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ServerSettings(Section):
+    """Where the gateway listens, and how much it takes."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on. Beyond loopback put a TLS proxy in front.")
+    port: int = Field(8080, ge=0, le=65535, description="TCP port; 0 takes a free one.")
+    public_url: str | None = Field(None, description="The URL by which clients reach the gateway, for links.")
+    body_max_bytes: int = Field(262_144, ge=1024, le=16_777_216, description="Largest request body accepted.")
+    body_timeout_seconds: float = Field(10.0, gt=0, le=300, description="How long a request body may take to arrive.")
+    wait_max_seconds: float = Field(60.0, gt=0, le=600, description="Longest ?wait= that is honoured.")
+    plans_max_concurrent: int = Field(
+        2048, ge=1, le=1_000_000, description="Plans running at once; beyond it 503 gateway.overloaded."
+    )
+
+
+class PlanSettings(Section):
+    """Limits of a plan."""
+
+    steps_max: int = Field(100, ge=1, le=1000, description="Steps in one plan.")
+    lifetime_max_seconds: int = Field(300, ge=1, le=300, description="Longest exp - iat accepted.")
+    clock_skew_seconds: int = Field(5, ge=0, le=5, description="Tolerated difference between clocks.")
+    approval_ttl_seconds: int = Field(3600, ge=1, le=604_800, description="How long a held step waits for a person.")
+
+
+class DatabaseSettings(Section):
+    """Where plans, approvals and the log live."""
+
+    url: str | None = Field(
+        None,
+        description="SQLAlchemy URL: sqlite:///FILE or postgresql+psycopg://... Default: handrail.db in the home.",
+    )
+
+
+class LogSettings(Section):
+    """The audit log."""
+
+    origin: str = Field(
+        "handrail.local/log",
+        pattern=r"^[a-z0-9.-]+(/[a-zA-Z0-9._-]+)+$",
+        max_length=128,
+        description="Name of the log in its checkpoints, and the audience of plans. Fixed for the life of a log.",
+    )
+    append_deadline_seconds: float = Field(
+        2.0, gt=0, le=2.0, description="A record that is not durable by then refuses its step."
+    )
+    group_max_entries: int = Field(256, ge=1, le=4096, description="Entries in one group commit.")
+    group_wait_milliseconds: float = Field(0.0, ge=0, le=5, description="How long a commit waits for company.")
+    checkpoint_interval_seconds: float = Field(1.0, gt=0, le=60, description="Longest time between checkpoints.")
+
+
+class PolicySettings(Section):
+    """The policy engine and its bundle."""
+
+    engine: Literal["embedded", "opa"] = Field("embedded", description="embedded (regorus) or opa (a real server).")
+    bundle: Path | None = Field(None, description="Directory of the Rego bundle. Default: the shipped policies.")
+    workers: int = Field(2, ge=1, le=64, description="Evaluator processes of the embedded engine.")
+    deadline_milliseconds: int = Field(250, ge=10, le=2000, description="An evaluation is killed and denied after it.")
+    input_max_bytes: int = Field(1_048_576, ge=1024, le=16_777_216, description="Largest policy input.")
+    environment: Identifier = Field("production", description="input.environment for the rules.")
+    data_region: str | None = Field(None, description="input.context.data_region for the rules.")
+    opa_url: str = Field("http://127.0.0.1:8181", description="The OPA server (engine = opa).")
+    opa_token_file: Path | None = Field(None, description="File with the bearer token for OPA.")
+    reload_interval_seconds: float = Field(
+        2.0, gt=0, le=3600, description="How often the bundle is checked for changes."
+    )
+
+
+class KeySettings(Section):
+    """The gateway's own keys."""
+
+    master_key_file: Path | None = Field(
+        None, description="File with the 32-byte master key in hex. Default: master.key in the home, made at first use."
+    )
+    token_lifetime_seconds: int = Field(60, ge=1, le=60, description="Life of a step credential.")
+    jwks_lifetime_seconds: int = Field(300, ge=1, le=86_400, description="How long others may cache the JWKS.")
+
+
+class JailSettings(Section):
+    """The sandbox for hand processes."""
+
+    bwrap: Path | None = Field(None, description="The bubblewrap program. Default: found on PATH.")
+    uid: int = Field(65_532, ge=1000, le=2**31, description="Unprivileged uid for jails when the gateway is root.")
+    gid: int = Field(65_532, ge=1000, le=2**31, description="Its group.")
+    memory_budget_bytes: int = Field(
+        4 * 2**30, ge=2**26, description="Where there is no cgroup: processes x memory of all jails stay under this."
+    )
+
+
+class TelemetrySettings(Section):
+    """Logs, metrics and traces."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Threshold of the log.")
+    log_format: Literal["console", "json"] = Field("console", description="For people, or one JSON object a line.")
+    traces: Literal["none", "console", "otlp"] = Field("none", description="Where OpenTelemetry spans go.")
+    otlp_endpoint: str | None = Field(None, description="OTLP/HTTP endpoint (traces = otlp).")
+
+
+class ActionSettings(Section):
+    """What the operator says of one action. What is not said counts as the worst."""
+
+    side_effects: SideEffects = Field(SideEffects.EXTERNAL, description="none, reversible, irreversible or external.")
+    idempotent: bool = Field(False, description="Whether running it twice is the same as once.")
+    cacheable: bool = Field(False, description="Whether an answer may be reused.")
+    args: dict[Pointer, ArgumentRole] = Field({}, description="JSON pointer into the args -> role.")
+    data_subjects: tuple[Pointer, ...] = Field((), description="JSON pointers that name people.")
+    trust: Trust | None = Field(None, description="Trust of this action's results, where it differs from the hand's.")
+    deadline_seconds: float = Field(30.0, gt=0, le=3600, description="Longest run of one call.")
+    result_max_bytes: int = Field(1_048_576, ge=64, le=67_108_864, description="Largest result.")
+    # http adapter: the declared request
+    method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"] | None = Field(None, description="http: method.")
+    path: str | None = Field(None, pattern=r"^/", description="http: path with {name} for arguments.")
+    description: str | None = Field(None, description="http: what the action does.")
+    args_schema: dict[str, Any] | None = Field(None, description="http: JSON Schema 2020-12 of the args.")
+    result_schema: dict[str, Any] | None = Field(None, description="http: JSON Schema 2020-12 of the result.")
+
+
+class BindSettings(Section):
+    """A directory that a jail sees."""
+
+    source: Path = Field(description="Directory on the host.")
+    target: str | None = Field(None, pattern=r"^/", description="Where the jail sees it. Default: the same path.")
+    writable: bool = Field(False, description="Whether the hand may write there.")
+
+
+class HandSettings(Section):
+    """A hand: a tool server or API that plans may use once its manifest is pinned."""
+
+    adapter: Literal["mcp", "http"] = Field(description="Which adapter speaks to it.")
+    enabled: bool = Field(True, description="Whether the hand is loaded.")
+    region: str | None = Field(None, description="Where its data goes.")
+    trust: Trust = Field(Trust.UNTRUSTED, description="Whether its results may vouch for values.")
+    labels: tuple[str, ...] = Field((), description="Free words for policies.")
+    actions: dict[str, ActionSettings] = Field({}, description="The operator's word on each action.")
+    command: tuple[str, ...] | None = Field(None, description="mcp: program and arguments of the stdio server.")
+    binds: tuple[BindSettings, ...] = Field((), description="mcp: directories the jail may see.")
+    jail_profile: Identifier = Field("default", description="mcp: jail profile.")
+    idle_seconds: float = Field(300.0, gt=0, description="mcp: a warm process is stopped after this idle time.")
+    base_url: str | None = Field(None, pattern=r"^https?://", description="http: scheme, host and port.")
+    private_network: bool = Field(False, description="http: whether the host may be a private or loopback address.")
+
+    @model_validator(mode="after")
+    def _adapter_needs(self) -> "HandSettings":
+        if self.adapter == "mcp" and not self.command:
+            raise ValueError("adapter = 'mcp' needs command = [...]")
+        if self.adapter == "http":
+            if not self.base_url:
+                raise ValueError("adapter = 'http' needs base_url")
+            for name, action in self.actions.items():
+                if action.method is None or action.path is None or action.args_schema is None:
+                    raise ValueError(f"actions.{name} needs method, path and args_schema")
+        return self
+
+
+class Settings(BaseSettings):
+    """Everything a gateway is told at start."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        env_prefix="HANDRAIL_",
+        env_nested_delimiter="__",
+        nested_model_default_partial_update=True,
+    )
+
+    home: Path = Field(Path("./.handrail"), description="Directory of state: database, keys, staging.")
+    server: ServerSettings = ServerSettings()
+    plans: PlanSettings = PlanSettings()
+    database: DatabaseSettings = DatabaseSettings()
+    log: LogSettings = LogSettings()
+    policy: PolicySettings = PolicySettings()
+    keys: KeySettings = KeySettings()
+    jail: JailSettings = JailSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
+    hands: dict[Identifier, HandSettings] = Field({}, description="The hands, by id.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Environment first, then the file's values; no dotenv, no secrets directory."""
+        return (EnvSettingsSource(settings_cls), init_settings)
+
+    @property
+    def database_url(self) -> str:
+        """The SQLAlchemy URL in use."""
+        return self.database.url or f"sqlite:///{(self.home / 'handrail.db').absolute()}"
+
+    @property
+    def public_url(self) -> str:
+        """The base URL for links, without a trailing slash."""
+        return (self.server.public_url or f"http://{self.server.host}:{self.server.port}").rstrip("/")
+
+
+# Variables that steer clients of the gateway, not the gateway itself.
+CLIENT_VARIABLES = frozenset({"HANDRAIL_URL", "HANDRAIL_API_KEY", "HANDRAIL_CONFIG", "HANDRAIL_MASTER_KEY"})
+
+
+def load(path: Path | None = None) -> Settings:
+    """Settings from ``path`` (default: ``HANDRAIL_CONFIG``, then ``./handrail.toml`` if it exists) and the environment.
+
+    Raises:
+        SettingsError: naming the file and each wrong key.
+    """
+    chosen = path or _from_environment() or (Path("handrail.toml") if Path("handrail.toml").exists() else None)
+    values: dict[str, Any] = {}
+    if chosen is not None:
+        try:
+            values = tomllib.loads(chosen.read_text(encoding="utf-8"))
+        except OSError as exc:
+            raise SettingsError(f"{chosen}: {exc.strerror}") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+            raise SettingsError(f"{chosen}: {exc}") from None
+    _refuse_unknown_variables()
+    try:
+        return Settings(**values)
+    except ValidationError as exc:
+        problems = "; ".join(
+            f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}" for problem in exc.errors()
+        )
+        raise SettingsError(f"{chosen or 'environment'}: {problems}") from None
+
+
+def _from_environment() -> Path | None:
+    value = os.environ.get("HANDRAIL_CONFIG")
+    return Path(value) if value else None
+
+
+def _refuse_unknown_variables() -> None:
+    """pydantic-settings ignores a mistyped top-level variable; a mistyped safety setting must not pass unseen."""
+    for name in os.environ:
+        if name.startswith("HANDRAIL_") and name not in CLIENT_VARIABLES:
+            section = name.removeprefix("HANDRAIL_").split("__")[0].lower()
+            if section not in Settings.model_fields:
+                raise SettingsError(f"environment: {name} is not a setting")

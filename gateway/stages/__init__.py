@@ -1,0 +1,1 @@
+"""The nine steps of the pipeline, one file each."""

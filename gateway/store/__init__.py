@@ -1,0 +1,1 @@
+"""Plans, approvals, principals, issuers and pins in the database."""

@@ -1,0 +1,196 @@
+"""Tables of everything but the log itself. Rows hold ids, states and commitments; personal values lie sealed in the
+log's side table (``audit.tables.payloads``) and are found by commitment.
+"""
+
+from typing import Final
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Float,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    Text,
+)
+
+metadata: Final = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+contexts: Final = Table(
+    "contexts",
+    metadata,
+    Column("tenant", String(64), nullable=False),
+    Column("context_id", String(128), nullable=False),
+    Column("principal_id", String(128), nullable=False),
+    Column("bound_at", Float, nullable=False),
+    PrimaryKeyConstraint("tenant", "context_id"),
+    comment="A context belongs to the principal that first used it.",
+)
+
+replays: Final = Table(
+    "replays",
+    metadata,
+    Column("issuer", String(128), nullable=False),
+    Column("jti", String(128), nullable=False),
+    Column("expires_at", Integer, nullable=False, index=True),
+    PrimaryKeyConstraint("issuer", "jti"),
+    comment="Accepted plans by (iss, jti), kept until exp + skew.",
+)
+
+plans: Final = Table(
+    "plans",
+    metadata,
+    Column("plan_id", String(64), primary_key=True),
+    Column("tenant", String(64), nullable=False),
+    Column("context_id", String(128), nullable=False),
+    Column("principal_id", String(128), nullable=False),
+    Column("caller_id", String(128), nullable=False),
+    Column("issuer", String(128), nullable=False),
+    Column("kid", String(64), nullable=False),
+    Column("commitment", String(64), nullable=False, comment="Of the exact JWS."),
+    Column("status", String(16), nullable=False),
+    Column("received_at", Float, nullable=False),
+    Column("log_index", Integer, nullable=True, comment="Of its 'plan received' entry."),
+    Index(None, "tenant", "context_id"),
+    Index(None, "status"),
+)
+
+steps: Final = Table(
+    "steps",
+    metadata,
+    Column("plan_id", String(64), nullable=False),
+    Column("step_id", String(64), nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("hand", String(64), nullable=False),
+    Column("action", String(128), nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("effect", String(8), nullable=True),
+    Column("reasons", Text, nullable=False, default="[]", comment="JSON list of codes."),
+    Column("policy_digest", String(64), nullable=True),
+    Column("manifest_digest", String(64), nullable=True),
+    Column("fields", Text, nullable=False, default="{}", comment="JSON: name -> commitment."),
+    Column("error", Text, nullable=True, comment="JSON: code and safe hints."),
+    Column("step_jti", String(64), nullable=True),
+    Column("receipt_id", String(160), nullable=True),
+    Column("receipt", Text, nullable=True, comment="receipt+jws"),
+    Column("log_index", Integer, nullable=True, comment="Of the entry that the receipt names."),
+    PrimaryKeyConstraint("plan_id", "step_id"),
+    ForeignKeyConstraint(["plan_id"], ["plans.plan_id"]),
+    Index(None, "receipt_id"),
+    Index(None, "status"),
+)
+
+approvals: Final = Table(
+    "approvals",
+    metadata,
+    Column("approval_id", String(64), primary_key=True),
+    Column("tenant", String(64), nullable=False),
+    Column("plan_id", String(64), nullable=False),
+    Column("step_id", String(64), nullable=False),
+    Column("context_id", String(128), nullable=False),
+    Column("principal_id", String(128), nullable=False, comment="Whom the plan acts for."),
+    Column("caller_id", String(128), nullable=False, comment="Who sent it."),
+    Column("hand", String(64), nullable=False),
+    Column("action", String(128), nullable=False),
+    Column("status", String(16), nullable=False, comment="open, granted, refused, expired, voided"),
+    Column("policy_digest", String(64), nullable=False),
+    Column("manifest_digest", String(64), nullable=False),
+    Column("fields", Text, nullable=False, comment="JSON: name -> commitment (args, messages)."),
+    Column("reasons", Text, nullable=False, comment="JSON list of codes."),
+    Column("approver_role", String(32), nullable=False),
+    Column("quorum", Integer, nullable=False),
+    Column("enrolled_key", Boolean, nullable=False),
+    Column("requested_at", Float, nullable=False),
+    Column("expires_at", Float, nullable=False),
+    Column("log_index", Integer, nullable=True),
+    Index(None, "tenant", "status"),
+    Index(None, "plan_id", "step_id"),
+)
+
+approval_answers: Final = Table(
+    "approval_answers",
+    metadata,
+    Column("approval_id", String(64), nullable=False),
+    Column("approver_id", String(128), nullable=False),
+    Column("decision", String(16), nullable=False, comment="approve or refuse"),
+    Column("attested_by", String(16), nullable=False, comment="approver or gateway"),
+    Column("commitment", String(64), nullable=False, comment="Of the approval+jws."),
+    Column("answered_at", Float, nullable=False),
+    Column("log_index", Integer, nullable=True),
+    PrimaryKeyConstraint("approval_id", "approver_id"),
+    ForeignKeyConstraint(["approval_id"], ["approvals.approval_id"]),
+)
+
+principals: Final = Table(
+    "principals",
+    metadata,
+    Column("tenant", String(64), nullable=False),
+    Column("principal_id", String(128), nullable=False),
+    Column("pseudonym", String(64), nullable=False, unique=True),
+    Column("roles", Text, nullable=False, comment="JSON list."),
+    Column("hands", Text, nullable=True, comment="JSON list, or NULL for all."),
+    Column("approval_jwk", Text, nullable=True, comment="Public Ed25519 JWK."),
+    Column("created_at", Float, nullable=False),
+    Column("revoked_at", Float, nullable=True),
+    PrimaryKeyConstraint("tenant", "principal_id"),
+)
+
+api_keys: Final = Table(
+    "api_keys",
+    metadata,
+    Column("key_id", String(32), primary_key=True),
+    Column("tenant", String(64), nullable=False),
+    Column("principal_id", String(128), nullable=False),
+    Column("secret_sha256", String(64), nullable=False, comment="Of 32 random bytes, so a fast hash is enough."),
+    Column("created_at", Float, nullable=False),
+    Column("expires_at", Float, nullable=False),
+    Column("revoked_at", Float, nullable=True),
+    ForeignKeyConstraint(["tenant", "principal_id"], ["principals.tenant", "principals.principal_id"]),
+)
+
+issuers: Final = Table(
+    "issuers",
+    metadata,
+    Column("tenant", String(64), nullable=False),
+    Column("issuer_id", String(128), nullable=False),
+    Column("speaks_for", Text, nullable=False, default="[]", comment="JSON list of principal ids."),
+    Column("attests_request", Boolean, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("revoked_at", Float, nullable=True),
+    PrimaryKeyConstraint("tenant", "issuer_id"),
+)
+
+issuer_keys: Final = Table(
+    "issuer_keys",
+    metadata,
+    Column("tenant", String(64), nullable=False),
+    Column("issuer_id", String(128), nullable=False),
+    Column("kid", String(64), nullable=False),
+    Column("jwk", Text, nullable=False),
+    Column("not_before", Integer, nullable=False),
+    Column("not_after", Integer, nullable=True),
+    Column("revoked_at", Integer, nullable=True),
+    PrimaryKeyConstraint("tenant", "issuer_id", "kid"),
+    ForeignKeyConstraint(["tenant", "issuer_id"], ["issuers.tenant", "issuers.issuer_id"]),
+)
+
+hand_pins: Final = Table(
+    "hand_pins",
+    metadata,
+    Column("hand", String(64), primary_key=True),
+    Column("manifest_digest", String(64), nullable=False),
+    Column("manifest", Text, nullable=False, comment="The pinned document."),
+    Column("pinned_by", String(128), nullable=False, comment="Pseudonym."),
+    Column("pinned_at", Float, nullable=False),
+)

@@ -1,0 +1,1 @@
+"""The ASGI application: middleware, routes, the error table."""

@@ -1,0 +1,1 @@
+"""Hands: the code that speaks to tools, and the jail that tools run in."""

@@ -1,0 +1,1 @@
+"""The ``http`` adapter: declared requests to one host."""

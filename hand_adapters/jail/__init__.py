@@ -1,0 +1,1 @@
+"""The jail: bubblewrap, seccomp, rlimits, cgroups."""

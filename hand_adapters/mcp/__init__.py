@@ -1,0 +1,1 @@
+"""The ``mcp`` adapter: MCP servers over stdio, in a jail."""

@@ -1,0 +1,1 @@
+"""Signing keys, their life, and the credentials made with them."""
