@@ -41,10 +41,11 @@ contexts: Final = Table(
 replays: Final = Table(
     "replays",
     metadata,
+    Column("tenant", String(64), nullable=False),
     Column("issuer", String(128), nullable=False),
     Column("jti", String(128), nullable=False),
     Column("expires_at", Integer, nullable=False, index=True),
-    PrimaryKeyConstraint("issuer", "jti"),
+    PrimaryKeyConstraint("tenant", "issuer", "jti"),
     comment="Accepted plans by (iss, jti), kept until exp + skew.",
 )
 
@@ -61,6 +62,7 @@ plans: Final = Table(
     Column("commitment", String(64), nullable=False, comment="Of the exact JWS."),
     Column("status", String(16), nullable=False),
     Column("received_at", Float, nullable=False),
+    Column("owner", String(64), nullable=False, comment="The gateway that takes it forward."),
     Column("log_index", Integer, nullable=True, comment="Of its 'plan received' entry."),
     Index(None, "tenant", "context_id"),
     Index(None, "status"),
@@ -91,6 +93,16 @@ steps: Final = Table(
     Index(None, "status"),
 )
 
+dispatches: Final = Table(
+    "dispatches",
+    metadata,
+    Column("plan_id", String(64), nullable=False),
+    Column("step_id", String(64), nullable=False),
+    Column("step_jti", String(64), nullable=False),
+    PrimaryKeyConstraint("plan_id", "step_id"),
+    comment="A step is let go at most once: the database itself refuses a second row.",
+)
+
 approvals: Final = Table(
     "approvals",
     metadata,
@@ -106,14 +118,12 @@ approvals: Final = Table(
     Column("status", String(16), nullable=False, comment="open, granted, refused, expired, voided"),
     Column("policy_digest", String(64), nullable=False),
     Column("manifest_digest", String(64), nullable=False),
-    Column("fields", Text, nullable=False, comment="JSON: name -> commitment (args, messages)."),
-    Column("reasons", Text, nullable=False, comment="JSON list of codes."),
+    Column("fields", Text, nullable=False, comment="JSON: name -> commitment (args, evaluation)."),
     Column("approver_role", String(32), nullable=False),
     Column("quorum", Integer, nullable=False),
     Column("enrolled_key", Boolean, nullable=False),
     Column("requested_at", Float, nullable=False),
     Column("expires_at", Float, nullable=False),
-    Column("log_index", Integer, nullable=True),
     Index(None, "tenant", "status"),
     Index(None, "plan_id", "step_id"),
 )
@@ -127,7 +137,6 @@ approval_answers: Final = Table(
     Column("attested_by", String(16), nullable=False, comment="approver or gateway"),
     Column("commitment", String(64), nullable=False, comment="Of the approval+jws."),
     Column("answered_at", Float, nullable=False),
-    Column("log_index", Integer, nullable=True),
     PrimaryKeyConstraint("approval_id", "approver_id"),
     ForeignKeyConstraint(["approval_id"], ["approvals.approval_id"]),
 )
