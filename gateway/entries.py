@@ -71,7 +71,9 @@ class EntryDraft:
         principal: the pseudonym, never an id or a name.
         reasons: codes only.
         facts: non-personal scalars (counts, kids, digests) that the entry carries in clear.
-        fields: name -> committed value; the entry carries one root over their commitments.
+        fields: name -> committed value that this append stores in the side table.
+        commitments: name -> commitment of values stored before, which this entry commits to as well. The entry
+            carries one root over both (``model.fields_root``).
     """
 
     type: EntryType
@@ -88,6 +90,11 @@ class EntryDraft:
     manifest_digest: str | None = None
     facts: Mapping[str, str | int] = EMPTY
     fields: Mapping[str, Committed] = EMPTY
+    commitments: Mapping[str, str] = EMPTY
+
+    def all_commitments(self) -> dict[str, str]:
+        """Name -> commitment of every personal field that the entry commits to."""
+        return {**self.commitments, **{name: value.commitment for name, value in self.fields.items()}}
 
 
 LABELS: Final[dict[EntryType, str]] = {

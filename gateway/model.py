@@ -227,6 +227,7 @@ class Plan:
     context_id: str
     tenant: str
     issuer: Issuer
+    kid: str
     principal: Principal
     caller: Principal
     steps: Mapping[str, Step]

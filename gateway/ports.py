@@ -12,7 +12,8 @@ from typing import Any, Protocol
 from sqlalchemy import Connection, Executable, Insert
 
 from gateway.entries import EntryDraft
-from gateway.model import Decision, HandCall, HandResult, Issuer, Manifest, Principal
+from gateway.model import Binding, Decision, HandCall, HandResult, Issuer, Manifest, Plan, Principal
+from gateway.state import PlanState, StepState
 
 # --- keys ------------------------------------------------------------------------------------------------------------
 
@@ -62,6 +63,19 @@ class Signer(Protocol):
 
     def jwks(self) -> Mapping[str, Any]:
         """RFC 7517 set of every key that is next, active or retiring."""
+
+
+class Credentials(Protocol):
+    """Mints step credentials (RFC 8693 and RFC 9396 in shape)."""
+
+    def mint(
+        self, plan: Plan, hand: str, action: str, binding: Binding, ttl_seconds: int, now: float
+    ) -> tuple[str, str]:
+        """A single-use JWT for one exact call, and its ``jti``. At most 60 s old when it dies.
+
+        Raises:
+            Unavailable: ``key.unavailable``.
+        """
 
 
 # --- the log and the one writer --------------------------------------------------------------------------------------
@@ -232,21 +246,90 @@ class Payloads(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class StoredStep:
-    """A step's row: its state and everything that may be shown without opening a payload."""
+class ApprovalRequest:
+    """What a held step asks for."""
 
+    approval_id: str
+    approver_role: str
+    quorum: int
+    enrolled_key: bool
+    requested_at: float
+    expires_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalAnswer:
+    """One person's answer, as stored."""
+
+    approver_id: str
+    decision: str
+    attested_by: str
+    answered_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalRow:
+    """An approval request as stored."""
+
+    request: ApprovalRequest
+    tenant: str
     plan_id: str
     step_id: str
-    hand: str
-    action: str
+    principal_id: str
+    caller_id: str
     status: str
-    effect: str | None = None
-    reasons: tuple[str, ...] = ()
-    policy_digest: str | None = None
-    manifest_digest: str | None = None
-    fields: Mapping[str, str] = field(default_factory=dict)
-    """Name (``args``, ``result``, ``policy_input``, ``messages``) -> commitment, to open through :class:`Payloads`."""
-    error: str | None = None
-    receipt: str | None = None
-    receipt_id: str | None = None
-    log_index: int | None = None
+    policy_digest: str
+    manifest_digest: str
+    answers: tuple[ApprovalAnswer, ...]
+
+
+class PlanStore(Protocol):
+    """Rows of plans, steps and approvals. Builders of writes do no I/O: the log's writer carries the rows, so that
+    a state and the entry about it are durable together or not at all."""
+
+    def guards(self, plan: PlanState) -> Sequence[Guard]:
+        """The first-of-its-kind inserts of a new plan: ``(iss, jti)`` and the context's binding.
+
+        Their conflicts raise ``verify.replayed`` and ``verify.context``.
+        """
+
+    def dispatch_guard(self, plan: PlanState, state: StepState) -> Guard:
+        """The insert that lets a step go at most once; a conflict raises ``request.conflict``."""
+
+    def insert_plan(self, plan: PlanState, log_index: int) -> Write:
+        """The plan's row."""
+
+    def plan_status(self, plan: PlanState) -> Write:
+        """Bring the plan's status up to date."""
+
+    def save_step(self, plan: PlanState, state: StepState, log_index: int, receipt: str | None, *, new: bool) -> Write:
+        """A step's row."""
+
+    def insert_approval(self, plan: PlanState, state: StepState, request: ApprovalRequest) -> Write:
+        """An open approval request."""
+
+    def approval_status(self, approval_id: str, status: str) -> Write:
+        """Close an approval request."""
+
+    def insert_answer(
+        self, approval_id: str, approver: Principal, decision: str, attested_by: str, commitment: str, at: float
+    ) -> Guard:
+        """A person's answer; a second one by the same person raises ``approval.closed``."""
+
+    async def load(self, plan_id: str) -> PlanState | None:
+        """A plan as the rows and the side table have it."""
+
+    async def find_receipt(self, receipt_id: str) -> tuple[str, str] | None:
+        """``(plan_id, step_id)`` of a receipt."""
+
+    async def approval(self, approval_id: str) -> ApprovalRow | None:
+        """One approval request with its answers."""
+
+    async def approvals(self, tenant: str, status: str | None, limit: int) -> Sequence[ApprovalRow]:
+        """The tenant's approval requests, newest first."""
+
+    async def expired_approvals(self, now: float, limit: int) -> Sequence[tuple[str, str]]:
+        """``(plan_id, approval_id)`` of open requests past their time."""
+
+    async def unfinished(self) -> Sequence[str]:
+        """Plans that this gateway owns and that were running when it last stopped."""

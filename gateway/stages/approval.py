@@ -1,0 +1,147 @@
+"""Step 5: a step that the policy wants a person to look at is held until the quorum answered for that exact call."""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gateway.canonical import canonical, parse
+from gateway.errors import Refused
+from gateway.model import Binding, Effect, Principal, Role, StepStatus
+from gateway.ports import ApprovalRequest, ApprovalRow, Typ
+from gateway.reasons import Reason
+from gateway.settings import PlanSettings
+from gateway.stages.verify import Jws
+from gateway.state import PlanState, StepState
+
+DECISIONS = frozenset({"approve", "refuse"})
+ANSWER_MEMBERS = frozenset({"v", "approval_id", "decision", "binding", "approver", "aud", "iat", "exp", "jti"})
+
+
+def hold(plan: PlanState, states: Sequence[StepState], limits: PlanSettings, now: float) -> dict[str, ApprovalRequest]:
+    """Hold every step among ``states`` whose decision is ``ask``.
+
+    Returns:
+        Step id -> the request to record. Nothing is open before it is on record.
+    """
+    requests: dict[str, ApprovalRequest] = {}
+    for state in states:
+        decision = state.decision
+        if decision is None or decision.effect is not Effect.ASK or state.status is not StepStatus.DEFERRED:
+            continue
+        duties = decision.obligations
+        state.status = StepStatus.HELD
+        state.approval_id = secrets.token_hex(16)
+        state.approved = False
+        state.answers = ()
+        requests[state.step.id] = ApprovalRequest(
+            approval_id=state.approval_id,
+            approver_role=str(duties.approver_role or Role.APPROVER),
+            quorum=duties.quorum or 1,
+            enrolled_key=bool(duties.enrolled_key),
+            requested_at=now,
+            expires_at=now + limits.approval_ttl_seconds,
+        )
+    return requests
+
+
+def check_approver(row: ApprovalRow, approver: Principal, now: float) -> None:
+    """Whether this person may answer this request now.
+
+    Raises:
+        Refused: ``approval.closed``, ``approval.expired``, ``approval.self`` or ``approval.role``.
+    """
+    if row.tenant != approver.tenant:
+        raise Refused(Reason.REQUEST_NOT_FOUND)
+    if row.status != "open":
+        raise Refused(Reason.APPROVAL_EXPIRED if row.status == "expired" else Reason.APPROVAL_CLOSED)
+    if now >= row.request.expires_at:
+        raise Refused(Reason.APPROVAL_EXPIRED)
+    if approver.id in {row.principal_id, row.caller_id}:
+        raise Refused(Reason.APPROVAL_SELF)
+    if row.request.approver_role not in {str(role) for role in approver.roles}:
+        raise Refused(Reason.APPROVAL_ROLE, role=row.request.approver_role)
+    if any(answer.approver_id == approver.id for answer in row.answers):
+        raise Refused(Reason.APPROVAL_CLOSED, "answered twice by one person")
+
+
+def check_drift(row: ApprovalRow, *, policy_digest: str, manifest_digest: str | None) -> None:
+    """Whether the policy and the hand are still those that the request names.
+
+    Raises:
+        Refused: ``approval.voided``.
+    """
+    if row.policy_digest != policy_digest or row.manifest_digest != manifest_digest:
+        raise Refused(Reason.APPROVAL_VOIDED)
+
+
+def verify_answer(
+    signed: bytes, row: ApprovalRow, approver: Principal, binding: Binding, jws: Jws, *, audience: str, now: float
+) -> str:
+    """Verify an ``approval+jws`` by the approver's enrolled key over exactly this call.
+
+    Returns:
+        ``approve`` or ``refuse``.
+
+    Raises:
+        Refused: ``approval.key`` for another key, ``approval.mismatch`` for another call, person or gateway,
+            ``verify.*`` for a faulty JWS or times.
+    """
+    if approver.approval_jwk is None:
+        raise Refused(Reason.APPROVAL_KEY, "no key enrolled")
+    jwk = approver.approval_jwk
+
+    def key_for(kid: str) -> Mapping[str, str]:
+        if kid != jwk["kid"]:
+            raise Refused(Reason.APPROVAL_KEY, "another key")
+        return jwk
+
+    claims = parse(jws.verify(signed, Typ.APPROVAL, key_for).payload)
+    if not isinstance(claims, dict) or claims.keys() != ANSWER_MEMBERS or claims["v"] != 1:
+        raise Refused(Reason.APPROVAL_MISMATCH, "members")
+    issued, expires = claims["iat"], claims["exp"]
+    if type(issued) is not int or type(expires) is not int or expires - issued > 300 or issued >= expires:
+        raise Refused(Reason.VERIFY_LIFETIME, limit_seconds=300)
+    if issued > now + 5:
+        raise Refused(Reason.VERIFY_NOT_YET_VALID)
+    if expires <= now - 5:
+        raise Refused(Reason.VERIFY_EXPIRED)
+    expected: dict[str, Any] = {
+        "approval_id": row.request.approval_id,
+        "binding": binding.document(),
+        "approver": approver.id,
+        "aud": audience,
+    }
+    for member, value in expected.items():
+        if claims[member] != value:
+            raise Refused(Reason.APPROVAL_MISMATCH, member)
+    decision = claims["decision"]
+    if decision not in DECISIONS:
+        raise Refused(Reason.APPROVAL_MISMATCH, "decision")
+    return str(decision)
+
+
+def attestation(
+    row: ApprovalRow, approver: Principal, binding: Binding, decision: str, *, audience: str, now: float
+) -> bytes:
+    """The payload with which the gateway attests an answer that nobody's own key signed.
+
+    Raises:
+        Refused: ``approval.key`` where policy wants an enrolled key, ``request.malformed`` for an unknown decision.
+    """
+    if row.request.enrolled_key:
+        raise Refused(Reason.APPROVAL_KEY, "the policy wants an enrolled key")
+    if decision not in DECISIONS:
+        raise Refused(Reason.REQUEST_MALFORMED, "decision")
+    return canonical(
+        {
+            "v": 1,
+            "approval_id": row.request.approval_id,
+            "decision": decision,
+            "binding": binding.document(),
+            "approver": approver.id,
+            "aud": audience,
+            "iat": int(now),
+            "exp": int(now) + 300,
+            "jti": secrets.token_hex(16),
+        }
+    )

@@ -1,0 +1,24 @@
+"""Step 6: a credential good for one exact call, minted just before its intent goes on record."""
+
+from collections.abc import Sequence
+
+from gateway.model import Obligations
+from gateway.ports import Credentials
+from gateway.state import PlanState, StepState
+
+
+def mint(
+    plan: PlanState, states: Sequence[StepState], credentials: Credentials, *, ttl_max_seconds: int, now: float
+) -> None:
+    """Give each of ``states`` its credential and ``step_jti``.
+
+    Raises:
+        Unavailable: ``key.unavailable``; then nothing of this round is recorded or dispatched.
+    """
+    for state in states:
+        duties = state.decision.obligations if state.decision is not None else Obligations()
+        ttl = min(ttl_max_seconds, duties.credential_ttl_seconds or ttl_max_seconds)
+        binding = state.binding(plan.plan.tenant, plan.plan.plan_id)
+        state.credential, state.step_jti = credentials.mint(
+            plan.plan, state.step.hand, state.step.action, binding, ttl, now
+        )

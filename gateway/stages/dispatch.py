@@ -1,0 +1,43 @@
+"""Step 7: the call itself. The decision, the credential and the intent are durable by now; nothing is retried."""
+
+from gateway.errors import HandrailError
+from gateway.model import HandCall, StepStatus
+from gateway.ports import HandFailure, Hands
+from gateway.reasons import Reason
+from gateway.state import PlanState, StepState
+
+
+async def dispatch(plan: PlanState, state: StepState, hands: Hands) -> None:
+    """Run the step on its hand. Sets ``result``, or ends the step as ``failed`` or ``ambiguous``."""
+    if state.manifest is None or state.args is None or state.decision is None:
+        raise RuntimeError("only a decided step is dispatched")
+    action = state.manifest.actions[state.step.action]
+    duties = state.decision.obligations
+    call = HandCall(
+        tenant=plan.plan.tenant,
+        principal_id=plan.plan.principal.id,
+        context_id=plan.plan.context_id,
+        plan_id=plan.plan.plan_id,
+        step_id=state.step.id,
+        hand=state.step.hand,
+        action=state.step.action,
+        args=state.args,
+        args_bytes=state.args_bytes,
+        credential=state.credential,
+        manifest_digest=state.manifest.digest,
+        deadline_seconds=min(action.deadline_seconds, duties.deadline_seconds or action.deadline_seconds),
+        result_max_bytes=min(action.result_max_bytes, duties.result_max_bytes or action.result_max_bytes),
+        jail_profile=duties.jail_profile,
+        idempotency_key=state.step.idempotency_key,
+    )
+    state.credential = ""
+    try:
+        state.result = await hands.run(call)
+    except HandrailError as error:
+        failure = getattr(error, "failure", HandFailure.UNKNOWN)
+        status = StepStatus.AMBIGUOUS if failure is HandFailure.UNKNOWN else StepStatus.FAILED
+        state.fail(status, error.reason)
+    except Exception:
+        # An adapter of a third party may raise anything. Whether its tool acted, nobody can tell.
+        state.fail(StepStatus.AMBIGUOUS, Reason.HAND_LOST_REPLY)
+        raise

@@ -1,0 +1,128 @@
+"""Step 4: one evaluation for all steps whose inputs are known. Whatever is not a clear ``allow`` or ``ask`` denies."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from gateway.canonical import canonical
+from gateway.model import Decision, Effect, Manifest, StepStatus, commit, subject_key
+from gateway.ports import PolicyEngine
+from gateway.reasons import Reason
+from gateway.settings import PolicySettings
+from gateway.state import PlanState, StepState
+
+
+async def decide(plan: PlanState, states: Sequence[StepState], engine: PolicyEngine, settings: PolicySettings) -> None:
+    """Judge ``states``; each gets its decision, and a denial ends it.
+
+    The input and every rule's words are committed to under ``evaluation``: one sealed document for all the steps of
+    one evaluation, so that ``handrail why`` can show exactly what the policy saw.
+    """
+    if not states:
+        return
+    policy_input = build_input(plan, states, settings)
+    decisions = await engine.decide(policy_input)
+    subject = subject_key(plan.plan.tenant, plan.plan.principal.id, plan.plan.context_id)
+    evaluation = commit(
+        canonical(
+            {
+                "input": policy_input,
+                "reasons": {
+                    name: [{"code": reason.code, "message": reason.message} for reason in decision.reasons]
+                    for name, decision in decisions.items()
+                },
+            }
+        ),
+        subject,
+    )
+    for state in states:
+        decision = decisions.get(state.step.id)
+        if decision is None:
+            decision = Decision(state.step.id, Effect.DENY, (), engine.digest)
+        state.decision = decision
+        state.put("evaluation", evaluation)
+        if decision.effect is Effect.DENY:
+            state.fail(StepStatus.DENIED, _reason_of(decision))
+
+
+def build_input(plan: PlanState, states: Sequence[StepState], settings: PolicySettings) -> dict[str, Any]:
+    """The policy input, version 1 (docs/policies.md)."""
+    principal = plan.plan.principal
+    hands: dict[str, dict[str, Any]] = {}
+    for state in states:
+        if state.manifest is None:
+            raise RuntimeError("a step reaches the policy only with a manifest")
+        hand = hands.setdefault(state.step.hand, _hand_document(state.manifest))
+        hand["actions"][state.step.action] = _action_document(state.manifest, state.step.action)
+    return {
+        "v": 1,
+        "tenant": plan.plan.tenant,
+        "environment": settings.environment,
+        "now": datetime.fromtimestamp(plan.plan.received_at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        "principal": {"id": principal.id, "tenant": principal.tenant, "roles": sorted(map(str, principal.roles))},
+        "plan": {
+            "id": plan.plan.plan_id,
+            "context_id": plan.plan.context_id,
+            "issuer": plan.plan.issuer.id,
+            "purpose": plan.plan.purpose,
+        },
+        "steps": [
+            {
+                "id": state.step.id,
+                "hand": state.step.hand,
+                "action": state.step.action,
+                "args": state.args,
+                "args_sha256": state.args_sha256,
+                "data_subjects": list(state.step.data_subjects),
+                "provenance": state.provenance,
+            }
+            for state in states
+        ],
+        "hands": hands,
+        "context": {
+            "data_region": settings.data_region,
+            "taint": [],
+            "principal_taint": [],
+            "spent": {},
+            "history": [],
+        },
+    }
+
+
+def _hand_document(manifest: Manifest) -> dict[str, Any]:
+    return {
+        "region": manifest.region,
+        "trust": str(manifest.trust),
+        "labels": list(manifest.labels),
+        "manifest_digest": manifest.digest,
+        "actions": {},
+    }
+
+
+def _action_document(manifest: Manifest, name: str) -> dict[str, Any]:
+    action = manifest.actions[name]
+    return {
+        "side_effects": str(action.side_effects),
+        "idempotent": action.idempotent,
+        "args": {pointer: str(role) for pointer, role in action.roles.items()},
+    }
+
+
+def _reason_of(decision: Decision) -> Reason:
+    """The gateway's own reason where the engine gave one (an error, a time-out), else ``policy.denied``."""
+    for reason in decision.reasons:
+        if reason.code in _ENGINE_REASONS:
+            return Reason(reason.code)
+    return Reason.POLICY_DENIED if decision.reasons else Reason.POLICY_UNDECIDED
+
+
+_ENGINE_REASONS = frozenset(
+    {
+        Reason.POLICY_ERROR,
+        Reason.POLICY_TIMEOUT,
+        Reason.POLICY_UNAVAILABLE,
+        Reason.POLICY_OBLIGATION,
+        Reason.POLICY_INPUT,
+        Reason.POLICY_UNDECIDED,
+    }
+)

@@ -1,0 +1,258 @@
+"""Steps 6 and 9, the record: nothing runs before its decision and intent are durable, and no result leaves before its
+outcome is. Entries and rows of one record commit together or not at all.
+
+If the log cannot take an intent, the step does not run. If it cannot take an outcome, the result is withheld and the
+step is ``ambiguous`` (invariant 1).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from gateway.canonical import canonical
+from gateway.entries import EntryDraft, EntryType
+from gateway.model import EMPTY, Committed, Effect, StepStatus
+from gateway.ports import Append, ApprovalRequest, AuditLog, Guard, PlanStore, Purpose, Signer, Typ, Write
+from gateway.reasons import Reason
+from gateway.state import PlanState, StepState
+
+_ENDINGS: Final[dict[StepStatus, EntryType]] = {
+    StepStatus.SUCCEEDED: EntryType.STEP_EXECUTED,
+    StepStatus.FAILED: EntryType.STEP_FAILED,
+    StepStatus.AMBIGUOUS: EntryType.STEP_AMBIGUOUS,
+    StepStatus.SKIPPED: EntryType.STEP_SKIPPED,
+    StepStatus.CANCELLED: EntryType.STEP_CANCELLED,
+    StepStatus.EXPIRED: EntryType.APPROVAL_EXPIRED,
+    StepStatus.RELEASED: EntryType.STEP_RELEASED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Recorder:
+    """What a record needs: the log, the rows, and the key that signs receipts."""
+
+    log: AuditLog
+    store: PlanStore
+    signer: Signer
+
+    async def intent(
+        self,
+        plan: PlanState,
+        judged: Sequence[StepState],
+        requests: Mapping[str, ApprovalRequest],
+        orphans: Sequence[StepState],
+        launched: Sequence[StepState],
+        now: float,
+    ) -> None:
+        """Make the plan (if new), every new decision, request and ending, and the intent to dispatch durable.
+
+        Raises:
+            Unavailable: ``log.unavailable``; nothing of this may be acted upon.
+            Refused: ``verify.replayed``, ``verify.context`` or ``request.conflict``.
+        """
+        new = plan.log_index is None
+        entries = _Entries(plan)
+        guards: list[Guard] = []
+        if new:
+            entries.add_plan()
+            guards.extend(self.store.guards(plan))
+        for state in judged:
+            entries.add(state, _judgement(state), _said(state))
+        for state in orphans:
+            if state.approval_id is not None:
+                entries.add(state, EntryType.APPROVAL_VOIDED)
+            entries.add(state, EntryType.STEP_SKIPPED, _said(state))
+        for state in launched:
+            entries.add(state, EntryType.CREDENTIAL_ISSUED, facts={"step_jti": state.step_jti or ""})
+            entries.add(state, EntryType.STEP_DISPATCHED)
+            if not new:
+                guards.append(self.store.dispatch_guard(plan, state))
+        if not entries.drafts:
+            return
+        for state in launched:
+            state.status = StepStatus.RUNNING
+        touched = list(plan) if new else [plan.steps[name] for name in entries.last if name]
+        receipts: dict[str, str] = {}
+
+        def finalise(indices: Sequence[int]) -> Sequence[Write]:
+            writes: list[Write] = [self.store.insert_plan(plan, indices[0])] if new else [self.store.plan_status(plan)]
+            for state in touched:
+                index = indices[entries.last.get(state.step.id, 0)]
+                if state.status.final:
+                    receipts[state.step.id] = self._receipt(plan, state, index, now)
+                writes.append(self.store.save_step(plan, state, index, receipts.get(state.step.id), new=new))
+            for state in orphans:
+                if state.approval_id is not None:
+                    writes.append(self.store.approval_status(state.approval_id, "voided"))
+            for name, request in requests.items():
+                writes.append(self.store.insert_approval(plan, plan.steps[name], request))
+            return writes
+
+        indices = await self.log.append(Append(entries.drafts, (), guards, finalise))
+        if new:
+            plan.log_index = indices[0]
+            plan.committed = None
+        for state in touched:
+            state.fresh = {}
+            state.log_index = indices[entries.last.get(state.step.id, 0)]
+            state.receipt = receipts.get(state.step.id, state.receipt)
+        for state in launched:
+            state.dispatched = True
+
+    async def outcome(self, plan: PlanState, state: StepState, result: Committed | None, now: float) -> None:
+        """Make a step's ending and its receipt durable.
+
+        Raises:
+            Unavailable: ``log.unavailable``; the caller must withhold the result.
+        """
+        if result is not None:
+            state.put("result", result)
+        entries = _Entries(plan)
+        if state.redacted:
+            entries.add(state, EntryType.RESULT_REDACTED)
+        entries.add(state, _ENDINGS[state.status], _said(state))
+        receipt: list[str] = []
+
+        def finalise(indices: Sequence[int]) -> Sequence[Write]:
+            receipt[:] = [self._receipt(plan, state, indices[-1], now)]
+            writes = [
+                self.store.save_step(plan, state, indices[-1], receipt[0], new=False),
+                self.store.plan_status(plan),
+            ]
+            if state.status is StepStatus.EXPIRED and state.approval_id is not None:
+                writes.append(self.store.approval_status(state.approval_id, "expired"))
+            return writes
+
+        indices = await self.log.append(Append(entries.drafts, (), (), finalise))
+        state.fresh = {}
+        state.log_index = indices[-1]
+        state.receipt = receipt[0]
+
+    def acceptance(self, plan: PlanState, now: float) -> str:
+        """The gateway's signed word that it took a plan: with its log index, so that an omission can be proved."""
+        payload = {
+            "v": 1,
+            "iss": self.log.origin,
+            "tenant": plan.plan.tenant,
+            "plan_id": plan.plan.plan_id,
+            "plan_commitment": plan.commitment,
+            "context_id": plan.plan.context_id,
+            "log": {"origin": self.log.origin, "index": plan.log_index},
+            "iat": int(now),
+        }
+        return self.signer.sign(Purpose.RECEIPT, Typ.ACCEPT, canonical(payload))
+
+    def _receipt(self, plan: PlanState, state: StepState, index: int, now: float) -> str:
+        """The signed record of one step's decision and outcome (docs/api.md: receipts)."""
+        payload: dict[str, object] = {
+            "v": 1,
+            "receipt_id": state.receipt_id(plan.plan.plan_id),
+            "iss": self.log.origin,
+            "tenant": plan.plan.tenant,
+            "plan_commitment": plan.commitment,
+            "step_id": state.step.id,
+            "hand": state.step.hand,
+            "action": state.step.action,
+            "status": str(state.status),
+            "approvals": [{"approver": answer.approver, "attested_by": answer.attested_by} for answer in state.answers],
+            "log": {"origin": self.log.origin, "index": index},
+            "iat": int(now),
+        }
+        payload["decision"] = {
+            "effect": str(Effect.DENY if state.decision is None else state.decision.effect),
+            "reasons": list(_codes(state)),
+            "policy_digest": None if state.decision is None else state.decision.policy_digest,
+        }
+        if state.step_jti is not None:
+            payload["step_jti"] = state.step_jti
+        for name in ("args", "result"):
+            if name in state.commitments:
+                payload[f"{name}_commitment"] = state.commitments[name]
+        return self.signer.sign(Purpose.RECEIPT, Typ.RECEIPT, canonical(payload))
+
+
+class _Entries:
+    """Drafts of one record, and which of them is the last about each step."""
+
+    def __init__(self, plan: PlanState) -> None:
+        self.plan = plan
+        self.drafts: list[EntryDraft] = []
+        self.last: dict[str, int] = {}
+        self._stored: set[str] = set()
+
+    def add_plan(self) -> None:
+        """The entry that a plan was received."""
+        plan = self.plan.plan
+        fields: Mapping[str, Committed] = {"plan": self.plan.committed} if self.plan.committed else EMPTY
+        self.drafts.append(
+            EntryDraft(
+                EntryType.PLAN_RECEIVED,
+                plan.tenant,
+                context_id=plan.context_id,
+                plan_id=plan.plan_id,
+                principal=plan.principal.pseudonym,
+                facts={"kid": plan.kid, "steps": len(plan.steps)},
+                fields=fields,
+            )
+        )
+
+    def add(
+        self,
+        state: StepState,
+        kind: EntryType,
+        reasons: tuple[str, ...] = (),
+        facts: Mapping[str, str | int] = EMPTY,
+    ) -> None:
+        """An entry about one step."""
+        plan = self.plan.plan
+        decision = state.decision
+        # Several entries commit to one value (an evaluation, the args); the side table takes it once.
+        fields = {name: value for name, value in state.fresh.items() if value.commitment not in self._stored}
+        self._stored.update(value.commitment for value in fields.values())
+        self.last[state.step.id] = len(self.drafts)
+        self.drafts.append(
+            EntryDraft(
+                kind,
+                plan.tenant,
+                context_id=plan.context_id,
+                plan_id=plan.plan_id,
+                step_id=state.step.id,
+                principal=plan.principal.pseudonym,
+                hand=state.step.hand,
+                action=state.step.action,
+                effect=None if decision is None else str(decision.effect),
+                reasons=reasons,
+                policy_digest=None if decision is None else decision.policy_digest,
+                manifest_digest=None if state.manifest is None else state.manifest.digest,
+                facts=facts,
+                fields=fields,
+                commitments={"plan": self.plan.commitment, **state.commitments},
+            )
+        )
+
+
+def _judgement(state: StepState) -> EntryType:
+    if state.decision is None:
+        return EntryType.SCHEMA_REJECTED
+    if state.status is StepStatus.DENIED:
+        return EntryType.POLICY_DENIED
+    return EntryType.APPROVAL_REQUESTED if state.decision.effect is Effect.ASK else EntryType.POLICY_ALLOWED
+
+
+def _said(state: StepState) -> tuple[str, ...]:
+    """The codes an entry carries: the rules' own, and the gateway's where a step ended badly."""
+    codes = _codes(state)
+    if state.error is not None and str(state.error.reason) not in codes:
+        return (*codes, str(state.error.reason))
+    return codes
+
+
+def _codes(state: StepState) -> tuple[str, ...]:
+    if state.decision is not None:
+        return tuple(reason.code for reason in state.decision.reasons)
+    return (str(state.error.reason),) if state.error is not None else ()
+
+
+def recordable(reason: Reason) -> EntryType:
+    """Which entry a refusal of a whole plan is: a faulty shape, or a signature or standing that does not hold."""
+    return EntryType.SCHEMA_REJECTED if reason.startswith(("schema.", "request.")) else EntryType.SIGNATURE_REJECTED

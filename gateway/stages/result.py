@@ -1,0 +1,87 @@
+"""Step 8: what came back is data, never instructions: held against its schema, capped and redacted as obliged."""
+
+from typing import Any
+
+from gateway.canonical import canonical
+from gateway.errors import Refused
+from gateway.model import HandResult, StepStatus
+from gateway.ports import Hands
+from gateway.reasons import Reason
+from gateway.stages.schema import pointer_tokens
+from gateway.state import StepState
+
+REDACTED = "[redacted]"
+
+
+def settle(state: StepState, hands: Hands, result_max_bytes: int) -> bytes:
+    """Turn the hand's answer into the step's result and status.
+
+    Returns:
+        The canonical bytes of the result as recorded and returned; empty where there is none.
+    """
+    if state.result is None:
+        return b""
+    if state.result.is_error:
+        state.fail(StepStatus.FAILED, Reason.HAND_FAILED)
+    else:
+        problems = (
+            hands.check_result(state.step.hand, state.step.action, state.result.structured)
+            if state.result.structured is not None
+            else ()
+        )
+        if problems:
+            state.result = None
+            state.fail(StepStatus.FAILED, Reason.SCHEMA_RESULT, problems=list(problems))
+            return b""
+        state.status = StepStatus.SUCCEEDED
+    if state.decision is not None and state.decision.obligations.redact:
+        state.result = redact(state.result, state.decision.obligations.redact)
+        state.redacted = True
+    try:
+        document = canonical(state.result.document())
+    except Refused:
+        state.result = None
+        state.fail(StepStatus.FAILED, Reason.HAND_PROTOCOL)
+        return b""
+    if len(document) > result_max_bytes:
+        state.result = None
+        state.fail(StepStatus.FAILED, Reason.HAND_RESULT_TOO_LARGE, limit_bytes=result_max_bytes)
+        return b""
+    return document
+
+
+def redact(result: HandResult, pointers: tuple[str, ...]) -> HandResult:
+    """Replace the value at each JSON pointer into ``{content, structured}``; ``*`` matches every array item.
+
+    Tools repeat their structured answer as text. So where a pointer goes into ``structured``, the content becomes the
+    redacted structure and nothing else.
+    """
+    document: Any = result.document()
+    for pointer in pointers:
+        document = _replace(document, pointer_tokens(pointer))
+    if not isinstance(document, dict):
+        return HandResult((_text(REDACTED),), None, result.is_error)
+    structured = document["structured"]
+    content = document["content"]
+    if any(pointer == "/structured" or pointer.startswith("/structured/") for pointer in pointers):
+        content = [_text(REDACTED if structured is None else canonical(structured).decode())]
+    elif not isinstance(content, list):
+        content = [_text(REDACTED)]
+    return HandResult(
+        tuple(block if isinstance(block, dict) else _text(REDACTED) for block in content), structured, result.is_error
+    )
+
+
+def _text(text: str) -> dict[str, str]:
+    return {"type": "text", "text": text}
+
+
+def _replace(value: Any, tokens: list[str]) -> Any:
+    if not tokens:
+        return REDACTED
+    head, rest = tokens[0], tokens[1:]
+    if isinstance(value, dict) and head in value:
+        return {name: _replace(member, rest) if name == head else member for name, member in value.items()}
+    if isinstance(value, list):
+        return [_replace(item, rest) if head in {"*", str(index)} else item for index, item in enumerate(value)]
+    return value

@@ -1,0 +1,271 @@
+"""Step 3: the shape of a plan, its graph, and each step's args against the pinned manifest. Pure.
+
+A fault of the envelope or the graph refuses the whole plan; an unknown hand or action, or args off schema, denies
+that step alone.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import jsonschema_rs
+
+from gateway.canonical import canonical, sha256_canonical
+from gateway.errors import Refused
+from gateway.model import Plan, Reference, Step, StepStatus, VerifiedPlan, commit, subject_key
+from gateway.ports import Hands
+from gateway.reasons import Reason
+from gateway.state import PlanState, StepState
+
+_ID = r"^[A-Za-z0-9._:-]{1,128}$"
+_STEP_ID = r"^[A-Za-z0-9_.-]{1,64}$"
+POINTER: Final = re.compile(r"(?:/(?:[^~/]|~[01])*)*")
+"""RFC 6901 section 3."""
+_ARRAY_INDEX: Final = re.compile(r"0|[1-9][0-9]{0,8}")
+
+PLAN_SCHEMA: Final[dict[str, Any]] = {
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["v", "iss", "sub", "aud", "tenant", "context_id", "jti", "iat", "exp", "nonce", "actions"],
+    "properties": {
+        "v": {"const": 1},
+        "iss": {"type": "string"},
+        "sub": {"type": "string"},
+        "aud": {"type": "string"},
+        "tenant": {"type": "string"},
+        "context_id": {"type": "string", "pattern": _ID},
+        "jti": {"type": "string", "pattern": _ID},
+        "iat": {"type": "integer"},
+        "exp": {"type": "integer"},
+        "nonce": {"type": "string", "pattern": _ID},
+        "seq": {"type": "integer", "minimum": 0},
+        "purpose": {"type": "string", "maxLength": 256},
+        "request": {"type": "string", "maxLength": 65536},
+        "actions": {
+            "type": "array",
+            "minItems": 1,
+            "items": {
+                "type": "object",
+                "additionalProperties": False,
+                "required": ["id", "hand", "action", "args"],
+                "properties": {
+                    "id": {"type": "string", "pattern": _STEP_ID},
+                    "hand": {"type": "string", "minLength": 1, "maxLength": 64},
+                    "action": {"type": "string", "minLength": 1, "maxLength": 128},
+                    "args": {"type": "object"},
+                    "depends_on": {
+                        "type": "array",
+                        "uniqueItems": True,
+                        "maxItems": 64,
+                        "items": {"type": "string", "pattern": _STEP_ID},
+                    },
+                    "idempotency_key": {"type": "string", "pattern": _ID},
+                    "data_subjects": {
+                        "type": "array",
+                        "maxItems": 64,
+                        "items": {"type": "string", "minLength": 1, "maxLength": 256},
+                    },
+                },
+            },
+        },
+    },
+}
+"""JSON Schema 2020-12 of a plan's payload."""
+
+_VALIDATOR: Final = jsonschema_rs.Draft202012Validator(PLAN_SCHEMA)
+
+
+def admit(verified: VerifiedPlan, *, steps_max: int) -> Plan:
+    """A plan whose envelope and graph are sound.
+
+    Raises:
+        Refused: ``schema.plan`` (with ``pointer``), ``schema.too_many_steps``, ``schema.cycle`` or
+            ``schema.reference`` (with ``step``).
+    """
+    claims = verified.claims
+    actions = claims.get("actions")
+    if isinstance(actions, list) and len(actions) > steps_max:
+        # Before the validator, so that ten thousand steps cost nothing.
+        raise Refused(Reason.SCHEMA_TOO_MANY_STEPS, limit=steps_max)
+    if not _VALIDATOR.is_valid(claims):
+        raise Refused(Reason.SCHEMA_PLAN, pointer=_first_problem(claims))
+    steps: dict[str, Step] = {}
+    for action in claims["actions"]:
+        if action["id"] in steps:
+            raise Refused(Reason.SCHEMA_PLAN, "duplicate step id", step=action["id"])
+        steps[action["id"]] = _step(action)
+    _check_graph(steps)
+    return Plan(
+        plan_id=verified.plan_id,
+        context_id=claims["context_id"],
+        tenant=claims["tenant"],
+        issuer=verified.issuer,
+        kid=verified.kid,
+        principal=verified.principal,
+        caller=verified.caller,
+        steps=steps,
+        jti=claims["jti"],
+        expires_at=claims["exp"],
+        received_at=verified.received_at,
+        raw=verified.raw,
+        purpose=claims.get("purpose"),
+        request=claims.get("request"),
+    )
+
+
+def check_steps(plan: PlanState, states: list[StepState], hands: Hands) -> None:
+    """Resolve references and hold each step's args against its pinned manifest; a misfit denies that step.
+
+    A step that passes has ``manifest``, ``args``, ``args_bytes`` and ``args_sha256`` set.
+    """
+    subject = subject_key(plan.plan.tenant, plan.plan.principal.id, plan.plan.context_id)
+    for state in states:
+        step = state.step
+        manifest = hands.manifest(step.hand) if plan.plan.principal.may_use(step.hand) else None
+        if manifest is None:
+            state.fail(StepStatus.DENIED, Reason.SCHEMA_UNKNOWN_HAND)
+            continue
+        state.manifest = manifest
+        if step.action not in manifest.actions:
+            state.fail(StepStatus.DENIED, Reason.SCHEMA_UNKNOWN_ACTION)
+            continue
+        try:
+            state.args, state.provenance = _resolve(plan, state) if step.references else (step.args, {})
+        except Refused as refusal:
+            state.fail(StepStatus.DENIED, refusal.reason, **refusal.hints)
+            continue
+        state.args_bytes = canonical(state.args)
+        state.args_sha256 = sha256_canonical(state.args)
+        state.put("args", commit(state.args_bytes, subject))
+        problems = hands.check_args(step.hand, step.action, state.args)
+        if problems:
+            state.fail(StepStatus.DENIED, Reason.SCHEMA_ARGS, problems=list(problems))
+
+
+def pointer_tokens(pointer: str) -> list[str]:
+    """The reference tokens of an RFC 6901 pointer, unescaped (section 4)."""
+    return [token.replace("~1", "/").replace("~0", "~") for token in pointer.split("/")[1:]]
+
+
+def pointer_get(document: Any, pointer: str) -> Any:
+    """The value at ``pointer`` (RFC 6901 section 4).
+
+    Raises:
+        Refused: ``schema.unresolved`` where there is none.
+    """
+    value = document
+    for name in pointer_tokens(pointer):
+        if isinstance(value, Mapping) and name in value:
+            value = value[name]
+        elif isinstance(value, list) and _ARRAY_INDEX.fullmatch(name) and int(name) < len(value):
+            value = value[int(name)]
+        else:
+            raise Refused(Reason.SCHEMA_UNRESOLVED)
+    return value
+
+
+def _first_problem(claims: Mapping[str, Any]) -> str:
+    """Where the first fault lies; the member names of a plan are ours, so the pointer gives nothing away."""
+    for error in _VALIDATOR.iter_errors(claims):
+        return "".join(f"/{part}" for part in error.instance_path)
+    raise RuntimeError("is_valid and iter_errors disagree")
+
+
+def _step(action: Mapping[str, Any]) -> Step:
+    references = tuple(_references(action["args"], "", action["id"]))
+    return Step(
+        id=action["id"],
+        hand=action["hand"],
+        action=action["action"],
+        args=action["args"],
+        depends_on=tuple(action.get("depends_on", ())),
+        idempotency_key=action.get("idempotency_key"),
+        data_subjects=tuple(action.get("data_subjects", ())),
+        references=references,
+    )
+
+
+def _references(value: Any, at: str, step_id: str) -> Iterator[Reference]:
+    if isinstance(value, dict):
+        if "$step" in value:
+            yield _reference(value, at, step_id)
+            return
+        for name, member in value.items():
+            yield from _references(member, f"{at}/{name.replace('~', '~0').replace('/', '~1')}", step_id)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _references(item, f"{at}/{index}", step_id)
+
+
+def _reference(value: Mapping[str, Any], at: str, step_id: str) -> Reference:
+    target, pointer = value.get("$step"), value.get("pointer")
+    if (
+        at == ""
+        or set(value) != {"$step", "pointer"}
+        or not isinstance(target, str)
+        or not isinstance(pointer, str)
+        or len(pointer) > 1024
+        or not POINTER.fullmatch(pointer)
+    ):
+        raise Refused(Reason.SCHEMA_REFERENCE, "malformed", step=step_id)
+    return Reference(at, target, pointer)
+
+
+def _check_graph(steps: Mapping[str, Step]) -> None:
+    """Dependencies exist, references name direct dependencies, and nothing depends on itself in the end."""
+    waiting: dict[str, set[str]] = {}
+    for step in steps.values():
+        if any(name not in steps for name in step.depends_on):
+            raise Refused(Reason.SCHEMA_PLAN, "unknown dependency", step=step.id)
+        if any(reference.step not in step.depends_on for reference in step.references):
+            raise Refused(Reason.SCHEMA_REFERENCE, "not a dependency", step=step.id)
+        if step.depends_on:
+            waiting[step.id] = set(step.depends_on)
+    while waiting:
+        free = [name for name, needs in waiting.items() if not needs & waiting.keys()]
+        if not free:
+            raise Refused(Reason.SCHEMA_CYCLE)
+        for name in free:
+            del waiting[name]
+
+
+def _resolve(plan: PlanState, state: StepState) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """The args with every reference replaced, and where each replaced value came from."""
+    values: dict[str, Any] = {}
+    provenance: dict[str, Any] = {}
+    for reference in state.step.references:
+        source = plan.steps[reference.step]
+        if source.result is None or source.manifest is None:
+            raise Refused(Reason.SCHEMA_UNRESOLVED, "result is gone", pointer=reference.at)
+        try:
+            values[reference.at] = pointer_get(source.result.document(), reference.pointer)
+        except Refused:
+            raise Refused(Reason.SCHEMA_UNRESOLVED, pointer=reference.at) from None
+        trust = source.manifest.actions[source.step.action].trust or source.manifest.trust
+        provenance[reference.at] = [
+            {
+                "source": "result",
+                "step": reference.step,
+                "hand": source.step.hand,
+                "trust": str(trust),
+                "match": "exact",
+            }
+        ]
+    resolved = _replace(state.step.args, "", values)
+    # What a tool returned never went through the strict parser; the canonical form refuses what has none.
+    canonical(resolved)
+    return resolved, provenance
+
+
+def _replace(value: Any, at: str, values: Mapping[str, Any]) -> Any:
+    if at in values:
+        return values[at]
+    if isinstance(value, dict):
+        return {
+            name: _replace(member, f"{at}/{name.replace('~', '~0').replace('/', '~1')}", values)
+            for name, member in value.items()
+        }
+    if isinstance(value, list):
+        return [_replace(item, f"{at}/{index}", values) for index, item in enumerate(value)]
+    return value

@@ -1,0 +1,139 @@
+"""Step 2: who signed this, for whom, for which gateway, and when. Pure: no database, no network, no clock.
+
+The order of the checks is part of the contract (docs/api.md): nothing of the payload is believed before the
+signature holds, except the ``iss`` that selects the key which then has to verify it.
+"""
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Protocol
+
+import orjson
+
+from gateway.canonical import parse
+from gateway.errors import Refused
+from gateway.model import Issuer, IssuerKey, Principal, UnverifiedPlan, VerifiedPlan
+from gateway.ports import Typ
+from gateway.reasons import Reason
+from gateway.settings import PlanSettings
+
+IDENTIFIER: Final = re.compile(r"[A-Za-z0-9._:@/-]{1,128}")
+"""Issuers, subjects, tenants."""
+
+
+class Verified(Protocol):
+    """A JWS whose signature holds."""
+
+    @property
+    def payload(self) -> bytes:
+        """The signed bytes."""
+
+
+class Jws(Protocol):
+    """What this stage needs from ``keys.jws``."""
+
+    def peek(self, token: bytes) -> Verified:
+        """Split without trust."""
+
+    def verify(self, token: bytes, typ: Typ, key_for: Callable[[str], Mapping[str, str]]) -> Verified:
+        """Check header, type and signature; ``key_for`` maps a ``kid`` to a public JWK or refuses it."""
+
+
+def claimed_issuer(unverified: UnverifiedPlan, jws: Jws) -> str:
+    """The ``iss`` that the plan claims, good for nothing but choosing whose key must verify it.
+
+    Raises:
+        Refused: ``verify.malformed``, ``schema.json`` or ``verify.unknown_issuer``.
+    """
+    try:
+        payload = orjson.loads(jws.peek(unverified.raw).payload)
+    except orjson.JSONDecodeError:
+        raise Refused(Reason.SCHEMA_JSON, "payload") from None
+    issuer = payload.get("iss") if isinstance(payload, dict) else None
+    if not isinstance(issuer, str) or not IDENTIFIER.fullmatch(issuer):
+        raise Refused(Reason.VERIFY_UNKNOWN_ISSUER, "iss is absent or ill-formed")
+    return issuer
+
+
+def verify(
+    unverified: UnverifiedPlan,
+    issuer: Issuer,
+    jws: Jws,
+    *,
+    audience: str,
+    limits: PlanSettings,
+    principals: Callable[[str], Principal | None],
+) -> VerifiedPlan:
+    """Believe a plan, or refuse it.
+
+    Args:
+        issuer: the registered issuer that the plan claims (see :func:`claimed_issuer`), of the caller's tenant.
+        audience: the gateway's log origin.
+        principals: the tenant's principal by id, for a subject other than the caller.
+
+    Raises:
+        Refused: ``verify.*`` naming the first check that failed, or ``schema.json`` for a payload that is not strict
+            JSON.
+    """
+    now = unverified.received_at
+    chosen: list[IssuerKey] = []
+
+    def key_for(kid: str) -> Mapping[str, str]:
+        key = issuer.keys.get(kid)
+        if key is None:
+            raise Refused(Reason.VERIFY_UNKNOWN_KEY)
+        if key.revoked_at is not None and key.revoked_at <= now:
+            raise Refused(Reason.VERIFY_REVOKED_KEY, "revoked")
+        chosen.append(key)
+        return key.jwk
+
+    payload = jws.verify(unverified.raw, Typ.PLAN, key_for).payload
+    claims = parse(payload)
+    if not isinstance(claims, dict):
+        raise Refused(Reason.SCHEMA_PLAN, "payload is not an object")
+    if claims.get("iss") != issuer.id:
+        # A duplicate member could show one issuer to the peek and another here; parse() refused that already.
+        raise Refused(Reason.VERIFY_UNKNOWN_ISSUER, "iss changed between peek and parse")
+    if claims.get("aud") != audience:
+        raise Refused(Reason.VERIFY_AUDIENCE)
+    if issuer.tenant != unverified.caller.tenant or claims.get("tenant") != issuer.tenant:
+        raise Refused(Reason.VERIFY_TENANT)
+    _check_times(claims, chosen[0], now, limits)
+    return VerifiedPlan(
+        raw=unverified.raw,
+        plan_id=hashlib.sha256(unverified.raw).hexdigest(),
+        claims=claims,
+        issuer=issuer,
+        kid=chosen[0].kid,
+        principal=_subject(claims.get("sub"), issuer, unverified.caller, principals),
+        caller=unverified.caller,
+        received_at=now,
+    )
+
+
+def _check_times(claims: Mapping[str, Any], key: IssuerKey, now: float, limits: PlanSettings) -> None:
+    issued, expires = claims.get("iat"), claims.get("exp")
+    if type(issued) is not int or type(expires) is not int or not 0 <= issued < expires:
+        raise Refused(Reason.SCHEMA_PLAN, "iat and exp must be integers, iat before exp")
+    if expires - issued > limits.lifetime_max_seconds:
+        raise Refused(Reason.VERIFY_LIFETIME, limit_seconds=limits.lifetime_max_seconds)
+    if issued > now + limits.clock_skew_seconds:
+        raise Refused(Reason.VERIFY_NOT_YET_VALID)
+    if expires <= now - limits.clock_skew_seconds:
+        raise Refused(Reason.VERIFY_EXPIRED)
+    skew = limits.clock_skew_seconds
+    if issued < key.not_before - skew or (key.not_after is not None and issued > key.not_after):
+        raise Refused(Reason.VERIFY_REVOKED_KEY, "outside the key's validity")
+
+
+def _subject(
+    subject: Any, issuer: Issuer, caller: Principal, principals: Callable[[str], Principal | None]
+) -> Principal:
+    if subject == caller.id:
+        return caller
+    if isinstance(subject, str) and subject in issuer.speaks_for:
+        principal = principals(subject)
+        if principal is not None:
+            return principal
+    raise Refused(Reason.VERIFY_SUBJECT)

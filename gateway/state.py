@@ -1,0 +1,196 @@
+"""A plan under way: the mutable state that the stages move forward, and the views that callers get of it.
+
+Only ``gateway.pipeline`` owns a :class:`PlanState`; stages change the :class:`StepState` objects handed to them and
+``stages.record`` makes every change durable before anything acts on it.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from gateway.model import (
+    Binding,
+    Committed,
+    Decision,
+    Effect,
+    HandResult,
+    Manifest,
+    Plan,
+    PlanStatus,
+    Step,
+    StepStatus,
+)
+from gateway.reasons import TEXTS, Reason
+
+
+@dataclass(frozen=True, slots=True)
+class StepError:
+    """Why a step did not succeed: a closed code and safe hints."""
+
+    reason: Reason
+    hints: Mapping[str, Any] = field(default_factory=dict)
+
+    def document(self) -> dict[str, Any]:
+        """``{code, text, ...hints}``."""
+        return {"code": str(self.reason), "text": TEXTS[self.reason], **self.hints}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One person's answer to an approval request, as a receipt names it."""
+
+    approver: str
+    """Pseudonym."""
+    attested_by: str
+
+
+@dataclass(slots=True)
+class StepState:
+    """One step on its way. ``args`` are the resolved args; ``None`` until every reference is resolved."""
+
+    step: Step
+    status: StepStatus = StepStatus.DEFERRED
+    manifest: Manifest | None = None
+    args: Mapping[str, Any] | None = None
+    args_bytes: bytes = b""
+    args_sha256: str = ""
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    decision: Decision | None = None
+    commitments: dict[str, str] = field(default_factory=dict)
+    """Field name (``args``, ``evaluation``, ``result``) -> commitment, of everything recorded so far."""
+    fresh: dict[str, Committed] = field(default_factory=dict)
+    """Committed values that the next record must store."""
+    approval_id: str | None = None
+    approved: bool = False
+    answers: tuple[Answer, ...] = ()
+    credential: str = ""
+    step_jti: str | None = None
+    dispatched: bool = False
+    """Whether its intent is on record (and so it may never be recorded again)."""
+    result: HandResult | None = None
+    redacted: bool = False
+    error: StepError | None = None
+    receipt: str | None = None
+    log_index: int | None = None
+
+    def fail(self, status: StepStatus, reason: Reason, **hints: Any) -> None:
+        """End the step."""
+        self.status = status
+        self.error = StepError(reason, hints)
+
+    def put(self, name: str, value: Committed) -> None:
+        """Commit to a personal value under ``name``."""
+        self.fresh[name] = value
+        self.commitments[name] = value.commitment
+
+    def binding(self, tenant: str, plan_id: str) -> Binding:
+        """What an approval or credential of this step is bound to."""
+        if self.manifest is None or self.decision is None:
+            raise RuntimeError("a step is bound only after it was decided")
+        return Binding(
+            tenant, plan_id, self.step.id, self.args_sha256, self.decision.policy_digest, self.manifest.digest
+        )
+
+    def receipt_id(self, plan_id: str) -> str:
+        """The ``step_jti``, or plan and step id where no credential was minted."""
+        return self.step_jti or f"{plan_id}.{self.step.id}"
+
+    def view(self, plan_id: str) -> dict[str, Any]:
+        """The step as a caller sees it."""
+        shown: dict[str, Any] = {
+            "id": self.step.id,
+            "hand": self.step.hand,
+            "action": self.step.action,
+            "status": str(self.status),
+            "decision": None,
+        }
+        if self.decision is not None:
+            shown["decision"] = {
+                "effect": str(self.decision.effect),
+                "reasons": [{"code": reason.code, "message": reason.message} for reason in self.decision.reasons],
+                "policy_digest": self.decision.policy_digest,
+            }
+        if self.approval_id is not None:
+            shown["approval_id"] = self.approval_id
+        if self.result is not None and self.status in {StepStatus.SUCCEEDED, StepStatus.FAILED}:
+            shown["result"] = self.result.document()
+        if self.error is not None:
+            shown["error"] = self.error.document()
+        if self.receipt is not None:
+            shown["receipt"] = self.receipt
+            shown["receipt_id"] = self.receipt_id(plan_id)
+        if self.log_index is not None:
+            shown["log_index"] = self.log_index
+        return shown
+
+
+@dataclass(slots=True)
+class PlanState:
+    """One plan on its way."""
+
+    plan: Plan
+    committed: Committed | None
+    """The exact JWS; ``None`` once it is on record."""
+    commitment: str
+    steps: dict[str, StepState]
+    log_index: int | None = None
+    """Of the 'plan received' entry; ``None`` until the plan is on record."""
+
+    def __iter__(self) -> Iterator[StepState]:
+        return iter(self.steps.values())
+
+    @property
+    def status(self) -> PlanStatus:
+        """Done when every step is final; waiting when all that is left waits for people."""
+        open_steps = [state for state in self if not state.status.final]
+        if not open_steps:
+            return PlanStatus.DONE
+        if any(state.status is StepStatus.HELD and not state.approved for state in open_steps) and not any(
+            state.status is StepStatus.RUNNING or self.ready(state) for state in open_steps
+        ):
+            return PlanStatus.WAITING
+        return PlanStatus.RUNNING
+
+    def dependencies(self, state: StepState) -> list[StepState]:
+        """The steps that ``state`` waits for."""
+        return [self.steps[name] for name in state.step.depends_on]
+
+    def ready(self, state: StepState) -> bool:
+        """Whether a decided step may be dispatched: allowed or approved, and every dependency succeeded."""
+        if state.decision is None or state.dispatched or state.status.final:
+            return False
+        if state.decision.effect is Effect.ASK and not state.approved:
+            return False
+        return all(other.status is StepStatus.SUCCEEDED for other in self.dependencies(state))
+
+    def undecided(self) -> list[StepState]:
+        """Steps that no policy has judged yet and whose inputs are known, or are known never to come."""
+        return [
+            state
+            for state in self
+            if state.status is StepStatus.DEFERRED
+            and state.decision is None
+            and all(self.steps[reference.step].status is StepStatus.SUCCEEDED for reference in state.step.references)
+        ]
+
+    def orphans(self) -> list[StepState]:
+        """Open steps with a dependency that ended without success."""
+        return [
+            state
+            for state in self
+            if not state.status.final
+            and not state.dispatched
+            and any(
+                other.status.final and other.status is not StepStatus.SUCCEEDED for other in self.dependencies(state)
+            )
+        ]
+
+    def view(self) -> dict[str, Any]:
+        """The plan as a caller sees it."""
+        return {
+            "plan_id": self.plan.plan_id,
+            "context_id": self.plan.context_id,
+            "status": str(self.status),
+            "log_index": self.log_index,
+            "steps": [state.view(self.plan.plan_id) for state in self],
+        }
