@@ -1,1 +1,7 @@
-"""The jail: bubblewrap, seccomp, rlimits, cgroups."""
+"""The jail: a program runs in it with no network, no secrets and no way to outlive its deadline (docs/sandbox.md)."""
+
+from hand_adapters.jail.jail import Jail, JailedProcess
+from hand_adapters.jail.profiles import PROFILES, Profile
+from hand_adapters.jail.spec import Bind, Completed, JailError, JailSpec
+
+__all__ = ["PROFILES", "Bind", "Completed", "Jail", "JailError", "JailSpec", "JailedProcess", "Profile"]
