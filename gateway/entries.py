@@ -1,7 +1,7 @@
 """The closed set of audit entry types, each with a stable six-character code (success and failure apart)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
@@ -88,9 +88,9 @@ class EntryDraft:
     reasons: tuple[str, ...] = ()
     policy_digest: str | None = None
     manifest_digest: str | None = None
-    facts: Mapping[str, str | int] = EMPTY
-    fields: Mapping[str, Committed] = EMPTY
-    commitments: Mapping[str, str] = EMPTY
+    facts: Mapping[str, str | int] = field(default_factory=lambda: EMPTY)
+    fields: Mapping[str, Committed] = field(default_factory=lambda: EMPTY)
+    commitments: Mapping[str, str] = field(default_factory=lambda: EMPTY)
 
     def all_commitments(self) -> dict[str, str]:
         """Name -> commitment of every personal field that the entry commits to."""

@@ -252,12 +252,12 @@ class ActionManifest:
     args_schema: Mapping[str, Any]
     result_schema: Mapping[str, Any] | None = None
     title: str | None = None
-    annotations: Mapping[str, Any] = EMPTY
+    annotations: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
     """What the tool claims about itself; shown to people, never to the policy."""
     side_effects: SideEffects = SideEffects.EXTERNAL
     idempotent: bool = False
     cacheable: bool = False
-    roles: Mapping[str, ArgumentRole] = EMPTY
+    roles: Mapping[str, ArgumentRole] = field(default_factory=lambda: EMPTY)
     """JSON pointer (``*`` matches array items) -> role."""
     data_subjects: tuple[str, ...] = ()
     """JSON pointers into args or result that name data subjects."""
