@@ -1,12 +1,19 @@
-"""What a hand adapter must be. Built-in and third-party adapters meet the same contract in the same registry."""
+"""What a hand adapter must be. Built-in and third-party adapters meet the same contract in the same registry.
 
-from typing import Protocol
+A third party's distribution names its class in the entry point group ``handrail.adapters``; the entry point's name is
+what ``[hands.ID] adapter`` says.
+"""
+
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from gateway.errors import HandrailError
 from gateway.model import HandCall, HandResult, Manifest
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from gateway.settings import HandSettings
+
+if TYPE_CHECKING:
+    from hand_adapters.jail import Jail
 
 
 class HandError(HandrailError):
@@ -21,11 +28,31 @@ class HandError(HandrailError):
         self.failure = failure
 
 
+class HandDrifted(HandError):
+    """A hand is not the one that was pinned, noticed before a call was sent to it.
+
+    Attributes:
+        offered: what it offers now, as far as it could be asked.
+    """
+
+    def __init__(self, offered: Manifest, detail: str = "") -> None:
+        super().__init__(Reason.HAND_DRIFTED, HandFailure.NOT_EXECUTED, detail)
+        self.offered = offered
+
+
 class HandAdapter(Protocol):
-    """One hand: built from its settings, asked for its manifest, called, closed."""
+    """One hand: built from its settings, asked for its manifest, called, closed.
+
+    Building one must not touch the tool: no process, no connection, no event loop.
+    """
+
+    needs_jail: ClassVar[bool]
+    """Whether its hands run code here; without a jail on the machine they are unavailable, never run freely."""
 
     id: str
     """The hand's id (``[hands.ID]``)."""
+
+    def __init__(self, hand_id: str, settings: HandSettings, jail: "Jail") -> None: ...
 
     @classmethod
     def validate(cls, hand_id: str, settings: HandSettings) -> None:
@@ -42,6 +69,7 @@ class HandAdapter(Protocol):
         """Run one call within ``call.deadline_seconds``; at most once, never retried here.
 
         Raises:
+            HandDrifted: the tool no longer offers the manifest of ``call.manifest_digest``; nothing was sent.
             HandError: with the failure class that invariant 5 needs.
         """
 

@@ -1,1 +1,5 @@
-"""The ``http`` adapter: declared requests to one host."""
+"""The http adapter: declared requests to one API."""
+
+from hand_adapters.http.adapter import HttpAdapter
+
+__all__ = ["HttpAdapter"]

@@ -1,0 +1,72 @@
+"""The operator's word joined to a tool's own: how an :class:`ActionManifest` and a :class:`Manifest` come about.
+
+A tool's annotations are claims by the party that is to be governed; they are kept for people to read and decide
+nothing. What decides is what the operator declared, and what nobody declared counts as the worst.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from gateway.model import ActionManifest, Manifest
+from gateway.settings import ActionSettings, HandSettings
+from hand_adapters.schemas import Checker, normalise
+
+_UNDECLARED = ActionSettings()
+
+
+def action(
+    name: str,
+    declared: ActionSettings | None,
+    *,
+    args_schema: Any,
+    result_schema: Any = None,
+    description: str = "",
+    title: str | None = None,
+    annotations: Mapping[str, Any] | None = None,
+) -> ActionManifest:
+    """One action, its schemas normalised (that of the args closed) and proven to compile.
+
+    Raises:
+        SchemaError: the action cannot be checked, so it cannot be offered.
+    """
+    word = declared or _UNDECLARED
+    args = normalise(args_schema, close=True)
+    result = None if result_schema is None else normalise(result_schema, close=False)
+    Checker(args)
+    if result is not None:
+        Checker(result)
+    return ActionManifest(
+        name=name,
+        description=description,
+        args_schema=args,
+        result_schema=result,
+        title=title,
+        annotations=dict(annotations or {}),
+        side_effects=word.side_effects,
+        idempotent=word.idempotent,
+        cacheable=word.cacheable,
+        roles=dict(sorted(word.args.items())),
+        data_subjects=tuple(sorted(word.data_subjects)),
+        trust=word.trust,
+        deadline_seconds=word.deadline_seconds,
+        result_max_bytes=word.result_max_bytes,
+    )
+
+
+def manifest(
+    hand_id: str, settings: HandSettings, actions: Iterable[ActionManifest], *, instructions: str = ""
+) -> Manifest:
+    """A hand's manifest, actions by name; equal tools and equal words give an equal digest.
+
+    Raises:
+        Refused: ``schema.json`` where a schema has no canonical form.
+    """
+    return Manifest(
+        hand=hand_id,
+        adapter=settings.adapter,
+        actions={entry.name: entry for entry in sorted(actions, key=lambda entry: entry.name)},
+        region=settings.region,
+        trust=settings.trust,
+        labels=tuple(sorted(settings.labels)),
+        instructions=instructions,
+    )

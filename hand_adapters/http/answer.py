@@ -1,0 +1,117 @@
+"""Reading an HTTP answer: bounded while it arrives, decompressed or not, and turned into content blocks."""
+
+import base64
+import zlib
+from typing import Any, Final
+
+import aiohttp
+
+from gateway.canonical import parse
+from gateway.errors import Refused
+from gateway.model import HandResult
+from gateway.ports import HandFailure
+from gateway.reasons import Reason
+from hand_adapters.contract import HandError
+
+# wbits for zlib: 31 expects a gzip header (RFC 1952), 15 a zlib one (RFC 1950, HTTP's "deflate").
+_CODINGS: Final = {"gzip": 31, "x-gzip": 31, "deflate": 15}
+# Statuses of a proxy that does not know whether its upstream acted (RFC 9110 sections 15.6.3 and 15.6.5).
+_UNKNOWN_STATUSES: Final = frozenset({502, 504})
+_UTF8: Final = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
+
+
+async def read(response: aiohttp.ClientResponse, limit: int) -> bytes:
+    """The body, at most ``limit`` bytes both on the wire and decompressed; no more than that is ever held.
+
+    Raises:
+        HandError: ``hand.result_too_large`` or ``hand.protocol``, executed.
+        aiohttp.ClientError: the body broke off.
+    """
+    declared = response.content_length
+    if declared is not None and declared > limit and response.method != "HEAD":
+        raise _too_large()
+    coding = response.headers.get("Content-Encoding", "identity").strip().lower()
+    if coding in {"identity", ""}:
+        return await _plain(response, limit)
+    if coding not in _CODINGS:
+        raise HandError(Reason.HAND_PROTOCOL, HandFailure.EXECUTED, "unknown content coding")
+    return await _inflated(response, limit, _CODINGS[coding])
+
+
+async def _plain(response: aiohttp.ClientResponse, limit: int) -> bytes:
+    first = await response.content.readany()
+    if response.content.at_eof():
+        if len(first) > limit:
+            raise _too_large()
+        return first
+    chunks, size = [first], len(first)
+    while size <= limit:
+        chunk = await response.content.readany()
+        if not chunk:
+            return b"".join(chunks)
+        chunks.append(chunk)
+        size += len(chunk)
+    raise _too_large()
+
+
+async def _inflated(response: aiohttp.ClientResponse, limit: int, wbits: int) -> bytes:
+    inflater = zlib.decompressobj(wbits)
+    out = bytearray()
+    received = 0
+    while chunk := await response.content.readany():
+        received += len(chunk)
+        if received > limit:
+            raise _too_large()
+        while chunk:
+            try:
+                out += inflater.decompress(chunk, limit + 1 - len(out))
+            except zlib.error:
+                raise HandError(Reason.HAND_PROTOCOL, HandFailure.EXECUTED, "content coding") from None
+            if len(out) > limit:
+                raise _too_large()
+            chunk = inflater.unconsumed_tail
+    if received and not inflater.eof:
+        raise HandError(Reason.HAND_PROTOCOL, HandFailure.EXECUTED, "content coding is cut short")
+    return bytes(out)
+
+
+def result(response: aiohttp.ClientResponse, body: bytes) -> HandResult:
+    """Content blocks and structured data of an answer.
+
+    2xx: a JSON body is ``structured`` and one text block; other UTF-8 text is one text block; anything else is one
+    embedded resource with a base64 ``blob`` (the shape of MCP's ``EmbeddedResource``). Any other status is an error
+    result: the body as a text block or blob, and ``structured`` is ``{"status": <code>}``. 502 and 504 tell nothing.
+
+    Raises:
+        HandError: ``hand.protocol``, executed: JSON that is not strict JSON. ``hand.lost_reply``, unknown: 502, 504.
+    """
+    status = response.status
+    if status in _UNKNOWN_STATUSES:
+        raise HandError(Reason.HAND_LOST_REPLY, HandFailure.UNKNOWN, f"status {status}")
+    media = response.content_type
+    ok = 200 <= status < 300
+    structured: Any = None if ok else {"status": status}
+    if ok and body and (media == "application/json" or media.endswith("+json")):
+        try:
+            structured = parse(body)
+        except Refused as refused:
+            raise HandError(Reason.HAND_PROTOCOL, HandFailure.EXECUTED, refused.detail) from None
+        return HandResult(({"type": "text", "text": body.decode("utf-8")},), structured)
+    return HandResult(_blocks(body, media, response.charset), structured, is_error=not ok)
+
+
+def _blocks(body: bytes, media: str, charset: str | None) -> tuple[dict[str, Any], ...]:
+    if not body:
+        return ()
+    textual = media.startswith("text/") or media.endswith(("json", "xml", "x-www-form-urlencoded", "javascript"))
+    if textual and (charset or "utf-8").lower() in _UTF8:
+        try:
+            return ({"type": "text", "text": body.decode("utf-8")},)
+        except UnicodeDecodeError:
+            pass
+    blob = base64.b64encode(body).decode("ascii")
+    return ({"type": "resource", "resource": {"uri": "urn:handrail:body", "mimeType": media, "blob": blob}},)
+
+
+def _too_large() -> HandError:
+    return HandError(Reason.HAND_RESULT_TOO_LARGE, HandFailure.EXECUTED)
