@@ -1,0 +1,448 @@
+"""The launcher: one small single-threaded process that starts, supervises and ends every jail.
+
+It runs as a script of its own (``python -I -S launcher.py FD``) with an empty environment, imports nothing of Handrail,
+and talks JSON over a SOCK_SEQPACKET socket with the gateway, so that the gateway never forks. It lives as the first
+process of a pid namespace of its own: when it ends, however it ends, the kernel kills every process in every jail.
+It ends when the gateway closes the socket or dies.
+
+Gateway to launcher: ``setup`` (first), ``start`` (with the three stdio descriptors), ``kill``.
+Launcher to gateway: ``ready``, ``started``, ``refused``, ``gone``.
+"""
+
+import array
+import base64
+import ctypes
+import gc
+import json
+import os
+import resource
+import select
+import signal
+import socket
+import struct
+import sys
+import time
+from collections import deque
+from typing import Any, NoReturn
+
+CLONE_NEWNS = 0x00020000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_PRIVATE = 1, 2, 4, 8, 0x1000, 0x4000, 0x40000
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE = 1, 4
+SYS_CLOSE_RANGE, SYS_OPENAT2 = 436, 437  # the same on every architecture
+CLOSE_RANGE_CLOEXEC = 4
+RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS = 0x02, 0x04
+SCM_CREDENTIALS = 2
+MESSAGE_MAX_BYTES = 192 * 1024
+SETUP_FAILED = 125
+
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _check(result: int, what: str) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")
+    return result
+
+
+def _unshare(flags: int, what: str) -> None:
+    _check(libc.unshare(flags), f"unshare {what}")
+
+
+def _mount(source: str, target: str, kind: str | None, flags: int, data: str | None = None) -> None:
+    kind_bytes = None if kind is None else kind.encode()
+    data_bytes = None if data is None else data.encode()
+    flag_word = ctypes.c_ulong(flags)
+    _check(libc.mount(os.fsencode(source), os.fsencode(target), kind_bytes, flag_word, data_bytes), f"mount {target}")
+
+
+def _open_without_symlinks(path: str) -> int:
+    """O_PATH descriptor of ``path``; no component of it may be a symbolic link (openat2, so without a race)."""
+    how = struct.pack("QQQ", os.O_PATH | os.O_CLOEXEC, 0, RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS)
+    return _check(libc.syscall(SYS_OPENAT2, -100, os.fsencode(path), how, ctypes.c_size_t(len(how))), f"open {path}")
+
+
+def _write_file(path: str, text: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, text.encode())
+    finally:
+        os.close(descriptor)
+
+
+def _map_ids(uid: int, gid: int) -> None:
+    """In a fresh user namespace, map just one uid and gid, each to itself."""
+    _write_file("/proc/self/setgroups", "deny")
+    _write_file("/proc/self/uid_map", f"{uid} {uid} 1")
+    _write_file("/proc/self/gid_map", f"{gid} {gid} 1")
+
+
+def _memory_file(content: bytes) -> int:
+    descriptor = os.memfd_create("handrail")
+    os.write(descriptor, content)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor
+
+
+class Running:
+    """One jail as the launcher knows it."""
+
+    def __init__(self, key: int, pid: int, status: int, groups: list[str], deadline: float | None) -> None:
+        self.key = key
+        self.pid = pid
+        self.status = status
+        self.groups = groups
+        self.deadline = deadline
+        self.timed_out = False
+        self.returncode: int | None = None
+        self.inner: int | None = None
+        self.began = False
+
+
+class Launcher:
+    """The event loop: control socket, children, deadlines."""
+
+    def __init__(self, control: socket.socket, gateway: int, lifeline: int, wakeup: int) -> None:
+        self.control = control
+        self.wakeup = wakeup
+        self.ends = (gateway, lifeline)
+        self.outgoing: deque[tuple[bytes, int]] = deque()
+        self.running: dict[int, Running] = {}
+        self.by_key: dict[int, Running] = {}
+        self.filters: dict[str, bytes] = {}
+        self.setup: dict[str, Any] = {}
+        self.empty_groups: list[str] = []
+        self.poll = select.poll()
+
+    # --- talking ---------------------------------------------------------------------------------------------------
+
+    def say(self, message: dict[str, Any], pid: int = 0) -> None:
+        """Queue ``message``; the kernel translates ``pid`` into the gateway's pid namespace (SCM_CREDENTIALS)."""
+        self.outgoing.append((json.dumps(message).encode(), pid))
+        self.flush()
+
+    def flush(self) -> None:
+        while self.outgoing:
+            data, pid = self.outgoing[0]
+            credentials = struct.pack("iII", pid or os.getpid(), os.getuid(), os.getgid())
+            try:
+                self.control.sendmsg([data], [(socket.SOL_SOCKET, SCM_CREDENTIALS, credentials)])
+            except BlockingIOError:
+                break
+            except OSError:
+                if not pid:
+                    os._exit(0)  # the gateway is gone
+                self.outgoing[0] = (data, 0)
+                continue
+            self.outgoing.popleft()
+        self.poll.register(self.control, select.POLLIN | (select.POLLOUT if self.outgoing else 0))
+
+    def receive(self) -> None:
+        size = array.array("i").itemsize
+        try:
+            data, ancillary, _flags, _address = self.control.recvmsg(
+                MESSAGE_MAX_BYTES, socket.CMSG_SPACE(3 * size), socket.MSG_CMSG_CLOEXEC
+            )
+        except BlockingIOError:
+            return
+        if not data:
+            os._exit(0)  # closed: our end is the end of every jail
+        descriptors = array.array("i")
+        for level, kind, payload in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                descriptors.frombytes(payload[: len(payload) - len(payload) % size])
+        try:
+            self.handle(json.loads(data), list(descriptors))
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
+
+    def handle(self, message: dict[str, Any], descriptors: list[int]) -> None:
+        operation = message["op"]
+        if operation == "setup":
+            self.setup = message
+            self.filters = {name: base64.b64decode(text) for name, text in message["filters"].items()}
+            gc.collect()
+            gc.freeze()
+            self.say({"event": "ready"})
+        elif operation == "start":
+            try:
+                self.start(message, descriptors)
+            except OSError as exc:
+                self.say({"event": "refused", "id": message["id"], "detail": str(exc)})
+        elif operation == "kill":
+            jail = self.by_key.get(message["id"])
+            if jail is not None:
+                self.kill(jail)
+
+    # --- starting --------------------------------------------------------------------------------------------------
+
+    def start(self, message: dict[str, Any], descriptors: list[int]) -> None:
+        groups = self.make_groups(message)
+        status_read, status_write = os.pipe2(os.O_CLOEXEC)
+        pid = os.fork()
+        if pid == 0:
+            try:
+                self.become(message, descriptors, groups, status_write)
+            except BaseException as exc:  # noqa: BLE001 - a fork must never return into the launcher's loop
+                os.write(descriptors[2], f"jail: {exc}\n".encode())
+            finally:
+                os._exit(SETUP_FAILED)
+        os.close(status_write)
+        deadline = message["deadline_seconds"]
+        jail = Running(
+            message["id"], pid, status_read, groups, None if deadline is None else time.monotonic() + deadline
+        )
+        self.running[pid] = jail
+        self.by_key[jail.key] = jail
+        self.say({"event": "started", "id": jail.key}, pid)
+
+    def make_groups(self, message: dict[str, Any]) -> list[str]:
+        """One cgroup per jail and controller (v1), or one (v2); the limits are written before anyone is in it."""
+        made = []
+        for parent, limits in message["groups"]:
+            os.makedirs(parent, exist_ok=True)
+            path = f"{parent}/{message['id']}"
+            os.mkdir(path)
+            made.append(path)
+            for name, value in limits:
+                _write_file(f"{path}/{name}", value)
+        return made
+
+    def become(self, message: dict[str, Any], descriptors: list[int], groups: list[str], status: int) -> NoReturn:
+        """In the child: enter the cgroups, stage the binds, give up the uid, set the limits, become bwrap."""
+        for path in groups:
+            _write_file(f"{path}/cgroup.procs", "0")
+        arguments = self.stage(message)
+        uid, gid = self.setup["uid"], self.setup["gid"]
+        if os.getuid() == 0:
+            os.setgroups([])
+            os.setresgid(gid, gid, gid)
+            os.setresuid(uid, uid, uid)
+        _check(libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "PR_SET_PDEATHSIG")
+        # A changed uid makes a process undumpable, and its /proc/self/uid_map unwritable for itself.
+        _check(libc.prctl(PR_SET_DUMPABLE, 1, 0, 0, 0), "PR_SET_DUMPABLE")
+        # RLIMIT_NPROC counts per uid and user namespace. Jails share a uid, so each gets a user namespace around
+        # bwrap's own: what it counts is this jail alone, not its neighbours.
+        _unshare(CLONE_NEWUSER, "user namespace")
+        _map_ids(uid, gid)
+        for name, value in message["rlimits"].items():
+            number = getattr(resource, name)
+            hard = resource.getrlimit(number)[1]
+            bound = value if hard == resource.RLIM_INFINITY else min(value, hard)
+            resource.setrlimit(number, (bound, bound))
+        for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD):
+            signal.signal(number, signal.SIG_DFL)
+        os.umask(0o022)
+        os.chdir("/")
+        seccomp = _memory_file(self.filters[message["seccomp"]])
+        arguments += ["--seccomp", str(seccomp), "--json-status-fd", str(status)]
+        listed = _memory_file(b"\0".join(os.fsencode(argument) for argument in arguments) + b"\0")
+        # Every descriptor but these closes with the exec; bwrap itself would hand on whatever is open.
+        _check(libc.syscall(SYS_CLOSE_RANGE, 3, ctypes.c_uint(0xFFFFFFFF), CLOSE_RANGE_CLOEXEC), "close_range")
+        for number, descriptor in enumerate(descriptors):
+            os.dup2(descriptor, number)
+        for descriptor in (seccomp, listed, status):
+            os.set_inheritable(descriptor, True)
+        os.execve(self.setup["bwrap"], ["bwrap", "--args", str(listed), "--", *message["argv"]], {})
+
+    def stage(self, message: dict[str, Any]) -> list[str]:
+        """Bind what the jail may see where its uid can reach it, in a mount namespace of its own; bwrap's options."""
+        stage = self.setup["stage"]
+        _unshare(CLONE_NEWNS, "mount namespace")
+        opened = [
+            (_open_without_symlinks(source), target, writable) for source, target, writable in message["binds"]
+        ]
+        _mount("handrail", stage, "tmpfs", MS_NOSUID | MS_NODEV, "size=256k,mode=0755")
+        arguments: list[str] = list(message["arguments"])
+        for name, text in self.setup["etc"].items():
+            path = f"{stage}/{name}"
+            with open(path, "w", encoding="utf-8") as file:  # noqa: PTH123 - pathlib costs a millisecond at start
+                file.write(text)
+            os.chmod(path, 0o444)  # noqa: PTH101
+            arguments += ["--ro-bind", path, f"/etc/{name}"]
+        for number, (descriptor, target, writable) in enumerate(opened):
+            place = f"{stage}/{number}"
+            if os.stat(descriptor).st_mode & 0o170000 == 0o040000:
+                os.mkdir(place)  # noqa: PTH102
+            else:
+                os.close(os.open(place, os.O_CREAT | os.O_WRONLY, 0o444))
+            _mount(f"/proc/self/fd/{descriptor}", place, None, MS_BIND | MS_REC)
+            arguments += ["--bind" if writable else "--ro-bind", place, target]
+        return arguments + message["last_arguments"]
+
+    # --- ending ----------------------------------------------------------------------------------------------------
+
+    def kill(self, jail: Running) -> None:
+        """bwrap dies; with it (--die-with-parent) the first process of its pid namespace; with that one all others.
+
+        Where bwrap dies before it could tie the two, its child is ours by inheritance, and :meth:`reap` kills it.
+        """
+        if jail.returncode is None:
+            os.kill(jail.pid, signal.SIGKILL)
+
+    def reap(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                break
+            if pid == 0:
+                break
+            jail = self.running.get(pid)
+            if jail is not None:
+                jail.returncode = os.waitstatus_to_exitcode(status)
+                self.read_status(jail)
+        # As first process of the namespace we inherit every orphan of a jail whose bwrap is dead; none may live on.
+        for pid in _children():
+            if pid not in self.running:
+                os.kill(pid, signal.SIGKILL)
+        for jail in [jail for jail in self.running.values() if jail.returncode is not None]:
+            if jail.inner is None or not _is_child(jail.inner):
+                self.finish(jail)
+
+    def read_status(self, jail: Running) -> None:
+        """bwrap's own report: the pid of its child, and an exit code only where the program really began."""
+        os.set_blocking(jail.status, False)
+        try:
+            text = os.read(jail.status, 4096)
+        except BlockingIOError:
+            text = b""
+        os.close(jail.status)
+        for line in text.splitlines():
+            report = json.loads(line)
+            jail.inner = report.get("child-pid", jail.inner)
+            if "exit-code" in report:
+                jail.began = True
+                code = report["exit-code"]
+                jail.returncode = 128 - code if code > 128 else code
+
+    def finish(self, jail: Running) -> None:
+        del self.running[jail.pid]
+        del self.by_key[jail.key]
+        self.empty_groups += jail.groups
+        self.remove_groups()
+        self.say(
+            {
+                "event": "gone",
+                "id": jail.key,
+                "returncode": jail.returncode,
+                "began": jail.began,
+                "timed_out": jail.timed_out,
+            }
+        )
+
+    def remove_groups(self) -> None:
+        left = []
+        for path in self.empty_groups:
+            try:
+                os.rmdir(path)  # noqa: PTH106
+            except FileNotFoundError:
+                continue
+            except OSError:
+                left.append(path)  # the kernel still takes the last process out of it
+        self.empty_groups = left
+
+    def next_timeout(self) -> int | None:
+        now = time.monotonic()
+        nearest = 0.05 if self.empty_groups else None
+        for jail in self.running.values():
+            if jail.deadline is None or jail.timed_out:
+                continue
+            left = jail.deadline - now
+            if left <= 0:
+                jail.timed_out = True
+                self.kill(jail)
+            elif nearest is None or left < nearest:
+                nearest = left
+        return None if nearest is None else int(nearest * 1000) + 1
+
+    def run(self) -> NoReturn:
+        for descriptor in (*self.ends, self.wakeup):
+            self.poll.register(descriptor, select.POLLIN)
+        self.poll.register(self.control, select.POLLIN)
+        while True:
+            for descriptor, event in self.poll.poll(self.next_timeout()):
+                if descriptor in self.ends:
+                    os._exit(0)
+                if descriptor == self.wakeup:
+                    os.read(self.wakeup, 4096)
+                elif event & select.POLLOUT:
+                    self.flush()
+                elif event:
+                    self.receive()
+            self.reap()
+            self.remove_groups()
+
+
+def _children() -> list[int]:
+    try:
+        with open("/proc/thread-self/children", encoding="ascii") as file:  # noqa: PTH123
+            return [int(word) for word in file.read().split()]
+    except FileNotFoundError:  # a kernel without CONFIG_PROC_CHILDREN
+        own = os.getpid()
+        return [int(name) for name in os.listdir("/proc") if name.isdigit() and _parent(int(name)) == own]  # noqa: PTH208
+
+
+def _parent(pid: int) -> int:
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:  # noqa: PTH123
+            return int(file.read().rpartition(")")[2].split()[1])
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+
+
+def _is_child(pid: int) -> bool:
+    return _parent(pid) == os.getpid()
+
+
+def _first_process(control: socket.socket, gateway: int, lifeline: int, stage_choices: list[str]) -> NoReturn:
+    _check(libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "PR_SET_PDEATHSIG")
+    _mount("none", "/", None, MS_REC | MS_PRIVATE)
+    _mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    del stage_choices
+    wakeup_read, wakeup_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    signal.set_wakeup_fd(wakeup_write, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+    control.setblocking(False)
+    gc.disable()
+    Launcher(control, gateway, lifeline, wakeup_read).run()
+
+
+def main() -> NoReturn:
+    """Arguments: descriptors of the control socket and of a pidfd of the gateway."""
+    control = socket.socket(fileno=int(sys.argv[1]))
+    gateway = int(sys.argv[2])
+    os.set_inheritable(control.fileno(), False)
+    os.set_inheritable(gateway, False)
+    uid, gid = os.getuid(), os.getgid()
+    try:
+        if uid == 0:
+            _unshare(CLONE_NEWPID | CLONE_NEWNS, "pid and mount namespaces")
+        else:
+            _unshare(CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS, "user, pid and mount namespaces")
+            _map_ids(uid, gid)
+        lifeline_read, lifeline_write = os.pipe2(os.O_CLOEXEC)
+        pid = os.fork()
+    except OSError as exc:
+        control.send(json.dumps({"event": "broken", "detail": str(exc)}).encode())
+        os._exit(SETUP_FAILED)
+    if pid == 0:
+        os.close(lifeline_write)
+        try:
+            _first_process(control, gateway, lifeline_read, [])
+        except OSError as exc:
+            control.send(json.dumps({"event": "broken", "detail": str(exc)}).encode())
+        finally:
+            os._exit(SETUP_FAILED)
+    # This process only waits, so that whoever started it can reap it; its end ends the launcher, and the reverse.
+    control.close()
+    os.close(gateway)
+    _pid, status = os.waitpid(pid, 0)
+    os._exit(0 if status == 0 else 1)
+
+
+if __name__ == "__main__":
+    main()
