@@ -1,0 +1,76 @@
+# Handrail. `make run` shows it, `make test` checks it; `make help` lists the rest.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+PYTHON ?= $(shell for candidate in python3 python3.14 python3.13 python3.12 python3.11; do \
+	"$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$candidate" && break; done)
+PORT ?= 8080
+DEMO_FLAGS ?=
+PYTEST_FLAGS ?= -n 2 --dist loadfile
+BENCH_FLAGS ?=
+
+BIN := .venv/bin
+MANIFESTS := requirements.lock pyproject.toml client/pyproject.toml
+# The stamp's name carries what was installed, so a second run installs nothing and a changed lock installs anew.
+STAMP := .venv/.installed-$(shell cat $(MANIFESTS) 2>/dev/null | cksum | tr ' ' '-')
+
+export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.tools/bin:$(PATH)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help run test lint types imports rego pytest tools bench lock docs install bwrap clean
+
+help: ## List the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)$$/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
+
+run: install bwrap ## Install, play the demonstration, keep serving on 127.0.0.1:$PORT
+	@exec $(BIN)/handrail demo --port $(PORT) $(DEMO_FLAGS)
+
+test: lint types imports rego pytest ## Lint, types, import rules, Rego and pytest
+
+install: $(STAMP) ## Make .venv from requirements.lock
+
+$(STAMP): $(MANIFESTS)
+	@test -n "$(PYTHON)" || { echo "Handrail needs Python 3.11 or newer with venv; none was found on PATH." >&2; exit 1; }
+	@echo "Installing into .venv ..."
+	@rm -rf .venv && $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install -q --require-hashes --only-binary :all: -r requirements.lock
+	@$(BIN)/python -m pip install -q --no-deps --no-build-isolation --no-index -e client -e .
+	@touch $@
+
+# Programs as hands run in jails made by bubblewrap. Without it those hands do not load; nothing else changes.
+bwrap:
+	@command -v bwrap >/dev/null 2>&1 || .ci/apt bubblewrap || \
+		echo "bubblewrap (bwrap) is missing, so hands that are programs will not load. On Debian: apt-get install bubblewrap" >&2
+
+lint: install ## ruff: rules and format
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: install ## mypy, strict
+	@$(BIN)/mypy
+
+imports: install ## import-linter: the layers
+	@$(BIN)/lint-imports
+
+rego: install ## opa check, fmt and test, regal lint
+	@.ci/rego policies
+
+pytest: install ## The tests
+	@$(BIN)/python -m pytest $(PYTEST_FLAGS)
+
+tools: ## Build OPA and Regal into .tools/bin from their pinned Go modules
+	@.ci/tools
+
+bench: install ## Measure a governed step against a bare proxy hop
+	@$(BIN)/python -m bench $(BENCH_FLAGS)
+
+lock: install ## Write requirements.lock anew (LOCK_FLAGS=--upgrade for newer releases)
+	@$(BIN)/python .ci/lock.py $(LOCK_FLAGS)
+
+docs: install ## Write the generated pages (docs/configuration.md)
+	@$(BIN)/python .ci/configuration.py
+
+clean: ## Remove what the other targets made, but not .handrail
+	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist *.egg-info client/*.egg-info
