@@ -1,0 +1,85 @@
+"""Handrail's client: sign plans, submit and follow them, answer approvals, verify receipts offline.
+
+Names are loaded when they are first used, so that a program that only verifies never loads an HTTP client.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from handrail.approvals import check_shown, sign_answer
+    from handrail.client import AsyncClient, Client
+    from handrail.errors import (
+        ApprovalMismatchError,
+        ClientError,
+        HandrailProblem,
+        KeyFileError,
+        MalformedError,
+        PlanError,
+        TrustError,
+        UnexpectedReply,
+        Unreachable,
+        VerificationError,
+    )
+    from handrail.keys import SigningKey, VerifyKey, load_public, thumbprint
+    from handrail.plan import Plan, Signer, StepHandle
+    from handrail.trust import Trust
+    from handrail.verify import Report, StepReport, verify_receipt
+
+_HOMES = {
+    "approvals": ("check_shown", "sign_answer"),
+    "client": ("AsyncClient", "Client"),
+    "errors": (
+        "ApprovalMismatchError",
+        "ClientError",
+        "HandrailProblem",
+        "KeyFileError",
+        "MalformedError",
+        "PlanError",
+        "TrustError",
+        "UnexpectedReply",
+        "Unreachable",
+        "VerificationError",
+    ),
+    "keys": ("SigningKey", "VerifyKey", "load_public", "thumbprint"),
+    "plan": ("Plan", "Signer", "StepHandle"),
+    "trust": ("Trust",),
+    "verify": ("Report", "StepReport", "verify_receipt"),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "ApprovalMismatchError",
+    "AsyncClient",
+    "Client",
+    "ClientError",
+    "HandrailProblem",
+    "KeyFileError",
+    "MalformedError",
+    "Plan",
+    "PlanError",
+    "Report",
+    "Signer",
+    "SigningKey",
+    "StepHandle",
+    "StepReport",
+    "Trust",
+    "TrustError",
+    "UnexpectedReply",
+    "Unreachable",
+    "VerificationError",
+    "VerifyKey",
+    "check_shown",
+    "load_public",
+    "sign_answer",
+    "thumbprint",
+    "verify_receipt",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'handrail' has no attribute {name!r}")
+    value = getattr(import_module(f"handrail.{_HOME_OF[name]}"), name)
+    globals()[name] = value
+    return value

@@ -1,0 +1,352 @@
+"""The two clients. Both drive :mod:`handrail.operations`; every method here is one of its functions, bound."""
+
+import asyncio
+import functools
+import ipaddress
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from types import TracebackType
+from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
+from urllib.parse import quote, urlsplit
+
+import httpx2
+
+from handrail import operations
+from handrail.errors import ClientError, MalformedError, UnexpectedReply, Unreachable
+from handrail.operations import Operation, Reply, Request
+from handrail.strict import parse
+from handrail.views import Event
+
+P = ParamSpec("P")
+Result = TypeVar("Result")
+
+TIMEOUT_SECONDS: Final = 30.0
+SILENCE_MAX_SECONDS: Final = 90.0
+"""An event stream that says nothing for so long counts as broken."""
+RECONNECTS_MAX: Final = 5
+"""Connections in a row that may break without a single new event."""
+RECONNECT_PAUSE_SECONDS: Final = 0.2
+"""Before the first reconnect; it doubles with each further one."""
+_EVENT_MAX_BYTES: Final = 67_108_864
+_TRY_AGAIN: Final = frozenset({502, 503, 504})
+
+
+def _sync(build: Callable[P, Operation[Result]]) -> Callable[Concatenate["Client", P], Result]:
+    @functools.wraps(build)
+    def method(self: "Client", /, *args: P.args, **kwargs: P.kwargs) -> Result:
+        return self.run(build(*args, **kwargs))
+
+    return method
+
+
+def _async(
+    build: Callable[P, Operation[Result]],
+) -> Callable[Concatenate["AsyncClient", P], Coroutine[Any, Any, Result]]:
+    @functools.wraps(build)
+    async def method(self: "AsyncClient", /, *args: P.args, **kwargs: P.kwargs) -> Result:
+        return await self.run(build(*args, **kwargs))
+
+    return method
+
+
+class Client:
+    """A blocking connection to one gateway; a context manager, not for use by several threads at once.
+
+    Args:
+        url: the gateway's base URL.
+        api_key: ``hr_...``, sent as a bearer token to that URL only (redirects are not followed).
+        timeout_seconds: for an answer, beside what an operation itself waits for.
+
+    Every method raises :class:`~handrail.errors.HandrailProblem` for the gateway's own refusals,
+    :class:`~handrail.errors.Unreachable` and :class:`~handrail.errors.UnexpectedReply`.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        api_key: str | None = None,
+        *,
+        timeout_seconds: float = TIMEOUT_SECONDS,
+        reconnect_pause_seconds: float = RECONNECT_PAUSE_SECONDS,
+    ) -> None:
+        base = _base(url)
+        self._timeout_seconds = timeout_seconds
+        self._pause_seconds = reconnect_pause_seconds
+        self._http = httpx2.Client(
+            base_url=base, headers=_headers(api_key), trust_env=not _is_loopback(base), follow_redirects=False
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._http.close()
+
+    def run(self, operation: Operation[Result]) -> Result:
+        """Drive one of :mod:`handrail.operations`."""
+        try:
+            request = next(operation)
+            while True:
+                request = operation.send(self._send(request))
+        except StopIteration as stop:
+            return stop.value  # type: ignore[no-any-return]  # a generator's return value is untyped at run time
+
+    def _send(self, request: Request) -> Reply:
+        try:
+            response = self._http.request(**_arguments(request, self._timeout_seconds))
+        except (httpx2.TransportError, httpx2.DecodingError) as exc:
+            raise _unreachable(self._http.base_url, exc) from None
+        return _reply(response).checked(request.also_good)
+
+    submit = _sync(operations.submit)
+    plan = _sync(operations.plan)
+    why = _sync(operations.why)
+    receipt = _sync(operations.receipt)
+    receipts = _sync(operations.receipts)
+    approvals = _sync(operations.approvals)
+    approval = _sync(operations.approval)
+    answer = _sync(operations.answer)
+    approve = _sync(operations.approve)
+    refuse = _sync(operations.refuse)
+    me = _sync(operations.me)
+    trust = _sync(operations.trust)
+    principals = _sync(operations.principals)
+    add_principal = _sync(operations.add_principal)
+    revoke_principal = _sync(operations.revoke_principal)
+    issuers = _sync(operations.issuers)
+    add_issuer = _sync(operations.add_issuer)
+    revoke_issuer = _sync(operations.revoke_issuer)
+    keys = _sync(operations.keys)
+    rotate_key = _sync(operations.rotate_key)
+    revoke_key = _sync(operations.revoke_key)
+    hands = _sync(operations.hands)
+    hand = _sync(operations.hand)
+    pin_hand = _sync(operations.pin_hand)
+    policy = _sync(operations.policy)
+    audit_entries = _sync(operations.audit_entries)
+    ready = _sync(operations.ready)
+
+    def follow(self, plan_id: str) -> Iterator[Event]:
+        """A plan's events from its start to ``done``, each once, across broken connections (``Last-Event-ID``).
+
+        Raises:
+            Unreachable: where the first connection fails, or :data:`RECONNECTS_MAX` in a row bring nothing new.
+        """
+        state = _Follow(plan_id, self._pause_seconds)
+        while not state.done:
+            try:
+                with self._http.stream("GET", state.path, headers=state.headers(), timeout=_STREAM_TIMEOUT) as response:
+                    if state.refused(response.status_code):
+                        response.read()
+                        _reply(response).checked()
+                    for message in httpx2.EventSource(response, max_event_size=_EVENT_MAX_BYTES):
+                        event = state.take(message)
+                        if event is not None:
+                            yield event
+                        if state.done:
+                            return
+                reason: Exception | None = None
+            except (httpx2.TransportError, httpx2.DecodingError) as exc:
+                reason = exc
+            time.sleep(state.broken(self._http.base_url, reason))
+
+
+class AsyncClient:
+    """:class:`Client` for asyncio: the same methods, awaited; :meth:`follow` is an asynchronous iterator."""
+
+    def __init__(
+        self,
+        url: str,
+        api_key: str | None = None,
+        *,
+        timeout_seconds: float = TIMEOUT_SECONDS,
+        reconnect_pause_seconds: float = RECONNECT_PAUSE_SECONDS,
+    ) -> None:
+        base = _base(url)
+        self._timeout_seconds = timeout_seconds
+        self._pause_seconds = reconnect_pause_seconds
+        self._http = httpx2.AsyncClient(
+            base_url=base, headers=_headers(api_key), trust_env=not _is_loopback(base), follow_redirects=False
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def run(self, operation: Operation[Result]) -> Result:
+        """Drive one of :mod:`handrail.operations`."""
+        try:
+            request = next(operation)
+            while True:
+                request = operation.send(await self._send(request))
+        except StopIteration as stop:
+            return stop.value  # type: ignore[no-any-return]  # a generator's return value is untyped at run time
+
+    async def _send(self, request: Request) -> Reply:
+        try:
+            response = await self._http.request(**_arguments(request, self._timeout_seconds))
+        except (httpx2.TransportError, httpx2.DecodingError) as exc:
+            raise _unreachable(self._http.base_url, exc) from None
+        return _reply(response).checked(request.also_good)
+
+    submit = _async(operations.submit)
+    plan = _async(operations.plan)
+    why = _async(operations.why)
+    receipt = _async(operations.receipt)
+    receipts = _async(operations.receipts)
+    approvals = _async(operations.approvals)
+    approval = _async(operations.approval)
+    answer = _async(operations.answer)
+    approve = _async(operations.approve)
+    refuse = _async(operations.refuse)
+    me = _async(operations.me)
+    trust = _async(operations.trust)
+    principals = _async(operations.principals)
+    add_principal = _async(operations.add_principal)
+    revoke_principal = _async(operations.revoke_principal)
+    issuers = _async(operations.issuers)
+    add_issuer = _async(operations.add_issuer)
+    revoke_issuer = _async(operations.revoke_issuer)
+    keys = _async(operations.keys)
+    rotate_key = _async(operations.rotate_key)
+    revoke_key = _async(operations.revoke_key)
+    hands = _async(operations.hands)
+    hand = _async(operations.hand)
+    pin_hand = _async(operations.pin_hand)
+    policy = _async(operations.policy)
+    audit_entries = _async(operations.audit_entries)
+    ready = _async(operations.ready)
+
+    async def follow(self, plan_id: str) -> AsyncIterator[Event]:
+        """See :meth:`Client.follow`."""
+        state = _Follow(plan_id, self._pause_seconds)
+        while not state.done:
+            try:
+                async with self._http.stream(
+                    "GET", state.path, headers=state.headers(), timeout=_STREAM_TIMEOUT
+                ) as response:
+                    if state.refused(response.status_code):
+                        await response.aread()
+                        _reply(response).checked()
+                    async for message in httpx2.EventSource(response, max_event_size=_EVENT_MAX_BYTES):
+                        event = state.take(message)
+                        if event is not None:
+                            yield event
+                        if state.done:
+                            return
+                reason: Exception | None = None
+            except (httpx2.TransportError, httpx2.DecodingError) as exc:
+                reason = exc
+            await asyncio.sleep(state.broken(self._http.base_url, reason))
+
+
+class _Follow:
+    """Where a reader of an event stream stands. Both clients keep their place with it."""
+
+    def __init__(self, plan_id: str, pause_seconds: float) -> None:
+        self.path = f"/v1/plans/{quote(plan_id, safe='')}/events"
+        self.done = False
+        self._last_id = 0
+        self._connected = False
+        self._fruitless = 0
+        self._pause_seconds = pause_seconds
+
+    def headers(self) -> dict[str, str]:
+        resume = {"Last-Event-ID": str(self._last_id)} if self._last_id else {}
+        return {"Accept": "text/event-stream", **resume}
+
+    def refused(self, status: int) -> bool:
+        """Whether the answer is to be raised; after a first success a gateway may be away for a moment."""
+        if self._connected and status in _TRY_AGAIN:
+            raise httpx2.RemoteProtocolError(f"HTTP {status}")
+        self._connected = self._connected or status == httpx2.codes.OK
+        return status != httpx2.codes.OK
+
+    def take(self, message: httpx2.ServerSentEvent) -> Event | None:
+        """The event of a message, or ``None`` for one that was seen before or says nothing."""
+        if not message.data:
+            return None
+        if not message.id.isascii() or not message.id.isdigit():
+            raise UnexpectedReply(200, "an event has no numeric id")
+        number = int(message.id)
+        if number <= self._last_id:
+            return None
+        try:
+            data = parse(message.data, max_depth=operations.REPLY_MAX_DEPTH)
+        except MalformedError as exc:
+            raise UnexpectedReply(200, f"an event is not strict JSON: {exc}") from None
+        if not isinstance(data, dict):
+            raise UnexpectedReply(200, "an event is not a JSON object")
+        self._last_id, self._fruitless = number, 0
+        self.done = message.event == "done"
+        return {"id": message.id, "event": message.event, "data": data}
+
+    def broken(self, url: httpx2.URL, reason: Exception | None) -> float:
+        """Seconds to pause before the next connection. Raises ``Unreachable`` where there should be none."""
+        if not self._connected or self._fruitless >= RECONNECTS_MAX:
+            raise _unreachable(url, reason)
+        pause = self._pause_seconds * 2.0**self._fruitless
+        self._fruitless += 1
+        return pause
+
+
+_STREAM_TIMEOUT: Final = httpx2.Timeout(TIMEOUT_SECONDS, read=SILENCE_MAX_SECONDS)
+
+
+def _base(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment or parts.username:
+        raise ClientError("the gateway's URL must look like https://HOST[:PORT]")
+    return url.rstrip("/")
+
+
+def _is_loopback(url: str) -> bool:
+    """Loopback is never reached through a proxy from the environment."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _headers(api_key: str | None) -> dict[str, str]:
+    if api_key is None:
+        return {}
+    if not api_key.isascii() or not api_key.isprintable() or " " in api_key or not api_key:
+        raise ClientError("the API key has characters that no API key has")
+    return {"Authorization": f"Bearer {api_key}"}
+
+
+def _arguments(request: Request, timeout_seconds: float) -> dict[str, Any]:
+    return {
+        "method": request.method,
+        "url": request.path,
+        "params": dict(request.query) or None,
+        "content": request.body,
+        "headers": {"Content-Type": request.media_type} if request.media_type else {},
+        "timeout": timeout_seconds + request.wait_seconds,
+    }
+
+
+def _reply(response: httpx2.Response) -> Reply:
+    media_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return Reply(response.status_code, media_type, response.content)
+
+
+def _unreachable(url: httpx2.URL, reason: Exception | None) -> Unreachable:
+    what = type(reason).__name__ if reason is not None else "the event stream ends before the plan is done"
+    return Unreachable(f"no answer from {url}: {what}")

@@ -1,0 +1,90 @@
+"""The exception root of the client. Exceptions of the libraries below stop at this package's boundary."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+class ClientError(Exception):
+    """Root of everything this package raises on purpose. The text is for people and holds no secret."""
+
+
+class MalformedError(ClientError):
+    """Bytes that two readers could read differently, or that are not what they should be."""
+
+
+class KeyFileError(ClientError):
+    """A key file that is missing, unreadable, not an Ed25519 JWK, or open to other users."""
+
+
+class PlanError(ClientError):
+    """A plan that no gateway would accept: a wrong id, an unknown dependency, a circle."""
+
+
+class ApprovalMismatchError(ClientError):
+    """The call shown is not the call that the binding names, so nothing was signed.
+
+    Attributes:
+        member: the member of the binding that disagrees.
+    """
+
+    def __init__(self, member: str, text: str) -> None:
+        super().__init__(f"{member}: {text}")
+        self.member = member
+
+
+class Unreachable(ClientError):
+    """Nothing answered at the gateway's URL, or the connection broke before an answer came."""
+
+
+class UnexpectedReply(ClientError):
+    """Something answered, but not in the gateway's words (a proxy, another program).
+
+    Attributes:
+        status: the HTTP status code.
+    """
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+class HandrailProblem(ClientError):
+    """The gateway's own refusal, an RFC 9457 problem document.
+
+    Attributes:
+        code: closed reason code (``verify.replayed``).
+        status: HTTP status code.
+        detail: the gateway's fixed sentence for the code.
+        hints: further members of the document: safe facts such as a pointer or a limit.
+        request_id: what to quote to the operator.
+    """
+
+    def __init__(
+        self, code: str, status: int, detail: str, hints: Mapping[str, Any] | None = None, request_id: str | None = None
+    ) -> None:
+        super().__init__(f"{code}: {detail}")
+        self.code = code
+        self.status = status
+        self.detail = detail
+        self.hints = dict(hints or {})
+        self.request_id = request_id
+
+
+class TrustError(ClientError):
+    """The trust document cannot be used, so nothing can be verified with it."""
+
+
+class VerificationError(ClientError):
+    """A receipt that does not hold.
+
+    Attributes:
+        step: number of the failed step of :func:`handrail.verify.verify_receipt`.
+        title: what that step checks.
+        reason: what was found instead, in plain words.
+    """
+
+    def __init__(self, step: int, title: str, reason: str) -> None:
+        super().__init__(f"step {step} ({title}): {reason}")
+        self.step = step
+        self.title = title
+        self.reason = reason

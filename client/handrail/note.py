@@ -1,0 +1,157 @@
+"""Signed notes, checkpoints and inclusion proofs as text: C2SP signed-note, tlog-checkpoint, tlog-proof v1."""
+
+import hashlib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from handrail.errors import MalformedError
+from handrail.keys import VerifyKey
+from handrail.merkle import HASH_BYTES
+from handrail.strict import b64_decode
+
+PROOF_HEADER: Final = "c2sp.org/tlog-proof@v1"
+NOTE_MAX_BYTES: Final = 1_048_576
+SIGNATURES_MAX: Final = 64
+PATH_MAX: Final = 63
+
+_ED25519: Final = 0x01
+_DECIMAL: Final = re.compile(r"0|[1-9][0-9]{0,15}")
+_CONTROL: Final = re.compile(r"[\x00-\x09\x0b-\x1f]")
+_SIGNATURE: Final = re.compile(r"\u2014 (\S+) ([A-Za-z0-9+/=]+)")
+
+
+@dataclass(frozen=True, slots=True)
+class LogKey:
+    """A verifier key of a log: ``name+hex(keyID)+base64(0x01 || key)``."""
+
+    name: str
+    key_id: bytes
+    key: VerifyKey
+
+    @classmethod
+    def parse(cls, vkey: str) -> "LogKey":
+        """Read an Ed25519 vkey.
+
+        Raises:
+            MalformedError: for another algorithm, or a key id that does not belong to name and key.
+        """
+        parts = vkey.split("+", 2)
+        if len(parts) != 3 or not parts[0] or any(char.isspace() for char in vkey):
+            raise MalformedError("not a verifier key (name+id+key)")
+        name, key_id_hex, encoded = parts
+        material = b64_decode(encoded)
+        if not material or material[0] != _ED25519:
+            raise MalformedError("not an Ed25519 verifier key")
+        key = VerifyKey(material[1:])
+        key_id = hashlib.sha256(name.encode() + b"\n" + material).digest()[:4]
+        if key_id.hex() != key_id_hex:
+            raise MalformedError("the verifier key's id does not belong to its name and key")
+        return cls(name, key_id, key)
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A tree head that a trusted key signed."""
+
+    origin: str
+    size: int
+    root: bytes
+    signers: tuple[str, ...]
+    """Key ids (hex) whose signatures were checked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """A parsed, *unverified* ``c2sp.org/tlog-proof@v1``."""
+
+    index: int
+    path: tuple[bytes, ...]
+    checkpoint: str
+
+
+def open_checkpoint(note: str, keys: Iterable[LogKey]) -> Checkpoint:
+    """Verify a signed note and read its body as a checkpoint.
+
+    Signatures of unknown keys are ignored; a known key whose signature fails refuses the whole note. The text is not
+    looked at before a signature holds, and the key's name must equal the checkpoint's origin.
+
+    Raises:
+        MalformedError: where the note or its body is malformed, or no known key signed it.
+    """
+    text, signatures = _split(note)
+    known = {(key.name, key.key_id): key for key in keys}
+    signers: list[LogKey] = []
+    for name, blob in signatures:
+        key = known.get((name, blob[:4]))
+        if key is None:
+            continue
+        try:
+            key.key.verify(blob[4:], text.encode())
+        except MalformedError:
+            raise MalformedError(f"the checkpoint's signature by {name} does not verify") from None
+        signers.append(key)
+    if not signers:
+        raise MalformedError("no trusted key signed the checkpoint")
+    lines = text.split("\n")[:-1]
+    if len(lines) < 3 or not all(lines):
+        raise MalformedError("the checkpoint has fewer than three lines, or an empty one")
+    if not _DECIMAL.fullmatch(lines[1]):
+        raise MalformedError("the checkpoint's tree size is not a decimal number")
+    root = b64_decode(lines[2])
+    if len(root) != HASH_BYTES:
+        raise MalformedError("the checkpoint's root is not 32 bytes long")
+    if any(key.name != lines[0] for key in signers):
+        raise MalformedError("the checkpoint was signed by a key of another log")
+    return Checkpoint(lines[0], int(lines[1]), root, tuple(key.key_id.hex() for key in signers))
+
+
+def parse_proof(text: str) -> Proof:
+    """Read a tlog-proof. The ``extra`` line is skipped: nothing authenticates it.
+
+    Raises:
+        MalformedError: where the text departs from the format.
+    """
+    if len(text) > NOTE_MAX_BYTES:
+        raise MalformedError("the proof is too long")
+    head, separator, checkpoint = text.partition("\n\n")
+    lines = head.split("\n")
+    if not separator or lines[0] != PROOF_HEADER:
+        raise MalformedError(f"the proof does not start with {PROOF_HEADER}")
+    rest = lines[1:]
+    if rest and rest[0].startswith("extra "):
+        b64_decode(rest[0].removeprefix("extra "))
+        rest = rest[1:]
+    if not rest or not rest[0].startswith("index ") or not _DECIMAL.fullmatch(rest[0].removeprefix("index ")):
+        raise MalformedError("the proof has no index line")
+    if len(rest) - 1 > PATH_MAX:
+        raise MalformedError("the proof has more hashes than any tree is high")
+    path = tuple(b64_decode(line) for line in rest[1:])
+    if any(len(item) != HASH_BYTES for item in path):
+        raise MalformedError("a hash of the proof is not 32 bytes long")
+    return Proof(int(rest[0].removeprefix("index ")), path, checkpoint)
+
+
+def _split(note: str) -> tuple[str, list[tuple[str, bytes]]]:
+    """The note's text (with its last newline) and its signatures as (name, keyID || signature)."""
+    if len(note) > NOTE_MAX_BYTES:
+        raise MalformedError("the note is too long")
+    if _CONTROL.search(note):
+        raise MalformedError("the note has control characters")
+    body, separator, tail = note.rpartition("\n\n")
+    if not separator or not tail.endswith("\n"):
+        raise MalformedError("the note has no signatures, or does not end in a newline")
+    lines = tail[:-1].split("\n")
+    if len(lines) > SIGNATURES_MAX:
+        raise MalformedError("the note has too many signatures")
+    signatures = []
+    for line in lines:
+        match = _SIGNATURE.fullmatch(line)
+        if match is None or "+" in match[1]:
+            raise MalformedError("the note has a malformed signature line")
+        blob = b64_decode(match[2])
+        if len(blob) <= 4:
+            raise MalformedError("the note has a signature that is too short")
+        signatures.append((match[1], blob))
+    return body + "\n", signatures

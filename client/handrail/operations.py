@@ -1,0 +1,358 @@
+"""Everything that can be asked of a gateway, described once, without I/O.
+
+An operation is a generator: it yields :class:`Request` objects, is sent a :class:`Reply` for each, and returns its
+result. :mod:`handrail.client` drives the same generators over a blocking and over an asynchronous connection.
+"""
+
+import json
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal, TypeVar, cast
+from urllib.parse import quote
+
+from handrail.approvals import sign_answer
+from handrail.errors import HandrailProblem, MalformedError, UnexpectedReply
+from handrail.keys import SigningKey, VerifyKey
+from handrail.strict import parse
+from handrail.views import ApprovalView, Json, PlanView, ReceiptFile
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One HTTP request to the gateway. ``path`` is quoted already; ``body`` goes with ``media_type``."""
+
+    method: str
+    path: str
+    query: Mapping[str, str] = field(default_factory=dict)
+    body: bytes | None = None
+    media_type: str | None = None
+    wait_seconds: float = 0.0
+    """How much longer than usual the answer may take."""
+    also_good: frozenset[int] = frozenset()
+    """Statuses beyond 2xx whose body is the answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One HTTP answer, body read."""
+
+    status: int
+    media_type: str
+    body: bytes
+
+    @property
+    def document(self) -> Json:
+        """The JSON object in the body.
+
+        Raises:
+            UnexpectedReply: where it is something else.
+        """
+        try:
+            value = parse(self.body, max_depth=REPLY_MAX_DEPTH)
+        except MalformedError as exc:
+            raise UnexpectedReply(self.status, f"the answer is not strict JSON: {exc}") from None
+        if not isinstance(value, dict):
+            raise UnexpectedReply(self.status, "the answer is not a JSON object")
+        return value
+
+    @property
+    def text(self) -> str:
+        """The body as UTF-8.
+
+        Raises:
+            UnexpectedReply: where it is not.
+        """
+        try:
+            return self.body.decode()
+        except UnicodeDecodeError:
+            raise UnexpectedReply(self.status, "the answer is not UTF-8") from None
+
+    def checked(self, also_good: frozenset[int] = frozenset()) -> "Reply":
+        """Return the reply itself, if it is a success or of a status in ``also_good``.
+
+        Raises:
+            HandrailProblem: where it is the gateway's problem document.
+            UnexpectedReply: for any other refusal or redirect.
+        """
+        if 200 <= self.status < 300 or (self.status in also_good and self.media_type == "application/json"):
+            return self
+        if self.media_type == "application/problem+json":
+            document = self.document
+            code, detail = document.get("code"), document.get("detail")
+            if isinstance(code, str) and isinstance(detail, str):
+                request_id = document.get("request_id")
+                hints = {name: value for name, value in document.items() if name not in _PROBLEM_MEMBERS}
+                raise HandrailProblem(
+                    code, self.status, detail, hints, request_id if isinstance(request_id, str) else None
+                )
+        raise UnexpectedReply(self.status, f"HTTP {self.status}, and not in the gateway's words; is this its URL?")
+
+
+REPLY_MAX_DEPTH: Final = 128
+"""An answer wraps args and results, which may be 64 levels deep themselves."""
+_PROBLEM_MEMBERS: Final = frozenset({"type", "title", "status", "detail", "code", "request_id"})
+
+Operation = Generator[Request, Reply, Result]
+
+
+# --- plans -----------------------------------------------------------------------------------------------------------
+
+
+def submit(jws: str, *, wait: float | None = None) -> Operation[PlanView]:
+    """Submit a signed plan; wait up to ``wait`` seconds for it to be done.
+
+    Sent once: a connection that breaks is never retried here, because the gateway may have the plan already.
+    """
+    query = {} if wait is None else {"wait": f"{wait:g}"}
+    reply = yield Request("POST", "/v1/plans", query, jws.encode(), "application/jose", wait_seconds=wait or 0.0)
+    return cast("PlanView", reply.document)
+
+
+def plan(plan_id: str) -> Operation[PlanView]:
+    """A plan and its steps as they stand."""
+    return cast("PlanView", (yield _get("plans", plan_id)).document)
+
+
+def why(plan_id: str, step_id: str) -> Operation[Json]:
+    """Each rule that spoke on a step, with file and line, and the input it saw."""
+    return (yield _get("plans", plan_id, "steps", step_id, "why")).document
+
+
+def receipt(receipt_id: str) -> Operation[ReceiptFile]:
+    """A receipt with its proof: one file that verifies offline."""
+    bundle = (yield _get("receipts", receipt_id)).document
+    bundle["proof"] = (yield _get("receipts", receipt_id, "proof")).text
+    return cast("ReceiptFile", bundle)
+
+
+def receipts(plan_id: str) -> Operation[list[ReceiptFile]]:
+    """The receipts of every step of a plan that has one."""
+    view = yield from plan(plan_id)
+    found = []
+    for step in view["steps"]:
+        receipt_id = step.get("receipt_id")
+        if receipt_id is not None:
+            found.append((yield from receipt(receipt_id)))
+    return found
+
+
+# --- approvals -------------------------------------------------------------------------------------------------------
+
+
+def approvals(*, status: str | None = None) -> Operation[list[ApprovalView]]:
+    """Approval requests that the caller may see; ``status="open"`` for those that wait."""
+    reply = yield _get("approvals", query={} if status is None else {"status": status})
+    return cast("list[ApprovalView]", _listed(reply, "approvals"))
+
+
+def approval(approval_id: str) -> Operation[ApprovalView]:
+    """One approval request."""
+    return cast("ApprovalView", (yield _get("approvals", approval_id)).document)
+
+
+def answer(
+    request: ApprovalView | str,
+    decision: Literal["approve", "refuse"],
+    key: SigningKey | None = None,
+    *,
+    approver: str | None = None,
+    audience: str | None = None,
+) -> Operation[ApprovalView]:
+    """Answer an approval request; with ``key`` the answer is signed over exactly the request passed in.
+
+    Args:
+        request: the request that the person saw, or its id to fetch it now.
+        key: the approver's enrolled key; without it the gateway attests the answer, which policy may refuse.
+        approver: the approver's principal id; asked of the gateway where ``None``.
+        audience: the log's origin; asked of the gateway where ``None``.
+
+    Raises:
+        ApprovalMismatchError: where the call shown is not the one bound; nothing is signed or sent.
+    """
+    if key is None:
+        approval_id = request if isinstance(request, str) else request["id"]
+        body = json.dumps({"decision": decision}).encode()
+        media_type = "application/json"
+    else:
+        shown = (yield from approval(request)) if isinstance(request, str) else request
+        approval_id = shown["id"]
+        own_id = approver if approver is not None else _text((yield from me()), "id")
+        origin = audience if audience is not None else _text((yield from trust()), "origin")
+        signed = sign_answer(cast("Json", shown), decision, key=key, approver=own_id, audience=origin)
+        body, media_type = signed.encode(), "application/jose"
+    reply = yield Request("POST", _path("approvals", approval_id), body=body, media_type=media_type)
+    return cast("ApprovalView", reply.document)
+
+
+def approve(
+    request: ApprovalView | str,
+    key: SigningKey | None = None,
+    *,
+    approver: str | None = None,
+    audience: str | None = None,
+) -> Operation[ApprovalView]:
+    """:func:`answer` with ``approve``."""
+    return (yield from answer(request, "approve", key, approver=approver, audience=audience))
+
+
+def refuse(
+    request: ApprovalView | str,
+    key: SigningKey | None = None,
+    *,
+    approver: str | None = None,
+    audience: str | None = None,
+) -> Operation[ApprovalView]:
+    """:func:`answer` with ``refuse``."""
+    return (yield from answer(request, "refuse", key, approver=approver, audience=audience))
+
+
+# --- callers, keys, hands, policy, audit -----------------------------------------------------------------------------
+
+
+def me() -> Operation[Json]:
+    """The calling principal: ``{id, tenant, roles, hands}``."""
+    return (yield _get("me")).document
+
+
+def trust() -> Operation[Json]:
+    """The trust document that offline verification takes. Keep one that you got over a trusted channel."""
+    return (yield _get("trust")).document
+
+
+def principals() -> Operation[list[Json]]:
+    """Every principal of the tenant."""
+    return _listed((yield _get("principals")), "principals")
+
+
+def add_principal(
+    principal_id: str,
+    roles: Sequence[str],
+    *,
+    hands: Sequence[str] | None = None,
+    approval_key: VerifyKey | None = None,
+    ttl_days: int | None = None,
+) -> Operation[Json]:
+    """Add a principal, or give an existing one a new API key. The token in the answer is shown this once."""
+    body: Json = {"id": principal_id, "roles": list(roles)}
+    if hands is not None:
+        body["hands"] = list(hands)
+    if approval_key is not None:
+        body["approval_jwk"] = approval_key.public_jwk()
+    if ttl_days is not None:
+        body["ttl_days"] = ttl_days
+    return (yield _post(body, "principals")).document
+
+
+def revoke_principal(principal_id: str) -> Operation[Json]:
+    """Revoke a principal and all its API keys."""
+    return _maybe((yield _delete("principals", principal_id)))
+
+
+def issuers() -> Operation[list[Json]]:
+    """Every issuer of the tenant."""
+    return _listed((yield _get("issuers")), "issuers")
+
+
+def add_issuer(
+    issuer_id: str, key: VerifyKey, *, speaks_for: Sequence[str] = (), attests_request: bool = False
+) -> Operation[Json]:
+    """Register an issuer, or add a key to one that exists."""
+    body: Json = {"id": issuer_id, "jwk": key.public_jwk()}
+    if speaks_for:
+        body["speaks_for"] = list(speaks_for)
+    if attests_request:
+        body["attests_request"] = True
+    return (yield _post(body, "issuers")).document
+
+
+def revoke_issuer(issuer_id: str) -> Operation[Json]:
+    """Revoke an issuer and all its keys."""
+    return _maybe((yield _delete("issuers", issuer_id)))
+
+
+def keys() -> Operation[list[Json]]:
+    """The gateway's own keys and their states."""
+    return _listed((yield _get("keys")), "keys")
+
+
+def rotate_key(purpose: str) -> Operation[Json]:
+    """Make the next key of ``purpose`` the active one."""
+    return _maybe((yield _post(None, "keys", purpose, "rotate")))
+
+
+def revoke_key(kid: str) -> Operation[Json]:
+    """Revoke one of the gateway's keys: nothing signed by it is believed from then on."""
+    return _maybe((yield _post(None, "keys", kid, "revoke")))
+
+
+def hands() -> Operation[list[Json]]:
+    """The hands, their states and actions."""
+    return _listed((yield _get("hands")), "hands")
+
+
+def hand(hand_id: str) -> Operation[Json]:
+    """One hand, with the difference between what is pinned and what is offered."""
+    return (yield _get("hands", hand_id)).document
+
+
+def pin_hand(hand_id: str, digest: str) -> Operation[Json]:
+    """Pin exactly the manifest with that digest."""
+    return _maybe((yield _post({"digest": digest}, "hands", hand_id, "pin")))
+
+
+def policy() -> Operation[Json]:
+    """The active policy bundle: ``{engine, digest, files, loaded_at, problem?}``."""
+    return (yield _get("policy")).document
+
+
+def audit_entries(**filters: str | int | None) -> Operation[Json]:
+    """One page of the log: ``{entries, next, tree_size}``. Filters: type, effect, context, plan, hand, action,
+    principal, reason, after, limit.
+    """
+    query = {name: str(value) for name, value in filters.items() if value is not None}
+    return (yield _get("audit", "entries", query=query)).document
+
+
+def ready() -> Operation[Json]:
+    """``{status, checks}``; a gateway that is not ready answers 503 with the same document."""
+    return (yield Request("GET", "/readyz", also_good=frozenset({503}))).document
+
+
+def _path(*parts: str) -> str:
+    # "." and ".." survive quoting, and a client would resolve them away into another route.
+    if any(part in {".", "..", ""} for part in parts):
+        raise MalformedError("an id cannot be empty, '.' or '..'")
+    return "/v1/" + "/".join(quote(part, safe="") for part in parts)
+
+
+def _get(*parts: str, query: Mapping[str, str] | None = None) -> Request:
+    return Request("GET", _path(*parts), query or {})
+
+
+def _post(body: Json | None, *parts: str) -> Request:
+    return Request("POST", _path(*parts), body=json.dumps(body or {}).encode(), media_type="application/json")
+
+
+def _delete(*parts: str) -> Request:
+    return Request("DELETE", _path(*parts))
+
+
+def _listed(reply: Reply, name: str) -> list[Json]:
+    items = reply.document.get(name)
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise UnexpectedReply(reply.status, f"the answer has no list {name!r}")
+    return items
+
+
+def _maybe(reply: Reply) -> Json:
+    """The document, or ``{}`` where the gateway had nothing to say (204)."""
+    return reply.document if reply.body else {}
+
+
+def _text(document: Json, name: str) -> str:
+    value = document.get(name)
+    if not isinstance(value, str):
+        raise UnexpectedReply(200, f"the answer has no text {name!r}")
+    return value

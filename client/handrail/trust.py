@@ -1,0 +1,81 @@
+"""The trust document: which keys sign receipts, and which sign the log. Obtain it once over a trusted channel."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from handrail.errors import MalformedError, TrustError
+from handrail.keys import VerifyKey
+from handrail.note import LogKey
+from handrail.strict import parse
+
+_FILE_MAX_BYTES: Final = 16_777_216
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """A checked trust document.
+
+    Attributes:
+        origin: the log's name.
+        receipt_keys: kid -> key, for purpose ``receipt`` alone.
+        log_keys: verifier keys of the log's checkpoints.
+    """
+
+    origin: str
+    receipt_keys: Mapping[str, VerifyKey]
+    log_keys: tuple[LogKey, ...]
+
+    @classmethod
+    def from_document(cls, document: Any) -> "Trust":
+        """Read ``{v: 1, origin, jwks: {keys: [...]}, log: [vkey]}``.
+
+        Raises:
+            TrustError: where it is malformed or names no receipt key or no key of its log.
+        """
+        if not isinstance(document, dict) or type(document.get("v")) is not int or document["v"] != 1:
+            raise TrustError("not a trust document of version 1")
+        origin, jwks, log = document.get("origin"), document.get("jwks"), document.get("log")
+        if not isinstance(origin, str) or not isinstance(jwks, dict) or not isinstance(log, list):
+            raise TrustError("a trust document needs origin, jwks and log")
+        if not isinstance(jwks.get("keys"), list):
+            raise TrustError("jwks: no list of keys")
+        try:
+            receipt_keys = {
+                key.kid: key
+                for key in (
+                    VerifyKey.from_jwk(jwk)
+                    for jwk in jwks["keys"]
+                    if isinstance(jwk, dict) and jwk.get("purpose") == "receipt" and jwk.get("use", "sig") == "sig"
+                )
+            }
+            log_keys = tuple(LogKey.parse(str(vkey)) for vkey in log)
+        except MalformedError as exc:
+            raise TrustError(f"a key of the trust document: {exc}") from None
+        if not receipt_keys:
+            raise TrustError("the trust document names no key for receipts")
+        if not any(key.name == origin for key in log_keys):
+            raise TrustError("the trust document names no verifier key of its log")
+        return cls(origin, receipt_keys, log_keys)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "Trust":
+        """Read a trust document from a file.
+
+        Raises:
+            TrustError: where it cannot be read or used.
+        """
+        file = Path(path)
+        try:
+            with file.open("rb") as stream:
+                content = stream.read(_FILE_MAX_BYTES + 1)
+        except OSError as exc:
+            raise TrustError(f"{file}: {exc.strerror}") from None
+        if len(content) > _FILE_MAX_BYTES:
+            raise TrustError(f"{file}: too large for a trust document")
+        try:
+            return cls.from_document(parse(content))
+        except (MalformedError, TrustError) as exc:
+            raise TrustError(f"{file}: {exc}") from None

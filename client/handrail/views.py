@@ -1,0 +1,93 @@
+"""What the gateway answers, as types for the reader and the type checker. At run time they are plain dicts."""
+
+from typing import Any, NotRequired, TypedDict
+
+Json = dict[str, Any]
+
+
+class ReasonView(TypedDict):
+    """A rule's code and its sentence."""
+
+    code: str
+    message: str
+
+
+class DecisionView(TypedDict):
+    """What policy said of a step."""
+
+    effect: str
+    reasons: list[ReasonView]
+    policy_digest: str
+
+
+class StepView(TypedDict):
+    """One step of a plan."""
+
+    id: str
+    hand: str
+    action: str
+    status: str
+    decision: DecisionView | None
+    approval_id: NotRequired[str]
+    result: NotRequired[Json]
+    error: NotRequired[Json]
+    receipt: NotRequired[str]
+    receipt_id: NotRequired[str]
+    log_index: NotRequired[int]
+
+
+class PlanView(TypedDict):
+    """A plan: ``status`` is running, waiting or done; ``acceptance`` is the gateway's signed word that it has it."""
+
+    plan_id: str
+    context_id: str
+    status: str
+    log_index: NotRequired[int]
+    acceptance: NotRequired[str]
+    steps: list[StepView]
+
+
+class ApprovalView(TypedDict):
+    """A held step with the exact call to approve, and what an approval of it binds."""
+
+    id: str
+    status: str
+    plan_id: str
+    step_id: str
+    context_id: str
+    hand: str
+    action: str
+    args: Json
+    reasons: list[ReasonView]
+    requested_by: str
+    acts_for: str
+    requested_at: float
+    expires_at: float
+    approver_role: str
+    quorum: int
+    enrolled_key: bool
+    side_effects: str
+    description: str
+    binding: dict[str, str]
+    answers: list[Json]
+
+
+class ReceiptFile(TypedDict):
+    """A receipt with everything that :func:`handrail.verify.verify_receipt` needs beside the trust document."""
+
+    v: int
+    receipt_id: str
+    receipt: str
+    entry: str
+    log_index: int
+    fields: dict[str, str]
+    openings: dict[str, dict[str, str]]
+    proof: str
+
+
+class Event(TypedDict):
+    """One message of a plan's event stream: ``step`` (a :class:`StepView`), ``plan`` (its status) or ``done``."""
+
+    id: str
+    event: str
+    data: Json
