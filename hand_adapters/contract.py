@@ -4,16 +4,14 @@ A third party's distribution names its class in the entry point group ``handrail
 what ``[hands.ID] adapter`` says.
 """
 
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
 from gateway.errors import HandrailError
 from gateway.model import HandCall, HandResult, Manifest
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from gateway.settings import HandSettings
-
-if TYPE_CHECKING:
-    from hand_adapters.jail import Jail
+from hand_adapters.jail import Jail
 
 
 class HandError(HandrailError):
@@ -52,7 +50,10 @@ class HandAdapter(Protocol):
     id: str
     """The hand's id (``[hands.ID]``)."""
 
-    def __init__(self, hand_id: str, settings: HandSettings, jail: "Jail") -> None: ...
+    notes: tuple[str, ...]
+    """Sentences for the operator about the last manifest: what was left out of it, and why."""
+
+    def __init__(self, hand_id: str, settings: HandSettings, jail: Jail) -> None: ...
 
     @classmethod
     def validate(cls, hand_id: str, settings: HandSettings) -> None:

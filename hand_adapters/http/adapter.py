@@ -1,7 +1,7 @@
 """The ``http`` adapter: declared requests to one base URL, over one session for the life of the hand."""
 
 import asyncio
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import ClassVar, Final
 
 import aiohttp
 from yarl import URL
@@ -16,10 +16,8 @@ from hand_adapters.contract import HandDrifted, HandError
 from hand_adapters.dialer import CURRENT, Attempt, Dialer, Disconnected, permitted, session
 from hand_adapters.http import answer
 from hand_adapters.http.template import Template
+from hand_adapters.jail import Jail
 from hand_adapters.schemas import SchemaError
-
-if TYPE_CHECKING:
-    from hand_adapters.jail import Jail
 
 _JSON: Final = {"Content-Type": "application/json"}
 
@@ -32,8 +30,9 @@ class HttpAdapter:
 
     needs_jail: ClassVar[bool] = False
 
-    def __init__(self, hand_id: str, settings: HandSettings, jail: "Jail") -> None:  # noqa: ARG002
+    def __init__(self, hand_id: str, settings: HandSettings, jail: Jail) -> None:  # noqa: ARG002
         self.id = hand_id
+        self.notes: tuple[str, ...] = ()
         self._settings = settings
         self._templates = _templates(hand_id, settings)
         self._manifest = _manifest(hand_id, settings)

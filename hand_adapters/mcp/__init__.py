@@ -1,1 +1,5 @@
-"""The ``mcp`` adapter: MCP servers over stdio, in a jail."""
+"""The mcp adapter: stdio MCP servers in the jail."""
+
+from hand_adapters.mcp.adapter import McpAdapter
+
+__all__ = ["McpAdapter"]

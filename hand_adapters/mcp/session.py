@@ -1,0 +1,318 @@
+"""One warm jailed server for one principal: started, asked for its tools, then called one step at a time.
+
+A task of its own owns the process from start to end, because the SDK's task groups must be left by the task that
+entered them. Callers put jobs into its queue and wait. A process that broke a rule is never used again.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any, Final
+
+import anyio
+from mcp import Client, MCPError
+from mcp.client.session import IncomingMessage
+from mcp.client.subscriptions import Subscription, SubscriptionLost
+from mcp_types import (
+    INVALID_PARAMS,
+    METHOD_NOT_FOUND,
+    CallToolRequest,
+    CallToolRequestParams,
+    Implementation,
+    ToolListChangedNotification,
+)
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
+from pydantic import BaseModel, Field, ValidationError
+
+from gateway.errors import HandrailError
+from gateway.model import HandCall, HandResult, Manifest
+from gateway.ports import HandFailure
+from gateway.reasons import Reason
+from hand_adapters.contract import HandDrifted, HandError
+from hand_adapters.jail import JailedProcess, JailError
+from hand_adapters.mcp.listing import LISTING_MAX_BYTES
+from hand_adapters.mcp.transport import Transport
+
+OPEN_SECONDS: Final = 30.0
+"""How long a server may take to start, agree on a protocol and list its tools."""
+WAITING_MAX: Final = 64
+"""Calls that may wait for one process."""
+_WHO: Final = Implementation(name="client", version="0")
+# The server says that it did not even begin (JSON-RPC 2.0 section 5.1).
+_NOT_BEGUN: Final = frozenset({METHOD_NOT_FOUND, INVALID_PARAMS})
+# What the SDK lets through: its task groups wrap, its models complain, its state machine raises RuntimeError.
+_SDK_ERRORS: Final = (
+    MCPError,
+    ValidationError,
+    RuntimeError,
+    TimeoutError,
+    OSError,
+    ExceptionGroup,
+    anyio.BrokenResourceError,
+    anyio.ClosedResourceError,
+)
+
+
+class _Answer(BaseModel):
+    """The members of a ``tools/call`` result that count, content blocks as the server wrote them."""
+
+    content: list[dict[str, Any]]
+    structured: Any = Field(None, alias="structuredContent")
+    is_error: bool = Field(False, alias="isError", strict=True)
+    kind: str = Field("complete", alias="resultType")
+
+
+@dataclass(eq=False)
+class _Job:
+    call: HandCall
+    answer: "asyncio.Future[HandResult]"
+    started: bool = False
+
+
+class Session:
+    """A server process and its queue.
+
+    Attributes:
+        opened: resolves to the manifest the server offers, or raises the ``HandError`` that kept it from opening.
+        idle_since: event loop time of the last answer, for eviction.
+    """
+
+    def __init__(
+        self,
+        start: Callable[[], Awaitable[JailedProcess]],
+        describe: Callable[[Client], Awaitable[Manifest]],
+        idle_seconds: float,
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self.opened: asyncio.Future[Manifest] = loop.create_future()
+        self.opened.add_done_callback(lambda done: done.cancelled() or done.exception())
+        self.idle_since = loop.time()
+        self._start = start
+        self._describe = describe
+        self._idle_seconds = idle_seconds
+        self._jobs: deque[_Job] = deque()
+        self._wake = asyncio.Event()
+        self._running: _Job | None = None
+        self._closing = False
+        self._transport: Transport | None = None
+        self._manifest: Manifest | None = None
+        self._stale = False
+        self._always_stale = False
+        self._owner = loop.create_task(self._live())
+
+    @property
+    def ended(self) -> bool:
+        """Whether it takes no more calls."""
+        return (
+            self._closing or self._owner.done() or (self._transport is not None and self._transport.fault is not None)
+        )
+
+    @property
+    def busy(self) -> bool:
+        """Whether a call runs or waits."""
+        return self._running is not None or bool(self._jobs)
+
+    async def call(self, call: HandCall) -> HandResult:
+        """Wait for the process's turn, run ``call``, and answer within its deadline.
+
+        Raises:
+            HandDrifted: the server offers something else than ``call.manifest_digest``.
+            HandError: as ``HandAdapter.run`` says.
+        """
+        if len(self._jobs) >= WAITING_MAX:
+            raise HandError(Reason.OVERLOADED, HandFailure.NOT_EXECUTED, "too many calls wait for this process")
+        loop = asyncio.get_running_loop()
+        job = _Job(call, loop.create_future())
+        self._jobs.append(job)
+        self._wake.set()
+        timer = loop.call_later(call.deadline_seconds, self._expire, job)
+        job.answer.add_done_callback(lambda _: timer.cancel())
+        return await job.answer
+
+    async def close(self) -> None:
+        """Kill the process and wait until it is gone."""
+        self._closing = True
+        self._wake.set()
+        if self._transport is not None:
+            self._transport.fail(Reason.HAND_CRASHED, "closed")
+        await asyncio.wait({self._owner})
+
+    def _expire(self, job: _Job) -> None:
+        if job.answer.done():
+            return
+        if job.started and self._transport is not None:
+            self._transport.fail(Reason.HAND_TIMEOUT)
+        else:
+            job.answer.set_exception(HandError(Reason.HAND_TIMEOUT, HandFailure.NOT_EXECUTED, "never began"))
+
+    # --- the owner ---------------------------------------------------------------------------------------------------
+
+    async def _live(self) -> None:
+        failure: HandError | None = None
+        try:
+            process = await self._start()
+        except JailError as exc:
+            failure = HandError(Reason.HAND_UNAVAILABLE, HandFailure.NOT_EXECUTED, exc.detail)
+        else:
+            failure = await self._drive(process)
+        finally:
+            self._closing = True
+            self._settle(failure or HandError(Reason.HAND_UNAVAILABLE, HandFailure.NOT_EXECUTED, "closed"))
+
+    async def _drive(self, process: JailedProcess) -> HandError | None:
+        """Open the process and serve its queue; what kept it from opening, or ``None``."""
+        self._transport = transport = Transport(process)
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(OPEN_SECONDS, transport.fail, Reason.HAND_TIMEOUT, "opening")
+        try:
+            async with (
+                Client(
+                    transport.streams(), mode="auto", cache=None, client_info=_WHO, message_handler=self._on_message
+                ) as client,
+                AsyncExitStack() as stack,
+            ):
+                try:
+                    await self._open(client, stack, transport)
+                except HandrailError as exc:
+                    return _opening(exc, process)
+                timer.cancel()
+                await self._serve(client, transport)
+        except _SDK_ERRORS as exc:
+            return _opening(
+                HandError(transport.fault or Reason.HAND_PROTOCOL, HandFailure.NOT_EXECUTED, type(exc).__name__),
+                process,
+            )
+        finally:
+            timer.cancel()
+            transport.fail(Reason.HAND_CRASHED, "closed")
+            await process.kill()
+        return None
+
+    async def _open(self, client: Client, stack: AsyncExitStack, transport: Transport) -> None:
+        transport.window(LISTING_MAX_BYTES)
+        capabilities = client.session.server_capabilities
+        announces = bool(capabilities and capabilities.tools and capabilities.tools.list_changed)
+        if announces and client.session.protocol_version in MODERN_PROTOCOL_VERSIONS:
+            subscription = await stack.enter_async_context(client.listen(tools_list_changed=True))
+            self._always_stale = not subscription.honored.tools_list_changed
+            follower = asyncio.get_running_loop().create_task(self._follow(subscription))
+            stack.callback(follower.cancel)
+        self._manifest = await self._describe(client)
+        transport.window(0)
+        if not self.opened.done():
+            self.opened.set_result(self._manifest)
+
+    async def _serve(self, client: Client, transport: Transport) -> None:
+        """Run jobs in their order until the process ends, is closed, or was idle for long enough."""
+        ended = asyncio.get_running_loop().create_task(transport.ended.wait())
+        ended.add_done_callback(lambda _: self._wake.set())
+        try:
+            while transport.fault is None and not self._closing:
+                if not self._jobs:
+                    self._wake.clear()
+                    try:
+                        async with asyncio.timeout(self._idle_seconds):
+                            await self._wake.wait()
+                    except TimeoutError:
+                        # No await between this and the end of taking calls, so none is lost.
+                        self._closing = not self._jobs
+                    continue
+                job = self._jobs.popleft()
+                if job.answer.done():
+                    continue
+                self._running = job
+                try:
+                    result = await self._run(client, transport, job)
+                except HandError as exc:
+                    _answer(job, exc)
+                else:
+                    _answer(job, result)
+                finally:
+                    self._running = None
+                    self.idle_since = asyncio.get_running_loop().time()
+        finally:
+            ended.cancel()
+
+    async def _run(self, client: Client, transport: Transport, job: _Job) -> HandResult:
+        call = job.call
+        sent = transport.sent
+        job.started = True
+        try:
+            if self._stale or self._always_stale:
+                self._stale = False
+                transport.window(LISTING_MAX_BYTES)
+                self._manifest = await self._describe(client)
+                sent = transport.sent
+            if self._manifest is None or self._manifest.digest != call.manifest_digest:
+                raise self._drift()
+            transport.window(call.result_max_bytes)
+            request = CallToolRequest(params=CallToolRequestParams(name=call.action, arguments=dict(call.args)))
+            answer = await client.session.send_request(request, _Answer)
+        except MCPError as exc:
+            if transport.fault is None:
+                begun = HandFailure.NOT_EXECUTED if exc.code in _NOT_BEGUN else HandFailure.EXECUTED
+                raise HandError(Reason.HAND_FAILED, begun, f"JSON-RPC error {exc.code}") from None
+            raise _broken(transport, began=transport.sent > sent) from None
+        except _SDK_ERRORS as exc:
+            transport.fail(Reason.HAND_PROTOCOL, type(exc).__name__)
+            raise _broken(transport, began=transport.sent > sent) from None
+        finally:
+            transport.window(0)
+        return _result(answer, transport)
+
+    def _drift(self) -> HandError:
+        if self._manifest is None:
+            return HandError(Reason.HAND_UNAVAILABLE, HandFailure.NOT_EXECUTED, "no manifest")
+        return HandDrifted(self._manifest)
+
+    async def _follow(self, subscription: Subscription) -> None:
+        """Watch a stateless-era server for changes; where the watch is lost, ask before every call."""
+        try:
+            async for _ in subscription:
+                self._stale = True
+        except SubscriptionLost:
+            self._always_stale = True
+        self._always_stale = True
+
+    async def _on_message(self, message: IncomingMessage) -> None:
+        if isinstance(message, ToolListChangedNotification):
+            self._stale = True
+
+    def _settle(self, failure: HandError) -> None:
+        """Tell everybody who still waits. No job in the queue was ever sent."""
+        if not self.opened.done():
+            self.opened.set_exception(failure)
+        while self._jobs:
+            _answer(self._jobs.popleft(), HandError(failure.reason, HandFailure.NOT_EXECUTED, failure.detail))
+
+
+def _answer(job: _Job, outcome: HandResult | HandError) -> None:
+    if job.answer.done():
+        return
+    if isinstance(outcome, HandError):
+        job.answer.set_exception(outcome)
+    else:
+        job.answer.set_result(outcome)
+
+
+def _broken(transport: Transport, *, began: bool) -> HandError:
+    failure = HandFailure.UNKNOWN if began else HandFailure.NOT_EXECUTED
+    return HandError(transport.fault or Reason.HAND_CRASHED, failure, transport.detail)
+
+
+def _opening(cause: HandrailError, process: JailedProcess) -> HandError:
+    """Why a server did not open. No call was sent yet, so its last words hold nobody's data and are kept."""
+    lines = process.stderr_tail().decode("utf-8", errors="replace").strip().splitlines()
+    last = "".join(character for character in lines[-1] if character.isprintable())[:300] if lines else ""
+    detail = f"{cause.detail}; it said: {last}" if last else cause.detail
+    return HandError(cause.reason, HandFailure.NOT_EXECUTED, detail)
+
+
+def _result(answer: _Answer, transport: Transport) -> HandResult:
+    if answer.kind != "complete":
+        # A request for input, say, which this client never said it could give: the process waits in mid-step.
+        transport.fail(Reason.HAND_PROTOCOL, "not a finished result")
+        raise HandError(Reason.HAND_PROTOCOL, HandFailure.UNKNOWN, "not a finished result")
+    return HandResult(tuple(answer.content), answer.structured, is_error=answer.is_error)
