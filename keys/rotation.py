@@ -8,7 +8,7 @@
 
 No clock, no database, no network: records and ``now`` (seconds since the epoch) go in, changed records come out, in
 the order in which they must become durable. A process that stops between two of them leaves a purpose with two active
-keys or two next keys, never with none; :func:`repair` says what that means.
+keys, two next keys, or (in a revocation) no active one; :func:`repair` mends each.
 """
 
 from collections.abc import Iterable, Sequence
@@ -70,7 +70,7 @@ class KeyRecord:
 
 @dataclass(frozen=True, slots=True)
 class Lifetimes:
-    """What others may still hold, in seconds: tokens that a key signed, JWKS that they cached, the clocks' difference."""
+    """What others may still hold, in seconds: tokens that a key signed, JWKS they cached, the clocks' difference."""
 
     jwks_seconds: int
     token_seconds: int = TOKEN_LIFETIME_SECONDS

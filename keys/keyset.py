@@ -1,0 +1,284 @@
+"""The gateway's keys in use: signs without I/O, rotates and revokes through a store."""
+
+import threading
+import time
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Final
+
+from gateway.model import Issuer, IssuerKey
+from gateway.ports import Purpose, Typ
+from gateway.settings import KeySettings
+from keys import jwk, jws, rotation
+from keys.errors import KeyUnavailable
+from keys.rotation import KeyRecord, KeyState, Lifetimes
+from keys.stores import KeyStore, StoredKey
+
+TYPES: Final[Mapping[Purpose, frozenset[Typ]]] = MappingProxyType(
+    {
+        Purpose.CONNECTOR: frozenset({Typ.PLAN}),
+        Purpose.STEP: frozenset({Typ.STEP}),
+        Purpose.RECEIPT: frozenset({Typ.RECEIPT, Typ.ACCEPT}),
+        Purpose.APPROVAL: frozenset({Typ.APPROVAL}),
+        Purpose.CHECKPOINT: frozenset(),
+        Purpose.POLICY: frozenset(),
+    }
+)
+"""What a key of each purpose signs as JWS. Those that sign none sign raw messages, and only those do: a raw signature
+by a key that signs tokens could be made to be one."""
+
+
+Records = list[KeyRecord]
+
+
+@dataclass(frozen=True, slots=True)
+class PublicBytes:
+    """A public key of one purpose: its 32 bytes (RFC 8032) and its state."""
+
+    kid: str
+    state: KeyState
+    raw: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Active:
+    """Everything that signing needs, made when the key became active."""
+
+    sign: Callable[[bytes], bytes]
+    headers: Mapping[Typ, bytes]
+    document: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """One consistent view of all keys; replaced whole, so that readers need no lock."""
+
+    records: Mapping[str, KeyRecord]
+    active: Mapping[Purpose, _Active]
+    jwks: Mapping[str, Any]
+
+
+class Keyset:
+    """Implements ``gateway.ports.Signer``. Reading and signing are thread-safe and do no I/O; what changes keys
+    (``ensure, rotate, revoke, tick, reload``) blocks on the store and belongs in a thread.
+
+    Those return the records that they changed, oldest change first, so that the caller can put them on record.
+    """
+
+    def __init__(self, store: KeyStore, settings: KeySettings, clock: Callable[[], float] = time.time) -> None:
+        self._store = store
+        self._clock = clock
+        self._lifetimes = Lifetimes(jwks_seconds=settings.jwks_lifetime_seconds)
+        self._changing = threading.RLock()
+        self._version: Hashable = None
+        self._state = _State({}, {}, {"keys": []})
+
+    # --- signing -----------------------------------------------------------------------------------------------------
+
+    def sign(self, purpose: Purpose, typ: Typ, payload: bytes) -> str:
+        """See ``gateway.ports.Signer.sign``. A purpose signs only its own classes (:data:`TYPES`)."""
+        active = self._active(purpose)
+        header = active.headers.get(typ)
+        if header is None:
+            raise KeyUnavailable(f"a {purpose} key does not sign {typ}")
+        return jws.sign(active.sign, header, payload)
+
+    def sign_raw(self, purpose: Purpose, message: bytes) -> bytes:
+        """See ``gateway.ports.Signer.sign_raw``. Only for purposes that sign no JWS."""
+        if TYPES[purpose]:
+            raise KeyUnavailable(f"a {purpose} key signs JWS only")
+        return self._active(purpose).sign(message)
+
+    def active_jwk(self, purpose: Purpose) -> Mapping[str, str]:
+        """See ``gateway.ports.Signer.active_jwk``."""
+        return self._active(purpose).document
+
+    # --- what others may know ----------------------------------------------------------------------------------------
+
+    def jwks(self) -> Mapping[str, Any]:
+        """RFC 7517 set of every key that is next, active or retiring, each with its ``purpose``."""
+        return self._state.jwks
+
+    def trust_jwks(self) -> dict[str, Any]:
+        """Every key that ever was, with ``purpose``, ``state`` and the times of its life, to verify history with."""
+        return {"keys": [_trusted(record) for record in self.list()]}
+
+    def list(self) -> Sequence[KeyRecord]:
+        """Every key, by purpose and age."""
+        return sorted(self._state.records.values(), key=lambda r: (r.purpose, r.created_at, r.kid))
+
+    def public_bytes(self, purpose: Purpose) -> Sequence[PublicBytes]:
+        """Every key of a purpose that is not revoked, the active one first, then the newest (for verifier keys)."""
+        return [
+            PublicBytes(record.kid, record.state, jwk.public(_document(record)).raw)
+            for record in sorted(
+                self._state.records.values(), key=lambda r: (r.state is not KeyState.ACTIVE, -r.created_at, r.kid)
+            )
+            if record.purpose is purpose and record.state is not KeyState.REVOKED
+        ]
+
+    def public_jwk(self, purpose: Purpose, kid: str) -> Mapping[str, str]:
+        """The published key of a purpose with this ``kid``: a ``key_for`` for the gateway's own messages.
+
+        Raises:
+            KeyError: there is none that is next, active or retiring.
+        """
+        record = self._state.records[kid]
+        if record.purpose is not purpose or not record.state.published:
+            raise KeyError(kid)
+        return _document(record)
+
+    def issuer(self, issuer_id: str, tenant: str, purpose: Purpose = Purpose.CONNECTOR) -> Issuer:
+        """The gateway itself as an issuer of plans, for ``SqlDirectory(built_in=...)``."""
+        return Issuer(
+            id=issuer_id,
+            tenant=tenant,
+            keys={
+                record.kid: IssuerKey(record.kid, _document(record), not_before=int(record.created_at))
+                for record in self._state.records.values()
+                if record.purpose is purpose and record.state.published
+            },
+        )
+
+    # --- changes -----------------------------------------------------------------------------------------------------
+
+    def ensure(self, now: float | None = None) -> Sequence[KeyRecord]:
+        """Give every purpose one active and one next key, and mend what a stop in mid-rotation left.
+
+        Raises:
+            KeyUnavailable: the store cannot be used; SealBroken among them.
+        """
+        at = self._clock() if now is None else now
+        changed: Records = []
+        with self._changing, self._store.lock():
+            records = self._load()
+            for purpose in Purpose:
+                for _ in range(rotation.missing(records, purpose)):
+                    created = self._store.create(purpose, at).record
+                    records.append(created)
+                    changed.append(created)
+                changed += self._apply(rotation.repair(records, purpose, at))
+            self._publish()
+        return changed
+
+    def rotate(self, purpose: Purpose, now: float | None = None) -> Sequence[KeyRecord]:
+        """The next key signs from now on; the former goes on being published until nothing of it is under way.
+
+        Raises:
+            KeyRefused: ``request.conflict`` with ``retry_after_seconds`` while the next key is not known everywhere.
+            KeyUnavailable: the store cannot be used.
+        """
+        at = self._clock() if now is None else now
+        with self._changing, self._store.lock():
+            changes = rotation.rotate(self._load(), purpose, at, self._lifetimes)
+            created = self._store.create(purpose, at).record
+            changed = [created, *self._apply(changes)]
+            self._publish()
+        return changed
+
+    def revoke(self, kid: str, now: float | None = None) -> Sequence[KeyRecord]:
+        """Stop believing and using a key at once.
+
+        Raises:
+            KeyRefused: ``request.not_found`` or ``request.conflict``.
+            KeyUnavailable: the store cannot be used.
+        """
+        at = self._clock() if now is None else now
+        with self._changing, self._store.lock():
+            records = self._load()
+            purpose = next((record.purpose for record in records if record.kid == kid), None)
+            created: Records = []
+            if purpose is not None:
+                spare = [record for record in records if record.kid != kid]
+                created = [self._store.create(purpose, at).record for _ in range(rotation.missing(spare, purpose))]
+            changed = [*self._apply(rotation.revoke([*records, *created], kid, at)), *created]
+            self._publish()
+        return changed
+
+    def tick(self, now: float | None = None) -> Sequence[KeyRecord]:
+        """Take in what other processes changed, and retire what has settled. Call it every second or so.
+
+        Raises:
+            KeyUnavailable: the store cannot be read; the keys known before stay in use.
+        """
+        at = self._clock() if now is None else now
+        with self._changing:
+            self.reload()
+            if not rotation.settle(self._state.records.values(), at, self._lifetimes):
+                return ()
+            with self._store.lock():
+                changed = self._apply(rotation.settle(self._load(), at, self._lifetimes))
+                self._publish()
+        return changed
+
+    def reload(self) -> bool:
+        """Read the store again if anything in it changed; whether it had."""
+        with self._changing:
+            if self._store.version() == self._version:
+                return False
+            with self._store.lock():
+                self._publish()
+            return True
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _active(self, purpose: Purpose) -> _Active:
+        active = self._state.active.get(purpose)
+        if active is None:
+            raise KeyUnavailable(f"no active {purpose} key")
+        return active
+
+    def _load(self) -> Records:
+        return [key.record for key in self._store.load()]
+
+    def _apply(self, changes: Sequence[KeyRecord]) -> Records:
+        for record in changes:
+            self._store.update(record)
+        return list(changes)
+
+    def _publish(self) -> None:
+        """Build the state anew from what is durable; called under the store's lock."""
+        version = self._store.version()
+        stored = self._store.load()
+        records = {key.record.kid: key.record for key in stored}
+        active: dict[Purpose, _Active] = {}
+        for key in sorted(stored, key=lambda k: k.record.activated_at or 0.0):
+            if key.record.state is KeyState.ACTIVE:
+                active[key.record.purpose] = _prepare(key)
+        jwks = {
+            "keys": [
+                {**_document(record), "purpose": str(record.purpose)}
+                for record in records.values()
+                if record.state.published
+            ]
+        }
+        self._state = _State(records, active, jwks)
+        self._version = version
+
+
+def _prepare(key: StoredKey) -> _Active:
+    if key.sign is None:
+        raise KeyUnavailable(f"the private half of the active {key.record.purpose} key is gone")
+    headers = {typ: jws.protected(key.record.kid, typ) for typ in TYPES[key.record.purpose]}
+    return _Active(key.sign, headers, MappingProxyType(_document(key.record)))
+
+
+def _document(record: KeyRecord) -> dict[str, str]:
+    return {
+        "kty": "OKP",
+        "crv": jwk.ALGORITHM,
+        "x": record.x,
+        "kid": record.kid,
+        "alg": jwk.ALGORITHM,
+        "use": "sig",
+    }
+
+
+def _trusted(record: KeyRecord) -> dict[str, Any]:
+    times = {
+        name: getattr(record, name)
+        for name in ("created_at", "activated_at", "retiring_at", "retired_at", "revoked_at")
+        if getattr(record, name) is not None
+    }
+    return {**_document(record), "purpose": str(record.purpose), "state": str(record.state), **times}

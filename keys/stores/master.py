@@ -1,0 +1,104 @@
+"""The master key under which everything at rest is sealed: 32 bytes, in hex, from the environment or a file."""
+
+import os
+import re
+import secrets
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, Self
+
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from keys.errors import KeyUnavailable, MasterKeyUnsafe
+
+VARIABLE: Final = "HANDRAIL_MASTER_KEY"
+_HEX: Final = re.compile(r"[0-9a-fA-F]{64}")
+_FILE_MAX_BYTES: Final = 128
+
+
+class MasterKey:
+    """The root of everything sealed. It is never used itself, only keys derived from it, and never shown."""
+
+    __slots__ = ("_secret",)
+
+    def __init__(self, secret: bytes) -> None:
+        if len(secret) != 32:
+            raise MasterKeyUnsafe("a master key is 32 bytes")
+        self._secret = secret
+
+    def __repr__(self) -> str:
+        return "MasterKey(...)"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        raise TypeError("a master key is not serialised")
+
+    def derive(self, label: str) -> bytes:
+        """32 bytes for one use (HKDF-SHA256, RFC 5869); ``label`` names the use, and no two uses share one."""
+        return HKDF(algorithm=SHA256(), length=32, salt=None, info=label.encode()).derive(self._secret)
+
+    @classmethod
+    def load(cls, file: Path, environment: Mapping[str, str] = os.environ) -> Self:
+        """From ``HANDRAIL_MASTER_KEY`` if it is set, else from ``file``, which is made (0600) if it is not there.
+
+        Raises:
+            MasterKeyUnsafe: it is not 64 hex digits, is not ours, or the group or others can read it.
+            KeyUnavailable: the file cannot be read or made.
+        """
+        value = environment.get(VARIABLE)
+        if value is not None:
+            return cls._from_hex(value, VARIABLE)
+        try:
+            if not file.exists():
+                _make(file)
+            return cls._from_hex(_read(file), str(file))
+        except OSError as exc:
+            raise KeyUnavailable(f"{file}: {exc.strerror}") from None
+
+    @classmethod
+    def _from_hex(cls, text: str, place: str) -> Self:
+        if _HEX.fullmatch(text.strip()) is None:
+            raise MasterKeyUnsafe(f"{place}: not 64 hex digits")
+        return cls(bytes.fromhex(text.strip()))
+
+
+def _read(file: Path) -> str:
+    descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as opened:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise MasterKeyUnsafe(f"{file}: not a regular file")
+        if status.st_mode & 0o077:
+            raise MasterKeyUnsafe(f"{file}: mode {stat.S_IMODE(status.st_mode):04o} lets others read it; chmod 600")
+        if status.st_uid not in (0, os.geteuid()):
+            raise MasterKeyUnsafe(f"{file}: belongs to uid {status.st_uid}")
+        return opened.read(_FILE_MAX_BYTES).decode("ascii", errors="replace")
+
+
+def _make(file: Path) -> None:
+    """Make the file whole or not at all; where another process was faster, its file stays."""
+    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    temporary = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(descriptor, "w", encoding="ascii") as opened:
+            opened.write(secrets.token_hex(32) + "\n")
+            opened.flush()
+            os.fsync(descriptor)
+        try:
+            os.link(temporary, file)
+        except FileExistsError:
+            return
+        fsync_directory(file.parent)
+    finally:
+        temporary.unlink()
+
+
+def fsync_directory(directory: Path) -> None:
+    """Make renames and links in a directory durable."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
