@@ -408,6 +408,24 @@ class Obligations:
     data_subjects: tuple[str, ...] = ()
     log_level: str | None = None
 
+    def document(self) -> dict[str, Any]:
+        """The obligations that say something, as JSON."""
+        return {
+            name: list(value) if isinstance(value, tuple) else str(value) if isinstance(value, Role) else value
+            for name in self.__slots__
+            if (value := getattr(self, name)) not in {None, ()}
+        }
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> "Obligations":
+        """Rebuild from :meth:`document`."""
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in document.items()
+        }
+        if "approver_role" in values:
+            values["approver_role"] = Role(values["approver_role"])
+        return cls(**values)
+
 
 @dataclass(frozen=True, slots=True)
 class Decision:

@@ -5,7 +5,7 @@ Every method raises ``gateway.errors.HandrailError`` and nothing else.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -283,6 +283,44 @@ class ApprovalRow:
     answers: tuple[ApprovalAnswer, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class StoredStep:
+    """A step's row."""
+
+    step_id: str
+    hand: str
+    action: str
+    status: str
+    effect: str | None
+    reasons: tuple[str, ...]
+    policy_digest: str | None
+    manifest_digest: str | None
+    commitments: Mapping[str, str]
+    """Name (``args``, ``evaluation``, ``result``) -> commitment."""
+    error: Mapping[str, Any] | None
+    step_jti: str | None
+    receipt: str | None
+    log_index: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPlan:
+    """A plan's row, its steps in order and its approval requests."""
+
+    plan_id: str
+    tenant: str
+    context_id: str
+    principal_id: str
+    caller_id: str
+    issuer: str
+    kid: str
+    commitment: str
+    received_at: float
+    log_index: int
+    steps: tuple[StoredStep, ...]
+    approvals: tuple[ApprovalRow, ...]
+
+
 class PlanStore(Protocol):
     """Rows of plans, steps and approvals. Builders of writes do no I/O: the log's writer carries the rows, so that
     a state and the entry about it are durable together or not at all."""
@@ -292,6 +330,9 @@ class PlanStore(Protocol):
 
         Their conflicts raise ``verify.replayed`` and ``verify.context``.
         """
+
+    def bound(self, plan: PlanState) -> None:
+        """Remember a context's binding, now that it is on record."""
 
     def dispatch_guard(self, plan: PlanState, state: StepState) -> Guard:
         """The insert that lets a step go at most once; a conflict raises ``request.conflict``."""
@@ -316,8 +357,8 @@ class PlanStore(Protocol):
     ) -> Guard:
         """A person's answer; a second one by the same person raises ``approval.closed``."""
 
-    async def load(self, plan_id: str) -> PlanState | None:
-        """A plan as the rows and the side table have it."""
+    async def load(self, plan_id: str) -> StoredPlan | None:
+        """A plan as the rows have it."""
 
     async def find_receipt(self, receipt_id: str) -> tuple[str, str] | None:
         """``(plan_id, step_id)`` of a receipt."""

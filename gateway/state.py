@@ -51,6 +51,8 @@ class StepState:
     step: Step
     status: StepStatus = StepStatus.DEFERRED
     manifest: Manifest | None = None
+    manifest_digest: str | None = None
+    """Of the manifest that was decided on, even where the hand has drifted from it since."""
     args: Mapping[str, Any] | None = None
     args_bytes: bytes = b""
     args_sha256: str = ""
@@ -78,6 +80,11 @@ class StepState:
         self.status = status
         self.error = StepError(reason, hints)
 
+    def offer(self, manifest: Manifest) -> None:
+        """Judge the step by this manifest."""
+        self.manifest = manifest
+        self.manifest_digest = manifest.digest
+
     def put(self, name: str, value: Committed) -> None:
         """Commit to a personal value under ``name``."""
         self.fresh[name] = value
@@ -85,10 +92,10 @@ class StepState:
 
     def binding(self, tenant: str, plan_id: str) -> Binding:
         """What an approval or credential of this step is bound to."""
-        if self.manifest is None or self.decision is None:
+        if self.manifest_digest is None or self.decision is None:
             raise RuntimeError("a step is bound only after it was decided")
         return Binding(
-            tenant, plan_id, self.step.id, self.args_sha256, self.decision.policy_digest, self.manifest.digest
+            tenant, plan_id, self.step.id, self.args_sha256, self.decision.policy_digest, self.manifest_digest
         )
 
     def receipt_id(self, plan_id: str) -> str:
@@ -162,6 +169,10 @@ class PlanState:
         if state.decision.effect is Effect.ASK and not state.approved:
             return False
         return all(other.status is StepStatus.SUCCEEDED for other in self.dependencies(state))
+
+    def alone(self, state: StepState) -> bool:
+        """Whether no other step could start or need attention before this one ends."""
+        return all(other is state or other.status.final for other in self)
 
     def undecided(self) -> list[StepState]:
         """Steps that no policy has judged yet and whose inputs are known, or are known never to come."""

@@ -11,13 +11,13 @@ from gateway.ports import ApprovalRequest, ApprovalRow, Typ
 from gateway.reasons import Reason
 from gateway.settings import PlanSettings
 from gateway.stages.verify import Jws
-from gateway.state import PlanState, StepState
+from gateway.state import StepState
 
 DECISIONS = frozenset({"approve", "refuse"})
 ANSWER_MEMBERS = frozenset({"v", "approval_id", "decision", "binding", "approver", "aud", "iat", "exp", "jti"})
 
 
-def hold(plan: PlanState, states: Sequence[StepState], limits: PlanSettings, now: float) -> dict[str, ApprovalRequest]:
+def hold(states: Sequence[StepState], limits: PlanSettings, now: float) -> dict[str, ApprovalRequest]:
     """Hold every step among ``states`` whose decision is ``ask``.
 
     Returns:

@@ -1,10 +1,14 @@
 """Step 7: the call itself. The decision, the credential and the intent are durable by now; nothing is retried."""
 
+import structlog
+
 from gateway.errors import HandrailError
 from gateway.model import HandCall, StepStatus
 from gateway.ports import HandFailure, Hands
 from gateway.reasons import Reason
 from gateway.state import PlanState, StepState
+
+_log = structlog.get_logger("handrail.dispatch")
 
 
 async def dispatch(plan: PlanState, state: StepState, hands: Hands) -> None:
@@ -26,7 +30,7 @@ async def dispatch(plan: PlanState, state: StepState, hands: Hands) -> None:
         credential=state.credential,
         manifest_digest=state.manifest.digest,
         deadline_seconds=min(action.deadline_seconds, duties.deadline_seconds or action.deadline_seconds),
-        result_max_bytes=min(action.result_max_bytes, duties.result_max_bytes or action.result_max_bytes),
+        result_max_bytes=result_limit(state),
         jail_profile=duties.jail_profile,
         idempotency_key=state.step.idempotency_key,
     )
@@ -37,7 +41,15 @@ async def dispatch(plan: PlanState, state: StepState, hands: Hands) -> None:
         failure = getattr(error, "failure", HandFailure.UNKNOWN)
         status = StepStatus.AMBIGUOUS if failure is HandFailure.UNKNOWN else StepStatus.FAILED
         state.fail(status, error.reason)
-    except Exception:
+    except Exception:  # noqa: BLE001
         # An adapter of a third party may raise anything. Whether its tool acted, nobody can tell.
+        _log.exception("adapter raised", hand=state.step.hand, action=state.step.action)
         state.fail(StepStatus.AMBIGUOUS, Reason.HAND_LOST_REPLY)
-        raise
+
+
+def result_limit(state: StepState) -> int:
+    """Bytes that the step's result may have: the manifest's limit or the decision's, whichever is narrower."""
+    if state.manifest is None or state.decision is None:
+        raise RuntimeError("only a decided step has a result")
+    limit = state.manifest.actions[state.step.action].result_max_bytes
+    return min(limit, state.decision.obligations.result_max_bytes or limit)

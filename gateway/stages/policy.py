@@ -27,8 +27,11 @@ async def decide(plan: PlanState, states: Sequence[StepState], engine: PolicyEng
         canonical(
             {
                 "input": policy_input,
-                "reasons": {
-                    name: [{"code": reason.code, "message": reason.message} for reason in decision.reasons]
+                "decisions": {
+                    name: {
+                        "reasons": [{"code": reason.code, "message": reason.message} for reason in decision.reasons],
+                        "obligations": decision.obligations.document(),
+                    }
                     for name, decision in decisions.items()
                 },
             }

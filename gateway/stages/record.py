@@ -12,7 +12,7 @@ from typing import Final
 from gateway.canonical import canonical
 from gateway.entries import EntryDraft, EntryType
 from gateway.model import EMPTY, Committed, Effect, StepStatus
-from gateway.ports import Append, ApprovalRequest, AuditLog, Guard, PlanStore, Purpose, Signer, Typ, Write
+from gateway.ports import Append, ApprovalRequest, AuditLog, PlanStore, Purpose, Signer, Typ, Write
 from gateway.reasons import Reason
 from gateway.state import PlanState, StepState
 
@@ -24,7 +24,22 @@ _ENDINGS: Final[dict[StepStatus, EntryType]] = {
     StepStatus.CANCELLED: EntryType.STEP_CANCELLED,
     StepStatus.EXPIRED: EntryType.APPROVAL_EXPIRED,
     StepStatus.RELEASED: EntryType.STEP_RELEASED,
+    StepStatus.DENIED: EntryType.POLICY_DENIED,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What one pass over a plan decided; it becomes durable as one."""
+
+    judged: Sequence[StepState] = ()
+    """Steps that got a decision, or failed their schema."""
+    requests: Mapping[str, ApprovalRequest] = EMPTY
+    """Step id -> the approval it now waits for."""
+    orphans: Sequence[StepState] = ()
+    """Steps skipped because a dependency did not succeed."""
+    launched: Sequence[StepState] = ()
+    """Steps with a credential, to be dispatched as soon as this is durable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +50,7 @@ class Recorder:
     store: PlanStore
     signer: Signer
 
-    async def intent(
-        self,
-        plan: PlanState,
-        judged: Sequence[StepState],
-        requests: Mapping[str, ApprovalRequest],
-        orphans: Sequence[StepState],
-        launched: Sequence[StepState],
-        now: float,
-    ) -> None:
+    async def intent(self, plan: PlanState, this: Round, now: float) -> None:
         """Make the plan (if new), every new decision, request and ending, and the intent to dispatch durable.
 
         Raises:
@@ -51,27 +58,16 @@ class Recorder:
             Refused: ``verify.replayed``, ``verify.context`` or ``request.conflict``.
         """
         new = plan.log_index is None
-        entries = _Entries(plan)
-        guards: list[Guard] = []
-        if new:
-            entries.add_plan()
-            guards.extend(self.store.guards(plan))
-        for state in judged:
-            entries.add(state, _judgement(state), _said(state))
-        for state in orphans:
-            if state.approval_id is not None:
-                entries.add(state, EntryType.APPROVAL_VOIDED)
-            entries.add(state, EntryType.STEP_SKIPPED, _said(state))
-        for state in launched:
-            entries.add(state, EntryType.CREDENTIAL_ISSUED, facts={"step_jti": state.step_jti or ""})
-            entries.add(state, EntryType.STEP_DISPATCHED)
-            if not new:
-                guards.append(self.store.dispatch_guard(plan, state))
+        entries = _describe(plan, this)
         if not entries.drafts:
             return
-        for state in launched:
+        if new:
+            guards = list(self.store.guards(plan))
+        else:
+            guards = [self.store.dispatch_guard(plan, state) for state in this.launched]
+        for state in this.launched:
             state.status = StepStatus.RUNNING
-        touched = list(plan) if new else [plan.steps[name] for name in entries.last if name]
+        touched = list(plan) if new else [plan.steps[name] for name in entries.last]
         receipts: dict[str, str] = {}
 
         def finalise(indices: Sequence[int]) -> Sequence[Write]:
@@ -81,22 +77,26 @@ class Recorder:
                 if state.status.final:
                     receipts[state.step.id] = self._receipt(plan, state, index, now)
                 writes.append(self.store.save_step(plan, state, index, receipts.get(state.step.id), new=new))
-            for state in orphans:
-                if state.approval_id is not None:
-                    writes.append(self.store.approval_status(state.approval_id, "voided"))
-            for name, request in requests.items():
-                writes.append(self.store.insert_approval(plan, plan.steps[name], request))
+            writes.extend(
+                self.store.approval_status(state.approval_id, "voided")
+                for state in this.orphans
+                if state.approval_id is not None
+            )
+            writes.extend(
+                self.store.insert_approval(plan, plan.steps[name], request) for name, request in this.requests.items()
+            )
             return writes
 
         indices = await self.log.append(Append(entries.drafts, (), guards, finalise))
         if new:
             plan.log_index = indices[0]
             plan.committed = None
+            self.store.bound(plan)
         for state in touched:
             state.fresh = {}
             state.log_index = indices[entries.last.get(state.step.id, 0)]
             state.receipt = receipts.get(state.step.id, state.receipt)
-        for state in launched:
+        for state in this.launched:
             state.dispatched = True
 
     async def outcome(self, plan: PlanState, state: StepState, result: Committed | None, now: float) -> None:
@@ -223,12 +223,29 @@ class _Entries:
                 effect=None if decision is None else str(decision.effect),
                 reasons=reasons,
                 policy_digest=None if decision is None else decision.policy_digest,
-                manifest_digest=None if state.manifest is None else state.manifest.digest,
+                manifest_digest=state.manifest_digest,
                 facts=facts,
                 fields=fields,
                 commitments={"plan": self.plan.commitment, **state.commitments},
             )
         )
+
+
+def _describe(plan: PlanState, this: Round) -> _Entries:
+    """The entries of one round, in the order in which things were decided."""
+    entries = _Entries(plan)
+    if plan.log_index is None:
+        entries.add_plan()
+    for state in this.judged:
+        entries.add(state, _judgement(state), _said(state))
+    for state in this.orphans:
+        if state.approval_id is not None:
+            entries.add(state, EntryType.APPROVAL_VOIDED)
+        entries.add(state, EntryType.STEP_SKIPPED, _said(state))
+    for state in this.launched:
+        entries.add(state, EntryType.CREDENTIAL_ISSUED, facts={"step_jti": state.step_jti or ""})
+        entries.add(state, EntryType.STEP_DISPATCHED)
+    return entries
 
 
 def _judgement(state: StepState) -> EntryType:

@@ -4,13 +4,14 @@ A fault of the envelope or the graph refuses the whole plan; an unknown hand or 
 that step alone.
 """
 
+import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import jsonschema_rs
 
-from gateway.canonical import canonical, sha256_canonical
+from gateway.canonical import canonical
 from gateway.errors import Refused
 from gateway.model import Plan, Reference, Step, StepStatus, VerifiedPlan, commit, subject_key
 from gateway.ports import Hands
@@ -126,21 +127,28 @@ def check_steps(plan: PlanState, states: list[StepState], hands: Hands) -> None:
         if manifest is None:
             state.fail(StepStatus.DENIED, Reason.SCHEMA_UNKNOWN_HAND)
             continue
-        state.manifest = manifest
+        state.offer(manifest)
         if step.action not in manifest.actions:
             state.fail(StepStatus.DENIED, Reason.SCHEMA_UNKNOWN_ACTION)
             continue
         try:
-            state.args, state.provenance = _resolve(plan, state) if step.references else (step.args, {})
+            args, state.provenance = _resolve(plan, state) if step.references else (step.args, {})
+            # What a tool returned never went through the strict parser; what has no canonical form is refused here.
+            put_args(state, args, canonical(args))
         except Refused as refusal:
             state.fail(StepStatus.DENIED, refusal.reason, **refusal.hints)
             continue
-        state.args_bytes = canonical(state.args)
-        state.args_sha256 = sha256_canonical(state.args)
         state.put("args", commit(state.args_bytes, subject))
-        problems = hands.check_args(step.hand, step.action, state.args)
+        problems = hands.check_args(step.hand, step.action, args)
         if problems:
             state.fail(StepStatus.DENIED, Reason.SCHEMA_ARGS, problems=list(problems))
+
+
+def put_args(state: StepState, args: Mapping[str, Any], args_bytes: bytes) -> None:
+    """Fix the exact args of a step: the value, its canonical bytes and their hash."""
+    state.args = args
+    state.args_bytes = args_bytes
+    state.args_sha256 = hashlib.sha256(args_bytes).hexdigest()
 
 
 def pointer_tokens(pointer: str) -> list[str]:
@@ -252,10 +260,7 @@ def _resolve(plan: PlanState, state: StepState) -> tuple[Mapping[str, Any], Mapp
                 "match": "exact",
             }
         ]
-    resolved = _replace(state.step.args, "", values)
-    # What a tool returned never went through the strict parser; the canonical form refuses what has none.
-    canonical(resolved)
-    return resolved, provenance
+    return _replace(state.step.args, "", values), provenance
 
 
 def _replace(value: Any, at: str, values: Mapping[str, Any]) -> Any:

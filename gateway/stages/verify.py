@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 
 import orjson
 
-from gateway.canonical import parse
+from gateway.canonical import b64url_decode, parse
 from gateway.errors import Refused
 from gateway.model import Issuer, IssuerKey, Principal, UnverifiedPlan, VerifiedPlan
 from gateway.ports import Typ
@@ -110,6 +110,21 @@ def verify(
         caller=unverified.caller,
         received_at=now,
     )
+
+
+def restore(
+    raw: bytes, plan_id: str, issuer: Issuer, kid: str, principal: Principal, caller: Principal, received_at: float
+) -> VerifiedPlan:
+    """A plan that was verified when it came in, from the exact bytes on record.
+
+    Raises:
+        Refused: ``verify.malformed`` where the bytes are not those that the id names.
+    """
+    if hashlib.sha256(raw).hexdigest() != plan_id:
+        raise Refused(Reason.VERIFY_MALFORMED, "the record holds other bytes")
+    payload = raw.split(b".")[1]
+    claims = parse(b64url_decode(payload.decode("ascii")))
+    return VerifiedPlan(raw, plan_id, claims, issuer, kid, principal, caller, received_at)
 
 
 def _check_times(claims: Mapping[str, Any], key: IssuerKey, now: float, limits: PlanSettings) -> None:

@@ -1,0 +1,243 @@
+"""People's answers to held steps: what is shown, who may answer, and how an answer sets a plan going again.
+
+Nothing that a requester or its client says counts as an approval (invariant 9), and what was approved is what runs
+(invariant 4): the binding is computed afresh from the record at the moment of the answer, never taken from the request.
+"""
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import structlog
+
+from gateway.entries import EntryDraft, EntryType
+from gateway.errors import HandrailError, Refused
+from gateway.model import Principal, Role, StepStatus, commit, subject_key
+from gateway.pipeline import Pipeline
+from gateway.ports import Append, ApprovalRow, Purpose, Typ
+from gateway.reasons import Reason
+from gateway.revive import rejudge
+from gateway.stages import approval
+from gateway.state import Answer, PlanState, StepState
+
+_log = structlog.get_logger("handrail.approvals")
+
+LIST_LIMIT: Final = 1000
+EXPIRE_BATCH: Final = 256
+
+
+@dataclass(slots=True)
+class Approvals:
+    """Approval requests of one gateway."""
+
+    pipeline: Pipeline
+    _answering: dict[str, asyncio.Lock] = field(default_factory=dict)
+
+    async def list(self, viewer: Principal, status: str | None = None) -> list[dict[str, Any]]:
+        """The tenant's requests, newest first.
+
+        Args:
+            status: ``open``, ``granted``, ``refused``, ``expired`` or ``voided``; ``None`` for all.
+        """
+        rows = await self.pipeline.store.approvals(viewer.tenant, status, LIST_LIMIT)
+        return [await self._view(row) for row in rows]
+
+    async def show(self, approval_id: str, viewer: Principal) -> dict[str, Any]:
+        """One request.
+
+        Raises:
+            Refused: ``request.not_found``.
+        """
+        return await self._view(await self._row(approval_id, viewer))
+
+    async def answer(
+        self, approval_id: str, approver: Principal, *, decision: str | None = None, signed: bytes | None = None
+    ) -> dict[str, Any]:
+        """Take one person's answer.
+
+        Args:
+            decision: ``approve`` or ``refuse``, attested by the gateway; or
+            signed: an ``approval+jws`` by the approver's enrolled key.
+
+        Raises:
+            Refused: ``approval.*``; ``approval.voided`` where policy or hand changed since: a new request is opened
+                for the same call, and its id is in the hints.
+            Unavailable: ``log.unavailable``; the answer does not count.
+        """
+        lock = self._answering.setdefault(approval_id, asyncio.Lock())
+        try:
+            async with lock:
+                await self._answer(approval_id, approver, decision, signed)
+        finally:
+            if not lock.locked():
+                self._answering.pop(approval_id, None)
+        return await self.show(approval_id, approver)
+
+    async def expire(self) -> int:
+        """Deny every step whose time to be approved is over; returns how many."""
+        pipeline = self.pipeline
+        expired = await pipeline.store.expired_approvals(pipeline.clock(), EXPIRE_BATCH)
+        for plan_id, approval_id in expired:
+            plan = pipeline.live(plan_id) or await pipeline.load(plan_id)
+            for state in plan:
+                if state.approval_id == approval_id and state.status is StepStatus.HELD:
+                    state.fail(StepStatus.EXPIRED, Reason.APPROVAL_EXPIRED)
+                    await pipeline.recorder.outcome(plan, state, None, pipeline.clock())
+                    pipeline.followers.announce(plan, [state])
+            pipeline.resume(plan)
+        return len(expired)
+
+    async def _answer(self, approval_id: str, approver: Principal, decision: str | None, signed: bytes | None) -> None:
+        pipeline = self.pipeline
+        now = pipeline.clock()
+        row = await self._row(approval_id, approver)
+        approval.check_approver(row, approver, now)
+        plan = pipeline.live(row.plan_id) or await pipeline.load(row.plan_id)
+        state = plan.steps[row.step_id]
+        if state.status is not StepStatus.HELD or state.approval_id != approval_id:
+            raise Refused(Reason.APPROVAL_CLOSED)
+        manifest = pipeline.hands.manifest(state.step.hand)
+        try:
+            approval.check_drift(
+                row,
+                policy_digest=pipeline.engine.digest,
+                manifest_digest=None if manifest is None else manifest.digest,
+            )
+        except Refused:
+            await self._void(plan, state, approval_id)
+            raise
+        binding = state.binding(row.tenant, row.plan_id)
+        audience = pipeline.log.origin
+        if signed is not None:
+            decision = approval.verify_answer(signed, row, approver, binding, pipeline.jws, audience=audience, now=now)
+            proof, attested_by = signed, "approver"
+        else:
+            payload = approval.attestation(row, approver, binding, decision or "", audience=audience, now=now)
+            proof = pipeline.signer.sign(Purpose.APPROVAL, Typ.APPROVAL, payload).encode("ascii")
+            attested_by = "gateway"
+        await self._record(plan, state, row, approver, str(decision), attested_by, proof)
+
+    async def _record(
+        self,
+        plan: PlanState,
+        state: StepState,
+        row: ApprovalRow,
+        approver: Principal,
+        decision: str,
+        attested_by: str,
+        proof: bytes,
+    ) -> None:
+        pipeline = self.pipeline
+        now = pipeline.clock()
+        granted = 1 + sum(answer.decision == "approve" for answer in row.answers)
+        answer = commit(proof, subject_key(row.tenant, approver.id, "approvals"))
+        draft = EntryDraft(
+            EntryType.APPROVAL_GRANTED if decision == "approve" else EntryType.APPROVAL_REFUSED,
+            row.tenant,
+            context_id=plan.plan.context_id,
+            plan_id=row.plan_id,
+            step_id=row.step_id,
+            principal=approver.pseudonym,
+            hand=state.step.hand,
+            action=state.step.action,
+            policy_digest=row.policy_digest,
+            manifest_digest=row.manifest_digest,
+            facts={"attested_by": attested_by, "quorum": row.request.quorum},
+            fields={"answer": answer},
+            commitments={"plan": plan.commitment, **state.commitments},
+        )
+        guard = pipeline.store.insert_answer(
+            row.request.approval_id, approver, decision, attested_by, answer.commitment, now
+        )
+        complete = decision == "refuse" or granted >= row.request.quorum
+        status = "refused" if decision == "refuse" else "granted"
+        writes = [pipeline.store.approval_status(row.request.approval_id, status)] if complete else []
+        await pipeline.log.append(Append([draft], writes, [guard]))
+        if decision == "approve":
+            state.answers = (*state.answers, Answer(approver.pseudonym, attested_by))
+            state.approved = complete
+        else:
+            state.fail(StepStatus.DENIED, Reason.APPROVAL_REFUSED)
+            await pipeline.recorder.outcome(plan, state, None, now)
+            pipeline.followers.announce(plan, [state])
+        if complete:
+            pipeline.resume(plan)
+
+    async def _void(self, plan: PlanState, state: StepState, approval_id: str) -> None:
+        """Close a request that no longer describes what would run, and have the step judged anew."""
+        pipeline = self.pipeline
+        draft = EntryDraft(
+            EntryType.APPROVAL_VOIDED,
+            plan.plan.tenant,
+            context_id=plan.plan.context_id,
+            plan_id=plan.plan.plan_id,
+            step_id=state.step.id,
+            principal=plan.plan.principal.pseudonym,
+            hand=state.step.hand,
+            action=state.step.action,
+            reasons=(str(Reason.APPROVAL_VOIDED),),
+            policy_digest=None if state.decision is None else state.decision.policy_digest,
+            manifest_digest=state.manifest_digest,
+        )
+        await pipeline.log.append(Append([draft], [pipeline.store.approval_status(approval_id, "voided")]))
+        rejudge(state)
+        pipeline.resume(plan)
+
+    async def _row(self, approval_id: str, viewer: Principal) -> ApprovalRow:
+        row = await self.pipeline.store.approval(approval_id)
+        if row is None or row.tenant != viewer.tenant:
+            raise Refused(Reason.REQUEST_NOT_FOUND)
+        if Role.APPROVER not in viewer.roles and Role.AUDITOR not in viewer.roles:
+            raise Refused(Reason.AUTH_FORBIDDEN)
+        return row
+
+    async def _view(self, row: ApprovalRow) -> dict[str, Any]:
+        shown: dict[str, Any] = {
+            "id": row.request.approval_id,
+            "status": row.status,
+            "plan_id": row.plan_id,
+            "step_id": row.step_id,
+            "requested_by": row.caller_id,
+            "acts_for": row.principal_id,
+            "requested_at": row.request.requested_at,
+            "expires_at": row.request.expires_at,
+            "approver_role": row.request.approver_role,
+            "quorum": row.request.quorum,
+            "enrolled_key": row.request.enrolled_key,
+            "answers": [
+                {
+                    "approver": answer.approver_id,
+                    "decision": answer.decision,
+                    "attested_by": answer.attested_by,
+                    "at": answer.answered_at,
+                }
+                for answer in row.answers
+            ],
+        }
+        try:
+            plan = await self.pipeline.load(row.plan_id)
+        except HandrailError:
+            _log.warning("an approval's plan cannot be read", plan_id=row.plan_id)
+            return shown
+        state = plan.steps[row.step_id]
+        action = None if state.manifest is None else state.manifest.actions.get(state.step.action)
+        shown |= {
+            "context_id": plan.plan.context_id,
+            "hand": state.step.hand,
+            "action": state.step.action,
+            "args": state.args,
+            "reasons": []
+            if state.decision is None
+            else [{"code": reason.code, "message": reason.message} for reason in state.decision.reasons],
+            "side_effects": None if action is None else str(action.side_effects),
+            "description": None if action is None else action.description,
+            "binding": {
+                "tenant": row.tenant,
+                "plan_id": row.plan_id,
+                "step_id": row.step_id,
+                "args_sha256": state.args_sha256,
+                "policy_digest": row.policy_digest,
+                "manifest_digest": row.manifest_digest,
+            },
+        }
+        return shown

@@ -1,0 +1,89 @@
+"""What the gateway can show afterwards: receipts with their proofs, and why a step was decided as it was."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from gateway.canonical import b64url_encode
+from gateway.errors import Refused
+from gateway.model import Principal
+from gateway.pipeline import Pipeline
+from gateway.reasons import Reason
+from gateway.state import PlanState, StepState
+
+
+@dataclass(slots=True)
+class Evidence:
+    """Reads the record for people and verifiers."""
+
+    pipeline: Pipeline
+
+    async def receipt(self, receipt_id: str, viewer: Principal) -> dict[str, Any]:
+        """A receipt with the log entry that it names, and the openings of what the entry commits to.
+
+        Raises:
+            Refused: ``request.not_found`` where there is none that the viewer may see.
+        """
+        plan, state = await self._find(receipt_id, viewer)
+        if state.receipt is None or state.log_index is None:
+            raise Refused(Reason.REQUEST_NOT_FOUND)
+        fields = {"plan": plan.commitment, **state.commitments}
+        opened = await self.pipeline.payloads.open(sorted(fields.values()))
+        return {
+            "v": 1,
+            "receipt_id": receipt_id,
+            "receipt": state.receipt,
+            "entry": (await self.pipeline.log.entry(state.log_index)).decode("utf-8"),
+            "log_index": state.log_index,
+            "fields": fields,
+            "openings": {
+                name: {"salt": b64url_encode(opened[commitment][0]), "value": b64url_encode(opened[commitment][1])}
+                for name, commitment in fields.items()
+                if commitment in opened
+            },
+        }
+
+    async def proof(self, receipt_id: str, viewer: Principal) -> str:
+        """``c2sp.org/tlog-proof@v1`` of the entry that a receipt names."""
+        _, state = await self._find(receipt_id, viewer)
+        if state.receipt is None or state.log_index is None:
+            raise Refused(Reason.REQUEST_NOT_FOUND)
+        return await self.pipeline.log.proof(state.log_index)
+
+    async def why(self, plan_id: str, step_id: str, viewer: Principal) -> dict[str, Any]:
+        """Each rule that spoke about a step, where it stands in the bundle, and the input that it saw.
+
+        The place is looked up in the active bundle, and said only where that is the bundle that decided.
+        """
+        plan = await self.pipeline.load(plan_id, viewer)
+        state = plan.steps.get(step_id)
+        if state is None:
+            raise Refused(Reason.REQUEST_NOT_FOUND)
+        engine = self.pipeline.engine
+        decision = state.decision
+        reasons = []
+        for reason in () if decision is None else decision.reasons:
+            place = (
+                engine.locate(reason.code) if decision is not None and decision.policy_digest == engine.digest else None
+            )
+            reasons.append({"code": reason.code, "message": reason.message, **(place or {})})
+        commitment = state.commitments.get("evaluation")
+        opened = await self.pipeline.payloads.open([commitment]) if commitment is not None else {}
+        seen = next((orjson.loads(value)["input"] for _, value in opened.values()), None)
+        return {
+            "plan_id": plan_id,
+            "step_id": step_id,
+            "status": str(state.status),
+            "decision": state.view(plan_id)["decision"],
+            "error": None if state.error is None else state.error.document(),
+            "reasons": reasons,
+            "input": seen,
+        }
+
+    async def _find(self, receipt_id: str, viewer: Principal) -> tuple[PlanState, StepState]:
+        found = await self.pipeline.store.find_receipt(receipt_id)
+        if found is None:
+            raise Refused(Reason.REQUEST_NOT_FOUND)
+        plan = await self.pipeline.load(found[0], viewer)
+        return plan, plan.steps[found[1]]

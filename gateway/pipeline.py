@@ -1,0 +1,404 @@
+"""The way of a plan. Read this file first.
+
+:meth:`Pipeline._process` is the whole of Handrail in one function: nine numbered steps, each in the file of its name
+under ``gateway/stages``. Every ingress ends here and nothing reaches a hand by another road.
+
+A plan is taken forward by one task. It judges every step whose inputs are known in one policy evaluation, records the
+decisions together with the intent, dispatches, and goes round again when a step ends or a person answers. When all
+that is left waits for people, the task ends and nothing is kept in memory: the rows and the log are the state, and an
+answer (or a restart) picks the plan up from there.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import structlog
+
+from gateway.entries import EntryDraft
+from gateway.errors import HandrailError, Refused, Unavailable
+from gateway.followers import Event, Followers
+from gateway.model import Plan, PlanStatus, Principal, Role, StepStatus, UnverifiedPlan, commit, subject_key
+from gateway.ports import Append, AuditLog, Credentials, Directory, Hands, Payloads, PlanStore, PolicyEngine, Signer
+from gateway.reasons import Reason
+from gateway.revive import revive
+from gateway.settings import Settings
+from gateway.stages import approval, credential, dispatch, ingress, policy, record, result, schema, verify
+from gateway.state import PlanState, StepState
+from gateway.telemetry import Metrics, Tracer
+
+_log = structlog.get_logger("handrail.pipeline")
+
+READS_EVERY_PLAN: Final = frozenset({Role.APPROVER, Role.AUDITOR, Role.OPERATOR})
+
+
+@dataclass(slots=True)
+class Live:
+    """A plan that this process is taking forward now."""
+
+    plan: PlanState | None = None
+    recorded: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once the plan is on record, or refused."""
+    settled: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once nothing is left to do but wait."""
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when a person answered."""
+    refusal: HandrailError | None = None
+    running: set[asyncio.Task[None]] = field(default_factory=set)
+    """Steps being executed."""
+
+
+@dataclass(slots=True)
+class Pipeline:
+    """Takes plans forward. Built once by ``gateway.app``."""
+
+    settings: Settings
+    log: AuditLog
+    payloads: Payloads
+    store: PlanStore
+    signer: Signer
+    credentials: Credentials
+    directory: Directory
+    hands: Hands
+    engine: PolicyEngine
+    jws: verify.Jws
+    metrics: Metrics
+    tracer: Tracer
+    clock: Callable[[], float] = time.time
+    _live: dict[str, Live] = field(default_factory=dict)
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    followers: Followers = field(default_factory=Followers)
+    _stalled: set[str] = field(default_factory=set)
+    recorder: record.Recorder = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.recorder = record.Recorder(self.log, self.store, self.signer)
+
+    # --- the nine steps ----------------------------------------------------------------------------------------------
+
+    async def _process(self, live: Live, source: UnverifiedPlan | PlanState) -> None:
+        """Take a plan as far as it can go: from bytes, or from where its record left it."""
+        stage = self.tracer.stage
+        if isinstance(source, UnverifiedPlan):
+            # 1 ingress: size, type and time were bounded and the caller authenticated before this task began.
+            with stage("1 ingress"):
+                unverified = ingress.admit(
+                    source.raw, source.caller, source.received_at, max_bytes=self.settings.server.body_max_bytes
+                )
+
+            # 2 verify: JWS, issuer key valid at iat and not revoked, type, audience, freshness, subject. That the plan
+            #   is no replay, and that the context is the caller's, the database itself decides with the first record.
+            with stage("2 verify"):
+                issuer = await self.directory.issuer(
+                    verify.claimed_issuer(unverified, self.jws), unverified.caller.tenant
+                )
+                subjects = {name: await self._principal(issuer.tenant, name) for name in issuer.speaks_for}
+                verified = verify.verify(
+                    unverified,
+                    issuer,
+                    self.jws,
+                    audience=self.log.origin,
+                    limits=self.settings.plans,
+                    principals=subjects.get,
+                )
+
+            # 3 schema, of the plan: its envelope and its graph.
+            plan = self._begin(live, schema.admit(verified, steps_max=self.settings.plans.steps_max))
+        else:
+            plan = source
+        context_id = plan.plan.context_id
+        now = plan.plan.received_at if plan.log_index is None else self.clock()
+        running: set[asyncio.Task[None]] = set()
+
+        async def execute(state: StepState) -> None:
+            # 7 dispatch: the exact call that was decided, approved and recorded; never retried.
+            with stage("7 dispatch", context_id), self.metrics.step_seconds.labels(state.step.hand).time():
+                await dispatch.dispatch(plan, state, self.hands)
+
+            # 8 result: schema, size, redaction.
+            with stage("8 result", context_id):
+                document = result.settle(state, self.hands, dispatch.result_limit(state))
+
+            # 9 record: outcome and receipt. A result that is not on record is not given to anybody.
+            with stage("9 record", context_id):
+                await self._record_outcome(plan, state, document)
+
+        while True:
+            live.wake.clear()
+            judged = plan.undecided()
+
+            # 3 schema, of each step: references resolved, args against the pinned manifest.
+            with stage("3 schema", context_id):
+                schema.check_steps(plan, judged, self.hands)
+
+            # 4 policy: one evaluation for all steps whose inputs are known.
+            with stage("4 policy", context_id):
+                sound = [state for state in judged if not state.status.final]
+                await policy.decide(plan, sound, self.engine, self.settings.policy)
+
+            # 5 approval: `ask` holds a step until the quorum answered for this exact call.
+            with stage("5 approval", context_id):
+                requests = approval.hold(judged, self.settings.plans, self.clock())
+
+            # 6 credential: one per step that may go now, good for that call alone.
+            with stage("6 credential", context_id):
+                orphans = _skip(plan)
+                launched = [state for state in plan if plan.ready(state)]
+                credential.mint(
+                    plan,
+                    launched,
+                    self.credentials,
+                    ttl_max_seconds=self.settings.keys.token_lifetime_seconds,
+                    now=self.clock(),
+                )
+
+            # record: decisions and intent, durable before anything runs, and for every denial.
+            with stage("6 record", context_id):
+                await self.recorder.intent(plan, record.Round(judged, requests, orphans, launched), now)
+            live.recorded.set()
+            self.followers.announce(plan, [*judged, *orphans, *launched])
+
+            if len(launched) == 1 and not running and plan.alone(launched[0]):
+                await execute(launched[0])
+            else:
+                running |= {asyncio.create_task(execute(state)) for state in launched}
+                if not running and not live.wake.is_set():
+                    return
+                live.running = running = await _next_change(running, live.wake)
+            now = self.clock()
+
+    # --- what callers ask for ----------------------------------------------------------------------------------------
+
+    async def submit(self, unverified: UnverifiedPlan, *, wait_seconds: float = 0.0) -> dict[str, Any]:
+        """Take in a plan; returns its view once it is on record, or done, or ``wait_seconds`` later.
+
+        Raises:
+            HandrailError: the whole plan is refused, and nothing of it runs.
+        """
+        if len(self._tasks) >= self.settings.server.plans_max_concurrent:
+            raise Unavailable(Reason.OVERLOADED)
+        live = Live()
+        self._spawn(live, unverified)
+        await live.recorded.wait()
+        if live.refusal is not None:
+            await self._record_refusal(unverified, live.refusal)
+            raise live.refusal
+        plan = live.plan
+        if plan is None:
+            raise Unavailable(Reason.INTERNAL, "recorded without a plan")
+        if wait_seconds > 0 and not live.settled.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(live.settled.wait(), wait_seconds)
+        view = plan.view()
+        if plan.status is not PlanStatus.DONE:
+            view["acceptance"] = self.recorder.acceptance(plan, plan.plan.received_at)
+        return view
+
+    async def view(self, plan_id: str, viewer: Principal) -> dict[str, Any]:
+        """The plan as it stands.
+
+        Raises:
+            Refused: ``request.not_found`` where there is none that the viewer may see.
+        """
+        plan = await self.load(plan_id, viewer)
+        return {**plan.view(), "acceptance": self.recorder.acceptance(plan, plan.plan.received_at)}
+
+    async def events(self, plan_id: str, viewer: Principal, after: int = 0) -> AsyncIterator[Event]:
+        """The plan's progress as ``(id, event, data)``; ids are log indices, so a follower can resume anywhere.
+
+        Ends after ``done``, or when the follower is too slow to keep up.
+        """
+        with self.followers.follow(plan_id) as queue:
+            plan = await self.load(plan_id, viewer)
+            seen = after
+            for state in sorted(plan, key=lambda state: state.log_index or 0):
+                if (state.log_index or 0) > after:
+                    seen = max(seen, state.log_index or 0)
+                    yield state.log_index or 0, "step", state.view(plan_id)
+            status = str(plan.status)
+            yield seen, "plan", {"status": status}
+            while status != "done":
+                event = await queue.get()
+                if event is None:
+                    return
+                if event[1] == "plan":
+                    status = event[2]["status"]
+                if event[0] > seen or event[1] != "step":
+                    seen = max(seen, event[0])
+                    yield event
+            yield seen, "done", {"status": "done"}
+
+    async def load(self, plan_id: str, viewer: Principal | None = None) -> PlanState:
+        """The plan, from memory where this process is taking it forward, else from its record.
+
+        Raises:
+            Refused: ``request.not_found``.
+        """
+        live = self._live.get(plan_id)
+        plan = live.plan if live is not None and live.recorded.is_set() and live.refusal is None else None
+        if plan is None:
+            plan = await self._revive(plan_id)
+        if plan is None or (viewer is not None and not may_see(plan, viewer)):
+            raise Refused(Reason.REQUEST_NOT_FOUND)
+        return plan
+
+    # --- the life of tasks -------------------------------------------------------------------------------------------
+
+    def resume(self, plan: PlanState) -> Live:
+        """Take a plan up again from its record: after an answer, or a restart."""
+        live = self._live.get(plan.plan.plan_id)
+        if live is not None:
+            live.wake.set()
+            return live
+        live = Live(plan)
+        live.recorded.set()
+        self._live[plan.plan.plan_id] = live
+        self._spawn(live, plan)
+        return live
+
+    def live(self, plan_id: str) -> PlanState | None:
+        """The state of a plan that this process is taking forward now."""
+        live = self._live.get(plan_id)
+        return live.plan if live is not None else None
+
+    async def recover(self, *, first: bool = False) -> None:
+        """Pick up what an earlier life of this gateway, or an unwritable log, left half done.
+
+        A step whose intent is on record and whose outcome is not was perhaps executed: it becomes ``ambiguous``,
+        and nobody runs it again (invariant 5).
+
+        Args:
+            first: also look at every plan that this gateway owned when it last stopped.
+        """
+        for plan_id in {*self._stalled, *(await self.store.unfinished() if first else ())}:
+            if plan_id in self._live:
+                continue
+            plan = await self._revive(plan_id)
+            self._stalled.discard(plan_id)
+            if plan is None:
+                continue
+            for state in plan:
+                if state.status is StepStatus.RUNNING:
+                    state.fail(StepStatus.AMBIGUOUS, Reason.HAND_LOST_REPLY)
+                    await self.recorder.outcome(plan, state, None, self.clock())
+            self.resume(plan)
+
+    async def close(self) -> None:
+        """Let running steps finish for a moment, then stop; what is cut off is ``ambiguous`` at the next start."""
+        if self._tasks:
+            _, pending = await asyncio.wait(self._tasks, timeout=5)
+            for task in pending:
+                task.cancel()
+            await asyncio.gather(*pending, return_exceptions=True)
+
+    def _spawn(self, live: Live, source: UnverifiedPlan | PlanState) -> None:
+        task = asyncio.create_task(self._shepherd(live, source))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _shepherd(self, live: Live, source: UnverifiedPlan | PlanState) -> None:
+        """Run ``_process``; turn every way it can end into something that a caller or the next recovery sees."""
+        try:
+            await self._process(live, source)
+        except HandrailError as error:
+            self._stop_short(live, error)
+        except Exception:  # noqa: BLE001
+            _log.exception("pipeline failed")
+            self._stop_short(live, Unavailable(Reason.INTERNAL))
+        finally:
+            if live.running:
+                # A step that was let go is seen through to its outcome, whatever became of the others.
+                await asyncio.gather(*live.running, return_exceptions=True)
+            if live.plan is not None and self._live.get(live.plan.plan.plan_id) is live:
+                del self._live[live.plan.plan.plan_id]
+            live.recorded.set()
+            live.settled.set()
+
+    def _stop_short(self, live: Live, error: HandrailError) -> None:
+        plan = live.plan
+        if not live.recorded.is_set():
+            live.refusal = error
+        if (
+            plan is not None
+            and error.reason is not Reason.VERIFY_REPLAYED
+            and error.reason is not Reason.VERIFY_CONTEXT
+        ):
+            # What is on record may be ahead of what was acted on: recovery settles it from the rows.
+            self._stalled.add(plan.plan.plan_id)
+            _log.warning("plan stopped short", plan_id=plan.plan.plan_id, reason=str(error.reason), detail=error.detail)
+
+    # --- helpers -----------------------------------------------------------------------------------------------------
+
+    def _begin(self, live: Live, plan: Plan) -> PlanState:
+        if plan.plan_id in self._live:
+            # The same bytes again while the first are still under way; the record would refuse them too.
+            raise Refused(Reason.VERIFY_REPLAYED)
+        committed = commit(plan.raw, subject_key(plan.tenant, plan.principal.id, plan.context_id))
+        live.plan = PlanState(plan, committed, committed.commitment, {s.id: StepState(s) for s in plan.steps.values()})
+        self._live[plan.plan_id] = live
+        return live.plan
+
+    async def _revive(self, plan_id: str) -> PlanState | None:
+        stored = await self.store.load(plan_id)
+        return None if stored is None else await revive(stored, self.payloads, self.directory, self.hands)
+
+    async def _principal(self, tenant: str, principal_id: str) -> Principal | None:
+        try:
+            return await self.directory.principal(tenant, principal_id)
+        except Refused:
+            return None
+
+    async def _record_outcome(self, plan: PlanState, state: StepState, document: bytes) -> None:
+        subject = subject_key(plan.plan.tenant, plan.plan.principal.id, plan.plan.context_id)
+        try:
+            await self.recorder.outcome(plan, state, commit(document, subject) if document else None, self.clock())
+        except HandrailError as error:
+            state.result = None
+            state.commitments.pop("result", None)
+            state.fail(StepStatus.AMBIGUOUS, error.reason)
+            self._stalled.add(plan.plan.plan_id)
+            _log.error("outcome not recorded", plan_id=plan.plan.plan_id, step_id=state.step.id)
+        self.metrics.steps.labels(str(state.status), state.step.hand).inc()
+        self.followers.announce(plan, [state])
+
+    async def _record_refusal(self, unverified: UnverifiedPlan, refusal: HandrailError) -> None:
+        """A refused plan leaves an entry; where even that cannot be written, the answer is the log's unavailability."""
+        self.metrics.plans.labels("refused").inc()
+        self.metrics.refusals.labels(str(refusal.reason)).inc()
+        if isinstance(refusal, Unavailable):
+            return
+        kind, reasons = record.recordable(refusal.reason), (str(refusal.reason),)
+        caller = unverified.caller
+        await self.log.append(Append([EntryDraft(kind, caller.tenant, principal=caller.pseudonym, reasons=reasons)]))
+
+
+def may_see(plan: PlanState, viewer: Principal) -> bool:
+    """Whose plan it is, or a role that reads every plan of the tenant."""
+    if plan.plan.tenant != viewer.tenant:
+        return False
+    if viewer.id in {plan.plan.principal.id, plan.plan.caller.id}:
+        return True
+    return not READS_EVERY_PLAN.isdisjoint(viewer.roles)
+
+
+async def _next_change(running: set[asyncio.Task[None]], wake: asyncio.Event) -> set[asyncio.Task[None]]:
+    """Wait until a step ended or a person answered; returns the steps still running."""
+    answered = asyncio.create_task(wake.wait())
+    try:
+        await asyncio.wait({*running, answered}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        answered.cancel()
+    return {task for task in running if not task.done()}
+
+
+def _skip(plan: PlanState) -> list[StepState]:
+    """End every step that waits for one that did not succeed, and those that wait for it in turn."""
+    skipped: list[StepState] = []
+    while orphans := plan.orphans():
+        for state in orphans:
+            state.fail(StepStatus.SKIPPED, Reason.DEPENDENCY_UNSUCCESSFUL)
+        skipped.extend(orphans)
+    return skipped

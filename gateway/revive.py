@@ -1,0 +1,137 @@
+"""A plan from its record: rows for the states, the side table for the values. What was erased stays unknown."""
+
+from typing import Any
+
+import orjson
+
+from gateway.errors import Refused
+from gateway.model import (
+    Decision,
+    DecisionReason,
+    Effect,
+    HandResult,
+    Issuer,
+    Obligations,
+    Plan,
+    Principal,
+    Step,
+    StepStatus,
+)
+from gateway.ports import Directory, Hands, Payloads, StoredPlan, StoredStep
+from gateway.reasons import Reason
+from gateway.stages import schema, verify
+from gateway.state import Answer, PlanState, StepError, StepState
+
+
+async def revive(stored: StoredPlan, payloads: Payloads, directory: Directory, hands: Hands) -> PlanState:
+    """Rebuild the state that the record describes; no step changes by being looked at."""
+    wanted = {stored.commitment, *(c for step in stored.steps for c in step.commitments.values())}
+    opened = {name: value for name, (_, value) in (await payloads.open(sorted(wanted))).items()}
+    principal = await _principal(directory, stored.tenant, stored.principal_id)
+    caller = await _principal(directory, stored.tenant, stored.caller_id)
+    issuer = Issuer(stored.issuer, stored.tenant, {})
+    raw = opened.get(stored.commitment)
+    if raw is None:
+        plan = _erased(stored, issuer, principal, caller)
+    else:
+        plan = schema.admit(
+            verify.restore(raw, stored.plan_id, issuer, stored.kid, principal, caller, stored.received_at),
+            steps_max=len(stored.steps),
+        )
+    states = {row.step_id: _state(plan.steps[row.step_id], row, opened, hands) for row in stored.steps}
+    for row in stored.approvals:
+        state = states[row.step_id]
+        if state.approval_id is None or row.status in {"open", "granted"}:
+            state.approval_id = row.request.approval_id
+            state.approved = row.status == "granted"
+            approved = [answer for answer in row.answers if answer.decision == "approve"]
+            state.answers = tuple(
+                [
+                    Answer(
+                        (await _principal(directory, stored.tenant, answer.approver_id)).pseudonym, answer.attested_by
+                    )
+                    for answer in approved
+                ]
+            )
+    return PlanState(plan, None, stored.commitment, states, stored.log_index)
+
+
+def _state(step: Step, row: StoredStep, opened: dict[str, bytes], hands: Hands) -> StepState:
+    state = StepState(step, StepStatus(row.status))
+    state.manifest_digest = row.manifest_digest
+    manifest = hands.manifest(step.hand)
+    if manifest is not None and manifest.digest == row.manifest_digest:
+        state.manifest = manifest
+    state.commitments = dict(row.commitments)
+    args = opened.get(row.commitments.get("args", ""))
+    if args is not None:
+        schema.put_args(state, orjson.loads(args), args)
+    state.decision = _decision(row, opened)
+    state.step_jti = row.step_jti
+    state.dispatched = row.step_jti is not None
+    result = opened.get(row.commitments.get("result", ""))
+    if result is not None:
+        document = orjson.loads(result)
+        state.result = HandResult(tuple(document["content"]), document["structured"], row.status == "failed")
+    if row.error is not None:
+        hints = {name: value for name, value in row.error.items() if name != "code"}
+        state.error = StepError(Reason(row.error["code"]), hints)
+    state.receipt = row.receipt
+    state.log_index = row.log_index
+    return state
+
+
+def _decision(row: StoredStep, opened: dict[str, bytes]) -> Decision | None:
+    if row.effect is None or row.policy_digest is None:
+        return None
+    messages: dict[str, str] = {}
+    obligations = Obligations()
+    evaluation = opened.get(row.commitments.get("evaluation", ""))
+    if evaluation is not None:
+        document: dict[str, Any] = orjson.loads(evaluation)["decisions"].get(row.step_id, {})
+        messages = {reason["code"]: reason["message"] for reason in document.get("reasons", [])}
+        obligations = Obligations.from_document(document.get("obligations", {}))
+    return Decision(
+        row.step_id,
+        Effect(row.effect),
+        tuple(DecisionReason(code, messages.get(code, "")) for code in row.reasons),
+        row.policy_digest,
+        obligations,
+    )
+
+
+async def _principal(directory: Directory, tenant: str, principal_id: str) -> Principal:
+    """The principal as it is now; one that is gone keeps its id and has no rights."""
+    try:
+        return await directory.principal(tenant, principal_id)
+    except Refused:
+        return Principal(principal_id, tenant, "", frozenset(), frozenset())
+
+
+def _erased(stored: StoredPlan, issuer: Issuer, principal: Principal, caller: Principal) -> Plan:
+    """A plan whose content was erased: its steps are known by name alone, and none of them can still run."""
+    return Plan(
+        plan_id=stored.plan_id,
+        context_id=stored.context_id,
+        tenant=stored.tenant,
+        issuer=issuer,
+        kid=stored.kid,
+        principal=principal,
+        caller=caller,
+        steps={row.step_id: Step(row.step_id, row.hand, row.action, {}) for row in stored.steps},
+        jti="",
+        expires_at=0,
+        received_at=stored.received_at,
+        raw=b"",
+    )
+
+
+def rejudge(state: StepState) -> None:
+    """Forget a decision that no longer binds, so that the step is judged anew (policy or hand changed since)."""
+    state.status = StepStatus.DEFERRED
+    state.decision = None
+    state.manifest = None
+    state.manifest_digest = None
+    state.approval_id = None
+    state.approved = False
+    state.answers = ()

@@ -1,0 +1,398 @@
+"""Rows of plans, steps and approvals. Writes are handed to the log's writer; reads use connections of their own."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Final
+
+import orjson
+from sqlalchemy import Connection, Engine, Row, bindparam, insert, select, update
+
+from gateway.errors import HandrailError, Refused
+from gateway.model import Effect, Principal
+from gateway.ports import (
+    ApprovalAnswer,
+    ApprovalRequest,
+    ApprovalRow,
+    Guard,
+    StoredPlan,
+    StoredStep,
+    Write,
+)
+from gateway.reasons import Reason
+from gateway.state import PlanState, StepState
+from gateway.store.tables import approval_answers, approvals, contexts, dispatches, plans, replays, steps
+
+_INSERT_REPLAY: Final = insert(replays)
+_INSERT_CONTEXT: Final = insert(contexts)
+_INSERT_DISPATCH: Final = insert(dispatches)
+_INSERT_PLAN: Final = insert(plans)
+_INSERT_STEP: Final = insert(steps)
+_INSERT_APPROVAL: Final = insert(approvals)
+_INSERT_ANSWER: Final = insert(approval_answers)
+_UPDATE_PLAN: Final = (
+    update(plans).where(plans.c.plan_id == bindparam("the_plan")).values(status=bindparam("new_status"))
+)
+_UPDATE_APPROVAL: Final = (
+    update(approvals).where(approvals.c.approval_id == bindparam("the_approval")).values(status=bindparam("new_status"))
+)
+_STEP_STATE: Final = (
+    "status",
+    "effect",
+    "reasons",
+    "policy_digest",
+    "manifest_digest",
+    "fields",
+    "error",
+    "step_jti",
+    "receipt_id",
+    "receipt",
+    "log_index",
+)
+_UPDATE_STEP: Final = (
+    update(steps)
+    .where(steps.c.plan_id == bindparam("the_plan"), steps.c.step_id == bindparam("the_step"))
+    .values({name: bindparam(f"new_{name}") for name in _STEP_STATE})
+)
+
+CONTEXTS_REMEMBERED: Final = 65_536
+"""Context bindings kept in memory. A binding never changes, so a remembered one needs no row."""
+
+
+class SqlPlans:
+    """``ports.PlanStore`` over SQLAlchemy Core."""
+
+    def __init__(self, engine: Engine, owner: str) -> None:
+        """Use ``engine`` for reads; ``owner`` is this gateway's id, and marks the plans that it takes forward."""
+        self._engine = engine
+        self._owner = owner
+        self._contexts: dict[tuple[str, str], str] = {}
+
+    # --- writes, carried by the log ----------------------------------------------------------------------------------
+
+    def guards(self, plan: PlanState) -> Sequence[Guard]:
+        """See ``ports.PlanStore``."""
+        the = plan.plan
+        guards = [
+            Guard(
+                _INSERT_REPLAY,
+                {"tenant": the.tenant, "issuer": the.issuer.id, "jti": the.jti, "expires_at": the.expires_at + 5},
+                _replayed,
+            )
+        ]
+        known = self._contexts.get((the.tenant, the.context_id))
+        if known is None:
+            guards.append(
+                Guard(
+                    _INSERT_CONTEXT,
+                    {
+                        "tenant": the.tenant,
+                        "context_id": the.context_id,
+                        "principal_id": the.principal.id,
+                        "bound_at": the.received_at,
+                    },
+                    _SameContext(the.tenant, the.context_id, the.principal.id),
+                )
+            )
+        elif known != the.principal.id:
+            raise Refused(Reason.VERIFY_CONTEXT)
+        return guards
+
+    def bound(self, plan: PlanState) -> None:
+        """Remember a context's binding, now that it is on record."""
+        if len(self._contexts) >= CONTEXTS_REMEMBERED:
+            self._contexts.clear()
+        self._contexts[plan.plan.tenant, plan.plan.context_id] = plan.plan.principal.id
+
+    def dispatch_guard(self, plan: PlanState, state: StepState) -> Guard:
+        """See ``ports.PlanStore``."""
+        row = {"plan_id": plan.plan.plan_id, "step_id": state.step.id, "step_jti": state.step_jti}
+        return Guard(_INSERT_DISPATCH, row, _dispatched)
+
+    def insert_plan(self, plan: PlanState, log_index: int) -> Write:
+        """See ``ports.PlanStore``."""
+        the = plan.plan
+        return Write(
+            _INSERT_PLAN,
+            {
+                "plan_id": the.plan_id,
+                "tenant": the.tenant,
+                "context_id": the.context_id,
+                "principal_id": the.principal.id,
+                "caller_id": the.caller.id,
+                "issuer": the.issuer.id,
+                "kid": the.kid,
+                "commitment": plan.commitment,
+                "status": str(plan.status),
+                "received_at": the.received_at,
+                "owner": self._owner,
+                "log_index": log_index,
+            },
+        )
+
+    def plan_status(self, plan: PlanState) -> Write:
+        """See ``ports.PlanStore``."""
+        return Write(_UPDATE_PLAN, {"the_plan": plan.plan.plan_id, "new_status": str(plan.status)})
+
+    def save_step(self, plan: PlanState, state: StepState, log_index: int, receipt: str | None, *, new: bool) -> Write:
+        """See ``ports.PlanStore``."""
+        values = _step_values(plan, state, log_index, receipt)
+        if new:
+            return Write(
+                _INSERT_STEP,
+                {
+                    "plan_id": plan.plan.plan_id,
+                    "step_id": state.step.id,
+                    "position": list(plan.steps).index(state.step.id),
+                    "hand": state.step.hand,
+                    "action": state.step.action,
+                    **values,
+                },
+            )
+        return Write(
+            _UPDATE_STEP,
+            {
+                "the_plan": plan.plan.plan_id,
+                "the_step": state.step.id,
+                **{f"new_{name}": value for name, value in values.items()},
+            },
+        )
+
+    def insert_approval(self, plan: PlanState, state: StepState, request: ApprovalRequest) -> Write:
+        """See ``ports.PlanStore``."""
+        binding = state.binding(plan.plan.tenant, plan.plan.plan_id)
+        return Write(
+            _INSERT_APPROVAL,
+            {
+                "approval_id": request.approval_id,
+                "tenant": plan.plan.tenant,
+                "plan_id": plan.plan.plan_id,
+                "step_id": state.step.id,
+                "context_id": plan.plan.context_id,
+                "principal_id": plan.plan.principal.id,
+                "caller_id": plan.plan.caller.id,
+                "hand": state.step.hand,
+                "action": state.step.action,
+                "status": "open",
+                "policy_digest": binding.policy_digest,
+                "manifest_digest": binding.manifest_digest,
+                "fields": _json(state.commitments),
+                "approver_role": request.approver_role,
+                "quorum": request.quorum,
+                "enrolled_key": request.enrolled_key,
+                "requested_at": request.requested_at,
+                "expires_at": request.expires_at,
+            },
+        )
+
+    def approval_status(self, approval_id: str, status: str) -> Write:
+        """See ``ports.PlanStore``."""
+        return Write(_UPDATE_APPROVAL, {"the_approval": approval_id, "new_status": status})
+
+    def insert_answer(
+        self, approval_id: str, approver: Principal, decision: str, attested_by: str, commitment: str, at: float
+    ) -> Guard:
+        """See ``ports.PlanStore``."""
+        return Guard(
+            _INSERT_ANSWER,
+            {
+                "approval_id": approval_id,
+                "approver_id": approver.id,
+                "decision": decision,
+                "attested_by": attested_by,
+                "commitment": commitment,
+                "answered_at": at,
+            },
+            _answered,
+        )
+
+    # --- reads -------------------------------------------------------------------------------------------------------
+
+    async def load(self, plan_id: str) -> StoredPlan | None:
+        """See ``ports.PlanStore``."""
+        return await asyncio.to_thread(self._load, plan_id)
+
+    def _load(self, plan_id: str) -> StoredPlan | None:
+        with self._engine.connect() as connection:
+            row = connection.execute(select(plans).where(plans.c.plan_id == plan_id)).one_or_none()
+            if row is None:
+                return None
+            step_rows = connection.execute(
+                select(steps).where(steps.c.plan_id == plan_id).order_by(steps.c.position)
+            ).all()
+            requests = _approval_rows(connection, approvals.c.plan_id == plan_id)
+        return StoredPlan(
+            plan_id=row.plan_id,
+            tenant=row.tenant,
+            context_id=row.context_id,
+            principal_id=row.principal_id,
+            caller_id=row.caller_id,
+            issuer=row.issuer,
+            kid=row.kid,
+            commitment=row.commitment,
+            received_at=row.received_at,
+            log_index=row.log_index,
+            steps=tuple(_stored_step(step) for step in step_rows),
+            approvals=tuple(requests),
+        )
+
+    async def find_receipt(self, receipt_id: str) -> tuple[str, str] | None:
+        """See ``ports.PlanStore``."""
+
+        def find() -> tuple[str, str] | None:
+            with self._engine.connect() as connection:
+                row = connection.execute(
+                    select(steps.c.plan_id, steps.c.step_id).where(steps.c.receipt_id == receipt_id)
+                ).first()
+            return None if row is None else (row.plan_id, row.step_id)
+
+        return await asyncio.to_thread(find)
+
+    async def approval(self, approval_id: str) -> ApprovalRow | None:
+        """See ``ports.PlanStore``."""
+
+        def find() -> ApprovalRow | None:
+            with self._engine.connect() as connection:
+                return next(iter(_approval_rows(connection, approvals.c.approval_id == approval_id)), None)
+
+        return await asyncio.to_thread(find)
+
+    async def approvals(self, tenant: str, status: str | None, limit: int) -> Sequence[ApprovalRow]:
+        """See ``ports.PlanStore``."""
+
+        def find() -> Sequence[ApprovalRow]:
+            condition = approvals.c.tenant == tenant
+            if status is not None:
+                condition &= approvals.c.status == status
+            with self._engine.connect() as connection:
+                return _approval_rows(connection, condition, limit)
+
+        return await asyncio.to_thread(find)
+
+    async def expired_approvals(self, now: float, limit: int) -> Sequence[tuple[str, str]]:
+        """See ``ports.PlanStore``."""
+
+        def find() -> Sequence[tuple[str, str]]:
+            query = (
+                select(approvals.c.plan_id, approvals.c.approval_id)
+                .where(approvals.c.status == "open", approvals.c.expires_at <= now)
+                .limit(limit)
+            )
+            with self._engine.connect() as connection:
+                return [(row.plan_id, row.approval_id) for row in connection.execute(query)]
+
+        return await asyncio.to_thread(find)
+
+    async def unfinished(self) -> Sequence[str]:
+        """See ``ports.PlanStore``."""
+
+        def find() -> Sequence[str]:
+            query = select(plans.c.plan_id).where(plans.c.status == "running", plans.c.owner == self._owner)
+            with self._engine.connect() as connection:
+                return list(connection.execute(query).scalars())
+
+        return await asyncio.to_thread(find)
+
+
+def _replayed(_: Connection) -> None:
+    raise Refused(Reason.VERIFY_REPLAYED)
+
+
+def _dispatched(_: Connection) -> None:
+    raise HandrailError(Reason.REQUEST_CONFLICT, "the step was let go before")
+
+
+def _answered(_: Connection) -> None:
+    raise Refused(Reason.APPROVAL_CLOSED, "answered twice by one person")
+
+
+class _SameContext:
+    """A context that exists already is fine if it is this principal's."""
+
+    __slots__ = ("_context_id", "_principal_id", "_tenant")
+
+    def __init__(self, tenant: str, context_id: str, principal_id: str) -> None:
+        self._tenant = tenant
+        self._context_id = context_id
+        self._principal_id = principal_id
+
+    def __call__(self, connection: Connection) -> None:
+        owner = connection.execute(
+            select(contexts.c.principal_id).where(
+                contexts.c.tenant == self._tenant, contexts.c.context_id == self._context_id
+            )
+        ).scalar_one_or_none()
+        if owner != self._principal_id:
+            raise Refused(Reason.VERIFY_CONTEXT)
+
+
+def _json(value: Any) -> str:
+    return orjson.dumps(value).decode()
+
+
+def _step_values(plan: PlanState, state: StepState, log_index: int, receipt: str | None) -> dict[str, Any]:
+    decision = state.decision
+    return {
+        "status": str(state.status),
+        "effect": None if decision is None else str(decision.effect),
+        "reasons": _json([] if decision is None else [reason.code for reason in decision.reasons]),
+        "policy_digest": None if decision is None else decision.policy_digest,
+        "manifest_digest": state.manifest_digest,
+        "fields": _json(state.commitments),
+        "error": None if state.error is None else _json({"code": str(state.error.reason), **state.error.hints}),
+        "step_jti": state.step_jti,
+        "receipt_id": None if receipt is None else state.receipt_id(plan.plan.plan_id),
+        "receipt": receipt,
+        "log_index": log_index,
+    }
+
+
+def _stored_step(row: Row[Any]) -> StoredStep:
+    return StoredStep(
+        step_id=row.step_id,
+        hand=row.hand,
+        action=row.action,
+        status=row.status,
+        effect=None if row.effect is None else str(Effect(row.effect)),
+        reasons=tuple(orjson.loads(row.reasons)),
+        policy_digest=row.policy_digest,
+        manifest_digest=row.manifest_digest,
+        commitments=orjson.loads(row.fields),
+        error=None if row.error is None else orjson.loads(row.error),
+        step_jti=row.step_jti,
+        receipt=row.receipt,
+        log_index=row.log_index,
+    )
+
+
+def _approval_rows(connection: Connection, condition: Any, limit: int = 1000) -> list[ApprovalRow]:
+    rows = connection.execute(
+        select(approvals).where(condition).order_by(approvals.c.requested_at.desc()).limit(limit)
+    ).all()
+    answers: dict[str, list[ApprovalAnswer]] = {row.approval_id: [] for row in rows}
+    if answers:
+        query = (
+            select(approval_answers)
+            .where(approval_answers.c.approval_id.in_(answers))
+            .order_by(approval_answers.c.answered_at)
+        )
+        for answer in connection.execute(query):
+            answers[answer.approval_id].append(
+                ApprovalAnswer(answer.approver_id, answer.decision, answer.attested_by, answer.answered_at)
+            )
+    return [
+        ApprovalRow(
+            request=ApprovalRequest(
+                row.approval_id, row.approver_role, row.quorum, row.enrolled_key, row.requested_at, row.expires_at
+            ),
+            tenant=row.tenant,
+            plan_id=row.plan_id,
+            step_id=row.step_id,
+            principal_id=row.principal_id,
+            caller_id=row.caller_id,
+            status=row.status,
+            policy_digest=row.policy_digest,
+            manifest_digest=row.manifest_digest,
+            answers=tuple(answers[row.approval_id]),
+        )
+        for row in rows
+    ]

@@ -1,0 +1,130 @@
+"""Metrics, traces and the log of the process itself. Never a place for payloads, secrets or names of people."""
+
+import contextlib
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from typing import Any, Final
+
+import structlog
+from opentelemetry import trace
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SpanExporter
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from gateway.settings import SettingsError, TelemetrySettings
+
+STAGES: Final = (
+    "1 ingress",
+    "2 verify",
+    "3 schema",
+    "4 policy",
+    "5 approval",
+    "6 credential",
+    "6 record",
+    "7 dispatch",
+    "8 result",
+    "9 record",
+)
+"""Span names of the numbered steps."""
+
+_NOTHING: Final = contextlib.nullcontext()
+
+
+class Metrics:
+    """Prometheus metrics of one gateway, in a registry of its own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.plans = Counter("handrail_plans", "Plans by outcome of acceptance.", ["outcome"], registry=self.registry)
+        self.refusals = Counter("handrail_refusals", "Refusals by reason code.", ["reason"], registry=self.registry)
+        self.steps = Counter("handrail_steps", "Steps by final status.", ["status", "hand"], registry=self.registry)
+        self.step_seconds = Histogram(
+            "handrail_step_seconds",
+            "Time from dispatch to outcome of a step.",
+            ["hand"],
+            registry=self.registry,
+            buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+        )
+        self.plans_live = Gauge("handrail_plans_live", "Plans under way in this process.", registry=self.registry)
+        self.approvals_open = Gauge("handrail_approvals_waiting", "Steps held here.", registry=self.registry)
+        self.requests = Counter(
+            "handrail_http_requests", "HTTP requests by route and status.", ["route", "status"], registry=self.registry
+        )
+        self.policy_problem = Gauge(
+            "handrail_policy_problem", "1 while a newer bundle was rejected.", registry=self.registry
+        )
+
+
+class Tracer:
+    """One span per numbered step, with the plan's ``context_id``; free of cost where nobody listens."""
+
+    def __init__(self, provider: TracerProvider | None = None) -> None:
+        self._provider = provider
+        self._tracer = provider.get_tracer("handrail") if provider is not None else None
+
+    def stage(self, name: str, context_id: str = "") -> AbstractContextManager[Any]:
+        """A span around one stage."""
+        if self._tracer is None:
+            return _NOTHING
+        return self._span(name, context_id)
+
+    @contextlib.contextmanager
+    def _span(self, name: str, context_id: str) -> Iterator[trace.Span]:
+        if self._tracer is None:
+            raise RuntimeError("no tracer")
+        attributes = {"handrail.context_id": context_id} if context_id else None
+        with self._tracer.start_as_current_span(
+            name, attributes=attributes, record_exception=False, set_status_on_exception=True
+        ) as span:
+            yield span
+
+    def close(self) -> None:
+        """Flush what is pending."""
+        if self._provider is not None:
+            self._provider.shutdown()
+
+
+def tracer(settings: TelemetrySettings) -> Tracer:
+    """The tracer that the settings ask for.
+
+    Raises:
+        SettingsError: ``otlp`` without its exporter installed.
+    """
+    exporter: SpanExporter
+    if settings.traces == "none":
+        return Tracer()
+    if settings.traces == "console":
+        exporter = ConsoleSpanExporter(out=sys.stderr)
+    else:
+        try:
+            from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
+        except ImportError:
+            raise SettingsError("telemetry.traces = 'otlp' needs: pip install 'handrail[otlp]'") from None
+        exporter = OTLPSpanExporter(endpoint=settings.otlp_endpoint)
+    provider = TracerProvider(resource=Resource.create({"service.name": "handrail"}))
+    provider.add_span_processor(BatchSpanProcessor(exporter))
+    return Tracer(provider)
+
+
+def configure_logging(settings: TelemetrySettings) -> None:
+    """Send structlog to standard error, for people or as one JSON object a line."""
+    renderer: Any = (
+        structlog.processors.JSONRenderer()
+        if settings.log_format == "json"
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, settings.log_level.upper())),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
