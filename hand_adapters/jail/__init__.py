@@ -1,6 +1,7 @@
 """The jail: a program runs in it with no network, no secrets and no way to outlive its deadline (docs/sandbox.md)."""
 
-from hand_adapters.jail.jail import Jail, JailedProcess
+from hand_adapters.jail.jail import Jail
+from hand_adapters.jail.process import JailedProcess
 from hand_adapters.jail.profiles import PROFILES, Profile
 from hand_adapters.jail.spec import Bind, Completed, JailError, JailSpec
 

@@ -1,67 +1,55 @@
 """The jail as the gateway sees it: start a program in it, talk over pipes, kill the whole tree."""
 
 import asyncio
+import hashlib
+import itertools
+import os
+import secrets
+from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
+from gateway.canonical import canonical
 from gateway.settings import JailSettings
-from hand_adapters.jail.spec import OUTPUT_MAX_BYTES, Completed, JailError, JailSpec
-
-
-class JailedProcess:
-    """A running program in a jail.
-
-    Attributes:
-        stdin: write to the program; ``await drain()`` after. Closing it ends the program's input.
-        stdout: read from the program; back-pressured, at most 1 MiB a line (``readline``).
-        pid: host pid of the jail's supervisor process; ``0`` once it has ended.
-    """
-
-    stdin: asyncio.StreamWriter
-    stdout: asyncio.StreamReader
-    pid: int
-
-    @property
-    def returncode(self) -> int | None:
-        """``None`` while it runs; then the exit status, or minus the signal that ended it."""
-        raise JailError("not built yet")
-
-    @property
-    def timed_out(self) -> bool:
-        """Whether its deadline killed it."""
-        raise JailError("not built yet")
-
-    def stderr_tail(self) -> bytes:
-        """The last 16 KiB that the program wrote to its standard error (read all along, so it never blocks)."""
-        raise JailError("not built yet")
-
-    async def wait(self) -> int:
-        """Wait until the whole tree is gone; returns :attr:`returncode`.
-
-        Raises:
-            JailError: where the program never began (the jail could not be built, or there is no such program).
-        """
-        raise JailError("not built yet")
-
-    async def kill(self) -> None:
-        """End the whole tree, daemons too, and wait until it is gone. Safe to call twice."""
-        raise JailError("not built yet")
+from hand_adapters.jail import ownership
+from hand_adapters.jail.arguments import check, first_arguments, last_arguments, resolve_binds, rlimits
+from hand_adapters.jail.layers import Layers, examine
+from hand_adapters.jail.link import Link
+from hand_adapters.jail.process import JailedProcess
+from hand_adapters.jail.profiles import PROFILES, Profile
+from hand_adapters.jail.runtime import program
+from hand_adapters.jail.seccomp import program as seccomp_program
+from hand_adapters.jail.spec import OUTPUT_MAX_BYTES, Bind, Completed, JailError, JailSpec
 
 
 class Jail:
-    """The machine's jail: one small launcher process that starts and supervises every jailed process."""
+    """The machine's jail: one small launcher process that starts and supervises every jailed process.
+
+    Belongs to the event loop that first starts something.
+    """
 
     tier = "jail"
 
     def __init__(self, settings: JailSettings, home: Path) -> None:
         self._settings = settings
         self._home = home
+        self._examined: tuple[Layers | None, list[str]] | None = None
+        self._link: Link | None = None
+        self._group = ""
+        self._opening = asyncio.Lock()
+        self._keys = itertools.count(1)
+        self._processes: dict[int, JailedProcess] = {}
+        self._reserved: dict[int, int] = {}
 
     def missing(self) -> list[str]:
         """What this machine lacks for a jail, each as a sentence with its remedy; empty where jails can start.
 
         Tries a jail for real once (some 50 ms) and remembers the answer.
         """
-        raise JailError("not built yet")
+        if self._examined is None:
+            self._examined = examine(self._settings)
+        return self._examined[1]
 
     async def start(self, spec: JailSpec) -> JailedProcess:
         """Start a program.
@@ -70,7 +58,46 @@ class Jail:
             JailError: where a layer is missing, the profile is unknown, a bind is refused, the program is not there,
                 or the memory budget has no room.
         """
-        raise JailError("not built yet")
+        return await self._start(spec, None)
+
+    async def _start(self, spec: JailSpec, capture: int | None) -> JailedProcess:
+        profile = PROFILES.get(spec.profile)
+        if profile is None:
+            raise JailError(f"no jail profile {spec.profile!r}; there are {', '.join(PROFILES)}")
+        check(spec)
+        path, needed = program(spec.argv[0], spec.binds)
+        binds = resolve_binds((*_missing_from(needed, spec.binds), *spec.binds), self._home)
+        layers = await self._layers()
+        link = await self._open(layers)
+        key = next(self._keys)
+        self._reserve(key, profile, layers)
+        process = JailedProcess(key, self._kill, link.end_now)
+        self._processes[key] = process
+        order = {
+            "op": "start",
+            "id": key,
+            "argv": [path, *spec.argv[1:]],
+            "binds": binds,
+            "arguments": first_arguments(spec, profile, disable_userns=layers.disable_userns),
+            "last_arguments": last_arguments(),
+            "rlimits": rlimits(profile, bare=layers.controllers is None),
+            "groups": layers.controllers.limits(self._group, profile) if layers.controllers else [],
+            "seccomp": profile.seccomp,
+            "deadline_seconds": spec.deadline_seconds,
+        }
+        try:
+            await self._hand_over(link, process, order, capture)
+            await process.started()
+        except BaseException:
+            # Cancelled or failed: what may already run must not run on unowned.
+            if key in self._processes:
+                process.hear(None, 0)
+                self._forget(key)
+                with suppress(JailError):
+                    await self._kill(key)
+            process.release()
+            raise
+        return process
 
     async def run(self, spec: JailSpec, stdin: bytes = b"", *, output_max_bytes: int = OUTPUT_MAX_BYTES) -> Completed:
         """Run a program to its end, with each output stream capped at ``output_max_bytes``.
@@ -78,7 +105,14 @@ class Jail:
         Raises:
             JailError: as :meth:`start`, and where the program never began.
         """
-        raise JailError("not built yet")
+        process = await self._start(spec, output_max_bytes)
+        feeding = asyncio.ensure_future(_feed(process, stdin))
+        try:
+            return await process.completed()
+        finally:
+            feeding.cancel()
+            await asyncio.gather(feeding, return_exceptions=True)
+            await process.kill()
 
     def adopt(self, path: Path) -> None:
         """Give a directory tree under the gateway's home to the jail's uid, so that a writable bind works.
@@ -86,14 +120,114 @@ class Jail:
         A no-op where the gateway is not root (the jail then has the gateway's uid). Follows no symbolic link.
 
         Raises:
-            JailError: where ``path`` is outside the home or holds a file with other hard links.
+            JailError: where ``path`` is outside the home or holds a foreign file with other hard links.
         """
-        raise JailError("not built yet")
+        ownership.adopt(path, self._home, self._settings)
 
     def profile_sha256(self, profile: str) -> str:
-        """Hex SHA-256 over everything the profile fixes (limits and seccomp program), for receipts."""
-        raise JailError("not built yet")
+        """Hex SHA-256 over everything the profile fixes (limits and seccomp program), for receipts.
+
+        Raises:
+            JailError: where there is no such profile.
+        """
+        if profile not in PROFILES:
+            raise JailError(f"no jail profile {profile!r}")
+        filter_sha256 = hashlib.sha256(seccomp_program(PROFILES[profile].seccomp)).hexdigest()
+        limits = {name: str(value) for name, value in asdict(PROFILES[profile]).items()}
+        return hashlib.sha256(canonical({**limits, "name": profile, "seccomp_sha256": filter_sha256})).hexdigest()
 
     async def close(self) -> None:
         """Kill every jail and end the launcher. No process, mount or cgroup stays."""
-        raise JailError("not built yet")
+        link, self._link = self._link, None
+        if link is not None:
+            await link.close()
+        self._heard(None, 0)
+        self._remove_group()
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    async def _layers(self) -> Layers:
+        if self._examined is None:
+            self._examined = await asyncio.to_thread(examine, self._settings)
+        layers, problems = self._examined
+        if layers is None:
+            raise JailError(" ".join(problems))
+        return layers
+
+    async def _open(self, layers: Layers) -> Link:
+        async with self._opening:
+            if self._link is None or not self._link.alive:
+                if self._link is not None:
+                    await self._link.close()
+                self._remove_group()
+                self._group = f"handrail-{os.getpid()}-{secrets.token_hex(6)}"
+                if layers.controllers is not None:
+                    layers.controllers.sweep()
+                link = Link(self._heard)
+                await link.open(layers.setup())
+                self._link = link
+            return self._link
+
+    def _remove_group(self) -> None:
+        if self._group and self._examined and self._examined[0] and self._examined[0].controllers:
+            self._examined[0].controllers.remove(self._group)
+
+    def _reserve(self, key: int, profile: Profile, layers: Layers) -> None:
+        """Without cgroups, all jails together could never take more than the budget."""
+        if layers.controllers is not None:
+            return
+        taken, budget = sum(self._reserved.values()), self._settings.memory_budget_bytes
+        if taken + profile.bare_cost_bytes > budget:
+            raise JailError(
+                f"no cgroup here, and another jail needs {profile.bare_cost_bytes} bytes beside {taken} of "
+                f"jail.memory_budget_bytes = {budget}"
+            )
+        self._reserved[key] = profile.bare_cost_bytes
+
+    async def _hand_over(self, link: Link, process: JailedProcess, order: dict[str, Any], capture: int | None) -> None:
+        """Make the three pipes, keep our ends, send the others with the order."""
+        stdin_theirs, stdin_ours = os.pipe2(os.O_CLOEXEC)
+        stdout_ours, stdout_theirs = os.pipe2(os.O_CLOEXEC)
+        stderr_ours, stderr_theirs = os.pipe2(os.O_CLOEXEC)
+        theirs = (stdin_theirs, stdout_theirs, stderr_theirs)
+        try:
+            await process.connect(stdin_ours, stdout_ours, stderr_ours, capture)
+            await link.send(order, theirs)
+        finally:
+            for descriptor in theirs:
+                os.close(descriptor)
+
+    async def _kill(self, key: int) -> None:
+        if self._link is None:
+            raise JailError("the launcher has ended")
+        await self._link.send({"op": "kill", "id": key})
+
+    def _heard(self, message: dict[str, Any] | None, pid: int) -> None:
+        if message is None:
+            for key, process in list(self._processes.items()):
+                process.hear(None, 0)
+                self._forget(key)
+            return
+        process_heard = self._processes.get(message["id"])
+        if process_heard is not None:
+            process_heard.hear(message, pid)
+            if message["event"] != "started":
+                self._forget(message["id"])
+
+    def _forget(self, key: int) -> None:
+        self._processes.pop(key, None)
+        self._reserved.pop(key, None)
+
+
+async def _feed(process: JailedProcess, stdin: bytes) -> None:
+    with suppress(OSError):  # it may end without reading
+        if stdin:
+            process.stdin.write(stdin)
+            await process.stdin.drain()
+        process.stdin.close()
+
+
+def _missing_from(needed: tuple[Bind, ...], given: tuple[Bind, ...]) -> tuple[Bind, ...]:
+    """The binds a program needs that the caller did not give in its own way."""
+    targets = {bind.target for bind in given}
+    return tuple(bind for bind in needed if bind.target not in targets)

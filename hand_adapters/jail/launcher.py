@@ -9,6 +9,8 @@ Gateway to launcher: ``setup`` (first), ``start`` (with the three stdio descript
 Launcher to gateway: ``ready``, ``started``, ``refused``, ``gone``.
 """
 
+# ruff: noqa: PTH - pathlib alone would add milliseconds to every start of the launcher
+
 import array
 import base64
 import ctypes
@@ -124,6 +126,7 @@ class Launcher:
         self.flush()
 
     def flush(self) -> None:
+        """Send what is queued, as far as the socket takes it."""
         while self.outgoing:
             data, pid = self.outgoing[0]
             credentials = struct.pack("iII", pid or os.getpid(), os.getuid(), os.getgid())
@@ -140,6 +143,7 @@ class Launcher:
         self.poll.register(self.control, select.POLLIN | (select.POLLOUT if self.outgoing else 0))
 
     def receive(self) -> None:
+        """Take one order."""
         size = array.array("i").itemsize
         try:
             data, ancillary, _flags, _address = self.control.recvmsg(
@@ -160,6 +164,7 @@ class Launcher:
                 os.close(descriptor)
 
     def handle(self, message: dict[str, Any], descriptors: list[int]) -> None:
+        """Carry out one order."""
         operation = message["op"]
         if operation == "setup":
             self.setup = message
@@ -180,6 +185,7 @@ class Launcher:
     # --- starting --------------------------------------------------------------------------------------------------
 
     def start(self, message: dict[str, Any], descriptors: list[int]) -> None:
+        """Fork the process that becomes a jail's bwrap."""
         groups = self.make_groups(message)
         status_read, status_write = os.pipe2(os.O_CLOEXEC)
         pid = os.fork()
@@ -246,27 +252,25 @@ class Launcher:
             os.dup2(descriptor, number)
         for descriptor in (seccomp, listed, status):
             os.set_inheritable(descriptor, True)
-        os.execve(self.setup["bwrap"], ["bwrap", "--args", str(listed), "--", *message["argv"]], {})
+        os.execve(self.setup["bwrap"], ["bwrap", "--args", str(listed), "--", *message["argv"]], {})  # noqa: S606 - the point of it
 
     def stage(self, message: dict[str, Any]) -> list[str]:
         """Bind what the jail may see where its uid can reach it, in a mount namespace of its own; bwrap's options."""
         stage = self.setup["stage"]
         _unshare(CLONE_NEWNS, "mount namespace")
-        opened = [
-            (_open_without_symlinks(source), target, writable) for source, target, writable in message["binds"]
-        ]
+        opened = [(_open_without_symlinks(source), target, writable) for source, target, writable in message["binds"]]
         _mount("handrail", stage, "tmpfs", MS_NOSUID | MS_NODEV, "size=256k,mode=0755")
         arguments: list[str] = list(message["arguments"])
         for name, text in self.setup["etc"].items():
             path = f"{stage}/{name}"
-            with open(path, "w", encoding="utf-8") as file:  # noqa: PTH123 - pathlib costs a millisecond at start
+            with open(path, "w", encoding="utf-8") as file:
                 file.write(text)
-            os.chmod(path, 0o444)  # noqa: PTH101
+            os.chmod(path, 0o444)
             arguments += ["--ro-bind", path, f"/etc/{name}"]
         for number, (descriptor, target, writable) in enumerate(opened):
             place = f"{stage}/{number}"
             if os.stat(descriptor).st_mode & 0o170000 == 0o040000:
-                os.mkdir(place)  # noqa: PTH102
+                os.mkdir(place)
             else:
                 os.close(os.open(place, os.O_CREAT | os.O_WRONLY, 0o444))
             _mount(f"/proc/self/fd/{descriptor}", place, None, MS_BIND | MS_REC)
@@ -276,7 +280,7 @@ class Launcher:
     # --- ending ----------------------------------------------------------------------------------------------------
 
     def kill(self, jail: Running) -> None:
-        """bwrap dies; with it (--die-with-parent) the first process of its pid namespace; with that one all others.
+        """End bwrap; with it (--die-with-parent) the first process of its pid namespace; with that one all others.
 
         Where bwrap dies before it could tie the two, its child is ours by inheritance, and :meth:`reap` kills it.
         """
@@ -284,6 +288,7 @@ class Launcher:
             os.kill(jail.pid, signal.SIGKILL)
 
     def reap(self) -> None:
+        """Collect the dead, kill what they left, and report each jail that is wholly gone."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -304,7 +309,7 @@ class Launcher:
                 self.finish(jail)
 
     def read_status(self, jail: Running) -> None:
-        """bwrap's own report: the pid of its child, and an exit code only where the program really began."""
+        """Read bwrap's own report: the pid of its child, and an exit code only where the program really began."""
         os.set_blocking(jail.status, False)
         try:
             text = os.read(jail.status, 4096)
@@ -320,6 +325,7 @@ class Launcher:
                 jail.returncode = 128 - code if code > 128 else code
 
     def finish(self, jail: Running) -> None:
+        """Forget a jail and report its end."""
         del self.running[jail.pid]
         del self.by_key[jail.key]
         self.empty_groups += jail.groups
@@ -335,10 +341,11 @@ class Launcher:
         )
 
     def remove_groups(self) -> None:
+        """Remove the cgroups of jails that are gone."""
         left = []
         for path in self.empty_groups:
             try:
-                os.rmdir(path)  # noqa: PTH106
+                os.rmdir(path)
             except FileNotFoundError:
                 continue
             except OSError:
@@ -346,6 +353,7 @@ class Launcher:
         self.empty_groups = left
 
     def next_timeout(self) -> int | None:
+        """Kill what is past its deadline; milliseconds until the next one."""
         now = time.monotonic()
         nearest = 0.05 if self.empty_groups else None
         for jail in self.running.values():
@@ -360,6 +368,7 @@ class Launcher:
         return None if nearest is None else int(nearest * 1000) + 1
 
     def run(self) -> NoReturn:
+        """Serve until the gateway is gone."""
         for descriptor in (*self.ends, self.wakeup):
             self.poll.register(descriptor, select.POLLIN)
         self.poll.register(self.control, select.POLLIN)
@@ -379,16 +388,16 @@ class Launcher:
 
 def _children() -> list[int]:
     try:
-        with open("/proc/thread-self/children", encoding="ascii") as file:  # noqa: PTH123
+        with open("/proc/thread-self/children", encoding="ascii") as file:
             return [int(word) for word in file.read().split()]
     except FileNotFoundError:  # a kernel without CONFIG_PROC_CHILDREN
         own = os.getpid()
-        return [int(name) for name in os.listdir("/proc") if name.isdigit() and _parent(int(name)) == own]  # noqa: PTH208
+        return [int(name) for name in os.listdir("/proc") if name.isdigit() and _parent(int(name)) == own]
 
 
 def _parent(pid: int) -> int:
     try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:  # noqa: PTH123
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
             return int(file.read().rpartition(")")[2].split()[1])
     except (FileNotFoundError, ProcessLookupError):
         return 0
@@ -398,11 +407,10 @@ def _is_child(pid: int) -> bool:
     return _parent(pid) == os.getpid()
 
 
-def _first_process(control: socket.socket, gateway: int, lifeline: int, stage_choices: list[str]) -> NoReturn:
+def _first_process(control: socket.socket, gateway: int, lifeline: int) -> NoReturn:
     _check(libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "PR_SET_PDEATHSIG")
     _mount("none", "/", None, MS_REC | MS_PRIVATE)
     _mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
-    del stage_choices
     wakeup_read, wakeup_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     signal.set_wakeup_fd(wakeup_write, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
@@ -432,7 +440,7 @@ def main() -> NoReturn:
     if pid == 0:
         os.close(lifeline_write)
         try:
-            _first_process(control, gateway, lifeline_read, [])
+            _first_process(control, gateway, lifeline_read)
         except OSError as exc:
             control.send(json.dumps({"event": "broken", "detail": str(exc)}).encode())
         finally:

@@ -1,0 +1,106 @@
+"""What the launcher and bwrap are told for one jail: options, limits, checks of binds. Reads the host's layout only."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from hand_adapters.jail.profiles import Profile
+from hand_adapters.jail.runtime import ETC, SYSTEM_DIRECTORIES
+from hand_adapters.jail.spec import Bind, JailError, JailSpec
+
+_KERNEL_TREES: Final = ("/proc", "/sys", "/dev")
+
+
+def first_arguments(spec: JailSpec, profile: Profile, *, disable_userns: bool) -> list[str]:
+    """The options of bwrap before the binds: namespaces, the system's read-only directories, environment."""
+    arguments = ["--unshare-all", "--unshare-user", "--hostname", "jail", "--cap-drop", "ALL"]
+    arguments += ["--die-with-parent", "--new-session"]
+    if disable_userns:
+        arguments.append("--disable-userns")
+    if spec.as_pid_1:
+        arguments.append("--as-pid-1")
+    arguments += ["--proc", "/proc", "--dev", "/dev"]
+    arguments += ["--size", str(profile.shm_bytes), "--perms", "1777", "--tmpfs", "/dev/shm"]  # noqa: S108
+    arguments += ["--size", str(profile.tmp_bytes), "--perms", "1777", "--tmpfs", "/tmp"]  # noqa: S108
+    for directory in SYSTEM_DIRECTORIES:
+        path = Path(directory)
+        if path.is_symlink():
+            arguments += ["--symlink", str(path.readlink()), directory]
+        elif path.is_dir():
+            arguments += ["--ro-bind", directory, directory]
+    for name in ETC:
+        if os.access(f"/etc/{name}", os.R_OK):
+            arguments += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
+    for name, value in spec.env.items():
+        arguments += ["--setenv", name, value]
+    return [*arguments, "--chdir", spec.cwd or "/tmp"]  # noqa: S108
+
+
+def last_arguments() -> list[str]:
+    """The options of bwrap after the binds. Its root and /dev are tmpfs without a size: nothing may be written there."""
+    return ["--remount-ro", "/dev", "--remount-ro", "/"]
+
+
+def rlimits(profile: Profile, *, bare: bool) -> dict[str, int]:
+    """Name of the resource -> soft and hard limit. ``bare``: without a cgroup."""
+    limits = {
+        "RLIMIT_CORE": 0,
+        "RLIMIT_NPROC": profile.bare_processes + 1 if bare else profile.processes + 1,
+        "RLIMIT_NOFILE": profile.open_files,
+        "RLIMIT_FSIZE": profile.file_bytes,
+        "RLIMIT_DATA": profile.memory_bytes,
+        "RLIMIT_MEMLOCK": 65_536,
+        "RLIMIT_MSGQUEUE": 0,
+        "RLIMIT_SIGPENDING": 1024,
+        "RLIMIT_STACK": 8 * 2**20,
+        "RLIMIT_NICE": 0,
+        "RLIMIT_RTPRIO": 0,
+    }
+    if bare:
+        limits["RLIMIT_AS"] = profile.bare_address_space_bytes
+    if profile.cpu_seconds is not None:
+        limits["RLIMIT_CPU"] = profile.cpu_seconds
+    return limits
+
+
+def check(spec: JailSpec) -> None:
+    """Refuse what bwrap could misread. Raises JailError."""
+    words = [*spec.argv, *spec.env, *spec.env.values(), spec.cwd or "/"]
+    words += [word for bind in spec.binds for word in (str(bind.source), bind.target)]
+    if not spec.argv:
+        raise JailError("no program")
+    if any("\0" in word for word in words):
+        raise JailError("a NUL in arguments, environment or paths")
+    if any(not name or "=" in name for name in spec.env):
+        raise JailError("an environment name is empty or holds '='")
+    if spec.cwd is not None and not spec.cwd.startswith("/"):
+        raise JailError(f"cwd {spec.cwd} is not absolute")
+    if spec.deadline_seconds is not None and not 0 < spec.deadline_seconds <= 86_400:
+        raise JailError("deadline_seconds is between 0 and a day")
+
+
+def resolve_binds(binds: Sequence[Bind], home: Path) -> list[tuple[str, str, bool]]:
+    """(source without symbolic links, target, writable) for the launcher, shallow targets first.
+
+    Raises:
+        JailError: for a source that is not there, that shows the gateway's home or a kernel tree, or a bad target.
+    """
+    resolved = []
+    home = home.resolve()
+    for bind in binds:
+        target = os.path.normpath(bind.target)
+        if not bind.target.startswith("/") or target in {"/", "//"} or ".." in Path(bind.target).parts:
+            raise JailError(f"bind target {bind.target} is not an absolute path below /")
+        if any(Path(target).is_relative_to(tree) for tree in _KERNEL_TREES):
+            raise JailError(f"bind target {target} would hide the jail's own {target.split('/')[1]}")
+        try:
+            source = bind.source.resolve(strict=True)
+        except (OSError, RuntimeError):
+            raise JailError(f"bind source {bind.source} does not exist") from None
+        if home.is_relative_to(source):
+            raise JailError(f"bind source {bind.source} would show the gateway's home {home}")
+        if any(source.is_relative_to(tree) for tree in _KERNEL_TREES) or source == Path("/"):
+            raise JailError(f"bind source {bind.source} is not a directory or file of data")
+        resolved.append((str(source), target, bind.writable))
+    return sorted(resolved, key=lambda item: item[1].count("/"))
