@@ -160,7 +160,7 @@ class BindSettings(Section):
 class HandSettings(Section):
     """A hand: a tool server or API that plans may use once its manifest is pinned."""
 
-    adapter: Literal["mcp", "http"] = Field(description="Which adapter speaks to it.")
+    adapter: Identifier = Field(description="Which adapter speaks to it: mcp, http, or an installed third party's.")
     enabled: bool = Field(True, description="Whether the hand is loaded.")
     region: str | None = Field(None, description="Where its data goes.")
     trust: Trust = Field(Trust.UNTRUSTED, description="Whether its results may vouch for values.")
@@ -172,6 +172,7 @@ class HandSettings(Section):
     idle_seconds: float = Field(300.0, gt=0, description="mcp: a warm process is stopped after this idle time.")
     base_url: str | None = Field(None, pattern=r"^https?://", description="http: scheme, host and port.")
     private_network: bool = Field(False, description="http: whether the host may be a private or loopback address.")
+    options: dict[str, Any] = Field({}, description="Settings of a third party's adapter, which checks them itself.")
 
     @model_validator(mode="after")
     def _adapter_needs(self) -> "HandSettings":
