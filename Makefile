@@ -12,9 +12,9 @@ PYTEST_FLAGS ?= -n 2 --dist loadfile
 BENCH_FLAGS ?=
 
 BIN := .venv/bin
-MANIFESTS := requirements.lock pyproject.toml client/pyproject.toml
-# The stamp's name carries what was installed, so a second run installs nothing and a changed lock installs anew.
-STAMP := .venv/.installed-$(shell cat $(MANIFESTS) 2>/dev/null | cksum | tr ' ' '-')
+# Each stamp's name carries what was installed: a second run installs nothing, a changed lock installs anew.
+LOCKED := .venv/.locked-$(shell cat requirements.lock | cksum | tr ' ' '-')
+LINKED := .venv/.linked-$(shell cat requirements.lock pyproject.toml client/pyproject.toml | cksum | tr ' ' '-')
 
 export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.tools/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -29,15 +29,18 @@ run: install bwrap ## Install, play the demonstration, keep serving on 127.0.0.1
 
 test: lint types imports rego pytest ## Lint, types, import rules, Rego and pytest
 
-install: $(STAMP) ## Make .venv from requirements.lock
+install: $(LINKED) ## Make .venv from requirements.lock
 
-$(STAMP): $(MANIFESTS)
+$(LOCKED):
 	@test -n "$(PYTHON)" || { echo "Handrail needs Python 3.11 or newer with venv; none was found on PATH." >&2; exit 1; }
-	@echo "Installing into .venv ..."
+	@echo "Installing into .venv (about a minute, once) ..."
 	@rm -rf .venv && $(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install -q --require-hashes --only-binary :all: -r requirements.lock
-	@$(BIN)/python -m pip install -q --no-deps --no-build-isolation --no-index -e client -e .
 	@touch $@
+
+$(LINKED): $(LOCKED)
+	@$(BIN)/python -m pip install -q --no-deps --no-build-isolation --no-index -e client -e .
+	@rm -f .venv/.linked-* && touch $@
 
 # Programs as hands run in jails made by bubblewrap. Without it those hands do not load; nothing else changes.
 bwrap:

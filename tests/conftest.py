@@ -1,0 +1,42 @@
+"""What every test has: an environment without Handrail's variables, and no network but loopback (pyproject.toml)."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import services
+
+ROOT = Path(__file__).resolve().parent.parent
+TOOLS = ROOT / ".tools" / "bin"
+
+pytest_plugins = [f"tests.{name}" for name in ("postgres", "opa") if (ROOT / "tests" / f"{name}.py").is_file()]
+
+
+def _strip() -> dict[str, str]:
+    """Remove and return every HANDRAIL_* variable. HANDRAIL_CI is no setting, so a gateway would refuse to start."""
+    return {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("HANDRAIL_")}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _clean_session() -> Iterator[None]:
+    """Processes that session fixtures start must not inherit the caller's configuration either."""
+    removed = _strip()
+    if TOOLS.is_dir() and str(TOOLS) not in os.environ.get("PATH", "").split(os.pathsep):
+        os.environ["PATH"] = f"{TOOLS}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    yield
+    os.environ.update(removed)
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(_clean_session: None) -> Iterator[None]:
+    """A test sees no HANDRAIL_* variable, and leaves none behind."""
+    yield
+    _strip()
+
+
+@pytest.fixture
+def require_service() -> Callable[[object, str, str], None]:
+    """``require_service(present, what, remedy)``: skip with the reason, or fail under ``.ci/run``."""
+    return services.require
