@@ -156,7 +156,7 @@ class FileKeyStore:
             document = parse(_bytes(path))
             if not isinstance(document, dict) or document.keys() != {"v", "kid", "purpose", "nonce", "sealed"}:
                 raise SealBroken(f"{path}: not a sealed key")
-            if document["v"] != VERSION or document["kid"] != kid:
+            if document["v"] is True or document["v"] != VERSION or document["kid"] != kid:
                 raise SealBroken(f"{path}: another version, or the file of another key")
             plain = self._aead.decrypt(
                 b64url_decode(document["nonce"]), b64url_decode(document["sealed"]), _bound(kid, document["purpose"])
