@@ -20,7 +20,8 @@ class Trust:
 
     Attributes:
         origin: the log's name.
-        receipt_keys: kid -> key, for purpose ``receipt`` alone.
+        receipt_keys: kid -> key, for purpose ``receipt`` alone. A revoked key is not among them: whoever stole it
+            could date a receipt back, so a receipt that it signed proves nothing (the log entry still does).
         log_keys: verifier keys of the log's checkpoints.
     """
 
@@ -46,9 +47,7 @@ class Trust:
             receipt_keys = {
                 key.kid: key
                 for key in (
-                    VerifyKey.from_jwk(jwk)
-                    for jwk in jwks["keys"]
-                    if isinstance(jwk, dict) and jwk.get("purpose") == "receipt" and jwk.get("use", "sig") == "sig"
+                    VerifyKey.from_jwk(jwk) for jwk in jwks["keys"] if isinstance(jwk, dict) and _signs_receipts(jwk)
                 )
             }
             log_keys = tuple(LogKey.parse(str(vkey)) for vkey in log)
@@ -79,3 +78,8 @@ class Trust:
             return cls.from_document(parse(content))
         except (MalformedError, TrustError) as exc:
             raise TrustError(f"{file}: {exc}") from None
+
+
+def _signs_receipts(jwk: Mapping[str, Any]) -> bool:
+    revoked = jwk.get("state") == "revoked" or jwk.get("revoked_at") is not None
+    return jwk.get("purpose") == "receipt" and jwk.get("use", "sig") == "sig" and not revoked

@@ -52,7 +52,7 @@ _CLAIM_TYPES: Final[Mapping[str, type]] = {
     "action": str, "decision": dict, "approvals": list, "status": str, "log": dict, "iat": int,
 }  # fmt: skip
 _OPTIONAL_CLAIM_TYPES: Final[Mapping[str, type]] = {
-    "step_jti": str, "args_commitment": str, "result_commitment": str, "jail": dict, "context_id": str, "plan_id": str,
+    "step_jti": str, "args_commitment": str, "result_commitment": str, "jail": dict,
 }  # fmt: skip
 _ENTRY_TYPES: Final[Mapping[str, type]] = {"v": int, "type": str, "origin": str, "tenant": str, "commitment": str}
 _RAN: Final = frozenset({"succeeded", "failed", "ambiguous", "released"})
@@ -86,7 +86,8 @@ class Report:
     action: str
     effect: str
     reasons: tuple[str, ...]
-    policy_digest: str
+    policy_digest: str | None
+    """``None`` where the step never reached policy."""
     status: str
     issued_at: int
     opened: Mapping[str, bytes]
@@ -153,7 +154,7 @@ def verify_receipt(raw: bytes, trust: Trust) -> Report:
         action=claims["action"],
         effect=decision["effect"],
         reasons=tuple(decision["reasons"]),
-        policy_digest=decision["policy_digest"],
+        policy_digest=decision.get("policy_digest"),
         status=claims["status"],
         issued_at=claims["iat"],
         opened=state.opened,
@@ -184,14 +185,15 @@ def _receipt(state: _State) -> str:
     """2: the receipt is signed by a receipt key of the trust document, and is what the file says it is."""
     claims = jws.verify(state.file["receipt"], "receipt+jws", state.trust.receipt_keys)
     _members(claims, _CLAIM_TYPES)
-    _members({name: claims[name] for name in _OPTIONAL_CLAIM_TYPES if claims.get(name) is not None}, {
-        name: kind for name, kind in _OPTIONAL_CLAIM_TYPES.items() if claims.get(name) is not None
-    })  # fmt: skip
-    _members(claims["decision"], {"effect": str, "reasons": list, "policy_digest": str}, "decision.")
+    _members(claims, {name: kind for name, kind in _OPTIONAL_CLAIM_TYPES.items() if name in claims})
+    decision = claims["decision"]
+    _members(decision, {"effect": str, "reasons": list}, "decision.")
+    if not isinstance(decision.get("policy_digest", ""), str | None):
+        raise MalformedError("member decision.policy_digest has a wrong type")
     _members(claims["log"], {"origin": str, "index": int}, "log.")
     if claims["v"] != 1:
         raise MalformedError("the receipt is not of version 1")
-    if not all(isinstance(code, str) for code in claims["decision"]["reasons"]):
+    if not all(isinstance(code, str) for code in decision["reasons"]):
         raise MalformedError("decision.reasons holds something that is not a code")
     if claims["receipt_id"] != state.file["receipt_id"]:
         raise MalformedError("the file names another receipt than the one that was signed")
@@ -250,40 +252,38 @@ def _place(state: _State) -> str:
 def _agreement(state: _State) -> str:
     """7: the entry records what the receipt says."""
     claims, entry = state.claims, state.entry
-    decision = claims["decision"]
-    if entry["type"] not in ENTRY_TYPES[claims["status"]]:
-        raise MalformedError(f"an entry of type {entry['type']} does not record a step that {claims['status']}")
-    said = {
-        "tenant": claims["tenant"],
-        "step_id": claims["step_id"],
-        "hand": claims["hand"],
-        "action": claims["action"],
-        "policy_digest": decision["policy_digest"] or None,
-        "effect": decision["effect"] or None,
-        **{name: claims[name] for name in ("plan_id", "context_id") if claims.get(name) is not None},
-    }
+    decision, status = claims["decision"], claims["status"]
+    if entry["type"] not in ENTRY_TYPES[status]:
+        raise MalformedError(f"an entry of type {entry['type']} does not record a step that {status}")
+    said = {name: claims[name] for name in ("tenant", "step_id", "hand", "action")}
+    said["policy_digest"] = decision.get("policy_digest")
+    if said["policy_digest"] is not None:
+        said["effect"] = decision["effect"]
+    elif decision["effect"] != "deny" or entry.get("effect") is not None:
+        raise MalformedError("a step that no policy decided can only be denied")
     for name, value in said.items():
-        if (entry.get(name) or None) != value:
+        if entry.get(name) != value:
             raise MalformedError(f"{name} of the receipt is not {name} of the entry")
-    if claims["status"] in _RAN and decision["effect"] not in {"allow", "ask"}:
-        raise MalformedError(f"a step that was not allowed cannot have {claims['status']}")
-    if claims["status"] in _RAN and decision["effect"] == "ask" and not claims["approvals"]:
+    codes = entry.get("reasons")
+    # The entry may add the gateway's own code for how the step ended.
+    if not isinstance(codes, list) or codes[: len(decision["reasons"])] != decision["reasons"]:
+        raise MalformedError("reasons of the receipt are not reasons of the entry")
+    if status in _RAN and decision["effect"] not in {"allow", "ask"}:
+        raise MalformedError(f"a step that was not allowed cannot have {status}")
+    if status in _RAN and decision["effect"] == "ask" and not claims["approvals"]:
         raise MalformedError("the step needed an approval and the receipt names none")
-    return f"The entry records that step {claims['step_id']} {claims['status']} under the same policy."
+    return f"The entry records the same call, decision and ending: step {claims['step_id']} {status}."
 
 
 def _commitments(state: _State) -> str:
     """8: the commitments in the file are the ones under the entry's root, and the receipt names them."""
-    fields = state.file["fields"]
+    fields, claims = state.file["fields"], state.claims
     root = hashlib.sha256(canonical(fields)).hexdigest() if fields else ""
     if root != state.entry["commitment"]:
         raise MalformedError("the commitments do not have the root that the entry carries")
-    for claim, name in (("args_commitment", "args"), ("result_commitment", "result"), ("plan_commitment", "plan")):
-        value = state.claims.get(claim)
-        if value is not None and name in fields and fields[name] != value:
-            raise MalformedError(f"{claim} of the receipt is not the entry's")
-        if value is not None and name not in fields and name != "plan":
-            raise MalformedError(f"{claim} of the receipt has no counterpart in the entry")
+    for claim, name in (("plan_commitment", "plan"), ("args_commitment", "args"), ("result_commitment", "result")):
+        if claims.get(claim) != fields.get(name):
+            raise MalformedError(f"{claim} of the receipt is not what the entry commits to")
     return f"The entry commits to {len(fields)} field(s), and the receipt names the same commitments."
 
 

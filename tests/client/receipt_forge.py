@@ -73,8 +73,12 @@ class Forge:
         self.receipt_key = Ed25519PrivateKey.from_private_bytes(b"\x11" * 32)
         self.log_key = Ed25519PrivateKey.from_private_bytes(b"\x22" * 32)
         self.size, self.index = size, index
-        self.values = {"args": b'{"repo_path":"/repo"}', "result": b'{"content":[],"structured":null}'}
-        self.salts = {"args": b"a" * 16, "result": b"r" * 16}
+        self.values = {
+            "plan": b"e.y.J",
+            "args": b'{"repo_path":"/repo"}',
+            "result": b'{"content":[],"structured":null}',
+        }
+        self.salts = {"plan": b"p" * 16, "args": b"a" * 16, "result": b"r" * 16}
         self.fields = {
             name: hashlib.sha256(self.salts[name] + value).hexdigest() for name, value in self.values.items()
         }
@@ -103,7 +107,7 @@ class Forge:
             "receipt_id": "jti-1",
             "iss": ORIGIN,
             "tenant": "default",
-            "plan_commitment": "ef" * 32,
+            "plan_commitment": self.fields["plan"],
             "step_id": "s1",
             "hand": "git",
             "action": "git_status",

@@ -11,10 +11,10 @@ import rfc8785
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from handrail import Trust, TrustError, VerificationError, verify_receipt
 from handrail.verify import ENTRY_TYPES, STEPS
-from receipt_forge import ORIGIN, Forge, compact, jwk, signature_line, vkey
 
 from gateway.entries import EntryType
 from gateway.model import StepStatus, fields_root
+from tests.client.receipt_forge import ORIGIN, Forge, compact, jwk, signature_line, vkey
 
 
 def check(forge: Forge, file: dict[str, Any] | None = None, trust: dict[str, Any] | None = None) -> Any:
@@ -40,7 +40,7 @@ def test_a_genuine_receipt_holds_and_says_what_it_proves() -> None:
     )
     assert report.opened["args"] == b'{"repo_path":"/repo"}'
     assert [step.number for step in report.steps] == list(range(1, 10))
-    assert json.loads(json.dumps(report.document()))["opened"] == ["args", "result"]
+    assert json.loads(json.dumps(report.document()))["opened"] == ["args", "plan", "result"]
 
 
 @pytest.mark.parametrize("size", [*range(1, 18), 255, 256, 257])
@@ -323,6 +323,26 @@ def test_a_status_that_the_entry_does_not_record_is_refused(status: str, code: s
     refused(7, "does not record", forge)
 
 
+def test_a_receipt_with_other_reasons_than_the_entry_is_refused() -> None:
+    forge = Forge()
+    forge.entry["reasons"] = ["git.read", "hand.failed"]
+    assert check(forge).reasons == ("git.read",)
+    forge.entry["reasons"] = ["git.write"]
+    refused(7, "reasons", forge)
+
+
+def test_a_step_that_no_policy_decided_can_only_be_denied() -> None:
+    forge = Forge()
+    forge.claims["decision"] = {"effect": "deny", "reasons": ["schema.args"], "policy_digest": None}
+    forge.claims["status"], forge.entry["type"] = "denied", "SCHREJ"
+    forge.entry |= {"effect": None, "policy_digest": None, "reasons": ["schema.args"]}
+    assert check(forge).policy_digest is None
+    forge.claims["decision"]["effect"] = "allow"
+    refused(7, "no policy", forge)
+    forge.claims["decision"]["policy_digest"] = 7
+    refused(2, "policy_digest", forge)
+
+
 def test_a_denied_step_cannot_have_run() -> None:
     forge = Forge()
     forge.claims["decision"]["effect"] = forge.entry["effect"] = "deny"
@@ -348,7 +368,7 @@ def test_commitments_that_do_not_have_the_entrys_root_are_refused() -> None:
     refused(8, "root", forge, {**file, "fields": {**file["fields"], "more": "00" * 32}})
 
 
-@pytest.mark.parametrize("claim", ["args_commitment", "result_commitment"])
+@pytest.mark.parametrize("claim", ["plan_commitment", "args_commitment", "result_commitment"])
 def test_a_receipt_that_names_other_commitments_is_refused(claim: str) -> None:
     forge = Forge()
     forge.claims[claim] = "00" * 32
@@ -413,6 +433,16 @@ def test_a_trust_document_whose_keys_do_not_match_their_names_is_refused() -> No
     trust["log"] = [f"{name}+00000000+{material}"]
     with pytest.raises(TrustError, match="id does not belong"):
         Trust.from_document(trust)
+
+
+@pytest.mark.parametrize("revocation", [{"state": "revoked"}, {"revoked_at": 1}])
+def test_a_revoked_receipt_key_proves_nothing(revocation: dict[str, Any]) -> None:
+    forge = Forge()
+    trust = forge.trust()
+    trust["jwks"]["keys"].append(jwk(Ed25519PrivateKey.from_private_bytes(b"\x77" * 32), "receipt"))
+    assert check(forge, trust=trust)
+    trust["jwks"]["keys"][0] |= revocation
+    refused(2, "not trusted", forge, trust=trust)
 
 
 @pytest.mark.parametrize(
