@@ -33,3 +33,7 @@ class Refused(HandrailError):
 
 class Unavailable(HandrailError):
     """Handrail or something that it needs is not able to answer now; nothing was executed."""
+
+
+class Uncertain(Unavailable):
+    """The log was asked to commit and did not answer: what was appended may be durable, or not. Never assume either."""

@@ -1,0 +1,454 @@
+"""One group commit: many appends, one transaction, one move of the head.
+
+    1 build      canonical entries (no database yet); a draft that cannot be an entry fails alone
+    2 lock       the head row, and the tree's right edge again if another writer moved it
+    3 guards     all at once; where one conflicts, each alone in a savepoint
+    4 finalise   with the indices, for rows that name them
+    5 insert     entries, nodes, sealed payloads, then the callers' rows grouped by statement
+    6 head       UPDATE ... WHERE tree_size = the size that was read
+    7 claim      nobody who gave up waiting may be written
+    8 commit
+
+Until 8 nothing is decided: a redo starts again at 2, so guards and ``finalise`` may run more than once.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+
+from sqlalchemy import Connection, Engine, Executable, bindparam, select
+from sqlalchemy.exc import (
+    DatabaseError,
+    DBAPIError,
+    IntegrityError,
+    NotSupportedError,
+    OperationalError,
+    ProgrammingError,
+    SQLAlchemyError,
+)
+from sqlalchemy.exc import DataError as UnfitError
+
+from audit.database import is_conflict, is_full_or_busy, writing
+from audit.entry import COLUMNS, Built, build, format_time
+from audit.errors import AuditError, LogMisconfigured, LogUnavailable, LogUncertain
+from audit.merkle import EMPTY_ROOT, Frontier
+from audit.reader import load_frontier
+from audit.sealing import Sealed, Sealer
+from audit.tables import checkpoints, data_keys, entries, head, nodes, payloads
+from gateway.entries import EntryDraft, EntryType
+from gateway.errors import HandrailError
+from gateway.model import Committed
+from gateway.ports import Append, Guard, Write
+from gateway.reasons import Reason
+
+SYSTEM_TENANT: Final = "default"
+"""Tenant of entries that concern the whole gateway."""
+_REDO_MAX: Final = 20
+_HEAD: Final = select(head.c.tree_size, head.c.root, head.c.origin).where(head.c.id == 1)
+_STORED: Final = select(checkpoints.c.tree_size).where(checkpoints.c.tree_size == bindparam("tree_size"))
+
+Groups = list[tuple[Executable, list[Mapping[str, Any]]]]
+Result = TypeVar("Result")
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """One append on its way through the writer. Exactly one of the three outcomes is set in the end.
+
+    Attributes:
+        durable: it is committed, at ``indices``.
+        refusal: what a guard said.
+        failure: what is wrong with this append alone.
+    """
+
+    item: Append
+    built: list[Built] = field(default_factory=list)
+    indices: Sequence[int] = ()
+    durable: bool = False
+    refusal: HandrailError | None = None
+    failure: HandrailError | None = None
+
+    @property
+    def settled(self) -> bool:
+        """Whether its outcome is known."""
+        return self.durable or self.refusal is not None or self.failure is not None
+
+
+class _Redo(Exception):
+    """Roll back and start the transaction again with the jobs that are left."""
+
+
+class Committer:
+    """The database side of the writer. Belongs to one thread.
+
+    Args:
+        claim: called right before COMMIT with the jobs about to become durable; ``False`` where one of them was
+            abandoned meanwhile. After ``True`` the outcome of a job nobody heard of is uncertain.
+        abandoned: whether nobody waits for a job any more.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        origin: str,
+        gateway_id: str,
+        controls: Mapping[EntryType, tuple[str, ...]],
+        sealer: Sealer,
+        claim: Callable[[Sequence[Job]], bool],
+        abandoned: Callable[[Job], bool],
+    ) -> None:
+        self._engine = engine
+        self._origin = origin
+        self._gateway_id = gateway_id
+        self._controls = controls
+        self._sealer = sealer
+        self._claim = claim
+        self._abandoned = abandoned
+        self._edge: Frontier | None = None
+        self.connection: Connection | None = None
+        self._lock_head = _HEAD.with_for_update() if engine.dialect.name == "postgresql" else _HEAD
+        mark = "?" if engine.dialect.paramstyle == "qmark" else "%s"
+        self._insert_entries = _insert(entries.name, ("idx", *COLUMNS, "reasons", "body", "leaf_hash", "fields"), mark)
+        self._insert_nodes = _insert(nodes.name, ("level", "idx", "hash"), mark)
+        self._insert_keys = _insert(data_keys.name, ("key_id", "tenant", "subject", "epoch", "wrapped"), mark)
+        # Several entries may commit to one value: it is stored once.
+        self._insert_payloads = (
+            _insert(payloads.name, ("commitment", "tenant", "key_id", "sealed", "created_at"), mark)
+            + " ON CONFLICT (commitment) DO NOTHING"
+        )
+        self._insert_checkpoint = _insert(checkpoints.name, ("tree_size", "note", "time"), mark)
+        self._move_head = (
+            f"UPDATE {head.name} SET tree_size = {mark}, root = {mark} WHERE id = 1 AND tree_size = {mark}"  # noqa: S608
+        )
+
+    @property
+    def size(self) -> int:
+        """Entries in the log as far as this writer knows."""
+        return 0 if self._edge is None else self._edge.size
+
+    def write(self, jobs: Sequence[Job], now: float) -> None:
+        """Make ``jobs`` durable together; one job's fault settles that job alone.
+
+        Raises:
+            LogUnavailable: for every job that is not settled; nothing of those is durable.
+            LogUncertain: for every job that is not settled.
+        """
+        time = format_time(now)
+        for job in jobs:
+            self._build(job, time)
+        reconnected = False
+        for _ in range(_REDO_MAX):
+            live = [job for job in jobs if not job.settled and not self._abandoned(job)]
+            if not live:
+                return
+            try:
+                self._attempt(live, now, time)
+            except _Redo:
+                continue
+            except LogUnavailable:
+                raise
+            except SQLAlchemyError as exc:
+                if not _is_outage(exc):
+                    self._isolate(live, now, exc)
+                    return
+                self.drop()
+                if _is_lost(exc) and not reconnected:
+                    reconnected = True
+                elif not is_conflict(exc):
+                    raise LogUnavailable(_describe(exc)) from exc
+            except Exception as exc:  # noqa: BLE001 - a value that driver or sealer cannot take is one job's fault
+                self._isolate(live, now, exc)
+                return
+            else:
+                return
+        raise LogUnavailable("the batch did not settle")
+
+    def probe(self) -> None:
+        """An append without entries: lock, write, commit. Raises as :meth:`write`."""
+
+        def touch(connection: Connection) -> None:
+            edge = self._load_head(connection)
+            self._move(connection, edge, edge)
+
+        self._transact(touch)
+
+    def checkpoint(self, sign: Callable[[int, bytes], str], now: float) -> tuple[int, str]:
+        """Sign the committed head and store it; returns its size and the note. Raises as :meth:`write`."""
+
+        def store(connection: Connection) -> tuple[int, str]:
+            edge = self._load_head(connection)
+            note = sign(edge.size, edge.root())
+            if connection.execute(_STORED, {"tree_size": edge.size}).first() is None:
+                connection.exec_driver_sql(self._insert_checkpoint, (edge.size, note, format_time(now)))
+            return edge.size, note
+
+        return self._transact(store)
+
+    def drop(self) -> None:
+        """Forget the connection and what was read through it; the next use connects anew."""
+        connection, self.connection, self._edge = self.connection, None, None
+        if connection is not None:
+            connection.invalidate()
+            connection.close()
+
+    # --- the steps ---------------------------------------------------------------------------------------------------
+
+    def _build(self, job: Job, time: str) -> None:
+        if not job.built:
+            try:
+                job.built = [self._entry(draft, time) for draft in job.item.entries]
+            except HandrailError as exc:
+                job.failure = exc
+            except Exception as exc:  # noqa: BLE001 - an ill-typed draft must not touch the other appends
+                job.failure = _translated(exc, "a draft")
+
+    def _entry(self, draft: EntryDraft, time: str) -> Built:
+        return build(
+            draft, time=time, origin=self._origin, gateway=self._gateway_id, controls=self._controls[draft.type]
+        )
+
+    def _attempt(self, live: list[Job], now: float, time: str) -> None:
+        connection = self._connect()
+        try:
+            connection.begin()
+            before = self._load_head(connection)
+            accepted, refusals = self._pass_guards(connection, live)
+            if accepted:
+                edge = before.copy()
+                opening = [] if edge.size else [self._entry(EntryDraft(EntryType.LOG_OPENED, SYSTEM_TENANT), time)]
+                indices = _assign(accepted, edge.size + len(opening))
+                writes = self._finalise(accepted, indices)
+                self._insert_tree(connection, edge, opening + [built for job in accepted for built in job.built])
+                sealed = self._sealer.seal(connection, _committed(accepted), now)
+                self._insert_sealed(connection, sealed)
+                for statement, rows in writes:
+                    connection.execute(statement, rows)
+                self._move(connection, before, edge)
+                if not self._claim(accepted):
+                    raise _Redo
+        except BaseException as exc:
+            self._roll_back(connection, exc)
+            raise
+        if accepted:
+            self._commit(connection)
+            self._edge = edge
+            self._sealer.remember(sealed)
+            for job in accepted:
+                job.indices, job.durable = indices[job], True
+        else:
+            self._roll_back(connection, None)
+        for job, refusal in refusals.items():
+            job.refusal = refusal
+
+    def _load_head(self, connection: Connection) -> Frontier:
+        try:
+            row = connection.execute(self._lock_head).one_or_none()
+        except ProgrammingError as exc:
+            raise LogMisconfigured(_describe(exc)) from exc
+        if row is None:
+            if connection.execute(select(entries.c.idx).limit(1)).first() is not None:
+                raise LogMisconfigured("the head row is gone but entries exist: run fsck")
+            connection.execute(head.insert().values(id=1, tree_size=0, root=EMPTY_ROOT, origin=self._origin))
+            self._edge = Frontier()
+        elif row.origin != self._origin:
+            raise LogMisconfigured(f"the database holds the log {row.origin}")
+        elif self._edge is None or self._edge.size != row.tree_size:
+            edge = load_frontier(connection, row.tree_size)
+            if edge.root() != row.root:
+                raise LogMisconfigured("the head does not match the stored tree: run fsck")
+            self._edge = edge
+        return self._edge or Frontier()
+
+    def _pass_guards(self, connection: Connection, live: list[Job]) -> tuple[list[Job], dict[Job, HandrailError]]:
+        """Refusals count only once the attempt does: they may rest on rows of a job that a redo leaves out."""
+        guards = _grouped((guard.insert, guard.parameters) for job in live for guard in job.item.guards)
+        if not guards:
+            return live, {}
+        every = connection.begin_nested()
+        try:
+            for statement, rows in guards:
+                connection.execute(statement, rows)
+        except IntegrityError:
+            every.rollback()
+        else:
+            every.commit()
+            return live, {}
+        accepted, refusals = [], {}
+        for job in live:
+            refusal = _pass_alone(connection, job.item.guards)
+            if refusal is None:
+                accepted.append(job)
+            else:
+                refusals[job] = refusal
+        return accepted, refusals
+
+    def _finalise(self, accepted: list[Job], indices: Mapping[Job, Sequence[int]]) -> Groups:
+        writes: list[Write] = []
+        failed = False
+        for job in accepted:
+            writes.extend(job.item.writes)
+            if job.item.finalise is not None:
+                try:
+                    writes.extend(job.item.finalise(indices[job]))
+                except Exception as exc:  # noqa: BLE001 - a caller's callback: its fault must not touch the others
+                    job.failure, failed = _translated(exc, "finalise"), True
+        if failed:
+            raise _Redo  # the others' indices change
+        return _grouped((write.statement, write.parameters) for write in writes)
+
+    def _insert_tree(self, connection: Connection, edge: Frontier, built: list[Built]) -> None:
+        entry_rows, node_rows = [], []
+        for one in built:
+            entry_rows.append((edge.size, *one.columns, one.reasons, one.body, one.leaf, one.fields))
+            node_rows.extend(edge.append(one.leaf))
+        try:
+            if entry_rows:
+                connection.exec_driver_sql(self._insert_entries, entry_rows)
+            if node_rows:
+                connection.exec_driver_sql(self._insert_nodes, node_rows)
+        except IntegrityError as exc:
+            raise LogMisconfigured("rows exist beyond the head: run fsck") from exc
+
+    def _insert_sealed(self, connection: Connection, sealed: Sealed) -> None:
+        if sealed.key_rows:
+            connection.exec_driver_sql(self._insert_keys, sealed.key_rows)
+        if sealed.payload_rows:
+            connection.exec_driver_sql(self._insert_payloads, sealed.payload_rows)
+
+    def _move(self, connection: Connection, old: Frontier, new: Frontier) -> None:
+        if connection.exec_driver_sql(self._move_head, (new.size, new.root(), old.size)).rowcount != 1:
+            raise _Redo
+
+    def _isolate(self, live: list[Job], now: float, error: Exception) -> None:
+        """Somebody's rows do not fit: find out whose by committing each job alone."""
+        if len(live) == 1:
+            live[0].failure = (
+                error if isinstance(error, HandrailError) else AuditError(Reason.INTERNAL, _describe(error))
+            )
+            return
+        for job in live:
+            self.write([job], now)
+
+    # --- the connection ----------------------------------------------------------------------------------------------
+
+    def _connect(self) -> Connection:
+        if self.connection is None:
+            try:
+                self.connection = writing(self._engine.connect())
+            except SQLAlchemyError as exc:
+                raise LogUnavailable(_describe(exc)) from exc
+        return self.connection
+
+    def _transact(self, work: Callable[[Connection], Result]) -> Result:
+        for attempt in (1, 2):
+            connection = self._connect()
+            try:
+                connection.begin()
+                result = work(connection)
+            except BaseException as exc:
+                self._roll_back(connection, exc)
+                if isinstance(exc, _Redo) or (isinstance(exc, SQLAlchemyError) and _is_lost(exc) and attempt == 1):
+                    continue
+                if isinstance(exc, SQLAlchemyError):
+                    raise LogUnavailable(_describe(exc)) from exc
+                raise
+            self._commit(connection)
+            return result
+        raise LogUnavailable("the head moved twice")
+
+    def _commit(self, connection: Connection) -> None:
+        try:
+            connection.commit()
+        except SQLAlchemyError as exc:
+            certain = isinstance(exc, DBAPIError) and is_full_or_busy(exc)
+            self._roll_back(connection, exc)
+            raise (LogUnavailable if certain else LogUncertain)(_describe(exc)) from exc
+
+    def _roll_back(self, connection: Connection, cause: BaseException | None) -> None:
+        """Back to nothing; a connection that cannot even do that is dropped, which does the same."""
+        self._edge = None
+        try:
+            connection.rollback()
+        except SQLAlchemyError:
+            self.drop()
+        else:
+            if isinstance(cause, OperationalError):
+                self.drop()
+
+
+def _insert(table: str, columns: Sequence[str], mark: str) -> str:
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join([mark] * len(columns))})"  # noqa: S608
+
+
+def _assign(jobs: Iterable[Job], first: int) -> dict[Job, Sequence[int]]:
+    indices: dict[Job, Sequence[int]] = {}
+    for job in jobs:
+        indices[job] = range(first, first + len(job.built))
+        first += len(job.built)
+    return indices
+
+
+def _grouped(pairs: Iterable[tuple[Executable, Mapping[str, Any]]]) -> Groups:
+    """Rows of one statement object with the same parameter names together, in order of first appearance."""
+    groups: dict[tuple[int, frozenset[str]], tuple[Executable, list[Mapping[str, Any]]]] = {}
+    for statement, parameters in pairs:
+        key = (id(statement), frozenset(parameters))
+        if key in groups:
+            groups[key][1].append(parameters)
+        else:
+            groups[key] = (statement, [parameters])
+    return list(groups.values())
+
+
+def _committed(jobs: Iterable[Job]) -> Iterator[tuple[str, Committed]]:
+    for job in jobs:
+        for draft in job.item.entries:
+            for committed in draft.fields.values():
+                yield draft.tenant, committed
+
+
+def _pass_alone(connection: Connection, guards: Sequence[Guard]) -> HandrailError | None:
+    """Every guard of one append, or why it is refused (and then nothing of its guards stays)."""
+    whole = connection.begin_nested()
+    for guard in guards:
+        alone = connection.begin_nested()
+        try:
+            connection.execute(guard.insert, guard.parameters)
+        except IntegrityError:
+            alone.rollback()
+        else:
+            alone.commit()
+            continue
+        try:
+            guard.on_conflict(connection)
+        except SQLAlchemyError:
+            raise
+        except Exception as exc:  # noqa: BLE001 - a caller's callback: its fault must not touch the others
+            whole.rollback()
+            return _translated(exc, "on_conflict")
+    whole.commit()
+    return None
+
+
+def _translated(error: Exception, where: str) -> HandrailError:
+    return error if isinstance(error, HandrailError) else AuditError(Reason.INTERNAL, f"{where}: {error!r}")
+
+
+def _is_lost(error: Exception) -> bool:
+    return isinstance(error, DBAPIError) and error.connection_invalidated
+
+
+def _is_outage(error: Exception) -> bool:
+    """Whether the database is at fault, rather than one of the rows."""
+    if _is_lost(error):
+        return True
+    unfit = (IntegrityError, UnfitError, ProgrammingError, NotSupportedError)
+    return isinstance(error, DatabaseError) and not isinstance(error, unfit)
+
+
+def _describe(error: Exception) -> str:
+    """For the operator: the driver's own words without the statement's parameters, which may be personal."""
+    original = getattr(error, "orig", None)
+    return f"{type(error).__name__}: {type(original or error).__name__}" + (
+        f" {getattr(original, 'sqlite_errorname', '') or getattr(original, 'sqlstate', '') or ''}" if original else ""
+    )

@@ -1,0 +1,104 @@
+"""How Handrail opens a database: durable commits, bounded waits, one transaction meaning on both engines."""
+
+import sqlite3
+from typing import Any, Final
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+WRITE: Final = "handrail_write"
+"""Execution option of a connection whose transactions take SQLite's write lock at once, instead of failing later when
+a read transaction turns into a write."""
+LOCK_MILLISECONDS: Final = 1_500
+"""How long a statement waits for another's lock; below the two seconds in which an append must be answered."""
+STATEMENT_MILLISECONDS: Final = 10_000
+
+_PRAGMAS: Final = (
+    f"PRAGMA busy_timeout = {LOCK_MILLISECONDS}",
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = FULL",
+    "PRAGMA foreign_keys = ON",
+    "PRAGMA secure_delete = ON",
+    "PRAGMA cache_size = -32768",
+    "PRAGMA wal_autocheckpoint = 4000",
+)
+# A server that vanished is noticed within seconds.
+_POSTGRES: Final[dict[str, Any]] = {
+    "connect_timeout": 2,
+    "keepalives_idle": 3,
+    "keepalives_interval": 2,
+    "keepalives_count": 2,
+    "tcp_user_timeout": 8_000,
+}
+_POSTGRES_SESSION: Final = (
+    f"SET lock_timeout = {LOCK_MILLISECONDS}",
+    f"SET statement_timeout = {STATEMENT_MILLISECONDS}",
+    "SET idle_in_transaction_session_timeout = 15000",
+    "SET synchronous_commit = on",
+)
+
+
+def make_engine(url: str) -> Engine:
+    """The engine of a gateway for ``sqlite:///FILE`` or ``postgresql+psycopg://...``."""
+    if url.startswith("sqlite"):
+        engine = create_engine(url)
+    else:
+        engine = create_engine(url, connect_args=dict(_POSTGRES), pool_pre_ping=True)
+    configure(engine)
+    return engine
+
+
+def configure(engine: Engine) -> None:
+    """Give an engine the session settings of :func:`make_engine`. Does nothing the second time."""
+    if engine.dialect.name == "sqlite":
+        if not event.contains(engine, "connect", _connect_sqlite):
+            event.listen(engine, "connect", _connect_sqlite)
+            event.listen(engine, "begin", _begin_sqlite)
+            engine.dispose()
+    elif not event.contains(engine, "connect", _connect_postgres):
+        event.listen(engine, "connect", _connect_postgres)
+        engine.dispose()
+
+
+def writing(connection: Connection) -> Connection:
+    """The same connection, its transactions taking the write lock first."""
+    return connection.execution_options(**{WRITE: True})
+
+
+def is_full_or_busy(error: DBAPIError) -> bool:
+    """Whether SQLite itself says that a failed COMMIT left nothing: no room, or no lock."""
+    original = error.orig
+    if not isinstance(original, sqlite3.Error):
+        return False
+    code = getattr(original, "sqlite_errorcode", 0) & 0xFF
+    return code in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+
+
+def is_conflict(error: SQLAlchemyError) -> bool:
+    """Whether PostgreSQL gave up this transaction in favour of another (40001, 40P01): trying again is right."""
+    return getattr(getattr(error, "orig", None), "sqlstate", None) in {"40001", "40P01"}
+
+
+def _connect_sqlite(dbapi_connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
+    # The driver's own implicit transactions are off: BEGIN is ours, so that SAVEPOINT and DDL are transactional.
+    dbapi_connection.isolation_level = None
+    _execute(dbapi_connection, _PRAGMAS)
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    write = connection.get_execution_options().get(WRITE, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+def _connect_postgres(dbapi_connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
+    _execute(dbapi_connection, _POSTGRES_SESSION)
+    dbapi_connection.commit()
+
+
+def _execute(dbapi_connection: DBAPIConnection, statements: tuple[str, ...]) -> None:
+    cursor = dbapi_connection.cursor()
+    for statement in statements:
+        cursor.execute(statement)
+    cursor.close()

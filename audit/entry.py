@@ -1,0 +1,122 @@
+"""From a draft to the canonical bytes that the tree commits to (AUDIT.md, 'Entry')."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import orjson
+
+from audit.errors import EntryInvalid
+from audit.merkle import leaf_hash
+from gateway.canonical import MAX_SAFE_INTEGER, canonical
+from gateway.entries import EntryDraft
+from gateway.errors import HandrailError
+from gateway.model import fields_root
+
+ENTRY_MAX_BYTES: Final = 65_535
+"""A tlog-tiles entry bundle counts an entry's bytes in a uint16."""
+VERSION: Final = 1
+
+OPTIONAL_MEMBERS: Final = (
+    "context_id",
+    "plan_id",
+    "step_id",
+    "principal",
+    "hand",
+    "action",
+    "effect",
+    "policy_digest",
+    "manifest_digest",
+)
+COLUMNS: Final = (
+    "tenant",
+    "type",
+    "time",
+    "context_id",
+    "plan_id",
+    "step_id",
+    "principal",
+    "hand",
+    "action",
+    "effect",
+    "policy_digest",
+)
+"""Members that ``entries`` repeats as columns of the same name, for queries."""
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """An entry ready for the tree.
+
+    Attributes:
+        body: RFC 8785 canonical JSON.
+        leaf: its leaf hash.
+        columns: values of :data:`COLUMNS`, in that order.
+        reasons: JSON list, or ``None`` where there is none.
+        fields: JSON object of name -> commitment, or ``None``.
+    """
+
+    body: bytes
+    leaf: bytes
+    columns: tuple[str | None, ...]
+    reasons: str | None
+    fields: str | None
+
+
+def format_time(seconds: float) -> str:
+    """RFC 3339, UTC, milliseconds: ``2026-11-21T02:14:33.120Z``."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def build(draft: EntryDraft, *, time: str, origin: str, gateway: str, controls: Sequence[str]) -> Built:
+    """The entry of ``draft``; absent members are omitted, ``reasons`` and ``controls`` are always there.
+
+    Raises:
+        EntryInvalid: over 65,535 bytes, or a fact that is no string or safe integer.
+    """
+    body: dict[str, Any] = {
+        "v": VERSION,
+        "type": str(draft.type),
+        "time": time,
+        "origin": origin,
+        "gateway": gateway,
+        "tenant": draft.tenant,
+        "reasons": [str(reason) for reason in draft.reasons],
+        "controls": list(controls),
+    }
+    for name in OPTIONAL_MEMBERS:
+        value = getattr(draft, name)
+        if value is not None:
+            body[name] = str(value)
+    if draft.facts:
+        body["facts"] = {name: _fact(name, value) for name, value in draft.facts.items()}
+    commitments = {name: committed.commitment for name, committed in draft.fields.items()}
+    if commitments:
+        body["commitment"] = fields_root(commitments)
+    try:
+        raw = canonical(body)
+    except HandrailError as exc:
+        raise EntryInvalid(f"{draft.type}: no canonical form: {exc.detail}") from None
+    if len(raw) > ENTRY_MAX_BYTES:
+        raise EntryInvalid(f"{draft.type}: {len(raw)} bytes; commit to payloads, do not carry them")
+    return Built(
+        body=raw,
+        leaf=leaf_hash(raw),
+        columns=tuple(body.get(name) for name in COLUMNS),
+        reasons=reasons_column(body["reasons"]),
+        fields=orjson.dumps(commitments, option=orjson.OPT_SORT_KEYS).decode() if commitments else None,
+    )
+
+
+def reasons_column(reasons: Sequence[str]) -> str | None:
+    """The ``reasons`` column of an entry with these codes."""
+    return orjson.dumps(list(reasons)).decode() if reasons else None
+
+
+def _fact(name: str, value: str | int) -> str | int:
+    if isinstance(value, str):
+        return str(value)
+    if type(value) is int and -MAX_SAFE_INTEGER <= value <= MAX_SAFE_INTEGER:
+        return value
+    raise EntryInvalid(f"fact {name!r} is neither a string nor a safe integer")

@@ -1,0 +1,135 @@
+"""Epoch keys: they wrap the data keys of the side table, and live outside the database and its backups.
+
+Destroying an epoch key makes everything sealed beneath it unreadable, in every backup and dead tuple.
+"""
+
+import os
+import secrets
+import threading
+from pathlib import Path
+from typing import Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from audit.errors import SealBroken
+
+KEY_BYTES: Final = 32
+NONCE_BYTES: Final = 12
+_SUFFIX: Final = ".epoch"
+
+
+class EpochKeys:
+    """Files ``<epoch>.epoch`` (mode 0600) in one directory, each ``nonce || AES-256-GCM(key)`` under the master key.
+
+    An epoch's name is ``<8 digits>-<16 hex>``: the number orders them, the rest keeps two directories that began
+    apart from meaning different keys by one name. Thread-safe. Nothing is read or made before the first use.
+
+    Args:
+        directory: made at first use, mode 0700.
+        master: 32 bytes.
+    """
+
+    def __init__(self, directory: Path, master: bytes) -> None:
+        if len(master) != KEY_BYTES:
+            raise SealBroken("the master key must be 32 bytes")
+        self._directory = directory
+        self._master = AESGCM(master)
+        self._keys: dict[str, bytes] = {}
+        self._current: str | None = None
+        self._lock = threading.Lock()
+
+    def current(self) -> tuple[str, bytes]:
+        """Name and 32-byte key of the newest epoch; the first call ever makes one.
+
+        Raises:
+            SealBroken: the directory or a file cannot be used.
+        """
+        with self._lock:
+            if self._current is None:
+                names = self._names()
+                self._current = names[-1] if names else self._create(1)
+            return self._current, self._read(self._current)
+
+    def get(self, epoch: str) -> bytes | None:
+        """The key of ``epoch``, or ``None`` where it was destroyed (or never was here).
+
+        Raises:
+            SealBroken: its file is there but is not what was written.
+        """
+        with self._lock:
+            if epoch not in self._keys and epoch not in self._names():
+                return None
+            return self._read(epoch)
+
+    def rotate(self) -> str:
+        """Begin a new epoch; data keys made from now on are wrapped by it."""
+        with self._lock:
+            names = self._names()
+            self._current = self._create(int(names[-1].split("-")[0]) + 1 if names else 1)
+            return self._current
+
+    def destroy(self, epoch: str) -> None:
+        """Overwrite and remove an epoch key: everything beneath it is erased. The current one cannot be destroyed."""
+        with self._lock:
+            if epoch not in self._names() or epoch == self._names()[-1]:
+                raise SealBroken("no such epoch that may be destroyed")
+            path = self._directory / (epoch + _SUFFIX)
+            try:
+                size = path.stat().st_size
+                with path.open("r+b") as file:
+                    file.write(secrets.token_bytes(size))
+                    file.flush()
+                    os.fsync(file.fileno())
+                path.unlink()
+                self._sync()
+            except OSError as exc:
+                raise SealBroken(f"epoch {epoch}: {exc.strerror}") from None
+            self._keys.pop(epoch, None)
+
+    def _names(self) -> list[str]:
+        try:
+            return sorted(path.name.removesuffix(_SUFFIX) for path in self._directory.glob(f"*{_SUFFIX}"))
+        except OSError as exc:
+            raise SealBroken(f"epoch keys: {exc.strerror}") from None
+
+    def _read(self, epoch: str) -> bytes:
+        if epoch not in self._keys:
+            try:
+                raw = (self._directory / (epoch + _SUFFIX)).read_bytes()
+                self._keys[epoch] = self._master.decrypt(raw[:NONCE_BYTES], raw[NONCE_BYTES:], _aad(epoch))
+            except OSError as exc:
+                raise SealBroken(f"epoch {epoch}: {exc.strerror}") from None
+            except (InvalidTag, ValueError):
+                raise SealBroken(f"epoch {epoch}: not sealed by this master key") from None
+        return self._keys[epoch]
+
+    def _create(self, number: int) -> str:
+        """Write a key so that it is durable before anything is wrapped by it, and never half there."""
+        epoch = f"{number:08d}-{secrets.token_hex(8)}"
+        nonce = secrets.token_bytes(NONCE_BYTES)
+        raw = nonce + self._master.encrypt(nonce, secrets.token_bytes(KEY_BYTES), _aad(epoch))
+        temporary = self._directory / f".{epoch}.new"
+        try:
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(raw)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.rename(self._directory / (epoch + _SUFFIX))
+            self._sync()
+        except OSError as exc:
+            raise SealBroken(f"epoch keys: {exc.strerror}") from None
+        return epoch
+
+    def _sync(self) -> None:
+        descriptor = os.open(self._directory, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _aad(epoch: str) -> bytes:
+    return b"handrail epoch key " + epoch.encode("ascii")

@@ -1,0 +1,268 @@
+"""The audit log as the pipeline sees it: ``gateway.ports.AuditLog`` and ``gateway.ports.Payloads`` in one object."""
+
+import asyncio
+import functools
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, ParamSpec, TypeVar
+
+import structlog
+from sqlalchemy import Engine
+
+from audit import controls as control_mapping
+from audit.aggregate import Aggregator
+from audit.checkpoint import VerifierKey, checkpoint_text, sign_note
+from audit.committer import Committer, Job
+from audit.database import configure
+from audit.epochs import EpochKeys
+from audit.errors import AuditError, LogUnavailable, NotLogged
+from audit.reader import Reader
+from audit.sealing import Opener, Sealer
+from audit.writer import Writer
+from gateway.canonical import b64url_decode
+from gateway.entries import EntryDraft
+from gateway.errors import HandrailError
+from gateway.ports import Append, Purpose, Signer
+from gateway.settings import LogSettings
+
+WINDOW_SECONDS: Final = 60
+"""Refusals before authentication become entries this often."""
+_READERS: Final = 4
+_READY_SECONDS: Final = 1.0
+_SIGN_TRIES: Final = 3
+
+_logger: Final = structlog.get_logger("handrail.audit")
+Args = ParamSpec("Args")
+Result = TypeVar("Result")
+
+
+class Log:
+    """The log of one gateway process. ``start`` it in the event loop; ``close`` it there.
+
+    Args:
+        engine: from ``audit.database.make_engine``; migrated.
+        clock: seconds since the epoch; read once per commit.
+        controls: which controls an entry is evidence for; default: the shipped mapping.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        settings: LogSettings,
+        signer: Signer,
+        epochs: EpochKeys,
+        gateway_id: str,
+        clock: Callable[[], float] = time.time,
+        *,
+        controls: control_mapping.Controls | None = None,
+    ) -> None:
+        configure(engine)
+        self.origin = settings.origin
+        self.reader = Reader(engine)
+        self._engine = engine
+        self._settings = settings
+        self._signer = signer
+        self._clock = clock
+        self._opener = Opener(epochs)
+        self._aggregator = Aggregator(WINDOW_SECONDS)
+        self._flusher: asyncio.Task[None] | None = None
+        self._threads = ThreadPoolExecutor(_READERS, thread_name_prefix="handrail-audit-reader")
+        self._checkpoint: tuple[int, str, float] | None = None
+        self._asked: asyncio.Task[tuple[int, str]] | None = None
+        self._probe: asyncio.Task[None] | None = None
+        self._proved = float("-inf")
+        self._closed = False
+        mapping = (controls or control_mapping.load()).ids
+
+        def make(claim: Callable[[Sequence[Job]], bool], abandoned: Callable[[Job], bool]) -> Committer:
+            return Committer(engine, settings.origin, gateway_id, mapping, Sealer(epochs), claim, abandoned)
+
+        self._writer = Writer(
+            make,
+            clock=clock,
+            deadline_seconds=settings.append_deadline_seconds,
+            group_max_entries=settings.group_max_entries,
+            group_wait_seconds=settings.group_wait_milliseconds / 1000,
+            on_commit=self._after_commit,
+        )
+
+    # --- life --------------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Start the writer and look whether the database is this log's.
+
+        Raises:
+            LogUnavailable: the database cannot be written, is not migrated, or holds another log.
+        """
+        self._writer.start()
+        try:
+            await self._writer.call(Committer.probe)
+        except HandrailError:
+            await self._stop()
+            raise
+        self._flusher = asyncio.create_task(self._flush_forever())
+
+    async def close(self) -> None:
+        """Write what was counted, finish what waits, sign the last checkpoint, and stop."""
+        if self._flusher is not None:
+            self._flusher.cancel()
+            await asyncio.gather(self._flusher, return_exceptions=True)
+            self._flusher = None
+            await self._flush()
+            try:
+                await self.checkpoint()
+            except HandrailError as exc:
+                _logger.warning("log.last_checkpoint", detail=exc.detail)
+        await self._stop()
+
+    async def _stop(self) -> None:
+        self._closed = True
+        await asyncio.to_thread(self._writer.stop)
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    # --- AuditLog ----------------------------------------------------------------------------------------------------
+
+    async def append(self, item: Append) -> Sequence[int]:
+        """Make ``item`` durable; returns the log index of each entry, in order.
+
+        ``finalise`` and guards may run more than once: only the last run counts. One value committed to by several
+        entries is stored once.
+
+        Raises:
+            LogUnavailable: not durable, and never will be.
+            LogUncertain: (a ``LogUnavailable``) the commit was under way at the deadline; the rows may exist.
+            Refused: what a guard's ``on_conflict`` raised.
+            EntryInvalid: a draft that cannot be an entry.
+        """
+        return await self._writer.append(item)
+
+    def aggregate(self, entry: EntryDraft, source: str) -> None:
+        """Count a refusal that happened before authentication; see :mod:`audit.aggregate`."""
+        self._aggregator.add(entry, source)
+
+    async def checkpoint(self) -> str:
+        """The newest signed checkpoint: of the current head, or at most ``checkpoint_interval_seconds`` old.
+
+        Raises:
+            LogUnavailable: the log cannot be written.
+        """
+        known = self._checkpoint
+        if known is not None and time.monotonic() - known[2] < self._settings.checkpoint_interval_seconds:
+            return known[1]
+        return (await self._signed())[1]
+
+    async def proof(self, index: int) -> str:
+        """``c2sp.org/tlog-proof@v1`` text for the entry at ``index``. Raises ``NotLogged``."""
+        if self._checkpoint is None or self._checkpoint[0] <= index:
+            size, _ = await self._signed()
+            if not 0 <= index < size:
+                raise NotLogged(f"entry {index}")
+        return await self._read(self.reader.proof, index)
+
+    async def entry(self, index: int) -> bytes:
+        """Canonical bytes of the entry at ``index``. Raises ``NotLogged``."""
+        return (await self._read(self.reader.entry, index)).body
+
+    async def ready(self) -> None:
+        """Raises ``LogUnavailable`` where an append would fail now; an answer may be a second old."""
+        if time.monotonic() - self._proved < _READY_SECONDS:
+            return
+        if self._probe is None or self._probe.done():
+            self._probe = asyncio.create_task(self._prove())
+        await asyncio.shield(self._probe)
+
+    # --- Payloads ----------------------------------------------------------------------------------------------------
+
+    async def open(self, commitments: Sequence[str]) -> Mapping[str, tuple[bytes, bytes]]:
+        """Commitment -> (salt, value) for those that are still there.
+
+        Raises:
+            SealBroken: a stored payload is not what was sealed.
+        """
+
+        def work() -> Mapping[str, tuple[bytes, bytes]]:
+            with self.reader.connect() as connection:
+                return self._opener.open(connection, commitments)
+
+        return await self._read(work)
+
+    # --- checkpoints -------------------------------------------------------------------------------------------------
+
+    def vkey(self) -> str:
+        """Verifier key of the active checkpoint key. Raises ``key.unavailable``."""
+        return str(self._key())
+
+    def _key(self) -> VerifierKey:
+        return VerifierKey(self.origin, b64url_decode(self._signer.active_jwk(Purpose.CHECKPOINT)["x"]))
+
+    def _sign(self, size: int, root: bytes) -> str:
+        """Sign a committed head. A key rotated between its name and its signature is tried again."""
+        text = checkpoint_text(self.origin, size, root)
+        for attempt in range(_SIGN_TRIES):
+            try:
+                return sign_note(text, self._key(), functools.partial(self._signer.sign_raw, Purpose.CHECKPOINT))
+            except AuditError:
+                if attempt == _SIGN_TRIES - 1:
+                    raise
+        raise LogUnavailable("the checkpoint key does not settle")
+
+    def _store_checkpoint(self, committer: Committer) -> tuple[int, str]:
+        size, note = committer.checkpoint(self._sign, self._clock())
+        self._checkpoint = (size, note, time.monotonic())
+        return size, note
+
+    def _after_commit(self, committer: Committer) -> float | None:
+        """In the writer: sign now if the last checkpoint is old enough, else say when."""
+        if self._checkpoint is not None:
+            due = self._checkpoint[2] + self._settings.checkpoint_interval_seconds
+            if self._checkpoint[0] == committer.size:
+                return None
+            if time.monotonic() < due:
+                return due
+        try:
+            self._store_checkpoint(committer)
+        except HandrailError as exc:
+            _logger.warning("log.checkpoint", error=type(exc).__name__, detail=exc.detail)
+            return time.monotonic() + self._settings.checkpoint_interval_seconds
+        return None
+
+    async def _signed(self) -> tuple[int, str]:
+        """Have the current head signed; callers at the same time share one signature."""
+        if self._asked is None or self._asked.done():
+            self._asked = asyncio.create_task(self._writer.call(self._store_checkpoint))
+        return await asyncio.shield(self._asked)
+
+    # --- helpers -----------------------------------------------------------------------------------------------------
+
+    async def _read(self, work: Callable[Args, Result], *args: Args.args, **kwargs: Args.kwargs) -> Result:
+        """Run a read in one of our threads; a hung database costs those, never the process's."""
+        if self._closed:
+            raise LogUnavailable("the log is closed")
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self._settings.append_deadline_seconds):
+                return await loop.run_in_executor(self._threads, functools.partial(work, *args, **kwargs))
+        except TimeoutError:
+            raise LogUnavailable("a read did not return in time") from None
+
+    async def _prove(self) -> None:
+        await self._writer.call(Committer.probe)
+        self._proved = time.monotonic()
+
+    async def _flush_forever(self) -> None:
+        while True:
+            await asyncio.sleep(WINDOW_SECONDS)
+            await self._flush()
+
+    async def _flush(self) -> None:
+        taken = self._aggregator.take()
+        if not taken:
+            return
+        outcomes = await asyncio.gather(*(self.append(Append([draft])) for _, draft in taken), return_exceptions=True)
+        # Counted again even where the outcome is uncertain: twice is better than never.
+        failed = [one for one, outcome in zip(taken, outcomes, strict=True) if isinstance(outcome, LogUnavailable)]
+        self._aggregator.put_back(failed)
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                _logger.error("log.refusals_not_written", error=type(outcome).__name__)

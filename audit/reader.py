@@ -1,0 +1,239 @@
+"""Reading the log: entries by filter, and proofs from stored nodes. Synchronous; call it in a thread.
+
+The log only grows, so a reader needs no snapshot: it reads the head first, and whatever it reads below that size can
+never change.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, fields
+from typing import Any, Final
+
+from sqlalchemy import Connection, Engine, bindparam, select, tuple_
+from sqlalchemy.exc import SQLAlchemyError
+
+from audit.checkpoint import tlog_proof
+from audit.errors import LogUnavailable, NotLogged
+from audit.merkle import Frontier, Node, consistency, cover, fold, inclusion
+from audit.tables import checkpoints, entries, head, nodes
+
+PAGE_MAX: Final = 1_000
+
+_LEAVES: Final = select(entries.c.idx, entries.c.leaf_hash).where(
+    entries.c.idx.in_(bindparam("wanted", expanding=True))
+)
+_NODES: Final = select(nodes.c.level, nodes.c.idx, nodes.c.hash).where(
+    tuple_(nodes.c.level, nodes.c.idx).in_(bindparam("wanted", expanding=True))
+)
+_ENTRY: Final = select(entries.c.idx, entries.c.type, entries.c.body, entries.c.fields).where(
+    entries.c.idx == bindparam("idx")
+)
+_HEAD: Final = select(head.c.tree_size, head.c.root).where(head.c.id == 1)
+_LATEST: Final = select(checkpoints.c.tree_size, checkpoints.c.note).order_by(checkpoints.c.tree_size.desc()).limit(1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """What to look for; every given member must match.
+
+    Attributes:
+        since: entries at or after this time (RFC 3339, UTC, milliseconds, as entries write it).
+        until: entries before this time.
+    """
+
+    tenant: str | None = None
+    type: str | None = None
+    effect: str | None = None
+    context_id: str | None = None
+    plan_id: str | None = None
+    step_id: str | None = None
+    hand: str | None = None
+    action: str | None = None
+    principal: str | None = None
+    policy_digest: str | None = None
+    reason: str | None = None
+    since: str | None = None
+    until: str | None = None
+
+
+_EQUAL: Final = tuple(item.name for item in fields(Filter) if item.name not in {"reason", "since", "until"})
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEntry:
+    """One entry as stored."""
+
+    index: int
+    code: str
+    body: bytes
+    """Canonical JSON."""
+    fields: dict[str, str]
+    """Field name -> commitment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Entries in order, where to go on, and the size of the log that the answer covers."""
+
+    entries: Sequence[StoredEntry]
+    next: int | None
+    """Pass as ``after`` for the following page; ``None`` at the end."""
+    tree_size: int
+
+
+class Reader:
+    """Reads through its own pooled connections. Thread-safe."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def connect(self) -> AbstractContextManager[Connection]:
+        """A read connection, whose failures become ``LogUnavailable``."""
+        return _Reading(self._engine)
+
+    def head(self) -> tuple[int, bytes]:
+        """Tree size and root."""
+        with self.connect() as connection:
+            return _head(connection)
+
+    def query(self, wanted: Filter, *, after: int | None = None, limit: int = 100, newest_first: bool = False) -> Page:
+        """One page of the entries that match.
+
+        Args:
+            after: the index of the last entry seen (exclusive), in the direction of reading.
+            limit: at most :data:`PAGE_MAX`.
+        """
+        limit = max(1, min(limit, PAGE_MAX))
+        statement = select(entries.c.idx, entries.c.type, entries.c.body, entries.c.fields)
+        for name in _EQUAL:
+            value = getattr(wanted, name)
+            if value is not None:
+                statement = statement.where(entries.c[name] == value)
+        if wanted.reason is not None:
+            statement = statement.where(entries.c.reasons.contains(json.dumps(wanted.reason), autoescape=True))
+        if wanted.since is not None:
+            statement = statement.where(entries.c.time >= wanted.since)
+        if wanted.until is not None:
+            statement = statement.where(entries.c.time < wanted.until)
+        if after is not None:
+            statement = statement.where(entries.c.idx < after if newest_first else entries.c.idx > after)
+        statement = statement.order_by(entries.c.idx.desc() if newest_first else entries.c.idx).limit(limit + 1)
+        with self.connect() as connection:
+            size, _ = _head(connection)
+            rows = connection.execute(statement.where(entries.c.idx < size)).all()
+        found = [_stored(row) for row in rows[:limit]]
+        return Page(found, found[-1].index if len(rows) > limit else None, size)
+
+    def entry(self, index: int) -> StoredEntry:
+        """Raises ``NotLogged``."""
+        with self.connect() as connection:
+            row = connection.execute(_ENTRY, {"idx": index}).one_or_none() if 0 <= index < 2**63 else None
+        if row is None:
+            raise NotLogged(f"entry {index}")
+        return _stored(row)
+
+    def root(self, size: int) -> bytes:
+        """Root of the tree when it had ``size`` leaves. Raises ``NotLogged`` beyond the head."""
+        with self.connect() as connection:
+            _within(connection, size)
+            return load_frontier(connection, size).root()
+
+    def inclusion(self, index: int, size: int) -> list[bytes]:
+        """RFC 6962 audit path of the entry at ``index`` in the tree of ``size``. Raises ``NotLogged``."""
+        with self.connect() as connection:
+            if not 0 <= index < size:
+                raise NotLogged(f"entry {index} in a tree of {size}")
+            _within(connection, size)
+            return _folded(connection, inclusion(index, size))
+
+    def consistency(self, old: int, new: int) -> list[bytes]:
+        """RFC 6962 consistency proof; empty from the empty tree. Raises ``NotLogged``."""
+        with self.connect() as connection:
+            if not 0 <= old <= new:
+                raise NotLogged(f"sizes {old}, {new}")
+            _within(connection, new)
+            return _folded(connection, consistency(old, new)) if old else []
+
+    def checkpoint(self) -> tuple[int, str] | None:
+        """Size and note of the newest stored checkpoint."""
+        with self.connect() as connection:
+            row = connection.execute(_LATEST).one_or_none()
+        return None if row is None else (row.tree_size, row.note)
+
+    def proof(self, index: int) -> str:
+        """``c2sp.org/tlog-proof@v1`` of an entry under the newest stored checkpoint. Raises ``NotLogged``."""
+        with self.connect() as connection:
+            row = connection.execute(_LATEST).one_or_none()
+            if row is None or not 0 <= index < row.tree_size:
+                raise NotLogged(f"entry {index}")
+            return tlog_proof(index, _folded(connection, inclusion(index, row.tree_size)), row.note)
+
+
+def load_nodes(connection: Connection, wanted: Iterable[Node]) -> dict[Node, bytes]:
+    """Hashes of complete subtrees, in two queries; a missing one is missing."""
+    levels: dict[bool, list[Node]] = {False: [], True: []}
+    for node in set(wanted):
+        levels[node[0] == 0].append(node)
+    found: dict[Node, bytes] = {}
+    if levels[True]:
+        for idx, value in connection.execute(_LEAVES, {"wanted": [idx for _, idx in levels[True]]}):
+            found[0, idx] = bytes(value)
+    if levels[False]:
+        for level, idx, value in connection.execute(_NODES, {"wanted": levels[False]}):
+            found[level, idx] = bytes(value)
+    return found
+
+
+def load_frontier(connection: Connection, size: int) -> Frontier:
+    """The right edge of the tree of ``size``. Raises ``LogUnavailable`` where a node is missing."""
+    wanted = cover(0, size)
+    found = load_nodes(connection, wanted)
+    if len(found) != len(wanted):
+        raise LogUnavailable("a node of the tree is missing: run fsck")
+    return Frontier(size, [found[node] for node in wanted])
+
+
+def _folded(connection: Connection, path: Sequence[Sequence[Node]]) -> list[bytes]:
+    wanted = {node for part in path for node in part}
+    found = load_nodes(connection, wanted)
+    if len(found) != len(wanted):
+        raise LogUnavailable("a node of the tree is missing: run fsck")
+    return [fold([found[node] for node in part]) for part in path]
+
+
+def _head(connection: Connection) -> tuple[int, bytes]:
+    row = connection.execute(_HEAD).one_or_none()
+    if row is None:
+        raise NotLogged("the log was never opened")
+    return row.tree_size, bytes(row.root)
+
+
+def _within(connection: Connection, size: int) -> None:
+    if not 0 <= size <= _head(connection)[0]:
+        raise NotLogged(f"a tree of {size}")
+
+
+def _stored(row: Any) -> StoredEntry:
+    return StoredEntry(row.idx, row.type, bytes(row.body), json.loads(row.fields) if row.fields else {})
+
+
+class _Reading(AbstractContextManager[Connection]):
+    """A read connection whose failures are ours."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._connection: Connection | None = None
+
+    def __enter__(self) -> Connection:
+        try:
+            self._connection = self._engine.connect()
+        except SQLAlchemyError as exc:
+            raise LogUnavailable(type(exc).__name__) from exc
+        return self._connection
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if self._connection is not None:
+            self._connection.close()
+        if isinstance(error, SQLAlchemyError):
+            raise LogUnavailable(type(error).__name__) from error

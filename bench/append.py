@@ -1,0 +1,165 @@
+"""How many appends a second become durable: 1 KiB drafts from 128 concurrent callers, on SQLite and PostgreSQL.
+
+    python -m bench.append [--seconds 5] [--callers 128] [--profile]
+
+PostgreSQL is measured where it is installed (a throw-away cluster) or at ``--postgres URL`` (an empty database).
+"""
+
+import argparse
+import asyncio
+import contextlib
+import cProfile
+import json
+import os
+import pstats
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import migrations
+from audit.database import make_engine
+from audit.epochs import EpochKeys
+from audit.log import Log
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from gateway.canonical import b64url_encode
+from gateway.entries import EntryDraft, EntryType
+from gateway.model import commit
+from gateway.ports import Append, Purpose, Typ
+from gateway.settings import LogSettings
+
+
+class BenchSigner:
+    """One key for checkpoints."""
+
+    def __init__(self) -> None:
+        self._key = Ed25519PrivateKey.generate()
+
+    def sign(self, purpose: Purpose, typ: Typ, payload: bytes) -> str:
+        """Not needed here."""
+        raise NotImplementedError
+
+    def sign_raw(self, purpose: Purpose, message: bytes) -> bytes:
+        """Ed25519."""
+        return self._key.sign(message)
+
+    def active_jwk(self, purpose: Purpose) -> Mapping[str, str]:
+        """The public key."""
+        return {"kty": "OKP", "crv": "Ed25519", "x": b64url_encode(self._key.public_key().public_bytes_raw())}
+
+    def jwks(self) -> Mapping[str, Any]:
+        """Not needed here."""
+        return {"keys": []}
+
+
+def draft(number: int, *, payload: bool) -> EntryDraft:
+    """About 1 KiB of entry; with ``payload``, also 1 KiB sealed beside it under a new data key per 10 entries."""
+    fields = {"args": commit(os.urandom(1024), f"default/bench/c{number // 10}")} if payload else {}
+    return EntryDraft(
+        EntryType.STEP_EXECUTED,
+        "default",
+        context_id=f"context-{number // 10}",
+        plan_id=f"{number // 4:064x}",
+        step_id="s1",
+        principal="p-7f3a90c2d1",
+        hand="git",
+        action="git_log",
+        effect="allow",
+        reasons=("paths.inside",),
+        policy_digest="a" * 64,
+        manifest_digest="b" * 64,
+        facts={"filler": "x" * 300},
+        fields=fields,
+    )
+
+
+async def measure(url: str, seconds: float, callers: int, *, payload: bool, profile: bool) -> dict[str, Any]:
+    """One run on an empty database."""
+    engine = make_engine(url)
+    migrations.upgrade(engine)
+    with tempfile.TemporaryDirectory() as home:
+        log = Log(engine, LogSettings(), BenchSigner(), EpochKeys(Path(home), os.urandom(32)), "bench")
+        profiler = cProfile.Profile() if profile else None
+        if profiler is not None:
+            threading.setprofile(lambda *_: None)
+            run, log._writer._commit = log._writer._commit, None  # type: ignore[assignment,method-assign] # noqa: SLF001
+            log._writer._commit = lambda tickets: profiler.runcall(run, tickets)  # type: ignore[method-assign] # noqa: SLF001
+        await log.start()
+        latencies: list[float] = []
+        counter = iter(range(10**9))
+        stop = time.monotonic() + seconds
+
+        async def caller() -> None:
+            while time.monotonic() < stop:
+                item = Append([draft(next(counter), payload=payload)])
+                began = time.perf_counter()
+                await log.append(item)
+                latencies.append(time.perf_counter() - began)
+
+        cpu, wall = time.process_time(), time.perf_counter()
+        await asyncio.gather(*(caller() for _ in range(callers)))
+        cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+        size = len(await log.entry(1))
+        await log.close()
+    engine.dispose()
+    if profiler is not None:
+        pstats.Stats(profiler).sort_stats("tottime").print_stats(18)
+    ordered = sorted(latencies)
+    return {
+        "database": url.split(":")[0].split("+")[0],
+        "payload": payload,
+        "callers": callers,
+        "appends_per_second": round(len(ordered) / wall),
+        "cpu_microseconds_per_append": round(cpu / len(ordered) * 1e6, 1),
+        "p50_milliseconds": round(statistics.median(ordered) * 1000, 2),
+        "p99_milliseconds": round(ordered[int(len(ordered) * 0.99)] * 1000, 2),
+        "entry_bytes": size,
+    }
+
+
+@contextlib.contextmanager
+def postgres(given: str | None) -> Iterator[list[str]]:
+    """Two URLs of empty databases, or none."""
+    if given:
+        yield [given]
+        return
+    from tests import postgres as server  # noqa: PLC0415 - the fixture's cluster, only where it is wanted
+
+    if server.find_binaries() is None:
+        yield []
+        return
+    with server.running() as running:
+        yield [running.create_database(), running.create_database()]
+
+
+def main() -> None:
+    """Run and print one JSON object per measurement."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seconds", type=float, default=5)
+    parser.add_argument("--callers", type=int, default=128)
+    parser.add_argument("--postgres")
+    parser.add_argument("--profile", action="store_true")
+    parser.add_argument("--only", choices=["sqlite", "postgresql"])
+    options = parser.parse_args()
+
+    def run(url: str, *, payload: bool) -> None:
+        result = asyncio.run(
+            measure(url, options.seconds, options.callers, payload=payload, profile=options.profile)
+        )
+        print(json.dumps(result))
+
+    if options.only != "postgresql":
+        for payload in (False, True):
+            with tempfile.TemporaryDirectory() as directory:
+                run(f"sqlite:///{directory}/log.db", payload=payload)
+    if options.only != "sqlite":
+        with postgres(options.postgres) as urls:
+            for url, payload in zip(urls, (False, True), strict=False):
+                run(url, payload=payload)
+
+
+if __name__ == "__main__":
+    main()

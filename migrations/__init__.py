@@ -1,0 +1,38 @@
+"""The database schema, version by version. ``upgrade`` is what a gateway runs before it starts."""
+
+from pathlib import Path
+from typing import Final
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from sqlalchemy import Engine, MetaData
+
+from audit.database import configure, writing
+from audit.tables import metadata as audit_metadata
+from gateway.store.tables import metadata as store_metadata
+
+TARGETS: Final[tuple[MetaData, ...]] = (audit_metadata, store_metadata)
+"""Everything that the newest version must have, no more and no less."""
+_LOCK: Final = 0x48414E44
+"""PostgreSQL advisory lock: gateways that start together migrate one after the other."""
+
+
+def upgrade(engine: Engine) -> None:
+    """Bring the database to the newest version, in one transaction; does nothing where it is there already."""
+    configure(engine)
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).resolve().parent).replace("%", "%%"))
+    with writing(engine.connect()) as connection, connection.begin():
+        if connection.dialect.name == "postgresql":
+            connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+            connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def current(engine: Engine) -> str | None:
+    """The version the database is at; ``None`` where it was never migrated."""
+    with engine.connect() as connection:
+        return MigrationContext.configure(connection).get_current_revision()

@@ -1,0 +1,52 @@
+"""Triggers that keep the log append-only against whoever holds the application's own database role.
+
+A superuser can drop them; checkpoints that others kept are what stands against that.
+"""
+
+from typing import Final
+
+APPEND_ONLY: Final = {"entries": ("idx",), "nodes": ("level", "idx"), "checkpoints": ("tree_size",)}
+"""Table -> its key columns."""
+REFUSAL: Final = "the audit log is append-only"
+
+_HEAD_CHANGED: Final = "NEW.tree_size < OLD.tree_size OR NEW.id <> OLD.id OR NEW.origin <> OLD.origin"
+
+
+def sqlite() -> list[str]:
+    """UPDATE, DELETE, and the INSERT OR REPLACE that passes the other two."""
+    refuse = f"SELECT RAISE(ABORT, '{REFUSAL}');"
+    statements = []
+    for table, key in APPEND_ONLY.items():
+        same = " AND ".join(f"{column} = NEW.{column}" for column in key)
+        exists = f"EXISTS (SELECT {key[0]} FROM {table} WHERE {same})"  # noqa: S608
+        statements += [
+            f"CREATE TRIGGER {table}_no_update BEFORE UPDATE ON {table} BEGIN {refuse} END",
+            f"CREATE TRIGGER {table}_no_delete BEFORE DELETE ON {table} BEGIN {refuse} END",
+            f"CREATE TRIGGER {table}_no_replace BEFORE INSERT ON {table} WHEN {exists} BEGIN {refuse} END",
+        ]
+    statements += [
+        f"CREATE TRIGGER head_no_shrink BEFORE UPDATE ON head WHEN {_HEAD_CHANGED} BEGIN {refuse} END",
+        f"CREATE TRIGGER head_no_delete BEFORE DELETE ON head BEGIN {refuse} END",
+        f"CREATE TRIGGER head_no_replace BEFORE INSERT ON head WHEN EXISTS (SELECT id FROM head) BEGIN {refuse} END",  # noqa: S608
+    ]
+    return statements
+
+
+def postgresql() -> list[str]:
+    """Row triggers, statement triggers for TRUNCATE, all ALWAYS: session_replication_role skips ordinary ones."""
+    refuse = f"RAISE EXCEPTION '{REFUSAL}' USING ERRCODE = 'integrity_constraint_violation';"
+    function = "CREATE FUNCTION {}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {} END $$"
+    statements = [
+        function.format("handrail_append_only", refuse),
+        function.format("handrail_head_grows", f"IF {_HEAD_CHANGED} THEN {refuse} END IF; RETURN NEW;"),
+    ]
+    triggers = [("head", "head_no_shrink", "BEFORE UPDATE", "ROW", "handrail_head_grows")]
+    for table in APPEND_ONLY:
+        triggers.append((table, f"{table}_no_change", "BEFORE UPDATE OR DELETE", "ROW", "handrail_append_only"))
+        triggers.append((table, f"{table}_no_truncate", "BEFORE TRUNCATE", "STATEMENT", "handrail_append_only"))
+    triggers.append(("head", "head_no_delete", "BEFORE DELETE", "ROW", "handrail_append_only"))
+    triggers.append(("head", "head_no_truncate", "BEFORE TRUNCATE", "STATEMENT", "handrail_append_only"))
+    for table, name, when, each, called in triggers:
+        statements.append(f"CREATE TRIGGER {name} {when} ON {table} FOR EACH {each} EXECUTE FUNCTION {called}()")
+        statements.append(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {name}")
+    return statements

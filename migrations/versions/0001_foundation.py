@@ -1,0 +1,285 @@
+"""Everything of the first release: the log, its side table, and the stores beside it."""
+
+import sqlalchemy as sa
+from alembic import op
+
+from migrations import defences
+
+revision = "0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+_INDEX = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+
+def upgrade() -> None:
+    """Tables, indexes, and the triggers that keep the log append-only."""
+    op.create_table(
+        "checkpoints",
+        sa.Column("tree_size", _INDEX, autoincrement=False, nullable=False),
+        sa.Column("note", sa.Text(), nullable=False, comment="C2SP tlog-checkpoint."),
+        sa.Column("time", sa.String(length=24), nullable=False),
+        sa.PrimaryKeyConstraint("tree_size", name=op.f("pk_checkpoints")),
+        comment="Signed checkpoints.",
+    )
+    op.create_table(
+        "data_keys",
+        sa.Column("key_id", sa.String(length=32), nullable=False),
+        sa.Column("tenant", sa.String(length=64), nullable=False),
+        sa.Column(
+            "subject",
+            sa.String(length=64),
+            nullable=False,
+            comment="Keyed hash of the data subject, under the epoch key.",
+        ),
+        sa.Column("epoch", sa.String(length=32), nullable=False),
+        sa.Column(
+            "wrapped",
+            sa.LargeBinary(),
+            nullable=False,
+            comment="nonce || AES-256-GCM(data key || subject), AAD = key_id.",
+        ),
+        sa.PrimaryKeyConstraint("key_id", name=op.f("pk_data_keys")),
+        comment="One data key per data subject, wrapped by an epoch key that is not in the database.",
+    )
+    op.create_index(op.f("ix_data_keys_subject_tenant"), "data_keys", ["subject", "tenant"], unique=False)
+    op.create_table(
+        "entries",
+        sa.Column("idx", _INDEX, autoincrement=False, nullable=False, comment="Position in the log, from 0."),
+        sa.Column("tenant", sa.String(length=64), nullable=False),
+        sa.Column("type", sa.String(length=6), nullable=False, comment="gateway.entries.EntryType"),
+        sa.Column("time", sa.String(length=24), nullable=False, comment="RFC 3339, UTC, milliseconds."),
+        sa.Column("context_id", sa.String(length=128), nullable=True),
+        sa.Column("plan_id", sa.String(length=64), nullable=True),
+        sa.Column("step_id", sa.String(length=64), nullable=True),
+        sa.Column("principal", sa.String(length=64), nullable=True, comment="Pseudonym."),
+        sa.Column("hand", sa.String(length=64), nullable=True),
+        sa.Column("action", sa.String(length=128), nullable=True),
+        sa.Column("effect", sa.String(length=8), nullable=True),
+        sa.Column("reasons", sa.Text(), nullable=True, comment="JSON list of codes, where there are any."),
+        sa.Column("policy_digest", sa.String(length=64), nullable=True),
+        sa.Column("body", sa.LargeBinary(), nullable=False, comment="RFC 8785 canonical JSON: what the leaf hashes."),
+        sa.Column("leaf_hash", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("fields", sa.Text(), nullable=True, comment="JSON: field name -> commitment."),
+        sa.PrimaryKeyConstraint("idx", name=op.f("pk_entries")),
+        comment="The log. The body is the entry; every other column repeats it for queries or proofs.",
+    )
+    op.create_index(op.f("ix_entries_plan_id_idx"), "entries", ["plan_id", "idx"], unique=False)
+    op.create_index(op.f("ix_entries_tenant_context_id_idx"), "entries", ["tenant", "context_id", "idx"], unique=False)
+    op.create_index(
+        op.f("ix_entries_tenant_hand_action_idx"), "entries", ["tenant", "hand", "action", "idx"], unique=False
+    )
+    op.create_index(op.f("ix_entries_tenant_principal_idx"), "entries", ["tenant", "principal", "idx"], unique=False)
+    op.create_index(op.f("ix_entries_tenant_type_idx"), "entries", ["tenant", "type", "idx"], unique=False)
+    op.create_index(op.f("ix_entries_time"), "entries", ["time"], unique=False)
+    op.create_table(
+        "head",
+        sa.Column("id", sa.SmallInteger(), autoincrement=False, nullable=False, comment="Always 1."),
+        sa.Column("tree_size", _INDEX, nullable=False),
+        sa.Column("root", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("origin", sa.String(length=128), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_head")),
+        comment="One row, moved by compare-and-swap.",
+    )
+    op.create_table(
+        "nodes",
+        sa.Column("level", sa.SmallInteger(), nullable=False, comment="From 1; leaves are entries.leaf_hash."),
+        sa.Column("idx", _INDEX, nullable=False),
+        sa.Column("hash", sa.LargeBinary(length=32), nullable=False),
+        sa.PrimaryKeyConstraint("level", "idx", name=op.f("pk_nodes")),
+        comment="Complete subtrees of the Merkle tree.",
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "payloads",
+        sa.Column("commitment", sa.String(length=64), nullable=False),
+        sa.Column("tenant", sa.String(length=64), nullable=False),
+        sa.Column("key_id", sa.String(length=32), nullable=False),
+        sa.Column(
+            "sealed", sa.LargeBinary(), nullable=False, comment="nonce || AES-256-GCM(salt || value), AAD = commitment."
+        ),
+        sa.Column("created_at", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("commitment", name=op.f("pk_payloads")),
+        comment="Erasable values behind the commitments of entries.",
+    )
+    op.create_index(op.f("ix_payloads_created_at"), "payloads", ["created_at"], unique=False)
+    op.create_index(op.f("ix_payloads_key_id"), "payloads", ["key_id"], unique=False)
+    op.create_table(
+        "approvals",
+        sa.Column("approval_id", sa.String(length=64), nullable=False),
+        sa.Column("tenant", sa.String(length=64), nullable=False),
+        sa.Column("plan_id", sa.String(length=64), nullable=False),
+        sa.Column("step_id", sa.String(length=64), nullable=False),
+        sa.Column("context_id", sa.String(length=128), nullable=False),
+        sa.Column("principal_id", sa.String(length=128), nullable=False, comment="Whom the plan acts for."),
+        sa.Column("caller_id", sa.String(length=128), nullable=False, comment="Who sent it."),
+        sa.Column("hand", sa.String(length=64), nullable=False),
+        sa.Column("action", sa.String(length=128), nullable=False),
+        sa.Column("status", sa.String(length=16), nullable=False, comment="open, granted, refused, expired, voided"),
+        sa.Column("policy_digest", sa.String(length=64), nullable=False),
+        sa.Column("manifest_digest", sa.String(length=64), nullable=False),
+        sa.Column("fields", sa.Text(), nullable=False, comment="JSON: name -> commitment (args, evaluation)."),
+        sa.Column("approver_role", sa.String(length=32), nullable=False),
+        sa.Column("quorum", sa.Integer(), nullable=False),
+        sa.Column("enrolled_key", sa.Boolean(), nullable=False),
+        sa.Column("requested_at", sa.Float(), nullable=False),
+        sa.Column("expires_at", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("approval_id", name=op.f("pk_approvals")),
+    )
+    op.create_index(op.f("ix_approvals_plan_id_step_id"), "approvals", ["plan_id", "step_id"], unique=False)
+    op.create_index(op.f("ix_approvals_tenant_status"), "approvals", ["tenant", "status"], unique=False)
+    op.create_table(
+        "contexts",
+        sa.Column("tenant", sa.String(length=64), nullable=False),
+        sa.Column("context_id", sa.String(length=128), nullable=False),
+        sa.Column("principal_id", sa.String(length=128), nullable=False),
+        sa.Column("bound_at", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("tenant", "context_id", name=op.f("pk_contexts")),
+        comment="A context belongs to the principal that first used it.",
+    )
+    op.create_table(
+        "dispatches",
+        sa.Column("plan_id", sa.String(length=64), nullable=False),
+        sa.Column("step_id", sa.String(length=64), nullable=False),
+        sa.Column("step_jti", sa.String(length=64), nullable=False),
+        sa.PrimaryKeyConstraint("plan_id", "step_id", name=op.f("pk_dispatches")),
+        comment="A step is let go at most once: the database itself refuses a second row.",
+    )
+    op.create_table(
+        "hand_pins",
+        sa.Column("hand", sa.String(length=64), nullable=False),
+        sa.Column("manifest_digest", sa.String(length=64), nullable=False),
+        sa.Column("manifest", sa.Text(), nullable=False, comment="The pinned document."),
+        sa.Column("pinned_by", sa.String(length=128), nullable=False, comment="Pseudonym."),
+        sa.Column("pinned_at", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("hand", name=op.f("pk_hand_pins")),
+    )
+    op.create_table(
+        "issuers",
+        sa.Column("tenant", sa.String(length=64), nullable=False),
+        sa.Column("issuer_id", sa.String(length=128), nullable=False),
+        sa.Column("speaks_for", sa.Text(), nullable=False, comment="JSON list of principal ids."),
+        sa.Column("attests_request", sa.Boolean(), nullable=False),
+        sa.Column("created_at", sa.Float(), nullable=False),
+        sa.Column("revoked_at", sa.Float(), nullable=True),
+        sa.PrimaryKeyConstraint("tenant", "issuer_id", name=op.f("pk_issuers")),
+    )
+    op.create_table(
+        "plans",
+        sa.Column("plan_id", sa.String(length=64), nullable=False),
+        sa.Column("tenant", sa.String(length=64), nullable=False),
+        sa.Column("context_id", sa.String(length=128), nullable=False),
+        sa.Column("principal_id", sa.String(length=128), nullable=False),
+        sa.Column("caller_id", sa.String(length=128), nullable=False),
+        sa.Column("issuer", sa.String(length=128), nullable=False),
+        sa.Column("kid", sa.String(length=64), nullable=False),
+        sa.Column("commitment", sa.String(length=64), nullable=False, comment="Of the exact JWS."),
+        sa.Column("status", sa.String(length=16), nullable=False),
+        sa.Column("received_at", sa.Float(), nullable=False),
+        sa.Column("owner", sa.String(length=64), nullable=False, comment="The gateway that takes it forward."),
+        sa.Column("log_index", sa.Integer(), nullable=True, comment="Of its 'plan received' entry."),
+        sa.PrimaryKeyConstraint("plan_id", name=op.f("pk_plans")),
+    )
+    op.create_index(op.f("ix_plans_status"), "plans", ["status"], unique=False)
+    op.create_index(op.f("ix_plans_tenant_context_id"), "plans", ["tenant", "context_id"], unique=False)
+    op.create_table(
+        "principals",
+        sa.Column("tenant", sa.String(length=64), nullable=False),
+        sa.Column("principal_id", sa.String(length=128), nullable=False),
+        sa.Column("pseudonym", sa.String(length=64), nullable=False),
+        sa.Column("roles", sa.Text(), nullable=False, comment="JSON list."),
+        sa.Column("hands", sa.Text(), nullable=True, comment="JSON list, or NULL for all."),
+        sa.Column("approval_jwk", sa.Text(), nullable=True, comment="Public Ed25519 JWK."),
+        sa.Column("created_at", sa.Float(), nullable=False),
+        sa.Column("revoked_at", sa.Float(), nullable=True),
+        sa.PrimaryKeyConstraint("tenant", "principal_id", name=op.f("pk_principals")),
+        sa.UniqueConstraint("pseudonym", name=op.f("uq_principals_pseudonym")),
+    )
+    op.create_table(
+        "replays",
+        sa.Column("tenant", sa.String(length=64), nullable=False),
+        sa.Column("issuer", sa.String(length=128), nullable=False),
+        sa.Column("jti", sa.String(length=128), nullable=False),
+        sa.Column("expires_at", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("tenant", "issuer", "jti", name=op.f("pk_replays")),
+        comment="Accepted plans by (iss, jti), kept until exp + skew.",
+    )
+    op.create_index(op.f("ix_replays_expires_at"), "replays", ["expires_at"], unique=False)
+    op.create_table(
+        "api_keys",
+        sa.Column("key_id", sa.String(length=32), nullable=False),
+        sa.Column("tenant", sa.String(length=64), nullable=False),
+        sa.Column("principal_id", sa.String(length=128), nullable=False),
+        sa.Column(
+            "secret_sha256",
+            sa.String(length=64),
+            nullable=False,
+            comment="Of 32 random bytes, so a fast hash is enough.",
+        ),
+        sa.Column("created_at", sa.Float(), nullable=False),
+        sa.Column("expires_at", sa.Float(), nullable=False),
+        sa.Column("revoked_at", sa.Float(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["tenant", "principal_id"],
+            ["principals.tenant", "principals.principal_id"],
+            name=op.f("fk_api_keys_tenant_principal_id"),
+        ),
+        sa.PrimaryKeyConstraint("key_id", name=op.f("pk_api_keys")),
+    )
+    op.create_table(
+        "approval_answers",
+        sa.Column("approval_id", sa.String(length=64), nullable=False),
+        sa.Column("approver_id", sa.String(length=128), nullable=False),
+        sa.Column("decision", sa.String(length=16), nullable=False, comment="approve or refuse"),
+        sa.Column("attested_by", sa.String(length=16), nullable=False, comment="approver or gateway"),
+        sa.Column("commitment", sa.String(length=64), nullable=False, comment="Of the approval+jws."),
+        sa.Column("answered_at", sa.Float(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["approval_id"], ["approvals.approval_id"], name=op.f("fk_approval_answers_approval_id")
+        ),
+        sa.PrimaryKeyConstraint("approval_id", "approver_id", name=op.f("pk_approval_answers")),
+    )
+    op.create_table(
+        "issuer_keys",
+        sa.Column("tenant", sa.String(length=64), nullable=False),
+        sa.Column("issuer_id", sa.String(length=128), nullable=False),
+        sa.Column("kid", sa.String(length=64), nullable=False),
+        sa.Column("jwk", sa.Text(), nullable=False),
+        sa.Column("not_before", sa.Integer(), nullable=False),
+        sa.Column("not_after", sa.Integer(), nullable=True),
+        sa.Column("revoked_at", sa.Integer(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["tenant", "issuer_id"],
+            ["issuers.tenant", "issuers.issuer_id"],
+            name=op.f("fk_issuer_keys_tenant_issuer_id"),
+        ),
+        sa.PrimaryKeyConstraint("tenant", "issuer_id", "kid", name=op.f("pk_issuer_keys")),
+    )
+    op.create_table(
+        "steps",
+        sa.Column("plan_id", sa.String(length=64), nullable=False),
+        sa.Column("step_id", sa.String(length=64), nullable=False),
+        sa.Column("position", sa.Integer(), nullable=False),
+        sa.Column("hand", sa.String(length=64), nullable=False),
+        sa.Column("action", sa.String(length=128), nullable=False),
+        sa.Column("status", sa.String(length=16), nullable=False),
+        sa.Column("effect", sa.String(length=8), nullable=True),
+        sa.Column("reasons", sa.Text(), nullable=False, comment="JSON list of codes."),
+        sa.Column("policy_digest", sa.String(length=64), nullable=True),
+        sa.Column("manifest_digest", sa.String(length=64), nullable=True),
+        sa.Column("fields", sa.Text(), nullable=False, comment="JSON: name -> commitment."),
+        sa.Column("error", sa.Text(), nullable=True, comment="JSON: code and safe hints."),
+        sa.Column("step_jti", sa.String(length=64), nullable=True),
+        sa.Column("receipt_id", sa.String(length=160), nullable=True),
+        sa.Column("receipt", sa.Text(), nullable=True, comment="receipt+jws"),
+        sa.Column("log_index", sa.Integer(), nullable=True, comment="Of the entry that the receipt names."),
+        sa.ForeignKeyConstraint(["plan_id"], ["plans.plan_id"], name=op.f("fk_steps_plan_id")),
+        sa.PrimaryKeyConstraint("plan_id", "step_id", name=op.f("pk_steps")),
+    )
+    op.create_index(op.f("ix_steps_receipt_id"), "steps", ["receipt_id"], unique=False)
+    op.create_index(op.f("ix_steps_status"), "steps", ["status"], unique=False)
+
+    dialect = op.get_bind().dialect.name
+    for statement in defences.postgresql() if dialect == "postgresql" else defences.sqlite():
+        op.get_bind().exec_driver_sql(statement)
