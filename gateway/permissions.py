@@ -1,0 +1,116 @@
+"""What each role may do: closed permissions, and the one table from roles to them.
+
+A permission opens a route. Whether a thing behind it is *theirs* is a second question: who has ``plans.read`` without
+``plans.read_all`` sees the plans of their own, and everything else looks absent.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
+
+from gateway.errors import Refused
+from gateway.model import Principal, Role
+from gateway.reasons import Reason
+
+
+class Permission(StrEnum):
+    """Closed; each names one thing that can be done."""
+
+    ME = "me"
+    TRUST = "trust"
+    PLANS_SUBMIT = "plans.submit"
+    PLANS_READ = "plans.read"
+    PLANS_READ_ALL = "plans.read_all"
+    RECEIPTS_READ = "receipts.read"
+    RECEIPTS_READ_ALL = "receipts.read_all"
+    WHY = "why"
+    APPROVALS_READ = "approvals.read"
+    APPROVALS_ANSWER = "approvals.answer"
+    AUDIT_READ = "audit.read"
+    HANDS_LIST = "hands.list"
+    HANDS_MANAGE = "hands.manage"
+    ISSUERS_MANAGE = "issuers.manage"
+    KEYS_READ = "keys.read"
+    KEYS_MANAGE = "keys.manage"
+    MCP_USE = "mcp.use"
+    METRICS_READ = "metrics.read"
+    POLICY_READ = "policy.read"
+    POLICY_EVALUATE = "policy.evaluate"
+    PRINCIPALS_MANAGE = "principals.manage"
+
+
+EVERYONE: Final = frozenset({Permission.ME, Permission.TRUST})
+"""What every authenticated principal may do, whatever its roles."""
+
+ROLE_PERMISSIONS: Final[Mapping[Role, frozenset[Permission]]] = MappingProxyType(
+    {
+        Role.AGENT: frozenset(
+            {
+                Permission.PLANS_SUBMIT,
+                Permission.PLANS_READ,
+                Permission.RECEIPTS_READ,
+                Permission.HANDS_LIST,
+                Permission.MCP_USE,
+            }
+        ),
+        Role.AUTHOR: frozenset(
+            {Permission.POLICY_READ, Permission.POLICY_EVALUATE, Permission.WHY, Permission.HANDS_LIST}
+        ),
+        Role.APPROVER: frozenset(
+            {
+                Permission.APPROVALS_READ,
+                Permission.APPROVALS_ANSWER,
+                Permission.PLANS_READ,
+                Permission.PLANS_READ_ALL,
+            }
+        ),
+        Role.AUDITOR: frozenset(
+            {
+                Permission.AUDIT_READ,
+                Permission.PLANS_READ,
+                Permission.PLANS_READ_ALL,
+                Permission.RECEIPTS_READ,
+                Permission.RECEIPTS_READ_ALL,
+                Permission.APPROVALS_READ,
+                Permission.METRICS_READ,
+                Permission.KEYS_READ,
+                Permission.WHY,
+            }
+        ),
+        Role.SECURITY_ADMIN: frozenset(
+            {
+                Permission.KEYS_READ,
+                Permission.KEYS_MANAGE,
+                Permission.ISSUERS_MANAGE,
+                Permission.PRINCIPALS_MANAGE,
+            }
+        ),
+        Role.OPERATOR: frozenset(
+            {
+                Permission.HANDS_MANAGE,
+                Permission.HANDS_LIST,
+                Permission.METRICS_READ,
+                Permission.POLICY_READ,
+                Permission.PLANS_READ,
+                Permission.PLANS_READ_ALL,
+            }
+        ),
+    }
+)
+"""Role -> what it may do beyond :data:`EVERYONE`. No role may both manage principals and submit plans or answer."""
+
+
+def permits(principal: Principal, permission: Permission) -> bool:
+    """Whether any of the principal's roles has ``permission``; to choose what to show, not to let in."""
+    return permission in EVERYONE or any(permission in ROLE_PERMISSIONS[role] for role in principal.roles)
+
+
+def require(principal: Principal, permission: Permission) -> None:
+    """Let a principal through, or not.
+
+    Raises:
+        Refused: ``auth.forbidden``.
+    """
+    if not permits(principal, permission):
+        raise Refused(Reason.AUTH_FORBIDDEN, f"needs {permission}")
