@@ -1,0 +1,244 @@
+"""The check that a bundle passes before any engine gets it, the same for every engine, so that it means one thing.
+
+Refused, with file, line and column: a call of anything that is no function of the bundle and no builtin that *both*
+engines have; forbidden builtins; names that shadow builtins; ``with`` on anything but input and plain data; format
+verbs and regular expressions that the engines read differently; ``not`` over operands that may be undefined (OPA binds
+them first, so the body is undefined; regorus makes it true); recursion (an error in OPA, undefined in regorus); and
+packages or data outside ``handrail``.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from gateway.policy import syntax, vocabulary
+from gateway.policy.bundle import ROOT, Bundle
+from gateway.policy.faults import Problem
+from gateway.policy.recursion import cycles
+from gateway.policy.syntax import Path, Place, Tree
+
+ENTRY: Final = ("data", ROOT, "decisions")
+_UNLIKE_CLASS: Final = re.compile(r"\\(?:\\|([dDwWsSbBQECuU<>]))")
+_UNLIKE_SYNTAX: Final = re.compile(
+    r"&&|--|~~"  # set operations on classes in one engine
+    r"|[*+?}]\+"  # possessive repetition
+    r"|\(\?[a-zA-Z]*[xuR]"  # flags of one engine
+    r"|(?<!\\)(?<!\\[pPx])\{(?![0-9]{1,3}(?:,[0-9]{0,3})?\})"  # a brace that is no repetition
+    r"|(?<!\\)\[\^?\]?[^\]]*(?<!\\)\[(?!:)"  # a class in a class
+)
+_VERB: Final = re.compile(r"%(.?)", re.DOTALL)
+
+
+def check(bundle: Bundle, parsed: Any) -> list[Problem]:
+    """Every reason why ``bundle`` cannot be used; empty where it can.
+
+    Args:
+        bundle: the bundle.
+        parsed: its syntax trees, as regorus' ``get_ast_as_json`` gives them.
+    """
+    try:
+        trees = syntax.trees(parsed)
+        return sorted(set(_Checker(trees, bundle.data).problems()))
+    except (ValueError, RecursionError) as exc:
+        return [Problem("", 0, 0, f"the syntax tree cannot be read: {exc}")]
+
+
+class _Checker:
+    def __init__(self, trees: list[Tree], data: Any) -> None:
+        self._trees = trees
+        self._data = data
+        self._rules: dict[Path, set[int | None]] = {}
+        self._names: dict[Path, set[str]] = {}
+        for tree in trees:
+            self._names.setdefault(tree.package, set()).update(tree.names)
+            for rule in tree.rules:
+                path = ("data", *tree.package, *syntax.path_of(syntax.head_reference(rule)))
+                self._rules.setdefault(path, set()).add(_arity(rule))
+
+    def problems(self) -> Iterator[Problem]:
+        if None not in self._rules.get(ENTRY, {0}):
+            yield Problem("", 0, 0, f"no rule data.{ROOT}.decisions")
+        for tree in self._trees:
+            for place, message, builtin in self._module(tree):
+                yield Problem(tree.file, place.line, place.column, message, builtin)
+        for file, place, names in cycles(self._trees):
+            yield Problem(file, place.line, place.column, f"recursion: {' -> '.join(names)}")
+
+    def _module(self, tree: Tree) -> Iterator[tuple[Place, str, str | None]]:
+        top = Place(1, 1)
+        if tree.package[0] != ROOT or None in tree.package:
+            yield top, f"package {'.'.join(map(str, tree.package))} is outside {ROOT}", None
+        for alias, target in tree.imports.items():
+            if target[0] not in {"data", "input", "rego", "future"}:
+                yield top, f"import of {'.'.join(map(str, target))}", None
+            if alias in self._names[tree.package]:
+                yield top, f"import {alias} has the name of a rule", None
+            if alias in vocabulary.OWN_NAMES and target[0] in {"data", "input"}:
+                yield top, f"import {alias} shadows a builtin", alias
+        for rule in tree.rules:
+            yield from self._rule(tree, rule)
+
+    def _rule(self, tree: Tree, rule: Mapping[str, Any]) -> Iterator[tuple[Place, str, str | None]]:
+        here = syntax.place(syntax.body_of(rule))
+        path = syntax.path_of(syntax.head_reference(rule))
+        if path[0] in vocabulary.OWN_NAMES:
+            yield here, f"rule {path[0]} shadows a builtin", path[0]
+        if _holds(self._data, (*tree.package, *path)):
+            yield here, f"rule {'.'.join(map(str, path))} is also set by data.json", None
+        for tag, body in syntax.nodes(rule):
+            if tag not in syntax.TAGS:
+                yield syntax.place(body), f"{tag} is an expression that this check does not know", None
+            elif tag == "Call":
+                yield from self._call(tree, body)
+            elif tag == "NotExpr" and not self._negatable(tree, body["expr"]):
+                yield (
+                    syntax.place(body),
+                    "under 'not', bind what may be undefined first (x := ...; not f(x)): the engines differ on it",
+                    None,
+                )
+        for statement in syntax.statements(rule):
+            for override in statement.get("with_mods", ()):
+                yield from self._override(tree, override)
+
+    # --- calls -------------------------------------------------------------------------------------------------------
+
+    def _call(self, tree: Tree, body: Mapping[str, Any]) -> Iterator[tuple[Place, str, str | None]]:
+        here = syntax.place(body)
+        written = syntax.path_of(body["fcn"])
+        name = ".".join(part or "[...]" for part in written)
+        if None in written:
+            yield here, f"call of {name}, which is only known in evaluation", name
+            return
+        arity = len(body["params"])
+        function = self._function(tree, written)
+        if function is not None:
+            arities = self._rules.get(function)
+            if not arities or None in arities:
+                yield here, f"{name} is not a function of this bundle", name
+            elif arity not in arities:
+                yield here, f"{name} takes {min(a for a in arities if a is not None)} arguments, not {arity}", name
+            return
+        why = vocabulary.refusal(name)
+        if why is not None:
+            yield here, why, name
+        elif arity != vocabulary.IMPLEMENTED[name] and not (name == "walk" and arity == 2):
+            yield here, f"{name} takes {vocabulary.IMPLEMENTED[name]} arguments, not {arity}", name
+        elif name == "sprintf":
+            yield from _format(here, body["params"])
+        elif name in vocabulary.PATTERN_ARGUMENT:
+            yield from _pattern(here, name, body["params"][vocabulary.PATTERN_ARGUMENT[name]])
+
+    def _function(self, tree: Tree, written: Path) -> Path | None:
+        """The full path of a function of a bundle that ``written`` means, or ``None`` where it means a builtin."""
+        first = str(written[0])
+        if first in {"data", "input"}:
+            return written
+        if first in tree.imports:
+            return (*tree.imports[first], *written[1:])
+        local = ("data", *tree.package, *written)
+        return local if local in self._rules or first in self._names[tree.package] else None
+
+    # --- with --------------------------------------------------------------------------------------------------------
+
+    def _override(self, tree: Tree, override: Mapping[str, Any]) -> Iterator[tuple[Place, str, str | None]]:
+        ((_, node),) = override["refr"].items()
+        here = syntax.place(node)
+        written = syntax.path_of(override["refr"])
+        name = ".".join(part or "[...]" for part in written)
+        if written[0] == "input":
+            return
+        target = self._function(tree, written)
+        if target is None or target[0] not in {"data", "input"}:
+            yield here, f"'with' replaces {name}: only input and plain data may be replaced", name
+        elif target[0] == "data" and any(_overlap(target, path) for path in self._rules):
+            yield here, f"'with' replaces {name}, which rules define: only input and plain data may be replaced", None
+
+    # --- not ---------------------------------------------------------------------------------------------------------
+
+    def _negatable(self, tree: Tree, expression: Mapping[str, Any]) -> bool:
+        ((tag, body),) = expression.items()
+        if tag == "Call":
+            return all(self._defined(tree, argument) for argument in body["params"])
+        if tag == "BoolExpr" and body["op"] == "Eq":
+            return all(self._defined(tree, side) or self._plain(tree, side) for side in (body["lhs"], body["rhs"]))
+        if tag in {"BoolExpr", "ArithExpr", "BinExpr"}:
+            return self._defined(tree, body["lhs"]) and self._defined(tree, body["rhs"])
+        if tag == "Membership":
+            return all(self._defined(tree, body[part]) for part in ("key", "value", "collection") if body[part])
+        return self._defined(tree, expression) or self._plain(tree, expression)
+
+    def _plain(self, tree: Tree, expression: Mapping[str, Any]) -> bool:
+        """A reference from a name, with nothing but constants and local variables in brackets."""
+        ((tag, body),) = expression.items()
+        while tag in {"RefDot", "RefBrack"}:
+            if tag == "RefBrack" and not self._defined(tree, body["index"]):
+                return False
+            ((tag, body),) = body["refr"].items()
+        return tag == "Var"
+
+    def _defined(self, tree: Tree, expression: Mapping[str, Any]) -> bool:
+        """Surely defined wherever it is reached: constants, local variables, comprehensions and collections of them."""
+        ((tag, body),) = expression.items()
+        if tag in syntax.CONSTANTS or tag in syntax.COMPREHENSIONS:
+            return True
+        if tag == "Var":
+            name = body["value"]
+            return name not in {"input", "data"} and name not in tree.imports and name not in self._names[tree.package]
+        if tag in {"Array", "Set"}:
+            return all(self._defined(tree, item) for item in body["items"])
+        if tag == "Object":
+            return all(self._defined(tree, part) for field in body["fields"] for part in field[1:])
+        return False
+
+
+def _arity(rule: Mapping[str, Any]) -> int | None:
+    """Number of arguments, or ``None`` for a rule that is no function."""
+    if not syntax.is_function(rule):
+        return None
+    body = syntax.body_of(rule)
+    return len(body["args"]) if "Default" in rule else len(body["head"]["Func"]["args"])
+
+
+def _holds(data: Any, path: Path) -> bool:
+    """Whether the data document has something at ``path``, or a value above it that is no object."""
+    for name in path:
+        if not isinstance(data, dict) or name is None:
+            return True
+        if name not in data:
+            return False
+        data = data[name]
+    return True
+
+
+def _overlap(one: Path, other: Path) -> bool:
+    return all(a is None or b is None or a == b for a, b in zip(one, other, strict=False))
+
+
+def _literal(node: Mapping[str, Any]) -> str | None:
+    ((tag, body),) = node.items()
+    return str(body["value"]) if tag in {"String", "RawString"} else None
+
+
+def _format(here: Place, params: list[Mapping[str, Any]]) -> Iterator[tuple[Place, str, str | None]]:
+    text = _literal(params[0])
+    if text is None:
+        yield here, "sprintf: the format must be a literal, so that its verbs can be checked", "sprintf"
+        return
+    verbs = [verb for verb in _VERB.findall(text) if verb != "%"]
+    for verb in verbs:
+        if verb not in {"v", "s"}:
+            yield here, f"sprintf: %{verb} is missing or different in an engine; use %v", "sprintf"
+    if "Array" in params[1] and len(params[1]["Array"]["items"]) != len(verbs):
+        yield here, f"sprintf: {len(verbs)} verbs for {len(params[1]['Array']['items'])} values", "sprintf"
+
+
+def _pattern(here: Place, name: str, node: Mapping[str, Any]) -> Iterator[tuple[Place, str, str | None]]:
+    text = _literal(node)
+    if text is None:
+        yield here, f"{name}: the pattern must be a literal, so that it can be checked", name
+        return
+    for escape in _UNLIKE_CLASS.findall(text):
+        if escape:
+            yield here, f"{name}: \\{escape} matches other characters in one engine; write the class out, [0-9]", name
+    if _UNLIKE_SYNTAX.search(text):
+        yield here, f"{name}: the pattern uses syntax that the engines read differently", name

@@ -1,0 +1,178 @@
+"""A policy bundle: the Rego modules and data of one directory, read once, named by digest.
+
+The layout is the one that ``opa --bundle`` reads: every ``*.rego`` but ``*_test.rego``, and every ``data.json``, whose
+content appears under ``data`` at the path of its directory. Other files are not part of a bundle. Names that start with
+a dot are skipped, so a Kubernetes volume (whose entries are links to ``..data/``) works.
+"""
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from gateway.canonical import canonical, parse, sha256_canonical
+from gateway.errors import HandrailError
+from gateway.policy.faults import BundleError, Problem
+
+FILE_MAX_BYTES: Final = 1_048_576
+BUNDLE_MAX_BYTES: Final = 16_777_216
+FILES_MAX: Final = 1000
+DEPTH_MAX: Final = 16
+ROOT: Final = "handrail"
+"""The one name under ``data`` that a bundle may fill: packages ``handrail`` and ``handrail.*``, data likewise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """One Rego file of a bundle."""
+
+    path: str
+    """Relative to the bundle, with ``/``."""
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """The bytes of one directory at one moment. Equal digests mean equal files.
+
+    Attributes:
+        files: (path, hex SHA-256) of every file that counts, sorted by path.
+        data_json: the data document of all ``data.json`` files, RFC 8785 canonical.
+        digest: hex SHA-256 over the RFC 8785 form of ``[[path, sha256], ...]``.
+    """
+
+    modules: tuple[Module, ...]
+    data_json: bytes
+    files: tuple[tuple[str, str], ...]
+    digest: str
+
+    @property
+    def data(self) -> Any:
+        """The data document, parsed anew."""
+        return parse(self.data_json)
+
+
+def load(directory: Path) -> Bundle:
+    """Read the bundle in ``directory``.
+
+    Raises:
+        BundleError: naming each file that is missing, unreadable, too large, not UTF-8, not JSON, in conflict with
+            another, or a link out of the directory.
+    """
+    try:
+        root = directory.resolve(strict=True)
+    except (OSError, RuntimeError) as exc:
+        raise BundleError([Problem("", 0, 0, f"{directory}: {_why(exc)}")]) from None
+    problems: list[Problem] = []
+    files: list[tuple[str, str]] = []
+    modules: list[Module] = []
+    documents: list[tuple[str, Any]] = []
+    total = 0
+    for path, name in _files(root, problems):
+        try:
+            raw = _read(root, path)
+            total += len(raw)
+            if len(files) >= FILES_MAX or total > BUNDLE_MAX_BYTES:
+                problems.append(Problem("", 0, 0, f"more than {FILES_MAX} files or {BUNDLE_MAX_BYTES} bytes"))
+                break
+            if name.endswith(".rego"):
+                modules.append(Module(path, raw.decode("utf-8")))
+            else:
+                documents.append((path, parse(raw)))
+        except (OSError, RuntimeError, UnicodeDecodeError, _Unfit) as exc:
+            problems.append(Problem(path, 0, 0, _why(exc)))
+        except HandrailError as exc:
+            problems.append(Problem(path, 0, 0, f"not strict JSON: {exc.detail}"))
+        else:
+            files.append((path, hashlib.sha256(raw).hexdigest()))
+    data = _merge(documents, problems)
+    if not modules and not problems:
+        problems.append(Problem("", 0, 0, f"{directory}: holds no .rego file"))
+    if problems:
+        raise BundleError(problems)
+    files.sort()
+    digest = sha256_canonical([list(file) for file in files])
+    return Bundle(tuple(sorted(modules, key=lambda module: module.path)), canonical(data), tuple(files), digest)
+
+
+class _Unfit(Exception):
+    """A file that a bundle may not hold."""
+
+
+def _why(exc: Exception) -> str:
+    if isinstance(exc, OSError):
+        return exc.strerror or type(exc).__name__
+    return "not UTF-8" if isinstance(exc, UnicodeDecodeError) else str(exc) or type(exc).__name__
+
+
+def _files(root: Path, problems: list[Problem]) -> Iterator[tuple[str, str]]:
+    """(relative path, name) of every file that counts, in a fixed order; directories are followed inside ``root``."""
+    pending = [("", 0)]
+    seen: set[Path] = set()
+    while pending:
+        here, depth = pending.pop()
+        try:
+            real = (root / here).resolve(strict=True)
+            if not real.is_relative_to(root):
+                raise _Unfit("links out of the bundle")
+            if real in seen:
+                raise _Unfit("links to a directory that the bundle already holds")
+            seen.add(real)
+            names = sorted(entry.name for entry in real.iterdir())
+        except (OSError, RuntimeError, _Unfit) as exc:
+            problems.append(Problem(here, 0, 0, _why(exc)))
+            continue
+        for name in names:
+            path = f"{here}/{name}" if here else name
+            if name.startswith("."):
+                continue
+            if (root / path).is_dir():
+                if depth >= DEPTH_MAX:
+                    problems.append(Problem(path, 0, 0, f"deeper than {DEPTH_MAX} directories"))
+                else:
+                    pending.append((path, depth + 1))
+            elif name in {"data.yaml", "data.yml"}:
+                # OPA would read it and we would not: the bundle would mean two things.
+                problems.append(Problem(path, 0, 0, "data must be JSON here: rename it to data.json"))
+            elif name == "data.json" or (name.endswith(".rego") and not name.endswith("_test.rego")):
+                yield path, name
+
+
+def _read(root: Path, path: str) -> bytes:
+    real = (root / path).resolve(strict=True)
+    if not real.is_relative_to(root):
+        raise _Unfit("links out of the bundle")
+    descriptor = os.open(real, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    with open(descriptor, "rb") as file:  # noqa: PTH123 (a descriptor has no Path)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise _Unfit("not a regular file")
+        raw = file.read(FILE_MAX_BYTES + 1)
+    if len(raw) > FILE_MAX_BYTES:
+        raise _Unfit(f"larger than {FILE_MAX_BYTES} bytes")
+    return raw
+
+
+def _merge(documents: list[tuple[str, Any]], problems: list[Problem]) -> dict[str, Any]:
+    """One data document from all files; a member may come from one file only."""
+    data: dict[str, Any] = {}
+    for path, document in sorted(documents, key=lambda item: item[0]):
+        segments = path.split("/")[:-1]
+        if not isinstance(document, dict):
+            problems.append(Problem(path, 0, 0, "data must be a JSON object"))
+            continue
+        if (segments[0] if segments else next(iter(document), ROOT)) != ROOT or (not segments and len(document) > 1):
+            problems.append(Problem(path, 0, 0, f"data outside data.{ROOT}"))
+            continue
+        place: Any = data
+        for segment in segments:
+            place = place.setdefault(segment, {})
+            if not isinstance(place, dict):
+                break
+        if not isinstance(place, dict) or place.keys() & document.keys():
+            problems.append(Problem(path, 0, 0, "sets data that another file of the bundle sets"))
+            continue
+        place.update(document)
+    return data

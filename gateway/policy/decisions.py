@@ -1,0 +1,238 @@
+"""From an engine's answer to decisions. Whatever is not exactly of the contract's shape denies.
+
+Where several decisions speak of one step, deny beats ask beats allow; the reasons are those of the decisions with the
+winning effect; the obligations of *all* of them hold, merged to the strictest: the smallest limit, the largest quorum,
+the union of what is to be redacted, the intersection of allowed hosts, an enrolled key if one asks for it. Two
+different jail profiles, approver roles or log levels have no strictest, so they deny.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import fields
+from typing import Any, Final
+
+from gateway.model import Decision, DecisionReason, Effect, Obligations, Role
+from gateway.reasons import POLICY_CODE, TEXTS, Reason
+
+ENFORCED: Final = frozenset(
+    {
+        "redact",
+        "result_max_bytes",
+        "jail_profile",
+        "deadline_seconds",
+        "credential_ttl_seconds",
+        "approver_role",
+        "quorum",
+        "enrolled_key",
+    }
+)
+"""The obligations that this gateway carries out. A decision with any other is a denial: ``policy.obligation``."""
+
+REASONS_MAX: Final = 32
+MESSAGE_MAX: Final = 1000
+QUORUM_MAX: Final = 16
+ITEMS_MAX: Final = 256
+_STRENGTH: Final = {Effect.DENY: 2, Effect.ASK: 1, Effect.ALLOW: 0}
+_MEMBERS: Final = frozenset({"step", "effect", "reasons", "obligations"})
+_NONE: Final = Obligations()
+
+
+class _Misshapen(Exception):
+    """The answer is not of the contract's shape; everything is denied."""
+
+
+class _Unenforceable(Exception):
+    """The answer asks for something that cannot be done; everything is denied."""
+
+
+def deny_all(steps: Iterable[str], reason: Reason, digest: str) -> dict[str, Decision]:
+    """A denial with ``reason`` for every step."""
+    given = (DecisionReason(str(reason), TEXTS[reason]),)
+    return {step: Decision(step, Effect.DENY, given, digest) for step in steps}
+
+
+def decide(steps: Sequence[str], answer: Any, digest: str) -> dict[str, Decision]:
+    """One decision per asked step.
+
+    Args:
+        steps: ids of the steps that were asked about, in order.
+        answer: the value of ``data.handrail.decisions``, or ``None`` where it is undefined.
+        digest: hex SHA-256 of the bundle that answered.
+    """
+    try:
+        found = _parse(frozenset(steps), [] if answer is None else answer)
+    except _Misshapen:
+        return deny_all(steps, Reason.POLICY_ERROR, digest)
+    except _Unenforceable:
+        return deny_all(steps, Reason.POLICY_OBLIGATION, digest)
+    decisions: dict[str, Decision] = {}
+    for step in steps:
+        spoken = found.get(step)
+        if not spoken:
+            decisions.update(deny_all((step,), Reason.POLICY_UNDECIDED, digest))
+            continue
+        try:
+            decisions[step] = _merge(step, spoken, digest)
+        except _Unenforceable:
+            decisions.update(deny_all((step,), Reason.POLICY_OBLIGATION, digest))
+    return decisions
+
+
+# --- shape -----------------------------------------------------------------------------------------------------------
+
+_Spoken = tuple[Effect, tuple[DecisionReason, ...], Obligations]
+
+
+def _parse(asked: frozenset[str], answer: Any) -> dict[str, list[_Spoken]]:
+    found: dict[str, list[_Spoken]] = {}
+    for item in _list(answer):
+        if not isinstance(item, dict) or not item.keys() <= _MEMBERS or not {"step", "effect"} <= item.keys():
+            raise _Misshapen
+        step, effect = item["step"], item["effect"]
+        if not isinstance(step, str) or step not in asked or effect not in ("allow", "ask", "deny"):
+            raise _Misshapen
+        reasons = tuple(_reason(reason) for reason in _list(item.get("reasons", []), REASONS_MAX))
+        obligations = _obligations(item["obligations"]) if item.get("obligations") else _NONE
+        if "obligations" in item and not isinstance(item["obligations"], dict):
+            raise _Misshapen
+        found.setdefault(step, []).append((Effect(effect), reasons, obligations))
+    return found
+
+
+def _list(value: Any, limit: int | None = None) -> list[Any]:
+    if not isinstance(value, list) or (limit is not None and len(value) > limit):
+        raise _Misshapen
+    return value
+
+
+def _reason(value: Any) -> DecisionReason:
+    if not isinstance(value, dict) or not value.keys() <= {"code", "message"}:
+        raise _Misshapen
+    code, message = value.get("code"), value.get("message", "")
+    if not isinstance(code, str) or not POLICY_CODE.fullmatch(code):
+        raise _Misshapen
+    if not isinstance(message, str) or len(message) > MESSAGE_MAX:
+        raise _Misshapen
+    return DecisionReason(code, message)
+
+
+def _obligations(value: Any) -> Obligations:
+    if not isinstance(value, dict):
+        raise _Misshapen
+    if not value.keys() <= ENFORCED:
+        raise _Unenforceable
+    return Obligations(**{name: _READERS[name](member) for name, member in value.items()})
+
+
+def _pointers(value: Any) -> tuple[str, ...]:
+    pointers = _list(value, ITEMS_MAX)
+    if not all(isinstance(pointer, str) and (pointer == "" or pointer.startswith("/")) for pointer in pointers):
+        raise _Unenforceable
+    return tuple(sorted(set(pointers)))
+
+
+def _words(value: Any) -> tuple[str, ...]:
+    words = _list(value, ITEMS_MAX)
+    if not all(isinstance(word, str) and word for word in words):
+        raise _Unenforceable
+    return tuple(sorted(set(words)))
+
+
+def _whole(least: int, most: int) -> Callable[[Any], int]:
+    def read(value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            raise _Unenforceable
+        return value
+
+    return read
+
+
+def _seconds(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 3600:
+        raise _Unenforceable
+    return float(value)
+
+
+def _word(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise _Unenforceable
+    return value
+
+
+def _role(value: Any) -> Role:
+    try:
+        return Role(_word(value))
+    except ValueError:
+        raise _Unenforceable from None
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise _Unenforceable
+    return value
+
+
+_READERS: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "redact": _pointers,
+    "result_max_bytes": _whole(1, 67_108_864),
+    "egress_hosts": _words,
+    "jail_profile": _word,
+    "deadline_seconds": _seconds,
+    "credential_ttl_seconds": _whole(1, 60),
+    "approver_role": _role,
+    "quorum": _whole(1, QUORUM_MAX),
+    "enrolled_key": _flag,
+    "data_subjects": _pointers,
+    "log_level": _word,
+}
+
+
+# --- merging ---------------------------------------------------------------------------------------------------------
+
+
+def _merge(step: str, spoken: list[_Spoken], digest: str) -> Decision:
+    effect = max((one[0] for one in spoken), key=_STRENGTH.__getitem__)
+    # Sets come in any order from an engine; the same answer must give the same decision.
+    reasons = sorted({(reason.code, reason.message) for one in spoken if one[0] is effect for reason in one[1]})
+    obligations = spoken[0][2] if len(spoken) == 1 else _strictest([one[2] for one in spoken])
+    return Decision(step, effect, tuple(DecisionReason(*reason) for reason in reasons), digest, obligations)
+
+
+def _strictest(many: list[Obligations]) -> Obligations:
+    asking = [one for one in many if one is not _NONE]
+    if len(asking) < 2:
+        return asking[0] if asking else _NONE
+    merged: dict[str, Any] = {}
+    for field in fields(Obligations):
+        values = [value for one in asking if (value := getattr(one, field.name)) != field.default]
+        if values:
+            merged[field.name] = _MERGERS[field.name](values)
+    return Obligations(**merged)
+
+
+def _union(values: list[tuple[str, ...]]) -> tuple[str, ...]:
+    return tuple(sorted(set().union(*values)))
+
+
+def _intersection(values: list[tuple[str, ...]]) -> tuple[str, ...]:
+    return tuple(sorted(set(values[0]).intersection(*values[1:])))
+
+
+def _same(values: list[Any]) -> Any:
+    if any(value != values[0] for value in values):
+        raise _Unenforceable
+    return values[0]
+
+
+_MERGERS: Final[Mapping[str, Callable[[list[Any]], Any]]] = {
+    "redact": _union,
+    "result_max_bytes": min,
+    "egress_hosts": _intersection,
+    "jail_profile": _same,
+    "deadline_seconds": min,
+    "credential_ttl_seconds": min,
+    "approver_role": _same,
+    "quorum": max,
+    "enrolled_key": any,
+    "data_subjects": _union,
+    "log_level": _same,
+}

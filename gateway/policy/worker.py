@@ -1,0 +1,132 @@
+"""The evaluator process. Run as a file by ``process.py``, never imported by the gateway; needs the standard library and
+regorus alone, so it starts in some 30 ms and sees nothing of the gateway's memory or environment.
+
+It reads frames from file descriptor 0 (a socket) and answers each on the same: 4 bytes big-endian length, then one
+operation byte and a body.
+
+- ``L`` body ``{"modules": [[path, source]], "data": {}, "alarm_seconds": s, "memory_bytes": n}``: load, once.
+- ``S`` body ``[[path, source]]``: the syntax trees, as regorus gives them.
+- ``E`` body the policy input: evaluate ``data.handrail.decisions``.
+
+An answer is ``+`` and JSON, ``?`` where the rule is undefined, ``-`` and a message for the operator's log, or ``!`` and
+a message where the engine panicked and the process ends. The
+kernel ends the process where an evaluation outlives ``alarm_seconds``, even if the gateway is gone.
+"""
+
+import contextlib
+import json
+import os
+import resource
+import signal
+import sys
+from types import FrameType
+from typing import Any
+
+import regorus
+
+RULE = "data.handrail.decisions"
+UNDEFINED = '"<undefined>"'
+
+
+def read(count: int) -> bytes:
+    """Exactly ``count`` bytes, or ``SystemExit`` where the gateway closed the socket."""
+    chunks = []
+    while count:
+        chunk = os.read(0, min(count, 1 << 20))
+        if not chunk:
+            raise SystemExit(0)
+        chunks.append(chunk)
+        count -= len(chunk)
+    return b"".join(chunks)
+
+
+def answer(kind: bytes, body: bytes = b"") -> None:
+    """Send one frame."""
+    frame = (len(body) + 1).to_bytes(4, "big") + kind + body
+    while frame:
+        frame = frame[os.write(0, frame) :]
+
+
+class Evaluator:
+    """One engine, loaded once, and a pristine copy to go back to after a failure."""
+
+    def __init__(self, body: bytes) -> None:
+        load = json.loads(body)
+        self.alarm_seconds: float = load["alarm_seconds"]
+        if load["memory_bytes"]:
+            resource.setrlimit(resource.RLIMIT_AS, (load["memory_bytes"], load["memory_bytes"]))
+        self._pristine = engine(load["modules"])
+        self._pristine.add_data_json(json.dumps(load["data"]))
+        # The first evaluation prepares the rules; doing it here keeps its time out of the first decision.
+        self._engine = self._pristine.clone()
+        with contextlib.suppress(Exception):  # an empty input may be an error to a rule; the self-test is the judge
+            self.evaluate(b"{}")
+
+    def evaluate(self, body: bytes) -> str | None:
+        """The decisions as JSON text, or ``None`` where they are undefined."""
+        try:
+            self._engine.set_input_json(body.decode("utf-8"))
+            result: str = self._engine.eval_rule_as_json(RULE)
+            if result == UNDEFINED:
+                # A policy may also *answer* this very string; a query tells the two apart.
+                return result if json.loads(self._engine.eval_query_as_json(RULE))["result"] else None
+        except Exception:
+            self._engine = self._pristine.clone()
+            raise
+        return result
+
+
+def engine(modules: list[list[str]]) -> Any:
+    """An engine that holds ``modules``."""
+    made = regorus.Engine()
+    for path, source in modules:
+        made.add_policy(path, source)
+    return made
+
+
+def serve() -> None:
+    """Answer frames until the socket closes."""
+    evaluator: Evaluator | None = None
+    while True:
+        frame = read(int.from_bytes(read(4), "big"))
+        kind, body = frame[:1], frame[1:]
+        try:
+            if kind == b"E" and evaluator is not None:
+                signal.setitimer(signal.ITIMER_REAL, evaluator.alarm_seconds)
+                result = evaluator.evaluate(body)
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                answer(b"?") if result is None else answer(b"+", result.encode())
+            elif kind == b"L" and evaluator is None:
+                signal.setitimer(signal.ITIMER_REAL, 10)
+                evaluator = Evaluator(body)
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                answer(b"+")
+            elif kind == b"S":
+                signal.setitimer(signal.ITIMER_REAL, 10)
+                trees = engine(json.loads(body)).get_ast_as_json()
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                answer(b"+", trees.encode())
+            else:
+                answer(b"-", b"protocol")
+        except SystemExit:
+            raise
+        except BaseException as exc:  # noqa: BLE001 (a Rust panic arrives as PanicException, which is no Exception)
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            message = str(exc).partition("\n\nStack backtrace")[0].strip().encode()[:4000]
+            if not isinstance(exc, Exception):
+                answer(b"!", message)
+                os._exit(1)  # what a panic left behind is not to be trusted
+            answer(b"-", message)
+
+
+def _end(_number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(0)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the gateway closes the socket; Ctrl-C is not for us
+    signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    sys.setrecursionlimit(2000)
+    serve()
