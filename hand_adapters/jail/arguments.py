@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from hand_adapters.jail.profiles import Profile
-from hand_adapters.jail.runtime import ETC, SYSTEM_DIRECTORIES
+from hand_adapters.jail.runtime import SYSTEM_DIRECTORIES
 from hand_adapters.jail.spec import Bind, JailError, JailSpec
 
 _KERNEL_TREES: Final = ("/proc", "/sys", "/dev")
@@ -29,16 +29,13 @@ def first_arguments(spec: JailSpec, profile: Profile, *, disable_userns: bool) -
             arguments += ["--symlink", str(path.readlink()), directory]
         elif path.is_dir():
             arguments += ["--ro-bind", directory, directory]
-    for name in ETC:
-        if os.access(f"/etc/{name}", os.R_OK):
-            arguments += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
     for name, value in spec.env.items():
         arguments += ["--setenv", name, value]
     return [*arguments, "--chdir", spec.cwd or "/tmp"]  # noqa: S108
 
 
 def last_arguments() -> list[str]:
-    """The options of bwrap after the binds. Its root and /dev are tmpfs without a size: nothing may be written there."""
+    """The options of bwrap after the binds: its root and /dev are tmpfs without a size, so nothing may write there."""
     return ["--remount-ro", "/dev", "--remount-ro", "/"]
 
 

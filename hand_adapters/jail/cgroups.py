@@ -26,24 +26,29 @@ class Controllers:
     version: int
     directories: dict[str, Path]
 
-    def limits(self, base: str, profile: Profile) -> list[tuple[str, list[tuple[str, str]]]]:
-        """(parent directory, [(file, value)]) per directory, for the launcher."""
+    def parents(self, base: str) -> list[str]:
+        """The directories that hold one group per jail, in a fixed order."""
+        names = ["pids"] if self.version == 2 else sorted(self.directories)
+        return [str(self.directories[name] / base) for name in names]
+
+    def limits(self, profile: Profile) -> list[list[tuple[str, str]]]:
+        """[(file, value)] for each of :meth:`parents`."""
         # bwrap's own two processes count too.
         tasks, memory = str(profile.processes + 2), str(profile.memory_bytes)
         quota = str(int(profile.cpu_cores * _CPU_PERIOD_MICROSECONDS))
-        if self.version == 2:
-            values = [("pids.max", tasks), ("memory.max", memory), ("memory.swap.max", "0")]
-            if "cpu" in self.directories:
-                values.append(("cpu.max", f"{quota} {_CPU_PERIOD_MICROSECONDS}"))
-            directory = self.directories["pids"] / base
-            present = [(name, value) for name, value in values if name != "memory.swap.max" or _swap_is_counted(self)]
-            return [(str(directory), present)]
-        wanted = {
-            "pids": [("pids.max", tasks)],
-            "memory": [("memory.limit_in_bytes", memory)],
-            "cpu": [("cpu.cfs_quota_us", quota)],
-        }
-        return [(str(directory / base), wanted[name]) for name, directory in self.directories.items()]
+        if self.version == 1:
+            wanted = {
+                "pids": [("pids.max", tasks)],
+                "memory": [("memory.limit_in_bytes", memory)],
+                "cpu": [("cpu.cfs_quota_us", quota)],
+            }
+            return [wanted[name] for name in sorted(self.directories)]
+        values = [("pids.max", tasks), ("memory.max", memory)]
+        if _swap_is_counted(self):
+            values.append(("memory.swap.max", "0"))
+        if "cpu" in self.directories:
+            values.append(("cpu.max", f"{quota} {_CPU_PERIOD_MICROSECONDS}"))
+        return [values]
 
     def _roots(self) -> set[Path]:
         return set(self.directories.values())

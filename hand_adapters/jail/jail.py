@@ -81,7 +81,7 @@ class Jail:
             "arguments": first_arguments(spec, profile, disable_userns=layers.disable_userns),
             "last_arguments": last_arguments(),
             "rlimits": rlimits(profile, bare=layers.controllers is None),
-            "groups": layers.controllers.limits(self._group, profile) if layers.controllers else [],
+            "limits": layers.controllers.limits(profile) if layers.controllers else [],
             "seccomp": profile.seccomp,
             "deadline_seconds": spec.deadline_seconds,
         }
@@ -164,7 +164,7 @@ class Jail:
                 if layers.controllers is not None:
                     layers.controllers.sweep()
                 link = Link(self._heard)
-                await link.open(layers.setup())
+                await link.open(layers.setup(self._group))
                 self._link = link
             return self._link
 

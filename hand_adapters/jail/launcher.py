@@ -9,7 +9,8 @@ Gateway to launcher: ``setup`` (first), ``start`` (with the three stdio descript
 Launcher to gateway: ``ready``, ``started``, ``refused``, ``gone``.
 """
 
-# ruff: noqa: PTH - pathlib alone would add milliseconds to every start of the launcher
+# pathlib alone would add milliseconds to every start of the launcher:
+# ruff: noqa: PTH102, PTH103, PTH106, PTH112, PTH120, PTH123, PTH208
 
 import array
 import base64
@@ -38,6 +39,8 @@ RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS = 0x02, 0x04
 SCM_CREDENTIALS = 2
 MESSAGE_MAX_BYTES = 192 * 1024
 SETUP_FAILED = 125
+SPARES = 2
+"""Processes kept ready; each costs about a megabyte."""
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -81,6 +84,27 @@ def _map_ids(uid: int, gid: int) -> None:
     _write_file("/proc/self/gid_map", f"{gid} {gid} 1")
 
 
+def _bind(source: str, target: str, *, is_directory: bool) -> None:
+    if is_directory:
+        os.mkdir(target)
+    else:
+        os.close(os.open(target, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o444))
+    _mount(source, target, None, MS_BIND | MS_REC)
+
+
+def _receive(connection: socket.socket, most: int) -> tuple[dict[str, Any] | None, list[int]]:
+    """One message and its descriptors; ``None`` at the end of the connection."""
+    size = array.array("i").itemsize
+    data, ancillary, _flags, _address = connection.recvmsg(
+        MESSAGE_MAX_BYTES, socket.CMSG_SPACE(most * size), socket.MSG_CMSG_CLOEXEC
+    )
+    descriptors = array.array("i")
+    for level, kind, payload in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            descriptors.frombytes(payload[: len(payload) - len(payload) % size])
+    return (json.loads(data) if data else None), list(descriptors)
+
+
 def _memory_file(content: bytes) -> int:
     descriptor = os.memfd_create("handrail")
     os.write(descriptor, content)
@@ -103,6 +127,15 @@ class Running:
         self.began = False
 
 
+class Spare:
+    """A process that waits for an order, in cgroups of its own."""
+
+    def __init__(self, pid: int, orders: socket.socket, groups: list[str]) -> None:
+        self.pid = pid
+        self.orders = orders
+        self.groups = groups
+
+
 class Launcher:
     """The event loop: control socket, children, deadlines."""
 
@@ -116,6 +149,8 @@ class Launcher:
         self.filters: dict[str, bytes] = {}
         self.setup: dict[str, Any] = {}
         self.empty_groups: list[str] = []
+        self.spares: deque[Spare] = deque()
+        self.made = 0
         self.poll = select.poll()
 
     # --- talking ---------------------------------------------------------------------------------------------------
@@ -144,21 +179,14 @@ class Launcher:
 
     def receive(self) -> None:
         """Take one order."""
-        size = array.array("i").itemsize
         try:
-            data, ancillary, _flags, _address = self.control.recvmsg(
-                MESSAGE_MAX_BYTES, socket.CMSG_SPACE(3 * size), socket.MSG_CMSG_CLOEXEC
-            )
+            message, descriptors = _receive(self.control, 3)
         except BlockingIOError:
             return
-        if not data:
+        if message is None:
             os._exit(0)  # closed: our end is the end of every jail
-        descriptors = array.array("i")
-        for level, kind, payload in ancillary:
-            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                descriptors.frombytes(payload[: len(payload) - len(payload) % size])
         try:
-            self.handle(json.loads(data), list(descriptors))
+            self.handle(message, descriptors)
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
@@ -169,6 +197,7 @@ class Launcher:
         if operation == "setup":
             self.setup = message
             self.filters = {name: base64.b64decode(text) for name, text in message["filters"].items()}
+            self.build_etc()
             gc.collect()
             gc.freeze()
             self.say({"event": "ready"})
@@ -184,43 +213,83 @@ class Launcher:
 
     # --- starting --------------------------------------------------------------------------------------------------
 
-    def start(self, message: dict[str, Any], descriptors: list[int]) -> None:
-        """Fork the process that becomes a jail's bwrap."""
-        groups = self.make_groups(message)
-        status_read, status_write = os.pipe2(os.O_CLOEXEC)
+    def build_etc(self) -> None:
+        """In the launcher's own mount namespace, once: the /etc that every jail sees."""
+        stage = self.setup["stage"]
+        _mount("handrail", stage, "tmpfs", MS_NOSUID | MS_NODEV, "size=1m,mode=0755")
+        for name in ("etc", "binds"):
+            os.mkdir(f"{stage}/{name}")
+        for name, text in self.setup["etc"].items():
+            with open(f"{stage}/etc/{name}", "w", encoding="utf-8") as file:
+                file.write(text)
+        for name in self.setup["etc_binds"]:
+            target = f"{stage}/etc/{name}"
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            _bind(f"/etc/{name}", target, is_directory=os.path.isdir(f"/etc/{name}"))
+
+    def add_spare(self) -> None:
+        """Fork a process that enters cgroups of its own and waits for an order.
+
+        Entering a cgroup of version 1 can wait 20 ms for the kernel, which nobody should wait for at a start.
+        """
+        self.made += 1
+        groups = [f"{parent}/{self.made}" for parent in self.setup["groups"]]
+        for path in groups:
+            os.makedirs(path)
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         pid = os.fork()
         if pid == 0:
             try:
-                self.become(message, descriptors, groups, status_write)
-            except BaseException as exc:  # noqa: BLE001 - a fork must never return into the launcher's loop
-                os.write(descriptors[2], f"jail: {exc}\n".encode())
+                signal.set_wakeup_fd(-1)
+                ours.close()
+                self.control.close()
+                self.wait_for_order(theirs, groups)
             finally:
                 os._exit(SETUP_FAILED)
-        os.close(status_write)
-        deadline = message["deadline_seconds"]
-        jail = Running(
-            message["id"], pid, status_read, groups, None if deadline is None else time.monotonic() + deadline
-        )
-        self.running[pid] = jail
-        self.by_key[jail.key] = jail
-        self.say({"event": "started", "id": jail.key}, pid)
+        theirs.close()
+        self.spares.append(Spare(pid, ours, groups))
 
-    def make_groups(self, message: dict[str, Any]) -> list[str]:
-        """One cgroup per jail and controller (v1), or one (v2); the limits are written before anyone is in it."""
-        made = []
-        for parent, limits in message["groups"]:
-            os.makedirs(parent, exist_ok=True)
-            path = f"{parent}/{message['id']}"
-            os.mkdir(path)
-            made.append(path)
+    def wait_for_order(self, orders: socket.socket, groups: list[str]) -> None:
+        """In the child: get ready, wait, become a jail. What goes wrong is said on the jail's standard error."""
+        problem: OSError | None = None
+        try:
+            for path in groups:
+                _write_file(f"{path}/cgroup.procs", "0")
+            _unshare(CLONE_NEWNS, "mount namespace")
+        except OSError as exc:
+            problem = exc
+        message, descriptors = _receive(orders, 4)
+        if message is None:
+            return
+        try:
+            if problem is not None:
+                raise problem
+            self.become(message, descriptors[:3], descriptors[3])
+        except Exception as exc:  # noqa: BLE001 - a fork must never return into the launcher's loop
+            os.write(descriptors[2], f"jail: {exc}\n".encode())
+
+    def start(self, message: dict[str, Any], descriptors: list[int]) -> None:
+        """Give a spare process its order; the limits of its cgroups are in force before it hears it."""
+        if not self.spares:
+            self.add_spare()
+        spare = self.spares.popleft()
+        for path, limits in zip(spare.groups, message["limits"], strict=True):
             for name, value in limits:
                 _write_file(f"{path}/{name}", value)
-        return made
+        status_read, status_write = os.pipe2(os.O_CLOEXEC)
+        with spare.orders:
+            ancillary = array.array("i", [*descriptors, status_write]).tobytes()
+            spare.orders.sendmsg([json.dumps(message).encode()], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, ancillary)])
+        os.close(status_write)
+        seconds = message["deadline_seconds"]
+        deadline = None if seconds is None else time.monotonic() + seconds
+        jail = Running(message["id"], spare.pid, status_read, spare.groups, deadline)
+        self.running[jail.pid] = jail
+        self.by_key[jail.key] = jail
+        self.say({"event": "started", "id": jail.key}, jail.pid)
 
-    def become(self, message: dict[str, Any], descriptors: list[int], groups: list[str], status: int) -> NoReturn:
-        """In the child: enter the cgroups, stage the binds, give up the uid, set the limits, become bwrap."""
-        for path in groups:
-            _write_file(f"{path}/cgroup.procs", "0")
+    def become(self, message: dict[str, Any], descriptors: list[int], status: int) -> NoReturn:
+        """In the child: stage the binds, give up the uid, set the limits, become bwrap."""
         arguments = self.stage(message)
         uid, gid = self.setup["uid"], self.setup["gid"]
         if os.getuid() == 0:
@@ -252,30 +321,22 @@ class Launcher:
             os.dup2(descriptor, number)
         for descriptor in (seccomp, listed, status):
             os.set_inheritable(descriptor, True)
-        os.execve(self.setup["bwrap"], ["bwrap", "--args", str(listed), "--", *message["argv"]], {})  # noqa: S606 - the point of it
+        os.execve(self.setup["bwrap"], ["bwrap", "--args", str(listed), "--", *message["argv"]], {})  # noqa: S606
 
     def stage(self, message: dict[str, Any]) -> list[str]:
-        """Bind what the jail may see where its uid can reach it, in a mount namespace of its own; bwrap's options."""
+        """Bind what the jail may see where its uid can reach it; returns all of bwrap's options but descriptors."""
         stage = self.setup["stage"]
-        _unshare(CLONE_NEWNS, "mount namespace")
         opened = [(_open_without_symlinks(source), target, writable) for source, target, writable in message["binds"]]
-        _mount("handrail", stage, "tmpfs", MS_NOSUID | MS_NODEV, "size=256k,mode=0755")
-        arguments: list[str] = list(message["arguments"])
-        for name, text in self.setup["etc"].items():
-            path = f"{stage}/{name}"
-            with open(path, "w", encoding="utf-8") as file:
-                file.write(text)
-            os.chmod(path, 0o444)
-            arguments += ["--ro-bind", path, f"/etc/{name}"]
+        arguments: list[str] = [*message["arguments"], "--ro-bind", f"{stage}/etc", "/etc"]
+        if opened:
+            _mount("handrail", f"{stage}/binds", "tmpfs", MS_NOSUID | MS_NODEV, "size=256k,mode=0755")
         for number, (descriptor, target, writable) in enumerate(opened):
-            place = f"{stage}/{number}"
-            if os.stat(descriptor).st_mode & 0o170000 == 0o040000:
-                os.mkdir(place)
-            else:
-                os.close(os.open(place, os.O_CREAT | os.O_WRONLY, 0o444))
-            _mount(f"/proc/self/fd/{descriptor}", place, None, MS_BIND | MS_REC)
+            place = f"{stage}/binds/{number}"
+            is_directory = os.fstat(descriptor).st_mode & 0o170000 == 0o040000
+            _bind(f"/proc/self/fd/{descriptor}", place, is_directory=is_directory)
             arguments += ["--bind" if writable else "--ro-bind", place, target]
-        return arguments + message["last_arguments"]
+        arguments += message["last_arguments"]
+        return arguments
 
     # --- ending ----------------------------------------------------------------------------------------------------
 
@@ -296,17 +357,26 @@ class Launcher:
                 break
             if pid == 0:
                 break
+            self.drop_spare(pid)
             jail = self.running.get(pid)
             if jail is not None:
                 jail.returncode = os.waitstatus_to_exitcode(status)
                 self.read_status(jail)
         # As first process of the namespace we inherit every orphan of a jail whose bwrap is dead; none may live on.
+        known = self.running.keys() | {spare.pid for spare in self.spares}
         for pid in _children():
-            if pid not in self.running:
+            if pid not in known:
                 os.kill(pid, signal.SIGKILL)
         for jail in [jail for jail in self.running.values() if jail.returncode is not None]:
             if jail.inner is None or not _is_child(jail.inner):
                 self.finish(jail)
+
+    def drop_spare(self, pid: int) -> None:
+        """Forget a spare process that has died."""
+        for spare in [spare for spare in self.spares if spare.pid == pid]:
+            self.spares.remove(spare)
+            spare.orders.close()
+            self.empty_groups += spare.groups
 
     def read_status(self, jail: Running) -> None:
         """Read bwrap's own report: the pid of its child, and an exit code only where the program really began."""
@@ -384,6 +454,8 @@ class Launcher:
                     self.receive()
             self.reap()
             self.remove_groups()
+            if len(self.spares) < SPARES and self.setup and not self.poll.poll(0):
+                self.add_spare()
 
 
 def _children() -> list[int]:

@@ -37,9 +37,10 @@ class Layers:
     disable_userns: bool
     controllers: cgroups.Controllers | None
 
-    def setup(self) -> dict[str, Any]:
-        """The launcher's first message."""
-        return setup_message(self.bwrap, self.stage, self.uid, self.gid)
+    def setup(self, group: str | None = None) -> dict[str, Any]:
+        """The launcher's first message; ``group`` names its cgroups."""
+        groups = self.controllers.parents(group) if self.controllers and group else []
+        return setup_message(self.bwrap, self.stage, self.uid, self.gid, groups)
 
 
 def find_bwrap(settings: JailSettings) -> str | None:
@@ -102,7 +103,7 @@ def try_one(layers: Layers) -> str | None:
         "arguments": first_arguments(spec, profile, disable_userns=layers.disable_userns),
         "last_arguments": last_arguments(),
         "rlimits": rlimits(profile, bare=layers.controllers is None),
-        "groups": [],
+        "limits": [],
         "seccomp": profile.seccomp,
         "deadline_seconds": 10,
     }

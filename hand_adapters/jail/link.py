@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from hand_adapters.jail.runtime import ETC
 from hand_adapters.jail.seccomp import LISTS
 from hand_adapters.jail.seccomp import program as seccomp_program
 from hand_adapters.jail.spec import JailError
@@ -25,7 +26,7 @@ _PASSCRED: Final = 16
 _CREDENTIALS: Final = 2
 
 
-def setup_message(bwrap: str, stage: str, uid: int, gid: int) -> dict[str, Any]:
+def setup_message(bwrap: str, stage: str, uid: int, gid: int, groups: Sequence[str] = ()) -> dict[str, Any]:
     """The first message to a launcher: what all its jails share."""
     account = f"jail:x:{uid}:{gid}:jail:/tmp:/bin/sh\nroot:x:0:0:root:/:/bin/false\n"
     return {
@@ -35,6 +36,8 @@ def setup_message(bwrap: str, stage: str, uid: int, gid: int) -> dict[str, Any]:
         "uid": uid,
         "gid": gid,
         "filters": {name: base64.b64encode(seccomp_program(name)).decode("ascii") for name in LISTS},
+        "groups": list(groups),
+        "etc_binds": [name for name in ETC if os.access(f"/etc/{name}", os.R_OK)],
         "etc": {
             "passwd": account,
             "group": f"jail:x:{gid}:\nroot:x:0:\n",
@@ -105,6 +108,11 @@ def receive(control: socket.socket) -> tuple[dict[str, Any] | None, int]:
     return (json.loads(data) if data else None), pid
 
 
+def _settle(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
 class Link:
     """A running launcher. ``heard`` is called with each report after ``ready``, and with ``None`` when it ends."""
 
@@ -171,7 +179,7 @@ class Link:
     async def _writable(self, control: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         writable = loop.create_future()
-        loop.add_writer(control, lambda: writable.done() or writable.set_result(None))
+        loop.add_writer(control, _settle, writable)
         try:
             await writable
         finally:
