@@ -1,0 +1,315 @@
+"""The MCP ingress: ``/mcp`` over streamable HTTP, both protocol eras, on the SDK's own server.
+
+A ``tools/call`` becomes a one-step plan, signed by the connector, on the one way that every plan takes. The caller is
+the principal that was authenticated for *this* HTTP request; a session belongs to the principal that opened it.
+"""
+
+import asyncio
+import hashlib
+import re
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Final, Protocol
+from urllib.parse import urlsplit
+
+import mcp_types as types
+import structlog
+from mcp import MCPError
+from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
+from mcp.server.auth.provider import AccessToken
+from mcp.server.context import ServerRequestContext
+from mcp.server.lowlevel import Server
+from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+from mcp.server.transport_security import TransportSecuritySettings
+from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
+
+from gateway.canonical import canonical, parse
+from gateway.entries import EntryDraft, EntryType
+from gateway.errors import HandrailError, Refused
+from gateway.ingress.mcp_results import answered, refused
+from gateway.ingress.mcp_tools import OfferedTool, Tools
+from gateway.ingress.plans import Submits
+from gateway.model import Principal, UnverifiedPlan
+from gateway.ports import AuditLog, Hands, Purpose, Signer, Typ
+from gateway.reasons import TEXTS, Reason
+from gateway.settings import Settings
+
+_log = structlog.get_logger(__name__)
+
+ISSUER: Final = "connector:mcp"
+CONTEXT_META_KEY: Final = "handrail/context_id"
+"""``_meta`` member by which a client without a session keeps its calls in one context."""
+CALL_WAIT_SECONDS: Final = 50.0
+"""How long a call waits for its outcome: less than the 60 s after which common clients give up."""
+PLAN_LIFETIME_SECONDS: Final = 60
+SESSIONS_MAX: Final = 1024
+SESSION_IDLE_SECONDS: Final = 1800.0
+
+_SESSION_HEADER: Final = "mcp-session-id"
+_CONTEXT_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_LOOPBACK: Final = ("127.0.0.1", "localhost", "[::1]")
+_INSTRUCTIONS: Final = (
+    "Every tool here is governed by Handrail: each call is checked against policy and recorded. A call may be denied, "
+    "or held until a person approves it; the answer then says why and how."
+)
+
+
+class GatewayParts(Protocol):
+    """What this ingress uses of the gateway."""
+
+    settings: Settings
+
+    @property
+    def log(self) -> AuditLog:
+        """The audit log."""
+
+    @property
+    def keyset(self) -> Signer:
+        """The gateway's keys."""
+
+    @property
+    def hands(self) -> Hands:
+        """The registry."""
+
+    @property
+    def pipeline(self) -> Submits:
+        """The one way."""
+
+
+class McpIngress:
+    """The ASGI app of ``/mcp``. ``principal_of`` reads the authenticated caller from an ASGI scope."""
+
+    def __init__(self, gateway: GatewayParts, principal_of: Callable[[Mapping[str, Any]], Principal | None]) -> None:
+        self._gateway = gateway
+        self._principal_of = principal_of
+        self._tools = Tools()
+        self._manager: StreamableHTTPSessionManager | None = None
+        self._calls: set[asyncio.Task[dict[str, Any]]] = set()
+
+    @asynccontextmanager
+    async def run(self) -> AsyncIterator[None]:
+        """Serve while the context lasts; may be entered again afterwards (the SDK's manager may not)."""
+        server: Server[Any] = Server(
+            "handrail", instructions=_INSTRUCTIONS, on_list_tools=self._list_tools, on_call_tool=self._call_tool
+        )
+        manager = StreamableHTTPSessionManager(
+            server,
+            security_settings=transport_security(self._gateway.settings),
+            session_idle_timeout=SESSION_IDLE_SECONDS,
+            max_request_body_size=self._gateway.settings.server.body_max_bytes,
+            max_sessions=SESSIONS_MAX,
+        )
+        async with manager.run():
+            self._manager = manager
+            try:
+                yield
+            finally:
+                self._manager = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI entry, behind authentication.
+
+        The SDK's parsers let duplicate members, NaN and huge integers through; the body is checked strictly first,
+        and the same bytes are then handed on.
+        """
+        principal = self._principal(scope)
+        if self._manager is None:
+            raise HandrailError(Reason.INTERNAL, "the MCP ingress is not running")
+        if scope["method"] == "POST":
+            body = await Request(scope, receive).body()
+            try:
+                parse(body)
+            except Refused as refusal:
+                self._count(principal, refusal.reason)
+                await _parse_error(refusal.reason)(scope, receive, send)
+                return
+            receive = _replay(body, receive)
+        # The SDK binds each session to this user and answers 404 to every other.
+        scope["user"] = AuthenticatedUser(
+            AccessToken(
+                token="",
+                client_id=principal.id,
+                scopes=[],
+                subject=principal.pseudonym,
+                claims={"iss": principal.tenant},
+            )
+        )
+        await self._manager.handle_request(scope, receive, send)
+
+    # --- the two methods ---------------------------------------------------------------------------------------------
+
+    async def _list_tools(
+        self, ctx: ServerRequestContext[Any], params: types.PaginatedRequestParams | None
+    ) -> types.ListToolsResult:
+        if params is not None and params.cursor is not None:
+            raise MCPError(types.INVALID_PARAMS, "Invalid cursor")
+        with _guarded("tools/list"):
+            offered = self._offered(self._caller(ctx))
+        return types.ListToolsResult(tools=[entry.tool for entry in offered.values()])
+
+    async def _call_tool(
+        self, ctx: ServerRequestContext[Any], params: types.CallToolRequestParams
+    ) -> types.CallToolResult:
+        with _guarded("tools/call"):
+            caller = self._caller(ctx)
+            entry = self._offered(caller).get(params.name)
+            if entry is None:
+                self._count(caller, Reason.SCHEMA_UNKNOWN_ACTION)
+                raise MCPError(types.INVALID_PARAMS, "Unknown tool")
+            context_id = _context_id(ctx, caller)
+            try:
+                view = await self._submit(caller, entry, params.arguments or {}, context_id)
+            except HandrailError as error:
+                _log.info("call refused", code=str(error.reason), detail=error.detail)
+                return refused(error)
+            return answered(
+                view,
+                self._gateway.settings.public_url,
+                object_only=ctx.protocol_version in HANDSHAKE_PROTOCOL_VERSIONS,
+            )
+
+    async def _submit(
+        self, caller: Principal, entry: OfferedTool, arguments: Mapping[str, Any], context_id: str
+    ) -> dict[str, Any]:
+        """Sign the one-step plan and send it on its way, which a client that hangs up does not interrupt."""
+        now = time.time()
+        settings = self._gateway.settings
+        issued_at = int(now)
+        payload = canonical(
+            {
+                "v": 1,
+                "iss": ISSUER,
+                "sub": caller.id,
+                "aud": settings.log.origin,
+                "tenant": caller.tenant,
+                "context_id": context_id,
+                "jti": secrets.token_hex(16),
+                "iat": issued_at,
+                "exp": issued_at + min(PLAN_LIFETIME_SECONDS, settings.plans.lifetime_max_seconds),
+                "nonce": secrets.token_hex(16),
+                "actions": [
+                    {
+                        "id": "call",
+                        "hand": entry.hand,
+                        "action": entry.action,
+                        "args": dict(arguments),
+                        "depends_on": [],
+                    }
+                ],
+            }
+        )
+        signed = self._gateway.keyset.sign(Purpose.CONNECTOR, Typ.PLAN, payload)
+        wait = min(CALL_WAIT_SECONDS, settings.server.wait_max_seconds)
+        unverified = UnverifiedPlan(signed.encode("ascii"), caller, now)
+        call = asyncio.create_task(self._gateway.pipeline.submit(unverified, wait_seconds=wait))
+        self._calls.add(call)
+        call.add_done_callback(self._calls.discard)
+        return await asyncio.shield(call)
+
+    # --- the caller --------------------------------------------------------------------------------------------------
+
+    def _principal(self, scope: Mapping[str, Any]) -> Principal:
+        principal = self._principal_of(scope)
+        if principal is None:
+            raise Refused(Reason.AUTH_MISSING)
+        return principal
+
+    def _caller(self, ctx: ServerRequestContext[Any]) -> Principal:
+        """The principal of the HTTP request that carried this very message."""
+        request = ctx.request
+        if not isinstance(request, Request):
+            raise Refused(Reason.AUTH_MISSING, "a message without its request")
+        return self._principal(request.scope)
+
+    def _offered(self, caller: Principal) -> Mapping[str, OfferedTool]:
+        return self._tools.offered(self._gateway.hands.listed(caller))
+
+    def _count(self, caller: Principal, reason: Reason) -> None:
+        """Record a refusal of something that never became a plan."""
+        draft = EntryDraft(
+            type=EntryType.SCHEMA_REJECTED,
+            tenant=caller.tenant,
+            principal=caller.pseudonym,
+            reasons=(str(reason),),
+        )
+        self._gateway.log.aggregate(draft, caller.pseudonym)
+
+
+class _guarded:  # noqa: N801 - reads as a statement
+    """The SDK would send an unforeseen exception's text to a client of the handshake era; nothing of it leaves here."""
+
+    def __init__(self, method: str) -> None:
+        self._method = method
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, exc: BaseException | None, traceback: object) -> None:
+        if exc is None or isinstance(exc, MCPError) or not isinstance(exc, Exception):
+            return
+        reason = exc.reason if isinstance(exc, HandrailError) else Reason.INTERNAL
+        _log.error("MCP request failed", method=self._method, error=type(exc).__name__, exc_info=exc)
+        raise MCPError(types.INTERNAL_ERROR, f"{reason}: {TEXTS[reason]}") from None
+
+
+def transport_security(settings: Settings) -> TransportSecuritySettings:
+    """Hosts and origins that may name this server: its public URL and loopback. Any other name in ``Host`` is a
+    rebound DNS name or a misconfigured proxy, and is refused with 421.
+    """
+    public = urlsplit(settings.public_url)
+    hosts = [public.netloc]
+    origins = [f"{public.scheme}://{public.netloc}"]
+    for name in _LOOPBACK:
+        hosts += [name, f"{name}:*"]
+        origins += [f"http://{name}", f"http://{name}:*"]
+    return TransportSecuritySettings(enable_dns_rebinding_protection=True, allowed_hosts=hosts, allowed_origins=origins)
+
+
+def _context_id(ctx: ServerRequestContext[Any], caller: Principal) -> str:
+    """The context of a call: what the client named, else its session's, else one of its own.
+
+    A session's id is a secret of its client, so its context carries a hash of it, and of the caller, so that nobody
+    else can take the name first. A context that is somebody else's is refused by the pipeline, whoever names it.
+
+    Raises:
+        MCPError: the named context is not an id.
+    """
+    named = (ctx.meta or {}).get(CONTEXT_META_KEY)
+    if named is not None:
+        if not isinstance(named, str) or _CONTEXT_ID.fullmatch(named) is None:
+            raise MCPError(types.INVALID_PARAMS, f"Invalid _meta {CONTEXT_META_KEY}")
+        return named
+    session = ctx.request.headers.get(_SESSION_HEADER) if isinstance(ctx.request, Request) else None
+    if session is None or ctx.protocol_version not in HANDSHAKE_PROTOCOL_VERSIONS:
+        return f"mcp-{secrets.token_hex(16)}"
+    owner = canonical([caller.tenant, caller.id, session])
+    return f"mcp-{hashlib.sha256(owner).hexdigest()[:32]}"
+
+
+def _parse_error(reason: Reason) -> Response:
+    """JSON-RPC's own form for a body that cannot be read (JSON-RPC 2.0 section 5.1)."""
+    body = types.JSONRPCError(
+        jsonrpc="2.0",
+        id=None,
+        error=types.ErrorData(code=types.PARSE_ERROR, message=f"{reason}: {TEXTS[reason]}"),
+    )
+    return Response(body.model_dump_json(by_alias=True, exclude_unset=True), 400, media_type="application/json")
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """``receive`` with the body that was already read in front of it."""
+    unread = True
+
+    async def replay() -> Message:
+        nonlocal unread
+        if unread:
+            unread = False
+            return {"type": "http.request", "body": body, "more_body": False}
+        return await receive()
+
+    return replay

@@ -1,0 +1,97 @@
+"""A plan's view as the answer to ``tools/call``: what succeeded as it is, everything else as a text that a model can
+act on and that says no more than the plan API would.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import mcp_types as types
+import orjson
+import pydantic
+
+from gateway.errors import HandrailError
+from gateway.model import StepStatus
+from gateway.reasons import TEXTS, Reason
+
+_BLOCKS: Final[pydantic.TypeAdapter[list[types.ContentBlock]]] = pydantic.TypeAdapter(list[types.ContentBlock])
+_AFTERMATH: Final = {
+    StepStatus.DEFERRED: "The call has not finished.",
+    StepStatus.RUNNING: "The call has not finished.",
+    StepStatus.AMBIGUOUS: "The tool may or may not have acted, and nobody can tell. Check before calling again.",
+    StepStatus.EXPIRED: "Nobody approved the call in time; it did not run.",
+    StepStatus.SKIPPED: "The call did not run.",
+    StepStatus.CANCELLED: "The call was cancelled; it did not run.",
+    StepStatus.RELEASED: "The call was released to the client.",
+}
+
+
+def refused(error: HandrailError) -> types.CallToolResult:
+    """The whole plan was refused; nothing ran."""
+    return _failure([f"{error.reason}: {error.text}", "Nothing was run."])
+
+
+def answered(view: Mapping[str, Any], public_url: str, *, object_only: bool) -> types.CallToolResult:
+    """The answer for a one-step plan.
+
+    Args:
+        view: the plan's view (PlanView).
+        public_url: base URL for the links in texts.
+        object_only: whether the client's protocol version takes only objects as structured content (before 2026-07-28).
+    """
+    step = view["steps"][0]
+    status = StepStatus(step["status"])
+    if status is StepStatus.SUCCEEDED:
+        return _success(step.get("result") or {}, object_only=object_only)
+    if status is StepStatus.HELD:
+        return _failure(_held(step, public_url))
+    lines: list[str] = []
+    error = step.get("error")
+    if error:
+        lines.append(f"{error['code']}: {error['text']}")
+    decision = step.get("decision")
+    if status is StepStatus.DENIED and decision:
+        lines += [f"{reason['code']}: {reason['message']}".removesuffix(": ") for reason in decision["reasons"]]
+    if status in _AFTERMATH:
+        lines.append(_AFTERMATH[status])
+    if not status.final or status is StepStatus.AMBIGUOUS:
+        lines.append(f"Its state is at {public_url}/v1/plans/{view['plan_id']}")
+    shown = step.get("result") if status is StepStatus.FAILED else None
+    return _failure(lines, (shown or {}).get("content") or [])
+
+
+def _held(step: Mapping[str, Any], public_url: str) -> list[str]:
+    approval = step["approval_id"]
+    lines = [f"Waiting for approval {approval}: a person must approve this exact call before it runs."]
+    lines += [
+        f"{reason['code']}: {reason['message']}".removesuffix(": ")
+        for reason in (step.get("decision") or {}).get("reasons", [])
+    ]
+    lines.append(f"To approve: handrail approvals approve {approval} (or POST {public_url}/v1/approvals/{approval}).")
+    lines.append("Once it is approved the call runs by itself; do not change its arguments, or it is another call.")
+    return lines
+
+
+def _success(result: Mapping[str, Any], *, object_only: bool) -> types.CallToolResult:
+    structured = result.get("structured")
+    blocks = _content(result.get("content") or [])
+    if blocks is None:
+        return _failure([f"{Reason.HAND_PROTOCOL}: {TEXTS[Reason.HAND_PROTOCOL]}"])
+    if not blocks and structured is not None:
+        blocks = [types.TextContent(text=orjson.dumps(structured).decode())]
+    if object_only and not isinstance(structured, dict):
+        structured = None
+    return types.CallToolResult(content=blocks, structured_content=structured)
+
+
+def _failure(lines: list[str], content: list[Any] | None = None) -> types.CallToolResult:
+    """An error as text; ``content`` is the hand's own governed account of its failure."""
+    told = _content(content or []) or []
+    return types.CallToolResult(content=[types.TextContent(text="\n".join(lines)), *told], is_error=True)
+
+
+def _content(content: list[Any]) -> list[types.ContentBlock] | None:
+    """Content blocks of MCP, or ``None`` where they are not any."""
+    try:
+        return _BLOCKS.validate_python(content, by_alias=True)
+    except pydantic.ValidationError:
+        return None

@@ -1,0 +1,96 @@
+"""Pinned manifests as MCP tools: their names, what is said about them, and the way back from a name to an action."""
+
+import hashlib
+import re
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import mcp_types as types
+import structlog
+
+from gateway.model import ActionManifest, Manifest, SideEffects
+
+_log = structlog.get_logger(__name__)
+
+NAME_MAX_CHARACTERS: Final = 64
+SEPARATOR: Final = "__"
+_FOREIGN: Final = re.compile(r"[^A-Za-z0-9_-]")
+_CACHE_MAX: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class OfferedTool:
+    """One action of one hand under its MCP name."""
+
+    hand: str
+    action: str
+    tool: types.Tool
+
+
+def tool_name(hand: str, action: str) -> str:
+    """``<hand>__<action>``, at most 64 characters of ``[A-Za-z0-9_-]``.
+
+    A pair that does not fit, or that another pair could be read as, gets a name that ends in a hash of the pair; so
+    no two pairs share a name, whoever sees them. The way back is a lookup, never a split.
+    """
+    plain = f"{hand}{SEPARATOR}{action}"
+    readable = SEPARATOR not in hand and not hand.endswith("_")
+    if readable and len(plain) <= NAME_MAX_CHARACTERS and _FOREIGN.search(plain) is None:
+        return plain
+    tail = hashlib.sha256(f"{hand}\x00{action}".encode()).hexdigest()[:16]
+    return f"{_FOREIGN.sub('_', plain)[: NAME_MAX_CHARACTERS - 17]}_{tail}"
+
+
+def describe(hand: str, action: ActionManifest) -> types.Tool:
+    """The tool as a client sees it: the pinned schema, and hints by the *operator's* word alone (the server's own
+    annotations are a claim by what is being governed).
+
+    The result schema is not offered: policy may redact a result, and a client must refuse a result that is off an
+    offered schema (MCP, tools, output schema).
+    """
+    return types.Tool(
+        name=tool_name(hand, action.name),
+        title=action.title,
+        description=action.description,
+        input_schema=dict(action.args_schema),
+        annotations=types.ToolAnnotations(
+            title=action.title,
+            read_only_hint=action.side_effects is SideEffects.NONE,
+            destructive_hint=action.side_effects in {SideEffects.IRREVERSIBLE, SideEffects.EXTERNAL},
+            idempotent_hint=action.idempotent,
+        ),
+    )
+
+
+class Tools:
+    """Tools by manifest, built once per pinned digest."""
+
+    def __init__(self) -> None:
+        self._built: OrderedDict[str, tuple[OfferedTool, ...]] = OrderedDict()
+
+    def offered(self, manifests: Iterable[Manifest]) -> Mapping[str, OfferedTool]:
+        """Name -> tool for every action of ``manifests``. A name claimed twice is nobody's."""
+        offered: dict[str, OfferedTool] = {}
+        contested: set[str] = set()
+        for manifest in manifests:
+            for entry in self._tools(manifest):
+                if offered.setdefault(entry.tool.name, entry) is not entry:
+                    contested.add(entry.tool.name)
+        for name in contested:
+            _log.warning("two actions claim one tool name; neither is offered", tool=name)
+            del offered[name]
+        return offered
+
+    def _tools(self, manifest: Manifest) -> tuple[OfferedTool, ...]:
+        built = self._built.get(manifest.digest)
+        if built is None:
+            built = tuple(
+                OfferedTool(manifest.hand, action.name, describe(manifest.hand, action))
+                for action in manifest.actions.values()
+            )
+            self._built[manifest.digest] = built
+            if len(self._built) > _CACHE_MAX:
+                self._built.popitem(last=False)
+        return built

@@ -1,0 +1,78 @@
+"""The ASGI application: its lifespan, its middleware in one list, its routes from one table."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Final
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+
+from gateway.errors import HandrailError
+from gateway.ingress.mcp import McpIngress
+from gateway.settings import ServerSettings
+from gateway.web.access import AccessMiddleware
+from gateway.web.authentication import AuthenticationMiddleware
+from gateway.web.context import principal_of
+from gateway.web.errors import on_handrail_error, on_http_exception
+from gateway.web.headers import SecurityHeadersMiddleware
+from gateway.web.limits import LimitsMiddleware
+from gateway.web.metrics import WebMetrics
+from gateway.web.openapi import openapi
+from gateway.web.routes import TABLE
+from gateway.web.routes.health import ReadinessProbe
+from gateway.web.routing import routes
+from gateway.web.sse import Streams
+
+if TYPE_CHECKING:
+    from gateway.app import Gateway
+
+UNRELEASED: Final = "0+unreleased"
+
+
+def middleware(server: ServerSettings, metrics: WebMetrics) -> list[Middleware]:
+    """Every request passes these, in this order, and no others. All are pure ASGI."""
+    return [
+        Middleware(AccessMiddleware, metrics),
+        Middleware(SecurityHeadersMiddleware),
+        Middleware(LimitsMiddleware, server.body_max_bytes, server.body_timeout_seconds),
+        Middleware(AuthenticationMiddleware),
+    ]
+
+
+def create_app(gateway: "Gateway") -> Starlette:
+    """The application that serves ``gateway``; starting it starts the gateway, stopping it closes it."""
+    mcp = McpIngress(gateway, principal_of)
+    metrics = WebMetrics(gateway.metrics)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        await gateway.start()
+        try:
+            async with mcp.run():
+                yield
+        finally:
+            await gateway.close()
+
+    app = Starlette(
+        routes=routes(TABLE),
+        middleware=middleware(gateway.settings.server, metrics),
+        exception_handlers={HandrailError: on_handrail_error, HTTPException: on_http_exception},
+        lifespan=lifespan,
+    )
+    app.router.redirect_slashes = False
+    app.state.gateway = gateway
+    app.state.mcp = mcp
+    app.state.streams = Streams(metrics)
+    app.state.readiness = ReadinessProbe()
+    app.state.openapi = cache(lambda: openapi(TABLE, _version(), gateway.settings.public_url))
+    return app
+
+
+def _version() -> str:
+    try:
+        return version("handrail")
+    except PackageNotFoundError:
+        return UNRELEASED

@@ -1,0 +1,69 @@
+"""Bearer authentication (RFC 6750) for every route but the few that :data:`OPEN_PATHS` lists."""
+
+import time
+from collections.abc import Iterable
+from typing import Final
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from gateway.errors import HandrailError, Refused
+from gateway.model import Principal
+from gateway.reasons import Reason
+from gateway.web.context import PRINCIPAL, gateway_of, request_id_of
+from gateway.web.errors import problem, report
+
+OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/.well-known/jwks.json", "/log/checkpoint"})
+"""The only paths that answer without an API key. The route table must agree (tested)."""
+
+_SCHEME: Final = b"bearer "
+_TOKEN_MAX_BYTES: Final = 256
+
+
+class AuthenticationMiddleware:
+    """Puts the authenticated principal into the scope, or answers 401."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI entry."""
+        if scope["type"] != "http" or scope["path"] in OPEN_PATHS:
+            await self.app(scope, receive, send)
+            return
+        try:
+            scope[PRINCIPAL] = await authenticate(scope)
+        except HandrailError as error:
+            report(scope, error)
+            await problem(error, request_id_of(scope))(scope, receive, send)
+            return
+        await self.app(scope, receive, send)
+
+
+async def authenticate(scope: Scope) -> Principal:
+    """The principal behind this request's ``Authorization`` header, now.
+
+    Called again while a long answer streams, so that a revoked key does not outlive its revocation.
+
+    Raises:
+        HandrailError: ``auth.missing``, ``auth.invalid``, ``auth.expired``; whatever the directory cannot do.
+    """
+    token = bearer_token(scope["headers"])
+    return await gateway_of(scope).directory.authenticate(token, time.time())
+
+
+def bearer_token(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """The one bearer token of a request.
+
+    Raises:
+        Refused: ``auth.missing`` without a header; ``auth.invalid`` for two of them, another scheme or a foreign shape.
+    """
+    values = [value for name, value in headers if name == b"authorization"]
+    if not values:
+        raise Refused(Reason.AUTH_MISSING)
+    value = values[0]
+    if len(values) > 1 or value[:7].lower() != _SCHEME or len(value) > _TOKEN_MAX_BYTES:
+        raise Refused(Reason.AUTH_INVALID, "not one bearer token")
+    token = value[7:].strip()
+    if not token.isascii() or not token:
+        raise Refused(Reason.AUTH_INVALID, "not a token")
+    return token.decode("ascii")

@@ -1,0 +1,174 @@
+"""The one table from reason to HTTP status and title, and the one problem document (RFC 9457) made from it."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import orjson
+import structlog
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gateway.entries import EntryDraft, EntryType
+from gateway.errors import HandrailError, Refused
+from gateway.reasons import TEXTS, Reason
+from gateway.web.context import DEFAULT_TENANT, gateway_of, principal_of, request_id_of, source_of
+
+_log = structlog.get_logger(__name__)
+
+PROBLEM_TYPE_PREFIX: Final = "urn:handrail:reason:"
+RETRY_AFTER_SECONDS: Final = 1
+"""What a 503 asks a client to wait."""
+HEADERS_TOO_LARGE_STATUS: Final = 431
+"""RFC 6585 section 5; the one status that is not in the table, because its reason is ``request.too_large``."""
+
+ERRORS: Final[dict[Reason, tuple[int, str]]] = {
+    Reason.REQUEST_MALFORMED: (400, "Malformed request"),
+    Reason.REQUEST_TOO_LARGE: (413, "Request too large"),
+    Reason.REQUEST_MEDIA_TYPE: (415, "Unsupported media type"),
+    Reason.REQUEST_METHOD: (405, "Method not allowed"),
+    Reason.REQUEST_TIMEOUT: (408, "Request timed out"),
+    Reason.REQUEST_NOT_FOUND: (404, "Not found"),
+    Reason.REQUEST_CONFLICT: (409, "Conflict"),
+    Reason.AUTH_MISSING: (401, "API key missing"),
+    Reason.AUTH_INVALID: (401, "API key invalid"),
+    Reason.AUTH_EXPIRED: (401, "API key expired"),
+    Reason.AUTH_FORBIDDEN: (403, "Not permitted"),
+    Reason.VERIFY_MALFORMED: (400, "Malformed message"),
+    Reason.VERIFY_ALGORITHM: (400, "Algorithm not accepted"),
+    Reason.VERIFY_HEADER: (400, "Header not accepted"),
+    Reason.VERIFY_TYPE: (400, "Wrong message type"),
+    Reason.VERIFY_SIGNATURE: (403, "Bad signature"),
+    Reason.VERIFY_UNKNOWN_ISSUER: (403, "Unknown issuer"),
+    Reason.VERIFY_UNKNOWN_KEY: (403, "Unknown key"),
+    Reason.VERIFY_REVOKED_KEY: (403, "Key not valid"),
+    Reason.VERIFY_AUDIENCE: (403, "Wrong audience"),
+    Reason.VERIFY_TENANT: (403, "Wrong tenant"),
+    Reason.VERIFY_SUBJECT: (403, "Subject not permitted"),
+    Reason.VERIFY_EXPIRED: (400, "Message expired"),
+    Reason.VERIFY_NOT_YET_VALID: (400, "Message not yet valid"),
+    Reason.VERIFY_LIFETIME: (400, "Lifetime too long"),
+    Reason.VERIFY_REPLAYED: (409, "Message replayed"),
+    Reason.VERIFY_CONTEXT: (403, "Context belongs to another"),
+    Reason.SCHEMA_JSON: (400, "Not strict JSON"),
+    Reason.SCHEMA_PLAN: (422, "Not a plan"),
+    Reason.SCHEMA_TOO_MANY_STEPS: (422, "Too many steps"),
+    Reason.SCHEMA_CYCLE: (422, "Circular dependency"),
+    Reason.SCHEMA_REFERENCE: (422, "Bad reference"),
+    Reason.SCHEMA_ARGS: (422, "Arguments off schema"),
+    Reason.SCHEMA_RESULT: (502, "Result off schema"),
+    Reason.SCHEMA_UNKNOWN_HAND: (422, "Unknown hand"),
+    Reason.SCHEMA_UNKNOWN_ACTION: (422, "Unknown action"),
+    Reason.SCHEMA_UNRESOLVED: (422, "Reference unresolved"),
+    Reason.POLICY_DENIED: (403, "Denied by policy"),
+    Reason.POLICY_UNDECIDED: (403, "Not allowed by policy"),
+    Reason.POLICY_ERROR: (500, "Policy failed"),
+    Reason.POLICY_TIMEOUT: (503, "Policy timed out"),
+    Reason.POLICY_UNAVAILABLE: (503, "Policy engine unavailable"),
+    Reason.POLICY_OBLIGATION: (500, "Unknown obligation"),
+    Reason.POLICY_INPUT: (413, "Policy input too large"),
+    Reason.APPROVAL_REQUIRED: (403, "Approval required"),
+    Reason.APPROVAL_REFUSED: (403, "Approval refused"),
+    Reason.APPROVAL_EXPIRED: (409, "Approval expired"),
+    Reason.APPROVAL_VOIDED: (409, "Approval voided"),
+    Reason.APPROVAL_MISMATCH: (409, "Approval for another call"),
+    Reason.APPROVAL_SELF: (403, "Self-approval refused"),
+    Reason.APPROVAL_ROLE: (403, "Role may not approve"),
+    Reason.APPROVAL_KEY: (403, "Approval key not enrolled"),
+    Reason.APPROVAL_CLOSED: (409, "Approval already answered"),
+    Reason.CREDENTIAL_REFUSED: (403, "Credential refused"),
+    Reason.LOG_UNAVAILABLE: (503, "Audit log unavailable"),
+    Reason.KEY_UNAVAILABLE: (503, "Signing key unavailable"),
+    Reason.HAND_UNAVAILABLE: (503, "Hand unavailable"),
+    Reason.HAND_DRIFTED: (409, "Hand drifted"),
+    Reason.HAND_FAILED: (502, "Hand failed"),
+    Reason.HAND_CRASHED: (502, "Hand crashed"),
+    Reason.HAND_TIMEOUT: (504, "Hand timed out"),
+    Reason.HAND_PROTOCOL: (502, "Hand unreadable"),
+    Reason.HAND_RESULT_TOO_LARGE: (502, "Result too large"),
+    Reason.HAND_LOST_REPLY: (502, "Reply lost"),
+    Reason.DEPENDENCY_UNSUCCESSFUL: (424, "Dependency unsuccessful"),
+    Reason.OVERLOADED: (503, "Overloaded"),
+    Reason.INTERNAL: (500, "Internal error"),
+}
+"""Reason -> (HTTP status, title). A meta-test requires an entry for every reason."""
+
+_RECORDED_AREAS: Final = ("request.", "auth.")
+"""Refusals of these areas happen before the pipeline, so nobody else records them."""
+
+
+class Problem(Response):
+    """An RFC 9457 problem document."""
+
+    media_type = "application/problem+json"
+    charset = ""
+
+
+def document(
+    reason: Reason, request_id: str, hints: Mapping[str, str | int], status: int | None = None
+) -> dict[str, Any]:
+    """The members of a problem document; hints never shadow a member of their own."""
+    fixed_status, title = ERRORS[reason]
+    return {
+        **hints,
+        "type": PROBLEM_TYPE_PREFIX + reason,
+        "title": title,
+        "status": status or fixed_status,
+        "detail": TEXTS[reason],
+        "code": str(reason),
+        "request_id": request_id,
+    }
+
+
+def problem(
+    error: HandrailError, request_id: str, *, status: int | None = None, headers: Mapping[str, str] | None = None
+) -> Problem:
+    """The response for ``error``: its reason, its fixed text and its safe hints, never its private detail."""
+    body = document(error.reason, request_id, error.hints, status)
+    extra = dict(headers or {})
+    if body["status"] == 503:
+        extra["retry-after"] = str(RETRY_AFTER_SECONDS)
+    elif body["status"] == 401:
+        # RFC 6750 section 3: no error code where no credential was offered.
+        invalid = "" if error.reason is Reason.AUTH_MISSING else ', error="invalid_token"'
+        extra["www-authenticate"] = f'Bearer realm="handrail"{invalid}'
+    elif body["status"] in (408, 413, HEADERS_TOO_LARGE_STATUS):
+        # The rest of the body is not wanted; reading it to keep the connection would cost as much as serving it.
+        extra["connection"] = "close"
+    return Problem(orjson.dumps(body), body["status"], extra)
+
+
+def report(scope: Mapping[str, Any], error: HandrailError) -> None:
+    """Log a refusal, and record it in the audit log where the pipeline cannot have done so.
+
+    Aggregated per source and minute: the client's address before authentication, the principal's pseudonym after.
+    """
+    status = ERRORS[error.reason][0]
+    level = _log.error if status >= 500 else _log.info
+    level("request refused", code=str(error.reason), detail=error.detail, request_id=request_id_of(scope))
+    if error.reason.startswith(_RECORDED_AREAS):
+        principal = principal_of(scope)
+        draft = EntryDraft(
+            type=EntryType.ACCESS_REFUSED,
+            tenant=principal.tenant if principal else DEFAULT_TENANT,
+            principal=principal.pseudonym if principal else None,
+            reasons=(str(error.reason),),
+        )
+        gateway_of(scope).log.aggregate(draft, principal.pseudonym if principal else source_of(scope))
+
+
+async def on_handrail_error(request: Request, exc: Exception) -> Response:
+    """Exception handler for every refusal and failure that has a reason."""
+    error = exc if isinstance(exc, HandrailError) else HandrailError(Reason.INTERNAL, type(exc).__name__)
+    report(request.scope, error)
+    return problem(error, request_id_of(request.scope))
+
+
+async def on_http_exception(request: Request, exc: Exception) -> Response:
+    """Exception handler for what the router raises: no such path, no such method."""
+    status = exc.status_code if isinstance(exc, HTTPException) else 500
+    headers = (exc.headers if isinstance(exc, HTTPException) else None) or {}
+    reason = {404: Reason.REQUEST_NOT_FOUND, 405: Reason.REQUEST_METHOD}.get(status, Reason.REQUEST_MALFORMED)
+    error = Refused(reason)
+    report(request.scope, error)
+    return problem(error, request_id_of(request.scope), headers=headers)

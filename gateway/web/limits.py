@@ -1,0 +1,90 @@
+"""Limits on what a request may send: header bytes, body bytes counted as they arrive, and the time they may take.
+
+``Content-Length`` is believed only to refuse early; what is counted is what arrives (RFC 9112 section 6.3). A body is
+read only when a handler asks for it, so an unauthenticated caller makes nobody buffer anything.
+"""
+
+import asyncio
+from typing import Final
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.errors import Refused
+from gateway.reasons import Reason
+from gateway.web.context import request_id_of
+from gateway.web.errors import HEADERS_TOO_LARGE_STATUS, problem, report
+
+HEADERS_MAX_BYTES: Final = 32_768
+"""Names and values of one request's headers, and its target, together."""
+_LENGTH_MAX_DIGITS: Final = 18
+
+
+class LimitsMiddleware:
+    """Refuses oversized heads and bodies, and bodies that dawdle."""
+
+    def __init__(self, app: ASGIApp, body_max_bytes: int, body_timeout_seconds: float) -> None:
+        self.app = app
+        self.body_max_bytes = body_max_bytes
+        self.body_timeout_seconds = body_timeout_seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI entry."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        head = len(scope["path"]) + len(scope["query_string"])
+        length: bytes | None = None
+        for name, value in scope["headers"]:
+            head += len(name) + len(value)
+            if name == b"content-length":
+                length = value
+        if head > HEADERS_MAX_BYTES:
+            refusal = Refused(Reason.REQUEST_TOO_LARGE, "headers", headers_max_bytes=HEADERS_MAX_BYTES)
+            await self._refuse(refusal, scope, receive, send, HEADERS_TOO_LARGE_STATUS)
+            return
+        if length is not None:
+            if not length.isdigit() or len(length) > _LENGTH_MAX_DIGITS:
+                await self._refuse(Refused(Reason.REQUEST_MALFORMED, "content-length"), scope, receive, send)
+                return
+            if int(length) > self.body_max_bytes:
+                await self._refuse(self._too_large("declared"), scope, receive, send)
+                return
+        await self.app(scope, self._limited(receive), send)
+
+    def _too_large(self, detail: str) -> Refused:
+        return Refused(Reason.REQUEST_TOO_LARGE, detail, body_max_bytes=self.body_max_bytes)
+
+    def _limited(self, receive: Receive) -> Receive:
+        """``receive`` with the body counted and timed from the first read on; afterwards it waits without limit."""
+        remaining = self.body_max_bytes
+        deadline: float | None = None
+        complete = False
+
+        async def limited() -> Message:
+            nonlocal remaining, deadline, complete
+            if complete:
+                return await receive()
+            if deadline is None:
+                deadline = asyncio.get_running_loop().time() + self.body_timeout_seconds
+            try:
+                async with asyncio.timeout_at(deadline):
+                    message = await receive()
+            except TimeoutError:
+                raise Refused(
+                    Reason.REQUEST_TIMEOUT, "body", body_timeout_seconds=round(self.body_timeout_seconds)
+                ) from None
+            if message["type"] != "http.request":
+                raise Refused(Reason.REQUEST_MALFORMED, "the client left before its body was complete")
+            remaining -= len(message.get("body", b""))
+            if remaining < 0:
+                raise self._too_large("received")
+            complete = not message.get("more_body", False)
+            return message
+
+        return limited
+
+    async def _refuse(
+        self, refusal: Refused, scope: Scope, receive: Receive, send: Send, status: int | None = None
+    ) -> None:
+        report(scope, refusal)
+        await problem(refusal, request_id_of(scope), status=status)(scope, receive, send)

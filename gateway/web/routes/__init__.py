@@ -1,0 +1,39 @@
+"""The route table. Starlette's routes, the permission checks and ``/openapi.json`` all come from it."""
+
+from typing import Final
+
+from gateway.web.routes import (
+    approvals,
+    audit,
+    description,
+    hands,
+    health,
+    issuers,
+    keys,
+    mcp,
+    metrics,
+    plans,
+    policy,
+    principals,
+    receipts,
+    trust,
+)
+from gateway.web.routing import Endpoint
+
+TABLE: Final[tuple[Endpoint, ...]] = (
+    *plans.ENDPOINTS,
+    *mcp.ENDPOINTS,
+    *approvals.ENDPOINTS,
+    *receipts.ENDPOINTS,
+    *principals.ENDPOINTS,
+    *issuers.ENDPOINTS,
+    *keys.ENDPOINTS,
+    *hands.ENDPOINTS,
+    *policy.ENDPOINTS,
+    *audit.ENDPOINTS,
+    *trust.ENDPOINTS,
+    *health.ENDPOINTS,
+    *metrics.ENDPOINTS,
+    *description.ENDPOINTS,
+)
+"""Hot paths first: the router tries them in this order."""

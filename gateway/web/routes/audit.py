@@ -1,0 +1,109 @@
+"""The audit log for auditors. Reading it is itself on record."""
+
+import asyncio
+import re
+from typing import Any, Final
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from audit.reader import Filter
+from gateway.entries import LABELS, EntryDraft, EntryType
+from gateway.model import Effect, Principal
+from gateway.permissions import Permission
+from gateway.ports import Append
+from gateway.web.bodies import JSON, integer, one_of, query
+from gateway.web.context import gateway_of
+from gateway.web.routing import Body, Endpoint, JsonResponse, Parameter
+from gateway.web.schemas import EntryPage
+
+LIMIT_MAX: Final = 1000
+LIMIT_DEFAULT: Final = 100
+_INDEX_MAX: Final = 10**15 - 1
+_WORD: Final = re.compile(r"[ -~]{1,256}")
+
+_FILTERS: Final = {
+    "context": "context_id",
+    "plan": "plan_id",
+    "hand": "hand",
+    "action": "action",
+    "principal": "principal",
+    "reason": "reason",
+}
+"""Query parameter -> member of the reader's filter, where any word will do."""
+
+
+async def entries(request: Request, principal: Principal) -> Response:
+    """One page of the tenant's entries, oldest first, with the tree size that the answer covers."""
+    asked = query(request, "type", "effect", "after", "limit", *_FILTERS)
+    gateway = gateway_of(request.scope)
+    entry_type = one_of(asked.get("type"), "type", entry_type_of)
+    effect = one_of(asked.get("effect"), "effect", Effect)
+    after = integer(asked["after"], "after", minimum=0, maximum=_INDEX_MAX) if "after" in asked else None
+    limit = integer(asked.get("limit", str(LIMIT_DEFAULT)), "limit", minimum=1, maximum=LIMIT_MAX)
+    words = {member: one_of(asked.get(name), name, _word) for name, member in _FILTERS.items()}
+    wanted = Filter(
+        tenant=principal.tenant,
+        type=None if entry_type is None else str(entry_type),
+        effect=None if effect is None else str(effect),
+        **words,
+    )
+    draft = EntryDraft(
+        EntryType.AUDIT_QUERIED,
+        principal.tenant,
+        principal=principal.pseudonym,
+        facts={"filters": ",".join(sorted(asked.keys() - {"after", "limit"})) or "none", "limit": limit},
+    )
+    await gateway.log.append(Append([draft]))
+    page = await asyncio.to_thread(gateway.reader.query, wanted, after=after, limit=limit)
+    return JsonResponse(
+        {
+            "entries": [_view(stored.index, stored.code, stored.body) for stored in page.entries],
+            "next": page.next,
+            "tree_size": page.tree_size,
+        }
+    )
+
+
+def entry_type_of(text: str) -> EntryType:
+    """An entry type by its code (``POLDNY``) or its label (``policy denied``). Raises ``ValueError``."""
+    for entry_type, label in LABELS.items():
+        if text in (entry_type.value, label, entry_type.name.lower()):
+            return entry_type
+    raise ValueError(text)
+
+
+def _word(text: str) -> str:
+    if _WORD.fullmatch(text) is None:
+        raise ValueError(text)
+    return text
+
+
+def _view(index: int, code: str, body: bytes) -> dict[str, Any]:
+    return {"index": index, "code": code, "label": LABELS[EntryType(code)], "entry": orjson.loads(body)}
+
+
+ENDPOINTS: Final = (
+    Endpoint(
+        method="GET",
+        path="/v1/audit/entries",
+        access=Permission.AUDIT_READ,
+        tag="audit",
+        summary="Query the audit log.",
+        handler=entries,
+        parameters=(
+            Parameter("type", "Entry type, by code or label."),
+            Parameter("effect", "allow, ask or deny.", {"type": "string", "enum": [str(e) for e in Effect]}),
+            Parameter("context", "context_id"),
+            Parameter("plan", "plan_id"),
+            Parameter("hand", "Hand."),
+            Parameter("action", "Action."),
+            Parameter("principal", "Pseudonym of the principal."),
+            Parameter("reason", "Reason code."),
+            Parameter("after", "Only entries after this index.", {"type": "integer", "minimum": 0}),
+            Parameter("limit", "At most so many.", {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX}),
+        ),
+        answers={200: Body(JSON, EntryPage, "A page of entries.")},
+    ),
+)

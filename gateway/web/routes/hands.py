@@ -1,0 +1,78 @@
+"""Hands: what is there, what changed since it was pinned, and the operator's yes to exactly what was looked at."""
+
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gateway.errors import Refused
+from gateway.model import Principal
+from gateway.permissions import Permission
+from gateway.reasons import Reason
+from gateway.web.bodies import JSON, json_body, query, segment
+from gateway.web.context import gateway_of
+from gateway.web.routing import Body, Endpoint, JsonResponse
+from gateway.web.schemas import HandDetail, HandList, PinRequest
+
+
+async def list_(request: Request, principal: Principal) -> Response:
+    """Every declared hand within the principal's scope."""
+    query(request)
+    described = gateway_of(request.scope).hands.describe()
+    return JsonResponse({"hands": [hand for hand in described if principal.may_use(hand["id"])]})
+
+
+async def show(request: Request, principal: Principal) -> Response:
+    """One hand, with what it offers now against what was pinned."""
+    query(request)
+    return JsonResponse(_described(request, principal))
+
+
+async def pin(request: Request, principal: Principal) -> Response:
+    """Pin what the hand offers, if it is what the operator looked at."""
+    query(request)
+    hand_id = _described(request, principal)["id"]
+    digest = (await json_body(request, PinRequest)).digest
+    hands = gateway_of(request.scope).hands
+    await hands.pin(hand_id, digest, principal)
+    return JsonResponse(hands.describe_one(hand_id))
+
+
+def _described(request: Request, principal: Principal) -> dict[str, Any]:
+    hand_id = segment(request, "hand_id")
+    if not principal.may_use(hand_id):
+        raise Refused(Reason.REQUEST_NOT_FOUND, "outside the principal's scope")
+    return gateway_of(request.scope).hands.describe_one(hand_id)
+
+
+ENDPOINTS: Final = (
+    Endpoint(
+        method="GET",
+        path="/v1/hands",
+        access=Permission.HANDS_LIST,
+        tag="hands",
+        summary="List hands.",
+        handler=list_,
+        answers={200: Body(JSON, HandList, "The declared hands that the caller may see.")},
+    ),
+    Endpoint(
+        method="GET",
+        path="/v1/hands/{hand_id}",
+        access=Permission.HANDS_LIST,
+        tag="hands",
+        summary="See a hand, and what changed since it was pinned.",
+        handler=show,
+        answers={200: Body(JSON, HandDetail, "The hand.")},
+    ),
+    Endpoint(
+        method="POST",
+        path="/v1/hands/{hand_id}/pin",
+        access=Permission.HANDS_MANAGE,
+        tag="hands",
+        summary="Pin what a hand offers now.",
+        handler=pin,
+        requests=(Body(JSON, PinRequest),),
+        answers={200: Body(JSON, HandDetail, "The pinned hand.")},
+        problems=(Reason.REQUEST_CONFLICT, Reason.HAND_UNAVAILABLE, Reason.LOG_UNAVAILABLE),
+    ),
+)

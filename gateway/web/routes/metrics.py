@@ -1,0 +1,32 @@
+"""Prometheus metrics of this process."""
+
+from typing import Final
+
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gateway.model import Principal
+from gateway.permissions import Permission
+from gateway.web.bodies import query
+from gateway.web.context import gateway_of
+from gateway.web.routing import Body, Endpoint
+
+
+async def show(request: Request, principal: Principal) -> Response:  # noqa: ARG001 - a handler's shape
+    """Every metric, in Prometheus's text format."""
+    query(request)
+    return Response(generate_latest(gateway_of(request.scope).metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+ENDPOINTS: Final = (
+    Endpoint(
+        method="GET",
+        path="/metrics",
+        access=Permission.METRICS_READ,
+        tag="health",
+        summary="Prometheus metrics.",
+        handler=show,
+        answers={200: Body("text/plain", description="Prometheus text format.")},
+    ),
+)

@@ -1,0 +1,3 @@
+"""Issuers."""
+
+ENDPOINTS = ()

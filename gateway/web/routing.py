@@ -1,0 +1,129 @@
+"""The route table's row, and the one ASGI endpoint that serves all methods of a path.
+
+From the same rows come the Starlette routes, the permission checks and ``/openapi.json``, so they cannot drift.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Final
+
+import orjson
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from gateway.errors import Refused
+from gateway.model import Principal
+from gateway.permissions import Permission, require
+from gateway.reasons import Reason
+from gateway.web.context import PRINCIPAL, ROUTE
+
+Handler = Callable[[Request, Principal], Awaitable[Response | ASGIApp]]
+OpenHandler = Callable[[Request], Awaitable[Response]]
+
+
+class Access(StrEnum):
+    """Who may call a route that asks for no single permission."""
+
+    OPEN = "open"
+    """Anybody, without a key. Listed in ``authentication.OPEN_PATHS`` too."""
+    AUTHENTICATED = "authenticated"
+    """Every principal, whatever its roles."""
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """One representation: a media type, and its model where it is JSON of ours."""
+
+    media_type: str
+    model: type[BaseModel] | None = None
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A query or header parameter, as OpenAPI shows it."""
+
+    name: str
+    description: str
+    schema: Mapping[str, Any] = field(default_factory=lambda: {"type": "string"})
+    place: str = "query"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """One method of one path.
+
+    Attributes:
+        handler: takes the request and the authenticated principal; of an open route, the request alone.
+        answers: status -> representation of the good answers.
+        problems: reasons beyond those that every route may give.
+    """
+
+    method: str
+    path: str
+    access: Permission | Access
+    tag: str
+    summary: str
+    answers: Mapping[int, Body]
+    handler: Handler | None = None
+    open_handler: OpenHandler | None = None
+    requests: Sequence[Body] = ()
+    parameters: Sequence[Parameter] = ()
+    problems: Sequence[Reason] = ()
+
+
+class JsonResponse(Response):
+    """A JSON answer. Values are plain data, so no encoder hook exists that could let anything else out."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        """Compact UTF-8 JSON."""
+        return orjson.dumps(content)
+
+
+class Resource:
+    """All methods of one path: checks the method, then the permission, then calls the handler."""
+
+    def __init__(self, path: str, endpoints: Iterable[Endpoint]) -> None:
+        self.path = path
+        self.endpoints = {endpoint.method: endpoint for endpoint in endpoints}
+        if "GET" in self.endpoints:
+            self.endpoints.setdefault("HEAD", self.endpoints["GET"])
+        self._allow: Final = ", ".join(sorted(self.endpoints))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI entry."""
+        scope[ROUTE] = self.path
+        endpoint = self.endpoints.get(scope["method"])
+        if endpoint is None:
+            raise HTTPException(405, headers={"allow": self._allow})
+        request = Request(scope, receive, send)
+        response: Response | ASGIApp
+        if endpoint.open_handler is not None:
+            response = await endpoint.open_handler(request)
+        else:
+            response = await self._guarded(endpoint, request)
+        await response(scope, receive, send)
+
+    async def _guarded(self, endpoint: Endpoint, request: Request) -> Response | ASGIApp:
+        principal = request.scope.get(PRINCIPAL)
+        if principal is None or endpoint.handler is None:
+            # Cannot happen while the middleware list holds; a gap in it must not become an open door.
+            raise Refused(Reason.AUTH_MISSING)
+        if isinstance(endpoint.access, Permission):
+            require(principal, endpoint.access)
+        return await endpoint.handler(request, principal)
+
+
+def routes(table: Sequence[Endpoint]) -> list[Route]:
+    """Starlette routes of ``table``, one per path, in the order of first appearance (hot paths stand first)."""
+    by_path: dict[str, list[Endpoint]] = {}
+    for endpoint in table:
+        by_path.setdefault(endpoint.path, []).append(endpoint)
+    return [Route(path, endpoint=Resource(path, endpoints)) for path, endpoints in by_path.items()]
