@@ -40,7 +40,8 @@ class Approvals:
             status: ``open``, ``granted``, ``refused``, ``expired`` or ``voided``; ``None`` for all.
         """
         rows = await self.pipeline.store.approvals(viewer.tenant, status, LIST_LIMIT)
-        return [await self._view(row) for row in rows]
+        plans = {plan_id: await self._plan(plan_id) for plan_id in {row.plan_id for row in rows}}
+        return [_view(row, plans[row.plan_id]) for row in rows]
 
     async def show(self, approval_id: str, viewer: Principal) -> dict[str, Any]:
         """One request.
@@ -48,7 +49,8 @@ class Approvals:
         Raises:
             Refused: ``request.not_found``.
         """
-        return await self._view(await self._row(approval_id, viewer))
+        row = await self._row(approval_id, viewer)
+        return _view(row, await self._plan(row.plan_id))
 
     async def answer(
         self, approval_id: str, approver: Principal, *, decision: str | None = None, signed: bytes | None = None
@@ -191,53 +193,58 @@ class Approvals:
             raise Refused(Reason.AUTH_FORBIDDEN)
         return row
 
-    async def _view(self, row: ApprovalRow) -> dict[str, Any]:
-        shown: dict[str, Any] = {
-            "id": row.request.approval_id,
-            "status": row.status,
+    async def _plan(self, plan_id: str) -> PlanState | None:
+        try:
+            return await self.pipeline.load(plan_id)
+        except HandrailError:
+            _log.warning("an approval's plan cannot be read", plan_id=plan_id)
+            return None
+
+
+def _view(row: ApprovalRow, plan: PlanState | None) -> dict[str, Any]:
+    shown: dict[str, Any] = {
+        "id": row.request.approval_id,
+        "status": row.status,
+        "plan_id": row.plan_id,
+        "step_id": row.step_id,
+        "requested_by": row.caller_id,
+        "acts_for": row.principal_id,
+        "requested_at": row.request.requested_at,
+        "expires_at": row.request.expires_at,
+        "approver_role": row.request.approver_role,
+        "quorum": row.request.quorum,
+        "enrolled_key": row.request.enrolled_key,
+        "answers": [
+            {
+                "approver": answer.approver_id,
+                "decision": answer.decision,
+                "attested_by": answer.attested_by,
+                "at": answer.answered_at,
+            }
+            for answer in row.answers
+        ],
+    }
+    if plan is None:
+        return shown
+    state = plan.steps[row.step_id]
+    action = None if state.manifest is None else state.manifest.actions.get(state.step.action)
+    shown |= {
+        "context_id": plan.plan.context_id,
+        "hand": state.step.hand,
+        "action": state.step.action,
+        "args": state.args,
+        "reasons": []
+        if state.decision is None
+        else [{"code": reason.code, "message": reason.message} for reason in state.decision.reasons],
+        "side_effects": None if action is None else str(action.side_effects),
+        "description": None if action is None else action.description,
+        "binding": {
+            "tenant": row.tenant,
             "plan_id": row.plan_id,
             "step_id": row.step_id,
-            "requested_by": row.caller_id,
-            "acts_for": row.principal_id,
-            "requested_at": row.request.requested_at,
-            "expires_at": row.request.expires_at,
-            "approver_role": row.request.approver_role,
-            "quorum": row.request.quorum,
-            "enrolled_key": row.request.enrolled_key,
-            "answers": [
-                {
-                    "approver": answer.approver_id,
-                    "decision": answer.decision,
-                    "attested_by": answer.attested_by,
-                    "at": answer.answered_at,
-                }
-                for answer in row.answers
-            ],
-        }
-        try:
-            plan = await self.pipeline.load(row.plan_id)
-        except HandrailError:
-            _log.warning("an approval's plan cannot be read", plan_id=row.plan_id)
-            return shown
-        state = plan.steps[row.step_id]
-        action = None if state.manifest is None else state.manifest.actions.get(state.step.action)
-        shown |= {
-            "context_id": plan.plan.context_id,
-            "hand": state.step.hand,
-            "action": state.step.action,
-            "args": state.args,
-            "reasons": []
-            if state.decision is None
-            else [{"code": reason.code, "message": reason.message} for reason in state.decision.reasons],
-            "side_effects": None if action is None else str(action.side_effects),
-            "description": None if action is None else action.description,
-            "binding": {
-                "tenant": row.tenant,
-                "plan_id": row.plan_id,
-                "step_id": row.step_id,
-                "args_sha256": state.args_sha256,
-                "policy_digest": row.policy_digest,
-                "manifest_digest": row.manifest_digest,
-            },
-        }
-        return shown
+            "args_sha256": state.args_sha256,
+            "policy_digest": row.policy_digest,
+            "manifest_digest": row.manifest_digest,
+        },
+    }
+    return shown

@@ -72,6 +72,9 @@ class Pipeline:
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     followers: Followers = field(default_factory=Followers)
     _stalled: set[str] = field(default_factory=set)
+    """Plans whose record may be ahead of what was acted on."""
+    _withheld: set[tuple[str, str]] = field(default_factory=set)
+    """Steps whose intent may be on record although they were surely never dispatched."""
     recorder: record.Recorder = field(init=False)
 
     def __post_init__(self) -> None:
@@ -282,9 +285,18 @@ class Pipeline:
                 continue
             for state in plan:
                 if state.status is StepStatus.RUNNING:
-                    state.fail(StepStatus.AMBIGUOUS, Reason.HAND_LOST_REPLY)
+                    if (plan_id, state.step.id) in self._withheld:
+                        state.fail(StepStatus.CANCELLED, Reason.LOG_UNAVAILABLE)
+                    else:
+                        state.fail(StepStatus.AMBIGUOUS, Reason.HAND_LOST_REPLY)
                     await self.recorder.outcome(plan, state, None, self.clock())
+            self._withheld.difference_update({(plan_id, name) for name in plan.steps})
             self.resume(plan)
+
+    @property
+    def stalled(self) -> bool:
+        """Whether :meth:`recover` has something to do."""
+        return bool(self._stalled)
 
     async def close(self) -> None:
         """Let running steps finish for a moment, then stop; what is cut off is ``ambiguous`` at the next start."""
@@ -328,6 +340,11 @@ class Pipeline:
         ):
             # What is on record may be ahead of what was acted on: recovery settles it from the rows.
             self._stalled.add(plan.plan.plan_id)
+            self._withheld.update(
+                (plan.plan.plan_id, state.step.id)
+                for state in plan
+                if state.status is StepStatus.RUNNING and not state.dispatched
+            )
             _log.warning("plan stopped short", plan_id=plan.plan.plan_id, reason=str(error.reason), detail=error.detail)
 
     # --- helpers -----------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ step is ``ambiguous`` (invariant 1).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from gateway.canonical import canonical
@@ -34,7 +34,7 @@ class Round:
 
     judged: Sequence[StepState] = ()
     """Steps that got a decision, or failed their schema."""
-    requests: Mapping[str, ApprovalRequest] = EMPTY
+    requests: Mapping[str, ApprovalRequest] = field(default_factory=dict)
     """Step id -> the approval it now waits for."""
     orphans: Sequence[StepState] = ()
     """Steps skipped because a dependency did not succeed."""

@@ -1,0 +1,248 @@
+"""The composition root: the only place where ports meet the code that implements them."""
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+from sqlalchemy import Engine, bindparam, delete
+
+import migrations
+from audit.checkpoint import VerifierKey
+from audit.database import make_engine
+from audit.epochs import EpochKeys
+from audit.log import Log
+from audit.reader import Reader
+from gateway.approvals import Approvals
+from gateway.entries import EntryDraft, EntryType
+from gateway.errors import HandrailError
+from gateway.evidence import Evidence
+from gateway.model import Issuer
+from gateway.pipeline import Pipeline
+from gateway.policy import load_engine
+from gateway.ports import Append, PolicyEngine, Purpose, Write
+from gateway.settings import Settings
+from gateway.store.directory import SqlDirectory
+from gateway.store.plans import SqlPlans
+from gateway.store.tables import replays
+from gateway.telemetry import Metrics, Tracer, tracer
+from hand_adapters.jail import Jail
+from hand_adapters.pins import SqlPins
+from hand_adapters.registry import Registry
+from keys import jws
+from keys.credentials import StepCredentials
+from keys.keyset import Keyset
+from keys.stores.file import FileKeyStore
+from keys.stores.master import MasterKey
+
+_log = structlog.get_logger("handrail.app")
+
+CONNECTOR_PREFIX = "connector:"
+"""Issuers with this prefix are the gateway's own ingresses; nobody can register one."""
+
+SYSTEM_TENANT = "system"
+"""Tenant of entries about the gateway itself."""
+
+UPKEEP_SECONDS = 1.0
+PURGE_EVERY = 60
+
+_PURGE_REPLAYS = delete(replays).where(replays.c.expires_at < bindparam("past"))
+
+
+class Callers(SqlDirectory):
+    """The directory, plus the gateway's own ingresses as issuers."""
+
+    connectors: Keyset
+
+    async def issuer(self, issuer_id: str, tenant: str) -> Issuer:
+        """See ``ports.Directory``."""
+        if issuer_id.startswith(CONNECTOR_PREFIX):
+            return self.connectors.issuer(issuer_id, tenant)
+        return await super().issuer(issuer_id, tenant)
+
+
+@dataclass(slots=True)
+class Gateway:
+    """One gateway process and everything it is made of."""
+
+    settings: Settings
+    engine: Engine
+    log: Log
+    reader: Reader
+    keyset: Keyset
+    directory: Callers
+    hands: Registry
+    policy: PolicyEngine
+    pipeline: Pipeline
+    approvals: Approvals
+    evidence: Evidence
+    metrics: Metrics
+    tracer: Tracer
+    clock: Callable[[], float]
+    jail: Jail
+    _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+    async def start(self) -> None:
+        """Open the log, make missing keys, load the policy, ask the hands who they are, pick up what was left.
+
+        Raises:
+            HandrailError: the gateway cannot serve safely; ``detail`` says why.
+        """
+        created = await asyncio.to_thread(self.keyset.ensure)
+        await asyncio.to_thread(migrations.upgrade, self.engine)
+        await self.log.open()
+        for record in created:
+            await self.note(EntryType.KEY_CREATED, kid=record.kid, purpose=str(record.purpose))
+        await self.policy.start()
+        await self.hands.start()
+        await self.pipeline.recover(first=True)
+        self._tasks.append(asyncio.create_task(self._every(UPKEEP_SECONDS, self._upkeep)))
+
+    async def close(self) -> None:
+        """Stop taking plans forward, then stop everything in the reverse order of :meth:`start`."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.pipeline.close()
+        await self.hands.close()
+        await self.jail.close()
+        await self.policy.close()
+        await self.log.close()
+        self.tracer.close()
+        self.engine.dispose()
+
+    async def note(self, kind: EntryType, **facts: str | int) -> None:
+        """Record something about the gateway itself."""
+        await self.log.append(Append([EntryDraft(kind, SYSTEM_TENANT, facts=facts)]))
+
+    def verifier_keys(self) -> list[str]:
+        """The log's verifier keys (C2SP signed-note ``name+hash+key``), newest first."""
+        return [
+            str(VerifierKey.ed25519(self.log.origin, key.public_bytes))
+            for key in self.keyset.public_bytes(Purpose.CHECKPOINT)
+        ]
+
+    def trust(self) -> dict[str, Any]:
+        """What an offline verifier needs to know of this gateway."""
+        return {
+            "v": 1,
+            "origin": self.log.origin,
+            "jwks": self.keyset.trust_jwks(),
+            "log": self.verifier_keys(),
+        }
+
+    async def ready(self) -> dict[str, str]:
+        """Each part's state, ``ok`` or a reason code."""
+        checks: dict[str, str] = {}
+        for name, check in (("log", self.log.ready), ("policy", self.policy.ready)):
+            try:
+                await check()
+                checks[name] = "ok"
+            except HandrailError as error:
+                checks[name] = str(error.reason)
+        try:
+            self.keyset.active_jwk(Purpose.STEP)
+            checks["keys"] = "ok"
+        except HandrailError as error:
+            checks["keys"] = str(error.reason)
+        return checks
+
+    async def _every(self, seconds: float, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        while True:
+            await asyncio.sleep(seconds)
+            try:
+                await work()
+            except HandrailError as error:
+                _log.warning("upkeep failed", reason=str(error.reason), detail=error.detail)
+            except Exception:  # noqa: BLE001
+                _log.exception("upkeep failed")
+
+    async def _upkeep(self) -> None:
+        """What has to happen without anybody asking: approvals expire, keys age, half-done plans are settled."""
+        await self.approvals.expire()
+        if self.pipeline.stalled:
+            await self.log.ready()
+            await self.pipeline.recover()
+        await asyncio.to_thread(self.keyset.reload)
+        for record in await asyncio.to_thread(self.keyset.tick):
+            await self.note(EntryType.KEY_ROTATED, kid=record.kid, purpose=str(record.purpose), state=str(record.state))
+        now = self.clock()
+        if int(now) % PURGE_EVERY == 0:
+            await self.log.append(Append((), [Write(_PURGE_REPLAYS, {"past": int(now)})]))
+
+
+def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway:
+    """Join the parts; nothing is opened or started yet.
+
+    Raises:
+        HandrailError: a part cannot be built from these settings.
+    """
+    home = settings.home
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    master = MasterKey.load(settings.keys.master_key_file or home / "master.key")
+    keyset = Keyset(FileKeyStore(home / "keys", master), settings.keys, clock)
+    engine = make_engine(settings.database_url)
+    metrics = Metrics()
+    gateway_id = _gateway_id(settings)
+    log = Log(engine, settings.log, keyset, EpochKeys(home / "epochs", master.derive("epoch")), gateway_id, clock)
+    directory = Callers(engine, log, clock)
+    directory.connectors = keyset
+    jail = Jail(settings.jail, home)
+    hands = Registry(settings.hands, jail, SqlPins(engine, log), log)
+    gateway: Gateway
+
+    def policy_changed(kind: EntryType, digest: str, problem: str) -> None:
+        metrics.policy_problem.set(1 if problem else 0)
+        facts = {"digest": digest}
+        with contextlib.suppress(RuntimeError):
+            asyncio.get_running_loop().create_task(gateway.note(kind, **facts))
+
+    policy = load_engine(settings.policy, policy_changed)
+    spans = tracer(settings.telemetry)
+    pipeline = Pipeline(
+        settings=settings,
+        log=log,
+        payloads=log,
+        store=SqlPlans(engine, gateway_id),
+        signer=keyset,
+        credentials=StepCredentials(keyset, settings.log.origin),
+        directory=directory,
+        hands=hands,
+        engine=policy,
+        jws=jws,
+        metrics=metrics,
+        tracer=spans,
+        clock=clock,
+    )
+    gateway = Gateway(
+        settings=settings,
+        engine=engine,
+        log=log,
+        reader=Reader(engine),
+        keyset=keyset,
+        directory=directory,
+        hands=hands,
+        policy=policy,
+        pipeline=pipeline,
+        approvals=Approvals(pipeline),
+        evidence=Evidence(pipeline),
+        metrics=metrics,
+        tracer=spans,
+        clock=clock,
+        jail=jail,
+    )
+    return gateway
+
+
+def _gateway_id(settings: Settings) -> str:
+    """This gateway's stable random name, in its home; entries and plans carry it."""
+    file = settings.home / "gateway-id"
+    with contextlib.suppress(FileExistsError):
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="ascii") as stream:
+            stream.write(f"gw-{os.urandom(8).hex()}\n")
+    return file.read_text(encoding="ascii").strip()

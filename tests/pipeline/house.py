@@ -1,0 +1,309 @@
+"""A gateway's pipeline for tests: the real log, keys and rows on SQLite; hands, policy and directory are simulated
+ports, so that a test can make them slow, hostile or absent at will."""
+
+import asyncio
+import json
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from joserfc import jws as jose
+from joserfc.jwk import OKPKey
+
+import migrations
+from audit.database import make_engine
+from audit.epochs import EpochKeys
+from audit.log import Log
+from gateway.approvals import Approvals
+from gateway.errors import Refused
+from gateway.evidence import Evidence
+from gateway.model import (
+    ActionManifest,
+    Decision,
+    DecisionReason,
+    Effect,
+    HandCall,
+    HandResult,
+    Issuer,
+    IssuerKey,
+    Manifest,
+    Obligations,
+    Principal,
+    Role,
+    SideEffects,
+    UnverifiedPlan,
+)
+from gateway.pipeline import Pipeline
+from gateway.reasons import Reason
+from gateway.settings import KeySettings, Settings
+from gateway.store.plans import SqlPlans
+from gateway.telemetry import Metrics, Tracer
+from hand_adapters.contract import HandError
+from hand_adapters.schemas import Checker, normalise
+from keys import jws
+from keys.credentials import StepCredentials
+from keys.keyset import Keyset
+from keys.stores.file import FileKeyStore
+from keys.stores.master import MasterKey
+
+ORIGIN = "handrail.test/log"
+AGENT = Principal("ada", "default", "p-ada", frozenset({Role.AGENT}))
+OTHER = Principal("eve", "default", "p-eve", frozenset({Role.AGENT}))
+APPROVER = Principal("bob", "default", "p-bob", frozenset({Role.APPROVER}))
+SECOND = Principal("cy", "default", "p-cy", frozenset({Role.APPROVER}))
+AUDITOR = Principal("dee", "default", "p-dee", frozenset({Role.AUDITOR}))
+FOREIGNER = Principal("ada", "other", "p-foreign", frozenset({Role.AGENT, Role.APPROVER, Role.AUDITOR}))
+
+ECHO_SCHEMA = {
+    "type": "object",
+    "properties": {"text": {"type": "string"}, "n": {"type": "number"}},
+    "required": ["text"],
+    "additionalProperties": False,
+}
+MANIFEST = Manifest(
+    hand="tool",
+    adapter="simulated",
+    actions={
+        "echo": ActionManifest("echo", "Says it back.", ECHO_SCHEMA, side_effects=SideEffects.NONE),
+        "write": ActionManifest("write", "Changes something.", ECHO_SCHEMA, side_effects=SideEffects.REVERSIBLE),
+        "typed": ActionManifest("typed", "Answers by schema.", ECHO_SCHEMA, result_schema={"type": "object"}),
+        "small": ActionManifest("small", "Answers little.", ECHO_SCHEMA, result_max_bytes=256),
+    },
+)
+
+Behaviour = Callable[[HandCall], Awaitable[HandResult]]
+
+
+async def echo(call: HandCall) -> HandResult:
+    text = str(call.args["text"])
+    return HandResult(({"type": "text", "text": text},), {"said": text})
+
+
+@dataclass
+class SimulatedHands:
+    """``ports.Hands``; counts every call that reaches it."""
+
+    manifests: dict[str, Manifest] = field(default_factory=lambda: {"tool": MANIFEST})
+    behaviour: dict[str, Behaviour] = field(default_factory=dict)
+    calls: list[HandCall] = field(default_factory=list)
+
+    def manifest(self, hand: str) -> Manifest | None:
+        return self.manifests.get(hand)
+
+    def listed(self, principal: Principal) -> Sequence[Manifest]:
+        return [manifest for manifest in self.manifests.values() if principal.may_use(manifest.hand)]
+
+    def check_args(self, hand: str, action: str, args: Mapping[str, Any]) -> Sequence[Mapping[str, str]]:
+        return Checker(normalise(self.manifests[hand].actions[action].args_schema, close=True)).problems(args)
+
+    def check_result(self, hand: str, action: str, structured: Any) -> Sequence[Mapping[str, str]]:
+        schema = self.manifests[hand].actions[action].result_schema
+        return [] if schema is None else Checker(normalise(schema, close=False)).problems(structured)
+
+    async def run(self, call: HandCall) -> HandResult:
+        self.calls.append(call)
+        return await self.behaviour.get(call.action, echo)(call)
+
+    async def close(self) -> None:
+        """Nothing runs here."""
+
+
+@dataclass
+class SimulatedPolicy:
+    """``ports.PolicyEngine``: ``echo`` and the like are allowed, ``write`` is asked."""
+
+    digest: str = "d" * 64
+    obligations: Obligations = field(default_factory=Obligations)
+    effects: dict[str, Effect] = field(default_factory=lambda: {"write": Effect.ASK})
+    inputs: list[Mapping[str, Any]] = field(default_factory=list)
+
+    async def decide(self, policy_input: Mapping[str, Any]) -> Mapping[str, Decision]:
+        self.inputs.append(policy_input)
+        return {
+            step["id"]: Decision(
+                step["id"],
+                self.effects.get(step["action"], Effect.ALLOW),
+                (DecisionReason("test.rule", f"about {step['action']}"),),
+                self.digest,
+                self.obligations,
+            )
+            for step in policy_input["steps"]
+        }
+
+    def locate(self, code: str) -> Mapping[str, Any] | None:
+        return {"file": "test.rego", "line": 7, "rule": "test", "title": "A test rule"} if code == "test.rule" else None
+
+    async def ready(self) -> None:
+        """Always."""
+
+    async def close(self) -> None:
+        """Nothing to stop."""
+
+
+class SimulatedDirectory:
+    """``ports.Directory`` over a few fixed people and issuers."""
+
+    def __init__(self, issuers: Sequence[Issuer]) -> None:
+        self.people = {(p.tenant, p.id): p for p in (AGENT, OTHER, APPROVER, SECOND, AUDITOR, FOREIGNER)}
+        self.issuers = {(issuer.tenant, issuer.id): issuer for issuer in issuers}
+
+    async def authenticate(self, token: str, now: float) -> Principal:
+        raise Refused(Reason.AUTH_INVALID)
+
+    async def principal(self, tenant: str, principal_id: str) -> Principal:
+        try:
+            return self.people[tenant, principal_id]
+        except KeyError:
+            raise Refused(Reason.REQUEST_NOT_FOUND) from None
+
+    async def issuer(self, issuer_id: str, tenant: str) -> Issuer:
+        try:
+            return self.issuers[tenant, issuer_id]
+        except KeyError:
+            raise Refused(Reason.VERIFY_UNKNOWN_ISSUER) from None
+
+
+class Brain:
+    """Signs plans, well or badly. Uses joserfc directly: the library that the gateway's own reader must agree with."""
+
+    def __init__(self, issuer: str = "brain") -> None:
+        self.issuer = issuer
+        self.key = OKPKey.generate_key("Ed25519")
+        self.kid = self.key.thumbprint()
+
+    def registration(self, **changes: Any) -> Issuer:
+        jwk = {**self.key.as_dict(private=False), "kid": self.kid, "alg": "Ed25519"}
+        key = IssuerKey(self.kid, jwk, 0, **changes.pop("key", {}))
+        return Issuer(self.issuer, "default", {self.kid: key}, **changes)
+
+    def payload(self, *actions: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
+        now = int(time.time())
+        claims = {
+            "v": 1,
+            "iss": self.issuer,
+            "sub": AGENT.id,
+            "aud": ORIGIN,
+            "tenant": "default",
+            "context_id": f"ctx-{uuid.uuid4().hex}",
+            "jti": uuid.uuid4().hex,
+            "iat": now,
+            "exp": now + 120,
+            "nonce": uuid.uuid4().hex,
+            "actions": list(actions) or [step("a")],
+        }
+        return {name: value for name, value in {**claims, **changes}.items() if value is not ...}
+
+    def sign(self, payload: Mapping[str, Any] | bytes, *, key: OKPKey | None = None, **header: Any) -> bytes:
+        raw = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+        protected = {"alg": "Ed25519", "kid": self.kid, "typ": "plan+jws", **header}
+        return jose.serialize_compact(protected, raw, key or self.key, algorithms=["Ed25519"]).encode()
+
+
+def step(name: str, action: str = "echo", hand: str = "tool", **changes: Any) -> dict[str, Any]:
+    return {"id": name, "hand": hand, "action": action, "args": {"text": name}, **changes}
+
+
+@dataclass
+class House:
+    """Everything a test of the pipeline touches."""
+
+    settings: Settings
+    log: Log
+    keyset: Keyset
+    store: SqlPlans
+    hands: SimulatedHands
+    policy: SimulatedPolicy
+    directory: SimulatedDirectory
+    brain: Brain
+    pipeline: Pipeline
+    approvals: Approvals
+    evidence: Evidence
+
+    async def submit(
+        self, plan: Mapping[str, Any] | bytes, *, caller: Principal = AGENT, wait: float = 30.0, at: float | None = None
+    ) -> dict[str, Any]:
+        raw = plan if isinstance(plan, bytes) else self.brain.sign(plan)
+        return await self.pipeline.submit(UnverifiedPlan(raw, caller, at or time.time()), wait_seconds=wait)
+
+    async def plan(self, *actions: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
+        """Sign and submit; wait until it is done or nothing moves."""
+        return await self.submit(self.brain.payload(*actions, **changes))
+
+    async def until_settled(self, plan_id: str) -> dict[str, Any]:
+        """Follow a plan until this process has nothing left to do on it."""
+        while (live := self.pipeline._live.get(plan_id)) is not None:
+            await live.settled.wait()
+        return (await self.pipeline.load(plan_id)).view()
+
+    def entries(self) -> list[dict[str, Any]]:
+        """Every entry of the log, oldest first."""
+        with self.log._engine.connect() as connection:
+            rows = connection.exec_driver_sql("SELECT body FROM entries ORDER BY idx").scalars().all()
+        return [json.loads(row) for row in rows]
+
+    def codes(self) -> list[str]:
+        return [entry["type"] for entry in self.entries()]
+
+
+async def open_house(home: Path, *, brain: Brain | None = None, start: bool = True, **settings: Any) -> House:
+    """Build and start a house in ``home``; opening the same directory again is a restart."""
+    configured = Settings(home=home, log={"origin": ORIGIN}, **settings)
+    brain = brain or Brain()
+    master = MasterKey.load(home / "master.key")
+    keyset = Keyset(FileKeyStore(home / "keys", master), KeySettings())
+    await asyncio.to_thread(keyset.ensure)
+    engine = make_engine(configured.database_url)
+    await asyncio.to_thread(migrations.upgrade, engine)
+    log = Log(engine, configured.log, keyset, EpochKeys(home / "epochs", master.derive("epoch")), "gw-test")
+    await log.start()
+    directory = SimulatedDirectory([brain.registration()])
+    hands, policy = SimulatedHands(), SimulatedPolicy()
+    store = SqlPlans(engine, "gw-test")
+    pipeline = Pipeline(
+        settings=configured,
+        log=log,
+        payloads=log,
+        store=store,
+        signer=keyset,
+        credentials=StepCredentials(keyset, ORIGIN),
+        directory=directory,
+        hands=hands,
+        engine=policy,
+        jws=jws,
+        metrics=Metrics(),
+        tracer=Tracer(),
+    )
+    house = House(
+        configured,
+        log,
+        keyset,
+        store,
+        hands,
+        policy,
+        directory,
+        brain,
+        pipeline,
+        Approvals(pipeline),
+        Evidence(pipeline),
+    )
+    if start:
+        await pipeline.recover(first=True)
+    return house
+
+
+async def close_house(house: House) -> None:
+    await house.pipeline.close()
+    await house.log.close()
+    house.log._engine.dispose()
+
+
+def crash(reason: Reason, failure: Any) -> Behaviour:
+    """A hand that ends every call with this error."""
+
+    async def fail(call: HandCall) -> HandResult:
+        raise HandError(reason, failure)
+
+    return fail

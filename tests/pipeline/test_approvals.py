@@ -1,0 +1,262 @@
+"""Held steps: what was approved is what runs, whoever asked cannot approve, and an answer counts once."""
+
+import asyncio
+import json
+import time
+import uuid
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from joserfc import jws as jose
+from joserfc.jwk import OKPKey
+
+from gateway.errors import HandrailError
+from gateway.model import Obligations, Principal, Role
+from gateway.reasons import Reason
+from tests.pipeline.house import (
+    AGENT,
+    APPROVER,
+    AUDITOR,
+    FOREIGNER,
+    MANIFEST,
+    ORIGIN,
+    SECOND,
+    House,
+    close_house,
+    open_house,
+    step,
+)
+
+
+class Person:
+    """An approver with an enrolled key."""
+
+    def __init__(self, name: str = "bob") -> None:
+        self.key = OKPKey.generate_key("Ed25519")
+        self.kid = self.key.thumbprint()
+        jwk = {**self.key.as_dict(private=False), "kid": self.kid, "alg": "Ed25519"}
+        self.principal = Principal(name, "default", f"p-{name}", frozenset({Role.APPROVER}), approval_jwk=jwk)
+
+    def sign(
+        self, approval: dict[str, Any], key: OKPKey | None = None, typ: str = "approval+jws", **changes: Any
+    ) -> bytes:
+        now = int(time.time())
+        claims = {
+            "v": 1,
+            "approval_id": approval["id"],
+            "decision": "approve",
+            "binding": approval["binding"],
+            "approver": self.principal.id,
+            "aud": ORIGIN,
+            "iat": now,
+            "exp": now + 60,
+            "jti": uuid.uuid4().hex,
+            **changes,
+        }
+        protected = {"alg": "Ed25519", "kid": self.kid, "typ": typ}
+        return jose.serialize_compact(protected, json.dumps(claims), key or self.key, algorithms=["Ed25519"]).encode()
+
+
+async def held(house: House, *more: dict[str, Any], text: str = "w") -> tuple[str, dict[str, Any]]:
+    """A plan with one held step; its id and the approval."""
+    view = await house.plan(step("w", "write", args={"text": text}), *more)
+    assert view["status"] == "waiting"
+    return view["plan_id"], await house.approvals.show(view["steps"][0]["approval_id"], APPROVER)
+
+
+async def refusal_of(house: House, approval_id: str, person: Principal, **answer: Any) -> Reason:
+    with pytest.raises(HandrailError) as refusal:
+        await house.approvals.answer(approval_id, person, **answer)
+    return refusal.value.reason
+
+
+async def test_a_held_step_runs_after_a_signed_approval_and_others_do_not_wait(house: House) -> None:
+    bob = Person()
+    house.directory.people["default", "bob"] = bob.principal
+    plan_id, approval = await held(house, step("b"))
+    assert [call.step_id for call in house.hands.calls] == ["b"]
+    assert approval["args"] == {"text": "w"}
+    answered = await house.approvals.answer(approval["id"], bob.principal, signed=bob.sign(approval))
+    assert answered["status"] == "granted"
+    assert answered["answers"][0]["attested_by"] == "approver"
+    view = await house.until_settled(plan_id)
+    assert view["status"] == "done"
+    assert [call.step_id for call in house.hands.calls] == ["b", "w"]
+    assert house.codes()[-4:] == ["APRGRT", "CRDISS", "STPDSP", "STPEXE"]
+
+
+async def test_a_gateway_attested_approval_is_labelled_so(house: House) -> None:
+    plan_id, approval = await held(house)
+    answered = await house.approvals.answer(approval["id"], APPROVER, decision="approve")
+    assert answered["answers"][0]["attested_by"] == "gateway"
+    assert (await house.until_settled(plan_id))["steps"][0]["status"] == "succeeded"
+
+
+async def test_a_refusal_denies_and_skips_what_depends_on_it(house: House) -> None:
+    plan_id, approval = await held(house, step("after", depends_on=["w"]))
+    await house.approvals.answer(approval["id"], APPROVER, decision="refuse")
+    view = await house.until_settled(plan_id)
+    assert [s["status"] for s in view["steps"]] == ["denied", "skipped"]
+    assert view["steps"][0]["error"]["code"] == "approval.refused"
+    assert not house.hands.calls
+
+
+async def test_whoever_asked_cannot_approve(house: House) -> None:
+    _, approval = await held(house)
+    both = replace(AGENT, roles=frozenset({Role.AGENT, Role.APPROVER}))
+    assert await refusal_of(house, approval["id"], both, decision="approve") is Reason.APPROVAL_SELF
+
+
+async def test_neither_the_caller_nor_whom_it_acts_for_can_approve(house: House) -> None:
+    house.directory.issuers["default", "brain"] = house.brain.registration(speaks_for=frozenset({"eve"}))
+    view = await house.submit(house.brain.payload(step("w", "write"), sub="eve"))
+    approval_id = view["steps"][0]["approval_id"]
+    for name in ("ada", "eve"):
+        person = Principal(name, "default", f"p-{name}", frozenset({Role.APPROVER}))
+        assert await refusal_of(house, approval_id, person, decision="approve") is Reason.APPROVAL_SELF
+
+
+async def test_the_role_counts(house: House) -> None:
+    _, approval = await held(house)
+    assert await refusal_of(house, approval["id"], AUDITOR, decision="approve") is Reason.APPROVAL_ROLE
+    assert await refusal_of(house, approval["id"], FOREIGNER, decision="approve") is Reason.REQUEST_NOT_FOUND
+
+
+async def test_an_answer_counts_once(house: House) -> None:
+    plan_id, approval = await held(house)
+    outcomes = await asyncio.gather(
+        *[house.approvals.answer(approval["id"], person, decision="approve") for person in (APPROVER, SECOND) * 10],
+        return_exceptions=True,
+    )
+    assert sum(isinstance(outcome, dict) for outcome in outcomes) == 1
+    await house.until_settled(plan_id)
+    assert len(house.hands.calls) == 1
+
+
+async def test_a_quorum_needs_different_people(house: House) -> None:
+    house.policy.obligations = Obligations(quorum=2)
+    plan_id, approval = await held(house)
+    await house.approvals.answer(approval["id"], APPROVER, decision="approve")
+    assert await refusal_of(house, approval["id"], APPROVER, decision="approve") is Reason.APPROVAL_CLOSED
+    assert not house.hands.calls
+    await house.approvals.answer(approval["id"], SECOND, decision="approve")
+    assert (await house.until_settled(plan_id))["steps"][0]["status"] == "succeeded"
+
+
+async def test_policy_may_insist_on_an_enrolled_key(house: House) -> None:
+    house.policy.obligations = Obligations(enrolled_key=True)
+    _, approval = await held(house)
+    assert await refusal_of(house, approval["id"], APPROVER, decision="approve") is Reason.APPROVAL_KEY
+
+
+TAMPERS: dict[str, tuple[dict[str, Any], set[Reason]]] = {
+    "another approval": ({"approval_id": "0" * 32}, {Reason.APPROVAL_MISMATCH}),
+    "another person": ({"approver": "cy"}, {Reason.APPROVAL_MISMATCH}),
+    "another gateway": ({"aud": "other/log"}, {Reason.APPROVAL_MISMATCH}),
+    "an invented decision": ({"decision": "yes"}, {Reason.APPROVAL_MISMATCH}),
+    "expired": ({"iat": 1, "exp": 2}, {Reason.VERIFY_EXPIRED}),
+    "from the future": ({"iat": 2**33, "exp": 2**33 + 1}, {Reason.VERIFY_NOT_YET_VALID}),
+    "too long-lived": ({"exp": int(time.time()) + 9999}, {Reason.VERIFY_LIFETIME}),
+    "wrong typ": ({"typ": "plan+jws"}, {Reason.VERIFY_TYPE}),
+    "an extra member": ({"extra": 1}, {Reason.APPROVAL_MISMATCH}),
+    "another key": ({"key": OKPKey.generate_key("Ed25519")}, {Reason.VERIFY_SIGNATURE}),
+}
+
+
+@pytest.mark.parametrize("name", TAMPERS)
+async def test_a_tampered_answer_is_refused(house: House, name: str) -> None:
+    changes, expected = TAMPERS[name]
+    bob = Person()
+    _, approval = await held(house)
+    assert await refusal_of(house, approval["id"], bob.principal, signed=bob.sign(approval, **changes)) in expected
+    assert not house.hands.calls
+
+
+@pytest.mark.parametrize("member", ["tenant", "plan_id", "step_id", "args_sha256", "policy_digest", "manifest_digest"])
+async def test_one_changed_byte_anywhere_in_the_binding_voids_the_answer(house: House, member: str) -> None:
+    bob = Person()
+    _, approval = await held(house)
+    value = approval["binding"][member]
+    changed = {**approval["binding"], member: ("0" if value[0] != "0" else "1") + value[1:]}
+    refused = await refusal_of(house, approval["id"], bob.principal, signed=bob.sign(approval, binding=changed))
+    assert refused is Reason.APPROVAL_MISMATCH
+    assert not house.hands.calls
+
+
+async def test_an_approval_of_one_call_does_not_fit_another_by_one_byte(house: House) -> None:
+    bob = Person()
+    house.directory.people["default", "bob"] = bob.principal
+    _, first = await held(house, text="pay 10")
+    _, second = await held(house, text="pay 19")
+    signed = bob.sign(first)
+    assert await refusal_of(house, second["id"], bob.principal, signed=signed) is Reason.APPROVAL_MISMATCH
+    await house.approvals.answer(first["id"], bob.principal, signed=signed)
+    assert await refusal_of(house, first["id"], bob.principal, signed=signed) is Reason.APPROVAL_CLOSED
+
+
+@pytest.mark.parametrize("what", ["policy", "hand", "hand gone"])
+async def test_drift_voids_the_request_and_opens_a_new_one(house: House, what: str) -> None:
+    plan_id, approval = await held(house)
+    if what == "policy":
+        house.policy.digest = "e" * 64
+    elif what == "hand":
+        house.hands.manifests["tool"] = replace(MANIFEST, instructions="changed")
+    else:
+        del house.hands.manifests["tool"]
+    assert await refusal_of(house, approval["id"], APPROVER, decision="approve") is Reason.APPROVAL_VOIDED
+    view = await house.until_settled(plan_id)
+    assert not house.hands.calls
+    assert (await house.approvals.show(approval["id"], APPROVER))["status"] == "voided"
+    if what == "hand gone":
+        assert view["steps"][0]["error"]["code"] == "schema.unknown_hand"
+        return
+    again = view["steps"][0]["approval_id"]
+    assert again != approval["id"]
+    await house.approvals.answer(again, APPROVER, decision="approve")
+    assert (await house.until_settled(plan_id))["steps"][0]["status"] == "succeeded"
+    assert len(house.hands.calls) == 1
+
+
+async def test_nobody_answering_denies(house: House) -> None:
+    plan_id, approval = await held(house, step("after", depends_on=["w"]))
+    house.pipeline.clock = lambda: time.time() + 3601
+    assert await refusal_of(house, approval["id"], APPROVER, decision="approve") is Reason.APPROVAL_EXPIRED
+    assert await house.approvals.expire() == 1
+    view = await house.until_settled(plan_id)
+    assert [s["status"] for s in view["steps"]] == ["expired", "skipped"]
+    assert await house.approvals.expire() == 0
+    assert "APREXP" in house.codes()
+
+
+async def test_a_held_step_survives_a_restart(tmp_path: Path) -> None:
+    house = await open_house(tmp_path)
+    plan_id, approval = await held(house, step("after", depends_on=["w"]))
+    await close_house(house)
+
+    again = await open_house(tmp_path, brain=house.brain)
+    shown = await again.approvals.show(approval["id"], APPROVER)
+    assert shown["binding"] == approval["binding"]
+    await again.approvals.answer(approval["id"], APPROVER, decision="approve")
+    view = await again.until_settled(plan_id)
+    assert [s["status"] for s in view["steps"]] == ["succeeded", "succeeded"]
+    assert [call.step_id for call in again.hands.calls] == ["w", "after"]
+    await close_house(again)
+
+
+async def test_a_thousand_waiting_steps_hold_no_task(house: House) -> None:
+    for _ in range(10):
+        await house.plan(*[step(f"w{n}", "write") for n in range(100)])
+    assert all(task.done() for task in house.pipeline._tasks)
+    assert not house.pipeline._live
+    assert len(await house.approvals.list(APPROVER, "open")) == 1000
+
+
+async def test_what_waits_for_a_refused_dependency_has_its_request_voided(house: House) -> None:
+    view = await house.plan(step("w", "write"), step("x", "write", depends_on=["w"]))
+    first, second = (s["approval_id"] for s in view["steps"])
+    await house.approvals.answer(first, APPROVER, decision="refuse")
+    await house.until_settled(view["plan_id"])
+    assert (await house.approvals.show(second, APPROVER))["status"] == "voided"
+    assert await refusal_of(house, second, SECOND, decision="approve") is Reason.APPROVAL_CLOSED
