@@ -1,4 +1,5 @@
 """Write requirements.lock from pyproject.toml and client/pyproject.toml: every extra, every hash, no registry address.
+deploy/requirements.lock is its part that a container runs, without the tools of developers.
 
 Pins stay where they are unless ``--upgrade`` is given. Handrail's own two distributions are left out; they are
 installed from the checkout. setuptools and wheel are in, so that those two build offline, without isolation.
@@ -16,6 +17,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "requirements.lock"
+RUNTIME = ROOT / "deploy" / "requirements.lock"
 OWN = frozenset({"handrail", "handrail-client"})
 HEADER = """\
 # Written by `make lock` from pyproject.toml and client/pyproject.toml; do not edit.
@@ -24,46 +26,59 @@ HEADER = """\
 """
 
 
-def wanted() -> list[str]:
-    """Requirements of both distributions with all extras and the build backend, sorted, without our own names."""
+def wanted(extras: frozenset[str] | None) -> list[str]:
+    """Requirements of both distributions with ``extras`` (``None``: every one) and the build backend, sorted,
+    without our own names.
+    """
     found: set[str] = {"wheel"}
-    for path in filter(Path.exists, (ROOT / "pyproject.toml", ROOT / "client" / "pyproject.toml")):
+    for path in (ROOT / "pyproject.toml", ROOT / "client" / "pyproject.toml"):
         document: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
         project = document["project"]
         found.update(project.get("dependencies", ()))
-        for extra in project.get("optional-dependencies", {}).values():
-            found.update(extra)
+        for name, extra in project.get("optional-dependencies", {}).items():
+            if extras is None or name in extras:
+                found.update(extra)
         found.update(document["build-system"]["requires"])
     return sorted(line for line in found if re.split(r"[^A-Za-z0-9_.-]", line, maxsplit=1)[0].lower() not in OWN)
 
 
-def main() -> int:
-    """Compile in a scratch directory, so that no path of this machine can reach the file."""
+def compile_to(target: Path, requirements: list[str], constraint: Path | None, *, upgrade: bool) -> None:
+    """Resolve in a scratch directory, so that no path of this machine can reach ``target``.
+
+    Raises:
+        subprocess.CalledProcessError: no resolution; what uv said was printed.
+        ValueError: the result would name an address.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        directory = Path(scratch)
+        (directory / "pyproject.in").write_text("\n".join(requirements) + "\n", encoding="utf-8")
+        if target.exists():
+            shutil.copy(target, directory / "out.lock")
+        command = [
+            sys.executable, "-m", "uv", "pip", "compile", "pyproject.in", "--output-file=out.lock",
+            "--generate-hashes", "--universal", "--python-version=3.11", "--only-binary=:all:", "--no-header",
+            "--strip-extras", "--no-config", "--no-annotate", "--quiet",
+        ]  # fmt: skip
+        if constraint is not None:
+            shutil.copy(constraint, directory / "constraint.lock")
+            command.append("--constraint=constraint.lock")
+        if upgrade:
+            command.append("--upgrade")
+        subprocess.run(command, cwd=directory, check=True)
+        body = re.sub(r"\A(#.*\n)*\n*", "", (directory / "out.lock").read_text(encoding="utf-8"))
+    if "://" in body:
+        raise ValueError("the lock would name an address; nothing was written")
+    target.write_text(HEADER + "\n" + body, encoding="utf-8")
+
+
+def main() -> None:
+    """Write both files: everything, and what a container runs, at the same versions."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--upgrade", action="store_true", help="take the newest releases instead of the locked ones")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
-        directory = Path(scratch)
-        (directory / "pyproject.in").write_text("\n".join(wanted()) + "\n", encoding="utf-8")
-        if LOCK.exists():
-            shutil.copy(LOCK, directory / LOCK.name)
-        command = [
-            sys.executable, "-m", "uv", "pip", "compile", "pyproject.in", f"--output-file={LOCK.name}",
-            "--generate-hashes", "--universal", "--python-version=3.11", "--only-binary=:all:", "--no-header",
-            "--strip-extras", "--no-config", "--quiet",
-        ]  # fmt: skip
-        if arguments.upgrade:
-            command.append("--upgrade")
-        done = subprocess.run(command, cwd=directory, check=False)
-        if done.returncode:
-            return done.returncode
-        body = re.sub(r"\A(#.*\n)*\n*", "", (directory / LOCK.name).read_text(encoding="utf-8"))
-    if "://" in body:
-        sys.stderr.write("The lock would name an address; nothing was written.\n")
-        return 1
-    LOCK.write_text(HEADER + "\n" + body, encoding="utf-8")
-    return 0
+    compile_to(LOCK, wanted(None), None, upgrade=arguments.upgrade)
+    compile_to(RUNTIME, wanted(frozenset({"otlp"})), LOCK, upgrade=True)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()

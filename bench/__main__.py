@@ -1,0 +1,126 @@
+"""``make bench``: measure, check, write bench/results/TIME.json and print the table."""
+
+import argparse
+import asyncio
+import datetime as dt
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.governed import Measurement, measure, say_to_terminal, summary
+from bench.load import BenchError
+
+RESULTS = Path(__file__).resolve().parent / "results"
+PACKAGES = ("starlette", "uvicorn", "uvloop", "httptools", "aiohttp", "sqlalchemy", "cryptography", "joserfc", "orjson")
+
+
+def machine() -> dict[str, Any]:
+    """What the figures depend on beside the code."""
+    model = next(
+        (
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+            if line.startswith("model name")
+        ),
+        platform.machine(),
+    )
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False, cwd=RESULTS.parent
+    ).stdout.strip()
+    return {
+        "time": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        "commit": commit,
+        "processor": model,
+        "cores": os.cpu_count(),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in PACKAGES},
+    }
+
+
+def table(rows: list[dict[str, Any]]) -> Table:
+    """The summary for people."""
+    shown = Table(title="A governed step against a bare proxy hop (medians; one core for the server)")
+    for column in ("connections", "subject", "steps/s", "of bare", "p50 ms", "p99 ms", "p50 added ms", "CPU us/step"):
+        shown.add_column(column, justify="left" if column == "subject" else "right")
+    shown.add_column("memory MB", justify="right")
+    for row in rows:
+        shown.add_row(
+            str(row["connections"]),
+            row["subject"],
+            f"{row['steps_per_second']:,.0f}",
+            f"{row['ratio_to_bare']:.2f}",
+            f"{row['p50_milliseconds']:.2f}",
+            f"{row['p99_milliseconds']:.2f}",
+            f"{row['p50_added_milliseconds']:.2f}",
+            f"{row['cpu_microseconds_per_step']:,.0f}",
+            f"{row['memory_bytes'] / 1e6:,.0f}",
+            end_section=row["subject"] == "ten",
+        )
+    return shown
+
+
+def write(measurement: Measurement, rows: list[dict[str, Any]]) -> Path:
+    """The whole run as one JSON file; returns its path."""
+    RESULTS.mkdir(exist_ok=True)
+    about = machine()
+    path = RESULTS / f"governed-{about['time'].replace(':', '').replace('+0000', 'Z')}.json"
+    document = {
+        "machine": about,
+        "summary": rows,
+        "turns": [
+            {
+                "connections": turn.connections,
+                "rounds": {name: figures.document() for name, figures in turn.rounds.items()},
+            }
+            for turn in measurement.turns
+        ],
+        "turns_discarded": measurement.discarded,
+        "checked": {
+            "steps": measurement.steps_checked,
+            "receipts": measurement.receipts_verified,
+            "entries": measurement.entries_checked,
+        },
+    }
+    path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    return path
+
+
+def main() -> int:
+    """Parse the flags and run; 1 where the run could not be trusted."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--connections", default="1,8,32", help="numbers of connections, with commas")
+    parser.add_argument("--turns", type=int, default=3, help="accepted turns at each number of connections")
+    parser.add_argument("--seconds", type=float, default=4.0, help="length of a round")
+    arguments = parser.parse_args()
+    numbers = [int(number) for number in arguments.connections.split(",")]
+    with tempfile.TemporaryDirectory(prefix="handrail-bench-") as directory:
+        try:
+            measurement = asyncio.run(
+                measure(numbers, arguments.turns, arguments.seconds, Path(directory), say_to_terminal)
+            )
+        except BenchError as error:
+            sys.stderr.write(f"bench: {error}\n")
+            return 1
+    rows = summary(measurement)
+    path = write(measurement, rows)
+    Console().print(table(rows))
+    print(
+        f"{measurement.steps_checked:,} governed steps had the right body and a receipt; "
+        f"{measurement.receipts_verified} receipts verified offline; {measurement.entries_checked:,} log entries "
+        f"checked; {measurement.discarded} turns discarded. {path.relative_to(RESULTS.parent.parent)}"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
