@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import ipaddress
+import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from types import TracebackType
@@ -72,9 +73,7 @@ class Client:
         base = _base(url)
         self._timeout_seconds = timeout_seconds
         self._pause_seconds = reconnect_pause_seconds
-        self._http = httpx2.Client(
-            base_url=base, headers=_headers(api_key), trust_env=not _is_loopback(base), follow_redirects=False
-        )
+        self._http = httpx2.Client(**_settings(base, api_key))
 
     def __enter__(self) -> Self:
         return self
@@ -171,9 +170,7 @@ class AsyncClient:
         base = _base(url)
         self._timeout_seconds = timeout_seconds
         self._pause_seconds = reconnect_pause_seconds
-        self._http = httpx2.AsyncClient(
-            base_url=base, headers=_headers(api_key), trust_env=not _is_loopback(base), follow_redirects=False
-        )
+        self._http = httpx2.AsyncClient(**_settings(base, api_key))
 
     async def __aenter__(self) -> Self:
         return self
@@ -312,6 +309,20 @@ def _base(url: str) -> str:
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment or parts.username:
         raise ClientError("the gateway's URL must look like https://HOST[:PORT]")
     return url.rstrip("/")
+
+
+def _settings(base: str, api_key: str | None) -> dict[str, Any]:
+    settings = {
+        "base_url": base,
+        "headers": _headers(api_key),
+        "trust_env": not _is_loopback(base),
+        "follow_redirects": False,
+    }
+    if base.startswith("http:"):
+        # Reading the system's CA certificates takes tens of milliseconds. Over plain HTTP nothing is verified with
+        # them; this context knows none and would refuse every certificate.
+        settings["verify"] = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    return settings
 
 
 def _is_loopback(url: str) -> bool:

@@ -1,0 +1,138 @@
+"""Which gateway a command speaks to, and as whom.
+
+In this order: ``--url``/``--api-key``, ``HANDRAIL_URL``/``HANDRAIL_API_KEY``, then ``HANDRAIL_HOME/cli.json``
+(``{url, default, principals: {name: {api_key, jwk_file?, issuer?}}}``), where ``--as NAME`` chooses the principal.
+"""
+
+import json
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from gateway.cli.exits import Stop
+from gateway.cli.output import Output
+
+if TYPE_CHECKING:
+    from handrail import Client
+
+DEFAULT_URL: Final = "http://127.0.0.1:8080"
+_OPEN_TO_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """A gateway and a caller. ``key_file`` and ``issuer`` are what the caller signs with, where the file says so."""
+
+    url: str
+    api_key: str | None
+    name: str | None = None
+    key_file: Path | None = None
+    issuer: str | None = None
+
+    def __repr__(self) -> str:
+        return f"Connection(url={self.url!r}, name={self.name!r})"
+
+
+class Session:
+    """What a command that speaks to a gateway is given."""
+
+    def __init__(self, out: Output, connection: Connection) -> None:
+        self.out = out
+        self.connection = connection
+
+    @cached_property
+    def client(self) -> "Client":
+        """The connection, made at first use."""
+        from handrail import Client  # noqa: PLC0415 - an HTTP client is loaded only by commands that use one
+
+        return Client(self.connection.url, self.connection.api_key)
+
+    def close(self) -> None:
+        """Close the connection, where one was made."""
+        if "client" in self.__dict__:
+            self.client.close()
+
+
+def home(environ: Mapping[str, str]) -> Path:
+    """``HANDRAIL_HOME``, or ``./.handrail``."""
+    return Path(environ.get("HANDRAIL_HOME") or ".handrail")
+
+
+def resolve(
+    url: str | None, api_key: str | None, as_name: str | None, environ: Mapping[str, str] = os.environ
+) -> Connection:
+    """Put a connection together.
+
+    Raises:
+        Stop: for a file that others can read, an unknown name, or a stored key that belongs to another gateway.
+    """
+    if api_key and as_name:
+        raise Stop("--api-key and --as exclude each other", "Give one of them.")
+    file = home(environ) / "cli.json"
+    chosen_url = url or environ.get("HANDRAIL_URL") or None
+    chosen_key = api_key or (None if as_name else environ.get("HANDRAIL_API_KEY")) or None
+    if chosen_key is not None:
+        return Connection(chosen_url or _stored_url(file) or DEFAULT_URL, chosen_key)
+    stored = _read(file)
+    if stored is None:
+        if as_name:
+            raise Stop(f"--as {as_name}: there is no {file}", "Set HANDRAIL_HOME to the directory that has cli.json.")
+        return Connection(chosen_url or DEFAULT_URL, None)
+    stored_url = stored.get("url")
+    if not isinstance(stored_url, str):
+        raise Stop(f"{file}: no url", 'It should hold {"url", "default", "principals"}.')
+    if chosen_url is not None and chosen_url.rstrip("/") != stored_url.rstrip("/"):
+        raise Stop(
+            f"{file} holds keys for {stored_url}, which are not sent to {chosen_url}",
+            "Give --api-key or HANDRAIL_API_KEY for that gateway.",
+        )
+    return _principal(file, stored, stored_url, as_name)
+
+
+def _principal(file: Path, stored: Mapping[str, Any], url: str, as_name: str | None) -> Connection:
+    principals = stored.get("principals")
+    name = as_name or stored.get("default")
+    if not isinstance(principals, dict) or not isinstance(name, str):
+        raise Stop(f"{file}: no principals, or no default", "Choose one with --as NAME, or give --api-key.")
+    entry = principals.get(name)
+    if not isinstance(entry, dict) or not isinstance(entry.get("api_key"), str):
+        raise Stop(f"{file}: no principal {name!r}", f"It has: {', '.join(sorted(map(str, principals)))}.")
+    key_file, issuer = entry.get("jwk_file"), entry.get("issuer")
+    return Connection(
+        url,
+        entry["api_key"],
+        name,
+        file.parent / key_file if isinstance(key_file, str) else None,
+        issuer if isinstance(issuer, str) else None,
+    )
+
+
+def _stored_url(file: Path) -> str | None:
+    stored = _read(file)
+    url = (stored or {}).get("url")
+    return url if isinstance(url, str) else None
+
+
+def _read(file: Path) -> dict[str, Any] | None:
+    """The file's object; ``None`` where there is no file. It holds API keys, so nobody else may read it."""
+    try:
+        with file.open("rb") as stream:
+            mode = os.fstat(stream.fileno()).st_mode
+            content = stream.read(1_048_576)
+    except FileNotFoundError:
+        return None
+    except OSError as exc:
+        raise Stop(f"{file}: {exc.strerror}", "Check HANDRAIL_HOME and the file's owner.") from None
+    if mode & _OPEN_TO_OTHERS:
+        raise Stop(f"{file}: other users can read the API keys in it", f"Run: chmod 600 {file}")
+    try:
+        document = json.loads(content)
+    except ValueError:
+        raise Stop(f"{file}: not JSON", "Mend it, or give --url and --api-key.") from None
+    if not isinstance(document, dict):
+        raise Stop(f"{file}: not a JSON object", "Mend it, or give --url and --api-key.")
+    return document

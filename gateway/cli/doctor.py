@@ -1,0 +1,144 @@
+"""``handrail doctor``: what is missing on this machine, and how to get it."""
+
+import importlib.util
+import shutil
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from gateway.cli.command import command, noun
+from gateway.cli.exits import Exit
+from gateway.cli.output import Output
+from gateway.errors import HandrailError
+from gateway.settings import Settings, load
+
+app = noun("Say what is missing on this machine.")
+
+OK: Final = "ok"
+MISSING: Final = "missing"
+"""Needed: the exit code is 1."""
+OPTIONAL: Final = "absent"
+"""Not needed to serve."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked for."""
+
+    name: str
+    state: str
+    detail: str
+    remedy: str = ""
+
+
+@command(app)
+def doctor(out: Output, config: Annotated[Path | None, typer.Option("--config", help="handrail.toml.")] = None) -> Exit:
+    """Say what this machine has and lacks, and how to get it. Exit 1 if something needed is missing."""
+    findings = list(examine(config))
+    document = {"findings": [asdict(finding) for finding in findings]}
+    out.show(
+        document,
+        lambda: out.table(
+            ["what", "state", "found", "to do"],
+            ([finding.name, finding.state, finding.detail, finding.remedy] for finding in findings),
+        ),
+    )
+    return Exit.NEGATIVE if any(finding.state == MISSING for finding in findings) else Exit.GOOD
+
+
+def examine(config: Path | None) -> Iterator[Finding]:
+    """Look at everything a gateway needs. Where the configuration cannot be read, what depends on it is left out."""
+    version = ".".join(map(str, sys.version_info[:3]))
+    yield (
+        Finding("python", OK, version)
+        if sys.version_info >= (3, 11)
+        else Finding("python", MISSING, version, "Handrail needs Python 3.11 or newer.")
+    )
+    try:
+        settings = load(config)
+    except HandrailError as exc:
+        yield Finding("configuration", MISSING, exc.detail, "See: handrail config example")
+        return
+    yield Finding("configuration", OK, "readable, every key known")
+    for check in _CHECKS:
+        yield check(settings)
+
+
+def _home(settings: Settings) -> Finding:
+    home = settings.home.absolute()
+    try:
+        mode = home.stat().st_mode
+    except OSError:
+        return Finding("home", OK, f"{home} will be made at the first start")
+    if not stat.S_ISDIR(mode):
+        return Finding("home", MISSING, f"{home} is not a directory", "Choose another HANDRAIL_HOME.")
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        return Finding("home", MISSING, f"{home} is open to other users", f"Run: chmod 700 {home}")
+    return Finding("home", OK, str(home))
+
+
+def _database(settings: Settings) -> Finding:
+    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415 - 'doctor --help' starts without a database layer
+
+    import migrations  # noqa: PLC0415
+    from audit.database import make_engine  # noqa: PLC0415
+
+    if settings.database.url is None and not (settings.home / "handrail.db").exists():
+        return Finding("database", OK, "SQLite, made at the first start")
+    engine = make_engine(settings.database_url)
+    where = engine.url.render_as_string(hide_password=True)
+    try:
+        version = migrations.current(engine)
+    except SQLAlchemyError as exc:
+        return Finding("database", MISSING, f"{where}: {type(exc).__name__}", "Start it, and check [database] url.")
+    finally:
+        engine.dispose()
+    if version is None:
+        return Finding("database", OK, f"{where}, empty", "Filled at the first start, or by: handrail db upgrade")
+    return Finding("database", OK, f"{where}, schema {version}")
+
+
+def _policy_engine(settings: Settings) -> Finding:
+    if settings.policy.engine == "opa":
+        return Finding("policy engine", OK, f"OPA server at {settings.policy.opa_url}", "Start it before the gateway.")
+    if importlib.util.find_spec("regorus") is None:
+        remedy = 'Set [policy] engine = "opa": the embedded engine exists for Linux x86-64 and macOS.'
+        return Finding("policy engine", MISSING, "the regorus wheel is not installed", remedy)
+    return Finding("policy engine", OK, "embedded (regorus)")
+
+
+def _jail(settings: Settings) -> Finding:
+    from hand_adapters.jail import Jail  # noqa: PLC0415 - tries a jail for real, so only when asked
+
+    missing = Jail(settings.jail, settings.home).missing()
+    if not missing:
+        return Finding("jail", OK, "bubblewrap starts a jail here")
+    needed = any(hand.adapter == "mcp" and hand.enabled for hand in settings.hands.values())
+    lacks = "; ".join(missing)
+    return Finding("jail", MISSING if needed else OPTIONAL, lacks, "Hands that run programs do not load without it.")
+
+
+def _program(name: str, purpose: str, remedy: str) -> Callable[[Settings], Finding]:
+    def check(_: Settings) -> Finding:
+        found = shutil.which(name)
+        if found is None:
+            return Finding(name, OPTIONAL, f"not on PATH; {purpose}", remedy)
+        return Finding(name, OK, found)
+
+    return check
+
+
+_CHECKS: Final[tuple[Callable[[Settings], Finding], ...]] = (
+    _home,
+    _database,
+    _policy_engine,
+    _jail,
+    _program("opa", "needed to test policies through both engines", "Run: make tools (needs Go 1.26 or newer)"),
+    _program("regal", "needed to lint policies", "Run: make tools (needs Go 1.26 or newer)"),
+    _program("git", "needed by the demonstration's git hand", "Install it: apt-get install git"),
+)

@@ -1,0 +1,96 @@
+"""``handrail hands``: list hands and pin their manifests."""
+
+from typing import Annotated, Any
+
+import typer
+
+from gateway.cli.command import command, noun
+from gateway.cli.connect import Session
+from gateway.cli.exits import Exit, Stop
+from gateway.cli.output import Output
+from gateway.cli.safe import safe_json
+
+app = noun("List hands and pin their manifests.")
+
+
+@command(app, "list")
+def list_(session: Session) -> None:
+    """List the hands, their states and actions."""
+    found = session.client.hands()
+    session.out.show(
+        {"hands": found},
+        lambda: session.out.table(
+            ["id", "adapter", "state", "trust", "actions", "problem"],
+            (
+                [
+                    item.get("id"),
+                    item.get("adapter"),
+                    item.get("state"),
+                    item.get("trust"),
+                    [str(action.get("name")) for action in item.get("actions") or []],
+                    item.get("problem"),
+                ]
+                for item in found
+            ),
+            "No hands are configured. Declare one in handrail.toml: [hands.NAME].",
+        ),
+    )
+
+
+@command(app)
+def pin(
+    session: Session,
+    hand_id: Annotated[str, typer.Argument(metavar="ID")],
+    digest: Annotated[
+        str | None, typer.Option(help="Digest that you reviewed; pinning fails where another is offered.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> Exit:
+    """Pin what a hand offers now, after showing how it differs from what was pinned."""
+    hand = session.client.hand(hand_id)
+    offered = hand.get("offered_digest")
+    if not isinstance(offered, str):
+        raise Stop(f"{hand_id} offers nothing to pin: {hand.get('problem') or hand.get('state')}", code=Exit.NEGATIVE)
+    if digest is not None and digest != offered:
+        raise Stop(f"{hand_id} offers {offered}, not {digest}", "Review it again before pinning.", Exit.NEGATIVE)
+    if offered == hand.get("pinned_digest"):
+        session.out.show(hand, lambda: session.out.line(f"{hand_id} is pinned to what it offers already."))
+        return Exit.GOOD
+    if not session.out.json:
+        _show(session.out, hand)
+    if not yes and digest is None:
+        if not session.out.interactive:
+            raise Stop("there is nobody to ask here", "Give the reviewed --digest, or --yes.")
+        if typer.prompt("Type 'pin' to pin this manifest", default="", show_default=False).strip() != "pin":
+            raise Stop("nothing was pinned", code=Exit.NEGATIVE)
+    document = session.client.pin_hand(hand_id, offered)
+    session.out.show(document, lambda: session.out.line(f"{hand_id} is pinned to {offered}."))
+    return Exit.GOOD
+
+
+def _show(out: Output, hand: dict[str, Any]) -> None:
+    names = ("id", "adapter", "state", "region", "trust", "pinned_digest", "offered_digest")
+    out.facts([(name.replace("_", " "), hand.get(name)) for name in names])
+    out.line("")
+    out.table(
+        ["action", "side effects", "idempotent", "description"],
+        (
+            [
+                action.get("name"),
+                action.get("side_effects"),
+                "yes" if action.get("idempotent") else "no",
+                action.get("description"),
+            ]
+            for action in hand.get("actions") or []
+        ),
+        "It offers no action.",
+    )
+    if hand.get("diff") and hand.get("pinned_digest"):
+        out.line("\nwhat changed:", style="bold")
+        out.table(
+            ["path", "pinned", "offered"],
+            (
+                [item.get("path"), safe_json(item.get("pinned")), safe_json(item.get("offered"))]
+                for item in hand["diff"]
+            ),
+        )

@@ -1,0 +1,74 @@
+"""``handrail jail``: run a program in the jail that hands run in, to see what it can and cannot do."""
+
+import asyncio
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gateway.cli.command import command, noun
+from gateway.cli.exits import Exit, Stop
+from gateway.cli.output import Output
+from gateway.cli.safe import safe
+from gateway.settings import Settings, load
+from hand_adapters.jail import Completed, Jail, JailSpec
+
+app = noun("Run a program in a jail.")
+# Without a callback Typer would take a lone command for the noun itself.
+app.callback()(lambda: None)
+
+
+@command(app, context_settings={"ignore_unknown_options": True})
+def run(
+    out: Output,
+    cmd: Annotated[list[str], typer.Argument(metavar="-- CMD...", help="Program and arguments.", show_default=False)],
+    profile: Annotated[str, typer.Option(help="Jail profile.")] = "default",
+    deadline: Annotated[float, typer.Option(min=0.1, max=3600, help="Seconds until everything is killed.")] = 60.0,
+    config: Annotated[Path | None, typer.Option("--config", help="handrail.toml.")] = None,
+) -> Exit:
+    """Run a program in a jail: no network, no files but its own, empty environment. Exit 1 if it fails."""
+    settings = load(config)
+    stdin = b"" if sys.stdin is None or sys.stdin.isatty() else sys.stdin.buffer.read()
+    completed = asyncio.run(_run(settings, JailSpec(tuple(cmd), profile=profile, deadline_seconds=deadline), stdin))
+    document = {
+        "returncode": completed.returncode,
+        "stdout": completed.stdout.decode("utf-8", "backslashreplace"),
+        "stderr": completed.stderr.decode("utf-8", "backslashreplace"),
+        "timed_out": completed.timed_out,
+        "truncated": completed.truncated,
+    }
+    out.show(document, lambda: _show(out, completed))
+    return Exit.GOOD if completed.returncode == 0 and not completed.timed_out else Exit.NEGATIVE
+
+
+async def _run(settings: Settings, spec: JailSpec, stdin: bytes) -> Completed:
+    with tempfile.TemporaryDirectory(prefix="handrail-jail-") as scratch:
+        jail = Jail(settings.jail, settings.home if settings.home.is_dir() else Path(scratch))
+        missing = jail.missing()
+        if missing:
+            raise Stop("no jail can start on this machine: " + "; ".join(missing), "See: handrail doctor")
+        try:
+            return await jail.run(spec, stdin)
+        finally:
+            await jail.close()
+
+
+def _show(out: Output, completed: Completed) -> None:
+    """Pass bytes through to a pipe or a file; spell out control characters for a terminal."""
+    for stream, content in ((sys.stdout, completed.stdout), (sys.stderr, completed.stderr)):
+        if stream.isatty() or not hasattr(stream, "buffer"):
+            stream.write(safe(content.decode("utf-8", "backslashreplace"), lines=True))
+        else:
+            stream.flush()
+            stream.buffer.write(content)
+        stream.flush()
+    if completed.timed_out:
+        out.note("The deadline killed it.", "yellow")
+    elif completed.truncated:
+        out.note("It wrote more than the cap and was killed.", "yellow")
+    elif completed.returncode < 0:
+        out.note(f"Signal {-completed.returncode} ended it.", "yellow")
+    elif completed.returncode:
+        out.note(f"It exited with {completed.returncode}.", "yellow")

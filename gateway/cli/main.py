@@ -1,0 +1,88 @@
+"""The root command. A noun's module is imported when the noun is used, so that ``handrail --help`` starts at once."""
+
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Annotated, Any, Final
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+NOUNS: Final = {
+    "serve": "Run the gateway.",
+    "demo": "Play the demonstration on a running gateway.",
+    "plan": "Sign, submit and show plans; save their receipts.",
+    "why": "Say why a step was decided as it was.",
+    "approvals": "List, approve and refuse held steps.",
+    "verify": "Verify receipts offline, from files alone.",
+    "audit": "Query the log, and check it for tampering.",
+    "policy": "Evaluate and check policy bundles.",
+    "principals": "Add, list and revoke callers.",
+    "issuers": "Add, list and revoke signers of plans.",
+    "keys": "The gateway's keys, and new keys for clients.",
+    "hands": "List hands and pin their manifests.",
+    "jail": "Run a program in a jail.",
+    "doctor": "Say what is missing on this machine.",
+    "config": "Print and check the configuration.",
+    "db": "Move the database to the newest schema.",
+}
+"""Noun -> its line in the help. The noun's file is ``gateway/cli/NOUN.py`` with a Typer ``app``."""
+
+_LISTING: Final = "handrail.listing"
+
+
+class LazyGroup(TyperGroup):
+    """A group that knows its commands' names and loads each one only to run it."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - the signature of the base class
+        """Names in the order of the table; no module is loaded."""
+        return [name for name in NOUNS if name != "demo" or find_spec("gateway.cli.demo") is not None]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command, loaded; a line for the help while help is being written."""
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        if ctx.meta.get(_LISTING):
+            return TyperCommand(name=cmd_name, help=NOUNS[cmd_name])
+        loaded = typer.main.get_command(import_module(f"gateway.cli.{cmd_name}").app)
+        loaded.name = cmd_name
+        return loaded
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Help without loading any command."""
+        ctx.meta[_LISTING] = True
+        super().format_help(ctx, formatter)
+
+
+app = typer.Typer(
+    cls=LazyGroup,
+    help="Handrail: a policy-and-governance gateway for AI agents.",
+    epilog="Exit codes: 0 good, 1 negative verdict, 2 wrong use, 3 unreachable, 4 still waiting.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 - slow to import, rarely used
+
+        try:
+            typer.echo(version("handrail"))
+        except PackageNotFoundError:
+            typer.echo("handrail is not installed as a distribution (running from a checkout)")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show it.")] = False,
+) -> None:
+    """Handrail: a policy-and-governance gateway for AI agents."""
+
+
+def run() -> None:
+    """Entry point of the ``handrail`` command."""
+    app(prog_name="handrail")

@@ -1,0 +1,114 @@
+"""What a command prints: tables for people, one JSON document for programs. Everything passes ``safe``."""
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from gateway.cli.safe import safe, safe_json
+
+_STYLES: Final = {
+    "succeeded": "green", "released": "green", "allow": "green", "granted": "green", "pinned": "green",
+    "active": "green", "done": "green", "ok": "green",
+    "held": "yellow", "ask": "yellow", "running": "yellow", "deferred": "yellow", "open": "yellow",
+    "waiting": "yellow", "unpinned": "yellow", "ambiguous": "yellow", "next": "yellow", "retiring": "yellow",
+    "missing": "yellow",
+    "denied": "red", "failed": "red", "deny": "red", "refused": "red", "expired": "red", "voided": "red",
+    "skipped": "red", "cancelled": "red", "drifted": "red", "unavailable": "red", "revoked": "red",
+}  # fmt: skip
+"""Words that carry a verdict -> colour. The word itself is always printed too."""
+
+
+class Output:
+    """Writes to standard output, errors to standard error.
+
+    Attributes:
+        json: whether the caller asked for one JSON document instead of text.
+    """
+
+    def __init__(self, *, json_: bool = False) -> None:
+        self.json = json_
+        self._console = Console(highlight=False, markup=False, emoji=False)
+        self._errors = Console(stderr=True, highlight=False, markup=False, emoji=False)
+
+    @property
+    def interactive(self) -> bool:
+        """Whether a person sits at the terminal."""
+        return sys.stdin.isatty() and self._console.is_terminal
+
+    def show(self, document: Any, people: Callable[[], None]) -> None:
+        """Print ``document`` as JSON, or call ``people`` to print it for people."""
+        if self.json:
+            sys.stdout.write(json.dumps(document, indent=2) + "\n")
+        else:
+            people()
+
+    def raw(self, text: str) -> None:
+        """Print ``text`` as it is: for what we made ourselves and programs read (a JWS, a configuration file)."""
+        sys.stdout.write(text if text.endswith("\n") else text + "\n")
+
+    def line(self, text: str, style: str = "") -> None:
+        """One paragraph for people."""
+        self._console.print(Text(safe(text), style=style), soft_wrap=True)
+
+    def block(self, value: Any) -> None:
+        """A JSON value for people, one member a line."""
+        self._console.print(Text(safe_json(value)), soft_wrap=True)
+
+    def facts(self, pairs: Iterable[tuple[str, Any]]) -> None:
+        """Names and values, one a line; empty values are left out."""
+        grid = Table.grid(padding=(0, 2))
+        grid.add_column(style="bold", no_wrap=True)
+        grid.add_column(overflow="fold")
+        for name, value in pairs:
+            if value not in (None, "", [], {}):
+                grid.add_row(Text(safe(name)), _cell(value))
+        self._console.print(grid)
+
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[Any]], empty: str = "Nothing.") -> None:
+        """A table; ``empty`` is said where there is no row."""
+        table = Table(box=None, header_style="bold", pad_edge=False)
+        for column in columns:
+            table.add_column(column, overflow="fold")
+        for row in rows:
+            table.add_row(*(_cell(value) for value in row))
+        if table.row_count:
+            self._console.print(table)
+        else:
+            self.line(empty)
+
+    def note(self, text: str, style: str = "") -> None:
+        """A remark beside the output, on standard error."""
+        self._errors.print(Text(safe(text), style=style), soft_wrap=True)
+
+    def error(self, text: str, hint: str = "", code: str = "") -> None:
+        """What is wrong and what to do next; as JSON on standard output where a program reads."""
+        if self.json:
+            members = {"code": code, "text": text, "hint": hint}
+            error = {name: value for name, value in members.items() if value}
+            sys.stdout.write(json.dumps({"error": error}, indent=2) + "\n")
+            return
+        self._errors.print(Text.assemble(("error: ", "bold red"), safe(text)), soft_wrap=True)
+        if hint:
+            self._errors.print(Text(safe(hint)), soft_wrap=True)
+
+    @contextmanager
+    def progress(self, title: str, total: int | None) -> Iterator[Callable[[int], None]]:
+        """A progress bar on standard error; call what it gives with the number of things done so far."""
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=self._errors, transient=True, disable=self.json) as bar:
+            task = bar.add_task(title, total=total)
+            yield lambda done: bar.update(task, completed=done)
+
+
+def _cell(value: Any) -> Text:
+    if isinstance(value, list | tuple | set | frozenset):
+        return Text(", ".join(safe(item) for item in value))
+    shown = safe(value, lines=True)
+    return Text(shown, style=_STYLES.get(shown, ""))

@@ -1,0 +1,177 @@
+"""``handrail plan``: sign, submit and show plans; save their receipts."""
+
+import json
+import os
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+from handrail import MalformedError, Plan, Signer, SigningKey
+from handrail.plan import LIFETIME_MAX_SECONDS
+from handrail.strict import parse
+
+from gateway.cli.command import command, noun
+from gateway.cli.connect import Session
+from gateway.cli.exits import Exit, Stop
+from gateway.cli.output import Output
+
+app = noun("Sign, submit and show plans; save their receipts.")
+
+_INPUT_MAX_BYTES: Final = 16_777_216
+_GOOD: Final = frozenset({"succeeded", "released"})
+_FILE_NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
+
+
+@command(app)
+def sign(
+    session: Session,
+    file: Annotated[str, typer.Argument(metavar="PLAN.json|-", help="The unsigned plan.", show_default=False)],
+    key: Annotated[Path | None, typer.Option(help="Private JWK of the issuer.")] = None,
+    issuer: Annotated[str | None, typer.Option(help="Issuer id registered with the gateway.")] = None,
+    audience: Annotated[str | None, typer.Option(help="The gateway's log origin. Default: asked of it.")] = None,
+    tenant: Annotated[str | None, typer.Option(help="Default: the caller's, asked of the gateway.")] = None,
+    subject: Annotated[str | None, typer.Option(help="Whom the plan acts for. Default: the caller.")] = None,
+    lifetime: Annotated[
+        int, typer.Option(min=1, max=LIFETIME_MAX_SECONDS, help="Seconds in which it may be accepted.")
+    ] = LIFETIME_MAX_SECONDS,
+) -> None:
+    """Sign a plan and print it as a compact JWS. With --audience, --tenant and --subject no gateway is asked."""
+    key_file, issuer_id = key or session.connection.key_file, issuer or session.connection.issuer
+    if key_file is None or issuer_id is None:
+        missing = "--key" if key_file is None else "--issuer"
+        raise Stop(f"{missing} is missing", "Make a key with 'handrail keys new', register it: 'handrail issuers add'.")
+    try:
+        plan = Plan.from_document(parse(_read(file)))
+    except MalformedError as exc:
+        raise Stop(f"{file}: {exc}", "A plan is one strict JSON object; see docs/concepts.md.") from None
+    signing_key = SigningKey.load(key_file)
+    if tenant is None or subject is None:
+        caller = session.client.me()
+        tenant, subject = tenant or str(caller.get("tenant")), subject or str(caller.get("id"))
+    if audience is None:
+        audience = str(session.client.trust().get("origin"))
+    token = Signer(issuer_id, signing_key, audience, tenant, subject).sign(plan, lifetime_seconds=lifetime)
+    session.out.show({"jws": token}, lambda: session.out.raw(token))
+
+
+@command(app)
+def submit(
+    session: Session,
+    file: Annotated[str, typer.Argument(metavar="FILE|-", help="A signed plan.", show_default=False)],
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for it to be done.")] = 0.0,
+) -> Exit:
+    """Submit a signed plan. Exit 0 all steps succeeded, 1 some did not, 4 not done yet."""
+    try:
+        token = _read(file).decode("ascii").strip()
+    except UnicodeDecodeError:
+        raise Stop(f"{file}: not a compact JWS", "Sign a plan first: handrail plan sign PLAN.json") from None
+    view = session.client.submit(token, wait=wait or None)
+    session.out.show(view, lambda: show_plan(session.out, view))
+    return verdict(view)
+
+
+@command(app)
+def show(session: Session, plan_id: Annotated[str, typer.Argument(metavar="ID")]) -> Exit:
+    """Show a plan and its steps. Exit 0 all steps succeeded, 1 some did not, 4 not done yet."""
+    view = session.client.plan(plan_id)
+    session.out.show(view, lambda: show_plan(session.out, view))
+    return verdict(view)
+
+
+@command(app)
+def receipts(
+    session: Session,
+    plan_id: Annotated[str, typer.Argument(metavar="ID")],
+    out: Annotated[Path, typer.Option(help="Directory for the receipt files, made if need be.")],
+) -> None:
+    """Save every receipt of a plan as a file for 'handrail verify'. Files hold args and results: mode 0600."""
+    files: list[str] = []
+    for bundle in session.client.receipts(plan_id):
+        name = bundle.get("receipt_id")
+        # The name comes from the gateway and becomes a path here.
+        if not isinstance(name, str) or not _FILE_NAME.fullmatch(name):
+            raise Stop("the gateway named a receipt in a way that is no file name", code=Exit.NEGATIVE)
+        target = out / f"{name}.json"
+        try:
+            out.mkdir(mode=0o700, parents=True, exist_ok=True)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+            with os.fdopen(os.open(target, flags, 0o600), "w", encoding="utf-8") as stream:
+                json.dump(bundle, stream)
+        except OSError as exc:
+            raise Stop(f"{target}: {exc.strerror}") from None
+        files.append(str(target))
+    document = {"plan_id": plan_id, "files": files}
+    session.out.show(document, lambda: session.out.table(["receipt file"], ([file] for file in files), "No receipts."))
+
+
+def verdict(view: Mapping[str, Any]) -> Exit:
+    """What a plan's state is to a shell."""
+    if view.get("status") != "done":
+        return Exit.WAITING
+    return Exit.GOOD if all(step.get("status") in _GOOD for step in view.get("steps", [])) else Exit.NEGATIVE
+
+
+def show_plan(out: Output, view: Mapping[str, Any]) -> None:
+    """A plan for people: what was decided, what happened, why, and what to do next."""
+    out.facts([(name, view.get(name)) for name in ("plan_id", "context_id", "status", "log_index")])
+    out.line("")
+    out.table(
+        ["step", "hand", "action", "decision", "status", "why"],
+        (
+            [
+                step.get("id"),
+                step.get("hand"),
+                step.get("action"),
+                (step.get("decision") or {}).get("effect", ""),
+                step.get("status"),
+                _reasons(step),
+            ]
+            for step in view.get("steps", [])
+        ),
+    )
+    for step in view.get("steps", []):
+        if step.get("result") is not None:
+            out.line(f"\nresult of {step.get('id')}:", style="bold")
+            _show_result(out, step["result"])
+    waiting = [step.get("approval_id") for step in view.get("steps", []) if step.get("status") == "held"]
+    for approval_id in filter(None, waiting):
+        out.note(f"An approver can answer it: handrail approvals approve {approval_id}")
+
+
+def _reasons(step: Mapping[str, Any]) -> str:
+    reasons = (step.get("decision") or {}).get("reasons") or []
+    lines = [f"{reason.get('code')}: {reason.get('message') or ''}".rstrip(": ") for reason in reasons]
+    error = step.get("error")
+    if isinstance(error, dict):
+        hints = ", ".join(f"{name}={value}" for name, value in error.items() if name not in {"code", "text"})
+        lines.append(f"{error.get('code')}: {error.get('text')}{f' ({hints})' if hints else ''}")
+    return "\n".join(lines)
+
+
+def _show_result(out: Output, result: Mapping[str, Any]) -> None:
+    if result.get("structured") is not None:
+        out.block(result["structured"])
+        return
+    for block in result.get("content") or []:
+        if isinstance(block, dict) and block.get("type") == "text":
+            for line in str(block.get("text")).splitlines():
+                out.line(line)
+        else:
+            out.block(block)
+
+
+def _read(file: str) -> bytes:
+    try:
+        if file == "-":
+            content = sys.stdin.buffer.read(_INPUT_MAX_BYTES + 1)
+        else:
+            with Path(file).open("rb") as stream:
+                content = stream.read(_INPUT_MAX_BYTES + 1)
+    except OSError as exc:
+        raise Stop(f"{file}: {exc.strerror}") from None
+    if len(content) > _INPUT_MAX_BYTES:
+        raise Stop(f"{file}: larger than {_INPUT_MAX_BYTES} bytes")
+    return content

@@ -1,0 +1,1 @@
+"""``handrail policy``: evaluate and check policy bundles."""

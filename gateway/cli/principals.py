@@ -1,0 +1,73 @@
+"""``handrail principals``: add, list and revoke callers."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from handrail import load_public
+
+from gateway.cli.command import command, noun
+from gateway.cli.connect import Session
+from gateway.cli.output import Output
+from gateway.model import Role
+
+app = noun("Add, list and revoke callers.")
+
+
+@command(app)
+def add(
+    session: Session,
+    principal_id: Annotated[str, typer.Argument(metavar="ID")],
+    role: Annotated[list[Role], typer.Option(help="What it may do; repeat for several.")],
+    hand: Annotated[list[str] | None, typer.Option(help="Hand it may see; repeat. Default: all.")] = None,
+    approval_key: Annotated[
+        Path | None, typer.Option(help="JWK file whose public half signs this person's approvals.")
+    ] = None,
+    ttl_days: Annotated[int | None, typer.Option(min=1, help="Life of the API key. Default: the gateway's.")] = None,
+) -> None:
+    """Add a principal and print its API key, this once."""
+    document = session.client.add_principal(
+        principal_id,
+        [str(item) for item in role],
+        hands=hand or None,
+        approval_key=load_public(approval_key) if approval_key else None,
+        ttl_days=ttl_days,
+    )
+    session.out.show(document, lambda: _show(session.out, document))
+
+
+@command(app, "list")
+def list_(session: Session) -> None:
+    """List the principals of your tenant."""
+    found = session.client.principals()
+    session.out.show(
+        {"principals": found},
+        lambda: session.out.table(
+            ["id", "roles", "hands", "approval key", "state"],
+            (
+                [
+                    item.get("id"),
+                    item.get("roles"),
+                    "all" if item.get("hands") is None else item["hands"],
+                    item.get("approval_kid"),
+                    "revoked" if item.get("revoked_at") else "active",
+                ]
+                for item in found
+            ),
+        ),
+    )
+
+
+@command(app)
+def revoke(session: Session, principal_id: Annotated[str, typer.Argument(metavar="ID")]) -> None:
+    """Revoke a principal and all its API keys."""
+    document = session.client.revoke_principal(principal_id)
+    session.out.show(document, lambda: session.out.line(f"{principal_id} is revoked."))
+
+
+def _show(out: Output, document: dict[str, Any]) -> None:
+    principal, api_key = document.get("principal") or {}, document.get("api_key") or {}
+    out.facts(
+        [("principal", principal.get("id")), ("roles", principal.get("roles")), ("API key", api_key.get("token"))]
+    )
+    out.note("The key is shown this once. Hand it over privately; it goes into HANDRAIL_API_KEY.")

@@ -1,0 +1,54 @@
+"""``handrail why``: each rule that spoke on a step, with file and line, and the input it saw."""
+
+import re
+from typing import Annotated, Any, Final
+
+import typer
+
+from gateway.cli.command import command, noun
+from gateway.cli.connect import Session
+from gateway.cli.exits import Stop
+from gateway.cli.output import Output
+
+app = noun("Say why a step was decided as it was.")
+
+_STEP: Final = re.compile(r"([0-9a-f]{64})[/.](.+)")
+
+
+@command(app)
+def why(
+    session: Session,
+    step: Annotated[str, typer.Argument(metavar="STEP", help="PLAN_ID/STEP_ID, or PLAN_ID with the step beside it.")],
+    step_id: Annotated[str | None, typer.Argument(metavar="[STEP_ID]", show_default=False)] = None,
+) -> None:
+    """Show each rule that spoke on a step, with file and line, and the input it saw."""
+    match = _STEP.fullmatch(step)
+    if step_id is None and match is None:
+        raise Stop(f"{step}: which step?", "Write PLAN_ID/STEP_ID; 'handrail plan show PLAN_ID' lists the steps.")
+    plan_id, name = (step, step_id) if step_id is not None else (match[1], match[2]) if match else ("", "")
+    document = session.client.why(plan_id, name)
+    session.out.show(document, lambda: _show(session.out, document))
+
+
+def _show(out: Output, document: dict[str, Any]) -> None:
+    decision = document.get("decision") or {}
+    out.facts([("decision", decision.get("effect")), ("policy", decision.get("policy_digest"))])
+    out.line("")
+    out.table(
+        ["code", "message", "where", "rule"],
+        (
+            [
+                reason.get("code"),
+                reason.get("message"),
+                f"{reason.get('file')}:{reason.get('line')}" if reason.get("file") else "",
+                reason.get("title") or reason.get("rule"),
+            ]
+            for reason in document.get("reasons") or []
+        ),
+        "No rule spoke: a step that no rule allows is denied.",
+    )
+    out.line("\ninput the rules saw:", style="bold")
+    if document.get("input") is None:
+        out.line("none (the step never reached policy, or its input was erased)")
+    else:
+        out.block(document["input"])

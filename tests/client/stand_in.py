@@ -1,0 +1,292 @@
+"""A small gateway in the documented shapes, on a real socket, for tests of the client and the command line.
+
+It decides nothing: what a step's action is called says what happens to it. Answers can be replaced one by one with
+:meth:`StandIn.next`, to play proxies, liars and broken connections.
+"""
+
+import base64
+import json
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import unquote
+
+import rfc8785
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from tests.client.receipt_forge import ORIGIN, Forge
+
+TOKENS = {"hr_0000000000000000_agent": "alice", "hr_0000000000000001_admin": "root"}
+TOKEN = next(iter(TOKENS))
+HOSTILE = "\x1b[2Jrm -rf \u202e/gpj.exe\u2066 \x9b31m\r\n[bold red]x[/]\u200b"
+DIGEST = "ab" * 32
+Handler = Callable[[Request], Response]
+
+
+def problem(code: str, status: int, **hints: Any) -> Response:
+    body = {"type": f"urn:handrail:reason:{code}", "title": code, "status": status, "detail": f"Text of {code}.",
+            "code": code, "request_id": "req-1", **hints}  # fmt: skip
+    return Response(json.dumps(body), status, media_type="application/problem+json")
+
+
+class StandIn:
+    """State of the stand-in, for tests to read and bend.
+
+    Attributes:
+        seen: (method, path with query, headers, body) of every request.
+        text: what tools and people "said": in descriptions, messages and results.
+    """
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything, for the next test."""
+        self.seen: list[tuple[str, str, dict[str, str], bytes]] = []
+        self.text = "plain"
+        self.plans: dict[str, dict[str, Any]] = {}
+        self.answers: list[Any] = []
+        self.events: list[list[tuple[str, str, dict[str, Any]] | str]] = []
+        self.shown_args: dict[str, Any] | None = None
+        self.after_answer = "granted"
+        self.hand_state = "unpinned"
+        self.forge = Forge()
+        self._next: dict[tuple[str, str], list[Handler]] = {}
+
+    def next(self, method: str, path: str, handler: Handler) -> None:
+        """Answer the next such request with ``handler``."""
+        self._next.setdefault((method, path), []).append(handler)
+
+    def step(self, action: dict[str, Any]) -> dict[str, Any]:
+        status = {"hold": "held", "deny": "denied", "break": "failed", "slow": "running"}.get(
+            action["action"], "succeeded"
+        )
+        effect = {"held": "ask", "denied": "deny"}.get(status, "allow")
+        step = {
+            "id": action["id"],
+            "hand": action["hand"],
+            "action": action["action"],
+            "status": status,
+            "decision": {
+                "effect": effect,
+                "reasons": [{"code": "git.rule", "message": self.text}],
+                "policy_digest": DIGEST,
+            },
+            "log_index": 4,
+        }
+        if status == "held":
+            step["approval_id"] = "ap-1"
+        if status in {"succeeded", "failed"}:
+            step |= {"receipt": "x.y.z", "receipt_id": "jti-1"}
+            step["result"] = {"content": [{"type": "text", "text": self.text}], "structured": None}
+        if status == "failed":
+            step["error"] = {"code": "hand.failed", "text": "The hand reported an error.", "pointer": "/a"}
+        return step
+
+    def approval(self) -> dict[str, Any]:
+        args = {"repo_path": "/repo", "message": self.text}
+        import hashlib
+
+        return {
+            "id": "ap-1",
+            "status": "open",
+            "plan_id": "aa" * 32,
+            "step_id": "s1",
+            "context_id": "c1",
+            "hand": "git",
+            "action": "git_commit",
+            "args": args if self.shown_args is None else self.shown_args,
+            "reasons": [{"code": "git.commit", "message": self.text}],
+            "requested_by": "alice",
+            "acts_for": "alice",
+            "requested_at": 1_800_000_000.0,
+            "expires_at": 1_800_003_600.0,
+            "approver_role": "approver",
+            "quorum": 1,
+            "enrolled_key": True,
+            "side_effects": "reversible",
+            "description": self.text,
+            "binding": {
+                "tenant": "default",
+                "plan_id": "aa" * 32,
+                "step_id": "s1",
+                "args_sha256": hashlib.sha256(rfc8785.dumps(args)).hexdigest(),
+                "policy_digest": DIGEST,
+                "manifest_digest": "cd" * 32,
+            },
+            "answers": [],
+        }
+
+    # --- routes ------------------------------------------------------------------------------------------------------
+
+    async def handle(self, request: Request) -> Response:
+        body = await request.body()
+        path = request.scope["path"]
+        self.seen.append(
+            (request.method, path + (f"?{request.url.query}" if request.url.query else ""), dict(request.headers), body)
+        )
+        queued = self._next.get((request.method, path))
+        if queued:
+            return queued.pop(0)(request)
+        if path == "/readyz":
+            return JSONResponse({"status": "degraded", "checks": {"log": "ok"}}, 503)
+        token = request.headers.get("authorization", "").removeprefix("Bearer ")
+        if not token:
+            return problem("auth.missing", 401)
+        if token not in TOKENS:
+            return problem("auth.invalid", 401)
+        parts = [unquote(part) for part in request.scope["raw_path"].decode().split("/")[2:]]
+        return self._answer(request.method, parts, request, body, TOKENS[token])
+
+    def _answer(  # noqa: C901, PLR0912 - one line per route
+        self, method: str, parts: list[str], request: Request, body: bytes, caller: str
+    ) -> Response:
+        match (method, *parts):
+            case ("POST", "plans"):
+                return self._submit(request, body)
+            case ("GET", "plans", plan_id) if plan_id in self.plans:
+                return JSONResponse(self.plans[plan_id])
+            case ("GET", "plans", _, "events"):
+                return StreamingResponse(self._stream(), media_type="text/event-stream")
+            case ("GET", "plans", plan_id, "steps", step_id, "why"):
+                return JSONResponse(
+                    {
+                        "plan_id": plan_id,
+                        "step_id": step_id,
+                        "decision": {"effect": "deny", "reasons": [], "policy_digest": DIGEST},
+                        "reasons": [
+                            {"code": "paths.outside", "message": self.text, "file": "paths/rule.rego", "line": 12,
+                             "rule": "deny", "title": "Paths stay inside"}
+                        ],
+                        "input": {"v": 1, "text": self.text},
+                    }
+                )  # fmt: skip
+            case ("GET", "receipts", _):
+                bundle = self.forge.file()
+                del bundle["proof"]
+                return JSONResponse(bundle)
+            case ("GET", "receipts", _, "proof"):
+                return PlainTextResponse(self.forge.proof())
+            case ("GET", "approvals"):
+                return JSONResponse({"approvals": [self.approval()]})
+            case ("GET", "approvals", _):
+                return JSONResponse(self.approval())
+            case ("POST", "approvals", _):
+                if request.headers["content-type"] == "application/jose":
+                    payload = body.split(b".")[1]
+                    self.answers.append(json.loads(base64.urlsafe_b64decode(payload + b"=" * (-len(payload) % 4))))
+                else:
+                    self.answers.append(json.loads(body))
+                return JSONResponse({**self.approval(), "status": self.after_answer})
+            case ("GET", "me"):
+                return JSONResponse({"id": caller, "tenant": "default", "roles": ["agent"], "hands": None})
+            case ("GET", "trust"):
+                return JSONResponse(self.forge.trust())
+        return self._admin(method, parts, body)
+
+    def _admin(self, method: str, parts: list[str], body: bytes) -> Response:  # noqa: C901 - one line per route
+        principal = {"id": "p", "tenant": "default", "roles": ["agent"], "hands": None, "created_at": 1.0,
+                     "revoked_at": None, "approval_kid": None}  # fmt: skip
+        issuer = {"id": "agent", "tenant": "default", "keys": [{"kid": "k1", "not_before": 0, "not_after": None,
+                  "revoked_at": None}], "speaks_for": [], "attests_request": False, "revoked_at": None}  # fmt: skip
+        key = {"kid": "k1", "purpose": "receipt", "state": "active", "created_at": 1.0}
+        hand = {"id": "git", "adapter": "mcp", "state": self.hand_state, "trust": "untrusted", "region": None,
+                "problem": self.text, "offered_digest": DIGEST, "pinned_digest": "00" * 32,
+                "actions": [{"name": "git_status", "description": self.text, "side_effects": "none",
+                             "idempotent": True, "args_schema": {}}],
+                "diff": [{"path": "/actions/git_status/description", "pinned": "old", "offered": self.text}],
+                }  # fmt: skip
+        entry = {**self.forge.entry, "reasons": [self.text]}
+        match (method, *parts):
+            case ("GET", "principals"):
+                return JSONResponse({"principals": [principal]})
+            case ("POST", "principals"):
+                asked = json.loads(body)
+                api_key = {"key_id": "0" * 16, "token": "hr_0000000000000002_new", "expires_at": 2.0}
+                return JSONResponse({"principal": {**principal, **asked}, "api_key": api_key}, 201)
+            case ("GET", "issuers"):
+                return JSONResponse({"issuers": [issuer]})
+            case ("POST", "issuers"):
+                return JSONResponse({**issuer, "id": json.loads(body)["id"]}, 201)
+            case ("DELETE", "principals" | "issuers", _):
+                return Response(status_code=204)
+            case ("GET", "keys"):
+                return JSONResponse({"keys": [key]})
+            case ("POST", "keys", _, "rotate" | "revoke"):
+                return JSONResponse(key)
+            case ("GET", "hands"):
+                return JSONResponse({"hands": [hand]})
+            case ("GET", "hands", _):
+                return JSONResponse(hand)
+            case ("POST", "hands", _, "pin"):
+                return JSONResponse({**hand, "state": "pinned", "asked": json.loads(body)})
+            case ("GET", "policy"):
+                return JSONResponse({"engine": "embedded", "digest": DIGEST, "files": [], "loaded_at": 1.0})
+            case ("GET", "audit", "entries"):
+                item = {"index": 4, "code": "STPEXE", "label": "step executed", "entry": entry}
+                return JSONResponse({"entries": [item], "next": 4, "tree_size": 9})
+        return problem("request.not_found", 404)
+
+    def _submit(self, request: Request, body: bytes) -> Response:
+        if request.headers.get("content-type") != "application/jose":
+            return problem("request.media_type", 415)
+        parts = body.split(b".")
+        if len(parts) != 3:
+            return problem("verify.malformed", 400)
+        claims = json.loads(base64.urlsafe_b64decode(parts[1] + b"=" * (-len(parts[1]) % 4)))
+        steps = [self.step(action) for action in claims["actions"]]
+        states = {step["status"] for step in steps}
+        status = "waiting" if "held" in states else "running" if "running" in states else "done"
+        view = {"plan_id": "aa" * 32, "context_id": claims["context_id"], "status": status, "log_index": 3,
+                "acceptance": "a.b.c", "steps": steps}  # fmt: skip
+        self.plans[view["plan_id"]] = view
+        return JSONResponse(view, 200 if status == "done" else 202)
+
+    async def _stream(self) -> AsyncIterator[bytes]:
+        """The next scripted connection; the text ``break`` tears it down half-way through a message."""
+        for item in self.events.pop(0):
+            if isinstance(item, str):
+                if item == "break":
+                    yield b"id: 99\nevent: step\ndata: {"
+                    raise ConnectionResetError
+                yield item.encode()
+                continue
+            number, event, data = item
+            yield f"id: {number}\nevent: {event}\ndata: {json.dumps(data)}\n\n".encode()
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.up = threading.Event()
+
+    async def startup(self, sockets: Any = None) -> None:
+        await super().startup(sockets)
+        self.up.set()
+
+
+@contextmanager
+def running() -> Iterator[StandIn]:
+    """A stand-in that listens on loopback until the end of the block."""
+    stand_in = StandIn()
+    app = Starlette(routes=[Route("/{path:path}", stand_in.handle, methods=["GET", "POST", "DELETE"])])
+    server = _Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, ws="none", lifespan="off"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    if not server.up.wait(30):
+        raise RuntimeError("the stand-in did not start")
+    stand_in.url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    try:
+        yield stand_in
+    finally:
+        server.should_exit = True
+        thread.join(30)
+
+
+__all__ = ["HOSTILE", "ORIGIN", "TOKEN", "StandIn", "problem", "running"]
