@@ -130,7 +130,7 @@ class Keyset:
         return _document(record)
 
     def issuer(self, issuer_id: str, tenant: str, purpose: Purpose = Purpose.CONNECTOR) -> Issuer:
-        """The gateway itself as an issuer of plans, for ``SqlDirectory(built_in=...)``."""
+        """The gateway itself as an issuer of the plans that its ingresses sign."""
         return Issuer(
             id=issuer_id,
             tenant=tenant,

@@ -1,0 +1,91 @@
+"""Who may call and who may sign plans: API keys, principals and issuers, as the pipeline asks for them.
+
+What is remembered is at most two seconds old, so a revocation by another gateway process bites by then; one by this
+process bites at once. Changes are in ``directory_principals`` and
+``directory_issuers``, rows in ``directory_rows``.
+"""
+
+import hashlib
+import hmac
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from sqlalchemy import Connection, Engine
+
+from gateway.errors import Refused
+from gateway.model import Issuer, Principal
+from gateway.ports import AuditLog
+from gateway.reasons import Reason
+from gateway.store import directory_rows as rows
+from gateway.store.directory_cache import Key, Lookups, Unknown, Value
+from gateway.store.directory_issuers import IssuerAdmin
+from gateway.store.directory_principals import PrincipalAdmin
+from gateway.store.directory_rows import ApiKey, Name, NewPrincipal
+
+__all__ = ["NewPrincipal", "SqlDirectory"]
+
+PRESENT_SECONDS: Final = 2.0
+ABSENT_SECONDS: Final = 1.0
+_NO_DIGEST: Final = "0" * 64
+"""Compared with where there is no key, so that an unknown key takes no other way than a wrong secret."""
+
+
+class SqlDirectory(PrincipalAdmin, IssuerAdmin):
+    """Implements ``gateway.ports.Directory`` over the database, and the operations on it. Belongs to one event loop."""
+
+    def __init__(self, engine: Engine, log: AuditLog, clock: Callable[[], float] = time.time) -> None:
+        super().__init__(engine, log, clock)
+        self._api_keys: Lookups[str, ApiKey] = self._lookups(rows.read_keys)
+        self._principals: Lookups[Name, Principal] = self._lookups(rows.read_principals)
+        self._issuers: Lookups[Name, Issuer] = self._lookups(rows.read_issuers)
+
+    async def authenticate(self, token: str, now: float) -> Principal:
+        """The principal behind an API key.
+
+        Raises:
+            Refused: ``auth.invalid`` (malformed, unknown, wrong secret, revoked: alike), ``auth.expired``.
+            Unavailable: the database cannot be read.
+        """
+        match = rows.TOKEN.fullmatch(token)
+        if match is None:
+            raise Refused(Reason.AUTH_INVALID, "not an API key")
+        found = self._api_keys.known(match[1])
+        if isinstance(found, Unknown):
+            found = await self._api_keys.get(match[1])
+        stored = _NO_DIGEST if found is None else found.secret_sha256
+        holds = hmac.compare_digest(hashlib.sha256(match[2].encode()).hexdigest(), stored)
+        if found is None or not holds or found.principal is None:
+            raise Refused(Reason.AUTH_INVALID, f"key {match[1]}")
+        if now >= found.expires_at:
+            raise Refused(Reason.AUTH_EXPIRED, f"key {match[1]}")
+        return found.principal
+
+    async def principal(self, tenant: str, principal_id: str) -> Principal:
+        """A principal that is not revoked. Raises ``request.not_found``."""
+        found = await self._principals.get((tenant, principal_id))
+        if found is None:
+            raise Refused(Reason.REQUEST_NOT_FOUND, "no such principal")
+        return found
+
+    async def issuer(self, issuer_id: str, tenant: str) -> Issuer:
+        """An issuer that is not revoked, with all its keys; whether one may sign is for whoever verifies.
+
+        Raises:
+            Refused: ``verify.unknown_issuer``.
+        """
+        found = await self._issuers.get((tenant, issuer_id))
+        if found is None:
+            raise Refused(Reason.VERIFY_UNKNOWN_ISSUER)
+        return found
+
+    def forget(self) -> None:
+        """Believe nothing that was read until now."""
+        for lookups in (self._api_keys, self._principals, self._issuers):
+            lookups.forget()
+
+    def _lookups(self, read: Callable[[Connection, Sequence[Key]], Mapping[Key, Value]]) -> Lookups[Key, Value]:
+        def fetch(wanted: Sequence[Key]) -> Mapping[Key, Value]:
+            return self._blocking_read(lambda connection: read(connection, wanted))
+
+        return Lookups(fetch, self._clock, present_seconds=PRESENT_SECONDS, absent_seconds=ABSENT_SECONDS)

@@ -1,0 +1,69 @@
+"""What every change of the directory shares: reads in threads, one append, and what must not be shared."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NoReturn, TypeVar
+
+from sqlalchemy import Connection, Engine, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from gateway.canonical import canonical
+from gateway.errors import HandrailError, Refused, Unavailable
+from gateway.model import Committed, commit, subject_key
+from gateway.ports import Append, AuditLog
+from gateway.reasons import Reason
+
+_CONTEXT: Final = "directory"
+"""Stands for the context in the data subject of a record of the directory itself."""
+
+Result = TypeVar("Result")
+Found = dict[str, Any]
+"""A row by column name."""
+
+
+class Changes:
+    """Base of the operations. Belongs to one event loop."""
+
+    def __init__(self, engine: Engine, log: AuditLog, clock: Callable[[], float] = time.time) -> None:
+        self._engine = engine
+        self._log = log
+        self._clock = clock
+
+    def forget(self) -> None:
+        """Drop what is remembered of rows; called after every change."""
+
+    async def _append(self, item: Append) -> None:
+        try:
+            await self._log.append(item)
+        finally:
+            # Also where it failed: an append whose outcome is uncertain may have been written.
+            self.forget()
+
+    async def _read(self, read: Callable[[Connection], Result]) -> Result:
+        return await asyncio.to_thread(self._blocking_read, read)
+
+    def _blocking_read(self, read: Callable[[Connection], Result]) -> Result:
+        try:
+            with self._engine.connect() as connection:
+                return read(connection)
+        except SQLAlchemyError as exc:
+            raise Unavailable(Reason.LOG_UNAVAILABLE, f"directory: {type(exc).__name__}") from None
+        except (ValueError, TypeError) as exc:
+            raise HandrailError(Reason.INTERNAL, f"directory: a row cannot be read ({type(exc).__name__})") from None
+
+    async def _refuse_shared(self, tenant: str, column: Any, text: str) -> None:
+        """A key with which a person approves is nobody else's and signs no plans (invariant 9)."""
+        query = select(column).where(column.table.c.tenant == tenant, column == text).limit(1)
+        if await self._read(lambda connection: connection.execute(query).first()) is not None:
+            raise Refused(Reason.REQUEST_CONFLICT, "the key is in use", member="jwk")
+
+
+def committed(document: Mapping[str, Any], tenant: str, subject: str) -> Committed:
+    """A record of the directory as a committed field, sealed under the key of whom it is about."""
+    return commit(canonical(document), subject_key(tenant, subject, _CONTEXT))
+
+
+def conflict(_connection: Connection) -> NoReturn:
+    """The ``on_conflict`` of every guard here."""
+    raise Refused(Reason.REQUEST_CONFLICT, "the id or key is taken", member="id")

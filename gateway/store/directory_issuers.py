@@ -1,0 +1,198 @@
+"""Changes to who may sign plans: each makes its rows and its audit entry in one append, or nothing."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from sqlalchemy import Connection, bindparam, insert, select, update
+
+from gateway.entries import EntryDraft, EntryType
+from gateway.errors import Refused
+from gateway.model import Principal
+from gateway.permissions import Permission, require
+from gateway.ports import Append, Guard, Write
+from gateway.reasons import Reason
+from gateway.store import directory_rows as rows
+from gateway.store.directory_changes import Changes, Found, committed, conflict
+from gateway.store.directory_rows import IssuerView
+from gateway.store.tables import issuer_keys, issuers, principals
+from keys import jwk
+
+_ADD_ISSUER: Final = insert(issuers)
+_ADD_ISSUER_KEY: Final = insert(issuer_keys)
+_REVOKE_ISSUER: Final = (
+    update(issuers)
+    .where(
+        issuers.c.tenant == bindparam("in_tenant"),
+        issuers.c.issuer_id == bindparam("named"),
+        issuers.c.revoked_at.is_(None),
+    )
+    .values(revoked_at=bindparam("at"))
+)
+_REVOKE_ISSUER_KEY: Final = (
+    update(issuer_keys)
+    .where(
+        issuer_keys.c.tenant == bindparam("in_tenant"),
+        issuer_keys.c.issuer_id == bindparam("named"),
+        issuer_keys.c.kid == bindparam("key"),
+        issuer_keys.c.revoked_at.is_(None),
+    )
+    .values(revoked_at=bindparam("at"))
+)
+
+
+class IssuerAdmin(Changes):
+    """Operations of security admins on issuers. Each checks the actor itself."""
+
+    async def add_issuer(
+        self,
+        actor: Principal,
+        issuer_id: str,
+        public_jwk: Mapping[str, Any],
+        speaks_for: Sequence[str] = (),
+        *,
+        attests_request: bool = False,
+    ) -> IssuerView:
+        """Register an issuer with its first key, or one more key of an issuer that is registered.
+
+        A further key changes nothing else: ``speaks_for`` and ``attests_request`` must be left out or be as they are.
+
+        Raises:
+            Refused: ``auth.forbidden``; ``request.malformed`` (a private key among it); ``request.conflict`` where the
+                issuer is revoked, has the key, has other rights, or the key is enrolled for approvals: whoever signs
+                plans must not be able to approve them.
+        """
+        require(actor, Permission.ISSUERS_MANAGE)
+        rows.identifier(issuer_id, "id")
+        if issuer_id.startswith(rows.RESERVED_ISSUER):
+            raise Refused(Reason.REQUEST_MALFORMED, "the prefix is the gateway's own", member="id")
+        key = jwk.public(public_jwk)
+        named = rows.subjects(speaks_for)
+        await self._refuse_shared(actor.tenant, principals.c.approval_jwk, rows.jwk_text(key))
+        known = await self._issuer(actor.tenant, issuer_id)
+        now = self._clock()
+        key_row: Found = {
+            "tenant": actor.tenant,
+            "issuer_id": issuer_id,
+            "kid": key.kid,
+            "jwk": rows.jwk_text(key),
+            "not_before": int(now),
+            "not_after": None,
+            "revoked_at": None,
+        }
+        row: Found
+        held: list[Found] = []
+        if known is None:
+            row = {
+                "tenant": actor.tenant,
+                "issuer_id": issuer_id,
+                "speaks_for": json.dumps(named),
+                "attests_request": attests_request,
+                "created_at": now,
+                "revoked_at": None,
+            }
+            guards = [Guard(_ADD_ISSUER, row, conflict)]
+            change = "added"
+        else:
+            row, held = known
+            _refuse_other_rights(row, named, attests_request=attests_request)
+            guards = []
+            change = "key_added"
+        guards.append(Guard(_ADD_ISSUER_KEY, key_row, conflict))
+        await self._append(Append([_issuer_entry(row, actor.pseudonym, change, key.kid)], guards=guards))
+        return rows.issuer_view(row, [*held, key_row])
+
+    async def list_issuers(self, actor: Principal) -> list[IssuerView]:
+        """Every issuer of the actor's tenant, revoked ones too. Raises ``auth.forbidden``."""
+        require(actor, Permission.ISSUERS_MANAGE)
+
+        def read(connection: Connection) -> list[IssuerView]:
+            keys = _issuer_keys(connection, actor.tenant)
+            return [rows.issuer_view(row, keys.get(row["issuer_id"], [])) for row in _issuers(connection, actor.tenant)]
+
+        return await self._read(read)
+
+    async def revoke_issuer(self, actor: Principal, issuer_id: str) -> IssuerView:
+        """Stop believing an issuer, whatever its keys.
+
+        Raises:
+            Refused: ``auth.forbidden``, ``request.not_found``; ``request.conflict`` where it is revoked already.
+        """
+        require(actor, Permission.ISSUERS_MANAGE)
+        row, held = await self._live_issuer(actor.tenant, issuer_id)
+        now = self._clock()
+        where = {"in_tenant": actor.tenant, "named": issuer_id, "at": now}
+        await self._append(Append([_issuer_entry(row, actor.pseudonym, "revoked")], [Write(_REVOKE_ISSUER, where)]))
+        return rows.issuer_view({**row, "revoked_at": now}, held)
+
+    async def revoke_issuer_key(self, actor: Principal, issuer_id: str, kid: str) -> IssuerView:
+        """Stop believing one key of an issuer. Raises ``auth.forbidden``, ``request.not_found``, ``.conflict``."""
+        require(actor, Permission.ISSUERS_MANAGE)
+        row, held = await self._live_issuer(actor.tenant, issuer_id)
+        key = next((key for key in held if key["kid"] == kid), None)
+        if key is None:
+            raise Refused(Reason.REQUEST_NOT_FOUND, "no such key")
+        if key["revoked_at"] is not None:
+            raise Refused(Reason.REQUEST_CONFLICT, "revoked already")
+        now = int(self._clock())
+        where = {"in_tenant": actor.tenant, "named": issuer_id, "key": kid, "at": now}
+        await self._append(
+            Append([_issuer_entry(row, actor.pseudonym, "key_revoked", kid)], [Write(_REVOKE_ISSUER_KEY, where)])
+        )
+        return rows.issuer_view(row, [{**one, "revoked_at": now} if one is key else one for one in held])
+
+    # --- inside -----------------------------------------------------------------------------------------------------
+
+    async def _issuer(self, tenant: str, issuer_id: str) -> tuple[Found, list[Found]] | None:
+        def read(connection: Connection) -> tuple[Found, list[Found]] | None:
+            found = _issuers(connection, tenant, issuer_id)
+            return (found[0], _issuer_keys(connection, tenant).get(issuer_id, [])) if found else None
+
+        return await self._read(read)
+
+    async def _live_issuer(self, tenant: str, issuer_id: str) -> tuple[Found, list[Found]]:
+        known = await self._issuer(tenant, issuer_id)
+        if known is None:
+            raise Refused(Reason.REQUEST_NOT_FOUND, "no such issuer")
+        if known[0]["revoked_at"] is not None:
+            raise Refused(Reason.REQUEST_CONFLICT, "revoked already")
+        return known
+
+
+def _issuer_entry(row: Found, actor: str, change: str, kid: str | None = None) -> EntryDraft:
+    tenant, issuer_id = row["tenant"], row["issuer_id"]
+    facts: dict[str, str | int] = {"change": change, "attests_request": int(row["attests_request"])}
+    if kid is not None:
+        facts["kid"] = kid
+    document = {"id": issuer_id, "speaks_for": json.loads(row["speaks_for"])}
+    return EntryDraft(
+        EntryType.ISSUER_CHANGED,
+        tenant,
+        principal=actor,
+        facts=facts,
+        fields={"issuer": committed(document, tenant, issuer_id)},
+    )
+
+
+def _refuse_other_rights(row: Found, named: Sequence[str], *, attests_request: bool) -> None:
+    if row["revoked_at"] is not None:
+        raise Refused(Reason.REQUEST_CONFLICT, "the issuer is revoked")
+    if (named and list(named) != json.loads(row["speaks_for"])) or (attests_request and not row["attests_request"]):
+        raise Refused(Reason.REQUEST_CONFLICT, "a further key does not change an issuer's rights", member="speaks_for")
+
+
+def _issuers(connection: Connection, tenant: str, issuer_id: str | None = None) -> list[Found]:
+    query = select(issuers).where(issuers.c.tenant == tenant).order_by(issuers.c.issuer_id)
+    if issuer_id is not None:
+        query = query.where(issuers.c.issuer_id == issuer_id)
+    return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def _issuer_keys(connection: Connection, tenant: str) -> dict[str, list[Found]]:
+    query = (
+        select(issuer_keys).where(issuer_keys.c.tenant == tenant).order_by(issuer_keys.c.not_before, issuer_keys.c.kid)
+    )
+    found: dict[str, list[Found]] = {}
+    for row in connection.execute(query).mappings():
+        found.setdefault(row["issuer_id"], []).append(dict(row))
+    return found

@@ -1,0 +1,208 @@
+"""Changes to who may call: each makes its rows and its audit entry in one append, or nothing.
+
+Entries carry pseudonyms and key ids; names and scopes are committed to and lie sealed in the log's side table.
+"""
+
+import json
+import secrets
+from collections.abc import Sequence
+from typing import Final
+
+from sqlalchemy import Connection, bindparam, insert, select, update
+
+from gateway.entries import EntryDraft, EntryType
+from gateway.errors import Refused
+from gateway.model import Principal, Role
+from gateway.permissions import Permission, require
+from gateway.ports import Append, Guard, Write
+from gateway.reasons import Reason
+from gateway.store import directory_rows as rows
+from gateway.store.directory_changes import Changes, Found, committed, conflict
+from gateway.store.directory_rows import ApiKeyView, NewPrincipal, NewPrincipalView, PrincipalView
+from gateway.store.tables import api_keys, issuer_keys, principals
+from keys import jwk
+
+SYSTEM: Final = "system"
+"""Pseudonym of the gateway itself, before there is any principal."""
+DEFAULT_TENANT: Final = "default"
+
+_ADD_PRINCIPAL: Final = insert(principals)
+_ADD_KEY: Final = insert(api_keys)
+_REVOKE_PRINCIPAL: Final = (
+    update(principals)
+    .where(
+        principals.c.tenant == bindparam("in_tenant"),
+        principals.c.principal_id == bindparam("named"),
+        principals.c.revoked_at.is_(None),
+    )
+    .values(revoked_at=bindparam("at"))
+)
+_REVOKE_KEYS: Final = (
+    update(api_keys)
+    .where(
+        api_keys.c.tenant == bindparam("in_tenant"),
+        api_keys.c.principal_id == bindparam("named"),
+        api_keys.c.revoked_at.is_(None),
+    )
+    .values(revoked_at=bindparam("at"))
+)
+
+
+class PrincipalAdmin(Changes):
+    """Operations of security admins on principals, and the first of all. Each checks the actor itself."""
+
+    async def bootstrap(self, people: Sequence[NewPrincipal], tenant: str = DEFAULT_TENANT) -> list[NewPrincipalView]:
+        """Add the first principals of a tenant, in the name of the gateway itself.
+
+        Raises:
+            Refused: ``request.conflict`` where the tenant already has a principal, revoked or not.
+        """
+        if rows.TENANT.fullmatch(tenant) is None:
+            raise Refused(Reason.REQUEST_MALFORMED, "tenant", member="tenant")
+        if await self._read(lambda connection: _principals(connection, tenant)):
+            raise Refused(Reason.REQUEST_CONFLICT, "the tenant has principals already")
+        return await self._add(tenant, SYSTEM, people)
+
+    async def add_principal(self, actor: Principal, person: NewPrincipal) -> NewPrincipalView:
+        """Add a principal to the actor's tenant, with one API key, whose token is in the answer and nowhere else.
+
+        Raises:
+            Refused: ``auth.forbidden``; ``request.malformed``; ``request.conflict`` for an id that ever was in use (an
+                id is not given twice: the log would say that one did what the other did), or for an approval key that
+                somebody else holds.
+        """
+        require(actor, Permission.PRINCIPALS_MANAGE)
+        return (await self._add(actor.tenant, actor.pseudonym, [person]))[0]
+
+    async def issue_api_key(self, actor: Principal, principal_id: str, ttl_days: int = 90) -> ApiKeyView:
+        """Give a principal another API key; the ones it has live on until they expire.
+
+        Raises:
+            Refused: ``auth.forbidden``, ``request.malformed``, ``request.not_found`` (also for a revoked principal).
+        """
+        require(actor, Permission.PRINCIPALS_MANAGE)
+        lifetime = rows.ttl_seconds(ttl_days)
+        found = await self._principal(actor.tenant, principal_id)
+        if found["revoked_at"] is not None:
+            raise Refused(Reason.REQUEST_NOT_FOUND, "the principal is revoked")
+        now = self._clock()
+        view, row = _key(actor.tenant, principal_id, now, lifetime)
+        entry = _principal_entry(found, actor.pseudonym, "key_added", key=view["key_id"])
+        await self._append(Append([entry], [Write(_ADD_KEY, row)]))
+        return view
+
+    async def list_principals(self, actor: Principal) -> list[PrincipalView]:
+        """Every principal of the actor's tenant, revoked ones too. Raises ``auth.forbidden``."""
+        require(actor, Permission.PRINCIPALS_MANAGE)
+        found = await self._read(lambda connection: _principals(connection, actor.tenant))
+        return [rows.principal_view(row) for row in found]
+
+    async def revoke_principal(self, actor: Principal, principal_id: str) -> PrincipalView:
+        """Revoke a principal and all its API keys.
+
+        Raises:
+            Refused: ``auth.forbidden``, ``request.not_found``; ``request.conflict`` where it is revoked already, or is
+                the tenant's last security admin, after whom nobody could add another.
+        """
+        require(actor, Permission.PRINCIPALS_MANAGE)
+        found = await self._principal(actor.tenant, principal_id)
+        if found["revoked_at"] is not None:
+            raise Refused(Reason.REQUEST_CONFLICT, "revoked already")
+        everybody = await self._read(lambda connection: _principals(connection, actor.tenant))
+        if not any(_is_admin(row) for row in everybody if row["principal_id"] != principal_id):
+            raise Refused(Reason.REQUEST_CONFLICT, "the last security admin stays")
+        now = self._clock()
+        where = {"in_tenant": actor.tenant, "named": principal_id, "at": now}
+        await self._append(
+            Append(
+                [_principal_entry(found, actor.pseudonym, "revoked")],
+                [Write(_REVOKE_PRINCIPAL, where), Write(_REVOKE_KEYS, where)],
+            )
+        )
+        return rows.principal_view({**found, "revoked_at": now})
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    async def _add(self, tenant: str, actor: str, people: Sequence[NewPrincipal]) -> list[NewPrincipalView]:
+        now = self._clock()
+        entries: list[EntryDraft] = []
+        writes: list[Write] = []
+        guards: list[Guard] = []
+        views: list[NewPrincipalView] = []
+        for person in people:
+            enrolled = None if person.approval_jwk is None else rows.jwk_text(jwk.public(person.approval_jwk))
+            scope = rows.hand_scope(person.hands)
+            row: Found = {
+                "tenant": tenant,
+                "principal_id": rows.identifier(person.id, "id"),
+                "pseudonym": f"p-{secrets.token_hex(16)}",
+                "roles": json.dumps(rows.roles(person.roles)),
+                "hands": None if scope is None else json.dumps(scope),
+                "approval_jwk": enrolled,
+                "created_at": now,
+                "revoked_at": None,
+            }
+            if enrolled is not None:
+                await self._refuse_shared(tenant, principals.c.approval_jwk, enrolled)
+                await self._refuse_shared(tenant, issuer_keys.c.jwk, enrolled)
+            key_view, key_row = _key(tenant, person.id, now, rows.ttl_seconds(person.ttl_days))
+            entries.append(_principal_entry(row, actor, "added", key=key_view["key_id"]))
+            guards.append(Guard(_ADD_PRINCIPAL, row, conflict))
+            writes.append(Write(_ADD_KEY, key_row))
+            views.append({"principal": rows.principal_view(row), "api_key": key_view})
+        enrolled_keys = [guard.parameters["approval_jwk"] for guard in guards if guard.parameters["approval_jwk"]]
+        if len(set(enrolled_keys)) != len(enrolled_keys):
+            raise Refused(Reason.REQUEST_CONFLICT, "two principals with one approval key", member="approval_jwk")
+        await self._append(Append(entries, writes, guards))
+        return views
+
+    async def _principal(self, tenant: str, principal_id: str) -> Found:
+        found = await self._read(lambda connection: _principals(connection, tenant, principal_id))
+        if not found:
+            raise Refused(Reason.REQUEST_NOT_FOUND, "no such principal")
+        return found[0]
+
+
+def _key(tenant: str, principal_id: str, now: float, lifetime_seconds: int) -> tuple[ApiKeyView, Found]:
+    minted = rows.mint_token()
+    expires_at = now + lifetime_seconds
+    row: Found = {
+        "key_id": minted.key_id,
+        "tenant": tenant,
+        "principal_id": principal_id,
+        "secret_sha256": minted.secret_sha256,
+        "created_at": now,
+        "expires_at": expires_at,
+        "revoked_at": None,
+    }
+    return {"key_id": minted.key_id, "token": minted.token, "expires_at": expires_at}, row
+
+
+def _principal_entry(row: Found, actor: str, change: str, key: str | None = None) -> EntryDraft:
+    tenant, principal_id = row["tenant"], row["principal_id"]
+    facts: dict[str, str | int] = {
+        "change": change,
+        "subject": row["pseudonym"],
+        "roles": ",".join(json.loads(row["roles"])),
+    }
+    if key is not None:
+        facts["key_id"] = key
+    scope = None if row["hands"] is None else json.loads(row["hands"])
+    return EntryDraft(
+        EntryType.PRINCIPAL_CHANGED,
+        tenant,
+        principal=actor,
+        facts=facts,
+        fields={"principal": committed({"id": principal_id, "hands": scope}, tenant, principal_id)},
+    )
+
+
+def _is_admin(row: Found) -> bool:
+    return row["revoked_at"] is None and Role.SECURITY_ADMIN in json.loads(row["roles"])
+
+
+def _principals(connection: Connection, tenant: str, principal_id: str | None = None) -> list[Found]:
+    query = select(principals).where(principals.c.tenant == tenant).order_by(principals.c.principal_id)
+    if principal_id is not None:
+        query = query.where(principals.c.principal_id == principal_id)
+    return [dict(row) for row in connection.execute(query).mappings()]

@@ -1,0 +1,280 @@
+"""Principals, API keys and issuers: what may be written, how rows are read, and how they are shown."""
+
+import hashlib
+import json
+import re
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypedDict
+
+from sqlalchemy import Connection, Row, bindparam, select, tuple_
+
+from gateway.canonical import canonical
+from gateway.errors import Refused
+from gateway.model import Issuer, IssuerKey, Principal, Role
+from gateway.reasons import Reason
+from gateway.store.tables import api_keys, issuer_keys, issuers, principals
+from keys import jwk
+from keys.jwk import PublicJwk
+
+IDENTIFIER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}")
+"""Principals and issuers. No slash: it separates the parts of a data subject's key."""
+TENANT: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+HAND: Final = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+TOKEN: Final = re.compile(r"hr_([0-9a-f]{16})_([A-Za-z0-9_-]{43})")
+"""An API key: its public id, and 32 random bytes in base64url."""
+RESERVED_ISSUER: Final = "connector:"
+"""Prefix of the gateway's own ingresses; nobody registers one."""
+TTL_MAX_DAYS: Final = 366
+HANDS_MAX: Final = 256
+SPEAKS_FOR_MAX: Final = 1024
+
+
+class PrincipalView(TypedDict):
+    """A principal as the API shows it. Times are seconds since the epoch."""
+
+    id: str
+    tenant: str
+    roles: list[str]
+    hands: list[str] | None
+    created_at: float
+    revoked_at: float | None
+    approval_kid: str | None
+
+
+class ApiKeyView(TypedDict):
+    """A new API key. ``token`` is shown this once and stored nowhere."""
+
+    key_id: str
+    token: str
+    expires_at: float
+
+
+class NewPrincipalView(TypedDict):
+    """A new principal and its first API key."""
+
+    principal: PrincipalView
+    api_key: ApiKeyView
+
+
+class IssuerKeyView(TypedDict):
+    """An issuer's key. Times are whole seconds since the epoch."""
+
+    kid: str
+    not_before: int
+    not_after: int | None
+    revoked_at: int | None
+
+
+class IssuerView(TypedDict):
+    """An issuer as the API shows it."""
+
+    id: str
+    tenant: str
+    keys: list[IssuerKeyView]
+    speaks_for: list[str]
+    attests_request: bool
+    revoked_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewPrincipal:
+    """Who is to be added. ``hands`` is the scope, ``None`` for every hand of the tenant."""
+
+    id: str
+    roles: Sequence[str]
+    hands: Sequence[str] | None = None
+    approval_jwk: Mapping[str, Any] | None = None
+    ttl_days: int = 90
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """An API key as authentication needs it; ``principal`` is ``None`` where key or principal is revoked."""
+
+    secret_sha256: str
+    expires_at: float
+    principal: Principal | None
+
+
+@dataclass(frozen=True, slots=True)
+class Minted:
+    """A fresh API key: what the caller gets, and what is stored."""
+
+    key_id: str
+    token: str
+    secret_sha256: str
+
+
+# --- what may be written ---------------------------------------------------------------------------------------------
+
+
+def identifier(value: object, member: str) -> str:
+    """A principal's or issuer's id. Raises ``request.malformed``."""
+    if not isinstance(value, str) or IDENTIFIER.fullmatch(value) is None:
+        raise Refused(Reason.REQUEST_MALFORMED, f"{member} is no identifier", member=member)
+    return value
+
+
+def roles(values: Iterable[str]) -> list[str]:
+    """Known roles, at least one, sorted. Raises ``request.malformed``."""
+    try:
+        found = sorted({Role(value) for value in values})
+    except ValueError:
+        raise Refused(Reason.REQUEST_MALFORMED, "unknown role", member="roles") from None
+    if not found:
+        raise Refused(Reason.REQUEST_MALFORMED, "no role", member="roles")
+    return [str(role) for role in found]
+
+
+def hand_scope(values: Iterable[str] | None) -> list[str] | None:
+    """Hand ids, sorted; ``None`` for every hand. An empty scope is kept: it means no hand."""
+    if values is None:
+        return None
+    found = sorted(set(values))
+    if len(found) > HANDS_MAX or not all(HAND.fullmatch(value) for value in found):
+        raise Refused(Reason.REQUEST_MALFORMED, "a hand scope names hands by id", member="hands")
+    return found
+
+
+def subjects(values: Iterable[str]) -> list[str]:
+    """Principals that an issuer may speak for, sorted."""
+    found = sorted({identifier(value, "speaks_for") for value in values})
+    if len(found) > SPEAKS_FOR_MAX:
+        raise Refused(Reason.REQUEST_MALFORMED, "too many", member="speaks_for", limit=SPEAKS_FOR_MAX)
+    return found
+
+
+def ttl_seconds(days: object) -> int:
+    """Life of an API key. Raises ``request.malformed`` for anything but 1 to 366 whole days."""
+    if type(days) is not int or not 1 <= days <= TTL_MAX_DAYS:
+        raise Refused(Reason.REQUEST_MALFORMED, "ttl_days", member="ttl_days", limit=TTL_MAX_DAYS)
+    return days * 86_400
+
+
+def mint_token() -> Minted:
+    """A new API key."""
+    key_id, secret = secrets.token_hex(8), secrets.token_urlsafe(32)
+    return Minted(key_id, f"hr_{key_id}_{secret}", hashlib.sha256(secret.encode()).hexdigest())
+
+
+def jwk_text(key: PublicJwk) -> str:
+    """How a public key is stored: one spelling, so that equal keys are equal texts."""
+    return canonical(key.document()).decode()
+
+
+# --- how rows are read -----------------------------------------------------------------------------------------------
+
+_KEYS: Final = (
+    select(
+        api_keys.c.key_id,
+        api_keys.c.secret_sha256,
+        api_keys.c.expires_at,
+        api_keys.c.revoked_at.label("key_revoked_at"),
+        principals,
+    )
+    .join(
+        principals,
+        (principals.c.tenant == api_keys.c.tenant) & (principals.c.principal_id == api_keys.c.principal_id),
+    )
+    .where(api_keys.c.key_id.in_(bindparam("keys", expanding=True)))
+)
+_PRINCIPALS: Final = select(principals).where(
+    tuple_(principals.c.tenant, principals.c.principal_id).in_(bindparam("keys", expanding=True))
+)
+_ISSUERS: Final = select(issuers).where(
+    tuple_(issuers.c.tenant, issuers.c.issuer_id).in_(bindparam("keys", expanding=True))
+)
+_ISSUER_KEYS: Final = (
+    select(issuer_keys)
+    .where(tuple_(issuer_keys.c.tenant, issuer_keys.c.issuer_id).in_(bindparam("keys", expanding=True)))
+    .order_by(issuer_keys.c.not_before, issuer_keys.c.kid)
+)
+
+Name = tuple[str, str]
+"""Tenant and id."""
+
+
+def read_keys(connection: Connection, key_ids: Sequence[str]) -> dict[str, ApiKey]:
+    """API keys by id, each with its principal."""
+    return {
+        row.key_id: ApiKey(
+            row.secret_sha256,
+            row.expires_at,
+            None if row.key_revoked_at is not None or row.revoked_at is not None else _principal(row),
+        )
+        for row in connection.execute(_KEYS, {"keys": list(key_ids)})
+    }
+
+
+def read_principals(connection: Connection, names: Sequence[Name]) -> dict[Name, Principal]:
+    """Principals that are not revoked."""
+    rows = connection.execute(_PRINCIPALS, {"keys": list(names)})
+    return {(row.tenant, row.principal_id): _principal(row) for row in rows if row.revoked_at is None}
+
+
+def read_issuers(connection: Connection, names: Sequence[Name]) -> dict[Name, Issuer]:
+    """Issuers that are not revoked, with all their keys, the revoked among them."""
+    held: dict[Name, dict[str, IssuerKey]] = {}
+    for row in connection.execute(_ISSUER_KEYS, {"keys": list(names)}):
+        key = IssuerKey(row.kid, json.loads(row.jwk), row.not_before, row.not_after, row.revoked_at)
+        held.setdefault((row.tenant, row.issuer_id), {})[row.kid] = key
+    return {
+        (row.tenant, row.issuer_id): Issuer(
+            row.issuer_id,
+            row.tenant,
+            held.get((row.tenant, row.issuer_id), {}),
+            frozenset(json.loads(row.speaks_for)),
+            row.attests_request,
+        )
+        for row in connection.execute(_ISSUERS, {"keys": list(names)})
+        if row.revoked_at is None
+    }
+
+
+def _principal(row: Row[Any]) -> Principal:
+    return Principal(
+        row.principal_id,
+        row.tenant,
+        row.pseudonym,
+        frozenset(Role(role) for role in json.loads(row.roles)),
+        None if row.hands is None else frozenset(json.loads(row.hands)),
+        None if row.approval_jwk is None else json.loads(row.approval_jwk),
+    )
+
+
+# --- how they are shown ----------------------------------------------------------------------------------------------
+
+
+def principal_view(row: Mapping[str, Any]) -> PrincipalView:
+    """A row of ``principals`` for people."""
+    return {
+        "id": row["principal_id"],
+        "tenant": row["tenant"],
+        "roles": json.loads(row["roles"]),
+        "hands": None if row["hands"] is None else json.loads(row["hands"]),
+        "created_at": row["created_at"],
+        "revoked_at": row["revoked_at"],
+        "approval_kid": None if row["approval_jwk"] is None else jwk.public(json.loads(row["approval_jwk"])).kid,
+    }
+
+
+def issuer_view(row: Mapping[str, Any], keys: Iterable[Mapping[str, Any]]) -> IssuerView:
+    """A row of ``issuers`` and those of its keys for people."""
+    return {
+        "id": row["issuer_id"],
+        "tenant": row["tenant"],
+        "keys": [
+            {
+                "kid": key["kid"],
+                "not_before": key["not_before"],
+                "not_after": key["not_after"],
+                "revoked_at": key["revoked_at"],
+            }
+            for key in keys
+        ],
+        "speaks_for": json.loads(row["speaks_for"]),
+        "attests_request": row["attests_request"],
+        "revoked_at": row["revoked_at"],
+    }
