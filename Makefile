@@ -58,7 +58,7 @@ imports: install ## import-linter: the layers
 	@$(BIN)/lint-imports
 
 rego: install ## opa check, fmt and test, regal lint
-	@.ci/rego policies
+	@.ci/rego policies deploy/opa
 
 pytest: install ## The tests
 	@$(BIN)/python -m pytest $(PYTEST_FLAGS)

@@ -20,11 +20,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 import migrations
 from audit.database import make_engine
 from audit.epochs import EpochKeys
 from audit.log import Log
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from gateway.canonical import b64url_encode
 from gateway.entries import EntryDraft, EntryType
 from gateway.model import commit
@@ -42,11 +43,11 @@ class BenchSigner:
         """Not needed here."""
         raise NotImplementedError
 
-    def sign_raw(self, purpose: Purpose, message: bytes) -> bytes:
+    def sign_raw(self, purpose: Purpose, message: bytes) -> bytes:  # noqa: ARG002
         """Ed25519."""
         return self._key.sign(message)
 
-    def active_jwk(self, purpose: Purpose) -> Mapping[str, str]:
+    def active_jwk(self, purpose: Purpose) -> Mapping[str, str]:  # noqa: ARG002
         """The public key."""
         return {"kty": "OKP", "crv": "Ed25519", "x": b64url_encode(self._key.public_key().public_bytes_raw())}
 
@@ -109,7 +110,7 @@ async def measure(url: str, seconds: float, callers: int, *, payload: bool, prof
         pstats.Stats(profiler).sort_stats("tottime").print_stats(18)
     ordered = sorted(latencies)
     return {
-        "database": url.split(":")[0].split("+")[0],
+        "database": url.split(":", maxsplit=1)[0].split("+", maxsplit=1)[0],
         "payload": payload,
         "callers": callers,
         "appends_per_second": round(len(ordered) / wall),
@@ -146,9 +147,7 @@ def main() -> None:
     options = parser.parse_args()
 
     def run(url: str, *, payload: bool) -> None:
-        result = asyncio.run(
-            measure(url, options.seconds, options.callers, payload=payload, profile=options.profile)
-        )
+        result = asyncio.run(measure(url, options.seconds, options.callers, payload=payload, profile=options.profile))
         print(json.dumps(result))
 
     if options.only != "postgresql":
