@@ -38,7 +38,7 @@ def check(bundle: Bundle, parsed: Any) -> list[Problem]:
     """
     try:
         trees = syntax.trees(parsed)
-        return sorted(set(_Checker(trees, bundle.data).problems()))
+        return list(dict.fromkeys(_Checker(trees, bundle.data).problems()))
     except (ValueError, RecursionError) as exc:
         return [Problem("", 0, 0, f"the syntax tree cannot be read: {exc}")]
 

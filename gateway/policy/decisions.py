@@ -1,7 +1,7 @@
 """From an engine's answer to decisions. Whatever is not exactly of the contract's shape denies.
 
 Where several decisions speak of one step, deny beats ask beats allow; the reasons are those of the decisions with the
-winning effect; the obligations of *all* of them hold, merged to the strictest: the smallest limit, the largest quorum,
+winning effect; the obligations of *all* of them hold (of a denial none, for nothing runs), merged to the strictest: the smallest limit, the largest quorum,
 the union of what is to be redacted, the intersection of allowed hosts, an enrolled key if one asks for it. Two
 different jail profiles, approver roles or log levels have no strictest, so they deny.
 """
@@ -193,7 +193,7 @@ def _merge(step: str, spoken: list[_Spoken], digest: str) -> Decision:
     effect = max((one[0] for one in spoken), key=_STRENGTH.__getitem__)
     # Sets come in any order from an engine; the same answer must give the same decision.
     reasons = sorted({(reason.code, reason.message) for one in spoken if one[0] is effect for reason in one[1]})
-    obligations = spoken[0][2] if len(spoken) == 1 else _strictest([one[2] for one in spoken])
+    obligations = _NONE if effect is Effect.DENY else _strictest([one[2] for one in spoken])
     return Decision(step, effect, tuple(DecisionReason(*reason) for reason in reasons), digest, obligations)
 
 

@@ -1,221 +1,107 @@
-"""The embedded engine: regorus in a pool of evaluator processes, each answering one question at a time.
-
-A process that misses the deadline is killed, and the plan is denied. A warm spare takes its place at once, so a flood
-of slow evaluations costs each of its own plans a deadline but does not leave the others waiting for a start.
-"""
+"""The embedded engine: regorus in evaluator processes, one pool per bundle."""
 
 import asyncio
-import contextlib
 import logging
-from collections import deque
-from collections.abc import Coroutine, Mapping
-from typing import Any, Final
-
-import orjson
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
 from gateway.model import Decision
 from gateway.policy.bundle import Bundle
 from gateway.policy.decisions import decide, deny_all
-from gateway.policy.faults import BundleError, EngineRefused, EngineUnavailable, EvaluationFailed, Problem
-from gateway.policy.process import START_SECONDS, EvaluatorProcess
+from gateway.policy.faults import EngineUnavailable, EvaluationFailed
+from gateway.policy.inspection import self_test
+from gateway.policy.pool import EvaluatorPool
 from gateway.policy.request import encode, steps_of
-from gateway.reasons import Reason
-
-QUEUE_SECONDS: Final = 1.0
-"""How long an evaluation waits for a free process before it is denied as ``policy.unavailable``."""
-MEMORY_BYTES: Final = 1_073_741_824
-"""Address space of one process; a rule that needs more fails (``policy.error``)."""
-RETRY_SECONDS: Final = (0.05, 0.2, 1.0, 5.0)
-"""Pauses between attempts to start a process that could not be started."""
 
 _log = logging.getLogger(__name__)
 
 
 class EmbeddedEngine:
-    """``ports.PolicyEngine`` over one bundle in ``workers`` processes and one spare.
+    """``ports.PolicyEngine`` over pools of evaluator processes; a new bundle gets a new pool.
 
-    Attributes:
-        digest: hex SHA-256 of the bundle.
+    Args:
+        workers: evaluator processes; one more is kept warm.
+        deadline_seconds: an evaluation that takes longer is killed and denied.
+        input_max_bytes: largest input that is evaluated.
     """
 
-    def __init__(self, bundle: Bundle, *, workers: int, deadline_seconds: float, input_max_bytes: int) -> None:
-        self.digest = bundle.digest
+    def __init__(self, *, workers: int, deadline_seconds: float, input_max_bytes: int) -> None:
         self._workers = workers
         self._deadline_seconds = deadline_seconds
         self._input_max_bytes = input_max_bytes
-        self._load = b"L" + orjson.dumps(
-            {
-                "modules": [[module.path, module.source] for module in bundle.modules],
-                "data": orjson.loads(bundle.data_json),
-                # The kernel's alarm is behind ours: it only fires where the gateway is stuck or gone.
-                "alarm_seconds": deadline_seconds * 4,
-                "memory_bytes": MEMORY_BYTES,
-            }
-        )
-        self._idle: deque[EvaluatorProcess] = deque()
-        self._busy: set[EvaluatorProcess] = set()
-        self._spares: deque[EvaluatorProcess] = deque()
-        self._waiting: deque[asyncio.Future[EvaluatorProcess]] = deque()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._closing = asyncio.Event()
+        self._pool: EvaluatorPool | None = None
+        self._users: dict[EvaluatorPool, int] = {}
+        self._stopping: set[asyncio.Task[None]] = set()
 
-    async def start(self) -> None:
-        """Start every process and load the bundle in each.
+    @property
+    def digest(self) -> str:
+        """Hex SHA-256 of the active bundle; empty before the first."""
+        return self._pool.digest if self._pool is not None else ""
+
+    async def activate(self, bundle: Bundle, record: Callable[[], Awaitable[None]]) -> None:
+        """Decide by ``bundle`` from now on; evaluations under way end on the bundle they began with.
+
+        Args:
+            bundle: a bundle that was inspected.
+            record: awaited when everything but the switch is done; where it raises, the old bundle stays.
 
         Raises:
-            BundleError: the engine refuses the bundle.
-            EngineUnavailable: no process could be started.
+            BundleError: the engine refuses the bundle, or its self-test failed. The old bundle stays.
+            EngineUnavailable: no process could be started. The old bundle stays.
         """
+        pool = EvaluatorPool(bundle, workers=self._workers, deadline_seconds=self._deadline_seconds)
+        await pool.start()
         try:
-            first = await self._started()  # alone, so that a broken bundle costs one process
-            self._idle.append(first)
-            more = await asyncio.gather(*(self._started() for _ in range(self._workers)), return_exceptions=True)
-            for process in more:
-                if isinstance(process, BaseException):
-                    raise process
-                (self._idle if len(self._idle) < self._workers else self._spares).append(process)
+            await self_test(pool.evaluate, bundle.digest)
+            await record()
         except BaseException:
-            await self.close()
+            await pool.close()
             raise
+        old, self._pool = self._pool, pool
+        self._users[pool] = 0
+        if old is not None and not self._users[old]:
+            self._retire(old)
 
     async def decide(self, policy_input: Mapping[str, Any]) -> Mapping[str, Decision]:
         """See ``ports.PolicyEngine.decide``."""
         steps = steps_of(policy_input)
+        pool = self._pool
+        if pool is None:
+            return deny_all(steps, EngineUnavailable("").reason, "")
+        self._users[pool] += 1
         try:
-            answer = await self.evaluate(encode(policy_input, self._input_max_bytes))
+            answer = await pool.evaluate(encode(policy_input, self._input_max_bytes))
         except (EvaluationFailed, EngineUnavailable) as exc:
             # Further lines of an engine's message quote the rule; values of the input are never in the first.
             _log.warning("policy evaluation gave no decision: %s", str(exc).partition("\n")[0])
-            return deny_all(steps, exc.reason, self.digest)
-        return decide(steps, answer, self.digest)
-
-    async def evaluate(self, raw: bytes) -> Any:
-        """The value of ``data.handrail.decisions`` for an input as JSON; ``None`` where it is undefined.
-
-        Raises:
-            EvaluationFailed: ``policy.error`` or ``policy.timeout``.
-            EngineUnavailable: no process was free in time.
-        """
-        process = await self._take()
-        try:
-            answer = await process.ask(b"E" + raw, self._deadline_seconds)
+            return deny_all(steps, exc.reason, pool.digest)
         finally:
-            self._give_back(process)
-        if answer is None:
-            return None
-        try:
-            return orjson.loads(answer)
-        except orjson.JSONDecodeError:
-            raise EvaluationFailed(Reason.POLICY_ERROR, "the engine's answer is not JSON") from None
+            self._users[pool] -= 1
+            if pool is not self._pool and not self._users[pool]:
+                self._retire(pool)
+        return decide(steps, answer, pool.digest)
+
+    async def maintain(self) -> None:
+        """Nothing to do between evaluations: the pool mends itself."""
 
     async def ready(self) -> None:
         """See ``ports.PolicyEngine.ready``."""
-        if self._closing.is_set() or not (self._idle or self._busy or self._spares):
-            raise EngineUnavailable("no evaluator process is running")
+        if self._pool is None:
+            raise EngineUnavailable("no bundle is active")
+        self._pool.check_alive()
 
     async def close(self) -> None:
-        """Stop every process. Evaluations that still run are denied."""
-        self._closing.set()
-        while self._waiting:
-            waiter = self._waiting.popleft()
-            if not waiter.done():
-                waiter.set_exception(EngineUnavailable("closed"))
-        processes = [*self._idle, *self._busy, *self._spares]
-        self._idle.clear()
-        self._spares.clear()
-        await asyncio.gather(*(process.stop() for process in processes))
-        while self._tasks:
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+        """Stop every process."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            await pool.close()
+        for old in [pool for pool in self._users if not self._users[pool]]:
+            self._users.pop(old, None)
+        if self._stopping:
+            await asyncio.gather(*self._stopping)
 
-    # --- the pool ----------------------------------------------------------------------------------------------------
-
-    async def _take(self) -> EvaluatorProcess:
-        while self._idle:
-            process = self._idle.popleft()
-            if process.usable:
-                self._busy.add(process)
-                return process
-            self._replace(process)  # it died while idle
-        if self._closing.is_set():
-            raise EngineUnavailable("closed")
-        waiter: asyncio.Future[EvaluatorProcess] = asyncio.get_running_loop().create_future()
-        self._waiting.append(waiter)
-        try:
-            async with asyncio.timeout(QUEUE_SECONDS):
-                return await waiter
-        except (TimeoutError, asyncio.CancelledError) as exc:
-            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
-                self._give_back(waiter.result())  # it came free at the very moment
-            if isinstance(exc, TimeoutError):
-                raise EngineUnavailable("every evaluator process is busy") from None
-            raise
-
-    def _give_back(self, process: EvaluatorProcess) -> None:
-        self._busy.discard(process)
-        if self._closing.is_set():
-            return  # close() stops it
-        if process.usable:
-            self._offer(process)
-        else:
-            self._replace(process)
-
-    def _offer(self, process: EvaluatorProcess) -> None:
-        while self._waiting:
-            waiter = self._waiting.popleft()
-            if not waiter.done():
-                self._busy.add(process)
-                waiter.set_result(process)
-                return
-        if len(self._idle) + len(self._busy) < self._workers:
-            self._idle.append(process)
-        else:
-            self._spares.append(process)
-
-    def _replace(self, process: EvaluatorProcess) -> None:
-        """Put the spare in the place of a process that is no good any more, and start another spare."""
-        self._spawn(process.stop())
-        while self._spares:
-            spare = self._spares.popleft()
-            if spare.usable:
-                self._offer(spare)
-                break
-            self._spawn(spare.stop())
-        self._spawn(self._refill())
-
-    async def _refill(self) -> None:
-        attempt = 0
-        while not self._closing.is_set():
-            try:
-                process = await self._started()
-            except (EngineUnavailable, BundleError) as exc:
-                _log.error("cannot start a policy evaluator: %s", exc)
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(RETRY_SECONDS[min(attempt, len(RETRY_SECONDS) - 1)]):
-                        await self._closing.wait()
-                attempt += 1
-            else:
-                if self._closing.is_set():
-                    await process.stop()
-                else:
-                    self._offer(process)
-                return
-
-    async def _started(self) -> EvaluatorProcess:
-        process = await EvaluatorProcess.start()
-        try:
-            await process.ask(self._load, START_SECONDS)
-        except EngineRefused as exc:
-            await process.stop()
-            raise BundleError([Problem("", 0, 0, f"the engine refuses the bundle: {exc.detail}")]) from None
-        except EvaluationFailed as exc:
-            await process.stop()
-            raise EngineUnavailable(f"an evaluator process did not start: {exc.detail}") from None
-        except BaseException:
-            await process.stop()
-            raise
-        return process
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def _retire(self, pool: EvaluatorPool) -> None:
+        if self._users.pop(pool, None) is not None:
+            task = asyncio.get_running_loop().create_task(pool.close())
+            self._stopping.add(task)
+            task.add_done_callback(self._stopping.discard)

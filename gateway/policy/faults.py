@@ -7,7 +7,7 @@ from gateway.errors import HandrailError
 from gateway.reasons import Reason
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class Problem:
     """One thing that keeps a bundle from being used.
 
@@ -37,10 +37,12 @@ class BundleError(PolicyFault):
 
     Attributes:
         problems: every problem found, in order of file and line; never empty.
+        digest: of the refused bundle; empty where it could not even be read.
     """
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
-        self.problems = tuple(sorted(problems))
+    def __init__(self, problems: Sequence[Problem], digest: str = "") -> None:
+        self.problems = tuple(sorted(problems, key=_order))
+        self.digest = digest
         super().__init__(Reason.POLICY_ERROR, "; ".join(str(problem) for problem in self.problems))
 
 
@@ -60,3 +62,7 @@ class EngineRefused(EvaluationFailed):
 
     def __init__(self, detail: str) -> None:
         super().__init__(Reason.POLICY_ERROR, detail)
+
+
+def _order(problem: Problem) -> tuple[str, int, int, str]:
+    return problem.file, problem.line, problem.column, problem.message

@@ -95,16 +95,22 @@ arguments contains argument if {
 	role == "path"
 	segments := split(trim_prefix(pointer, "/"), "/")
 	walk(step.args, [place, value])
-	count(place) == count(segments)
-	every index, segment in segments {
-		names(segment, place[index])
-	}
+	leads_to(segments, place)
 	argument := {"step": step.id, "hand": step.hand, "pointer": pointer, "value": value}
 }
 
 texts contains argument if {
 	some argument in arguments
 	is_string(argument.value)
+}
+
+# METADATA
+# title: Whether the segments of a pointer name a place
+leads_to(segments, place) if {
+	count(place) == count(segments)
+	every index, segment in segments {
+		names(segment, place[index])
+	}
 }
 
 # METADATA

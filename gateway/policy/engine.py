@@ -1,0 +1,56 @@
+"""Which engine the settings ask for."""
+
+from pathlib import Path
+from typing import Final
+
+from gateway.policy.embedded import EmbeddedEngine
+from gateway.policy.faults import BundleError, Problem
+from gateway.policy.opa import OpaEngine, read_token
+from gateway.policy.reloading import Backend, OnEvent, ReloadingEngine, ignore_events
+from gateway.settings import PolicySettings
+
+SHIPPED: Final = (
+    Path(__file__).resolve().parents[2] / "policies",
+    Path(__file__).resolve().parents[1] / "shipped_policies",
+)
+"""Where the policies of this distribution are: in a checkout, and in an installed package."""
+
+
+def load_engine(settings: PolicySettings, on_event: OnEvent = ignore_events) -> ReloadingEngine:
+    """The policy engine that ``settings`` ask for. Call ``start()`` before the first decision.
+
+    Args:
+        on_event: see :class:`ReloadingEngine`.
+
+    Raises:
+        SettingsError: the OPA server's address or token is unusable.
+        BundleError: no bundle is named, and none is shipped with this installation.
+    """
+    return ReloadingEngine(
+        make_backend(settings), bundle_directory(settings), on_event, settings.reload_interval_seconds
+    )
+
+
+def make_backend(settings: PolicySettings) -> Backend:
+    """The engine alone, without a bundle."""
+    deadline_seconds = settings.deadline_milliseconds / 1000
+    if settings.engine == "opa":
+        return OpaEngine(
+            settings.opa_url,
+            read_token(settings.opa_token_file),
+            deadline_seconds=deadline_seconds,
+            input_max_bytes=settings.input_max_bytes,
+        )
+    return EmbeddedEngine(
+        workers=settings.workers, deadline_seconds=deadline_seconds, input_max_bytes=settings.input_max_bytes
+    )
+
+
+def bundle_directory(settings: PolicySettings) -> Path:
+    """The directory of the bundle: the configured one, or the shipped policies."""
+    if settings.bundle is not None:
+        return settings.bundle
+    for directory in SHIPPED:
+        if directory.is_dir():
+            return directory
+    raise BundleError([Problem("", 0, 0, "no bundle: set policy.bundle to a directory of policies")])

@@ -1,0 +1,376 @@
+"""The OPA engine: a real OPA server that holds the gateway's bundle, asked with strict builtin errors.
+
+The bundle goes up together with one module of our own, ``handrail_bundle``, which states the bundle's digest. Every
+answer carries that digest, evaluated in the same query as the decisions, so a decision is certainly one of the bundle
+that it is stamped with: an OPA that was restarted, or filled by someone else, gives another digest or none, the plan is
+denied and the bundle goes up again. Policies in the server that add to the bundle's packages are refused.
+
+The server must be the gateway's alone, or guarded by OPA's own authorization.
+"""
+
+import asyncio
+import logging
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote, urlsplit
+
+import aiohttp
+import orjson
+from opa_client import errors as opa_errors
+from opa_client.opa_async import AsyncOpaClient
+
+from gateway.model import Decision
+from gateway.policy.bundle import ROOT, Bundle
+from gateway.policy.decisions import decide, deny_all
+from gateway.policy.faults import BundleError, EngineUnavailable, EvaluationFailed, PolicyFault, Problem
+from gateway.policy.inspection import self_test
+from gateway.policy.request import encode, steps_of
+from gateway.reasons import Reason
+from gateway.settings import SettingsError
+
+STAMP: Final = "handrail_bundle"
+"""Package of the module that states the digest. It is outside of what a bundle may fill."""
+PREFIX: Final = "handrail/"
+"""Policy ids of ours in the server."""
+PUSH_SECONDS: Final = 10.0
+ANSWER_MAX_BYTES: Final = 4_194_304
+CONNECTIONS: Final = 32
+
+_STRICT: Final = {"strict-builtin-errors": "true"}
+_UNREACHABLE: Final = (aiohttp.ClientError, OSError, ValueError, opa_errors.ConnectionsError)
+_log = logging.getLogger(__name__)
+
+
+class _Client(AsyncOpaClient):  # type: ignore[misc]  # the package has no types
+    """The client as it is, but: one bounded connection pool, fast JSON, no redirects, bounded answers."""
+
+    async def _init_session(self) -> None:
+        context = ssl.create_default_context() if self.ssl else False
+        self._session = aiohttp.ClientSession(
+            headers=self.headers,
+            connector=aiohttp.TCPConnector(ssl=context, limit=CONNECTIONS),
+            json_serialize=lambda value: orjson.dumps(value).decode(),
+            timeout=aiohttp.ClientTimeout(total=self.timeout),
+        )
+
+    @asynccontextmanager
+    async def _request(self, method: str, url: str, **kwargs: Any) -> AsyncIterator[aiohttp.ClientResponse]:
+        async with super()._request(method, url, allow_redirects=False, **kwargs) as response:
+            if (response.content_length or 0) > ANSWER_MAX_BYTES:
+                raise aiohttp.ClientPayloadError("the answer is too large")
+            yield response
+
+    async def policies(self) -> dict[str, tuple[str, str]]:
+        """Policy id -> (package, source) of everything the server holds."""
+        async with self._request("GET", f"{self.root_url}/policies") as response:
+            response.raise_for_status()
+            listed = (await response.json())["result"]
+        return {item["id"]: (_package(item), item["raw"]) for item in listed}
+
+
+def _package(item: Mapping[str, Any]) -> str:
+    return ".".join(str(part["value"]) for part in item["ast"]["package"]["path"][1:])
+
+
+class OpaEngine:
+    """``ports.PolicyEngine`` over an OPA server.
+
+    Args:
+        url: scheme, host and port of the server.
+        token: bearer token, where the server wants one.
+        deadline_seconds: for a whole question, connecting included.
+        input_max_bytes: largest input that is sent.
+    """
+
+    def __init__(self, url: str, token: str | None, *, deadline_seconds: float, input_max_bytes: int) -> None:
+        host, port, secure = _address(url)
+        self._client = _Client(host=host, port=port, ssl=secure, token=token, retries=0, timeout=PUSH_SECONDS)
+        self._deadline_seconds = deadline_seconds
+        self._input_max_bytes = input_max_bytes
+        self._bundle: Bundle | None = None
+        self._connected = False
+        self._doubted = False
+        self._gate = _Gate()
+
+    @property
+    def digest(self) -> str:
+        """Hex SHA-256 of the active bundle; empty before the first."""
+        return self._bundle.digest if self._bundle is not None else ""
+
+    async def activate(self, bundle: Bundle, record: Callable[[], Awaitable[None]]) -> None:
+        """Decide by ``bundle`` from now on. Questions wait at a gate while the server changes over.
+
+        Args:
+            bundle: a bundle that was inspected.
+            record: awaited when everything but the switch is done; where it raises, the old bundle is put back.
+
+        Raises:
+            BundleError: OPA refuses the bundle, or its self-test failed. The old bundle is put back.
+            EngineUnavailable: the server cannot be reached. The old bundle is put back as soon as it can be.
+        """
+        async with self._gate.closed():
+            await self._connect()
+            try:
+                await self._push(bundle)
+                await self_test(lambda raw: self._ask(raw, bundle.digest), bundle.digest)
+                await record()
+            except BaseException:
+                self._doubted = True
+                if self._bundle is not None:
+                    await self._restore(self._bundle)
+                raise
+            self._bundle = bundle
+            self._doubted = False
+
+    async def decide(self, policy_input: Mapping[str, Any]) -> Mapping[str, Decision]:
+        """See ``ports.PolicyEngine.decide``."""
+        steps = steps_of(policy_input)
+        digest = self.digest
+        try:
+            raw = encode(policy_input, self._input_max_bytes)
+            async with asyncio.timeout(self._deadline_seconds), self._gate.open():
+                digest = self.digest
+                if self._doubted:
+                    raise EngineUnavailable("OPA does not hold the active bundle")
+                answer = await self._ask(raw, digest)
+        except TimeoutError:
+            _log.warning("OPA gave no decision within %s s", self._deadline_seconds)
+            return deny_all(steps, Reason.POLICY_TIMEOUT, digest)
+        except PolicyFault as exc:
+            _log.warning("OPA gave no decision: %s", exc)
+            return deny_all(steps, exc.reason, digest)
+        return decide(steps, answer, digest)
+
+    async def maintain(self) -> None:
+        """Look whether the server still holds exactly the active bundle, and put it back where it does not.
+
+        Raises:
+            EngineUnavailable: the server cannot be reached, or holds foreign policies in the bundle's packages.
+        """
+        if self._bundle is None:
+            return
+        async with asyncio.timeout(PUSH_SECONDS):
+            await self._connect()
+            try:
+                held = await self._client.policies()
+            except (*_UNREACHABLE, KeyError, TypeError) as exc:
+                raise EngineUnavailable(f"OPA cannot be asked: {type(exc).__name__}") from None
+            wanted = _wanted(self._bundle)
+            foreign = [name for name, (package, _) in held.items() if name not in wanted and _ours(package)]
+            changed = any(held.get(name, ("", ""))[1] != source for name, source in wanted.items())
+            if foreign or changed or self._doubted:
+                async with self._gate.closed():
+                    await self._restore(self._bundle)
+                _log.warning("OPA did not hold the active bundle any more; it was put back")
+
+    async def ready(self) -> None:
+        """See ``ports.PolicyEngine.ready``."""
+        if self._bundle is None or self._doubted:
+            raise EngineUnavailable("OPA does not hold the active bundle")
+        try:
+            async with asyncio.timeout(self._deadline_seconds):
+                healthy = await self._client.check_health()
+        except TimeoutError:
+            healthy = False
+        if not healthy:
+            raise EngineUnavailable("OPA does not answer")
+
+    async def try_out(self, bundle: Bundle, raw: bytes) -> Any:
+        """Put ``bundle`` into a server of one's own and give its answer to an input as JSON, without a self-test.
+
+        Raises:
+            BundleError: OPA refuses the bundle.
+            EvaluationFailed: ``policy.error`` or ``policy.timeout``.
+            EngineUnavailable: the server cannot be reached.
+        """
+        await self._connect()
+        await self._push(bundle)
+        try:
+            async with asyncio.timeout(self._deadline_seconds):
+                return await self._ask(raw, bundle.digest)
+        except TimeoutError:
+            raise EvaluationFailed(Reason.POLICY_TIMEOUT, "deadline") from None
+
+    async def close(self) -> None:
+        """Close every connection. The bundle stays in the server."""
+        self._bundle = None
+        self._connected = False
+        await self._client.close_connection()
+
+    # --- questions ---------------------------------------------------------------------------------------------------
+
+    async def _ask(self, raw: bytes, digest: str) -> Any:
+        """The decisions for an input as JSON, by the bundle ``digest``; ``None`` where they are undefined.
+
+        Raises:
+            EvaluationFailed: OPA could not evaluate the policy.
+            EngineUnavailable: OPA could not be asked, or answered by another bundle.
+        """
+        if not digest:
+            raise EngineUnavailable("no bundle is active")
+        answer = await self._query(raw)
+        result = answer.get("result") if isinstance(answer, dict) else None
+        if not isinstance(result, dict) or result.get("digest") != digest:
+            self._doubted = True
+            raise EngineUnavailable("OPA did not answer by the active bundle")
+        return result.get("decisions")
+
+    async def _query(self, raw: bytes) -> Any:
+        for attempt in (1, 2):
+            try:
+                return await self._client.query_rule(orjson.Fragment(raw), STAMP, query_params=_STRICT)
+            except aiohttp.ClientResponseError as exc:
+                if exc.status in {400, 500}:
+                    raise EvaluationFailed(Reason.POLICY_ERROR, f"OPA answered {exc.status}") from None
+                raise EngineUnavailable(f"OPA answered {exc.status}") from None
+            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as exc:
+                # A kept connection that the server closed meanwhile looks so; a question may be asked twice.
+                if attempt == 2:
+                    raise EngineUnavailable(f"OPA cannot be reached: {type(exc).__name__}") from None
+            except _UNREACHABLE as exc:
+                raise EngineUnavailable(f"OPA cannot be reached: {type(exc).__name__}") from None
+        return None
+
+    # --- the bundle in the server ------------------------------------------------------------------------------------
+
+    async def _connect(self) -> None:
+        if not self._connected:
+            await self._client.__aenter__()
+            self._connected = True
+
+    async def _restore(self, bundle: Bundle) -> None:
+        try:
+            await self._push(bundle)
+            self._doubted = False
+        except PolicyFault as exc:
+            self._doubted = True
+            _log.error("the active bundle could not be put back into OPA: %s", exc)
+
+    async def _push(self, bundle: Bundle) -> None:
+        try:
+            async with asyncio.timeout(PUSH_SECONDS):
+                await self._replace_all(bundle)
+        except TimeoutError:
+            raise EngineUnavailable("OPA did not take the bundle in time") from None
+        except (*_UNREACHABLE, opa_errors.DeletePolicyError, KeyError, TypeError) as exc:
+            raise EngineUnavailable(f"OPA cannot be filled: {type(exc).__name__}") from None
+
+    async def _replace_all(self, bundle: Bundle) -> None:
+        """Take our modules out, the stamp first, and put the bundle's in, the stamp last."""
+        held = await self._client.policies()
+        wanted = _wanted(bundle)
+        foreign = sorted(name for name, (package, _) in held.items() if not name.startswith(PREFIX) and _ours(package))
+        if foreign:
+            raise EngineUnavailable(f"OPA holds policies of others in package {ROOT}: {', '.join(foreign)}")
+        ours = sorted((name for name in held if name.startswith(PREFIX)), key=lambda name: name != PREFIX + STAMP)
+        for name in ours:
+            await self._client.delete_policy(quote(name))
+        await self._client.update_or_create_data(orjson.loads(bundle.data_json).get(ROOT, {}), ROOT)
+        stamp = wanted.pop(PREFIX + STAMP)
+        await self._put_all(wanted)
+        await self._client.update_policy_from_string(stamp, PREFIX + STAMP, rego_compat=False)
+
+    async def _put_all(self, wanted: Mapping[str, str]) -> None:
+        """Put modules in; one that calls a function of another must come after it, so refused ones are tried again."""
+        waiting = dict(wanted)
+        while waiting:
+            refused: dict[str, opa_errors.RegoParseError] = {}
+            for name, source in waiting.items():
+                try:
+                    await self._client.update_policy_from_string(source, quote(name), rego_compat=False)
+                except opa_errors.RegoParseError as exc:
+                    refused[name] = exc
+            if len(refused) == len(waiting):
+                raise BundleError([problem for name, exc in refused.items() for problem in _refusals(name, exc)])
+            waiting = {name: waiting[name] for name in refused}
+
+
+class _Gate:
+    """Many may pass while it is open; whoever closes it waits for those inside, and later ones wait for the opening."""
+
+    def __init__(self) -> None:
+        self._condition = asyncio.Condition()
+        self._inside = 0
+        self._shut = False
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        if self._shut:
+            async with self._condition:
+                await self._condition.wait_for(lambda: not self._shut)
+        self._inside += 1
+        try:
+            yield
+        finally:
+            self._inside -= 1
+            if self._shut and not self._inside:
+                async with self._condition:
+                    self._condition.notify_all()
+
+    @asynccontextmanager
+    async def closed(self) -> AsyncIterator[None]:
+        async with self._condition:
+            await self._condition.wait_for(lambda: not self._shut)
+            self._shut = True
+            try:
+                await self._condition.wait_for(lambda: not self._inside)
+            except BaseException:
+                self._shut = False
+                self._condition.notify_all()
+                raise
+        try:
+            yield
+        finally:
+            self._shut = False
+            async with self._condition:
+                self._condition.notify_all()
+
+
+def _wanted(bundle: Bundle) -> dict[str, str]:
+    """Policy id -> source of everything that makes up a bundle in the server."""
+    stamp = f'package {STAMP}\n\ndigest := "{bundle.digest}"\n\ndecisions := data.{ROOT}.decisions\n'
+    return {**{PREFIX + module.path: module.source for module in bundle.modules}, PREFIX + STAMP: stamp}
+
+
+def _ours(package: str) -> bool:
+    return package in {ROOT, STAMP} or package.startswith((f"{ROOT}.", f"{STAMP}."))
+
+
+def _refusals(name: str, exc: opa_errors.RegoParseError) -> list[Problem]:
+    """OPA's errors of one module; ``name`` is its policy id."""
+    problems = []
+    for error in exc.errors:
+        where = error.get("location") or {}
+        file = str(where.get("file") or name).removeprefix(PREFIX)
+        message = f"OPA refuses it: {error.get('message')}"
+        problems.append(Problem(file, int(where.get("row") or 0), int(where.get("col") or 0), message))
+    return problems or [Problem(name.removeprefix(PREFIX), 0, 0, f"OPA refuses it: {exc}")]
+
+
+def _address(url: str) -> tuple[str, int, bool]:
+    parts = urlsplit(url)
+    plain = not (parts.username or parts.password or parts.query or parts.fragment or parts.path.strip("/"))
+    if parts.scheme not in {"http", "https"} or not parts.hostname or not plain:
+        raise SettingsError("policy.opa_url must be http(s)://HOST[:PORT] and nothing more")
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return host, parts.port or (443 if parts.scheme == "https" else 8181), parts.scheme == "https"
+
+
+def read_token(path: Path | None) -> str | None:
+    """The bearer token in ``path``.
+
+    Raises:
+        SettingsError: the file cannot be read, or holds no token.
+    """
+    if path is None:
+        return None
+    try:
+        token = path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as exc:
+        raise SettingsError(f"policy.opa_token_file: {type(exc).__name__}") from None
+    if not token or any(character.isspace() for character in token):
+        raise SettingsError("policy.opa_token_file holds no token")
+    return token
