@@ -1,9 +1,9 @@
 """From an engine's answer to decisions. Whatever is not exactly of the contract's shape denies.
 
 Where several decisions speak of one step, deny beats ask beats allow; the reasons are those of the decisions with the
-winning effect; the obligations of *all* of them hold (of a denial none, for nothing runs), merged to the strictest: the smallest limit, the largest quorum,
-the union of what is to be redacted, the intersection of allowed hosts, an enrolled key if one asks for it. Two
-different jail profiles, approver roles or log levels have no strictest, so they deny.
+winning effect. The obligations of *all* of them hold (of a denial none, for nothing runs), merged to the strictest: the
+smallest limit, the largest quorum, the union of what is to be redacted, the intersection of allowed hosts, an enrolled
+key if one asks for it. Two different jail profiles, approver roles or log levels have no strictest, so they deny.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -1,6 +1,6 @@
 # METADATA
 # title: Limits
-# description: How much one plan may ask for. The numbers are in data.json; without them nothing is allowed.
+# description: How much one plan may ask for. The numbers are in data.json; without them the plan is denied.
 # custom:
 #   severity: medium
 #   controls: ["SOC2 A1.1", "EU AI Act 15"]
@@ -11,30 +11,30 @@ import data.handrail.manifest
 # METADATA
 # title: The plan has too many steps
 decisions contains decision if {
-	count(input.steps) > most_steps
+	not few_steps
 	some step in input.steps
 	decision := {"step": step.id, "effect": "deny", "reasons": [{
 		"code": "limits.steps",
-		"message": sprintf("A plan may have at most %v steps.", [most_steps]),
+		"message": "The plan has more steps than the policy allows.",
 	}]}
 }
 
 # METADATA
 # title: The plan changes too much
 decisions contains decision if {
-	changing := {id | some id, kind in manifest.side_effects; kind != "none"}
-	count(changing) > most_changes
+	not few_changes
 	some id in changing
 	decision := {"step": id, "effect": "deny", "reasons": [{
 		"code": "limits.changes",
-		"message": sprintf("A plan may have at most %v steps that change something.", [most_changes]),
+		"message": "The plan has more steps that change something than the policy allows.",
 	}]}
 }
 
-default most_steps := 0
+few_steps if count(input.steps) <= data.handrail.limits.steps
 
-most_steps := data.handrail.limits.steps
+few_changes if count(changing) <= data.handrail.limits.changes
 
-default most_changes := 0
-
-most_changes := data.handrail.limits.changes
+changing contains id if {
+	some id, kind in manifest.side_effects
+	kind != "none"
+}

@@ -1,0 +1,36 @@
+package handrail_test
+
+import data.handrail
+
+request(action, args) := {
+	"principal": {"id": "bot", "roles": ["agent"]},
+	"steps": [{"id": "s", "hand": "git", "action": action, "args": args}],
+	"hands": {"git": {
+		"labels": ["root:/repo"],
+		"actions": {
+			"git_status": {"side_effects": "none", "args": {"/repo_path": "path"}},
+			"git_commit": {"side_effects": "reversible", "args": {"/repo_path": "path"}},
+		},
+	}},
+}
+
+effects(action, args) := {decision.effect | some decision in handrail.decisions with input as request(action, args)}
+
+test_reading_inside_is_allowed if effects("git_status", {"repo_path": "/repo"}) == {"allow"}
+
+test_reading_outside_is_denied if "deny" in effects("git_status", {"repo_path": "/etc"})
+
+test_a_commit_is_held if effects("git_commit", {"repo_path": "/repo"}) == {"allow", "ask"}
+
+test_an_unknown_action_is_denied if effects("git_push", {"repo_path": "/repo"}) == {"deny"}
+
+test_too_many_steps_are_denied if {
+	found := {decision.effect |
+		some decision in handrail.decisions with input as request("git_status", {}) with data.handrail.limits.steps as 0
+	}
+	found == {"allow", "deny"}
+}
+
+test_a_secret_is_denied if {
+	"deny" in effects("git_status", {"note": concat("", ["AK", "IA", "ABCDEFGHIJKLMNOP"])})
+}

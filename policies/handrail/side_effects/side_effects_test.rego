@@ -1,0 +1,42 @@
+package handrail.side_effects_test
+
+import data.handrail.side_effects
+
+ask := {
+	"reversible": {"approver_role": "approver", "quorum": 1},
+	"external": {"approver_role": "approver", "quorum": 2},
+}
+
+outcome(kind, table) := {[decision.effect, reason.code] |
+	some decision in side_effects.decisions with input as {
+		"principal": {"id": "bot", "roles": ["agent"]},
+		"steps": [{"id": "s", "hand": "h", "action": "a", "args": {}}],
+		"hands": {"h": {"actions": {"a": {"side_effects": kind}}}},
+	}
+		with data.handrail.side_effects.ask as ask
+		with data.handrail.grants.table as table
+	some reason in decision.reasons
+}
+
+granted := [{"roles": ["agent"], "hand": "h", "actions": ["a"], "external": true}]
+
+test_what_changes_nothing_needs_nobody if outcome("none", []) == set()
+
+test_what_can_be_undone_is_held if outcome("reversible", []) == {["ask", "side_effects.approval"]}
+
+test_without_an_approver_it_is_denied if outcome("irreversible", []) == {["deny", "side_effects.nobody"]}
+
+test_external_is_denied if {
+	outcome("external", []) == {["deny", "side_effects.external"], ["ask", "side_effects.approval"]}
+}
+
+test_external_with_a_grant_is_held if outcome("external", granted) == {["ask", "side_effects.approval"]}
+
+test_the_obligations_name_the_approver if {
+	some decision in side_effects.decisions with input as {
+		"steps": [{"id": "s", "hand": "h", "action": "a", "args": {}}],
+		"hands": {"h": {"actions": {"a": {"side_effects": "reversible"}}}},
+	}
+		with data.handrail.side_effects.ask as ask
+	decision.obligations == {"approver_role": "approver", "quorum": 1}
+}
