@@ -43,14 +43,13 @@ def answered(view: Mapping[str, Any], public_url: str, *, object_only: bool) -> 
     if status is StepStatus.SUCCEEDED:
         return _success(step.get("result") or {}, object_only=object_only)
     if status is StepStatus.HELD:
-        return _failure(_held(step, public_url))
+        return _failure(_held(step, view["plan_id"], public_url))
     lines: list[str] = []
     error = step.get("error")
     if error:
         lines.append(f"{error['code']}: {error['text']}")
-    decision = step.get("decision")
-    if status is StepStatus.DENIED and decision:
-        lines += [f"{reason['code']}: {reason['message']}".removesuffix(": ") for reason in decision["reasons"]]
+    if status is StepStatus.DENIED:
+        lines += _messages(step.get("decision"))
     if status in _AFTERMATH:
         lines.append(_AFTERMATH[status])
     if not status.final or status is StepStatus.AMBIGUOUS:
@@ -59,16 +58,20 @@ def answered(view: Mapping[str, Any], public_url: str, *, object_only: bool) -> 
     return _failure(lines, (shown or {}).get("content") or [])
 
 
-def _held(step: Mapping[str, Any], public_url: str) -> list[str]:
+def _held(step: Mapping[str, Any], plan_id: str, public_url: str) -> list[str]:
     approval = step["approval_id"]
     lines = [f"Waiting for approval {approval}: a person must approve this exact call before it runs."]
-    lines += [
-        f"{reason['code']}: {reason['message']}".removesuffix(": ")
-        for reason in (step.get("decision") or {}).get("reasons", [])
-    ]
+    lines += _messages(step.get("decision"))
     lines.append(f"To approve: handrail approvals approve {approval} (or POST {public_url}/v1/approvals/{approval}).")
-    lines.append("Once it is approved the call runs by itself; do not change its arguments, or it is another call.")
+    lines.append(f"Once approved it runs by itself; its outcome is then at {public_url}/v1/plans/{plan_id}")
     return lines
+
+
+def _messages(decision: Mapping[str, Any] | None) -> list[str]:
+    """The policy's reasons, one a line."""
+    return [
+        f"{reason['code']}: {reason['message']}".removesuffix(": ") for reason in (decision or {}).get("reasons", [])
+    ]
 
 
 def _success(result: Mapping[str, Any], *, object_only: bool) -> types.CallToolResult:

@@ -18,7 +18,8 @@ CONNECTIONS_MAX: Final = 4096
 KEEP_ALIVE_SECONDS: Final = 15
 HEAD_TIMEOUT_SECONDS: Final = 10.0
 """How long a connection may take to send a request's head, its very first included."""
-_SHUTDOWN_SECONDS: Final = 10
+_SHUTDOWN_SECONDS: Final = 5
+"""How long a stop waits for answers under way; event streams end with it."""
 _DESCRIPTORS_KEPT: Final = 256
 """File descriptors left for the database, hands and their pipes."""
 

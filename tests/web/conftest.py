@@ -77,7 +77,6 @@ async def serving(app: Starlette, settings: Any, **options: Any) -> AsyncIterato
         yield listener.getsockname()[1]
     finally:
         server.should_exit = True
-        server.force_exit = True
         await task
         listener.close()
 
