@@ -1,14 +1,25 @@
 """``handrail audit``: query the log, and check it for tampering."""
 
+import json
+import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
+from handrail import Trust
 
+from audit.checkpoint import VerifierKey
+from audit.database import make_engine
+from audit.epochs import EpochKeys
+from audit.fsck import Finding, check
 from gateway.cli.command import command, noun
 from gateway.cli.connect import Session
-from gateway.cli.exits import Exit
+from gateway.cli.exits import Exit, Stop
 from gateway.cli.output import Output
+from gateway.settings import Settings, load
+from keys.stores.master import VARIABLE, MasterKey
+
+_SHOWN_MAX: Final = 200
 
 app = noun("Query the log, and check it for tampering.")
 
@@ -40,21 +51,59 @@ def query(
 
 
 @command(app)
-def fsck(out: Output, config: Config = None) -> Exit:
+def fsck(
+    out: Output,
+    config: Config = None,
+    trust: Annotated[
+        Path | None, typer.Option(help="Trust document; with it every checkpoint's signature is checked too.")
+    ] = None,
+    checkpoint: Annotated[
+        list[Path] | None, typer.Option(help="A checkpoint kept from earlier; the log must still contain it. Repeat.")
+    ] = None,
+    payloads: Annotated[
+        bool, typer.Option("--payloads", help="Open every sealed value too (needs the master key).")
+    ] = False,
+) -> Exit:
     """Read the whole log from the database and recompute everything that can be. Exit 1 names each faulty entry."""
-    from audit import fsck as checker  # noqa: PLC0415 - a query needs no database
-    from audit.database import make_engine  # noqa: PLC0415
-    from gateway.settings import load  # noqa: PLC0415
-
-    engine = make_engine(load(config).database_url)
+    settings = load(config)
+    if settings.database.url is None and not (settings.home / "handrail.db").is_file():
+        raise Stop(f"{settings.home}: there is no handrail.db", "Set HANDRAIL_HOME or give --config.")
+    keys = [VerifierKey.parse(vkey) for vkey in _log_keys(trust)] if trust else []
+    kept = [_text(file) for file in checkpoint or ()]
+    engine = make_engine(settings.database_url)
     try:
         with out.progress("checking the log", None) as advance:
-            report = checker.check(engine, progress=advance)
+            found = list(check(engine, keys=keys, kept=kept, epochs=_epochs(settings) if payloads else None,
+                               progress=advance))  # fmt: skip
     finally:
         engine.dispose()
-    document = report.document()
-    out.show(document, lambda: _show_faults(out, document))
-    return Exit.GOOD if report.sound else Exit.NEGATIVE
+    findings = [
+        {"fault": str(item.fault), "detail": item.detail, "first": item.first, "last": item.last} for item in found
+    ]
+    document = {"sound": not found, "findings": findings}
+    out.show(document, lambda: _show_findings(out, found))
+    return Exit.NEGATIVE if found else Exit.GOOD
+
+
+def _log_keys(trust: Path) -> list[str]:
+    Trust.load(trust)
+    keys: list[str] = json.loads(trust.read_bytes())["log"]
+    return keys
+
+
+def _epochs(settings: Settings) -> EpochKeys:
+    """The keys that seal the side table. Nothing is made here: without the gateway's own master key nothing opens."""
+    file = settings.keys.master_key_file or settings.home / "master.key"
+    if VARIABLE not in os.environ and not file.is_file():
+        raise Stop(f"{file}: there is no master key", f"Give {VARIABLE}, or leave out --payloads.")
+    return EpochKeys(settings.home / "epochs", MasterKey.load(file).derive("epoch"))
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as exc:
+        raise Stop(f"{file}: {exc.strerror if isinstance(exc, OSError) else 'not UTF-8'}") from None
 
 
 def _show(out: Output, page: dict[str, Any]) -> None:
@@ -71,5 +120,20 @@ def _show(out: Output, page: dict[str, Any]) -> None:
         out.note(f"More: --after {page['next']}")
 
 
-def _show_faults(out: Output, document: dict[str, Any]) -> None:
-    out.block(document)
+def _show_findings(out: Output, found: list[Finding]) -> None:
+    if not found:
+        out.line("The log is sound: every leaf, node, root and checkpoint follows from the entries.", style="green")
+        return
+    out.table(
+        ["entries", "fault", "what is wrong"],
+        ([_range(item), str(item.fault), item.detail] for item in found[:_SHOWN_MAX]),
+    )
+    if len(found) > _SHOWN_MAX:
+        out.line(f"... and {len(found) - _SHOWN_MAX} more (--json lists all)")
+    out.line(f"\n{len(found)} finding(s): this log was changed.", style="red")
+
+
+def _range(item: Finding) -> str:
+    if item.first is None:
+        return ""
+    return str(item.first) if item.first == item.last else f"{item.first} to {item.last}"

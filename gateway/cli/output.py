@@ -99,12 +99,12 @@ class Output:
             self._errors.print(Text(safe(hint)), soft_wrap=True)
 
     @contextmanager
-    def progress(self, title: str, total: int | None) -> Iterator[Callable[[int], None]]:
-        """A progress bar on standard error; call what it gives with the number of things done so far."""
+    def progress(self, title: str, total: int | None) -> Iterator[Callable[..., None]]:
+        """A progress bar on standard error; call what it gives with (things done, things in all)."""
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=self._errors, transient=True, disable=self.json) as bar:
             task = bar.add_task(title, total=total)
-            yield lambda done: bar.update(task, completed=done)
+            yield lambda done, all_=total: bar.update(task, completed=done, total=all_)
 
 
 def _cell(value: Any) -> Text:

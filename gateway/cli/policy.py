@@ -1,1 +1,95 @@
-"""``handrail policy``: evaluate and check policy bundles."""
+"""``handrail policy``: evaluate and check policy bundles, without a gateway."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import typer
+
+from gateway.canonical import parse
+from gateway.cli.command import command, noun
+from gateway.cli.exits import Exit, Stop
+from gateway.cli.output import Output
+from gateway.errors import Refused
+from gateway.model import Effect
+from gateway.policy import tools
+from gateway.policy.engine import bundle_directory
+from gateway.policy.faults import BundleError, Problem
+from gateway.settings import load
+
+app = noun("Evaluate and check policy bundles.")
+
+_INPUT_MAX_BYTES: Final = 16_777_216
+
+
+@command(app, "eval")
+def evaluate(
+    out: Output,
+    input_: Annotated[Path, typer.Option("--input", help="Policy input, version 1, as JSON ('handrail why --json').")],
+    bundle: Annotated[Path | None, typer.Option(help="Directory of the bundle. Default: the configured one.")] = None,
+    engine: Annotated[Literal["embedded", "opa"] | None, typer.Option(help="Default: the configured one.")] = None,
+    config: Annotated[Path | None, typer.Option("--config", help="handrail.toml.")] = None,
+) -> Exit:
+    """Decide one input by a bundle. Exit 0 every step allowed, 1 any denied or no answer, 4 any asks for a person."""
+    settings = load(config).policy
+    try:
+        with input_.open("rb") as stream:
+            document = parse(stream.read(_INPUT_MAX_BYTES + 1))
+    except OSError as exc:
+        raise Stop(f"{input_}: {exc.strerror}") from None
+    except Refused as exc:
+        raise Stop(f"{input_}: not strict JSON ({exc.detail})") from None
+    if not isinstance(document, dict):
+        raise Stop(f"{input_}: not a JSON object")
+    # What 'handrail why --json' prints holds the input that the rules saw.
+    policy_input = document["input"] if isinstance(document.get("input"), dict) else document
+    try:
+        found = asyncio.run(
+            tools.evaluate(bundle or bundle_directory(settings), engine or settings.engine, policy_input, settings)
+        )
+    except BundleError as exc:
+        return _show_problems(out, exc.problems)
+    answer = found.document()
+    out.show(answer, lambda: _show(out, answer))
+    effects = {decision.effect for decision in found.decisions.values()}
+    if found.problem is not None or Effect.DENY in effects or not effects:
+        return Exit.NEGATIVE
+    return Exit.WAITING if Effect.ASK in effects else Exit.GOOD
+
+
+@command(app)
+def check(
+    out: Output, directory: Annotated[Path, typer.Argument(metavar="DIR", help="Directory of the bundle.")]
+) -> Exit:
+    """Say everything that keeps a gateway from using a bundle. Exit 1 if anything does."""
+    return _show_problems(out, asyncio.run(tools.check(directory)))
+
+
+def _show_problems(out: Output, found: Sequence[Problem]) -> Exit:
+    document = {"problems": [asdict(problem) for problem in found]}
+    out.show(
+        document,
+        lambda: out.table(
+            ["where", "builtin", "problem"],
+            (
+                [f"{item.file}:{item.line}:{item.column}" if item.line else item.file, item.builtin, item.message]
+                for item in found
+            ),
+            "The bundle can be used.",
+        ),
+    )
+    return Exit.NEGATIVE if found else Exit.GOOD
+
+
+def _show(out: Output, answer: Mapping[str, Any]) -> None:
+    out.facts([("policy", answer["digest"]), ("no answer", answer["problem"])])
+    out.line("")
+    rows = []
+    for decision in answer["decisions"]:
+        for reason in decision["reasons"] or [{}]:
+            place = answer["locations"].get(reason.get("code")) or {}
+            where = f"{place['file']}:{place['line']}" if place else ""
+            rows.append([decision["step_id"], decision["effect"], reason.get("code"), reason.get("message"), where])
+    out.table(["step", "effect", "code", "message", "where"], rows, "No decision.")

@@ -1,0 +1,105 @@
+"""``handrail demo``: set up a gateway, play a demonstration on two real MCP servers, keep serving."""
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gateway.cli.command import command, noun
+from gateway.cli.demo import cast, ground, scenes
+from gateway.cli.exits import Exit
+from gateway.cli.output import Output
+
+app = noun("Set up a gateway and play a demonstration on it.")
+
+
+@command(app)
+def demo(
+    out: Output,
+    port: Annotated[int, typer.Option(help="Port to serve on.", min=1, max=65535)] = 8080,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Approve without asking (also where there is no terminal).")
+    ] = False,
+    leave: Annotated[bool, typer.Option("--exit", help="Stop after the demonstration.")] = False,
+) -> Exit:
+    """Set up a gateway in HANDRAIL_HOME, play a demonstration, keep serving. Exit 1 if anything was amiss."""
+    place = ground.prepare(Path(os.environ.get("HANDRAIL_HOME") or ".handrail"), port)
+    out.line(f"Handrail, in {place.home}", "bold")
+    cast.first_principal(place)
+    with ground.serving(place) as process:
+        out.line(f"The gateway serves on {place.url} (its log: {place.home / 'gateway.log'}).")
+        players = cast.gather(place)
+        hands = cast.pin_hands(players.admin)
+        _show_hands(out, hands)
+        stage = scenes.Stage(out, place, players, players.admin.client.trust(), _asker(out, yes=yes))
+        usable = all(hands[name]["state"] == "pinned" for name in ("git", "time"))
+        if usable:
+            scenes.play(stage)
+        else:
+            out.line("The demonstration needs both hands; `handrail doctor` says what is missing.", "bold yellow")
+        _farewell(out, place, players)
+        if leave:
+            return Exit.GOOD if usable and not stage.surprises else Exit.NEGATIVE
+        return _keep_serving(out, process)
+
+
+def _asker(out: Output, *, yes: bool) -> Any:
+    def ask(request: dict[str, Any]) -> str:
+        out.facts(
+            [
+                ("hand", f"{request['hand']}.{request['action']}"),
+                ("args", request["args"]),
+                ("side effects", request["side_effects"]),
+                ("asked by", request["requested_by"]),
+                ("why you", "; ".join(reason["message"] or reason["code"] for reason in request["reasons"])),
+            ]
+        )
+        if yes or not out.interactive:
+            out.line(f"  {cast.APPROVER} approves (--yes, or no terminal).", "yellow")
+            return "approve"
+        typed = typer.prompt(f"  You are {cast.APPROVER}. Type approve to sign this call, anything else refuses")
+        return "approve" if typed.strip().lower() == "approve" else "refuse"
+
+    return ask
+
+
+def _show_hands(out: Output, hands: dict[str, dict[str, Any]]) -> None:
+    rows = [
+        (
+            name,
+            hand["state"],
+            len(hand.get("actions", [])),
+            hand.get("problem") or f"pinned {hand['pinned_digest'][:12]}",
+        )
+        for name, hand in hands.items()
+    ]
+    out.table(("hand", "state", "actions", ""), rows)
+
+
+def _farewell(out: Output, place: ground.Ground, players: cast.Cast) -> None:
+    out.line("\nAdd it to an MCP client:", "bold")
+    out.raw(
+        f"  claude mcp add --transport http handrail {place.url}/mcp"
+        f' --header "Authorization: Bearer {players.agent.token}"'
+    )
+    out.line("\nLook next:", "bold")
+    home = "" if place.home == Path(".handrail").absolute() else f"HANDRAIL_HOME={place.home} "
+    out.raw(f"  {home}.venv/bin/handrail audit query          what happened, entry by entry")
+    out.raw(f"  {home}.venv/bin/handrail hands list           what agents may ask for")
+    out.raw("  policies/handrail/*/*.rego                    the rules: change one and see the decision change")
+    out.raw("  gateway/pipeline.py, docs/quickstart.md       how it works")
+
+
+def _keep_serving(out: Output, process: subprocess.Popen[bytes]) -> Exit:
+    """Wait for the gateway, or for the person's Ctrl-C."""
+    out.line("\nServing. Ctrl-C stops it.", "bold")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        process.wait()
+    except KeyboardInterrupt:
+        return Exit.GOOD
+    out.error("the gateway stopped", "Its log says why.")
+    return Exit.NEGATIVE

@@ -1,0 +1,52 @@
+"""A stand-in gateway on a socket, and a way to run commands against it."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from handrail import SigningKey
+from typer.testing import CliRunner, Result
+
+from gateway.cli.main import app
+from tests.client.stand_in import TOKEN, StandIn, running
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture(scope="session")
+def listening() -> Iterator[StandIn]:
+    with running() as stand_in:
+        yield stand_in
+
+
+@pytest.fixture
+def gateway(listening: StandIn) -> StandIn:
+    listening.reset()
+    return listening
+
+
+@pytest.fixture
+def key_file(tmp_path: Path) -> Path:
+    file = tmp_path / "key.jwk"
+    SigningKey(b"\x01" * 32).save(file)
+    return file
+
+
+@pytest.fixture
+def plan_file(tmp_path: Path) -> Path:
+    file = tmp_path / "plan.json"
+    file.write_text('{"context_id": "c1", "actions": [{"hand": "git", "action": "git_status"}]}')
+    return file
+
+
+@pytest.fixture
+def run(gateway: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run a command in an empty directory, as a principal of the stand-in."""
+    monkeypatch.chdir(tmp_path)
+
+    def invoke(*args: object, stdin: str | None = None, **environment: str) -> Result:
+        env = {"HANDRAIL_URL": gateway.url, "HANDRAIL_API_KEY": TOKEN, "COLUMNS": "200", **environment}
+        # Columns are fixed so that a table never folds a word that a test looks for.
+        return CliRunner().invoke(app, [str(arg) for arg in args], input=stdin, env=env)
+
+    return invoke
