@@ -1,0 +1,157 @@
+"""Write docs/configuration.md from gateway.settings, so that the reference cannot drift from the code."""
+
+import json
+import types
+import typing
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import annotated_types
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from gateway.settings import ActionSettings, BindSettings, HandSettings, Section, Settings
+
+TARGET = Path(__file__).resolve().parent.parent / "docs" / "configuration.md"
+
+INTRODUCTION = """\
+# Configuration
+
+<!-- Written by `make docs` from gateway/settings.py; do not edit. -->
+
+Handrail reads one TOML file and the environment into one frozen settings object, checks it at start and refuses keys
+it does not know. The file is the one given with `--config`, else the one `HANDRAIL_CONFIG` names, else
+`./handrail.toml` where it exists; with none of them every setting has its default. `handrail config example` prints a
+commented file to start from, and `handrail config check` checks yours.
+
+A variable wins over the file: its name is `HANDRAIL_`, the table, two underscores and the key, in capitals, so
+`HANDRAIL_SERVER__PORT=8081` sets `port` in `[server]`. Units are in the names. What is a path may be relative to the
+working directory.
+
+Four variables are no settings: `HANDRAIL_CONFIG` (above), `HANDRAIL_MASTER_KEY` (the master key itself, 64 hex
+digits, instead of a file), and `HANDRAIL_URL` and `HANDRAIL_API_KEY` (for the commands that talk to a gateway). Any
+other `HANDRAIL_` variable that is not a setting stops the start: a mistyped safety setting must not pass unseen.
+"""
+
+HANDS = """\
+## [hands.ID]
+
+A hand is a tool server or an API. `ID` is a lower-case name that plans use. A hand is used only after somebody has
+pinned its manifest (`handrail hands pin`): see [concepts](concepts.md).
+"""
+
+ACTIONS = """\
+## [hands.ID.actions.NAME]
+
+What the operator says of one action. For `adapter = "mcp"` the server names its actions and their schemas; for
+`adapter = "http"` the request is declared here. What is not said counts as the worst: side effects `external`, not
+idempotent, not cacheable, untrusted.
+"""
+
+BINDS = """\
+## [[hands.ID.binds]]
+
+Directories that the jail of a hand may see, beside the programs it needs. Everything else of the host is absent.
+"""
+
+
+def document() -> str:
+    """The whole page."""
+    parts = [INTRODUCTION, "## Top level\n", _table(Settings, "", skip=_sections(Settings) | {"hands"})]
+    for name, field in Settings.model_fields.items():
+        section = field.annotation
+        if isinstance(section, type) and issubclass(section, Section):
+            parts += [f"## [{name}]\n", f"{_doc(section)}\n", _table(section, f"HANDRAIL_{name.upper()}__")]
+    parts += [HANDS, _table(HandSettings, None, skip={"actions", "binds"})]
+    parts += [ACTIONS, _table(ActionSettings, None)]
+    parts += [BINDS, _table(BindSettings, None)]
+    return "\n".join(parts)
+
+
+def _sections(model: type[BaseModel]) -> set[str]:
+    return {
+        name
+        for name, field in model.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
+    }
+
+
+def _doc(model: type[BaseModel]) -> str:
+    return (model.__doc__ or "").strip().splitlines()[0]
+
+
+def _table(model: type[BaseModel], prefix: str | None, skip: set[str] | None = None) -> str:
+    """Rows of a model; ``prefix`` is that of its variables, ``None`` where a variable is no way to set it."""
+    variable = "" if prefix is None else " variable |"
+    rows = [f"| key | type | default |{variable} meaning |", f"|---|---|---|{'---|' if variable else ''}---|"]
+    for name, field in model.model_fields.items():
+        if name in (skip or ()):
+            continue
+        shown = "" if prefix is None else f" `{prefix or 'HANDRAIL_'}{name.upper()}` |"
+        rows.append(f"| `{name}` | {_type(field)} | {_default(field)} |{shown} {_cell(field.description or '')} |")
+    return "\n".join(rows) + "\n"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _default(field: FieldInfo) -> str:
+    if field.default is PydanticUndefined:
+        return "required" if field.default_factory is None else "empty"
+    value = field.default
+    if value is None:
+        return "none"
+    if value in ((), {}):
+        return "empty"
+    if isinstance(value, Enum):
+        value = str(value.value)
+    if isinstance(value, Path):
+        value = str(value)
+    return f"`{json.dumps(value)}`"
+
+
+def _type(field: FieldInfo) -> str:
+    name = _cell(_name(field.annotation))
+    limits = _limits(field.metadata)
+    return f"{name}, {limits}" if limits else name
+
+
+def _name(kind: Any) -> str:
+    origin = typing.get_origin(kind)
+    arguments = typing.get_args(kind)
+    if origin is typing.Annotated:
+        return _name(arguments[0])
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(_name(item) for item in arguments if item is not type(None))
+    if origin is typing.Literal:
+        return ", ".join(f"`{value}`" for value in arguments)
+    if origin is tuple:
+        return f"list of {_name(arguments[0])}"
+    if origin is dict:
+        return f"table of {_name(arguments[1])}"
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return ", ".join(f"`{member.value}`" for member in kind)
+    return {str: "text", int: "integer", float: "number", bool: "true or false", Path: "path", Any: "any"}.get(
+        kind, getattr(kind, "__name__", str(kind))
+    )
+
+
+def _limits(metadata: list[Any]) -> str:
+    words = []
+    for item in metadata:
+        if isinstance(item, annotated_types.Ge):
+            words.append(f"at least {item.ge}")
+        elif isinstance(item, annotated_types.Gt):
+            words.append(f"over {item.gt}")
+        elif isinstance(item, annotated_types.Le):
+            words.append(f"at most {item.le}")
+        elif isinstance(item, annotated_types.MaxLen):
+            words.append(f"at most {item.max_length} long")
+    return ", ".join(words)
+
+
+if __name__ == "__main__":
+    TARGET.write_text(document(), encoding="utf-8")

@@ -1,0 +1,67 @@
+"""Every member of a closed set is documented, used and tested, and every setting is on its page."""
+
+import runpy
+from pathlib import Path
+
+import pytest
+
+from audit import controls
+from gateway.entries import LABELS, EntryType
+from gateway.reasons import POLICY_CODE, TEXTS, Reason
+from tests.meta.tree import ROOT, python_files, text
+
+SOURCES = [path for path in python_files("gateway", "hand_adapters", "audit", "keys") if path.name != "reasons.py"]
+TESTS = [path for path in python_files("tests", "client") if path.parent.name != "meta"]
+
+
+def _mentioned(paths: list[Path], *spellings: str) -> bool:
+    return any(spelling in text(path) for path in paths for spelling in spellings)
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_every_reason_has_its_sentence_and_the_shape_of_a_code(reason: Reason) -> None:
+    assert TEXTS[reason].endswith(".")
+    assert POLICY_CODE.fullmatch(reason)
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_every_reason_is_documented(reason: Reason) -> None:
+    assert f"`{reason}`" in text(ROOT / "docs" / "api.md")
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_every_reason_is_given_somewhere(reason: Reason) -> None:
+    assert _mentioned(SOURCES, f"Reason.{reason.name}", f'"{reason}"')
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_every_reason_is_tested(reason: Reason) -> None:
+    assert _mentioned(TESTS, f"Reason.{reason.name}", f'"{reason}"', f"'{reason}'")
+
+
+def test_every_entry_type_maps_to_controls_or_says_why_not() -> None:
+    loaded = controls.load()
+    assert set(loaded.ids) == set(EntryType)
+    unexplained = [
+        entry_type
+        for entry_type, ids in loaded.ids.items()
+        if not ids and not any(entry_type in why for why in loaded.why_none.values())
+    ]
+    assert not unexplained
+
+
+@pytest.mark.parametrize("entry_type", EntryType)
+def test_every_entry_type_is_documented_with_a_code_of_six(entry_type: EntryType) -> None:
+    assert len(entry_type.value) == 6
+    assert entry_type.value.isupper()
+    assert f"`{entry_type.value}`" in text(ROOT / "docs" / "audit.md")
+    assert LABELS[entry_type]
+
+
+@pytest.mark.parametrize(
+    ("script", "member", "page"),
+    [(".ci/configuration.py", "document", "docs/configuration.md"), (".ci/seccomp.py", "text", "deploy/seccomp.json")],
+)
+def test_generated_file_is_what_the_code_says_now(script: str, member: str, page: str) -> None:
+    generated = runpy.run_path(str(ROOT / script))[member]()
+    assert text(ROOT / page) == generated, "run make docs"

@@ -1,0 +1,47 @@
+"""Links of the documents lead somewhere, and commands that they show exist."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from gateway.cli.main import NOUNS
+from tests.meta.tree import ROOT, text, tracked
+
+PAGES = [ROOT / path for path in tracked() if path.endswith(".md")]
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+COMMAND = re.compile(r"(?:^|[`$ ])handrail ([a-z]+)\b", re.MULTILINE)
+
+
+def _anchors(page: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", text(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_relative_links_resolve(page: Path) -> None:
+    for target in LINK.findall(text(page)):
+        if "://" in target or target.startswith("mailto:"):
+            continue
+        path, _, anchor = target.partition("#")
+        linked = (page.parent / path).resolve() if path else page
+        assert linked.exists(), target
+        if anchor and linked.suffix == ".md":
+            assert anchor in _anchors(linked), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_commands_that_a_page_shows_exist(page: Path) -> None:
+    blocks = re.findall(r"```(?:sh|console|bash)?\n(.*?)```", text(page), re.DOTALL)
+    inline = re.findall(r"`([^`\n]+)`", text(page))
+    for piece in [*blocks, *inline]:
+        for noun in re.findall(r"(?:^|\n|\$ |\| )(?:\.venv/bin/)?handrail ([a-z]+)", piece):
+            assert noun in NOUNS, piece
+
+
+def test_decision_records_are_numbered_without_a_gap_in_the_index() -> None:
+    index = text(ROOT / "docs" / "adr" / "README.md")
+    records = sorted(path.name for path in (ROOT / "docs" / "adr").glob("[0-9]*.md"))
+    assert len({name[:4] for name in records}) == len(records)
+    for name in records:
+        assert f"({name})" in index, name
