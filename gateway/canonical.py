@@ -18,8 +18,11 @@ import rfc8785
 from gateway.errors import Refused
 from gateway.reasons import Reason
 
-MAX_SAFE_INTEGER: Final = 2**53
-"""RFC 7493 section 2.2: integers beyond this are not the same number in every reader."""
+MAX_SAFE_INTEGER: Final = 2**53 - 1
+"""RFC 7493 section 2.2: integers beyond this are not the same number in every reader. The same number written with a
+point or an exponent is refused too: RFC 8785 would write it as such an integer."""
+_EXPONENT_FROM: Final = 1e21
+"""From here on RFC 8785 (ECMAScript) writes numbers with an exponent, and they read back as what they are."""
 MAX_DEPTH: Final = 64
 """Nesting levels accepted in a message."""
 
@@ -35,7 +38,10 @@ def parse(raw: bytes) -> Any:
         value = _DECODER.decode(text)
     except (ValueError, RecursionError) as exc:
         raise Refused(Reason.SCHEMA_JSON, type(exc).__name__) from None
-    _check(value, 0)
+    _check_depth(value)
+    if b"\\u" in raw:
+        # Strict UTF-8 has no surrogates, so that only an escape can bring in a lone one.
+        _check_strings(value)
     return value
 
 
@@ -45,13 +51,14 @@ def canonical(value: Any) -> bytes:
     Raises:
         Refused: ``schema.json`` where the value has no canonical form (NaN, integers beyond 2^53, lone surrogates).
     """
-    if _plain(value):
-        # With ASCII member names and no floats, sorted compact JSON *is* the canonical form, and orjson writes it
-        # some forty times faster. A test compares both over generated values.
-        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
     try:
+        if _plain(value):
+            # With ASCII member names and no floats, sorted compact JSON *is* the canonical form, and orjson writes it
+            # some forty times faster. A test compares both over generated values.
+            return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+        _check_numbers(value)
         return rfc8785.dumps(value)
-    except (rfc8785.CanonicalizationError, UnicodeEncodeError, RecursionError) as exc:
+    except (rfc8785.CanonicalizationError, orjson.JSONEncodeError, UnicodeEncodeError, RecursionError) as exc:
         raise Refused(Reason.SCHEMA_JSON, type(exc).__name__) from None
 
 
@@ -98,9 +105,13 @@ def _integer(digits: str) -> int:
 
 def _number(digits: str) -> float:
     number = float(digits)
-    if not math.isfinite(number):
+    if not math.isfinite(number) or _unsafe(number):
         raise ValueError("number out of range")
     return number
+
+
+def _unsafe(number: float) -> bool:
+    return abs(number) > MAX_SAFE_INTEGER and abs(number) < _EXPONENT_FROM
 
 
 def _constant(name: str) -> Any:
@@ -112,34 +123,61 @@ _DECODER: Final = json.JSONDecoder(
 )
 
 
-def _check(value: Any, depth: int) -> None:
-    """Refuse lone surrogates and excessive depth, which the decoder lets through."""
-    if depth > MAX_DEPTH:
-        raise Refused(Reason.SCHEMA_JSON, "too deep")
-    if isinstance(value, str):
-        if not value.isascii():
+def _check_depth(value: Any) -> None:
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        below: list[Any] = []
+        for item in level:
+            if type(item) is dict:
+                below.extend(item.values())
+            elif type(item) is list:
+                below.extend(item)
+        if not below:
+            return
+        level = below
+    raise Refused(Reason.SCHEMA_JSON, "too deep")
+
+
+def _check_strings(value: Any) -> None:
+    waiting = [value]
+    for item in waiting:
+        if type(item) is dict:
+            waiting.extend(item)
+            waiting.extend(item.values())
+        elif type(item) is list:
+            waiting.extend(item)
+        elif type(item) is str:
             try:
-                value.encode("utf-8")
+                item.encode("utf-8")
             except UnicodeEncodeError:
                 raise Refused(Reason.SCHEMA_JSON, "lone surrogate") from None
-    elif isinstance(value, dict):
-        for name, member in value.items():
-            _check(name, depth)
-            _check(member, depth + 1)
-    elif isinstance(value, list):
-        for item in value:
-            _check(item, depth + 1)
+
+
+def _check_numbers(value: Any) -> None:
+    waiting = [value]
+    for item in waiting:
+        if isinstance(item, dict):
+            waiting.extend(item.values())
+        elif isinstance(item, list | tuple):
+            waiting.extend(item)
+        elif isinstance(item, float) and _unsafe(item):
+            raise Refused(Reason.SCHEMA_JSON, "number beyond 2^53")
 
 
 def _plain(value: Any) -> bool:
     """Whether orjson's sorted output is canonical for ``value``: no floats, ASCII names, safe integers."""
-    kind = type(value)
-    if kind is str:
-        return bool(value.isascii())
-    if kind is dict:
-        return all(type(name) is str and name.isascii() and _plain(member) for name, member in value.items())
-    if kind is list:
-        return all(_plain(item) for item in value)
-    if kind is int:
-        return bool(-MAX_SAFE_INTEGER <= value <= MAX_SAFE_INTEGER)
-    return kind is bool or value is None
+    waiting = [value]
+    for item in waiting:
+        kind = type(item)
+        if kind is dict:
+            if not all(map(str.isascii, item)):
+                return False
+            waiting.extend(item.values())
+        elif kind is list:
+            waiting.extend(item)
+        elif kind is int:
+            if not -MAX_SAFE_INTEGER <= item <= MAX_SAFE_INTEGER:
+                return False
+        elif kind is not str and kind is not bool and item is not None:
+            return False
+    return True

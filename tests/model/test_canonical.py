@@ -1,0 +1,112 @@
+"""Strict JSON and its canonical form: what two readers could read differently is refused."""
+
+import json
+from typing import Any
+
+import pytest
+import rfc8785
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.canonical import MAX_DEPTH, b64url_decode, b64url_encode, canonical, parse
+from gateway.errors import Refused
+from gateway.reasons import Reason
+
+SAFE = 2**53 - 1
+numbers = st.integers(-SAFE, SAFE) | st.floats(-SAFE, SAFE) | st.sampled_from([1e21, 1.5e300, 5e-324, -0.0, 1e-7])
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+values = st.recursive(
+    st.none() | st.booleans() | numbers | texts,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(values)
+def test_the_fast_path_writes_what_rfc_8785_writes(value: Any) -> None:
+    assert canonical(value) == rfc8785.dumps(value)
+
+
+@given(values)
+def test_what_was_written_reads_back_the_same(value: Any) -> None:
+    assert canonical(parse(canonical(value))) == canonical(value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"{",
+        b"{} {}",
+        b'{"a":1,"a":1}',
+        b'{"a":{"b":1,"b":2}}',
+        b'{"a":1,"\\u0061":2}',
+        b"NaN",
+        b"[Infinity]",
+        b"[-Infinity]",
+        b"1e999",
+        b"9007199254740993",
+        b"-9007199254740993",
+        b"9007199254740992",
+        b"9007199254740993.0",
+        b"1e16",
+        b"9" * 5000,
+        b"\xff",
+        b'"\xed\xa0\x80"',
+        b'"\\ud800"',
+        b'{"\\udfff":1}',
+        b"\xef\xbb\xbf{}",
+        b"[" * (MAX_DEPTH + 2) + b"]" * (MAX_DEPTH + 2),
+        b"[" * 100_000 + b"]" * 100_000,
+        b"'a'",
+        b"[1,]",
+        b"01",
+        b'"\x00"',
+        b"\x0b1",
+    ],
+)
+def test_ambiguous_json_is_refused(text: bytes) -> None:
+    with pytest.raises(Refused) as refusal:
+        parse(text)
+    assert refusal.value.reason is Reason.SCHEMA_JSON
+
+
+def test_the_edges_of_what_is_safe_are_accepted() -> None:
+    assert parse(b"[9007199254740991,-9007199254740991]") == [SAFE, -SAFE]
+    assert parse('"\\ud83d\\ude00"'.encode()) == "\N{GRINNING FACE}"
+    assert parse(b"[" * MAX_DEPTH + b"]" * MAX_DEPTH) is not None
+
+
+class Odd(str):
+    __slots__ = ()
+
+
+@pytest.mark.parametrize(
+    "value", [float("nan"), float("inf"), 2**53, 2**60, 1e16, "\ud800", {"\ud800": 1}, {1: 2}, b"x", object()]
+)
+def test_what_has_no_canonical_form_is_refused(value: Any) -> None:
+    with pytest.raises((Refused, TypeError)):
+        canonical(value)
+
+
+def test_a_subclass_of_str_takes_the_slow_path_and_the_same_form() -> None:
+    assert canonical({"a": Odd("b")}) == b'{"a":"b"}'
+
+
+@given(st.binary(max_size=40))
+def test_base64url_has_one_spelling(raw: bytes) -> None:
+    text = b64url_encode(raw)
+    assert b64url_decode(text) == raw
+    assert "=" not in text
+
+
+@pytest.mark.parametrize("text", ["YQ=", "YQ==", "YR", "Y", "YWI+", "YWI/", "YW I", "YQ\n", "é"])
+def test_other_spellings_are_refused(text: str) -> None:
+    with pytest.raises(Refused) as refusal:
+        b64url_decode(text)
+    assert refusal.value.reason is Reason.VERIFY_MALFORMED
+
+
+def test_python_json_and_ours_agree_on_ordinary_text() -> None:
+    text = '{"b":[1,2.5,true,null,"x\\n"],"a":{"c":"\\u00e9"}}'
+    assert parse(text.encode()) == json.loads(text)
