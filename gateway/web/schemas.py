@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.model import Effect, PlanStatus, Role, StepStatus
 
-Identifier = Field(pattern=r"^[A-Za-z0-9._:@-]{1,128}$")
+Identifier = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}$")
 
 
 class Shape(BaseModel):
@@ -240,12 +240,8 @@ class PublicJwk(Shape):
     crv: Literal["Ed25519"]
     x: str = Field(pattern=r"^[A-Za-z0-9_-]{43}$")
     kid: str | None = Field(None, max_length=128)
-    alg: Literal["Ed25519", "EdDSA"] | None = None
+    alg: Literal["Ed25519"] | None = None
     use: Literal["sig"] | None = None
-
-    def public(self) -> dict[str, str]:
-        """The members that make the key, and nothing the sender says about it."""
-        return {"kty": self.kty, "crv": self.crv, "x": self.x}
 
 
 class PrincipalRequest(Shape):
@@ -255,6 +251,12 @@ class PrincipalRequest(Shape):
     roles: list[Role] = Field(min_length=1, max_length=8)
     hands: list[str] | None = Field(None, max_length=1000)
     approval_jwk: PublicJwk | None = None
+    ttl_days: int = Field(90, ge=1, le=366, strict=True)
+
+
+class ApiKeyRequest(Shape):
+    """How long a new API key lives."""
+
     ttl_days: int = Field(90, ge=1, le=366, strict=True)
 
 
@@ -392,13 +394,19 @@ class PinRequest(Shape):
     digest: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
+class BundleFile(Shape):
+    """A file of the bundle."""
+
+    path: str
+    sha256: str
+
+
 class PolicyView(Shape):
     """The active policy bundle."""
 
     engine: str
     digest: str
-    files: list[str]
-    loaded_at: float
+    files: list[BundleFile]
     problem: str | None = Field(None, description="Why a newer bundle was not activated.")
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from audit.reader import Filter, Page, StoredEntry
 from gateway.canonical import b64url_decode, b64url_encode
 from gateway.entries import EntryDraft
 from gateway.errors import HandrailError, Refused
@@ -15,6 +16,7 @@ from gateway.ports import Append, Purpose, Typ
 from gateway.reasons import Reason
 from gateway.settings import Settings
 from gateway.telemetry import Metrics
+from keys.rotation import KeyRecord, KeyState
 
 PLAN_ID = "ab" * 32
 APPROVAL_ID = "apr-1"
@@ -82,6 +84,7 @@ class testing_only_Directory:  # noqa: N801
     def __init__(self) -> None:
         self.revoked: set[str] = set()
         self.failure: Exception | None = None
+        self.added: list[Any] = []
 
     async def authenticate(self, presented: str, now: float) -> Principal:
         if self.failure is not None:
@@ -92,6 +95,57 @@ class testing_only_Directory:  # noqa: N801
             raise Refused(Reason.AUTH_INVALID, "unknown")
         return PRINCIPALS[presented]
 
+    async def list_principals(self, actor: Principal) -> list[dict[str, Any]]:
+        return [self._principal("agent")]
+
+    async def add_principal(self, actor: Principal, person: Any) -> dict[str, Any]:
+        self.added.append(person)
+        key = {"key_id": "0" * 16, "token": "hr_new", "expires_at": 2.0}
+        return {"principal": self._principal(person.id), "api_key": key}
+
+    async def issue_api_key(self, actor: Principal, principal_id: str, ttl_days: int) -> dict[str, Any]:
+        return {"key_id": "0" * 16, "token": "hr_new", "expires_at": 2.0}
+
+    async def revoke_principal(self, actor: Principal, principal_id: str) -> dict[str, Any]:
+        return self._principal(principal_id)
+
+    async def list_issuers(self, actor: Principal) -> list[dict[str, Any]]:
+        return [self._issuer("i")]
+
+    async def add_issuer(
+        self, actor: Principal, issuer_id: str, jwk: Any, speaks_for: Any, *, attests_request: bool
+    ) -> dict[str, Any]:
+        self.added.append((issuer_id, jwk, speaks_for, attests_request))
+        return self._issuer(issuer_id)
+
+    async def revoke_issuer(self, actor: Principal, issuer_id: str) -> dict[str, Any]:
+        return self._issuer(issuer_id)
+
+    async def revoke_issuer_key(self, actor: Principal, issuer_id: str, kid: str) -> dict[str, Any]:
+        return self._issuer(issuer_id)
+
+    def _principal(self, name: str) -> dict[str, Any]:
+        return {
+            "id": name,
+            "tenant": "default",
+            "roles": ["agent"],
+            "hands": None,
+            "created_at": 1.0,
+            "revoked_at": None,
+            "approval_kid": None,
+        }
+
+    def _issuer(self, name: str) -> dict[str, Any]:
+        key = {"kid": "k", "not_before": 1, "not_after": None, "revoked_at": None}
+        return {
+            "id": name,
+            "tenant": "default",
+            "keys": [key],
+            "speaks_for": [],
+            "attests_request": False,
+            "revoked_at": None,
+        }
+
 
 class testing_only_Pipeline:  # noqa: N801
     def __init__(self) -> None:
@@ -100,11 +154,16 @@ class testing_only_Pipeline:  # noqa: N801
         self.script: list[tuple[int, str, dict[str, Any]]] = []
         self.hold = asyncio.Event()
         self.holds = False
+        self.slow: asyncio.Event | None = None
+        self.completed = 0
         self.following = 0
         self.pulled = 0
 
     async def submit(self, unverified: UnverifiedPlan, *, wait_seconds: float = 0.0) -> dict[str, Any]:
         self.submitted.append((unverified, wait_seconds))
+        if self.slow is not None:
+            await self.slow.wait()
+        self.completed += 1
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
@@ -139,6 +198,7 @@ class testing_only_Keyset:  # noqa: N801
     def __init__(self) -> None:
         self._key = Ed25519PrivateKey.generate()
         self.signed: list[tuple[Purpose, Typ]] = []
+        self.changed: list[tuple[str, str]] = []
 
     def sign(self, purpose: Purpose, typ: Typ, payload: bytes) -> str:
         self.signed.append((purpose, typ))
@@ -149,12 +209,21 @@ class testing_only_Keyset:  # noqa: N801
     def jwks(self) -> Mapping[str, Any]:
         return {"keys": [{"kty": "OKP", "crv": "Ed25519", "x": "A" * 43, "kid": "k"}]}
 
-    def list(self) -> Sequence[Any]:
-        return []
+    def list(self) -> Sequence[KeyRecord]:
+        return [KeyRecord("k", Purpose.STEP, "A" * 43, KeyState.ACTIVE, 1.0, 1.0)]
+
+    def rotate(self, purpose: Purpose) -> Sequence[KeyRecord]:
+        self.changed.append(("rotate", str(purpose)))
+        return self.list()
+
+    def revoke(self, kid: str) -> Sequence[KeyRecord]:
+        self.changed.append(("revoke", kid))
+        return self.list()
 
 
 class testing_only_Hands:  # noqa: N801
     def __init__(self) -> None:
+        self.pinned: list[tuple[str, str, str]] = []
         self.manifests = [
             manifest("git", action("status"), action("commit", SideEffects.REVERSIBLE)),
             manifest("clock", action("now", idempotent=True), action("set", SideEffects.EXTERNAL)),
@@ -167,27 +236,101 @@ class testing_only_Hands:  # noqa: N801
         return {"git": "pinned"}
 
     def describe(self) -> list[dict[str, Any]]:
-        return [self.describe_one(known.hand) for known in self.manifests]
+        return [self._document(known.hand) for known in self.manifests]
 
     def describe_one(self, hand: str) -> dict[str, Any]:
-        return {"id": hand, "adapter": "mcp", "state": "pinned", "region": None, "trust": "untrusted", "actions": []}
+        return {**self._document(hand), "diff": []}
+
+    async def pin(self, hand: str, digest: str, actor: Principal) -> None:
+        self.pinned.append((hand, digest, actor.id))
+
+    def _document(self, hand: str) -> dict[str, Any]:
+        if hand not in {known.hand for known in self.manifests}:
+            raise Refused(Reason.REQUEST_NOT_FOUND)
+        return {
+            "id": hand,
+            "adapter": "mcp",
+            "state": "pinned",
+            "pinned_digest": "0" * 64,
+            "offered_digest": "0" * 64,
+            "region": None,
+            "trust": "untrusted",
+            "actions": [],
+        }
 
 
 class testing_only_Approvals:  # noqa: N801
     def __init__(self) -> None:
         self.answers: list[tuple[str, str, str | None, bytes | None]] = []
+        self.asked: list[str | None] = []
 
     async def list(self, viewer: Principal, status: str | None) -> list[dict[str, Any]]:
-        return []
+        self.asked.append(status)
+        return [await self.show(APPROVAL_ID, viewer)]
 
     async def show(self, approval_id: str, viewer: Principal) -> dict[str, Any]:
-        return {"id": approval_id}
+        return {
+            "id": approval_id,
+            "status": "open",
+            "plan_id": PLAN_ID,
+            "step_id": "call",
+            "requested_by": "agent",
+            "acts_for": "agent",
+            "requested_at": 1.0,
+            "expires_at": 2.0,
+            "approver_role": "approver",
+            "quorum": 1,
+            "enrolled_key": False,
+            "answers": [],
+        }
 
     async def answer(
         self, approval_id: str, approver: Principal, *, decision: str | None = None, signed: bytes | None = None
     ) -> dict[str, Any]:
         self.answers.append((approval_id, approver.id, decision, signed))
-        return {"id": approval_id}
+        return await self.show(approval_id, approver)
+
+
+class testing_only_Evidence:  # noqa: N801
+    async def receipt(self, receipt_id: str, viewer: Principal) -> dict[str, Any]:
+        return {
+            "v": 1,
+            "receipt_id": receipt_id,
+            "receipt": "a.b.c",
+            "entry": "{}",
+            "log_index": 3,
+            "fields": {"args": "00"},
+            "openings": {"args": {"salt": "AA", "value": "AA"}},
+        }
+
+    async def proof(self, receipt_id: str, viewer: Principal) -> str:
+        return "c2sp.org/tlog-proof@v1\n"
+
+    async def why(self, plan_id: str, step_id: str, viewer: Principal) -> dict[str, Any]:
+        return {
+            "plan_id": plan_id,
+            "step_id": step_id,
+            "status": "denied",
+            "decision": None,
+            "error": {"code": "policy.denied", "text": "Policy denies this step."},
+            "reasons": [{"code": "a.b", "message": "No.", "file": "a.rego", "line": 3, "rule": "a", "title": "A"}],
+            "input": {"v": 1},
+        }
+
+
+class testing_only_Policy:  # noqa: N801
+    digest = "0" * 64
+    files = (("a.rego", "1" * 64),)
+    problem: str | None = None
+
+
+class testing_only_Reader:  # noqa: N801
+    def __init__(self) -> None:
+        self.queries: list[tuple[Filter, int | None, int]] = []
+
+    def query(self, wanted: Filter, *, after: int | None = None, limit: int = 100) -> Page:
+        self.queries.append((wanted, after, limit))
+        return Page([StoredEntry(7, "POLDNY", b'{"v":1}', {})], None, 8)
 
 
 class testing_only_Gateway:  # noqa: N801
@@ -201,6 +344,9 @@ class testing_only_Gateway:  # noqa: N801
         self.keyset = testing_only_Keyset()
         self.hands = testing_only_Hands()
         self.approvals = testing_only_Approvals()
+        self.evidence = testing_only_Evidence()
+        self.policy = testing_only_Policy()
+        self.reader = testing_only_Reader()
         self.metrics = Metrics()
         self.started = 0
         self.closed = 0

@@ -1,8 +1,10 @@
 """The MCP ingress, asked by the SDK's own client in both protocol eras, and by clients that lie."""
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import httpx2
@@ -335,14 +337,40 @@ async def test_what_is_not_offered_is_answered_in_the_protocols_own_words(port: 
         assert caught.value.code == -32601
 
 
-async def test_a_client_that_hangs_up_does_not_undo_its_call(gateway: testing_only_Gateway, port: int) -> None:
-    async with httpx2.AsyncClient(headers=token(Role.AGENT) | JSON_RPC) as http:
-        gateway.pipeline.holds = True
-        session = await opened(port, Role.AGENT)
-        call = rpc("tools/call", {"name": "git__status", "arguments": {}}, 2)
-        answer = await http.post(f"http://127.0.0.1:{port}/mcp", content=call, headers={"mcp-session-id": session})
-        assert answer.status_code == 200
-    assert len(gateway.pipeline.submitted) == 1
+async def test_a_client_that_hangs_up_does_not_undo_its_call(gateway: testing_only_Gateway, app: Starlette) -> None:
+    """The SDK cancels the handler when the client leaves; a plan that is on its way goes on."""
+    gateway.pipeline.slow = asyncio.Event()
+    meta = {
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientCapabilities": {},
+    }
+    body = rpc("tools/call", {"name": "git__status", "arguments": {}, "_meta": meta})
+    headers = (
+        token(Role.AGENT)
+        | JSON_RPC
+        | {
+            "host": "localhost",
+            "mcp-protocol-version": "2026-07-28",
+            "mcp-method": "tools/call",
+            "mcp-name": "git__status",
+            "content-length": str(len(body)),
+        }
+    )
+    head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    async with serving(app, gateway.settings) as port:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(f"POST /mcp HTTP/1.1\r\n{head}\r\n".encode() + body)
+        async with asyncio.timeout(20):
+            while not gateway.pipeline.submitted:
+                await asyncio.sleep(0)
+            writer.close()
+            answered = partial(gateway.metrics.requests.labels, "/mcp")
+            while not any(answered(str(status))._value.get() for status in (0, 200)):
+                await asyncio.sleep(0)
+            assert gateway.pipeline.completed == 0
+            gateway.pipeline.slow.set()
+            while not gateway.pipeline.completed:
+                await asyncio.sleep(0)
 
 
 NAMES = [

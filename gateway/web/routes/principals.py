@@ -7,9 +7,20 @@ from starlette.responses import Response
 
 from gateway.model import Principal
 from gateway.permissions import Permission
-from gateway.web.bodies import JSON, query
+from gateway.reasons import Reason
+from gateway.store.directory import NewPrincipal
+from gateway.web.bodies import JSON, json_body, query, segment
+from gateway.web.context import gateway_of
 from gateway.web.routing import Body, Endpoint, JsonResponse
-from gateway.web.schemas import Me
+from gateway.web.schemas import (
+    ApiKeyRequest,
+    ApiKeyShown,
+    Me,
+    PrincipalCreated,
+    PrincipalList,
+    PrincipalRequest,
+    PrincipalView,
+)
 
 
 async def me(request: Request, principal: Principal) -> Response:
@@ -25,6 +36,41 @@ async def me(request: Request, principal: Principal) -> Response:
     )
 
 
+async def list_(request: Request, principal: Principal) -> Response:
+    """Every principal of the tenant, revoked ones too."""
+    query(request)
+    return JsonResponse({"principals": await gateway_of(request.scope).directory.list_principals(principal)})
+
+
+async def add(request: Request, principal: Principal) -> Response:
+    """A new principal with one API key, whose token is shown this once."""
+    query(request)
+    asked = await json_body(request, PrincipalRequest)
+    person = NewPrincipal(
+        asked.id,
+        asked.roles,
+        asked.hands,
+        None if asked.approval_jwk is None else asked.approval_jwk.model_dump(exclude_none=True),
+        asked.ttl_days,
+    )
+    return JsonResponse(await gateway_of(request.scope).directory.add_principal(principal, person), 201)
+
+
+async def add_key(request: Request, principal: Principal) -> Response:
+    """One more API key for a principal."""
+    query(request)
+    principal_id = segment(request, "principal_id")
+    days = (await json_body(request, ApiKeyRequest)).ttl_days
+    return JsonResponse(await gateway_of(request.scope).directory.issue_api_key(principal, principal_id, days), 201)
+
+
+async def revoke(request: Request, principal: Principal) -> Response:
+    """Revoke a principal and all its API keys."""
+    query(request)
+    directory = gateway_of(request.scope).directory
+    return JsonResponse(await directory.revoke_principal(principal, segment(request, "principal_id")))
+
+
 ENDPOINTS: Final = (
     Endpoint(
         method="GET",
@@ -34,5 +80,46 @@ ENDPOINTS: Final = (
         summary="Who am I?",
         handler=me,
         answers={200: Body(JSON, Me, "The calling principal.")},
+    ),
+    Endpoint(
+        method="GET",
+        path="/v1/principals",
+        access=Permission.PRINCIPALS_MANAGE,
+        tag="principals",
+        summary="List principals.",
+        handler=list_,
+        answers={200: Body(JSON, PrincipalList, "Every principal of the tenant.")},
+    ),
+    Endpoint(
+        method="POST",
+        path="/v1/principals",
+        access=Permission.PRINCIPALS_MANAGE,
+        tag="principals",
+        summary="Add a principal.",
+        handler=add,
+        requests=(Body(JSON, PrincipalRequest),),
+        answers={201: Body(JSON, PrincipalCreated, "The principal and its API key.")},
+        problems=(Reason.REQUEST_CONFLICT, Reason.LOG_UNAVAILABLE),
+    ),
+    Endpoint(
+        method="POST",
+        path="/v1/principals/{principal_id}/keys",
+        access=Permission.PRINCIPALS_MANAGE,
+        tag="principals",
+        summary="Give a principal one more API key.",
+        handler=add_key,
+        requests=(Body(JSON, ApiKeyRequest),),
+        answers={201: Body(JSON, ApiKeyShown, "The API key.")},
+        problems=(Reason.LOG_UNAVAILABLE,),
+    ),
+    Endpoint(
+        method="DELETE",
+        path="/v1/principals/{principal_id}",
+        access=Permission.PRINCIPALS_MANAGE,
+        tag="principals",
+        summary="Revoke a principal and its API keys.",
+        handler=revoke,
+        answers={200: Body(JSON, PrincipalView, "The revoked principal.")},
+        problems=(Reason.REQUEST_CONFLICT, Reason.LOG_UNAVAILABLE),
     ),
 )

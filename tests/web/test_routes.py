@@ -1,0 +1,427 @@
+"""Every route with every role and with none; every answer against its schema; every body and parameter strictly."""
+
+from typing import Any
+
+import httpx2
+import orjson
+import pytest
+from jsonschema_rs import Draft202012Validator
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from gateway.entries import EntryType
+from gateway.errors import Unavailable
+from gateway.model import Role
+from gateway.permissions import Permission, permits
+from gateway.reasons import Reason
+from gateway.web.authentication import OPEN_PATHS
+from gateway.web.errors import ERRORS
+from gateway.web.openapi import openapi, problems_of
+from gateway.web.routes import TABLE
+from gateway.web.routing import Access, Endpoint
+from tests.web.fake import APPROVAL_ID, PLAN_ID, principal, testing_only_Gateway, token, view
+
+DOCUMENT = openapi(TABLE, "1.0", "http://127.0.0.1:8080")
+JSON = {"content-type": "application/json"}
+JOSE = {"content-type": "application/jose"}
+JWK = {"kty": "OKP", "crv": "Ed25519", "x": "A" * 43}
+
+BODIES: dict[str, Any] = {
+    "/v1/approvals/{approval_id}": {"decision": "approve"},
+    "/v1/principals": {"id": "bob", "roles": ["agent"]},
+    "/v1/principals/{principal_id}/keys": {"ttl_days": 1},
+    "/v1/issuers": {"id": "brain", "jwk": JWK},
+    "/v1/hands/{hand_id}/pin": {"digest": "0" * 64},
+}
+PARAMETERS = {
+    "plan_id": PLAN_ID,
+    "step_id": "call",
+    "approval_id": APPROVAL_ID,
+    "receipt_id": f"{PLAN_ID}.call",
+    "principal_id": "bob",
+    "issuer_id": "brain",
+    "kid": "k",
+    "purpose": "step",
+    "hand_id": "git",
+}
+PLAIN = [endpoint for endpoint in TABLE if endpoint.path != "/mcp"]
+
+
+def called(endpoint: Endpoint) -> str:
+    return f"{endpoint.method} {endpoint.path}"
+
+
+async def call(client: httpx2.AsyncClient, endpoint: Endpoint, headers: dict[str, str]) -> httpx2.Response:
+    content = None
+    if endpoint.path == "/v1/plans":
+        headers, content = headers | JOSE, b"a.b.c"
+    elif endpoint.requests:
+        headers, content = headers | JSON, orjson.dumps(BODIES.get(endpoint.path, {}))
+    return await client.request(endpoint.method, endpoint.path.format(**PARAMETERS), headers=headers, content=content)
+
+
+@pytest.mark.parametrize("endpoint", TABLE, ids=called)
+async def test_only_the_listed_routes_answer_without_a_key(client: httpx2.AsyncClient, endpoint: Endpoint) -> None:
+    status = (await call(client, endpoint, {})).status_code
+    if endpoint.path in OPEN_PATHS:
+        assert status == 200
+    else:
+        assert status == 401
+
+
+@pytest.mark.parametrize("endpoint", [e for e in PLAIN if e.access is not Access.OPEN], ids=called)
+@pytest.mark.parametrize("role", list(Role))
+async def test_a_route_answers_exactly_the_roles_that_have_its_permission(
+    client: httpx2.AsyncClient, gateway: testing_only_Gateway, endpoint: Endpoint, role: Role
+) -> None:
+    allowed = not isinstance(endpoint.access, Permission) or permits(principal("p", role), endpoint.access)
+    answer = await call(client, endpoint, token(role))
+    if allowed:
+        assert answer.status_code in endpoint.answers, answer.text
+    else:
+        assert (answer.status_code, answer.json()["code"]) == (403, "auth.forbidden")
+        [(entry, source)] = gateway.log.aggregated
+        assert (entry.type, source) == (EntryType.ACCESS_REFUSED, f"pseudonym-of-{role}")
+
+
+@pytest.mark.parametrize("endpoint", PLAIN, ids=called)
+async def test_an_answer_is_what_the_description_says(
+    client: httpx2.AsyncClient, gateway: testing_only_Gateway, endpoint: Endpoint
+) -> None:
+    role = next(
+        (
+            role
+            for role in Role
+            if isinstance(endpoint.access, Permission) and permits(principal("p", role), endpoint.access)
+        ),
+        Role.AGENT,
+    )
+    answer = await call(client, endpoint, token(role))
+    described = DOCUMENT["paths"][endpoint.path][endpoint.method.lower()]["responses"][str(answer.status_code)]
+    [(media_type, media)] = described["content"].items()
+    assert answer.headers["content-type"].split(";")[0] == media_type
+    if media_type == "application/json":
+        schema = {**media["schema"], "components": DOCUMENT["components"]}
+        problems = [error.message for error in Draft202012Validator(schema).iter_errors(answer.json())]
+        assert problems == []
+
+
+async def test_a_problem_is_what_the_description_says(client: httpx2.AsyncClient) -> None:
+    schema = {"$ref": "#/components/schemas/ProblemDocument", "components": DOCUMENT["components"]}
+    Draft202012Validator(schema).validate((await client.get("/v1/me")).json())
+
+
+def test_the_description_is_valid_openapi_3_1() -> None:
+    assert [error.message for error in OpenAPIV31SpecValidator(DOCUMENT).iter_errors()] == []
+
+
+def test_the_description_covers_every_route_and_every_reason_that_a_route_gives() -> None:
+    assert {(p, m) for p, item in DOCUMENT["paths"].items() for m in item} == {
+        (endpoint.path, endpoint.method.lower()) for endpoint in TABLE
+    }
+    for endpoint in TABLE:
+        operation = DOCUMENT["paths"][endpoint.path][endpoint.method.lower()]
+        for reason in problems_of(endpoint):
+            status = ERRORS[reason][0]
+            assert status in endpoint.answers or f"`{reason}`" in operation["responses"][str(status)]["description"]
+        assert (operation.get("security") == []) == (endpoint.path in OPEN_PATHS)
+    operations = [operation["operationId"] for item in DOCUMENT["paths"].values() for operation in item.values()]
+    assert len(set(operations)) == len(operations)
+
+
+def test_open_routes_are_those_in_the_one_list() -> None:
+    assert {endpoint.path for endpoint in TABLE if endpoint.access is Access.OPEN} == OPEN_PATHS
+    for endpoint in TABLE:
+        assert (endpoint.open_handler is not None) == (endpoint.access is Access.OPEN)
+        assert (endpoint.handler is None) == (endpoint.access is Access.OPEN)
+
+
+async def test_the_description_is_served(client: httpx2.AsyncClient) -> None:
+    served = (await client.get("/openapi.json", headers=token(Role.AGENT))).json()
+    assert served["openapi"] == "3.1.1"
+    assert served["paths"].keys() == DOCUMENT["paths"].keys()
+
+
+# --- plans -----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_plan_arrives_byte_for_byte_with_its_caller_and_wait(
+    client: httpx2.AsyncClient, gateway: testing_only_Gateway
+) -> None:
+    raw = b"not a jws, \xff and not for the web layer to judge"
+    answer = await client.post("/v1/plans?wait=2.5", content=raw, headers=token(Role.AGENT) | JOSE)
+    assert (answer.status_code, answer.headers["location"]) == (200, f"/v1/plans/{PLAN_ID}")
+    [(unverified, wait)] = gateway.pipeline.submitted
+    assert (unverified.raw, unverified.caller.id, wait) == (raw, "agent", 2.5)
+
+
+@pytest.mark.parametrize("status", ["running", "waiting"])
+async def test_a_plan_that_is_not_done_is_202(
+    client: httpx2.AsyncClient, gateway: testing_only_Gateway, status: str
+) -> None:
+    gateway.pipeline.answer = view(status)
+    answer = await client.post("/v1/plans", content=b"x", headers=token(Role.AGENT) | JOSE)
+    assert (answer.status_code, answer.headers["location"]) == (202, f"/v1/plans/{PLAN_ID}")
+
+
+@pytest.mark.parametrize(
+    "wait",
+    [
+        "-1",
+        "61",
+        "1e3",
+        "nan",
+        "inf",
+        "0x1",
+        " 1",
+        "1 ",
+        "",
+        "1.2345",
+        "\u0661",
+        "1,5",
+        "1&wait=2",
+        "99999",
+        "+1",
+        "1_0",
+    ],
+)
+async def test_a_wait_that_is_not_plain_seconds_within_the_limit_is_refused(
+    client: httpx2.AsyncClient, gateway: testing_only_Gateway, wait: str
+) -> None:
+    answer = await client.post(f"/v1/plans?wait={wait}", content=b"x", headers=token(Role.AGENT) | JOSE)
+    assert (answer.status_code, answer.json()["code"]) == (400, "request.malformed")
+    assert gateway.pipeline.submitted == []
+
+
+@pytest.mark.parametrize("wait", ["0", "60", "60.0", "0.001"])
+async def test_a_wait_within_the_limit_is_taken(
+    client: httpx2.AsyncClient, gateway: testing_only_Gateway, wait: str
+) -> None:
+    answer = await client.post(f"/v1/plans?wait={wait}", content=b"x", headers=token(Role.AGENT) | JOSE)
+    assert answer.status_code == 200
+    assert gateway.pipeline.submitted[0][1] == float(wait)
+
+
+@pytest.mark.parametrize("kind", ["application/json", "application/jose+json", "text/plain", "application/josee", ""])
+async def test_a_plan_of_another_content_type_is_refused(
+    client: httpx2.AsyncClient, gateway: testing_only_Gateway, kind: str
+) -> None:
+    answer = await client.post("/v1/plans", content=b"x", headers=token(Role.AGENT) | {"content-type": kind})
+    assert (answer.status_code, answer.json()["code"]) == (415, "request.media_type")
+    assert [entry.reasons for entry, _ in gateway.log.aggregated] == [("request.media_type",)]
+    assert gateway.pipeline.submitted == []
+
+
+@pytest.mark.parametrize("kind", ["application/jose; charset=utf-8", "Application/JOSE", "application/jose;x"])
+async def test_parameters_and_case_of_the_content_type_do_not_matter(client: httpx2.AsyncClient, kind: str) -> None:
+    answer = await client.post("/v1/plans", content=b"x", headers=token(Role.AGENT) | {"content-type": kind})
+    assert answer.status_code == 200
+
+
+async def test_an_empty_plan_is_refused(client: httpx2.AsyncClient, gateway: testing_only_Gateway) -> None:
+    answer = await client.post("/v1/plans", content=b"", headers=token(Role.AGENT) | JOSE)
+    assert (answer.status_code, answer.json()["code"]) == (400, "request.malformed")
+    assert gateway.pipeline.submitted == []
+
+
+@pytest.mark.parametrize("path", ["%00", "a%00b", "a%0ab", "..%2f..", "a b", "é", "a" * 257, "%ff"])
+async def test_an_id_that_cannot_be_one_is_not_found(client: httpx2.AsyncClient, path: str) -> None:
+    answer = await client.get(f"/v1/receipts/{path}", headers=token(Role.AGENT))
+    assert (answer.status_code, answer.json()["code"]) == (404, "request.not_found")
+
+
+# --- bodies ----------------------------------------------------------------------------------------------------------
+
+BAD_JSON = [
+    b"",
+    b"{",
+    b'{"decision":"approve","decision":"refuse"}',
+    b'{"decision":NaN}',
+    b'\xef\xbb\xbf{"decision":"approve"}',
+    b'{"decision":"\xff"}',
+    b'{"decision":"\\ud800"}',
+]
+OFF_SHAPE = [
+    b"[]",
+    b'"approve"',
+    b"{}",
+    b'{"decision":"maybe"}',
+    b'{"decision":"approve","reason":"x"}',
+    b'{"decision":1}',
+]
+
+
+@pytest.mark.parametrize(
+    ("body", "code"), [*((b, "schema.json") for b in BAD_JSON), *((b, "request.malformed") for b in OFF_SHAPE)]
+)
+async def test_an_answer_that_is_not_strict_json_of_its_shape_is_refused(
+    client: httpx2.AsyncClient, gateway: testing_only_Gateway, body: bytes, code: str
+) -> None:
+    answer = await client.post(f"/v1/approvals/{APPROVAL_ID}", content=body, headers=token(Role.APPROVER) | JSON)
+    assert (answer.status_code, answer.json()["code"]) == (400, code)
+    assert gateway.approvals.answers == []
+
+
+async def test_what_a_client_made_up_is_not_repeated_to_it(client: httpx2.AsyncClient) -> None:
+    body = b'{"decision":"approve","<script>":"<b>"}'
+    answer = await client.post(f"/v1/approvals/{APPROVAL_ID}", content=body, headers=token(Role.APPROVER) | JSON)
+    assert (answer.json()["problem"], answer.json()["pointer"]) == ("extra_forbidden", "")
+    assert "script" not in answer.text
+
+
+async def test_a_signed_answer_and_a_plain_one_are_told_apart_by_content_type(
+    client: httpx2.AsyncClient, gateway: testing_only_Gateway
+) -> None:
+    url, headers = f"/v1/approvals/{APPROVAL_ID}", token(Role.APPROVER)
+    await client.post(url, content=b"a.b.c", headers=headers | JOSE)
+    await client.post(url, content=b'{"decision":"refuse"}', headers=headers | JSON)
+    assert (await client.post(url, content=b"approve", headers=headers)).status_code == 415
+    assert gateway.approvals.answers == [
+        (APPROVAL_ID, "approver", None, b"a.b.c"),
+        (APPROVAL_ID, "approver", "refuse", None),
+    ]
+
+
+PRINCIPALS = [
+    ({"id": "bob", "roles": []}, "/roles"),
+    ({"id": "bob", "roles": ["root"]}, "/roles/0"),
+    ({"id": "a/b", "roles": ["agent"]}, "/id"),
+    ({"id": "", "roles": ["agent"]}, "/id"),
+    ({"id": "bob\n", "roles": ["agent"]}, "/id"),
+    ({"id": "bob", "roles": ["agent"], "ttl_days": 0}, "/ttl_days"),
+    ({"id": "bob", "roles": ["agent"], "ttl_days": 367}, "/ttl_days"),
+    ({"id": "bob", "roles": ["agent"], "ttl_days": "9"}, "/ttl_days"),
+    ({"id": "bob", "roles": ["agent"], "ttl_days": True}, "/ttl_days"),
+    ({"id": "bob", "roles": ["agent"], "tenant": "other"}, ""),
+    ({"id": "bob", "roles": ["agent"], "approval_jwk": {**JWK, "d": "A" * 43}}, "/approval_jwk"),
+    ({"id": "bob", "roles": ["agent"], "approval_jwk": {**JWK, "crv": "X25519"}}, "/approval_jwk/crv"),
+    ({"id": "bob", "roles": ["agent"], "approval_jwk": {**JWK, "x": "A" * 42}}, "/approval_jwk/x"),
+]
+
+
+@pytest.mark.parametrize(("body", "pointer"), PRINCIPALS)
+async def test_a_principal_off_shape_is_refused_with_a_pointer(
+    client: httpx2.AsyncClient, gateway: testing_only_Gateway, body: dict[str, Any], pointer: str
+) -> None:
+    answer = await client.post("/v1/principals", content=orjson.dumps(body), headers=token(Role.SECURITY_ADMIN) | JSON)
+    assert (answer.status_code, answer.json()["code"], answer.json()["pointer"]) == (400, "request.malformed", pointer)
+    assert gateway.directory.added == []
+
+
+async def test_a_new_principal_and_a_new_issuer_reach_the_directory_as_asked(
+    client: httpx2.AsyncClient, gateway: testing_only_Gateway
+) -> None:
+    headers = token(Role.SECURITY_ADMIN) | JSON
+    person = {"id": "bob@example.org", "roles": ["approver"], "hands": ["git"], "approval_jwk": JWK, "ttl_days": 3}
+    assert (await client.post("/v1/principals", content=orjson.dumps(person), headers=headers)).status_code == 201
+    issuer = {"id": "brain", "jwk": JWK, "speaks_for": ["bob"], "attests_request": True}
+    assert (await client.post("/v1/issuers", content=orjson.dumps(issuer), headers=headers)).status_code == 201
+    first, second = gateway.directory.added
+    assert (first.id, first.roles, first.hands, first.approval_jwk, first.ttl_days) == (
+        "bob@example.org",
+        [Role.APPROVER],
+        ["git"],
+        JWK,
+        3,
+    )
+    assert second == ("brain", JWK, ["bob"], True)
+
+
+# --- keys, hands, audit, health ---------------------------------------------------------------------------------------
+
+
+async def test_a_change_of_keys_is_on_record_under_who_asked(
+    client: httpx2.AsyncClient, gateway: testing_only_Gateway
+) -> None:
+    headers = token(Role.SECURITY_ADMIN)
+    assert (await client.post("/v1/keys/receipt/rotate", headers=headers)).status_code == 200
+    assert (await client.post("/v1/keys/k/revoke", headers=headers)).status_code == 200
+    assert gateway.keyset.changed == [("rotate", "receipt"), ("revoke", "k")]
+    assert {entry.principal for entry in gateway.log.appended} == {"pseudonym-of-security_admin"}
+    assert (await client.post("/v1/keys/other/rotate", headers=headers)).status_code == 404
+
+
+async def test_no_key_changes_while_the_log_cannot_be_written(
+    client: httpx2.AsyncClient, gateway: testing_only_Gateway
+) -> None:
+    gateway.log.unready = Unavailable(Reason.LOG_UNAVAILABLE)
+    for path in ("/v1/keys/receipt/rotate", "/v1/keys/k/revoke"):
+        assert (await client.post(path, headers=token(Role.SECURITY_ADMIN))).status_code == 503
+    assert gateway.keyset.changed == []
+
+
+async def test_a_hand_outside_the_scope_looks_absent(client: httpx2.AsyncClient) -> None:
+    listed = (await client.get("/v1/hands", headers=token("scoped"))).json()["hands"]
+    assert [hand["id"] for hand in listed] == ["clock"]
+    assert (await client.get("/v1/hands/git", headers=token("scoped"))).status_code == 404
+    assert (await client.get("/v1/hands/clock", headers=token("scoped"))).status_code == 200
+
+
+@pytest.mark.parametrize("digest", ["", "0" * 63, "0" * 65, "A" * 64, "0" * 63 + "\n"])
+async def test_only_a_digest_can_be_pinned(
+    client: httpx2.AsyncClient, gateway: testing_only_Gateway, digest: str
+) -> None:
+    answer = await client.post(
+        "/v1/hands/git/pin", content=orjson.dumps({"digest": digest}), headers=token(Role.OPERATOR) | JSON
+    )
+    assert answer.status_code == 400
+    assert gateway.hands.pinned == []
+
+
+async def test_an_audit_query_is_on_record_and_bound_to_the_tenant(
+    client: httpx2.AsyncClient, gateway: testing_only_Gateway
+) -> None:
+    asked = "type=policy%20denied&effect=deny&plan=p&reason=policy.denied&after=3&limit=5"
+    answer = await client.get(f"/v1/audit/entries?{asked}", headers=token(Role.AUDITOR))
+    assert answer.json()["entries"] == [{"index": 7, "code": "POLDNY", "label": "policy denied", "entry": {"v": 1}}]
+    [(wanted, after, limit)] = gateway.reader.queries
+    assert (wanted.tenant, wanted.type, wanted.plan_id, after, limit) == ("default", "POLDNY", "p", 3, 5)
+    [entry] = gateway.log.appended
+    assert (entry.type, entry.principal) == (EntryType.AUDIT_QUERIED, "pseudonym-of-auditor")
+    assert entry.facts["filters"] == "effect,plan,reason,type", (
+        "what was looked for may be personal; which filters, not"
+    )
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "tenant=other",
+        "type=nothing",
+        "effect=maybe",
+        "after=-1",
+        "limit=0",
+        "limit=1001",
+        "limit=x",
+        "plan=a&plan=b",
+        "plan=%00",
+        "plan=%ff",
+        "plan",
+        "after=" + "9" * 30,
+    ],
+)
+async def test_an_audit_query_that_is_not_understood_is_refused(
+    client: httpx2.AsyncClient, gateway: testing_only_Gateway, asked: str
+) -> None:
+    answer = await client.get(f"/v1/audit/entries?{asked}", headers=token(Role.AUDITOR))
+    assert (answer.status_code, answer.json()["code"]) == (400, "request.malformed")
+    assert gateway.reader.queries == []
+
+
+async def test_readiness_is_503_while_a_check_fails_and_says_which(
+    client: httpx2.AsyncClient, gateway: testing_only_Gateway
+) -> None:
+    gateway.readiness = {"log": "log.unavailable", "policy": "ok", "keys": "ok"}
+    answer = await client.get("/readyz")
+    assert (answer.status_code, answer.json()["status"]) == (503, "unavailable")
+    assert answer.json()["checks"] == {
+        "log": "log.unavailable",
+        "policy": "ok",
+        "keys": "ok",
+        "hands": {"git": "pinned"},
+    }
+
+
+async def test_the_application_starts_and_closes_its_gateway(
+    client: httpx2.AsyncClient, gateway: testing_only_Gateway
+) -> None:
+    assert (gateway.started, gateway.closed) == (1, 0)
