@@ -174,15 +174,19 @@ def answer(
     if key is None:
         approval_id = request if isinstance(request, str) else request["id"]
         body = json.dumps({"decision": decision}).encode()
-        media_type = "application/json"
-    else:
-        shown = (yield from approval(request)) if isinstance(request, str) else request
-        approval_id = shown["id"]
-        own_id = approver if approver is not None else _text((yield from me()), "id")
-        origin = audience if audience is not None else _text((yield from trust()), "origin")
-        signed = sign_answer(cast("Json", shown), decision, key=key, approver=own_id, audience=origin)
-        body, media_type = signed.encode(), "application/jose"
-    reply = yield Request("POST", _path("approvals", approval_id), body=body, media_type=media_type)
+        reply = yield Request("POST", _path("approvals", approval_id), body=body, media_type="application/json")
+        return cast("ApprovalView", reply.document)
+    shown = (yield from approval(request)) if isinstance(request, str) else request
+    own_id = approver if approver is not None else _text((yield from me()), "id")
+    origin = audience if audience is not None else _text((yield from trust()), "origin")
+    signed = sign_answer(cast("Json", shown), decision, key=key, approver=own_id, audience=origin)
+    return (yield from answer_signed(shown["id"], signed))
+
+
+def answer_signed(approval_id: str, signed: str) -> Operation[ApprovalView]:
+    """Send an ``approval+jws`` that was signed elsewhere (:func:`handrail.sign_answer`)."""
+    path = _path("approvals", approval_id)
+    reply = yield Request("POST", path, body=signed.encode(), media_type="application/jose")
     return cast("ApprovalView", reply.document)
 
 
