@@ -25,5 +25,5 @@ def _walk(pinned: Any, offered: Any, at: str) -> Iterator[dict[str, Any]]:
                 yield {"path": path, "pinned": pinned[name]}
             else:
                 yield from _walk(pinned[name], offered[name], path)
-    elif type(pinned) is not type(offered) or pinned != offered:
+    elif isinstance(pinned, bool) is not isinstance(offered, bool) or pinned != offered:
         yield {"path": at, "pinned": pinned, "offered": offered}

@@ -164,6 +164,7 @@ class Session:
     async def _drive(self, process: JailedProcess) -> HandError | None:
         """Open the process and serve its queue; what kept it from opening, or ``None``."""
         self._transport = transport = Transport(process)
+        transport.window(LISTING_MAX_BYTES)
         loop = asyncio.get_running_loop()
         timer = loop.call_later(OPEN_SECONDS, transport.fail, Reason.HAND_TIMEOUT, "opening")
         try:
@@ -191,7 +192,6 @@ class Session:
         return None
 
     async def _open(self, client: Client, stack: AsyncExitStack, transport: Transport) -> None:
-        transport.window(LISTING_MAX_BYTES)
         capabilities = client.session.server_capabilities
         announces = bool(capabilities and capabilities.tools and capabilities.tools.list_changed)
         if announces and client.session.protocol_version in MODERN_PROTOCOL_VERSIONS:

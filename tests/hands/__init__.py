@@ -1,0 +1,1 @@
+"""Hands: adapters, registry and pins, against servers that misbehave."""

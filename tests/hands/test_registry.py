@@ -1,0 +1,288 @@
+"""Only what was pinned is served; what changed, is missing or was never agreed to looks as if it were not there."""
+
+import asyncio
+
+import pytest
+import sqlalchemy
+
+from gateway.entries import EntryType
+from gateway.errors import HandrailError, Refused, Unavailable
+from gateway.model import Principal, Role
+from gateway.ports import HandFailure
+from gateway.reasons import Reason
+from gateway.settings import HandSettings, SettingsError
+from gateway.store.tables import hand_pins, metadata
+from hand_adapters.contract import HandError
+from hand_adapters.diff import differences
+from hand_adapters.pins import SqlPins
+from hand_adapters.registry import Registry
+from tests.hands.hands_support import call, hostile
+
+
+class MemoryLog:
+    """The log's port over one engine: rows and entries in one transaction, or neither."""
+
+    def __init__(self, engine: sqlalchemy.Engine) -> None:
+        self.engine = engine
+        self.entries = []
+        self.down = False
+
+    async def append(self, item):
+        if self.down:
+            raise Unavailable(Reason.LOG_UNAVAILABLE)
+        with self.engine.begin() as connection:
+            for write in item.writes:
+                connection.execute(write.statement, write.parameters)
+        self.entries += item.entries
+        return range(len(item.entries))
+
+
+def agent(hands=None) -> Principal:
+    return Principal("ana", "default", "p-ana", frozenset({Role.AGENT}), hands)
+
+
+HTTP = HandSettings(
+    adapter="http",
+    base_url="http://127.0.0.1:1",
+    private_network=True,
+    actions={
+        "get": {
+            "method": "GET",
+            "path": "/",
+            "args_schema": {"type": "object", "properties": {"n": {"type": "integer"}}},
+            "result_schema": {"type": "object", "properties": {"ok": {"type": "boolean"}}, "required": ["ok"]},
+        }
+    },
+)
+
+
+@pytest.fixture
+async def world(tmp_path, plain_jail):
+    """``await world(settings, jail=...)`` -> a started registry over the one database of this test."""
+    engine = sqlalchemy.create_engine(f"sqlite:///{tmp_path / 'h.db'}")
+    metadata.create_all(engine)
+    log = MemoryLog(engine)
+    opened = []
+
+    async def make(settings, jail=plain_jail, **more):
+        registry = Registry(settings, jail, SqlPins(engine, log, clock=lambda: 5.0), retry_seconds=(3600,), **more)
+        opened.append(registry)
+        await registry.start()
+        await registry.settled()
+        return registry
+
+    make.log, make.engine = log, engine
+    yield make
+    for registry in opened:
+        await registry.close()
+    engine.dispose()
+
+
+async def test_an_unpinned_hand_is_not_there(world):
+    registry = await world({"api": HTTP})
+    assert registry.states() == {"api": "unpinned"}
+    assert registry.manifest("api") is None
+    assert registry.listed(agent()) == []
+    assert registry.check_args("api", "get", {}) == ({"pointer": "", "keyword": "absent"},)
+    with pytest.raises(HandError) as caught:
+        await registry.run(call("api", "get", {}, "0"))
+    assert (caught.value.reason, caught.value.failure) == (Reason.HAND_UNAVAILABLE, HandFailure.NOT_EXECUTED)
+
+
+async def test_a_pin_is_an_entry_and_survives_a_restart(world, operator):
+    registry = await world({"api": HTTP})
+    offered = await registry.offer("api")
+    await registry.pin("api", offered.digest, operator)
+    assert registry.manifest("api") == offered
+    [entry] = world.log.entries
+    assert (entry.type, entry.principal, entry.manifest_digest) == (
+        EntryType.HAND_REGISTERED,
+        "pseudo-olga",
+        offered.digest,
+    )
+    again = await world({"api": HTTP})
+    assert again.states() == {"api": "pinned"}
+    assert again.manifest("api").digest == offered.digest
+
+
+async def test_what_was_not_offered_cannot_be_pinned(world, operator):
+    registry = await world({"api": HTTP})
+    with pytest.raises(Refused) as caught:
+        await registry.pin("api", "0" * 64, operator)
+    assert caught.value.reason is Reason.REQUEST_CONFLICT
+    assert world.log.entries == []
+    with pytest.raises(Refused) as caught:
+        await registry.pin("nobody", "0" * 64, operator)
+    assert caught.value.reason is Reason.REQUEST_NOT_FOUND
+
+
+async def test_without_the_log_nothing_is_pinned(world, operator):
+    registry = await world({"api": HTTP})
+    world.log.down = True
+    with pytest.raises(Unavailable):
+        await registry.pin("api", (await registry.offer("api")).digest, operator)
+    assert registry.manifest("api") is None
+
+
+async def test_a_changed_declaration_drifts_until_somebody_pins_it_again(world, operator):
+    first = await world({"api": HTTP})
+    pinned = await first.offer("api")
+    await first.pin("api", pinned.digest, operator)
+    changed = HTTP.model_copy(update={"region": "elsewhere"})
+    registry = await world({"api": changed})
+    assert registry.states() == {"api": "drifted"}
+    assert registry.manifest("api") is None
+    assert registry.describe_one("api")["diff"] == [{"path": "/region", "pinned": None, "offered": "elsewhere"}]
+    drift = [entry for entry in world.log.entries if entry.type is EntryType.HAND_DRIFTED]
+    assert [(entry.manifest_digest, entry.hand) for entry in drift] == [(pinned.digest, "api")]
+    with pytest.raises(HandError) as caught:
+        await registry.run(call("api", "get", {}, pinned.digest))
+    assert caught.value.reason is Reason.HAND_DRIFTED
+    offered = await registry.offer("api")
+    await registry.pin("api", offered.digest, operator)
+    assert registry.states() == {"api": "pinned"}
+    assert sum(entry.type is EntryType.HAND_DRIFTED for entry in world.log.entries) == 1
+
+
+async def test_a_pin_edited_in_the_database_pins_nothing(world, operator):
+    registry = await world({"api": HTTP})
+    offered = await registry.offer("api")
+    await registry.pin("api", offered.digest, operator)
+    with world.engine.begin() as connection:
+        document = connection.execute(sqlalchemy.select(hand_pins.c.manifest)).scalar_one()
+        assert '"side_effects":"external"' in document
+        looser = document.replace('"side_effects":"external"', '"side_effects":"none"')
+        connection.execute(hand_pins.update().values(manifest=looser))
+    again = await world({"api": HTTP})
+    assert again.manifest("api") is None
+    assert "damaged" in again.describe()[0]["problem"]
+    await again.pin("api", offered.digest, operator)
+    assert again.manifest("api") is not None
+
+
+async def test_a_principal_sees_only_hands_in_its_scope(world, operator):
+    registry = await world({"a": HTTP, "b": HTTP})
+    for hand in ("a", "b"):
+        await registry.pin(hand, (await registry.offer(hand)).digest, operator)
+    assert [manifest.hand for manifest in registry.listed(agent())] == ["a", "b"]
+    assert [manifest.hand for manifest in registry.listed(agent(frozenset({"b"})))] == ["b"]
+    assert registry.listed(agent(frozenset())) == []
+
+
+async def test_args_and_results_are_held_against_the_pinned_schemas(world, operator):
+    registry = await world({"api": HTTP})
+    await registry.pin("api", (await registry.offer("api")).digest, operator)
+    assert registry.check_args("api", "get", {"n": 1}) == ()
+    assert registry.check_args("api", "get", {"n": "secret"}) == ({"pointer": "/n", "keyword": "type"},)
+    assert registry.check_args("api", "get", {"secret": 1}) == ({"pointer": "", "keyword": "additionalProperties"},)
+    assert registry.check_args("api", "nothing", {})
+    assert registry.check_result("api", "get", {"ok": True, "more": 1}) == ()
+    assert registry.check_result("api", "get", None) == ({"pointer": "", "keyword": "type"},)
+
+
+async def test_no_jail_stops_the_hands_that_need_one_and_no_other(world, operator):
+    from tests.hands.testing_only_plain_jail import PlainJail
+
+    bare = PlainJail(missing=("bubblewrap is missing: install it.", "no user namespaces."))
+    registry = await world({"api": HTTP, "tool": hostile("good")}, jail=bare)
+    await registry.pin("api", (await registry.offer("api")).digest, operator)
+    assert registry.states() == {"api": "pinned", "tool": "unavailable"}
+    tool = next(hand for hand in registry.describe() if hand["id"] == "tool")
+    assert tool["problem"] == "bubblewrap is missing: install it. no user namespaces."
+    assert bare.started == []
+
+
+async def test_a_disabled_hand_is_not_even_asked(world, plain_jail):
+    registry = await world({"tool": hostile("good", enabled=False)})
+    assert registry.states() == {"tool": "disabled"}
+    assert plain_jail.started == []
+    with pytest.raises(HandrailError):
+        await registry.offer("tool")
+
+
+async def test_a_hand_that_does_not_start_is_unavailable_and_says_why(world):
+    registry = await world({"tool": hostile("broken"), "api": HTTP})
+    assert registry.states() == {"api": "unpinned", "tool": "unavailable"}
+    assert "No module named weather" in registry.describe()[1]["problem"]
+
+
+async def test_a_tool_that_changes_in_mid_life_drifts_once_and_is_recorded_under_its_tenant(world, operator, tmp_path):
+    registry = await world({"tool": hostile("changes", str(tmp_path / "changed"))})
+    digest = (await registry.offer("tool")).digest
+    await registry.pin("tool", digest, operator)
+    await registry.run(call("tool", "echo", {"text": "x"}, digest, tenant="acme"))
+    outcomes = [
+        await asyncio.gather(
+            registry.run(call("tool", "echo", {"text": "x"}, digest, tenant="acme")), return_exceptions=True
+        )
+        for _ in range(3)
+    ]
+    assert {outcome[0].reason for outcome in outcomes} == {Reason.HAND_DRIFTED}
+    assert {outcome[0].failure for outcome in outcomes} == {HandFailure.NOT_EXECUTED}
+    drift = [entry for entry in world.log.entries if entry.type is EntryType.HAND_DRIFTED]
+    assert [(entry.tenant, entry.manifest_digest) for entry in drift] == [("acme", digest)]
+    assert registry.states() == {"tool": "drifted"}
+    [change] = registry.describe_one("tool")["diff"]
+    assert change["path"] == "/actions/echo/description"
+
+
+async def test_a_drift_that_could_not_be_recorded_still_refuses(world, operator, tmp_path):
+    registry = await world({"tool": hostile("changes", str(tmp_path / "changed"))})
+    digest = (await registry.offer("tool")).digest
+    await registry.pin("tool", digest, operator)
+    await registry.run(call("tool", "echo", {"text": "x"}, digest))
+    world.log.down = True
+    for _ in range(2):
+        with pytest.raises(HandError) as caught:
+            await registry.run(call("tool", "echo", {"text": "x"}, digest))
+        assert caught.value.reason is Reason.HAND_DRIFTED
+    assert registry.manifest("tool") is None
+
+
+async def test_a_call_decided_on_an_older_pin_is_refused(world, operator):
+    registry = await world({"api": HTTP})
+    await registry.pin("api", (await registry.offer("api")).digest, operator)
+    with pytest.raises(HandError) as caught:
+        await registry.run(call("api", "get", {}, "0" * 64))
+    assert (caught.value.reason, caught.value.failure) == (Reason.HAND_DRIFTED, HandFailure.NOT_EXECUTED)
+
+
+async def test_what_the_api_shows_of_a_hand(world):
+    [shown] = (await world({"api": HTTP})).describe()
+    assert set(shown) == {"id", "adapter", "state", "pinned_digest", "offered_digest", "region", "trust", "actions"}
+    assert shown["actions"][0]["args_schema"]["additionalProperties"] is False
+
+
+def test_an_adapter_nobody_installed_is_refused_at_start(plain_jail_free):
+    with pytest.raises(SettingsError):
+        Registry({"x": HandSettings(adapter="soap")}, plain_jail_free, None)
+
+
+def test_a_third_partys_adapter_comes_by_entry_point(tmp_path, monkeypatch, plain_jail_free):
+    package = tmp_path / "acme_hands-1.dist-info"
+    package.mkdir()
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-hands\nVersion: 1\n")
+    (package / "entry_points.txt").write_text(
+        "[handrail.adapters]\nacme = hand_adapters.http:HttpAdapter\nhttp = os:path\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    registry = Registry({"x": HTTP.model_copy(update={"adapter": "acme"})}, plain_jail_free, None)
+    assert registry.describe()[0]["adapter"] == "acme"
+    assert Registry({"x": HTTP}, plain_jail_free, None), "a built-in name cannot be taken over"
+
+
+@pytest.fixture
+def plain_jail_free():
+    from tests.hands.testing_only_plain_jail import PlainJail
+
+    return PlainJail()
+
+
+def test_a_diff_tells_absence_from_null_and_true_from_one():
+    assert differences({"a": None, "b": 1, "c": {"d/e": 1}}, {"b": True, "c": {"d/e": 2}, "f": None}) == [
+        {"path": "/a", "pinned": None},
+        {"path": "/b", "pinned": 1, "offered": True},
+        {"path": "/c/d~1e", "pinned": 1, "offered": 2},
+        {"path": "/f", "offered": None},
+    ]
+    assert len(differences({}, {str(number): number for number in range(1000)})) == 200
