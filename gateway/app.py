@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,8 +23,9 @@ from gateway.errors import HandrailError
 from gateway.evidence import Evidence
 from gateway.model import Issuer
 from gateway.pipeline import Pipeline
-from gateway.policy import load_engine
-from gateway.ports import Append, PolicyEngine, Purpose, Write
+from gateway.policy.engine import load_engine
+from gateway.policy.reloading import EventKind, PolicyEvent, ReloadingEngine
+from gateway.ports import Append, Purpose, Write
 from gateway.settings import Settings
 from gateway.store.directory import SqlDirectory
 from gateway.store.plans import SqlPlans
@@ -35,7 +36,9 @@ from hand_adapters.pins import SqlPins
 from hand_adapters.registry import Registry
 from keys import jws
 from keys.credentials import StepCredentials
+from keys.entries import drafts as key_entries
 from keys.keyset import Keyset
+from keys.rotation import KeyRecord
 from keys.stores.file import FileKeyStore
 from keys.stores.master import MasterKey
 
@@ -46,6 +49,7 @@ CONNECTOR_PREFIX = "connector:"
 
 SYSTEM_TENANT = "system"
 """Tenant of entries about the gateway itself."""
+SYSTEM_ACTOR = "system"
 
 UPKEEP_SECONDS = 1.0
 PURGE_EVERY = 60
@@ -76,7 +80,7 @@ class Gateway:
     keyset: Keyset
     directory: Callers
     hands: Registry
-    policy: PolicyEngine
+    policy: ReloadingEngine
     pipeline: Pipeline
     approvals: Approvals
     evidence: Evidence
@@ -86,17 +90,24 @@ class Gateway:
     jail: Jail
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
+    async def prepare(self) -> None:
+        """Make missing keys and tables, and open the log: what every use of a home needs.
+
+        Raises:
+            HandrailError: a part cannot be made or opened; ``detail`` says why.
+        """
+        changed = await asyncio.to_thread(self.keyset.ensure)
+        await asyncio.to_thread(migrations.upgrade, self.engine)
+        await self.log.start()
+        await self._record_keys(changed)
+
     async def start(self) -> None:
-        """Open the log, make missing keys, load the policy, ask the hands who they are, pick up what was left.
+        """Prepare, load the policy, ask the hands who they are, and pick up what was left.
 
         Raises:
             HandrailError: the gateway cannot serve safely; ``detail`` says why.
         """
-        created = await asyncio.to_thread(self.keyset.ensure)
-        await asyncio.to_thread(migrations.upgrade, self.engine)
-        await self.log.open()
-        for record in created:
-            await self.note(EntryType.KEY_CREATED, kid=record.kid, purpose=str(record.purpose))
+        await self.prepare()
         await self.policy.start()
         await self.hands.start()
         await self.pipeline.recover(first=True)
@@ -115,16 +126,9 @@ class Gateway:
         self.tracer.close()
         self.engine.dispose()
 
-    async def note(self, kind: EntryType, **facts: str | int) -> None:
-        """Record something about the gateway itself."""
-        await self.log.append(Append([EntryDraft(kind, SYSTEM_TENANT, facts=facts)]))
-
     def verifier_keys(self) -> list[str]:
         """The log's verifier keys (C2SP signed-note ``name+hash+key``), newest first."""
-        return [
-            str(VerifierKey.ed25519(self.log.origin, key.public_bytes))
-            for key in self.keyset.public_bytes(Purpose.CHECKPOINT)
-        ]
+        return [str(VerifierKey(self.log.origin, key.raw)) for key in self.keyset.public_bytes(Purpose.CHECKPOINT)]
 
     def trust(self) -> dict[str, Any]:
         """What an offline verifier needs to know of this gateway."""
@@ -151,6 +155,10 @@ class Gateway:
             checks["keys"] = str(error.reason)
         return checks
 
+    async def _record_keys(self, changed: Sequence[KeyRecord]) -> None:
+        if changed:
+            await self.log.append(Append(key_entries(changed, SYSTEM_TENANT, SYSTEM_ACTOR)))
+
     async def _every(self, seconds: float, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         while True:
             await asyncio.sleep(seconds)
@@ -167,9 +175,7 @@ class Gateway:
         if self.pipeline.stalled:
             await self.log.ready()
             await self.pipeline.recover()
-        await asyncio.to_thread(self.keyset.reload)
-        for record in await asyncio.to_thread(self.keyset.tick):
-            await self.note(EntryType.KEY_ROTATED, kid=record.kid, purpose=str(record.purpose), state=str(record.state))
+        await self._record_keys(await asyncio.to_thread(self.keyset.tick))
         now = self.clock()
         if int(now) % PURGE_EVERY == 0:
             await self.log.append(Append((), [Write(_PURGE_REPLAYS, {"past": int(now)})]))
@@ -192,14 +198,15 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
     directory = Callers(engine, log, clock)
     directory.connectors = keyset
     jail = Jail(settings.jail, home)
-    hands = Registry(settings.hands, jail, SqlPins(engine, log), log)
-    gateway: Gateway
+    hands = Registry(settings.hands, jail, SqlPins(engine, log))
 
-    def policy_changed(kind: EntryType, digest: str, problem: str) -> None:
-        metrics.policy_problem.set(1 if problem else 0)
-        facts = {"digest": digest}
-        with contextlib.suppress(RuntimeError):
-            asyncio.get_running_loop().create_task(gateway.note(kind, **facts))
+    async def policy_changed(event: PolicyEvent) -> None:
+        """A bundle takes effect only once that is on record; a refused one is as loud as it is harmless."""
+        refused = event.kind is EventKind.REJECTED
+        metrics.policy_problem.set(1 if refused else 0)
+        kind = EntryType.POLICY_REJECTED if refused else EntryType.POLICY_ACTIVATED
+        facts: dict[str, str | int] = {"digest": event.digest, "active": event.active, "problems": len(event.problems)}
+        await log.append(Append([EntryDraft(kind, SYSTEM_TENANT, facts=facts)]))
 
     policy = load_engine(settings.policy, policy_changed)
     spans = tracer(settings.telemetry)
@@ -218,7 +225,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         tracer=spans,
         clock=clock,
     )
-    gateway = Gateway(
+    return Gateway(
         settings=settings,
         engine=engine,
         log=log,
@@ -235,11 +242,10 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         clock=clock,
         jail=jail,
     )
-    return gateway
 
 
 def _gateway_id(settings: Settings) -> str:
-    """This gateway's stable random name, in its home; entries and plans carry it."""
+    """The gateway's stable random name, in its home; entries and plans carry it."""
     file = settings.home / "gateway-id"
     with contextlib.suppress(FileExistsError):
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -5,13 +5,34 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
+from gateway.model import PlanStatus
 from gateway.state import PlanState, StepState
 
 Event = tuple[int, str, dict[str, Any]]
-"""``(id, event, data)``: the id is a log index, so that a follower can resume anywhere."""
+"""``(id, event, data)``. Ids grow, and follow from log indices alone, so that a follower can resume anywhere, also at
+another gateway or after a restart."""
 
 QUEUE_LENGTH: Final = 256
 """Events kept for a follower that does not read."""
+
+
+def step_event(plan_id: str, state: StepState) -> Event:
+    """A step as it stands."""
+    return (state.log_index or 0) * 3, "step", state.view(plan_id)
+
+
+def plan_event(plan: PlanState) -> Event:
+    """The plan's status, after its newest step."""
+    return _newest(plan) * 3 + 1, "plan", {"status": str(plan.status)}
+
+
+def done_event(plan: PlanState) -> Event:
+    """The last event."""
+    return _newest(plan) * 3 + 2, "done", {"status": str(plan.status)}
+
+
+def _newest(plan: PlanState) -> int:
+    return max([plan.log_index or 0, *(state.log_index or 0 for state in plan)])
 
 
 class Followers:
@@ -38,9 +59,10 @@ class Followers:
         queues = self._queues.get(plan.plan.plan_id)
         if not queues:
             return
-        events: list[Event] = [(state.log_index or 0, "step", state.view(plan.plan.plan_id)) for state in states]
-        latest = max((event[0] for event in events), default=plan.log_index or 0)
-        events.append((latest, "plan", {"status": str(plan.status)}))
+        events = sorted((step_event(plan.plan.plan_id, state) for state in states), key=lambda event: event[0])
+        events.append(plan_event(plan))
+        if plan.status is PlanStatus.DONE:
+            events.append(done_event(plan))
         for queue in queues:
             try:
                 for event in events:

@@ -20,7 +20,7 @@ import structlog
 
 from gateway.entries import EntryDraft
 from gateway.errors import HandrailError, Refused, Unavailable
-from gateway.followers import Event, Followers
+from gateway.followers import Event, Followers, done_event, plan_event, step_event
 from gateway.model import Plan, PlanStatus, Principal, Role, StepStatus, UnverifiedPlan, commit, subject_key
 from gateway.ports import Append, AuditLog, Credentials, Directory, Hands, Payloads, PlanStore, PolicyEngine, Signer
 from gateway.reasons import Reason
@@ -210,29 +210,28 @@ class Pipeline:
         return {**plan.view(), "acceptance": self.recorder.acceptance(plan, plan.plan.received_at)}
 
     async def events(self, plan_id: str, viewer: Principal, after: int = 0) -> AsyncIterator[Event]:
-        """The plan's progress as ``(id, event, data)``; ids are log indices, so a follower can resume anywhere.
+        """The plan's progress: what it is now, then every change, each event once and with a higher id than the last.
 
-        Ends after ``done``, or when the follower is too slow to keep up.
+        Ends after ``done``, or when the follower is too slow to keep up; it may come back with ``after``.
         """
         with self.followers.follow(plan_id) as queue:
             plan = await self.load(plan_id, viewer)
+            now = [step_event(plan_id, state) for state in plan if state.log_index is not None]
+            now = [*sorted(now, key=lambda event: event[0]), plan_event(plan)]
+            if plan.status is PlanStatus.DONE:
+                now.append(done_event(plan))
             seen = after
-            for state in sorted(plan, key=lambda state: state.log_index or 0):
-                if (state.log_index or 0) > after:
-                    seen = max(seen, state.log_index or 0)
-                    yield state.log_index or 0, "step", state.view(plan_id)
-            status = str(plan.status)
-            yield seen, "plan", {"status": status}
-            while status != "done":
-                event = await queue.get()
-                if event is None:
+            while True:
+                for event in now:
+                    if event[0] > seen:
+                        seen = event[0]
+                        yield event
+                    if event[1] == "done":
+                        return
+                following = await queue.get()
+                if following is None:
                     return
-                if event[1] == "plan":
-                    status = event[2]["status"]
-                if event[0] > seen or event[1] != "step":
-                    seen = max(seen, event[0])
-                    yield event
-            yield seen, "done", {"status": "done"}
+                now = [following]
 
     async def load(self, plan_id: str, viewer: Principal | None = None) -> PlanState:
         """The plan, from memory where this process is taking it forward, else from its record.

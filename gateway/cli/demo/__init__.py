@@ -1,5 +1,6 @@
 """``handrail demo``: set up a gateway, play a demonstration on two real MCP servers, keep serving."""
 
+import json
 import os
 import signal
 import subprocess
@@ -51,7 +52,7 @@ def _asker(out: Output, *, yes: bool) -> Any:
         out.facts(
             [
                 ("hand", f"{request['hand']}.{request['action']}"),
-                ("args", request["args"]),
+                ("args", json.dumps(request["args"])),
                 ("side effects", request["side_effects"]),
                 ("asked by", request["requested_by"]),
                 ("why you", "; ".join(reason["message"] or reason["code"] for reason in request["reasons"])),
@@ -80,12 +81,14 @@ def _show_hands(out: Output, hands: dict[str, dict[str, Any]]) -> None:
 
 
 def _farewell(out: Output, place: ground.Ground, players: cast.Cast) -> None:
-    out.line("\nAdd it to an MCP client:", "bold")
+    out.line("")
+    out.line("Add it to an MCP client:", "bold")
     out.raw(
         f"  claude mcp add --transport http handrail {place.url}/mcp"
         f' --header "Authorization: Bearer {players.agent.token}"'
     )
-    out.line("\nLook next:", "bold")
+    out.line("")
+    out.line("Look next:", "bold")
     home = "" if place.home == Path(".handrail").absolute() else f"HANDRAIL_HOME={place.home} "
     out.raw(f"  {home}.venv/bin/handrail audit query          what happened, entry by entry")
     out.raw(f"  {home}.venv/bin/handrail hands list           what agents may ask for")
@@ -95,7 +98,8 @@ def _farewell(out: Output, place: ground.Ground, players: cast.Cast) -> None:
 
 def _keep_serving(out: Output, process: subprocess.Popen[bytes]) -> Exit:
     """Wait for the gateway, or for the person's Ctrl-C."""
-    out.line("\nServing. Ctrl-C stops it.", "bold")
+    out.line("")
+    out.line("Serving. Ctrl-C stops it.", "bold")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         process.wait()

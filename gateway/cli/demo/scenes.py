@@ -5,7 +5,7 @@ import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from handrail import HandrailProblem, Plan, Signer, Trust, VerificationError, sign_answer, verify_receipt
 from sqlalchemy import make_url
@@ -37,7 +37,7 @@ class Stage:
     ground: Ground
     cast: Cast
     trust: dict[str, Any]
-    ask: Callable[[dict[str, Any]], str]
+    ask: Callable[[dict[str, Any]], Literal["approve", "refuse"]]
     surprises: list[str] = field(default_factory=list)
     _signer: Signer | None = None
 
@@ -60,6 +60,11 @@ class Stage:
         if not holds:
             self.surprises.append(what)
             self.out.line(f"  unexpected: {what}", "bold red")
+
+    def title(self, text: str) -> None:
+        """Announce a scene."""
+        self.out.line("")
+        self.out.line(text, "bold")
 
     def show(self, view: dict[str, Any]) -> None:
         """One row a step: what was asked, what was decided, why, and what came of it."""
@@ -87,7 +92,7 @@ def play(stage: Stage) -> None:
 
 def reads(stage: Stage) -> dict[str, Any]:
     """Two reads that do not depend on each other."""
-    stage.out.line("\n1  Two independent reads, in parallel, on two jailed MCP servers", "bold")
+    stage.title("1  Two independent reads, in parallel, on two jailed MCP servers")
     plan = Plan(CONTEXT, purpose="look around")
     plan.step("git", "git_status", {"repo_path": REPO}, id="status")
     plan.step("time", "get_current_time", {"timezone": "Europe/Berlin"}, id="now")
@@ -99,7 +104,7 @@ def reads(stage: Stage) -> dict[str, Any]:
 
 def earlier_result(stage: Stage) -> dict[str, Any]:
     """A step whose argument is an earlier step's result: judged again once it is known."""
-    stage.out.line("\n2  A step that uses an earlier step's result (judged when the value is known)", "bold")
+    stage.title("2  A step that uses an earlier step's result (judged when the value is known)")
     plan = Plan(CONTEXT, purpose="what happened so far")
     now = plan.step("time", "get_current_time", {"timezone": "UTC"}, id="now")
     arguments = {"repo_path": REPO, "max_count": 2, "end_timestamp": now.result("/structured/datetime")}
@@ -112,7 +117,7 @@ def earlier_result(stage: Stage) -> dict[str, Any]:
 
 def malformed(stage: Stage) -> dict[str, Any]:
     """An argument of the wrong type."""
-    stage.out.line("\n3  A malformed argument: refused by the pinned schema", "bold")
+    stage.title("3  A malformed argument: refused by the pinned schema")
     plan = Plan(CONTEXT)
     plan.step("git", "git_log", {"repo_path": REPO, "max_count": "all of it"}, id="log")
     view = stage.submit(plan)
@@ -123,7 +128,7 @@ def malformed(stage: Stage) -> dict[str, Any]:
 
 def outside(stage: Stage) -> dict[str, Any]:
     """A write outside of the clone."""
-    stage.out.line("\n4  A write outside of the clone: denied by policy", "bold")
+    stage.title("4  A write outside of the clone: denied by policy")
     plan = Plan(CONTEXT)
     plan.step("git", "git_commit", {"repo_path": "/etc", "message": "not here"}, id="commit")
     view = stage.submit(plan)
@@ -134,7 +139,7 @@ def outside(stage: Stage) -> dict[str, Any]:
 
 def commit(stage: Stage) -> dict[str, Any]:
     """A commit that waits for a person, and the same approval tried on another call."""
-    stage.out.line("\n5  A commit: held until a person approves exactly this call", "bold")
+    stage.title("5  A commit: held until a person approves exactly this call")
     view = stage.submit(_commit_plan("Record the demonstration"))
     stage.show(view)
     stage.expect("the commit is held", holds=_statuses(view) == ["held"])
@@ -145,7 +150,7 @@ def commit(stage: Stage) -> dict[str, Any]:
     decision = stage.ask(request)
     signed = sign_answer(
         request,
-        "approve" if decision == "approve" else "refuse",
+        decision,
         key=approver.key,
         approver=APPROVER,
         audience=stage.trust["origin"],
@@ -156,7 +161,7 @@ def commit(stage: Stage) -> dict[str, Any]:
     expected = "succeeded" if decision == "approve" else "denied"
     stage.expect(f"the commit is {expected}", holds=_statuses(view) == [expected])
 
-    stage.out.line("\n6  The same approval for the same call with one byte changed: refused", "bold")
+    stage.title("6  The same approval for the same call with one byte changed: refused")
     other = stage.submit(_commit_plan("Record the demonstratioN"))
     second = other["steps"][0].get("approval_id", "")
     try:
@@ -173,7 +178,7 @@ def commit(stage: Stage) -> dict[str, Any]:
 
 def receipts(stage: Stage, views: list[dict[str, Any]]) -> None:
     """Every receipt, verified from files alone."""
-    stage.out.line("\n7  Every receipt, verified offline against the Merkle log", "bold")
+    stage.title("7  Every receipt, verified offline against the Merkle log")
     folder = stage.ground.home / "demo" / "receipts"
     folder.mkdir(parents=True, exist_ok=True)
     trust_file = folder / "trust.json"
@@ -199,7 +204,7 @@ def receipts(stage: Stage, views: list[dict[str, Any]]) -> None:
 
 def tamper(stage: Stage) -> None:
     """One byte flipped in a copy of the log."""
-    stage.out.line("\n8  One byte flipped in a copy of the log: found and named", "bold")
+    stage.title("8  One byte flipped in a copy of the log: found and named")
     url = make_url(stage.ground.settings.database_url)
     if url.get_backend_name() != "sqlite" or url.database is None:
         stage.out.line("   (the demonstration copies SQLite logs only)")

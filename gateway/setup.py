@@ -1,0 +1,73 @@
+"""The first minute of a gateway's life: a home, keys, tables, and somebody who may ask for more.
+
+Everything after that goes through the API. Running it again changes nothing that is there.
+"""
+
+import asyncio
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gateway.app import build
+from gateway.errors import Refused
+from gateway.model import Role
+from gateway.reasons import Reason
+from gateway.settings import Settings
+from gateway.store.directory import NewPrincipal
+
+FIRST_PRINCIPAL = "admin"
+FIRST_ROLES = (Role.OPERATOR, Role.SECURITY_ADMIN, Role.AUTHOR, Role.AUDITOR)
+"""Everything that runs a gateway; nothing that asks it to act or approves what it does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What was set up.
+
+    Attributes:
+        token: the first principal's API key; ``None`` where the gateway had principals before.
+    """
+
+    home: Path
+    origin: str
+    token: str | None
+
+
+async def initialise(settings: Settings) -> Setup:
+    """Make what is missing: directories, master key, signing keys, tables, and the first principal.
+
+    Raises:
+        HandrailError: where a part cannot be made; ``detail`` says which.
+    """
+    gateway = build(settings)
+    try:
+        await gateway.prepare()
+        try:
+            (first,) = await gateway.directory.bootstrap([NewPrincipal(FIRST_PRINCIPAL, list(map(str, FIRST_ROLES)))])
+            token = first["api_key"]["token"]
+        except Refused as refusal:
+            if refusal.reason is not Reason.REQUEST_CONFLICT:
+                raise
+            token = None
+    finally:
+        await gateway.close()
+    return Setup(settings.home, settings.log.origin, token)
+
+
+def write_private(file: Path, document: Any) -> None:
+    """Write JSON that only its owner may read, all or nothing."""
+    temporary = file.with_suffix(".new")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+        json.dump(document, stream, indent=2)
+        stream.write("\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.replace(file)
+
+
+def run(settings: Settings) -> Setup:
+    """:func:`initialise` for callers without an event loop."""
+    return asyncio.run(initialise(settings))
