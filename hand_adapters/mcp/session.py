@@ -129,7 +129,13 @@ class Session:
         self._wake.set()
         timer = loop.call_later(call.deadline_seconds, self._expire, job)
         job.answer.add_done_callback(lambda _: timer.cancel())
-        return await job.answer
+        try:
+            return await job.answer
+        except asyncio.CancelledError:
+            # Nobody waits any more, and nobody would know what a process in mid-step still does.
+            if job.started and self._transport is not None:
+                self._transport.fail(Reason.HAND_CRASHED, "the caller left")
+            raise
 
     async def close(self) -> None:
         """Kill the process and wait until it is gone."""
@@ -137,6 +143,8 @@ class Session:
         self._wake.set()
         if self._transport is not None:
             self._transport.fail(Reason.HAND_CRASHED, "closed")
+        else:
+            self._owner.cancel()
         await asyncio.wait({self._owner})
 
     def _expire(self, job: _Job) -> None:

@@ -148,6 +148,29 @@ async def test_a_call_that_waited_too_long_was_not_executed(mcp_hand):
     assert await refused(first) == (Reason.HAND_CRASHED, UNKNOWN)
 
 
+async def test_a_caller_that_leaves_in_mid_step_ends_the_process(mcp_hand):
+    hand = await mcp_hand("hang")
+    leaving = asyncio.create_task(hand.say())
+    while not hand.adapter._sessions or not next(iter(hand.adapter._sessions.values()))._transport.sent >= 4:
+        await asyncio.sleep(0)
+    leaving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+    assert await hand.jail.started[0].wait() == -9
+
+
+async def test_closing_while_the_jail_starts_waits_for_nobody(mcp_hand, plain_jail, monkeypatch):
+    async def never(spec):
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(plain_jail, "start", never)
+    adapter = McpAdapter("h", hostile("good"), plain_jail)
+    waiting = asyncio.create_task(adapter.run(call("h", "echo", {"text": "x"}, "0")))
+    await asyncio.sleep(0)
+    await adapter.close()
+    assert await refused(waiting) == (Reason.HAND_UNAVAILABLE, NOT_EXECUTED)
+
+
 async def test_a_full_queue_is_refused(mcp_hand, monkeypatch):
     monkeypatch.setattr("hand_adapters.mcp.session.WAITING_MAX", 2)
     hand = await mcp_hand("hang")

@@ -7,14 +7,14 @@ import sqlalchemy
 
 from gateway.entries import EntryType
 from gateway.errors import HandrailError, Refused, Unavailable
-from gateway.model import Principal, Role
+from gateway.model import ActionManifest, Manifest, Principal, Role
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from gateway.settings import HandSettings, SettingsError
 from gateway.store.tables import hand_pins, metadata
 from hand_adapters.contract import HandError
 from hand_adapters.diff import differences
-from hand_adapters.pins import SqlPins
+from hand_adapters.pins import Pin, SqlPins
 from hand_adapters.registry import Registry
 from tests.hands.hands_support import call, hostile
 
@@ -158,6 +158,26 @@ async def test_a_pin_edited_in_the_database_pins_nothing(world, operator):
     assert "damaged" in again.describe()[0]["problem"]
     await again.pin("api", offered.digest, operator)
     assert again.manifest("api") is not None
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def database(request, tmp_path):
+    url = f"sqlite:///{tmp_path / 'p.db'}" if request.param == "sqlite" else request.getfixturevalue("postgres_url")
+    engine = sqlalchemy.create_engine(url)
+    metadata.create_all(engine)
+    yield engine
+    engine.dispose()
+
+
+async def test_a_second_pin_takes_the_place_of_the_first_on_every_database(database, operator):
+    pins = SqlPins(database, MemoryLog(database), clock=lambda: 5.0)
+    assert await pins.load() == {}
+    for description in ("one", "two"):
+        manifest = Manifest("h", "http", {"a": ActionManifest("a", description, {"type": "object"})})
+        await pins.pin(manifest, operator)
+    assert dict(await pins.load()) == {"h": Pin(manifest.digest, manifest)}
+    with database.connect() as connection:
+        assert connection.execute(sqlalchemy.select(hand_pins.c.pinned_by)).all() == [("pseudo-olga",)]
 
 
 async def test_a_principal_sees_only_hands_in_its_scope(world, operator):
