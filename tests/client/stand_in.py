@@ -272,21 +272,27 @@ class _Server(uvicorn.Server):
 
 
 @contextmanager
-def running() -> Iterator[StandIn]:
-    """A stand-in that listens on loopback until the end of the block."""
-    stand_in = StandIn()
-    app = Starlette(routes=[Route("/{path:path}", stand_in.handle, methods=["GET", "POST", "DELETE"])])
+def serving(app: Starlette) -> Iterator[str]:
+    """The URL of ``app`` on loopback, until the end of the block."""
     server = _Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, ws="none", lifespan="off"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     if not server.up.wait(30):
         raise RuntimeError("the stand-in did not start")
-    stand_in.url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     try:
-        yield stand_in
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     finally:
         server.should_exit = True
         thread.join(30)
 
 
-__all__ = ["HOSTILE", "ORIGIN", "TOKEN", "StandIn", "problem", "running"]
+@contextmanager
+def running() -> Iterator[StandIn]:
+    """A stand-in that listens on loopback until the end of the block."""
+    stand_in = StandIn()
+    routes = [Route("/{path:path}", stand_in.handle, methods=["GET", "POST", "DELETE"])]
+    with serving(Starlette(routes=routes)) as stand_in.url:
+        yield stand_in
+
+
+__all__ = ["HOSTILE", "ORIGIN", "TOKEN", "StandIn", "problem", "running", "serving"]
