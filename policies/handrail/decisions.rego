@@ -6,18 +6,12 @@
 # entrypoint: true
 package handrail
 
-import data.handrail.grants
-import data.handrail.limits
-import data.handrail.paths
-import data.handrail.secrets
-import data.handrail.side_effects
+decisions contains decision if some decision in data.handrail.grants.decisions
 
-decisions contains decision if some decision in grants.decisions
+decisions contains decision if some decision in data.handrail.limits.decisions
 
-decisions contains decision if some decision in limits.decisions
+decisions contains decision if some decision in data.handrail.paths.decisions
 
-decisions contains decision if some decision in paths.decisions
+decisions contains decision if some decision in data.handrail.secrets.decisions
 
-decisions contains decision if some decision in secrets.decisions
-
-decisions contains decision if some decision in side_effects.decisions
+decisions contains decision if some decision in data.handrail.side_effects.decisions

@@ -8,67 +8,42 @@
 #   controls: ["SOC2 CC6.1", "SOC2 CC6.3", "ISO27001 A.5.15", "GDPR 25"]
 package handrail.grants
 
-import data.handrail.manifest
-
 # METADATA
-# title: The hand or its action is not known
+# title: May this principal use this action at all?
 decisions contains decision if {
 	some step in input.steps
+	code := verdict(step)
+	decision := {
+		"step": step.id,
+		"effect": effects[code],
+		"reasons": [{"code": code, "message": messages[code]}],
+	}
+}
+
+verdict(step) := "grants.unknown" if {
 	id := step.id
-	not manifest.actions[id]
-	decision := {"step": id, "effect": "deny", "reasons": [{
-		"code": "grants.unknown",
-		"message": "No such action is known to the policy.",
-	}]}
-}
-
-# METADATA
-# title: Readers may use what changes nothing
-decisions contains decision if {
-	some id in readable
-	decision := {"step": id, "effect": "allow", "reasons": [{
-		"code": "grants.reader",
-		"message": "Your role may use actions that change nothing.",
-	}]}
-}
-
-# METADATA
-# title: A grant names the principal, the hand and the action
-decisions contains decision if {
-	some id in granted
-	decision := {"step": id, "effect": "allow", "reasons": [{
-		"code": "grants.granted",
-		"message": "A grant covers this action.",
-	}]}
-}
-
-# METADATA
-# title: Nothing grants the action
-decisions contains decision if {
-	some id, _ in manifest.actions
-	not readable[id]
-	not granted[id]
-	decision := {"step": id, "effect": "deny", "reasons": [{
-		"code": "grants.missing",
-		"message": "No grant lets you use this action.",
-	}]}
-}
-
-# METADATA
-# title: Steps that change nothing, where the principal is a reader
-readable contains id if {
-	some id, kind in manifest.side_effects
-	kind == "none"
+	not data.handrail.manifest.actions[id]
+} else := "grants.reader" if {
+	data.handrail.manifest.side_effects[step.id] == "none"
 	some role in input.principal.roles
 	role in data.handrail.grants.readers
-}
-
-# METADATA
-# title: Steps that a line of the table covers
-granted contains step.id if {
-	some step in input.steps
+} else := "grants.granted" if {
 	some grant in data.handrail.grants.table
 	covers(grant, step)
+} else := "grants.missing"
+
+effects := {
+	"grants.unknown": "deny",
+	"grants.reader": "allow",
+	"grants.granted": "allow",
+	"grants.missing": "deny",
+}
+
+messages := {
+	"grants.unknown": "No such action is known to the policy.",
+	"grants.reader": "Your role may use actions that change nothing.",
+	"grants.granted": "A grant covers this action.",
+	"grants.missing": "No grant lets you use this action.",
 }
 
 # METADATA

@@ -53,6 +53,6 @@ test_an_ordinary_grant_is_not_external if {
 }
 
 test_without_a_table_nothing_is_granted if {
-	found := grants.granted with input as request(agent, "commit") with data.handrail.grants.table as []
-	found == set()
+	some decision in grants.decisions with input as request(agent, "commit") with data.handrail.grants.table as []
+	decision.effect == "deny"
 }

@@ -6,8 +6,6 @@
 #   controls: ["SOC2 A1.1", "EU AI Act 15"]
 package handrail.limits
 
-import data.handrail.manifest
-
 # METADATA
 # title: The plan has too many steps
 decisions contains decision if {
@@ -35,6 +33,6 @@ few_steps if count(input.steps) <= data.handrail.limits.steps
 few_changes if count(changing) <= data.handrail.limits.changes
 
 changing contains id if {
-	some id, kind in manifest.side_effects
+	some id, kind in data.handrail.manifest.side_effects
 	kind != "none"
 }

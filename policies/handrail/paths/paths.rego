@@ -10,99 +10,90 @@
 #   controls: ["SOC2 CC6.1", "ISO27001 A.8.3", "GDPR 25"]
 package handrail.paths
 
-import data.handrail.manifest
-
 # METADATA
-# title: A path argument is not a text
+# title: A path argument must be one plain path inside a root of its hand
 decisions contains decision if {
 	some argument in arguments
+	code := fault(argument)
+	decision := {"step": argument.step, "effect": "deny", "reasons": [{
+		"code": code,
+		"message": sprintf("The argument %s %s.", [argument.pointer, complaints[code]]),
+	}]}
+}
+
+# METADATA
+# title: What is wrong with a path argument; undefined where nothing is
+fault(argument) := "paths.not_text" if {
 	value := argument.value
 	not is_string(value)
-	decision := {"step": argument.step, "effect": "deny", "reasons": [{
-		"code": "paths.not_text",
-		"message": sprintf("The argument %s must be a path.", [argument.pointer]),
-	}]}
-}
-
-# METADATA
-# title: A path holds a character that could be read as another path
-decisions contains decision if {
-	some argument in texts
-	some character in ambiguous
-	contains(argument.value, character)
-	decision := {"step": argument.step, "effect": "deny", "reasons": [{
-		"code": "paths.characters",
-		"message": sprintf("The path %s holds an escape, a backslash or a control character.", [argument.pointer]),
-	}]}
-}
-
-# METADATA
-# title: A path has empty segments, "." or ".."
-decisions contains decision if {
-	some argument in texts
-	some segment in split(trim_prefix(argument.value, "/"), "/")
-	segment in {"", ".", ".."}
-	decision := {"step": argument.step, "effect": "deny", "reasons": [{
-		"code": "paths.not_normal",
-		"message": sprintf("The path %s is not written in its plain form.", [argument.pointer]),
-	}]}
-}
-
-# METADATA
-# title: A path is relative
-decisions contains decision if {
-	some argument in texts
+} else := "paths.characters" if {
+	ambiguous(argument.value)
+} else := "paths.not_normal" if {
+	closed := concat("", ["/", trim_prefix(argument.value, "/"), "/"])
+	some part in ["//", "/./", "/../"]
+	contains(closed, part)
+} else := "paths.relative" if {
 	value := argument.value
 	not startswith(value, "/")
 	hand := argument.hand
 	pointer := argument.pointer
 	not resolved_by_tool(hand, pointer)
-	decision := {"step": argument.step, "effect": "deny", "reasons": [{
-		"code": "paths.relative",
-		"message": sprintf("The path %s must be absolute.", [pointer]),
-	}]}
-}
-
-# METADATA
-# title: A path lies outside of the hand's roots
-decisions contains decision if {
-	some argument in texts
-	startswith(argument.value, "/")
-	hand := argument.hand
+} else := "paths.outside" if {
 	value := argument.value
+	startswith(value, "/")
+	hand := argument.hand
 	not inside(hand, value)
-	decision := {"step": argument.step, "effect": "deny", "reasons": [{
-		"code": "paths.outside",
-		"message": sprintf("The path %s lies outside of what the hand %s may touch.", [argument.pointer, hand]),
-	}]}
 }
 
 # METADATA
-# title: Characters that no path needs and some program reads as something else
-ambiguous := {
-	"\\", "%", "\u007f",
-	"\u0000", "\u0001", "\u0002", "\u0003", "\u0004", "\u0005", "\u0006", "\u0007",
-	"\u0008", "\u0009", "\u000a", "\u000b", "\u000c", "\u000d", "\u000e", "\u000f",
-	"\u0010", "\u0011", "\u0012", "\u0013", "\u0014", "\u0015", "\u0016", "\u0017",
-	"\u0018", "\u0019", "\u001a", "\u001b", "\u001c", "\u001d", "\u001e", "\u001f",
+# title: Whether a text holds a character that some program reads as something else than a part of a name
+ambiguous(value) if {
+	encoded := urlquery.encode(value)
+	encoded != replace(value, "/", "%2F")
+
+	# Control characters, "%", "\\" and delete, as they are written in a URL.
+	some mark in ["%0", "%1", "%25", "%5C", "%7F"]
+	contains(encoded, mark)
+}
+
+complaints := {
+	"paths.not_text": "must be a path",
+	"paths.characters": "holds an escape, a backslash or a control character",
+	"paths.not_normal": "is not a path in its plain form",
+	"paths.relative": "must be an absolute path",
+	"paths.outside": "lies outside of what the hand may touch",
 }
 
 # METADATA
+# scope: document
 # title: Every value in a place that the operator gave the role "path"
 arguments contains argument if {
 	some step in input.steps
-	some pointer, role in manifest.actions[step.id].args
+	some pointer, role in data.handrail.manifest.actions[step.id].args
 	role == "path"
+	value := direct(step.args, pointer)
+	value != absent
+	argument := {"step": step.id, "hand": step.hand, "pointer": pointer, "value": value}
+}
+
+arguments contains argument if {
+	some step in input.steps
+	some pointer, role in data.handrail.manifest.actions[step.id].args
+	role == "path"
+	direct(step.args, pointer) == absent
 	segments := split(trim_prefix(pointer, "/"), "/")
 	walk(step.args, [place, value])
 	leads_to(segments, place)
 	argument := {"step": step.id, "hand": step.hand, "pointer": pointer, "value": value}
 }
 
-texts contains argument if {
-	some argument in arguments
-	is_string(argument.value)
-}
+# METADATA
+# title: What stands where a pointer of plain member names says; else `absent`, and the arguments are searched
+direct(args, pointer) := object.get(args, split(trim_prefix(pointer, "/"), "/"), absent) if {
+	not contains(pointer, "~")
+} else := absent
+
+absent := {"absent": true}
 
 # METADATA
 # title: Whether the segments of a pointer name a place
@@ -130,27 +121,22 @@ names(segment, key) if {
 
 resolved_by_tool(hand, pointer) if pointer in data.handrail.paths.relative[hand]
 
-inside(hand, path) if path in roots[hand]
-
+# METADATA
+# title: Whether a path is a root of the hand or below one
 inside(hand, path) if {
 	some root in roots[hand]
-	startswith(path, concat("", [root, "/"]))
+	startswith(concat("", [path, "/"]), root)
 }
 
 # METADATA
-# scope: document
-# title: The directories that each hand may touch, without a slash at the end
-roots[hand] contains root if {
+# title: The directories that each hand may touch, with one slash at the end; the root of the machine is none
+roots[hand] := listed if {
 	some hand, details in input.hands
-	some label in details.labels
-	startswith(label, "root:/")
-	root := trim_right(trim_prefix(label, "root:"), "/")
-	root != ""
-}
-
-roots[hand] contains root if {
-	some hand, listed in data.handrail.paths.directories
-	some directory in listed
-	root := trim_right(directory, "/")
-	root != ""
+	labelled := [trim_prefix(label, "root:") | some label in details.labels; startswith(label, "root:/")]
+	configured := object.get(data.handrail.paths.directories, hand, [])
+	listed := [concat("", [root, "/"]) |
+		some directory in array.concat(labelled, configured)
+		root := trim_right(directory, "/")
+		root != ""
+	]
 }

@@ -8,9 +8,6 @@
 #   controls: ["EU AI Act 14", "GDPR 22(3)", "SOC2 CC8.1"]
 package handrail.side_effects
 
-import data.handrail.grants
-import data.handrail.manifest
-
 # METADATA
 # title: A person must approve what changes something
 decisions contains decision if {
@@ -29,9 +26,9 @@ decisions contains decision if {
 # METADATA
 # title: What leaves the organisation needs a grant that says so
 decisions contains decision if {
-	some id, kind in manifest.side_effects
+	some id, kind in data.handrail.manifest.side_effects
 	kind == "external"
-	not grants.external[id]
+	not data.handrail.grants.external[id]
 	decision := {"step": id, "effect": "deny", "reasons": [{
 		"code": "side_effects.external",
 		"message": "This action acts outside of the organisation, and no grant allows that.",
@@ -41,7 +38,7 @@ decisions contains decision if {
 # METADATA
 # title: Nobody is named who could approve
 decisions contains decision if {
-	some id, kind in manifest.side_effects
+	some id, kind in data.handrail.manifest.side_effects
 	kind != "none"
 	not asked[id]
 	decision := {"step": id, "effect": "deny", "reasons": [{
@@ -53,7 +50,7 @@ decisions contains decision if {
 # METADATA
 # title: Steps that are held, by what they change
 asked[id] := kind if {
-	some id, kind in manifest.side_effects
+	some id, kind in data.handrail.manifest.side_effects
 	kind != "none"
 	data.handrail.side_effects.ask[kind].approver_role
 }
