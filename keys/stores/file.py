@@ -142,9 +142,12 @@ class FileKeyStore:
 
     def _sweep(self) -> None:
         """Remove what a process left that stopped before its rename. Only the holder of the lock writes."""
-        for path in self._directory.iterdir():
-            if _TEMPORARY.fullmatch(path.name):
-                path.unlink()
+        try:
+            for path in self._directory.iterdir():
+                if _TEMPORARY.fullmatch(path.name):
+                    path.unlink()
+        except OSError as exc:
+            raise KeyUnavailable(f"{self._directory}: {exc.strerror}") from None
 
     def _read(self, kid: str) -> StoredKey:
         record, private = self._unseal(kid)

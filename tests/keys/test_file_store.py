@@ -218,6 +218,22 @@ def test_record_cannot_take_over_another_keys_purpose(store: FileKeyStore) -> No
         store.update(KeyRecord(record.kid, Purpose.RECEIPT, record.x, record.state, NOW))
 
 
+def test_directory_that_is_none_or_is_gone_is_unavailable(store: FileKeyStore, directory: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(KeyUnavailable):
+        FileKeyStore(tmp_path / "file", MASTER)
+    record = make(store)
+    for path in directory.iterdir():
+        path.unlink()
+    with pytest.raises(KeyUnavailable), store.lock():
+        store.update(record)
+    directory.joinpath(".lock").unlink()
+    directory.rmdir()
+    for use in (store.load, lambda: make(store)):
+        with pytest.raises(KeyUnavailable):
+            use()
+
+
 def test_version_differs_after_every_change(store: FileKeyStore) -> None:
     seen = [store.version()]
     record = make(store)

@@ -104,6 +104,17 @@ def test_any_key_can_be_revoked_and_none_twice(state: KeyState) -> None:
     assert refusal.value.reason is Reason.REQUEST_CONFLICT
 
 
+def test_unknown_key_is_not_found() -> None:
+    with pytest.raises(KeyRefused) as refusal:
+        rotation.revoke([record("a", KeyState.ACTIVE)], "b", 5.0)
+    assert refusal.value.reason is Reason.REQUEST_NOT_FOUND
+
+
+def test_active_key_is_not_revoked_without_another_to_sign() -> None:
+    with pytest.raises(KeyUnavailable):
+        rotation.revoke([record("a", KeyState.ACTIVE)], "a", 5.0)
+
+
 def test_revoking_the_active_key_revokes_first_and_activates_after() -> None:
     changed = rotation.revoke([record("a", KeyState.ACTIVE), record("b", KeyState.NEXT)], "a", 5.0)
     assert [(r.kid, r.state) for r in changed] == [("a", KeyState.REVOKED), ("b", KeyState.ACTIVE)]
@@ -246,6 +257,23 @@ def test_revoked_active_key_signs_nothing_more_and_is_not_published(keyset: Keys
     assert kid not in {key.kid for key in keyset.public_bytes(Purpose.STEP)}
     with pytest.raises(KeyError):
         keyset.public_jwk(Purpose.STEP, kid)
+
+
+def test_active_key_is_revoked_even_where_a_crash_left_no_next_one(
+    keyset: Keyset, tmp_path: Path, clock: Clock
+) -> None:
+    [waiting] = [r for r in keyset.list() if r.purpose is Purpose.STEP and r.state is KeyState.NEXT]
+    with pytest.raises(KeyboardInterrupt):
+        # create, activate, then stop: the former next key signs, and its successor is taken away by hand.
+        Keyset(Crashing(FileKeyStore(tmp_path / "keys", MASTER), 2), SETTINGS, clock).rotate(Purpose.STEP)
+    keyset.reload()
+    for record in keyset.list():
+        if record.purpose is Purpose.STEP and record.state is KeyState.NEXT:
+            (tmp_path / "keys" / f"{record.kid}.json").unlink()
+    keyset.revoke(waiting.kid)
+    assert keyset.active_jwk(Purpose.STEP)["kid"] != waiting.kid
+    keyset.ensure()
+    assert sorted(states(keyset, Purpose.STEP)).count("active") == 1
 
 
 def test_revoked_next_key_is_replaced(keyset: Keyset) -> None:

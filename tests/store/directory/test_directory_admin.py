@@ -158,6 +158,11 @@ async def test_bootstrap_works_once_and_all_or_nothing(directory: SqlDirectory, 
     await refused(directory.bootstrap([NewPrincipal("eve", ["security_admin"])]), Reason.REQUEST_CONFLICT)
 
 
+@pytest.mark.parametrize("tenant", ["", "A", "a/b", "a b", "a" * 65, "-a"])
+async def test_malformed_tenant_is_refused(directory: SqlDirectory, tenant: str) -> None:
+    await refused(directory.bootstrap([NewPrincipal("root", ["security_admin"])], tenant), Reason.REQUEST_MALFORMED)
+
+
 async def test_bootstrap_stays_shut_after_everybody_else_was_revoked(directory: SqlDirectory, root: Principal) -> None:
     await directory.add_principal(root, NewPrincipal("deputy", ["security_admin"]))
     await directory.revoke_principal(root, "deputy")
