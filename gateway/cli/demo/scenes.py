@@ -146,7 +146,7 @@ def commit(stage: Stage) -> dict[str, Any]:
     approver = stage.cast.approver
     if approver.key is None or "approval_id" not in view["steps"][0]:
         return view
-    request = dict(approver.client.approval(view["steps"][0]["approval_id"]))
+    request: dict[str, Any] = dict(approver.client.approval(view["steps"][0]["approval_id"]))
     decision = stage.ask(request)
     signed = sign_answer(
         request,
