@@ -27,7 +27,7 @@ _UNFIT: Final = re.compile(r"[/\\\x00-\x1f\x7f]|^\.*$")
 class Template:
     """A declared action's request, parsed once."""
 
-    __slots__ = ("_base", "_names", "_parts", "method")
+    __slots__ = ("_base", "_fixed", "_names", "_parts", "method")
 
     def __init__(self, hand_id: str, name: str, base_url: str, action: ActionSettings) -> None:
         """Parse a declaration.
@@ -53,6 +53,7 @@ class Template:
                 raise SettingsError(f"{where}: {{{argument}}} must be required by args_schema")
         self.method: str = action.method or "GET"
         self._base = base_url.rstrip("/")
+        self._fixed = None if self._names else URL(self._base + path, encoded=True)
 
     def request(self, call: HandCall) -> tuple[URL, bytes | None]:
         """The URL, and the JSON body or ``None``.
@@ -61,13 +62,15 @@ class Template:
             HandError: ``schema.args``, not executed: a value that does not fit its place.
         """
         args = call.args
+        if self._fixed is not None and (not args or self.method not in _QUERY_METHODS):
+            return self._fixed, None if self.method in _QUERY_METHODS else call.args_bytes
         path = self._base + self._parts[0]
         for name, part in zip(self._names, self._parts[1:], strict=True):
             path += quote(_segment(args[name]), safe="") + part
         rest = args if not self._names else {key: value for key, value in args.items() if key not in self._names}
         if self.method in _QUERY_METHODS:
             return URL(f"{path}?{_query(rest)}" if rest else path, encoded=True), None
-        return URL(path, encoded=True), call.args_bytes if rest is args else canonical(rest)
+        return URL(path, encoded=True), canonical(rest)
 
 
 def _segment(value: Any) -> str:
