@@ -34,9 +34,12 @@ def serve(
     server = _Server(uvicorn_config(create_app(build(settings)), settings), out)
     try:
         server.run()
-    except OSError as exc:
+    except SystemExit:
+        # uvicorn has logged why it cannot bind, and exits with a code of its own.
         raise Stop(
-            f"{settings.server.host}:{settings.server.port}: {exc.strerror}", "Choose another [server] port or host."
+            f"the gateway could not listen on {settings.server.host}:{settings.server.port}",
+            "Is one running there already? Choose another [server] port or host.",
+            Exit.NEGATIVE,
         ) from None
     if not server.started:
         raise Stop("the gateway did not start", "The log above says why.", Exit.NEGATIVE)

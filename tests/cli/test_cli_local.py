@@ -1,0 +1,397 @@
+"""Commands that work on this machine alone, and the command as a process."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from gateway.cli.config import example_text
+from gateway.cli.main import NOUNS, app
+from gateway.settings import ActionSettings, HandSettings, JailSettings, Settings
+from hand_adapters.jail import Jail
+from tests.client.stand_in import HOSTILE, TOKEN, StandIn
+
+COMMAND = [sys.executable, "-c", "from gateway.cli.main import run; run()"]
+INPUT = {
+    "v": 1,
+    "tenant": "default",
+    "environment": "production",
+    "now": "2026-01-01T00:00:00Z",
+    "principal": {"id": "ada", "roles": ["agent"]},
+    "plan": {"id": "p", "context_id": "c", "issuer": "i", "purpose": None},
+    "steps": [
+        {
+            "id": "s1",
+            "hand": "git",
+            "action": "git_status",
+            "args": {},
+            "args_sha256": "00" * 32,
+            "data_subjects": [],
+            "provenance": {},
+        }
+    ],
+    "hands": {
+        "git": {
+            "region": None,
+            "trust": "untrusted",
+            "labels": [],
+            "manifest_digest": "00" * 32,
+            "actions": {"git_status": {"side_effects": "none", "idempotent": False, "args": {}}},
+        }
+    },
+    "context": {"data_region": None, "taint": [], "principal_taint": [], "spent": {}, "history": []},
+}
+
+
+def invoke(*args: object, **environment: str) -> Result:
+    return CliRunner().invoke(app, [str(arg) for arg in args], env={"COLUMNS": "200", **environment})
+
+
+def process(*args: str, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+    variables = {**os.environ, "COLUMNS": "200", **environment}
+    return subprocess.run([*COMMAND, *args], input=stdin, env=variables, capture_output=True, text=True, check=False)
+
+
+# --- the process -----------------------------------------------------------------------------------------------------
+
+
+def test_help_lists_every_noun_and_loads_nothing_heavy() -> None:
+    code = (
+        "import sys\nfrom gateway.cli.main import run\nsys.argv = ['handrail', '--help']\n"
+        "try:\n    run()\nfinally:\n"
+        "    heavy = {'uvicorn', 'sqlalchemy', 'mcp', 'anthropic', 'httpx2', 'pydantic', 'starlette', 'cryptography'}\n"
+        "    loaded = sorted(heavy & set(sys.modules))\n"
+        "    if loaded: raise RuntimeError(loaded)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for noun in set(NOUNS) - {"demo"}:
+        assert f"  {noun} " in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("args", "code"),
+    [
+        (["--help"], 0),
+        (["--version"], 0),
+        ([], 2),
+        (["nonsense"], 2),
+        (["plan"], 2),
+        (["plan", "nonsense"], 2),
+        (["plan", "show"], 2),
+        (["plan", "show", "x", "--nonsense"], 2),
+        (["verify", "x"], 2),
+        (["keys", "rotate", "nonsense"], 2),
+        (["config", "example"], 0),
+        (["plan", "show", "x", "--url", "http://127.0.0.1:9"], 3),
+        (["plan", "show", "x", "--url", "not a url"], 2),
+    ],
+)
+def test_the_exit_code_of_the_process(args: list[str], code: int, tmp_path: Path) -> None:
+    done = process(*args, HANDRAIL_HOME=str(tmp_path))
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_verdicts_reach_the_shell(gateway: StandIn, key_file: Path, plan_file: Path) -> None:
+    where = {"HANDRAIL_URL": gateway.url, "HANDRAIL_API_KEY": TOKEN}
+    signed = process("plan", "sign", "--key", str(key_file), "--issuer", "agent", str(plan_file), **where)
+    assert process("plan", "submit", "-", stdin=signed.stdout, **where).returncode == 0
+    gateway.text = HOSTILE
+    shown = process("plan", "show", "aa" * 32, **where)
+    assert "\x1b" not in shown.stdout + shown.stderr
+
+
+def test_a_pipe_that_closes_early_is_no_traceback(gateway: StandIn) -> None:
+    where = {**os.environ, "HANDRAIL_URL": gateway.url, "HANDRAIL_API_KEY": TOKEN}
+    gateway.text = "x" * 200_000
+    with subprocess.Popen(
+        [*COMMAND, "hands", "list", "--json"], env=where, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as child:
+        assert child.stdout is not None
+        child.stdout.close()
+        assert child.stderr is not None
+        assert b"Traceback" not in child.stderr.read()
+
+
+# --- config ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_example_parses_and_says_exactly_the_defaults() -> None:
+    assert Settings(**tomllib.loads(example_text())) == Settings()
+
+
+def test_the_example_names_and_explains_every_setting() -> None:
+    text = " ".join(example_text().replace("\n#", " ").split())
+    models: list[Any] = [Settings, HandSettings, ActionSettings]
+    models += [
+        field.annotation for field in Settings.model_fields.values() if hasattr(field.annotation, "model_fields")
+    ]
+    for model in models:
+        for name, field in model.model_fields.items():
+            if isinstance(field.annotation, type) and hasattr(field.annotation, "model_fields"):
+                continue
+            if name not in {"hands", "actions"}:
+                assert f"{name} =" in text, name
+                assert field.description is not None
+                assert " ".join(field.description.split()) in text, name
+
+
+def test_the_examples_hand_tables_are_toml_once_uncommented(tmp_path: Path) -> None:
+    """Take the comment signs off the lines that set something and give the required ones a value."""
+    lines = example_text().split("All a hand may say:")[1].splitlines()
+    settings = [line.removeprefix("# ") for line in lines if line.startswith(("# [", "# adapter")) or " = " in line]
+    toml = (
+        "\n".join(line for line in settings if not line.endswith("=")).replace("NAME", "name").replace("adapter =", "")
+    )
+    tables = tomllib.loads(toml)
+    assert "side_effects" in tables["hands"]["name"]["actions"]["name"]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("[server]\nprot = 1", "server.prot"),
+        ("[server]\nport = 99999", "server.port"),
+        ("[nonsense]", "nonsense"),
+        ("[server", "handrail.toml"),
+        ('[hands.git]\nadapter = "mcp"', "command"),
+    ],
+)
+def test_a_wrong_configuration_is_named_and_is_wrong_use(tmp_path: Path, content: str, words: str) -> None:
+    file = tmp_path / "handrail.toml"
+    file.write_text(content)
+    result = invoke("config", "check", file)
+    assert result.exit_code == 2
+    assert words in result.output
+
+
+def test_a_database_password_is_not_printed(tmp_path: Path) -> None:
+    file = tmp_path / "handrail.toml"
+    file.write_text('[database]\nurl = "postgresql+psycopg://user:hunter2@db/handrail"')
+    for extra in ([], ["--json"]):
+        result = invoke("config", "check", file, *extra)
+        assert result.exit_code == 0
+        assert "hunter2" not in result.output
+        assert "user" in result.output
+
+
+# --- doctor, db, audit fsck, serve -----------------------------------------------------------------------------------
+
+
+def test_doctor_names_what_is_missing_and_how_to_get_it(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir(mode=0o755)
+    home.chmod(0o755)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    result = invoke("doctor", "--json", HANDRAIL_HOME=str(home), PATH=str(empty))
+    findings = {item["name"]: item for item in json.loads(result.stdout)["findings"]}
+    assert result.exit_code == 1
+    assert findings["home"]["state"] == "missing"
+    assert "chmod 700" in findings["home"]["remedy"]
+    assert findings["git"]["state"] == "absent"
+    assert "apt-get install git" in findings["git"]["remedy"]
+    assert findings["jail"]["state"] == "absent", "no hand needs it"
+
+
+def test_doctor_needs_a_jail_where_a_hand_does(tmp_path: Path) -> None:
+    file = tmp_path / "handrail.toml"
+    file.write_text('[hands.x]\nadapter = "mcp"\ncommand = ["x"]\n[jail]\nbwrap = "/nonexistent/bwrap"')
+    result = invoke("doctor", "--json", "--config", file, HANDRAIL_HOME=str(tmp_path / "home"))
+    assert result.exit_code == 1
+    findings = {item["name"]: item for item in json.loads(result.stdout)["findings"]}
+    assert findings["jail"]["state"] == "missing"
+
+
+def test_doctor_reports_a_broken_configuration_instead_of_failing(tmp_path: Path) -> None:
+    file = tmp_path / "handrail.toml"
+    file.write_text("nonsense = 1")
+    result = invoke("doctor", "--config", file)
+    assert result.exit_code == 1
+    assert "nonsense" in result.output
+
+
+def test_the_schema_is_made_once_and_an_empty_log_is_sound(tmp_path: Path) -> None:
+    home = {"HANDRAIL_HOME": str(tmp_path / "home")}
+    first, second = (json.loads(invoke("db", "upgrade", "--json", **home).stdout) for _ in range(2))
+    assert first["before"] is None
+    assert first["after"] == second["before"] == second["after"]
+    assert (tmp_path / "home").stat().st_mode & 0o777 == 0o700
+    result = invoke("audit", "fsck", **home)
+    assert result.exit_code == 0, result.output
+
+
+def test_fsck_does_not_make_the_log_that_it_should_check(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    result = invoke("audit", "fsck", "--payloads", HANDRAIL_HOME=str(home))
+    assert result.exit_code == 2
+    assert not home.exists()
+
+
+def test_fsck_makes_no_master_key(tmp_path: Path) -> None:
+    home = {"HANDRAIL_HOME": str(tmp_path / "home")}
+    invoke("db", "upgrade", **home)
+    assert invoke("audit", "fsck", "--payloads", **home).exit_code == 2
+    assert not (tmp_path / "home" / "master.key").exists()
+
+
+def test_a_database_that_is_not_there_is_unreachable_and_its_password_is_not_printed() -> None:
+    url = "postgresql+psycopg://user:hunter2@127.0.0.1:9/handrail"
+    for arguments in (("db", "upgrade"), ("audit", "fsck")):
+        result = invoke(*arguments, HANDRAIL_DATABASE__URL=url)
+        assert result.exit_code == 3, result.output
+        assert "hunter2" not in result.output
+
+
+def test_a_port_that_is_taken_is_said(gateway: StandIn, tmp_path: Path) -> None:
+    port = gateway.url.rsplit(":", 1)[1]
+    done = process("serve", HANDRAIL_HOME=str(tmp_path / "home"), HANDRAIL_SERVER__PORT=port)
+    assert done.returncode == 1, done.stderr
+    assert f"127.0.0.1:{port}" in done.stderr
+    assert "[server] port" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_wrong_configuration_stops_the_gateway_before_it_starts(tmp_path: Path) -> None:
+    done = process("serve", "--config", str(tmp_path / "none.toml"))
+    assert done.returncode == 2
+    assert "none.toml" in done.stderr
+
+
+def test_listening_beyond_loopback_is_said_loudly(capsys: pytest.CaptureFixture[str]) -> None:
+    from gateway.cli.output import Output
+    from gateway.cli.serve import _warn
+    from gateway.settings import ServerSettings
+
+    for host, loud in (("127.0.0.1", False), ("::1", False), ("localhost", False), ("0.0.0.0", True), ("db.lan", True)):
+        _warn(Output(), Settings(server=ServerSettings(host=host)))
+        assert ("WARNING" in capsys.readouterr().err) is loud
+
+
+# --- policy ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def embedded(require_service: Callable[[object, str, str], None]) -> None:
+    remedy = "Install celine-regorus (Linux x86-64 and macOS)."
+    require_service(importlib.util.find_spec("regorus"), "the embedded policy engine", remedy)
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    directory = tmp_path / "bundle"
+    directory.mkdir()
+    (directory / "rule.rego").write_text(
+        """package handrail
+
+decisions contains {"step": step.id, "effect": effect, "reasons": [{"code": "test.rule", "message": input.tenant}]} if {
+	some step in input.steps
+	effect := {"git_status": "allow", "git_commit": "ask"}[step.action]
+}
+
+decisions contains {"step": step.id, "effect": "deny", "reasons": [{"code": "test.other", "message": "no"}]} if {
+	some step in input.steps
+	step.action == "git_push"
+}
+"""
+    )
+    return directory
+
+
+@pytest.mark.parametrize(("action", "code"), [("git_status", 0), ("git_commit", 4), ("git_push", 1)])
+@pytest.mark.usefixtures("embedded")
+def test_a_bundle_decides_an_input(bundle: Path, tmp_path: Path, action: str, code: int) -> None:
+    asked = json.loads(json.dumps(INPUT))
+    asked["steps"][0]["action"] = action
+    asked["tenant"] = HOSTILE
+    (tmp_path / "input.json").write_text(json.dumps(asked))
+    for extra in ([], ["--json"]):
+        result = invoke("policy", "eval", "--input", tmp_path / "input.json", "--bundle", bundle, *extra)
+        assert result.exit_code == code, result.output
+        assert "\x1b" not in result.output
+    [decision] = json.loads(result.stdout)["decisions"]
+    assert decision["reasons"][0]["code"] == ("test.other" if code == 1 else "test.rule")
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", '{"a": 1, "a": 2}'])
+def test_an_input_that_is_not_strict_json_is_wrong_use(bundle: Path, tmp_path: Path, content: str) -> None:
+    (tmp_path / "input.json").write_text(content)
+    assert invoke("policy", "eval", "--input", tmp_path / "input.json", "--bundle", bundle).exit_code == 2
+    assert invoke("policy", "eval", "--input", tmp_path / "none.json", "--bundle", bundle).exit_code == 2
+
+
+@pytest.mark.usefixtures("embedded")
+def test_the_shipped_bundle_can_be_used() -> None:
+    root = Path(__file__).resolve().parents[2]
+    result = invoke("policy", "check", root / "policies")
+    assert result.exit_code == 0, result.output
+    assert "can be used" in result.output
+
+
+@pytest.mark.usefixtures("embedded")
+def test_a_bundle_with_a_forbidden_builtin_is_named_with_file_and_line(bundle: Path) -> None:
+    (bundle / "bad.rego").write_text('package handrail.bad\n\nx := http.send({"url": "http://x"})\n')
+    for arguments in (["policy", "check", bundle, "--json"],):
+        result = invoke(*arguments)
+        assert result.exit_code == 1
+        [problem] = json.loads(result.stdout)["problems"]
+        assert (problem["file"], problem["line"], problem["builtin"]) == ("bad.rego", 3, "http.send")
+
+
+# --- jail ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def jail(tmp_path: Path, require_service: Callable[[object, str, str], None]) -> dict[str, str]:
+    missing = Jail(JailSettings(), tmp_path).missing()
+    require_service(not missing, "a jail", "; ".join(missing))
+    return {"HANDRAIL_HOME": str(tmp_path / "home")}
+
+
+@pytest.mark.jail
+def test_a_program_in_a_jail_gives_its_output_and_verdict(jail: dict[str, str]) -> None:
+    good = process(
+        "jail", "run", "--json", "--", "/bin/sh", "-c", "cat; id -u; echo no >&2", stdin="from stdin ", **jail
+    )
+    document = json.loads(good.stdout)
+    assert good.returncode == 0, good.stderr
+    assert document["stdout"].startswith("from stdin ")
+    assert document["stdout"].split()[-1] != "0", "never root"
+    assert document["stderr"] == "no\n"
+    assert process("jail", "run", "--", "/bin/sh", "-c", "exit 7", **jail).returncode == 1
+    assert "SECRET" not in process("jail", "run", "--", "/usr/bin/env", SECRET="SECRET", **jail).stdout
+
+
+@pytest.mark.jail
+def test_the_deadline_kills_a_jailed_program(jail: dict[str, str]) -> None:
+    done = process("jail", "run", "--json", "--deadline", "0.3", "--", "/bin/sleep", "600", **jail)
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["timed_out"] is True
+
+
+@pytest.mark.jail
+def test_a_program_or_profile_that_does_not_exist_is_said(jail: dict[str, str]) -> None:
+    for arguments in (["--", "/nonexistent"], ["--profile", "nonsense", "--", "/bin/true"]):
+        done = process("jail", "run", *arguments, **jail)
+        assert done.returncode in {1, 2}
+        assert "Traceback" not in done.stderr
+        assert "error:" in done.stderr
+
+
+def test_where_no_jail_can_start_the_program_does_not_run(tmp_path: Path) -> None:
+    file = tmp_path / "handrail.toml"
+    file.write_text('[jail]\nbwrap = "/nonexistent/bwrap"')
+    marker = tmp_path / "ran"
+    result = invoke("jail", "run", "--config", file, "--", "/bin/touch", marker)
+    assert result.exit_code == 2
+    assert "handrail doctor" in result.output
+    assert not marker.exists()
