@@ -19,6 +19,8 @@ from rich.table import Table
 from bench.governed import Measurement, measure, say_to_terminal, summary
 from bench.load import BenchError
 
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
+BEGIN, END = "<!-- measured by make bench -->", "<!-- end -->"
 RESULTS = Path(__file__).resolve().parent / "results"
 PACKAGES = ("starlette", "uvicorn", "uvloop", "httptools", "aiohttp", "sqlalchemy", "cryptography", "joserfc", "orjson")
 
@@ -69,12 +71,11 @@ def table(rows: list[dict[str, Any]]) -> Table:
     return shown
 
 
-def write(measurement: Measurement, rows: list[dict[str, Any]]) -> Path:
+def write(measurement: Measurement, rows: list[dict[str, Any]], about: dict[str, Any]) -> Path:
     """The whole run as one JSON file; returns its path."""
     RESULTS.mkdir(exist_ok=True)
-    about = machine()
     path = RESULTS / f"governed-{about['time'].replace(':', '').replace('+0000', 'Z')}.json"
-    document = {
+    content = {
         "machine": about,
         "summary": rows,
         "turns": [
@@ -91,8 +92,33 @@ def write(measurement: Measurement, rows: list[dict[str, Any]]) -> Path:
             "entries": measurement.entries_checked,
         },
     }
-    path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     return path
+
+
+def document(rows: list[dict[str, Any]], about: dict[str, Any]) -> str:
+    """The summary as the Markdown that docs/performance.md holds."""
+    lines = [
+        f"Measured on {about['time'][:10]}, {about['processor']}, {about['cores']} cores, Linux {about['kernel']}, "
+        f"Python {about['python']}.",
+        "",
+        "| connections | | steps/s | of bare | p50 ms | p99 ms | p50 added ms | CPU us/step | memory MB |",
+        "|---:|---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    lines += [
+        f"| {row['connections']} | {row['subject']} | {row['steps_per_second']:,.0f} | {row['ratio_to_bare']:.2f} "
+        f"| {row['p50_milliseconds']:.2f} | {row['p99_milliseconds']:.2f} | {row['p50_added_milliseconds']:.2f} "
+        f"| {row['cpu_microseconds_per_step']:,.0f} | {row['memory_bytes'] / 1e6:,.0f} |"
+        for row in rows
+    ]
+    return "\n".join(lines)
+
+
+def write_page(text: str) -> None:
+    """Put the figures between the marks of docs/performance.md."""
+    before, begin, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
+    _, end, after = rest.partition(END)
+    PAGE.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
 
 
 def main() -> int:
@@ -101,6 +127,7 @@ def main() -> int:
     parser.add_argument("--connections", default="1,8,32", help="numbers of connections, with commas")
     parser.add_argument("--turns", type=int, default=3, help="accepted turns at each number of connections")
     parser.add_argument("--seconds", type=float, default=4.0, help="length of a round")
+    parser.add_argument("--record", action="store_true", help="also write the figures into docs/performance.md")
     arguments = parser.parse_args()
     numbers = [int(number) for number in arguments.connections.split(",")]
     with tempfile.TemporaryDirectory(prefix="handrail-bench-") as directory:
@@ -112,7 +139,10 @@ def main() -> int:
             sys.stderr.write(f"bench: {error}\n")
             return 1
     rows = summary(measurement)
-    path = write(measurement, rows)
+    about = machine()
+    path = write(measurement, rows, about)
+    if arguments.record:
+        write_page(document(rows, about))
     Console().print(table(rows))
     print(
         f"{measurement.steps_checked:,} governed steps had the right body and a receipt; "

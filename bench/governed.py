@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from handrail import Client, Plan, Signer, Trust, verify_receipt
+from handrail import Client, Plan, Signer, Trust, VerificationError, verify_receipt
 
 from bench.access import Access, governed_gateway
 from bench.load import BenchError
@@ -193,7 +193,10 @@ def verify_sample(access: Access, receipt_ids: Sequence[str]) -> int:
     with Client(access.url, access.auditor_token) as client:
         trust = Trust.from_document(client.trust())
         for receipt_id in sample:
-            verify_receipt(client.receipt(receipt_id), trust)
+            try:
+                verify_receipt(json.dumps(client.receipt(receipt_id)), trust)
+            except VerificationError as error:
+                raise BenchError(f"receipt {receipt_id} does not verify: {error}") from error
     return len(sample)
 
 
