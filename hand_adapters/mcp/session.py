@@ -5,6 +5,7 @@ entered them. Callers put jobs into its queue and wait. A process that broke a r
 """
 
 import asyncio
+import contextvars
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -100,7 +101,8 @@ class Session:
         self._manifest: Manifest | None = None
         self._stale = False
         self._always_stale = False
-        self._owner = loop.create_task(self._live())
+        # In a context of its own: the process outlives the call that started it, and serves others.
+        self._owner = loop.create_task(self._live(), context=contextvars.Context())
 
     @property
     def ended(self) -> bool:

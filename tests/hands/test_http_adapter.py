@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import socket
+import tracemalloc
 import zlib
 from types import SimpleNamespace
 
@@ -263,7 +264,13 @@ async def test_a_decompression_bomb_is_bounded_while_it_inflates(served, coding)
 
     run = await served(handler)
     assert len(packed) < 60_000
-    assert await refused(run(result_max_bytes=1_000_000)) == (Reason.HAND_RESULT_TOO_LARGE, EXECUTED)
+    tracemalloc.start()
+    try:
+        assert await refused(run(result_max_bytes=1_000_000)) == (Reason.HAND_RESULT_TOO_LARGE, EXECUTED)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 6_000_000
 
 
 async def test_an_honest_compressed_answer_is_read(served):

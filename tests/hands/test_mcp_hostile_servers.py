@@ -1,6 +1,7 @@
 """A server that breaks a rule loses its process; the caller learns whether it may have acted."""
 
 import asyncio
+import contextvars
 import json
 import sys
 from pathlib import Path
@@ -114,15 +115,29 @@ async def test_a_server_is_told_nothing_about_who_asks(mcp_hand):
         assert secret not in everything.replace("servers/hostile.py", "")
 
 
-async def test_traces_of_the_gateway_do_not_enter_a_jail(mcp_hand):
-    from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.trace import use_span
+async def test_traces_of_the_gateway_do_not_enter_a_jail(mcp_hand, monkeypatch):
+    injected = []
 
+    def inject(meta):
+        meta.update(traceparent="00-canary-01", tracestate="canary", baggage="who=ana", kept="kept")
+        injected.append(meta)
+
+    monkeypatch.setattr("mcp.shared.jsonrpc_dispatcher.inject_trace_context", inject)
     hand = await mcp_hand("who")
-    span = TracerProvider().get_tracer("t").start_span("step")
-    with use_span(span, end_on_exit=True):
-        told = (await hand.say("x")).content[0]["text"]
-    assert "traceparent" not in told
+    told = (await hand.say("x")).content[0]["text"]
+    assert injected
+    assert '"kept": "kept"' in told, "the control"
+    assert "canary" not in told
+    assert "baggage" not in told
+
+
+async def test_a_process_keeps_nothing_of_the_context_that_started_it(mcp_hand, monkeypatch):
+    who = contextvars.ContextVar("who", default="nobody")
+    seen = []
+    monkeypatch.setattr("mcp.shared.jsonrpc_dispatcher.inject_trace_context", lambda meta: seen.append(who.get()))
+    who.set("ana")
+    await (await mcp_hand("good")).say()
+    assert set(seen) == {"nobody"}
 
 
 async def test_two_principals_never_share_a_process(mcp_hand):
