@@ -1,7 +1,10 @@
 """A stand-in gateway on a socket, and a way to run commands against it."""
 
+import base64
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from handrail import SigningKey
@@ -50,3 +53,18 @@ def run(gateway: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ru
         return CliRunner().invoke(app, [str(arg) for arg in args], input=stdin, env=env)
 
     return invoke
+
+
+def claims_of(token: str) -> dict[str, Any]:
+    body = token.split(".")[1]
+    return json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
+
+
+def jws(run: Run, key_file: Path, plan: str) -> str:
+    result = run("plan", "sign", "--key", key_file, "--issuer", "agent", "-", stdin=plan)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def actions(*names: str) -> str:
+    return json.dumps({"context_id": "c1", "actions": [{"hand": "git", "action": name} for name in names]})

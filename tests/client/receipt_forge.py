@@ -5,8 +5,11 @@ import hashlib
 import json
 from typing import Any
 
+import pytest
 import rfc8785
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from handrail import Trust, VerificationError, verify_receipt
+from handrail.verify import STEPS
 
 ORIGIN = "log.example/handrail"
 POLICY = "ab" * 32
@@ -165,3 +168,15 @@ class Forge:
 
     def raw(self) -> bytes:
         return json.dumps(self.file()).encode()
+
+
+def check(forge: Forge, file: dict[str, Any] | None = None, trust: dict[str, Any] | None = None) -> Any:
+    raw = json.dumps(forge.file() if file is None else file).encode()
+    return verify_receipt(raw, Trust.from_document(forge.trust() if trust is None else trust))
+
+
+def refused(step: int, words: str, forge: Forge, file: dict[str, Any] | None = None, **more: Any) -> None:
+    with pytest.raises(VerificationError) as caught:
+        check(forge, file, **more)
+    assert (caught.value.step, caught.value.title) == (step, STEPS[step - 1])
+    assert words in caught.value.reason

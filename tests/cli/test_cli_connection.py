@@ -1,0 +1,100 @@
+"""Which gateway a command speaks to, and as whom."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import Run, claims_of
+from tests.client.stand_in import TOKEN, StandIn, running
+
+# --- who and where ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def stored(tmp_path: Path, gateway: StandIn, key_file: Path) -> Path:
+    home = tmp_path / "home"
+    home.mkdir()
+    file = home / "cli.json"
+    file.write_text(
+        json.dumps(
+            {
+                "url": gateway.url,
+                "default": "agent",
+                "principals": {
+                    "agent": {"api_key": TOKEN, "jwk_file": str(key_file), "issuer": "agent"},
+                    "admin": {"api_key": "hr_0000000000000001_admin"},
+                },
+            }
+        )
+    )
+    file.chmod(0o600)
+    return home
+
+
+def stored_run(run: Run, home: Path, *args: object, **environment: str) -> Any:
+    variables = {"HANDRAIL_URL": "", "HANDRAIL_API_KEY": "", "HANDRAIL_HOME": str(home), **environment}
+    return run(*args, **variables)
+
+
+def test_the_stored_principal_signs_and_calls(run: Run, stored: Path, gateway: StandIn, plan_file: Path) -> None:
+    result = stored_run(run, stored, "plan", "sign", plan_file)
+    assert result.exit_code == 0, result.output
+    assert claims_of(result.stdout)["iss"] == "agent"
+    assert stored_run(run, stored, "approvals", "approve", "ap-1", "--yes").exit_code == 0
+    assert gateway.answers[0]["approver"] == "alice", "signed with the stored key"
+
+
+def test_as_chooses_the_principal_even_over_the_environment(run: Run, stored: Path, gateway: StandIn) -> None:
+    assert stored_run(run, stored, "keys", "list", "--as", "admin", HANDRAIL_API_KEY=TOKEN).exit_code == 0
+    assert gateway.seen[-1][2]["authorization"].endswith("_admin")
+    result = stored_run(run, stored, "keys", "list", "--as", "nobody")
+    assert result.exit_code == 2
+    assert "admin, agent" in result.output
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o666])
+def test_a_file_of_keys_that_others_can_read_is_refused(run: Run, stored: Path, gateway: StandIn, mode: int) -> None:
+    (stored / "cli.json").chmod(mode)
+    result = stored_run(run, stored, "keys", "list")
+    assert result.exit_code == 2
+    assert "chmod 600" in result.output
+    assert gateway.seen == []
+
+
+def test_a_stored_key_is_not_sent_to_another_gateway(run: Run, stored: Path) -> None:
+    with running() as other:
+        for how in (("--url", other.url), ()):
+            environment = {} if how else {"HANDRAIL_URL": other.url}
+            result = stored_run(run, stored, "keys", "list", *how, **environment)
+            assert result.exit_code == 2
+            assert "not sent to" in result.output
+        assert other.seen == []
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"url": 1}', '{"url": "http://x", "default": "a"}',
+                                     '{"url": "http://x", "default": "a", "principals": {"a": {}}}'])  # fmt: skip
+def test_a_broken_file_of_keys_is_wrong_use(run: Run, stored: Path, content: str) -> None:
+    (stored / "cli.json").write_text(content)
+    assert stored_run(run, stored, "keys", "list").exit_code == 2
+
+
+def test_no_key_anywhere_is_said_by_the_gateway(run: Run, tmp_path: Path, gateway: StandIn) -> None:
+    result = stored_run(run, tmp_path / "nowhere", "keys", "list", "--url", gateway.url)
+    assert result.exit_code == 2
+    assert "auth.missing" in result.output
+    assert stored_run(run, tmp_path / "nowhere", "keys", "list", "--as", "x").exit_code == 2
+
+
+def test_two_ways_to_say_who_exclude_each_other(run: Run, stored: Path) -> None:
+    assert stored_run(run, stored, "keys", "list", "--as", "admin", "--api-key", TOKEN).exit_code == 2
+
+
+def test_an_api_key_is_never_printed(run: Run, gateway: StandIn) -> None:
+    with running() as gone:
+        url = gone.url
+    for environment in ({}, {"HANDRAIL_URL": url}, {"HANDRAIL_API_KEY": TOKEN + "\n"}):
+        assert TOKEN not in run("keys", "list", **environment).output
+    assert hashlib.sha256(TOKEN.encode()).hexdigest() not in run("keys", "list").output
