@@ -166,8 +166,11 @@ async def test_many_small_headers_are_one_large_head(port: int) -> None:
         assert (await answer(reader))[0] == 431
 
 
-async def test_a_head_without_end_is_431_before_its_end(port: int) -> None:
-    async with connection(port) as (reader, writer):
+async def test_a_head_without_end_is_431_before_its_end(
+    gateway: testing_only_Gateway, app: Starlette, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_module, "HEAD_TIMEOUT_SECONDS", 3600.0)
+    async with serving(app, gateway.settings) as port, connection(port) as (reader, writer):
         writer.write(b"GET /healthz HTTP/1.1\r\nhost: x\r\nx-a: ")
         with contextlib.suppress(ConnectionError):
             for _ in range(64):
