@@ -87,15 +87,15 @@ class Jail:
         }
         try:
             await self._hand_over(link, process, order, capture)
+        except BaseException:
+            process.hear(None, 0)
+            self._forget(key)
+            process.release()
+            raise
+        try:
             await process.started()
         except BaseException:
-            # Cancelled or failed: what may already run must not run on unowned.
-            if key in self._processes:
-                process.hear(None, 0)
-                self._forget(key)
-                with suppress(JailError):
-                    await self._kill(key)
-            process.release()
+            await process.kill()  # cancelled: what may run already must not run on unowned
             raise
         return process
 

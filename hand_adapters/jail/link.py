@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -123,6 +124,8 @@ class Link:
         self._control: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._launcher: int | None = None
+        self._burial: asyncio.Task[None] | None = None
 
     @property
     def alive(self) -> bool:
@@ -199,14 +202,30 @@ class Link:
             self._drop()
             if starting and self._ready is not None:
                 self._ready.set_exception(JailError("the launcher ended at once"))
-            self._heard(None, 0)
+            self._burial = asyncio.ensure_future(self._bury())
         elif starting and self._ready is not None:
             if message["event"] == "ready":
+                with suppress(ProcessLookupError):
+                    self._launcher = os.pidfd_open(pid)
                 self._ready.set_result(None)
             else:
                 self._ready.set_exception(JailError(message["detail"]))
         else:
             self._heard(message, pid)
+
+    async def _bury(self) -> None:
+        """Say that the launcher is gone, but not before the kernel has ended its pid namespace (the pidfd tells)."""
+        launcher, self._launcher = self._launcher, None
+        if launcher is not None:
+            loop = asyncio.get_running_loop()
+            gone = loop.create_future()
+            loop.add_reader(launcher, _settle, gone)
+            try:
+                await gone
+            finally:
+                loop.remove_reader(launcher)
+                os.close(launcher)
+        self._heard(None, 0)
 
     def _drop(self) -> None:
         if self._control is not None and self._loop is not None:
@@ -220,8 +239,10 @@ class Link:
             self._process.kill()
 
     async def close(self) -> None:
-        """Close the socket, which ends the launcher and every jail, and reap it."""
+        """Close the socket, which ends the launcher and every jail, wait for it, and reap it."""
         self._drop()
+        if self._burial is None:
+            self._burial = asyncio.ensure_future(self._bury())
         process, self._process = self._process, None
         if process is not None:
             try:
@@ -229,6 +250,7 @@ class Link:
             except subprocess.TimeoutExpired:
                 process.kill()
                 await asyncio.to_thread(process.wait)
+        await self._burial
 
 
 def trial(setup: Mapping[str, Any], order: Mapping[str, Any]) -> str | None:
