@@ -29,7 +29,7 @@ class Aggregator:
 
     def add(self, entry: EntryDraft, source: str) -> None:
         """Count one refusal. ``source`` (an address) is personal: the entry only commits to it."""
-        key: Key = (entry.type, entry.reasons, entry.tenant, source)
+        key: Key = (entry.type, entry.reasons, entry.tenant, source.encode(errors="replace").decode())
         if key not in self._counts and len(self._counts) >= KEYS_MAX:
             # The number of types, reasons and tenants is ours; only sources are the attacker's to choose.
             key = (entry.type, entry.reasons, entry.tenant, None)
@@ -51,5 +51,5 @@ class Aggregator:
         facts: dict[str, str | int] = {"count": count, "window_seconds": self._window_seconds}
         if source is None:
             return EntryDraft(entry_type, tenant, reasons=reasons, facts={**facts, "source": OTHER})
-        value = commit(source.encode(errors="replace"), f"source/{source}")
+        value = commit(source.encode(), f"source/{source}")
         return EntryDraft(entry_type, tenant, reasons=reasons, facts=facts, fields={"source": value})

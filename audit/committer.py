@@ -13,10 +13,9 @@ Until 8 nothing is decided: a redo starts again at 2, so guards and ``finalise``
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
-from sqlalchemy import Connection, Engine, Executable, bindparam, select
+from sqlalchemy import Connection, Engine, bindparam, select
 from sqlalchemy.exc import (
     DatabaseError,
     DBAPIError,
@@ -28,17 +27,20 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.exc import DataError as UnfitError
 
+from audit.bulk import BulkInsert
 from audit.database import is_conflict, is_full_or_busy, writing
 from audit.entry import COLUMNS, Built, build, format_time
 from audit.errors import AuditError, LogMisconfigured, LogUnavailable, LogUncertain
+from audit.job import Job
 from audit.merkle import EMPTY_ROOT, Frontier
 from audit.reader import load_frontier
+from audit.rows import Groups, grouped, pass_guards, translated
 from audit.sealing import Sealed, Sealer
 from audit.tables import checkpoints, data_keys, entries, head, nodes, payloads
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import HandrailError
 from gateway.model import Committed
-from gateway.ports import Append, Guard, Write
+from gateway.ports import Write
 from gateway.reasons import Reason
 
 SYSTEM_TENANT: Final = "default"
@@ -47,31 +49,7 @@ _REDO_MAX: Final = 20
 _HEAD: Final = select(head.c.tree_size, head.c.root, head.c.origin).where(head.c.id == 1)
 _STORED: Final = select(checkpoints.c.tree_size).where(checkpoints.c.tree_size == bindparam("tree_size"))
 
-Groups = list[tuple[Executable, list[Mapping[str, Any]]]]
 Result = TypeVar("Result")
-
-
-@dataclass(slots=True, eq=False)
-class Job:
-    """One append on its way through the writer. Exactly one of the three outcomes is set in the end.
-
-    Attributes:
-        durable: it is committed, at ``indices``.
-        refusal: what a guard said.
-        failure: what is wrong with this append alone.
-    """
-
-    item: Append
-    built: list[Built] = field(default_factory=list)
-    indices: Sequence[int] = ()
-    durable: bool = False
-    refusal: HandrailError | None = None
-    failure: HandrailError | None = None
-
-    @property
-    def settled(self) -> bool:
-        """Whether its outcome is known."""
-        return self.durable or self.refusal is not None or self.failure is not None
 
 
 class _Redo(Exception):
@@ -108,15 +86,18 @@ class Committer:
         self.connection: Connection | None = None
         self._lock_head = _HEAD.with_for_update() if engine.dialect.name == "postgresql" else _HEAD
         mark = "?" if engine.dialect.paramstyle == "qmark" else "%s"
-        self._insert_entries = _insert(entries.name, ("idx", *COLUMNS, "reasons", "body", "leaf_hash", "fields"), mark)
-        self._insert_nodes = _insert(nodes.name, ("level", "idx", "hash"), mark)
-        self._insert_keys = _insert(data_keys.name, ("key_id", "tenant", "subject", "epoch", "wrapped"), mark)
-        # Several entries may commit to one value: it is stored once.
-        self._insert_payloads = (
-            _insert(payloads.name, ("commitment", "tenant", "key_id", "sealed", "created_at"), mark)
-            + " ON CONFLICT (commitment) DO NOTHING"
+        self._insert_entries = BulkInsert(
+            entries.name, ("idx", *COLUMNS, "reasons", "body", "leaf_hash", "fields"), mark
         )
-        self._insert_checkpoint = _insert(checkpoints.name, ("tree_size", "note", "time"), mark)
+        self._insert_nodes = BulkInsert(nodes.name, ("level", "idx", "hash"), mark)
+        self._insert_keys = BulkInsert(data_keys.name, ("key_id", "tenant", "subject", "epoch", "wrapped"), mark)
+        self._insert_payloads = BulkInsert(
+            payloads.name,
+            ("commitment", "tenant", "key_id", "sealed", "created_at"),
+            mark,
+            "ON CONFLICT (commitment) DO NOTHING",  # several entries may commit to one value: it is stored once
+        )
+        self._insert_checkpoint = BulkInsert(checkpoints.name, ("tree_size", "note", "time"), mark)
         self._move_head = (
             f"UPDATE {head.name} SET tree_size = {mark}, root = {mark} WHERE id = 1 AND tree_size = {mark}"  # noqa: S608
         )
@@ -179,7 +160,7 @@ class Committer:
             edge = self._load_head(connection)
             note = sign(edge.size, edge.root())
             if connection.execute(_STORED, {"tree_size": edge.size}).first() is None:
-                connection.exec_driver_sql(self._insert_checkpoint, (edge.size, note, format_time(now)))
+                self._insert_checkpoint.execute(connection, [(edge.size, note, format_time(now))])
             return edge.size, note
 
         return self._transact(store)
@@ -200,7 +181,7 @@ class Committer:
             except HandrailError as exc:
                 job.failure = exc
             except Exception as exc:  # noqa: BLE001 - an ill-typed draft must not touch the other appends
-                job.failure = _translated(exc, "a draft")
+                job.failure = translated(exc, "a draft")
 
     def _entry(self, draft: EntryDraft, time: str) -> Built:
         return build(
@@ -212,7 +193,7 @@ class Committer:
         try:
             connection.begin()
             before = self._load_head(connection)
-            accepted, refusals = self._pass_guards(connection, live)
+            accepted, refusals = pass_guards(connection, live)
             if accepted:
                 edge = before.copy()
                 opening = [] if edge.size else [self._entry(EntryDraft(EntryType.LOG_OPENED, SYSTEM_TENANT), time)]
@@ -259,29 +240,6 @@ class Committer:
             self._edge = edge
         return self._edge or Frontier()
 
-    def _pass_guards(self, connection: Connection, live: list[Job]) -> tuple[list[Job], dict[Job, HandrailError]]:
-        """Refusals count only once the attempt does: they may rest on rows of a job that a redo leaves out."""
-        guards = _grouped((guard.insert, guard.parameters) for job in live for guard in job.item.guards)
-        if not guards:
-            return live, {}
-        every = connection.begin_nested()
-        try:
-            for statement, rows in guards:
-                connection.execute(statement, rows)
-        except IntegrityError:
-            every.rollback()
-        else:
-            every.commit()
-            return live, {}
-        accepted, refusals = [], {}
-        for job in live:
-            refusal = _pass_alone(connection, job.item.guards)
-            if refusal is None:
-                accepted.append(job)
-            else:
-                refusals[job] = refusal
-        return accepted, refusals
-
     def _finalise(self, accepted: list[Job], indices: Mapping[Job, Sequence[int]]) -> Groups:
         writes: list[Write] = []
         failed = False
@@ -291,10 +249,10 @@ class Committer:
                 try:
                     writes.extend(job.item.finalise(indices[job]))
                 except Exception as exc:  # noqa: BLE001 - a caller's callback: its fault must not touch the others
-                    job.failure, failed = _translated(exc, "finalise"), True
+                    job.failure, failed = translated(exc, "finalise"), True
         if failed:
             raise _Redo  # the others' indices change
-        return _grouped((write.statement, write.parameters) for write in writes)
+        return grouped((write.statement, write.parameters) for write in writes)
 
     def _insert_tree(self, connection: Connection, edge: Frontier, built: list[Built]) -> None:
         entry_rows, node_rows = [], []
@@ -302,18 +260,14 @@ class Committer:
             entry_rows.append((edge.size, *one.columns, one.reasons, one.body, one.leaf, one.fields))
             node_rows.extend(edge.append(one.leaf))
         try:
-            if entry_rows:
-                connection.exec_driver_sql(self._insert_entries, entry_rows)
-            if node_rows:
-                connection.exec_driver_sql(self._insert_nodes, node_rows)
+            self._insert_entries.execute(connection, entry_rows)
+            self._insert_nodes.execute(connection, node_rows)
         except IntegrityError as exc:
             raise LogMisconfigured("rows exist beyond the head: run fsck") from exc
 
     def _insert_sealed(self, connection: Connection, sealed: Sealed) -> None:
-        if sealed.key_rows:
-            connection.exec_driver_sql(self._insert_keys, sealed.key_rows)
-        if sealed.payload_rows:
-            connection.exec_driver_sql(self._insert_payloads, sealed.payload_rows)
+        self._insert_keys.execute(connection, sealed.key_rows)
+        self._insert_payloads.execute(connection, sealed.payload_rows)
 
     def _move(self, connection: Connection, old: Frontier, new: Frontier) -> None:
         if connection.exec_driver_sql(self._move_head, (new.size, new.root(), old.size)).rowcount != 1:
@@ -376,10 +330,6 @@ class Committer:
                 self.drop()
 
 
-def _insert(table: str, columns: Sequence[str], mark: str) -> str:
-    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join([mark] * len(columns))})"  # noqa: S608
-
-
 def _assign(jobs: Iterable[Job], first: int) -> dict[Job, Sequence[int]]:
     indices: dict[Job, Sequence[int]] = {}
     for job in jobs:
@@ -388,50 +338,11 @@ def _assign(jobs: Iterable[Job], first: int) -> dict[Job, Sequence[int]]:
     return indices
 
 
-def _grouped(pairs: Iterable[tuple[Executable, Mapping[str, Any]]]) -> Groups:
-    """Rows of one statement object with the same parameter names together, in order of first appearance."""
-    groups: dict[tuple[int, frozenset[str]], tuple[Executable, list[Mapping[str, Any]]]] = {}
-    for statement, parameters in pairs:
-        key = (id(statement), frozenset(parameters))
-        if key in groups:
-            groups[key][1].append(parameters)
-        else:
-            groups[key] = (statement, [parameters])
-    return list(groups.values())
-
-
 def _committed(jobs: Iterable[Job]) -> Iterator[tuple[str, Committed]]:
     for job in jobs:
         for draft in job.item.entries:
             for committed in draft.fields.values():
                 yield draft.tenant, committed
-
-
-def _pass_alone(connection: Connection, guards: Sequence[Guard]) -> HandrailError | None:
-    """Every guard of one append, or why it is refused (and then nothing of its guards stays)."""
-    whole = connection.begin_nested()
-    for guard in guards:
-        alone = connection.begin_nested()
-        try:
-            connection.execute(guard.insert, guard.parameters)
-        except IntegrityError:
-            alone.rollback()
-        else:
-            alone.commit()
-            continue
-        try:
-            guard.on_conflict(connection)
-        except SQLAlchemyError:
-            raise
-        except Exception as exc:  # noqa: BLE001 - a caller's callback: its fault must not touch the others
-            whole.rollback()
-            return _translated(exc, "on_conflict")
-    whole.commit()
-    return None
-
-
-def _translated(error: Exception, where: str) -> HandrailError:
-    return error if isinstance(error, HandrailError) else AuditError(Reason.INTERNAL, f"{where}: {error!r}")
 
 
 def _is_lost(error: Exception) -> bool:

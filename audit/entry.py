@@ -9,9 +9,8 @@ import orjson
 
 from audit.errors import EntryInvalid
 from audit.merkle import leaf_hash
-from gateway.canonical import MAX_SAFE_INTEGER, canonical
+from gateway.canonical import MAX_SAFE_INTEGER
 from gateway.entries import EntryDraft
-from gateway.errors import HandrailError
 from gateway.model import fields_root
 
 ENTRY_MAX_BYTES: Final = 65_535
@@ -75,36 +74,39 @@ def build(draft: EntryDraft, *, time: str, origin: str, gateway: str, controls: 
     Raises:
         EntryInvalid: over 65,535 bytes, or a fact that is no string or safe integer.
     """
+    reasons = [str(reason) for reason in draft.reasons]
     body: dict[str, Any] = {
         "v": VERSION,
-        "type": str(draft.type),
+        "type": draft.type.value,
         "time": time,
         "origin": origin,
         "gateway": gateway,
         "tenant": draft.tenant,
-        "reasons": [str(reason) for reason in draft.reasons],
-        "controls": list(controls),
+        "reasons": reasons,
+        "controls": controls,
     }
     for name in OPTIONAL_MEMBERS:
         value = getattr(draft, name)
         if value is not None:
             body[name] = str(value)
     if draft.facts:
-        body["facts"] = {name: _fact(name, value) for name, value in draft.facts.items()}
-    commitments = {name: committed.commitment for name, committed in draft.fields.items()}
+        body["facts"] = {_fact_name(name): _fact(name, value) for name, value in draft.facts.items()}
+    commitments = draft.all_commitments() if draft.fields or draft.commitments else {}
     if commitments:
         body["commitment"] = fields_root(commitments)
     try:
-        raw = canonical(body)
-    except HandrailError as exc:
-        raise EntryInvalid(f"{draft.type}: no canonical form: {exc.detail}") from None
+        # Members are ASCII and values are strings, safe integers and lists of strings: sorted compact JSON *is* the
+        # RFC 8785 form, and a test holds it against the reference writer.
+        raw = orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
+    except orjson.JSONEncodeError as exc:
+        raise EntryInvalid(f"{draft.type}: no canonical form: {exc}") from None
     if len(raw) > ENTRY_MAX_BYTES:
         raise EntryInvalid(f"{draft.type}: {len(raw)} bytes; commit to payloads, do not carry them")
     return Built(
         body=raw,
         leaf=leaf_hash(raw),
-        columns=tuple(body.get(name) for name in COLUMNS),
-        reasons=reasons_column(body["reasons"]),
+        columns=tuple([body.get(name) for name in COLUMNS]),
+        reasons=reasons_column(reasons),
         fields=orjson.dumps(commitments, option=orjson.OPT_SORT_KEYS).decode() if commitments else None,
     )
 
@@ -112,6 +114,12 @@ def build(draft: EntryDraft, *, time: str, origin: str, gateway: str, controls: 
 def reasons_column(reasons: Sequence[str]) -> str | None:
     """The ``reasons`` column of an entry with these codes."""
     return orjson.dumps(list(reasons)).decode() if reasons else None
+
+
+def _fact_name(name: str) -> str:
+    if not name.isascii():
+        raise EntryInvalid("a fact's name must be ASCII")
+    return name
 
 
 def _fact(name: str, value: str | int) -> str | int:

@@ -13,10 +13,11 @@ from sqlalchemy import Engine
 from audit import controls as control_mapping
 from audit.aggregate import Aggregator
 from audit.checkpoint import VerifierKey, checkpoint_text, sign_note
-from audit.committer import Committer, Job
+from audit.committer import Committer
 from audit.database import configure
 from audit.epochs import EpochKeys
 from audit.errors import AuditError, LogUnavailable, NotLogged
+from audit.job import Job
 from audit.reader import Reader
 from audit.sealing import Opener, Sealer
 from audit.writer import Writer

@@ -17,8 +17,9 @@ from typing import Any, Final
 
 import structlog
 
-from audit.committer import Committer, Job
+from audit.committer import Committer
 from audit.errors import AuditError, LogUnavailable, LogUncertain
+from audit.job import Job
 from gateway.errors import HandrailError
 from gateway.ports import Append
 from gateway.reasons import Reason

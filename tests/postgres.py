@@ -16,6 +16,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from tests import services
+
 _WANTED = ("initdb", "pg_ctl", "postgres")
 
 
@@ -43,13 +45,6 @@ class Server:
         return f"host={self.socket_directory} user=handrail dbname={database}"
 
 
-def unavailable(reason: str) -> None:
-    """Skip because a real service is missing; under HANDRAIL_CI=1 that is a failure."""
-    if os.environ.get("HANDRAIL_CI") == "1":
-        pytest.fail(f"{reason} (HANDRAIL_CI=1: nothing may be skipped)")
-    pytest.skip(reason)
-
-
 def find_binaries() -> Path | None:
     """The directory that holds initdb, pg_ctl and postgres: from PATH, or Debian's."""
     found = shutil.which("initdb")
@@ -63,8 +58,7 @@ def running() -> Iterator[Server]:
     """A server for the length of the block. As root it runs as an unprivileged user, because it refuses root."""
     binaries = find_binaries()
     if binaries is None:
-        unavailable("PostgreSQL is not installed (initdb, pg_ctl and postgres; Debian: postgresql)")
-        return
+        services.missing("PostgreSQL", "Install initdb, pg_ctl and postgres (Debian: postgresql).")
     # Not under pytest's tmp_path: that may be closed to other users, and too long for a socket's path.
     home = Path(tempfile.mkdtemp(prefix="hrpg"))
     lower: list[str] = []
@@ -80,10 +74,21 @@ def running() -> Iterator[Server]:
         )
         if done.returncode:
             log = (home / "log").read_text() if (home / "log").exists() else ""
-            unavailable(f"PostgreSQL did not start: {done.stderr.strip()[-400:]} {log[-400:]}")
+            raise RuntimeError(f"PostgreSQL: {command[0]}: {done.stderr.strip()[-400:]} {log[-400:]}")
 
     try:
-        run(str(binaries / "initdb"), "-D", str(data), "-U", "handrail", "-A", "trust", "-E", "UTF8", "--no-instructions")
+        run(
+            str(binaries / "initdb"),
+            "-D",
+            str(data),
+            "-U",
+            "handrail",
+            "-A",
+            "trust",
+            "-E",
+            "UTF8",
+            "--no-instructions",
+        )
         options = f"-k {home} -c listen_addresses='' -c max_connections=40 -c shared_buffers=64MB"
         run(str(binaries / "pg_ctl"), "-D", str(data), "-l", str(home / "log"), "-w", "-o", options, "start")
         pid = int((data / "postmaster.pid").read_text().split("\n")[0])

@@ -1,0 +1,339 @@
+"""Recompute the whole log from its rows and name whatever does not fit.
+
+Each node is compared with what its *children* hash to, so one flipped byte gives one finding at its own place instead
+of a trail up to the root; where there is no finding, every leaf, node, root and checkpoint follows from the bodies.
+Rows are read in ranges, so memory stays constant; everything is read in one snapshot.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import product
+from typing import Any, Final
+
+import orjson
+from sqlalchemy import Connection, Engine, and_, func, not_, or_, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from audit.checkpoint import Checkpoint, VerifierKey, note_text, parse_checkpoint, verify_note
+from audit.entry import COLUMNS, reasons_column
+from audit.epochs import EpochKeys
+from audit.errors import LogUnavailable, NoteInvalid, SealBroken
+from audit.merkle import EMPTY_ROOT, Node, leaf_hash, node_hash
+from audit.sealing import Opener, unseal
+from audit.tables import checkpoints, data_keys, entries, head, nodes, payloads
+from gateway.canonical import canonical
+from gateway.errors import HandrailError
+from gateway.model import fields_root
+
+CHUNK: Final = 512
+"""Entries read at a time."""
+_CANDIDATES_MAX: Final = 8
+
+
+class Fault(StrEnum):
+    """What can be wrong."""
+
+    MISSING_ENTRY = "missing_entry"
+    BODY = "body"
+    """The body is not canonical JSON."""
+    LEAF = "leaf"
+    """The leaf hash is not the body's."""
+    COLUMN = "column"
+    """A query column differs from the body."""
+    FIELDS = "fields"
+    """The field commitments do not hash to the body's commitment."""
+    NODE = "node"
+    """A stored node is not the hash of its children."""
+    MISSING_NODE = "missing_node"
+    EXTRA_NODE = "extra_node"
+    HEAD = "head"
+    """Head size or root do not follow from the entries."""
+    CHECKPOINT = "checkpoint"
+    """A checkpoint is malformed, wrongly signed, or signs another root."""
+    TRUNCATED = "truncated"
+    """A checkpoint covers more entries than there are."""
+    PAYLOAD = "payload"
+    """A sealed value does not open its commitment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong.
+
+    Attributes:
+        first: the first entry it concerns, ``None`` where it concerns none.
+        last: the last entry it concerns.
+    """
+
+    fault: Fault
+    detail: str
+    first: int | None = None
+    last: int | None = None
+
+    def __str__(self) -> str:
+        where = "" if self.first is None else f"entry {self.first}" if self.first == self.last else ""
+        where = where or ("" if self.first is None else f"entries {self.first} to {self.last}")
+        return f"{where}: {self.detail}" if where else self.detail
+
+
+Candidates = tuple[bytes, ...]
+"""Hashes that a subtree may have: more than one after a finding, none where it cannot be known."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    """A checkpoint that says what the root was."""
+
+    checkpoint: Checkpoint
+    kept: bool
+
+    def __str__(self) -> str:
+        return f"the {'kept' if self.kept else 'stored'} checkpoint of size {self.checkpoint.tree_size}"
+
+
+class _Check:
+    """One pass over the rows."""
+
+    def __init__(self, connection: Connection, keys: Sequence[VerifierKey]) -> None:
+        self._connection = connection
+        self._keys = keys
+        self._origin: str | None = None
+        self._edge: list[Candidates] = []
+        self._size = 0
+        self._proved = 0
+        """Entries before this one are under a checkpoint that fits."""
+
+    def run(self, kept: Iterable[str], progress: Callable[[int, int], None]) -> Iterator[Finding]:
+        row = self._connection.execute(select(head)).one_or_none()
+        last = self._connection.execute(select(func.max(entries.c.idx))).scalar()
+        total = 0 if last is None else last + 1
+        self._origin = None if row is None else row.origin
+        claims: list[_Claim] = []
+        for note in kept:
+            yield from self._read_claim(note, claims, kept=True)
+        yield from self._strays(total)
+        yield from self._settle(claims, self._stored_claims(claims, -1, 0))
+        for start in range(0, total, CHUNK):
+            end = min(start + CHUNK, total)
+            rows = {
+                found.idx: found
+                for found in self._connection.execute(
+                    select(entries).where(entries.c.idx >= start, entries.c.idx < end).order_by(entries.c.idx)
+                )
+            }
+            stored = self._stored_nodes(start, end)
+            yield from self._stored_claims(claims, start, end)
+            for index in range(start, end):
+                yield from self._entry(index, rows.get(index), stored)
+                yield from self._settle(claims, ())
+            progress(end, total)
+        yield from self._stored_claims(claims, total, 2**62)
+        for claim in claims:
+            if claim.checkpoint.tree_size > total:
+                first, until = total, claim.checkpoint.tree_size - 1
+                yield Finding(Fault.TRUNCATED, f"gone, but {claim} covers it; the log ends at {total}", first, until)
+        yield from self._head(row, total)
+
+    # --- one entry ---------------------------------------------------------------------------------------------------
+
+    def _entry(self, index: int, row: Any, stored: Mapping[Node, bytes]) -> Iterator[Finding]:
+        leaf: Candidates = ()
+        if row is None:
+            yield Finding(Fault.MISSING_ENTRY, "the entry is gone", index, index)
+        else:
+            body, kept = bytes(row.body), bytes(row.leaf_hash)
+            computed = leaf_hash(body)
+            leaf = (kept,)
+            if computed != kept:
+                leaf = (kept, computed)
+                yield Finding(Fault.LEAF, "the body is not what its leaf hash says", index, index)
+            yield from self._members(index, row, body)
+        yield from self._grow(index, leaf, stored)
+
+    def _members(self, index: int, row: Any, body: bytes) -> Iterator[Finding]:
+        try:
+            entry = orjson.loads(body)
+            if not isinstance(entry, dict) or canonical(entry) != body:
+                raise ValueError("not canonical")
+            reasons = reasons_column(entry["reasons"])
+        except (ValueError, KeyError, TypeError, HandrailError):
+            yield Finding(Fault.BODY, "the body is not canonical JSON of an entry", index, index)
+            return
+        if self._origin is not None and entry.get("origin") != self._origin:
+            yield Finding(Fault.BODY, "the body belongs to another log", index, index)
+        for name in COLUMNS:
+            if getattr(row, name) != entry.get(name):
+                yield Finding(Fault.COLUMN, f"column {name} differs from the body", index, index)
+        if row.reasons != reasons:
+            yield Finding(Fault.COLUMN, "column reasons differs from the body", index, index)
+        try:
+            root = fields_root(orjson.loads(row.fields)) if row.fields else ""
+        except (ValueError, TypeError, HandrailError):
+            root = None
+        if root != entry.get("commitment", ""):
+            yield Finding(Fault.FIELDS, "the field commitments are not those of the body", index, index)
+
+    def _grow(self, index: int, leaf: Candidates, stored: Mapping[Node, bytes]) -> Iterator[Finding]:
+        level, at, right = 0, index, leaf
+        while at & 1:
+            left = self._edge.pop()
+            level, at = level + 1, at >> 1
+            computed = tuple(node_hash(one, other) for one, other in product(left, right))
+            first, last = at << level, ((at + 1) << level) - 1
+            kept = stored.get((level, at))
+            if kept is None:
+                right = computed
+                yield Finding(Fault.MISSING_NODE, f"node {at} of level {level} is gone", first, last)
+            elif not computed or kept in computed:
+                right = (kept,)
+            else:
+                right = (kept, *computed)[:_CANDIDATES_MAX]
+                yield Finding(Fault.NODE, f"node {at} of level {level} is not the hash of its children", first, last)
+        self._edge.append(right)
+        self._size = index + 1
+
+    def _roots(self) -> set[bytes]:
+        """What the root may be; empty where a missing entry leaves it unknown."""
+        if not self._edge:
+            return {EMPTY_ROOT}
+        found = set(self._edge[-1])
+        for left in reversed(self._edge[:-1]):
+            found = {node_hash(one, other) for one, other in product(left, list(found)[:_CANDIDATES_MAX])}
+        return found
+
+    # --- nodes, checkpoints, head ------------------------------------------------------------------------------------
+
+    def _stored_nodes(self, start: int, end: int) -> dict[Node, bytes]:
+        """Stored nodes of the subtrees that become complete between two sizes."""
+        found: dict[Node, bytes] = {}
+        level = 1
+        while end >> level:
+            low, high = start >> level, end >> level
+            if low < high:
+                for idx, value in self._connection.execute(
+                    select(nodes.c.idx, nodes.c.hash).where(
+                        nodes.c.level == level, nodes.c.idx >= low, nodes.c.idx < high
+                    )
+                ):
+                    found[level, idx] = bytes(value)
+            level += 1
+        return found
+
+    def _strays(self, total: int) -> Iterator[Finding]:
+        """Rows that no tree of this size has."""
+        below = self._connection.execute(select(entries.c.idx).where(entries.c.idx < 0).limit(CHUNK)).scalars()
+        for idx in below:
+            yield Finding(Fault.COLUMN, "an entry before the first", idx, idx)
+        allowed = [
+            and_(nodes.c.level == level, nodes.c.idx >= 0, nodes.c.idx < total >> level) for level in range(1, 63)
+        ]
+        extra = select(nodes.c.level, nodes.c.idx).where(not_(or_(*allowed))).limit(CHUNK)
+        for level, idx in self._connection.execute(extra):
+            yield Finding(Fault.EXTRA_NODE, f"node {idx} of level {level} belongs to no entries")
+
+    def _read_claim(self, note: str, claims: list[_Claim], *, kept: bool, size: int | None = None) -> Iterator[Finding]:
+        label = "a kept checkpoint" if kept else f"the stored checkpoint of size {size}"
+        try:
+            checkpoint = parse_checkpoint(verify_note(note, self._keys) if self._keys else note_text(note))
+        except NoteInvalid as exc:
+            yield Finding(Fault.CHECKPOINT, f"{label}: {exc.detail}")
+            return
+        if self._origin is not None and checkpoint.origin != self._origin:
+            yield Finding(Fault.CHECKPOINT, f"{label} is of the log {checkpoint.origin}")
+        elif size is not None and checkpoint.tree_size != size:
+            yield Finding(Fault.CHECKPOINT, f"{label} says size {checkpoint.tree_size}")
+        else:
+            claims.append(_Claim(checkpoint, kept))
+
+    def _stored_claims(self, claims: list[_Claim], above: int, until: int) -> Iterator[Finding]:
+        """Add the stored checkpoints of sizes ``(above, until]``."""
+        statement = select(checkpoints).where(checkpoints.c.tree_size > above, checkpoints.c.tree_size <= until)
+        for row in self._connection.execute(statement.order_by(checkpoints.c.tree_size)).all():
+            yield from self._read_claim(row.note, claims, kept=False, size=row.tree_size)
+
+    def _settle(self, claims: list[_Claim], before: Iterable[Finding]) -> Iterator[Finding]:
+        """Compare the claims about the present size, and forget them."""
+        yield from before
+        due = [claim for claim in claims if claim.checkpoint.tree_size == self._size]
+        if not due:
+            return
+        roots = self._roots()
+        for claim in due:
+            claims.remove(claim)
+            if claim.checkpoint.root in roots:
+                self._proved = self._size
+            elif roots:
+                detail = f"not what {claim} signs"
+                first = min(self._proved, max(self._size - 1, 0))
+                yield Finding(Fault.CHECKPOINT, detail, first, max(self._size - 1, 0))
+
+    def _head(self, row: Any, total: int) -> Iterator[Finding]:
+        if row is None:
+            if total:
+                yield Finding(Fault.HEAD, "the head row is gone")
+            return
+        if row.tree_size > total:
+            yield Finding(Fault.TRUNCATED, f"gone, but the head counts {row.tree_size}", total, row.tree_size - 1)
+        elif row.tree_size < total:
+            yield Finding(Fault.HEAD, f"beyond the head's size {row.tree_size}", row.tree_size, total - 1)
+        else:
+            roots = self._roots()
+            if roots and bytes(row.root) not in roots:
+                yield Finding(Fault.HEAD, "the head's root does not follow from the entries")
+
+
+def _check_payloads(connection: Connection, epochs: EpochKeys) -> Iterator[Finding]:
+    opener = Opener(epochs)
+    statement = (
+        select(payloads.c.commitment, payloads.c.sealed, data_keys.c.key_id, data_keys.c.epoch, data_keys.c.wrapped)
+        .join_from(payloads, data_keys, payloads.c.key_id == data_keys.c.key_id)
+        .order_by(payloads.c.commitment)
+        .limit(CHUNK)
+    )
+    after = ""
+    while True:
+        rows = connection.execute(statement.where(payloads.c.commitment > after)).all()
+        for commitment, sealed, key_id, epoch, wrapped in rows:
+            try:
+                key = opener.key(key_id, epoch, wrapped)
+                if key is not None:  # its epoch was destroyed: erased, as it should be
+                    unseal(key, commitment, sealed)
+            except SealBroken as exc:
+                found = connection.execute(
+                    select(entries.c.idx).where(entries.c.fields.contains(commitment)).order_by(entries.c.idx).limit(1)
+                ).scalar()
+                yield Finding(Fault.PAYLOAD, exc.detail, found, found)
+        if len(rows) < CHUNK:
+            return
+        after = rows[-1].commitment
+
+
+def check(
+    engine: Engine,
+    *,
+    keys: Sequence[VerifierKey] = (),
+    kept: Iterable[str] = (),
+    epochs: EpochKeys | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Iterator[Finding]:
+    """Check the log in ``engine``; yields findings as they are met, none where all is well.
+
+    Args:
+        keys: with these, the signature of every checkpoint is checked too.
+        kept: checkpoints that the caller kept from earlier; the log must still contain what they sign.
+        epochs: with these, every payload that can be opened is checked against its commitment.
+        progress: called with (entries done, entries in all).
+
+    Raises:
+        LogUnavailable: the database cannot be read.
+    """
+    try:
+        with engine.connect() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.execution_options(isolation_level="REPEATABLE READ")
+            yield from _Check(connection, keys).run(kept, progress or (lambda _done, _all: None))
+            if epochs is not None:
+                yield from _check_payloads(connection, epochs)
+    except SQLAlchemyError as exc:
+        raise LogUnavailable(type(exc).__name__) from exc

@@ -1,0 +1,102 @@
+"""The database itself refuses to rewrite the log, and the schema is what the tables say."""
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
+import migrations
+from audit.database import make_engine, writing
+from audit.fsck import check
+from gateway.ports import Append
+from tests.audit.conftest import draft
+
+ATTACKS = [
+    "UPDATE entries SET principal = 'x' WHERE idx = 1",
+    "UPDATE nodes SET hash = hash",
+    "UPDATE checkpoints SET note = 'x'",
+    "DELETE FROM entries WHERE idx = 2",
+    "DELETE FROM nodes",
+    "DELETE FROM checkpoints",
+    "DELETE FROM head",
+    "UPDATE head SET tree_size = 1",
+    "UPDATE head SET origin = 'other'",
+    "UPDATE head SET id = 2",
+]
+SQLITE = [
+    "INSERT OR REPLACE INTO entries SELECT * FROM entries WHERE idx = 1",
+    "REPLACE INTO nodes SELECT * FROM nodes",
+    "INSERT OR REPLACE INTO checkpoints SELECT * FROM checkpoints",
+    "INSERT OR REPLACE INTO head SELECT 1, 0, root, origin FROM head",
+    "UPDATE OR REPLACE entries SET idx = 1 WHERE idx = 2",
+    "INSERT INTO entries SELECT * FROM entries WHERE idx = 1 ON CONFLICT (idx) DO UPDATE SET principal = 'x'",
+]
+POSTGRESQL = [
+    "TRUNCATE entries",
+    "TRUNCATE nodes, entries",
+    "TRUNCATE head",
+    "TRUNCATE checkpoints",
+    "INSERT INTO entries SELECT * FROM entries WHERE idx = 1 ON CONFLICT (idx) DO UPDATE SET principal = 'x'",
+    "SET session_replication_role = replica; DELETE FROM entries",
+    "SET session_replication_role = replica; TRUNCATE entries",
+]
+
+
+@pytest.fixture
+async def logged(engine, open_log):
+    async with open_log(engine) as log:
+        await log.append(Append([draft(number) for number in range(5)]))
+        await log.checkpoint()
+    return engine
+
+
+async def test_the_log_cannot_be_rewritten_in_sql(logged):
+    for attack in ATTACKS + (SQLITE if logged.dialect.name == "sqlite" else POSTGRESQL):
+        with writing(logged.connect()) as connection, pytest.raises(DBAPIError, match="append-only"):
+            connection.execute(text(attack))
+        assert list(check(logged)) == [], attack
+
+
+async def test_migrating_twice_changes_nothing_and_leaves_no_drift(database_url):
+    engine = make_engine(database_url)
+    assert migrations.current(engine) is None
+    migrations.upgrade(engine)
+    first = migrations.current(engine)
+    migrations.upgrade(engine)
+    assert migrations.current(engine) == first is not None
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        assert compare_metadata(context, list(migrations.TARGETS)) == []
+    engine.dispose()
+
+
+async def test_a_migration_that_fails_leaves_nothing(database_url, monkeypatch):
+    engine = make_engine(database_url)
+
+    def broken():
+        return ["CREATE TRIGGER nonsense"]
+
+    monkeypatch.setattr(migrations.defences, "sqlite", broken)
+    monkeypatch.setattr(migrations.defences, "postgresql", broken)
+    with pytest.raises(DBAPIError):
+        migrations.upgrade(engine)
+    monkeypatch.undo()
+    assert migrations.current(engine) is None
+    migrations.upgrade(engine)
+    engine.dispose()
+
+
+async def test_commits_are_durable_and_waits_are_bounded(engine):
+    with engine.connect() as connection:
+        if engine.dialect.name == "sqlite":
+            pragmas = {name: connection.execute(text(f"PRAGMA {name}")).scalar() for name in
+                       ("journal_mode", "synchronous", "busy_timeout", "secure_delete", "foreign_keys")}  # fmt: skip
+            assert pragmas == {
+                "journal_mode": "wal", "synchronous": 2, "busy_timeout": 1500, "secure_delete": 1, "foreign_keys": 1,
+            }  # fmt: skip
+        else:
+            shown = [
+                connection.execute(text(f"SHOW {name}")).scalar() for name in ("synchronous_commit", "lock_timeout")
+            ]
+            assert shown == ["on", "1500ms"]
