@@ -38,6 +38,13 @@ class EmbeddedEngine:
         """Hex SHA-256 of the active bundle; empty before the first."""
         return self._pool.digest if self._pool is not None else ""
 
+    @property
+    def pool(self) -> EvaluatorPool:
+        """The processes that hold the active bundle. Raises ``EngineUnavailable`` before the first."""
+        if self._pool is None:
+            raise EngineUnavailable("no bundle is active")
+        return self._pool
+
     async def activate(self, bundle: Bundle, record: Callable[[], Awaitable[None]]) -> None:
         """Decide by ``bundle`` from now on; evaluations under way end on the bundle they began with.
 
@@ -86,9 +93,7 @@ class EmbeddedEngine:
 
     async def ready(self) -> None:
         """See ``ports.PolicyEngine.ready``."""
-        if self._pool is None:
-            raise EngineUnavailable("no bundle is active")
-        self._pool.check_alive()
+        self.pool.check_alive()
 
     async def close(self) -> None:
         """Stop every process."""

@@ -112,6 +112,16 @@ class EvaluatorPool:
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    @property
+    def processes(self) -> tuple[EvaluatorProcess, ...]:
+        """Every process that is ready or at work."""
+        return (*self._idle, *self._busy, *self._spares)
+
+    @property
+    def busy(self) -> tuple[EvaluatorProcess, ...]:
+        """The processes that are at work."""
+        return tuple(self._busy)
+
     # --- the pool ----------------------------------------------------------------------------------------------------
 
     async def _take(self) -> EvaluatorProcess:

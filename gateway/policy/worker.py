@@ -69,7 +69,7 @@ class Evaluator:
             result: str = self._engine.eval_rule_as_json(RULE)
             if result == UNDEFINED:
                 # A policy may also *answer* this very string; a query tells the two apart.
-                return result if json.loads(self._engine.eval_query_as_json(RULE))["result"] else None
+                return result if json.loads(self._engine.eval_query_as_json(RULE)).get("result") else None
         except Exception:
             self._engine = self._pristine.clone()
             raise

@@ -1,0 +1,249 @@
+"""Which calls and constructs a bundle may hold. Both engines get only what passed this."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from gateway.policy import vocabulary
+from tests.policy.support import SHIPPED, refused, rego, write
+
+LIBRARY = "package handrail.lib\n\nf(x) := x\n\nvalue := 1\n"
+
+
+async def problems(tmp_path: Path, body: str, **more: str) -> list[str]:
+    write(tmp_path, {"rule.rego": rego(body), **{f"{name}.rego": text for name, text in more.items()}})
+    return await refused(tmp_path)
+
+
+async def test_the_shipped_policies_pass() -> None:
+    assert await refused(SHIPPED) == []
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        'http.send({"method": "get", "url": "http://169.254.169.254/"})',
+        "opa.runtime()",
+        'trace("x")',
+        'print("x")',
+        'rand.intn("x", 3)',
+        'uuid.rfc4122("x")',
+        'net.lookup_ip_addr("example.com")',
+        'io.jwt.decode("x")',
+        "time.now_ns()",
+        'crypto.sha256("x")',
+        "json.patch({}, [])",
+        'json.marshal("<")',
+        "rego.metadata.rule()",
+        "internal.print([])",
+        "__builtin_sets.union({1}, {2})",
+        "plus(1, 2)",
+        "nonsense.thing(1)",
+        'strings.count("aaa", "aa")',
+    ],
+)
+async def test_a_refused_builtin_names_file_line_and_builtin(tmp_path: Path, call: str) -> None:
+    found = await problems(tmp_path, f"\nleak := {call}")
+    name = call.partition("(")[0]
+    assert len(found) == 1
+    assert found[0].startswith("rule.rego:8:9: ")
+    assert name in found[0]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "x := [y | y := http.send({})]",
+        'x := {"a": http.send({})}',
+        "x if { every y in [1] { http.send({}) == y } }",
+        "x if not http.send({})",
+        "f(y) := http.send(y)",
+        "x := 1 if { false } else := http.send({})",
+        "x contains http.send({})",
+        "x[http.send({})] := 1",
+        "x := count(http.send({}))",
+        "x := http.send({}).body",
+        'x := http["send"]({})',
+        "x if { some y in http.send({}) }",
+        "x := y if { walk(http.send({}), [_, y]) }",
+        "x := 1 if { 1 == 2 } else := 2 if { http.send({}) }",
+        "x if { input.y with input.y as http.send({}) }",
+        "x := {1, http.send({})} | {2}",
+        "x := -http.send({})",
+        "default f(_) := 1\n\nf(y) := http.send(y)",
+    ],
+)
+async def test_a_forbidden_builtin_is_found_wherever_it_hides(tmp_path: Path, body: str) -> None:
+    found = await problems(tmp_path, body)
+    assert any("http.send is forbidden" in problem for problem in found), found
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "f(y) := y\n\nx := f({}) if { true with f as http.send }",
+        "x := count([1]) if { true with count as http.send }",
+        "x := y if { y := lower(input.a) with lower as http.send }",
+        "x := y if { y := data.handrail.lib.f({}) with data.handrail.lib.f as http.send }",
+        "x := y if { y := l.f({}) with l.f as http.send }",
+        "x if { true with data.handrail.lib.value as 2 }",
+        "x if { true with data.handrail.lib as {} }",
+        "x if { true with data as {} }",
+    ],
+)
+async def test_with_cannot_replace_a_function_or_a_rule(tmp_path: Path, body: str) -> None:
+    source = rego(body).replace("package handrail\n", "package handrail\n\nimport data.handrail.lib as l\n")
+    write(tmp_path, {"rule.rego": source, "lib.rego": LIBRARY})
+    assert any("'with' replaces" in problem for problem in await refused(tmp_path))
+
+
+async def test_with_may_replace_input_and_plain_data(tmp_path: Path) -> None:
+    assert (
+        await problems(tmp_path, "x := y if { y := input.a with input.a as 1 with data.handrail.numbers as [1] }") == []
+    )
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "x := data.handrail.lib.f(1)",
+        'x := data.handrail["lib"].f(1)',
+        "x := data.handrail.f(1)\n\nf(y) := y",
+        "x := f(1)\n\nf(y) := y",
+        "x := f(1)\n\nf(1) := 2\n\nf(2) := 3",
+        "x.y.f(z) := z\n\nq := x.y.f(1)",
+    ],
+)
+async def test_functions_of_the_bundle_are_resolved(tmp_path: Path, body: str) -> None:
+    assert await problems(tmp_path, body, lib=LIBRARY) == []
+
+
+async def test_an_imported_function_is_resolved_by_its_alias(tmp_path: Path) -> None:
+    for line, call in (("import data.handrail.lib", "lib.f(1)"), ("import data.handrail.lib as other", "other.f(1)")):
+        source = rego(f"x := {call}").replace("package handrail\n", f"package handrail\n\n# é\n{line}\n")
+        write(tmp_path, {"rule.rego": source, "lib.rego": LIBRARY})
+        assert await refused(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        ("x := data.handrail.lib.g(1)", "data.handrail.lib.g is not a function of this bundle"),
+        ("x := data.handrail.lib.value(1)", "data.handrail.lib.value is not a function of this bundle"),
+        ("x := data.handrail.lib.f(1, 2)", "takes 1 arguments, not 2"),
+        ("x := input.f(1)", "input.f is not a function"),
+        ("x := lower(1, 2)", "lower takes 1 arguments, not 2"),
+        ("count(y) := y", "rule count shadows a builtin"),
+        ("http.send(y) := y", "rule http shadows a builtin"),
+        ("x := y\n\ny := x", "recursion: handrail.x -> handrail.y -> handrail.x"),
+        ("x := data.handrail", "recursion"),
+        ("x := data.handrail[input.name]", "recursion"),
+        ('x := sprintf("%q", [1])', "%q is missing or different"),
+        ('x := sprintf("%d", [1])', "%d is missing or different"),
+        ('x := sprintf("%5v", [1])', "%5 is missing or different"),
+        ('x := sprintf("%v %v", [1])', "2 verbs for 1 values"),
+        ("x := sprintf(input.a, [1])", "the format must be a literal"),
+        ('x if regex.match("^\\\\d+$", input.a)', "\\d matches other characters"),
+        ("x if regex.match(`\\bword\\b`, input.a)", "\\b matches other characters"),
+        ("x if regex.match(`[a&&b]`, input.a)", "syntax that the engines read differently"),
+        ("x if regex.match(`a++`, input.a)", "syntax that the engines read differently"),
+        ("x if regex.match(`[a[b]]`, input.a)", "syntax that the engines read differently"),
+        ("x if regex.match(input.pattern, input.a)", "the pattern must be a literal"),
+        ('x := regex.replace(input.a, input.b, "c")', "the pattern must be a literal"),
+    ],
+)
+async def test_what_the_engines_read_differently_is_refused(tmp_path: Path, body: str, problem: str) -> None:
+    found = await problems(tmp_path, body, lib=LIBRARY)
+    assert any(problem in one for one in found), found
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        'startswith(input.x, "a")',
+        "input.x != 1",
+        "input.x > 1",
+        "1 in input.x",
+        "data.handrail.lib.f(input.x)",
+        'lower(input.x) == "a"',
+        "allowed[input.x]",
+        'startswith(named, "a")',
+        "count(input.x) > 0",
+        "{input.x} == {1}",
+    ],
+)
+async def test_not_over_what_may_be_undefined_is_refused(tmp_path: Path, expression: str) -> None:
+    """OPA makes the body undefined where input.x is, regorus makes it true: an allow rule would differ."""
+    body = f'x if not {expression}\n\nallowed := {{"a"}}\n\nnamed := "b"'
+    found = await problems(tmp_path, body, lib=LIBRARY)
+    assert len(found) == 1
+    assert "under 'not', bind what may be undefined first" in found[0]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "x if not input.a.b",
+        "x if not input.a == 1",
+        'x if { y := input.a; not startswith(y, "a") }',
+        "x if { some y in input.a; not y in {1, 2} }",
+        "x if { some y in input.a; not allowed[y] }\n\nallowed := {1}",
+        "x if not allowed\n\nallowed if input.a",
+        "f(y) if not y > 1",
+        "x if not 1 in {y | some y in input.a}",
+        "x if not true",
+    ],
+)
+async def test_not_over_bound_values_passes(tmp_path: Path, body: str) -> None:
+    assert await problems(tmp_path, body) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("package other\n\nx := 1\n", "package other is outside handrail"),
+        ("package handrail\n\nx := {\n", "extra.rego:4:1: syntax error"),
+        ("package handrail.x\n\nimport data.handrail.lib as count\n\ny := count\n", "import count shadows a builtin"),
+        ("package handrail.x\n\nimport data.handrail.lib\n\nlib := 1\n", "import lib has the name of a rule"),
+    ],
+)
+async def test_modules_that_do_not_fit_are_refused(tmp_path: Path, text: str, problem: str) -> None:
+    found = await problems(tmp_path, "", lib=LIBRARY, extra=text)
+    assert any(problem in one for one in found), found
+
+
+async def test_a_bundle_without_decisions_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, {"a.rego": LIBRARY})
+    assert await refused(tmp_path) == ["no rule data.handrail.decisions"]
+
+
+async def test_data_in_the_place_of_a_rule_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, {"a.rego": rego("limit := 1"), "handrail/data.json": '{"limit": 2}'})
+    assert any("rule limit is also set by data.json" in problem for problem in await refused(tmp_path))
+
+
+async def test_a_deeply_nested_source_does_not_take_the_gateway_down(tmp_path: Path) -> None:
+    assert await problems(tmp_path, "x := " + "[" * 60_000 + "]" * 60_000) != []
+
+
+def test_the_table_is_what_regorus_implements() -> None:
+    regorus = pytest.importorskip("regorus", reason="this platform has no regorus wheel")
+    engine = regorus.Engine()
+    engine.add_policy("t.rego", "package t\n\nr := opa.runtime().builtins")
+    listed = set(json.loads(engine.eval_rule_as_json("data.t.r")))
+    assert set(vocabulary.IMPLEMENTED) <= listed
+    assert set(vocabulary.DIFFERENT) <= listed
+    unaccounted = {name for name in listed - set(vocabulary.IMPLEMENTED) if vocabulary.refusal(name) is None}
+    assert unaccounted == set()
+
+
+@pytest.mark.opa
+async def test_the_table_is_what_opa_implements(opa_program: Path) -> None:
+    process = await asyncio.create_subprocess_exec(
+        opa_program, "capabilities", "--current", stdout=asyncio.subprocess.PIPE
+    )
+    output, _ = await process.communicate()
+    arities = {item["name"]: len(item["decl"].get("args", [])) for item in json.loads(output)["builtins"]}
+    assert {name: arities.get(name) for name in vocabulary.IMPLEMENTED} == vocabulary.IMPLEMENTED
