@@ -77,10 +77,8 @@ def query(request: Request, *allowed: str) -> dict[str, str]:
     if not raw:
         return {}
     name, _, value = raw.partition(b"=")
-    if value.isdigit() and name.isalpha():  # ?wait=5, the one query of the hot path
-        pairs = [(name.decode("ascii"), value.decode("ascii"))]
-    else:
-        pairs = _pairs(raw)
+    plain = name.isalpha() and value.isdigit()  # ?wait=5, the one query of the hot path
+    pairs = [(name.decode("ascii"), value.decode("ascii"))] if plain else _pairs(raw)
     values = dict(pairs)
     if len(values) != len(pairs) or not values.keys() <= set(allowed):
         raise Refused(Reason.REQUEST_MALFORMED, "query parameters")
