@@ -14,14 +14,15 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 import structlog
 
 from gateway.entries import EntryDraft
 from gateway.errors import HandrailError, Refused, Unavailable
 from gateway.followers import Event, Followers, done_event, plan_event, step_event
-from gateway.model import Plan, PlanStatus, Principal, Role, StepStatus, UnverifiedPlan, commit, subject_key
+from gateway.model import Plan, PlanStatus, Principal, StepStatus, UnverifiedPlan, commit, subject_key
+from gateway.permissions import Permission, permits
 from gateway.ports import Append, AuditLog, Credentials, Directory, Hands, Payloads, PlanStore, PolicyEngine, Signer
 from gateway.reasons import Reason
 from gateway.revive import revive
@@ -31,8 +32,6 @@ from gateway.state import PlanState, StepState
 from gateway.telemetry import Metrics, Tracer
 
 _log = structlog.get_logger("handrail.pipeline")
-
-READS_EVERY_PLAN: Final = frozenset({Role.APPROVER, Role.AUDITOR, Role.OPERATOR})
 
 
 @dataclass(slots=True)
@@ -95,12 +94,12 @@ class Pipeline:
             # 2 verify: JWS, issuer key valid at iat and not revoked, type, audience, freshness, subject. That the plan
             #   is no replay, and that the context is the caller's, the database itself decides with the first record.
             with stage("2 verify"):
-                issuer = await self.directory.issuer(
-                    verify.claimed_issuer(unverified, self.jws), unverified.caller.tenant
-                )
+                claimed = verify.claimed_issuer(unverified, self.jws)
+                issuer = await self.directory.issuer(claimed.issuer, unverified.caller.tenant)
                 subjects = {name: await self._principal(issuer.tenant, name) for name in issuer.speaks_for}
                 verified = verify.verify(
                     unverified,
+                    claimed,
                     issuer,
                     self.jws,
                     audience=self.log.origin,
@@ -397,7 +396,7 @@ def may_see(plan: PlanState, viewer: Principal) -> bool:
         return False
     if viewer.id in {plan.plan.principal.id, plan.plan.caller.id}:
         return True
-    return not READS_EVERY_PLAN.isdisjoint(viewer.roles)
+    return permits(viewer, Permission.PLANS_READ_ALL)
 
 
 async def _next_change(running: set[asyncio.Task[None]], wake: asyncio.Event) -> set[asyncio.Task[None]]:

@@ -7,6 +7,7 @@ signature holds, except the ``iss`` that selects the key which then has to verif
 import hashlib
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import orjson
@@ -18,7 +19,7 @@ from gateway.ports import Typ
 from gateway.reasons import Reason
 from gateway.settings import PlanSettings
 
-IDENTIFIER: Final = re.compile(r"[A-Za-z0-9._:@/-]{1,128}")
+IDENTIFIER: Final = re.compile(r"[A-Za-z0-9._:@-]{1,128}")
 """Issuers, subjects, tenants."""
 
 
@@ -33,31 +34,41 @@ class Verified(Protocol):
 class Jws(Protocol):
     """What this stage needs from ``keys.jws``."""
 
-    def peek(self, token: bytes) -> Verified:
-        """Split without trust."""
+    def peek(self, token: bytes) -> Any:
+        """Take a token apart without believing it; the outcome has a ``payload`` and goes into :meth:`verify`."""
 
-    def verify(self, token: bytes, typ: Typ, key_for: Callable[[str], Mapping[str, str]]) -> Verified:
+    def verify(self, token: Any, typ: Typ, key_for: Callable[[str], Mapping[str, str]]) -> Verified:
         """Check header, type and signature; ``key_for`` maps a ``kid`` to a public JWK or refuses it."""
 
 
-def claimed_issuer(unverified: UnverifiedPlan, jws: Jws) -> str:
-    """The ``iss`` that the plan claims, good for nothing but choosing whose key must verify it.
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A token taken apart, and the ``iss`` that it claims: good for nothing but choosing whose key must verify it."""
+
+    token: Any
+    issuer: str
+
+
+def claimed_issuer(unverified: UnverifiedPlan, jws: Jws) -> Claimed:
+    """Whom the plan claims to be from.
 
     Raises:
         Refused: ``verify.malformed``, ``schema.json`` or ``verify.unknown_issuer``.
     """
+    token = jws.peek(unverified.raw)
     try:
-        payload = orjson.loads(jws.peek(unverified.raw).payload)
+        payload = orjson.loads(token.payload)
     except orjson.JSONDecodeError:
         raise Refused(Reason.SCHEMA_JSON, "payload") from None
     issuer = payload.get("iss") if isinstance(payload, dict) else None
     if not isinstance(issuer, str) or not IDENTIFIER.fullmatch(issuer):
         raise Refused(Reason.VERIFY_UNKNOWN_ISSUER, "iss is absent or ill-formed")
-    return issuer
+    return Claimed(token, issuer)
 
 
 def verify(
     unverified: UnverifiedPlan,
+    claimed: Claimed,
     issuer: Issuer,
     jws: Jws,
     *,
@@ -68,7 +79,8 @@ def verify(
     """Believe a plan, or refuse it.
 
     Args:
-        issuer: the registered issuer that the plan claims (see :func:`claimed_issuer`), of the caller's tenant.
+        claimed: the same plan, taken apart by :func:`claimed_issuer`.
+        issuer: the registered issuer that it claims, of the caller's tenant.
         audience: the gateway's log origin.
         principals: the tenant's principal by id, for a subject other than the caller.
 
@@ -88,7 +100,7 @@ def verify(
         chosen.append(key)
         return key.jwk
 
-    payload = jws.verify(unverified.raw, Typ.PLAN, key_for).payload
+    payload = jws.verify(claimed.token, Typ.PLAN, key_for).payload
     claims = parse(payload)
     if not isinstance(claims, dict):
         raise Refused(Reason.SCHEMA_PLAN, "payload is not an object")
