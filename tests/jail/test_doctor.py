@@ -1,0 +1,136 @@
+"""What the doctor says, and what the programs of a virtual environment need."""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from gateway.settings import JailSettings
+from hand_adapters.jail import Bind, JailError, cgroups, doctor
+from hand_adapters.jail.layers import remedy
+from hand_adapters.jail.profiles import PROFILES
+from hand_adapters.jail.runtime import program
+from tests import services
+
+
+def by_name(settings: JailSettings) -> dict[str, doctor.Finding]:
+    return {finding.name: finding for finding in doctor.diagnose(settings)}
+
+
+@pytest.mark.jail
+def test_a_good_machine_gets_a_clean_bill() -> None:
+    services.require(shutil.which("bwrap"), "bubblewrap", "Install it: apt-get install bubblewrap.")
+    findings = by_name(JailSettings())
+    assert findings.keys() == {
+        "python",
+        "bubblewrap",
+        "user namespaces",
+        "seccomp",
+        "cgroups",
+        "uid",
+        "trial jail",
+    }
+    assert [finding for finding in findings.values() if not finding.ok] == []
+
+
+def test_a_missing_bwrap_comes_with_its_remedy(tmp_path: Path) -> None:
+    findings = by_name(JailSettings(bwrap=tmp_path / "bwrap"))
+    assert not findings["bubblewrap"].ok
+    assert "apt-get install bubblewrap" in findings["bubblewrap"].remedy
+    assert not findings["trial jail"].ok
+
+
+def test_an_old_bwrap_is_not_enough(tmp_path: Path) -> None:
+    old = tmp_path / "bwrap"
+    old.write_text("#!/bin/sh\necho bubblewrap 0.4.1\n")
+    old.chmod(0o755)
+    found = by_name(JailSettings(bwrap=old))
+    assert not found["bubblewrap"].ok
+    assert not found["trial jail"].ok
+
+
+@pytest.mark.parametrize(
+    ("switch", "value", "word"),
+    [
+        ("kernel/unprivileged_userns_clone", "0", "unprivileged_userns_clone=1"),
+        ("kernel/apparmor_restrict_unprivileged_userns", "1", "AppArmor"),
+        ("user/max_user_namespaces", "0", "max_user_namespaces"),
+    ],
+)
+def test_switches_that_forbid_user_namespaces_are_named(
+    switch: str, value: str, word: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(path: str) -> str | None:
+        return value if path.endswith(switch) else None
+
+    monkeypatch.setattr(doctor, "read_switch", read)
+    monkeypatch.setattr("hand_adapters.jail.layers.read_switch", read)
+    finding = by_name(JailSettings())["user namespaces"]
+    assert not finding.ok
+    assert word in finding.remedy
+    assert word in remedy("anything")
+
+
+def test_no_cgroup_is_said_with_what_it_costs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cgroups, "find", lambda: None)
+    assert "at most 2 default jails" in by_name(JailSettings())["cgroups"].detail
+    small = by_name(JailSettings(memory_budget_bytes=2**26))["cgroups"]
+    assert not small.ok
+
+
+def test_cgroup_limits_of_both_versions() -> None:
+    places = {name: Path("/g") for name in ("pids", "memory", "cpu")}
+    second = cgroups.Controllers(2, places)
+    assert second.parents("b") == ["/g/b"]
+    assert second.limits(PROFILES["default"]) == [
+        [("pids.max", "66"), ("memory.max", str(2**30)), ("cpu.max", "100000 100000")]
+    ]
+    first = cgroups.Controllers(1, {name: Path(f"/{name}") for name in places})
+    assert first.parents("b") == ["/cpu/b", "/memory/b", "/pids/b"]
+    assert first.limits(PROFILES["strict"]) == [
+        [("cpu.cfs_quota_us", "50000")],
+        [("memory.limit_in_bytes", str(256 * 2**20))],
+        [("pids.max", "6")],
+    ]
+
+
+def test_groups_of_dead_gateways_are_swept_and_of_living_ones_kept(tmp_path: Path) -> None:
+    living, dead = f"handrail-{os.getpid()}-{'0' * 12}", f"handrail-{2**22 + 1}-{'0' * 12}"
+    for name in (living, dead):
+        (tmp_path / name / "7").mkdir(parents=True)
+    (tmp_path / "handrail-else").mkdir()
+    cgroups.Controllers(2, {"pids": tmp_path, "memory": tmp_path}).sweep()
+    assert {path.name for path in tmp_path.iterdir()} == {living, "handrail-else"}
+
+
+def test_python_brings_its_environment_and_interpreter() -> None:
+    path, binds = program("python", ())
+    targets = {bind.target for bind in binds}
+    assert path == sys.executable
+    needed = [Path(sys.prefix), Path(sys.base_prefix)]
+    for prefix in needed:
+        system = any(prefix.is_relative_to(directory) for directory in ("/usr", "/bin", "/lib"))
+        assert system or any(prefix.is_relative_to(target) for target in targets), prefix
+    assert not any(bind.writable for bind in binds)
+
+
+def test_a_lone_program_brings_itself_and_not_its_directory(tmp_path: Path) -> None:
+    tool = tmp_path / "bin" / "tool"
+    tool.parent.mkdir()
+    tool.write_text("#!/bin/sh\n")
+    tool.chmod(0o755)
+    (tmp_path / "secret").write_text("x")
+    assert program(str(tool), ()) == (str(tool), (Bind(tool, str(tool)),))
+
+
+def test_a_program_inside_a_bind_is_the_jails_own() -> None:
+    assert program("/work/run", (Bind(Path("/srv"), "/work"),)) == ("/work/run", ())
+
+
+def test_a_directory_or_a_plain_file_is_no_program(tmp_path: Path) -> None:
+    (tmp_path / "plain").write_text("x")
+    for path in (tmp_path, tmp_path / "plain", tmp_path / "none"):
+        with pytest.raises(JailError):
+            program(str(path), ())
