@@ -16,19 +16,24 @@ QUEUE_LENGTH: Final = 256
 """Events kept for a follower that does not read."""
 
 
-def step_event(plan_id: str, state: StepState) -> Event:
-    """A step as it stands."""
-    return (state.log_index or 0) * 3, "step", state.view(plan_id)
+_PER_ENTRY: Final = 1024
+"""Ids between one log index and the next: one for each step there may be (1,000), and the plan's two."""
+
+
+def step_event(plan: PlanState, state: StepState) -> Event:
+    """A step as it stands. Steps that nothing was said of yet share the plan's entry, so their place counts too."""
+    place = list(plan.steps).index(state.step.id)
+    return (state.log_index or 0) * _PER_ENTRY + place, "step", state.view(plan.plan.plan_id)
 
 
 def plan_event(plan: PlanState) -> Event:
     """The plan's status, after its newest step."""
-    return _newest(plan) * 3 + 1, "plan", {"status": str(plan.status)}
+    return (_newest(plan) + 1) * _PER_ENTRY - 2, "plan", {"status": str(plan.status)}
 
 
 def done_event(plan: PlanState) -> Event:
     """The last event."""
-    return _newest(plan) * 3 + 2, "done", {"status": str(plan.status)}
+    return (_newest(plan) + 1) * _PER_ENTRY - 1, "done", {"status": str(plan.status)}
 
 
 def _newest(plan: PlanState) -> int:
@@ -59,7 +64,7 @@ class Followers:
         queues = self._queues.get(plan.plan.plan_id)
         if not queues:
             return
-        events = sorted((step_event(plan.plan.plan_id, state) for state in states), key=lambda event: event[0])
+        events = sorted((step_event(plan, state) for state in states), key=lambda event: event[0])
         events.append(plan_event(plan))
         if plan.status is PlanStatus.DONE:
             events.append(done_event(plan))

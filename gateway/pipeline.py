@@ -215,7 +215,7 @@ class Pipeline:
         """
         with self.followers.follow(plan_id) as queue:
             plan = await self.load(plan_id, viewer)
-            now = [step_event(plan_id, state) for state in plan if state.log_index is not None]
+            now = [step_event(plan, state) for state in plan if state.log_index is not None]
             now = [*sorted(now, key=lambda event: event[0]), plan_event(plan)]
             if plan.status is PlanStatus.DONE:
                 now.append(done_event(plan))

@@ -211,6 +211,13 @@ class Hands(Protocol):
     def check_result(self, hand: str, action: str, structured: Any) -> Sequence[Mapping[str, str]]:
         """The same for a structured result."""
 
+    def confinement(self, hand: str, profile: str | None) -> Mapping[str, str] | None:
+        """How a hand's code is confined, for receipts: ``{tier, profile_sha256}``; ``None`` where it runs none here.
+
+        Args:
+            profile: the decision's jail profile; ``None`` is the hand's own.
+        """
+
     async def run(self, call: HandCall) -> HandResult:
         """Run one call on its hand, within its deadline.
 

@@ -66,6 +66,8 @@ class StepState:
     approved: bool = False
     answers: tuple[Answer, ...] = ()
     credential: str = ""
+    jail: Mapping[str, str] | None = None
+    """Tier and profile digest of the jail it ran in, for its receipt."""
     step_jti: str | None = None
     dispatched: bool = False
     """Whether its intent is on record (and so it may never be recorded again)."""

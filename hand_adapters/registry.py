@@ -83,6 +83,7 @@ class Registry:
         self._jail = jail
         self._pins = pins
         self._retry_seconds = tuple(retry_seconds)
+        self._profiles: dict[str, Mapping[str, str]] = {}
         self._watchers: list[asyncio.Task[None]] = []
         self._changed = asyncio.Condition()
         self._hands: dict[str, _Hand] = {}
@@ -164,6 +165,16 @@ class Registry:
         if checkers is None:
             return _ABSENT
         return () if checkers[1] is None else checkers[1].problems(structured)
+
+    def confinement(self, hand: str, profile: str | None) -> Mapping[str, str] | None:
+        """``{tier, profile_sha256}`` of a hand whose code runs in a jail here; see ``gateway.ports.Hands``."""
+        known = self._hands.get(hand)
+        if known is None or known.adapter is None or not known.adapter.needs_jail:
+            return None
+        chosen = profile or known.settings.jail_profile
+        if chosen not in self._profiles:
+            self._profiles[chosen] = {"tier": "jail", "profile_sha256": self._jail.profile_sha256(chosen)}
+        return self._profiles[chosen]
 
     async def run(self, call: HandCall) -> HandResult:
         """Run one call on its hand.

@@ -20,8 +20,8 @@ from gateway.reasons import Reason
 
 QUEUE_SECONDS: Final = 1.0
 """How long an evaluation waits for a free process before it is denied as ``policy.unavailable``."""
-MEMORY_BYTES: Final = 1_073_741_824
-"""Address space of one process; a rule that needs more fails (``policy.error``)."""
+MEMORY_BYTES: Final = 536_870_912
+"""How far one process may grow after it has loaded its bundle; a rule that needs more fails (``policy.error``)."""
 RETRY_SECONDS: Final = (0.05, 0.2, 1.0, 5.0)
 """Pauses between attempts to start a process that could not be started."""
 

@@ -36,6 +36,7 @@ async def dispatch(plan: PlanState, state: StepState, hands: Hands) -> None:
     )
     state.credential = ""
     try:
+        state.jail = hands.confinement(state.step.hand, duties.jail_profile)
         state.result = await hands.run(call)
     except HandrailError as error:
         failure = getattr(error, "failure", HandFailure.UNKNOWN)

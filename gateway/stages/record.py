@@ -165,6 +165,8 @@ class Recorder:
         }
         if state.step_jti is not None:
             payload["step_jti"] = state.step_jti
+        if state.jail is not None:
+            payload["jail"] = dict(state.jail)
         for name in ("args", "result"):
             if name in state.commitments:
                 payload[f"{name}_commitment"] = state.commitments[name]

@@ -24,11 +24,8 @@ def settle(state: StepState, hands: Hands, result_max_bytes: int) -> bytes:
     if state.result.is_error:
         state.fail(StepStatus.FAILED, Reason.HAND_FAILED)
     else:
-        problems = (
-            hands.check_result(state.step.hand, state.step.action, state.result.structured)
-            if state.result.structured is not None
-            else ()
-        )
+        # An action with a result schema owes a structure: none at all is held against the schema too.
+        problems = hands.check_result(state.step.hand, state.step.action, state.result.structured)
         if problems:
             state.result = None
             state.fail(StepStatus.FAILED, Reason.SCHEMA_RESULT, problems=list(problems))

@@ -103,6 +103,9 @@ class SimulatedHands:
         schema = self.manifests[hand].actions[action].result_schema
         return [] if schema is None else Checker(normalise(schema, close=False)).problems(structured)
 
+    def confinement(self, hand: str, profile: str | None) -> Mapping[str, str] | None:
+        return {"tier": "jail", "profile_sha256": "f" * 64}
+
     async def run(self, call: HandCall) -> HandResult:
         self.calls.append(call)
         return await self.behaviour.get(call.action, echo)(call)

@@ -161,9 +161,10 @@ async def test_an_adapter_that_raises_anything_is_ambiguous(house: House) -> Non
     assert "secret-in-exception" not in str(view) + str(house.entries())
 
 
-async def test_a_result_off_schema_is_withheld(house: House) -> None:
+@pytest.mark.parametrize("answer", [["not", "an", "object"], None, "text"])
+async def test_a_result_off_schema_is_withheld(house: House, answer: object) -> None:
     async def lie(call: HandCall) -> HandResult:
-        return HandResult((), ["not", "an", "object"])
+        return HandResult((), answer)
 
     house.hands.behaviour["typed"] = lie
     view = await house.plan(step("a", "typed"))
@@ -243,6 +244,19 @@ async def test_following_a_plan_shows_each_change_once_and_ends(house: House) ->
     for position, number in enumerate(numbers[2:], start=2):
         resumed = [event async for event in house.pipeline.events(view["plan_id"], AGENT, after=number)]
         assert [event for _, event, _ in resumed] == [event for _, event, _ in seen[position + 1 :]]
+
+
+async def test_a_follower_sees_every_step_also_those_that_nothing_was_said_of(house: House) -> None:
+    def later(name: str) -> dict[str, object]:
+        return step(name, depends_on=["w"], args={"text": {"$step": "w", "pointer": "/structured/said"}})
+
+    view = await house.plan(step("w", "write"), later("b"), later("c"))
+    seen = []
+    async for _, event, data in house.pipeline.events(view["plan_id"], AGENT):
+        if event == "plan":
+            break
+        seen.append(data["id"])
+    assert seen == ["b", "c", "w"]
 
 
 async def test_why_shows_the_rule_its_place_and_the_input(house: House) -> None:
