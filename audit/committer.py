@@ -85,19 +85,18 @@ class Committer:
         self._edge: Frontier | None = None
         self.connection: Connection | None = None
         self._lock_head = _HEAD.with_for_update() if engine.dialect.name == "postgresql" else _HEAD
-        mark = "?" if engine.dialect.paramstyle == "qmark" else "%s"
-        self._insert_entries = BulkInsert(
-            entries.name, ("idx", *COLUMNS, "reasons", "body", "leaf_hash", "fields"), mark
-        )
-        self._insert_nodes = BulkInsert(nodes.name, ("level", "idx", "hash"), mark)
-        self._insert_keys = BulkInsert(data_keys.name, ("key_id", "tenant", "subject", "epoch", "wrapped"), mark)
+        dialect = engine.dialect
+        self._insert_entries = BulkInsert(dialect, entries, ("idx", *COLUMNS, "reasons", "body", "leaf_hash", "fields"))
+        self._insert_nodes = BulkInsert(dialect, nodes, ("level", "idx", "hash"))
+        self._insert_keys = BulkInsert(dialect, data_keys, ("key_id", "tenant", "subject", "epoch", "wrapped"))
         self._insert_payloads = BulkInsert(
-            payloads.name,
+            dialect,
+            payloads,
             ("commitment", "tenant", "key_id", "sealed", "created_at"),
-            mark,
             "ON CONFLICT (commitment) DO NOTHING",  # several entries may commit to one value: it is stored once
         )
-        self._insert_checkpoint = BulkInsert(checkpoints.name, ("tree_size", "note", "time"), mark)
+        self._insert_checkpoint = BulkInsert(dialect, checkpoints, ("tree_size", "note", "time"))
+        mark = "?" if dialect.paramstyle == "qmark" else "%s"
         self._move_head = (
             f"UPDATE {head.name} SET tree_size = {mark}, root = {mark} WHERE id = 1 AND tree_size = {mark}"  # noqa: S608
         )
