@@ -39,6 +39,8 @@ RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS = 0x02, 0x04
 SCM_CREDENTIALS = 2
 MESSAGE_MAX_BYTES = 192 * 1024
 SETUP_FAILED = 125
+QUIET_SECONDS = 0.02
+GROUPS_LEFT_MAX = 64
 SPARES = 2
 """Processes kept ready; each costs about a megabyte."""
 
@@ -399,7 +401,6 @@ class Launcher:
         del self.running[jail.pid]
         del self.by_key[jail.key]
         self.empty_groups += jail.groups
-        self.remove_groups()
         self.say(
             {
                 "event": "gone",
@@ -422,10 +423,20 @@ class Launcher:
                 left.append(path)  # the kernel still takes the last process out of it
         self.empty_groups = left
 
+    def untidy(self) -> bool:
+        """Whether there is work for a quiet moment: nobody who starts a jail should wait for it."""
+        return bool(self.empty_groups) or (bool(self.setup) and len(self.spares) < SPARES)
+
+    def tidy(self) -> None:
+        """Remove the cgroups of what is gone, and have spare processes ready again."""
+        self.remove_groups()
+        while self.setup and len(self.spares) < SPARES:
+            self.add_spare()
+
     def next_timeout(self) -> int | None:
         """Kill what is past its deadline; milliseconds until the next one."""
         now = time.monotonic()
-        nearest = 0.05 if self.empty_groups else None
+        nearest = QUIET_SECONDS if self.untidy() else None
         for jail in self.running.values():
             if jail.deadline is None or jail.timed_out:
                 continue
@@ -443,7 +454,10 @@ class Launcher:
             self.poll.register(descriptor, select.POLLIN)
         self.poll.register(self.control, select.POLLIN)
         while True:
-            for descriptor, event in self.poll.poll(self.next_timeout()):
+            events = self.poll.poll(self.next_timeout())
+            if not events or len(self.empty_groups) > GROUPS_LEFT_MAX:
+                self.tidy()
+            for descriptor, event in events:
                 if descriptor in self.ends:
                     os._exit(0)
                 if descriptor == self.wakeup:
@@ -453,9 +467,6 @@ class Launcher:
                 elif event:
                     self.receive()
             self.reap()
-            self.remove_groups()
-            if len(self.spares) < SPARES and self.setup and not self.poll.poll(0):
-                self.add_spare()
 
 
 def _children() -> list[int]:

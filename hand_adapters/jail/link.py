@@ -60,7 +60,7 @@ def spawn() -> tuple[subprocess.Popen[bytes], socket.socket]:
     except OSError as exc:
         ours.close()
         theirs.close()
-        raise JailError(f"pidfd_open: {exc.strerror}; Linux 5.6 or newer is needed") from None
+        raise JailError(f"pidfd_open: {exc.strerror}; Linux 5.14 or newer is needed") from None
     try:
         ours.setsockopt(socket.SOL_SOCKET, _PASSCRED, 1)
         process = subprocess.Popen(
