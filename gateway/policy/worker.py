@@ -76,9 +76,7 @@ class Evaluator:
 
 
 def limit_growth(allowed_bytes: int) -> None:
-    """Let the process take ``allowed_bytes`` more than now. Relative, because the allocator reserves a gigabyte that it
-    never touches. Only where ``/proc`` tells how much it is now.
-    """
+    """Let the process take ``allowed_bytes`` more address space than now; where ``/proc`` does not tell, no limit."""
     with contextlib.suppress(FileNotFoundError), open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123
         limit = int(file.read().split()[0]) * resource.getpagesize() + allowed_bytes
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))

@@ -1,0 +1,54 @@
+"""Writes corpus.json: plans drawn from the generators of test_differential, and what the embedded engine says of them.
+
+``python -m tests.policy.record_corpus``. Read the difference before committing it: it is what changed for callers.
+"""
+
+import asyncio
+import json
+import warnings
+from typing import Any
+
+from tests.policy.support import SHIPPED, ask, embedded, step
+from tests.policy.test_differential import CORPUS, hands, principals, request, steps
+
+CASES = 150
+
+
+def drawn() -> list[dict[str, Any]]:
+    """Hand-written plans first, then drawn ones that hold at least one step."""
+    from hypothesis import strategies as st
+
+    inputs = [
+        ask(step("read", "git", "git_status", repo_path="/repo"), step("now", "time", "get_current_time")),
+        ask(step("write", "git", "git_commit", repo_path="/repo", message="m")),
+        ask(step("add", "git", "git_add", repo_path="/repo", files=["a", "b/c"])),
+        ask(step("climb", "git", "git_add", repo_path="/repo", files=["../../etc/passwd"])),
+        ask(step("out", "git", "git_log", repo_path="/etc")),
+        ask(step("push", "git", "git_push", repo_path="/repo")),
+        ask(*[step(f"s{n}", "git", "git_commit", repo_path="/repo") for n in range(11)]),
+        ask(*[step(f"s{n}", "time", "get_current_time") for n in range(101)]),
+    ]
+    shape = st.tuples(steps, principals, hands)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        while len(inputs) < CASES:
+            taken, principal, known = shape.example()
+            if taken:
+                inputs.append(request(taken, principal, known))
+    return inputs
+
+
+async def main() -> None:
+    """Record."""
+    engine = await embedded(SHIPPED)
+    cases = []
+    for policy_input in drawn():
+        decisions = await engine.decide(policy_input)
+        cases.append({"input": policy_input, "effects": {name: str(one.effect) for name, one in decisions.items()}})
+    await engine.close()
+    text = ",\n".join(json.dumps(case, sort_keys=True) for case in cases)
+    CORPUS.write_text(f"[\n{text}\n]\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

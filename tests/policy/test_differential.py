@@ -1,0 +1,270 @@
+"""Both engines, one answer: on a recorded corpus, on generated inputs, and for each part of the language."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+
+from gateway.policy.bundle import load
+from gateway.policy.opa import OpaEngine
+from gateway.policy.private_opa import private_opa
+from tests.policy.support import GIT, SHIPPED, ask, canonical, embedded, inspected, record, rego, step, write
+
+pytestmark = pytest.mark.opa
+CORPUS = Path(__file__).with_name("corpus.json")
+
+paths = st.one_of(
+    st.sampled_from(
+        [
+            "/repo",
+            "/repo/a",
+            "/repo/",
+            "/",
+            "",
+            "repo",
+            "/repo/../etc",
+            "/repo%2f..",
+            "/repo\\x",
+            "/repository",
+            "/etc",
+            "/repo//a",
+            "/repo/./a",
+            "~/x",
+            "/repo/\u00e9",
+            "/repo/a\u0000b",
+            "/repo/a b",
+            "/repo/\U0001f600",
+            "\uff0frepo",
+        ]
+    ),
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=12).map(lambda text: f"/repo/{text}"),
+)
+texts = st.one_of(
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
+    st.sampled_from(
+        [
+            "AK" + "IA" + "B" * 16,
+            "sk" + "-" + "a" * 24,
+            "gh" + "p_" + "z" * 36,
+            "-----BEGIN " + "PRIVATE KEY-----",
+            "x" + "oxb-1234567890",
+            "AKIA short",
+            'quote " and \\ slash',
+            "<undefined>",
+        ]
+    ),
+)
+numbers = st.integers(-(2**53), 2**53)
+values = st.recursive(
+    st.one_of(st.none(), st.booleans(), numbers, texts),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(texts, inner, max_size=3)),
+    max_leaves=6,
+)
+arguments = st.fixed_dictionaries(
+    {},
+    optional={
+        "repo_path": st.one_of(paths, values),
+        "files": st.one_of(st.lists(paths, max_size=3), values),
+        "message": texts,
+        "more": values,
+    },
+)
+actions = ["git_status", "git_log", "git_add", "git_commit", "git_reset", "git_push", "get_current_time", "erase"]
+steps = st.lists(
+    st.tuples(st.sampled_from(["git", "time", "nowhere"]), st.sampled_from(actions), arguments), max_size=4
+)
+principals = st.one_of(
+    st.sampled_from([{"id": "bot", "roles": ["agent"]}, {"id": "alice", "roles": []}, {"id": "x"}, {}]),
+    st.fixed_dictionaries({"id": texts, "roles": st.lists(st.sampled_from(["agent", "operator"]), max_size=2)}),
+)
+hands = st.sampled_from(
+    [
+        GIT,
+        {},
+        {"git": {**GIT["git"], "labels": []}},
+        {"git": {"actions": {}}},
+        {"git": {**GIT["git"], "labels": ["root:/", "root:/repo//", "root:relative"]}},
+    ]
+)
+
+
+class Engines:
+    """Both engines on one bundle, in a loop of their own that outlives single tests."""
+
+    def __init__(self, program: Path) -> None:
+        self._runner = asyncio.Runner()
+        self._server = private_opa(program)
+        url = self._runner.run(self._server.__aenter__())
+        self.opa = OpaEngine(url, None, deadline_seconds=20.0, input_max_bytes=1_048_576)
+        self.embedded: Any = None
+
+    def load(self, directory: Path) -> None:
+        async def both() -> None:
+            if self.embedded is not None:
+                await self.embedded.close()
+            self.embedded = await embedded(directory, deadline_seconds=20.0)
+            await self.opa.activate(await inspected(directory), record)
+
+        self._runner.run(both())
+
+    def same(self, policy_input: dict[str, Any]) -> str:
+        """The answer that both give; fails where they give two."""
+
+        async def both() -> tuple[str, str]:
+            one = canonical(await self.embedded.decide(policy_input))
+            return one, canonical(await self.opa.decide(policy_input))
+
+        one, other = self._runner.run(both())
+        assert one == other
+        return one
+
+    def close(self) -> None:
+        async def end() -> None:
+            if self.embedded is not None:
+                await self.embedded.close()
+            await self.opa.close()
+            await self._server.__aexit__(None, None, None)
+
+        self._runner.run(end())
+        self._runner.close()
+
+
+@pytest.fixture(scope="module")
+def engines(opa_program: Path) -> Any:
+    made = Engines(opa_program)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def shipped(engines: Engines) -> Engines:
+    engines.load(SHIPPED)
+    return engines
+
+
+def request(taken: list[Any], principal: Any, known: Any) -> dict[str, Any]:
+    return ask(
+        *(step(f"s{n}", hand, action) | {"args": args} for n, (hand, action, args) in enumerate(taken)),
+        principal=principal,
+        hands=known,
+    )
+
+
+@seed(20261121)
+@settings(
+    max_examples=200,
+    deadline=None,
+    database=None,
+    phases=[Phase.generate, Phase.shrink],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(taken=steps, principal=principals, known=hands)
+def test_generated_plans(shipped: Engines, taken: list[Any], principal: Any, known: Any) -> None:
+    shipped.same(request(taken, principal, known))
+
+
+def test_the_recorded_corpus(shipped: Engines) -> None:
+    """Inputs and the answers recorded for them, so that a change of both engines at once is seen too."""
+    recorded = json.loads(CORPUS.read_text(encoding="utf-8"))
+    assert len(recorded) >= 100
+    changed = []
+    for case in recorded:
+        answer = json.loads(shipped.same(case["input"]))
+        effects = {name: text.partition("Effect.")[2].partition(":")[0].lower() for name, text in answer.items()}
+        if effects != case["effects"]:
+            changed.append((case["input"]["steps"], effects, case["effects"]))
+    assert changed == []
+    assert {effect for case in recorded for effect in case["effects"].values()} == {"allow", "ask", "deny"}
+
+
+LANGUAGE = {
+    "every": "every x in [1, 2] { x > 0 }",
+    "every-empty": "every x in [] { x > 9 }",
+    "every-input": "every s in input.steps { s.hand == input.steps[0].hand }",
+    "not-undefined": "not input.nothing.here",
+    "else": 'choose(input.steps[0].hand) == "k"',
+    "default": "limit == 7",
+    "default-function": "size(3) == 4",
+    "sets": "{1, 2} | {3} == {3, 2, 1}; {1, 2} & {2} == {2}; {1, 2} - {2} == {1}",
+    "division": "7 / 2 * 2 == 7; 10 % 3 == 1; (0 - 5) % 3 == 0 - 2",
+    "numbers": "1 == 1.0; 1e2 == 100; 9007199254740991 == 9007199254740991",
+    "order": '"a" < "b"; 1 < "a"; null < false; [1] < [2]',
+    "objects": '{"a": 1, "b": 2} == {"b": 2, "a": 1}; object.get({"a": {"b": 3}}, ["a", "b"], 0) == 3',
+    "unicode": 'count("é") == 1; upper("é") == "É"; substring("aéb", 1, 1) == "é"',
+    "strings": 'split("a/b", "/") == ["a", "b"]; trim_prefix("ab", "a") == "b"; indexof("abc", "c") == 2',
+    "regex": 'regex.match("(?i)^ab+$", "ABB"); not regex.match("^a$", "a\\n")',
+    "glob": 'glob.match("*.example.com", ["."], "a.example.com"); not glob.match("*.a", ["."], "x.y.a")',
+    "net": 'net.cidr_contains("10.0.0.0/8", "10.1.2.3"); not net.cidr_contains("10.0.0.0/8", "11.1.2.3")',
+    "time": 'time.parse_rfc3339_ns("2026-01-02T03:04:05Z") == 1767323045000000000; time.weekday(0) == "Thursday"',
+    "base64": 'base64url.decode("-_-_") == base64url.decode("-_-_"); base64.encode("a") == "YQ=="',
+    "walk": 'walk({"a": {"b": 1}}, [["a", "b"], 1])',
+    "comprehension": '{k: v | some k, v in ["a", "b"]} == {0: "a", 1: "b"}',
+    "destructuring": '[x, {"y": y}] := [1, {"y": 2}]; x + y == 3',
+    "membership": '1 in [1]; "a", 1 in {"a": 1}; not 2 in {1}',
+    "with": "y == 3",
+    "bits": "bits.and(6, 3) == 2; bits.lsh(1, 4) == 16",
+    "sprintf": 'sprintf("%v %s %v", [1, "a", {"k": [true, null]}]) == "1 a {\\"k\\": [true, null]}"',
+    "false": "false",
+    "null": "null",
+    "undefined": "input.nothing",
+    "partial-sets": '"ALPHA" in names',
+    "partial-objects": 'lengths["alpha"] == 5',
+    "reference-heads": "tree.left.value == 1",
+    "arguments-undefined": "size(input.nothing) == 4",
+    "builtin-error": 'to_number("x") == 1',
+    "division-by-zero": "1 / (count(input.steps) - count(input.steps)) == 1",
+}
+SUPPORT = """
+choose(hand) := "k" if {
+	hand == "known"
+} else := "o"
+
+default limit := 1
+
+limit := 7
+
+default size(_) := 4
+
+size(1) := 1
+
+names contains upper(name) if some name in ["alpha", "beta"]
+
+lengths[name] := count(name) if some name in ["alpha", "beta"]
+
+tree.left.value := 1
+
+tree.right.value := 2
+
+z := input.number
+
+y := v if v := z with input.number as 3
+"""
+
+
+@pytest.mark.parametrize("name", LANGUAGE)
+def test_the_language(engines: Engines, tmp_path: Path, name: str) -> None:
+    rule = f"""
+decisions contains {{"step": step.id, "effect": "allow"}} if {{
+	some step in input.steps
+	step.hand == "known"
+	{LANGUAGE[name].replace("; ", chr(10) + chr(9))}
+}}
+"""
+    elsewhere = 'step.hand == "other"'
+    denied = rego("").replace("some step in input.steps", f"some step in input.steps\n\t{elsewhere}")
+    write(tmp_path, {"a.rego": denied + SUPPORT + rule})
+    engines.load(tmp_path)
+    answer = engines.same(ask(step()))
+    if name in {"false", "null", "undefined", "arguments-undefined"}:
+        return
+    expected = "policy.error" if name in {"builtin-error", "division-by-zero"} else "Effect.ALLOW"
+    assert expected in answer
+
+
+def test_every_loaded_module_is_in_both_engines(shipped: Engines) -> None:
+    shipped.load(SHIPPED)
+    assert shipped.embedded.digest == shipped.opa.digest == load(SHIPPED).digest
