@@ -5,9 +5,9 @@ act on and that says no more than the plan API would.
 from collections.abc import Mapping
 from typing import Any, Final
 
-import mcp_types as types
 import orjson
 import pydantic
+from mcp import types
 
 from gateway.errors import HandrailError
 from gateway.model import StepStatus

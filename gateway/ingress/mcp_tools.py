@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-import mcp_types as types
 import structlog
+from mcp import types
 
 from gateway.model import ActionManifest, Manifest, SideEffects
 

@@ -16,7 +16,7 @@ from gateway.ports import Append
 from gateway.web.bodies import JSON, integer, one_of, query
 from gateway.web.context import gateway_of
 from gateway.web.routing import Body, Endpoint, JsonResponse, Parameter
-from gateway.web.schemas import EntryPage
+from gateway.web.schemas_admin import EntryPage
 
 LIMIT_MAX: Final = 1000
 LIMIT_DEFAULT: Final = 100

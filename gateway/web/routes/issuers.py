@@ -11,7 +11,7 @@ from gateway.reasons import Reason
 from gateway.web.bodies import JSON, json_body, query, segment
 from gateway.web.context import gateway_of
 from gateway.web.routing import Body, Endpoint, JsonResponse
-from gateway.web.schemas import IssuerList, IssuerRequest, IssuerView
+from gateway.web.schemas_admin import IssuerList, IssuerRequest, IssuerView
 
 
 async def list_(request: Request, principal: Principal) -> Response:

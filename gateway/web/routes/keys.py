@@ -15,7 +15,7 @@ from gateway.reasons import Reason
 from gateway.web.bodies import JSON, query, segment
 from gateway.web.context import gateway_of
 from gateway.web.routing import Body, Endpoint, JsonResponse
-from gateway.web.schemas import KeyList
+from gateway.web.schemas_admin import KeyList
 from keys.entries import drafts
 from keys.rotation import KeyRecord
 

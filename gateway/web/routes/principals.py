@@ -12,7 +12,7 @@ from gateway.store.directory import NewPrincipal
 from gateway.web.bodies import JSON, json_body, query, segment
 from gateway.web.context import gateway_of
 from gateway.web.routing import Body, Endpoint, JsonResponse
-from gateway.web.schemas import (
+from gateway.web.schemas_admin import (
     ApiKeyRequest,
     ApiKeyShown,
     Me,

@@ -1,0 +1,243 @@
+"""The JSON shapes of what administrators, operators and auditors see and send; see ``schemas``."""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from gateway.model import Role
+from gateway.web.schemas import Shape
+
+Identifier = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}$")
+
+
+# --- directory -------------------------------------------------------------------------------------------------------
+
+
+class PrincipalView(Shape):
+    """A principal."""
+
+    id: str
+    tenant: str
+    roles: list[Role]
+    hands: list[str] | None = Field(description="null: every hand of the tenant.")
+    created_at: float
+    revoked_at: float | None = None
+    approval_kid: str | None = None
+
+
+class PrincipalList(Shape):
+    """Principals of the tenant."""
+
+    principals: list[PrincipalView]
+
+
+class ApiKeyShown(Shape):
+    """A new API key; its token is shown this once."""
+
+    key_id: str
+    token: str
+    expires_at: float
+
+
+class PrincipalCreated(Shape):
+    """A new principal and its first API key."""
+
+    principal: PrincipalView
+    api_key: ApiKeyShown
+
+
+class PublicJwk(Shape):
+    """An Ed25519 public key (RFC 8037). A private member is refused: it has no business on the wire."""
+
+    kty: Literal["OKP"]
+    crv: Literal["Ed25519"]
+    x: str = Field(pattern=r"^[A-Za-z0-9_-]{43}$")
+    kid: str | None = Field(None, max_length=128)
+    alg: Literal["Ed25519"] | None = None
+    use: Literal["sig"] | None = None
+
+
+class PrincipalRequest(Shape):
+    """A principal to add."""
+
+    id: str = Identifier
+    roles: list[Role] = Field(min_length=1, max_length=8)
+    hands: list[str] | None = Field(None, max_length=1000)
+    approval_jwk: PublicJwk | None = None
+    ttl_days: int = Field(90, ge=1, le=366, strict=True)
+
+
+class ApiKeyRequest(Shape):
+    """How long a new API key lives."""
+
+    ttl_days: int = Field(90, ge=1, le=366, strict=True)
+
+
+class Me(Shape):
+    """The calling principal."""
+
+    id: str
+    tenant: str
+    roles: list[Role]
+    hands: list[str] | None
+
+
+class IssuerKeyView(Shape):
+    """A public key of an issuer; times are seconds since the epoch."""
+
+    kid: str
+    not_before: int
+    not_after: int | None
+    revoked_at: int | None
+
+
+class IssuerView(Shape):
+    """Who may sign plans."""
+
+    id: str
+    tenant: str
+    keys: list[IssuerKeyView]
+    speaks_for: list[str]
+    attests_request: bool
+    revoked_at: float | None = None
+
+
+class IssuerList(Shape):
+    """Issuers of the tenant."""
+
+    issuers: list[IssuerView]
+
+
+class IssuerRequest(Shape):
+    """An issuer to register, or a further key of one."""
+
+    id: str = Identifier
+    jwk: PublicJwk
+    speaks_for: list[str] = Field([], max_length=1000)
+    attests_request: bool = Field(False, strict=True)
+
+
+# --- keys and trust --------------------------------------------------------------------------------------------------
+
+
+class KeyView(Shape):
+    """A key of the gateway; times are seconds since the epoch."""
+
+    kid: str
+    purpose: str
+    state: Literal["next", "active", "retiring", "retired", "revoked"]
+    created_at: float
+    activated_at: float | None
+    retiring_at: float | None
+    retired_at: float | None
+    revoked_at: float | None
+
+
+class KeyList(Shape):
+    """The gateway's keys."""
+
+    keys: list[KeyView]
+
+
+class Jwks(Shape):
+    """RFC 7517 key set."""
+
+    keys: list[dict[str, Any]]
+
+
+class TrustView(Shape):
+    """What ``handrail verify --trust`` takes."""
+
+    v: Literal[1]
+    origin: str
+    jwks: Jwks
+    log: list[str] = Field(description="Signed-note verifier keys of the log.")
+
+
+# --- hands and policy ------------------------------------------------------------------------------------------------
+
+
+class ActionView(Shape):
+    """One action of a hand."""
+
+    name: str
+    description: str
+    side_effects: str
+    idempotent: bool
+    args_schema: dict[str, Any]
+
+
+class Difference(Shape):
+    """One place where what a hand offers is not what was pinned."""
+
+    path: str
+    pinned: Any = None
+    offered: Any = None
+
+
+class HandView(Shape):
+    """A configured hand."""
+
+    id: str
+    adapter: str
+    state: Literal["pinned", "unpinned", "drifted", "unavailable", "disabled"]
+    problem: str | None = None
+    pinned_digest: str | None = None
+    offered_digest: str | None = None
+    region: str | None
+    trust: str
+    actions: list[ActionView]
+
+
+class HandDetail(HandView):
+    """A hand with what changed since it was pinned."""
+
+    diff: list[Difference]
+
+
+class HandList(Shape):
+    """The hands that the caller may see."""
+
+    hands: list[HandView]
+
+
+class PinRequest(Shape):
+    """The digest that the operator looked at; it must be the one offered now."""
+
+    digest: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class BundleFile(Shape):
+    """A file of the bundle."""
+
+    path: str
+    sha256: str
+
+
+class PolicyView(Shape):
+    """The active policy bundle."""
+
+    engine: str
+    digest: str
+    files: list[BundleFile]
+    problem: str | None = Field(None, description="Why a newer bundle was not activated.")
+
+
+# --- audit -----------------------------------------------------------------------------------------------------------
+
+
+class EntryView(Shape):
+    """One entry of the audit log."""
+
+    index: int
+    code: str
+    label: str
+    entry: dict[str, Any]
+
+
+class EntryPage(Shape):
+    """A page of entries, and the tree size that it speaks for."""
+
+    entries: list[EntryView]
+    next: int | None
+    tree_size: int
