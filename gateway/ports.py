@@ -12,7 +12,8 @@ from typing import Any, Protocol
 from sqlalchemy import Connection, Executable, Insert
 
 from gateway.entries import EntryDraft
-from gateway.model import Binding, Decision, HandCall, HandResult, Issuer, Manifest, Plan, Principal
+from gateway.manifest import Manifest
+from gateway.model import Binding, Decision, HandCall, HandResult, Issuer, Plan, Principal
 from gateway.state import PlanState, StepState
 
 # --- keys ------------------------------------------------------------------------------------------------------------

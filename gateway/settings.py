@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from gateway.errors import HandrailError
-from gateway.model import ArgumentRole, SideEffects, Trust
+from gateway.manifest import ArgumentRole, SideEffects, Trust
 from gateway.reasons import Reason
 
 Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]

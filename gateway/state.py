@@ -8,18 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway.model import (
-    Binding,
-    Committed,
-    Decision,
-    Effect,
-    HandResult,
-    Manifest,
-    Plan,
-    PlanStatus,
-    Step,
-    StepStatus,
-)
+from gateway.manifest import Manifest
+from gateway.model import Binding, Committed, Decision, Effect, HandResult, Plan, PlanStatus, Step, StepStatus
 from gateway.reasons import TEXTS, Reason
 
 

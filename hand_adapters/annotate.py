@@ -7,7 +7,7 @@ nothing. What decides is what the operator declared, and what nobody declared co
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from gateway.model import ActionManifest, Manifest
+from gateway.manifest import ActionManifest, Manifest
 from gateway.settings import ActionSettings, HandSettings
 from hand_adapters.schemas import Checker, normalise
 

@@ -7,7 +7,8 @@ what ``[hands.ID] adapter`` says.
 from typing import ClassVar, Protocol
 
 from gateway.errors import HandrailError
-from gateway.model import HandCall, HandResult, Manifest
+from gateway.manifest import Manifest
+from gateway.model import HandCall, HandResult
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from gateway.settings import HandSettings

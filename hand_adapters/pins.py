@@ -18,7 +18,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from gateway.canonical import canonical
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import Refused, Unavailable
-from gateway.model import Manifest, Principal
+from gateway.manifest import Manifest
+from gateway.model import Principal
 from gateway.ports import Append, AuditLog, Write
 from gateway.reasons import Reason
 from gateway.store.tables import hand_pins

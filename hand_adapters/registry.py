@@ -14,7 +14,8 @@ from typing import Any, Final
 import structlog
 
 from gateway.errors import HandrailError, Refused, Unavailable
-from gateway.model import HandCall, HandResult, Manifest, Principal
+from gateway.manifest import Manifest
+from gateway.model import HandCall, HandResult, Principal
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from gateway.settings import HandSettings, SettingsError

@@ -10,7 +10,7 @@ from typing import Final
 import structlog
 from mcp import types
 
-from gateway.model import ActionManifest, Manifest, SideEffects
+from gateway.manifest import ActionManifest, Manifest, SideEffects
 
 _log = structlog.get_logger(__name__)
 

@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from gateway.canonical import canonical
-from gateway.model import Decision, Effect, Manifest, StepStatus, commit, subject_key
+from gateway.manifest import Manifest
+from gateway.model import Decision, Effect, StepStatus, commit, subject_key
 from gateway.ports import PolicyEngine
 from gateway.reasons import Reason
 from gateway.settings import PolicySettings

@@ -7,7 +7,8 @@ import aiohttp
 from yarl import URL
 
 from gateway.errors import Refused
-from gateway.model import ActionManifest, HandCall, HandResult, Manifest
+from gateway.manifest import ActionManifest, Manifest
+from gateway.model import HandCall, HandResult
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from gateway.settings import ActionSettings, HandSettings, SettingsError

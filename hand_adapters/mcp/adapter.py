@@ -5,7 +5,8 @@ from typing import ClassVar, Final
 
 from mcp import Client
 
-from gateway.model import HandCall, HandResult, Manifest
+from gateway.manifest import Manifest
+from gateway.model import HandCall, HandResult
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from gateway.settings import HandSettings, SettingsError

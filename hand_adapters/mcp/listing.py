@@ -7,7 +7,7 @@ from mcp import Client
 from mcp_types import PaginatedRequestParams, Tool
 
 from gateway.errors import Refused
-from gateway.model import ActionManifest, Manifest
+from gateway.manifest import ActionManifest, Manifest
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from gateway.settings import HandSettings

@@ -7,7 +7,8 @@ import sqlalchemy
 
 from gateway.entries import EntryType
 from gateway.errors import HandrailError, Refused, Unavailable
-from gateway.model import ActionManifest, Manifest, Principal, Role
+from gateway.manifest import ActionManifest, Manifest
+from gateway.model import Principal, Role
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from gateway.settings import HandSettings, SettingsError

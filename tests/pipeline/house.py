@@ -20,8 +20,8 @@ from audit.log import Log
 from gateway.approvals import Approvals
 from gateway.errors import Refused
 from gateway.evidence import Evidence
+from gateway.manifest import ActionManifest, Manifest, SideEffects
 from gateway.model import (
-    ActionManifest,
     Decision,
     DecisionReason,
     Effect,
@@ -29,11 +29,9 @@ from gateway.model import (
     HandResult,
     Issuer,
     IssuerKey,
-    Manifest,
     Obligations,
     Principal,
     Role,
-    SideEffects,
     UnverifiedPlan,
 )
 from gateway.pipeline import Pipeline

@@ -11,7 +11,8 @@ from audit.reader import Filter, Page, StoredEntry
 from gateway.canonical import b64url_decode, b64url_encode
 from gateway.entries import EntryDraft
 from gateway.errors import HandrailError, Refused
-from gateway.model import ActionManifest, Manifest, Principal, Role, SideEffects, UnverifiedPlan
+from gateway.manifest import ActionManifest, Manifest, SideEffects
+from gateway.model import Principal, Role, UnverifiedPlan
 from gateway.ports import Append, Purpose, Typ
 from gateway.reasons import Reason
 from gateway.settings import Settings

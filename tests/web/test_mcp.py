@@ -19,7 +19,8 @@ from gateway.entries import EntryType
 from gateway.errors import Refused
 from gateway.ingress.mcp import CONTEXT_META_KEY, transport_security
 from gateway.ingress.mcp_tools import Tools, tool_name
-from gateway.model import Role, SideEffects
+from gateway.manifest import SideEffects
+from gateway.model import Role
 from gateway.ports import Purpose, Typ
 from gateway.reasons import Reason
 from gateway.settings import Settings

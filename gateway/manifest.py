@@ -1,0 +1,139 @@
+"""What a hand can do: what it says of itself, and what only the operator may say of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from gateway.canonical import sha256_canonical
+from gateway.model import EMPTY
+
+
+class SideEffects(StrEnum):
+    """What an action may change, as the operator declares it; undeclared is ``external``, the worst."""
+
+    NONE = "none"
+    REVERSIBLE = "reversible"
+    IRREVERSIBLE = "irreversible"
+    EXTERNAL = "external"
+
+
+class ArgumentRole(StrEnum):
+    """What an argument means to a policy."""
+
+    RECIPIENT = "recipient"
+    URL = "url"
+    ACCOUNT = "account"
+    PATH = "path"
+    AMOUNT = "amount"
+    CONTENT = "content"
+    RESOURCE = "resource"
+
+
+class Trust(StrEnum):
+    """How far results of a hand may vouch for a value; undeclared is ``untrusted``."""
+
+    TRUSTED = "trusted"
+    UNTRUSTED = "untrusted"
+
+
+@dataclass(frozen=True, slots=True)
+class ActionManifest:
+    """One action of a hand: what it says of itself, and what the operator says of it."""
+
+    name: str
+    description: str
+    args_schema: Mapping[str, Any]
+    result_schema: Mapping[str, Any] | None = None
+    title: str | None = None
+    annotations: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
+    """What the tool claims about itself; shown to people, never to the policy."""
+    side_effects: SideEffects = SideEffects.EXTERNAL
+    idempotent: bool = False
+    cacheable: bool = False
+    roles: Mapping[str, ArgumentRole] = field(default_factory=lambda: EMPTY)
+    """JSON pointer (``*`` matches array items) -> role."""
+    data_subjects: tuple[str, ...] = ()
+    """JSON pointers into args or result that name data subjects."""
+    trust: Trust | None = None
+    deadline_seconds: float = 30.0
+    result_max_bytes: int = 1_048_576
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a hand can do. Pinned by :attr:`digest`; what is not pinned is not listed."""
+
+    hand: str
+    adapter: str
+    actions: Mapping[str, ActionManifest]
+    region: str | None = None
+    trust: Trust = Trust.UNTRUSTED
+    labels: tuple[str, ...] = ()
+    instructions: str = ""
+    """The server's own words to a model; pinned because they steer it."""
+    digest: str = field(init=False, default="")
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "digest", sha256_canonical(self.document()))
+
+    def document(self) -> dict[str, Any]:
+        """The JSON document over which the digest goes."""
+        return {
+            "v": 1,
+            "hand": self.hand,
+            "adapter": self.adapter,
+            "region": self.region,
+            "trust": str(self.trust),
+            "labels": list(self.labels),
+            "instructions": self.instructions,
+            "actions": {
+                name: {
+                    "description": action.description,
+                    "title": action.title,
+                    "annotations": dict(action.annotations),
+                    "args_schema": action.args_schema,
+                    "result_schema": action.result_schema,
+                    "side_effects": str(action.side_effects),
+                    "idempotent": action.idempotent,
+                    "cacheable": action.cacheable,
+                    "roles": {pointer: str(role) for pointer, role in action.roles.items()},
+                    "data_subjects": list(action.data_subjects),
+                    "trust": None if action.trust is None else str(action.trust),
+                    "deadline_seconds": action.deadline_seconds,
+                    "result_max_bytes": action.result_max_bytes,
+                }
+                for name, action in self.actions.items()
+            },
+        }
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> "Manifest":
+        """Rebuild a manifest from :meth:`document`; its digest is computed anew."""
+        return cls(
+            hand=document["hand"],
+            adapter=document["adapter"],
+            region=document["region"],
+            trust=Trust(document["trust"]),
+            labels=tuple(document["labels"]),
+            instructions=document["instructions"],
+            actions={
+                name: ActionManifest(
+                    name=name,
+                    description=action["description"],
+                    title=action["title"],
+                    annotations=action["annotations"],
+                    args_schema=action["args_schema"],
+                    result_schema=action["result_schema"],
+                    side_effects=SideEffects(action["side_effects"]),
+                    idempotent=action["idempotent"],
+                    cacheable=action["cacheable"],
+                    roles={pointer: ArgumentRole(role) for pointer, role in action["roles"].items()},
+                    data_subjects=tuple(action["data_subjects"]),
+                    trust=None if action["trust"] is None else Trust(action["trust"]),
+                    deadline_seconds=action["deadline_seconds"],
+                    result_max_bytes=action["result_max_bytes"],
+                )
+                for name, action in document["actions"].items()
+            },
+        )
