@@ -1,5 +1,6 @@
 """What the launcher and bwrap are told for one jail: options, limits, checks of binds. Reads the host's layout only."""
 
+import functools
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,15 +24,23 @@ def first_arguments(spec: JailSpec, profile: Profile, *, disable_userns: bool) -
     arguments += ["--proc", "/proc", "--dev", "/dev"]
     arguments += ["--size", str(profile.shm_bytes), "--perms", "1777", "--tmpfs", "/dev/shm"]  # noqa: S108
     arguments += ["--size", str(profile.tmp_bytes), "--perms", "1777", "--tmpfs", "/tmp"]  # noqa: S108
+    arguments += _system_arguments()
+    for name, value in spec.env.items():
+        arguments += ["--setenv", name, value]
+    return [*arguments, "--chdir", spec.cwd or "/tmp"]  # noqa: S108
+
+
+@functools.cache
+def _system_arguments() -> tuple[str, ...]:
+    """The host's system directories, read-only; how a host lays them out does not change while it runs."""
+    arguments: list[str] = []
     for directory in SYSTEM_DIRECTORIES:
         path = Path(directory)
         if path.is_symlink():
             arguments += ["--symlink", str(path.readlink()), directory]
         elif path.is_dir():
             arguments += ["--ro-bind", directory, directory]
-    for name, value in spec.env.items():
-        arguments += ["--setenv", name, value]
-    return [*arguments, "--chdir", spec.cwd or "/tmp"]  # noqa: S108
+    return tuple(arguments)
 
 
 def last_arguments() -> list[str]:

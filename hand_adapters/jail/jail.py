@@ -87,15 +87,10 @@ class Jail:
         }
         try:
             await self._hand_over(link, process, order, capture)
-        except BaseException:
-            process.hear(None, 0)
-            self._forget(key)
-            process.release()
-            raise
-        try:
             await process.started()
         except BaseException:
-            await process.kill()  # cancelled: what may run already must not run on unowned
+            # Refused or cancelled: what may run already must not run on unowned.
+            await process.kill()
             raise
         return process
 
@@ -191,11 +186,17 @@ class Jail:
         stderr_ours, stderr_theirs = os.pipe2(os.O_CLOEXEC)
         theirs = (stdin_theirs, stdout_theirs, stderr_theirs)
         try:
-            await process.connect(stdin_ours, stdout_ours, stderr_ours, capture)
             await link.send(order, theirs)
+        except BaseException:
+            process.hear(None, 0)  # it was never asked for
+            self._forget(process.key)
+            for descriptor in (stdin_ours, stdout_ours, stderr_ours):
+                os.close(descriptor)
+            raise
         finally:
             for descriptor in theirs:
                 os.close(descriptor)
+        await process.connect(stdin_ours, stdout_ours, stderr_ours, capture)
 
     async def _kill(self, key: int) -> None:
         if self._link is None:

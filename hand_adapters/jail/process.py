@@ -1,6 +1,7 @@
 """A running program in a jail: its pipes and its end."""
 
 import asyncio
+import functools
 import os
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
@@ -12,6 +13,10 @@ from hand_adapters.jail.spec import Completed, JailError
 LINE_MAX_BYTES: Final = 1_048_576
 STDERR_TAIL_BYTES: Final = 16_384
 KILL_SECONDS: Final = 5.0
+
+
+def _same(protocol: asyncio.BaseProtocol) -> asyncio.BaseProtocol:
+    return protocol
 
 
 class Tail(asyncio.Protocol):
@@ -127,16 +132,21 @@ class JailedProcess:
         if capture is not None:
             self.captured = protocol = Tail(capture, tail=False, over=self._too_much)
             self._stderr = Tail(capture, tail=False, over=self._too_much)
-        reader, _ = await loop.connect_read_pipe(lambda: protocol, os.fdopen(stdout, "rb", 0))
-        self._transports.append(reader)
-        errors, _ = await loop.connect_read_pipe(lambda: self._stderr, os.fdopen(stderr, "rb", 0))
-        self._transports.append(errors)
         unread = asyncio.StreamReader()
-        writer, writing = await loop.connect_write_pipe(
-            lambda: asyncio.StreamReaderProtocol(unread), os.fdopen(stdin, "wb", 0)
-        )
-        self._transports.append(writer)
+        files = (os.fdopen(stdout, "rb", 0), os.fdopen(stderr, "rb", 0), os.fdopen(stdin, "wb", 0))
+        try:
+            for file, reading in ((files[0], protocol), (files[1], self._stderr)):
+                reader, _ = await loop.connect_read_pipe(functools.partial(_same, reading), file)
+                self._transports.append(reader)
+            writer, writing = await loop.connect_write_pipe(lambda: asyncio.StreamReaderProtocol(unread), files[2])
+            self._transports.append(writer)
+        except BaseException:
+            for file in files:
+                file.close()
+            raise
         self.stdin = asyncio.StreamWriter(writer, writing, None, loop)
+        if self._gone.done():
+            writer.close()
 
     def _too_much(self) -> None:
         if self._overflow is None:

@@ -45,6 +45,9 @@ def _search(name: str) -> Path:
 
 
 def _needs(path: Path) -> tuple[Bind, ...]:
+    real = path.resolve()
+    if _of_the_system(path) and _of_the_system(real) and not (path.parent.parent / "pyvenv.cfg").exists():
+        return ()
     targets: dict[str, Path] = {}
     environment = next((parent for parent in path.parents if (parent / "pyvenv.cfg").is_file()), None)
     if environment is not None:
@@ -52,17 +55,16 @@ def _needs(path: Path) -> tuple[Bind, ...]:
         base = _base_of(environment)
         if base is not None:
             targets[str(base)] = base
-    real = path.resolve()
     prefix = real.parent.parent
     if any(prefix.glob("lib/python3*")):
         targets[str(prefix)] = prefix
     elif environment is None or not real.is_relative_to(environment):
         targets[str(path)] = real
-    return tuple(
-        Bind(source, target)
-        for target, source in targets.items()
-        if not any(Path(target).is_relative_to(directory) for directory in SYSTEM_DIRECTORIES)
-    )
+    return tuple(Bind(source, target) for target, source in targets.items() if not _of_the_system(Path(target)))
+
+
+def _of_the_system(path: Path) -> bool:
+    return len(path.parts) > 1 and f"/{path.parts[1]}" in SYSTEM_DIRECTORIES
 
 
 def _base_of(environment: Path) -> Path | None:
