@@ -72,8 +72,8 @@ bench: install ## Measure a governed step against a bare proxy hop
 lock: install ## Write requirements.lock anew (LOCK_FLAGS=--upgrade for newer releases)
 	@$(BIN)/python .ci/lock.py $(LOCK_FLAGS)
 
-docs: install ## Write what is generated: docs/configuration.md, deploy/seccomp.json
-	@$(BIN)/python .ci/configuration.py && $(BIN)/python .ci/seccomp.py
+docs: install ## Write what is generated: pages of settings, entries and decisions, the seccomp profile
+	@for script in configuration decisions entries seccomp; do PYTHONPATH=. $(BIN)/python .ci/$$script.py || exit 1; done
 
 clean: ## Remove what the other targets made, but not .handrail
 	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist *.egg-info client/*.egg-info

@@ -99,8 +99,7 @@ def write(measurement: Measurement, rows: list[dict[str, Any]], about: dict[str,
 def document(rows: list[dict[str, Any]], about: dict[str, Any]) -> str:
     """The summary as the Markdown that docs/performance.md holds."""
     lines = [
-        f"Measured on {about['time'][:10]}, {about['processor']}, {about['cores']} cores, Linux {about['kernel']}, "
-        f"Python {about['python']}.",
+        f"Measured on {about['time'][:10]}: {about['processor']}, {about['cores']} cores, Linux {about['kernel']}.",
         "",
         "| connections | | steps/s | of bare | p50 ms | p99 ms | p50 added ms | CPU us/step | memory MB |",
         "|---:|---|---:|---:|---:|---:|---:|---:|---:|",
@@ -143,7 +142,8 @@ def main() -> int:
     path = write(measurement, rows, about)
     if arguments.record:
         write_page(document(rows, about))
-    Console().print(table(rows))
+    console = Console()
+    Console(width=max(console.width, 118)).print(table(rows))
     print(
         f"{measurement.steps_checked:,} governed steps had the right body and a receipt; "
         f"{measurement.receipts_verified} receipts verified offline; {measurement.entries_checked:,} log entries "

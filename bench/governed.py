@@ -194,7 +194,7 @@ def verify_sample(access: Access, receipt_ids: Sequence[str]) -> int:
         trust = Trust.from_document(client.trust())
         for receipt_id in sample:
             try:
-                verify_receipt(json.dumps(client.receipt(receipt_id)), trust)
+                verify_receipt(json.dumps(client.receipt(receipt_id)).encode(), trust)
             except VerificationError as error:
                 raise BenchError(f"receipt {receipt_id} does not verify: {error}") from error
     return len(sample)
@@ -214,9 +214,9 @@ def summary(measurement: Measurement) -> list[dict[str, Any]]:
                     "turns": len(turns),
                     "requests_per_second": statistics.median(r.requests_per_second for r in rounds),
                     "steps_per_second": statistics.median(r.steps_per_second for r in rounds),
-                    "ratio_to_bare": statistics.median(
-                        turn.rounds[subject].steps_per_second / turn.bare_rate for turn in turns
-                    ),
+                    "ratio_to_bare": 1.0
+                    if subject == "bare"
+                    else statistics.median(turn.rounds[subject].steps_per_second / turn.bare_rate for turn in turns),
                     "p50_milliseconds": statistics.median(r.p50_milliseconds for r in rounds),
                     "p99_milliseconds": statistics.median(r.p99_milliseconds for r in rounds),
                     "p50_added_milliseconds": statistics.median(

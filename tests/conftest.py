@@ -1,7 +1,7 @@
 """What every test has: an environment without Handrail's variables, and no network but loopback (pyproject.toml)."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -34,6 +34,18 @@ def _clean_environment(_clean_session: None) -> Iterator[None]:
     """A test sees no HANDRAIL_* variable, and leaves none behind."""
     yield
     _strip()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Under CI a skip is a failure, whoever made it, unless no package could have prevented it."""
+    report = yield
+    if services.UNDER_CI and report.skipped and not hasattr(report, "wasxfail"):
+        reason = str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr)
+        if not any(accepted in reason for accepted in services.ACCEPTED_SKIPS):
+            report.outcome = "failed"
+            report.longrepr = f"skipped under CI: {reason}"
+    return report
 
 
 @pytest.fixture

@@ -9,6 +9,10 @@ UNDER_CI: Final = os.environ.get("HANDRAIL_CI") == "1"
 """Read once, at import: each test runs with every HANDRAIL_* variable removed."""
 
 
+ACCEPTED_SKIPS: Final = ("needs root", "forbids mounting", "no node on this machine")
+"""What a reason may say under CI: things that no package can bring."""
+
+
 def missing(what: str, remedy: str) -> NoReturn:
     """Skip the test, saying what is missing and how to get it; under ``.ci/run`` fail it.
 

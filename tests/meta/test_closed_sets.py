@@ -54,13 +54,18 @@ def test_every_entry_type_maps_to_controls_or_says_why_not() -> None:
 def test_every_entry_type_is_documented_with_a_code_of_six(entry_type: EntryType) -> None:
     assert len(entry_type.value) == 6
     assert entry_type.value.isupper()
-    assert f"`{entry_type.value}`" in text(ROOT / "docs" / "audit.md")
+    assert f"`{entry_type.value}`" in text(ROOT / "docs" / "entries.md")
     assert LABELS[entry_type]
 
 
 @pytest.mark.parametrize(
     ("script", "member", "page"),
-    [(".ci/configuration.py", "document", "docs/configuration.md"), (".ci/seccomp.py", "text", "deploy/seccomp.json")],
+    [
+        (".ci/configuration.py", "document", "docs/configuration.md"),
+        (".ci/decisions.py", "document", "docs/adr/README.md"),
+        (".ci/entries.py", "document", "docs/entries.md"),
+        (".ci/seccomp.py", "text", "deploy/seccomp.json"),
+    ],
 )
 def test_generated_file_is_what_the_code_says_now(script: str, member: str, page: str) -> None:
     generated = runpy.run_path(str(ROOT / script))[member]()

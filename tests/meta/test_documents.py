@@ -39,9 +39,14 @@ def test_commands_that_a_page_shows_exist(page: Path) -> None:
             assert noun in NOUNS, piece
 
 
-def test_decision_records_are_numbered_without_a_gap_in_the_index() -> None:
-    index = text(ROOT / "docs" / "adr" / "README.md")
-    records = sorted(path.name for path in (ROOT / "docs" / "adr").glob("[0-9]*.md"))
-    assert len({name[:4] for name in records}) == len(records)
-    for name in records:
-        assert f"({name})" in index, name
+def test_decision_records_have_numbers_of_their_own() -> None:
+    names = sorted(path.name for path in (ROOT / "docs" / "adr").glob("[0-9]*.md"))
+    assert len({name[:4] for name in names}) == len(names)
+    for name in names:
+        assert text(ROOT / "docs" / "adr" / name).startswith(f"# {int(name[:4])}. "), name
+
+
+def test_index_of_the_documents_is_whole() -> None:
+    index = text(ROOT / "docs" / "README.md")
+    for path in (ROOT / "docs").glob("*.md"):
+        assert path.name == "README.md" or f"({path.name})" in index, path.name

@@ -1,0 +1,37 @@
+"""Write docs/entries.md: every type of log entry, its code, and what it is evidence for."""
+
+from pathlib import Path
+
+from audit.controls import load
+from gateway.entries import LABELS, EntryType
+
+TARGET = Path(__file__).resolve().parent.parent / "docs" / "entries.md"
+
+INTRODUCTION = """\
+# Entries of the audit log
+
+<!-- Written by `make docs` from gateway/entries.py and policies/controls; do not edit. -->
+
+The closed set of entry types. The code is what an entry carries and what `handrail audit query --type` takes. The other
+columns are the controls that an entry of that type is evidence for: identifiers of the catalogues, mapped by us. They
+are evidence and not a legal opinion. Where a cell is empty, `policies/controls` says why.
+
+"""
+
+
+def document() -> str:
+    """The page."""
+    controls = load()
+    catalogues = sorted(controls.why_none)
+    rows = [f"| code | what happened | {' | '.join(catalogues)} |", "|---|---|" + "---|" * len(catalogues)]
+    for entry_type in EntryType:
+        cells = []
+        for catalogue in catalogues:
+            prefix = f"{catalogue}:"
+            cells.append(", ".join(item.removeprefix(prefix) for item in controls.ids[entry_type] if prefix in item))
+        rows.append(f"| `{entry_type.value}` | {LABELS[entry_type]} | {' | '.join(cells)} |")
+    return INTRODUCTION + "\n".join(rows) + "\n"
+
+
+if __name__ == "__main__":
+    TARGET.write_text(document(), encoding="utf-8")
