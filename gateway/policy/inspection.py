@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any, Final
 
 import orjson
@@ -10,7 +11,7 @@ from gateway.model import Effect
 from gateway.policy import builtins, locations
 from gateway.policy.bundle import Bundle
 from gateway.policy.decisions import decide
-from gateway.policy.faults import BundleError, EngineRefused, EvaluationFailed, Problem
+from gateway.policy.faults import BundleError, EngineRefused, EngineUnavailable, EvaluationFailed, Problem
 from gateway.policy.locations import Location
 from gateway.policy.process import START_SECONDS, EvaluatorProcess
 from gateway.reasons import Reason
@@ -64,6 +65,8 @@ async def inspect(bundle: Bundle) -> Inspected:
 
 
 async def _parse(bundle: Bundle) -> Any:
+    if find_spec("regorus") is None:
+        raise EngineUnavailable("regorus, which parses bundles for every engine, has no wheel for this platform")
     process = await EvaluatorProcess.start(TREES_MAX_BYTES)
     modules = [[module.path, module.source] for module in bundle.modules]
     try:

@@ -17,7 +17,7 @@ ANSWER_MAX_BYTES: Final = 4_194_304
 
 
 ENVIRONMENT: Final = {"MIMALLOC_ARENA_RESERVE": "65536"}
-"""All that the process sees: its allocator reserves 64 MiB at once instead of 1 GiB, so that a limit means something."""
+"""All that the process sees. Its allocator reserves 64 MiB at once, not 1 GiB, so that a limit means something."""
 
 
 class _Frames(asyncio.Protocol):
