@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import sys
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ from gateway.pipeline import Pipeline
 from gateway.policy.engine import load_engine
 from gateway.policy.reloading import EventKind, PolicyEvent, ReloadingEngine
 from gateway.ports import Append, Purpose, Write
+from gateway.recovery import recover
 from gateway.settings import Settings
 from gateway.store.directory import SqlDirectory
 from gateway.store.plans import SqlPlans
@@ -52,6 +54,7 @@ SYSTEM_TENANT = "system"
 SYSTEM_ACTOR = "system"
 
 UPKEEP_SECONDS = 1.0
+SWITCH_SECONDS = 0.0005
 PURGE_EVERY = 60
 
 _PURGE_REPLAYS = delete(replays).where(replays.c.expires_at < bindparam("past"))
@@ -107,10 +110,13 @@ class Gateway:
         Raises:
             HandrailError: the gateway cannot serve safely; ``detail`` says why.
         """
+        # The log's writer takes the interpreter's lock again after every database call. At Python's 5 ms a busy event
+        # loop starves it: durable appends fall to less than half (docs/adr/0003-log-storage.md).
+        sys.setswitchinterval(SWITCH_SECONDS)
         await self.prepare()
         await self.policy.start()
         await self.hands.start()
-        await self.pipeline.recover(first=True)
+        await recover(self.pipeline, first=True)
         self._tasks.append(asyncio.create_task(self._every(UPKEEP_SECONDS, self._upkeep)))
 
     async def close(self) -> None:
@@ -174,7 +180,7 @@ class Gateway:
         await self.approvals.expire()
         if self.pipeline.stalled:
             await self.log.ready()
-            await self.pipeline.recover()
+            await recover(self.pipeline)
         await self._record_keys(await asyncio.to_thread(self.keyset.tick))
         now = self.clock()
         if int(now) % PURGE_EVERY == 0:

@@ -70,9 +70,9 @@ class Pipeline:
     _live: dict[str, Live] = field(default_factory=dict)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     followers: Followers = field(default_factory=Followers)
-    _stalled: set[str] = field(default_factory=set)
+    stalled: set[str] = field(default_factory=set)
     """Plans whose record may be ahead of what was acted on."""
-    _withheld: set[tuple[str, str]] = field(default_factory=set)
+    withheld: set[tuple[str, str]] = field(default_factory=set)
     """Steps whose intent may be on record although they were surely never dispatched."""
     recorder: record.Recorder = field(init=False)
 
@@ -241,7 +241,7 @@ class Pipeline:
         live = self._live.get(plan_id)
         plan = live.plan if live is not None and live.recorded.is_set() and live.refusal is None else None
         if plan is None:
-            plan = await self._revive(plan_id)
+            plan = await self.revive(plan_id)
         if plan is None or (viewer is not None and not may_see(plan, viewer)):
             raise Refused(Reason.REQUEST_NOT_FOUND)
         return plan
@@ -264,37 +264,6 @@ class Pipeline:
         """The state of a plan that this process is taking forward now."""
         live = self._live.get(plan_id)
         return live.plan if live is not None else None
-
-    async def recover(self, *, first: bool = False) -> None:
-        """Pick up what an earlier life of this gateway, or an unwritable log, left half done.
-
-        A step whose intent is on record and whose outcome is not was perhaps executed: it becomes ``ambiguous``,
-        and nobody runs it again (invariant 5).
-
-        Args:
-            first: also look at every plan that this gateway owned when it last stopped.
-        """
-        for plan_id in {*self._stalled, *(await self.store.unfinished() if first else ())}:
-            if plan_id in self._live:
-                continue
-            plan = await self._revive(plan_id)
-            self._stalled.discard(plan_id)
-            if plan is None:
-                continue
-            for state in plan:
-                if state.status is StepStatus.RUNNING:
-                    if (plan_id, state.step.id) in self._withheld:
-                        state.fail(StepStatus.CANCELLED, Reason.LOG_UNAVAILABLE)
-                    else:
-                        state.fail(StepStatus.AMBIGUOUS, Reason.HAND_LOST_REPLY)
-                    await self.recorder.outcome(plan, state, None, self.clock())
-            self._withheld.difference_update({(plan_id, name) for name in plan.steps})
-            self.resume(plan)
-
-    @property
-    def stalled(self) -> bool:
-        """Whether :meth:`recover` has something to do."""
-        return bool(self._stalled)
 
     async def close(self) -> None:
         """Let running steps finish for a moment, then stop; what is cut off is ``ambiguous`` at the next start."""
@@ -337,8 +306,8 @@ class Pipeline:
             and error.reason is not Reason.VERIFY_CONTEXT
         ):
             # What is on record may be ahead of what was acted on: recovery settles it from the rows.
-            self._stalled.add(plan.plan.plan_id)
-            self._withheld.update(
+            self.stalled.add(plan.plan.plan_id)
+            self.withheld.update(
                 (plan.plan.plan_id, state.step.id)
                 for state in plan
                 if state.status is StepStatus.RUNNING and not state.dispatched
@@ -356,7 +325,8 @@ class Pipeline:
         self._live[plan.plan_id] = live
         return live.plan
 
-    async def _revive(self, plan_id: str) -> PlanState | None:
+    async def revive(self, plan_id: str) -> PlanState | None:
+        """A plan from its record; ``None`` where there is none."""
         stored = await self.store.load(plan_id)
         return None if stored is None else await revive(stored, self.payloads, self.directory, self.hands)
 
@@ -374,7 +344,7 @@ class Pipeline:
             state.result = None
             state.commitments.pop("result", None)
             state.fail(StepStatus.AMBIGUOUS, error.reason)
-            self._stalled.add(plan.plan.plan_id)
+            self.stalled.add(plan.plan.plan_id)
             _log.error("outcome not recorded", plan_id=plan.plan.plan_id, step_id=state.step.id)
         self.metrics.steps.labels(str(state.status), state.step.hand).inc()
         self.followers.announce(plan, [state])

@@ -5,6 +5,7 @@ log's side table (``audit.tables.payloads``) and are found by commitment.
 from typing import Final
 
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     Column,
     Float,
@@ -63,7 +64,7 @@ plans: Final = Table(
     Column("status", String(16), nullable=False),
     Column("received_at", Float, nullable=False),
     Column("owner", String(64), nullable=False, comment="The gateway that takes it forward."),
-    Column("log_index", Integer, nullable=True, comment="Of its 'plan received' entry."),
+    Column("log_index", BigInteger, nullable=True, comment="Of its 'plan received' entry."),
     Index(None, "tenant", "context_id"),
     Index(None, "status"),
 )
@@ -86,7 +87,7 @@ steps: Final = Table(
     Column("step_jti", String(64), nullable=True),
     Column("receipt_id", String(160), nullable=True),
     Column("receipt", Text, nullable=True, comment="receipt+jws"),
-    Column("log_index", Integer, nullable=True, comment="Of the entry that the receipt names."),
+    Column("log_index", BigInteger, nullable=True, comment="Of the entry that the receipt names."),
     PrimaryKeyConstraint("plan_id", "step_id"),
     ForeignKeyConstraint(["plan_id"], ["plans.plan_id"]),
     Index(None, "receipt_id"),

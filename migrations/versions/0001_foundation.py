@@ -178,7 +178,7 @@ def upgrade() -> None:
         sa.Column("status", sa.String(length=16), nullable=False),
         sa.Column("received_at", sa.Float(), nullable=False),
         sa.Column("owner", sa.String(length=64), nullable=False, comment="The gateway that takes it forward."),
-        sa.Column("log_index", sa.Integer(), nullable=True, comment="Of its 'plan received' entry."),
+        sa.Column("log_index", sa.BigInteger(), nullable=True, comment="Of its 'plan received' entry."),
         sa.PrimaryKeyConstraint("plan_id", name=op.f("pk_plans")),
     )
     op.create_index(op.f("ix_plans_status"), "plans", ["status"], unique=False)
@@ -273,7 +273,7 @@ def upgrade() -> None:
         sa.Column("step_jti", sa.String(length=64), nullable=True),
         sa.Column("receipt_id", sa.String(length=160), nullable=True),
         sa.Column("receipt", sa.Text(), nullable=True, comment="receipt+jws"),
-        sa.Column("log_index", sa.Integer(), nullable=True, comment="Of the entry that the receipt names."),
+        sa.Column("log_index", sa.BigInteger(), nullable=True, comment="Of the entry that the receipt names."),
         sa.ForeignKeyConstraint(["plan_id"], ["plans.plan_id"], name=op.f("fk_steps_plan_id")),
         sa.PrimaryKeyConstraint("plan_id", "step_id", name=op.f("pk_steps")),
     )

@@ -36,6 +36,7 @@ from gateway.model import (
 )
 from gateway.pipeline import Pipeline
 from gateway.reasons import Reason
+from gateway.recovery import recover
 from gateway.settings import KeySettings, Settings
 from gateway.store.plans import SqlPlans
 from gateway.telemetry import Metrics, Tracer
@@ -291,7 +292,7 @@ async def open_house(home: Path, *, brain: Brain | None = None, start: bool = Tr
         Evidence(pipeline),
     )
     if start:
-        await pipeline.recover(first=True)
+        await recover(pipeline, first=True)
     return house
 
 

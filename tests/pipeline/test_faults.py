@@ -16,6 +16,7 @@ from gateway.errors import HandrailError, Unavailable, Uncertain
 from gateway.model import HandCall, HandResult
 from gateway.ports import Append
 from gateway.reasons import Reason
+from gateway.recovery import recover
 from tests.pipeline.house import AGENT, House, close_house, open_house, step
 
 
@@ -54,7 +55,7 @@ async def test_an_outcome_that_cannot_be_recorded_is_withheld_and_settled_later(
     assert "the answer" not in str(view)
     lock.__exit__(None, None, None)
     assert house.pipeline.stalled
-    await house.pipeline.recover()
+    await recover(house.pipeline)
     assert not house.pipeline.stalled
     settled = await house.until_settled(view["plan_id"])
     assert settled["steps"][0]["status"] == "ambiguous"
@@ -79,7 +80,7 @@ async def test_an_intent_of_unknown_fate_is_cancelled_never_dispatched(
         await house.submit(token)
     monkeypatch.undo()
     assert not house.hands.calls
-    await house.pipeline.recover()
+    await recover(house.pipeline)
     (stored,) = await asyncio.to_thread(_rows, house, "SELECT plan_id, status FROM steps")
     assert stored[1] == "cancelled"
     assert house.codes()[-1] == "STPCAN"
