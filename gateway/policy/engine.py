@@ -9,11 +9,8 @@ from gateway.policy.opa import OpaEngine, read_token
 from gateway.policy.reloading import Backend, OnEvent, ReloadingEngine, ignore_events
 from gateway.settings import PolicySettings
 
-SHIPPED: Final = (
-    Path(__file__).resolve().parents[2] / "policies",
-    Path(__file__).resolve().parents[1] / "shipped_policies",
-)
-"""Where the policies of this distribution are: in a checkout, and in an installed package."""
+SHIPPED: Final = Path(__file__).resolve().parents[2] / "policies"
+"""The policies of this distribution: beside this package, in a checkout and in an installation alike."""
 
 
 def load_engine(settings: PolicySettings, on_event: OnEvent = ignore_events) -> ReloadingEngine:
@@ -50,7 +47,6 @@ def bundle_directory(settings: PolicySettings) -> Path:
     """The directory of the bundle: the configured one, or the shipped policies."""
     if settings.bundle is not None:
         return settings.bundle
-    for directory in SHIPPED:
-        if directory.is_dir():
-            return directory
+    if SHIPPED.is_dir():
+        return SHIPPED
     raise BundleError([Problem("", 0, 0, "no bundle: set policy.bundle to a directory of policies")])
