@@ -77,6 +77,7 @@ class Pipeline:
     recorder: record.Recorder = field(init=False)
 
     def __post_init__(self) -> None:
+        self.metrics.plans_live.set_function(lambda: len(self._live))
         self.recorder = record.Recorder(self.log, self.store, self.signer)
 
     # --- the nine steps ----------------------------------------------------------------------------------------------
@@ -160,7 +161,10 @@ class Pipeline:
             # record: decisions and intent, durable before anything runs, and for every denial.
             with stage("6 record", context_id):
                 await self.recorder.intent(plan, record.Round(judged, requests, orphans, launched), now)
+            if not live.recorded.is_set():
+                self.metrics.plans.labels("accepted").inc()
             live.recorded.set()
+            self.metrics.count([*judged, *orphans])
             self.followers.announce(plan, [*judged, *orphans, *launched])
 
             if len(launched) == 1 and not running and plan.alone(launched[0]):
@@ -346,7 +350,7 @@ class Pipeline:
             state.fail(StepStatus.AMBIGUOUS, error.reason)
             self.stalled.add(plan.plan.plan_id)
             _log.error("outcome not recorded", plan_id=plan.plan.plan_id, step_id=state.step.id)
-        self.metrics.steps.labels(str(state.status), state.step.hand).inc()
+        self.metrics.count([state])
         self.followers.announce(plan, [state])
 
     async def _record_refusal(self, unverified: UnverifiedPlan, refusal: HandrailError) -> None:

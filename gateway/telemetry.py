@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any, Final
 
@@ -14,7 +14,9 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SpanExporter
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from gateway.model import StepStatus
 from gateway.settings import SettingsError, TelemetrySettings
+from gateway.state import StepState
 
 STAGES: Final = (
     "1 ingress",
@@ -49,13 +51,23 @@ class Metrics:
             buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
         )
         self.plans_live = Gauge("handrail_plans_live", "Plans under way in this process.", registry=self.registry)
-        self.approvals_open = Gauge("handrail_approvals_waiting", "Steps held here.", registry=self.registry)
+        self.held = Counter("handrail_steps_held", "Steps held for a person.", ["hand"], registry=self.registry)
         self.requests = Counter(
             "handrail_http_requests", "HTTP requests by route and status.", ["route", "status"], registry=self.registry
         )
         self.policy_problem = Gauge(
             "handrail_policy_problem", "1 while a newer bundle was rejected.", registry=self.registry
         )
+
+    def count(self, states: Iterable[StepState]) -> None:
+        """Count steps that were just held, or that ended."""
+        for state in states:
+            # A name that a caller made up must not become a time series.
+            hand = state.step.hand if state.manifest_digest is not None else "unknown"
+            if state.status is StepStatus.HELD:
+                self.held.labels(hand).inc()
+            elif state.status.final:
+                self.steps.labels(str(state.status), hand).inc()
 
 
 class Tracer:
