@@ -161,8 +161,6 @@ class Pipeline:
             # record: decisions and intent, durable before anything runs, and for every denial.
             with stage("6 record", context_id):
                 await self.recorder.intent(plan, record.Round(judged, requests, orphans, launched), now)
-            if not live.recorded.is_set():
-                self.metrics.plans.labels("accepted").inc()
             live.recorded.set()
             self.metrics.count([*judged, *orphans])
             self.followers.announce(plan, [*judged, *orphans, *launched])
@@ -195,6 +193,7 @@ class Pipeline:
         plan = live.plan
         if plan is None:
             raise Unavailable(Reason.INTERNAL, "recorded without a plan")
+        self.metrics.plans.labels("accepted").inc()
         if wait_seconds > 0 and not live.settled.is_set():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(live.settled.wait(), wait_seconds)

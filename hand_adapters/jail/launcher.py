@@ -1,7 +1,7 @@
 """The launcher: one small single-threaded process that starts, supervises and ends every jail.
 
-It runs as a script of its own (``python -I -S launcher.py FD``) with an empty environment, imports nothing of Handrail,
-and talks JSON over a SOCK_SEQPACKET socket with the gateway, so that the gateway never forks. It lives as the first
+It runs as a script of its own (``python -I -S launcher.py FD``) with an empty environment, imports nothing of Handrail
+but its two siblings here, and talks JSON over a SOCK_SEQPACKET socket with the gateway, so that the gateway never forks. It lives as the first
 process of a pid namespace of its own: when it ends, however it ends, the kernel kills every process in every jail.
 It ends when the gateway closes the socket or dies.
 
@@ -10,108 +10,38 @@ Launcher to gateway: ``ready``, ``started``, ``refused``, ``gone``.
 """
 
 # pathlib alone would add milliseconds to every start of the launcher:
-# ruff: noqa: PTH102, PTH103, PTH106, PTH112, PTH120, PTH123, PTH208
+# ruff: noqa: PTH100, PTH103, PTH106, PTH120
 
 import array
-import base64
-import ctypes
+import contextlib
 import gc
 import json
 import os
-import resource
 import select
 import signal
 import socket
 import struct
 import sys
 import time
+import types
 from collections import deque
 from typing import Any, NoReturn
 
-CLONE_NEWNS = 0x00020000
-CLONE_NEWUSER = 0x10000000
-CLONE_NEWPID = 0x20000000
-MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_PRIVATE = 1, 2, 4, 8, 0x1000, 0x4000, 0x40000
-PR_SET_PDEATHSIG, PR_SET_DUMPABLE = 1, 4
-SYS_CLOSE_RANGE, SYS_OPENAT2 = 436, 437  # the same on every architecture
-CLOSE_RANGE_CLOEXEC = 4
-RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS = 0x02, 0x04
+if __name__ == "__main__":
+    # As a script in isolated mode. The package's own __init__ would bring in half the gateway.
+    for _name in ("hand_adapters", "hand_adapters.jail"):
+        _package = types.ModuleType(_name)
+        _package.__path__ = [os.path.dirname(os.path.abspath(__file__))]
+        sys.modules[_name] = _package
+
+from hand_adapters.jail import become, kernel
+
 SCM_CREDENTIALS = 2
-MESSAGE_MAX_BYTES = 192 * 1024
-SETUP_FAILED = 125
 QUIET_SECONDS = 0.02
 GROUPS_LEFT_MAX = 64
+END_TRIES = 200
 SPARES = 2
 """Processes kept ready; each costs about a megabyte."""
-
-libc = ctypes.CDLL(None, use_errno=True)
-
-
-def _check(result: int, what: str) -> int:
-    if result < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, f"{what}: {os.strerror(number)}")
-    return result
-
-
-def _unshare(flags: int, what: str) -> None:
-    _check(libc.unshare(flags), f"unshare {what}")
-
-
-def _mount(source: str, target: str, kind: str | None, flags: int, data: str | None = None) -> None:
-    kind_bytes = None if kind is None else kind.encode()
-    data_bytes = None if data is None else data.encode()
-    flag_word = ctypes.c_ulong(flags)
-    _check(libc.mount(os.fsencode(source), os.fsencode(target), kind_bytes, flag_word, data_bytes), f"mount {target}")
-
-
-def _open_without_symlinks(path: str) -> int:
-    """O_PATH descriptor of ``path``; no component of it may be a symbolic link (openat2, so without a race)."""
-    how = struct.pack("QQQ", os.O_PATH | os.O_CLOEXEC, 0, RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS)
-    return _check(libc.syscall(SYS_OPENAT2, -100, os.fsencode(path), how, ctypes.c_size_t(len(how))), f"open {path}")
-
-
-def _write_file(path: str, text: str) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(descriptor, text.encode())
-    finally:
-        os.close(descriptor)
-
-
-def _map_ids(uid: int, gid: int) -> None:
-    """In a fresh user namespace, map just one uid and gid, each to itself."""
-    _write_file("/proc/self/setgroups", "deny")
-    _write_file("/proc/self/uid_map", f"{uid} {uid} 1")
-    _write_file("/proc/self/gid_map", f"{gid} {gid} 1")
-
-
-def _bind(source: str, target: str, *, is_directory: bool) -> None:
-    if is_directory:
-        os.mkdir(target)
-    else:
-        os.close(os.open(target, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o444))
-    _mount(source, target, None, MS_BIND | MS_REC)
-
-
-def _receive(connection: socket.socket, most: int) -> tuple[dict[str, Any] | None, list[int]]:
-    """One message and its descriptors; ``None`` at the end of the connection."""
-    size = array.array("i").itemsize
-    data, ancillary, _flags, _address = connection.recvmsg(
-        MESSAGE_MAX_BYTES, socket.CMSG_SPACE(most * size), socket.MSG_CMSG_CLOEXEC
-    )
-    descriptors = array.array("i")
-    for level, kind, payload in ancillary:
-        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-            descriptors.frombytes(payload[: len(payload) - len(payload) % size])
-    return (json.loads(data) if data else None), list(descriptors)
-
-
-def _memory_file(content: bytes) -> int:
-    descriptor = os.memfd_create("handrail")
-    os.write(descriptor, content)
-    os.lseek(descriptor, 0, os.SEEK_SET)
-    return descriptor
 
 
 class Running:
@@ -148,7 +78,6 @@ class Launcher:
         self.outgoing: deque[tuple[bytes, int]] = deque()
         self.running: dict[int, Running] = {}
         self.by_key: dict[int, Running] = {}
-        self.filters: dict[str, bytes] = {}
         self.setup: dict[str, Any] = {}
         self.empty_groups: list[str] = []
         self.spares: deque[Spare] = deque()
@@ -173,7 +102,7 @@ class Launcher:
                 break
             except OSError:
                 if not pid:
-                    os._exit(0)  # the gateway is gone
+                    self.end()
                 self.outgoing[0] = (data, 0)
                 continue
             self.outgoing.popleft()
@@ -182,11 +111,11 @@ class Launcher:
     def receive(self) -> None:
         """Take one order."""
         try:
-            message, descriptors = _receive(self.control, 3)
+            message, descriptors = kernel.receive(self.control, 3)
         except BlockingIOError:
             return
         if message is None:
-            os._exit(0)  # closed: our end is the end of every jail
+            self.end()
         try:
             self.handle(message, descriptors)
         finally:
@@ -198,8 +127,7 @@ class Launcher:
         operation = message["op"]
         if operation == "setup":
             self.setup = message
-            self.filters = {name: base64.b64decode(text) for name, text in message["filters"].items()}
-            self.build_etc()
+            become.build_etc(self.setup)
             gc.collect()
             gc.freeze()
             self.say({"event": "ready"})
@@ -214,20 +142,6 @@ class Launcher:
                 self.kill(jail)
 
     # --- starting --------------------------------------------------------------------------------------------------
-
-    def build_etc(self) -> None:
-        """In the launcher's own mount namespace, once: the /etc that every jail sees."""
-        stage = self.setup["stage"]
-        _mount("handrail", stage, "tmpfs", MS_NOSUID | MS_NODEV, "size=1m,mode=0755")
-        for name in ("etc", "binds"):
-            os.mkdir(f"{stage}/{name}")
-        for name, text in self.setup["etc"].items():
-            with open(f"{stage}/etc/{name}", "w", encoding="utf-8") as file:
-                file.write(text)
-        for name in self.setup["etc_binds"]:
-            target = f"{stage}/etc/{name}"
-            os.makedirs(os.path.dirname(target), exist_ok=True)
-            _bind(f"/etc/{name}", target, is_directory=os.path.isdir(f"/etc/{name}"))
 
     def add_spare(self) -> None:
         """Fork a process that enters cgroups of its own and waits for an order.
@@ -245,39 +159,25 @@ class Launcher:
                 signal.set_wakeup_fd(-1)
                 ours.close()
                 self.control.close()
-                self.wait_for_order(theirs, groups)
+                become.wait_for_order(self.setup, theirs, groups)
             finally:
-                os._exit(SETUP_FAILED)
+                os._exit(kernel.SETUP_FAILED)
         theirs.close()
         self.spares.append(Spare(pid, ours, groups))
-
-    def wait_for_order(self, orders: socket.socket, groups: list[str]) -> None:
-        """In the child: get ready, wait, become a jail. What goes wrong is said on the jail's standard error."""
-        problem: OSError | None = None
-        try:
-            for path in groups:
-                _write_file(f"{path}/cgroup.procs", "0")
-            _unshare(CLONE_NEWNS, "mount namespace")
-        except OSError as exc:
-            problem = exc
-        message, descriptors = _receive(orders, 4)
-        if message is None:
-            return
-        try:
-            if problem is not None:
-                raise problem
-            self.become(message, descriptors[:3], descriptors[3])
-        except Exception as exc:  # noqa: BLE001 - a fork must never return into the launcher's loop
-            os.write(descriptors[2], f"jail: {exc}\n".encode())
 
     def start(self, message: dict[str, Any], descriptors: list[int]) -> None:
         """Give a spare process its order; the limits of its cgroups are in force before it hears it."""
         if not self.spares:
             self.add_spare()
         spare = self.spares.popleft()
-        for path, limits in zip(spare.groups, message["limits"], strict=True):
-            for name, value in limits:
-                _write_file(f"{path}/{name}", value)
+        try:
+            for path, limits in zip(spare.groups, message["limits"], strict=True):
+                for name, value in limits:
+                    kernel.write_file(f"{path}/{name}", value)
+        except OSError:
+            spare.orders.close()  # it ends without an order
+            self.empty_groups += spare.groups
+            raise
         status_read, status_write = os.pipe2(os.O_CLOEXEC)
         with spare.orders:
             ancillary = array.array("i", [*descriptors, status_write]).tobytes()
@@ -289,56 +189,6 @@ class Launcher:
         self.running[jail.pid] = jail
         self.by_key[jail.key] = jail
         self.say({"event": "started", "id": jail.key}, jail.pid)
-
-    def become(self, message: dict[str, Any], descriptors: list[int], status: int) -> NoReturn:
-        """In the child: stage the binds, give up the uid, set the limits, become bwrap."""
-        arguments = self.stage(message)
-        uid, gid = self.setup["uid"], self.setup["gid"]
-        if os.getuid() == 0:
-            os.setgroups([])
-            os.setresgid(gid, gid, gid)
-            os.setresuid(uid, uid, uid)
-        _check(libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "PR_SET_PDEATHSIG")
-        # A changed uid makes a process undumpable, and its /proc/self/uid_map unwritable for itself.
-        _check(libc.prctl(PR_SET_DUMPABLE, 1, 0, 0, 0), "PR_SET_DUMPABLE")
-        # RLIMIT_NPROC counts per uid and user namespace. Jails share a uid, so each gets a user namespace around
-        # bwrap's own: what it counts is this jail alone, not its neighbours.
-        _unshare(CLONE_NEWUSER, "user namespace")
-        _map_ids(uid, gid)
-        for name, value in message["rlimits"].items():
-            number = getattr(resource, name)
-            hard = resource.getrlimit(number)[1]
-            bound = value if hard == resource.RLIM_INFINITY else min(value, hard)
-            resource.setrlimit(number, (bound, bound))
-        for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD):
-            signal.signal(number, signal.SIG_DFL)
-        os.umask(0o022)
-        os.chdir("/")
-        seccomp = _memory_file(self.filters[message["seccomp"]])
-        arguments += ["--seccomp", str(seccomp), "--json-status-fd", str(status)]
-        listed = _memory_file(b"\0".join(os.fsencode(argument) for argument in arguments) + b"\0")
-        # Every descriptor but these closes with the exec; bwrap itself would hand on whatever is open.
-        _check(libc.syscall(SYS_CLOSE_RANGE, 3, ctypes.c_uint(0xFFFFFFFF), CLOSE_RANGE_CLOEXEC), "close_range")
-        for number, descriptor in enumerate(descriptors):
-            os.dup2(descriptor, number)
-        for descriptor in (seccomp, listed, status):
-            os.set_inheritable(descriptor, True)
-        os.execve(self.setup["bwrap"], ["bwrap", "--args", str(listed), "--", *message["argv"]], {})  # noqa: S606
-
-    def stage(self, message: dict[str, Any]) -> list[str]:
-        """Bind what the jail may see where its uid can reach it; returns all of bwrap's options but descriptors."""
-        stage = self.setup["stage"]
-        opened = [(_open_without_symlinks(source), target, writable) for source, target, writable in message["binds"]]
-        arguments: list[str] = [*message["arguments"], "--ro-bind", f"{stage}/etc", "/etc"]
-        if opened:
-            _mount("handrail", f"{stage}/binds", "tmpfs", MS_NOSUID | MS_NODEV, "size=256k,mode=0755")
-        for number, (descriptor, target, writable) in enumerate(opened):
-            place = f"{stage}/binds/{number}"
-            is_directory = os.fstat(descriptor).st_mode & 0o170000 == 0o040000
-            _bind(f"/proc/self/fd/{descriptor}", place, is_directory=is_directory)
-            arguments += ["--bind" if writable else "--ro-bind", place, target]
-        arguments += message["last_arguments"]
-        return arguments
 
     # --- ending ----------------------------------------------------------------------------------------------------
 
@@ -366,11 +216,11 @@ class Launcher:
                 self.read_status(jail)
         # As first process of the namespace we inherit every orphan of a jail whose bwrap is dead; none may live on.
         known = self.running.keys() | {spare.pid for spare in self.spares}
-        for pid in _children():
+        for pid in kernel.children():
             if pid not in known:
                 os.kill(pid, signal.SIGKILL)
         for jail in [jail for jail in self.running.values() if jail.returncode is not None]:
-            if jail.inner is None or not _is_child(jail.inner):
+            if jail.inner is None or not kernel.is_child(jail.inner):
                 self.finish(jail)
 
     def drop_spare(self, pid: int) -> None:
@@ -423,6 +273,22 @@ class Launcher:
                 left.append(path)  # the kernel still takes the last process out of it
         self.empty_groups = left
 
+    def end(self) -> NoReturn:
+        """The gateway is gone: kill everything in this pid namespace, remove the cgroups, and go."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(-1, signal.SIGKILL)
+        for _ in range(END_TRIES):
+            try:
+                if os.waitpid(-1, os.WNOHANG)[0] == 0:
+                    time.sleep(0.01)
+            except ChildProcessError:
+                break
+        for groups in [jail.groups for jail in self.running.values()] + [spare.groups for spare in self.spares]:
+            self.empty_groups += groups
+        self.empty_groups += self.setup.get("groups", [])
+        self.remove_groups()
+        os._exit(0)
+
     def untidy(self) -> bool:
         """Whether there is work for a quiet moment: nobody who starts a jail should wait for it."""
         return bool(self.empty_groups) or (bool(self.setup) and len(self.spares) < SPARES)
@@ -459,7 +325,7 @@ class Launcher:
                 self.tidy()
             for descriptor, event in events:
                 if descriptor in self.ends:
-                    os._exit(0)
+                    self.end()
                 if descriptor == self.wakeup:
                     os.read(self.wakeup, 4096)
                 elif event & select.POLLOUT:
@@ -469,31 +335,10 @@ class Launcher:
             self.reap()
 
 
-def _children() -> list[int]:
-    try:
-        with open("/proc/thread-self/children", encoding="ascii") as file:
-            return [int(word) for word in file.read().split()]
-    except FileNotFoundError:  # a kernel without CONFIG_PROC_CHILDREN
-        own = os.getpid()
-        return [int(name) for name in os.listdir("/proc") if name.isdigit() and _parent(int(name)) == own]
-
-
-def _parent(pid: int) -> int:
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-            return int(file.read().rpartition(")")[2].split()[1])
-    except (FileNotFoundError, ProcessLookupError):
-        return 0
-
-
-def _is_child(pid: int) -> bool:
-    return _parent(pid) == os.getpid()
-
-
 def _first_process(control: socket.socket, gateway: int, lifeline: int) -> NoReturn:
-    _check(libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "PR_SET_PDEATHSIG")
-    _mount("none", "/", None, MS_REC | MS_PRIVATE)
-    _mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    kernel.check(kernel.libc.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "kernel.PR_SET_PDEATHSIG")
+    kernel.mount("none", "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
+    kernel.mount("proc", "/proc", "proc", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC)
     wakeup_read, wakeup_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     signal.set_wakeup_fd(wakeup_write, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
@@ -511,15 +356,17 @@ def main() -> NoReturn:
     uid, gid = os.getuid(), os.getgid()
     try:
         if uid == 0:
-            _unshare(CLONE_NEWPID | CLONE_NEWNS, "pid and mount namespaces")
+            kernel.unshare(kernel.CLONE_NEWPID | kernel.CLONE_NEWNS, "pid and mount namespaces")
         else:
-            _unshare(CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS, "user, pid and mount namespaces")
-            _map_ids(uid, gid)
+            kernel.unshare(
+                kernel.CLONE_NEWUSER | kernel.CLONE_NEWPID | kernel.CLONE_NEWNS, "user, pid and mount namespaces"
+            )
+            kernel.map_ids(uid, gid)
         lifeline_read, lifeline_write = os.pipe2(os.O_CLOEXEC)
         pid = os.fork()
     except OSError as exc:
         control.send(json.dumps({"event": "broken", "detail": str(exc)}).encode())
-        os._exit(SETUP_FAILED)
+        os._exit(kernel.SETUP_FAILED)
     if pid == 0:
         os.close(lifeline_write)
         try:
@@ -527,7 +374,7 @@ def main() -> NoReturn:
         except OSError as exc:
             control.send(json.dumps({"event": "broken", "detail": str(exc)}).encode())
         finally:
-            os._exit(SETUP_FAILED)
+            os._exit(kernel.SETUP_FAILED)
     # This process only waits, so that whoever started it can reap it; its end ends the launcher, and the reverse.
     control.close()
     os.close(gateway)

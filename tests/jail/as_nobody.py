@@ -9,15 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from hand_adapters.jail.launcher import (
-    CLONE_NEWNS,
-    MS_BIND,
-    MS_PRIVATE,
-    MS_REC,
-    _mount,
-    _open_without_symlinks,
-    _unshare,
-)
+from hand_adapters.jail import kernel
 
 NOBODY = 65_534
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,12 +26,12 @@ def closed_ancestor(path: Path) -> Path | None:
 def show(paths: list[Path]) -> None:
     """Make every one of ``paths`` reachable for all."""
     hidden = [(path, ancestor) for path in paths if (ancestor := closed_ancestor(path)) is not None]
-    opened = {path: _open_without_symlinks(str(path)) for path, _ in hidden}
+    opened = {path: kernel.open_without_symlinks(str(path)) for path, _ in hidden}
     for ancestor in {ancestor for _, ancestor in hidden}:
-        _mount("nobody", str(ancestor), "tmpfs", 0, "mode=0755")
+        kernel.mount("nobody", str(ancestor), "tmpfs", 0, "mode=0755")
     for path, _ in hidden:
         path.mkdir(parents=True, exist_ok=True)
-        _mount(f"/proc/self/fd/{opened[path]}", str(path), None, MS_BIND | MS_REC)
+        kernel.mount(f"/proc/self/fd/{opened[path]}", str(path), None, kernel.MS_BIND | kernel.MS_REC)
 
 
 def main() -> None:
@@ -47,8 +39,8 @@ def main() -> None:
     search = os.pathsep.join(path for path in sys.path if path)
     temporary = tempfile.mkdtemp(prefix="handrail-nobody-")
     os.chown(temporary, NOBODY, NOBODY)
-    _unshare(CLONE_NEWNS, "mount namespace")
-    _mount("none", "/", None, MS_REC | MS_PRIVATE)
+    kernel.unshare(kernel.CLONE_NEWNS, "mount namespace")
+    kernel.mount("none", "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
     show(prefixes)
     pid = os.fork()
     if pid:

@@ -18,7 +18,7 @@ import pytest
 
 from gateway.settings import JailSettings
 from hand_adapters.jail import Bind, Jail, JailSpec
-from hand_adapters.jail.launcher import CLONE_NEWUSER
+from hand_adapters.jail.kernel import CLONE_NEWUSER
 from tests.jail.battery.table import PROBES, Probe
 
 PYTHON = "/usr/bin/python3"

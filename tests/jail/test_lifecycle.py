@@ -115,7 +115,9 @@ from hand_adapters.jail import Jail, JailSpec
 async def main():
     jail = Jail(JailSettings(), Path({str(home)!r}))
     process = await jail.start(JailSpec(("/bin/sh", "-c", "echo up; exec sleep {marker}")))
+    layers = jail._examined[0]
     print((await process.stdout.readline()).decode(), flush=True)
+    print(*(layers.controllers.parents(jail._group) if layers.controllers else []), flush=True)
     await process.wait()
 asyncio.run(main())
 """
@@ -123,13 +125,20 @@ asyncio.run(main())
     gateway = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env=environment)
     assert gateway.stdout is not None
     assert await asyncio.to_thread(gateway.stdout.readline) == b"up\n"
+    await asyncio.to_thread(gateway.stdout.readline)  # the blank line after it
+    groups = (await asyncio.to_thread(gateway.stdout.readline)).decode().split()
+    assert all(Path(group).is_dir() for group in groups)
+    children = Path(f"/proc/{gateway.pid}/task/{gateway.pid}/children").read_text().split()
+    launcher = os.pidfd_open(int(children[0]))
     while not [pid for pid in marked(marker) if Path(f"/proc/{pid}/comm").read_text().strip() == "sleep"]:
         await asyncio.sleep(0)
     pidfd = sleeper(marker)
     gateway.kill()
     await died(pidfd)
+    await died(launcher)
     gateway.wait()
     gateway.stdout.close()
+    assert [group for group in groups if Path(group).exists()] == []
     assert jail.missing() == []
 
 
