@@ -1,0 +1,107 @@
+"""How a process that the launcher has forked becomes a jail: cgroups, binds, uid, limits, bubblewrap."""
+
+# pathlib alone would add milliseconds to every start of the launcher:
+# ruff: noqa: PTH102, PTH103, PTH112, PTH120, PTH123
+
+import base64
+import ctypes
+import os
+import resource
+import signal
+import socket
+from typing import Any, NoReturn
+
+from hand_adapters.jail import kernel
+
+Setup = dict[str, Any]
+"""The launcher's first message (``link.setup_message``)."""
+
+
+def build_etc(setup: Setup) -> None:
+    """In the launcher's own mount namespace, once: the /etc that every jail sees."""
+    stage = setup["stage"]
+    kernel.mount("handrail", stage, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "size=1m,mode=0755")
+    for name in ("etc", "binds"):
+        os.mkdir(f"{stage}/{name}")
+    for name, text in setup["etc"].items():
+        with open(f"{stage}/etc/{name}", "w", encoding="utf-8") as file:
+            file.write(text)
+    for name in setup["etc_binds"]:
+        target = f"{stage}/etc/{name}"
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        kernel.bind(f"/etc/{name}", target, is_directory=os.path.isdir(f"/etc/{name}"))
+
+
+def wait_for_order(setup: Setup, orders: socket.socket, groups: list[str]) -> None:
+    """In the child: get ready, wait, become a jail. What goes wrong is said on the jail's standard error."""
+    problem: OSError | None = None
+    try:
+        for path in groups:
+            kernel.write_file(f"{path}/cgroup.procs", "0")
+        kernel.unshare(kernel.CLONE_NEWNS, "mount namespace")
+    except OSError as exc:
+        problem = exc
+    message, descriptors = kernel.receive(orders, 4)
+    if message is None:
+        return
+    try:
+        if problem is not None:
+            raise problem
+        become(setup, message, descriptors[:3], descriptors[3])
+    except Exception as exc:  # noqa: BLE001 - a fork must never return into the launcher's loop
+        os.write(descriptors[2], f"jail: {exc}\n".encode())
+
+
+def become(setup: Setup, message: dict[str, Any], descriptors: list[int], status: int) -> NoReturn:
+    """In the child: stage the binds, give up the uid, set the limits, become bwrap."""
+    arguments = stage_binds(setup, message)
+    uid, gid = setup["uid"], setup["gid"]
+    if os.getuid() == 0:
+        os.setgroups([])
+        os.setresgid(gid, gid, gid)
+        os.setresuid(uid, uid, uid)
+    kernel.check(kernel.libc.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "PR_SET_PDEATHSIG")
+    # A changed uid makes a process undumpable, and its /proc/self/uid_map unwritable for itself.
+    kernel.check(kernel.libc.prctl(kernel.PR_SET_DUMPABLE, 1, 0, 0, 0), "PR_SET_DUMPABLE")
+    # RLIMIT_NPROC counts per uid and user namespace. Jails share a uid, so each gets a user namespace around
+    # bwrap's own: what it counts is this jail alone, not its neighbours.
+    kernel.unshare(kernel.CLONE_NEWUSER, "user namespace")
+    kernel.map_ids(uid, gid)
+    for name, value in message["rlimits"].items():
+        number = getattr(resource, name)
+        hard = resource.getrlimit(number)[1]
+        bound = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(number, (bound, bound))
+    for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD):
+        signal.signal(number, signal.SIG_DFL)
+    os.umask(0o022)
+    os.chdir("/")
+    seccomp = kernel.memory_file(base64.b64decode(setup["filters"][message["seccomp"]]))
+    arguments += ["--seccomp", str(seccomp), "--json-status-fd", str(status)]
+    listed = kernel.memory_file(b"\0".join(os.fsencode(argument) for argument in arguments) + b"\0")
+    # Every descriptor but these closes with the exec; bwrap itself would hand on whatever is open.
+    kernel.check(
+        kernel.libc.syscall(kernel.SYS_CLOSE_RANGE, 3, ctypes.c_uint(0xFFFFFFFF), kernel.CLOSE_RANGE_CLOEXEC),
+        "close_range",
+    )
+    for number, descriptor in enumerate(descriptors):
+        os.dup2(descriptor, number)
+    for descriptor in (seccomp, listed, status):
+        os.set_inheritable(descriptor, True)
+    os.execve(setup["bwrap"], ["bwrap", "--args", str(listed), "--", *message["argv"]], {})  # noqa: S606
+
+
+def stage_binds(setup: Setup, message: dict[str, Any]) -> list[str]:
+    """Bind what the jail may see where its uid can reach it; returns all of bwrap's options but descriptors."""
+    stage = setup["stage"]
+    opened = [(kernel.open_without_symlinks(source), target, writable) for source, target, writable in message["binds"]]
+    arguments: list[str] = [*message["arguments"], "--ro-bind", f"{stage}/etc", "/etc"]
+    if opened:
+        kernel.mount("handrail", f"{stage}/binds", "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "size=256k,mode=0755")
+    for number, (descriptor, target, writable) in enumerate(opened):
+        place = f"{stage}/binds/{number}"
+        is_directory = os.fstat(descriptor).st_mode & 0o170000 == 0o040000
+        kernel.bind(f"/proc/self/fd/{descriptor}", place, is_directory=is_directory)
+        arguments += ["--bind" if writable else "--ro-bind", place, target]
+    arguments += message["last_arguments"]
+    return arguments
