@@ -65,7 +65,6 @@ class Reason(StrEnum):
     POLICY_OBLIGATION = "policy.obligation"
     POLICY_INPUT = "policy.input"
     # 5 approval
-    APPROVAL_REQUIRED = "approval.required"
     APPROVAL_REFUSED = "approval.refused"
     APPROVAL_EXPIRED = "approval.expired"
     APPROVAL_VOIDED = "approval.voided"
@@ -138,7 +137,6 @@ TEXTS: Final[dict[Reason, str]] = {
     Reason.POLICY_UNAVAILABLE: "The policy engine cannot be reached.",
     Reason.POLICY_OBLIGATION: "The policy asks for something this gateway cannot enforce.",
     Reason.POLICY_INPUT: "The plan is too large for the policy engine.",
-    Reason.APPROVAL_REQUIRED: "A person must approve this exact call.",
     Reason.APPROVAL_REFUSED: "A person refused this call.",
     Reason.APPROVAL_EXPIRED: "Nobody approved this call in time.",
     Reason.APPROVAL_VOIDED: "What was to be approved has changed.",
