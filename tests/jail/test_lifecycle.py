@@ -2,10 +2,8 @@
 
 import asyncio
 import dataclasses
-import json
 import os
 import select
-import shutil
 import signal
 import subprocess
 import sys
@@ -370,40 +368,6 @@ async def test_without_cgroups_only_what_fits_the_budget_starts(jail: Jail, home
     await third.kill()
     await bare.close()
     assert jail.missing() == []
-
-
-@pytest.mark.parametrize("module", ["mcp_server_time", "mcp_server_git"])
-async def test_a_real_mcp_server_answers_from_inside(jail: Jail, module: str) -> None:
-    pytest.importorskip(module, exc_type=ImportError)
-    hello = {
-        "jsonrpc": "2.0",
-        "id": 1,
-        "method": "initialize",
-        "params": {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}},
-    }
-    process = await jail.start(JailSpec(("python", "-m", module), deadline_seconds=60))
-    process.stdin.write(json.dumps(hello).encode() + b"\n")
-    await process.stdin.drain()
-    line = await process.stdout.readline()
-    await process.kill()
-    assert "serverInfo" in json.loads(line or b"{}").get("result", {}), process.stderr_tail()
-
-
-@pytest.mark.parametrize("command", [("git", "--version"), ("node", "-p", "6 * 7"), ("python", "-c", "print(6 * 7)")])
-async def test_default_profile_runs_the_usual_programs(jail: Jail, command: tuple[str, ...]) -> None:
-    if command[0] == "node" and shutil.which("node", path="/usr/local/bin:/usr/bin") is None:
-        pytest.skip("no node on this machine")
-    ended = await jail.run(JailSpec(command, deadline_seconds=60))
-    if command[0] == "node" and jail._examined and jail._examined[0] and jail._examined[0].controllers is None:
-        assert ended.returncode != 0, "documented: without a cgroup, RLIMIT_AS leaves Node no room"
-    else:
-        assert (ended.returncode, ended.stderr) == (0, b"")
-
-
-async def test_strict_profile_runs_a_script_and_no_socket(jail: Jail) -> None:
-    code = "import socket\ntry:\n socket.socket(socket.AF_UNIX)\nexcept PermissionError: print('held')"
-    ended = await jail.run(JailSpec(("/usr/bin/python3", "-I", "-S", "-c", code), profile="strict"))
-    assert ended.stdout == b"held\n", ended
 
 
 async def test_a_busy_loop_ends_with_the_deadline(jail: Jail) -> None:
