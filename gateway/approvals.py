@@ -7,6 +7,7 @@ Nothing that a requester or its client says counts as an approval (invariant 9),
 import asyncio
 from dataclasses import dataclass, field
 from typing import Any, Final
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -31,7 +32,7 @@ class Approvals:
     """Approval requests of one gateway."""
 
     pipeline: Pipeline
-    _answering: dict[str, asyncio.Lock] = field(default_factory=dict)
+    _locks: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
 
     async def list(self, viewer: Principal, status: str | None = None) -> list[dict[str, Any]]:
         """The tenant's requests, newest first.
@@ -66,35 +67,45 @@ class Approvals:
                 for the same call, and its id is in the hints.
             Unavailable: ``log.unavailable``; the answer does not count.
         """
-        lock = self._answering.setdefault(approval_id, asyncio.Lock())
-        try:
-            async with lock:
-                await self._answer(approval_id, approver, decision, signed)
-        finally:
-            if not lock.locked():
-                self._answering.pop(approval_id, None)
+        plan_id = (await self._row(approval_id, approver)).plan_id
+        async with self._alone(plan_id):
+            await self._answer(approval_id, approver, decision, signed)
         return await self.show(approval_id, approver)
 
     async def expire(self) -> int:
         """Deny every step whose time to be approved is over; returns how many."""
         pipeline = self.pipeline
         expired = await pipeline.store.expired_approvals(pipeline.clock(), EXPIRE_BATCH)
+        ended = 0
         for plan_id, approval_id in expired:
-            plan = pipeline.live(plan_id) or await pipeline.load(plan_id)
-            for state in plan:
-                if state.approval_id == approval_id and state.status is StepStatus.HELD:
-                    state.fail(StepStatus.EXPIRED, Reason.APPROVAL_EXPIRED)
-                    await pipeline.recorder.outcome(plan, state, None, pipeline.clock())
-                    pipeline.followers.announce(plan, [state])
-            pipeline.resume(plan)
-        return len(expired)
+            async with self._alone(plan_id):
+                row = await pipeline.store.approval(approval_id)
+                plan = await pipeline.load(plan_id)
+                if row is None or row.status != "open":
+                    continue
+                for state in plan:
+                    if state.approval_id == approval_id and state.status is StepStatus.HELD:
+                        state.fail(StepStatus.EXPIRED, Reason.APPROVAL_EXPIRED)
+                        await pipeline.recorder.outcome(plan, state, None, pipeline.clock())
+                        pipeline.followers.announce(plan, [state])
+                        ended += 1
+                pipeline.resume(plan)
+        return ended
+
+    def _alone(self, plan_id: str) -> asyncio.Lock:
+        """One answer at a time for each plan: a plan that only waits has no state but its record, and two copies of it
+        taken from there must not both be set going."""
+        lock = self._locks.get(plan_id)
+        if lock is None:
+            lock = self._locks[plan_id] = asyncio.Lock()
+        return lock
 
     async def _answer(self, approval_id: str, approver: Principal, decision: str | None, signed: bytes | None) -> None:
         pipeline = self.pipeline
         now = pipeline.clock()
         row = await self._row(approval_id, approver)
         approval.check_approver(row, approver, now)
-        plan = pipeline.live(row.plan_id) or await pipeline.load(row.plan_id)
+        plan = await pipeline.load(row.plan_id)
         state = plan.steps[row.step_id]
         if state.status is not StepStatus.HELD or state.approval_id != approval_id:
             raise Refused(Reason.APPROVAL_CLOSED)

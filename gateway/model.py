@@ -185,11 +185,6 @@ class Step:
     data_subjects: tuple[str, ...] = ()
     references: tuple[Reference, ...] = ()
 
-    @property
-    def deferred(self) -> bool:
-        """Whether its args wait for an earlier result."""
-        return bool(self.references)
-
 
 @dataclass(frozen=True, slots=True)
 class Plan:

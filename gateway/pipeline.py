@@ -131,6 +131,7 @@ class Pipeline:
 
         while True:
             live.wake.clear()
+            fallen = await self._fallen(plan)
             judged = plan.undecided()
 
             # 3 schema, of each step: references resolved, args against the pinned manifest.
@@ -148,7 +149,7 @@ class Pipeline:
 
             # 6 credential: one per step that may go now, good for that call alone.
             with stage("6 credential", context_id):
-                orphans = _skip(plan)
+                orphans = plan.skip_orphans()
                 launched = [state for state in plan if plan.ready(state)]
                 credential.mint(
                     plan,
@@ -160,10 +161,10 @@ class Pipeline:
 
             # record: decisions and intent, durable before anything runs, and for every denial.
             with stage("6 record", context_id):
-                await self.recorder.intent(plan, record.Round(judged, requests, orphans, launched), now)
+                await self.recorder.intent(plan, record.Round(judged, requests, orphans, fallen, launched), now)
             live.recorded.set()
-            self.metrics.count([*judged, *orphans])
-            self.followers.announce(plan, [*judged, *orphans, *launched])
+            self.metrics.count([*judged, *orphans, *fallen])
+            self.followers.announce(plan, [*judged, *orphans, *fallen, *launched])
 
             if len(launched) == 1 and not running and plan.alone(launched[0]):
                 await execute(launched[0])
@@ -339,6 +340,24 @@ class Pipeline:
         except Refused:
             return None
 
+    async def _fallen(self, plan: PlanState) -> list[StepState]:
+        """Deny what has not run yet where the subject or the caller was revoked, or lost the hand, since the plan came
+        in: an approval or a finished dependency sets nothing going for somebody who may no longer ask for it."""
+        if plan.log_index is None:
+            return []
+        people = {plan.plan.principal.id, plan.plan.caller.id}
+        standing = [await self._principal(plan.plan.tenant, person) for person in people]
+        fallen = [
+            state
+            for state in plan
+            if not state.status.final
+            and not state.dispatched
+            and not all(person is not None and person.may_use(state.step.hand) for person in standing)
+        ]
+        for state in fallen:
+            state.fail(StepStatus.DENIED, Reason.AUTH_FORBIDDEN)
+        return fallen
+
     async def _record_outcome(self, plan: PlanState, state: StepState, document: bytes) -> None:
         subject = subject_key(plan.plan.tenant, plan.plan.principal.id, plan.plan.context_id)
         try:
@@ -380,13 +399,3 @@ async def _next_change(running: set[asyncio.Task[None]], wake: asyncio.Event) ->
     finally:
         answered.cancel()
     return {task for task in running if not task.done()}
-
-
-def _skip(plan: PlanState) -> list[StepState]:
-    """End every step that waits for one that did not succeed, and those that wait for it in turn."""
-    skipped: list[StepState] = []
-    while orphans := plan.orphans():
-        for state in orphans:
-            state.fail(StepStatus.SKIPPED, Reason.DEPENDENCY_UNSUCCESSFUL)
-        skipped.extend(orphans)
-    return skipped

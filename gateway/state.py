@@ -176,8 +176,16 @@ class PlanState:
             and all(self.steps[reference.step].status is StepStatus.SUCCEEDED for reference in state.step.references)
         ]
 
-    def orphans(self) -> list[StepState]:
-        """Open steps with a dependency that ended without success."""
+    def skip_orphans(self) -> list[StepState]:
+        """End every step that waits for one that did not succeed, and those that wait for it in turn."""
+        skipped: list[StepState] = []
+        while orphans := self._orphans():
+            for state in orphans:
+                state.fail(StepStatus.SKIPPED, Reason.DEPENDENCY_UNSUCCESSFUL)
+            skipped.extend(orphans)
+        return skipped
+
+    def _orphans(self) -> list[StepState]:
         return [
             state
             for state in self

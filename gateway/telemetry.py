@@ -18,20 +18,6 @@ from gateway.model import StepStatus
 from gateway.settings import SettingsError, TelemetrySettings
 from gateway.state import StepState
 
-STAGES: Final = (
-    "1 ingress",
-    "2 verify",
-    "3 schema",
-    "4 policy",
-    "5 approval",
-    "6 credential",
-    "6 record",
-    "7 dispatch",
-    "8 result",
-    "9 record",
-)
-"""Span names of the numbered steps."""
-
 _NOTHING: Final = contextlib.nullcontext()
 
 

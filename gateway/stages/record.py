@@ -38,6 +38,8 @@ class Round:
     """Step id -> the approval it now waits for."""
     orphans: Sequence[StepState] = ()
     """Steps skipped because a dependency did not succeed."""
+    fallen: Sequence[StepState] = ()
+    """Steps denied because whoever asked for them lost the standing to."""
     launched: Sequence[StepState] = ()
     """Steps with a credential, to be dispatched as soon as this is durable."""
 
@@ -79,7 +81,7 @@ class Recorder:
                 writes.append(self.store.save_step(plan, state, index, receipts.get(state.step.id), new=new))
             writes.extend(
                 self.store.approval_status(state.approval_id, "voided")
-                for state in this.orphans
+                for state in (*this.orphans, *this.fallen)
                 if state.approval_id is not None
             )
             writes.extend(
@@ -240,10 +242,10 @@ def _describe(plan: PlanState, this: Round) -> _Entries:
         entries.add_plan()
     for state in this.judged:
         entries.add(state, _judgement(state), _said(state))
-    for state in this.orphans:
+    for state in (*this.orphans, *this.fallen):
         if state.approval_id is not None:
             entries.add(state, EntryType.APPROVAL_VOIDED)
-        entries.add(state, EntryType.STEP_SKIPPED, _said(state))
+        entries.add(state, _ENDINGS[state.status], _said(state))
     for state in this.launched:
         entries.add(state, EntryType.CREDENTIAL_ISSUED, facts={"step_jti": state.step_jti or ""})
         entries.add(state, EntryType.STEP_DISPATCHED)

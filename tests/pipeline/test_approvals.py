@@ -13,7 +13,7 @@ from joserfc import jws as jose
 from joserfc.jwk import OKPKey
 
 from gateway.errors import HandrailError
-from gateway.model import Obligations, Principal, Role
+from gateway.model import HandCall, HandResult, Obligations, Principal, Role
 from gateway.reasons import Reason
 from tests.pipeline.house import (
     AGENT,
@@ -260,3 +260,54 @@ async def test_what_waits_for_a_refused_dependency_has_its_request_voided(house:
     await house.until_settled(view["plan_id"])
     assert (await house.approvals.show(second, APPROVER))["status"] == "voided"
     assert await refusal_of(house, second, SECOND, decision="approve") is Reason.APPROVAL_CLOSED
+
+
+async def test_steps_of_one_plan_approved_at_once_all_run(house: House) -> None:
+    """Each answer finds the plan at rest and takes it up; none may work on a copy that another has outdated."""
+    view = await house.plan(*[step(f"w{n}", "write") for n in range(8)], step("z", depends_on=["w0", "w7"]))
+    answers = [
+        house.approvals.answer(held["approval_id"], person, decision="approve")
+        for held, person in zip(view["steps"], [APPROVER, SECOND] * 4, strict=False)
+    ]
+    await asyncio.gather(*answers)
+    settled = await house.until_settled(view["plan_id"])
+    assert [s["status"] for s in settled["steps"]] == ["succeeded"] * 9
+    assert settled["status"] == "done"
+    assert sorted(call.step_id for call in house.hands.calls) == [*(f"w{n}" for n in range(8)), "z"]
+
+
+async def test_an_answer_that_races_expiry_has_one_outcome(house: House) -> None:
+    plan_id, approval = await held(house)
+    later = time.time() + 3601
+    clock = house.pipeline.clock
+    answer = asyncio.create_task(house.approvals.answer(approval["id"], APPROVER, decision="approve"))
+    house.pipeline.clock = lambda: later if asyncio.current_task() is not answer else clock()
+    await asyncio.gather(answer, house.approvals.expire(), return_exceptions=True)
+    await house.until_settled(plan_id)
+    shown = (await house.approvals.show(approval["id"], APPROVER))["status"]
+    assert (shown, len(house.hands.calls)) in {("granted", 1), ("expired", 0)}
+
+
+@pytest.mark.parametrize("change", ["revoked", "narrowed"])
+async def test_an_approval_sets_nothing_going_for_somebody_who_may_no_longer_ask(house: House, change: str) -> None:
+    plan_id, approval = await held(house, step("after", depends_on=["w"]))
+    if change == "revoked":
+        del house.directory.people["default", "ada"]
+    else:
+        house.directory.people["default", "ada"] = replace(AGENT, hands=frozenset({"another"}))
+    await house.approvals.answer(approval["id"], APPROVER, decision="approve")
+    view = await house.until_settled(plan_id)
+    assert [s["status"] for s in view["steps"]] == ["denied", "denied"]
+    assert view["steps"][0]["error"]["code"] == "auth.forbidden"
+    assert not house.hands.calls
+
+
+async def test_a_dependant_does_not_run_for_somebody_revoked_meanwhile(house: House) -> None:
+    async def revoke(call: HandCall) -> HandResult:
+        del house.directory.people["default", "ada"]
+        return HandResult(())
+
+    house.hands.behaviour["echo"] = revoke
+    view = await house.plan(step("a"), step("b", depends_on=["a"]))
+    assert [s["status"] for s in view["steps"]] == ["succeeded", "denied"]
+    assert len(house.hands.calls) == 1
