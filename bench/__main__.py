@@ -125,7 +125,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--connections", default="1,8,32", help="numbers of connections, with commas")
     parser.add_argument("--turns", type=int, default=3, help="accepted turns at each number of connections")
-    parser.add_argument("--seconds", type=float, default=4.0, help="length of a round")
+    parser.add_argument("--seconds", type=float, default=3.0, help="length of a round")
     parser.add_argument("--record", action="store_true", help="also write the figures into docs/performance.md")
     arguments = parser.parse_args()
     numbers = [int(number) for number in arguments.connections.split(",")]

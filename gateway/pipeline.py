@@ -289,7 +289,7 @@ class Pipeline:
         except HandrailError as error:
             self._stop_short(live, error)
         except Exception:  # noqa: BLE001
-            _log.exception("pipeline failed")
+            _log.exception("plan failed")
             self._stop_short(live, Unavailable(Reason.INTERNAL))
         finally:
             if live.running:
@@ -318,8 +318,6 @@ class Pipeline:
             )
             _log.warning("plan stopped short", plan_id=plan.plan.plan_id, reason=str(error.reason), detail=error.detail)
 
-    # --- helpers -----------------------------------------------------------------------------------------------------
-
     def _begin(self, live: Live, plan: Plan) -> PlanState:
         if plan.plan_id in self._live:
             # The same bytes again while the first are still under way; the record would refuse them too.
@@ -345,8 +343,8 @@ class Pipeline:
         in: an approval or a finished dependency sets nothing going for somebody who may no longer ask for it."""
         if plan.log_index is None:
             return []
-        people = {plan.plan.principal.id, plan.plan.caller.id}
-        standing = [await self._principal(plan.plan.tenant, person) for person in people]
+        asking = {plan.plan.principal.id, plan.plan.caller.id}
+        standing = [await self._principal(plan.plan.tenant, person) for person in asking]
         fallen = [
             state
             for state in plan

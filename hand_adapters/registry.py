@@ -174,7 +174,7 @@ class Registry:
             return None
         chosen = profile or known.settings.jail_profile
         if chosen not in self._profiles:
-            self._profiles[chosen] = {"tier": "jail", "profile_sha256": self._jail.profile_sha256(chosen)}
+            self._profiles[chosen] = {"tier": self._jail.tier, "profile_sha256": self._jail.profile_sha256(chosen)}
         return self._profiles[chosen]
 
     async def run(self, call: HandCall) -> HandResult:

@@ -1,6 +1,5 @@
 """A real jail for each test that asks for one, and a host to attack from inside."""
 
-import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -34,8 +33,3 @@ def scratch(home: Path, jail: Jail) -> Path:
     made.mkdir()
     jail.adopt(made)
     return made
-
-
-@pytest.fixture
-def is_root() -> bool:
-    return os.getuid() == 0

@@ -2,9 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+import re
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -188,9 +188,4 @@ async def test_every_code_of_the_shipped_policies_is_located() -> None:
 
 
 def _codes(text: str, name: str) -> set[str]:
-    import re
-
     return set(re.findall(rf'"({name}\.[a-z_]+)"', text))
-
-
-Fixture = Callable[..., Any]
