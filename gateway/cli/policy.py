@@ -1,11 +1,13 @@
 """``handrail policy``: evaluate and check policy bundles, without a gateway."""
 
 import asyncio
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
+import structlog
 import typer
 
 from gateway.canonical import parse
@@ -34,6 +36,7 @@ def evaluate(
 ) -> Exit:
     """Decide one input by a bundle. Exit 0 every step allowed, 1 any denied or no answer, 4 any asks for a person."""
     settings = load(config).policy
+    _log_to_standard_error()
     try:
         with input_.open("rb") as stream:
             document = parse(stream.read(_INPUT_MAX_BYTES + 1))
@@ -64,7 +67,13 @@ def check(
     out: Output, directory: Annotated[Path, typer.Argument(metavar="DIR", help="Directory of the bundle.")]
 ) -> Exit:
     """Say everything that keeps a gateway from using a bundle. Exit 1 if anything does."""
+    _log_to_standard_error()
     return _show_problems(out, asyncio.run(tools.check(directory)))
+
+
+def _log_to_standard_error() -> None:
+    """An engine's complaints; where nobody says so, structlog writes among the answers."""
+    structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
 
 
 def _show_problems(out: Output, found: Sequence[Problem]) -> Exit:

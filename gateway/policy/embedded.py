@@ -1,9 +1,10 @@
 """The embedded engine: regorus in evaluator processes, one pool per bundle."""
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
+
+import structlog
 
 from gateway.model import Decision
 from gateway.policy.bundle import Bundle
@@ -13,7 +14,7 @@ from gateway.policy.inspection import self_test
 from gateway.policy.pool import EvaluatorPool
 from gateway.policy.request import encode, steps_of
 
-_log = logging.getLogger(__name__)
+_log = structlog.get_logger(__name__)
 
 
 class EmbeddedEngine:
@@ -80,7 +81,7 @@ class EmbeddedEngine:
             answer = await pool.evaluate(encode(policy_input, self._input_max_bytes))
         except (EvaluationFailed, EngineUnavailable) as exc:
             # Further lines of an engine's message quote the rule; values of the input are never in the first.
-            _log.warning("policy evaluation gave no decision: %s", str(exc).partition("\n")[0])
+            _log.warning("policy evaluation gave no decision", detail=str(exc).partition("\n")[0])
             return deny_all(steps, exc.reason, pool.digest)
         finally:
             self._users[pool] -= 1

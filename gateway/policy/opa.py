@@ -9,7 +9,6 @@ The server must be the gateway's alone, or guarded by OPA's own authorization.
 """
 
 import asyncio
-import logging
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -19,6 +18,7 @@ from urllib.parse import quote, urlsplit
 
 import aiohttp
 import orjson
+import structlog
 from opa_client import errors as opa_errors
 from opa_client.opa_async import AsyncOpaClient
 
@@ -41,7 +41,7 @@ CONNECTIONS: Final = 32
 
 _STRICT: Final = {"strict-builtin-errors": "true"}
 _UNREACHABLE: Final = (aiohttp.ClientError, OSError, ValueError, opa_errors.ConnectionsError)
-_log = logging.getLogger(__name__)
+_log = structlog.get_logger(__name__)
 
 
 class _Client(AsyncOpaClient):  # type: ignore[misc]  # the package has no types
@@ -137,10 +137,10 @@ class OpaEngine:
                     raise EngineUnavailable("OPA does not hold the active bundle")
                 answer = await self._ask(raw, digest)
         except TimeoutError:
-            _log.warning("OPA gave no decision within %s s", self._deadline_seconds)
+            _log.warning("OPA gave no decision in time", deadline_seconds=self._deadline_seconds)
             return deny_all(steps, Reason.POLICY_TIMEOUT, digest)
         except PolicyFault as exc:
-            _log.warning("OPA gave no decision: %s", exc)
+            _log.warning("OPA gave no decision", detail=str(exc))
             return deny_all(steps, exc.reason, digest)
         return decide(steps, answer, digest)
 
@@ -247,7 +247,7 @@ class OpaEngine:
             self._doubted = False
         except PolicyFault as exc:
             self._doubted = True
-            _log.error("the active bundle could not be put back into OPA: %s", exc)
+            _log.error("the active bundle could not be put back into OPA", detail=str(exc))
 
     async def _push(self, bundle: Bundle) -> None:
         try:

@@ -6,12 +6,12 @@ each of its own plans a deadline but does not leave the others waiting for a sta
 
 import asyncio
 import contextlib
-import logging
 from collections import deque
 from collections.abc import Coroutine
 from typing import Any, Final
 
 import orjson
+import structlog
 
 from gateway.policy.bundle import Bundle
 from gateway.policy.faults import BundleError, EngineRefused, EngineUnavailable, EvaluationFailed, Problem
@@ -25,7 +25,7 @@ MEMORY_BYTES: Final = 536_870_912
 RETRY_SECONDS: Final = (0.05, 0.2, 1.0, 5.0)
 """Pauses between attempts to start a process that could not be started."""
 
-_log = logging.getLogger(__name__)
+_log = structlog.get_logger(__name__)
 
 
 class EvaluatorPool:
@@ -183,7 +183,7 @@ class EvaluatorPool:
             try:
                 process = await self._started()
             except (EngineUnavailable, BundleError) as exc:
-                _log.error("cannot start a policy evaluator: %s", exc)
+                _log.error("cannot start a policy evaluator", detail=str(exc))
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(RETRY_SECONDS[min(attempt, len(RETRY_SECONDS) - 1)]):
                         await self._closing.wait()

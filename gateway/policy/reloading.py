@@ -2,12 +2,13 @@
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
+
+import structlog
 
 from gateway.errors import HandrailError
 from gateway.model import Decision
@@ -16,7 +17,7 @@ from gateway.policy.faults import BundleError, EngineUnavailable, Problem
 from gateway.policy.inspection import Inspected, inspect
 from gateway.policy.locations import Location
 
-_log = logging.getLogger(__name__)
+_log = structlog.get_logger(__name__)
 
 
 class Backend(Protocol):
@@ -70,7 +71,7 @@ OnEvent = Callable[[PolicyEvent], Awaitable[None]]
 
 async def ignore_events(event: PolicyEvent) -> None:
     """For tools that keep no audit log."""
-    _log.debug("policy bundle %s %s", event.digest, event.kind)
+    _log.debug("policy bundle", digest=event.digest, kind=str(event.kind))
 
 
 class ReloadingEngine:
@@ -152,7 +153,7 @@ class ReloadingEngine:
             await self._refuse(exc)
         except HandrailError as exc:
             self._problem = str(exc)
-            _log.error("the policy bundle could not be activated: %s", exc)
+            _log.error("the policy bundle could not be activated", detail=str(exc))
 
     async def _reload(self) -> None:
         async with self._reloading:
@@ -170,7 +171,7 @@ class ReloadingEngine:
                 raise
             self._inspected = inspected
             self._problem = self._refused = None
-            _log.info("policy bundle %s is active (%d files)", bundle.digest, len(bundle.files))
+            _log.info("policy bundle is active", digest=bundle.digest, files=len(bundle.files))
 
     async def _record(self, inspected: Inspected) -> None:
         await self._on_event(PolicyEvent(EventKind.ACTIVATED, inspected.bundle.digest, self.digest))
@@ -180,7 +181,7 @@ class ReloadingEngine:
         self._problem = refusal.detail
         if known == self._refused:
             return
-        _log.error("the policy bundle is refused, %s stays active: %s", self.digest, refusal.detail)
+        _log.error("the policy bundle is refused", detail=refusal.detail, active=self.digest)
         await self._on_event(PolicyEvent(EventKind.REJECTED, refusal.digest, self.digest, refusal.problems))
         self._refused = known
 

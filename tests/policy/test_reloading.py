@@ -1,12 +1,12 @@
 """Following a bundle directory: a good change takes effect at once, a bad one leaves the old active, loudly."""
 
 import asyncio
-import logging
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.errors import Unavailable
 from gateway.policy import BundleError, EventKind, PolicyEvent, ReloadingEngine, load_engine
@@ -88,20 +88,20 @@ async def test_a_bad_bundle_leaves_the_old_active_loudly(
     engine: ReloadingEngine,
     journal: Journal,
     tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
     files: dict[str, str],
     problem: str,
 ) -> None:
     before = engine.digest
     write(tmp_path, files)
-    with caplog.at_level(logging.ERROR):
+    with capture_logs() as logs:
         await engine.reload()
         await engine.reload()
     assert engine.digest == before
     assert await effect(engine) == ("allow", [])
     assert engine.problem is not None
     assert problem in engine.problem
-    assert problem in caplog.text
+    assert [line["log_level"] for line in logs] == ["error"]
+    assert problem in logs[0]["detail"]
     await engine.ready()
     rejected = [event for event in journal.events if event.kind is EventKind.REJECTED]
     assert len(rejected) == 1
