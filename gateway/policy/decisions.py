@@ -2,8 +2,8 @@
 
 Where several decisions speak of one step, deny beats ask beats allow; the reasons are those of the decisions with the
 winning effect. The obligations of *all* of them hold (of a denial none, for nothing runs), merged to the strictest: the
-smallest limit, the largest quorum, the union of what is to be redacted, the intersection of allowed hosts, an enrolled
-key if one asks for it. Two different jail profiles, approver roles or log levels have no strictest, so they deny.
+smallest limit, the largest quorum, the union of what is to be redacted, an enrolled key if one asks for it. Two
+different jail profiles or approver roles have no strictest, so they deny.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,20 +12,6 @@ from typing import Any, Final
 
 from gateway.model import Decision, DecisionReason, Effect, Obligations, Role
 from gateway.reasons import POLICY_CODE, TEXTS, Reason
-
-ENFORCED: Final = frozenset(
-    {
-        "redact",
-        "result_max_bytes",
-        "jail_profile",
-        "deadline_seconds",
-        "credential_ttl_seconds",
-        "approver_role",
-        "quorum",
-        "enrolled_key",
-    }
-)
-"""The obligations that this gateway carries out. A decision with any other is a denial: ``policy.obligation``."""
 
 REASONS_MAX: Final = 32
 MESSAGE_MAX: Final = 1000
@@ -130,13 +116,6 @@ def _pointers(value: Any) -> tuple[str, ...]:
     return tuple(sorted(set(pointers)))
 
 
-def _words(value: Any) -> tuple[str, ...]:
-    words = _list(value, ITEMS_MAX)
-    if not all(isinstance(word, str) and word for word in words):
-        raise _Unenforceable
-    return tuple(sorted(set(words)))
-
-
 def _whole(least: int, most: int) -> Callable[[Any], int]:
     def read(value: Any) -> int:
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
@@ -174,16 +153,16 @@ def _flag(value: Any) -> bool:
 _READERS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "redact": _pointers,
     "result_max_bytes": _whole(1, 67_108_864),
-    "egress_hosts": _words,
     "jail_profile": _word,
     "deadline_seconds": _seconds,
     "credential_ttl_seconds": _whole(1, 60),
     "approver_role": _role,
     "quorum": _whole(1, QUORUM_MAX),
     "enrolled_key": _flag,
-    "data_subjects": _pointers,
-    "log_level": _word,
 }
+ENFORCED: Final = frozenset(_READERS)
+"""The obligations that this gateway carries out: only such have a reader. A decision with any other is a denial:
+``policy.obligation``."""
 
 
 # --- merging ---------------------------------------------------------------------------------------------------------
@@ -213,10 +192,6 @@ def _union(values: list[tuple[str, ...]]) -> tuple[str, ...]:
     return tuple(sorted(set().union(*values)))
 
 
-def _intersection(values: list[tuple[str, ...]]) -> tuple[str, ...]:
-    return tuple(sorted(set(values[0]).intersection(*values[1:])))
-
-
 def _same(values: list[Any]) -> Any:
     if any(value != values[0] for value in values):
         raise _Unenforceable
@@ -226,13 +201,10 @@ def _same(values: list[Any]) -> Any:
 _MERGERS: Final[Mapping[str, Callable[[list[Any]], Any]]] = {
     "redact": _union,
     "result_max_bytes": min,
-    "egress_hosts": _intersection,
     "jail_profile": _same,
     "deadline_seconds": min,
     "credential_ttl_seconds": min,
     "approver_role": _same,
     "quorum": max,
     "enrolled_key": any,
-    "data_subjects": _union,
-    "log_level": _same,
 }
