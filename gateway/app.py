@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
-from sqlalchemy import Engine, bindparam, delete
+from sqlalchemy import Engine
 
 import migrations
 from audit.checkpoint import VerifierKey
@@ -22,16 +22,15 @@ from gateway.approvals import Approvals
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import HandrailError
 from gateway.evidence import Evidence
-from gateway.model import Issuer
+from gateway.model import CONNECTOR_PREFIX, Issuer
 from gateway.pipeline import Pipeline
 from gateway.policy.engine import load_engine
 from gateway.policy.reloading import EventKind, PolicyEvent, ReloadingEngine
-from gateway.ports import Append, Purpose, Write
+from gateway.ports import Append, Purpose
 from gateway.recovery import recover
 from gateway.settings import Settings
 from gateway.store.directory import SqlDirectory
-from gateway.store.plans import SqlPlans
-from gateway.store.tables import replays
+from gateway.store.plans import SqlPlans, forget_replays
 from gateway.telemetry import Metrics, Tracer, tracer
 from hand_adapters.jail import Jail
 from hand_adapters.pins import SqlPins
@@ -46,9 +45,6 @@ from keys.stores.master import MasterKey
 
 _log = structlog.get_logger("handrail.app")
 
-CONNECTOR_PREFIX = "connector:"
-"""Issuers with this prefix are the gateway's own ingresses; nobody can register one."""
-
 SYSTEM_TENANT = "system"
 """Tenant of entries about the gateway itself."""
 SYSTEM_ACTOR = "system"
@@ -56,8 +52,6 @@ SYSTEM_ACTOR = "system"
 UPKEEP_SECONDS = 1.0
 SWITCH_SECONDS = 0.0005
 PURGE_EVERY = 60
-
-_PURGE_REPLAYS = delete(replays).where(replays.c.expires_at < bindparam("past"))
 
 
 class Callers(SqlDirectory):
@@ -184,7 +178,7 @@ class Gateway:
         await self._record_keys(await asyncio.to_thread(self.keyset.tick))
         now = self.clock()
         if int(now) % PURGE_EVERY == 0:
-            await self.log.append(Append((), [Write(_PURGE_REPLAYS, {"past": int(now)})]))
+            await self.log.append(Append((), [forget_replays(now)]))
 
 
 def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway:

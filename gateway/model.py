@@ -16,6 +16,8 @@ from typing import Any, Final
 from gateway.canonical import canonical
 
 EMPTY: Final[Mapping[str, Any]] = MappingProxyType({})
+CONNECTOR_PREFIX: Final = "connector:"
+"""Issuers with this prefix are the gateway's own ingresses; nobody can register one."""
 
 
 class Effect(StrEnum):

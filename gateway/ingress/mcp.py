@@ -33,14 +33,14 @@ from gateway.errors import HandrailError, Refused
 from gateway.ingress.mcp_results import answered, refused
 from gateway.ingress.mcp_tools import OfferedTool, Tools
 from gateway.ingress.plans import Submits
-from gateway.model import Principal, UnverifiedPlan
+from gateway.model import CONNECTOR_PREFIX, Principal, UnverifiedPlan
 from gateway.ports import AuditLog, Hands, Purpose, Signer, Typ
 from gateway.reasons import TEXTS, Reason
 from gateway.settings import Settings
 
 _log = structlog.get_logger(__name__)
 
-ISSUER: Final = "connector:mcp"
+ISSUER: Final = f"{CONNECTOR_PREFIX}mcp"
 CONTEXT_META_KEY: Final = "handrail/context_id"
 """``_meta`` member by which a client without a session keeps its calls in one context."""
 CALL_WAIT_SECONDS: Final = 50.0

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, bindparam, insert, select, update
 
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import Refused
-from gateway.model import Principal
+from gateway.model import CONNECTOR_PREFIX, Principal
 from gateway.permissions import Permission, require
 from gateway.ports import Append, Guard, Write
 from gateway.reasons import Reason
@@ -64,7 +64,7 @@ class IssuerAdmin(Changes):
         """
         require(actor, Permission.ISSUERS_MANAGE)
         rows.identifier(issuer_id, "id")
-        if issuer_id.startswith(rows.RESERVED_ISSUER):
+        if issuer_id.startswith(CONNECTOR_PREFIX):
             raise Refused(Reason.REQUEST_MALFORMED, "the prefix is the gateway's own", member="id")
         key = jwk.public(public_jwk)
         named = rows.subjects(speaks_for)

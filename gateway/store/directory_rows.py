@@ -24,8 +24,6 @@ TENANT: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 HAND: Final = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 TOKEN: Final = re.compile(r"hr_([0-9a-f]{16})_([A-Za-z0-9_-]{43})")
 """An API key: its public id, and 32 random bytes in base64url."""
-RESERVED_ISSUER: Final = "connector:"
-"""Prefix of the gateway's own ingresses; nobody registers one."""
 TTL_MAX_DAYS: Final = 366
 HANDS_MAX: Final = 256
 SPEAKS_FOR_MAX: Final = 1024

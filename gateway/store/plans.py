@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import orjson
-from sqlalchemy import Connection, Engine, Row, bindparam, insert, select, update
+from sqlalchemy import Connection, Engine, Row, bindparam, delete, insert, select, update
 
 from gateway.errors import HandrailError, Refused
 from gateway.model import Effect, Principal
@@ -23,6 +23,7 @@ from gateway.state import PlanState, StepState
 from gateway.store.tables import approval_answers, approvals, contexts, dispatches, plans, replays, steps
 
 _INSERT_REPLAY: Final = insert(replays)
+_FORGET_REPLAYS: Final = delete(replays).where(replays.c.expires_at < bindparam("past"))
 _INSERT_CONTEXT: Final = insert(contexts)
 _INSERT_DISPATCH: Final = insert(dispatches)
 _INSERT_PLAN: Final = insert(plans)
@@ -291,6 +292,11 @@ class SqlPlans:
                 return list(connection.execute(query).scalars())
 
         return await asyncio.to_thread(find)
+
+
+def forget_replays(now: float) -> Write:
+    """Drop what is kept against replays of plans that are past their time by now (seconds since the epoch)."""
+    return Write(_FORGET_REPLAYS, {"past": int(now)})
 
 
 def _replayed(_: Connection) -> None:

@@ -10,7 +10,9 @@ import pytest
 from joserfc.jwk import OKPKey
 
 from gateway.errors import HandrailError
+from gateway.ports import Append
 from gateway.reasons import Reason
+from gateway.store.plans import forget_replays
 from tests.pipeline.house import AGENT, FOREIGNER, OTHER, Brain, House, step
 
 Attack = Callable[[Brain], Any]
@@ -171,6 +173,20 @@ async def test_an_issuer_speaks_only_for_whom_it_is_registered(house: House) -> 
     with pytest.raises(HandrailError) as refusal:
         await house.submit(house.brain.payload(step("a"), sub="bob"))
     assert refusal.value.reason is Reason.VERIFY_SUBJECT
+
+
+async def test_a_replay_is_forgotten_only_when_the_plan_itself_is_too_old(house: House) -> None:
+    plan = house.brain.payload(step("a"))
+    await house.submit(plan)
+
+    def kept() -> int:
+        with house.log._engine.connect() as connection:
+            return int(connection.exec_driver_sql("SELECT count(*) FROM replays").scalar_one())
+
+    await house.log.append(Append((), [forget_replays(plan["exp"] + 5)]))
+    assert kept() == 1
+    await house.log.append(Append((), [forget_replays(plan["exp"] + 6)]))
+    assert kept() == 0
 
 
 async def test_a_thousand_replays_at_once_give_one_acceptance(house: House) -> None:
