@@ -38,9 +38,6 @@ class Metrics:
         )
         self.plans_live = Gauge("handrail_plans_live", "Plans under way in this process.", registry=self.registry)
         self.held = Counter("handrail_steps_held", "Steps held for a person.", ["hand"], registry=self.registry)
-        self.requests = Counter(
-            "handrail_http_requests", "HTTP requests by route and status.", ["route", "status"], registry=self.registry
-        )
         self.policy_problem = Gauge(
             "handrail_policy_problem", "1 while a newer bundle was rejected.", registry=self.registry
         )

@@ -10,9 +10,6 @@ from gateway.errors import Refused
 from gateway.model import Principal, UnverifiedPlan
 from gateway.reasons import Reason
 
-MEDIA_TYPE: Final = "application/jose"
-"""RFC 7515 section 9.2.1: a JWS in compact serialisation."""
-
 _SECONDS: Final = re.compile(r"[0-9]{1,4}(\.[0-9]{1,3})?")
 
 

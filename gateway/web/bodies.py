@@ -15,6 +15,7 @@ from gateway.reasons import Reason
 
 JSON: Final = "application/json"
 JOSE: Final = "application/jose"
+"""RFC 7515 section 9.2.1: a JWS in compact serialisation."""
 
 _SEGMENT: Final = re.compile(r"[A-Za-z0-9._:@-]{1,256}")
 _DIGITS: Final = re.compile(r"[0-9]{1,15}")

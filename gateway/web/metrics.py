@@ -13,7 +13,12 @@ class WebMetrics:
     """Counts and times of requests by route template and status; label lookups are kept, not repeated."""
 
     def __init__(self, metrics: Metrics) -> None:
-        self._requests = metrics.requests
+        self._requests = Counter(
+            "handrail_http_requests",
+            "HTTP requests by route and status.",
+            ("route", "status"),
+            registry=metrics.registry,
+        )
         self._seconds = Histogram(
             "handrail_http_request_seconds",
             "Time from the request's head to the end of its answer.",

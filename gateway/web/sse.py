@@ -14,6 +14,7 @@ import structlog
 from starlette.types import Message, Receive, Scope, Send
 
 from gateway.errors import HandrailError, Unavailable
+from gateway.followers import Event
 from gateway.reasons import TEXTS, Reason
 from gateway.web.access import ResponseAborted
 from gateway.web.context import request_id_of
@@ -33,7 +34,6 @@ _HEADERS: Final = [
     (b"cache-control", b"no-store, no-transform"),
     (b"x-accel-buffering", b"no"),
 ]
-Event = tuple[int, str, dict[str, Any]]
 
 
 class Streams:

@@ -8,6 +8,7 @@ import httpx2
 import pytest
 
 from gateway.errors import HandrailError, Refused
+from gateway.followers import Event
 from gateway.model import Role
 from gateway.reasons import Reason
 from gateway.telemetry import Metrics
@@ -107,12 +108,12 @@ class Client:
         return b"".join(self.got)
 
 
-async def silence() -> AsyncIterator[sse.Event]:
+async def silence() -> AsyncIterator[Event]:
     await asyncio.Event().wait()
     yield (1, "step", {})
 
 
-def stream(events: AsyncIterator[sse.Event], permitted: Any = None, **options: float) -> tuple[EventStream, Streams]:
+def stream(events: AsyncIterator[Event], permitted: Any = None, **options: float) -> tuple[EventStream, Streams]:
     async def always() -> None:
         return None
 
@@ -150,7 +151,7 @@ async def test_a_key_revoked_while_its_stream_is_open_ends_the_stream() -> None:
 
 
 async def test_a_failure_in_mid_stream_is_an_event_with_its_code_alone() -> None:
-    async def failing() -> AsyncIterator[sse.Event]:
+    async def failing() -> AsyncIterator[Event]:
         yield (1, "step", {})
         raise HandrailError(Reason.LOG_UNAVAILABLE, "private")
 
@@ -163,7 +164,7 @@ async def test_a_failure_in_mid_stream_is_an_event_with_its_code_alone() -> None
 
 
 async def test_a_client_that_takes_nothing_is_given_up_on() -> None:
-    async def one() -> AsyncIterator[sse.Event]:
+    async def one() -> AsyncIterator[Event]:
         yield (1, "step", {})
 
     client = Client()

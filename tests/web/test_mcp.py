@@ -365,8 +365,8 @@ async def test_a_client_that_hangs_up_does_not_undo_its_call(gateway: testing_on
             while not gateway.pipeline.submitted:
                 await asyncio.sleep(0)
             writer.close()
-            answered = partial(gateway.metrics.requests.labels, "/mcp")
-            while not any(answered(str(status))._value.get() for status in (0, 200)):
+            answered = partial(gateway.metrics.registry.get_sample_value, "handrail_http_requests_total")
+            while not any(answered({"route": "/mcp", "status": status}) for status in ("0", "200")):
                 await asyncio.sleep(0)
             assert gateway.pipeline.completed == 0
             gateway.pipeline.slow.set()

@@ -35,7 +35,7 @@ ENVELOPE: Final = (
 
 async def submit(request: Request, principal: Principal) -> Response:
     """Take in a plan: 200 where it is done within ``wait``, else 202."""
-    require_media_type(request, ingress.MEDIA_TYPE)
+    require_media_type(request, JOSE)
     gateway = gateway_of(request.scope)
     wait = ingress.wait_seconds(query(request, "wait").get("wait"), gateway.settings.server.wait_max_seconds)
     raw = await request.body()
