@@ -384,5 +384,5 @@ def fields_root(commitments: Mapping[str, str]) -> str:
 
 
 def subject_key(tenant: str, principal_id: str, context_id: str) -> str:
-    """The data subject that owns a context's payloads where no manifest names another."""
+    """The data subject that owns the payloads of a principal's context."""
     return f"{tenant}/{principal_id}/{context_id}"

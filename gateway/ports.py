@@ -31,6 +31,7 @@ class Purpose(StrEnum):
     CHECKPOINT = "checkpoint"
     """The log's signed notes."""
     POLICY = "policy"
+    """Nothing yet; kept for policy bundles."""
     APPROVAL = "approval"
     """Approvals attested by the gateway."""
 
