@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from hand_adapters.jail.ownership import WORK_AREAS, withheld
 from hand_adapters.jail.profiles import Profile
 from hand_adapters.jail.runtime import SYSTEM_DIRECTORIES
 from hand_adapters.jail.spec import Bind, JailError, JailSpec
@@ -90,7 +91,8 @@ def resolve_binds(binds: Sequence[Bind], home: Path) -> list[tuple[str, str, boo
     """(source without symbolic links, target, writable) for the launcher, shallow targets first.
 
     Raises:
-        JailError: for a source that is not there, that shows the gateway's home or a kernel tree, or a bad target.
+        JailError: for a source that is not there, that shows a kernel tree or anything of the gateway's home outside its
+            work areas, or a bad target.
     """
     resolved = []
     home = home.resolve()
@@ -102,10 +104,14 @@ def resolve_binds(binds: Sequence[Bind], home: Path) -> list[tuple[str, str, boo
             raise JailError(f"bind target {target} would hide the jail's own {target.split('/')[1]}")
         try:
             source = bind.source.resolve(strict=True)
+            hidden = withheld(source, home)
         except (OSError, RuntimeError):
-            raise JailError(f"bind source {bind.source} does not exist") from None
-        if home.is_relative_to(source):
-            raise JailError(f"bind source {bind.source} would show the gateway's home {home}")
+            raise JailError(f"bind source {bind.source} or something beside it cannot be read") from None
+        if hidden:
+            raise JailError(
+                f"bind source {bind.source} would show the gateway's home {home}; a hand may be given a directory in "
+                f"{' or '.join(str(home / area) for area in WORK_AREAS)}, or one outside the home"
+            )
         if any(source.is_relative_to(tree) for tree in _KERNEL_TREES) or source == Path("/"):
             raise JailError(f"bind source {bind.source} is not a directory or file of data")
         resolved.append((str(source), target, bind.writable))

@@ -25,7 +25,8 @@ class Bind:
 
     Attributes:
         source: absolute host path. It is resolved once, when the jail starts, and refused where a part of it becomes
-            a symbolic link afterwards, where it is the gateway's home, or where it holds that home.
+            a symbolic link afterwards, where it is the gateway's home or holds it, and where it lies in the home but
+            not below one of its work areas.
         target: absolute path inside the jail.
         writable: whether the jail may write. The files must belong to the jail's uid: see ``Jail.adopt``.
     """

@@ -62,7 +62,7 @@ async def test_the_time_server_tells_the_time(hand):
 
 async def test_the_git_server_reads_a_repository_it_was_given(hand, jail, tmp_path):
     need("mcp-server-git")
-    repository = tmp_path / "home" / "clone"
+    repository = tmp_path / "home" / "work" / "clone"
     subprocess.run([need("git"), "init", "-q", "-b", "main", str(repository)], check=True)
     (repository / "a.txt").write_text("one\n")
     for command in (["add", "a.txt"], ["-c", "user.name=A", "-c", "user.email=a@b", "commit", "-q", "-m", "First"]):

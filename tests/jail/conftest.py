@@ -29,7 +29,7 @@ async def jail(home: Path) -> AsyncIterator[Jail]:
 @pytest.fixture
 def scratch(home: Path, jail: Jail) -> Path:
     """A directory that belongs to the jail's uid."""
-    made = home / "scratch"
-    made.mkdir()
+    made = home / "work" / "scratch"
+    made.mkdir(parents=True)
     jail.adopt(made)
     return made

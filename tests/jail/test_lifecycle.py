@@ -305,8 +305,8 @@ async def test_the_home_of_the_gateway_is_never_shown(jail: Jail, home: Path) ->
 async def test_a_bind_source_swapped_for_a_link_is_refused(
     jail: Jail, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (home / "secret").mkdir()
-    (home / "swapped").symlink_to(home / "secret")
+    (home / "work" / "secret").mkdir(parents=True)
+    (home / "swapped").symlink_to(home / "work" / "secret")
     monkeypatch.setattr(jail_module, "resolve_binds", lambda *_: [(str(home / "swapped"), "/seen", False)])
     with pytest.raises(JailError, match="symbolic links"):
         await jail.run(JailSpec(("/usr/bin/ls", "/seen")))
@@ -338,18 +338,20 @@ async def test_git_commits_in_an_adopted_directory(jail: Jail, scratch: Path) ->
     assert b"first" in ended.stdout
 
 
-async def test_adoption_stays_below_the_home_and_off_shared_files(jail: Jail, home: Path, tmp_path: Path) -> None:
+async def test_adoption_stays_in_a_work_area_and_off_shared_files(jail: Jail, home: Path, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
-    (home / "link").symlink_to(tmp_path / "elsewhere")
-    for path in (home, tmp_path / "elsewhere", home / "link", home / ".." / "elsewhere"):
+    (home / "work").mkdir()
+    (home / "work" / "link").symlink_to(tmp_path / "elsewhere")
+    for path in (home, tmp_path / "elsewhere", home / "work" / "link", home / ".." / "elsewhere"):
         with pytest.raises(JailError):
             jail.adopt(path)
     if os.getuid() == 0:
-        (home / "tree").mkdir()
+        tree = home / "work" / "tree"
+        tree.mkdir()
         (tmp_path / "elsewhere" / "owned").write_text("root's")
-        (home / "tree" / "second-name").hardlink_to(tmp_path / "elsewhere" / "owned")
+        (tree / "second-name").hardlink_to(tmp_path / "elsewhere" / "owned")
         with pytest.raises(JailError, match="hard links"):
-            jail.adopt(home / "tree")
+            jail.adopt(tree)
         assert (tmp_path / "elsewhere" / "owned").stat().st_uid == 0
 
 
