@@ -5,6 +5,7 @@ bounded buffer, not a queue. A stalled, departed or revoked client ends the stre
 """
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final
@@ -67,7 +68,8 @@ class EventStream:
     """An ASGI answer that streams ``events`` until they end or the client does.
 
     Attributes:
-        still_permitted: awaited at every heartbeat; raising ends the stream.
+        still_permitted: awaited before whatever is sent once a heartbeat's time has passed since the last time, be the
+            stream idle or busy; raising ends the stream.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class EventStream:
         still_permitted: Callable[[], Awaitable[object]],
         heartbeat_seconds: float = HEARTBEAT_SECONDS,
         send_timeout_seconds: float = SEND_TIMEOUT_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._events = events
         self._streams = streams
@@ -85,6 +88,8 @@ class EventStream:
         self._still_permitted = still_permitted
         self._heartbeat_seconds = heartbeat_seconds
         self._send_timeout_seconds = send_timeout_seconds
+        self._clock = clock
+        self._permitted_at = clock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI entry. Raises ``gateway.overloaded`` before anything is sent."""
@@ -120,11 +125,13 @@ class EventStream:
                 while scope["method"] != "HEAD":
                     done, _ = await asyncio.wait({upcoming}, timeout=self._heartbeat_seconds)
                     if not done:
-                        await self._still_permitted()
+                        await self._check()
                         await self._put(send, _chunk(b": heartbeat\n\n"))
                         continue
                     event = _event(*upcoming.result())
                     upcoming = self._next()
+                    if self._clock() - self._permitted_at >= self._heartbeat_seconds:
+                        await self._check()
                     await self._put(send, _chunk(event))
             except StopAsyncIteration:
                 _log.debug("event stream complete")
@@ -135,6 +142,10 @@ class EventStream:
         finally:
             upcoming.cancel()
             await asyncio.gather(upcoming, return_exceptions=True)
+
+    async def _check(self) -> None:
+        await self._still_permitted()
+        self._permitted_at = self._clock()
 
     def _next(self) -> asyncio.Future[Event]:
         return asyncio.ensure_future(anext(self._events))

@@ -113,7 +113,7 @@ async def silence() -> AsyncIterator[Event]:
     yield (1, "step", {})
 
 
-def stream(events: AsyncIterator[Event], permitted: Any = None, **options: float) -> tuple[EventStream, Streams]:
+def stream(events: AsyncIterator[Event], permitted: Any = None, **options: Any) -> tuple[EventStream, Streams]:
     async def always() -> None:
         return None
 
@@ -172,4 +172,29 @@ async def test_a_client_that_takes_nothing_is_given_up_on() -> None:
     answer, streams = stream(one(), send_timeout_seconds=0.001)
     with pytest.raises(ResponseAborted):
         await answer(SCOPE, client.receive, client.send)  # type: ignore[arg-type]
+    assert streams.total == 0
+
+
+async def test_a_busy_stream_stops_for_a_revoked_key() -> None:
+    """Events that never pause leave no room for a heartbeat; the key is asked about all the same."""
+    clock, asked = [0.0], []
+
+    async def busy() -> AsyncIterator[sse.Event]:
+        for number in range(1, 1000):
+            clock[0] += 4.0
+            yield (number, "step", {})
+
+    async def revoked_later() -> None:
+        asked.append(clock[0])
+        if len(asked) == 2:
+            raise Refused(Reason.AUTH_INVALID, "private")
+
+    client = Client()
+    answer, streams = stream(busy(), revoked_later, heartbeat_seconds=10.0, clock=lambda: clock[0])
+    async with asyncio.timeout(10):
+        await answer(SCOPE, client.receive, client.send)  # type: ignore[arg-type]
+    assert asked == [12.0, 24.0], "once a heartbeat, however busy"
+    assert client.text.count(b"event: step") == 5
+    assert b"id: 6\n" not in client.text, "what came with the refusal is not sent"
+    assert b'event: error\ndata: {"code":"auth.invalid"' in client.text
     assert streams.total == 0
