@@ -91,8 +91,8 @@ def resolve_binds(binds: Sequence[Bind], home: Path) -> list[tuple[str, str, boo
     """(source without symbolic links, target, writable) for the launcher, shallow targets first.
 
     Raises:
-        JailError: for a source that is not there, that shows a kernel tree or anything of the gateway's home outside its
-            work areas, or a bad target.
+        JailError: for a source that is not there, that shows a kernel tree or anything of the gateway's home outside
+            its work areas, or a bad target.
     """
     resolved = []
     home = home.resolve()

@@ -9,7 +9,6 @@ from typing import Final
 from gateway.settings import JailSettings
 from hand_adapters.jail.spec import JailError
 
-
 WORK_AREAS: Final = ("demo", "work")
 """Directories of the home whose contents hands may be given; everything else in a home is the gateway's own."""
 
