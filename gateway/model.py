@@ -8,7 +8,7 @@ here does I/O or knows the time: times are seconds since the epoch, read once pe
 import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Final
@@ -142,7 +142,7 @@ class UnverifiedPlan:
         received_at: seconds since the epoch, read once and used for every check of this plan.
     """
 
-    raw: bytes
+    raw: bytes = field(repr=False)
     caller: Principal
     received_at: float
 
@@ -151,10 +151,10 @@ class UnverifiedPlan:
 class VerifiedPlan:
     """A plan whose signature, issuer, audience, times and subject hold. Its content is not checked yet."""
 
-    raw: bytes
+    raw: bytes = field(repr=False)
     plan_id: str
     """Hex SHA-256 of the exact JWS."""
-    claims: Mapping[str, Any]
+    claims: Mapping[str, Any] = field(repr=False)
     issuer: Issuer
     kid: str
     principal: Principal
@@ -204,7 +204,7 @@ class Plan:
     jti: str
     expires_at: int
     received_at: float
-    raw: bytes
+    raw: bytes = field(repr=False)
     purpose: str | None = None
     request: str | None = None
 
@@ -223,10 +223,10 @@ class HandCall:
     step_id: str
     hand: str
     action: str
-    args: Mapping[str, Any]
-    args_bytes: bytes
+    args: Mapping[str, Any] = field(repr=False)
+    args_bytes: bytes = field(repr=False)
     """Canonical JSON of ``args``; the bytes that were decided and bound."""
-    credential: str
+    credential: str = field(repr=False)
     """The step credential (JWT). It goes to a hand's supervisor, never into a jail."""
     manifest_digest: str
     deadline_seconds: float
