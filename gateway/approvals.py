@@ -12,12 +12,11 @@ from weakref import WeakValueDictionary
 import structlog
 
 from gateway.entries import EntryDraft, EntryType
-from gateway.errors import HandrailError, Refused
-from gateway.model import Principal, Role, StepStatus, commit, subject_key
+from gateway.errors import HandrailError, Refused, Unavailable
+from gateway.model import PlanStatus, Principal, Role, StepStatus, commit, subject_key
 from gateway.pipeline import Pipeline
 from gateway.ports import Append, ApprovalRow, Purpose, Typ
 from gateway.reasons import Reason
-from gateway.revive import rejudge
 from gateway.stages import approval
 from gateway.state import Answer, PlanState, StepState
 
@@ -41,6 +40,7 @@ class Approvals:
             status: ``open``, ``granted``, ``refused``, ``expired`` or ``voided``; ``None`` for all.
         """
         rows = await self.pipeline.store.approvals(viewer.tenant, status, LIST_LIMIT)
+        rows = [row for row in rows if viewer.may_use(row.hand)]
         plans = {plan_id: await self._plan(plan_id) for plan_id in {row.plan_id for row in rows}}
         return [_view(row, plans[row.plan_id]) for row in rows]
 
@@ -78,19 +78,31 @@ class Approvals:
         expired = await pipeline.store.expired_approvals(pipeline.clock(), EXPIRE_BATCH)
         ended = 0
         for plan_id, approval_id in expired:
-            async with self._alone(plan_id):
-                row = await pipeline.store.approval(approval_id)
-                plan = await pipeline.load(plan_id)
-                if row is None or row.status != "open":
-                    continue
-                for state in plan:
-                    if state.approval_id == approval_id and state.status is StepStatus.HELD:
-                        state.fail(StepStatus.EXPIRED, Reason.APPROVAL_EXPIRED)
-                        await pipeline.recorder.outcome(plan, state, None, pipeline.clock())
-                        pipeline.followers.announce(plan, [state])
-                        ended += 1
-                pipeline.resume(plan)
+            try:
+                async with self._alone(plan_id):
+                    ended += await self._expire(plan_id, approval_id)
+            except Unavailable:
+                raise
+            except HandrailError as error:
+                # One plan that cannot be read must not keep the others' time from running out.
+                _log.error("cannot expire", plan_id=plan_id, reason=str(error.reason), detail=error.detail)
         return ended
+
+    async def _expire(self, plan_id: str, approval_id: str) -> int:
+        pipeline = self.pipeline
+        row = await pipeline.store.approval(approval_id)
+        if row is None or row.status != "open":
+            return 0
+        plan = await pipeline.load(plan_id)
+        state = plan.steps[row.step_id]
+        if state.approval_id != approval_id or state.status is not StepStatus.HELD:
+            return 0
+        ending = state.begin_ending()
+        ending.fail(StepStatus.EXPIRED, Reason.APPROVAL_EXPIRED)
+        await pipeline.recorder.outcome(plan, state, ending, pipeline.clock())
+        pipeline.followers.announce(plan, [state])
+        pipeline.resume(plan)
+        return 1
 
     def _alone(self, plan_id: str) -> asyncio.Lock:
         """One answer at a time for each plan: a plan that only waits has no state but its record, and two copies of it
@@ -117,8 +129,11 @@ class Approvals:
                 manifest_digest=None if manifest is None else manifest.digest,
             )
         except Refused:
-            await self._void(plan, state, approval_id)
+            # The plan itself voids the request and has the step judged anew, as it would before any dispatch.
+            pipeline.resume(plan)
             raise
+        if state.args is None:
+            raise Refused(Reason.APPROVAL_VOIDED, "what was to be approved was erased")
         binding = state.binding(row.tenant, row.plan_id)
         audience = pipeline.log.origin
         if signed is not None:
@@ -142,7 +157,7 @@ class Approvals:
     ) -> None:
         pipeline = self.pipeline
         now = pipeline.clock()
-        granted = 1 + sum(answer.decision == "approve" for answer in row.answers)
+        granted = 1 + await self._standing_answers(row)
         answer = commit(proof, subject_key(row.tenant, approver.id, "approvals"))
         draft = EntryDraft(
             EntryType.APPROVAL_GRANTED if decision == "approve" else EntryType.APPROVAL_REFUSED,
@@ -164,41 +179,44 @@ class Approvals:
         )
         complete = decision == "refuse" or granted >= row.request.quorum
         status = "refused" if decision == "refuse" else "granted"
-        writes = [pipeline.store.approval_status(row.request.approval_id, status)] if complete else []
-        await pipeline.log.append(Append([draft], writes, [guard]))
+        writes = []
+        if complete:
+            # Found again as `running` after a crash right here, the plan is taken up with its answer.
+            writes = [
+                pipeline.store.approval_status(row.request.approval_id, status),
+                pipeline.store.plan_status(plan, PlanStatus.RUNNING),
+            ]
+        try:
+            await pipeline.log.append(Append([draft], writes, [guard]))
+        except Unavailable:
+            pipeline.stalled.add(row.plan_id)
+            raise
         if decision == "approve":
             state.answers = (*state.answers, Answer(approver.pseudonym, attested_by))
             state.approved = complete
         else:
-            state.fail(StepStatus.DENIED, Reason.APPROVAL_REFUSED)
-            await pipeline.recorder.outcome(plan, state, None, now)
+            ending = state.begin_ending()
+            ending.fail(StepStatus.DENIED, Reason.APPROVAL_REFUSED)
+            await pipeline.recorder.outcome(plan, state, ending, now)
             pipeline.followers.announce(plan, [state])
         if complete:
             pipeline.resume(plan)
 
-    async def _void(self, plan: PlanState, state: StepState, approval_id: str) -> None:
-        """Close a request that no longer describes what would run, and have the step judged anew."""
-        pipeline = self.pipeline
-        draft = EntryDraft(
-            EntryType.APPROVAL_VOIDED,
-            plan.plan.tenant,
-            context_id=plan.plan.context_id,
-            plan_id=plan.plan.plan_id,
-            step_id=state.step.id,
-            principal=plan.plan.principal.pseudonym,
-            hand=state.step.hand,
-            action=state.step.action,
-            reasons=(str(Reason.APPROVAL_VOIDED),),
-            policy_digest=None if state.decision is None else state.decision.policy_digest,
-            manifest_digest=state.manifest_digest,
-        )
-        await pipeline.log.append(Append([draft], [pipeline.store.approval_status(approval_id, "voided")]))
-        rejudge(state)
-        pipeline.resume(plan)
+    async def _standing_answers(self, row: ApprovalRow) -> int:
+        """How many earlier approvals still count: those of people who may still give them."""
+        counted = 0
+        for answer in row.answers:
+            try:
+                person = await self.pipeline.directory.principal(row.tenant, answer.approver_id)
+            except Refused:
+                continue
+            may = row.request.approver_role in map(str, person.roles) and person.may_use(row.hand)
+            counted += answer.decision == "approve" and may
+        return counted
 
     async def _row(self, approval_id: str, viewer: Principal) -> ApprovalRow:
         row = await self.pipeline.store.approval(approval_id)
-        if row is None or row.tenant != viewer.tenant:
+        if row is None or row.tenant != viewer.tenant or not viewer.may_use(row.hand):
             raise Refused(Reason.REQUEST_NOT_FOUND)
         if Role.APPROVER not in viewer.roles and Role.AUDITOR not in viewer.roles:
             raise Refused(Reason.AUTH_FORBIDDEN)

@@ -27,7 +27,18 @@ from gateway.ports import Append, AuditLog, Credentials, Directory, Hands, Paylo
 from gateway.reasons import Reason
 from gateway.revive import revive
 from gateway.settings import Settings
-from gateway.stages import approval, credential, dispatch, ingress, policy, record, result, schema, verify
+from gateway.stages import (
+    approval,
+    credential,
+    dispatch,
+    ingress,
+    policy,
+    record,
+    result,
+    schema,
+    standing,
+    verify,
+)
 from gateway.state import PlanState, StepState
 from gateway.telemetry import Metrics, Tracer
 
@@ -117,31 +128,33 @@ class Pipeline:
         running: set[asyncio.Task[None]] = set()
 
         async def execute(state: StepState) -> None:
+            ending = state.begin_ending()
             # 7 dispatch: the exact call that was decided, approved and recorded; never retried.
             with stage("7 dispatch", context_id), self.metrics.step_seconds.labels(state.step.hand).time():
-                await dispatch.dispatch(plan, state, self.hands)
+                await dispatch.dispatch(plan, ending, self.hands)
 
             # 8 result: schema, size, redaction.
             with stage("8 result", context_id):
-                document = result.settle(state, self.hands, dispatch.result_limit(state))
+                result.settle(plan, ending, self.hands)
 
-            # 9 record: outcome and receipt. A result that is not on record is not given to anybody.
+            # 9 record: outcome and receipt. Nobody sees a result, and nothing follows from it, before it is on record.
             with stage("9 record", context_id):
-                await self._record_outcome(plan, state, document)
+                await self._record_outcome(plan, state, ending)
 
         while True:
             live.wake.clear()
-            fallen = await self._fallen(plan)
+            fallen = await standing.fallen(plan, self.directory, self.clock())
+            voided = standing.outdated(plan, self.hands, self.engine.digest)
             judged = plan.undecided()
 
             # 3 schema, of each step: references resolved, args against the pinned manifest.
             with stage("3 schema", context_id):
-                schema.check_steps(plan, judged, self.hands)
+                schema.check_steps(plan, judged, self.hands, args_max_bytes=self.settings.policy.input_max_bytes)
 
             # 4 policy: one evaluation for all steps whose inputs are known.
             with stage("4 policy", context_id):
                 sound = [state for state in judged if not state.status.final]
-                await policy.decide(plan, sound, self.engine, self.settings.policy)
+                await policy.decide(plan, sound, self.engine, self.settings.policy, now)
 
             # 5 approval: `ask` holds a step until the quorum answered for this exact call.
             with stage("5 approval", context_id):
@@ -161,7 +174,8 @@ class Pipeline:
 
             # record: decisions and intent, durable before anything runs, and for every denial.
             with stage("6 record", context_id):
-                await self.recorder.intent(plan, record.Round(judged, requests, orphans, fallen, launched), now)
+                this = record.Round(judged, requests, orphans, fallen, voided, launched)
+                await self.recorder.intent(plan, this, now)
             live.recorded.set()
             self.metrics.count([*judged, *orphans, *fallen])
             self.followers.announce(plan, [*judged, *orphans, *fallen, *launched])
@@ -199,7 +213,7 @@ class Pipeline:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(live.settled.wait(), wait_seconds)
         view = plan.view()
-        if plan.status is not PlanStatus.DONE:
+        if plan.status is not PlanStatus.DONE or any(state.receipt is None for state in plan):
             view["acceptance"] = self.recorder.acceptance(plan, plan.plan.received_at)
         return view
 
@@ -338,34 +352,14 @@ class Pipeline:
         except Refused:
             return None
 
-    async def _fallen(self, plan: PlanState) -> list[StepState]:
-        """Deny what has not run yet where the subject or the caller was revoked, or lost the hand, since the plan came
-        in: an approval or a finished dependency sets nothing going for somebody who may no longer ask for it."""
-        if plan.log_index is None:
-            return []
-        asking = {plan.plan.principal.id, plan.plan.caller.id}
-        standing = [await self._principal(plan.plan.tenant, person) for person in asking]
-        fallen = [
-            state
-            for state in plan
-            if not state.status.final
-            and not state.dispatched
-            and not all(person is not None and person.may_use(state.step.hand) for person in standing)
-        ]
-        for state in fallen:
-            state.fail(StepStatus.DENIED, Reason.AUTH_FORBIDDEN)
-        return fallen
-
-    async def _record_outcome(self, plan: PlanState, state: StepState, document: bytes) -> None:
-        subject = subject_key(plan.plan.tenant, plan.plan.principal.id, plan.plan.context_id)
+    async def _record_outcome(self, plan: PlanState, state: StepState, ending: StepState) -> None:
         try:
-            await self.recorder.outcome(plan, state, commit(document, subject) if document else None, self.clock())
-        except HandrailError as error:
-            state.result = None
-            state.commitments.pop("result", None)
-            state.fail(StepStatus.AMBIGUOUS, error.reason)
+            await self.recorder.outcome(plan, state, ending, self.clock())
+        except Exception as error:  # noqa: BLE001
+            reason = error.reason if isinstance(error, HandrailError) else Reason.INTERNAL
+            state.fail(StepStatus.AMBIGUOUS, reason)
             self.stalled.add(plan.plan.plan_id)
-            _log.error("outcome not recorded", plan_id=plan.plan.plan_id, step_id=state.step.id)
+            _log.error("outcome not recorded", plan_id=plan.plan.plan_id, step_id=state.step.id, reason=str(reason))
         self.metrics.count([state])
         self.followers.announce(plan, [state])
 

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Executable, Insert
 
 from gateway.entries import EntryDraft
 from gateway.manifest import Manifest
-from gateway.model import Binding, Decision, HandCall, HandResult, Issuer, Plan, Principal
+from gateway.model import Binding, Decision, HandCall, HandResult, Issuer, Plan, PlanStatus, Principal
 from gateway.state import PlanState, StepState
 
 # --- keys ------------------------------------------------------------------------------------------------------------
@@ -273,6 +273,8 @@ class ApprovalAnswer:
     approver_id: str
     decision: str
     attested_by: str
+    commitment: str
+    """Of the ``approval+jws``."""
     answered_at: float
 
 
@@ -286,6 +288,7 @@ class ApprovalRow:
     step_id: str
     principal_id: str
     caller_id: str
+    hand: str
     status: str
     policy_digest: str
     manifest_digest: str
@@ -343,14 +346,15 @@ class PlanStore(Protocol):
     def bound(self, plan: PlanState) -> None:
         """Remember a context's binding, now that it is on record."""
 
-    def dispatch_guard(self, plan: PlanState, state: StepState) -> Guard:
-        """The insert that lets a step go at most once; a conflict raises ``request.conflict``."""
+    def fate_guard(self, plan: PlanState, state: StepState) -> Guard:
+        """The insert that lets a step go, or ends it, once among all gateways; a conflict raises ``request.conflict``.
+        Steps that go or end with their plan's first record need none: their rows are new then."""
 
     def insert_plan(self, plan: PlanState, log_index: int) -> Write:
         """The plan's row."""
 
-    def plan_status(self, plan: PlanState) -> Write:
-        """Bring the plan's status up to date."""
+    def plan_status(self, plan: PlanState, status: PlanStatus | None = None) -> Write:
+        """Bring the plan's status up to date, or set it."""
 
     def save_step(self, plan: PlanState, state: StepState, log_index: int, receipt: str | None, *, new: bool) -> Write:
         """A step's row."""

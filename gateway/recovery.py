@@ -1,8 +1,13 @@
 """Settling what an earlier life of this gateway, or a log that could not be written, left half done."""
 
+import structlog
+
+from gateway.errors import HandrailError, Unavailable
 from gateway.model import StepStatus
 from gateway.pipeline import Pipeline
 from gateway.reasons import Reason
+
+_log = structlog.get_logger("handrail.recovery")
 
 
 async def recover(pipeline: Pipeline, *, first: bool = False) -> None:
@@ -21,16 +26,29 @@ async def recover(pipeline: Pipeline, *, first: bool = False) -> None:
     for plan_id in {*pipeline.stalled, *owned}:
         if pipeline.live(plan_id) is not None:
             continue
-        plan = await pipeline.revive(plan_id)
-        if plan is not None:
-            for state in plan:
-                if state.status is not StepStatus.RUNNING:
-                    continue
-                if (plan_id, state.step.id) in pipeline.withheld:
-                    state.fail(StepStatus.CANCELLED, Reason.LOG_UNAVAILABLE)
-                else:
-                    state.fail(StepStatus.AMBIGUOUS, Reason.HAND_LOST_REPLY)
-                await pipeline.recorder.outcome(plan, state, None, pipeline.clock())
-            pipeline.withheld.difference_update({(plan_id, name) for name in plan.steps})
-            pipeline.resume(plan)
-        pipeline.stalled.discard(plan_id)
+        try:
+            await _settle(pipeline, plan_id)
+        except Unavailable:
+            pipeline.stalled.add(plan_id)
+            raise
+        except HandrailError as error:
+            # One plan that cannot be read must not keep the others from being settled.
+            _log.error("plan cannot be settled", plan_id=plan_id, reason=str(error.reason), detail=error.detail)
+            pipeline.stalled.discard(plan_id)
+
+
+async def _settle(pipeline: Pipeline, plan_id: str) -> None:
+    plan = await pipeline.revive(plan_id)
+    if plan is not None:
+        for state in plan:
+            if state.status is not StepStatus.RUNNING:
+                continue
+            ending = state.begin_ending()
+            if (plan_id, state.step.id) in pipeline.withheld:
+                ending.fail(StepStatus.CANCELLED, Reason.LOG_UNAVAILABLE)
+            else:
+                ending.fail(StepStatus.AMBIGUOUS, Reason.HAND_LOST_REPLY)
+            await pipeline.recorder.outcome(plan, state, ending, pipeline.clock())
+        pipeline.withheld.difference_update({(plan_id, name) for name in plan.steps})
+        pipeline.resume(plan)
+    pipeline.stalled.discard(plan_id)

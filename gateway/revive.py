@@ -43,6 +43,7 @@ async def revive(stored: StoredPlan, payloads: Payloads, directory: Directory, h
         state = states[row.step_id]
         if state.approval_id is None or row.status in {"open", "granted"}:
             state.approval_id = row.request.approval_id
+            state.approval_expires_at = row.request.expires_at
             state.approved = row.status == "granted"
             approved = [answer for answer in row.answers if answer.decision == "approve"]
             state.answers = tuple(
@@ -124,14 +125,3 @@ def _erased(stored: StoredPlan, issuer: Issuer, principal: Principal, caller: Pr
         received_at=stored.received_at,
         raw=b"",
     )
-
-
-def rejudge(state: StepState) -> None:
-    """Forget a decision that no longer binds, so that the step is judged anew (policy or hand changed since)."""
-    state.status = StepStatus.DEFERRED
-    state.decision = None
-    state.manifest = None
-    state.manifest_digest = None
-    state.approval_id = None
-    state.approved = False
-    state.answers = ()

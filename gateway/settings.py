@@ -137,7 +137,9 @@ class ActionSettings(Section):
     idempotent: bool = Field(False, description="Whether running it twice is the same as once.")
     cacheable: bool = Field(False, description="Whether an answer may be reused (part of the pin; none is reused yet).")
     args: dict[Pointer, ArgumentRole] = Field({}, description="JSON pointer into the args -> role.")
-    data_subjects: tuple[Pointer, ...] = Field((), description="JSON pointers that name people (part of the pin; not read yet).")
+    data_subjects: tuple[Pointer, ...] = Field(
+        (), description="JSON pointers that name people (part of the pin; not read yet)."
+    )
     trust: Trust | None = Field(None, description="Trust of this action's results, where it differs from the hand's.")
     deadline_seconds: float = Field(30.0, gt=0, le=3600, description="Longest run of one call.")
     result_max_bytes: int = Field(1_048_576, ge=64, le=67_108_864, description="Largest result.")

@@ -4,13 +4,16 @@ Only ``gateway.pipeline`` owns a :class:`PlanState`; stages change the :class:`S
 ``stages.record`` makes every change durable before anything acts on it.
 """
 
+import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from gateway.manifest import Manifest
 from gateway.model import Binding, Committed, Decision, Effect, HandResult, Plan, PlanStatus, Step, StepStatus
 from gateway.reasons import TEXTS, Reason
+
+UNKNOWN: Final = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,7 @@ class StepState:
     fresh: dict[str, Committed] = field(default_factory=dict)
     """Committed values that the next record must store."""
     approval_id: str | None = None
+    approval_expires_at: float = 0.0
     approved: bool = False
     answers: tuple[Answer, ...] = ()
     credential: str = ""
@@ -66,11 +70,45 @@ class StepState:
     error: StepError | None = None
     receipt: str | None = None
     log_index: int | None = None
+    ending: "StepState | None" = None
+    """The outcome that is being recorded. Nobody sees it, and nothing follows from it, before it is durable."""
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """Hand and action as the log may carry them in clear. What no pinned manifest knows is the caller's own text,
+        which could be anything, personal data too."""
+        known = self.manifest_digest is not None and (
+            self.manifest is None or self.step.action in self.manifest.actions
+        )
+        return (self.step.hand, self.step.action) if known else (UNKNOWN, UNKNOWN)
+
+    def begin_ending(self) -> "StepState":
+        """A copy to work out the outcome on."""
+        self.ending = copy.copy(self)
+        self.ending.commitments = dict(self.commitments)
+        self.ending.fresh = dict(self.fresh)
+        return self.ending
+
+    def adopt(self, ending: "StepState") -> None:
+        """Become the outcome, now that it is on record."""
+        for name in self.__slots__:
+            setattr(self, name, getattr(ending, name))
+        self.ending = None
 
     def fail(self, status: StepStatus, reason: Reason, **hints: Any) -> None:
         """End the step."""
         self.status = status
         self.error = StepError(reason, hints)
+
+    def rejudge(self) -> None:
+        """Forget a decision that no longer binds, so that the step is judged anew."""
+        self.status = StepStatus.DEFERRED
+        self.decision = None
+        self.manifest = None
+        self.manifest_digest = None
+        self.approval_id = None
+        self.approved = False
+        self.answers = ()
 
     def offer(self, manifest: Manifest) -> None:
         """Judge the step by this manifest."""
@@ -139,6 +177,13 @@ class PlanState:
         return iter(self.steps.values())
 
     @property
+    def next_status(self) -> PlanStatus:
+        """What :attr:`status` is going to be once everything that is being recorded is on record."""
+        return PlanState(
+            self.plan, None, self.commitment, {name: state.ending or state for name, state in self.steps.items()}
+        ).status
+
+    @property
     def status(self) -> PlanStatus:
         """Done when every step is final; waiting when all that is left waits for people."""
         open_steps = [state for state in self if not state.status.final]
@@ -157,6 +202,8 @@ class PlanState:
     def ready(self, state: StepState) -> bool:
         """Whether a decided step may be dispatched: allowed or approved, and every dependency succeeded."""
         if state.decision is None or state.dispatched or state.status.final:
+            return False
+        if state.manifest is None or state.args is None:
             return False
         if state.decision.effect is Effect.ASK and not state.approved:
             return False

@@ -11,9 +11,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from gateway.policy import syntax, vocabulary
+from gateway.policy import literals, syntax, vocabulary
 from gateway.policy.bundle import ROOT, Bundle
-from gateway.policy.faults import Problem
+from gateway.policy.faults import BundleError, Problem
 from gateway.policy.recursion import cycles
 from gateway.policy.syntax import Path, Place, Tree
 
@@ -39,6 +39,8 @@ def check(bundle: Bundle, parsed: Any) -> list[Problem]:
     try:
         trees = syntax.trees(parsed)
         return list(dict.fromkeys(_Checker(trees, bundle.data).problems()))
+    except BundleError as exc:
+        return list(exc.problems)
     except (ValueError, RecursionError) as exc:
         return [Problem("", 0, 0, f"the syntax tree cannot be read: {exc}")]
 
@@ -49,6 +51,8 @@ class _Checker:
         self._data = data
         self._rules: dict[Path, set[int | None]] = {}
         self._names: dict[Path, set[str]] = {}
+        packages = [tuple(str(name) for name in tree.package) for tree in trees]
+        self._documents = [path for path, _, _ in literals.documents(data, packages)]
         for tree in trees:
             self._names.setdefault(tree.package, set()).update(tree.names)
             for rule in tree.rules:
@@ -152,6 +156,8 @@ class _Checker:
             yield here, f"'with' replaces {name}: only input and plain data may be replaced", name
         elif target[0] == "data" and any(_overlap(target, path) for path in self._rules):
             yield here, f"'with' replaces {name}, which rules define: only input and plain data may be replaced", None
+        elif any(len(path) < len(target) - 1 and target[1 : len(path) + 1] == path for path in self._documents):
+            yield here, f"'with' replaces {name}, a part of a datum: only a datum as a whole may be replaced", None
 
     # --- not ---------------------------------------------------------------------------------------------------------
 

@@ -1,17 +1,21 @@
 """The OPA engine: a real OPA server that holds the gateway's bundle, asked with strict builtin errors.
 
 The bundle goes up together with one module of our own, ``handrail_bundle``, which states the bundle's digest. Every
-answer carries that digest, evaluated in the same query as the decisions, so a decision is certainly one of the bundle
-that it is stamped with: an OPA that was restarted, or filled by someone else, gives another digest or none, the plan is
-denied and the bundle goes up again. Policies in the server that add to the bundle's packages are refused.
+answer carries that digest, evaluated in the same query as the decisions: an OPA that was restarted, or filled with
+another bundle, gives another digest or none, the plan is denied and the bundle goes up again.
 
-The server must be the gateway's alone, or guarded by OPA's own authorization.
+The bundle's data goes up as rules (``literals``), never as documents: OPA refuses a document where a rule stands, so
+the data API cannot change a datum of the bundle. What an answer cannot show is looked for at every reload interval and
+undone: a single module that was changed, a policy of others in the bundle's packages, documents beside the bundle's
+data. Whoever may write to the server can therefore be believed for one interval, no longer. The server must be the
+gateway's alone, or guarded by OPA's own authorization.
 """
 
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
@@ -23,6 +27,7 @@ from opa_client import errors as opa_errors
 from opa_client.opa_async import AsyncOpaClient
 
 from gateway.model import Decision
+from gateway.policy import literals
 from gateway.policy.bundle import ROOT, Bundle
 from gateway.policy.decisions import decide, deny_all
 from gateway.policy.faults import BundleError, EngineUnavailable, EvaluationFailed, PolicyFault, Problem
@@ -69,6 +74,13 @@ class _Client(AsyncOpaClient):  # type: ignore[misc]  # the package has no types
             response.raise_for_status()
             listed = (await response.json())["result"]
         return {item["id"]: (_package(item), item["raw"]) for item in listed}
+
+    async def remove_documents(self) -> bool:
+        """Take out whatever data documents stand under the bundle's name; whether there were any."""
+        async with self._request("DELETE", f"{self.root_url}/data/{ROOT}") as response:
+            if response.status != HTTPStatus.NOT_FOUND:
+                response.raise_for_status()
+            return response.status != HTTPStatus.NOT_FOUND
 
 
 def _package(item: Mapping[str, Any]) -> str:
@@ -145,7 +157,7 @@ class OpaEngine:
         return decide(steps, answer, digest)
 
     async def maintain(self) -> None:
-        """Look whether the server still holds exactly the active bundle, and put it back where it does not.
+        """Look whether the server still holds the active bundle and nothing beside it, and repair it where it does not.
 
         Raises:
             EngineUnavailable: the server cannot be reached, or holds foreign policies in the bundle's packages.
@@ -156,8 +168,11 @@ class OpaEngine:
             await self._connect()
             try:
                 held = await self._client.policies()
+                strange = await self._client.remove_documents()
             except (*_UNREACHABLE, KeyError, TypeError) as exc:
                 raise EngineUnavailable(f"OPA cannot be asked: {type(exc).__name__}") from None
+            if strange:
+                _log.warning("OPA held data documents beside the active bundle; they were taken out")
             wanted = _wanted(self._bundle)
             foreign = [name for name, (package, _) in held.items() if name not in wanted and _ours(package)]
             changed = any(held.get(name, ("", ""))[1] != source for name, source in wanted.items())
@@ -260,15 +275,15 @@ class OpaEngine:
 
     async def _replace_all(self, bundle: Bundle) -> None:
         """Take our modules out, the stamp first, and put the bundle's in, the stamp last."""
-        held = await self._client.policies()
         wanted = _wanted(bundle)
+        held = await self._client.policies()
         foreign = sorted(name for name, (package, _) in held.items() if not name.startswith(PREFIX) and _ours(package))
         if foreign:
             raise EngineUnavailable(f"OPA holds policies of others in package {ROOT}: {', '.join(foreign)}")
         ours = sorted((name for name in held if name.startswith(PREFIX)), key=lambda name: name != PREFIX + STAMP)
         for name in ours:
             await self._client.delete_policy(quote(name))
-        await self._client.update_or_create_data(orjson.loads(bundle.data_json).get(ROOT, {}), ROOT)
+        await self._client.remove_documents()
         stamp = wanted.pop(PREFIX + STAMP)
         await self._put_all(wanted)
         await self._client.update_policy_from_string(stamp, PREFIX + STAMP, rego_compat=False)
@@ -330,9 +345,14 @@ class _Gate:
 
 
 def _wanted(bundle: Bundle) -> dict[str, str]:
-    """Policy id -> source of everything that makes up a bundle in the server."""
+    """Policy id -> source of everything that makes up a bundle in the server.
+
+    Raises:
+        BundleError: see ``literals.modules``.
+    """
     stamp = f'package {STAMP}\n\ndigest := "{bundle.digest}"\n\ndecisions := data.{ROOT}.decisions\n'
-    return {**{PREFIX + module.path: module.source for module in bundle.modules}, PREFIX + STAMP: stamp}
+    data = {f"{PREFIX}{STAMP}/{package}": source for package, source in literals.modules(bundle).items()}
+    return {**{PREFIX + module.path: module.source for module in bundle.modules}, **data, PREFIX + STAMP: stamp}
 
 
 def _ours(package: str) -> bool:

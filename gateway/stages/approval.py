@@ -33,13 +33,14 @@ def hold(states: Sequence[StepState], limits: PlanSettings, now: float) -> dict[
         state.approval_id = secrets.token_hex(16)
         state.approved = False
         state.answers = ()
+        state.approval_expires_at = now + limits.approval_ttl_seconds
         requests[state.step.id] = ApprovalRequest(
             approval_id=state.approval_id,
             approver_role=str(duties.approver_role or Role.APPROVER),
             quorum=duties.quorum or 1,
             enrolled_key=bool(duties.enrolled_key),
             requested_at=now,
-            expires_at=now + limits.approval_ttl_seconds,
+            expires_at=state.approval_expires_at,
         )
     return requests
 
@@ -50,7 +51,7 @@ def check_approver(row: ApprovalRow, approver: Principal, now: float) -> None:
     Raises:
         Refused: ``approval.closed``, ``approval.expired``, ``approval.self`` or ``approval.role``.
     """
-    if row.tenant != approver.tenant:
+    if row.tenant != approver.tenant or not approver.may_use(row.hand):
         raise Refused(Reason.REQUEST_NOT_FOUND)
     if row.status != "open":
         raise Refused(Reason.APPROVAL_EXPIRED if row.status == "expired" else Reason.APPROVAL_CLOSED)

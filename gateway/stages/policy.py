@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from gateway.canonical import canonical
-from gateway.manifest import Manifest
+from gateway.manifest import Manifest, SideEffects
 from gateway.model import Decision, Effect, StepStatus, commit, subject_key
 from gateway.ports import PolicyEngine
 from gateway.reasons import Reason
@@ -13,7 +13,9 @@ from gateway.settings import PolicySettings
 from gateway.state import PlanState, StepState
 
 
-async def decide(plan: PlanState, states: Sequence[StepState], engine: PolicyEngine, settings: PolicySettings) -> None:
+async def decide(
+    plan: PlanState, states: Sequence[StepState], engine: PolicyEngine, settings: PolicySettings, now: float
+) -> None:
     """Judge ``states``; each gets its decision, and a denial ends it.
 
     The input and every rule's words are committed to under ``evaluation``: one sealed document for all the steps of
@@ -21,7 +23,7 @@ async def decide(plan: PlanState, states: Sequence[StepState], engine: PolicyEng
     """
     if not states:
         return
-    policy_input = build_input(plan, states, settings)
+    policy_input = build_input(plan, states, settings, now)
     decisions = await engine.decide(policy_input)
     subject = subject_key(plan.plan.tenant, plan.plan.principal.id, plan.plan.context_id)
     evaluation = commit(
@@ -49,7 +51,7 @@ async def decide(plan: PlanState, states: Sequence[StepState], engine: PolicyEng
             state.fail(StepStatus.DENIED, _reason_of(decision))
 
 
-def build_input(plan: PlanState, states: Sequence[StepState], settings: PolicySettings) -> dict[str, Any]:
+def build_input(plan: PlanState, states: Sequence[StepState], settings: PolicySettings, now: float) -> dict[str, Any]:
     """The policy input, version 1 (docs/policies.md)."""
     principal = plan.plan.principal
     hands: dict[str, dict[str, Any]] = {}
@@ -62,7 +64,7 @@ def build_input(plan: PlanState, states: Sequence[StepState], settings: PolicySe
         "v": 1,
         "tenant": plan.plan.tenant,
         "environment": settings.environment,
-        "now": datetime.fromtimestamp(plan.plan.received_at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        "now": datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         "principal": {"id": principal.id, "tenant": principal.tenant, "roles": sorted(map(str, principal.roles))},
         "plan": {
             "id": plan.plan.plan_id,
@@ -87,10 +89,29 @@ def build_input(plan: PlanState, states: Sequence[StepState], settings: PolicySe
             "data_region": settings.data_region,
             "taint": [],
             "principal_taint": [],
-            "spent": {},
+            "spent": _spent(plan, states),
             "history": [],
         },
     }
+
+
+def _spent(plan: PlanState, asked: Sequence[StepState]) -> dict[str, int]:
+    """What earlier rounds of the same plan let go or hold, so that a chain of small rounds evades no limit."""
+    earlier = [
+        state
+        for state in plan
+        if state.decision is not None
+        and state.decision.effect is not Effect.DENY
+        and not any(state is one for one in asked)
+    ]
+    return {"steps": len(earlier), "changes": sum(map(_changes, earlier))}
+
+
+def _changes(state: StepState) -> bool:
+    """Whether a step may change something; what is not known any more counts as the worst."""
+    if state.manifest is None:
+        return True
+    return state.manifest.actions[state.step.action].side_effects is not SideEffects.NONE
 
 
 def _hand_document(manifest: Manifest) -> dict[str, Any]:

@@ -39,7 +39,9 @@ class Round:
     orphans: Sequence[StepState] = ()
     """Steps skipped because a dependency did not succeed."""
     fallen: Sequence[StepState] = ()
-    """Steps denied because whoever asked for them lost the standing to."""
+    """Steps ended because whoever asked for them lost the standing to, or their approval grew old."""
+    voided: Mapping[str, str] = field(default_factory=dict)
+    """Step id -> the approval request that policy or hand have outdated; the step is among the judged."""
     launched: Sequence[StepState] = ()
     """Steps with a credential, to be dispatched as soon as this is durable."""
 
@@ -66,7 +68,8 @@ class Recorder:
         if new:
             guards = list(self.store.guards(plan))
         else:
-            guards = [self.store.dispatch_guard(plan, state) for state in this.launched]
+            ended = [state for state in (*this.judged, *this.orphans, *this.fallen) if state.status.final]
+            guards = [self.store.fate_guard(plan, state) for state in (*ended, *this.launched)]
         for state in this.launched:
             state.status = StepStatus.RUNNING
         touched = list(plan) if new else [plan.steps[name] for name in entries.last]
@@ -80,10 +83,13 @@ class Recorder:
                     receipts[state.step.id] = self._receipt(plan, state, index, now)
                 writes.append(self.store.save_step(plan, state, index, receipts.get(state.step.id), new=new))
             writes.extend(
-                self.store.approval_status(state.approval_id, "voided")
+                self.store.approval_status(
+                    state.approval_id, "expired" if state.status is StepStatus.EXPIRED else "voided"
+                )
                 for state in (*this.orphans, *this.fallen)
                 if state.approval_id is not None
             )
+            writes.extend(self.store.approval_status(approval_id, "voided") for approval_id in this.voided.values())
             writes.extend(
                 self.store.insert_approval(plan, plan.steps[name], request) for name, request in this.requests.items()
             )
@@ -101,34 +107,42 @@ class Recorder:
         for state in this.launched:
             state.dispatched = True
 
-    async def outcome(self, plan: PlanState, state: StepState, result: Committed | None, now: float) -> None:
-        """Make a step's ending and its receipt durable.
+    async def outcome(self, plan: PlanState, state: StepState, ending: StepState, now: float) -> None:
+        """Make a step's ending and its receipt durable; only then does ``state`` become what ``ending`` is.
+
+        Args:
+            ending: from ``state.begin_ending()``, with its final status.
 
         Raises:
-            Unavailable: ``log.unavailable``; the caller must withhold the result.
+            Unavailable: ``log.unavailable``; ``state`` is as it was, and the result must be withheld.
+            Refused: ``request.conflict`` where another gateway decided the step's fate first.
         """
-        if result is not None:
-            state.put("result", result)
         entries = _Entries(plan)
-        if state.redacted:
-            entries.add(state, EntryType.RESULT_REDACTED)
-        entries.add(state, _ENDINGS[state.status], _said(state))
+        if ending.redacted:
+            entries.add(ending, EntryType.RESULT_REDACTED)
+        entries.add(ending, _ENDINGS[ending.status], _said(ending))
+        guards = () if state.dispatched else (self.store.fate_guard(plan, ending),)
         receipt: list[str] = []
 
         def finalise(indices: Sequence[int]) -> Sequence[Write]:
-            receipt[:] = [self._receipt(plan, state, indices[-1], now)]
+            receipt[:] = [self._receipt(plan, ending, indices[-1], now)]
             writes = [
-                self.store.save_step(plan, state, indices[-1], receipt[0], new=False),
+                self.store.save_step(plan, ending, indices[-1], receipt[0], new=False),
                 self.store.plan_status(plan),
             ]
-            if state.status is StepStatus.EXPIRED and state.approval_id is not None:
-                writes.append(self.store.approval_status(state.approval_id, "expired"))
+            if ending.status is StepStatus.EXPIRED and ending.approval_id is not None:
+                writes.append(self.store.approval_status(ending.approval_id, "expired"))
             return writes
 
-        indices = await self.log.append(Append(entries.drafts, (), (), finalise))
-        state.fresh = {}
-        state.log_index = indices[-1]
-        state.receipt = receipt[0]
+        try:
+            indices = await self.log.append(Append(entries.drafts, (), guards, finalise))
+        except BaseException:
+            state.ending = None
+            raise
+        ending.fresh = {}
+        ending.log_index = indices[-1]
+        ending.receipt = receipt[0]
+        state.adopt(ending)
 
     def acceptance(self, plan: PlanState, now: float) -> str:
         """The gateway's signed word that it took a plan: with its log index, so that an omission can be proved."""
@@ -153,8 +167,8 @@ class Recorder:
             "tenant": plan.plan.tenant,
             "plan_commitment": plan.commitment,
             "step_id": state.step.id,
-            "hand": state.step.hand,
-            "action": state.step.action,
+            "hand": state.names[0],
+            "action": state.names[1],
             "status": str(state.status),
             "approvals": [{"approver": answer.approver, "attested_by": answer.attested_by} for answer in state.answers],
             "log": {"origin": self.log.origin, "index": index},
@@ -195,7 +209,7 @@ class _Entries:
                 context_id=plan.context_id,
                 plan_id=plan.plan_id,
                 principal=plan.principal.pseudonym,
-                facts={"kid": plan.kid, "steps": len(plan.steps)},
+                facts={"kid": plan.kid, "steps": len(plan.steps), "caller": plan.caller.pseudonym},
                 fields=fields,
             )
         )
@@ -222,8 +236,8 @@ class _Entries:
                 plan_id=plan.plan_id,
                 step_id=state.step.id,
                 principal=plan.principal.pseudonym,
-                hand=state.step.hand,
-                action=state.step.action,
+                hand=state.names[0],
+                action=state.names[1],
                 effect=None if decision is None else str(decision.effect),
                 reasons=reasons,
                 policy_digest=None if decision is None else decision.policy_digest,
@@ -240,10 +254,12 @@ def _describe(plan: PlanState, this: Round) -> _Entries:
     entries = _Entries(plan)
     if plan.log_index is None:
         entries.add_plan()
+    for name in this.voided:
+        entries.add(plan.steps[name], EntryType.APPROVAL_VOIDED, (str(Reason.APPROVAL_VOIDED),))
     for state in this.judged:
         entries.add(state, _judgement(state), _said(state))
     for state in (*this.orphans, *this.fallen):
-        if state.approval_id is not None:
+        if state.approval_id is not None and state.status is not StepStatus.EXPIRED:
             entries.add(state, EntryType.APPROVAL_VOIDED)
         entries.add(state, _ENDINGS[state.status], _said(state))
     for state in this.launched:

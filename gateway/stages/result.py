@@ -4,23 +4,21 @@ from typing import Any
 
 from gateway.canonical import canonical
 from gateway.errors import Refused
-from gateway.model import HandResult, StepStatus
+from gateway.model import HandResult, StepStatus, commit, subject_key
 from gateway.ports import Hands
 from gateway.reasons import Reason
+from gateway.stages.dispatch import result_limit
 from gateway.stages.schema import pointer_tokens
-from gateway.state import StepState
+from gateway.state import PlanState, StepState
 
 REDACTED = "[redacted]"
 
 
-def settle(state: StepState, hands: Hands, result_max_bytes: int) -> bytes:
-    """Turn the hand's answer into the step's result and status.
-
-    Returns:
-        The canonical bytes of the result as recorded and returned; empty where there is none.
-    """
+def settle(plan: PlanState, state: StepState, hands: Hands) -> None:
+    """Turn the hand's answer into the step's status and result, committed to as it will be recorded and returned."""
     if state.result is None:
-        return b""
+        return
+    limit = result_limit(state)
     if state.result.is_error:
         state.fail(StepStatus.FAILED, Reason.HAND_FAILED)
     else:
@@ -29,7 +27,7 @@ def settle(state: StepState, hands: Hands, result_max_bytes: int) -> bytes:
         if problems:
             state.result = None
             state.fail(StepStatus.FAILED, Reason.SCHEMA_RESULT, problems=list(problems))
-            return b""
+            return
         state.status = StepStatus.SUCCEEDED
     if state.decision is not None and state.decision.obligations.redact:
         state.result = redact(state.result, state.decision.obligations.redact)
@@ -39,12 +37,13 @@ def settle(state: StepState, hands: Hands, result_max_bytes: int) -> bytes:
     except Refused:
         state.result = None
         state.fail(StepStatus.FAILED, Reason.HAND_PROTOCOL)
-        return b""
-    if len(document) > result_max_bytes:
+        return
+    if len(document) > limit:
         state.result = None
-        state.fail(StepStatus.FAILED, Reason.HAND_RESULT_TOO_LARGE, limit_bytes=result_max_bytes)
-        return b""
-    return document
+        state.fail(StepStatus.FAILED, Reason.HAND_RESULT_TOO_LARGE, limit_bytes=limit)
+        return
+    subject = subject_key(plan.plan.tenant, plan.plan.principal.id, plan.plan.context_id)
+    state.put("result", commit(document, subject))
 
 
 def redact(result: HandResult, pointers: tuple[str, ...]) -> HandResult:

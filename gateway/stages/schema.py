@@ -52,8 +52,8 @@ PLAN_SCHEMA: Final[dict[str, Any]] = {
                 "required": ["id", "hand", "action", "args"],
                 "properties": {
                     "id": {"type": "string", "pattern": _STEP_ID},
-                    "hand": {"type": "string", "minLength": 1, "maxLength": 64},
-                    "action": {"type": "string", "minLength": 1, "maxLength": 128},
+                    "hand": {"type": "string", "pattern": r"^[a-z][a-z0-9_-]{0,62}$"},
+                    "action": {"type": "string", "pattern": r"^[A-Za-z0-9_.:/-]{1,128}$"},
                     "args": {"type": "object"},
                     "depends_on": {
                         "type": "array",
@@ -115,15 +115,21 @@ def admit(verified: VerifiedPlan, *, steps_max: int) -> Plan:
     )
 
 
-def check_steps(plan: PlanState, states: list[StepState], hands: Hands) -> None:
+def check_steps(plan: PlanState, states: list[StepState], hands: Hands, *, args_max_bytes: int) -> None:
     """Resolve references and hold each step's args against its pinned manifest; a misfit denies that step.
 
     A step that passes has ``manifest``, ``args``, ``args_bytes`` and ``args_sha256`` set.
+
+    Args:
+        args_max_bytes: what the results that references bring in may add up to in one round. A small plan could
+            otherwise multiply one large result without end.
     """
+    room = _Room(args_max_bytes)
+    people = (plan.plan.principal, plan.plan.caller)
     subject = subject_key(plan.plan.tenant, plan.plan.principal.id, plan.plan.context_id)
     for state in states:
         step = state.step
-        manifest = hands.manifest(step.hand) if plan.plan.principal.may_use(step.hand) else None
+        manifest = hands.manifest(step.hand) if all(person.may_use(step.hand) for person in people) else None
         if manifest is None:
             state.fail(StepStatus.DENIED, Reason.SCHEMA_UNKNOWN_HAND)
             continue
@@ -132,7 +138,7 @@ def check_steps(plan: PlanState, states: list[StepState], hands: Hands) -> None:
             state.fail(StepStatus.DENIED, Reason.SCHEMA_UNKNOWN_ACTION)
             continue
         try:
-            args, state.provenance = _resolve(plan, state) if step.references else (step.args, {})
+            args, state.provenance = _resolve(plan, state, room) if step.references else (step.args, {})
             # What a tool returned never went through the strict parser; what has no canonical form is refused here.
             put_args(state, args, canonical(args))
         except Refused as refusal:
@@ -238,7 +244,24 @@ def _check_graph(steps: Mapping[str, Step]) -> None:
             del waiting[name]
 
 
-def _resolve(plan: PlanState, state: StepState) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+class _Room:
+    """Bytes that references may still bring in."""
+
+    def __init__(self, size: int) -> None:
+        self._left = size
+        self._sizes: dict[tuple[str, str], int] = {}
+
+    def take(self, reference: Reference, value: Any) -> None:
+        """Raises ``schema.unresolved`` before anything too large is put together."""
+        key = (reference.step, reference.pointer)
+        if key not in self._sizes:
+            self._sizes[key] = len(canonical(value))
+        self._left -= self._sizes[key]
+        if self._left < 0:
+            raise Refused(Reason.SCHEMA_UNRESOLVED, "too large", pointer=reference.at)
+
+
+def _resolve(plan: PlanState, state: StepState, room: _Room) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     """The args with every reference replaced, and where each replaced value came from."""
     values: dict[str, Any] = {}
     provenance: dict[str, Any] = {}
@@ -248,6 +271,7 @@ def _resolve(plan: PlanState, state: StepState) -> tuple[Mapping[str, Any], Mapp
             raise Refused(Reason.SCHEMA_UNRESOLVED, "result is gone", pointer=reference.at)
         try:
             values[reference.at] = pointer_get(source.result.document(), reference.pointer)
+            room.take(reference, values[reference.at])
         except Refused:
             raise Refused(Reason.SCHEMA_UNRESOLVED, pointer=reference.at) from None
         trust = source.manifest.actions[source.step.action].trust or source.manifest.trust

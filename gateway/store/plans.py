@@ -8,7 +8,7 @@ import orjson
 from sqlalchemy import Connection, Engine, Row, bindparam, delete, insert, select, update
 
 from gateway.errors import HandrailError, Refused
-from gateway.model import Effect, Principal
+from gateway.model import Effect, PlanStatus, Principal
 from gateway.ports import (
     ApprovalAnswer,
     ApprovalRequest,
@@ -20,12 +20,12 @@ from gateway.ports import (
 )
 from gateway.reasons import Reason
 from gateway.state import PlanState, StepState
-from gateway.store.tables import approval_answers, approvals, contexts, dispatches, plans, replays, steps
+from gateway.store.tables import approval_answers, approvals, contexts, fates, plans, replays, steps
 
 _INSERT_REPLAY: Final = insert(replays)
 _FORGET_REPLAYS: Final = delete(replays).where(replays.c.expires_at < bindparam("past"))
 _INSERT_CONTEXT: Final = insert(contexts)
-_INSERT_DISPATCH: Final = insert(dispatches)
+_INSERT_FATE: Final = insert(fates)
 _INSERT_PLAN: Final = insert(plans)
 _INSERT_STEP: Final = insert(steps)
 _INSERT_APPROVAL: Final = insert(approvals)
@@ -104,10 +104,10 @@ class SqlPlans:
             self._contexts.clear()
         self._contexts[plan.plan.tenant, plan.plan.context_id] = plan.plan.principal.id
 
-    def dispatch_guard(self, plan: PlanState, state: StepState) -> Guard:
+    def fate_guard(self, plan: PlanState, state: StepState) -> Guard:
         """See ``ports.PlanStore``."""
         row = {"plan_id": plan.plan.plan_id, "step_id": state.step.id, "step_jti": state.step_jti}
-        return Guard(_INSERT_DISPATCH, row, _dispatched)
+        return Guard(_INSERT_FATE, row, _decided)
 
     def insert_plan(self, plan: PlanState, log_index: int) -> Write:
         """See ``ports.PlanStore``."""
@@ -130,9 +130,9 @@ class SqlPlans:
             },
         )
 
-    def plan_status(self, plan: PlanState) -> Write:
+    def plan_status(self, plan: PlanState, status: PlanStatus | None = None) -> Write:
         """See ``ports.PlanStore``."""
-        return Write(_UPDATE_PLAN, {"the_plan": plan.plan.plan_id, "new_status": str(plan.status)})
+        return Write(_UPDATE_PLAN, {"the_plan": plan.plan.plan_id, "new_status": str(status or plan.next_status)})
 
     def save_step(self, plan: PlanState, state: StepState, log_index: int, receipt: str | None, *, new: bool) -> Write:
         """See ``ports.PlanStore``."""
@@ -144,8 +144,8 @@ class SqlPlans:
                     "plan_id": plan.plan.plan_id,
                     "step_id": state.step.id,
                     "position": list(plan.steps).index(state.step.id),
-                    "hand": state.step.hand,
-                    "action": state.step.action,
+                    "hand": state.names[0],
+                    "action": state.names[1],
                     **values,
                 },
             )
@@ -276,6 +276,7 @@ class SqlPlans:
             query = (
                 select(approvals.c.plan_id, approvals.c.approval_id)
                 .where(approvals.c.status == "open", approvals.c.expires_at <= now)
+                .order_by(approvals.c.expires_at.desc())
                 .limit(limit)
             )
             with self._engine.connect() as connection:
@@ -303,8 +304,8 @@ def _replayed(_: Connection) -> None:
     raise Refused(Reason.VERIFY_REPLAYED)
 
 
-def _dispatched(_: Connection) -> None:
-    raise HandrailError(Reason.REQUEST_CONFLICT, "the step was let go before")
+def _decided(_: Connection) -> None:
+    raise HandrailError(Reason.REQUEST_CONFLICT, "the step was let go or ended before")
 
 
 def _answered(_: Connection) -> None:
@@ -383,7 +384,9 @@ def _approval_rows(connection: Connection, condition: Any, limit: int = 1000) ->
         )
         for answer in connection.execute(query):
             answers[answer.approval_id].append(
-                ApprovalAnswer(answer.approver_id, answer.decision, answer.attested_by, answer.answered_at)
+                ApprovalAnswer(
+                    answer.approver_id, answer.decision, answer.attested_by, answer.commitment, answer.answered_at
+                )
             )
     return [
         ApprovalRow(
@@ -395,6 +398,7 @@ def _approval_rows(connection: Connection, condition: Any, limit: int = 1000) ->
             step_id=row.step_id,
             principal_id=row.principal_id,
             caller_id=row.caller_id,
+            hand=row.hand,
             status=row.status,
             policy_digest=row.policy_digest,
             manifest_digest=row.manifest_digest,

@@ -94,14 +94,14 @@ steps: Final = Table(
     Index(None, "status"),
 )
 
-dispatches: Final = Table(
-    "dispatches",
+fates: Final = Table(
+    "fates",
     metadata,
     Column("plan_id", String(64), nullable=False),
     Column("step_id", String(64), nullable=False),
-    Column("step_jti", String(64), nullable=False),
+    Column("step_jti", String(64), nullable=True, comment="Where it was let go."),
     PrimaryKeyConstraint("plan_id", "step_id"),
-    comment="A step is let go at most once: the database itself refuses a second row.",
+    comment="A step is let go or ended once, whoever does it: the database itself refuses a second row.",
 )
 
 approvals: Final = Table(

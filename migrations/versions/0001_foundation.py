@@ -139,12 +139,12 @@ def upgrade() -> None:
         comment="A context belongs to the principal that first used it.",
     )
     op.create_table(
-        "dispatches",
+        "fates",
         sa.Column("plan_id", sa.String(length=64), nullable=False),
         sa.Column("step_id", sa.String(length=64), nullable=False),
-        sa.Column("step_jti", sa.String(length=64), nullable=False),
-        sa.PrimaryKeyConstraint("plan_id", "step_id", name=op.f("pk_dispatches")),
-        comment="A step is let go at most once: the database itself refuses a second row.",
+        sa.Column("step_jti", sa.String(length=64), nullable=True, comment="Where it was let go."),
+        sa.PrimaryKeyConstraint("plan_id", "step_id", name=op.f("pk_fates")),
+        comment="A step is let go or ended once, whoever does it: the database itself refuses a second row.",
     )
     op.create_table(
         "hand_pins",

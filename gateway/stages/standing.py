@@ -1,0 +1,65 @@
+"""Before a step runs later than it was asked for: does everything that let it go still hold? (invariant 4)
+
+A plan can wait an hour for a person and a day for a restart. In that time people are revoked, policies change and hands
+drift. So every later round asks again before it dispatches anything.
+"""
+
+from gateway.errors import Refused
+from gateway.model import Principal, StepStatus
+from gateway.ports import Directory, Hands
+from gateway.reasons import Reason
+from gateway.state import PlanState, StepState
+
+
+async def fallen(plan: PlanState, directory: Directory, now: float) -> list[StepState]:
+    """End what may no longer run: the subject, the caller or the issuer was revoked or lost the hand since the plan
+    came in, the approval grew old, or the args were erased. Nothing falls in a plan's first round."""
+    if plan.log_index is None:
+        return []
+    people = await _people(plan, directory, now)
+    ended = []
+    for state in plan:
+        if state.status.final or state.dispatched:
+            continue
+        if not people or not all(person.may_use(state.step.hand) for person in people):
+            state.fail(StepStatus.DENIED, Reason.AUTH_FORBIDDEN)
+        elif state.approved and now >= state.approval_expires_at:
+            state.fail(StepStatus.EXPIRED, Reason.APPROVAL_EXPIRED)
+        elif state.decision is not None and state.args is None:
+            state.fail(StepStatus.DENIED, Reason.SCHEMA_UNRESOLVED)
+        else:
+            continue
+        ended.append(state)
+    return ended
+
+
+def outdated(plan: PlanState, hands: Hands, policy_digest: str) -> dict[str, str]:
+    """Have every decision judged anew that policy or hand have outdated before it was acted on.
+
+    Returns:
+        Step id -> the approval request that is void with it.
+    """
+    voided: dict[str, str] = {}
+    for state in plan:
+        if state.decision is None or state.dispatched or state.status.final:
+            continue
+        manifest = hands.manifest(state.step.hand)
+        digest = None if manifest is None else manifest.digest
+        if state.decision.policy_digest == policy_digest and state.manifest_digest == digest:
+            continue
+        if state.approval_id is not None:
+            voided[state.step.id] = state.approval_id
+        state.rejudge()
+    return voided
+
+
+async def _people(plan: PlanState, directory: Directory, now: float) -> list[Principal]:
+    """Subject and caller as they are now; empty where one of them, or the issuer's key, is revoked."""
+    the = plan.plan
+    try:
+        key = (await directory.issuer(the.issuer.id, the.tenant)).keys.get(the.kid)
+        people = [await directory.principal(the.tenant, name) for name in {the.principal.id, the.caller.id}]
+    except Refused:
+        return []
+    revoked = key is not None and key.revoked_at is not None and key.revoked_at <= now
+    return [] if revoked else people
