@@ -39,11 +39,10 @@ from audit.sealing import Sealed, Sealer
 from audit.tables import checkpoints, data_keys, entries, head, nodes, payloads
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import HandrailError
-from gateway.model import Committed
+from gateway.model import DEFAULT_TENANT, Committed
 from gateway.ports import Write
 from gateway.reasons import Reason
 
-SYSTEM_TENANT: Final = "default"
 """Tenant of entries that concern the whole gateway."""
 _REDO_MAX: Final = 20
 _HEAD: Final = select(head.c.tree_size, head.c.root, head.c.origin).where(head.c.id == 1)
@@ -195,7 +194,7 @@ class Committer:
             accepted, refusals = pass_guards(connection, live)
             if accepted:
                 edge = before.copy()
-                opening = [] if edge.size else [self._entry(EntryDraft(EntryType.LOG_OPENED, SYSTEM_TENANT), time)]
+                opening = [] if edge.size else [self._entry(EntryDraft(EntryType.LOG_OPENED, DEFAULT_TENANT), time)]
                 indices = _assign(accepted, edge.size + len(opening))
                 writes = self._finalise(accepted, indices)
                 self._insert_tree(connection, edge, opening + [built for job in accepted for built in job.built])

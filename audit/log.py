@@ -31,6 +31,8 @@ WINDOW_SECONDS: Final = 60
 """Refusals before authentication become entries this often."""
 _READERS: Final = 4
 _READY_SECONDS: Final = 1.0
+_FAILED_SECONDS: Final = 5.0
+"""How long after a failed append, with none that succeeded since, the log counts as not writable."""
 _SIGN_TRIES: Final = 3
 
 _logger: Final = structlog.get_logger("handrail.audit")
@@ -73,6 +75,7 @@ class Log:
         self._asked: asyncio.Task[tuple[int, str]] | None = None
         self._probe: asyncio.Task[None] | None = None
         self._proved = float("-inf")
+        self._failed = float("-inf")
         self._closed = False
         mapping = (controls or control_mapping.load()).ids
 
@@ -136,7 +139,13 @@ class Log:
             Refused: what a guard's ``on_conflict`` raised.
             EntryInvalid: a draft that cannot be an entry.
         """
-        return await self._writer.append(item)
+        try:
+            indices = await self._writer.append(item)
+        except LogUnavailable:
+            self._failed = time.monotonic()
+            raise
+        self._failed = float("-inf")
+        return indices
 
     def aggregate(self, entry: EntryDraft, source: str) -> None:
         """Count a refusal that happened before authentication; see :mod:`audit.aggregate`."""
@@ -167,6 +176,9 @@ class Log:
 
     async def ready(self) -> None:
         """Raises ``LogUnavailable`` where an append would fail now; an answer may be a second old."""
+        if time.monotonic() - self._failed < _FAILED_SECONDS:
+            # The probe writes nothing, so a full disk does not show in it; the last append has shown it.
+            raise LogUnavailable("the last append failed")
         if time.monotonic() - self._proved < _READY_SECONDS:
             return
         if self._probe is None or self._probe.done():

@@ -22,7 +22,7 @@ from gateway.approvals import Approvals
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import HandrailError
 from gateway.evidence import Evidence
-from gateway.model import CONNECTOR_PREFIX, Issuer
+from gateway.model import CONNECTOR_PREFIX, DEFAULT_TENANT, Issuer
 from gateway.pipeline import Pipeline
 from gateway.policy.engine import load_engine
 from gateway.policy.reloading import EventKind, PolicyEvent, ReloadingEngine
@@ -45,8 +45,6 @@ from keys.stores.master import MasterKey
 
 _log = structlog.get_logger("handrail.app")
 
-SYSTEM_TENANT = "system"
-"""Tenant of entries about the gateway itself."""
 SYSTEM_ACTOR = "system"
 
 UPKEEP_SECONDS = 1.0
@@ -157,7 +155,7 @@ class Gateway:
 
     async def _record_keys(self, changed: Sequence[KeyRecord]) -> None:
         if changed:
-            await self.log.append(Append(key_entries(changed, SYSTEM_TENANT, SYSTEM_ACTOR)))
+            await self.log.append(Append(key_entries(changed, DEFAULT_TENANT, SYSTEM_ACTOR)))
 
     async def _every(self, seconds: float, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         while True:
@@ -206,7 +204,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         metrics.policy_problem.set(1 if refused else 0)
         kind = EntryType.POLICY_REJECTED if refused else EntryType.POLICY_ACTIVATED
         facts: dict[str, str | int] = {"digest": event.digest, "active": event.active, "problems": len(event.problems)}
-        await log.append(Append([EntryDraft(kind, SYSTEM_TENANT, facts=facts)]))
+        await log.append(Append([EntryDraft(kind, DEFAULT_TENANT, facts=facts)]))
 
     policy = load_engine(settings.policy, policy_changed)
     spans = tracer(settings.telemetry)
@@ -214,7 +212,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         settings=settings,
         log=log,
         payloads=log,
-        store=SqlPlans(engine, gateway_id),
+        store=SqlPlans(engine, gateway_id, master.derive("step rows")),
         signer=keyset,
         credentials=StepCredentials(keyset, settings.log.origin),
         directory=directory,

@@ -15,6 +15,9 @@ from typing import Any, Final
 
 from gateway.canonical import canonical
 
+DEFAULT_TENANT: Final = "default"
+"""The tenant of a gateway that serves one organisation, and of entries about the gateway itself."""
+
 EMPTY: Final[Mapping[str, Any]] = MappingProxyType({})
 CONNECTOR_PREFIX: Final = "connector:"
 """Issuers with this prefix are the gateway's own ingresses; nobody can register one."""

@@ -14,6 +14,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import structlog
@@ -344,7 +345,10 @@ class Pipeline:
     async def revive(self, plan_id: str) -> PlanState | None:
         """A plan from its record; ``None`` where there is none."""
         stored = await self.store.load(plan_id)
-        return None if stored is None else await revive(stored, self.payloads, self.directory, self.hands)
+        if stored is None:
+            return None
+        check = partial(approval.check_proof, jws=self.jws, signer=self.signer, audience=self.log.origin)
+        return await revive(stored, self.payloads, self.directory, self.hands, check)
 
     async def _principal(self, tenant: str, principal_id: str) -> Principal | None:
         try:

@@ -1,11 +1,14 @@
 """A plan from its record: rows for the states, the side table for the values. What was erased stays unknown."""
 
+from collections.abc import Callable
 from typing import Any
 
 import orjson
 
-from gateway.errors import Refused
+from gateway.canonical import canonical
+from gateway.errors import HandrailError, Refused
 from gateway.model import (
+    Binding,
     Decision,
     DecisionReason,
     Effect,
@@ -17,15 +20,36 @@ from gateway.model import (
     Step,
     StepStatus,
 )
-from gateway.ports import Directory, Hands, Payloads, StoredPlan, StoredStep
+from gateway.ports import (
+    ApprovalAnswer,
+    ApprovalRow,
+    Directory,
+    Hands,
+    Payloads,
+    StoredPlan,
+    StoredStep,
+)
 from gateway.reasons import Reason
 from gateway.stages import schema, verify
 from gateway.state import Answer, PlanState, StepError, StepState
 
+ProofCheck = Callable[[bytes, ApprovalAnswer, ApprovalRow, Principal, Binding], None]
+"""``stages.approval.check_proof`` with the keys that it needs."""
 
-async def revive(stored: StoredPlan, payloads: Payloads, directory: Directory, hands: Hands) -> PlanState:
-    """Rebuild the state that the record describes; no step changes by being looked at."""
+
+async def revive(
+    stored: StoredPlan, payloads: Payloads, directory: Directory, hands: Hands, check: ProofCheck
+) -> PlanState:
+    """Rebuild the state that the record describes; no step changes by being looked at.
+
+    Rows are believed as far as something outside the database vouches for them: the exact JWS for what was asked, a
+    key of the gateway for a step's state (``store.plans``), and the signed answers themselves for an approval.
+
+    Raises:
+        HandrailError: ``gateway.internal`` where the record contradicts itself.
+    """
     wanted = {stored.commitment, *(c for step in stored.steps for c in step.commitments.values())}
+    wanted |= {answer.commitment for row in stored.approvals for answer in row.answers}
     opened = {name: value for name, (_, value) in (await payloads.open(sorted(wanted))).items()}
     principal = await _principal(directory, stored.tenant, stored.principal_id)
     caller = await _principal(directory, stored.tenant, stored.caller_id)
@@ -38,6 +62,8 @@ async def revive(stored: StoredPlan, payloads: Payloads, directory: Directory, h
             verify.restore(raw, stored.plan_id, issuer, stored.kid, principal, caller, stored.received_at),
             steps_max=len(stored.steps),
         )
+        if (plan.tenant, plan.context_id) != (stored.tenant, stored.context_id):
+            raise HandrailError(Reason.INTERNAL, f"plan {stored.plan_id}: the row contradicts the plan")
     states = {row.step_id: _state(plan.steps[row.step_id], row, opened, hands) for row in stored.steps}
     for row in stored.approvals:
         state = states[row.step_id]
@@ -45,15 +71,15 @@ async def revive(stored: StoredPlan, payloads: Payloads, directory: Directory, h
             state.approval_id = row.request.approval_id
             state.approval_expires_at = row.request.expires_at
             state.approved = row.status == "granted"
-            approved = [answer for answer in row.answers if answer.decision == "approve"]
-            state.answers = tuple(
-                [
-                    Answer(
-                        (await _principal(directory, stored.tenant, answer.approver_id)).pseudonym, answer.attested_by
-                    )
-                    for answer in approved
-                ]
-            )
+            proved = []
+            for answer in row.answers:
+                person = await _principal(directory, stored.tenant, answer.approver_id)
+                if answer.decision == "approve" and _proves(answer, state, row, person, opened, check):
+                    proved.append(Answer(person.pseudonym, answer.attested_by))
+            state.answers = tuple(proved)
+            if state.approved and len(proved) < row.request.quorum:
+                # The row says granted, and the signed answers do not. It is as good as expired.
+                state.approval_expires_at = 0.0
     return PlanState(plan, None, stored.commitment, states, stored.log_index)
 
 
@@ -66,6 +92,8 @@ def _state(step: Step, row: StoredStep, opened: dict[str, bytes], hands: Hands) 
     state.commitments = dict(row.commitments)
     args = opened.get(row.commitments.get("args", ""))
     if args is not None:
+        if not step.references and canonical(step.args) != args:
+            raise HandrailError(Reason.INTERNAL, f"step {step.id}: the record holds other args than the plan")
         schema.put_args(state, orjson.loads(args), args)
     state.decision = _decision(row, opened)
     state.step_jti = row.step_jti
@@ -99,6 +127,25 @@ def _decision(row: StoredStep, opened: dict[str, bytes]) -> Decision | None:
         row.policy_digest,
         obligations,
     )
+
+
+def _proves(
+    answer: ApprovalAnswer,
+    state: StepState,
+    row: ApprovalRow,
+    person: Principal,
+    opened: dict[str, bytes],
+    check: ProofCheck,
+) -> bool:
+    """Whether the signed answer is there and is an approval of exactly this call."""
+    proof = opened.get(answer.commitment)
+    if proof is None or state.args is None or state.decision is None:
+        return False
+    try:
+        check(proof, answer, row, person, state.binding(row.tenant, row.plan_id))
+    except HandrailError:
+        return False
+    return True
 
 
 async def _principal(directory: Directory, tenant: str, principal_id: str) -> Principal:

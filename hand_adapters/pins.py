@@ -9,7 +9,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 import sqlalchemy
 from sqlalchemy.dialects import postgresql, sqlite
@@ -24,7 +24,6 @@ from gateway.ports import Append, AuditLog, Write
 from gateway.reasons import Reason
 from gateway.store.tables import hand_pins
 
-SYSTEM_TENANT: Final = "default"
 """Whose log entries name a drift: hands are declared for the whole gateway."""
 
 

@@ -15,7 +15,7 @@ import structlog
 
 from gateway.errors import HandrailError, Refused, Unavailable
 from gateway.manifest import Manifest
-from gateway.model import HandCall, HandResult, Principal
+from gateway.model import DEFAULT_TENANT, HandCall, HandResult, Principal
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from gateway.settings import HandSettings, SettingsError
@@ -24,7 +24,7 @@ from hand_adapters.diff import differences
 from hand_adapters.http import HttpAdapter
 from hand_adapters.jail import Jail
 from hand_adapters.mcp import McpAdapter
-from hand_adapters.pins import SYSTEM_TENANT, Pin, PinStore
+from hand_adapters.pins import Pin, PinStore
 from hand_adapters.schemas import Checker, SchemaError
 
 _log = structlog.get_logger("handrail.hands")
@@ -271,7 +271,7 @@ class Registry:
                 hand.state, hand.problem, hand.offered = State.UNAVAILABLE, f"{exc.text} {exc.detail}".strip(), None
                 raise
             self._observe(hand, offered)
-        await self._record_drift(hand, SYSTEM_TENANT)
+        await self._record_drift(hand, DEFAULT_TENANT)
 
     def _observe(self, hand: _Hand, offered: Manifest) -> None:
         """Judge a hand by what it offers now."""

@@ -1,19 +1,22 @@
 """Step 5: a step that the policy wants a person to look at is held until the quorum answered for that exact call."""
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from gateway.canonical import canonical, parse
 from gateway.errors import Refused
 from gateway.model import Binding, Effect, Principal, Role, StepStatus
-from gateway.ports import ApprovalRequest, ApprovalRow, Typ
+from gateway.ports import ApprovalAnswer, ApprovalRequest, ApprovalRow, Purpose, Signer, Typ
 from gateway.reasons import Reason
 from gateway.settings import PlanSettings
 from gateway.stages.verify import Jws
 from gateway.state import StepState
 
 DECISIONS = frozenset({"approve", "refuse"})
+ANSWER_SECONDS = 300
+"""Longest life of a signed answer."""
+SKEW_SECONDS = 5
 ANSWER_MEMBERS = frozenset({"v", "approval_id", "decision", "binding", "approver", "aud", "iat", "exp", "jti"})
 
 
@@ -87,38 +90,70 @@ def verify_answer(
         Refused: ``approval.key`` for another key, ``approval.mismatch`` for another call, person or gateway,
             ``verify.*`` for a faulty JWS or times.
     """
-    if approver.approval_jwk is None:
-        raise Refused(Reason.APPROVAL_KEY, "no key enrolled")
-    jwk = approver.approval_jwk
+    claims = _claims(signed, jws, _enrolled(approver))
+    issued, expires = claims["iat"], claims["exp"]
+    if type(issued) is not int or type(expires) is not int or not 0 < expires - issued <= ANSWER_SECONDS:
+        raise Refused(Reason.VERIFY_LIFETIME, limit_seconds=ANSWER_SECONDS)
+    if issued > now + SKEW_SECONDS:
+        raise Refused(Reason.VERIFY_NOT_YET_VALID)
+    if expires <= now - SKEW_SECONDS:
+        raise Refused(Reason.VERIFY_EXPIRED)
+    return _match(claims, row, approver.id, binding, audience)
 
+
+def check_proof(
+    proof: bytes,
+    answer: ApprovalAnswer,
+    row: ApprovalRow,
+    approver: Principal,
+    binding: Binding,
+    *,
+    jws: Jws,
+    signer: Signer,
+    audience: str,
+) -> None:
+    """Hold a recorded approval against its own signature: a row alone approves nothing.
+
+    Raises:
+        Refused: it is not an approval of exactly this call by this person.
+    """
+    key_for = _enrolled(approver)
+    if answer.attested_by == "gateway":
+        published = {key["kid"]: key for key in signer.jwks()["keys"] if key["purpose"] == Purpose.APPROVAL}
+        key_for = published.__getitem__
+    if _match(_claims(proof, jws, key_for), row, answer.approver_id, binding, audience) != "approve":
+        raise Refused(Reason.APPROVAL_MISMATCH, "decision")
+
+
+def _enrolled(approver: Principal) -> Callable[[str], Mapping[str, str]]:
     def key_for(kid: str) -> Mapping[str, str]:
-        if kid != jwk["kid"]:
-            raise Refused(Reason.APPROVAL_KEY, "another key")
-        return jwk
+        if approver.approval_jwk is None or kid != approver.approval_jwk["kid"]:
+            raise Refused(Reason.APPROVAL_KEY, "not the enrolled key")
+        return approver.approval_jwk
 
+    return key_for
+
+
+def _claims(signed: bytes, jws: Jws, key_for: Callable[[str], Mapping[str, str]]) -> dict[str, Any]:
     claims = parse(jws.verify(signed, Typ.APPROVAL, key_for).payload)
     if not isinstance(claims, dict) or claims.keys() != ANSWER_MEMBERS or claims["v"] != 1:
         raise Refused(Reason.APPROVAL_MISMATCH, "members")
-    issued, expires = claims["iat"], claims["exp"]
-    if type(issued) is not int or type(expires) is not int or expires - issued > 300 or issued >= expires:
-        raise Refused(Reason.VERIFY_LIFETIME, limit_seconds=300)
-    if issued > now + 5:
-        raise Refused(Reason.VERIFY_NOT_YET_VALID)
-    if expires <= now - 5:
-        raise Refused(Reason.VERIFY_EXPIRED)
+    return claims
+
+
+def _match(claims: Mapping[str, Any], row: ApprovalRow, approver_id: str, binding: Binding, audience: str) -> str:
     expected: dict[str, Any] = {
         "approval_id": row.request.approval_id,
         "binding": binding.document(),
-        "approver": approver.id,
+        "approver": approver_id,
         "aud": audience,
     }
     for member, value in expected.items():
         if claims[member] != value:
             raise Refused(Reason.APPROVAL_MISMATCH, member)
-    decision = claims["decision"]
-    if decision not in DECISIONS:
+    if claims["decision"] not in DECISIONS:
         raise Refused(Reason.APPROVAL_MISMATCH, "decision")
-    return str(decision)
+    return str(claims["decision"])
 
 
 def attestation(
@@ -142,7 +177,7 @@ def attestation(
             "approver": approver.id,
             "aud": audience,
             "iat": int(now),
-            "exp": int(now) + 300,
+            "exp": int(now) + ANSWER_SECONDS,
             "jti": secrets.token_hex(16),
         }
     )

@@ -130,12 +130,15 @@ def restore(
     """A plan that was verified when it came in, from the exact bytes on record.
 
     Raises:
-        Refused: ``verify.malformed`` where the bytes are not those that the id names.
+        Refused: ``verify.malformed`` where the bytes are not those that the id names, ``verify.subject`` where they
+            are not from and for those whom the record names.
     """
     if hashlib.sha256(raw).hexdigest() != plan_id:
         raise Refused(Reason.VERIFY_MALFORMED, "the record holds other bytes")
     payload = raw.split(b".")[1]
     claims = parse(b64url_decode(payload.decode("ascii")))
+    if (claims["iss"], claims["sub"]) != (issuer.id, principal.id):
+        raise Refused(Reason.VERIFY_SUBJECT, "the record names somebody else")
     return VerifiedPlan(raw, plan_id, claims, issuer, kid, principal, caller, received_at)
 
 

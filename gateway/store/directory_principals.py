@@ -12,7 +12,7 @@ from sqlalchemy import Connection, bindparam, insert, select, update
 
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import Refused
-from gateway.model import Principal, Role
+from gateway.model import DEFAULT_TENANT, Principal, Role
 from gateway.permissions import Permission, require
 from gateway.ports import Append, Guard, Write
 from gateway.reasons import Reason
@@ -24,7 +24,6 @@ from keys import jwk
 
 SYSTEM: Final = "system"
 """Pseudonym of the gateway itself, before there is any principal."""
-DEFAULT_TENANT: Final = "default"
 
 _ADD_PRINCIPAL: Final = insert(principals)
 _ADD_KEY: Final = insert(api_keys)

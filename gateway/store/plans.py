@@ -1,7 +1,8 @@
 """Rows of plans, steps and approvals. Writes are handed to the log's writer; reads use connections of their own."""
 
 import asyncio
-from collections.abc import Sequence
+import hmac
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import orjson
@@ -48,6 +49,7 @@ _STEP_STATE: Final = (
     "receipt_id",
     "receipt",
     "log_index",
+    "mac",
 )
 _UPDATE_STEP: Final = (
     update(steps)
@@ -62,10 +64,17 @@ CONTEXTS_REMEMBERED: Final = 65_536
 class SqlPlans:
     """``ports.PlanStore`` over SQLAlchemy Core."""
 
-    def __init__(self, engine: Engine, owner: str) -> None:
-        """Use ``engine`` for reads; ``owner`` is this gateway's id, and marks the plans that it takes forward."""
+    def __init__(self, engine: Engine, owner: str, mac_key: bytes) -> None:
+        """Use ``engine`` for reads.
+
+        Args:
+            owner: this gateway's id; marks the plans that it takes forward.
+            mac_key: 32 bytes from outside the database. Whoever can write there and has no key cannot turn a step that
+                was denied, or waits, into one that runs.
+        """
         self._engine = engine
         self._owner = owner
+        self._mac_key = mac_key
         self._contexts: dict[tuple[str, str], str] = {}
 
     # --- writes, carried by the log ----------------------------------------------------------------------------------
@@ -137,6 +146,7 @@ class SqlPlans:
     def save_step(self, plan: PlanState, state: StepState, log_index: int, receipt: str | None, *, new: bool) -> Write:
         """See ``ports.PlanStore``."""
         values = _step_values(plan, state, log_index, receipt)
+        values["mac"] = self._mac(plan.plan.plan_id, state.step.id, values)
         if new:
             return Write(
                 _INSERT_STEP,
@@ -232,9 +242,19 @@ class SqlPlans:
             commitment=row.commitment,
             received_at=row.received_at,
             log_index=row.log_index,
-            steps=tuple(_stored_step(step) for step in step_rows),
+            steps=tuple(self._stored_step(step) for step in step_rows),
             approvals=tuple(requests),
         )
+
+    def _mac(self, plan_id: str, step_id: str, values: Mapping[str, Any]) -> str:
+        covered = [plan_id, step_id, *(values[name] for name in _STEP_STATE if name != "mac")]
+        return hmac.digest(self._mac_key, orjson.dumps(covered), "sha256").hex()
+
+    def _stored_step(self, row: Row[Any]) -> StoredStep:
+        values = {name: getattr(row, name) for name in _STEP_STATE}
+        if not hmac.compare_digest(self._mac(row.plan_id, row.step_id, values), row.mac):
+            raise HandrailError(Reason.INTERNAL, f"the row of step {row.plan_id}.{row.step_id} was changed")
+        return _stored_step(row)
 
     async def find_receipt(self, receipt_id: str) -> tuple[str, str] | None:
         """See ``ports.PlanStore``."""

@@ -88,6 +88,7 @@ steps: Final = Table(
     Column("receipt_id", String(160), nullable=True),
     Column("receipt", Text, nullable=True, comment="receipt+jws"),
     Column("log_index", BigInteger, nullable=True, comment="Of the entry that the receipt names."),
+    Column("mac", String(64), nullable=False, comment="HMAC-SHA-256 over the row, by a key outside the database."),
     PrimaryKeyConstraint("plan_id", "step_id"),
     ForeignKeyConstraint(["plan_id"], ["plans.plan_id"]),
     Index(None, "receipt_id"),

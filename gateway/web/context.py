@@ -17,7 +17,6 @@ PRINCIPAL: Final = "handrail.principal"
 ROUTE: Final = "handrail.route"
 """The route's template, set once a route matched: the only form of a path that metrics may carry."""
 
-DEFAULT_TENANT: Final = "default"
 """Whose log entry a refusal becomes while nobody is authenticated."""
 
 

@@ -11,8 +11,9 @@ from starlette.responses import Response
 
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import HandrailError, Refused
+from gateway.model import DEFAULT_TENANT
 from gateway.reasons import TEXTS, Reason
-from gateway.web.context import DEFAULT_TENANT, gateway_of, principal_of, request_id_of, source_of
+from gateway.web.context import gateway_of, principal_of, request_id_of, source_of
 
 _log = structlog.get_logger(__name__)
 

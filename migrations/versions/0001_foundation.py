@@ -274,6 +274,12 @@ def upgrade() -> None:
         sa.Column("receipt_id", sa.String(length=160), nullable=True),
         sa.Column("receipt", sa.Text(), nullable=True, comment="receipt+jws"),
         sa.Column("log_index", sa.BigInteger(), nullable=True, comment="Of the entry that the receipt names."),
+        sa.Column(
+            "mac",
+            sa.String(length=64),
+            nullable=False,
+            comment="HMAC-SHA-256 over the row, by a key outside the database.",
+        ),
         sa.ForeignKeyConstraint(["plan_id"], ["plans.plan_id"], name=op.f("fk_steps_plan_id")),
         sa.PrimaryKeyConstraint("plan_id", "step_id", name=op.f("pk_steps")),
     )

@@ -263,7 +263,7 @@ async def open_house(home: Path, *, brain: Brain | None = None, start: bool = Tr
     await log.start()
     directory = SimulatedDirectory([brain.registration()])
     hands, policy = SimulatedHands(), SimulatedPolicy()
-    store = SqlPlans(engine, "gw-test")
+    store = SqlPlans(engine, "gw-test", master.derive("step rows"))
     pipeline = Pipeline(
         settings=configured,
         log=log,

@@ -1,0 +1,55 @@
+"""Somebody writes to the database and has no key: no row that was changed by hand lets a step run."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from gateway.errors import HandrailError
+from gateway.model import Effect
+from gateway.recovery import recover
+from tests.pipeline.house import AGENT, APPROVER, close_house, open_house, step
+
+TAMPERS = {
+    "the approval": ["UPDATE approvals SET status = 'granted'"],
+    "the approval, with an answer": [
+        "UPDATE approvals SET status = 'granted'",
+        "INSERT INTO approval_answers SELECT approval_id, 'bob', 'approve', 'gateway', "
+        "(SELECT commitment FROM plans LIMIT 1), 1.0 FROM approvals",
+    ],
+    "the step's effect": ["UPDATE steps SET status = 'deferred', effect = 'allow'"],
+    "the step's state": ["UPDATE steps SET status = 'deferred', effect = NULL"],
+    "the step's args": ["UPDATE steps SET fields = (SELECT fields FROM steps WHERE step_id = 'other')"],
+    "the plan's subject": ["UPDATE plans SET principal_id = 'eve', caller_id = 'eve'"],
+    "the plan's context": ["UPDATE plans SET context_id = 'another'"],
+}
+
+
+@pytest.mark.parametrize("what", TAMPERS)
+async def test_a_changed_row_sets_nothing_going(tmp_path: Path, what: str) -> None:
+    house = await open_house(tmp_path)
+    house.policy.effects["typed"] = Effect.DENY
+    await house.plan(step("other", args={"text": "harmless"}))
+    view = await house.plan(step("w", "write"), step("d", "typed"))
+    before = len(house.hands.calls)
+    await close_house(house)
+    with sqlite3.connect(tmp_path / "handrail.db") as connection:
+        for statement in TAMPERS[what]:
+            connection.execute(statement)
+        connection.execute("UPDATE plans SET status = 'running'")
+
+    again = await open_house(tmp_path, brain=house.brain, start=False)
+    again.policy.effects["typed"] = Effect.DENY
+    await recover(again.pipeline, first=True)
+    for live in list(again.pipeline._live.values()):
+        await live.settled.wait()
+    try:
+        await again.approvals.answer(view["steps"][0]["approval_id"], APPROVER, decision="approve")
+        await again.until_settled(view["plan_id"])
+        ran = [call.step_id for call in again.hands.calls]
+        assert ran in ([], ["w"])  # "w" only by the person who just approved it, as it was asked
+        assert all(call.args == {"text": "w"} and call.principal_id == AGENT.id for call in again.hands.calls)
+    except HandrailError:
+        assert not again.hands.calls
+    assert before == 1
+    await close_house(again)
