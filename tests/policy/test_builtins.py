@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.policy import vocabulary
+from gateway.policy import literals, vocabulary
+from gateway.policy.bundle import load
+from gateway.policy.faults import BundleError
 from tests.policy.support import SHIPPED, refused, rego, write
 
 LIBRARY = "package handrail.lib\n\nf(x) := x\n\nvalue := 1\n"
@@ -97,6 +99,47 @@ async def test_with_cannot_replace_a_function_or_a_rule(tmp_path: Path, body: st
     source = rego(body).replace("package handrail\n", "package handrail\n\nimport data.handrail.lib as l\n")
     write(tmp_path, {"rule.rego": source, "lib.rego": LIBRARY})
     assert any("'with' replaces" in problem for problem in await refused(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "target", ["data.handrail.table.deep", "data.handrail.table.deep.er", "data.handrail.table.new"]
+)
+async def test_with_on_a_part_of_a_datum_is_refused_as_opa_would(tmp_path: Path, target: str) -> None:
+    write(tmp_path, {"handrail/table/data.json": '{"deep": {"er": 1}}'})
+    assert await problems(tmp_path, "x if { data.handrail.table.deep.er with data.handrail.table as {} }") == []
+    (found,) = await problems(tmp_path, f"x if {{ data.handrail.table.deep.er with {target} as 2 }}")
+    assert "only a datum as a whole" in found
+
+
+@pytest.mark.parametrize(
+    "datum",
+    [{"my-list": [1]}, {"my-empty": {}}, {"in": 1}, {"a": 1}, {"a": {"b": 1}}, {"not": {"a-b": {"if": 2}}}],
+)
+async def test_data_where_no_rule_can_stand_is_refused(tmp_path: Path, datum: object) -> None:
+    write(tmp_path, {"data.json": json.dumps({"handrail": datum})})
+    (found,) = await problems(tmp_path, "", lib="package handrail.a.b\n\nf(x) := x\n")
+    assert "so OPA cannot hold it" in found
+
+
+@pytest.mark.parametrize(
+    ("head", "read"),
+    [
+        ("package handrail.lib", True),
+        ("\n  package\thandrail.lib # package handrail.other", True),
+        ('package handrail["lib"]', True),
+        ("package handrail . lib", False),
+        ('package handrail["l\\u0069b"]', False),
+        ("package\nhandrail.lib", False),
+    ],
+)
+def test_a_package_that_is_written_oddly_is_read_rightly_or_refused(tmp_path: Path, head: str, read: bool) -> None:
+    head = f"# package handrail.none\n{head}\n\nf(x) := x\n"
+    write(tmp_path, {"handrail/lib/data.json": '{"a": 1}', "lib.rego": head})
+    if read:
+        assert 'lib["a"] := object.get({"v":1}, "v", null)' in literals.modules(load(tmp_path))["handrail"]
+    else:
+        with pytest.raises(BundleError, match="package cannot be read"):
+            literals.modules(load(tmp_path))
 
 
 async def test_with_may_replace_input_and_plain_data(tmp_path: Path) -> None:

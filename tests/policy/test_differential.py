@@ -265,6 +265,58 @@ decisions contains {{"step": step.id, "effect": "allow"}} if {{
     assert expected in answer
 
 
+TEXT = 'a"\\\n\u0000\u2028\U0001f600{}'
+DATA = {
+    "handrail/data.json": {"limits": {"steps": 3}, "flat": [1], "none": None, "empty": {}, "in": {"x": 1}},
+    "handrail/deep/er/data.json": {"acme-corp": {"n": 1.5e3}, "in": [], "text": TEXT},
+    "handrail/my-data/data.json": {"known": {"a b": [None, True, -0.5]}},
+    "handrail/rules/data.json": {"table": [{"hand": "known"}, {"hand": "x", "more": {"y": 1}}], "acme-corp": 7},
+}
+READ = {
+    "merged": "data.handrail.limits.steps == 3",
+    "list": "data.handrail.flat[0] == 1",
+    "null": "data.handrail.none == null",
+    "empty": "data.handrail.empty == {}",
+    "keyword": 'data.handrail["in"].x == 1',
+    "key-that-is-no-name": 'data.handrail.deep.er["acme-corp"].n == 1500',
+    "key-from-the-input": "data.handrail.deep.er[input.environment] == []",
+    "text": f"data.handrail.deep.er.text == {json.dumps(TEXT)}",
+    "directory-that-is-no-name": 'data.handrail["my-data"].known["a b"] == [null, true, -0.5]',
+    "beside-rules": 'data.handrail.rules["acme-corp"] == 7; data.handrail.rules.size == 2',
+    "member-of-some": "some row in data.handrail.rules.table; row.more.y == 1",
+    "member-of-none": "not elsewhere",
+    "directory-as-a-whole": 'count(data.handrail.deep.er) == 3; object.keys(data.handrail.deep) == {"er"}',
+    "replaced": "replaced == 5",
+}
+
+
+@pytest.mark.parametrize("name", READ)
+def test_data_read(engines: Engines, tmp_path: Path, name: str) -> None:
+    rule = f"""
+decisions contains {{"step": step.id, "effect": "allow"}} if {{
+	some step in input.steps
+	step.hand == "known"
+	{READ[name].replace("; ", chr(10) + chr(9))}
+}}
+
+elsewhere if {{
+	some row in data.handrail.rules.table
+	row.nowhere.to_be_found == 1
+}}
+
+replaced := v if v := steps with data.handrail.limits as {{"steps": 5}}
+
+steps := data.handrail.limits.steps
+"""
+    elsewhere = rego("").replace("some step in input.steps", 'some step in input.steps\n\tstep.hand == "other"')
+    beside = "package handrail.rules\n\nsize := count(data.handrail.rules.table)\n"
+    data = {path.removeprefix("/"): json.dumps(value) for path, value in DATA.items()}
+    data["data.json"] = json.dumps({"handrail": json.loads(data.pop("handrail/data.json"))})
+    write(tmp_path, {"a.rego": elsewhere + rule, "rules.rego": beside, **data})
+    engines.load(tmp_path)
+    assert "Effect.ALLOW" in engines.same(ask(step(), environment="in"))
+
+
 def test_every_loaded_module_is_in_both_engines(shipped: Engines) -> None:
     shipped.load(SHIPPED)
     assert shipped.embedded.digest == shipped.opa.digest == load(SHIPPED).digest

@@ -147,6 +147,63 @@ async def test_a_foreign_policy_that_adds_to_the_bundle_denies_everything(opa_ur
             await late.activate(await inspected(tmp_path), record)
 
 
+async def put_data(url: str, path: str, value: Any) -> int:
+    async with aiohttp.ClientSession() as session, session.put(f"{url}/v1/data/{path}", json=value) as answer:
+        return answer.status
+
+
+GRANT_ALL = {"readers": ["agent"], "table": [{"roles": ["agent"], "hand": "git", "actions": ["git_push"]}]}
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("handrail/grants/table", GRANT_ALL["table"]),
+        ("handrail/grants/table/0", GRANT_ALL["table"]),
+        ("handrail/grants", GRANT_ALL),
+        ("handrail", {"grants": GRANT_ALL, "side_effects": {"ask": {}}}),
+        ("", {"handrail": {"grants": GRANT_ALL}}),
+        ("handrail/limits/steps", 10**6),
+    ],
+)
+async def test_data_changed_in_the_server_is_never_believed(opa_url: str, path: str, value: Any) -> None:
+    steps = (
+        step("add", "git", "git_add", repo_path="/repo", files=["a"]),
+        step("push", "git", "git_push", repo_path="/repo"),
+        *(step(f"n{number}", "time", "get_current_time") for number in range(99)),
+    )
+    async with engine_at(opa_url) as engine:
+        await engine.activate(await inspected(SHIPPED), record)
+        before = await engine.decide(ask(*steps))
+        assert said(before["push"])[0] == "deny"
+        assert await put_data(opa_url, path, value) >= 400
+        assert await engine.decide(ask(*steps)) == before
+        await engine.maintain()
+        assert await engine.decide(ask(*steps)) == before
+
+
+async def test_data_that_the_bundle_lacks_is_taken_out_of_the_server(opa_url: str, tmp_path: Path) -> None:
+    rule = OPEN.replace('"EFFECT"', "data.handrail.switch.effect")
+    write(tmp_path, {"a.rego": rule})
+    async with engine_at(opa_url) as engine:
+        await put_data(opa_url, "handrail/switch", {"effect": "allow"})
+        await engine.activate(await inspected(tmp_path), record)
+        assert await effect_of(engine) == ("deny", ["policy.undecided"])
+        assert await put_data(opa_url, "handrail/switch", {"effect": "allow"}) < 400
+        await engine.maintain()
+        assert await effect_of(engine) == ("deny", ["policy.undecided"])
+        await engine.ready()
+
+
+async def test_a_server_whose_data_cannot_be_looked_at_is_not_maintained(opa_url: str, tmp_path: Path) -> None:
+    write(tmp_path, {"a.rego": OPEN.replace("EFFECT", "ask")})
+    async with engine_at(opa_url) as engine, impostor(b'{"result": []}', "403 Forbidden") as guarded:
+        await engine.activate(await inspected(tmp_path), record)
+        engine._client.root_url = f"{guarded}/v1"
+        with pytest.raises(EngineUnavailable):
+            await engine.maintain()
+
+
 async def test_opa_that_goes_away_denies(opa_program: Path, tmp_path: Path) -> None:
     from gateway.policy.private_opa import private_opa
 
