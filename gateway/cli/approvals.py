@@ -102,7 +102,7 @@ def _show(out: Output, shown: ApprovalView) -> None:
     )
     for reason in fields.get("reasons") or []:
         out.line(f"why: {reason.get('code')}: {reason.get('message') or ''}")
-    out.line("\nthe exact arguments:", style="bold")
+    out.section("the exact arguments:", style="bold")
     out.block(fields.get("args"))
 
 

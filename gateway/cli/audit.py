@@ -115,7 +115,7 @@ def _show(out: Output, page: dict[str, Any]) -> None:
             [item.get("index"), entry.get("time"), item.get("label"), step, entry.get("effect"), entry.get("reasons")]
         )
     out.table(["index", "time", "what", "step", "effect", "reasons"], rows, "No entry matches.")
-    out.line(f"\ncovers a log of {page.get('tree_size')} entries")
+    out.section(f"covers a log of {page.get('tree_size')} entries")
     if page.get("next") is not None:
         out.note(f"More: --after {page['next']}")
 
@@ -130,7 +130,7 @@ def _show_findings(out: Output, found: list[Finding]) -> None:
     )
     if len(found) > _SHOWN_MAX:
         out.line(f"... and {len(found) - _SHOWN_MAX} more (--json lists all)")
-    out.line(f"\n{len(found)} finding(s): this log was changed.", style="red")
+    out.section(f"{len(found)} finding(s): this log was changed.", style="red")
 
 
 def _range(item: Finding) -> str:

@@ -86,7 +86,7 @@ def _show(out: Output, hand: dict[str, Any]) -> None:
         "It offers no action.",
     )
     if hand.get("diff") and hand.get("pinned_digest"):
-        out.line("\nwhat changed:", style="bold")
+        out.section("what changed:", style="bold")
         out.table(
             ["path", "pinned", "offered"],
             (

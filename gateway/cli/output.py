@@ -57,6 +57,11 @@ class Output:
         """One paragraph for people."""
         self._console.print(Text(safe(text), style=style), soft_wrap=True)
 
+    def section(self, text: str, style: str = "") -> None:
+        """A :meth:`line` with an empty one before it."""
+        self._console.print()
+        self.line(text, style)
+
     def block(self, value: Any) -> None:
         """A JSON value for people, one member a line."""
         self._console.print(Text(safe_json(value)), soft_wrap=True)

@@ -134,7 +134,7 @@ def show_plan(out: Output, view: Mapping[str, Any]) -> None:
     )
     for step in view.get("steps", []):
         if step.get("result") is not None:
-            out.line(f"\nresult of {step.get('id')}:", style="bold")
+            out.section(f"result of {step.get('id')}:", style="bold")
             _show_result(out, step["result"])
     waiting = [step.get("approval_id") for step in view.get("steps", []) if step.get("status") == "held"]
     for approval_id in filter(None, waiting):

@@ -64,8 +64,8 @@ def _show(out: Output, checked: list[tuple[Path, Report | VerificationError]], s
     if steps:
         for file, result in checked:
             if isinstance(result, Report):
-                out.line(f"\n{file}", style="bold")
+                out.section(f"{file}", style="bold")
                 for step in result.steps:
                     out.line(f"  {step.number}. {step.text}")
     good = sum(isinstance(result, Report) for _, result in checked)
-    out.line(f"\n{good} of {len(checked)} receipt(s) hold.", style="green" if good == len(checked) else "red")
+    out.section(f"{good} of {len(checked)} receipt(s) hold.", style="green" if good == len(checked) else "red")

@@ -47,7 +47,7 @@ def _show(out: Output, document: dict[str, Any]) -> None:
         ),
         "No rule spoke: a step that no rule allows is denied.",
     )
-    out.line("\ninput the rules saw:", style="bold")
+    out.section("input the rules saw:", style="bold")
     if document.get("input") is None:
         out.line("none (the step never reached policy, or its input was erased)")
     else:
