@@ -12,6 +12,20 @@ from tests.policy.support import SHIPPED, ask, embedded, step
 from tests.policy.test_differential import CORPUS, hands, principals, request, steps
 
 CASES = 150
+LATER = (
+    step("read", "git", "git_status", repo_path="/repo"),
+    step("write", "git", "git_commit", repo_path="/repo", message="m"),
+)
+"""Two steps of a plan that had earlier rounds ..."""
+SPENT: list[Any] = [
+    {"steps": 98, "changes": 9},
+    {"steps": 98, "changes": 10},
+    {"steps": 99, "changes": 0},
+    {"steps": 5},
+    {"steps": "5", "changes": 0},
+    None,
+]
+"""... in which so much was spent, or which cannot be read."""
 
 
 def drawn() -> list[dict[str, Any]]:
@@ -27,6 +41,7 @@ def drawn() -> list[dict[str, Any]]:
         ask(step("push", "git", "git_push", repo_path="/repo")),
         ask(*[step(f"s{n}", "git", "git_commit", repo_path="/repo") for n in range(11)]),
         ask(*[step(f"s{n}", "time", "get_current_time") for n in range(101)]),
+        *(ask(*LATER, context={**ask()["context"], "spent": spent}) for spent in SPENT),
     ]
     shape = st.tuples(steps, principals, hands)
     with warnings.catch_warnings():

@@ -1,6 +1,6 @@
 # METADATA
 # title: Limits
-# description: How much one plan may ask for. The numbers are in data.json; without them the plan is denied.
+# description: How much one plan may ask for, over all rounds. Without the numbers in data.json it is denied.
 # custom:
 #   severity: medium
 #   controls: ["SOC2 A1.1", "EU AI Act 15"]
@@ -28,9 +28,25 @@ decisions contains decision if {
 	}]}
 }
 
-few_steps if count(input.steps) <= data.handrail.limits.steps
+few_steps if {
+	before := earlier("steps")
+	before + count(input.steps) <= data.handrail.limits.steps
+}
 
-few_changes if count(changing) <= data.handrail.limits.changes
+few_changes if {
+	before := earlier("changes")
+	before + count(changing) <= data.handrail.limits.changes
+}
+
+# A plan whose steps wait for each other is decided in rounds, and input.steps is one of them. What is not a count
+# leaves this undefined, and so denies.
+earlier(what) := sum_so_far if {
+	spent := object.get(object.get(input, "context", {}), "spent", {})
+	is_object(spent)
+	sum_so_far := object.get(spent, what, 0)
+	is_number(sum_so_far)
+	sum_so_far >= 0
+}
 
 changing contains id if {
 	some id, kind in data.handrail.manifest.side_effects
