@@ -3,9 +3,13 @@
 import ast
 import json
 import re
+import shutil
+import stat
+import subprocess
 import sys
 import tomllib
 from importlib.metadata import packages_distributions
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -127,6 +131,49 @@ def test_compose_pins_images_and_holds_no_secret() -> None:
         for variable, value in service.get("environment", {}).items():
             if re.search(r"PASSWORD|TOKEN|KEY|DATABASE__URL", variable) and not variable.endswith("_FILE"):
                 assert ":?" in value, f"{variable} must be required from outside"
+
+
+@pytest.fixture
+def prepared(tmp_path: Path) -> Path:
+    """A folder with deploy/prepare, as a checkout has it, that any user may enter."""
+    (tmp_path / "deploy").mkdir()
+    shutil.copy(ROOT / "deploy" / "prepare", tmp_path / "deploy" / "prepare")
+    return tmp_path
+
+
+def _prepare(checkout: Path) -> None:
+    subprocess.run(["bash", checkout / "deploy" / "prepare"], check=True, capture_output=True, umask=0o022)
+
+
+def _mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_prepare_lets_no_other_user_of_the_machine_reach_a_secret(prepared: Path) -> None:
+    _prepare(prepared)
+    assert _mode(prepared / ".env") == 0o600
+    assert _mode(prepared / "deploy" / "secrets") == 0o700
+    token = (prepared / "deploy" / "secrets" / "opa_token").read_text().strip()
+    assert re.fullmatch("[0-9a-f]{64}", token)
+    assert f"HANDRAIL_OPA_TOKEN={token}\n" in (prepared / ".env").read_text()
+
+
+def test_prepare_leaves_the_token_readable_for_the_container_behind_the_closed_folder(prepared: Path) -> None:
+    _prepare(prepared)
+    source = prepared / _compose()["secrets"]["opa_token"]["file"]
+    assert _mode(source) == 0o644  # mounted by itself, read by uid 10001
+    assert _mode(source.parent) & 0o077 == 0
+
+
+def test_prepare_closes_what_an_older_version_left_open_and_keeps_the_secrets(prepared: Path) -> None:
+    _prepare(prepared)
+    secrets = prepared / "deploy" / "secrets"
+    before = (prepared / ".env").read_text(), (secrets / "opa_token").read_text()
+    secrets.chmod(0o711)
+    (prepared / ".env").chmod(0o644)
+    _prepare(prepared)
+    assert (_mode(secrets), _mode(prepared / ".env")) == (0o700, 0o600)
+    assert before == ((prepared / ".env").read_text(), (secrets / "opa_token").read_text())
 
 
 def test_compose_runs_the_opa_that_the_policies_are_tested_against() -> None:
