@@ -22,15 +22,18 @@ from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.server.transport_security import TransportSecuritySettings
+from mcp.shared.inbound import MCP_PROTOCOL_VERSION_HEADER
 from mcp.types.version import HANDSHAKE_PROTOCOL_VERSIONS
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.canonical import canonical, parse
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import HandrailError, Refused
 from gateway.ingress.mcp_results import answered, refused
+from gateway.ingress.mcp_sessions import Sessions
 from gateway.ingress.mcp_tools import OfferedTool, Tools
 from gateway.ingress.plans import Submits
 from gateway.model import CONNECTOR_PREFIX, Principal, UnverifiedPlan
@@ -88,6 +91,7 @@ class McpIngress:
         self._principal_of = principal_of
         self._tools = Tools()
         self._manager: StreamableHTTPSessionManager | None = None
+        self._sessions = Sessions(SESSION_IDLE_SECONDS)
         self._calls: set[asyncio.Task[dict[str, Any]]] = set()
 
     @asynccontextmanager
@@ -103,6 +107,7 @@ class McpIngress:
             max_request_body_size=self._gateway.settings.server.body_max_bytes,
             max_sessions=SESSIONS_MAX,
         )
+        self._sessions = Sessions(SESSION_IDLE_SECONDS)
         async with manager.run():
             self._manager = manager
             try:
@@ -117,7 +122,8 @@ class McpIngress:
         and the same bytes are then handed on.
         """
         principal = self._principal(scope)
-        if self._manager is None:
+        manager = self._manager
+        if manager is None:
             raise HandrailError(Reason.INTERNAL, "the MCP ingress is not running")
         if scope["method"] == "POST":
             body = await Request(scope, receive).body()
@@ -138,7 +144,45 @@ class McpIngress:
                 claims={"iss": principal.tenant},
             )
         )
-        await self._manager.handle_request(scope, receive, send)
+        await self._serve(manager.handle_request, principal, scope, receive, send)
+
+    async def _serve(self, app: ASGIApp, principal: Principal, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the SDK answer, and keep count of the sessions that its answers open and end.
+
+        Raises:
+            Unavailable: ``gateway.overloaded``; see :class:`Sessions`.
+        """
+        headers = Headers(scope=scope)
+        if headers.get(MCP_PROTOCOL_VERSION_HEADER, HANDSHAKE_PROTOCOL_VERSIONS[0]) not in HANDSHAKE_PROTOCOL_VERSIONS:
+            await app(scope, receive, send)  # that era has no sessions
+            return
+        owner = (principal.tenant, principal.id)
+        session_id = headers.get(_SESSION_HEADER)
+        if session_id is None:
+            self._sessions.begin_opening(owner)
+        else:
+            self._sessions.enter(session_id, owner)
+
+        async def watch(message: Message) -> None:
+            nonlocal session_id
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                if session_id is not None:
+                    if status == 404 or (scope["method"] == "DELETE" and status == 200):
+                        self._sessions.ended(session_id, owner)
+                elif status < 400 and (session_id := Headers(raw=message["headers"]).get(_SESSION_HEADER)) is not None:
+                    for surplus in self._sessions.opened(session_id, owner):
+                        _log.info("closing the principal's least used MCP session", principal=principal.pseudonym)
+                        await app(_deletion(scope, surplus), _nothing, _unheard)
+            await send(message)
+
+        try:
+            await app(scope, receive, watch)
+        finally:
+            if session_id is not None:
+                self._sessions.leave(session_id, owner)
+            else:
+                self._sessions.not_opened(owner)
 
     # --- the two methods ---------------------------------------------------------------------------------------------
 
@@ -312,3 +356,17 @@ def _replay(body: bytes, receive: Receive) -> Receive:
         return await receive()
 
     return replay
+
+
+def _deletion(scope: Scope, session_id: str) -> Scope:
+    """A request of the same user, to the same host, that ends one of its sessions (MCP, streamable HTTP)."""
+    kept = [(name, value) for name, value in scope["headers"] if name == b"host"]
+    return {**scope, "method": "DELETE", "headers": [*kept, (_SESSION_HEADER.encode(), session_id.encode("latin-1"))]}
+
+
+async def _nothing() -> Message:
+    return {"type": "http.request", "body": b"", "more_body": False}
+
+
+async def _unheard(message: Message) -> None:
+    """The answer to a request that nobody sent."""

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.ingress.mcp_sessions import SESSIONS_PER_PRINCIPAL_MAX
 from gateway.permissions import EVERYONE, ROLE_PERMISSIONS
 from gateway.reasons import TEXTS, Reason
 from gateway.web.errors import ERRORS
@@ -48,3 +49,4 @@ def test_the_numbers_in_the_text_are_those_of_the_code() -> None:
     assert f"A comment every {HEARTBEAT_SECONDS:.0f} seconds" in prose
     assert f"takes nothing for {SEND_TIMEOUT_SECONDS:.0f} seconds" in prose
     assert f"At most {STREAMS_PER_PRINCIPAL_MAX} streams" in prose
+    assert f"A principal has at most {SESSIONS_PER_PRINCIPAL_MAX} sessions" in prose
