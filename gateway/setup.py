@@ -10,8 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import make_url
+from sqlalchemy.exc import SQLAlchemyError
+
 from gateway.app import build
-from gateway.errors import Refused
+from gateway.errors import Refused, Unavailable
 from gateway.model import Role
 from gateway.reasons import Reason
 from gateway.settings import Settings
@@ -40,6 +43,7 @@ async def initialise(settings: Settings) -> Setup:
 
     Raises:
         HandrailError: where a part cannot be made; ``detail`` says which.
+        OSError: where the home cannot be made or written.
     """
     gateway = build(settings)
     try:
@@ -51,9 +55,18 @@ async def initialise(settings: Settings) -> Setup:
             if refusal.reason is not Reason.REQUEST_CONFLICT:
                 raise
             token = None
+    except SQLAlchemyError as exc:
+        raise database_unusable(settings, exc) from None
     finally:
         await gateway.close()
     return Setup(settings.home, settings.log.origin, token)
+
+
+def database_unusable(settings: Settings, error: SQLAlchemyError) -> Unavailable:
+    """What a database driver said, with the address and without the password."""
+    where = make_url(settings.database_url).render_as_string(hide_password=True)
+    said = str(getattr(error, "orig", None) or type(error).__name__).strip().split("\n")[0]
+    return Unavailable(Reason.LOG_UNAVAILABLE, f"{where}: {said}")
 
 
 def write_private(file: Path, document: Any) -> None:

@@ -121,6 +121,11 @@ def _errors_become_words(out: Output) -> Iterator[None]:
     except HandrailError as exc:
         out.error(exc.detail or exc.text, code=str(exc.reason))
         raise typer.Exit(Exit.UNREACHABLE if isinstance(exc, Unavailable) else Exit.USAGE) from None
+    except OSError as exc:
+        if exc.filename is None:  # not about a file: a closed pipe is the root command's to handle
+            raise
+        out.error(f"{exc.filename}: {exc.strerror}", "Check HANDRAIL_HOME, and who owns and may write it.")
+        raise typer.Exit(Exit.USAGE) from None
 
 
 def _problem_text(problem: HandrailProblem) -> str:

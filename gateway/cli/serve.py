@@ -2,17 +2,22 @@
 
 import ipaddress
 import socket
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 import uvicorn
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.app import build
 from gateway.cli.command import command, noun
 from gateway.cli.exits import Exit, Stop
 from gateway.cli.output import Output
+from gateway.errors import HandrailError
 from gateway.settings import Settings, load
+from gateway.setup import database_unusable
 from gateway.telemetry import configure_logging
 from gateway.web.asgi import create_app
 from gateway.web.server import uvicorn_config
@@ -31,19 +36,63 @@ def serve(
     settings = load(config)
     configure_logging(settings.telemetry)
     _warn(out, settings)
-    server = _Server(uvicorn_config(create_app(build(settings)), settings), out)
+    try:
+        app_ = _Starting(create_app(build(settings)))
+    except HandrailError as exc:
+        raise _not_started(exc) from None
+    server = _Server(uvicorn_config(app_, settings), out)
     try:
         server.run()
     except SystemExit:
-        # uvicorn has logged why it cannot bind, and exits with a code of its own.
+        # uvicorn exits with a code of its own, both where the gateway does not start and where it cannot bind.
+        if app_.failed:
+            if isinstance(app_.failure, OSError):
+                raise app_.failure from None
+            if isinstance(app_.failure, SQLAlchemyError):
+                raise _not_started(database_unusable(settings, app_.failure)) from None
+            raise _not_started(app_.failure) from None
         raise Stop(
             f"the gateway could not listen on {settings.server.host}:{settings.server.port}",
             "Is one running there already? Choose another [server] port or host.",
             Exit.NEGATIVE,
         ) from None
     if not server.started:
-        raise Stop("the gateway did not start", "The log above says why.", Exit.NEGATIVE)
+        raise _not_started(None)
     return Exit.GOOD
+
+
+def _not_started(failure: HandrailError | None) -> Stop:
+    """The sentence for the operator, private detail included: it is their terminal."""
+    if failure is None:
+        return Stop("the gateway did not start", "The log above says why.", Exit.NEGATIVE)
+    said = f"{failure.reason}: {failure.detail or failure.text}"
+    return Stop(f"the gateway did not start: {said}", "'handrail doctor' looks at what it needs.", Exit.NEGATIVE)
+
+
+class _Starting:
+    """The application; keeps what stopped its start, where uvicorn would only print the traceback.
+
+    Attributes:
+        failure: an error that has words of its own; anything else is a fault of ours and keeps its traceback.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self.failed = False
+        self.failure: HandrailError | OSError | SQLAlchemyError | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def note(message: Message) -> None:
+            if message["type"] == "lifespan.startup.failed":
+                # Starlette sends this while it handles the exception.
+                exception = sys.exception()
+                self.failed = True
+                if isinstance(exception, HandrailError | OSError | SQLAlchemyError):
+                    self.failure = exception
+                    message = {"type": message["type"]}
+            await send(message)
+
+        await self._app(scope, receive, note if scope["type"] == "lifespan" else send)
 
 
 class _Server(uvicorn.Server):

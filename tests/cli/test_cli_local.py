@@ -156,6 +156,11 @@ def test_the_examples_hand_tables_are_toml_once_uncommented(tmp_path: Path) -> N
     assert "side_effects" in tables["hands"]["name"]["actions"]["name"]
 
 
+def _declared(schemas: str) -> str:
+    hand = '[hands.x]\nadapter = "http"\nbase_url = "https://tool.example"\n'
+    return f'{hand}[hands.x.actions.a]\nmethod = "GET"\npath = "/"\n{schemas}'
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -164,6 +169,11 @@ def test_the_examples_hand_tables_are_toml_once_uncommented(tmp_path: Path) -> N
         ("[nonsense]", "nonsense"),
         ("[server", "handrail.toml"),
         ('[hands.git]\nadapter = "mcp"', "command"),
+        ('[hands.x]\nadapter = "nonsense"', "hands.x.adapter"),
+        ('[hands.x]\nadapter = "nonsense"\nenabled = false', "hands.x.adapter"),
+        ('[hands.x]\nadapter = "http"\nbase_url = "http://127.0.0.1:1"', "private_network"),
+        (_declared('args_schema = { type = "nonsense" }'), "hands.x.actions.a"),
+        (_declared('args_schema = { type = "object" }\nresult_schema = { type = 1 }'), "hands.x.actions.a"),
     ],
 )
 def test_a_wrong_configuration_is_named_and_is_wrong_use(tmp_path: Path, content: str, words: str) -> None:
@@ -258,6 +268,45 @@ def test_a_port_that_is_taken_is_said(gateway: StandIn, tmp_path: Path) -> None:
     assert done.returncode == 1, done.stderr
     assert f"127.0.0.1:{port}" in done.stderr
     assert "[server] port" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("fault", ["stray key", "bundle", "adapter", "database"])
+def test_a_failed_start_says_why_in_one_line(tmp_path: Path, fault: str) -> None:
+    home = tmp_path / "home"
+    (home / "keys").mkdir(parents=True, mode=0o700)
+    (home / "keys").chmod(0o700)
+    where = {"HANDRAIL_HOME": str(home), "HANDRAIL_SERVER__PORT": "0"}
+    config = tmp_path / "handrail.toml"
+    config.write_text("")
+    if fault == "stray key":
+        (home / "keys" / "stray").touch()
+        words = "stray: not a key file"
+    elif fault == "bundle":
+        (tmp_path / "bundle").mkdir()
+        (tmp_path / "bundle" / "rule.rego").write_text("nonsense")
+        where["HANDRAIL_POLICY__BUNDLE"] = str(tmp_path / "bundle")
+        words = "rule.rego:1:1"
+    elif fault == "adapter":
+        config.write_text('[hands.x]\nadapter = "nonsense"')
+        words = "no adapter is called nonsense"
+    else:
+        where["HANDRAIL_DATABASE__URL"] = f"sqlite:///{tmp_path}/none/handrail.db"
+        words = "unable to open database file"
+    done = process("serve", "--config", str(config), **where)
+    assert done.returncode == 1, done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert words in line
+    assert "Traceback" not in done.stderr
+    assert "running there already" not in done.stderr
+
+
+@pytest.mark.parametrize("command", [["serve"], ["demo", "--exit"], ["db", "upgrade"]])
+def test_a_home_that_cannot_be_written_is_named(tmp_path: Path, command: list[str]) -> None:
+    (tmp_path / "file").touch()
+    done = process(*command, HANDRAIL_HOME=str(tmp_path / "file" / "home"), HANDRAIL_SERVER__PORT="0")
+    assert done.returncode == 2, done.stderr
+    assert f"error: {tmp_path}/file" in done.stderr
     assert "Traceback" not in done.stderr
 
 

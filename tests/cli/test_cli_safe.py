@@ -108,3 +108,8 @@ def test_json_output_is_ascii_and_exact(capsys: pytest.CaptureFixture[str]) -> N
     assert printed.isascii()
     assert "\x1b" not in printed
     assert json.loads(printed) == document
+
+
+def test_a_section_begins_with_an_empty_line_and_no_escaped_one(capsys: pytest.CaptureFixture[str]) -> None:
+    Output().section("one\ntwo")
+    assert capsys.readouterr().out == "\none\\u{a}two\n"
