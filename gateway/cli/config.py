@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 
 from gateway.cli.command import command, noun
 from gateway.cli.output import Output
-from gateway.settings import HandSettings, Settings, load
+from gateway.settings import HandSettings, Settings, SettingsError, load
 
 app = noun("Print and check the configuration.")
 
@@ -39,12 +39,39 @@ def check(
 ) -> None:
     """Read a configuration as the gateway would and print what it comes to. Exit 2 names each wrong key."""
     settings = load(file)
+    _check_hands(settings)
     document = settings.model_dump(mode="json")
     if settings.database.url is not None:
         from sqlalchemy.engine import make_url  # noqa: PLC0415 - only to hide a password
 
         document["database"]["url"] = make_url(settings.database.url).render_as_string(hide_password=True)
     out.show(document, lambda: out.block(document))
+
+
+def _check_hands(settings: Settings) -> None:
+    """What the registry of hands refuses at the start of a gateway, and schemas that no plan could be checked by.
+
+    Raises:
+        SettingsError: naming the hand.
+    """
+    from hand_adapters.registry import adapter_class  # noqa: PLC0415 - 'config example' needs no adapters
+    from hand_adapters.schemas import Checker, SchemaError  # noqa: PLC0415
+
+    for hand_id, hand in settings.hands.items():
+        try:
+            kind = adapter_class(hand.adapter)
+        except SettingsError as exc:
+            raise SettingsError(f"hands.{hand_id}.adapter: {exc.detail}") from None
+        if not hand.enabled:
+            continue
+        kind.validate(hand_id, hand)
+        for name, action in hand.actions.items():
+            for key, schema in (("args_schema", action.args_schema), ("result_schema", action.result_schema)):
+                try:
+                    if schema is not None:
+                        Checker(schema)
+                except SchemaError as exc:
+                    raise SettingsError(f"hands.{hand_id}.actions.{name}.{key}: {exc.detail}") from None
 
 
 def example_text() -> str:
