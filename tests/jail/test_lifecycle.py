@@ -356,7 +356,7 @@ async def test_adoption_stays_in_a_work_area_and_off_shared_files(jail: Jail, ho
 
 
 async def test_without_cgroups_only_what_fits_the_budget_starts(jail: Jail, home: Path) -> None:
-    bare = Jail(JailSettings(), home)
+    bare = Jail(JailSettings(memory_budget_bytes=4 * 2**30), home)
     bare.missing()
     assert bare._examined is not None
     assert bare._examined[0] is not None

@@ -40,6 +40,9 @@ def demo(
         if usable:
             scenes.play(stage)
         else:
+            for name in ("git", "time"):
+                if hands[name].get("problem"):
+                    out.line(f"  {name}: {hands[name]['problem']}", "yellow")
             out.line("The demonstration needs both hands; `handrail doctor` says what is missing.", "bold yellow")
         _farewell(out, place, players)
         if leave:
