@@ -228,7 +228,7 @@ class Pipeline:
         return {**plan.view(), "acceptance": self.recorder.acceptance(plan, plan.plan.received_at)}
 
     async def events(self, plan_id: str, viewer: Principal, after: int = 0) -> AsyncIterator[Event]:
-        """The plan's progress: what it is now, then every change, each event once and with a higher id than the last.
+        """The plan's progress: what it is now, then every change, each once and with a higher id than the last.
 
         Ends after ``done``, or when the follower is too slow to keep up; it may come back with ``after``.
         """
@@ -236,9 +236,11 @@ class Pipeline:
             plan = await self.load(plan_id, viewer)
             now = [step_event(plan, state) for state in plan if state.log_index is not None]
             now = [*sorted(now, key=lambda event: event[0]), plan_event(plan)]
+            seen = after
             if plan.status is PlanStatus.DONE:
                 now.append(done_event(plan))
-            seen = after
+            elif now[-1][0] <= after:
+                yield plan_event(plan)  # nothing is new; say so at once rather than keep a follower in the dark
             while True:
                 for event in now:
                     if event[0] > seen:

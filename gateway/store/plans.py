@@ -2,13 +2,14 @@
 
 import asyncio
 import hmac
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, TypeVar
 
 import orjson
 from sqlalchemy import Connection, Engine, Row, bindparam, delete, insert, select, update
+from sqlalchemy.exc import SQLAlchemyError
 
-from gateway.errors import HandrailError, Refused
+from gateway.errors import HandrailError, Refused, Unavailable
 from gateway.model import Effect, PlanStatus, Principal
 from gateway.ports import (
     ApprovalAnswer,
@@ -22,6 +23,8 @@ from gateway.ports import (
 from gateway.reasons import Reason
 from gateway.state import PlanState, StepState
 from gateway.store.tables import approval_answers, approvals, contexts, fates, plans, replays, steps
+
+Result = TypeVar("Result")
 
 _INSERT_REPLAY: Final = insert(replays)
 _FORGET_REPLAYS: Final = delete(replays).where(replays.c.expires_at < bindparam("past"))
@@ -218,19 +221,26 @@ class SqlPlans:
 
     # --- reads -------------------------------------------------------------------------------------------------------
 
+    async def _read(self, read: Callable[[Connection], Result]) -> Result:
+        def work() -> Result:
+            try:
+                with self._engine.connect() as connection:
+                    return read(connection)
+            except SQLAlchemyError as exc:
+                raise Unavailable(Reason.LOG_UNAVAILABLE, f"plans: {type(exc).__name__}") from None
+
+        return await asyncio.to_thread(work)
+
     async def load(self, plan_id: str) -> StoredPlan | None:
         """See ``ports.PlanStore``."""
-        return await asyncio.to_thread(self._load, plan_id)
+        return await self._read(lambda connection: self._load(connection, plan_id))
 
-    def _load(self, plan_id: str) -> StoredPlan | None:
-        with self._engine.connect() as connection:
-            row = connection.execute(select(plans).where(plans.c.plan_id == plan_id)).one_or_none()
-            if row is None:
-                return None
-            step_rows = connection.execute(
-                select(steps).where(steps.c.plan_id == plan_id).order_by(steps.c.position)
-            ).all()
-            requests = _approval_rows(connection, approvals.c.plan_id == plan_id)
+    def _load(self, connection: Connection, plan_id: str) -> StoredPlan | None:
+        row = connection.execute(select(plans).where(plans.c.plan_id == plan_id)).one_or_none()
+        if row is None:
+            return None
+        step_rows = connection.execute(select(steps).where(steps.c.plan_id == plan_id).order_by(steps.c.position)).all()
+        requests = _approval_rows(connection, approvals.c.plan_id == plan_id)
         return StoredPlan(
             plan_id=row.plan_id,
             tenant=row.tenant,
@@ -259,60 +269,55 @@ class SqlPlans:
     async def find_receipt(self, receipt_id: str) -> tuple[str, str] | None:
         """See ``ports.PlanStore``."""
 
-        def find() -> tuple[str, str] | None:
-            with self._engine.connect() as connection:
-                row = connection.execute(
-                    select(steps.c.plan_id, steps.c.step_id).where(steps.c.receipt_id == receipt_id)
-                ).first()
+        def find(connection: Connection) -> tuple[str, str] | None:
+            row = connection.execute(
+                select(steps.c.plan_id, steps.c.step_id).where(steps.c.receipt_id == receipt_id)
+            ).first()
             return None if row is None else (row.plan_id, row.step_id)
 
-        return await asyncio.to_thread(find)
+        return await self._read(find)
 
     async def approval(self, approval_id: str) -> ApprovalRow | None:
         """See ``ports.PlanStore``."""
 
-        def find() -> ApprovalRow | None:
-            with self._engine.connect() as connection:
-                return next(iter(_approval_rows(connection, approvals.c.approval_id == approval_id)), None)
+        def find(connection: Connection) -> ApprovalRow | None:
+            return next(iter(_approval_rows(connection, approvals.c.approval_id == approval_id)), None)
 
-        return await asyncio.to_thread(find)
+        return await self._read(find)
 
     async def approvals(self, tenant: str, status: str | None, limit: int) -> Sequence[ApprovalRow]:
         """See ``ports.PlanStore``."""
 
-        def find() -> Sequence[ApprovalRow]:
+        def find(connection: Connection) -> Sequence[ApprovalRow]:
             condition = approvals.c.tenant == tenant
             if status is not None:
                 condition &= approvals.c.status == status
-            with self._engine.connect() as connection:
-                return _approval_rows(connection, condition, limit)
+            return _approval_rows(connection, condition, limit)
 
-        return await asyncio.to_thread(find)
+        return await self._read(find)
 
     async def expired_approvals(self, now: float, limit: int) -> Sequence[tuple[str, str]]:
         """See ``ports.PlanStore``."""
 
-        def find() -> Sequence[tuple[str, str]]:
+        def find(connection: Connection) -> Sequence[tuple[str, str]]:
             query = (
                 select(approvals.c.plan_id, approvals.c.approval_id)
                 .where(approvals.c.status == "open", approvals.c.expires_at <= now)
                 .order_by(approvals.c.expires_at.desc())
                 .limit(limit)
             )
-            with self._engine.connect() as connection:
-                return [(row.plan_id, row.approval_id) for row in connection.execute(query)]
+            return [(row.plan_id, row.approval_id) for row in connection.execute(query)]
 
-        return await asyncio.to_thread(find)
+        return await self._read(find)
 
     async def unfinished(self) -> Sequence[str]:
         """See ``ports.PlanStore``."""
 
-        def find() -> Sequence[str]:
+        def find(connection: Connection) -> Sequence[str]:
             query = select(plans.c.plan_id).where(plans.c.status == "running", plans.c.owner == self._owner)
-            with self._engine.connect() as connection:
-                return list(connection.execute(query).scalars())
+            return list(connection.execute(query).scalars())
 
-        return await asyncio.to_thread(find)
+        return await self._read(find)
 
 
 def forget_replays(now: float) -> Write:

@@ -259,6 +259,15 @@ async def test_a_follower_sees_every_step_also_those_that_nothing_was_said_of(ho
     assert seen == ["b", "c", "w"]
 
 
+async def test_a_follower_that_knows_everything_hears_so_at_once(house: House) -> None:
+    view = await house.plan(step("w", "write"))
+    stream = house.pipeline.events(view["plan_id"], AGENT)
+    known = [await anext(stream), await anext(stream)]
+    again = house.pipeline.events(view["plan_id"], AGENT, after=known[-1][0])
+    async with asyncio.timeout(10):
+        assert await anext(again) == known[-1]
+
+
 async def test_why_shows_the_rule_its_place_and_the_input(house: House) -> None:
     view = await house.plan(step("a"))
     why = await house.evidence.why(view["plan_id"], "a", AUDITOR)
