@@ -1,0 +1,27 @@
+-- A role for the gateway that can neither change the log nor drop the triggers that guard it. Run by the owner of the
+-- tables, after each `handrail db upgrade` (which the gateway does itself only while it connects as the owner):
+--
+--   psql --set ON_ERROR_STOP=1 --file deploy/postgres/application-role.sql postgresql://OWNER@HOST/DATABASE
+--
+-- then \password handrail_app, and postgresql+psycopg://handrail_app:...@... as the gateway's database URL.
+BEGIN;
+
+DO $$
+BEGIN
+  IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'handrail_app') THEN
+    CREATE ROLE handrail_app LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS;
+  END IF;
+END
+$$;
+
+REVOKE CREATE ON SCHEMA public FROM PUBLIC;
+REVOKE ALL ON ALL TABLES IN SCHEMA public FROM handrail_app;
+GRANT USAGE ON SCHEMA public TO handrail_app;
+GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO handrail_app;
+
+-- The log grows and is read; its head moves. The version of the tables is the owner's.
+REVOKE UPDATE, DELETE ON entries, nodes, checkpoints FROM handrail_app;
+REVOKE DELETE ON head FROM handrail_app;
+REVOKE INSERT, UPDATE, DELETE ON alembic_version FROM handrail_app;
+
+COMMIT;

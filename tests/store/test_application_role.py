@@ -1,0 +1,77 @@
+"""deploy/postgres/application-role.sql: a gateway works under that role, and whoever holds it cannot change the log."""
+
+from pathlib import Path
+
+import psycopg
+import pytest
+from sqlalchemy import URL, make_url
+
+import migrations
+from audit.database import make_engine
+from tests.meta.tree import ROOT
+from tests.pipeline.house import APPROVER, close_house, open_house, step
+from tests.postgres import Server
+
+pytestmark = pytest.mark.postgres
+SCRIPT = ROOT / "deploy" / "postgres" / "application-role.sql"
+
+
+def dsn(url: URL) -> str:
+    return f"host={url.query['host']} user={url.username} dbname={url.database}"
+
+
+@pytest.fixture
+def application(postgres_server: Server) -> URL:
+    """URL of a migrated database for the role that the script makes; running the script again changes nothing."""
+    url = postgres_server.create_database()
+    engine = make_engine(url)
+    migrations.upgrade(engine)
+    engine.dispose()
+    with psycopg.connect(dsn(make_url(url)), autocommit=True) as owner:
+        for _ in range(2):
+            owner.execute(SCRIPT.read_bytes())
+    return make_url(url).set(username="handrail_app")
+
+
+async def test_a_gateway_works_under_the_role(application: URL, tmp_path: Path) -> None:
+    house = await open_house(tmp_path, database={"url": application.render_as_string(hide_password=False)})
+    try:
+        done = await house.plan(step("read"), step("change", "write", depends_on=["read"]))
+        assert [one["status"] for one in done["steps"]] == ["succeeded", "held"]
+        await house.approvals.answer(done["steps"][1]["approval_id"], APPROVER, decision="approve")
+        settled = await house.until_settled(done["plan_id"])
+        assert [one["status"] for one in settled["steps"]] == ["succeeded", "succeeded"]
+    finally:
+        await close_house(house)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        *(f"UPDATE {table} SET {column} = {column}" for table, column in [("entries", "idx"), ("nodes", "idx")]),
+        "DELETE FROM entries",
+        "DELETE FROM nodes",
+        "DELETE FROM checkpoints",
+        "DELETE FROM head",
+        "TRUNCATE entries",
+        "DROP TABLE entries",
+        "DROP TRIGGER entries_no_change ON entries",
+        "ALTER TABLE entries DISABLE TRIGGER ALL",
+        "CREATE OR REPLACE FUNCTION handrail_append_only() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN END'",
+        "SET session_replication_role = replica",
+        "UPDATE alembic_version SET version_num = 'x'",
+        "CREATE TABLE mine (x int)",
+    ],
+)
+def test_the_role_may_not(application: URL, statement: str) -> None:
+    with psycopg.connect(dsn(application), autocommit=True) as connection:
+        assert connection.execute("SELECT current_user").fetchone() == ("handrail_app",)
+        with pytest.raises(psycopg.Error) as refused:
+            connection.execute(statement.encode())
+        assert refused.value.sqlstate == "42501"
+
+
+def test_the_role_may_forget_what_expires(application: URL) -> None:
+    with psycopg.connect(dsn(application), autocommit=True) as connection:
+        for table in ("replays", "payloads", "data_keys"):
+            connection.execute(f"DELETE FROM {table}".encode())
