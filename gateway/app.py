@@ -5,7 +5,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +22,7 @@ from gateway.approvals import Approvals
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import HandrailError
 from gateway.evidence import Evidence
+from gateway.key_changes import KeyChanges
 from gateway.model import CONNECTOR_PREFIX, DEFAULT_TENANT, Issuer
 from gateway.pipeline import Pipeline
 from gateway.policy.engine import load_engine
@@ -37,9 +38,7 @@ from hand_adapters.pins import SqlPins
 from hand_adapters.registry import Registry
 from keys import jws
 from keys.credentials import StepCredentials
-from keys.entries import drafts as key_entries
 from keys.keyset import Keyset
-from keys.rotation import KeyRecord
 from keys.stores.file import FileKeyStore
 from keys.stores.master import MasterKey
 
@@ -73,6 +72,7 @@ class Gateway:
     log: Log
     reader: Reader
     keyset: Keyset
+    key_changes: KeyChanges
     directory: Callers
     hands: Registry
     policy: ReloadingEngine
@@ -94,7 +94,8 @@ class Gateway:
         changed = await asyncio.to_thread(self.keyset.ensure)
         await asyncio.to_thread(migrations.upgrade, self.engine)
         await self.log.start()
-        await self._record_keys(changed)
+        self.key_changes.note(changed, DEFAULT_TENANT, SYSTEM_ACTOR)
+        await self.key_changes.settle()
 
     async def start(self) -> None:
         """Prepare, load the policy, ask the hands who they are, and pick up what was left.
@@ -120,6 +121,7 @@ class Gateway:
         await self.hands.close()
         await self.jail.close()
         await self.policy.close()
+        await self.key_changes.close()
         await self.log.close()
         self.tracer.close()
         self.engine.dispose()
@@ -153,27 +155,38 @@ class Gateway:
             checks["keys"] = str(error.reason)
         return checks
 
-    async def _record_keys(self, changed: Sequence[KeyRecord]) -> None:
-        if changed:
-            await self.log.append(Append(key_entries(changed, DEFAULT_TENANT, SYSTEM_ACTOR)))
-
-    async def _every(self, seconds: float, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
         while True:
             await asyncio.sleep(seconds)
-            try:
-                await work()
-            except HandrailError as error:
-                _log.warning("upkeep failed", reason=str(error.reason), detail=error.detail)
-            except Exception:  # noqa: BLE001
-                _log.exception("upkeep failed")
+            await work()
 
     async def _upkeep(self) -> None:
-        """What has to happen without anybody asking: approvals expire, keys age, half-done plans are settled."""
-        await self.approvals.expire()
+        """What has to happen without anybody asking. A part that fails keeps none of the others from its turn."""
+        parts: dict[str, Callable[[], Awaitable[object]]] = {
+            "expire approvals": self.approvals.expire,
+            "settle half-done plans": self._recover,
+            "age keys": self._age_keys,
+            "record key changes": self.key_changes.settle,
+            "purge replays": self._purge,
+        }
+        for name, part in parts.items():
+            try:
+                await part()
+            except HandrailError as error:
+                _log.warning("upkeep failed", part=name, reason=str(error.reason), detail=error.detail)
+            except Exception:  # noqa: BLE001
+                _log.exception("upkeep failed", part=name)
+
+    async def _recover(self) -> None:
         if self.pipeline.stalled:
             await self.log.ready()
             await recover(self.pipeline)
-        await self._record_keys(await asyncio.to_thread(self.keyset.tick))
+
+    async def _age_keys(self) -> None:
+        if not self.key_changes.full:
+            self.key_changes.note(await asyncio.to_thread(self.keyset.tick), DEFAULT_TENANT, SYSTEM_ACTOR)
+
+    async def _purge(self) -> None:
         now = self.clock()
         if int(now) % PURGE_EVERY == 0:
             await self.log.append(Append((), [forget_replays(now)]))
@@ -229,6 +242,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         log=log,
         reader=Reader(engine),
         keyset=keyset,
+        key_changes=KeyChanges(log),
         directory=directory,
         hands=hands,
         policy=policy,

@@ -11,6 +11,7 @@ from audit.reader import Filter, Page, StoredEntry
 from gateway.canonical import b64url_decode, b64url_encode
 from gateway.entries import EntryDraft
 from gateway.errors import HandrailError, Refused
+from gateway.key_changes import KeyChanges
 from gateway.manifest import ActionManifest, Manifest, SideEffects
 from gateway.model import Principal, Role, UnverifiedPlan
 from gateway.ports import Append, Purpose, Typ
@@ -65,11 +66,14 @@ class testing_only_Log:  # noqa: N801
         self.aggregated: list[tuple[EntryDraft, str]] = []
         self.appended: list[EntryDraft] = []
         self.unready: HandrailError | None = None
+        self.broken: HandrailError | None = None
 
     def aggregate(self, entry: EntryDraft, source: str) -> None:
         self.aggregated.append((entry, source))
 
     async def append(self, item: Append) -> Sequence[int]:
+        if self.broken is not None:
+            raise self.broken
         self.appended.extend(item.entries)
         return list(range(len(item.entries)))
 
@@ -343,6 +347,7 @@ class testing_only_Gateway:  # noqa: N801
         self.directory = testing_only_Directory()
         self.pipeline = testing_only_Pipeline()
         self.keyset = testing_only_Keyset()
+        self.key_changes = KeyChanges(self.log)  # type: ignore[arg-type]
         self.hands = testing_only_Hands()
         self.approvals = testing_only_Approvals()
         self.evidence = testing_only_Evidence()

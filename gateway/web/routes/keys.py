@@ -1,6 +1,5 @@
 """The gateway's own keys: see, rotate, revoke. Each change is on record under the name of who asked for it."""
 
-import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -10,13 +9,12 @@ from starlette.responses import Response
 from gateway.errors import Refused
 from gateway.model import Principal
 from gateway.permissions import Permission
-from gateway.ports import Append, Purpose
+from gateway.ports import Purpose
 from gateway.reasons import Reason
 from gateway.web.bodies import JSON, query, segment
 from gateway.web.context import gateway_of
 from gateway.web.routing import Body, Endpoint, JsonResponse
 from gateway.web.schemas_admin import KeyList
-from keys.entries import drafts
 from keys.rotation import KeyRecord
 
 
@@ -45,11 +43,9 @@ async def revoke(request: Request, principal: Principal) -> Response:
 async def _change(
     request: Request, principal: Principal, change: Callable[[Any], Sequence[KeyRecord]], argument: Any
 ) -> Response:
-    """Change keys only while the log can be written, then put the change on record; it stands either way."""
+    """Change keys, on record. Where the log fails in between, the change stands and the answer says so."""
     gateway = gateway_of(request.scope)
-    await gateway.log.ready()
-    changed = await asyncio.to_thread(change, argument)
-    await gateway.log.append(Append(drafts(changed, principal.tenant, principal.pseudonym)))
+    await gateway.key_changes.make(change, argument, principal.tenant, principal.pseudonym)
     return JsonResponse({"keys": [_view(record) for record in gateway.keyset.list()]})
 
 
