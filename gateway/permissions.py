@@ -23,7 +23,6 @@ class Permission(StrEnum):
     PLANS_READ = "plans.read"
     PLANS_READ_ALL = "plans.read_all"
     RECEIPTS_READ = "receipts.read"
-    RECEIPTS_READ_ALL = "receipts.read_all"
     WHY = "why"
     APPROVALS_READ = "approvals.read"
     APPROVALS_ANSWER = "approvals.answer"
@@ -36,7 +35,6 @@ class Permission(StrEnum):
     MCP_USE = "mcp.use"
     METRICS_READ = "metrics.read"
     POLICY_READ = "policy.read"
-    POLICY_EVALUATE = "policy.evaluate"
     PRINCIPALS_MANAGE = "principals.manage"
 
 
@@ -54,9 +52,7 @@ ROLE_PERMISSIONS: Final[Mapping[Role, frozenset[Permission]]] = MappingProxyType
                 Permission.MCP_USE,
             }
         ),
-        Role.AUTHOR: frozenset(
-            {Permission.POLICY_READ, Permission.POLICY_EVALUATE, Permission.WHY, Permission.HANDS_LIST}
-        ),
+        Role.AUTHOR: frozenset({Permission.POLICY_READ, Permission.WHY, Permission.HANDS_LIST}),
         Role.APPROVER: frozenset(
             {
                 Permission.APPROVALS_READ,
@@ -71,7 +67,6 @@ ROLE_PERMISSIONS: Final[Mapping[Role, frozenset[Permission]]] = MappingProxyType
                 Permission.PLANS_READ,
                 Permission.PLANS_READ_ALL,
                 Permission.RECEIPTS_READ,
-                Permission.RECEIPTS_READ_ALL,
                 Permission.APPROVALS_READ,
                 Permission.METRICS_READ,
                 Permission.KEYS_READ,

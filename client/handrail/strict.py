@@ -15,7 +15,7 @@ import rfc8785
 
 from handrail.errors import MalformedError
 
-MAX_SAFE_INTEGER: Final = 2**53
+MAX_SAFE_INTEGER: Final = 2**53 - 1
 """RFC 7493 section 2.2."""
 MAX_DEPTH: Final = 64
 
