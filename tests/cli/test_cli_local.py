@@ -1,8 +1,10 @@
 """Commands that work on this machine alone, and the command as a process."""
 
+import contextlib
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
 import tomllib
@@ -19,6 +21,7 @@ from gateway.settings import ActionSettings, HandSettings, JailSettings, Setting
 from hand_adapters.jail import Jail
 from tests.client.stand_in import HOSTILE, TOKEN, StandIn
 
+ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-c", "from gateway.cli.main import run; run()"]
 INPUT = {
     "v": 1,
@@ -90,6 +93,9 @@ def test_help_lists_every_noun_and_loads_nothing_heavy() -> None:
         (["plan", "show", "x", "--nonsense"], 2),
         (["verify", "x"], 2),
         (["keys", "rotate", "nonsense"], 2),
+        (["policy", "check", "/nonexistent"], 2),
+        (["audit", "query", "--type", "FOO"], 2),
+        (["plan", "submit", "-", "--wait", "1e9"], 2),
         (["config", "example"], 0),
         (["plan", "show", "x", "--url", "http://127.0.0.1:9"], 3),
         (["plan", "show", "x", "--url", "not a url"], 2),
@@ -247,6 +253,18 @@ def test_fsck_does_not_make_the_log_that_it_should_check(tmp_path: Path) -> None
     assert not home.exists()
 
 
+@pytest.mark.parametrize("made", [False, True])
+def test_fsck_says_that_there_is_no_log_and_makes_none(tmp_path: Path, *, made: bool) -> None:
+    file = tmp_path / "other.db"
+    if made:
+        file.touch()
+    result = invoke("audit", "fsck", HANDRAIL_DATABASE__URL=f"sqlite:///{file}")
+    assert result.exit_code == 2
+    assert "there is no log there" in result.output
+    assert "other.db" in result.output
+    assert (file.stat().st_size == 0) if made else not file.exists()
+
+
 def test_fsck_makes_no_master_key(tmp_path: Path) -> None:
     home = {"HANDRAIL_HOME": str(tmp_path / "home")}
     invoke("db", "upgrade", **home)
@@ -324,6 +342,53 @@ def test_listening_beyond_loopback_is_said_loudly(capsys: pytest.CaptureFixture[
     for host, loud in (("127.0.0.1", False), ("::1", False), ("localhost", False), ("0.0.0.0", True), ("db.lan", True)):
         _warn(Output(), Settings(server=ServerSettings(host=host)))
         assert ("WARNING" in capsys.readouterr().err) is loud
+
+
+HANGING = """
+import os, signal, sys
+if "serve" in sys.orig_argv:
+    print(os.getpid(), file=sys.stderr, flush=True)
+    while True:
+        signal.pause()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_demonstration_ended_before_it_serves_leaves_no_gateway(tmp_path: Path, number: signal.Signals) -> None:
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    os.mkfifo(home / "gateway.log")
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(HANGING)
+    path = os.pathsep.join([str(tmp_path / "site"), str(ROOT), str(ROOT / "client")])
+    environment = {**os.environ, "HANDRAIL_HOME": str(home), "PYTHONPATH": path}
+    with subprocess.Popen(
+        [*COMMAND, "demo", "--exit", "--port", "9"], env=environment, cwd=tmp_path, stdin=subprocess.DEVNULL
+    ) as demonstration:
+        with (home / "gateway.log").open() as log:
+            gateway = int(log.readline())
+        try:
+            demonstration.send_signal(number)
+            assert demonstration.wait(30) != 0
+            with pytest.raises(ProcessLookupError):
+                os.kill(gateway, 0)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(gateway, signal.SIGKILL)
+
+
+def test_the_program_is_named_as_a_shell_can_call_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from gateway.cli.demo.ground import program
+
+    monkeypatch.chdir(tmp_path)
+    for called, shown in (
+        (".venv/bin/handrail", ".venv/bin/handrail"),
+        (str(tmp_path / ".venv/bin/handrail"), ".venv/bin/handrail"),
+        ("/opt/my tools/handrail", "'/opt/my tools/handrail'"),
+        ("/x/gateway/cli/__main__.py", f"{sys.executable} -m gateway.cli"),
+    ):
+        monkeypatch.setattr(sys, "argv", [called])
+        assert program() == shown
 
 
 # --- policy ----------------------------------------------------------------------------------------------------------

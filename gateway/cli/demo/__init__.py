@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 from pathlib import Path
@@ -27,6 +28,7 @@ def demo(
     leave: Annotated[bool, typer.Option("--exit", help="Stop after the demonstration.")] = False,
 ) -> Exit:
     """Set up a gateway in HANDRAIL_HOME, play a demonstration, keep serving. Exit 1 if anything was amiss."""
+    _stop_in_order()
     place = ground.prepare(Path(os.environ.get("HANDRAIL_HOME") or ".handrail"), port)
     out.line(f"Handrail, in {place.home}", "bold")
     cast.first_principal(place)
@@ -48,6 +50,13 @@ def demo(
         if leave:
             return Exit.GOOD if usable and not stage.surprises else Exit.NEGATIVE
         return _keep_serving(out, process)
+
+
+def _stop_in_order() -> None:
+    """Let a signal unwind the demonstration as Ctrl-C does: the gateway is in a session of its own and would stay."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
 
 
 def _asker(out: Output, *, yes: bool) -> Any:
@@ -92,18 +101,23 @@ def _farewell(out: Output, place: ground.Ground, players: cast.Cast) -> None:
     )
     out.line("")
     out.line("Look next:", "bold")
-    home = "" if place.home == Path(".handrail").absolute() else f"HANDRAIL_HOME={place.home} "
-    out.raw(f"  {home}.venv/bin/handrail audit query          what happened, entry by entry")
-    out.raw(f"  {home}.venv/bin/handrail hands list           what agents may ask for")
-    out.raw("  policies/handrail/*/*.rego                    the rules: change one and see the decision change")
-    out.raw("  gateway/pipeline.py, docs/quickstart.md       how it works")
+    home = "" if place.home == Path(".handrail").absolute() else f"HANDRAIL_HOME={shlex.quote(str(place.home))} "
+    program = f"{home}{ground.program()}"
+    pointers = {
+        f"{program} audit query": "what happened, entry by entry",
+        f"{program} hands list": "what agents may ask for",
+        "policies/handrail/*/*.rego": "the rules: change one and see the decision change",
+        "gateway/pipeline.py, docs/quickstart.md": "how it works",
+    }
+    width = max(map(len, pointers))
+    for where, what in pointers.items():
+        out.raw(f"  {where:{width}}  {what}")
 
 
 def _keep_serving(out: Output, process: subprocess.Popen[bytes]) -> Exit:
     """Wait for the gateway, or for the person's Ctrl-C."""
     out.line("")
     out.line("Serving. Ctrl-C stops it.", "bold")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         process.wait()
     except KeyboardInterrupt:

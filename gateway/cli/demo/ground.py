@@ -1,6 +1,7 @@
 """The ground that the demonstration stands on: a home, a clone to work in, and a running gateway."""
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -93,6 +94,15 @@ def prepare(home: Path, port: int) -> Ground:
     return Ground(home, config, clone, settings, f"http://{settings.server.host}:{port}")
 
 
+def program() -> str:
+    """How a shell calls this command line from here."""
+    called = Path(sys.argv[0])
+    if called.name != "handrail":
+        return shlex.join([sys.executable, "-m", "gateway.cli"])
+    absolute = called.absolute()
+    return shlex.quote(str(absolute.relative_to(Path.cwd()) if absolute.is_relative_to(Path.cwd()) else absolute))
+
+
 @contextmanager
 def serving(ground: Ground) -> Iterator[subprocess.Popen[bytes]]:
     """A gateway in a process of its own, stopped at the end.
@@ -150,6 +160,8 @@ def _make_clone(clone: Path) -> None:
             _git(None, "clone", "--quiet", "--no-hardlinks", here.stdout.strip(), str(clone))
         else:
             _git(None, "init", "--quiet", str(clone))
+            author = ("-c", "user.name=Handrail", "-c", "user.email=demonstration@handrail.invalid")
+            _git(clone, *author, "commit", "--quiet", "--allow-empty", "--message", "Begin")
     # Whoever owns the clone after it was given to the jail, it is ours to stage in.
     _git(clone, "config", "user.name", "Handrail demonstration")
     _git(clone, "config", "user.email", "demonstration@handrail.invalid")

@@ -1,6 +1,7 @@
 """The demonstration itself: each scene asks the gateway for something and shows what was decided and why."""
 
 import json
+import shlex
 import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from audit import fsck
 from audit.checkpoint import VerifierKey
 from audit.database import make_engine
 from gateway.cli.demo.cast import APPROVER, Cast
-from gateway.cli.demo.ground import Ground
+from gateway.cli.demo.ground import Ground, program
 from gateway.cli.exits import Stop
 from gateway.cli.output import Output
 
@@ -199,7 +200,8 @@ def receipts(stage: Stage, views: list[dict[str, Any]]) -> None:
                 rows.append((file.name, f"{report.hand}.{report.action}", report.status, f"holds, {place}"))
     stage.out.table(("file", "call", "status", "verdict"), rows)
     stage.expect("there are receipts", holds=bool(rows))
-    stage.out.line(f"   Again, yourself: handrail verify --trust {trust_file} {folder}/*.receipt.json")
+    files = f"--trust {shlex.quote(str(trust_file))} {shlex.quote(str(folder))}/*.receipt.json"
+    stage.out.line(f"   Again, yourself: {program()} verify {files}")
 
 
 def tamper(stage: Stage) -> None:
