@@ -2,20 +2,26 @@
 
 import json
 import os
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 from handrail import Trust
+from sqlalchemy import Engine, inspect
+from sqlalchemy.exc import SQLAlchemyError
 
 from audit.checkpoint import VerifierKey
 from audit.database import make_engine
 from audit.epochs import EpochKeys
 from audit.fsck import Finding, check
+from audit.tables import entries
 from gateway.cli.command import command, noun
 from gateway.cli.connect import Session
 from gateway.cli.exits import Exit, Stop
 from gateway.cli.output import Output
+from gateway.entries import LABELS, EntryType
 from gateway.settings import Settings, load
 from keys.stores.master import VARIABLE, MasterKey
 
@@ -43,11 +49,18 @@ def query(
     limit: Annotated[int | None, typer.Option(min=1, help="Entries on one page.")] = None,
 ) -> None:
     """List entries, oldest first. The query itself is recorded."""
+    if type_ is not None and type_ not in {word for code, label in LABELS.items() for word in _names(code, label)}:
+        known = ", ".join(f"{code} ({label})" for code, label in LABELS.items())
+        raise Stop(f"--type {type_}: there is no such type of entry", f"There are: {known}.")
     page = session.client.audit_entries(
         type=type_, effect=effect, context=context, plan=plan, hand=hand, action=action, principal=principal,
         reason=reason, after=after, limit=limit,
     )  # fmt: skip
     session.out.show(page, lambda: _show(session.out, page))
+
+
+def _names(code: EntryType, label: str) -> tuple[str, str, str]:
+    return code.value, label, code.name.lower()
 
 
 @command(app)
@@ -66,12 +79,11 @@ def fsck(
 ) -> Exit:
     """Read the whole log from the database and recompute everything that can be. Exit 1 names each faulty entry."""
     settings = load(config)
-    if settings.database.url is None and not (settings.home / "handrail.db").is_file():
-        raise Stop(f"{settings.home}: there is no handrail.db", "Set HANDRAIL_HOME or give --config.")
     keys = [VerifierKey.parse(vkey) for vkey in _log_keys(trust)] if trust else []
     kept = [_text(file) for file in checkpoint or ()]
     engine = make_engine(settings.database_url)
     try:
+        _must_hold_a_log(engine)
         with out.progress("checking the log", None) as advance:
             found = list(check(engine, keys=keys, kept=kept, epochs=_epochs(settings) if payloads else None,
                                progress=advance))  # fmt: skip
@@ -83,6 +95,28 @@ def fsck(
     document = {"sound": not found, "findings": findings}
     out.show(document, lambda: _show_findings(out, found))
     return Exit.NEGATIVE if found else Exit.GOOD
+
+
+def _must_hold_a_log(engine: Engine) -> None:
+    """Refuse a database without entries: SQLite would make the file, and an empty log would be found sound."""
+    url = engine.url
+    where = url.render_as_string(hide_password=True)
+    missing = Stop(f"{where}: there is no log there", "Set HANDRAIL_HOME, or give the --config that the gateway has.")
+    try:
+        if url.get_backend_name() == "sqlite":
+            file = Path(url.database or "")
+            if not file.is_file():
+                raise missing
+            # Our own engine would turn a stranger's file into a write-ahead one.
+            with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+                asked = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ?"
+                found = bool(connection.execute(asked, (entries.name,)).fetchone()[0])
+        else:
+            found = inspect(engine).has_table(entries.name)
+    except (SQLAlchemyError, sqlite3.Error):
+        return  # what reads the log says what is wrong with the database
+    if not found:
+        raise missing
 
 
 def _log_keys(trust: Path) -> list[str]:

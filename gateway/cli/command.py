@@ -146,4 +146,6 @@ def _problem_hint(problem: HandrailProblem) -> str:
 def _problem_exit(problem: HandrailProblem) -> Exit:
     if problem.status in _TRY_LATER:
         return Exit.UNREACHABLE
-    return Exit.USAGE if problem.status == 401 else Exit.NEGATIVE
+    # A parameter of the query that the gateway does not take is an option of the command.
+    wrong_use = problem.status == 401 or (problem.code == "request.malformed" and "parameter" in problem.hints)
+    return Exit.USAGE if wrong_use else Exit.NEGATIVE

@@ -20,6 +20,8 @@ from gateway.cli.output import Output
 
 app = noun("Sign, submit and show plans; save their receipts.")
 
+WAIT_MAX_SECONDS: Final = 600
+"""More than any gateway can be told to honour ([server] wait_max_seconds)."""
 _INPUT_MAX_BYTES: Final = 16_777_216
 _GOOD: Final = frozenset({"succeeded", "released"})
 _FILE_NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
@@ -61,7 +63,7 @@ def sign(
 def submit(
     session: Session,
     file: Annotated[str, typer.Argument(metavar="FILE|-", help="A signed plan.", show_default=False)],
-    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for it to be done.")] = 0.0,
+    wait: Annotated[float, typer.Option(min=0, max=WAIT_MAX_SECONDS, help="Seconds to wait for it to be done.")] = 0.0,
 ) -> Exit:
     """Submit a signed plan. Exit 0 all steps succeeded, 1 some did not, 4 not done yet."""
     try:

@@ -67,6 +67,8 @@ def check(
     out: Output, directory: Annotated[Path, typer.Argument(metavar="DIR", help="Directory of the bundle.")]
 ) -> Exit:
     """Say everything that keeps a gateway from using a bundle. Exit 1 if anything does."""
+    if not directory.is_dir():
+        raise Stop(f"{directory}: not a directory", "Give the directory of the bundle, such as policies.")
     _log_to_standard_error()
     return _show_problems(out, asyncio.run(tools.check(directory)))
 
