@@ -381,9 +381,9 @@ async def test_nobody_but_a_security_admin_changes_the_directory(
 TABLE = {
     Role.AGENT: "plans.submit plans.read receipts.read hands.list mcp.use",
     Role.APPROVER: "approvals.read approvals.answer plans.read plans.read_all",
-    Role.AUDITOR: "audit.read plans.read plans.read_all receipts.read receipts.read_all approvals.read metrics.read "
+    Role.AUDITOR: "audit.read plans.read plans.read_all receipts.read approvals.read metrics.read "
     "keys.read why",
-    Role.AUTHOR: "policy.read policy.evaluate why hands.list",
+    Role.AUTHOR: "policy.read why hands.list",
     Role.SECURITY_ADMIN: "keys.read keys.manage issuers.manage principals.manage",
     Role.OPERATOR: "hands.manage hands.list metrics.read policy.read plans.read plans.read_all",
 }
