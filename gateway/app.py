@@ -48,7 +48,7 @@ SYSTEM_ACTOR = "system"
 
 UPKEEP_SECONDS = 1.0
 SWITCH_SECONDS = 0.0005
-PURGE_EVERY = 60
+PURGE_SECONDS = 60.0
 
 
 class Callers(SqlDirectory):
@@ -84,6 +84,7 @@ class Gateway:
     clock: Callable[[], float]
     jail: Jail
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    _purge_at: float = 0.0
 
     async def prepare(self) -> None:
         """Make missing keys and tables, and open the log: what every use of a home needs.
@@ -188,8 +189,9 @@ class Gateway:
 
     async def _purge(self) -> None:
         now = self.clock()
-        if int(now) % PURGE_EVERY == 0:
+        if now >= self._purge_at:
             await self.log.append(Append((), [forget_replays(now)]))
+            self._purge_at = now + PURGE_SECONDS
 
 
 def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway:

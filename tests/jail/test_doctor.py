@@ -75,7 +75,7 @@ def test_switches_that_forbid_user_namespaces_are_named(
 
 def test_no_cgroup_is_said_with_what_it_costs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cgroups, "find", lambda: None)
-    assert "at most 2 default jails" in by_name(JailSettings())["cgroups"].detail
+    assert "at most 8 default jails" in by_name(JailSettings())["cgroups"].detail
     small = by_name(JailSettings(memory_budget_bytes=2**26))["cgroups"]
     assert not small.ok
 
