@@ -9,6 +9,7 @@ from typer.core import TyperCommand, TyperGroup
 
 NOUNS: Final = {
     "serve": "Run the gateway.",
+    "init": "Set a gateway's home up.",
     "demo": "Play the demonstration on a running gateway.",
     "plan": "Sign, submit and show plans; save their receipts.",
     "why": "Say why a step was decided as it was.",

@@ -391,6 +391,20 @@ def test_the_program_is_named_as_a_shell_can_call_it(tmp_path: Path, monkeypatch
         assert program() == shown
 
 
+def test_init_makes_a_home_and_its_first_principal_once(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    first = json.loads(invoke("init", "--json", HANDRAIL_HOME=str(home)).stdout)
+    stored = (home / "cli.json").read_text()
+    assert json.loads(stored)["principals"]["admin"]["api_key"] == first["token"]
+    assert first["token"].startswith("hr_")
+    assert (home / "cli.json").stat().st_mode & 0o777 == 0o600
+    again = invoke("init", HANDRAIL_HOME=str(home))
+    assert again.exit_code == 0, again.output
+    assert "nothing was changed" in again.output
+    assert "hr_" not in again.output
+    assert (home / "cli.json").read_text() == stored
+
+
 # --- policy ----------------------------------------------------------------------------------------------------------
 
 
