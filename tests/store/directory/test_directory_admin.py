@@ -381,8 +381,7 @@ async def test_nobody_but_a_security_admin_changes_the_directory(
 TABLE = {
     Role.AGENT: "plans.submit plans.read receipts.read hands.list mcp.use",
     Role.APPROVER: "approvals.read approvals.answer plans.read plans.read_all",
-    Role.AUDITOR: "audit.read plans.read plans.read_all receipts.read approvals.read metrics.read "
-    "keys.read why",
+    Role.AUDITOR: "audit.read plans.read plans.read_all receipts.read approvals.read metrics.read keys.read why",
     Role.AUTHOR: "policy.read why hands.list",
     Role.SECURITY_ADMIN: "keys.read keys.manage issuers.manage principals.manage",
     Role.OPERATOR: "hands.manage hands.list metrics.read policy.read plans.read plans.read_all",
