@@ -46,6 +46,7 @@ class Output:
         """Print ``document`` as JSON, or call ``people`` to print it for people."""
         if self.json:
             sys.stdout.write(json.dumps(document, indent=2) + "\n")
+            sys.stdout.flush()  # whoever reads a pipe from a command that goes on (serve) must not wait for its end
         else:
             people()
 
