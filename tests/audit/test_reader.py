@@ -1,6 +1,7 @@
 """Queries: every filter, pages that neither repeat nor skip, tenants apart."""
 
 import json
+import threading
 
 import pytest
 
@@ -90,8 +91,11 @@ async def test_proofs_read_few_rows(engine, open_log):
         reads = []
         from sqlalchemy import event
 
+        reader = threading.get_ident()
+
         def count(_connection, cursor, *_):
-            reads.append(cursor)
+            if threading.get_ident() == reader:  # the log's own thread may be signing a checkpoint meanwhile
+                reads.append(cursor)
 
         event.listen(engine, "after_cursor_execute", count)
         assert len(log.reader.inclusion(1234, 2001)) == 11
