@@ -10,9 +10,8 @@ from sqlalchemy import Connection, Engine, Row, bindparam, delete, insert, selec
 from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.errors import HandrailError, Refused, Unavailable
-from gateway.model import Effect, PlanStatus, Principal
+from gateway.model import PlanStatus, Principal
 from gateway.ports import (
-    ApprovalAnswer,
     ApprovalRequest,
     ApprovalRow,
     Guard,
@@ -22,6 +21,7 @@ from gateway.ports import (
 )
 from gateway.reasons import Reason
 from gateway.state import PlanState, StepState
+from gateway.store.plan_rows import approval_rows, stored_step
 from gateway.store.tables import approval_answers, approvals, contexts, fates, plans, replays, steps
 
 Result = TypeVar("Result")
@@ -240,7 +240,7 @@ class SqlPlans:
         if row is None:
             return None
         step_rows = connection.execute(select(steps).where(steps.c.plan_id == plan_id).order_by(steps.c.position)).all()
-        requests = _approval_rows(connection, approvals.c.plan_id == plan_id)
+        requests = approval_rows(connection, approvals.c.plan_id == plan_id)
         return StoredPlan(
             plan_id=row.plan_id,
             tenant=row.tenant,
@@ -264,7 +264,7 @@ class SqlPlans:
         values = {name: getattr(row, name) for name in _STEP_STATE}
         if not hmac.compare_digest(self._mac(row.plan_id, row.step_id, values), row.mac):
             raise HandrailError(Reason.INTERNAL, f"the row of step {row.plan_id}.{row.step_id} was changed")
-        return _stored_step(row)
+        return stored_step(row)
 
     async def find_receipt(self, receipt_id: str) -> tuple[str, str] | None:
         """See ``ports.PlanStore``."""
@@ -281,7 +281,7 @@ class SqlPlans:
         """See ``ports.PlanStore``."""
 
         def find(connection: Connection) -> ApprovalRow | None:
-            return next(iter(_approval_rows(connection, approvals.c.approval_id == approval_id)), None)
+            return next(iter(approval_rows(connection, approvals.c.approval_id == approval_id)), None)
 
         return await self._read(find)
 
@@ -292,7 +292,7 @@ class SqlPlans:
             condition = approvals.c.tenant == tenant
             if status is not None:
                 condition &= approvals.c.status == status
-            return _approval_rows(connection, condition, limit)
+            return approval_rows(connection, condition, limit)
 
         return await self._read(find)
 
@@ -376,58 +376,3 @@ def _step_values(plan: PlanState, state: StepState, log_index: int, receipt: str
         "receipt": receipt,
         "log_index": log_index,
     }
-
-
-def _stored_step(row: Row[Any]) -> StoredStep:
-    return StoredStep(
-        step_id=row.step_id,
-        hand=row.hand,
-        action=row.action,
-        status=row.status,
-        effect=None if row.effect is None else str(Effect(row.effect)),
-        reasons=tuple(orjson.loads(row.reasons)),
-        policy_digest=row.policy_digest,
-        manifest_digest=row.manifest_digest,
-        commitments=orjson.loads(row.fields),
-        error=None if row.error is None else orjson.loads(row.error),
-        step_jti=row.step_jti,
-        receipt=row.receipt,
-        log_index=row.log_index,
-    )
-
-
-def _approval_rows(connection: Connection, condition: Any, limit: int = 1000) -> list[ApprovalRow]:
-    rows = connection.execute(
-        select(approvals).where(condition).order_by(approvals.c.requested_at.desc()).limit(limit)
-    ).all()
-    answers: dict[str, list[ApprovalAnswer]] = {row.approval_id: [] for row in rows}
-    if answers:
-        query = (
-            select(approval_answers)
-            .where(approval_answers.c.approval_id.in_(answers))
-            .order_by(approval_answers.c.answered_at)
-        )
-        for answer in connection.execute(query):
-            answers[answer.approval_id].append(
-                ApprovalAnswer(
-                    answer.approver_id, answer.decision, answer.attested_by, answer.commitment, answer.answered_at
-                )
-            )
-    return [
-        ApprovalRow(
-            request=ApprovalRequest(
-                row.approval_id, row.approver_role, row.quorum, row.enrolled_key, row.requested_at, row.expires_at
-            ),
-            tenant=row.tenant,
-            plan_id=row.plan_id,
-            step_id=row.step_id,
-            principal_id=row.principal_id,
-            caller_id=row.caller_id,
-            hand=row.hand,
-            status=row.status,
-            policy_digest=row.policy_digest,
-            manifest_digest=row.manifest_digest,
-            answers=tuple(answers[row.approval_id]),
-        )
-        for row in rows
-    ]

@@ -1,0 +1,67 @@
+"""Rows of plans, steps and approvals as the values that ``ports.PlanStore`` gives."""
+
+from typing import Any
+
+import orjson
+from sqlalchemy import Connection, Row, select
+
+from gateway.model import Effect
+from gateway.ports import ApprovalAnswer, ApprovalRequest, ApprovalRow, StoredStep
+from gateway.store.tables import approval_answers, approvals
+
+
+def stored_step(row: Row[Any]) -> StoredStep:
+    """A step as its row has it."""
+    return StoredStep(
+        step_id=row.step_id,
+        hand=row.hand,
+        action=row.action,
+        status=row.status,
+        effect=None if row.effect is None else str(Effect(row.effect)),
+        reasons=tuple(orjson.loads(row.reasons)),
+        policy_digest=row.policy_digest,
+        manifest_digest=row.manifest_digest,
+        commitments=orjson.loads(row.fields),
+        error=None if row.error is None else orjson.loads(row.error),
+        step_jti=row.step_jti,
+        receipt=row.receipt,
+        log_index=row.log_index,
+    )
+
+
+def approval_rows(connection: Connection, condition: Any, limit: int = 1000) -> list[ApprovalRow]:
+    """Approval requests with their answers, newest first."""
+    rows = connection.execute(
+        select(approvals).where(condition).order_by(approvals.c.requested_at.desc()).limit(limit)
+    ).all()
+    answers: dict[str, list[ApprovalAnswer]] = {row.approval_id: [] for row in rows}
+    if answers:
+        query = (
+            select(approval_answers)
+            .where(approval_answers.c.approval_id.in_(answers))
+            .order_by(approval_answers.c.answered_at)
+        )
+        for answer in connection.execute(query):
+            answers[answer.approval_id].append(
+                ApprovalAnswer(
+                    answer.approver_id, answer.decision, answer.attested_by, answer.commitment, answer.answered_at
+                )
+            )
+    return [
+        ApprovalRow(
+            request=ApprovalRequest(
+                row.approval_id, row.approver_role, row.quorum, row.enrolled_key, row.requested_at, row.expires_at
+            ),
+            tenant=row.tenant,
+            plan_id=row.plan_id,
+            step_id=row.step_id,
+            principal_id=row.principal_id,
+            caller_id=row.caller_id,
+            hand=row.hand,
+            status=row.status,
+            policy_digest=row.policy_digest,
+            manifest_digest=row.manifest_digest,
+            answers=tuple(answers[row.approval_id]),
+        )
+        for row in rows
+    ]
