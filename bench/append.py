@@ -40,9 +40,9 @@ class BenchSigner:
     def __init__(self) -> None:
         self._key = Ed25519PrivateKey.generate()
 
-    def sign(self, purpose: Purpose, typ: Typ, payload: bytes) -> str:
-        """Not needed here."""
-        raise NotImplementedError
+    def sign(self, purpose: Purpose, typ: Typ, payload: bytes) -> str:  # noqa: ARG002
+        """An append alone signs no message."""
+        raise RuntimeError(f"the benchmark of appends signs no {typ}")
 
     def sign_raw(self, purpose: Purpose, message: bytes) -> bytes:  # noqa: ARG002
         """Ed25519."""

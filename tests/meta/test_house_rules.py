@@ -12,9 +12,15 @@ from tests.meta.tree import CODE, ROOT, python_files, syntax, text, tracked
 
 LINES_MAX = 400
 LEFTOVER = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")
-MACHINE_PATHS = ("/work/main", "/work/shared", "/tmp/w/", "/root/", ".library")
+MACHINE_PATHS = (
+    "/root/",
+    f"{ROOT}/",
+    f"{ROOT.parent}/shared",
+    *(str(sibling) for sibling in ROOT.parent.iterdir() if sibling.name.startswith(".")),
+)
+"""A home of somebody's own, this checkout, and what lies hidden beside it: asked of the machine, not written down."""
 REGISTRY_HOSTS = re.compile(
-    r"pypi\.org|pythonhosted\.org|proxy\.golang\.org|registry\.npmjs|crates\.io|deb\.debian\.org"
+    r"\b(?:proxy|registry|files|static|index|deb)\.[a-z-]+\.(?:org|io|net|com)\b|\bpypi\.[a-z]|https?://crates\."
 )
 THIS = "tests/meta/test_house_rules.py"
 GENERATED = re.compile(r"(^|/)(go\.sum|.*\.lock)$")
