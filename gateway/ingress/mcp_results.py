@@ -2,7 +2,7 @@
 act on and that says no more than the plan API would.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import orjson
@@ -12,6 +12,10 @@ from mcp import types
 from gateway.errors import HandrailError
 from gateway.model import StepStatus
 from gateway.reasons import TEXTS, Reason
+
+PROBLEMS_SHOWN_MAX: Final = 8
+POINTER_SHOWN_MAX_CHARACTERS: Final = 256
+"""A pointer into args of a recursive schema can be as long as the args are."""
 
 _BLOCKS: Final[pydantic.TypeAdapter[list[types.ContentBlock]]] = pydantic.TypeAdapter(list[types.ContentBlock])
 _AFTERMATH: Final = {
@@ -48,6 +52,7 @@ def answered(view: Mapping[str, Any], public_url: str, *, object_only: bool) -> 
     error = step.get("error")
     if error:
         lines.append(f"{error['code']}: {error['text']}")
+        lines += _problems(error.get("problems") or [])
     if status is StepStatus.DENIED:
         lines += _messages(step.get("decision"))
     if status in _AFTERMATH:
@@ -64,6 +69,23 @@ def _held(step: Mapping[str, Any], plan_id: str, public_url: str) -> list[str]:
     lines += _messages(step.get("decision"))
     lines.append(f"To approve: handrail approvals approve {approval} (or POST {public_url}/v1/approvals/{approval}).")
     lines.append(f"Once approved it runs by itself; its outcome is then at {public_url}/v1/plans/{plan_id}")
+    return lines
+
+
+def _problems(problems: Sequence[Mapping[str, str]]) -> list[str]:
+    """Where the args are off schema and by which keyword, one a line; never what stood there.
+
+    A pointer names members that the schema declares, so a tool server chose their letters: as JSON strings they cannot
+    begin a line of their own.
+    """
+    lines = []
+    for problem in problems[:PROBLEMS_SHOWN_MAX]:
+        pointer = problem["pointer"]
+        if len(pointer) > POINTER_SHOWN_MAX_CHARACTERS:
+            pointer = f"{pointer[:POINTER_SHOWN_MAX_CHARACTERS]}..."
+        lines.append(f"at {orjson.dumps(pointer).decode()}: {problem['keyword']}")
+    if len(problems) > PROBLEMS_SHOWN_MAX:
+        lines.append("There are more.")
     return lines
 
 
