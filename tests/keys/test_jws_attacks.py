@@ -63,6 +63,23 @@ def test_attack_on_the_form_is_refused_before_any_key_is_looked_up(case: dict[st
         jws.peek(case["token"].encode())
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", " ", "\n\n"])
+def test_a_file_that_ends_its_line_is_refused_with_a_hint_and_not_trimmed(end: str) -> None:
+    with pytest.raises(JwsRefused) as refusal:
+        jws.peek((TOKENS["valid"][0]["token"] + end).encode())
+    assert (refusal.value.reason, refusal.value.hints) == (
+        Reason.VERIFY_MALFORMED,
+        {"problem": "trailing_white_space"},
+    )
+
+
+@pytest.mark.parametrize("end", ["=", "A", "\0", "\n="])
+def test_another_surplus_is_not_told_to_be_white_space(end: str) -> None:
+    with pytest.raises(JwsRefused) as refusal:
+        jws.peek((TOKENS["valid"][0]["token"] + end).encode())
+    assert (refusal.value.reason, refusal.value.hints) == (Reason.VERIFY_MALFORMED, {})
+
+
 @named(KEYS["valid"])
 def test_public_key_and_its_thumbprint(case: dict[str, Any]) -> None:
     loaded = jwk.public(case["jwk"])

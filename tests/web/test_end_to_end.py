@@ -155,6 +155,13 @@ async def test_a_signed_plan_is_run_shown_followed_and_proved_and_only_to_those_
     text = f"{head}.{b64url_encode(orjson.dumps(payload))}"
     jws = f"{text}.{b64url_encode(private.sign(text.encode()))}"
     headers = world.keys["bot"] | {"content-type": "application/jose"}
+    with_line_end = await world.http.post("/v1/plans?wait=20", content=f"{jws}\n", headers=headers)
+    refusal = with_line_end.json()
+    assert (with_line_end.status_code, refusal["code"], refusal["problem"]) == (
+        400,
+        "verify.malformed",
+        "trailing_white_space",
+    )
     answer = await world.http.post("/v1/plans?wait=20", content=jws, headers=headers)
     assert answer.status_code == 200, answer.text
     check("PlanView", answer.json())
