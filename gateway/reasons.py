@@ -19,6 +19,7 @@ class Reason(StrEnum):
     # 1 ingress
     REQUEST_MALFORMED = "request.malformed"
     REQUEST_TOO_LARGE = "request.too_large"
+    REQUEST_HEADERS_TOO_LARGE = "request.headers_too_large"
     REQUEST_MEDIA_TYPE = "request.media_type"
     REQUEST_METHOD = "request.method"
     REQUEST_TIMEOUT = "request.timeout"
@@ -95,6 +96,7 @@ class Reason(StrEnum):
 TEXTS: Final[dict[Reason, str]] = {
     Reason.REQUEST_MALFORMED: "The request could not be read.",
     Reason.REQUEST_TOO_LARGE: "The request body is larger than this gateway accepts.",
+    Reason.REQUEST_HEADERS_TOO_LARGE: "The request's headers are larger than this gateway accepts.",
     Reason.REQUEST_MEDIA_TYPE: "The request's content type is not the one this route takes.",
     Reason.REQUEST_METHOD: "This route does not take that method.",
     Reason.REQUEST_TIMEOUT: "The request body did not arrive in time.",

@@ -20,12 +20,11 @@ _log = structlog.get_logger(__name__)
 PROBLEM_TYPE_PREFIX: Final = "urn:handrail:reason:"
 RETRY_AFTER_SECONDS: Final = 1
 """What a 503 asks a client to wait."""
-HEADERS_TOO_LARGE_STATUS: Final = 431
-"""RFC 6585 section 5; the one status that is not in the table, because its reason is ``request.too_large``."""
 
 ERRORS: Final[dict[Reason, tuple[int, str]]] = {
     Reason.REQUEST_MALFORMED: (400, "Malformed request"),
     Reason.REQUEST_TOO_LARGE: (413, "Request too large"),
+    Reason.REQUEST_HEADERS_TOO_LARGE: (431, "Headers too large"),
     Reason.REQUEST_MEDIA_TYPE: (415, "Unsupported media type"),
     Reason.REQUEST_METHOD: (405, "Method not allowed"),
     Reason.REQUEST_TIMEOUT: (408, "Request timed out"),
@@ -104,27 +103,23 @@ class Problem(Response):
     charset = ""
 
 
-def document(
-    reason: Reason, request_id: str, hints: Mapping[str, str | int], status: int | None = None
-) -> dict[str, Any]:
+def document(reason: Reason, request_id: str, hints: Mapping[str, str | int]) -> dict[str, Any]:
     """The members of a problem document; hints never shadow a member of their own."""
-    fixed_status, title = ERRORS[reason]
+    status, title = ERRORS[reason]
     return {
         **hints,
         "type": PROBLEM_TYPE_PREFIX + reason,
         "title": title,
-        "status": status or fixed_status,
+        "status": status,
         "detail": TEXTS[reason],
         "code": str(reason),
         "request_id": request_id,
     }
 
 
-def problem(
-    error: HandrailError, request_id: str, *, status: int | None = None, headers: Mapping[str, str] | None = None
-) -> Problem:
+def problem(error: HandrailError, request_id: str, *, headers: Mapping[str, str] | None = None) -> Problem:
     """The response for ``error``: its reason, its fixed text and its safe hints, never its private detail."""
-    body = document(error.reason, request_id, error.hints, status)
+    body = document(error.reason, request_id, error.hints)
     extra = dict(headers or {})
     if body["status"] == 503:
         extra["retry-after"] = str(RETRY_AFTER_SECONDS)
@@ -132,7 +127,7 @@ def problem(
         # RFC 6750 section 3: no error code where no credential was offered.
         invalid = "" if error.reason is Reason.AUTH_MISSING else ', error="invalid_token"'
         extra["www-authenticate"] = f'Bearer realm="handrail"{invalid}'
-    elif body["status"] in (408, 413, HEADERS_TOO_LARGE_STATUS):
+    elif body["status"] in (408, 413, 431):
         # The rest of the body is not wanted; reading it to keep the connection would cost as much as serving it.
         extra["connection"] = "close"
     return Problem(orjson.dumps(body), body["status"], extra)

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from gateway.errors import Refused
 from gateway.reasons import Reason
 from gateway.web.context import request_id_of
-from gateway.web.errors import HEADERS_TOO_LARGE_STATUS, problem, report
+from gateway.web.errors import problem, report
 
 HEADERS_MAX_BYTES: Final = 32_768
 """Names and values of one request's headers, and its target, together."""
@@ -39,8 +39,8 @@ class LimitsMiddleware:
             if name == b"content-length":
                 length = value
         if head > HEADERS_MAX_BYTES:
-            refusal = Refused(Reason.REQUEST_TOO_LARGE, "headers", headers_max_bytes=HEADERS_MAX_BYTES)
-            await self._refuse(refusal, scope, receive, send, HEADERS_TOO_LARGE_STATUS)
+            refusal = Refused(Reason.REQUEST_HEADERS_TOO_LARGE, headers_max_bytes=HEADERS_MAX_BYTES)
+            await self._refuse(refusal, scope, receive, send)
             return
         if length is not None:
             if not length.isdigit() or len(length) > _LENGTH_MAX_DIGITS:
@@ -83,8 +83,6 @@ class LimitsMiddleware:
 
         return limited
 
-    async def _refuse(
-        self, refusal: Refused, scope: Scope, receive: Receive, send: Send, status: int | None = None
-    ) -> None:
+    async def _refuse(self, refusal: Refused, scope: Scope, receive: Receive, send: Send) -> None:
         report(scope, refusal)
-        await problem(refusal, request_id_of(scope), status=status)(scope, receive, send)
+        await problem(refusal, request_id_of(scope))(scope, receive, send)

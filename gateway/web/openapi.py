@@ -18,7 +18,13 @@ _REF: Final = "#/components/schemas/{model}"
 _PATH_PARAMETER: Final = re.compile(r"\{([a-z_]+)\}")
 _SECURITY: Final = "apiKey"
 
-EVERYWHERE: Final = (Reason.REQUEST_METHOD, Reason.REQUEST_NOT_FOUND, Reason.OVERLOADED, Reason.INTERNAL)
+EVERYWHERE: Final = (
+    Reason.REQUEST_METHOD,
+    Reason.REQUEST_NOT_FOUND,
+    Reason.REQUEST_HEADERS_TOO_LARGE,
+    Reason.OVERLOADED,
+    Reason.INTERNAL,
+)
 """What any route may answer."""
 AUTHENTICATED: Final = (Reason.AUTH_MISSING, Reason.AUTH_INVALID, Reason.AUTH_EXPIRED)
 BODY: Final = (

@@ -11,7 +11,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway.reasons import Reason
 from gateway.settings import Settings
-from gateway.web.errors import HEADERS_TOO_LARGE_STATUS, document
+from gateway.web.errors import document
 from gateway.web.limits import HEADERS_MAX_BYTES
 
 CONNECTIONS_MAX: Final = 4096
@@ -103,7 +103,7 @@ class GuardedHttpProtocol(HttpToolsProtocol):
     def _answer_head_too_large(self) -> None:
         """No ASGI request exists yet, so the problem document is written by hand."""
         hints = {"headers_max_bytes": HEADERS_MAX_BYTES}
-        body = orjson.dumps(document(Reason.REQUEST_TOO_LARGE, "", hints, HEADERS_TOO_LARGE_STATUS))
+        body = orjson.dumps(document(Reason.REQUEST_HEADERS_TOO_LARGE, "", hints))
         self.transport.write(
             b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/problem+json\r\n"
             b"x-content-type-options: nosniff\r\ncache-control: no-store\r\nconnection: close\r\n"
