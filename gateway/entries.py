@@ -101,3 +101,29 @@ LABELS: Final[dict[EntryType, str]] = {
     entry_type: entry_type.name.lower().replace("_", " ") for entry_type in EntryType
 }
 """Code -> the words people read."""
+
+UNWRITTEN: Final[frozenset[EntryType]] = frozenset(
+    {
+        EntryType.CREDENTIAL_EXPIRED,
+        EntryType.CREDENTIAL_REFUSED,
+        EntryType.STEP_RELEASED,
+        EntryType.STEP_REPORTED,
+        EntryType.EGRESS_CONNECTED,
+        EntryType.EGRESS_REFUSED,
+        EntryType.POLICY_PROPOSED,
+        EntryType.POLICY_ROLLED_BACK,
+        EntryType.HAND_DISABLED,
+        EntryType.FROZEN,
+        EntryType.UNFROZEN,
+        EntryType.BACKUP_MADE,
+        EntryType.BACKUP_RESTORED,
+        EntryType.LOG_VERIFIED,
+        EntryType.EXPORT_MADE,
+        EntryType.ERASURE_DONE,
+        EntryType.RETENTION_APPLIED,
+        EntryType.HOLD_SET,
+        EntryType.HOLD_LIFTED,
+        EntryType.CONFIGURATION_CHANGED,
+    }
+)
+"""Types that no code writes yet: their codes are taken, but an auditor must not wait for them (tested both ways)."""

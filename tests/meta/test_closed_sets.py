@@ -1,14 +1,15 @@
 """Every member of a closed set is documented, used and tested, and every setting is on its page."""
 
+import ast
 import runpy
 from pathlib import Path
 
 import pytest
 
 from audit import controls
-from gateway.entries import LABELS, EntryType
+from gateway.entries import LABELS, UNWRITTEN, EntryType
 from gateway.reasons import POLICY_CODE, TEXTS, Reason
-from tests.meta.tree import ROOT, python_files, text
+from tests.meta.tree import CODE, ROOT, python_files, syntax, text
 
 SOURCES = [path for path in python_files("gateway", "hand_adapters", "audit", "keys") if path.name != "reasons.py"]
 TESTS = [path for path in python_files("tests", "client") if path.parent.name != "meta"]
@@ -56,6 +57,42 @@ def test_every_entry_type_is_documented_with_a_code_of_six(entry_type: EntryType
     assert entry_type.value.isupper()
     assert f"`{entry_type.value}`" in text(ROOT / "docs" / "entries.md")
     assert LABELS[entry_type]
+
+
+NAMES = {
+    (node.value.id, node.attr)
+    for path in python_files(*CODE)
+    if path.name != "entries.py" or path.parent.name != "gateway"
+    for node in ast.walk(syntax(path))
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+}
+"""``EntryType.X`` as shipped code names it."""
+
+
+@pytest.mark.parametrize("entry_type", sorted(set(EntryType) - UNWRITTEN))
+def test_an_entry_type_that_auditors_are_told_to_expect_is_written_somewhere(entry_type: EntryType) -> None:
+    assert ("EntryType", entry_type.name) in NAMES
+
+
+@pytest.mark.parametrize("entry_type", sorted(UNWRITTEN - {EntryType.STEP_RELEASED}))
+def test_an_entry_type_that_is_said_not_to_be_written_is_not(entry_type: EntryType) -> None:
+    assert ("EntryType", entry_type.name) not in NAMES
+    assert f"| `{entry_type}` | {LABELS[entry_type]} (*not written yet*) |" in text(ROOT / "docs" / "entries.md")
+
+
+def test_no_step_is_released_yet_though_the_record_knows_how_to_say_so() -> None:
+    released = [
+        node
+        for path in python_files(*CODE)
+        for node in ast.walk(syntax(path))
+        if isinstance(node, ast.Call | ast.Assign) and "StepStatus.RELEASED" in _operands(node)
+    ]
+    assert released == []
+    assert EntryType.STEP_RELEASED in UNWRITTEN
+
+
+def _operands(node: ast.Call | ast.Assign) -> list[str]:
+    return [ast.unparse(operand) for operand in (node.args if isinstance(node, ast.Call) else [node.value])]
 
 
 @pytest.mark.parametrize(
