@@ -4,7 +4,7 @@ import importlib.util
 import shutil
 import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Final
@@ -65,8 +65,11 @@ def examine(config: Path | None) -> Iterator[Finding]:
         yield Finding("configuration", MISSING, exc.detail, "See: handrail config example")
         return
     yield Finding("configuration", OK, "readable, every key known")
-    for check in _CHECKS:
-        yield check(settings)
+    for part in (_home, _database, _policy_engine):
+        yield part(settings)
+    yield from _jail(settings)
+    for program in _PROGRAMS:
+        yield _program(program)
 
 
 def _home(settings: Settings) -> Finding:
@@ -112,33 +115,28 @@ def _policy_engine(settings: Settings) -> Finding:
     return Finding("policy engine", OK, "embedded (regorus)")
 
 
-def _jail(settings: Settings) -> Finding:
-    from hand_adapters.jail import Jail  # noqa: PLC0415 - tries a jail for real, so only when asked
+def _jail(settings: Settings) -> Iterator[Finding]:
+    """Every layer of the jail. Hands that run programs do not load without them; without such hands none is needed."""
+    from hand_adapters.jail.doctor import diagnose  # noqa: PLC0415 - tries a jail for real, so only when asked
 
-    missing = Jail(settings.jail, settings.home).missing()
-    if not missing:
-        return Finding("jail", OK, "bubblewrap starts a jail here")
     needed = any(hand.adapter == "mcp" and hand.enabled for hand in settings.hands.values())
-    lacks = "; ".join(missing)
-    return Finding("jail", MISSING if needed else OPTIONAL, lacks, "Hands that run programs do not load without it.")
+    for layer in diagnose(settings.jail):
+        if layer.name != "python":  # looked at already, whatever becomes of the jail
+            state = OK if layer.ok else MISSING if needed else OPTIONAL
+            yield Finding(f"jail: {layer.name}", state, layer.detail, layer.remedy)
 
 
-def _program(name: str, purpose: str, remedy: str) -> Callable[[Settings], Finding]:
-    def check(_: Settings) -> Finding:
-        found = shutil.which(name)
-        if found is None:
-            return Finding(name, OPTIONAL, f"not on PATH; {purpose}", remedy)
-        return Finding(name, OK, found)
-
-    return check
+def _program(program: tuple[str, str, str]) -> Finding:
+    name, purpose, remedy = program
+    found = shutil.which(name)
+    if found is None:
+        return Finding(name, OPTIONAL, f"not on PATH; {purpose}", remedy)
+    return Finding(name, OK, found)
 
 
-_CHECKS: Final[tuple[Callable[[Settings], Finding], ...]] = (
-    _home,
-    _database,
-    _policy_engine,
-    _jail,
-    _program("opa", "needed to test policies through both engines", "Run: make tools (needs Go 1.26 or newer)"),
-    _program("regal", "needed to lint policies", "Run: make tools (needs Go 1.26 or newer)"),
-    _program("git", "needed by the demonstration's git hand", "Install it: apt-get install git"),
+_PROGRAMS: Final = (
+    ("opa", "needed to test policies through both engines", "Run: make tools (needs Go 1.26 or newer)"),
+    ("regal", "needed to lint policies", "Run: make tools (needs Go 1.26 or newer)"),
+    ("git", "needed by the demonstration's git hand", "Install it: apt-get install git"),
 )
+"""Name, what it is good for, how to get it."""

@@ -19,6 +19,8 @@ from gateway.cli.config import example_text
 from gateway.cli.main import NOUNS, app
 from gateway.settings import ActionSettings, HandSettings, JailSettings, Settings
 from hand_adapters.jail import Jail
+from hand_adapters.jail import doctor as jail_doctor
+from hand_adapters.jail.doctor import Finding as JailFinding
 from tests.client.stand_in import HOSTILE, TOKEN, StandIn
 
 ROOT = Path(__file__).parents[2]
@@ -216,7 +218,35 @@ def test_doctor_names_what_is_missing_and_how_to_get_it(tmp_path: Path) -> None:
     assert "chmod 700" in findings["home"]["remedy"]
     assert findings["git"]["state"] == "absent"
     assert "apt-get install git" in findings["git"]["remedy"]
-    assert findings["jail"]["state"] == "absent", "no hand needs it"
+    assert findings["jail: trial jail"]["state"] == "absent", "no hand needs it"
+
+
+def test_doctor_shows_every_layer_of_the_jail_and_how_to_mend_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layers = [
+        JailFinding("python", ok=True, detail="3"),
+        JailFinding("bubblewrap", ok=True, detail="bubblewrap 0.8.0"),
+        JailFinding("user namespaces", ok=False, detail="max_user_namespaces is 0", remedy="sysctl -w it=15000"),
+        JailFinding("cgroups", ok=True, detail="none", remedy="Set Delegate=yes."),
+        JailFinding("trial jail", ok=False, detail="it failed", remedy="See the findings above."),
+    ]
+    monkeypatch.setattr(jail_doctor, "diagnose", lambda settings: layers)
+    file = tmp_path / "handrail.toml"
+    file.write_text('[hands.x]\nadapter = "mcp"\ncommand = ["x"]\n')
+    result = invoke("doctor", "--json", "--config", file, HANDRAIL_HOME=str(tmp_path / "home"))
+    shown = [item for item in json.loads(result.stdout)["findings"] if item["name"].startswith("jail")]
+    assert [(item["name"], item["state"], item["detail"], item["remedy"]) for item in shown] == [
+        ("jail: bubblewrap", "ok", "bubblewrap 0.8.0", ""),
+        ("jail: user namespaces", "missing", "max_user_namespaces is 0", "sysctl -w it=15000"),
+        ("jail: cgroups", "ok", "none", "Set Delegate=yes."),
+        ("jail: trial jail", "missing", "it failed", "See the findings above."),
+    ]
+    assert result.exit_code == 1
+    table = invoke("doctor", "--config", file, HANDRAIL_HOME=str(tmp_path / "home"), COLUMNS="200").stdout
+    for item in shown:
+        [row] = [line for line in table.splitlines() if line.startswith(f"{item['name']} ")]
+        assert all(item[member] in row for member in ("state", "detail", "remedy"))
 
 
 def test_doctor_needs_a_jail_where_a_hand_does(tmp_path: Path) -> None:
@@ -225,7 +255,8 @@ def test_doctor_needs_a_jail_where_a_hand_does(tmp_path: Path) -> None:
     result = invoke("doctor", "--json", "--config", file, HANDRAIL_HOME=str(tmp_path / "home"))
     assert result.exit_code == 1
     findings = {item["name"]: item for item in json.loads(result.stdout)["findings"]}
-    assert findings["jail"]["state"] == "missing"
+    assert findings["jail: bubblewrap"]["state"] == findings["jail: trial jail"]["state"] == "missing"
+    assert "apt-get install bubblewrap" in findings["jail: bubblewrap"]["remedy"]
 
 
 def test_doctor_reports_a_broken_configuration_instead_of_failing(tmp_path: Path) -> None:

@@ -67,10 +67,31 @@ def test_switches_that_forbid_user_namespaces_are_named(
 
     monkeypatch.setattr(doctor, "read_switch", read)
     monkeypatch.setattr("hand_adapters.jail.layers.read_switch", read)
-    finding = by_name(JailSettings())["user namespaces"]
+    finding = by_name(JailSettings(bwrap=Path("/nonexistent/bwrap")))["user namespaces"]
     assert not finding.ok
     assert word in finding.remedy
     assert word in remedy("anything")
+
+
+@pytest.mark.jail
+def test_a_switch_that_stops_no_jail_here_is_nothing_to_mend(monkeypatch: pytest.MonkeyPatch) -> None:
+    services.require(shutil.which("bwrap"), "bubblewrap", "Install it: apt-get install bubblewrap.")
+    monkeypatch.setattr(doctor, "read_switch", lambda path: "1" if "apparmor" in path else None)
+    findings = by_name(JailSettings())
+    assert findings["trial jail"].ok
+    for name in ("user namespaces", "seccomp"):
+        assert (findings[name].ok, findings[name].remedy) == (True, ""), findings[name]
+    assert "apparmor_restrict_unprivileged_userns is 1, but jails start" in findings["user namespaces"].detail
+
+
+@pytest.mark.parametrize("machine", ["x86_64", "mips"])
+def test_every_layer_that_lacks_comes_with_a_remedy(machine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    monkeypatch.setattr(cgroups, "find", lambda: None)
+    monkeypatch.setattr(doctor, "read_switch", lambda path: "0")
+    monkeypatch.setattr(doctor, "_accounts", lambda: [f"taken:x:{JailSettings().uid}:"])
+    for finding in doctor.diagnose(JailSettings(bwrap=Path("/nonexistent/bwrap"), memory_budget_bytes=2**26)):
+        assert finding.ok or finding.remedy, finding
 
 
 def test_no_cgroup_is_said_with_what_it_costs(monkeypatch: pytest.MonkeyPatch) -> None:
