@@ -121,7 +121,7 @@ class Approvals:
         state = plan.steps[row.step_id]
         if state.status is not StepStatus.HELD or state.approval_id != approval_id:
             raise Refused(Reason.APPROVAL_CLOSED)
-        manifest = pipeline.hands.manifest(state.step.hand)
+        manifest = pipeline.hands.manifest(row.tenant, state.step.hand)
         try:
             approval.check_drift(
                 row,

@@ -43,7 +43,7 @@ def outdated(plan: PlanState, hands: Hands, policy_digest: str) -> dict[str, str
     for state in plan:
         if state.decision is None or state.dispatched or state.status.final:
             continue
-        manifest = hands.manifest(state.step.hand)
+        manifest = hands.manifest(plan.plan.tenant, state.step.hand)
         digest = None if manifest is None else manifest.digest
         if state.decision.policy_digest == policy_digest and state.manifest_digest == digest:
             continue

@@ -199,9 +199,12 @@ issuer_keys: Final = Table(
 hand_pins: Final = Table(
     "hand_pins",
     metadata,
-    Column("hand", String(64), primary_key=True),
+    Column("tenant", String(64), nullable=False),
+    Column("hand", String(64), nullable=False),
     Column("manifest_digest", String(64), nullable=False),
     Column("manifest", Text, nullable=False, comment="The pinned document."),
     Column("pinned_by", String(128), nullable=False, comment="Pseudonym."),
     Column("pinned_at", Float, nullable=False),
+    PrimaryKeyConstraint("tenant", "hand"),
+    comment="Which manifest of a hand a tenant said yes to.",
 )

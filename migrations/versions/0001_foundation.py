@@ -148,12 +148,14 @@ def upgrade() -> None:
     )
     op.create_table(
         "hand_pins",
+        sa.Column("tenant", sa.String(length=64), nullable=False),
         sa.Column("hand", sa.String(length=64), nullable=False),
         sa.Column("manifest_digest", sa.String(length=64), nullable=False),
         sa.Column("manifest", sa.Text(), nullable=False, comment="The pinned document."),
         sa.Column("pinned_by", sa.String(length=128), nullable=False, comment="Pseudonym."),
         sa.Column("pinned_at", sa.Float(), nullable=False),
-        sa.PrimaryKeyConstraint("hand", name=op.f("pk_hand_pins")),
+        sa.PrimaryKeyConstraint("tenant", "hand", name=op.f("pk_hand_pins")),
+        comment="Which manifest of a hand a tenant said yes to.",
     )
     op.create_table(
         "issuers",

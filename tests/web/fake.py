@@ -240,10 +240,10 @@ class testing_only_Hands:  # noqa: N801
     def states(self) -> dict[str, str]:
         return {"git": "pinned"}
 
-    def describe(self) -> list[dict[str, Any]]:
+    def describe(self, tenant: str) -> list[dict[str, Any]]:
         return [self._document(known.hand) for known in self.manifests]
 
-    def describe_one(self, hand: str) -> dict[str, Any]:
+    def describe_one(self, tenant: str, hand: str) -> dict[str, Any]:
         return {**self._document(hand), "diff": []}
 
     async def pin(self, hand: str, digest: str, actor: Principal) -> None:
