@@ -119,7 +119,7 @@ class JailSettings(Section):
     uid: int = Field(65_532, ge=1000, le=2**31, description="Unprivileged uid for jails when the gateway is root.")
     gid: int = Field(65_532, ge=1000, le=2**31, description="Its group.")
     memory_budget_bytes: int = Field(
-        16 * 2**30,
+        40 * 2**30,
         ge=2**26,
         description="Where there is no cgroup: processes x address space of all jails stay under this. It bounds what "
         "they may map, not what they hold in memory, so it may exceed the machine's.",
