@@ -27,6 +27,8 @@ class State(StrEnum):
     """Nobody has said yes to it yet."""
     DRIFTED = "drifted"
     """It offers something else than what was pinned."""
+    ASKING = "asking"
+    """It is being asked for the first time since the gateway started."""
     UNAVAILABLE = "unavailable"
     """It could not be asked."""
     DISABLED = "disabled"
@@ -93,6 +95,8 @@ class DeclaredHand:
         """What it is good for to one tenant."""
         if self.adapter is None:
             return State.DISABLED
+        if self.offered is None and not self.asked:
+            return State.ASKING
         if self.offered is None or self.flawed:
             return State.UNAVAILABLE
         pin = self.pins.get(tenant)
@@ -105,7 +109,7 @@ class DeclaredHand:
     def best_state(self) -> State:
         """For readiness: what it is good for to the tenant that it is best for."""
         states = {self.state(tenant) for tenant in self.settings.tenants}
-        order = (State.PINNED, State.DRIFTED, State.UNPINNED, State.UNAVAILABLE, State.DISABLED)
+        order = (State.PINNED, State.DRIFTED, State.UNPINNED, State.UNAVAILABLE, State.ASKING, State.DISABLED)
         return next(state for state in order if state in states)
 
     def document(self, tenant: str) -> dict[str, Any]:

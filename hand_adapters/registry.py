@@ -31,6 +31,8 @@ BUILT_IN: Final[Mapping[str, type[HandAdapter]]] = {"http": HttpAdapter, "mcp": 
 ENTRY_POINT_GROUP: Final = "handrail.adapters"
 RETRY_SECONDS: Final = (5.0, 15.0, 60.0, 300.0)
 """When a hand that did not answer is asked again; the last one repeats."""
+ASK_SECONDS: Final = 60.0
+"""How long a hand may take to say what it offers, whatever its adapter thinks; the MCP adapter's own limit is 30 s."""
 
 
 class Registry:
@@ -43,6 +45,7 @@ class Registry:
         pins: PinStore,
         *,
         retry_seconds: Sequence[float] = RETRY_SECONDS,
+        ask_seconds: float = ASK_SECONDS,
     ) -> None:
         """Build every adapter; touches no tool.
 
@@ -52,6 +55,7 @@ class Registry:
         self._jail = jail
         self._pins = pins
         self._retry_seconds = tuple(retry_seconds)
+        self._ask_seconds = ask_seconds
         self._profiles: dict[str, Mapping[str, str]] = {}
         self._watchers: list[asyncio.Task[None]] = []
         self._changed = asyncio.Condition()
@@ -105,6 +109,9 @@ class Registry:
                 await self._ask(hand)
             except HandrailError as exc:
                 _log.warning("hand did not answer", hand=hand.id, reason=str(exc.reason), detail=exc.detail)
+            except Exception:  # noqa: BLE001 - a third party's adapter; readiness waits for an answer or the lack of one
+                self._observe(hand, None, "Its adapter failed; the gateway's log says how.")
+                _log.exception("adapter failed", hand=hand.id)
             async with self._changed:
                 hand.asked = True
                 self._changed.notify_all()
@@ -234,7 +241,11 @@ class Registry:
                 self._observe(hand, None, " ".join(missing))
                 raise HandError(Reason.HAND_UNAVAILABLE, HandFailure.NOT_EXECUTED, hand.problem)
             try:
-                offered = await hand.adapter.manifest()
+                async with asyncio.timeout(self._ask_seconds):
+                    offered = await hand.adapter.manifest()
+            except TimeoutError:
+                self._observe(hand, None, f"It did not say what it offers within {self._ask_seconds:.0f} s.")
+                raise HandError(Reason.HAND_TIMEOUT, HandFailure.NOT_EXECUTED, hand.problem) from None
             except HandrailError as exc:
                 self._observe(hand, None, f"{exc.text} {exc.detail}".strip())
                 raise

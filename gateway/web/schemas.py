@@ -210,7 +210,7 @@ class Checks(Shape):
     log: str
     policy: str
     keys: str
-    hands: dict[str, str]
+    hands: dict[str, str] = Field(description="Hand -> state; only 'asking' keeps the gateway from being ready.")
 
 
 class Readiness(Shape):

@@ -15,6 +15,7 @@ from gateway.settings import HandSettings, SettingsError
 from gateway.store.tables import hand_pins, metadata
 from hand_adapters.contract import HandError
 from hand_adapters.diff import differences
+from hand_adapters.http import HttpAdapter
 from hand_adapters.pins import Pin, SqlPins
 from hand_adapters.registry import Registry
 from tests.hands.hands_support import call, hostile
@@ -286,6 +287,43 @@ async def test_no_jail_stops_the_hands_that_need_one_and_no_other(world, operato
     tool = next(hand for hand in registry.describe("default") if hand["id"] == "tool")
     assert tool["problem"] == "bubblewrap is missing: install it. no user namespaces."
     assert bare.started == []
+
+
+async def test_a_hand_is_asking_until_it_was_asked_once(world, monkeypatch):
+    answer = asyncio.Event()
+    ready = HttpAdapter.manifest
+
+    async def slow(self):
+        await answer.wait()
+        return await ready(self)
+
+    registry = await world({"api": HTTP})
+    monkeypatch.setattr(HttpAdapter, "manifest", slow)
+    second = Registry({"api": HTTP}, None, registry._pins)
+    await second.start()
+    assert second.states() == {"api": "asking"}
+    assert second.describe("default")[0]["problem"] == "Being asked what it offers."
+    answer.set()
+    await second.settled()
+    assert second.states() == {"api": "unpinned"}
+    await second.close()
+
+
+@pytest.mark.parametrize("how", ["silent", "broken"])
+async def test_an_adapter_that_never_says_or_falls_over_does_not_keep_the_gateway_from_being_ready(
+    world, monkeypatch, how
+):
+    async def manifest(self):
+        if how == "broken":
+            raise ZeroDivisionError("a third party's mistake")
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(HttpAdapter, "manifest", manifest)
+    registry = await world({"api": HTTP}, ask_seconds=0.01)
+    assert registry.states() == {"api": "unavailable"}
+    [shown] = registry.describe("default")
+    assert shown["problem"].startswith("It did not say" if how == "silent" else "Its adapter failed")
+    assert "mistake" not in shown["problem"]
 
 
 async def test_a_disabled_hand_is_not_even_asked(world, plain_jail):

@@ -421,6 +421,20 @@ async def test_readiness_is_503_while_a_check_fails_and_says_which(
     }
 
 
+async def test_readiness_waits_until_every_hand_was_asked_once_and_not_for_one_that_is_away(
+    client: httpx2.AsyncClient, gateway: testing_only_Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for states, status in (
+        ({"git": "pinned", "slow": "asking"}, 503),
+        ({"git": "pinned", "slow": "unavailable"}, 200),
+        ({"git": "unavailable", "slow": "unpinned", "old": "disabled", "new": "drifted"}, 200),
+    ):
+        monkeypatch.setattr(gateway.hands, "states", lambda states=states: states)
+        answer = await client.get("/readyz")
+        assert (answer.status_code, answer.json()["checks"]["hands"]) == (status, states)
+        assert answer.json()["status"] == ("ok" if status == 200 else "unavailable")
+
+
 async def test_the_application_starts_and_closes_its_gateway(
     client: httpx2.AsyncClient, gateway: testing_only_Gateway
 ) -> None:
