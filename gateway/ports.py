@@ -4,7 +4,7 @@
 Every method raises ``gateway.errors.HandrailError`` and nothing else.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
@@ -380,8 +380,18 @@ class PlanStore(Protocol):
     async def approval(self, approval_id: str) -> ApprovalRow | None:
         """One approval request with its answers."""
 
-    async def approvals(self, tenant: str, status: str | None, limit: int) -> Sequence[ApprovalRow]:
-        """The tenant's approval requests, newest first."""
+    async def approvals(
+        self, tenant: str, status: str | None, hands: Collection[str] | None, *, after: str | None, limit: int
+    ) -> Sequence[ApprovalRow]:
+        """The tenant's approval requests, newest first.
+
+        Args:
+            hands: only those for these hands; ``None`` for every hand.
+            after: id of the request that the page before ended with.
+
+        Raises:
+            Refused: ``request.malformed`` where the tenant has no request ``after``.
+        """
 
     async def expired_approvals(self, now: float, limit: int) -> Sequence[tuple[str, str]]:
         """``(plan_id, approval_id)`` of open requests past their time."""

@@ -184,9 +184,10 @@ class ApprovalView(Shape):
 
 
 class ApprovalList(Shape):
-    """Approval requests."""
+    """A page of approval requests, newest first."""
 
     approvals: list[ApprovalView]
+    next: str | None = Field(description="Ask again with after=next for the following page.")
 
 
 class AnswerRequest(Shape):

@@ -196,7 +196,7 @@ async def test_a_revoked_approvers_answer_counts_no_more(house: House) -> None:
 async def test_an_approver_keeps_to_its_hands(house: House) -> None:
     view = await house.plan(step("w", "write"))
     narrow = Principal("nan", "default", "p-nan", frozenset({Role.APPROVER}), hands=frozenset({"other"}))
-    assert await house.approvals.list(narrow) == []
+    assert (await house.approvals.list(narrow))["approvals"] == []
     for act in (house.approvals.show, house.approvals.answer):
         with pytest.raises(HandrailError) as refusal:
             await act(view["steps"][0]["approval_id"], narrow)

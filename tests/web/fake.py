@@ -267,11 +267,11 @@ class testing_only_Hands:  # noqa: N801
 class testing_only_Approvals:  # noqa: N801
     def __init__(self) -> None:
         self.answers: list[tuple[str, str, str | None, bytes | None]] = []
-        self.asked: list[str | None] = []
+        self.asked: list[tuple[str | None, str | None, int]] = []
 
-    async def list(self, viewer: Principal, status: str | None) -> list[dict[str, Any]]:
-        self.asked.append(status)
-        return [await self.show(APPROVAL_ID, viewer)]
+    async def list(self, viewer: Principal, status: str | None, *, after: str | None, limit: int) -> dict[str, Any]:
+        self.asked.append((status, after, limit))
+        return {"approvals": [await self.show(APPROVAL_ID, viewer)], "next": None}
 
     async def show(self, approval_id: str, viewer: Principal) -> dict[str, Any]:
         return {

@@ -407,6 +407,26 @@ async def test_an_audit_query_that_is_not_understood_is_refused(
     assert gateway.reader.queries == []
 
 
+async def test_a_page_of_approvals_is_asked_for_as_it_was_said(
+    client: httpx2.AsyncClient, gateway: testing_only_Gateway
+) -> None:
+    for asked in ("", "?status=open&after=ab12&limit=100"):
+        answer = await client.get(f"/v1/approvals{asked}", headers=token(Role.APPROVER))
+        assert (answer.status_code, answer.json()["next"]) == (200, None)
+    assert gateway.approvals.asked == [(None, None, 20), ("open", "ab12", 100)]
+
+
+@pytest.mark.parametrize(
+    "asked", ["limit=0", "limit=101", "limit=-1", "limit=x", "after=", "after=a%27b", "after=a&after=b", "page=2"]
+)
+async def test_a_page_of_approvals_that_is_not_understood_is_refused(
+    client: httpx2.AsyncClient, gateway: testing_only_Gateway, asked: str
+) -> None:
+    answer = await client.get(f"/v1/approvals?{asked}", headers=token(Role.APPROVER))
+    assert (answer.status_code, answer.json()["code"]) == (400, "request.malformed")
+    assert gateway.approvals.asked == []
+
+
 async def test_readiness_is_503_while_a_check_fails_and_says_which(
     client: httpx2.AsyncClient, gateway: testing_only_Gateway
 ) -> None:
