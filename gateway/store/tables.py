@@ -154,6 +154,7 @@ principals: Final = Table(
     Column("approval_jwk", Text, nullable=True, comment="Public Ed25519 JWK."),
     Column("created_at", Float, nullable=False),
     Column("revoked_at", Float, nullable=True),
+    Column("mac", String(64), nullable=False, comment="HMAC-SHA-256 over the row, by a key outside the database."),
     PrimaryKeyConstraint("tenant", "principal_id"),
 )
 
@@ -167,6 +168,7 @@ api_keys: Final = Table(
     Column("created_at", Float, nullable=False),
     Column("expires_at", Float, nullable=False),
     Column("revoked_at", Float, nullable=True),
+    Column("mac", String(64), nullable=False, comment="HMAC-SHA-256 over the row, by a key outside the database."),
     ForeignKeyConstraint(["tenant", "principal_id"], ["principals.tenant", "principals.principal_id"]),
 )
 
@@ -175,10 +177,12 @@ issuers: Final = Table(
     metadata,
     Column("tenant", String(64), nullable=False),
     Column("issuer_id", String(128), nullable=False),
+    Column("pseudonym", String(64), nullable=False, unique=True, comment="By which entries name it."),
     Column("speaks_for", Text, nullable=False, default="[]", comment="JSON list of principal ids."),
     Column("attests_request", Boolean, nullable=False),
     Column("created_at", Float, nullable=False),
     Column("revoked_at", Float, nullable=True),
+    Column("mac", String(64), nullable=False, comment="HMAC-SHA-256 over the row, by a key outside the database."),
     PrimaryKeyConstraint("tenant", "issuer_id"),
 )
 
@@ -192,6 +196,7 @@ issuer_keys: Final = Table(
     Column("not_before", Integer, nullable=False),
     Column("not_after", Integer, nullable=True),
     Column("revoked_at", Integer, nullable=True),
+    Column("mac", String(64), nullable=False, comment="HMAC-SHA-256 over the row, by a key outside the database."),
     PrimaryKeyConstraint("tenant", "issuer_id", "kid"),
     ForeignKeyConstraint(["tenant", "issuer_id"], ["issuers.tenant", "issuers.issuer_id"]),
 )
