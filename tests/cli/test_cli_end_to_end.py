@@ -2,10 +2,7 @@
 
 import base64
 import json
-import os
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -13,16 +10,11 @@ from typing import Any
 
 import pytest
 from handrail import Client, SigningKey, Trust, VerificationError, verify_receipt
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse
-from starlette.routing import Route
 from typer.testing import CliRunner, Result
 
-from gateway import setup
 from gateway.cli.main import app
-from gateway.settings import load
-from tests.client.stand_in import HOSTILE, serving
+from tests.cli import real
+from tests.client.stand_in import HOSTILE
 
 Handrail = Callable[..., Result]
 
@@ -56,71 +48,16 @@ args_schema = {{ type = "object", additionalProperties = false }}
 """
 
 
-def _upstream(request: Request) -> JSONResponse:
-    return JSONResponse({"path": request.url.path, "text": HOSTILE})
-
-
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory, _clean_session: None) -> Iterator[Path]:
-    """The home of a running gateway, with people, an issuer and a pinned hand made through the command line."""
-    directory = tmp_path_factory.mktemp("gateway")
-    home = directory / "home"
-    config = directory / "handrail.toml"
-    routes = [Route("/{path:path}", _upstream, methods=["GET", "POST"])]
-    with serving(Starlette(routes=routes)) as url:
-        config.write_text(CONFIG.format(url=url))
-        environment = {**os.environ, "HANDRAIL_HOME": str(home), "HANDRAIL_CONFIG": str(config)}
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("HANDRAIL_HOME", str(home))
-            token = setup.run(load(config)).token
-        command = [sys.executable, "-c", "from gateway.cli.main import run; run()", "serve", "--json"]
-        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
-            try:
-                _populate(home, config, _listening(process), str(token))
-                yield home
-            finally:
-                process.terminate()
-                process.wait(30)
-
-
-def _listening(process: subprocess.Popen[str]) -> str:
-    lines: list[str] = []
-    assert process.stdout is not None
-    for line in process.stdout:
-        lines.append(line)
-        if line.startswith("}"):
-            return str(json.loads("".join(lines))["listening"][0])
-    raise RuntimeError(f"the gateway did not start: {lines}")
-
-
-def _populate(home: Path, config: Path, url: str, token: str) -> None:
-    people: dict[str, Any] = {"admin": {"api_key": token}}
-    stored = {"url": url, "default": "ada", "principals": people}
-
-    def call(*args: str) -> Any:
-        setup.write_private(home / "cli.json", stored)
-        result = invoke(home, *args, "--json")
-        assert result.exit_code == 0, result.output
-        return json.loads(result.stdout)
-
-    for name, role in (("ada", "agent"), ("bob", "approver"), ("dee", "auditor")):
-        call("keys", "new", "--out", str(home / f"{name}.jwk"))
-        enrolled = ("--approval-key", str(home / f"{name}.jwk")) if role == "approver" else ()
-        made = call("principals", "add", name, "--role", role, *enrolled, "--as", "admin")
-        people[name] = {"api_key": made["api_key"]["token"], "jwk_file": f"{name}.jwk", "issuer": "brain"}
-    call("issuers", "add", "brain", "--key", str(home / "ada.jwk"), "--as", "admin")
-    call("hands", "pin", "git", "--yes", "--as", "admin")
-    call("keys", "trust", "--out", str(home / "trust.json"))
-
-
-def invoke(home: Path, *args: str, stdin: str | None = None) -> Result:
-    environment = {"HANDRAIL_HOME": str(home), "HANDRAIL_CONFIG": str(home.parent / "handrail.toml"), "COLUMNS": "200"}
-    return CliRunner().invoke(app, list(args), input=stdin, env=environment)
+    people = {"ada": "agent", "bob": "approver", "dee": "auditor"}
+    with real.gateway(tmp_path_factory.mktemp("gateway"), CONFIG, people, signer="ada", issuer="brain") as home:
+        yield home
 
 
 @pytest.fixture
 def handrail(home: Path) -> Handrail:
-    return lambda *args, stdin=None: invoke(home, *map(str, args), stdin=stdin)
+    return lambda *args, stdin=None: real.invoke(home, *map(str, args), stdin=stdin)
 
 
 def submit(handrail: Handrail, *calls: tuple[str, dict[str, Any]]) -> dict[str, Any]:
