@@ -27,9 +27,27 @@ _DIRECTORY: Final = (
     )
     .order_by(entries.c.idx)
 )
+_PIN: Final = (
+    select(entries.c.body)
+    .where(
+        entries.c.tenant == bindparam("tenant"),
+        entries.c.hand == bindparam("hand"),
+        entries.c.action.is_(None),  # for the index
+        entries.c.type == str(EntryType.HAND_REGISTERED),
+        entries.c.idx < _SIZE,
+    )
+    .order_by(entries.c.idx.desc())
+    .limit(1)
+)
 
 
 def directory_changes(connection: Connection, tenant: str, after: int) -> Iterator[tuple[int, dict[str, Any]]]:
     """Index and facts of each change of the tenant's principals and issuers after index ``after``, oldest first."""
     for row in connection.execute(_DIRECTORY, {"tenant": tenant, "after": after}):
         yield row.idx, json.loads(row.body).get("facts", {})
+
+
+def newest_pin(connection: Connection, tenant: str, hand: str) -> str | None:
+    """Digest of the manifest that the tenant last pinned; ``None`` where it never pinned the hand."""
+    body = connection.execute(_PIN, {"tenant": tenant, "hand": hand}).scalar()
+    return None if body is None else json.loads(body).get("manifest_digest")

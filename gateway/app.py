@@ -16,6 +16,7 @@ import migrations
 from audit.checkpoint import VerifierKey
 from audit.database import make_engine
 from audit.epochs import EpochKeys
+from audit.history import newest_pin
 from audit.log import Log
 from audit.reader import Reader
 from gateway.approvals import Approvals
@@ -211,7 +212,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
     directory = Callers(engine, log, master.derive("directory rows"), clock)
     directory.connectors = keyset
     jail = Jail(settings.jail, home)
-    hands = Registry(settings.hands, jail, SqlPins(engine, log))
+    hands = Registry(settings.hands, jail, SqlPins(engine, log, master.derive("pin rows"), newest_pin))
 
     async def policy_changed(event: PolicyEvent) -> None:
         """A bundle takes effect only once that is on record; a refused one is as loud as it is harmless."""

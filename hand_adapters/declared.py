@@ -100,11 +100,9 @@ class DeclaredHand:
         if self.offered is None or self.flawed:
             return State.UNAVAILABLE
         pin = self.pins.get(tenant)
-        if pin is None:
+        if pin is None or pin.manifest is None:
             return State.UNPINNED
-        if pin.digest != self.offered.digest:
-            return State.DRIFTED
-        return State.PINNED if self._agreed(pin) else State.UNPINNED
+        return State.PINNED if self._agreed(pin) else State.DRIFTED
 
     def best_state(self) -> State:
         """For readiness: what it is good for to the tenant that it is best for."""
@@ -124,7 +122,7 @@ class DeclaredHand:
             "adapter": self.settings.adapter,
             "state": str(state),
             **({"problem": problem} if problem else {}),
-            "pinned_digest": pin.digest if pin is not None else None,
+            "pinned_digest": pin.digest if pin is not None and pin.manifest is not None else None,
             "offered_digest": self.offered.digest if self.offered is not None else None,
             "region": self.settings.region,
             "trust": str(self.settings.trust),

@@ -1,7 +1,8 @@
 """Pins: which manifest of each hand an operator said yes to, for one tenant.
 
-A pin is written with its log entry in one transaction, and read back only if the stored document still has the digest
-it was pinned under: a row that was edited in the database pins nothing.
+A pin is written with its log entry in one transaction. It is read back only if its MAC holds, the stored document has
+the digest it was pinned under, and the log knows of no later pin: a row that was made, edited or put back in the
+database pins nothing.
 """
 
 import asyncio
@@ -22,15 +23,18 @@ from gateway.manifest import Manifest
 from gateway.model import Principal
 from gateway.ports import Append, AuditLog, Write
 from gateway.reasons import Reason
+from gateway.store.row_macs import RowChanged, RowMacs, sound
 from gateway.store.tables import hand_pins
 
 PinKey = tuple[str, str]
 """Tenant and hand."""
+NewestPin = Callable[[sqlalchemy.Connection, str, str], str | None]
+"""The digest that the log says a tenant last pinned of a hand, read through the connection that the row came from."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pin:
-    """A pinned manifest. ``manifest`` is ``None`` where the stored document is not the one that was pinned."""
+    """A pinned manifest. ``manifest`` is ``None`` where the row is not the one that the gateway wrote last."""
 
     digest: str
     manifest: Manifest | None
@@ -52,9 +56,23 @@ class PinStore(Protocol):
 class SqlPins:
     """Pins in ``hand_pins``, written through the log's writer."""
 
-    def __init__(self, engine: sqlalchemy.Engine, log: AuditLog, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        engine: sqlalchemy.Engine,
+        log: AuditLog,
+        mac_key: bytes,
+        newest: NewestPin,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Use ``engine`` for reads and ``log`` for writes.
+
+        Args:
+            mac_key: 32 bytes from outside the database. Whoever can write there and has no key can pin nothing.
+        """
         self._engine = engine
         self._log = log
+        self._macs = RowMacs(mac_key)
+        self._newest = newest
         self._clock = clock
         self._upsert = _upsert(engine.dialect.name)
 
@@ -65,10 +83,9 @@ class SqlPins:
             Unavailable: ``hand.unavailable`` where the database cannot be read.
         """
         try:
-            rows = await asyncio.to_thread(self._rows)
+            return await asyncio.to_thread(self._load)
         except SQLAlchemyError as exc:
             raise Unavailable(Reason.HAND_UNAVAILABLE, f"pins: {type(exc).__name__}") from None
-        return {(tenant, hand): Pin(digest, _stored(hand, digest, text)) for tenant, hand, digest, text in rows}
 
     async def pin(self, manifest: Manifest, actor: Principal) -> None:
         """Write the pin and a ``hand registered`` entry in one transaction.
@@ -92,7 +109,8 @@ class SqlPins:
             manifest_digest=manifest.digest,
             facts={"actions": len(manifest.actions)},
         )
-        await self._log.append(Append(entries=(entry,), writes=(Write(self._upsert, values),)))
+        write = Write(self._upsert, self._macs.seal(hand_pins, values))
+        await self._log.append(Append(entries=(entry,), writes=(write,)))
 
     async def drifted(self, tenant: str, hand: str, pinned: str, offered: str) -> None:
         """Write a ``hand drifted`` entry.
@@ -110,14 +128,24 @@ class SqlPins:
         )
         await self._log.append(Append(entries=(entry,)))
 
-    def _rows(self) -> list[tuple[str, str, str, str]]:
+    def _load(self) -> Mapping[PinKey, Pin]:
         with self._engine.connect() as connection:
-            found = connection.execute(
-                sqlalchemy.select(
-                    hand_pins.c.tenant, hand_pins.c.hand, hand_pins.c.manifest_digest, hand_pins.c.manifest
-                )
-            )
-            return [(row[0], row[1], row[2], row[3]) for row in found]
+            if connection.dialect.name == "postgresql":
+                # Row and entry of a pin that is made meanwhile are seen both, or neither, as they are on SQLite.
+                connection.execution_options(isolation_level="REPEATABLE READ")
+            found = connection.execute(sqlalchemy.select(hand_pins)).mappings().all()
+            good = sound(found, lambda row: self._verify(connection, row))
+        pins = {(row["tenant"], row["hand"]): Pin(row["manifest_digest"], None) for row in found}
+        for row in good:
+            digest = row["manifest_digest"]
+            pins[row["tenant"], row["hand"]] = Pin(digest, _stored(row["hand"], digest, row["manifest"]))
+        return pins
+
+    def _verify(self, connection: sqlalchemy.Connection, row: Mapping[str, Any]) -> None:
+        """Raises ``RowChanged`` where somebody else wrote the row, or put an earlier one back."""
+        self._macs.verify_row(hand_pins, row)
+        if self._newest(connection, row["tenant"], row["hand"]) != row["manifest_digest"]:
+            raise RowChanged(hand_pins, row, "was put back from before a later pin")
 
 
 def _upsert(dialect: str) -> sqlalchemy.Insert:
@@ -131,7 +159,7 @@ def _upsert(dialect: str) -> sqlalchemy.Insert:
 
 
 def _stored(hand: str, digest: str, document: str) -> Manifest | None:
-    """The manifest of a row, or ``None`` where the row was damaged: it does not say what was pinned."""
+    """The manifest of a row, or ``None`` where this version of the gateway cannot read it."""
     try:
         value: Any = json.loads(document)
         manifest = Manifest.from_document(value)

@@ -210,6 +210,7 @@ hand_pins: Final = Table(
     Column("manifest", Text, nullable=False, comment="The pinned document."),
     Column("pinned_by", String(128), nullable=False, comment="Pseudonym."),
     Column("pinned_at", Float, nullable=False),
+    Column("mac", String(64), nullable=False, comment="HMAC-SHA-256 over the row, by a key outside the database."),
     PrimaryKeyConstraint("tenant", "hand"),
     comment="Which manifest of a hand a tenant said yes to.",
 )

@@ -154,6 +154,12 @@ def upgrade() -> None:
         sa.Column("manifest", sa.Text(), nullable=False, comment="The pinned document."),
         sa.Column("pinned_by", sa.String(length=128), nullable=False, comment="Pseudonym."),
         sa.Column("pinned_at", sa.Float(), nullable=False),
+        sa.Column(
+            "mac",
+            sa.String(length=64),
+            nullable=False,
+            comment="HMAC-SHA-256 over the row, by a key outside the database.",
+        ),
         sa.PrimaryKeyConstraint("tenant", "hand", name=op.f("pk_hand_pins")),
         comment="Which manifest of a hand a tenant said yes to.",
     )

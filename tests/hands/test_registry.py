@@ -29,6 +29,10 @@ class MemoryLog:
         self.entries = []
         self.down = False
 
+    def newest_pin(self, _connection, tenant, hand):
+        pinned = (e for e in reversed(self.entries) if e.type is EntryType.HAND_REGISTERED)
+        return next((e.manifest_digest for e in pinned if (e.tenant, e.hand) == (tenant, hand)), None)
+
     async def append(self, item):
         if self.down:
             raise Unavailable(Reason.LOG_UNAVAILABLE)
@@ -45,6 +49,7 @@ def agent(hands=None, tenant="default") -> Principal:
 
 ACME = Principal("olga", "acme", "pseudo-of-acme", frozenset({Role.OPERATOR}))
 """An operator of another tenant."""
+MAC_KEY = bytes(range(32))
 
 
 HTTP = HandSettings(
@@ -71,7 +76,8 @@ async def world(tmp_path, plain_jail):
     opened = []
 
     async def make(settings, jail=plain_jail, **more):
-        registry = Registry(settings, jail, SqlPins(engine, log, clock=lambda: 5.0), retry_seconds=(3600,), **more)
+        pins = SqlPins(engine, log, MAC_KEY, log.newest_pin, clock=lambda: 5.0)
+        registry = Registry(settings, jail, pins, retry_seconds=(3600,), **more)
         opened.append(registry)
         await registry.start()
         await registry.settled()
@@ -164,6 +170,7 @@ async def test_a_pin_edited_in_the_database_pins_nothing(world, operator):
     again = await world({"api": HTTP})
     assert again.manifest("default", "api") is None
     assert "damaged" in again.describe("default")[0]["problem"]
+    assert again.describe("default")[0]["pinned_digest"] is None, "else nobody would pin it again"
     await again.pin("api", offered.digest, operator)
     assert again.manifest("default", "api") is not None
 
@@ -178,7 +185,8 @@ def database(request, tmp_path):
 
 
 async def test_a_second_pin_takes_the_place_of_the_first_on_every_database(database, operator):
-    pins = SqlPins(database, MemoryLog(database), clock=lambda: 5.0)
+    log = MemoryLog(database)
+    pins = SqlPins(database, log, MAC_KEY, log.newest_pin, clock=lambda: 5.0)
     assert await pins.load() == {}
     for description in ("one", "two"):
         manifest = Manifest("h", "http", {"a": ActionManifest("a", description, {"type": "object"})})
