@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from joserfc import jws as joserfc_jws
 from joserfc.jwk import OKPKey
 
+from audit.tables import metadata as audit_metadata
 from gateway.model import Binding
 from gateway.ports import Append, Purpose, Typ
 from gateway.store.directory import NewPrincipal, SqlDirectory
@@ -61,7 +62,8 @@ def remembered() -> float:
         "sqlite://", poolclass=sqlalchemy.StaticPool, connect_args={"check_same_thread": False}
     )
     metadata.create_all(engine)
-    directory = SqlDirectory(engine, RowsOnly(engine), lambda: 1_800_000_000.0)  # type: ignore[arg-type]
+    audit_metadata.create_all(engine)
+    directory = SqlDirectory(engine, RowsOnly(engine), bytes(32), lambda: 1_800_000_000.0)  # type: ignore[arg-type]
 
     async def prepare() -> str:
         [made] = await directory.bootstrap([NewPrincipal("root", ["security_admin"])])

@@ -22,7 +22,9 @@ from gateway.state import Answer, PlanState, StepState
 
 _log = structlog.get_logger("handrail.approvals")
 
-LIST_LIMIT: Final = 1000
+PAGE_DEFAULT: Final = 20
+PAGE_MAX: Final = 100
+"""Requests on one page; each is shown with its exact call, so each costs the reading and opening of a plan."""
 EXPIRE_BATCH: Final = 256
 
 
@@ -33,16 +35,26 @@ class Approvals:
     pipeline: Pipeline
     _locks: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
 
-    async def list(self, viewer: Principal, status: str | None = None) -> list[dict[str, Any]]:
-        """The tenant's requests, newest first.
+    async def list(
+        self, viewer: Principal, status: str | None = None, *, after: str | None = None, limit: int = PAGE_DEFAULT
+    ) -> dict[str, Any]:
+        """A page of the tenant's requests, newest first: ``{approvals, next}``.
 
         Args:
             status: ``open``, ``granted``, ``refused``, ``expired`` or ``voided``; ``None`` for all.
+            after: ``next`` of the page before.
+
+        Raises:
+            Refused: ``request.malformed`` where ``after`` is no request of the tenant.
         """
-        rows = await self.pipeline.store.approvals(viewer.tenant, status, LIST_LIMIT)
-        rows = [row for row in rows if viewer.may_use(row.hand)]
+        store = self.pipeline.store
+        rows = await store.approvals(viewer.tenant, status, viewer.hands, after=after, limit=limit + 1)
+        more, rows = len(rows) > limit, rows[:limit]
         plans = {plan_id: await self._plan(plan_id) for plan_id in {row.plan_id for row in rows}}
-        return [_view(row, plans[row.plan_id]) for row in rows]
+        return {
+            "approvals": [_view(row, plans[row.plan_id]) for row in rows],
+            "next": rows[-1].request.approval_id if more else None,
+        }
 
     async def show(self, approval_id: str, viewer: Principal) -> dict[str, Any]:
         """One request.
@@ -121,7 +133,7 @@ class Approvals:
         state = plan.steps[row.step_id]
         if state.status is not StepStatus.HELD or state.approval_id != approval_id:
             raise Refused(Reason.APPROVAL_CLOSED)
-        manifest = pipeline.hands.manifest(state.step.hand)
+        manifest = pipeline.hands.manifest(row.tenant, state.step.hand)
         try:
             approval.check_drift(
                 row,

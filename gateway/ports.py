@@ -4,7 +4,7 @@
 Every method raises ``gateway.errors.HandrailError`` and nothing else.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
@@ -199,18 +199,19 @@ class HandFailure(StrEnum):
 class Hands(Protocol):
     """The registry of hands as the pipeline sees it."""
 
-    def manifest(self, hand: str) -> Manifest | None:
-        """The *pinned* manifest of a usable hand, or ``None``: unpinned, drifted, disabled and unknown look alike."""
+    def manifest(self, tenant: str, hand: str) -> Manifest | None:
+        """The manifest that the tenant *pinned* of a usable hand, or ``None``: unpinned, drifted, disabled, unknown and
+        another tenant's look alike."""
 
     def listed(self, principal: Principal) -> Sequence[Manifest]:
-        """Pinned manifests that the principal may see."""
+        """Manifests that the principal's tenant pinned and the principal may see."""
 
-    def check_args(self, hand: str, action: str, args: Mapping[str, Any]) -> Sequence[Mapping[str, str]]:
+    def check_args(self, tenant: str, hand: str, action: str, args: Mapping[str, Any]) -> Sequence[Mapping[str, str]]:
         """Problems of ``args`` against the pinned schema as ``{pointer, keyword}``; empty where they match.
         Validators are compiled at pinning, never per call; no ``$ref`` is fetched.
         """
 
-    def check_result(self, hand: str, action: str, structured: Any) -> Sequence[Mapping[str, str]]:
+    def check_result(self, tenant: str, hand: str, action: str, structured: Any) -> Sequence[Mapping[str, str]]:
         """The same for a structured result."""
 
     def confinement(self, hand: str, profile: str | None) -> Mapping[str, str] | None:
@@ -379,8 +380,18 @@ class PlanStore(Protocol):
     async def approval(self, approval_id: str) -> ApprovalRow | None:
         """One approval request with its answers."""
 
-    async def approvals(self, tenant: str, status: str | None, limit: int) -> Sequence[ApprovalRow]:
-        """The tenant's approval requests, newest first."""
+    async def approvals(
+        self, tenant: str, status: str | None, hands: Collection[str] | None, *, after: str | None, limit: int
+    ) -> Sequence[ApprovalRow]:
+        """The tenant's approval requests, newest first.
+
+        Args:
+            hands: only those for these hands; ``None`` for every hand.
+            after: id of the request that the page before ended with.
+
+        Raises:
+            Refused: ``request.malformed`` where the tenant has no request ``after``.
+        """
 
     async def expired_approvals(self, now: float, limit: int) -> Sequence[tuple[str, str]]:
         """``(plan_id, approval_id)`` of open requests past their time."""

@@ -64,7 +64,7 @@ async def revive(
         )
         if (plan.tenant, plan.context_id) != (stored.tenant, stored.context_id):
             raise HandrailError(Reason.INTERNAL, f"plan {stored.plan_id}: the row contradicts the plan")
-    states = {row.step_id: _state(plan.steps[row.step_id], row, opened, hands) for row in stored.steps}
+    states = {row.step_id: _state(plan.tenant, plan.steps[row.step_id], row, opened, hands) for row in stored.steps}
     for row in stored.approvals:
         state = states[row.step_id]
         if state.approval_id is None or row.status in {"open", "granted"}:
@@ -83,10 +83,10 @@ async def revive(
     return PlanState(plan, None, stored.commitment, states, stored.log_index)
 
 
-def _state(step: Step, row: StoredStep, opened: dict[str, bytes], hands: Hands) -> StepState:
+def _state(tenant: str, step: Step, row: StoredStep, opened: dict[str, bytes], hands: Hands) -> StepState:
     state = StepState(step, StepStatus(row.status))
     state.manifest_digest = row.manifest_digest
-    manifest = hands.manifest(step.hand)
+    manifest = hands.manifest(tenant, step.hand)
     if manifest is not None and manifest.digest == row.manifest_digest:
         state.manifest = manifest
     state.commitments = dict(row.commitments)

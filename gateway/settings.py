@@ -14,9 +14,11 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 
 from gateway.errors import HandrailError
 from gateway.manifest import ArgumentRole, SideEffects, Trust
+from gateway.model import DEFAULT_TENANT
 from gateway.reasons import Reason
 
 Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
+Tenant = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 Pointer = Annotated[str, Field(pattern=r"^(/([^~/]|~[01])*)*$", max_length=512)]
 """RFC 6901 JSON pointer; a segment ``*`` matches every array item."""
 
@@ -117,7 +119,7 @@ class JailSettings(Section):
     uid: int = Field(65_532, ge=1000, le=2**31, description="Unprivileged uid for jails when the gateway is root.")
     gid: int = Field(65_532, ge=1000, le=2**31, description="Its group.")
     memory_budget_bytes: int = Field(
-        16 * 2**30,
+        40 * 2**30,
         ge=2**26,
         description="Where there is no cgroup: processes x address space of all jails stay under this. It bounds what "
         "they may map, not what they hold in memory, so it may exceed the machine's.",
@@ -167,6 +169,9 @@ class HandSettings(Section):
 
     adapter: Identifier = Field(description="Which adapter speaks to it: mcp, http, or an installed third party's.")
     enabled: bool = Field(True, description="Whether the hand is loaded.")
+    tenants: tuple[Tenant, ...] = Field(
+        (DEFAULT_TENANT,), min_length=1, description="Whose operators may see and pin it; each tenant pins for itself."
+    )
     region: str | None = Field(None, description="Where its data goes.")
     trust: Trust = Field(Trust.UNTRUSTED, description="Whether its results may vouch for values.")
     labels: tuple[str, ...] = Field((), description="Free words for policies.")

@@ -1,4 +1,4 @@
-"""Pins: which manifest of each hand somebody with the right to do so said yes to.
+"""Pins: which manifest of each hand an operator said yes to, for one tenant.
 
 A pin is written with its log entry in one transaction, and read back only if the stored document still has the digest
 it was pinned under: a row that was edited in the database pins nothing.
@@ -24,7 +24,8 @@ from gateway.ports import Append, AuditLog, Write
 from gateway.reasons import Reason
 from gateway.store.tables import hand_pins
 
-"""Whose log entries name a drift: hands are declared for the whole gateway."""
+PinKey = tuple[str, str]
+"""Tenant and hand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +39,14 @@ class Pin:
 class PinStore(Protocol):
     """Where pins are kept."""
 
-    async def load(self) -> Mapping[str, Pin]:
-        """Hand id -> pin. Raises ``Unavailable``."""
+    async def load(self) -> Mapping[PinKey, Pin]:
+        """Every pin of every tenant. Raises ``Unavailable``."""
 
     async def pin(self, manifest: Manifest, actor: Principal) -> None:
-        """Make ``manifest`` the pinned one of its hand, and record who did. Raises ``Unavailable``."""
+        """Make ``manifest`` the one that the actor's tenant pinned, and record who did. Raises ``Unavailable``."""
 
-    async def drifted(self, hand: str, pinned: str, offered: str, tenant: str) -> None:
-        """Record that ``hand`` offers another digest than the pinned one. Raises ``Unavailable``."""
+    async def drifted(self, tenant: str, hand: str, pinned: str, offered: str) -> None:
+        """Record that ``hand`` offers another digest than ``tenant`` pinned. Raises ``Unavailable``."""
 
 
 class SqlPins:
@@ -57,8 +58,8 @@ class SqlPins:
         self._clock = clock
         self._upsert = _upsert(engine.dialect.name)
 
-    async def load(self) -> Mapping[str, Pin]:
-        """Hand id -> pin.
+    async def load(self) -> Mapping[PinKey, Pin]:
+        """Every pin of every tenant.
 
         Raises:
             Unavailable: ``hand.unavailable`` where the database cannot be read.
@@ -67,7 +68,7 @@ class SqlPins:
             rows = await asyncio.to_thread(self._rows)
         except SQLAlchemyError as exc:
             raise Unavailable(Reason.HAND_UNAVAILABLE, f"pins: {type(exc).__name__}") from None
-        return {hand: Pin(digest, _stored(hand, digest, document)) for hand, digest, document in rows}
+        return {(tenant, hand): Pin(digest, _stored(hand, digest, text)) for tenant, hand, digest, text in rows}
 
     async def pin(self, manifest: Manifest, actor: Principal) -> None:
         """Write the pin and a ``hand registered`` entry in one transaction.
@@ -76,6 +77,7 @@ class SqlPins:
             Unavailable: ``log.unavailable``; the old pin stands.
         """
         values = {
+            "tenant": actor.tenant,
             "hand": manifest.hand,
             "manifest_digest": manifest.digest,
             "manifest": canonical(manifest.document()).decode("utf-8"),
@@ -92,7 +94,7 @@ class SqlPins:
         )
         await self._log.append(Append(entries=(entry,), writes=(Write(self._upsert, values),)))
 
-    async def drifted(self, hand: str, pinned: str, offered: str, tenant: str) -> None:
+    async def drifted(self, tenant: str, hand: str, pinned: str, offered: str) -> None:
         """Write a ``hand drifted`` entry.
 
         Raises:
@@ -108,21 +110,24 @@ class SqlPins:
         )
         await self._log.append(Append(entries=(entry,)))
 
-    def _rows(self) -> list[tuple[str, str, str]]:
+    def _rows(self) -> list[tuple[str, str, str, str]]:
         with self._engine.connect() as connection:
             found = connection.execute(
-                sqlalchemy.select(hand_pins.c.hand, hand_pins.c.manifest_digest, hand_pins.c.manifest)
+                sqlalchemy.select(
+                    hand_pins.c.tenant, hand_pins.c.hand, hand_pins.c.manifest_digest, hand_pins.c.manifest
+                )
             )
-            return [(row[0], row[1], row[2]) for row in found]
+            return [(row[0], row[1], row[2], row[3]) for row in found]
 
 
 def _upsert(dialect: str) -> sqlalchemy.Insert:
-    names = ("manifest_digest", "manifest", "pinned_by", "pinned_at")
+    key = list(hand_pins.primary_key)
+    names = [column.name for column in hand_pins.c if not column.primary_key]
     if dialect == "postgresql":
         ours = postgresql.insert(hand_pins)
-        return ours.on_conflict_do_update(index_elements=["hand"], set_={name: ours.excluded[name] for name in names})
+        return ours.on_conflict_do_update(index_elements=key, set_={name: ours.excluded[name] for name in names})
     theirs = sqlite.insert(hand_pins)
-    return theirs.on_conflict_do_update(index_elements=["hand"], set_={name: theirs.excluded[name] for name in names})
+    return theirs.on_conflict_do_update(index_elements=key, set_={name: theirs.excluded[name] for name in names})
 
 
 def _stored(hand: str, digest: str, document: str) -> Manifest | None:

@@ -1,13 +1,11 @@
 """The registry of hands: which adapters there are, which hands are declared, and which of them may be used now.
 
-A hand is used only while it offers exactly what was pinned. Everything else (never pinned, changed since, not
-answering, switched off, unknown) looks the same to a plan: there is no such hand.
+A hand is used for a tenant only while it offers exactly what that tenant pinned. Everything else (never pinned, changed
+since, not answering, switched off, another tenant's, unknown) looks the same to a plan: there is no such hand.
 """
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from enum import StrEnum
 from importlib.metadata import entry_points
 from typing import Any, Final
 
@@ -15,17 +13,17 @@ import structlog
 
 from gateway.errors import HandrailError, Refused, Unavailable
 from gateway.manifest import Manifest
-from gateway.model import DEFAULT_TENANT, HandCall, HandResult, Principal
+from gateway.model import HandCall, HandResult, Principal
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from gateway.settings import HandSettings, SettingsError
 from hand_adapters.contract import HandAdapter, HandDrifted, HandError
-from hand_adapters.diff import differences
+from hand_adapters.declared import DeclaredHand, State
 from hand_adapters.http import HttpAdapter
 from hand_adapters.jail import Jail
 from hand_adapters.mcp import McpAdapter
 from hand_adapters.pins import Pin, PinStore
-from hand_adapters.schemas import Checker, SchemaError
+from hand_adapters.schemas import Checker
 
 _log = structlog.get_logger("handrail.hands")
 
@@ -33,36 +31,8 @@ BUILT_IN: Final[Mapping[str, type[HandAdapter]]] = {"http": HttpAdapter, "mcp": 
 ENTRY_POINT_GROUP: Final = "handrail.adapters"
 RETRY_SECONDS: Final = (5.0, 15.0, 60.0, 300.0)
 """When a hand that did not answer is asked again; the last one repeats."""
-
-
-class State(StrEnum):
-    """What a hand is good for now."""
-
-    PINNED = "pinned"
-    """It offers what was pinned: it can be used."""
-    UNPINNED = "unpinned"
-    """Nobody has said yes to it yet."""
-    DRIFTED = "drifted"
-    """It offers something else than what was pinned."""
-    UNAVAILABLE = "unavailable"
-    """It could not be asked."""
-    DISABLED = "disabled"
-    """The operator switched it off."""
-
-
-@dataclass(slots=True)
-class _Hand:
-    id: str
-    settings: HandSettings
-    adapter: HandAdapter | None
-    state: State
-    problem: str = ""
-    pin: Pin | None = None
-    offered: Manifest | None = None
-    checkers: dict[str, tuple[Checker, Checker | None]] = field(default_factory=dict)
-    asked: bool = False
-    recorded_drift: str = ""
-    asking: asyncio.Lock = field(default_factory=asyncio.Lock)
+ASK_SECONDS: Final = 60.0
+"""How long a hand may take to say what it offers, whatever its adapter thinks; the MCP adapter's own limit is 30 s."""
 
 
 class Registry:
@@ -75,6 +45,7 @@ class Registry:
         pins: PinStore,
         *,
         retry_seconds: Sequence[float] = RETRY_SECONDS,
+        ask_seconds: float = ASK_SECONDS,
     ) -> None:
         """Build every adapter; touches no tool.
 
@@ -84,18 +55,21 @@ class Registry:
         self._jail = jail
         self._pins = pins
         self._retry_seconds = tuple(retry_seconds)
+        self._ask_seconds = ask_seconds
         self._profiles: dict[str, Mapping[str, str]] = {}
         self._watchers: list[asyncio.Task[None]] = []
         self._changed = asyncio.Condition()
-        self._hands: dict[str, _Hand] = {}
+        self._hands: dict[str, DeclaredHand] = {}
+        self._usable: dict[tuple[str, str], Manifest] = {}
+        """Tenant and hand -> what the tenant pinned and the hand offers now: the one look-up of a call."""
         for hand_id, declared in sorted(settings.items()):
             kind = adapter_class(declared.adapter)
             if not declared.enabled:
-                self._hands[hand_id] = _Hand(hand_id, declared, None, State.DISABLED, "Switched off (enabled = false).")
+                self._hands[hand_id] = DeclaredHand(hand_id, declared, None, "Switched off (enabled = false).")
                 continue
             kind.validate(hand_id, declared)
             adapter = kind(hand_id, declared, jail)
-            self._hands[hand_id] = _Hand(hand_id, declared, adapter, State.UNAVAILABLE, "Being asked what it offers.")
+            self._hands[hand_id] = DeclaredHand(hand_id, declared, adapter, "Being asked what it offers.")
 
     # --- life --------------------------------------------------------------------------------------------------------
 
@@ -107,7 +81,7 @@ class Registry:
         """
         pins = await self._pins.load()
         for hand in self._hands.values():
-            hand.pin = pins.get(hand.id)
+            hand.take_pins(pins)
             if hand.adapter is not None:
                 self._watchers.append(asyncio.get_running_loop().create_task(self._watch(hand)))
 
@@ -127,7 +101,7 @@ class Registry:
         adapters = [hand.adapter for hand in self._hands.values() if hand.adapter is not None]
         await asyncio.gather(*(adapter.close() for adapter in adapters), return_exceptions=True)
 
-    async def _watch(self, hand: _Hand) -> None:
+    async def _watch(self, hand: DeclaredHand) -> None:
         """Ask a hand until it answers once."""
         attempt = 0
         while True:
@@ -135,6 +109,9 @@ class Registry:
                 await self._ask(hand)
             except HandrailError as exc:
                 _log.warning("hand did not answer", hand=hand.id, reason=str(exc.reason), detail=exc.detail)
+            except Exception:  # noqa: BLE001 - a third party's adapter; readiness waits for an answer or the lack of one
+                self._observe(hand, None, "Its adapter failed; the gateway's log says how.")
+                _log.exception("adapter failed", hand=hand.id)
             async with self._changed:
                 hand.asked = True
                 self._changed.notify_all()
@@ -145,24 +122,23 @@ class Registry:
 
     # --- the Hands port ----------------------------------------------------------------------------------------------
 
-    def manifest(self, hand: str) -> Manifest | None:
-        """The pinned manifest of a usable hand, or ``None``."""
-        known = self._hands.get(hand)
-        return known.pin.manifest if known is not None and known.state is State.PINNED and known.pin else None
+    def manifest(self, tenant: str, hand: str) -> Manifest | None:
+        """The manifest that the tenant pinned of a usable hand, or ``None``."""
+        return self._usable.get((tenant, hand))
 
     def listed(self, principal: Principal) -> Sequence[Manifest]:
-        """Pinned manifests of usable hands within the principal's scope, by id."""
-        found = (self.manifest(hand) for hand in self._hands if principal.may_use(hand))
+        """Usable hands of the principal's tenant within its scope, by id."""
+        found = (self.manifest(principal.tenant, hand) for hand in self._hands if principal.may_use(hand))
         return [manifest for manifest in found if manifest is not None]
 
-    def check_args(self, hand: str, action: str, args: Mapping[str, Any]) -> Sequence[Mapping[str, str]]:
+    def check_args(self, tenant: str, hand: str, action: str, args: Mapping[str, Any]) -> Sequence[Mapping[str, str]]:
         """Problems of ``args`` against the pinned schema; a hand or action that is not there matches nothing."""
-        checkers = self._checkers(hand, action)
+        checkers = self._checkers(tenant, hand, action)
         return _ABSENT if checkers is None else checkers[0].problems(args)
 
-    def check_result(self, hand: str, action: str, structured: Any) -> Sequence[Mapping[str, str]]:
+    def check_result(self, tenant: str, hand: str, action: str, structured: Any) -> Sequence[Mapping[str, str]]:
         """The same for a structured result; an action without a result schema promises nothing."""
-        checkers = self._checkers(hand, action)
+        checkers = self._checkers(tenant, hand, action)
         if checkers is None:
             return _ABSENT
         return () if checkers[1] is None else checkers[1].problems(structured)
@@ -185,9 +161,9 @@ class Registry:
                 not usable, or no longer offers the manifest that was decided on.
         """
         hand = self._hands.get(call.hand)
-        manifest = self.manifest(call.hand)
+        manifest = self.manifest(call.tenant, call.hand)
         if hand is None or hand.adapter is None or manifest is None:
-            drifted = hand is not None and hand.state is State.DRIFTED
+            drifted = hand is not None and hand.state(call.tenant) is State.DRIFTED
             raise HandError(
                 Reason.HAND_DRIFTED if drifted else Reason.HAND_UNAVAILABLE, HandFailure.NOT_EXECUTED, "not usable"
             )
@@ -197,34 +173,30 @@ class Registry:
             return await hand.adapter.run(call)
         except HandDrifted as drift:
             self._observe(hand, drift.offered)
-            await self._record_drift(hand, call.tenant)
+            await self._record_drifts(hand)
             raise
 
     # --- for the operator --------------------------------------------------------------------------------------------
 
     def states(self) -> dict[str, str]:
-        """Hand id -> state, for readiness."""
-        return {hand.id: str(hand.state) for hand in self._hands.values()}
+        """Hand id -> state, for readiness: what it is for the tenant that it is best for."""
+        return {hand.id: str(hand.best_state()) for hand in self._hands.values()}
 
-    def describe(self) -> list[dict[str, Any]]:
-        """Every declared hand as ``GET /v1/hands`` shows it."""
-        return [_document(hand) for hand in self._hands.values()]
+    def describe(self, tenant: str) -> list[dict[str, Any]]:
+        """Every hand that is declared for the tenant, as ``GET /v1/hands`` shows it."""
+        return [hand.document(tenant) for hand in self._hands.values() if hand.for_tenant(tenant)]
 
-    def describe_one(self, hand: str) -> dict[str, Any]:
-        """One hand, with ``diff``: where the offered manifest differs from the pinned one.
+    def describe_one(self, tenant: str, hand: str) -> dict[str, Any]:
+        """One hand, with ``diff``: where the offered manifest differs from the one that the tenant pinned.
 
         Raises:
             Refused: ``request.not_found``.
         """
-        known = self._known(hand)
-        pinned = known.pin.manifest if known.pin is not None else None
-        diff = []
-        if pinned is not None and known.offered is not None and pinned.digest != known.offered.digest:
-            diff = differences(pinned.document(), known.offered.document())
-        return {**_document(known), "diff": diff}
+        known = self._known(hand, tenant)
+        return {**known.document(tenant), "diff": known.diff(tenant)}
 
     async def offer(self, hand: str) -> Manifest:
-        """Ask the hand what it offers now, and judge its state anew.
+        """Ask the hand what it offers now, and judge anew for whom it can be used.
 
         Raises:
             Refused: ``request.not_found``.
@@ -232,97 +204,90 @@ class Registry:
             Unavailable: the pins cannot be read.
         """
         known = self._known(hand)
-        known.pin = (await self._pins.load()).get(known.id)  # another gateway may have pinned it since
+        async with known.asking:
+            known.take_pins(await self._pins.load())  # another gateway may have pinned it since
         await self._ask(known)
         if known.offered is None:
             raise HandError(Reason.HAND_UNAVAILABLE, HandFailure.NOT_EXECUTED, known.problem)
         return known.offered
 
     async def pin(self, hand: str, digest: str, actor: Principal) -> None:
-        """Pin what the hand offers now, if that is ``digest``: nobody pins what they have not seen.
+        """Pin for the actor's tenant what the hand offers now, if that is ``digest``: nobody pins what they have not
+        seen.
 
         Raises:
-            Refused: ``request.not_found``; ``request.conflict`` where the hand offers something else.
+            Refused: ``request.not_found``, also where the hand is not declared for the tenant; ``request.conflict``
+                where the hand offers something else.
             HandError: the hand cannot be asked.
             Unavailable: ``log.unavailable``; the old pin stands.
         """
-        known = self._known(hand)
+        known = self._known(hand, actor.tenant)
         offered = await self.offer(hand)
         async with known.asking:
             if offered.digest != digest:
                 raise Refused(Reason.REQUEST_CONFLICT, "the offered digest is another", offered_digest=offered.digest)
             await self._pins.pin(offered, actor)
-            known.pin = Pin(offered.digest, offered)
+            known.pins[actor.tenant] = Pin(offered.digest, offered)
             self._observe(known, offered)
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
-    async def _ask(self, hand: _Hand) -> None:
-        """Ask a hand for its manifest and set its state. Raises what kept it from answering."""
+    async def _ask(self, hand: DeclaredHand) -> None:
+        """Ask a hand for its manifest and judge it by that. Raises what kept it from answering."""
         if hand.adapter is None:
             return
         async with hand.asking:
             if hand.adapter.needs_jail and (missing := await asyncio.to_thread(self._jail.missing)):
-                hand.state, hand.problem, hand.offered = State.UNAVAILABLE, " ".join(missing), None
+                self._observe(hand, None, " ".join(missing))
                 raise HandError(Reason.HAND_UNAVAILABLE, HandFailure.NOT_EXECUTED, hand.problem)
             try:
-                offered = await hand.adapter.manifest()
+                async with asyncio.timeout(self._ask_seconds):
+                    offered = await hand.adapter.manifest()
+            except TimeoutError:
+                self._observe(hand, None, f"It did not say what it offers within {self._ask_seconds:.0f} s.")
+                raise HandError(Reason.HAND_TIMEOUT, HandFailure.NOT_EXECUTED, hand.problem) from None
             except HandrailError as exc:
-                hand.state, hand.problem, hand.offered = State.UNAVAILABLE, f"{exc.text} {exc.detail}".strip(), None
+                self._observe(hand, None, f"{exc.text} {exc.detail}".strip())
                 raise
             self._observe(hand, offered)
-        await self._record_drift(hand, DEFAULT_TENANT)
+        await self._record_drifts(hand)
 
-    def _observe(self, hand: _Hand, offered: Manifest) -> None:
-        """Judge a hand by what it offers now."""
-        hand.offered = offered
-        hand.problem = " ".join(hand.adapter.notes) if hand.adapter is not None else ""
-        if hand.pin is None:
-            hand.state = State.UNPINNED
-        elif hand.pin.digest != offered.digest:
-            hand.state, hand.checkers = State.DRIFTED, {}
-            hand.problem = f"It offers something else than what was pinned. {hand.problem}".strip()
-        elif hand.pin.manifest is None:
-            hand.state, hand.checkers = State.UNPINNED, {}
-            hand.problem = f"The stored pin is damaged: pin it again. {hand.problem}".strip()
+    def _observe(self, hand: DeclaredHand, offered: Manifest | None, problem: str = "") -> None:
+        """Judge a hand by what it offers now, or by why it offers nothing."""
+        if offered is None:
+            hand.unreachable(problem)
         else:
-            self._compile(hand, hand.pin.manifest)
+            hand.observe(offered)
+        for tenant in hand.settings.tenants:
+            if hand.offered is not None and hand.state(tenant) is State.PINNED:
+                self._usable[tenant, hand.id] = hand.offered
+                hand.recorded_drifts.pop(tenant, None)
+            else:
+                self._usable.pop((tenant, hand.id), None)
 
-    def _compile(self, hand: _Hand, manifest: Manifest) -> None:
-        try:
-            hand.checkers = {
-                name: (
-                    Checker(action.args_schema),
-                    None if action.result_schema is None else Checker(action.result_schema),
-                )
-                for name, action in manifest.actions.items()
-            }
-        except SchemaError as exc:
-            hand.state, hand.problem = State.UNAVAILABLE, f"A pinned schema {exc.detail}."
-            return
-        hand.state, hand.recorded_drift = State.PINNED, ""
+    async def _record_drifts(self, hand: DeclaredHand) -> None:
+        """One entry, of each tenant that pinned something else, for each thing a hand drifted to."""
+        for tenant, pin in list(hand.pins.items()):
+            offered = hand.offered
+            if offered is None or hand.state(tenant) is not State.DRIFTED:
+                continue
+            if hand.recorded_drifts.get(tenant) == offered.digest:
+                continue
+            hand.recorded_drifts[tenant] = offered.digest
+            try:
+                await self._pins.drifted(tenant, hand.id, pin.digest, offered.digest)
+            except Unavailable as exc:
+                # The hand stays refused either way; the entry is due again at the next look.
+                hand.recorded_drifts.pop(tenant, None)
+                _log.error("a drift could not be recorded", hand=hand.id, reason=str(exc.reason))
 
-    async def _record_drift(self, hand: _Hand, tenant: str) -> None:
-        """One entry for each thing a hand drifted to."""
-        if hand.state is not State.DRIFTED or hand.pin is None or hand.offered is None:
-            return
-        if hand.recorded_drift == hand.offered.digest:
-            return
-        hand.recorded_drift = hand.offered.digest
-        try:
-            await self._pins.drifted(hand.id, hand.pin.digest, hand.offered.digest, tenant)
-        except Unavailable as exc:
-            # The hand stays refused either way; the entry is due again at the next look.
-            hand.recorded_drift = ""
-            _log.error("a drift could not be recorded", hand=hand.id, reason=str(exc.reason))
+    def _checkers(self, tenant: str, hand: str, action: str) -> tuple[Checker, Checker | None] | None:
+        return self._hands[hand].checkers.get(action) if (tenant, hand) in self._usable else None
 
-    def _checkers(self, hand: str, action: str) -> tuple[Checker, Checker | None] | None:
+    def _known(self, hand: str, tenant: str | None = None) -> DeclaredHand:
+        """A declared hand; where a tenant asks, one that is declared for it."""
         known = self._hands.get(hand)
-        return known.checkers.get(action) if known is not None and known.state is State.PINNED else None
-
-    def _known(self, hand: str) -> _Hand:
-        known = self._hands.get(hand)
-        if known is None:
+        if known is None or (tenant is not None and not known.for_tenant(tenant)):
             raise Refused(Reason.REQUEST_NOT_FOUND, "no such hand")
         return known
 
@@ -347,27 +312,3 @@ def adapter_class(name: str) -> type[HandAdapter]:
     except (ImportError, AttributeError) as exc:
         raise SettingsError(f"the adapter {name} does not load: {type(exc).__name__}") from None
     return loaded
-
-
-def _document(hand: _Hand) -> dict[str, Any]:
-    shown = hand.pin.manifest if hand.state is State.PINNED and hand.pin is not None else hand.offered
-    return {
-        "id": hand.id,
-        "adapter": hand.settings.adapter,
-        "state": str(hand.state),
-        **({"problem": hand.problem} if hand.problem else {}),
-        "pinned_digest": hand.pin.digest if hand.pin is not None else None,
-        "offered_digest": hand.offered.digest if hand.offered is not None else None,
-        "region": hand.settings.region,
-        "trust": str(hand.settings.trust),
-        "actions": [
-            {
-                "name": action.name,
-                "description": action.description,
-                "side_effects": str(action.side_effects),
-                "idempotent": action.idempotent,
-                "args_schema": action.args_schema,
-            }
-            for action in (shown.actions.values() if shown is not None else ())
-        ],
-    }

@@ -14,7 +14,7 @@ from handrail.approvals import sign_answer
 from handrail.errors import HandrailProblem, MalformedError, UnexpectedReply
 from handrail.keys import SigningKey, VerifyKey
 from handrail.strict import parse
-from handrail.views import ApprovalView, Json, PlanView, ReceiptFile
+from handrail.views import ApprovalPage, ApprovalView, Json, PlanView, ReceiptFile
 
 Result = TypeVar("Result")
 
@@ -141,10 +141,20 @@ def receipts(plan_id: str) -> Operation[list[ReceiptFile]]:
 # --- approvals -------------------------------------------------------------------------------------------------------
 
 
-def approvals(*, status: str | None = None) -> Operation[list[ApprovalView]]:
-    """Approval requests that the caller may see; ``status="open"`` for those that wait."""
-    reply = yield _get("approvals", query={} if status is None else {"status": status})
-    return cast("list[ApprovalView]", _listed(reply, "approvals"))
+def approvals(
+    *, status: str | None = None, after: str | None = None, limit: int | None = None
+) -> Operation[ApprovalPage]:
+    """A page of the approval requests that the caller may see, newest first.
+
+    Args:
+        status: ``"open"`` for those that wait.
+        after: ``next`` of the page before.
+        limit: requests on the page; the gateway's own choice where ``None``.
+    """
+    asked = {"status": status, "after": after, "limit": limit}
+    reply = yield _get("approvals", query={name: str(value) for name, value in asked.items() if value is not None})
+    _listed(reply, "approvals")
+    return cast("ApprovalPage", reply.document)
 
 
 def approval(approval_id: str) -> Operation[ApprovalView]:

@@ -72,6 +72,13 @@ class ApprovalView(TypedDict):
     answers: list[Json]
 
 
+class ApprovalPage(TypedDict):
+    """Approval requests; ``next`` goes into ``after`` for the following page, and is ``None`` on the last one."""
+
+    approvals: list[ApprovalView]
+    next: NotRequired[str | None]
+
+
 class ReceiptFile(TypedDict):
     """A receipt with everything that :func:`handrail.verify.verify_receipt` needs beside the trust document."""
 

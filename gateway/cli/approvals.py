@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 from handrail import SigningKey, check_shown
-from handrail.views import ApprovalView
+from handrail.views import ApprovalPage, ApprovalView
 
 from gateway.cli.command import command, noun
 from gateway.cli.connect import Session
@@ -24,29 +24,12 @@ Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 def list_(
     session: Session,
     all_: Annotated[bool, typer.Option("--all", help="Answered ones too.")] = False,
+    after: Annotated[str | None, typer.Option(help="Only those that follow this one.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Requests on one page.")] = None,
 ) -> None:
-    """List approval requests that wait for an answer."""
-    found = session.client.approvals(status=None if all_ else "open")
-    columns = ["id", "status", "hand", "action", "asked by", "expires", "why"]
-    session.out.show(
-        {"approvals": found},
-        lambda: session.out.table(
-            columns,
-            (
-                [
-                    item.get("id"),
-                    item.get("status"),
-                    item.get("hand"),
-                    item.get("action"),
-                    item.get("requested_by"),
-                    _time(item.get("expires_at")),
-                    "\n".join(str(reason.get("message") or reason.get("code")) for reason in item.get("reasons", [])),
-                ]
-                for item in found
-            ),
-            "Nothing waits for an approval.",
-        ),
-    )
+    """List approval requests that wait for an answer, newest first."""
+    page = session.client.approvals(status=None if all_ else "open", after=after, limit=limit)
+    session.out.show(page, lambda: _show_page(session.out, page))
 
 
 @command(app)
@@ -59,6 +42,25 @@ def approve(session: Session, approval_id: ApprovalId, key: Key = None, yes: Yes
 def refuse(session: Session, approval_id: ApprovalId, key: Key = None, yes: Yes = False) -> Exit:
     """Refuse one exact call. Shows it first and asks for the word 'refuse'."""
     return _answer(session, approval_id, key, yes, "refuse")
+
+
+def _show_page(out: Output, page: ApprovalPage) -> None:
+    rows = (
+        [
+            item.get("id"),
+            item.get("status"),
+            item.get("hand"),
+            item.get("action"),
+            item.get("requested_by"),
+            _time(item.get("expires_at")),
+            "\n".join(str(reason.get("message") or reason.get("code")) for reason in item.get("reasons", [])),
+        ]
+        for item in page["approvals"]
+    )
+    columns = ["id", "status", "hand", "action", "asked by", "expires", "why"]
+    out.table(columns, rows, "Nothing waits for an approval.")
+    if page.get("next") is not None:
+        out.note(f"More: --after {page['next']}")
 
 
 def _answer(

@@ -18,7 +18,7 @@ _STYLES: Final = {
     "active": "green", "done": "green", "ok": "green",
     "held": "yellow", "ask": "yellow", "running": "yellow", "deferred": "yellow", "open": "yellow",
     "waiting": "yellow", "unpinned": "yellow", "ambiguous": "yellow", "next": "yellow", "retiring": "yellow",
-    "missing": "yellow",
+    "missing": "yellow", "asking": "yellow",
     "denied": "red", "failed": "red", "deny": "red", "refused": "red", "expired": "red", "voided": "red",
     "skipped": "red", "cancelled": "red", "drifted": "red", "unavailable": "red", "revoked": "red",
 }  # fmt: skip

@@ -23,7 +23,7 @@ def settle(plan: PlanState, state: StepState, hands: Hands) -> None:
         state.fail(StepStatus.FAILED, Reason.HAND_FAILED)
     else:
         # An action with a result schema owes a structure: none at all is held against the schema too.
-        problems = hands.check_result(state.step.hand, state.step.action, state.result.structured)
+        problems = hands.check_result(plan.plan.tenant, state.step.hand, state.step.action, state.result.structured)
         if problems:
             state.result = None
             state.fail(StepStatus.FAILED, Reason.SCHEMA_RESULT, problems=list(problems))

@@ -126,10 +126,11 @@ def check_steps(plan: PlanState, states: list[StepState], hands: Hands, *, args_
     """
     room = _Room(args_max_bytes)
     people = (plan.plan.principal, plan.plan.caller)
-    subject = subject_key(plan.plan.tenant, plan.plan.principal.id, plan.plan.context_id)
+    tenant = plan.plan.tenant
+    subject = subject_key(tenant, plan.plan.principal.id, plan.plan.context_id)
     for state in states:
         step = state.step
-        manifest = hands.manifest(step.hand) if all(person.may_use(step.hand) for person in people) else None
+        manifest = hands.manifest(tenant, step.hand) if all(person.may_use(step.hand) for person in people) else None
         if manifest is None:
             state.fail(StepStatus.DENIED, Reason.SCHEMA_UNKNOWN_HAND)
             continue
@@ -145,7 +146,7 @@ def check_steps(plan: PlanState, states: list[StepState], hands: Hands, *, args_
             state.fail(StepStatus.DENIED, refusal.reason, **refusal.hints)
             continue
         state.put("args", commit(state.args_bytes, subject))
-        problems = hands.check_args(step.hand, step.action, args)
+        problems = hands.check_args(tenant, step.hand, step.action, args)
         if problems:
             state.fail(StepStatus.DENIED, Reason.SCHEMA_ARGS, problems=list(problems))
 

@@ -5,7 +5,7 @@ drift. So every later round asks again before it dispatches anything.
 """
 
 from gateway.errors import Refused
-from gateway.model import Principal, StepStatus
+from gateway.model import CONNECTOR_PREFIX, Principal, StepStatus
 from gateway.ports import Directory, Hands
 from gateway.reasons import Reason
 from gateway.state import PlanState, StepState
@@ -43,7 +43,7 @@ def outdated(plan: PlanState, hands: Hands, policy_digest: str) -> dict[str, str
     for state in plan:
         if state.decision is None or state.dispatched or state.status.final:
             continue
-        manifest = hands.manifest(state.step.hand)
+        manifest = hands.manifest(plan.plan.tenant, state.step.hand)
         digest = None if manifest is None else manifest.digest
         if state.decision.policy_digest == policy_digest and state.manifest_digest == digest:
             continue
@@ -54,12 +54,18 @@ def outdated(plan: PlanState, hands: Hands, policy_digest: str) -> dict[str, str
 
 
 async def _people(plan: PlanState, directory: Directory, now: float) -> list[Principal]:
-    """Subject and caller as they are now; empty where one of them, or the issuer's key, is revoked."""
+    """Subject and caller as they are now; empty where one of them, or the issuer's key, is revoked.
+
+    A registered key never goes by itself: one that is missing was taken away, or its row was tampered with. The
+    gateway's own keys are no longer published once they retire.
+    """
     the = plan.plan
     try:
         key = (await directory.issuer(the.issuer.id, the.tenant)).keys.get(the.kid)
         people = [await directory.principal(the.tenant, name) for name in {the.principal.id, the.caller.id}]
     except Refused:
         return []
-    revoked = key is not None and key.revoked_at is not None and key.revoked_at <= now
+    if key is None:
+        return people if the.issuer.id.startswith(CONNECTOR_PREFIX) else []
+    revoked = key.revoked_at is not None and key.revoked_at <= now
     return [] if revoked else people

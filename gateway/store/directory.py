@@ -1,8 +1,8 @@
 """Who may call and who may sign plans: API keys, principals and issuers, as the pipeline asks for them.
 
 What is remembered is at most two seconds old, so a revocation by another gateway process bites by then; one by this
-process bites at once. Changes are in ``directory_principals`` and
-``directory_issuers``, rows in ``directory_rows``.
+process bites at once. Changes are in ``directory_principals`` and ``directory_issuers``, reading in
+``directory_reads``. A row that is not as the gateway left it is answered as if there were none, and logged.
 """
 
 import hashlib
@@ -22,6 +22,7 @@ from gateway.store.directory_cache import Key, Lookups, Unknown, Value
 from gateway.store.directory_issuers import IssuerAdmin
 from gateway.store.directory_principals import PrincipalAdmin
 from gateway.store.directory_rows import ApiKey, Name, NewPrincipal
+from gateway.store.row_macs import RowMacs
 
 __all__ = ["NewPrincipal", "SqlDirectory"]
 
@@ -34,17 +35,24 @@ _NO_DIGEST: Final = "0" * 64
 class SqlDirectory(PrincipalAdmin, IssuerAdmin):
     """Implements ``gateway.ports.Directory`` over the database, and the operations on it. Belongs to one event loop."""
 
-    def __init__(self, engine: Engine, log: AuditLog, clock: Callable[[], float] = time.time) -> None:
-        super().__init__(engine, log, clock)
-        self._api_keys: Lookups[str, ApiKey] = self._lookups(rows.read_keys)
-        self._principals: Lookups[Name, Principal] = self._lookups(rows.read_principals)
-        self._issuers: Lookups[Name, Issuer] = self._lookups(rows.read_issuers)
+    def __init__(self, engine: Engine, log: AuditLog, mac_key: bytes, clock: Callable[[], float] = time.time) -> None:
+        """Use ``engine`` for reads and ``log`` for changes.
+
+        Args:
+            mac_key: 32 bytes from outside the database. Whoever can write there and has no key can make nobody an
+                administrator, and register no issuer.
+        """
+        super().__init__(engine, log, RowMacs(mac_key), clock)
+        self._api_keys: Lookups[str, ApiKey] = self._lookups(self._reads.keys)
+        self._principals: Lookups[Name, Principal] = self._lookups(self._reads.principals)
+        self._issuers: Lookups[Name, Issuer] = self._lookups(self._reads.issuers)
 
     async def authenticate(self, token: str, now: float) -> Principal:
         """The principal behind an API key.
 
         Raises:
-            Refused: ``auth.invalid`` (malformed, unknown, wrong secret, revoked: alike), ``auth.expired``.
+            Refused: ``auth.invalid`` (malformed, unknown, wrong secret, revoked, a changed row: alike),
+                ``auth.expired``.
             Unavailable: the database cannot be read.
         """
         match = rows.TOKEN.fullmatch(token)

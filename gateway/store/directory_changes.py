@@ -13,21 +13,23 @@ from gateway.errors import HandrailError, Refused, Unavailable
 from gateway.model import Committed, commit, subject_key
 from gateway.ports import Append, AuditLog
 from gateway.reasons import Reason
+from gateway.store.directory_reads import DirectoryReads
+from gateway.store.row_macs import RowMacs
 
 _CONTEXT: Final = "directory"
 """Stands for the context in the data subject of a record of the directory itself."""
 
 Result = TypeVar("Result")
-Found = dict[str, Any]
-"""A row by column name."""
 
 
 class Changes:
     """Base of the operations. Belongs to one event loop."""
 
-    def __init__(self, engine: Engine, log: AuditLog, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, engine: Engine, log: AuditLog, macs: RowMacs, clock: Callable[[], float] = time.time) -> None:
         self._engine = engine
         self._log = log
+        self._macs = macs
+        self._reads = DirectoryReads(macs)
         self._clock = clock
 
     def forget(self) -> None:

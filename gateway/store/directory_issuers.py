@@ -1,10 +1,11 @@
 """Changes to who may sign plans: each makes its rows and its audit entry in one append, or nothing."""
 
 import json
+import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import bindparam, insert, update
 
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import Refused
@@ -13,7 +14,8 @@ from gateway.permissions import Permission, require
 from gateway.ports import Append, Guard, Write
 from gateway.reasons import Reason
 from gateway.store import directory_rows as rows
-from gateway.store.directory_changes import Changes, Found, committed, conflict
+from gateway.store.directory_changes import Changes, committed, conflict
+from gateway.store.directory_reads import Found
 from gateway.store.directory_rows import IssuerView
 from gateway.store.tables import issuer_keys, issuers, principals
 from keys import jwk
@@ -27,7 +29,7 @@ _REVOKE_ISSUER: Final = (
         issuers.c.issuer_id == bindparam("named"),
         issuers.c.revoked_at.is_(None),
     )
-    .values(revoked_at=bindparam("at"))
+    .values(revoked_at=bindparam("at"), mac=bindparam("new_mac"))
 )
 _REVOKE_ISSUER_KEY: Final = (
     update(issuer_keys)
@@ -37,7 +39,7 @@ _REVOKE_ISSUER_KEY: Final = (
         issuer_keys.c.kid == bindparam("key"),
         issuer_keys.c.revoked_at.is_(None),
     )
-    .values(revoked_at=bindparam("at"))
+    .values(revoked_at=bindparam("at"), mac=bindparam("new_mac"))
 )
 
 
@@ -61,6 +63,7 @@ class IssuerAdmin(Changes):
             Refused: ``auth.forbidden``; ``request.malformed`` (a private key among it); ``request.conflict`` where the
                 issuer is revoked, has the key, has other rights, or the key is enrolled for approvals: whoever signs
                 plans must not be able to approve them.
+            RowChanged: ``gateway.internal``; a row of the issuer was tampered with.
         """
         require(actor, Permission.ISSUERS_MANAGE)
         rows.identifier(issuer_id, "id")
@@ -86,31 +89,33 @@ class IssuerAdmin(Changes):
             row = {
                 "tenant": actor.tenant,
                 "issuer_id": issuer_id,
+                "pseudonym": f"i-{secrets.token_hex(16)}",
                 "speaks_for": json.dumps(named),
                 "attests_request": attests_request,
                 "created_at": now,
                 "revoked_at": None,
             }
-            guards = [Guard(_ADD_ISSUER, row, conflict)]
+            guards = [Guard(_ADD_ISSUER, self._macs.seal(issuers, row), conflict)]
             change = "added"
         else:
             row, held = known
             _refuse_other_rights(row, named, attests_request=attests_request)
             guards = []
             change = "key_added"
-        guards.append(Guard(_ADD_ISSUER_KEY, key_row, conflict))
+        guards.append(Guard(_ADD_ISSUER_KEY, self._macs.seal(issuer_keys, key_row), conflict))
         await self._append(Append([_issuer_entry(row, actor.pseudonym, change, key.kid)], guards=guards))
         return rows.issuer_view(row, [*held, key_row])
 
     async def list_issuers(self, actor: Principal) -> list[IssuerView]:
-        """Every issuer of the actor's tenant, revoked ones too. Raises ``auth.forbidden``."""
+        """Every issuer of the actor's tenant, revoked ones too.
+
+        Raises:
+            Refused: ``auth.forbidden``.
+            RowChanged: ``gateway.internal``; a list that left a row out would look whole.
+        """
         require(actor, Permission.ISSUERS_MANAGE)
-
-        def read(connection: Connection) -> list[IssuerView]:
-            keys = _issuer_keys(connection, actor.tenant)
-            return [rows.issuer_view(row, keys.get(row["issuer_id"], [])) for row in _issuers(connection, actor.tenant)]
-
-        return await self._read(read)
+        found = await self._read(lambda connection: self._reads.issuer_rows(connection, actor.tenant))
+        return [rows.issuer_view(row, keys) for row, keys in found]
 
     async def revoke_issuer(self, actor: Principal, issuer_id: str) -> IssuerView:
         """Stop believing an issuer, whatever its keys.
@@ -121,9 +126,10 @@ class IssuerAdmin(Changes):
         require(actor, Permission.ISSUERS_MANAGE)
         row, held = await self._live_issuer(actor.tenant, issuer_id)
         now = self._clock()
-        where = {"in_tenant": actor.tenant, "named": issuer_id, "at": now}
-        await self._append(Append([_issuer_entry(row, actor.pseudonym, "revoked")], [Write(_REVOKE_ISSUER, where)]))
-        return rows.issuer_view({**row, "revoked_at": now}, held)
+        gone = self._macs.seal(issuers, {**row, "revoked_at": now})
+        values = {"in_tenant": actor.tenant, "named": issuer_id, "at": now, "new_mac": gone["mac"]}
+        await self._append(Append([_issuer_entry(row, actor.pseudonym, "revoked")], [Write(_REVOKE_ISSUER, values)]))
+        return rows.issuer_view(gone, held)
 
     async def revoke_issuer_key(self, actor: Principal, issuer_id: str, kid: str) -> IssuerView:
         """Stop believing one key of an issuer. Raises ``auth.forbidden``, ``request.not_found``, ``.conflict``."""
@@ -135,20 +141,18 @@ class IssuerAdmin(Changes):
         if key["revoked_at"] is not None:
             raise Refused(Reason.REQUEST_CONFLICT, "revoked already")
         now = int(self._clock())
-        where = {"in_tenant": actor.tenant, "named": issuer_id, "key": kid, "at": now}
+        gone = self._macs.seal(issuer_keys, {**key, "revoked_at": now})
+        values = {"in_tenant": actor.tenant, "named": issuer_id, "key": kid, "at": now, "new_mac": gone["mac"]}
         await self._append(
-            Append([_issuer_entry(row, actor.pseudonym, "key_revoked", kid)], [Write(_REVOKE_ISSUER_KEY, where)])
+            Append([_issuer_entry(row, actor.pseudonym, "key_revoked", kid)], [Write(_REVOKE_ISSUER_KEY, values)])
         )
-        return rows.issuer_view(row, [{**one, "revoked_at": now} if one is key else one for one in held])
+        return rows.issuer_view(row, [gone if one is key else one for one in held])
 
     # --- inside -----------------------------------------------------------------------------------------------------
 
     async def _issuer(self, tenant: str, issuer_id: str) -> tuple[Found, list[Found]] | None:
-        def read(connection: Connection) -> tuple[Found, list[Found]] | None:
-            found = _issuers(connection, tenant, issuer_id)
-            return (found[0], _issuer_keys(connection, tenant).get(issuer_id, [])) if found else None
-
-        return await self._read(read)
+        found = await self._read(lambda connection: self._reads.issuer_rows(connection, tenant, issuer_id))
+        return found[0] if found else None
 
     async def _live_issuer(self, tenant: str, issuer_id: str) -> tuple[Found, list[Found]]:
         known = await self._issuer(tenant, issuer_id)
@@ -161,7 +165,11 @@ class IssuerAdmin(Changes):
 
 def _issuer_entry(row: Found, actor: str, change: str, kid: str | None = None) -> EntryDraft:
     tenant, issuer_id = row["tenant"], row["issuer_id"]
-    facts: dict[str, str | int] = {"change": change, "attests_request": int(row["attests_request"])}
+    facts: dict[str, str | int] = {
+        "change": change,
+        "subject": row["pseudonym"],
+        "attests_request": int(row["attests_request"]),
+    }
     if kid is not None:
         facts["kid"] = kid
     document = {"id": issuer_id, "speaks_for": json.loads(row["speaks_for"])}
@@ -179,20 +187,3 @@ def _refuse_other_rights(row: Found, named: Sequence[str], *, attests_request: b
         raise Refused(Reason.REQUEST_CONFLICT, "the issuer is revoked")
     if (named and list(named) != json.loads(row["speaks_for"])) or (attests_request and not row["attests_request"]):
         raise Refused(Reason.REQUEST_CONFLICT, "a further key does not change an issuer's rights", member="speaks_for")
-
-
-def _issuers(connection: Connection, tenant: str, issuer_id: str | None = None) -> list[Found]:
-    query = select(issuers).where(issuers.c.tenant == tenant).order_by(issuers.c.issuer_id)
-    if issuer_id is not None:
-        query = query.where(issuers.c.issuer_id == issuer_id)
-    return [dict(row) for row in connection.execute(query).mappings()]
-
-
-def _issuer_keys(connection: Connection, tenant: str) -> dict[str, list[Found]]:
-    query = (
-        select(issuer_keys).where(issuer_keys.c.tenant == tenant).order_by(issuer_keys.c.not_before, issuer_keys.c.kid)
-    )
-    found: dict[str, list[Found]] = {}
-    for row in connection.execute(query).mappings():
-        found.setdefault(row["issuer_id"], []).append(dict(row))
-    return found

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Sequence
 from typing import Final
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import bindparam, insert, select, update
 
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import Refused
@@ -17,7 +17,8 @@ from gateway.permissions import Permission, require
 from gateway.ports import Append, Guard, Write
 from gateway.reasons import Reason
 from gateway.store import directory_rows as rows
-from gateway.store.directory_changes import Changes, Found, committed, conflict
+from gateway.store.directory_changes import Changes, committed, conflict
+from gateway.store.directory_reads import Found
 from gateway.store.directory_rows import ApiKeyView, NewPrincipal, NewPrincipalView, PrincipalView
 from gateway.store.tables import api_keys, issuer_keys, principals
 from keys import jwk
@@ -34,17 +35,15 @@ _REVOKE_PRINCIPAL: Final = (
         principals.c.principal_id == bindparam("named"),
         principals.c.revoked_at.is_(None),
     )
-    .values(revoked_at=bindparam("at"))
+    .values(revoked_at=bindparam("at"), mac=bindparam("new_mac"))
 )
-_REVOKE_KEYS: Final = (
+_REVOKE_KEY: Final = (
     update(api_keys)
-    .where(
-        api_keys.c.tenant == bindparam("in_tenant"),
-        api_keys.c.principal_id == bindparam("named"),
-        api_keys.c.revoked_at.is_(None),
-    )
-    .values(revoked_at=bindparam("at"))
+    .where(api_keys.c.key_id == bindparam("named"), api_keys.c.revoked_at.is_(None))
+    .values(revoked_at=bindparam("at"), mac=bindparam("new_mac"))
 )
+_ANYBODY: Final = select(principals.c.principal_id).where(principals.c.tenant == bindparam("in_tenant")).limit(1)
+"""Believed without a look at its MAC: a row that was tampered with does not open the tenant to a second first one."""
 
 
 class PrincipalAdmin(Changes):
@@ -58,7 +57,7 @@ class PrincipalAdmin(Changes):
         """
         if rows.TENANT.fullmatch(tenant) is None:
             raise Refused(Reason.REQUEST_MALFORMED, "tenant", member="tenant")
-        if await self._read(lambda connection: _principals(connection, tenant)):
+        if await self._read(lambda connection: connection.execute(_ANYBODY, {"in_tenant": tenant}).first()):
             raise Refused(Reason.REQUEST_CONFLICT, "the tenant has principals already")
         return await self._add(tenant, SYSTEM, people)
 
@@ -87,13 +86,18 @@ class PrincipalAdmin(Changes):
         now = self._clock()
         view, row = _key(actor.tenant, principal_id, now, lifetime)
         entry = _principal_entry(found, actor.pseudonym, "key_added", key=view["key_id"])
-        await self._append(Append([entry], [Write(_ADD_KEY, row)]))
+        await self._append(Append([entry], [Write(_ADD_KEY, self._macs.seal(api_keys, row))]))
         return view
 
     async def list_principals(self, actor: Principal) -> list[PrincipalView]:
-        """Every principal of the actor's tenant, revoked ones too. Raises ``auth.forbidden``."""
+        """Every principal of the actor's tenant, revoked ones too.
+
+        Raises:
+            Refused: ``auth.forbidden``.
+            RowChanged: ``gateway.internal``; a list that left a row out would look whole.
+        """
         require(actor, Permission.PRINCIPALS_MANAGE)
-        found = await self._read(lambda connection: _principals(connection, actor.tenant))
+        found = await self._read(lambda connection: self._reads.principal_rows(connection, actor.tenant))
         return [rows.principal_view(row) for row in found]
 
     async def revoke_principal(self, actor: Principal, principal_id: str) -> PrincipalView:
@@ -102,23 +106,33 @@ class PrincipalAdmin(Changes):
         Raises:
             Refused: ``auth.forbidden``, ``request.not_found``; ``request.conflict`` where it is revoked already, or is
                 the tenant's last security admin, after whom nobody could add another.
+            RowChanged: ``gateway.internal``; its row was tampered with, and is of no use to anybody.
         """
         require(actor, Permission.PRINCIPALS_MANAGE)
         found = await self._principal(actor.tenant, principal_id)
         if found["revoked_at"] is not None:
             raise Refused(Reason.REQUEST_CONFLICT, "revoked already")
-        everybody = await self._read(lambda connection: _principals(connection, actor.tenant))
+        # Somebody else's tampered row must not keep anybody from being revoked, and is no admin.
+        everybody = await self._read(
+            lambda connection: self._reads.principal_rows(connection, actor.tenant, strict=False)
+        )
         if not any(_is_admin(row) for row in everybody if row["principal_id"] != principal_id):
             raise Refused(Reason.REQUEST_CONFLICT, "the last security admin stays")
+        # A key that is added while this goes on is dead all the same: keys are good only with their principal.
+        keys = await self._read(lambda connection: self._reads.live_key_rows(connection, actor.tenant, principal_id))
         now = self._clock()
-        where = {"in_tenant": actor.tenant, "named": principal_id, "at": now}
-        await self._append(
-            Append(
-                [_principal_entry(found, actor.pseudonym, "revoked")],
-                [Write(_REVOKE_PRINCIPAL, where), Write(_REVOKE_KEYS, where)],
+        gone = self._macs.seal(principals, {**found, "revoked_at": now})
+        writes = [
+            Write(
+                _REVOKE_PRINCIPAL,
+                {"in_tenant": actor.tenant, "named": principal_id, "at": now, "new_mac": gone["mac"]},
             )
-        )
-        return rows.principal_view({**found, "revoked_at": now})
+        ]
+        for row in keys:
+            dead = self._macs.seal(api_keys, {**row, "revoked_at": now})
+            writes.append(Write(_REVOKE_KEY, {"named": row["key_id"], "at": now, "new_mac": dead["mac"]}))
+        await self._append(Append([_principal_entry(found, actor.pseudonym, "revoked")], writes))
+        return rows.principal_view(gone)
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
@@ -146,8 +160,8 @@ class PrincipalAdmin(Changes):
                 await self._refuse_shared(tenant, issuer_keys.c.jwk, enrolled)
             key_view, key_row = _key(tenant, person.id, now, rows.ttl_seconds(person.ttl_days))
             entries.append(_principal_entry(row, actor, "added", key=key_view["key_id"]))
-            guards.append(Guard(_ADD_PRINCIPAL, row, conflict))
-            writes.append(Write(_ADD_KEY, key_row))
+            guards.append(Guard(_ADD_PRINCIPAL, self._macs.seal(principals, row), conflict))
+            writes.append(Write(_ADD_KEY, self._macs.seal(api_keys, key_row)))
             views.append({"principal": rows.principal_view(row), "api_key": key_view})
         enrolled_keys = [guard.parameters["approval_jwk"] for guard in guards if guard.parameters["approval_jwk"]]
         if len(set(enrolled_keys)) != len(enrolled_keys):
@@ -156,7 +170,7 @@ class PrincipalAdmin(Changes):
         return views
 
     async def _principal(self, tenant: str, principal_id: str) -> Found:
-        found = await self._read(lambda connection: _principals(connection, tenant, principal_id))
+        found = await self._read(lambda connection: self._reads.principal_rows(connection, tenant, principal_id))
         if not found:
             raise Refused(Reason.REQUEST_NOT_FOUND, "no such principal")
         return found[0]
@@ -198,10 +212,3 @@ def _principal_entry(row: Found, actor: str, change: str, key: str | None = None
 
 def _is_admin(row: Found) -> bool:
     return row["revoked_at"] is None and Role.SECURITY_ADMIN in json.loads(row["roles"])
-
-
-def _principals(connection: Connection, tenant: str, principal_id: str | None = None) -> list[Found]:
-    query = select(principals).where(principals.c.tenant == tenant).order_by(principals.c.principal_id)
-    if principal_id is not None:
-        query = query.where(principals.c.principal_id == principal_id)
-    return [dict(row) for row in connection.execute(query).mappings()]

@@ -1,4 +1,4 @@
-"""Principals, API keys and issuers: what may be written, how rows are read, and how they are shown."""
+"""Principals, API keys and issuers: what may be written, and how rows are shown. ``directory_reads`` reads them."""
 
 import hashlib
 import json
@@ -8,13 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypedDict
 
-from sqlalchemy import Connection, Row, bindparam, select, tuple_
-
 from gateway.canonical import canonical
 from gateway.errors import Refused
-from gateway.model import Issuer, IssuerKey, Principal, Role
+from gateway.model import Principal, Role
 from gateway.reasons import Reason
-from gateway.store.tables import api_keys, issuer_keys, issuers, principals
 from keys import jwk
 from keys.jwk import PublicJwk
 
@@ -27,6 +24,9 @@ TOKEN: Final = re.compile(r"hr_([0-9a-f]{16})_([A-Za-z0-9_-]{43})")
 TTL_MAX_DAYS: Final = 366
 HANDS_MAX: Final = 256
 SPEAKS_FOR_MAX: Final = 1024
+
+Name = tuple[str, str]
+"""Tenant and id."""
 
 
 class PrincipalView(TypedDict):
@@ -160,86 +160,6 @@ def mint_token() -> Minted:
 def jwk_text(key: PublicJwk) -> str:
     """How a public key is stored: one spelling, so that equal keys are equal texts."""
     return canonical(key.document()).decode()
-
-
-# --- how rows are read -----------------------------------------------------------------------------------------------
-
-_KEYS: Final = (
-    select(
-        api_keys.c.key_id,
-        api_keys.c.secret_sha256,
-        api_keys.c.expires_at,
-        api_keys.c.revoked_at.label("key_revoked_at"),
-        principals,
-    )
-    .join(
-        principals,
-        (principals.c.tenant == api_keys.c.tenant) & (principals.c.principal_id == api_keys.c.principal_id),
-    )
-    .where(api_keys.c.key_id.in_(bindparam("keys", expanding=True)))
-)
-_PRINCIPALS: Final = select(principals).where(
-    tuple_(principals.c.tenant, principals.c.principal_id).in_(bindparam("keys", expanding=True))
-)
-_ISSUERS: Final = select(issuers).where(
-    tuple_(issuers.c.tenant, issuers.c.issuer_id).in_(bindparam("keys", expanding=True))
-)
-_ISSUER_KEYS: Final = (
-    select(issuer_keys)
-    .where(tuple_(issuer_keys.c.tenant, issuer_keys.c.issuer_id).in_(bindparam("keys", expanding=True)))
-    .order_by(issuer_keys.c.not_before, issuer_keys.c.kid)
-)
-
-Name = tuple[str, str]
-"""Tenant and id."""
-
-
-def read_keys(connection: Connection, key_ids: Sequence[str]) -> dict[str, ApiKey]:
-    """API keys by id, each with its principal."""
-    return {
-        row.key_id: ApiKey(
-            row.secret_sha256,
-            row.expires_at,
-            None if row.key_revoked_at is not None or row.revoked_at is not None else _principal(row),
-        )
-        for row in connection.execute(_KEYS, {"keys": list(key_ids)})
-    }
-
-
-def read_principals(connection: Connection, names: Sequence[Name]) -> dict[Name, Principal]:
-    """Principals that are not revoked."""
-    rows = connection.execute(_PRINCIPALS, {"keys": list(names)})
-    return {(row.tenant, row.principal_id): _principal(row) for row in rows if row.revoked_at is None}
-
-
-def read_issuers(connection: Connection, names: Sequence[Name]) -> dict[Name, Issuer]:
-    """Issuers that are not revoked, with all their keys, the revoked among them."""
-    held: dict[Name, dict[str, IssuerKey]] = {}
-    for row in connection.execute(_ISSUER_KEYS, {"keys": list(names)}):
-        key = IssuerKey(row.kid, json.loads(row.jwk), row.not_before, row.not_after, row.revoked_at)
-        held.setdefault((row.tenant, row.issuer_id), {})[row.kid] = key
-    return {
-        (row.tenant, row.issuer_id): Issuer(
-            row.issuer_id,
-            row.tenant,
-            held.get((row.tenant, row.issuer_id), {}),
-            frozenset(json.loads(row.speaks_for)),
-            row.attests_request,
-        )
-        for row in connection.execute(_ISSUERS, {"keys": list(names)})
-        if row.revoked_at is None
-    }
-
-
-def _principal(row: Row[Any]) -> Principal:
-    return Principal(
-        row.principal_id,
-        row.tenant,
-        row.pseudonym,
-        frozenset(Role(role) for role in json.loads(row.roles)),
-        None if row.hands is None else frozenset(json.loads(row.hands)),
-        None if row.approval_jwk is None else json.loads(row.approval_jwk),
-    )
 
 
 # --- how they are shown ----------------------------------------------------------------------------------------------

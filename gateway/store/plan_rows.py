@@ -1,12 +1,15 @@
 """Rows of plans, steps and approvals as the values that ``ports.PlanStore`` gives."""
 
+from collections.abc import Collection
 from typing import Any
 
 import orjson
 from sqlalchemy import Connection, Row, select
 
+from gateway.errors import Refused
 from gateway.model import Effect
 from gateway.ports import ApprovalAnswer, ApprovalRequest, ApprovalRow, StoredStep
+from gateway.reasons import Reason
 from gateway.store.tables import approval_answers, approvals
 
 
@@ -29,11 +32,35 @@ def stored_step(row: Row[Any]) -> StoredStep:
     )
 
 
+def approval_page(
+    connection: Connection,
+    tenant: str,
+    status: str | None,
+    hands: Collection[str] | None,
+    after: str | None,
+    limit: int,
+) -> list[ApprovalRow]:
+    """See ``ports.PlanStore.approvals``. By key, not by offset: what is asked for meanwhile moves no page."""
+    condition = approvals.c.tenant == tenant
+    if status is not None:
+        condition &= approvals.c.status == status
+    if hands is not None:
+        condition &= approvals.c.hand.in_(hands)
+    if after is not None:
+        last = select(approvals.c.requested_at).where(approvals.c.approval_id == after, approvals.c.tenant == tenant)
+        at = connection.execute(last).scalar_one_or_none()
+        if at is None:
+            raise Refused(Reason.REQUEST_MALFORMED, "no such request", parameter="after")
+        condition &= (approvals.c.requested_at < at) | (
+            (approvals.c.requested_at == at) & (approvals.c.approval_id < after)
+        )
+    return approval_rows(connection, condition, limit)
+
+
 def approval_rows(connection: Connection, condition: Any, limit: int = 1000) -> list[ApprovalRow]:
     """Approval requests with their answers, newest first."""
-    rows = connection.execute(
-        select(approvals).where(condition).order_by(approvals.c.requested_at.desc()).limit(limit)
-    ).all()
+    newest_first = (approvals.c.requested_at.desc(), approvals.c.approval_id.desc())
+    rows = connection.execute(select(approvals).where(condition).order_by(*newest_first).limit(limit)).all()
     answers: dict[str, list[ApprovalAnswer]] = {row.approval_id: [] for row in rows}
     if answers:
         query = (

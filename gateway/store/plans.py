@@ -2,7 +2,7 @@
 
 import asyncio
 import hmac
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 import orjson
@@ -21,7 +21,7 @@ from gateway.ports import (
 )
 from gateway.reasons import Reason
 from gateway.state import PlanState, StepState
-from gateway.store.plan_rows import approval_rows, stored_step
+from gateway.store.plan_rows import approval_page, approval_rows, stored_step
 from gateway.store.tables import approval_answers, approvals, contexts, fates, plans, replays, steps
 
 Result = TypeVar("Result")
@@ -285,16 +285,11 @@ class SqlPlans:
 
         return await self._read(find)
 
-    async def approvals(self, tenant: str, status: str | None, limit: int) -> Sequence[ApprovalRow]:
+    async def approvals(
+        self, tenant: str, status: str | None, hands: Collection[str] | None, *, after: str | None, limit: int
+    ) -> Sequence[ApprovalRow]:
         """See ``ports.PlanStore``."""
-
-        def find(connection: Connection) -> Sequence[ApprovalRow]:
-            condition = approvals.c.tenant == tenant
-            if status is not None:
-                condition &= approvals.c.status == status
-            return approval_rows(connection, condition, limit)
-
-        return await self._read(find)
+        return await self._read(lambda connection: approval_page(connection, tenant, status, hands, after, limit))
 
     async def expired_approvals(self, now: float, limit: int) -> Sequence[tuple[str, str]]:
         """See ``ports.PlanStore``."""

@@ -169,6 +169,7 @@ principals: Final = Table(
     Column("approval_jwk", Text, nullable=True, comment="Public Ed25519 JWK."),
     Column("created_at", Float, nullable=False),
     Column("revoked_at", Float, nullable=True),
+    Column("mac", String(64), nullable=False, comment="HMAC-SHA-256 over the row, by a key outside the database."),
     PrimaryKeyConstraint("tenant", "principal_id"),
 )
 
@@ -182,6 +183,7 @@ api_keys: Final = Table(
     Column("created_at", Float, nullable=False),
     Column("expires_at", Float, nullable=False),
     Column("revoked_at", Float, nullable=True),
+    Column("mac", String(64), nullable=False, comment="HMAC-SHA-256 over the row, by a key outside the database."),
     ForeignKeyConstraint(["tenant", "principal_id"], ["principals.tenant", "principals.principal_id"]),
 )
 
@@ -190,10 +192,12 @@ issuers: Final = Table(
     metadata,
     Column("tenant", String(64), nullable=False),
     Column("issuer_id", String(128), nullable=False),
+    Column("pseudonym", String(64), nullable=False, unique=True, comment="By which entries name it."),
     Column("speaks_for", Text, nullable=False, default="[]", comment="JSON list of principal ids."),
     Column("attests_request", Boolean, nullable=False),
     Column("created_at", Float, nullable=False),
     Column("revoked_at", Float, nullable=True),
+    Column("mac", String(64), nullable=False, comment="HMAC-SHA-256 over the row, by a key outside the database."),
     PrimaryKeyConstraint("tenant", "issuer_id"),
 )
 
@@ -207,6 +211,7 @@ issuer_keys: Final = Table(
     Column("not_before", Integer, nullable=False),
     Column("not_after", Integer, nullable=True),
     Column("revoked_at", Integer, nullable=True),
+    Column("mac", String(64), nullable=False, comment="HMAC-SHA-256 over the row, by a key outside the database."),
     PrimaryKeyConstraint("tenant", "issuer_id", "kid"),
     ForeignKeyConstraint(["tenant", "issuer_id"], ["issuers.tenant", "issuers.issuer_id"]),
 )
@@ -214,9 +219,12 @@ issuer_keys: Final = Table(
 hand_pins: Final = Table(
     "hand_pins",
     metadata,
-    Column("hand", String(64), primary_key=True),
+    Column("tenant", String(64), nullable=False),
+    Column("hand", String(64), nullable=False),
     Column("manifest_digest", String(64), nullable=False),
     Column("manifest", Text, nullable=False, comment="The pinned document."),
     Column("pinned_by", String(128), nullable=False, comment="Pseudonym."),
     Column("pinned_at", Float, nullable=False),
+    PrimaryKeyConstraint("tenant", "hand"),
+    comment="Which manifest of a hand a tenant said yes to.",
 )

@@ -184,9 +184,10 @@ class ApprovalView(Shape):
 
 
 class ApprovalList(Shape):
-    """Approval requests."""
+    """A page of approval requests, newest first."""
 
     approvals: list[ApprovalView]
+    next: str | None = Field(description="Ask again with after=next for the following page.")
 
 
 class AnswerRequest(Shape):
@@ -210,7 +211,7 @@ class Checks(Shape):
     log: str
     policy: str
     keys: str
-    hands: dict[str, str]
+    hands: dict[str, str] = Field(description="Hand -> state; only 'asking' keeps the gateway from being ready.")
 
 
 class Readiness(Shape):

@@ -180,7 +180,7 @@ class HandView(Shape):
 
     id: str
     adapter: str
-    state: Literal["pinned", "unpinned", "drifted", "unavailable", "disabled"]
+    state: Literal["pinned", "unpinned", "drifted", "asking", "unavailable", "disabled"]
     problem: str | None = None
     pinned_digest: str | None = None
     offered_digest: str | None = None

@@ -20,6 +20,9 @@ PROCESSES_MAX: Final = 32
 ENVIRONMENT: Final = {
     "HOME": "/tmp",  # noqa: S108 (inside the jail, private to it)
     "LANG": "C.UTF-8",
+    # glibc would reserve 64 MiB of address space for each thread. Without a cgroup that is what is limited, and three
+    # threads would take all of it.
+    "MALLOC_ARENA_MAX": "1",
     "PATH": "/usr/local/bin:/usr/bin:/bin",
     "PYTHONDONTWRITEBYTECODE": "1",
     "TZ": "UTC",

@@ -146,22 +146,32 @@ def upgrade() -> None:
     )
     op.create_table(
         "hand_pins",
+        sa.Column("tenant", sa.String(length=64), nullable=False),
         sa.Column("hand", sa.String(length=64), nullable=False),
         sa.Column("manifest_digest", sa.String(length=64), nullable=False),
         sa.Column("manifest", sa.Text(), nullable=False, comment="The pinned document."),
         sa.Column("pinned_by", sa.String(length=128), nullable=False, comment="Pseudonym."),
         sa.Column("pinned_at", sa.Float(), nullable=False),
-        sa.PrimaryKeyConstraint("hand", name=op.f("pk_hand_pins")),
+        sa.PrimaryKeyConstraint("tenant", "hand", name=op.f("pk_hand_pins")),
+        comment="Which manifest of a hand a tenant said yes to.",
     )
     op.create_table(
         "issuers",
         sa.Column("tenant", sa.String(length=64), nullable=False),
         sa.Column("issuer_id", sa.String(length=128), nullable=False),
+        sa.Column("pseudonym", sa.String(length=64), nullable=False, comment="By which entries name it."),
         sa.Column("speaks_for", sa.Text(), nullable=False, comment="JSON list of principal ids."),
         sa.Column("attests_request", sa.Boolean(), nullable=False),
         sa.Column("created_at", sa.Float(), nullable=False),
         sa.Column("revoked_at", sa.Float(), nullable=True),
+        sa.Column(
+            "mac",
+            sa.String(length=64),
+            nullable=False,
+            comment="HMAC-SHA-256 over the row, by a key outside the database.",
+        ),
         sa.PrimaryKeyConstraint("tenant", "issuer_id", name=op.f("pk_issuers")),
+        sa.UniqueConstraint("pseudonym", name=op.f("uq_issuers_pseudonym")),
     )
     op.create_table(
         "plans",
@@ -191,6 +201,12 @@ def upgrade() -> None:
         sa.Column("approval_jwk", sa.Text(), nullable=True, comment="Public Ed25519 JWK."),
         sa.Column("created_at", sa.Float(), nullable=False),
         sa.Column("revoked_at", sa.Float(), nullable=True),
+        sa.Column(
+            "mac",
+            sa.String(length=64),
+            nullable=False,
+            comment="HMAC-SHA-256 over the row, by a key outside the database.",
+        ),
         sa.PrimaryKeyConstraint("tenant", "principal_id", name=op.f("pk_principals")),
         sa.UniqueConstraint("pseudonym", name=op.f("uq_principals_pseudonym")),
     )
@@ -218,6 +234,12 @@ def upgrade() -> None:
         sa.Column("created_at", sa.Float(), nullable=False),
         sa.Column("expires_at", sa.Float(), nullable=False),
         sa.Column("revoked_at", sa.Float(), nullable=True),
+        sa.Column(
+            "mac",
+            sa.String(length=64),
+            nullable=False,
+            comment="HMAC-SHA-256 over the row, by a key outside the database.",
+        ),
         sa.ForeignKeyConstraint(
             ["tenant", "principal_id"],
             ["principals.tenant", "principals.principal_id"],
@@ -247,6 +269,12 @@ def upgrade() -> None:
         sa.Column("not_before", sa.Integer(), nullable=False),
         sa.Column("not_after", sa.Integer(), nullable=True),
         sa.Column("revoked_at", sa.Integer(), nullable=True),
+        sa.Column(
+            "mac",
+            sa.String(length=64),
+            nullable=False,
+            comment="HMAC-SHA-256 over the row, by a key outside the database.",
+        ),
         sa.ForeignKeyConstraint(
             ["tenant", "issuer_id"],
             ["issuers.tenant", "issuers.issuer_id"],

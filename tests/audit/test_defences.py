@@ -9,6 +9,7 @@ from sqlalchemy.exc import DBAPIError
 import migrations
 from audit.database import make_engine, writing
 from audit.fsck import check
+from gateway.errors import Unavailable
 from gateway.ports import Append
 from tests.audit.conftest import draft
 
@@ -67,6 +68,19 @@ async def test_migrating_twice_changes_nothing_and_leaves_no_drift(database_url)
         context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
         assert compare_metadata(context, list(migrations.TARGETS)) == []
     engine.dispose()
+
+
+def test_a_database_from_before_the_first_release_is_refused_and_says_what_to_do(engine):
+    with writing(engine.connect()) as connection, connection.begin():
+        connection.execute(text("ALTER TABLE steps DROP COLUMN mac"))
+    with pytest.raises(Unavailable, match=r"table steps lacks mac.*handrail init"):
+        migrations.upgrade(engine)
+
+
+def test_a_column_of_a_newer_version_is_no_reason_to_refuse(engine):
+    with writing(engine.connect()) as connection, connection.begin():
+        connection.execute(text("ALTER TABLE steps ADD COLUMN later TEXT"))
+    migrations.upgrade(engine)
 
 
 async def test_a_migration_that_fails_leaves_nothing(database_url, monkeypatch):

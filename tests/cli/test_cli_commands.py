@@ -117,6 +117,19 @@ def test_verify_without_its_files_is_wrong_use(run: Run, tmp_path: Path) -> None
 # --- approvals -------------------------------------------------------------------------------------------------------
 
 
+def test_a_long_list_comes_in_pages_and_says_how_to_get_the_next(run: Run, gateway: StandIn) -> None:
+    gateway.next("GET", "/v1/approvals", lambda _: JSONResponse({"approvals": [gateway.approval()], "next": "ap-1"}))
+    first = run("approvals", "list", "--limit", "1")
+    assert "More: --after ap-1" in first.output
+    assert "More:" not in run("approvals", "list", "--after", "ap-1").output
+    assert json.loads(run("approvals", "list", "--all", "--json").stdout)["approvals"][0]["id"] == "ap-1"
+    assert [path for _, path, _, _ in gateway.seen] == [
+        "/v1/approvals?status=open&limit=1",
+        "/v1/approvals?status=open&after=ap-1",
+        "/v1/approvals",
+    ]
+
+
 @pytest.fixture
 def at_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Output, "interactive", True)

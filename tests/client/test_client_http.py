@@ -116,7 +116,8 @@ async def test_admin_calls_send_what_the_api_documents(gateway: StandIn, both: B
     assert (await both("audit_entries", type="POLDNY", after=3, plan=None))["tree_size"] == 9
     assert (await both("why", PLAN_ID, "s1"))["reasons"][0]["line"] == 12
     assert (await both("me"))["id"] == "alice"
-    assert (await both("approvals", status="open"))[0]["id"] == "ap-1"
+    page = await both("approvals", status="open", after="ap-0", limit=1)
+    assert (page["approvals"][0]["id"], page.get("next")) == ("ap-1", None)
     assert (await both("ready"))["checks"]
     sent = {(method, path) for method, path, _, _ in gateway.seen}
     assert ("DELETE", "/v1/principals/a/b c") in sent, "the server sees the quoted id as one segment's text"

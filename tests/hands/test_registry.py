@@ -15,6 +15,7 @@ from gateway.settings import HandSettings, SettingsError
 from gateway.store.tables import hand_pins, metadata
 from hand_adapters.contract import HandError
 from hand_adapters.diff import differences
+from hand_adapters.http import HttpAdapter
 from hand_adapters.pins import Pin, SqlPins
 from hand_adapters.registry import Registry
 from tests.hands.hands_support import call, hostile
@@ -38,8 +39,12 @@ class MemoryLog:
         return range(len(item.entries))
 
 
-def agent(hands=None) -> Principal:
-    return Principal("ana", "default", "p-ana", frozenset({Role.AGENT}), hands)
+def agent(hands=None, tenant="default") -> Principal:
+    return Principal("ana", tenant, "p-ana", frozenset({Role.AGENT}), hands)
+
+
+ACME = Principal("olga", "acme", "pseudo-of-acme", frozenset({Role.OPERATOR}))
+"""An operator of another tenant."""
 
 
 HTTP = HandSettings(
@@ -82,9 +87,9 @@ async def world(tmp_path, plain_jail):
 async def test_an_unpinned_hand_is_not_there(world):
     registry = await world({"api": HTTP})
     assert registry.states() == {"api": "unpinned"}
-    assert registry.manifest("api") is None
+    assert registry.manifest("default", "api") is None
     assert registry.listed(agent()) == []
-    assert registry.check_args("api", "get", {}) == ({"pointer": "", "keyword": "absent"},)
+    assert registry.check_args("default", "api", "get", {}) == ({"pointer": "", "keyword": "absent"},)
     with pytest.raises(HandError) as caught:
         await registry.run(call("api", "get", {}, "0"))
     assert (caught.value.reason, caught.value.failure) == (Reason.HAND_UNAVAILABLE, HandFailure.NOT_EXECUTED)
@@ -94,7 +99,7 @@ async def test_a_pin_is_an_entry_and_survives_a_restart(world, operator):
     registry = await world({"api": HTTP})
     offered = await registry.offer("api")
     await registry.pin("api", offered.digest, operator)
-    assert registry.manifest("api") == offered
+    assert registry.manifest("default", "api") == offered
     [entry] = world.log.entries
     assert (entry.type, entry.principal, entry.manifest_digest) == (
         EntryType.HAND_REGISTERED,
@@ -103,7 +108,7 @@ async def test_a_pin_is_an_entry_and_survives_a_restart(world, operator):
     )
     again = await world({"api": HTTP})
     assert again.states() == {"api": "pinned"}
-    assert again.manifest("api").digest == offered.digest
+    assert again.manifest("default", "api").digest == offered.digest
 
 
 async def test_what_was_not_offered_cannot_be_pinned(world, operator):
@@ -122,7 +127,7 @@ async def test_without_the_log_nothing_is_pinned(world, operator):
     world.log.down = True
     with pytest.raises(Unavailable):
         await registry.pin("api", (await registry.offer("api")).digest, operator)
-    assert registry.manifest("api") is None
+    assert registry.manifest("default", "api") is None
 
 
 async def test_a_changed_declaration_drifts_until_somebody_pins_it_again(world, operator):
@@ -132,8 +137,10 @@ async def test_a_changed_declaration_drifts_until_somebody_pins_it_again(world, 
     changed = HTTP.model_copy(update={"region": "elsewhere"})
     registry = await world({"api": changed})
     assert registry.states() == {"api": "drifted"}
-    assert registry.manifest("api") is None
-    assert registry.describe_one("api")["diff"] == [{"path": "/region", "pinned": None, "offered": "elsewhere"}]
+    assert registry.manifest("default", "api") is None
+    assert registry.describe_one("default", "api")["diff"] == [
+        {"path": "/region", "pinned": None, "offered": "elsewhere"}
+    ]
     drift = [entry for entry in world.log.entries if entry.type is EntryType.HAND_DRIFTED]
     assert [(entry.manifest_digest, entry.hand) for entry in drift] == [(pinned.digest, "api")]
     with pytest.raises(HandError) as caught:
@@ -155,10 +162,10 @@ async def test_a_pin_edited_in_the_database_pins_nothing(world, operator):
         looser = document.replace('"side_effects":"external"', '"side_effects":"none"')
         connection.execute(hand_pins.update().values(manifest=looser))
     again = await world({"api": HTTP})
-    assert again.manifest("api") is None
-    assert "damaged" in again.describe()[0]["problem"]
+    assert again.manifest("default", "api") is None
+    assert "damaged" in again.describe("default")[0]["problem"]
     await again.pin("api", offered.digest, operator)
-    assert again.manifest("api") is not None
+    assert again.manifest("default", "api") is not None
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
@@ -176,9 +183,76 @@ async def test_a_second_pin_takes_the_place_of_the_first_on_every_database(datab
     for description in ("one", "two"):
         manifest = Manifest("h", "http", {"a": ActionManifest("a", description, {"type": "object"})})
         await pins.pin(manifest, operator)
-    assert dict(await pins.load()) == {"h": Pin(manifest.digest, manifest)}
+    assert dict(await pins.load()) == {("default", "h"): Pin(manifest.digest, manifest)}
+    await pins.pin(manifest, ACME)
+    assert set(await pins.load()) == {("default", "h"), ("acme", "h")}
     with database.connect() as connection:
-        assert connection.execute(sqlalchemy.select(hand_pins.c.pinned_by)).all() == [("pseudo-olga",)]
+        pinned = connection.execute(sqlalchemy.select(hand_pins.c.tenant, hand_pins.c.pinned_by)).all()
+    assert sorted(pinned) == [("acme", "pseudo-of-acme"), ("default", "pseudo-olga")]
+
+
+async def test_one_tenants_yes_is_nobody_elses(world, operator):
+    registry = await world({"api": HTTP.model_copy(update={"tenants": ("default", "acme")})})
+    offered = await registry.offer("api")
+    await registry.pin("api", offered.digest, operator)
+    assert registry.manifest("acme", "api") is None
+    assert registry.listed(agent(tenant="acme")) == []
+    assert registry.check_args("acme", "api", "get", {}) == ({"pointer": "", "keyword": "absent"},)
+    assert registry.check_result("acme", "api", "get", {"ok": True}) == ({"pointer": "", "keyword": "absent"},)
+    assert [hand["state"] for hand in registry.describe("acme")] == ["unpinned"]
+    assert registry.describe_one("acme", "api")["pinned_digest"] is None
+    with pytest.raises(HandError) as caught:
+        await registry.run(call("api", "get", {}, offered.digest, tenant="acme"))
+    assert (caught.value.reason, caught.value.failure) == (Reason.HAND_UNAVAILABLE, HandFailure.NOT_EXECUTED)
+
+    await registry.pin("api", offered.digest, ACME)
+    assert registry.manifest("acme", "api") == registry.manifest("default", "api") == offered
+    assert [(entry.tenant, entry.principal) for entry in world.log.entries] == [
+        ("default", "pseudo-olga"),
+        ("acme", "pseudo-of-acme"),
+    ]
+    again = await world({"api": HTTP.model_copy(update={"tenants": ("default", "acme")})})
+    assert [manifest.hand for manifest in again.listed(agent(tenant="acme"))] == ["api"]
+
+
+async def test_a_hand_that_is_not_declared_for_a_tenant_is_not_there_for_it(world, operator):
+    registry = await world({"api": HTTP})
+    offered = await registry.offer("api")
+    await registry.pin("api", offered.digest, operator)
+    assert registry.describe("acme") == []
+    for attempt in (registry.pin("api", offered.digest, ACME), asyncio.to_thread(registry.describe_one, "acme", "api")):
+        with pytest.raises(Refused) as caught:
+            await attempt
+        assert caught.value.reason is Reason.REQUEST_NOT_FOUND
+    assert len(world.log.entries) == 1
+
+
+async def test_a_pin_does_not_outlive_the_declaration_for_its_tenant(world, operator):
+    shared = HTTP.model_copy(update={"tenants": ("default", "acme")})
+    registry = await world({"api": shared})
+    offered = await registry.offer("api")
+    for somebody in (operator, ACME):
+        await registry.pin("api", offered.digest, somebody)
+    again = await world({"api": HTTP})
+    assert again.manifest("default", "api") == offered, "whom a hand is declared for is no part of what was agreed to"
+    assert again.manifest("acme", "api") is None
+    await again.offer("api")
+    assert again.manifest("acme", "api") is None
+
+
+async def test_a_tenant_that_agrees_to_a_change_agrees_for_itself_alone(world, operator):
+    first = await world({"api": HTTP.model_copy(update={"tenants": ("default", "acme")})})
+    for somebody in (operator, ACME):
+        await first.pin("api", (await first.offer("api")).digest, somebody)
+    changed = HTTP.model_copy(update={"tenants": ("default", "acme"), "region": "elsewhere"})
+    registry = await world({"api": changed})
+    drift = [entry.tenant for entry in world.log.entries if entry.type is EntryType.HAND_DRIFTED]
+    assert sorted(drift) == ["acme", "default"]
+    await registry.pin("api", (await registry.offer("api")).digest, ACME)
+    assert registry.states() == {"api": "pinned"}
+    assert [registry.describe(tenant)[0]["state"] for tenant in ("acme", "default")] == ["pinned", "drifted"]
+    assert registry.describe_one("default", "api")["diff"]
+    assert registry.manifest("default", "api") is None
 
 
 async def test_a_principal_sees_only_hands_in_its_scope(world, operator):
@@ -193,12 +267,14 @@ async def test_a_principal_sees_only_hands_in_its_scope(world, operator):
 async def test_args_and_results_are_held_against_the_pinned_schemas(world, operator):
     registry = await world({"api": HTTP})
     await registry.pin("api", (await registry.offer("api")).digest, operator)
-    assert registry.check_args("api", "get", {"n": 1}) == ()
-    assert registry.check_args("api", "get", {"n": "secret"}) == ({"pointer": "/n", "keyword": "type"},)
-    assert registry.check_args("api", "get", {"secret": 1}) == ({"pointer": "", "keyword": "additionalProperties"},)
-    assert registry.check_args("api", "nothing", {})
-    assert registry.check_result("api", "get", {"ok": True, "more": 1}) == ()
-    assert registry.check_result("api", "get", None) == ({"pointer": "", "keyword": "type"},)
+    assert registry.check_args("default", "api", "get", {"n": 1}) == ()
+    assert registry.check_args("default", "api", "get", {"n": "secret"}) == ({"pointer": "/n", "keyword": "type"},)
+    assert registry.check_args("default", "api", "get", {"secret": 1}) == (
+        {"pointer": "", "keyword": "additionalProperties"},
+    )
+    assert registry.check_args("default", "api", "nothing", {})
+    assert registry.check_result("default", "api", "get", {"ok": True, "more": 1}) == ()
+    assert registry.check_result("default", "api", "get", None) == ({"pointer": "", "keyword": "type"},)
 
 
 async def test_no_jail_stops_the_hands_that_need_one_and_no_other(world, operator):
@@ -208,9 +284,46 @@ async def test_no_jail_stops_the_hands_that_need_one_and_no_other(world, operato
     registry = await world({"api": HTTP, "tool": hostile("good")}, jail=bare)
     await registry.pin("api", (await registry.offer("api")).digest, operator)
     assert registry.states() == {"api": "pinned", "tool": "unavailable"}
-    tool = next(hand for hand in registry.describe() if hand["id"] == "tool")
+    tool = next(hand for hand in registry.describe("default") if hand["id"] == "tool")
     assert tool["problem"] == "bubblewrap is missing: install it. no user namespaces."
     assert bare.started == []
+
+
+async def test_a_hand_is_asking_until_it_was_asked_once(world, monkeypatch):
+    answer = asyncio.Event()
+    ready = HttpAdapter.manifest
+
+    async def slow(self):
+        await answer.wait()
+        return await ready(self)
+
+    registry = await world({"api": HTTP})
+    monkeypatch.setattr(HttpAdapter, "manifest", slow)
+    second = Registry({"api": HTTP}, None, registry._pins)
+    await second.start()
+    assert second.states() == {"api": "asking"}
+    assert second.describe("default")[0]["problem"] == "Being asked what it offers."
+    answer.set()
+    await second.settled()
+    assert second.states() == {"api": "unpinned"}
+    await second.close()
+
+
+@pytest.mark.parametrize("how", ["silent", "broken"])
+async def test_an_adapter_that_never_says_or_falls_over_does_not_keep_the_gateway_from_being_ready(
+    world, monkeypatch, how
+):
+    async def manifest(self):
+        if how == "broken":
+            raise ZeroDivisionError("a third party's mistake")
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(HttpAdapter, "manifest", manifest)
+    registry = await world({"api": HTTP}, ask_seconds=0.01)
+    assert registry.states() == {"api": "unavailable"}
+    [shown] = registry.describe("default")
+    assert shown["problem"].startswith("It did not say" if how == "silent" else "Its adapter failed")
+    assert "mistake" not in shown["problem"]
 
 
 async def test_a_disabled_hand_is_not_even_asked(world, plain_jail):
@@ -224,13 +337,15 @@ async def test_a_disabled_hand_is_not_even_asked(world, plain_jail):
 async def test_a_hand_that_does_not_start_is_unavailable_and_says_why(world):
     registry = await world({"tool": hostile("broken"), "api": HTTP})
     assert registry.states() == {"api": "unpinned", "tool": "unavailable"}
-    assert "No module named weather" in registry.describe()[1]["problem"]
+    assert "No module named weather" in registry.describe("default")[1]["problem"]
 
 
-async def test_a_tool_that_changes_in_mid_life_drifts_once_and_is_recorded_under_its_tenant(world, operator, tmp_path):
-    registry = await world({"tool": hostile("changes", str(tmp_path / "changed"))})
+async def test_a_tool_that_changes_in_mid_life_drifts_once_for_every_tenant_that_pinned_it(world, operator, tmp_path):
+    tenants = ("default", "acme", "idle")
+    registry = await world({"tool": hostile("changes", str(tmp_path / "changed"), tenants=tenants)})
     digest = (await registry.offer("tool")).digest
-    await registry.pin("tool", digest, operator)
+    for somebody in (operator, ACME):
+        await registry.pin("tool", digest, somebody)
     await registry.run(call("tool", "echo", {"text": "x"}, digest, tenant="acme"))
     outcomes = [
         await asyncio.gather(
@@ -241,9 +356,9 @@ async def test_a_tool_that_changes_in_mid_life_drifts_once_and_is_recorded_under
     assert {outcome[0].reason for outcome in outcomes} == {Reason.HAND_DRIFTED}
     assert {outcome[0].failure for outcome in outcomes} == {HandFailure.NOT_EXECUTED}
     drift = [entry for entry in world.log.entries if entry.type is EntryType.HAND_DRIFTED]
-    assert [(entry.tenant, entry.manifest_digest) for entry in drift] == [("acme", digest)]
+    assert [(entry.tenant, entry.manifest_digest) for entry in drift] == [("default", digest), ("acme", digest)]
     assert registry.states() == {"tool": "drifted"}
-    [change] = registry.describe_one("tool")["diff"]
+    [change] = registry.describe_one("default", "tool")["diff"]
     assert change["path"] == "/actions/echo/description"
 
 
@@ -257,7 +372,7 @@ async def test_a_drift_that_could_not_be_recorded_still_refuses(world, operator,
         with pytest.raises(HandError) as caught:
             await registry.run(call("tool", "echo", {"text": "x"}, digest))
         assert caught.value.reason is Reason.HAND_DRIFTED
-    assert registry.manifest("tool") is None
+    assert registry.manifest("default", "tool") is None
 
 
 async def test_a_call_decided_on_an_older_pin_is_refused(world, operator):
@@ -269,7 +384,7 @@ async def test_a_call_decided_on_an_older_pin_is_refused(world, operator):
 
 
 async def test_what_the_api_shows_of_a_hand(world):
-    [shown] = (await world({"api": HTTP})).describe()
+    [shown] = (await world({"api": HTTP})).describe("default")
     assert set(shown) == {"id", "adapter", "state", "pinned_digest", "offered_digest", "region", "trust", "actions"}
     assert shown["actions"][0]["args_schema"]["additionalProperties"] is False
 
@@ -288,7 +403,7 @@ def test_a_third_partys_adapter_comes_by_entry_point(tmp_path, monkeypatch, plai
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     registry = Registry({"x": HTTP.model_copy(update={"adapter": "acme"})}, plain_jail_free, None)
-    assert registry.describe()[0]["adapter"] == "acme"
+    assert registry.describe("default")[0]["adapter"] == "acme"
     assert Registry({"x": HTTP}, plain_jail_free, None), "a built-in name cannot be taken over"
 
 

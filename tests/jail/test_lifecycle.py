@@ -13,7 +13,7 @@ import pytest
 
 from gateway.reasons import Reason
 from gateway.settings import JailSettings
-from hand_adapters.jail import Bind, Jail, JailError, JailSpec
+from hand_adapters.jail import PROFILES, Bind, Jail, JailError, JailSpec
 from hand_adapters.jail import jail as jail_module
 
 pytestmark = pytest.mark.jail
@@ -356,7 +356,7 @@ async def test_adoption_stays_in_a_work_area_and_off_shared_files(jail: Jail, ho
 
 
 async def test_without_cgroups_only_what_fits_the_budget_starts(jail: Jail, home: Path) -> None:
-    bare = Jail(JailSettings(memory_budget_bytes=4 * 2**30), home)
+    bare = Jail(JailSettings(memory_budget_bytes=2 * PROFILES["default"].bare_cost_bytes + 1), home)
     bare.missing()
     assert bare._examined is not None
     assert bare._examined[0] is not None

@@ -89,16 +89,16 @@ class SimulatedHands:
     behaviour: dict[str, Behaviour] = field(default_factory=dict)
     calls: list[HandCall] = field(default_factory=list)
 
-    def manifest(self, hand: str) -> Manifest | None:
-        return self.manifests.get(hand)
+    def manifest(self, tenant: str, hand: str) -> Manifest | None:
+        return self.manifests.get(hand) if tenant == "default" else None
 
     def listed(self, principal: Principal) -> Sequence[Manifest]:
         return [manifest for manifest in self.manifests.values() if principal.may_use(manifest.hand)]
 
-    def check_args(self, hand: str, action: str, args: Mapping[str, Any]) -> Sequence[Mapping[str, str]]:
+    def check_args(self, tenant: str, hand: str, action: str, args: Mapping[str, Any]) -> Sequence[Mapping[str, str]]:
         return Checker(normalise(self.manifests[hand].actions[action].args_schema, close=True)).problems(args)
 
-    def check_result(self, hand: str, action: str, structured: Any) -> Sequence[Mapping[str, str]]:
+    def check_result(self, tenant: str, hand: str, action: str, structured: Any) -> Sequence[Mapping[str, str]]:
         schema = self.manifests[hand].actions[action].result_schema
         return [] if schema is None else Checker(normalise(schema, close=False)).problems(structured)
 

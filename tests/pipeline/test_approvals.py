@@ -12,7 +12,7 @@ import pytest
 from joserfc import jws as jose
 from joserfc.jwk import OKPKey
 
-from gateway.errors import HandrailError
+from gateway.errors import HandrailError, Refused
 from gateway.model import HandCall, HandResult, Obligations, Principal, Role
 from gateway.reasons import Reason
 from tests.pipeline.house import (
@@ -250,7 +250,60 @@ async def test_a_thousand_waiting_steps_hold_no_task(house: House) -> None:
         await house.plan(*[step(f"w{n}", "write") for n in range(100)])
     assert all(task.done() for task in house.pipeline._tasks)
     assert not house.pipeline._live
-    assert len(await house.approvals.list(APPROVER, "open")) == 1000
+    assert len(await pages(house, status="open", limit=100)) == 1000
+
+
+async def pages(house: House, viewer: Principal = APPROVER, **asked: Any) -> list[str]:
+    """The id of every approval request, page after page."""
+    found: list[str] = []
+    after: str | None = None
+    while True:
+        page = await house.approvals.list(viewer, after=after, **asked)
+        assert len(page["approvals"]) <= asked["limit"]
+        found += [shown["id"] for shown in page["approvals"]]
+        after = page["next"]
+        if after is None:
+            return found
+        assert after == found[-1]
+
+
+async def test_a_list_opens_no_more_plans_than_it_shows(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(5):
+        await house.plan(step("w", "write"))
+    opened: list[str] = []
+    load = type(house.pipeline).load
+
+    async def counted(pipeline: Any, plan_id: str, viewer: Principal | None = None) -> Any:
+        opened.append(plan_id)
+        return await load(pipeline, plan_id, viewer)
+
+    monkeypatch.setattr(type(house.pipeline), "load", counted)
+    page = await house.approvals.list(APPROVER, "open", limit=2)
+    assert (len(page["approvals"]), len(opened)) == (2, 2)
+
+
+async def test_pages_hold_each_request_once_though_more_come_and_some_share_an_instant(house: House) -> None:
+    view = await house.plan(*[step(f"w{number}", "write") for number in range(7)])
+    held = {state["approval_id"] for state in view["steps"]}
+    first = await house.approvals.list(APPROVER, "open", limit=3)
+    await house.plan(step("later", "write"))
+    second = await house.approvals.list(APPROVER, "open", after=first["next"], limit=3)
+    third = await house.approvals.list(APPROVER, "open", after=second["next"], limit=3)
+    shown = [item["id"] for page in (first, second, third) for item in page["approvals"]]
+    assert (len(shown), set(shown), third["next"]) == (7, held, None)
+
+
+async def test_a_page_is_full_for_a_viewer_of_few_hands_and_another_tenants_cursor_is_none(house: House) -> None:
+    for _ in range(3):
+        await house.plan(step("w", "write"))
+    nobody = replace(APPROVER, hands=frozenset({"another"}))
+    assert await house.approvals.list(nobody, "open", limit=2) == {"approvals": [], "next": None}
+    own = await pages(house, replace(APPROVER, hands=frozenset({"tool", "another"})), status="open", limit=1)
+    assert len(own) == 3
+    for viewer, after in ((APPROVER, "0" * 32), (replace(APPROVER, tenant="rival"), own[0])):
+        with pytest.raises(Refused) as refusal:
+            await house.approvals.list(viewer, after=after)
+        assert (refusal.value.reason, refusal.value.hints) == (Reason.REQUEST_MALFORMED, {"parameter": "after"})
 
 
 async def test_what_waits_for_a_refused_dependency_has_its_request_voided(house: House) -> None:

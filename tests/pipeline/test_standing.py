@@ -168,11 +168,13 @@ async def test_references_cannot_multiply_a_large_result(house: House) -> None:
     assert stored < 2_000_000
 
 
-@pytest.mark.parametrize("what", ["issuer", "key"])
+@pytest.mark.parametrize("what", ["issuer", "key", "missing key"])
 async def test_an_approval_sets_nothing_going_for_a_revoked_issuer(house: House, what: str) -> None:
     view = await house.plan(step("w", "write"))
     if what == "issuer":
         house.directory.issuers.clear()
+    elif what == "missing key":
+        house.directory.issuers["default", "brain"] = replace(house.brain.registration(), keys={})
     else:
         house.directory.issuers["default", "brain"] = house.brain.registration(key={"revoked_at": 1})
     await house.approvals.answer(view["steps"][0]["approval_id"], APPROVER, decision="approve")
@@ -196,7 +198,7 @@ async def test_a_revoked_approvers_answer_counts_no_more(house: House) -> None:
 async def test_an_approver_keeps_to_its_hands(house: House) -> None:
     view = await house.plan(step("w", "write"))
     narrow = Principal("nan", "default", "p-nan", frozenset({Role.APPROVER}), hands=frozenset({"other"}))
-    assert await house.approvals.list(narrow) == []
+    assert (await house.approvals.list(narrow))["approvals"] == []
     for act in (house.approvals.show, house.approvals.answer):
         with pytest.raises(HandrailError) as refusal:
             await act(view["steps"][0]["approval_id"], narrow)

@@ -240,10 +240,10 @@ class testing_only_Hands:  # noqa: N801
     def states(self) -> dict[str, str]:
         return {"git": "pinned"}
 
-    def describe(self) -> list[dict[str, Any]]:
+    def describe(self, tenant: str) -> list[dict[str, Any]]:
         return [self._document(known.hand) for known in self.manifests]
 
-    def describe_one(self, hand: str) -> dict[str, Any]:
+    def describe_one(self, tenant: str, hand: str) -> dict[str, Any]:
         return {**self._document(hand), "diff": []}
 
     async def pin(self, hand: str, digest: str, actor: Principal) -> None:
@@ -267,11 +267,11 @@ class testing_only_Hands:  # noqa: N801
 class testing_only_Approvals:  # noqa: N801
     def __init__(self) -> None:
         self.answers: list[tuple[str, str, str | None, bytes | None]] = []
-        self.asked: list[str | None] = []
+        self.asked: list[tuple[str | None, str | None, int]] = []
 
-    async def list(self, viewer: Principal, status: str | None) -> list[dict[str, Any]]:
-        self.asked.append(status)
-        return [await self.show(APPROVAL_ID, viewer)]
+    async def list(self, viewer: Principal, status: str | None, *, after: str | None, limit: int) -> dict[str, Any]:
+        self.asked.append((status, after, limit))
+        return {"approvals": [await self.show(APPROVAL_ID, viewer)], "next": None}
 
     async def show(self, approval_id: str, viewer: Principal) -> dict[str, Any]:
         return {

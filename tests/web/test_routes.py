@@ -407,6 +407,26 @@ async def test_an_audit_query_that_is_not_understood_is_refused(
     assert gateway.reader.queries == []
 
 
+async def test_a_page_of_approvals_is_asked_for_as_it_was_said(
+    client: httpx2.AsyncClient, gateway: testing_only_Gateway
+) -> None:
+    for asked in ("", "?status=open&after=ab12&limit=100"):
+        answer = await client.get(f"/v1/approvals{asked}", headers=token(Role.APPROVER))
+        assert (answer.status_code, answer.json()["next"]) == (200, None)
+    assert gateway.approvals.asked == [(None, None, 20), ("open", "ab12", 100)]
+
+
+@pytest.mark.parametrize(
+    "asked", ["limit=0", "limit=101", "limit=-1", "limit=x", "after=", "after=a%27b", "after=a&after=b", "page=2"]
+)
+async def test_a_page_of_approvals_that_is_not_understood_is_refused(
+    client: httpx2.AsyncClient, gateway: testing_only_Gateway, asked: str
+) -> None:
+    answer = await client.get(f"/v1/approvals?{asked}", headers=token(Role.APPROVER))
+    assert (answer.status_code, answer.json()["code"]) == (400, "request.malformed")
+    assert gateway.approvals.asked == []
+
+
 async def test_readiness_is_503_while_a_check_fails_and_says_which(
     client: httpx2.AsyncClient, gateway: testing_only_Gateway
 ) -> None:
@@ -419,6 +439,20 @@ async def test_readiness_is_503_while_a_check_fails_and_says_which(
         "keys": "ok",
         "hands": {"git": "pinned"},
     }
+
+
+async def test_readiness_waits_until_every_hand_was_asked_once_and_not_for_one_that_is_away(
+    client: httpx2.AsyncClient, gateway: testing_only_Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for states, status in (
+        ({"git": "pinned", "slow": "asking"}, 503),
+        ({"git": "pinned", "slow": "unavailable"}, 200),
+        ({"git": "unavailable", "slow": "unpinned", "old": "disabled", "new": "drifted"}, 200),
+    ):
+        monkeypatch.setattr(gateway.hands, "states", lambda states=states: states)
+        answer = await client.get("/readyz")
+        assert (answer.status_code, answer.json()["checks"]["hands"]) == (status, states)
+        assert answer.json()["status"] == ("ok" if status == 200 else "unavailable")
 
 
 async def test_the_application_starts_and_closes_its_gateway(

@@ -69,17 +69,13 @@ def pin_hands(admin: Player) -> dict[str, dict[str, Any]]:
     """Look at what each hand offers and pin it, as an operator would; returns the hands as they are now."""
     deadline = time.monotonic() + HANDS_SECONDS
     hands = admin.client.hands()
-    while time.monotonic() < deadline and any(_still_asked(hand) for hand in hands):
+    while time.monotonic() < deadline and any(hand["state"] == "asking" for hand in hands):
         time.sleep(0.2)
         hands = admin.client.hands()
     for hand in hands:
         if hand["state"] in {"unpinned", "drifted"}:
             admin.client.pin_hand(hand["id"], hand["offered_digest"])
     return {hand["id"]: hand for hand in admin.client.hands()}
-
-
-def _still_asked(hand: dict[str, Any]) -> bool:
-    return hand["state"] == "unavailable" and "asked" in str(hand.get("problem"))
 
 
 def _join(ground: Ground, admin: Player, name: str, roles: list[str], *, enrol: bool) -> Player:

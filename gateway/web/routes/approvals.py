@@ -1,19 +1,23 @@
 """Approvals: what waits for a person, and the person's answer."""
 
+import re
 from enum import StrEnum
 from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from gateway.approvals import PAGE_DEFAULT, PAGE_MAX
 from gateway.errors import Refused
 from gateway.model import Principal
 from gateway.permissions import Permission
 from gateway.reasons import Reason
-from gateway.web.bodies import JOSE, JSON, json_body, media_type, one_of, query, segment
+from gateway.web.bodies import JOSE, JSON, integer, json_body, media_type, one_of, query, segment
 from gateway.web.context import gateway_of
 from gateway.web.routing import Body, Endpoint, JsonResponse, Parameter
 from gateway.web.schemas import AnswerRequest, ApprovalList, ApprovalView
+
+_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 class ApprovalStatus(StrEnum):
@@ -27,9 +31,19 @@ class ApprovalStatus(StrEnum):
 
 
 async def list_(request: Request, principal: Principal) -> Response:
-    """Approval requests of the tenant, newest first."""
-    status = one_of(query(request, "status").get("status"), "status", ApprovalStatus)
-    return JsonResponse({"approvals": await gateway_of(request.scope).approvals.list(principal, status)})
+    """A page of the tenant's approval requests, newest first."""
+    asked = query(request, "status", "after", "limit")
+    status = one_of(asked.get("status"), "status", ApprovalStatus)
+    after = one_of(asked.get("after"), "after", approval_id_of)
+    limit = integer(asked.get("limit", str(PAGE_DEFAULT)), "limit", minimum=1, maximum=PAGE_MAX)
+    return JsonResponse(await gateway_of(request.scope).approvals.list(principal, status, after=after, limit=limit))
+
+
+def approval_id_of(text: str) -> str:
+    """What an approval's id looks like. Raises ``ValueError``."""
+    if _ID.fullmatch(text) is None:
+        raise ValueError(text)
+    return text
 
 
 async def show(request: Request, principal: Principal) -> Response:
@@ -66,8 +80,14 @@ ENDPOINTS: Final = (
             Parameter(
                 "status", "Only those in this state.", {"type": "string", "enum": [str(s) for s in ApprovalStatus]}
             ),
+            Parameter("after", "Only those that follow this one: next of the page before."),
+            Parameter(
+                "limit",
+                "At most so many.",
+                {"type": "integer", "minimum": 1, "maximum": PAGE_MAX, "default": PAGE_DEFAULT},
+            ),
         ),
-        answers={200: Body(JSON, ApprovalList, "Approval requests.")},
+        answers={200: Body(JSON, ApprovalList, "A page of approval requests.")},
     ),
     Endpoint(
         method="GET",

@@ -16,9 +16,9 @@ from gateway.web.schemas_admin import HandDetail, HandList, PinRequest
 
 
 async def list_(request: Request, principal: Principal) -> Response:
-    """Every declared hand within the principal's scope."""
+    """Every hand that is declared for the principal's tenant, within the principal's scope."""
     query(request)
-    described = gateway_of(request.scope).hands.describe()
+    described = gateway_of(request.scope).hands.describe(principal.tenant)
     return JsonResponse({"hands": [hand for hand in described if principal.may_use(hand["id"])]})
 
 
@@ -35,14 +35,14 @@ async def pin(request: Request, principal: Principal) -> Response:
     digest = (await json_body(request, PinRequest)).digest
     hands = gateway_of(request.scope).hands
     await hands.pin(hand_id, digest, principal)
-    return JsonResponse(hands.describe_one(hand_id))
+    return JsonResponse(hands.describe_one(principal.tenant, hand_id))
 
 
 def _described(request: Request, principal: Principal) -> dict[str, Any]:
     hand_id = segment(request, "hand_id")
     if not principal.may_use(hand_id):
         raise Refused(Reason.REQUEST_NOT_FOUND, "outside the principal's scope")
-    return gateway_of(request.scope).hands.describe_one(hand_id)
+    return gateway_of(request.scope).hands.describe_one(principal.tenant, hand_id)
 
 
 ENDPOINTS: Final = (

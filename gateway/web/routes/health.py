@@ -1,4 +1,6 @@
-"""Whether the process is up, and whether it would serve a plan now. Open, so cheap: readiness is kept for a second."""
+"""Whether the process is up, and whether it would serve a plan now. Open, so cheap: what readiness asks log, policy and
+keys is kept for a second.
+"""
 
 import asyncio
 import time
@@ -13,12 +15,14 @@ from gateway.web.bodies import JSON, query
 from gateway.web.context import gateway_of
 from gateway.web.routing import Access, Body, Endpoint, JsonResponse
 from gateway.web.schemas import Health, Readiness
+from hand_adapters.declared import State
 
 _log = structlog.get_logger(__name__)
 
 CHECK_TIMEOUT_SECONDS: Final = 2.0
 KEEP_SECONDS: Final = 1.0
 OK: Final = "ok"
+PARTS: Final = ("log", "policy", "keys")
 
 
 class ReadinessProbe:
@@ -27,27 +31,29 @@ class ReadinessProbe:
     def __init__(self) -> None:
         self._lock = asyncio.Lock()
         self._until = 0.0
-        self._answer: dict[str, Any] = {}
+        self._checks: dict[str, str] = {}
 
     async def __call__(self, gateway: Any) -> dict[str, Any]:
-        """``{status, checks}``. Hands are shown, but a missing one does not stop the others from being served."""
+        """``{status, checks}``. Until every hand was asked once, a plan that names one might be denied for no better
+        reason than haste: not ready. A hand that is unavailable afterwards does not keep the others from being served.
+        """
         async with self._lock:
             if time.monotonic() >= self._until:
-                self._answer = await self._ask(gateway)
+                self._checks = await self._ask(gateway)
                 self._until = time.monotonic() + KEEP_SECONDS
-            return self._answer
+        hands: dict[str, str] = gateway.hands.states()
+        ready = all(state == OK for state in self._checks.values()) and State.ASKING not in hands.values()
+        return {"status": OK if ready else "unavailable", "checks": {**self._checks, "hands": hands}}
 
-    async def _ask(self, gateway: Any) -> dict[str, Any]:
+    async def _ask(self, gateway: Any) -> dict[str, str]:
         try:
             async with asyncio.timeout(CHECK_TIMEOUT_SECONDS):
-                checks = dict(await gateway.ready())
+                return dict(await gateway.ready())
         except TimeoutError:
-            checks = dict.fromkeys(("log", "policy", "keys"), "timeout")
+            return dict.fromkeys(PARTS, "timeout")
         except Exception:  # noqa: BLE001 - whatever it was, the gateway is not ready
             _log.exception("readiness check failed")
-            checks = dict.fromkeys(("log", "policy", "keys"), str(Reason.INTERNAL))
-        ready = all(state == OK for state in checks.values())
-        return {"status": OK if ready else "unavailable", "checks": {**checks, "hands": gateway.hands.states()}}
+            return dict.fromkeys(PARTS, str(Reason.INTERNAL))
 
 
 async def healthz(request: Request) -> Response:

@@ -19,7 +19,7 @@ from gateway.settings import LogSettings
 from gateway.store.directory import NewPrincipal, SqlDirectory
 from gateway.store.directory_rows import NewPrincipalView
 from keys import jwk
-from tests.store.directory.support import Clock
+from tests.store.directory.support import MAC_KEY, Clock
 
 
 class TestingOnlySigner:
@@ -77,13 +77,13 @@ async def log(engine: Engine, tmp_path: Path, clock: Clock) -> AsyncIterator[Log
 
 @pytest.fixture
 def directory(engine: Engine, log: Log, clock: Clock) -> SqlDirectory:
-    return SqlDirectory(engine, log, clock)
+    return SqlDirectory(engine, log, MAC_KEY, clock)
 
 
 @pytest.fixture
 def elsewhere(engine: Engine, log: Log, clock: Clock) -> SqlDirectory:
     """Another process over the same database."""
-    return SqlDirectory(engine, log, clock)
+    return SqlDirectory(engine, log, MAC_KEY, clock)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from gateway.errors import Refused
 from gateway.reasons import Reason
 
 T0 = 1_800_000_000.0
+MAC_KEY = bytes(range(32))
 
 
 class Clock:

@@ -16,9 +16,10 @@ from gateway.store import directory_cache
 from gateway.store.directory import NewPrincipal, SqlDirectory
 from gateway.store.directory_cache import Lookups
 from gateway.store.directory_rows import NewPrincipalView
+from gateway.store.row_macs import RowMacs
 from gateway.store.tables import api_keys, principals
 from keys import jwk
-from tests.store.directory.support import T0, Clock, Counter, new_jwk, refused
+from tests.store.directory.support import MAC_KEY, T0, Clock, Counter, new_jwk, refused
 
 # --- authentication --------------------------------------------------------------------------------------------------
 
@@ -308,8 +309,11 @@ async def test_database_that_cannot_be_read_is_unavailable_and_nobody_is_let_in(
 async def test_row_with_a_role_nobody_knows_lets_nobody_in(
     directory: SqlDirectory, alice: NewPrincipalView, engine: Engine, clock: Clock
 ) -> None:
+    where = principals.c.principal_id == "alice"
     with engine.begin() as connection:
-        connection.execute(update(principals).where(principals.c.principal_id == "alice").values(roles='["owner"]'))
+        row = connection.execute(select(principals).where(where)).mappings().one()
+        later = RowMacs(MAC_KEY).seal(principals, {**row, "roles": '["owner"]'})
+        connection.execute(update(principals).where(where).values(**later))
     clock.now += 5
     with pytest.raises(Exception, match="cannot be read") as refusal:
         await directory.authenticate(alice["api_key"]["token"], clock.now)

@@ -14,7 +14,7 @@ from gateway.settings import LogSettings
 from gateway.store.directory import NewPrincipal, SqlDirectory
 from keys import jwk
 from tests.store.directory.conftest import TestingOnlySigner
-from tests.store.directory.support import Clock, new_jwk, refused
+from tests.store.directory.support import MAC_KEY, Clock, new_jwk, refused
 
 pytestmark = pytest.mark.postgres
 
@@ -25,7 +25,7 @@ async def on_postgres(postgres_url: str, tmp_path: Path, clock: Clock) -> AsyncI
     migrations.upgrade(engine)
     log = Log(engine, LogSettings(), TestingOnlySigner(), EpochKeys(tmp_path / "epochs", bytes(32)), "test", clock)
     await log.start()
-    yield SqlDirectory(engine, log, clock)
+    yield SqlDirectory(engine, log, MAC_KEY, clock)
     await log.close()
     engine.dispose()
 

@@ -1,0 +1,194 @@
+"""How rows of the directory are read: each as the gateway left it, or not at all.
+
+Two things vouch for a row. Its MAC says that the gateway wrote it. The log says that it was not revoked since: rows of
+the directory change in no other way, so an older copy that somebody put back is one that the log knows as revoked.
+"""
+
+import json
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, Final
+
+from sqlalchemy import Connection, bindparam, select, tuple_
+
+from audit.history import directory_changes
+from gateway.model import Issuer, IssuerKey, Principal, Role
+from gateway.store.directory_rows import ApiKey, Name
+from gateway.store.row_macs import RowChanged, RowMacs, sound
+from gateway.store.tables import api_keys, issuer_keys, issuers, principals
+
+Found = dict[str, Any]
+"""A row by column name."""
+
+_KEYS: Final = select(api_keys).where(api_keys.c.key_id.in_(bindparam("keys", expanding=True)))
+_LIVE_KEYS: Final = select(api_keys).where(
+    api_keys.c.tenant == bindparam("tenant"),
+    api_keys.c.principal_id == bindparam("principal_id"),
+    api_keys.c.revoked_at.is_(None),
+)
+_PRINCIPALS: Final = select(principals).where(
+    tuple_(principals.c.tenant, principals.c.principal_id).in_(bindparam("keys", expanding=True))
+)
+_ISSUERS: Final = select(issuers).where(
+    tuple_(issuers.c.tenant, issuers.c.issuer_id).in_(bindparam("keys", expanding=True))
+)
+_ISSUER_KEYS: Final = (
+    select(issuer_keys)
+    .where(tuple_(issuer_keys.c.tenant, issuer_keys.c.issuer_id).in_(bindparam("keys", expanding=True)))
+    .order_by(issuer_keys.c.not_before, issuer_keys.c.kid)
+)
+_PUT_BACK: Final = "was put back from before its revocation"
+
+
+class Revocations:
+    """What the log says was revoked: principals and issuers by pseudonym, issuers' keys by pseudonym and kid.
+
+    Read on from where the last reading ended, and kept: a revocation is for ever. Thread-safe.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._read_to: dict[str, int] = {}
+        self._revoked: set[tuple[str, str]] = set()
+
+    def read(self, connection: Connection, tenants: Iterable[str]) -> None:
+        """Take in what was logged since; to be done *before* the rows are read, which are then as new at least."""
+        for tenant in tenants:
+            found = list(directory_changes(connection, tenant, self._read_to.get(tenant, -1)))
+            with self._lock:
+                self._revoked.update(
+                    (facts.get("subject", ""), facts.get("kid", ""))
+                    for _, facts in found
+                    if facts.get("change") in {"revoked", "key_revoked"}
+                )
+                if found:
+                    self._read_to[tenant] = max(found[-1][0], self._read_to.get(tenant, -1))
+
+    def __contains__(self, what: tuple[str, str]) -> bool:
+        """Whether ``(pseudonym, kid)`` was revoked; the kid is empty for a principal or a whole issuer."""
+        return what in self._revoked
+
+
+class DirectoryReads:
+    """Reads through a connection that the caller gives. Thread-safe."""
+
+    def __init__(self, macs: RowMacs) -> None:
+        self._macs = macs
+        self._revocations = Revocations()
+
+    # --- what the pipeline needs; a refused row is not there ---------------------------------------------------------
+
+    def keys(self, connection: Connection, key_ids: Sequence[str]) -> dict[str, ApiKey]:
+        """API keys by id, each with its principal."""
+        found = connection.execute(_KEYS, {"keys": list(key_ids)}).mappings()
+        rows = sound(found, partial(self._macs.verify_row, api_keys))
+        people = self.principals(connection, list({(row["tenant"], row["principal_id"]) for row in rows}))
+        return {
+            row["key_id"]: ApiKey(
+                row["secret_sha256"],
+                row["expires_at"],
+                None if row["revoked_at"] is not None else people.get((row["tenant"], row["principal_id"])),
+            )
+            for row in rows
+        }
+
+    def principals(self, connection: Connection, names: Sequence[Name]) -> dict[Name, Principal]:
+        """Principals that are not revoked."""
+        if not names:
+            return {}
+        self._revocations.read(connection, {tenant for tenant, _ in names})
+        rows = sound(connection.execute(_PRINCIPALS, {"keys": list(names)}).mappings(), self._verify_principal)
+        return {(row["tenant"], row["principal_id"]): _principal(row) for row in rows if row["revoked_at"] is None}
+
+    def issuers(self, connection: Connection, names: Sequence[Name]) -> dict[Name, Issuer]:
+        """Issuers that are not revoked, with all their keys, the revoked among them."""
+        self._revocations.read(connection, {tenant for tenant, _ in names})
+        rows = sound(connection.execute(_ISSUERS, {"keys": list(names)}).mappings(), self._verify_issuer)
+        pseudonyms = {(row["tenant"], row["issuer_id"]): row["pseudonym"] for row in rows}
+        held: dict[Name, dict[str, IssuerKey]] = {}
+        found = connection.execute(_ISSUER_KEYS, {"keys": list(names)}).mappings()
+        for row in sound(found, partial(self._verify_issuer_key, pseudonyms)):
+            key = IssuerKey(row["kid"], json.loads(row["jwk"]), row["not_before"], row["not_after"], row["revoked_at"])
+            held.setdefault((row["tenant"], row["issuer_id"]), {})[row["kid"]] = key
+        return {
+            (row["tenant"], row["issuer_id"]): Issuer(
+                row["issuer_id"],
+                row["tenant"],
+                held.get((row["tenant"], row["issuer_id"]), {}),
+                frozenset(json.loads(row["speaks_for"])),
+                row["attests_request"],
+            )
+            for row in rows
+            if row["revoked_at"] is None
+        }
+
+    # --- what the operations need ------------------------------------------------------------------------------------
+
+    def principal_rows(
+        self, connection: Connection, tenant: str, principal_id: str | None = None, *, strict: bool = True
+    ) -> list[Found]:
+        """Rows of a tenant's principals, the revoked among them, by id.
+
+        Args:
+            strict: raise ``RowChanged`` for a refused row, instead of leaving it out.
+        """
+        query = select(principals).where(principals.c.tenant == tenant).order_by(principals.c.principal_id)
+        if principal_id is not None:
+            query = query.where(principals.c.principal_id == principal_id)
+        self._revocations.read(connection, [tenant])
+        return sound(connection.execute(query).mappings(), self._verify_principal, strict=strict)
+
+    def live_key_rows(self, connection: Connection, tenant: str, principal_id: str) -> list[Found]:
+        """Rows of a principal's API keys that are not revoked; a refused one is of no use to anybody anyhow."""
+        found = connection.execute(_LIVE_KEYS, {"tenant": tenant, "principal_id": principal_id}).mappings()
+        return sound(found, partial(self._macs.verify_row, api_keys))
+
+    def issuer_rows(
+        self, connection: Connection, tenant: str, issuer_id: str | None = None
+    ) -> list[tuple[Found, list[Found]]]:
+        """Rows of a tenant's issuers, each with those of its keys, the revoked among them.
+
+        Raises:
+            RowChanged: one of them is refused.
+        """
+        query = select(issuers).where(issuers.c.tenant == tenant).order_by(issuers.c.issuer_id)
+        if issuer_id is not None:
+            query = query.where(issuers.c.issuer_id == issuer_id)
+        self._revocations.read(connection, [tenant])
+        rows = sound(connection.execute(query).mappings(), self._verify_issuer, strict=True)
+        pseudonyms = {(tenant, row["issuer_id"]): row["pseudonym"] for row in rows}
+        held: dict[str, list[Found]] = {row["issuer_id"]: [] for row in rows}
+        found = connection.execute(_ISSUER_KEYS, {"keys": list(pseudonyms)}).mappings() if rows else ()
+        for row in sound(found, partial(self._verify_issuer_key, pseudonyms), strict=True):
+            held[row["issuer_id"]].append(row)
+        return [(row, held[row["issuer_id"]]) for row in rows]
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _verify_principal(self, row: Mapping[str, Any]) -> None:
+        self._macs.verify_row(principals, row)
+        if row["revoked_at"] is None and (row["pseudonym"], "") in self._revocations:
+            raise RowChanged(principals, row, _PUT_BACK)
+
+    def _verify_issuer(self, row: Mapping[str, Any]) -> None:
+        self._macs.verify_row(issuers, row)
+        if row["revoked_at"] is None and (row["pseudonym"], "") in self._revocations:
+            raise RowChanged(issuers, row, _PUT_BACK)
+
+    def _verify_issuer_key(self, pseudonyms: Mapping[Name, str], row: Mapping[str, Any]) -> None:
+        self._macs.verify_row(issuer_keys, row)
+        issuer = pseudonyms.get((row["tenant"], row["issuer_id"]), "")
+        if row["revoked_at"] is None and (issuer, row["kid"]) in self._revocations:
+            raise RowChanged(issuer_keys, row, _PUT_BACK)
+
+
+def _principal(row: Found) -> Principal:
+    return Principal(
+        row["principal_id"],
+        row["tenant"],
+        row["pseudonym"],
+        frozenset(Role(role) for role in json.loads(row["roles"])),
+        None if row["hands"] is None else frozenset(json.loads(row["hands"])),
+        None if row["approval_jwk"] is None else json.loads(row["approval_jwk"]),
+    )
