@@ -4,7 +4,7 @@
     2 lock       the head row, and the tree's right edge again if another writer moved it
     3 guards     all at once; where one conflicts, each alone in a savepoint
     4 finalise   with the indices, for rows that name them
-    5 insert     entries, nodes, sealed payloads, then the callers' rows grouped by statement
+    5 insert     entries with the subtrees they close, sealed payloads, then the callers' rows grouped by statement
     6 head       UPDATE ... WHERE tree_size = the size that was read
     7 claim      nobody who gave up waiting may be written
     8 commit
@@ -15,7 +15,7 @@ Until 8 nothing is decided: a redo starts again at 2, so guards and ``finalise``
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, TypeVar
 
-from sqlalchemy import Connection, Engine, bindparam, select
+from sqlalchemy import Connection, Engine, select
 from sqlalchemy.exc import (
     DatabaseError,
     DBAPIError,
@@ -27,26 +27,24 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.exc import DataError as UnfitError
 
-from audit.bulk import BulkInsert
 from audit.database import is_conflict, is_full_or_busy, writing
+from audit.driver import BulkInsert, Driver, Statements
 from audit.entry import COLUMNS, Built, build, format_time
 from audit.errors import AuditError, LogMisconfigured, LogUnavailable, LogUncertain
 from audit.job import Job
 from audit.merkle import EMPTY_ROOT, Frontier
 from audit.reader import load_frontier
-from audit.rows import Groups, grouped, pass_guards, translated
+from audit.rows import pass_guards, translated
+from audit.rows import write as write_rows
 from audit.sealing import Sealed, Sealer
-from audit.tables import checkpoints, data_keys, entries, head, nodes, payloads
+from audit.tables import checkpoints, data_keys, entries, head, payloads
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import HandrailError
 from gateway.model import DEFAULT_TENANT, Committed
 from gateway.ports import Write
 from gateway.reasons import Reason
 
-"""Tenant of entries that concern the whole gateway."""
 _REDO_MAX: Final = 20
-_HEAD: Final = select(head.c.tree_size, head.c.root, head.c.origin).where(head.c.id == 1)
-_STORED: Final = select(checkpoints.c.tree_size).where(checkpoints.c.tree_size == bindparam("tree_size"))
 
 Result = TypeVar("Result")
 
@@ -83,10 +81,10 @@ class Committer:
         self._abandoned = abandoned
         self._edge: Frontier | None = None
         self.connection: Connection | None = None
-        self._lock_head = _HEAD.with_for_update() if engine.dialect.name == "postgresql" else _HEAD
+        self._driver: Driver | None = None
         dialect = engine.dialect
-        self._insert_entries = BulkInsert(dialect, entries, ("idx", *COLUMNS, "reasons", "body", "leaf_hash", "fields"))
-        self._insert_nodes = BulkInsert(dialect, nodes, ("level", "idx", "hash"))
+        self._statements = Statements(dialect)
+        self._insert_entries = BulkInsert(dialect, entries, ("idx", *COLUMNS, "reasons", "body", "hashes", "fields"))
         self._insert_keys = BulkInsert(dialect, data_keys, ("key_id", "tenant", "subject", "epoch", "wrapped"))
         self._insert_payloads = BulkInsert(
             dialect,
@@ -96,6 +94,9 @@ class Committer:
         )
         self._insert_checkpoint = BulkInsert(dialect, checkpoints, ("tree_size", "note", "time"))
         mark = "?" if dialect.paramstyle == "qmark" else "%s"
+        lock = " FOR UPDATE" if dialect.name == "postgresql" else ""
+        self._lock_head = f"SELECT tree_size, root, origin FROM {head.name} WHERE id = 1{lock}"  # noqa: S608
+        self._stored = f"SELECT tree_size FROM {checkpoints.name} WHERE tree_size = {mark}"  # noqa: S608
         self._move_head = (
             f"UPDATE {head.name} SET tree_size = {mark}, root = {mark} WHERE id = 1 AND tree_size = {mark}"  # noqa: S608
         )
@@ -145,27 +146,27 @@ class Committer:
     def probe(self) -> None:
         """An append without entries: lock, write, commit. Raises as :meth:`write`."""
 
-        def touch(connection: Connection) -> None:
-            edge = self._load_head(connection)
-            self._move(connection, edge, edge)
+        def touch(connection: Connection, driver: Driver) -> None:
+            edge = self._load_head(connection, driver)
+            self._move(driver, edge, edge)
 
         self._transact(touch)
 
     def checkpoint(self, sign: Callable[[int, bytes], str], now: float) -> tuple[int, str]:
         """Sign the committed head and store it; returns its size and the note. Raises as :meth:`write`."""
 
-        def store(connection: Connection) -> tuple[int, str]:
-            edge = self._load_head(connection)
+        def store(connection: Connection, driver: Driver) -> tuple[int, str]:
+            edge = self._load_head(connection, driver)
             note = sign(edge.size, edge.root())
-            if connection.execute(_STORED, {"tree_size": edge.size}).first() is None:
-                self._insert_checkpoint.execute(connection, [(edge.size, note, format_time(now))])
+            if not driver.fetch(self._stored, (edge.size,)):
+                self._insert_checkpoint.execute(driver, [(edge.size, note, format_time(now))])
             return edge.size, note
 
         return self._transact(store)
 
     def drop(self) -> None:
         """Forget the connection and what was read through it; the next use connects anew."""
-        connection, self.connection, self._edge = self.connection, None, None
+        connection, self.connection, self._driver, self._edge = self.connection, None, None, None
         if connection is not None:
             connection.invalidate()
             connection.close()
@@ -187,22 +188,21 @@ class Committer:
         )
 
     def _attempt(self, live: list[Job], now: float, time: str) -> None:
-        connection = self._connect()
+        connection, driver = self._connect()
         try:
             connection.begin()
-            before = self._load_head(connection)
-            accepted, refusals = pass_guards(connection, live)
+            before = self._load_head(connection, driver)
+            accepted, refusals = pass_guards(connection, driver, self._statements, live)
             if accepted:
                 edge = before.copy()
                 opening = [] if edge.size else [self._entry(EntryDraft(EntryType.LOG_OPENED, DEFAULT_TENANT), time)]
                 indices = _assign(accepted, edge.size + len(opening))
                 writes = self._finalise(accepted, indices)
-                self._insert_tree(connection, edge, opening + [built for job in accepted for built in job.built])
-                sealed = self._sealer.seal(connection, _committed(accepted), now)
-                self._insert_sealed(connection, sealed)
-                for statement, rows in writes:
-                    connection.execute(statement, rows)
-                self._move(connection, before, edge)
+                self._insert_tree(driver, edge, opening + [built for job in accepted for built in job.built])
+                sealed = self._sealer.seal(driver, _committed(accepted), now)
+                self._insert_sealed(driver, sealed)
+                write_rows(driver, self._statements, writes)
+                self._move(driver, before, edge)
                 if not self._claim(accepted):
                     raise _Redo
         except BaseException as exc:
@@ -219,26 +219,27 @@ class Committer:
         for job, refusal in refusals.items():
             job.refusal = refusal
 
-    def _load_head(self, connection: Connection) -> Frontier:
+    def _load_head(self, connection: Connection, driver: Driver) -> Frontier:
         try:
-            row = connection.execute(self._lock_head).one_or_none()
+            rows = driver.fetch(self._lock_head)
         except ProgrammingError as exc:
             raise LogMisconfigured(_describe(exc)) from exc
-        if row is None:
+        size, root, origin = rows[0] if rows else (0, b"", "")
+        if not rows:
             if connection.execute(select(entries.c.idx).limit(1)).first() is not None:
                 raise LogMisconfigured("the head row is gone but entries exist: run fsck")
             connection.execute(head.insert().values(id=1, tree_size=0, root=EMPTY_ROOT, origin=self._origin))
             self._edge = Frontier()
-        elif row.origin != self._origin:
-            raise LogMisconfigured(f"the database holds the log {row.origin}")
-        elif self._edge is None or self._edge.size != row.tree_size:
-            edge = load_frontier(connection, row.tree_size)
-            if edge.root() != row.root:
+        elif origin != self._origin:
+            raise LogMisconfigured(f"the database holds the log {origin}")
+        elif self._edge is None or self._edge.size != size:
+            edge = load_frontier(connection, size)
+            if edge.root() != root:
                 raise LogMisconfigured("the head does not match the stored tree: run fsck")
             self._edge = edge
         return self._edge or Frontier()
 
-    def _finalise(self, accepted: list[Job], indices: Mapping[Job, Sequence[int]]) -> Groups:
+    def _finalise(self, accepted: list[Job], indices: Mapping[Job, Sequence[int]]) -> list[Write]:
         writes: list[Write] = []
         failed = False
         for job in accepted:
@@ -250,25 +251,24 @@ class Committer:
                     job.failure, failed = translated(exc, "finalise"), True
         if failed:
             raise _Redo  # the others' indices change
-        return grouped((write.statement, write.parameters) for write in writes)
+        return writes
 
-    def _insert_tree(self, connection: Connection, edge: Frontier, built: list[Built]) -> None:
-        entry_rows, node_rows = [], []
+    def _insert_tree(self, driver: Driver, edge: Frontier, built: list[Built]) -> None:
+        rows = []
         for one in built:
-            entry_rows.append((edge.size, *one.columns, one.reasons, one.body, one.leaf, one.fields))
-            node_rows.extend(edge.append(one.leaf))
+            index, closed = edge.size, edge.append(one.leaf)
+            rows.append((index, *one.columns, one.reasons, one.body, b"".join((one.leaf, *closed)), one.fields))
         try:
-            self._insert_entries.execute(connection, entry_rows)
-            self._insert_nodes.execute(connection, node_rows)
+            self._insert_entries.execute(driver, rows)
         except IntegrityError as exc:
             raise LogMisconfigured("rows exist beyond the head: run fsck") from exc
 
-    def _insert_sealed(self, connection: Connection, sealed: Sealed) -> None:
-        self._insert_keys.execute(connection, sealed.key_rows)
-        self._insert_payloads.execute(connection, sealed.payload_rows)
+    def _insert_sealed(self, driver: Driver, sealed: Sealed) -> None:
+        self._insert_keys.execute(driver, sealed.key_rows)
+        self._insert_payloads.execute(driver, sealed.payload_rows)
 
-    def _move(self, connection: Connection, old: Frontier, new: Frontier) -> None:
-        if connection.exec_driver_sql(self._move_head, (new.size, new.root(), old.size)).rowcount != 1:
+    def _move(self, driver: Driver, old: Frontier, new: Frontier) -> None:
+        if driver.execute(self._move_head, (new.size, new.root(), old.size)) != 1:
             raise _Redo
 
     def _isolate(self, live: list[Job], now: float, error: Exception) -> None:
@@ -283,20 +283,21 @@ class Committer:
 
     # --- the connection ----------------------------------------------------------------------------------------------
 
-    def _connect(self) -> Connection:
-        if self.connection is None:
+    def _connect(self) -> tuple[Connection, Driver]:
+        if self.connection is None or self._driver is None:
             try:
                 self.connection = writing(self._engine.connect())
+                self._driver = Driver(self.connection)
             except SQLAlchemyError as exc:
                 raise LogUnavailable(_describe(exc)) from exc
-        return self.connection
+        return self.connection, self._driver
 
-    def _transact(self, work: Callable[[Connection], Result]) -> Result:
+    def _transact(self, work: Callable[[Connection, Driver], Result]) -> Result:
         for attempt in (1, 2):
-            connection = self._connect()
+            connection, driver = self._connect()
             try:
                 connection.begin()
-                result = work(connection)
+                result = work(connection, driver)
             except BaseException as exc:
                 self._roll_back(connection, exc)
                 if isinstance(exc, _Redo) or (isinstance(exc, SQLAlchemyError) and _is_lost(exc) and attempt == 1):

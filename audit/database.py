@@ -8,6 +8,8 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from audit.driver import Driver
+
 WRITE: Final = "handrail_write"
 """Execution option of a connection whose transactions take SQLite's write lock at once, instead of failing later when
 a read transaction turns into a write."""
@@ -89,7 +91,7 @@ def _connect_sqlite(dbapi_connection: DBAPIConnection, _record: ConnectionPoolEn
 
 def _begin_sqlite(connection: Connection) -> None:
     write = connection.get_execution_options().get(WRITE, False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+    Driver(connection).execute("BEGIN IMMEDIATE" if write else "BEGIN")
 
 
 def _connect_postgres(dbapi_connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:

@@ -5,23 +5,23 @@ of a trail up to the root; where there is no finding, every leaf, node, root and
 Rows are read in ranges, so memory stays constant; everything is read in one snapshot.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import product
 from typing import Any, Final
 
 import orjson
-from sqlalchemy import Connection, Engine, and_, func, not_, or_, select
+from sqlalchemy import Connection, Engine, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from audit.checkpoint import Checkpoint, VerifierKey, note_text, parse_checkpoint, verify_note
 from audit.entry import COLUMNS, reasons_column
 from audit.epochs import EpochKeys
 from audit.errors import LogUnavailable, NoteInvalid, SealBroken
-from audit.merkle import EMPTY_ROOT, Node, leaf_hash, node_hash
+from audit.merkle import EMPTY_ROOT, HASH_BYTES, closed_by, leaf_hash, node_hash
 from audit.sealing import Opener, unseal
-from audit.tables import checkpoints, data_keys, entries, head, nodes, payloads
+from audit.tables import checkpoints, data_keys, entries, head, payloads
 from gateway.canonical import canonical
 from gateway.errors import HandrailError
 from gateway.model import fields_root
@@ -112,7 +112,7 @@ class _Check:
         claims: list[_Claim] = []
         for note in kept:
             yield from self._read_claim(note, claims, kept=True)
-        yield from self._strays(total)
+        yield from self._strays()
         yield from self._settle(claims, self._stored_claims(claims, -1, 0))
         for start in range(0, total, CHUNK):
             end = min(start + CHUNK, total)
@@ -122,10 +122,9 @@ class _Check:
                     select(entries).where(entries.c.idx >= start, entries.c.idx < end).order_by(entries.c.idx)
                 )
             }
-            stored = self._stored_nodes(start, end)
             yield from self._stored_claims(claims, start, end)
             for index in range(start, end):
-                yield from self._entry(index, rows.get(index), stored)
+                yield from self._entry(index, rows.get(index))
                 yield from self._settle(claims, ())
             progress(end, total)
         yield from self._stored_claims(claims, total, 2**62)
@@ -137,19 +136,20 @@ class _Check:
 
     # --- one entry ---------------------------------------------------------------------------------------------------
 
-    def _entry(self, index: int, row: Any, stored: Mapping[Node, bytes]) -> Iterator[Finding]:
-        leaf: Candidates = ()
+    def _entry(self, index: int, row: Any) -> Iterator[Finding]:
         if row is None:
             yield Finding(Fault.MISSING_ENTRY, "the entry is gone", index, index)
-        else:
-            body, kept = bytes(row.body), bytes(row.leaf_hash)
-            computed = leaf_hash(body)
-            leaf = (kept,)
-            if computed != kept:
-                leaf = (kept, computed)
-                yield Finding(Fault.LEAF, "the body is not what its leaf hash says", index, index)
-            yield from self._members(index, row, body)
-        yield from self._grow(index, leaf, stored)
+            yield from self._grow(index, (), None)
+            return
+        body, hashes = bytes(row.body), bytes(row.hashes)
+        kept = hashes[:HASH_BYTES]
+        computed = leaf_hash(body)
+        leaf: Candidates = (computed,)
+        if computed != kept:
+            leaf = (kept, computed)
+            yield Finding(Fault.LEAF, "the body is not what its leaf hash says", index, index)
+        yield from self._members(index, row, body)
+        yield from self._grow(index, leaf, hashes)
 
     def _members(self, index: int, row: Any, body: bytes) -> Iterator[Finding]:
         try:
@@ -174,17 +174,25 @@ class _Check:
         if root != entry.get("commitment", ""):
             yield Finding(Fault.FIELDS, "the field commitments are not those of the body", index, index)
 
-    def _grow(self, index: int, leaf: Candidates, stored: Mapping[Node, bytes]) -> Iterator[Finding]:
+    def _grow(self, index: int, leaf: Candidates, hashes: bytes | None) -> Iterator[Finding]:
+        """Add a leaf, and hold what its row says of the subtrees it closes against their children.
+
+        Args:
+            hashes: the row's; ``None`` where the row is gone, which was said already.
+        """
         level, at, right = 0, index, leaf
+        if hashes is not None and len(hashes) > HASH_BYTES * (1 + closed_by(index)):
+            yield Finding(Fault.EXTRA_NODE, "the row holds hashes of subtrees that it does not close", index, index)
         while at & 1:
             left = self._edge.pop()
             level, at = level + 1, at >> 1
             computed = tuple(node_hash(one, other) for one, other in product(left, right))
             first, last = at << level, ((at + 1) << level) - 1
-            kept = stored.get((level, at))
-            if kept is None:
+            kept = b"" if hashes is None else hashes[level * HASH_BYTES : (level + 1) * HASH_BYTES]
+            if len(kept) != HASH_BYTES:
                 right = computed
-                yield Finding(Fault.MISSING_NODE, f"node {at} of level {level} is gone", first, last)
+                if hashes is not None:
+                    yield Finding(Fault.MISSING_NODE, f"node {at} of level {level} is gone", first, last)
             elif not computed or kept in computed:
                 right = (kept,)
             else:
@@ -204,33 +212,11 @@ class _Check:
 
     # --- nodes, checkpoints, head ------------------------------------------------------------------------------------
 
-    def _stored_nodes(self, start: int, end: int) -> dict[Node, bytes]:
-        """Stored nodes of the subtrees that become complete between two sizes."""
-        found: dict[Node, bytes] = {}
-        level = 1
-        while end >> level:
-            low, high = start >> level, end >> level
-            if low < high:
-                for idx, value in self._connection.execute(
-                    select(nodes.c.idx, nodes.c.hash).where(
-                        nodes.c.level == level, nodes.c.idx >= low, nodes.c.idx < high
-                    )
-                ):
-                    found[level, idx] = bytes(value)
-            level += 1
-        return found
-
-    def _strays(self, total: int) -> Iterator[Finding]:
+    def _strays(self) -> Iterator[Finding]:
         """Rows that no tree of this size has."""
         below = self._connection.execute(select(entries.c.idx).where(entries.c.idx < 0).limit(CHUNK)).scalars()
         for idx in below:
             yield Finding(Fault.COLUMN, "an entry before the first", idx, idx)
-        allowed = [
-            and_(nodes.c.level == level, nodes.c.idx >= 0, nodes.c.idx < total >> level) for level in range(1, 63)
-        ]
-        extra = select(nodes.c.level, nodes.c.idx).where(not_(or_(*allowed))).limit(CHUNK)
-        for level, idx in self._connection.execute(extra):
-            yield Finding(Fault.EXTRA_NODE, f"node {idx} of level {level} belongs to no entries")
 
     def _read_claim(self, note: str, claims: list[_Claim], *, kept: bool, size: int | None = None) -> Iterator[Finding]:
         label = "a kept checkpoint" if kept else f"the stored checkpoint of size {size}"

@@ -80,7 +80,9 @@ class Log:
         mapping = (controls or control_mapping.load()).ids
 
         def make(claim: Callable[[Sequence[Job]], bool], abandoned: Callable[[Job], bool]) -> Committer:
-            return Committer(engine, settings.origin, gateway_id, mapping, Sealer(epochs), claim, abandoned)
+            return Committer(
+                engine, settings.origin, gateway_id, mapping, Sealer(epochs, engine.dialect), claim, abandoned
+            )
 
         self._writer = Writer(
             make,

@@ -54,6 +54,17 @@ def cover(start: int, end: int) -> tuple[Node, ...]:
     return tuple(nodes)
 
 
+def last_leaf(node: Node) -> int:
+    """The leaf that closes a complete subtree: its last one."""
+    level, index = node
+    return ((index + 1) << level) - 1
+
+
+def closed_by(leaf: int) -> int:
+    """How many complete subtrees of more than one leaf end with this leaf: its trailing one bits."""
+    return (~leaf & (leaf + 1)).bit_length() - 1
+
+
 class Frontier:
     """The right edge of a growing tree: one hash per complete subtree of :func:`cover` ``(0, size)``.
 
@@ -74,14 +85,14 @@ class Frontier:
         """An independent copy, to try an append on."""
         return Frontier(self.size, self._hashes)
 
-    def append(self, leaf: bytes) -> list[tuple[int, int, bytes]]:
-        """Add one leaf hash; returns the complete subtrees above the leaf that it closed, as (level, index, hash)."""
+    def append(self, leaf: bytes) -> list[bytes]:
+        """Add one leaf hash; returns the hashes of the complete subtrees that it closed, from level 1 upwards."""
         closed = []
-        level, index, carry = 0, self.size, leaf
+        index, carry = self.size, leaf
         while index & 1:
             carry = node_hash(self._hashes.pop(), carry)
-            level, index = level + 1, index >> 1
-            closed.append((level, index, carry))
+            index >>= 1
+            closed.append(carry)
         self._hashes.append(carry)
         self.size += 1
         return closed

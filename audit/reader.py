@@ -10,22 +10,17 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, bindparam, select, tuple_
+from sqlalchemy import Connection, Engine, bindparam, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from audit.checkpoint import tlog_proof
 from audit.errors import LogUnavailable, NotLogged
-from audit.merkle import Frontier, Node, consistency, cover, fold, inclusion
-from audit.tables import checkpoints, entries, head, nodes
+from audit.merkle import HASH_BYTES, Frontier, Node, consistency, cover, fold, inclusion, last_leaf
+from audit.tables import checkpoints, entries, head
 
 PAGE_MAX: Final = 1_000
 
-_LEAVES: Final = select(entries.c.idx, entries.c.leaf_hash).where(
-    entries.c.idx.in_(bindparam("wanted", expanding=True))
-)
-_NODES: Final = select(nodes.c.level, nodes.c.idx, nodes.c.hash).where(
-    tuple_(nodes.c.level, nodes.c.idx).in_(bindparam("wanted", expanding=True))
-)
+_HASHES: Final = select(entries.c.idx, entries.c.hashes).where(entries.c.idx.in_(bindparam("wanted", expanding=True)))
 _ENTRY: Final = select(entries.c.idx, entries.c.type, entries.c.body, entries.c.fields).where(
     entries.c.idx == bindparam("idx")
 )
@@ -171,17 +166,18 @@ class Reader:
 
 
 def load_nodes(connection: Connection, wanted: Iterable[Node]) -> dict[Node, bytes]:
-    """Hashes of complete subtrees, in two queries; a missing one is missing."""
-    levels: dict[bool, list[Node]] = {False: [], True: []}
+    """Hashes of complete subtrees, in one query; a missing one is missing. Each lies with the leaf that closed it."""
+    by_leaf: dict[int, list[Node]] = {}
     for node in set(wanted):
-        levels[node[0] == 0].append(node)
+        by_leaf.setdefault(last_leaf(node), []).append(node)
+    if not by_leaf:
+        return {}
     found: dict[Node, bytes] = {}
-    if levels[True]:
-        for idx, value in connection.execute(_LEAVES, {"wanted": [idx for _, idx in levels[True]]}):
-            found[0, idx] = bytes(value)
-    if levels[False]:
-        for level, idx, value in connection.execute(_NODES, {"wanted": levels[False]}):
-            found[level, idx] = bytes(value)
+    for leaf, hashes in connection.execute(_HASHES, {"wanted": list(by_leaf)}):
+        for node in by_leaf[leaf]:
+            value = bytes(hashes[node[0] * HASH_BYTES : (node[0] + 1) * HASH_BYTES])
+            if len(value) == HASH_BYTES:
+                found[node] = value
     return found
 
 

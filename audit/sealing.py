@@ -12,24 +12,24 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Connection, Dialect, bindparam, select
 
+from audit.driver import Driver
 from audit.epochs import KEY_BYTES, NONCE_BYTES, EpochKeys
 from audit.errors import SealBroken
 from audit.tables import data_keys, payloads
 from gateway.model import Committed
+from gateway.randomness import random_16_bytes
 
 SALT_BYTES: Final = 16
 _CACHE: Final = 4096
 """Data keys and stored commitments remembered; older ones are read again."""
 
-_KEYS_OF_SUBJECTS: Final = select(
-    data_keys.c.tenant, data_keys.c.subject, data_keys.c.key_id, data_keys.c.wrapped
-).where(data_keys.c.epoch == bindparam("epoch"), data_keys.c.subject.in_(bindparam("subjects", expanding=True)))
+_KEYS_OF_SUBJECTS: Final = f"SELECT tenant, subject, key_id, wrapped FROM {data_keys.name} WHERE "  # noqa: S608
 _PAYLOADS: Final = (
     select(payloads.c.commitment, payloads.c.sealed, data_keys.c.key_id, data_keys.c.epoch, data_keys.c.wrapped)
     .join_from(payloads, data_keys, payloads.c.key_id == data_keys.c.key_id)
@@ -58,15 +58,16 @@ class Sealer:
     rolled back must never seal anything.
     """
 
-    def __init__(self, epochs: EpochKeys) -> None:
+    def __init__(self, epochs: EpochKeys, dialect: Dialect) -> None:
         self._epochs = epochs
+        self._arrays = dialect.name == "postgresql"
         self._epoch = ""
         self._wrapper = AESGCM(bytes(KEY_BYTES))
         self._tag_key = b""
         self._keys: OrderedDict[Subject, tuple[str, AESGCM]] = OrderedDict()
         self._stored: OrderedDict[str, None] = OrderedDict()
 
-    def seal(self, connection: Connection, values: Iterable[tuple[str, Committed]], now: float) -> Sealed:
+    def seal(self, driver: Driver, values: Iterable[tuple[str, Committed]], now: float) -> Sealed:
         """Rows for every ``(tenant, committed)`` that is not stored yet.
 
         Raises:
@@ -81,12 +82,10 @@ class Sealer:
         if not wanted:
             return sealed
         self._enter_epoch()
-        self._look_up(connection, {(tenant, committed.subject) for tenant, committed in wanted.values()})
-        # One call for all nonces: asking the system gives up the interpreter's lock.
-        nonces = os.urandom(NONCE_BYTES * len(wanted))
-        for position, (commitment, (tenant, committed)) in enumerate(wanted.items()):
+        self._look_up(driver, {(tenant, committed.subject) for tenant, committed in wanted.values()})
+        for commitment, (tenant, committed) in wanted.items():
             key_id, key = self._key(sealed, (tenant, committed.subject))
-            nonce = nonces[position * NONCE_BYTES : (position + 1) * NONCE_BYTES]
+            nonce = random_16_bytes()[:NONCE_BYTES]
             blob = nonce + key.encrypt(nonce, committed.salt + committed.value, commitment.encode("ascii"))
             sealed.payload_rows.append((commitment, tenant, key_id, blob, now))
         return sealed
@@ -111,21 +110,24 @@ class Sealer:
     def _tag(self, subject: Subject) -> str:
         return hmac.digest(self._tag_key, "\0".join(subject).encode(), "sha256").hex()
 
-    def _look_up(self, connection: Connection, subjects: set[Subject]) -> None:
+    def _look_up(self, driver: Driver, subjects: set[Subject]) -> None:
         """Find the data keys of subjects that this process does not know, in one query."""
         unknown = {(subject[0], self._tag(subject)): subject for subject in subjects if subject not in self._keys}
         if not unknown:
             return
-        rows = connection.execute(
-            _KEYS_OF_SUBJECTS, {"epoch": self._epoch, "subjects": [tag for _, tag in unknown]}
-        ).all()
-        for tenant, tag, key_id, wrapped in rows:
+        for tenant, tag, key_id, wrapped in self._stored_keys(driver, [tag for _, tag in unknown]):
             subject = unknown.get((tenant, tag))
             if subject is not None:
                 key, name = _unwrap(self._wrapper, key_id, wrapped)
                 if name != subject[1]:
                     raise SealBroken(f"data key {key_id} belongs to another subject")
                 self._keys[subject] = (key_id, AESGCM(key))
+
+    def _stored_keys(self, driver: Driver, tags: list[str]) -> list[Any]:
+        if self._arrays:
+            return driver.fetch(_KEYS_OF_SUBJECTS + "epoch = %s AND subject = ANY(%s)", (self._epoch, tags))
+        marks = ", ".join(["?"] * len(tags))
+        return driver.fetch(_KEYS_OF_SUBJECTS + f"epoch = ? AND subject IN ({marks})", (self._epoch, *tags))
 
     def _key(self, sealed: Sealed, subject: Subject) -> tuple[str, AESGCM]:
         found = self._keys.get(subject)

@@ -1,4 +1,4 @@
-"""Tables of the log. ``entries``, ``nodes`` and ``checkpoints`` only grow (triggers hold it); ``payloads`` and
+"""Tables of the log. ``entries`` and ``checkpoints`` only grow (triggers hold it); ``payloads`` and
 ``data_keys`` are the erasable side table. Nothing here cascades.
 """
 
@@ -12,7 +12,6 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
-    PrimaryKeyConstraint,
     SmallInteger,
     String,
     Table,
@@ -48,7 +47,12 @@ entries: Final = Table(
     Column("reasons", Text, nullable=True, comment="JSON list of codes, where there are any."),
     Column("policy_digest", String(64), nullable=True),
     Column("body", LargeBinary, nullable=False, comment="RFC 8785 canonical JSON: what the leaf hashes."),
-    Column("leaf_hash", LargeBinary(32), nullable=False),
+    Column(
+        "hashes",
+        LargeBinary,
+        nullable=False,
+        comment="Of the leaf, then of each complete subtree that it closes, from level 1 upwards; 32 bytes each.",
+    ),
     Column("fields", Text, nullable=True, comment="JSON: field name -> commitment."),
     Index(None, "tenant", "context_id", "idx"),
     Index(None, "tenant", "type", "idx"),
@@ -57,17 +61,6 @@ entries: Final = Table(
     Index(None, "plan_id", "idx"),
     Index(None, "time"),
     comment="The log. The body is the entry; every other column repeats it for queries or proofs.",
-)
-
-nodes: Final = Table(
-    "nodes",
-    metadata,
-    Column("level", SmallInteger, nullable=False, comment="From 1; leaves are entries.leaf_hash."),
-    Column("idx", _INDEX, nullable=False),
-    Column("hash", LargeBinary(32), nullable=False),
-    PrimaryKeyConstraint("level", "idx"),
-    sqlite_with_rowid=False,
-    comment="Complete subtrees of the Merkle tree.",
 )
 
 head: Final = Table(
@@ -96,7 +89,7 @@ payloads: Final = Table(
     Column("tenant", String(64), nullable=False),
     Column("key_id", String(32), nullable=False, index=True),
     Column("sealed", LargeBinary, nullable=False, comment="nonce || AES-256-GCM(salt || value), AAD = commitment."),
-    Column("created_at", Float, nullable=False, index=True),
+    Column("created_at", Float, nullable=False),
     comment="Erasable values behind the commitments of entries.",
 )
 
@@ -109,5 +102,6 @@ data_keys: Final = Table(
     Column("epoch", String(32), nullable=False),
     Column("wrapped", LargeBinary, nullable=False, comment="nonce || AES-256-GCM(data key || subject), AAD = key_id."),
     Index(None, "subject", "tenant"),
+    sqlite_with_rowid=False,
     comment="One data key per data subject, wrapped by an epoch key that is not in the database.",
 )

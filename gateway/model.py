@@ -6,7 +6,6 @@ here does I/O or knows the time: times are seconds since the epoch, read once pe
 """
 
 import hashlib
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -14,6 +13,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from gateway.canonical import canonical
+from gateway.randomness import random_16_bytes
 
 DEFAULT_TENANT: Final = "default"
 """The tenant of a gateway that serves one organisation, and of entries about the gateway itself."""
@@ -348,33 +348,9 @@ class Committed:
     subject: str
 
 
-class _Salts:
-    """Random salts, asked of the system 256 at a time.
-
-    Asking gives up the interpreter's lock, and getting it back from a busy thread costs far more than the bytes.
-    Thread-safe, and every forked child starts with a pool of its own.
-    """
-
-    def __init__(self) -> None:
-        self._pool: list[bytes] = []
-        os.register_at_fork(after_in_child=self._pool.clear)
-
-    def take(self) -> bytes:
-        """16 bytes that nobody else gets."""
-        while True:
-            try:
-                return self._pool.pop()
-            except IndexError:
-                block = os.urandom(256 * 16)
-                self._pool.extend(block[at : at + 16] for at in range(0, len(block), 16))
-
-
-_salts = _Salts()
-
-
 def commit(value: bytes, subject: str) -> Committed:
     """Commit to ``value`` under a fresh 128-bit salt."""
-    salt = _salts.take()
+    salt = random_16_bytes()
     return Committed(value, salt, hashlib.sha256(salt + value).hexdigest(), subject)
 
 

@@ -1,7 +1,6 @@
 """Step credentials: short-lived, single-use tokens for one exact step (JWT shaped after RFC 8693 and RFC 9396)."""
 
 import hmac
-import secrets
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from gateway.canonical import parse
 from gateway.errors import Refused
 from gateway.model import Binding, Plan
 from gateway.ports import Purpose, Typ
+from gateway.randomness import random_id
 from gateway.reasons import Reason
 from keys import jws
 from keys.errors import JwsRefused
@@ -81,7 +81,7 @@ def mint(
     if not 1 <= lifetime_seconds <= LIFETIME_MAX_SECONDS:
         raise JwsRefused(Reason.CREDENTIAL_REFUSED, "lifetime outside 1..60 s")
     issued_at = int(now)
-    jti = secrets.token_hex(16)
+    jti = random_id()
     claims: dict[str, Any] = {
         "iss": issuer,
         "sub": subject,

@@ -5,7 +5,7 @@ A superuser can drop them; checkpoints that others kept are what stands against 
 
 from typing import Final
 
-APPEND_ONLY: Final = {"entries": ("idx",), "nodes": ("level", "idx"), "checkpoints": ("tree_size",)}
+APPEND_ONLY: Final = {"entries": ("idx",), "checkpoints": ("tree_size",)}
 """Table -> its key columns."""
 REFUSAL: Final = "the audit log is append-only"
 

@@ -20,7 +20,7 @@ GRANT USAGE ON SCHEMA public TO handrail_app;
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO handrail_app;
 
 -- The log grows and is read; its head moves. The version of the tables is the owner's.
-REVOKE UPDATE, DELETE ON entries, nodes, checkpoints FROM handrail_app;
+REVOKE UPDATE, DELETE ON entries, checkpoints FROM handrail_app;
 REVOKE DELETE ON head FROM handrail_app;
 REVOKE INSERT, UPDATE, DELETE ON alembic_version FROM handrail_app;
 

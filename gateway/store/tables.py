@@ -17,6 +17,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    text,
 )
 
 metadata: Final = MetaData(
@@ -28,6 +29,9 @@ metadata: Final = MetaData(
     }
 )
 
+_RUNNING: Final = text("status = 'running'")
+_GIVEN: Final = text("receipt_id IS NOT NULL")
+
 contexts: Final = Table(
     "contexts",
     metadata,
@@ -36,6 +40,7 @@ contexts: Final = Table(
     Column("principal_id", String(128), nullable=False),
     Column("bound_at", Float, nullable=False),
     PrimaryKeyConstraint("tenant", "context_id"),
+    sqlite_with_rowid=False,
     comment="A context belongs to the principal that first used it.",
 )
 
@@ -45,8 +50,9 @@ replays: Final = Table(
     Column("tenant", String(64), nullable=False),
     Column("issuer", String(128), nullable=False),
     Column("jti", String(128), nullable=False),
-    Column("expires_at", Integer, nullable=False, index=True),
+    Column("expires_at", Integer, nullable=False),
     PrimaryKeyConstraint("tenant", "issuer", "jti"),
+    sqlite_with_rowid=False,
     comment="Accepted plans by (iss, jti), kept until exp + skew.",
 )
 
@@ -65,8 +71,12 @@ plans: Final = Table(
     Column("received_at", Float, nullable=False),
     Column("owner", String(64), nullable=False, comment="The gateway that takes it forward."),
     Column("log_index", BigInteger, nullable=True, comment="Of its 'plan received' entry."),
-    Index(None, "tenant", "context_id"),
-    Index(None, "status"),
+    Index(
+        "ix_plans_running",
+        "owner",
+        sqlite_where=text("status = 'running'"),
+        postgresql_where=text("status = 'running'"),
+    ),
 )
 
 steps: Final = Table(
@@ -91,8 +101,12 @@ steps: Final = Table(
     Column("mac", String(64), nullable=False, comment="HMAC-SHA-256 over the row, by a key outside the database."),
     PrimaryKeyConstraint("plan_id", "step_id"),
     ForeignKeyConstraint(["plan_id"], ["plans.plan_id"]),
-    Index(None, "receipt_id"),
-    Index(None, "status"),
+    Index(
+        "ix_steps_receipt_id",
+        "receipt_id",
+        sqlite_where=_GIVEN,
+        postgresql_where=_GIVEN,
+    ),
 )
 
 fates: Final = Table(
@@ -102,6 +116,7 @@ fates: Final = Table(
     Column("step_id", String(64), nullable=False),
     Column("step_jti", String(64), nullable=True, comment="Where it was let go."),
     PrimaryKeyConstraint("plan_id", "step_id"),
+    sqlite_with_rowid=False,
     comment="A step is let go or ended once, whoever does it: the database itself refuses a second row.",
 )
 

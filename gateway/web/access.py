@@ -1,6 +1,5 @@
 """Outermost middleware: a request id, access metrics, and the last resort for errors nobody else handled."""
 
-import secrets
 import time
 from typing import Final
 
@@ -8,6 +7,7 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.errors import HandrailError
+from gateway.randomness import random_id
 from gateway.reasons import Reason
 from gateway.web.context import REQUEST_ID, ROUTE
 from gateway.web.errors import problem
@@ -35,7 +35,7 @@ class AccessMiddleware:
             await self.app(scope, receive, send)
             return
         started = time.perf_counter()
-        request_id = secrets.token_hex(8)
+        request_id = random_id()[:16]
         scope[REQUEST_ID] = request_id
         structlog.contextvars.bind_contextvars(request_id=request_id)
         header = (_REQUEST_ID_HEADER, request_id.encode())

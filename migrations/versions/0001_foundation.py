@@ -41,6 +41,7 @@ def upgrade() -> None:
             comment="nonce || AES-256-GCM(data key || subject), AAD = key_id.",
         ),
         sa.PrimaryKeyConstraint("key_id", name=op.f("pk_data_keys")),
+        sqlite_with_rowid=False,
         comment="One data key per data subject, wrapped by an epoch key that is not in the database.",
     )
     op.create_index(op.f("ix_data_keys_subject_tenant"), "data_keys", ["subject", "tenant"], unique=False)
@@ -60,7 +61,12 @@ def upgrade() -> None:
         sa.Column("reasons", sa.Text(), nullable=True, comment="JSON list of codes, where there are any."),
         sa.Column("policy_digest", sa.String(length=64), nullable=True),
         sa.Column("body", sa.LargeBinary(), nullable=False, comment="RFC 8785 canonical JSON: what the leaf hashes."),
-        sa.Column("leaf_hash", sa.LargeBinary(length=32), nullable=False),
+        sa.Column(
+            "hashes",
+            sa.LargeBinary(),
+            nullable=False,
+            comment="Of the leaf, then of each complete subtree that it closes, from level 1 upwards; 32 bytes each.",
+        ),
         sa.Column("fields", sa.Text(), nullable=True, comment="JSON: field name -> commitment."),
         sa.PrimaryKeyConstraint("idx", name=op.f("pk_entries")),
         comment="The log. The body is the entry; every other column repeats it for queries or proofs.",
@@ -83,15 +89,6 @@ def upgrade() -> None:
         comment="One row, moved by compare-and-swap.",
     )
     op.create_table(
-        "nodes",
-        sa.Column("level", sa.SmallInteger(), nullable=False, comment="From 1; leaves are entries.leaf_hash."),
-        sa.Column("idx", _INDEX, nullable=False),
-        sa.Column("hash", sa.LargeBinary(length=32), nullable=False),
-        sa.PrimaryKeyConstraint("level", "idx", name=op.f("pk_nodes")),
-        comment="Complete subtrees of the Merkle tree.",
-        sqlite_with_rowid=False,
-    )
-    op.create_table(
         "payloads",
         sa.Column("commitment", sa.String(length=64), nullable=False),
         sa.Column("tenant", sa.String(length=64), nullable=False),
@@ -103,7 +100,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("commitment", name=op.f("pk_payloads")),
         comment="Erasable values behind the commitments of entries.",
     )
-    op.create_index(op.f("ix_payloads_created_at"), "payloads", ["created_at"], unique=False)
     op.create_index(op.f("ix_payloads_key_id"), "payloads", ["key_id"], unique=False)
     op.create_table(
         "approvals",
@@ -136,6 +132,7 @@ def upgrade() -> None:
         sa.Column("principal_id", sa.String(length=128), nullable=False),
         sa.Column("bound_at", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("tenant", "context_id", name=op.f("pk_contexts")),
+        sqlite_with_rowid=False,
         comment="A context belongs to the principal that first used it.",
     )
     op.create_table(
@@ -144,6 +141,7 @@ def upgrade() -> None:
         sa.Column("step_id", sa.String(length=64), nullable=False),
         sa.Column("step_jti", sa.String(length=64), nullable=True, comment="Where it was let go."),
         sa.PrimaryKeyConstraint("plan_id", "step_id", name=op.f("pk_fates")),
+        sqlite_with_rowid=False,
         comment="A step is let go or ended once, whoever does it: the database itself refuses a second row.",
     )
     op.create_table(
@@ -197,8 +195,8 @@ def upgrade() -> None:
         sa.Column("log_index", sa.BigInteger(), nullable=True, comment="Of its 'plan received' entry."),
         sa.PrimaryKeyConstraint("plan_id", name=op.f("pk_plans")),
     )
-    op.create_index(op.f("ix_plans_status"), "plans", ["status"], unique=False)
-    op.create_index(op.f("ix_plans_tenant_context_id"), "plans", ["tenant", "context_id"], unique=False)
+    running = sa.text("status = 'running'")
+    op.create_index("ix_plans_running", "plans", ["owner"], sqlite_where=running, postgresql_where=running)
     op.create_table(
         "principals",
         sa.Column("tenant", sa.String(length=64), nullable=False),
@@ -225,9 +223,9 @@ def upgrade() -> None:
         sa.Column("jti", sa.String(length=128), nullable=False),
         sa.Column("expires_at", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("tenant", "issuer", "jti", name=op.f("pk_replays")),
+        sqlite_with_rowid=False,
         comment="Accepted plans by (iss, jti), kept until exp + skew.",
     )
-    op.create_index(op.f("ix_replays_expires_at"), "replays", ["expires_at"], unique=False)
     op.create_table(
         "api_keys",
         sa.Column("key_id", sa.String(length=32), nullable=False),
@@ -317,8 +315,8 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["plan_id"], ["plans.plan_id"], name=op.f("fk_steps_plan_id")),
         sa.PrimaryKeyConstraint("plan_id", "step_id", name=op.f("pk_steps")),
     )
-    op.create_index(op.f("ix_steps_receipt_id"), "steps", ["receipt_id"], unique=False)
-    op.create_index(op.f("ix_steps_status"), "steps", ["status"], unique=False)
+    named = sa.text("receipt_id IS NOT NULL")
+    op.create_index("ix_steps_receipt_id", "steps", ["receipt_id"], sqlite_where=named, postgresql_where=named)
 
     dialect = op.get_bind().dialect.name
     for statement in defences.postgresql() if dialect == "postgresql" else defences.sqlite():

@@ -15,10 +15,9 @@ from tests.audit.conftest import draft
 
 ATTACKS = [
     "UPDATE entries SET principal = 'x' WHERE idx = 1",
-    "UPDATE nodes SET hash = hash",
+    "UPDATE entries SET hashes = hashes",
     "UPDATE checkpoints SET note = 'x'",
     "DELETE FROM entries WHERE idx = 2",
-    "DELETE FROM nodes",
     "DELETE FROM checkpoints",
     "DELETE FROM head",
     "UPDATE head SET tree_size = 1",
@@ -27,7 +26,6 @@ ATTACKS = [
 ]
 SQLITE = [
     "INSERT OR REPLACE INTO entries SELECT * FROM entries WHERE idx = 1",
-    "REPLACE INTO nodes SELECT * FROM nodes",
     "INSERT OR REPLACE INTO checkpoints SELECT * FROM checkpoints",
     "INSERT OR REPLACE INTO head SELECT 1, 0, root, origin FROM head",
     "UPDATE OR REPLACE entries SET idx = 1 WHERE idx = 2",
@@ -35,7 +33,7 @@ SQLITE = [
 ]
 POSTGRESQL = [
     "TRUNCATE entries",
-    "TRUNCATE nodes, entries",
+    "TRUNCATE checkpoints, entries",
     "TRUNCATE head",
     "TRUNCATE checkpoints",
     "INSERT INTO entries SELECT * FROM entries WHERE idx = 1 ON CONFLICT (idx) DO UPDATE SET principal = 'x'",

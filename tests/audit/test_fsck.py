@@ -12,8 +12,8 @@ from audit.database import writing
 from audit.epochs import EpochKeys
 from audit.errors import LogUnavailable
 from audit.fsck import Fault, check
-from audit.merkle import Frontier, leaf_hash
-from audit.tables import checkpoints, entries, head, nodes, payloads
+from audit.merkle import HASH_BYTES, Frontier, last_leaf, leaf_hash
+from audit.tables import checkpoints, entries, head, payloads
 from gateway.canonical import b64url_decode
 from gateway.model import commit
 from gateway.ports import Append
@@ -57,6 +57,14 @@ def row(engine, index):
         return connection.execute(select(entries).where(entries.c.idx == index)).one()
 
 
+def change_hash(engine, level, idx, value):
+    """Put ``value`` in the place of a complete subtree's hash."""
+    leaf = last_leaf((level, idx))
+    hashes = bytes(row(engine, leaf).hashes)
+    hashes = hashes[: level * HASH_BYTES] + value + hashes[(level + 1) * HASH_BYTES :]
+    attack(engine, update(entries).where(entries.c.idx == leaf).values(hashes=hashes))
+
+
 def named(engine, **options):
     return [(finding.fault, finding.first, finding.last) for finding in check(engine, **options)]
 
@@ -79,23 +87,22 @@ async def test_one_flipped_byte_in_a_body_is_named(engine, kept, index):
 
 @pytest.mark.parametrize("index", range(ENTRIES))
 async def test_a_changed_leaf_hash_is_named(engine, kept, index):
-    attack(engine, update(entries).where(entries.c.idx == index).values(leaf_hash=os.urandom(32)))
+    change_hash(engine, 0, index, os.urandom(32))
     assert named(engine) == [(Fault.LEAF, index, index)]
 
 
 @pytest.mark.parametrize(("level", "idx"), [(1, 0), (1, 5), (2, 1), (2, 2), (3, 0)])
 async def test_a_changed_node_is_named(engine, kept, level, idx):
-    attack(engine, update(nodes).where(nodes.c.level == level, nodes.c.idx == idx).values(hash=os.urandom(32)))
+    change_hash(engine, level, idx, os.urandom(32))
     assert named(engine) == [(Fault.NODE, idx << level, ((idx + 1) << level) - 1)]
 
 
 async def test_a_missing_and_an_extra_node_are_named(engine, kept):
-    attack(
-        engine,
-        delete(nodes).where(nodes.c.level == 2, nodes.c.idx == 1),
-        insert(nodes).values(level=3, idx=1, hash=os.urandom(32)),
-    )
-    assert sorted(named(engine), key=repr) == [(Fault.EXTRA_NODE, None, None), (Fault.MISSING_NODE, 4, 7)]
+    change_hash(engine, 3, 0, b"")
+    change_hash(engine, 1, 4, os.urandom(64))
+    found = sorted(named(engine), key=repr)
+    assert [found[0], found[-1]] == [(Fault.EXTRA_NODE, 9, 9), (Fault.NODE, 8, 9)]
+    assert (Fault.MISSING_NODE, 0, 7) in found
 
 
 @pytest.mark.parametrize(
@@ -127,27 +134,26 @@ async def test_two_rows_that_changed_places_are_named(engine, kept, one, other):
         update(entries).where(entries.c.idx == other).values(idx=one),
         update(entries).where(entries.c.idx == 1000).values(idx=other),
     )
-    ranges = {(at & ~1, at | 1) for at in (one, other)}
-    assert {(first, last) for fault, first, last in named(engine) if fault is Fault.NODE} == ranges
+    close = [(first, last) for _, first, last in named(engine) if last - first <= 1]
+    assert all(any(first <= at <= last for first, last in close) for at in (one, other))
 
 
 async def test_a_cut_tail_is_named_by_head_and_checkpoint(engine, kept):
     attack(engine, delete(entries).where(entries.c.idx >= 10))
     found = named(engine)
     assert (Fault.TRUNCATED, 10, 12) in found
-    assert {fault for fault, *_ in found} == {Fault.TRUNCATED, Fault.EXTRA_NODE}
+    assert {fault for fault, *_ in found} == {Fault.TRUNCATED}
 
 
 def rebuilt(engine, bodies):
     """What an attacker who knows the format does: a new history, consistent in itself."""
     edge = Frontier()
-    statements = [delete(nodes), delete(checkpoints).where(checkpoints.c.tree_size > len(bodies))]
+    statements = [delete(checkpoints).where(checkpoints.c.tree_size > len(bodies))]
     for index, body in enumerate(bodies):
         members = json.loads(body)
-        values = {"body": body, "leaf_hash": leaf_hash(body), "principal": members.get("principal")}
+        hashes = b"".join((leaf_hash(body), *edge.append(leaf_hash(body))))
+        values = {"body": body, "hashes": hashes, "principal": members.get("principal")}
         statements.append(update(entries).where(entries.c.idx == index).values(values))
-        for level, at, value in edge.append(leaf_hash(body)):
-            statements.append(insert(nodes).values(level=level, idx=at, hash=value))
     statements.append(delete(entries).where(entries.c.idx >= len(bodies)))
     statements.append(update(head).values(tree_size=edge.size, root=edge.root()))
     attack(engine, *statements)
@@ -199,7 +205,7 @@ async def test_payloads_under_keys_that_are_gone_are_not_findings(engine, kept, 
 
 
 async def test_a_writer_does_not_build_on_a_tampered_tree(engine, kept, open_log):
-    attack(engine, update(nodes).where(nodes.c.level == 3).values(hash=os.urandom(32)))
+    change_hash(engine, 3, 0, os.urandom(32))
     with pytest.raises(LogUnavailable, match="the head does not match"):
         async with open_log(engine):
             pass

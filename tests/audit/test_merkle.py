@@ -10,10 +10,12 @@ from audit.errors import ProofInvalid
 from audit.merkle import (
     EMPTY_ROOT,
     Frontier,
+    closed_by,
     consistency,
     cover,
     fold,
     inclusion,
+    last_leaf,
     leaf_hash,
     verify_consistency,
     verify_inclusion,
@@ -84,7 +86,12 @@ def stored(entries):
     found, edge = {}, Frontier()
     for index, entry in enumerate(entries):
         found[0, index] = leaf_hash(entry)
-        found.update({(level, at): value for level, at, value in edge.append(leaf_hash(entry))})
+        closed = edge.append(leaf_hash(entry))
+        assert len(closed) == closed_by(index)
+        for level, value in enumerate(closed, 1):
+            node = (level, index >> level)
+            assert last_leaf(node) == index
+            found[node] = value
     return found, edge
 
 

@@ -48,9 +48,8 @@ async def test_a_gateway_works_under_the_role(application: URL, tmp_path: Path) 
 @pytest.mark.parametrize(
     "statement",
     [
-        *(f"UPDATE {table} SET {column} = {column}" for table, column in [("entries", "idx"), ("nodes", "idx")]),
+        *(f"UPDATE {table} SET {column} = {column}" for table, column in [("entries", "idx"), ("checkpoints", "note")]),
         "DELETE FROM entries",
-        "DELETE FROM nodes",
         "DELETE FROM checkpoints",
         "DELETE FROM head",
         "TRUNCATE entries",
