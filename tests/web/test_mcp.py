@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -262,6 +263,33 @@ async def test_structured_data_that_an_older_client_cannot_take_comes_as_text(
     async with mcp_client(port, mode) as client:
         result = await client.call_tool("git__status", {})
     assert (text_of(result), result.structured_content) == ("[1,2]", structured)
+
+
+async def test_no_change_of_the_list_is_announced_in_either_era_and_the_documents_say_so(
+    client: httpx2.AsyncClient,
+) -> None:
+    meta = {
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientCapabilities": {},
+        "io.modelcontextprotocol/clientInfo": {"name": "t", "version": "0"},
+    }
+    stateless = {"mcp-protocol-version": "2026-07-28", "mcp-method": "server/discover"}
+    for body, era in ((INITIALIZE, {}), (rpc("server/discover", {"_meta": meta}), stateless)):
+        answer = await client.post("/mcp", content=body, headers=token(Role.AGENT) | JSON_RPC | era)
+        assert (answer.status_code, '"capabilities":{"tools":{"listChanged":false}}' in answer.text) == (200, True)
+    assert "`listChanged` is false" in (Path(__file__).parents[2] / "docs" / "api.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("header", "status"), [({"host": "evil.example"}, 421), ({"origin": "https://evil.example"}, 403), ({}, 400)]
+)
+async def test_what_the_protocol_refuses_is_no_problem_document_and_says_little(
+    client: httpx2.AsyncClient, header: dict[str, str], status: int
+) -> None:
+    body = INITIALIZE if header else rpc("tools/list")
+    answer = await client.post("/mcp", content=body, headers=token(Role.AGENT) | JSON_RPC | header)
+    assert (answer.status_code, answer.headers.get("content-type") != "application/problem+json") == (status, True)
+    assert len(answer.content) < 200
 
 
 async def opened(port: int, role: Role | str) -> str:

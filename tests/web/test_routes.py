@@ -427,6 +427,15 @@ async def test_a_page_of_approvals_that_is_not_understood_is_refused(
     assert gateway.approvals.asked == []
 
 
+async def test_a_get_route_answers_head_and_a_route_without_a_body_reads_none(
+    client: httpx2.AsyncClient, gateway: testing_only_Gateway
+) -> None:
+    answer = await client.head("/v1/me", headers=token(Role.AGENT))
+    assert (answer.status_code, answer.content) == (200, b"")
+    answer = await client.post("/v1/keys/step/rotate", content=b"{", headers=token(Role.SECURITY_ADMIN))
+    assert (answer.status_code, gateway.keyset.changed) == (200, [("rotate", "step")])
+
+
 async def test_readiness_is_503_while_a_check_fails_and_says_which(
     client: httpx2.AsyncClient, gateway: testing_only_Gateway
 ) -> None:
