@@ -1,7 +1,8 @@
 """Rows of plans, steps and approvals as the values that ``ports.PlanStore`` gives."""
 
 from collections.abc import Collection
-from typing import Any
+from functools import partial
+from typing import Any, Final
 
 import orjson
 from sqlalchemy import Connection, Row, select
@@ -10,7 +11,21 @@ from gateway.errors import Refused
 from gateway.model import Effect
 from gateway.ports import ApprovalAnswer, ApprovalRequest, ApprovalRow, StoredStep
 from gateway.reasons import Reason
+from gateway.store.row_macs import RowMacs, sound
 from gateway.store.tables import approval_answers, approvals
+
+_COPIED: Final = (
+    "tenant",
+    "plan_id",
+    "step_id",
+    "principal_id",
+    "caller_id",
+    "hand",
+    "status",
+    "policy_digest",
+    "manifest_digest",
+)
+"""Members of an ``ApprovalRow`` that are columns of the same name."""
 
 
 def stored_step(row: Row[Any]) -> StoredStep:
@@ -34,6 +49,7 @@ def stored_step(row: Row[Any]) -> StoredStep:
 
 def approval_page(
     connection: Connection,
+    macs: RowMacs,
     tenant: str,
     status: str | None,
     hands: Collection[str] | None,
@@ -54,14 +70,20 @@ def approval_page(
         condition &= (approvals.c.requested_at < at) | (
             (approvals.c.requested_at == at) & (approvals.c.approval_id < after)
         )
-    return approval_rows(connection, condition, limit)
+    return approval_rows(connection, macs, condition, limit)
 
 
-def approval_rows(connection: Connection, condition: Any, limit: int = 1000) -> list[ApprovalRow]:
-    """Approval requests with their answers, newest first."""
+def approval_rows(connection: Connection, macs: RowMacs, condition: Any, limit: int = 1000) -> list[ApprovalRow]:
+    """Approval requests with their answers, newest first.
+
+    Raises:
+        RowChanged: somebody else wrote one of them. A request says who may answer and how many must, so it is believed
+            whole or not at all; its status alone is vouched for by the signed answers.
+    """
     newest_first = (approvals.c.requested_at.desc(), approvals.c.approval_id.desc())
-    rows = connection.execute(select(approvals).where(condition).order_by(*newest_first).limit(limit)).all()
-    answers: dict[str, list[ApprovalAnswer]] = {row.approval_id: [] for row in rows}
+    found = connection.execute(select(approvals).where(condition).order_by(*newest_first).limit(limit)).mappings()
+    rows = sound(found, partial(macs.verify_row, approvals), strict=True)
+    answers: dict[str, list[ApprovalAnswer]] = {row["approval_id"]: [] for row in rows}
     if answers:
         query = (
             select(approval_answers)
@@ -77,18 +99,15 @@ def approval_rows(connection: Connection, condition: Any, limit: int = 1000) -> 
     return [
         ApprovalRow(
             request=ApprovalRequest(
-                row.approval_id, row.approver_role, row.quorum, row.enrolled_key, row.requested_at, row.expires_at
+                row["approval_id"],
+                row["approver_role"],
+                row["quorum"],
+                row["enrolled_key"],
+                row["requested_at"],
+                row["expires_at"],
             ),
-            tenant=row.tenant,
-            plan_id=row.plan_id,
-            step_id=row.step_id,
-            principal_id=row.principal_id,
-            caller_id=row.caller_id,
-            hand=row.hand,
-            status=row.status,
-            policy_digest=row.policy_digest,
-            manifest_digest=row.manifest_digest,
-            answers=tuple(answers[row.approval_id]),
+            answers=tuple(answers[row["approval_id"]]),
+            **{name: row[name] for name in _COPIED},
         )
         for row in rows
     ]

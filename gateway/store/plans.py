@@ -22,6 +22,7 @@ from gateway.ports import (
 from gateway.reasons import Reason
 from gateway.state import PlanState, StepState
 from gateway.store.plan_rows import approval_page, approval_rows, stored_step
+from gateway.store.row_macs import RowMacs
 from gateway.store.tables import approval_answers, approvals, contexts, fates, plans, replays, steps
 
 Result = TypeVar("Result")
@@ -78,6 +79,7 @@ class SqlPlans:
         self._engine = engine
         self._owner = owner
         self._mac_key = mac_key
+        self._request_macs = RowMacs(hmac.digest(mac_key, b"approval requests", "sha256"))
         self._contexts: dict[tuple[str, str], str] = {}
 
     # --- writes, carried by the log ----------------------------------------------------------------------------------
@@ -174,29 +176,27 @@ class SqlPlans:
     def insert_approval(self, plan: PlanState, state: StepState, request: ApprovalRequest) -> Write:
         """See ``ports.PlanStore``."""
         binding = state.binding(plan.plan.tenant, plan.plan.plan_id)
-        return Write(
-            _INSERT_APPROVAL,
-            {
-                "approval_id": request.approval_id,
-                "tenant": plan.plan.tenant,
-                "plan_id": plan.plan.plan_id,
-                "step_id": state.step.id,
-                "context_id": plan.plan.context_id,
-                "principal_id": plan.plan.principal.id,
-                "caller_id": plan.plan.caller.id,
-                "hand": state.step.hand,
-                "action": state.step.action,
-                "status": "open",
-                "policy_digest": binding.policy_digest,
-                "manifest_digest": binding.manifest_digest,
-                "fields": _json(state.commitments),
-                "approver_role": request.approver_role,
-                "quorum": request.quorum,
-                "enrolled_key": request.enrolled_key,
-                "requested_at": request.requested_at,
-                "expires_at": request.expires_at,
-            },
-        )
+        row = {
+            "approval_id": request.approval_id,
+            "tenant": plan.plan.tenant,
+            "plan_id": plan.plan.plan_id,
+            "step_id": state.step.id,
+            "context_id": plan.plan.context_id,
+            "principal_id": plan.plan.principal.id,
+            "caller_id": plan.plan.caller.id,
+            "hand": state.step.hand,
+            "action": state.step.action,
+            "status": "open",
+            "policy_digest": binding.policy_digest,
+            "manifest_digest": binding.manifest_digest,
+            "fields": _json(state.commitments),
+            "approver_role": request.approver_role,
+            "quorum": request.quorum,
+            "enrolled_key": request.enrolled_key,
+            "requested_at": request.requested_at,
+            "expires_at": request.expires_at,
+        }
+        return Write(_INSERT_APPROVAL, self._request_macs.seal(approvals, row))
 
     def approval_status(self, approval_id: str, status: str) -> Write:
         """See ``ports.PlanStore``."""
@@ -240,7 +240,7 @@ class SqlPlans:
         if row is None:
             return None
         step_rows = connection.execute(select(steps).where(steps.c.plan_id == plan_id).order_by(steps.c.position)).all()
-        requests = approval_rows(connection, approvals.c.plan_id == plan_id)
+        requests = approval_rows(connection, self._request_macs, approvals.c.plan_id == plan_id)
         return StoredPlan(
             plan_id=row.plan_id,
             tenant=row.tenant,
@@ -281,7 +281,8 @@ class SqlPlans:
         """See ``ports.PlanStore``."""
 
         def find(connection: Connection) -> ApprovalRow | None:
-            return next(iter(approval_rows(connection, approvals.c.approval_id == approval_id)), None)
+            found = approval_rows(connection, self._request_macs, approvals.c.approval_id == approval_id)
+            return next(iter(found), None)
 
         return await self._read(find)
 
@@ -289,7 +290,9 @@ class SqlPlans:
         self, tenant: str, status: str | None, hands: Collection[str] | None, *, after: str | None, limit: int
     ) -> Sequence[ApprovalRow]:
         """See ``ports.PlanStore``."""
-        return await self._read(lambda connection: approval_page(connection, tenant, status, hands, after, limit))
+        return await self._read(
+            lambda connection: approval_page(connection, self._request_macs, tenant, status, hands, after, limit)
+        )
 
     async def expired_approvals(self, now: float, limit: int) -> Sequence[tuple[str, str]]:
         """See ``ports.PlanStore``."""

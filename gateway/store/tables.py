@@ -141,6 +141,7 @@ approvals: Final = Table(
     Column("enrolled_key", Boolean, nullable=False),
     Column("requested_at", Float, nullable=False),
     Column("expires_at", Float, nullable=False),
+    Column("mac", String(64), nullable=False, comment="HMAC-SHA-256 over all but status, by an outside key."),
     Index(None, "tenant", "status"),
     Index(None, "plan_id", "step_id"),
 )

@@ -121,6 +121,12 @@ def upgrade() -> None:
         sa.Column("enrolled_key", sa.Boolean(), nullable=False),
         sa.Column("requested_at", sa.Float(), nullable=False),
         sa.Column("expires_at", sa.Float(), nullable=False),
+        sa.Column(
+            "mac",
+            sa.String(length=64),
+            nullable=False,
+            comment="HMAC-SHA-256 over all but status, by an outside key.",
+        ),
         sa.PrimaryKeyConstraint("approval_id", name=op.f("pk_approvals")),
     )
     op.create_index(op.f("ix_approvals_plan_id_step_id"), "approvals", ["plan_id", "step_id"], unique=False)

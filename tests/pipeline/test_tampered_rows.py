@@ -1,14 +1,17 @@
 """Somebody writes to the database and has no key: no row that was changed by hand lets a step run."""
 
 import sqlite3
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from gateway.errors import HandrailError
-from gateway.model import Effect
+from gateway.model import Effect, Principal, Role
+from gateway.reasons import Reason
 from gateway.recovery import recover
-from tests.pipeline.house import AGENT, APPROVER, close_house, open_house, step
+from tests.pipeline.house import AGENT, APPROVER, AUDITOR, close_house, open_house, step
 
 TAMPERS = {
     "the approval": ["UPDATE approvals SET status = 'granted'"],
@@ -52,4 +55,44 @@ async def test_a_changed_row_sets_nothing_going(tmp_path: Path, what: str) -> No
     except HandrailError:
         assert not again.hands.calls
     assert before == 1
+    await close_house(again)
+
+
+BOTH = Principal("ada", "default", "p-ada", frozenset({Role.AGENT, Role.APPROVER}))
+"""Asks, and may approve what others ask."""
+WAIVERS = {
+    "the quorum": ("quorum = 1", APPROVER),
+    "the role": ("approver_role = 'auditor', quorum = 1", AUDITOR),
+    "the enrolled key": ("enrolled_key = 0, quorum = 1", APPROVER),
+    "the time": ("expires_at = expires_at + 1e6, quorum = 1", APPROVER),
+    "who asked": ("caller_id = 'x', principal_id = 'x', quorum = 1", BOTH),
+    "the hand": ("hand = 'another', quorum = 1", APPROVER),
+    "the tenant": ("tenant = 'other', quorum = 1", replace(APPROVER, tenant="other")),
+}
+
+
+@pytest.mark.parametrize("what", WAIVERS)
+async def test_no_condition_of_an_approval_is_waived_in_sql(tmp_path: Path, what: str) -> None:
+    house = await open_house(tmp_path)
+    house.policy.obligations = replace(house.policy.obligations, quorum=2, enrolled_key=what == "the enrolled key")
+    view = await house.plan(step("w", "write"))
+    await close_house(house)
+    change, who = WAIVERS[what]
+    with sqlite3.connect(tmp_path / "handrail.db") as connection:
+        connection.execute(f"UPDATE approvals SET {change}")
+
+    again = await open_house(tmp_path, brain=house.brain)
+    if what == "the time":
+        again.pipeline.clock = lambda: time.time() + 4000
+    for ask in (
+        again.approvals.answer(view["steps"][0]["approval_id"], who, decision="approve"),
+        again.approvals.show(view["steps"][0]["approval_id"], who),
+        again.pipeline.view(view["plan_id"], AGENT),
+    ):
+        with pytest.raises(HandrailError) as refusal:
+            await ask
+        assert refusal.value.reason is Reason.INTERNAL
+        assert "a row of approvals was changed" in refusal.value.detail
+    assert await again.approvals.expire() == 0
+    assert not again.hands.calls
     await close_house(again)
