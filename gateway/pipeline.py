@@ -105,6 +105,11 @@ class Pipeline(Plans):
             # 5 approval: `ask` holds a step until the quorum answered for this exact call.
             with stage("5 approval", context_id):
                 requests = approval.hold(judged, self.settings.plans, self.clock())
+                if requests:
+                    most = self.settings.server.approvals_max_open_per_principal
+                    caller = plan.plan.caller
+                    live.opening = await self.caps.reserve(caller, len(requests), most, replaced=len(voided))
+                    approval.fit(plan, requests, live.opening, most)
 
             # 6 credential: one per step that may go now, good for that call alone.
             with stage("6 credential", context_id):
@@ -123,6 +128,7 @@ class Pipeline(Plans):
                 this = record.Round(judged, requests, orphans, fallen, voided, launched)
                 await self.recorder.intent(plan, this, now)
             live.recorded.set()
+            self._release(live)
             self.metrics.count([*judged, *orphans, *fallen])
             self.followers.announce(plan, [*judged, *orphans, *fallen, *launched])
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import structlog
 
+from gateway.caps import Caps
 from gateway.entries import EntryDraft
 from gateway.errors import HandrailError, Refused, Unavailable
 from gateway.followers import Event, Followers, done_event, plan_event, step_event
@@ -29,6 +30,9 @@ from gateway.state import PlanState
 from gateway.telemetry import Metrics, Tracer
 
 _log = structlog.get_logger("handrail.plans")
+
+_NEVER_RECORDED = frozenset({Reason.VERIFY_REPLAYED, Reason.VERIFY_CONTEXT, Reason.LIMIT_APPROVALS})
+"""Why a plan is refused after it became one, and leaves nothing to settle."""
 
 
 @dataclass(slots=True)
@@ -45,6 +49,8 @@ class Live:
     refusal: HandrailError | None = None
     running: set[asyncio.Task[None]] = field(default_factory=set)
     """Steps being executed."""
+    opening: int = 0
+    """Approval requests that there is room kept for until they are on record."""
 
 
 @dataclass(slots=True)
@@ -72,10 +78,12 @@ class Plans(ABC):
     withheld: set[tuple[str, str]] = field(default_factory=set)
     """Steps whose intent may be on record although they were surely never dispatched."""
     recorder: record.Recorder = field(init=False)
+    caps: Caps = field(init=False)
 
     def __post_init__(self) -> None:
         self.metrics.plans_live.set_function(lambda: len(self._live))
         self.recorder = record.Recorder(self.log, self.store, self.signer)
+        self.caps = Caps(self.store.open_approvals)
 
     @abstractmethod
     async def _process(self, live: Live, source: UnverifiedPlan | PlanState) -> None:
@@ -91,6 +99,7 @@ class Plans(ABC):
         """
         if len(self._tasks) >= self.settings.server.plans_max_concurrent:
             raise Unavailable(Reason.OVERLOADED)
+        self.caps.check_plans(unverified.caller, self.settings.server.plans_max_concurrent_per_principal)
         live = Live()
         self._spawn(live, unverified)
         await live.recorded.wait()
@@ -186,11 +195,13 @@ class Plans(ABC):
             await asyncio.gather(*pending, return_exceptions=True)
 
     def _spawn(self, live: Live, source: UnverifiedPlan | PlanState) -> None:
-        task = asyncio.create_task(self._shepherd(live, source))
+        caller = source.caller if isinstance(source, UnverifiedPlan) else source.plan.caller
+        self.caps.begin(caller)
+        task = asyncio.create_task(self._shepherd(live, source, caller))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _shepherd(self, live: Live, source: UnverifiedPlan | PlanState) -> None:
+    async def _shepherd(self, live: Live, source: UnverifiedPlan | PlanState, caller: Principal) -> None:
         """Run ``_process``; turn every way it can end into something that a caller or the next recovery sees."""
         try:
             await self._process(live, source)
@@ -203,6 +214,8 @@ class Plans(ABC):
             if live.running:
                 # A step that was let go is seen through to its outcome, whatever became of the others.
                 await asyncio.gather(*live.running, return_exceptions=True)
+            self._release(live)
+            self.caps.end(caller)
             if live.plan is not None and self._live.get(live.plan.plan.plan_id) is live:
                 del self._live[live.plan.plan.plan_id]
             live.recorded.set()
@@ -212,11 +225,7 @@ class Plans(ABC):
         plan = live.plan
         if not live.recorded.is_set():
             live.refusal = error
-        if (
-            plan is not None
-            and error.reason is not Reason.VERIFY_REPLAYED
-            and error.reason is not Reason.VERIFY_CONTEXT
-        ):
+        if plan is not None and error.reason not in _NEVER_RECORDED:
             # What is on record may be ahead of what was acted on: recovery settles it from the rows.
             self.stalled.add(plan.plan.plan_id)
             self.withheld.update(
@@ -225,6 +234,12 @@ class Plans(ABC):
                 if state.status is StepStatus.RUNNING and not state.dispatched
             )
             _log.warning("plan stopped short", plan_id=plan.plan.plan_id, reason=str(error.reason), detail=error.detail)
+
+    def _release(self, live: Live) -> None:
+        """The approval requests of a round are on record, or never will be."""
+        if live.opening and live.plan is not None:
+            self.caps.release(live.plan.plan.caller, live.opening)
+            live.opening = 0
 
     async def revive(self, plan_id: str) -> PlanState | None:
         """A plan from its record; ``None`` where there is none."""
