@@ -34,6 +34,8 @@ class Permission(StrEnum):
     KEYS_MANAGE = "keys.manage"
     MCP_USE = "mcp.use"
     METRICS_READ = "metrics.read"
+    POLICY_INPUTS = "policy.inputs"
+    """Recorded policy inputs in bulk: arguments of calls, personal data among them."""
     POLICY_READ = "policy.read"
     PRINCIPALS_MANAGE = "principals.manage"
 
@@ -52,7 +54,9 @@ ROLE_PERMISSIONS: Final[Mapping[Role, frozenset[Permission]]] = MappingProxyType
                 Permission.MCP_USE,
             }
         ),
-        Role.AUTHOR: frozenset({Permission.POLICY_READ, Permission.WHY, Permission.HANDS_LIST}),
+        Role.AUTHOR: frozenset(
+            {Permission.POLICY_READ, Permission.POLICY_INPUTS, Permission.WHY, Permission.HANDS_LIST}
+        ),
         Role.APPROVER: frozenset(
             {
                 Permission.APPROVALS_READ,
@@ -70,6 +74,7 @@ ROLE_PERMISSIONS: Final[Mapping[Role, frozenset[Permission]]] = MappingProxyType
                 Permission.APPROVALS_READ,
                 Permission.METRICS_READ,
                 Permission.KEYS_READ,
+                Permission.POLICY_INPUTS,
                 Permission.WHY,
             }
         ),
