@@ -31,6 +31,8 @@ CASES: dict[str, list[str]] = {
     "approvals refuse": ["ap-1", "--yes"],
     "verify": ["receipt.json", "--trust", "trust.json"],
     "audit query": [],
+    "policy inputs": ["--out", "inputs.ndjson"],
+    "policy replay": ["--workers", "1"],
     "principals add": ["p1", "--role", "agent"],
     "principals list": [],
     "principals revoke": ["p1"],
