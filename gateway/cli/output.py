@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from gateway.cli.safe import safe, safe_json
+from gateway.safe import safe, safe_json
 
 _STYLES: Final = {
     "succeeded": "green", "released": "green", "allow": "green", "granted": "green", "pinned": "green",
