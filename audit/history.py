@@ -5,16 +5,36 @@ Entries count only below the head: rows beyond it are nobody's. Blocking; SQLAlc
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Connection, bindparam, func, select
 
 from audit.tables import entries, head
 from gateway.entries import EntryType
 
 DIRECTORY: Final = (EntryType.PRINCIPAL_CHANGED, EntryType.ISSUER_CHANGED)
 """What changes principals, their keys and issuers."""
+
+STEPS: Final = (
+    EntryType.POLICY_ALLOWED,
+    EntryType.POLICY_DENIED,
+    EntryType.SCHEMA_REJECTED,
+    EntryType.APPROVAL_REQUESTED,
+    EntryType.APPROVAL_EXPIRED,
+    EntryType.APPROVAL_VOIDED,
+    EntryType.CREDENTIAL_ISSUED,
+    EntryType.STEP_DISPATCHED,
+    EntryType.STEP_EXECUTED,
+    EntryType.STEP_FAILED,
+    EntryType.STEP_AMBIGUOUS,
+    EntryType.STEP_SKIPPED,
+    EntryType.STEP_CANCELLED,
+    EntryType.STEP_RELEASED,
+    EntryType.RESULT_REDACTED,
+)
+"""What changes a step, and so its row in the same transaction. People's answers stand beside a step."""
 
 _SIZE: Final = select(head.c.tree_size).where(head.c.id == 1).scalar_subquery()
 _DIRECTORY: Final = (
@@ -26,6 +46,21 @@ _DIRECTORY: Final = (
         entries.c.idx < _SIZE,
     )
     .order_by(entries.c.idx)
+)
+_RECEIVED: Final = select(entries.c.principal, entries.c.body).where(
+    entries.c.plan_id == bindparam("plan_id"),
+    entries.c.type == str(EntryType.PLAN_RECEIVED),
+    entries.c.idx < _SIZE,
+)
+_MOVED: Final = (
+    select(entries.c.step_id, func.max(entries.c.idx).label("idx"))
+    .where(
+        entries.c.plan_id == bindparam("plan_id"),
+        entries.c.type.in_([str(kind) for kind in STEPS]),
+        entries.c.step_id.is_not(None),
+        entries.c.idx < _SIZE,
+    )
+    .group_by(entries.c.step_id)
 )
 _PIN: Final = (
     select(entries.c.body)
@@ -51,3 +86,25 @@ def newest_pin(connection: Connection, tenant: str, hand: str) -> str | None:
     """Digest of the manifest that the tenant last pinned; ``None`` where it never pinned the hand."""
     body = connection.execute(_PIN, {"tenant": tenant, "hand": hand}).scalar()
     return None if body is None else json.loads(body).get("manifest_digest")
+
+
+@dataclass(frozen=True, slots=True)
+class PlanHistory:
+    """What the log says of a plan. ``kid``, ``principal`` and ``caller`` (pseudonyms) are as it was received."""
+
+    kid: str
+    principal: str
+    caller: str
+    newest: Mapping[str, int]
+    """Step id -> index of the newest entry that changed the step; a step without one is as it was received."""
+
+
+def plan_history(connection: Connection, plan_id: str) -> PlanHistory | None:
+    """What the log says of a plan; ``None`` where it never received it. To be read *before* the plan's rows, which are
+    then as new at least."""
+    received = connection.execute(_RECEIVED, {"plan_id": plan_id}).first()
+    if received is None:
+        return None
+    facts = json.loads(received.body).get("facts", {})
+    moved = {row.step_id: row.idx for row in connection.execute(_MOVED, {"plan_id": plan_id})}
+    return PlanHistory(facts.get("kid", ""), received.principal or "", facts.get("caller", ""), moved)

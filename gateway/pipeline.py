@@ -19,6 +19,7 @@ from typing import Any
 
 import structlog
 
+from gateway.caps import Caps
 from gateway.entries import EntryDraft
 from gateway.errors import HandrailError, Refused, Unavailable
 from gateway.followers import Event, Followers, done_event, plan_event, step_event
@@ -45,6 +46,9 @@ from gateway.telemetry import Metrics, Tracer
 
 _log = structlog.get_logger("handrail.pipeline")
 
+_NEVER_RECORDED = frozenset({Reason.VERIFY_REPLAYED, Reason.VERIFY_CONTEXT, Reason.LIMIT_APPROVALS})
+"""Why a plan is refused after it became one, and leaves nothing to settle."""
+
 
 @dataclass(slots=True)
 class Live:
@@ -60,6 +64,8 @@ class Live:
     refusal: HandrailError | None = None
     running: set[asyncio.Task[None]] = field(default_factory=set)
     """Steps being executed."""
+    opening: int = 0
+    """Approval requests that there is room kept for until they are on record."""
 
 
 @dataclass(slots=True)
@@ -87,10 +93,12 @@ class Pipeline:
     withheld: set[tuple[str, str]] = field(default_factory=set)
     """Steps whose intent may be on record although they were surely never dispatched."""
     recorder: record.Recorder = field(init=False)
+    caps: Caps = field(init=False)
 
     def __post_init__(self) -> None:
         self.metrics.plans_live.set_function(lambda: len(self._live))
         self.recorder = record.Recorder(self.log, self.store, self.signer)
+        self.caps = Caps(self.store.open_approvals)
 
     # --- the nine steps ----------------------------------------------------------------------------------------------
 
@@ -160,6 +168,11 @@ class Pipeline:
             # 5 approval: `ask` holds a step until the quorum answered for this exact call.
             with stage("5 approval", context_id):
                 requests = approval.hold(judged, self.settings.plans, self.clock())
+                if requests:
+                    most = self.settings.server.approvals_max_open_per_principal
+                    caller = plan.plan.caller
+                    live.opening = await self.caps.reserve(caller, len(requests), most, replaced=len(voided))
+                    approval.fit(plan, requests, live.opening, most)
 
             # 6 credential: one per step that may go now, good for that call alone.
             with stage("6 credential", context_id):
@@ -178,6 +191,7 @@ class Pipeline:
                 this = record.Round(judged, requests, orphans, fallen, voided, launched)
                 await self.recorder.intent(plan, this, now)
             live.recorded.set()
+            self._release(live)
             self.metrics.count([*judged, *orphans, *fallen])
             self.followers.announce(plan, [*judged, *orphans, *fallen, *launched])
 
@@ -200,6 +214,7 @@ class Pipeline:
         """
         if len(self._tasks) >= self.settings.server.plans_max_concurrent:
             raise Unavailable(Reason.OVERLOADED)
+        self.caps.check_plans(unverified.caller, self.settings.server.plans_max_concurrent_per_principal)
         live = Live()
         self._spawn(live, unverified)
         await live.recorded.wait()
@@ -295,11 +310,13 @@ class Pipeline:
             await asyncio.gather(*pending, return_exceptions=True)
 
     def _spawn(self, live: Live, source: UnverifiedPlan | PlanState) -> None:
-        task = asyncio.create_task(self._shepherd(live, source))
+        caller = source.caller if isinstance(source, UnverifiedPlan) else source.plan.caller
+        self.caps.begin(caller)
+        task = asyncio.create_task(self._shepherd(live, source, caller))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _shepherd(self, live: Live, source: UnverifiedPlan | PlanState) -> None:
+    async def _shepherd(self, live: Live, source: UnverifiedPlan | PlanState, caller: Principal) -> None:
         """Run ``_process``; turn every way it can end into something that a caller or the next recovery sees."""
         try:
             await self._process(live, source)
@@ -312,6 +329,8 @@ class Pipeline:
             if live.running:
                 # A step that was let go is seen through to its outcome, whatever became of the others.
                 await asyncio.gather(*live.running, return_exceptions=True)
+            self._release(live)
+            self.caps.end(caller)
             if live.plan is not None and self._live.get(live.plan.plan.plan_id) is live:
                 del self._live[live.plan.plan.plan_id]
             live.recorded.set()
@@ -321,11 +340,7 @@ class Pipeline:
         plan = live.plan
         if not live.recorded.is_set():
             live.refusal = error
-        if (
-            plan is not None
-            and error.reason is not Reason.VERIFY_REPLAYED
-            and error.reason is not Reason.VERIFY_CONTEXT
-        ):
+        if plan is not None and error.reason not in _NEVER_RECORDED:
             # What is on record may be ahead of what was acted on: recovery settles it from the rows.
             self.stalled.add(plan.plan.plan_id)
             self.withheld.update(
@@ -334,6 +349,12 @@ class Pipeline:
                 if state.status is StepStatus.RUNNING and not state.dispatched
             )
             _log.warning("plan stopped short", plan_id=plan.plan.plan_id, reason=str(error.reason), detail=error.detail)
+
+    def _release(self, live: Live) -> None:
+        """The approval requests of a round are on record, or never will be."""
+        if live.opening and live.plan is not None:
+            self.caps.release(live.plan.plan.caller, live.opening)
+            live.opening = 0
 
     def _begin(self, live: Live, plan: Plan) -> PlanState:
         if plan.plan_id in self._live:

@@ -330,6 +330,8 @@ class StoredPlan:
     commitment: str
     received_at: float
     log_index: int
+    people: tuple[str, str]
+    """Pseudonyms of principal and caller, as the log has them."""
     steps: tuple[StoredStep, ...]
     approvals: tuple[ApprovalRow, ...]
 
@@ -372,7 +374,12 @@ class PlanStore(Protocol):
         """A person's answer; a second one by the same person raises ``approval.closed``."""
 
     async def load(self, plan_id: str) -> StoredPlan | None:
-        """A plan as the rows have it."""
+        """A plan as the rows have it.
+
+        Raises:
+            HandrailError: ``gateway.internal`` where a row is not the one that the gateway wrote last: its MAC does not
+                hold, or the log, which only grows, knows a later state.
+        """
 
     async def find_receipt(self, receipt_id: str) -> tuple[str, str] | None:
         """``(plan_id, step_id)`` of a receipt."""
@@ -392,6 +399,9 @@ class PlanStore(Protocol):
         Raises:
             Refused: ``request.malformed`` where the tenant has no request ``after``.
         """
+
+    async def open_approvals(self, tenant: str, caller: str) -> int:
+        """How many approval requests of plans that ``caller`` sent are open. An index answers it."""
 
     async def expired_approvals(self, now: float, limit: int) -> Sequence[tuple[str, str]]:
         """``(plan_id, approval_id)`` of open requests past their time."""

@@ -42,8 +42,9 @@ async def revive(
 ) -> PlanState:
     """Rebuild the state that the record describes; no step changes by being looked at.
 
-    Rows are believed as far as something outside the database vouches for them: the exact JWS for what was asked, a
-    key of the gateway for a step's state (``store.plans``), and the signed answers themselves for an approval.
+    Rows are believed as far as something that a writer of rows cannot change vouches for them: the exact JWS for what
+    was asked; the log for who sent it; a key of the gateway, and the log, for a step's state (``store.plans``); and the
+    signed answers themselves for an approval.
 
     Raises:
         HandrailError: ``gateway.internal`` where the record contradicts itself.
@@ -53,6 +54,9 @@ async def revive(
     opened = {name: value for name, (_, value) in (await payloads.open(sorted(wanted))).items()}
     principal = await _principal(directory, stored.tenant, stored.principal_id)
     caller = await _principal(directory, stored.tenant, stored.caller_id)
+    for person, pseudonym in zip((principal, caller), stored.people, strict=True):
+        if person.pseudonym not in {"", pseudonym}:
+            raise HandrailError(Reason.INTERNAL, f"plan {stored.plan_id}: the row names somebody else than the log")
     issuer = Issuer(stored.issuer, stored.tenant, {})
     raw = opened.get(stored.commitment)
     if raw is None:

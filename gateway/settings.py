@@ -48,6 +48,18 @@ class ServerSettings(Section):
     plans_max_concurrent: int = Field(
         2048, ge=1, le=1_000_000, description="Plans running at once; beyond it 503 gateway.overloaded."
     )
+    plans_max_concurrent_per_principal: int = Field(
+        512,
+        ge=1,
+        le=1_000_000,
+        description="The same of one principal's plans, on one gateway; beyond it 429 limit.plans.",
+    )
+    approvals_max_open_per_principal: int = Field(
+        256,
+        ge=1,
+        le=1_000_000,
+        description="Approval requests that one principal's plans may have open; beyond it 429 limit.approvals.",
+    )
 
 
 class PlanSettings(Section):

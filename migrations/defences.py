@@ -1,13 +1,13 @@
-"""Triggers that keep the log append-only against whoever holds the application's own database role.
+"""Triggers that keep the log, and what was decided once, append-only against whoever holds the application's own role.
 
 A superuser can drop them; checkpoints that others kept are what stands against that.
 """
 
 from typing import Final
 
-APPEND_ONLY: Final = {"entries": ("idx",), "checkpoints": ("tree_size",)}
-"""Table -> its key columns."""
-REFUSAL: Final = "the audit log is append-only"
+APPEND_ONLY: Final = {"entries": ("idx",), "checkpoints": ("tree_size",), "fates": ()}
+"""Table -> its key columns; none where a row is no more than its key, so that replacing it changes nothing."""
+REFUSAL: Final = "this table is append-only"
 
 _HEAD_CHANGED: Final = "NEW.tree_size < OLD.tree_size OR NEW.id <> OLD.id OR NEW.origin <> OLD.origin"
 
@@ -17,13 +17,15 @@ def sqlite() -> list[str]:
     refuse = f"SELECT RAISE(ABORT, '{REFUSAL}');"
     statements = []
     for table, key in APPEND_ONLY.items():
-        same = " AND ".join(f"{column} = NEW.{column}" for column in key)
-        exists = f"EXISTS (SELECT {key[0]} FROM {table} WHERE {same})"  # noqa: S608
         statements += [
             f"CREATE TRIGGER {table}_no_update BEFORE UPDATE ON {table} BEGIN {refuse} END",
             f"CREATE TRIGGER {table}_no_delete BEFORE DELETE ON {table} BEGIN {refuse} END",
-            f"CREATE TRIGGER {table}_no_replace BEFORE INSERT ON {table} WHEN {exists} BEGIN {refuse} END",
         ]
+        if key:
+            same = " AND ".join(f"{column} = NEW.{column}" for column in key)
+            exists = f"EXISTS (SELECT {key[0]} FROM {table} WHERE {same})"  # noqa: S608
+            when = f"BEFORE INSERT ON {table} WHEN {exists}"
+            statements.append(f"CREATE TRIGGER {table}_no_replace {when} BEGIN {refuse} END")
     statements += [
         f"CREATE TRIGGER head_no_shrink BEFORE UPDATE ON head WHEN {_HEAD_CHANGED} BEGIN {refuse} END",
         f"CREATE TRIGGER head_no_delete BEFORE DELETE ON head BEGIN {refuse} END",

@@ -6,9 +6,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 import orjson
-from sqlalchemy import Connection, Engine, Row, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, Engine, Row, bindparam, delete, func, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
+from audit.history import plan_history
 from gateway.errors import HandrailError, Refused, Unavailable
 from gateway.model import PlanStatus, Principal
 from gateway.ports import (
@@ -236,9 +237,12 @@ class SqlPlans:
         return await self._read(lambda connection: self._load(connection, plan_id))
 
     def _load(self, connection: Connection, plan_id: str) -> StoredPlan | None:
+        history = plan_history(connection, plan_id)
         row = connection.execute(select(plans).where(plans.c.plan_id == plan_id)).one_or_none()
         if row is None:
             return None
+        if history is None or history.kid != row.kid:
+            raise HandrailError(Reason.INTERNAL, f"plan {plan_id}: its row contradicts the log")
         step_rows = connection.execute(select(steps).where(steps.c.plan_id == plan_id).order_by(steps.c.position)).all()
         requests = approval_rows(connection, self._request_macs, approvals.c.plan_id == plan_id)
         return StoredPlan(
@@ -252,7 +256,8 @@ class SqlPlans:
             commitment=row.commitment,
             received_at=row.received_at,
             log_index=row.log_index,
-            steps=tuple(self._stored_step(step) for step in step_rows),
+            people=(history.principal, history.caller),
+            steps=tuple(self._stored_step(step, history.newest.get(step.step_id, 0)) for step in step_rows),
             approvals=tuple(requests),
         )
 
@@ -260,10 +265,13 @@ class SqlPlans:
         covered = [plan_id, step_id, *(values[name] for name in _STEP_STATE if name != "mac")]
         return hmac.digest(self._mac_key, orjson.dumps(covered), "sha256").hex()
 
-    def _stored_step(self, row: Row[Any]) -> StoredStep:
+    def _stored_step(self, row: Row[Any], newest: int) -> StoredStep:
+        """The step, if the gateway wrote its row and no entry, the ``newest`` among them, changed the step since."""
         values = {name: getattr(row, name) for name in _STEP_STATE}
         if not hmac.compare_digest(self._mac(row.plan_id, row.step_id, values), row.mac):
             raise HandrailError(Reason.INTERNAL, f"the row of step {row.plan_id}.{row.step_id} was changed")
+        if newest > row.log_index:
+            raise HandrailError(Reason.INTERNAL, f"the row of step {row.plan_id}.{row.step_id} was put back")
         return stored_step(row)
 
     async def find_receipt(self, receipt_id: str) -> tuple[str, str] | None:
@@ -293,6 +301,12 @@ class SqlPlans:
         return await self._read(
             lambda connection: approval_page(connection, self._request_macs, tenant, status, hands, after, limit)
         )
+
+    async def open_approvals(self, tenant: str, caller: str) -> int:
+        """See ``ports.PlanStore``."""
+        open_ = (approvals.c.tenant == tenant, approvals.c.caller_id == caller, approvals.c.status == "open")
+        counted = select(func.count()).select_from(approvals).where(*open_)
+        return await self._read(lambda connection: int(connection.execute(counted).scalar_one()))
 
     async def expired_approvals(self, now: float, limit: int) -> Sequence[tuple[str, str]]:
         """See ``ports.PlanStore``."""

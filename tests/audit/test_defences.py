@@ -23,12 +23,15 @@ ATTACKS = [
     "UPDATE head SET tree_size = 1",
     "UPDATE head SET origin = 'other'",
     "UPDATE head SET id = 2",
+    "DELETE FROM fates",
+    "UPDATE fates SET step_id = 'another'",
 ]
 SQLITE = [
     "INSERT OR REPLACE INTO entries SELECT * FROM entries WHERE idx = 1",
     "INSERT OR REPLACE INTO checkpoints SELECT * FROM checkpoints",
     "INSERT OR REPLACE INTO head SELECT 1, 0, root, origin FROM head",
     "UPDATE OR REPLACE entries SET idx = 1 WHERE idx = 2",
+    "UPDATE OR REPLACE fates SET step_id = 't' WHERE step_id = 's'",
     "INSERT INTO entries SELECT * FROM entries WHERE idx = 1 ON CONFLICT (idx) DO UPDATE SET principal = 'x'",
 ]
 POSTGRESQL = [
@@ -36,6 +39,7 @@ POSTGRESQL = [
     "TRUNCATE checkpoints, entries",
     "TRUNCATE head",
     "TRUNCATE checkpoints",
+    "TRUNCATE fates",
     "INSERT INTO entries SELECT * FROM entries WHERE idx = 1 ON CONFLICT (idx) DO UPDATE SET principal = 'x'",
     "SET session_replication_role = replica; DELETE FROM entries",
     "SET session_replication_role = replica; TRUNCATE entries",
@@ -47,6 +51,8 @@ async def logged(engine, open_log):
     async with open_log(engine) as log:
         await log.append(Append([draft(number) for number in range(5)]))
         await log.checkpoint()
+    with writing(engine.connect()) as connection, connection.begin():
+        connection.execute(text("INSERT INTO fates (plan_id, step_id) VALUES ('p', 's'), ('p', 't')"))
     return engine
 
 

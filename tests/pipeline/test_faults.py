@@ -7,6 +7,7 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -105,7 +106,7 @@ async def test_a_killed_gateway_leaves_running_steps_ambiguous_and_runs_nothing_
         async def main():
             house = await open_house(Path(sys.argv[1]))
             async def die(call):
-                print(call.plan_id, flush=True)
+                print(call.plan_id, house.brain.kid, flush=True)
                 os.kill(os.getpid(), signal.SIGKILL)
             house.hands.behaviour["echo"] = die
             await house.plan(step("a"), step("b", depends_on=["a"]))
@@ -125,9 +126,12 @@ async def test_a_killed_gateway_leaves_running_steps_ambiguous_and_runs_nothing_
         check=False,
     )
     assert ended.returncode == -9, ended.stderr
-    plan_id = ended.stdout.strip()
+    plan_id, kid = ended.stdout.split()
 
-    house = await open_house(tmp_path)
+    house = await open_house(tmp_path, start=False)
+    registered = house.brain.registration()
+    house.directory.issuers["default", "brain"] = replace(registered, keys={kid: registered.keys[house.brain.kid]})
+    await recover(house.pipeline, first=True)
     view = await house.until_settled(plan_id)
     assert [s["status"] for s in view["steps"]] == ["ambiguous", "skipped"]
     assert view["status"] == "done"

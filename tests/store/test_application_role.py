@@ -48,10 +48,14 @@ async def test_a_gateway_works_under_the_role(application: URL, tmp_path: Path) 
 @pytest.mark.parametrize(
     "statement",
     [
-        *(f"UPDATE {table} SET {column} = {column}" for table, column in [("entries", "idx"), ("checkpoints", "note")]),
+        *(
+            f"UPDATE {table} SET {column} = {column}"
+            for table, column in [("entries", "idx"), ("checkpoints", "note"), ("fates", "step_jti")]
+        ),
         "DELETE FROM entries",
         "DELETE FROM checkpoints",
         "DELETE FROM head",
+        "DELETE FROM fates",
         "TRUNCATE entries",
         "DROP TABLE entries",
         "DROP TRIGGER entries_no_change ON entries",
