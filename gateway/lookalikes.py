@@ -1,4 +1,4 @@
-"""What a person's eye does not see in a value: characters that are not what they look like, and where a URL really goes.
+"""What the eye does not see in a value: characters that are not what they look like, and where a URL really goes.
 
 Hints, not verdicts: Unicode's list of confusable characters (UTS 39) is longer than what is looked for here, and plain
 ASCII has lookalikes of its own (``rn`` and ``m``). A value without a hint is not thereby vouched for.
@@ -21,7 +21,7 @@ RUN_MIN: Final = 16
 _ADDRESS: Final = re.compile(r"[^\s@<>,;]+@[^\s@<>,;]+\.[^\s@<>,;]+")
 _HOST: Final = re.compile(r"(?:[^\s./:@?#]+\.)+[^\s./:@?#0-9]{2,}\.?")
 _WORD: Final = re.compile(r"\w+")
-_RUN: Final = re.compile(r"\s{%d,}" % RUN_MIN)
+_RUN: Final = re.compile(rf"\s{{{RUN_MIN},}}")
 _REORDERING: Final = frozenset({"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"})
 _PORTS: Final = {"http": 80, "https": 443}
 _NAMES_MAX: Final = 4
@@ -116,9 +116,9 @@ def _url(text: str) -> SplitResult | None:
         return None
     try:
         url = urlsplit(text)
-        return url if url.hostname else None
     except ValueError:
         return None
+    return url if url.hostname else None
 
 
 def _destination(url: SplitResult) -> list[str]:

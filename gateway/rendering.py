@@ -1,10 +1,10 @@
 """One exact call as a person reads it before they approve it: the same words on the page, at the terminal and in a
 message.
 
-Everything in a call may be an attacker's text. Nothing of it is obeyed: what is invisible, reorders or steers is spelled
-out (``safe``), what looks like something else is pointed at (``lookalikes``). Nothing is left out unsaid: a value that
-is too long is cut in its middle, with how much is missing and the digest of the whole. Nothing is redacted, because
-what a person approves is what they must see.
+Everything in a call may be an attacker's text. Nothing of it is obeyed: what is invisible, reorders or steers is
+spelled out (``safe``), what looks like something else is pointed at (``lookalikes``). Nothing is left out unsaid: a
+value that is too long is cut in its middle, with how much is missing and the digest of the whole. Nothing is redacted,
+because what a person approves is what they must see.
 """
 
 import hashlib
@@ -189,9 +189,7 @@ def _facts(approval: Mapping[str, Any], args_sha256: str) -> Iterator[tuple[str,
     yield from ((label, value) for label, value in facts.items() if value)
 
 
-def _warnings(
-    approval: Mapping[str, Any], arguments: tuple[Argument, ...] | None, left_out_: int
-) -> Iterator[str]:
+def _warnings(approval: Mapping[str, Any], arguments: tuple[Argument, ...] | None, left_out_: int) -> Iterator[str]:
     if approval.get("side_effects") in {"irreversible", "external"}:
         yield f"This cannot be taken back: its side effects are {approval['side_effects']}."
     cut = sum(argument.cut is not None for argument in arguments or ())
@@ -268,8 +266,9 @@ def _words(value: Any) -> str:
 
 
 def _barred(text: str, width: int) -> Iterator[str]:
-    """Lines behind a bar, broken where they are wider than the rest of the line: a terminal would break them itself, and
-    begin the next line without the bar. A line that goes on is marked."""
+    """Lines behind a bar. What is wider than the rest of its line is broken here, and marked where it goes on: a
+    terminal would begin the next line without the bar.
+    """
     room = max(width - len(_BAR), 16)
     for line in text.split("\n"):
         bar, piece, used = _BAR, "", 0

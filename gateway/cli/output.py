@@ -42,6 +42,11 @@ class Output:
         """Whether a person sits at the terminal."""
         return sys.stdin.isatty() and self._console.is_terminal
 
+    @property
+    def width(self) -> int:
+        """Columns of the terminal, or of what stands for one."""
+        return self._console.width
+
     def show(self, document: Any, people: Callable[[], None]) -> None:
         """Print ``document`` as JSON, or call ``people`` to print it for people."""
         if self.json:

@@ -207,7 +207,13 @@ def test_where_a_url_goes_is_said_apart_from_what_is_written_around_it() -> None
 
 
 def test_a_hint_costs_no_more_than_the_value_is_long() -> None:
-    for text in ("a@" + "." * 100_000 + " ", "a." * 100_000, " " * 100_000, "http://" + "a@" * 50_000, "\u0430a" * 50_000):
+    for text in (
+        "a@" + "." * 100_000 + " ",
+        "a." * 100_000,
+        " " * 100_000,
+        "http://" + "a@" * 50_000,
+        "\u0430a" * 50_000,
+    ):
         hints(text, ArgumentRole.URL)
 
 
