@@ -185,7 +185,7 @@ class PolicyEngine(Protocol):
         """
 
     def locate(self, code: str) -> Mapping[str, Any] | None:
-        """Where in the bundle a rule's reason code is given: ``{file, line, rule, title}``."""
+        """Where the bundle gives a rule's reason code, and how severe: ``{file, line, rule, title, severity}``."""
 
     async def ready(self) -> None:
         """Raises ``policy.unavailable``."""
