@@ -109,9 +109,21 @@ class PolicySettings(Section):
     data_region: str | None = Field(None, description="input.context.data_region for the rules.")
     opa_url: str = Field("http://127.0.0.1:8181", description="The OPA server (engine = opa).")
     opa_token_file: Path | None = Field(None, description="File with the bearer token for OPA.")
+    opa_ca_file: Path | None = Field(
+        None, description="Authorities (PEM) that an https OPA server is verified by. Default: the system's."
+    )
+    opa_certificate_file: Path | None = Field(None, description="Client certificate (PEM) shown to OPA (mutual TLS).")
+    opa_certificate_key_file: Path | None = Field(None, description="Its key, where it is not in the same file.")
     reload_interval_seconds: float = Field(
         2.0, gt=0, le=3600, description="How often the bundle is checked for changes."
     )
+
+    @model_validator(mode="after")
+    def _tls_files_need_tls(self) -> "PolicySettings":
+        files = (self.opa_ca_file, self.opa_certificate_file, self.opa_certificate_key_file)
+        if any(files) and not self.opa_url.startswith("https://"):
+            raise ValueError("TLS files for OPA are named, but opa_url is not https://")
+        return self
 
 
 class KeySettings(Section):

@@ -5,16 +5,21 @@ If the log cannot take an intent, the step does not run. If it cannot take an ou
 step is ``ambiguous`` (invariant 1).
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+import structlog
+
 from gateway.canonical import canonical
 from gateway.entries import EntryDraft, EntryType
-from gateway.model import EMPTY, Committed, Effect, StepStatus
+from gateway.model import EMPTY, ApprovalStatus, Committed, Effect, StepStatus
 from gateway.ports import Append, ApprovalRequest, AuditLog, PlanStore, Purpose, Signer, Typ, Write
 from gateway.reasons import Reason
 from gateway.state import PlanState, StepState
+
+_log = structlog.get_logger("handrail.record")
 
 _ENDINGS: Final[dict[StepStatus, EntryType]] = {
     StepStatus.SUCCEEDED: EntryType.STEP_EXECUTED,
@@ -84,12 +89,15 @@ class Recorder:
                 writes.append(self.store.save_step(plan, state, index, receipts.get(state.step.id), new=new))
             writes.extend(
                 self.store.approval_status(
-                    state.approval_id, "expired" if state.status is StepStatus.EXPIRED else "voided"
+                    state.approval_id,
+                    ApprovalStatus.EXPIRED if state.status is StepStatus.EXPIRED else ApprovalStatus.VOIDED,
                 )
                 for state in (*this.orphans, *this.fallen)
                 if state.approval_id is not None
             )
-            writes.extend(self.store.approval_status(approval_id, "voided") for approval_id in this.voided.values())
+            writes.extend(
+                self.store.approval_status(approval_id, ApprovalStatus.VOIDED) for approval_id in this.voided.values()
+            )
             writes.extend(
                 self.store.insert_approval(plan, plan.steps[name], request) for name, request in this.requests.items()
             )
@@ -106,6 +114,7 @@ class Recorder:
             state.receipt = receipts.get(state.step.id, state.receipt)
         for state in this.launched:
             state.dispatched = True
+        _tell(plan, this.judged)
 
     async def outcome(self, plan: PlanState, state: StepState, ending: StepState, now: float) -> None:
         """Make a step's ending and its receipt durable; only then does ``state`` become what ``ending`` is.
@@ -131,7 +140,7 @@ class Recorder:
                 self.store.plan_status(plan),
             ]
             if ending.status is StepStatus.EXPIRED and ending.approval_id is not None:
-                writes.append(self.store.approval_status(ending.approval_id, "expired"))
+                writes.append(self.store.approval_status(ending.approval_id, ApprovalStatus.EXPIRED))
             return writes
 
         try:
@@ -170,7 +179,7 @@ class Recorder:
             "hand": state.names[0],
             "action": state.names[1],
             "status": str(state.status),
-            "approvals": [{"approver": answer.approver, "attested_by": answer.attested_by} for answer in state.answers],
+            "approvals": [{"approver": one.approver, "attested_by": str(one.attested_by)} for one in state.approvals],
             "log": {"origin": self.log.origin, "index": index},
             "iat": int(now),
         }
@@ -187,6 +196,23 @@ class Recorder:
             if name in state.commitments:
                 payload[f"{name}_commitment"] = state.commitments[name]
         return self.signer.sign(Purpose.RECEIPT, Typ.RECEIPT, canonical(payload))
+
+
+def _tell(plan: PlanState, judged: Sequence[StepState]) -> None:
+    """Log the steps that policy wants told of: ids and codes alone, for the process's log is no place for values."""
+    for state in judged:
+        level = None if state.decision is None else state.decision.obligations.log_level
+        if level is not None:
+            _log.log(
+                getattr(logging, level.upper()),
+                "step decided",
+                plan_id=plan.plan.plan_id,
+                step_id=state.step.id,
+                hand=state.names[0],
+                action=state.names[1],
+                status=str(state.status),
+                reasons=_codes(state),
+            )
 
 
 class _Entries:
