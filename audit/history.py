@@ -82,15 +82,22 @@ def directory_changes(connection: Connection, tenant: str, after: int) -> Iterat
         yield row.idx, json.loads(row.body).get("facts", {})
 
 
-def facts_of(connection: Connection, kinds: Collection[str], after: int) -> Iterator[tuple[int, str, dict[str, Any]]]:
-    """Index, tenant and facts of every entry of ``kinds`` after index ``after``, oldest first, of all tenants."""
+def facts_of(
+    connection: Connection, tenant: str, kinds: Collection[str], after: int
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Index and facts of each of the tenant's entries of ``kinds`` after index ``after``, oldest first."""
     query = (
-        select(entries.c.idx, entries.c.tenant, entries.c.body)
-        .where(entries.c.type.in_(sorted(kinds)), entries.c.idx > after, entries.c.idx < _SIZE)
+        select(entries.c.idx, entries.c.body)
+        .where(
+            entries.c.tenant == tenant,
+            entries.c.type.in_(sorted(kinds)),
+            entries.c.idx > after,
+            entries.c.idx < _SIZE,
+        )
         .order_by(entries.c.idx)
     )
     for row in connection.execute(query):
-        yield row.idx, row.tenant, json.loads(row.body).get("facts", {})
+        yield row.idx, json.loads(row.body).get("facts", {})
 
 
 def newest_pin(connection: Connection, tenant: str, hand: str) -> str | None:

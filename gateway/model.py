@@ -262,6 +262,10 @@ class DecisionReason:
     message: str = ""
 
 
+LOG_LEVELS: Final = ("debug", "info", "warning", "error")
+"""From quiet to loud."""
+
+
 @dataclass(frozen=True, slots=True)
 class Obligations:
     """What a decision demands beside its effect; closed, and ``None`` or empty where it says nothing."""
@@ -277,6 +281,7 @@ class Obligations:
     enrolled_key: bool | None = None
     data_subjects: tuple[str, ...] = ()
     log_level: str | None = None
+    """One of :data:`LOG_LEVELS`: how loudly the gateway's own log tells of the step."""
 
     def document(self) -> dict[str, Any]:
         """The obligations that say something, as JSON."""

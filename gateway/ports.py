@@ -401,6 +401,9 @@ class PlanStore(Protocol):
             Refused: ``request.malformed`` where the tenant has no request ``after``.
         """
 
+    async def open_approvals(self, tenant: str, caller: str) -> int:
+        """How many approval requests of plans that ``caller`` sent are open. An index answers it."""
+
     async def expired_approvals(self, now: float, limit: int) -> Sequence[tuple[str, str]]:
         """``(plan_id, approval_id)`` of open requests past their time."""
 

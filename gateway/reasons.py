@@ -95,6 +95,9 @@ class Reason(StrEnum):
     HAND_RESULT_TOO_LARGE = "hand.result_too_large"
     HAND_LOST_REPLY = "hand.lost_reply"
     DEPENDENCY_UNSUCCESSFUL = "dependency.unsuccessful"
+    # what one principal may have under way
+    LIMIT_PLANS = "limit.plans"
+    LIMIT_APPROVALS = "limit.approvals"
     # anywhere
     OVERLOADED = "gateway.overloaded"
     INTERNAL = "gateway.internal"
@@ -172,6 +175,8 @@ TEXTS: Final[dict[Reason, str]] = {
     Reason.HAND_RESULT_TOO_LARGE: "The hand's answer is larger than allowed.",
     Reason.HAND_LOST_REPLY: "The hand may have acted, but its answer was lost.",
     Reason.DEPENDENCY_UNSUCCESSFUL: "A step this one depends on did not succeed.",
+    Reason.LIMIT_PLANS: "You have as many plans under way as one principal may.",
+    Reason.LIMIT_APPROVALS: "You have as many open approval requests as one principal may.",
     Reason.OVERLOADED: "The gateway is busy; try again later.",
     Reason.INTERNAL: "Something went wrong inside the gateway.",
 }

@@ -48,6 +48,18 @@ class ServerSettings(Section):
     plans_max_concurrent: int = Field(
         2048, ge=1, le=1_000_000, description="Plans running at once; beyond it 503 gateway.overloaded."
     )
+    plans_max_concurrent_per_principal: int = Field(
+        512,
+        ge=1,
+        le=1_000_000,
+        description="The same of one principal's plans, on one gateway; beyond it 429 limit.plans.",
+    )
+    approvals_max_open_per_principal: int = Field(
+        256,
+        ge=1,
+        le=1_000_000,
+        description="Approval requests that one principal's plans may have open; beyond it 429 limit.approvals.",
+    )
 
 
 class PlanSettings(Section):
@@ -97,9 +109,21 @@ class PolicySettings(Section):
     data_region: str | None = Field(None, description="input.context.data_region for the rules.")
     opa_url: str = Field("http://127.0.0.1:8181", description="The OPA server (engine = opa).")
     opa_token_file: Path | None = Field(None, description="File with the bearer token for OPA.")
+    opa_ca_file: Path | None = Field(
+        None, description="Authorities (PEM) that an https OPA server is verified by. Default: the system's."
+    )
+    opa_certificate_file: Path | None = Field(None, description="Client certificate (PEM) shown to OPA (mutual TLS).")
+    opa_certificate_key_file: Path | None = Field(None, description="Its key, where it is not in the same file.")
     reload_interval_seconds: float = Field(
         2.0, gt=0, le=3600, description="How often the bundle is checked for changes."
     )
+
+    @model_validator(mode="after")
+    def _tls_files_need_tls(self) -> "PolicySettings":
+        files = (self.opa_ca_file, self.opa_certificate_file, self.opa_certificate_key_file)
+        if any(files) and not self.opa_url.startswith("https://"):
+            raise ValueError("TLS files for OPA are named, but opa_url is not https://")
+        return self
 
 
 class ProposalSettings(Section):

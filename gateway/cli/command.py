@@ -33,7 +33,7 @@ As = Annotated[str | None, typer.Option("--as", help="Principal of HANDRAIL_HOME
 _OUTPUT_OPTIONS: Final = {"json_": Json}
 _SESSION_OPTIONS: Final = {"url": Url, "api_key": ApiKey, "as_name": As, **_OUTPUT_OPTIONS}
 _KEYWORD: Final = inspect.Parameter.KEYWORD_ONLY
-_TRY_LATER: Final = frozenset({502, 503, 504})
+_TRY_LATER: Final = frozenset({429, 502, 503, 504})
 
 
 def noun(help_: str) -> typer.Typer:

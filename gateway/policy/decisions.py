@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, Final
 
-from gateway.model import Decision, DecisionReason, Effect, Obligations, Role
+from gateway.model import LOG_LEVELS, Decision, DecisionReason, Effect, Obligations, Role
 from gateway.reasons import POLICY_CODE, TEXTS, Reason
 
 REASONS_MAX: Final = 32
@@ -144,6 +144,12 @@ def _role(value: Any) -> Role:
         raise _Unenforceable from None
 
 
+def _level(value: Any) -> str:
+    if value not in LOG_LEVELS:
+        raise _Unenforceable
+    return str(value)
+
+
 def _flag(value: Any) -> bool:
     if not isinstance(value, bool):
         raise _Unenforceable
@@ -159,6 +165,7 @@ _READERS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "approver_role": _role,
     "quorum": _whole(1, QUORUM_MAX),
     "enrolled_key": _flag,
+    "log_level": _level,
 }
 ENFORCED: Final = frozenset(_READERS)
 """The obligations that this gateway carries out: only such have a reader. A decision with any other is a denial:
@@ -207,4 +214,5 @@ _MERGERS: Final[Mapping[str, Callable[[list[Any]], Any]]] = {
     "approver_role": _same,
     "quorum": max,
     "enrolled_key": any,
+    "log_level": lambda values: max(values, key=LOG_LEVELS.index),
 }

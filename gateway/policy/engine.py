@@ -5,7 +5,8 @@ from typing import Final
 
 from gateway.policy.embedded import EmbeddedEngine
 from gateway.policy.faults import BundleError, Problem
-from gateway.policy.opa import OpaEngine, read_token
+from gateway.policy.opa import OpaEngine
+from gateway.policy.opa_client import read_token, tls_context
 from gateway.policy.reloading import Backend, OnEvent, ReloadingEngine, ignore_events
 from gateway.settings import PolicySettings
 
@@ -37,6 +38,7 @@ def make_backend(settings: PolicySettings) -> Backend:
             read_token(settings.opa_token_file),
             deadline_seconds=deadline_seconds,
             input_max_bytes=settings.input_max_bytes,
+            tls=tls_context(settings),
         )
     return EmbeddedEngine(
         workers=settings.workers, deadline_seconds=deadline_seconds, input_max_bytes=settings.input_max_bytes

@@ -13,78 +13,41 @@ gateway's alone, or guarded by OPA's own authorization.
 
 import asyncio
 import ssl
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from http import HTTPStatus
-from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import aiohttp
 import orjson
 import structlog
 from opa_client import errors as opa_errors
-from opa_client.opa_async import AsyncOpaClient
 
 from gateway.model import Decision
 from gateway.policy import literals
+from gateway.policy.breaker import Breaker, Circuit
 from gateway.policy.bundle import ROOT, Bundle
 from gateway.policy.decisions import decide, deny_all
 from gateway.policy.faults import BundleError, EngineUnavailable, EvaluationFailed, PolicyFault, Problem
 from gateway.policy.inspection import self_test
+from gateway.policy.opa_client import OpaClient
 from gateway.policy.request import encode, steps_of
 from gateway.reasons import Reason
-from gateway.settings import SettingsError
 
 STAMP: Final = "handrail_bundle"
 """Package of the module that states the digest. It is outside of what a bundle may fill."""
 PREFIX: Final = "handrail/"
 """Policy ids of ours in the server."""
 PUSH_SECONDS: Final = 10.0
-ANSWER_MAX_BYTES: Final = 4_194_304
-CONNECTIONS: Final = 32
+RETRY_PAUSES_SECONDS: Final = (0.01, 0.04)
+"""Before a question that got no answer is asked again. All tries are under the one deadline of the decision."""
 
 _STRICT: Final = {"strict-builtin-errors": "true"}
+_PASSING: Final = frozenset({429, 502, 503, 504})
+"""Statuses that say: not now."""
 _UNREACHABLE: Final = (aiohttp.ClientError, OSError, ValueError, opa_errors.ConnectionsError)
 _log = structlog.get_logger(__name__)
-
-
-class _Client(AsyncOpaClient):  # type: ignore[misc]  # the package has no types
-    """The client as it is, but: one bounded connection pool, fast JSON, no redirects, bounded answers."""
-
-    async def _init_session(self) -> None:
-        context = ssl.create_default_context() if self.ssl else False
-        self._session = aiohttp.ClientSession(
-            headers=self.headers,
-            connector=aiohttp.TCPConnector(ssl=context, limit=CONNECTIONS),
-            json_serialize=lambda value: orjson.dumps(value).decode(),
-            timeout=aiohttp.ClientTimeout(total=self.timeout),
-        )
-
-    @asynccontextmanager
-    async def _request(self, method: str, url: str, **kwargs: Any) -> AsyncIterator[aiohttp.ClientResponse]:
-        async with super()._request(method, url, allow_redirects=False, **kwargs) as response:
-            if (response.content_length or 0) > ANSWER_MAX_BYTES:
-                raise aiohttp.ClientPayloadError("the answer is too large")
-            yield response
-
-    async def policies(self) -> dict[str, tuple[str, str]]:
-        """Policy id -> (package, source) of everything the server holds."""
-        async with self._request("GET", f"{self.root_url}/policies") as response:
-            response.raise_for_status()
-            listed = (await response.json())["result"]
-        return {item["id"]: (_package(item), item["raw"]) for item in listed}
-
-    async def remove_documents(self) -> bool:
-        """Take out whatever data documents stand under the bundle's name; whether there were any."""
-        async with self._request("DELETE", f"{self.root_url}/data/{ROOT}") as response:
-            if response.status != HTTPStatus.NOT_FOUND:
-                response.raise_for_status()
-            return response.status != HTTPStatus.NOT_FOUND
-
-
-def _package(item: Mapping[str, Any]) -> str:
-    return ".".join(str(part["value"]) for part in item["ast"]["package"]["path"][1:])
 
 
 class OpaEngine:
@@ -93,13 +56,25 @@ class OpaEngine:
     Args:
         url: scheme, host and port of the server.
         token: bearer token, where the server wants one.
-        deadline_seconds: for a whole question, connecting included.
+        deadline_seconds: for a whole question: waiting, connecting and every retry included.
         input_max_bytes: largest input that is sent.
+        tls: for an ``https`` server; default: the system's authorities.
+        clock: monotonic seconds.
     """
 
-    def __init__(self, url: str, token: str | None, *, deadline_seconds: float, input_max_bytes: int) -> None:
-        host, port, secure = _address(url)
-        self._client = _Client(host=host, port=port, ssl=secure, token=token, retries=0, timeout=PUSH_SECONDS)
+    def __init__(
+        self,
+        url: str,
+        token: str | None,
+        *,
+        deadline_seconds: float,
+        input_max_bytes: int,
+        tls: ssl.SSLContext | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._client = OpaClient(url, token, tls, PUSH_SECONDS)
+        self._breaker = Breaker()
+        self._clock = clock
         self._deadline_seconds = deadline_seconds
         self._input_max_bytes = input_max_bytes
         self._bundle: Bundle | None = None
@@ -143,7 +118,9 @@ class OpaEngine:
         digest = self.digest
         try:
             raw = encode(policy_input, self._input_max_bytes)
-            async with asyncio.timeout(self._deadline_seconds), self._gate.open():
+            if not self._breaker.admit(self._clock()):
+                raise EngineUnavailable("OPA failed to answer; it is left alone for a moment")
+            async with self._watched(), asyncio.timeout(self._deadline_seconds), self._gate.open():
                 digest = self.digest
                 if self._doubted:
                     raise EngineUnavailable("OPA does not hold the active bundle")
@@ -155,6 +132,22 @@ class OpaEngine:
             _log.warning("OPA gave no decision", detail=str(exc))
             return deny_all(steps, exc.reason, digest)
         return decide(steps, answer, digest)
+
+    @asynccontextmanager
+    async def _watched(self) -> AsyncIterator[None]:
+        """Report to the breaker whether the server answered. That a policy fails to evaluate is an answer."""
+        try:
+            yield
+        except (TimeoutError, EngineUnavailable):
+            self._breaker.failed(self._clock())
+            raise
+        except EvaluationFailed:
+            self._breaker.succeeded()
+            raise
+        except BaseException:
+            self._breaker.forsaken()
+            raise
+        self._breaker.succeeded()
 
     async def maintain(self) -> None:
         """Look whether the server still holds the active bundle and nothing beside it, and repair it where it does not.
@@ -185,6 +178,8 @@ class OpaEngine:
         """See ``ports.PolicyEngine.ready``."""
         if self._bundle is None or self._doubted:
             raise EngineUnavailable("OPA does not hold the active bundle")
+        if self._breaker.state(self._clock()) is Circuit.OPEN:
+            raise EngineUnavailable("OPA failed to answer; it is left alone for a moment")
         try:
             async with asyncio.timeout(self._deadline_seconds):
                 healthy = await self._client.check_health()
@@ -234,20 +229,23 @@ class OpaEngine:
         return result.get("decisions")
 
     async def _query(self, raw: bytes) -> Any:
-        for attempt in (1, 2):
+        """Ask, and ask again where no answer came: a question changes nothing, so it may be asked twice."""
+        for pause in (*RETRY_PAUSES_SECONDS, None):
             try:
                 return await self._client.query_rule(orjson.Fragment(raw), STAMP, query_params=_STRICT)
             except aiohttp.ClientResponseError as exc:
                 if exc.status in {400, 500}:
                     raise EvaluationFailed(Reason.POLICY_ERROR, f"OPA answered {exc.status}") from None
-                raise EngineUnavailable(f"OPA answered {exc.status}") from None
+                if exc.status not in _PASSING or pause is None:
+                    raise EngineUnavailable(f"OPA answered {exc.status}") from None
             except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as exc:
-                # A kept connection that the server closed meanwhile looks so; a question may be asked twice.
-                if attempt == 2:
+                # A kept connection that the server closed meanwhile looks so, and a server that is being restarted.
+                if pause is None:
                     raise EngineUnavailable(f"OPA cannot be reached: {type(exc).__name__}") from None
             except _UNREACHABLE as exc:
                 raise EngineUnavailable(f"OPA cannot be reached: {type(exc).__name__}") from None
-        return None
+            await asyncio.sleep(pause)
+        raise RuntimeError("the last try answers or raises")
 
     # --- the bundle in the server ------------------------------------------------------------------------------------
 
@@ -368,29 +366,3 @@ def _refusals(name: str, exc: opa_errors.RegoParseError) -> list[Problem]:
         message = f"OPA refuses it: {error.get('message')}"
         problems.append(Problem(file, int(where.get("row") or 0), int(where.get("col") or 0), message))
     return problems or [Problem(name.removeprefix(PREFIX), 0, 0, f"OPA refuses it: {exc}")]
-
-
-def _address(url: str) -> tuple[str, int, bool]:
-    parts = urlsplit(url)
-    plain = not (parts.username or parts.password or parts.query or parts.fragment or parts.path.strip("/"))
-    if parts.scheme not in {"http", "https"} or not parts.hostname or not plain:
-        raise SettingsError("policy.opa_url must be http(s)://HOST[:PORT] and nothing more")
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    return host, parts.port or (443 if parts.scheme == "https" else 8181), parts.scheme == "https"
-
-
-def read_token(path: Path | None) -> str | None:
-    """The bearer token in ``path``.
-
-    Raises:
-        SettingsError: the file cannot be read, or holds no token.
-    """
-    if path is None:
-        return None
-    try:
-        token = path.read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError) as exc:
-        raise SettingsError(f"policy.opa_token_file: {type(exc).__name__}") from None
-    if not token or any(character.isspace() for character in token):
-        raise SettingsError("policy.opa_token_file holds no token")
-    return token

@@ -5,13 +5,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from gateway.canonical import canonical, parse
-from gateway.errors import Refused
+from gateway.errors import Refused, Unavailable
 from gateway.model import Binding, Effect, Principal, Role, StepStatus
 from gateway.ports import ApprovalAnswer, ApprovalRequest, ApprovalRow, Purpose, Signer, Typ
 from gateway.reasons import Reason
 from gateway.settings import PlanSettings
 from gateway.stages.verify import Jws
-from gateway.state import StepState
+from gateway.state import PlanState, StepState
 
 DECISIONS = frozenset({"approve", "refuse"})
 ANSWER_SECONDS = 300
@@ -46,6 +46,25 @@ def hold(states: Sequence[StepState], limits: PlanSettings, now: float) -> dict[
             expires_at=state.approval_expires_at,
         )
     return requests
+
+
+def fit(plan: PlanState, requests: dict[str, ApprovalRequest], room: int, limit: int) -> None:
+    """Open no more requests than there is room for. Of a plan that is on record, what does not fit is denied.
+
+    Args:
+        requests: of :func:`hold`; those that do not fit are taken out.
+
+    Raises:
+        Unavailable: ``limit.approvals`` for a plan that is not on record yet; it may be sent again.
+    """
+    if len(requests) <= room:
+        return
+    if plan.log_index is None:
+        raise Unavailable(Reason.LIMIT_APPROVALS, limit=limit)
+    for name in list(requests)[room:]:
+        del requests[name]
+        plan.steps[name].approval_id = None
+        plan.steps[name].fail(StepStatus.DENIED, Reason.LIMIT_APPROVALS, limit=limit)
 
 
 def check_approver(row: ApprovalRow, approver: Principal, now: float) -> None:

@@ -5,9 +5,12 @@ If the log cannot take an intent, the step does not run. If it cannot take an ou
 step is ``ambiguous`` (invariant 1).
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
+
+import structlog
 
 from gateway.canonical import canonical
 from gateway.entries import EntryDraft, EntryType
@@ -15,6 +18,8 @@ from gateway.model import EMPTY, Committed, Effect, StepStatus
 from gateway.ports import Append, ApprovalRequest, AuditLog, PlanStore, Purpose, Signer, Typ, Write
 from gateway.reasons import Reason
 from gateway.state import PlanState, StepState
+
+_log = structlog.get_logger("handrail.record")
 
 _ENDINGS: Final[dict[StepStatus, EntryType]] = {
     StepStatus.SUCCEEDED: EntryType.STEP_EXECUTED,
@@ -106,6 +111,7 @@ class Recorder:
             state.receipt = receipts.get(state.step.id, state.receipt)
         for state in this.launched:
             state.dispatched = True
+        _tell(plan, this.judged)
 
     async def outcome(self, plan: PlanState, state: StepState, ending: StepState, now: float) -> None:
         """Make a step's ending and its receipt durable; only then does ``state`` become what ``ending`` is.
@@ -187,6 +193,23 @@ class Recorder:
             if name in state.commitments:
                 payload[f"{name}_commitment"] = state.commitments[name]
         return self.signer.sign(Purpose.RECEIPT, Typ.RECEIPT, canonical(payload))
+
+
+def _tell(plan: PlanState, judged: Sequence[StepState]) -> None:
+    """Log the steps that policy wants told of: ids and codes alone, for the process's log is no place for values."""
+    for state in judged:
+        level = None if state.decision is None else state.decision.obligations.log_level
+        if level is not None:
+            _log.log(
+                getattr(logging, level.upper()),
+                "step decided",
+                plan_id=plan.plan.plan_id,
+                step_id=state.step.id,
+                hand=state.names[0],
+                action=state.names[1],
+                status=str(state.status),
+                reasons=_codes(state),
+            )
 
 
 class _Entries:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 import orjson
-from sqlalchemy import Connection, Engine, Row, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, Engine, Row, bindparam, delete, func, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from audit.history import plan_history
@@ -301,6 +301,12 @@ class SqlPlans:
         return await self._read(
             lambda connection: approval_page(connection, self._request_macs, tenant, status, hands, after, limit)
         )
+
+    async def open_approvals(self, tenant: str, caller: str) -> int:
+        """See ``ports.PlanStore``."""
+        open_ = (approvals.c.tenant == tenant, approvals.c.caller_id == caller, approvals.c.status == "open")
+        counted = select(func.count()).select_from(approvals).where(*open_)
+        return await self._read(lambda connection: int(connection.execute(counted).scalar_one()))
 
     async def expired_approvals(self, now: float, limit: int) -> Sequence[tuple[str, str]]:
         """See ``ports.PlanStore``."""

@@ -65,22 +65,26 @@ class Progress:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._read_to = -1
+        self._read_to: dict[str, int] = {}
         self._reached: dict[str, list[tuple[int, ProposalStatus]]] = {}
 
-    def read(self, connection: Connection) -> int:
+    def read(self, connection: Connection, tenants: Collection[str]) -> dict[str, int]:
         """Take in what was logged since; to be done *before* the rows are read, which are then as new at least.
 
         Returns:
-            The newest index that this reading saw. Others may see newer ones meanwhile, which these rows need not show.
+            Tenant -> the newest index that this reading saw. Others may see newer ones meanwhile, which the rows that
+            are read here need not show.
         """
-        seen = self._read_to
-        found = list(facts_of(connection, ENTRY_TYPES, seen))
+        return {tenant: self._read_tenant(connection, tenant) for tenant in tenants}
+
+    def _read_tenant(self, connection: Connection, tenant: str) -> int:
+        seen = self._read_to.get(tenant, -1)
+        found = list(facts_of(connection, tenant, ENTRY_TYPES, seen))
         with self._lock:
-            for index, _, facts in found:
-                if index <= self._read_to:
+            for index, facts in found:
+                if index <= self._read_to.get(tenant, -1):
                     continue  # another thread was faster
-                self._read_to = index
+                self._read_to[tenant] = index
                 if "proposal" in facts and "act" in facts:
                     status = AFTER[Act(facts["act"])]
                     self._reached.setdefault(facts["proposal"], []).append((index, status))
@@ -185,15 +189,17 @@ class SqlProposals:
     # --- inside ------------------------------------------------------------------------------------------------------
 
     def _found(self, connection: Connection, condition: Any, limit: int, *, strict: bool = False) -> list[Proposal]:
-        seen = self._progress.read(connection)
+        tenants = connection.execute(select(proposals.c.tenant).where(condition).distinct()).scalars()
+        seen = self._progress.read(connection, list(tenants))
         newest_first = (proposals.c.proposed_at.desc(), proposals.c.proposal_id.desc())
-        query = select(proposals).where(condition).order_by(*newest_first).limit(limit)
+        # A tenant whose first proposal came in between is seen at the next reading.
+        query = select(proposals).where(condition, proposals.c.tenant.in_(seen)).order_by(*newest_first).limit(limit)
         rows = sound(connection.execute(query).mappings(), partial(self._verify, seen), strict=strict)
         return [_proposal(row) for row in rows]
 
-    def _verify(self, seen: int, row: Mapping[str, Any]) -> None:
+    def _verify(self, seen: Mapping[str, int], row: Mapping[str, Any]) -> None:
         self._macs.verify_row(proposals, row)
-        self._progress.check(row, seen)
+        self._progress.check(row, seen[row["tenant"]])
 
     async def _read(self, read: Callable[[Connection], Result]) -> Result:
         def work() -> Result:

@@ -142,7 +142,8 @@ approvals: Final = Table(
     Column("requested_at", Float, nullable=False),
     Column("expires_at", Float, nullable=False),
     Column("mac", String(64), nullable=False, comment="HMAC-SHA-256 over all but status, by an outside key."),
-    Index(None, "tenant", "status"),
+    Index(None, "tenant", "status", "requested_at"),
+    Index(None, "tenant", "caller_id", "status"),
     Index(None, "plan_id", "step_id"),
 )
 

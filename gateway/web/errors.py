@@ -19,7 +19,9 @@ _log = structlog.get_logger(__name__)
 
 PROBLEM_TYPE_PREFIX: Final = "urn:handrail:reason:"
 RETRY_AFTER_SECONDS: Final = 1
-"""What a 503 asks a client to wait."""
+"""What a 503 or 429 asks a client to wait."""
+PEOPLE_RETRY_AFTER_SECONDS: Final = 60
+"""The same where people have to act first (``limit.approvals``)."""
 
 ERRORS: Final[dict[Reason, tuple[int, str]]] = {
     Reason.REQUEST_MALFORMED: (400, "Malformed request"),
@@ -93,6 +95,8 @@ ERRORS: Final[dict[Reason, tuple[int, str]]] = {
     Reason.HAND_RESULT_TOO_LARGE: (502, "Result too large"),
     Reason.HAND_LOST_REPLY: (502, "Reply lost"),
     Reason.DEPENDENCY_UNSUCCESSFUL: (424, "Dependency unsuccessful"),
+    Reason.LIMIT_PLANS: (429, "Too many plans"),
+    Reason.LIMIT_APPROVALS: (429, "Too many open approvals"),
     Reason.OVERLOADED: (503, "Overloaded"),
     Reason.INTERNAL: (500, "Internal error"),
 }
@@ -127,8 +131,9 @@ def problem(error: HandrailError, request_id: str, *, headers: Mapping[str, str]
     """The response for ``error``: its reason, its fixed text and its safe hints, never its private detail."""
     body = document(error.reason, request_id, error.hints)
     extra = dict(headers or {})
-    if body["status"] == 503:
-        extra["retry-after"] = str(RETRY_AFTER_SECONDS)
+    if body["status"] in (429, 503):
+        people = error.reason is Reason.LIMIT_APPROVALS
+        extra["retry-after"] = str(PEOPLE_RETRY_AFTER_SECONDS if people else RETRY_AFTER_SECONDS)
     elif body["status"] == 401:
         # RFC 6750 section 3: no error code where no credential was offered.
         invalid = "" if error.reason is Reason.AUTH_MISSING else ', error="invalid_token"'

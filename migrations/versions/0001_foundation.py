@@ -130,7 +130,12 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("approval_id", name=op.f("pk_approvals")),
     )
     op.create_index(op.f("ix_approvals_plan_id_step_id"), "approvals", ["plan_id", "step_id"], unique=False)
-    op.create_index(op.f("ix_approvals_tenant_status"), "approvals", ["tenant", "status"], unique=False)
+    op.create_index(
+        op.f("ix_approvals_tenant_caller_id_status"), "approvals", ["tenant", "caller_id", "status"], unique=False
+    )
+    op.create_index(
+        op.f("ix_approvals_tenant_status_requested_at"), "approvals", ["tenant", "status", "requested_at"], unique=False
+    )
     op.create_table(
         "contexts",
         sa.Column("tenant", sa.String(length=64), nullable=False),

@@ -246,6 +246,8 @@ async def test_a_held_step_survives_a_restart(tmp_path: Path) -> None:
 
 
 async def test_a_thousand_waiting_steps_hold_no_task(house: House) -> None:
+    server = house.settings.server.model_copy(update={"approvals_max_open_per_principal": 1000})
+    house.pipeline.settings = house.settings.model_copy(update={"server": server})
     for _ in range(10):
         await house.plan(*[step(f"w{n}", "write") for n in range(100)])
     assert all(task.done() for task in house.pipeline._tasks)

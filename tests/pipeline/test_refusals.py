@@ -190,6 +190,8 @@ async def test_a_replay_is_forgotten_only_when_the_plan_itself_is_too_old(house:
 
 
 async def test_a_thousand_replays_at_once_give_one_acceptance(house: House) -> None:
+    server = house.settings.server.model_copy(update={"plans_max_concurrent_per_principal": 1000})
+    house.pipeline.settings = house.settings.model_copy(update={"server": server})
     token = house.brain.sign(house.brain.payload(step("a")))
     outcomes = await asyncio.gather(*[house.submit(token) for _ in range(1000)], return_exceptions=True)
     accepted = [outcome for outcome in outcomes if isinstance(outcome, dict)]

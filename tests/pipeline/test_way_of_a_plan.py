@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+import structlog
 
 from gateway.errors import HandrailError, Refused
 from gateway.model import Effect, HandCall, HandResult, Obligations
@@ -176,6 +177,17 @@ async def test_a_result_over_its_cap_is_withheld(house: House) -> None:
     view = await house.plan(step("a", "small", args={"text": "x" * 500}))
     assert view["steps"][0]["error"]["code"] == "hand.result_too_large"
     assert "result" not in view["steps"][0]
+
+
+async def test_the_log_tells_of_a_step_as_loudly_as_policy_asks_and_of_no_value(house: House) -> None:
+    with structlog.testing.capture_logs() as logs:
+        await house.plan(step("a", args={"text": "ann@example.com"}))
+        assert [line for line in logs if line["event"] == "step decided"] == []
+        house.policy.obligations = Obligations(log_level="warning")
+        done = await house.plan(step("b", args={"text": "ann@example.com"}))
+    [told] = [line for line in logs if line["event"] == "step decided"]
+    assert (told["log_level"], told["plan_id"], told["step_id"]) == ("warning", done["plan_id"], "b")
+    assert "ann@example.com" not in repr(logs)
 
 
 async def test_redaction_reaches_both_the_structure_and_its_text(house: House) -> None:

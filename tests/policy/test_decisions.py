@@ -91,7 +91,8 @@ def test_an_ill_shaped_answer_denies_every_step(answer: Any) -> None:
         {"unknown": 1},
         {"egress_hosts": ["example.com"]},
         {"data_subjects": ["/a"]},
-        {"log_level": "debug"},
+        {"log_level": "shout"},
+        {"log_level": 3},
         {"quorum": 0},
         {"quorum": True},
         {"quorum": 1.0},
@@ -119,10 +120,13 @@ def test_obligations_merge_to_the_strictest() -> None:
     decisions = decide(
         ["s"],
         [
-            one("ask", obligations={"quorum": 2, "approver_role": "approver", "result_max_bytes": 50}),
+            one(
+                "ask",
+                obligations={"quorum": 2, "approver_role": "approver", "result_max_bytes": 50, "log_level": "info"},
+            ),
             one("ask", obligations={"quorum": 1, "enrolled_key": True, "redact": ["/a"]}),
             one("allow", obligations={"enrolled_key": False, "redact": ["/b"], "result_max_bytes": 9}),
-            one("allow", obligations={"deadline_seconds": 3, "credential_ttl_seconds": 20}),
+            one("allow", obligations={"deadline_seconds": 3, "credential_ttl_seconds": 20, "log_level": "error"}),
             one("allow", obligations={"deadline_seconds": 1.5, "credential_ttl_seconds": 30}),
             one("allow"),
         ],
@@ -137,6 +141,7 @@ def test_obligations_merge_to_the_strictest() -> None:
         result_max_bytes=9,
         deadline_seconds=1.5,
         credential_ttl_seconds=20,
+        log_level="error",
     )
 
 

@@ -11,7 +11,8 @@ import aiohttp
 import pytest
 
 from gateway.policy.faults import BundleError, EngineUnavailable
-from gateway.policy.opa import OpaEngine, read_token
+from gateway.policy.opa import OpaEngine
+from gateway.policy.opa_client import read_token
 from gateway.settings import SettingsError
 from tests.policy.support import OPEN, SHIPPED, ask, inspected, record, rego, said, step, write
 

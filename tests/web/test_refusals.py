@@ -142,6 +142,17 @@ async def test_503_asks_for_a_retry(client: httpx2.AsyncClient, gateway: testing
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
 
 
+@pytest.mark.parametrize(("reason", "seconds"), [(Reason.LIMIT_PLANS, "1"), (Reason.LIMIT_APPROVALS, "60")])
+async def test_a_principal_that_has_enough_under_way_is_told_when_to_come_again(
+    client: httpx2.AsyncClient, gateway: testing_only_Gateway, reason: Reason, seconds: str
+) -> None:
+    gateway.pipeline.answer = Unavailable(reason, limit=7)
+    answer = await client.post("/v1/plans", content=b"x", headers=token(Role.AGENT) | JOSE)
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, seconds)
+    assert (answer.json()["code"], answer.json()["limit"]) == (reason, 7)
+    assert gateway.log.aggregated == []
+
+
 async def test_every_answer_carries_the_security_headers_and_no_server_name(client: httpx2.AsyncClient) -> None:
     for path, header in (("/healthz", {}), ("/v1/me", {}), ("/v1/me", token(Role.AGENT)), ("/x", token(Role.AGENT))):
         answer = await client.get(path, headers=header)

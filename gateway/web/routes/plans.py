@@ -98,7 +98,14 @@ ENDPOINTS: Final = (
             200: Body(JSON, PlanView, "The plan is done."),
             202: Body(JSON, PlanView, "The plan is on record and not done."),
         },
-        problems=(*VERIFY, *ENVELOPE, Reason.LOG_UNAVAILABLE, Reason.KEY_UNAVAILABLE),
+        problems=(
+            *VERIFY,
+            *ENVELOPE,
+            Reason.LIMIT_PLANS,
+            Reason.LIMIT_APPROVALS,
+            Reason.LOG_UNAVAILABLE,
+            Reason.KEY_UNAVAILABLE,
+        ),
     ),
     Endpoint(
         method="GET",

@@ -1,0 +1,269 @@
+"""Plans under way: taken in, shown, followed, taken up again. How one is taken forward is ``gateway.pipeline``.
+
+A plan is taken forward by one task. When all that is left waits for people, the task ends and nothing is kept in
+memory: the rows and the log are the state, and an answer (or a restart) picks the plan up from there.
+"""
+
+import asyncio
+import contextlib
+import time
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import structlog
+
+from gateway.caps import Caps
+from gateway.entries import EntryDraft
+from gateway.errors import HandrailError, Refused, Unavailable
+from gateway.followers import Event, Followers, done_event, plan_event, step_event
+from gateway.model import PlanStatus, Principal, StepStatus, UnverifiedPlan
+from gateway.permissions import Permission, permits
+from gateway.ports import Append, AuditLog, Credentials, Directory, Hands, Payloads, PlanStore, PolicyEngine, Signer
+from gateway.reasons import Reason
+from gateway.revive import revive
+from gateway.settings import Settings
+from gateway.stages import approval, record, verify
+from gateway.state import PlanState
+from gateway.telemetry import Metrics, Tracer
+
+_log = structlog.get_logger("handrail.plans")
+
+_NEVER_RECORDED = frozenset({Reason.VERIFY_REPLAYED, Reason.VERIFY_CONTEXT, Reason.LIMIT_APPROVALS})
+"""Why a plan is refused after it became one, and leaves nothing to settle."""
+
+
+@dataclass(slots=True)
+class Live:
+    """A plan that this process is taking forward now."""
+
+    plan: PlanState | None = None
+    recorded: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once the plan is on record, or refused."""
+    settled: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once nothing is left to do but wait."""
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when a person answered."""
+    refusal: HandrailError | None = None
+    running: set[asyncio.Task[None]] = field(default_factory=set)
+    """Steps being executed."""
+    opening: int = 0
+    """Approval requests that there is room kept for until they are on record."""
+
+
+@dataclass(slots=True)
+class Plans(ABC):
+    """The plans of this process, and everything that taking one forward needs."""
+
+    settings: Settings
+    log: AuditLog
+    payloads: Payloads
+    store: PlanStore
+    signer: Signer
+    credentials: Credentials
+    directory: Directory
+    hands: Hands
+    engine: PolicyEngine
+    jws: verify.Jws
+    metrics: Metrics
+    tracer: Tracer
+    clock: Callable[[], float] = time.time
+    _live: dict[str, Live] = field(default_factory=dict)
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    followers: Followers = field(default_factory=Followers)
+    stalled: set[str] = field(default_factory=set)
+    """Plans whose record may be ahead of what was acted on."""
+    withheld: set[tuple[str, str]] = field(default_factory=set)
+    """Steps whose intent may be on record although they were surely never dispatched."""
+    recorder: record.Recorder = field(init=False)
+    caps: Caps = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.metrics.plans_live.set_function(lambda: len(self._live))
+        self.recorder = record.Recorder(self.log, self.store, self.signer)
+        self.caps = Caps(self.store.open_approvals)
+
+    @abstractmethod
+    async def _process(self, live: Live, source: UnverifiedPlan | PlanState) -> None:
+        """Take a plan as far as it can go: see ``gateway.pipeline``."""
+
+    # --- what callers ask for ----------------------------------------------------------------------------------------
+
+    async def submit(self, unverified: UnverifiedPlan, *, wait_seconds: float = 0.0) -> dict[str, Any]:
+        """Take in a plan; returns its view once it is on record, or done, or ``wait_seconds`` later.
+
+        Raises:
+            HandrailError: the whole plan is refused, and nothing of it runs.
+        """
+        if len(self._tasks) >= self.settings.server.plans_max_concurrent:
+            raise Unavailable(Reason.OVERLOADED)
+        self.caps.check_plans(unverified.caller, self.settings.server.plans_max_concurrent_per_principal)
+        live = Live()
+        self._spawn(live, unverified)
+        await live.recorded.wait()
+        if live.refusal is not None:
+            await self._record_refusal(unverified, live.refusal)
+            raise live.refusal
+        plan = live.plan
+        if plan is None:
+            raise Unavailable(Reason.INTERNAL, "recorded without a plan")
+        self.metrics.plans.labels("accepted").inc()
+        if wait_seconds > 0 and not live.settled.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(live.settled.wait(), wait_seconds)
+        view = plan.view()
+        if plan.status is not PlanStatus.DONE or any(state.receipt is None for state in plan):
+            view["acceptance"] = self.recorder.acceptance(plan, plan.plan.received_at)
+        return view
+
+    async def view(self, plan_id: str, viewer: Principal) -> dict[str, Any]:
+        """The plan as it stands.
+
+        Raises:
+            Refused: ``request.not_found`` where there is none that the viewer may see.
+        """
+        plan = await self.load(plan_id, viewer)
+        return {**plan.view(), "acceptance": self.recorder.acceptance(plan, plan.plan.received_at)}
+
+    async def events(self, plan_id: str, viewer: Principal, after: int = 0) -> AsyncIterator[Event]:
+        """The plan's progress: what it is now, then every change, each once and with a higher id than the last.
+
+        Ends after ``done``, or when the follower is too slow to keep up; it may come back with ``after``.
+        """
+        with self.followers.follow(plan_id) as queue:
+            plan = await self.load(plan_id, viewer)
+            now = [step_event(plan, state) for state in plan if state.log_index is not None]
+            now = [*sorted(now, key=lambda event: event[0]), plan_event(plan)]
+            seen = after
+            if plan.status is PlanStatus.DONE:
+                now.append(done_event(plan))
+            elif now[-1][0] <= after:
+                yield plan_event(plan)  # nothing is new; say so at once rather than keep a follower in the dark
+            while True:
+                for event in now:
+                    if event[0] > seen:
+                        seen = event[0]
+                        yield event
+                    if event[1] == "done":
+                        return
+                following = await queue.get()
+                if following is None:
+                    return
+                now = [following]
+
+    async def load(self, plan_id: str, viewer: Principal | None = None) -> PlanState:
+        """The plan, from memory where this process is taking it forward, else from its record.
+
+        Raises:
+            Refused: ``request.not_found``.
+        """
+        live = self._live.get(plan_id)
+        plan = live.plan if live is not None and live.recorded.is_set() and live.refusal is None else None
+        if plan is None:
+            plan = await self.revive(plan_id)
+        if plan is None or (viewer is not None and not may_see(plan, viewer)):
+            raise Refused(Reason.REQUEST_NOT_FOUND)
+        return plan
+
+    # --- the life of tasks -------------------------------------------------------------------------------------------
+
+    def resume(self, plan: PlanState) -> Live:
+        """Take a plan up again from its record: after an answer, or a restart."""
+        live = self._live.get(plan.plan.plan_id)
+        if live is not None:
+            live.wake.set()
+            return live
+        live = Live(plan)
+        live.recorded.set()
+        self._live[plan.plan.plan_id] = live
+        self._spawn(live, plan)
+        return live
+
+    def live(self, plan_id: str) -> PlanState | None:
+        """The state of a plan that this process is taking forward now."""
+        live = self._live.get(plan_id)
+        return live.plan if live is not None else None
+
+    async def close(self) -> None:
+        """Let running steps finish for a moment, then stop; what is cut off is ``ambiguous`` at the next start."""
+        if self._tasks:
+            _, pending = await asyncio.wait(self._tasks, timeout=5)
+            for task in pending:
+                task.cancel()
+            await asyncio.gather(*pending, return_exceptions=True)
+
+    def _spawn(self, live: Live, source: UnverifiedPlan | PlanState) -> None:
+        caller = source.caller if isinstance(source, UnverifiedPlan) else source.plan.caller
+        self.caps.begin(caller)
+        task = asyncio.create_task(self._shepherd(live, source, caller))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _shepherd(self, live: Live, source: UnverifiedPlan | PlanState, caller: Principal) -> None:
+        """Run ``_process``; turn every way it can end into something that a caller or the next recovery sees."""
+        try:
+            await self._process(live, source)
+        except HandrailError as error:
+            self._stop_short(live, error)
+        except Exception:  # noqa: BLE001
+            _log.exception("plan failed")
+            self._stop_short(live, Unavailable(Reason.INTERNAL))
+        finally:
+            if live.running:
+                # A step that was let go is seen through to its outcome, whatever became of the others.
+                await asyncio.gather(*live.running, return_exceptions=True)
+            self._release(live)
+            self.caps.end(caller)
+            if live.plan is not None and self._live.get(live.plan.plan.plan_id) is live:
+                del self._live[live.plan.plan.plan_id]
+            live.recorded.set()
+            live.settled.set()
+
+    def _stop_short(self, live: Live, error: HandrailError) -> None:
+        plan = live.plan
+        if not live.recorded.is_set():
+            live.refusal = error
+        if plan is not None and error.reason not in _NEVER_RECORDED:
+            # What is on record may be ahead of what was acted on: recovery settles it from the rows.
+            self.stalled.add(plan.plan.plan_id)
+            self.withheld.update(
+                (plan.plan.plan_id, state.step.id)
+                for state in plan
+                if state.status is StepStatus.RUNNING and not state.dispatched
+            )
+            _log.warning("plan stopped short", plan_id=plan.plan.plan_id, reason=str(error.reason), detail=error.detail)
+
+    def _release(self, live: Live) -> None:
+        """The approval requests of a round are on record, or never will be."""
+        if live.opening and live.plan is not None:
+            self.caps.release(live.plan.plan.caller, live.opening)
+            live.opening = 0
+
+    async def revive(self, plan_id: str) -> PlanState | None:
+        """A plan from its record; ``None`` where there is none."""
+        stored = await self.store.load(plan_id)
+        if stored is None:
+            return None
+        check = partial(approval.check_proof, jws=self.jws, signer=self.signer, audience=self.log.origin)
+        return await revive(stored, self.payloads, self.directory, self.hands, check)
+
+    async def _record_refusal(self, unverified: UnverifiedPlan, refusal: HandrailError) -> None:
+        """A refused plan leaves an entry; where even that cannot be written, the answer is the log's unavailability."""
+        self.metrics.plans.labels("refused").inc()
+        self.metrics.refusals.labels(str(refusal.reason)).inc()
+        if isinstance(refusal, Unavailable):
+            return
+        kind, reasons = record.recordable(refusal.reason), (str(refusal.reason),)
+        caller = unverified.caller
+        await self.log.append(Append([EntryDraft(kind, caller.tenant, principal=caller.pseudonym, reasons=reasons)]))
+
+
+def may_see(plan: PlanState, viewer: Principal) -> bool:
+    """Whose plan it is, or a role that reads every plan of the tenant."""
+    if plan.plan.tenant != viewer.tenant:
+        return False
+    if viewer.id in {plan.plan.principal.id, plan.plan.caller.id}:
+        return True
+    return permits(viewer, Permission.PLANS_READ_ALL)
