@@ -13,7 +13,19 @@ from sqlalchemy import Connection, Executable, Insert
 
 from gateway.entries import EntryDraft
 from gateway.manifest import Manifest
-from gateway.model import Binding, Decision, HandCall, HandResult, Issuer, Plan, PlanStatus, Principal
+from gateway.model import (
+    Answer,
+    ApprovalStatus,
+    Attestation,
+    Binding,
+    Decision,
+    HandCall,
+    HandResult,
+    Issuer,
+    Plan,
+    PlanStatus,
+    Principal,
+)
 from gateway.state import PlanState, StepState
 
 # --- keys ------------------------------------------------------------------------------------------------------------
@@ -174,7 +186,7 @@ class PolicyEngine(Protocol):
         """
 
     def locate(self, code: str) -> Mapping[str, Any] | None:
-        """Where in the bundle a rule's reason code is given: ``{file, line, rule, title}``."""
+        """Where the bundle gives a rule's reason code, and how severe: ``{file, line, rule, title, severity}``."""
 
     async def ready(self) -> None:
         """Raises ``policy.unavailable``."""
@@ -273,8 +285,8 @@ class ApprovalAnswer:
     """One person's answer, as stored."""
 
     approver_id: str
-    decision: str
-    attested_by: str
+    answer: Answer
+    attested_by: Attestation
     commitment: str
     """Of the ``approval+jws``."""
     answered_at: float
@@ -291,7 +303,7 @@ class ApprovalRow:
     principal_id: str
     caller_id: str
     hand: str
-    status: str
+    status: ApprovalStatus
     policy_digest: str
     manifest_digest: str
     answers: tuple[ApprovalAnswer, ...]
@@ -366,11 +378,17 @@ class PlanStore(Protocol):
     def insert_approval(self, plan: PlanState, state: StepState, request: ApprovalRequest) -> Write:
         """An open approval request."""
 
-    def approval_status(self, approval_id: str, status: str) -> Write:
+    def approval_status(self, approval_id: str, status: ApprovalStatus) -> Write:
         """Close an approval request."""
 
     def insert_answer(
-        self, approval_id: str, approver: Principal, decision: str, attested_by: str, commitment: str, at: float
+        self,
+        approval_id: str,
+        approver: Principal,
+        answer: Answer,
+        attested_by: Attestation,
+        commitment: str,
+        at: float,
     ) -> Guard:
         """A person's answer; a second one by the same person raises ``approval.closed``."""
 
@@ -389,7 +407,13 @@ class PlanStore(Protocol):
         """One approval request with its answers."""
 
     async def approvals(
-        self, tenant: str, status: str | None, hands: Collection[str] | None, *, after: str | None, limit: int
+        self,
+        tenant: str,
+        status: ApprovalStatus | None,
+        hands: Collection[str] | None,
+        *,
+        after: str | None,
+        limit: int,
     ) -> Sequence[ApprovalRow]:
         """The tenant's approval requests, newest first.
 

@@ -164,7 +164,7 @@ def approval(approval_id: str) -> Operation[ApprovalView]:
 
 def answer(
     request: ApprovalView | str,
-    decision: Literal["approve", "refuse"],
+    given: Literal["approve", "refuse"],
     key: SigningKey | None = None,
     *,
     approver: str | None = None,
@@ -183,13 +183,13 @@ def answer(
     """
     if key is None:
         approval_id = request if isinstance(request, str) else request["id"]
-        body = json.dumps({"decision": decision}).encode()
+        body = json.dumps({"answer": given}).encode()
         reply = yield Request("POST", _path("approvals", approval_id), body=body, media_type="application/json")
         return cast("ApprovalView", reply.document)
     shown = (yield from approval(request)) if isinstance(request, str) else request
     own_id = approver if approver is not None else _text((yield from me()), "id")
     origin = audience if audience is not None else _text((yield from trust()), "origin")
-    signed = sign_answer(cast("Json", shown), decision, key=key, approver=own_id, audience=origin)
+    signed = sign_answer(cast("Json", shown), given, key=key, approver=own_id, audience=origin)
     return (yield from answer_signed(shown["id"], signed))
 
 

@@ -13,7 +13,7 @@ NOUNS: Final = {
     "demo": "Play the demonstration on a running gateway.",
     "plan": "Sign, submit and show plans; save their receipts.",
     "why": "Say why a step was decided as it was.",
-    "approvals": "List, approve and refuse held steps.",
+    "approvals": "List, watch, show, approve and refuse held steps.",
     "verify": "Verify receipts offline, from files alone.",
     "audit": "Query the log, and check it for tampering.",
     "policy": "Evaluate and check policy bundles.",

@@ -152,7 +152,7 @@ approval_answers: Final = Table(
     metadata,
     Column("approval_id", String(64), nullable=False),
     Column("approver_id", String(128), nullable=False),
-    Column("decision", String(16), nullable=False, comment="approve or refuse"),
+    Column("answer", String(16), nullable=False, comment="approve or refuse"),
     Column("attested_by", String(16), nullable=False, comment="approver or gateway"),
     Column("commitment", String(64), nullable=False, comment="Of the approval+jws."),
     Column("answered_at", Float, nullable=False),

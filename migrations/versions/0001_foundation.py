@@ -311,7 +311,7 @@ def upgrade() -> None:
         "approval_answers",
         sa.Column("approval_id", sa.String(length=64), nullable=False),
         sa.Column("approver_id", sa.String(length=128), nullable=False),
-        sa.Column("decision", sa.String(length=16), nullable=False, comment="approve or refuse"),
+        sa.Column("answer", sa.String(length=16), nullable=False, comment="approve or refuse"),
         sa.Column("attested_by", sa.String(length=16), nullable=False, comment="approver or gateway"),
         sa.Column("commitment", sa.String(length=64), nullable=False, comment="Of the approval+jws."),
         sa.Column("answered_at", sa.Float(), nullable=False),

@@ -143,13 +143,13 @@ async def test_an_approval_is_signed_for_the_caller_and_this_log(gateway: StandI
     async with AsyncClient(gateway.url, TOKEN) as client:
         assert (await client.approve("ap-1", KEY))["status"] == "granted"
     [claims] = gateway.answers
-    assert (claims["approver"], claims["aud"], claims["decision"]) == ("alice", ORIGIN, "approve")
+    assert (claims["approver"], claims["aud"], claims["answer"]) == ("alice", ORIGIN, "approve")
     assert claims["binding"] == gateway.approval()["binding"]
 
 
 async def test_an_approval_without_a_key_is_only_a_word(gateway: StandIn, both: Both) -> None:
     await both("refuse", "ap-1")
-    assert gateway.answers[0] == {"decision": "refuse"}
+    assert gateway.answers[0] == {"answer": "refuse"}
 
 
 async def test_what_was_shown_is_signed_even_if_the_gateway_changes_its_mind(gateway: StandIn) -> None:

@@ -174,6 +174,7 @@ async def test_every_code_of_the_shipped_policies_is_located() -> None:
         assert '"paths.outside"' in lines[found["line"] - 1]
         assert found["rule"].startswith("data.handrail.paths.")
         assert found["title"]
+        assert found["severity"] == "critical"
         codes = {
             code
             for name in ("grants", "limits", "paths", "secrets", "side_effects")

@@ -291,9 +291,9 @@ class testing_only_Approvals:  # noqa: N801
         }
 
     async def answer(
-        self, approval_id: str, approver: Principal, *, decision: str | None = None, signed: bytes | None = None
+        self, approval_id: str, approver: Principal, *, answer: str | None = None, signed: bytes | None = None
     ) -> dict[str, Any]:
-        self.answers.append((approval_id, approver.id, decision, signed))
+        self.answers.append((approval_id, approver.id, answer, signed))
         return await self.show(approval_id, approver)
 
 

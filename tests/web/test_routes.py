@@ -26,7 +26,7 @@ JOSE = {"content-type": "application/jose"}
 JWK = {"kty": "OKP", "crv": "Ed25519", "x": "A" * 43}
 
 BODIES: dict[str, Any] = {
-    "/v1/approvals/{approval_id}": {"decision": "approve"},
+    "/v1/approvals/{approval_id}": {"answer": "approve"},
     "/v1/principals": {"id": "bob", "roles": ["agent"]},
     "/v1/principals/{principal_id}/keys": {"ttl_days": 1},
     "/v1/issuers": {"id": "brain", "jwk": JWK},
@@ -237,19 +237,19 @@ async def test_an_id_that_cannot_be_one_is_not_found(client: httpx2.AsyncClient,
 BAD_JSON = [
     b"",
     b"{",
-    b'{"decision":"approve","decision":"refuse"}',
-    b'{"decision":NaN}',
-    b'\xef\xbb\xbf{"decision":"approve"}',
-    b'{"decision":"\xff"}',
-    b'{"decision":"\\ud800"}',
+    b'{"answer":"approve","answer":"refuse"}',
+    b'{"answer":NaN}',
+    b'\xef\xbb\xbf{"answer":"approve"}',
+    b'{"answer":"\xff"}',
+    b'{"answer":"\\ud800"}',
 ]
 OFF_SHAPE = [
     b"[]",
     b'"approve"',
     b"{}",
-    b'{"decision":"maybe"}',
-    b'{"decision":"approve","reason":"x"}',
-    b'{"decision":1}',
+    b'{"answer":"maybe"}',
+    b'{"answer":"approve","reason":"x"}',
+    b'{"answer":1}',
 ]
 
 
@@ -265,7 +265,7 @@ async def test_an_answer_that_is_not_strict_json_of_its_shape_is_refused(
 
 
 async def test_what_a_client_made_up_is_not_repeated_to_it(client: httpx2.AsyncClient) -> None:
-    body = b'{"decision":"approve","<script>":"<b>"}'
+    body = b'{"answer":"approve","<script>":"<b>"}'
     answer = await client.post(f"/v1/approvals/{APPROVAL_ID}", content=body, headers=token(Role.APPROVER) | JSON)
     assert (answer.json()["problem"], answer.json()["pointer"]) == ("extra_forbidden", "")
     assert "script" not in answer.text
@@ -276,7 +276,7 @@ async def test_a_signed_answer_and_a_plain_one_are_told_apart_by_content_type(
 ) -> None:
     url, headers = f"/v1/approvals/{APPROVAL_ID}", token(Role.APPROVER)
     await client.post(url, content=b"a.b.c", headers=headers | JOSE)
-    await client.post(url, content=b'{"decision":"refuse"}', headers=headers | JSON)
+    await client.post(url, content=b'{"answer":"refuse"}', headers=headers | JSON)
     assert (await client.post(url, content=b"approve", headers=headers)).status_code == 415
     assert gateway.approvals.answers == [
         (APPROVAL_ID, "approver", None, b"a.b.c"),
