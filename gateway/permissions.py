@@ -37,7 +37,14 @@ class Permission(StrEnum):
     POLICY_INPUTS = "policy.inputs"
     """Recorded policy inputs in bulk: arguments of calls, personal data among them."""
     POLICY_READ = "policy.read"
+    POLICY_PROPOSE = "policy.propose"
+    POLICY_ACTIVATE = "policy.activate"
     PRINCIPALS_MANAGE = "principals.manage"
+    PROPOSALS_READ = "proposals.read"
+    PROPOSALS_MAKE = "proposals.make"
+    """Propose, and take back; what may be proposed is a permission of each kind (``two_person.RULES``)."""
+    PROPOSALS_ACTIVATE = "proposals.activate"
+    """Activate; which kinds is a permission of each kind."""
 
 
 EVERYONE: Final = frozenset({Permission.ME, Permission.TRUST})
@@ -55,7 +62,18 @@ ROLE_PERMISSIONS: Final[Mapping[Role, frozenset[Permission]]] = MappingProxyType
             }
         ),
         Role.AUTHOR: frozenset(
+<<<<<<< HEAD
             {Permission.POLICY_READ, Permission.POLICY_INPUTS, Permission.WHY, Permission.HANDS_LIST}
+=======
+            {
+                Permission.POLICY_READ,
+                Permission.POLICY_PROPOSE,
+                Permission.PROPOSALS_READ,
+                Permission.PROPOSALS_MAKE,
+                Permission.WHY,
+                Permission.HANDS_LIST,
+            }
+>>>>>>> main
         ),
         Role.APPROVER: frozenset(
             {
@@ -74,7 +92,11 @@ ROLE_PERMISSIONS: Final[Mapping[Role, frozenset[Permission]]] = MappingProxyType
                 Permission.APPROVALS_READ,
                 Permission.METRICS_READ,
                 Permission.KEYS_READ,
+<<<<<<< HEAD
                 Permission.POLICY_INPUTS,
+=======
+                Permission.PROPOSALS_READ,
+>>>>>>> main
                 Permission.WHY,
             }
         ),
@@ -92,6 +114,11 @@ ROLE_PERMISSIONS: Final[Mapping[Role, frozenset[Permission]]] = MappingProxyType
                 Permission.HANDS_LIST,
                 Permission.METRICS_READ,
                 Permission.POLICY_READ,
+                Permission.POLICY_PROPOSE,
+                Permission.POLICY_ACTIVATE,
+                Permission.PROPOSALS_READ,
+                Permission.PROPOSALS_MAKE,
+                Permission.PROPOSALS_ACTIVATE,
                 Permission.PLANS_READ,
                 Permission.PLANS_READ_ALL,
             }

@@ -48,7 +48,7 @@ async def test_an_evaluation_is_given_once_with_its_input_and_every_decision(hou
 
 async def test_a_person_who_refuses_does_not_make_an_old_evaluation_look_like_a_new_one(house: House) -> None:
     held = await house.plan(step("a", "write"))
-    await house.approvals.answer(held["steps"][0]["approval_id"], APPROVER, decision="refuse")
+    await house.approvals.answer(held["steps"][0]["approval_id"], APPROVER, answer="refuse")
     await house.until_settled(held["plan_id"])
     assert house.codes().count("POLDNY") == 1
     assert len((await read(house)).evaluations) == 1

@@ -16,6 +16,7 @@ from gateway.web.routes import (
     plans,
     policy,
     principals,
+    proposals,
     receipts,
     trust,
 )
@@ -31,7 +32,11 @@ TABLE: Final[tuple[Endpoint, ...]] = (
     *keys.ENDPOINTS,
     *hands.ENDPOINTS,
     *policy.ENDPOINTS,
+<<<<<<< HEAD
     *evaluations.ENDPOINTS,
+=======
+    *proposals.ENDPOINTS,
+>>>>>>> main
     *audit.ENDPOINTS,
     *trust.ENDPOINTS,
     *health.ENDPOINTS,
