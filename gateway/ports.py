@@ -45,7 +45,7 @@ class Purpose(StrEnum):
     POLICY = "policy"
     """Nothing yet; kept for policy bundles."""
     APPROVAL = "approval"
-    """Approvals attested by the gateway."""
+    """Approvals and acts on proposals that the gateway attests."""
 
 
 class Typ(StrEnum):
@@ -57,6 +57,7 @@ class Typ(StrEnum):
     RESULT = "result+jws"
     RECEIPT = "receipt+jws"
     APPROVAL = "approval+jws"
+    PROPOSAL = "proposal+jws"
 
 
 class Signer(Protocol):

@@ -20,7 +20,7 @@ TYPES: Final[Mapping[Purpose, frozenset[Typ]]] = MappingProxyType(
         Purpose.CONNECTOR: frozenset({Typ.PLAN}),
         Purpose.STEP: frozenset({Typ.STEP}),
         Purpose.RECEIPT: frozenset({Typ.RECEIPT, Typ.ACCEPT}),
-        Purpose.APPROVAL: frozenset({Typ.APPROVAL}),
+        Purpose.APPROVAL: frozenset({Typ.APPROVAL, Typ.PROPOSAL}),
         Purpose.CHECKPOINT: frozenset(),
         Purpose.POLICY: frozenset(),
     }

@@ -22,6 +22,7 @@ from keys.rotation import KeyRecord, KeyState
 
 PLAN_ID = "ab" * 32
 APPROVAL_ID = "apr-1"
+PROPOSAL_ID = "0" * 32
 
 
 def principal(name: str, *roles: Role, hands: frozenset[str] | None = None) -> Principal:
@@ -296,6 +297,47 @@ class testing_only_Approvals:  # noqa: N801
         return await self.show(approval_id, approver)
 
 
+class testing_only_Proposals:  # noqa: N801
+    def __init__(self) -> None:
+        self.asked: list[tuple[Any, ...]] = []
+
+    async def list(
+        self, viewer: Principal, status: str | None, kind: str | None, *, after: str | None, limit: int
+    ) -> dict[str, Any]:
+        self.asked.append((status, kind, after, limit))
+        return {"proposals": [await self.show(PROPOSAL_ID, viewer)], "next": None}
+
+    async def show(self, proposal_id: str, viewer: Principal) -> dict[str, Any]:
+        if proposal_id != PROPOSAL_ID:
+            raise Refused(Reason.REQUEST_NOT_FOUND)
+        return {
+            "id": proposal_id,
+            "kind": "policy.observe",
+            "tenant": "default",
+            "subject": "git",
+            "document": {"hand": "git", "lasts_seconds": 60},
+            "document_sha256": "0" * 64,
+            "status": "open",
+            "proposed_by": "author",
+            "proposed_attested_by": "gateway",
+            "proposed_at": 1.0,
+            "expires_at": 2.0,
+        }
+
+    async def propose(self, actor: Principal, kind: str, document: Any, *, signed: bytes | None) -> dict[str, Any]:
+        self.asked.append((actor.id, str(kind), document, signed))
+        return await self.show(PROPOSAL_ID, actor)
+
+    async def activate(
+        self, proposal_id: str, actor: Principal, *, document_sha256: str, signed: bytes | None
+    ) -> dict[str, Any]:
+        self.asked.append((proposal_id, actor.id, document_sha256, signed))
+        return {**await self.show(proposal_id, actor), "status": "activated", "decided_by": actor.id}
+
+    async def withdraw(self, proposal_id: str, actor: Principal) -> dict[str, Any]:
+        return {**await self.show(proposal_id, actor), "status": "withdrawn"}
+
+
 class testing_only_Evidence:  # noqa: N801
     async def receipt(self, receipt_id: str, viewer: Principal) -> dict[str, Any]:
         return {
@@ -350,6 +392,7 @@ class testing_only_Gateway:  # noqa: N801
         self.key_changes = KeyChanges(self.log)  # type: ignore[arg-type]
         self.hands = testing_only_Hands()
         self.approvals = testing_only_Approvals()
+        self.proposals = testing_only_Proposals()
         self.evidence = testing_only_Evidence()
         self.policy = testing_only_Policy()
         self.reader = testing_only_Reader()

@@ -15,6 +15,7 @@ from gateway.web.routes import (
     plans,
     policy,
     principals,
+    proposals,
     receipts,
     trust,
 )
@@ -30,6 +31,7 @@ TABLE: Final[tuple[Endpoint, ...]] = (
     *keys.ENDPOINTS,
     *hands.ENDPOINTS,
     *policy.ENDPOINTS,
+    *proposals.ENDPOINTS,
     *audit.ENDPOINTS,
     *trust.ENDPOINTS,
     *health.ENDPOINTS,
