@@ -62,10 +62,8 @@ ROLE_PERMISSIONS: Final[Mapping[Role, frozenset[Permission]]] = MappingProxyType
             }
         ),
         Role.AUTHOR: frozenset(
-<<<<<<< HEAD
-            {Permission.POLICY_READ, Permission.POLICY_INPUTS, Permission.WHY, Permission.HANDS_LIST}
-=======
             {
+                Permission.POLICY_INPUTS,
                 Permission.POLICY_READ,
                 Permission.POLICY_PROPOSE,
                 Permission.PROPOSALS_READ,
@@ -73,7 +71,6 @@ ROLE_PERMISSIONS: Final[Mapping[Role, frozenset[Permission]]] = MappingProxyType
                 Permission.WHY,
                 Permission.HANDS_LIST,
             }
->>>>>>> main
         ),
         Role.APPROVER: frozenset(
             {
@@ -92,11 +89,8 @@ ROLE_PERMISSIONS: Final[Mapping[Role, frozenset[Permission]]] = MappingProxyType
                 Permission.APPROVALS_READ,
                 Permission.METRICS_READ,
                 Permission.KEYS_READ,
-<<<<<<< HEAD
                 Permission.POLICY_INPUTS,
-=======
                 Permission.PROPOSALS_READ,
->>>>>>> main
                 Permission.WHY,
             }
         ),

@@ -32,11 +32,8 @@ TABLE: Final[tuple[Endpoint, ...]] = (
     *keys.ENDPOINTS,
     *hands.ENDPOINTS,
     *policy.ENDPOINTS,
-<<<<<<< HEAD
     *evaluations.ENDPOINTS,
-=======
     *proposals.ENDPOINTS,
->>>>>>> main
     *audit.ENDPOINTS,
     *trust.ENDPOINTS,
     *health.ENDPOINTS,
