@@ -34,6 +34,8 @@ class Permission(StrEnum):
     KEYS_MANAGE = "keys.manage"
     MCP_USE = "mcp.use"
     METRICS_READ = "metrics.read"
+    POLICY_INPUTS = "policy.inputs"
+    """Recorded policy inputs in bulk: arguments of calls, personal data among them."""
     POLICY_READ = "policy.read"
     POLICY_PROPOSE = "policy.propose"
     POLICY_ACTIVATE = "policy.activate"
@@ -61,6 +63,7 @@ ROLE_PERMISSIONS: Final[Mapping[Role, frozenset[Permission]]] = MappingProxyType
         ),
         Role.AUTHOR: frozenset(
             {
+                Permission.POLICY_INPUTS,
                 Permission.POLICY_READ,
                 Permission.POLICY_PROPOSE,
                 Permission.PROPOSALS_READ,
@@ -86,6 +89,7 @@ ROLE_PERMISSIONS: Final[Mapping[Role, frozenset[Permission]]] = MappingProxyType
                 Permission.APPROVALS_READ,
                 Permission.METRICS_READ,
                 Permission.KEYS_READ,
+                Permission.POLICY_INPUTS,
                 Permission.PROPOSALS_READ,
                 Permission.WHY,
             }

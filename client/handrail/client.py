@@ -134,6 +134,7 @@ class Client:
     hand = _sync(operations.hand)
     pin_hand = _sync(operations.pin_hand)
     policy = _sync(operations.policy)
+    evaluations = _sync(operations.evaluations)
     audit_entries = _sync(operations.audit_entries)
     ready = _sync(operations.ready)
 
@@ -237,6 +238,7 @@ class AsyncClient:
     hand = _async(operations.hand)
     pin_hand = _async(operations.pin_hand)
     policy = _async(operations.policy)
+    evaluations = _async(operations.evaluations)
     audit_entries = _async(operations.audit_entries)
     ready = _async(operations.ready)
 

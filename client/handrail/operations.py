@@ -377,6 +377,21 @@ def policy() -> Operation[Json]:
     return (yield _get("policy")).document
 
 
+def evaluations(
+    *, since: int | None = None, until: int | None = None, after: int | None = None, limit: int | None = None
+) -> Operation[bytes]:
+    """A page of recorded policy evaluations as lines of JSON: one evaluation a line, the last says where to go on.
+
+    They hold the arguments of real calls. Times are seconds since the epoch.
+    """
+    asked = {"since": since, "until": until, "after": after, "limit": limit}
+    query = {name: str(value) for name, value in asked.items() if value is not None}
+    reply = yield _get("policy", "evaluations", query=query)
+    if reply.media_type != "application/x-ndjson":
+        raise UnexpectedReply(reply.status, "the answer is not lines of JSON")
+    return reply.body
+
+
 def audit_entries(**filters: str | int | None) -> Operation[Json]:
     """One page of the log: ``{entries, next, tree_size}``. Filters: type, effect, context, plan, hand, action,
     principal, reason, after, limit.

@@ -37,6 +37,8 @@ CASES: dict[str, list[str]] = {
     "proposals show": ["0" * 32],
     "proposals activate": ["0" * 32, "--yes"],
     "proposals withdraw": ["0" * 32],
+    "policy inputs": ["--out", "inputs.ndjson"],
+    "policy replay": ["--workers", "1"],
     "principals add": ["p1", "--role", "agent"],
     "principals list": [],
     "principals revoke": ["p1"],

@@ -58,6 +58,7 @@ class StandIn:
         self.after_answer = "granted"
         self.hand_state = "unpinned"
         self.approval_kid: str | None = None
+        self.evaluations: list[dict[str, Any]] = []
         self.forge = Forge()
         self._next: dict[tuple[str, str], list[Handler]] = {}
 
@@ -208,9 +209,7 @@ class StandIn:
                 return JSONResponse(self.forge.trust())
         return self._admin(method, parts, body)
 
-    def _admin(  # noqa: C901, PLR0912 - one line per route
-        self, method: str, parts: list[str], body: bytes
-    ) -> Response:
+    def _admin(self, method: str, parts: list[str], body: bytes) -> Response:  # noqa: C901, PLR0912 - one line per route
         principal = {"id": "p", "tenant": "default", "roles": ["agent"], "hands": None, "created_at": 1.0,
                      "revoked_at": None, "approval_kid": None}  # fmt: skip
         issuer = {"id": "agent", "tenant": "default", "keys": [{"kid": "k1", "not_before": 0, "not_after": None,
@@ -255,6 +254,10 @@ class StandIn:
                 self.answers.append(asked)
                 status = {"activate": "activated", "withdraw": "withdrawn"}.get(rest[-1] if rest else "", "open")
                 return JSONResponse({**self.proposal(), **asked, "status": status}, 200 if rest else 201)
+            case ("GET", "policy", "evaluations"):
+                lines = [json.dumps(line) for line in self.evaluations]
+                text = "\n".join([*lines, json.dumps({"next": None, "first": 0, "end": 9, "tree_size": 9}), ""])
+                return Response(text, media_type="application/x-ndjson")
             case ("GET", "policy"):
                 return JSONResponse({"engine": "embedded", "digest": DIGEST, "files": [], "loaded_at": 1.0})
             case ("GET", "audit", "entries"):

@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from audit.evaluations import EvaluationPage, Fault, Recorded
 from audit.reader import Filter, Page, StoredEntry
 from gateway.canonical import b64url_decode, b64url_encode
 from gateway.entries import EntryDraft
@@ -32,6 +33,7 @@ def principal(name: str, *roles: Role, hands: frozenset[str] | None = None) -> P
 PRINCIPALS = {f"hr_{role}_key": principal(str(role), role) for role in Role}
 PRINCIPALS["hr_other_key"] = principal("other", Role.AGENT)
 PRINCIPALS["hr_scoped_key"] = principal("scoped", Role.AGENT, hands=frozenset({"clock"}))
+PRINCIPALS["hr_scoped-auditor_key"] = principal("scoped-auditor", Role.AUDITOR, hands=frozenset({"clock"}))
 
 
 def token(role: Role | str) -> dict[str, str]:
@@ -66,6 +68,7 @@ class testing_only_Log:  # noqa: N801
     def __init__(self) -> None:
         self.aggregated: list[tuple[EntryDraft, str]] = []
         self.appended: list[EntryDraft] = []
+        self.evaluations_asked: list[tuple[str, dict[str, Any]]] = []
         self.unready: HandrailError | None = None
         self.broken: HandrailError | None = None
 
@@ -81,6 +84,16 @@ class testing_only_Log:  # noqa: N801
     async def ready(self) -> None:
         if self.unready is not None:
             raise self.unready
+
+    async def evaluations(self, tenant: str, **asked: Any) -> EvaluationPage:
+        self.evaluations_asked.append((tenant, asked))
+        steps = [{"id": "s", "hand": "git"}]
+        value = orjson.dumps({"input": {"steps": steps}, "decisions": {}})
+        found = [
+            Recorded(3, "2026-01-01T00:00:00.000Z", "c" * 64, value),
+            Recorded(5, "2026-01-01T00:00:00.001Z", "d" * 64, None, Fault.ERASED),
+        ]
+        return EvaluationPage(found, 2, 9, 5, 9)
 
     async def checkpoint(self) -> str:
         return "handrail.test/log\n1\nAAAA\n\n\u2014 handrail.test/log AAAA\n"
