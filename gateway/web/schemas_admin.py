@@ -81,6 +81,7 @@ class Me(Shape):
     tenant: str
     roles: list[Role]
     hands: list[str] | None
+    approval_kid: str | None = Field(description="Of the key with which approvals and proposals are signed.")
 
 
 class IssuerKeyView(Shape):

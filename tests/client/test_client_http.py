@@ -120,6 +120,11 @@ async def test_admin_calls_send_what_the_api_documents(gateway: StandIn, both: B
     page = await both("approvals", status="open", after="ap-0", limit=1)
     assert (page["approvals"][0]["id"], page.get("next")) == ("ap-1", None)
     assert (await both("ready"))["checks"]
+    assert (await both("proposals", status="open", kind="policy.observe", limit=1))["proposals"]
+    assert (await both("proposal", "0" * 32))["subject"] == "git"
+    assert (await both("propose", "policy.observe", {"hand": "git"}, subject="git"))["status"] == "open"
+    assert (await both("activate", "0" * 32))["status"] == "activated"
+    assert (await both("withdraw", "0" * 32))["status"] == "withdrawn"
     sent = {(method, path) for method, path, _, _ in gateway.seen}
     assert ("DELETE", "/v1/principals/a/b c") in sent, "the server sees the quoted id as one segment's text"
     assert ("GET", "/v1/audit/entries?type=POLDNY&after=3") in sent
