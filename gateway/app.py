@@ -30,11 +30,13 @@ from gateway.policy.contexts import Contexts
 from gateway.policy.engine import load_engine
 from gateway.policy.reloading import EventKind, PolicyEvent, ReloadingEngine
 from gateway.ports import Append, Purpose
+from gateway.proposals import Proposals
 from gateway.recovery import recover
 from gateway.settings import Settings
 from gateway.store.directory import SqlDirectory
 from gateway.store.past import SqlPast
 from gateway.store.plans import SqlPlans, forget_replays
+from gateway.store.proposals import SqlProposals
 from gateway.telemetry import Metrics, Tracer, tracer
 from hand_adapters.jail import Jail
 from hand_adapters.pins import SqlPins
@@ -81,6 +83,7 @@ class Gateway:
     policy: ReloadingEngine
     pipeline: Pipeline
     approvals: Approvals
+    proposals: Proposals
     evidence: Evidence
     metrics: Metrics
     tracer: Tracer
@@ -168,6 +171,7 @@ class Gateway:
         """What has to happen without anybody asking. A part that fails keeps none of the others from its turn."""
         parts: dict[str, Callable[[], Awaitable[object]]] = {
             "expire approvals": self.approvals.expire,
+            "expire proposals": self.proposals.expire,
             "settle half-done plans": self._recover,
             "age keys": self._age_keys,
             "record key changes": self.key_changes.settle,
@@ -255,6 +259,15 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         policy=policy,
         pipeline=pipeline,
         approvals=Approvals(pipeline),
+        proposals=Proposals(
+            log=log,
+            store=SqlProposals(engine, master.derive("proposal rows")),
+            directory=directory,
+            signer=keyset,
+            jws=jws,
+            ttl_seconds=settings.proposals.ttl_seconds,
+            clock=clock,
+        ),
         evidence=Evidence(pipeline),
         metrics=metrics,
         tracer=spans,

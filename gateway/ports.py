@@ -13,7 +13,19 @@ from sqlalchemy import Connection, Executable, Insert
 
 from gateway.entries import EntryDraft, EntryType
 from gateway.manifest import Manifest
-from gateway.model import Binding, Decision, HandCall, HandResult, Issuer, Plan, PlanStatus, Principal
+from gateway.model import (
+    Answer,
+    ApprovalStatus,
+    Attestation,
+    Binding,
+    Decision,
+    HandCall,
+    HandResult,
+    Issuer,
+    Plan,
+    PlanStatus,
+    Principal,
+)
 from gateway.state import PlanState, StepState
 
 # --- keys ------------------------------------------------------------------------------------------------------------
@@ -33,7 +45,7 @@ class Purpose(StrEnum):
     POLICY = "policy"
     """Nothing yet; kept for policy bundles."""
     APPROVAL = "approval"
-    """Approvals attested by the gateway."""
+    """Approvals and acts on proposals that the gateway attests."""
 
 
 class Typ(StrEnum):
@@ -45,6 +57,7 @@ class Typ(StrEnum):
     RESULT = "result+jws"
     RECEIPT = "receipt+jws"
     APPROVAL = "approval+jws"
+    PROPOSAL = "proposal+jws"
 
 
 class Signer(Protocol):
@@ -172,8 +185,13 @@ class PolicyEngine(Protocol):
             or ``policy.undecided``.
         """
 
-    def locate(self, code: str) -> Mapping[str, Any] | None:
-        """Where in the bundle a rule's reason code is given: ``{file, line, rule, title}``."""
+    def stands(self, tenant: str, principal_id: str, hand: str, decision: Decision) -> bool:
+        """Whether a decision made earlier would be made the same way now: by a bundle that decides for this principal,
+        under the same states of trial and observation. One that does not stand is never acted upon."""
+
+    def locate(self, code: str, digest: str) -> Mapping[str, Any] | None:
+        """Where the bundle ``digest`` gives a rule's reason code, and how severe: ``{file, line, rule, title,
+        severity}``; ``None`` where it does not, or is not at hand."""
 
     async def ready(self) -> None:
         """Raises ``policy.unavailable``."""
@@ -355,8 +373,8 @@ class ApprovalAnswer:
     """One person's answer, as stored."""
 
     approver_id: str
-    decision: str
-    attested_by: str
+    answer: Answer
+    attested_by: Attestation
     commitment: str
     """Of the ``approval+jws``."""
     answered_at: float
@@ -373,7 +391,7 @@ class ApprovalRow:
     principal_id: str
     caller_id: str
     hand: str
-    status: str
+    status: ApprovalStatus
     policy_digest: str
     manifest_digest: str
     answers: tuple[ApprovalAnswer, ...]
@@ -453,11 +471,17 @@ class PlanStore(Protocol):
     def insert_approval(self, plan: PlanState, state: StepState, request: ApprovalRequest) -> Write:
         """An open approval request."""
 
-    def approval_status(self, approval_id: str, status: str) -> Write:
+    def approval_status(self, approval_id: str, status: ApprovalStatus) -> Write:
         """Close an approval request."""
 
     def insert_answer(
-        self, approval_id: str, approver: Principal, decision: str, attested_by: str, commitment: str, at: float
+        self,
+        approval_id: str,
+        approver: Principal,
+        answer: Answer,
+        attested_by: Attestation,
+        commitment: str,
+        at: float,
     ) -> Guard:
         """A person's answer; a second one by the same person raises ``approval.closed``."""
 
@@ -476,7 +500,13 @@ class PlanStore(Protocol):
         """One approval request with its answers."""
 
     async def approvals(
-        self, tenant: str, status: str | None, hands: Collection[str] | None, *, after: str | None, limit: int
+        self,
+        tenant: str,
+        status: ApprovalStatus | None,
+        hands: Collection[str] | None,
+        *,
+        after: str | None,
+        limit: int,
     ) -> Sequence[ApprovalRow]:
         """The tenant's approval requests, newest first.
 

@@ -1,17 +1,17 @@
 """The check that a bundle passes before any engine gets it, the same for every engine, so that it means one thing.
 
 Refused, with file, line and column: a call of anything that is no function of the bundle and no builtin that *both*
-engines have; forbidden builtins; names that shadow builtins; ``with`` on anything but input and plain data; format
-verbs and regular expressions that the engines read differently; ``not`` over operands that may be undefined (OPA binds
-them first, so the body is undefined; regorus makes it true); recursion (an error in OPA, undefined in regorus); and
-packages or data outside ``handrail``.
+engines have; forbidden builtins; names that shadow builtins or the documents; ``with`` on anything but input and plain
+data; format verbs and regular expressions, in rules and in data, that the engines read differently; ``not`` over
+operands that may be undefined (OPA binds them first, so the body is undefined; regorus makes it true); recursion (an
+error in OPA, undefined in regorus); and packages or data outside ``handrail``.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from gateway.policy import literals, syntax, vocabulary
+from gateway.policy import literals, schemas, syntax, vocabulary
 from gateway.policy.bundle import ROOT, Bundle
 from gateway.policy.faults import BundleError, Problem
 from gateway.policy.recursion import cycles
@@ -75,6 +75,8 @@ class _Checker:
         for alias, target in tree.imports.items():
             if target[0] not in {"data", "input", "rego", "future"}:
                 yield top, f"import of {'.'.join(map(str, target))}", None
+            if alias in {"input", "data"}:
+                yield top, f"import as {alias}, which is the document's name", None
             if alias in self._names[tree.package]:
                 yield top, f"import {alias} has the name of a rule", None
             if alias in vocabulary.OWN_NAMES and target[0] in {"data", "input"}:
@@ -100,6 +102,9 @@ class _Checker:
                     "under 'not', bind what may be undefined first (x := ...; not f(x)): the engines differ on it",
                     None,
                 )
+        for name, where in syntax.local_names(tree, rule):
+            if name in {"input", "data"}:
+                yield where, f"{name} is the document, and cannot be the name of a variable as well", None
         for statement in syntax.statements(rule):
             for override in statement.get("with_mods", ()):
                 yield from self._override(tree, override)
@@ -130,7 +135,7 @@ class _Checker:
         elif name == "sprintf":
             yield from _format(here, body["params"])
         elif name in vocabulary.PATTERN_ARGUMENT:
-            yield from _pattern(here, name, body["params"][vocabulary.PATTERN_ARGUMENT[name]])
+            yield from self._patterns(here, name, body["params"][vocabulary.PATTERN_ARGUMENT[name]])
 
     def _function(self, tree: Tree, written: Path) -> Path | None:
         """The full path of a function of a bundle that ``written`` means, or ``None`` where it means a builtin."""
@@ -141,6 +146,34 @@ class _Checker:
             return (*tree.imports[first], *written[1:])
         local = ("data", *tree.package, *written)
         return local if local in self._rules or first in self._names[tree.package] else None
+
+    # --- patterns ----------------------------------------------------------------------------------------------------
+
+    def _patterns(self, here: Place, name: str, node: Mapping[str, Any]) -> Iterator[tuple[Place, str, str | None]]:
+        """What is wrong with a pattern: a literal, or a reference to data, all of whose texts are patterns then."""
+        text = _literal(node)
+        if text is not None:
+            for message in _pattern(text):
+                yield here, f"{name}: {message}", name
+            return
+        where = self._datum(node)
+        if where is None:
+            yield here, f"{name}: the pattern must be a literal or stand in data, so that it can be checked", name
+            return
+        for text in _texts(_at(self._data, where)):
+            for message in _pattern(text):
+                yield here, f"{name}: data.{'.'.join(where)}: {message}", name
+
+    def _datum(self, node: Mapping[str, Any]) -> tuple[str, ...] | None:
+        """The part of the data that a reference leads into for sure, without ``data``; ``None`` where it does not."""
+        ((tag, _),) = node.items()
+        path = syntax.path_of(node)
+        # Written out: the name of an import could be that of a local variable as well.
+        if tag not in {"RefDot", "RefBrack"} or path[0] != "data":
+            return None
+        known = path[1 : path.index(None)] if None in path else path[1:]
+        inside = any(known[: len(document)] == document for document in self._documents)
+        return tuple(map(str, known)) if inside else None
 
     # --- with --------------------------------------------------------------------------------------------------------
 
@@ -158,6 +191,19 @@ class _Checker:
             yield here, f"'with' replaces {name}, which rules define: only input and plain data may be replaced", None
         elif any(len(path) < len(target) - 1 and target[1 : len(path) + 1] == path for path in self._documents):
             yield here, f"'with' replaces {name}, a part of a datum: only a datum as a whole may be replaced", None
+        elif target[0] == "data" and any(_overlap(target[1:], path) for path in self._pattern_data()):
+            yield here, f"'with' replaces {name}, which holds patterns that were checked", None
+
+    def _pattern_data(self) -> Iterator[tuple[str, ...]]:
+        """Where data stands that rules use as patterns."""
+        for tree in self._trees:
+            for tag, body in syntax.nodes(tree.rules):
+                name = ".".join(part or "" for part in syntax.path_of(body["fcn"])) if tag == "Call" else ""
+                at = vocabulary.PATTERN_ARGUMENT.get(name)
+                if at is not None and at < len(body["params"]):
+                    where = self._datum(body["params"][at])
+                    if where is not None:
+                        yield where
 
     # --- not ---------------------------------------------------------------------------------------------------------
 
@@ -238,13 +284,32 @@ def _format(here: Place, params: list[Mapping[str, Any]]) -> Iterator[tuple[Plac
         yield here, f"sprintf: {len(verbs)} verbs for {len(params[1]['Array']['items'])} values", "sprintf"
 
 
-def _pattern(here: Place, name: str, node: Mapping[str, Any]) -> Iterator[tuple[Place, str, str | None]]:
-    text = _literal(node)
-    if text is None:
-        yield here, f"{name}: the pattern must be a literal, so that it can be checked", name
-        return
+def _pattern(text: str) -> Iterator[str]:
+    """What is wrong with a regular expression."""
     for escape in _UNLIKE_CLASS.findall(text):
         if escape:
-            yield here, f"{name}: \\{escape} matches other characters in one engine; write the class out, [0-9]", name
+            yield f"\\{escape} matches other characters in one engine; write the class out, [0-9]"
     if _UNLIKE_SYNTAX.search(text):
-        yield here, f"{name}: the pattern uses syntax that the engines read differently", name
+        yield "the pattern uses syntax that the engines read differently"
+    elif not schemas.compiles(text):
+        yield "the pattern is not a regular expression that can be matched in linear time"
+
+
+def _at(data: Any, path: Iterable[str]) -> Any:
+    """The part of the data at ``path``; ``None`` where there is none."""
+    for name in path:
+        data = data.get(name) if isinstance(data, dict) else None
+    return data
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text among the values of a document."""
+    pending = [value]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, str):
+            yield item
+        elif isinstance(item, dict):
+            pending.extend(item.values())
+        elif isinstance(item, list):
+            pending.extend(item)

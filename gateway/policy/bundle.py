@@ -1,21 +1,24 @@
 """A policy bundle: the Rego modules and data of one directory, read once, named by digest.
 
 The layout is the one that ``opa --bundle`` reads: every ``*.rego`` but ``*_test.rego``, and every ``data.json``, whose
-content appears under ``data`` at the path of its directory. Other files are not part of a bundle. Names that start with
-a dot are skipped, so a Kubernetes volume (whose entries are links to ``..data/``) works.
+content appears under ``data`` at the path of its directory. A ``data.schema.json`` beside it is a JSON Schema that it
+must match. Other files are not part of a bundle. Names that start with a dot are skipped, so a Kubernetes volume (whose
+entries are links to ``..data/``) works.
 """
 
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from gateway.canonical import canonical, parse, sha256_canonical
 from gateway.errors import HandrailError
+from gateway.policy import schemas
 from gateway.policy.faults import BundleError, Problem
+from gateway.policy.schemas import DATA, SCHEMA
 
 FILE_MAX_BYTES: Final = 1_048_576
 BUNDLE_MAX_BYTES: Final = 16_777_216
@@ -59,8 +62,8 @@ def load(directory: Path) -> Bundle:
     """Read the bundle in ``directory``.
 
     Raises:
-        BundleError: naming each file that is missing, unreadable, too large, not UTF-8, not JSON, in conflict with
-            another, or a link out of the directory.
+        BundleError: naming each file that is missing, unreadable, too large, not UTF-8, not JSON, off its schema, in
+            conflict with another, or a link out of the directory.
     """
     try:
         root = directory.resolve(strict=True)
@@ -69,7 +72,8 @@ def load(directory: Path) -> Bundle:
     problems: list[Problem] = []
     files: list[tuple[str, str]] = []
     modules: list[Module] = []
-    documents: list[tuple[str, Any]] = []
+    documents: dict[str, Any] = {}
+    described: dict[str, Any] = {}
     total = 0
     for path, name in _files(root, problems):
         try:
@@ -81,7 +85,7 @@ def load(directory: Path) -> Bundle:
             if name.endswith(".rego"):
                 modules.append(Module(path, raw.decode("utf-8")))
             else:
-                documents.append((path, parse(raw)))
+                (described if name == SCHEMA else documents)[path] = parse(raw)
         except (OSError, RuntimeError, UnicodeDecodeError, _Unfit) as exc:
             problems.append(Problem(path, 0, 0, _why(exc)))
         except HandrailError as exc:
@@ -89,6 +93,7 @@ def load(directory: Path) -> Bundle:
         else:
             files.append((path, hashlib.sha256(raw).hexdigest()))
     data = _merge(documents, problems)
+    problems.extend(schemas.check(documents, described))
     if not modules and not problems:
         problems.append(Problem("", 0, 0, f"{directory}: holds no .rego file"))
     if problems:
@@ -137,7 +142,7 @@ def _files(root: Path, problems: list[Problem]) -> Iterator[tuple[str, str]]:
             elif name in {"data.yaml", "data.yml"}:
                 # OPA would read it and we would not: the bundle would mean two things.
                 problems.append(Problem(path, 0, 0, "data must be JSON here: rename it to data.json"))
-            elif name == "data.json" or (name.endswith(".rego") and not name.endswith("_test.rego")):
+            elif name in {DATA, SCHEMA} or (name.endswith(".rego") and not name.endswith("_test.rego")):
                 yield path, name
 
 
@@ -155,10 +160,10 @@ def _read(root: Path, path: str) -> bytes:
     return raw
 
 
-def _merge(documents: list[tuple[str, Any]], problems: list[Problem]) -> dict[str, Any]:
+def _merge(documents: Mapping[str, Any], problems: list[Problem]) -> dict[str, Any]:
     """One data document from all files; a member may come from one file only."""
     data: dict[str, Any] = {}
-    for path, document in sorted(documents, key=lambda item: item[0]):
+    for path, document in sorted(documents.items()):
         segments = path.split("/")[:-1]
         if not isinstance(document, dict):
             problems.append(Problem(path, 0, 0, "data must be a JSON object"))

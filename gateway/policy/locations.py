@@ -1,4 +1,5 @@
-"""Where in a bundle each reason code is given, and under which title: for ``why`` and for people who read decisions."""
+"""Where in a bundle each reason code is given, under which title and how severe: for ``why`` and for people who read
+decisions."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -9,10 +10,12 @@ from gateway.policy.bundle import Bundle
 from gateway.policy.syntax import Tree
 from gateway.reasons import POLICY_CODE
 
-_MEMBER: Final = re.compile(r"^#\s+title:\s*(.+?)\s*$")
+_MEMBER: Final = re.compile(r"^#\s+(title|severity):\s*(.+?)\s*$")
+SEVERITIES: Final = ("critical", "high", "medium", "low")
 
 Location = Mapping[str, Any]
-"""``{file, line, rule, title}``; ``title`` is ``""`` where the rule has no ``# METADATA``."""
+"""``{file, line, rule, title, severity}``: the last two of the rule's ``# METADATA``, else of its package's, else
+``""``. A severity is one of ``SEVERITIES``."""
 
 
 def index(bundle: Bundle, parsed: Any) -> dict[str, Location]:
@@ -30,13 +33,15 @@ def index(bundle: Bundle, parsed: Any) -> dict[str, Location]:
             lines = sources.get(tree.file, [])
             for rule in tree.rules:
                 start = syntax.place(syntax.body_of(rule)).line
+                said = {**_of_package(lines), **_metadata(lines, start)}
                 for code, line in gather(rule):
                     if POLICY_CODE.fullmatch(code) and code not in found:
                         found[code] = {
                             "file": tree.file,
                             "line": line,
                             "rule": _name(tree, rule),
-                            "title": _title(lines, start) or _package_title(lines),
+                            "title": said.get("title", ""),
+                            "severity": said.get("severity", ""),
                         }
     return found
 
@@ -60,21 +65,22 @@ def _name(tree: Tree, rule: Mapping[str, Any]) -> str:
     return ".".join(["data", *map(str, tree.package), *(part for part in path if part is not None)])
 
 
-def _title(lines: list[str], start: int) -> str:
-    """The title in the comment block that ends on the line above ``start`` (1-based)."""
-    title = ""
+def _metadata(lines: list[str], start: int) -> dict[str, str]:
+    """Title and severity in the comment block that ends on the line above ``start`` (1-based)."""
+    said: dict[str, str] = {}
     for line in reversed(lines[: start - 1]):
         if not line.startswith("#"):
             break
         if line.strip() == "# METADATA":
-            return title
+            return said
         matched = _MEMBER.match(line)
-        title = matched[1] if matched else title
-    return ""
+        if matched and (matched[1] == "title" or matched[2] in SEVERITIES):
+            said[matched[1]] = matched[2]
+    return {}
 
 
-def _package_title(lines: list[str]) -> str:
+def _of_package(lines: list[str]) -> dict[str, str]:
     for number, line in enumerate(lines, 1):
         if line.startswith("package "):
-            return _title(lines, number)
-    return ""
+            return _metadata(lines, number)
+    return {}

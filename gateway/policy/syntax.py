@@ -43,6 +43,8 @@ class Tree:
     rules: list[Mapping[str, Any]]
     names: set[str] = field(default_factory=set)
     """First names of the module's rules."""
+    contents: bytes = b""
+    """Its source; spans count in these bytes."""
 
 
 def trees(parsed: Any) -> list[Tree]:
@@ -66,7 +68,7 @@ def _tree(source: Mapping[str, str], ast: Mapping[str, Any]) -> Tree:
         # An alias has no node of its own, only a span in bytes.
         name = contents[alias["start"] : alias["end"]].decode() if alias else str(path[-1])
         imports[name] = path
-    tree = Tree(source["file"], path_of(ast["package"]["refr"]), imports, list(ast["rules"]))
+    tree = Tree(source["file"], path_of(ast["package"]["refr"]), imports, list(ast["rules"]), contents=contents)
     for rule in tree.rules:
         tree.names.add(str(path_of(head_reference(rule))[0]))
     return tree
@@ -132,6 +134,24 @@ def nodes(value: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
             pending.extend(reversed(list(item.values())))
         elif isinstance(item, list):
             pending.extend(reversed(item))
+
+
+def local_names(tree: Tree, rule: Mapping[str, Any]) -> Iterator[tuple[str, Place]]:
+    """(name, place) of everything that a rule binds: arguments, ``some``, ``every`` and what stands before ``:=``."""
+    for tag, body in nodes(rule):
+        patterns: list[Any] = []
+        if tag == "Func":
+            patterns = body["args"]
+        elif tag == "SomeIn":
+            patterns = [body["key"], body["value"]]
+        elif tag == "AssignExpr" and body["op"] == "ColEq":
+            patterns = [body["lhs"]]
+        for kind, variable in nodes(patterns):
+            if kind == "Var":
+                yield variable["value"], place(variable)
+        spans = body["vars"] if tag == "SomeVars" else [body["key"], body["value"]] if tag == "Every" else []
+        for span in filter(None, spans):
+            yield tree.contents[span["start"] : span["end"]].decode(), Place(int(span["line"]), int(span["col"]))
 
 
 def statements(value: Any) -> Iterator[Mapping[str, Any]]:

@@ -23,7 +23,7 @@ class Evaluation:
 
     Attributes:
         decisions: step id -> decision, as the gateway would act on it.
-        locations: reason code -> ``{file, line, rule, title}`` for the codes that the bundle gives.
+        locations: reason code -> ``{file, line, rule, title, severity}`` for the codes that the bundle gives.
         problem: why the engine gave no answer, in its own words; ``None`` where it did.
     """
 

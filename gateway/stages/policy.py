@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from gateway import evaluation
 from gateway.arguments import amount
 from gateway.canonical import canonical
 from gateway.manifest import Manifest, SideEffects
@@ -35,27 +36,13 @@ async def decide(
     policy_input = build_input(plan, states, settings, contexts.consider(plan, states, now), now)
     decisions = await engine.decide(policy_input)
     subject = subject_key(plan.plan.tenant, plan.plan.principal.id, plan.plan.context_id)
-    evaluation = commit(
-        canonical(
-            {
-                "input": policy_input,
-                "decisions": {
-                    name: {
-                        "reasons": [{"code": reason.code, "message": reason.message} for reason in decision.reasons],
-                        "obligations": decision.obligations.document(),
-                    }
-                    for name, decision in decisions.items()
-                },
-            }
-        ),
-        subject,
-    )
+    recorded = commit(evaluation.record(policy_input, decisions), subject)
     for state in states:
         decision = decisions.get(state.step.id)
         if decision is None:
             decision = Decision(state.step.id, Effect.DENY, (), engine.digest)
         state.decision = decision
-        state.put("evaluation", evaluation)
+        state.put(evaluation.FIELD, recorded)
         if decision.effect is Effect.DENY:
             state.fail(StepStatus.DENIED, _reason_of(decision))
         elif state.amount:

@@ -15,7 +15,7 @@ import structlog
 from gateway.canonical import canonical
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import Mistaken
-from gateway.model import EMPTY, Committed, Effect, StepStatus
+from gateway.model import EMPTY, ApprovalStatus, Committed, Effect, StepStatus
 from gateway.ports import Append, ApprovalRequest, AuditLog, Contexts, PlanStore, Purpose, Signer, Typ, Write
 from gateway.reasons import Reason
 from gateway.state import PlanState, StepState
@@ -92,12 +92,15 @@ class Recorder:
                 writes.append(self.store.save_step(plan, state, index, receipts.get(state.step.id), new=new))
             writes.extend(
                 self.store.approval_status(
-                    state.approval_id, "expired" if state.status is StepStatus.EXPIRED else "voided"
+                    state.approval_id,
+                    ApprovalStatus.EXPIRED if state.status is StepStatus.EXPIRED else ApprovalStatus.VOIDED,
                 )
                 for state in (*this.orphans, *this.fallen)
                 if state.approval_id is not None
             )
-            writes.extend(self.store.approval_status(approval_id, "voided") for approval_id in this.voided.values())
+            writes.extend(
+                self.store.approval_status(approval_id, ApprovalStatus.VOIDED) for approval_id in this.voided.values()
+            )
             writes.extend(
                 self.store.insert_approval(plan, plan.steps[name], request) for name, request in this.requests.items()
             )
@@ -145,7 +148,7 @@ class Recorder:
                 self.store.plan_status(plan),
             ]
             if ending.status is StepStatus.EXPIRED and ending.approval_id is not None:
-                writes.append(self.store.approval_status(ending.approval_id, "expired"))
+                writes.append(self.store.approval_status(ending.approval_id, ApprovalStatus.EXPIRED))
             return writes
 
         try:
@@ -185,7 +188,7 @@ class Recorder:
             "hand": state.names[0],
             "action": state.names[1],
             "status": str(state.status),
-            "approvals": [{"approver": answer.approver, "attested_by": answer.attested_by} for answer in state.answers],
+            "approvals": [{"approver": one.approver, "attested_by": str(one.attested_by)} for one in state.approvals],
             "log": {"origin": self.log.origin, "index": index},
             "iat": int(now),
         }

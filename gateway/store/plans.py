@@ -11,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from audit.history import plan_history
 from gateway.errors import HandrailError, Mistaken, Refused, Unavailable
-from gateway.model import PlanStatus, Principal
+from gateway.model import Answer, ApprovalStatus, Attestation, PlanStatus, Principal
 from gateway.ports import (
     ApprovalRequest,
     ApprovalRow,
@@ -61,6 +61,8 @@ _UPDATE_STEP: Final = (
     .where(steps.c.plan_id == bindparam("the_plan"), steps.c.step_id == bindparam("the_step"))
     .values({name: bindparam(f"new_{name}") for name in _STEP_STATE})
 )
+
+_OPEN: Final = approvals.c.status == str(ApprovalStatus.OPEN)
 
 CONTEXTS_REMEMBERED: Final = 65_536
 """Context bindings kept in memory. A binding never changes, so a remembered one needs no row."""
@@ -193,7 +195,7 @@ class SqlPlans:
             "caller_id": plan.plan.caller.id,
             "hand": state.step.hand,
             "action": state.step.action,
-            "status": "open",
+            "status": str(ApprovalStatus.OPEN),
             "policy_digest": binding.policy_digest,
             "manifest_digest": binding.manifest_digest,
             "fields": _json(state.commitments),
@@ -205,12 +207,18 @@ class SqlPlans:
         }
         return Write(_INSERT_APPROVAL, self._request_macs.seal(approvals, row))
 
-    def approval_status(self, approval_id: str, status: str) -> Write:
+    def approval_status(self, approval_id: str, status: ApprovalStatus) -> Write:
         """See ``ports.PlanStore``."""
-        return Write(_UPDATE_APPROVAL, {"the_approval": approval_id, "new_status": status})
+        return Write(_UPDATE_APPROVAL, {"the_approval": approval_id, "new_status": str(status)})
 
     def insert_answer(
-        self, approval_id: str, approver: Principal, decision: str, attested_by: str, commitment: str, at: float
+        self,
+        approval_id: str,
+        approver: Principal,
+        answer: Answer,
+        attested_by: Attestation,
+        commitment: str,
+        at: float,
     ) -> Guard:
         """See ``ports.PlanStore``."""
         return Guard(
@@ -218,8 +226,8 @@ class SqlPlans:
             {
                 "approval_id": approval_id,
                 "approver_id": approver.id,
-                "decision": decision,
-                "attested_by": attested_by,
+                "answer": str(answer),
+                "attested_by": str(attested_by),
                 "commitment": commitment,
                 "answered_at": at,
             },
@@ -301,7 +309,13 @@ class SqlPlans:
         return await self._read(find)
 
     async def approvals(
-        self, tenant: str, status: str | None, hands: Collection[str] | None, *, after: str | None, limit: int
+        self,
+        tenant: str,
+        status: ApprovalStatus | None,
+        hands: Collection[str] | None,
+        *,
+        after: str | None,
+        limit: int,
     ) -> Sequence[ApprovalRow]:
         """See ``ports.PlanStore``."""
         return await self._read(
@@ -310,7 +324,7 @@ class SqlPlans:
 
     async def open_approvals(self, tenant: str, caller: str) -> int:
         """See ``ports.PlanStore``."""
-        open_ = (approvals.c.tenant == tenant, approvals.c.caller_id == caller, approvals.c.status == "open")
+        open_ = (approvals.c.tenant == tenant, approvals.c.caller_id == caller, _OPEN)
         counted = select(func.count()).select_from(approvals).where(*open_)
         return await self._read(lambda connection: int(connection.execute(counted).scalar_one()))
 
@@ -320,7 +334,7 @@ class SqlPlans:
         def find(connection: Connection) -> Sequence[tuple[str, str]]:
             query = (
                 select(approvals.c.plan_id, approvals.c.approval_id)
-                .where(approvals.c.status == "open", approvals.c.expires_at <= now)
+                .where(_OPEN, approvals.c.expires_at <= now)
                 .order_by(approvals.c.expires_at.desc())
                 .limit(limit)
             )

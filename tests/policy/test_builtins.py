@@ -193,8 +193,19 @@ async def test_an_imported_function_is_resolved_by_its_alias(tmp_path: Path) -> 
         ("x if regex.match(`[a&&b]`, input.a)", "syntax that the engines read differently"),
         ("x if regex.match(`a++`, input.a)", "syntax that the engines read differently"),
         ("x if regex.match(`[a[b]]`, input.a)", "syntax that the engines read differently"),
-        ("x if regex.match(input.pattern, input.a)", "the pattern must be a literal"),
-        ('x := regex.replace(input.a, input.b, "c")', "the pattern must be a literal"),
+        ("x if regex.match(`(a{999}){999}`, input.a)", "not a regular expression that can be matched in linear time"),
+        ("x if regex.match(`a(`, input.a)", "not a regular expression"),
+        ("x if regex.match(`(a)\\1`, input.a)", "not a regular expression"),
+        ("x if regex.match(input.pattern, input.a)", "the pattern must be a literal or stand in data"),
+        ('x := regex.replace(input.a, input.b, "c")', "the pattern must be a literal or stand in data"),
+        ("x if regex.match(data.handrail.other.pattern, input.a)", "the pattern must be a literal or stand in data"),
+        ("x if regex.match(data.handrail.lib.value, input.a)", "the pattern must be a literal or stand in data"),
+        ("f(data) if data.handrail == 1", "data is the document"),
+        ("f([input]) if input == 1", "input is the document"),
+        ("x if { some data in [1]; data == 1 }", "data is the document"),
+        ("x if { some input; [1][input] }", "input is the document"),
+        ("x if every data in [1] { data == 1 }", "data is the document"),
+        ('x if { {"k": input} := {"k": 1}; input == 1 }', "input is the document"),
     ],
 )
 async def test_what_the_engines_read_differently_is_refused(tmp_path: Path, body: str, problem: str) -> None:
@@ -250,6 +261,7 @@ async def test_not_over_bound_values_passes(tmp_path: Path, body: str) -> None:
         ("package handrail\n\nx := {\n", "extra.rego:4:1: syntax error"),
         ("package handrail.x\n\nimport data.handrail.lib as count\n\ny := count\n", "import count shadows a builtin"),
         ("package handrail.x\n\nimport data.handrail.lib\n\nlib := 1\n", "import lib has the name of a rule"),
+        ("package handrail.x\n\nimport input as data\n\ny := data.z\n", "import as data, which is the document's name"),
     ],
 )
 async def test_modules_that_do_not_fit_are_refused(tmp_path: Path, text: str, problem: str) -> None:
@@ -290,3 +302,31 @@ async def test_the_table_is_what_opa_implements(opa_program: Path) -> None:
     output, _ = await process.communicate()
     arities = {item["name"]: len(item["decl"].get("args", [])) for item in json.loads(output)["builtins"]}
     assert {name: arities.get(name) for name in vocabulary.IMPLEMENTED} == vocabulary.IMPLEMENTED
+
+
+@pytest.mark.parametrize(
+    ("pattern", "problem"),
+    [
+        ("^[a-z]{2,8}$", None),
+        ("^\\\\d+$", "\\d matches other characters"),
+        ("a(", "not a regular expression"),
+        ("(?<=a)b", "not a regular expression"),
+        ("[a&&b]", "syntax that the engines read differently"),
+    ],
+)
+async def test_patterns_in_data_are_checked_like_those_in_rules(
+    tmp_path: Path, pattern: str, problem: str | None
+) -> None:
+    write(tmp_path, {"handrail/words/data.json": f'{{"patterns": {{"name": ["{pattern}"]}}, "word": "a("}}'})
+    found = await problems(tmp_path, "x if regex.match(data.handrail.words.patterns[input.name][0], input.a)")
+    assert (problem is None) == (found == [])
+    assert problem is None or problem in found[0]
+
+
+async def test_with_cannot_bring_in_an_unchecked_pattern(tmp_path: Path) -> None:
+    write(tmp_path, {"handrail/words/data.json": '{"patterns": {"name": "^a$"}}'})
+    body = """
+x if regex.match(data.handrail.words.patterns.name, input.a) with data.handrail.words as {"patterns": {"name": input.b}}
+"""
+    found = await problems(tmp_path, body)
+    assert any("holds patterns that were checked" in one for one in found), found
