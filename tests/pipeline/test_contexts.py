@@ -11,7 +11,7 @@ import pytest
 
 from gateway.errors import HandrailError, Refused
 from gateway.manifest import ArgumentRole, Trust
-from gateway.model import Decision, Effect, HandCall, HandResult
+from gateway.model import Answer, Decision, Effect, HandCall, HandResult
 from gateway.policy.contexts import Contexts
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
@@ -123,7 +123,7 @@ async def test_what_is_held_is_spent_until_a_person_refuses(paying: House) -> No
     held = await paying.plan(pay("a", 10), context_id="journey")
     await paying.plan(step("b"), context_id="journey")
     assert in_context(paying) == (1, 1, 10)
-    await paying.approvals.answer(held["steps"][0]["approval_id"], APPROVER, decision="refuse")
+    await paying.approvals.answer(held["steps"][0]["approval_id"], APPROVER, answer=Answer.REFUSE)
     await paying.until_settled(held["plan_id"])
     await paying.plan(step("c"), context_id="journey")
     assert in_context(paying) == of_principal(paying) == (1, 0, 0)
@@ -144,7 +144,7 @@ async def test_what_is_held_and_expires_is_released(paying: House) -> None:
 async def test_what_a_person_approves_stays_spent_once(paying: House) -> None:
     paying.policy.effects["write"] = Effect.ASK
     held = await paying.plan(pay("a", 10), context_id="journey")
-    await paying.approvals.answer(held["steps"][0]["approval_id"], APPROVER, decision="approve")
+    await paying.approvals.answer(held["steps"][0]["approval_id"], APPROVER, answer=Answer.APPROVE)
     assert (await paying.until_settled(held["plan_id"]))["status"] == "done"
     await paying.plan(step("c"), context_id="journey")
     assert in_context(paying) == of_principal(paying) == (1, 1, 10)
@@ -171,7 +171,7 @@ async def test_a_step_that_is_judged_anew_is_counted_once(paying: House) -> None
     held = await paying.plan(pay("a", 10), context_id="journey")
     paying.policy.digest = "e" * 64
     with pytest.raises(Refused):
-        await paying.approvals.answer(held["steps"][0]["approval_id"], APPROVER, decision="approve")
+        await paying.approvals.answer(held["steps"][0]["approval_id"], APPROVER, answer=Answer.APPROVE)
     await paying.until_settled(held["plan_id"])
     await paying.plan(step("b"), context_id="journey")
     assert in_context(paying) == (1, 1, 10)
@@ -243,9 +243,9 @@ async def test_a_restart_forgets_nothing(paying: House) -> None:
     paying.hands.behaviour["typed"] = crash(Reason.HAND_UNAVAILABLE, HandFailure.UNKNOWN)
     await paying.plan(pay("a", 10), step("b", "small"), step("c", "typed"), context_id="journey")
     refused = await paying.plan(step("r", "typed"), context_id="journey")
-    await paying.approvals.answer(refused["steps"][0]["approval_id"], APPROVER, decision="refuse")
+    await paying.approvals.answer(refused["steps"][0]["approval_id"], APPROVER, answer=Answer.REFUSE)
     approved = await paying.plan(step("r", "typed"), context_id="journey")
-    await paying.approvals.answer(approved["steps"][0]["approval_id"], APPROVER, decision="approve")
+    await paying.approvals.answer(approved["steps"][0]["approval_id"], APPROVER, answer=Answer.APPROVE)
     await paying.until_settled(approved["plan_id"])
     await paying.plan(pay("d", 0.5), {**pay("e", 7), "depends_on": ["d"]}, context_id="other")
     await paying.plan(step("z", "small"), context_id="journey")
@@ -271,7 +271,7 @@ async def test_a_held_step_is_released_also_after_a_restart(tmp_path: Path) -> N
     house = await open_house(tmp_path, brain=house.brain)
     await house.plan(step("b"), context_id="journey")
     assert in_context(house) == (1, 1, 0)
-    await house.approvals.answer(held["steps"][0]["approval_id"], APPROVER, decision="refuse")
+    await house.approvals.answer(held["steps"][0]["approval_id"], APPROVER, answer=Answer.REFUSE)
     await house.until_settled(held["plan_id"])
     await house.plan(step("c"), context_id="journey")
     assert in_context(house) == (1, 0, 0)
