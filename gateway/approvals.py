@@ -13,12 +13,22 @@ import structlog
 
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import HandrailError, Refused, Unavailable
-from gateway.model import PlanStatus, Principal, Role, StepStatus, commit, subject_key
+from gateway.model import (
+    Answer,
+    ApprovalStatus,
+    Attestation,
+    PlanStatus,
+    Principal,
+    Role,
+    StepStatus,
+    commit,
+    subject_key,
+)
 from gateway.pipeline import Pipeline
 from gateway.ports import Append, ApprovalRow, Purpose, Typ
 from gateway.reasons import Reason
 from gateway.stages import approval
-from gateway.state import Answer, PlanState, StepState
+from gateway.state import Approval, PlanState, StepState
 
 _log = structlog.get_logger("handrail.approvals")
 
@@ -36,12 +46,17 @@ class Approvals:
     _locks: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
 
     async def list(
-        self, viewer: Principal, status: str | None = None, *, after: str | None = None, limit: int = PAGE_DEFAULT
+        self,
+        viewer: Principal,
+        status: ApprovalStatus | None = None,
+        *,
+        after: str | None = None,
+        limit: int = PAGE_DEFAULT,
     ) -> dict[str, Any]:
         """A page of the tenant's requests, newest first: ``{approvals, next}``.
 
         Args:
-            status: ``open``, ``granted``, ``refused``, ``expired`` or ``voided``; ``None`` for all.
+            status: only those in this state; ``None`` for all.
             after: ``next`` of the page before.
 
         Raises:
@@ -66,12 +81,12 @@ class Approvals:
         return _view(row, await self._plan(row.plan_id))
 
     async def answer(
-        self, approval_id: str, approver: Principal, *, decision: str | None = None, signed: bytes | None = None
+        self, approval_id: str, approver: Principal, *, answer: Answer | None = None, signed: bytes | None = None
     ) -> dict[str, Any]:
         """Take one person's answer.
 
         Args:
-            decision: ``approve`` or ``refuse``, attested by the gateway; or
+            answer: to be attested by the gateway; or
             signed: an ``approval+jws`` by the approver's enrolled key.
 
         Raises:
@@ -81,7 +96,7 @@ class Approvals:
         """
         plan_id = (await self._row(approval_id, approver)).plan_id
         async with self._alone(plan_id):
-            await self._answer(approval_id, approver, decision, signed)
+            await self._answer(approval_id, approver, answer, signed)
         return await self.show(approval_id, approver)
 
     async def expire(self) -> int:
@@ -103,7 +118,7 @@ class Approvals:
     async def _expire(self, plan_id: str, approval_id: str) -> int:
         pipeline = self.pipeline
         row = await pipeline.store.approval(approval_id)
-        if row is None or row.status != "open":
+        if row is None or row.status is not ApprovalStatus.OPEN:
             return 0
         plan = await pipeline.load(plan_id)
         state = plan.steps[row.step_id]
@@ -124,7 +139,7 @@ class Approvals:
             lock = self._locks[plan_id] = asyncio.Lock()
         return lock
 
-    async def _answer(self, approval_id: str, approver: Principal, decision: str | None, signed: bytes | None) -> None:
+    async def _answer(self, approval_id: str, approver: Principal, answer: Answer | None, signed: bytes | None) -> None:
         pipeline = self.pipeline
         now = pipeline.clock()
         row = await self._row(approval_id, approver)
@@ -134,10 +149,16 @@ class Approvals:
         if state.status is not StepStatus.HELD or state.approval_id != approval_id:
             raise Refused(Reason.APPROVAL_CLOSED)
         manifest = pipeline.hands.manifest(row.tenant, state.step.hand)
+        decision = state.decision
+        stands = (
+            decision is not None
+            and decision.policy_digest == row.policy_digest
+            and pipeline.engine.stands(row.tenant, row.principal_id, row.hand, decision)
+        )
         try:
             approval.check_drift(
                 row,
-                policy_digest=pipeline.engine.digest,
+                stands=stands,
                 manifest_digest=None if manifest is None else manifest.digest,
             )
         except Refused:
@@ -149,13 +170,15 @@ class Approvals:
         binding = state.binding(row.tenant, row.plan_id)
         audience = pipeline.log.origin
         if signed is not None:
-            decision = approval.verify_answer(signed, row, approver, binding, pipeline.jws, audience=audience, now=now)
-            proof, attested_by = signed, "approver"
-        else:
-            payload = approval.attestation(row, approver, binding, decision or "", audience=audience, now=now)
+            answer = approval.verify_answer(signed, row, approver, binding, pipeline.jws, audience=audience, now=now)
+            proof, attested_by = signed, Attestation.APPROVER
+        elif answer is not None:
+            payload = approval.attestation(row, approver, binding, answer, audience=audience, now=now)
             proof = pipeline.signer.sign(Purpose.APPROVAL, Typ.APPROVAL, payload).encode("ascii")
-            attested_by = "gateway"
-        await self._record(plan, state, row, approver, str(decision), attested_by, proof)
+            attested_by = Attestation.GATEWAY
+        else:
+            raise Refused(Reason.REQUEST_MALFORMED, "no answer")
+        await self._record(plan, state, row, approver, answer, attested_by, proof)
 
     async def _record(
         self,
@@ -163,16 +186,16 @@ class Approvals:
         state: StepState,
         row: ApprovalRow,
         approver: Principal,
-        decision: str,
-        attested_by: str,
+        answer: Answer,
+        attested_by: Attestation,
         proof: bytes,
     ) -> None:
         pipeline = self.pipeline
         now = pipeline.clock()
         granted = 1 + await self._standing_answers(row)
-        answer = commit(proof, subject_key(row.tenant, approver.id, "approvals"))
+        committed = commit(proof, subject_key(row.tenant, approver.id, "approvals"))
         draft = EntryDraft(
-            EntryType.APPROVAL_GRANTED if decision == "approve" else EntryType.APPROVAL_REFUSED,
+            EntryType.APPROVAL_GRANTED if answer is Answer.APPROVE else EntryType.APPROVAL_REFUSED,
             row.tenant,
             context_id=plan.plan.context_id,
             plan_id=row.plan_id,
@@ -182,15 +205,15 @@ class Approvals:
             action=state.step.action,
             policy_digest=row.policy_digest,
             manifest_digest=row.manifest_digest,
-            facts={"attested_by": attested_by, "quorum": row.request.quorum},
-            fields={"answer": answer},
+            facts={"attested_by": str(attested_by), "quorum": row.request.quorum},
+            fields={"answer": committed},
             commitments={"plan": plan.commitment, **state.commitments},
         )
         guard = pipeline.store.insert_answer(
-            row.request.approval_id, approver, decision, attested_by, answer.commitment, now
+            row.request.approval_id, approver, answer, attested_by, committed.commitment, now
         )
-        complete = decision == "refuse" or granted >= row.request.quorum
-        status = "refused" if decision == "refuse" else "granted"
+        complete = answer is Answer.REFUSE or granted >= row.request.quorum
+        status = ApprovalStatus.REFUSED if answer is Answer.REFUSE else ApprovalStatus.GRANTED
         writes = []
         if complete:
             # Found again as `running` after a crash right here, the plan is taken up with its answer.
@@ -203,8 +226,8 @@ class Approvals:
         except Unavailable:
             pipeline.stalled.add(row.plan_id)
             raise
-        if decision == "approve":
-            state.answers = (*state.answers, Answer(approver.pseudonym, attested_by))
+        if answer is Answer.APPROVE:
+            state.approvals = (*state.approvals, Approval(approver.pseudonym, attested_by))
             state.approved = complete
         else:
             ending = state.begin_ending()
@@ -222,8 +245,7 @@ class Approvals:
                 person = await self.pipeline.directory.principal(row.tenant, answer.approver_id)
             except Refused:
                 continue
-            may = row.request.approver_role in map(str, person.roles) and person.may_use(row.hand)
-            counted += answer.decision == "approve" and may
+            counted += answer.answer is Answer.APPROVE and approval.may_answer(row, person)
         return counted
 
     async def _row(self, approval_id: str, viewer: Principal) -> ApprovalRow:
@@ -245,7 +267,7 @@ class Approvals:
 def _view(row: ApprovalRow, plan: PlanState | None) -> dict[str, Any]:
     shown: dict[str, Any] = {
         "id": row.request.approval_id,
-        "status": row.status,
+        "status": str(row.status),
         "plan_id": row.plan_id,
         "step_id": row.step_id,
         "requested_by": row.caller_id,
@@ -258,8 +280,8 @@ def _view(row: ApprovalRow, plan: PlanState | None) -> dict[str, Any]:
         "answers": [
             {
                 "approver": answer.approver_id,
-                "decision": answer.decision,
-                "attested_by": answer.attested_by,
+                "answer": str(answer.answer),
+                "attested_by": str(answer.attested_by),
                 "at": answer.answered_at,
             }
             for answer in row.answers
@@ -277,6 +299,7 @@ def _view(row: ApprovalRow, plan: PlanState | None) -> dict[str, Any]:
         "reasons": []
         if state.decision is None
         else [{"code": reason.code, "message": reason.message} for reason in state.decision.reasons],
+        "roles": {} if action is None else {pointer: str(role) for pointer, role in action.roles.items()},
         "side_effects": None if action is None else str(action.side_effects),
         "description": None if action is None else action.description,
         "binding": {

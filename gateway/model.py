@@ -72,6 +72,34 @@ class PlanStatus(StrEnum):
     DONE = "done"
 
 
+class ApprovalStatus(StrEnum):
+    """States of an approval request. All but ``open`` are final."""
+
+    OPEN = "open"
+    GRANTED = "granted"
+    """Enough people approved."""
+    REFUSED = "refused"
+    EXPIRED = "expired"
+    VOIDED = "voided"
+    """What was asked about changed, or can no longer happen."""
+
+
+class Answer(StrEnum):
+    """What a person says to an approval request. (A *decision* is what a policy says.)"""
+
+    APPROVE = "approve"
+    REFUSE = "refuse"
+
+
+class Attestation(StrEnum):
+    """Whose word it is that a person answered."""
+
+    APPROVER = "approver"
+    """The person's own enrolled key signed the answer."""
+    GATEWAY = "gateway"
+    """Only the gateway says so: the person was logged in, or their API key was used."""
+
+
 class Role(StrEnum):
     """Closed roles of principals. What each may do is ``gateway.permissions``."""
 

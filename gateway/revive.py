@@ -8,6 +8,8 @@ import orjson
 from gateway.canonical import canonical
 from gateway.errors import HandrailError, Refused
 from gateway.model import (
+    Answer,
+    ApprovalStatus,
     Binding,
     Decision,
     DecisionReason,
@@ -31,7 +33,7 @@ from gateway.ports import (
 )
 from gateway.reasons import Reason
 from gateway.stages import schema, verify
-from gateway.state import Answer, PlanState, StepError, StepState
+from gateway.state import Approval, PlanState, StepError, StepState
 
 ProofCheck = Callable[[bytes, ApprovalAnswer, ApprovalRow, Principal, Binding], None]
 """``stages.approval.check_proof`` with the keys that it needs."""
@@ -71,16 +73,16 @@ async def revive(
     states = {row.step_id: _state(plan.tenant, plan.steps[row.step_id], row, opened, hands) for row in stored.steps}
     for row in stored.approvals:
         state = states[row.step_id]
-        if state.approval_id is None or row.status in {"open", "granted"}:
+        if state.approval_id is None or row.status in {ApprovalStatus.OPEN, ApprovalStatus.GRANTED}:
             state.approval_id = row.request.approval_id
             state.approval_expires_at = row.request.expires_at
-            state.approved = row.status == "granted"
+            state.approved = row.status is ApprovalStatus.GRANTED
             proved = []
             for answer in row.answers:
                 person = await _principal(directory, stored.tenant, answer.approver_id)
-                if answer.decision == "approve" and _proves(answer, state, row, person, opened, check):
-                    proved.append(Answer(person.pseudonym, answer.attested_by))
-            state.answers = tuple(proved)
+                if answer.answer is Answer.APPROVE and _proves(answer, state, row, person, opened, check):
+                    proved.append(Approval(person.pseudonym, answer.attested_by))
+            state.approvals = tuple(proved)
             if state.approved and len(proved) < row.request.quorum:
                 # The row says granted, and the signed answers do not. It is as good as expired.
                 state.approval_expires_at = 0.0

@@ -10,7 +10,18 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from gateway.manifest import Manifest
-from gateway.model import Binding, Committed, Decision, Effect, HandResult, Plan, PlanStatus, Step, StepStatus
+from gateway.model import (
+    Attestation,
+    Binding,
+    Committed,
+    Decision,
+    Effect,
+    HandResult,
+    Plan,
+    PlanStatus,
+    Step,
+    StepStatus,
+)
 from gateway.reasons import TEXTS, Reason
 
 UNKNOWN: Final = "unknown"
@@ -29,12 +40,12 @@ class StepError:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """One person's answer to an approval request, as a receipt names it."""
+class Approval:
+    """One person's approval of a step, as a receipt names it."""
 
     approver: str
     """Pseudonym."""
-    attested_by: str
+    attested_by: Attestation
 
 
 @dataclass(slots=True)
@@ -50,6 +61,8 @@ class StepState:
     args_bytes: bytes = b""
     args_sha256: str = ""
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    amount: float = 0.0
+    """Sum of the args with the role ``amount``."""
     decision: Decision | None = None
     commitments: dict[str, str] = field(default_factory=dict)
     """Field name (``args``, ``evaluation``, ``result``) -> commitment, of everything recorded so far."""
@@ -58,7 +71,7 @@ class StepState:
     approval_id: str | None = None
     approval_expires_at: float = 0.0
     approved: bool = False
-    answers: tuple[Answer, ...] = ()
+    approvals: tuple[Approval, ...] = ()
     credential: str = ""
     jail: Mapping[str, str] | None = None
     """Tier and profile digest of the jail it ran in, for its receipt."""
@@ -108,7 +121,7 @@ class StepState:
         self.manifest_digest = None
         self.approval_id = None
         self.approved = False
-        self.answers = ()
+        self.approvals = ()
 
     def offer(self, manifest: Manifest) -> None:
         """Judge the step by this manifest."""
@@ -172,6 +185,8 @@ class PlanState:
     steps: dict[str, StepState]
     log_index: int | None = None
     """Of the 'plan received' entry; ``None`` until the plan is on record."""
+    first_of_context: bool = False
+    """Judged as the first plan of its context. The first record is refused where that is wrong."""
 
     def __iter__(self) -> Iterator[StepState]:
         return iter(self.steps.values())

@@ -51,7 +51,7 @@ def check_shown(approval: Mapping[str, Any]) -> dict[str, str]:
 
 def sign_answer(
     approval: Mapping[str, Any],
-    decision: Literal["approve", "refuse"],
+    answer: Literal["approve", "refuse"],
     *,
     key: SigningKey,
     approver: str,
@@ -68,8 +68,8 @@ def sign_answer(
     Raises:
         ApprovalMismatchError: where the call shown is not the call bound; nothing is signed then.
     """
-    if decision not in {"approve", "refuse"}:
-        raise ApprovalMismatchError("decision", "neither approve nor refuse")
+    if answer not in {"approve", "refuse"}:
+        raise ApprovalMismatchError("answer", "neither approve nor refuse")
     approval_id = approval.get("id")
     if not isinstance(approval_id, str) or not approval_id:
         raise ApprovalMismatchError("id", "the request has no id")
@@ -78,7 +78,7 @@ def sign_answer(
     payload = {
         "v": 1,
         "approval_id": approval_id,
-        "decision": decision,
+        "answer": answer,
         "binding": binding,
         "approver": approver,
         "aud": audience,

@@ -66,6 +66,7 @@ class ApprovalView(TypedDict):
     approver_role: str
     quorum: int
     enrolled_key: bool
+    roles: NotRequired[dict[str, str]]
     side_effects: str
     description: str
     binding: dict[str, str]

@@ -1,6 +1,7 @@
-"""``handrail approvals``: list, approve and refuse held steps."""
+"""``handrail approvals``: list, watch, show, approve and refuse held steps."""
 
-from datetime import UTC, datetime
+import json
+import time
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,8 +13,9 @@ from gateway.cli.command import command, noun
 from gateway.cli.connect import Session
 from gateway.cli.exits import Exit, Stop
 from gateway.cli.output import Output
+from gateway.rendering import moment, render
 
-app = noun("List, approve and refuse held steps.")
+app = noun("List, watch, show, approve and refuse held steps.")
 
 ApprovalId = Annotated[str, typer.Argument(metavar="ID")]
 Key = Annotated[Path | None, typer.Option(help="Your enrolled private JWK. Default: the one in cli.json.")]
@@ -44,6 +46,57 @@ def refuse(session: Session, approval_id: ApprovalId, key: Key = None, yes: Yes 
     return _answer(session, approval_id, key, yes, "refuse")
 
 
+@command(app)
+def show(
+    session: Session,
+    approval_id: ApprovalId,
+    whole: Annotated[bool, typer.Option("--whole", help="Cut no value, however long.")] = False,
+) -> Exit:
+    """Show one request: the exact call, its reasons, who asked, and how far it is. Exit 4 while it waits."""
+    shown = session.client.approval(approval_id)
+    if shown.get("args") is not None:
+        check_shown(dict(shown))
+    session.out.show(shown, lambda: session.out.raw(render(shown, whole=whole).text(session.out.width)))
+    return _standing(shown.get("status"))
+
+
+@command(app)
+def watch(
+    session: Session,
+    seconds: Annotated[float | None, typer.Option("--for", min=0, help="Stop after so many seconds.")] = None,
+    interval: Annotated[float, typer.Option(min=0.2, max=3600, help="Seconds between two looks.")] = 2.0,
+) -> Exit:
+    """Print each request that waits, as it comes, until interrupted. With --json one document a line."""
+    ends_at = None if seconds is None else time.monotonic() + seconds
+    known: set[str] = set()
+    try:
+        while True:
+            for request in _new(session, known):
+                known.add(str(request["id"]))
+                if session.out.json:
+                    session.out.raw(json.dumps(request))
+                else:
+                    _show_page(session.out, {"approvals": [request]})
+            if ends_at is not None and time.monotonic() + interval > ends_at:
+                return Exit.GOOD
+            time.sleep(interval)
+    except KeyboardInterrupt:
+        return Exit.GOOD
+
+
+def _new(session: Session, known: set[str]) -> list[ApprovalView]:
+    """Requests not seen before, oldest first. They come newest first, so a page with a known one ends the search."""
+    found: list[ApprovalView] = []
+    after: str | None = None
+    while True:
+        page = session.client.approvals(status="open", after=after)
+        fresh = [request for request in page["approvals"] if request["id"] not in known]
+        found += fresh
+        after = page.get("next")
+        if after is None or len(fresh) < len(page["approvals"]):
+            return found[::-1]
+
+
 def _show_page(out: Output, page: ApprovalPage) -> None:
     rows = (
         [
@@ -52,7 +105,7 @@ def _show_page(out: Output, page: ApprovalPage) -> None:
             item.get("hand"),
             item.get("action"),
             item.get("requested_by"),
-            _time(item.get("expires_at")),
+            moment(item.get("expires_at")),
             "\n".join(str(reason.get("message") or reason.get("code")) for reason in item.get("reasons", [])),
         ]
         for item in page["approvals"]
@@ -64,7 +117,7 @@ def _show_page(out: Output, page: ApprovalPage) -> None:
 
 
 def _answer(
-    session: Session, approval_id: str, key: Path | None, yes: bool, decision: Literal["approve", "refuse"]
+    session: Session, approval_id: str, key: Path | None, yes: bool, answer: Literal["approve", "refuse"]
 ) -> Exit:
     key_file = key or session.connection.key_file
     signing_key = SigningKey.load(key_file) if key_file is not None else None
@@ -72,15 +125,19 @@ def _answer(
     # Not only before signing: a person must not be shown a call that is not the one bound.
     check_shown(dict(shown))
     if not session.out.json:
-        _show(session.out, shown)
+        session.out.raw(render(shown).text(session.out.width))
     if not yes:
-        _ask(session.out, decision)
+        _ask(session.out, answer)
     # The document that was shown is the one signed; fetching it again would sign what nobody saw.
-    answered = session.client.answer(shown, decision, signing_key)
+    answered = session.client.answer(shown, answer, signing_key)
     session.out.show(answered, lambda: session.out.line(f"{approval_id}: {answered.get('status')}"))
     if signing_key is None:
         session.out.note("Attested by the gateway: you have no enrolled key here (--key FILE).", "yellow")
     return Exit.WAITING if answered.get("status") == "open" else Exit.GOOD
+
+
+def _standing(status: Any) -> Exit:
+    return {"open": Exit.WAITING, "granted": Exit.GOOD}.get(str(status), Exit.NEGATIVE)
 
 
 def _ask(out: Output, word: str) -> None:
@@ -89,26 +146,3 @@ def _ask(out: Output, word: str) -> None:
     typed = typer.prompt(f"Type '{word}' to {word} this exact call", default="", show_default=False)
     if typed.strip() != word:
         raise Stop("nothing was answered", code=Exit.NEGATIVE)
-
-
-def _show(out: Output, shown: ApprovalView) -> None:
-    fields: dict[str, Any] = dict(shown)
-    names = ("hand", "action", "description", "side_effects", "requested_by", "acts_for", "plan_id", "step_id",
-             "context_id", "approver_role", "quorum")  # fmt: skip
-    out.facts(
-        [
-            *((name.replace("_", " "), fields.get(name)) for name in names),
-            ("expires", _time(fields.get("expires_at"))),
-            ("args sha256", (fields.get("binding") or {}).get("args_sha256")),
-        ]
-    )
-    for reason in fields.get("reasons") or []:
-        out.line(f"why: {reason.get('code')}: {reason.get('message') or ''}")
-    out.section("the exact arguments:", style="bold")
-    out.block(fields.get("args"))
-
-
-def _time(seconds: Any) -> str:
-    if not isinstance(seconds, int | float) or not 0 <= seconds < 253_402_300_800:
-        return ""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

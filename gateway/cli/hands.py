@@ -8,7 +8,7 @@ from gateway.cli.command import command, noun
 from gateway.cli.connect import Session
 from gateway.cli.exits import Exit, Stop
 from gateway.cli.output import Output
-from gateway.cli.safe import safe_json
+from gateway.safe import safe_json
 
 app = noun("List hands and pin their manifests.")
 

@@ -11,7 +11,7 @@ import typer
 from gateway.cli.command import command, noun
 from gateway.cli.exits import Exit, Stop
 from gateway.cli.output import Output
-from gateway.cli.safe import safe
+from gateway.safe import safe
 from gateway.settings import Settings, load
 from hand_adapters.jail import Completed, Jail, JailSpec
 

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from gateway.cli.safe import safe, safe_json
+from gateway.safe import safe, safe_json
 
 _STYLES: Final = {
     "succeeded": "green", "released": "green", "allow": "green", "granted": "green", "pinned": "green",
@@ -41,6 +41,11 @@ class Output:
     def interactive(self) -> bool:
         """Whether a person sits at the terminal."""
         return sys.stdin.isatty() and self._console.is_terminal
+
+    @property
+    def width(self) -> int:
+        """Columns of the terminal, or of what stands for one."""
+        return self._console.width
 
     def show(self, document: Any, people: Callable[[], None]) -> None:
         """Print ``document`` as JSON, or call ``people`` to print it for people."""

@@ -6,18 +6,17 @@ from typing import Any
 
 from gateway.canonical import canonical, parse
 from gateway.errors import Refused, Unavailable
-from gateway.model import Binding, Effect, Principal, Role, StepStatus
+from gateway.model import Answer, ApprovalStatus, Attestation, Binding, Effect, Principal, Role, StepStatus
 from gateway.ports import ApprovalAnswer, ApprovalRequest, ApprovalRow, Purpose, Signer, Typ
 from gateway.reasons import Reason
 from gateway.settings import PlanSettings
 from gateway.stages.verify import Jws
 from gateway.state import PlanState, StepState
 
-DECISIONS = frozenset({"approve", "refuse"})
 ANSWER_SECONDS = 300
 """Longest life of a signed answer."""
 SKEW_SECONDS = 5
-ANSWER_MEMBERS = frozenset({"v", "approval_id", "decision", "binding", "approver", "aud", "iat", "exp", "jti"})
+ANSWER_MEMBERS = frozenset({"v", "approval_id", "answer", "binding", "approver", "aud", "iat", "exp", "jti"})
 
 
 def hold(states: Sequence[StepState], limits: PlanSettings, now: float) -> dict[str, ApprovalRequest]:
@@ -35,7 +34,7 @@ def hold(states: Sequence[StepState], limits: PlanSettings, now: float) -> dict[
         state.status = StepStatus.HELD
         state.approval_id = secrets.token_hex(16)
         state.approved = False
-        state.answers = ()
+        state.approvals = ()
         state.approval_expires_at = now + limits.approval_ttl_seconds
         requests[state.step.id] = ApprovalRequest(
             approval_id=state.approval_id,
@@ -75,35 +74,45 @@ def check_approver(row: ApprovalRow, approver: Principal, now: float) -> None:
     """
     if row.tenant != approver.tenant or not approver.may_use(row.hand):
         raise Refused(Reason.REQUEST_NOT_FOUND)
-    if row.status != "open":
-        raise Refused(Reason.APPROVAL_EXPIRED if row.status == "expired" else Reason.APPROVAL_CLOSED)
+    if row.status is not ApprovalStatus.OPEN:
+        raise Refused(Reason.APPROVAL_EXPIRED if row.status is ApprovalStatus.EXPIRED else Reason.APPROVAL_CLOSED)
     if now >= row.request.expires_at:
         raise Refused(Reason.APPROVAL_EXPIRED)
     if approver.id in {row.principal_id, row.caller_id}:
         raise Refused(Reason.APPROVAL_SELF)
-    if row.request.approver_role not in {str(role) for role in approver.roles}:
+    if not may_answer(row, approver):
         raise Refused(Reason.APPROVAL_ROLE, role=row.request.approver_role)
     if any(answer.approver_id == approver.id for answer in row.answers):
         raise Refused(Reason.APPROVAL_CLOSED, "answered twice by one person")
 
 
-def check_drift(row: ApprovalRow, *, policy_digest: str, manifest_digest: str | None) -> None:
+def may_answer(row: ApprovalRow, approver: Principal) -> bool:
+    """Whether the person's roles and hands are those that the request asks for.
+
+    A principal that may ask for steps answers none, not even those of others: an agent's client holds its API key, so
+    nobody could tell the person's answer from the client's (invariant 9).
+    """
+    wanted = row.request.approver_role in {str(role) for role in approver.roles}
+    return wanted and Role.AGENT not in approver.roles and approver.may_use(row.hand)
+
+
+def check_drift(row: ApprovalRow, *, stands: bool, manifest_digest: str | None) -> None:
     """Whether the policy and the hand are still those that the request names.
+
+    Args:
+        stands: whether the decision to ask would be made the same way now.
 
     Raises:
         Refused: ``approval.voided``.
     """
-    if row.policy_digest != policy_digest or row.manifest_digest != manifest_digest:
+    if not stands or row.manifest_digest != manifest_digest:
         raise Refused(Reason.APPROVAL_VOIDED)
 
 
 def verify_answer(
     signed: bytes, row: ApprovalRow, approver: Principal, binding: Binding, jws: Jws, *, audience: str, now: float
-) -> str:
+) -> Answer:
     """Verify an ``approval+jws`` by the approver's enrolled key over exactly this call.
-
-    Returns:
-        ``approve`` or ``refuse``.
 
     Raises:
         Refused: ``approval.key`` for another key, ``approval.mismatch`` for another call, person or gateway,
@@ -137,11 +146,11 @@ def check_proof(
         Refused: it is not an approval of exactly this call by this person.
     """
     key_for = _enrolled(approver)
-    if answer.attested_by == "gateway":
+    if answer.attested_by is Attestation.GATEWAY:
         published = {key["kid"]: key for key in signer.jwks()["keys"] if key["purpose"] == Purpose.APPROVAL}
         key_for = published.__getitem__
-    if _match(_claims(proof, jws, key_for), row, answer.approver_id, binding, audience) != "approve":
-        raise Refused(Reason.APPROVAL_MISMATCH, "decision")
+    if _match(_claims(proof, jws, key_for), row, answer.approver_id, binding, audience) is not Answer.APPROVE:
+        raise Refused(Reason.APPROVAL_MISMATCH, "answer")
 
 
 def _enrolled(approver: Principal) -> Callable[[str], Mapping[str, str]]:
@@ -160,7 +169,7 @@ def _claims(signed: bytes, jws: Jws, key_for: Callable[[str], Mapping[str, str]]
     return claims
 
 
-def _match(claims: Mapping[str, Any], row: ApprovalRow, approver_id: str, binding: Binding, audience: str) -> str:
+def _match(claims: Mapping[str, Any], row: ApprovalRow, approver_id: str, binding: Binding, audience: str) -> Answer:
     expected: dict[str, Any] = {
         "approval_id": row.request.approval_id,
         "binding": binding.document(),
@@ -170,28 +179,27 @@ def _match(claims: Mapping[str, Any], row: ApprovalRow, approver_id: str, bindin
     for member, value in expected.items():
         if claims[member] != value:
             raise Refused(Reason.APPROVAL_MISMATCH, member)
-    if claims["decision"] not in DECISIONS:
-        raise Refused(Reason.APPROVAL_MISMATCH, "decision")
-    return str(claims["decision"])
+    try:
+        return Answer(claims["answer"])
+    except ValueError:
+        raise Refused(Reason.APPROVAL_MISMATCH, "answer") from None
 
 
 def attestation(
-    row: ApprovalRow, approver: Principal, binding: Binding, decision: str, *, audience: str, now: float
+    row: ApprovalRow, approver: Principal, binding: Binding, answer: Answer, *, audience: str, now: float
 ) -> bytes:
     """The payload with which the gateway attests an answer that nobody's own key signed.
 
     Raises:
-        Refused: ``approval.key`` where policy wants an enrolled key, ``request.malformed`` for an unknown decision.
+        Refused: ``approval.key`` where policy wants an enrolled key.
     """
     if row.request.enrolled_key:
         raise Refused(Reason.APPROVAL_KEY, "the policy wants an enrolled key")
-    if decision not in DECISIONS:
-        raise Refused(Reason.REQUEST_MALFORMED, "decision")
     return canonical(
         {
             "v": 1,
             "approval_id": row.request.approval_id,
-            "decision": decision,
+            "answer": str(answer),
             "binding": binding.document(),
             "approver": approver.id,
             "aud": audience,

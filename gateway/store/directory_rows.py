@@ -116,13 +116,16 @@ def identifier(value: object, member: str) -> str:
 
 
 def roles(values: Iterable[str]) -> list[str]:
-    """Known roles, at least one, sorted. Raises ``request.malformed``."""
+    """Known roles, at least one, sorted; an agent is no approver. Raises ``request.malformed``."""
     try:
         found = sorted({Role(value) for value in values})
     except ValueError:
         raise Refused(Reason.REQUEST_MALFORMED, "unknown role", member="roles") from None
     if not found:
         raise Refused(Reason.REQUEST_MALFORMED, "no role", member="roles")
+    if {Role.AGENT, Role.APPROVER} <= set(found):
+        # An agent's client holds its key and could approve with it: see ``stages.approval.may_answer``.
+        raise Refused(Reason.REQUEST_MALFORMED, "agent and approver", member="roles", problem="agent_and_approver")
     return [str(role) for role in found]
 
 

@@ -8,7 +8,7 @@ import orjson
 from sqlalchemy import Connection, Row, select
 
 from gateway.errors import Refused
-from gateway.model import Effect
+from gateway.model import Answer, ApprovalStatus, Attestation, Effect
 from gateway.ports import ApprovalAnswer, ApprovalRequest, ApprovalRow, StoredStep
 from gateway.reasons import Reason
 from gateway.store.row_macs import RowMacs, sound
@@ -21,7 +21,6 @@ _COPIED: Final = (
     "principal_id",
     "caller_id",
     "hand",
-    "status",
     "policy_digest",
     "manifest_digest",
 )
@@ -51,7 +50,7 @@ def approval_page(
     connection: Connection,
     macs: RowMacs,
     tenant: str,
-    status: str | None,
+    status: ApprovalStatus | None,
     hands: Collection[str] | None,
     after: str | None,
     limit: int,
@@ -59,7 +58,7 @@ def approval_page(
     """See ``ports.PlanStore.approvals``. By key, not by offset: what is asked for meanwhile moves no page."""
     condition = approvals.c.tenant == tenant
     if status is not None:
-        condition &= approvals.c.status == status
+        condition &= approvals.c.status == str(status)
     if hands is not None:
         condition &= approvals.c.hand.in_(hands)
     if after is not None:
@@ -93,7 +92,11 @@ def approval_rows(connection: Connection, macs: RowMacs, condition: Any, limit: 
         for answer in connection.execute(query):
             answers[answer.approval_id].append(
                 ApprovalAnswer(
-                    answer.approver_id, answer.decision, answer.attested_by, answer.commitment, answer.answered_at
+                    answer.approver_id,
+                    Answer(answer.answer),
+                    Attestation(answer.attested_by),
+                    answer.commitment,
+                    answer.answered_at,
                 )
             )
     return [
@@ -106,6 +109,7 @@ def approval_rows(connection: Connection, macs: RowMacs, condition: Any, limit: 
                 row["requested_at"],
                 row["expires_at"],
             ),
+            status=ApprovalStatus(row["status"]),
             answers=tuple(answers[row["approval_id"]]),
             **{name: row[name] for name in _COPIED},
         )

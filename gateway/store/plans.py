@@ -10,8 +10,8 @@ from sqlalchemy import Connection, Engine, Row, bindparam, delete, func, insert,
 from sqlalchemy.exc import SQLAlchemyError
 
 from audit.history import plan_history
-from gateway.errors import HandrailError, Refused, Unavailable
-from gateway.model import PlanStatus, Principal
+from gateway.errors import HandrailError, Mistaken, Refused, Unavailable
+from gateway.model import Answer, ApprovalStatus, Attestation, PlanStatus, Principal
 from gateway.ports import (
     ApprovalRequest,
     ApprovalRow,
@@ -62,6 +62,8 @@ _UPDATE_STEP: Final = (
     .values({name: bindparam(f"new_{name}") for name in _STEP_STATE})
 )
 
+_OPEN: Final = approvals.c.status == str(ApprovalStatus.OPEN)
+
 CONTEXTS_REMEMBERED: Final = 65_536
 """Context bindings kept in memory. A binding never changes, so a remembered one needs no row."""
 
@@ -106,11 +108,13 @@ class SqlPlans:
                         "principal_id": the.principal.id,
                         "bound_at": the.received_at,
                     },
-                    _SameContext(the.tenant, the.context_id, the.principal.id),
+                    _SameContext(the.tenant, the.context_id, the.principal.id, first=plan.first_of_context),
                 )
             )
         elif known != the.principal.id:
             raise Refused(Reason.VERIFY_CONTEXT)
+        elif plan.first_of_context:
+            raise Mistaken
         return guards
 
     def bound(self, plan: PlanState) -> None:
@@ -118,6 +122,10 @@ class SqlPlans:
         if len(self._contexts) >= CONTEXTS_REMEMBERED:
             self._contexts.clear()
         self._contexts[plan.plan.tenant, plan.plan.context_id] = plan.plan.principal.id
+
+    def knows_context(self, plan: PlanState) -> bool:
+        """See ``ports.PlanStore``."""
+        return (plan.plan.tenant, plan.plan.context_id) in self._contexts
 
     def fate_guard(self, plan: PlanState, state: StepState) -> Guard:
         """See ``ports.PlanStore``."""
@@ -187,7 +195,7 @@ class SqlPlans:
             "caller_id": plan.plan.caller.id,
             "hand": state.step.hand,
             "action": state.step.action,
-            "status": "open",
+            "status": str(ApprovalStatus.OPEN),
             "policy_digest": binding.policy_digest,
             "manifest_digest": binding.manifest_digest,
             "fields": _json(state.commitments),
@@ -199,12 +207,18 @@ class SqlPlans:
         }
         return Write(_INSERT_APPROVAL, self._request_macs.seal(approvals, row))
 
-    def approval_status(self, approval_id: str, status: str) -> Write:
+    def approval_status(self, approval_id: str, status: ApprovalStatus) -> Write:
         """See ``ports.PlanStore``."""
-        return Write(_UPDATE_APPROVAL, {"the_approval": approval_id, "new_status": status})
+        return Write(_UPDATE_APPROVAL, {"the_approval": approval_id, "new_status": str(status)})
 
     def insert_answer(
-        self, approval_id: str, approver: Principal, decision: str, attested_by: str, commitment: str, at: float
+        self,
+        approval_id: str,
+        approver: Principal,
+        answer: Answer,
+        attested_by: Attestation,
+        commitment: str,
+        at: float,
     ) -> Guard:
         """See ``ports.PlanStore``."""
         return Guard(
@@ -212,8 +226,8 @@ class SqlPlans:
             {
                 "approval_id": approval_id,
                 "approver_id": approver.id,
-                "decision": decision,
-                "attested_by": attested_by,
+                "answer": str(answer),
+                "attested_by": str(attested_by),
                 "commitment": commitment,
                 "answered_at": at,
             },
@@ -295,7 +309,13 @@ class SqlPlans:
         return await self._read(find)
 
     async def approvals(
-        self, tenant: str, status: str | None, hands: Collection[str] | None, *, after: str | None, limit: int
+        self,
+        tenant: str,
+        status: ApprovalStatus | None,
+        hands: Collection[str] | None,
+        *,
+        after: str | None,
+        limit: int,
     ) -> Sequence[ApprovalRow]:
         """See ``ports.PlanStore``."""
         return await self._read(
@@ -304,7 +324,7 @@ class SqlPlans:
 
     async def open_approvals(self, tenant: str, caller: str) -> int:
         """See ``ports.PlanStore``."""
-        open_ = (approvals.c.tenant == tenant, approvals.c.caller_id == caller, approvals.c.status == "open")
+        open_ = (approvals.c.tenant == tenant, approvals.c.caller_id == caller, _OPEN)
         counted = select(func.count()).select_from(approvals).where(*open_)
         return await self._read(lambda connection: int(connection.execute(counted).scalar_one()))
 
@@ -314,7 +334,7 @@ class SqlPlans:
         def find(connection: Connection) -> Sequence[tuple[str, str]]:
             query = (
                 select(approvals.c.plan_id, approvals.c.approval_id)
-                .where(approvals.c.status == "open", approvals.c.expires_at <= now)
+                .where(_OPEN, approvals.c.expires_at <= now)
                 .order_by(approvals.c.expires_at.desc())
                 .limit(limit)
             )
@@ -350,14 +370,15 @@ def _answered(_: Connection) -> None:
 
 
 class _SameContext:
-    """A context that exists already is fine if it is this principal's."""
+    """A context that exists already is fine if it is this principal's, and the plan was judged with that in mind."""
 
-    __slots__ = ("_context_id", "_principal_id", "_tenant")
+    __slots__ = ("_context_id", "_first", "_principal_id", "_tenant")
 
-    def __init__(self, tenant: str, context_id: str, principal_id: str) -> None:
+    def __init__(self, tenant: str, context_id: str, principal_id: str, *, first: bool) -> None:
         self._tenant = tenant
         self._context_id = context_id
         self._principal_id = principal_id
+        self._first = first
 
     def __call__(self, connection: Connection) -> None:
         owner = connection.execute(
@@ -367,6 +388,8 @@ class _SameContext:
         ).scalar_one_or_none()
         if owner != self._principal_id:
             raise Refused(Reason.VERIFY_CONTEXT)
+        if self._first:
+            raise Mistaken
 
 
 def _json(value: Any) -> str:

@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from gateway.model import Effect, PlanStatus, Role, StepStatus
+from gateway.manifest import ArgumentRole
+from gateway.model import Answer, ApprovalStatus, Attestation, Effect, PlanStatus, Role, StepStatus
 
 
 class Shape(BaseModel):
@@ -99,6 +100,7 @@ class RuleSpoken(Shape):
     line: int | None = None
     rule: str | None = None
     title: str | None = None
+    severity: str | None = Field(None, description="Of the rule's metadata; empty where it says none.")
 
 
 class WhyView(Shape):
@@ -153,8 +155,8 @@ class AnswerShown(Shape):
     """One person's answer."""
 
     approver: str
-    decision: Literal["approve", "refuse"]
-    attested_by: Literal["approver", "gateway"]
+    answer: Answer
+    attested_by: Attestation
     at: float
 
 
@@ -162,7 +164,7 @@ class ApprovalView(Shape):
     """A held step and the answers it has so far. What the call was is absent where it can no longer be read."""
 
     id: str
-    status: Literal["open", "granted", "refused", "expired", "voided"]
+    status: ApprovalStatus
     plan_id: str
     step_id: str
     requested_by: str
@@ -178,6 +180,7 @@ class ApprovalView(Shape):
     action: str | None = None
     args: dict[str, Any] | None = None
     reasons: list[ReasonShown] | None = None
+    roles: dict[str, ArgumentRole] | None = Field(None, description="JSON pointer into the args -> role.")
     side_effects: str | None = None
     description: str | None = None
     binding: BindingShown | None = None
@@ -193,7 +196,7 @@ class ApprovalList(Shape):
 class AnswerRequest(Shape):
     """An answer without a key of one's own; the gateway attests it."""
 
-    decision: Literal["approve", "refuse"]
+    answer: Literal["approve", "refuse"]
 
 
 # --- health ----------------------------------------------------------------------------------------------------------

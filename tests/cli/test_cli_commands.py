@@ -139,9 +139,15 @@ def at_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_person_sees_the_exact_call_and_types_the_word(run: Run, gateway: StandIn, key_file: Path) -> None:
     result = run("approvals", "approve", "ap-1", "--key", key_file, stdin="approve\n")
     assert result.exit_code == 0, result.output
-    for word in ("git_commit", '"message": "plain"', gateway.approval()["binding"]["args_sha256"], "reversible"):
+    for word in (
+        "git_commit",
+        "/message (text)",
+        "  | plain",
+        gateway.approval()["binding"]["args_sha256"],
+        "reversible",
+    ):
         assert word in result.output
-    assert gateway.answers[0]["decision"] == "approve"
+    assert gateway.answers[0]["answer"] == "approve"
 
 
 @pytest.mark.usefixtures("at_a_terminal")
@@ -149,6 +155,35 @@ def test_a_person_sees_the_exact_call_and_types_the_word(run: Run, gateway: Stan
 def test_any_other_word_approves_nothing(run: Run, gateway: StandIn, key_file: Path, typed: str) -> None:
     assert run("approvals", "approve", "ap-1", "--key", key_file, stdin=typed).exit_code == 1
     assert gateway.answers == []
+
+
+def test_a_request_is_shown_readably_or_whole_and_its_state_is_the_exit_code(run: Run, gateway: StandIn) -> None:
+    gateway.text = "x" * 9000
+    shown = run("approvals", "show", "ap-1")
+    assert shown.exit_code == 4
+    assert "7,000 of 9,000 characters are not shown" in shown.output
+    whole = run("approvals", "show", "ap-1", "--whole").output
+    assert whole.count("x") > 9000
+    assert json.loads(run("approvals", "show", "ap-1", "--json").stdout)["id"] == "ap-1"
+
+
+def test_a_lying_gateway_shows_nothing(run: Run, gateway: StandIn) -> None:
+    gateway.shown_args = {"message": "harmless"}
+    result = run("approvals", "show", "ap-1")
+    assert result.exit_code == 1
+    assert "harmless" not in result.output
+
+
+def test_watching_tells_each_request_once_however_often_it_is_listed(run: Run, gateway: StandIn) -> None:
+    newer = {**gateway.approval(), "id": "ap-2"}
+    gateway.next("GET", "/v1/approvals", lambda _: JSONResponse({"approvals": [gateway.approval()], "next": None}))
+    gateway.next(
+        "GET", "/v1/approvals", lambda _: JSONResponse({"approvals": [newer, gateway.approval()], "next": "ap-1"})
+    )
+    told = run("approvals", "watch", "--for", "0.5", "--interval", "0.2", "--json")
+    assert told.exit_code == 0
+    assert [json.loads(line)["id"] for line in told.stdout.splitlines()] == ["ap-1", "ap-2"]
+    assert all(path == "/v1/approvals?status=open" for _, path, _, _ in gateway.seen), "a known one ends the search"
 
 
 def test_without_a_person_or_yes_nothing_is_approved(run: Run, gateway: StandIn, key_file: Path) -> None:
@@ -180,7 +215,7 @@ def test_an_unsigned_answer_says_who_vouches_for_it(run: Run, gateway: StandIn) 
     result = run("approvals", "refuse", "ap-1", "--yes")
     assert result.exit_code == 0
     assert "Attested by the gateway" in result.output
-    assert gateway.answers == [{"decision": "refuse"}]
+    assert gateway.answers == [{"answer": "refuse"}]
 
 
 # --- administration --------------------------------------------------------------------------------------------------

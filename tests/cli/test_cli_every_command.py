@@ -27,10 +27,18 @@ CASES: dict[str, list[str]] = {
     "plan receipts": [PLAN_ID, "--out", "out"],
     "why": [f"{PLAN_ID}/s1"],
     "approvals list": [],
+    "approvals show": ["ap-1"],
+    "approvals watch": ["--for", "0"],
     "approvals approve": ["ap-1", "--key", "key.jwk", "--yes"],
     "approvals refuse": ["ap-1", "--yes"],
     "verify": ["receipt.json", "--trust", "trust.json"],
     "audit query": [],
+    "proposals list": [],
+    "proposals show": ["0" * 32],
+    "proposals activate": ["0" * 32, "--yes"],
+    "proposals withdraw": ["0" * 32],
+    "policy inputs": ["--out", "inputs.ndjson"],
+    "policy replay": ["--workers", "1"],
     "principals add": ["p1", "--role", "agent"],
     "principals list": [],
     "principals revoke": ["p1"],
@@ -95,7 +103,10 @@ def test_hostile_text_reaches_no_terminal(run: Run, gateway: StandIn, name: str)
     shown = result.output
     for char in ("\x1b", "\x9b", "\u202e", "\u2066", "\u200b", "\r"):
         assert char not in shown
-    if name in {"plan submit", "plan show", "why", "approvals list", "approvals approve", "hands list", "audit query"}:
+    if name in {"plan submit", "plan show", "why", "approvals list", "approvals show", "approvals watch"}:
+        assert "\\u{1b}[2J" in shown
+        assert "[bold red]x[/]" in shown
+    if name in {"approvals approve", "hands list", "audit query"}:
         assert "\\u{1b}[2J" in shown
         assert "[bold red]x[/]" in shown
 

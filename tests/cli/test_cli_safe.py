@@ -6,7 +6,7 @@ import unicodedata
 import pytest
 
 from gateway.cli.output import Output
-from gateway.cli.safe import safe, safe_json
+from gateway.safe import safe, safe_json
 
 ATTACKS = {
     "clear screen": "\x1b[2J\x1b[H",

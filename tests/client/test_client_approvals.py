@@ -45,8 +45,8 @@ def held(**changes: Any) -> dict[str, Any]:
     }
 
 
-def answer(approval: dict[str, Any], decision: Any = "approve") -> dict[str, Any]:
-    token = sign_answer(approval, decision, key=KEY, approver="bob", audience="log.example/handrail", now=100.0)
+def answer(approval: dict[str, Any], given: Any = "approve") -> dict[str, Any]:
+    token = sign_answer(approval, given, key=KEY, approver="bob", audience="log.example/handrail", now=100.0)
     return client_jws.verify(token, "approval+jws", {KEY.kid: KEY.public})
 
 
@@ -56,7 +56,7 @@ def test_an_answer_is_signed_over_the_binding_shown() -> None:
     assert claims == {
         "v": 1,
         "approval_id": "ap-1",
-        "decision": "refuse",
+        "answer": "refuse",
         "binding": held()["binding"],
         "approver": "bob",
         "aud": "log.example/handrail",

@@ -13,7 +13,7 @@ from joserfc import jws as jose
 from joserfc.jwk import OKPKey
 
 from gateway.errors import HandrailError, Refused
-from gateway.model import HandCall, HandResult, Obligations, Principal, Role
+from gateway.model import Answer, HandCall, HandResult, Obligations, Principal, Role
 from gateway.reasons import Reason
 from tests.pipeline.house import (
     AGENT,
@@ -46,7 +46,7 @@ class Person:
         claims = {
             "v": 1,
             "approval_id": approval["id"],
-            "decision": "approve",
+            "answer": "approve",
             "binding": approval["binding"],
             "approver": self.principal.id,
             "aud": ORIGIN,
@@ -89,14 +89,14 @@ async def test_a_held_step_runs_after_a_signed_approval_and_others_do_not_wait(h
 
 async def test_a_gateway_attested_approval_is_labelled_so(house: House) -> None:
     plan_id, approval = await held(house)
-    answered = await house.approvals.answer(approval["id"], APPROVER, decision="approve")
+    answered = await house.approvals.answer(approval["id"], APPROVER, answer=Answer.APPROVE)
     assert answered["answers"][0]["attested_by"] == "gateway"
     assert (await house.until_settled(plan_id))["steps"][0]["status"] == "succeeded"
 
 
 async def test_a_refusal_denies_and_skips_what_depends_on_it(house: House) -> None:
     plan_id, approval = await held(house, step("after", depends_on=["w"]))
-    await house.approvals.answer(approval["id"], APPROVER, decision="refuse")
+    await house.approvals.answer(approval["id"], APPROVER, answer=Answer.REFUSE)
     view = await house.until_settled(plan_id)
     assert [s["status"] for s in view["steps"]] == ["denied", "skipped"]
     assert view["steps"][0]["error"]["code"] == "approval.refused"
@@ -106,7 +106,24 @@ async def test_a_refusal_denies_and_skips_what_depends_on_it(house: House) -> No
 async def test_whoever_asked_cannot_approve(house: House) -> None:
     _, approval = await held(house)
     both = replace(AGENT, roles=frozenset({Role.AGENT, Role.APPROVER}))
-    assert await refusal_of(house, approval["id"], both, decision="approve") is Reason.APPROVAL_SELF
+    assert await refusal_of(house, approval["id"], both, answer=Answer.APPROVE) is Reason.APPROVAL_SELF
+
+
+async def test_an_agent_that_is_an_approver_too_answers_not_even_for_others(house: House) -> None:
+    _, approval = await held(house)
+    for name in ("eve", "mallory"):
+        both = Principal(name, "default", f"p-{name}", frozenset({Role.AGENT, Role.APPROVER}))
+        assert await refusal_of(house, approval["id"], both, answer=Answer.APPROVE) is Reason.APPROVAL_ROLE
+    assert not house.hands.calls
+
+
+async def test_an_approval_of_somebody_who_became_an_agent_counts_no_more(house: House) -> None:
+    house.policy.obligations = Obligations(quorum=2)
+    _, approval = await held(house)
+    await house.approvals.answer(approval["id"], APPROVER, answer=Answer.APPROVE)
+    house.directory.people["default", "bob"] = replace(APPROVER, roles=frozenset({Role.AGENT, Role.APPROVER}))
+    assert (await house.approvals.answer(approval["id"], SECOND, answer=Answer.APPROVE))["status"] == "open"
+    assert not house.hands.calls
 
 
 async def test_neither_the_caller_nor_whom_it_acts_for_can_approve(house: House) -> None:
@@ -115,19 +132,19 @@ async def test_neither_the_caller_nor_whom_it_acts_for_can_approve(house: House)
     approval_id = view["steps"][0]["approval_id"]
     for name in ("ada", "eve"):
         person = Principal(name, "default", f"p-{name}", frozenset({Role.APPROVER}))
-        assert await refusal_of(house, approval_id, person, decision="approve") is Reason.APPROVAL_SELF
+        assert await refusal_of(house, approval_id, person, answer=Answer.APPROVE) is Reason.APPROVAL_SELF
 
 
 async def test_the_role_counts(house: House) -> None:
     _, approval = await held(house)
-    assert await refusal_of(house, approval["id"], AUDITOR, decision="approve") is Reason.APPROVAL_ROLE
-    assert await refusal_of(house, approval["id"], FOREIGNER, decision="approve") is Reason.REQUEST_NOT_FOUND
+    assert await refusal_of(house, approval["id"], AUDITOR, answer=Answer.APPROVE) is Reason.APPROVAL_ROLE
+    assert await refusal_of(house, approval["id"], FOREIGNER, answer=Answer.APPROVE) is Reason.REQUEST_NOT_FOUND
 
 
 async def test_an_answer_counts_once(house: House) -> None:
     plan_id, approval = await held(house)
     outcomes = await asyncio.gather(
-        *[house.approvals.answer(approval["id"], person, decision="approve") for person in (APPROVER, SECOND) * 10],
+        *[house.approvals.answer(approval["id"], person, answer=Answer.APPROVE) for person in (APPROVER, SECOND) * 10],
         return_exceptions=True,
     )
     assert sum(isinstance(outcome, dict) for outcome in outcomes) == 1
@@ -138,24 +155,24 @@ async def test_an_answer_counts_once(house: House) -> None:
 async def test_a_quorum_needs_different_people(house: House) -> None:
     house.policy.obligations = Obligations(quorum=2)
     plan_id, approval = await held(house)
-    await house.approvals.answer(approval["id"], APPROVER, decision="approve")
-    assert await refusal_of(house, approval["id"], APPROVER, decision="approve") is Reason.APPROVAL_CLOSED
+    await house.approvals.answer(approval["id"], APPROVER, answer=Answer.APPROVE)
+    assert await refusal_of(house, approval["id"], APPROVER, answer=Answer.APPROVE) is Reason.APPROVAL_CLOSED
     assert not house.hands.calls
-    await house.approvals.answer(approval["id"], SECOND, decision="approve")
+    await house.approvals.answer(approval["id"], SECOND, answer=Answer.APPROVE)
     assert (await house.until_settled(plan_id))["steps"][0]["status"] == "succeeded"
 
 
 async def test_policy_may_insist_on_an_enrolled_key(house: House) -> None:
     house.policy.obligations = Obligations(enrolled_key=True)
     _, approval = await held(house)
-    assert await refusal_of(house, approval["id"], APPROVER, decision="approve") is Reason.APPROVAL_KEY
+    assert await refusal_of(house, approval["id"], APPROVER, answer=Answer.APPROVE) is Reason.APPROVAL_KEY
 
 
 TAMPERS: dict[str, tuple[dict[str, Any], set[Reason]]] = {
     "another approval": ({"approval_id": "0" * 32}, {Reason.APPROVAL_MISMATCH}),
     "another person": ({"approver": "cy"}, {Reason.APPROVAL_MISMATCH}),
     "another gateway": ({"aud": "other/log"}, {Reason.APPROVAL_MISMATCH}),
-    "an invented decision": ({"decision": "yes"}, {Reason.APPROVAL_MISMATCH}),
+    "an invented decision": ({"answer": "yes"}, {Reason.APPROVAL_MISMATCH}),
     "expired": ({"iat": 1, "exp": 2}, {Reason.VERIFY_EXPIRED}),
     "from the future": ({"iat": 2**33, "exp": 2**33 + 1}, {Reason.VERIFY_NOT_YET_VALID}),
     "too long-lived": ({"exp": int(time.time()) + 9999}, {Reason.VERIFY_LIFETIME}),
@@ -205,7 +222,7 @@ async def test_drift_voids_the_request_and_opens_a_new_one(house: House, what: s
         house.hands.manifests["tool"] = replace(MANIFEST, instructions="changed")
     else:
         del house.hands.manifests["tool"]
-    assert await refusal_of(house, approval["id"], APPROVER, decision="approve") is Reason.APPROVAL_VOIDED
+    assert await refusal_of(house, approval["id"], APPROVER, answer=Answer.APPROVE) is Reason.APPROVAL_VOIDED
     view = await house.until_settled(plan_id)
     assert not house.hands.calls
     assert (await house.approvals.show(approval["id"], APPROVER))["status"] == "voided"
@@ -214,7 +231,7 @@ async def test_drift_voids_the_request_and_opens_a_new_one(house: House, what: s
         return
     again = view["steps"][0]["approval_id"]
     assert again != approval["id"]
-    await house.approvals.answer(again, APPROVER, decision="approve")
+    await house.approvals.answer(again, APPROVER, answer=Answer.APPROVE)
     assert (await house.until_settled(plan_id))["steps"][0]["status"] == "succeeded"
     assert len(house.hands.calls) == 1
 
@@ -222,7 +239,7 @@ async def test_drift_voids_the_request_and_opens_a_new_one(house: House, what: s
 async def test_nobody_answering_denies(house: House) -> None:
     plan_id, approval = await held(house, step("after", depends_on=["w"]))
     house.pipeline.clock = lambda: time.time() + 3601
-    assert await refusal_of(house, approval["id"], APPROVER, decision="approve") is Reason.APPROVAL_EXPIRED
+    assert await refusal_of(house, approval["id"], APPROVER, answer=Answer.APPROVE) is Reason.APPROVAL_EXPIRED
     assert await house.approvals.expire() == 1
     view = await house.until_settled(plan_id)
     assert [s["status"] for s in view["steps"]] == ["expired", "skipped"]
@@ -238,7 +255,7 @@ async def test_a_held_step_survives_a_restart(tmp_path: Path) -> None:
     again = await open_house(tmp_path, brain=house.brain)
     shown = await again.approvals.show(approval["id"], APPROVER)
     assert shown["binding"] == approval["binding"]
-    await again.approvals.answer(approval["id"], APPROVER, decision="approve")
+    await again.approvals.answer(approval["id"], APPROVER, answer=Answer.APPROVE)
     view = await again.until_settled(plan_id)
     assert [s["status"] for s in view["steps"]] == ["succeeded", "succeeded"]
     assert [call.step_id for call in again.hands.calls] == ["w", "after"]
@@ -311,17 +328,17 @@ async def test_a_page_is_full_for_a_viewer_of_few_hands_and_another_tenants_curs
 async def test_what_waits_for_a_refused_dependency_has_its_request_voided(house: House) -> None:
     view = await house.plan(step("w", "write"), step("x", "write", depends_on=["w"]))
     first, second = (s["approval_id"] for s in view["steps"])
-    await house.approvals.answer(first, APPROVER, decision="refuse")
+    await house.approvals.answer(first, APPROVER, answer=Answer.REFUSE)
     await house.until_settled(view["plan_id"])
     assert (await house.approvals.show(second, APPROVER))["status"] == "voided"
-    assert await refusal_of(house, second, SECOND, decision="approve") is Reason.APPROVAL_CLOSED
+    assert await refusal_of(house, second, SECOND, answer=Answer.APPROVE) is Reason.APPROVAL_CLOSED
 
 
 async def test_steps_of_one_plan_approved_at_once_all_run(house: House) -> None:
     """Each answer finds the plan at rest and takes it up; none may work on a copy that another has outdated."""
     view = await house.plan(*[step(f"w{n}", "write") for n in range(8)], step("z", depends_on=["w0", "w7"]))
     answers = [
-        house.approvals.answer(held["approval_id"], person, decision="approve")
+        house.approvals.answer(held["approval_id"], person, answer=Answer.APPROVE)
         for held, person in zip(view["steps"], [APPROVER, SECOND] * 4, strict=False)
     ]
     await asyncio.gather(*answers)
@@ -335,7 +352,7 @@ async def test_an_answer_that_races_expiry_has_one_outcome(house: House) -> None
     plan_id, approval = await held(house)
     later = time.time() + 3601
     clock = house.pipeline.clock
-    answer = asyncio.create_task(house.approvals.answer(approval["id"], APPROVER, decision="approve"))
+    answer = asyncio.create_task(house.approvals.answer(approval["id"], APPROVER, answer=Answer.APPROVE))
     house.pipeline.clock = lambda: later if asyncio.current_task() is not answer else clock()
     await asyncio.gather(answer, house.approvals.expire(), return_exceptions=True)
     await house.until_settled(plan_id)
@@ -350,7 +367,7 @@ async def test_an_approval_sets_nothing_going_for_somebody_who_may_no_longer_ask
         del house.directory.people["default", "ada"]
     else:
         house.directory.people["default", "ada"] = replace(AGENT, hands=frozenset({"another"}))
-    await house.approvals.answer(approval["id"], APPROVER, decision="approve")
+    await house.approvals.answer(approval["id"], APPROVER, answer=Answer.APPROVE)
     view = await house.until_settled(plan_id)
     assert [s["status"] for s in view["steps"]] == ["denied", "denied"]
     assert view["steps"][0]["error"]["code"] == "auth.forbidden"

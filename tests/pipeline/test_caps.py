@@ -10,7 +10,7 @@ import pytest
 
 from gateway.caps import Caps
 from gateway.errors import HandrailError, Unavailable
-from gateway.model import Effect, HandCall, HandResult, Principal
+from gateway.model import Answer, Effect, HandCall, HandResult, Principal
 from gateway.reasons import Reason
 from tests.pipeline.house import AGENT, APPROVER, OTHER, House, close_house, echo, open_house, step
 
@@ -86,7 +86,7 @@ async def test_an_approved_plan_goes_on_though_its_principal_has_no_room(house: 
     go = slow(house)
     for _ in range(PLANS):
         await house.submit(signed(house, step("a")), wait=0)
-    await house.approvals.answer(view["steps"][0]["approval_id"], APPROVER, decision="approve")
+    await house.approvals.answer(view["steps"][0]["approval_id"], APPROVER, answer=Answer.APPROVE)
     assert (await house.until_settled(view["plan_id"]))["status"] == "done"
     go.set()
 
@@ -105,7 +105,7 @@ async def test_a_principal_with_all_its_requests_open_keeps_nobody_else_out(hous
     other = await house.submit(signed(house, step("x", "write"), caller=OTHER), caller=OTHER)
     assert other["status"] == "waiting"
     assert (await house.plan(step("a")))["status"] == "done", "what needs nobody's approval runs"
-    await house.approvals.answer(first["steps"][0]["approval_id"], APPROVER, decision="refuse")
+    await house.approvals.answer(first["steps"][0]["approval_id"], APPROVER, answer=Answer.REFUSE)
     assert (await house.submit(more))["status"] == "waiting", "and the same bytes are taken once there is room"
     assert await open_requests(house) == REQUESTS
 
@@ -150,7 +150,7 @@ async def test_a_request_that_is_asked_anew_takes_its_own_room(house: House) -> 
     house.policy.digest = "e" * 64
     approval_id = views[0]["steps"][0]["approval_id"]
     with pytest.raises(HandrailError) as refusal:
-        await house.approvals.answer(approval_id, APPROVER, decision="approve")
+        await house.approvals.answer(approval_id, APPROVER, answer=Answer.APPROVE)
     assert refusal.value.reason is Reason.APPROVAL_VOIDED
     shown = await house.until_settled(views[0]["plan_id"])
     assert shown["steps"][0]["status"] == "held"

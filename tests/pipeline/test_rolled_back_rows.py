@@ -13,7 +13,7 @@ from audit import history
 from audit.database import make_engine
 from gateway.entries import EntryType
 from gateway.errors import HandrailError
-from gateway.model import Effect
+from gateway.model import Answer, Effect
 from gateway.reasons import Reason
 from gateway.recovery import recover
 from gateway.stages import record
@@ -111,8 +111,8 @@ async def test_a_held_step_that_went_or_ended_does_not_go_again(
         house.pipeline.clock = lambda: time.time() + 3601
         assert await house.approvals.expire() == 1
     else:
-        decision = "approve" if ending == "approved and run" else "refuse"
-        await house.approvals.answer(approval_id, APPROVER, decision=decision)
+        given = Answer.APPROVE if ending == "approved and run" else Answer.REFUSE
+        await house.approvals.answer(approval_id, APPROVER, answer=given)
     await house.until_settled(view["plan_id"])
     calls = len(house.hands.calls)
     assert calls == (ending == "approved and run")
@@ -126,7 +126,7 @@ async def test_a_held_step_that_went_or_ended_does_not_go_again(
     again = await restarted(house, tmp_path, database, meanwhile)
     assert "put back" in await refused(again.pipeline.view(view["plan_id"], AGENT))
     owner.run(update(approvals).values(status="open"))
-    assert "put back" in await refused(again.approvals.answer(approval_id, SECOND, decision="approve"))
+    assert "put back" in await refused(again.approvals.answer(approval_id, SECOND, answer=Answer.APPROVE))
     assert not again.hands.calls
     await close_house(again)
 
@@ -164,7 +164,7 @@ async def test_a_step_that_policy_denied_in_a_later_round_is_not_judged_anew(
     )
     view = await house.submit(plan)
     owner.copy()
-    await house.approvals.answer(view["steps"][0]["approval_id"], APPROVER, decision="approve")
+    await house.approvals.answer(view["steps"][0]["approval_id"], APPROVER, answer=Answer.APPROVE)
     settled = await house.until_settled(view["plan_id"])
     assert [one["status"] for one in settled["steps"]] == ["succeeded", "denied"]
 
@@ -186,7 +186,7 @@ async def test_what_waits_is_read_as_it_is_after_any_number_of_answers(
     house = await open_house(tmp_path, database=database)
     house.policy.obligations = replace(house.policy.obligations, quorum=2)
     view = await house.plan(step("w", "write"), step("z", depends_on=["w"]))
-    await house.approvals.answer(view["steps"][0]["approval_id"], APPROVER, decision="approve")
+    await house.approvals.answer(view["steps"][0]["approval_id"], APPROVER, answer=Answer.APPROVE)
     again = await restarted(house, tmp_path, database, lambda: None)
     shown = await again.pipeline.view(view["plan_id"], AGENT)
     assert [one["status"] for one in shown["steps"]] == ["held", "deferred"]

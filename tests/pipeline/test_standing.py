@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import HandrailError, Unavailable
-from gateway.model import Effect, HandCall, HandResult, Principal, Role
+from gateway.model import Answer, Effect, HandCall, HandResult, Principal, Role
 from gateway.pipeline import Pipeline
 from gateway.ports import Append
 from gateway.reasons import Reason
@@ -98,7 +98,7 @@ async def test_an_approved_step_is_asked_again_when_the_policy_changed_while_it_
     view = await house.submit(house.brain.payload(step("a"), step("w", "write", depends_on=["a"])), wait=0)
     await gate.reached.wait()
     first = view["steps"][1]["approval_id"]
-    await house.approvals.answer(first, APPROVER, decision="approve")
+    await house.approvals.answer(first, APPROVER, answer=Answer.APPROVE)
     house.policy.digest = "e" * 64
     gate.open.set()
     settled = await house.until_settled(view["plan_id"])
@@ -117,7 +117,7 @@ async def test_a_grant_whose_answer_was_lost_is_taken_up_or_grows_old(
         house = await open_house(home)
         view = await house.plan(step("w", "write"))
         monkeypatch.setattr(Pipeline, "resume", lambda _pipeline, _plan: None)
-        await house.approvals.answer(view["steps"][0]["approval_id"], APPROVER, decision="approve")
+        await house.approvals.answer(view["steps"][0]["approval_id"], APPROVER, answer=Answer.APPROVE)
         await close_house(house)
         monkeypatch.undo()
         again = await open_house(home, brain=house.brain, start=False)
@@ -137,7 +137,7 @@ async def test_two_gateways_decide_the_fate_of_a_step_once(tmp_path: Path, other
     approval_id = view["steps"][0]["approval_id"]
     plan = await two.pipeline.load(view["plan_id"])  # the second gateway has looked already
     if other == "refuses":
-        await one.approvals.answer(approval_id, APPROVER, decision="refuse")
+        await one.approvals.answer(approval_id, APPROVER, answer=Answer.REFUSE)
     else:
         one.pipeline.clock = lambda: time.time() + 3601
         assert await one.approvals.expire() == 1
@@ -177,7 +177,7 @@ async def test_an_approval_sets_nothing_going_for_a_revoked_issuer(house: House,
         house.directory.issuers["default", "brain"] = replace(house.brain.registration(), keys={})
     else:
         house.directory.issuers["default", "brain"] = house.brain.registration(key={"revoked_at": 1})
-    await house.approvals.answer(view["steps"][0]["approval_id"], APPROVER, decision="approve")
+    await house.approvals.answer(view["steps"][0]["approval_id"], APPROVER, answer=Answer.APPROVE)
     settled = await house.until_settled(view["plan_id"])
     assert settled["steps"][0]["status"] == "denied"
     assert not house.hands.calls
@@ -187,9 +187,9 @@ async def test_a_revoked_approvers_answer_counts_no_more(house: House) -> None:
     house.policy.obligations = replace(house.policy.obligations, quorum=2)
     view = await house.plan(step("w", "write"))
     approval_id = view["steps"][0]["approval_id"]
-    await house.approvals.answer(approval_id, APPROVER, decision="approve")
+    await house.approvals.answer(approval_id, APPROVER, answer=Answer.APPROVE)
     del house.directory.people["default", "bob"]
-    await house.approvals.answer(approval_id, SECOND, decision="approve")
+    await house.approvals.answer(approval_id, SECOND, answer=Answer.APPROVE)
     settled = await house.until_settled(view["plan_id"])
     assert settled["steps"][0]["status"] == "held"
     assert not house.hands.calls
@@ -265,4 +265,4 @@ async def test_the_policy_sees_what_earlier_rounds_of_the_plan_spent(house: Hous
     reference = {"text": {"$step": "a", "pointer": "/structured/said"}}
     await house.plan(step("a"), step("w", "write"), step("b", "write", depends_on=["a"], args=reference))
     spent = [seen["context"]["spent"] for seen in house.policy.inputs]
-    assert spent == [{"steps": 0, "changes": 0}, {"steps": 2, "changes": 1}]
+    assert [(one["steps"], one["changes"]) for one in spent] == [(0, 0), (2, 1)]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import HandrailError
-from gateway.model import Effect, Principal, Role
+from gateway.model import Answer, Effect, Principal, Role
 from gateway.reasons import Reason
 from gateway.recovery import recover
 from tests.pipeline.house import AGENT, APPROVER, AUDITOR, close_house, open_house, step
@@ -47,7 +47,7 @@ async def test_a_changed_row_sets_nothing_going(tmp_path: Path, what: str) -> No
     for live in list(again.pipeline._live.values()):
         await live.settled.wait()
     try:
-        await again.approvals.answer(view["steps"][0]["approval_id"], APPROVER, decision="approve")
+        await again.approvals.answer(view["steps"][0]["approval_id"], APPROVER, answer=Answer.APPROVE)
         await again.until_settled(view["plan_id"])
         ran = [call.step_id for call in again.hands.calls]
         assert ran in ([], ["w"])  # "w" only by the person who just approved it, as it was asked
@@ -85,7 +85,7 @@ async def test_no_condition_of_an_approval_is_waived_in_sql(tmp_path: Path, what
     if what == "the time":
         again.pipeline.clock = lambda: time.time() + 4000
     for ask in (
-        again.approvals.answer(view["steps"][0]["approval_id"], who, decision="approve"),
+        again.approvals.answer(view["steps"][0]["approval_id"], who, answer=Answer.APPROVE),
         again.approvals.show(view["steps"][0]["approval_id"], who),
         again.pipeline.view(view["plan_id"], AGENT),
     ):

@@ -8,6 +8,7 @@ from sqlalchemy import URL, make_url
 
 import migrations
 from audit.database import make_engine
+from gateway.model import Answer
 from tests.meta.tree import ROOT
 from tests.pipeline.house import APPROVER, close_house, open_house, step
 from tests.postgres import Server
@@ -38,7 +39,7 @@ async def test_a_gateway_works_under_the_role(application: URL, tmp_path: Path) 
     try:
         done = await house.plan(step("read"), step("change", "write", depends_on=["read"]))
         assert [one["status"] for one in done["steps"]] == ["succeeded", "held"]
-        await house.approvals.answer(done["steps"][1]["approval_id"], APPROVER, decision="approve")
+        await house.approvals.answer(done["steps"][1]["approval_id"], APPROVER, answer=Answer.APPROVE)
         settled = await house.until_settled(done["plan_id"])
         assert [one["status"] for one in settled["steps"]] == ["succeeded", "succeeded"]
     finally:

@@ -1,6 +1,5 @@
 """``handrail demo``: set up a gateway, play a demonstration on two real MCP servers, keep serving."""
 
-import json
 import os
 import shlex
 import signal
@@ -14,6 +13,7 @@ from gateway.cli.command import command, noun
 from gateway.cli.demo import cast, ground, scenes
 from gateway.cli.exits import Exit
 from gateway.cli.output import Output
+from gateway.rendering import render
 
 app = noun("Set up a gateway and play a demonstration on it.")
 
@@ -61,15 +61,7 @@ def _stop_in_order() -> None:
 
 def _asker(out: Output, *, yes: bool) -> Any:
     def ask(request: dict[str, Any]) -> str:
-        out.facts(
-            [
-                ("hand", f"{request['hand']}.{request['action']}"),
-                ("args", json.dumps(request["args"])),
-                ("side effects", request["side_effects"]),
-                ("asked by", request["requested_by"]),
-                ("why you", "; ".join(reason["message"] or reason["code"] for reason in request["reasons"])),
-            ]
-        )
+        out.raw(render(request).text(out.width))
         if yes or not out.interactive:
             out.line(f"  {cast.APPROVER} approves (--yes, or no terminal).", "yellow")
             return "approve"

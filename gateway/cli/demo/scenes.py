@@ -148,10 +148,10 @@ def commit(stage: Stage) -> dict[str, Any]:
     if approver.key is None or "approval_id" not in view["steps"][0]:
         return view
     request: dict[str, Any] = dict(approver.client.approval(view["steps"][0]["approval_id"]))
-    decision = stage.ask(request)
+    answer = stage.ask(request)
     signed = sign_answer(
         request,
-        decision,
+        answer,
         key=approver.key,
         approver=APPROVER,
         audience=stage.trust["origin"],
@@ -159,7 +159,7 @@ def commit(stage: Stage) -> dict[str, Any]:
     approver.client.answer_signed(request["id"], signed)
     view = _follow(stage, view["plan_id"])
     stage.show(view)
-    expected = "succeeded" if decision == "approve" else "denied"
+    expected = "succeeded" if answer == "approve" else "denied"
     stage.expect(f"the commit is {expected}", holds=_statuses(view) == [expected])
 
     stage.title("6  The same approval for the same call with one byte changed: refused")

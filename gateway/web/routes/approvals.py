@@ -1,7 +1,6 @@
 """Approvals: what waits for a person, and the person's answer."""
 
 import re
-from enum import StrEnum
 from typing import Final
 
 from starlette.requests import Request
@@ -9,7 +8,7 @@ from starlette.responses import Response
 
 from gateway.approvals import PAGE_DEFAULT, PAGE_MAX
 from gateway.errors import Refused
-from gateway.model import Principal
+from gateway.model import Answer, ApprovalStatus, Principal
 from gateway.permissions import Permission
 from gateway.reasons import Reason
 from gateway.web.bodies import JOSE, JSON, integer, json_body, media_type, one_of, query, segment
@@ -18,16 +17,6 @@ from gateway.web.routing import Body, Endpoint, JsonResponse, Parameter
 from gateway.web.schemas import AnswerRequest, ApprovalList, ApprovalView
 
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
-
-
-class ApprovalStatus(StrEnum):
-    """States of an approval request."""
-
-    OPEN = "open"
-    GRANTED = "granted"
-    REFUSED = "refused"
-    EXPIRED = "expired"
-    VOIDED = "voided"
 
 
 async def list_(request: Request, principal: Principal) -> Response:
@@ -61,8 +50,8 @@ async def answer(request: Request, principal: Principal) -> Response:
     if kind == JOSE:
         view = await approvals.answer(approval_id, principal, signed=await request.body())
     elif kind == JSON:
-        decision = (await json_body(request, AnswerRequest)).decision
-        view = await approvals.answer(approval_id, principal, decision=decision)
+        given = (await json_body(request, AnswerRequest)).answer
+        view = await approvals.answer(approval_id, principal, answer=Answer(given))
     else:
         raise Refused(Reason.REQUEST_MEDIA_TYPE, expected=f"{JOSE} or {JSON}")
     return JsonResponse(view)

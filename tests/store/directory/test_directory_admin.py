@@ -411,3 +411,8 @@ def test_no_single_role_both_asks_and_approves() -> None:
     for granted in ROLE_PERMISSIONS.values():
         assert not {Permission.PLANS_SUBMIT, Permission.APPROVALS_ANSWER} <= granted
         assert not {Permission.PRINCIPALS_MANAGE, Permission.APPROVALS_ANSWER} <= granted
+
+
+async def test_nobody_is_made_an_agent_and_an_approver_in_one(directory: SqlDirectory, root: Principal) -> None:
+    both = NewPrincipal("both", ["agent", "approver"])
+    await refused(directory.add_principal(root, both), Reason.REQUEST_MALFORMED)

@@ -16,6 +16,17 @@ _COMBINING_MAX: Final = 3
 """Marks on one base character; more is a smear over the lines above and below."""
 
 
+def invisible(char: str) -> bool:
+    """Whether ``char`` has no shape of its own that a reader could see; a line feed and a space have their effect."""
+    category = unicodedata.category(char)
+    return (
+        (category in _ESCAPED_CATEGORIES and char != "\n")
+        or (category == "Zs" and char != " ")
+        or char in _INVISIBLE
+        or _is_variation_selector(char)
+    )
+
+
 def safe(text: Any, *, lines: bool = False) -> str:
     """``text`` with every control, format, invisible and bidirectional character spelled out.
 
@@ -30,17 +41,10 @@ def safe(text: Any, *, lines: bool = False) -> str:
     shown: list[str] = []
     marks = 0
     for char in plain:
-        category = unicodedata.category(char)
-        marks = marks + 1 if category in {"Mn", "Me"} else 0
+        marks = marks + 1 if unicodedata.category(char) in {"Mn", "Me"} else 0
         if char == "\n" and lines:
             shown.append(char)
-        elif (
-            category in _ESCAPED_CATEGORIES
-            or (category == "Zs" and char != " ")
-            or char in _INVISIBLE
-            or _is_variation_selector(char)
-            or marks > _COMBINING_MAX
-        ):
+        elif char == "\n" or invisible(char) or marks > _COMBINING_MAX:
             shown.append(f"\\u{{{ord(char):x}}}")
         else:
             shown.append(char)
