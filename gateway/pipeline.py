@@ -90,7 +90,7 @@ class Pipeline(Plans):
         while True:
             live.wake.clear()
             fallen = await standing.fallen(plan, self.directory, self.clock())
-            voided = standing.outdated(plan, self.hands, self.engine.digest)
+            voided = standing.outdated(plan, self.hands, self.engine)
             judged = plan.undecided()
 
             # 3 schema, of each step: references resolved, args against the pinned manifest.

@@ -186,8 +186,13 @@ class PolicyEngine(Protocol):
             or ``policy.undecided``.
         """
 
-    def locate(self, code: str) -> Mapping[str, Any] | None:
-        """Where the bundle gives a rule's reason code, and how severe: ``{file, line, rule, title, severity}``."""
+    def stands(self, tenant: str, principal_id: str, hand: str, decision: Decision) -> bool:
+        """Whether a decision made earlier would be made the same way now: by a bundle that decides for this principal,
+        under the same states of trial and observation. One that does not stand is never acted upon."""
+
+    def locate(self, code: str, digest: str) -> Mapping[str, Any] | None:
+        """Where the bundle ``digest`` gives a rule's reason code, and how severe: ``{file, line, rule, title,
+        severity}``; ``None`` where it does not, or is not at hand."""
 
     async def ready(self) -> None:
         """Raises ``policy.unavailable``."""

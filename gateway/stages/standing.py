@@ -6,7 +6,7 @@ drift. So every later round asks again before it dispatches anything.
 
 from gateway.errors import Refused
 from gateway.model import Principal, StepStatus
-from gateway.ports import Directory, Hands
+from gateway.ports import Directory, Hands, PolicyEngine
 from gateway.reasons import Reason
 from gateway.state import PlanState, StepState
 
@@ -33,7 +33,7 @@ async def fallen(plan: PlanState, directory: Directory, now: float) -> list[Step
     return ended
 
 
-def outdated(plan: PlanState, hands: Hands, policy_digest: str) -> dict[str, str]:
+def outdated(plan: PlanState, hands: Hands, engine: PolicyEngine) -> dict[str, str]:
     """Have every decision judged anew that policy or hand have outdated before it was acted on.
 
     Returns:
@@ -45,7 +45,10 @@ def outdated(plan: PlanState, hands: Hands, policy_digest: str) -> dict[str, str
             continue
         manifest = hands.manifest(plan.plan.tenant, state.step.hand)
         digest = None if manifest is None else manifest.digest
-        if state.decision.policy_digest == policy_digest and state.manifest_digest == digest:
+        the = plan.plan
+        if state.manifest_digest == digest and engine.stands(
+            the.tenant, the.principal.id, state.step.hand, state.decision
+        ):
             continue
         if state.approval_id is not None:
             voided[state.step.id] = state.approval_id

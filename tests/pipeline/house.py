@@ -135,8 +135,13 @@ class SimulatedPolicy:
             for step in policy_input["steps"]
         }
 
-    def locate(self, code: str) -> Mapping[str, Any] | None:
-        return {"file": "test.rego", "line": 7, "rule": "test", "title": "A test rule"} if code == "test.rule" else None
+    def stands(self, tenant: str, principal_id: str, hand: str, decision: Decision) -> bool:
+        return decision.policy_digest == self.digest
+
+    def locate(self, code: str, digest: str) -> Mapping[str, Any] | None:
+        if (code, digest) != ("test.rule", self.digest):
+            return None
+        return {"file": "test.rego", "line": 7, "rule": "test", "title": "A test rule"}
 
     async def ready(self) -> None:
         """Always."""
