@@ -1,5 +1,5 @@
-"""What a revision must pass before it is signed: the check and self-test of every bundle, and where OPA is installed its
-strict compiler and the tests beside the rules, with coverage.
+"""What a revision must pass before it is signed: the check and self-test of every bundle, and where OPA is installed
+its strict compiler and the tests beside the rules, with coverage.
 """
 
 import json

@@ -12,6 +12,7 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -101,7 +102,8 @@ def run(
     program = shutil.which("git")
     if program is None:
         raise GitFailed("git is not installed")
-    command = [program, *(f"-c{option}" for option in (*_NO_PROGRAMS, *options)), *arguments]
+    configured = chain.from_iterable(("-c", option) for option in (*_NO_PROGRAMS, *options))
+    command = [program, *configured, *arguments]
     kept = {name: os.environ[name] for name in ("PATH", "TMPDIR") if name in os.environ}
     process = subprocess.Popen(
         command,

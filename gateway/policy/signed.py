@@ -1,6 +1,7 @@
 """A bundle as one signed file: what was built from which commit, and by whom.
 
-The file is a compact JWS (``bundle+jws``, Ed25519) over ``{v, digest, commit, directory, built_at, checks, files}``,
+The file is a compact JWS (``bundle+jws``, Ed25519) over ``{v, digest, commit, directory, built_at, built_by,
+checks, files}``,
 where ``files`` is path -> text. Nothing in it is believed before the signature holds under a key that the reader chose,
 and the digest is computed anew from the files.
 """
@@ -19,7 +20,7 @@ from keys import jws
 
 SIGNED_MAX_BYTES: Final = 8_388_608
 """Longest signed file."""
-_MEMBERS: Final = frozenset({"v", "digest", "commit", "directory", "built_at", "checks", "files"})
+_MEMBERS: Final = frozenset({"v", "digest", "commit", "directory", "built_at", "built_by", "checks", "files"})
 
 KeyFor = Callable[[str], Mapping[str, Any]]
 """kid -> public JWK, or a refusal; see ``keys.jws``."""
@@ -35,6 +36,7 @@ class SignedBundle:
         commit: hex object id of the commit that it was built from.
         directory: of the policies in the repository.
         built_at: seconds since the epoch, by the builder's clock.
+        built_by: the principal whose key signed; ``None`` for the gateway itself.
         checks: what was run at the build: ``{opa, tests, coverage}``, ``None`` where it was not.
     """
 
@@ -44,10 +46,13 @@ class SignedBundle:
     commit: str
     directory: str
     built_at: int
+    built_by: str | None
     checks: Mapping[str, Any]
 
 
-def payload(revision: Revision, directory: str, built_at: int, checks: Mapping[str, Any]) -> bytes:
+def payload(
+    revision: Revision, directory: str, *, built_at: int, built_by: str | None, checks: Mapping[str, Any]
+) -> bytes:
     """What is signed: RFC 8785 canonical JSON.
 
     Raises:
@@ -61,10 +66,26 @@ def payload(revision: Revision, directory: str, built_at: int, checks: Mapping[s
             "commit": revision.commit,
             "directory": directory,
             "built_at": built_at,
+            "built_by": built_by,
             "checks": dict(checks),
             "files": {path: raw.decode("utf-8") for path, raw in sorted(revision.files.items())},
         }
     )
+
+
+def claimed_builder(token: bytes) -> str | None:
+    """Who a signed file says built it: good for nothing but choosing whose key must verify it.
+
+    Raises:
+        Refused: ``verify.malformed``, ``verify.*``, ``schema.json``.
+        BundleError: it is not a signed bundle.
+    """
+    _check_size(token)
+    claims = parse(jws.peek(token).payload)
+    built_by = claims.get("built_by") if isinstance(claims, dict) else 0
+    if built_by is not None and not isinstance(built_by, str):
+        raise _not("built by a principal")
+    return built_by
 
 
 def verify(token: bytes, key_for: KeyFor) -> SignedBundle:
@@ -74,8 +95,7 @@ def verify(token: bytes, key_for: KeyFor) -> SignedBundle:
         Refused: ``verify.*``: not signed, or not by a key that ``key_for`` gives.
         BundleError: what is signed is no bundle, or not the one that it says.
     """
-    if len(token) > SIGNED_MAX_BYTES:
-        raise BundleError([Problem("", 0, 0, f"the signed file is larger than {SIGNED_MAX_BYTES} bytes")])
+    _check_size(token)
     verified = jws.verify(token, Typ.BUNDLE, key_for)
     return _read(token.decode("ascii"), verified.kid, verified.payload)
 
@@ -97,12 +117,20 @@ def _read(token: str, kid: str, raw: bytes) -> SignedBundle:
         raise _not("a bundle of text files")
     if not _is_commit(commit) or not isinstance(directory, str) or len(directory) > 256 or not directory.isprintable():
         raise _not("built from a commit")
+    built_by = claims["built_by"]
+    if built_by is not None and (not isinstance(built_by, str) or not 0 < len(built_by) <= 128):
+        raise _not("built by a principal")
     if type(claims["built_at"]) is not int or not isinstance(claims["checks"], dict):
         raise _not("a whole build")
     bundle = assemble({path: text.encode("utf-8") for path, text in files.items()})
     if bundle.digest != claims["digest"]:
         raise _not("the bundle whose digest it states")
-    return SignedBundle(bundle, token, kid, commit, directory, claims["built_at"], claims["checks"])
+    return SignedBundle(bundle, token, kid, commit, directory, claims["built_at"], built_by, claims["checks"])
+
+
+def _check_size(token: bytes) -> None:
+    if len(token) > SIGNED_MAX_BYTES:
+        raise BundleError([Problem("", 0, 0, f"the signed file is larger than {SIGNED_MAX_BYTES} bytes")])
 
 
 def _is_commit(value: Any) -> bool:
