@@ -109,8 +109,9 @@ def test_a_directory_outside_of_the_commit_is_refused(repository: Repository, di
 
 @pytest.mark.parametrize("name", ["--upload-pack=touch x", "-h", "HEAD:policies", "nothing", "", "HEAD~9"])
 def test_a_name_that_is_no_commit_is_refused_and_no_option(repository: Repository, name: str) -> None:
-    with pytest.raises(GitFailed):
+    with pytest.raises(GitFailed) as caught:
         revision(repository.path, name, "policies")
+    assert caught.value.reason is Reason.POLICY_SOURCE
     assert not (repository.path / "x").exists()
 
 
