@@ -19,6 +19,7 @@ from audit.epochs import EpochKeys
 from audit.history import newest_pin
 from audit.log import Log
 from audit.reader import Reader
+from gateway import rollout
 from gateway.approvals import Approvals
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import HandrailError
@@ -31,6 +32,7 @@ from gateway.policy.reloading import EventKind, PolicyEvent, ReloadingEngine
 from gateway.ports import Append, Purpose
 from gateway.proposals import Proposals
 from gateway.recovery import recover
+from gateway.rollout import Rollout
 from gateway.settings import Settings
 from gateway.store.directory import SqlDirectory
 from gateway.store.plans import SqlPlans, forget_replays
@@ -82,6 +84,7 @@ class Gateway:
     pipeline: Pipeline
     approvals: Approvals
     proposals: Proposals
+    rollout: Rollout
     evidence: Evidence
     metrics: Metrics
     tracer: Tracer
@@ -113,6 +116,7 @@ class Gateway:
         sys.setswitchinterval(SWITCH_SECONDS)
         await self.prepare()
         await self.policy.start()
+        await self.rollout.refresh()
         await self.hands.start()
         await recover(self.pipeline, first=True)
         self._tasks.append(asyncio.create_task(self._every(UPKEEP_SECONDS, self._upkeep)))
@@ -170,6 +174,7 @@ class Gateway:
         parts: dict[str, Callable[[], Awaitable[object]]] = {
             "expire approvals": self.approvals.expire,
             "expire proposals": self.proposals.expire,
+            "follow the rollout": self.rollout.refresh,
             "settle half-done plans": self._recover,
             "age keys": self._age_keys,
             "record key changes": self.key_changes.settle,
@@ -227,6 +232,17 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         await log.append(Append([EntryDraft(kind, DEFAULT_TENANT, facts=facts)]))
 
     policy = load_engine(settings.policy, policy_changed)
+    reader = Reader(engine)
+    proposals = Proposals(
+        log=log,
+        store=SqlProposals(engine, master.derive("proposal rows")),
+        directory=directory,
+        signer=keyset,
+        jws=jws,
+        ttl_seconds=settings.proposals.ttl_seconds,
+        clock=clock,
+    )
+    staged = rollout.build(policy, proposals, hands, reader, clock, metrics)
     spans = tracer(settings.telemetry)
     pipeline = Pipeline(
         settings=settings,
@@ -237,7 +253,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         credentials=StepCredentials(keyset, settings.log.origin),
         directory=directory,
         hands=hands,
-        engine=policy,
+        engine=staged.engine,
         jws=jws,
         metrics=metrics,
         tracer=spans,
@@ -247,7 +263,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         settings=settings,
         engine=engine,
         log=log,
-        reader=Reader(engine),
+        reader=reader,
         keyset=keyset,
         key_changes=KeyChanges(log),
         directory=directory,
@@ -255,15 +271,8 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         policy=policy,
         pipeline=pipeline,
         approvals=Approvals(pipeline),
-        proposals=Proposals(
-            log=log,
-            store=SqlProposals(engine, master.derive("proposal rows")),
-            directory=directory,
-            signer=keyset,
-            jws=jws,
-            ttl_seconds=settings.proposals.ttl_seconds,
-            clock=clock,
-        ),
+        proposals=proposals,
+        rollout=staged,
         evidence=Evidence(pipeline),
         metrics=metrics,
         tracer=spans,

@@ -69,6 +69,8 @@ ERRORS: Final[dict[Reason, tuple[int, str]]] = {
     Reason.POLICY_UNAVAILABLE: (503, "Policy engine unavailable"),
     Reason.POLICY_OBLIGATION: (500, "Unknown obligation"),
     Reason.POLICY_INPUT: (413, "Policy input too large"),
+    Reason.POLICY_OBSERVED_DENY: (200, "Denied by policy, observed"),
+    Reason.POLICY_OBSERVED_ASK: (200, "Asked by policy, observed"),
     Reason.APPROVAL_REFUSED: (403, "Approval refused"),
     Reason.APPROVAL_EXPIRED: (409, "Approval expired"),
     Reason.APPROVAL_VOIDED: (409, "Approval voided"),

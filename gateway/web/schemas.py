@@ -222,3 +222,6 @@ class Readiness(Shape):
 
     status: Literal["ok", "unavailable"]
     checks: Checks
+    observed: dict[str, str] = Field(
+        description="Hand -> until when it is observed: until then only critical denials are enforced on it."
+    )
