@@ -27,6 +27,7 @@ from gateway.evidence import Evidence
 from gateway.key_changes import KeyChanges
 from gateway.model import CONNECTOR_PREFIX, DEFAULT_TENANT, Issuer
 from gateway.pipeline import Pipeline
+from gateway.policy.contexts import Contexts
 from gateway.policy.engine import load_engine
 from gateway.policy.reloading import EventKind, PolicyEvent, ReloadingEngine
 from gateway.ports import Append, Purpose
@@ -35,6 +36,7 @@ from gateway.recovery import recover
 from gateway.rollout import Rollout
 from gateway.settings import Settings
 from gateway.store.directory import SqlDirectory
+from gateway.store.past import SqlPast
 from gateway.store.plans import SqlPlans, forget_replays
 from gateway.store.proposals import SqlProposals
 from gateway.telemetry import Metrics, Tracer, tracer
@@ -244,11 +246,12 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
     )
     staged = rollout.build(policy, proposals, hands, reader, clock, metrics)
     spans = tracer(settings.telemetry)
+    store = SqlPlans(engine, gateway_id, master.derive("step rows"))
     pipeline = Pipeline(
         settings=settings,
         log=log,
         payloads=log,
-        store=SqlPlans(engine, gateway_id, master.derive("step rows")),
+        store=store,
         signer=keyset,
         credentials=StepCredentials(keyset, settings.log.origin),
         directory=directory,
@@ -257,6 +260,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         jws=jws,
         metrics=metrics,
         tracer=spans,
+        contexts=Contexts(SqlPast(engine), log, hands, store.knows_context),
         clock=clock,
     )
     return Gateway(

@@ -35,9 +35,11 @@ from gateway.model import (
     UnverifiedPlan,
 )
 from gateway.pipeline import Pipeline
+from gateway.policy.contexts import Contexts
 from gateway.reasons import Reason
 from gateway.recovery import recover
 from gateway.settings import KeySettings, Settings
+from gateway.store.past import SqlPast
 from gateway.store.plans import SqlPlans
 from gateway.telemetry import Metrics, Tracer
 from hand_adapters.contract import HandError
@@ -282,6 +284,7 @@ async def open_house(home: Path, *, brain: Brain | None = None, start: bool = Tr
         jws=jws,
         metrics=Metrics(),
         tracer=Tracer(),
+        contexts=Contexts(SqlPast(engine), log, hands, store.knows_context),
     )
     house = House(
         configured,
