@@ -41,6 +41,7 @@ class EntryType(StrEnum):
     KEY_REVOKED = "KEYREV"
     POLICY_PROPOSED = "POLPRO"
     POLICY_ACTIVATED = "POLACT"
+    POLICY_LOADED = "POLLOD"
     POLICY_REJECTED = "POLREJ"
     POLICY_ROLLED_BACK = "POLRBK"
     PROPOSAL_MADE = "PRPMAD"
@@ -116,7 +117,6 @@ UNWRITTEN: Final[frozenset[EntryType]] = frozenset(
         EntryType.STEP_REPORTED,
         EntryType.EGRESS_CONNECTED,
         EntryType.EGRESS_REFUSED,
-        EntryType.POLICY_ROLLED_BACK,
         EntryType.HAND_DISABLED,
         EntryType.FROZEN,
         EntryType.UNFROZEN,
