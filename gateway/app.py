@@ -33,6 +33,7 @@ from gateway.recovery import recover
 from gateway.settings import Settings
 from gateway.store.directory import SqlDirectory
 from gateway.store.plans import SqlPlans, forget_replays
+from gateway.store.sessions import SqlSessions
 from gateway.telemetry import Metrics, Tracer, tracer
 from hand_adapters.jail import Jail
 from hand_adapters.pins import SqlPins
@@ -75,6 +76,7 @@ class Gateway:
     keyset: Keyset
     key_changes: KeyChanges
     directory: Callers
+    sessions: SqlSessions
     hands: Registry
     policy: ReloadingEngine
     pipeline: Pipeline
@@ -247,6 +249,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         keyset=keyset,
         key_changes=KeyChanges(log),
         directory=directory,
+        sessions=SqlSessions(engine, log, master.derive("session rows"), clock),
         hands=hands,
         policy=policy,
         pipeline=pipeline,
