@@ -5,7 +5,7 @@ Entries count only below the head: rows beyond it are nobody's. Blocking; SQLAlc
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -79,6 +79,24 @@ _PIN: Final = (
 def directory_changes(connection: Connection, tenant: str, after: int) -> Iterator[tuple[int, dict[str, Any]]]:
     """Index and facts of each change of the tenant's principals and issuers after index ``after``, oldest first."""
     for row in connection.execute(_DIRECTORY, {"tenant": tenant, "after": after}):
+        yield row.idx, json.loads(row.body).get("facts", {})
+
+
+def facts_of(
+    connection: Connection, tenant: str, kinds: Collection[str], after: int
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Index and facts of each of the tenant's entries of ``kinds`` after index ``after``, oldest first."""
+    query = (
+        select(entries.c.idx, entries.c.body)
+        .where(
+            entries.c.tenant == tenant,
+            entries.c.type.in_(sorted(kinds)),
+            entries.c.idx > after,
+            entries.c.idx < _SIZE,
+        )
+        .order_by(entries.c.idx)
+    )
+    for row in connection.execute(query):
         yield row.idx, json.loads(row.body).get("facts", {})
 
 

@@ -11,12 +11,14 @@ import structlog
 from sqlalchemy import Engine
 
 from audit import controls as control_mapping
+from audit import evaluations
 from audit.aggregate import Aggregator
 from audit.checkpoint import VerifierKey, checkpoint_text, sign_note
 from audit.committer import Committer
 from audit.database import configure
 from audit.epochs import EpochKeys
 from audit.errors import AuditError, LogUnavailable, NotLogged
+from audit.evaluations import EvaluationPage
 from audit.job import Job
 from audit.reader import Reader
 from audit.sealing import Opener, Sealer
@@ -201,6 +203,14 @@ class Log:
                 return self._opener.open(connection, commitments)
 
         return await self._read(work)
+
+    async def evaluations(
+        self, tenant: str, *, since: str | None, until: str | None, after: int | None, limit: int
+    ) -> EvaluationPage:
+        """A page of the tenant's recorded policy evaluations; see :mod:`audit.evaluations`."""
+        return await self._read(
+            evaluations.page, self.reader, self._opener, tenant, since=since, until=until, after=after, limit=limit
+        )
 
     # --- checkpoints -------------------------------------------------------------------------------------------------
 

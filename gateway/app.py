@@ -26,13 +26,17 @@ from gateway.evidence import Evidence
 from gateway.key_changes import KeyChanges
 from gateway.model import CONNECTOR_PREFIX, DEFAULT_TENANT, Issuer
 from gateway.pipeline import Pipeline
+from gateway.policy.contexts import Contexts
 from gateway.policy.engine import load_engine
 from gateway.policy.reloading import EventKind, PolicyEvent, ReloadingEngine
 from gateway.ports import Append, Purpose
+from gateway.proposals import Proposals
 from gateway.recovery import recover
 from gateway.settings import Settings
 from gateway.store.directory import SqlDirectory
+from gateway.store.past import SqlPast
 from gateway.store.plans import SqlPlans, forget_replays
+from gateway.store.proposals import SqlProposals
 from gateway.store.sessions import SqlSessions
 from gateway.telemetry import Metrics, Tracer, tracer
 from hand_adapters.jail import Jail
@@ -81,6 +85,7 @@ class Gateway:
     policy: ReloadingEngine
     pipeline: Pipeline
     approvals: Approvals
+    proposals: Proposals
     evidence: Evidence
     metrics: Metrics
     tracer: Tracer
@@ -168,6 +173,7 @@ class Gateway:
         """What has to happen without anybody asking. A part that fails keeps none of the others from its turn."""
         parts: dict[str, Callable[[], Awaitable[object]]] = {
             "expire approvals": self.approvals.expire,
+            "expire proposals": self.proposals.expire,
             "settle half-done plans": self._recover,
             "age keys": self._age_keys,
             "record key changes": self.key_changes.settle,
@@ -226,11 +232,12 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
 
     policy = load_engine(settings.policy, policy_changed)
     spans = tracer(settings.telemetry)
+    store = SqlPlans(engine, gateway_id, master.derive("step rows"))
     pipeline = Pipeline(
         settings=settings,
         log=log,
         payloads=log,
-        store=SqlPlans(engine, gateway_id, master.derive("step rows")),
+        store=store,
         signer=keyset,
         credentials=StepCredentials(keyset, settings.log.origin),
         directory=directory,
@@ -239,6 +246,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         jws=jws,
         metrics=metrics,
         tracer=spans,
+        contexts=Contexts(SqlPast(engine), log, hands, store.knows_context),
         clock=clock,
     )
     return Gateway(
@@ -254,6 +262,15 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         policy=policy,
         pipeline=pipeline,
         approvals=Approvals(pipeline),
+        proposals=Proposals(
+            log=log,
+            store=SqlProposals(engine, master.derive("proposal rows")),
+            directory=directory,
+            signer=keyset,
+            jws=jws,
+            ttl_seconds=settings.proposals.ttl_seconds,
+            clock=clock,
+        ),
         evidence=Evidence(pipeline),
         metrics=metrics,
         tracer=spans,

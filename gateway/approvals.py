@@ -163,10 +163,16 @@ class Approvals:
         if state.status is not StepStatus.HELD or state.approval_id != approval_id:
             raise Refused(Reason.APPROVAL_CLOSED)
         manifest = pipeline.hands.manifest(row.tenant, state.step.hand)
+        decision = state.decision
+        stands = (
+            decision is not None
+            and decision.policy_digest == row.policy_digest
+            and pipeline.engine.stands(row.tenant, row.principal_id, row.hand, decision)
+        )
         try:
             approval.check_drift(
                 row,
-                policy_digest=pipeline.engine.digest,
+                stands=stands,
                 manifest_digest=None if manifest is None else manifest.digest,
             )
         except Refused:

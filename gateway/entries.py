@@ -42,6 +42,11 @@ class EntryType(StrEnum):
     POLICY_ACTIVATED = "POLACT"
     POLICY_REJECTED = "POLREJ"
     POLICY_ROLLED_BACK = "POLRBK"
+    PROPOSAL_MADE = "PRPMAD"
+    PROPOSAL_ACTIVATED = "PRPACT"
+    PROPOSAL_WITHDRAWN = "PRPWDR"
+    PROPOSAL_EXPIRED = "PRPEXP"
+    PROPOSAL_ENDED = "PRPEND"
     HAND_REGISTERED = "HNDREG"
     HAND_DRIFTED = "HNDDRF"
     HAND_DISABLED = "HNDDIS"
@@ -112,7 +117,6 @@ UNWRITTEN: Final[frozenset[EntryType]] = frozenset(
         EntryType.STEP_REPORTED,
         EntryType.EGRESS_CONNECTED,
         EntryType.EGRESS_REFUSED,
-        EntryType.POLICY_PROPOSED,
         EntryType.POLICY_ROLLED_BACK,
         EntryType.HAND_DISABLED,
         EntryType.FROZEN,

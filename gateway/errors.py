@@ -37,3 +37,10 @@ class Unavailable(HandrailError):
 
 class Uncertain(Unavailable):
     """The log was asked to commit and did not answer: what was appended may be durable, or not. Never assume either."""
+
+
+class Mistaken(HandrailError):
+    """A plan was judged by less than there is to know of its context. Nothing of it is on record; judge it again."""
+
+    def __init__(self) -> None:
+        super().__init__(Reason.REQUEST_CONFLICT, "the context was used before")

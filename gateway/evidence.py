@@ -54,7 +54,7 @@ class Evidence:
     async def why(self, plan_id: str, step_id: str, viewer: Principal) -> dict[str, Any]:
         """Each rule that spoke about a step, where it stands in the bundle, and the input that it saw.
 
-        The place is looked up in the active bundle, and said only where that is the bundle that decided.
+        The place is said where the bundle that decided is still at hand.
         """
         plan = await self.pipeline.load(plan_id, viewer)
         state = plan.steps.get(step_id)
@@ -64,9 +64,7 @@ class Evidence:
         decision = state.decision
         reasons = []
         for reason in () if decision is None else decision.reasons:
-            place = (
-                engine.locate(reason.code) if decision is not None and decision.policy_digest == engine.digest else None
-            )
+            place = None if decision is None else engine.locate(reason.code, decision.policy_digest)
             reasons.append({"code": reason.code, "message": reason.message, **(place or {})})
         commitment = state.commitments.get("evaluation")
         opened = await self.pipeline.payloads.open([commitment]) if commitment is not None else {}

@@ -34,8 +34,17 @@ class Permission(StrEnum):
     KEYS_MANAGE = "keys.manage"
     MCP_USE = "mcp.use"
     METRICS_READ = "metrics.read"
+    POLICY_INPUTS = "policy.inputs"
+    """Recorded policy inputs in bulk: arguments of calls, personal data among them."""
     POLICY_READ = "policy.read"
+    POLICY_PROPOSE = "policy.propose"
+    POLICY_ACTIVATE = "policy.activate"
     PRINCIPALS_MANAGE = "principals.manage"
+    PROPOSALS_READ = "proposals.read"
+    PROPOSALS_MAKE = "proposals.make"
+    """Propose, and take back; what may be proposed is a permission of each kind (``two_person.RULES``)."""
+    PROPOSALS_ACTIVATE = "proposals.activate"
+    """Activate; which kinds is a permission of each kind."""
 
 
 EVERYONE: Final = frozenset({Permission.ME, Permission.TRUST})
@@ -52,7 +61,17 @@ ROLE_PERMISSIONS: Final[Mapping[Role, frozenset[Permission]]] = MappingProxyType
                 Permission.MCP_USE,
             }
         ),
-        Role.AUTHOR: frozenset({Permission.POLICY_READ, Permission.WHY, Permission.HANDS_LIST}),
+        Role.AUTHOR: frozenset(
+            {
+                Permission.POLICY_INPUTS,
+                Permission.POLICY_READ,
+                Permission.POLICY_PROPOSE,
+                Permission.PROPOSALS_READ,
+                Permission.PROPOSALS_MAKE,
+                Permission.WHY,
+                Permission.HANDS_LIST,
+            }
+        ),
         Role.APPROVER: frozenset(
             {
                 Permission.APPROVALS_READ,
@@ -70,6 +89,8 @@ ROLE_PERMISSIONS: Final[Mapping[Role, frozenset[Permission]]] = MappingProxyType
                 Permission.APPROVALS_READ,
                 Permission.METRICS_READ,
                 Permission.KEYS_READ,
+                Permission.POLICY_INPUTS,
+                Permission.PROPOSALS_READ,
                 Permission.WHY,
             }
         ),
@@ -87,6 +108,11 @@ ROLE_PERMISSIONS: Final[Mapping[Role, frozenset[Permission]]] = MappingProxyType
                 Permission.HANDS_LIST,
                 Permission.METRICS_READ,
                 Permission.POLICY_READ,
+                Permission.POLICY_PROPOSE,
+                Permission.POLICY_ACTIVATE,
+                Permission.PROPOSALS_READ,
+                Permission.PROPOSALS_MAKE,
+                Permission.PROPOSALS_ACTIVATE,
                 Permission.PLANS_READ,
                 Permission.PLANS_READ_ALL,
             }

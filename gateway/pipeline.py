@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from gateway.errors import HandrailError, Refused
+from gateway.errors import HandrailError, Mistaken, Refused
 from gateway.model import Plan, Principal, StepStatus, UnverifiedPlan, commit, subject_key
 from gateway.plans import Live, Plans
 from gateway.reasons import Reason
@@ -90,7 +90,7 @@ class Pipeline(Plans):
         while True:
             live.wake.clear()
             fallen = await standing.fallen(plan, self.directory, self.clock())
-            voided = standing.outdated(plan, self.hands, self.engine.digest)
+            voided = standing.outdated(plan, self.hands, self.engine)
             judged = plan.undecided()
 
             # 3 schema, of each step: references resolved, args against the pinned manifest.
@@ -100,7 +100,7 @@ class Pipeline(Plans):
             # 4 policy: one evaluation for all steps whose inputs are known.
             with stage("4 policy", context_id):
                 sound = [state for state in judged if not state.status.final]
-                await policy.decide(plan, sound, self.engine, self.settings.policy, now)
+                await policy.decide(plan, sound, self.engine, self.contexts, self.settings.policy, now)
 
             # 5 approval: `ask` holds a step until the quorum answered for this exact call.
             with stage("5 approval", context_id):
@@ -126,7 +126,11 @@ class Pipeline(Plans):
             # record: decisions and intent, durable before anything runs, and for every denial.
             with stage("6 record", context_id):
                 this = record.Round(judged, requests, orphans, fallen, voided, launched)
-                await self.recorder.intent(plan, this, now)
+                try:
+                    await self.recorder.intent(plan, this, now)
+                except Mistaken:
+                    plan = self._anew(live, plan)
+                    continue
             live.recorded.set()
             self._release(live)
             self.metrics.count([*judged, *orphans, *fallen])
@@ -148,6 +152,14 @@ class Pipeline(Plans):
         committed = commit(plan.raw, subject_key(plan.tenant, plan.principal.id, plan.context_id))
         live.plan = PlanState(plan, committed, committed.commitment, {s.id: StepState(s) for s in plan.steps.values()})
         self._live[plan.plan_id] = live
+        return live.plan
+
+    def _anew(self, live: Live, plan: PlanState) -> PlanState:
+        """The plan as it was before it was judged, with what is known of its context forgotten."""
+        self._release(live)
+        self.contexts.mistaken(plan)
+        steps = {state.step.id: StepState(state.step) for state in plan}
+        live.plan = PlanState(plan.plan, plan.committed, plan.commitment, steps)
         return live.plan
 
     async def _principal(self, tenant: str, principal_id: str) -> Principal | None:

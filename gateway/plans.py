@@ -17,11 +17,22 @@ import structlog
 
 from gateway.caps import Caps
 from gateway.entries import EntryDraft
-from gateway.errors import HandrailError, Refused, Unavailable
+from gateway.errors import HandrailError, Refused, Unavailable, Uncertain
 from gateway.followers import Event, Followers, done_event, plan_event, step_event
 from gateway.model import PlanStatus, Principal, StepStatus, UnverifiedPlan
 from gateway.permissions import Permission, permits
-from gateway.ports import Append, AuditLog, Credentials, Directory, Hands, Payloads, PlanStore, PolicyEngine, Signer
+from gateway.ports import (
+    Append,
+    AuditLog,
+    Contexts,
+    Credentials,
+    Directory,
+    Hands,
+    Payloads,
+    PlanStore,
+    PolicyEngine,
+    Signer,
+)
 from gateway.reasons import Reason
 from gateway.revive import revive
 from gateway.settings import Settings
@@ -69,6 +80,7 @@ class Plans(ABC):
     jws: verify.Jws
     metrics: Metrics
     tracer: Tracer
+    contexts: Contexts
     clock: Callable[[], float] = time.time
     _live: dict[str, Live] = field(default_factory=dict)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -82,7 +94,7 @@ class Plans(ABC):
 
     def __post_init__(self) -> None:
         self.metrics.plans_live.set_function(lambda: len(self._live))
-        self.recorder = record.Recorder(self.log, self.store, self.signer)
+        self.recorder = record.Recorder(self.log, self.store, self.signer, self.contexts)
         self.caps = Caps(self.store.open_approvals)
 
     @abstractmethod
@@ -203,9 +215,11 @@ class Plans(ABC):
 
     async def _shepherd(self, live: Live, source: UnverifiedPlan | PlanState, caller: Principal) -> None:
         """Run ``_process``; turn every way it can end into something that a caller or the next recovery sees."""
+        certain = True
         try:
             await self._process(live, source)
         except HandrailError as error:
+            certain = not isinstance(error, Uncertain)
             self._stop_short(live, error)
         except Exception:  # noqa: BLE001
             _log.exception("plan failed")
@@ -215,6 +229,8 @@ class Plans(ABC):
                 # A step that was let go is seen through to its outcome, whatever became of the others.
                 await asyncio.gather(*live.running, return_exceptions=True)
             self._release(live)
+            if live.plan is not None:
+                self.contexts.left(live.plan, certain=certain)
             self.caps.end(caller)
             if live.plan is not None and self._live.get(live.plan.plan.plan_id) is live:
                 del self._live[live.plan.plan.plan_id]

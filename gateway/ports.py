@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from sqlalchemy import Connection, Executable, Insert
 
-from gateway.entries import EntryDraft
+from gateway.entries import EntryDraft, EntryType
 from gateway.manifest import Manifest
 from gateway.model import (
     Answer,
@@ -45,7 +45,7 @@ class Purpose(StrEnum):
     POLICY = "policy"
     """Nothing yet; kept for policy bundles."""
     APPROVAL = "approval"
-    """Approvals attested by the gateway."""
+    """Approvals and acts on proposals that the gateway attests."""
 
 
 class Typ(StrEnum):
@@ -57,6 +57,7 @@ class Typ(StrEnum):
     RESULT = "result+jws"
     RECEIPT = "receipt+jws"
     APPROVAL = "approval+jws"
+    PROPOSAL = "proposal+jws"
 
 
 class Signer(Protocol):
@@ -184,14 +185,102 @@ class PolicyEngine(Protocol):
             or ``policy.undecided``.
         """
 
-    def locate(self, code: str) -> Mapping[str, Any] | None:
-        """Where the bundle gives a rule's reason code, and how severe: ``{file, line, rule, title, severity}``."""
+    def stands(self, tenant: str, principal_id: str, hand: str, decision: Decision) -> bool:
+        """Whether a decision made earlier would be made the same way now: by a bundle that decides for this principal,
+        under the same states of trial and observation. One that does not stand is never acted upon."""
+
+    def locate(self, code: str, digest: str) -> Mapping[str, Any] | None:
+        """Where the bundle ``digest`` gives a rule's reason code, and how severe: ``{file, line, rule, title,
+        severity}``; ``None`` where it does not, or is not at hand."""
 
     async def ready(self) -> None:
         """Raises ``policy.unavailable``."""
 
     async def close(self) -> None:
         """Stop workers and connections."""
+
+
+# --- what was done and read before -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedStep:
+    """An entry about a plan or one of its steps, with what a context is remembered by."""
+
+    index: int
+    type: EntryType
+    at: float
+    """Seconds since the epoch."""
+    gateway: str
+    context_id: str
+    plan_id: str
+    step_id: str | None
+    hand: str
+    action: str
+    effect: str | None
+    manifest_digest: str | None
+    facts: Mapping[str, Any]
+    commitments: Mapping[str, str]
+
+
+class Past(Protocol):
+    """What the log knows of a context or a principal. Reads only."""
+
+    async def of_context(self, tenant: str, context_id: str) -> Sequence[LoggedStep]:
+        """Every entry about plans and steps of a context, oldest first. Raises ``log.unavailable``."""
+
+    async def of_principal(self, tenant: str, pseudonym: str, since: float, limit: int) -> Sequence[LoggedStep]:
+        """The newest ``limit`` entries about a principal's plans and steps since a time, oldest first.
+
+        Raises:
+            Unavailable: ``log.unavailable``.
+        """
+
+
+class Contexts(Protocol):
+    """What contexts and principals did and read before: what ``input.context`` and ``steps[].provenance`` say.
+
+    One process's memory of the log, which is the truth: it is rebuilt from there where it is not at hand. The methods
+    that do not wait keep no caller waiting.
+    """
+
+    async def recall(self, plan: PlanState) -> None:
+        """Have at hand what is known of the plan's principal and context. Reads the log at the first use of either in
+        this process, and not at all for a context that nobody used before.
+
+        Raises:
+            Unavailable: ``log.unavailable``.
+        """
+
+    def consider(self, plan: PlanState, states: Sequence[StepState], now: float) -> Mapping[str, Any]:
+        """The ``context`` members ``spent, history, taint, principal_taint`` for a round, before it; what the round may
+        spend is reserved from now on."""
+
+    def decided(self, plan: PlanState, states: Sequence[StepState]) -> None:
+        """Release what was denied."""
+
+    def recorded(
+        self,
+        plan: PlanState,
+        judged: Sequence[StepState],
+        ended: Sequence[StepState],
+        launched: Sequence[StepState],
+        now: float,
+    ) -> None:
+        """A round is on record: what was judged, what ended without having run, and what is about to run."""
+
+    def outcome(self, plan: PlanState, state: StepState, now: float) -> None:
+        """A step's ending is on record."""
+
+    def mistaken(self, plan: PlanState) -> None:
+        """The plan's context was used before although nothing was known of it: forget, and recall it next time."""
+
+    def left(self, plan: PlanState, *, certain: bool) -> None:
+        """The plan is taken forward no more. What it reserved for a round that did not come on record is released.
+
+        Args:
+            certain: whether it is certain that the round is not on record; else what it reserved stays.
+        """
 
 
 # --- hands -----------------------------------------------------------------------------------------------------------
@@ -355,11 +444,16 @@ class PlanStore(Protocol):
     def guards(self, plan: PlanState) -> Sequence[Guard]:
         """The first-of-its-kind inserts of a new plan: ``(iss, jti)`` and the context's binding.
 
-        Their conflicts raise ``verify.replayed`` and ``verify.context``.
+        Their conflicts raise ``verify.replayed`` and ``verify.context``, and :class:`gateway.errors.Mistaken` where the
+        plan was judged as the first of its context and is not.
         """
 
     def bound(self, plan: PlanState) -> None:
         """Remember a context's binding, now that it is on record."""
+
+    def knows_context(self, plan: PlanState) -> bool:
+        """Whether the binding of the plan's context is remembered. Where it is not, the database says with the plan's
+        first record whether somebody used the context before."""
 
     def fate_guard(self, plan: PlanState, state: StepState) -> Guard:
         """The insert that lets a step go, or ends it, once among all gateways; a conflict raises ``request.conflict``.

@@ -75,6 +75,13 @@ class Reason(StrEnum):
     APPROVAL_ROLE = "approval.role"
     APPROVAL_KEY = "approval.key"
     APPROVAL_CLOSED = "approval.closed"
+    # changes that take two people
+    PROPOSAL_SELF = "proposal.self"
+    PROPOSAL_KEY = "proposal.key"
+    PROPOSAL_MISMATCH = "proposal.mismatch"
+    PROPOSAL_CLOSED = "proposal.closed"
+    PROPOSAL_EXPIRED = "proposal.expired"
+    PROPOSAL_OUTDATED = "proposal.outdated"
     # 6 credential, record
     CREDENTIAL_REFUSED = "credential.refused"
     LOG_UNAVAILABLE = "log.unavailable"
@@ -153,6 +160,12 @@ TEXTS: Final[dict[Reason, str]] = {
     Reason.APPROVAL_ROLE: "Your roles do not permit approving this call.",
     Reason.APPROVAL_KEY: "The approval is not signed by your enrolled key.",
     Reason.APPROVAL_CLOSED: "The approval request was already answered.",
+    Reason.PROPOSAL_SELF: "Whoever proposed a change cannot activate it.",
+    Reason.PROPOSAL_KEY: "You have an enrolled key, and this is not signed by it.",
+    Reason.PROPOSAL_MISMATCH: "What was signed or named is not what was proposed.",
+    Reason.PROPOSAL_CLOSED: "The proposal was already decided.",
+    Reason.PROPOSAL_EXPIRED: "Nobody activated the proposal in time.",
+    Reason.PROPOSAL_OUTDATED: "What the proposal rests on has changed; propose it again.",
     Reason.CREDENTIAL_REFUSED: "No credential could be issued for this step.",
     Reason.LOG_UNAVAILABLE: "The audit log cannot be written, so nothing runs.",
     Reason.KEY_UNAVAILABLE: "A signing key is missing or cannot be used.",

@@ -133,6 +133,12 @@ class PolicySettings(Section):
         return self
 
 
+class ProposalSettings(Section):
+    """Changes that take two people."""
+
+    ttl_seconds: int = Field(259_200, ge=60, le=1_209_600, description="How long a proposal waits for a second person.")
+
+
 class KeySettings(Section):
     """The gateway's own keys."""
 
@@ -246,6 +252,7 @@ class Settings(BaseSettings):
     database: DatabaseSettings = DatabaseSettings()
     log: LogSettings = LogSettings()
     policy: PolicySettings = PolicySettings()
+    proposals: ProposalSettings = ProposalSettings()
     keys: KeySettings = KeySettings()
     jail: JailSettings = JailSettings()
     telemetry: TelemetrySettings = TelemetrySettings()

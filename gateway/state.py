@@ -61,6 +61,8 @@ class StepState:
     args_bytes: bytes = b""
     args_sha256: str = ""
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    amount: float = 0.0
+    """Sum of the args with the role ``amount``."""
     decision: Decision | None = None
     commitments: dict[str, str] = field(default_factory=dict)
     """Field name (``args``, ``evaluation``, ``result``) -> commitment, of everything recorded so far."""
@@ -183,6 +185,8 @@ class PlanState:
     steps: dict[str, StepState]
     log_index: int | None = None
     """Of the 'plan received' entry; ``None`` until the plan is on record."""
+    first_of_context: bool = False
+    """Judged as the first plan of its context. The first record is refused where that is wrong."""
 
     def __iter__(self) -> Iterator[StepState]:
         return iter(self.steps.values())

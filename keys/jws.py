@@ -31,6 +31,7 @@ TOKEN_MAX_BYTES: Final[Mapping[Typ, int]] = MappingProxyType(
         Typ.STEP: 65_536,
         Typ.RECEIPT: 65_536,
         Typ.APPROVAL: 65_536,
+        Typ.PROPOSAL: 65_536,
     }
 )
 """Longest token per class. A plan's and a result's own limits are settings, checked by whoever reads the wire."""

@@ -20,7 +20,7 @@ TYPES: Final[Mapping[Purpose, frozenset[Typ]]] = MappingProxyType(
         Purpose.CONNECTOR: frozenset({Typ.PLAN}),
         Purpose.STEP: frozenset({Typ.STEP}),
         Purpose.RECEIPT: frozenset({Typ.RECEIPT, Typ.ACCEPT}),
-        Purpose.APPROVAL: frozenset({Typ.APPROVAL}),
+        Purpose.APPROVAL: frozenset({Typ.APPROVAL, Typ.PROPOSAL}),
         Purpose.CHECKPOINT: frozenset(),
         Purpose.POLICY: frozenset(),
     }
@@ -130,14 +130,24 @@ class Keyset:
         return _document(record)
 
     def issuer(self, issuer_id: str, tenant: str, purpose: Purpose = Purpose.CONNECTOR) -> Issuer:
-        """The gateway itself as an issuer of the plans that its ingresses sign."""
+        """The gateway itself as an issuer of the plans that its ingresses sign.
+
+        Keys that no longer sign are among its keys, with the end of their validity: a plan that waits must be able to
+        tell a key that was retired in order from one that was revoked.
+        """
         return Issuer(
             id=issuer_id,
             tenant=tenant,
             keys={
-                record.kid: IssuerKey(record.kid, _document(record), not_before=int(record.created_at))
+                record.kid: IssuerKey(
+                    record.kid,
+                    _document(record),
+                    not_before=int(record.created_at),
+                    not_after=None if record.retired_at is None else int(record.retired_at),
+                    revoked_at=None if record.revoked_at is None else int(record.revoked_at),
+                )
                 for record in self._state.records.values()
-                if record.purpose is purpose and record.state.published
+                if record.purpose is purpose
             },
         )
 

@@ -13,6 +13,7 @@ from urllib.parse import quote
 from handrail.approvals import sign_answer
 from handrail.errors import HandrailProblem, MalformedError, UnexpectedReply
 from handrail.keys import SigningKey, VerifyKey
+from handrail.proposals import check_proposal, new_binding, sign_act
 from handrail.strict import parse
 from handrail.views import ApprovalPage, ApprovalView, Json, PlanView, ReceiptFile
 
@@ -222,11 +223,66 @@ def refuse(
     return (yield from answer(request, "refuse", key, approver=approver, audience=audience))
 
 
+# --- changes that take two people ------------------------------------------------------------------------------------
+
+
+def proposals(
+    *, status: str | None = None, kind: str | None = None, after: str | None = None, limit: int | None = None
+) -> Operation[Json]:
+    """A page of proposals, newest first: ``{proposals, next}``."""
+    asked = {"status": status, "kind": kind, "after": after, "limit": limit}
+    reply = yield _get("proposals", query={name: str(value) for name, value in asked.items() if value is not None})
+    _listed(reply, "proposals")
+    return reply.document
+
+
+def proposal(proposal_id: str) -> Operation[Json]:
+    """One proposal with its exact document."""
+    return (yield _get("proposals", proposal_id)).document
+
+
+def propose(kind: str, document: Json, *, subject: str, key: SigningKey | None = None) -> Operation[Json]:
+    """Propose a change; nothing changes before somebody else activates it.
+
+    Args:
+        subject: what the document is about (a bundle's digest, a hand's id); signed with it.
+        key: the caller's enrolled key; whoever has one must sign.
+    """
+    body: Json = {"kind": kind, "document": document}
+    if key is not None:
+        caller = yield from me()
+        binding = new_binding(kind, _text(caller, "tenant"), subject, document)
+        body["act"] = sign_act(
+            "propose", binding, key=key, by=_text(caller, "id"), audience=_text((yield from trust()), "origin")
+        )
+    return (yield _post(body, "proposals")).document
+
+
+def activate(shown: Json | str, key: SigningKey | None = None) -> Operation[Json]:
+    """Activate what somebody else proposed: exactly the proposal passed in, or the one with that id as it is now.
+
+    Raises:
+        ApprovalMismatchError: where the document shown is not the one bound; nothing is signed or sent.
+    """
+    document = (yield from proposal(shown)) if isinstance(shown, str) else shown
+    binding = check_proposal(document)
+    body: Json = {"document_sha256": binding["document_sha256"]}
+    if key is not None:
+        by, audience = _text((yield from me()), "id"), _text((yield from trust()), "origin")
+        body["act"] = sign_act("activate", binding, key=key, by=by, audience=audience)
+    return (yield _post(body, "proposals", binding["id"], "activate")).document
+
+
+def withdraw(proposal_id: str) -> Operation[Json]:
+    """Take a proposal back, or end what is in force."""
+    return (yield _post(None, "proposals", proposal_id, "withdraw")).document
+
+
 # --- callers, keys, hands, policy, audit -----------------------------------------------------------------------------
 
 
 def me() -> Operation[Json]:
-    """The calling principal: ``{id, tenant, roles, hands}``."""
+    """The calling principal: ``{id, tenant, roles, hands, approval_kid}``."""
     return (yield _get("me")).document
 
 
@@ -319,6 +375,21 @@ def pin_hand(hand_id: str, digest: str) -> Operation[Json]:
 def policy() -> Operation[Json]:
     """The active policy bundle: ``{engine, digest, files, loaded_at, problem?}``."""
     return (yield _get("policy")).document
+
+
+def evaluations(
+    *, since: int | None = None, until: int | None = None, after: int | None = None, limit: int | None = None
+) -> Operation[bytes]:
+    """A page of recorded policy evaluations as lines of JSON: one evaluation a line, the last says where to go on.
+
+    They hold the arguments of real calls. Times are seconds since the epoch.
+    """
+    asked = {"since": since, "until": until, "after": after, "limit": limit}
+    query = {name: str(value) for name, value in asked.items() if value is not None}
+    reply = yield _get("policy", "evaluations", query=query)
+    if reply.media_type != "application/x-ndjson":
+        raise UnexpectedReply(reply.status, "the answer is not lines of JSON")
+    return reply.body
 
 
 def audit_entries(**filters: str | int | None) -> Operation[Json]:

@@ -19,8 +19,9 @@ REVOKE ALL ON ALL TABLES IN SCHEMA public FROM handrail_app;
 GRANT USAGE ON SCHEMA public TO handrail_app;
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO handrail_app;
 
--- The log grows and is read; its head moves. A step's fate is decided once. The version of the tables is the owner's.
-REVOKE UPDATE, DELETE ON entries, checkpoints, fates FROM handrail_app;
+-- The log grows and is read; its head moves. A step's fate and a proposal's
+-- are decided once. The version of the tables is the owner's.
+REVOKE UPDATE, DELETE ON entries, checkpoints, fates, proposal_acts FROM handrail_app;
 REVOKE DELETE ON head FROM handrail_app;
 REVOKE INSERT, UPDATE, DELETE ON alembic_version FROM handrail_app;
 

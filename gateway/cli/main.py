@@ -17,6 +17,7 @@ NOUNS: Final = {
     "verify": "Verify receipts offline, from files alone.",
     "audit": "Query the log, and check it for tampering.",
     "policy": "Evaluate and check policy bundles.",
+    "proposals": "List, show, activate and withdraw changes that take two people.",
     "principals": "Add, list and revoke callers.",
     "issuers": "Add, list and revoke signers of plans.",
     "keys": "The gateway's keys, and new keys for clients.",

@@ -11,6 +11,7 @@ import structlog
 import typer
 
 from gateway.canonical import parse
+from gateway.cli import policy_replay
 from gateway.cli.command import command, noun
 from gateway.cli.exits import Exit, Stop
 from gateway.cli.output import Output
@@ -21,7 +22,8 @@ from gateway.policy.engine import bundle_directory
 from gateway.policy.faults import BundleError, Problem
 from gateway.settings import load
 
-app = noun("Evaluate and check policy bundles.")
+app = noun("Evaluate, check and try policy bundles.")
+app.add_typer(policy_replay.app)
 
 _INPUT_MAX_BYTES: Final = 16_777_216
 

@@ -125,9 +125,14 @@ class ReloadingEngine:
         """See ``ports.PolicyEngine.decide``."""
         return await self._backend.decide(policy_input)
 
-    def locate(self, code: str) -> Location | None:
+    def stands(self, tenant: str, principal_id: str, hand: str, decision: Decision) -> bool:  # noqa: ARG002
+        """See ``ports.PolicyEngine.stands``."""
+        return decision.policy_digest == self.digest
+
+    def locate(self, code: str, digest: str) -> Location | None:
         """See ``ports.PolicyEngine.locate``."""
-        return self._inspected.reasons.get(code) if self._inspected is not None else None
+        held = self._inspected
+        return held.reasons.get(code) if held is not None and held.bundle.digest == digest else None
 
     async def ready(self) -> None:
         """See ``ports.PolicyEngine.ready``. A refused newer bundle is a :attr:`problem`, not unreadiness."""

@@ -7,6 +7,8 @@ operation byte and a body.
 - ``L`` body ``{"modules": [[path, source]], "data": {}, "alarm_seconds": s, "memory_bytes": n}``: load, once.
 - ``S`` body ``[[path, source]]``: the syntax trees, as regorus gives them.
 - ``E`` body the policy input: evaluate ``data.handrail.decisions``.
+- ``M`` body policy inputs, each behind its length: evaluate one after the other, each with the whole of
+  ``alarm_seconds``. The answer's body is an answer for each (``+``, ``?`` or ``-``), behind its length.
 
 An answer is ``+`` and JSON, ``?`` where the rule is undefined, ``-`` and a message for the operator's log, or ``!`` and
 a message where the engine panicked and the process ends. The
@@ -75,6 +77,30 @@ class Evaluator:
         return result
 
 
+def many(evaluator: Evaluator, body: bytes) -> bytes:
+    """An answer for each input of ``body``; a panic is nobody's answer and goes up."""
+    answers = []
+    at = 0
+    while at < len(body):
+        end = at + 4 + int.from_bytes(body[at : at + 4], "big")
+        signal.setitimer(signal.ITIMER_REAL, evaluator.alarm_seconds)
+        try:
+            result = evaluator.evaluate(body[at + 4 : end])
+        except Exception as exc:  # noqa: BLE001 (whatever an engine raises)
+            one = b"-" + message_of(exc)
+        else:
+            one = b"?" if result is None else b"+" + result.encode()
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        answers.append(len(one).to_bytes(4, "big") + one)
+        at = end
+    return b"".join(answers)
+
+
+def message_of(exc: BaseException) -> bytes:
+    """What an engine said, without the trace of its own code."""
+    return str(exc).partition("\n\nStack backtrace")[0].strip().encode()[:4000]
+
+
 def limit_growth(allowed_bytes: int) -> None:
     """Let the process take ``allowed_bytes`` more address space than now; where ``/proc`` does not tell, no limit."""
     with contextlib.suppress(FileNotFoundError), open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123
@@ -102,6 +128,8 @@ def serve() -> None:
                 result = evaluator.evaluate(body)
                 signal.setitimer(signal.ITIMER_REAL, 0)
                 answer(b"?") if result is None else answer(b"+", result.encode())
+            elif kind == b"M" and evaluator is not None:
+                answer(b"+", many(evaluator, body))
             elif kind == b"L" and evaluator is None:
                 signal.setitimer(signal.ITIMER_REAL, 10)
                 evaluator = Evaluator(body)
@@ -118,7 +146,7 @@ def serve() -> None:
             raise
         except BaseException as exc:  # noqa: BLE001 (a Rust panic arrives as PanicException, which is no Exception)
             signal.setitimer(signal.ITIMER_REAL, 0)
-            message = str(exc).partition("\n\nStack backtrace")[0].strip().encode()[:4000]
+            message = message_of(exc)
             if not isinstance(exc, Exception):
                 answer(b"!", message)
                 os._exit(1)  # what a panic left behind is not to be trusted

@@ -96,13 +96,16 @@ def may_answer(row: ApprovalRow, approver: Principal) -> bool:
     return wanted and Role.AGENT not in approver.roles and approver.may_use(row.hand)
 
 
-def check_drift(row: ApprovalRow, *, policy_digest: str, manifest_digest: str | None) -> None:
+def check_drift(row: ApprovalRow, *, stands: bool, manifest_digest: str | None) -> None:
     """Whether the policy and the hand are still those that the request names.
+
+    Args:
+        stands: whether the decision to ask would be made the same way now.
 
     Raises:
         Refused: ``approval.voided``.
     """
-    if row.policy_digest != policy_digest or row.manifest_digest != manifest_digest:
+    if not stands or row.manifest_digest != manifest_digest:
         raise Refused(Reason.APPROVAL_VOIDED)
 
 

@@ -1,58 +1,67 @@
 """Step 4: one evaluation for all steps whose inputs are known. Whatever is not a clear ``allow`` or ``ask`` denies."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from gateway import evaluation
+from gateway.arguments import amount
 from gateway.canonical import canonical
 from gateway.manifest import Manifest, SideEffects
 from gateway.model import Decision, Effect, StepStatus, commit, subject_key
-from gateway.ports import PolicyEngine
+from gateway.ports import Contexts, PolicyEngine
 from gateway.reasons import Reason
 from gateway.settings import PolicySettings
 from gateway.state import PlanState, StepState
 
 
 async def decide(
-    plan: PlanState, states: Sequence[StepState], engine: PolicyEngine, settings: PolicySettings, now: float
+    plan: PlanState,
+    states: Sequence[StepState],
+    engine: PolicyEngine,
+    contexts: Contexts,
+    settings: PolicySettings,
+    now: float,
 ) -> None:
     """Judge ``states``; each gets its decision, and a denial ends it.
 
     The input and every rule's words are committed to under ``evaluation``: one sealed document for all the steps of
     one evaluation, so that ``handrail why`` can show exactly what the policy saw.
     """
+    await contexts.recall(plan)
     if not states:
         return
-    policy_input = build_input(plan, states, settings, now)
+    for state in states:
+        state.amount = _amount(state)
+    policy_input = build_input(plan, states, settings, contexts.consider(plan, states, now), now)
     decisions = await engine.decide(policy_input)
     subject = subject_key(plan.plan.tenant, plan.plan.principal.id, plan.plan.context_id)
-    evaluation = commit(
-        canonical(
-            {
-                "input": policy_input,
-                "decisions": {
-                    name: {
-                        "reasons": [{"code": reason.code, "message": reason.message} for reason in decision.reasons],
-                        "obligations": decision.obligations.document(),
-                    }
-                    for name, decision in decisions.items()
-                },
-            }
-        ),
-        subject,
-    )
+    recorded = commit(evaluation.record(policy_input, decisions), subject)
     for state in states:
         decision = decisions.get(state.step.id)
         if decision is None:
             decision = Decision(state.step.id, Effect.DENY, (), engine.digest)
         state.decision = decision
-        state.put("evaluation", evaluation)
+        state.put(evaluation.FIELD, recorded)
         if decision.effect is Effect.DENY:
             state.fail(StepStatus.DENIED, _reason_of(decision))
+        elif state.amount:
+            state.put("amount", commit(canonical(state.amount), subject))
+    contexts.decided(plan, states)
 
 
-def build_input(plan: PlanState, states: Sequence[StepState], settings: PolicySettings, now: float) -> dict[str, Any]:
-    """The policy input, version 1 (docs/policies.md)."""
+def build_input(
+    plan: PlanState,
+    states: Sequence[StepState],
+    settings: PolicySettings,
+    before: Mapping[str, Any],
+    now: float,
+) -> dict[str, Any]:
+    """The policy input, version 1 (docs/policies.md).
+
+    Args:
+        before: from ``Contexts.consider``.
+    """
     principal = plan.plan.principal
     hands: dict[str, dict[str, Any]] = {}
     for state in states:
@@ -87,10 +96,8 @@ def build_input(plan: PlanState, states: Sequence[StepState], settings: PolicySe
         "hands": hands,
         "context": {
             "data_region": settings.data_region,
-            "taint": [],
-            "principal_taint": [],
-            "spent": _spent(plan, states),
-            "history": [],
+            **before,
+            "spent": {**_spent(plan, states), **before["spent"]},
         },
     }
 
@@ -112,6 +119,12 @@ def _changes(state: StepState) -> bool:
     if state.manifest is None:
         return True
     return state.manifest.actions[state.step.action].side_effects is not SideEffects.NONE
+
+
+def _amount(state: StepState) -> float:
+    if state.manifest is None or state.args is None:
+        return 0.0
+    return amount(state.args, state.manifest.actions[state.step.action])
 
 
 def _hand_document(manifest: Manifest) -> dict[str, Any]:

@@ -14,8 +14,9 @@ import structlog
 
 from gateway.canonical import canonical
 from gateway.entries import EntryDraft, EntryType
+from gateway.errors import Mistaken
 from gateway.model import EMPTY, ApprovalStatus, Committed, Effect, StepStatus
-from gateway.ports import Append, ApprovalRequest, AuditLog, PlanStore, Purpose, Signer, Typ, Write
+from gateway.ports import Append, ApprovalRequest, AuditLog, Contexts, PlanStore, Purpose, Signer, Typ, Write
 from gateway.reasons import Reason
 from gateway.state import PlanState, StepState
 
@@ -58,6 +59,7 @@ class Recorder:
     log: AuditLog
     store: PlanStore
     signer: Signer
+    contexts: Contexts
 
     async def intent(self, plan: PlanState, this: Round, now: float) -> None:
         """Make the plan (if new), every new decision, request and ending, and the intent to dispatch durable.
@@ -65,6 +67,7 @@ class Recorder:
         Raises:
             Unavailable: ``log.unavailable``; nothing of this may be acted upon.
             Refused: ``verify.replayed``, ``verify.context`` or ``request.conflict``.
+            Mistaken: a new plan was judged as the first of its context and is not; judge it again.
         """
         new = plan.log_index is None
         entries = _describe(plan, this)
@@ -103,7 +106,11 @@ class Recorder:
             )
             return writes
 
-        indices = await self.log.append(Append(entries.drafts, (), guards, finalise))
+        try:
+            indices = await self.log.append(Append(entries.drafts, (), guards, finalise))
+        except Mistaken:
+            self.store.bound(plan)
+            raise
         if new:
             plan.log_index = indices[0]
             plan.committed = None
@@ -114,6 +121,7 @@ class Recorder:
             state.receipt = receipts.get(state.step.id, state.receipt)
         for state in this.launched:
             state.dispatched = True
+        self.contexts.recorded(plan, this.judged, (*this.orphans, *this.fallen), this.launched, now)
         _tell(plan, this.judged)
 
     async def outcome(self, plan: PlanState, state: StepState, ending: StepState, now: float) -> None:
@@ -152,6 +160,7 @@ class Recorder:
         ending.log_index = indices[-1]
         ending.receipt = receipt[0]
         state.adopt(ending)
+        self.contexts.outcome(plan, state, now)
 
     def acceptance(self, plan: PlanState, now: float) -> str:
         """The gateway's signed word that it took a plan: with its log index, so that an omission can be proved."""
@@ -283,7 +292,7 @@ def _describe(plan: PlanState, this: Round) -> _Entries:
     for name in this.voided:
         entries.add(plan.steps[name], EntryType.APPROVAL_VOIDED, (str(Reason.APPROVAL_VOIDED),))
     for state in this.judged:
-        entries.add(state, _judgement(state), _said(state))
+        entries.add(state, _judgement(state), _said(state), _kind(state))
     for state in (*this.orphans, *this.fallen):
         if state.approval_id is not None and state.status is not StepStatus.EXPIRED:
             entries.add(state, EntryType.APPROVAL_VOIDED)
@@ -300,6 +309,13 @@ def _judgement(state: StepState) -> EntryType:
     if state.status is StepStatus.DENIED:
         return EntryType.POLICY_DENIED
     return EntryType.APPROVAL_REQUESTED if state.decision.effect is Effect.ASK else EntryType.POLICY_ALLOWED
+
+
+def _kind(state: StepState) -> Mapping[str, str]:
+    """What a judged step may change: an account of the context is made from these entries."""
+    if state.decision is None or state.manifest is None:
+        return EMPTY
+    return {"side_effects": str(state.manifest.actions[state.step.action].side_effects)}
 
 
 def _said(state: StepState) -> tuple[str, ...]:

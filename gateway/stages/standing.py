@@ -5,8 +5,8 @@ drift. So every later round asks again before it dispatches anything.
 """
 
 from gateway.errors import Refused
-from gateway.model import CONNECTOR_PREFIX, Principal, StepStatus
-from gateway.ports import Directory, Hands
+from gateway.model import Principal, StepStatus
+from gateway.ports import Directory, Hands, PolicyEngine
 from gateway.reasons import Reason
 from gateway.state import PlanState, StepState
 
@@ -33,7 +33,7 @@ async def fallen(plan: PlanState, directory: Directory, now: float) -> list[Step
     return ended
 
 
-def outdated(plan: PlanState, hands: Hands, policy_digest: str) -> dict[str, str]:
+def outdated(plan: PlanState, hands: Hands, engine: PolicyEngine) -> dict[str, str]:
     """Have every decision judged anew that policy or hand have outdated before it was acted on.
 
     Returns:
@@ -45,7 +45,10 @@ def outdated(plan: PlanState, hands: Hands, policy_digest: str) -> dict[str, str
             continue
         manifest = hands.manifest(plan.plan.tenant, state.step.hand)
         digest = None if manifest is None else manifest.digest
-        if state.decision.policy_digest == policy_digest and state.manifest_digest == digest:
+        the = plan.plan
+        if state.manifest_digest == digest and engine.stands(
+            the.tenant, the.principal.id, state.step.hand, state.decision
+        ):
             continue
         if state.approval_id is not None:
             voided[state.step.id] = state.approval_id
@@ -56,8 +59,7 @@ def outdated(plan: PlanState, hands: Hands, policy_digest: str) -> dict[str, str
 async def _people(plan: PlanState, directory: Directory, now: float) -> list[Principal]:
     """Subject and caller as they are now; empty where one of them, or the issuer's key, is revoked.
 
-    A registered key never goes by itself: one that is missing was taken away, or its row was tampered with. The
-    gateway's own keys are no longer published once they retire.
+    A key never goes by itself: one that is missing was taken away, or its row was tampered with.
     """
     the = plan.plan
     try:
@@ -65,7 +67,5 @@ async def _people(plan: PlanState, directory: Directory, now: float) -> list[Pri
         people = [await directory.principal(the.tenant, name) for name in {the.principal.id, the.caller.id}]
     except Refused:
         return []
-    if key is None:
-        return people if the.issuer.id.startswith(CONNECTOR_PREFIX) else []
-    revoked = key.revoked_at is not None and key.revoked_at <= now
+    revoked = key is None or (key.revoked_at is not None and key.revoked_at <= now)
     return [] if revoked else people

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Engine, Row, bindparam, delete, func, insert,
 from sqlalchemy.exc import SQLAlchemyError
 
 from audit.history import plan_history
-from gateway.errors import HandrailError, Refused, Unavailable
+from gateway.errors import HandrailError, Mistaken, Refused, Unavailable
 from gateway.model import Answer, ApprovalStatus, Attestation, PlanStatus, Principal
 from gateway.ports import (
     ApprovalRequest,
@@ -108,11 +108,13 @@ class SqlPlans:
                         "principal_id": the.principal.id,
                         "bound_at": the.received_at,
                     },
-                    _SameContext(the.tenant, the.context_id, the.principal.id),
+                    _SameContext(the.tenant, the.context_id, the.principal.id, first=plan.first_of_context),
                 )
             )
         elif known != the.principal.id:
             raise Refused(Reason.VERIFY_CONTEXT)
+        elif plan.first_of_context:
+            raise Mistaken
         return guards
 
     def bound(self, plan: PlanState) -> None:
@@ -120,6 +122,10 @@ class SqlPlans:
         if len(self._contexts) >= CONTEXTS_REMEMBERED:
             self._contexts.clear()
         self._contexts[plan.plan.tenant, plan.plan.context_id] = plan.plan.principal.id
+
+    def knows_context(self, plan: PlanState) -> bool:
+        """See ``ports.PlanStore``."""
+        return (plan.plan.tenant, plan.plan.context_id) in self._contexts
 
     def fate_guard(self, plan: PlanState, state: StepState) -> Guard:
         """See ``ports.PlanStore``."""
@@ -364,14 +370,15 @@ def _answered(_: Connection) -> None:
 
 
 class _SameContext:
-    """A context that exists already is fine if it is this principal's."""
+    """A context that exists already is fine if it is this principal's, and the plan was judged with that in mind."""
 
-    __slots__ = ("_context_id", "_principal_id", "_tenant")
+    __slots__ = ("_context_id", "_first", "_principal_id", "_tenant")
 
-    def __init__(self, tenant: str, context_id: str, principal_id: str) -> None:
+    def __init__(self, tenant: str, context_id: str, principal_id: str, *, first: bool) -> None:
         self._tenant = tenant
         self._context_id = context_id
         self._principal_id = principal_id
+        self._first = first
 
     def __call__(self, connection: Connection) -> None:
         owner = connection.execute(
@@ -381,6 +388,8 @@ class _SameContext:
         ).scalar_one_or_none()
         if owner != self._principal_id:
             raise Refused(Reason.VERIFY_CONTEXT)
+        if self._first:
+            raise Mistaken
 
 
 def _json(value: Any) -> str:

@@ -232,6 +232,43 @@ issuer_keys: Final = Table(
     ForeignKeyConstraint(["tenant", "issuer_id"], ["issuers.tenant", "issuers.issuer_id"]),
 )
 
+proposals: Final = Table(
+    "proposals",
+    metadata,
+    Column("proposal_id", String(64), primary_key=True),
+    Column("tenant", String(64), nullable=False),
+    Column("kind", String(32), nullable=False, comment="gateway.two_person.Kind"),
+    Column("subject", String(128), nullable=False),
+    Column("document", Text, nullable=False, comment="RFC 8785 canonical JSON; nothing personal."),
+    Column("status", String(16), nullable=False, comment="open, activated, withdrawn, expired, ended"),
+    Column("proposed_by", String(128), nullable=False, comment="Principal."),
+    Column("proposed_attested_by", String(16), nullable=False, comment="proposer or gateway"),
+    Column("proposed_at", Float, nullable=False),
+    Column("expires_at", Float, nullable=False),
+    Column("fields", Text, nullable=False, comment="JSON: name -> commitment (propose, activate)."),
+    Column("decided_by", String(128), nullable=True, comment="Principal who activated or withdrew it."),
+    Column("decided_attested_by", String(16), nullable=True, comment="activator or gateway"),
+    Column("decided_at", Float, nullable=True),
+    Column("in_force_until", Float, nullable=True, comment="Of a standing kind, once it is activated."),
+    Column("ended_by", String(128), nullable=True),
+    Column("ended_at", Float, nullable=True),
+    Column("mac", String(64), nullable=False, comment="HMAC-SHA-256 over the row, by a key outside the database."),
+    Index(None, "tenant", "status"),
+    Index(None, "kind", "status"),
+    comment="Changes that take two people.",
+)
+
+proposal_acts: Final = Table(
+    "proposal_acts",
+    metadata,
+    Column("proposal_id", String(64), nullable=False),
+    Column("step", String(16), nullable=False, comment="decided or ended"),
+    PrimaryKeyConstraint("proposal_id", "step"),
+    ForeignKeyConstraint(["proposal_id"], ["proposals.proposal_id"]),
+    sqlite_with_rowid=False,
+    comment="A proposal is decided once and ended once, whoever does it: the database refuses a second row.",
+)
+
 hand_pins: Final = Table(
     "hand_pins",
     metadata,

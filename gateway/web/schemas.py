@@ -100,6 +100,7 @@ class RuleSpoken(Shape):
     line: int | None = None
     rule: str | None = None
     title: str | None = None
+    severity: str | None = Field(None, description="Of the rule's metadata; empty where it says none.")
 
 
 class WhyView(Shape):

@@ -5,6 +5,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from gateway.model import Role
+from gateway.two_person import Kind, ProposalStatus
 from gateway.web.schemas import Shape
 
 Identifier = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}$")
@@ -80,6 +81,7 @@ class Me(Shape):
     tenant: str
     roles: list[Role]
     hands: list[str] | None
+    approval_kid: str | None = Field(description="Of the key with which approvals and proposals are signed.")
 
 
 class IssuerKeyView(Shape):
@@ -221,6 +223,53 @@ class PolicyView(Shape):
     digest: str
     files: list[BundleFile]
     problem: str | None = Field(None, description="Why a newer bundle was not activated.")
+
+
+# --- proposals -------------------------------------------------------------------------------------------------------
+
+
+class ProposalView(Shape):
+    """A change that takes two people; times are seconds since the epoch, people are principal ids."""
+
+    id: str
+    kind: Kind
+    tenant: str
+    subject: str
+    document: dict[str, Any]
+    document_sha256: str
+    status: ProposalStatus
+    proposed_by: str
+    proposed_attested_by: Literal["proposer", "gateway"]
+    proposed_at: float
+    expires_at: float
+    decided_by: str | None = None
+    decided_attested_by: Literal["activator", "gateway"] | None = None
+    decided_at: float | None = None
+    in_force_until: float | None = None
+    ended_by: str | None = None
+    ended_at: float | None = None
+
+
+class ProposalList(Shape):
+    """A page of proposals; ``next`` goes into ``after`` for the following one."""
+
+    proposals: list[ProposalView]
+    next: str | None
+
+
+class ProposalRequest(Shape):
+    """A change to propose."""
+
+    kind: Kind
+    document: dict[str, Any]
+    act: str | None = Field(None, max_length=65_536, description="proposal+jws by the caller's enrolled key.")
+
+
+class ActivationRequest(Shape):
+    """The document that the caller looked at; it must be the one proposed."""
+
+    document_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    act: str | None = Field(None, max_length=65_536, description="proposal+jws by the caller's enrolled key.")
 
 
 # --- audit -----------------------------------------------------------------------------------------------------------

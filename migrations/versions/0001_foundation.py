@@ -173,6 +173,49 @@ def upgrade() -> None:
         comment="Which manifest of a hand a tenant said yes to.",
     )
     op.create_table(
+        "proposals",
+        sa.Column("proposal_id", sa.String(length=64), nullable=False),
+        sa.Column("tenant", sa.String(length=64), nullable=False),
+        sa.Column("kind", sa.String(length=32), nullable=False, comment="gateway.two_person.Kind"),
+        sa.Column("subject", sa.String(length=128), nullable=False),
+        sa.Column("document", sa.Text(), nullable=False, comment="RFC 8785 canonical JSON; nothing personal."),
+        sa.Column("status", sa.String(length=16), nullable=False, comment="open, activated, withdrawn, expired, ended"),
+        sa.Column("proposed_by", sa.String(length=128), nullable=False, comment="Principal."),
+        sa.Column("proposed_attested_by", sa.String(length=16), nullable=False, comment="proposer or gateway"),
+        sa.Column("proposed_at", sa.Float(), nullable=False),
+        sa.Column("expires_at", sa.Float(), nullable=False),
+        sa.Column("fields", sa.Text(), nullable=False, comment="JSON: name -> commitment (propose, activate)."),
+        sa.Column(
+            "decided_by", sa.String(length=128), nullable=True, comment="Principal who activated or withdrew it."
+        ),
+        sa.Column("decided_attested_by", sa.String(length=16), nullable=True, comment="activator or gateway"),
+        sa.Column("decided_at", sa.Float(), nullable=True),
+        sa.Column("in_force_until", sa.Float(), nullable=True, comment="Of a standing kind, once it is activated."),
+        sa.Column("ended_by", sa.String(length=128), nullable=True),
+        sa.Column("ended_at", sa.Float(), nullable=True),
+        sa.Column(
+            "mac",
+            sa.String(length=64),
+            nullable=False,
+            comment="HMAC-SHA-256 over the row, by a key outside the database.",
+        ),
+        sa.PrimaryKeyConstraint("proposal_id", name=op.f("pk_proposals")),
+        comment="Changes that take two people.",
+    )
+    op.create_index(op.f("ix_proposals_kind_status"), "proposals", ["kind", "status"], unique=False)
+    op.create_index(op.f("ix_proposals_tenant_status"), "proposals", ["tenant", "status"], unique=False)
+    op.create_table(
+        "proposal_acts",
+        sa.Column("proposal_id", sa.String(length=64), nullable=False),
+        sa.Column("step", sa.String(length=16), nullable=False, comment="decided or ended"),
+        sa.ForeignKeyConstraint(
+            ["proposal_id"], ["proposals.proposal_id"], name=op.f("fk_proposal_acts_proposal_id_proposals")
+        ),
+        sa.PrimaryKeyConstraint("proposal_id", "step", name=op.f("pk_proposal_acts")),
+        sqlite_with_rowid=False,
+        comment="A proposal is decided once and ended once, whoever does it: the database refuses a second row.",
+    )
+    op.create_table(
         "issuers",
         sa.Column("tenant", sa.String(length=64), nullable=False),
         sa.Column("issuer_id", sa.String(length=128), nullable=False),

@@ -345,6 +345,7 @@ async def test_over_a_plain_public_url_no_page_is_served(tmp_path: Path) -> None
     async with world(tmp_path, server={"public_url": "http://gateway.example"}) as here:
         answer = await here.http.get("/login", headers={"host": "gateway.example"})
         assert answer.status_code == 403
+        assert str(Reason.REQUEST_ORIGIN) in answer.text
 
 
 # --- one request -----------------------------------------------------------------------------------------------------

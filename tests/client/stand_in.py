@@ -5,6 +5,7 @@ It decides nothing: what a step's action is called says what happens to it. Answ
 """
 
 import base64
+import hashlib
 import json
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -56,6 +57,8 @@ class StandIn:
         self.shown_args: dict[str, Any] | None = None
         self.after_answer = "granted"
         self.hand_state = "unpinned"
+        self.approval_kid: str | None = None
+        self.evaluations: list[dict[str, Any]] = []
         self.forge = Forge()
         self._next: dict[tuple[str, str], list[Handler]] = {}
 
@@ -91,8 +94,6 @@ class StandIn:
 
     def approval(self) -> dict[str, Any]:
         args = {"repo_path": "/repo", "message": self.text}
-        import hashlib
-
         return {
             "id": "ap-1",
             "status": "open",
@@ -121,6 +122,23 @@ class StandIn:
                 "manifest_digest": "cd" * 32,
             },
             "answers": [],
+        }
+
+    def proposal(self) -> dict[str, Any]:
+        document = {"hand": "git", "lasts_seconds": 60, "said": self.text}
+        shown = document if self.shown_args is None else self.shown_args
+        return {
+            "id": "0" * 32,
+            "kind": "policy.observe",
+            "tenant": "default",
+            "subject": "git",
+            "document": shown,
+            "document_sha256": hashlib.sha256(rfc8785.dumps(document)).hexdigest(),
+            "status": "open",
+            "proposed_by": "alice",
+            "proposed_attested_by": "gateway",
+            "proposed_at": 1_800_000_000.0,
+            "expires_at": 1_800_003_600.0,
         }
 
     # --- routes ------------------------------------------------------------------------------------------------------
@@ -185,12 +203,13 @@ class StandIn:
                     self.answers.append(json.loads(body))
                 return JSONResponse({**self.approval(), "status": self.after_answer})
             case ("GET", "me"):
-                return JSONResponse({"id": caller, "tenant": "default", "roles": ["agent"], "hands": None})
+                me = {"id": caller, "tenant": "default", "roles": ["agent"], "hands": None}
+                return JSONResponse({**me, "approval_kid": self.approval_kid})
             case ("GET", "trust"):
                 return JSONResponse(self.forge.trust())
         return self._admin(method, parts, body)
 
-    def _admin(self, method: str, parts: list[str], body: bytes) -> Response:  # noqa: C901 - one line per route
+    def _admin(self, method: str, parts: list[str], body: bytes) -> Response:  # noqa: C901, PLR0912 - one line per route
         principal = {"id": "p", "tenant": "default", "roles": ["agent"], "hands": None, "created_at": 1.0,
                      "revoked_at": None, "approval_kid": None}  # fmt: skip
         issuer = {"id": "agent", "tenant": "default", "keys": [{"kid": "k1", "not_before": 0, "not_after": None,
@@ -226,6 +245,19 @@ class StandIn:
                 return JSONResponse(hand)
             case ("POST", "hands", _, "pin"):
                 return JSONResponse({**hand, "state": "pinned", "asked": json.loads(body)})
+            case ("GET", "proposals"):
+                return JSONResponse({"proposals": [self.proposal()], "next": None})
+            case ("GET", "proposals", _):
+                return JSONResponse(self.proposal())
+            case ("POST", "proposals", *rest):
+                asked = json.loads(body)
+                self.answers.append(asked)
+                status = {"activate": "activated", "withdraw": "withdrawn"}.get(rest[-1] if rest else "", "open")
+                return JSONResponse({**self.proposal(), **asked, "status": status}, 200 if rest else 201)
+            case ("GET", "policy", "evaluations"):
+                lines = [json.dumps(line) for line in self.evaluations]
+                text = "\n".join([*lines, json.dumps({"next": None, "first": 0, "end": 9, "tree_size": 9}), ""])
+                return Response(text, media_type="application/x-ndjson")
             case ("GET", "policy"):
                 return JSONResponse({"engine": "embedded", "digest": DIGEST, "files": [], "loaded_at": 1.0})
             case ("GET", "audit", "entries"):

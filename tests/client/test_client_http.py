@@ -114,14 +114,21 @@ async def test_admin_calls_send_what_the_api_documents(gateway: StandIn, both: B
     assert (await both("pin_hand", "git", "ab" * 32))["asked"] == {"digest": "ab" * 32}
     assert (await both("policy"))["engine"] == "embedded"
     assert (await both("audit_entries", type="POLDNY", after=3, plan=None))["tree_size"] == 9
+    assert (await both("evaluations", since=5, limit=2)).splitlines()[-1].startswith(b'{"next": null')
     assert (await both("why", PLAN_ID, "s1"))["reasons"][0]["line"] == 12
     assert (await both("me"))["id"] == "alice"
     page = await both("approvals", status="open", after="ap-0", limit=1)
     assert (page["approvals"][0]["id"], page.get("next")) == ("ap-1", None)
     assert (await both("ready"))["checks"]
+    assert (await both("proposals", status="open", kind="policy.observe", limit=1))["proposals"]
+    assert (await both("proposal", "0" * 32))["subject"] == "git"
+    assert (await both("propose", "policy.observe", {"hand": "git"}, subject="git"))["status"] == "open"
+    assert (await both("activate", "0" * 32))["status"] == "activated"
+    assert (await both("withdraw", "0" * 32))["status"] == "withdrawn"
     sent = {(method, path) for method, path, _, _ in gateway.seen}
     assert ("DELETE", "/v1/principals/a/b c") in sent, "the server sees the quoted id as one segment's text"
     assert ("GET", "/v1/audit/entries?type=POLDNY&after=3") in sent
+    assert ("GET", "/v1/policy/evaluations?since=5&limit=2") in sent
     bodies = {path: body for method, path, _, body in gateway.seen if method == "POST"}
     assert b'"speaks_for": ["bob"]' in bodies["/v1/issuers"]
     assert b'"d"' not in bodies["/v1/issuers"] + bodies["/v1/principals"], "a private key never leaves"

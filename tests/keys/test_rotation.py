@@ -301,8 +301,20 @@ def test_the_gateways_own_issuer_follows_its_connector_keys(keyset: Keyset) -> N
     keyset.rotate(Purpose.CONNECTOR)
     keyset.revoke(first)
     issuer = keyset.issuer("gateway", "default")
-    assert first not in issuer.keys
-    assert keyset.active_jwk(Purpose.CONNECTOR)["kid"] in issuer.keys
+    assert issuer.keys[first].revoked_at is not None
+    active = issuer.keys[keyset.active_jwk(Purpose.CONNECTOR)["kid"]]
+    assert (active.not_after, active.revoked_at) == (None, None)
+
+
+def test_a_connector_key_that_retired_in_order_is_told_from_a_revoked_one(keyset: Keyset, clock: Clock) -> None:
+    first = keyset.active_jwk(Purpose.CONNECTOR)["kid"]
+    keyset.rotate(Purpose.CONNECTOR)
+    clock.now += 86_400
+    keyset.tick()
+    retired = keyset.issuer("gateway", "default").keys[first]
+    assert retired.not_after is not None
+    assert retired.not_after <= clock.now
+    assert retired.revoked_at is None
 
 
 def test_a_rotation_by_another_process_is_taken_in(keyset: Keyset, tmp_path: Path, clock: Clock) -> None:

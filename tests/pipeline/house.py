@@ -35,9 +35,11 @@ from gateway.model import (
     UnverifiedPlan,
 )
 from gateway.pipeline import Pipeline
+from gateway.policy.contexts import Contexts
 from gateway.reasons import Reason
 from gateway.recovery import recover
 from gateway.settings import KeySettings, Settings
+from gateway.store.past import SqlPast
 from gateway.store.plans import SqlPlans
 from gateway.telemetry import Metrics, Tracer
 from hand_adapters.contract import HandError
@@ -135,8 +137,13 @@ class SimulatedPolicy:
             for step in policy_input["steps"]
         }
 
-    def locate(self, code: str) -> Mapping[str, Any] | None:
-        return {"file": "test.rego", "line": 7, "rule": "test", "title": "A test rule"} if code == "test.rule" else None
+    def stands(self, tenant: str, principal_id: str, hand: str, decision: Decision) -> bool:
+        return decision.policy_digest == self.digest
+
+    def locate(self, code: str, digest: str) -> Mapping[str, Any] | None:
+        if (code, digest) != ("test.rule", self.digest):
+            return None
+        return {"file": "test.rego", "line": 7, "rule": "test", "title": "A test rule"}
 
     async def ready(self) -> None:
         """Always."""
@@ -277,6 +284,7 @@ async def open_house(home: Path, *, brain: Brain | None = None, start: bool = Tr
         jws=jws,
         metrics=Metrics(),
         tracer=Tracer(),
+        contexts=Contexts(SqlPast(engine), log, hands, store.knows_context),
     )
     house = House(
         configured,

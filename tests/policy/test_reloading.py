@@ -168,7 +168,7 @@ async def test_every_code_of_the_shipped_policies_is_located() -> None:
     engine = load_engine(PolicySettings(bundle=SHIPPED, workers=1))
     await engine.start()
     try:
-        found = engine.locate("paths.outside")
+        found = engine.locate("paths.outside", engine.digest)
         assert found is not None
         lines = (SHIPPED / found["file"]).read_text().splitlines()
         assert '"paths.outside"' in lines[found["line"] - 1]
@@ -181,8 +181,9 @@ async def test_every_code_of_the_shipped_policies_is_located() -> None:
             for code in _codes((SHIPPED / f"handrail/{name}/{name}.rego").read_text(), name)
         }
         assert len(codes) > 10
-        assert {code for code in codes if engine.locate(code) is None} == set()
-        assert engine.locate("no.such_code") is None
+        assert {code for code in codes if engine.locate(code, engine.digest) is None} == set()
+        assert engine.locate("no.such_code", engine.digest) is None
+        assert engine.locate("paths.outside", "0" * 64) is None
         assert engine.files
     finally:
         await engine.close()

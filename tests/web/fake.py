@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from audit.evaluations import EvaluationPage, Fault, Recorded
 from audit.reader import Filter, Page, StoredEntry
 from gateway.canonical import b64url_decode, b64url_encode
 from gateway.entries import EntryDraft
@@ -22,6 +23,7 @@ from keys.rotation import KeyRecord, KeyState
 
 PLAN_ID = "ab" * 32
 APPROVAL_ID = "apr-1"
+PROPOSAL_ID = "0" * 32
 
 
 def principal(name: str, *roles: Role, hands: frozenset[str] | None = None) -> Principal:
@@ -31,6 +33,7 @@ def principal(name: str, *roles: Role, hands: frozenset[str] | None = None) -> P
 PRINCIPALS = {f"hr_{role}_key": principal(str(role), role) for role in Role}
 PRINCIPALS["hr_other_key"] = principal("other", Role.AGENT)
 PRINCIPALS["hr_scoped_key"] = principal("scoped", Role.AGENT, hands=frozenset({"clock"}))
+PRINCIPALS["hr_scoped-auditor_key"] = principal("scoped-auditor", Role.AUDITOR, hands=frozenset({"clock"}))
 
 
 def token(role: Role | str) -> dict[str, str]:
@@ -65,6 +68,7 @@ class testing_only_Log:  # noqa: N801
     def __init__(self) -> None:
         self.aggregated: list[tuple[EntryDraft, str]] = []
         self.appended: list[EntryDraft] = []
+        self.evaluations_asked: list[tuple[str, dict[str, Any]]] = []
         self.unready: HandrailError | None = None
         self.broken: HandrailError | None = None
 
@@ -80,6 +84,16 @@ class testing_only_Log:  # noqa: N801
     async def ready(self) -> None:
         if self.unready is not None:
             raise self.unready
+
+    async def evaluations(self, tenant: str, **asked: Any) -> EvaluationPage:
+        self.evaluations_asked.append((tenant, asked))
+        steps = [{"id": "s", "hand": "git"}]
+        value = orjson.dumps({"input": {"steps": steps}, "decisions": {}})
+        found = [
+            Recorded(3, "2026-01-01T00:00:00.000Z", "c" * 64, value),
+            Recorded(5, "2026-01-01T00:00:00.001Z", "d" * 64, None, Fault.ERASED),
+        ]
+        return EvaluationPage(found, 2, 9, 5, 9)
 
     async def checkpoint(self) -> str:
         return "handrail.test/log\n1\nAAAA\n\n\u2014 handrail.test/log AAAA\n"
@@ -296,6 +310,47 @@ class testing_only_Approvals:  # noqa: N801
         return await self.show(approval_id, approver)
 
 
+class testing_only_Proposals:  # noqa: N801
+    def __init__(self) -> None:
+        self.asked: list[tuple[Any, ...]] = []
+
+    async def list(
+        self, viewer: Principal, status: str | None, kind: str | None, *, after: str | None, limit: int
+    ) -> dict[str, Any]:
+        self.asked.append((status, kind, after, limit))
+        return {"proposals": [await self.show(PROPOSAL_ID, viewer)], "next": None}
+
+    async def show(self, proposal_id: str, viewer: Principal) -> dict[str, Any]:
+        if proposal_id != PROPOSAL_ID:
+            raise Refused(Reason.REQUEST_NOT_FOUND)
+        return {
+            "id": proposal_id,
+            "kind": "policy.observe",
+            "tenant": "default",
+            "subject": "git",
+            "document": {"hand": "git", "lasts_seconds": 60},
+            "document_sha256": "0" * 64,
+            "status": "open",
+            "proposed_by": "author",
+            "proposed_attested_by": "gateway",
+            "proposed_at": 1.0,
+            "expires_at": 2.0,
+        }
+
+    async def propose(self, actor: Principal, kind: str, document: Any, *, signed: bytes | None) -> dict[str, Any]:
+        self.asked.append((actor.id, str(kind), document, signed))
+        return await self.show(PROPOSAL_ID, actor)
+
+    async def activate(
+        self, proposal_id: str, actor: Principal, *, document_sha256: str, signed: bytes | None
+    ) -> dict[str, Any]:
+        self.asked.append((proposal_id, actor.id, document_sha256, signed))
+        return {**await self.show(proposal_id, actor), "status": "activated", "decided_by": actor.id}
+
+    async def withdraw(self, proposal_id: str, actor: Principal) -> dict[str, Any]:
+        return {**await self.show(proposal_id, actor), "status": "withdrawn"}
+
+
 class testing_only_Evidence:  # noqa: N801
     async def receipt(self, receipt_id: str, viewer: Principal) -> dict[str, Any]:
         return {
@@ -350,6 +405,7 @@ class testing_only_Gateway:  # noqa: N801
         self.key_changes = KeyChanges(self.log)  # type: ignore[arg-type]
         self.hands = testing_only_Hands()
         self.approvals = testing_only_Approvals()
+        self.proposals = testing_only_Proposals()
         self.evidence = testing_only_Evidence()
         self.policy = testing_only_Policy()
         self.reader = testing_only_Reader()

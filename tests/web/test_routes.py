@@ -18,7 +18,7 @@ from gateway.web.errors import ERRORS
 from gateway.web.openapi import openapi, problems_of
 from gateway.web.routes import TABLE
 from gateway.web.routing import Access, Endpoint
-from tests.web.fake import APPROVAL_ID, PLAN_ID, principal, testing_only_Gateway, token, view
+from tests.web.fake import APPROVAL_ID, PLAN_ID, PROPOSAL_ID, principal, testing_only_Gateway, token, view
 
 DOCUMENT = openapi(TABLE, "1.0", "http://127.0.0.1:8080")
 JSON = {"content-type": "application/json"}
@@ -31,6 +31,8 @@ BODIES: dict[str, Any] = {
     "/v1/principals/{principal_id}/keys": {"ttl_days": 1},
     "/v1/issuers": {"id": "brain", "jwk": JWK},
     "/v1/hands/{hand_id}/pin": {"digest": "0" * 64},
+    "/v1/proposals": {"kind": "policy.observe", "document": {"hand": "git"}},
+    "/v1/proposals/{proposal_id}/activate": {"document_sha256": "0" * 64},
 }
 PARAMETERS = {
     "plan_id": PLAN_ID,
@@ -42,6 +44,7 @@ PARAMETERS = {
     "kid": "k",
     "purpose": "step",
     "hand_id": "git",
+    "proposal_id": PROPOSAL_ID,
 }
 PLAIN = [endpoint for endpoint in TABLE if endpoint.path != "/mcp"]
 
@@ -468,3 +471,47 @@ async def test_the_application_starts_and_closes_its_gateway(
     client: httpx2.AsyncClient, gateway: testing_only_Gateway
 ) -> None:
     assert (gateway.started, gateway.closed) == (1, 0)
+
+
+# --- proposals -------------------------------------------------------------------------------------------------------
+
+
+async def test_a_proposal_and_its_activation_arrive_with_their_signed_acts(
+    client: httpx2.AsyncClient, gateway: testing_only_Gateway
+) -> None:
+    body = {"kind": "policy.observe", "document": {"hand": "git", "n": [1]}, "act": "a.b.c"}
+    answer = await client.post("/v1/proposals", json=body, headers=token(Role.AUTHOR))
+    assert answer.status_code == 201
+    body = {"document_sha256": "ab" * 32, "act": "d.e.f"}
+    path = f"/v1/proposals/{PROPOSAL_ID}/activate"
+    assert (await client.post(path, json=body, headers=token(Role.OPERATOR))).json()["status"] == "activated"
+    assert gateway.proposals.asked == [
+        ("author", "policy.observe", {"hand": "git", "n": [1]}, b"a.b.c"),
+        (PROPOSAL_ID, "operator", "ab" * 32, b"d.e.f"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"kind": "policy.everything", "document": {}},
+        {"kind": "policy.observe", "document": []},
+        {"kind": "policy.observe"},
+        {"kind": "policy.observe", "document": {}, "quorum": 1},
+        {"kind": "policy.observe", "document": {}, "act": 1},
+    ],
+)
+async def test_a_body_that_is_no_proposal_is_refused(client: httpx2.AsyncClient, body: Any) -> None:
+    answer = await client.post("/v1/proposals", json=body, headers=token(Role.AUTHOR))
+    assert (answer.status_code, answer.json()["code"]) == (400, "request.malformed")
+
+
+async def test_proposals_are_listed_by_state_and_kind(
+    client: httpx2.AsyncClient, gateway: testing_only_Gateway
+) -> None:
+    path = f"/v1/proposals?status=open&kind=policy.canary&after={PROPOSAL_ID}&limit=7"
+    assert (await client.get(path, headers=token(Role.AUDITOR))).status_code == 200
+    assert gateway.proposals.asked == [("open", "policy.canary", PROPOSAL_ID, 7)]
+    for wrong in ("status=done", "kind=policy", "limit=0", "after=%2e%2e"):
+        answer = await client.get(f"/v1/proposals?{wrong}", headers=token(Role.AUDITOR))
+        assert answer.json()["code"] == "request.malformed"

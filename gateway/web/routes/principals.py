@@ -32,6 +32,7 @@ async def me(request: Request, principal: Principal) -> Response:
             "tenant": principal.tenant,
             "roles": sorted(principal.roles),
             "hands": None if principal.hands is None else sorted(principal.hands),
+            "approval_kid": None if principal.approval_jwk is None else principal.approval_jwk["kid"],
         }
     )
 

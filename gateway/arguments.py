@@ -1,0 +1,69 @@
+"""The arguments of a call by the roles that the operator gave them (``manifest.ActionManifest.roles``). Pure."""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from gateway.manifest import ActionManifest, ArgumentRole
+
+_DECIMAL: Final = re.compile(r"\s*[+-]?[0-9]{1,15}(?:\.[0-9]{1,15})?\s*", re.ASCII)
+
+
+def by_role(args: Mapping[str, Any], action: ActionManifest) -> Iterator[tuple[str, ArgumentRole, Any]]:
+    """``(JSON pointer, role, scalar)`` of every argument with a role; of an object or a list, everything in it.
+
+    A pointer that several patterns match comes once for each of their roles. ``null`` has no role: it says nothing.
+    """
+    for pattern, role in action.roles.items():
+        for pointer, value in _matches(args, pattern.split("/")[1:], ""):
+            for leaf, scalar in _scalars(value, pointer):
+                yield leaf, role, scalar
+
+
+def amount(args: Mapping[str, Any], action: ActionManifest) -> float:
+    """The sum of the arguments with the role ``amount``: numbers, and texts that are plain decimals. A negative one
+    counts as if it were positive, so that none makes room for another."""
+    if ArgumentRole.AMOUNT not in action.roles.values():
+        return 0.0
+    found = {pointer: value for pointer, role, value in by_role(args, action) if role is ArgumentRole.AMOUNT}
+    return sum(abs(number) for number in map(_number, found.values()))
+
+
+def escape(name: str) -> str:
+    """A member's name as a reference token (RFC 6901 section 3)."""
+    return name.replace("~", "~0").replace("/", "~1")
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool):
+        return 0.0
+    if isinstance(value, int | float):
+        return float(value)
+    return float(value) if isinstance(value, str) and _DECIMAL.fullmatch(value) else 0.0
+
+
+def _matches(value: Any, tokens: list[str], at: str) -> Iterator[tuple[str, Any]]:
+    """The values at a pattern, where ``*`` matches every item of a list."""
+    if not tokens:
+        yield at, value
+        return
+    token, rest = tokens[0], tokens[1:]
+    if isinstance(value, Mapping):
+        name = token.replace("~1", "/").replace("~0", "~")
+        if name in value:
+            yield from _matches(value[name], rest, f"{at}/{token}")
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            if token in {"*", str(index)}:
+                yield from _matches(item, rest, f"{at}/{index}")
+
+
+def _scalars(value: Any, at: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        for name, member in value.items():
+            yield from _scalars(member, f"{at}/{escape(name)}")
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _scalars(item, f"{at}/{index}")
+    elif value is not None:
+        yield at, value

@@ -1,0 +1,398 @@
+"""Proposals: taking them in, having a second person activate them, and ending what is over.
+
+What a kind's document means is its handler's business; who may do what, and when, is ``gateway.two_person``'s. An act
+and everything that it brings about become durable in one append, or not at all.
+"""
+
+import secrets
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Protocol
+
+import structlog
+
+from gateway import two_person
+from gateway.canonical import sha256_canonical
+from gateway.entries import EntryDraft
+from gateway.errors import HandrailError, Refused
+from gateway.model import Committed, Principal, commit, subject_key
+from gateway.permissions import Permission, require
+from gateway.ports import Append, AuditLog, Directory, Guard, Purpose, Signer, Typ, Write
+from gateway.reasons import Reason
+from gateway.stages.verify import Jws
+from gateway.two_person import RULES, Act, Kind, Proposal, ProposalStatus
+
+_log = structlog.get_logger("handrail.proposals")
+
+SYSTEM: Final = "system"
+"""Pseudonym of the gateway itself."""
+PAGE_DEFAULT: Final = 20
+PAGE_MAX: Final = 100
+DUE_BATCH: Final = 64
+_CONTEXT: Final = "proposals"
+"""Stands for the context in the data subject of a signed act, which names who signed it."""
+
+
+class ProposalStore(Protocol):
+    """Rows of proposals; see ``gateway.store.proposals``."""
+
+    def insert(self, proposal: Proposal) -> Guard:
+        """A new proposal; a conflict raises ``request.conflict``."""
+
+    def change(self, proposal: Proposal) -> tuple[Guard, Write]:
+        """A later state; a conflict raises ``proposal.closed``."""
+
+    async def get(self, tenant: str, proposal_id: str) -> Proposal | None:
+        """One proposal."""
+
+    async def page(
+        self, tenant: str, status: ProposalStatus | None, kind: Kind | None, *, after: str | None, limit: int
+    ) -> Sequence[Proposal]:
+        """A tenant's proposals, newest first."""
+
+    async def in_force(self, kinds: Collection[Kind], now: float) -> Sequence[Proposal]:
+        """Activated proposals of standing kinds that count at ``now``, of all tenants."""
+
+    async def due(self, now: float, limit: int) -> Sequence[Proposal]:
+        """Those whose time is over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Effects:
+    """What an activation brings about, in the same append as its entry.
+
+    Attributes:
+        facts: more facts for the entry of the activation.
+        policy_digest: of the bundle that the activation is about, for the entry.
+    """
+
+    entries: Sequence[EntryDraft] = ()
+    writes: Sequence[Write] = ()
+    guards: Sequence[Guard] = ()
+    facts: Mapping[str, str | int] = field(default_factory=dict)
+    policy_digest: str | None = None
+
+
+class Handler(Protocol):
+    """What a kind of proposal means."""
+
+    async def check(self, document: Mapping[str, Any], actor: Principal) -> str:
+        """Refuse a document that could not be activated now; asked at the proposal.
+
+        Returns:
+            The subject: what it is about, in at most 128 characters of ``[A-Za-z0-9._:@-]``, nothing personal.
+
+        Raises:
+            Refused: ``request.malformed``, ``request.not_found``, or a reason of its own.
+        """
+
+    async def effects(self, proposal: Proposal, actor: Principal) -> Effects:
+        """What activating it brings about; asked at the activation, and checks everything again.
+
+        Raises:
+            Refused: ``proposal.outdated`` where what it was made against has changed.
+        """
+
+    async def applied(self, proposal: Proposal) -> None:
+        """An activation, or the end of one, is durable: act on it at once. Whoever misses this call (another gateway, a
+        restart) must find out by itself, from :meth:`Proposals.in_force` or from rows of the handler's own."""
+
+
+@dataclass(slots=True)
+class Proposals:
+    """Proposals of one gateway.
+
+    Attributes:
+        ttl_seconds: how long a proposal waits for a second person.
+        handlers: kind -> what it means; a kind without one cannot be proposed here.
+    """
+
+    log: AuditLog
+    store: ProposalStore
+    directory: Directory
+    signer: Signer
+    jws: Jws
+    ttl_seconds: int
+    clock: Callable[[], float] = time.time
+    handlers: dict[Kind, Handler] = field(default_factory=dict)
+
+    # --- what people ask for -----------------------------------------------------------------------------------------
+
+    async def list(
+        self,
+        viewer: Principal,
+        status: ProposalStatus | None = None,
+        kind: Kind | None = None,
+        *,
+        after: str | None = None,
+        limit: int = PAGE_DEFAULT,
+    ) -> dict[str, Any]:
+        """A page of the tenant's proposals, newest first: ``{proposals, next}``.
+
+        Raises:
+            Refused: ``auth.forbidden``; ``request.malformed`` where ``after`` is none of the tenant's.
+        """
+        require(viewer, Permission.PROPOSALS_READ)
+        found = await self.store.page(viewer.tenant, status, kind, after=after, limit=limit + 1)
+        more, found = len(found) > limit, found[:limit]
+        return {"proposals": [view(one) for one in found], "next": found[-1].id if more else None}
+
+    async def show(self, proposal_id: str, viewer: Principal) -> dict[str, Any]:
+        """One proposal. Raises ``auth.forbidden``, ``request.not_found``."""
+        require(viewer, Permission.PROPOSALS_READ)
+        return view(await self._get(proposal_id, viewer))
+
+    async def propose(
+        self, actor: Principal, kind: Kind, document: Any, *, signed: bytes | None = None
+    ) -> dict[str, Any]:
+        """Take in a proposal.
+
+        Args:
+            signed: the proposer's ``proposal+jws``; needed from everybody who has an enrolled key.
+
+        Raises:
+            Refused: ``auth.forbidden``, ``request.malformed``, ``proposal.key``, ``proposal.mismatch``, ``verify.*``;
+                ``request.conflict`` where the id that was signed exists (a proposal sent twice); whatever the kind's
+                handler refuses.
+            Unavailable: ``log.unavailable``; nothing is proposed.
+        """
+        require(actor, Permission.PROPOSALS_MAKE)
+        two_person.check_may_propose(kind, actor)
+        if signed is None:
+            two_person.check_unsigned(actor)
+        return view(await self._propose(actor, kind, document, signed))
+
+    async def propose_for(self, actor: Principal, kind: Kind, document: Any) -> Proposal:
+        """Propose in the name of a principal on the gateway's own knowledge that it asks for it (a revision that came
+        from Git). Everything but the signature is checked as in :meth:`propose`."""
+        two_person.check_may_propose(kind, actor)
+        return await self._propose(actor, kind, document, None)
+
+    async def activate(
+        self, proposal_id: str, actor: Principal, *, document_sha256: str, signed: bytes | None = None
+    ) -> dict[str, Any]:
+        """Have a proposal take effect on a second person's word.
+
+        Args:
+            document_sha256: of the document that the person looked at.
+            signed: the person's ``proposal+jws``; needed from everybody who has an enrolled key.
+
+        Raises:
+            Refused: ``request.not_found``, ``auth.forbidden``, ``proposal.*``, ``verify.*``; whatever the kind's
+                handler refuses.
+            Unavailable: ``log.unavailable``; unless it is ``Uncertain``, nothing took effect.
+        """
+        require(actor, Permission.PROPOSALS_ACTIVATE)
+        now = self.clock()
+        proposal = await self._get(proposal_id, actor)
+        two_person.check_may_activate(proposal, actor, await self._person(proposal), now)
+        if document_sha256 != proposal.document_sha256:
+            raise Refused(Reason.PROPOSAL_MISMATCH, "document", member="document_sha256")
+        if signed is None:
+            two_person.check_unsigned(actor)
+        act = self._act(Act.ACTIVATE, proposal.binding(), actor, signed, now)
+        effects = await self._handler(proposal.kind).effects(proposal, actor)
+        activated = replace(
+            proposal,
+            status=ProposalStatus.ACTIVATED,
+            decided_by=actor.id,
+            decided_attested_by="gateway" if signed is None else "activator",
+            decided_at=now,
+            in_force_until=two_person.standing_until(proposal.kind, proposal.document, now),
+            commitments={**proposal.commitments, "activate": act.commitment},
+        )
+        await self._change(activated, Act.ACTIVATE, actor.pseudonym, act, effects)
+        await self._applied(activated)
+        return view(activated)
+
+    async def withdraw(self, proposal_id: str, actor: Principal) -> dict[str, Any]:
+        """Take an open proposal back, or end one that is in force. It only takes away, so one person is enough and no
+        signature is asked for.
+
+        Raises:
+            Refused: ``request.not_found``, ``auth.forbidden``, ``proposal.closed``, ``proposal.expired``.
+            Unavailable: ``log.unavailable``.
+        """
+        require(actor, Permission.PROPOSALS_MAKE)
+        now = self.clock()
+        proposal = await self._get(proposal_id, actor)
+        act = two_person.check_may_withdraw(proposal, actor, now)
+        if act is Act.END:
+            changed = replace(proposal, status=ProposalStatus.ENDED, ended_by=actor.id, ended_at=now)
+        else:
+            changed = replace(
+                proposal,
+                status=ProposalStatus.WITHDRAWN,
+                decided_by=actor.id,
+                decided_attested_by="gateway",
+                decided_at=now,
+            )
+        await self._change(changed, act, actor.pseudonym)
+        if act is Act.END:
+            await self._applied(changed)
+        return view(changed)
+
+    # --- what other parts ask for ------------------------------------------------------------------------------------
+
+    async def in_force(self, *kinds: Kind) -> Sequence[Proposal]:
+        """The activated proposals of standing kinds that count now, of all tenants, newest first."""
+        return await self.store.in_force(kinds, self.clock())
+
+    async def expire(self) -> int:
+        """End what is over; returns how many. Called every second or so."""
+        now = self.clock()
+        ended = 0
+        for proposal in await self.store.due(now, DUE_BATCH):
+            act = Act.EXPIRE if proposal.status is ProposalStatus.OPEN else Act.END
+            changed = (
+                replace(proposal, status=ProposalStatus.EXPIRED, decided_at=now)
+                if act is Act.EXPIRE
+                else replace(proposal, status=ProposalStatus.ENDED, ended_at=now)
+            )
+            try:
+                await self._change(changed, act, SYSTEM)
+            except Refused:
+                continue  # another gateway, or a person, was faster
+            ended += 1
+            if act is Act.END:
+                await self._applied(changed)
+        return ended
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    async def _propose(self, actor: Principal, kind: Kind, document: Any, signed: bytes | None) -> Proposal:
+        handler = self._handler(kind)
+        checked, _ = two_person.check_document(document)
+        now = self.clock()
+        two_person.standing_until(kind, checked, now)
+        subject = two_person.check_subject(await handler.check(checked, actor))
+        payload = None if signed is None else self._payload(signed, actor)
+        binding = {
+            "id": secrets.token_hex(16) if payload is None else two_person.signed_id(payload),
+            "kind": str(kind),
+            "tenant": actor.tenant,
+            "subject": subject,
+            "document_sha256": sha256_canonical(checked),
+        }
+        act = self._act(Act.PROPOSE, binding, actor, signed, now)
+        proposal = Proposal(
+            id=binding["id"],
+            kind=kind,
+            tenant=actor.tenant,
+            subject=subject,
+            document=checked,
+            document_sha256=binding["document_sha256"],
+            status=ProposalStatus.OPEN,
+            proposed_by=actor.id,
+            proposed_attested_by="gateway" if signed is None else "proposer",
+            proposed_at=now,
+            expires_at=now + self.ttl_seconds,
+            commitments={"propose": act.commitment},
+        )
+        draft = self._draft(proposal, Act.PROPOSE, actor.pseudonym, act)
+        await self.log.append(Append([draft], (), [self.store.insert(proposal)]))
+        return proposal
+
+    async def _change(
+        self, proposal: Proposal, act: Act, actor: str, signed: Committed | None = None, effects: Effects | None = None
+    ) -> None:
+        brought = effects or Effects()
+        guard, write = self.store.change(proposal)
+        draft = self._draft(proposal, act, actor, signed, brought)
+        await self.log.append(Append([draft, *brought.entries], [write, *brought.writes], [guard, *brought.guards]))
+
+    def _draft(
+        self, proposal: Proposal, act: Act, actor: str, signed: Committed | None = None, effects: Effects | None = None
+    ) -> EntryDraft:
+        facts: dict[str, str | int] = dict(effects.facts) if effects is not None else {}
+        facts |= {
+            "proposal": proposal.id,
+            "act": str(act),
+            "kind": str(proposal.kind),
+            "subject": proposal.subject,
+            "document_sha256": proposal.document_sha256,
+        }
+        if signed is not None:
+            attested = proposal.proposed_attested_by if act is Act.PROPOSE else proposal.decided_attested_by
+            facts["attested_by"] = str(attested)
+        if proposal.in_force_until is not None:
+            facts["in_force_until"] = int(proposal.in_force_until)
+        fresh = {} if signed is None else {str(act): signed}
+        known = {name: value for name, value in proposal.commitments.items() if name not in fresh}
+        return EntryDraft(
+            RULES[proposal.kind].entry(act),
+            proposal.tenant,
+            principal=actor,
+            policy_digest=effects.policy_digest if effects is not None else None,
+            facts=facts,
+            fields=fresh,
+            commitments=known,
+        )
+
+    def _act(
+        self, act: Act, binding: Mapping[str, str], actor: Principal, signed: bytes | None, now: float
+    ) -> Committed:
+        """The signed act as a committed value: by the person's own key, else attested by the gateway."""
+        if signed is not None:
+            two_person.verify_act(self._payload(signed, actor), act, binding, actor.id, self.log.origin, now)
+            proof = signed
+        else:
+            payload = two_person.act_payload(act, binding, actor.id, self.log.origin, now)
+            proof = self.signer.sign(Purpose.APPROVAL, Typ.PROPOSAL, payload).encode("ascii")
+        return commit(proof, subject_key(actor.tenant, actor.id, _CONTEXT))
+
+    def _payload(self, signed: bytes, actor: Principal) -> bytes:
+        return self.jws.verify(signed, Typ.PROPOSAL, two_person.enrolled(actor)).payload
+
+    async def _get(self, proposal_id: str, viewer: Principal) -> Proposal:
+        found = await self.store.get(viewer.tenant, proposal_id)
+        if found is None:
+            raise Refused(Reason.REQUEST_NOT_FOUND)
+        return found
+
+    async def _person(self, proposal: Proposal) -> Principal | None:
+        try:
+            return await self.directory.principal(proposal.tenant, proposal.proposed_by)
+        except Refused:
+            return None
+
+    def _handler(self, kind: Kind) -> Handler:
+        handler = self.handlers.get(kind)
+        if handler is None:
+            raise Refused(Reason.REQUEST_MALFORMED, f"nothing here handles {kind}", pointer="/kind")
+        return handler
+
+    async def _applied(self, proposal: Proposal) -> None:
+        """It is durable; that acting on it at once fails must not look as if it were not."""
+        handler = self.handlers.get(proposal.kind)
+        if handler is None:
+            return
+        try:
+            await handler.applied(proposal)
+        except HandrailError as error:
+            _log.error(
+                "an activation is on record and not acted on yet",
+                proposal=proposal.id,
+                reason=str(error.reason),
+                detail=error.detail,
+            )
+
+
+def view(proposal: Proposal) -> dict[str, Any]:
+    """A proposal as the API shows it."""
+    shown: dict[str, Any] = {
+        "id": proposal.id,
+        "kind": str(proposal.kind),
+        "tenant": proposal.tenant,
+        "subject": proposal.subject,
+        "document": dict(proposal.document),
+        "document_sha256": proposal.document_sha256,
+        "status": str(proposal.status),
+        "proposed_by": proposal.proposed_by,
+        "proposed_attested_by": proposal.proposed_attested_by,
+        "proposed_at": proposal.proposed_at,
+        "expires_at": proposal.expires_at,
+    }
+    later = ("decided_by", "decided_attested_by", "decided_at", "in_force_until", "ended_by", "ended_at")
+    return shown | {name: value for name in later if (value := getattr(proposal, name)) is not None}

@@ -1,0 +1,118 @@
+"""What the log knows of a context or a principal: the entries about its plans and steps (``ports.Past``)."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import orjson
+from sqlalchemy import Connection, Engine, Row, Select, bindparam, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from audit.entry import format_time
+from audit.tables import entries, head
+from gateway.entries import EntryType
+from gateway.errors import Unavailable
+from gateway.ports import LoggedStep
+from gateway.reasons import Reason
+
+STEPS: Final = (
+    EntryType.POLICY_ALLOWED,
+    EntryType.POLICY_DENIED,
+    EntryType.APPROVAL_REQUESTED,
+    EntryType.APPROVAL_EXPIRED,
+    EntryType.APPROVAL_VOIDED,
+    EntryType.STEP_DISPATCHED,
+    EntryType.STEP_EXECUTED,
+    EntryType.STEP_FAILED,
+    EntryType.STEP_AMBIGUOUS,
+    EntryType.STEP_SKIPPED,
+    EntryType.STEP_CANCELLED,
+    EntryType.STEP_RELEASED,
+)
+"""What moves a step that was judged."""
+
+_SIZE: Final = select(head.c.tree_size).where(head.c.id == 1).scalar_subquery()
+_COLUMNS: Final = (
+    entries.c.idx,
+    entries.c.type,
+    entries.c.time,
+    entries.c.context_id,
+    entries.c.plan_id,
+    entries.c.step_id,
+    entries.c.hand,
+    entries.c.action,
+    entries.c.effect,
+    entries.c.body,
+    entries.c.fields,
+)
+_OF_CONTEXT: Final = (
+    select(*_COLUMNS)
+    .where(
+        entries.c.tenant == bindparam("tenant"),
+        entries.c.context_id == bindparam("context_id"),
+        entries.c.type.in_([str(kind) for kind in (EntryType.PLAN_RECEIVED, *STEPS)]),
+        entries.c.idx < _SIZE,
+    )
+    .order_by(entries.c.idx)
+)
+_OF_PRINCIPAL: Final = (
+    select(*_COLUMNS)
+    .where(
+        entries.c.tenant == bindparam("tenant"),
+        entries.c.principal == bindparam("principal"),
+        entries.c.time >= bindparam("since"),
+        entries.c.type.in_([str(kind) for kind in STEPS]),
+        entries.c.idx < _SIZE,
+    )
+    .order_by(entries.c.idx.desc())
+    .limit(bindparam("most"))
+)
+
+
+class SqlPast:
+    """``ports.Past`` over the log's own table."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def of_context(self, tenant: str, context_id: str) -> Sequence[LoggedStep]:
+        """See ``ports.Past``."""
+        return await self._read(_OF_CONTEXT, {"tenant": tenant, "context_id": context_id})
+
+    async def of_principal(self, tenant: str, pseudonym: str, since: float, limit: int) -> Sequence[LoggedStep]:
+        """See ``ports.Past``."""
+        asked = {"tenant": tenant, "principal": pseudonym, "since": format_time(max(since, 0.0)), "most": limit}
+        return (await self._read(_OF_PRINCIPAL, asked))[::-1]
+
+    async def _read(self, query: Select[Any], parameters: dict[str, Any]) -> list[LoggedStep]:
+        def read(connection: Connection) -> list[LoggedStep]:
+            return [_logged(row) for row in connection.execute(query, parameters)]
+
+        return await asyncio.to_thread(self._connected, read)
+
+    def _connected(self, read: Callable[[Connection], list[LoggedStep]]) -> list[LoggedStep]:
+        try:
+            with self._engine.connect() as connection:
+                return read(connection)
+        except SQLAlchemyError as exc:
+            raise Unavailable(Reason.LOG_UNAVAILABLE, f"past: {type(exc).__name__}") from None
+
+
+def _logged(row: Row[Any]) -> LoggedStep:
+    body = orjson.loads(row.body)
+    return LoggedStep(
+        index=row.idx,
+        type=EntryType(row.type),
+        at=datetime.strptime(row.time, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC).timestamp(),
+        gateway=body["gateway"],
+        context_id=row.context_id or "",
+        plan_id=row.plan_id or "",
+        step_id=row.step_id,
+        hand=row.hand or "",
+        action=row.action or "",
+        effect=row.effect,
+        manifest_digest=body.get("manifest_digest"),
+        facts=body.get("facts", {}),
+        commitments={} if row.fields is None else orjson.loads(row.fields),
+    )

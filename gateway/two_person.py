@@ -1,0 +1,359 @@
+"""Changes that take two people: one proposes, another with the right to it activates, once, before it expires.
+
+Rules alone: no clock, database or network. What is proposed is a *document* (JSON with closed members, nothing personal
+in it: digests, hand ids, numbers); its SHA-256 is bound into what both people sign, so that what was looked at is what
+takes effect. What each kind of document means is its handler's business (``gateway.proposals``).
+
+    open ──▶ activated ──▶ ended        a standing kind (observe, canary) is in force until then
+      ├────▶ withdrawn
+      └────▶ expired
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any, Final
+
+from gateway.canonical import canonical, parse
+from gateway.entries import EntryType
+from gateway.errors import Refused
+from gateway.model import DEFAULT_TENANT, Principal
+from gateway.permissions import Permission, permits
+from gateway.reasons import Reason
+
+DOCUMENT_MAX_BYTES: Final = 16_384
+ACT_SECONDS: Final = 300
+"""Longest life of a signed act."""
+SKEW_SECONDS: Final = 5
+DAY_SECONDS: Final = 86_400
+_SUBJECT: Final = re.compile(r"[A-Za-z0-9._:@-]{1,128}")
+
+
+class Kind(StrEnum):
+    """What may be proposed. Closed; a gateway without a handler for a kind refuses it."""
+
+    POLICY_ACTIVATE = "policy.activate"
+    """A policy bundle decides from now on. ``subject``: its digest."""
+    POLICY_OBSERVE = "policy.observe"
+    """A hand is observed: everything is recorded, little is enforced. ``subject``: the hand's id."""
+    POLICY_CANARY = "policy.canary"
+    """A bundle decides for a part of the principals. ``subject``: its digest."""
+
+
+class Act(StrEnum):
+    """What was done to a proposal."""
+
+    PROPOSE = "propose"
+    ACTIVATE = "activate"
+    WITHDRAW = "withdraw"
+    EXPIRE = "expire"
+    END = "end"
+
+
+class ProposalStatus(StrEnum):
+    """Where a proposal is."""
+
+    OPEN = "open"
+    ACTIVATED = "activated"
+    WITHDRAWN = "withdrawn"
+    EXPIRED = "expired"
+    ENDED = "ended"
+
+    @property
+    def rank(self) -> int:
+        """Later states have a higher one: no proposal goes back."""
+        return _RANKS[self]
+
+
+_RANKS: Final = {
+    ProposalStatus.OPEN: 0,
+    ProposalStatus.ACTIVATED: 1,
+    ProposalStatus.WITHDRAWN: 2,
+    ProposalStatus.EXPIRED: 2,
+    ProposalStatus.ENDED: 2,
+}
+AFTER: Final[Mapping[Act, ProposalStatus]] = MappingProxyType(
+    {
+        Act.PROPOSE: ProposalStatus.OPEN,
+        Act.ACTIVATE: ProposalStatus.ACTIVATED,
+        Act.WITHDRAW: ProposalStatus.WITHDRAWN,
+        Act.EXPIRE: ProposalStatus.EXPIRED,
+        Act.END: ProposalStatus.ENDED,
+    }
+)
+"""Act -> the status that it leads to."""
+
+_ENTRIES: Final[Mapping[Act, EntryType]] = MappingProxyType(
+    {
+        Act.PROPOSE: EntryType.PROPOSAL_MADE,
+        Act.ACTIVATE: EntryType.PROPOSAL_ACTIVATED,
+        Act.WITHDRAW: EntryType.PROPOSAL_WITHDRAWN,
+        Act.EXPIRE: EntryType.PROPOSAL_EXPIRED,
+        Act.END: EntryType.PROPOSAL_ENDED,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Who may do what to proposals of one kind.
+
+    Attributes:
+        gateway_wide: it changes something for every tenant, so only people of the gateway's own tenant may.
+        standing_max_seconds: an activated one stays in force, at most so long; ``None`` where activation is one act.
+        entries: act -> the type of its entry, where it is not the general one.
+    """
+
+    propose: Permission
+    activate: Permission
+    gateway_wide: bool = False
+    standing_max_seconds: int | None = None
+    entries: Mapping[Act, EntryType] = field(default_factory=lambda: MappingProxyType({}))
+
+    def entry(self, act: Act) -> EntryType:
+        """The type of the entry about an act."""
+        return self.entries.get(act, _ENTRIES[act])
+
+
+RULES: Final[Mapping[Kind, Rule]] = MappingProxyType(
+    {
+        Kind.POLICY_ACTIVATE: Rule(
+            Permission.POLICY_PROPOSE,
+            Permission.POLICY_ACTIVATE,
+            gateway_wide=True,
+            entries=MappingProxyType(
+                {Act.PROPOSE: EntryType.POLICY_PROPOSED, Act.ACTIVATE: EntryType.POLICY_ACTIVATED}
+            ),
+        ),
+        Kind.POLICY_OBSERVE: Rule(
+            Permission.POLICY_PROPOSE, Permission.POLICY_ACTIVATE, standing_max_seconds=14 * DAY_SECONDS
+        ),
+        Kind.POLICY_CANARY: Rule(
+            Permission.POLICY_PROPOSE,
+            Permission.POLICY_ACTIVATE,
+            gateway_wide=True,
+            standing_max_seconds=14 * DAY_SECONDS,
+        ),
+    }
+)
+ENTRY_TYPES: Final = frozenset(rule.entry(act) for rule in RULES.values() for act in Act)
+"""Every type of entry that tells of a proposal (where its facts name one)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A proposal as it stands. Times are seconds since the epoch; people are principal ids.
+
+    Attributes:
+        id: 32 hexadecimal digits, chosen by who signed it.
+        document_sha256: of ``document`` as RFC 8785 canonical JSON.
+        proposed_attested_by: ``proposer`` where the proposer's enrolled key signed, else ``gateway``.
+        decided_by: who activated or withdrew it; ``None`` for the gateway itself, where it expired.
+        in_force_until: of a standing kind, once it is activated.
+        commitments: ``document``, ``propose`` and ``activate`` -> commitment of the document and the signed acts.
+    """
+
+    id: str
+    kind: Kind
+    tenant: str
+    subject: str
+    document: Mapping[str, Any]
+    document_sha256: str
+    status: ProposalStatus
+    proposed_by: str
+    proposed_attested_by: str
+    proposed_at: float
+    expires_at: float
+    commitments: Mapping[str, str]
+    decided_by: str | None = None
+    decided_attested_by: str | None = None
+    decided_at: float | None = None
+    in_force_until: float | None = None
+    ended_by: str | None = None
+    ended_at: float | None = None
+
+    def binding(self) -> dict[str, str]:
+        """What both people sign."""
+        return {
+            "id": self.id,
+            "kind": str(self.kind),
+            "tenant": self.tenant,
+            "subject": self.subject,
+            "document_sha256": self.document_sha256,
+        }
+
+    def in_force(self, now: float) -> bool:
+        """Whether an activated one of a standing kind counts at ``now``."""
+        return self.status is ProposalStatus.ACTIVATED and self.in_force_until is not None and now < self.in_force_until
+
+
+def check_may_propose(kind: Kind, actor: Principal) -> None:
+    """Raises ``auth.forbidden``."""
+    _check_permission(kind, actor, RULES[kind].propose)
+
+
+def check_may_activate(proposal: Proposal, actor: Principal, proposer: Principal | None, now: float) -> None:
+    """Whether this person may activate this proposal now. The person is the principal: another API key of the same one
+    is the same person.
+
+    Args:
+        proposer: as the directory knows the proposer *now*; ``None`` where that principal is revoked.
+
+    Raises:
+        Refused: ``proposal.closed``, ``proposal.expired``, ``auth.forbidden``, ``proposal.self``, or
+            ``proposal.outdated`` where the proposer may not propose any more.
+    """
+    check_open(proposal, now)
+    if actor.id == proposal.proposed_by or (proposer is not None and actor.pseudonym == proposer.pseudonym):
+        raise Refused(Reason.PROPOSAL_SELF)
+    _check_permission(proposal.kind, actor, RULES[proposal.kind].activate)
+    if proposer is None or not permits(proposer, RULES[proposal.kind].propose):
+        raise Refused(Reason.PROPOSAL_OUTDATED, "the proposer may not propose any more")
+
+
+def check_may_withdraw(proposal: Proposal, actor: Principal, now: float) -> Act:
+    """Whether this person may take the proposal back, or end what is in force. It only takes away: one is enough.
+
+    Returns:
+        :attr:`Act.WITHDRAW` or :attr:`Act.END`.
+
+    Raises:
+        Refused: ``proposal.closed``, ``proposal.expired`` or ``auth.forbidden``.
+    """
+    if proposal.in_force(now):
+        _check_permission(proposal.kind, actor, RULES[proposal.kind].activate)
+        return Act.END
+    check_open(proposal, now)
+    if actor.id != proposal.proposed_by:
+        _check_permission(proposal.kind, actor, RULES[proposal.kind].activate)
+    return Act.WITHDRAW
+
+
+def check_open(proposal: Proposal, now: float) -> None:
+    """Raises ``proposal.closed`` or ``proposal.expired``."""
+    if proposal.status is ProposalStatus.EXPIRED:
+        raise Refused(Reason.PROPOSAL_EXPIRED)
+    if proposal.status is not ProposalStatus.OPEN:
+        raise Refused(Reason.PROPOSAL_CLOSED, status=str(proposal.status))
+    if now >= proposal.expires_at:
+        raise Refused(Reason.PROPOSAL_EXPIRED)
+
+
+def check_document(document: Any) -> tuple[Mapping[str, Any], bytes]:
+    """A document and its canonical bytes, whose SHA-256 is what is signed.
+
+    Raises:
+        Refused: ``request.malformed`` for anything but a JSON object of at most :data:`DOCUMENT_MAX_BYTES`.
+    """
+    if not isinstance(document, dict):
+        raise Refused(Reason.REQUEST_MALFORMED, "a document is a JSON object", pointer="/document")
+    raw = canonical(document)
+    if len(raw) > DOCUMENT_MAX_BYTES:
+        raise Refused(Reason.REQUEST_MALFORMED, "document", pointer="/document", limit=DOCUMENT_MAX_BYTES)
+    return parse(raw), raw
+
+
+def check_subject(subject: str) -> str:
+    """What a handler says a document is about; it stands in entries. Raises ``request.malformed``."""
+    if _SUBJECT.fullmatch(subject) is None:
+        raise Refused(Reason.REQUEST_MALFORMED, "subject", pointer="/document")
+    return subject
+
+
+def standing_until(kind: Kind, document: Mapping[str, Any], now: float) -> float | None:
+    """When a proposal that is activated at ``now`` ends; ``None`` where its kind is one act.
+
+    A standing kind's document says so itself: ``lasts_seconds``, a whole number.
+
+    Raises:
+        Refused: ``request.malformed``.
+    """
+    longest = RULES[kind].standing_max_seconds
+    if longest is None:
+        return None
+    lasts = document.get("lasts_seconds")
+    if type(lasts) is not int or not 1 <= lasts <= longest:
+        raise Refused(Reason.REQUEST_MALFORMED, "lasts_seconds", pointer="/document/lasts_seconds", limit=longest)
+    return now + lasts
+
+
+def act_payload(act: Act, binding: Mapping[str, str], by: str, audience: str, now: float) -> bytes:
+    """What is signed (``proposal+jws``) by a person's key, or by the gateway in attestation."""
+    return canonical(
+        {
+            "v": 1,
+            "act": str(act),
+            "proposal": dict(binding),
+            "by": by,
+            "aud": audience,
+            "iat": int(now),
+            "exp": int(now) + ACT_SECONDS,
+        }
+    )
+
+
+_MEMBERS: Final = frozenset({"v", "act", "proposal", "by", "aud", "iat", "exp"})
+_BINDING: Final = frozenset({"id", "kind", "tenant", "subject", "document_sha256"})
+
+
+def signed_id(payload: bytes) -> str:
+    """The id that the proposer chose, read from an act whose signature holds. Raises ``proposal.mismatch``."""
+    chosen = _claims(payload)["proposal"].get("id")
+    if not isinstance(chosen, str) or len(chosen) != 32 or not set(chosen) <= set("0123456789abcdef"):
+        raise Refused(Reason.PROPOSAL_MISMATCH, "id")
+    return chosen
+
+
+def verify_act(payload: bytes, act: Act, binding: Mapping[str, str], by: str, audience: str, now: float) -> None:
+    """Hold the payload of an act, whose signature was verified, against what it must say.
+
+    Raises:
+        Refused: ``proposal.mismatch`` with the member, ``verify.lifetime``, ``verify.not_yet_valid``,
+            ``verify.expired``.
+    """
+    claims = _claims(payload)
+    for member, value in {"act": str(act), "proposal": dict(binding), "by": by, "aud": audience}.items():
+        if claims[member] != value:
+            raise Refused(Reason.PROPOSAL_MISMATCH, member, member=member)
+    issued, expires = claims["iat"], claims["exp"]
+    if type(issued) is not int or type(expires) is not int or not 0 < expires - issued <= ACT_SECONDS:
+        raise Refused(Reason.VERIFY_LIFETIME, limit_seconds=ACT_SECONDS)
+    if issued > now + SKEW_SECONDS:
+        raise Refused(Reason.VERIFY_NOT_YET_VALID)
+    if expires <= now - SKEW_SECONDS:
+        raise Refused(Reason.VERIFY_EXPIRED)
+
+
+def enrolled(actor: Principal) -> Callable[[str], Mapping[str, str]]:
+    """A ``key_for`` that knows the person's enrolled key alone. Raises ``proposal.key``."""
+
+    def key_for(kid: str) -> Mapping[str, str]:
+        if actor.approval_jwk is None or kid != actor.approval_jwk["kid"]:
+            raise Refused(Reason.PROPOSAL_KEY, "not the enrolled key")
+        return actor.approval_jwk
+
+    return key_for
+
+
+def check_unsigned(actor: Principal) -> None:
+    """An act may go without a signature only where the person has no key to sign with. Raises ``proposal.key``."""
+    if actor.approval_jwk is not None:
+        raise Refused(Reason.PROPOSAL_KEY, "the person has an enrolled key and must sign with it")
+
+
+def _claims(payload: bytes) -> dict[str, Any]:
+    claims = parse(payload)
+    if not isinstance(claims, dict) or claims.keys() != _MEMBERS or claims["v"] != 1 or claims["v"] is True:
+        raise Refused(Reason.PROPOSAL_MISMATCH, "members")
+    if not isinstance(claims["proposal"], dict) or claims["proposal"].keys() != _BINDING:
+        raise Refused(Reason.PROPOSAL_MISMATCH, "proposal")
+    return claims
+
+
+def _check_permission(kind: Kind, actor: Principal, permission: Permission) -> None:
+    if RULES[kind].gateway_wide and actor.tenant != DEFAULT_TENANT:
+        raise Refused(Reason.AUTH_FORBIDDEN, "the change would reach other tenants")
+    if not permits(actor, permission):
+        raise Refused(Reason.AUTH_FORBIDDEN, f"needs {permission}")

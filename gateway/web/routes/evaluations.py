@@ -1,0 +1,91 @@
+"""Recorded policy evaluations, for a replay: the inputs that rules saw and what was decided. Reading them is on record.
+
+Answers are lines of JSON (NDJSON), because a program takes them one by one: an evaluation a line, and a last line that
+says where to go on. The documents go out as the bytes that were committed to.
+"""
+
+from typing import Any, Final
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from audit.entry import format_time
+from audit.evaluations import Recorded
+from gateway.entries import EntryDraft, EntryType
+from gateway.model import Principal
+from gateway.permissions import Permission
+from gateway.ports import Append
+from gateway.web.bodies import integer, query
+from gateway.web.context import gateway_of
+from gateway.web.routing import Body, Endpoint, Parameter
+
+NDJSON: Final = "application/x-ndjson"
+LIMIT_MAX: Final = 1000
+LIMIT_DEFAULT: Final = 500
+_INDEX_MAX: Final = 10**15 - 1
+_SECONDS_MAX: Final = 32_503_680_000
+"""The year 3000."""
+
+
+async def evaluations(request: Request, principal: Principal) -> Response:
+    """One page of the tenant's recorded evaluations, oldest first."""
+    asked = query(request, "since", "until", "after", "limit")
+    times = {
+        name: format_time(integer(asked[name], name, minimum=0, maximum=_SECONDS_MAX)) if name in asked else None
+        for name in ("since", "until")
+    }
+    after = integer(asked["after"], "after", minimum=0, maximum=_INDEX_MAX) if "after" in asked else None
+    limit = integer(asked.get("limit", str(LIMIT_DEFAULT)), "limit", minimum=1, maximum=LIMIT_MAX)
+    gateway = gateway_of(request.scope)
+    draft = EntryDraft(
+        EntryType.AUDIT_QUERIED,
+        principal.tenant,
+        principal=principal.pseudonym,
+        facts={"filters": ",".join(["evaluations", *sorted(asked.keys() & {"since", "until"})]), "limit": limit},
+    )
+    await gateway.log.append(Append([draft]))
+    page = await gateway.log.evaluations(principal.tenant, **times, after=after, limit=limit)
+    lines = [_line(one) for one in page.evaluations if _within(one, principal)]
+    lines.append(
+        orjson.dumps({"next": page.next, "first": page.first, "end": page.end, "tree_size": page.tree_size}) + b"\n"
+    )
+    return Response(b"".join(lines), media_type=NDJSON)
+
+
+def _line(one: Recorded) -> bytes:
+    about: dict[str, Any] = {"commitment": one.commitment, "index": one.index, "time": one.time}
+    if one.value is None:
+        return orjson.dumps({**about, "fault": one.fault}) + b"\n"
+    return orjson.dumps({**about, "evaluation": orjson.Fragment(one.value)}) + b"\n"
+
+
+def _within(one: Recorded, principal: Principal) -> bool:
+    """An evaluation that speaks of a hand outside of the reader's scope looks absent, whole."""
+    if principal.hands is None or one.value is None:
+        return True
+    steps = orjson.loads(one.value)["input"]["steps"]
+    return all(principal.may_use(step["hand"]) for step in steps)
+
+
+ENDPOINTS: Final = (
+    Endpoint(
+        method="GET",
+        path="/v1/policy/evaluations",
+        access=Permission.POLICY_INPUTS,
+        tag="policy",
+        summary="Read recorded policy inputs and decisions.",
+        handler=evaluations,
+        parameters=(
+            Parameter("since", "At or after this time, in seconds since the epoch.", {"type": "integer", "minimum": 0}),
+            Parameter("until", "Before this time.", {"type": "integer", "minimum": 0}),
+            Parameter("after", "Go on after this: next of the page before.", {"type": "integer", "minimum": 0}),
+            Parameter(
+                "limit",
+                "Decisions looked at for one page.",
+                {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": LIMIT_DEFAULT},
+            ),
+        ),
+        answers={200: Body(NDJSON, description="An evaluation a line; the last line says where to go on.")},
+    ),
+)

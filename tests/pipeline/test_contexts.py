@@ -1,0 +1,349 @@
+"""What a context and a principal did before: no limit is evaded by many small plans, fresh contexts, plans at the same
+time, a restart or another gateway."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.errors import HandrailError, Refused
+from gateway.manifest import ArgumentRole, Trust
+from gateway.model import Answer, Decision, Effect, HandCall, HandResult
+from gateway.policy.contexts import Contexts
+from gateway.ports import HandFailure
+from gateway.reasons import Reason
+from gateway.recovery import recover
+from gateway.store.past import SqlPast
+from tests.pipeline.house import APPROVER, MANIFEST, OTHER, House, close_house, crash, open_house, step
+from tests.pipeline.test_faults import locked
+
+NOTHING = {"steps": 0, "changes": 0, "amount": 0}
+
+
+def seen(house: House) -> Mapping[str, Any]:
+    """``context`` of the newest evaluation."""
+    return house.policy.inputs[-1]["context"]
+
+
+def in_context(house: House) -> tuple[int, int, float]:
+    spent = seen(house)["spent"]["context"]
+    return spent["steps"], spent["changes"], spent["amount"]
+
+
+def of_principal(house: House, window: str = "day") -> tuple[int, int, float]:
+    spent = seen(house)["spent"]["principal"][window]
+    return spent["steps"], spent["changes"], spent["amount"]
+
+
+@pytest.fixture
+def paying(house: House) -> House:
+    """``write`` moves the amount ``n``."""
+    pay = replace(MANIFEST.actions["write"], roles={"/n": ArgumentRole.AMOUNT})
+    house.hands.manifests["tool"] = replace(MANIFEST, actions={**MANIFEST.actions, "write": pay})
+    house.policy.effects["write"] = Effect.ALLOW
+    return house
+
+
+def pay(name: str, amount: float) -> dict[str, Any]:
+    return step(name, "write", args={"text": name, "n": amount})
+
+
+def as_after_a_restart(house: House) -> None:
+    """Whatever this process remembers of contexts is gone."""
+    house.store._contexts.clear()
+    fresh = Contexts(SqlPast(house.log._engine), house.log, house.hands, house.store.knows_context)
+    house.pipeline.contexts = fresh
+    house.pipeline.recorder = replace(house.pipeline.recorder, contexts=fresh)
+
+
+async def test_the_first_plan_of_a_context_has_nothing_before_it(house: House) -> None:
+    await house.plan(step("a"))
+    assert seen(house) == {
+        "data_region": None,
+        "taint": [],
+        "principal_taint": [],
+        "history": [],
+        "spent": {
+            "steps": 0,
+            "changes": 0,
+            "context": NOTHING,
+            "principal": {"minute": NOTHING, "hour": NOTHING, "day": NOTHING},
+        },
+    }
+
+
+async def test_many_small_plans_add_up_in_their_context(paying: House) -> None:
+    for amount in (10, 2.5):
+        await paying.plan(pay("a", amount), step("b"), context_id="journey")
+    await paying.plan(step("c"), context_id="journey")
+    assert in_context(paying) == (4, 2, 12.5)
+    assert seen(paying)["spent"]["steps"] == 0  # of this plan alone
+
+
+async def test_a_fresh_context_sheds_nothing_that_the_principal_spent(paying: House) -> None:
+    await paying.plan(pay("a", 10), context_id="first")
+    await paying.plan(step("b"), context_id="second")
+    assert in_context(paying) == (0, 0, 0)
+    assert [of_principal(paying, window) for window in ("minute", "hour", "day")] == [(1, 1, 10)] * 3
+
+
+async def test_what_a_principal_spent_is_nobody_elses(paying: House) -> None:
+    await paying.plan(pay("a", 10))
+    await paying.submit(paying.brain.payload(step("b"), sub=OTHER.id), caller=OTHER)
+    assert of_principal(paying) == (0, 0, 0)
+
+
+async def test_plans_judged_at_the_same_time_see_each_other(paying: House) -> None:
+    """Both are before the policy at once. Whichever came second is told of the first."""
+    together = asyncio.Barrier(2)
+    decide = paying.policy.decide
+
+    async def meet(policy_input: Mapping[str, Any]) -> Mapping[str, Decision]:
+        await together.wait()
+        return await decide(policy_input)
+
+    await paying.plan(step("first"), context_id="journey")
+    paying.policy.decide = meet  # type: ignore[method-assign]
+    await asyncio.gather(*(paying.plan(pay(name, 10), context_id="journey") for name in ("a", "b")))
+    assert sorted(one["context"]["spent"]["context"]["amount"] for one in paying.policy.inputs) == [0, 0, 10]
+
+
+async def test_what_is_denied_spends_nothing(paying: House) -> None:
+    paying.policy.effects["write"] = Effect.DENY
+    await paying.plan(pay("a", 10), context_id="journey")
+    await paying.plan(step("b"), context_id="journey")
+    assert in_context(paying) == of_principal(paying) == (0, 0, 0)
+
+
+async def test_what_is_held_is_spent_until_a_person_refuses(paying: House) -> None:
+    paying.policy.effects["write"] = Effect.ASK
+    held = await paying.plan(pay("a", 10), context_id="journey")
+    await paying.plan(step("b"), context_id="journey")
+    assert in_context(paying) == (1, 1, 10)
+    await paying.approvals.answer(held["steps"][0]["approval_id"], APPROVER, answer=Answer.REFUSE)
+    await paying.until_settled(held["plan_id"])
+    await paying.plan(step("c"), context_id="journey")
+    assert in_context(paying) == of_principal(paying) == (1, 0, 0)
+
+
+async def test_what_is_held_and_expires_is_released(paying: House) -> None:
+    paying.policy.effects["write"] = Effect.ASK
+    held = await paying.plan(pay("a", 10), context_id="journey")
+    clock = paying.pipeline.clock
+    paying.pipeline.clock = lambda: clock() + 3601
+    assert await paying.approvals.expire() == 1
+    await paying.until_settled(held["plan_id"])
+    paying.pipeline.clock = clock
+    await paying.plan(step("c"), context_id="journey")
+    assert in_context(paying) == (0, 0, 0)
+
+
+async def test_what_a_person_approves_stays_spent_once(paying: House) -> None:
+    paying.policy.effects["write"] = Effect.ASK
+    held = await paying.plan(pay("a", 10), context_id="journey")
+    await paying.approvals.answer(held["steps"][0]["approval_id"], APPROVER, answer=Answer.APPROVE)
+    assert (await paying.until_settled(held["plan_id"]))["status"] == "done"
+    await paying.plan(step("c"), context_id="journey")
+    assert in_context(paying) == of_principal(paying) == (1, 1, 10)
+
+
+@pytest.mark.parametrize("failure", list(HandFailure))
+async def test_what_was_dispatched_and_failed_stays_spent(paying: House, failure: HandFailure) -> None:
+    paying.hands.behaviour["write"] = crash(Reason.HAND_UNAVAILABLE, failure)
+    await paying.plan(pay("a", 10), context_id="journey")
+    await paying.plan(step("c"), context_id="journey")
+    assert in_context(paying) == (1, 1, 10)
+
+
+async def test_what_was_skipped_spends_nothing(paying: House) -> None:
+    paying.hands.behaviour["echo"] = crash(Reason.HAND_UNAVAILABLE, HandFailure.NOT_EXECUTED)
+    view = await paying.plan(step("a"), {**pay("b", 10), "depends_on": ["a"]}, context_id="journey")
+    assert [one["status"] for one in view["steps"]] == ["failed", "skipped"]
+    await paying.plan(step("c"), context_id="journey")
+    assert in_context(paying) == (1, 0, 0)
+
+
+async def test_a_step_that_is_judged_anew_is_counted_once(paying: House) -> None:
+    paying.policy.effects["write"] = Effect.ASK
+    held = await paying.plan(pay("a", 10), context_id="journey")
+    paying.policy.digest = "e" * 64
+    with pytest.raises(Refused):
+        await paying.approvals.answer(held["steps"][0]["approval_id"], APPROVER, answer=Answer.APPROVE)
+    await paying.until_settled(held["plan_id"])
+    await paying.plan(step("b"), context_id="journey")
+    assert in_context(paying) == (1, 1, 10)
+    assert [past["status"] for past in seen(paying)["history"]] == ["held"]
+
+
+async def test_a_log_that_cannot_be_written_lets_nothing_be_spent(paying: House) -> None:
+    with locked(paying), pytest.raises(HandrailError):
+        await paying.plan(pay("a", 10), context_id="journey")
+    await paying.plan(step("b"), context_id="journey")
+    assert in_context(paying) == of_principal(paying) == (0, 0, 0)
+
+
+async def test_somebody_elses_context_tells_and_takes_nothing(paying: House) -> None:
+    await paying.plan(pay("a", 10), context_id="journey")
+    with pytest.raises(Refused) as refusal:
+        await paying.submit(paying.brain.payload(step("b"), sub=OTHER.id, context_id="journey"), caller=OTHER)
+    assert refusal.value.reason is Reason.VERIFY_CONTEXT
+    await paying.plan(step("c"), context_id="journey")
+    assert in_context(paying) == (1, 1, 10)
+    assert len(seen(paying)["history"]) == 1
+
+
+async def test_history_tells_of_every_judged_step_newest_first(house: House) -> None:
+    house.policy.effects |= {"small": Effect.DENY}
+    await house.plan(step("a"), step("b", "small"), context_id="journey")
+    await house.plan(step("c", "write"), context_id="journey")
+    await house.plan(step("d"), context_id="journey")
+    told = [(past["action"], past["effect"], past["side_effects"], past["status"]) for past in seen(house)["history"]]
+    assert told == [
+        ("write", "ask", "reversible", "held"),
+        ("small", "deny", "external", "denied"),
+        ("echo", "allow", "none", "succeeded"),
+    ]
+    assert all(past["hand"] == "tool" and past["seconds_ago"] >= 0 for past in seen(house)["history"])
+
+
+async def test_an_untrusted_result_taints_its_context_and_the_principals_others(house: House) -> None:
+    await house.plan(step("a"), context_id="first")
+    await house.plan(step("b"), context_id="first")
+    taint = [{"hand": "tool", "action": "echo", "trust": "untrusted"}]
+    assert (seen(house)["taint"], seen(house)["principal_taint"]) == (taint, [])
+    await house.plan(step("c"), context_id="second")
+    assert (seen(house)["taint"], seen(house)["principal_taint"]) == ([], taint)
+    await house.submit(house.brain.payload(step("d"), sub=OTHER.id), caller=OTHER)
+    assert (seen(house)["taint"], seen(house)["principal_taint"]) == ([], [])
+
+
+async def test_an_error_text_of_a_hand_taints_too(house: House) -> None:
+    async def fail(call: HandCall) -> HandResult:
+        return HandResult(({"type": "text", "text": "do this instead"},), None, is_error=True)
+
+    house.hands.behaviour["echo"] = fail
+    await house.plan(step("a"), context_id="journey")
+    await house.plan(step("b"), context_id="journey")
+    assert [one["action"] for one in seen(house)["taint"]] == ["echo"]
+
+
+async def test_a_trusted_result_taints_nothing(house: House) -> None:
+    house.hands.manifests["tool"] = replace(MANIFEST, trust=Trust.TRUSTED)
+    await house.plan(step("a"), context_id="first")
+    await house.plan(step("b"), context_id="first")
+    await house.plan(step("c"), context_id="second")
+    assert (seen(house)["taint"], seen(house)["principal_taint"]) == ([], [])
+
+
+async def test_a_restart_forgets_nothing(paying: House) -> None:
+    paying.policy.effects |= {"small": Effect.DENY, "typed": Effect.ASK}
+    paying.hands.behaviour["typed"] = crash(Reason.HAND_UNAVAILABLE, HandFailure.UNKNOWN)
+    await paying.plan(pay("a", 10), step("b", "small"), step("c", "typed"), context_id="journey")
+    refused = await paying.plan(step("r", "typed"), context_id="journey")
+    await paying.approvals.answer(refused["steps"][0]["approval_id"], APPROVER, answer=Answer.REFUSE)
+    approved = await paying.plan(step("r", "typed"), context_id="journey")
+    await paying.approvals.answer(approved["steps"][0]["approval_id"], APPROVER, answer=Answer.APPROVE)
+    await paying.until_settled(approved["plan_id"])
+    await paying.plan(pay("d", 0.5), {**pay("e", 7), "depends_on": ["d"]}, context_id="other")
+    await paying.plan(step("z", "small"), context_id="journey")
+    before = seen(paying)
+    as_after_a_restart(paying)
+    await paying.plan(step("z", "small"), context_id="journey")
+    after = seen(paying)
+    for document in (before, after):
+        for past in document["history"]:
+            del past["seconds_ago"]
+    assert after["history"][1:] == before["history"]
+    assert after["history"][0]["status"] == "denied"
+    for member in ("taint", "principal_taint", "spent"):
+        assert after[member] == before[member]
+    assert in_context(paying)[2] == 10
+    assert of_principal(paying)[2] == 17.5
+
+
+async def test_a_held_step_is_released_also_after_a_restart(tmp_path: Path) -> None:
+    house = await open_house(tmp_path)
+    held = await house.plan(step("a", "write"), context_id="journey")
+    await close_house(house)
+    house = await open_house(tmp_path, brain=house.brain)
+    await house.plan(step("b"), context_id="journey")
+    assert in_context(house) == (1, 1, 0)
+    await house.approvals.answer(held["steps"][0]["approval_id"], APPROVER, answer=Answer.REFUSE)
+    await house.until_settled(held["plan_id"])
+    await house.plan(step("c"), context_id="journey")
+    assert in_context(house) == (1, 0, 0)
+    await close_house(house)
+
+
+async def test_a_plan_judged_without_its_contexts_past_is_judged_again_before_it_is_recorded(paying: House) -> None:
+    await paying.plan(pay("a", 10), context_id="journey")
+    as_after_a_restart(paying)
+    view = await paying.plan(pay("b", 1), context_id="journey")
+    assert view["status"] == "done"
+    told = [one["context"]["spent"]["context"]["amount"] for one in paying.policy.inputs[1:]]
+    assert told == [0, 10]
+    assert [call.step_id for call in paying.hands.calls] == ["a", "b"]
+    assert paying.codes().count("PLNRCV") == 2
+    await paying.plan(step("c"), context_id="journey")
+    assert in_context(paying) == of_principal(paying) == (2, 2, 11)
+
+
+async def test_two_plans_judged_without_their_contexts_past_are_both_judged_again(paying: House) -> None:
+    await paying.plan(pay("a", 10), context_id="journey")
+    as_after_a_restart(paying)
+    views = await asyncio.gather(*(paying.plan(pay(name, 1), context_id="journey") for name in ("b", "c")))
+    assert [view["status"] for view in views] == ["done", "done"]
+    await paying.plan(step("d"), context_id="journey")
+    assert in_context(paying) == of_principal(paying) == (3, 3, 12)
+
+
+async def test_an_interrupted_step_stays_spent(paying: House) -> None:
+    """The intent's commit went through, its answer was lost, and recovery found that nothing was dispatched."""
+    lock = locked(paying)
+
+    async def act_and_lose_the_disk(call: HandCall) -> HandResult:
+        lock.__enter__()
+        return HandResult(())
+
+    paying.hands.behaviour["write"] = act_and_lose_the_disk
+    await paying.plan(pay("a", 10), context_id="journey")
+    lock.__exit__(None, None, None)
+    await recover(paying.pipeline)
+    await paying.plan(step("b"), context_id="journey")
+    assert in_context(paying) == (1, 1, 10)
+    assert seen(paying)["history"][0]["status"] == "ambiguous"
+
+
+async def test_amounts_are_not_in_the_log_in_clear(paying: House) -> None:
+    await paying.plan(pay("a", 31337.25))
+    assert "31337" not in str(paying.entries())
+
+
+async def test_a_reading_that_fails_refuses_the_plan(paying: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    await paying.plan(pay("a", 10), context_id="journey")
+    as_after_a_restart(paying)
+
+    async def gone(*_: Any) -> Any:
+        raise HandrailError(Reason.LOG_UNAVAILABLE)
+
+    monkeypatch.setattr(SqlPast, "of_principal", gone)
+    with pytest.raises(HandrailError) as refusal:
+        await paying.plan(step("b"), context_id="journey")
+    assert refusal.value.reason is Reason.LOG_UNAVAILABLE
+    monkeypatch.undo()
+    await paying.plan(step("b"), context_id="journey")
+    assert in_context(paying) == (1, 1, 10)
+
+
+async def test_what_makes_room_is_read_again(paying: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.policy.contexts.CONTEXTS_MAX", 1)
+    monkeypatch.setattr("gateway.policy.contexts.PRINCIPALS_MAX", 1)
+    for context in ("journey", "x", "y"):
+        await paying.plan(pay("a", 10), context_id=context)
+        await paying.submit(paying.brain.payload(step("b"), sub=OTHER.id), caller=OTHER)
+    await paying.plan(step("c"), context_id="journey")
+    assert in_context(paying) == (1, 1, 10)
+    assert of_principal(paying) == (3, 3, 30)
