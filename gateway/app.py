@@ -24,6 +24,7 @@ from gateway.entries import EntryDraft, EntryType
 from gateway.errors import HandrailError
 from gateway.evidence import Evidence
 from gateway.key_changes import KeyChanges
+from gateway.lifecycle import Lifecycle
 from gateway.model import CONNECTOR_PREFIX, DEFAULT_TENANT, Issuer
 from gateway.pipeline import Pipeline
 from gateway.policy.contexts import Contexts
@@ -31,14 +32,17 @@ from gateway.policy.engine import load_engine
 from gateway.policy.reloading import EventKind, PolicyEvent, ReloadingEngine
 from gateway.ports import Append, Purpose
 from gateway.proposals import Proposals
+from gateway.reasons import Reason
 from gateway.recovery import recover
 from gateway.settings import Settings
+from gateway.store.bundles import SqlBundles
 from gateway.store.directory import SqlDirectory
 from gateway.store.past import SqlPast
 from gateway.store.plans import SqlPlans, forget_replays
 from gateway.store.proposals import SqlProposals
 from gateway.store.sessions import SqlSessions
 from gateway.telemetry import Metrics, Tracer, tracer
+from gateway.two_person import Kind
 from hand_adapters.jail import Jail
 from hand_adapters.pins import SqlPins
 from hand_adapters.registry import Registry
@@ -86,6 +90,7 @@ class Gateway:
     pipeline: Pipeline
     approvals: Approvals
     proposals: Proposals
+    lifecycle: Lifecycle
     evidence: Evidence
     metrics: Metrics
     tracer: Tracer
@@ -164,6 +169,10 @@ class Gateway:
             checks["keys"] = str(error.reason)
         return checks
 
+    def notices(self) -> dict[str, str]:
+        """What keeps nobody from being served and must be seen all the same: part -> reason code."""
+        return {"policy": str(Reason.POLICY_BUNDLE)} if self.policy.problem is not None else {}
+
     async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
         while True:
             await asyncio.sleep(seconds)
@@ -222,15 +231,30 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
     jail = Jail(settings.jail, home)
     hands = Registry(settings.hands, jail, SqlPins(engine, log, master.derive("pin rows"), newest_pin))
 
+    followed = settings.policy.source == "signed"
+
     async def policy_changed(event: PolicyEvent) -> None:
         """A bundle takes effect only once that is on record; a refused one is as loud as it is harmless."""
         refused = event.kind is EventKind.REJECTED
-        metrics.policy_problem.set(1 if refused else 0)
-        kind = EntryType.POLICY_REJECTED if refused else EntryType.POLICY_ACTIVATED
+        # That two people activated it is on record already; this gateway now follows.
+        taken = EntryType.POLICY_LOADED if followed else EntryType.POLICY_ACTIVATED
+        kind = EntryType.POLICY_REJECTED if refused else taken
         facts: dict[str, str | int] = {"digest": event.digest, "active": event.active, "problems": len(event.problems)}
         await log.append(Append([EntryDraft(kind, DEFAULT_TENANT, facts=facts)]))
 
-    policy = load_engine(settings.policy, policy_changed)
+    bundles = SqlBundles(engine, master.derive("policy rows"))
+    policy = load_engine(settings.policy, policy_changed, bundles)
+    metrics.policy_problem.set_function(lambda: policy.problem is not None)
+    lifecycle = Lifecycle(
+        log=log,
+        bundles=bundles,
+        directory=directory,
+        keys=keyset,
+        jws=jws,
+        follows=followed,
+        reload=policy.reload,
+        clock=clock,
+    )
     spans = tracer(settings.telemetry)
     store = SqlPlans(engine, gateway_id, master.derive("step rows"))
     pipeline = Pipeline(
@@ -270,7 +294,9 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
             jws=jws,
             ttl_seconds=settings.proposals.ttl_seconds,
             clock=clock,
+            handlers={Kind.POLICY_ACTIVATE: lifecycle},
         ),
+        lifecycle=lifecycle,
         evidence=Evidence(pipeline),
         metrics=metrics,
         tracer=spans,

@@ -40,6 +40,7 @@ class EntryType(StrEnum):
     KEY_REVOKED = "KEYREV"
     POLICY_PROPOSED = "POLPRO"
     POLICY_ACTIVATED = "POLACT"
+    POLICY_LOADED = "POLLOD"
     POLICY_REJECTED = "POLREJ"
     POLICY_ROLLED_BACK = "POLRBK"
     PROPOSAL_MADE = "PRPMAD"
@@ -117,7 +118,6 @@ UNWRITTEN: Final[frozenset[EntryType]] = frozenset(
         EntryType.STEP_REPORTED,
         EntryType.EGRESS_CONNECTED,
         EntryType.EGRESS_REFUSED,
-        EntryType.POLICY_ROLLED_BACK,
         EntryType.HAND_DISABLED,
         EntryType.FROZEN,
         EntryType.UNFROZEN,

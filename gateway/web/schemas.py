@@ -222,3 +222,6 @@ class Readiness(Shape):
 
     status: Literal["ok", "unavailable"]
     checks: Checks
+    notices: dict[str, str] = Field(
+        description="What keeps nobody from being served and must be seen: part -> reason code."
+    )

@@ -18,7 +18,9 @@ PLAN_ID = "aa" * 32
 
 # --- every command ---------------------------------------------------------------------------------------------------
 
-SPECIAL = {"serve", "init", "demo", "jail run", "audit fsck", "policy eval", "policy check", "db upgrade"}
+SPECIAL = {
+    "serve", "init", "demo", "jail run", "audit fsck", "policy eval", "policy check", "policy build", "db upgrade"
+}  # fmt: skip
 """Commands with tests of their own (test_cli_local.py): they need more than a gateway."""
 CASES: dict[str, list[str]] = {
     "plan sign": ["--key", "key.jwk", "--issuer", "agent", "plan.json"],
