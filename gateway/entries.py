@@ -16,6 +16,7 @@ class EntryType(StrEnum):
     SCHEMA_REJECTED = "SCHREJ"
     POLICY_ALLOWED = "POLALW"
     POLICY_DENIED = "POLDNY"
+    POLICY_OBSERVED = "POLOBS"
     APPROVAL_REQUESTED = "APRREQ"
     APPROVAL_GRANTED = "APRGRT"
     APPROVAL_REFUSED = "APRREF"
@@ -40,6 +41,7 @@ class EntryType(StrEnum):
     KEY_REVOKED = "KEYREV"
     POLICY_PROPOSED = "POLPRO"
     POLICY_ACTIVATED = "POLACT"
+    POLICY_LOADED = "POLLOD"
     POLICY_REJECTED = "POLREJ"
     POLICY_ROLLED_BACK = "POLRBK"
     PROPOSAL_MADE = "PRPMAD"
@@ -115,7 +117,6 @@ UNWRITTEN: Final[frozenset[EntryType]] = frozenset(
         EntryType.STEP_REPORTED,
         EntryType.EGRESS_CONNECTED,
         EntryType.EGRESS_REFUSED,
-        EntryType.POLICY_ROLLED_BACK,
         EntryType.HAND_DISABLED,
         EntryType.FROZEN,
         EntryType.UNFROZEN,

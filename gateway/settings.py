@@ -101,7 +101,14 @@ class PolicySettings(Section):
     """The policy engine and its bundle."""
 
     engine: Literal["embedded", "opa"] = Field("embedded", description="embedded (regorus) or opa (a real server).")
-    bundle: Path | None = Field(None, description="Directory of the Rego bundle. Default: the shipped policies.")
+    source: Literal["directory", "signed"] = Field(
+        "directory",
+        description="directory: what lies in bundle decides, and a saved file takes effect. signed: only a signed "
+        "bundle that two people activated decides; until there is one, everything is denied.",
+    )
+    bundle: Path | None = Field(
+        None, description="Directory of the Rego bundle (source = directory). Default: the shipped policies."
+    )
     workers: int = Field(2, ge=1, le=64, description="Evaluator processes of the embedded engine.")
     deadline_milliseconds: int = Field(250, ge=10, le=2000, description="An evaluation is killed and denied after it.")
     input_max_bytes: int = Field(1_048_576, ge=1024, le=16_777_216, description="Largest policy input.")

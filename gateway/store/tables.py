@@ -255,6 +255,32 @@ proposal_acts: Final = Table(
     comment="A proposal is decided once and ended once, whoever does it: the database refuses a second row.",
 )
 
+policy_bundles: Final = Table(
+    "policy_bundles",
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("git_commit", String(64), nullable=False, comment="That it was built from."),
+    Column("signed", Text, nullable=False, comment="The bundle+jws."),
+    Column("jwk", Text, nullable=False, comment="Public key that it was verified with when it came."),
+    Column("added_by", String(128), nullable=False, comment="Principal."),
+    Column("added_at", Float, nullable=False),
+    Column("mac", String(64), nullable=False, comment="HMAC-SHA-256 over the row, by a key outside the database."),
+    comment="Signed policy bundles by digest.",
+)
+
+policy_activations: Final = Table(
+    "policy_activations",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False, comment="1, 2, 3, ...; the newest decides."),
+    Column("digest", String(64), nullable=False),
+    Column("way", String(16), nullable=False, comment="activate or rollback"),
+    Column("proposal_id", String(64), nullable=True),
+    Column("activated_by", String(128), nullable=False, comment="Principal."),
+    Column("activated_at", Float, nullable=False),
+    Column("mac", String(64), nullable=False, comment="HMAC-SHA-256 over the row, by a key outside the database."),
+    comment="Which policy bundle decides, one change after the other.",
+)
+
 hand_pins: Final = Table(
     "hand_pins",
     metadata,

@@ -23,6 +23,7 @@ from gateway.web.metrics import WebMetrics
 from gateway.web.openapi import openapi
 from gateway.web.routes import TABLE
 from gateway.web.routes.health import ReadinessProbe
+from gateway.web.routes.policy import LARGER_BODIES
 from gateway.web.routing import routes
 from gateway.web.sse import Streams
 
@@ -37,7 +38,7 @@ def middleware(server: ServerSettings, metrics: WebMetrics) -> list[Middleware]:
     return [
         Middleware(AccessMiddleware, metrics),
         Middleware(SecurityHeadersMiddleware),
-        Middleware(LimitsMiddleware, server.body_max_bytes, server.body_timeout_seconds),
+        Middleware(LimitsMiddleware, server.body_max_bytes, server.body_timeout_seconds, LARGER_BODIES),
         Middleware(AuthenticationMiddleware),
     ]
 
