@@ -19,6 +19,7 @@ from audit.epochs import EpochKeys
 from audit.history import newest_pin
 from audit.log import Log
 from audit.reader import Reader
+from gateway import rollout
 from gateway.approvals import Approvals
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import HandrailError
@@ -34,6 +35,7 @@ from gateway.ports import Append, Purpose
 from gateway.proposals import Proposals
 from gateway.reasons import Reason
 from gateway.recovery import recover
+from gateway.rollout import Rollout
 from gateway.settings import Settings
 from gateway.store.bundles import SqlBundles
 from gateway.store.directory import SqlDirectory
@@ -88,6 +90,7 @@ class Gateway:
     pipeline: Pipeline
     approvals: Approvals
     proposals: Proposals
+    rollout: Rollout
     lifecycle: Lifecycle
     evidence: Evidence
     metrics: Metrics
@@ -120,6 +123,7 @@ class Gateway:
         sys.setswitchinterval(SWITCH_SECONDS)
         await self.prepare()
         await self.policy.start()
+        await self.rollout.refresh()
         await self.hands.start()
         await recover(self.pipeline, first=True)
         self._tasks.append(asyncio.create_task(self._every(UPKEEP_SECONDS, self._upkeep)))
@@ -181,6 +185,7 @@ class Gateway:
         parts: dict[str, Callable[[], Awaitable[object]]] = {
             "expire approvals": self.approvals.expire,
             "expire proposals": self.proposals.expire,
+            "follow the rollout": self.rollout.refresh,
             "settle half-done plans": self._recover,
             "age keys": self._age_keys,
             "record key changes": self.key_changes.settle,
@@ -253,6 +258,18 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         reload=policy.reload,
         clock=clock,
     )
+    reader = Reader(engine)
+    proposals = Proposals(
+        log=log,
+        store=SqlProposals(engine, master.derive("proposal rows")),
+        directory=directory,
+        signer=keyset,
+        jws=jws,
+        ttl_seconds=settings.proposals.ttl_seconds,
+        clock=clock,
+        handlers={Kind.POLICY_ACTIVATE: lifecycle},
+    )
+    staged = rollout.build(policy, proposals, hands, reader, clock, metrics)
     spans = tracer(settings.telemetry)
     store = SqlPlans(engine, gateway_id, master.derive("step rows"))
     pipeline = Pipeline(
@@ -264,7 +281,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         credentials=StepCredentials(keyset, settings.log.origin),
         directory=directory,
         hands=hands,
-        engine=policy,
+        engine=staged.engine,
         jws=jws,
         metrics=metrics,
         tracer=spans,
@@ -275,7 +292,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         settings=settings,
         engine=engine,
         log=log,
-        reader=Reader(engine),
+        reader=reader,
         keyset=keyset,
         key_changes=KeyChanges(log),
         directory=directory,
@@ -283,16 +300,8 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         policy=policy,
         pipeline=pipeline,
         approvals=Approvals(pipeline),
-        proposals=Proposals(
-            log=log,
-            store=SqlProposals(engine, master.derive("proposal rows")),
-            directory=directory,
-            signer=keyset,
-            jws=jws,
-            ttl_seconds=settings.proposals.ttl_seconds,
-            clock=clock,
-            handlers={Kind.POLICY_ACTIVATE: lifecycle},
-        ),
+        proposals=proposals,
+        rollout=staged,
         lifecycle=lifecycle,
         evidence=Evidence(pipeline),
         metrics=metrics,

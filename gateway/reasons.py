@@ -65,6 +65,8 @@ class Reason(StrEnum):
     POLICY_UNAVAILABLE = "policy.unavailable"
     POLICY_OBLIGATION = "policy.obligation"
     POLICY_INPUT = "policy.input"
+    POLICY_OBSERVED_DENY = "policy.observed_deny"
+    POLICY_OBSERVED_ASK = "policy.observed_ask"
     POLICY_BUNDLE = "policy.bundle"
     POLICY_SOURCE = "policy.source"
     POLICY_NOT_ACTIVATED = "policy.not_activated"
@@ -152,6 +154,8 @@ TEXTS: Final[dict[Reason, str]] = {
     Reason.POLICY_UNAVAILABLE: "The policy engine cannot be reached.",
     Reason.POLICY_OBLIGATION: "The policy asks for something this gateway cannot enforce.",
     Reason.POLICY_INPUT: "The plan is too large for the policy engine.",
+    Reason.POLICY_OBSERVED_DENY: "Policy denies this step; it was let go because its hand is observed.",
+    Reason.POLICY_OBSERVED_ASK: "Policy asks for a person; the step was let go because its hand is observed.",
     Reason.POLICY_BUNDLE: "The policy bundle cannot be used.",
     Reason.POLICY_SOURCE: "The policy repository cannot be read.",
     Reason.POLICY_NOT_ACTIVATED: "Only a bundle that two people activated before can be gone back to.",

@@ -69,6 +69,8 @@ ERRORS: Final[dict[Reason, tuple[int, str]]] = {
     Reason.POLICY_UNAVAILABLE: (503, "Policy engine unavailable"),
     Reason.POLICY_OBLIGATION: (500, "Unknown obligation"),
     Reason.POLICY_INPUT: (413, "Policy input too large"),
+    Reason.POLICY_OBSERVED_DENY: (200, "Denied by policy, observed"),
+    Reason.POLICY_OBSERVED_ASK: (200, "Asked by policy, observed"),
     Reason.POLICY_BUNDLE: (422, "Policy bundle refused"),
     Reason.POLICY_SOURCE: (502, "Policy repository unreadable"),
     Reason.POLICY_NOT_ACTIVATED: (409, "Never activated"),

@@ -44,6 +44,9 @@ CASES: dict[str, list[str]] = {
     "policy rollback": ["--yes"],
     "policy list": [],
     "policy show": [],
+    "policy observe propose": ["git", "--for", "1d"],
+    "policy observe status": [],
+    "policy observe stop": ["git"],
     "policy inputs": ["--out", "inputs.ndjson"],
     "policy replay": ["--workers", "1"],
     "principals add": ["p1", "--role", "agent"],
@@ -69,11 +72,16 @@ def commands() -> Iterator[str]:
     root = typer.main.get_command(app)
     context = root.make_context("handrail", [], resilient_parsing=True)
     for name in NOUNS:
-        found = root.get_command(context, name) if name != "demo" else None
-        if isinstance(found, TyperGroup):
-            yield from (f"{name} {sub}" for sub in found.list_commands(context))
-        elif found is not None:
-            yield name
+        if name != "demo":
+            yield from _below(name, root.get_command(context, name), context)
+
+
+def _below(name: str, found: Any, context: Any) -> Iterator[str]:
+    if isinstance(found, TyperGroup):
+        for sub in found.list_commands(context):
+            yield from _below(f"{name} {sub}", found.get_command(context, sub), context)
+    elif found is not None:
+        yield name
 
 
 def test_every_command_has_a_case_here() -> None:
