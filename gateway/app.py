@@ -42,6 +42,7 @@ from gateway.store.directory import SqlDirectory
 from gateway.store.past import SqlPast
 from gateway.store.plans import SqlPlans, forget_replays
 from gateway.store.proposals import SqlProposals
+from gateway.store.sessions import SqlSessions
 from gateway.telemetry import Metrics, Tracer, tracer
 from gateway.two_person import Kind
 from hand_adapters.jail import Jail
@@ -85,6 +86,7 @@ class Gateway:
     keyset: Keyset
     key_changes: KeyChanges
     directory: Callers
+    sessions: SqlSessions
     hands: Registry
     policy: ReloadingEngine
     pipeline: Pipeline
@@ -296,6 +298,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         keyset=keyset,
         key_changes=KeyChanges(log),
         directory=directory,
+        sessions=SqlSessions(engine, log, master.derive("session rows"), clock),
         hands=hands,
         policy=policy,
         pipeline=pipeline,

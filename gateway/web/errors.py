@@ -32,6 +32,7 @@ ERRORS: Final[dict[Reason, tuple[int, str]]] = {
     Reason.REQUEST_TIMEOUT: (408, "Request timed out"),
     Reason.REQUEST_NOT_FOUND: (404, "Not found"),
     Reason.REQUEST_CONFLICT: (409, "Conflict"),
+    Reason.REQUEST_ORIGIN: (403, "Foreign origin"),
     Reason.AUTH_MISSING: (401, "API key missing"),
     Reason.AUTH_INVALID: (401, "API key invalid"),
     Reason.AUTH_EXPIRED: (401, "API key expired"),
@@ -102,6 +103,7 @@ ERRORS: Final[dict[Reason, tuple[int, str]]] = {
     Reason.DEPENDENCY_UNSUCCESSFUL: (424, "Dependency unsuccessful"),
     Reason.LIMIT_PLANS: (429, "Too many plans"),
     Reason.LIMIT_APPROVALS: (429, "Too many open approvals"),
+    Reason.LIMIT_LOGINS: (429, "Too many logins"),
     Reason.OVERLOADED: (503, "Overloaded"),
     Reason.INTERNAL: (500, "Internal error"),
 }
