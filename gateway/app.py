@@ -19,6 +19,7 @@ from audit.epochs import EpochKeys
 from audit.history import newest_pin
 from audit.log import Log
 from audit.reader import Reader
+from gateway import rollout
 from gateway.approvals import Approvals
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import HandrailError
@@ -34,12 +35,14 @@ from gateway.ports import Append, Purpose
 from gateway.proposals import Proposals
 from gateway.reasons import Reason
 from gateway.recovery import recover
+from gateway.rollout import Rollout
 from gateway.settings import Settings
 from gateway.store.bundles import SqlBundles
 from gateway.store.directory import SqlDirectory
 from gateway.store.past import SqlPast
 from gateway.store.plans import SqlPlans, forget_replays
 from gateway.store.proposals import SqlProposals
+from gateway.store.sessions import SqlSessions
 from gateway.telemetry import Metrics, Tracer, tracer
 from gateway.two_person import Kind
 from hand_adapters.jail import Jail
@@ -83,11 +86,13 @@ class Gateway:
     keyset: Keyset
     key_changes: KeyChanges
     directory: Callers
+    sessions: SqlSessions
     hands: Registry
     policy: ReloadingEngine
     pipeline: Pipeline
     approvals: Approvals
     proposals: Proposals
+    rollout: Rollout
     lifecycle: Lifecycle
     evidence: Evidence
     metrics: Metrics
@@ -120,6 +125,7 @@ class Gateway:
         sys.setswitchinterval(SWITCH_SECONDS)
         await self.prepare()
         await self.policy.start()
+        await self.rollout.refresh()
         await self.hands.start()
         await recover(self.pipeline, first=True)
         self._tasks.append(asyncio.create_task(self._every(UPKEEP_SECONDS, self._upkeep)))
@@ -181,6 +187,7 @@ class Gateway:
         parts: dict[str, Callable[[], Awaitable[object]]] = {
             "expire approvals": self.approvals.expire,
             "expire proposals": self.proposals.expire,
+            "follow the rollout": self.rollout.refresh,
             "settle half-done plans": self._recover,
             "age keys": self._age_keys,
             "record key changes": self.key_changes.settle,
@@ -253,6 +260,18 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         reload=policy.reload,
         clock=clock,
     )
+    reader = Reader(engine)
+    proposals = Proposals(
+        log=log,
+        store=SqlProposals(engine, master.derive("proposal rows")),
+        directory=directory,
+        signer=keyset,
+        jws=jws,
+        ttl_seconds=settings.proposals.ttl_seconds,
+        clock=clock,
+        handlers={Kind.POLICY_ACTIVATE: lifecycle},
+    )
+    staged = rollout.build(policy, proposals, hands, reader, clock, metrics)
     spans = tracer(settings.telemetry)
     store = SqlPlans(engine, gateway_id, master.derive("step rows"))
     pipeline = Pipeline(
@@ -264,7 +283,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         credentials=StepCredentials(keyset, settings.log.origin),
         directory=directory,
         hands=hands,
-        engine=policy,
+        engine=staged.engine,
         jws=jws,
         metrics=metrics,
         tracer=spans,
@@ -275,24 +294,17 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         settings=settings,
         engine=engine,
         log=log,
-        reader=Reader(engine),
+        reader=reader,
         keyset=keyset,
         key_changes=KeyChanges(log),
         directory=directory,
+        sessions=SqlSessions(engine, log, master.derive("session rows"), clock),
         hands=hands,
         policy=policy,
         pipeline=pipeline,
         approvals=Approvals(pipeline),
-        proposals=Proposals(
-            log=log,
-            store=SqlProposals(engine, master.derive("proposal rows")),
-            directory=directory,
-            signer=keyset,
-            jws=jws,
-            ttl_seconds=settings.proposals.ttl_seconds,
-            clock=clock,
-            handlers={Kind.POLICY_ACTIVATE: lifecycle},
-        ),
+        proposals=proposals,
+        rollout=staged,
         lifecycle=lifecycle,
         evidence=Evidence(pipeline),
         metrics=metrics,

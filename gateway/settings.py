@@ -71,6 +71,13 @@ class PlanSettings(Section):
     approval_ttl_seconds: int = Field(3600, ge=1, le=604_800, description="How long a held step waits for a person.")
 
 
+class ConsoleSettings(Section):
+    """The pages for approvers."""
+
+    session_seconds: int = Field(3600, ge=60, le=43_200, description="How long a login to the pages lasts.")
+    logins_per_minute: int = Field(20, ge=1, le=1000, description="Logins that one address may try.")
+
+
 class DatabaseSettings(Section):
     """Where plans, approvals and the log live."""
 
@@ -247,6 +254,7 @@ class Settings(BaseSettings):
 
     home: Path = Field(Path("./.handrail"), description="Directory of state: database, keys, staging.")
     server: ServerSettings = ServerSettings()
+    console: ConsoleSettings = ConsoleSettings()
     plans: PlanSettings = PlanSettings()
     database: DatabaseSettings = DatabaseSettings()
     log: LogSettings = LogSettings()

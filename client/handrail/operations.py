@@ -377,6 +377,11 @@ def policy() -> Operation[Json]:
     return (yield _get("policy")).document
 
 
+def policy_rollout() -> Operation[Json]:
+    """What of the policy is being brought in: ``{observed: [{hand, proposal, since, until, let_go}]}``."""
+    return (yield _get("policy", "rollout")).document
+
+
 def evaluations(
     *, since: int | None = None, until: int | None = None, after: int | None = None, limit: int | None = None
 ) -> Operation[bytes]:
@@ -390,6 +395,46 @@ def evaluations(
     if reply.media_type != "application/x-ndjson":
         raise UnexpectedReply(reply.status, "the answer is not lines of JSON")
     return reply.body
+
+
+def policy_bundles() -> Operation[Json]:
+    """Signed bundles and every change of the one that decides, newest first: ``{bundles, activations}``."""
+    reply = yield _get("policy", "bundles")
+    _listed(reply, "bundles"), _listed(reply, "activations")
+    return reply.document
+
+
+def policy_bundle(digest: str) -> Operation[Json]:
+    """A signed bundle: where it comes from, its files by digest, and when it decided."""
+    return (yield _get("policy", "bundles", digest)).document
+
+
+def policy_bundle_file(digest: str) -> Operation[str]:
+    """The signed file itself (``bundle+jws``)."""
+    return (yield _get("policy", "bundles", digest, "file")).text
+
+
+def add_policy_bundle(signed: bytes) -> Operation[Json]:
+    """Bring a signed bundle; it decides nothing before two people activate it."""
+    reply = yield Request("POST", _path("policy", "bundles"), body=signed, media_type="application/jose")
+    return reply.document
+
+
+def rollback_policy(digest: str, *, replaces: str, key: SigningKey | None = None) -> Operation[Json]:
+    """Go back to a bundle that two people activated before.
+
+    Args:
+        replaces: the bundle that decides now.
+        key: the caller's enrolled key; whoever has one must sign.
+    """
+    body: Json = {"digest": digest}
+    if key is not None:
+        caller = yield from me()
+        document = {"digest": digest, "replaces": replaces}
+        binding = new_binding("policy.rollback", _text(caller, "tenant"), digest, document)
+        audience = _text((yield from trust()), "origin")
+        body["act"] = sign_act("rollback", binding, key=key, by=_text(caller, "id"), audience=audience)
+    return (yield _post(body, "policy", "rollback")).document
 
 
 def audit_entries(**filters: str | int | None) -> Operation[Json]:

@@ -21,7 +21,7 @@ _log = structlog.get_logger("handrail.rows")
 MAC: Final = "mac"
 UNCOVERED: Final[Mapping[str, frozenset[str]]] = {"approvals": frozenset({"status"})}
 """Columns that something else vouches for: an approval counts by its signed answers, whatever its row says."""
-_SHOWN: Final = ("approval_id", "digest", "proposal_id", "key_id", "kid", "pseudonym", "hand")
+_SHOWN: Final = ("approval_id", "digest", "proposal_id", "session_sha256", "key_id", "kid", "pseudonym", "hand")
 """Columns that name a row to the operator without naming a person; the first that a table has."""
 
 

@@ -189,6 +189,20 @@ api_keys: Final = Table(
     ForeignKeyConstraint(["tenant", "principal_id"], ["principals.tenant", "principals.principal_id"]),
 )
 
+sessions: Final = Table(
+    "sessions",
+    metadata,
+    Column("session_sha256", String(64), primary_key=True, comment="Of the 32 random bytes in the person's cookie."),
+    Column("tenant", String(64), nullable=False),
+    Column("principal_id", String(128), nullable=False),
+    Column("key_id", String(32), nullable=False, comment="The API key that opened it; it ends with the key."),
+    Column("opened_at", Float, nullable=False),
+    Column("expires_at", Float, nullable=False),
+    Column("mac", String(64), nullable=False, comment="HMAC-SHA-256 over the row, by a key outside the database."),
+    Index(None, "expires_at"),
+    comment="People who are logged in to the pages.",
+)
+
 issuers: Final = Table(
     "issuers",
     metadata,

@@ -1,6 +1,6 @@
 """The ASGI application: its lifespan, its middleware in one list, its routes from one table."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.routing import BaseRoute
 
 from gateway.errors import HandrailError
 from gateway.ingress.mcp import McpIngress
@@ -43,8 +44,12 @@ def middleware(server: ServerSettings, metrics: WebMetrics) -> list[Middleware]:
     ]
 
 
-def create_app(gateway: "Gateway") -> Starlette:
-    """The application that serves ``gateway``; starting it starts the gateway, stopping it closes it."""
+def create_app(gateway: "Gateway", pages: Sequence[BaseRoute] = ()) -> Starlette:
+    """The application that serves ``gateway``; starting it starts the gateway, stopping it closes it.
+
+    Args:
+        pages: for people (``gateway.console.routes.pages``); without them there is the API alone.
+    """
     mcp = McpIngress(gateway, principal_of)
     metrics = WebMetrics(gateway.metrics)
 
@@ -58,7 +63,7 @@ def create_app(gateway: "Gateway") -> Starlette:
             await gateway.close()
 
     app = Starlette(
-        routes=routes(TABLE),
+        routes=[*routes(TABLE), *pages],
         middleware=middleware(gateway.settings.server, metrics),
         exception_handlers={HandrailError: on_handrail_error, HTTPException: on_http_exception},
         lifespan=lifespan,

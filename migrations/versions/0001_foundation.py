@@ -292,6 +292,31 @@ def upgrade() -> None:
         comment="Accepted plans by (iss, jti), kept until exp + skew.",
     )
     op.create_table(
+        "sessions",
+        sa.Column(
+            "session_sha256",
+            sa.String(length=64),
+            nullable=False,
+            comment="Of the 32 random bytes in the person's cookie.",
+        ),
+        sa.Column("tenant", sa.String(length=64), nullable=False),
+        sa.Column("principal_id", sa.String(length=128), nullable=False),
+        sa.Column(
+            "key_id", sa.String(length=32), nullable=False, comment="The API key that opened it; it ends with the key."
+        ),
+        sa.Column("opened_at", sa.Float(), nullable=False),
+        sa.Column("expires_at", sa.Float(), nullable=False),
+        sa.Column(
+            "mac",
+            sa.String(length=64),
+            nullable=False,
+            comment="HMAC-SHA-256 over the row, by a key outside the database.",
+        ),
+        sa.PrimaryKeyConstraint("session_sha256", name=op.f("pk_sessions")),
+        comment="People who are logged in to the pages.",
+    )
+    op.create_index(op.f("ix_sessions_expires_at"), "sessions", ["expires_at"], unique=False)
+    op.create_table(
         "api_keys",
         sa.Column("key_id", sa.String(length=32), nullable=False),
         sa.Column("tenant", sa.String(length=64), nullable=False),

@@ -39,6 +39,15 @@ CASES: dict[str, list[str]] = {
     "proposals show": ["0" * 32],
     "proposals activate": ["0" * 32, "--yes"],
     "proposals withdraw": ["0" * 32],
+    "policy propose": ["policy.bundle"],
+    "policy activate": ["0" * 32, "--yes"],
+    "policy rollback": ["--yes"],
+    "policy list": [],
+    "policy show": [],
+    "policy observe propose": ["git", "--for", "1d"],
+    "policy observe status": [],
+    "policy observe stop": ["git"],
+    "policy suggest": [],
     "policy inputs": ["--out", "inputs.ndjson"],
     "policy replay": ["--workers", "1"],
     "principals add": ["p1", "--role", "agent"],
@@ -64,11 +73,16 @@ def commands() -> Iterator[str]:
     root = typer.main.get_command(app)
     context = root.make_context("handrail", [], resilient_parsing=True)
     for name in NOUNS:
-        found = root.get_command(context, name) if name != "demo" else None
-        if isinstance(found, TyperGroup):
-            yield from (f"{name} {sub}" for sub in found.list_commands(context))
-        elif found is not None:
-            yield name
+        if name != "demo":
+            yield from _below(name, root.get_command(context, name), context)
+
+
+def _below(name: str, found: Any, context: Any) -> Iterator[str]:
+    if isinstance(found, TyperGroup):
+        for sub in found.list_commands(context):
+            yield from _below(f"{name} {sub}", found.get_command(context, sub), context)
+    elif found is not None:
+        yield name
 
 
 def test_every_command_has_a_case_here() -> None:
@@ -81,6 +95,7 @@ def files(run: Run, gateway: StandIn, key_file: Path, plan_file: Path, tmp_path:
     (tmp_path / "token.jws").write_text(token)
     run("plan", "submit", "-", stdin=token)
     (tmp_path / "receipt.json").write_bytes(gateway.forge.raw())
+    (tmp_path / "policy.bundle").write_text("a.b.c")
     (tmp_path / "trust.json").write_text(json.dumps(gateway.forge.trust()))
 
 

@@ -114,14 +114,20 @@ async def test_admin_calls_send_what_the_api_documents(gateway: StandIn, both: B
     assert (await both("pin_hand", "git", "ab" * 32))["asked"] == {"digest": "ab" * 32}
     assert (await both("policy"))["engine"] == "embedded"
     assert (await both("audit_entries", type="POLDNY", after=3, plan=None))["tree_size"] == 9
+    assert (await both("policy_rollout"))["observed"][0]["hand"] == "git"
     assert (await both("evaluations", since=5, limit=2)).splitlines()[-1].startswith(b'{"next": null')
     assert (await both("why", PLAN_ID, "s1"))["reasons"][0]["line"] == 12
     assert (await both("me"))["id"] == "alice"
     page = await both("approvals", status="open", after="ap-0", limit=1)
     assert (page["approvals"][0]["id"], page.get("next")) == ("ap-1", None)
     assert (await both("ready"))["checks"]
+    assert (await both("policy_bundles"))["activations"][0]["number"] == 2
+    assert (await both("policy_bundle", "ab" * 32))["commit"] == "a" * 40
+    assert await both("policy_bundle_file", "ab" * 32) == "a.b.c"
+    assert (await both("add_policy_bundle", b"a.b.c"))["digest"] == "ab" * 32
+    assert (await both("rollback_policy", "cd" * 32, replaces="ab" * 32))["way"] == "rollback"
     assert (await both("proposals", status="open", kind="policy.observe", limit=1))["proposals"]
-    assert (await both("proposal", "0" * 32))["subject"] == "git"
+    assert (await both("proposal", "0" * 32))["subject"] == "ab" * 32
     assert (await both("propose", "policy.observe", {"hand": "git"}, subject="git"))["status"] == "open"
     assert (await both("activate", "0" * 32))["status"] == "activated"
     assert (await both("withdraw", "0" * 32))["status"] == "withdrawn"

@@ -423,6 +423,15 @@ class testing_only_Policy:  # noqa: N801
     problem: str | None = None
 
 
+class testing_only_Rollout:  # noqa: N801
+    def document(self, viewer: Principal) -> dict[str, Any]:
+        let_go = {"deny": 3, "ask": 1}
+        return {"observed": [{"hand": "git", "proposal": "a" * 32, "since": 1.0, "until": 2.0, "let_go": let_go}]}
+
+    def readiness(self) -> dict[str, str]:
+        return {"git": "2026-01-01T00:00:00+00:00"}
+
+
 class testing_only_Reader:  # noqa: N801
     def __init__(self) -> None:
         self.queries: list[tuple[Filter, int | None, int]] = []
@@ -448,6 +457,7 @@ class testing_only_Gateway:  # noqa: N801
         self.proposals = testing_only_Proposals()
         self.evidence = testing_only_Evidence()
         self.policy = testing_only_Policy()
+        self.rollout = testing_only_Rollout()
         self.reader = testing_only_Reader()
         self.metrics = Metrics()
         self.started = 0

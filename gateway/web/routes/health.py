@@ -34,7 +34,7 @@ class ReadinessProbe:
         self._checks: dict[str, str] = {}
 
     async def __call__(self, gateway: Any) -> dict[str, Any]:
-        """``{status, checks, notices}``. Until every hand was asked once, a plan that names one might be denied for no
+        """``{status, checks, notices, observed}``. Until every hand was asked once, a plan might be denied for no
         better reason than haste: not ready. A hand that is unavailable afterwards does not keep the others from being
         served.
         """
@@ -47,6 +47,7 @@ class ReadinessProbe:
         return {
             "status": OK if ready else "unavailable",
             "checks": {**self._checks, "hands": hands},
+            "observed": gateway.rollout.readiness(),
             "notices": gateway.notices(),
         }
 
