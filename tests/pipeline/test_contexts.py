@@ -12,12 +12,11 @@ import pytest
 from gateway.errors import HandrailError, Refused
 from gateway.manifest import ArgumentRole, Trust
 from gateway.model import Answer, Decision, Effect, HandCall, HandResult
-from gateway.policy.contexts import Contexts
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from gateway.recovery import recover
 from gateway.store.past import SqlPast
-from tests.pipeline.house import APPROVER, MANIFEST, OTHER, House, close_house, crash, open_house, step
+from tests.pipeline.house import APPROVER, MANIFEST, OTHER, House, close_house, crash, open_house, remembering, step
 from tests.pipeline.test_faults import locked
 
 NOTHING = {"steps": 0, "changes": 0, "amount": 0}
@@ -54,7 +53,7 @@ def pay(name: str, amount: float) -> dict[str, Any]:
 def as_after_a_restart(house: House) -> None:
     """Whatever this process remembers of contexts is gone."""
     house.store._contexts.clear()
-    fresh = Contexts(SqlPast(house.log._engine), house.log, house.hands, house.store.knows_context)
+    fresh = remembering(house.settings, house.log._engine, house.log, house.hands, house.store, house.directory)
     house.pipeline.contexts = fresh
     house.pipeline.recorder = replace(house.pipeline.recorder, contexts=fresh)
 
@@ -65,6 +64,7 @@ async def test_the_first_plan_of_a_context_has_nothing_before_it(house: House) -
         "data_region": None,
         "taint": [],
         "principal_taint": [],
+        "private": [],
         "history": [],
         "spent": {
             "steps": 0,
