@@ -24,6 +24,7 @@ from gateway.model import Effect, fields_root
 JUDGEMENTS: Final[Mapping[EntryType, Effect]] = {
     EntryType.POLICY_ALLOWED: Effect.ALLOW,
     EntryType.POLICY_DENIED: Effect.DENY,
+    EntryType.POLICY_OBSERVED: Effect.ALLOW,
     EntryType.APPROVAL_REQUESTED: Effect.ASK,
 }
 """Entries that a judgement leaves, with its effect. The same type with another effect tells of later things (a person

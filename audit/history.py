@@ -20,6 +20,7 @@ DIRECTORY: Final = (EntryType.PRINCIPAL_CHANGED, EntryType.ISSUER_CHANGED)
 STEPS: Final = (
     EntryType.POLICY_ALLOWED,
     EntryType.POLICY_DENIED,
+    EntryType.POLICY_OBSERVED,
     EntryType.SCHEMA_REJECTED,
     EntryType.APPROVAL_REQUESTED,
     EntryType.APPROVAL_EXPIRED,

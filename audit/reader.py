@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
+from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, bindparam, select
@@ -24,6 +25,7 @@ _HASHES: Final = select(entries.c.idx, entries.c.hashes).where(entries.c.idx.in_
 _ENTRY: Final = select(entries.c.idx, entries.c.type, entries.c.body, entries.c.fields).where(
     entries.c.idx == bindparam("idx")
 )
+_TIME: Final = select(entries.c.time).where(entries.c.idx == bindparam("idx"))
 _HEAD: Final = select(head.c.tree_size, head.c.root).where(head.c.id == 1)
 _LATEST: Final = select(checkpoints.c.tree_size, checkpoints.c.note).order_by(checkpoints.c.tree_size.desc()).limit(1)
 
@@ -91,6 +93,13 @@ class Reader:
         """Tree size and root."""
         with self.connect() as connection:
             return _head(connection)
+
+    def newest_time(self) -> float:
+        """When the newest entry was written, in seconds since the epoch; 0 for an empty log."""
+        with self.connect() as connection:
+            size, _ = _head(connection)
+            time = connection.execute(_TIME, {"idx": size - 1}).scalar_one_or_none() if size else None
+        return 0.0 if time is None else datetime.fromisoformat(time).timestamp()
 
     def query(self, wanted: Filter, *, after: int | None = None, limit: int = 100, newest_first: bool = False) -> Page:
         """One page of the entries that match.

@@ -19,11 +19,13 @@ from audit.epochs import EpochKeys
 from audit.history import newest_pin
 from audit.log import Log
 from audit.reader import Reader
+from gateway import rollout
 from gateway.approvals import Approvals
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import HandrailError, Refused
 from gateway.evidence import Evidence
 from gateway.key_changes import KeyChanges
+from gateway.lifecycle import Lifecycle
 from gateway.model import CONNECTOR_PREFIX, DEFAULT_TENANT, Issuer
 from gateway.pipeline import Pipeline
 from gateway.policy.contexts import Contexts
@@ -32,13 +34,18 @@ from gateway.policy.recall import Recall
 from gateway.policy.reloading import EventKind, PolicyEvent, ReloadingEngine
 from gateway.ports import Append, Purpose
 from gateway.proposals import Proposals
+from gateway.reasons import Reason
 from gateway.recovery import recover
+from gateway.rollout import Rollout
 from gateway.settings import Settings
+from gateway.store.bundles import SqlBundles
 from gateway.store.directory import SqlDirectory
 from gateway.store.past import SqlPast
 from gateway.store.plans import SqlPlans, forget_replays
 from gateway.store.proposals import SqlProposals
+from gateway.store.sessions import SqlSessions
 from gateway.telemetry import Metrics, Tracer, tracer
+from gateway.two_person import Kind
 from hand_adapters.jail import Jail
 from hand_adapters.pins import SqlPins
 from hand_adapters.registry import Registry
@@ -87,11 +94,14 @@ class Gateway:
     keyset: Keyset
     key_changes: KeyChanges
     directory: Callers
+    sessions: SqlSessions
     hands: Registry
     policy: ReloadingEngine
     pipeline: Pipeline
     approvals: Approvals
     proposals: Proposals
+    rollout: Rollout
+    lifecycle: Lifecycle
     evidence: Evidence
     metrics: Metrics
     tracer: Tracer
@@ -123,6 +133,7 @@ class Gateway:
         sys.setswitchinterval(SWITCH_SECONDS)
         await self.prepare()
         await self.policy.start()
+        await self.rollout.refresh()
         await self.hands.start()
         await recover(self.pipeline, first=True)
         self._tasks.append(asyncio.create_task(self._every(UPKEEP_SECONDS, self._upkeep)))
@@ -170,6 +181,10 @@ class Gateway:
             checks["keys"] = str(error.reason)
         return checks
 
+    def notices(self) -> dict[str, str]:
+        """What keeps nobody from being served and must be seen all the same: part -> reason code."""
+        return {"policy": str(Reason.POLICY_BUNDLE)} if self.policy.problem is not None else {}
+
     async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
         while True:
             await asyncio.sleep(seconds)
@@ -180,6 +195,7 @@ class Gateway:
         parts: dict[str, Callable[[], Awaitable[object]]] = {
             "expire approvals": self.approvals.expire,
             "expire proposals": self.proposals.expire,
+            "follow the rollout": self.rollout.refresh,
             "settle half-done plans": self._recover,
             "age keys": self._age_keys,
             "record key changes": self.key_changes.settle,
@@ -228,15 +244,42 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
     jail = Jail(settings.jail, home)
     hands = Registry(settings.hands, jail, SqlPins(engine, log, master.derive("pin rows"), newest_pin))
 
+    followed = settings.policy.source == "signed"
+
     async def policy_changed(event: PolicyEvent) -> None:
         """A bundle takes effect only once that is on record; a refused one is as loud as it is harmless."""
         refused = event.kind is EventKind.REJECTED
-        metrics.policy_problem.set(1 if refused else 0)
-        kind = EntryType.POLICY_REJECTED if refused else EntryType.POLICY_ACTIVATED
+        # That two people activated it is on record already; this gateway now follows.
+        taken = EntryType.POLICY_LOADED if followed else EntryType.POLICY_ACTIVATED
+        kind = EntryType.POLICY_REJECTED if refused else taken
         facts: dict[str, str | int] = {"digest": event.digest, "active": event.active, "problems": len(event.problems)}
         await log.append(Append([EntryDraft(kind, DEFAULT_TENANT, facts=facts)]))
 
-    policy = load_engine(settings.policy, policy_changed)
+    bundles = SqlBundles(engine, master.derive("policy rows"))
+    policy = load_engine(settings.policy, policy_changed, bundles)
+    metrics.policy_problem.set_function(lambda: policy.problem is not None)
+    lifecycle = Lifecycle(
+        log=log,
+        bundles=bundles,
+        directory=directory,
+        keys=keyset,
+        jws=jws,
+        follows=followed,
+        reload=policy.reload,
+        clock=clock,
+    )
+    reader = Reader(engine)
+    proposals = Proposals(
+        log=log,
+        store=SqlProposals(engine, master.derive("proposal rows")),
+        directory=directory,
+        signer=keyset,
+        jws=jws,
+        ttl_seconds=settings.proposals.ttl_seconds,
+        clock=clock,
+        handlers={Kind.POLICY_ACTIVATE: lifecycle},
+    )
+    staged = rollout.build(policy, proposals, hands, reader, clock, metrics)
     spans = tracer(settings.telemetry)
     store = SqlPlans(engine, gateway_id, master.derive("step rows"))
     pipeline = Pipeline(
@@ -248,7 +291,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         credentials=StepCredentials(keyset, settings.log.origin),
         directory=directory,
         hands=hands,
-        engine=policy,
+        engine=staged.engine,
         jws=jws,
         metrics=metrics,
         tracer=spans,
@@ -261,23 +304,18 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         settings=settings,
         engine=engine,
         log=log,
-        reader=Reader(engine),
+        reader=reader,
         keyset=keyset,
         key_changes=KeyChanges(log),
         directory=directory,
+        sessions=SqlSessions(engine, log, master.derive("session rows"), clock),
         hands=hands,
         policy=policy,
         pipeline=pipeline,
         approvals=Approvals(pipeline),
-        proposals=Proposals(
-            log=log,
-            store=SqlProposals(engine, master.derive("proposal rows")),
-            directory=directory,
-            signer=keyset,
-            jws=jws,
-            ttl_seconds=settings.proposals.ttl_seconds,
-            clock=clock,
-        ),
+        proposals=proposals,
+        rollout=staged,
+        lifecycle=lifecycle,
         evidence=Evidence(pipeline),
         metrics=metrics,
         tracer=spans,

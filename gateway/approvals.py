@@ -80,6 +80,20 @@ class Approvals:
         row = await self._row(approval_id, viewer)
         return _view(row, await self._plan(row.plan_id))
 
+    async def look(self, approval_id: str, viewer: Principal) -> tuple[dict[str, Any], Reason | None]:
+        """One request, and why the viewer may not answer it; ``None`` where they may.
+
+        Raises:
+            Refused: ``request.not_found``.
+        """
+        row = await self._row(approval_id, viewer)
+        view = _view(row, await self._plan(row.plan_id))
+        try:
+            approval.check_approver(row, viewer, self.pipeline.clock())
+        except Refused as refusal:
+            return view, refusal.reason
+        return view, None
+
     async def answer(
         self, approval_id: str, approver: Principal, *, answer: Answer | None = None, signed: bytes | None = None
     ) -> dict[str, Any]:

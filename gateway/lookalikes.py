@@ -62,7 +62,7 @@ def _hidden(text: str) -> list[str]:
         found.append("It holds characters that reorder the text around them; they are spelled out.")
     count = sum(map(invisible, text))
     if count:
-        found.append(f"It holds {count} control or invisible character(s); they are spelled out as \\u{{...}}.")
+        found.append(f"Control or invisible characters in it: {count:,}. They are spelled out as \\u{{...}}.")
     if text != text.strip():
         found.append("It begins or ends with white space.")
     run = _RUN.search(text)

@@ -7,13 +7,14 @@ here does I/O or knows the time: times are seconds since the epoch, read once pe
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Final
 
 from gateway.canonical import canonical
 from gateway.randomness import random_16_bytes
+from gateway.reasons import Reason
 
 DEFAULT_TENANT: Final = "default"
 """The tenant of a gateway that serves one organisation, and of entries about the gateway itself."""
@@ -339,6 +340,23 @@ class Decision:
     reasons: tuple[DecisionReason, ...]
     policy_digest: str
     obligations: Obligations = Obligations()
+
+    @property
+    def observed(self) -> Effect | None:
+        """What the policy said, where the step was let go only because its hand is observed."""
+        if self.effect is not Effect.ALLOW or not self.reasons:
+            return None
+        return _OBSERVED.get(self.reasons[0].code)
+
+    def said(self) -> "Decision":
+        """The policy's own word: the decision before observation loosened it."""
+        observed = self.observed
+        return self if observed is None else replace(self, effect=observed, reasons=self.reasons[1:])
+
+
+_OBSERVED: Final[Mapping[str, Effect]] = MappingProxyType(
+    {str(Reason.POLICY_OBSERVED_DENY): Effect.DENY, str(Reason.POLICY_OBSERVED_ASK): Effect.ASK}
+)
 
 
 @dataclass(frozen=True, slots=True)

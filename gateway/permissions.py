@@ -39,6 +39,8 @@ class Permission(StrEnum):
     POLICY_READ = "policy.read"
     POLICY_PROPOSE = "policy.propose"
     POLICY_ACTIVATE = "policy.activate"
+    POLICY_ROLLBACK = "policy.rollback"
+    """Go back to a bundle that two people activated before."""
     PRINCIPALS_MANAGE = "principals.manage"
     PROPOSALS_READ = "proposals.read"
     PROPOSALS_MAKE = "proposals.make"
@@ -90,6 +92,7 @@ ROLE_PERMISSIONS: Final[Mapping[Role, frozenset[Permission]]] = MappingProxyType
                 Permission.METRICS_READ,
                 Permission.KEYS_READ,
                 Permission.POLICY_INPUTS,
+                Permission.POLICY_READ,
                 Permission.PROPOSALS_READ,
                 Permission.WHY,
             }
@@ -100,6 +103,8 @@ ROLE_PERMISSIONS: Final[Mapping[Role, frozenset[Permission]]] = MappingProxyType
                 Permission.KEYS_MANAGE,
                 Permission.ISSUERS_MANAGE,
                 Permission.PRINCIPALS_MANAGE,
+                Permission.POLICY_READ,
+                Permission.POLICY_ROLLBACK,
             }
         ),
         Role.OPERATOR: frozenset(
@@ -110,6 +115,7 @@ ROLE_PERMISSIONS: Final[Mapping[Role, frozenset[Permission]]] = MappingProxyType
                 Permission.POLICY_READ,
                 Permission.POLICY_PROPOSE,
                 Permission.POLICY_ACTIVATE,
+                Permission.POLICY_ROLLBACK,
                 Permission.PROPOSALS_READ,
                 Permission.PROPOSALS_MAKE,
                 Permission.PROPOSALS_ACTIVATE,

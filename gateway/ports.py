@@ -43,7 +43,7 @@ class Purpose(StrEnum):
     CHECKPOINT = "checkpoint"
     """The log's signed notes."""
     POLICY = "policy"
-    """Nothing yet; kept for policy bundles."""
+    """Policy bundles that the gateway built from Git."""
     APPROVAL = "approval"
     """Approvals and acts on proposals that the gateway attests."""
 
@@ -58,6 +58,7 @@ class Typ(StrEnum):
     RECEIPT = "receipt+jws"
     APPROVAL = "approval+jws"
     PROPOSAL = "proposal+jws"
+    BUNDLE = "bundle+jws"
 
 
 class Signer(Protocol):

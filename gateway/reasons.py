@@ -25,6 +25,7 @@ class Reason(StrEnum):
     REQUEST_TIMEOUT = "request.timeout"
     REQUEST_NOT_FOUND = "request.not_found"
     REQUEST_CONFLICT = "request.conflict"
+    REQUEST_ORIGIN = "request.origin"
     AUTH_MISSING = "auth.missing"
     AUTH_INVALID = "auth.invalid"
     AUTH_EXPIRED = "auth.expired"
@@ -65,6 +66,11 @@ class Reason(StrEnum):
     POLICY_UNAVAILABLE = "policy.unavailable"
     POLICY_OBLIGATION = "policy.obligation"
     POLICY_INPUT = "policy.input"
+    POLICY_OBSERVED_DENY = "policy.observed_deny"
+    POLICY_OBSERVED_ASK = "policy.observed_ask"
+    POLICY_BUNDLE = "policy.bundle"
+    POLICY_SOURCE = "policy.source"
+    POLICY_NOT_ACTIVATED = "policy.not_activated"
     # 5 approval
     APPROVAL_REFUSED = "approval.refused"
     APPROVAL_EXPIRED = "approval.expired"
@@ -98,6 +104,7 @@ class Reason(StrEnum):
     # what one principal may have under way
     LIMIT_PLANS = "limit.plans"
     LIMIT_APPROVALS = "limit.approvals"
+    LIMIT_LOGINS = "limit.logins"
     # anywhere
     OVERLOADED = "gateway.overloaded"
     INTERNAL = "gateway.internal"
@@ -112,6 +119,7 @@ TEXTS: Final[dict[Reason, str]] = {
     Reason.REQUEST_TIMEOUT: "The request body did not arrive in time.",
     Reason.REQUEST_NOT_FOUND: "There is nothing here that you may see.",
     Reason.REQUEST_CONFLICT: "The thing already exists in another state.",
+    Reason.REQUEST_ORIGIN: "The request does not come from a page of this gateway.",
     Reason.AUTH_MISSING: "This route needs an API key in 'Authorization: Bearer'.",
     Reason.AUTH_INVALID: "The API key is unknown or revoked.",
     Reason.AUTH_EXPIRED: "The API key has expired.",
@@ -149,6 +157,11 @@ TEXTS: Final[dict[Reason, str]] = {
     Reason.POLICY_UNAVAILABLE: "The policy engine cannot be reached.",
     Reason.POLICY_OBLIGATION: "The policy asks for something this gateway cannot enforce.",
     Reason.POLICY_INPUT: "The plan is too large for the policy engine.",
+    Reason.POLICY_OBSERVED_DENY: "Policy denies this step; it was let go because its hand is observed.",
+    Reason.POLICY_OBSERVED_ASK: "Policy asks for a person; the step was let go because its hand is observed.",
+    Reason.POLICY_BUNDLE: "The policy bundle cannot be used.",
+    Reason.POLICY_SOURCE: "The policy repository cannot be read.",
+    Reason.POLICY_NOT_ACTIVATED: "Only a bundle that two people activated before can be gone back to.",
     Reason.APPROVAL_REFUSED: "A person refused this call.",
     Reason.APPROVAL_EXPIRED: "Nobody approved this call in time.",
     Reason.APPROVAL_VOIDED: "What was to be approved has changed.",
@@ -177,6 +190,7 @@ TEXTS: Final[dict[Reason, str]] = {
     Reason.DEPENDENCY_UNSUCCESSFUL: "A step this one depends on did not succeed.",
     Reason.LIMIT_PLANS: "You have as many plans under way as one principal may.",
     Reason.LIMIT_APPROVALS: "You have as many open approval requests as one principal may.",
+    Reason.LIMIT_LOGINS: "Too many logins were tried from where you are; wait a minute.",
     Reason.OVERLOADED: "The gateway is busy; try again later.",
     Reason.INTERNAL: "Something went wrong inside the gateway.",
 }

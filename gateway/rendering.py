@@ -123,7 +123,8 @@ class Rendering:
 
 def left_out(count: int, args_sha256: str) -> str:
     """The sentence in place of what is not shown."""
-    return f"[{count:,} more value(s) are not shown; SHA-256 of all arguments: {args_sha256}]"
+    shown = _count(count, "more value is", "more values are")
+    return f"[{shown} not shown; SHA-256 of all arguments: {args_sha256}]"
 
 
 def render(approval: Mapping[str, Any], *, whole: bool = False) -> Rendering:
@@ -193,12 +194,18 @@ def _warnings(approval: Mapping[str, Any], arguments: tuple[Argument, ...] | Non
     if approval.get("side_effects") in {"irreversible", "external"}:
         yield f"This cannot be taken back: its side effects are {approval['side_effects']}."
     cut = sum(argument.cut is not None for argument in arguments or ())
-    if cut or left_out_:
-        yield f"{cut} value(s) are cut and {left_out_} left out below. You approve the whole of them."
+    if cut:
+        yield f"{_count(cut, 'value is', 'values are')} cut below. An approval is for the whole."
+    if left_out_:
+        yield f"{_count(left_out_, 'value is', 'values are')} left out below. An approval is for all of them."
     marked = [argument.name for argument in arguments or () if argument.hints]
     if marked:
         more = f" and {len(marked) - 8} more" if len(marked) > 8 else ""
         yield f"Look twice at: {', '.join(marked[:8])}{more}."
+
+
+def _count(number: int, one: str, several: str) -> str:
+    return f"{number:,} {one if number == 1 else several}"
 
 
 def _reason(reason: Mapping[str, Any]) -> str:

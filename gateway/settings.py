@@ -71,6 +71,13 @@ class PlanSettings(Section):
     approval_ttl_seconds: int = Field(3600, ge=1, le=604_800, description="How long a held step waits for a person.")
 
 
+class ConsoleSettings(Section):
+    """The pages for approvers."""
+
+    session_seconds: int = Field(3600, ge=60, le=43_200, description="How long a login to the pages lasts.")
+    logins_per_minute: int = Field(20, ge=1, le=1000, description="Logins that one address may try.")
+
+
 class DatabaseSettings(Section):
     """Where plans, approvals and the log live."""
 
@@ -101,7 +108,14 @@ class PolicySettings(Section):
     """The policy engine and its bundle."""
 
     engine: Literal["embedded", "opa"] = Field("embedded", description="embedded (regorus) or opa (a real server).")
-    bundle: Path | None = Field(None, description="Directory of the Rego bundle. Default: the shipped policies.")
+    source: Literal["directory", "signed"] = Field(
+        "directory",
+        description="directory: what lies in bundle decides, and a saved file takes effect. signed: only a signed "
+        "bundle that two people activated decides; until there is one, everything is denied.",
+    )
+    bundle: Path | None = Field(
+        None, description="Directory of the Rego bundle (source = directory). Default: the shipped policies."
+    )
     workers: int = Field(2, ge=1, le=64, description="Evaluator processes of the embedded engine.")
     deadline_milliseconds: int = Field(250, ge=10, le=2000, description="An evaluation is killed and denied after it.")
     input_max_bytes: int = Field(1_048_576, ge=1024, le=16_777_216, description="Largest policy input.")
@@ -258,6 +272,7 @@ class Settings(BaseSettings):
 
     home: Path = Field(Path("./.handrail"), description="Directory of state: database, keys, staging.")
     server: ServerSettings = ServerSettings()
+    console: ConsoleSettings = ConsoleSettings()
     plans: PlanSettings = PlanSettings()
     database: DatabaseSettings = DatabaseSettings()
     log: LogSettings = LogSettings()

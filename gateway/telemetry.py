@@ -42,6 +42,19 @@ class Metrics:
             "handrail_policy_problem", "1 while a newer bundle was rejected.", registry=self.registry
         )
 
+        self.policy_observed = Gauge(
+            "handrail_policy_observed",
+            "Hands under observation: when it ends, in seconds since the epoch.",
+            ["tenant", "hand"],
+            registry=self.registry,
+        )
+        self.policy_let_go = Counter(
+            "handrail_policy_let_go",
+            "Steps let go only because their hand is observed, by what the policy said.",
+            ["tenant", "hand", "said"],
+            registry=self.registry,
+        )
+
     def count(self, states: Iterable[StepState]) -> None:
         """Count steps that were just held, or that ended."""
         for state in states:

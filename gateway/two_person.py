@@ -279,7 +279,7 @@ def standing_until(kind: Kind, document: Mapping[str, Any], now: float) -> float
     return now + lasts
 
 
-def act_payload(act: Act, binding: Mapping[str, str], by: str, audience: str, now: float) -> bytes:
+def act_payload(act: str, binding: Mapping[str, str], by: str, audience: str, now: float) -> bytes:
     """What is signed (``proposal+jws``) by a person's key, or by the gateway in attestation."""
     return canonical(
         {
@@ -306,7 +306,7 @@ def signed_id(payload: bytes) -> str:
     return chosen
 
 
-def verify_act(payload: bytes, act: Act, binding: Mapping[str, str], by: str, audience: str, now: float) -> None:
+def verify_act(payload: bytes, act: str, binding: Mapping[str, str], by: str, audience: str, now: float) -> None:
     """Hold the payload of an act, whose signature was verified, against what it must say.
 
     Raises:

@@ -32,6 +32,7 @@ TOKEN_MAX_BYTES: Final[Mapping[Typ, int]] = MappingProxyType(
         Typ.RECEIPT: 65_536,
         Typ.APPROVAL: 65_536,
         Typ.PROPOSAL: 65_536,
+        Typ.BUNDLE: 8_388_608,
     }
 )
 """Longest token per class. A plan's and a result's own limits are settings, checked by whoever reads the wire."""

@@ -22,7 +22,7 @@ TYPES: Final[Mapping[Purpose, frozenset[Typ]]] = MappingProxyType(
         Purpose.RECEIPT: frozenset({Typ.RECEIPT, Typ.ACCEPT}),
         Purpose.APPROVAL: frozenset({Typ.APPROVAL, Typ.PROPOSAL}),
         Purpose.CHECKPOINT: frozenset(),
-        Purpose.POLICY: frozenset(),
+        Purpose.POLICY: frozenset({Typ.BUNDLE}),
     }
 )
 """What a key of each purpose signs as JWS. Those that sign none sign raw messages, and only those do: a raw signature

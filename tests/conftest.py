@@ -11,7 +11,9 @@ from tests import services
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = ROOT / ".tools" / "bin"
 
-pytest_plugins = [f"tests.{name}" for name in ("postgres", "opa") if (ROOT / "tests" / f"{name}.py").is_file()]
+pytest_plugins = [
+    f"tests.{name}" for name in ("postgres", "opa", "chromium") if (ROOT / "tests" / f"{name}.py").is_file()
+]
 
 
 def _strip() -> dict[str, str]:

@@ -377,6 +377,11 @@ def policy() -> Operation[Json]:
     return (yield _get("policy")).document
 
 
+def policy_rollout() -> Operation[Json]:
+    """What of the policy is being brought in: ``{observed: [{hand, proposal, since, until, let_go}]}``."""
+    return (yield _get("policy", "rollout")).document
+
+
 def evaluations(
     *, since: int | None = None, until: int | None = None, after: int | None = None, limit: int | None = None
 ) -> Operation[bytes]:

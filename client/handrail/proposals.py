@@ -54,7 +54,7 @@ def check_proposal(proposal: Mapping[str, Any]) -> dict[str, str]:
 
 
 def sign_act(
-    act: Literal["propose", "activate"],
+    act: Literal["propose", "activate", "rollback"],
     binding: Mapping[str, str],
     *,
     key: SigningKey,

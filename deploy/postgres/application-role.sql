@@ -20,8 +20,8 @@ GRANT USAGE ON SCHEMA public TO handrail_app;
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO handrail_app;
 
 -- The log grows and is read; its head moves. A step's fate and a proposal's
--- are decided once. The version of the tables is the owner's.
-REVOKE UPDATE, DELETE ON entries, checkpoints, fates, proposal_acts FROM handrail_app;
+-- are decided once, and bundles and their activations are kept. The version of the tables is the owner's.
+REVOKE UPDATE, DELETE ON entries, checkpoints, fates, proposal_acts, policy_bundles, policy_activations FROM handrail_app;
 REVOKE DELETE ON head FROM handrail_app;
 REVOKE INSERT, UPDATE, DELETE ON alembic_version FROM handrail_app;
 

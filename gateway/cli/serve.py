@@ -16,6 +16,7 @@ from gateway.app import build
 from gateway.cli.command import command, noun
 from gateway.cli.exits import Exit, Stop
 from gateway.cli.output import Output
+from gateway.console.routes import pages
 from gateway.errors import HandrailError
 from gateway.settings import Settings, load
 from gateway.setup import database_unusable
@@ -38,7 +39,8 @@ def serve(
     configure_logging(settings.telemetry)
     _warn(out, settings)
     try:
-        app_ = _Starting(create_app(build(settings)))
+        gateway = build(settings)
+        app_ = _Starting(create_app(gateway, pages(gateway)))
     except HandrailError as exc:
         raise _not_started(exc) from None
     server = _Server(uvicorn_config(app_, settings), out)

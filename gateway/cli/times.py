@@ -10,6 +10,18 @@ _AGO: Final = re.compile(r"([1-9][0-9]{0,5})([smhd])")
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
+def duration(text: str, option: str) -> int:
+    """A length of time in whole seconds: ``7d``, ``12h``, ``30m``, ``90s``.
+
+    Raises:
+        Stop: it is none.
+    """
+    matched = _AGO.fullmatch(text)
+    if matched is None:
+        raise Stop(f"{option} {text}: not a length of time", "Write 7d, 12h, 30m or 90s.")
+    return int(matched[1]) * _SECONDS[matched[2]]
+
+
 def moment(text: str, option: str, now: float) -> int:
     """A moment in whole seconds since the epoch.
 
@@ -20,9 +32,8 @@ def moment(text: str, option: str, now: float) -> int:
     Raises:
         Stop: it is neither.
     """
-    ago = _AGO.fullmatch(text)
-    if ago is not None:
-        return max(0, int(now) - int(ago[1]) * _SECONDS[ago[2]])
+    if _AGO.fullmatch(text) is not None:
+        return max(0, int(now) - duration(text, option))
     try:
         parsed = datetime.fromisoformat(text)
     except ValueError:

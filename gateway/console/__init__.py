@@ -1,1 +1,1 @@
-"""Pages for approvers and auditors."""
+"""Pages for approvers: plain HTML that works without scripts, behind a login of its own."""

@@ -65,42 +65,97 @@ def load(directory: Path) -> Bundle:
         BundleError: naming each file that is missing, unreadable, too large, not UTF-8, not JSON, off its schema, in
             conflict with another, or a link out of the directory.
     """
+    return assemble(read(directory))
+
+
+def read(directory: Path) -> dict[str, bytes]:
+    """The files of the bundle in ``directory``: path -> content.
+
+    Raises:
+        BundleError: naming each file that is missing, unreadable, too large or a link out of the directory.
+    """
     try:
         root = directory.resolve(strict=True)
     except (OSError, RuntimeError) as exc:
         raise BundleError([Problem("", 0, 0, f"{directory}: {_why(exc)}")]) from None
     problems: list[Problem] = []
-    files: list[tuple[str, str]] = []
+    files: dict[str, bytes] = {}
+    total = 0
+    for path in _files(root, problems):
+        try:
+            files[path] = _read(root, path)
+        except (OSError, RuntimeError, _Unfit) as exc:
+            problems.append(Problem(path, 0, 0, _why(exc)))
+            continue
+        total += len(files[path])
+        if len(files) > FILES_MAX or total > BUNDLE_MAX_BYTES:
+            problems.append(_too_much())
+            break
+    if not files and not problems:
+        problems.append(Problem("", 0, 0, f"{directory}: holds no .rego file"))
+    if problems:
+        raise BundleError(problems)
+    return files
+
+
+def counts(name: str) -> bool:
+    """Whether a file of this name is part of a bundle."""
+    return name in {DATA, SCHEMA} or (name.endswith(".rego") and not name.endswith("_test.rego"))
+
+
+def misread(name: str) -> bool:
+    """Whether OPA would read a file of this name and we would not: the bundle would mean two things."""
+    return name in {"data.yaml", "data.yml"}
+
+
+def assemble(files: Mapping[str, bytes]) -> Bundle:
+    """The bundle of these files: path (relative, with ``/``) -> content.
+
+    Raises:
+        BundleError: naming each file that is no part of a bundle, too large, not UTF-8, not JSON, off its schema or in
+            conflict with another.
+    """
+    if len(files) > FILES_MAX or sum(map(len, files.values())) > BUNDLE_MAX_BYTES:
+        raise BundleError([_too_much()])
+    problems: list[Problem] = []
     modules: list[Module] = []
     documents: dict[str, Any] = {}
     described: dict[str, Any] = {}
-    total = 0
-    for path, name in _files(root, problems):
+    for path, raw in sorted(files.items()):
+        name = path.rpartition("/")[2]
         try:
-            raw = _read(root, path)
-            total += len(raw)
-            if len(files) >= FILES_MAX or total > BUNDLE_MAX_BYTES:
-                problems.append(Problem("", 0, 0, f"more than {FILES_MAX} files or {BUNDLE_MAX_BYTES} bytes"))
-                break
+            _check_path(path)
+            if len(raw) > FILE_MAX_BYTES:
+                raise _Unfit(f"larger than {FILE_MAX_BYTES} bytes")
             if name.endswith(".rego"):
                 modules.append(Module(path, raw.decode("utf-8")))
             else:
                 (described if name == SCHEMA else documents)[path] = parse(raw)
-        except (OSError, RuntimeError, UnicodeDecodeError, _Unfit) as exc:
+        except (UnicodeDecodeError, _Unfit) as exc:
             problems.append(Problem(path, 0, 0, _why(exc)))
         except HandrailError as exc:
             problems.append(Problem(path, 0, 0, f"not strict JSON: {exc.detail}"))
-        else:
-            files.append((path, hashlib.sha256(raw).hexdigest()))
     data = _merge(documents, problems)
     problems.extend(schemas.check(documents, described))
     if not modules and not problems:
-        problems.append(Problem("", 0, 0, f"{directory}: holds no .rego file"))
+        problems.append(Problem("", 0, 0, "holds no .rego file"))
     if problems:
         raise BundleError(problems)
-    files.sort()
-    digest = sha256_canonical([list(file) for file in files])
-    return Bundle(tuple(sorted(modules, key=lambda module: module.path)), canonical(data), tuple(files), digest)
+    digests = sorted((path, hashlib.sha256(raw).hexdigest()) for path, raw in files.items())
+    digest = sha256_canonical([list(file) for file in digests])
+    return Bundle(tuple(modules), canonical(data), tuple(digests), digest)
+
+
+def _check_path(path: str) -> None:
+    parts = path.split("/")
+    if len(parts) > DEPTH_MAX + 1 or any(not part or part.startswith(".") for part in parts):
+        raise _Unfit("not a path inside of a bundle")
+    if not path.isprintable() or "\\" in path or not counts(parts[-1]):
+        raise _Unfit("not a file of a bundle")
+
+
+def _too_much() -> Problem:
+    return Problem("", 0, 0, f"more than {FILES_MAX} files or {BUNDLE_MAX_BYTES} bytes")
 
 
 class _Unfit(Exception):
@@ -113,8 +168,8 @@ def _why(exc: Exception) -> str:
     return "not UTF-8" if isinstance(exc, UnicodeDecodeError) else str(exc) or type(exc).__name__
 
 
-def _files(root: Path, problems: list[Problem]) -> Iterator[tuple[str, str]]:
-    """(relative path, name) of every file that counts, in a fixed order; directories are followed inside ``root``."""
+def _files(root: Path, problems: list[Problem]) -> Iterator[str]:
+    """Relative path of every file that counts, in a fixed order; directories are followed inside ``root``."""
     pending = [("", 0)]
     seen: set[Path] = set()
     while pending:
@@ -139,11 +194,10 @@ def _files(root: Path, problems: list[Problem]) -> Iterator[tuple[str, str]]:
                     problems.append(Problem(path, 0, 0, f"deeper than {DEPTH_MAX} directories"))
                 else:
                     pending.append((path, depth + 1))
-            elif name in {"data.yaml", "data.yml"}:
-                # OPA would read it and we would not: the bundle would mean two things.
+            elif misread(name):
                 problems.append(Problem(path, 0, 0, "data must be JSON here: rename it to data.json"))
-            elif name in {DATA, SCHEMA} or (name.endswith(".rego") and not name.endswith("_test.rego")):
-                yield path, name
+            elif counts(name):
+                yield path
 
 
 def _read(root: Path, path: str) -> bytes:

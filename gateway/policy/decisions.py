@@ -20,6 +20,7 @@ ITEMS_MAX: Final = 256
 _STRENGTH: Final = {Effect.DENY: 2, Effect.ASK: 1, Effect.ALLOW: 0}
 _MEMBERS: Final = frozenset({"step", "effect", "reasons", "obligations"})
 _NONE: Final = Obligations()
+_OWN: Final = frozenset(map(str, Reason))
 
 
 class _Misshapen(Exception):
@@ -94,8 +95,8 @@ def _reason(value: Any) -> DecisionReason:
     if not isinstance(value, dict) or not value.keys() <= {"code", "message"}:
         raise _Misshapen
     code, message = value.get("code"), value.get("message", "")
-    if not isinstance(code, str) or not POLICY_CODE.fullmatch(code):
-        raise _Misshapen
+    if not isinstance(code, str) or not POLICY_CODE.fullmatch(code) or code in _OWN:
+        raise _Misshapen  # the gateway's own codes say what no rule can vouch for
     if not isinstance(message, str) or len(message) > MESSAGE_MAX:
         raise _Misshapen
     return DecisionReason(code, message)

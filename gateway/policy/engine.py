@@ -8,25 +8,32 @@ from gateway.policy.faults import BundleError, Problem
 from gateway.policy.opa import OpaEngine
 from gateway.policy.opa_client import read_token, tls_context
 from gateway.policy.reloading import Backend, OnEvent, ReloadingEngine, ignore_events
+from gateway.policy.sources import ActivatedSource, BundleStore, DirectorySource, Source
 from gateway.settings import PolicySettings
 
 SHIPPED: Final = Path(__file__).resolve().parents[2] / "policies"
 """The policies of this distribution: beside this package, in a checkout and in an installation alike."""
 
 
-def load_engine(settings: PolicySettings, on_event: OnEvent = ignore_events) -> ReloadingEngine:
+def load_engine(
+    settings: PolicySettings, on_event: OnEvent = ignore_events, store: BundleStore | None = None
+) -> ReloadingEngine:
     """The policy engine that ``settings`` ask for. Call ``start()`` before the first decision.
 
     Args:
         on_event: see :class:`ReloadingEngine`.
+        store: of signed bundles; without one the directory is followed.
 
     Raises:
         SettingsError: the OPA server's address or token is unusable.
         BundleError: no bundle is named, and none is shipped with this installation.
     """
-    return ReloadingEngine(
-        make_backend(settings), bundle_directory(settings), on_event, settings.reload_interval_seconds
-    )
+    followed: Source
+    if settings.source == "signed" and store is not None:
+        followed = ActivatedSource(store)
+    else:
+        followed = DirectorySource(bundle_directory(settings))
+    return ReloadingEngine(make_backend(settings), followed, on_event, settings.reload_interval_seconds)
 
 
 def make_backend(settings: PolicySettings) -> Backend:

@@ -15,10 +15,11 @@ SEVERITIES: Final = ("critical", "high", "medium", "low")
 
 Location = Mapping[str, Any]
 """``{file, line, rule, title, severity}``: the last two of the rule's ``# METADATA``, else of its package's, else
-``""``. A severity is one of ``SEVERITIES``."""
+``""``. A severity is one of ``SEVERITIES``; of a code that several rules give it is the worst, and not to be known is
+the worst of all."""
 
 
-def index(bundle: Bundle, parsed: Any) -> dict[str, Location]:
+def index(bundle: Bundle, parsed: Any) -> Mapping[str, Location]:
     """Reason code -> the first place that gives it: a literal ``"code"`` member, else any literal of the code's shape.
 
     Args:
@@ -27,23 +28,29 @@ def index(bundle: Bundle, parsed: Any) -> dict[str, Location]:
     """
     sources = {module.path: module.source.splitlines() for module in bundle.modules}
     trees = syntax.trees(parsed)
-    found: dict[str, Location] = {}
+    found: dict[str, dict[str, Any]] = {}
     for gather in (_members, _literals):
+        known = frozenset(found)
         for tree in trees:
             lines = sources.get(tree.file, [])
             for rule in tree.rules:
                 start = syntax.place(syntax.body_of(rule)).line
                 said = {**_of_package(lines), **_metadata(lines, start)}
                 for code, line in gather(rule):
-                    if POLICY_CODE.fullmatch(code) and code not in found:
-                        found[code] = {
-                            "file": tree.file,
-                            "line": line,
-                            "rule": _name(tree, rule),
-                            "title": said.get("title", ""),
-                            "severity": said.get("severity", ""),
-                        }
+                    if not POLICY_CODE.fullmatch(code) or code in known:
+                        continue
+                    severity = said.get("severity", "")
+                    if code not in found:
+                        title = said.get("title", "")
+                        found[code] = {"file": tree.file, "line": line, "rule": _name(tree, rule), "title": title}
+                        found[code]["severity"] = severity
+                    elif _rank(severity) < _rank(found[code]["severity"]):
+                        found[code]["severity"] = severity
     return found
+
+
+def _rank(severity: str) -> int:
+    return SEVERITIES.index(severity) if severity else -1
 
 
 def _members(rule: Any) -> Iterator[tuple[str, int]]:

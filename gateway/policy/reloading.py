@@ -1,21 +1,21 @@
-"""The engine that the gateway uses: either engine, kept at the newest good state of the bundle directory."""
+"""The engine that the gateway uses: either engine, kept at the newest good bundle of its source."""
 
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 from typing import Any, Protocol
 
 import structlog
 
 from gateway.errors import HandrailError
 from gateway.model import Decision
-from gateway.policy.bundle import Bundle, load
+from gateway.policy.bundle import Bundle
 from gateway.policy.faults import BundleError, EngineUnavailable, Problem
 from gateway.policy.inspection import Inspected, inspect
 from gateway.policy.locations import Location
+from gateway.policy.sources import Source
 
 _log = structlog.get_logger(__name__)
 
@@ -75,9 +75,9 @@ async def ignore_events(event: PolicyEvent) -> None:
 
 
 class ReloadingEngine:
-    """``ports.PolicyEngine`` that follows a bundle directory.
+    """``ports.PolicyEngine`` that follows a source of bundles.
 
-    A changed directory is loaded, inspected, self-tested and, where all is well, activated in one step; otherwise the
+    A changed bundle is inspected, self-tested and, where all is well, activated in one step; otherwise the
     old bundle stays active, loudly: ``problem``, an error in the log, and one event for each refused state.
 
     Args:
@@ -85,9 +85,9 @@ class ReloadingEngine:
             is tried again at the next interval. Also awaited after a refusal.
     """
 
-    def __init__(self, backend: Backend, directory: Path, on_event: OnEvent, reload_interval_seconds: float) -> None:
+    def __init__(self, backend: Backend, source: Source, on_event: OnEvent, reload_interval_seconds: float) -> None:
         self._backend = backend
-        self._directory = directory
+        self._source = source
         self._on_event = on_event
         self._interval_seconds = reload_interval_seconds
         self._inspected: Inspected | None = None
@@ -103,7 +103,7 @@ class ReloadingEngine:
 
     @property
     def problem(self) -> str | None:
-        """Why the directory's present state is not active, for operators; ``None`` where it is."""
+        """Why the bundle that should decide is not active, for operators; ``None`` where it is."""
         return self._problem
 
     @property
@@ -112,13 +112,19 @@ class ReloadingEngine:
         return self._inspected.bundle.files if self._inspected is not None else ()
 
     async def start(self) -> None:
-        """Activate the directory's bundle and begin to follow it.
+        """Activate the source's bundle and begin to follow it.
 
         Raises:
-            BundleError: the bundle is refused; there is no older one to fall back to.
+            BundleError: the bundle is refused; there is no older one to fall back to. A lasting source's gateway starts
+                all the same and denies everything, so that people can activate a good one.
             EngineUnavailable: the engine cannot be started or reached.
         """
-        await self._reload()
+        try:
+            await self._reload()
+        except BundleError as exc:
+            if not self._source.lasting:
+                raise
+            await self._refuse(exc)
         self._watcher = asyncio.get_running_loop().create_task(self._watch())
 
     async def decide(self, policy_input: Mapping[str, Any]) -> Mapping[str, Decision]:
@@ -151,7 +157,7 @@ class ReloadingEngine:
         await self._backend.close()
 
     async def reload(self) -> None:
-        """Look at the directory now. Never raises for a bad bundle: see :attr:`problem`."""
+        """Look at the source now. Never raises for a bad bundle: see :attr:`problem`."""
         try:
             await self._reload()
         except BundleError as exc:
@@ -162,8 +168,8 @@ class ReloadingEngine:
 
     async def _reload(self) -> None:
         async with self._reloading:
-            bundle = await asyncio.to_thread(load, self._directory)
-            if bundle.digest == self.digest:
+            bundle = await self._source.changed(self.digest)
+            if bundle is None:
                 self._problem = self._refused = None
                 return
             if self._refused is not None and self._refused[0] == bundle.digest:

@@ -94,6 +94,7 @@ class Report:
             if was is None:
                 self.unreadable += 1
                 continue
+            was = was.said()
             self.recorded[was.policy_digest] += 1
             if not comparable(was):
                 self.passing += 1

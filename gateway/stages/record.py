@@ -309,7 +309,9 @@ def _judgement(state: StepState) -> EntryType:
         return EntryType.SCHEMA_REJECTED
     if state.status is StepStatus.DENIED:
         return EntryType.POLICY_DENIED
-    return EntryType.APPROVAL_REQUESTED if state.decision.effect is Effect.ASK else EntryType.POLICY_ALLOWED
+    if state.decision.effect is Effect.ASK:
+        return EntryType.APPROVAL_REQUESTED
+    return EntryType.POLICY_ALLOWED if state.decision.observed is None else EntryType.POLICY_OBSERVED
 
 
 def _kind(state: StepState) -> Mapping[str, str]:

@@ -69,6 +69,20 @@ class SqlDirectory(PrincipalAdmin, IssuerAdmin):
             raise Refused(Reason.AUTH_EXPIRED, f"key {match[1]}")
         return found.principal
 
+    async def holder(self, key_id: str, now: float) -> Principal:
+        """The principal behind an API key that it has shown before: for a session that the key opened.
+
+        Raises:
+            Refused: ``auth.invalid`` (unknown or revoked, or its principal is), ``auth.expired``.
+            Unavailable: the database cannot be read.
+        """
+        found = await self._api_keys.get(key_id)
+        if found is None or found.principal is None:
+            raise Refused(Reason.AUTH_INVALID, f"key {key_id}")
+        if now >= found.expires_at:
+            raise Refused(Reason.AUTH_EXPIRED, f"key {key_id}")
+        return found.principal
+
     async def principal(self, tenant: str, principal_id: str) -> Principal:
         """A principal that is not revoked. Raises ``request.not_found``."""
         found = await self._principals.get((tenant, principal_id))

@@ -21,7 +21,7 @@ _log = structlog.get_logger("handrail.rows")
 MAC: Final = "mac"
 UNCOVERED: Final[Mapping[str, frozenset[str]]] = {"approvals": frozenset({"status"})}
 """Columns that something else vouches for: an approval counts by its signed answers, whatever its row says."""
-_SHOWN: Final = ("approval_id", "proposal_id", "key_id", "kid", "pseudonym", "hand")
+_SHOWN: Final = ("approval_id", "digest", "proposal_id", "session_sha256", "key_id", "kid", "pseudonym", "hand")
 """Columns that name a row to the operator without naming a person; the first that a table has."""
 
 
@@ -29,7 +29,7 @@ class RowChanged(HandrailError):
     """A row is not as the gateway left it: its MAC does not hold, or the log knows a later state of it."""
 
     def __init__(self, table: Table, row: Mapping[str, Any], what: str = "was changed outside of the gateway") -> None:
-        shown = next((row[name] for name in _SHOWN if name in table.c), "")
+        shown = next((row[name] for name in _SHOWN if row.get(name)), "")
         super().__init__(Reason.INTERNAL, f"a row of {table.name} {what}: {str(shown)[:64]}")
 
 

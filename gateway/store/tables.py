@@ -189,6 +189,20 @@ api_keys: Final = Table(
     ForeignKeyConstraint(["tenant", "principal_id"], ["principals.tenant", "principals.principal_id"]),
 )
 
+sessions: Final = Table(
+    "sessions",
+    metadata,
+    Column("session_sha256", String(64), primary_key=True, comment="Of the 32 random bytes in the person's cookie."),
+    Column("tenant", String(64), nullable=False),
+    Column("principal_id", String(128), nullable=False),
+    Column("key_id", String(32), nullable=False, comment="The API key that opened it; it ends with the key."),
+    Column("opened_at", Float, nullable=False),
+    Column("expires_at", Float, nullable=False),
+    Column("mac", String(64), nullable=False, comment="HMAC-SHA-256 over the row, by a key outside the database."),
+    Index(None, "expires_at"),
+    comment="People who are logged in to the pages.",
+)
+
 issuers: Final = Table(
     "issuers",
     metadata,
@@ -253,6 +267,32 @@ proposal_acts: Final = Table(
     ForeignKeyConstraint(["proposal_id"], ["proposals.proposal_id"]),
     sqlite_with_rowid=False,
     comment="A proposal is decided once and ended once, whoever does it: the database refuses a second row.",
+)
+
+policy_bundles: Final = Table(
+    "policy_bundles",
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("git_commit", String(64), nullable=False, comment="That it was built from."),
+    Column("signed", Text, nullable=False, comment="The bundle+jws."),
+    Column("jwk", Text, nullable=False, comment="Public key that it was verified with when it came."),
+    Column("added_by", String(128), nullable=False, comment="Principal."),
+    Column("added_at", Float, nullable=False),
+    Column("mac", String(64), nullable=False, comment="HMAC-SHA-256 over the row, by a key outside the database."),
+    comment="Signed policy bundles by digest.",
+)
+
+policy_activations: Final = Table(
+    "policy_activations",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False, comment="1, 2, 3, ...; the newest decides."),
+    Column("digest", String(64), nullable=False),
+    Column("way", String(16), nullable=False, comment="activate or rollback"),
+    Column("proposal_id", String(64), nullable=True),
+    Column("activated_by", String(128), nullable=False, comment="Principal."),
+    Column("activated_at", Float, nullable=False),
+    Column("mac", String(64), nullable=False, comment="HMAC-SHA-256 over the row, by a key outside the database."),
+    comment="Which policy bundle decides, one change after the other.",
 )
 
 hand_pins: Final = Table(

@@ -1,6 +1,6 @@
 """The ASGI application: its lifespan, its middleware in one list, its routes from one table."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.routing import BaseRoute
 
 from gateway.errors import HandrailError
 from gateway.ingress.mcp import McpIngress
@@ -23,6 +24,7 @@ from gateway.web.metrics import WebMetrics
 from gateway.web.openapi import openapi
 from gateway.web.routes import TABLE
 from gateway.web.routes.health import ReadinessProbe
+from gateway.web.routes.policy import LARGER_BODIES
 from gateway.web.routing import routes
 from gateway.web.sse import Streams
 
@@ -37,13 +39,17 @@ def middleware(server: ServerSettings, metrics: WebMetrics) -> list[Middleware]:
     return [
         Middleware(AccessMiddleware, metrics),
         Middleware(SecurityHeadersMiddleware),
-        Middleware(LimitsMiddleware, server.body_max_bytes, server.body_timeout_seconds),
+        Middleware(LimitsMiddleware, server.body_max_bytes, server.body_timeout_seconds, LARGER_BODIES),
         Middleware(AuthenticationMiddleware),
     ]
 
 
-def create_app(gateway: "Gateway") -> Starlette:
-    """The application that serves ``gateway``; starting it starts the gateway, stopping it closes it."""
+def create_app(gateway: "Gateway", pages: Sequence[BaseRoute] = ()) -> Starlette:
+    """The application that serves ``gateway``; starting it starts the gateway, stopping it closes it.
+
+    Args:
+        pages: for people (``gateway.console.routes.pages``); without them there is the API alone.
+    """
     mcp = McpIngress(gateway, principal_of)
     metrics = WebMetrics(gateway.metrics)
 
@@ -57,7 +63,7 @@ def create_app(gateway: "Gateway") -> Starlette:
             await gateway.close()
 
     app = Starlette(
-        routes=routes(TABLE),
+        routes=[*routes(TABLE), *pages],
         middleware=middleware(gateway.settings.server, metrics),
         exception_handlers={HandrailError: on_handrail_error, HTTPException: on_http_exception},
         lifespan=lifespan,

@@ -1,4 +1,4 @@
-"""Bearer authentication (RFC 6750) for every route but the few that :data:`OPEN_PATHS` lists."""
+"""Bearer authentication (RFC 6750) for every route but the few that :data:`OPEN_PATHS` lists, and pages for people."""
 
 import time
 from collections.abc import Iterable
@@ -15,6 +15,13 @@ from gateway.web.errors import problem, report
 OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/.well-known/jwks.json", "/log/checkpoint"})
 """The only paths that answer without an API key. The route table must agree (tested)."""
 
+PAGE_PATHS: Final = frozenset(
+    {"/", "/login", "/logout", "/approvals", "/assets/console.css", "/assets/console.js", "/assets/icon.svg"}
+)
+PAGE_PREFIX: Final = "/approvals/"
+"""Pages for people, which have a login of their own (``gateway.console``) and take no API key. Its table of pages must
+agree, and no route of the API may be among them (tested)."""
+
 _SCHEME: Final = b"bearer "
 _TOKEN_MAX_BYTES: Final = 256
 
@@ -27,7 +34,7 @@ class AuthenticationMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI entry."""
-        if scope["type"] != "http" or scope["path"] in OPEN_PATHS:
+        if scope["type"] != "http" or scope["path"] in OPEN_PATHS or is_page(scope["path"]):
             await self.app(scope, receive, send)
             return
         try:
@@ -37,6 +44,11 @@ class AuthenticationMiddleware:
             await problem(error, request_id_of(scope))(scope, receive, send)
             return
         await self.app(scope, receive, send)
+
+
+def is_page(path: str) -> bool:
+    """Whether ``path`` is one of the pages for people."""
+    return path in PAGE_PATHS or path.startswith(PAGE_PREFIX)
 
 
 async def authenticate(scope: Scope) -> Principal:

@@ -4,17 +4,16 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-_ALWAYS: Final = (
+_DEFAULTS: Final = (
     (b"x-content-type-options", b"nosniff"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
     (b"referrer-policy", b"no-referrer"),
+    (b"cache-control", b"no-store"),
 )
-_CACHE_CONTROL: Final = b"cache-control"
-_NO_STORE: Final = (_CACHE_CONTROL, b"no-store")
 
 
 class SecurityHeadersMiddleware:
-    """Adds what a browser needs to treat an answer as data; ``no-store`` unless the route said otherwise."""
+    """Adds what a browser needs to treat an answer as data, and never to store it, unless the route said otherwise."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -27,10 +26,11 @@ class SecurityHeadersMiddleware:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = [*message["headers"], *_ALWAYS]
-                if all(name != _CACHE_CONTROL for name, _ in message["headers"]):
-                    headers.append(_NO_STORE)
-                message["headers"] = headers
+                own = {name for name, _ in message["headers"]}
+                message["headers"] = [
+                    *message["headers"],
+                    *((name, value) for name, value in _DEFAULTS if name not in own),
+                ]
             await send(message)
 
         await self.app(scope, receive, send_with_headers)

@@ -5,6 +5,8 @@ read only when a handler asks for it, so an unauthenticated caller makes nobody 
 """
 
 import asyncio
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -22,9 +24,21 @@ _LENGTH_MAX_DIGITS: Final = 18
 class LimitsMiddleware:
     """Refuses oversized heads and bodies, and bodies that dawdle."""
 
-    def __init__(self, app: ASGIApp, body_max_bytes: int, body_timeout_seconds: float) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        body_max_bytes: int,
+        body_timeout_seconds: float,
+        larger: Mapping[str, int] = MappingProxyType({}),
+    ) -> None:
+        """Wrap ``app``.
+
+        Args:
+            larger: path -> its own limit, where what it takes is larger than a plan.
+        """
         self.app = app
         self.body_max_bytes = body_max_bytes
+        self.larger = larger
         self.body_timeout_seconds = body_timeout_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -32,6 +46,7 @@ class LimitsMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        limit = self.larger.get(scope["path"], self.body_max_bytes)
         head = len(scope["path"]) + len(scope["query_string"])
         length: bytes | None = None
         for name, value in scope["headers"]:
@@ -46,17 +61,14 @@ class LimitsMiddleware:
             if not length.isdigit() or len(length) > _LENGTH_MAX_DIGITS:
                 await self._refuse(Refused(Reason.REQUEST_MALFORMED, "content-length"), scope, receive, send)
                 return
-            if int(length) > self.body_max_bytes:
-                await self._refuse(self._too_large("declared"), scope, receive, send)
+            if int(length) > limit:
+                await self._refuse(_too_large("declared", limit), scope, receive, send)
                 return
-        await self.app(scope, self._limited(receive), send)
+        await self.app(scope, self._limited(receive, limit), send)
 
-    def _too_large(self, detail: str) -> Refused:
-        return Refused(Reason.REQUEST_TOO_LARGE, detail, body_max_bytes=self.body_max_bytes)
-
-    def _limited(self, receive: Receive) -> Receive:
+    def _limited(self, receive: Receive, limit: int) -> Receive:
         """``receive`` with the body counted and timed from the first read on; afterwards it waits without limit."""
-        remaining = self.body_max_bytes
+        remaining = limit
         deadline: float | None = None
         complete = False
 
@@ -77,7 +89,7 @@ class LimitsMiddleware:
                 raise Refused(Reason.REQUEST_MALFORMED, "the client left before its body was complete")
             remaining -= len(message.get("body", b""))
             if remaining < 0:
-                raise self._too_large("received")
+                raise _too_large("received", limit)
             complete = not message.get("more_body", False)
             return message
 
@@ -86,3 +98,7 @@ class LimitsMiddleware:
     async def _refuse(self, refusal: Refused, scope: Scope, receive: Receive, send: Send) -> None:
         report(scope, refusal)
         await problem(refusal, request_id_of(scope))(scope, receive, send)
+
+
+def _too_large(detail: str, limit: int) -> Refused:
+    return Refused(Reason.REQUEST_TOO_LARGE, detail, body_max_bytes=limit)

@@ -222,3 +222,9 @@ class Readiness(Shape):
 
     status: Literal["ok", "unavailable"]
     checks: Checks
+    observed: dict[str, str] = Field(
+        description="Hand -> until when it is observed: until then only critical denials are enforced on it."
+    )
+    notices: dict[str, str] = Field(
+        description="What keeps nobody from being served and must be seen: part -> reason code."
+    )

@@ -5,6 +5,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from gateway.model import Role
+from gateway.policy.activations import Way
 from gateway.two_person import Kind, ProposalStatus
 from gateway.web.schemas import Shape
 
@@ -220,9 +221,58 @@ class PolicyView(Shape):
     """The active policy bundle."""
 
     engine: str
+    source: Literal["directory", "signed"]
     digest: str
     files: list[BundleFile]
     problem: str | None = Field(None, description="Why a newer bundle was not activated.")
+
+
+class ActivationView(Shape):
+    """A change of the bundle that decides; times are seconds since the epoch."""
+
+    number: int
+    digest: str
+    way: Way
+    proposal_id: str | None
+    by: str
+    at: float
+
+
+class BundleSummary(Shape):
+    """A signed bundle."""
+
+    digest: str
+    commit: str
+    added_by: str
+    added_at: float
+
+
+class BundleList(Shape):
+    """Signed bundles and every change of the one that decides, newest first."""
+
+    bundles: list[BundleSummary]
+    activations: list[ActivationView]
+
+
+class BundleView(BundleSummary):
+    """A signed bundle: what it was built from, by whom, what was checked then, and when it decided."""
+
+    directory: str
+    built_at: int
+    built_by: str | None = Field(description="null: the gateway itself.")
+    kid: str
+    checks: dict[str, Any]
+    files: list[BundleFile]
+    activations: list[ActivationView]
+
+
+class RollbackRequest(Shape):
+    """The bundle to go back to."""
+
+    digest: str | None = Field(
+        None, pattern=r"^[0-9a-f]{64}$", description="Default: the one that decided before this one was activated."
+    )
+    act: str | None = Field(None, max_length=65_536, description="proposal+jws by the caller's enrolled key.")
 
 
 # --- proposals -------------------------------------------------------------------------------------------------------

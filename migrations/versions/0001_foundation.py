@@ -13,6 +13,11 @@ depends_on = None
 _INDEX = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
+def _mac() -> sa.Column[str]:
+    text = "HMAC-SHA-256 over the row, by a key outside the database."
+    return sa.Column("mac", sa.String(length=64), nullable=False, comment=text)
+
+
 def upgrade() -> None:
     """Tables, indexes, and the triggers that keep the log append-only."""
     op.create_table(
@@ -163,14 +168,35 @@ def upgrade() -> None:
         sa.Column("manifest", sa.Text(), nullable=False, comment="The pinned document."),
         sa.Column("pinned_by", sa.String(length=128), nullable=False, comment="Pseudonym."),
         sa.Column("pinned_at", sa.Float(), nullable=False),
-        sa.Column(
-            "mac",
-            sa.String(length=64),
-            nullable=False,
-            comment="HMAC-SHA-256 over the row, by a key outside the database.",
-        ),
+        _mac(),
         sa.PrimaryKeyConstraint("tenant", "hand", name=op.f("pk_hand_pins")),
         comment="Which manifest of a hand a tenant said yes to.",
+    )
+    op.create_table(
+        "policy_bundles",
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("git_commit", sa.String(length=64), nullable=False, comment="That it was built from."),
+        sa.Column("signed", sa.Text(), nullable=False, comment="The bundle+jws."),
+        sa.Column("jwk", sa.Text(), nullable=False, comment="Public key that it was verified with when it came."),
+        sa.Column("added_by", sa.String(length=128), nullable=False, comment="Principal."),
+        sa.Column("added_at", sa.Float(), nullable=False),
+        _mac(),
+        sa.PrimaryKeyConstraint("digest", name=op.f("pk_policy_bundles")),
+        comment="Signed policy bundles by digest.",
+    )
+    op.create_table(
+        "policy_activations",
+        sa.Column(
+            "number", sa.Integer(), autoincrement=False, nullable=False, comment="1, 2, 3, ...; the newest decides."
+        ),
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("way", sa.String(length=16), nullable=False, comment="activate or rollback"),
+        sa.Column("proposal_id", sa.String(length=64), nullable=True),
+        sa.Column("activated_by", sa.String(length=128), nullable=False, comment="Principal."),
+        sa.Column("activated_at", sa.Float(), nullable=False),
+        _mac(),
+        sa.PrimaryKeyConstraint("number", name=op.f("pk_policy_activations")),
+        comment="Which policy bundle decides, one change after the other.",
     )
     op.create_table(
         "proposals",
@@ -193,12 +219,7 @@ def upgrade() -> None:
         sa.Column("in_force_until", sa.Float(), nullable=True, comment="Of a standing kind, once it is activated."),
         sa.Column("ended_by", sa.String(length=128), nullable=True),
         sa.Column("ended_at", sa.Float(), nullable=True),
-        sa.Column(
-            "mac",
-            sa.String(length=64),
-            nullable=False,
-            comment="HMAC-SHA-256 over the row, by a key outside the database.",
-        ),
+        _mac(),
         sa.PrimaryKeyConstraint("proposal_id", name=op.f("pk_proposals")),
         comment="Changes that take two people.",
     )
@@ -224,12 +245,7 @@ def upgrade() -> None:
         sa.Column("attests_request", sa.Boolean(), nullable=False),
         sa.Column("created_at", sa.Float(), nullable=False),
         sa.Column("revoked_at", sa.Float(), nullable=True),
-        sa.Column(
-            "mac",
-            sa.String(length=64),
-            nullable=False,
-            comment="HMAC-SHA-256 over the row, by a key outside the database.",
-        ),
+        _mac(),
         sa.PrimaryKeyConstraint("tenant", "issuer_id", name=op.f("pk_issuers")),
         sa.UniqueConstraint("pseudonym", name=op.f("uq_issuers_pseudonym")),
     )
@@ -261,12 +277,7 @@ def upgrade() -> None:
         sa.Column("approval_jwk", sa.Text(), nullable=True, comment="Public Ed25519 JWK."),
         sa.Column("created_at", sa.Float(), nullable=False),
         sa.Column("revoked_at", sa.Float(), nullable=True),
-        sa.Column(
-            "mac",
-            sa.String(length=64),
-            nullable=False,
-            comment="HMAC-SHA-256 over the row, by a key outside the database.",
-        ),
+        _mac(),
         sa.PrimaryKeyConstraint("tenant", "principal_id", name=op.f("pk_principals")),
         sa.UniqueConstraint("pseudonym", name=op.f("uq_principals_pseudonym")),
     )
@@ -281,6 +292,31 @@ def upgrade() -> None:
         comment="Accepted plans by (iss, jti), kept until exp + skew.",
     )
     op.create_table(
+        "sessions",
+        sa.Column(
+            "session_sha256",
+            sa.String(length=64),
+            nullable=False,
+            comment="Of the 32 random bytes in the person's cookie.",
+        ),
+        sa.Column("tenant", sa.String(length=64), nullable=False),
+        sa.Column("principal_id", sa.String(length=128), nullable=False),
+        sa.Column(
+            "key_id", sa.String(length=32), nullable=False, comment="The API key that opened it; it ends with the key."
+        ),
+        sa.Column("opened_at", sa.Float(), nullable=False),
+        sa.Column("expires_at", sa.Float(), nullable=False),
+        sa.Column(
+            "mac",
+            sa.String(length=64),
+            nullable=False,
+            comment="HMAC-SHA-256 over the row, by a key outside the database.",
+        ),
+        sa.PrimaryKeyConstraint("session_sha256", name=op.f("pk_sessions")),
+        comment="People who are logged in to the pages.",
+    )
+    op.create_index(op.f("ix_sessions_expires_at"), "sessions", ["expires_at"], unique=False)
+    op.create_table(
         "api_keys",
         sa.Column("key_id", sa.String(length=32), nullable=False),
         sa.Column("tenant", sa.String(length=64), nullable=False),
@@ -294,12 +330,7 @@ def upgrade() -> None:
         sa.Column("created_at", sa.Float(), nullable=False),
         sa.Column("expires_at", sa.Float(), nullable=False),
         sa.Column("revoked_at", sa.Float(), nullable=True),
-        sa.Column(
-            "mac",
-            sa.String(length=64),
-            nullable=False,
-            comment="HMAC-SHA-256 over the row, by a key outside the database.",
-        ),
+        _mac(),
         sa.ForeignKeyConstraint(
             ["tenant", "principal_id"],
             ["principals.tenant", "principals.principal_id"],
@@ -329,12 +360,7 @@ def upgrade() -> None:
         sa.Column("not_before", sa.Integer(), nullable=False),
         sa.Column("not_after", sa.Integer(), nullable=True),
         sa.Column("revoked_at", sa.Integer(), nullable=True),
-        sa.Column(
-            "mac",
-            sa.String(length=64),
-            nullable=False,
-            comment="HMAC-SHA-256 over the row, by a key outside the database.",
-        ),
+        _mac(),
         sa.ForeignKeyConstraint(
             ["tenant", "issuer_id"],
             ["issuers.tenant", "issuers.issuer_id"],
@@ -360,12 +386,7 @@ def upgrade() -> None:
         sa.Column("receipt_id", sa.String(length=160), nullable=True),
         sa.Column("receipt", sa.Text(), nullable=True, comment="receipt+jws"),
         sa.Column("log_index", sa.BigInteger(), nullable=True, comment="Of the entry that the receipt names."),
-        sa.Column(
-            "mac",
-            sa.String(length=64),
-            nullable=False,
-            comment="HMAC-SHA-256 over the row, by a key outside the database.",
-        ),
+        _mac(),
         sa.ForeignKeyConstraint(["plan_id"], ["plans.plan_id"], name=op.f("fk_steps_plan_id")),
         sa.PrimaryKeyConstraint("plan_id", "step_id", name=op.f("pk_steps")),
     )

@@ -134,14 +134,14 @@ def test_what_is_cut_is_said_with_the_digest_of_the_whole_and_its_end_is_shown()
     assert body.tail.endswith("delete everything")
     text = shown.text()
     assert body.cut.sha256 in text
-    assert "1 value(s) are cut and 0 left out below. You approve the whole of them." in text
+    assert "1 value is cut below. An approval is for the whole." in text
     assert the(render(request({"body": value}), whole=True), "/body").head == value
 
 
 def test_more_arguments_than_fit_are_counted() -> None:
     shown = rendered({"list": list(range(ARGUMENTS_MAX + 7))})
     assert (len(shown.arguments or ()), shown.left_out) == (ARGUMENTS_MAX, 7)
-    assert f"[7 more value(s) are not shown; SHA-256 of all arguments: {shown.args_sha256}]" in shown.text()
+    assert f"[7 more values are not shown; SHA-256 of all arguments: {shown.args_sha256}]" in shown.text()
 
 
 def test_a_member_name_or_a_reason_of_any_length_does_not_push_the_rest_away() -> None:

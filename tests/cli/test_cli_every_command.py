@@ -18,7 +18,9 @@ PLAN_ID = "aa" * 32
 
 # --- every command ---------------------------------------------------------------------------------------------------
 
-SPECIAL = {"serve", "init", "demo", "jail run", "audit fsck", "policy eval", "policy check", "db upgrade"}
+SPECIAL = {
+    "serve", "init", "demo", "jail run", "audit fsck", "policy eval", "policy check", "policy build", "db upgrade"
+}  # fmt: skip
 """Commands with tests of their own (test_cli_local.py): they need more than a gateway."""
 CASES: dict[str, list[str]] = {
     "plan sign": ["--key", "key.jwk", "--issuer", "agent", "plan.json"],
@@ -37,6 +39,9 @@ CASES: dict[str, list[str]] = {
     "proposals show": ["0" * 32],
     "proposals activate": ["0" * 32, "--yes"],
     "proposals withdraw": ["0" * 32],
+    "policy observe propose": ["git", "--for", "1d"],
+    "policy observe status": [],
+    "policy observe stop": ["git"],
     "policy inputs": ["--out", "inputs.ndjson"],
     "policy replay": ["--workers", "1"],
     "principals add": ["p1", "--role", "agent"],
@@ -62,11 +67,16 @@ def commands() -> Iterator[str]:
     root = typer.main.get_command(app)
     context = root.make_context("handrail", [], resilient_parsing=True)
     for name in NOUNS:
-        found = root.get_command(context, name) if name != "demo" else None
-        if isinstance(found, TyperGroup):
-            yield from (f"{name} {sub}" for sub in found.list_commands(context))
-        elif found is not None:
-            yield name
+        if name != "demo":
+            yield from _below(name, root.get_command(context, name), context)
+
+
+def _below(name: str, found: Any, context: Any) -> Iterator[str]:
+    if isinstance(found, TyperGroup):
+        for sub in found.list_commands(context):
+            yield from _below(f"{name} {sub}", found.get_command(context, sub), context)
+    elif found is not None:
+        yield name
 
 
 def test_every_command_has_a_case_here() -> None:

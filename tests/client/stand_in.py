@@ -254,6 +254,10 @@ class StandIn:
                 self.answers.append(asked)
                 status = {"activate": "activated", "withdraw": "withdrawn"}.get(rest[-1] if rest else "", "open")
                 return JSONResponse({**self.proposal(), **asked, "status": status}, 200 if rest else 201)
+            case ("GET", "policy", "rollout"):
+                observed = {"hand": "git", "proposal": "0" * 32, "since": 1.0, "until": 2.0, "note": self.text,
+                            "let_go": {"deny": 3, "ask": 1}}  # fmt: skip
+                return JSONResponse({"observed": [observed]})
             case ("GET", "policy", "evaluations"):
                 lines = [json.dumps(line) for line in self.evaluations]
                 text = "\n".join([*lines, json.dumps({"next": None, "first": 0, "end": 9, "tree_size": 9}), ""])

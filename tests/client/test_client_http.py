@@ -114,6 +114,7 @@ async def test_admin_calls_send_what_the_api_documents(gateway: StandIn, both: B
     assert (await both("pin_hand", "git", "ab" * 32))["asked"] == {"digest": "ab" * 32}
     assert (await both("policy"))["engine"] == "embedded"
     assert (await both("audit_entries", type="POLDNY", after=3, plan=None))["tree_size"] == 9
+    assert (await both("policy_rollout"))["observed"][0]["hand"] == "git"
     assert (await both("evaluations", since=5, limit=2)).splitlines()[-1].startswith(b'{"next": null')
     assert (await both("why", PLAN_ID, "s1"))["reasons"][0]["line"] == 12
     assert (await both("me"))["id"] == "alice"

@@ -24,6 +24,7 @@ from keys.rotation import KeyRecord, KeyState
 PLAN_ID = "ab" * 32
 APPROVAL_ID = "apr-1"
 PROPOSAL_ID = "0" * 32
+DIGEST = "d" * 64
 
 
 def principal(name: str, *roles: Role, hands: frozenset[str] | None = None) -> Principal:
@@ -310,6 +311,44 @@ class testing_only_Approvals:  # noqa: N801
         return await self.show(approval_id, approver)
 
 
+class testing_only_Lifecycle:  # noqa: N801
+    def __init__(self) -> None:
+        self.asked: list[tuple[Any, ...]] = []
+
+    async def list(self, viewer: Principal) -> dict[str, Any]:
+        shown = await self.show(DIGEST, viewer)
+        summary = {name: shown[name] for name in ("digest", "commit", "added_by", "added_at")}
+        return {"bundles": [summary], "activations": shown["activations"]}
+
+    async def show(self, digest: str, viewer: Principal) -> dict[str, Any]:
+        if digest != DIGEST:
+            raise Refused(Reason.REQUEST_NOT_FOUND)
+        return {
+            "digest": digest,
+            "commit": "a" * 40,
+            "added_by": "author",
+            "added_at": 1.0,
+            "directory": "policies",
+            "built_at": 1,
+            "built_by": "author",
+            "kid": "k",
+            "checks": {"opa": None, "tests": None, "coverage": None},
+            "files": [{"path": "a.rego", "sha256": "1" * 64}],
+            "activations": [await self.rollback(viewer, digest, act=None)],
+        }
+
+    async def file(self, digest: str, viewer: Principal) -> str:
+        return "a.b.c"
+
+    async def add(self, actor: Principal, token: bytes) -> dict[str, Any]:
+        self.asked.append((actor.id, token))
+        return await self.show(DIGEST, actor)
+
+    async def rollback(self, actor: Principal, digest: str | None, *, act: bytes | None) -> dict[str, Any]:
+        self.asked.append((actor.id, digest, act))
+        return {"number": 1, "digest": DIGEST, "way": "rollback", "proposal_id": None, "by": actor.id, "at": 1.0}
+
+
 class testing_only_Proposals:  # noqa: N801
     def __init__(self) -> None:
         self.asked: list[tuple[Any, ...]] = []
@@ -384,6 +423,15 @@ class testing_only_Policy:  # noqa: N801
     problem: str | None = None
 
 
+class testing_only_Rollout:  # noqa: N801
+    def document(self, viewer: Principal) -> dict[str, Any]:
+        let_go = {"deny": 3, "ask": 1}
+        return {"observed": [{"hand": "git", "proposal": "a" * 32, "since": 1.0, "until": 2.0, "let_go": let_go}]}
+
+    def readiness(self) -> dict[str, str]:
+        return {"git": "2026-01-01T00:00:00+00:00"}
+
+
 class testing_only_Reader:  # noqa: N801
     def __init__(self) -> None:
         self.queries: list[tuple[Filter, int | None, int]] = []
@@ -405,9 +453,11 @@ class testing_only_Gateway:  # noqa: N801
         self.key_changes = KeyChanges(self.log)  # type: ignore[arg-type]
         self.hands = testing_only_Hands()
         self.approvals = testing_only_Approvals()
+        self.lifecycle = testing_only_Lifecycle()
         self.proposals = testing_only_Proposals()
         self.evidence = testing_only_Evidence()
         self.policy = testing_only_Policy()
+        self.rollout = testing_only_Rollout()
         self.reader = testing_only_Reader()
         self.metrics = Metrics()
         self.started = 0
@@ -422,6 +472,9 @@ class testing_only_Gateway:  # noqa: N801
 
     async def ready(self) -> dict[str, str]:
         return self.readiness
+
+    def notices(self) -> dict[str, str]:
+        return {} if self.policy.problem is None else {"policy": "policy.bundle"}
 
     def trust(self) -> dict[str, Any]:
         return {"v": 1, "origin": self.log.origin, "jwks": {"keys": []}, "log": []}

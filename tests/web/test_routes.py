@@ -18,7 +18,7 @@ from gateway.web.errors import ERRORS
 from gateway.web.openapi import openapi, problems_of
 from gateway.web.routes import TABLE
 from gateway.web.routing import Access, Endpoint
-from tests.web.fake import APPROVAL_ID, PLAN_ID, PROPOSAL_ID, principal, testing_only_Gateway, token, view
+from tests.web.fake import APPROVAL_ID, DIGEST, PLAN_ID, PROPOSAL_ID, principal, testing_only_Gateway, token, view
 
 DOCUMENT = openapi(TABLE, "1.0", "http://127.0.0.1:8080")
 JSON = {"content-type": "application/json"}
@@ -45,6 +45,7 @@ PARAMETERS = {
     "purpose": "step",
     "hand_id": "git",
     "proposal_id": PROPOSAL_ID,
+    "digest": DIGEST,
 }
 PLAIN = [endpoint for endpoint in TABLE if endpoint.path != "/mcp"]
 
@@ -55,7 +56,7 @@ def called(endpoint: Endpoint) -> str:
 
 async def call(client: httpx2.AsyncClient, endpoint: Endpoint, headers: dict[str, str]) -> httpx2.Response:
     content = None
-    if endpoint.path == "/v1/plans":
+    if endpoint.requests and endpoint.requests[0].media_type == JOSE["content-type"] and endpoint.path not in BODIES:
         headers, content = headers | JOSE, b"a.b.c"
     elif endpoint.requests:
         headers, content = headers | JSON, orjson.dumps(BODIES.get(endpoint.path, {}))
@@ -515,3 +516,37 @@ async def test_proposals_are_listed_by_state_and_kind(
     for wrong in ("status=done", "kind=policy", "limit=0", "after=%2e%2e"):
         answer = await client.get(f"/v1/proposals?{wrong}", headers=token(Role.AUDITOR))
         assert answer.json()["code"] == "request.malformed"
+
+
+# --- policy bundles --------------------------------------------------------------------------------------------------
+
+
+async def test_a_bundle_may_be_larger_than_a_plan_and_not_endless(
+    client: httpx2.AsyncClient, gateway: testing_only_Gateway
+) -> None:
+    limit = gateway.settings.server.body_max_bytes
+    headers = token(Role.AUTHOR) | JOSE
+    answer = await client.post("/v1/policy/bundles", content=b"x" * (limit + 1), headers=headers)
+    assert answer.status_code == 201
+    assert len(gateway.lifecycle.asked[0][1]) == limit + 1
+    answer = await client.post("/v1/policy/bundles", content=b"x" * 8_388_609, headers=headers)
+    assert (answer.status_code, answer.json()["body_max_bytes"]) == (413, 8_388_608)
+    answer = await client.post("/v1/policy/rollback", content=b"x" * (limit + 1), headers=token(Role.OPERATOR) | JSON)
+    assert answer.status_code == 413
+
+
+async def test_a_bundle_is_a_jws_and_its_file_comes_back_as_one(client: httpx2.AsyncClient) -> None:
+    answer = await client.post("/v1/policy/bundles", content=b"{}", headers=token(Role.AUTHOR) | JSON)
+    assert answer.json()["code"] == "request.media_type"
+    answer = await client.get(f"/v1/policy/bundles/{DIGEST}/file", headers=token(Role.AUTHOR))
+    assert (answer.headers["content-type"], answer.text) == ("application/jose", "a.b.c")
+
+
+async def test_readiness_tells_of_a_refused_bundle_and_goes_on(
+    client: httpx2.AsyncClient, gateway: testing_only_Gateway
+) -> None:
+    assert (await client.get("/readyz")).json()["notices"] == {}
+    gateway.policy.problem = "secret/place.rego:1: no"
+    answer = await client.get("/readyz")
+    assert (answer.status_code, answer.json()["notices"]) == (200, {"policy": "policy.bundle"})
+    assert "secret" not in answer.text

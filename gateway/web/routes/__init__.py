@@ -18,6 +18,7 @@ from gateway.web.routes import (
     principals,
     proposals,
     receipts,
+    rollout,
     trust,
 )
 from gateway.web.routing import Endpoint
@@ -33,6 +34,7 @@ TABLE: Final[tuple[Endpoint, ...]] = (
     *hands.ENDPOINTS,
     *policy.ENDPOINTS,
     *evaluations.ENDPOINTS,
+    *rollout.ENDPOINTS,
     *proposals.ENDPOINTS,
     *audit.ENDPOINTS,
     *trust.ENDPOINTS,

@@ -34,8 +34,9 @@ class ReadinessProbe:
         self._checks: dict[str, str] = {}
 
     async def __call__(self, gateway: Any) -> dict[str, Any]:
-        """``{status, checks}``. Until every hand was asked once, a plan that names one might be denied for no better
-        reason than haste: not ready. A hand that is unavailable afterwards does not keep the others from being served.
+        """``{status, checks, notices, observed}``. Until every hand was asked once, a plan might be denied for no
+        better reason than haste: not ready. A hand that is unavailable afterwards does not keep the others from being
+        served.
         """
         async with self._lock:
             if time.monotonic() >= self._until:
@@ -43,7 +44,12 @@ class ReadinessProbe:
                 self._until = time.monotonic() + KEEP_SECONDS
         hands: dict[str, str] = gateway.hands.states()
         ready = all(state == OK for state in self._checks.values()) and State.ASKING not in hands.values()
-        return {"status": OK if ready else "unavailable", "checks": {**self._checks, "hands": hands}}
+        return {
+            "status": OK if ready else "unavailable",
+            "checks": {**self._checks, "hands": hands},
+            "observed": gateway.rollout.readiness(),
+            "notices": gateway.notices(),
+        }
 
     async def _ask(self, gateway: Any) -> dict[str, str]:
         try:

@@ -1,11 +1,14 @@
 # METADATA
 # title: Grants
 # description: |
-#   Who may use what. Readers (data.json, "readers") may use every action that changes nothing; everything else needs a
-#   line in "table": `{"roles": [], "principals": [], "hand": id, "actions": [name or "*"], "external": true?}`.
+#   Who may use what. Roles in "readers" may use every action that changes nothing; everything else needs a line in
+#   "table", which names whom it is for ("roles", "principals") and what it covers: a "hand" and its "actions" ("*" is
+#   all of them), or "scopes" that are named once in "scopes". A line with "only" counts only in those tenants and
+#   environments, and for those purposes of a plan. "external": true covers effects outside of the organisation;
+#   "unattended": true means that no person has to approve each step.
 # custom:
 #   severity: high
-#   controls: ["SOC2 CC6.1", "SOC2 CC6.3", "ISO27001 A.5.15", "GDPR 25"]
+#   controls: ["soc2:CC6.1", "soc2:CC6.3", "iso:27001:A.5.15", "gdpr:5(1)(b)", "gdpr:25"]
 package handrail.grants
 
 # METADATA
@@ -13,56 +16,74 @@ package handrail.grants
 decisions contains decision if {
 	some step in input.steps
 	code := verdict(step)
+	said := verdicts[code]
 	decision := {
 		"step": step.id,
-		"effect": effects[code],
-		"reasons": [{"code": code, "message": messages[code]}],
+		"effect": said.effect,
+		"reasons": [{"code": code, "message": said.message}],
 	}
 }
 
-verdict(step) := "grants.unknown" if {
+# METADATA
+# title: The first that is true; what is not known to the manifest changes nothing and is no reading either
+verdict(step) := "grants.reader" if {
+	data.handrail.manifest.side_effects[step.id] == "none"
+	reader
+} else := "grants.unknown" if {
 	id := step.id
 	not data.handrail.manifest.actions[id]
-} else := "grants.reader" if {
-	data.handrail.manifest.side_effects[step.id] == "none"
-	some role in input.principal.roles
-	role in data.handrail.grants.readers
 } else := "grants.granted" if {
-	some grant in data.handrail.grants.table
+	some grant in data.handrail.grants.granted
 	covers(grant, step)
 } else := "grants.missing"
 
-effects := {
-	"grants.unknown": "deny",
-	"grants.reader": "allow",
-	"grants.granted": "allow",
-	"grants.missing": "deny",
+reader if {
+	some role in input.principal.roles
+	role in data.handrail.grants.readers
 }
 
-messages := {
-	"grants.unknown": "No such action is known to the policy.",
-	"grants.reader": "Your role may use actions that change nothing.",
-	"grants.granted": "A grant covers this action.",
-	"grants.missing": "No grant lets you use this action.",
+verdicts := {
+	"grants.unknown": {"effect": "deny", "message": "No such action is known to the policy."},
+	"grants.reader": {"effect": "allow", "message": "Your role may use actions that change nothing."},
+	"grants.granted": {"effect": "allow", "message": "A grant covers this action."},
+	"grants.missing": {"effect": "deny", "message": "No grant lets you use this action."},
 }
 
 # METADATA
-# title: Steps whose effects leave the organisation, and that a line of the table covers in spite of it
+# title: Steps that a line of the table covers although their effects leave the organisation
 external contains step.id if {
-	some step in input.steps
-	some grant in data.handrail.grants.table
+	some grant in granted
 	grant.external == true
+	some step in input.steps
 	covers(grant, step)
 }
 
 # METADATA
-# title: Whether a line of the table is about the principal, the hand and the action of a step
-covers(grant, step) if {
-	names_principal(grant)
-	grant.hand == step.hand
-	some action in grant.actions
-	action in {"*", step.action}
+# scope: document
+# title: Steps that a line of the table lets happen without a person; an external one needs a line that says both
+unattended contains step.id if {
+	some grant in granted
+	grant.unattended == true
+	some step in input.steps
+	data.handrail.manifest.side_effects[step.id] in {"reversible", "irreversible"}
+	covers(grant, step)
 }
+
+unattended contains step.id if {
+	some grant in granted
+	grant.unattended == true
+	grant.external == true
+	some step in input.steps
+	covers(grant, step)
+}
+
+# METADATA
+# title: The lines of the table that are for this principal, here and for this purpose
+granted := [grant |
+	some grant in data.handrail.grants.table
+	names_principal(grant)
+	counts_here(grant)
+]
 
 names_principal(grant) if {
 	some role in input.principal.roles
@@ -70,3 +91,34 @@ names_principal(grant) if {
 }
 
 names_principal(grant) if input.principal.id in grant.principals
+
+counts_here(grant) if not grant.only
+
+counts_here(grant) if {
+	every name, allowed in grant.only {
+		here[name] in allowed
+	}
+}
+
+here["tenants"] := input.tenant
+
+here["environments"] := input.environment
+
+here["purposes"] := input.plan.purpose
+
+# METADATA
+# scope: document
+# title: Whether a line of the table is about the hand and the action of a step
+covers(grant, step) if {
+	grant.hand == step.hand
+	some action in grant.actions
+	action in {"*", step.action}
+}
+
+covers(grant, step) if {
+	some name in grant.scopes
+	some part in data.handrail.grants.scopes[name]
+	part.hand == step.hand
+	some action in part.actions
+	action in {"*", step.action}
+}

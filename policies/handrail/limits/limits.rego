@@ -3,7 +3,7 @@
 # description: How much one plan may ask for, over all rounds. Without the numbers in data.json it is denied.
 # custom:
 #   severity: medium
-#   controls: ["SOC2 A1.1", "EU AI Act 15"]
+#   controls: ["soc2:A1.1", "ai_act:15"]
 package handrail.limits
 
 # METADATA
@@ -21,7 +21,7 @@ decisions contains decision if {
 # title: The plan changes too much
 decisions contains decision if {
 	not few_changes
-	some id in changing
+	some id, _ in data.handrail.manifest.changes
 	decision := {"step": id, "effect": "deny", "reasons": [{
 		"code": "limits.changes",
 		"message": "The plan has more steps that change something than the policy allows.",
@@ -35,20 +35,16 @@ few_steps if {
 
 few_changes if {
 	before := earlier("changes")
-	before + count(changing) <= data.handrail.limits.changes
+	before + count(data.handrail.manifest.changes) <= data.handrail.limits.changes
 }
 
 # A plan whose steps wait for each other is decided in rounds, and input.steps is one of them. What is not a count
 # leaves this undefined, and so denies.
 earlier(what) := sum_so_far if {
-	spent := object.get(object.get(input, "context", {}), "spent", {})
 	is_object(spent)
 	sum_so_far := object.get(spent, what, 0)
 	is_number(sum_so_far)
 	sum_so_far >= 0
 }
 
-changing contains id if {
-	some id, kind in data.handrail.manifest.side_effects
-	kind != "none"
-}
+spent := object.get(object.get(input, "context", {}), "spent", {})

@@ -2,10 +2,11 @@
 # title: Side effects
 # description: |
 #   What changes something is held for a person; what leaves the organisation is denied unless a grant says external.
-#   Who must answer is in data.json, "ask", by kind of side effect.
+#   Who must answer is in data.json, "ask", by kind of side effect; a grant that says unattended asks nobody. "roles"
+#   says, by kind, which roles alone may cause it.
 # custom:
 #   severity: high
-#   controls: ["EU AI Act 14", "GDPR 22(3)", "SOC2 CC8.1"]
+#   controls: ["ai_act:14", "gdpr:22(3)", "soc2:CC8.1"]
 package handrail.side_effects
 
 # METADATA
@@ -26,7 +27,7 @@ decisions contains decision if {
 # METADATA
 # title: What leaves the organisation needs a grant that says so
 decisions contains decision if {
-	some id, kind in data.handrail.manifest.side_effects
+	some id, kind in data.handrail.manifest.changes
 	kind == "external"
 	not data.handrail.grants.external[id]
 	decision := {"step": id, "effect": "deny", "reasons": [{
@@ -36,11 +37,23 @@ decisions contains decision if {
 }
 
 # METADATA
+# title: Only some roles may cause this kind of side effect
+decisions contains decision if {
+	some id, kind in data.handrail.manifest.changes
+	roles := data.handrail.side_effects.roles[kind]
+	count([role | some role in input.principal.roles; role in roles]) == 0
+	decision := {"step": id, "effect": "deny", "reasons": [{
+		"code": "side_effects.role",
+		"message": sprintf("None of your roles may cause side effects that are %s.", [kind]),
+	}]}
+}
+
+# METADATA
 # title: Nobody is named who could approve
 decisions contains decision if {
-	some id, kind in data.handrail.manifest.side_effects
-	kind != "none"
+	some id, _ in data.handrail.manifest.changes
 	not asked[id]
+	not data.handrail.grants.unattended[id]
 	decision := {"step": id, "effect": "deny", "reasons": [{
 		"code": "side_effects.nobody",
 		"message": "This action needs an approval, and the policy names nobody who could give it.",
@@ -50,7 +63,7 @@ decisions contains decision if {
 # METADATA
 # title: Steps that are held, by what they change
 asked[id] := kind if {
-	some id, kind in data.handrail.manifest.side_effects
-	kind != "none"
+	some id, kind in data.handrail.manifest.changes
 	data.handrail.side_effects.ask[kind].approver_role
+	not data.handrail.grants.unattended[id]
 }

@@ -32,6 +32,44 @@ test_external_is_denied if {
 
 test_external_with_a_grant_is_held if outcome("external", granted) == {["ask", "side_effects.approval"]}
 
+test_an_unattended_grant_asks_nobody if {
+	outcome("reversible", [{"roles": ["agent"], "hand": "h", "actions": ["a"], "unattended": true}]) == set()
+	outcome("irreversible", [{"roles": ["agent"], "hand": "h", "actions": ["a"], "unattended": true}]) == set()
+}
+
+test_an_unattended_grant_alone_lets_nothing_leave if {
+	unattended := [{"roles": ["agent"], "hand": "h", "actions": ["a"], "unattended": true}]
+	outcome("external", unattended) == {["deny", "side_effects.external"], ["ask", "side_effects.approval"]}
+}
+
+test_an_unattended_external_grant_asks_nobody if {
+	row := {"roles": ["agent"], "hand": "h", "actions": ["a"], "unattended": true, "external": true}
+	outcome("external", [row]) == set()
+}
+
+caused(kind, principal) := {reason.code |
+	some decision in side_effects.decisions with input as {
+		"principal": principal,
+		"steps": [{"id": "s", "hand": "h", "action": "a", "args": {}}],
+		"hands": {"h": {"actions": {"a": {"side_effects": kind}}}},
+	}
+		with data.handrail.side_effects.ask as {kind: {"approver_role": "approver"}}
+		with data.handrail.side_effects.roles as {"irreversible": ["operator"]}
+	some reason in decision.reasons
+}
+
+test_a_kind_may_be_kept_to_some_roles if {
+	caused("irreversible", {"id": "x", "roles": ["operator"]}) == {"side_effects.approval"}
+	caused("irreversible", {"id": "x", "roles": ["agent"]}) == {"side_effects.approval", "side_effects.role"}
+	caused("reversible", {"id": "x", "roles": ["agent"]}) == {"side_effects.approval"}
+}
+
+test_a_principal_without_roles_may_not if {
+	every principal in [{}, {"id": "operator"}, {"roles": []}, {"roles": [["operator"]]}] {
+		"side_effects.role" in caused("irreversible", principal)
+	}
+}
+
 test_the_obligations_name_the_approver if {
 	some decision in side_effects.decisions with input as {
 		"steps": [{"id": "s", "hand": "h", "action": "a", "args": {}}],

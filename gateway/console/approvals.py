@@ -1,0 +1,296 @@
+"""The pages of approval requests: what waits, and one exact call with its reasons and the person's answer."""
+
+import hashlib
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from starlette.responses import Response
+
+from gateway.canonical import canonical
+from gateway.console.html import Content, Markup, element
+from gateway.console.layout import alert, facts, form, isolated, page, redirect
+from gateway.console.visits import Visit
+from gateway.errors import HandrailError, Refused
+from gateway.lookalikes import ADDRESSES
+from gateway.model import Answer, ApprovalStatus
+from gateway.permissions import Permission, permits
+from gateway.reasons import TEXTS, Reason
+from gateway.rendering import Argument, Rendering, left_out, moment, progress, render
+from gateway.web.bodies import one_of, query, segment
+from gateway.web.errors import ERRORS, report
+from gateway.web.routes.approvals import approval_id_of
+
+STATES: Final[Mapping[ApprovalStatus, str]] = {
+    ApprovalStatus.OPEN: "Waits for people",
+    ApprovalStatus.GRANTED: "Approved",
+    ApprovalStatus.REFUSED: "Refused",
+    ApprovalStatus.EXPIRED: "Expired: nobody approved in time",
+    ApprovalStatus.VOIDED: "Void: what was to be approved has changed, or can no longer happen",
+}
+_PREVIEWS: Final = 3
+_PREVIEW_CHARACTERS: Final = 100
+_QUIET: Final = frozenset({"hand", "action", "status", "approvals", "context", "plan", "step", "args sha256"})
+"""Facts of a rendering that stand elsewhere on the page."""
+
+
+async def list_(visit: Visit) -> Response:
+    """A page of the requests that wait, newest first."""
+    after = one_of(query(visit.request, "after").get("after"), "after", approval_id_of)
+    found = await visit.gateway.approvals.list(visit.principal, ApprovalStatus.OPEN, after=after)
+    rows = [_row(request, visit.gateway.clock()) for request in found["approvals"]]
+    listed = element("ul", *rows, class_="requests") if rows else element("p", "Nothing waits for an answer.")
+    more = None
+    if found["next"] is not None:
+        more = element("p", element("a", "Older requests", href=f"/approvals?after={found['next']}"))
+    return page("Requests", element("h1", "Requests that wait"), listed, more, visit=visit)
+
+
+async def show(visit: Visit) -> Response:
+    """One request."""
+    whole = one_of(query(visit.request, "whole").get("whole"), "whole", {"1": True}.__getitem__) or False
+    approval_id = segment(visit.request, "approval_id")
+    view, obstacle = await visit.gateway.approvals.look(approval_id, visit.principal)
+    return _page(visit, view, obstacle, whole=whole)
+
+
+async def answer(visit: Visit) -> Response:
+    """Take the person's answer to exactly the call that the form was made for."""
+    approval_id = segment(visit.request, "approval_id")
+    view, obstacle = await visit.gateway.approvals.look(approval_id, visit.principal)
+    try:
+        given = one_of(visit.form.get("answer"), "answer", Answer)
+        if given is None:
+            raise Refused(Reason.REQUEST_MALFORMED, parameter="answer")
+        if visit.form.get("call") != call_of(view):
+            raise Refused(Reason.APPROVAL_MISMATCH, "not the call that the page showed")
+        await visit.gateway.approvals.answer(approval_id, visit.principal, answer=given)
+    except HandrailError as refusal:
+        report(visit.request.scope, refusal)
+        view, obstacle = await visit.gateway.approvals.look(approval_id, visit.principal)
+        return _page(visit, view, obstacle, refusal=refusal)
+    return redirect(f"/approvals/{approval_id}")
+
+
+def call_of(view: Mapping[str, Any]) -> str:
+    """Hex SHA-256 of the binding: a form is good for the one call that its page showed."""
+    return hashlib.sha256(canonical(view.get("binding") or {})).hexdigest()
+
+
+def _row(request: Mapping[str, Any], now: float) -> Markup:
+    shown = render(request)
+    return element(
+        "li",
+        element("a", isolated(shown.call), href=f"/approvals/{request['id']}"),
+        element("p", [_preview(argument) for argument in _telling(shown)]),
+        element("p", [reason_line(reason) for reason in shown.reasons[:2]]),
+        element(
+            "p",
+            "Asked by ",
+            isolated(str(request["requested_by"])),
+            ", ",
+            _when("expires", request["expires_at"], now),
+            f", {progress(request)} approvals",
+            class_="quiet",
+        ),
+    )
+
+
+def _telling(shown: Rendering) -> list[Argument]:
+    """The values by which a person tells one request from another: those that say where something goes come first."""
+    return sorted(shown.arguments or (), key=lambda argument: argument.role not in ADDRESSES)[:_PREVIEWS]
+
+
+def _preview(argument: Argument) -> Markup:
+    text = argument.head if len(argument.head) <= _PREVIEW_CHARACTERS else f"{argument.head[:_PREVIEW_CHARACTERS]}..."
+    return element("span", isolated(f"{argument.name}: {text}".replace("\n", " ")), class_="values")
+
+
+def reason_line(reason: str) -> Markup:
+    """One reason on a line of its own."""
+    return element("span", isolated(reason), class_="reason")
+
+
+def _page(
+    visit: Visit,
+    view: Mapping[str, Any],
+    obstacle: Reason | None,
+    *,
+    whole: bool = False,
+    refusal: HandrailError | None = None,
+) -> Response:
+    shown = render(view, whole=whole)
+    now = visit.gateway.clock()
+    status = ApprovalStatus(view["status"])
+    content: list[Content] = []
+    if refusal is not None:
+        content.append(alert(f"Your answer was not taken. {refusal.text}", _hint(refusal)))
+    content += [
+        element("p", f"{STATES[status]}.", class_=f"state {status}"),
+        element("h1", "May this run? ", element("code", isolated(shown.call))),
+        _expiry(view, now) if status is ApprovalStatus.OPEN else None,
+        _warnings(shown),
+        _section("why", "Why you are asked", *(reason_line(reason) for reason in shown.reasons)),
+        _section("call", "The exact call", facts(_call_facts(shown)), _arguments(view, shown, whole=whole)),
+        _section("asker", "Who asks", facts(_asker_facts(shown))),
+        _section("answers", f"Answers so far: {progress(view)}", _answers(view)),
+        _answer_form(visit, view, shown, obstacle),
+        _bound(view),
+    ]
+    code = 200 if refusal is None else ERRORS[refusal.reason][0]
+    return page(f"{shown.call}: {STATES[status]}", *content, visit=visit, status=code)
+
+
+def _hint(refusal: HandrailError) -> Content:
+    if refusal.reason is Reason.APPROVAL_VOIDED:
+        return element("p", "The call is judged anew; if it still needs a person, a new request is on the list.")
+    return None
+
+
+def _section(name: str, title: str, *content: Content) -> Markup:
+    heading = element("h2", title, id=f"{name}-title")
+    return element("section", heading, *content, class_="card", aria_labelledby=f"{name}-title")
+
+
+def _warnings(shown: Rendering) -> Content:
+    if not shown.warnings:
+        return None
+    items = (element("li", isolated(warning)) for warning in shown.warnings)
+    heading = element("h2", "Before you answer", id="mind-title")
+    return element("section", heading, element("ul", *items), class_="note warn", aria_labelledby="mind-title")
+
+
+_CALL_LABELS: Final = ("hand", "action", "the tool says", "side effects")
+
+
+def _call_facts(shown: Rendering) -> list[tuple[str, Content]]:
+    return [(label, isolated(value)) for label, value in shown.facts if label in _CALL_LABELS]
+
+
+def _asker_facts(shown: Rendering) -> list[tuple[str, Content]]:
+    return [
+        (label, isolated(value)) for label, value in shown.facts if label not in _QUIET and label not in _CALL_LABELS
+    ]
+
+
+def _arguments(view: Mapping[str, Any], shown: Rendering, *, whole: bool) -> Content:
+    if shown.arguments is None:
+        return element("p", "The arguments were erased and can no longer be shown.")
+    if not shown.arguments:
+        return element("p", "It has no arguments.")
+    listed = element("ol", *(_argument(argument) for argument in shown.arguments), class_="arguments")
+    cut = any(argument.cut is not None for argument in shown.arguments) or shown.left_out
+    notes: list[Content] = []
+    if shown.left_out:
+        notes.append(element("p", left_out(shown.left_out, shown.args_sha256), class_="cut"))
+    if cut and not whole:
+        link = element("a", "Show everything, uncut", href=f"/approvals/{view['id']}?whole=1")
+        notes.append(element("p", link))
+    return (listed, *notes)
+
+
+def _argument(argument: Argument) -> Markup:
+    role = None if argument.role is None else element("span", argument.role, class_="role")
+    name = element(
+        "div",
+        element("code", isolated(argument.name), class_="name"),
+        " ",
+        element("span", argument.kind, class_="kind"),
+        " ",
+        role,
+        class_="label",
+    )
+    parts: list[Content] = [name]
+    if argument.head or argument.kind == "text":
+        # Focusable, because what is wider than the screen is scrolled, by keyboard too.
+        parts.append(_value(argument.head, argument.name))
+    if argument.cut is not None:
+        parts += [element("p", str(argument.cut), class_="cut"), _value(argument.tail, f"{argument.name}, its end")]
+    if argument.host is not None:
+        parts.append(element("p", "Goes to the host ", element("code", isolated(argument.host)), class_="host"))
+    parts += (element("p", isolated(hint), class_="hint") for hint in argument.hints)
+    return element("li", *parts)
+
+
+def _value(text: str, label: str) -> Markup:
+    return element("pre", isolated(text), tabindex=0, role="group", aria_label=label)
+
+
+def _answers(view: Mapping[str, Any]) -> Content:
+    answers = view["answers"]
+    if not answers:
+        return element("p", "Nobody has answered yet.")
+    words = {"approve": "approved", "refuse": "refused"}
+    return element(
+        "ul",
+        *(
+            element(
+                "li",
+                element("strong", isolated(str(given["approver"]))),
+                f" {words[given['answer']]} at {moment(given['at'])}, attested by {given['attested_by']}",
+            )
+            for given in answers
+        ),
+    )
+
+
+def _answer_form(visit: Visit, view: Mapping[str, Any], shown: Rendering, obstacle: Reason | None) -> Markup:
+    if not permits(visit.principal, Permission.APPROVALS_ANSWER):
+        return _section("answer", "Your answer", element("p", "You may look at requests and answer none."))
+    if obstacle is not None:
+        return _section("answer", "Your answer", element("p", TEXTS[obstacle]))
+    if shown.arguments is None:
+        return _section("answer", "Your answer", element("p", "A call that cannot be shown cannot be approved."))
+    if view["enrolled_key"]:
+        text = "The policy wants an answer signed with your own enrolled key."
+        command = element("pre", f"handrail approvals approve {view['id']} --key FILE")
+        return _section("answer", "Your answer", element("p", text), command)
+    return _section(
+        "answer",
+        "Your answer",
+        form(
+            visit,
+            f"/approvals/{view['id']}",
+            element("input", type="hidden", name="call", value=call_of(view)),
+            element(
+                "p",
+                "You answer for this exact call and no other: one changed byte voids it. The gateway records that it "
+                "was you.",
+            ),
+            element(
+                "div",
+                element("button", "Approve", type="submit", name="answer", value="approve", class_="approve"),
+                element("button", "Refuse", type="submit", name="answer", value="refuse", class_="refuse"),
+                class_="buttons",
+            ),
+        ),
+    )
+
+
+def _bound(view: Mapping[str, Any]) -> Content:
+    binding = view.get("binding")
+    if binding is None:
+        return None
+    rows = [("request", view["id"]), *((name.replace("_", " "), value) for name, value in binding.items())]
+    shown = facts((name, element("code", isolated(str(value)))) for name, value in rows)
+    return element("details", element("summary", "What an answer is bound to"), shown, class_="card")
+
+
+def _expiry(view: Mapping[str, Any], now: float) -> Markup:
+    return element("p", _when("It expires", view["expires_at"], now), class_="quiet")
+
+
+def _when(verb: str, seconds: float, now: float) -> Content:
+    """How long from now, in words, and the exact time."""
+    machine = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return (f"{verb} {_distance(seconds - now)} (", element("time", moment(seconds), datetime=machine), ")")
+
+
+def _distance(seconds: float) -> str:
+    if seconds <= 0:
+        return "now"
+    for size, word in ((86_400, "day"), (3600, "hour"), (60, "minute")):
+        if seconds >= size:
+            number = int(seconds // size)
+            return f"in {number} {word}{'s' if number > 1 else ''}"
+    return "in less than a minute"

@@ -1,0 +1,2 @@
+"use strict";
+// Nothing on these pages needs a script but security keys.

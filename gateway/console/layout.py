@@ -1,0 +1,111 @@
+"""What every page has: its frame, its headers, and how it says that something did not work."""
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from starlette.responses import RedirectResponse, Response
+
+from gateway.console.html import Attribute, Content, Markup, document, element
+from gateway.console.visits import CSRF_FIELD, Visit
+from gateway.errors import HandrailError
+from gateway.web.errors import ERRORS
+
+STYLE_PATH: Final = "/assets/console.css"
+SCRIPT_PATH: Final = "/assets/console.js"
+ICON_PATH: Final = "/assets/icon.svg"
+
+HEADERS: Final[Mapping[str, str]] = {
+    "content-security-policy": (
+        "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'; "
+        "require-trusted-types-for 'script'; trusted-types 'none'"
+    ),
+    "x-frame-options": "DENY",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    # Not no-referrer: it would make browsers send "Origin: null" with our own forms (Fetch, section 3.1).
+    "referrer-policy": "same-origin",
+    "permissions-policy": (
+        "camera=(), microphone=(), geolocation=(), "
+        "publickey-credentials-get=(self), publickey-credentials-create=(self)"
+    ),
+}
+"""Nothing but this gateway's own style and script, in nobody's frame, and forms that go nowhere else."""
+
+
+def page(
+    title: str, *content: Content, visit: Visit | None = None, status: int = 200, refresh: str | None = None
+) -> Response:
+    """A whole page.
+
+    Args:
+        visit: of whom is logged in, for the bar at the top.
+        refresh: a path of ours that the browser goes to at once.
+    """
+    head = [
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("meta", name="color-scheme", content="light dark"),
+        element("meta", name="robots", content="noindex"),
+        element("link", rel="stylesheet", href=STYLE_PATH),
+        element("link", rel="icon", href=ICON_PATH, type="image/svg+xml"),
+    ]
+    if refresh is not None:
+        head.append(element("meta", attributes={"http-equiv": "refresh"}, content=f"0; url={refresh}"))
+    if visit is not None:
+        head.append(element("script", src=SCRIPT_PATH, defer=True))
+    body = (
+        element("a", "Skip to the content", href="#content", class_="skip"),
+        _bar(visit),
+        element("main", *content, id="content"),
+    )
+    return Response(document(f"{title} - Handrail", head, body), status, HEADERS, media_type="text/html")
+
+
+def redirect(path: str, *, cookie: str | None = None) -> Response:
+    """Go on to a path of ours with GET."""
+    headers = dict(HEADERS) if cookie is None else {**HEADERS, "set-cookie": cookie}
+    return RedirectResponse(path, 303, headers)
+
+
+def alert(text: str, *more: Content, kind: str = "bad") -> Markup:
+    """What the person must notice first; a screen reader says it at once."""
+    return element("div", element("p", text), *more, class_=f"note {kind}", role="alert")
+
+
+def error(failure: HandrailError, request_id: str, visit: Visit | None = None) -> Response:
+    """A page for a refusal: its title and its fixed text, never its private detail."""
+    status, title = ERRORS[failure.reason]
+    content = (
+        element("h1", title),
+        alert(failure.text),
+        element("p", element("a", "Requests that wait", href="/approvals")),
+        element("p", f"{failure.reason}, request {request_id}", class_="quiet"),
+    )
+    return page(title, *content, visit=visit, status=status)
+
+
+def form(visit: Visit, path: str, *content: Content, **attributes: Attribute) -> Markup:
+    """A form that this session is known by."""
+    known = element("input", type="hidden", name=CSRF_FIELD, value=visit.session.csrf_token)
+    return element("form", known, *content, attributes={"method": "post", "action": path, **attributes})
+
+
+def facts(pairs: Iterable[tuple[str, Content]]) -> Markup:
+    """Names and values."""
+    rows = (element("div", element("dt", name), element("dd", value)) for name, value in pairs)
+    return element("dl", *rows, class_="facts")
+
+
+def isolated(text: str) -> Markup:
+    """Text of somebody else's: its own direction does not reach beyond it."""
+    return element("bdi", text, dir="ltr")
+
+
+def _bar(visit: Visit | None) -> Markup:
+    brand = element("a", "Handrail", href="/approvals", class_="brand")
+    if visit is None:
+        return element("header", brand)
+    links = element("nav", element("a", "Requests", href="/approvals"), aria_label="Pages")
+    leave = form(visit, "/logout", element("button", "Log out", type="submit", class_="plain"))
+    who = element("span", "Logged in as ", element("strong", isolated(visit.principal.id)), class_="who")
+    return element("header", brand, links, element("div", who, leave, class_="person"))

@@ -1,0 +1,102 @@
+"""The pages for coming and going: an API key is pasted once and becomes a session."""
+
+import re
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gateway.app import Gateway
+from gateway.console.html import element
+from gateway.console.layout import alert, page, redirect
+from gateway.console.visits import Origin, Throttle, Visit, check_may_log_in, read_form, set_cookie, visitor
+from gateway.errors import HandrailError
+from gateway.reasons import TEXTS, Reason
+from gateway.web.bodies import query
+from gateway.web.context import source_of
+from gateway.web.errors import ERRORS, report
+
+HOME: Final = "/approvals"
+_NEXT: Final = re.compile(r"/(approvals(/[A-Za-z0-9_-]{1,64})?|security-keys)")
+"""Where a login may lead: pages of ours by their full form, so that it leads nowhere else."""
+
+
+async def show(request: Request, gateway: Gateway, origin: Origin) -> Response:
+    """The form; straight on for who is logged in already."""
+    onward = next_path(query(request, "next").get("next"))
+    if await visitor(request, gateway, origin) is not None:
+        return redirect(onward)
+    return _form(onward)
+
+
+async def log_in(request: Request, gateway: Gateway, origin: Origin, throttle: Throttle) -> Response:
+    """Exchange an API key for a session. A session that the browser had before is closed: none is ever taken over."""
+    form = await read_form(request, "api_key", "next")
+    onward = next_path(form.get("next"))
+    token = form.get("api_key", "").strip()
+    try:
+        throttle.check(source_of(request.scope))
+        person = await gateway.directory.authenticate(token, gateway.clock())
+        check_may_log_in(person)
+    except HandrailError as refusal:
+        report(request.scope, refusal)
+        return _form(onward, refusal)
+    before = await visitor(request, gateway, origin)
+    if before is not None:
+        await gateway.sessions.close(*before)
+    seconds = gateway.settings.console.session_seconds
+    session = await gateway.sessions.open(person, token.split("_")[1], seconds)
+    return redirect(onward, cookie=set_cookie(origin, session.token, seconds))
+
+
+async def log_out(visit: Visit, origin: Origin) -> Response:
+    """End the session, here and in the browser."""
+    await visit.gateway.sessions.close(visit.session, visit.principal)
+    return redirect("/login", cookie=set_cookie(origin, "", 0))
+
+
+def next_path(text: str | None) -> str:
+    """Where to go after the login."""
+    return text if text is not None and _NEXT.fullmatch(text) else HOME
+
+
+def _form(onward: str, refusal: HandrailError | None = None) -> Response:
+    said = None
+    if refusal is not None:
+        text = "This key cannot be used here: pages are for approvers and auditors, and an agent's key opens none."
+        said = alert(text if refusal.reason is Reason.AUTH_FORBIDDEN else TEXTS[refusal.reason])
+    content = (
+        element("h1", "Log in"),
+        said,
+        element(
+            "form",
+            element("label", "Your API key", for_="api_key"),
+            element(
+                "input",
+                type="password",
+                id="api_key",
+                name="api_key",
+                autocomplete="current-password",
+                spellcheck="false",
+                autocapitalize="off",
+                maxlength=256,
+                required=True,
+                autofocus=True,
+                aria_describedby="api_key_help",
+            ),
+            element(
+                "p",
+                "It begins with hr_. It is sent to this gateway alone and kept nowhere in the browser; you are logged "
+                "in until you log out, or for the time that the operator has set.",
+                id="api_key_help",
+                class_="quiet",
+            ),
+            element("input", type="hidden", name="next", value=onward),
+            element("button", "Log in", type="submit", class_="primary"),
+            method="post",
+            action="/login",
+            class_="card",
+        ),
+    )
+    status = 200 if refusal is None else ERRORS[refusal.reason][0]
+    return page("Log in", *content, status=status)

@@ -1,0 +1,199 @@
+"""Who visits a page, and whether the request comes from a page of ours.
+
+A person logs in once with their API key and gets a session (``gateway.store.sessions``) in a cookie that scripts cannot
+read and that other sites cannot send. What changes something is believed only with the session's own token in the form,
+from this gateway's origin: the cookie alone does nothing.
+"""
+
+import hmac
+import time
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import parse_qsl, urlsplit
+
+from starlette.requests import Request
+
+from gateway.app import Gateway
+from gateway.errors import Refused, Unavailable
+from gateway.model import Principal
+from gateway.permissions import Permission, permits, require
+from gateway.reasons import Reason
+from gateway.store.sessions import Session
+from gateway.web.bodies import require_media_type
+
+FORM: Final = "application/x-www-form-urlencoded"
+LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+CSRF_FIELD: Final = "csrf_token"
+FIELDS_MAX: Final = 16
+SOURCES_MAX: Final = 10_000
+"""Addresses whose login attempts are remembered at once."""
+_MINUTE_SECONDS: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """A request for a page, by somebody who is logged in."""
+
+    request: Request
+    gateway: Gateway
+    session: Session
+    principal: Principal
+    form: dict[str, str] = field(default_factory=dict)
+
+
+class Origin:
+    """Where this gateway's pages live: the one origin that may send their forms."""
+
+    def __init__(self, public_url: str | None) -> None:
+        """Believe ``public_url``; without one, any port of the machine itself."""
+        self._url = None if public_url is None else urlsplit(public_url)
+        self.secure = self._url is not None and self._url.scheme == "https"
+        # A session over a plain connection is anybody's who listens.
+        self.safe = self._url is None or self.secure or self._url.hostname in LOOPBACK
+
+    @property
+    def cookie_name(self) -> str:
+        """The prefix makes a browser refuse the cookie from a subdomain or without TLS (RFC 6265bis section 4.1.3)."""
+        return "__Host-handrail_session" if self.secure else "handrail_session"
+
+    def check_host(self, request: Request) -> None:
+        """The request must name this gateway: another name for it (DNS rebinding) is another site.
+
+        Raises:
+            Refused: ``request.origin``.
+        """
+        if not self.safe:
+            raise Refused(Reason.REQUEST_ORIGIN, "pages need https", problem="insecure_public_url")
+        if self._origin(request) is None:
+            raise Refused(Reason.REQUEST_ORIGIN, "host")
+
+    def check_origin(self, request: Request) -> None:
+        """A form must come from a page of this gateway, by the browser's own word.
+
+        Raises:
+            Refused: ``request.origin``; also where the browser says nothing.
+        """
+        site = request.headers.get("sec-fetch-site")
+        if site not in (None, "same-origin") or request.headers.get("origin") != self._origin(request):
+            raise Refused(Reason.REQUEST_ORIGIN, "origin")
+
+    def _origin(self, request: Request) -> str | None:
+        host = request.headers.get("host", "")
+        if self._url is not None:
+            named = urlsplit(f"{self._url.scheme}://{host}")
+            try:
+                same = (named.hostname, _port(named.port, named.scheme)) == (
+                    self._url.hostname,
+                    _port(self._url.port, self._url.scheme),
+                )
+            except ValueError:
+                return None
+            return f"{self._url.scheme}://{host}" if same else None
+        try:
+            local = urlsplit(f"http://{host}").hostname in LOOPBACK
+        except ValueError:
+            return None
+        return f"http://{host}" if local else None
+
+
+class Throttle:
+    """Counts attempts by source in a minute. Bounded: of too many sources the oldest is forgotten."""
+
+    def __init__(self, per_minute: int) -> None:
+        self._per_minute = per_minute
+        self._counts: OrderedDict[str, tuple[float, int]] = OrderedDict()
+
+    def check(self, source: str) -> None:
+        """Count one attempt.
+
+        Raises:
+            Unavailable: ``limit.logins``.
+        """
+        now = time.monotonic()
+        began, count = self._counts.pop(source, (now, 0))
+        if now - began >= _MINUTE_SECONDS:
+            began, count = now, 0
+        self._counts[source] = (began, count + 1)
+        if len(self._counts) > SOURCES_MAX:
+            self._counts.popitem(last=False)
+        if count >= self._per_minute:
+            raise Unavailable(Reason.LIMIT_LOGINS, limit=self._per_minute)
+
+
+def check_may_log_in(person: Principal) -> None:
+    """Pages are for people who look at approvals. An agent's client holds its key, so that key opens none of them.
+
+    Raises:
+        Refused: ``auth.forbidden``.
+    """
+    require(person, Permission.APPROVALS_READ)
+    if permits(person, Permission.PLANS_SUBMIT) or permits(person, Permission.MCP_USE):
+        raise Refused(Reason.AUTH_FORBIDDEN, "an agent's key logs nobody in")
+
+
+async def visitor(request: Request, gateway: Gateway, origin: Origin) -> tuple[Session, Principal] | None:
+    """Who is logged in, as they are now; ``None`` for nobody, also where key or principal were revoked since.
+
+    Raises:
+        Unavailable: the database cannot be read.
+    """
+    token = cookie(request, origin.cookie_name)
+    session = None if token is None else await gateway.sessions.find(token)
+    if session is None:
+        return None
+    try:
+        person = await gateway.directory.holder(session.key_id, gateway.clock())
+        check_may_log_in(person)
+    except Refused:
+        return None
+    if (person.tenant, person.id) != (session.tenant, session.principal_id):
+        return None
+    return session, person
+
+
+def cookie(request: Request, name: str) -> str | None:
+    """The one cookie of that name; two of them are none, because a browser's order can be steered."""
+    found = []
+    for value in request.headers.getlist("cookie"):
+        for pair in value.split(";"):
+            key, separator, text = pair.strip().partition("=")
+            if separator and key == name:
+                found.append(text)
+    return found[0] if len(found) == 1 else None
+
+
+def set_cookie(origin: Origin, token: str, seconds: int) -> str:
+    """The value of ``Set-Cookie`` for a session's token; ``seconds`` 0 takes the cookie away."""
+    secure = "; Secure" if origin.secure else ""
+    return f"{origin.cookie_name}={token}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}"
+
+
+async def read_form(request: Request, *allowed: str) -> dict[str, str]:
+    """The fields of a form, each at most once and each one of ``allowed``.
+
+    Raises:
+        Refused: ``request.media_type``, ``request.malformed``; ``request.too_large``.
+    """
+    require_media_type(request, FORM)
+    try:
+        text = (await request.body()).decode("ascii")
+        pairs = parse_qsl(
+            text, keep_blank_values=True, strict_parsing=bool(text), errors="strict", max_num_fields=FIELDS_MAX
+        )
+    except ValueError:
+        raise Refused(Reason.REQUEST_MALFORMED, "form") from None
+    fields = dict(pairs)
+    if len(fields) != len(pairs) or not fields.keys() <= set(allowed):
+        raise Refused(Reason.REQUEST_MALFORMED, "form fields")
+    return fields
+
+
+def check_csrf(session: Session, form: dict[str, str]) -> None:
+    """Raises ``request.origin`` where the form is not one that this session was given."""
+    if not hmac.compare_digest(form.get(CSRF_FIELD, "").encode(), session.csrf_token.encode()):
+        raise Refused(Reason.REQUEST_ORIGIN, "csrf")
+
+
+def _port(port: int | None, scheme: str) -> int:
+    return port or (443 if scheme == "https" else 80)

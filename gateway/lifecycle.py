@@ -1,0 +1,317 @@
+"""The life of a policy bundle in the gateway: it is brought, signed; proposed by one person and activated by another;
+followed by every gateway on the database; gone back from.
+"""
+
+import asyncio
+import re
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+import structlog
+
+from gateway import two_person
+from gateway.canonical import sha256_canonical
+from gateway.entries import EntryDraft, EntryType
+from gateway.errors import HandrailError, Refused, Unavailable
+from gateway.model import DEFAULT_TENANT, Principal, commit, subject_key
+from gateway.permissions import Permission, permits, require
+from gateway.policy import signed
+from gateway.policy.activations import Activation, Way, check_rollback, previous
+from gateway.policy.build import prove
+from gateway.policy.faults import BundleError, PolicyFault
+from gateway.policy.signed import SignedBundle
+from gateway.ports import Append, AuditLog, Directory, Guard, Purpose, Signer, Typ
+from gateway.proposals import Effects
+from gateway.reasons import Reason
+from gateway.stages.verify import Jws
+from gateway.store.bundles import StoredBundle
+from gateway.two_person import Proposal, ProposalStatus
+
+_log = structlog.get_logger("handrail.lifecycle")
+
+ROLLBACK: Final = "policy.rollback"
+"""What a person signs who goes back: an act of its own, beside the kinds that take two people."""
+_PLAIN: Final = re.compile(r"[A-Za-z0-9_./-]{1,128}")
+_DOCUMENT: Final = frozenset({"digest", "commit", "replaces"})
+
+
+class Bundles(Protocol):
+    """Rows of bundles and activations; see ``gateway.store.bundles``."""
+
+    def insert(self, bundle: StoredBundle) -> Guard:
+        """Keep a bundle; the first one of a digest stays."""
+
+    def activate(self, activation: Activation) -> Guard:
+        """Have a bundle decide; a number that is taken raises ``proposal.outdated``."""
+
+    async def get(self, digest: str) -> StoredBundle | None:
+        """A kept bundle."""
+
+    async def list(self) -> Sequence[Mapping[str, Any]]:
+        """The newest bundles without their files."""
+
+    async def history(self) -> Sequence[Activation]:
+        """Every change, oldest first."""
+
+
+class PolicyKeys(Signer, Protocol):
+    """The gateway's own keys."""
+
+    def public_jwk(self, purpose: Purpose, kid: str) -> Mapping[str, str]:
+        """The published key of a purpose; raises ``KeyError``."""
+
+
+@dataclass(slots=True)
+class Lifecycle:
+    """Bundles of one gateway, and the handler of ``policy.activate``.
+
+    Attributes:
+        follows: whether this gateway decides by what is activated here; where it follows a directory, nothing is.
+        reload: have this gateway look at once for what should decide.
+    """
+
+    log: AuditLog
+    bundles: Bundles
+    directory: Directory
+    keys: PolicyKeys
+    jws: Jws
+    follows: bool
+    reload: Callable[[], Awaitable[None]]
+    clock: Callable[[], float] = time.time
+    _proving: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    # --- what people ask for -----------------------------------------------------------------------------------------
+
+    async def add(self, actor: Principal, token: bytes) -> dict[str, Any]:
+        """Take in a signed bundle. It decides nothing before two people activated it.
+
+        Raises:
+            Refused: ``auth.forbidden``; ``verify.*`` where it is unsigned, or not signed by the gateway's policy key or
+                by the enrolled key of a principal who may propose policies; ``policy.bundle`` where it cannot be used.
+            Unavailable: ``log.unavailable``, or it cannot be tried out on this machine.
+        """
+        self._require(actor, Permission.POLICY_PROPOSE)
+        try:
+            kept, jwk = await self._verified(token)
+            await self._prove(kept)
+        except BundleError as error:
+            raise _refused(error) from None
+        row = StoredBundle(kept, jwk, actor.id, self.clock())
+        await self.log.append(Append((), (), [self.bundles.insert(row)]))
+        return await self.show(kept.bundle.digest, actor)
+
+    async def list(self, viewer: Principal) -> dict[str, Any]:
+        """The newest bundles and every change of the one that decides: ``{bundles, activations}``, newest first."""
+        self._require(viewer, Permission.POLICY_READ)
+        history = await self.bundles.history()
+        return {
+            "bundles": [dict(row) for row in await self.bundles.list()],
+            "activations": [_view(one) for one in reversed(history)],
+        }
+
+    async def show(self, digest: str, viewer: Principal) -> dict[str, Any]:
+        """One bundle: where it comes from, who signed it, its files by digest, and when it decided.
+
+        Raises:
+            Refused: ``request.not_found``; ``policy.bundle`` where the stored one cannot be believed.
+        """
+        self._require(viewer, Permission.POLICY_READ)
+        found = await self._stored(digest)
+        kept = found.signed
+        return {
+            "digest": digest,
+            "commit": kept.commit,
+            "directory": kept.directory,
+            "built_at": kept.built_at,
+            "built_by": kept.built_by,
+            "kid": kept.kid,
+            "checks": dict(kept.checks),
+            "added_by": found.added_by,
+            "added_at": found.added_at,
+            "files": [{"path": path, "sha256": sha256} for path, sha256 in kept.bundle.files],
+            "activations": [_view(one) for one in await self.bundles.history() if one.digest == digest],
+        }
+
+    async def file(self, digest: str, viewer: Principal) -> str:
+        """The signed file itself, as it was brought. Raises as :meth:`show`."""
+        self._require(viewer, Permission.POLICY_READ)
+        return (await self._stored(digest)).signed.token
+
+    async def rollback(self, actor: Principal, digest: str | None, *, act: bytes | None = None) -> dict[str, Any]:
+        """Go back to a bundle that two people activated before; one person is enough, and it is loud.
+
+        Args:
+            digest: the bundle; ``None`` for the one that decided before the present one was first activated. With an
+                ``act`` it is needed: what is signed is exact.
+            act: the person's ``proposal+jws`` (``act: rollback``); needed from everybody who has an enrolled key.
+
+        Raises:
+            Refused: ``auth.forbidden``, ``policy.not_activated``, ``request.conflict``, ``policy.bundle``,
+                ``proposal.key``, ``proposal.mismatch``, ``proposal.outdated`` where the policy changed meanwhile.
+            Unavailable: ``log.unavailable``.
+        """
+        self._require(actor, Permission.POLICY_ROLLBACK)
+        self._require_followed()
+        history = await self.bundles.history()
+        chosen = digest or previous(history)
+        check_rollback(history, chosen)
+        await self._stored(chosen)
+        now = self.clock()
+        proof = self._rollback_act(actor, chosen, history[-1].digest, act, now)
+        activation = Activation(len(history) + 1, chosen, Way.ROLLBACK, None, actor.id, now)
+        draft = EntryDraft(
+            EntryType.POLICY_ROLLED_BACK,
+            DEFAULT_TENANT,
+            principal=actor.pseudonym,
+            policy_digest=chosen,
+            facts={
+                "number": activation.number,
+                "digest": chosen,
+                "active": history[-1].digest,
+                "attested_by": "gateway" if act is None else "person",
+            },
+            fields={"act": commit(proof, subject_key(actor.tenant, actor.id, "proposals"))},
+        )
+        await self.log.append(Append([draft], (), [self.bundles.activate(activation)]))
+        _log.warning("policy rolled back by one person", digest=chosen, active=history[-1].digest)
+        await self.reload()
+        return _view(activation)
+
+    # --- the handler of policy.activate ------------------------------------------------------------------------------
+
+    async def check(self, document: Mapping[str, Any], actor: Principal) -> str:
+        """See ``gateway.proposals.Handler``. The document is ``{digest, commit, replaces}``: the bundle, where it comes
+        from, and the bundle that decides now (``null`` where none does)."""
+        del actor
+        self._require_followed()
+        if document.keys() != _DOCUMENT:
+            raise Refused(Reason.REQUEST_MALFORMED, "members", pointer="/document")
+        digest = document["digest"]
+        if not isinstance(digest, str) or len(digest) != 64:
+            raise Refused(Reason.REQUEST_MALFORMED, "digest", pointer="/document/digest")
+        found = await self._stored(digest)
+        if document["commit"] != found.signed.commit:
+            raise Refused(Reason.PROPOSAL_MISMATCH, "commit", member="commit", commit=found.signed.commit)
+        if document["replaces"] == digest:
+            raise Refused(Reason.REQUEST_CONFLICT, "it decides already")
+        await self._next(document)
+        return digest
+
+    async def effects(self, proposal: Proposal, actor: Principal) -> Effects:
+        """See ``gateway.proposals.Handler``: everything is verified again, and the bundle tried out again."""
+        await self.check(proposal.document, actor)
+        found = await self._stored(proposal.subject)
+        try:
+            await self._verified(found.signed.token.encode("ascii"))
+            await self._prove(found.signed)
+        except BundleError as error:
+            raise _refused(error) from None
+        number = await self._next(proposal.document)
+        activation = Activation(number, proposal.subject, Way.ACTIVATE, proposal.id, actor.id, self.clock())
+        return Effects(
+            guards=[self.bundles.activate(activation)],
+            facts={"number": number, "digest": proposal.subject, "active": str(proposal.document["replaces"] or "")},
+            policy_digest=proposal.subject,
+        )
+
+    async def applied(self, proposal: Proposal) -> None:
+        """See ``gateway.proposals.Handler``; other gateways follow within a reload interval."""
+        if proposal.status is ProposalStatus.ACTIVATED:
+            await self.reload()
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    async def _verified(self, token: bytes) -> tuple[SignedBundle, Mapping[str, Any]]:
+        """A signed bundle and the key it holds under: one of somebody who may still propose policies."""
+        built_by = signed.claimed_builder(token)
+        used: dict[str, Any] = {}
+        if built_by is None:
+
+            def key_for(kid: str) -> Mapping[str, Any]:
+                used.update(self.keys.public_jwk(Purpose.POLICY, kid))
+                return used
+        else:
+            try:
+                author = await self.directory.principal(DEFAULT_TENANT, built_by)
+            except Refused:
+                raise Refused(Reason.VERIFY_UNKNOWN_KEY, "whoever built it is no principal") from None
+            if not permits(author, Permission.POLICY_PROPOSE):
+                raise Refused(Reason.VERIFY_UNKNOWN_KEY, "whoever built it may not propose policies")
+
+            def key_for(kid: str) -> Mapping[str, Any]:
+                if author.approval_jwk is None or author.approval_jwk["kid"] != kid:
+                    raise Refused(Reason.VERIFY_UNKNOWN_KEY, "not the enrolled key of whoever built it")
+                used.update(author.approval_jwk)
+                return used
+
+        return await asyncio.to_thread(signed.verify, token, key_for), used
+
+    async def _prove(self, kept: SignedBundle) -> None:
+        """Try a bundle out; one at a time, because it takes a processor for a second."""
+        async with self._proving:
+            try:
+                await prove(kept.bundle)
+            except BundleError:
+                raise
+            except PolicyFault as error:
+                raise Unavailable(Reason.POLICY_UNAVAILABLE, error.detail) from None
+
+    async def _stored(self, digest: str) -> StoredBundle:
+        try:
+            found = await self.bundles.get(digest)
+        except BundleError as error:
+            raise _refused(error) from None
+        if found is None:
+            raise Refused(Reason.REQUEST_NOT_FOUND, "no such bundle", member="digest")
+        return found
+
+    async def _next(self, document: Mapping[str, Any]) -> int:
+        """The number of the next change, if the bundle that decides is still the one that the document names."""
+        history = await self.bundles.history()
+        active = history[-1].digest if history else None
+        if document["replaces"] != active:
+            raise Refused(Reason.PROPOSAL_OUTDATED, "another bundle decides now")
+        return len(history) + 1
+
+    def _rollback_act(self, actor: Principal, digest: str, active: str, act: bytes | None, now: float) -> bytes:
+        document_sha256 = sha256_canonical({"digest": digest, "replaces": active})
+        binding = {"kind": ROLLBACK, "tenant": actor.tenant, "subject": digest, "document_sha256": document_sha256}
+        if act is None:
+            two_person.check_unsigned(actor)
+            whole = {"id": secrets.token_hex(16), **binding}
+            payload = two_person.act_payload("rollback", whole, actor.id, self.log.origin, now)
+            return self.keys.sign(Purpose.APPROVAL, Typ.PROPOSAL, payload).encode("ascii")
+        payload = self.jws.verify(act, Typ.PROPOSAL, two_person.enrolled(actor)).payload
+        whole = {"id": two_person.signed_id(payload), **binding}
+        two_person.verify_act(payload, "rollback", whole, actor.id, self.log.origin, now)
+        return act
+
+    def _require(self, actor: Principal, permission: Permission) -> None:
+        require(actor, permission)
+        if actor.tenant != DEFAULT_TENANT:
+            raise Refused(Reason.AUTH_FORBIDDEN, "the policy is every tenant's")
+
+    def _require_followed(self) -> None:
+        if not self.follows:
+            raise Refused(Reason.REQUEST_CONFLICT, "policy.source is directory", policy_source="directory")
+
+
+def _view(activation: Activation) -> dict[str, Any]:
+    return {
+        "number": activation.number,
+        "digest": activation.digest,
+        "way": str(activation.way),
+        "proposal_id": activation.proposal_id,
+        "by": activation.by,
+        "at": activation.at,
+    }
+
+
+def _refused(error: BundleError) -> HandrailError:
+    """Where the first fault is, and how many there are; the words quote the file and are for the log."""
+    first = error.problems[0]
+    place: dict[str, str | int] = {"file": first.file, "line": first.line} if _PLAIN.fullmatch(first.file) else {}
+    return Refused(Reason.POLICY_BUNDLE, error.detail, problems=len(error.problems), **place)

@@ -1,0 +1,141 @@
+"""A bundle as one signed file: what was built from which commit, and by whom.
+
+The file is a compact JWS (``bundle+jws``, Ed25519) over ``{v, digest, commit, directory, built_at, built_by,
+checks, files}``,
+where ``files`` is path -> text. Nothing in it is believed before the signature holds under a key that the reader chose,
+and the digest is computed anew from the files.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from gateway.canonical import canonical, parse
+from gateway.errors import HandrailError
+from gateway.policy.bundle import Bundle, assemble
+from gateway.policy.faults import BundleError, Problem
+from gateway.policy.git import Revision
+from gateway.ports import Typ
+from keys import jws
+
+SIGNED_MAX_BYTES: Final = 8_388_608
+"""Longest signed file."""
+_MEMBERS: Final = frozenset({"v", "digest", "commit", "directory", "built_at", "built_by", "checks", "files"})
+
+KeyFor = Callable[[str], Mapping[str, Any]]
+"""kid -> public JWK, or a refusal; see ``keys.jws``."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignedBundle:
+    """A bundle whose signature holds.
+
+    Attributes:
+        token: the exact JWS.
+        kid: thumbprint of the key that signed.
+        commit: hex object id of the commit that it was built from.
+        directory: of the policies in the repository.
+        built_at: seconds since the epoch, by the builder's clock.
+        built_by: the principal whose key signed; ``None`` for the gateway itself.
+        checks: what was run at the build: ``{opa, tests, coverage}``, ``None`` where it was not.
+    """
+
+    bundle: Bundle
+    token: str
+    kid: str
+    commit: str
+    directory: str
+    built_at: int
+    built_by: str | None
+    checks: Mapping[str, Any]
+
+
+def payload(
+    revision: Revision, directory: str, *, built_at: int, built_by: str | None, checks: Mapping[str, Any]
+) -> bytes:
+    """What is signed: RFC 8785 canonical JSON.
+
+    Raises:
+        BundleError: the files make no bundle.
+    """
+    bundle = assemble(revision.files)
+    return canonical(
+        {
+            "v": 1,
+            "digest": bundle.digest,
+            "commit": revision.commit,
+            "directory": directory,
+            "built_at": built_at,
+            "built_by": built_by,
+            "checks": dict(checks),
+            "files": {path: raw.decode("utf-8") for path, raw in sorted(revision.files.items())},
+        }
+    )
+
+
+def claimed_builder(token: bytes) -> str | None:
+    """Who a signed file says built it: good for nothing but choosing whose key must verify it.
+
+    Raises:
+        Refused: ``verify.malformed``, ``verify.*``, ``schema.json``.
+        BundleError: it is not a signed bundle.
+    """
+    _check_size(token)
+    claims = parse(jws.peek(token).payload)
+    built_by = claims.get("built_by") if isinstance(claims, dict) else 0
+    if built_by is not None and not isinstance(built_by, str):
+        raise _not("built by a principal")
+    return built_by
+
+
+def verify(token: bytes, key_for: KeyFor) -> SignedBundle:
+    """Verify a signed bundle and read it.
+
+    Raises:
+        Refused: ``verify.*``: not signed, or not by a key that ``key_for`` gives.
+        BundleError: what is signed is no bundle, or not the one that it says.
+    """
+    _check_size(token)
+    verified = jws.verify(token, Typ.BUNDLE, key_for)
+    return _read(token.decode("ascii"), verified.kid, verified.payload)
+
+
+def read_unverified(token: bytes) -> Bundle:
+    """The files of a signed bundle without a look at its signature: to try a bundle out, never to decide by it."""
+    return _read(token.decode("ascii"), "", jws.peek(token).payload).bundle
+
+
+def _read(token: str, kid: str, raw: bytes) -> SignedBundle:
+    try:
+        claims = parse(raw)
+    except HandrailError as exc:
+        raise BundleError([Problem("", 0, 0, f"the signed file is not strict JSON: {exc.detail}")]) from None
+    if not isinstance(claims, dict) or claims.keys() != _MEMBERS or claims["v"] != 1 or claims["v"] is True:
+        raise _not("of a version that this gateway reads")
+    files, commit, directory = claims["files"], claims["commit"], claims["directory"]
+    if not isinstance(files, dict) or not all(isinstance(text, str) for text in files.values()):
+        raise _not("a bundle of text files")
+    if not _is_commit(commit) or not isinstance(directory, str) or len(directory) > 256 or not directory.isprintable():
+        raise _not("built from a commit")
+    built_by = claims["built_by"]
+    if built_by is not None and (not isinstance(built_by, str) or not 0 < len(built_by) <= 128):
+        raise _not("built by a principal")
+    if type(claims["built_at"]) is not int or not isinstance(claims["checks"], dict):
+        raise _not("a whole build")
+    bundle = assemble({path: text.encode("utf-8") for path, text in files.items()})
+    if bundle.digest != claims["digest"]:
+        raise _not("the bundle whose digest it states")
+    return SignedBundle(bundle, token, kid, commit, directory, claims["built_at"], built_by, claims["checks"])
+
+
+def _check_size(token: bytes) -> None:
+    if len(token) > SIGNED_MAX_BYTES:
+        raise BundleError([Problem("", 0, 0, f"the signed file is larger than {SIGNED_MAX_BYTES} bytes")])
+
+
+def _is_commit(value: Any) -> bool:
+    return isinstance(value, str) and len(value) in {40, 64} and set(value) <= set("0123456789abcdef")
+
+
+def _not(what: str) -> BundleError:
+    return BundleError([Problem("", 0, 0, f"the signed file is not {what}")])

@@ -1,0 +1,130 @@
+"""Who is logged in to the pages. A session is 32 random bytes in a cookie; its row knows their hash alone.
+
+A row carries a MAC, so that whoever writes to the database logs nobody in. A session ends at its time, with its API
+key, with its principal, or when the person leaves; it survives a restart, and holds at every gateway of the database.
+"""
+
+import asyncio
+import hashlib
+import hmac
+import re
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from sqlalchemy import Engine, bindparam, delete, insert, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from gateway.entries import EntryDraft, EntryType
+from gateway.errors import Unavailable
+from gateway.model import Principal
+from gateway.ports import Append, AuditLog, Write
+from gateway.reasons import Reason
+from gateway.store.row_macs import RowMacs, sound
+from gateway.store.tables import sessions
+
+_TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{43}")
+_OPEN: Final = insert(sessions)
+_CLOSE: Final = delete(sessions).where(sessions.c.session_sha256 == bindparam("closed"))
+_PURGE: Final = delete(sessions).where(sessions.c.expires_at <= bindparam("past"))
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A person's login.
+
+    Attributes:
+        token: what the cookie holds.
+        csrf_token: what every form of the session's pages carries; it cannot be told from without the cookie.
+        expires_at: seconds since the epoch.
+    """
+
+    token: str = field(repr=False)
+    csrf_token: str = field(repr=False)
+    tenant: str
+    principal_id: str
+    key_id: str
+    expires_at: float
+
+
+class SqlSessions:
+    """Opens, finds and closes sessions. Belongs to one event loop."""
+
+    def __init__(self, engine: Engine, log: AuditLog, mac_key: bytes, clock: Callable[[], float] = time.time) -> None:
+        """Use ``engine`` for reads and ``log`` for changes.
+
+        Args:
+            mac_key: 32 bytes from outside the database.
+        """
+        self._engine = engine
+        self._log = log
+        self._macs = RowMacs(mac_key)
+        self._csrf_key = hmac.digest(mac_key, b"csrf", "sha256")
+        self._clock = clock
+
+    async def open(self, person: Principal, key_id: str, lifetime_seconds: float) -> Session:
+        """Log a person in; what is past its time goes with the same record.
+
+        Raises:
+            Unavailable: ``log.unavailable``; nobody is logged in.
+        """
+        now = self._clock()
+        token = secrets.token_urlsafe(32)
+        row = {
+            "session_sha256": _hashed(token),
+            "tenant": person.tenant,
+            "principal_id": person.id,
+            "key_id": key_id,
+            "opened_at": now,
+            "expires_at": now + lifetime_seconds,
+        }
+        entry = EntryDraft(
+            EntryType.SESSION_OPENED, person.tenant, principal=person.pseudonym, facts={"key_id": key_id}
+        )
+        writes = [Write(_PURGE, {"past": now}), Write(_OPEN, self._macs.seal(sessions, row))]
+        await self._log.append(Append([entry], writes))
+        return self._session(token, row)
+
+    async def find(self, token: str) -> Session | None:
+        """The session of a cookie; ``None`` where there is none, or it is over.
+
+        Raises:
+            Unavailable: ``log.unavailable``; the database cannot be read.
+        """
+        if _TOKEN.fullmatch(token) is None:
+            return None
+        row = await asyncio.to_thread(self._read, _hashed(token))
+        if row is None or self._clock() >= row["expires_at"]:
+            return None
+        return self._session(token, row)
+
+    async def close(self, session: Session, person: Principal) -> None:
+        """Log a person out.
+
+        Raises:
+            Unavailable: ``log.unavailable``; the session may still hold.
+        """
+        entry = EntryDraft(
+            EntryType.SESSION_CLOSED, person.tenant, principal=person.pseudonym, facts={"key_id": session.key_id}
+        )
+        await self._log.append(Append([entry], [Write(_CLOSE, {"closed": _hashed(session.token)})]))
+
+    def _read(self, session_sha256: str) -> dict[str, Any] | None:
+        query = select(sessions).where(sessions.c.session_sha256 == session_sha256)
+        try:
+            with self._engine.connect() as connection:
+                found = connection.execute(query).mappings()
+                rows = sound(found, lambda row: self._macs.verify_row(sessions, row))
+        except SQLAlchemyError as exc:
+            raise Unavailable(Reason.LOG_UNAVAILABLE, f"sessions: {type(exc).__name__}") from None
+        return rows[0] if rows else None
+
+    def _session(self, token: str, row: dict[str, Any]) -> Session:
+        csrf_token = hmac.digest(self._csrf_key, token.encode(), "sha256").hex()
+        return Session(token, csrf_token, row["tenant"], row["principal_id"], row["key_id"], row["expires_at"])
+
+
+def _hashed(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()

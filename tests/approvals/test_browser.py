@@ -1,0 +1,213 @@
+"""The pages in a real browser: without scripts, by keyboard, on a phone, for screen readers, beside other sites."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse
+from starlette.routing import Route
+
+from gateway.settings import Settings
+from tests.approvals.world import World, world
+from tests.chromium import Browser, Tab
+from tests.web.conftest import serving
+
+
+@pytest.fixture
+async def here(tmp_path: Path) -> AsyncIterator[World]:
+    async with world(tmp_path) as running:
+        yield running
+
+
+async def log_in(here: World, tab: Tab, who: str = "bob", path: str = "/approvals") -> None:
+    await tab.goto(f"{here.url}{path}")
+    await tab.fill("#api_key", here.keys[who])
+    async with tab.loading():
+        await tab.key("Enter")
+
+
+async def test_a_person_logs_in_reads_the_call_and_approves_it_without_any_script(
+    here: World, browser: Browser
+) -> None:
+    approval_id = await here.ask({"to": "ada@example.com", "body": "See you soon."})
+    tab = await browser.tab()
+    await tab.send("Emulation.setScriptExecutionDisabled", value=True)
+    await log_in(here, tab, path=f"/approvals/{approval_id}")
+    assert await tab.eval("location.pathname") == f"/approvals/{approval_id}"
+    text = await tab.text("main")
+    for word in ("Waits for people.", "mail send", "ada@example.com", "See you soon.", "A person must look at this."):
+        assert word in text
+    async with tab.loading():
+        await tab.click("button[value=approve]")
+    assert "Approved." in await tab.text("main")
+    assert (await here.approval(approval_id))["answers"][0]["approver"] == "bob"
+    await here.gateway.pipeline.close()
+    assert here.sent == [{"to": "ada@example.com", "body": "See you soon."}]
+    assert tab.errors == []
+
+
+async def test_a_keyboard_reaches_everything_and_the_focus_is_seen(here: World, browser: Browser) -> None:
+    approval_id = await here.ask()
+    tab = await browser.tab()
+    await log_in(here, tab, path=f"/approvals/{approval_id}")
+    passed = []
+    for _ in range(30):
+        await tab.key("Tab")
+        where = await tab.eval(
+            "[document.activeElement.value || document.activeElement.innerText || '',"
+            " getComputedStyle(document.activeElement).outlineStyle]"
+        )
+        passed.append(where[0])
+        assert where[1] != "none", where
+        if where[0] == "refuse":
+            break
+    assert passed[0] == "Skip to the content"
+    assert {"Requests", "Log out", "hello", "approve", "refuse"} <= set(passed)
+    async with tab.loading():
+        await tab.key("Enter")
+    assert (await here.approval(approval_id))["status"] == "refused"
+
+
+async def test_a_screen_reader_is_told_what_everything_is(here: World, browser: Browser) -> None:
+    approval_id = await here.ask({"to": "p\u0430ypal.example", "body": "hello"})
+    tab = await browser.tab()
+    await tab.goto(f"{here.url}/login")
+    assert await _unnamed(tab) == []
+    assert await tab.eval("document.documentElement.lang") == "en"
+    await log_in(here, tab, path=f"/approvals/{approval_id}")
+    assert await _unnamed(tab) == []
+    tree = (await tab.send("Accessibility.getFullAXTree"))["nodes"]
+    found = [(_of(node, "role"), _of(node, "name")) for node in tree]
+    headings = [name for role, name in found if role == "heading"]
+    assert headings[0].startswith("May this run? mail send")
+    assert {"Why you are asked", "The exact call", "Who asks", "Your answer", "Before you answer"} <= set(headings)
+    assert ("region", "The exact call") in found
+    assert ("button", "Approve") in found
+    assert {"main", "banner", "navigation"} <= {role for role, _ in found}
+    assert (await tab.eval("document.title")).startswith("mail send: Waits for people")
+    levels = await tab.eval("[...document.querySelectorAll('h1,h2,h3')].map(h => h.tagName)")
+    assert levels.count("H1") == 1
+    assert set(levels) == {"H1", "H2"}
+
+
+async def _unnamed(tab: Tab) -> list[str]:
+    """Controls without a name that could be read out."""
+    tree = (await tab.send("Accessibility.getFullAXTree"))["nodes"]
+    controls = {"button", "link", "textbox", "combobox", "checkbox", "DisclosureTriangle"}
+    return [str(node) for node in tree if _of(node, "role") in controls and not _of(node, "name")]
+
+
+def _of(node: dict[str, dict[str, str]], member: str) -> str:
+    return str(node.get(member, {}).get("value", ""))
+
+
+CONTRAST = """(() => {
+  const parse = c => (c.match(/[\\d.]+/g) || []).map(Number);
+  const light = ([r, g, b]) => [r, g, b].map(v => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const under = e => { for (; e; e = e.parentElement) { const c = parse(getComputedStyle(e).backgroundColor);
+    if (c.length === 3 || c[3] === 1) return c; } return [255, 255, 255]; };
+  const bad = [];
+  for (const e of document.querySelectorAll('body *')) {
+    if (![...e.childNodes].some(n => n.nodeType === 3 && n.data.trim()) || !e.checkVisibility()) continue;
+    const [a, b] = [light(parse(getComputedStyle(e).color)), light(under(e))];
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    if (ratio < 4.5) bad.push(`${e.tagName}.${e.className}: ${ratio.toFixed(2)}`);
+  }
+  return bad;
+})()"""
+"""Text whose contrast is under WCAG 2.2's 4.5 to 1 (success criterion 1.4.3)."""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_text_is_readable_and_nothing_overflows_a_phone(here: World, browser: Browser, scheme: str) -> None:
+    args = {"to": "p\u0430ypal.example", "body": "x" * 5000, "links": ["https://a@b.example/" + "y" * 300]}
+    approval_id = await here.ask(args)
+    tab = await browser.tab()
+    await tab.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+    await tab.send("Emulation.setDeviceMetricsOverride", width=320, height=640, deviceScaleFactor=1, mobile=True)
+    await tab.goto(f"{here.url}/login")
+    pages = [f"/approvals/{approval_id}", "/approvals", f"/approvals/{'0' * 32}"]
+    await log_in(here, tab)
+    for path in pages:
+        await tab.goto(f"{here.url}{path}")
+        assert await tab.eval(CONTRAST) == [], path
+        assert await tab.eval("document.documentElement.scrollWidth <= innerWidth"), path
+    small = "[...document.querySelectorAll('button')].filter(b => b.getBoundingClientRect().height < 24).length"
+    assert await tab.eval(small) == 0, "targets of at least 24 pixels (WCAG 2.2, 2.5.8)"
+
+
+async def test_a_link_from_a_message_opens_for_who_is_logged_in_although_the_cookie_is_strict(
+    here: World, browser: Browser
+) -> None:
+    approval_id = await here.ask()
+    target = f"{here.url}/approvals/{approval_id}"
+
+    async def message(_: Request) -> HTMLResponse:
+        return HTMLResponse(f'<a id="link" href="{target}">Approve</a>')
+
+    async with serving(Starlette(routes=[Route("/", message)]), Settings(server={"port": 0})) as port:
+        tab = await browser.tab()
+        await log_in(here, tab)
+        await tab.goto(f"http://127.0.0.1:{port}/")
+        await tab.click("#link")
+        await tab.until(
+            "location.pathname.startsWith('/approvals/') && !!document.querySelector('button[value=approve]')"
+        )
+        stranger = await browser.tab()
+        await stranger.goto(f"http://127.0.0.1:{port}/")
+        await stranger.click("#link")
+        await stranger.until("location.pathname === '/login' && !!document.querySelector('#api_key')")
+        await stranger.fill("#api_key", here.keys["cy"])
+        await stranger.key("Enter")
+        await stranger.until(f"location.pathname === '/approvals/{approval_id}'")
+
+
+async def test_another_site_can_neither_send_a_form_nor_show_the_page_in_a_frame(here: World, browser: Browser) -> None:
+    approval_id = await here.ask()
+    tab = await browser.tab()
+    await log_in(here, tab, path=f"/approvals/{approval_id}")
+    fields = await tab.eval("Object.fromEntries(new FormData(document.querySelector('main form')))")
+    inputs = "".join(f'<input name="{name}" value="{value}">' for name, value in fields.items())
+
+    async def evil(_: Request) -> HTMLResponse:
+        return HTMLResponse(
+            f'<form method="post" action="{here.url}/approvals/{approval_id}">{inputs}'
+            '<input name="answer" value="approve"><button id="go">win a prize</button></form>'
+            f'<iframe id="frame" src="{here.url}/approvals/{approval_id}"></iframe>'
+        )
+
+    async with serving(Starlette(routes=[Route("/", evil)]), Settings(server={"port": 0})) as port:
+        await tab.goto(f"http://127.0.0.1:{port}/")
+        assert any("frame" in said.lower() for said in tab.errors), tab.errors
+        async with tab.loading():
+            await tab.click("#go")
+        assert "does not come from a page of this gateway" in await tab.text()
+    assert (await here.approval(approval_id))["answers"] == []
+
+
+async def test_a_hostile_call_runs_nothing_and_hides_nothing_in_a_real_browser(here: World, browser: Browser) -> None:
+    attack = "</pre><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
+    approval_id = await here.ask({"to": attack, "body": "\u202e" + attack, attack: attack})
+    tab = await browser.tab()
+    await log_in(here, tab, path=f"/approvals/{approval_id}")
+    assert "owned" not in await tab.eval("document.title")
+    assert await tab.eval("document.images.length + document.scripts.length") == 1
+    assert await tab.eval("[...document.querySelectorAll('pre')].map(e => e.innerText)") == [
+        attack,
+        "\\u{202e}" + attack,
+        attack,
+    ]
+    assert await tab.eval("document.querySelector('button[value=approve]').checkVisibility()")
+
+
+async def test_the_cookie_is_out_of_reach_of_scripts(here: World, browser: Browser) -> None:
+    tab = await browser.tab()
+    await log_in(here, tab)
+    assert await tab.eval("document.cookie") == ""
+    [cookie] = (await tab.send("Network.getCookies"))["cookies"]
+    assert (cookie["httpOnly"], cookie["sameSite"], cookie["path"]) == (True, "Strict", "/")
+    assert await tab.eval("Object.keys(localStorage).length + Object.keys(sessionStorage).length") == 0
+    assert tab.errors == []

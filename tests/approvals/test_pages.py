@@ -1,0 +1,523 @@
+"""The pages over HTTP: who gets in, what a page says, and what other sites, cookies and hostile calls cannot do."""
+
+import html
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from gateway.console.approvals import call_of
+from gateway.console.html import element
+from gateway.console.routes import table
+from gateway.console.visits import Origin, Throttle
+from gateway.errors import Unavailable
+from gateway.model import Role
+from gateway.reasons import Reason
+from gateway.store.directory import NewPrincipal
+from gateway.web.authentication import PAGE_PATHS, is_page
+from gateway.web.routes import TABLE
+from tests.approvals.world import World, world
+
+FORM = "application/x-www-form-urlencoded"
+
+
+@pytest.fixture
+async def here(tmp_path: Path) -> AsyncIterator[World]:
+    async with world(tmp_path) as running:
+        yield running
+
+
+class Visitor:
+    """A browser's cookies, and nothing else of it."""
+
+    def __init__(self, here: World, **headers: str) -> None:
+        self.here = here
+        self.cookie = ""
+        self.headers = headers
+
+    async def get(self, path: str, **headers: str) -> httpx2.Response:
+        return await self.here.http.get(path, headers=self._all(headers))
+
+    async def post(self, path: str, form: dict[str, str] | bytes, **headers: str) -> httpx2.Response:
+        sent = {"origin": self.here.url, "sec-fetch-site": "same-origin", **headers}
+        sent = {name: value for name, value in sent.items() if value}
+        if isinstance(form, bytes):
+            answer = await self.here.http.post(path, content=form, headers={"content-type": FORM, **self._all(sent)})
+        else:
+            answer = await self.here.http.post(path, data=form, headers=self._all(sent))
+        self.here.http.cookies.clear()  # the client would keep them for every visitor
+        if "set-cookie" in answer.headers:
+            self.cookie = answer.headers["set-cookie"].partition(";")[0]
+        return answer
+
+    async def log_in(self, who: str, onward: str = "/approvals") -> httpx2.Response:
+        return await self.post("/login", {"api_key": self.here.keys[who], "next": onward})
+
+    async def form(self, approval_id: str) -> dict[str, str]:
+        """The hidden fields of a request's page."""
+        return hidden((await self.get(f"/approvals/{approval_id}")).text)
+
+    async def answer(self, approval_id: str, given: str, **headers: str) -> httpx2.Response:
+        fields = await self.form(approval_id)
+        return await self.post(f"/approvals/{approval_id}", {**fields, "answer": given}, **headers)
+
+    def _all(self, more: dict[str, str]) -> dict[str, str]:
+        cookie = {"cookie": self.cookie} if self.cookie else {}
+        return {**self.headers, **cookie, **{name.replace("_", "-"): value for name, value in more.items()}}
+
+
+def hidden(page: str) -> dict[str, str]:
+    """Fields of the last form on a page."""
+    inputs = re.findall(r'<input type="hidden" name="([a-z_]+)" value="([^"]*)">', page.rpartition("<form")[2])
+    return {name: html.unescape(value) for name, value in inputs}
+
+
+async def visitor(here: World, who: str = "bob") -> Visitor:
+    one = Visitor(here)
+    answer = await one.log_in(who)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/approvals")
+    return one
+
+
+# --- the tables ------------------------------------------------------------------------------------------------------
+
+
+async def test_pages_are_those_in_the_one_list_and_none_of_them_is_a_route_of_the_api(here: World) -> None:
+    paths = {page.path for page in table(here.gateway)}
+    assert {path for path in paths if "{" not in path} == PAGE_PATHS
+    assert all(is_page(path.replace("{", "").replace("}", "")) for path in paths)
+    assert not any(is_page(endpoint.path) for endpoint in TABLE)
+
+
+@pytest.mark.parametrize("role", list(Role))
+async def test_a_page_serves_exactly_the_roles_that_have_its_permission(here: World, role: Role) -> None:
+    root = await here.gateway.directory.principal("default", "root")
+    made = await here.gateway.directory.add_principal(root, NewPrincipal("one", [str(role)]))
+    here.keys["one"] = made["api_key"]["token"]
+    one = Visitor(here)
+    answer = await one.log_in("one")
+    if role not in {Role.APPROVER, Role.AUDITOR}:
+        assert answer.status_code == 403
+        assert "set-cookie" not in answer.headers
+        return
+    assert answer.status_code == 303
+    approval_id = await here.ask()
+    assert (await one.get("/approvals")).status_code == 200
+    assert (await one.get(f"/approvals/{approval_id}")).status_code == 200
+    fields = {"csrf_token": hidden((await one.get("/approvals")).text)["csrf_token"]}
+    refused = await one.post(f"/approvals/{approval_id}", {**fields, "answer": "refuse", "call": "0" * 64})
+    assert refused.status_code == (409 if role is Role.APPROVER else 403)
+
+
+# --- coming and going ------------------------------------------------------------------------------------------------
+
+
+async def test_a_stranger_is_sent_to_the_login_and_back(here: World) -> None:
+    leads = {
+        "/": "/approvals",
+        "/approvals": "/login?next=%2Fapprovals",
+        "/approvals/abc": "/login?next=%2Fapprovals%2Fabc",
+        "/approvals/%2e%2evil.example": "/login?next=%2Fapprovals",
+    }
+    for path, onward in leads.items():
+        answer = await here.http.get(path)
+        assert (answer.status_code, answer.headers["location"]) == (303, onward), path
+
+
+async def test_a_login_is_on_record_leads_to_the_page_and_ends_with_the_logout(here: World) -> None:
+    approval_id = await here.ask()
+    one = Visitor(here)
+    answer = await one.log_in("bob", f"/approvals/{approval_id}")
+    assert answer.headers["location"] == f"/approvals/{approval_id}"
+    assert re.fullmatch(
+        r"handrail_session=[A-Za-z0-9_-]{43}; Path=/; Max-Age=3600; HttpOnly; SameSite=Strict",
+        answer.headers["set-cookie"],
+    )
+    page = await one.get("/approvals")
+    assert page.status_code == 200
+    stolen = one.cookie
+    left = await one.post("/logout", hidden(page.text))
+    assert (left.status_code, left.headers["location"]) == (303, "/login")
+    assert "Max-Age=0" in left.headers["set-cookie"]
+    one.cookie = stolen
+    assert (await one.get("/approvals")).status_code == 303, "the cookie is worth nothing after the logout"
+    opened, closed = here.entries("SESOPN"), here.entries("SESCLO")
+    assert (len(opened), len(closed)) == (1, 1)
+    bob = await here.gateway.directory.principal("default", "bob")
+    assert opened[0]["principal"] == closed[0]["principal"] == bob.pseudonym
+    assert stolen.partition("=")[2] not in str(opened)
+
+
+async def test_a_wrong_key_logs_nobody_in_and_is_on_record(here: World) -> None:
+    for key in ("", "hr_nobody", "hr_0123456789abcdef_" + "A" * 43, "\u00e9\u00e9", here.keys["bob"][:-1]):
+        answer = await Visitor(here).post("/login", {"api_key": key})
+        assert (answer.status_code, "set-cookie" in answer.headers) == (401, False)
+        assert 'role="alert"' in answer.text
+        assert not key or key not in answer.text
+
+
+async def test_nothing_that_an_agent_holds_logs_in(here: World) -> None:
+    answer = await Visitor(here).log_in("bot")
+    assert (answer.status_code, "set-cookie" in answer.headers) == (403, False)
+    root = await here.gateway.directory.principal("default", "root")
+    assert (await here.gateway.directory.add_principal(root, NewPrincipal("au", ["agent", "auditor"])))["api_key"]
+    made = await here.gateway.directory.issue_api_key(root, "au")
+    answer = await Visitor(here).post("/login", {"api_key": made["token"]})
+    assert answer.status_code == 403, "also where the agent may look at approvals through the API"
+
+
+async def test_a_login_leads_nowhere_but_to_pages_of_ours(here: World) -> None:
+    away = (
+        "https://evil.example",
+        "//evil.example",
+        "/\\evil.example",
+        "/v1/plans",
+        "/approvals/../v1",
+        "/approvals/a/b",
+    )
+    for onward in (*away, ""):
+        answer = await Visitor(here).log_in("bob", onward)
+        assert (answer.status_code, answer.headers["location"]) == (303, "/approvals")
+
+
+async def test_a_login_takes_over_no_session_that_was_there_before(here: World) -> None:
+    one = Visitor(here)
+    one.cookie = "handrail_session=" + "A" * 43
+    await one.log_in("bob")
+    first = one.cookie
+    assert first != "handrail_session=" + "A" * 43
+    await one.log_in("cy")
+    second = one.cookie
+    one.cookie = first
+    assert (await one.get("/approvals")).status_code == 303, "the session before is closed"
+    one.cookie = second
+    assert "cy" in (await one.get("/approvals")).text
+
+
+async def test_guessing_is_throttled_by_source_and_right_keys_too(here: World) -> None:
+    one = Visitor(here)
+    codes = [(await one.post("/login", {"api_key": "hr_x"})).status_code for _ in range(20)]
+    assert codes == [401] * 20
+    answer = await one.log_in("bob")
+    assert answer.status_code == 429
+    assert "wait a minute" in answer.text
+
+
+def test_a_flood_of_sources_is_not_remembered_for_ever() -> None:
+    throttle = Throttle(2)
+    for number in range(20_000):
+        throttle.check(f"192.0.2.{number}")
+    assert len(throttle._counts) <= 10_000
+    throttle.check("192.0.2.19999")
+    with pytest.raises(Unavailable) as refused:
+        throttle.check("192.0.2.19999")
+    assert refused.value.reason is Reason.LIMIT_LOGINS
+
+
+async def test_a_session_ends_with_its_key_its_principal_and_its_time(here: World) -> None:
+    one, two = await visitor(here), await visitor(here, "cy")
+    root = await here.gateway.directory.principal("default", "root")
+    await here.gateway.directory.revoke_principal(root, "bob")
+    assert (await one.get("/approvals")).status_code == 303
+    assert (await two.get("/approvals")).status_code == 200
+    now = here.gateway.clock()
+    here.gateway.sessions._clock = lambda: now + 3601
+    assert (await two.get("/approvals")).status_code == 303
+    await visitor(here, "dee")
+    with here.gateway.engine.connect() as connection:
+        count = connection.exec_driver_sql("SELECT count(*) FROM sessions").scalar_one()
+    assert count == 1, "what is past its time went with the next login"
+
+
+async def test_a_session_outlives_a_restart(tmp_path: Path) -> None:
+    async with world(tmp_path) as before:
+        one = await visitor(before)
+    async with world(tmp_path) as after:
+        one.here = after
+        assert (await one.get("/approvals")).status_code == 200
+
+
+async def test_a_row_that_somebody_wrote_logs_nobody_in(here: World) -> None:
+    one = await visitor(here)
+    with here.gateway.engine.connect() as connection:
+        connection.exec_driver_sql("UPDATE sessions SET principal_id = 'cy', expires_at = expires_at + 9999")
+        connection.commit()
+    assert (await one.get("/approvals")).status_code == 303
+
+
+# --- other sites -----------------------------------------------------------------------------------------------------
+
+FOREIGN = {
+    "another site": {"origin": "https://evil.example", "sec-fetch-site": "cross-site"},
+    "another port": {"origin": "http://localhost:1"},
+    "another scheme": {"origin": "https://localhost"},
+    "a sandboxed frame": {"origin": "null"},
+    "no word from the browser": {"origin": "", "sec-fetch-site": ""},
+    "a sibling site": {"sec-fetch-site": "same-site"},
+    "a typed address": {"sec-fetch-site": "none"},
+}
+
+
+async def test_a_form_of_another_site_does_nothing_whatever_cookie_it_carries(here: World) -> None:
+    approval_id = await here.ask()
+    one = await visitor(here)
+    fields = await one.form(approval_id)
+    forms = {
+        "/login": {"api_key": here.keys["cy"]},
+        "/logout": {"csrf_token": fields["csrf_token"]},
+        f"/approvals/{approval_id}": {**fields, "answer": "approve"},
+    }
+    for name, headers in FOREIGN.items():
+        for path, form in forms.items():
+            answer = await one.post(path, form, **headers)
+            assert (answer.status_code, "set-cookie" in answer.headers) == (403, False), (name, path)
+    assert (await here.approval(approval_id))["answers"] == []
+    assert "bob" in (await one.get("/approvals")).text
+
+
+async def test_the_cookie_alone_answers_nothing(here: World) -> None:
+    approval_id = await here.ask()
+    one = await visitor(here)
+    fields = await one.form(approval_id)
+    of_another_session = (await (await visitor(here, "cy")).form(approval_id))["csrf_token"]
+    for token in ("", "0" * 64, None, of_another_session):
+        form = {name: value for name, value in {**fields, "csrf_token": token}.items() if value is not None}
+        answer = await one.post(f"/approvals/{approval_id}", {**form, "answer": "approve"})
+        assert answer.status_code == 403, token
+    assert (await here.approval(approval_id))["answers"] == []
+
+
+async def test_a_name_that_an_attacker_points_here_gets_no_page(here: World) -> None:
+    for host in ("evil.example", "localhost.evil.example:80", "127.0.0.1", "", "localhost:1", "a@localhost"):
+        answer = await here.http.get("/login", headers={"host": host})
+        assert answer.status_code == 403, host
+
+
+async def test_a_cookie_opens_no_route_of_the_api_and_a_key_no_page(here: World) -> None:
+    approval_id = await here.ask()
+    one = await visitor(here)
+    for path in ("/v1/me", "/v1/approvals", f"/v1/approvals/{approval_id}"):
+        assert (await one.get(path)).status_code == 401
+    assert (await here.http.get("/approvals", headers=here.bearer("bob"))).status_code == 303
+    posted = await one.here.http.post(
+        f"/v1/approvals/{approval_id}", json={"answer": "approve"}, headers={"cookie": one.cookie}
+    )
+    assert posted.status_code == 401
+
+
+async def test_two_cookies_of_one_name_are_none(here: World) -> None:
+    one = await visitor(here)
+    one.cookie = f"{one.cookie}; handrail_session={'A' * 43}"
+    assert (await one.get("/approvals")).status_code == 303
+
+
+async def test_every_page_forbids_what_it_does_not_need(here: World) -> None:
+    approval_id = await here.ask()
+    one = await visitor(here)
+    answers = [await one.get(path) for path in ("/login", "/approvals", f"/approvals/{approval_id}", "/approvals/none")]
+    answers.append(await Visitor(here).get("/login"))
+    answers.append(await Visitor(here).get("/login", host="evil.example"))
+    for answer in answers:
+        policy = answer.headers["content-security-policy"]
+        for part in ("default-src 'none'", "frame-ancestors 'none'", "base-uri 'none'", "form-action 'self'"):
+            assert part in policy
+        assert "unsafe" not in policy
+        assert "http:" not in policy
+        assert answer.headers["x-frame-options"] == "DENY"
+        assert answer.headers["referrer-policy"] == "same-origin"
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["cross-origin-opener-policy"] == "same-origin"
+        assert answer.headers.get_list("content-security-policy") == [policy]
+        assert answer.headers["cache-control"] == "no-store"
+    assert "no-store" not in (await here.http.get("/assets/console.css")).headers["cache-control"]
+
+
+def test_pages_need_tls_beyond_this_machine() -> None:
+    assert not Origin("http://gateway.example").safe
+    for url in ("https://gateway.example", "http://localhost:8080", "http://127.0.0.1:8080", None):
+        assert Origin(url).safe
+    assert Origin("https://gateway.example").cookie_name == "__Host-handrail_session"
+
+
+async def test_over_a_plain_public_url_no_page_is_served(tmp_path: Path) -> None:
+    async with world(tmp_path, server={"public_url": "http://gateway.example"}) as here:
+        answer = await here.http.get("/login", headers={"host": "gateway.example"})
+        assert answer.status_code == 403
+        assert str(Reason.REQUEST_ORIGIN) in answer.text
+
+
+# --- one request -----------------------------------------------------------------------------------------------------
+
+
+async def test_the_page_shows_the_exact_call_its_reasons_and_who_asked(here: World) -> None:
+    approval_id = await here.ask(
+        {"to": "ada@example.com", "body": "See you <b>soon</b>", "links": ["https://a.example"]}
+    )
+    page = (await (await visitor(here)).get(f"/approvals/{approval_id}")).text
+    shown = await here.approval(approval_id)
+    for word in (
+        "mail send", "ada@example.com", "See you &lt;b&gt;soon&lt;/b&gt;", "A person must look at this.", "test.ask",
+        "bot", "external", "Sends one message.", "a.example", "0 of 1", "recipient",
+        *shown["binding"].values(),
+    ):  # fmt: skip
+        assert word in page, word
+
+
+HOSTILE = {
+    "script": "<script>alert(1)</script>",
+    "attribute": '"><img src=x onerror=alert(1)>',
+    "closing": "</pre></main><form action=https://evil.example><button name=answer value=approve>Refuse</button>",
+    "entity": "&lt;script&gt;",
+    "ansi": "\x1b[2J",
+    "bidi": "\u202egpj.exe",
+    "zero width": "a\u200bb",
+    "template": "{{7*7}}${7*7}",
+    "css": "</style><style>.refuse{display:none}</style>",
+}
+
+
+async def test_hostile_values_and_names_are_letters_and_nothing_more(here: World) -> None:
+    one = await visitor(here)
+    clean = (await one.get(f"/approvals/{await here.ask({'to': 'x', 'y': {'z': ['x']}})}")).text
+    for name, value in HOSTILE.items():
+        approval_id = await here.ask({"to": value, value: {value: [value]}})
+        page = (await one.get(f"/approvals/{approval_id}")).text
+        for tag in ("script", "img", "form", "button", "style", "main", "pre"):
+            assert page.count(f"<{tag}") == clean.count(f"<{tag}"), (name, tag)
+        for char in ("\x1b", "\u202e", "\u200b"):
+            assert char not in page, name
+
+
+async def test_a_long_value_is_cut_with_a_link_to_the_whole(here: World) -> None:
+    approval_id = await here.ask({"to": "x", "body": "b" * 9000 + "THE END"})
+    one = await visitor(here)
+    page = (await one.get(f"/approvals/{approval_id}")).text
+    assert "7,007 of 9,007 characters are not shown" in page
+    assert "THE END" in page
+    assert page.count("b" * 1700) == 0
+    assert "b" * 9000 in (await one.get(f"/approvals/{approval_id}?whole=1")).text
+
+
+async def test_an_approval_on_the_page_runs_the_call_and_says_whose_word_it_was(here: World) -> None:
+    approval_id = await here.ask({"to": "ada@example.com"})
+    one = await visitor(here)
+    answer = await one.answer(approval_id, "approve")
+    assert (answer.status_code, answer.headers["location"]) == (303, f"/approvals/{approval_id}")
+    shown = await here.approval(approval_id)
+    assert shown["status"] == "granted"
+    assert [(one["approver"], one["answer"], one["attested_by"]) for one in shown["answers"]] == [
+        ("bob", "approve", "gateway")
+    ]
+    page = (await one.get(f"/approvals/{approval_id}")).text
+    assert "Approved." in page
+    assert 'name="answer"' not in page
+
+
+async def test_a_refusal_runs_nothing(here: World) -> None:
+    approval_id = await here.ask()
+    await (await visitor(here)).answer(approval_id, "refuse")
+    assert (await here.approval(approval_id))["status"] == "refused"
+    assert here.sent == []
+
+
+async def test_a_form_is_good_for_the_call_that_its_page_showed(here: World) -> None:
+    first, second = await here.ask({"to": "ada"}), await here.ask({"to": "adb"})
+    one = await visitor(here)
+    fields = await one.form(first)
+    answer = await one.post(f"/approvals/{second}", {**fields, "answer": "approve"})
+    assert answer.status_code == 409
+    assert "for another call" in answer.text
+    assert (await here.approval(second))["answers"] == []
+
+
+async def test_a_form_that_is_not_ours_answers_nothing(here: World) -> None:
+    approval_id = await here.ask()
+    one = await visitor(here)
+    for form in ({"answer": "approve", "answer2": "x"}, {"answer": "yes"}, {"answer": ""}, {}):
+        answer = await one.post(f"/approvals/{approval_id}", {**(await one.form(approval_id)), **form})
+        assert answer.status_code == 400, form
+    assert (await here.approval(approval_id))["answers"] == []
+
+
+async def test_a_repeated_field_and_another_media_type_are_refused(here: World) -> None:
+    approval_id = await here.ask()
+    one = await visitor(here)
+    fields = await one.form(approval_id)
+    twice = "&".join(f"{name}={value}" for name, value in fields.items()) + "&answer=refuse&answer=approve"
+    assert (await one.post(f"/approvals/{approval_id}", twice.encode())).status_code == 400
+    refused = await one.post(f"/approvals/{approval_id}", b"{}", content_type="application/json")
+    assert refused.status_code == 415
+
+
+async def test_who_may_not_answer_is_told_why_and_gets_no_form(tmp_path: Path) -> None:
+    async with world(tmp_path, duties={"quorum": 2}) as here:
+        approval_id = await here.ask()
+        bob, dee = await visitor(here), await visitor(here, "dee")
+        await bob.answer(approval_id, "approve")
+        again = (await bob.get(f"/approvals/{approval_id}")).text
+        assert "already answered" in again
+        assert "1 of 2" in again
+        assert 'value="approve"' not in again
+        looks = (await dee.get(f"/approvals/{approval_id}")).text
+        assert "answer none" in looks
+        assert 'value="approve"' not in looks
+        await (await visitor(here, "cy")).answer(approval_id, "approve")
+        assert (await here.approval(approval_id))["status"] == "granted"
+
+
+async def test_policy_may_insist_on_a_key_of_the_persons_own(tmp_path: Path) -> None:
+    async with world(tmp_path, duties={"enrolled_key": True}) as here:
+        approval_id = await here.ask()
+        one = await visitor(here)
+        assert "own enrolled key" in (await one.get(f"/approvals/{approval_id}")).text
+        fields = hidden((await one.get("/approvals")).text)
+        call = call_of(await here.approval(approval_id))
+        answer = await one.post(f"/approvals/{approval_id}", {**fields, "call": call, "answer": "approve"})
+        assert answer.status_code == 403
+        assert (await here.approval(approval_id))["answers"] == []
+
+
+async def test_an_answer_to_what_was_answered_meanwhile_says_so(here: World) -> None:
+    approval_id = await here.ask()
+    bob, cy = await visitor(here), await visitor(here, "cy")
+    fields = await cy.form(approval_id)
+    await bob.answer(approval_id, "refuse")
+    late = await cy.post(f"/approvals/{approval_id}", {**fields, "answer": "approve"})
+    assert late.status_code == 409
+    assert "Your answer was not taken." in late.text
+    assert here.sent == []
+
+
+async def test_what_is_not_there_is_a_page_that_says_so(here: World) -> None:
+    one = await visitor(here)
+    for path in ("/" + "0" * 32, "/%00", "/a%20b", "?after=x", "?x=1"):
+        answer = await one.get(f"/approvals{path}")
+        assert answer.status_code in {400, 404}, path
+        assert answer.headers["content-type"] == "text/html; charset=utf-8"
+        assert "<h1>" in answer.text
+
+
+async def test_a_list_shows_what_waits_and_pages_through_it(here: World) -> None:
+    one = await visitor(here)
+    assert "Nothing waits" in (await one.get("/approvals")).text
+    waiting = [*(await here.ask_all([{"args": {"to": f"n{n}"}} for n in range(23)]))]
+    first = (await one.get("/approvals")).text
+    [older] = re.findall(r'href="(/approvals\?after=[^"]+)"', first)
+    second = (await one.get(older)).text
+    listed = [one for one in waiting if f"/approvals/{one}" in first or f'/approvals/{one}"' in second]
+    assert len(listed) == 23
+    assert "Older requests" not in second
+
+
+def test_an_element_cannot_be_given_a_script_or_a_style() -> None:
+    for bad in ({"onclick": "x"}, {"style": "x"}, {'a"b': "x"}, {"A": "x"}):
+        with pytest.raises(ValueError, match=r".*"):
+            element("p", "x", attributes=bad)
+    for bad_name in ("p q", "P", "", "p>"):
+        with pytest.raises(ValueError, match=r".*"):
+            element(bad_name)
+    assert element("p", "<", ["a", None, element("br")], title='"', hidden=True, lang=None).text == (
+        '<p title="&quot;" hidden>&lt;a<br></p>'
+    )

@@ -1,0 +1,74 @@
+"""The shipped rules: their own tests hold in the embedded engine too, and their metadata says what it must."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from audit.controls import load as load_controls
+from gateway.entries import EntryType
+from gateway.policy.locations import SEVERITIES
+from tests.policy.support import SHIPPED
+
+regorus = pytest.importorskip("regorus", reason="no regorus wheel for this platform")
+PACKAGES = sorted(path for path in SHIPPED.rglob("*.rego") if not path.name.endswith("_test.rego"))
+TESTS = sorted(SHIPPED.rglob("*_test.rego"))
+DECIDING = [path for path in PACKAGES if "\ndecisions contains" in path.read_text() and path.parent.name != "handrail"]
+POLICY_ENTRIES = (EntryType.POLICY_ALLOWED, EntryType.POLICY_DENIED, EntryType.APPROVAL_REQUESTED)
+
+
+@pytest.fixture(scope="module")
+def engine() -> Any:
+    made = regorus.Engine()
+    data: dict[str, Any] = {}
+    for path in (*PACKAGES, *TESTS):
+        made.add_policy(str(path.relative_to(SHIPPED)), path.read_text())
+    for path in SHIPPED.rglob("data.json"):
+        place = data
+        for name in path.relative_to(SHIPPED).parts[:-1]:
+            place = place.setdefault(name, {})
+        place.update(json.loads(path.read_text()))
+    made.add_data_json(json.dumps(data))
+    return made
+
+
+@pytest.mark.parametrize("path", TESTS, ids=lambda path: path.parent.name)
+def test_the_tests_of_a_rule_hold_in_the_embedded_engine(engine: Any, path: Path) -> None:
+    text = path.read_text()
+    package = re.search(r"^package (\S+)", text, re.MULTILINE)
+    names = re.findall(r"^(test_\w+)", text, re.MULTILINE)
+    assert package
+    assert names
+    for name in dict.fromkeys(names):
+        assert engine.clone().eval_rule_as_json(f"data.{package[1]}.{name}") == "true", name
+
+
+def metadata(path: Path) -> dict[str, Any]:
+    """The metadata of a module's package."""
+    block, _, _ = path.read_text().partition("\npackage ")
+    return dict(yaml.safe_load("\n".join(line[2:] for line in block.splitlines() if line != "# METADATA")))
+
+
+@pytest.mark.parametrize("path", DECIDING, ids=lambda path: path.parent.name)
+def test_a_rule_is_described(path: Path) -> None:
+    """One directory, one package, one id; severity and controls of entries that a policy decision makes."""
+    said = metadata(path)
+    assert path.stem == path.parent.name
+    assert f"\npackage handrail.{path.stem}\n" in path.read_text()
+    assert path.with_name(f"{path.stem}_test.rego").exists()
+    assert said["title"]
+    assert len(said["description"]) > 40
+    assert said["custom"]["severity"] in SEVERITIES
+    mapped = {control for entry_type in POLICY_ENTRIES for control in load_controls().ids[entry_type]}
+    assert said["custom"]["controls"]
+    assert set(said["custom"]["controls"]) <= mapped
+
+
+def test_every_rule_is_asked() -> None:
+    asked = (SHIPPED / "handrail" / "decisions.rego").read_text()
+    assert DECIDING
+    for path in DECIDING:
+        assert f"data.handrail.{path.stem}.decisions" in asked
