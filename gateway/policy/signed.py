@@ -37,6 +37,7 @@ class SignedBundle:
         directory: of the policies in the repository.
         built_at: seconds since the epoch, by the builder's clock.
         built_by: the principal whose key signed; ``None`` for the gateway itself.
+        contents: path -> bytes of each file.
         checks: what was run at the build: ``{opa, tests, coverage}``, ``None`` where it was not.
     """
 
@@ -47,6 +48,7 @@ class SignedBundle:
     directory: str
     built_at: int
     built_by: str | None
+    contents: Mapping[str, bytes]
     checks: Mapping[str, Any]
 
 
@@ -100,9 +102,9 @@ def verify(token: bytes, key_for: KeyFor) -> SignedBundle:
     return _read(token.decode("ascii"), verified.kid, verified.payload)
 
 
-def read_unverified(token: bytes) -> Bundle:
+def read_unverified(token: bytes) -> SignedBundle:
     """The files of a signed bundle without a look at its signature: to try a bundle out, never to decide by it."""
-    return _read(token.decode("ascii"), "", jws.peek(token).payload).bundle
+    return _read(token.decode("ascii"), "", jws.peek(token).payload)
 
 
 def _read(token: str, kid: str, raw: bytes) -> SignedBundle:
@@ -122,10 +124,11 @@ def _read(token: str, kid: str, raw: bytes) -> SignedBundle:
         raise _not("built by a principal")
     if type(claims["built_at"]) is not int or not isinstance(claims["checks"], dict):
         raise _not("a whole build")
-    bundle = assemble({path: text.encode("utf-8") for path, text in files.items()})
+    contents = {path: text.encode("utf-8") for path, text in files.items()}
+    bundle = assemble(contents)
     if bundle.digest != claims["digest"]:
         raise _not("the bundle whose digest it states")
-    return SignedBundle(bundle, token, kid, commit, directory, claims["built_at"], built_by, claims["checks"])
+    return SignedBundle(bundle, token, kid, commit, directory, claims["built_at"], built_by, contents, claims["checks"])
 
 
 def _check_size(token: bytes) -> None:
