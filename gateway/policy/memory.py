@@ -180,6 +180,9 @@ class Memory:
             for order, origin in self._links.get(spelling, ()):
                 note(order, origin, Match.CONTAINED)
         self._find_in_texts(value, note)
+        for (source, trust, contained), (order, _) in list(seen.items()):
+            if contained and seen.get((source, trust, False), (order + 1,))[0] <= order:
+                del seen[source, trust, True]  # it is there as a whole, and no later
         return [found for _, found in sorted(seen.values(), key=lambda one: one[0])]
 
     def _find_in_texts(self, value: str, note: Any) -> None:
