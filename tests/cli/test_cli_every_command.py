@@ -47,6 +47,7 @@ CASES: dict[str, list[str]] = {
     "policy observe propose": ["git", "--for", "1d"],
     "policy observe status": [],
     "policy observe stop": ["git"],
+    "policy suggest": [],
     "policy inputs": ["--out", "inputs.ndjson"],
     "policy replay": ["--workers", "1"],
     "principals add": ["p1", "--role", "agent"],
