@@ -195,6 +195,7 @@ class Gateway:
         parts: dict[str, Callable[[], Awaitable[object]]] = {
             "expire approvals": self.approvals.expire,
             "expire proposals": self.proposals.expire,
+            "judge waiting steps anew": self.approvals.redecide,
             "follow the rollout": self.rollout.refresh,
             "settle half-done plans": self._recover,
             "age keys": self._age_keys,

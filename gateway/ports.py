@@ -527,5 +527,9 @@ class PlanStore(Protocol):
     async def expired_approvals(self, now: float, limit: int) -> Sequence[tuple[str, str]]:
         """``(plan_id, approval_id)`` of open requests past their time."""
 
+    async def outdated_approvals(self, policy_digest: str, after: str, limit: int) -> Sequence[tuple[str, str]]:
+        """``(plan_id, approval_id)`` of open requests, of plans that this gateway takes forward, that another bundle
+        than ``policy_digest`` asked for; by id, those that follow ``after``."""
+
     async def unfinished(self) -> Sequence[str]:
         """Plans that this gateway owns and that were running when it last stopped."""
