@@ -254,8 +254,8 @@ class Contexts(Protocol):
         """
 
     def consider(self, plan: PlanState, states: Sequence[StepState], now: float) -> Mapping[str, Any]:
-        """The ``context`` members ``spent, history, taint, principal_taint`` for a round, before it; what the round may
-        spend is reserved from now on."""
+        """The ``context`` members ``spent, history, taint, principal_taint, private`` for a round, before it; what the
+        round may spend is reserved from now on, and each state has its ``provenance``."""
 
     def decided(self, plan: PlanState, states: Sequence[StepState]) -> None:
         """Release what was denied."""
@@ -270,14 +270,16 @@ class Contexts(Protocol):
     ) -> None:
         """A round is on record: what was judged, what ended without having run, and what is about to run."""
 
-    def outcome(self, plan: PlanState, state: StepState, now: float) -> None:
-        """A step's ending is on record."""
+    def outcome(self, plan: PlanState, state: StepState, document: bytes | None, now: float) -> None:
+        """A step's ending is on record.
 
-    def mistaken(self, plan: PlanState) -> None:
-        """The plan's context was used before although nothing was known of it: forget, and recall it next time."""
+        Args:
+            document: the result that the caller is shown (``HandResult.document``), as JSON.
+        """
 
     def left(self, plan: PlanState, *, certain: bool) -> None:
-        """The plan is taken forward no more. What it reserved for a round that did not come on record is released.
+        """The plan is taken forward no more, or anew. What it reserved for a round that did not come on record is
+        released.
 
         Args:
             certain: whether it is certain that the round is not on record; else what it reserved stays.

@@ -35,6 +35,18 @@ test_a_secret_is_denied if {
 	"deny" in effects("git_status", {"note": concat("", ["AK", "IA", "ABCDEFGHIJKLMNOP"])})
 }
 
+test_a_recipient_that_nobody_supplied_is_held if {
+	found := {reason.code |
+		some decision in handrail.decisions with input as {
+			"principal": {"id": "bot", "roles": ["agent"]},
+			"steps": [{"id": "s", "hand": "mail", "action": "find", "args": {"to": "x@y.example"}}],
+			"hands": {"mail": {"actions": {"find": {"side_effects": "none", "args": {"/to": "recipient"}}}}},
+		}
+		some reason in decision.reasons
+	}
+	found == {"grants.reader", "provenance.new"}
+}
+
 roled(role, value) := {reason.code |
 	some decision in handrail.decisions with input as {
 		"principal": {"id": "bot", "roles": ["agent"]},
