@@ -13,6 +13,8 @@ decisions contains decision if some decision in data.handrail.limits.decisions
 
 decisions contains decision if some decision in data.handrail.paths.decisions
 
+decisions contains decision if some decision in data.handrail.provenance.decisions
+
 decisions contains decision if some decision in data.handrail.secrets.decisions
 
 decisions contains decision if some decision in data.handrail.side_effects.decisions

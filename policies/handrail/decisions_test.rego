@@ -56,6 +56,18 @@ test_rules_that_need_data_are_asked_once_they_have_some if {
 	limited("git_commit") == {"budgets.steps", "rates.day", "separation.roles", "windows.frozen"}
 }
 
+test_a_recipient_that_nobody_supplied_is_held if {
+	found := {reason.code |
+		some decision in handrail.decisions with input as {
+			"principal": {"id": "bot", "roles": ["agent"]},
+			"steps": [{"id": "s", "hand": "mail", "action": "find", "args": {"to": "x@y.example"}}],
+			"hands": {"mail": {"actions": {"find": {"side_effects": "none", "args": {"/to": "recipient"}}}}},
+		}
+		some reason in decision.reasons
+	}
+	found == {"grants.reader", "provenance.new"}
+}
+
 roled(role, value) := {reason.code |
 	some decision in handrail.decisions with input as {
 		"principal": {"id": "bot", "roles": ["agent"]},
