@@ -43,7 +43,7 @@ class Purpose(StrEnum):
     CHECKPOINT = "checkpoint"
     """The log's signed notes."""
     POLICY = "policy"
-    """Policy bundles that the gateway built from Git."""
+    """Nothing yet; kept for policy bundles that the gateway builds itself."""
     APPROVAL = "approval"
     """Approvals and acts on proposals that the gateway attests."""
 

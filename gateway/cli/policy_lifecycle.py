@@ -206,7 +206,7 @@ def _show_bundle(out: Output, kept: Mapping[str, Any]) -> None:
             ("digest", kept.get("digest")),
             ("commit", kept.get("commit")),
             ("directory", kept.get("directory")),
-            ("built by", kept.get("built_by") or "the gateway"),
+            ("built by", kept.get("built_by")),
             ("built at", moment(kept.get("built_at"))),
             ("tested", tested if checks.get("opa") else "not at the build"),
             ("brought by", kept.get("added_by")),
