@@ -72,7 +72,7 @@ def _carried(text: str, memory: Memory, plan_id: str) -> list[Entry]:
             entries.append(one[:1])
     entries.sort(key=_standing)
     unlike = {tuple(sorted(one[0].items())): one[0] for one in entries}
-    return [{**entry, "match": str(Match.CONTAINED)} for entry in unlike.values()][:LINKS_MAX]
+    return list(unlike.values())[:LINKS_MAX]
 
 
 def _standing(entries: list[Entry]) -> int:

@@ -33,6 +33,8 @@ _URL: Final = re.compile(
     re.IGNORECASE,
 )
 _ESCAPE: Final = re.compile("%([0-9A-Fa-f]{2})")
+_NEXT_SENTENCE: Final = re.compile(r"([^/?#]{1,512}[a-z])\.[A-Z][a-z]*$")
+"""``www.site.example.They``: perhaps a name, and perhaps a full stop that no space follows."""
 _ADDRESSES: Final = re.compile(r"[,;]")
 _NAMED: Final = re.compile(r"[^<>]{0,256}<([^<>\s]{3,320})>")
 _SEPARATORS: Final = re.compile(r"[\s./()-]")
@@ -104,6 +106,9 @@ def links(text: str) -> Iterator[Link]:
     for found in islice(_URL.finditer(text), LINKS_MAX):
         seen = _url(found, whole=False)
         if seen is not None:
+            yield seen
+        sentence = _NEXT_SENTENCE.match(found[0])
+        if sentence is not None and (seen := link(sentence[1])) is not None:
             yield seen
 
 

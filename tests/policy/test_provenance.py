@@ -130,7 +130,7 @@ def test_links_in_a_content_are_told_of_and_words_are_not() -> None:
     read(memory, [{"body": "spread www.evil.example"}])
     assert provenance({"body": "A summary, see report.pdf. And so on.Next"}, SEND, memory, {}, "p") == {}
     assert first(memory, body="Look: www.good.example") == "request contained"
-    assert first(memory, body="Look: www.good.example and https://other.example.") == "new contained"
+    assert first(memory, body="Look: www.good.example and https://other.example.") == "new exact"
     assert first(memory, body="Look: www.good.example and WWW.evil.example.") == "result untrusted contained"
 
 
@@ -174,6 +174,12 @@ def test_looking_for_thousands_of_values_ends() -> None:
     found = provenance({"all": ["Alice"] * 2000}, SEND, memory, {}, "p")
     assert found["/all/0"][0]["source"] == "request"
     assert found["/all/1999"][0]["source"] == "new"
+
+
+def test_a_full_stop_that_no_space_follows_ends_a_link() -> None:
+    memory = remembering()
+    memory.request("Post it to www.site.example.They wait.", "p")
+    assert first(memory, url="www.site.example") == "request contained"
 
 
 def test_spellings() -> None:

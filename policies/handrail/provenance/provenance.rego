@@ -54,8 +54,7 @@ faults[id] contains code if {
 
 faults[id] contains "provenance.private" if {
 	count(private) > 0
-	some id, standings in unvouched
-	"untrusted" in standings
+	some id in planted
 	id in carrying
 	data.handrail.manifest.changes[id]
 }
@@ -89,6 +88,18 @@ unvouched[id] contains "new" if {
 	id := argument.step
 	seen := told(id)
 	not seen[role]
+}
+
+# METADATA
+# title: Steps with such an argument that nobody but untrusted results has ever mentioned
+planted contains id if {
+	some id, standings in unvouched
+	"untrusted" in standings
+	some entries in traces[id]
+	entries[0].role in data.handrail.provenance.roles
+	every entry in entries {
+		standing_of(entry) == "untrusted"
+	}
 }
 
 # METADATA
@@ -134,9 +145,12 @@ carrying contains argument.step if some argument in data.handrail.manifest.argum
 # METADATA
 # scope: document
 # title: Whether a link in a content may have been planted
+suspicious(entry) if standing_of(entry) == "untrusted"
+
+# A mention in a trusted text is none of the tool's: people name channels and documents.
 suspicious(entry) if {
-	entry.source == "result"
-	object.get(entry, "trust", "untrusted") != "trusted"
+	standing_of(entry) == "mentioned"
+	object.get(entry, "match", "contained") == "contained"
 }
 
 suspicious(entry) if {

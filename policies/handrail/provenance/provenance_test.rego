@@ -98,6 +98,17 @@ test_a_new_link_is_asked_where_something_untrusted_was_read if {
 	carried("external", new, {"principal_taint": [1]}) == {["ask", "provenance.link"]}
 }
 
+test_a_link_in_a_trusted_text_is_asked_and_a_trusted_link_is_not if {
+	carried("external", object.union(trusted, {"match": "contained"}), {}) == {["ask", "provenance.link"]}
+	carried("external", trusted, {}) == set()
+}
+
+test_what_a_trusted_hand_knows_too_is_asked_and_not_denied if {
+	entries := [object.union({"role": "recipient"}, untrusted), object.union({"role": "recipient"}, trusted)]
+	found := outcome("external", {"to": "x", "body": "b"}, {"/to": entries}, {"private": [1]})
+	found == {["ask", "provenance.untrusted"]}
+}
+
 test_a_link_of_the_user_is_sent if {
 	carried("external", {"source": "request", "match": "contained"}, {"taint": [1]}) == set()
 }
