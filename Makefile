@@ -19,7 +19,7 @@ LINKED := .venv/.linked-$(shell cat requirements.lock pyproject.toml client/pypr
 export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.tools/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help run test lint types imports rego pytest tools bench lock docs install bwrap clean
+.PHONY: help run test lint types imports rego pytest tools bench agentdojo lock docs install bwrap clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)$$/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
@@ -68,6 +68,10 @@ tools: ## Build OPA and Regal into .tools/bin from their pinned Go modules
 
 bench: install ## Measure a governed step against a bare proxy hop
 	@$(BIN)/python -m bench $(BENCH_FLAGS)
+
+agentdojo: install ## Replay AgentDojo's slack suite; prints what passed as JSON
+	@.ci/agentdojo
+	@.tools/agentdojo/bin/python tests/agentdojo/dump.py slack | PYTHONPATH=. $(BIN)/python -m tests.agentdojo.replay
 
 lock: install ## Write requirements.lock anew (LOCK_FLAGS=--upgrade for newer releases)
 	@$(BIN)/python .ci/lock.py $(LOCK_FLAGS)

@@ -22,7 +22,7 @@ from audit.reader import Reader
 from gateway import rollout
 from gateway.approvals import Approvals
 from gateway.entries import EntryDraft, EntryType
-from gateway.errors import HandrailError
+from gateway.errors import HandrailError, Refused
 from gateway.evidence import Evidence
 from gateway.key_changes import KeyChanges
 from gateway.lifecycle import Lifecycle
@@ -30,6 +30,7 @@ from gateway.model import CONNECTOR_PREFIX, DEFAULT_TENANT, Issuer
 from gateway.pipeline import Pipeline
 from gateway.policy.contexts import Contexts
 from gateway.policy.engine import load_engine
+from gateway.policy.recall import Recall
 from gateway.policy.reloading import EventKind, PolicyEvent, ReloadingEngine
 from gateway.ports import Append, Purpose
 from gateway.proposals import Proposals
@@ -67,6 +68,13 @@ class Callers(SqlDirectory):
     """The directory, plus the gateway's own ingresses as issuers."""
 
     connectors: Keyset
+
+    async def attests_request(self, tenant: str, issuer_id: str) -> bool:
+        """Whether an issuer may attest a user's words, now; one that is gone may not."""
+        try:
+            return (await self.issuer(issuer_id, tenant)).attests_request
+        except Refused:
+            return False
 
     async def issuer(self, issuer_id: str, tenant: str) -> Issuer:
         """See ``ports.Directory``."""
@@ -187,6 +195,7 @@ class Gateway:
         parts: dict[str, Callable[[], Awaitable[object]]] = {
             "expire approvals": self.approvals.expire,
             "expire proposals": self.proposals.expire,
+            "judge waiting steps anew": self.approvals.redecide,
             "follow the rollout": self.rollout.refresh,
             "settle half-done plans": self._recover,
             "age keys": self._age_keys,
@@ -287,7 +296,9 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         jws=jws,
         metrics=metrics,
         tracer=spans,
-        contexts=Contexts(SqlPast(engine), log, hands, store.knows_context),
+        contexts=Contexts(
+            Recall(SqlPast(engine), log, hands, directory.attests_request), settings.provenance, store.knows_context
+        ),
         clock=clock,
     )
     return Gateway(

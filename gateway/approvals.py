@@ -39,6 +39,8 @@ PAGE_DEFAULT: Final = 20
 PAGE_MAX: Final = 100
 """Requests on one page; each is shown with its exact call, so each costs the reading and opening of a plan."""
 EXPIRE_BATCH: Final = 256
+REDECIDE_BATCH: Final = 16
+"""Requests looked at in one turn of upkeep (a second) after the policy changed."""
 
 
 @dataclass(slots=True)
@@ -47,6 +49,8 @@ class Approvals:
 
     pipeline: Pipeline
     _locks: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
+    _looked_at: str = ""
+    """Id of the last request that was looked at after a change of the policy."""
 
     async def list(
         self,
@@ -165,6 +169,43 @@ class Approvals:
                 # One plan that cannot be read must not keep the others' time from running out.
                 _log.error("cannot expire", plan_id=plan_id, reason=str(error.reason), detail=error.detail)
         return ended
+
+    async def redecide(self) -> int:
+        """Have waiting steps judged anew whose request rests on a bundle that decides no more; returns how many plans
+        were taken up. A few at a time, so that an activation with a thousand waiting requests starves nobody. From the
+        rows, so that it goes on after a restart; each plan by the gateway that takes it forward, so that no request is
+        opened twice. A step that is dispatched goes on as it was decided.
+        """
+        pipeline = self.pipeline
+        digest = pipeline.engine.digest
+        if not digest:
+            return 0  # nothing could judge them
+        found = await pipeline.store.outdated_approvals(digest, self._looked_at, REDECIDE_BATCH)
+        self._looked_at = found[-1][1] if len(found) == REDECIDE_BATCH else ""
+        taken = 0
+        for plan_id in dict.fromkeys(plan_id for plan_id, _ in found):
+            try:
+                async with self._alone(plan_id):
+                    taken += await self._redecide(plan_id)
+            except Unavailable:
+                raise
+            except HandrailError as error:
+                _log.error("cannot judge anew", plan_id=plan_id, reason=str(error.reason), detail=error.detail)
+        return taken
+
+    async def _redecide(self, plan_id: str) -> int:
+        pipeline = self.pipeline
+        plan = await pipeline.load(plan_id)
+        the = plan.plan
+        outdated = any(
+            state.status is StepStatus.HELD
+            and state.decision is not None
+            and not pipeline.engine.stands(the.tenant, the.principal.id, state.step.hand, state.decision)
+            for state in plan
+        )
+        if outdated:
+            pipeline.resume(plan)
+        return outdated
 
     async def _expire(self, plan_id: str, approval_id: str) -> int:
         pipeline = self.pipeline

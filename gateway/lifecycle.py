@@ -57,13 +57,6 @@ class Bundles(Protocol):
         """Every change, oldest first."""
 
 
-class PolicyKeys(Signer, Protocol):
-    """The gateway's own keys."""
-
-    def public_jwk(self, purpose: Purpose, kid: str) -> Mapping[str, str]:
-        """The published key of a purpose; raises ``KeyError``."""
-
-
 @dataclass(slots=True)
 class Lifecycle:
     """Bundles of one gateway, and the handler of ``policy.activate``.
@@ -76,7 +69,7 @@ class Lifecycle:
     log: AuditLog
     bundles: Bundles
     directory: Directory
-    keys: PolicyKeys
+    keys: Signer
     jws: Jws
     follows: bool
     reload: Callable[[], Awaitable[None]]
@@ -89,8 +82,8 @@ class Lifecycle:
         """Take in a signed bundle. It decides nothing before two people activated it.
 
         Raises:
-            Refused: ``auth.forbidden``; ``verify.*`` where it is unsigned, or not signed by the gateway's policy key or
-                by the enrolled key of a principal who may propose policies; ``policy.bundle`` where it cannot be used.
+            Refused: ``auth.forbidden``; ``verify.*`` where it is unsigned, or not signed by the enrolled key of a
+                principal who may propose policies; ``policy.bundle`` where it cannot be used.
             Unavailable: ``log.unavailable``, or it cannot be tried out on this machine.
         """
         self._require(actor, Permission.POLICY_PROPOSE)
@@ -226,28 +219,24 @@ class Lifecycle:
 
     async def _verified(self, token: bytes) -> tuple[SignedBundle, Mapping[str, Any]]:
         """A signed bundle and the key it holds under: one of somebody who may still propose policies."""
-        built_by = signed.claimed_builder(token)
-        used: dict[str, Any] = {}
-        if built_by is None:
+        try:
+            author = await self.directory.principal(DEFAULT_TENANT, signed.claimed_builder(token))
+        except Refused as refusal:
+            if refusal.reason is not Reason.REQUEST_NOT_FOUND:
+                raise
+            raise Refused(Reason.VERIFY_UNKNOWN_KEY, "whoever built it is no principal") from None
+        if not permits(author, Permission.POLICY_PROPOSE):
+            raise Refused(Reason.VERIFY_UNKNOWN_KEY, "whoever built it may not propose policies")
+        enrolled = author.approval_jwk
+        if enrolled is None:
+            raise Refused(Reason.VERIFY_UNKNOWN_KEY, "whoever built it has no enrolled key")
 
-            def key_for(kid: str) -> Mapping[str, Any]:
-                used.update(self.keys.public_jwk(Purpose.POLICY, kid))
-                return used
-        else:
-            try:
-                author = await self.directory.principal(DEFAULT_TENANT, built_by)
-            except Refused:
-                raise Refused(Reason.VERIFY_UNKNOWN_KEY, "whoever built it is no principal") from None
-            if not permits(author, Permission.POLICY_PROPOSE):
-                raise Refused(Reason.VERIFY_UNKNOWN_KEY, "whoever built it may not propose policies")
+        def key_for(kid: str) -> Mapping[str, Any]:
+            if enrolled["kid"] != kid:
+                raise Refused(Reason.VERIFY_UNKNOWN_KEY, "not the enrolled key of whoever built it")
+            return enrolled
 
-            def key_for(kid: str) -> Mapping[str, Any]:
-                if author.approval_jwk is None or author.approval_jwk["kid"] != kid:
-                    raise Refused(Reason.VERIFY_UNKNOWN_KEY, "not the enrolled key of whoever built it")
-                used.update(author.approval_jwk)
-                return used
-
-        return await asyncio.to_thread(signed.verify, token, key_for), used
+        return await asyncio.to_thread(signed.verify, token, key_for), enrolled
 
     async def _prove(self, kept: SignedBundle) -> None:
         """Try a bundle out; one at a time, because it takes a processor for a second."""

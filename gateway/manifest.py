@@ -1,6 +1,6 @@
 """What a hand can do: what it says of itself, and what only the operator may say of it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -56,8 +56,26 @@ class ActionManifest:
     data_subjects: tuple[str, ...] = ()
     """JSON pointers into args or result that name data subjects."""
     trust: Trust | None = None
+    result_trust: Mapping[str, Trust] = field(default_factory=lambda: EMPTY)
+    """JSON pointer into ``{content, structured}`` (``*`` matches array items) -> trust of what is there."""
     deadline_seconds: float = 30.0
     result_max_bytes: int = 1_048_576
+
+    def trust_at(self, path: Sequence[str], otherwise: Trust) -> Trust:
+        """How far the part of a result at ``path`` (reference tokens, escaped) may vouch: the longest pointer that
+        covers it says; where two are as long, the stricter one."""
+        best, word = -1, self.trust or otherwise
+        for pointer, trust in self.result_trust.items():
+            pattern = pointer.split("/")[1:]
+            if len(pattern) > len(path) or not all(map(_matches, pattern, path)):
+                continue
+            if len(pattern) > best or (len(pattern) == best and trust is Trust.UNTRUSTED):
+                best, word = len(pattern), trust
+        return word
+
+
+def _matches(part: str, name: str) -> bool:
+    return part == name or (part == "*" and name.isdigit())
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +118,22 @@ class Manifest:
                     "roles": {pointer: str(role) for pointer, role in action.roles.items()},
                     "data_subjects": list(action.data_subjects),
                     "trust": None if action.trust is None else str(action.trust),
+                    "result_trust": {pointer: str(trust) for pointer, trust in action.result_trust.items()},
                     "deadline_seconds": action.deadline_seconds,
                     "result_max_bytes": action.result_max_bytes,
                 }
                 for name, action in self.actions.items()
             },
         }
+
+    def trust_at(self, action: str, pointer: str) -> Trust:
+        """How far the part of an action's result at a JSON pointer may vouch; of a container, the least of what the
+        operator said of anything in it."""
+        known = self.actions[action]
+        below = (trust for inner, trust in known.result_trust.items() if inner.startswith(f"{pointer}/"))
+        if any(trust is Trust.UNTRUSTED for trust in below):
+            return Trust.UNTRUSTED
+        return known.trust_at(pointer.split("/")[1:], self.trust)
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> "Manifest":
@@ -131,6 +159,7 @@ class Manifest:
                     roles={pointer: ArgumentRole(role) for pointer, role in action["roles"].items()},
                     data_subjects=tuple(action["data_subjects"]),
                     trust=None if action["trust"] is None else Trust(action["trust"]),
+                    result_trust={pointer: Trust(trust) for pointer, trust in action["result_trust"].items()},
                     deadline_seconds=action["deadline_seconds"],
                     result_max_bytes=action["result_max_bytes"],
                 )

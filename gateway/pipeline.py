@@ -157,7 +157,7 @@ class Pipeline(Plans):
     def _anew(self, live: Live, plan: PlanState) -> PlanState:
         """The plan as it was before it was judged, with what is known of its context forgotten."""
         self._release(live)
-        self.contexts.mistaken(plan)
+        self.contexts.left(plan, certain=True)
         steps = {state.step.id: StepState(state.step) for state in plan}
         live.plan = PlanState(plan.plan, plan.committed, plan.commitment, steps)
         return live.plan

@@ -44,7 +44,7 @@ class Purpose(StrEnum):
     CHECKPOINT = "checkpoint"
     """The log's signed notes."""
     POLICY = "policy"
-    """Policy bundles that the gateway built from Git."""
+    """Nothing yet; kept for policy bundles that the gateway builds itself."""
     APPROVAL = "approval"
     """Approvals and acts on proposals that the gateway attests."""
 
@@ -255,8 +255,8 @@ class Contexts(Protocol):
         """
 
     def consider(self, plan: PlanState, states: Sequence[StepState], now: float) -> Mapping[str, Any]:
-        """The ``context`` members ``spent, history, taint, principal_taint`` for a round, before it; what the round may
-        spend is reserved from now on."""
+        """The ``context`` members ``spent, history, taint, principal_taint, private`` for a round, before it; what the
+        round may spend is reserved from now on, and each state has its ``provenance``."""
 
     def decided(self, plan: PlanState, states: Sequence[StepState]) -> None:
         """Release what was denied."""
@@ -271,14 +271,16 @@ class Contexts(Protocol):
     ) -> None:
         """A round is on record: what was judged, what ended without having run, and what is about to run."""
 
-    def outcome(self, plan: PlanState, state: StepState, now: float) -> None:
-        """A step's ending is on record."""
+    def outcome(self, plan: PlanState, state: StepState, document: bytes | None, now: float) -> None:
+        """A step's ending is on record.
 
-    def mistaken(self, plan: PlanState) -> None:
-        """The plan's context was used before although nothing was known of it: forget, and recall it next time."""
+        Args:
+            document: the result that the caller is shown (``HandResult.document``), as JSON.
+        """
 
     def left(self, plan: PlanState, *, certain: bool) -> None:
-        """The plan is taken forward no more. What it reserved for a round that did not come on record is released.
+        """The plan is taken forward no more, or anew. What it reserved for a round that did not come on record is
+        released.
 
         Args:
             certain: whether it is certain that the round is not on record; else what it reserved stays.
@@ -531,6 +533,10 @@ class PlanStore(Protocol):
 
     async def expired_approvals(self, now: float, limit: int) -> Sequence[tuple[str, str]]:
         """``(plan_id, approval_id)`` of open requests past their time."""
+
+    async def outdated_approvals(self, policy_digest: str, after: str, limit: int) -> Sequence[tuple[str, str]]:
+        """``(plan_id, approval_id)`` of open requests, of plans that this gateway takes forward, that another bundle
+        than ``policy_digest`` asked for; by id, those that follow ``after``."""
 
     async def unfinished(self) -> Sequence[str]:
         """Plans that this gateway owns and that were running when it last stopped."""

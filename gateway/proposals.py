@@ -163,12 +163,6 @@ class Proposals:
             two_person.check_unsigned(actor)
         return view(await self._propose(actor, kind, document, signed))
 
-    async def propose_for(self, actor: Principal, kind: Kind, document: Any) -> Proposal:
-        """Propose in the name of a principal on the gateway's own knowledge that it asks for it (a revision that came
-        from Git). Everything but the signature is checked as in :meth:`propose`."""
-        two_person.check_may_propose(kind, actor)
-        return await self._propose(actor, kind, document, None)
-
     async def activate(
         self, proposal_id: str, actor: Principal, *, document_sha256: str, signed: bytes | None = None
     ) -> dict[str, Any]:

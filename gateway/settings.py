@@ -146,6 +146,21 @@ class ProposalSettings(Section):
     ttl_seconds: int = Field(259_200, ge=60, le=1_209_600, description="How long a proposal waits for a second person.")
 
 
+class ProvenanceSettings(Section):
+    """What contexts remember of values, and where they came from."""
+
+    known: tuple[str, ...] = Field((), description="Values that the operator vouches for: addresses, URLs, accounts.")
+    context_max_bytes: int = Field(
+        1_048_576, ge=0, le=16_777_216, description="Requests and results that one context remembers."
+    )
+    total_max_bytes: int = Field(
+        67_108_864, ge=1_048_576, description="The same of all contexts in memory; others are read again when used."
+    )
+    idle_seconds: float = Field(
+        86_400.0, gt=0, le=2_592_000, description="A context that was not used for so long remembers no values."
+    )
+
+
 class KeySettings(Section):
     """The gateway's own keys."""
 
@@ -190,6 +205,9 @@ class ActionSettings(Section):
         (), description="JSON pointers that name people (part of the pin; not read yet)."
     )
     trust: Trust | None = Field(None, description="Trust of this action's results, where it differs from the hand's.")
+    result_trust: dict[Pointer, Trust] = Field(
+        {}, description="JSON pointer into {content, structured} -> trust of what is there, where it differs."
+    )
     deadline_seconds: float = Field(30.0, gt=0, le=3600, description="Longest run of one call.")
     result_max_bytes: int = Field(1_048_576, ge=64, le=67_108_864, description="Largest result.")
     # http adapter: the declared request
@@ -259,6 +277,7 @@ class Settings(BaseSettings):
     database: DatabaseSettings = DatabaseSettings()
     log: LogSettings = LogSettings()
     policy: PolicySettings = PolicySettings()
+    provenance: ProvenanceSettings = ProvenanceSettings()
     proposals: ProposalSettings = ProposalSettings()
     keys: KeySettings = KeySettings()
     jail: JailSettings = JailSettings()

@@ -48,6 +48,7 @@ def action(
         roles=dict(sorted(word.args.items())),
         data_subjects=tuple(sorted(word.data_subjects)),
         trust=word.trust,
+        result_trust=dict(sorted(word.result_trust.items())),
         deadline_seconds=word.deadline_seconds,
         result_max_bytes=word.result_max_bytes,
     )

@@ -412,6 +412,46 @@ def evaluations(
     return reply.body
 
 
+def policy_bundles() -> Operation[Json]:
+    """Signed bundles and every change of the one that decides, newest first: ``{bundles, activations}``."""
+    reply = yield _get("policy", "bundles")
+    _listed(reply, "bundles"), _listed(reply, "activations")
+    return reply.document
+
+
+def policy_bundle(digest: str) -> Operation[Json]:
+    """A signed bundle: where it comes from, its files by digest, and when it decided."""
+    return (yield _get("policy", "bundles", digest)).document
+
+
+def policy_bundle_file(digest: str) -> Operation[str]:
+    """The signed file itself (``bundle+jws``)."""
+    return (yield _get("policy", "bundles", digest, "file")).text
+
+
+def add_policy_bundle(signed: bytes) -> Operation[Json]:
+    """Bring a signed bundle; it decides nothing before two people activate it."""
+    reply = yield Request("POST", _path("policy", "bundles"), body=signed, media_type="application/jose")
+    return reply.document
+
+
+def rollback_policy(digest: str, *, replaces: str, key: SigningKey | None = None) -> Operation[Json]:
+    """Go back to a bundle that two people activated before.
+
+    Args:
+        replaces: the bundle that decides now.
+        key: the caller's enrolled key; whoever has one must sign.
+    """
+    body: Json = {"digest": digest}
+    if key is not None:
+        caller = yield from me()
+        document = {"digest": digest, "replaces": replaces}
+        binding = new_binding("policy.rollback", _text(caller, "tenant"), digest, document)
+        audience = _text((yield from trust()), "origin")
+        body["act"] = sign_act("rollback", binding, key=key, by=_text(caller, "id"), audience=audience)
+    return (yield _post(body, "policy", "rollback")).document
+
+
 def audit_entries(**filters: str | int | None) -> Operation[Json]:
     """One page of the log: ``{entries, next, tree_size}``. Filters: type, effect, context, plan, hand, action,
     principal, reason, after, limit.

@@ -11,7 +11,7 @@ import structlog
 import typer
 
 from gateway.canonical import parse
-from gateway.cli import policy_build, policy_observe, policy_replay
+from gateway.cli import policy_build, policy_lifecycle, policy_observe, policy_replay, policy_suggest
 from gateway.cli.command import command, noun
 from gateway.cli.exits import Exit, Stop
 from gateway.cli.output import Output
@@ -25,6 +25,8 @@ from gateway.settings import load
 app = noun("Evaluate, check and try policy bundles.")
 app.add_typer(policy_replay.app)
 app.add_typer(policy_build.app)
+app.add_typer(policy_lifecycle.app)
+app.add_typer(policy_suggest.app)
 app.add_typer(policy_observe.app, name="observe")
 
 _INPUT_MAX_BYTES: Final = 16_777_216

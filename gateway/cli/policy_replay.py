@@ -71,7 +71,7 @@ def replay_(
     out = session.out
     failing = _failing(fail_on)
     limits = load_settings(config).policy
-    window = _Window.of(since or ("7d" if inputs is None else None), until)
+    window = Window.of(since or ("7d" if inputs is None else None), until)
     candidate = load(bundle or bundle_directory(limits))
     pages = window.from_file(inputs) if inputs is not None else window.from_gateway(session.connection)
     count = workers or os.cpu_count() or 1
@@ -99,7 +99,7 @@ def inputs(
     until: Until = None,
 ) -> None:
     """Save recorded inputs for a replay without a gateway. They hold the arguments of real calls: guard the file."""
-    window = _Window.of(since or "7d", until)
+    window = Window.of(since or "7d", until)
     if file.exists():
         raise Stop(f"{file}: exists already", "Choose another --out; a recording is never written over.")
     counts = asyncio.run(_save(session.out, window, session.connection, file))
@@ -109,7 +109,7 @@ def inputs(
     )
 
 
-class _Window:
+class Window:
     """The time that is asked about, and the two places where its recording can be read."""
 
     def __init__(self, since: int, until: int) -> None:
@@ -117,7 +117,8 @@ class _Window:
         self.until = until
 
     @classmethod
-    def of(cls, since: str | None, until: str | None) -> "_Window":
+    def of(cls, since: str | None, until: str | None) -> "Window":
+        """The time between two options; from ever where ``since`` is ``None``, up to now where ``until`` is."""
         now = time.time()
         # A fixed end: a busy gateway would otherwise record faster than we read.
         end = moment(until, "--until", now) if until else int(now) + 1
@@ -128,10 +129,12 @@ class _Window:
 
     @property
     def words(self) -> str:
+        """For people."""
         begin = f"from {_utc(self.since)} " if self.since else ""
         return f"{begin}up to {_utc(self.until)}"
 
     async def from_gateway(self, connection: Connection) -> AsyncIterator[Page]:
+        """The gateway's pages."""
         async for body in self.bodies(connection):
             *lines, end = [orjson.loads(line) for line in body.splitlines()]
             done = end["end"] if end["next"] is None else end["next"]
@@ -151,6 +154,7 @@ class _Window:
                     return
 
     async def from_file(self, file: Path) -> AsyncIterator[Page]:
+        """A saved recording, in pages. Raises ``Stop`` where the file is none."""
         since, until = format_time(self.since), format_time(self.until)
         with file.open("rb") as stream:
             total = os.fstat(stream.fileno()).st_size
@@ -195,7 +199,7 @@ async def _replay(
             return await replay(pages, judge, workers=workers, progress=advance)
 
 
-async def _save(out: Output, window: _Window, connection: Connection, file: Path) -> dict[str, int]:
+async def _save(out: Output, window: Window, connection: Connection, file: Path) -> dict[str, int]:
     counts = {"evaluations": 0, "erased": 0, "unreadable": 0}
     partial = file.with_name(f".{file.name}.part")
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from gateway.canonical import MAX_SAFE_INTEGER
+from gateway.policy.memory import Memory
 
 StepKey = tuple[str, str]
 """Plan id and step id."""
@@ -145,6 +146,10 @@ class ContextAccount:
     """Steps of the history that are not final, and older ones."""
     taint: dict[ActionKey, str] = field(default_factory=dict)
     """Untrusted results that were read here: their action -> its trust."""
+    private: dict[ActionKey, None] = field(default_factory=dict)
+    """Results that were read here of hands whose results are not for everybody."""
+    memory: Memory = field(default_factory=lambda: Memory(0))
+    used_at: float = 0.0
 
     def note(self, key: StepKey, past: Past, *, final: bool) -> None:
         """Take a judged step into the history; one that is judged anew takes its earlier place's part."""
@@ -167,6 +172,11 @@ class ContextAccount:
         """An untrusted result was read."""
         if len(self.taint) < TAINTS_MAX:
             self.taint[action] = trust
+
+    def read_private(self, action: ActionKey) -> None:
+        """A result was read that is not for everybody."""
+        if len(self.private) < TAINTS_MAX:
+            self.private[action] = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,35 +8,22 @@ and the database itself says with the plan's first record whether that was so (`
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
-import orjson
-
-from gateway.manifest import Manifest, SideEffects, Trust
+from gateway.manifest import SideEffects, Trust
 from gateway.model import Effect, StepStatus
-from gateway.policy.accounts import (
-    LONGEST_SECONDS,
-    ContextAccount,
-    Past,
-    PrincipalAccount,
-    Reservation,
-    StepKey,
-    Sums,
-)
-from gateway.policy.rebuild import context_account, principal_account
-from gateway.ports import Hands, LoggedStep, Payloads
-from gateway.ports import Past as Record
+from gateway.policy.accounts import ContextAccount, Past, PrincipalAccount, Reservation, StepKey, Sums
+from gateway.policy.memory import Memory, Origin, Source
+from gateway.policy.provenance import provenance
+from gateway.policy.recall import Recall, approve, public, trust
+from gateway.settings import ProvenanceSettings
 from gateway.state import PlanState, StepState
 
 PRINCIPALS_MAX: Final = 4096
 CONTEXTS_MAX: Final = 8192
 """Accounts kept in memory. One that made room is read from the log again when it is used."""
-RECALLED_MAX: Final = 200_000
-"""Entries of a principal's last day that are read. The longer windows of a busier one begin with the newest of them."""
-_OPEN_BATCH: Final = 500
-
 Account = TypeVar("Account", PrincipalAccount, ContextAccount)
 Key = tuple[str, ...]
 
@@ -55,19 +42,22 @@ class Contexts:
     """Belongs to one event loop."""
 
     def __init__(
-        self, past: Record, payloads: Payloads, hands: Hands, knows_context: Callable[[PlanState], bool]
+        self, recall: Recall, settings: ProvenanceSettings, knows_context: Callable[[PlanState], bool]
     ) -> None:
-        """Read from ``past`` and ``payloads``.
+        """Read by ``recall`` what is not at hand.
 
         Args:
             knows_context: ``ports.PlanStore.knows_context``.
         """
-        self._past = past
-        self._payloads = payloads
-        self._hands = hands
+        self._read = recall
+        self._settings = settings
         self._knows_context = knows_context
         self._principals: OrderedDict[Key, PrincipalAccount] = OrderedDict()
         self._contexts: OrderedDict[Key, ContextAccount] = OrderedDict()
+        self._first: dict[Key, asyncio.Event] = {}
+        """Contexts that are taken to be new, until their first plan is on record, or refused."""
+        self._bytes = 0
+        """What memories hold, as far as it was fed here."""
         self._uses: dict[str, _Use] = {}
         self._recalling: dict[Key, asyncio.Task[Any]] = {}
 
@@ -79,15 +69,27 @@ class Contexts:
             return
         principal = self._principals.get(_principal_key(plan))
         if principal is None:
-            principal = await self._once(self._principals, _principal_key(plan), lambda: self._read_principal(plan))
+            principal = await self._once(
+                self._principals, _principal_key(plan), lambda: self._read.principal(plan.plan)
+            )
+        while (first := self._first.get(_context_key(plan))) is not None:
+            # Whether the context is new shows with the record of its first plan. The others wait for that.
+            await first.wait()
         context = self._contexts.get(_context_key(plan))
         if context is None:
             if plan.log_index is None and not self._knows_context(plan):
-                context = self._contexts[_context_key(plan)] = ContextAccount(plan.plan.context_id, presumed=True)
+                context = ContextAccount(plan.plan.context_id, presumed=True, memory=self._memory())
+                self._contexts[_context_key(plan)] = context
+                self._first[_context_key(plan)] = asyncio.Event()
             else:
-                context = await self._once(self._contexts, _context_key(plan), lambda: self._read_context(plan))
+                context = await self._once(
+                    self._contexts,
+                    _context_key(plan),
+                    lambda: self._read.context(plan.plan, self._memory(), self._settings.idle_seconds),
+                )
         plan.first_of_context = context.presumed
         self._uses[plan.plan.plan_id] = _Use(principal, context)
+        self._hear(context, plan)
         self._principals.move_to_end(_principal_key(plan))
         self._contexts.move_to_end(_context_key(plan))
         self._make_room()
@@ -103,9 +105,15 @@ class Contexts:
             "principal_taint": [
                 _taint(action, Trust.UNTRUSTED) for action in use.principal.taint_beside(context.context_id, now)
             ],
+            "private": [{"hand": hand, "action": action} for hand, action in context.private],
         }
+        context.memory.begin_round()
         for state in states:
             key = (plan.plan.plan_id, state.step.id)
+            if state.manifest is not None and state.args is not None:
+                action = state.manifest.actions[state.step.action]
+                if action.roles:
+                    state.provenance = provenance(state.args, action, context.memory, state.provenance, key[0])
             self._release(use, key)
             sums = Sums(1, int(_side_effects(state) != SideEffects.NONE), state.amount)
             use.principal.reserve(key, Reservation(sums, now, context.context_id))
@@ -130,7 +138,9 @@ class Contexts:
     ) -> None:
         """See ``ports.Contexts``."""
         use = self._uses[plan.plan.plan_id]
-        use.context.presumed = False
+        if use.context.presumed:
+            use.context.presumed = False
+            self._first.pop(_context_key(plan)).set()
         use.pending.clear()
         for state in judged:
             key = (plan.plan.plan_id, state.step.id)
@@ -145,35 +155,55 @@ class Contexts:
             key = (plan.plan.plan_id, state.step.id)
             use.principal.settle(key)
             use.context.move(key, str(state.status), final=False)
+            if state.approved and state.args is not None:
+                origin = Origin(Source.APPROVED, *key, *state.names, side_effects=_side_effects(state))
+                approve(use.context.memory, state.args, state.manifest, origin)
 
-    def outcome(self, plan: PlanState, state: StepState, now: float) -> None:
+    def outcome(self, plan: PlanState, state: StepState, document: bytes | None, now: float) -> None:
         """See ``ports.Contexts``."""
         principal = self._principals.get(_principal_key(plan))
         context = self._contexts.get(_context_key(plan))
         if principal is None or context is None:
             return  # Nobody uses them; whoever does next reads this outcome from the log.
         self._ended(_Use(principal, context), plan, state)
-        if state.result is not None and state.status in {StepStatus.SUCCEEDED, StepStatus.FAILED}:
-            trust = self._trust(state.manifest, state.step.action)
-            if trust is not Trust.TRUSTED:
-                context.read(state.names, str(trust))
+        if document is not None and state.status in {StepStatus.SUCCEEDED, StepStatus.FAILED}:
+            self._bytes += context.memory.result(
+                document, plan.plan.plan_id, state.step.id, state.manifest, state.names
+            )
+            if trust(state.manifest, state.step.action) is not Trust.TRUSTED:
+                context.read(state.names, str(Trust.UNTRUSTED))
                 principal.read(state.names, context.context_id, now)
-
-    def mistaken(self, plan: PlanState) -> None:
-        """See ``ports.Contexts``."""
-        use = self._uses.get(plan.plan.plan_id)
-        self.left(plan, certain=True)
-        if use is not None and use.context.presumed:
-            self._contexts.pop(_context_key(plan), None)
+            if not public(state.manifest):
+                context.read_private(state.names)
 
     def left(self, plan: PlanState, *, certain: bool) -> None:
         """See ``ports.Contexts``."""
         use = self._uses.pop(plan.plan.plan_id, None)
-        if use is not None and certain:
+        if use is None:
+            return
+        if certain:
             for key in use.pending:
                 self._release(use, key)
+        if use.context.presumed:
+            # Nothing of it is on record, as far as this process can tell.
+            del self._contexts[_context_key(plan)]
+            self._first.pop(_context_key(plan)).set()
 
     # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _memory(self) -> Memory:
+        memory = Memory(self._settings.context_max_bytes)
+        memory.operator(self._settings.known)
+        return memory
+
+    def _hear(self, context: ContextAccount, plan: PlanState) -> None:
+        """Take in what the user asked for, before anything is judged by it."""
+        the = plan.plan
+        if the.received_at - context.used_at > self._settings.idle_seconds and context.used_at:
+            context.memory = self._memory()
+        context.used_at = max(context.used_at, the.received_at)
+        if plan.log_index is None and the.request is not None and the.issuer.attests_request:
+            self._bytes += context.memory.request(the.request, the.plan_id)
 
     def _release(self, use: _Use, key: StepKey) -> None:
         reservation = use.principal.release(key)
@@ -190,8 +220,10 @@ class Contexts:
         """Now and then, and then for many: to look for what nobody uses costs a look at everything."""
         if len(self._principals) > PRINCIPALS_MAX + PRINCIPALS_MAX // 8:
             _shrink(self._principals, PRINCIPALS_MAX, {id(use.principal) for use in self._uses.values()})
-        if len(self._contexts) > CONTEXTS_MAX + CONTEXTS_MAX // 8:
-            _shrink(self._contexts, CONTEXTS_MAX, {id(use.context) for use in self._uses.values()})
+        most = CONTEXTS_MAX if self._bytes <= self._settings.total_max_bytes else len(self._contexts) // 2
+        if len(self._contexts) > most + CONTEXTS_MAX // 8 or most < CONTEXTS_MAX:
+            _shrink(self._contexts, most, {id(use.context) for use in self._uses.values()})
+            self._bytes = sum(context.memory.size_bytes for context in self._contexts.values())
 
     async def _once(
         self, known: OrderedDict[Key, Account], key: Key, read: Callable[[], Awaitable[Account]]
@@ -209,40 +241,6 @@ class Contexts:
         if task is None:
             task = self._recalling[key] = asyncio.ensure_future(work())
         return await asyncio.shield(task)
-
-    async def _read_principal(self, plan: PlanState) -> PrincipalAccount:
-        the = plan.plan
-        since = the.received_at - LONGEST_SECONDS
-        steps = await self._past.of_principal(the.tenant, the.principal.pseudonym, since, RECALLED_MAX)
-        return principal_account(steps, await self._amounts(steps), self._trust_of(the.tenant))
-
-    async def _read_context(self, plan: PlanState) -> ContextAccount:
-        the = plan.plan
-        steps = await self._past.of_context(the.tenant, the.context_id)
-        return context_account(the.context_id, steps, await self._amounts(steps), self._trust_of(the.tenant))
-
-    async def _amounts(self, steps: Iterable[LoggedStep]) -> dict[str, float]:
-        wanted = sorted({step.commitments["amount"] for step in steps if "amount" in step.commitments})
-        found: dict[str, float] = {}
-        for start in range(0, len(wanted), _OPEN_BATCH):
-            opened = await self._payloads.open(wanted[start : start + _OPEN_BATCH])
-            found |= {commitment: float(orjson.loads(value)) for commitment, (_, value) in opened.items()}
-        return found
-
-    def _trust_of(self, tenant: str) -> Callable[[LoggedStep], Trust]:
-        def trust_of(step: LoggedStep) -> Trust:
-            manifest = self._hands.manifest(tenant, step.hand)
-            pinned = manifest is not None and manifest.digest == step.manifest_digest
-            return self._trust(manifest if pinned else None, step.action)
-
-        return trust_of
-
-    @staticmethod
-    def _trust(manifest: Manifest | None, action: str) -> Trust:
-        """The operator's word on an action's results; where it is not known any more, they are not trusted."""
-        if manifest is None or action not in manifest.actions:
-            return Trust.UNTRUSTED
-        return manifest.actions[action].trust or manifest.trust
 
 
 def _side_effects(state: StepState) -> str:

@@ -36,7 +36,8 @@ class SignedBundle:
         commit: hex object id of the commit that it was built from.
         directory: of the policies in the repository.
         built_at: seconds since the epoch, by the builder's clock.
-        built_by: the principal whose key signed; ``None`` for the gateway itself.
+        built_by: the principal whose key signed.
+        contents: path -> bytes of each file.
         checks: what was run at the build: ``{opa, tests, coverage}``, ``None`` where it was not.
     """
 
@@ -46,13 +47,12 @@ class SignedBundle:
     commit: str
     directory: str
     built_at: int
-    built_by: str | None
+    built_by: str
+    contents: Mapping[str, bytes]
     checks: Mapping[str, Any]
 
 
-def payload(
-    revision: Revision, directory: str, *, built_at: int, built_by: str | None, checks: Mapping[str, Any]
-) -> bytes:
+def payload(revision: Revision, directory: str, *, built_at: int, built_by: str, checks: Mapping[str, Any]) -> bytes:
     """What is signed: RFC 8785 canonical JSON.
 
     Raises:
@@ -73,7 +73,7 @@ def payload(
     )
 
 
-def claimed_builder(token: bytes) -> str | None:
+def claimed_builder(token: bytes) -> str:
     """Who a signed file says built it: good for nothing but choosing whose key must verify it.
 
     Raises:
@@ -82,8 +82,8 @@ def claimed_builder(token: bytes) -> str | None:
     """
     _check_size(token)
     claims = parse(jws.peek(token).payload)
-    built_by = claims.get("built_by") if isinstance(claims, dict) else 0
-    if built_by is not None and not isinstance(built_by, str):
+    built_by = claims.get("built_by") if isinstance(claims, dict) else None
+    if not isinstance(built_by, str):
         raise _not("built by a principal")
     return built_by
 
@@ -100,9 +100,9 @@ def verify(token: bytes, key_for: KeyFor) -> SignedBundle:
     return _read(token.decode("ascii"), verified.kid, verified.payload)
 
 
-def read_unverified(token: bytes) -> Bundle:
+def read_unverified(token: bytes) -> SignedBundle:
     """The files of a signed bundle without a look at its signature: to try a bundle out, never to decide by it."""
-    return _read(token.decode("ascii"), "", jws.peek(token).payload).bundle
+    return _read(token.decode("ascii"), "", jws.peek(token).payload)
 
 
 def _read(token: str, kid: str, raw: bytes) -> SignedBundle:
@@ -118,14 +118,15 @@ def _read(token: str, kid: str, raw: bytes) -> SignedBundle:
     if not _is_commit(commit) or not isinstance(directory, str) or len(directory) > 256 or not directory.isprintable():
         raise _not("built from a commit")
     built_by = claims["built_by"]
-    if built_by is not None and (not isinstance(built_by, str) or not 0 < len(built_by) <= 128):
+    if not isinstance(built_by, str) or not 0 < len(built_by) <= 128:
         raise _not("built by a principal")
     if type(claims["built_at"]) is not int or not isinstance(claims["checks"], dict):
         raise _not("a whole build")
-    bundle = assemble({path: text.encode("utf-8") for path, text in files.items()})
+    contents = {path: text.encode("utf-8") for path, text in files.items()}
+    bundle = assemble(contents)
     if bundle.digest != claims["digest"]:
         raise _not("the bundle whose digest it states")
-    return SignedBundle(bundle, token, kid, commit, directory, claims["built_at"], built_by, claims["checks"])
+    return SignedBundle(bundle, token, kid, commit, directory, claims["built_at"], built_by, contents, claims["checks"])
 
 
 def _check_size(token: bytes) -> None:

@@ -156,11 +156,12 @@ class Recorder:
         except BaseException:
             state.ending = None
             raise
+        document = ending.fresh["result"].value if "result" in ending.fresh else None
         ending.fresh = {}
         ending.log_index = indices[-1]
         ending.receipt = receipt[0]
         state.adopt(ending)
-        self.contexts.outcome(plan, state, now)
+        self.contexts.outcome(plan, state, document, now)
 
     def acceptance(self, plan: PlanState, now: float) -> str:
         """The gateway's signed word that it took a plan: with its log index, so that an omission can be proved."""

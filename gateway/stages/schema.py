@@ -275,7 +275,7 @@ def _resolve(plan: PlanState, state: StepState, room: _Room) -> tuple[Mapping[st
             room.take(reference, values[reference.at])
         except Refused:
             raise Refused(Reason.SCHEMA_UNRESOLVED, pointer=reference.at) from None
-        trust = source.manifest.actions[source.step.action].trust or source.manifest.trust
+        trust = source.manifest.trust_at(source.step.action, reference.pointer)
         provenance[reference.at] = [
             {
                 "source": "result",

@@ -342,6 +342,26 @@ class SqlPlans:
 
         return await self._read(find)
 
+    async def outdated_approvals(self, policy_digest: str, after: str, limit: int) -> Sequence[tuple[str, str]]:
+        """See ``ports.PlanStore``."""
+
+        def find(connection: Connection) -> Sequence[tuple[str, str]]:
+            query = (
+                select(approvals.c.plan_id, approvals.c.approval_id)
+                .join(plans, plans.c.plan_id == approvals.c.plan_id)
+                .where(
+                    _OPEN,
+                    approvals.c.policy_digest != policy_digest,
+                    approvals.c.approval_id > after,
+                    plans.c.owner == self._owner,
+                )
+                .order_by(approvals.c.approval_id)
+                .limit(limit)
+            )
+            return [(row.plan_id, row.approval_id) for row in connection.execute(query)]
+
+        return await self._read(find)
+
     async def unfinished(self) -> Sequence[str]:
         """See ``ports.PlanStore``."""
 

@@ -281,7 +281,7 @@ class BundleView(BundleSummary):
 
     directory: str
     built_at: int
-    built_by: str | None = Field(description="null: the gateway itself.")
+    built_by: str
     kid: str
     checks: dict[str, Any]
     files: list[BundleFile]

@@ -2,7 +2,8 @@
 # title: Decisions
 # description: |
 #   What the gateway asks for: every rule's word on every step. The gateway merges them: deny beats ask beats allow,
-#   and a step of which nobody speaks is denied. To add a rule, add its package here.
+#   and a step of which nobody speaks is denied. To add a rule, add its package here. The first line of some bodies asks
+#   whether anything concerns the rule, which costs less than to ask the rule; where it cannot tell, the rule is asked.
 # entrypoint: true
 package handrail
 
@@ -12,6 +13,23 @@ decisions contains decision if some decision in data.handrail.limits.decisions
 
 decisions contains decision if some decision in data.handrail.paths.decisions
 
+decisions contains decision if some decision in data.handrail.provenance.decisions
+
 decisions contains decision if some decision in data.handrail.secrets.decisions
 
 decisions contains decision if some decision in data.handrail.side_effects.decisions
+
+decisions contains decision if {
+	data.handrail.manifest.arguments.url
+	some decision in data.handrail.hosts.decisions
+}
+
+decisions contains decision if {
+	data.handrail.manifest.arguments.amount
+	some decision in data.handrail.amounts.decisions
+}
+
+decisions contains decision if {
+	not data.handrail.arguments.hands == {}
+	some decision in data.handrail.arguments.decisions
+}

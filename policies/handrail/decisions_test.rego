@@ -34,3 +34,36 @@ test_too_many_steps_are_denied if {
 test_a_secret_is_denied if {
 	"deny" in effects("git_status", {"note": concat("", ["AK", "IA", "ABCDEFGHIJKLMNOP"])})
 }
+
+test_a_recipient_that_nobody_supplied_is_held if {
+	found := {reason.code |
+		some decision in handrail.decisions with input as {
+			"principal": {"id": "bot", "roles": ["agent"]},
+			"steps": [{"id": "s", "hand": "mail", "action": "find", "args": {"to": "x@y.example"}}],
+			"hands": {"mail": {"actions": {"find": {"side_effects": "none", "args": {"/to": "recipient"}}}}},
+		}
+		some reason in decision.reasons
+	}
+	found == {"grants.reader", "provenance.new"}
+}
+
+roled(role, value) := {reason.code |
+	some decision in handrail.decisions with input as {
+		"principal": {"id": "bot", "roles": ["agent"]},
+		"steps": [{"id": "s", "hand": "git", "action": "git_status", "args": {"x": value}}],
+		"hands": {"git": {"labels": [], "actions": {"git_status": {"side_effects": "none", "args": {"/x": role}}}}},
+	}
+		with data.handrail.arguments.hands as {"git": {"git_status": [{"pointer": "/x", "enum": [1, "https://example.com"]}]}}
+	decision.effect == "deny"
+	some reason in decision.reasons
+}
+
+test_a_private_url_is_denied if {
+	roled("url", "http://localhost") == {"hosts.private", "arguments.value"}
+	roled("url", "https://example.com") == set()
+}
+
+test_an_amount_that_is_no_number_is_denied if {
+	roled("amount", "1") == {"amounts.number", "arguments.value"}
+	roled("amount", 1) == set()
+}

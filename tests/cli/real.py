@@ -56,6 +56,9 @@ def invoke(home: Path, *args: str, stdin: str | None = None) -> Result:
     return CliRunner().invoke(app, list(args), input=stdin, env=environment)
 
 
+ENROLLED = {"approver", "author", "operator"}
+
+
 def _tool(request: Request) -> JSONResponse:
     return JSONResponse({"path": request.url.path, "text": HOSTILE})
 
@@ -79,7 +82,7 @@ def _populate(home: Path, stored: dict[str, Any], people: Mapping[str, str], sig
 
     for name, role in people.items():
         call("keys", "new", "--out", str(home / f"{name}.jwk"))
-        enrolled = ("--approval-key", str(home / f"{name}.jwk")) if role == "approver" else ()
+        enrolled = ("--approval-key", str(home / f"{name}.jwk")) if role in ENROLLED else ()
         made = call("principals", "add", name, "--role", role, *enrolled, "--as", "admin")
         entry = {"api_key": made["api_key"]["token"], "jwk_file": f"{name}.jwk", "issuer": issuer}
         stored["principals"][name] = entry

@@ -39,9 +39,15 @@ CASES: dict[str, list[str]] = {
     "proposals show": ["0" * 32],
     "proposals activate": ["0" * 32, "--yes"],
     "proposals withdraw": ["0" * 32],
+    "policy propose": ["policy.bundle"],
+    "policy activate": ["0" * 32, "--yes"],
+    "policy rollback": ["--yes"],
+    "policy list": [],
+    "policy show": [],
     "policy observe propose": ["git", "--for", "1d"],
     "policy observe status": [],
     "policy observe stop": ["git"],
+    "policy suggest": [],
     "policy inputs": ["--out", "inputs.ndjson"],
     "policy replay": ["--workers", "1"],
     "principals add": ["p1", "--role", "agent"],
@@ -92,6 +98,7 @@ def files(run: Run, gateway: StandIn, key_file: Path, plan_file: Path, tmp_path:
     (tmp_path / "token.jws").write_text(token)
     run("plan", "submit", "-", stdin=token)
     (tmp_path / "receipt.json").write_bytes(gateway.forge.raw())
+    (tmp_path / "policy.bundle").write_text("a.b.c")
     (tmp_path / "trust.json").write_text(json.dumps(gateway.forge.trust()))
 
 

@@ -51,3 +51,35 @@ def test_exit_codes_say_how_a_proposal_stands(run: Run, gateway: StandIn) -> Non
     assert gateway.seen[-1][1] == "/v1/proposals"
     run("proposals", "list", "--kind", "policy.canary")
     assert gateway.seen[-1][1] == "/v1/proposals?status=open&kind=policy.canary"
+
+
+# --- policy bundles ---------------------------------------------------------------------------------------------------
+
+
+def test_a_rollback_is_signed_over_what_is_left_and_what_is_gone_back_to(
+    run: Run, gateway: StandIn, key_file: Path
+) -> None:
+    gateway.approval_kid = SigningKey.load(key_file).kid
+    result = run("policy", "rollback", "--key", key_file, "--yes")
+    assert result.exit_code == 0, result.output
+    sent = gateway.answers[-1]
+    claims = claims_of(sent["act"])
+    assert (claims["act"], claims["proposal"]["kind"]) == ("rollback", "policy.rollback")
+    assert claims["proposal"]["subject"] == sent["digest"] == "cd" * 32, "the one before the one that decides"
+    assert run("policy", "rollback").exit_code == 2, "nobody is asked where there is nobody"
+
+
+def test_policy_activate_is_for_bundles_alone(run: Run, gateway: StandIn) -> None:
+    gateway.proposal_kind = "policy.observe"
+    result = run("policy", "activate", ID, "--yes")
+    assert result.exit_code == 2
+    assert "proposals activate" in result.stderr
+    assert gateway.answers == []
+
+
+def test_a_proposal_names_the_bundle_it_replaces_and_waits(run: Run, gateway: StandIn, tmp_path: Path) -> None:
+    (tmp_path / "x.bundle").write_text("a.b.c")
+    result = run("policy", "propose", "x.bundle")
+    assert result.exit_code == 4
+    assert gateway.answers[-1]["document"] == {"digest": "ab" * 32, "commit": "a" * 40, "replaces": "ab" * 32}
+    assert run("policy", "propose", "none.bundle").exit_code == 2

@@ -35,6 +35,11 @@ method = "POST"
 path = "/commit"
 side_effects = "reversible"
 args_schema = {{ type = "object", properties = {{ message = {{ type = "string" }} }}, additionalProperties = false }}
+[hands.git.actions.git_tag]
+method = "POST"
+path = "/tag"
+side_effects = "reversible"
+args_schema = {{ type = "object", additionalProperties = false }}
 [hands.git.actions.git_push]
 method = "POST"
 path = "/push"
@@ -200,3 +205,32 @@ def test_what_was_erased_meanwhile_is_counted(handrail: Handrail, home: Path, tm
     assert (report["evaluations"], report["erased"]) == (2, 1)
     markdown = handrail("policy", "replay", "--bundle", SHIPPED, "--as", "wil", "--markdown")
     assert "1 evaluation erased" in markdown.stdout
+
+
+def test_a_draft_of_grants_is_a_bundle_that_lets_go_what_was_seen_and_nothing_else(
+    handrail: Handrail, home: Path, tmp_path: Path
+) -> None:
+    """Last in this file: it acts."""
+    plan = {"context_id": "suggest", "actions": [{"id": "tag", "hand": "git", "action": "git_tag", "args": {}}]}
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    token = handrail("plan", "sign", "--as", "ada", tmp_path / "plan.json").stdout
+    assert real.invoke(home, "plan", "submit", "-", "--wait", "20", "--as", "ada", stdin=token).exit_code == 1
+    out = tmp_path / "grants.json"
+    result = handrail("policy", "suggest", "--bundle", SHIPPED, "--as", "wil", "--out", out, "--json")
+    assert result.exit_code == 0, result.output
+    draft = json.loads(result.stdout)
+    assert draft["table"] == [
+        {"principals": ["ada"], "hand": "git", "actions": ["git_tag"], "only": {"environments": ["production"]}}
+    ]
+    assert {one["action"] for one in draft["left_out"]} == {"git_push"}, "it acts outside of the organisation"
+    candidate = tmp_path / "candidate"
+    shutil.copytree(SHIPPED, candidate)
+    shutil.copy(out, candidate / "handrail" / "grants" / "data.json")
+    replayed = handrail("policy", "replay", "--bundle", candidate, "--as", "wil", "--json")
+    (changed,) = json.loads(replayed.stdout)["groups"]
+    assert (changed["kind"], changed["action"], changed["now"]["reasons"]) == (
+        "newly_asked",
+        "git_tag",
+        ["side_effects.approval"],
+    )
+    assert handrail("policy", "suggest", "--as", "ada").exit_code == 1, "who asks reads no recorded inputs"

@@ -58,6 +58,7 @@ class StandIn:
         self.after_answer = "granted"
         self.hand_state = "unpinned"
         self.approval_kid: str | None = None
+        self.proposal_kind = "policy.activate"
         self.evaluations: list[dict[str, Any]] = []
         self.forge = Forge()
         self._next: dict[tuple[str, str], list[Handler]] = {}
@@ -124,14 +125,19 @@ class StandIn:
             "answers": [],
         }
 
+    def bundle(self, digest: str) -> dict[str, Any]:
+        return {"digest": digest, "commit": "a" * 40, "directory": "policies", "built_at": 1, "built_by": self.text,
+                "kid": "k", "checks": {"opa": None, "tests": None, "coverage": None}, "added_by": "alice",
+                "added_at": 1.0, "files": [{"path": self.text, "sha256": digest}], "activations": []}  # fmt: skip
+
     def proposal(self) -> dict[str, Any]:
-        document = {"hand": "git", "lasts_seconds": 60, "said": self.text}
+        document = {"digest": DIGEST, "commit": self.text, "replaces": "cd" * 32}
         shown = document if self.shown_args is None else self.shown_args
         return {
             "id": "0" * 32,
-            "kind": "policy.observe",
+            "kind": self.proposal_kind,
             "tenant": "default",
-            "subject": "git",
+            "subject": DIGEST,
             "document": shown,
             "document_sha256": hashlib.sha256(rfc8785.dumps(document)).hexdigest(),
             "status": "open",
@@ -207,9 +213,11 @@ class StandIn:
                 return JSONResponse({**me, "approval_kid": self.approval_kid})
             case ("GET", "trust"):
                 return JSONResponse(self.forge.trust())
-        return self._admin(method, parts, body)
+        return self._admin(method, parts, body, caller)
 
-    def _admin(self, method: str, parts: list[str], body: bytes) -> Response:  # noqa: C901, PLR0912 - one line per route
+    def _admin(  # noqa: C901, PLR0912 - one line per route
+        self, method: str, parts: list[str], body: bytes, caller: str
+    ) -> Response:
         principal = {"id": "p", "tenant": "default", "roles": ["agent"], "hands": None, "created_at": 1.0,
                      "revoked_at": None, "approval_kid": None}  # fmt: skip
         issuer = {"id": "agent", "tenant": "default", "keys": [{"kid": "k1", "not_before": 0, "not_after": None,
@@ -267,6 +275,22 @@ class StandIn:
                 lines = [json.dumps(line) for line in self.evaluations]
                 text = "\n".join([*lines, json.dumps({"next": None, "first": 0, "end": 9, "tree_size": 9}), ""])
                 return Response(text, media_type="application/x-ndjson")
+            case ("GET", "policy", "bundles"):
+                change = {"number": 1, "digest": DIGEST, "way": "activate", "proposal_id": None, "by": "bob", "at": 1.0}
+                older = {**change, "digest": "cd" * 32}
+                summary = {"digest": DIGEST, "commit": "a" * 40, "added_by": self.text, "added_at": 1.0}
+                return JSONResponse({"bundles": [summary], "activations": [{**change, "number": 2}, older]})
+            case ("GET", "policy", "bundles", digest):
+                return JSONResponse(self.bundle(digest))
+            case ("GET", "policy", "bundles", _, "file"):
+                return Response("a.b.c", media_type="application/jose")
+            case ("POST", "policy", "bundles"):
+                return JSONResponse(self.bundle(DIGEST), 201)
+            case ("POST", "policy", "rollback"):
+                self.answers.append(json.loads(body))
+                digest = json.loads(body)["digest"]
+                return JSONResponse({"number": 3, "digest": digest, "way": "rollback", "proposal_id": None,
+                                     "by": caller, "at": 1.0})  # fmt: skip
             case ("GET", "policy"):
                 return JSONResponse({"engine": "embedded", "digest": DIGEST, "files": [], "loaded_at": 1.0})
             case ("GET", "audit", "entries"):

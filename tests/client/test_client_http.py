@@ -124,8 +124,13 @@ async def test_admin_calls_send_what_the_api_documents(gateway: StandIn, both: B
     page = await both("approvals", status="open", after="ap-0", limit=1)
     assert (page["approvals"][0]["id"], page.get("next")) == ("ap-1", None)
     assert (await both("ready"))["checks"]
+    assert (await both("policy_bundles"))["activations"][0]["number"] == 2
+    assert (await both("policy_bundle", "ab" * 32))["commit"] == "a" * 40
+    assert await both("policy_bundle_file", "ab" * 32) == "a.b.c"
+    assert (await both("add_policy_bundle", b"a.b.c"))["digest"] == "ab" * 32
+    assert (await both("rollback_policy", "cd" * 32, replaces="ab" * 32))["way"] == "rollback"
     assert (await both("proposals", status="open", kind="policy.observe", limit=1))["proposals"]
-    assert (await both("proposal", "0" * 32))["subject"] == "git"
+    assert (await both("proposal", "0" * 32))["subject"] == "ab" * 32
     assert (await both("propose", "policy.observe", {"hand": "git"}, subject="git"))["status"] == "open"
     assert (await both("activate", "0" * 32))["status"] == "activated"
     assert (await both("withdraw", "0" * 32))["status"] == "withdrawn"

@@ -339,3 +339,25 @@ def copy_home(home: Path, other: Path) -> None:
     """Another gateway of one installation: the same master key, keys and epochs, a name of its own."""
     shutil.copytree(home, other)
     (other / "gateway-id").unlink()
+
+
+async def test_under_load_every_decision_names_the_one_bundle_that_made_it(town: Town) -> None:
+    """An activation while decisions are under way: none is lost, and none mixes two bundles."""
+    before = await town.put_in_force(ALLOW)
+    proposal = await town.propose(await town.add(town.bundle(ASK)))
+    done = asyncio.Event()
+    made = []
+
+    async def decide_on() -> None:
+        while not done.is_set():
+            made.append(await town.decide())
+            await asyncio.sleep(0)
+
+    deciders = [asyncio.create_task(decide_on()) for _ in range(8)]
+    await town.activate(proposal)
+    await until(lambda: any(decision.policy_digest == proposal["subject"] for decision in made))
+    done.set()
+    await asyncio.gather(*deciders)
+    effect_of = {before: Effect.ALLOW, proposal["subject"]: Effect.ASK}
+    assert {decision.policy_digest for decision in made} == effect_of.keys()
+    assert all(decision.effect is effect_of[decision.policy_digest] for decision in made)

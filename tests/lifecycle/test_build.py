@@ -203,6 +203,7 @@ def test_an_unsigned_a_foreign_and_a_tampered_bundle_are_refused(repository: Rep
         {"commit": "HEAD"},
         {"commit": None},
         {"built_by": ""},
+        {"built_by": None},
         {"built_at": 1.5},
         {"checks": None},
         {"v": True},

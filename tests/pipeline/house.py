@@ -12,6 +12,7 @@ from typing import Any
 
 from joserfc import jws as jose
 from joserfc.jwk import OKPKey
+from sqlalchemy import Engine
 
 import migrations
 from audit.database import make_engine
@@ -36,6 +37,7 @@ from gateway.model import (
 )
 from gateway.pipeline import Pipeline
 from gateway.policy.contexts import Contexts
+from gateway.policy.recall import Recall
 from gateway.reasons import Reason
 from gateway.recovery import recover
 from gateway.settings import KeySettings, Settings
@@ -284,7 +286,7 @@ async def open_house(home: Path, *, brain: Brain | None = None, start: bool = Tr
         jws=jws,
         metrics=Metrics(),
         tracer=Tracer(),
-        contexts=Contexts(SqlPast(engine), log, hands, store.knows_context),
+        contexts=remembering(configured, engine, log, hands, store, directory),
     )
     house = House(
         configured,
@@ -302,6 +304,17 @@ async def open_house(home: Path, *, brain: Brain | None = None, start: bool = Tr
     if start:
         await recover(pipeline, first=True)
     return house
+
+
+def remembering(
+    settings: Settings, engine: Engine, log: Log, hands: SimulatedHands, store: SqlPlans, directory: SimulatedDirectory
+) -> Contexts:
+    """Contexts of a process that knows nothing yet."""
+
+    async def attests(tenant: str, issuer: str) -> bool:
+        return (await directory.issuer(issuer, tenant)).attests_request
+
+    return Contexts(Recall(SqlPast(engine), log, hands, attests), settings.provenance, store.knows_context)
 
 
 async def close_house(house: House) -> None:

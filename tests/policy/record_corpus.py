@@ -9,7 +9,7 @@ import warnings
 from typing import Any
 
 from tests.policy.support import SHIPPED, ask, embedded, step
-from tests.policy.test_differential import CORPUS, hands, principals, request, steps
+from tests.policy.test_differential import CORPUS, contexts, hands, moments, principals, request, steps
 
 CASES = 150
 LATER = (
@@ -43,13 +43,13 @@ def drawn() -> list[dict[str, Any]]:
         ask(*[step(f"s{n}", "time", "get_current_time") for n in range(101)]),
         *(ask(*LATER, context={**ask()["context"], "spent": spent}) for spent in SPENT),
     ]
-    shape = st.tuples(steps, principals, hands)
+    shape = st.tuples(steps, principals, hands, contexts, moments)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         while len(inputs) < CASES:
-            taken, principal, known = shape.example()
+            taken, *around = shape.example()
             if taken:
-                inputs.append(request(taken, principal, known))
+                inputs.append(request(taken, *around))
     return inputs
 
 

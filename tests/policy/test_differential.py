@@ -73,9 +73,121 @@ arguments = st.fixed_dictionaries(
         "more": values,
     },
 )
+urls = st.sampled_from(
+    [
+        "https://example.com/a?b=c",
+        "http://169.254.169.254/latest",
+        "https://user:pass@example.com",
+        "https://0x7f000001/",
+        "https://[::ffff:10.0.0.1]/",
+        "https://EXAMPLE.com./",
+        "https://xn--bcher-kva.example",
+        "file:///etc/passwd",
+        "javascript:alert(1)",
+        "//example.com",
+        "example.com",
+        "",
+    ]
+)
+contents = st.sampled_from(
+    [
+        "SELECT 1",
+        "drop table users",
+        "DELETE FROM users",
+        "delete from users where id = 1; --",
+        "UPDATE users /* x */ SET a = 1",
+        "mail ann@example.com or call +49 151 23456789",
+        "DE89 3704 0044 0532 0130 00",
+        "4111 1111 1111 1111",
+        "diagnosis: diabetes",
+    ]
+)
+amounts = st.one_of(st.integers(-5, 10**7), st.floats(allow_nan=False, allow_infinity=False, width=32), texts)
+orders = st.fixed_dictionaries(
+    {},
+    optional={
+        "to": st.one_of(st.sampled_from(["ann@example.com", "eve@evil.example", "DE89370400440532013000"]), values),
+        "amount": amounts,
+        "url": st.one_of(urls, values),
+        "sql": st.one_of(contents, values),
+        "more": values,
+    },
+)
+SHOP: dict[str, Any] = {
+    "shop": {
+        "region": "us",
+        "trust": "untrusted",
+        "labels": ["personal-data"],
+        "manifest_digest": "2" * 64,
+        "actions": {
+            "pay": {
+                "side_effects": "external",
+                "idempotent": False,
+                "args": {"/to": "recipient", "/amount": "amount", "/url": "url"},
+            },
+            "query": {"side_effects": "none", "idempotent": True, "args": {"/sql": "content", "/url": "url"}},
+            "undo": {"side_effects": "reversible", "idempotent": False, "args": {"/to": "account"}},
+        },
+    }
+}
+counts = st.one_of(st.fixed_dictionaries({"steps": numbers, "changes": numbers, "amount": amounts}), values)
+spent = st.one_of(
+    st.just({}),
+    st.fixed_dictionaries(
+        {"steps": st.integers(0, 120), "changes": st.integers(0, 12)},
+        optional={
+            "context": counts,
+            "principal": st.fixed_dictionaries({}, optional={"minute": counts, "hour": counts, "day": counts}),
+        },
+    ),
+)
+history = st.lists(
+    st.fixed_dictionaries(
+        {
+            "hand": st.sampled_from(["git", "shop"]),
+            "action": st.sampled_from(["pay", "query", "git_commit"]),
+            "effect": st.sampled_from(["allow", "ask", "deny"]),
+            "side_effects": st.sampled_from(["none", "reversible", "irreversible", "external"]),
+            "status": st.sampled_from(["succeeded", "failed", "held"]),
+            "seconds_ago": st.integers(0, 10**6),
+        }
+    ),
+    max_size=3,
+)
+taint = st.lists(
+    st.fixed_dictionaries({"hand": st.sampled_from(["git", "shop"]), "action": texts, "trust": st.just("untrusted")}),
+    max_size=2,
+)
+contexts = st.fixed_dictionaries(
+    {
+        "data_region": st.sampled_from([None, "eu", "us", "xx"]),
+        "taint": taint,
+        "principal_taint": taint,
+        "spent": spent,
+        "history": history,
+    }
+)
+origins = st.lists(
+    st.fixed_dictionaries(
+        {
+            "source": st.sampled_from(["request", "result", "operator", "approved", "new"]),
+            "match": st.sampled_from(["exact", "normalised", "contained"]),
+        },
+        optional={"trust": st.sampled_from(["trusted", "untrusted"]), "hand": st.just("shop"), "step": st.just("s0")},
+    ),
+    max_size=2,
+)
+provenance = st.dictionaries(st.sampled_from(["/to", "/url", "/repo_path", "/amount"]), origins, max_size=2)
+moments = st.sampled_from(
+    ["2026-11-26T12:00:00Z", "2026-12-24T23:59:59Z", "2026-11-29T03:00:00Z", "tomorrow", 1_700_000_000]
+)
 actions = ["git_status", "git_log", "git_add", "git_commit", "git_reset", "git_push", "get_current_time", "erase"]
 steps = st.lists(
-    st.tuples(st.sampled_from(["git", "time", "nowhere"]), st.sampled_from(actions), arguments), max_size=4
+    st.one_of(
+        st.tuples(st.sampled_from(["git", "time", "nowhere"]), st.sampled_from(actions), arguments, provenance),
+        st.tuples(st.just("shop"), st.sampled_from(["pay", "query", "undo"]), orders, provenance),
+    ),
+    max_size=4,
 )
 principals = st.one_of(
     st.sampled_from([{"id": "bot", "roles": ["agent"]}, {"id": "alice", "roles": []}, {"id": "x"}, {}]),
@@ -83,7 +195,8 @@ principals = st.one_of(
 )
 hands = st.sampled_from(
     [
-        GIT,
+        GIT | SHOP,
+        GIT | {"shop": {**SHOP["shop"], "region": "eu", "trust": "trusted", "labels": []}},
         {},
         {"git": {**GIT["git"], "labels": []}},
         {"git": {"actions": {}}},
@@ -146,25 +259,32 @@ def shipped(engines: Engines) -> Engines:
     return engines
 
 
-def request(taken: list[Any], principal: Any, known: Any) -> dict[str, Any]:
+def request(taken: list[Any], principal: Any, known: Any, context: Any, now: Any) -> dict[str, Any]:
     return ask(
-        *(step(f"s{n}", hand, action) | {"args": args} for n, (hand, action, args) in enumerate(taken)),
+        *(
+            step(f"s{n}", hand, action) | {"args": args, "provenance": came_from}
+            for n, (hand, action, args, came_from) in enumerate(taken)
+        ),
         principal=principal,
         hands=known,
+        context=context,
+        now=now,
     )
 
 
 @seed(20261121)
 @settings(
-    max_examples=200,
+    max_examples=2000,
     deadline=None,
     database=None,
     phases=[Phase.generate, Phase.shrink],
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-@given(taken=steps, principal=principals, known=hands)
-def test_generated_plans(shipped: Engines, taken: list[Any], principal: Any, known: Any) -> None:
-    shipped.same(request(taken, principal, known))
+@given(taken=steps, principal=principals, known=hands, context=contexts, now=moments)
+def test_generated_plans(
+    shipped: Engines, taken: list[Any], principal: Any, known: Any, context: Any, now: Any
+) -> None:
+    shipped.same(request(taken, principal, known, context, now))
 
 
 def test_the_recorded_corpus(shipped: Engines) -> None:

@@ -1,0 +1,297 @@
+"""What a context remembers: scalar values, and where they came from. No I/O.
+
+Remembering is cheap: what comes in is kept as it is, and taken apart once, when a step is judged whose arguments have
+roles. What does not fit any more is not remembered, so that what came first stays first; it is *unknown*, and never
+counts as trusted.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any, Final
+
+import orjson
+
+from gateway.arguments import escape
+from gateway.manifest import ActionManifest, ArgumentRole, Manifest, Trust
+from gateway.policy.values import compact, grouped_in, link, links, plain, scalar_text, stands_in
+
+ITEMS_MAX: Final = 1024
+"""Requests and results that one context remembers."""
+REQUESTS_MAX_BYTES: Final = 1_048_576
+"""The user's words that one context remembers."""
+LOOKUPS_MAX: Final = 512
+"""Values that are looked for in one round: a plan of ten thousand recipients must keep nobody else waiting."""
+VOUCHED_MAX: Final = 1024
+"""Characters of a value that can be told to be another one as a whole; longer ones are texts, in which values stand."""
+DEPTH_MAX: Final = 64
+
+
+class Source(StrEnum):
+    """Where a value came from. ``NEW``: from nowhere that is remembered."""
+
+    REQUEST = "request"
+    RESULT = "result"
+    OPERATOR = "operator"
+    APPROVED = "approved"
+    NEW = "new"
+
+
+class Match(StrEnum):
+    """How a value was found: byte for byte, in another spelling, or inside a longer text."""
+
+    EXACT = "exact"
+    NORMALISED = "normalised"
+    CONTAINED = "contained"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """One source: a user's request, or what of one result is trusted, or is not."""
+
+    source: Source
+    plan_id: str = ""
+    step_id: str = ""
+    hand: str = ""
+    action: str = ""
+    trust: Trust | None = None
+    side_effects: str = ""
+    """Of the approved call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Where a value was found."""
+
+    origin: Origin
+    match: Match
+
+
+@dataclass(slots=True)
+class _Text:
+    """Everything of one origin that is not a value as a whole, as one text."""
+
+    origin: Origin
+    plain: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """Something to take apart later."""
+
+    origin: Origin
+    content: bytes
+    action: ActionManifest | None = None
+
+
+@dataclass(slots=True)
+class Memory:
+    """The values of one context, in the order in which they came."""
+
+    bytes_max: int
+    size_bytes: int = 0
+    full: bool = False
+    """Something was not remembered."""
+    _new: list[_Item] = field(default_factory=list)
+    _count: int = 0
+    _requested_bytes: int = 0
+    _heard: set[str] = field(default_factory=set)
+    """Plans whose request is remembered."""
+    _lookups: int = 0
+    _whole: dict[str, list[tuple[int, Origin, str]]] = field(default_factory=dict)
+    """Spelling -> order, origin and value, of each kind of origin the first."""
+    _links: dict[str, list[tuple[int, Origin]]] = field(default_factory=dict)
+    _texts: list[tuple[int, _Text]] = field(default_factory=list)
+    _approved: dict[tuple[ArgumentRole, str], Origin] = field(default_factory=dict)
+
+    # --- feeding -----------------------------------------------------------------------------------------------------
+
+    def request(self, text: str, plan_id: str) -> int:
+        """The user's words, from an issuer that may attest them. Returns the bytes that are kept.
+
+        They have room of their own: however much was read, what the user says next is heard.
+        """
+        item = _Item(Origin(Source.REQUEST, plan_id), text.encode("utf-8", "surrogatepass"))
+        if plan_id in self._heard or self._requested_bytes + len(item.content) > REQUESTS_MAX_BYTES:
+            return 0
+        self._heard.add(plan_id)
+        self._requested_bytes += len(item.content)
+        return self._take(item)
+
+    def result(
+        self, document: bytes, plan_id: str, step_id: str, manifest: Manifest | None, names: tuple[str, str]
+    ) -> int:
+        """What a caller was shown of a step: ``{content, structured}`` as JSON. Returns the bytes that are kept.
+
+        Args:
+            manifest: by which the step was judged; where it is not known any more, nothing of the result is trusted.
+            names: hand and action.
+        """
+        action = None if manifest is None else manifest.actions.get(names[1])
+        trust = Trust.UNTRUSTED if manifest is None or action is None else manifest.trust
+        return self._keep(_Item(Origin(Source.RESULT, plan_id, step_id, *names, trust), document, action))
+
+    def operator(self, values: Iterable[str]) -> None:
+        """What the operator vouches for; to be told first."""
+        for value in values:
+            self._know(Origin(Source.OPERATOR), value)
+
+    def approve(self, role: ArgumentRole, value: str, origin: Origin) -> None:
+        """A person approved a call with this argument. The newest approval counts."""
+        for spelling in spellings(value):
+            self._approved[role, spelling] = origin
+
+    def _keep(self, item: _Item) -> int:
+        read_bytes = self.size_bytes - self._requested_bytes
+        if self.full or self._count >= ITEMS_MAX or read_bytes + len(item.content) > self.bytes_max:
+            # From here on nothing is remembered: a later trusted value must not seem to have come first.
+            self.full = True
+            return 0
+        return self._take(item)
+
+    def _take(self, item: _Item) -> int:
+        self._count += 1
+        self.size_bytes += len(item.content)
+        self._new.append(item)
+        return len(item.content)
+
+    # --- finding -----------------------------------------------------------------------------------------------------
+
+    def begin_round(self) -> None:
+        """Look for :data:`LOOKUPS_MAX` values from now on, and call all others unknown."""
+        self._lookups = 0
+
+    def find(self, value: str) -> list[Found]:
+        """Where a value was seen, in that order: as a whole and inside a text, each kind of source once."""
+        self._take_apart()
+        self._lookups += 1
+        if self._lookups > LOOKUPS_MAX:
+            return []
+        seen: dict[tuple[Source, Trust | None, bool], tuple[int, Found]] = {}
+
+        def note(order: int, origin: Origin, match: Match) -> None:
+            kind = (origin.source, origin.trust, match is Match.CONTAINED)
+            if kind not in seen or order < seen[kind][0]:
+                seen[kind] = (order, Found(origin, match))
+
+        for spelling in spellings(value):
+            for order, origin, known in self._whole.get(spelling, ()):
+                note(order, origin, Match.EXACT if known == value else Match.NORMALISED)
+            for order, origin in self._links.get(spelling, ()):
+                note(order, origin, Match.CONTAINED)
+        self._find_in_texts(value, note)
+        for (source, trust, contained), (order, _) in list(seen.items()):
+            if contained and seen.get((source, trust, False), (order + 1,))[0] <= order:
+                del seen[source, trust, True]  # it is there as a whole, and no later
+        return [found for _, found in sorted(seen.values(), key=lambda one: one[0])]
+
+    def _find_in_texts(self, value: str, note: Any) -> None:
+        token = plain(value).lstrip("@#")
+        if not 1 < len(token) <= VOUCHED_MAX:
+            return
+        number = compact(token)
+        is_link = link(value) is not None
+        for order, text in self._texts:
+            if is_link:
+                # Who vouches for a link has written it as one, and it was found among the links. A mention need not be:
+                # what can be read out of a text that nobody vouches for came from there.
+                hit = text.origin.trust is Trust.UNTRUSTED and token in text.plain
+            else:
+                hit = stands_in(token, text.plain) or (number is not None and grouped_in(number, text.plain))
+            if hit:
+                note(order, text.origin, Match.CONTAINED)
+
+    def approved(self, role: ArgumentRole, value: str) -> Origin | None:
+        """The approved call that had this value in this role."""
+        return next(
+            (self._approved[role, spelling] for spelling in spellings(value) if (role, spelling) in self._approved),
+            None,
+        )
+
+    # --- taking apart ------------------------------------------------------------------------------------------------
+
+    def _take_apart(self) -> None:
+        items, self._new = self._new, []
+        for item in items:
+            if item.origin.source is Source.REQUEST:
+                text = item.content.decode("utf-8", "surrogatepass")
+                self._know(item.origin, text)
+                self._read(item.origin, [text])
+                continue
+            values: dict[Trust, list[str]] = {Trust.TRUSTED: [], Trust.UNTRUSTED: []}
+            otherwise = item.origin.trust or Trust.UNTRUSTED
+            for path, value in _scalars(orjson.loads(item.content)):
+                values[otherwise if item.action is None else item.action.trust_at(path, otherwise)].append(value)
+            # Of one result, what is vouched for comes first: a text that repeats a name beside it takes nothing away.
+            for trust in (Trust.TRUSTED, Trust.UNTRUSTED):
+                origin = replace(item.origin, trust=trust)
+                for value in values[trust]:
+                    self._know(origin, value)
+                self._read(origin, values[trust])
+
+    def _know(self, origin: Origin, value: str) -> None:
+        if len(value) > VOUCHED_MAX:
+            return
+        order = len(self._texts)
+        for spelling in spellings(value):
+            known = self._whole.setdefault(spelling, [])
+            if all((one.source, one.trust) != (origin.source, origin.trust) for _, one, _ in known):
+                known.append((order, origin, value))
+
+    def _read(self, origin: Origin, values: list[str]) -> None:
+        if not values:
+            return
+        order = len(self._texts)
+        self._texts.append((order, _Text(origin, plain("\n".join(values)))))
+        for value in values:
+            for seen in links(value):
+                known = self._links.setdefault(seen.canonical, [])
+                if all((one.source, one.trust) != (origin.source, origin.trust) for _, one in known):
+                    known.append((order, origin))
+
+
+def spellings(value: str) -> list[str]:
+    """Under what a value is found as a whole: its text, the link that it is, the number that it is."""
+    text = plain(value)
+    found = [text, text.lstrip("@#")]
+    seen = link(value)
+    if seen is not None:
+        found.append(seen.canonical)
+    number = compact(text)
+    if number is not None:
+        found.append(number)
+    return [one for one in dict.fromkeys(found) if one]
+
+
+def _scalars(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Every scalar with its reference tokens; the names of members too, which a hostile server may choose. A text block
+    that is JSON is taken apart as such: many tools return their structure so."""
+    if len(path) > DEPTH_MAX:
+        return
+    if isinstance(value, Mapping):
+        for name, member in value.items():
+            here = (*path, escape(name))
+            if path:
+                yield here, name
+            yield from _scalars(member, here)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _scalars(item, (*path, str(index)))
+    else:
+        text = scalar_text(value)
+        if text is None:
+            return
+        inner = _json(text) if path[:1] == ("content",) and path[-1] == "text" else None
+        if inner is None:
+            yield path, text
+        else:
+            yield from _scalars(inner, path)
+
+
+def _json(text: str) -> Any:
+    if text[:1] not in {"[", "{"}:
+        return None
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None
