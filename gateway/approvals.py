@@ -5,6 +5,7 @@ Nothing that a requester or its client says counts as an approval (invariant 9),
 """
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 from weakref import WeakValueDictionary
@@ -17,6 +18,7 @@ from gateway.model import (
     Answer,
     ApprovalStatus,
     Attestation,
+    Binding,
     PlanStatus,
     Principal,
     Role,
@@ -25,10 +27,11 @@ from gateway.model import (
     subject_key,
 )
 from gateway.pipeline import Pipeline
-from gateway.ports import Append, ApprovalRow, Purpose, Typ
+from gateway.ports import Append, ApprovalRow, Purpose, Typ, Write
 from gateway.reasons import Reason
 from gateway.stages import approval
 from gateway.state import Approval, PlanState, StepState
+from gateway.webauthn import Assertion, RelyingParty, SecurityKey, relying_party
 
 _log = structlog.get_logger("handrail.approvals")
 
@@ -98,14 +101,48 @@ class Approvals:
             return view, refusal.reason
         return view, None
 
+    async def challenge(self, approval_id: str, approver: Principal, answer: Answer) -> tuple[bytes, Sequence[str]]:
+        """What the approver's security key is to sign the SHA-256 of, and the ids of the keys that may.
+
+        Raises:
+            Refused: ``approval.*``, as :meth:`answer`; ``approval.key`` where the person has no security key here.
+        """
+        pipeline = self.pipeline
+        row = await self._row(approval_id, approver)
+        now = pipeline.clock()
+        approval.check_approver(row, approver, now)
+        party = self.party
+        enrolled = await pipeline.directory.security_keys(row.tenant, approver.id)
+        keys = [key.credential_id for key in enrolled if party is not None and key.rp_id == party.id]
+        if not keys:
+            raise Refused(Reason.APPROVAL_KEY, "no security key is enrolled here")
+        state = (await pipeline.load(row.plan_id)).steps[row.step_id]
+        if state.status is not StepStatus.HELD or state.approval_id != approval_id or state.args is None:
+            raise Refused(Reason.APPROVAL_CLOSED)
+        binding = state.binding(row.tenant, row.plan_id)
+        said = approval.payload(row, approver, binding, answer, audience=pipeline.log.origin, now=now)
+        return said, keys
+
+    @property
+    def party(self) -> RelyingParty | None:
+        """The site for whose pages people enrol security keys."""
+        return relying_party(self.pipeline.settings.server.public_url)
+
     async def answer(
-        self, approval_id: str, approver: Principal, *, answer: Answer | None = None, signed: bytes | None = None
+        self,
+        approval_id: str,
+        approver: Principal,
+        *,
+        answer: Answer | None = None,
+        signed: bytes | None = None,
+        asserted: Assertion | None = None,
     ) -> dict[str, Any]:
         """Take one person's answer.
 
         Args:
             answer: to be attested by the gateway; or
-            signed: an ``approval+jws`` by the approver's enrolled key.
+            signed: an ``approval+jws`` by the approver's enrolled key; or
+            asserted: what one of the approver's security keys signed, over what :meth:`challenge` gave.
 
         Raises:
             Refused: ``approval.*``; ``approval.voided`` where policy or hand changed since: a new request is opened
@@ -114,7 +151,7 @@ class Approvals:
         """
         plan_id = (await self._row(approval_id, approver)).plan_id
         async with self._alone(plan_id):
-            await self._answer(approval_id, approver, answer, signed)
+            await self._answer(approval_id, approver, _Said(answer, signed, asserted))
         return await self.show(approval_id, approver)
 
     async def expire(self) -> int:
@@ -194,7 +231,7 @@ class Approvals:
             lock = self._locks[plan_id] = asyncio.Lock()
         return lock
 
-    async def _answer(self, approval_id: str, approver: Principal, answer: Answer | None, signed: bytes | None) -> None:
+    async def _answer(self, approval_id: str, approver: Principal, said: "_Said") -> None:
         pipeline = self.pipeline
         now = pipeline.clock()
         row = await self._row(approval_id, approver)
@@ -222,18 +259,31 @@ class Approvals:
             raise
         if state.args is None:
             raise Refused(Reason.APPROVAL_VOIDED, "what was to be approved was erased")
-        binding = state.binding(row.tenant, row.plan_id)
-        audience = pipeline.log.origin
-        if signed is not None:
-            answer = approval.verify_answer(signed, row, approver, binding, pipeline.jws, audience=audience, now=now)
-            proof, attested_by = signed, Attestation.APPROVER
-        elif answer is not None:
-            payload = approval.attestation(row, approver, binding, answer, audience=audience, now=now)
-            proof = pipeline.signer.sign(Purpose.APPROVAL, Typ.APPROVAL, payload).encode("ascii")
-            attested_by = Attestation.GATEWAY
-        else:
+        given = await self._verified(said, row, approver, state.binding(row.tenant, row.plan_id), now)
+        await self._record(plan, state, row, approver, given)
+
+    async def _verified(
+        self, said: "_Said", row: ApprovalRow, approver: Principal, binding: Binding, now: float
+    ) -> "_Given":
+        """What the person said, with whatever vouches for it checked or made."""
+        pipeline, audience = self.pipeline, self.pipeline.log.origin
+        if said.signed is not None:
+            answer = approval.verify_answer(
+                said.signed, row, approver, binding, pipeline.jws, audience=audience, now=now
+            )
+            return _Given(answer, Attestation.APPROVER, said.signed)
+        if said.asserted is not None:
+            keys = await pipeline.directory.security_keys(row.tenant, approver.id)
+            answer, key, count = approval.verify_assertion(
+                said.asserted, row, approver, binding, keys, party=self.party, audience=audience, now=now
+            )
+            counted = await pipeline.directory.used(row.tenant, key, count)
+            return _Given(answer, Attestation.WEBAUTHN, said.asserted.document(), [counted])
+        if said.answer is None:
             raise Refused(Reason.REQUEST_MALFORMED, "no answer")
-        await self._record(plan, state, row, approver, answer, attested_by, proof)
+        payload = approval.attestation(row, approver, binding, said.answer, audience=audience, now=now)
+        proof = pipeline.signer.sign(Purpose.APPROVAL, Typ.APPROVAL, payload).encode("ascii")
+        return _Given(said.answer, Attestation.GATEWAY, proof)
 
     async def _record(
         self,
@@ -241,14 +291,13 @@ class Approvals:
         state: StepState,
         row: ApprovalRow,
         approver: Principal,
-        answer: Answer,
-        attested_by: Attestation,
-        proof: bytes,
+        given: "_Given",
     ) -> None:
         pipeline = self.pipeline
+        answer, attested_by = given.answer, given.attested_by
         now = pipeline.clock()
-        granted = 1 + await self._standing_answers(row)
-        committed = commit(proof, subject_key(row.tenant, approver.id, "approvals"))
+        granted = 1 + await self._standing_answers(row, state.binding(row.tenant, row.plan_id))
+        committed = commit(given.proof, subject_key(row.tenant, approver.id, "approvals"))
         draft = EntryDraft(
             EntryType.APPROVAL_GRANTED if answer is Answer.APPROVE else EntryType.APPROVAL_REFUSED,
             row.tenant,
@@ -269,10 +318,10 @@ class Approvals:
         )
         complete = answer is Answer.REFUSE or granted >= row.request.quorum
         status = ApprovalStatus.REFUSED if answer is Answer.REFUSE else ApprovalStatus.GRANTED
-        writes = []
+        writes = list(given.writes)
         if complete:
             # Found again as `running` after a crash right here, the plan is taken up with its answer.
-            writes = [
+            writes += [
                 pipeline.store.approval_status(row.request.approval_id, status),
                 pipeline.store.plan_status(plan, PlanStatus.RUNNING),
             ]
@@ -292,15 +341,34 @@ class Approvals:
         if complete:
             pipeline.resume(plan)
 
-    async def _standing_answers(self, row: ApprovalRow) -> int:
-        """How many earlier approvals still count: those of people who may still give them."""
+    async def _standing_answers(self, row: ApprovalRow, binding: Binding) -> int:
+        """How many earlier approvals still count: those of people who may still give them, whose proof still holds (a
+        security key may have been revoked since)."""
+        pipeline = self.pipeline
+        given = [answer for answer in row.answers if answer.answer is Answer.APPROVE]
+        proofs = await pipeline.payloads.open([answer.commitment for answer in given]) if given else {}
         counted = 0
-        for answer in row.answers:
+        for answer in given:
+            keys: Sequence[SecurityKey] = ()
+            if answer.attested_by is Attestation.WEBAUTHN:
+                keys = await pipeline.directory.security_keys(row.tenant, answer.approver_id)
             try:
-                person = await self.pipeline.directory.principal(row.tenant, answer.approver_id)
+                person = await pipeline.directory.principal(row.tenant, answer.approver_id)
+                _, proof = proofs.get(answer.commitment, (b"", b""))
+                approval.check_proof(
+                    proof,
+                    answer,
+                    row,
+                    person,
+                    binding,
+                    keys,
+                    jws=pipeline.jws,
+                    signer=pipeline.signer,
+                    audience=pipeline.log.origin,
+                )
             except Refused:
                 continue
-            counted += answer.answer is Answer.APPROVE and approval.may_answer(row, person)
+            counted += approval.may_answer(row, person)
         return counted
 
     async def _row(self, approval_id: str, viewer: Principal) -> ApprovalRow:
@@ -317,6 +385,25 @@ class Approvals:
         except HandrailError:
             _log.warning("an approval's plan cannot be read", plan_id=plan_id)
             return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """One of three ways in which a person answers."""
+
+    answer: Answer | None
+    signed: bytes | None
+    asserted: Assertion | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """An answer with its proof, and the rows that must be written with it."""
+
+    answer: Answer
+    attested_by: Attestation
+    proof: bytes
+    writes: Sequence[Write] = ()
 
 
 def _view(row: ApprovalRow, plan: PlanState | None) -> dict[str, Any]:

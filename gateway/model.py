@@ -97,6 +97,8 @@ class Attestation(StrEnum):
 
     APPROVER = "approver"
     """The person's own enrolled key signed the answer."""
+    WEBAUTHN = "webauthn"
+    """The person's own enrolled security key signed it, in a browser."""
     GATEWAY = "gateway"
     """Only the gateway says so: the person was logged in, or their API key was used."""
 

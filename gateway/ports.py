@@ -27,6 +27,7 @@ from gateway.model import (
     Principal,
 )
 from gateway.state import PlanState, StepState
+from gateway.webauthn import SecurityKey
 
 # --- keys ------------------------------------------------------------------------------------------------------------
 
@@ -350,6 +351,12 @@ class Directory(Protocol):
 
     async def issuer(self, issuer_id: str, tenant: str) -> Issuer:
         """Raises ``verify.unknown_issuer``."""
+
+    async def security_keys(self, tenant: str, principal_id: str) -> Sequence[SecurityKey]:
+        """The principal's security keys that are not revoked; none where the principal is. Read anew each time."""
+
+    async def used(self, tenant: str, key: SecurityKey, sign_count: int) -> Write:
+        """The row that keeps a security key's counter. Raises ``approval.key`` where the key was revoked."""
 
 
 class Payloads(Protocol):

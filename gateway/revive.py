@@ -1,6 +1,6 @@
 """A plan from its record: rows for the states, the side table for the values. What was erased stays unknown."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import orjson
@@ -10,6 +10,7 @@ from gateway.errors import HandrailError, Refused
 from gateway.model import (
     Answer,
     ApprovalStatus,
+    Attestation,
     Binding,
     Decision,
     DecisionReason,
@@ -34,8 +35,9 @@ from gateway.ports import (
 from gateway.reasons import Reason
 from gateway.stages import schema, verify
 from gateway.state import Approval, PlanState, StepError, StepState
+from gateway.webauthn import SecurityKey
 
-ProofCheck = Callable[[bytes, ApprovalAnswer, ApprovalRow, Principal, Binding], None]
+ProofCheck = Callable[[bytes, ApprovalAnswer, ApprovalRow, Principal, Binding, Sequence[SecurityKey]], None]
 """``stages.approval.check_proof`` with the keys that it needs."""
 
 
@@ -80,7 +82,10 @@ async def revive(
             proved = []
             for answer in row.answers:
                 person = await _principal(directory, stored.tenant, answer.approver_id)
-                if answer.answer is Answer.APPROVE and _proves(answer, state, row, person, opened, check):
+                keys: Sequence[SecurityKey] = ()
+                if answer.attested_by is Attestation.WEBAUTHN:
+                    keys = await directory.security_keys(stored.tenant, answer.approver_id)
+                if answer.answer is Answer.APPROVE and _proves(answer, state, row, person, opened, keys, check):
                     proved.append(Approval(person.pseudonym, answer.attested_by))
             state.approvals = tuple(proved)
             if state.approved and len(proved) < row.request.quorum:
@@ -141,6 +146,7 @@ def _proves(
     row: ApprovalRow,
     person: Principal,
     opened: dict[str, bytes],
+    keys: Sequence[SecurityKey],
     check: ProofCheck,
 ) -> bool:
     """Whether the signed answer is there and is an approval of exactly this call."""
@@ -148,7 +154,7 @@ def _proves(
     if proof is None or state.args is None or state.decision is None:
         return False
     try:
-        check(proof, answer, row, person, state.binding(row.tenant, row.plan_id))
+        check(proof, answer, row, person, state.binding(row.tenant, row.plan_id), keys)
     except HandrailError:
         return False
     return True

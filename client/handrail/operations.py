@@ -320,6 +320,21 @@ def revoke_principal(principal_id: str) -> Operation[Json]:
     return _maybe((yield _delete("principals", principal_id)))
 
 
+def offer_enrolment(principal_id: str) -> Operation[Json]:
+    """A ticket with which an approver enrols one security key at the gateway's page; it is shown this once."""
+    return (yield Request("POST", _path("principals", principal_id, "enrolments"))).document
+
+
+def security_keys(principal_id: str) -> Operation[list[Json]]:
+    """A principal's security keys that are not revoked: ``{kid, jwk, rp_id, sign_count}``."""
+    return _listed((yield _get("principals", principal_id, "security-keys")), "security_keys")
+
+
+def revoke_security_key(principal_id: str, kid: str) -> Operation[Json]:
+    """Revoke one security key of a principal."""
+    return _maybe((yield _delete("principals", principal_id, "security-keys", kid)))
+
+
 def issuers() -> Operation[list[Json]]:
     """Every issuer of the tenant."""
     return _listed((yield _get("issuers")), "issuers")

@@ -18,7 +18,7 @@ NOUNS: Final = {
     "audit": "Query the log, and check it for tampering.",
     "policy": "Check, build, try, propose, activate and roll back policy bundles.",
     "proposals": "List, show, activate and withdraw changes that take two people.",
-    "principals": "Add, list and revoke callers.",
+    "principals": "Add, list and revoke callers, and their security keys.",
     "issuers": "Add, list and revoke signers of plans.",
     "keys": "The gateway's keys, and new keys for clients.",
     "hands": "List hands and pin their manifests.",

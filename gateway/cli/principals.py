@@ -1,4 +1,4 @@
-"""``handrail principals``: add, list and revoke callers."""
+"""``handrail principals``: add, list and revoke callers, and their security keys."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,8 +10,9 @@ from gateway.cli.command import command, noun
 from gateway.cli.connect import Session
 from gateway.cli.output import Output
 from gateway.model import Role
+from gateway.rendering import moment
 
-app = noun("Add, list and revoke callers.")
+app = noun("Add, list and revoke callers, and their security keys.")
 
 
 @command(app)
@@ -63,6 +64,43 @@ def revoke(session: Session, principal_id: Annotated[str, typer.Argument(metavar
     """Revoke a principal and all its API keys."""
     document = session.client.revoke_principal(principal_id)
     session.out.show(document, lambda: session.out.line(f"{principal_id} is revoked."))
+
+
+@command(app)
+def enrol(session: Session, principal_id: Annotated[str, typer.Argument(metavar="ID")]) -> None:
+    """Make a ticket with which an approver enrols a security key, and print it, this once."""
+    document = session.client.offer_enrolment(principal_id)
+    session.out.show(document, lambda: _show_ticket(session.out, document, session.connection.url))
+
+
+@command(app)
+def keys(session: Session, principal_id: Annotated[str, typer.Argument(metavar="ID")]) -> None:
+    """List a principal's security keys."""
+    found = session.client.security_keys(principal_id)
+    session.out.show(
+        {"security_keys": found},
+        lambda: session.out.table(
+            ["key", "kind", "enrolled at", "used"],
+            ([key.get("kid"), key.get("jwk", {}).get("crv"), key.get("rp_id"), key.get("sign_count")] for key in found),
+            "No security key.",
+        ),
+    )
+
+
+@command(app)
+def unenrol(
+    session: Session,
+    principal_id: Annotated[str, typer.Argument(metavar="ID")],
+    kid: Annotated[str, typer.Argument(metavar="KEY", help="As 'principals keys' shows it.")],
+) -> None:
+    """Revoke one security key of a principal, for ever."""
+    document = session.client.revoke_security_key(principal_id, kid)
+    session.out.show(document, lambda: session.out.line(f"Key {kid} of {principal_id} is revoked."))
+
+
+def _show_ticket(out: Output, document: dict[str, Any], url: str) -> None:
+    out.facts([("ticket", document.get("ticket")), ("expires", moment(document.get("expires_at")))])
+    out.note(f"It is shown this once. Hand it over privately; it is used at {url}/security-keys.")
 
 
 def _show(out: Output, document: dict[str, Any]) -> None:

@@ -1,13 +1,14 @@
 """The pages of approval requests: what waits, and one exact call with its reasons and the person's answer."""
 
 import hashlib
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from starlette.responses import Response
 
-from gateway.canonical import canonical
+from gateway.canonical import b64url_encode, canonical
 from gateway.console.html import Content, Markup, element
 from gateway.console.layout import alert, facts, form, isolated, page, redirect
 from gateway.console.visits import Visit
@@ -20,6 +21,8 @@ from gateway.rendering import Argument, Rendering, left_out, moment, progress, r
 from gateway.web.bodies import one_of, query, segment
 from gateway.web.errors import ERRORS, report
 from gateway.web.routes.approvals import approval_id_of
+from gateway.web.routing import JsonResponse
+from gateway.webauthn import Assertion, SecurityKey
 
 STATES: Final[Mapping[ApprovalStatus, str]] = {
     ApprovalStatus.OPEN: "Waits for people",
@@ -28,6 +31,8 @@ STATES: Final[Mapping[ApprovalStatus, str]] = {
     ApprovalStatus.EXPIRED: "Expired: nobody approved in time",
     ApprovalStatus.VOIDED: "Void: what was to be approved has changed, or can no longer happen",
 }
+ASSERTED: Final = ("payload", "credential_id", "authenticator_data", "client_data_json", "signature")
+"""Fields that the page's script fills with what a security key signed."""
 _PREVIEWS: Final = 3
 _PREVIEW_CHARACTERS: Final = 100
 _QUIET: Final = frozenset({"hand", "action", "status", "approvals", "context", "plan", "step", "args sha256"})
@@ -51,7 +56,7 @@ async def show(visit: Visit) -> Response:
     whole = one_of(query(visit.request, "whole").get("whole"), "whole", {"1": True}.__getitem__) or False
     approval_id = segment(visit.request, "approval_id")
     view, obstacle = await visit.gateway.approvals.look(approval_id, visit.principal)
-    return _page(visit, view, obstacle, whole=whole)
+    return await _page(visit, view, obstacle, whole=whole)
 
 
 async def answer(visit: Visit) -> Response:
@@ -64,12 +69,32 @@ async def answer(visit: Visit) -> Response:
             raise Refused(Reason.REQUEST_MALFORMED, parameter="answer")
         if visit.form.get("call") != call_of(view):
             raise Refused(Reason.APPROVAL_MISMATCH, "not the call that the page showed")
-        await visit.gateway.approvals.answer(approval_id, visit.principal, answer=given)
+        if visit.form.get("signature"):
+            asserted = Assertion.from_parts(dict(visit.form))
+            await visit.gateway.approvals.answer(approval_id, visit.principal, asserted=asserted)
+        else:
+            await visit.gateway.approvals.answer(approval_id, visit.principal, answer=given)
     except HandrailError as refusal:
         report(visit.request.scope, refusal)
         view, obstacle = await visit.gateway.approvals.look(approval_id, visit.principal)
-        return _page(visit, view, obstacle, refusal=refusal)
+        return await _page(visit, view, obstacle, refusal=refusal)
     return redirect(f"/approvals/{approval_id}")
+
+
+async def challenge(visit: Visit) -> Response:
+    """What the person's security key is to sign, for the page's script."""
+    asked = one_of(query(visit.request, "answer").get("answer"), "answer", Answer)
+    approval_id = segment(visit.request, "approval_id")
+    approvals = visit.gateway.approvals
+    payload, keys = await approvals.challenge(approval_id, visit.principal, asked or Answer.APPROVE)
+    return JsonResponse(
+        {
+            "payload": b64url_encode(payload),
+            "challenge": b64url_encode(hashlib.sha256(payload).digest()),
+            "rp_id": None if approvals.party is None else approvals.party.id,
+            "credential_ids": list(keys),
+        }
+    )
 
 
 def call_of(view: Mapping[str, Any]) -> str:
@@ -111,7 +136,7 @@ def reason_line(reason: str) -> Markup:
     return element("span", isolated(reason), class_="reason")
 
 
-def _page(
+async def _page(
     visit: Visit,
     view: Mapping[str, Any],
     obstacle: Reason | None,
@@ -134,7 +159,7 @@ def _page(
         _section("call", "The exact call", facts(_call_facts(shown)), _arguments(view, shown, whole=whole)),
         _section("asker", "Who asks", facts(_asker_facts(shown))),
         _section("answers", f"Answers so far: {progress(view)}", _answers(view)),
-        _answer_form(visit, view, shown, obstacle),
+        _answer_form(visit, view, shown, obstacle, has_key=bool(await own_keys(visit))),
         _bound(view),
     ]
     code = 200 if refusal is None else ERRORS[refusal.reason][0]
@@ -234,37 +259,60 @@ def _answers(view: Mapping[str, Any]) -> Content:
     )
 
 
-def _answer_form(visit: Visit, view: Mapping[str, Any], shown: Rendering, obstacle: Reason | None) -> Markup:
+async def own_keys(visit: Visit) -> list[SecurityKey]:
+    """The visitor's security keys that a browser can use at this site."""
+    party = visit.gateway.approvals.party
+    enrolled = await visit.gateway.directory.security_keys(visit.principal.tenant, visit.principal.id)
+    return [key for key in enrolled if party is not None and key.rp_id == party.id]
+
+
+def _answer_form(
+    visit: Visit, view: Mapping[str, Any], shown: Rendering, obstacle: Reason | None, *, has_key: bool
+) -> Markup:
     if not permits(visit.principal, Permission.APPROVALS_ANSWER):
         return _section("answer", "Your answer", element("p", "You may look at requests and answer none."))
     if obstacle is not None:
         return _section("answer", "Your answer", element("p", TEXTS[obstacle]))
     if shown.arguments is None:
         return _section("answer", "Your answer", element("p", "A call that cannot be shown cannot be approved."))
-    if view["enrolled_key"]:
-        text = "The policy wants an answer signed with your own enrolled key."
-        command = element("pre", f"handrail approvals approve {view['id']} --key FILE")
-        return _section("answer", "Your answer", element("p", text), command)
+    needs_key = bool(view["enrolled_key"])
+    approve = element("button", "Approve", type="submit", name="answer", value="approve", class_="approve")
+    refuse = element("button", "Refuse", type="submit", name="answer", value="refuse", class_="refuse")
+    inputs = [element("input", type="hidden", name="call", value=call_of(view))]
+    if has_key:
+        inputs += [element("input", type="hidden", name=name, value="") for name in ASSERTED]
     return _section(
         "answer",
         "Your answer",
         form(
             visit,
             f"/approvals/{view['id']}",
-            element("input", type="hidden", name="call", value=call_of(view)),
-            element(
-                "p",
-                "You answer for this exact call and no other: one changed byte voids it. The gateway records that it "
-                "was you.",
-            ),
-            element(
-                "div",
-                element("button", "Approve", type="submit", name="answer", value="approve", class_="approve"),
-                element("button", "Refuse", type="submit", name="answer", value="refuse", class_="refuse"),
-                class_="buttons",
-            ),
+            *inputs,
+            element("p", "You answer for this exact call and no other: one changed byte voids it."),
+            element("p", _vouching(view, has_key=has_key, needs_key=needs_key)),
+            element("p", id="key-status", role="status"),
+            element("div", approve if has_key or not needs_key else None, refuse, class_="buttons"),
+            data={"challenge": f"/approvals/{view['id']}/challenge", "call": json.dumps(view["binding"])}
+            if has_key
+            else None,
         ),
+        element("noscript", element("p", "Security keys need a script, and scripts are off.")) if has_key else None,
     )
+
+
+def _vouching(view: Mapping[str, Any], *, has_key: bool, needs_key: bool) -> Content:
+    """Whose word the approval will be."""
+    if has_key:
+        return "To approve, your browser asks for your security key, which signs this call. A refusal needs none."
+    if needs_key:
+        return (
+            "The policy wants an approval that your own enrolled key signs: enrol a ",
+            element("a", "security key", href="/security-keys"),
+            ", or use your key at the terminal: ",
+            element("code", f"handrail approvals approve {view['id']}"),
+            ". You can refuse without one.",
+        )
+    return "The gateway records that it was you."
 
 
 def _bound(view: Mapping[str, Any]) -> Content:

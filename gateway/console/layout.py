@@ -84,10 +84,15 @@ def error(failure: HandrailError, request_id: str, visit: Visit | None = None) -
     return page(title, *content, visit=visit, status=status)
 
 
-def form(visit: Visit, path: str, *content: Content, **attributes: Attribute) -> Markup:
-    """A form that this session is known by."""
+def form(visit: Visit, path: str, *content: Content, data: Mapping[str, Attribute] | None = None) -> Markup:
+    """A form that this session is known by.
+
+    Args:
+        data: what the page's script finds in its dataset.
+    """
     known = element("input", type="hidden", name=CSRF_FIELD, value=visit.session.csrf_token)
-    return element("form", known, *content, attributes={"method": "post", "action": path, **attributes})
+    named = {f"data-{name}": value for name, value in (data or {}).items()}
+    return element("form", known, *content, attributes={"method": "post", "action": path, **named})
 
 
 def facts(pairs: Iterable[tuple[str, Content]]) -> Markup:
@@ -105,7 +110,8 @@ def _bar(visit: Visit | None) -> Markup:
     brand = element("a", "Handrail", href="/approvals", class_="brand")
     if visit is None:
         return element("header", brand)
-    links = element("nav", element("a", "Requests", href="/approvals"), aria_label="Pages")
+    keys = element("a", "Security keys", href="/security-keys")
+    links = element("nav", element("a", "Requests", href="/approvals"), keys, aria_label="Pages")
     leave = form(visit, "/logout", element("button", "Log out", type="submit", class_="plain"))
     who = element("span", "Logged in as ", element("strong", isolated(visit.principal.id)), class_="who")
     return element("header", brand, links, element("div", who, leave, class_="person"))

@@ -19,7 +19,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from gateway.app import Gateway
-from gateway.console import approvals, login
+from gateway.console import approvals, login, security_keys
 from gateway.console.html import element
 from gateway.console.layout import ICON_PATH, SCRIPT_PATH, STYLE_PATH, error, page, redirect
 from gateway.console.visits import CSRF_FIELD, Origin, Throttle, Visit, check_csrf, read_form, visitor
@@ -85,7 +85,21 @@ def table(gateway: Gateway) -> tuple[Page, ...]:
             path="/approvals/{approval_id}",
             access=Permission.APPROVALS_ANSWER,
             handler=approvals.answer,
-            fields=("call", "answer"),
+            fields=("call", "answer", *approvals.ASSERTED),
+        ),
+        Page(
+            method="GET",
+            path="/approvals/{approval_id}/challenge",
+            access=Permission.APPROVALS_ANSWER,
+            handler=approvals.challenge,
+        ),
+        Page(method="GET", path="/security-keys", access=Permission.APPROVALS_READ, handler=security_keys.show),
+        Page(
+            method="POST",
+            path="/security-keys",
+            access=Permission.APPROVALS_ANSWER,
+            handler=security_keys.enrol,
+            fields=("ticket", *security_keys.REGISTERED),
         ),
         _asset(STYLE_PATH, "text/css"),
         _asset(SCRIPT_PATH, "text/javascript"),

@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from gateway import webauthn
 from gateway.canonical import canonical, parse
 from gateway.errors import Refused, Unavailable
 from gateway.model import Answer, ApprovalStatus, Attestation, Binding, Effect, Principal, Role, StepStatus
@@ -12,6 +13,7 @@ from gateway.reasons import Reason
 from gateway.settings import PlanSettings
 from gateway.stages.verify import Jws
 from gateway.state import PlanState, StepState
+from gateway.webauthn import Assertion, RelyingParty, SecurityKey
 
 ANSWER_SECONDS = 300
 """Longest life of a signed answer."""
@@ -119,6 +121,11 @@ def verify_answer(
             ``verify.*`` for a faulty JWS or times.
     """
     claims = _claims(signed, jws, _enrolled(approver))
+    _check_times(claims, now)
+    return _match(claims, row, approver.id, binding, audience)
+
+
+def _check_times(claims: Mapping[str, Any], now: float) -> None:
     issued, expires = claims["iat"], claims["exp"]
     if type(issued) is not int or type(expires) is not int or not 0 < expires - issued <= ANSWER_SECONDS:
         raise Refused(Reason.VERIFY_LIFETIME, limit_seconds=ANSWER_SECONDS)
@@ -126,7 +133,42 @@ def verify_answer(
         raise Refused(Reason.VERIFY_NOT_YET_VALID)
     if expires <= now - SKEW_SECONDS:
         raise Refused(Reason.VERIFY_EXPIRED)
-    return _match(claims, row, approver.id, binding, audience)
+
+
+def verify_assertion(
+    assertion: Assertion,
+    row: ApprovalRow,
+    approver: Principal,
+    binding: Binding,
+    keys: Sequence[SecurityKey],
+    *,
+    party: RelyingParty | None,
+    audience: str,
+    now: float,
+) -> tuple[Answer, SecurityKey, int]:
+    """Verify an answer that one of the approver's security keys signed over exactly this call.
+
+    Returns:
+        The answer, the key, and the key's counter, to be kept with the record.
+
+    Raises:
+        Refused: as :func:`verify_answer`; ``approval.key`` also for a counter that did not grow.
+    """
+    if party is None:
+        raise Refused(Reason.APPROVAL_KEY, "the gateway has no name for security keys")
+    key = _own_key(assertion, keys)
+    count = webauthn.verify_assertion(assertion, key, origin=party.origin)
+    webauthn.check_counter(key, count)
+    claims = _members(parse(assertion.payload))
+    _check_times(claims, now)
+    return _match(claims, row, approver.id, binding, audience), key, count
+
+
+def _own_key(assertion: Assertion, keys: Sequence[SecurityKey]) -> SecurityKey:
+    for key in keys:
+        if key.credential_id == assertion.credential_id:
+            return key
+    raise Refused(Reason.APPROVAL_KEY, "not an enrolled security key")
 
 
 def check_proof(
@@ -135,6 +177,7 @@ def check_proof(
     row: ApprovalRow,
     approver: Principal,
     binding: Binding,
+    keys: Sequence[SecurityKey],
     *,
     jws: Jws,
     signer: Signer,
@@ -142,9 +185,21 @@ def check_proof(
 ) -> None:
     """Hold a recorded approval against its own signature: a row alone approves nothing.
 
+    Args:
+        keys: the approver's security keys as they are now.
+
     Raises:
         Refused: it is not an approval of exactly this call by this person.
     """
+    if answer.attested_by is Attestation.WEBAUTHN:
+        assertion = Assertion.from_document(proof)
+        webauthn.verify_assertion(assertion, _own_key(assertion, keys), origin=None)
+        claims = _members(parse(assertion.payload))
+        if _match(claims, row, answer.approver_id, binding, audience) is not Answer.APPROVE:
+            raise Refused(Reason.APPROVAL_MISMATCH, "answer")
+        return
+    if answer.attested_by is Attestation.GATEWAY and row.request.enrolled_key:
+        raise Refused(Reason.APPROVAL_KEY, "the policy wants an enrolled key")
     key_for = _enrolled(approver)
     if answer.attested_by is Attestation.GATEWAY:
         published = {key["kid"]: key for key in signer.jwks()["keys"] if key["purpose"] == Purpose.APPROVAL}
@@ -163,7 +218,10 @@ def _enrolled(approver: Principal) -> Callable[[str], Mapping[str, str]]:
 
 
 def _claims(signed: bytes, jws: Jws, key_for: Callable[[str], Mapping[str, str]]) -> dict[str, Any]:
-    claims = parse(jws.verify(signed, Typ.APPROVAL, key_for).payload)
+    return _members(parse(jws.verify(signed, Typ.APPROVAL, key_for).payload))
+
+
+def _members(claims: Any) -> dict[str, Any]:
     if not isinstance(claims, dict) or claims.keys() != ANSWER_MEMBERS or claims["v"] != 1:
         raise Refused(Reason.APPROVAL_MISMATCH, "members")
     return claims
@@ -190,11 +248,20 @@ def attestation(
 ) -> bytes:
     """The payload with which the gateway attests an answer that nobody's own key signed.
 
+    A refusal runs nothing, so it needs no key: whoever has none at hand can still stop a call.
+
     Raises:
-        Refused: ``approval.key`` where policy wants an enrolled key.
+        Refused: ``approval.key`` for an approval where policy wants an enrolled key.
     """
-    if row.request.enrolled_key:
+    if row.request.enrolled_key and answer is Answer.APPROVE:
         raise Refused(Reason.APPROVAL_KEY, "the policy wants an enrolled key")
+    return payload(row, approver, binding, answer, audience=audience, now=now)
+
+
+def payload(
+    row: ApprovalRow, approver: Principal, binding: Binding, answer: Answer, *, audience: str, now: float
+) -> bytes:
+    """What an answer says, as canonical JSON: what ``approval+jws`` signs, and a security key the SHA-256 of."""
     return canonical(
         {
             "v": 1,

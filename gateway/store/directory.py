@@ -22,6 +22,7 @@ from gateway.store.directory_cache import Key, Lookups, Unknown, Value
 from gateway.store.directory_issuers import IssuerAdmin
 from gateway.store.directory_principals import PrincipalAdmin
 from gateway.store.directory_rows import ApiKey, Name, NewPrincipal
+from gateway.store.directory_security_keys import SecurityKeyAdmin
 from gateway.store.row_macs import RowMacs
 
 __all__ = ["NewPrincipal", "SqlDirectory"]
@@ -32,7 +33,7 @@ _NO_DIGEST: Final = "0" * 64
 """Compared with where there is no key, so that an unknown key takes no other way than a wrong secret."""
 
 
-class SqlDirectory(PrincipalAdmin, IssuerAdmin):
+class SqlDirectory(PrincipalAdmin, IssuerAdmin, SecurityKeyAdmin):
     """Implements ``gateway.ports.Directory`` over the database, and the operations on it. Belongs to one event loop."""
 
     def __init__(self, engine: Engine, log: AuditLog, mac_key: bytes, clock: Callable[[], float] = time.time) -> None:

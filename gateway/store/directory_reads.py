@@ -16,7 +16,7 @@ from audit.history import directory_changes
 from gateway.model import Issuer, IssuerKey, Principal, Role
 from gateway.store.directory_rows import ApiKey, Name
 from gateway.store.row_macs import RowChanged, RowMacs, sound
-from gateway.store.tables import api_keys, issuer_keys, issuers, principals
+from gateway.store.tables import api_keys, issuer_keys, issuers, principals, security_keys
 
 Found = dict[str, Any]
 """A row by column name."""
@@ -144,6 +144,19 @@ class DirectoryReads:
         found = connection.execute(_LIVE_KEYS, {"tenant": tenant, "principal_id": principal_id}).mappings()
         return sound(found, partial(self._macs.verify_row, api_keys))
 
+    def security_key_rows(
+        self, connection: Connection, tenant: str, principal_id: str | None = None, *, kid: str | None = None
+    ) -> list[Found]:
+        """Rows of security keys that are not revoked, of a principal or by thumbprint, oldest first."""
+        query = select(security_keys).where(security_keys.c.tenant == tenant, security_keys.c.revoked_at.is_(None))
+        if principal_id is not None:
+            query = query.where(security_keys.c.principal_id == principal_id)
+        if kid is not None:
+            query = query.where(security_keys.c.kid == kid)
+        self._revocations.read(connection, [tenant])
+        found = connection.execute(query.order_by(security_keys.c.created_at)).mappings()
+        return sound(found, self._verify_security_key)
+
     def issuer_rows(
         self, connection: Connection, tenant: str, issuer_id: str | None = None
     ) -> list[tuple[Found, list[Found]]]:
@@ -170,6 +183,11 @@ class DirectoryReads:
         self._macs.verify_row(principals, row)
         if row["revoked_at"] is None and (row["pseudonym"], "") in self._revocations:
             raise RowChanged(principals, row, _PUT_BACK)
+
+    def _verify_security_key(self, row: Mapping[str, Any]) -> None:
+        self._macs.verify_row(security_keys, row)
+        if (row["pseudonym"], row["kid"]) in self._revocations:
+            raise RowChanged(security_keys, row, _PUT_BACK)
 
     def _verify_issuer(self, row: Mapping[str, Any]) -> None:
         self._macs.verify_row(issuers, row)

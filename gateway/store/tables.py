@@ -17,6 +17,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    UniqueConstraint,
     text,
 )
 
@@ -187,6 +188,27 @@ api_keys: Final = Table(
     Column("revoked_at", Float, nullable=True),
     Column("mac", String(64), nullable=False, comment="HMAC-SHA-256 over the row, by a key outside the database."),
     ForeignKeyConstraint(["tenant", "principal_id"], ["principals.tenant", "principals.principal_id"]),
+)
+
+security_keys: Final = Table(
+    "security_keys",
+    metadata,
+    Column("tenant", String(64), nullable=False),
+    Column("kid", String(64), nullable=False, comment="RFC 7638 thumbprint of the public key."),
+    Column("principal_id", String(128), nullable=False),
+    Column("pseudonym", String(64), nullable=False),
+    Column("credential_id", String(700), nullable=False, comment="base64url"),
+    Column("jwk", Text, nullable=False, comment="Public key: EC P-256 or OKP Ed25519."),
+    Column("rp_id", String(255), nullable=False, comment="WebAuthn: the site that it was enrolled at."),
+    Column("sign_count", BigInteger, nullable=False),
+    Column("ticket", String(64), nullable=False, unique=True, comment="Of the ticket that it was enrolled with."),
+    Column("created_at", Float, nullable=False),
+    Column("revoked_at", Float, nullable=True),
+    Column("mac", String(64), nullable=False, comment="HMAC-SHA-256 over the row, by a key outside the database."),
+    PrimaryKeyConstraint("tenant", "kid"),
+    UniqueConstraint("tenant", "credential_id"),
+    Index(None, "tenant", "principal_id"),
+    comment="Authenticators with which people sign approvals.",
 )
 
 sessions: Final = Table(

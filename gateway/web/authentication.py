@@ -16,7 +16,16 @@ OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/.well-known/jwks.json", 
 """The only paths that answer without an API key. The route table must agree (tested)."""
 
 PAGE_PATHS: Final = frozenset(
-    {"/", "/login", "/logout", "/approvals", "/assets/console.css", "/assets/console.js", "/assets/icon.svg"}
+    {
+        "/",
+        "/login",
+        "/logout",
+        "/approvals",
+        "/security-keys",
+        "/assets/console.css",
+        "/assets/console.js",
+        "/assets/icon.svg",
+    }
 )
 PAGE_PREFIX: Final = "/approvals/"
 """Pages for people, which have a login of their own (``gateway.console``) and take no API key. Its table of pages must

@@ -75,6 +75,28 @@ class ApiKeyRequest(Shape):
     ttl_days: int = Field(90, ge=1, le=366, strict=True)
 
 
+class TicketShown(Shape):
+    """A ticket to enrol one security key with; it is shown this once."""
+
+    ticket: str
+    expires_at: float
+
+
+class SecurityKeyView(Shape):
+    """The public half of a person's security key."""
+
+    kid: str = Field(description="RFC 7638 thumbprint.")
+    jwk: dict[str, str] = Field(description="EC P-256 or OKP Ed25519.")
+    rp_id: str = Field(description="The site that it was enrolled at.")
+    sign_count: int
+
+
+class SecurityKeyList(Shape):
+    """A principal's security keys that are not revoked."""
+
+    security_keys: list[SecurityKeyView]
+
+
 class Me(Shape):
     """The calling principal."""
 

@@ -292,6 +292,35 @@ def upgrade() -> None:
         comment="Accepted plans by (iss, jti), kept until exp + skew.",
     )
     op.create_table(
+        "security_keys",
+        sa.Column("tenant", sa.String(length=64), nullable=False),
+        sa.Column("kid", sa.String(length=64), nullable=False, comment="RFC 7638 thumbprint of the public key."),
+        sa.Column("principal_id", sa.String(length=128), nullable=False),
+        sa.Column("pseudonym", sa.String(length=64), nullable=False),
+        sa.Column("credential_id", sa.String(length=700), nullable=False, comment="base64url"),
+        sa.Column("jwk", sa.Text(), nullable=False, comment="Public key: EC P-256 or OKP Ed25519."),
+        sa.Column(
+            "rp_id", sa.String(length=255), nullable=False, comment="WebAuthn: the site that it was enrolled at."
+        ),
+        sa.Column("sign_count", sa.BigInteger(), nullable=False),
+        sa.Column("ticket", sa.String(length=64), nullable=False, comment="Of the ticket that it was enrolled with."),
+        sa.Column("created_at", sa.Float(), nullable=False),
+        sa.Column("revoked_at", sa.Float(), nullable=True),
+        sa.Column(
+            "mac",
+            sa.String(length=64),
+            nullable=False,
+            comment="HMAC-SHA-256 over the row, by a key outside the database.",
+        ),
+        sa.PrimaryKeyConstraint("tenant", "kid", name=op.f("pk_security_keys")),
+        sa.UniqueConstraint("ticket", name=op.f("uq_security_keys_ticket")),
+        sa.UniqueConstraint("tenant", "credential_id", name=op.f("uq_security_keys_tenant_credential_id")),
+        comment="Authenticators with which people sign approvals.",
+    )
+    op.create_index(
+        op.f("ix_security_keys_tenant_principal_id"), "security_keys", ["tenant", "principal_id"], unique=False
+    )
+    op.create_table(
         "sessions",
         sa.Column(
             "session_sha256",

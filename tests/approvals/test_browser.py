@@ -211,3 +211,120 @@ async def test_the_cookie_is_out_of_reach_of_scripts(here: World, browser: Brows
     assert (cookie["httpOnly"], cookie["sameSite"], cookie["path"]) == (True, "Strict", "/")
     assert await tab.eval("Object.keys(localStorage).length + Object.keys(sessionStorage).length") == 0
     assert tab.errors == []
+
+
+# --- security keys ---------------------------------------------------------------------------------------------------
+
+VIRTUAL = {
+    "protocol": "ctap2",
+    "transport": "usb",
+    "hasResidentKey": False,
+    "hasUserVerification": True,
+    "isUserVerified": True,
+    "automaticPresenceSimulation": True,
+}
+
+
+async def with_authenticator(tab: Tab, **options: object) -> str:
+    """Plug an authenticator into the browser; its id."""
+    await tab.send("WebAuthn.enable")
+    added = await tab.send("WebAuthn.addVirtualAuthenticator", options={**VIRTUAL, **options})
+    return str(added["authenticatorId"])
+
+
+async def enrol(here: World, tab: Tab, who: str = "bob", *, algorithms: str = "[-8, -7]") -> None:
+    directory = here.gateway.directory
+    ticket = (await directory.offer_enrolment(await directory.principal("default", "root"), who))["ticket"]
+    await log_in(here, tab, who, "/security-keys")
+    await tab.eval(
+        "(form => { form.dataset.enrol = JSON.stringify("
+        f"{{...JSON.parse(form.dataset.enrol), algorithms: {algorithms}}}); }})"
+        "(document.querySelector('main form'))"
+    )
+    await tab.fill("#ticket", ticket)
+    await tab.key("Enter")
+    await tab.until("!!document.querySelector('main li code')")
+
+
+@pytest.mark.parametrize(("algorithms", "curve"), [("[-8, -7]", "Ed25519"), ("[-7]", "P-256")])
+async def test_a_person_enrols_a_security_key_and_signs_the_exact_call_with_it(
+    tmp_path: Path, browser: Browser, algorithms: str, curve: str
+) -> None:
+    async with world(tmp_path, duties={"enrolled_key": True}) as here:
+        approval_id = await here.ask({"to": "ada@example.com"})
+        tab = await browser.tab()
+        authenticator = await with_authenticator(tab)
+        await enrol(here, tab, algorithms=algorithms)
+        [key] = await here.gateway.directory.security_keys("default", "bob")
+        assert (key.jwk["crv"], key.rp_id) == (curve, "localhost")
+        await tab.goto(f"{here.url}/approvals/{approval_id}")
+        assert await _unnamed(tab) == []
+        await tab.click("button[value=approve]")
+        await tab.until("document.querySelector('main')?.innerText.includes('Approved.')")
+        shown = await here.approval(approval_id)
+        assert [(one["approver"], one["attested_by"]) for one in shown["answers"]] == [("bob", "webauthn")]
+        [counted] = await here.gateway.directory.security_keys("default", "bob")
+        [credential] = (await tab.send("WebAuthn.getCredentials", authenticatorId=authenticator))["credentials"]
+        assert counted.sign_count == credential["signCount"] > key.sign_count
+        await here.gateway.pipeline.close()
+        assert here.sent == [{"to": "ada@example.com"}]
+        assert tab.errors == []
+
+
+async def test_without_a_verified_person_or_with_another_key_nothing_is_sent(tmp_path: Path, browser: Browser) -> None:
+    async with world(tmp_path, duties={"enrolled_key": True}) as here:
+        approval_id = await here.ask()
+        tab = await browser.tab()
+        authenticator = await with_authenticator(tab)
+        await enrol(here, tab)
+        await tab.goto(f"{here.url}/approvals/{approval_id}")
+        await tab.send("WebAuthn.setUserVerified", authenticatorId=authenticator, isUserVerified=False)
+        await tab.click("button[value=approve]")
+        await tab.until("document.getElementById('key-status').textContent.includes('Nothing was sent')")
+        assert await tab.eval("!document.querySelector('button[value=approve]').disabled")
+        await tab.send("WebAuthn.removeVirtualAuthenticator", authenticatorId=authenticator)
+        await with_authenticator(tab)
+        await tab.click("button[value=approve]")
+        await tab.until("document.getElementById('key-status').textContent.includes('Nothing was sent')")
+        assert (await here.approval(approval_id))["answers"] == []
+        async with tab.loading():
+            await tab.click("button[value=refuse]")
+        assert (await here.approval(approval_id))["status"] == "refused", "a refusal needs no key"
+
+
+async def test_a_page_that_is_asked_to_sign_another_call_than_it_shows_signs_nothing(
+    tmp_path: Path, browser: Browser
+) -> None:
+    async with world(tmp_path) as here:
+        shown, other = await here.ask({"to": "ada"}), await here.ask({"to": "eve"})
+        tab = await browser.tab()
+        await with_authenticator(tab)
+        await enrol(here, tab)
+        await tab.goto(f"{here.url}/approvals/{shown}")
+        await tab.eval(f"document.querySelector('main form').dataset.challenge = '/approvals/{other}/challenge'")
+        await tab.click("button[value=approve]")
+        await tab.until("document.getElementById('key-status').textContent.includes('not the call on this page')")
+        for approval_id in (shown, other):
+            assert (await here.approval(approval_id))["answers"] == []
+
+
+async def test_a_session_that_is_over_asks_for_a_login_and_not_for_the_key(tmp_path: Path, browser: Browser) -> None:
+    async with world(tmp_path) as here:
+        approval_id = await here.ask()
+        tab = await browser.tab()
+        await with_authenticator(tab)
+        await enrol(here, tab)
+        await tab.goto(f"{here.url}/approvals/{approval_id}")
+        with here.gateway.engine.connect() as connection:
+            connection.exec_driver_sql("DELETE FROM sessions")
+            connection.commit()
+        await tab.click("button[value=approve]")
+        await tab.until("document.getElementById('key-status').textContent.includes('load the page again')")
+
+
+async def test_where_browsers_offer_no_keys_the_page_says_why(tmp_path: Path, browser: Browser) -> None:
+    async with world(tmp_path, server={"public_url": None}) as here:
+        tab = await browser.tab()
+        await log_in(here, tab, "bob", "/security-keys")
+        assert "server.public_url" in await tab.text("main")
+        assert await tab.eval("!document.querySelector('#ticket')")

@@ -471,7 +471,7 @@ async def test_policy_may_insist_on_a_key_of_the_persons_own(tmp_path: Path) -> 
     async with world(tmp_path, duties={"enrolled_key": True}) as here:
         approval_id = await here.ask()
         one = await visitor(here)
-        assert "own enrolled key" in (await one.get(f"/approvals/{approval_id}")).text
+        assert "your own enrolled key signs" in (await one.get(f"/approvals/{approval_id}")).text
         fields = hidden((await one.get("/approvals")).text)
         call = call_of(await here.approval(approval_id))
         answer = await one.post(f"/approvals/{approval_id}", {**fields, "call": call, "answer": "approve"})

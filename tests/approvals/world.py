@@ -24,7 +24,6 @@ from gateway.store.directory import NewPrincipal
 from gateway.web.asgi import create_app
 from gateway.web.server import uvicorn_config
 from tests.pipeline.house import Brain
-from tests.web.conftest import serving
 
 POLICY = """package handrail
 
@@ -110,7 +109,8 @@ async def world(
     home.mkdir(parents=True, exist_ok=True)
     policy = bundle(home / "policy", message, **(duties or {}))
     upstream = Starlette(routes=[Route("/send", deliver, methods=["POST"])])
-    async with serving(upstream, Settings(server={"port": 0})) as below:
+    below, listener = _listener(home / "upstream.port"), _listener(home / "gateway.port")
+    async with _served(uvicorn.Config(upstream, log_config=None), below):
         action = {
             "method": "POST",
             "path": "/send",
@@ -121,31 +121,45 @@ async def world(
         }
         hand = {
             "adapter": "http",
-            "base_url": f"http://127.0.0.1:{below}",
+            "base_url": f"http://127.0.0.1:{below.getsockname()[1]}",
             "private_network": True,
             "actions": {"send": action},
         }
-        listener = socket.socket()
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(("127.0.0.1", 0))
-        listener.listen()
         url = f"http://localhost:{listener.getsockname()[1]}"
         server = {"port": 0, "public_url": url, **settings.pop("server", {})}
         configured = Settings(
             home=home / "home", server=server, policy={"bundle": policy}, hands={"mail": hand}, **settings
         )
         gateway = build(configured)
-        running = uvicorn.Server(uvicorn_config(create_app(gateway, pages(gateway)), configured))
-        task = asyncio.create_task(running._serve(sockets=[listener]))
-        try:
-            async with httpx2.AsyncClient(base_url=url, timeout=30) as http:
-                assert (await http.get("/healthz")).status_code == 200
-                keys, brain = await _people(gateway, home)
-                yield World(gateway, url, http, keys, brain, sent)
-        finally:
-            running.should_exit = True
-            await task
-            listener.close()
+        async with (
+            _served(uvicorn_config(create_app(gateway, pages(gateway)), configured), listener),
+            httpx2.AsyncClient(base_url=url, timeout=30) as http,
+        ):
+            assert (await http.get("/healthz")).status_code == 200
+            keys, brain = await _people(gateway, home)
+            yield World(gateway, url, http, keys, brain, sent)
+
+
+def _listener(file: Path) -> socket.socket:
+    """A socket on a port of this world's own, the same after a restart."""
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", int(file.read_text()) if file.exists() else 0))
+    listener.listen()
+    file.write_text(str(listener.getsockname()[1]))
+    return listener
+
+
+@asynccontextmanager
+async def _served(config: uvicorn.Config, listener: socket.socket) -> AsyncIterator[None]:
+    server = uvicorn.Server(config)
+    task = asyncio.create_task(server._serve(sockets=[listener]))
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await task
+        listener.close()
 
 
 async def _people(gateway: Gateway, home: Path) -> tuple[dict[str, str], Brain]:

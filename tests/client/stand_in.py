@@ -237,6 +237,11 @@ class StandIn:
                 asked = json.loads(body)
                 api_key = {"key_id": "0" * 16, "token": "hr_0000000000000002_new", "expires_at": 2.0}
                 return JSONResponse({"principal": {**principal, **asked}, "api_key": api_key}, 201)
+            case ("POST", "principals", _, "enrolments"):
+                return JSONResponse({"ticket": "hre_x.y", "expires_at": 2.0}, 201)
+            case ("GET" | "DELETE", "principals", _, "security-keys", *_):
+                jwk = {"kty": "EC", "crv": "P-256", "x": self.text, "y": "A"}
+                return JSONResponse({"security_keys": [{"kid": "k", "jwk": jwk, "rp_id": self.text, "sign_count": 1}]})
             case ("GET", "issuers"):
                 return JSONResponse({"issuers": [issuer]})
             case ("POST", "issuers"):

@@ -19,6 +19,7 @@ from gateway.ports import Append, Purpose, Typ
 from gateway.reasons import Reason
 from gateway.settings import Settings
 from gateway.telemetry import Metrics
+from gateway.webauthn import SecurityKey
 from keys.rotation import KeyRecord, KeyState
 
 PLAN_ID = "ab" * 32
@@ -125,6 +126,15 @@ class testing_only_Directory:  # noqa: N801
 
     async def issue_api_key(self, actor: Principal, principal_id: str, ttl_days: int) -> dict[str, Any]:
         return {"key_id": "0" * 16, "token": "hr_new", "expires_at": 2.0}
+
+    async def offer_enrolment(self, actor: Principal, principal_id: str) -> dict[str, Any]:
+        return {"ticket": "hre_x.y", "expires_at": 2.0}
+
+    async def security_keys(self, tenant: str, principal_id: str) -> list[SecurityKey]:
+        return [SecurityKey("k", "AA", {"kty": "EC", "crv": "P-256", "x": "A", "y": "A"}, "localhost", 3)]
+
+    async def revoke_security_key(self, actor: Principal, principal_id: str, kid: str) -> None:
+        self.revoked.add(kid)
 
     async def revoke_principal(self, actor: Principal, principal_id: str) -> dict[str, Any]:
         return self._principal(principal_id)

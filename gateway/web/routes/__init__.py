@@ -19,6 +19,7 @@ from gateway.web.routes import (
     proposals,
     receipts,
     rollout,
+    security_keys,
     trust,
 )
 from gateway.web.routing import Endpoint
@@ -29,6 +30,7 @@ TABLE: Final[tuple[Endpoint, ...]] = (
     *approvals.ENDPOINTS,
     *receipts.ENDPOINTS,
     *principals.ENDPOINTS,
+    *security_keys.ENDPOINTS,
     *issuers.ENDPOINTS,
     *keys.ENDPOINTS,
     *hands.ENDPOINTS,
