@@ -18,6 +18,11 @@ def _mac() -> sa.Column[str]:
     return sa.Column("mac", sa.String(length=64), nullable=False, comment=text)
 
 
+def _mac() -> sa.Column[str]:
+    comment = "HMAC-SHA-256 over the row, by a key outside the database."
+    return sa.Column("mac", sa.String(length=64), nullable=False, comment=comment)
+
+
 def upgrade() -> None:
     """Tables, indexes, and the triggers that keep the log append-only."""
     op.create_table(
@@ -306,12 +311,7 @@ def upgrade() -> None:
         sa.Column("ticket", sa.String(length=64), nullable=False, comment="Of the ticket that it was enrolled with."),
         sa.Column("created_at", sa.Float(), nullable=False),
         sa.Column("revoked_at", sa.Float(), nullable=True),
-        sa.Column(
-            "mac",
-            sa.String(length=64),
-            nullable=False,
-            comment="HMAC-SHA-256 over the row, by a key outside the database.",
-        ),
+        _mac(),
         sa.PrimaryKeyConstraint("tenant", "kid", name=op.f("pk_security_keys")),
         sa.UniqueConstraint("ticket", name=op.f("uq_security_keys_ticket")),
         sa.UniqueConstraint("tenant", "credential_id", name=op.f("uq_security_keys_tenant_credential_id")),
@@ -335,12 +335,7 @@ def upgrade() -> None:
         ),
         sa.Column("opened_at", sa.Float(), nullable=False),
         sa.Column("expires_at", sa.Float(), nullable=False),
-        sa.Column(
-            "mac",
-            sa.String(length=64),
-            nullable=False,
-            comment="HMAC-SHA-256 over the row, by a key outside the database.",
-        ),
+        _mac(),
         sa.PrimaryKeyConstraint("session_sha256", name=op.f("pk_sessions")),
         comment="People who are logged in to the pages.",
     )
