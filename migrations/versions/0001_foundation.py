@@ -14,11 +14,6 @@ _INDEX = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 def _mac() -> sa.Column[str]:
-    text = "HMAC-SHA-256 over the row, by a key outside the database."
-    return sa.Column("mac", sa.String(length=64), nullable=False, comment=text)
-
-
-def _mac() -> sa.Column[str]:
     comment = "HMAC-SHA-256 over the row, by a key outside the database."
     return sa.Column("mac", sa.String(length=64), nullable=False, comment=comment)
 
