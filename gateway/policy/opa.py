@@ -14,7 +14,7 @@ gateway's alone, or guarded by OPA's own authorization.
 import asyncio
 import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
 from urllib.parse import quote
@@ -278,13 +278,26 @@ class OpaEngine:
         foreign = sorted(name for name, (package, _) in held.items() if not name.startswith(PREFIX) and _ours(package))
         if foreign:
             raise EngineUnavailable(f"OPA holds policies of others in package {ROOT}: {', '.join(foreign)}")
-        ours = sorted((name for name in held if name.startswith(PREFIX)), key=lambda name: name != PREFIX + STAMP)
-        for name in ours:
-            await self._client.delete_policy(quote(name))
+        await self._delete_all([name for name in held if name.startswith(PREFIX)])
         await self._client.remove_documents()
         stamp = wanted.pop(PREFIX + STAMP)
         await self._put_all(wanted)
         await self._client.update_policy_from_string(stamp, PREFIX + STAMP, rego_compat=False)
+
+    async def _delete_all(self, names: Iterable[str]) -> None:
+        """Take modules out, the stamp first; one whose functions another calls must go after it, so refused ones are
+        tried again."""
+        waiting = sorted(names, key=lambda name: name != PREFIX + STAMP)
+        while waiting:
+            refused: list[str] = []
+            for name in waiting:
+                try:
+                    await self._client.delete_policy(quote(name))
+                except opa_errors.DeletePolicyError:
+                    if name == PREFIX + STAMP or len(refused) + 1 == len(waiting):
+                        raise
+                    refused.append(name)
+            waiting = refused
 
     async def _put_all(self, wanted: Mapping[str, str]) -> None:
         """Put modules in; one that calls a function of another must come after it, so refused ones are tried again."""

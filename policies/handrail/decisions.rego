@@ -33,3 +33,23 @@ decisions contains decision if {
 	not data.handrail.arguments.hands == {}
 	some decision in data.handrail.arguments.decisions
 }
+
+decisions contains decision if {
+	not data.handrail.budgets.most == {}
+	some decision in data.handrail.budgets.decisions
+}
+
+decisions contains decision if {
+	not data.handrail.rates.most == {}
+	some decision in data.handrail.rates.decisions
+}
+
+decisions contains decision if {
+	not data.handrail.separation.conflicts == []
+	some decision in data.handrail.separation.decisions
+}
+
+decisions contains decision if {
+	not data.handrail.manifest.changes == {}
+	some decision in data.handrail.windows.decisions
+}

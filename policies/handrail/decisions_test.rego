@@ -35,6 +35,27 @@ test_a_secret_is_denied if {
 	"deny" in effects("git_status", {"note": concat("", ["AK", "IA", "ABCDEFGHIJKLMNOP"])})
 }
 
+limited(action) := {reason.code |
+	some decision in handrail.decisions with input as object.union(
+		request(action, {"repo_path": "/repo"}),
+		{"now": "2026-11-26T12:00:00Z", "context": {"history": [], "spent": {"context": {}, "principal": {}}}},
+	)
+		with data.handrail.budgets.most as {"steps": 1}
+		with data.handrail.rates.most as {"day": {"steps": 1}}
+		with data.handrail.separation.conflicts as [{"roles": ["agent"]}]
+		with data.handrail.windows.freezes as [{
+			"name": "test", "hands": ["*"], "side_effects": ["reversible"], "effect": "deny",
+			"from": "2026-01-01T00:00:00Z", "to": "2027-01-01T00:00:00Z",
+		}]
+	decision.effect == "deny"
+	some reason in decision.reasons
+}
+
+test_rules_that_need_data_are_asked_once_they_have_some if {
+	limited("git_status") == {"budgets.steps", "rates.day"}
+	limited("git_commit") == {"budgets.steps", "rates.day", "separation.roles", "windows.frozen"}
+}
+
 test_a_recipient_that_nobody_supplied_is_held if {
 	found := {reason.code |
 		some decision in handrail.decisions with input as {

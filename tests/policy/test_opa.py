@@ -57,6 +57,20 @@ async def test_modules_that_call_each_other_go_up_in_any_order(opa_url: str, tmp
         assert await effect_of(engine) == ("ask", [])
 
 
+async def test_modules_that_call_each_other_are_taken_out_in_any_order(opa_url: str, tmp_path: Path) -> None:
+    """OPA refuses to delete what another module calls, and lists modules in an order that it draws anew each time."""
+    chain = {f"m{n}.rego": f"package handrail.m{n}\n\nf(x) := data.handrail.m{n + 1}.f(x)\n" for n in range(6)}
+    last = "package handrail.m6\n\nf(x) := x\n"
+    write(tmp_path / "old", {**chain, "m6.rego": last, "z.rego": OPEN.replace("EFFECT", "ask")})
+    write(tmp_path / "new", {"z.rego": OPEN.replace("EFFECT", "allow")})
+    async with engine_at(opa_url) as engine:
+        for _ in range(3):
+            await engine.activate(await inspected(tmp_path / "old"), record)
+            assert await effect_of(engine) == ("ask", [])
+            await engine.activate(await inspected(tmp_path / "new"), record)
+            assert await effect_of(engine) == ("allow", [])
+
+
 async def test_a_failing_builtin_is_an_error_and_not_undefined(opa_url: str, tmp_path: Path) -> None:
     rule = OPEN.replace("EFFECT", "allow") + "\ndecisions contains x if {\n\tx := to_number(input.environment)\n}\n"
     write(tmp_path, {"a.rego": rule.replace("to_number(input.environment)", "to_number(input.steps[0].args.n)")})
