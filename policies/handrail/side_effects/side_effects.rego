@@ -18,7 +18,7 @@ decisions contains decision if {
 		"effect": "ask",
 		"reasons": [{
 			"code": "side_effects.approval",
-			"message": sprintf("A person must approve this: its side effects are %s.", [kind]),
+			"message": sprintf("A person must approve this: its side effects are %v.", [kind]),
 		}],
 		"obligations": data.handrail.side_effects.ask[kind],
 	}
