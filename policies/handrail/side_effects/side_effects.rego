@@ -44,7 +44,7 @@ decisions contains decision if {
 	count([role | some role in input.principal.roles; role in roles]) == 0
 	decision := {"step": id, "effect": "deny", "reasons": [{
 		"code": "side_effects.role",
-		"message": sprintf("None of your roles may cause side effects that are %s.", [kind]),
+		"message": sprintf("None of your roles may cause side effects that are %v.", [kind]),
 	}]}
 }
 
