@@ -18,11 +18,6 @@ def _mac() -> sa.Column[str]:
     return sa.Column("mac", sa.String(length=64), nullable=False, comment=text)
 
 
-def _mac() -> sa.Column[str]:
-    comment = "HMAC-SHA-256 over the row, by a key outside the database."
-    return sa.Column("mac", sa.String(length=64), nullable=False, comment=comment)
-
-
 def upgrade() -> None:
     """Tables, indexes, and the triggers that keep the log append-only."""
     op.create_table(
@@ -304,11 +299,9 @@ def upgrade() -> None:
         sa.Column("pseudonym", sa.String(length=64), nullable=False),
         sa.Column("credential_id", sa.String(length=700), nullable=False, comment="base64url"),
         sa.Column("jwk", sa.Text(), nullable=False, comment="Public key: EC P-256 or OKP Ed25519."),
-        sa.Column(
-            "rp_id", sa.String(length=255), nullable=False, comment="WebAuthn: the site that it was enrolled at."
-        ),
+        sa.Column("rp_id", sa.String(length=255), nullable=False, comment="The site it was enrolled at."),
         sa.Column("sign_count", sa.BigInteger(), nullable=False),
-        sa.Column("ticket", sa.String(length=64), nullable=False, comment="Of the ticket that it was enrolled with."),
+        sa.Column("ticket", sa.String(length=64), nullable=False, comment="That it was enrolled with."),
         sa.Column("created_at", sa.Float(), nullable=False),
         sa.Column("revoked_at", sa.Float(), nullable=True),
         _mac(),
@@ -322,17 +315,10 @@ def upgrade() -> None:
     )
     op.create_table(
         "sessions",
-        sa.Column(
-            "session_sha256",
-            sa.String(length=64),
-            nullable=False,
-            comment="Of the 32 random bytes in the person's cookie.",
-        ),
+        sa.Column("session_sha256", sa.String(length=64), nullable=False, comment="Of the person's cookie."),
         sa.Column("tenant", sa.String(length=64), nullable=False),
         sa.Column("principal_id", sa.String(length=128), nullable=False),
-        sa.Column(
-            "key_id", sa.String(length=32), nullable=False, comment="The API key that opened it; it ends with the key."
-        ),
+        sa.Column("key_id", sa.String(length=32), nullable=False, comment="Of the API key that opened it."),
         sa.Column("opened_at", sa.Float(), nullable=False),
         sa.Column("expires_at", sa.Float(), nullable=False),
         _mac(),
