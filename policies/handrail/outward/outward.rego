@@ -7,10 +7,11 @@ package handrail.outward
 
 # METADATA
 # title: Everything that the arguments of each step that leaves the organisation say, each piece on a line of its own
-texts[step.id] := plain(concat("\n", pieces(step.args))) if {
+texts[step.id] := text if {
 	outward := data.handrail.manifest.outward
 	some step in input.steps
 	step.id in outward
+	text := plain(concat("\n", pieces(step.args)))
 }
 
 # METADATA

@@ -20,7 +20,7 @@ decisions contains decision if {
 	count(unexpected(kind, text, id)) > 0
 	decision := {"step": id, "effect": effect, "reasons": [{
 		"code": code,
-		"message": sprintf("An argument that leaves the organisation holds what looks like %s.", [called[kind]]),
+		"message": sprintf("An argument that leaves the organisation holds what looks like %v.", [called[kind]]),
 	}]}
 }
 

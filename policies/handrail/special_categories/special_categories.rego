@@ -21,7 +21,7 @@ decisions contains decision if {
 	count([ground | some ground in data.handrail.special_categories.grounds; covers(ground, category, step.hand)]) == 0
 	decision := {"step": step.id, "effect": "deny", "reasons": [{
 		"code": "special_categories.ground",
-		"message": sprintf("This hand holds data of a special category (%s), and no ground covers you.", [category]),
+		"message": sprintf("This hand holds data of a special category (%v), and no ground covers you.", [category]),
 	}]}
 }
 
@@ -32,7 +32,7 @@ decisions contains decision if {
 	some category in mentioned(text)
 	decision := {"step": id, "effect": data.handrail.special_categories.effect, "reasons": [{
 		"code": "special_categories.words",
-		"message": sprintf("An argument that leaves the organisation seems to speak of %s.", [category]),
+		"message": sprintf("An argument that leaves the organisation seems to speak of %v.", [category]),
 	}]}
 }
 

@@ -59,19 +59,21 @@ messages := {
 # METADATA
 # scope: document
 # title: Everything that is SQL
-statements contains [argument.step, argument.value] if {
+statements contains statement if {
 	hands := data.handrail.manifest.labelled.sql
 	some argument in data.handrail.manifest.arguments.content
 	argument.hand in hands
+	statement := [argument.step, argument.value]
 }
 
-statements contains [step.id, value] if {
+statements contains statement if {
 	some place in data.handrail.sql.arguments
 	some step in input.steps
 	step.hand == place.hand
 	some action in place.actions
 	action in {"*", step.action}
 	some value in data.handrail.manifest.values(step.args, place.pointer)
+	statement := [step.id, value]
 }
 
 # METADATA
