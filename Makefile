@@ -76,8 +76,8 @@ agentdojo: install ## Replay AgentDojo's slack suite; prints what passed as JSON
 lock: install ## Write requirements.lock anew (LOCK_FLAGS=--upgrade for newer releases)
 	@$(BIN)/python .ci/lock.py $(LOCK_FLAGS)
 
-docs: install ## Write what is generated: pages of settings, entries and decisions, the seccomp profile
-	@for script in configuration decisions entries seccomp; do PYTHONPATH=. $(BIN)/python .ci/$$script.py || exit 1; done
+docs: install ## Write what is generated: pages of settings, entries, rules and decisions, the seccomp profile
+	@for script in configuration decisions entries rules seccomp; do PYTHONPATH=. $(BIN)/python .ci/$$script.py || exit 1; done
 
 clean: ## Remove what the other targets made, but not .handrail
 	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist *.egg-info client/*.egg-info

@@ -101,6 +101,7 @@ def _operands(node: ast.Call | ast.Assign) -> list[str]:
         (".ci/configuration.py", "document", "docs/configuration.md"),
         (".ci/decisions.py", "document", "docs/adr/README.md"),
         (".ci/entries.py", "document", "docs/entries.md"),
+        (".ci/rules.py", "document", "docs/rules.md"),
         (".ci/seccomp.py", "text", "deploy/seccomp.json"),
     ],
 )

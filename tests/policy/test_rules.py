@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import yaml
 
 from audit.controls import load as load_controls
 from gateway.entries import EntryType
+from gateway.policy.bundle import load
+from gateway.policy.inspection import inspect
 from gateway.policy.locations import SEVERITIES
 from tests.policy.support import SHIPPED
 
@@ -72,3 +75,22 @@ def test_every_rule_is_asked() -> None:
     assert DECIDING
     for path in DECIDING:
         assert f"data.handrail.{path.stem}.decisions" in asked
+
+
+PAGE = runpy.run_path(str(SHIPPED.parent / ".ci" / "rules.py"))
+
+
+def test_the_page_of_rules_knows_every_rule_and_says_each_code_in_words() -> None:
+    assert {path.stem for path in PAGE["rules"]()} == {path.stem for path in DECIDING} == set(PAGE["DEFAULTS"])
+    for path in DECIDING:
+        given = PAGE["codes"](path)
+        assert given
+        assert all(words[:1].isupper() and words.endswith(".") for words in given.values()), given
+
+
+async def test_the_page_of_rules_has_every_code_that_the_bundle_gives() -> None:
+    """The list is closed: what the check finds in the syntax trees is what the page shows, no more and no less."""
+    found = {code for code in (await inspect(load(SHIPPED))).reasons if code.split(".")[0] in set(PAGE["DEFAULTS"])}
+    shown = {code for path in DECIDING for code in PAGE["codes"](path)}
+    assert found - {"hosts.fine", "transfers.fine"} <= shown
+    assert shown - found <= {"provenance.untrusted", "provenance.mentioned", "provenance.new"}
