@@ -101,6 +101,17 @@ class Approvals:
             return view, refusal.reason
         return view, None
 
+    async def of(self, tenant: str, approval_id: str) -> dict[str, Any]:
+        """One request for the gateway's own use, as :meth:`show` shows it.
+
+        Raises:
+            Refused: ``request.not_found``.
+        """
+        row = await self.pipeline.store.approval(approval_id)
+        if row is None or row.tenant != tenant:
+            raise Refused(Reason.REQUEST_NOT_FOUND)
+        return _view(row, await self._plan(row.plan_id))
+
     async def challenge(self, approval_id: str, approver: Principal, answer: Answer) -> tuple[bytes, Sequence[str]]:
         """What the approver's security key is to sign the SHA-256 of, and the ids of the keys that may.
 
@@ -323,6 +334,7 @@ class Approvals:
             # Found again as `running` after a crash right here, the plan is taken up with its answer.
             writes += [
                 pipeline.store.approval_status(row.request.approval_id, status),
+                *pipeline.store.notices(row.tenant, row.request.approval_id, status, now),
                 pipeline.store.plan_status(plan, PlanStatus.RUNNING),
             ]
         try:

@@ -337,6 +337,22 @@ class Hands(Protocol):
         """Stop every hand process."""
 
 
+class Courier(Protocol):
+    """Posts messages to one receiver that is none of ours."""
+
+    async def post(
+        self, url: str, headers: Mapping[str, str], body: bytes, timeout_seconds: float
+    ) -> tuple[int, float | None]:
+        """The status that was answered, and the seconds of its ``Retry-After``. Follows no redirect, reads no body.
+
+        Raises:
+            Refused: ``hand.timeout`` or ``hand.unavailable``: nothing was answered.
+        """
+
+    async def close(self) -> None:
+        """Close its connections."""
+
+
 # --- stores ----------------------------------------------------------------------------------------------------------
 
 
@@ -483,6 +499,9 @@ class PlanStore(Protocol):
 
     def approval_status(self, approval_id: str, status: ApprovalStatus) -> Write:
         """Close an approval request."""
+
+    def notices(self, tenant: str, approval_id: str, status: ApprovalStatus, at: float) -> Sequence[Write]:
+        """Rows that have webhooks told of a request's new state, where any listens; to be written with that state."""
 
     def insert_answer(
         self,

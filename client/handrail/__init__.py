@@ -20,11 +20,13 @@ if TYPE_CHECKING:
         UnexpectedReply,
         Unreachable,
         VerificationError,
+        WebhookError,
     )
     from handrail.keys import SigningKey, VerifyKey, load_public, thumbprint
     from handrail.plan import Plan, Signer, StepHandle
     from handrail.trust import Trust
     from handrail.verify import Report, StepReport, verify_receipt
+    from handrail.webhooks import verify_webhook
 
 _HOMES = {
     "approvals": ("check_shown", "sign_answer"),
@@ -40,11 +42,13 @@ _HOMES = {
         "UnexpectedReply",
         "Unreachable",
         "VerificationError",
+        "WebhookError",
     ),
     "keys": ("SigningKey", "VerifyKey", "load_public", "thumbprint"),
     "plan": ("Plan", "Signer", "StepHandle"),
     "trust": ("Trust",),
     "verify": ("Report", "StepReport", "verify_receipt"),
+    "webhooks": ("verify_webhook",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -69,11 +73,13 @@ __all__ = [
     "Unreachable",
     "VerificationError",
     "VerifyKey",
+    "WebhookError",
     "check_shown",
     "load_public",
     "sign_answer",
     "thumbprint",
     "verify_receipt",
+    "verify_webhook",
 ]
 
 
