@@ -13,6 +13,8 @@ def document() -> str:
         "",
         "<!-- Written by `make docs`; do not edit. -->",
         "",
+        "Numbers are given out before a decision is written, so some are not used.",
+        "",
         "| number | decision |",
         "|---|---|",
     ]

@@ -27,6 +27,10 @@ port = {port}
 [log]
 origin = "bench.handrail.local/log"
 
+# Gateway and evaluators share one core here: with many connections an evaluator waits for it longer than it works.
+[policy]
+deadline_milliseconds = 2000
+
 [telemetry]
 log_level = "warning"
 

@@ -352,6 +352,12 @@ class Decision:
     reasons: tuple[DecisionReason, ...]
     policy_digest: str
     obligations: Obligations = Obligations()
+    beaten: tuple[DecisionReason, ...] = ()
+    """Reasons of weaker effects that spoke against the step too: an ``ask`` beside a ``deny``."""
+    unexplained: bool = False
+    """A denial or question among them gave no reason."""
+    otherwise: Obligations | None = Obligations()
+    """What would hold if a denial were let go; ``None`` where that could not be carried out."""
 
     @property
     def observed(self) -> Effect | None:
@@ -363,7 +369,10 @@ class Decision:
     def said(self) -> "Decision":
         """The policy's own word: the decision before observation loosened it."""
         observed = self.observed
-        return self if observed is None else replace(self, effect=observed, reasons=self.reasons[1:])
+        if observed is None:
+            return self
+        kept = Obligations() if observed is Effect.DENY else self.obligations
+        return replace(self, effect=observed, reasons=self.reasons[1:], obligations=kept)
 
 
 _OBSERVED: Final[Mapping[str, Effect]] = MappingProxyType(

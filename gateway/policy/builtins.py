@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from gateway.policy import literals, schemas, syntax, vocabulary
+from gateway.policy import constructs, literals, prefixes, schemas, syntax, vocabulary
 from gateway.policy.bundle import ROOT, Bundle
 from gateway.policy.faults import BundleError, Problem
 from gateway.policy.recursion import cycles
@@ -26,6 +26,10 @@ _UNLIKE_SYNTAX: Final = re.compile(
     r"|(?<!\\)(?<!\\[pPx])\{(?![0-9]{1,3}(?:,[0-9]{0,3})?\})"  # a brace that is no repetition
     r"|(?<!\\)\[\^?\]?[^\]]*(?<!\\)\[(?!:)"  # a class in a class
 )
+_TOKEN: Final = re.compile(r"\\.|\[\^?\]?(?:\\.|\[:\^?[a-z]+:\]|[^\]\\])*\]|\{([0-9]+)(?:,([0-9]*))?\}|.", re.DOTALL)
+REPEATS_MAX: Final = 1000
+"""Of repetitions within each other; OPA does not compile more."""
+_UNLIKE_GLOB: Final = re.compile(r"\?|\[[!^]|\*\*\*|[^/.:]\*\*|\*\*[^.:]")
 _VERB: Final = re.compile(r"%(.?)", re.DOTALL)
 
 
@@ -65,6 +69,8 @@ class _Checker:
         for tree in self._trees:
             for place, message, builtin in self._module(tree):
                 yield Problem(tree.file, place.line, place.column, message, builtin)
+        for file, place, message in prefixes.problems(self._trees):
+            yield Problem(file, place.line, place.column, message)
         for file, place, names in cycles(self._trees):
             yield Problem(file, place.line, place.column, f"recursion: {' -> '.join(names)}")
 
@@ -102,6 +108,12 @@ class _Checker:
                     "under 'not', bind what may be undefined first (x := ...; not f(x)): the engines differ on it",
                     None,
                 )
+        for where, message in constructs.problems(
+            rule,
+            lambda node: self._defined(tree, node),
+            lambda node: self._function(tree, syntax.path_of(node)) is None,
+        ):
+            yield where, message, None
         for name, where in syntax.local_names(tree, rule):
             if name in {"input", "data"}:
                 yield where, f"{name} is the document, and cannot be the name of a variable as well", None
@@ -119,6 +131,10 @@ class _Checker:
             yield here, f"call of {name}, which is only known in evaluation", name
             return
         arity = len(body["params"])
+        if written[0] in tree.imports:
+            full = ".".join(map(str, (*tree.imports[str(written[0])], *written[1:])))
+            yield here, f"{name} is called by an import, which one engine does not resolve: write {full}", name
+            return
         function = self._function(tree, written)
         if function is not None:
             arities = self._rules.get(function)
@@ -130,8 +146,10 @@ class _Checker:
         why = vocabulary.refusal(name)
         if why is not None:
             yield here, why, name
-        elif arity != vocabulary.IMPLEMENTED[name] and not (name == "walk" and arity == 2):
-            yield here, f"{name} takes {vocabulary.IMPLEMENTED[name]} arguments, not {arity}", name
+        elif arity != (wanted := vocabulary.IMPLEMENTED[name] + (name in vocabulary.WITH_OUTPUT)):
+            yield here, f"{name} takes {wanted} arguments, not {arity}", name
+        elif name in vocabulary.NEEDLE_ARGUMENT and not _literal(body["params"][vocabulary.NEEDLE_ARGUMENT[name]]):
+            yield here, f"{name}: what is looked for must be a literal that is not empty", name
         elif name == "sprintf":
             yield from _format(here, body["params"])
         elif name in vocabulary.PATTERN_ARGUMENT:
@@ -153,7 +171,7 @@ class _Checker:
         """What is wrong with a pattern: a literal, or a reference to data, all of whose texts are patterns then."""
         text = _literal(node)
         if text is not None:
-            for message in _pattern(text):
+            for message in _fault(name, text):
                 yield here, f"{name}: {message}", name
             return
         where = self._datum(node)
@@ -161,7 +179,7 @@ class _Checker:
             yield here, f"{name}: the pattern must be a literal or stand in data, so that it can be checked", name
             return
         for text in _texts(_at(self._data, where)):
-            for message in _pattern(text):
+            for message in _fault(name, text):
                 yield here, f"{name}: data.{'.'.join(where)}: {message}", name
 
     def _datum(self, node: Mapping[str, Any]) -> tuple[str, ...] | None:
@@ -183,6 +201,13 @@ class _Checker:
         written = syntax.path_of(override["refr"])
         name = ".".join(part or "[...]" for part in written)
         if written[0] == "input":
+            return
+        if written[0] in tree.imports:
+            yield (
+                here,
+                f"'with' replaces {name} by an import, which one engine does not resolve: write it in full",
+                name,
+            )
             return
         target = self._function(tree, written)
         if target is None or target[0] not in {"data", "input"}:
@@ -278,10 +303,18 @@ def _format(here: Place, params: list[Mapping[str, Any]]) -> Iterator[tuple[Plac
         return
     verbs = [verb for verb in _VERB.findall(text) if verb != "%"]
     for verb in verbs:
-        if verb not in {"v", "s"}:
+        if verb != "v":
             yield here, f"sprintf: %{verb} is missing or different in an engine; use %v", "sprintf"
     if "Array" in params[1] and len(params[1]["Array"]["items"]) != len(verbs):
         yield here, f"sprintf: {len(verbs)} verbs for {len(params[1]['Array']['items'])} values", "sprintf"
+
+
+def _fault(name: str, text: str) -> Iterator[str]:
+    """What is wrong with a pattern of the builtin ``name``."""
+    if name != "glob.match":
+        yield from _pattern(text)
+    elif _UNLIKE_GLOB.search(text):
+        yield "the engines read '?', '[!', '[^', and a '**' that is not a whole part or is before '/', differently"
 
 
 def _pattern(text: str) -> Iterator[str]:
@@ -293,6 +326,26 @@ def _pattern(text: str) -> Iterator[str]:
         yield "the pattern uses syntax that the engines read differently"
     elif not schemas.compiles(text):
         yield "the pattern is not a regular expression that can be matched in linear time"
+    elif _repeats(text) > REPEATS_MAX:
+        yield f"the pattern repeats more than {REPEATS_MAX} times"
+
+
+def _repeats(text: str) -> int:
+    """How often the innermost part of a regular expression is written out for its ``{n,m}``."""
+    levels = [1]
+    last = 1
+    for token in _TOKEN.finditer(text):
+        if token[0] == "(":
+            levels.append(1)
+        elif token[0] == ")" and len(levels) > 1:
+            last = levels.pop()
+            levels[-1] = max(levels[-1], last)
+        elif token[1]:
+            last *= int(token[2] or token[1]) or 1
+            levels[-1] = max(levels[-1], last)
+        else:
+            last = 1
+    return max(levels)
 
 
 def _at(data: Any, path: Iterable[str]) -> Any:

@@ -180,8 +180,25 @@ def _merge(step: str, spoken: list[_Spoken], digest: str) -> Decision:
     effect = max((one[0] for one in spoken), key=_STRENGTH.__getitem__)
     # Sets come in any order from an engine; the same answer must give the same decision.
     reasons = sorted({(reason.code, reason.message) for one in spoken if one[0] is effect for reason in one[1]})
-    obligations = _NONE if effect is Effect.DENY else _strictest([one[2] for one in spoken])
-    return Decision(step, effect, tuple(DecisionReason(*reason) for reason in reasons), digest, obligations)
+    against = [one for one in spoken if one[0] is not Effect.ALLOW]
+    beaten = sorted({(reason.code, reason.message) for one in against if one[0] is not effect for reason in one[1]})
+    otherwise: Obligations | None
+    try:
+        otherwise = _strictest([one[2] for one in spoken])
+    except _Unenforceable:
+        if effect is not Effect.DENY:
+            raise
+        otherwise = None
+    return Decision(
+        step,
+        effect,
+        tuple(DecisionReason(*reason) for reason in reasons),
+        digest,
+        otherwise if effect is not Effect.DENY and otherwise is not None else _NONE,
+        beaten=tuple(DecisionReason(*reason) for reason in beaten),
+        unexplained=any(not one[1] for one in against),
+        otherwise=otherwise,
+    )
 
 
 def _strictest(many: list[Obligations]) -> Obligations:

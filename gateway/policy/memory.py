@@ -14,12 +14,19 @@ import orjson
 
 from gateway.arguments import escape
 from gateway.manifest import ActionManifest, ArgumentRole, Manifest, Trust
-from gateway.policy.values import compact, grouped_in, link, links, plain, scalar_text, stands_in
+from gateway.policy.values import compact, grouped_in, link, links, plain, scalar_text, stands_in, unseparated
 
 ITEMS_MAX: Final = 1024
 """Requests and results that one context remembers."""
 REQUESTS_MAX_BYTES: Final = 1_048_576
 """The user's words that one context remembers."""
+VALUES_MAX: Final = 20_000
+"""Values that one context tells apart. Beyond them an untrusted one stands in the texts alone, where it is found too,
+and a trusted one vouches for nothing."""
+SEARCHED_MAX_CHARACTERS: Final = 33_554_432
+"""Characters of texts that are searched in one round, and"""
+GROUPED_MAX_CHARACTERS: Final = 2_097_152
+"""those among them in which a number is looked for in groups, which is slow. A value that is over is unknown."""
 LOOKUPS_MAX: Final = 512
 """Values that are looked for in one round: a plan of ten thousand recipients must keep nobody else waiting."""
 VOUCHED_MAX: Final = 1024
@@ -73,6 +80,8 @@ class _Text:
 
     origin: Origin
     plain: str
+    packed: str
+    """Without what may stand between the groups of a number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +107,9 @@ class Memory:
     _heard: set[str] = field(default_factory=set)
     """Plans whose request is remembered."""
     _lookups: int = 0
+    _searched: int = 0
+    _grouped: int = 0
+    _known: int = 0
     _whole: dict[str, list[tuple[int, Origin, str]]] = field(default_factory=dict)
     """Spelling -> order, origin and value, of each kind of origin the first."""
     _links: dict[str, list[tuple[int, Origin]]] = field(default_factory=dict)
@@ -158,8 +170,8 @@ class Memory:
     # --- finding -----------------------------------------------------------------------------------------------------
 
     def begin_round(self) -> None:
-        """Look for :data:`LOOKUPS_MAX` values from now on, and call all others unknown."""
-        self._lookups = 0
+        """Look for as much as one round may from now on, and call everything beyond it unknown."""
+        self._lookups = self._searched = self._grouped = 0
 
     def find(self, value: str) -> list[Found]:
         """Where a value was seen, in that order: as a whole and inside a text, each kind of source once."""
@@ -179,27 +191,38 @@ class Memory:
                 note(order, origin, Match.EXACT if known == value else Match.NORMALISED)
             for order, origin in self._links.get(spelling, ()):
                 note(order, origin, Match.CONTAINED)
-        self._find_in_texts(value, note)
+        if not self._find_in_texts(value, note):
+            return []  # a mention that came first could have been missed
         for (source, trust, contained), (order, _) in list(seen.items()):
             if contained and seen.get((source, trust, False), (order + 1,))[0] <= order:
                 del seen[source, trust, True]  # it is there as a whole, and no later
         return [found for _, found in sorted(seen.values(), key=lambda one: one[0])]
 
-    def _find_in_texts(self, value: str, note: Any) -> None:
+    def _find_in_texts(self, value: str, note: Any) -> bool:
+        """Note each text that holds the value; ``False`` where that would take more than the round has left."""
         token = plain(value).lstrip("@#")
         if not 1 < len(token) <= VOUCHED_MAX:
-            return
+            return True
         number = compact(token)
         is_link = link(value) is not None
         for order, text in self._texts:
+            if self._searched + len(text.plain) > SEARCHED_MAX_CHARACTERS:
+                return False
+            self._searched += len(text.plain)
             if is_link:
                 # Who vouches for a link has written it as one, and it was found among the links. A mention need not be:
                 # what can be read out of a text that nobody vouches for came from there.
                 hit = text.origin.trust is Trust.UNTRUSTED and token in text.plain
             else:
-                hit = stands_in(token, text.plain) or (number is not None and grouped_in(number, text.plain))
+                hit = stands_in(token, text.plain)
+                if not hit and number is not None and number in text.packed:
+                    if self._grouped + len(text.plain) > GROUPED_MAX_CHARACTERS:
+                        return False
+                    self._grouped += len(text.plain)
+                    hit = grouped_in(number, text.plain)
             if hit:
                 note(order, text.origin, Match.CONTAINED)
+        return True
 
     def approved(self, role: ArgumentRole, value: str) -> Origin | None:
         """The approved call that had this value in this role."""
@@ -230,8 +253,9 @@ class Memory:
                 self._read(origin, values[trust])
 
     def _know(self, origin: Origin, value: str) -> None:
-        if len(value) > VOUCHED_MAX:
+        if len(value) > VOUCHED_MAX or (origin.source is Source.RESULT and self._known >= VALUES_MAX):
             return
+        self._known += 1
         order = len(self._texts)
         for spelling in spellings(value):
             known = self._whole.setdefault(spelling, [])
@@ -242,7 +266,10 @@ class Memory:
         if not values:
             return
         order = len(self._texts)
-        self._texts.append((order, _Text(origin, plain("\n".join(values)))))
+        text = plain("\n".join(values))
+        self._texts.append((order, _Text(origin, text, unseparated(text))))
+        if origin.source is Source.RESULT:
+            values = values[: max(0, VALUES_MAX - len(self._links))]
         for value in values:
             for seen in links(value):
                 known = self._links.setdefault(seen.canonical, [])

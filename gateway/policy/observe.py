@@ -195,17 +195,25 @@ class ObservingEngine:
 def loosen(decision: Decision, severity: Callable[[str, str], str]) -> Decision:
     """The decision on an observed hand: let go and marked, or as it was. Pure.
 
-    Obligations stay: they say how a step runs, not whether. A denial has none.
+    Obligations stay: they say how a step runs, not whether. A denial has none of its own; what the other rules oblige
+    to holds once it is let go. Everything that spoke against the step must be lenient, also what a denial beat: a
+    critical question must not vanish behind a denial that matters less.
 
     Args:
         severity: of a reason code in a bundle; empty where it is not known.
     """
     own = _LET_GO.get(decision.effect)
-    if own is None or not decision.reasons:
+    if own is None or not decision.reasons or decision.unexplained or decision.otherwise is None:
         return decision
-    if any(severity(reason.code, decision.policy_digest) not in LENIENT for reason in decision.reasons):
+    against = (*decision.reasons, *decision.beaten)
+    if any(severity(reason.code, decision.policy_digest) not in LENIENT for reason in against):
         return decision
-    return replace(decision, effect=Effect.ALLOW, reasons=(DecisionReason(str(own), TEXTS[own]), *decision.reasons))
+    return replace(
+        decision,
+        effect=Effect.ALLOW,
+        reasons=(DecisionReason(str(own), TEXTS[own]), *decision.reasons),
+        obligations=decision.otherwise if decision.effect is Effect.DENY else decision.obligations,
+    )
 
 
 def _observation(proposal: Proposal) -> Observation:

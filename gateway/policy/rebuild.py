@@ -12,7 +12,7 @@ from gateway.ports import LoggedStep
 TrustOf = Callable[[LoggedStep], Trust]
 """How far the result that an entry is about may vouch."""
 
-JUDGED: Final = frozenset({EntryType.POLICY_ALLOWED, EntryType.APPROVAL_REQUESTED})
+JUDGED: Final = frozenset({EntryType.POLICY_ALLOWED, EntryType.POLICY_OBSERVED, EntryType.APPROVAL_REQUESTED})
 """The step spends from here on."""
 UNSPENT: Final = frozenset(
     {
@@ -30,6 +30,7 @@ READ: Final = frozenset({EntryType.STEP_EXECUTED, EntryType.STEP_FAILED})
 """The caller was shown a result."""
 _STATUS: Final[Mapping[EntryType, StepStatus]] = {
     EntryType.POLICY_ALLOWED: StepStatus.DEFERRED,
+    EntryType.POLICY_OBSERVED: StepStatus.DEFERRED,
     EntryType.POLICY_DENIED: StepStatus.DENIED,
     EntryType.APPROVAL_REQUESTED: StepStatus.HELD,
     EntryType.APPROVAL_EXPIRED: StepStatus.EXPIRED,

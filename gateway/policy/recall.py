@@ -74,7 +74,7 @@ class Recall:
                 memory.result(opened["result"], *key, self._manifest(tenant, step), names)
             elif step.type is EntryType.APPROVAL_REQUESTED:
                 asked[key] = step
-            elif step.type is EntryType.POLICY_ALLOWED:
+            elif step.type in {EntryType.POLICY_ALLOWED, EntryType.POLICY_OBSERVED}:
                 asked.pop(key, None)
             elif step.type is EntryType.STEP_DISPATCHED and key in asked and "args" in opened:
                 approve(memory, orjson.loads(opened["args"]), self._manifest(tenant, step), _approved(asked[key]))

@@ -51,37 +51,17 @@ def _circle(start: Path, edges: dict[Path, list[Path]], finished: set[Path]) -> 
 
 def _references(tree: Tree, rule: Mapping[str, Any], own: set[str]) -> Iterator[Path]:
     """Everything under ``data`` that a rule reads or calls, without the leading ``data``."""
-    for path in _outermost(rule, syntax.head_reference(rule)):
+    head = syntax.head_reference(rule)
+    for node in syntax.references(rule):
+        if node is head:
+            continue
+        path = syntax.path_of(node)
         if path[0] == "data" and len(path) > 1:
             yield path[1:]
         elif path[0] in tree.imports and tree.imports[path[0]][0] == "data":
             yield (*tree.imports[path[0]][1:], *path[1:])
         elif path[0] in own:
             yield (*tree.package, *path)
-
-
-def _outermost(rule: Mapping[str, Any], head: Any) -> Iterator[Path]:
-    """Each reference of a rule as a whole (not the shorter ones that it begins with), the head itself left out."""
-    pending: list[Any] = [rule]
-    while pending:
-        item = pending.pop()
-        if isinstance(item, list):
-            pending.extend(item)
-            continue
-        if not isinstance(item, dict):
-            continue
-        tag = next(iter(item), "")
-        if len(item) == 1 and tag in syntax.REFERENCES:
-            if item is not head:
-                yield syntax.path_of(item)
-            while tag in {"RefDot", "RefBrack"}:
-                if tag == "RefBrack":
-                    pending.append(item[tag]["index"])
-                item = item[tag]["refr"]
-                tag = next(iter(item))
-            if tag == "Var":
-                continue
-        pending.extend(item.values())
 
 
 def _static(path: Path) -> Path:

@@ -20,6 +20,8 @@ LITERALS: Final = frozenset({"Expr", "NotExpr", "SomeIn", "SomeVars", "Every"})
 HEADS: Final = frozenset({"Compr", "Set", "Func", "Spec", "Default"})
 TAGS: Final = EXPRESSIONS | LITERALS | HEADS
 
+Node = Mapping[str, Any]
+"""``{Tag: {...}}``, or the members of one."""
 Path = tuple[str | None, ...]
 """A reference as names; ``None`` stands for an index that is only known in evaluation."""
 
@@ -134,6 +136,29 @@ def nodes(value: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
             pending.extend(reversed(list(item.values())))
         elif isinstance(item, list):
             pending.extend(reversed(item))
+
+
+def references(value: Any) -> Iterator[Node]:
+    """Each reference below ``value`` as a whole, not the shorter ones that it begins with; those in brackets too."""
+    pending = [value]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, list):
+            pending.extend(item)
+            continue
+        if not isinstance(item, dict):
+            continue
+        tag = next(iter(item), "")
+        if len(item) == 1 and tag in REFERENCES:
+            yield item
+            while tag in {"RefDot", "RefBrack"}:
+                if tag == "RefBrack":
+                    pending.append(item[tag]["index"])
+                item = item[tag]["refr"]
+                tag = next(iter(item))
+            if tag == "Var":
+                continue
+        pending.extend(item.values())
 
 
 def local_names(tree: Tree, rule: Mapping[str, Any]) -> Iterator[tuple[str, Place]]:

@@ -128,6 +128,11 @@ def compact(text: str) -> str | None:
     return packed if sum(map(str.isdigit, packed)) >= 6 else None
 
 
+def unseparated(text: str) -> str:
+    """``text`` without what may stand between the groups of a number: whatever :func:`grouped_in` finds is in it."""
+    return _SEPARATORS.sub("", text)
+
+
 def stands_in(token: str, text: str) -> bool:
     """Whether ``token`` stands in ``text`` as a whole, and is not a part of a longer name, address or path. Both are
     :func:`plain`. A text that holds it as a part ever and again is not searched to the end."""

@@ -18,6 +18,7 @@ from gateway.reasons import Reason
 
 STEPS: Final = (
     EntryType.POLICY_ALLOWED,
+    EntryType.POLICY_OBSERVED,
     EntryType.POLICY_DENIED,
     EntryType.APPROVAL_REQUESTED,
     EntryType.APPROVAL_EXPIRED,

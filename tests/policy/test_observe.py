@@ -58,6 +58,35 @@ def test_what_is_critical_or_not_known_to_be_less_is_enforced(codes: tuple[str, 
         assert loosen(decision(effect, *codes), severity) == decision(effect, *codes)
 
 
+def spoken(effect: str, *codes: str, **obligations: Any) -> dict[str, Any]:
+    """One rule's word on a step, as an engine gives it."""
+    reasons = [{"code": code, "message": "words"} for code in codes]
+    return {"step": "s1", "effect": effect, "reasons": reasons, "obligations": obligations}
+
+
+def observed(*words: dict[str, Any]) -> Decision:
+    return loosen(decide(["s1"], list(words), DIGEST)["s1"], severity)
+
+
+def test_a_critical_question_does_not_vanish_behind_a_lesser_denial() -> None:
+    assert observed(spoken("ask", "a.critical"), spoken("deny", "a.low")).effect is Effect.DENY
+    assert observed(spoken("ask", "a.high"), spoken("deny", "a.low")).effect is Effect.ALLOW
+
+
+def test_a_denial_without_a_reason_does_not_vanish_beside_one_with_a_lenient_reason() -> None:
+    assert observed(spoken("deny"), spoken("deny", "a.low")).effect is Effect.DENY
+    assert observed(spoken("ask"), spoken("deny", "a.low")).effect is Effect.DENY
+
+
+def test_what_the_other_rules_oblige_to_holds_for_a_denial_that_is_let_go() -> None:
+    let_go = observed(spoken("allow", "a.low", redact=["/ssn"], result_max_bytes=10), spoken("deny", "a.low"))
+    assert let_go.effect is Effect.ALLOW
+    assert let_go.obligations == Obligations(redact=("/ssn",), result_max_bytes=10)
+    assert let_go.said().obligations == Obligations()
+    torn = [spoken("allow", "a.low", jail_profile=name) for name in ("tight", "loose")]
+    assert observed(*torn, spoken("deny", "a.low")).effect is Effect.DENY
+
+
 def test_a_bundle_that_is_not_at_hand_any_more_vouches_for_no_severity() -> None:
     assert loosen(decision("deny", "a.low", digest="e" * 64), severity).effect is Effect.DENY
 

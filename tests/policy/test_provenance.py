@@ -3,10 +3,14 @@
 import orjson
 import pytest
 
+from gateway.entries import EntryType
 from gateway.manifest import ActionManifest, ArgumentRole, Manifest, Trust
+from gateway.policy import memory as bounds
+from gateway.policy import rebuild
 from gateway.policy.memory import Memory, Origin, Source
 from gateway.policy.provenance import provenance
 from gateway.policy.values import grouped_in, link, links, plain, recipients, stands_in
+from gateway.store.past import STEPS
 
 SEND = ActionManifest(
     "send",
@@ -193,3 +197,38 @@ def test_spellings() -> None:
     assert stands_in("alice", plain("Alice's list"))
     assert not stands_in("alice", "alice.smith")
     assert not grouped_in("123456", "9123456")
+
+
+def test_a_text_made_to_be_slow_to_search_costs_a_round_no_more_than_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounds, "GROUPED_MAX_CHARACTERS", 5_000)
+    monkeypatch.setattr(bounds, "SEARCHED_MAX_CHARACTERS", 50_000)
+    memory = remembering()
+    read(memory, ["1-2 " * 500, "mallory@evil.example"])
+    memory.begin_round()
+    # Inside the text without its separators, so that the slow search is tried, and in no group of it.
+    found = [bool(memory.find("2121212")) for _ in range(10)]
+    assert found == [False] * 10
+    assert 0 < memory._grouped <= 5_000
+    # Over the share, even what is there is unknown: a mention that came first may have been missed.
+    assert [bool(memory.find("mallory@evil.example")) for _ in range(40)][-1] is False
+    memory.begin_round()
+    assert memory.find("mallory@evil.example")
+
+
+def test_a_result_of_very_many_values_is_remembered_within_bounds_and_vouches_for_none_beyond(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(bounds, "VALUES_MAX", 10)
+    memory = remembering()
+    read(memory, [f"user{number}@corp.example" for number in range(50)], BOOK, "list")
+    assert first(memory, to="user3@corp.example") == "result trusted exact"
+    assert len(memory._whole) <= 40
+    entry = first(memory, to="user49@corp.example")
+    assert entry == "result trusted contained" or entry.startswith("new")
+
+
+def test_every_way_to_judge_a_step_is_known_to_the_accounts() -> None:
+    """An entry type that the record writes and the accounts overlook would let a restart forget what was spent."""
+    let_go = {EntryType.POLICY_ALLOWED, EntryType.POLICY_OBSERVED, EntryType.APPROVAL_REQUESTED}
+    assert let_go == rebuild.JUDGED
+    assert let_go | {EntryType.POLICY_DENIED} <= set(STEPS) == set(rebuild._STATUS)

@@ -19,7 +19,7 @@ decisions contains decision if {
 	not holds(kind, bound, value)
 	decision := {"step": step.id, "effect": "deny", "reasons": [{
 		"code": code,
-		"message": sprintf("The argument %v %s.", [line.pointer, complaints[code]]),
+		"message": sprintf("The argument %v %v.", [line.pointer, complaints[code]]),
 	}]}
 }
 

@@ -17,7 +17,7 @@ decisions contains decision if {
 	some id in data.handrail.spending.asked[what]
 	decision := {"step": id, "effect": "deny", "reasons": [{
 		"code": codes[what],
-		"message": sprintf("This goes beyond the %s that one context may come to.", [words[what]]),
+		"message": sprintf("This goes beyond the %v that one context may come to.", [words[what]]),
 	}]}
 }
 

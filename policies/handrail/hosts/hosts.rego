@@ -19,7 +19,7 @@ decisions contains decision if {
 	code != "hosts.fine"
 	decision := {"step": argument.step, "effect": object.get(effects, code, "deny"), "reasons": [{
 		"code": code,
-		"message": sprintf("The argument %v %s.", [argument.pointer, complaints[code]]),
+		"message": sprintf("The argument %v %v.", [argument.pointer, complaints[code]]),
 	}]}
 }
 

@@ -15,9 +15,10 @@ actions[step.id] := action if {
 # METADATA
 # scope: document
 # title: What each step's action changes; what is not declared, or is not a known word, counts as the worst
-side_effects[id] := action.side_effects if {
+side_effects[id] := declared if {
 	some id, action in actions
-	action.side_effects in {"none", "reversible", "irreversible"}
+	declared := action.side_effects
+	declared in {"none", "reversible", "irreversible"}
 }
 
 side_effects[id] := "external" if {

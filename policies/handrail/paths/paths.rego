@@ -18,7 +18,7 @@ decisions contains decision if {
 	code := fault(argument, concat("", ["/", trim_prefix(argument.value, "/"), "/"]))
 	decision := {"step": argument.step, "effect": "deny", "reasons": [{
 		"code": code,
-		"message": sprintf("The argument %s %s.", [argument.pointer, complaints[code]]),
+		"message": sprintf("The argument %v %v.", [argument.pointer, complaints[code]]),
 	}]}
 }
 

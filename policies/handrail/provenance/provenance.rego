@@ -59,10 +59,11 @@ faults[id] contains "provenance.private" if {
 	data.handrail.manifest.changes[id]
 }
 
-faults[argument.step] contains "provenance.link" if {
+faults[id] contains "provenance.link" if {
 	some argument in data.handrail.manifest.arguments.content
-	data.handrail.manifest.changes[argument.step]
-	some entries in traces[argument.step]
+	id := argument.step
+	data.handrail.manifest.changes[id]
+	some entries in traces[id]
 	some entry in entries
 	entry.role == "content"
 	suspicious(entry)
@@ -140,7 +141,10 @@ standing_of(entry) := "untrusted" if {
 
 # METADATA
 # title: Steps that carry a content; what a person approved of such a call says nothing of another content
-carrying contains argument.step if some argument in data.handrail.manifest.arguments.content
+carrying contains id if {
+	some argument in data.handrail.manifest.arguments.content
+	id := argument.step
+}
 
 # METADATA
 # scope: document

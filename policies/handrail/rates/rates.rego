@@ -19,7 +19,7 @@ decisions contains decision if {
 	some id in data.handrail.spending.asked[what]
 	decision := {"step": id, "effect": "deny", "reasons": [{
 		"code": codes[window],
-		"message": sprintf("This goes beyond the %s that you may come to in one %s.", [words[what], window]),
+		"message": sprintf("This goes beyond the %v that you may come to in one %v.", [words[what], window]),
 	}]}
 }
 

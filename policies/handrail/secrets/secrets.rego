@@ -17,7 +17,7 @@ decisions contains decision if {
 	some kind in kinds
 	decision := {"step": id, "effect": "deny", "reasons": [{
 		"code": "secrets.found",
-		"message": sprintf("An argument holds what looks like %s.", [kind]),
+		"message": sprintf("An argument holds what looks like %v.", [kind]),
 	}]}
 }
 

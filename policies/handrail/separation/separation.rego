@@ -63,17 +63,19 @@ history := input.context.history if is_array(input.context.history)
 # METADATA
 # scope: document
 # title: Each step with each act that it is kept apart from
-conflicting contains [step.id, conflict.first] if {
+conflicting contains pair if {
 	some conflict in data.handrail.separation.conflicts
 	some step in input.steps
 	is_one(step, conflict.second)
+	pair := [step.id, conflict.first]
 }
 
-conflicting contains [step.id, conflict.second] if {
+conflicting contains pair if {
 	some conflict in data.handrail.separation.conflicts
 	conflict.both_ways == true
 	some step in input.steps
 	is_one(step, conflict.first)
+	pair := [step.id, conflict.second]
 }
 
 # METADATA

@@ -18,7 +18,7 @@ decisions contains decision if {
 		"effect": "ask",
 		"reasons": [{
 			"code": "side_effects.approval",
-			"message": sprintf("A person must approve this: its side effects are %s.", [kind]),
+			"message": sprintf("A person must approve this: its side effects are %v.", [kind]),
 		}],
 		"obligations": data.handrail.side_effects.ask[kind],
 	}
@@ -44,7 +44,7 @@ decisions contains decision if {
 	count([role | some role in input.principal.roles; role in roles]) == 0
 	decision := {"step": id, "effect": "deny", "reasons": [{
 		"code": "side_effects.role",
-		"message": sprintf("None of your roles may cause side effects that are %s.", [kind]),
+		"message": sprintf("None of your roles may cause side effects that are %v.", [kind]),
 	}]}
 }
 

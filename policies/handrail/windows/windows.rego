@@ -17,7 +17,7 @@ decisions contains decision if {
 	some window in windows
 	decision := {"step": id, "effect": window.otherwise, "reasons": [{
 		"code": "windows.closed",
-		"message": sprintf("This may be changed %s from %s to %s UTC.", [concat(", ", window.days), window.from, window.to]),
+		"message": sprintf("This may be changed %v from %v to %v UTC.", [concat(", ", window.days), window.from, window.to]),
 	}]}
 }
 
@@ -30,7 +30,7 @@ decisions contains decision if {
 	input.now < freeze.to
 	decision := {"step": id, "effect": freeze.effect, "reasons": [{
 		"code": "windows.frozen",
-		"message": sprintf("Changes are frozen until %s (%s).", [freeze.to, freeze.name]),
+		"message": sprintf("Changes are frozen until %v (%v).", [freeze.to, freeze.name]),
 	}]}
 }
 
