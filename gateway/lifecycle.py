@@ -82,11 +82,13 @@ class Lifecycle:
         """Take in a signed bundle. It decides nothing before two people activated it.
 
         Raises:
-            Refused: ``auth.forbidden``; ``verify.*`` where it is unsigned, or not signed by the enrolled key of a
-                principal who may propose policies; ``policy.bundle`` where it cannot be used.
+            Refused: ``auth.forbidden``; ``policy.directory`` where this gateway takes none; ``verify.*`` where it is
+                unsigned, or not signed by the enrolled key of a principal who may propose policies; ``policy.bundle``
+                where it cannot be used.
             Unavailable: ``log.unavailable``, or it cannot be tried out on this machine.
         """
         self._require(actor, Permission.POLICY_PROPOSE)
+        self._require_followed()
         try:
             kept, jwk = await self._verified(token)
             await self._prove(kept)
@@ -285,7 +287,7 @@ class Lifecycle:
 
     def _require_followed(self) -> None:
         if not self.follows:
-            raise Refused(Reason.REQUEST_CONFLICT, "policy.source is directory", policy_source="directory")
+            raise Refused(Reason.POLICY_DIRECTORY)
 
 
 def _view(activation: Activation) -> dict[str, Any]:

@@ -70,6 +70,7 @@ class Reason(StrEnum):
     POLICY_OBSERVED_ASK = "policy.observed_ask"
     POLICY_BUNDLE = "policy.bundle"
     POLICY_SOURCE = "policy.source"
+    POLICY_DIRECTORY = "policy.directory"
     POLICY_NOT_ACTIVATED = "policy.not_activated"
     # 5 approval
     APPROVAL_REFUSED = "approval.refused"
@@ -161,6 +162,7 @@ TEXTS: Final[dict[Reason, str]] = {
     Reason.POLICY_OBSERVED_ASK: "Policy asks for a person; the step was let go because its hand is observed.",
     Reason.POLICY_BUNDLE: "The policy bundle cannot be used.",
     Reason.POLICY_SOURCE: "The policy repository cannot be read.",
+    Reason.POLICY_DIRECTORY: 'This gateway decides by a directory; [policy] source = "signed" has it take bundles.',
     Reason.POLICY_NOT_ACTIVATED: "Only a bundle that two people activated before can be gone back to.",
     Reason.APPROVAL_REFUSED: "A person refused this call.",
     Reason.APPROVAL_EXPIRED: "Nobody approved this call in time.",

@@ -263,7 +263,7 @@ def _show(out: Output, report: Mapping[str, Any]) -> None:
             for kind, count in report["kinds"].items()
             if count
         ),
-        "Every decision would be the same.",
+        "Every decision would be the same." if report["decisions"] else "Nothing was recorded that could be compared.",
     )
     groups = report["groups"]
     if groups:

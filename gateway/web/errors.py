@@ -74,6 +74,7 @@ ERRORS: Final[dict[Reason, tuple[int, str]]] = {
     Reason.POLICY_OBSERVED_ASK: (200, "Asked by policy, observed"),
     Reason.POLICY_BUNDLE: (422, "Policy bundle refused"),
     Reason.POLICY_SOURCE: (502, "Policy repository unreadable"),
+    Reason.POLICY_DIRECTORY: (409, "Policies come from a directory"),
     Reason.POLICY_NOT_ACTIVATED: (409, "Never activated"),
     Reason.APPROVAL_REFUSED: (403, "Approval refused"),
     Reason.APPROVAL_EXPIRED: (409, "Approval expired"),

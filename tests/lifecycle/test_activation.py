@@ -156,9 +156,9 @@ async def test_an_author_whose_key_was_taken_away_meanwhile_activates_nothing(to
 
 async def test_a_gateway_that_follows_a_directory_says_so(tmp_path: Path, repository: Repository) -> None:
     town = await open_town(tmp_path / "home", repository, source="directory")
-    kept = await town.add(town.bundle(ALLOW))
-    assert await refusal(town.propose(kept)) is Reason.REQUEST_CONFLICT
-    assert await refusal(town.gateway.lifecycle.rollback(town.people["oli"], None)) is Reason.REQUEST_CONFLICT
+    assert await refusal(town.add(town.bundle(ALLOW))) is Reason.POLICY_DIRECTORY
+    assert (await town.gateway.lifecycle.list(town.people["oli"]))["bundles"] == []
+    assert await refusal(town.gateway.lifecycle.rollback(town.people["oli"], None)) is Reason.POLICY_DIRECTORY
     assert (await town.decide("nothing")).effect is Effect.DENY
     await town.gateway.close()
 
