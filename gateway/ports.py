@@ -164,6 +164,9 @@ class AuditLog(Protocol):
     async def entry(self, index: int) -> bytes:
         """Canonical bytes of the entry at ``index``. Raises ``request.not_found``."""
 
+    async def committing(self, plan_id: str, commitment: str) -> tuple[int, Mapping[str, str]]:
+        """Index and fields of a plan's first entry that commits to ``commitment``. Raises ``request.not_found``."""
+
     async def ready(self) -> None:
         """Raises ``log.unavailable`` where an append would fail now."""
 

@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from handrail.answers import VerifiedAnswer, verify_answer
     from handrail.approvals import check_shown, sign_answer
     from handrail.client import AsyncClient, Client
     from handrail.errors import (
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from handrail.webhooks import verify_webhook
 
 _HOMES = {
+    "answers": ("VerifiedAnswer", "verify_answer"),
     "approvals": ("check_shown", "sign_answer"),
     "client": ("AsyncClient", "Client"),
     "errors": (
@@ -72,12 +74,14 @@ __all__ = [
     "UnexpectedReply",
     "Unreachable",
     "VerificationError",
+    "VerifiedAnswer",
     "VerifyKey",
     "WebhookError",
     "check_shown",
     "load_public",
     "sign_answer",
     "thumbprint",
+    "verify_answer",
     "verify_receipt",
     "verify_webhook",
 ]
