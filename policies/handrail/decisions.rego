@@ -13,7 +13,16 @@ decisions contains decision if some decision in data.handrail.limits.decisions
 
 decisions contains decision if some decision in data.handrail.paths.decisions
 
-decisions contains decision if some decision in data.handrail.provenance.decisions
+decisions contains decision if {
+	some role in data.handrail.provenance.roles
+	data.handrail.manifest.arguments[role]
+	some decision in data.handrail.provenance.decisions
+}
+
+decisions contains decision if {
+	data.handrail.manifest.arguments.content
+	some decision in data.handrail.provenance.decisions
+}
 
 decisions contains decision if some decision in data.handrail.secrets.decisions
 
@@ -52,4 +61,26 @@ decisions contains decision if {
 decisions contains decision if {
 	not data.handrail.manifest.changes == {}
 	some decision in data.handrail.windows.decisions
+}
+
+decisions contains decision if {
+	is_string(input.context.data_region)
+	some decision in data.handrail.transfers.decisions
+}
+
+decisions contains decision if {
+	not data.handrail.manifest.outward == set()
+	some decision in data.handrail.personal_data.decisions
+}
+
+decisions contains decision if some decision in data.handrail.special_categories.decisions
+
+decisions contains decision if {
+	data.handrail.manifest.labelled.sql
+	some decision in data.handrail.sql.decisions
+}
+
+decisions contains decision if {
+	not data.handrail.sql.arguments == []
+	some decision in data.handrail.sql.decisions
 }

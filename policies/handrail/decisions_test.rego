@@ -88,3 +88,61 @@ test_an_amount_that_is_no_number_is_denied if {
 	roled("amount", "1") == {"amounts.number", "arguments.value"}
 	roled("amount", 1) == set()
 }
+
+leaving(labels, args, context) := {reason.code |
+	some decision in handrail.decisions with input as {
+		"now": "2026-11-26T12:00:00Z",
+		"principal": {"id": "bot", "roles": ["agent"]},
+		"steps": [{"id": "s", "hand": "db", "action": "query", "args": args}],
+		"hands": {"db": {
+			"region": "in",
+			"labels": labels,
+			"actions": {"query": {"side_effects": "none", "args": {"/query": "content"}}},
+		}},
+		"context": context,
+	}
+	some reason in decision.reasons
+}
+
+test_a_plain_read_concerns_none_of_the_rules_about_data if {
+	leaving([], {"query": "4111111111111111"}, {"data_region": null}) == {"grants.reader"}
+}
+
+test_rules_about_data_are_asked_where_they_are_concerned if {
+	leaving([], {"query": "x"}, {"data_region": "eu"}) == {"grants.reader", "transfers.third_country"}
+	leaving(["external"], {"query": "4111111111111111"}, {}) == {"grants.reader", "personal_data.card"}
+	leaving(["external"], {"query": "hiv"}, {}) == {"grants.reader", "special_categories.words"}
+	leaving(["special:health"], {"query": "x"}, {}) == {"grants.reader", "special_categories.ground"}
+	leaving(["sql"], {"query": "DELETE FROM t"}, {}) == {"grants.reader", "sql.everything", "sql.unclear"}
+}
+
+test_places_of_the_data_are_sql_at_any_hand if {
+	found := {reason.code |
+		some decision in handrail.decisions with input as {
+			"principal": {"id": "bot", "roles": ["agent"]},
+			"steps": [{"id": "s", "hand": "db", "action": "query", "args": {"q": "DROP TABLE t"}}],
+			"hands": {"db": {"labels": [], "actions": {"query": {"side_effects": "none"}}}},
+		}
+			with data.handrail.sql.arguments as [{"hand": "db", "actions": ["query"], "pointer": "/q"}]
+		some reason in decision.reasons
+	}
+	found == {"grants.reader", "sql.destroys", "sql.unclear"}
+}
+
+test_a_planted_link_in_a_content_is_held if {
+	found := {reason.code |
+		some decision in handrail.decisions with input as {
+			"principal": {"id": "bot", "roles": ["agent"]},
+			"steps": [{
+				"id": "s", "hand": "wiki", "action": "write", "args": {"text": "see https://evil.example"},
+				"provenance": {"/text": [{"source": "result", "trust": "untrusted", "match": "contained", "role": "content"}]},
+			}],
+			"hands": {"wiki": {
+				"labels": [],
+				"actions": {"write": {"side_effects": "reversible", "args": {"/text": "content"}}},
+			}},
+		}
+		some reason in decision.reasons
+	}
+	"provenance.link" in found
+}

@@ -455,14 +455,16 @@ def bundle(tmp_path: Path) -> Path:
     (directory / "rule.rego").write_text(
         """package handrail
 
-decisions contains {"step": step.id, "effect": effect, "reasons": [{"code": "test.rule", "message": input.tenant}]} if {
+decisions contains decision if {
 	some step in input.steps
 	effect := {"git_status": "allow", "git_commit": "ask"}[step.action]
+	decision := {"step": step.id, "effect": effect, "reasons": [{"code": "test.rule", "message": input.tenant}]}
 }
 
-decisions contains {"step": step.id, "effect": "deny", "reasons": [{"code": "test.other", "message": "no"}]} if {
+decisions contains decision if {
 	some step in input.steps
 	step.action == "git_push"
+	decision := {"step": step.id, "effect": "deny", "reasons": [{"code": "test.other", "message": "no"}]}
 }
 """
     )

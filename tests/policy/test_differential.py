@@ -287,6 +287,79 @@ def test_generated_plans(
     shipped.same(request(taken, principal, known, context, now))
 
 
+odd_text = st.one_of(
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=24),
+    st.sampled_from(
+        [
+            "https://example.com/x",
+            "http://0x7f.1",
+            "HTTP://[::1]/",
+            "https://a@b.example",
+            "www.example.com:443",
+            "//evil.example",
+            "https://ex\u00e4mple.com",
+            "4111 1111 1111 1111",
+            "4111\u200b1111\u200b1111\u200b1111",
+            "\u200e078-05-1120",
+            "DE89 3704 0044 0532 0130 00",
+            "\uff14\uff11\uff11\uff11111111111111",
+            "SELECT 1",
+            "DELETE FROM t WHERE id = 1",
+            "SELECT q'(')'; DROP TABLE x; SELECT q'(')'",
+            "UPDATE t SET a = 'it''s' WHERE \u0001 = 1",
+            "H\u200bIV",
+            "\u0130STANBUL gewerkschaft",
+            "-0",
+        ]
+    ),
+    st.lists(st.sampled_from(["'", '"', "`", ";", "--", "/*", "\\", " DROP ", " WHERE ", "a", "=", "1", "\u00a0"])).map(
+        "".join
+    ),
+)
+odd_number = st.one_of(
+    numbers, st.sampled_from([0, -0.0, 0.5, 1.5, 1e15, -1, 2**53 - 1]), st.floats(0, 1e6, allow_nan=False, width=32)
+)
+odd = st.recursive(
+    st.one_of(odd_text, odd_number, st.booleans(), st.none()),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(odd_text, inner, max_size=2)),
+    max_leaves=5,
+)
+LABELS = st.lists(
+    st.sampled_from(["sql", "external", "special:health", "host:*.example.com", "safeguard:scc"]), unique=True
+)
+ROLES = ["recipient", "url", "account", "amount", "content", "path"]
+
+
+@seed(20261126)
+@settings(
+    max_examples=300,
+    deadline=None,
+    database=None,
+    phases=[Phase.generate, Phase.shrink],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(
+    arguments=st.dictionaries(st.sampled_from(ROLES), odd, max_size=4),
+    labels=LABELS,
+    kind=st.sampled_from(["none", "reversible", "external", "unheard of"]),
+    region=st.sampled_from([None, "eu", "us", "in", "EU-West-2"]),
+    home=st.sampled_from([None, "eu"]),
+)
+def test_generated_arguments_of_every_role(
+    shipped: Engines, arguments: Any, labels: Any, kind: Any, region: Any, home: Any
+) -> None:
+    """What rules about arguments read is the caller's: text of any kind, numbers, and other shapes than expected."""
+    roles = {f"/{role}": role for role in ROLES} | {f"/{role}/*": role for role in ROLES[:2]}
+    hand = {"region": region, "trust": "untrusted", "labels": labels, "manifest_digest": "0" * 64}
+    hand["actions"] = {"do": {"side_effects": kind, "idempotent": False, "args": roles}}
+    policy_input = ask(step("s1", "known", "do") | {"args": arguments}, hands={"known": hand})
+    policy_input["context"]["data_region"] = home
+    policy_input["now"] = "2026-11-26T12:00:00Z"
+    answer = shipped.same(policy_input)
+    # An error denies, but it is no reason that anybody could act on.
+    assert "policy.error" not in answer
+
+
 def test_the_recorded_corpus(shipped: Engines) -> None:
     """Inputs and the answers recorded for them, so that a change of both engines at once is seen too."""
     recorded = json.loads(CORPUS.read_text(encoding="utf-8"))

@@ -379,12 +379,14 @@ async def test_nobody_but_a_security_admin_changes_the_directory(
 
 
 TABLE = {
-    Role.AGENT: "plans.submit plans.read receipts.read hands.list mcp.use",
-    Role.APPROVER: "approvals.read approvals.answer plans.read plans.read_all",
-    Role.AUDITOR: "audit.read plans.read plans.read_all receipts.read approvals.read metrics.read keys.read why",
-    Role.AUTHOR: "policy.read why hands.list",
-    Role.SECURITY_ADMIN: "keys.read keys.manage issuers.manage principals.manage",
-    Role.OPERATOR: "hands.manage hands.list metrics.read policy.read plans.read plans.read_all",
+    Role.AGENT: "hands.list mcp.use plans.read plans.submit receipts.read",
+    Role.APPROVER: "approvals.answer approvals.read plans.read plans.read_all",
+    Role.AUDITOR: "approvals.read audit.read keys.read metrics.read plans.read "
+    "plans.read_all policy.inputs policy.read proposals.read receipts.read why",
+    Role.AUTHOR: "hands.list policy.inputs policy.propose policy.read proposals.make proposals.read why",
+    Role.SECURITY_ADMIN: "issuers.manage keys.manage keys.read policy.read policy.rollback principals.manage",
+    Role.OPERATOR: "hands.list hands.manage metrics.read plans.read plans.read_all policy.activate "
+    "policy.propose policy.read policy.rollback proposals.activate proposals.make proposals.read",
 }
 
 

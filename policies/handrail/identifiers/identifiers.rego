@@ -1,0 +1,160 @@
+# METADATA
+# title: Identifiers
+# description: How addresses, numbers and identifiers of people look in text, with their checksums. Gives no decision.
+package handrail.identifiers
+
+# METADATA
+# scope: document
+# title: What a text holds of one kind of personal data
+found("email", text) := regex.find_n(`[0-9A-Za-z._%+-]+@[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)+`, text, -1)
+
+found("phone", text) := array.concat(
+	regex.find_n(`(?:\+|00)[1-9](?:[ ()./-]{0,2}[0-9]){6,14}`, text, -1),
+	regex.find_n(`\(?[2-9][0-9]{2}\)?[ ./-]{1,2}[2-9][0-9]{2}[ .-][0-9]{4}`, text, -1),
+)
+
+found("iban", text) := [candidate |
+	squeezed := regex.replace(upper(text), `[ ./_-]+`, "")
+	starts := {start | some start in regex.find_n(`[A-Z]{2}[0-9]{2}`, squeezed, -1)}
+	some start in starts
+	length := data.handrail.identifiers.iban_lengths[substring(start, 0, 2)]
+	some number, tail in split(squeezed, start)
+	number > 0
+	candidate := substring(concat("", [start, tail]), 0, length)
+	iban(candidate, length)
+]
+
+found("card", text) := [window |
+	some digits in runs(text)
+	some shape in card_shapes
+	last := count(digits) - shape.length
+	last >= 0
+	some at in numbers.range(0, last)
+	window := substring(digits, at, shape.length)
+	strings.any_prefix_match(window, shape.beginnings)
+	luhn(window)
+]
+
+found("national_id", text) := [match |
+	shouted := upper(text)
+	some matches in [
+		american(shouted),
+		british(shouted),
+		italian(shouted),
+		spanish(shouted),
+		french(shouted),
+		polish(shouted),
+	]
+	some match in matches
+]
+
+# METADATA
+# title: Runs of at least 13 digits, however they are grouped; from a longer one the first 200
+runs(text) := [substring(digits, 0, 200) |
+	some run in regex.find_n(`[0-9](?:[ .,/_-]{0,2}[0-9]){12,}`, text, -1)
+	digits := regex.replace(run, `[^0-9]+`, "")
+]
+
+card_shapes := [
+	{
+		"length": 16,
+		"beginnings": ["4", "51", "52", "53", "54", "55", "22", "23", "24", "25", "26", "27", "60", "64", "65"],
+	},
+	{"length": 15, "beginnings": ["34", "37"]},
+	{"length": 14, "beginnings": ["30", "36", "38"]},
+]
+
+# METADATA
+# title: The checksum of card numbers (ISO/IEC 7812-1, annex B)
+luhn(digits) if {
+	values := [value |
+		some place, digit in split(digits, "")
+		doubled := (count(digits) - place) % 2
+		value := luhn_values[doubled][digit]
+	]
+	sum(values) % 10 == 0
+}
+
+# The last digit counts as it is, the one before doubled, and so on.
+luhn_values := {
+	1: {"0": 0, "1": 1, "2": 2, "3": 3, "4": 4, "5": 5, "6": 6, "7": 7, "8": 8, "9": 9},
+	0: {"0": 0, "1": 2, "2": 4, "3": 6, "4": 8, "5": 1, "6": 3, "7": 5, "8": 7, "9": 9},
+}
+
+# METADATA
+# title: The checksum of account numbers (ISO 13616-1, ISO/IEC 7064 MOD 97-10)
+iban(candidate, length) if {
+	count(candidate) == length
+	trim(candidate, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789") == ""
+	moved := concat("", [substring(candidate, 4, -1), substring(candidate, 0, 4)])
+	remainder(concat("", [object.get(letters, character, character) | some character in split(moved, "")])) == 1
+}
+
+letters[letter] := format_int(index + 10, 10) if {
+	some index, letter in split("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "")
+}
+
+# METADATA
+# title: What is left of a number of at most 70 digits divided by 97, seven digits at a time
+remainder(digits) := sum([part |
+	zeros := "0000000000000000000000000000000000000000000000000000000000000000000000"
+	padded := concat("", [substring(zeros, 0, 70 - count(digits)), digits])
+	some index, weight in [52, 16, 87, 79, 84, 93, 51, 53, 76, 1]
+	chunk := to_number(concat("", ["1", substring(padded, index * 7, 7)])) - 10000000
+	part := chunk * weight
+]) % 97
+
+# METADATA
+# title: Social security numbers of the United States, without areas and groups that are never given
+american(text) := [match |
+	some match in regex.find_n(`(?:^|[^0-9A-Z])[0-8][0-9]{2}[ -][0-9]{2}[ -][0-9]{4}`, text, -1)
+	not contains(match, "000-")
+	not contains(match, "666-")
+	not contains(match, "-00-")
+	not endswith(match, "0000")
+]
+
+# METADATA
+# title: National insurance numbers of the United Kingdom
+british(text) := regex.find_n(
+	`(?:^|[^0-9A-Z])[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z] ?[0-9]{2} ?[0-9]{2} ?[0-9]{2} ?[A-D]`,
+	text,
+	-1,
+)
+
+# METADATA
+# title: Tax codes of Italy
+italian(text) := regex.find_n(`[A-Z]{6}[0-9]{2}[A-EHLMPRST][0-9]{2}[A-Z][0-9]{3}[A-Z]`, text, -1)
+
+# METADATA
+# title: Identity numbers of Spain (DNI, NIE), whose letter is a checksum
+spanish(text) := [match |
+	some match in regex.find_n(`[0-9XYZ]-?[0-9]{7}-?[A-Z]`, text, -1)
+	plain := replace(match, "-", "")
+	first := object.get({"X": "0", "Y": "1", "Z": "2"}, substring(plain, 0, 1), substring(plain, 0, 1))
+	number := to_number(concat("", ["1", first, substring(plain, 1, 7)])) - 100000000
+	substring("TRWAGMYFPDXBNJZSQVHLCKE", number % 23, 1) == substring(plain, 8, 1)
+]
+
+# METADATA
+# title: Social security numbers of France with their key, but for those that begin in Corsica
+french(text) := [digits |
+	some match in regex.find_n(`[12](?:[ .-]?[0-9]){14}`, text, -1)
+	digits := regex.replace(match, `[^0-9]+`, "")
+	substring(digits, 3, 1) in {"0", "1", "2", "3", "4", "5"}
+	key := to_number(concat("", ["1", substring(digits, 13, 2)])) - 100
+	97 - remainder(substring(digits, 0, 13)) == key
+]
+
+# METADATA
+# title: Personal numbers of Poland (PESEL), whose last digit is a checksum
+polish(text) := [run |
+	some run in regex.find_n(`[0-9]+`, text, -1)
+	count(run) == 11
+	weighted := [value |
+		some place, weight in [1, 3, 7, 9, 1, 3, 7, 9, 1, 3, 1]
+		value := to_number(substring(run, place, 1)) * weight
+	]
+	sum(weighted) % 10 == 0
+	substring(run, 2, 1) in {"0", "1", "2", "3", "8", "9"}
+]

@@ -1,0 +1,89 @@
+# METADATA
+# title: Outward
+# description: |
+#   What leaves the organisation, as text that rules can search. Gives no decision. Every text, number and name of a
+#   member counts, at any depth; characters that are invisible or only look like others are made plain.
+package handrail.outward
+
+# METADATA
+# title: Everything that the arguments of each step that leaves the organisation say, each piece on a line of its own
+texts[step.id] := text if {
+	outward := data.handrail.manifest.outward
+	some step in input.steps
+	step.id in outward
+	text := plain(concat("\n", pieces(step.args)))
+}
+
+# METADATA
+# title: The values in places that have one of some roles, in each of those steps
+expected(id, roles) := plain(concat("\n", [text |
+	some role in roles
+	some argument in data.handrail.manifest.arguments[role]
+	argument.step == id
+	some text in pieces(argument.value)
+]))
+
+# Eight levels are searched one by one; what is deeper is searched as one text.
+pieces(value) := array.concat(said, deep) if {
+	one := children([value])
+	two := children(one)
+	three := children(two)
+	four := children(three)
+	five := children(four)
+	six := children(five)
+	seven := children(six)
+	said := [text |
+		some level in [[value], one, two, three, four, five, six, seven]
+		some part in level
+		text := spoken(part)
+	]
+	deep := [sprintf("%v", [part]) | some part in seven; not spoken(part)]
+}
+
+children(places) := [part |
+	some place in places
+	some part in inside(place)
+]
+
+# METADATA
+# title: The values of a list or an object, and the names of an object
+inside(place) := place if {
+	is_array(place)
+} else := parts if {
+	is_object(place)
+	parts := [part | some name, value in place; some part in [name, value]]
+} else := []
+
+spoken(part) := part if {
+	is_string(part)
+} else := sprintf("%v", [part]) if {
+	is_number(part)
+}
+
+# METADATA
+# title: A text without invisible characters, with ASCII for digits, letters and signs that look like it
+plain(text) := narrow(dashed) if {
+	visible := regex.replace(text, `[\x{00ad}\x{200b}-\x{200f}\x{202a}-\x{202e}\x{2060}-\x{2064}\x{feff}]`, "")
+	spaced := regex.replace(visible, `[\x{00a0}\x{2000}-\x{200a}\x{202f}\x{205f}\x{3000}]`, " ")
+	dashed := regex.replace(spaced, `[\x{2010}-\x{2015}\x{2212}\x{fe58}\x{fe63}\x{ff0d}]`, "-")
+}
+
+# METADATA
+# title: Full-width digits, letters and signs as ASCII; where there are none, nothing is searched
+narrow(text) := text if {
+	not regex.match(`[\x{ff08}\x{ff09}\x{ff0b}\x{ff0e}-\x{ff20}\x{ff21}-\x{ff3a}\x{ff41}-\x{ff5a}]`, text)
+} else := narrowed if {
+	narrowed := concat("", [object.get(narrow_forms, character, character) | some character in split(text, "")])
+}
+
+narrow_forms[character] := letter if {
+	some index, character in split(
+		concat("", [
+			"（）＋．／０１２３４５６７８９：；＜＝＞？＠",
+			"ＡＢＣＤＥＦＧＨＩＪＫＬＭＮＯＰＱＲＳＴＵＶＷＸＹＺ",
+			"ａｂｃｄｅｆｇｈｉｊｋｌｍｎｏｐｑｒｓｔｕｖｗｘｙｚ",
+		]),
+		"",
+	)
+	letter := substring("()+./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz", index, 1)
+}
