@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from gateway.settings import ActionSettings, BindSettings, HandSettings, Section, Settings
+from gateway.settings import ActionSettings, BindSettings, HandSettings, Section, Settings, WebhookSettings
 
 TARGET = Path(__file__).resolve().parent.parent / "docs" / "configuration.md"
 
@@ -33,6 +33,12 @@ working directory.
 Four variables are no settings: `HANDRAIL_CONFIG` (above), `HANDRAIL_MASTER_KEY` (the master key itself, 64 hex
 digits, instead of a file), and `HANDRAIL_URL` and `HANDRAIL_API_KEY` (for the commands that talk to a gateway). Any
 other `HANDRAIL_` variable that is not a setting stops the start: a mistyped safety setting must not pass unseen.
+"""
+
+WEBHOOKS = """\
+## [webhooks.NAME]
+
+A receiver that is told of approval requests: see [approvals](approvals.md#webhooks).
 """
 
 HANDS = """\
@@ -59,11 +65,12 @@ Directories that the jail of a hand may see, beside the programs it needs. Every
 
 def document() -> str:
     """The whole page."""
-    parts = [INTRODUCTION, "## Top level\n", _table(Settings, "", skip=_sections(Settings) | {"hands"})]
+    parts = [INTRODUCTION, "## Top level\n", _table(Settings, "", skip=_sections(Settings) | {"hands", "webhooks"})]
     for name, field in Settings.model_fields.items():
         section = field.annotation
         if isinstance(section, type) and issubclass(section, Section):
             parts += [f"## [{name}]\n", f"{_doc(section)}\n", _table(section, f"HANDRAIL_{name.upper()}__")]
+    parts += [WEBHOOKS, _table(WebhookSettings, None)]
     parts += [HANDS, _table(HandSettings, None, skip={"actions", "binds"})]
     parts += [ACTIONS, _table(ActionSettings, None)]
     parts += [BINDS, _table(BindSettings, None)]

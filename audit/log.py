@@ -20,7 +20,7 @@ from audit.epochs import EpochKeys
 from audit.errors import AuditError, LogUnavailable, NotLogged
 from audit.evaluations import EvaluationPage
 from audit.job import Job
-from audit.reader import Reader
+from audit.reader import PAGE_MAX, Filter, Reader
 from audit.sealing import Opener, Sealer
 from audit.writer import Writer
 from gateway.canonical import b64url_decode
@@ -177,6 +177,18 @@ class Log:
     async def entry(self, index: int) -> bytes:
         """Canonical bytes of the entry at ``index``. Raises ``NotLogged``."""
         return (await self._read(self.reader.entry, index)).body
+
+    async def committing(self, plan_id: str, commitment: str) -> tuple[int, Mapping[str, str]]:
+        """See ``gateway.ports.AuditLog``. Raises ``NotLogged``."""
+        after: int | None = None
+        while True:
+            page = await self._read(self.reader.query, Filter(plan_id=plan_id), after=after, limit=PAGE_MAX)
+            for found in page.entries:
+                if commitment in found.fields.values():
+                    return found.index, found.fields
+            if page.next is None:
+                raise NotLogged(f"nothing of plan {plan_id} commits to {commitment}")
+            after = page.next
 
     async def ready(self) -> None:
         """Raises ``LogUnavailable`` where an append would fail now; an answer may be a second old."""

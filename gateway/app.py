@@ -26,7 +26,7 @@ from gateway.errors import HandrailError, Refused
 from gateway.evidence import Evidence
 from gateway.key_changes import KeyChanges
 from gateway.lifecycle import Lifecycle
-from gateway.model import CONNECTOR_PREFIX, DEFAULT_TENANT, Issuer
+from gateway.model import CONNECTOR_PREFIX, DEFAULT_TENANT, Issuer, Notice
 from gateway.pipeline import Pipeline
 from gateway.policy.contexts import Contexts
 from gateway.policy.engine import load_engine
@@ -40,12 +40,15 @@ from gateway.rollout import Rollout
 from gateway.settings import Settings
 from gateway.store.bundles import SqlBundles
 from gateway.store.directory import SqlDirectory
+from gateway.store.outbox import SqlOutbox
 from gateway.store.past import SqlPast
 from gateway.store.plans import SqlPlans, forget_replays
 from gateway.store.proposals import SqlProposals
 from gateway.store.sessions import SqlSessions
 from gateway.telemetry import Metrics, Tracer, tracer
 from gateway.two_person import Kind
+from gateway.webhooks.delivery import Deliveries, Webhook
+from hand_adapters.courier import courier
 from hand_adapters.jail import Jail
 from hand_adapters.pins import SqlPins
 from hand_adapters.registry import Registry
@@ -99,6 +102,7 @@ class Gateway:
     policy: ReloadingEngine
     pipeline: Pipeline
     approvals: Approvals
+    deliveries: Deliveries
     proposals: Proposals
     rollout: Rollout
     lifecycle: Lifecycle
@@ -136,6 +140,7 @@ class Gateway:
         await self.rollout.refresh()
         await self.hands.start()
         await recover(self.pipeline, first=True)
+        self.deliveries.start()
         self._tasks.append(asyncio.create_task(self._every(UPKEEP_SECONDS, self._upkeep)))
 
     async def close(self) -> None:
@@ -143,6 +148,7 @@ class Gateway:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.deliveries.close()
         await self.pipeline.close()
         await self.hands.close()
         await self.jail.close()
@@ -223,6 +229,7 @@ class Gateway:
         now = self.clock()
         if now >= self._purge_at:
             await self.log.append(Append((), [forget_replays(now)]))
+            await self.deliveries.upkeep()
             self._purge_at = now + PURGE_SECONDS
 
 
@@ -301,6 +308,18 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         ),
         clock=clock,
     )
+    approvals = Approvals(pipeline)
+    webhooks = {name: Webhook.open(name, one, courier) for name, one in settings.webhooks.items()}
+    store.outbox = outbox = SqlOutbox(engine, gateway_id, _listeners(settings))
+    deliveries = Deliveries(
+        webhooks=webhooks,
+        outbox=outbox,
+        log=log,
+        look=lambda message: approvals.of(message.tenant, message.approval_id),
+        metrics=metrics,
+        page_url=settings.public_url,
+        clock=clock,
+    )
     return Gateway(
         settings=settings,
         engine=engine,
@@ -313,7 +332,8 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         hands=hands,
         policy=policy,
         pipeline=pipeline,
-        approvals=Approvals(pipeline),
+        approvals=approvals,
+        deliveries=deliveries,
         proposals=proposals,
         rollout=staged,
         lifecycle=lifecycle,
@@ -323,6 +343,16 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         clock=clock,
         jail=jail,
     )
+
+
+def _listeners(settings: Settings) -> dict[tuple[str, Notice], list[str]]:
+    """Tenant and notice -> the webhooks that are told."""
+    found: dict[tuple[str, Notice], list[str]] = {}
+    for name, webhook in settings.webhooks.items():
+        for tenant in webhook.tenants:
+            for notice in webhook.events:
+                found.setdefault((tenant, notice), []).append(name)
+    return found
 
 
 def _gateway_id(settings: Settings) -> str:

@@ -101,6 +101,17 @@ class Approvals:
             return view, refusal.reason
         return view, None
 
+    async def of(self, tenant: str, approval_id: str) -> dict[str, Any]:
+        """One request for the gateway's own use, as :meth:`show` shows it.
+
+        Raises:
+            Refused: ``request.not_found``.
+        """
+        row = await self.pipeline.store.approval(approval_id)
+        if row is None or row.tenant != tenant:
+            raise Refused(Reason.REQUEST_NOT_FOUND)
+        return _view(row, await self._plan(row.plan_id))
+
     async def challenge(self, approval_id: str, approver: Principal, answer: Answer) -> tuple[bytes, Sequence[str]]:
         """What the approver's security key is to sign the SHA-256 of, and the ids of the keys that may.
 
@@ -157,18 +168,37 @@ class Approvals:
     async def expire(self) -> int:
         """Deny every step whose time to be approved is over; returns how many."""
         pipeline = self.pipeline
-        expired = await pipeline.store.expired_approvals(pipeline.clock(), EXPIRE_BATCH)
+        by_plan: dict[str, set[str]] = {}
+        for plan_id, approval_id in await pipeline.store.expired_approvals(pipeline.clock(), EXPIRE_BATCH):
+            by_plan.setdefault(plan_id, set()).add(approval_id)
         ended = 0
-        for plan_id, approval_id in expired:
+        for plan_id, expired in by_plan.items():
             try:
                 async with self._alone(plan_id):
-                    ended += await self._expire(plan_id, approval_id)
+                    ended += await self._expire(plan_id, expired)
             except Unavailable:
                 raise
             except HandrailError as error:
                 # One plan that cannot be read must not keep the others' time from running out.
                 _log.error("cannot expire", plan_id=plan_id, reason=str(error.reason), detail=error.detail)
         return ended
+
+    async def _expire(self, plan_id: str, expired: set[str]) -> int:
+        """End what waits of one plan under these requests. The plan is read once: a hundred of its steps may wait."""
+        pipeline = self.pipeline
+        plan = await pipeline.load(plan_id)
+        over = []
+        for state in plan:
+            # Looked at again for each: the plan may go on while the one before is being recorded.
+            if state.approval_id in expired and state.status is StepStatus.HELD and not state.approved:
+                ending = state.begin_ending()
+                ending.fail(StepStatus.EXPIRED, Reason.APPROVAL_EXPIRED)
+                await pipeline.recorder.outcome(plan, state, ending, pipeline.clock())
+                over.append(state)
+        if over:
+            pipeline.followers.announce(plan, over)
+            pipeline.resume(plan)
+        return len(over)
 
     async def redecide(self) -> int:
         """Have waiting steps judged anew whose request rests on a bundle that decides no more; returns how many plans
@@ -206,22 +236,6 @@ class Approvals:
         if outdated:
             pipeline.resume(plan)
         return outdated
-
-    async def _expire(self, plan_id: str, approval_id: str) -> int:
-        pipeline = self.pipeline
-        row = await pipeline.store.approval(approval_id)
-        if row is None or row.status is not ApprovalStatus.OPEN:
-            return 0
-        plan = await pipeline.load(plan_id)
-        state = plan.steps[row.step_id]
-        if state.approval_id != approval_id or state.status is not StepStatus.HELD:
-            return 0
-        ending = state.begin_ending()
-        ending.fail(StepStatus.EXPIRED, Reason.APPROVAL_EXPIRED)
-        await pipeline.recorder.outcome(plan, state, ending, pipeline.clock())
-        pipeline.followers.announce(plan, [state])
-        pipeline.resume(plan)
-        return 1
 
     def _alone(self, plan_id: str) -> asyncio.Lock:
         """One answer at a time for each plan: a plan that only waits has no state but its record, and two copies of it
@@ -323,6 +337,7 @@ class Approvals:
             # Found again as `running` after a crash right here, the plan is taken up with its answer.
             writes += [
                 pipeline.store.approval_status(row.request.approval_id, status),
+                *pipeline.store.notices(row.tenant, row.request.approval_id, status, now),
                 pipeline.store.plan_status(plan, PlanStatus.RUNNING),
             ]
         try:

@@ -51,6 +51,36 @@ class Evidence:
             raise Refused(Reason.REQUEST_NOT_FOUND)
         return await self.pipeline.log.proof(state.log_index)
 
+    async def answers(self, approval_id: str, viewer: Principal) -> dict[str, Any]:
+        """Every answer to an approval request, with the log entry that commits to it, its opening and its proof.
+
+        Raises:
+            Refused: ``request.not_found`` where there is no request that the viewer may see.
+        """
+        row = await self.pipeline.store.approval(approval_id)
+        if row is None or row.tenant != viewer.tenant or not viewer.may_use(row.hand):
+            raise Refused(Reason.REQUEST_NOT_FOUND)
+        log = self.pipeline.log
+        opened = await self.pipeline.payloads.open([answer.commitment for answer in row.answers])
+        files = []
+        for answer in row.answers:
+            index, fields = await log.committing(row.plan_id, answer.commitment)
+            found = opened.get(answer.commitment)
+            files.append(
+                {
+                    "v": 1,
+                    "attested_by": str(answer.attested_by),
+                    "entry": (await log.entry(index)).decode("utf-8"),
+                    "log_index": index,
+                    "fields": dict(fields),
+                    "opening": None
+                    if found is None
+                    else {"salt": b64url_encode(found[0]), "value": b64url_encode(found[1])},
+                    "proof": await log.proof(index),
+                }
+            )
+        return {"approval_id": approval_id, "answers": files}
+
     async def why(self, plan_id: str, step_id: str, viewer: Principal) -> dict[str, Any]:
         """Each rule that spoke about a step, where it stands in the bundle, and the input that it saw.
 

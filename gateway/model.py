@@ -85,6 +85,16 @@ class ApprovalStatus(StrEnum):
     """What was asked about changed, or can no longer happen."""
 
 
+class Notice(StrEnum):
+    """What a webhook is told of an approval request: that it was opened, and how it was closed."""
+
+    REQUESTED = "approval.requested"
+    GRANTED = "approval.granted"
+    REFUSED = "approval.refused"
+    EXPIRED = "approval.expired"
+    VOIDED = "approval.voided"
+
+
 class Answer(StrEnum):
     """What a person says to an approval request. (A *decision* is what a policy says.)"""
 

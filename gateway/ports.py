@@ -164,6 +164,9 @@ class AuditLog(Protocol):
     async def entry(self, index: int) -> bytes:
         """Canonical bytes of the entry at ``index``. Raises ``request.not_found``."""
 
+    async def committing(self, plan_id: str, commitment: str) -> tuple[int, Mapping[str, str]]:
+        """Index and fields of a plan's first entry that commits to ``commitment``. Raises ``request.not_found``."""
+
     async def ready(self) -> None:
         """Raises ``log.unavailable`` where an append would fail now."""
 
@@ -337,6 +340,22 @@ class Hands(Protocol):
         """Stop every hand process."""
 
 
+class Courier(Protocol):
+    """Posts messages to one receiver that is none of ours."""
+
+    async def post(
+        self, url: str, headers: Mapping[str, str], body: bytes, timeout_seconds: float
+    ) -> tuple[int, float | None]:
+        """The status that was answered, and the seconds of its ``Retry-After``. Follows no redirect, reads no body.
+
+        Raises:
+            Refused: ``hand.timeout`` or ``hand.unavailable``: nothing was answered.
+        """
+
+    async def close(self) -> None:
+        """Close its connections."""
+
+
 # --- stores ----------------------------------------------------------------------------------------------------------
 
 
@@ -483,6 +502,9 @@ class PlanStore(Protocol):
 
     def approval_status(self, approval_id: str, status: ApprovalStatus) -> Write:
         """Close an approval request."""
+
+    def notices(self, tenant: str, approval_id: str, status: ApprovalStatus, at: float) -> Sequence[Write]:
+        """Rows that have webhooks told of a request's new state, where any listens; to be written with that state."""
 
     def insert_answer(
         self,

@@ -14,7 +14,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 
 from gateway.errors import HandrailError
 from gateway.manifest import ArgumentRole, SideEffects, Trust
-from gateway.model import DEFAULT_TENANT
+from gateway.model import DEFAULT_TENANT, Notice
 from gateway.reasons import Reason
 
 Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
@@ -76,6 +76,35 @@ class ConsoleSettings(Section):
 
     session_seconds: int = Field(3600, ge=60, le=43_200, description="How long a login to the pages lasts.")
     logins_per_minute: int = Field(20, ge=1, le=1000, description="Logins that one address may try.")
+
+
+class WebhookSettings(Section):
+    """Who is told that a person is asked, and what became of it."""
+
+    url: str | None = Field(None, pattern=r"^https?://", description="Where messages go. Or url_file.")
+    url_file: Path | None = Field(None, description="File with the URL, where the URL is a secret (Slack's are).")
+    format: Literal["standard", "slack"] = Field(
+        "standard", description="standard: signed JSON (Standard Webhooks). slack: an incoming webhook of Slack."
+    )
+    secret_file: Path | None = Field(
+        None, description="standard: file with the signing secret, whsec_... (HMAC-SHA256) or whsk_... (Ed25519)."
+    )
+    events: tuple[Notice, ...] = Field(tuple(Notice), min_length=1, description="What it is told.")
+    tenants: tuple[Tenant, ...] = Field((DEFAULT_TENANT,), min_length=1, description="Of whose requests it is told.")
+    details: bool = Field(
+        False, description="Whether messages hold the call's arguments, reasons and people's ids, in clear."
+    )
+    private_network: bool = Field(False, description="Whether the host may be a private or loopback address.")
+    timeout_seconds: float = Field(10.0, gt=0, le=60, description="How long one attempt may take.")
+    attempts_max: int = Field(12, ge=1, le=50, description="Attempts before a message is given up.")
+
+    @model_validator(mode="after")
+    def _complete(self) -> "WebhookSettings":
+        if (self.url is None) == (self.url_file is None):
+            raise ValueError("give url or url_file")
+        if (self.format == "standard") == (self.secret_file is None):
+            raise ValueError("format = 'standard' needs secret_file, and no other format takes one")
+        return self
 
 
 class DatabaseSettings(Section):
@@ -282,6 +311,7 @@ class Settings(BaseSettings):
     keys: KeySettings = KeySettings()
     jail: JailSettings = JailSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
+    webhooks: dict[Identifier, WebhookSettings] = Field({}, description="The webhooks, by name.")
     hands: dict[Identifier, HandSettings] = Field({}, description="The hands, by id.")
 
     @classmethod

@@ -55,6 +55,16 @@ class Metrics:
             registry=self.registry,
         )
 
+        self.webhook_messages = Counter(
+            "handrail_webhook_messages",
+            "Messages for webhooks by what became of them: delivered, retried, dead or dropped.",
+            ["webhook", "outcome"],
+            registry=self.registry,
+        )
+        self.webhook_waiting = Gauge(
+            "handrail_webhook_messages_waiting", "Messages not delivered yet.", ["webhook"], registry=self.registry
+        )
+
     def count(self, states: Iterable[StepState]) -> None:
         """Count steps that were just held, or that ended."""
         for state in states:

@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from handrail.answers import VerifiedAnswer, verify_answer
     from handrail.approvals import check_shown, sign_answer
     from handrail.client import AsyncClient, Client
     from handrail.errors import (
@@ -20,13 +21,16 @@ if TYPE_CHECKING:
         UnexpectedReply,
         Unreachable,
         VerificationError,
+        WebhookError,
     )
     from handrail.keys import SigningKey, VerifyKey, load_public, thumbprint
     from handrail.plan import Plan, Signer, StepHandle
     from handrail.trust import Trust
     from handrail.verify import Report, StepReport, verify_receipt
+    from handrail.webhooks import verify_webhook
 
 _HOMES = {
+    "answers": ("VerifiedAnswer", "verify_answer"),
     "approvals": ("check_shown", "sign_answer"),
     "client": ("AsyncClient", "Client"),
     "errors": (
@@ -40,11 +44,13 @@ _HOMES = {
         "UnexpectedReply",
         "Unreachable",
         "VerificationError",
+        "WebhookError",
     ),
     "keys": ("SigningKey", "VerifyKey", "load_public", "thumbprint"),
     "plan": ("Plan", "Signer", "StepHandle"),
     "trust": ("Trust",),
     "verify": ("Report", "StepReport", "verify_receipt"),
+    "webhooks": ("verify_webhook",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -68,12 +74,16 @@ __all__ = [
     "UnexpectedReply",
     "Unreachable",
     "VerificationError",
+    "VerifiedAnswer",
     "VerifyKey",
+    "WebhookError",
     "check_shown",
     "load_public",
     "sign_answer",
     "thumbprint",
+    "verify_answer",
     "verify_receipt",
+    "verify_webhook",
 ]
 
 

@@ -88,3 +88,7 @@ class VerificationError(ClientError):
         self.step = step
         self.title = title
         self.reason = reason
+
+
+class WebhookError(ClientError):
+    """A webhook message is not genuine, not whole or not fresh."""

@@ -163,6 +163,11 @@ def approval(approval_id: str) -> Operation[ApprovalView]:
     return cast("ApprovalView", (yield _get("approvals", approval_id)).document)
 
 
+def answers(approval_id: str) -> Operation[list[Json]]:
+    """The recorded answers to a request, each as a file that :func:`handrail.verify_answer` verifies offline."""
+    return _listed((yield _get("approvals", approval_id, "answers")), "answers")
+
+
 def answer(
     request: ApprovalView | str,
     given: Literal["approve", "refuse"],

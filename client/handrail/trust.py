@@ -1,8 +1,8 @@
 """The trust document: which keys sign receipts, and which sign the log. Obtain it once over a trusted channel."""
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,11 +23,13 @@ class Trust:
         receipt_keys: kid -> key, for purpose ``receipt`` alone. A revoked key is not among them: whoever stole it
             could date a receipt back, so a receipt that it signed proves nothing (the log entry still does).
         log_keys: verifier keys of the log's checkpoints.
+        approval_keys: kid -> key with which the gateway attests answers that nobody's own key signed.
     """
 
     origin: str
     receipt_keys: Mapping[str, VerifyKey]
     log_keys: tuple[LogKey, ...]
+    approval_keys: Mapping[str, VerifyKey] = field(default_factory=dict)
 
     @classmethod
     def from_document(cls, document: Any) -> "Trust":
@@ -44,12 +46,7 @@ class Trust:
         if not isinstance(jwks.get("keys"), list):
             raise TrustError("jwks: no list of keys")
         try:
-            receipt_keys = {
-                key.kid: key
-                for key in (
-                    VerifyKey.from_jwk(jwk) for jwk in jwks["keys"] if isinstance(jwk, dict) and _signs_receipts(jwk)
-                )
-            }
+            receipt_keys, approval_keys = (_keys(jwks["keys"], purpose) for purpose in ("receipt", "approval"))
             log_keys = tuple(LogKey.parse(str(vkey)) for vkey in log)
         except MalformedError as exc:
             raise TrustError(f"a key of the trust document: {exc}") from None
@@ -57,7 +54,7 @@ class Trust:
             raise TrustError("the trust document names no key for receipts")
         if not any(key.name == origin for key in log_keys):
             raise TrustError("the trust document names no verifier key of its log")
-        return cls(origin, receipt_keys, log_keys)
+        return cls(origin, receipt_keys, log_keys, approval_keys)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Trust":
@@ -80,6 +77,12 @@ class Trust:
             raise TrustError(f"{file}: {exc}") from None
 
 
-def _signs_receipts(jwk: Mapping[str, Any]) -> bool:
+def _keys(jwks: Sequence[Any], purpose: str) -> dict[str, VerifyKey]:
+    """Kid -> key of one purpose, the revoked left out."""
+    fitting = (VerifyKey.from_jwk(jwk) for jwk in jwks if isinstance(jwk, dict) and _signs(jwk, purpose))
+    return {key.kid: key for key in fitting}
+
+
+def _signs(jwk: Mapping[str, Any], purpose: str) -> bool:
     revoked = jwk.get("state") == "revoked" or jwk.get("revoked_at") is not None
-    return jwk.get("purpose") == "receipt" and jwk.get("use", "sig") == "sig" and not revoked
+    return jwk.get("purpose") == purpose and jwk.get("use", "sig") == "sig" and not revoked

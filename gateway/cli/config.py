@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 
 from gateway.cli.command import command, noun
 from gateway.cli.output import Output
-from gateway.settings import HandSettings, Settings, SettingsError, load
+from gateway.settings import HandSettings, Settings, SettingsError, WebhookSettings, load
 
 app = noun("Print and check the configuration.")
 
@@ -40,6 +40,7 @@ def check(
     """Read a configuration as the gateway would and print what it comes to. Exit 2 names each wrong key."""
     settings = load(file)
     _check_hands(settings)
+    _check_webhooks(settings)
     document = settings.model_dump(mode="json")
     if settings.database.url is not None:
         from sqlalchemy.engine import make_url  # noqa: PLC0415 - only to hide a password
@@ -74,6 +75,19 @@ def _check_hands(settings: Settings) -> None:
                     raise SettingsError(f"hands.{hand_id}.actions.{name}.{key}: {exc.detail}") from None
 
 
+def _check_webhooks(settings: Settings) -> None:
+    """Read the secrets and judge the addresses, as the gateway does when it starts.
+
+    Raises:
+        SettingsError: naming the webhook.
+    """
+    from gateway.webhooks.delivery import Webhook  # noqa: PLC0415 - 'config example' sends nothing
+    from hand_adapters.courier import courier  # noqa: PLC0415
+
+    for name, webhook in settings.webhooks.items():
+        Webhook.open(name, webhook, courier)
+
+
 def example_text() -> str:
     """The commented file. As it stands it parses and says exactly the defaults."""
     lines = [
@@ -85,12 +99,14 @@ def example_text() -> str:
     for name, field in Settings.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             tables.append((name, field.annotation))
-        elif name != "hands":
+        elif name not in {"hands", "webhooks"}:
             lines += _setting(name, field)
     for name, model in tables:
         lines += ["", *_comment(str(model.__doc__)), f"[{name}]"]
         for key, field in model.model_fields.items():
             lines += _setting(key, field)
+    lines += ["", *_comment(str(WebhookSettings.__doc__)), "# None is declared by default. All a webhook may say:", "#"]
+    lines += _commented_tables("webhooks.NAME", WebhookSettings)
     lines += ["", *_comment(str(HandSettings.__doc__)), "# None is declared by default. All a hand may say:", "#"]
     lines += _commented_tables("hands.NAME", HandSettings)
     return "\n".join(line.rstrip() for line in lines) + "\n"

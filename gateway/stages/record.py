@@ -90,21 +90,7 @@ class Recorder:
                 if state.status.final:
                     receipts[state.step.id] = self._receipt(plan, state, index, now)
                 writes.append(self.store.save_step(plan, state, index, receipts.get(state.step.id), new=new))
-            writes.extend(
-                self.store.approval_status(
-                    state.approval_id,
-                    ApprovalStatus.EXPIRED if state.status is StepStatus.EXPIRED else ApprovalStatus.VOIDED,
-                )
-                for state in (*this.orphans, *this.fallen)
-                if state.approval_id is not None
-            )
-            writes.extend(
-                self.store.approval_status(approval_id, ApprovalStatus.VOIDED) for approval_id in this.voided.values()
-            )
-            writes.extend(
-                self.store.insert_approval(plan, plan.steps[name], request) for name, request in this.requests.items()
-            )
-            return writes
+            return [*writes, *self._requests(plan, this, now)]
 
         try:
             indices = await self.log.append(Append(entries.drafts, (), guards, finalise))
@@ -148,7 +134,7 @@ class Recorder:
                 self.store.plan_status(plan),
             ]
             if ending.status is StepStatus.EXPIRED and ending.approval_id is not None:
-                writes.append(self.store.approval_status(ending.approval_id, ApprovalStatus.EXPIRED))
+                writes += self._closed(plan, ending.approval_id, ApprovalStatus.EXPIRED, now)
             return writes
 
         try:
@@ -162,6 +148,26 @@ class Recorder:
         ending.receipt = receipt[0]
         state.adopt(ending)
         self.contexts.outcome(plan, state, document, now)
+
+    def _requests(self, plan: PlanState, this: Round, now: float) -> list[Write]:
+        """The rows of approval requests that a round closes and opens."""
+        writes: list[Write] = []
+        for state in (*this.orphans, *this.fallen):
+            if state.approval_id is not None:
+                expired = state.status is StepStatus.EXPIRED
+                status = ApprovalStatus.EXPIRED if expired else ApprovalStatus.VOIDED
+                writes += self._closed(plan, state.approval_id, status, now)
+        for approval_id in this.voided.values():
+            writes += self._closed(plan, approval_id, ApprovalStatus.VOIDED, now)
+        for name, request in this.requests.items():
+            writes.append(self.store.insert_approval(plan, plan.steps[name], request))
+            writes += self.store.notices(plan.plan.tenant, request.approval_id, ApprovalStatus.OPEN, now)
+        return writes
+
+    def _closed(self, plan: PlanState, approval_id: str, status: ApprovalStatus, now: float) -> list[Write]:
+        """The rows that close an approval request, and have whoever listens told."""
+        told = self.store.notices(plan.plan.tenant, approval_id, status, now)
+        return [self.store.approval_status(approval_id, status), *told]
 
     def acceptance(self, plan: PlanState, now: float) -> str:
         """The gateway's signed word that it took a plan: with its log index, so that an omission can be proved."""

@@ -22,6 +22,7 @@ from gateway.ports import (
 )
 from gateway.reasons import Reason
 from gateway.state import PlanState, StepState
+from gateway.store.outbox import SqlOutbox
 from gateway.store.plan_rows import approval_page, approval_rows, stored_step
 from gateway.store.row_macs import RowMacs
 from gateway.store.tables import approval_answers, approvals, contexts, fates, plans, replays, steps
@@ -83,6 +84,8 @@ class SqlPlans:
         self._owner = owner
         self._mac_key = mac_key
         self._request_macs = RowMacs(hmac.digest(mac_key, b"approval requests", "sha256"))
+        self.outbox: SqlOutbox | None = None
+        """Where webhooks are configured."""
         self._contexts: dict[tuple[str, str], str] = {}
 
     # --- writes, carried by the log ----------------------------------------------------------------------------------
@@ -210,6 +213,10 @@ class SqlPlans:
     def approval_status(self, approval_id: str, status: ApprovalStatus) -> Write:
         """See ``ports.PlanStore``."""
         return Write(_UPDATE_APPROVAL, {"the_approval": approval_id, "new_status": str(status)})
+
+    def notices(self, tenant: str, approval_id: str, status: ApprovalStatus, at: float) -> Sequence[Write]:
+        """See ``ports.PlanStore``."""
+        return () if self.outbox is None else self.outbox.rows(tenant, approval_id, status, at)
 
     def insert_answer(
         self,

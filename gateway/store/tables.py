@@ -190,6 +190,23 @@ api_keys: Final = Table(
     ForeignKeyConstraint(["tenant", "principal_id"], ["principals.tenant", "principals.principal_id"]),
 )
 
+outbox: Final = Table(
+    "outbox",
+    metadata,
+    Column("message_id", String(36), primary_key=True, comment="The webhook-id of every attempt."),
+    Column("webhook", String(64), nullable=False),
+    Column("tenant", String(64), nullable=False),
+    Column("notice", String(32), nullable=False),
+    Column("approval_id", String(64), nullable=False),
+    Column("owner", String(64), nullable=False, comment="The gateway that delivers it."),
+    Column("created_at", Float, nullable=False),
+    Column("next_at", Float, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("dead", Boolean, nullable=False),
+    Index(None, "dead", "next_at"),
+    comment="Messages for webhooks, written with what they tell of; a delivered one is gone.",
+)
+
 security_keys: Final = Table(
     "security_keys",
     metadata,

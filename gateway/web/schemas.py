@@ -193,6 +193,25 @@ class ApprovalList(Shape):
     next: str | None = Field(description="Ask again with after=next for the following page.")
 
 
+class AnswerFile(Shape):
+    """One recorded answer with all that proves it."""
+
+    v: Literal[1]
+    attested_by: Attestation
+    entry: str = Field(description="Canonical JSON text of the log entry.")
+    log_index: int
+    fields: dict[str, str] = Field(description="Field -> hex commitment.")
+    opening: Opening | None = Field(description="Of the signed answer; null where it was erased.")
+    proof: str = Field(description="c2sp.org/tlog-proof@v1")
+
+
+class AnswerFiles(Shape):
+    """The answers to an approval request."""
+
+    approval_id: str
+    answers: list[AnswerFile]
+
+
 class AnswerRequest(Shape):
     """An answer without a key of one's own; the gateway attests it."""
 

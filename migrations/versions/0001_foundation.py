@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from migrations import defences
+from migrations import defences, people
 
 revision = "0001"
 down_revision = None
@@ -291,41 +291,7 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
         comment="Accepted plans by (iss, jti), kept until exp + skew.",
     )
-    op.create_table(
-        "security_keys",
-        sa.Column("tenant", sa.String(length=64), nullable=False),
-        sa.Column("kid", sa.String(length=64), nullable=False, comment="RFC 7638 thumbprint of the public key."),
-        sa.Column("principal_id", sa.String(length=128), nullable=False),
-        sa.Column("pseudonym", sa.String(length=64), nullable=False),
-        sa.Column("credential_id", sa.String(length=700), nullable=False, comment="base64url"),
-        sa.Column("jwk", sa.Text(), nullable=False, comment="Public key: EC P-256 or OKP Ed25519."),
-        sa.Column("rp_id", sa.String(length=255), nullable=False, comment="The site it was enrolled at."),
-        sa.Column("sign_count", sa.BigInteger(), nullable=False),
-        sa.Column("ticket", sa.String(length=64), nullable=False, comment="That it was enrolled with."),
-        sa.Column("created_at", sa.Float(), nullable=False),
-        sa.Column("revoked_at", sa.Float(), nullable=True),
-        _mac(),
-        sa.PrimaryKeyConstraint("tenant", "kid", name=op.f("pk_security_keys")),
-        sa.UniqueConstraint("ticket", name=op.f("uq_security_keys_ticket")),
-        sa.UniqueConstraint("tenant", "credential_id", name=op.f("uq_security_keys_tenant_credential_id")),
-        comment="Authenticators with which people sign approvals.",
-    )
-    op.create_index(
-        op.f("ix_security_keys_tenant_principal_id"), "security_keys", ["tenant", "principal_id"], unique=False
-    )
-    op.create_table(
-        "sessions",
-        sa.Column("session_sha256", sa.String(length=64), nullable=False, comment="Of the person's cookie."),
-        sa.Column("tenant", sa.String(length=64), nullable=False),
-        sa.Column("principal_id", sa.String(length=128), nullable=False),
-        sa.Column("key_id", sa.String(length=32), nullable=False, comment="Of the API key that opened it."),
-        sa.Column("opened_at", sa.Float(), nullable=False),
-        sa.Column("expires_at", sa.Float(), nullable=False),
-        _mac(),
-        sa.PrimaryKeyConstraint("session_sha256", name=op.f("pk_sessions")),
-        comment="People who are logged in to the pages.",
-    )
-    op.create_index(op.f("ix_sessions_expires_at"), "sessions", ["expires_at"], unique=False)
+    people.create()
     op.create_table(
         "api_keys",
         sa.Column("key_id", sa.String(length=32), nullable=False),

@@ -199,6 +199,8 @@ class StandIn:
                 return PlainTextResponse(self.forge.proof())
             case ("GET", "approvals"):
                 return JSONResponse({"approvals": [self.approval()]})
+            case ("GET", "approvals", _, "answers"):
+                return JSONResponse({"approval_id": "ap-1", "answers": [{"v": 1, "attested_by": "gateway"}]})
             case ("GET", "approvals", _):
                 return JSONResponse(self.approval())
             case ("POST", "approvals", _):

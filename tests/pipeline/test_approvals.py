@@ -1,8 +1,11 @@
 """Held steps: what was approved is what runs, whoever asked cannot approve, and an answer counts once."""
 
 import asyncio
+import gc
 import json
+import threading
 import time
+import tracemalloc
 import uuid
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +16,7 @@ from joserfc import jws as jose
 from joserfc.jwk import OKPKey
 
 from gateway.errors import HandrailError, Refused
-from gateway.model import Answer, HandCall, HandResult, Obligations, Principal, Role
+from gateway.model import Answer, ApprovalStatus, HandCall, HandResult, Obligations, Principal, Role
 from gateway.reasons import Reason
 from tests.pipeline.house import (
     AGENT,
@@ -265,11 +268,26 @@ async def test_a_held_step_survives_a_restart(tmp_path: Path) -> None:
 async def test_a_thousand_waiting_steps_hold_no_task(house: House) -> None:
     server = house.settings.server.model_copy(update={"approvals_max_open_per_principal": 1000})
     house.pipeline.settings = house.settings.model_copy(update={"server": server})
-    for _ in range(10):
-        await house.plan(*[step(f"w{n}", "write") for n in range(100)])
+    await house.plan(*[step(f"w{n}", "write") for n in range(100)])
+    await pages(house, status="open", limit=100)
+    gc.collect()
+    threads, tasks = threading.active_count(), len(asyncio.all_tasks())
+    tracemalloc.start()
+    try:
+        for _ in range(9):
+            await house.plan(*[step(f"w{n}", "write") for n in range(100)])
+        gc.collect()
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
     assert all(task.done() for task in house.pipeline._tasks)
     assert not house.pipeline._live
+    assert not house.approvals._locks
+    assert (threading.active_count(), len(asyncio.all_tasks())) == (threads, tasks)
+    assert kept < 900 * 8192, f"{kept} bytes for 900 waiting steps: they live in their record"
     assert len(await pages(house, status="open", limit=100)) == 1000
+    view = await house.plan(step("other"))
+    assert view["status"] == "done", "another plan goes on"
 
 
 async def pages(house: House, viewer: Principal = APPROVER, **asked: Any) -> list[str]:
@@ -383,3 +401,25 @@ async def test_a_dependant_does_not_run_for_somebody_revoked_meanwhile(house: Ho
     view = await house.plan(step("a"), step("b", depends_on=["a"]))
     assert [s["status"] for s in view["steps"]] == ["succeeded", "denied"]
     assert len(house.hands.calls) == 1
+
+
+async def test_a_thousand_waiting_steps_survive_a_restart_and_all_expire(tmp_path: Path) -> None:
+    server = {"approvals_max_open_per_principal": 1000}
+    house = await open_house(tmp_path, server=server)
+    for _ in range(10):
+        await house.plan(*[step(f"w{n}", "write") for n in range(100)])
+    await close_house(house)
+    again = await open_house(tmp_path, brain=house.brain, server=server)
+    assert not again.pipeline._live, "nothing of them is loaded by a start"
+    waiting = await pages(again, status=ApprovalStatus.OPEN, limit=100)
+    assert len(waiting) == 1000
+    await again.approvals.answer(waiting[0], APPROVER, answer=Answer.APPROVE)
+    later = time.time() + 3601
+    again.pipeline.clock = lambda: later
+    expired = 0
+    while (ended := await again.approvals.expire()) > 0:
+        expired += ended
+    assert expired == 999
+    assert await pages(again, status=ApprovalStatus.OPEN, limit=100) == []
+    assert len(again.hands.calls) == 1
+    await close_house(again)

@@ -401,6 +401,11 @@ class testing_only_Proposals:  # noqa: N801
 
 
 class testing_only_Evidence:  # noqa: N801
+    async def answers(self, approval_id: str, viewer: Principal) -> dict[str, Any]:
+        answer = {"v": 1, "attested_by": "webauthn", "entry": "{}", "log_index": 3, "fields": {"answer": "00"},
+                  "opening": {"salt": "AA", "value": "AA"}, "proof": "c2sp.org/tlog-proof@v1\n"}  # fmt: skip
+        return {"approval_id": approval_id, "answers": [answer]}
+
     async def receipt(self, receipt_id: str, viewer: Principal) -> dict[str, Any]:
         return {
             "v": 1,

@@ -14,7 +14,7 @@ from gateway.reasons import Reason
 from gateway.web.bodies import JOSE, JSON, integer, json_body, media_type, one_of, query, segment
 from gateway.web.context import gateway_of
 from gateway.web.routing import Body, Endpoint, JsonResponse, Parameter
-from gateway.web.schemas import AnswerRequest, ApprovalList, ApprovalView
+from gateway.web.schemas import AnswerFiles, AnswerRequest, ApprovalList, ApprovalView
 
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -57,6 +57,13 @@ async def answer(request: Request, principal: Principal) -> Response:
     return JsonResponse(view)
 
 
+async def answers(request: Request, principal: Principal) -> Response:
+    """The recorded answers, each with all that proves it."""
+    query(request)
+    evidence = gateway_of(request.scope).evidence
+    return JsonResponse(await evidence.answers(segment(request, "approval_id"), principal))
+
+
 ENDPOINTS: Final = (
     Endpoint(
         method="GET",
@@ -86,6 +93,15 @@ ENDPOINTS: Final = (
         summary="See an approval request.",
         handler=show,
         answers={200: Body(JSON, ApprovalView, "The request and its answers.")},
+    ),
+    Endpoint(
+        method="GET",
+        path="/v1/approvals/{approval_id}/answers",
+        access=Permission.APPROVALS_READ,
+        tag="approvals",
+        summary="Get the answers to a request, each with what proves it.",
+        handler=answers,
+        answers={200: Body(JSON, AnswerFiles, "The answers, for offline verification.")},
     ),
     Endpoint(
         method="POST",

@@ -1,0 +1,171 @@
+"""Messages for webhooks that are still to be sent. A row is written with what it tells of, in one transaction: what is
+on record is told, after a crash too, and what is not is never told. Rows hold ids alone.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from sqlalchemy import Engine, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy.exc import SQLAlchemyError
+
+from gateway.errors import Unavailable
+from gateway.model import ApprovalStatus, Notice
+from gateway.ports import Write
+from gateway.randomness import random_id
+from gateway.reasons import Reason
+from gateway.store.tables import outbox
+
+Result = TypeVar("Result")
+
+WAITING_MAX: Final = 10_000
+"""Messages that may wait for one webhook; what comes beyond is dropped and counted."""
+ADOPT_SECONDS: Final = 600.0
+"""A message so long overdue is taken over from its gateway, which must be gone."""
+DEAD_SECONDS: Final = 7 * 86_400.0
+"""How long a message that was given up stays for people to look at."""
+
+NOTICES: Final[Mapping[ApprovalStatus, Notice]] = {
+    ApprovalStatus.OPEN: Notice.REQUESTED,
+    ApprovalStatus.GRANTED: Notice.GRANTED,
+    ApprovalStatus.REFUSED: Notice.REFUSED,
+    ApprovalStatus.EXPIRED: Notice.EXPIRED,
+    ApprovalStatus.VOIDED: Notice.VOIDED,
+}
+
+_INSERT: Final = insert(outbox)
+_DELETE: Final = delete(outbox).where(outbox.c.message_id == bindparam("the_message"))
+_UPDATE: Final = (
+    update(outbox)
+    .where(outbox.c.message_id == bindparam("the_message"))
+    .values(
+        attempts=bindparam("new_attempts"),
+        next_at=bindparam("new_next_at"),
+        dead=bindparam("new_dead"),
+        owner=bindparam("new_owner"),
+    )
+)
+_FORGET_DEAD: Final = delete(outbox).where(outbox.c.dead.is_(True), outbox.c.next_at <= bindparam("past"))
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message for one webhook. Times are seconds since the epoch."""
+
+    message_id: str
+    webhook: str
+    tenant: str
+    notice: Notice
+    approval_id: str
+    created_at: float
+    attempts: int
+
+
+class SqlOutbox:
+    """Builds rows for the log's writer, and reads what is due."""
+
+    def __init__(self, engine: Engine, owner: str, listeners: Mapping[tuple[str, Notice], Sequence[str]]) -> None:
+        """Use ``engine`` for reads.
+
+        Args:
+            owner: this gateway's id.
+            listeners: tenant and notice -> names of the webhooks that are told.
+        """
+        self._engine = engine
+        self._owner = owner
+        self._listeners = listeners
+        self.waiting: Counter[str] = Counter()
+        """Webhook -> messages not delivered yet, as last counted and since added."""
+        self.dropped: Counter[str] = Counter()
+
+    def rows(self, tenant: str, approval_id: str, status: ApprovalStatus, at: float) -> Sequence[Write]:
+        """The rows that tell of a request's new state; none where nobody listens."""
+        notice = NOTICES[status]
+        writes = []
+        for webhook in self._listeners.get((tenant, notice), ()):
+            if self.waiting[webhook] >= WAITING_MAX:
+                self.dropped[webhook] += 1
+                continue
+            self.waiting[webhook] += 1
+            row = {
+                "message_id": f"msg_{random_id()}",
+                "webhook": webhook,
+                "tenant": tenant,
+                "notice": str(notice),
+                "approval_id": approval_id,
+                "owner": self._owner,
+                "created_at": at,
+                "next_at": at,
+                "attempts": 0,
+                "dead": False,
+            }
+            writes.append(Write(_INSERT, row))
+        return writes
+
+    def delivered(self, message: Message) -> Write:
+        """The message is where it should be."""
+        return Write(_DELETE, {"the_message": message.message_id})
+
+    def failed(self, message: Message, next_at: float, *, dead: bool) -> Write:
+        """It is not; it is tried again at ``next_at``, or never."""
+        values = {"new_attempts": message.attempts + 1, "new_next_at": next_at, "new_dead": dead}
+        return Write(_UPDATE, {"the_message": message.message_id, "new_owner": self._owner, **values})
+
+    def forget_dead(self, now: float) -> Write:
+        """Drop what was given up long ago."""
+        return Write(_FORGET_DEAD, {"past": now - DEAD_SECONDS})
+
+    async def due(self, webhook: str, now: float, limit: int) -> list[Message]:
+        """Messages of our own whose time has come, and of gateways that are gone, oldest first.
+
+        Raises:
+            Unavailable: ``log.unavailable``; the database cannot be read.
+        """
+        mine_or_left = or_(outbox.c.owner == self._owner, outbox.c.next_at <= now - ADOPT_SECONDS)
+        query = (
+            select(outbox)
+            .where(outbox.c.dead.is_(False), outbox.c.next_at <= now, outbox.c.webhook == webhook, mine_or_left)
+            .order_by(outbox.c.next_at, outbox.c.message_id)
+            .limit(limit)
+        )
+
+        def read() -> list[Message]:
+            with self._engine.connect() as connection:
+                return [
+                    Message(
+                        row.message_id,
+                        row.webhook,
+                        row.tenant,
+                        Notice(row.notice),
+                        row.approval_id,
+                        row.created_at,
+                        row.attempts,
+                    )
+                    for row in connection.execute(query)
+                ]
+
+        return await self._in_thread(read)
+
+    async def count(self) -> None:
+        """Bring :attr:`waiting` up to date."""
+        query = (
+            select(outbox.c.webhook, func.count().label("waiting"))
+            .where(outbox.c.dead.is_(False))
+            .group_by(outbox.c.webhook)
+        )
+
+        def read() -> dict[str, int]:
+            with self._engine.connect() as connection:
+                return {row.webhook: row.waiting for row in connection.execute(query)}
+
+        found = await self._in_thread(read)
+        self.waiting.clear()
+        self.waiting.update(found)
+
+    async def _in_thread(self, read: Callable[[], Result]) -> Result:
+        try:
+            return await asyncio.to_thread(read)
+        except SQLAlchemyError as exc:
+            raise Unavailable(Reason.LOG_UNAVAILABLE, f"outbox: {type(exc).__name__}") from None

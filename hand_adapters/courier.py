@@ -1,0 +1,67 @@
+"""Posts a message to one receiver, over the one dialer: a refused address is refused here too, and no redirect is
+followed. What the receiver answers beyond its status is not read.
+"""
+
+import asyncio
+from collections.abc import Mapping
+
+import aiohttp
+from yarl import URL
+
+from gateway.errors import Refused
+from gateway.reasons import Reason
+from gateway.settings import SettingsError
+from hand_adapters.dialer import Dialer, Disconnected, permitted, session
+
+
+class HttpCourier:
+    """``ports.Courier`` over a session of its own, for the life of the receiver."""
+
+    def __init__(self, *, private_network: bool) -> None:
+        self._private_network = private_network
+        self._session: aiohttp.ClientSession | None = None
+
+    async def post(
+        self, url: str, headers: Mapping[str, str], body: bytes, timeout_seconds: float
+    ) -> tuple[int, float | None]:
+        """See ``ports.Courier``."""
+        if self._session is None:
+            self._session = session(Dialer(private_network=self._private_network, limit=1))
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                response = await self._session.post(url, data=body, headers=dict(headers), allow_redirects=False)
+                response.close()  # its body is the receiver's to choose, and nobody's to read
+        except TimeoutError:
+            raise Refused(Reason.HAND_TIMEOUT, "no answer in time") from None
+        except (aiohttp.ClientError, OSError, Disconnected, ValueError) as exc:
+            raise Refused(Reason.HAND_UNAVAILABLE, type(exc).__name__) from None
+        return response.status, _seconds(response.headers.get("retry-after"))
+
+    async def close(self) -> None:
+        """Close the session."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+
+def courier(where: str, url: str, private_network: bool) -> HttpCourier:  # noqa: FBT001 - a factory's shape
+    """A courier for ``url``.
+
+    Raises:
+        SettingsError: the URL has credentials in it, or names an address that would be refused.
+    """
+    try:
+        parsed = URL(url)
+        host = parsed.host
+    except ValueError:
+        raise SettingsError(f"{where}: not a URL") from None
+    if not host or parsed.user is not None or parsed.password is not None or parsed.fragment:
+        raise SettingsError(f"{where}: a URL without credentials and fragment is needed")
+    literal = ":" in host or host.replace(".", "").isdecimal()
+    if literal and not permitted(host, private_network=private_network):
+        raise SettingsError(f"{where}: the gateway does not dial that address")
+    return HttpCourier(private_network=private_network)
+
+
+def _seconds(text: str | None) -> float | None:
+    return float(text) if text is not None and text.isascii() and text.isdecimal() and len(text) < 8 else None

@@ -1,0 +1,108 @@
+"""A recorded answer proves itself, to somebody who has the keys and nothing else of the gateway."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from handrail import MalformedError, Trust, verify_answer
+
+from gateway.canonical import b64url_decode, b64url_encode
+from gateway.model import Answer
+from tests.approvals.authenticator import Authenticator
+from tests.approvals.test_webauthn import asserted, enrol, person
+from tests.approvals.world import World, world
+
+
+async def files_of(here: World, approval_id: str) -> list[dict[str, Any]]:
+    answer = await here.http.get(f"/v1/approvals/{approval_id}/answers", headers=here.bearer("dee"))
+    assert answer.status_code == 200, answer.text
+    return list(answer.json()["answers"])
+
+
+async def answered(here: World, key: Authenticator) -> tuple[str, dict[str, Any], Trust]:
+    await enrol(here, key)
+    approval_id = await here.ask()
+    bob = await person(here, "bob")
+    await here.gateway.approvals.answer(approval_id, bob, asserted=await asserted(here, key, approval_id))
+    [file] = await files_of(here, approval_id)
+    return approval_id, file, Trust.from_document(here.gateway.trust())
+
+
+@pytest.mark.parametrize("kind", ["ES256", "EdDSA"])
+async def test_an_answer_of_a_security_key_verifies_offline_and_no_changed_one_does(tmp_path: Path, kind: str) -> None:
+    async with world(tmp_path) as here:
+        key = Authenticator(kind)
+        approval_id, file, trust = await answered(here, key)
+        binding = (await here.approval(approval_id))["binding"]
+    verified = verify_answer(file, trust, [key.jwk])
+    assert (verified.approval_id, verified.answer, verified.approver) == (approval_id, "approve", "bob")
+    assert (dict(verified.binding), verified.attested_by, verified.rp_id) == (binding, "webauthn", "localhost")
+    for stranger in ([], [Authenticator(kind).jwk], [{"kty": "EC"}], [{}]):
+        with pytest.raises(MalformedError, match="none of the approver's keys"):
+            verify_answer(file, trust, stranger)
+    for change in CHANGES:
+        changed = copy.deepcopy(file)
+        change(changed)
+        with pytest.raises(MalformedError):
+            verify_answer(changed, trust, [key.jwk])
+
+
+def _entry(file: dict[str, Any]) -> None:
+    file["entry"] = file["entry"].replace('"tenant":"default"', '"tenant":"rival"')
+
+
+def _value(file: dict[str, Any]) -> None:
+    value = bytearray(b64url_decode(file["opening"]["value"]))
+    value[20] ^= 1
+    file["opening"]["value"] = b64url_encode(bytes(value))
+
+
+CHANGES = [
+    _entry,
+    _value,
+    lambda file: file["opening"].update(salt=b64url_encode(bytes(16))),
+    lambda file: file.update(opening=None),
+    lambda file: file.update(attested_by="gateway"),
+    lambda file: file.update(attested_by="approver"),
+    lambda file: file.update(attested_by="nobody"),
+    lambda file: file["fields"].update(answer="0" * 64),
+    lambda file: file.update(proof=file["proof"].replace("index", "indeks")),
+    lambda file: file.update(proof=""),
+    lambda file: file.pop("entry"),
+]
+
+
+async def test_an_attested_refusal_verifies_with_the_gateways_key_alone(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        approval_id = await here.ask()
+        await here.gateway.approvals.answer(approval_id, await person(here, "bob"), answer=Answer.REFUSE)
+        [file] = await files_of(here, approval_id)
+        trust = Trust.from_document(here.gateway.trust())
+    verified = verify_answer(file, trust, [])
+    assert (verified.answer, verified.attested_by, verified.kid in trust.approval_keys) == ("refuse", "gateway", True)
+    with pytest.raises(MalformedError):
+        verify_answer({**file, "attested_by": "approver"}, trust, [])
+
+
+async def test_an_answer_in_one_place_of_the_log_does_not_prove_another(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        key = Authenticator()
+        _, first, trust = await answered(here, key)
+        other = await here.ask({"to": "eve"})
+        bob = await person(here, "bob")
+        await here.gateway.approvals.answer(other, bob, asserted=await asserted(here, key, other))
+        [second] = await files_of(here, other)
+    for member in ("entry", "fields", "opening", "proof"):
+        with pytest.raises(MalformedError):
+            verify_answer({**first, member: second[member]}, trust, [key.jwk])
+
+
+async def test_answers_are_shown_to_those_who_may_see_the_request_alone(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        approval_id = await here.ask()
+        for who, status in {"dee": 200, "bob": 200, "bot": 403, "root": 403}.items():
+            answer = await here.http.get(f"/v1/approvals/{approval_id}/answers", headers=here.bearer(who))
+            assert answer.status_code == status
+        missing = await here.http.get("/v1/approvals/none/answers", headers=here.bearer("dee"))
+        assert missing.status_code == 404
