@@ -223,6 +223,7 @@ async def refused_nobody(house: House, plan_id: str) -> None:
 def test_every_entry_that_ends_or_moves_a_step_is_looked_for() -> None:
     judgements = {
         EntryType.POLICY_ALLOWED,
+        EntryType.POLICY_OBSERVED,
         EntryType.POLICY_DENIED,
         EntryType.SCHEMA_REJECTED,
         EntryType.APPROVAL_REQUESTED,
