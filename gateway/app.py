@@ -296,7 +296,8 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
     )
     staged = rollout.build(policy, proposals, hands, reader, clock, metrics)
     spans = tracer(settings.telemetry)
-    store = SqlPlans(engine, gateway_id, master.derive("step rows"))
+    outbox = SqlOutbox(engine, gateway_id, _listeners(settings))
+    store = SqlPlans(engine, gateway_id, master.derive("step rows"), outbox)
     pipeline = Pipeline(
         settings=settings,
         log=log,
@@ -317,7 +318,6 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
     )
     approvals = Approvals(pipeline)
     webhooks = {name: Webhook.open(name, one, courier) for name, one in settings.webhooks.items()}
-    store.outbox = outbox = SqlOutbox(engine, gateway_id, _listeners(settings))
     deliveries = Deliveries(
         webhooks=webhooks,
         outbox=outbox,
