@@ -296,7 +296,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
     )
     staged = rollout.build(policy, proposals, hands, reader, clock, metrics)
     spans = tracer(settings.telemetry)
-    outbox = SqlOutbox(engine, gateway_id, _listeners(settings))
+    outbox = SqlOutbox(engine, gateway_id, _listeners(settings), master.derive("outbox rows"))
     store = SqlPlans(engine, gateway_id, master.derive("step rows"), outbox)
     pipeline = Pipeline(
         settings=settings,

@@ -206,6 +206,14 @@ def test_where_a_url_goes_is_said_apart_from_what_is_written_around_it() -> None
     assert "> goes to the host evil.example\n" in text
 
 
+@pytest.mark.parametrize("link", ["https://good.example\\@evil.example/", "https://good.example%40evil.example/"])
+def test_where_programs_find_different_hosts_none_is_named(link: str) -> None:
+    text = rendered({"link": link}).text()
+    assert "goes to the host" not in text
+    assert "is no host" not in text
+    assert "programs read differently" in text
+
+
 def test_a_hint_costs_no_more_than_the_value_is_long() -> None:
     for text in (
         "a@" + "." * 100_000 + " ",

@@ -273,7 +273,9 @@ async def open_house(home: Path, *, brain: Brain | None = None, start: bool = Tr
     await log.start()
     directory = SimulatedDirectory([brain.registration()])
     hands, policy = SimulatedHands(), SimulatedPolicy()
-    store = SqlPlans(engine, "gw-test", master.derive("step rows"), SqlOutbox(engine, "gw-test", {}))
+    store = SqlPlans(
+        engine, "gw-test", master.derive("step rows"), SqlOutbox(engine, "gw-test", {}, master.derive("outbox rows"))
+    )
     pipeline = Pipeline(
         settings=configured,
         log=log,

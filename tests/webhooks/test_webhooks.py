@@ -19,6 +19,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response, S
 from starlette.routing import Route
 
 from gateway.model import Answer, ApprovalStatus, Notice
+from gateway.ports import Append
 from gateway.settings import Settings, SettingsError, WebhookSettings
 from gateway.store.outbox import ADOPT_SECONDS, WAITING_MAX, Message, SqlOutbox
 from gateway.webhooks.delivery import BACKOFF_MAX_SECONDS, Webhook, backoff_seconds
@@ -342,24 +343,50 @@ async def test_a_message_whose_request_is_gone_is_dropped_and_not_invented(tmp_p
     async with told(tmp_path) as (here, receiver):
         await here.ask()
         with here.gateway.engine.connect() as connection:
-            connection.exec_driver_sql("UPDATE outbox SET approval_id = 'x', tenant = 'default'")
+            connection.exec_driver_sql("DELETE FROM approvals")
             connection.commit()
         assert await send(here) == 1
         assert (rows(here), receiver.received) == ([], [])
 
 
-async def test_a_row_that_names_another_tenant_tells_nothing_of_it(tmp_path: Path) -> None:
-    async with told(tmp_path) as (here, receiver):
+@pytest.mark.parametrize(
+    "change",
+    [
+        "tenant = 'rival'",
+        "notice = 'approval.granted'",
+        "notice = 'bogus'",
+        "approval_id = 'x'",
+        "message_id = 'msg_of_mine'",
+        "created_at = 1",
+        "created_at = 'yesterday'",
+        "mac = ''",
+    ],
+)
+async def test_a_row_that_no_gateway_wrote_is_never_sent_and_holds_up_none(tmp_path: Path, change: str) -> None:
+    """It would be signed as the gateway's word, and would open sealed arguments for whoever can write rows."""
+    async with told(tmp_path, details=True) as (here, receiver):
         await here.ask()
         with here.gateway.engine.connect() as connection:
-            connection.exec_driver_sql("UPDATE outbox SET tenant = 'rival'")
+            connection.exec_driver_sql(f"UPDATE outbox SET {change}")
             connection.commit()
-        await send(here)
-        assert receiver.received == []
+        assert await send(here) == 1
+        assert (receiver.received, [row["dead"] for row in rows(here)]) == ([], [1])
+        await here.ask()
+        assert await send(here) == 1
+        assert len(receiver.received) == 1
+
+
+async def test_a_row_of_another_webhook_or_of_a_state_that_is_over_is_not_sent(tmp_path: Path) -> None:
+    async with told(tmp_path, events=["approval.refused"]) as (here, receiver):
+        approval_id = await here.ask()
+        [early] = here.gateway.deliveries.outbox.rows("default", approval_id, ApprovalStatus.REFUSED, time.time())
+        await here.gateway.log.append(Append((), [early]))
+        assert await send(here) == 1, "it is still open"
+        assert (receiver.received, [row["dead"] for row in rows(here)]) == ([], [1])
 
 
 def test_the_queue_is_bounded_and_what_does_not_fit_is_counted() -> None:
-    outbox = SqlOutbox(None, "gw", {("default", Notice.REQUESTED): ["ops"]})  # type: ignore[arg-type]
+    outbox = SqlOutbox(None, "gw", {("default", Notice.REQUESTED): ["ops"]}, bytes(32))  # type: ignore[arg-type]
     outbox.waiting["ops"] = WAITING_MAX - 1
     assert len(outbox.rows("default", "a", ApprovalStatus.OPEN, 1.0)) == 1
     assert outbox.rows("default", "b", ApprovalStatus.OPEN, 1.0) == []
@@ -485,7 +512,7 @@ async def test_a_secret_url_comes_from_a_file_and_stands_in_no_log(tmp_path: Pat
 
 
 def test_ids_are_random() -> None:
-    outbox = SqlOutbox(None, "gw", {("default", Notice.REQUESTED): ["a", "b"]})  # type: ignore[arg-type]
+    outbox = SqlOutbox(None, "gw", {("default", Notice.REQUESTED): ["a", "b"]}, bytes(32))  # type: ignore[arg-type]
     made = outbox.rows("default", "x", ApprovalStatus.OPEN, time.time())
     assert len({write.parameters["message_id"] for write in made}) == 2
 
