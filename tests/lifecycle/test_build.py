@@ -99,7 +99,7 @@ def test_a_tree_with_one_name_twice_is_refused(repository: Repository) -> None:
     )
     inner = repository.tree(f"100644 blob {blob}\ta.rego\n100644 blob {other}\ta.rego\n")
     commit = repository.git("commit-tree", "-m", "twice", repository.tree(f"040000 tree {inner}\tpolicies\n"))
-    with pytest.raises(BundleError, match="a.rego: stands more than once"):
+    with pytest.raises(BundleError, match=r"a\.rego: stands more than once"):
         revision(repository.path, commit, "policies")
 
 
