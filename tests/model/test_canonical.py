@@ -98,6 +98,16 @@ def test_prices_and_whole_floats_take_the_fast_path(monkeypatch: pytest.MonkeyPa
     assert type(priced["count"]) is float, "what was given is not changed"
 
 
+def test_names_of_other_languages_take_the_fast_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(rfc8785, "dumps")
+    assert canonical({"größe": 1, "名": 2, "a": 3, "": 4}) == '{"":4,"a":3,"größe":1,"名":2}'.encode()
+
+
+def test_names_beyond_one_unit_are_sorted_by_their_surrogates() -> None:
+    assert canonical({"\U0001f600": 1, "\ue000": 2}) == '{"\U0001f600":1,"\ue000":2}'.encode()
+    assert canonical({"\uffff": 1, "\ue000": 2}) == rfc8785.dumps({"\uffff": 1, "\ue000": 2})
+
+
 @pytest.mark.parametrize("number", [1e-6, 9.999e-6, 1e21, 1e-7, 2.5e-300])
 def test_what_has_an_exponent_in_either_takes_the_slow_path(number: float) -> None:
     assert canonical([number, -number]) == rfc8785.dumps([number, -number])
