@@ -217,7 +217,7 @@ class Gateway:
                 _log.exception("upkeep failed", part=name)
 
     async def _recover(self) -> None:
-        if self.pipeline.stalled:
+        if self.pipeline.stalled or self.pipeline.overtaken:
             await self.log.ready()
             await recover(self.pipeline)
 

@@ -188,8 +188,10 @@ def answer(
         ApprovalMismatchError: where the call shown is not the one bound; nothing is signed or sent.
     """
     if key is None:
-        approval_id = request if isinstance(request, str) else request["id"]
-        body = json.dumps({"answer": given}).encode()
+        if isinstance(request, str):
+            request = yield from approval(request)
+        approval_id, asked = request["id"], request.get("asked", 1)
+        body = json.dumps({"answer": given} if asked == 1 else {"answer": given, "asked": asked}).encode()
         reply = yield Request("POST", _path("approvals", approval_id), body=body, media_type="application/json")
         return cast("ApprovalView", reply.document)
     shown = (yield from approval(request)) if isinstance(request, str) else request

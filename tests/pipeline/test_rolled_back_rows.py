@@ -228,6 +228,7 @@ def test_every_entry_that_ends_or_moves_a_step_is_looked_for() -> None:
         EntryType.SCHEMA_REJECTED,
         EntryType.APPROVAL_REQUESTED,
         EntryType.APPROVAL_VOIDED,
+        EntryType.APPROVAL_REBOUND,
         EntryType.CREDENTIAL_ISSUED,
         EntryType.STEP_DISPATCHED,
         EntryType.RESULT_REDACTED,

@@ -311,11 +311,19 @@ class testing_only_Approvals:  # noqa: N801
             "approver_role": "approver",
             "quorum": 1,
             "enrolled_key": False,
+            "asked": 1,
             "answers": [],
+            "void_answers": [],
         }
 
     async def answer(
-        self, approval_id: str, approver: Principal, *, answer: str | None = None, signed: bytes | None = None
+        self,
+        approval_id: str,
+        approver: Principal,
+        *,
+        answer: str | None = None,
+        asked: int | None = None,
+        signed: bytes | None = None,
     ) -> dict[str, Any]:
         self.answers.append((approval_id, approver.id, answer, signed))
         return await self.show(approval_id, approver)
@@ -402,8 +410,16 @@ class testing_only_Proposals:  # noqa: N801
 
 class testing_only_Evidence:  # noqa: N801
     async def answers(self, approval_id: str, viewer: Principal) -> dict[str, Any]:
-        answer = {"v": 1, "attested_by": "webauthn", "entry": "{}", "log_index": 3, "fields": {"answer": "00"},
-                  "opening": {"salt": "AA", "value": "AA"}, "proof": "c2sp.org/tlog-proof@v1\n"}  # fmt: skip
+        answer = {
+            "v": 1,
+            "attested_by": "webauthn",
+            "void": False,
+            "entry": "{}",
+            "log_index": 3,
+            "fields": {"answer": "00"},
+            "opening": {"salt": "AA", "value": "AA"},
+            "proof": "c2sp.org/tlog-proof@v1\n",
+        }
         return {"approval_id": approval_id, "answers": [answer]}
 
     async def receipt(self, receipt_id: str, viewer: Principal) -> dict[str, Any]:
