@@ -34,6 +34,7 @@ from gateway.policy.recall import Recall
 from gateway.policy.reloading import EventKind, PolicyEvent, ReloadingEngine
 from gateway.ports import Append, Purpose
 from gateway.proposals import Proposals
+from gateway.pulling import Pulling
 from gateway.reasons import Reason
 from gateway.recovery import recover
 from gateway.rollout import Rollout
@@ -106,6 +107,7 @@ class Gateway:
     proposals: Proposals
     rollout: Rollout
     lifecycle: Lifecycle
+    pulling: Pulling
     evidence: Evidence
     metrics: Metrics
     tracer: Tracer
@@ -141,6 +143,7 @@ class Gateway:
         await self.hands.start()
         await recover(self.pipeline, first=True)
         self.deliveries.start()
+        self.pulling.start()
         self._tasks.append(asyncio.create_task(self._every(UPKEEP_SECONDS, self._upkeep)))
 
     async def close(self) -> None:
@@ -148,6 +151,7 @@ class Gateway:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.pulling.close()
         await self.deliveries.close()
         await self.pipeline.close()
         await self.hands.close()
@@ -189,7 +193,10 @@ class Gateway:
 
     def notices(self) -> dict[str, str]:
         """What keeps nobody from being served and must be seen all the same: part -> reason code."""
-        return {"policy": str(Reason.POLICY_BUNDLE)} if self.policy.problem is not None else {}
+        found = {"policy": str(Reason.POLICY_BUNDLE)} if self.policy.problem is not None else {}
+        if self.pulling.problem is not None:
+            found["policy_remote"] = str(self.pulling.problem.reason)
+        return found
 
     async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
         while True:
@@ -337,6 +344,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         proposals=proposals,
         rollout=staged,
         lifecycle=lifecycle,
+        pulling=Pulling.open(settings.policy.remote, home / "policy-remote", lifecycle, log, metrics, clock),
         evidence=Evidence(pipeline),
         metrics=metrics,
         tracer=spans,

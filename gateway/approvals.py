@@ -12,6 +12,7 @@ from weakref import WeakValueDictionary
 
 import structlog
 
+from gateway.approval_views import view
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import HandrailError, Refused, Unavailable
 from gateway.evaluation import FIELD as EVALUATION
@@ -28,7 +29,7 @@ from gateway.model import (
     subject_key,
 )
 from gateway.pipeline import Pipeline
-from gateway.ports import Append, ApprovalAnswer, ApprovalRow, Purpose, Typ, Write
+from gateway.ports import Append, ApprovalRow, Purpose, Typ, Write
 from gateway.reasons import Reason
 from gateway.stages import approval
 from gateway.state import Approval, PlanState, StepState
@@ -75,7 +76,7 @@ class Approvals:
         more, rows = len(rows) > limit, rows[:limit]
         plans = {plan_id: await self._plan(plan_id) for plan_id in {row.plan_id for row in rows}}
         return {
-            "approvals": [_view(row, plans[row.plan_id]) for row in rows],
+            "approvals": [view(row, plans[row.plan_id]) for row in rows],
             "next": rows[-1].request.approval_id if more else None,
         }
 
@@ -86,7 +87,7 @@ class Approvals:
             Refused: ``request.not_found``.
         """
         row = await self._row(approval_id, viewer)
-        return _view(row, await self._plan(row.plan_id))
+        return view(row, await self._plan(row.plan_id))
 
     async def look(self, approval_id: str, viewer: Principal) -> tuple[dict[str, Any], Reason | None]:
         """One request, and why the viewer may not answer it; ``None`` where they may.
@@ -95,12 +96,12 @@ class Approvals:
             Refused: ``request.not_found``.
         """
         row = await self._row(approval_id, viewer)
-        view = _view(row, await self._plan(row.plan_id))
+        shown = view(row, await self._plan(row.plan_id))
         try:
             approval.check_approver(row, viewer, self.pipeline.clock())
         except Refused as refusal:
-            return view, refusal.reason
-        return view, None
+            return shown, refusal.reason
+        return shown, None
 
     async def of(self, tenant: str, approval_id: str) -> dict[str, Any]:
         """One request for the gateway's own use, as :meth:`show` shows it.
@@ -111,7 +112,7 @@ class Approvals:
         row = await self.pipeline.store.approval(approval_id)
         if row is None or row.tenant != tenant:
             raise Refused(Reason.REQUEST_NOT_FOUND)
-        return _view(row, await self._plan(row.plan_id))
+        return view(row, await self._plan(row.plan_id))
 
     async def challenge(self, approval_id: str, approver: Principal, answer: Answer) -> tuple[bytes, Sequence[str]]:
         """What the approver's security key is to sign the SHA-256 of, and the ids of the keys that may.
@@ -441,57 +442,3 @@ class _Given:
     attested_by: Attestation
     proof: bytes
     writes: Sequence[Write] = ()
-
-
-def _shown(answer: ApprovalAnswer) -> dict[str, Any]:
-    return {
-        "approver": answer.approver_id,
-        "answer": str(answer.answer),
-        "attested_by": str(answer.attested_by),
-        "at": answer.answered_at,
-    }
-
-
-def _view(row: ApprovalRow, plan: PlanState | None) -> dict[str, Any]:
-    shown: dict[str, Any] = {
-        "id": row.request.approval_id,
-        "status": str(row.status),
-        "plan_id": row.plan_id,
-        "step_id": row.step_id,
-        "requested_by": row.caller_id,
-        "acts_for": row.principal_id,
-        "requested_at": row.request.requested_at,
-        "expires_at": row.request.expires_at,
-        "approver_role": row.request.approver_role,
-        "quorum": row.request.quorum,
-        "enrolled_key": row.request.enrolled_key,
-        "asked": row.asked,
-        "answers": [_shown(answer) for answer in row.answers],
-        "void_answers": [_shown(answer) for answer in row.void_answers],
-    }
-    if plan is None:
-        return shown
-    state = plan.steps[row.step_id]
-    action = None if state.manifest is None else state.manifest.actions.get(state.step.action)
-    shown |= {
-        "context_id": plan.plan.context_id,
-        "hand": state.step.hand,
-        "action": state.step.action,
-        "args": state.args,
-        "reasons": []
-        if state.decision is None
-        else [{"code": reason.code, "message": reason.message} for reason in state.decision.reasons],
-        "roles": {} if action is None else {pointer: str(role) for pointer, role in action.roles.items()},
-        "side_effects": None if action is None else str(action.side_effects),
-        "description": None if action is None else action.description,
-        "binding": Binding(
-            row.tenant,
-            row.plan_id,
-            row.step_id,
-            state.args_sha256,
-            row.policy_digest,
-            row.manifest_digest,
-            row.asked,
-        ).document(),
-    }
-    return shown

@@ -34,6 +34,8 @@ _log = structlog.get_logger("handrail.lifecycle")
 
 ROLLBACK: Final = "policy.rollback"
 """What a person signs who goes back: an act of its own, beside the kinds that take two people."""
+PULLED: Final = "(pulled)"
+"""Stands for the person who brought a bundle where it was pulled from a Git remote; no principal has such an id."""
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_./-]{1,128}")
 _DOCUMENT: Final = frozenset({"digest", "commit", "replaces"})
 
@@ -97,6 +99,24 @@ class Lifecycle:
         row = StoredBundle(kept, jwk, actor.id, self.clock())
         await self.log.append(Append((), (), [self.bundles.insert(row)]))
         return await self.show(kept.bundle.digest, actor)
+
+    async def take(self, token: bytes) -> SignedBundle:
+        """Take in a signed bundle that no person brings: as :meth:`add`, on its signature alone.
+
+        Raises:
+            Refused: as :meth:`add`.
+            Unavailable: as :meth:`add`.
+        """
+        self._require_followed()
+        try:
+            kept, jwk = await self._verified(token)
+            if await self.bundles.get(kept.bundle.digest) is None:
+                await self._prove(kept)
+                row = StoredBundle(kept, jwk, PULLED, self.clock())
+                await self.log.append(Append((), (), [self.bundles.insert(row)]))
+        except BundleError as error:
+            raise _refused(error) from None
+        return kept
 
     async def list(self, viewer: Principal) -> dict[str, Any]:
         """The newest bundles and every change of the one that decides: ``{bundles, activations}``, newest first."""

@@ -442,6 +442,16 @@ def add_policy_bundle(signed: bytes) -> Operation[Json]:
     return reply.document
 
 
+def policy_remote() -> Operation[Json]:
+    """The Git remote that bundles are pulled from, the newest that it brought, and what is wrong with it."""
+    return (yield _get("policy", "remote")).document
+
+
+def pull_policy_remote() -> Operation[Json]:
+    """Pull from the Git remote now; returns as :func:`policy_remote`. What it brings decides nothing yet."""
+    return (yield _post(None, "policy", "remote", "pull")).document
+
+
 def rollback_policy(digest: str, *, replaces: str, key: SigningKey | None = None) -> Operation[Json]:
     """Go back to a bundle that two people activated before.
 

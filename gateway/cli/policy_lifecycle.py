@@ -1,6 +1,7 @@
 """``handrail policy propose|activate|rollback|list|show``: the bundle that decides, and who had it decide."""
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -21,23 +22,24 @@ from gateway.two_person import Kind
 app = noun("Have bundles decide, and go back.")
 
 _SHORT: Final = 12
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 Digest = Annotated[str | None, typer.Argument(metavar="DIGEST", help="The bundle, by its whole digest.")]
 
 
 @command(app)
 def propose(
     session: Session,
-    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="The file that 'policy build' wrote.")],
+    bundle: Annotated[
+        Path, typer.Argument(metavar="BUNDLE", help="The file that 'policy build' wrote, or the digest of a kept one.")
+    ],
     key: Key = None,
 ) -> Exit:
     """Bring a signed bundle to the gateway and propose that it decide. Exit 4: it waits for a second person."""
-    try:
-        with bundle.open("rb") as stream:
-            token = stream.read(SIGNED_MAX_BYTES + 1)
-    except OSError as exc:
-        raise Stop(f"{bundle}: {exc.strerror}", "Build one with 'handrail policy build --rev REV'.") from None
     signing = signing_key(session, key)
-    kept = session.client.add_policy_bundle(token)
+    if _DIGEST.fullmatch(str(bundle)) and not bundle.exists():
+        kept = session.client.policy_bundle(str(bundle))
+    else:
+        kept = session.client.add_policy_bundle(_read(bundle))
     digest, commit = str(kept["digest"]), str(kept["commit"])
     document = {"digest": digest, "commit": commit, "replaces": _deciding(session)}
     made = session.client.propose(str(Kind.POLICY_ACTIVATE), document, subject=digest, key=signing)
@@ -49,6 +51,14 @@ def propose(
 
     session.out.show(made, people)
     return Exit.WAITING
+
+
+def _read(bundle: Path) -> bytes:
+    try:
+        with bundle.open("rb") as stream:
+            return stream.read(SIGNED_MAX_BYTES + 1)
+    except OSError as exc:
+        raise Stop(f"{bundle}: {exc.strerror}", "Build one with 'handrail policy build --rev REV'.") from None
 
 
 @command(app)

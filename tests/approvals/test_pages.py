@@ -11,13 +11,14 @@ import pytest
 from gateway.console.approvals import call_of
 from gateway.console.html import element
 from gateway.console.routes import table
-from gateway.console.visits import Origin, Throttle
+from gateway.console.visits import Origin
 from gateway.errors import Unavailable
 from gateway.model import Role
 from gateway.reasons import Reason
 from gateway.store.directory import NewPrincipal
 from gateway.web.authentication import PAGE_PATHS, is_page
 from gateway.web.routes import TABLE
+from gateway.web.throttle import Throttle
 from tests.approvals.world import World, world
 
 FORM = "application/x-www-form-urlencoded"

@@ -329,6 +329,32 @@ class testing_only_Approvals:  # noqa: N801
         return await self.show(approval_id, approver)
 
 
+class testing_only_Pulling:  # noqa: N801
+    def notice_digest(self) -> None:
+        return None
+
+    def check_notice(self, signature: str | None, token: str | None, digest: Any) -> None:
+        raise Refused(Reason.POLICY_NO_REMOTE)
+
+    async def pull(self) -> dict[str, Any]:
+        return self.view()
+
+    def view(self) -> dict[str, Any]:
+        return {
+            "url": "https://git.example/policies",
+            "ref": "refs/heads/main",
+            "path": "policy.bundle",
+            "interval_seconds": 60.0,
+            "notify": False,
+            "tried_at": 2.0,
+            "good_at": 1.0,
+            "commit": "a" * 40,
+            "digest": DIGEST,
+            "rewritten": {"moved": "back", "before": "b" * 40, "commit": "a" * 40},
+            "problem": {"code": "policy.source", "detail": "git fetch: no", "commit": None},
+        }
+
+
 class testing_only_Lifecycle:  # noqa: N801
     def __init__(self) -> None:
         self.asked: list[tuple[Any, ...]] = []
@@ -485,6 +511,7 @@ class testing_only_Gateway:  # noqa: N801
         self.hands = testing_only_Hands()
         self.approvals = testing_only_Approvals()
         self.lifecycle = testing_only_Lifecycle()
+        self.pulling = testing_only_Pulling()
         self.proposals = testing_only_Proposals()
         self.evidence = testing_only_Evidence()
         self.policy = testing_only_Policy()
