@@ -179,13 +179,9 @@ class Mirror:
                 seconds=settings.timeout_seconds,
             )
         except GitFailed:
-            if self._size() > settings.size_max_bytes:
-                self.forget()
+            self._check_size()
             raise
-        if self._size() > settings.size_max_bytes:
-            # It grew by many small pulls, or by one large one. Begun anew, it is as large as its history or refused.
-            self.forget()
-            raise GitFailed(f"the repository is larger than {settings.size_max_bytes} bytes")
+        self._check_size()
         return self._tip(self._commit(TIP))
 
     def read(self, commit: str) -> bytes:
@@ -218,7 +214,17 @@ class Mirror:
         """Throw the copy away, but not the memory of where the remote was."""
         shutil.rmtree(self._repository, ignore_errors=True)
 
+    def _check_size(self) -> None:
+        """What grew by one large pull, or by many small ones, is thrown away: begun anew it is as large as its history,
+        or refused again."""
+        limit = self._remote.settings.size_max_bytes
+        if self._size() >= limit:
+            self.forget()
+            raise GitFailed(f"the repository is larger than {limit} bytes")
+
     def _make(self) -> None:
+        for left in (self._repository / "objects" / "pack").glob("tmp_*"):
+            left.unlink(missing_ok=True)  # of a pull that was ended
         if not (self._repository / "HEAD").is_file():
             self.forget()
             self._repository.mkdir(parents=True, mode=0o700)

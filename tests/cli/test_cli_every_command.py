@@ -42,6 +42,8 @@ CASES: dict[str, list[str]] = {
     "policy propose": ["policy.bundle"],
     "policy activate": ["0" * 32, "--yes"],
     "policy rollback": ["--yes"],
+    "policy remote show": [],
+    "policy remote pull": [],
     "policy list": [],
     "policy show": [],
     "policy observe propose": ["git", "--for", "1d"],

@@ -125,6 +125,14 @@ class StandIn:
             "answers": [],
         }
 
+    def remote(self) -> dict[str, Any]:
+        """As ``GET /v1/policy/remote`` answers it, with what a remote may have made up."""
+        rewritten = {"moved": "back", "before": "b" * 40, "commit": "a" * 40}
+        problem = {"code": "policy.source", "detail": self.text, "commit": None}
+        return {"url": self.text, "ref": "refs/heads/main", "path": "policy.bundle", "interval_seconds": 60.0,
+                "notify": True, "tried_at": 2.0, "good_at": 1.0, "commit": "a" * 40, "digest": DIGEST,
+                "rewritten": rewritten, "problem": problem}  # fmt: skip
+
     def bundle(self, digest: str) -> dict[str, Any]:
         return {"digest": digest, "commit": "a" * 40, "directory": "policies", "built_at": 1, "built_by": self.text,
                 "kid": "k", "checks": {"opa": None, "tests": None, "coverage": None}, "added_by": "alice",
@@ -288,6 +296,8 @@ class StandIn:
                 return Response("a.b.c", media_type="application/jose")
             case ("POST", "policy", "bundles"):
                 return JSONResponse(self.bundle(DIGEST), 201)
+            case ("GET", "policy", "remote") | ("POST", "policy", "remote", "pull"):
+                return JSONResponse(self.remote())
             case ("POST", "policy", "rollback"):
                 self.answers.append(json.loads(body))
                 digest = json.loads(body)["digest"]

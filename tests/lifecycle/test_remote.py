@@ -32,7 +32,7 @@ from gateway.web.routes.remote import NOTICES_PER_MINUTE
 from tests import services
 from tests.lifecycle.git_server import TOKEN, GitServer, find_sshd, git_server, ssh_server
 from tests.lifecycle.repository import Repository
-from tests.lifecycle.test_activation import ALLOW, ASK, refusal
+from tests.lifecycle.test_activation import ALLOW, ASK, flipped, refusal
 from tests.lifecycle.town import KEYS, Town, open_town, until
 from tests.policy.support import OPEN
 
@@ -163,8 +163,7 @@ def _published(make: Callable[[Town], bytes]) -> Callable[[Village], None]:
 
 
 def _flipped(town: Town) -> bytes:
-    head, body, tail = town.bundle(ASK).split(b".")
-    return head + b"." + body + b"." + bytes([tail[0] ^ 1]) + tail[1:]
+    return flipped(town.bundle(ASK))
 
 
 BAD: dict[str, tuple[Callable[[Village], None], str]] = {
@@ -218,6 +217,26 @@ async def test_a_bad_remote_leaves_the_active_bundle_and_is_loud_once(village: V
     good = village.publish(town.bundle(ASK))
     view = await village.pull()
     assert (view["commit"], view["problem"], town.gateway.notices()) == (good, None, {})
+
+
+async def test_an_interval_looks_again_only_where_another_look_can_change_something(village: Village) -> None:
+    town, pulling = village.town, village.town.gateway.pulling
+    assert pulling.mirror is not None
+    counts = []
+    for token in (
+        town.bundle(ALLOW),
+        town.bundle({"handrail/main.rego": "package handrail\n\nx := {\n"}),
+        _flipped(town),
+    ):
+        village.publish(token)
+        await village.pull()
+        before = sum(village.metric("handrail_policy_pulls_total", outcome=name) or 0 for name in ("good", "refused"))
+        good_at = pulling.view()["good_at"]
+        for _ in range(3):
+            await pulling._pull(pulling.mirror, anew=False)
+        after = sum(village.metric("handrail_policy_pulls_total", outcome=name) or 0 for name in ("good", "refused"))
+        counts.append((after - before, pulling.view()["good_at"] > good_at))
+    assert counts == [(0, True), (0, False), (3, False)], "the key of a signature may be enrolled meanwhile"
 
 
 async def test_a_commit_is_taken_once_its_signer_is_enrolled(village: Village, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -395,6 +414,7 @@ async def test_a_repository_that_is_too_large_is_refused_and_thrown_away(tmp_pat
     village.remote.commit()
     view = await village.pull()
     assert view["problem"]["code"] == "policy.source"
+    assert "larger than 1048576 bytes" in view["problem"]["detail"]
     assert view["digest"] == good["digest"]
     kept = sum(file.stat().st_size for file in (village.home / "policy-remote").rglob("*") if file.is_file())
     assert kept <= 2 * 1_048_576

@@ -202,14 +202,16 @@ async def test_what_a_context_spent_is_the_same_from_memory_and_from_the_log(hou
     assert len(held) == len([past for past in remembered["history"] if past["status"] == "held"]) == 1
 
 
-async def another(house: House, home: Path) -> House:
+async def another(house: House, home: Path, database: dict[str, str]) -> House:
     """Another gateway on the same database, still at the first bundle."""
-    return await open_house(home, brain=house.brain, start=False)
+    return await open_house(home, brain=house.brain, database=database, start=False)
 
 
-async def test_an_answer_at_another_gateway_that_was_faster_than_the_rebinding_stands(tmp_path: Path) -> None:
-    here = await open_house(tmp_path)
-    there = await another(here, tmp_path)
+async def test_an_answer_at_another_gateway_that_was_faster_than_the_rebinding_stands(
+    tmp_path: Path, database: dict[str, str]
+) -> None:
+    here = await open_house(tmp_path, database=database)
+    there = await another(here, tmp_path, database)
     plan_id, approval_id = await ask(here)
     with held_back(here.log, EntryType.APPROVAL_REBOUND) as (came, go):
         here.policy.digest = NEXT
@@ -230,9 +232,11 @@ async def test_an_answer_at_another_gateway_that_was_faster_than_the_rebinding_s
     await close_house(here)
 
 
-async def test_an_answer_at_another_gateway_that_was_slower_than_the_rebinding_is_void(tmp_path: Path) -> None:
-    here = await open_house(tmp_path)
-    there = await another(here, tmp_path)
+async def test_an_answer_at_another_gateway_that_was_slower_than_the_rebinding_is_void(
+    tmp_path: Path, database: dict[str, str]
+) -> None:
+    here = await open_house(tmp_path, database=database)
+    there = await another(here, tmp_path, database)
     plan_id, approval_id = await ask(here)
     with held_back(there.log, EntryType.APPROVAL_GRANTED) as (came, go):
         answering = asyncio.create_task(there.approvals.answer(approval_id, APPROVER, answer=Answer.APPROVE))
