@@ -1,12 +1,17 @@
 # METADATA
 # title: Identifiers
-# description: How addresses, numbers and identifiers of people look in text, with their checksums. Gives no decision.
+# description: |
+#   How addresses, numbers and identifiers of people look in text, with their checksums. Gives no decision. A pattern is
+#   compiled each time it is used, which takes longer than all else here, so what a text must hold is looked for first.
 package handrail.identifiers
 
 # METADATA
 # scope: document
 # title: What a text holds of one kind of personal data
-found("email", text) := regex.find_n(`[0-9A-Za-z._%+-]+@[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)+`, text, -1)
+found("email", text) := [match |
+	contains(text, "@")
+	some match in regex.find_n(`[0-9A-Za-z._%+-]+@[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)+`, text, -1)
+]
 
 found("phone", text) := array.concat(
 	regex.find_n(`(?:\+|00)[1-9](?:[ ()./-]{0,2}[0-9]){6,14}`, text, -1),
@@ -14,9 +19,8 @@ found("phone", text) := array.concat(
 )
 
 found("iban", text) := [candidate |
-	squeezed := regex.replace(upper(text), `[ ./_-]+`, "")
-	starts := {start | some start in regex.find_n(`[A-Z]{2}[0-9]{2}`, squeezed, -1)}
-	some start in starts
+	squeezed := squeeze(text)
+	some start in iban_starts(squeezed)
 	length := data.handrail.identifiers.iban_lengths[substring(start, 0, 2)]
 	some number, tail in split(squeezed, start)
 	number > 0
@@ -25,28 +29,49 @@ found("iban", text) := [candidate |
 ]
 
 found("card", text) := [window |
-	some digits in runs(text)
+	some run in runs(text)
 	some shape in card_shapes
-	last := count(digits) - shape.length
+	last := count(run) - shape.length
 	last >= 0
 	some at in numbers.range(0, last)
-	window := substring(digits, at, shape.length)
+	window := substring(run, at, shape.length)
 	strings.any_prefix_match(window, shape.beginnings)
 	luhn(window)
 ]
 
 found("national_id", text) := [match |
-	shouted := upper(text)
-	some matches in [
-		american(shouted),
-		british(shouted),
-		italian(shouted),
-		spanish(shouted),
-		french(shouted),
-		polish(shouted),
-	]
-	some match in matches
+	most := digits(text)
+	some country, least in national_digits
+	most >= least
+	some match in national(country, upper(text))
 ]
+
+# METADATA
+# title: How many digits a text must hold before a kind is worth looking for
+fewest := {"email": 0, "phone": 7, "iban": 2, "card": 14, "national_id": 6}
+
+# METADATA
+# title: How many digits a text holds; from 16 on it is 16
+digits(text) := 0 if {
+	trim(text, signs) == ""
+} else := count(regex.find_n(`[0-9]`, text, 16))
+
+# ASCII without digits.
+signs := " \t\r\n!\"#$%&'()*+,-./:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\\]^_`abcdefghijklmnopqrstuvwxyz{|}~"
+
+# METADATA
+# title: A text in capitals, without the signs that people group numbers by
+squeeze(text) := replace(replace(replace(replace(replace(upper(text), " ", ""), ".", ""), "/", ""), "_", ""), "-", "")
+
+# METADATA
+# title: What account numbers may begin with in a text, country and check digits
+iban_starts(squeezed) := {start |
+	some begun in regex.find_n(`[A-Z]{2}[0-9]`, squeezed, -1)
+	data.handrail.identifiers.iban_lengths[substring(begun, 0, 2)]
+	some digit in ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]
+	start := concat("", [begun, digit])
+	contains(squeezed, start)
+}
 
 # METADATA
 # title: Runs of at least 13 digits, however they are grouped; from a longer one the first 200
@@ -104,9 +129,14 @@ remainder(digits) := sum([part |
 	part := chunk * weight
 ]) % 97
 
+# How many digits each has at least.
+national_digits := {"british": 6, "italian": 7, "spanish": 7, "american": 9, "polish": 11, "french": 15}
+
 # METADATA
-# title: Social security numbers of the United States, without areas and groups that are never given
-american(text) := [match |
+# scope: document
+# title: National identifiers of one country in a text in capitals
+# description: Those of the United States without areas and groups that are never given.
+national("american", text) := [match |
 	some match in regex.find_n(`(?:^|[^0-9A-Z])[0-8][0-9]{2}[ -][0-9]{2}[ -][0-9]{4}`, text, -1)
 	not contains(match, "000-")
 	not contains(match, "666-")
@@ -114,21 +144,18 @@ american(text) := [match |
 	not endswith(match, "0000")
 ]
 
-# METADATA
-# title: National insurance numbers of the United Kingdom
-british(text) := regex.find_n(
+# National insurance numbers of the United Kingdom
+national("british", text) := regex.find_n(
 	`(?:^|[^0-9A-Z])[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z] ?[0-9]{2} ?[0-9]{2} ?[0-9]{2} ?[A-D]`,
 	text,
 	-1,
 )
 
-# METADATA
-# title: Tax codes of Italy
-italian(text) := regex.find_n(`[A-Z]{6}[0-9]{2}[A-EHLMPRST][0-9]{2}[A-Z][0-9]{3}[A-Z]`, text, -1)
+# Tax codes of Italy
+national("italian", text) := regex.find_n(`[A-Z]{6}[0-9]{2}[A-EHLMPRST][0-9]{2}[A-Z][0-9]{3}[A-Z]`, text, -1)
 
-# METADATA
-# title: Identity numbers of Spain (DNI, NIE), whose letter is a checksum
-spanish(text) := [match |
+# Identity numbers of Spain (DNI, NIE), whose letter is a checksum
+national("spanish", text) := [match |
 	some match in regex.find_n(`[0-9XYZ]-?[0-9]{7}-?[A-Z]`, text, -1)
 	plain := replace(match, "-", "")
 	first := object.get({"X": "0", "Y": "1", "Z": "2"}, substring(plain, 0, 1), substring(plain, 0, 1))
@@ -136,9 +163,8 @@ spanish(text) := [match |
 	substring("TRWAGMYFPDXBNJZSQVHLCKE", number % 23, 1) == substring(plain, 8, 1)
 ]
 
-# METADATA
-# title: Social security numbers of France with their key, but for those that begin in Corsica
-french(text) := [digits |
+# Social security numbers of France with their key, but for those that begin in Corsica
+national("french", text) := [digits |
 	some match in regex.find_n(`[12](?:[ .-]?[0-9]){14}`, text, -1)
 	digits := regex.replace(match, `[^0-9]+`, "")
 	substring(digits, 3, 1) in {"0", "1", "2", "3", "4", "5"}
@@ -146,9 +172,8 @@ french(text) := [digits |
 	97 - remainder(substring(digits, 0, 13)) == key
 ]
 
-# METADATA
-# title: Personal numbers of Poland (PESEL), whose last digit is a checksum
-polish(text) := [run |
+# Personal numbers of Poland (PESEL), whose last digit is a checksum
+national("polish", text) := [run |
 	some run in regex.find_n(`[0-9]+`, text, -1)
 	count(run) == 11
 	weighted := [value |

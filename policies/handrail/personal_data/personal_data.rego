@@ -14,9 +14,11 @@ package handrail.personal_data
 # title: An argument that leaves the organisation holds personal data
 decisions contains decision if {
 	some id, text in data.handrail.outward.texts
+	digits := data.handrail.identifiers.digits(text)
 	some kind, code in codes
 	effect := data.handrail.personal_data.effects[kind]
 	effect != "off"
+	digits >= data.handrail.identifiers.fewest[kind]
 	count(unexpected(kind, text, id)) > 0
 	decision := {"step": id, "effect": effect, "reasons": [{
 		"code": code,
@@ -46,10 +48,8 @@ unexpected(kind, text, id) := [match |
 	matches := data.handrail.identifiers.found(kind, text)
 	matches != []
 	roles := object.get(data.handrail.personal_data.expected, kind, [])
-	known := compact(data.handrail.outward.expected(id, roles))
+	known := data.handrail.identifiers.squeeze(data.handrail.outward.expected(id, roles))
 	some match in matches
-	squeezed := compact(match)
+	squeezed := data.handrail.identifiers.squeeze(match)
 	not contains(known, squeezed)
 ]
-
-compact(text) := regex.replace(upper(text), `[ ./_-]+`, "")
