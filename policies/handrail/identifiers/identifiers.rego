@@ -40,21 +40,39 @@ found("card", text) := [window |
 ]
 
 found("national_id", text) := [match |
-	most := digits(text)
+	seen := digits(text)
 	some country, least in national_digits
-	most >= least
+	enough(seen, least)
 	some match in national(country, upper(text))
 ]
 
 # METADATA
 # title: How many digits a text must hold before a kind is worth looking for
-fewest := {"email": 0, "phone": 7, "iban": 2, "card": 14, "national_id": 6}
+fewest := {
+	"email": {"all": 0, "together": 0},
+	"phone": {"all": 7, "together": 7},
+	"iban": {"all": 2, "together": 2},
+	"card": {"all": 14, "together": 14},
+	"national_id": {"all": 6, "together": 3},
+}
 
 # METADATA
-# title: How many digits a text holds; from 16 on it is 16
-digits(text) := 0 if {
+# title: Whether a text holds as many digits
+enough(seen, least) if {
+	seen.all >= least.all
+	seen.together >= least.together
+}
+
+# METADATA
+# title: How many digits a text holds, and how many at most stand together, however they are grouped
+digits(text) := {"all": 0, "together": 0} if {
 	trim(text, signs) == ""
-} else := count(regex.find_n(`[0-9]`, text, 16))
+} else := {"all": sum(counts), "together": max(counts)} if {
+	groups := regex.find_n(`[0-9][0-9 ().,/_-]*`, text, -1)
+	counts := array.concat([0], [count(trim_group(group)) | some group in groups])
+}
+
+trim_group(group) := replace(replace(replace(squeeze(group), "(", ""), ")", ""), ",", "")
 
 # ASCII without digits.
 signs := " \t\r\n!\"#$%&'()*+,-./:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\\]^_`abcdefghijklmnopqrstuvwxyz{|}~"
@@ -129,8 +147,15 @@ remainder(digits) := sum([part |
 	part := chunk * weight
 ]) % 97
 
-# How many digits each has at least.
-national_digits := {"british": 6, "italian": 7, "spanish": 7, "american": 9, "polish": 11, "french": 15}
+national_digits := {
+	"american": {"all": 9, "together": 9},
+	"british": {"all": 6, "together": 6},
+	"french": {"all": 15, "together": 15},
+	"german": {"all": 11, "together": 11},
+	"italian": {"all": 7, "together": 3},
+	"polish": {"all": 11, "together": 11},
+	"spanish": {"all": 7, "together": 7},
+}
 
 # METADATA
 # scope: document
@@ -183,3 +208,36 @@ national("polish", text) := [run |
 	sum(weighted) % 10 == 0
 	substring(run, 2, 1) in {"0", "1", "2", "3", "8", "9"}
 ]
+
+# Tax identifiers of Germany (section 139b AO), whole or in groups: of the first ten digits one stands there twice or
+# three times and no other does, and the last is a checksum (ISO/IEC 7064 MOD 11,10).
+national("german", text) := [run |
+	whole := regex.find_n(`[0-9]+`, text, -1)
+	grouped := [replace(group, " ", "") | some group in regex.find_n(`[0-9 ]+`, text, -1)]
+	some run in array.concat(whole, grouped)
+	count(run) == 11
+	substring(run, 0, 1) != "0"
+	one_repeats(substring(run, 0, 10))
+	mod_11_10([to_number(digit) | some digit in split(run, "")])
+]
+
+one_repeats(digits) if {
+	distinct := {digit | some digit in split(digits, "")}
+	count(distinct) == 9
+}
+
+one_repeats(digits) if {
+	distinct := {digit | some digit in split(digits, "")}
+	count(distinct) == 8
+	some digit in distinct
+	count(split(digits, digit)) == 4
+}
+
+mod_11_10(values) if {
+	five := after(after(after(after(after(10, values[0]), values[1]), values[2]), values[3]), values[4])
+	ten := after(after(after(after(after(five, values[5]), values[6]), values[7]), values[8]), values[9])
+	(11 - ten) % 10 == values[10]
+}
+
+# A sum of nothing counts as ten.
+after(before, digit) := ([10, 1, 2, 3, 4, 5, 6, 7, 8, 9][(before + digit) % 10] * 2) % 11

@@ -61,8 +61,19 @@ inside(place) := place if {
 	parts := [part | some name, value in place; some part in [name, value]]
 } else := []
 
+# METADATA
+# title: A text or a number as a text
+# description: |
+#   A whole number is written without an exponent, which one engine writes where another does not; of one with more than
+#   21 digits the first 16, in which the engines agree.
 spoken(part) := part if {
 	is_string(part)
+} else := substring(format_int(part, 10), 0, 16) if {
+	is_number(part)
+	abs(part) >= 1000000000000000000000
+} else := format_int(part, 10) if {
+	is_number(part)
+	floor(part) == part
 } else := sprintf("%v", [part]) if {
 	is_number(part)
 }

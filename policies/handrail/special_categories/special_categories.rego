@@ -59,7 +59,7 @@ mentioned(text) := {category |
 
 # METADATA
 # title: The words of a text in lower case, with a space between them
-separate(text) := regex.replace(text, `[\x00-/:-\x60{-\x7f]+`, " ") if {
+separate(text) := regex.replace(text, `[\x00-\x2f\x3a-\x60\x7b-\x7f]+`, " ") if {
 	data.handrail.outward.ascii(text)
 } else := regex.replace(text, `[^\p{L}\p{N}]+`, " ")
 
