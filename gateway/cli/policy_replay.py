@@ -11,14 +11,14 @@ import orjson
 import typer
 
 from audit.entry import format_time
+from gateway.cli.candidates import Candidate, candidate
 from gateway.cli.command import command, noun
 from gateway.cli.connect import Connection, Session
 from gateway.cli.exits import Exit, Stop
 from gateway.cli.output import Output
 from gateway.cli.times import moment
-from gateway.policy.bundle import Bundle, load
+from gateway.policy.bundle import Bundle
 from gateway.policy.differences import CONSEQUENTIAL, Kind
-from gateway.policy.engine import bundle_directory
 from gateway.policy.faults import BundleError
 from gateway.policy.judges import judging
 from gateway.policy.replay import Page, Report, replay
@@ -47,7 +47,7 @@ Until = Annotated[str | None, typer.Option(help="Up to when. Default: now.")]
 @command(app, "replay")
 def replay_(
     session: Session,
-    bundle: Annotated[Path | None, typer.Option(help="Directory of the candidate. Default: the configured.")] = None,
+    bundle: Candidate = None,
     since: Since = None,
     until: Until = None,
     inputs: Annotated[
@@ -72,13 +72,13 @@ def replay_(
     failing = _failing(fail_on)
     limits = load_settings(config).policy
     window = Window.of(since or ("7d" if inputs is None else None), until)
-    candidate = load(bundle or bundle_directory(limits))
     pages = window.from_file(inputs) if inputs is not None else window.from_gateway(session.connection)
     count = workers or os.cpu_count() or 1
     try:
-        report = asyncio.run(_replay(out, candidate, pages, engine or limits.engine, count, limits))
+        chosen = candidate(session, bundle, limits)
+        report = asyncio.run(_replay(out, chosen, pages, engine or limits.engine, count, limits))
     except BundleError as exc:
-        hint = "'handrail policy check DIR' lists every problem."
+        hint = "'handrail policy check BUNDLE' lists every problem."
         raise Stop(f"the candidate is refused: {exc.detail}", hint) from None
     document = {"since": window.since, "until": window.until, **report.document()}
     if markdown_ and not out.json:
@@ -136,9 +136,10 @@ class Window:
     async def from_gateway(self, connection: Connection) -> AsyncIterator[Page]:
         """The gateway's pages."""
         async for body in self.bodies(connection):
-            *lines, end = [orjson.loads(line) for line in body.splitlines()]
+            *lines, last = body.splitlines()
+            end = orjson.loads(last)
             done = end["end"] if end["next"] is None else end["next"]
-            yield Page(lines, done - end["first"], end["end"] - end["first"])
+            yield Page(map(orjson.loads, lines), done - end["first"], end["end"] - end["first"])
 
     async def bodies(self, connection: Connection) -> AsyncIterator[bytes]:
         """The gateway's pages as they come; the last line of each says where to go on."""

@@ -6,7 +6,7 @@ counts where its decisions differ from those on record. Memory is bounded by pag
 
 import asyncio
 from collections import Counter, OrderedDict
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -46,12 +46,13 @@ class Page:
     """A page of a recording.
 
     Attributes:
-        lines: recorded evaluations: ``{commitment, evaluation}`` or ``{commitment, fault}``.
+        lines: recorded evaluations: ``{commitment, evaluation}`` or ``{commitment, fault}``. Read once, and best parsed
+            only then: what takes long at one go keeps the evaluators waiting.
         done: how far the recording has been read, and
         total: how far it goes, in whatever unit it counts.
     """
 
-    lines: Sequence[Mapping[str, Any]]
+    lines: Iterable[Mapping[str, Any]]
     done: int
     total: int
 
@@ -195,9 +196,9 @@ async def _ahead(pages: AsyncIterator[Page]) -> AsyncIterator[Page]:
         await asyncio.gather(coming, return_exceptions=True)
 
 
-def _batches(page: Page, report: Report, known: OrderedDict[str, None]) -> list[_Batch]:
-    """What of a page has to be decided; the rest is counted."""
-    batches = [_Batch([])]
+def _batches(page: Page, report: Report, known: OrderedDict[str, None]) -> Iterator[_Batch]:
+    """What of a page has to be decided, as it is asked for; the rest is counted."""
+    batch = _Batch([])
     weight = 0
     for line in page.lines:
         commitment = line.get("commitment")
@@ -211,13 +212,14 @@ def _batches(page: Page, report: Report, known: OrderedDict[str, None]) -> list[
         if evaluation is None:
             continue
         steps = len(evaluation.policy_input["steps"])
-        if len(batches[-1].evaluations) >= BATCH_MAX or (weight and weight + steps > BATCH_WEIGHT_MAX):
-            batches.append(_Batch([]))
+        if len(batch.evaluations) >= BATCH_MAX or (weight and weight + steps > BATCH_WEIGHT_MAX):
+            yield batch
+            batch = _Batch([])
             weight = 0
-        batches[-1].evaluations.append(evaluation)
+        batch.evaluations.append(evaluation)
         weight += steps
-    batches[-1].ends = (page.done, page.total)
-    return batches
+    batch.ends = (page.done, page.total)
+    yield batch
 
 
 def _evaluation(line: Mapping[str, Any], report: Report) -> Evaluation | None:

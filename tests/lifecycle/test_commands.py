@@ -9,7 +9,7 @@ import pytest
 from typer.testing import Result
 
 from tests.cli import real
-from tests.lifecycle.repository import GOOD, Repository
+from tests.lifecycle.repository import GOOD, RULES, Repository
 from tests.policy.support import OPEN
 
 CONFIG = """[server]
@@ -79,3 +79,37 @@ def test_from_a_commit_to_a_decision_and_back(home: Path, tmp_path: Path) -> Non
     refused = call(home, "policy", "rollback", digests[1], "--yes", "--as", "ann", code=1)
     assert refused["error"]["code"] == "auth.forbidden"
     assert "error" in call(home, "policy", "rollback", "--yes", "--as", "oli", code=1), "there is nothing before it"
+
+
+def test_a_bundle_is_tried_out_as_a_directory_as_a_file_and_as_a_digest(home: Path, tmp_path: Path) -> None:
+    repository = Repository(tmp_path / "repository")
+    repository.commit({**GOOD, "policies/handrail/main.rego": "# Not tried before.\n" + RULES})
+    file = tmp_path / "new.bundle"
+    source = ("--repo", repository.path, "--rev", "main", "--out", file)
+    built = call(home, "policy", "build", *source, "--key", home / "ann.jwk", "--as", "ann")
+    call(home, "policy", "propose", file, "--as", "ann", code=4)
+    asked = tmp_path / "input.json"
+    asked.write_text(json.dumps({"plan": {"id": "p"}, "steps": [{"id": "s", "hand": "known"}]}))
+    recording = tmp_path / "inputs.ndjson"
+    recording.write_text('{"handrail": "evaluations", "v": 1}\n')
+    for bundle in (repository.path / "policies", file, built["digest"]):
+        assert call(home, "policy", "check", bundle, "--as", "ann") == {"problems": []}
+        decided = call(home, "policy", "eval", "--input", asked, "--bundle", bundle, "--as", "ann")
+        assert (decided["digest"], decided["decisions"][0]["effect"]) == (built["digest"], "allow")
+        replay = ("policy", "replay", "--bundle", bundle, "--inputs", recording, "--at-least", "0")
+        assert call(home, *replay, "--as", "ann")["candidate"] == built["digest"]
+
+
+@pytest.mark.parametrize("text", ["", "a.b.c", "not ascii \u00e9.x.y", "one line\n"])
+def test_a_file_that_is_no_bundle_is_wrong_use(home: Path, tmp_path: Path, text: str) -> None:
+    file = tmp_path / "x.bundle"
+    file.write_text(text, encoding="utf-8")
+    for asked in (["check", file], ["replay", "--bundle", file], ["check", tmp_path / "none"]):
+        result = real.invoke(home, "policy", *map(str, asked), "--as", "ann")
+        assert result.exit_code == 2, result.output
+
+
+def test_a_digest_that_the_gateway_does_not_keep_is_not_found(home: Path) -> None:
+    result = real.invoke(home, "policy", "check", "0" * 64, "--as", "ann")
+    assert result.exit_code == 1, result.output
+    assert "not_found" in result.output

@@ -105,6 +105,10 @@ test_national_identifiers if {
 		"X-1234567-L or X1234567-L",
 		"1 84 12 76 451 089 46",
 		"44051401359",
+		"36574261809",
+		"Steuer-ID: 36 574 261 809.",
+		"IdNr 12345678995,",
+		"11213456783",
 	] {
 		"national_id" in kinds(text)
 	}
@@ -112,6 +116,9 @@ test_national_identifiers if {
 
 test_digits_that_are_no_national_identifier if {
 	every text in ["000-12-3456", "666-12-3456", "978-05-1120", "078-00-1120", "078-05-0000", "12345678A", "44051401358"] {
+		not "national_id" in kinds(text)
+	}
+	every text in ["36574261808", "36 554 266 806", "01234567888", "11223456785"] {
 		not "national_id" in kinds(text)
 	}
 }
