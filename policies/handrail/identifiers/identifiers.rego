@@ -19,7 +19,7 @@ found("phone", text) := array.concat(
 )
 
 found("iban", text) := [candidate |
-	squeezed := squeeze(text)
+	squeezed := replace(replace(replace(squeeze(text), "\t", ""), "\n", ""), "\r", "")
 	some start in iban_starts(squeezed)
 	length := data.handrail.identifiers.iban_lengths[substring(start, 0, 2)]
 	some number, tail in split(squeezed, start)
@@ -28,15 +28,9 @@ found("iban", text) := [candidate |
 	iban(candidate, length)
 ]
 
-found("card", text) := [window |
+found("card", text) := [match |
 	some run in runs(text)
-	some shape in card_shapes
-	last := count(run) - shape.length
-	last >= 0
-	some at in numbers.range(0, last)
-	window := substring(run, at, shape.length)
-	strings.any_prefix_match(window, shape.beginnings)
-	luhn(window)
+	some match in cards(run)
 ]
 
 found("national_id", text) := [match |
@@ -52,7 +46,7 @@ fewest := {
 	"email": {"all": 0, "together": 0},
 	"phone": {"all": 7, "together": 7},
 	"iban": {"all": 2, "together": 2},
-	"card": {"all": 14, "together": 14},
+	"card": {"all": 12, "together": 12},
 	"national_id": {"all": 6, "together": 3},
 }
 
@@ -68,11 +62,13 @@ enough(seen, least) if {
 digits(text) := {"all": 0, "together": 0} if {
 	trim(text, signs) == ""
 } else := {"all": sum(counts), "together": max(counts)} if {
-	groups := regex.find_n(`[0-9][0-9 ().,/_-]*`, text, -1)
+	groups := regex.find_n(`[0-9][0-9 \t().,:;|/_-]*`, text, -1)
 	counts := array.concat([0], [count(trim_group(group)) | some group in groups])
 }
 
-trim_group(group) := replace(replace(replace(squeeze(group), "(", ""), ")", ""), ",", "")
+trim_group(group) := replace(replace(replace(replace(ungrouped, "\t", ""), ":", ""), ";", ""), "|", "") if {
+	ungrouped := replace(replace(replace(squeeze(group), "(", ""), ")", ""), ",", "")
+}
 
 # ASCII without digits.
 signs := " \t\r\n!\"#$%&'()*+,-./:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\\]^_`abcdefghijklmnopqrstuvwxyz{|}~"
@@ -92,16 +88,44 @@ iban_starts(squeezed) := {start |
 }
 
 # METADATA
-# title: Runs of at least 13 digits, however they are grouped; from a longer one the first 200
-runs(text) := [substring(digits, 0, 200) |
-	some run in regex.find_n(`[0-9](?:[ .,/_-]{0,2}[0-9]){12,}`, text, -1)
+# title: Runs of at least 12 digits, however they are grouped on one line
+runs(text) := [digits |
+	some run in regex.find_n(`[0-9](?:[ \t.,:;|/_-]{0,3}[0-9]){11,}`, text, -1)
 	digits := regex.replace(run, `[^0-9]+`, "")
 ]
+
+# METADATA
+# scope: document
+# title: Card numbers in a run of digits
+# description: |
+#   The usual lengths are looked for anywhere in the run, the others only as the whole of it: in any long number some
+#   part of some length has a good checksum. A run that is too long to be looked through counts as one.
+cards(run) := [substring(run, 0, 16)] if {
+	count(run) > 1000
+} else := array.concat(parts, whole) if {
+	parts := [window |
+		some shape in card_shapes
+		last := count(run) - shape.length
+		last >= 0
+		some at in numbers.range(0, last)
+		window := substring(run, at, shape.length)
+		strings.any_prefix_match(window, shape.beginnings)
+		luhn(window)
+	]
+	whole := [run |
+		count(run) in {12, 13, 17, 18, 19}
+		strings.any_prefix_match(run, ["4", "50", "56", "57", "58", "6"])
+		luhn(run)
+	]
+}
 
 card_shapes := [
 	{
 		"length": 16,
-		"beginnings": ["4", "51", "52", "53", "54", "55", "22", "23", "24", "25", "26", "27", "60", "64", "65"],
+		"beginnings": [
+			"4", "51", "52", "53", "54", "55", "22", "23", "24", "25", "26", "27",
+			"35", "60", "62", "64", "65", "67",
+		],
 	},
 	{"length": 15, "beginnings": ["34", "37"]},
 	{"length": 14, "beginnings": ["30", "36", "38"]},
@@ -162,7 +186,7 @@ national_digits := {
 # title: National identifiers of one country in a text in capitals
 # description: Those of the United States without areas and groups that are never given.
 national("american", text) := [match |
-	some match in regex.find_n(`(?:^|[^0-9A-Z])[0-8][0-9]{2}[ -][0-9]{2}[ -][0-9]{4}`, text, -1)
+	some match in regex.find_n(`(?:^|[^0-9])[0-8][0-9]{2}[ -][0-9]{2}[ -][0-9]{4}`, text, -1)
 	not contains(match, "000-")
 	not contains(match, "666-")
 	not contains(match, "-00-")
@@ -181,7 +205,7 @@ national("italian", text) := regex.find_n(`[A-Z]{6}[0-9]{2}[A-EHLMPRST][0-9]{2}[
 
 # Identity numbers of Spain (DNI, NIE), whose letter is a checksum
 national("spanish", text) := [match |
-	some match in regex.find_n(`[0-9XYZ]-?[0-9]{7}-?[A-Z]`, text, -1)
+	some match in regex.find_n(`[0-9XYZ]-?[0-9]{7}-?[A-Z]`, replace(text, ".", ""), -1)
 	plain := replace(match, "-", "")
 	first := object.get({"X": "0", "Y": "1", "Z": "2"}, substring(plain, 0, 1), substring(plain, 0, 1))
 	number := to_number(concat("", ["1", first, substring(plain, 1, 7)])) - 100000000

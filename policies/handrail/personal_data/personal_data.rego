@@ -48,8 +48,9 @@ unexpected(kind, text, id) := [match |
 	matches := data.handrail.identifiers.found(kind, text)
 	matches != []
 	roles := object.get(data.handrail.personal_data.expected, kind, [])
-	known := data.handrail.identifiers.squeeze(data.handrail.outward.expected(id, roles))
+	expected := data.handrail.identifiers.found(kind, data.handrail.outward.expected(id, roles))
+	known := {data.handrail.identifiers.squeeze(match) | some match in expected}
 	some match in matches
 	squeezed := data.handrail.identifiers.squeeze(match)
-	not contains(known, squeezed)
+	count([same | some same in known; same == squeezed]) == 0
 ]
