@@ -52,7 +52,7 @@ EXPECTED: dict[str, Expected] = {
     "handrail policy bring": Expected(),
     "handrail policy shadow": Expected(),
     "handrail policy canary propose": Expected(4),
-    "handrail policy canary": Expected(),
+    "handrail policy canary": Expected(who="oli"),
     "handrail policy propose": Expected(4, shown="handrail policy activate"),
     "handrail policy activate": Expected(),
     "handrail policy show": Expected(),

@@ -337,7 +337,7 @@ async def test_an_author_reads_why_of_others_plans_on_hands_that_are_theirs(hous
     for stranger in (
         replace(author, hands=frozenset({"other"})),
         replace(author, tenant="other"),
-        replace(author, roles=frozenset({Role.OPERATOR})),
+        replace(author, roles=frozenset({Role.SECURITY_ADMIN})),
         OTHER,
     ):
         with pytest.raises(Refused) as caught:

@@ -7,18 +7,18 @@ package handrail.identifiers
 
 # METADATA
 # scope: document
-# title: What a text holds of one kind of personal data
-found("email", text) := [match |
+# title: What a text holds of one kind of personal data; `seen` are its digits
+found("email", text, _) := [match |
 	contains(text, "@")
 	some match in regex.find_n(`[0-9A-Za-z._%+-]+@[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)+`, text, -1)
 ]
 
-found("phone", text) := array.concat(
+found("phone", text, _) := array.concat(
 	regex.find_n(`(?:\+|00)[1-9](?:[ ()./-]{0,2}[0-9]){6,14}`, text, -1),
 	regex.find_n(`\(?[2-9][0-9]{2}\)?[ ./-]{1,2}[2-9][0-9]{2}[ .-][0-9]{4}`, text, -1),
 )
 
-found("iban", text) := [candidate |
+found("iban", text, _) := [candidate |
 	squeezed := replace(replace(replace(squeeze(text), "\t", ""), "\n", ""), "\r", "")
 	some start in iban_starts(squeezed)
 	length := data.handrail.identifiers.iban_lengths[substring(start, 0, 2)]
@@ -28,13 +28,12 @@ found("iban", text) := [candidate |
 	iban(candidate, length)
 ]
 
-found("card", text) := [match |
+found("card", text, _) := [match |
 	some run in runs(text)
 	some match in cards(run)
 ]
 
-found("national_id", text) := [match |
-	seen := digits(text)
+found("national_id", text, seen) := [match |
 	some country, least in national_digits
 	enough(seen, least)
 	some match in national(country, upper(text))
@@ -43,11 +42,11 @@ found("national_id", text) := [match |
 # METADATA
 # title: How many digits a text must hold before a kind is worth looking for
 fewest := {
-	"email": {"all": 0, "together": 0},
-	"phone": {"all": 7, "together": 7},
-	"iban": {"all": 2, "together": 2},
-	"card": {"all": 12, "together": 12},
-	"national_id": {"all": 6, "together": 3},
+	"email": {"all": 0, "together": 0, "groups": 0},
+	"phone": {"all": 7, "together": 7, "groups": 1},
+	"iban": {"all": 2, "together": 2, "groups": 1},
+	"card": {"all": 12, "together": 12, "groups": 1},
+	"national_id": {"all": 6, "together": 3, "groups": 1},
 }
 
 # METADATA
@@ -55,13 +54,14 @@ fewest := {
 enough(seen, least) if {
 	seen.all >= least.all
 	seen.together >= least.together
+	seen.groups >= least.groups
 }
 
 # METADATA
-# title: How many digits a text holds, and how many at most stand together, however they are grouped
-digits(text) := {"all": 0, "together": 0} if {
+# title: How many digits a text holds, how many of them together, whatever signs group them, and in how many places
+digits(text) := {"all": 0, "together": 0, "groups": 0} if {
 	trim(text, signs) == ""
-} else := {"all": sum(counts), "together": max(counts)} if {
+} else := {"all": sum(counts), "together": max(counts), "groups": count(counts) - 1} if {
 	groups := regex.find_n(`[0-9][0-9 \t().,:;|/_-]*`, text, -1)
 	counts := array.concat([0], [count(trim_group(group)) | some group in groups])
 }
@@ -172,13 +172,13 @@ remainder(digits) := sum([part |
 ]) % 97
 
 national_digits := {
-	"american": {"all": 9, "together": 9},
-	"british": {"all": 6, "together": 6},
-	"french": {"all": 15, "together": 15},
-	"german": {"all": 11, "together": 11},
-	"italian": {"all": 7, "together": 3},
-	"polish": {"all": 11, "together": 11},
-	"spanish": {"all": 7, "together": 7},
+	"american": {"all": 9, "together": 9, "groups": 1},
+	"british": {"all": 6, "together": 6, "groups": 1},
+	"french": {"all": 15, "together": 15, "groups": 1},
+	"german": {"all": 11, "together": 11, "groups": 1},
+	"italian": {"all": 7, "together": 3, "groups": 3},
+	"polish": {"all": 11, "together": 11, "groups": 1},
+	"spanish": {"all": 7, "together": 7, "groups": 1},
 }
 
 # METADATA

@@ -19,7 +19,7 @@ decisions contains decision if {
 	effect := data.handrail.personal_data.effects[kind]
 	effect != "off"
 	data.handrail.identifiers.enough(seen, data.handrail.identifiers.fewest[kind])
-	count(unexpected(kind, text, id)) > 0
+	count(unexpected(kind, text, id, seen)) > 0
 	decision := {"step": id, "effect": effect, "reasons": [{
 		"code": code,
 		"message": sprintf("An argument that leaves the organisation holds what looks like %v.", [called[kind]]),
@@ -44,11 +44,12 @@ called := {
 
 # METADATA
 # title: What was found and no role lets one expect
-unexpected(kind, text, id) := [match |
-	matches := data.handrail.identifiers.found(kind, text)
+unexpected(kind, text, id, seen) := [match |
+	matches := data.handrail.identifiers.found(kind, text, seen)
 	matches != []
 	roles := object.get(data.handrail.personal_data.expected, kind, [])
-	expected := data.handrail.identifiers.found(kind, data.handrail.outward.expected(id, roles))
+	there := data.handrail.outward.expected(id, roles)
+	expected := data.handrail.identifiers.found(kind, there, data.handrail.identifiers.digits(there))
 	known := {data.handrail.identifiers.squeeze(match) | some match in expected}
 	some match in matches
 	squeezed := data.handrail.identifiers.squeeze(match)
