@@ -187,15 +187,17 @@ class Rollout:
         async with self._refreshing:
             canary = await self.canaries.current()
             shadow, unknown = await self._shadow()
+            if shadow is not None and shadow.digest == self.engine.digest:
+                shadow = None  # it decides by now, and there is nothing to look on
             wanted = canary.digest if canary is not None else shadow.digest if shadow is not None else ""
             self._hold(wanted)
             if canary is None:
                 self.trial.adopt(None, None)
             elif self.candidate.settled(canary.digest):
                 self.trial.adopt(canary, await self.counted.open(canary.id, canary.digest))
-            active = self.engine.digest
-            looks_on = shadow is not None and shadow.digest == wanted != active and self.candidate.digest == wanted
-            into = await self.counted.open(shadow.subject, shadow.digest) if shadow is not None and looks_on else None
+            into = None
+            if shadow is not None and shadow.digest == wanted == self.candidate.digest:
+                into = await self.counted.open(shadow.subject, shadow.digest)
             await self.shadowing.follow(into)
         if unknown is not None:
             raise unknown

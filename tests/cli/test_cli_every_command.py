@@ -39,6 +39,7 @@ CASES: dict[str, list[str]] = {
     "proposals show": ["0" * 32],
     "proposals activate": ["0" * 32, "--yes"],
     "proposals withdraw": ["0" * 32],
+    "policy bring": ["policy.bundle"],
     "policy propose": ["policy.bundle"],
     "policy activate": ["0" * 32, "--yes"],
     "policy rollback": ["--yes"],

@@ -33,7 +33,6 @@ from tests.rollout.stage import (
 )
 from tests.rollout.support import RULES, Place
 
-
 CHAIN = (step("first", "change", "tool"), step("second", "write", "tool", depends_on=["first"]))
 
 
