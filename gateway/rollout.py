@@ -190,11 +190,13 @@ class Rollout:
             if shadow is not None and shadow.digest == self.engine.digest:
                 shadow = None  # it decides by now, and there is nothing to look on
             wanted = canary.digest if canary is not None else shadow.digest if shadow is not None else ""
+            if self.shadowing.digest != wanted or shadow is None:
+                await self.shadowing.follow(None)  # before its engine goes
             self._hold(wanted)
-            if canary is None:
-                self.trial.adopt(None, None)
-            elif self.candidate.settled(canary.digest):
+            if canary is not None and self.candidate.settled(canary.digest):
                 self.trial.adopt(canary, await self.counted.open(canary.id, canary.digest))
+            elif canary is None or self.trial.canary is None or self.trial.canary.id != canary.id:
+                self.trial.adopt(None, None)
             into = None
             if shadow is not None and shadow.digest == wanted == self.candidate.digest:
                 into = await self.counted.open(shadow.subject, shadow.digest)

@@ -79,6 +79,14 @@ def test_what_observation_let_go_says_so_first_and_names_the_word_that_was_stric
     assert TEXTS[Reason.POLICY_STRICTER] in [reason.message for reason in both.reasons]
 
 
+def test_what_the_policy_said_is_without_the_gateways_marks() -> None:
+    """A replay compares with it, and a draft of grants reads its reasons."""
+    let_go = loosen(said(CANDIDATE, "deny", "a.y"), lambda _code, _digest: "low")
+    for one in (said(CANDIDATE, "deny", "a.y"), let_go):
+        word = stricter(said(ACTIVE, "allow", "a.x"), one).said()
+        assert (word.effect, codes(word)) == (Effect.DENY, ["a.y"])
+
+
 # --- when it has to stop ----------------------------------------------------------------------------------------------
 
 

@@ -313,6 +313,7 @@ async def test_a_stop_reaches_every_gateway_of_the_database(tmp_path: Path) -> N
             await second.settle()
             assert codes(await second.place.do("read")) == ["trial.no", "policy.stricter"]
             assert len(first.place.entries("CNRSTP")) == 1
+            await first.place.gateway.rollout.counted.flush()
             shown = await second.place.get("/v1/policy/canary")
             assert len(shown["gateways"]) == 2
 
