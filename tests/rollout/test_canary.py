@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 from gateway.errors import HandrailError, Refused
 from gateway.model import Answer
 from gateway.policy.canary import Cause
+from gateway.policy.private_opa import private_opa
 from gateway.reasons import Reason
 from gateway.store.tables import policy_bundles, policy_comparisons, proposal_acts, proposals
 from gateway.two_person import Kind
@@ -316,6 +317,44 @@ async def test_a_stop_reaches_every_gateway_of_the_database(tmp_path: Path) -> N
             await first.place.gateway.rollout.counted.flush()
             shown = await second.place.get("/v1/policy/canary")
             assert len(shown["gateways"]) == 2
+
+
+@pytest.mark.postgres
+async def test_two_gateways_on_one_postgresql_try_and_stop_together(tmp_path: Path, postgres_url: str) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir(), there.mkdir()
+    async with open_stage(here, url=postgres_url) as first:
+        await first.shadow(STRICT)
+        await first.canary(STRICT)
+        second_home(here, there)
+        async with open_stage(there, url=postgres_url, brain=first.place.brain) as second:
+            for stage in (first, second):
+                for _ in range(4):
+                    await stage.place.do("read")
+            # Both saw enough by themselves: whoever comes second finds it on record.
+            await asyncio.gather(*(stage.place.gateway.rollout.canaries.settle() for stage in (first, second)))
+            await first.settle(), await second.settle()
+            assert len(first.place.entries("CNRSTP")) == 1
+            for stage in (first, second):
+                assert codes(await stage.place.do("read")) == ["trial.no", "policy.stricter"]
+                await stage.place.gateway.rollout.counted.flush()
+            shown = await second.place.get("/v1/policy/canary")
+            assert (len(shown["gateways"]), shown["comparison"]["decisions"]) == (2, 10)
+
+
+@pytest.mark.opa
+async def test_with_opa_the_candidate_has_a_server_of_its_own(tmp_path: Path, opa_program: Path, opa_url: str) -> None:
+    async with private_opa(opa_program) as other:
+        opa = {"engine": "opa", "opa_url": opa_url, "opa_candidate_url": other}
+        async with open_stage(tmp_path, agents=6, **opa) as stage:
+            canary = await stage.canary(STRICT, percent=50)
+            inside, outside = stage.covered(canary), stage.covered(canary, inside=False)
+            for _ in range(3):
+                denied, allowed = await stage.place.do("read", inside), await stage.place.do("read", outside)
+                assert (codes(denied), denied["decision"]["policy_digest"]) == (["trial.no"], canary.digest)
+                assert (allowed["status"], allowed["decision"]["policy_digest"]) == ("succeeded", canary.active)
+            await stage.end(canary)
+            assert (await stage.place.do("read", inside))["status"] == "succeeded"
 
 
 async def test_what_each_gateway_saw_too_little_of_stops_it_together(tmp_path: Path) -> None:
