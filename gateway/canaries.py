@@ -50,6 +50,7 @@ class Canaries:
         shadowed: digest of the bundle that is shadowed; empty where none is.
         follow: have this gateway take in at once what changed.
         flush: have what this gateway counted kept.
+        problem: why this gateway does not hold the candidate that it should; ``None`` where it does.
         now: a clock that never goes back.
     """
 
@@ -62,6 +63,7 @@ class Canaries:
     shadowed: Callable[[], str]
     follow: Callable[[], Awaitable[None]]
     flush: Callable[[], Awaitable[None]]
+    problem: Callable[[], Reason | None]
     now: Callable[[], float] = time.time
 
     # --- the handler of policy.canary --------------------------------------------------------------------------------
@@ -165,6 +167,7 @@ class Canaries:
             return {"canary": None, "gateways": [], "comparison": Comparison("").document()}
         canary = _canary(proposal, await self.rows.stopped())
         counted = await self.rows.comparisons(canary.id)
+        problem = self.problem() if proposal.in_force(self.now()) else None
         return {
             "canary": {
                 "proposal": canary.id,
@@ -175,6 +178,7 @@ class Canaries:
                 "until": canary.until,
                 "in_force": proposal.in_force(self.now()),
                 "stopped": None if canary.stopped is None else str(canary.stopped),
+                "problem": None if problem is None else str(problem),
             },
             "gateways": list(counted),
             "comparison": together(canary.digest, list(counted.values())).document(),

@@ -301,6 +301,9 @@ def build(
     def possible() -> bool:
         return can_hold_candidate(settings.policy)
 
+    def problem() -> Reason | None:
+        return None if candidate.problem is None else candidate.problem.reason
+
     rollout.canaries = Canaries(
         log=proposals.log,
         rows=rows,
@@ -311,6 +314,7 @@ def build(
         shadowed=lambda: shadowing.digest,
         follow=rollout.follow,
         flush=counted.flush,
+        problem=problem,
         now=forward,
     )
     rollout.shadows = Shadows(
@@ -321,6 +325,7 @@ def build(
         on_trial=lambda: "" if trial.canary is None else trial.canary.digest,
         follow=rollout.follow,
         flush=counted.flush,
+        problem=problem,
         now=forward,
     )
     metrics.policy_canary.set_function(lambda: 0 if trial.canary is None else trial.canary.percent)

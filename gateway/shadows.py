@@ -45,6 +45,7 @@ class Shadows:
         on_trial: digest of the candidate of a canary in force; empty where there is none.
         follow: have this gateway take in at once what changed.
         flush: have what this gateway counted kept.
+        problem: why this gateway does not hold the candidate that it should; ``None`` where it does.
         now: a clock that never goes back.
     """
 
@@ -55,6 +56,7 @@ class Shadows:
     on_trial: Callable[[], str]
     follow: Callable[[], Awaitable[None]]
     flush: Callable[[], Awaitable[None]]
+    problem: Callable[[], Reason | None]
     now: Callable[[], float] = time.time
 
     async def start(self, actor: Principal, digest: str, lasts_seconds: int = LASTS_SECONDS) -> dict[str, Any]:
@@ -113,6 +115,7 @@ class Shadows:
         if shadow is None:
             return {"shadow": None, "gateways": [], "comparison": Comparison("").document()}
         counted = await self.rows.comparisons(shadow.subject)
+        problem = self.problem() if shadow.in_force(self.now()) else None
         return {
             "shadow": {
                 "number": shadow.number,
@@ -121,6 +124,7 @@ class Shadows:
                 "since": shadow.since,
                 "until": shadow.until,
                 "in_force": shadow.in_force(self.now()),
+                "problem": None if problem is None else str(problem),
             },
             "gateways": list(counted),
             "comparison": together(shadow.digest, list(counted.values())).document(),

@@ -44,6 +44,7 @@ def show_shadow(session: Session, markdown_: Markdown = False) -> None:
     found = session.client.policy_shadow()
     one = found["shadow"]
     facts = [] if one is None else [("shadowed", one["digest"]), ("by", one["by"]), ("until", _until(one))]
+    facts += [] if one is None else [("problem", one["problem"])]
     _show(session.out, found, facts, "No bundle was shadowed.", "Policy shadow" if markdown_ else None)
 
 
@@ -96,6 +97,7 @@ def show_canary(session: Session, markdown_: Markdown = False) -> Exit:
             ("until", _until(one)),
             ("proposal", one["proposal"]),
             ("stopped itself", one["stopped"]),
+            ("problem", one["problem"]),
             ("newest", f"{recent['sample']} decisions"),
             ("denied", f"{recent['denied']}, by the active bundle {recent['denied_active']}"),
             ("errors", f"{recent['errors']}, of the active bundle {recent['errors_active']}"),

@@ -100,6 +100,7 @@ class ShadowState(Shape):
     since: float
     until: float
     in_force: bool
+    problem: str | None = Field(description="Why the gateway that was asked does not hold the candidate.")
 
 
 class ShadowView(Shape):
@@ -121,6 +122,7 @@ class CanaryState(Shape):
     until: float
     in_force: bool
     stopped: str | None = Field(description="Why it stopped itself: denials or errors.")
+    problem: str | None = Field(description="Why the gateway that was asked does not hold the candidate.")
 
 
 class CanaryView(Shape):

@@ -48,10 +48,10 @@ COMPARISON = {
     }],
     "not_grouped": {},
 }  # fmt: skip
-SHADOW = {"number": 1, "digest": "ab" * 32, "by": "ann", "since": 1.0, "until": 2.0, "in_force": True}
+SHADOW = {"number": 1, "digest": "ab" * 32, "by": "ann", "since": 1.0, "until": 2.0, "in_force": True, "problem": None}
 CANARY = {
     "proposal": "0" * 32, "digest": "ab" * 32, "active": "cd" * 32, "percent": 5, "since": 1.0, "until": 2.0,
-    "in_force": True, "stopped": None,
+    "in_force": True, "stopped": None, "problem": None,
 }  # fmt: skip
 
 

@@ -579,6 +579,7 @@ async def test_a_candidate_that_sql_took_away_or_changed_lets_nothing_through(tm
         shown = await again.place.do("write")
         assert (shown["status"], codes(shown)) == ("denied", ["policy.unavailable"])
         assert "candidate" in (await again.place.get("/readyz"))["notices"]
+        assert (await again.place.get("/v1/policy/canary"))["canary"]["problem"] is not None
 
 
 async def test_without_news_from_the_database_both_are_asked(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
