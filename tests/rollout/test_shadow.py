@@ -136,9 +136,12 @@ async def test_live_decisions_do_not_notice_a_shadow_that_hangs_and_floods(
         shown = await asyncio.gather(*(stage.place.do("read") for _ in range(8)))
         assert [one["status"] for one in shown] == ["succeeded"] * 8
         counted = (await stage.place.gateway.rollout.shadows.show(stage.place.people["ann"]))["comparison"]
-        assert (counted["shed"], stage.place.gateway.rollout.shadowing.waiting) == (5, 2)
-        assert 'handrail_policy_compared_total{outcome="shed",trial="shadow"} 5.0' in await stage.place.metrics()
-        assert "handrail_policy_shadow_waiting 2.0" in await stage.place.metrics()
+        waiting = stage.place.gateway.rollout.shadowing.waiting
+        assert waiting <= 2
+        assert counted["shed"] == 8 - 1 - waiting, "one is being judged, the rest waits or was left out"
+        metrics = await stage.place.metrics()
+        assert f'handrail_policy_compared_total{{outcome="shed",trial="shadow"}} {counted["shed"]}.0' in metrics
+        assert f"handrail_policy_shadow_waiting {waiting}.0" in metrics
 
 
 async def test_a_candidate_whose_process_dies_changes_nothing_for_anybody(stage: Stage) -> None:
