@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol
 import structlog
 
 from gateway.entries import EntryDraft, EntryType
-from gateway.errors import HandrailError, Refused
+from gateway.errors import HandrailError, Refused, Unavailable
 from gateway.lifecycle import Lifecycle
 from gateway.model import DEFAULT_TENANT, Principal
 from gateway.permissions import Permission
@@ -48,6 +48,7 @@ class Canaries:
     Attributes:
         possible: whether there is an engine for a second bundle.
         shadowed: digest of the bundle that is shadowed; empty where none is.
+        hold: have this gateway's second engine hold a bundle.
         follow: have this gateway take in at once what changed.
         flush: have what this gateway counted kept.
         problem: why this gateway does not hold the candidate that it should; ``None`` where it does.
@@ -61,6 +62,7 @@ class Canaries:
     trial: Trial
     possible: Callable[[], bool]
     shadowed: Callable[[], str]
+    hold: Callable[[str], Awaitable[None]]
     follow: Callable[[], Awaitable[None]]
     flush: Callable[[], Awaitable[None]]
     problem: Callable[[], Reason | None]
@@ -87,13 +89,18 @@ class Canaries:
         return digest
 
     async def effects(self, proposal: Proposal, actor: Principal) -> Effects:
-        """See ``gateway.proposals.Handler``: everything is verified again, and the bundle tried out again."""
+        """See ``gateway.proposals.Handler``: everything is verified again, the bundle tried out again, and an engine
+        holds it before anybody is decided for by it."""
         await self.check(proposal.document, actor)
         await self.lifecycle.vouch(proposal.subject)
         if await self.proposals.in_force(Kind.POLICY_CANARY):
             raise Refused(Reason.REQUEST_CONFLICT, "a canary is in force; end it first")
         if self.shadowed() not in {"", proposal.subject}:
             raise Refused(Reason.REQUEST_CONFLICT, "another bundle is shadowed; stop that first")
+        await self.hold(proposal.subject)
+        problem = self.problem()
+        if problem is not None:
+            raise Unavailable(Reason.POLICY_UNAVAILABLE, f"the candidate is not held here: {problem}")
         facts: dict[str, str | int] = {
             "digest": proposal.subject,
             "active": str(proposal.document["active"]),

@@ -312,6 +312,7 @@ def build(
         trial=trial,
         possible=possible,
         shadowed=lambda: shadowing.digest,
+        hold=candidate.hold,
         follow=rollout.follow,
         flush=counted.flush,
         problem=problem,

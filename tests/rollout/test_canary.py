@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 from gateway.errors import HandrailError, Refused
 from gateway.model import Answer
 from gateway.policy.canary import Cause
+from gateway.policy.faults import EngineUnavailable
 from gateway.policy.private_opa import private_opa
 from gateway.reasons import Reason
 from gateway.store.tables import policy_bundles, policy_comparisons, proposal_acts, proposals
@@ -143,6 +144,18 @@ async def test_one_person_ends_it_at_once(stage: Stage) -> None:
     assert stage.place.gateway.rollout.candidate.digest == ""
     shown = await stage.place.get("/v1/policy/canary")
     assert (shown["canary"]["in_force"], shown["comparison"]["decisions"]) == (False, 1)
+
+
+async def test_without_an_engine_for_it_no_canary_begins(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    def make() -> Any:
+        raise EngineUnavailable("no processes here")
+
+    monkeypatch.setattr(stage.place.gateway.rollout.candidate, "_make", make)
+    document = await stage.document(await stage.bring(LAX))
+    assert await refusal(stage.place.two_people(Kind.POLICY_CANARY, document)) is Reason.POLICY_UNAVAILABLE
+    assert (await stage.place.do("write"))["status"] == "denied"
+    await stage.settle()
+    assert stage.place.gateway.rollout.notices() == {}
 
 
 async def test_it_ends_at_the_second_that_was_said(stage: Stage) -> None:
