@@ -8,7 +8,7 @@ bundles are asked for the principals that it covered, and the stricter word coun
 """
 
 import hmac
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
@@ -21,8 +21,14 @@ from gateway.policy.differences import comparable, failed
 from gateway.reasons import TEXTS, Reason
 
 PERCENT_MAX: Final = 100
+PRINCIPALS_MIN: Final = 10
+"""So many principals at least fill a full window."""
 _STRENGTH: Final = {Effect.ALLOW: 0, Effect.ASK: 1, Effect.DENY: 2}
 _MARK: Final = DecisionReason(str(Reason.POLICY_STRICTER), TEXTS[Reason.POLICY_STRICTER])
+
+
+Who = tuple[str, str]
+"""``(tenant, principal id)``."""
 
 
 class Phase(StrEnum):
@@ -82,8 +88,8 @@ class Counts:
 
     Attributes:
         sample: steps that both bundles judged; those where the active bundle's engine was late or away are left out.
-        denied: by the candidate, of which
-        errors: are counted apart: its engine gave no usable answer.
+        denied: by a rule of the candidate.
+        errors: steps to which its engine gave no usable answer.
     """
 
     sample: int = 0
@@ -132,18 +138,24 @@ class Limits:
 
 
 class Watch:
-    """The newest decisions of one canary on one gateway."""
+    """The newest decisions of one canary on one gateway.
 
-    def __init__(self, window: int) -> None:
-        self._newest: deque[Counts] = deque(maxlen=window)
+    Of one principal only so many count: one that asks for a thousand harmless things must not hide what others suffer.
+    The few that say something by themselves always do, for a canary may cover one principal alone.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._window = limits.window
+        self._of_one_max = max(limits.sample_min, limits.window // PRINCIPALS_MIN)
+        self._newest: OrderedDict[int, tuple[Who, Counts]] = OrderedDict()
+        self._of: dict[Who, deque[int]] = {}
+        self._number = 0
         self.counts = Counts()
 
-    def add(self, active: Decision, candidate: Decision) -> None:
+    def add(self, who: Who, active: Decision, candidate: Decision) -> None:
         """Take in what both bundles said of one step. Both as the bundles said it: observation changes no share."""
         if not comparable(active):
             return
-        if len(self._newest) == self._newest.maxlen:
-            self.counts += Counts(*(-value for value in self._newest[0].document().values()))
         one = Counts(
             1,
             int(candidate.effect is Effect.DENY and not failed(candidate)),
@@ -151,8 +163,23 @@ class Watch:
             int(failed(candidate)),
             int(failed(active)),
         )
-        self._newest.append(one)
+        mine = self._of.setdefault(who, deque())
+        self._number += 1
+        mine.append(self._number)
+        self._newest[self._number] = (who, one)
         self.counts += one
+        if len(mine) > self._of_one_max:
+            self._forget(mine[0])
+        elif len(self._newest) > self._window:
+            self._forget(next(iter(self._newest)))
+
+    def _forget(self, number: int) -> None:
+        """Take out a decision that is the oldest of its principal."""
+        who, one = self._newest.pop(number)
+        self.counts += Counts(*(-value for value in one.document().values()))
+        self._of[who].popleft()
+        if not self._of[who]:
+            del self._of[who]
 
 
 # --- the stricter of two ---------------------------------------------------------------------------------------------

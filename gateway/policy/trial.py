@@ -54,7 +54,7 @@ class Trial:
         self._canary: Canary | None = None
         self._adopted = float("-inf")
         self._reminded = float("-inf")
-        self._watch = Watch(limits.window)
+        self._watch = Watch(limits)
         self._cause: Cause | None = None
         self.into: Comparison | None = None
         self.epoch = 0
@@ -102,7 +102,7 @@ class Trial:
                 _log.warning("a CANARY is over: the active bundle decides for everybody", **_shown(before))
             if canary is not None:
                 _log.warning("a CANARY begins: a candidate bundle decides for some", **_shown(canary))
-            self._watch, self._cause = Watch(self._limits.window), None
+            self._watch, self._cause = Watch(self._limits), None
             self._reminded = self._adopted
         if canary is not None and canary.stopped is not None and (before is None or before.stopped is None):
             _log.error("a CANARY STOPPED itself: the stricter of both bundles decides", **_shown(canary))
@@ -226,10 +226,10 @@ class TrialEngine:
         into = self._trial.into
         if into is None or self._other(canary):
             return
-        watch = self._trial.watch
+        watch, who = self._trial.watch, (policy_input["tenant"], policy_input["principal"]["id"])
         for step_id, said in active.items():
             self._counted(into.add(policy_input, said, found[step_id], self._candidate.literals))
-            watch.add(said, found[step_id])
+            watch.add(who, said, found[step_id])
         into.recent = watch.counts
         cause = self._trial.limits.exceeded(watch.counts)
         if cause is not None:

@@ -90,10 +90,11 @@ def test_what_the_policy_said_is_without_the_gateways_marks() -> None:
 # --- when it has to stop ----------------------------------------------------------------------------------------------
 
 
-def fed(*pairs: tuple[str, str], window: int = 10) -> Counts:
-    watch = Watch(window)
-    for active, candidate in pairs:
-        watch.add(decision(active, ACTIVE), decision(candidate, CANDIDATE))
+def fed(*pairs: tuple[str, str]) -> Counts:
+    """Each pair by a principal of its own."""
+    watch = Watch(LIMITS)
+    for number, (active, candidate) in enumerate(pairs):
+        watch.add(("t", f"p{number}"), decision(active, ACTIVE), decision(candidate, CANDIDATE))
     return watch.counts
 
 
@@ -130,6 +131,31 @@ def test_only_a_jump_beyond_what_the_active_bundle_denies_stops_it(
 def test_a_jump_after_many_good_decisions_is_seen_in_the_newest() -> None:
     assert LIMITS.exceeded(fed(*[("allow", "allow")] * 1000, *[("allow", "deny")] * 3)) is Cause.DENIALS
     assert fed(*[("allow", "deny")] * 50, *[("allow", "allow")] * 10) == Counts(10)
+
+
+def test_nobody_hides_what_others_suffer_by_asking_for_harmless_things() -> None:
+    limits = Limits(window=1000, sample_min=20, denied_margin=0.1, errors_margin=0.05)
+    watch = Watch(limits)
+    for _ in range(20):
+        watch.add(("t", "victim"), decision("allow", ACTIVE), decision("deny", CANDIDATE))
+    for _ in range(5000):
+        watch.add(("t", "noisy"), decision("allow", ACTIVE), decision("allow", CANDIDATE))
+    assert watch.counts == Counts(sample=120, denied=20)
+    assert limits.exceeded(watch.counts) is Cause.DENIALS
+
+
+def test_a_canary_of_one_principal_can_stop() -> None:
+    watch = Watch(LIMITS)
+    for _ in range(4):
+        watch.add(("t", "only"), decision("allow", ACTIVE), decision("deny", CANDIDATE))
+    assert LIMITS.exceeded(watch.counts) is Cause.DENIALS
+
+
+def test_what_is_remembered_is_bounded_whoever_asks() -> None:
+    watch = Watch(LIMITS)
+    for number in range(5000):
+        watch.add(("t", f"p{number % 700}"), decision("allow", ACTIVE), decision("deny", CANDIDATE))
+    assert (watch.counts.sample, len(watch._newest), len(watch._of)) == (10, 10, 10)
 
 
 def test_counts_add_up_over_gateways() -> None:
