@@ -162,7 +162,7 @@ TEXTS: Final[dict[Reason, str]] = {
     Reason.POLICY_INPUT: "The plan is too large for the policy engine.",
     Reason.POLICY_OBSERVED_DENY: "Policy denies this step; it was let go because its hand is observed.",
     Reason.POLICY_OBSERVED_ASK: "Policy asks for a person; the step was let go because its hand is observed.",
-    Reason.POLICY_STRICTER: "A canary stopped itself; the stricter of the two bundles decided.",
+    Reason.POLICY_STRICTER: "Both bundles of a canary were asked, and the stricter one decided.",
     Reason.POLICY_BUNDLE: "The policy bundle cannot be used.",
     Reason.POLICY_SOURCE: "The policy repository cannot be read.",
     Reason.POLICY_DIRECTORY: 'This gateway decides by a directory; [policy] source = "signed" has it take bundles.',
