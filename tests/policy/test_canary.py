@@ -7,6 +7,7 @@ from gateway.policy.canary import Cause, Counts, Limits, Watch, marked, stricter
 from gateway.policy.decisions import deny_all
 from gateway.policy.observe import loosen
 from gateway.reasons import TEXTS, Reason
+from gateway.settings import RolloutSettings
 
 ACTIVE, CANDIDATE = "a" * 64, "c" * 64
 LIMITS = Limits(window=10, sample_min=4, denied_margin=0.25, errors_margin=0.25)
@@ -162,3 +163,8 @@ def test_counts_add_up_over_gateways() -> None:
     one = fed(*[("allow", "deny")] * 2)
     assert LIMITS.exceeded(one) is None
     assert LIMITS.exceeded(one + Counts.from_document(one.document())) is Cause.DENIALS
+
+
+def test_a_sample_that_no_window_holds_is_refused() -> None:
+    with pytest.raises(ValueError, match="canary_sample_min is more than canary_window"):
+        RolloutSettings(canary_window=10, canary_sample_min=20)
