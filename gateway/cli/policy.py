@@ -11,7 +11,7 @@ import structlog
 import typer
 
 from gateway.canonical import parse
-from gateway.cli import policy_build, policy_lifecycle, policy_observe, policy_replay, policy_suggest
+from gateway.cli import policy_build, policy_candidate, policy_lifecycle, policy_observe, policy_replay, policy_suggest
 from gateway.cli.candidates import Candidate, candidate
 from gateway.cli.command import command, noun
 from gateway.cli.connect import Session
@@ -29,6 +29,8 @@ app.add_typer(policy_build.app)
 app.add_typer(policy_lifecycle.app)
 app.add_typer(policy_suggest.app)
 app.add_typer(policy_observe.app, name="observe")
+app.add_typer(policy_candidate.shadow, name="shadow")
+app.add_typer(policy_candidate.canary, name="canary")
 
 _INPUT_MAX_BYTES: Final = 16_777_216
 

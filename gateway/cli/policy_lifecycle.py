@@ -22,21 +22,26 @@ from gateway.two_person import Kind
 app = noun("Have bundles decide, and go back.")
 
 _SHORT: Final = 12
+File = Annotated[Path, typer.Argument(metavar="BUNDLE", help="The file that 'policy build' wrote.")]
 Digest = Annotated[str | None, typer.Argument(metavar="DIGEST", help="The bundle, by its whole digest.")]
+
+
+@command(app)
+def bring(session: Session, bundle: File) -> Exit:
+    """Bring a signed bundle to the gateway, to be shadowed or tried as a canary. It decides nothing."""
+    kept = session.client.add_policy_bundle(_read(bundle))
+    session.out.show(kept, lambda: _show_bundle(session.out, kept))
+    return Exit.GOOD
 
 
 @command(app)
 def propose(
     session: Session,
-    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="The file that 'policy build' wrote.")],
+    bundle: File,
     key: Key = None,
 ) -> Exit:
     """Bring a signed bundle to the gateway and propose that it decide. Exit 4: it waits for a second person."""
-    try:
-        with bundle.open("rb") as stream:
-            token = stream.read(SIGNED_MAX_BYTES + 1)
-    except OSError as exc:
-        raise Stop(f"{bundle}: {exc.strerror}", "Build one with 'handrail policy build --rev REV'.") from None
+    token = _read(bundle)
     signing = signing_key(session, key)
     added = session.client.add_policy_bundle(token)
     digest, commit = str(added["digest"]), str(added["commit"])
@@ -132,6 +137,14 @@ def show(
     if diff and not session.out.json:
         _show_diff(session, _deciding(session), digest)
     return Exit.GOOD
+
+
+def _read(bundle: Path) -> bytes:
+    try:
+        with bundle.open("rb") as stream:
+            return stream.read(SIGNED_MAX_BYTES + 1)
+    except OSError as exc:
+        raise Stop(f"{bundle}: {exc.strerror}", "Build one with 'handrail policy build --rev REV'.") from None
 
 
 def _deciding(session: Session) -> str | None:

@@ -14,6 +14,7 @@ from audit.entry import format_time
 from gateway.cli.candidates import Candidate, candidate
 from gateway.cli.command import command, noun
 from gateway.cli.connect import Connection, Session
+from gateway.cli.differences import show_differences
 from gateway.cli.exits import Exit, Stop
 from gateway.cli.output import Output
 from gateway.cli.times import moment
@@ -22,7 +23,7 @@ from gateway.policy.differences import CONSEQUENTIAL, Kind
 from gateway.policy.faults import BundleError
 from gateway.policy.judges import judging
 from gateway.policy.replay import Page, Report, replay
-from gateway.policy.replay_report import TITLES, markdown
+from gateway.policy.replay_report import markdown
 from gateway.settings import PolicySettings
 from gateway.settings import load as load_settings
 
@@ -33,7 +34,6 @@ FILE_PAGE_LINES: Final = 500
 FILE_PAGE_BYTES: Final = 4_194_304
 LINE_MAX_BYTES: Final = 33_554_432
 HEADER: Final = {"handrail": "evaluations", "v": 1}
-_SHOWN_MAX: Final = 40
 
 Since = Annotated[
     str | None,
@@ -253,40 +253,4 @@ def _show(out: Output, report: Mapping[str, Any]) -> None:
         ]
     )
     out.line("")
-    out.table(
-        ["would be", "decisions", "by rule"],
-        (
-            [
-                TITLES[kind],
-                f"{count:,}",
-                ", ".join(f"{code} {number:,}" for code, number in report["rules"][kind].items()),
-            ]
-            for kind, count in report["kinds"].items()
-            if count
-        ),
-        "Every decision would be the same." if report["decisions"] else "Nothing was recorded that could be compared.",
-    )
-    groups = report["groups"]
-    if groups:
-        out.line("")
-        out.table(
-            ["would be", "hand", "action", "was", "now", "decisions", "for example"],
-            (
-                [
-                    TITLES[group["kind"]],
-                    group["hand"],
-                    group["action"],
-                    _side(group["was"]),
-                    " ".join([_side(group["now"]), *group.get("obligations", ())]),
-                    f"{group['count']:,}",
-                    f"{group['examples'][0]['plan_id']}/{group['examples'][0]['step_id']}",
-                ]
-                for group in groups[:_SHOWN_MAX]
-            ),
-        )
-    if len(groups) > _SHOWN_MAX:
-        out.line(f"... and {len(groups) - _SHOWN_MAX} more groups (--json lists all)")
-
-
-def _side(side: Mapping[str, Any]) -> str:
-    return " ".join([side["effect"], *side["reasons"]])
+    show_differences(out, report, "Nothing was recorded that could be compared.")

@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 from gateway.errors import HandrailError
 from gateway.evaluation import Evaluation, read
 from gateway.model import Decision
-from gateway.policy.differences import Tally, comparable, compare
+from gateway.policy.differences import FAULTS, Tally, comparable, compare
 from gateway.policy.request import steps_of
 from gateway.reasons import Reason
 
@@ -101,7 +101,7 @@ class Report:
                 self.passing += 1
                 continue
             self.decisions += 1
-            self.faults.update(reason.code for reason in now.reasons if reason.code in _FAULTS)
+            self.faults.update(reason.code for reason in now.reasons if reason.code in FAULTS)
             group = compare(was, now, step, literals)
             if group is not None:
                 self.tally.add(group, plan_id, step["id"])
@@ -120,12 +120,6 @@ class Report:
             "recorded": dict(self.recorded.most_common(DIGESTS_MAX)),
             **self.tally.document(),
         }
-
-
-_FAULTS: Final = frozenset(
-    map(str, (Reason.POLICY_ERROR, Reason.POLICY_TIMEOUT, Reason.POLICY_UNAVAILABLE, Reason.POLICY_INPUT,
-              Reason.POLICY_OBLIGATION))
-)  # fmt: skip
 
 
 async def replay(
