@@ -16,6 +16,7 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 RULES: Final = ROOT / "policies" / "handrail"
 TARGET: Final = ROOT / "docs" / "rules.md"
 _MEMBERS_SHOWN: Final = 3
+_TEXT_SHOWN: Final = 60
 
 INTRODUCTION = """\
 # Shipped rules
@@ -23,8 +24,8 @@ INTRODUCTION = """\
 <!-- Written by `make docs` from policies/handrail; do not edit. -->
 
 What the policies that come with Handrail say, for who writes policies and for who buys them. How rules are written,
-tested and changed is in [policies](policies.md). Every rule speaks of every step; deny beats ask beats allow, only
-`grants` allows, and a step that nobody allows is denied.
+tested and changed is in [policies](policies.md). Each step hears every rule that concerns it; deny beats ask beats
+allow, only `grants` allows, and a step that nobody allows is denied.
 
 A rule is *on* where it judges with the data that is shipped, and *silent* where it needs data, a label or a setting
 first. The data of a rule is `policies/handrail/RULE/data.json`; a bundle whose data is off the schema beside it is
@@ -133,8 +134,10 @@ def _data(schema: Mapping[str, Any], data: Mapping[str, Any]) -> Iterator[str]:
 def _shown(value: Any) -> str:
     if isinstance(value, dict | list) and len(value) > _MEMBERS_SHOWN:
         return f"{len(value)} members"
+    if isinstance(value, str) and len(value) > _TEXT_SHOWN:
+        return value
     text = json.dumps(value, ensure_ascii=False)
-    return f"`{text}`" if len(text) <= 60 else f"{len(value)} members"
+    return f"`{text}`" if len(text) <= _TEXT_SHOWN else f"{len(value)} members"
 
 
 if __name__ == "__main__":

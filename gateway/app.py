@@ -46,6 +46,7 @@ from gateway.store.past import SqlPast
 from gateway.store.plans import SqlPlans, forget_replays
 from gateway.store.proposals import SqlProposals
 from gateway.store.sessions import SqlSessions
+from gateway.store.trials import SqlTrials
 from gateway.telemetry import Metrics, Tracer, tracer
 from gateway.two_person import Kind
 from gateway.webhooks.delivery import Deliveries, Webhook
@@ -115,6 +116,7 @@ class Gateway:
     jail: Jail
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
     _purge_at: float = 0.0
+    _messages_at: float = 0.0
 
     async def prepare(self) -> None:
         """Make missing keys and tables, and open the log: what every use of a home needs.
@@ -139,7 +141,7 @@ class Gateway:
         sys.setswitchinterval(SWITCH_SECONDS)
         await self.prepare()
         await self.policy.start()
-        await self.rollout.refresh()
+        await self.rollout.start()
         await self.hands.start()
         await recover(self.pipeline, first=True)
         self.deliveries.start()
@@ -156,6 +158,7 @@ class Gateway:
         await self.pipeline.close()
         await self.hands.close()
         await self.jail.close()
+        await self.rollout.close()
         await self.policy.close()
         await self.key_changes.close()
         await self.log.close()
@@ -196,7 +199,7 @@ class Gateway:
         found = {"policy": str(Reason.POLICY_BUNDLE)} if self.policy.problem is not None else {}
         if self.pulling.problem is not None:
             found["policy_remote"] = str(self.pulling.problem.reason)
-        return found
+        return found | self.rollout.notices()
 
     async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
         while True:
@@ -214,6 +217,7 @@ class Gateway:
             "age keys": self._age_keys,
             "record key changes": self.key_changes.settle,
             "purge replays": self._purge,
+            "look after messages": self._look_after_messages,
         }
         for name, part in parts.items():
             try:
@@ -236,8 +240,13 @@ class Gateway:
         now = self.clock()
         if now >= self._purge_at:
             await self.log.append(Append((), [forget_replays(now)]))
-            await self.deliveries.upkeep()
             self._purge_at = now + PURGE_SECONDS
+
+    async def _look_after_messages(self) -> None:
+        now = self.clock()
+        if now >= self._messages_at:
+            await self.deliveries.upkeep()
+            self._messages_at = now + PURGE_SECONDS
 
 
 def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway:
@@ -294,9 +303,21 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         clock=clock,
         handlers={Kind.POLICY_ACTIVATE: lifecycle},
     )
-    staged = rollout.build(policy, proposals, hands, reader, clock, metrics)
+    staged = rollout.build(
+        policy,
+        lifecycle,
+        SqlTrials(engine, master.derive("trial rows"), gateway_id),
+        master.derive("canary draw"),
+        proposals,
+        hands,
+        reader,
+        settings,
+        clock,
+        metrics,
+    )
     spans = tracer(settings.telemetry)
-    store = SqlPlans(engine, gateway_id, master.derive("step rows"))
+    outbox = SqlOutbox(engine, gateway_id, _listeners(settings), master.derive("outbox rows"))
+    store = SqlPlans(engine, gateway_id, master.derive("step rows"), outbox)
     pipeline = Pipeline(
         settings=settings,
         log=log,
@@ -317,7 +338,6 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
     )
     approvals = Approvals(pipeline)
     webhooks = {name: Webhook.open(name, one, courier) for name, one in settings.webhooks.items()}
-    store.outbox = outbox = SqlOutbox(engine, gateway_id, _listeners(settings))
     deliveries = Deliveries(
         webhooks=webhooks,
         outbox=outbox,

@@ -129,7 +129,8 @@ class Append:
 
     Attributes:
         finalise: called in the writer with the entries' log indices, before the commit; returns more rows (a receipt
-            that names its index). Must be quick, pure and must not touch the database.
+            that names its index). It may be called again with other indices, so it must be quick and pure, and it must
+            not touch the database.
     """
 
     entries: Sequence[EntryDraft]
@@ -182,6 +183,10 @@ class PolicyEngine(Protocol):
     @property
     def digest(self) -> str:
         """Hex SHA-256 of the active bundle."""
+
+    @property
+    def epoch(self) -> int:
+        """Grows whenever a decision by the active bundle may have ceased to stand, as :meth:`stands` says."""
 
     async def decide(self, policy_input: Mapping[str, Any]) -> Mapping[str, Decision]:
         """One evaluation for every step of ``policy_input`` (policy contract, input version 1).

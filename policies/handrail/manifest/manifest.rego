@@ -36,9 +36,9 @@ changes[id] := kind if {
 
 # METADATA
 # title: The hands of this plan that bear each label
-labelled[label] contains hand if {
-	some hand, details in input.hands
-	some label in details.labels
+labelled[label] := bearers if {
+	some label in {given | some details in input.hands; some given in details.labels}
+	bearers := {hand | some hand, details in input.hands; label in details.labels}
 }
 
 # METADATA
@@ -72,8 +72,9 @@ outward contains step.id if {
 #   is searched level by level. What is deeper than 6 levels cannot be searched: it is a value that no rule accepts.
 values(args, pointer) := [value] if {
 	not contains(pointer, "~")
-	segments := split(pointer, "/")
-	value := object.get(args, array.slice(segments, 1, count(segments)), absent)
+
+	# What stands before the first slash names the whole.
+	value := object.get({"": args}, split(pointer, "/"), absent)
 	value != absent
 } else := [] if {
 	plain_and_flat(pointer)
@@ -114,14 +115,22 @@ below(places, segment) := [value |
 	some value in named(place, segment)
 ]
 
+# Where a pointer leads on and the arguments do not, what is there is judged as it is: a text where a list was expected
+# must not go unseen.
 named(place, segment) := place if {
 	is_array(place)
 	segment == "*"
 } else := items if {
 	is_array(place)
+	trim(segment, "0123456789") == ""
 	items := [value | some index, value in place; sprintf("%v", [index]) == segment]
 } else := [value] if {
 	is_object(place)
 	value := object.get(place, replace(replace(segment, "~1", "/"), "~0", "~"), absent)
 	value != absent
-} else := []
+} else := [] if {
+	is_object(place)
+	segment != "*"
+} else := [] if {
+	is_null(place)
+} else := [place]
