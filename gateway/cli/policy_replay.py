@@ -1,9 +1,11 @@
 """``handrail policy replay`` and ``handrail policy inputs``: what a bundle would have decided."""
 
 import asyncio
+import gc
 import os
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -197,7 +199,22 @@ async def _replay(
 ) -> Report:  # fmt: skip
     with out.progress("deciding again", None) as advance:
         async with judging(candidate, engine, workers=workers, limits=limits) as judge:
-            return await replay(pages, judge, workers=workers, progress=advance)
+            with _loaded_spared():
+                return await replay(pages, judge, workers=workers, progress=advance)
+
+
+@contextmanager
+def _loaded_spared() -> Iterator[None]:
+    """Keep the collector off what is loaded and stays: to walk it again and again takes as long as all else here."""
+    thresholds = gc.get_threshold()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*thresholds)
+        gc.unfreeze()
 
 
 async def _save(out: Output, window: Window, connection: Connection, file: Path) -> dict[str, int]:
