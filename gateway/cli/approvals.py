@@ -17,12 +17,12 @@ from gateway.rendering import moment, render
 
 app = noun("List, watch, show, approve and refuse held steps.")
 
-ApprovalId = Annotated[str, typer.Argument(metavar="ID")]
+ApprovalId = Annotated[str, typer.Argument(metavar="ID", help="As 'approvals list' shows it.")]
 Key = Annotated[Path | None, typer.Option(help="Your enrolled private JWK. Default: the one in cli.json.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 
-@command(app, "list")
+@command(app, "list", example="approvals list --limit 5", good="they were listed")
 def list_(
     session: Session,
     all_: Annotated[bool, typer.Option("--all", help="Answered ones too.")] = False,
@@ -34,25 +34,31 @@ def list_(
     session.out.show(page, lambda: _show_page(session.out, page))
 
 
-@command(app)
+@command(app, example="approvals approve ID", good="the call was allowed", waiting="more approvers are needed")
 def approve(session: Session, approval_id: ApprovalId, key: Key = None, yes: Yes = False) -> Exit:
-    """Allow one exact call. Shows it first and asks for the word 'approve'. Exit 4 while more approvers are needed."""
+    """Allow one exact call; shows it first and asks for the word 'approve'."""
     return _answer(session, approval_id, key, yes, "approve")
 
 
-@command(app)
+@command(app, example="approvals refuse ID", good="the call was refused")
 def refuse(session: Session, approval_id: ApprovalId, key: Key = None, yes: Yes = False) -> Exit:
-    """Refuse one exact call. Shows it first and asks for the word 'refuse'."""
+    """Refuse one exact call; shows it first and asks for the word 'refuse'."""
     return _answer(session, approval_id, key, yes, "refuse")
 
 
-@command(app)
+@command(
+    app,
+    example="approvals show ID --whole",
+    good="it was granted",
+    negative="it was refused, expired or voided",
+    waiting="it waits for an answer",
+)
 def show(
     session: Session,
     approval_id: ApprovalId,
     whole: Annotated[bool, typer.Option("--whole", help="Cut no value, however long.")] = False,
 ) -> Exit:
-    """Show one request: the exact call, its reasons, who asked, and how far it is. Exit 4 while it waits."""
+    """Show one request: the exact call, its reasons, who asked, and how far it is."""
     shown = session.client.approval(approval_id)
     if shown.get("args") is not None:
         check_shown(dict(shown))
@@ -60,13 +66,13 @@ def show(
     return _standing(shown.get("status"))
 
 
-@command(app)
+@command(app, example="approvals watch --for 60", good="the time is over, or it was interrupted")
 def watch(
     session: Session,
     seconds: Annotated[float | None, typer.Option("--for", min=0, help="Stop after so many seconds.")] = None,
     interval: Annotated[float, typer.Option(min=0.2, max=3600, help="Seconds between two looks.")] = 2.0,
 ) -> Exit:
-    """Print each request that waits, as it comes, until interrupted. With --json one document a line."""
+    """Print each request that waits, as it comes, until interrupted; with --json one document a line."""
     ends_at = None if seconds is None else time.monotonic() + seconds
     known: set[str] = set()
     try:
@@ -145,4 +151,4 @@ def _ask(out: Output, word: str) -> None:
         raise Stop("there is nobody to ask here", f"Read the call with --json, then give --yes to {word} it.")
     typed = typer.prompt(f"Type '{word}' to {word} this exact call", default="", show_default=False)
     if typed.strip() != word:
-        raise Stop("nothing was answered", code=Exit.NEGATIVE)
+        raise Stop("nothing was answered", f"Type '{word}', or give --yes.", Exit.NEGATIVE)

@@ -15,17 +15,22 @@ from gateway.two_person import RULES, Kind
 
 app = noun("Observe a hand: record everything, enforce only what is critical.")
 
-Hand = Annotated[str, typer.Argument(metavar="HAND")]
+Hand = Annotated[str, typer.Argument(metavar="HAND", help="As 'hands list' shows it.")]
 
 
-@command(app)
+@command(
+    app,
+    example="policy observe propose git --for 7d",
+    good="",
+    waiting="it waits for a second person, who runs: handrail proposals activate ID",
+)
 def propose(
     session: Session,
     hand: Hand,
     lasts: Annotated[str, typer.Option("--for", help="How long: 7d, 12h. At most 14d.")] = "7d",
     key: Key = None,
 ) -> Exit:
-    """Propose to observe a hand. Somebody else activates it: handrail proposals activate ID. Exit 4: it waits."""
+    """Propose to observe a hand for a time."""
     seconds = duration(lasts, "--for")
     longest = RULES[Kind.POLICY_OBSERVE].standing_max_seconds or 0
     if seconds > longest:
@@ -36,16 +41,16 @@ def propose(
     return Exit.WAITING
 
 
-@command(app)
+@command(app, example="policy observe status", good="it was shown")
 def status(session: Session) -> None:
     """Show which hands are observed, until when, and how many steps were let go because of it."""
     observed = session.client.policy_rollout()["observed"]
     session.out.show({"observed": observed}, lambda: _show(session.out, observed))
 
 
-@command(app)
+@command(app, example="policy observe stop git", good="policy is enforced again", negative="the hand is not observed")
 def stop(session: Session, hand: Hand) -> Exit:
-    """Enforce policy on a hand again, at once. One person is enough. Exit 1 where it is not observed."""
+    """Enforce policy on a hand again, at once; one person is enough."""
     found = [one for one in session.client.policy_rollout()["observed"] if one.get("hand") == hand]
     if not found:
         raise Stop(f"{hand} is not observed", "'handrail policy observe status' lists what is.", Exit.NEGATIVE)

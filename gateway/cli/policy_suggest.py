@@ -9,9 +9,10 @@ import typer
 
 from gateway.cli.command import command, noun
 from gateway.cli.connect import Session
-from gateway.cli.exits import Stop
+from gateway.cli.exits import Exit, Stop
 from gateway.cli.output import Output
 from gateway.cli.policy_replay import Since, Until, Window
+from gateway.cli.saving import Force, refuse_existing, save
 from gateway.errors import HandrailError
 from gateway.evaluation import read
 from gateway.policy.bundle import load
@@ -25,7 +26,12 @@ app = noun("Draft grants from what was seen.")
 GRANTS = Path("handrail/grants/data.json")
 
 
-@command(app)
+@command(
+    app,
+    example="policy suggest --since 7d --out data.json",
+    good="there are lines to add",
+    negative="nothing was denied for want of a grant alone, so nothing was drafted",
+)
 def suggest(
     session: Session,
     since: Since = None,
@@ -35,17 +41,23 @@ def suggest(
     file: Annotated[
         Path | None, typer.Option("--out", help="Write the bundle's grants/data.json with the new lines here.")
     ] = None,
+    force: Force = False,
     config: Annotated[Path | None, typer.Option("--config", help="handrail.toml.")] = None,
-) -> None:
-    """Draft the narrowest grants that would have covered what was denied for want of one. Read every line of it."""
+) -> Exit:
+    """Draft the narrowest grants that would have covered what was denied for want of one; read every line of it."""
+    if file is not None:
+        refuse_existing(file, force=force)
     directory = bundle or bundle_directory(load_settings(config).policy)
     window = Window.of(since or "7d", until)
     draft = asyncio.run(_draft(session, directory, window, by_role=by_role))
     document = draft.document()
-    if file is not None:
-        _write(file, directory / GRANTS, draft)
+    if file is not None and draft.table():
+        save(file, _grants(directory / GRANTS, draft), force=force, private=False)
         document["file"] = str(file)
     session.out.show(document, lambda: _show(session.out, document))
+    if file is not None and not draft.table():
+        session.out.note(f"{file} was not written: there is nothing to add.", "yellow")
+    return Exit.GOOD if draft.table() else Exit.NEGATIVE
 
 
 async def _draft(session: Session, directory: Path, window: Window, *, by_role: bool) -> Draft:
@@ -68,14 +80,13 @@ async def _draft(session: Session, directory: Path, window: Window, *, by_role: 
     return draft
 
 
-def _write(file: Path, grants: Path, draft: Draft) -> None:
-    if file.exists():
-        raise Stop(f"{file}: exists already", "Choose another --out; review it, then put it in its place.")
+def _grants(grants: Path, draft: Draft) -> str:
+    """The bundle's grants with the drafted lines among them."""
     try:
         data = json.loads(grants.read_bytes())
     except (OSError, ValueError):
         raise Stop(f"{grants}: there are no grants to add to", "Leave --out away to see the lines alone.") from None
-    file.write_text(json.dumps(merged(data, draft.table()), indent=2) + "\n", encoding="utf-8")
+    return json.dumps(merged(data, draft.table()), indent=2) + "\n"
 
 
 def _show(out: Output, document: dict[str, Any]) -> None:

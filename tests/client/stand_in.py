@@ -40,6 +40,7 @@ class StandIn:
 
     Attributes:
         seen: (method, path with query, headers, body) of every request.
+        always: answers every request, where it is set.
         text: what tools and people "said": in descriptions, messages and results.
     """
 
@@ -61,6 +62,7 @@ class StandIn:
         self.proposal_kind = "policy.activate"
         self.evaluations: list[dict[str, Any]] = []
         self.forge = Forge()
+        self.always: Handler | None = None
         self._next: dict[tuple[str, str], list[Handler]] = {}
 
     def next(self, method: str, path: str, handler: Handler) -> None:
@@ -158,6 +160,8 @@ class StandIn:
         queued = self._next.get((request.method, path))
         if queued:
             return queued.pop(0)(request)
+        if self.always is not None:
+            return self.always(request)
         if path == "/readyz":
             return JSONResponse({"status": "degraded", "checks": {"log": "ok"}}, 503)
         token = request.headers.get("authorization", "").removeprefix("Bearer ")
