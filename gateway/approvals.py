@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 import structlog
 
 from gateway.entries import EntryDraft, EntryType
-from gateway.errors import HandrailError, Refused, Unavailable
+from gateway.errors import HandrailError, Malformed, Refused, Unavailable
 from gateway.model import (
     Answer,
     ApprovalStatus,
@@ -294,7 +294,7 @@ class Approvals:
             counted = await pipeline.directory.used(row.tenant, key, count)
             return _Given(answer, Attestation.WEBAUTHN, said.asserted.document(), [counted])
         if said.answer is None:
-            raise Refused(Reason.REQUEST_MALFORMED, "no answer")
+            raise Malformed("no answer", pointer="/answer", expected="approve or refuse")
         payload = approval.attestation(row, approver, binding, said.answer, audience=audience, now=now)
         proof = pipeline.signer.sign(Purpose.APPROVAL, Typ.APPROVAL, payload).encode("ascii")
         return _Given(said.answer, Attestation.GATEWAY, proof)

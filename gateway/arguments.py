@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from gateway.manifest import ActionManifest, ArgumentRole
+from gateway.pointers import escape, unescape
 
 _DECIMAL: Final = re.compile(r"\s*[+-]?[0-9]{1,15}(?:\.[0-9]{1,15})?\s*", re.ASCII)
 
@@ -29,11 +30,6 @@ def amount(args: Mapping[str, Any], action: ActionManifest) -> float:
     return sum(abs(number) for number in map(_number, found.values()))
 
 
-def escape(name: str) -> str:
-    """A member's name as a reference token (RFC 6901 section 3)."""
-    return name.replace("~", "~0").replace("/", "~1")
-
-
 def _number(value: Any) -> float:
     if isinstance(value, bool):
         return 0.0
@@ -49,7 +45,7 @@ def _matches(value: Any, tokens: list[str], at: str) -> Iterator[tuple[str, Any]
         return
     token, rest = tokens[0], tokens[1:]
     if isinstance(value, Mapping):
-        name = token.replace("~1", "/").replace("~0", "~")
+        name = unescape(token)
         if name in value:
             yield from _matches(value[name], rest, f"{at}/{token}")
     elif isinstance(value, list):

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from audit.reader import Reader
-from gateway.errors import Refused
+from gateway.errors import Malformed, Refused
 from gateway.forward_clock import ForwardClock
 from gateway.model import DEFAULT_TENANT, Effect, Principal
 from gateway.policy.observe import Observation, Observations, ObservingEngine
@@ -98,7 +98,7 @@ class ObserveHandler:
         """See ``proposals.Handler``. The hand must be one that the tenant pinned: what is observed was looked at."""
         hand = document.get("hand")
         if document.keys() != {"hand", "lasts_seconds"} or not isinstance(hand, str):
-            raise Refused(Reason.REQUEST_MALFORMED, "members", pointer="/document", members="hand, lasts_seconds")
+            raise Malformed("members", pointer="/document", expected="hand, lasts_seconds")
         if not actor.may_use(hand) or self.hands.manifest(actor.tenant, hand) is None:
             raise Refused(Reason.REQUEST_NOT_FOUND, f"no pinned hand {hand}")
         return hand

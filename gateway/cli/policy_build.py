@@ -61,8 +61,8 @@ def build_(
             advance(2)
             checks = build.opa_checks(found, coverage_min=coverage)
             advance(3)
-            built_by = signer or str(session.client.me()["id"])
-            raw = signed.payload(found, directory, built_at=int(time.time()), built_by=built_by, checks=checks)
+            signer_id = signer or str(session.client.me()["id"])
+            raw = signed.payload(found, directory, built_at=int(time.time()), signer=signer_id, checks=checks)
             token = jws.sign(signing.sign, jws.protected(signing.kid, Typ.BUNDLE), raw)
             advance(4)
     except GitFailed as exc:
@@ -72,7 +72,7 @@ def build_(
     if checks == _NO_TESTS:
         out.note("OPA is not installed here: the tests beside the rules were not run (make tools).", "yellow")
     save(file, token, force=force, private=False)
-    document = _document(file, found, bundle.digest, signing.kid, built_by, checks)
+    document = _document(file, found, bundle.digest, signing.kid, signer_id, checks)
     out.show(document, lambda: out.facts((name.replace("_", " "), value) for name, value in document.items()))
     return Exit.GOOD
 
@@ -84,14 +84,14 @@ def _key(file: Path | None) -> SigningKey:
 
 
 def _document(
-    file: Path, found: Revision, digest: str, kid: str, built_by: str, checks: dict[str, Any]
+    file: Path, found: Revision, digest: str, kid: str, signer: str, checks: dict[str, Any]
 ) -> dict[str, Any]:
     return {
         "file": str(file),
         "digest": digest,
         "commit": found.commit,
         "files": len(found.files),
-        "signed_by": built_by,
+        "signer": signer,
         "kid": kid,
         **checks,
     }

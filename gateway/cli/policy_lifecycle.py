@@ -216,7 +216,7 @@ def _show_bundle(out: Output, kept: Mapping[str, Any]) -> None:
             ("digest", kept.get("digest")),
             ("commit", kept.get("commit")),
             ("directory", kept.get("directory")),
-            ("built by", kept.get("built_by")),
+            ("signer", kept.get("signer")),
             ("built at", moment(kept.get("built_at"))),
             ("tested", tested if checks.get("opa") else "not at the build"),
             ("brought by", kept.get("added_by")),

@@ -15,13 +15,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from sqlalchemy import Engine, bindparam, delete, insert, select
-from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.entries import EntryDraft, EntryType
-from gateway.errors import Unavailable
 from gateway.model import Principal
 from gateway.ports import Append, AuditLog, Write
-from gateway.reasons import Reason
+from gateway.store.reading import blocking_read
 from gateway.store.row_macs import RowMacs, sound
 from gateway.store.tables import sessions
 
@@ -113,12 +111,13 @@ class SqlSessions:
 
     def _read(self, session_sha256: str) -> dict[str, Any] | None:
         query = select(sessions).where(sessions.c.session_sha256 == session_sha256)
-        try:
-            with self._engine.connect() as connection:
-                found = connection.execute(query).mappings()
-                rows = sound(found, lambda row: self._macs.verify_row(sessions, row))
-        except SQLAlchemyError as exc:
-            raise Unavailable(Reason.LOG_UNAVAILABLE, f"sessions: {type(exc).__name__}") from None
+        rows = blocking_read(
+            self._engine,
+            "sessions",
+            lambda connection: sound(
+                connection.execute(query).mappings(), lambda row: self._macs.verify_row(sessions, row)
+            ),
+        )
         return rows[0] if rows else None
 
     def _session(self, token: str, row: dict[str, Any]) -> Session:

@@ -128,7 +128,7 @@ class StandIn:
         }
 
     def bundle(self, digest: str) -> dict[str, Any]:
-        return {"digest": digest, "commit": "a" * 40, "directory": "policies", "built_at": 1, "built_by": self.text,
+        return {"digest": digest, "commit": "a" * 40, "directory": "policies", "built_at": 1, "signer": self.text,
                 "kid": "k", "checks": {"opa": None, "tests": None, "coverage": None}, "added_by": "alice",
                 "added_at": 1.0, "files": [{"path": self.text, "sha256": digest}], "activations": []}  # fmt: skip
 
