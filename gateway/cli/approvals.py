@@ -9,9 +9,10 @@ import typer
 from handrail import SigningKey, check_shown
 from handrail.views import ApprovalPage, ApprovalView
 
+from gateway.cli.asking import ask_for
 from gateway.cli.command import command, noun
 from gateway.cli.connect import Session
-from gateway.cli.exits import Exit, Stop
+from gateway.cli.exits import Exit
 from gateway.cli.output import Output
 from gateway.rendering import moment, render
 
@@ -133,7 +134,8 @@ def _answer(
     if not session.out.json:
         session.out.raw(render(shown).text(session.out.width))
     if not yes:
-        _ask(session.out, answer)
+        unasked = f"Read the call with 'approvals show', then give --yes to {answer} it."
+        ask_for(answer, session.out, to=f"{answer} this exact call", unasked=unasked)
     # The document that was shown is the one signed; fetching it again would sign what nobody saw.
     answered = session.client.answer(shown, answer, signing_key)
     session.out.show(answered, lambda: session.out.line(f"{approval_id}: {answered.get('status')}"))
@@ -144,11 +146,3 @@ def _answer(
 
 def _standing(status: Any) -> Exit:
     return {"open": Exit.WAITING, "granted": Exit.GOOD}.get(str(status), Exit.NEGATIVE)
-
-
-def _ask(out: Output, word: str) -> None:
-    if not out.interactive:
-        raise Stop("there is nobody to ask here", f"Read the call with --json, then give --yes to {word} it.")
-    typed = typer.prompt(f"Type '{word}' to {word} this exact call", default="", show_default=False)
-    if typed.strip() != word:
-        raise Stop("nothing was answered", f"Type '{word}', or give --yes.", Exit.NEGATIVE)

@@ -1,10 +1,13 @@
 """``handrail hands``: list hands and pin their manifests."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
 from handrail import HandrailProblem
 
+from gateway.cli.asking import ask_for
 from gateway.cli.command import command, noun
 from gateway.cli.connect import Session
 from gateway.cli.exits import Exit, Stop
@@ -49,7 +52,8 @@ def pin(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> Exit:
     """Pin what a hand offers now, after showing how it differs from what was pinned."""
-    hand = _hand(session, hand_id)
+    with hand_named(session, hand_id):
+        hand = session.client.hand(hand_id)
     offered = hand.get("offered_digest")
     if not isinstance(offered, str):
         why = hand.get("problem") or hand.get("state")
@@ -63,10 +67,7 @@ def pin(
     if not session.out.json:
         _show(session.out, hand)
     if not yes and digest is None:
-        if not session.out.interactive:
-            raise Stop("there is nobody to ask here", "Give the reviewed --digest, or --yes.")
-        if typer.prompt("Type 'pin' to pin this manifest", default="", show_default=False).strip() != "pin":
-            raise Stop("nothing was pinned", "Type the word, or give the reviewed --digest.", Exit.NEGATIVE)
+        ask_for("pin", session.out, to="pin this manifest", unasked="Give the reviewed --digest, or --yes.")
     document = session.client.pin_hand(hand_id, offered)
     session.out.show(document, lambda: session.out.line(f"{hand_id} is pinned to {offered}."))
     return Exit.GOOD
@@ -80,9 +81,11 @@ def known_hands(session: Session) -> str:
         return ""
 
 
-def _hand(session: Session, hand_id: str) -> dict[str, Any]:
+@contextmanager
+def hand_named(session: Session, hand_id: str) -> Iterator[None]:
+    """Answer that there is no such hand with those that there are, where the caller may see any."""
     try:
-        return session.client.hand(hand_id)
+        yield
     except HandrailProblem as exc:
         there = known_hands(session) if exc.code == Reason.REQUEST_NOT_FOUND else ""
         if not there:

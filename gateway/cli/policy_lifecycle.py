@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from gateway.cli.asking import ask_for
 from gateway.cli.command import command, noun
 from gateway.cli.connect import Session
 from gateway.cli.exits import Exit, Stop
@@ -90,10 +91,7 @@ def rollback(session: Session, digest: Digest = None, key: Key = None, yes: Yes 
         session.out.facts([("from", history[-1].digest), ("back to", chosen)])
         _changes(session, history[-1].digest, chosen)
     if not yes:
-        if not session.out.interactive:
-            raise Stop("there is nobody to ask here", "Give --yes to go back.")
-        if typer.prompt("Type 'rollback' to go back now", default="", show_default=False).strip() != "rollback":
-            raise Stop("nothing was changed", "Type the word, or give --yes.", Exit.NEGATIVE)
+        ask_for("rollback", session.out, to="go back now", unasked="Give --yes to go back.")
     done = session.client.rollback_policy(chosen, replaces=history[-1].digest, key=signing)
     session.out.show(done, lambda: session.out.line(f"{done.get('digest')} decides from now on."))
     return Exit.GOOD

@@ -7,6 +7,7 @@ import typer
 from gateway.cli.command import command, noun
 from gateway.cli.connect import Session
 from gateway.cli.exits import Exit, Stop
+from gateway.cli.hands import hand_named
 from gateway.cli.output import Output
 from gateway.cli.proposals import Key, show_proposal, signing_key
 from gateway.cli.times import duration
@@ -36,7 +37,9 @@ def propose(
     if seconds > longest:
         raise Stop(f"--for {lasts}: at most {longest // 86_400}d", "Propose it again when it is over.")
     document = {"hand": hand, "lasts_seconds": seconds}
-    made = session.client.propose(str(Kind.POLICY_OBSERVE), document, subject=hand, key=signing_key(session, key))
+    signing = signing_key(session, key)
+    with hand_named(session, hand):
+        made = session.client.propose(str(Kind.POLICY_OBSERVE), document, subject=hand, key=signing)
     session.out.show(made, lambda: _proposed(session.out, made))
     return Exit.WAITING
 

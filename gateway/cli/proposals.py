@@ -7,6 +7,7 @@ import typer
 from handrail import SigningKey
 from handrail.proposals import check_proposal
 
+from gateway.cli.asking import ask_for
 from gateway.cli.command import command, noun
 from gateway.cli.connect import Session
 from gateway.cli.exits import Exit, Stop
@@ -76,11 +77,8 @@ def activate_shown(session: Session, shown: dict[str, Any], key: Path | None, ye
     if not session.out.json:
         show_proposal(session.out, shown)
     if not yes:
-        if not session.out.interactive:
-            raise Stop("there is nobody to ask here", "Read it with 'proposals show', then give --yes.")
-        typed = typer.prompt("Type 'activate' to have exactly this take effect", default="", show_default=False)
-        if typed.strip() != "activate":
-            raise Stop("nothing was activated", "Type the word, or give --yes.", Exit.NEGATIVE)
+        unasked = "Read it with 'proposals show', then give --yes."
+        ask_for("activate", session.out, to="have exactly this take effect", unasked=unasked)
     done = session.client.activate(shown, signing)
     session.out.show(done, lambda: session.out.line(f"{done.get('id')}: {done.get('status')}"))
     return Exit.GOOD

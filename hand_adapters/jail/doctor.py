@@ -16,7 +16,6 @@ from hand_adapters.jail.profiles import PROFILES
 from hand_adapters.jail.seccomp import ARCHITECTURES, LISTS
 from hand_adapters.jail.seccomp import program as seccomp_program
 
-
 KERNEL_MIN: Final = (5, 14)
 
 

@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse
 from typer.testing import CliRunner, Result
 
 from gateway.cli.main import app
+from gateway.cli.output import Output
 from tests import services
 from tests.cli.conftest import Run, actions, jws
 from tests.client.stand_in import DIGEST, StandIn, problem
@@ -47,6 +48,13 @@ def test_pinning_an_unknown_hand_lists_the_known_ones(run: Run, gateway: StandIn
     assert "There are: git." in result.stderr
 
 
+def test_observing_an_unknown_hand_lists_the_known_ones(run: Run, gateway: StandIn) -> None:
+    gateway.next("POST", "/v1/proposals", lambda _: problem("request.not_found", 404))
+    result = run("policy", "observe", "propose", "gti")
+    assert result.exit_code == 1
+    assert "There are: git." in result.stderr
+
+
 def test_who_may_see_no_hands_is_told_of_none(run: Run, gateway: StandIn) -> None:
     gateway.next("GET", "/v1/hands/gti", lambda _: problem("request.not_found", 404))
     gateway.next("GET", "/v1/hands", lambda _: problem("auth.forbidden", 403))
@@ -64,6 +72,24 @@ def test_a_step_on_an_unknown_hand_is_shown_with_the_known_ones(run: Run, gatewa
     result = run("plan", "show", "aa" * 32)
     assert result.exit_code == 1
     assert "There are these hands: git." in result.stderr
+
+
+ASKING = [["approvals", "approve", "ap-1"], ["approvals", "refuse", "ap-1"], ["hands", "pin", "git"],
+          ["proposals", "activate", "0" * 32], ["policy", "activate", "0" * 32], ["policy", "rollback"]]  # fmt: skip
+
+
+@pytest.mark.parametrize("command", ASKING, ids=" ".join)
+def test_a_program_is_never_asked_and_a_person_may_say_no(
+    run: Run, gateway: StandIn, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    monkeypatch.setattr(Output, "interactive", True)
+    result = run(*command, "--json")
+    assert result.exit_code == 2
+    assert "--yes" in json.loads(result.stdout)["error"]["hint"]
+    result = run(*command, stdin="no\n")
+    assert result.exit_code == 1
+    assert "nothing was done" in result.stderr
+    assert not [method for method, *_ in gateway.seen if method == "POST"]
 
 
 def test_a_plan_is_no_policy_input(run: Run, plan_file: Path, key_file: Path) -> None:
