@@ -46,7 +46,7 @@ HINTS: Final[Mapping[Reason, str]] = {
     Reason.VERIFY_EXPIRED: _SIGN_AGAIN,
     Reason.VERIFY_NOT_YET_VALID: "Set this machine's clock right, then sign it again.",
     Reason.VERIFY_LIFETIME: "Sign it again with a shorter --lifetime.",
-    Reason.VERIFY_REPLAYED: "It is on record, under the id that sha256sum prints of it. To run it anew, sign it again.",
+    Reason.VERIFY_REPLAYED: "It was accepted before, so it is on record; to run it anew, sign it again.",
     Reason.VERIFY_CONTEXT: "Choose another context_id: the first to use one owns it.",
     Reason.SCHEMA_JSON: "Mend the JSON: no duplicate members, no NaN, no integer beyond 2^53.",
     Reason.SCHEMA_PLAN: _PLAN,
@@ -112,6 +112,8 @@ def hint_for(code: str, facts: Mapping[str, Any]) -> str:
     """What to do about a refusal; a code of a newer gateway gets the general answer."""
     if facts.get("problem") == "trailing_white_space":
         return _LINE_END
+    if code == Reason.VERIFY_REPLAYED and "plan_id" in facts:
+        return f"To run it anew, sign it again. What became of it: handrail plan show {facts['plan_id']}"
     try:
         return HINTS[Reason(code)]
     except ValueError:

@@ -1,5 +1,6 @@
 """``handrail plan``: sign, submit and show plans; save their receipts."""
 
+import hashlib
 import json
 import re
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
-from handrail import MalformedError, Plan, Signer, SigningKey
+from handrail import HandrailProblem, MalformedError, Plan, Signer, SigningKey
 from handrail.plan import LIFETIME_MAX_SECONDS
 from handrail.strict import parse
 
@@ -18,7 +19,7 @@ from gateway.cli.exits import Exit, Stop, unreadable
 from gateway.cli.hands import known_hands
 from gateway.cli.hints import HINTS
 from gateway.cli.output import Output
-from gateway.cli.saving import Force, save
+from gateway.cli.saving import Force, make_directory, save
 from gateway.reasons import Reason
 
 app = noun("Sign, submit and show plans; save their receipts.")
@@ -79,7 +80,13 @@ def submit(
         token = _read(file).decode("ascii").strip()
     except UnicodeDecodeError:
         raise Stop(f"{file}: not a compact JWS", "Sign a plan first: handrail plan sign PLAN.json") from None
-    view = session.client.submit(token, wait=wait or None)
+    try:
+        view = session.client.submit(token, wait=wait or None)
+    except HandrailProblem as exc:
+        if exc.code == Reason.VERIFY_REPLAYED:
+            # A plan's id is the hash of its bytes, so whoever lost the answer can still look.
+            exc.hints["plan_id"] = hashlib.sha256(token.encode("ascii")).hexdigest()
+        raise
     session.out.show(view, lambda: _show(session, view))
     return verdict(view)
 
@@ -109,7 +116,7 @@ def receipts(
         if not isinstance(name, str) or not _FILE_NAME.fullmatch(name):
             raise Stop("the gateway named a receipt in a way that is no file name", "Tell its operator.", Exit.NEGATIVE)
         target = out / f"{name}.json"
-        out.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_directory(out)
         save(target, json.dumps(bundle), force=force, private=True)
         files.append(str(target))
     document = {"plan_id": plan_id, "files": files}

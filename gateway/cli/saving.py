@@ -53,5 +53,17 @@ def save_json(file: Path, document: Any, *, force: bool, private: bool) -> None:
     save(file, json.dumps(document, indent=2) + "\n", force=force, private=private)
 
 
+def make_directory(directory: Path) -> None:
+    """A private directory for files to save, where it is not there.
+
+    Raises:
+        Stop: it cannot be made.
+    """
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as exc:
+        raise Stop(f"{directory}: {exc.strerror}", "Choose another directory.", code=Code.FILE) from None
+
+
 def _exists(file: Path) -> Stop:
     return Stop(f"{file}: exists already", "Choose another name, or give --force to replace it.", code=Code.EXISTS)

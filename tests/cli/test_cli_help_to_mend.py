@@ -1,5 +1,6 @@
 """What a command says where something is wrong, beyond the one table of errors."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -46,6 +47,26 @@ def test_pinning_an_unknown_hand_lists_the_known_ones(run: Run, gateway: StandIn
     assert result.exit_code == 1
     assert "gti: no such hand" in result.stderr
     assert "There are: git." in result.stderr
+
+
+def test_a_plan_that_was_sent_before_is_answered_with_where_it_is(run: Run, gateway: StandIn, key_file: Path) -> None:
+    token = jws(run, key_file, actions("git_status"))
+    plan_id = hashlib.sha256(token.strip().encode()).hexdigest()
+    gateway.next("POST", "/v1/plans", lambda _: problem("verify.replayed", 409))
+    result = run("plan", "submit", "-", stdin=token)
+    assert result.exit_code == 1
+    assert f"handrail plan show {plan_id}" in result.stderr
+    gateway.next("POST", "/v1/plans", lambda _: problem("verify.replayed", 409))
+    error = json.loads(run("plan", "submit", "-", "--json", stdin=token).stdout)["error"]
+    assert (error["code"], error["plan_id"]) == ("verify.replayed", plan_id)
+
+
+def test_receipts_need_a_directory_that_can_be_made(run: Run, key_file: Path, tmp_path: Path) -> None:
+    run("plan", "submit", "-", stdin=jws(run, key_file, actions("git_status")))
+    (tmp_path / "file").touch()
+    result = run("plan", "receipts", "aa" * 32, "--out", tmp_path / "file" / "receipts")
+    assert result.exit_code == 2
+    assert "Choose another directory" in result.stderr
 
 
 def test_observing_an_unknown_hand_lists_the_known_ones(run: Run, gateway: StandIn) -> None:
