@@ -1,6 +1,7 @@
 """Every command: JSON that parses, hostile text, unreachable gateways, refusals."""
 
 import json
+import os
 import re
 import stat
 from collections.abc import Iterator
@@ -300,20 +301,24 @@ def test_every_command_that_writes_a_file_can_be_forced() -> None:
 
 @pytest.mark.usefixtures("files")
 @pytest.mark.parametrize("name", sorted(set(WRITING) - ELSEWHERE))
-def test_a_file_that_is_there_stays_unless_forced(run: Run, tmp_path: Path, name: str) -> None:
+def test_a_file_that_is_there_stays_unless_forced(
+    run: Run, tmp_path: Path, name: str, request: pytest.FixtureRequest
+) -> None:
     given = [item for item in CASES[name] if item != "--out" and item != dict(pairwise(CASES[name])).get("--out")]
     out = tmp_path / "written"
     file = out / TARGETS[name] if name in TARGETS else out
     file.parent.mkdir(exist_ok=True)
     file.write_text("mine")
     command = [*name.split(), *given, "--out", str(out)]
+    before = os.umask(0o027)
+    request.addfinalizer(lambda: os.umask(before))
     assert _error(run(*command, "--json"), 2)["code"] == "cli.exists"
     assert "--force" in run(*command).stderr
     assert file.read_text() == "mine"
     result = run(*command, "--force")
     assert result.exit_code == 0, result.output
     assert file.read_text() != "mine"
-    assert stat.S_IMODE(file.stat().st_mode) == (0o600 if name in PRIVATE else 0o644)
+    assert stat.S_IMODE(file.stat().st_mode) == (0o600 if name in PRIVATE else 0o640)
     assert [left.name for left in file.parent.iterdir() if left.name.startswith(".written")] == []
 
 
