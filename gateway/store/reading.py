@@ -34,4 +34,4 @@ def blocking_read(engine: Engine, what: str, read: Callable[[Connection], Result
     except SQLAlchemyError as exc:
         raise Unavailable(Reason.LOG_UNAVAILABLE, f"{what}: {type(exc).__name__}") from None
     except (ValueError, TypeError, KeyError) as exc:
-        raise HandrailError(Reason.INTERNAL, f"{what}: unreadable row ({type(exc).__name__})") from None
+        raise HandrailError(Reason.INTERNAL, f"{what}: a row cannot be read ({type(exc).__name__})") from None
