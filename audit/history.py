@@ -25,6 +25,7 @@ STEPS: Final = (
     EntryType.APPROVAL_REQUESTED,
     EntryType.APPROVAL_EXPIRED,
     EntryType.APPROVAL_VOIDED,
+    EntryType.APPROVAL_REBOUND,
     EntryType.CREDENTIAL_ISSUED,
     EntryType.STEP_DISPATCHED,
     EntryType.STEP_EXECUTED,

@@ -35,6 +35,7 @@ from gateway.policy.recall import Recall
 from gateway.policy.reloading import EventKind, PolicyEvent, ReloadingEngine
 from gateway.ports import Append, Purpose
 from gateway.proposals import Proposals
+from gateway.pulling import Pulling
 from gateway.reasons import Reason
 from gateway.recovery import recover
 from gateway.rollout import Rollout
@@ -46,6 +47,7 @@ from gateway.store.past import SqlPast
 from gateway.store.plans import SqlPlans, forget_replays
 from gateway.store.proposals import SqlProposals
 from gateway.store.sessions import SqlSessions
+from gateway.store.trials import SqlTrials
 from gateway.telemetry import Metrics, Tracer, tracer
 from gateway.two_person import Kind
 from gateway.webhooks.delivery import Deliveries, Webhook
@@ -107,6 +109,7 @@ class Gateway:
     proposals: Proposals
     rollout: Rollout
     lifecycle: Lifecycle
+    pulling: Pulling
     evidence: Evidence
     metrics: Metrics
     tracer: Tracer
@@ -139,10 +142,11 @@ class Gateway:
         sys.setswitchinterval(SWITCH_SECONDS)
         await self.prepare()
         await self.policy.start()
-        await self.rollout.refresh()
+        await self.rollout.start()
         await self.hands.start()
         await recover(self.pipeline, first=True)
         self.deliveries.start()
+        self.pulling.start()
         self._tasks.append(asyncio.create_task(self._every(UPKEEP_SECONDS, self._upkeep)))
 
     async def close(self) -> None:
@@ -150,10 +154,12 @@ class Gateway:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.pulling.close()
         await self.deliveries.close()
         await self.pipeline.close()
         await self.hands.close()
         await self.jail.close()
+        await self.rollout.close()
         await self.policy.close()
         await self.key_changes.close()
         await self.log.close()
@@ -191,7 +197,10 @@ class Gateway:
 
     def notices(self) -> dict[str, str]:
         """What keeps nobody from being served and must be seen all the same: part -> reason code."""
-        return {"policy": str(Reason.POLICY_BUNDLE)} if self.policy.problem is not None else {}
+        found = {"policy": str(Reason.POLICY_BUNDLE)} if self.policy.problem is not None else {}
+        if self.pulling.problem is not None:
+            found["policy_remote"] = str(self.pulling.problem.reason)
+        return found | self.rollout.notices()
 
     async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
         while True:
@@ -220,7 +229,7 @@ class Gateway:
                 _log.exception("upkeep failed", part=name)
 
     async def _recover(self) -> None:
-        if self.pipeline.stalled:
+        if self.pipeline.stalled or self.pipeline.overtaken:
             await self.log.ready()
             await recover(self.pipeline)
 
@@ -295,7 +304,18 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         clock=clock,
         handlers={Kind.POLICY_ACTIVATE: lifecycle},
     )
-    staged = rollout.build(policy, proposals, hands, reader, clock, metrics)
+    staged = rollout.build(
+        policy,
+        lifecycle,
+        SqlTrials(engine, master.derive("trial rows"), gateway_id),
+        master.derive("canary draw"),
+        proposals,
+        hands,
+        reader,
+        settings,
+        clock,
+        metrics,
+    )
     spans = tracer(settings.telemetry)
     outbox = SqlOutbox(engine, gateway_id, _listeners(settings), master.derive("outbox rows"))
     store = SqlPlans(engine, gateway_id, master.derive("step rows"), outbox)
@@ -345,6 +365,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         proposals=proposals,
         rollout=staged,
         lifecycle=lifecycle,
+        pulling=Pulling.open(settings.policy.remote, home / "policy-remote", lifecycle, log, metrics, clock),
         evidence=Evidence(pipeline),
         metrics=metrics,
         tracer=spans,

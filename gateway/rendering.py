@@ -192,6 +192,10 @@ def _facts(approval: Mapping[str, Any], args_sha256: str) -> Iterator[tuple[str,
 
 
 def _warnings(approval: Mapping[str, Any], arguments: tuple[Argument, ...] | None, left_out_: int) -> Iterator[str]:
+    if (approval.get("asked") or 1) > 1:
+        void = len(approval.get("void_answers") or ())
+        answers = "" if not void else f" {_count(void, 'answer given before is', 'answers given before are')} void."
+        yield f"The policy was changed since this was first asked, and asks the same again.{answers}"
     if approval.get("side_effects") in {"irreversible", "external"}:
         yield f"This cannot be taken back: its side effects are {approval['side_effects']}."
     cut = sum(argument.cut is not None for argument in arguments or ())

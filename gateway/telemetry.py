@@ -41,7 +41,17 @@ class Metrics:
         self.policy_problem = Gauge(
             "handrail_policy_problem", "1 while a newer bundle was rejected.", registry=self.registry
         )
-
+        self.policy_pulls = Counter(
+            "handrail_policy_pulls",
+            "Pulls from the Git remote that looked at something new, by what became of them: good, refused or failed.",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.policy_pull_good = Gauge(
+            "handrail_policy_pull_good_timestamp_seconds",
+            "When the Git remote last held a good bundle, in seconds since the epoch; 0 before the first time.",
+            registry=self.registry,
+        )
         self.policy_observed = Gauge(
             "handrail_policy_observed",
             "Hands under observation: when it ends, in seconds since the epoch.",
@@ -53,6 +63,26 @@ class Metrics:
             "Steps let go only because their hand is observed, by what the policy said.",
             ["tenant", "hand", "said"],
             registry=self.registry,
+        )
+
+        self.policy_canary = Gauge(
+            "handrail_policy_canary",
+            "For how many principals in a hundred a candidate bundle decides.",
+            registry=self.registry,
+        )
+        self.policy_canary_stopped = Gauge(
+            "handrail_policy_canary_stopped",
+            "1 while a canary that stopped itself is in force: the stricter of both bundles decides.",
+            registry=self.registry,
+        )
+        self.policy_compared = Counter(
+            "handrail_policy_compared",
+            "Steps judged by a candidate bundle too, by what came of it; for a shadow also inputs that were left out.",
+            ["trial", "outcome"],
+            registry=self.registry,
+        )
+        self.policy_shadow_waiting = Gauge(
+            "handrail_policy_shadow_waiting", "Policy inputs that wait for the shadow.", registry=self.registry
         )
 
         self.webhook_messages = Counter(

@@ -188,8 +188,10 @@ def answer(
         ApprovalMismatchError: where the call shown is not the one bound; nothing is signed or sent.
     """
     if key is None:
-        approval_id = request if isinstance(request, str) else request["id"]
-        body = json.dumps({"answer": given}).encode()
+        if isinstance(request, str):
+            request = yield from approval(request)
+        approval_id, asked = request["id"], request.get("asked", 1)
+        body = json.dumps({"answer": given} if asked == 1 else {"answer": given, "asked": asked}).encode()
         reply = yield Request("POST", _path("approvals", approval_id), body=body, media_type="application/json")
         return cast("ApprovalView", reply.document)
     shown = (yield from approval(request)) if isinstance(request, str) else request
@@ -402,6 +404,26 @@ def policy_rollout() -> Operation[Json]:
     return (yield _get("policy", "rollout")).document
 
 
+def policy_shadow() -> Operation[Json]:
+    """The newest shadow and what it counted, over all gateways: ``{shadow, gateways, comparison}``."""
+    return (yield _get("policy", "shadow")).document
+
+
+def start_policy_shadow(digest: str, *, lasts_seconds: int) -> Operation[Json]:
+    """Have a bundle that was brought judge beside the one that decides, without effect."""
+    return (yield _post({"digest": digest, "lasts_seconds": lasts_seconds}, "policy", "shadow")).document
+
+
+def stop_policy_shadow() -> Operation[Json]:
+    """End the shadow; what it counted stays."""
+    return (yield _delete("policy", "shadow")).document
+
+
+def policy_canary() -> Operation[Json]:
+    """The canary in force, or the last one, and what came of it: ``{canary, gateways, comparison}``."""
+    return (yield _get("policy", "canary")).document
+
+
 def evaluations(
     *, since: int | None = None, until: int | None = None, after: int | None = None, limit: int | None = None
 ) -> Operation[bytes]:
@@ -438,6 +460,16 @@ def add_policy_bundle(signed: bytes) -> Operation[Json]:
     """Bring a signed bundle; it decides nothing before two people activate it."""
     reply = yield Request("POST", _path("policy", "bundles"), body=signed, media_type="application/jose")
     return reply.document
+
+
+def policy_remote() -> Operation[Json]:
+    """The Git remote that bundles are pulled from, the newest that it brought, and what is wrong with it."""
+    return (yield _get("policy", "remote")).document
+
+
+def pull_policy_remote() -> Operation[Json]:
+    """Pull from the Git remote now; returns as :func:`policy_remote`. What it brings decides nothing yet."""
+    return (yield _post(None, "policy", "remote", "pull")).document
 
 
 def rollback_policy(digest: str, *, replaces: str, key: SigningKey | None = None) -> Operation[Json]:

@@ -108,7 +108,7 @@ def _show_page(out: Output, page: ApprovalPage) -> None:
     rows = (
         [
             item.get("id"),
-            item.get("status"),
+            item.get("status") if item.get("asked", 1) == 1 else f"{item.get('status')}, asked anew",
             item.get("hand"),
             item.get("action"),
             item.get("requested_by"),

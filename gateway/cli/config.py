@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 
 from gateway.cli.command import command, noun
 from gateway.cli.output import Output
-from gateway.settings import HandSettings, Settings, SettingsError, WebhookSettings, load
+from gateway.settings import HandSettings, RemoteSettings, Settings, SettingsError, WebhookSettings, load
 
 app = noun("Print and check the configuration.")
 
@@ -41,6 +41,10 @@ def check(
     settings = load(file)
     _check_hands(settings)
     _check_webhooks(settings)
+    if settings.policy.remote is not None:
+        from gateway.policy.remote import Remote  # noqa: PLC0415 - 'config example' needs none
+
+        Remote.open(settings.policy.remote)
     document = settings.model_dump(mode="json")
     if settings.database.url is not None:
         from sqlalchemy.engine import make_url  # noqa: PLC0415 - only to hide a password
@@ -104,7 +108,10 @@ def example_text() -> str:
     for name, model in tables:
         lines += ["", *_comment(str(model.__doc__)), f"[{name}]"]
         for key, field in model.model_fields.items():
-            lines += _setting(key, field)
+            if key != "remote":
+                lines += _setting(key, field)
+    lines += ["", *_comment(str(RemoteSettings.__doc__)), "# None is configured by default. All it may say:", "#"]
+    lines += _commented_tables("policy.remote", RemoteSettings)
     lines += ["", *_comment(str(WebhookSettings.__doc__)), "# None is declared by default. All a webhook may say:", "#"]
     lines += _commented_tables("webhooks.NAME", WebhookSettings)
     lines += ["", *_comment(str(HandSettings.__doc__)), "# None is declared by default. All a hand may say:", "#"]

@@ -71,6 +71,9 @@ HINTS: Final[Mapping[Reason, str]] = {
     Reason.POLICY_SOURCE: "Check [policy] git_url and branch, and whether the gateway reaches the repository.",
     Reason.POLICY_DIRECTORY: 'Change the files in the directory, or set [policy] source = "signed".',
     Reason.POLICY_NOT_ACTIVATED: "'handrail policy list' shows what was; a new bundle takes 'handrail policy propose'.",
+    Reason.POLICY_STRICTER: _WHY,
+    Reason.POLICY_CANDIDATE: "Have the operator set [policy] opa_candidate_url, or use the embedded engine.",
+    Reason.POLICY_NO_REMOTE: "Have the operator set [policy.remote], or bring the file: handrail policy bring FILE",
     Reason.APPROVAL_REFUSED: "Ask whoever refused it; a new plan asks anew.",
     Reason.APPROVAL_EXPIRED: "Submit the plan again: it asks anew.",
     Reason.APPROVAL_VOIDED: "Look at the plan: the call is judged again by what holds now.",
@@ -100,6 +103,7 @@ HINTS: Final[Mapping[Reason, str]] = {
     Reason.LIMIT_PLANS: "Wait until a plan of yours is done, then send it again as it is.",
     Reason.LIMIT_APPROVALS: "Have open requests answered ('handrail approvals list'), then send it again as it is.",
     Reason.LIMIT_LOGINS: "Wait a minute.",
+    Reason.LIMIT_NOTICES: "Wait a minute.",
     Reason.OVERLOADED: _LATER,
     Reason.INTERNAL: _OPERATOR,
 }

@@ -241,20 +241,19 @@ def _value(text: str, label: str) -> Markup:
 
 
 def _answers(view: Mapping[str, Any]) -> Content:
-    answers = view["answers"]
-    if not answers:
-        return element("p", "Nobody has answered yet.")
+    answers, void = view["answers"], view["void_answers"]
+    return (
+        element("ul", *map(_given, answers)) if answers else element("p", "Nobody has answered yet."),
+        (element("p", "Void, because the policy changed since:"), element("ul", *map(_given, void))) if void else None,
+    )
+
+
+def _given(answer: Mapping[str, Any]) -> Markup:
     words = {"approve": "approved", "refuse": "refused"}
     return element(
-        "ul",
-        *(
-            element(
-                "li",
-                element("strong", isolated(str(given["approver"]))),
-                f" {words[given['answer']]} at {moment(given['at'])}, attested by {given['attested_by']}",
-            )
-            for given in answers
-        ),
+        "li",
+        element("strong", isolated(str(answer["approver"]))),
+        f" {words[answer['answer']]} at {moment(answer['at'])}, attested by {answer['attested_by']}",
     )
 
 

@@ -21,6 +21,7 @@ STEPS: Final = (
     EntryType.APPROVAL_REQUESTED,
     EntryType.APPROVAL_EXPIRED,
     EntryType.APPROVAL_VOIDED,
+    EntryType.APPROVAL_REBOUND,
     EntryType.STEP_DISPATCHED,
     EntryType.STEP_EXECUTED,
     EntryType.STEP_FAILED,

@@ -142,6 +142,7 @@ approvals: Final = Table(
     Column("enrolled_key", Boolean, nullable=False),
     Column("requested_at", Float, nullable=False),
     Column("expires_at", Float, nullable=False),
+    Column("asked", Integer, nullable=False, comment="How often it was put to people."),
     Column("mac", String(64), nullable=False, comment="HMAC-SHA-256 over all but status, by an outside key."),
     Index(None, "tenant", "status", "requested_at"),
     Index(None, "tenant", "caller_id", "status"),
@@ -152,13 +153,24 @@ approval_answers: Final = Table(
     "approval_answers",
     metadata,
     Column("approval_id", String(64), nullable=False),
+    Column("asked", Integer, nullable=False, comment="Which asking it answers."),
     Column("approver_id", String(128), nullable=False),
     Column("answer", String(16), nullable=False, comment="approve or refuse"),
     Column("attested_by", String(16), nullable=False, comment="approver or gateway"),
     Column("commitment", String(64), nullable=False, comment="Of the approval+jws."),
     Column("answered_at", Float, nullable=False),
-    PrimaryKeyConstraint("approval_id", "approver_id"),
+    PrimaryKeyConstraint("approval_id", "asked", "approver_id"),
     ForeignKeyConstraint(["approval_id"], ["approvals.approval_id"]),
+)
+
+approval_ends: Final = Table(
+    "approval_ends",
+    metadata,
+    Column("approval_id", String(64), nullable=False),
+    Column("asked", Integer, nullable=False),
+    PrimaryKeyConstraint("approval_id", "asked"),
+    sqlite_with_rowid=False,
+    comment="An asking ends once: answered, voided or asked anew. The database itself refuses a second row.",
 )
 
 principals: Final = Table(
@@ -303,7 +315,7 @@ proposal_acts: Final = Table(
     "proposal_acts",
     metadata,
     Column("proposal_id", String(64), nullable=False),
-    Column("step", String(16), nullable=False, comment="decided or ended"),
+    Column("step", String(16), nullable=False, comment="decided, stopped or ended"),
     PrimaryKeyConstraint("proposal_id", "step"),
     ForeignKeyConstraint(["proposal_id"], ["proposals.proposal_id"]),
     sqlite_with_rowid=False,
@@ -334,6 +346,30 @@ policy_activations: Final = Table(
     Column("activated_at", Float, nullable=False),
     Column("mac", String(64), nullable=False, comment="HMAC-SHA-256 over the row, by a key outside the database."),
     comment="Which policy bundle decides, one change after the other.",
+)
+
+policy_shadows: Final = Table(
+    "policy_shadows",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False, comment="1, 2, 3, ...; the newest counts."),
+    Column("digest", String(64), nullable=False),
+    Column("started_by", String(128), nullable=False, comment="Principal."),
+    Column("started_at", Float, nullable=False),
+    Column("ends_at", Float, nullable=False),
+    Column("mac", String(64), nullable=False, comment="HMAC-SHA-256 over the row, by a key outside the database."),
+    comment="Which policy bundle is shadowed, one after the other.",
+)
+
+policy_comparisons: Final = Table(
+    "policy_comparisons",
+    metadata,
+    Column("subject", String(64), nullable=False, comment="A shadow, or a canary's proposal."),
+    Column("gateway", String(64), nullable=False, comment="That counted."),
+    Column("document", Text, nullable=False, comment="JSON: counts, names and step ids; no value of a call."),
+    Column("counted_at", Float, nullable=False),
+    Column("mac", String(64), nullable=False, comment="HMAC-SHA-256 over the row, by a key outside the database."),
+    PrimaryKeyConstraint("subject", "gateway"),
+    comment="What a candidate bundle said beside the active one.",
 )
 
 hand_pins: Final = Table(

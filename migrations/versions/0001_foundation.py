@@ -126,6 +126,7 @@ def upgrade() -> None:
         sa.Column("enrolled_key", sa.Boolean(), nullable=False),
         sa.Column("requested_at", sa.Float(), nullable=False),
         sa.Column("expires_at", sa.Float(), nullable=False),
+        sa.Column("asked", sa.Integer(), nullable=False, comment="How often it was put to people."),
         sa.Column(
             "mac",
             sa.String(length=64),
@@ -140,6 +141,14 @@ def upgrade() -> None:
     )
     op.create_index(
         op.f("ix_approvals_tenant_status_requested_at"), "approvals", ["tenant", "status", "requested_at"], unique=False
+    )
+    op.create_table(
+        "approval_ends",
+        sa.Column("approval_id", sa.String(length=64), nullable=False),
+        sa.Column("asked", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("approval_id", "asked", name=op.f("pk_approval_ends")),
+        sqlite_with_rowid=False,
+        comment="An asking ends once: answered, voided or asked anew. The database itself refuses a second row.",
     )
     op.create_table(
         "contexts",
@@ -199,6 +208,31 @@ def upgrade() -> None:
         comment="Which policy bundle decides, one change after the other.",
     )
     op.create_table(
+        "policy_shadows",
+        sa.Column(
+            "number", sa.Integer(), autoincrement=False, nullable=False, comment="1, 2, 3, ...; the newest counts."
+        ),
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("started_by", sa.String(length=128), nullable=False, comment="Principal."),
+        sa.Column("started_at", sa.Float(), nullable=False),
+        sa.Column("ends_at", sa.Float(), nullable=False),
+        _mac(),
+        sa.PrimaryKeyConstraint("number", name=op.f("pk_policy_shadows")),
+        comment="Which policy bundle is shadowed, one after the other.",
+    )
+    op.create_table(
+        "policy_comparisons",
+        sa.Column("subject", sa.String(length=64), nullable=False, comment="A shadow, or a canary's proposal."),
+        sa.Column("gateway", sa.String(length=64), nullable=False, comment="That counted."),
+        sa.Column(
+            "document", sa.Text(), nullable=False, comment="JSON: counts, names and step ids; no value of a call."
+        ),
+        sa.Column("counted_at", sa.Float(), nullable=False),
+        _mac(),
+        sa.PrimaryKeyConstraint("subject", "gateway", name=op.f("pk_policy_comparisons")),
+        comment="What a candidate bundle said beside the active one.",
+    )
+    op.create_table(
         "proposals",
         sa.Column("proposal_id", sa.String(length=64), nullable=False),
         sa.Column("tenant", sa.String(length=64), nullable=False),
@@ -228,7 +262,7 @@ def upgrade() -> None:
     op.create_table(
         "proposal_acts",
         sa.Column("proposal_id", sa.String(length=64), nullable=False),
-        sa.Column("step", sa.String(length=16), nullable=False, comment="decided or ended"),
+        sa.Column("step", sa.String(length=16), nullable=False, comment="decided, stopped or ended"),
         sa.ForeignKeyConstraint(
             ["proposal_id"], ["proposals.proposal_id"], name=op.f("fk_proposal_acts_proposal_id_proposals")
         ),
@@ -317,6 +351,7 @@ def upgrade() -> None:
     op.create_table(
         "approval_answers",
         sa.Column("approval_id", sa.String(length=64), nullable=False),
+        sa.Column("asked", sa.Integer(), nullable=False, comment="Which asking it answers."),
         sa.Column("approver_id", sa.String(length=128), nullable=False),
         sa.Column("answer", sa.String(length=16), nullable=False, comment="approve or refuse"),
         sa.Column("attested_by", sa.String(length=16), nullable=False, comment="approver or gateway"),
@@ -325,7 +360,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(
             ["approval_id"], ["approvals.approval_id"], name=op.f("fk_approval_answers_approval_id")
         ),
-        sa.PrimaryKeyConstraint("approval_id", "approver_id", name=op.f("pk_approval_answers")),
+        sa.PrimaryKeyConstraint("approval_id", "asked", "approver_id", name=op.f("pk_approval_answers")),
     )
     op.create_table(
         "issuer_keys",

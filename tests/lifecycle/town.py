@@ -98,13 +98,21 @@ class Town:
 
 
 async def open_town(
-    home: Path, repository: Repository, url: str | None = None, *, source: str = "signed", **policy: Any
+    home: Path,
+    repository: Repository,
+    url: str | None = None,
+    *,
+    source: str = "signed",
+    hands: Mapping[str, Any] | None = None,
+    server: Mapping[str, Any] | None = None,
+    **policy: Any,
 ) -> Town:
     """Start a gateway in ``home``; opening the same home again is a restart."""
     settings = Settings(
         home=home,
         database={"url": url},
-        server={"port": 0},
+        server={"port": 0, **(server or {})},
+        hands=dict(hands or {}),
         policy={"source": source, "workers": 1, "deadline_milliseconds": 2000, **policy},
     )
     gateway = build(settings)

@@ -221,7 +221,7 @@ async def test_an_approval_of_one_call_does_not_fit_another_by_one_byte(house: H
 async def test_drift_voids_the_request_and_opens_a_new_one(house: House, what: str) -> None:
     plan_id, approval = await held(house)
     if what == "policy":
-        house.policy.digest = "e" * 64
+        house.policy.digest, house.policy.obligations = "e" * 64, Obligations(result_max_bytes=1000)
     elif what == "hand":
         house.hands.manifests["tool"] = replace(MANIFEST, instructions="changed")
     else:

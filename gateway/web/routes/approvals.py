@@ -39,8 +39,8 @@ async def answer(request: Request, principal: Principal) -> Response:
     if kind == JOSE:
         view = await approvals.answer(approval_id, principal, signed=await request.body())
     elif kind == JSON:
-        given = (await json_body(request, AnswerRequest)).answer
-        view = await approvals.answer(approval_id, principal, answer=Answer(given))
+        given = await json_body(request, AnswerRequest)
+        view = await approvals.answer(approval_id, principal, answer=Answer(given.answer), asked=given.asked)
     else:
         raise Refused(Reason.REQUEST_MEDIA_TYPE, expected=f"{JOSE} or {JSON}")
     return JsonResponse(view)
