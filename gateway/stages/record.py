@@ -14,7 +14,7 @@ import structlog
 
 from gateway.canonical import canonical
 from gateway.entries import EntryDraft, EntryType
-from gateway.errors import Mistaken
+from gateway.errors import Mistaken, Outdated
 from gateway.model import EMPTY, ApprovalStatus, Committed, Effect, StepStatus
 from gateway.ports import Append, ApprovalRequest, AuditLog, Contexts, PlanStore, Purpose, Signer, Typ, Write
 from gateway.reasons import Reason
@@ -68,6 +68,7 @@ class Recorder:
             Unavailable: ``log.unavailable``; nothing of this may be acted upon.
             Refused: ``verify.replayed``, ``verify.context`` or ``request.conflict``.
             Mistaken: a new plan was judged as the first of its context and is not; judge it again.
+            Outdated: another gateway wrote about the context or the principal meanwhile; judge this round again.
         """
         new = plan.log_index is None
         entries = _describe(plan, this)
@@ -93,7 +94,10 @@ class Recorder:
             return [*writes, *self._requests(plan, this, now)]
 
         try:
-            indices = await self.log.append(Append(entries.drafts, (), guards, finalise))
+            rests_on = self.contexts.rests_on(plan)
+            indices = await self.log.append(Append(entries.drafts, (), guards, finalise, rests_on))
+        except Outdated:
+            raise
         except Mistaken:
             self.store.bound(plan)
             raise
@@ -107,7 +111,7 @@ class Recorder:
             state.receipt = receipts.get(state.step.id, state.receipt)
         for state in this.launched:
             state.dispatched = True
-        self.contexts.recorded(plan, this.judged, (*this.orphans, *this.fallen), this.launched, now)
+        self.contexts.recorded(plan, this.judged, (*this.orphans, *this.fallen), this.launched, now, indices[-1])
         _tell(plan, this.judged)
 
     async def outcome(self, plan: PlanState, state: StepState, ending: StepState, now: float) -> None:
@@ -147,7 +151,7 @@ class Recorder:
         ending.log_index = indices[-1]
         ending.receipt = receipt[0]
         state.adopt(ending)
-        self.contexts.outcome(plan, state, document, now)
+        self.contexts.outcome(plan, state, document, now, indices[-1])
 
     def _requests(self, plan: PlanState, this: Round, now: float) -> list[Write]:
         """The rows of approval requests that a round closes and opens."""

@@ -11,29 +11,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from audit.entry import format_time
 from audit.tables import entries, head
-from gateway.entries import EntryType
+from gateway.entries import PAST, STEPS, EntryType
 from gateway.errors import Unavailable
-from gateway.ports import LoggedStep
+from gateway.ports import Logged, LoggedStep
 from gateway.reasons import Reason
 
-STEPS: Final = (
-    EntryType.POLICY_ALLOWED,
-    EntryType.POLICY_OBSERVED,
-    EntryType.POLICY_DENIED,
-    EntryType.APPROVAL_REQUESTED,
-    EntryType.APPROVAL_EXPIRED,
-    EntryType.APPROVAL_VOIDED,
-    EntryType.STEP_DISPATCHED,
-    EntryType.STEP_EXECUTED,
-    EntryType.STEP_FAILED,
-    EntryType.STEP_AMBIGUOUS,
-    EntryType.STEP_SKIPPED,
-    EntryType.STEP_CANCELLED,
-    EntryType.STEP_RELEASED,
-)
-"""What moves a step that was judged."""
-
-_SIZE: Final = select(head.c.tree_size).where(head.c.id == 1).scalar_subquery()
+_SIZE: Final = select(head.c.tree_size).where(head.c.id == 1)
 _COLUMNS: Final = (
     entries.c.idx,
     entries.c.type,
@@ -52,8 +35,8 @@ _OF_CONTEXT: Final = (
     .where(
         entries.c.tenant == bindparam("tenant"),
         entries.c.context_id == bindparam("context_id"),
-        entries.c.type.in_([str(kind) for kind in (EntryType.PLAN_RECEIVED, *STEPS)]),
-        entries.c.idx < _SIZE,
+        entries.c.type.in_(sorted(PAST)),
+        entries.c.idx < bindparam("size"),
     )
     .order_by(entries.c.idx)
 )
@@ -63,11 +46,16 @@ _OF_PRINCIPAL: Final = (
         entries.c.tenant == bindparam("tenant"),
         entries.c.principal == bindparam("principal"),
         entries.c.time >= bindparam("since"),
-        entries.c.type.in_([str(kind) for kind in STEPS]),
-        entries.c.idx < _SIZE,
+        entries.c.type.in_(sorted(STEPS)),
+        entries.c.idx < bindparam("size"),
     )
     .order_by(entries.c.idx.desc())
     .limit(bindparam("most"))
+)
+_THESE: Final = (
+    select(*_COLUMNS)
+    .where(entries.c.idx.in_(bindparam("indices", expanding=True)), entries.c.type.in_(sorted(PAST)))
+    .order_by(entries.c.idx)
 )
 
 
@@ -77,22 +65,30 @@ class SqlPast:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    async def of_context(self, tenant: str, context_id: str) -> Sequence[LoggedStep]:
+    async def of_context(self, tenant: str, context_id: str) -> Logged:
         """See ``ports.Past``."""
         return await self._read(_OF_CONTEXT, {"tenant": tenant, "context_id": context_id})
 
-    async def of_principal(self, tenant: str, pseudonym: str, since: float, limit: int) -> Sequence[LoggedStep]:
+    async def of_principal(self, tenant: str, pseudonym: str, since: float, limit: int) -> Logged:
         """See ``ports.Past``."""
         asked = {"tenant": tenant, "principal": pseudonym, "since": format_time(max(since, 0.0)), "most": limit}
-        return (await self._read(_OF_PRINCIPAL, asked))[::-1]
+        logged = await self._read(_OF_PRINCIPAL, asked)
+        return Logged(logged.size, logged.steps[::-1])
 
-    async def _read(self, query: Select[Any], parameters: dict[str, Any]) -> list[LoggedStep]:
-        def read(connection: Connection) -> list[LoggedStep]:
-            return [_logged(row) for row in connection.execute(query, parameters)]
+    async def these(self, indices: Sequence[int]) -> Sequence[LoggedStep]:
+        """See ``ports.Past``."""
+        return (await self._read(_THESE, {"indices": list(indices)})).steps
+
+    async def _read(self, query: Select[Any], parameters: dict[str, Any]) -> Logged:
+        def read(connection: Connection) -> Logged:
+            # The size comes first: whatever is committed in between is not below it, and so is not in the answer.
+            size = connection.execute(_SIZE).scalar_one_or_none() or 0
+            rows = connection.execute(query, {**parameters, "size": size})
+            return Logged(size, [_logged(row) for row in rows])
 
         return await asyncio.to_thread(self._connected, read)
 
-    def _connected(self, read: Callable[[Connection], list[LoggedStep]]) -> list[LoggedStep]:
+    def _connected(self, read: Callable[[Connection], Logged]) -> Logged:
         try:
             with self._engine.connect() as connection:
                 return read(connection)
