@@ -308,6 +308,10 @@ class Contexts(Protocol):
             Unavailable: ``log.unavailable``, or ``gateway.overloaded`` where others write faster than can be read.
         """
 
+    async def prepare(self, plan: PlanState) -> None:
+        """Have what the context remembers ready to be looked at. Whoever calls :meth:`consider` does this right before,
+        with nothing to wait for in between."""
+
     def rests_on(self, plan: PlanState) -> Mapping[Topic, int]:
         """What the round that is being decided rests on (``Append.rests_on``); nothing where nobody was judged."""
 
@@ -338,6 +342,13 @@ class Contexts(Protocol):
 
         Args:
             document: the result that the caller is shown (``HandResult.document``), as JSON.
+        """
+
+    def forget(self, tenant: str, principal_id: str, context_id: str | None = None) -> None:
+        """What one context of a principal remembers was erased, or what all of them do: call it once that is durable.
+
+        The values are unknown from now on, as they are to whoever reads the log. That untrusted and private results
+        were read, and what was spent, stays.
         """
 
     def left(self, plan: PlanState, *, certain: bool) -> None:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from gateway.canonical import MAX_SAFE_INTEGER
 from gateway.manifest import SideEffects, Trust
 from gateway.model import Effect, StepStatus
 from gateway.policy.accounts import ContextAccount, Past, PrincipalAccount, Reservation, StepKey, Sums
@@ -30,6 +31,8 @@ from gateway.state import PlanState, StepState
 PRINCIPALS_MAX: Final = 4096
 CONTEXTS_MAX: Final = 8192
 """Accounts kept in memory. One that made room is read from the log again when it is used."""
+INLINE_MAX_BYTES: Final = 32_768
+"""What a memory takes apart of in the event loop: some ten milliseconds at worst. More goes to a thread."""
 
 
 @dataclass(slots=True)
@@ -70,6 +73,8 @@ class Contexts:
         self._bytes = 0
         """What memories hold, as far as it was fed here."""
         self._uses: dict[str, _Use] = {}
+        self._apart: dict[int, asyncio.Task[None]] = {}
+        """``id()`` of a memory -> its being taken apart, in a thread."""
 
     # --- ports.Contexts ----------------------------------------------------------------------------------------------
 
@@ -97,6 +102,18 @@ class Contexts:
         self._uses[plan.plan.plan_id] = use = _Use(plan, principal, context)
         self._hear(use)
         self._make_room()
+
+    async def prepare(self, plan: PlanState) -> None:
+        """See ``ports.Contexts``."""
+        use = self._uses[plan.plan.plan_id]
+        while True:
+            memory = use.context.memory
+            task = self._apart.get(id(memory))
+            if task is None:
+                if memory.new_bytes <= INLINE_MAX_BYTES:
+                    return  # the first look takes it apart
+                task = self._apart[id(memory)] = asyncio.ensure_future(self._take_apart_beside(memory))
+            await asyncio.shield(task)
 
     def rests_on(self, plan: PlanState) -> Mapping[Topic, int]:
         """See ``ports.Contexts``."""
@@ -215,6 +232,17 @@ class Contexts:
         self._principals.tell(_principal_key(plan), index, tell_principal)
         self._contexts.tell(_context_key(plan), index, tell_context)
 
+    def forget(self, tenant: str, principal_id: str, context_id: str | None = None) -> None:
+        """See ``ports.Contexts``."""
+
+        def lose(context: ContextAccount) -> None:
+            self._bytes -= context.memory.size_bytes
+            context.memory = self._memory()
+
+        for key in self._contexts.every_key():
+            if key[:2] == (tenant, principal_id) and context_id in {None, key[2]}:
+                self._contexts.tell(key, MAX_SAFE_INTEGER, lose)
+
     def left(self, plan: PlanState, *, certain: bool) -> None:
         """See ``ports.Contexts``."""
         use = self._uses.pop(plan.plan.plan_id, None)
@@ -252,6 +280,12 @@ class Contexts:
             lambda: self._read.context(the, self._memory(), idle_seconds),
             lambda account, indices: self._read.others_of_context(the.tenant, account, indices, idle_seconds),
         )
+
+    async def _take_apart_beside(self, memory: Memory) -> None:
+        try:
+            await asyncio.to_thread(memory.take_apart, memory.take_new())
+        finally:
+            del self._apart[id(memory)]
 
     def _replaced_principal(self, old: PrincipalAccount, new: PrincipalAccount, counted: Collection[StepKey]) -> None:
         """The account was read anew while plans use it: what they reserved and is not on record goes with them."""

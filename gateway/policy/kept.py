@@ -57,6 +57,10 @@ class Kept(Generic[Some]):
     def __iter__(self) -> Iterator[Some]:
         return iter(self._known.values())
 
+    def every_key(self) -> list[Key]:
+        """Of every account that is at hand, or is being read."""
+        return list(self._known.keys() | self._missed.keys())
+
     def get(self, key: Key) -> Some | None:
         """The account, if it is at hand."""
         return self._known.get(key)

@@ -94,6 +94,7 @@ class Recall:
         """The same for a context; ``False`` where the account must be read anew, because what is in it already came
         later, and *the first source wins*. Raises ``log.unavailable``.
         """
+        memory = account.memory
         steps = await self._past.these(indices)
         times = [account.used_at, *(step.at for step in steps)]
         if any(later - earlier > idle_seconds for earlier, later in pairwise(times)):
@@ -103,12 +104,12 @@ class Recall:
         amounts = await self._amounts(steps)
         # All of it is read before any of it is told: nothing of this process may come between.
         opened = [(step, values, await self._words(tenant, step, values)) async for step, values in self._opened(steps)]
-        if account.torn or account.unrecorded or account.newest > indices[0]:
+        if account.torn or account.unrecorded or account.newest > indices[0] or account.memory is not memory:
             return False
         tell_context(account, steps, amounts, self._trust_of(tenant))
         self._tell_private(account, tenant, steps)
         for step, values, words in opened:
-            self._remember(tenant, account.memory, step, values, words, {})
+            self._remember(tenant, memory, step, values, words, {})
         account.used_at = max(account.used_at, steps[-1].at if steps else 0.0)
         account.as_of = indices[-1] + 1
         return True
