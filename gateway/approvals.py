@@ -463,6 +463,8 @@ def _view(row: ApprovalRow, plan: PlanState | None) -> dict[str, Any]:
             "tenant": row.tenant,
             "plan_id": row.plan_id,
             "step_id": row.step_id,
+            "hand": state.step.hand,
+            "action": state.step.action,
             "args_sha256": state.args_sha256,
             "policy_digest": row.policy_digest,
             "manifest_digest": row.manifest_digest,

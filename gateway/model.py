@@ -382,11 +382,14 @@ _OBSERVED: Final[Mapping[str, Effect]] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """What an approval and a credential are bound to; any drift voids them (invariant 4)."""
+    """What an approval and a credential are bound to; any drift voids them (invariant 4). Hand and action follow from
+    the plan; they are named so that whoever reads a signed answer later needs no plan to see what it was about."""
 
     tenant: str
     plan_id: str
     step_id: str
+    hand: str
+    action: str
     args_sha256: str
     policy_digest: str
     manifest_digest: str
@@ -397,6 +400,8 @@ class Binding:
             "tenant": self.tenant,
             "plan_id": self.plan_id,
             "step_id": self.step_id,
+            "hand": self.hand,
+            "action": self.action,
             "args_sha256": self.args_sha256,
             "policy_digest": self.policy_digest,
             "manifest_digest": self.manifest_digest,

@@ -143,7 +143,14 @@ class StepState:
         if self.manifest_digest is None or self.decision is None:
             raise RuntimeError("a step is bound only after it was decided")
         return Binding(
-            tenant, plan_id, self.step.id, self.args_sha256, self.decision.policy_digest, self.manifest_digest
+            tenant,
+            plan_id,
+            self.step.id,
+            self.step.hand,
+            self.step.action,
+            self.args_sha256,
+            self.decision.policy_digest,
+            self.manifest_digest,
         )
 
     def receipt_id(self, plan_id: str) -> str:

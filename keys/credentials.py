@@ -187,6 +187,8 @@ def verify_credential(
         raise JwsRefused(Reason.VERIFY_EXPIRED)
     if credential.action != action:
         raise JwsRefused(Reason.CREDENTIAL_REFUSED, "another action")
+    if (credential.binding.hand, credential.binding.action) != (hand, action):
+        raise JwsRefused(Reason.CREDENTIAL_REFUSED, "bound to another call")
     if not hmac.compare_digest(credential.binding.args_sha256.encode(), args_sha256.encode()):
         raise JwsRefused(Reason.CREDENTIAL_REFUSED, "other args")
     if credential.jkt != jkt:

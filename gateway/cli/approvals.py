@@ -12,7 +12,7 @@ from handrail.views import ApprovalPage, ApprovalView
 from gateway.cli.command import command, noun
 from gateway.cli.connect import Session
 from gateway.cli.exits import Exit, Stop
-from gateway.cli.output import Output
+from gateway.cli.output import Output, save_privately
 from gateway.rendering import moment, render
 
 app = noun("List, watch, show, approve and refuse held steps.")
@@ -58,6 +58,21 @@ def show(
         check_shown(dict(shown))
     session.out.show(shown, lambda: session.out.raw(render(shown, whole=whole).text(session.out.width)))
     return _standing(shown.get("status"))
+
+
+@command(app)
+def answers(
+    session: Session,
+    approval_id: ApprovalId,
+    out: Annotated[Path, typer.Option(help="File for the answers.")],
+) -> None:
+    """Save the answers to a request, each with its proof, as a file for 'handrail verify'. Mode 0600."""
+    found = {"approval_id": approval_id, "answers": session.client.answers(approval_id)}
+    if not found["answers"]:
+        raise Stop("nobody has answered this request", code=Exit.WAITING)
+    save_privately(out, found)
+    document = {"file": str(out), "answers": len(found["answers"])}
+    session.out.show(document, lambda: session.out.line(f"{len(found['answers'])} answer(s) saved in {out}."))
 
 
 @command(app)

@@ -1,9 +1,11 @@
 """What a command prints: tables for people, one JSON document for programs. Everything passes ``safe``."""
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final
 
 from rich.console import Console
@@ -11,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from gateway.cli.exits import Stop
 from gateway.safe import safe, safe_json
 
 _STYLES: Final = {
@@ -116,6 +119,17 @@ class Output:
         with Progress(*columns, console=self._errors, transient=True, disable=self.json) as bar:
             task = bar.add_task(title, total=total)
             yield lambda done, all_=total: bar.update(task, completed=done, total=all_)
+
+
+def save_privately(target: Path, document: Any) -> None:
+    """Write a JSON document that others may not read (0600), in a directory that is made if need be."""
+    try:
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+        with os.fdopen(os.open(target, flags, 0o600), "w", encoding="utf-8") as stream:
+            json.dump(document, stream)
+    except OSError as exc:
+        raise Stop(f"{target}: {exc.strerror}") from None
 
 
 def _cell(value: Any) -> Text:

@@ -1,7 +1,5 @@
 """``handrail plan``: sign, submit and show plans; save their receipts."""
 
-import json
-import os
 import re
 import sys
 from collections.abc import Mapping
@@ -16,7 +14,7 @@ from handrail.strict import parse
 from gateway.cli.command import command, noun
 from gateway.cli.connect import Session
 from gateway.cli.exits import Exit, Stop
-from gateway.cli.output import Output
+from gateway.cli.output import Output, save_privately
 
 app = noun("Sign, submit and show plans; save their receipts.")
 
@@ -97,13 +95,7 @@ def receipts(
         if not isinstance(name, str) or not _FILE_NAME.fullmatch(name):
             raise Stop("the gateway named a receipt in a way that is no file name", code=Exit.NEGATIVE)
         target = out / f"{name}.json"
-        try:
-            out.mkdir(mode=0o700, parents=True, exist_ok=True)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
-            with os.fdopen(os.open(target, flags, 0o600), "w", encoding="utf-8") as stream:
-                json.dump(bundle, stream)
-        except OSError as exc:
-            raise Stop(f"{target}: {exc.strerror}") from None
+        save_privately(target, bundle)
         files.append(str(target))
     document = {"plan_id": plan_id, "files": files}
     session.out.show(document, lambda: session.out.table(["receipt file"], ([file] for file in files), "No receipts."))

@@ -30,6 +30,7 @@ CASES: dict[str, list[str]] = {
     "why": [f"{PLAN_ID}/s1"],
     "approvals list": [],
     "approvals show": ["ap-1"],
+    "approvals answers": ["ap-1", "--out", "answers.json"],
     "approvals watch": ["--for", "0"],
     "approvals approve": ["ap-1", "--key", "key.jwk", "--yes"],
     "approvals refuse": ["ap-1", "--yes"],
