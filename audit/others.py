@@ -39,7 +39,8 @@ class _Heard:
 
     @property
     def newest(self) -> int:
-        return self.indices[-1] if self.indices else self.lost - 1
+        indices = self.indices  # read once: the writer may replace it meanwhile
+        return indices[-1] if indices else self.lost - 1
 
 
 class Others:
