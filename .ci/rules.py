@@ -23,8 +23,8 @@ INTRODUCTION = """\
 <!-- Written by `make docs` from policies/handrail; do not edit. -->
 
 What the policies that come with Handrail say, for who writes policies and for who buys them. How rules are written,
-tested and changed is in [policies](policies.md). Every rule speaks of every step; deny beats ask beats allow, only
-`grants` allows, and a step that nobody allows is denied.
+tested and changed is in [policies](policies.md). Each step hears every rule that concerns it; deny beats ask beats
+allow, only `grants` allows, and a step that nobody allows is denied.
 
 A rule is *on* where it judges with the data that is shipped, and *silent* where it needs data, a label or a setting
 first. The data of a rule is `policies/handrail/RULE/data.json`; a bundle whose data is off the schema beside it is

@@ -113,6 +113,7 @@ class Gateway:
     jail: Jail
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
     _purge_at: float = 0.0
+    _messages_at: float = 0.0
 
     async def prepare(self) -> None:
         """Make missing keys and tables, and open the log: what every use of a home needs.
@@ -207,6 +208,7 @@ class Gateway:
             "age keys": self._age_keys,
             "record key changes": self.key_changes.settle,
             "purge replays": self._purge,
+            "look after messages": self._look_after_messages,
         }
         for name, part in parts.items():
             try:
@@ -229,8 +231,13 @@ class Gateway:
         now = self.clock()
         if now >= self._purge_at:
             await self.log.append(Append((), [forget_replays(now)]))
-            await self.deliveries.upkeep()
             self._purge_at = now + PURGE_SECONDS
+
+    async def _look_after_messages(self) -> None:
+        now = self.clock()
+        if now >= self._messages_at:
+            await self.deliveries.upkeep()
+            self._messages_at = now + PURGE_SECONDS
 
 
 def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway:
@@ -289,7 +296,8 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
     )
     staged = rollout.build(policy, proposals, hands, reader, clock, metrics)
     spans = tracer(settings.telemetry)
-    store = SqlPlans(engine, gateway_id, master.derive("step rows"))
+    outbox = SqlOutbox(engine, gateway_id, _listeners(settings), master.derive("outbox rows"))
+    store = SqlPlans(engine, gateway_id, master.derive("step rows"), outbox)
     pipeline = Pipeline(
         settings=settings,
         log=log,
@@ -313,7 +321,6 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
     )
     approvals = Approvals(pipeline)
     webhooks = {name: Webhook.open(name, one, courier) for name, one in settings.webhooks.items()}
-    store.outbox = outbox = SqlOutbox(engine, gateway_id, _listeners(settings))
     deliveries = Deliveries(
         webhooks=webhooks,
         outbox=outbox,

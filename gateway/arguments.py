@@ -43,19 +43,22 @@ def _number(value: Any) -> float:
 
 
 def _matches(value: Any, tokens: list[str], at: str) -> Iterator[tuple[str, Any]]:
-    """The values at a pattern, where ``*`` matches every item of a list."""
+    """The values at a pattern, where ``*`` matches every item of a list. Where the pattern leads on and the value does
+    not, the value itself: a text where a list was expected must not go unseen."""
     if not tokens:
         yield at, value
         return
     token, rest = tokens[0], tokens[1:]
-    if isinstance(value, Mapping):
-        name = token.replace("~1", "/").replace("~0", "~")
+    name = token.replace("~1", "/").replace("~0", "~")
+    if isinstance(value, Mapping) and (name in value or token != "*"):  # noqa: S105 - a token of a pointer
         if name in value:
             yield from _matches(value[name], rest, f"{at}/{token}")
-    elif isinstance(value, list):
+    elif isinstance(value, list) and (token == "*" or token.isdecimal()):  # noqa: S105
         for index, item in enumerate(value):
             if token in {"*", str(index)}:
                 yield from _matches(item, rest, f"{at}/{index}")
+    elif value is not None:
+        yield at, value
 
 
 def _scalars(value: Any, at: str) -> Iterator[tuple[str, Any]]:

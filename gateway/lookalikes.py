@@ -24,6 +24,8 @@ _WORD: Final = re.compile(r"\w+")
 _RUN: Final = re.compile(rf"\s{{{RUN_MIN},}}")
 _REORDERING: Final = frozenset({"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"})
 _PORTS: Final = {"http": 80, "https": 443}
+_AMBIGUOUS: Final = frozenset("\\%")
+"""In an authority some programs take the host to end before them, and others after."""
 _NAMES_MAX: Final = 4
 _ADDRESS_MAX: Final = 512
 
@@ -44,9 +46,10 @@ def hints(text: str, role: ArgumentRole | None = None) -> list[str]:
 
 
 def host_of(text: str) -> str | None:
-    """The host that a URL goes to, apart from all that can be written around it; ``None`` where ``text`` is no URL."""
+    """The host that a URL goes to, apart from all that can be written around it; ``None`` where ``text`` is no URL, or
+    one in which programs find different hosts."""
     url = _url(text)
-    return None if url is None else safe(url.hostname)
+    return None if url is None or _AMBIGUOUS & set(url.netloc) else safe(url.hostname)
 
 
 def _looks_like_an_address(text: str) -> bool:
@@ -125,9 +128,9 @@ def _destination(url: SplitResult) -> list[str]:
     """What is odd about where a URL goes."""
     host = url.hostname or ""
     found = []
-    if url.username is not None or "@" in url.netloc:
+    if ("@" in url.netloc or url.username is not None) and not _AMBIGUOUS & set(url.netloc):
         found.append(safe(f"What stands before the @ is no host: {url.netloc.rpartition('@')[0]}."))
-    if "\\" in url.netloc or "%" in url.netloc:
+    if _AMBIGUOUS & set(url.netloc):
         found.append("Its host is written in a way that programs read differently.")
     try:
         port = url.port

@@ -162,7 +162,8 @@ class Append:
             Where they wrote more by the time of the commit, the append is refused with ``errors.Outdated``: exactly,
             because whoever commits holds the head's lock.
         finalise: called in the writer with the entries' log indices, before the commit; returns more rows (a receipt
-            that names its index). Must be quick, pure and must not touch the database.
+            that names its index). It may be called again with other indices, so it must be quick and pure, and it must
+            not touch the database.
     """
 
     entries: Sequence[EntryDraft]

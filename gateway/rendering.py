@@ -106,8 +106,8 @@ class Rendering:
 
     def text(self, width: int = 100) -> str:
         """All of it, as plain text for ``width`` columns."""
-        width = max((len(label) for label, _ in self.facts), default=0)
-        lines = [f"{label:<{width}}  {value}" for label, value in self.facts]
+        column = max((len(label) for label, _ in self.facts), default=0)
+        lines = [f"{label:<{column}}  {value}" for label, value in self.facts]
         lines += [f"why: {reason}" for reason in self.reasons]
         lines += [f"! {warning}" for warning in self.warnings]
         if self.arguments is None:

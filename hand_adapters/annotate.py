@@ -9,7 +9,7 @@ from typing import Any
 
 from gateway.manifest import ActionManifest, Manifest
 from gateway.settings import ActionSettings, HandSettings
-from hand_adapters.schemas import Checker, normalise
+from hand_adapters.schemas import Checker, SchemaError, normalise, reaches
 
 _UNDECLARED = ActionSettings()
 
@@ -33,6 +33,9 @@ def action(
     args = normalise(args_schema, close=True)
     result = None if result_schema is None else normalise(result_schema, close=False)
     Checker(args)
+    for pointer in sorted((*word.args, *word.data_subjects)):
+        if not reaches(args, pointer):
+            raise SchemaError(f"handrail.toml speaks of {pointer}, which no argument of {name} can be at")
     if result is not None:
         Checker(result)
     return ActionManifest(

@@ -196,19 +196,7 @@ def _describes_object(schema: Any, root: Mapping[str, Any], seen: set[int]) -> b
     seen.add(id(schema))
     if _is_object(schema):
         return True
-    for composer in _COMPOSERS:
-        value = schema.get(composer)
-        if composer in _REFERENCES:
-            branches: Sequence[Any] = (_resolve(value, root),) if isinstance(value, str) else ()
-        elif isinstance(value, list):
-            branches = value
-        elif composer == "dependentSchemas":
-            branches = tuple(value.values()) if isinstance(value, Mapping) else ()
-        else:
-            branches = (value,)
-        if any(_describes_object(branch, root, seen) for branch in branches):
-            return True
-    return False
+    return any(_describes_object(branch, root, seen) for branch in _branches(schema, root))
 
 
 def _resolve(reference: str, root: Mapping[str, Any]) -> Any:
@@ -227,6 +215,86 @@ def _resolve(reference: str, root: Mapping[str, Any]) -> Any:
         else:
             return {"type": "object"}
     return target
+
+
+def reaches(schema: Mapping[str, Any], pointer: str) -> bool:
+    """Whether a value that ``schema`` admits can have something at ``pointer`` (``*`` is any item of an array).
+
+    Where the schema leaves it open, it can.
+
+    Args:
+        schema: a result of :func:`normalise`.
+    """
+    tokens = [token.replace("~1", "/").replace("~0", "~") for token in pointer.split("/")[1:]]
+    return _reaches(schema, schema, tokens, set())
+
+
+def _reaches(schema: Any, root: Mapping[str, Any], tokens: list[str], seen: set[tuple[int, int]]) -> bool:
+    if not tokens:
+        return schema is not False
+    if not isinstance(schema, Mapping):
+        return schema is True
+    here = (id(schema), len(tokens))
+    if here in seen:
+        return False
+    seen.add(here)
+    below = [*_members(schema, tokens[0]), *_items(schema, tokens[0])]
+    if any(_reaches(child, root, tokens[1:], seen) for child in below):
+        return True
+    branches = list(_branches(schema, root))
+    if any(_reaches(branch, root, tokens, seen) for branch in branches):
+        return True
+    # It says nothing of what it is made of, so it may be made of anything.
+    return not (branches or schema.keys() & _SHAPING)
+
+
+_SHAPING: Final = _OBJECT_KEYWORDS | {"type", "const", "enum", "items", "prefixItems", "contains", "unevaluatedItems"}
+
+
+def _may_be(schema: Mapping[str, Any], kind: str) -> bool:
+    said = schema.get("type")
+    return said is None or said == kind or (isinstance(said, list) and kind in said)
+
+
+def _members(schema: Mapping[str, Any], token: str) -> Iterator[Any]:
+    """The schemas of a member called ``token``."""
+    if not _may_be(schema, "object"):
+        return
+    properties = schema.get("properties")
+    if isinstance(properties, Mapping) and token in properties:
+        yield properties[token]
+        return
+    patterns = schema.get("patternProperties")
+    yield from patterns.values() if isinstance(patterns, Mapping) else ()
+    for rest in ("additionalProperties", "unevaluatedProperties"):
+        if rest in schema:
+            yield schema[rest]
+
+
+def _items(schema: Mapping[str, Any], token: str) -> Iterator[Any]:
+    """The schemas of an item at ``token``."""
+    if not _may_be(schema, "array") or not (token == "*" or token.isdecimal()):  # noqa: S105 - a token of a pointer
+        return
+    before = schema.get("prefixItems")
+    yield from before if isinstance(before, list) else ()
+    said = [schema[name] for name in ("items", "contains", "unevaluatedItems") if name in schema]
+    yield from said
+    if not said and schema.get("type") is not None:
+        yield True
+
+
+def _branches(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Iterator[Any]:
+    """The schemas that apply in place."""
+    for composer in _COMPOSERS:
+        value = schema.get(composer)
+        if composer in _REFERENCES:
+            yield from (_resolve(value, root),) if isinstance(value, str) else ()
+        elif isinstance(value, list):
+            yield from value
+        elif composer == "dependentSchemas":
+            yield from value.values() if isinstance(value, Mapping) else ()
+        elif value is not None:
+            yield value
 
 
 def _declared_names(schema: Mapping[str, Any]) -> Iterator[str]:

@@ -18,6 +18,7 @@ def create() -> None:
         sa.Column("next_at", sa.Float(), nullable=False),
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("dead", sa.Boolean(), nullable=False),
+        _mac(),
         sa.PrimaryKeyConstraint("message_id", name=op.f("pk_outbox")),
         comment="Messages for webhooks, written with what they tell of; a delivered one is gone.",
     )
@@ -51,6 +52,7 @@ def create() -> None:
         sa.Column("principal_id", sa.String(length=128), nullable=False),
         sa.Column("key_id", sa.String(length=32), nullable=False, comment="Of the API key that opened it."),
         sa.Column("opened_at", sa.Float(), nullable=False),
+        sa.Column("opened_index", sa.BigInteger(), nullable=False, comment="Of the entry in the log."),
         sa.Column("expires_at", sa.Float(), nullable=False),
         _mac(),
         sa.PrimaryKeyConstraint("session_sha256", name=op.f("pk_sessions")),

@@ -78,6 +78,8 @@ def verify_answer(file: Mapping[str, Any], trust: Trust, keys: Sequence[Mapping[
         MalformedError: naming what does not hold.
     """
     entry, index = _logged(file, trust)
+    if file.get("v") != 1 or file.get("log_index") != index:
+        raise MalformedError("not an answer file of version 1, or its log index is not that of its proof")
     proof = _opened(file, entry)
     attested_by = _text(file, "attested_by")
     if attested_by == "webauthn":
@@ -85,12 +87,12 @@ def verify_answer(file: Mapping[str, Any], trust: Trust, keys: Sequence[Mapping[
     else:
         claims, kid = _signed(proof, attested_by, trust, keys)
         rp_id = None
-    if set(claims) != _MEMBERS or claims["v"] != 1 or set(claims["binding"]) != _BINDING:
+    binding = claims.get("binding")
+    if set(claims) != _MEMBERS or claims["v"] != 1 or not isinstance(binding, dict) or set(binding) != _BINDING:
         raise MalformedError("the signed answer has other members than an answer has")
-    binding = claims["binding"]
     said = {"tenant": binding["tenant"], "plan_id": binding["plan_id"], "step_id": binding["step_id"],
             "hand": binding["hand"], "action": binding["action"], "policy_digest": binding["policy_digest"],
-            "manifest_digest": binding["manifest_digest"], "type": ENTRY_TYPES.get(claims["answer"])}  # fmt: skip
+            "manifest_digest": binding["manifest_digest"], "type": ENTRY_TYPES.get(str(claims["answer"]))}  # fmt: skip
     for name, value in said.items():
         if value is None or entry.get(name) != value:
             raise MalformedError(f"{name} of the signed answer is not that of the log's entry")
@@ -209,7 +211,7 @@ def _asserted(proof: bytes, keys: Sequence[Mapping[str, str]]) -> tuple[dict[str
         raise MalformedError("the challenge is not the digest of the answer")
     if said.get("crossOrigin", False) is not False:
         raise MalformedError("the answer was asked for in a frame")
-    rp_id = urlsplit(str(said.get("origin"))).hostname or ""
+    rp_id = _host(said.get("origin"))
     if len(data) < 37 or data[:32] != hashlib.sha256(rp_id.encode()).digest():
         raise MalformedError("the authenticator answered another site")
     if data[32] & _PRESENT_AND_VERIFIED != _PRESENT_AND_VERIFIED:
@@ -222,6 +224,13 @@ def _asserted(proof: bytes, keys: Sequence[Mapping[str, str]]) -> tuple[dict[str
                 raise MalformedError("the answer is not a JSON object")
             return claims, _thumbprint(jwk), rp_id
     raise MalformedError("none of the approver's keys signed the answer")
+
+
+def _host(origin: object) -> str:
+    try:
+        return urlsplit(str(origin)).hostname or ""
+    except ValueError:
+        raise MalformedError("the origin is no URL") from None
 
 
 def _verifies(jwk: Mapping[str, str], signature: bytes, signed: bytes) -> bool:

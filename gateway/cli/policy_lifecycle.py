@@ -188,7 +188,7 @@ def _sources(session: Session, digest: str) -> dict[str, str]:
 
 def _diff(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[str]:
     for path in sorted(old.keys() | new.keys()):
-        before, after = old.get(path, "").splitlines(), new.get(path, "").splitlines()
+        before, after = old.get(path, "").split("\n"), new.get(path, "").split("\n")
         yield from difflib.unified_diff(before, after, f"before/{path}", f"after/{path}", lineterm="")
 
 

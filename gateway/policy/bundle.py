@@ -9,6 +9,7 @@ entries are links to ``..data/``) works.
 import hashlib
 import os
 import stat
+import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,7 +129,7 @@ def assemble(files: Mapping[str, bytes]) -> Bundle:
             if len(raw) > FILE_MAX_BYTES:
                 raise _Unfit(f"larger than {FILE_MAX_BYTES} bytes")
             if name.endswith(".rego"):
-                modules.append(Module(path, raw.decode("utf-8")))
+                modules.append(Module(path, _readable(raw.decode("utf-8"))))
             else:
                 (described if name == SCHEMA else documents)[path] = parse(raw)
         except (UnicodeDecodeError, _Unfit) as exc:
@@ -146,6 +147,15 @@ def assemble(files: Mapping[str, bytes]) -> Bundle:
     return Bundle(tuple(modules), canonical(data), tuple(digests), digest)
 
 
+def _readable(source: str) -> str:
+    """A source in which every reader sees the lines that the engines see: theirs end at line feeds alone."""
+    for number, line in enumerate(source.split("\n"), start=1):
+        for char in line:
+            if char != "\t" and not char.isprintable() and unicodedata.category(char) in _UNREADABLE:
+                raise _Unfit(f"line {number} holds U+{ord(char):04X}, which hides or moves text; lines end with U+000A")
+    return source
+
+
 def _check_path(path: str) -> None:
     parts = path.split("/")
     if len(parts) > DEPTH_MAX + 1 or any(not part or part.startswith(".") for part in parts):
@@ -156,6 +166,11 @@ def _check_path(path: str) -> None:
 
 def _too_much() -> Problem:
     return Problem("", 0, 0, f"more than {FILES_MAX} files or {BUNDLE_MAX_BYTES} bytes")
+
+
+_UNREADABLE: Final = frozenset({"Cc", "Cf", "Zl", "Zp"})
+"""Categories of characters that end a line for some readers, reorder what stands around them, or are not seen at all. A
+policy writes them as escapes."""
 
 
 class _Unfit(Exception):

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -149,6 +150,9 @@ def revision(repository: Path, name: str, directory: str) -> Revision:
     for entry in listed.split(b"\0"):
         if entry:
             _take(entry, wanted, problems)
+    for path, listed_times in Counter(path for path, _, _ in wanted).items():
+        if listed_times > 1:
+            problems.append(Problem(path, 0, 0, "stands more than once in the tree; readers see one of them"))
     total = sum(size for _, _, size in wanted)
     if len(wanted) > 2 * FILES_MAX or total > 2 * BUNDLE_MAX_BYTES:
         problems.append(Problem("", 0, 0, f"more than {FILES_MAX} files or {BUNDLE_MAX_BYTES} bytes"))

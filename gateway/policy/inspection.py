@@ -24,8 +24,8 @@ _KNOWN_BAD: Final[Mapping[str, Any]] = {
     "v": 1,
     "tenant": "default",
     "environment": "production",
-    "now": 0,
-    "principal": {"id": "self-test", "roles": []},
+    "now": "1970-01-01T00:00:00Z",
+    "principal": {"id": "self-test", "tenant": "default", "roles": []},
     "plan": {"id": "0" * 64, "context_id": "self-test", "issuer": "self-test", "purpose": None},
     "steps": [
         {"id": "unknown-hand", "hand": "self-test-nowhere", "action": "anything", **_STEP},
@@ -34,7 +34,7 @@ _KNOWN_BAD: Final[Mapping[str, Any]] = {
     "hands": {
         "self-test": {"region": None, "trust": "untrusted", "labels": [], "manifest_digest": "0" * 64, "actions": {}}
     },
-    "context": {"data_region": None, "taint": [], "principal_taint": [], "spent": {}, "history": []},
+    "context": {"data_region": None, "taint": [], "principal_taint": [], "private": [], "spent": {}, "history": []},
 }
 
 

@@ -83,6 +83,8 @@ class Recorder:
             state.status = StepStatus.RUNNING
         touched = list(plan) if new else [plan.steps[name] for name in entries.last]
         receipts: dict[str, str] = {}
+        # Made once and here: whoever listens is counted, and the writer may ask for the rows again.
+        requests = self._requests(plan, this, now)
 
         def finalise(indices: Sequence[int]) -> Sequence[Write]:
             writes: list[Write] = [self.store.insert_plan(plan, indices[0])] if new else [self.store.plan_status(plan)]
@@ -91,7 +93,7 @@ class Recorder:
                 if state.status.final:
                     receipts[state.step.id] = self._receipt(plan, state, index, now)
                 writes.append(self.store.save_step(plan, state, index, receipts.get(state.step.id), new=new))
-            return [*writes, *self._requests(plan, this, now)]
+            return [*writes, *requests]
 
         try:
             rests_on = self.contexts.rests_on(plan)
@@ -130,16 +132,14 @@ class Recorder:
         entries.add(ending, _ENDINGS[ending.status], _said(ending))
         guards = () if state.dispatched else (self.store.fate_guard(plan, ending),)
         receipt: list[str] = []
+        closed: list[Write] = []
+        if ending.status is StepStatus.EXPIRED and ending.approval_id is not None:
+            closed = self._closed(plan, ending.approval_id, ApprovalStatus.EXPIRED, now)
 
         def finalise(indices: Sequence[int]) -> Sequence[Write]:
             receipt[:] = [self._receipt(plan, ending, indices[-1], now)]
-            writes = [
-                self.store.save_step(plan, ending, indices[-1], receipt[0], new=False),
-                self.store.plan_status(plan),
-            ]
-            if ending.status is StepStatus.EXPIRED and ending.approval_id is not None:
-                writes += self._closed(plan, ending.approval_id, ApprovalStatus.EXPIRED, now)
-            return writes
+            saved = self.store.save_step(plan, ending, indices[-1], receipt[0], new=False)
+            return [saved, self.store.plan_status(plan), *closed]
 
         try:
             indices = await self.log.append(Append(entries.drafts, (), guards, finalise))

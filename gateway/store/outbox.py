@@ -1,12 +1,13 @@
 """Messages for webhooks that are still to be sent. A row is written with what it tells of, in one transaction: what is
-on record is told, after a crash too, and what is not is never told. Rows hold ids alone.
+on record is told, after a crash too, and what is not is never told. Rows hold ids alone, under a MAC: whoever writes to
+the database sends nobody a message of their own making.
 """
 
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import Engine, bindparam, delete, func, insert, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
@@ -16,6 +17,7 @@ from gateway.model import ApprovalStatus, Notice
 from gateway.ports import Write
 from gateway.randomness import random_id
 from gateway.reasons import Reason
+from gateway.store.row_macs import RowMacs, sound
 from gateway.store.tables import outbox
 
 Result = TypeVar("Result")
@@ -66,15 +68,19 @@ class Message:
 class SqlOutbox:
     """Builds rows for the log's writer, and reads what is due."""
 
-    def __init__(self, engine: Engine, owner: str, listeners: Mapping[tuple[str, Notice], Sequence[str]]) -> None:
+    def __init__(
+        self, engine: Engine, owner: str, listeners: Mapping[tuple[str, Notice], Sequence[str]], mac_key: bytes
+    ) -> None:
         """Use ``engine`` for reads.
 
         Args:
             owner: this gateway's id.
+            mac_key: 32 bytes from outside the database.
             listeners: tenant and notice -> names of the webhooks that are told.
         """
         self._engine = engine
         self._owner = owner
+        self._macs = RowMacs(mac_key)
         self._listeners = listeners
         self.waiting: Counter[str] = Counter()
         """Webhook -> messages not delivered yet, as last counted and since added."""
@@ -101,7 +107,7 @@ class SqlOutbox:
                 "attempts": 0,
                 "dead": False,
             }
-            writes.append(Write(_INSERT, row))
+            writes.append(Write(_INSERT, self._macs.seal(outbox, row)))
         return writes
 
     def delivered(self, message: Message) -> Write:
@@ -117,8 +123,14 @@ class SqlOutbox:
         """Drop what was given up long ago."""
         return Write(_FORGET_DEAD, {"past": now - DEAD_SECONDS})
 
-    async def due(self, webhook: str, now: float, limit: int) -> list[Message]:
-        """Messages of our own whose time has come, and of gateways that are gone, oldest first.
+    def refused(self, message_id: str, now: float) -> Write:
+        """A row that no gateway wrote, or that does not fit its request: it is never sent."""
+        values = {"new_attempts": 0, "new_next_at": now, "new_dead": True, "new_owner": self._owner}
+        return Write(_UPDATE, {"the_message": message_id, **values})
+
+    async def due(self, webhook: str, now: float, limit: int) -> tuple[list[Message], list[str]]:
+        """Messages of our own whose time has come, and of gateways that are gone, oldest first; and the ids of rows
+        that are as no gateway left them.
 
         Raises:
             Unavailable: ``log.unavailable``; the database cannot be read.
@@ -131,20 +143,12 @@ class SqlOutbox:
             .limit(limit)
         )
 
-        def read() -> list[Message]:
+        def read() -> tuple[list[Message], list[str]]:
             with self._engine.connect() as connection:
-                return [
-                    Message(
-                        row.message_id,
-                        row.webhook,
-                        row.tenant,
-                        Notice(row.notice),
-                        row.approval_id,
-                        row.created_at,
-                        row.attempts,
-                    )
-                    for row in connection.execute(query)
-                ]
+                rows = connection.execute(query).mappings().all()
+            good = sound(rows, lambda row: self._macs.verify_row(outbox, row))
+            kept = {row["message_id"] for row in good}
+            return [_message(row) for row in good], [row["message_id"] for row in rows if row["message_id"] not in kept]
 
         return await self._in_thread(read)
 
@@ -169,3 +173,15 @@ class SqlOutbox:
             return await asyncio.to_thread(read)
         except SQLAlchemyError as exc:
             raise Unavailable(Reason.LOG_UNAVAILABLE, f"outbox: {type(exc).__name__}") from None
+
+
+def _message(row: Mapping[str, Any]) -> Message:
+    return Message(
+        row["message_id"],
+        row["webhook"],
+        row["tenant"],
+        Notice(row["notice"]),
+        row["approval_id"],
+        row["created_at"],
+        row["attempts"],
+    )

@@ -72,20 +72,20 @@ CONTEXTS_REMEMBERED: Final = 65_536
 class SqlPlans:
     """``ports.PlanStore`` over SQLAlchemy Core."""
 
-    def __init__(self, engine: Engine, owner: str, mac_key: bytes) -> None:
+    def __init__(self, engine: Engine, owner: str, mac_key: bytes, outbox: SqlOutbox) -> None:
         """Use ``engine`` for reads.
 
         Args:
             owner: this gateway's id; marks the plans that it takes forward.
             mac_key: 32 bytes from outside the database. Whoever can write there and has no key cannot turn a step that
                 was denied, or waits, into one that runs.
+            outbox: tells whoever listens of approval requests.
         """
         self._engine = engine
         self._owner = owner
         self._mac_key = mac_key
         self._request_macs = RowMacs(hmac.digest(mac_key, b"approval requests", "sha256"))
-        self.outbox: SqlOutbox | None = None
-        """Where webhooks are configured."""
+        self._outbox = outbox
         self._contexts: dict[tuple[str, str], str] = {}
 
     # --- writes, carried by the log ----------------------------------------------------------------------------------
@@ -216,7 +216,7 @@ class SqlPlans:
 
     def notices(self, tenant: str, approval_id: str, status: ApprovalStatus, at: float) -> Sequence[Write]:
         """See ``ports.PlanStore``."""
-        return () if self.outbox is None else self.outbox.rows(tenant, approval_id, status, at)
+        return self._outbox.rows(tenant, approval_id, status, at)
 
     def insert_answer(
         self,

@@ -19,9 +19,23 @@ from gateway.reasons import Reason
 _log = structlog.get_logger("handrail.rows")
 
 MAC: Final = "mac"
-UNCOVERED: Final[Mapping[str, frozenset[str]]] = {"approvals": frozenset({"status"})}
-"""Columns that something else vouches for: an approval counts by its signed answers, whatever its row says."""
-_SHOWN: Final = ("approval_id", "digest", "proposal_id", "session_sha256", "key_id", "kid", "pseudonym", "hand")
+UNCOVERED: Final[Mapping[str, frozenset[str]]] = {
+    "approvals": frozenset({"status"}),
+    "outbox": frozenset({"owner", "next_at", "attempts", "dead"}),
+}
+"""Columns that something else vouches for, or nothing has to: an approval counts by its signed answers, whatever its
+row says; when and by which gateway a message is sent is no secret and no permission."""
+_SHOWN: Final = (
+    "message_id",
+    "approval_id",
+    "digest",
+    "proposal_id",
+    "session_sha256",
+    "key_id",
+    "kid",
+    "pseudonym",
+    "hand",
+)
 """Columns that name a row to the operator without naming a person; the first that a table has."""
 
 

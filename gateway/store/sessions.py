@@ -1,7 +1,8 @@
 """Who is logged in to the pages. A session is 32 random bytes in a cookie; its row knows their hash alone.
 
-A row carries a MAC, so that whoever writes to the database logs nobody in. A session ends at its time, with its API
-key, with its principal, or when the person leaves; it survives a restart, and holds at every gateway of the database.
+A row carries a MAC, so that whoever writes to the database logs nobody in, and it is held against the log, so that one
+that is put back logs nobody in again. A session ends at its time, with its API key, with its principal, or when the
+person leaves; it survives a restart, and holds at every gateway of the database.
 """
 
 import asyncio
@@ -10,19 +11,20 @@ import hmac
 import re
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from sqlalchemy import Engine, bindparam, delete, insert, select
 from sqlalchemy.exc import SQLAlchemyError
 
+from audit.history import facts_of
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import Unavailable
 from gateway.model import Principal
 from gateway.ports import Append, AuditLog, Write
 from gateway.reasons import Reason
-from gateway.store.row_macs import RowMacs, sound
+from gateway.store.row_macs import RowChanged, RowMacs, sound
 from gateway.store.tables import sessions
 
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{43}")
@@ -80,11 +82,13 @@ class SqlSessions:
             "opened_at": now,
             "expires_at": now + lifetime_seconds,
         }
-        entry = EntryDraft(
-            EntryType.SESSION_OPENED, person.tenant, principal=person.pseudonym, facts={"key_id": key_id}
-        )
-        writes = [Write(_PURGE, {"past": now}), Write(_OPEN, self._macs.seal(sessions, row))]
-        await self._log.append(Append([entry], writes))
+        facts = {"key_id": key_id, "session": _name(token)}
+        entry = EntryDraft(EntryType.SESSION_OPENED, person.tenant, principal=person.pseudonym, facts=facts)
+
+        def opened(indices: Sequence[int]) -> Sequence[Write]:
+            return [Write(_OPEN, self._macs.seal(sessions, {**row, "opened_index": indices[0]}))]
+
+        await self._log.append(Append([entry], [Write(_PURGE, {"past": now})], finalise=opened))
         return self._session(token, row)
 
     async def find(self, token: str) -> Session | None:
@@ -95,7 +99,7 @@ class SqlSessions:
         """
         if _TOKEN.fullmatch(token) is None:
             return None
-        row = await asyncio.to_thread(self._read, _hashed(token))
+        row = await asyncio.to_thread(self._read, token)
         if row is None or self._clock() >= row["expires_at"]:
             return None
         return self._session(token, row)
@@ -106,17 +110,22 @@ class SqlSessions:
         Raises:
             Unavailable: ``log.unavailable``; the session may still hold.
         """
-        entry = EntryDraft(
-            EntryType.SESSION_CLOSED, person.tenant, principal=person.pseudonym, facts={"key_id": session.key_id}
-        )
+        facts = {"key_id": session.key_id, "session": _name(session.token)}
+        entry = EntryDraft(EntryType.SESSION_CLOSED, person.tenant, principal=person.pseudonym, facts=facts)
         await self._log.append(Append([entry], [Write(_CLOSE, {"closed": _hashed(session.token)})]))
 
-    def _read(self, session_sha256: str) -> dict[str, Any] | None:
-        query = select(sessions).where(sessions.c.session_sha256 == session_sha256)
+    def _read(self, token: str) -> dict[str, Any] | None:
+        query = select(sessions).where(sessions.c.session_sha256 == _hashed(token))
+
+        def verify(row: Mapping[str, Any]) -> None:
+            self._macs.verify_row(sessions, row)
+            closed = facts_of(connection, row["tenant"], {EntryType.SESSION_CLOSED}, row["opened_index"])
+            if any(facts.get("session") == _name(token) for _, facts in closed):
+                raise RowChanged(sessions, row, "was put back after its session was closed")
+
         try:
             with self._engine.connect() as connection:
-                found = connection.execute(query).mappings()
-                rows = sound(found, lambda row: self._macs.verify_row(sessions, row))
+                rows = sound(connection.execute(query).mappings().all(), verify)
         except SQLAlchemyError as exc:
             raise Unavailable(Reason.LOG_UNAVAILABLE, f"sessions: {type(exc).__name__}") from None
         return rows[0] if rows else None
@@ -128,3 +137,8 @@ class SqlSessions:
 
 def _hashed(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
+
+
+def _name(token: str) -> str:
+    """By which entries name a session: it leads neither to the cookie nor to the row."""
+    return hashlib.sha256(f"session {token}".encode()).hexdigest()[:32]

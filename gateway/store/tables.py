@@ -203,6 +203,7 @@ outbox: Final = Table(
     Column("next_at", Float, nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("dead", Boolean, nullable=False),
+    Column("mac", String(64), nullable=False, comment="HMAC-SHA-256 over the row, by a key outside the database."),
     Index(None, "dead", "next_at"),
     comment="Messages for webhooks, written with what they tell of; a delivered one is gone.",
 )
@@ -236,6 +237,7 @@ sessions: Final = Table(
     Column("principal_id", String(128), nullable=False),
     Column("key_id", String(32), nullable=False, comment="Of the API key that opened it."),
     Column("opened_at", Float, nullable=False),
+    Column("opened_index", BigInteger, nullable=False, comment="Of the entry in the log."),
     Column("expires_at", Float, nullable=False),
     Column("mac", String(64), nullable=False, comment="HMAC-SHA-256 over the row, by a key outside the database."),
     Index(None, "expires_at"),

@@ -15,9 +15,10 @@ from typing import Any, Final
 import structlog
 
 from gateway.errors import HandrailError, Refused, Unavailable
+from gateway.model import Notice
 from gateway.ports import Append, AuditLog, Courier, Write
 from gateway.settings import SettingsError, WebhookSettings
-from gateway.store.outbox import Message, SqlOutbox
+from gateway.store.outbox import NOTICES, Message, SqlOutbox
 from gateway.telemetry import Metrics
 from gateway.webhooks.messages import slack, standard
 from gateway.webhooks.signing import MessageSigner, read_secret, signer_of
@@ -106,10 +107,13 @@ class Deliveries:
 
     async def send_due(self, webhook: Webhook) -> int:
         """Try every message that is due, once, in order; returns how many there were."""
-        due = await self.outbox.due(webhook.name, self.clock(), BATCH)
+        now = self.clock()
+        due, forged = await self.outbox.due(webhook.name, now, BATCH)
+        if forged:
+            await self.log.append(Append((), [self.outbox.refused(message_id, now) for message_id in forged]))
         for message in due:
             await self.log.append(Append((), [await self._attempt(webhook, message)]))
-        return len(due)
+        return len(due) + len(forged)
 
     async def _send_forever(self, webhook: Webhook) -> None:
         while True:
@@ -133,6 +137,9 @@ class Deliveries:
         except HandrailError as error:
             _log.error("webhook message has no request", webhook=webhook.name, reason=str(error.reason))
             return self.outbox.delivered(message)
+        if not _fits(webhook, message, view):
+            _log.error("webhook message does not fit", webhook=webhook.name, message=message.message_id)
+            return self.outbox.refused(message.message_id, now)
         body, headers = self._made(webhook, message, view, now)
         try:
             status, retry_after = await webhook.courier.post(
@@ -158,6 +165,13 @@ class Deliveries:
         body = make(message, view, page, details=webhook.settings.details)
         signed = {} if webhook.signer is None else webhook.signer.headers(message.message_id, int(now), body)
         return body, {"content-type": "application/json", **signed}
+
+
+def _fits(webhook: Webhook, message: Message, view: Mapping[str, Any]) -> bool:
+    """Whether the webhook is told of such things, and whether it is still true: a row that was put back is not."""
+    listens = message.tenant in webhook.settings.tenants and message.notice in webhook.settings.events
+    asked = message.notice is Notice.REQUESTED
+    return listens and (asked or NOTICES.get(view.get("status", "")) is message.notice)
 
 
 def backoff_seconds(attempts: int, retry_after: float | None = None) -> float:

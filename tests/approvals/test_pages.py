@@ -231,6 +231,23 @@ async def test_a_session_ends_with_its_key_its_principal_and_its_time(here: Worl
     assert count == 1, "what is past its time went with the next login"
 
 
+async def test_a_row_that_is_put_back_after_the_logout_logs_nobody_in(here: World) -> None:
+    one = await visitor(here)
+    page = await one.get("/approvals")
+    with here.gateway.engine.connect() as connection:
+        row = dict(connection.exec_driver_sql("SELECT * FROM sessions").mappings().one())
+    cookie = one.cookie
+    assert (await one.post("/logout", hidden(page.text))).status_code == 303
+    with here.gateway.engine.connect() as connection:
+        names = ", ".join(row)
+        connection.exec_driver_sql(
+            f"INSERT INTO sessions ({names}) VALUES ({', '.join('?' * len(row))})", tuple(row.values())
+        )
+        connection.commit()
+    one.cookie = cookie
+    assert (await one.get("/approvals")).status_code == 303
+
+
 async def test_a_session_outlives_a_restart(tmp_path: Path) -> None:
     async with world(tmp_path) as before:
         one = await visitor(before)

@@ -121,7 +121,7 @@ def test_a_long_line_is_broken_behind_its_bar_and_not_by_the_terminal(width: int
     lines = rendered({"body": value}).text(width).split("the exact arguments:")[1].strip().splitlines()
     cells = [sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in line) for line in lines[1:]]
     assert all(line.startswith(("  | ", "  : ")) for line in lines[1:])
-    assert max(cells) <= width
+    assert width - 2 < max(cells) <= width
     assert "".join(line[4:] for line in lines[1:]) == value
 
 
@@ -204,6 +204,14 @@ def test_ordinary_text_gets_no_hint(text: str) -> None:
 def test_where_a_url_goes_is_said_apart_from_what_is_written_around_it() -> None:
     text = rendered({"link": "https://bank.example:pass@evil.example/https://bank.example"}).text()
     assert "> goes to the host evil.example\n" in text
+
+
+@pytest.mark.parametrize("link", ["https://good.example\\@evil.example/", "https://good.example%40evil.example/"])
+def test_where_programs_find_different_hosts_none_is_named(link: str) -> None:
+    text = rendered({"link": link}).text()
+    assert "goes to the host" not in text
+    assert "is no host" not in text
+    assert "programs read differently" in text
 
 
 def test_a_hint_costs_no_more_than_the_value_is_long() -> None:

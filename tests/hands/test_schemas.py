@@ -2,7 +2,9 @@
 
 import pytest
 
-from hand_adapters.schemas import Checker, SchemaError, normalise
+from gateway.settings import ActionSettings
+from hand_adapters import annotate
+from hand_adapters.schemas import Checker, SchemaError, normalise, reaches
 
 
 def checker(schema):
@@ -188,3 +190,47 @@ def test_the_schema_given_is_left_as_it_was():
 def test_a_value_that_is_no_json_is_a_problem_and_no_crash():
     assert checker({"type": "object"}).problems({"a": object()})
     assert checker({"type": "string"}).problems(object())
+
+
+NOTE = {"type": "object", "properties": {"to": {"type": "string"}, "at": {"type": ["object", "null"]}}}
+REACHED = [
+    (NOTE, "/to", True),
+    (NOTE, "/uri", False),
+    (NOTE, "/to/x", False),
+    (NOTE, "/at/x", False),
+    ({"properties": {"a": {"type": "array", "items": {"properties": {"b": {}}}}}}, "/a/*/b", True),
+    ({"properties": {"a": {"type": "array", "items": {"properties": {"b": {}}}}}}, "/a/*/c", False),
+    ({"properties": {"a": {"type": "array", "items": {"type": "string"}}}}, "/a/b", False),
+    ({"properties": {"a": {"type": "array"}}}, "/a/*", True),
+    ({"properties": {"a": {"type": "array"}}}, "/a/0", True),
+    ({"properties": {"a": {"prefixItems": [{"type": "string"}], "items": False}}}, "/a/0", True),
+    ({"properties": {"a": {"anyOf": [{"type": "string"}, {"type": "array", "items": {}}]}}}, "/a/*", True),
+    ({"properties": {"a": {"anyOf": [{"type": "string"}, {"type": "null"}]}}}, "/a/*", False),
+    ({"properties": {"a": {}}}, "/a/b/*/c", True),
+    ({"properties": {"a": True}}, "/a/b", True),
+    ({"properties": {"a": False}}, "/a", False),
+    ({"properties": {"a": {"type": "object", "additionalProperties": {"type": "string"}}}}, "/a/any", True),
+    ({"properties": {"a": {"patternProperties": {"^x": {"type": "string"}}}}}, "/a/xy", True),
+    ({"$ref": "#/$defs/n", "$defs": {"n": {"properties": {"next": {"$ref": "#/$defs/n"}}}}}, "/next/next", True),
+    ({"$ref": "#/$defs/n", "$defs": {"n": {"properties": {"next": {"$ref": "#/$defs/n"}}}}}, "/next/prev", False),
+    ({"$ref": "#/$defs/n", "$defs": {"n": {"$ref": "#/$defs/n"}}}, "/a", False),
+    ({"allOf": [{"properties": {"a": {"type": "string"}}}], "properties": {"b": {}}}, "/a", True),
+    ({"properties": {"a/b": {}, "c~d": {}}}, "/a~1b", True),
+    ({"properties": {"a/b": {}, "c~d": {}}}, "/c~0d", True),
+]
+
+
+@pytest.mark.parametrize(("schema", "pointer", "reached"), REACHED)
+def test_a_place_that_no_argument_can_be_at_is_known(schema, pointer, reached):
+    """A rule about a mistyped place would be silent for ever."""
+    closed = normalise({"type": "object", **schema}, close=True)
+    Checker(closed)
+    assert reaches(closed, pointer) is reached
+
+
+def test_an_action_whose_roles_point_nowhere_is_not_offered():
+    with pytest.raises(SchemaError, match="/uri"):
+        annotate.action("get", ActionSettings(args={"/uri": "url"}), args_schema=NOTE)
+    with pytest.raises(SchemaError, match="/from"):
+        annotate.action("get", ActionSettings(data_subjects=("/from",)), args_schema=NOTE)
+    assert annotate.action("get", ActionSettings(args={"/to": "url"}), args_schema=NOTE).roles == {"/to": "url"}

@@ -36,8 +36,8 @@ class PlainProcess:
         if self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)
-        # asyncio's wait() also waits for the pipes to end, and nobody may be reading a full one. Only the pipe is closed:
-        # closing the process's transport polls, and where that reaps the dead first, asyncio reports 255 for it.
+        # asyncio's wait() also waits for the pipes to end, and nobody may be reading a full one. Only the pipe is
+        # closed: closing the process's transport polls, and if that reaps the dead first, asyncio reports 255 for it.
         self.stdout._transport.close()
         await self._process.wait()
         await self._reading

@@ -55,6 +55,13 @@ class Repository:
         self.git("commit", "-q", "--allow-empty", "-m", message)
         return self.git("rev-parse", "HEAD")
 
+    def tree(self, entries: str) -> str:
+        """A tree of these lines (``mode kind id<tab>name``), whatever they say."""
+        made = subprocess.run(
+            ["git", "mktree"], cwd=self.path, input=entries, check=True, capture_output=True, text=True
+        )
+        return made.stdout.strip()
+
     def plumb(self, mode: str, name: str, content: bytes = b"x", object_id: str | None = None) -> str:
         """A commit with an entry that no ordinary command would make, beside what is there."""
         if object_id is None:

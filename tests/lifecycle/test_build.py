@@ -91,6 +91,18 @@ def test_a_link_or_a_submodule_is_refused(repository: Repository, mode: str, nam
     assert name.removeprefix("policies/") in caught.value.detail
 
 
+def test_a_tree_with_one_name_twice_is_refused(repository: Repository) -> None:
+    """Readers are shown the first file, and the last would be built."""
+    repository.commit(GOOD)
+    blob, other = (
+        repository.git("hash-object", "-w", f"policies/handrail/{name}.rego") for name in ("main", "main_test")
+    )
+    inner = repository.tree(f"100644 blob {blob}\ta.rego\n100644 blob {other}\ta.rego\n")
+    commit = repository.git("commit-tree", "-m", "twice", repository.tree(f"040000 tree {inner}\tpolicies\n"))
+    with pytest.raises(BundleError, match=r"a\.rego: stands more than once"):
+        revision(repository.path, commit, "policies")
+
+
 def test_a_directory_that_is_a_link_is_not_followed(repository: Repository) -> None:
     commit = repository.plumb("120000", "elsewhere", b"policies")
     with pytest.raises(GitFailed):

@@ -41,6 +41,7 @@ from gateway.policy.recall import Recall
 from gateway.reasons import Reason
 from gateway.recovery import recover
 from gateway.settings import KeySettings, Settings
+from gateway.store.outbox import SqlOutbox
 from gateway.store.past import SqlPast
 from gateway.store.plans import SqlPlans
 from gateway.telemetry import Metrics, Tracer
@@ -275,7 +276,9 @@ async def open_house(
     await log.start()
     directory = SimulatedDirectory([brain.registration()])
     hands, policy = SimulatedHands(), SimulatedPolicy()
-    store = SqlPlans(engine, gateway, master.derive("step rows"))
+    store = SqlPlans(
+        engine, gateway, master.derive("step rows"), SqlOutbox(engine, gateway, {}, master.derive("outbox rows"))
+    )
     pipeline = Pipeline(
         settings=configured,
         log=log,

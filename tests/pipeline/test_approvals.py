@@ -18,6 +18,7 @@ from joserfc.jwk import OKPKey
 from gateway.errors import HandrailError, Refused
 from gateway.model import Answer, ApprovalStatus, HandCall, HandResult, Obligations, Principal, Role
 from gateway.reasons import Reason
+from gateway.state import PlanState
 from tests.pipeline.house import (
     AGENT,
     APPROVER,
@@ -287,6 +288,7 @@ async def test_a_thousand_waiting_steps_hold_no_task(house: House) -> None:
     assert not house.approvals._locks
     assert (threading.active_count(), len(asyncio.all_tasks())) == (threads, tasks)
     assert kept < 900 * 8192, f"{kept} bytes for 900 waiting steps: they live in their record"
+    assert not [one for one in gc.get_objects() if isinstance(one, PlanState)]
     assert len(await pages(house, status="open", limit=100)) == 1000
     view = await house.plan(step("other"))
     assert view["status"] == "done", "another plan goes on"

@@ -10,6 +10,8 @@ from gateway.model import Effect, HandCall, HandResult, Obligations
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from tests.pipeline.house import AGENT, AUDITOR, FOREIGNER, OTHER, House, crash, step
+from tests.policy.support import GIT, ask
+from tests.policy.support import step as shaped_step
 
 
 async def test_an_allowed_step_runs_once_and_is_on_record(house: House) -> None:
@@ -61,6 +63,27 @@ async def test_a_dependant_waits_and_is_decided_in_the_first_evaluation(house: H
     assert order == ["a", "b"]
     assert view["status"] == "done"
     assert [len(seen["steps"]) for seen in house.policy.inputs] == [2]
+
+
+async def test_policies_are_tested_with_the_members_that_the_gateway_gives(house: House) -> None:
+    """Else a rule that reads a member of the tests' own making passes them and never speaks here."""
+    await house.plan(step("a"))
+    [real], shaped = house.policy.inputs, ask(shaped_step())
+    hand, known = real["hands"]["tool"], GIT["git"]
+    action, shown = hand["actions"]["echo"], known["actions"]["git_status"]
+    for ours, theirs in (
+        (real, shaped),
+        (real["principal"], shaped["principal"]),
+        (real["plan"], shaped["plan"]),
+        (real["context"], shaped["context"]),
+        (real["steps"][0], shaped["steps"][0]),
+        (hand, known),
+        (action, shown),
+    ):
+        assert ours.keys() == theirs.keys()
+        assert {
+            name: type(value) for name, value in ours.items() if value is not None and theirs[name] is not None
+        } == {name: type(value) for name, value in theirs.items() if value is not None and ours[name] is not None}
 
 
 async def test_a_reference_is_resolved_judged_and_bound(house: House) -> None:

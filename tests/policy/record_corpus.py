@@ -8,7 +8,7 @@ import json
 import warnings
 from typing import Any
 
-from tests.policy.support import SHIPPED, ask, embedded, step
+from tests.policy.support import SHIPPED, ask, embedded, spelled, step
 from tests.policy.test_differential import CORPUS, contexts, hands, moments, principals, request, steps
 
 CASES = 150
@@ -27,6 +27,19 @@ SPENT: list[Any] = [
 ]
 """... in which so much was spent, or which cannot be read."""
 
+BODIES = ["It builds.", "Pay with 4111 1111 1111 1111.", "to DE89 3704 0044 0532 0130 00", "diagnosis: diabetes"]
+STATEMENTS = ["SELECT 1", "DROP TABLE users", "DELETE FROM users", "SELECT 1; SELECT 2", "EXPLAIN SELECT 1"]
+MAIL = {
+    "region": "eu",
+    "trust": "untrusted",
+    "labels": ["external", "sql", "special:health"],
+    "manifest_digest": "3" * 64,
+    "actions": {
+        "send": {"side_effects": "external", "idempotent": False, "args": {"/to": "recipient", "/body": "content"}},
+        "query": {"side_effects": "none", "idempotent": True, "args": {"/sql": "content"}},
+    },
+}
+
 
 def drawn() -> list[dict[str, Any]]:
     """Hand-written plans first, then drawn ones that hold at least one step."""
@@ -41,6 +54,8 @@ def drawn() -> list[dict[str, Any]]:
         ask(step("push", "git", "git_push", repo_path="/repo")),
         ask(*[step(f"s{n}", "git", "git_commit", repo_path="/repo") for n in range(11)]),
         ask(*[step(f"s{n}", "time", "get_current_time") for n in range(101)]),
+        *(ask(step("send", "mail", "send", to="ann@example.com", body=body), hands={"mail": MAIL}) for body in BODIES),
+        *(ask(step("query", "mail", "query", sql=sql), hands={"mail": MAIL}) for sql in STATEMENTS),
         *(ask(*LATER, context={**ask()["context"], "spent": spent}) for spent in SPENT),
     ]
     shape = st.tuples(steps, principals, hands, contexts, moments)
@@ -59,7 +74,7 @@ async def main() -> None:
     cases = []
     for policy_input in drawn():
         decisions = await engine.decide(policy_input)
-        cases.append({"input": policy_input, "effects": {name: str(one.effect) for name, one in decisions.items()}})
+        cases.append({"input": policy_input, "said": spelled(decisions)})
     await engine.close()
     text = ",\n".join(json.dumps(case, sort_keys=True) for case in cases)
     CORPUS.write_text(f"[\n{text}\n]\n", encoding="utf-8")

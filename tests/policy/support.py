@@ -58,17 +58,17 @@ def step(step_id: str = "s1", hand: str = "known", action: str = "do", **args: A
 
 
 def ask(*steps: dict[str, Any], **members: Any) -> dict[str, Any]:
-    """A policy input, version 1."""
+    """A policy input, version 1, with the members that the gateway gives it."""
     return {
         "v": 1,
         "tenant": "default",
         "environment": "test",
-        "now": 1_700_000_000,
-        "principal": {"id": "bot", "roles": ["agent"]},
+        "now": "2026-11-26T12:00:00Z",
+        "principal": {"id": "bot", "tenant": "default", "roles": ["agent"]},
         "plan": {"id": "0" * 64, "context_id": "c", "issuer": "i", "purpose": None},
         "steps": list(steps),
         "hands": GIT,
-        "context": {"data_region": None, "taint": [], "principal_taint": [], "spent": {}, "history": []},
+        "context": {"data_region": None, "taint": [], "principal_taint": [], "private": [], "spent": {}, "history": []},
         **members,
     }
 
@@ -136,6 +136,18 @@ async def refused(directory: Path) -> list[str]:
 def said(decision: Decision) -> tuple[str, list[str]]:
     """Effect and codes."""
     return str(decision.effect), [reason.code for reason in decision.reasons]
+
+
+def spelled(decisions: Mapping[str, Decision]) -> dict[str, Any]:
+    """Decisions as JSON: the effect and the codes of each step, also of what was beaten."""
+    return {
+        name: {
+            "effect": str(one.effect),
+            "codes": [reason.code for reason in one.reasons],
+            "beaten": [reason.code for reason in one.beaten],
+        }
+        for name, one in decisions.items()
+    }
 
 
 def canonical(decisions: Mapping[str, Decision]) -> str:

@@ -88,6 +88,14 @@ def test_what_cannot_be_used_is_named(tmp_path: Path, files: dict[str, str], pro
     assert problem in found
 
 
+@pytest.mark.parametrize("char", ["\r", "\x0b", "\x0c", "\x1c", "\x00", "\x85", "\u2028", "\u2029", "\u202e", "\u200b"])
+def test_what_hides_a_line_from_a_reader_is_refused(tmp_path: Path, char: str) -> None:
+    """A comment ends at a line feed for the engines; at these, too, for what shows a difference to people."""
+    write(tmp_path, {"a.rego": DENY_ALL + f"# a comment{char}decisions contains 1\n"})
+    (found,) = problems(tmp_path)
+    assert f"a.rego: line {DENY_ALL.count(chr(10)) + 1} holds U+{ord(char):04X}" in found
+
+
 def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.rego").write_bytes(b"package handrail \xff")
     assert problems(tmp_path) == ["a.rego: not UTF-8"]

@@ -3,14 +3,13 @@
 import orjson
 import pytest
 
-from gateway.entries import EntryType
+from gateway.entries import STEPS, EntryType
 from gateway.manifest import ActionManifest, ArgumentRole, Manifest, Trust
 from gateway.policy import memory as bounds
 from gateway.policy import rebuild
 from gateway.policy.memory import Memory, Origin, Source
 from gateway.policy.provenance import provenance
 from gateway.policy.values import grouped_in, link, links, plain, recipients, stands_in
-from gateway.store.past import STEPS
 
 SEND = ActionManifest(
     "send",

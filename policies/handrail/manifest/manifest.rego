@@ -114,14 +114,22 @@ below(places, segment) := [value |
 	some value in named(place, segment)
 ]
 
+# Where a pointer leads on and the arguments do not, what is there is judged as it is: a text where a list was expected
+# must not go unseen.
 named(place, segment) := place if {
 	is_array(place)
 	segment == "*"
 } else := items if {
 	is_array(place)
+	trim(segment, "0123456789") == ""
 	items := [value | some index, value in place; sprintf("%v", [index]) == segment]
 } else := [value] if {
 	is_object(place)
 	value := object.get(place, replace(replace(segment, "~1", "/"), "~0", "~"), absent)
 	value != absent
-} else := []
+} else := [] if {
+	is_object(place)
+	segment != "*"
+} else := [] if {
+	is_null(place)
+} else := [place]

@@ -15,7 +15,10 @@ package handrail.sql
 decisions contains decision if {
 	some [id, value] in statements
 	some code in verdicts(value)
-	decision := {"step": id, "effect": effects[code], "reasons": [{"code": code, "message": messages[code]}]}
+	decision := {"step": id, "effect": object.get(effects, code, "deny"), "reasons": [{
+		"code": code,
+		"message": messages[code],
+	}]}
 }
 
 # METADATA

@@ -19,7 +19,7 @@ decisions contains decision if {
 	code != "transfers.fine"
 	some step in input.steps
 	step.hand == hand
-	decision := {"step": step.id, "effect": effects[code], "reasons": [{
+	decision := {"step": step.id, "effect": object.get(effects, code, "deny"), "reasons": [{
 		"code": code,
 		"message": complaints[code],
 	}]}
