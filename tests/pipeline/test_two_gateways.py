@@ -16,8 +16,9 @@ from gateway.errors import Unavailable
 from gateway.manifest import ArgumentRole
 from gateway.model import Answer, Decision, Effect, HandCall, HandResult
 from gateway.policy import kept
+from gateway.ports import HandFailure
 from gateway.reasons import Reason
-from tests.pipeline.house import APPROVER, MANIFEST, House, SimulatedPolicy, close_house, open_house, step
+from tests.pipeline.house import APPROVER, MANIFEST, House, SimulatedPolicy, close_house, crash, open_house, step
 from tests.pipeline.test_contexts import in_context, of_principal, pay, seen
 from tests.postgres import postgres_server, postgres_url
 
@@ -167,6 +168,39 @@ async def test_a_later_round_is_judged_by_what_the_other_gateway_read_meanwhile(
     assert two.codes().count("PLNRCV") == 2
     await two.plan(step("c"), context_id=context_id)
     assert in_context(two)[0] == 4
+
+
+async def test_a_later_round_that_is_judged_again_leaves_one_trace(pair: tuple[House, House]) -> None:
+    """The other gateway writes between the judgement of a later round and its record."""
+    one, two = pair
+    two.policy.effects["write"] = Effect.ASK
+    decide, meddled = two.policy.decide, []
+
+    async def meddle(policy_input: Mapping[str, Any]) -> Mapping[str, Decision]:
+        if not meddled and any(asked["id"] == "b" for asked in policy_input["steps"]):
+            meddled.append(await one.plan(step("r"), context_id=policy_input["plan"]["context_id"]))
+        return await decide(policy_input)
+
+    two.policy.decide = meddle  # type: ignore[method-assign]
+    two.hands.behaviour["typed"] = crash(Reason.HAND_UNAVAILABLE, HandFailure.NOT_EXECUTED)
+    reference = {"$step": "a", "pointer": "/structured/said"}
+    view = await two.plan(
+        step("a", "small"),
+        step("t", "typed"),
+        step("b", "write", args={"text": reference, "n": 1}, depends_on=["a"]),
+        step("c", args={"text": reference}, depends_on=["a"]),
+        step("d", depends_on=["t"]),
+    )
+    assert meddled
+    assert [state["status"] for state in view["steps"]] == ["succeeded", "failed", "held", "succeeded", "skipped"]
+    assert [one for one in two.codes() if one.startswith("APR")] == ["APRREQ"]
+    judged = [asked["id"] for one in two.policy.inputs for asked in one["steps"]]
+    assert judged.count("b") == 2
+    assert sorted(call.step_id for call in two.hands.calls) == ["a", "c", "t"]
+    await two.approvals.answer(view["steps"][2]["approval_id"], APPROVER, answer=Answer.APPROVE)
+    settled = await two.until_settled(view["plan_id"])
+    assert settled["status"] == "done"
+    assert [call.step_id for call in two.hands.calls].count("b") == 1
 
 
 async def test_what_was_approved_at_the_other_gateway_is_known(pair: tuple[House, House]) -> None:
