@@ -16,6 +16,7 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 RULES: Final = ROOT / "policies" / "handrail"
 TARGET: Final = ROOT / "docs" / "rules.md"
 _MEMBERS_SHOWN: Final = 3
+_TEXT_SHOWN: Final = 60
 
 INTRODUCTION = """\
 # Shipped rules
@@ -133,8 +134,10 @@ def _data(schema: Mapping[str, Any], data: Mapping[str, Any]) -> Iterator[str]:
 def _shown(value: Any) -> str:
     if isinstance(value, dict | list) and len(value) > _MEMBERS_SHOWN:
         return f"{len(value)} members"
+    if isinstance(value, str) and len(value) > _TEXT_SHOWN:
+        return value
     text = json.dumps(value, ensure_ascii=False)
-    return f"`{text}`" if len(text) <= 60 else f"{len(value)} members"
+    return f"`{text}`" if len(text) <= _TEXT_SHOWN else f"{len(value)} members"
 
 
 if __name__ == "__main__":

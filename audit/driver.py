@@ -98,15 +98,20 @@ class BulkInsert:
     a handful of texts, prepared once by the driver, serves every batch. PostgreSQL gets one array per column: one short
     text, one round trip and one conversion per column whatever the number of rows.
 
+    A row that does not fit leaves those before it in SQLite's transaction (``OR FAIL``), and whoever runs the statement
+    rolls the transaction back. To be able to take back one statement of many rows, SQLite would copy each page before
+    it changes it, to a file once there are sixteen: as many writes again as the commit itself.
+
     Args:
         suffix: what follows the rows (``ON CONFLICT ...``).
     """
 
     def __init__(self, dialect: Dialect, table: Table, columns: Sequence[str], suffix: str = "") -> None:
-        head = f"INSERT INTO {table.name} ({', '.join(columns)})"
+        arrays_only = dialect.name == "postgresql"
+        head = f"INSERT {'' if arrays_only else 'OR FAIL '}INTO {table.name} ({', '.join(columns)})"
         self._text: str | None = None
         self._texts: dict[int, str] = {}
-        if dialect.name == "postgresql":
+        if arrays_only:
             arrays = ", ".join(f"%b::{_array(table, name)}[]" for name in columns)
             self._text = f"{head} SELECT * FROM unnest({arrays}) {suffix}".rstrip()  # noqa: S608
             return

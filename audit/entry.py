@@ -1,5 +1,6 @@
 """From a draft to the canonical bytes that the tree commits to (AUDIT.md, 'Entry')."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,7 +12,6 @@ from audit.errors import EntryInvalid
 from audit.merkle import leaf_hash
 from gateway.canonical import MAX_SAFE_INTEGER
 from gateway.entries import EntryDraft
-from gateway.model import fields_root
 
 ENTRY_MAX_BYTES: Final = 65_535
 """A tlog-tiles entry bundle counts an entry's bytes in a uint16."""
@@ -91,10 +91,12 @@ def build(draft: EntryDraft, *, time: str, origin: str, gateway: str, controls: 
             body[name] = str(value)
     if draft.facts:
         body["facts"] = {_fact_name(name): _fact(name, value) for name, value in draft.facts.items()}
-    commitments = draft.all_commitments() if draft.fields or draft.commitments else {}
-    if commitments:
-        body["commitment"] = fields_root(commitments)
+    fields = None
     try:
+        if draft.fields or draft.commitments:
+            # Names are ours and ASCII, values hex: this *is* the RFC 8785 form that ``model.fields_root`` hashes.
+            fields = orjson.dumps(draft.all_commitments(), option=orjson.OPT_SORT_KEYS)
+            body["commitment"] = hashlib.sha256(fields).hexdigest()
         # Members are ASCII and values are strings, safe integers and lists of strings: sorted compact JSON *is* the
         # RFC 8785 form, and a test holds it against the reference writer.
         raw = orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
@@ -107,7 +109,7 @@ def build(draft: EntryDraft, *, time: str, origin: str, gateway: str, controls: 
         leaf=leaf_hash(raw),
         columns=tuple([body.get(name) for name in COLUMNS]),
         reasons=reasons_column(reasons),
-        fields=orjson.dumps(commitments, option=orjson.OPT_SORT_KEYS).decode() if commitments else None,
+        fields=None if fields is None else fields.decode(),
     )
 
 

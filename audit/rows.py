@@ -28,6 +28,8 @@ def pass_guards(
         return list(live), {}
     driver.execute("SAVEPOINT every_guard")
     if all(statements.insert_first(driver, statement, rows) == len(rows) for statement, rows in guards):
+        # While it stands, SQLite copies every page that the transaction changes, to a file once there are some.
+        driver.execute("RELEASE SAVEPOINT every_guard")
         return list(live), {}
     driver.execute("ROLLBACK TO SAVEPOINT every_guard")
     accepted: list[Job] = []
@@ -38,6 +40,7 @@ def pass_guards(
             accepted.append(job)
         else:
             refusals[job] = refusal
+    driver.execute("RELEASE SAVEPOINT every_guard")
     return accepted, refusals
 
 

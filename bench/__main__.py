@@ -1,4 +1,4 @@
-"""``make bench``: measure, check, write bench/results/TIME.json and print the table."""
+"""``make bench``: measure, check, write bench/results/TIME.json and print the tables."""
 
 import argparse
 import asyncio
@@ -13,14 +13,25 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import uvloop
 from rich.console import Console
 from rich.table import Table
 
+from bench import policy
 from bench.governed import Measurement, measure, say_to_terminal, summary
 from bench.load import BenchError
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
 BEGIN, END = "<!-- measured by make bench -->", "<!-- end -->"
+BEGIN_POLICY = "<!-- policies measured by make bench -->"
+TITLES = ("of bare", "p50 ms", "p99 ms", "p50 added ms", "CPU us/step")
+MEMORY = {
+    "memory_bytes": "tree MB",
+    "resident_bytes": "server MB",
+    "worker_bytes": "worker MB",
+    "grown_bytes": "grown MB",
+}
+"""The whole process tree, the server's own process, its largest worker, and what the server grew by in a round."""
 RESULTS = Path(__file__).resolve().parent / "results"
 PACKAGES = ("starlette", "uvicorn", "uvloop", "httptools", "aiohttp", "sqlalchemy", "cryptography", "joserfc", "orjson")
 
@@ -52,9 +63,10 @@ def machine() -> dict[str, Any]:
 def table(rows: list[dict[str, Any]]) -> Table:
     """The summary for people."""
     shown = Table(title="A governed step against a bare proxy hop (medians; one core for the server)")
-    for column in ("connections", "subject", "steps/s", "of bare", "p50 ms", "p99 ms", "p50 added ms", "CPU us/step"):
+    for column in ("connections", "subject", "steps/s", *TITLES):
         shown.add_column(column, justify="left" if column == "subject" else "right")
-    shown.add_column("memory MB", justify="right")
+    for column in MEMORY.values():
+        shown.add_column(column, justify="right")
     for row in rows:
         shown.add_row(
             str(row["connections"]),
@@ -65,19 +77,32 @@ def table(rows: list[dict[str, Any]]) -> Table:
             f"{row['p99_milliseconds']:.2f}",
             f"{row['p50_added_milliseconds']:.2f}",
             f"{row['cpu_microseconds_per_step']:,.0f}",
-            f"{row['memory_bytes'] / 1e6:,.0f}",
+            *(f"{row[name] / 1e6:,.0f}" for name in MEMORY),
             end_section=row["subject"] == "ten",
         )
     return shown
 
 
-def write(measurement: Measurement, rows: list[dict[str, Any]], about: dict[str, Any]) -> Path:
+def policy_table(rows: list[dict[str, Any]]) -> Table:
+    """Decisions per second, for people."""
+    shown = Table(title="Decisions by the shipped policies (a decision is one step)")
+    for name, title in policy.COLUMNS.items():
+        shown.add_column(title, justify="left" if name == "engine" else "right")
+    for row in rows:
+        shown.add_row(*policy.cells(row))
+    return shown
+
+
+def write(
+    measurement: Measurement, rows: list[dict[str, Any]], decisions: list[dict[str, Any]], about: dict[str, Any]
+) -> Path:
     """The whole run as one JSON file; returns its path."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"governed-{about['time'].replace(':', '').replace('+0000', 'Z')}.json"
     content = {
         "machine": about,
         "summary": rows,
+        "policy": decisions,
         "turns": [
             {
                 "connections": turn.connections,
@@ -101,21 +126,35 @@ def document(rows: list[dict[str, Any]], about: dict[str, Any]) -> str:
     lines = [
         f"Measured on {about['time'][:10]}: {about['processor']}, {about['cores']} cores, Linux {about['kernel']}.",
         "",
-        "| connections | | steps/s | of bare | p50 ms | p99 ms | p50 added ms | CPU us/step | memory MB |",
-        "|---:|---|---:|---:|---:|---:|---:|---:|---:|",
+        "| connections | | " + " | ".join(("steps/s", *TITLES, *MEMORY.values())) + " |",
+        "|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     lines += [
         f"| {row['connections']} | {row['subject']} | {row['steps_per_second']:,.0f} | {row['ratio_to_bare']:.2f} "
         f"| {row['p50_milliseconds']:.2f} | {row['p99_milliseconds']:.2f} | {row['p50_added_milliseconds']:.2f} "
-        f"| {row['cpu_microseconds_per_step']:,.0f} | {row['memory_bytes'] / 1e6:,.0f} |"
+        f"| {row['cpu_microseconds_per_step']:,.0f} | "
+        + " | ".join(f"{row[name] / 1e6:,.0f}" for name in MEMORY)
+        + " |"
         for row in rows
     ]
     return "\n".join(lines)
 
 
-def write_page(text: str) -> None:
-    """Put the figures between the marks of docs/performance.md."""
-    before, begin, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
+def policy_document(rows: list[dict[str, Any]]) -> str:
+    """Decisions per second as Markdown."""
+    lines = [
+        "| " + " | ".join(policy.COLUMNS.values()) + " |",
+        "|---|" + "---:|" * (len(policy.COLUMNS) - 1),
+        *("| " + " | ".join(policy.cells(row)) + " |" for row in rows),
+    ]
+    if all(row["engine"] != policy.OPA for row in rows):
+        lines += ["", "OPA was not installed where this was measured."]
+    return "\n".join(lines)
+
+
+def write_page(text: str, begin: str) -> None:
+    """Put figures between a mark of docs/performance.md and the end mark after it."""
+    before, begin, rest = PAGE.read_text(encoding="utf-8").partition(begin)
     _, end, after = rest.partition(END)
     PAGE.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
 
@@ -137,13 +176,17 @@ def main() -> int:
         except BenchError as error:
             sys.stderr.write(f"bench: {error}\n")
             return 1
+    say_to_terminal("measuring the policy engines")
+    decisions = uvloop.run(policy.decisions_per_second(arguments.seconds, say_to_terminal))
     rows = summary(measurement)
     about = machine()
-    path = write(measurement, rows, about)
+    path = write(measurement, rows, decisions, about)
     if arguments.record:
-        write_page(document(rows, about))
-    console = Console()
-    Console(width=max(console.width, 118)).print(table(rows))
+        write_page(document(rows, about), BEGIN)
+        write_page(policy_document(decisions), BEGIN_POLICY)
+    console = Console(width=max(Console().width, 140))
+    console.print(table(rows))
+    console.print(policy_table(decisions))
     print(
         f"{measurement.steps_checked:,} governed steps had the right body and a receipt; "
         f"{measurement.receipts_verified} receipts verified offline; {measurement.entries_checked:,} log entries "

@@ -243,6 +243,10 @@ def summary(measurement: Measurement) -> list[dict[str, Any]]:
                     ),
                     "cpu_microseconds_per_step": statistics.median(r.cpu_microseconds_per_step for r in rounds),
                     "memory_bytes": max(r.memory_bytes for r in rounds),
+                    "resident_bytes": max(r.resident_bytes[0] for r in rounds),
+                    "worker_bytes": max((size for r in rounds for size in r.resident_bytes[1:]), default=0),
+                    "grown_bytes": max(r.grown_bytes for r in rounds),
+                    "requests": max(r.requests for r in rounds),
                 }
             )
     return rows

@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -93,8 +94,8 @@ def draft(asked: Mapping[str, Any], decisions: Mapping[str, Decision]) -> EntryD
     )
 
 
-def replayed(access: Access, expected: int) -> float:
-    """Seconds of a whole replay by the command.
+def replayed(access: Access, expected: int) -> tuple[float, float]:
+    """Seconds of a whole replay by the command, and of the processor in it and its evaluators.
 
     Raises:
         BenchError: it failed, found a difference, or did not decide every record.
@@ -103,15 +104,15 @@ def replayed(access: Access, expected: int) -> float:
                "--json", "--url", access.url]  # fmt: skip
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HANDRAIL_")}
     environment["HANDRAIL_API_KEY"] = access.auditor_token
-    began = time.perf_counter()
+    began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(command, env=environment, cwd=HERE.parent, capture_output=True, text=True, check=False)
-    took = time.perf_counter() - began
+    took, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode:
         raise BenchError(f"the replay ended with {done.returncode}: {done.stdout[-2000:]} {done.stderr[-2000:]}")
     report = json.loads(done.stdout)
     if (report["decisions"], report["unchanged"]) != (expected, expected):
         raise BenchError(f"the replay compared {report['decisions']} of {expected}, {report['unchanged']} unchanged")
-    return took
+    return took, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 async def parts(gateway: Gateway, judge: Judge, workers: int) -> dict[str, float]:
@@ -164,7 +165,7 @@ async def measure(count: int, directory: Path) -> dict[str, Any]:
             began = time.perf_counter()
             await generate(gateway, judge, count)
             generated = time.perf_counter() - began
-            took = await asyncio.to_thread(replayed, access, count)
+            took, processor = await asyncio.to_thread(replayed, access, count)
             alone = await parts(gateway, judge, workers)
         finally:
             await gateway.close()
@@ -175,6 +176,7 @@ async def measure(count: int, directory: Path) -> dict[str, Any]:
         "generated_seconds": round(generated, 1),
         "replay_seconds": round(took, 1),
         "decisions_per_second": round(count / took),
+        "processor_microseconds_per_decision": round(processor / count * 1e6, 1),
         "alone_microseconds_per_decision": {name: round(part / count * 1e6, 1) for name, part in alone.items()},
     }
 
@@ -192,6 +194,7 @@ def main() -> None:
         print(json.dumps(found, indent=2))
         return
     print(f"{found['decisions']:,} decisions replayed in {found['replay_seconds']} s on {found['cores']} cores")
+    print(f"  {found['processor_microseconds_per_decision']:.1f} us of the processor a decision, without the gateway")
     for name, microseconds in found["alone_microseconds_per_decision"].items():
         print(f"  {name:16} {microseconds:8.1f} us a decision, alone")
 

@@ -27,6 +27,10 @@ class Round:
     cpu_seconds: float
     memory_bytes: int
     """Proportional set size of the process tree after the round."""
+    resident_bytes: tuple[int, ...]
+    """Resident set size of each process after the round, the server's first, then its workers'."""
+    grown_bytes: int
+    """What the server's own grew by in the round."""
 
     @property
     def requests_per_second(self) -> float:
@@ -95,6 +99,8 @@ async def play(
         p99_milliseconds=ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))] * 1e3,
         cpu_seconds=after.cpu_seconds - before.cpu_seconds,
         memory_bytes=after.pss_bytes,
+        resident_bytes=after.resident_bytes,
+        grown_bytes=after.resident_bytes[0] - before.resident_bytes[0],
     )
     frames = read_frames(Path(files["answers"]))
     return figures, [(struct.unpack_from(">H", frame)[0], frame[2:]) for frame in frames]

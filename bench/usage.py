@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +15,8 @@ class Usage:
     cpu_seconds: float
     pss_bytes: int
     """Proportional set size: shared pages are counted once, so forked workers are not counted twice."""
-    processes: int
+    resident_bytes: tuple[int, ...]
+    """Resident set size of each process, the root first."""
 
 
 def tree(root: int) -> list[int]:
@@ -35,15 +37,15 @@ def tree(root: int) -> list[int]:
 
 def measure(root: int) -> Usage:
     """Sum over :func:`tree`; a process that ends meanwhile is left out."""
-    cpu, memory, count = 0, 0, 0
+    cpu, memory, resident = 0, 0, []
     for pid in tree(root):
         fields = _stat(pid)
         if not fields:
             continue
-        count += 1
         cpu += int(fields[11]) + int(fields[12])
         memory += _pss(pid)
-    return Usage(cpu / TICKS_PER_SECOND, memory, count)
+        resident.append(int(fields[21]) * PAGE_BYTES)
+    return Usage(cpu / TICKS_PER_SECOND, memory, tuple(resident))
 
 
 def _stat(pid: int) -> list[str]:

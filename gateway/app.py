@@ -45,6 +45,7 @@ from gateway.store.past import SqlPast
 from gateway.store.plans import SqlPlans, forget_replays
 from gateway.store.proposals import SqlProposals
 from gateway.store.sessions import SqlSessions
+from gateway.store.trials import SqlTrials
 from gateway.telemetry import Metrics, Tracer, tracer
 from gateway.two_person import Kind
 from gateway.webhooks.delivery import Deliveries, Webhook
@@ -138,7 +139,7 @@ class Gateway:
         sys.setswitchinterval(SWITCH_SECONDS)
         await self.prepare()
         await self.policy.start()
-        await self.rollout.refresh()
+        await self.rollout.start()
         await self.hands.start()
         await recover(self.pipeline, first=True)
         self.deliveries.start()
@@ -153,6 +154,7 @@ class Gateway:
         await self.pipeline.close()
         await self.hands.close()
         await self.jail.close()
+        await self.rollout.close()
         await self.policy.close()
         await self.key_changes.close()
         await self.log.close()
@@ -190,7 +192,8 @@ class Gateway:
 
     def notices(self) -> dict[str, str]:
         """What keeps nobody from being served and must be seen all the same: part -> reason code."""
-        return {"policy": str(Reason.POLICY_BUNDLE)} if self.policy.problem is not None else {}
+        active = {"policy": str(Reason.POLICY_BUNDLE)} if self.policy.problem is not None else {}
+        return active | self.rollout.notices()
 
     async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
         while True:
@@ -294,7 +297,18 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         clock=clock,
         handlers={Kind.POLICY_ACTIVATE: lifecycle},
     )
-    staged = rollout.build(policy, proposals, hands, reader, clock, metrics)
+    staged = rollout.build(
+        policy,
+        lifecycle,
+        SqlTrials(engine, master.derive("trial rows"), gateway_id),
+        master.derive("canary draw"),
+        proposals,
+        hands,
+        reader,
+        settings,
+        clock,
+        metrics,
+    )
     spans = tracer(settings.telemetry)
     outbox = SqlOutbox(engine, gateway_id, _listeners(settings), master.derive("outbox rows"))
     store = SqlPlans(engine, gateway_id, master.derive("step rows"), outbox)

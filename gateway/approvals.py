@@ -51,6 +51,10 @@ class Approvals:
     _locks: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
     _looked_at: str = ""
     """Id of the last request that was looked at after a change of the policy."""
+    _epoch: int = 0
+    """Of the engine, when every waiting request was looked at last."""
+    _all: bool = False
+    """Whether every waiting request is being looked at: also one by the active bundle may stand no more."""
 
     async def list(
         self,
@@ -210,8 +214,11 @@ class Approvals:
         digest = pipeline.engine.digest
         if not digest:
             return 0  # nothing could judge them
-        found = await pipeline.store.outdated_approvals(digest, self._looked_at, REDECIDE_BATCH)
+        if self._epoch != pipeline.engine.epoch:
+            self._epoch, self._all, self._looked_at = pipeline.engine.epoch, True, ""
+        found = await pipeline.store.outdated_approvals("" if self._all else digest, self._looked_at, REDECIDE_BATCH)
         self._looked_at = found[-1][1] if len(found) == REDECIDE_BATCH else ""
+        self._all = self._all and bool(self._looked_at)
         taken = 0
         for plan_id in dict.fromkeys(plan_id for plan_id, _ in found):
             try:

@@ -29,6 +29,12 @@ def amount(args: Mapping[str, Any], action: ActionManifest) -> float:
     return sum(abs(number) for number in map(_number, found.values()))
 
 
+def at(args: Mapping[str, Any], pattern: str) -> Iterator[Any]:
+    """The values at a JSON pointer, where ``*`` matches every item of a list."""
+    for _, value in _matches(args, pattern.split("/")[1:], ""):
+        yield value
+
+
 def escape(name: str) -> str:
     """A member's name as a reference token (RFC 6901 section 3)."""
     return name.replace("~", "~0").replace("/", "~1")

@@ -8,7 +8,9 @@ import orjson
 from gateway.canonical import b64url_encode
 from gateway.errors import Refused
 from gateway.model import Principal
+from gateway.permissions import Permission, permits
 from gateway.pipeline import Pipeline
+from gateway.plans import may_see
 from gateway.reasons import Reason
 from gateway.state import PlanState, StepState
 
@@ -84,9 +86,15 @@ class Evidence:
     async def why(self, plan_id: str, step_id: str, viewer: Principal) -> dict[str, Any]:
         """Each rule that spoke about a step, where it stands in the bundle, and the input that it saw.
 
-        The place is said where the bundle that decided is still at hand.
+        The place is said where the bundle that decided is still at hand. Whoever may read recorded inputs sees those of
+        others' plans too, where every hand of the plan is one of theirs.
+
+        Raises:
+            Refused: ``request.not_found``.
         """
-        plan = await self.pipeline.load(plan_id, viewer)
+        plan = await self.pipeline.load(plan_id)
+        if not may_see(plan, viewer) and not _may_read(plan, viewer):
+            raise Refused(Reason.REQUEST_NOT_FOUND)
         state = plan.steps.get(step_id)
         if state is None:
             raise Refused(Reason.REQUEST_NOT_FOUND)
@@ -115,3 +123,12 @@ class Evidence:
             raise Refused(Reason.REQUEST_NOT_FOUND)
         plan = await self.pipeline.load(found[0], viewer)
         return plan, plan.steps[found[1]]
+
+
+def _may_read(plan: PlanState, viewer: Principal) -> bool:
+    hands = {state.step.hand for state in plan.steps.values()}
+    return (
+        plan.plan.tenant == viewer.tenant
+        and permits(viewer, Permission.POLICY_INPUTS)
+        and all(map(viewer.may_use, hands))
+    )

@@ -87,7 +87,7 @@ class Lifecycle:
                 where it cannot be used.
             Unavailable: ``log.unavailable``, or it cannot be tried out on this machine.
         """
-        self._require(actor, Permission.POLICY_PROPOSE)
+        self.require(actor, Permission.POLICY_PROPOSE)
         self._require_followed()
         try:
             kept, jwk = await self._verified(token)
@@ -100,7 +100,7 @@ class Lifecycle:
 
     async def list(self, viewer: Principal) -> dict[str, Any]:
         """The newest bundles and every change of the one that decides: ``{bundles, activations}``, newest first."""
-        self._require(viewer, Permission.POLICY_READ)
+        self.require(viewer, Permission.POLICY_READ)
         history = await self.bundles.history()
         return {
             "bundles": [dict(row) for row in await self.bundles.list()],
@@ -113,7 +113,7 @@ class Lifecycle:
         Raises:
             Refused: ``request.not_found``; ``policy.bundle`` where the stored one cannot be believed.
         """
-        self._require(viewer, Permission.POLICY_READ)
+        self.require(viewer, Permission.POLICY_READ)
         found = await self._stored(digest)
         kept = found.signed
         return {
@@ -132,7 +132,7 @@ class Lifecycle:
 
     async def file(self, digest: str, viewer: Principal) -> str:
         """The signed file itself, as it was brought. Raises as :meth:`show`."""
-        self._require(viewer, Permission.POLICY_READ)
+        self.require(viewer, Permission.POLICY_READ)
         return (await self._stored(digest)).signed.token
 
     async def rollback(self, actor: Principal, digest: str | None, *, act: bytes | None = None) -> dict[str, Any]:
@@ -148,7 +148,7 @@ class Lifecycle:
                 ``proposal.key``, ``proposal.mismatch``, ``proposal.outdated`` where the policy changed meanwhile.
             Unavailable: ``log.unavailable``.
         """
-        self._require(actor, Permission.POLICY_ROLLBACK)
+        self.require(actor, Permission.POLICY_ROLLBACK)
         self._require_followed()
         history = await self.bundles.history()
         chosen = digest or previous(history)
@@ -175,6 +175,41 @@ class Lifecycle:
         await self.reload()
         return _view(activation)
 
+    # --- what other parts ask for ------------------------------------------------------------------------------------
+
+    async def deciding(self) -> str:
+        """Digest of the bundle that was activated or gone back to last; empty where there is none."""
+        history = await self.bundles.history()
+        return history[-1].digest if history else ""
+
+    async def candidate(self, digest: str) -> str:
+        """Whether a bundle may be tried beside the one that decides, whose digest is returned.
+
+        Raises:
+            Refused: ``policy.directory``, ``request.not_found``, ``policy.bundle``; ``request.conflict`` where it
+                decides already.
+        """
+        self._require_followed()
+        await self._stored(digest)
+        active = await self.deciding()
+        if active == digest:
+            raise Refused(Reason.REQUEST_CONFLICT, "it decides already")
+        return active
+
+    async def vouch(self, digest: str) -> None:
+        """Verify a kept bundle again, by who its signer is now, and try it out again.
+
+        Raises:
+            Refused: ``request.not_found``, ``policy.bundle``, ``verify.*``.
+            Unavailable: it cannot be tried out on this machine.
+        """
+        found = await self._stored(digest)
+        try:
+            await self._verified(found.signed.token.encode("ascii"))
+            await self._prove(found.signed)
+        except BundleError as error:
+            raise _refused(error) from None
+
     # --- the handler of policy.activate ------------------------------------------------------------------------------
 
     async def check(self, document: Mapping[str, Any], actor: Principal) -> str:
@@ -198,12 +233,7 @@ class Lifecycle:
     async def effects(self, proposal: Proposal, actor: Principal) -> Effects:
         """See ``gateway.proposals.Handler``: everything is verified again, and the bundle tried out again."""
         await self.check(proposal.document, actor)
-        found = await self._stored(proposal.subject)
-        try:
-            await self._verified(found.signed.token.encode("ascii"))
-            await self._prove(found.signed)
-        except BundleError as error:
-            raise _refused(error) from None
+        await self.vouch(proposal.subject)
         number = await self._next(proposal.document)
         activation = Activation(number, proposal.subject, Way.ACTIVATE, proposal.id, actor.id, self.clock())
         return Effects(
@@ -280,7 +310,8 @@ class Lifecycle:
         two_person.verify_act(payload, "rollback", whole, actor.id, self.log.origin, now)
         return act
 
-    def _require(self, actor: Principal, permission: Permission) -> None:
+    def require(self, actor: Principal, permission: Permission) -> None:
+        """Let somebody of the gateway's own tenant through. Raises ``auth.forbidden``."""
         require(actor, permission)
         if actor.tenant != DEFAULT_TENANT:
             raise Refused(Reason.AUTH_FORBIDDEN, "the policy is every tenant's")

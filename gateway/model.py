@@ -367,7 +367,11 @@ class Decision:
         return _OBSERVED.get(self.reasons[0].code)
 
     def said(self) -> "Decision":
-        """The policy's own word: the decision before observation loosened it."""
+        """The policy's own word: the decision before observation loosened it, and without the mark of a canary that
+        stopped."""
+        if any(reason.code == Reason.POLICY_STRICTER for reason in self.reasons):
+            unmarked = tuple(reason for reason in self.reasons if reason.code != Reason.POLICY_STRICTER)
+            return replace(self, reasons=unmarked).said()
         observed = self.observed
         if observed is None:
             return self

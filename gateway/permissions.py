@@ -41,6 +41,8 @@ class Permission(StrEnum):
     POLICY_ACTIVATE = "policy.activate"
     POLICY_ROLLBACK = "policy.rollback"
     """Go back to a bundle that two people activated before."""
+    POLICY_SHADOW = "policy.shadow"
+    """Have a candidate bundle judge beside the active one, without effect."""
     PRINCIPALS_MANAGE = "principals.manage"
     PROPOSALS_READ = "proposals.read"
     PROPOSALS_MAKE = "proposals.make"
@@ -68,6 +70,7 @@ ROLE_PERMISSIONS: Final[Mapping[Role, frozenset[Permission]]] = MappingProxyType
                 Permission.POLICY_INPUTS,
                 Permission.POLICY_READ,
                 Permission.POLICY_PROPOSE,
+                Permission.POLICY_SHADOW,
                 Permission.PROPOSALS_READ,
                 Permission.PROPOSALS_MAKE,
                 Permission.WHY,
@@ -114,6 +117,7 @@ ROLE_PERMISSIONS: Final[Mapping[Role, frozenset[Permission]]] = MappingProxyType
                 Permission.METRICS_READ,
                 Permission.POLICY_READ,
                 Permission.POLICY_PROPOSE,
+                Permission.POLICY_SHADOW,
                 Permission.POLICY_ACTIVATE,
                 Permission.POLICY_ROLLBACK,
                 Permission.PROPOSALS_READ,

@@ -222,6 +222,10 @@ class PolicyEngine(Protocol):
     def digest(self) -> str:
         """Hex SHA-256 of the active bundle."""
 
+    @property
+    def epoch(self) -> int:
+        """Grows whenever a decision by the active bundle may have ceased to stand, as :meth:`stands` says."""
+
     async def decide(self, policy_input: Mapping[str, Any]) -> Mapping[str, Decision]:
         """One evaluation for every step of ``policy_input`` (policy contract, input version 1).
 

@@ -253,6 +253,12 @@ class Proposals:
                 await self._applied(changed)
         return ended
 
+    async def conclude(self, proposal: Proposal) -> None:
+        """End what rests on something that is no more: the gateway's own act. Raises ``proposal.closed`` where somebody
+        was faster, or ``log.unavailable``."""
+        ended = replace(proposal, status=ProposalStatus.ENDED, ended_at=self.clock())
+        await self._change(ended, Act.END, SYSTEM)
+
     # --- inside ------------------------------------------------------------------------------------------------------
 
     async def _propose(self, actor: Principal, kind: Kind, document: Any, signed: bytes | None) -> Proposal:

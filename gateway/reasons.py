@@ -68,10 +68,12 @@ class Reason(StrEnum):
     POLICY_INPUT = "policy.input"
     POLICY_OBSERVED_DENY = "policy.observed_deny"
     POLICY_OBSERVED_ASK = "policy.observed_ask"
+    POLICY_STRICTER = "policy.stricter"
     POLICY_BUNDLE = "policy.bundle"
     POLICY_SOURCE = "policy.source"
     POLICY_DIRECTORY = "policy.directory"
     POLICY_NOT_ACTIVATED = "policy.not_activated"
+    POLICY_CANDIDATE = "policy.candidate"
     # 5 approval
     APPROVAL_REFUSED = "approval.refused"
     APPROVAL_EXPIRED = "approval.expired"
@@ -160,10 +162,12 @@ TEXTS: Final[dict[Reason, str]] = {
     Reason.POLICY_INPUT: "The plan is too large for the policy engine.",
     Reason.POLICY_OBSERVED_DENY: "Policy denies this step; it was let go because its hand is observed.",
     Reason.POLICY_OBSERVED_ASK: "Policy asks for a person; the step was let go because its hand is observed.",
+    Reason.POLICY_STRICTER: "Both bundles of a canary were asked, and the stricter one decided.",
     Reason.POLICY_BUNDLE: "The policy bundle cannot be used.",
     Reason.POLICY_SOURCE: "The policy repository cannot be read.",
     Reason.POLICY_DIRECTORY: 'This gateway decides by a directory; [policy] source = "signed" has it take bundles.',
     Reason.POLICY_NOT_ACTIVATED: "Only a bundle that two people activated before can be gone back to.",
+    Reason.POLICY_CANDIDATE: "This gateway has no engine for a second bundle; set [policy] opa_candidate_url.",
     Reason.APPROVAL_REFUSED: "A person refused this call.",
     Reason.APPROVAL_EXPIRED: "Nobody approved this call in time.",
     Reason.APPROVAL_VOIDED: "What was to be approved has changed.",

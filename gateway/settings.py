@@ -151,6 +151,11 @@ class PolicySettings(Section):
     environment: Identifier = Field("production", description="input.environment for the rules.")
     data_region: str | None = Field(None, description="input.context.data_region for the rules.")
     opa_url: str = Field("http://127.0.0.1:8181", description="The OPA server (engine = opa).")
+    opa_candidate_url: str | None = Field(
+        None,
+        description="Another OPA server, for a candidate bundle beside the active one (engine = opa): a bundle fills a "
+        "server. Without it nothing can be shadowed or tried as a canary.",
+    )
     opa_token_file: Path | None = Field(None, description="File with the bearer token for OPA.")
     opa_ca_file: Path | None = Field(
         None, description="Authorities (PEM) that an https OPA server is verified by. Default: the system's."
@@ -164,8 +169,11 @@ class PolicySettings(Section):
     @model_validator(mode="after")
     def _tls_files_need_tls(self) -> "PolicySettings":
         files = (self.opa_ca_file, self.opa_certificate_file, self.opa_certificate_key_file)
-        if any(files) and not self.opa_url.startswith("https://"):
-            raise ValueError("TLS files for OPA are named, but opa_url is not https://")
+        for url in (self.opa_url, self.opa_candidate_url or self.opa_url):
+            if any(files) and not url.startswith("https://"):
+                raise ValueError("TLS files for OPA are named, but opa_url is not https://")
+        if self.opa_candidate_url is not None and self.opa_candidate_url.rstrip("/") == self.opa_url.rstrip("/"):
+            raise ValueError("opa_candidate_url is opa_url: one server holds one bundle")
         return self
 
 
@@ -173,6 +181,30 @@ class ProposalSettings(Section):
     """Changes that take two people."""
 
     ttl_seconds: int = Field(259_200, ge=60, le=1_209_600, description="How long a proposal waits for a second person.")
+
+
+class RolloutSettings(Section):
+    """A candidate bundle beside the active one: how much a shadow may lag, and when a canary stops itself."""
+
+    shadow_queue_max: int = Field(
+        128, ge=1, le=10_000, description="Policy inputs that may wait for the shadow; others are left out and counted."
+    )
+    canary_window: int = Field(
+        1000, ge=1, le=100_000, description="Newest decisions of a canary that each gateway looks at."
+    )
+    canary_sample_min: int = Field(20, ge=1, le=100_000, description="Fewer of them say nothing.")
+    canary_denied_margin: float = Field(
+        0.1, ge=0, le=1, description="By how much the candidate's share of denials may exceed the active bundle's."
+    )
+    canary_error_margin: float = Field(
+        0.05, ge=0, le=1, description="The same of decisions that its engine failed to give."
+    )
+
+    @model_validator(mode="after")
+    def _sample_fits(self) -> "RolloutSettings":
+        if self.canary_sample_min > self.canary_window:
+            raise ValueError("canary_sample_min is more than canary_window")
+        return self
 
 
 class ProvenanceSettings(Section):
@@ -308,6 +340,7 @@ class Settings(BaseSettings):
     policy: PolicySettings = PolicySettings()
     provenance: ProvenanceSettings = ProvenanceSettings()
     proposals: ProposalSettings = ProposalSettings()
+    rollout: RolloutSettings = RolloutSettings()
     keys: KeySettings = KeySettings()
     jail: JailSettings = JailSettings()
     telemetry: TelemetrySettings = TelemetrySettings()

@@ -55,6 +55,26 @@ class Metrics:
             registry=self.registry,
         )
 
+        self.policy_canary = Gauge(
+            "handrail_policy_canary",
+            "For how many principals in a hundred a candidate bundle decides.",
+            registry=self.registry,
+        )
+        self.policy_canary_stopped = Gauge(
+            "handrail_policy_canary_stopped",
+            "1 while a canary that stopped itself is in force: the stricter of both bundles decides.",
+            registry=self.registry,
+        )
+        self.policy_compared = Counter(
+            "handrail_policy_compared",
+            "Steps judged by a candidate bundle too, by what came of it; for a shadow also inputs that were left out.",
+            ["trial", "outcome"],
+            registry=self.registry,
+        )
+        self.policy_shadow_waiting = Gauge(
+            "handrail_policy_shadow_waiting", "Policy inputs that wait for the shadow.", registry=self.registry
+        )
+
         self.webhook_messages = Counter(
             "handrail_webhook_messages",
             "Messages for webhooks by what became of them: delivered, retried, dead or dropped.",

@@ -25,7 +25,9 @@ def sqlite() -> list[str]:
             same = " AND ".join(f"{column} = NEW.{column}" for column in key)
             exists = f"EXISTS (SELECT {key[0]} FROM {table} WHERE {same})"  # noqa: S608
             when = f"BEFORE INSERT ON {table} WHEN {exists}"
-            statements.append(f"CREATE TRIGGER {table}_no_replace {when} BEGIN {refuse} END")
+            # FAIL, not ABORT: to undo a statement of many rows, SQLite would copy every page before it changes it. The
+            # row is refused all the same, and whoever wrote it rolls its transaction back.
+            statements.append(f"CREATE TRIGGER {table}_no_replace {when} BEGIN SELECT RAISE(FAIL, '{REFUSAL}'); END")
     statements += [
         f"CREATE TRIGGER head_no_shrink BEFORE UPDATE ON head WHEN {_HEAD_CHANGED} BEGIN {refuse} END",
         f"CREATE TRIGGER head_no_delete BEFORE DELETE ON head BEGIN {refuse} END",

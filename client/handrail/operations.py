@@ -402,6 +402,26 @@ def policy_rollout() -> Operation[Json]:
     return (yield _get("policy", "rollout")).document
 
 
+def policy_shadow() -> Operation[Json]:
+    """The newest shadow and what it counted, over all gateways: ``{shadow, gateways, comparison}``."""
+    return (yield _get("policy", "shadow")).document
+
+
+def start_policy_shadow(digest: str, *, lasts_seconds: int) -> Operation[Json]:
+    """Have a bundle that was brought judge beside the one that decides, without effect."""
+    return (yield _post({"digest": digest, "lasts_seconds": lasts_seconds}, "policy", "shadow")).document
+
+
+def stop_policy_shadow() -> Operation[Json]:
+    """End the shadow; what it counted stays."""
+    return (yield _delete("policy", "shadow")).document
+
+
+def policy_canary() -> Operation[Json]:
+    """The canary in force, or the last one, and what came of it: ``{canary, gateways, comparison}``."""
+    return (yield _get("policy", "canary")).document
+
+
 def evaluations(
     *, since: int | None = None, until: int | None = None, after: int | None = None, limit: int | None = None
 ) -> Operation[bytes]:

@@ -11,16 +11,17 @@ import structlog
 import typer
 
 from gateway.canonical import parse
-from gateway.cli import policy_build, policy_lifecycle, policy_observe, policy_replay, policy_suggest
+from gateway.cli import policy_build, policy_candidate, policy_lifecycle, policy_observe, policy_replay, policy_suggest
+from gateway.cli.candidates import Candidate, candidate
 from gateway.cli.command import command, noun
+from gateway.cli.connect import Session
 from gateway.cli.exits import Exit, Stop
 from gateway.cli.output import Output
 from gateway.errors import Refused
 from gateway.model import Effect
 from gateway.policy import tools
-from gateway.policy.engine import bundle_directory
 from gateway.policy.faults import BundleError, Problem
-from gateway.settings import load
+from gateway.settings import PolicySettings, load
 
 app = noun("Evaluate, check and try policy bundles.")
 app.add_typer(policy_replay.app)
@@ -28,20 +29,22 @@ app.add_typer(policy_build.app)
 app.add_typer(policy_lifecycle.app)
 app.add_typer(policy_suggest.app)
 app.add_typer(policy_observe.app, name="observe")
+app.add_typer(policy_candidate.shadow, name="shadow")
+app.add_typer(policy_candidate.canary, name="canary")
 
 _INPUT_MAX_BYTES: Final = 16_777_216
 
 
 @command(app, "eval")
 def evaluate(
-    out: Output,
+    session: Session,
     input_: Annotated[Path, typer.Option("--input", help="Policy input, version 1, as JSON ('handrail why --json').")],
-    bundle: Annotated[Path | None, typer.Option(help="Directory of the bundle. Default: the configured one.")] = None,
+    bundle: Candidate = None,
     engine: Annotated[Literal["embedded", "opa"] | None, typer.Option(help="Default: the configured one.")] = None,
     config: Annotated[Path | None, typer.Option("--config", help="handrail.toml.")] = None,
 ) -> Exit:
     """Decide one input by a bundle. Exit 0 every step allowed, 1 any denied or no answer, 4 any asks for a person."""
-    settings = load(config).policy
+    out, settings = session.out, load(config).policy
     _log_to_standard_error()
     try:
         with input_.open("rb") as stream:
@@ -56,7 +59,7 @@ def evaluate(
     policy_input = document["input"] if isinstance(document.get("input"), dict) else document
     try:
         found = asyncio.run(
-            tools.evaluate(bundle or bundle_directory(settings), engine or settings.engine, policy_input, settings)
+            tools.evaluate(candidate(session, bundle, settings), engine or settings.engine, policy_input, settings)
         )
     except BundleError as exc:
         return _show_problems(out, exc.problems)
@@ -70,13 +73,21 @@ def evaluate(
 
 @command(app)
 def check(
-    out: Output, directory: Annotated[Path, typer.Argument(metavar="DIR", help="Directory of the bundle.")]
+    session: Session,
+    bundle: Annotated[
+        str,
+        typer.Argument(
+            metavar="BUNDLE", help="A directory, a file of 'policy build', or the digest of a bundle that is kept."
+        ),
+    ],
 ) -> Exit:
     """Say everything that keeps a gateway from using a bundle. Exit 1 if anything does."""
-    if not directory.is_dir():
-        raise Stop(f"{directory}: not a directory", "Give the directory of the bundle, such as policies.")
     _log_to_standard_error()
-    return _show_problems(out, asyncio.run(tools.check(directory)))
+    try:
+        found = asyncio.run(tools.check(candidate(session, bundle, PolicySettings())))
+    except BundleError as exc:
+        found = exc.problems
+    return _show_problems(session.out, found)
 
 
 def _log_to_standard_error() -> None:

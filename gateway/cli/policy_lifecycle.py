@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from gateway.cli.candidates import kept
 from gateway.cli.command import command, noun
 from gateway.cli.connect import Session
 from gateway.cli.exits import Exit, Stop
@@ -14,31 +15,36 @@ from gateway.cli.output import Output
 from gateway.cli.proposals import Key, ProposalId, Yes, activate_shown, show_proposal, signing_key
 from gateway.errors import Refused
 from gateway.policy.activations import Activation, Way, previous
-from gateway.policy.signed import SIGNED_MAX_BYTES, read_unverified
+from gateway.policy.signed import SIGNED_MAX_BYTES
 from gateway.rendering import moment
 from gateway.two_person import Kind
 
 app = noun("Have bundles decide, and go back.")
 
 _SHORT: Final = 12
+File = Annotated[Path, typer.Argument(metavar="BUNDLE", help="The file that 'policy build' wrote.")]
 Digest = Annotated[str | None, typer.Argument(metavar="DIGEST", help="The bundle, by its whole digest.")]
+
+
+@command(app)
+def bring(session: Session, bundle: File) -> Exit:
+    """Bring a signed bundle to the gateway, to be shadowed or tried as a canary. It decides nothing."""
+    kept = session.client.add_policy_bundle(_read(bundle))
+    session.out.show(kept, lambda: _show_bundle(session.out, kept))
+    return Exit.GOOD
 
 
 @command(app)
 def propose(
     session: Session,
-    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="The file that 'policy build' wrote.")],
+    bundle: File,
     key: Key = None,
 ) -> Exit:
     """Bring a signed bundle to the gateway and propose that it decide. Exit 4: it waits for a second person."""
-    try:
-        with bundle.open("rb") as stream:
-            token = stream.read(SIGNED_MAX_BYTES + 1)
-    except OSError as exc:
-        raise Stop(f"{bundle}: {exc.strerror}", "Build one with 'handrail policy build --rev REV'.") from None
+    token = _read(bundle)
     signing = signing_key(session, key)
-    kept = session.client.add_policy_bundle(token)
-    digest, commit = str(kept["digest"]), str(kept["commit"])
+    added = session.client.add_policy_bundle(token)
+    digest, commit = str(added["digest"]), str(added["commit"])
     document = {"digest": digest, "commit": commit, "replaces": _deciding(session)}
     made = session.client.propose(str(Kind.POLICY_ACTIVATE), document, subject=digest, key=signing)
 
@@ -124,13 +130,21 @@ def show(
         active = session.client.policy()
         session.out.show(active, lambda: _show_active(session.out, active))
         return Exit.NEGATIVE if active.get("problem") else Exit.GOOD
-    kept = session.client.policy_bundle(digest)
+    found = session.client.policy_bundle(digest)
     if file is not None:
         file.write_text(session.client.policy_bundle_file(digest), encoding="ascii")
-    session.out.show(kept, lambda: _show_bundle(session.out, kept))
+    session.out.show(found, lambda: _show_bundle(session.out, found))
     if diff and not session.out.json:
         _show_diff(session, _deciding(session), digest)
     return Exit.GOOD
+
+
+def _read(bundle: Path) -> bytes:
+    try:
+        with bundle.open("rb") as stream:
+            return stream.read(SIGNED_MAX_BYTES + 1)
+    except OSError as exc:
+        raise Stop(f"{bundle}: {exc.strerror}", "Build one with 'handrail policy build --rev REV'.") from None
 
 
 def _deciding(session: Session) -> str | None:
@@ -179,11 +193,7 @@ def _show_diff(session: Session, before: str | None, after: str) -> None:
 
 
 def _sources(session: Session, digest: str) -> dict[str, str]:
-    """The files of a kept bundle, from its signed file; the digest is computed anew, so they are the ones meant."""
-    found = read_unverified(session.client.policy_bundle_file(digest).encode())
-    if found.bundle.digest != digest:
-        raise Stop("the gateway gave another bundle than the one asked for", "Tell its operator.", Exit.NEGATIVE)
-    return {path: raw.decode("utf-8") for path, raw in found.contents.items()}
+    return {path: raw.decode("utf-8") for path, raw in kept(session, digest).contents.items()}
 
 
 def _diff(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[str]:
@@ -198,25 +208,28 @@ def _show_active(out: Output, active: Mapping[str, Any]) -> None:
     out.table(["file", "sha256"], ([item.get("path"), item.get("sha256")] for item in active.get("files") or []))
 
 
-def _show_bundle(out: Output, kept: Mapping[str, Any]) -> None:
-    checks = kept.get("checks") or {}
+def _show_bundle(out: Output, bundle: Mapping[str, Any]) -> None:
+    checks = bundle.get("checks") or {}
     tested = f"{checks.get('tests')} tests, {checks.get('coverage')} % of the lines, OPA {checks.get('opa')}"
     out.facts(
         [
-            ("digest", kept.get("digest")),
-            ("commit", kept.get("commit")),
-            ("directory", kept.get("directory")),
-            ("built by", kept.get("built_by")),
-            ("built at", moment(kept.get("built_at"))),
+            ("digest", bundle.get("digest")),
+            ("commit", bundle.get("commit")),
+            ("directory", bundle.get("directory")),
+            ("built by", bundle.get("built_by")),
+            ("built at", moment(bundle.get("built_at"))),
             ("tested", tested if checks.get("opa") else "not at the build"),
-            ("brought by", kept.get("added_by")),
+            ("brought by", bundle.get("added_by")),
         ]
     )
     out.line("")
-    out.table(["file", "sha256"], ([item.get("path"), item.get("sha256")] for item in kept.get("files") or []))
+    out.table(["file", "sha256"], ([item.get("path"), item.get("sha256")] for item in bundle.get("files") or []))
     out.line("")
     out.table(
         ["number", "way", "by", "at"],
-        ([item.get("number"), item.get("way"), item.get("by"), moment(item.get("at"))] for item in kept["activations"]),
+        (
+            [item.get("number"), item.get("way"), item.get("by"), moment(item.get("at"))]
+            for item in bundle["activations"]
+        ),
         "It never decided.",
     )

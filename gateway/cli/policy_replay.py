@@ -11,18 +11,19 @@ import orjson
 import typer
 
 from audit.entry import format_time
+from gateway.cli.candidates import Candidate, candidate
 from gateway.cli.command import command, noun
 from gateway.cli.connect import Connection, Session
+from gateway.cli.differences import show_differences
 from gateway.cli.exits import Exit, Stop
 from gateway.cli.output import Output
 from gateway.cli.times import moment
-from gateway.policy.bundle import Bundle, load
+from gateway.policy.bundle import Bundle
 from gateway.policy.differences import CONSEQUENTIAL, Kind
-from gateway.policy.engine import bundle_directory
 from gateway.policy.faults import BundleError
 from gateway.policy.judges import judging
 from gateway.policy.replay import Page, Report, replay
-from gateway.policy.replay_report import TITLES, markdown
+from gateway.policy.replay_report import markdown
 from gateway.settings import PolicySettings
 from gateway.settings import load as load_settings
 
@@ -33,7 +34,6 @@ FILE_PAGE_LINES: Final = 500
 FILE_PAGE_BYTES: Final = 4_194_304
 LINE_MAX_BYTES: Final = 33_554_432
 HEADER: Final = {"handrail": "evaluations", "v": 1}
-_SHOWN_MAX: Final = 40
 
 Since = Annotated[
     str | None,
@@ -47,7 +47,7 @@ Until = Annotated[str | None, typer.Option(help="Up to when. Default: now.")]
 @command(app, "replay")
 def replay_(
     session: Session,
-    bundle: Annotated[Path | None, typer.Option(help="Directory of the candidate. Default: the configured.")] = None,
+    bundle: Candidate = None,
     since: Since = None,
     until: Until = None,
     inputs: Annotated[
@@ -72,13 +72,13 @@ def replay_(
     failing = _failing(fail_on)
     limits = load_settings(config).policy
     window = Window.of(since or ("7d" if inputs is None else None), until)
-    candidate = load(bundle or bundle_directory(limits))
     pages = window.from_file(inputs) if inputs is not None else window.from_gateway(session.connection)
     count = workers or os.cpu_count() or 1
     try:
-        report = asyncio.run(_replay(out, candidate, pages, engine or limits.engine, count, limits))
+        chosen = candidate(session, bundle, limits)
+        report = asyncio.run(_replay(out, chosen, pages, engine or limits.engine, count, limits))
     except BundleError as exc:
-        hint = "'handrail policy check DIR' lists every problem."
+        hint = "'handrail policy check BUNDLE' lists every problem."
         raise Stop(f"the candidate is refused: {exc.detail}", hint) from None
     document = {"since": window.since, "until": window.until, **report.document()}
     if markdown_ and not out.json:
@@ -136,9 +136,10 @@ class Window:
     async def from_gateway(self, connection: Connection) -> AsyncIterator[Page]:
         """The gateway's pages."""
         async for body in self.bodies(connection):
-            *lines, end = [orjson.loads(line) for line in body.splitlines()]
+            *lines, last = body.splitlines()
+            end = orjson.loads(last)
             done = end["end"] if end["next"] is None else end["next"]
-            yield Page(lines, done - end["first"], end["end"] - end["first"])
+            yield Page(map(orjson.loads, lines), done - end["first"], end["end"] - end["first"])
 
     async def bodies(self, connection: Connection) -> AsyncIterator[bytes]:
         """The gateway's pages as they come; the last line of each says where to go on."""
@@ -252,40 +253,4 @@ def _show(out: Output, report: Mapping[str, Any]) -> None:
         ]
     )
     out.line("")
-    out.table(
-        ["would be", "decisions", "by rule"],
-        (
-            [
-                TITLES[kind],
-                f"{count:,}",
-                ", ".join(f"{code} {number:,}" for code, number in report["rules"][kind].items()),
-            ]
-            for kind, count in report["kinds"].items()
-            if count
-        ),
-        "Every decision would be the same." if report["decisions"] else "Nothing was recorded that could be compared.",
-    )
-    groups = report["groups"]
-    if groups:
-        out.line("")
-        out.table(
-            ["would be", "hand", "action", "was", "now", "decisions", "for example"],
-            (
-                [
-                    TITLES[group["kind"]],
-                    group["hand"],
-                    group["action"],
-                    _side(group["was"]),
-                    " ".join([_side(group["now"]), *group.get("obligations", ())]),
-                    f"{group['count']:,}",
-                    f"{group['examples'][0]['plan_id']}/{group['examples'][0]['step_id']}",
-                ]
-                for group in groups[:_SHOWN_MAX]
-            ),
-        )
-    if len(groups) > _SHOWN_MAX:
-        out.line(f"... and {len(groups) - _SHOWN_MAX} more groups (--json lists all)")
-
-
-def _side(side: Mapping[str, Any]) -> str:
-    return " ".join([side["effect"], *side["reasons"]])
+    show_differences(out, report, "Nothing was recorded that could be compared.")

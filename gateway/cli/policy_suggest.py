@@ -1,12 +1,14 @@
-"""``handrail policy suggest``: grants drafted from what was seen, for a pull request."""
+"""``handrail policy suggest``: grants and allowlists drafted from what was seen, for a pull request."""
 
 import asyncio
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from gateway.cli.candidates import Candidate, candidate
 from gateway.cli.command import command, noun
 from gateway.cli.connect import Session
 from gateway.cli.exits import Stop
@@ -14,15 +16,13 @@ from gateway.cli.output import Output
 from gateway.cli.policy_replay import Since, Until, Window
 from gateway.errors import HandrailError
 from gateway.evaluation import read
-from gateway.policy.bundle import load
-from gateway.policy.engine import bundle_directory
+from gateway.policy.allowlists import merged as merged_allowlists
+from gateway.policy.bundle import ROOT, Bundle
 from gateway.policy.inspection import inspect
 from gateway.policy.suggest import Draft, merged
 from gateway.settings import load as load_settings
 
-app = noun("Draft grants from what was seen.")
-
-GRANTS = Path("handrail/grants/data.json")
+app = noun("Draft grants and allowlists from what was seen.")
 
 
 @command(app)
@@ -30,26 +30,37 @@ def suggest(
     session: Session,
     since: Since = None,
     until: Until = None,
-    bundle: Annotated[Path | None, typer.Option(help="The bundle to draft for. Default: the configured.")] = None,
+    bundle: Candidate = None,
     by_role: Annotated[bool, typer.Option("--by-role", help="Lines for roles instead of single principals.")] = False,
     file: Annotated[
         Path | None, typer.Option("--out", help="Write the bundle's grants/data.json with the new lines here.")
     ] = None,
+    allowlists: Annotated[
+        Path | None,
+        typer.Option(
+            "--allowlists-out",
+            help="Make this directory, with data.json of the rules hosts and arguments in it.",
+        ),
+    ] = None,
     config: Annotated[Path | None, typer.Option("--config", help="handrail.toml.")] = None,
 ) -> None:
-    """Draft the narrowest grants that would have covered what was denied for want of one. Read every line of it."""
-    directory = bundle or bundle_directory(load_settings(config).policy)
+    """Draft the narrowest grants for what was denied for want of one, and allowlists of what was used. Read them."""
     window = Window.of(since or "7d", until)
-    draft = asyncio.run(_draft(session, directory, window, by_role=by_role))
-    document = draft.document()
+    chosen = candidate(session, bundle, load_settings(config).policy)
+    data = chosen.data.get(ROOT, {})
+    draft = asyncio.run(_draft(session, chosen, window, by_role=by_role))
+    document = draft.document(data)
     if file is not None:
-        _write(file, directory / GRANTS, draft)
+        _write(file, merged(data.get("grants", {}), draft.table()))
         document["file"] = str(file)
+    if allowlists is not None:
+        _make(allowlists, merged_allowlists(data, document["allowlists"]))
+        document["directory"] = str(allowlists)
     session.out.show(document, lambda: _show(session.out, document))
 
 
-async def _draft(session: Session, directory: Path, window: Window, *, by_role: bool) -> Draft:
-    places = (await inspect(load(directory))).reasons
+async def _draft(session: Session, chosen: Bundle, window: Window, *, by_role: bool) -> Draft:
+    places = (await inspect(chosen)).reasons
     draft = Draft(lambda code: str(places.get(code, {}).get("severity", "")), by_role)
     with session.out.progress("reading", None) as advance:
         known: set[Any] = set()
@@ -57,25 +68,32 @@ async def _draft(session: Session, directory: Path, window: Window, *, by_role: 
             seen = set()
             for line in page.lines:
                 seen.add(line.get("commitment"))
-                if line.get("commitment") in known or "evaluation" not in line:
+                if line.get("commitment") in known:
+                    continue
+                if line.get("fault") == "erased":
+                    draft.erased += 1
                     continue
                 try:
-                    draft.add(read(line["evaluation"]))
+                    draft.add(read(line.get("evaluation")))
                 except HandrailError:
-                    continue
+                    draft.unreadable += 1
             known = seen  # an evaluation's entries stand together: on one page, or on two that follow each other
             advance(page.done, page.total)
     return draft
 
 
-def _write(file: Path, grants: Path, draft: Draft) -> None:
+def _write(file: Path, data: Mapping[str, Any]) -> None:
     if file.exists():
-        raise Stop(f"{file}: exists already", "Choose another --out; review it, then put it in its place.")
-    try:
-        data = json.loads(grants.read_bytes())
-    except (OSError, ValueError):
-        raise Stop(f"{grants}: there are no grants to add to", "Leave --out away to see the lines alone.") from None
-    file.write_text(json.dumps(merged(data, draft.table()), indent=2) + "\n", encoding="utf-8")
+        raise Stop(f"{file}: exists already", "Choose another name; review it, then put it in its place.")
+    file.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _make(directory: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
+    if directory.exists():
+        raise Stop(f"{directory}: exists already", "Choose another name; review it, then copy it over the bundle.")
+    for name, data in files.items():
+        (directory / name).parent.mkdir(parents=True)
+        _write(directory / name, data)
 
 
 def _show(out: Output, document: dict[str, Any]) -> None:
@@ -94,8 +112,32 @@ def _show(out: Output, document: dict[str, Any]) -> None:
                 for one in document["left_out"]
             ),
         )
+    if document["erased"] or document["unreadable"]:
+        out.line(
+            f"Not looked at: {document['erased']:,} erased evaluations, {document['unreadable']:,} that do not hold."
+        )
     if document["not_told_apart"]:
         out.line(f"{document['not_told_apart']:,} more steps were not told apart.")
     if document["table"]:
         out.section("Lines for handrail/grants/data.json, table:", style="bold")
         out.block(document["table"])
+    _show_allowlists(out, document["allowlists"])
+
+
+def _show_allowlists(out: Output, found: Mapping[str, Any]) -> None:
+    if found["seen"]:
+        out.section("Where URLs led and paths began:", style="bold")
+        out.table(
+            ["hand", "action", "argument", "seen", "steps"],
+            (
+                [one["hand"], one["action"], one.get("pointer", one["role"]), one["value"], f"{one['steps']:,}"]
+                for one in found["seen"]
+            ),
+        )
+    if found["not_plain"]:
+        out.line(f"{found['not_plain']:,} arguments were no plain URL or path, and are not shown.")
+    for name in ("hosts", "arguments"):
+        lines = found[name]["hands"] if name == "arguments" else found[name]
+        if lines:
+            out.section(f"Lines for handrail/{name}/data.json:", style="bold")
+            out.block(found[name])

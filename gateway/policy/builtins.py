@@ -114,9 +114,7 @@ class _Checker:
             lambda node: self._function(tree, syntax.path_of(node)) is None,
         ):
             yield where, message, None
-        for name, where in syntax.local_names(tree, rule):
-            if name in {"input", "data"}:
-                yield where, f"{name} is the document, and cannot be the name of a variable as well", None
+        yield from _variables(tree, rule)
         for statement in syntax.statements(rule):
             for override in statement.get("with_mods", ()):
                 yield from self._override(tree, override)
@@ -294,6 +292,16 @@ def _overlap(one: Path, other: Path) -> bool:
 def _literal(node: Mapping[str, Any]) -> str | None:
     ((tag, body),) = node.items()
     return str(body["value"]) if tag in {"String", "RawString"} else None
+
+
+def _variables(tree: Tree, rule: Mapping[str, Any]) -> Iterator[tuple[Place, str, str | None]]:
+    """What is wrong with the names of a rule's variables."""
+    for name, where in syntax.local_names(tree, rule):
+        if name in {"input", "data"}:
+            yield where, f"{name} is the document, and cannot be the name of a variable as well", None
+    for name, where in syntax.some_names(tree, rule):
+        if name in tree.names or name in tree.imports:
+            yield where, f"{name} is a rule or an import, and one engine takes it for that after 'some'", None
 
 
 def _format(here: Place, params: list[Mapping[str, Any]]) -> Iterator[tuple[Place, str, str | None]]:

@@ -27,8 +27,8 @@ class _Misshapen(Exception):
     """The answer is not of the contract's shape; everything is denied."""
 
 
-class _Unenforceable(Exception):
-    """The answer asks for something that cannot be done; everything is denied."""
+class Unenforceable(Exception):
+    """An answer asks for something that cannot be done; it is denied."""
 
 
 def deny_all(steps: Iterable[str], reason: Reason, digest: str) -> dict[str, Decision]:
@@ -49,7 +49,7 @@ def decide(steps: Sequence[str], answer: Any, digest: str) -> dict[str, Decision
         found = _parse(frozenset(steps), [] if answer is None else answer)
     except _Misshapen:
         return deny_all(steps, Reason.POLICY_ERROR, digest)
-    except _Unenforceable:
+    except Unenforceable:
         return deny_all(steps, Reason.POLICY_OBLIGATION, digest)
     decisions: dict[str, Decision] = {}
     for step in steps:
@@ -59,7 +59,7 @@ def decide(steps: Sequence[str], answer: Any, digest: str) -> dict[str, Decision
             continue
         try:
             decisions[step] = _merge(step, spoken, digest)
-        except _Unenforceable:
+        except Unenforceable:
             decisions.update(deny_all((step,), Reason.POLICY_OBLIGATION, digest))
     return decisions
 
@@ -106,21 +106,21 @@ def _obligations(value: Any) -> Obligations:
     if not isinstance(value, dict):
         raise _Misshapen
     if not value.keys() <= ENFORCED:
-        raise _Unenforceable
+        raise Unenforceable
     return Obligations(**{name: _READERS[name](member) for name, member in value.items()})
 
 
 def _pointers(value: Any) -> tuple[str, ...]:
     pointers = _list(value, ITEMS_MAX)
     if not all(isinstance(pointer, str) and (pointer == "" or pointer.startswith("/")) for pointer in pointers):
-        raise _Unenforceable
+        raise Unenforceable
     return tuple(sorted(set(pointers)))
 
 
 def _whole(least: int, most: int) -> Callable[[Any], int]:
     def read(value: Any) -> int:
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-            raise _Unenforceable
+            raise Unenforceable
         return value
 
     return read
@@ -128,13 +128,13 @@ def _whole(least: int, most: int) -> Callable[[Any], int]:
 
 def _seconds(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 3600:
-        raise _Unenforceable
+        raise Unenforceable
     return float(value)
 
 
 def _word(value: Any) -> str:
     if not isinstance(value, str) or not value:
-        raise _Unenforceable
+        raise Unenforceable
     return value
 
 
@@ -142,18 +142,18 @@ def _role(value: Any) -> Role:
     try:
         return Role(_word(value))
     except ValueError:
-        raise _Unenforceable from None
+        raise Unenforceable from None
 
 
 def _level(value: Any) -> str:
     if value not in LOG_LEVELS:
-        raise _Unenforceable
+        raise Unenforceable
     return str(value)
 
 
 def _flag(value: Any) -> bool:
     if not isinstance(value, bool):
-        raise _Unenforceable
+        raise Unenforceable
     return value
 
 
@@ -184,8 +184,8 @@ def _merge(step: str, spoken: list[_Spoken], digest: str) -> Decision:
     beaten = sorted({(reason.code, reason.message) for one in against if one[0] is not effect for reason in one[1]})
     otherwise: Obligations | None
     try:
-        otherwise = _strictest([one[2] for one in spoken])
-    except _Unenforceable:
+        otherwise = strictest([one[2] for one in spoken])
+    except Unenforceable:
         if effect is not Effect.DENY:
             raise
         otherwise = None
@@ -201,7 +201,8 @@ def _merge(step: str, spoken: list[_Spoken], digest: str) -> Decision:
     )
 
 
-def _strictest(many: list[Obligations]) -> Obligations:
+def strictest(many: Sequence[Obligations]) -> Obligations:
+    """What all of them demand together. Raises :class:`Unenforceable` where that is impossible."""
     asking = [one for one in many if one is not _NONE]
     if len(asking) < 2:
         return asking[0] if asking else _NONE
@@ -219,7 +220,7 @@ def _union(values: list[tuple[str, ...]]) -> tuple[str, ...]:
 
 def _same(values: list[Any]) -> Any:
     if any(value != values[0] for value in values):
-        raise _Unenforceable
+        raise Unenforceable
     return values[0]
 
 

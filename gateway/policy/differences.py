@@ -22,6 +22,9 @@ COMPUTED: Final = "(computed)"
 PASSING: Final = frozenset({str(Reason.POLICY_TIMEOUT), str(Reason.POLICY_UNAVAILABLE)})
 """Denials that say something about the moment and nothing about the policy."""
 
+FAULTS: Final = PASSING | {str(Reason.POLICY_ERROR), str(Reason.POLICY_INPUT), str(Reason.POLICY_OBLIGATION)}
+"""Denials of an engine, and of no rule."""
+
 
 class Kind(StrEnum):
     """How a decision differs from the one before."""
@@ -78,6 +81,13 @@ class Group:
             shown["obligations"] = list(self.obligations)
         return shown
 
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> "Group":
+        """Rebuild from :meth:`document`."""
+        was, now = ((str(one["effect"]), tuple(one["reasons"])) for one in (document["was"], document["now"]))
+        obligations = tuple(document.get("obligations", ()))
+        return cls(Kind(document["kind"]), document["hand"], document["action"], was, now, obligations)
+
 
 def compare(
     was: Decision, now: Decision, step: Mapping[str, Any], literals: Collection[str] | None = None
@@ -105,6 +115,11 @@ def compare(
 def comparable(decision: Decision) -> bool:
     """Whether a decision came from the policy, and not from an engine that was late or away."""
     return not any(reason.code in PASSING for reason in decision.reasons)
+
+
+def failed(decision: Decision) -> bool:
+    """Whether it is an engine's denial and no rule's."""
+    return any(reason.code in FAULTS for reason in decision.reasons)
 
 
 def _said(decision: Decision, literals: Collection[str] | None) -> tuple[str, tuple[str, ...]]:
@@ -147,6 +162,20 @@ class Tally:
         named = self.examples.setdefault(group, [])
         if len(named) < EXAMPLES_MAX:
             named.append((plan_id, step_id))
+
+    def merge(self, document: Mapping[str, Any]) -> None:
+        """Add what :meth:`document` of another tally says."""
+        self.kinds.update({Kind(kind): int(count) for kind, count in document["kinds"].items() if count})
+        self.rest.update({Kind(kind): int(count) for kind, count in document["not_grouped"].items()})
+        for one in document["groups"]:
+            group, count = Group.from_document(one), int(one["count"])
+            if group not in self.groups and len(self.groups) >= self.groups_max:
+                self.rest[group.kind] += count
+                continue
+            self.groups[group] += count
+            named = self.examples.setdefault(group, [])
+            named += [(example["plan_id"], example["step_id"]) for example in one["examples"]]
+            del named[EXAMPLES_MAX:]
 
     def rules(self, kind: Kind) -> list[tuple[str, int]]:
         """The rules that explain the differences of one kind, most frequent first."""

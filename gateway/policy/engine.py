@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Final
 
 from gateway.policy.embedded import EmbeddedEngine
-from gateway.policy.faults import BundleError, Problem
-from gateway.policy.opa import OpaEngine
+from gateway.policy.faults import BundleError, EngineUnavailable, Problem
+from gateway.policy.opa import Holder, OpaEngine
 from gateway.policy.opa_client import read_token, tls_context
 from gateway.policy.reloading import Backend, OnEvent, ReloadingEngine, ignore_events
 from gateway.policy.sources import ActivatedSource, BundleStore, DirectorySource, Source
@@ -38,17 +38,41 @@ def load_engine(
 
 def make_backend(settings: PolicySettings) -> Backend:
     """The engine alone, without a bundle."""
-    deadline_seconds = settings.deadline_milliseconds / 1000
     if settings.engine == "opa":
-        return OpaEngine(
-            settings.opa_url,
-            read_token(settings.opa_token_file),
-            deadline_seconds=deadline_seconds,
-            input_max_bytes=settings.input_max_bytes,
-            tls=tls_context(settings),
-        )
+        return _opa(settings, settings.opa_url, Holder.ACTIVE)
     return EmbeddedEngine(
-        workers=settings.workers, deadline_seconds=deadline_seconds, input_max_bytes=settings.input_max_bytes
+        workers=settings.workers,
+        deadline_seconds=settings.deadline_milliseconds / 1000,
+        input_max_bytes=settings.input_max_bytes,
+    )
+
+
+def can_hold_candidate(settings: PolicySettings) -> bool:
+    """Whether there is a place for a second bundle."""
+    return settings.engine != "opa" or settings.opa_candidate_url is not None
+
+
+def make_candidate_backend(settings: PolicySettings) -> Backend:
+    """A second engine, apart from the active bundle's.
+
+    Raises:
+        EngineUnavailable: there is no server for it.
+    """
+    if settings.engine != "opa":
+        return make_backend(settings)
+    if settings.opa_candidate_url is None:
+        raise EngineUnavailable("policy.opa_candidate_url names no server for a candidate")
+    return _opa(settings, settings.opa_candidate_url, Holder.CANDIDATE)
+
+
+def _opa(settings: PolicySettings, url: str, holder: Holder) -> OpaEngine:
+    return OpaEngine(
+        url,
+        read_token(settings.opa_token_file),
+        deadline_seconds=settings.deadline_milliseconds / 1000,
+        input_max_bytes=settings.input_max_bytes,
+        tls=tls_context(settings),
+        holder=holder,
     )
 
 

@@ -144,7 +144,9 @@ class Memory:
         """
         action = None if manifest is None else manifest.actions.get(names[1])
         trust = Trust.UNTRUSTED if manifest is None or action is None else manifest.trust
-        return self._keep(Item(Origin(Source.RESULT, plan_id, step_id, *names, trust), document, action))
+        # A copy: what a serialiser returns can hold a block far larger than its bytes for as long as it lives.
+        content = bytes(memoryview(document))
+        return self._keep(Item(Origin(Source.RESULT, plan_id, step_id, *names, trust), content, action))
 
     def operator(self, values: Iterable[str]) -> None:
         """What the operator vouches for; to be told first."""

@@ -38,6 +38,8 @@ _log = structlog.get_logger(__name__)
 
 Hand = tuple[str, str]
 """``(tenant, hand)``."""
+Severity = Callable[[str, str], str]
+"""Of a reason code in the bundle of a digest; empty where it is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,17 +158,12 @@ class ObservingEngine:
     async def decide(self, policy_input: Mapping[str, Any]) -> Mapping[str, Decision]:
         """See ``ports.PolicyEngine.decide``."""
         decisions = await self._inner.decide(policy_input)
-        if not self._observations:
-            return decisions
-        tenant = policy_input["tenant"]
-        loosened = dict(decisions)
-        for step in policy_input["steps"]:
-            decision = loosened.get(step["id"])
-            if decision is None or not self._observations.observed(tenant, step["hand"]):
-                continue
-            loosened[step["id"]] = said = loosen(decision, self._severity)
-            if said.observed is not None:
-                self._let_go(tenant, step["hand"], said.observed)
+        loosened = loosen_all(policy_input, decisions, self._observations, self._severity)
+        if self._observations:
+            for step in policy_input["steps"]:
+                decision = loosened.get(step["id"])
+                if decision is not None and decision.observed is not None:
+                    self._let_go(policy_input["tenant"], step["hand"], decision.observed)
         return loosened
 
     def stands(self, tenant: str, principal_id: str, hand: str, decision: Decision) -> bool:
@@ -174,6 +171,11 @@ class ObservingEngine:
         if decision.observed is not None and not self._observations.observed(tenant, hand):
             return False
         return self._inner.stands(tenant, principal_id, hand, decision)
+
+    @property
+    def epoch(self) -> int:
+        """See ``ports.PolicyEngine.epoch``."""
+        return self._inner.epoch
 
     def locate(self, code: str, digest: str) -> Mapping[str, Any] | None:
         """See ``ports.PolicyEngine.locate``."""
@@ -192,7 +194,25 @@ class ObservingEngine:
         return "" if place is None else str(place.get("severity", ""))
 
 
-def loosen(decision: Decision, severity: Callable[[str, str], str]) -> Decision:
+def loosen_all(
+    policy_input: Mapping[str, Any],
+    decisions: Mapping[str, Decision],
+    observations: Observations,
+    severity: Severity,
+) -> Mapping[str, Decision]:
+    """The decisions on one input, each loosened where its hand is observed at this moment."""
+    if not observations:
+        return decisions
+    tenant = policy_input["tenant"]
+    loosened = dict(decisions)
+    for step in policy_input["steps"]:
+        decision = loosened.get(step["id"])
+        if decision is not None and observations.observed(tenant, step["hand"]):
+            loosened[step["id"]] = loosen(decision, severity)
+    return loosened
+
+
+def loosen(decision: Decision, severity: Severity) -> Decision:
     """The decision on an observed hand: let go and marked, or as it was. Pure.
 
     Obligations stay: they say how a step runs, not whether. A denial has none of its own; what the other rules oblige

@@ -16,6 +16,7 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
+from enum import StrEnum
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -30,6 +31,7 @@ from gateway.policy.breaker import Breaker, Circuit
 from gateway.policy.bundle import ROOT, Bundle
 from gateway.policy.decisions import decide, deny_all
 from gateway.policy.faults import BundleError, EngineUnavailable, EvaluationFailed, PolicyFault, Problem
+from gateway.policy.gate import Gate
 from gateway.policy.inspection import self_test
 from gateway.policy.opa_client import OpaClient
 from gateway.policy.request import encode, steps_of
@@ -42,6 +44,14 @@ PREFIX: Final = "handrail/"
 PUSH_SECONDS: Final = 10.0
 RETRY_PAUSES_SECONDS: Final = (0.01, 0.04)
 """Before a question that got no answer is asked again. All tries are under the one deadline of the decision."""
+
+
+class Holder(StrEnum):
+    """Whose bundle a server holds. A bundle fills a server, so the active one and a candidate need one each."""
+
+    ACTIVE = "active"
+    CANDIDATE = "candidate"
+
 
 _STRICT: Final = {"strict-builtin-errors": "true"}
 _PASSING: Final = frozenset({429, 502, 503, 504})
@@ -59,6 +69,7 @@ class OpaEngine:
         deadline_seconds: for a whole question: waiting, connecting and every retry included.
         input_max_bytes: largest input that is sent.
         tls: for an ``https`` server; default: the system's authorities.
+        holder: whose bundle this is. A candidate never takes the place of an active bundle.
         clock: monotonic seconds.
     """
 
@@ -70,17 +81,19 @@ class OpaEngine:
         deadline_seconds: float,
         input_max_bytes: int,
         tls: ssl.SSLContext | None = None,
+        holder: Holder = Holder.ACTIVE,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = OpaClient(url, token, tls, PUSH_SECONDS)
         self._breaker = Breaker()
         self._clock = clock
+        self._holder = holder
         self._deadline_seconds = deadline_seconds
         self._input_max_bytes = input_max_bytes
         self._bundle: Bundle | None = None
         self._connected = False
         self._doubted = False
-        self._gate = _Gate()
+        self._gate = Gate()
 
     @property
     def digest(self) -> str:
@@ -166,7 +179,7 @@ class OpaEngine:
                 raise EngineUnavailable(f"OPA cannot be asked: {type(exc).__name__}") from None
             if strange:
                 _log.warning("OPA held data documents beside the active bundle; they were taken out")
-            wanted = _wanted(self._bundle)
+            wanted = _wanted(self._bundle, self._holder)
             foreign = [name for name, (package, _) in held.items() if name not in wanted and _ours(package)]
             changed = any(held.get(name, ("", ""))[1] != source for name, source in wanted.items())
             if foreign or changed or self._doubted:
@@ -273,11 +286,14 @@ class OpaEngine:
 
     async def _replace_all(self, bundle: Bundle) -> None:
         """Take our modules out, the stamp first, and put the bundle's in, the stamp last."""
-        wanted = _wanted(bundle)
+        wanted = _wanted(bundle, self._holder)
         held = await self._client.policies()
         foreign = sorted(name for name, (package, _) in held.items() if not name.startswith(PREFIX) and _ours(package))
         if foreign:
             raise EngineUnavailable(f"OPA holds policies of others in package {ROOT}: {', '.join(foreign)}")
+        if self._holder is Holder.CANDIDATE and _HOLDS_ACTIVE in held.get(PREFIX + STAMP, ("", ""))[1]:
+            # By whatever names the two addresses differ: it would take the bundle away that decides.
+            raise EngineUnavailable("the server for candidates holds an active bundle; restart it if it is another one")
         await self._delete_all([name for name in held if name.startswith(PREFIX)])
         await self._client.remove_documents()
         stamp = wanted.pop(PREFIX + STAMP)
@@ -314,54 +330,21 @@ class OpaEngine:
             waiting = {name: waiting[name] for name in refused}
 
 
-class _Gate:
-    """Many may pass while it is open; whoever closes it waits for those inside, and later ones wait for the opening."""
-
-    def __init__(self) -> None:
-        self._condition = asyncio.Condition()
-        self._inside = 0
-        self._shut = False
-
-    @asynccontextmanager
-    async def open(self) -> AsyncIterator[None]:
-        if self._shut:
-            async with self._condition:
-                await self._condition.wait_for(lambda: not self._shut)
-        self._inside += 1
-        try:
-            yield
-        finally:
-            self._inside -= 1
-            if self._shut and not self._inside:
-                async with self._condition:
-                    self._condition.notify_all()
-
-    @asynccontextmanager
-    async def closed(self) -> AsyncIterator[None]:
-        async with self._condition:
-            await self._condition.wait_for(lambda: not self._shut)
-            self._shut = True
-            try:
-                await self._condition.wait_for(lambda: not self._inside)
-            except BaseException:
-                self._shut = False
-                self._condition.notify_all()
-                raise
-        try:
-            yield
-        finally:
-            self._shut = False
-            async with self._condition:
-                self._condition.notify_all()
+def _holds(holder: Holder) -> str:
+    return f'holder := "{holder}"'
 
 
-def _wanted(bundle: Bundle) -> dict[str, str]:
+_HOLDS_ACTIVE: Final = _holds(Holder.ACTIVE)
+
+
+def _wanted(bundle: Bundle, holder: Holder) -> dict[str, str]:
     """Policy id -> source of everything that makes up a bundle in the server.
 
     Raises:
         BundleError: see ``literals.modules``.
     """
-    stamp = f'package {STAMP}\n\ndigest := "{bundle.digest}"\n\ndecisions := data.{ROOT}.decisions\n'
+    digest = f'digest := "{bundle.digest}"'
+    stamp = "\n\n".join([f"package {STAMP}", digest, _holds(holder), f"decisions := data.{ROOT}.decisions"]) + "\n"
     data = {f"{PREFIX}{STAMP}/{package}": source for package, source in literals.modules(bundle).items()}
     return {**{PREFIX + module.path: module.source for module in bundle.modules}, **data, PREFIX + STAMP: stamp}
 

@@ -102,6 +102,11 @@ class ReloadingEngine:
         return self._backend.digest
 
     @property
+    def epoch(self) -> int:
+        """See ``ports.PolicyEngine.epoch``: what the active bundle decided stands as long as it is active."""
+        return 0
+
+    @property
     def problem(self) -> str | None:
         """Why the bundle that should decide is not active, for operators; ``None`` where it is."""
         return self._problem

@@ -6,14 +6,14 @@ counts where its decisions differ from those on record. Memory is bounded by pag
 
 import asyncio
 from collections import Counter, OrderedDict
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from gateway.errors import HandrailError
 from gateway.evaluation import Evaluation, read
 from gateway.model import Decision
-from gateway.policy.differences import Tally, comparable, compare
+from gateway.policy.differences import FAULTS, Tally, comparable, compare
 from gateway.policy.request import steps_of
 from gateway.reasons import Reason
 
@@ -46,12 +46,13 @@ class Page:
     """A page of a recording.
 
     Attributes:
-        lines: recorded evaluations: ``{commitment, evaluation}`` or ``{commitment, fault}``.
+        lines: recorded evaluations: ``{commitment, evaluation}`` or ``{commitment, fault}``. Read once, and best parsed
+            only then: what takes long at one go keeps the evaluators waiting.
         done: how far the recording has been read, and
         total: how far it goes, in whatever unit it counts.
     """
 
-    lines: Sequence[Mapping[str, Any]]
+    lines: Iterable[Mapping[str, Any]]
     done: int
     total: int
 
@@ -100,7 +101,7 @@ class Report:
                 self.passing += 1
                 continue
             self.decisions += 1
-            self.faults.update(reason.code for reason in now.reasons if reason.code in _FAULTS)
+            self.faults.update(reason.code for reason in now.reasons if reason.code in FAULTS)
             group = compare(was, now, step, literals)
             if group is not None:
                 self.tally.add(group, plan_id, step["id"])
@@ -119,12 +120,6 @@ class Report:
             "recorded": dict(self.recorded.most_common(DIGESTS_MAX)),
             **self.tally.document(),
         }
-
-
-_FAULTS: Final = frozenset(
-    map(str, (Reason.POLICY_ERROR, Reason.POLICY_TIMEOUT, Reason.POLICY_UNAVAILABLE, Reason.POLICY_INPUT,
-              Reason.POLICY_OBLIGATION))
-)  # fmt: skip
 
 
 async def replay(
@@ -195,9 +190,9 @@ async def _ahead(pages: AsyncIterator[Page]) -> AsyncIterator[Page]:
         await asyncio.gather(coming, return_exceptions=True)
 
 
-def _batches(page: Page, report: Report, known: OrderedDict[str, None]) -> list[_Batch]:
-    """What of a page has to be decided; the rest is counted."""
-    batches = [_Batch([])]
+def _batches(page: Page, report: Report, known: OrderedDict[str, None]) -> Iterator[_Batch]:
+    """What of a page has to be decided, as it is asked for; the rest is counted."""
+    batch = _Batch([])
     weight = 0
     for line in page.lines:
         commitment = line.get("commitment")
@@ -211,13 +206,14 @@ def _batches(page: Page, report: Report, known: OrderedDict[str, None]) -> list[
         if evaluation is None:
             continue
         steps = len(evaluation.policy_input["steps"])
-        if len(batches[-1].evaluations) >= BATCH_MAX or (weight and weight + steps > BATCH_WEIGHT_MAX):
-            batches.append(_Batch([]))
+        if len(batch.evaluations) >= BATCH_MAX or (weight and weight + steps > BATCH_WEIGHT_MAX):
+            yield batch
+            batch = _Batch([])
             weight = 0
-        batches[-1].evaluations.append(evaluation)
+        batch.evaluations.append(evaluation)
         weight += steps
-    batches[-1].ends = (page.done, page.total)
-    return batches
+    batch.ends = (page.done, page.total)
+    yield batch
 
 
 def _evaluation(line: Mapping[str, Any], report: Report) -> Evaluation | None:

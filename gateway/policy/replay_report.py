@@ -23,18 +23,26 @@ _NAME: Final = re.compile(r"[A-Za-z0-9_.:/()-]{1,160}")
 _RULES_MAX: Final = 20
 
 
-def markdown(report: Mapping[str, Any], window: str, max_bytes: int = MARKDOWN_MAX_BYTES) -> str:
-    """The report's document (:meth:`gateway.policy.replay.Report.document`) as Markdown of at most ``max_bytes``.
+def markdown(
+    report: Mapping[str, Any],
+    window: str,
+    max_bytes: int = MARKDOWN_MAX_BYTES,
+    *,
+    title: str = "Policy replay",
+    what: str = "recorded decision",
+) -> str:
+    """The document of a ``replay.Report`` or a ``comparison.Comparison`` as Markdown of at most ``max_bytes``.
 
     Args:
-        window: what was replayed, in words.
+        window: what was decided again, in words.
+        what: what was.
     """
     kinds: Mapping[str, int] = report["kinds"]
     changed = sum(count for kind, count in kinds.items() if kind != Kind.REASONS_CHANGED)
     head = [
-        f"### Policy replay: {_count(changed, 'decision')} would change" if changed else "### Policy replay: no change",
+        f"### {title}: {_count(changed, 'decision')} would change" if changed else f"### {title}: no change",
         "",
-        f"Candidate {_code(report['candidate'][:16])} on {_count(report['decisions'], 'recorded decision')} {window}.",
+        f"Candidate {_code(report['candidate'][:16])} on {_count(report['decisions'], what)} {window}.",
         "",
         "| would be | decisions | by rule |",
         "|---|---:|---|",
@@ -85,9 +93,10 @@ def _bounded(lines: Iterator[str], room: int) -> Iterator[str]:
 def _left_out(report: Mapping[str, Any]) -> Iterator[str]:
     """What the figures above are silent about."""
     said = [
-        (report["erased"], "evaluation", "erased"),
-        (report["unreadable"], "evaluation", "whose record does not hold"),
-        (report["not_comparable"], "recorded decision", "of an engine that was late or away"),
+        (report.get("erased", 0), "evaluation", "erased"),
+        (report.get("unreadable", 0), "evaluation", "whose record does not hold"),
+        (report["not_comparable"], "decision", "of an engine that was late or away"),
+        (report.get("shed", 0), "evaluation", "left out because too many waited"),
     ]
     parts = [f"{_count(count, what)} {why}" for count, what, why in said if count]
     if parts:

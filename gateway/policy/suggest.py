@@ -1,4 +1,5 @@
-"""Drafting grants from what was seen: the narrowest lines of ``grants/data.json`` that would have covered it. Pure.
+"""Drafting from what was seen: the narrowest lines of ``grants/data.json`` that would have covered it, and what the
+arguments of the same steps held (``allowlists``). Pure.
 
 Only what a grant alone would mend is drafted: steps that the policy denied for no other reason than a missing grant,
 whether they were refused or let go by observation. Everything else is counted and said: what other rules deny, and what
@@ -12,6 +13,7 @@ from typing import Any, Final
 
 from gateway.evaluation import Evaluation
 from gateway.model import Effect
+from gateway.policy.allowlists import Allowlists
 from gateway.policy.observe import LENIENT
 
 MISSING: Final = "grants.missing"
@@ -31,6 +33,8 @@ class Draft:
         by_role: whether a line is for all roles of who asked, instead of for the principal alone.
         severity: of a reason code in the bundle that the draft is for; empty where it is not known.
         covered: steps that the policy lets go already.
+        erased: evaluations whose input is gone: nothing is drafted from them, and nothing guessed.
+        unreadable: evaluations whose record does not hold.
     """
 
     severity: Callable[[str], str]
@@ -38,6 +42,9 @@ class Draft:
     covered: int = 0
     needed: Counter[Key] = field(default_factory=Counter)
     left_out: Counter[tuple[str, str, tuple[str, ...]]] = field(default_factory=Counter)
+    allowlists: Allowlists = field(default_factory=Allowlists)
+    erased: int = 0
+    unreadable: int = 0
     not_told_apart: int = 0
 
     def add(self, evaluation: Evaluation) -> None:
@@ -52,10 +59,12 @@ class Draft:
             said = decision.said()
             if said.effect is not Effect.DENY:
                 self.covered += 1
+                self.allowlists.add(step, asked["hands"])
                 continue
             codes = tuple(sorted({reason.code for reason in said.reasons}))
             if codes == (MISSING,) and self.severity(MISSING) in LENIENT and who:
                 self._count(self.needed, (who, step["hand"], step["action"], str(asked["environment"])), LINES_MAX)
+                self.allowlists.add(step, asked["hands"])
             else:
                 self._count(self.left_out, (step["hand"], step["action"], codes), LEFT_OUT_MAX)
 
@@ -81,8 +90,12 @@ class Draft:
             for (who, hand, environment), names in actions.items()
         ]
 
-    def document(self) -> dict[str, Any]:
-        """As JSON: the lines, how often each would have been used, and what was left out and why."""
+    def document(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """As JSON: the lines, how often each would have been used, and what was left out and why.
+
+        Args:
+            data: of the bundle that the draft is for, under ``handrail``.
+        """
         return {
             "table": self.table(),
             "seen": [
@@ -94,6 +107,9 @@ class Draft:
                 {"hand": hand, "action": action, "reasons": list(codes), "why": self._why(codes), "steps": count}
                 for (hand, action, codes), count in self.left_out.most_common()
             ],
+            "allowlists": self.allowlists.document(data),
+            "erased": self.erased,
+            "unreadable": self.unreadable,
             "not_told_apart": self.not_told_apart,
         }
 

@@ -179,6 +179,18 @@ def local_names(tree: Tree, rule: Mapping[str, Any]) -> Iterator[tuple[str, Plac
             yield tree.contents[span["start"] : span["end"]].decode(), Place(int(span["line"]), int(span["col"]))
 
 
+def some_names(tree: Tree, rule: Mapping[str, Any]) -> Iterator[tuple[str, Place]]:
+    """(name, place) of everything that a rule declares with ``some``."""
+    for tag, body in nodes(rule):
+        if tag == "SomeIn":
+            for kind, variable in nodes([body["key"], body["value"]]):
+                if kind == "Var":
+                    yield variable["value"], place(variable)
+        elif tag == "SomeVars":
+            for span in body["vars"]:
+                yield tree.contents[span["start"] : span["end"]].decode(), Place(int(span["line"]), int(span["col"]))
+
+
 def statements(value: Any) -> Iterator[Mapping[str, Any]]:
     """Every statement (``{literal, with_mods}``) below ``value``."""
     pending = [value]

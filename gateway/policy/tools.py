@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from gateway.model import Decision
-from gateway.policy.bundle import Bundle, load
+from gateway.policy.bundle import Bundle
 from gateway.policy.decisions import decide, deny_all
 from gateway.policy.faults import BundleError, EngineUnavailable, EvaluationFailed, Problem
 from gateway.policy.inspection import inspect, self_test
@@ -42,14 +41,14 @@ class Evaluation:
         }
 
 
-async def check(directory: Path) -> Sequence[Problem]:
-    """Everything that keeps the gateway from using the bundle in ``directory``; empty where nothing does.
+async def check(bundle: Bundle) -> Sequence[Problem]:
+    """Everything that keeps the gateway from using a bundle; empty where nothing does.
 
     Raises:
         EngineUnavailable: the check itself could not be run.
     """
     try:
-        inspected = await inspect(load(directory))
+        inspected = await inspect(bundle)
         pool = EvaluatorPool(inspected.bundle, workers=1, deadline_seconds=2.0)
         await pool.start()
         try:
@@ -62,12 +61,12 @@ async def check(directory: Path) -> Sequence[Problem]:
 
 
 async def evaluate(
-    directory: Path,
+    bundle: Bundle,
     engine: Literal["embedded", "opa"],
     policy_input: Mapping[str, Any],
     settings: PolicySettings | None = None,
 ) -> Evaluation:
-    """Decide ``policy_input`` by the bundle in ``directory``. The start-up self-test is left out, so that a rule can be
+    """Decide ``policy_input`` by a bundle. The start-up self-test is left out, so that a rule can be
     tried alone; every other check is not.
 
     Args:
@@ -79,7 +78,7 @@ async def evaluate(
         EngineUnavailable: the engine cannot be started.
     """
     limits = settings or PolicySettings()
-    inspected = await inspect(load(directory))
+    inspected = await inspect(bundle)
     digest = inspected.bundle.digest
     problem = None
     try:

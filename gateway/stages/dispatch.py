@@ -35,8 +35,9 @@ async def dispatch(plan: PlanState, state: StepState, hands: Hands) -> None:
         idempotency_key=state.step.idempotency_key,
     )
     state.credential = ""
+    if not _confined(state, hands, duties.jail_profile):
+        return
     try:
-        state.jail = hands.confinement(state.step.hand, duties.jail_profile)
         state.result = await hands.run(call)
     except HandrailError as error:
         failure = getattr(error, "failure", HandFailure.UNKNOWN)
@@ -46,6 +47,20 @@ async def dispatch(plan: PlanState, state: StepState, hands: Hands) -> None:
         # An adapter of a third party may raise anything. Whether its tool acted, nobody can tell.
         _log.exception("adapter raised", hand=state.step.hand, action=state.step.action)
         state.fail(StepStatus.AMBIGUOUS, Reason.HAND_LOST_REPLY)
+
+
+def _confined(state: StepState, hands: Hands, profile: str | None) -> bool:
+    """Name the jail that the step runs in. Where policy asks for a profile that there is not, or of a hand that runs in
+    no jail here, the step fails and nothing runs."""
+    try:
+        state.jail = hands.confinement(state.step.hand, profile)
+    except HandrailError as error:
+        state.fail(StepStatus.FAILED, error.reason if profile is None else Reason.POLICY_OBLIGATION)
+        return False
+    if profile is not None and state.jail is None:
+        state.fail(StepStatus.FAILED, Reason.POLICY_OBLIGATION)
+        return False
+    return True
 
 
 def result_limit(state: StepState) -> int:

@@ -303,7 +303,7 @@ proposal_acts: Final = Table(
     "proposal_acts",
     metadata,
     Column("proposal_id", String(64), nullable=False),
-    Column("step", String(16), nullable=False, comment="decided or ended"),
+    Column("step", String(16), nullable=False, comment="decided, stopped or ended"),
     PrimaryKeyConstraint("proposal_id", "step"),
     ForeignKeyConstraint(["proposal_id"], ["proposals.proposal_id"]),
     sqlite_with_rowid=False,
@@ -334,6 +334,30 @@ policy_activations: Final = Table(
     Column("activated_at", Float, nullable=False),
     Column("mac", String(64), nullable=False, comment="HMAC-SHA-256 over the row, by a key outside the database."),
     comment="Which policy bundle decides, one change after the other.",
+)
+
+policy_shadows: Final = Table(
+    "policy_shadows",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False, comment="1, 2, 3, ...; the newest counts."),
+    Column("digest", String(64), nullable=False),
+    Column("started_by", String(128), nullable=False, comment="Principal."),
+    Column("started_at", Float, nullable=False),
+    Column("ends_at", Float, nullable=False),
+    Column("mac", String(64), nullable=False, comment="HMAC-SHA-256 over the row, by a key outside the database."),
+    comment="Which policy bundle is shadowed, one after the other.",
+)
+
+policy_comparisons: Final = Table(
+    "policy_comparisons",
+    metadata,
+    Column("subject", String(64), nullable=False, comment="A shadow, or a canary's proposal."),
+    Column("gateway", String(64), nullable=False, comment="That counted."),
+    Column("document", Text, nullable=False, comment="JSON: counts, names and step ids; no value of a call."),
+    Column("counted_at", Float, nullable=False),
+    Column("mac", String(64), nullable=False, comment="HMAC-SHA-256 over the row, by a key outside the database."),
+    PrimaryKeyConstraint("subject", "gateway"),
+    comment="What a candidate bundle said beside the active one.",
 )
 
 hand_pins: Final = Table(

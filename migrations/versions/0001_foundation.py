@@ -199,6 +199,31 @@ def upgrade() -> None:
         comment="Which policy bundle decides, one change after the other.",
     )
     op.create_table(
+        "policy_shadows",
+        sa.Column(
+            "number", sa.Integer(), autoincrement=False, nullable=False, comment="1, 2, 3, ...; the newest counts."
+        ),
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("started_by", sa.String(length=128), nullable=False, comment="Principal."),
+        sa.Column("started_at", sa.Float(), nullable=False),
+        sa.Column("ends_at", sa.Float(), nullable=False),
+        _mac(),
+        sa.PrimaryKeyConstraint("number", name=op.f("pk_policy_shadows")),
+        comment="Which policy bundle is shadowed, one after the other.",
+    )
+    op.create_table(
+        "policy_comparisons",
+        sa.Column("subject", sa.String(length=64), nullable=False, comment="A shadow, or a canary's proposal."),
+        sa.Column("gateway", sa.String(length=64), nullable=False, comment="That counted."),
+        sa.Column(
+            "document", sa.Text(), nullable=False, comment="JSON: counts, names and step ids; no value of a call."
+        ),
+        sa.Column("counted_at", sa.Float(), nullable=False),
+        _mac(),
+        sa.PrimaryKeyConstraint("subject", "gateway", name=op.f("pk_policy_comparisons")),
+        comment="What a candidate bundle said beside the active one.",
+    )
+    op.create_table(
         "proposals",
         sa.Column("proposal_id", sa.String(length=64), nullable=False),
         sa.Column("tenant", sa.String(length=64), nullable=False),
@@ -228,7 +253,7 @@ def upgrade() -> None:
     op.create_table(
         "proposal_acts",
         sa.Column("proposal_id", sa.String(length=64), nullable=False),
-        sa.Column("step", sa.String(length=16), nullable=False, comment="decided or ended"),
+        sa.Column("step", sa.String(length=16), nullable=False, comment="decided, stopped or ended"),
         sa.ForeignKeyConstraint(
             ["proposal_id"], ["proposals.proposal_id"], name=op.f("fk_proposal_acts_proposal_id_proposals")
         ),

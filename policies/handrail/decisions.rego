@@ -21,12 +21,16 @@ decisions contains decision if {
 
 decisions contains decision if {
 	data.handrail.manifest.arguments.content
+	not data.handrail.manifest.changes == {}
 	some decision in data.handrail.provenance.decisions
 }
 
 decisions contains decision if some decision in data.handrail.secrets.decisions
 
-decisions contains decision if some decision in data.handrail.side_effects.decisions
+decisions contains decision if {
+	not data.handrail.manifest.changes == {}
+	some decision in data.handrail.side_effects.decisions
+}
 
 decisions contains decision if {
 	data.handrail.manifest.arguments.url
@@ -59,7 +63,12 @@ decisions contains decision if {
 }
 
 decisions contains decision if {
-	not data.handrail.manifest.changes == {}
+	not data.handrail.windows.windows == []
+	some decision in data.handrail.windows.decisions
+}
+
+decisions contains decision if {
+	not data.handrail.windows.freezes == []
 	some decision in data.handrail.windows.decisions
 }
 

@@ -43,6 +43,10 @@ limited(action) := {reason.code |
 		with data.handrail.budgets.most as {"steps": 1}
 		with data.handrail.rates.most as {"day": {"steps": 1}}
 		with data.handrail.separation.conflicts as [{"roles": ["agent"]}]
+		with data.handrail.windows.windows as [{
+			"hands": ["git"], "side_effects": ["reversible"], "otherwise": "deny",
+			"days": [], "from": "00:00", "to": "23:59",
+		}]
 		with data.handrail.windows.freezes as [{
 			"name": "test", "hands": ["*"], "side_effects": ["reversible"], "effect": "deny",
 			"from": "2026-01-01T00:00:00Z", "to": "2027-01-01T00:00:00Z",
@@ -53,7 +57,7 @@ limited(action) := {reason.code |
 
 test_rules_that_need_data_are_asked_once_they_have_some if {
 	limited("git_status") == {"budgets.steps", "rates.day"}
-	limited("git_commit") == {"budgets.steps", "rates.day", "separation.roles", "windows.frozen"}
+	limited("git_commit") == {"budgets.steps", "rates.day", "separation.roles", "windows.closed", "windows.frozen"}
 }
 
 test_a_recipient_that_nobody_supplied_is_held if {

@@ -1,7 +1,9 @@
 """Appends: durable at once or not at all, and one caller's fault is not another's."""
 
 import asyncio
+import contextlib
 import json
+from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select
@@ -51,6 +53,34 @@ async def test_many_callers_share_commits_and_get_their_own_indices(engine, open
         for number in (0, 99, 199):
             assert json.loads(await log.entry(taken[number][0]))["plan_id"] == f"{number:064x}"
     assert list(check(engine)) == []
+
+
+async def test_sqlite_copies_no_page_before_it_changes_it(sqlite_engine, open_log):
+    """A savepoint that stands, or a statement that can be taken back, would double what a commit writes: SQLite keeps
+    the copies in an unlinked file until the transaction ends."""
+    descriptors = Path("/proc/self/fd")
+    if not descriptors.exists():
+        pytest.skip("no /proc to see open files in")
+    copies = []
+    async with open_log(sqlite_engine) as log:
+        await log.append(Append([draft()]))
+        committer = log._writer._committer
+        claim = committer._claim
+
+        def look(jobs):
+            for one in descriptors.iterdir():
+                with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+                    copies.append("etilqs" in str(one.readlink()))
+            return claim(jobs)
+
+        committer._claim = look
+        held = [Append([draft(number), draft(number)], (), [once(f"{number}")]) for number in range(400)]
+        await asyncio.gather(*map(log.append, held))
+        taken = await asyncio.gather(*map(log.append, held[:9]), return_exceptions=True)
+    assert all(isinstance(outcome, Refused) for outcome in taken)
+    assert copies
+    assert not any(copies)
+    assert list(check(sqlite_engine)) == []
 
 
 async def test_a_log_that_is_opened_again_goes_on_where_it_was(engine, open_log):

@@ -216,9 +216,18 @@ def test_a_draft_of_grants_is_a_bundle_that_lets_go_what_was_seen_and_nothing_el
     token = handrail("plan", "sign", "--as", "ada", tmp_path / "plan.json").stdout
     assert real.invoke(home, "plan", "submit", "-", "--wait", "20", "--as", "ada", stdin=token).exit_code == 1
     out = tmp_path / "grants.json"
-    result = handrail("policy", "suggest", "--bundle", SHIPPED, "--as", "wil", "--out", out, "--json")
+    lists = tmp_path / "lists"
+    asked = ("policy", "suggest", "--bundle", SHIPPED, "--as", "wil")
+    result = handrail(*asked, "--out", out, "--allowlists-out", lists, "--json")
     assert result.exit_code == 0, result.output
     draft = json.loads(result.stdout)
+    assert draft["erased"] == 1
+    assert sorted(str(file.relative_to(lists)) for file in lists.rglob("*.json")) == [
+        "handrail/arguments/data.json",
+        "handrail/hosts/data.json",
+    ]
+    assert "Not looked at: 1 erased" in handrail(*asked).stdout
+    assert handrail(*asked, "--allowlists-out", lists).exit_code == 2, "it is never written over"
     assert draft["table"] == [
         {"principals": ["ada"], "hand": "git", "actions": ["git_tag"], "only": {"environments": ["production"]}}
     ]

@@ -1,5 +1,5 @@
-"""The page for policy authors, done as it says: the rule that it writes, the commands that it gives, with real OPA and
-Regal, and tried on what a real gateway recorded."""
+"""The page for policy authors, done as it says and in its order: the rule that it writes and every command that it
+gives, with real Git, OPA and Regal, against a real gateway that decides by signed bundles, and with two people."""
 
 import json
 import os
@@ -7,91 +7,217 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
+from gateway.policy.signed import read_unverified
 from tests import services
 from tests.cli import real
 from tests.cli.test_cli_replay import CONFIG
+from tests.lifecycle.repository import Repository
 from tests.meta.tree import ROOT
 
 PAGE = (ROOT / "docs" / "policies.md").read_text(encoding="utf-8")
-SECTIONS = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", PAGE, re.DOTALL | re.MULTILINE))
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-RULE = SECTIONS["Write a rule"]
-BLOCKS = FENCED.findall(RULE)
+BLOCKS = FENCED.findall(PAGE)
+PROGRAMS = {"opa", "regal", "git", "handrail"}
+SIGNED = CONFIG + '[policy]\nsource = "signed"\nworkers = 1\ndeadline_milliseconds = 2000\n'
+PEOPLE = {"ada": "agent", "ann": "author", "oli": "operator"}
 
 
-@pytest.fixture(scope="module")
-def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkout's policies with the page's rule in them."""
-    work = tmp_path_factory.mktemp("author")
-    shutil.copytree(ROOT / "policies", work / "policies")
+class Expected(NamedTuple):
+    """What a command of the page does.
+
+    Attributes:
+        code: its exit code.
+        who: who gives it, where no key in it says so.
+        shown: what stands in its output.
+    """
+
+    code: int = 0
+    who: str = "ann"
+    shown: str = ""
+
+
+EXPECTED: dict[str, Expected] = {
+    "handrail why": Expected(),
+    "handrail policy check": Expected(shown="can be used"),
+    "handrail policy eval": Expected(4, shown="side_effects.approval"),
+    "handrail policy replay": Expected(1, shown="freeze.frozen"),
+    "handrail policy inputs": Expected(),
+    "handrail policy build": Expected(shown="ann"),
+    "handrail policy bring": Expected(),
+    "handrail policy shadow": Expected(),
+    "handrail policy canary propose": Expected(4),
+    "handrail policy canary": Expected(who="oli"),
+    "handrail policy propose": Expected(4, shown="handrail policy activate"),
+    "handrail policy activate": Expected(),
+    "handrail policy show": Expected(),
+    "handrail policy list": Expected(shown="activate"),
+    "handrail policy rollback": Expected(),
+    "handrail policy observe propose": Expected(4),
+    "handrail policy observe": Expected(who="oli"),
+    "handrail proposals activate": Expected(who="oli"),
+    "handrail policy suggest": Expected(),
+}
+"""The longest beginning that fits counts."""
+ASKS = ("handrail policy activate", "handrail policy rollback", "handrail proposals activate")
+"""At a terminal a person types a word; here there is nobody."""
+
+
+def commands() -> list[str]:
+    """Every command of the page, in its order, without what is said behind it."""
+    found = []
+    for language, text in BLOCKS:
+        lines = [re.sub(r"\s+# .*", "", line) for line in text.splitlines() if line]
+        if not language and lines and all(line.split()[0] in PROGRAMS for line in lines):
+            found += [command for line in lines for command in line.split(" && ")]
+    return found
+
+
+def write_the_rule(work: Path) -> None:
+    """What the page has an author write."""
     for _, text in BLOCKS:
         named = re.match(r"# (policies/\S+\.rego)\n", text)
         if named is not None:
             file = work / named[1]
             file.parent.mkdir(exist_ok=True)
             file.write_text(text.partition("\n")[2], encoding="utf-8")
-    [(path, data)] = re.findall(r"with `(policies/\S+/data\.json)` `(\{.*?\})`", RULE)
+    [(path, data)] = re.findall(r"with `(policies/\S+/data\.json)` `(\{.*?\})`", PAGE)
     (work / path).write_text(json.dumps(json.loads(data)), encoding="utf-8")
     [line] = [text for _, text in BLOCKS if text.startswith("decisions contains decision if some decision in")]
     root = work / "policies" / "handrail" / "decisions.rego"
     root.write_text(f"{root.read_text(encoding='utf-8')}\n{line}", encoding="utf-8")
-    return work
 
 
-def commands() -> list[str]:
-    [text] = [text for _, text in BLOCKS if text.startswith("opa test")]
-    return [command for line in text.splitlines() for command in line.split(" && ")]
+class Author:
+    """Gives the page's commands in a checkout; what stands for a value in them is what the commands before gave."""
 
+    def __init__(self, home: Path, repository: Repository) -> None:
+        self.home = home
+        self.repository = repository
+        self.step = ""
 
-def shell(work: Path, command: str) -> subprocess.CompletedProcess[str]:
-    path = os.pathsep.join((str(Path(sys.executable).parent), str(ROOT / ".tools" / "bin"), os.environ["PATH"]))
-    environment = {"PATH": path, "HOME": str(work), "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
-    return subprocess.run(
-        ["sh", "-c", command], cwd=work, env=environment, capture_output=True, text=True, timeout=120, check=False
-    )
+    def give(self, command: str) -> str:
+        """The command's output; ``AssertionError`` where its exit code or output is not the expected one."""
+        if not command.startswith("handrail "):
+            return self._shell(command)
+        beginnings = [beginning for beginning in EXPECTED if f"{command} ".startswith(f"{beginning} ")]
+        assert beginnings, f"nobody said what this command of the page does: {command}"
+        expected = EXPECTED[max(beginnings, key=len)]
+        command, _, file = self._filled(command).partition(" > ")
+        words = command.split()[1:]
+        if command.startswith(ASKS):
+            words.append("--yes")
+        signer = re.search(r"--key (\w+)\.jwk", command)
+        result = real.invoke(self.home, *words, "--as", signer[1] if signer else expected.who)
+        assert result.exit_code == expected.code, f"{command}\n{result.output}"
+        assert expected.shown in result.stdout, f"{command}\n{result.output}"
+        if file:
+            Path(file).write_text(result.stdout, encoding="utf-8")
+        return result.stdout
 
+    def _filled(self, command: str) -> str:
+        if re.search(r"\bDIGEST\b", command):
+            digest = read_unverified(Path("new.bundle").read_bytes()).bundle.digest
+            command = command.replace("DIGEST", digest)
+        if re.search(r"activate ID\b", command):
+            command = command.replace("ID", self.waiting())
+        return command.replace("PLAN_ID/STEP_ID", self.step)
 
-def test_the_page_gives_a_rule_a_test_and_the_commands_that_check_them(work: Path) -> None:
-    assert sorted(path.name for path in (work / "policies" / "handrail" / "freeze").iterdir()) == [
-        "data.json",
-        "freeze.rego",
-        "freeze_test.rego",
-    ]
-    assert [command.split()[0] for command in commands()] == ["opa", "opa", "opa", "regal", "handrail"]
+    def waiting(self) -> str:
+        """The one proposal that waits for a second person."""
+        listed = real.invoke(self.home, "proposals", "list", "--as", "oli", "--json")
+        [proposal] = json.loads(listed.stdout)["proposals"]
+        return str(proposal["id"])
 
+    def _shell(self, command: str) -> str:
+        path = os.pathsep.join((str(Path(sys.executable).parent), str(ROOT / ".tools" / "bin"), os.environ["PATH"]))
+        environment = {"PATH": path, "HOME": str(self.repository.path)}
+        environment |= {f"GIT_{who}_{what}": f"ann{at}" for who in ("AUTHOR", "COMMITTER")
+                        for what, at in (("NAME", ""), ("EMAIL", "@example.org"))}  # fmt: skip
+        done = subprocess.run(
+            ["sh", "-c", command], env=environment, capture_output=True, text=True, timeout=300, check=False
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
 
-@pytest.mark.opa
-@pytest.mark.parametrize("number", range(5))
-def test_every_command_of_the_page_passes_on_its_own_rule(work: Path, number: int, opa_program: Path) -> None:
-    command = commands()[number]
-    services.require(shutil.which(command.split()[0], path=str(ROOT / ".tools" / "bin")) or "handrail" in command,
-                     command.split()[0], "'make tools' builds it into .tools/bin.")  # fmt: skip
-    done = shell(work, command)
-    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    def change(self) -> tuple[str, list[str]]:
+        """Have the agent change something: the step, and the reasons of its decision."""
+        plan = {"context_id": "c", "actions": [{"id": "s", "hand": "git", "action": "git_commit", "args": {}}]}
+        (self.home / "plan.json").write_text(json.dumps(plan))
+        token = real.invoke(self.home, "plan", "sign", "--as", "ada", str(self.home / "plan.json")).stdout
+        sent = real.invoke(self.home, "plan", "submit", "-", "--wait", "20", "--as", "ada", "--json", stdin=token)
+        assert sent.exit_code in {1, 4}, sent.output
+        step = f"{json.loads(sent.stdout)['plan_id']}/s"
+        why = json.loads(real.invoke(self.home, "why", step, "--as", "ann", "--json").stdout)
+        return step, [reason["code"] for reason in why["reasons"]]
+
+    def quorum_of_two(self) -> None:
+        """The change that the page has a reader make, and undo."""
+        file = Path("policies/handrail/side_effects/data.json")
+        before = file.read_text(encoding="utf-8")
+        first = self.give("handrail policy eval --input input.json --bundle policies")
+        file.write_text(before.replace('"quorum": 1', '"quorum": 2', 1), encoding="utf-8")
+        second = self.give("handrail policy eval --input input.json --bundle policies")
+        file.write_text(before, encoding="utf-8")
+        assert first.split()[1] != second.split()[1], "the digest has changed"
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory, _clean_session: None) -> Iterator[Path]:
-    people = {"ada": "agent", "wil": "author"}
-    with real.gateway(tmp_path_factory.mktemp("gateway"), CONFIG, people, signer="ada", issuer="brain") as home:
-        plan = {"context_id": "c", "actions": [{"id": "s", "hand": "git", "action": "git_commit", "args": {}}]}
-        (home / "plan.json").write_text(json.dumps(plan))
-        token = real.invoke(home, "plan", "sign", "--as", "ada", str(home / "plan.json")).stdout
-        assert real.invoke(home, "plan", "submit", "-", "--wait", "20", "--as", "ada", stdin=token).exit_code == 4
-        yield home
+def author(tmp_path_factory: pytest.TempPathFactory, opa_program: Path, _clean_session: None) -> Iterator[Author]:
+    """A gateway that decides by the shipped policies, built from a checkout, and one step that waits for a person."""
+    work = tmp_path_factory.mktemp("author")
+    shutil.copytree(ROOT / "policies", work / "policies")
+    repository = Repository(work)
+    repository.commit(message="Take the shipped policies")
+    with real.gateway(tmp_path_factory.mktemp("gateway"), SIGNED, PEOPLE, signer="ada", issuer="brain") as home:
+        for name in ("ann", "oli"):
+            shutil.copy(home / f"{name}.jwk", work)
+        made = Author(home, repository)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(work)
+            for command in (
+                "handrail policy build --rev main --key ann.jwk --out old.bundle",
+                "handrail policy propose old.bundle --key ann.jwk",
+                "handrail policy activate ID --key oli.jwk",
+            ):
+                made.give(command)
+            made.step, reasons = made.change()
+            assert "side_effects.approval" in reasons
+            yield made
 
 
-def test_the_rule_is_tried_on_what_was_recorded_as_the_page_says(work: Path, home: Path) -> None:
-    [(_, text)] = FENCED.findall(SECTIONS["Try a change on what was recorded"])
-    lines = [line.partition("#")[0].split() for line in text.splitlines()]
-    assert [line[:3] for line in lines] == [["handrail", "policy", "replay"]] * 2
-    for line in lines:
-        asked = [str(work / word) if word == "policies" else word for word in line[1:]]
-        result = real.invoke(home, *asked, "--as", "wil")
-        assert result.exit_code == 1, result.output
-        assert "freeze.frozen" in result.stdout
+def test_every_command_of_the_page_is_one_that_this_test_can_give() -> None:
+    found = [command for command in commands() if command.startswith("handrail ")]
+    assert [command for command in found if not any(f"{command} ".startswith(f"{one} ") for one in EXPECTED)] == []
+    assert {command.split()[0] for command in commands()} == PROGRAMS
+
+
+@pytest.mark.opa
+def test_the_whole_page_is_done_in_order(author: Author) -> None:
+    services.require((ROOT / ".tools" / "bin" / "regal").exists() or shutil.which("regal"), "regal",
+                     "'make tools' builds it into .tools/bin.")  # fmt: skip
+    written = False
+    after: dict[str, Callable[[], None]] = {
+        "handrail policy eval": author.quorum_of_two,
+        "handrail policy activate": lambda: _decides(author, "freeze.frozen"),
+        "handrail policy rollback": lambda: _decides(author, "side_effects.approval"),
+    }
+    for command in commands():
+        if command.startswith("opa ") and not written:
+            write_the_rule(author.repository.path)
+            written = True
+        author.give(command)
+        for beginning, act in after.items():
+            if command.startswith(beginning):
+                act()
+    assert written
+    assert (author.repository.path / "lists" / "handrail" / "hosts" / "data.json").exists()
+
+
+def _decides(author: Author, code: str) -> None:
+    assert code in author.change()[1]

@@ -35,6 +35,26 @@ def problem(code: str, status: int, **hints: Any) -> Response:
     return Response(json.dumps(body), status, media_type="application/problem+json")
 
 
+COMPARISON = {
+    "candidate": "ab" * 32, "decisions": 3, "unchanged": 2, "faults": {"policy.timeout": 1}, "not_comparable": 0,
+    "shed": 4,
+    "recent": {"sample": 3, "denied": 1, "denied_active": 0, "errors": 0, "errors_active": 0},
+    "kinds": {"newly_denied": 1, "newly_allowed": 0, "newly_asked": 0, "obligations_changed": 0, "reasons_changed": 0},
+    "rules": {"newly_denied": {"a.b": 1}},
+    "groups": [{
+        "kind": "newly_denied", "hand": "git", "action": "log", "was": {"effect": "allow", "reasons": []},
+        "now": {"effect": "deny", "reasons": ["a.b"]}, "count": 1,
+        "examples": [{"plan_id": "0" * 64, "step_id": "s"}],
+    }],
+    "not_grouped": {},
+}  # fmt: skip
+SHADOW = {"number": 1, "digest": "ab" * 32, "by": "ann", "since": 1.0, "until": 2.0, "in_force": True, "problem": None}
+CANARY = {
+    "proposal": "0" * 32, "digest": "ab" * 32, "active": "cd" * 32, "percent": 5, "since": 1.0, "until": 2.0,
+    "in_force": True, "stopped": None, "problem": None,
+}  # fmt: skip
+
+
 class StandIn:
     """State of the stand-in, for tests to read and bend.
 
@@ -275,6 +295,16 @@ class StandIn:
                 observed = {"hand": "git", "proposal": "0" * 32, "since": 1.0, "until": 2.0, "note": self.text,
                             "let_go": {"deny": 3, "ask": 1}}  # fmt: skip
                 return JSONResponse({"observed": [observed]})
+            case ("GET", "policy", "shadow"):
+                return JSONResponse({"shadow": SHADOW, "gateways": ["gw-1"], "comparison": COMPARISON})
+            case ("DELETE", "policy", "shadow"):
+                ended = {**SHADOW, "in_force": False}
+                return JSONResponse({"shadow": ended, "gateways": ["gw-1"], "comparison": COMPARISON})
+            case ("POST", "policy", "shadow"):
+                begun = {**SHADOW, **json.loads(body)}
+                return JSONResponse({"shadow": begun, "gateways": [], "comparison": COMPARISON}, 201)
+            case ("GET", "policy", "canary"):
+                return JSONResponse({"canary": CANARY, "gateways": ["gw-1"], "comparison": COMPARISON})
             case ("GET", "policy", "evaluations"):
                 lines = [json.dumps(line) for line in self.evaluations]
                 text = "\n".join([*lines, json.dumps({"next": None, "first": 0, "end": 9, "tree_size": 9}), ""])

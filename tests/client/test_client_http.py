@@ -119,6 +119,10 @@ async def test_admin_calls_send_what_the_api_documents(gateway: StandIn, both: B
     assert (await both("policy"))["engine"] == "embedded"
     assert (await both("audit_entries", type="POLDNY", after=3, plan=None))["tree_size"] == 9
     assert (await both("policy_rollout"))["observed"][0]["hand"] == "git"
+    assert (await both("policy_shadow"))["comparison"]["shed"] == 4
+    assert (await both("start_policy_shadow", "cd" * 32, lasts_seconds=60))["shadow"]["digest"] == "cd" * 32
+    assert not (await both("stop_policy_shadow"))["shadow"]["in_force"]
+    assert (await both("policy_canary"))["canary"]["percent"] == 5
     assert (await both("evaluations", since=5, limit=2)).splitlines()[-1].startswith(b'{"next": null')
     assert (await both("why", PLAN_ID, "s1"))["reasons"][0]["line"] == 12
     assert (await both("me"))["id"] == "alice"

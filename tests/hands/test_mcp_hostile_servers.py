@@ -342,3 +342,11 @@ async def test_a_server_that_asks_for_input_in_mid_step_is_ended(modern, plain_j
     add = await modern("input")
     assert await refused(add()) == (Reason.HAND_PROTOCOL, UNKNOWN)
     await plain_jail.started[0].wait()
+
+
+async def test_a_profile_that_policy_asks_for_is_the_one_of_the_process_that_runs_the_call(mcp_hand):
+    hand = await mcp_hand("good")
+    await hand.say()
+    await hand.say(jail_profile="strict")
+    await hand.say(jail_profile="strict")
+    assert [spec.profile for spec in hand.jail.specs] == ["default", "strict"]

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import Result
 
 from tests.cli import real
-from tests.lifecycle.repository import GOOD, Repository
+from tests.lifecycle.repository import GOOD, RULES, Repository
 from tests.policy.support import OPEN
 
 CONFIG = """[server]
@@ -79,3 +79,73 @@ def test_from_a_commit_to_a_decision_and_back(home: Path, tmp_path: Path) -> Non
     refused = call(home, "policy", "rollback", digests[1], "--yes", "--as", "ann", code=1)
     assert refused["error"]["code"] == "auth.forbidden"
     assert "error" in call(home, "policy", "rollback", "--yes", "--as", "oli", code=1), "there is nothing before it"
+
+
+def test_a_bundle_is_tried_out_as_a_directory_as_a_file_and_as_a_digest(home: Path, tmp_path: Path) -> None:
+    repository = Repository(tmp_path / "repository")
+    repository.commit({**GOOD, "policies/handrail/main.rego": "# Not tried before.\n" + RULES})
+    file = tmp_path / "new.bundle"
+    source = ("--repo", repository.path, "--rev", "main", "--out", file)
+    built = call(home, "policy", "build", *source, "--key", home / "ann.jwk", "--as", "ann")
+    call(home, "policy", "propose", file, "--as", "ann", code=4)
+    asked = tmp_path / "input.json"
+    asked.write_text(json.dumps({"plan": {"id": "p"}, "steps": [{"id": "s", "hand": "known"}]}))
+    recording = tmp_path / "inputs.ndjson"
+    recording.write_text('{"handrail": "evaluations", "v": 1}\n')
+    for bundle in (repository.path / "policies", file, built["digest"]):
+        assert call(home, "policy", "check", bundle, "--as", "ann") == {"problems": []}
+        decided = call(home, "policy", "eval", "--input", asked, "--bundle", bundle, "--as", "ann")
+        assert (decided["digest"], decided["decisions"][0]["effect"]) == (built["digest"], "allow")
+        replay = ("policy", "replay", "--bundle", bundle, "--inputs", recording, "--at-least", "0")
+        assert call(home, *replay, "--as", "ann")["candidate"] == built["digest"]
+
+
+@pytest.mark.parametrize("text", ["", "a.b.c", "not ascii \u00e9.x.y", "one line\n"])
+def test_a_file_that_is_no_bundle_is_wrong_use(home: Path, tmp_path: Path, text: str) -> None:
+    file = tmp_path / "x.bundle"
+    file.write_text(text, encoding="utf-8")
+    for asked in (["check", file], ["replay", "--bundle", file], ["check", tmp_path / "none"]):
+        result = real.invoke(home, "policy", *map(str, asked), "--as", "ann")
+        assert result.exit_code == 2, result.output
+
+
+def test_a_digest_that_the_gateway_does_not_keep_is_not_found(home: Path) -> None:
+    result = real.invoke(home, "policy", "check", "0" * 64, "--as", "ann")
+    assert result.exit_code == 1, result.output
+    assert "not_found" in result.output
+
+
+def build(home: Path, repository: Repository, effect: str) -> tuple[str, Path]:
+    """A signed bundle of another commit: its digest and its file."""
+    test = GOOD["policies/handrail/main_test.rego"].replace('"allow"', f'"{effect}"')
+    rules = OPEN.replace("EFFECT", effect) + "\n# on trial\n"
+    repository.commit({"policies/handrail/main.rego": rules, "policies/handrail/main_test.rego": test})
+    file = repository.path.parent / f"trial-{effect}.bundle"
+    source = ("--repo", repository.path, "--rev", "main", "--out", file)
+    made = call(home, "policy", "build", *source, "--key", home / "ann.jwk", "--as", "ann")
+    return made["digest"], file
+
+
+def test_a_bundle_looks_on_and_then_decides_for_some(home: Path, tmp_path: Path) -> None:
+    repository = Repository(tmp_path / "repository")
+    active, file = build(home, repository, "allow")
+    made = call(home, "policy", "propose", file, "--as", "ann", code=4)
+    call(home, "policy", "activate", made["id"], "--yes", "--as", "oli")
+    candidate, file = build(home, repository, "ask")
+    assert call(home, "policy", "bring", file, "--as", "ann")["digest"] == candidate
+    begun = call(home, "policy", "shadow", "start", candidate, "--for", "1d", "--as", "ann")
+    assert (begun["shadow"]["in_force"], begun["shadow"]["problem"]) == (True, None)
+    again = call(home, "policy", "shadow", "start", candidate, "--as", "oli", code=1)
+    assert again["error"]["code"] == "request.conflict"
+    shown = real.invoke(home, "policy", "shadow", "show", "--as", "oli")
+    assert candidate in shown.output
+    assert call(home, "policy", "shadow", "stop", "--as", "oli")["shadow"]["in_force"] is False
+    made = call(home, "policy", "canary", "propose", candidate, "--percent", "10", "--as", "ann", code=4)
+    assert made["document"] == {"digest": candidate, "active": active, "percent": 10, "lasts_seconds": 86_400}
+    call(home, "proposals", "activate", made["id"], "--yes", "--as", "oli")
+    found = call(home, "policy", "canary", "show", "--as", "ann")["canary"]
+    assert (found["digest"], found["in_force"], found["stopped"], found["problem"]) == (candidate, True, None, None)
+    refused = call(home, "policy", "canary", "stop", "--as", "ann", code=1)
+    assert refused["error"]["code"] == "auth.forbidden"
+    call(home, "policy", "canary", "stop", "--as", "oli")
+    assert call(home, "policy", "canary", "show", "--as", "oli")["canary"]["in_force"] is False

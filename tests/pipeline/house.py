@@ -123,6 +123,7 @@ class SimulatedPolicy:
     """``ports.PolicyEngine``: ``echo`` and the like are allowed, ``write`` is asked."""
 
     digest: str = "d" * 64
+    epoch: int = 0
     obligations: Obligations = field(default_factory=Obligations)
     effects: dict[str, Effect] = field(default_factory=lambda: {"write": Effect.ASK})
     inputs: list[Mapping[str, Any]] = field(default_factory=list)

@@ -1,12 +1,13 @@
 """The nine steps, as a caller sees them."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 import structlog
 
 from gateway.errors import HandrailError, Refused
-from gateway.model import Effect, HandCall, HandResult, Obligations
+from gateway.model import Effect, HandCall, HandResult, Obligations, Principal, Role
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from tests.pipeline.house import AGENT, AUDITOR, FOREIGNER, OTHER, House, crash, step
@@ -327,3 +328,18 @@ async def test_a_gateway_at_its_limit_says_so(house: House) -> None:
         await house.plan(step("a"))
     assert refusal.value.reason is Reason.OVERLOADED
     assert not house.hands.calls
+
+
+async def test_an_author_reads_why_of_others_plans_on_hands_that_are_theirs(house: House) -> None:
+    view = await house.plan(step("a", args={"text": "heliotrope"}))
+    author = Principal("wil", "default", "p-wil", frozenset({Role.AUTHOR}))
+    assert (await house.evidence.why(view["plan_id"], "a", author))["input"] is not None
+    for stranger in (
+        replace(author, hands=frozenset({"other"})),
+        replace(author, tenant="other"),
+        replace(author, roles=frozenset({Role.SECURITY_ADMIN})),
+        OTHER,
+    ):
+        with pytest.raises(Refused) as caught:
+            await house.evidence.why(view["plan_id"], "a", stranger)
+        assert caught.value.reason is Reason.REQUEST_NOT_FOUND

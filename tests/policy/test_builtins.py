@@ -267,6 +267,13 @@ async def test_what_the_engines_read_differently_is_refused(tmp_path: Path, body
         ("x := [y | y := 1] if input.a", "a comprehension in a head"),
         ("x contains [y | y := 1]", "a comprehension in a head"),
         ("x := 1 if input.a else := [y | y := 1]", "a comprehension after else"),
+        ("f(x) := 1 if input.a else := [y | some y in x]", "a comprehension after else"),
+        ("f(x) := 1 if input.a else := 2 if input.b else := count({y | some y in x})", "a comprehension after else"),
+        ('x := 1 if input.a else := {"y": {y: 1 | some y in input.b}} if input.c', "a comprehension after else"),
+        # The rule of that name is read in regorus, where OPA has a new variable.
+        ("y := 1\n\nx := z if { some y; z := input.b[y] }", "y is a rule or an import"),
+        ("y := 1\n\nx := z if { some y in input.b; z := y }", "y is a rule or an import"),
+        ("y := 1\n\nx := [z | some z, [1, y] in input.b]", "y is a rule or an import"),
         ("x := [[z | z := y] | some y in input.a]", "a comprehension in the term of another"),
         ("x := {y: {z | z := y} | some y in input.a}", "a comprehension in the term of another"),
         ("x := -input.a", "a minus before anything but a number"),

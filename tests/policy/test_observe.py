@@ -267,6 +267,7 @@ class Inner:
     """``ports.PolicyEngine``: says the same of every step."""
 
     digest = DIGEST
+    epoch = 0
 
     def __init__(self, effect: str, *codes: str) -> None:
         self.said = decision(effect, *codes)

@@ -10,10 +10,12 @@ from typing import Any
 import aiohttp
 import pytest
 
+from gateway.policy.engine import can_hold_candidate, make_candidate_backend
 from gateway.policy.faults import BundleError, EngineUnavailable
-from gateway.policy.opa import OpaEngine
+from gateway.policy.opa import Holder, OpaEngine
 from gateway.policy.opa_client import read_token
-from gateway.settings import SettingsError
+from gateway.policy.private_opa import private_opa
+from gateway.settings import PolicySettings, SettingsError
 from tests.policy.support import OPEN, SHIPPED, ask, inspected, record, rego, said, step, write
 
 pytestmark = pytest.mark.opa
@@ -350,3 +352,41 @@ async def test_the_token_comes_from_its_file(opa_program: Path, tmp_path: Path) 
             read_token(file)
     with pytest.raises(SettingsError):
         read_token(tmp_path / "missing")
+
+
+async def test_a_candidate_in_a_server_of_its_own_leaves_the_active_bundle_alone(
+    opa_program: Path, opa_url: str, tmp_path: Path
+) -> None:
+    allow = await inspected(write(tmp_path / "1", {"a.rego": OPEN.replace("EFFECT", "allow")}))
+    deny = await inspected(write(tmp_path / "2", {"a.rego": OPEN.replace("EFFECT", "deny")}))
+    async with (
+        private_opa(opa_program) as other_url,
+        engine_at(opa_url) as active,
+        engine_at(other_url, holder=Holder.CANDIDATE) as candidate,
+    ):
+        await active.activate(allow, record)
+        await candidate.activate(deny, record)
+        await active.maintain()
+        await candidate.maintain()
+        assert (await effect_of(active), await effect_of(candidate)) == (("allow", []), ("deny", []))
+        assert active.digest != candidate.digest
+        await candidate.activate(allow, record)
+
+
+async def test_a_candidate_is_not_put_into_the_server_of_the_active_bundle(opa_url: str, tmp_path: Path) -> None:
+    """Two addresses of one server: the second bundle would take the first one's place."""
+    allow = await inspected(write(tmp_path / "1", {"a.rego": OPEN.replace("EFFECT", "allow")}))
+    deny = await inspected(write(tmp_path / "2", {"a.rego": OPEN.replace("EFFECT", "deny")}))
+    async with engine_at(opa_url) as active, engine_at(opa_url, holder=Holder.CANDIDATE) as candidate:
+        await active.activate(allow, record)
+        with pytest.raises(EngineUnavailable, match="active bundle"):
+            await candidate.activate(deny, record)
+        assert await effect_of(active) == ("allow", [])
+
+
+def test_settings_with_one_server_for_both_bundles_are_refused() -> None:
+    with pytest.raises(ValueError, match="one server holds one bundle"):
+        PolicySettings(engine="opa", opa_url="http://127.0.0.1:8181", opa_candidate_url="http://127.0.0.1:8181/")
+    assert not can_hold_candidate(PolicySettings(engine="opa"))
+    with pytest.raises(EngineUnavailable):
+        make_candidate_backend(PolicySettings(engine="opa"))

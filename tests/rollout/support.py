@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from gateway.app import Gateway, build
-from gateway.model import Principal, UnverifiedPlan
+from gateway.model import EMPTY, Principal, UnverifiedPlan
 from gateway.settings import Settings
 from gateway.store.directory import NewPrincipal
 from gateway.two_person import Kind
@@ -128,7 +128,9 @@ class Place:
         return [entry for entry in map(json.loads, rows) if not types or entry["type"] in types]
 
 
-def settings(home: Path, bundle: Path, upstream: int, **policy: Any) -> Settings:
+def settings(
+    home: Path, bundle: Path, upstream: int, rollout: Mapping[str, Any], url: str | None = None, **policy: Any
+) -> Settings:
     actions = {
         name: {"method": "POST", "path": f"/{name}", "args_schema": SCHEMA, "side_effects": "reversible"}
         for name in ACTIONS
@@ -145,15 +147,25 @@ def settings(home: Path, bundle: Path, upstream: int, **policy: Any) -> Settings
             "reload_interval_seconds": 3600,
             **policy,
         },
+        database={"url": url},
+        rollout=dict(rollout),
         hands={"tool": hand, "other": hand},
     )
 
 
 @asynccontextmanager
 async def open_place(
-    directory: Path, *, rules: str = RULES, brain: Brain | None = None, agents: int = 2, **policy: Any
+    directory: Path,
+    *,
+    rules: str = RULES,
+    brain: Brain | None = None,
+    agents: int = 2,
+    rollout: Mapping[str, Any] = EMPTY,
+    url: str | None = None,
+    **policy: Any,
 ) -> AsyncIterator[Place]:
-    """Opening the same directory again, with the same brain, is a restart."""
+    """Opening the same directory again, with the same brain, is a restart; with another one's database, ``url``, and a
+    copy of its home, it is a second gateway."""
     served: list[str] = []
 
     async def tool(request: Request) -> JSONResponse:
@@ -166,7 +178,7 @@ async def open_place(
         write(bundle, {"rules.rego": rules})
     upstream = Starlette(routes=[Route("/{path:path}", tool, methods=["POST"])])
     async with serving(upstream, Settings(server={"port": 0})) as below:
-        gateway = build(settings(directory / "home", bundle, below, **policy))
+        gateway = build(settings(directory / "home", bundle, below, rollout, url, **policy))
         async with (
             serving(create_app(gateway), gateway.settings) as port,
             httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as http,

@@ -21,6 +21,7 @@ from gateway.settings import Settings
 from gateway.telemetry import Metrics
 from gateway.webauthn import SecurityKey
 from keys.rotation import KeyRecord, KeyState
+from tests.client.stand_in import CANARY, COMPARISON, SHADOW
 
 PLAN_ID = "ab" * 32
 APPROVAL_ID = "apr-1"
@@ -438,10 +439,30 @@ class testing_only_Policy:  # noqa: N801
     problem: str | None = None
 
 
+class testing_only_Shadows:  # noqa: N801
+    async def show(self, viewer: Principal) -> dict[str, Any]:
+        return {"shadow": SHADOW, "gateways": ["gw-1"], "comparison": COMPARISON}
+
+    async def start(self, actor: Principal, digest: str, lasts_seconds: int) -> dict[str, Any]:
+        return await self.show(actor)
+
+    async def stop(self, actor: Principal) -> dict[str, Any]:
+        return await self.show(actor)
+
+
+class testing_only_Canaries:  # noqa: N801
+    async def show(self, viewer: Principal) -> dict[str, Any]:
+        return {"canary": CANARY, "gateways": ["gw-1"], "comparison": COMPARISON}
+
+
 class testing_only_Rollout:  # noqa: N801
     def document(self, viewer: Principal) -> dict[str, Any]:
         let_go = {"deny": 3, "ask": 1}
         return {"observed": [{"hand": "git", "proposal": "a" * 32, "since": 1.0, "until": 2.0, "let_go": let_go}]}
+
+    def __init__(self) -> None:
+        self.shadows = testing_only_Shadows()
+        self.canaries = testing_only_Canaries()
 
     def readiness(self) -> dict[str, str]:
         return {"git": "2026-01-01T00:00:00+00:00"}

@@ -20,11 +20,11 @@ JOSE = {"content-type": "application/jose"}
 
 def test_every_reason_has_a_status_and_a_title() -> None:
     assert set(ERRORS) == set(Reason)
-    # What observe mode let pass is told beside a step that runs, so it is the one kind that refuses nothing.
-    observed = {Reason.POLICY_OBSERVED_DENY, Reason.POLICY_OBSERVED_ASK}
-    assert {reason for reason, (status, _) in ERRORS.items() if not 400 <= status <= 599} == observed
+    # What observe mode let pass, and whose word the stricter one was, is told beside a step that may run.
+    told = {Reason.POLICY_OBSERVED_DENY, Reason.POLICY_OBSERVED_ASK, Reason.POLICY_STRICTER}
+    assert {reason for reason, (status, _) in ERRORS.items() if not 400 <= status <= 599} == told
     assert all(title for _, title in ERRORS.values())
-    assert {ERRORS[reason][0] for reason in observed} == {200}
+    assert {ERRORS[reason][0] for reason in told} == {200}
     assert len({title for _, title in ERRORS.values()}) == len(ERRORS)
 
 

@@ -31,6 +31,7 @@ BODIES: dict[str, Any] = {
     "/v1/principals/{principal_id}/keys": {"ttl_days": 1},
     "/v1/issuers": {"id": "brain", "jwk": JWK},
     "/v1/hands/{hand_id}/pin": {"digest": "0" * 64},
+    "/v1/policy/shadow": {"digest": "0" * 64},
     "/v1/proposals": {"kind": "policy.observe", "document": {"hand": "git"}},
     "/v1/proposals/{proposal_id}/activate": {"document_sha256": "0" * 64},
 }

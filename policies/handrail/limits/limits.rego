@@ -20,6 +20,7 @@ decisions contains decision if {
 # METADATA
 # title: The plan changes too much
 decisions contains decision if {
+	not data.handrail.manifest.changes == {}
 	not few_changes
 	some id, _ in data.handrail.manifest.changes
 	decision := {"step": id, "effect": "deny", "reasons": [{
@@ -28,23 +29,23 @@ decisions contains decision if {
 	}]}
 }
 
+# A plan whose steps wait for each other is decided in rounds, and input.steps is one of them. What was spent before and
+# is not a count leaves these undefined, and so denies.
 few_steps if {
-	before := earlier("steps")
+	before := object.get(spent, "steps", 0)
+	is_number(before)
+	before >= 0
 	before + count(input.steps) <= data.handrail.limits.steps
 }
 
 few_changes if {
-	before := earlier("changes")
+	before := object.get(spent, "changes", 0)
+	is_number(before)
+	before >= 0
 	before + count(data.handrail.manifest.changes) <= data.handrail.limits.changes
 }
 
-# A plan whose steps wait for each other is decided in rounds, and input.steps is one of them. What is not a count
-# leaves this undefined, and so denies.
-earlier(what) := sum_so_far if {
-	is_object(spent)
-	sum_so_far := object.get(spent, what, 0)
-	is_number(sum_so_far)
-	sum_so_far >= 0
+spent := before if {
+	before := object.get(object.get(input, "context", {}), "spent", {})
+	is_object(before)
 }
-
-spent := object.get(object.get(input, "context", {}), "spent", {})

@@ -36,9 +36,9 @@ changes[id] := kind if {
 
 # METADATA
 # title: The hands of this plan that bear each label
-labelled[label] contains hand if {
-	some hand, details in input.hands
-	some label in details.labels
+labelled[label] := bearers if {
+	some label in {given | some details in input.hands; some given in details.labels}
+	bearers := {hand | some hand, details in input.hands; label in details.labels}
 }
 
 # METADATA
@@ -72,8 +72,9 @@ outward contains step.id if {
 #   is searched level by level. What is deeper than 6 levels cannot be searched: it is a value that no rule accepts.
 values(args, pointer) := [value] if {
 	not contains(pointer, "~")
-	segments := split(pointer, "/")
-	value := object.get(args, array.slice(segments, 1, count(segments)), absent)
+
+	# What stands before the first slash names the whole.
+	value := object.get({"": args}, split(pointer, "/"), absent)
 	value != absent
 } else := [] if {
 	plain_and_flat(pointer)

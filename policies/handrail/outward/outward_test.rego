@@ -31,6 +31,12 @@ test_what_is_deeper_than_searched_is_not_lost if {
 	contains(line, "deep")
 }
 
+test_a_whole_number_is_written_without_an_exponent if {
+	said({"a": [7895419052883968.0, 1e6, -2]}) == {"a", "7895419052883968", "1000000", "-2"}
+	said({"a": [2.5]}) == {"a", "2.5"}
+	said({"a": [4.111111111111111e30, 4.954048066433843e16]}) == {"a", "4111111111111111", "49540480664338430"}
+}
+
 test_what_says_nothing if said({"a": [true, null, {}]}) == {"a"}
 
 test_pieces_do_not_run_together if {

@@ -14,8 +14,7 @@ package handrail.paths
 # title: A path argument must be one plain path inside a root of its hand
 decisions contains decision if {
 	some argument in data.handrail.manifest.arguments.path
-	is_string(argument.value)
-	code := fault(argument, concat("", ["/", trim_prefix(argument.value, "/"), "/"]))
+	code := fault(argument)
 	decision := {"step": argument.step, "effect": "deny", "reasons": [{
 		"code": code,
 		"message": sprintf("The argument %v %v.", [argument.pointer, complaints[code]]),
@@ -23,28 +22,23 @@ decisions contains decision if {
 }
 
 # METADATA
-# title: A path argument must be a text
-decisions contains decision if {
-	some argument in data.handrail.manifest.arguments.path
+# title: What is wrong with a path argument; undefined where nothing is
+fault(argument) := "paths.not_text" if {
 	value := argument.value
 	not is_string(value)
-	decision := {"step": argument.step, "effect": "deny", "reasons": [{
-		"code": "paths.not_text",
-		"message": sprintf("The argument %v must be a path.", [argument.pointer]),
-	}]}
-}
+} else := flaw(argument, concat("", ["/", trim_prefix(argument.value, "/"), "/"]))
 
 # METADATA
-# title: What is wrong with a path argument; undefined where nothing is. `closed` is its value between two slashes
-fault(argument, closed) := "paths.characters" if {
+# title: What is wrong with a path; `closed` is it between two slashes
+flaw(argument, closed) := "paths.characters" if {
 	trim(closed, plain) != ""
 	regex.match(`[\x00-\x1f%\\\x7f]`, closed)
 } else := "paths.not_normal" if {
-	some part in ["//", "/./", "/../"]
-	contains(closed, part)
+	contains(replace(replace(closed, "/./", "//"), "/../", "//"), "//")
 } else := "paths.outside" if {
 	startswith(argument.value, "/")
-	count([root | some root in roots[argument.hand]; startswith(closed, root)]) == 0
+	listed := roots[argument.hand]
+	not strings.any_prefix_match(closed, listed)
 } else := "paths.relative" if {
 	value := argument.value
 	not startswith(value, "/")
@@ -58,6 +52,7 @@ fault(argument, closed) := "paths.characters" if {
 plain := "/._-+=,:@ abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 
 complaints := {
+	"paths.not_text": "must be a path",
 	"paths.characters": "holds an escape, a backslash or a control character",
 	"paths.not_normal": "is not a path in its plain form",
 	"paths.relative": "must be an absolute path",

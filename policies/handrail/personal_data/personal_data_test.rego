@@ -35,6 +35,55 @@ test_e_mail_addresses if {
 	}
 }
 
+test_card_schemes if {
+	every text in [
+		"4111111111111111",
+		"5555555555554444",
+		"378282246310005",
+		"30569309025904",
+		"3530111333300000",
+		"6200000000000005",
+		"6759649826438453",
+		"4222222222222",
+		"4000000000000000006",
+	] {
+		"card" in kinds(text)
+	}
+}
+
+test_numbers_of_other_lengths_are_no_cards_as_a_part_of_others if {
+	not "card" in kinds("1764137000000000000")
+	not "card" in kinds("94222222222222")
+}
+
+test_cards_behind_what_is_not_seen_and_between_any_signs if {
+	every sign in ["\u2066", "\ufe0f", "\u034f", "\u180e", "\u200b", "\t", "|", ":", "   ", " - ", ";"] {
+		"card" in kinds(concat(sign, ["4111", "1111", "1111", "1111"]))
+	}
+}
+
+test_cards_in_digits_of_other_scripts if {
+	"card" in kinds("٤١١١ ١١١١ ١١١١ ١١١١")
+	"card" in kinds("𝟒𝟏𝟏𝟏𝟏𝟏𝟏𝟏𝟏𝟏𝟏𝟏𝟏𝟏𝟏𝟏")
+	"card" in kinds("४१११ ११११ ११११ ११११")
+}
+
+test_national_identifiers_beside_letters_and_between_dots if {
+	"national_id" in kinds("SSN078-05-1120")
+	"national_id" in kinds("12.345.678-Z")
+}
+
+test_account_numbers_over_tabs_and_lines if {
+	"iban" in kinds("DE89\t3704\t0044\t0532\t0130\t00")
+	"iban" in kinds("DE89 3704 0044\n0532 0130 00")
+}
+
+test_an_address_that_is_a_part_of_a_recipient_is_none if {
+	found := by({"to": "nada@example.com", "body": "ada@example.com"}, every_kind)
+	found == {["ask", "personal_data.email"]}
+	by({"to": "Ada <ada@example.com>, Bob", "body": "Dear ada@example.com"}, every_kind) == set()
+}
+
 test_phone_numbers if {
 	every text in ["+49 30 901820", "call 0049-30-90182-0", "+1 (212) 555-0123", "212-555-0123", "＋４９ ３０ ９０１８２０"] {
 		"phone" in kinds(text)
@@ -105,6 +154,10 @@ test_national_identifiers if {
 		"X-1234567-L or X1234567-L",
 		"1 84 12 76 451 089 46",
 		"44051401359",
+		"36574261809",
+		"Steuer-ID: 36 574 261 809.",
+		"IdNr 12345678995,",
+		"11213456783",
 	] {
 		"national_id" in kinds(text)
 	}
@@ -112,6 +165,9 @@ test_national_identifiers if {
 
 test_digits_that_are_no_national_identifier if {
 	every text in ["000-12-3456", "666-12-3456", "978-05-1120", "078-00-1120", "078-05-0000", "12345678A", "44051401358"] {
+		not "national_id" in kinds(text)
+	}
+	every text in ["36574261808", "36 554 266 806", "01234567888", "11223456785"] {
 		not "national_id" in kinds(text)
 	}
 }

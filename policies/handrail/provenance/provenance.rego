@@ -14,8 +14,7 @@ package handrail.provenance
 # METADATA
 # title: What nobody vouches for is not done by itself
 decisions contains decision if {
-	some id, codes in faults
-	some code in codes
+	some [id, code] in faults
 	said := verdicts[code]
 	decision := {"step": id, "effect": said.effect, "reasons": [{"code": code, "message": said.message}]}
 }
@@ -46,20 +45,19 @@ verdicts := {
 # METADATA
 # scope: document
 # title: What is wrong with the origin of each step's arguments
-faults[id] contains code if {
-	some id, standings in unvouched
-	some standing in standings
+faults contains [id, code] if {
+	some [id, standing] in unvouched
 	code := concat(".", ["provenance", standing])
 }
 
-faults[id] contains "provenance.private" if {
+faults contains [id, "provenance.private"] if {
 	count(private) > 0
 	some id in planted
 	id in carrying
 	data.handrail.manifest.changes[id]
 }
 
-faults[id] contains "provenance.link" if {
+faults contains [id, "provenance.link"] if {
 	some argument in data.handrail.manifest.arguments.content
 	id := argument.step
 	data.handrail.manifest.changes[id]
@@ -72,9 +70,8 @@ faults[id] contains "provenance.link" if {
 # METADATA
 # scope: document
 # title: How the arguments of each step stand that nobody vouches for
-unvouched[id] contains standing if {
-	some role in data.handrail.provenance.roles
-	some argument in data.handrail.manifest.arguments[role]
+unvouched contains [id, standing] if {
+	some [role, argument] in sensitive
 	id := argument.step
 	some entries in traces[id]
 	entries[0].role == role
@@ -82,9 +79,8 @@ unvouched[id] contains standing if {
 	standing := standing_of(entries[0])
 }
 
-unvouched[id] contains "new" if {
-	some role in data.handrail.provenance.roles
-	some argument in data.handrail.manifest.arguments[role]
+unvouched contains [id, "new"] if {
+	some [role, argument] in sensitive
 	is_string(argument.value)
 	id := argument.step
 	seen := told(id)
@@ -92,10 +88,17 @@ unvouched[id] contains "new" if {
 }
 
 # METADATA
+# title: The arguments that must be vouched for, each with its role
+sensitive := [[role, argument] |
+	some role in data.handrail.provenance.roles
+	some argument in data.handrail.manifest.arguments[role]
+]
+
+# METADATA
 # title: Steps with such an argument that nobody but untrusted results has ever mentioned
 planted contains id if {
-	some id, standings in unvouched
-	"untrusted" in standings
+	some [id, standing] in unvouched
+	standing == "untrusted"
 	some entries in traces[id]
 	entries[0].role in data.handrail.provenance.roles
 	every entry in entries {

@@ -50,14 +50,19 @@ covers(ground, category, hand) if {
 # METADATA
 # title: The categories of which a text holds a word; a word that ends in "*" stands for all that begin with it
 mentioned(text) := {category |
-	words := concat("", [" ", regex.replace(lower(text), `[^\p{L}\p{N}]+`, " "), " "])
+	words := concat("", [" ", separate(lower(text)), " "])
 	some category, listed in data.handrail.special_categories.words
 	some word in listed
-	stem := trim_suffix(word, "*")
-	contains(words, stem)
-	contains(words, needle(word, stem))
+	contains(words, trim_suffix(word, "*"))
+	contains(words, needle(word))
 }
 
-needle(word, stem) := concat("", [" ", stem]) if {
-	word != stem
-} else := concat("", [" ", stem, " "])
+# METADATA
+# title: The words of a text in lower case, with a space between them
+separate(text) := regex.replace(text, `[\x00-\x2f\x3a-\x60\x7b-\x7f]+`, " ") if {
+	data.handrail.outward.ascii(text)
+} else := regex.replace(text, `[^\p{L}\p{N}]+`, " ")
+
+needle(word) := concat("", [" ", trim_suffix(word, "*")]) if {
+	endswith(word, "*")
+} else := concat("", [" ", word, " "])

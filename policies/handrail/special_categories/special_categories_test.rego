@@ -69,6 +69,7 @@ test_words_that_leave_the_organisation if {
 		"Er ist Mitglied der Gewerkschaft",
 		"his\nsexual  orientation",
 		"sexual-orientation: unknown",
+		"Voir le dossier\u00a0médical — merci",
 	] {
 		words(text) == found
 	}

@@ -4,7 +4,8 @@
 #   Where data may go. It is silent until the setting policy.data_region says where data lives; from then on a hand must
 #   say its region (handrail.toml). The same area passes, and so does one with an adequacy decision in "adequate" of
 #   data.json. Else a label of the hand must name a safeguard, or what "otherwise" says follows. The lists are a help
-#   and no legal advice: they say when they were checked, and against what.
+#   and no legal advice: they say when they were checked, and against what. Hold them against the European
+#   Commission's own list before you rely on them: a decision may have been repealed, annulled or narrowed since.
 # custom:
 #   severity: high
 #   controls: ["gdpr:44-49", "soc2:CC6.7", "iso:27001:A.5.14"]

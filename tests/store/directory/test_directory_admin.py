@@ -383,10 +383,10 @@ TABLE = {
     Role.APPROVER: "approvals.answer approvals.read plans.read plans.read_all",
     Role.AUDITOR: "approvals.read audit.read keys.read metrics.read plans.read "
     "plans.read_all policy.inputs policy.read proposals.read receipts.read why",
-    Role.AUTHOR: "hands.list policy.inputs policy.propose policy.read proposals.make proposals.read why",
+    Role.AUTHOR: "hands.list policy.inputs policy.propose policy.read policy.shadow proposals.make proposals.read why",
     Role.SECURITY_ADMIN: "issuers.manage keys.manage keys.read policy.read policy.rollback principals.manage",
     Role.OPERATOR: "hands.list hands.manage metrics.read plans.read plans.read_all policy.activate "
-    "policy.propose policy.read policy.rollback proposals.activate proposals.make proposals.read",
+    "policy.propose policy.read policy.rollback policy.shadow proposals.activate proposals.make proposals.read",
 }
 
 

@@ -1,0 +1,154 @@
+"""``handrail policy shadow`` and ``handrail policy canary``: a candidate bundle beside the one that decides."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Final
+
+import typer
+
+from gateway.cli.command import command, noun
+from gateway.cli.connect import Session
+from gateway.cli.differences import show_differences
+from gateway.cli.exits import Exit, Stop
+from gateway.cli.output import Output
+from gateway.cli.proposals import Key, show_proposal, signing_key
+from gateway.cli.times import duration
+from gateway.policy.replay_report import markdown
+from gateway.rendering import moment
+from gateway.two_person import RULES, Kind
+
+shadow = noun("Have a bundle judge live traffic beside the one that decides, without effect.")
+canary = noun("Have a bundle decide for some of the principals, by two people's word.")
+
+_DAY: Final = 86_400
+_LONGEST: Final = 14 * _DAY
+Digest = Annotated[str, typer.Argument(metavar="DIGEST", help="A bundle that was brought, by its whole digest.")]
+Markdown = Annotated[bool, typer.Option("--markdown", help="Print Markdown for a pull-request comment.")]
+
+
+@command(shadow)
+def start(
+    session: Session,
+    digest: Digest,
+    lasts: Annotated[str, typer.Option("--for", help="How long: 7d, 12h. At most 14d.")] = "7d",
+) -> Exit:
+    """Have a bundle judge what the one that decides judges. It has no effect, so one person is enough."""
+    started = session.client.start_policy_shadow(digest, lasts_seconds=_lasting(lasts, _LONGEST))
+    until = moment(started["shadow"]["until"])
+    session.out.show(started, lambda: session.out.line(f"{digest} is shadowed until {until}."))
+    return Exit.GOOD
+
+
+@command(shadow, "show")
+def show_shadow(session: Session, markdown_: Markdown = False) -> None:
+    """Show what the shadowed bundle would have decided, over all gateways; also of the last one that ended."""
+    found = session.client.policy_shadow()
+    one = found["shadow"]
+    facts = [] if one is None else [("shadowed", one["digest"]), ("by", one["by"]), ("until", _until(one))]
+    facts += [] if one is None else [("problem", one["problem"])]
+    _show(session.out, found, facts, "No bundle was shadowed.", "Policy shadow" if markdown_ else None)
+
+
+@command(shadow, "stop")
+def stop_shadow(session: Session) -> Exit:
+    """End the shadow before its time; what it counted stays. Exit 1 where there is none."""
+    if not (session.client.policy_shadow()["shadow"] or {}).get("in_force"):
+        raise Stop("no bundle is shadowed", "'handrail policy shadow start DIGEST' begins.", Exit.NEGATIVE)
+    ended = session.client.stop_policy_shadow()
+    session.out.show(ended, lambda: session.out.line("The shadow is ended; 'policy shadow show' has what it counted."))
+    return Exit.GOOD
+
+
+@command(canary)
+def propose(
+    session: Session,
+    digest: Digest,
+    percent: Annotated[int, typer.Option(min=1, max=100, help="For how many principals in a hundred it decides.")],
+    lasts: Annotated[str, typer.Option("--for", help="How long: 1d, 12h. At most 14d.")] = "1d",
+    key: Key = None,
+) -> Exit:
+    """Propose that a bundle decide for some. Somebody else activates it: handrail proposals activate ID. Exit 4."""
+    seconds = _lasting(lasts, RULES[Kind.POLICY_CANARY].standing_max_seconds or 0)
+    history = session.client.policy_bundles()["activations"]
+    if not history:
+        raise Stop("no bundle decides here yet", "'handrail policy propose BUNDLE' proposes one.")
+    document = {"digest": digest, "active": history[0]["digest"], "percent": percent, "lasts_seconds": seconds}
+    made = session.client.propose(str(Kind.POLICY_CANARY), document, subject=digest, key=signing_key(session, key))
+
+    def people() -> None:
+        show_proposal(session.out, made)
+        session.out.section(f"Now somebody else: handrail proposals activate {made.get('id')}")
+
+    session.out.show(made, people)
+    return Exit.WAITING
+
+
+@command(canary, "show")
+def show_canary(session: Session, markdown_: Markdown = False) -> Exit:
+    """Show the canary in force, or the last one, and what came of it. Exit 1 where it stopped itself."""
+    found = session.client.policy_canary()
+    one = found["canary"]
+    facts: list[tuple[str, Any]] = []
+    if one is not None:
+        recent = found["comparison"]["recent"]
+        facts = [
+            ("candidate", one["digest"]),
+            ("beside", one["active"]),
+            ("percent", one["percent"]),
+            ("until", _until(one)),
+            ("proposal", one["proposal"]),
+            ("stopped itself", one["stopped"]),
+            ("problem", one["problem"]),
+            ("newest", f"{recent['sample']} decisions"),
+            ("denied", f"{recent['denied']}, by the active bundle {recent['denied_active']}"),
+            ("errors", f"{recent['errors']}, of the active bundle {recent['errors_active']}"),
+        ]
+    _show(session.out, found, facts, "There was no canary.", "Policy canary" if markdown_ else None)
+    return Exit.NEGATIVE if one is not None and one["in_force"] and one["stopped"] else Exit.GOOD
+
+
+@command(canary, "stop")
+def stop_canary(session: Session) -> Exit:
+    """End the canary: the active bundle decides for everybody at once. One person is enough. Exit 1: there is none."""
+    one = session.client.policy_canary()["canary"]
+    if one is None or not one["in_force"]:
+        raise Stop("no canary is in force", "'handrail policy canary show' has the last one.", Exit.NEGATIVE)
+    ended = session.client.withdraw(str(one["proposal"]))
+    session.out.show(ended, lambda: session.out.line("The canary is over: the active bundle decides for everybody."))
+    return Exit.GOOD
+
+
+def _lasting(lasts: str, longest: int) -> int:
+    seconds = duration(lasts, "--for")
+    if seconds > longest:
+        raise Stop(f"--for {lasts}: at most {longest // _DAY}d", "Begin again when it is over.")
+    return seconds
+
+
+def _until(one: Mapping[str, Any]) -> str:
+    return moment(one["until"]) if one["in_force"] else "over"
+
+
+def _show(out: Output, found: dict[str, Any], facts: list[tuple[str, Any]], none: str, title: str | None) -> None:
+    counted = found["comparison"]
+    if title is not None and not out.json:
+        out.raw(markdown(counted, f"of {len(found['gateways'])} gateways", title=title, what="live decision"))
+        return
+
+    def people() -> None:
+        if not facts:
+            out.line(none)
+            return
+        out.facts(
+            [
+                *facts,
+                ("gateways", ", ".join(found["gateways"])),
+                ("decisions", f"{counted['decisions']:,} compared, {counted['unchanged']:,} the same"),
+                ("no answer", ", ".join(f"{code} {count:,}" for code, count in counted["faults"].items())),
+                ("left out", f"{counted['shed']:,}" if counted["shed"] else ""),
+                ("not comparable", f"{counted['not_comparable']:,}" if counted["not_comparable"] else ""),
+            ]
+        )
+        out.line("")
+        show_differences(out, counted, "Nothing was compared yet.")
+
+    out.show(found, people)
