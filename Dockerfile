@@ -13,7 +13,7 @@ RUN /opt/venv/bin/python -m pip install --no-cache-dir --no-deps --no-build-isol
 
 FROM python:3.11-slim-bookworm
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends bubblewrap \
+    && apt-get install --yes --no-install-recommends bubblewrap ca-certificates git openssh-client \
     && rm -rf /var/lib/apt/lists/* \
     && groupadd --gid 10001 handrail \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin handrail \

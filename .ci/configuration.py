@@ -12,7 +12,15 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from gateway.settings import ActionSettings, BindSettings, HandSettings, Section, Settings, WebhookSettings
+from gateway.settings import (
+    ActionSettings,
+    BindSettings,
+    HandSettings,
+    RemoteSettings,
+    Section,
+    Settings,
+    WebhookSettings,
+)
 
 TARGET = Path(__file__).resolve().parent.parent / "docs" / "configuration.md"
 
@@ -33,6 +41,13 @@ working directory.
 Four variables are no settings: `HANDRAIL_CONFIG` (above), `HANDRAIL_MASTER_KEY` (the master key itself, 64 hex
 digits, instead of a file), and `HANDRAIL_URL` and `HANDRAIL_API_KEY` (for the commands that talk to a gateway). Any
 other `HANDRAIL_` variable that is not a setting stops the start: a mistyped safety setting must not pass unseen.
+"""
+
+REMOTE = """\
+## [policy.remote]
+
+A Git repository that signed bundles are pulled from: see [policies](policies.md#from-a-git-remote). Needs `source =
+"signed"`. Pulling activates nothing: two people do.
 """
 
 WEBHOOKS = """\
@@ -69,7 +84,10 @@ def document() -> str:
     for name, field in Settings.model_fields.items():
         section = field.annotation
         if isinstance(section, type) and issubclass(section, Section):
-            parts += [f"## [{name}]\n", f"{_doc(section)}\n", _table(section, f"HANDRAIL_{name.upper()}__")]
+            variables = f"HANDRAIL_{name.upper()}__"
+            parts += [f"## [{name}]\n", f"{_doc(section)}\n", _table(section, variables, skip={"remote"})]
+            if "remote" in section.model_fields:
+                parts += [REMOTE, _table(RemoteSettings, f"{variables}REMOTE__")]
     parts += [WEBHOOKS, _table(WebhookSettings, None)]
     parts += [HANDS, _table(HandSettings, None, skip={"actions", "binds"})]
     parts += [ACTIONS, _table(ActionSettings, None)]

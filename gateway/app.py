@@ -24,6 +24,7 @@ from gateway.approvals import Approvals
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import HandrailError, Refused
 from gateway.evidence import Evidence
+from gateway.files import write
 from gateway.key_changes import KeyChanges
 from gateway.lifecycle import Lifecycle
 from gateway.model import CONNECTOR_PREFIX, DEFAULT_TENANT, Issuer, Notice
@@ -34,6 +35,7 @@ from gateway.policy.recall import Recall
 from gateway.policy.reloading import EventKind, PolicyEvent, ReloadingEngine
 from gateway.ports import Append, Purpose
 from gateway.proposals import Proposals
+from gateway.pulling import Pulling
 from gateway.reasons import Reason
 from gateway.recovery import recover
 from gateway.rollout import Rollout
@@ -107,6 +109,7 @@ class Gateway:
     proposals: Proposals
     rollout: Rollout
     lifecycle: Lifecycle
+    pulling: Pulling
     evidence: Evidence
     metrics: Metrics
     tracer: Tracer
@@ -143,6 +146,7 @@ class Gateway:
         await self.hands.start()
         await recover(self.pipeline, first=True)
         self.deliveries.start()
+        self.pulling.start()
         self._tasks.append(asyncio.create_task(self._every(UPKEEP_SECONDS, self._upkeep)))
 
     async def close(self) -> None:
@@ -150,6 +154,7 @@ class Gateway:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.pulling.close()
         await self.deliveries.close()
         await self.pipeline.close()
         await self.hands.close()
@@ -192,8 +197,10 @@ class Gateway:
 
     def notices(self) -> dict[str, str]:
         """What keeps nobody from being served and must be seen all the same: part -> reason code."""
-        active = {"policy": str(Reason.POLICY_BUNDLE)} if self.policy.problem is not None else {}
-        return active | self.rollout.notices()
+        found = {"policy": str(Reason.POLICY_BUNDLE)} if self.policy.problem is not None else {}
+        if self.pulling.problem is not None:
+            found["policy_remote"] = str(self.pulling.problem.reason)
+        return found | self.rollout.notices()
 
     async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
         while True:
@@ -222,7 +229,7 @@ class Gateway:
                 _log.exception("upkeep failed", part=name)
 
     async def _recover(self) -> None:
-        if self.pipeline.stalled:
+        if self.pipeline.stalled or self.pipeline.overtaken:
             await self.log.ready()
             await recover(self.pipeline)
 
@@ -361,6 +368,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         proposals=proposals,
         rollout=staged,
         lifecycle=lifecycle,
+        pulling=Pulling.open(settings.policy.remote, home / "policy-remote", lifecycle, log, metrics, clock),
         evidence=Evidence(pipeline),
         metrics=metrics,
         tracer=spans,
@@ -383,7 +391,5 @@ def _gateway_id(settings: Settings) -> str:
     """The gateway's stable random name, in its home; entries and plans carry it."""
     file = settings.home / "gateway-id"
     with contextlib.suppress(FileExistsError):
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="ascii") as stream:
-            stream.write(f"gw-{os.urandom(8).hex()}\n")
+        write(file, f"gw-{os.urandom(8).hex()}\n".encode(), replace=False)
     return file.read_text(encoding="ascii").strip()

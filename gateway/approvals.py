@@ -12,8 +12,10 @@ from weakref import WeakValueDictionary
 
 import structlog
 
+from gateway.approval_views import view
 from gateway.entries import EntryDraft, EntryType
-from gateway.errors import HandrailError, Refused, Unavailable
+from gateway.errors import HandrailError, Malformed, Refused, Unavailable
+from gateway.evaluation import FIELD as EVALUATION
 from gateway.model import (
     Answer,
     ApprovalStatus,
@@ -78,7 +80,7 @@ class Approvals:
         more, rows = len(rows) > limit, rows[:limit]
         plans = {plan_id: await self._plan(plan_id) for plan_id in {row.plan_id for row in rows}}
         return {
-            "approvals": [_view(row, plans[row.plan_id]) for row in rows],
+            "approvals": [view(row, plans[row.plan_id]) for row in rows],
             "next": rows[-1].request.approval_id if more else None,
         }
 
@@ -89,7 +91,7 @@ class Approvals:
             Refused: ``request.not_found``.
         """
         row = await self._row(approval_id, viewer)
-        return _view(row, await self._plan(row.plan_id))
+        return view(row, await self._plan(row.plan_id))
 
     async def look(self, approval_id: str, viewer: Principal) -> tuple[dict[str, Any], Reason | None]:
         """One request, and why the viewer may not answer it; ``None`` where they may.
@@ -98,12 +100,12 @@ class Approvals:
             Refused: ``request.not_found``.
         """
         row = await self._row(approval_id, viewer)
-        view = _view(row, await self._plan(row.plan_id))
+        shown = view(row, await self._plan(row.plan_id))
         try:
             approval.check_approver(row, viewer, self.pipeline.clock())
         except Refused as refusal:
-            return view, refusal.reason
-        return view, None
+            return shown, refusal.reason
+        return shown, None
 
     async def of(self, tenant: str, approval_id: str) -> dict[str, Any]:
         """One request for the gateway's own use, as :meth:`show` shows it.
@@ -114,7 +116,7 @@ class Approvals:
         row = await self.pipeline.store.approval(approval_id)
         if row is None or row.tenant != tenant:
             raise Refused(Reason.REQUEST_NOT_FOUND)
-        return _view(row, await self._plan(row.plan_id))
+        return view(row, await self._plan(row.plan_id))
 
     async def challenge(self, approval_id: str, approver: Principal, answer: Answer) -> tuple[bytes, Sequence[str]]:
         """What the approver's security key is to sign the SHA-256 of, and the ids of the keys that may.
@@ -134,7 +136,7 @@ class Approvals:
         state = (await pipeline.load(row.plan_id)).steps[row.step_id]
         if state.status is not StepStatus.HELD or state.approval_id != approval_id or state.args is None:
             raise Refused(Reason.APPROVAL_CLOSED)
-        binding = state.binding(row.tenant, row.plan_id)
+        binding = state.approval_binding(row.tenant, row.plan_id)
         said = approval.payload(row, approver, binding, answer, audience=pipeline.log.origin, now=now)
         return said, keys
 
@@ -149,24 +151,25 @@ class Approvals:
         approver: Principal,
         *,
         answer: Answer | None = None,
+        asked: int | None = None,
         signed: bytes | None = None,
         asserted: Assertion | None = None,
     ) -> dict[str, Any]:
         """Take one person's answer.
 
         Args:
-            answer: to be attested by the gateway; or
+            answer: to be attested by the gateway, to the asking ``asked`` where it is given; or
             signed: an ``approval+jws`` by the approver's enrolled key; or
             asserted: what one of the approver's security keys signed, over what :meth:`challenge` gave.
 
         Raises:
-            Refused: ``approval.*``; ``approval.voided`` where policy or hand changed since: a new request is opened
-                for the same call, and its id is in the hints.
+            Refused: ``approval.*``; ``approval.voided`` where policy or hand changed since: the call is judged anew,
+                and people are asked again where it still takes one.
             Unavailable: ``log.unavailable``; the answer does not count.
         """
         plan_id = (await self._row(approval_id, approver)).plan_id
         async with self._alone(plan_id):
-            await self._answer(approval_id, approver, _Said(answer, signed, asserted))
+            await self._answer(approval_id, approver, _Said(answer, signed, asserted, asked))
         return await self.show(approval_id, approver)
 
     async def expire(self) -> int:
@@ -217,6 +220,8 @@ class Approvals:
         if self._epoch != pipeline.engine.epoch:
             self._epoch, self._all, self._looked_at = pipeline.engine.epoch, True, ""
         found = await pipeline.store.outdated_approvals("" if self._all else digest, self._looked_at, REDECIDE_BATCH)
+        if found:
+            await pipeline.engine.ready()  # an engine that is away would deny what waits
         self._looked_at = found[-1][1] if len(found) == REDECIDE_BATCH else ""
         self._all = self._all and bool(self._looked_at)
         taken = 0
@@ -237,6 +242,7 @@ class Approvals:
         outdated = any(
             state.status is StepStatus.HELD
             and state.decision is not None
+            and not state.answering
             and not pipeline.engine.stands(the.tenant, the.principal.id, state.step.hand, state.decision)
             for state in plan
         )
@@ -261,6 +267,18 @@ class Approvals:
         state = plan.steps[row.step_id]
         if state.status is not StepStatus.HELD or state.approval_id != approval_id:
             raise Refused(Reason.APPROVAL_CLOSED)
+        self._check_drift(plan, state, row)
+        if state.args is None:
+            raise Refused(Reason.APPROVAL_VOIDED, "what was to be approved was erased")
+        given = await self._verified(said, row, approver, state.approval_binding(row.tenant, row.plan_id), now)
+        await self._record(plan, state, row, approver, given)
+
+    def _check_drift(self, plan: PlanState, state: StepState, row: ApprovalRow) -> None:
+        """Whether what the row asks is what the step waits for now, and policy and hand are still as they were."""
+        pipeline = self.pipeline
+        asking = (row.request.approval_id, row.asked, row.evaluation)
+        if asking != (state.approval_id, state.asked, state.commitments.get(EVALUATION, "")):
+            raise Refused(Reason.APPROVAL_MISMATCH, "it was asked anew meanwhile")
         manifest = pipeline.hands.manifest(row.tenant, state.step.hand)
         decision = state.decision
         stands = (
@@ -269,19 +287,11 @@ class Approvals:
             and pipeline.engine.stands(row.tenant, row.principal_id, row.hand, decision)
         )
         try:
-            approval.check_drift(
-                row,
-                stands=stands,
-                manifest_digest=None if manifest is None else manifest.digest,
-            )
+            approval.check_drift(row, stands=stands, manifest_digest=None if manifest is None else manifest.digest)
         except Refused:
-            # The plan itself voids the request and has the step judged anew, as it would before any dispatch.
+            # The plan itself has the step judged anew, as it would before any dispatch.
             pipeline.resume(plan)
             raise
-        if state.args is None:
-            raise Refused(Reason.APPROVAL_VOIDED, "what was to be approved was erased")
-        given = await self._verified(said, row, approver, state.binding(row.tenant, row.plan_id), now)
-        await self._record(plan, state, row, approver, given)
 
     async def _verified(
         self, said: "_Said", row: ApprovalRow, approver: Principal, binding: Binding, now: float
@@ -300,8 +310,10 @@ class Approvals:
             )
             counted = await pipeline.directory.used(row.tenant, key, count)
             return _Given(answer, Attestation.WEBAUTHN, said.asserted.document(), [counted])
+        if said.asked not in {None, row.asked}:
+            raise Refused(Reason.APPROVAL_MISMATCH, "it was asked anew meanwhile")
         if said.answer is None:
-            raise Refused(Reason.REQUEST_MALFORMED, "no answer")
+            raise Malformed("no answer", pointer="/answer", expected="approve or refuse")
         payload = approval.attestation(row, approver, binding, said.answer, audience=audience, now=now)
         proof = pipeline.signer.sign(Purpose.APPROVAL, Typ.APPROVAL, payload).encode("ascii")
         return _Given(said.answer, Attestation.GATEWAY, proof)
@@ -317,7 +329,7 @@ class Approvals:
         pipeline = self.pipeline
         answer, attested_by = given.answer, given.attested_by
         now = pipeline.clock()
-        granted = 1 + await self._standing_answers(row, state.binding(row.tenant, row.plan_id))
+        granted = 1 + await self._standing_answers(row, state.approval_binding(row.tenant, row.plan_id))
         committed = commit(given.proof, subject_key(row.tenant, approver.id, "approvals"))
         draft = EntryDraft(
             EntryType.APPROVAL_GRANTED if answer is Answer.APPROVE else EntryType.APPROVAL_REFUSED,
@@ -330,28 +342,38 @@ class Approvals:
             action=state.step.action,
             policy_digest=row.policy_digest,
             manifest_digest=row.manifest_digest,
-            facts={"attested_by": str(attested_by), "quorum": row.request.quorum},
+            facts={"attested_by": str(attested_by), "quorum": row.request.quorum, "asked": row.asked},
             fields={"answer": committed},
             commitments={"plan": plan.commitment, **state.commitments},
         )
-        guard = pipeline.store.insert_answer(
-            row.request.approval_id, approver, answer, attested_by, committed.commitment, now
-        )
+        guards = [
+            pipeline.store.insert_answer(
+                row.request.approval_id, row.asked, approver, answer, attested_by, committed.commitment, now
+            )
+        ]
         complete = answer is Answer.REFUSE or granted >= row.request.quorum
         status = ApprovalStatus.REFUSED if answer is Answer.REFUSE else ApprovalStatus.GRANTED
         writes = list(given.writes)
         if complete:
             # Found again as `running` after a crash right here, the plan is taken up with its answer.
+            guards.append(pipeline.store.asking_guard(row.request.approval_id, row.asked, answered=True))
             writes += [
                 pipeline.store.approval_status(row.request.approval_id, status),
                 *pipeline.store.notices(row.tenant, row.request.approval_id, status, now),
                 pipeline.store.plan_status(plan, PlanStatus.RUNNING),
             ]
+        # The plan may have gone on since it was looked at. From here to the record it does not: see ``answering``.
+        self._check_drift(plan, state, row)
+        if state.status is not StepStatus.HELD or state.answering:
+            raise Refused(Reason.APPROVAL_CLOSED)
+        state.answering = True
         try:
-            await pipeline.log.append(Append([draft], writes, [guard]))
+            await pipeline.log.append(Append([draft], writes, guards))
         except Unavailable:
             pipeline.stalled.add(row.plan_id)
             raise
+        finally:
+            state.answering = False
         if answer is Answer.APPROVE:
             state.approvals = (*state.approvals, Approval(approver.pseudonym, attested_by))
             state.approved = complete
@@ -416,6 +438,7 @@ class _Said:
     answer: Answer | None
     signed: bytes | None
     asserted: Assertion | None
+    asked: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -426,55 +449,3 @@ class _Given:
     attested_by: Attestation
     proof: bytes
     writes: Sequence[Write] = ()
-
-
-def _view(row: ApprovalRow, plan: PlanState | None) -> dict[str, Any]:
-    shown: dict[str, Any] = {
-        "id": row.request.approval_id,
-        "status": str(row.status),
-        "plan_id": row.plan_id,
-        "step_id": row.step_id,
-        "requested_by": row.caller_id,
-        "acts_for": row.principal_id,
-        "requested_at": row.request.requested_at,
-        "expires_at": row.request.expires_at,
-        "approver_role": row.request.approver_role,
-        "quorum": row.request.quorum,
-        "enrolled_key": row.request.enrolled_key,
-        "answers": [
-            {
-                "approver": answer.approver_id,
-                "answer": str(answer.answer),
-                "attested_by": str(answer.attested_by),
-                "at": answer.answered_at,
-            }
-            for answer in row.answers
-        ],
-    }
-    if plan is None:
-        return shown
-    state = plan.steps[row.step_id]
-    action = None if state.manifest is None else state.manifest.actions.get(state.step.action)
-    shown |= {
-        "context_id": plan.plan.context_id,
-        "hand": state.step.hand,
-        "action": state.step.action,
-        "args": state.args,
-        "reasons": []
-        if state.decision is None
-        else [{"code": reason.code, "message": reason.message} for reason in state.decision.reasons],
-        "roles": {} if action is None else {pointer: str(role) for pointer, role in action.roles.items()},
-        "side_effects": None if action is None else str(action.side_effects),
-        "description": None if action is None else action.description,
-        "binding": {
-            "tenant": row.tenant,
-            "plan_id": row.plan_id,
-            "step_id": row.step_id,
-            "hand": state.step.hand,
-            "action": state.step.action,
-            "args_sha256": state.args_sha256,
-            "policy_digest": row.policy_digest,
-            "manifest_digest": row.manifest_digest,
-        },
-    }
-    return shown

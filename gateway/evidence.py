@@ -63,15 +63,17 @@ class Evidence:
         if row is None or row.tenant != viewer.tenant or not viewer.may_use(row.hand):
             raise Refused(Reason.REQUEST_NOT_FOUND)
         log = self.pipeline.log
-        opened = await self.pipeline.payloads.open([answer.commitment for answer in row.answers])
+        answers = (*row.void_answers, *row.answers)
+        opened = await self.pipeline.payloads.open([answer.commitment for answer in answers])
         files = []
-        for answer in row.answers:
+        for answer in answers:
             index, fields = await log.committing(row.plan_id, answer.commitment)
             found = opened.get(answer.commitment)
             files.append(
                 {
                     "v": 1,
                     "attested_by": str(answer.attested_by),
+                    "void": answer in row.void_answers,
                     "entry": (await log.entry(index)).decode("utf-8"),
                     "log_index": index,
                     "fields": dict(fields),

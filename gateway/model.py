@@ -86,9 +86,10 @@ class ApprovalStatus(StrEnum):
 
 
 class Notice(StrEnum):
-    """What a webhook is told of an approval request: that it was opened, and how it was closed."""
+    """What a webhook is told of an approval request: that it was opened or asked anew, and how it was closed."""
 
     REQUESTED = "approval.requested"
+    REBOUND = "approval.rebound"
     GRANTED = "approval.granted"
     REFUSED = "approval.refused"
     EXPIRED = "approval.expired"
@@ -387,7 +388,12 @@ _OBSERVED: Final[Mapping[str, Effect]] = MappingProxyType(
 @dataclass(frozen=True, slots=True)
 class Binding:
     """What an approval and a credential are bound to; any drift voids them (invariant 4). Hand and action follow from
-    the plan; they are named so that whoever reads a signed answer later needs no plan to see what it was about."""
+    the plan; they are named so that whoever reads a signed answer later needs no plan to see what it was about.
+
+    Attributes:
+        asked: of an approval, how often its request was put to people by now. The policy can change and change back: an
+            answer to an earlier asking must not fit a later one that is otherwise the same.
+    """
 
     tenant: str
     plan_id: str
@@ -397,10 +403,11 @@ class Binding:
     args_sha256: str
     policy_digest: str
     manifest_digest: str
+    asked: int = 1
 
-    def document(self) -> dict[str, str]:
-        """The members as JSON, for signing."""
-        return {
+    def document(self) -> dict[str, str | int]:
+        """The members as JSON, for signing; ``asked`` from the second time on."""
+        members: dict[str, str | int] = {
             "tenant": self.tenant,
             "plan_id": self.plan_id,
             "step_id": self.step_id,
@@ -410,6 +417,19 @@ class Binding:
             "policy_digest": self.policy_digest,
             "manifest_digest": self.manifest_digest,
         }
+        return members if self.asked == 1 else {**members, "asked": self.asked}
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalRequest:
+    """What a held step asks for. Times are seconds since the epoch."""
+
+    approval_id: str
+    approver_role: str
+    quorum: int
+    enrolled_key: bool
+    requested_at: float
+    expires_at: float
 
 
 # --- commitments -----------------------------------------------------------------------------------------------------

@@ -97,7 +97,7 @@ class Pipeline(Plans):
             live.wake.clear()
             before = plan.snapshot()
             fallen = await standing.fallen(plan, self.directory, self.clock())
-            voided = standing.outdated(plan, self.hands, self.engine)
+            outdated = standing.outdated(plan, self.hands, self.engine)
             judged = plan.undecided()
 
             # 3 schema, of each step: references resolved, args against the pinned manifest.
@@ -109,9 +109,12 @@ class Pipeline(Plans):
                 sound = [state for state in judged if not state.status.final]
                 await policy.decide(plan, sound, self.engine, self.contexts, self.settings.policy, now)
 
-            # 5 approval: `ask` holds a step until the quorum answered for this exact call.
+            # 5 approval: `ask` holds a step until the quorum answered for this exact call. A request that waits already
+            #   stays open where the policy changed and asks the same.
             with stage("5 approval", context_id):
                 requests = approval.hold(judged, self.settings.plans, self.clock())
+                rebound = approval.rebind(plan, requests, outdated)
+                voided = {name: question for name, question in outdated.items() if name not in rebound}
                 if requests:
                     most = self.settings.server.approvals_max_open_per_principal
                     caller = plan.plan.caller
@@ -132,7 +135,7 @@ class Pipeline(Plans):
 
             # record: decisions and intent, durable before anything runs, and for every denial.
             with stage("6 record", context_id):
-                this = record.Round(judged, requests, orphans, fallen, voided, launched)
+                this = record.Round(judged, requests, orphans, fallen, voided, launched, rebound)
                 try:
                     await self.recorder.intent(plan, this, now)
                 except Mistaken:

@@ -87,6 +87,8 @@ class Plans(ABC):
     followers: Followers = field(default_factory=Followers)
     stalled: set[str] = field(default_factory=set)
     """Plans whose record may be ahead of what was acted on."""
+    overtaken: set[str] = field(default_factory=set)
+    """Plans that an answer, or another gateway, took further meanwhile; to be taken up from their record."""
     withheld: set[tuple[str, str]] = field(default_factory=set)
     """Steps whose intent may be on record although they were surely never dispatched."""
     recorder: record.Recorder = field(init=False)
@@ -241,7 +243,11 @@ class Plans(ABC):
         plan = live.plan
         if not live.recorded.is_set():
             live.refusal = error
-        if plan is not None and error.reason not in _NEVER_RECORDED:
+        if plan is not None and live.recorded.is_set() and error.reason is Reason.REQUEST_CONFLICT:
+            # Nothing of this round is on record. What another gateway has running is not ours to call ambiguous.
+            self.overtaken.add(plan.plan.plan_id)
+            _log.info("plan was taken further elsewhere", plan_id=plan.plan.plan_id, detail=error.detail)
+        elif plan is not None and error.reason not in _NEVER_RECORDED:
             # What is on record may be ahead of what was acted on: recovery settles it from the rows.
             self.stalled.add(plan.plan.plan_id)
             self.withheld.update(

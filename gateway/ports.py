@@ -15,6 +15,7 @@ from gateway.entries import EntryDraft, EntryType
 from gateway.manifest import Manifest
 from gateway.model import (
     Answer,
+    ApprovalRequest,
     ApprovalStatus,
     Attestation,
     Binding,
@@ -22,6 +23,7 @@ from gateway.model import (
     HandCall,
     HandResult,
     Issuer,
+    Notice,
     Plan,
     PlanStatus,
     Principal,
@@ -461,18 +463,6 @@ class Payloads(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class ApprovalRequest:
-    """What a held step asks for."""
-
-    approval_id: str
-    approver_role: str
-    quorum: int
-    enrolled_key: bool
-    requested_at: float
-    expires_at: float
-
-
-@dataclass(frozen=True, slots=True)
 class ApprovalAnswer:
     """One person's answer, as stored."""
 
@@ -486,7 +476,14 @@ class ApprovalAnswer:
 
 @dataclass(frozen=True, slots=True)
 class ApprovalRow:
-    """An approval request as stored."""
+    """An approval request as stored.
+
+    Attributes:
+        asked: how often it was put to people by now; ``policy_digest`` and ``evaluation`` are of the newest asking.
+        evaluation: commitment of the evaluation that asked.
+        answers: to the newest asking.
+        void_answers: to earlier ones; they count no more.
+    """
 
     request: ApprovalRequest
     tenant: str
@@ -498,7 +495,10 @@ class ApprovalRow:
     status: ApprovalStatus
     policy_digest: str
     manifest_digest: str
+    asked: int
+    evaluation: str
     answers: tuple[ApprovalAnswer, ...]
+    void_answers: tuple[ApprovalAnswer, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -575,15 +575,28 @@ class PlanStore(Protocol):
     def insert_approval(self, plan: PlanState, state: StepState, request: ApprovalRequest) -> Write:
         """An open approval request."""
 
+    def rebind_approval(self, plan: PlanState, state: StepState, request: ApprovalRequest) -> Write:
+        """Bind an open request to the step's new decision and put it to people anew."""
+
+    def asking_guard(self, approval_id: str, asked: int, *, answered: bool = False) -> Guard:
+        """The insert that ends one asking of an open request, once among all gateways: by an answer that decides it, by
+        voiding it, or by asking anew.
+
+        Args:
+            answered: it is an answer that ends it. A conflict then raises ``approval.closed``, else
+                ``request.conflict``.
+        """
+
     def approval_status(self, approval_id: str, status: ApprovalStatus) -> Write:
         """Close an approval request."""
 
-    def notices(self, tenant: str, approval_id: str, status: ApprovalStatus, at: float) -> Sequence[Write]:
+    def notices(self, tenant: str, approval_id: str, told: ApprovalStatus | Notice, at: float) -> Sequence[Write]:
         """Rows that have webhooks told of a request's new state, where any listens; to be written with that state."""
 
     def insert_answer(
         self,
         approval_id: str,
+        asked: int,
         approver: Principal,
         answer: Answer,
         attested_by: Attestation,

@@ -73,6 +73,7 @@ class Reason(StrEnum):
     POLICY_SOURCE = "policy.source"
     POLICY_DIRECTORY = "policy.directory"
     POLICY_NOT_ACTIVATED = "policy.not_activated"
+    POLICY_NO_REMOTE = "policy.no_remote"
     POLICY_CANDIDATE = "policy.candidate"
     # 5 approval
     APPROVAL_REFUSED = "approval.refused"
@@ -108,6 +109,7 @@ class Reason(StrEnum):
     LIMIT_PLANS = "limit.plans"
     LIMIT_APPROVALS = "limit.approvals"
     LIMIT_LOGINS = "limit.logins"
+    LIMIT_NOTICES = "limit.notices"
     # anywhere
     OVERLOADED = "gateway.overloaded"
     INTERNAL = "gateway.internal"
@@ -116,7 +118,7 @@ class Reason(StrEnum):
 TEXTS: Final[dict[Reason, str]] = {
     Reason.REQUEST_MALFORMED: "The request could not be read.",
     Reason.REQUEST_TOO_LARGE: "The request body is larger than this gateway accepts.",
-    Reason.REQUEST_HEADERS_TOO_LARGE: "The request's headers are larger than this gateway accepts.",
+    Reason.REQUEST_HEADERS_TOO_LARGE: "The request's target and headers, not its body, are larger than accepted.",
     Reason.REQUEST_MEDIA_TYPE: "The request's content type is not the one this route takes.",
     Reason.REQUEST_METHOD: "This route does not take that method.",
     Reason.REQUEST_TIMEOUT: "The request body did not arrive in time.",
@@ -167,6 +169,7 @@ TEXTS: Final[dict[Reason, str]] = {
     Reason.POLICY_SOURCE: "The policy repository cannot be read.",
     Reason.POLICY_DIRECTORY: 'This gateway decides by a directory; [policy] source = "signed" has it take bundles.',
     Reason.POLICY_NOT_ACTIVATED: "Only a bundle that two people activated before can be gone back to.",
+    Reason.POLICY_NO_REMOTE: "This gateway pulls policies from no Git remote, or takes no notices of one.",
     Reason.POLICY_CANDIDATE: "This gateway has no engine for a second bundle; set [policy] opa_candidate_url.",
     Reason.APPROVAL_REFUSED: "A person refused this call.",
     Reason.APPROVAL_EXPIRED: "Nobody approved this call in time.",
@@ -197,6 +200,7 @@ TEXTS: Final[dict[Reason, str]] = {
     Reason.LIMIT_PLANS: "You have as many plans under way as one principal may.",
     Reason.LIMIT_APPROVALS: "You have as many open approval requests as one principal may.",
     Reason.LIMIT_LOGINS: "Too many logins were tried from where you are; wait a minute.",
+    Reason.LIMIT_NOTICES: "Too many notices came from where you are; wait a minute.",
     Reason.OVERLOADED: "The gateway is busy; try again later.",
     Reason.INTERNAL: "Something went wrong inside the gateway.",
 }

@@ -23,6 +23,8 @@ async def recover(pipeline: Pipeline, *, first: bool = False) -> None:
         Unavailable: ``log.unavailable``; what is not settled stays noted.
     """
     owned = await pipeline.store.unfinished() if first else ()
+    for plan_id in tuple(pipeline.overtaken):
+        await _catch_up(pipeline, plan_id)
     for plan_id in {*pipeline.stalled, *owned}:
         if pipeline.live(plan_id) is not None:
             continue
@@ -35,6 +37,21 @@ async def recover(pipeline: Pipeline, *, first: bool = False) -> None:
             # One plan that cannot be read must not keep the others from being settled.
             _log.error("plan cannot be settled", plan_id=plan_id, reason=str(error.reason), detail=error.detail)
             pipeline.stalled.discard(plan_id)
+
+
+async def _catch_up(pipeline: Pipeline, plan_id: str) -> None:
+    """Take a plan up from where somebody else has brought it."""
+    if pipeline.live(plan_id) is None and plan_id not in pipeline.stalled:
+        try:
+            plan = await pipeline.revive(plan_id)
+        except Unavailable:
+            raise
+        except HandrailError as error:
+            _log.error("plan cannot be read", plan_id=plan_id, reason=str(error.reason), detail=error.detail)
+            plan = None
+        if plan is not None and pipeline.live(plan_id) is None:
+            pipeline.resume(plan)
+    pipeline.overtaken.discard(plan_id)
 
 
 async def _settle(pipeline: Pipeline, plan_id: str) -> None:

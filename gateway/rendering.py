@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from gateway.lookalikes import hints, host_of
 from gateway.manifest import ArgumentRole
+from gateway.pointers import pointer, tokens
 from gateway.safe import safe
 
 HEAD_CHARACTERS: Final = 1_600
@@ -191,6 +192,10 @@ def _facts(approval: Mapping[str, Any], args_sha256: str) -> Iterator[tuple[str,
 
 
 def _warnings(approval: Mapping[str, Any], arguments: tuple[Argument, ...] | None, left_out_: int) -> Iterator[str]:
+    if (approval.get("asked") or 1) > 1:
+        void = len(approval.get("void_answers") or ())
+        answers = "" if not void else f" {_count(void, 'answer given before is', 'answers given before are')} void."
+        yield f"The policy was changed since this was first asked, and asks the same again.{answers}"
     if approval.get("side_effects") in {"irreversible", "external"}:
         yield f"This cannot be taken back: its side effects are {approval['side_effects']}."
     cut = sum(argument.cut is not None for argument in arguments or ())
@@ -227,7 +232,7 @@ def _values(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...]
 
 def _argument(path: tuple[str, ...], value: Any, roles: Mapping[str, str], *, whole: bool) -> Argument:
     role = next((role for pattern, role in roles.items() if _matches(pattern, path)), None)
-    name = _words("".join(f"/{part.replace('~', '~0').replace('/', '~1')}" for part in path))
+    name = _words(pointer(path))
     cut: Cut | None = None
     tail = ""
     host: str | None = None
@@ -260,7 +265,7 @@ def _argument(path: tuple[str, ...], value: Any, roles: Mapping[str, str], *, wh
 
 def _matches(pattern: str, path: tuple[str, ...]) -> bool:
     """Whether the pointer ``pattern`` names ``path`` or something around it; ``*`` is any one part."""
-    parts = [part.replace("~1", "/").replace("~0", "~") for part in pattern.split("/")[1:]]
+    parts = tokens(pattern)
     return len(parts) <= len(path) and all(part in ("*", item) for part, item in zip(parts, path, strict=False))
 
 

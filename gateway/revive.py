@@ -7,6 +7,7 @@ import orjson
 
 from gateway.canonical import canonical
 from gateway.errors import HandrailError, Refused
+from gateway.evaluation import FIELD as EVALUATION
 from gateway.model import (
     Answer,
     ApprovalStatus,
@@ -76,8 +77,10 @@ async def revive(
     for row in stored.approvals:
         state = states[row.step_id]
         if state.approval_id is None or row.status in {ApprovalStatus.OPEN, ApprovalStatus.GRANTED}:
-            state.approval_id = row.request.approval_id
-            state.approval_expires_at = row.request.expires_at
+            _check_asking(row, state)
+            state.wait_for(row.request, asked=row.asked)
+            if state.commitments.get(EVALUATION) not in opened:
+                state.request = None  # what it was decided to ask for in full is not known any more
             state.approved = row.status is ApprovalStatus.GRANTED
             proved = []
             for answer in row.answers:
@@ -124,20 +127,31 @@ def _state(tenant: str, step: Step, row: StoredStep, opened: dict[str, bytes], h
 def _decision(row: StoredStep, opened: dict[str, bytes]) -> Decision | None:
     if row.effect is None or row.policy_digest is None:
         return None
-    messages: dict[str, str] = {}
+    reasons = tuple(DecisionReason(code) for code in row.reasons)
     obligations = Obligations()
     evaluation = opened.get(row.commitments.get("evaluation", ""))
     if evaluation is not None:
         document: dict[str, Any] = orjson.loads(evaluation)["decisions"].get(row.step_id, {})
-        messages = {reason["code"]: reason["message"] for reason in document.get("reasons", [])}
+        said = tuple(DecisionReason(reason["code"], reason["message"]) for reason in document.get("reasons", []))
+        if tuple(reason.code for reason in said) == row.reasons:
+            reasons = said
         obligations = Obligations.from_document(document.get("obligations", {}))
     return Decision(
         row.step_id,
         Effect(row.effect),
-        tuple(DecisionReason(code, messages.get(code, "")) for code in row.reasons),
+        reasons,
         row.policy_digest,
         obligations,
     )
+
+
+def _check_asking(row: ApprovalRow, state: StepState) -> None:
+    """An open or granted request is about the step's own decision. One that is about an earlier decision was put back
+    from an older copy: its MAC holds, but answers that are void by now would count again."""
+    if row.status in {ApprovalStatus.OPEN, ApprovalStatus.GRANTED} and row.evaluation != state.commitments.get(
+        EVALUATION, ""
+    ):
+        raise HandrailError(Reason.INTERNAL, f"the row of request {row.request.approval_id} was put back")
 
 
 def _proves(
@@ -154,7 +168,7 @@ def _proves(
     if proof is None or state.args is None or state.decision is None:
         return False
     try:
-        check(proof, answer, row, person, state.binding(row.tenant, row.plan_id), keys)
+        check(proof, answer, row, person, state.approval_binding(row.tenant, row.plan_id), keys)
     except HandrailError:
         return False
     return True

@@ -7,7 +7,8 @@ Environment variables win over the file: ``HANDRAIL_SERVER__PORT=8081`` sets ``[
 import os
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
@@ -21,6 +22,9 @@ Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
 Tenant = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 Pointer = Annotated[str, Field(pattern=r"^(/([^~/]|~[01])*)*$", max_length=512)]
 """RFC 6901 JSON pointer; a segment ``*`` matches every array item."""
+
+
+_REF: Final = r"^[A-Za-z0-9_][A-Za-z0-9._/-]*$"
 
 
 class SettingsError(HandrailError):
@@ -133,6 +137,65 @@ class LogSettings(Section):
     checkpoint_interval_seconds: float = Field(1.0, gt=0, le=60, description="Longest time between checkpoints.")
 
 
+class RemoteSettings(Section):
+    """A Git repository that signed bundles are pulled from. Pulling activates nothing: two people do."""
+
+    url: str = Field(max_length=1024, description="https://..., ssh://user@host/... or file:///...; no password in it.")
+    branch: str | None = Field(None, pattern=_REF, max_length=200, description="The branch. Default: main, or the tag.")
+    tag: str | None = Field(None, pattern=_REF, max_length=200, description="A tag in place of a branch.")
+    path: str = Field(
+        "policy.bundle",
+        pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*$",
+        max_length=512,
+        description="The signed file in the repository, as 'handrail policy build' wrote it.",
+    )
+    interval_seconds: float = Field(60.0, ge=5, le=86_400, description="How often it is pulled.")
+    timeout_seconds: float = Field(60.0, ge=1, le=600, description="Longest pull.")
+    size_max_bytes: int = Field(
+        268_435_456, ge=1_048_576, le=4_294_967_296, description="Largest history of the branch, packed."
+    )
+    username: str = Field(
+        "git", pattern=r"^[!-9;-~]{1,64}$", description="User name beside the token. Most servers take any."
+    )
+    token_file: Path | None = Field(None, description="https: file with a read-only access token.")
+    ca_file: Path | None = Field(None, description="https: authorities (PEM) of the server. Default: the system's.")
+    ssh_key_file: Path | None = Field(None, description="ssh: private key that may read the repository.")
+    known_hosts_file: Path | None = Field(None, description="ssh: the server's host keys; no other is believed.")
+    notify_secret_file: Path | None = Field(
+        None,
+        description="File with the secret of the server's webhook: POST /v1/policy/remote/notify then has it pulled at "
+        "once. Without one the route is closed.",
+    )
+
+    @property
+    def ref(self) -> str:
+        """The whole name of the branch or tag."""
+        return f"refs/tags/{self.tag}" if self.tag is not None else f"refs/heads/{self.branch or 'main'}"
+
+    @model_validator(mode="after")
+    def _sound(self) -> "RemoteSettings":
+        try:
+            parts = urlsplit(self.url)
+            known = parts.scheme in {"https", "ssh", "file"} and bool(parts.hostname or parts.scheme == "file")
+        except ValueError:
+            known = False
+        if not known or not self.url.isprintable() or " " in self.url or parts.query or parts.fragment:
+            raise ValueError("url: not https://, ssh:// or file:///")
+        if parts.password is not None or (parts.scheme == "https" and parts.username is not None):
+            raise ValueError("url: secrets belong in token_file or ssh_key_file")
+        if parts.scheme == "file" and (parts.netloc or not parts.path.startswith("/")):
+            raise ValueError("url: a file:/// URL has an absolute path and no host")
+        if self.branch is not None and self.tag is not None:
+            raise ValueError("give branch or tag")
+        if any(".." in name or "//" in name or name.endswith((".lock", "/", ".")) for name in (self.ref, self.path)):
+            raise ValueError("branch, tag or path: not a name that Git takes")
+        if parts.scheme != "https" and (self.token_file or self.ca_file):
+            raise ValueError("token_file and ca_file are for https")
+        if (parts.scheme == "ssh") != bool(self.ssh_key_file and self.known_hosts_file):
+            raise ValueError("ssh needs ssh_key_file and known_hosts_file, and nothing else takes them")
+        return self
+
+
 class PolicySettings(Section):
     """The policy engine and its bundle."""
 
@@ -165,6 +228,13 @@ class PolicySettings(Section):
     reload_interval_seconds: float = Field(
         2.0, gt=0, le=3600, description="How often the bundle is checked for changes."
     )
+    remote: RemoteSettings | None = Field(None, description="Where signed bundles are pulled from; see below.")
+
+    @model_validator(mode="after")
+    def _remote_needs_signed(self) -> "PolicySettings":
+        if self.remote is not None and self.source != "signed":
+            raise ValueError("[policy.remote] needs source = 'signed': what lies in a directory is not pulled")
+        return self
 
     @model_validator(mode="after")
     def _tls_files_need_tls(self) -> "PolicySettings":

@@ -6,11 +6,12 @@ Only ``gateway.pipeline`` owns a :class:`PlanState`; stages change the :class:`S
 
 import copy
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from gateway.manifest import Manifest
 from gateway.model import (
+    ApprovalRequest,
     Attestation,
     Binding,
     Committed,
@@ -48,6 +49,33 @@ class Approval:
     attested_by: Attestation
 
 
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What people were asked about a step, before policy or hand changed.
+
+    Attributes:
+        request: ``None`` where it is not known in full any more.
+        asked: how often it was put to people.
+        closed: it was answered.
+    """
+
+    approval_id: str
+    request: ApprovalRequest | None
+    asked: int
+    closed: bool
+    decision: Decision | None
+    manifest_digest: str | None
+    args_sha256: str
+
+    def asks_the_same(self, state: "StepState") -> bool:
+        """Whether it still waits, and the step's new decision asks for exactly the same about exactly the same call."""
+        old, new = self.decision, state.decision
+        if self.closed or old is None or new is None:
+            return False
+        same_call = (self.manifest_digest, self.args_sha256) == (state.manifest_digest, state.args_sha256)
+        return same_call and (old.effect, old.reasons, old.obligations) == (new.effect, new.reasons, new.obligations)
+
+
 @dataclass(slots=True)
 class StepState:
     """One step on its way. ``args`` are the resolved args; ``None`` until every reference is resolved."""
@@ -70,6 +98,12 @@ class StepState:
     """Committed values that the next record must store."""
     approval_id: str | None = None
     approval_expires_at: float = 0.0
+    asked: int = 1
+    """How often the request was put to people; see ``Binding.asked``."""
+    request: ApprovalRequest | None = None
+    """What it asks for; ``None`` where the decision that asks is not known in full any more."""
+    answering: bool = False
+    """An answer is being recorded. Until it is, the request is neither voided nor asked anew."""
     approved: bool = False
     approvals: tuple[Approval, ...] = ()
     credential: str = ""
@@ -125,6 +159,31 @@ class StepState:
         self.manifest = None
         self.manifest_digest = None
         self.approval_id = None
+        self.request = None
+        self.asked = 1
+        self.approved = False
+        self.approvals = ()
+
+    def question(self) -> Question | None:
+        """What people are asked, to be held against a new decision; ``None`` where nobody is."""
+        if self.approval_id is None:
+            return None
+        return Question(
+            self.approval_id,
+            self.request,
+            self.asked,
+            self.approved,
+            self.decision,
+            self.manifest_digest,
+            self.args_sha256,
+        )
+
+    def wait_for(self, request: ApprovalRequest, *, asked: int) -> None:
+        """Wait for people's answers to a request that was put to them ``asked`` times, this one included."""
+        self.request = request
+        self.approval_id = request.approval_id
+        self.approval_expires_at = request.expires_at
+        self.asked = asked
         self.approved = False
         self.approvals = ()
 
@@ -139,7 +198,7 @@ class StepState:
         self.commitments[name] = value.commitment
 
     def binding(self, tenant: str, plan_id: str) -> Binding:
-        """What an approval or credential of this step is bound to."""
+        """What a credential of this step is bound to, and an approval in its first asking."""
         if self.manifest_digest is None or self.decision is None:
             raise RuntimeError("a step is bound only after it was decided")
         return Binding(
@@ -152,6 +211,10 @@ class StepState:
             self.decision.policy_digest,
             self.manifest_digest,
         )
+
+    def approval_binding(self, tenant: str, plan_id: str) -> Binding:
+        """What an approval of this step is bound to."""
+        return replace(self.binding(tenant, plan_id), asked=self.asked)
 
     def receipt_id(self, plan_id: str) -> str:
         """The ``step_jti``, or plan and step id where no credential was minted."""

@@ -41,7 +41,17 @@ class Metrics:
         self.policy_problem = Gauge(
             "handrail_policy_problem", "1 while a newer bundle was rejected.", registry=self.registry
         )
-
+        self.policy_pulls = Counter(
+            "handrail_policy_pulls",
+            "Pulls from the Git remote that looked at something new, by what became of them: good, refused or failed.",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.policy_pull_good = Gauge(
+            "handrail_policy_pull_good_timestamp_seconds",
+            "When the Git remote last held a good bundle, in seconds since the epoch; 0 before the first time.",
+            registry=self.registry,
+        )
         self.policy_observed = Gauge(
             "handrail_policy_observed",
             "Hands under observation: when it ends, in seconds since the epoch.",

@@ -205,7 +205,16 @@ def _read(payload: bytes) -> tuple[StepCredential, str]:
         audience = _text(claims, "aud")
         if not audience.startswith("hand:") or detail["type"] != DETAIL_TYPE:
             raise ValueError("no step credential")
-        binding = Binding(**{name: _text(detail, name) for name in Binding.__slots__})
+        binding = Binding(
+            tenant=_text(detail, "tenant"),
+            plan_id=_text(detail, "plan_id"),
+            step_id=_text(detail, "step_id"),
+            hand=_text(detail, "hand"),
+            action=_text(detail, "action"),
+            args_sha256=_text(detail, "args_sha256"),
+            policy_digest=_text(detail, "policy_digest"),
+            manifest_digest=_text(detail, "manifest_digest"),
+        )
         confirmation = claims.get("cnf")
         return StepCredential(
             jti=_text(claims, "jti"),

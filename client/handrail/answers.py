@@ -46,7 +46,7 @@ class VerifiedAnswer:
     approval_id: str
     answer: str
     approver: str
-    binding: Mapping[str, str]
+    binding: Mapping[str, str | int]
     attested_by: str
     kid: str
     issued_at: int
@@ -88,7 +88,9 @@ def verify_answer(file: Mapping[str, Any], trust: Trust, keys: Sequence[Mapping[
         claims, kid = _signed(proof, attested_by, trust, keys)
         rp_id = None
     binding = claims.get("binding")
-    if set(claims) != _MEMBERS or claims["v"] != 1 or not isinstance(binding, dict) or set(binding) != _BINDING:
+    if set(claims) != _MEMBERS or claims["v"] != 1 or not isinstance(binding, dict):
+        raise MalformedError("the signed answer has other members than an answer has")
+    if set(binding) - {"asked"} != _BINDING:
         raise MalformedError("the signed answer has other members than an answer has")
     said = {"tenant": binding["tenant"], "plan_id": binding["plan_id"], "step_id": binding["step_id"],
             "hand": binding["hand"], "action": binding["action"], "policy_digest": binding["policy_digest"],
@@ -96,6 +98,8 @@ def verify_answer(file: Mapping[str, Any], trust: Trust, keys: Sequence[Mapping[
     for name, value in said.items():
         if value is None or entry.get(name) != value:
             raise MalformedError(f"{name} of the signed answer is not that of the log's entry")
+    if entry.get("facts", {}).get("asked", 1) != binding.get("asked", 1):
+        raise MalformedError("asked of the signed answer is not that of the log's entry")
     if claims["aud"] != trust.origin:
         raise MalformedError("the answer is for another gateway")
     if entry.get("facts", {}).get("attested_by") != attested_by:

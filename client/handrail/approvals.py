@@ -25,7 +25,7 @@ _BINDING: Final = (
 )
 
 
-def check_shown(approval: Mapping[str, Any]) -> dict[str, str]:
+def check_shown(approval: Mapping[str, Any]) -> dict[str, str | int]:
     """The binding of ``approval``, after making sure that it binds the call shown beside it.
 
     The gateway is not believed: it could show one call and have another one signed. ``args_sha256`` is computed anew
@@ -35,8 +35,10 @@ def check_shown(approval: Mapping[str, Any]) -> dict[str, str]:
         ApprovalMismatchError: naming the member that disagrees or is malformed.
     """
     binding = approval.get("binding")
-    if not isinstance(binding, dict) or set(binding) != set(_BINDING):
+    if not isinstance(binding, dict) or set(binding) - {"asked"} != set(_BINDING):
         raise ApprovalMismatchError("binding", "its members are not exactly those that an approval binds")
+    if "asked" in binding and (type(binding["asked"]) is not int or binding["asked"] < 2):
+        raise ApprovalMismatchError("asked", "not how often the request was put to people")
     for name in _BINDING:
         if not isinstance(binding[name], str) or not binding[name]:
             raise ApprovalMismatchError(name, "missing from the binding")

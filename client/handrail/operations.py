@@ -188,8 +188,10 @@ def answer(
         ApprovalMismatchError: where the call shown is not the one bound; nothing is signed or sent.
     """
     if key is None:
-        approval_id = request if isinstance(request, str) else request["id"]
-        body = json.dumps({"answer": given}).encode()
+        if isinstance(request, str):
+            request = yield from approval(request)
+        approval_id, asked = request["id"], request.get("asked", 1)
+        body = json.dumps({"answer": given} if asked == 1 else {"answer": given, "asked": asked}).encode()
         reply = yield Request("POST", _path("approvals", approval_id), body=body, media_type="application/json")
         return cast("ApprovalView", reply.document)
     shown = (yield from approval(request)) if isinstance(request, str) else request
@@ -458,6 +460,16 @@ def add_policy_bundle(signed: bytes) -> Operation[Json]:
     """Bring a signed bundle; it decides nothing before two people activate it."""
     reply = yield Request("POST", _path("policy", "bundles"), body=signed, media_type="application/jose")
     return reply.document
+
+
+def policy_remote() -> Operation[Json]:
+    """The Git remote that bundles are pulled from, the newest that it brought, and what is wrong with it."""
+    return (yield _get("policy", "remote")).document
+
+
+def pull_policy_remote() -> Operation[Json]:
+    """Pull from the Git remote now; returns as :func:`policy_remote`. What it brings decides nothing yet."""
+    return (yield _post(None, "policy", "remote", "pull")).document
 
 
 def rollback_policy(digest: str, *, replaces: str, key: SigningKey | None = None) -> Operation[Json]:

@@ -69,8 +69,10 @@ class ApprovalView(TypedDict):
     roles: NotRequired[dict[str, str]]
     side_effects: str
     description: str
-    binding: dict[str, str]
+    binding: dict[str, str | int]
+    asked: NotRequired[int]
     answers: list[Json]
+    void_answers: NotRequired[list[Json]]
 
 
 class ApprovalPage(TypedDict):

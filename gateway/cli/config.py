@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 
 from gateway.cli.command import command, noun
 from gateway.cli.output import Output
-from gateway.settings import HandSettings, Settings, SettingsError, WebhookSettings, load
+from gateway.settings import HandSettings, RemoteSettings, Settings, SettingsError, WebhookSettings, load
 
 app = noun("Print and check the configuration.")
 
@@ -23,24 +23,28 @@ _WORDS: Final = {str: "text", int: "whole number", float: "number", bool: "true 
 _BOUNDS: Final = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<", "max_length": "length <="}
 
 
-@command(app)
+@command(app, example="config example > handrail.toml", good="it was printed")
 def example(out: Output) -> None:
     """Print a commented handrail.toml: every setting with its meaning, type and default."""
     text = example_text()
     out.show({"toml": text}, lambda: out.raw(text))
 
 
-@command(app)
+@command(app, example="config check handrail.toml", good="it can be used")
 def check(
     out: Output,
     file: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", help="Default: HANDRAIL_CONFIG, ./handrail.toml.")
+        Path | None, typer.Argument(metavar="FILE", help="Default: HANDRAIL_CONFIG, ./handrail.toml.")
     ] = None,
 ) -> None:
-    """Read a configuration as the gateway would and print what it comes to. Exit 2 names each wrong key."""
+    """Read a configuration as the gateway would and print what it comes to, or name each wrong key."""
     settings = load(file)
     _check_hands(settings)
     _check_webhooks(settings)
+    if settings.policy.remote is not None:
+        from gateway.policy.remote import Remote  # noqa: PLC0415 - 'config example' needs none
+
+        Remote.open(settings.policy.remote)
     document = settings.model_dump(mode="json")
     if settings.database.url is not None:
         from sqlalchemy.engine import make_url  # noqa: PLC0415 - only to hide a password
@@ -104,7 +108,10 @@ def example_text() -> str:
     for name, model in tables:
         lines += ["", *_comment(str(model.__doc__)), f"[{name}]"]
         for key, field in model.model_fields.items():
-            lines += _setting(key, field)
+            if key != "remote":
+                lines += _setting(key, field)
+    lines += ["", *_comment(str(RemoteSettings.__doc__)), "# None is configured by default. All it may say:", "#"]
+    lines += _commented_tables("policy.remote", RemoteSettings)
     lines += ["", *_comment(str(WebhookSettings.__doc__)), "# None is declared by default. All a webhook may say:", "#"]
     lines += _commented_tables("webhooks.NAME", WebhookSettings)
     lines += ["", *_comment(str(HandSettings.__doc__)), "# None is declared by default. All a hand may say:", "#"]

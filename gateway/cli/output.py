@@ -1,11 +1,9 @@
 """What a command prints: tables for people, one JSON document for programs. Everything passes ``safe``."""
 
 import json
-import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Final
 
 from rich.console import Console
@@ -13,7 +11,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from gateway.cli.exits import Stop
 from gateway.safe import safe, safe_json
 
 _STYLES: Final = {
@@ -101,16 +98,20 @@ class Output:
         """A remark beside the output, on standard error."""
         self._errors.print(Text(safe(text), style=style), soft_wrap=True)
 
-    def error(self, text: str, hint: str = "", code: str = "") -> None:
-        """What is wrong and what to do next; as JSON on standard output where a program reads."""
+    def error(self, detail: str, hint: str, code: str, facts: Mapping[str, Any] | None = None) -> None:
+        """What is wrong and what to do next; as JSON on standard output where a program reads.
+
+        Args:
+            facts: what else a program may branch on; a fact never stands in for a member of the error's own.
+        """
         if self.json:
-            members = {"code": code, "text": text, "hint": hint}
-            error = {name: value for name, value in members.items() if value}
+            error = {**(facts or {}), "code": code, "detail": detail, "hint": hint}
             sys.stdout.write(json.dumps({"error": error}, indent=2) + "\n")
             return
-        self._errors.print(Text.assemble(("error: ", "bold red"), safe(text)), soft_wrap=True)
-        if hint:
-            self._errors.print(Text(safe(hint)), soft_wrap=True)
+        shown = ", ".join(f"{name}={value}" for name, value in (facts or {}).items())
+        said = f"{detail} ({code}{'; ' + shown if shown else ''})" if facts is not None else detail
+        self._errors.print(Text.assemble(("error: ", "bold red"), safe(said)), soft_wrap=True)
+        self._errors.print(Text(safe(hint)), soft_wrap=True)
 
     @contextmanager
     def progress(self, title: str, total: int | None) -> Iterator[Callable[..., None]]:
@@ -119,17 +120,6 @@ class Output:
         with Progress(*columns, console=self._errors, transient=True, disable=self.json) as bar:
             task = bar.add_task(title, total=total)
             yield lambda done, all_=total: bar.update(task, completed=done, total=all_)
-
-
-def save_privately(target: Path, document: Any) -> None:
-    """Write a JSON document that others may not read (0600), in a directory that is made if need be."""
-    try:
-        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
-        with os.fdopen(os.open(target, flags, 0o600), "w", encoding="utf-8") as stream:
-            json.dump(document, stream)
-    except OSError as exc:
-        raise Stop(f"{target}: {exc.strerror}") from None
 
 
 def _cell(value: Any) -> Text:

@@ -9,7 +9,7 @@ from handrail import MalformedError, Report, Trust, VerificationError, VerifiedA
 from handrail.strict import parse
 
 from gateway.cli.command import command, noun
-from gateway.cli.exits import Exit, Stop
+from gateway.cli.exits import Exit, Stop, unreadable
 from gateway.cli.output import Output
 from gateway.rendering import moment
 
@@ -17,13 +17,14 @@ app = noun("Verify receipts and answers offline, from files alone.")
 
 Result = Report | list[VerifiedAnswer] | VerificationError | MalformedError
 Approvers = dict[str, list[dict[str, str]]]
+_KEYS = "Give a JWK that the approver gave you, or save 'handrail principals keys ID --json'."
 
 
-@command(app)
+@command(app, example="verify receipts/*.json --trust trust.json", good="every file holds", negative="one does not")
 def verify(
     out: Output,
     files: Annotated[
-        list[Path], typer.Argument(metavar="FILE...", help="Files of receipts or answers.", show_default=False)
+        list[Path], typer.Argument(metavar="FILE", help="Files of receipts or answers.", show_default=False)
     ],
     trust: Annotated[Path, typer.Option(help="Trust document ('handrail keys trust'), from a channel you trust.")],
     approver: Annotated[
@@ -32,7 +33,7 @@ def verify(
     ] = None,
     steps: Annotated[bool, typer.Option("--steps", help="Show each numbered step of a receipt.")] = False,
 ) -> Exit:
-    """Verify files of receipts and answers against a trust document. No network is used. Exit 1 if any does not hold.
+    """Verify files of receipts and answers against a trust document; no network is used.
 
     Whose key is whose is for you to say (--approver): what the gateway says of it is what you are checking.
     """
@@ -64,19 +65,19 @@ def _approvers(given: Sequence[str]) -> Approvers:
     for one in given:
         name, mark, file = one.partition("=")
         if not name or not mark:
-            raise Stop(f"--approver {one}: not ID=FILE")
+            raise Stop(f"--approver {one}: not ID=FILE", "Name whose keys are in the file: --approver bob=bob.json.")
         try:
             document = parse(Path(file).read_bytes())
         except OSError as exc:
-            raise Stop(f"{file}: {exc.strerror}") from None
+            raise unreadable(file, exc) from None
         except MalformedError as exc:
-            raise Stop(f"{file}: {exc}") from None
+            raise Stop(f"{file}: {exc}", _KEYS) from None
         listed = document.get("security_keys") if isinstance(document, dict) else None
         keys: list[Any] = [document]
         if isinstance(listed, list):
             keys = [key.get("jwk") for key in listed if isinstance(key, dict)]
         if not all(isinstance(key, dict) and "kty" in key for key in keys):
-            raise Stop(f"{file}: no public keys in it")
+            raise Stop(f"{file}: no public keys in it", _KEYS)
         found.setdefault(name, []).extend(keys)
     return found
 
@@ -85,7 +86,7 @@ def _check(file: Path, trust: Trust, approvers: Approvers) -> Result:
     try:
         raw = file.read_bytes()
     except OSError as exc:
-        raise Stop(f"{file}: {exc.strerror}") from None
+        raise unreadable(file, exc) from None
     try:
         document = parse(raw)
     except MalformedError:

@@ -9,12 +9,13 @@ from starlette.responses import Response
 from gateway.app import Gateway
 from gateway.console.html import element
 from gateway.console.layout import alert, page, redirect
-from gateway.console.visits import Origin, Throttle, Visit, check_may_log_in, read_form, set_cookie, visitor
+from gateway.console.visits import Origin, Visit, check_may_log_in, read_form, set_cookie, visitor
 from gateway.errors import HandrailError
 from gateway.reasons import TEXTS, Reason
 from gateway.web.bodies import query
 from gateway.web.context import source_of
 from gateway.web.errors import ERRORS, report
+from gateway.web.throttle import Throttle
 
 HOME: Final = "/approvals"
 _NEXT: Final = re.compile(r"/(approvals(/[A-Za-z0-9_-]{1,64})?|security-keys)")

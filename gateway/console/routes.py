@@ -22,13 +22,14 @@ from gateway.app import Gateway
 from gateway.console import approvals, login, security_keys
 from gateway.console.html import element
 from gateway.console.layout import ICON_PATH, SCRIPT_PATH, STYLE_PATH, error, page, redirect
-from gateway.console.visits import CSRF_FIELD, Origin, Throttle, Visit, check_csrf, read_form, visitor
+from gateway.console.visits import CSRF_FIELD, Origin, Visit, check_csrf, read_form, visitor
 from gateway.errors import HandrailError, Refused
 from gateway.permissions import Permission, require
 from gateway.reasons import Reason
 from gateway.web.bodies import query
 from gateway.web.context import PRINCIPAL, ROUTE, gateway_of, request_id_of
 from gateway.web.errors import report
+from gateway.web.throttle import Throttle
 
 _log = structlog.get_logger("handrail.console")
 _ASSET_SECONDS: Final = 300

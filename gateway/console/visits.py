@@ -6,8 +6,6 @@ from this gateway's origin: the cookie alone does nothing.
 """
 
 import hmac
-import time
-from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import parse_qsl, urlsplit
@@ -15,7 +13,7 @@ from urllib.parse import parse_qsl, urlsplit
 from starlette.requests import Request
 
 from gateway.app import Gateway
-from gateway.errors import Refused, Unavailable
+from gateway.errors import Malformed, Refused
 from gateway.model import Principal
 from gateway.permissions import Permission, permits, require
 from gateway.reasons import Reason
@@ -26,9 +24,7 @@ FORM: Final = "application/x-www-form-urlencoded"
 LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 CSRF_FIELD: Final = "csrf_token"
 FIELDS_MAX: Final = 16
-SOURCES_MAX: Final = 10_000
 """Addresses whose login attempts are remembered at once."""
-_MINUTE_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,30 +93,6 @@ class Origin:
         return f"http://{host}" if local else None
 
 
-class Throttle:
-    """Counts attempts by source in a minute. Bounded: of too many sources the oldest is forgotten."""
-
-    def __init__(self, per_minute: int) -> None:
-        self._per_minute = per_minute
-        self._counts: OrderedDict[str, tuple[float, int]] = OrderedDict()
-
-    def check(self, source: str) -> None:
-        """Count one attempt.
-
-        Raises:
-            Unavailable: ``limit.logins``.
-        """
-        now = time.monotonic()
-        began, count = self._counts.pop(source, (now, 0))
-        if now - began >= _MINUTE_SECONDS:
-            began, count = now, 0
-        self._counts[source] = (began, count + 1)
-        if len(self._counts) > SOURCES_MAX:
-            self._counts.popitem(last=False)
-        if count >= self._per_minute:
-            raise Unavailable(Reason.LIMIT_LOGINS, limit=self._per_minute)
-
-
 def check_may_log_in(person: Principal) -> None:
     """Pages are for people who look at approvals. An agent's client holds its key, so that key opens none of them.
 
@@ -182,10 +154,10 @@ async def read_form(request: Request, *allowed: str) -> dict[str, str]:
             text, keep_blank_values=True, strict_parsing=bool(text), errors="strict", max_num_fields=FIELDS_MAX
         )
     except ValueError:
-        raise Refused(Reason.REQUEST_MALFORMED, "form") from None
+        raise Malformed("form", pointer="", expected="a form in ASCII") from None
     fields = dict(pairs)
     if len(fields) != len(pairs) or not fields.keys() <= set(allowed):
-        raise Refused(Reason.REQUEST_MALFORMED, "form fields")
+        raise Malformed("form fields", pointer="", expected=", ".join(allowed))
     return fields
 
 

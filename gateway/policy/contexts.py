@@ -127,9 +127,14 @@ class Contexts:
         use.rests_on = {use.principal.topic: use.principal.as_of}
         if not context.presumed:  # else the database says with the first record whether it is new
             use.rests_on[context.topic] = context.as_of
+        # A step that is judged anew must not find itself among what came before it.
+        own = [(plan.plan.plan_id, state.step.id) for state in states]
+        for key in own:
+            self._release(use, key)
+        itself = {id(context.under_way[key]) for key in own if key in context.under_way}
         seen = {
             "spent": {"context": context.spent.document(), "principal": use.principal.spent(now)},
-            "history": [past.document(now) for past in reversed(context.history)],
+            "history": [past.document(now) for past in reversed(context.history) if id(past) not in itself],
             "taint": [_taint(action, trust) for action, trust in context.taint.items()],
             "principal_taint": [
                 _taint(action, Trust.UNTRUSTED) for action in use.principal.taint_beside(context.context_id, now)
@@ -143,7 +148,6 @@ class Contexts:
                 action = state.manifest.actions[state.step.action]
                 if action.roles:
                     state.provenance = provenance(state.args, action, context.memory, state.provenance, key[0])
-            self._release(use, key)
             sums = Sums(1, int(_side_effects(state) != SideEffects.NONE), state.amount)
             use.principal.reserve(key, Reservation(sums, now))
             context.reserve(key, sums)

@@ -5,10 +5,13 @@ prompts, bounds on time and bytes. Only what a commit holds is read, never a wor
 import contextlib
 import os
 import re
+import resource
 import selectors
 import shutil
 import signal
 import subprocess
+import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -25,6 +28,8 @@ SECONDS: Final = 60.0
 """Longest run of one git command."""
 LISTING_MAX_BYTES: Final = 4_194_304
 _ERRORS_MAX_BYTES: Final = 65_536
+_STOP_SECONDS: Final = 0.2
+"""How soon a command is ended that is to stop."""
 _MESSAGE_MAX: Final = 300
 _COMMIT: Final = re.compile(rb"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _ENTRY: Final = re.compile(rb"([0-7]{6}) (blob|tree|commit) ([0-9a-f]{40,64}) +([0-9]+|-)\t(.+)", re.DOTALL)
@@ -89,6 +94,8 @@ def run(
     stdin: bytes = b"",
     output_max_bytes: int = LISTING_MAX_BYTES,
     seconds: float = SECONDS,
+    file_max_bytes: int | None = None,
+    stop: threading.Event | None = None,
 ) -> bytes:
     """Run one git command; returns what it printed. Blocking.
 
@@ -96,6 +103,8 @@ def run(
         arguments: after ``git``; no secret belongs here (every user of the machine can read them).
         environment: beside a clean one.
         options: more ``-c`` settings.
+        file_max_bytes: the largest file that it, or what it starts, may write, where the system can say so (Linux).
+        stop: once it is set, the command is ended.
 
     Raises:
         GitFailed: it is not installed, failed, printed more than ``output_max_bytes`` or took longer than ``seconds``.
@@ -116,8 +125,12 @@ def run(
         start_new_session=True,
     )
     try:
-        out, err = _converse(process, stdin, output_max_bytes, time.monotonic() + seconds)
+        if file_max_bytes is not None and sys.platform == "linux":
+            resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (file_max_bytes, file_max_bytes))
+        out, err = _converse(process, stdin, output_max_bytes, time.monotonic() + seconds, stop)
         code = process.wait(timeout=seconds)
+    except _Stopped:
+        raise GitFailed(f"git {arguments[0]}: stopped") from None
     except (_TooMuch, TimeoutError, subprocess.TimeoutExpired) as exc:
         said = f"more than {output_max_bytes} bytes" if isinstance(exc, _TooMuch) else f"longer than {seconds:g} s"
         raise GitFailed(f"git {arguments[0]}: {said}") from None
@@ -235,10 +248,18 @@ class _TooMuch(Exception):
     """More output than was bargained for."""
 
 
+class _Stopped(Exception):
+    """Nobody waits for it any more."""
+
+
 def _converse(
-    process: subprocess.Popen[bytes], stdin: bytes, output_max_bytes: int, ends_at: float
+    process: subprocess.Popen[bytes],
+    stdin: bytes,
+    output_max_bytes: int,
+    ends_at: float,
+    stop: threading.Event | None = None,
 ) -> tuple[bytes, bytes]:
-    """Write and read until both outputs end. Raises ``_TooMuch`` or ``TimeoutError``."""
+    """Write and read until both outputs end. Raises ``_TooMuch``, ``_Stopped`` or ``TimeoutError``."""
     if process.stdin is None or process.stdout is None or process.stderr is None:
         raise RuntimeError("started with pipes")
     out, err = bytearray(), bytearray()
@@ -253,7 +274,9 @@ def _converse(
             left = ends_at - time.monotonic()
             if left <= 0:
                 raise TimeoutError
-            for key, _ in selector.select(left):
+            if stop is not None and stop.is_set():
+                raise _Stopped
+            for key, _ in selector.select(left if stop is None else min(left, _STOP_SECONDS)):
                 if key.fileobj is process.stdin:
                     pending = _feed(selector, process, pending)
                     continue

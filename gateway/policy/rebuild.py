@@ -12,7 +12,14 @@ from gateway.ports import LoggedStep
 TrustOf = Callable[[LoggedStep], Trust]
 """How far the result that an entry is about may vouch."""
 
-JUDGED: Final = frozenset({EntryType.POLICY_ALLOWED, EntryType.POLICY_OBSERVED, EntryType.APPROVAL_REQUESTED})
+JUDGED: Final = frozenset(
+    {
+        EntryType.POLICY_ALLOWED,
+        EntryType.POLICY_OBSERVED,
+        EntryType.APPROVAL_REQUESTED,
+        EntryType.APPROVAL_REBOUND,
+    }
+)
 """The step spends from here on."""
 UNSPENT: Final = frozenset(
     {
@@ -33,6 +40,7 @@ _STATUS: Final[Mapping[EntryType, StepStatus]] = {
     EntryType.POLICY_OBSERVED: StepStatus.DEFERRED,
     EntryType.POLICY_DENIED: StepStatus.DENIED,
     EntryType.APPROVAL_REQUESTED: StepStatus.HELD,
+    EntryType.APPROVAL_REBOUND: StepStatus.HELD,
     EntryType.APPROVAL_EXPIRED: StepStatus.EXPIRED,
     EntryType.APPROVAL_VOIDED: StepStatus.DEFERRED,
     EntryType.STEP_DISPATCHED: StepStatus.RUNNING,

@@ -7,12 +7,22 @@ from typing import Any
 from gateway import webauthn
 from gateway.canonical import canonical, parse
 from gateway.errors import Refused, Unavailable
-from gateway.model import Answer, ApprovalStatus, Attestation, Binding, Effect, Principal, Role, StepStatus
-from gateway.ports import ApprovalAnswer, ApprovalRequest, ApprovalRow, Purpose, Signer, Typ
+from gateway.model import (
+    Answer,
+    ApprovalRequest,
+    ApprovalStatus,
+    Attestation,
+    Binding,
+    Effect,
+    Principal,
+    Role,
+    StepStatus,
+)
+from gateway.ports import ApprovalAnswer, ApprovalRow, Purpose, Signer, Typ
 from gateway.reasons import Reason
 from gateway.settings import PlanSettings
 from gateway.stages.verify import Jws
-from gateway.state import PlanState, StepState
+from gateway.state import PlanState, Question, StepState
 from gateway.webauthn import Assertion, RelyingParty, SecurityKey
 
 ANSWER_SECONDS = 300
@@ -33,20 +43,42 @@ def hold(states: Sequence[StepState], limits: PlanSettings, now: float) -> dict[
         if decision is None or decision.effect is not Effect.ASK or state.status is not StepStatus.DEFERRED:
             continue
         duties = decision.obligations
-        state.status = StepStatus.HELD
-        state.approval_id = secrets.token_hex(16)
-        state.approved = False
-        state.approvals = ()
-        state.approval_expires_at = now + limits.approval_ttl_seconds
-        requests[state.step.id] = ApprovalRequest(
-            approval_id=state.approval_id,
+        request = ApprovalRequest(
+            approval_id=secrets.token_hex(16),
             approver_role=str(duties.approver_role or Role.APPROVER),
             quorum=duties.quorum or 1,
             enrolled_key=bool(duties.enrolled_key),
             requested_at=now,
-            expires_at=state.approval_expires_at,
+            expires_at=now + limits.approval_ttl_seconds,
         )
+        state.status = StepStatus.HELD
+        state.wait_for(request, asked=1)
+        requests[state.step.id] = request
     return requests
+
+
+def rebind(
+    plan: PlanState, requests: dict[str, ApprovalRequest], outdated: Mapping[str, Question]
+) -> dict[str, Question]:
+    """Leave a request open whose question is the same under the new policy: its id, its time to be approved and its
+    links stay. The answers to it are void, because they were given under another bundle, and are asked for again.
+
+    Args:
+        requests: of :func:`hold`; those that an older request takes the place of are taken out.
+        outdated: of ``standing.outdated``.
+
+    Returns:
+        Step id -> the question that is asked anew.
+    """
+    rebound: dict[str, Question] = {}
+    for name in list(requests):
+        question = outdated.get(name)
+        if question is None or question.request is None or not question.asks_the_same(plan.steps[name]):
+            continue
+        del requests[name]
+        plan.steps[name].wait_for(question.request, asked=question.asked + 1)
+        rebound[name] = question
+    return rebound
 
 
 def fit(plan: PlanState, requests: dict[str, ApprovalRequest], room: int, limit: int) -> None:

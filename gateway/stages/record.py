@@ -15,10 +15,10 @@ import structlog
 from gateway.canonical import canonical
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import Mistaken, Outdated
-from gateway.model import EMPTY, ApprovalStatus, Committed, Effect, StepStatus
-from gateway.ports import Append, ApprovalRequest, AuditLog, Contexts, PlanStore, Purpose, Signer, Typ, Write
+from gateway.model import EMPTY, ApprovalRequest, ApprovalStatus, Committed, Effect, Notice, StepStatus
+from gateway.ports import Append, AuditLog, Contexts, Guard, PlanStore, Purpose, Signer, Typ, Write
 from gateway.reasons import Reason
-from gateway.state import PlanState, StepState
+from gateway.state import PlanState, Question, StepState
 
 _log = structlog.get_logger("handrail.record")
 
@@ -46,10 +46,12 @@ class Round:
     """Steps skipped because a dependency did not succeed."""
     fallen: Sequence[StepState] = ()
     """Steps ended because whoever asked for them lost the standing to, or their approval grew old."""
-    voided: Mapping[str, str] = field(default_factory=dict)
-    """Step id -> the approval request that policy or hand have outdated; the step is among the judged."""
+    voided: Mapping[str, Question] = field(default_factory=dict)
+    """Step id -> what people were asked before policy or hand outdated it; the step is among the judged."""
     launched: Sequence[StepState] = ()
     """Steps with a credential, to be dispatched as soon as this is durable."""
+    rebound: Mapping[str, Question] = field(default_factory=dict)
+    """Step id -> what people were asked and are asked anew under the new policy; the step is among the judged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,7 @@ class Recorder:
         else:
             ended = [state for state in (*this.judged, *this.orphans, *this.fallen) if state.status.final]
             guards = [self.store.fate_guard(plan, state) for state in (*ended, *this.launched)]
+            guards += self._askings(this)
         for state in this.launched:
             state.status = StepStatus.RUNNING
         touched = list(plan) if new else [plan.steps[name] for name in entries.last]
@@ -130,7 +133,9 @@ class Recorder:
         if ending.redacted:
             entries.add(ending, EntryType.RESULT_REDACTED)
         entries.add(ending, _ENDINGS[ending.status], _said(ending))
-        guards = () if state.dispatched else (self.store.fate_guard(plan, ending),)
+        guards = [] if state.dispatched else [self.store.fate_guard(plan, ending)]
+        if ending.status is StepStatus.EXPIRED and ending.approval_id is not None and not ending.approved:
+            guards.append(self.store.asking_guard(ending.approval_id, ending.asked))
         receipt: list[str] = []
         closed: list[Write] = []
         if ending.status is StepStatus.EXPIRED and ending.approval_id is not None:
@@ -153,19 +158,33 @@ class Recorder:
         state.adopt(ending)
         self.contexts.outcome(plan, state, document, now, indices[-1])
 
+    def _askings(self, this: Round) -> list[Guard]:
+        """What keeps an answer that another gateway takes meanwhile, and this round, from both ending one asking."""
+        gone = [state.question() for state in (*this.orphans, *this.fallen)]
+        ended = [*this.voided.values(), *this.rebound.values(), *gone]
+        return [
+            self.store.asking_guard(one.approval_id, one.asked) for one in ended if one is not None and not one.closed
+        ]
+
     def _requests(self, plan: PlanState, this: Round, now: float) -> list[Write]:
         """The rows of approval requests that a round closes and opens."""
         writes: list[Write] = []
+        for name, request in this.requests.items():
+            writes.append(self.store.insert_approval(plan, plan.steps[name], request))
+            writes += self.store.notices(plan.plan.tenant, request.approval_id, ApprovalStatus.OPEN, now)
         for state in (*this.orphans, *this.fallen):
             if state.approval_id is not None:
                 expired = state.status is StepStatus.EXPIRED
                 status = ApprovalStatus.EXPIRED if expired else ApprovalStatus.VOIDED
                 writes += self._closed(plan, state.approval_id, status, now)
-        for approval_id in this.voided.values():
-            writes += self._closed(plan, approval_id, ApprovalStatus.VOIDED, now)
-        for name, request in this.requests.items():
-            writes.append(self.store.insert_approval(plan, plan.steps[name], request))
-            writes += self.store.notices(plan.plan.tenant, request.approval_id, ApprovalStatus.OPEN, now)
+        for question in this.voided.values():
+            writes += self._closed(plan, question.approval_id, ApprovalStatus.VOIDED, now)
+        for name in this.rebound:
+            state = plan.steps[name]
+            if state.request is None:
+                raise RuntimeError("only a request that is known is asked anew")
+            writes.append(self.store.rebind_approval(plan, state, state.request))
+            writes += self.store.notices(plan.plan.tenant, state.request.approval_id, Notice.REBOUND, now)
         return writes
 
     def _closed(self, plan: PlanState, approval_id: str, status: ApprovalStatus, now: float) -> list[Write]:
@@ -303,7 +322,11 @@ def _describe(plan: PlanState, this: Round) -> _Entries:
     for name in this.voided:
         entries.add(plan.steps[name], EntryType.APPROVAL_VOIDED, (str(Reason.APPROVAL_VOIDED),))
     for state in this.judged:
-        entries.add(state, _judgement(state), _said(state), _kind(state))
+        question = this.rebound.get(state.step.id)
+        if question is None:
+            entries.add(state, _judgement(state), _said(state), _kind(state))
+        else:
+            entries.add(state, EntryType.APPROVAL_REBOUND, _said(state), {**_kind(state), **_anew(state, question)})
     for state in (*this.orphans, *this.fallen):
         if state.approval_id is not None and state.status is not StepStatus.EXPIRED:
             entries.add(state, EntryType.APPROVAL_VOIDED)
@@ -322,6 +345,12 @@ def _judgement(state: StepState) -> EntryType:
     if state.decision.effect is Effect.ASK:
         return EntryType.APPROVAL_REQUESTED
     return EntryType.POLICY_ALLOWED if state.decision.observed is None else EntryType.POLICY_OBSERVED
+
+
+def _anew(state: StepState, question: Question) -> dict[str, str | int]:
+    """Which request is asked anew, how often by now, and instead of under which bundle."""
+    replaced = "" if question.decision is None else question.decision.policy_digest
+    return {"approval": question.approval_id, "asked": state.asked, "replaces": replaced}
 
 
 def _kind(state: StepState) -> Mapping[str, str]:

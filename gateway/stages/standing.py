@@ -8,7 +8,7 @@ from gateway.errors import Refused
 from gateway.model import Principal, StepStatus
 from gateway.ports import Directory, Hands, PolicyEngine
 from gateway.reasons import Reason
-from gateway.state import PlanState, StepState
+from gateway.state import PlanState, Question, StepState
 
 
 async def fallen(plan: PlanState, directory: Directory, now: float) -> list[StepState]:
@@ -33,15 +33,15 @@ async def fallen(plan: PlanState, directory: Directory, now: float) -> list[Step
     return ended
 
 
-def outdated(plan: PlanState, hands: Hands, engine: PolicyEngine) -> dict[str, str]:
+def outdated(plan: PlanState, hands: Hands, engine: PolicyEngine) -> dict[str, Question]:
     """Have every decision judged anew that policy or hand have outdated before it was acted on.
 
     Returns:
-        Step id -> the approval request that is void with it.
+        Step id -> what people were asked under it.
     """
-    voided: dict[str, str] = {}
+    questions: dict[str, Question] = {}
     for state in plan:
-        if state.decision is None or state.dispatched or state.status.final:
+        if state.decision is None or state.dispatched or state.status.final or state.answering:
             continue
         manifest = hands.manifest(plan.plan.tenant, state.step.hand)
         digest = None if manifest is None else manifest.digest
@@ -50,10 +50,11 @@ def outdated(plan: PlanState, hands: Hands, engine: PolicyEngine) -> dict[str, s
             the.tenant, the.principal.id, state.step.hand, state.decision
         ):
             continue
-        if state.approval_id is not None:
-            voided[state.step.id] = state.approval_id
+        question = state.question()
+        if question is not None:
+            questions[state.step.id] = question
         state.rejudge()
-    return voided
+    return questions
 
 
 async def _people(plan: PlanState, directory: Directory, now: float) -> list[Principal]:

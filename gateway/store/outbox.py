@@ -86,9 +86,9 @@ class SqlOutbox:
         """Webhook -> messages not delivered yet, as last counted and since added."""
         self.dropped: Counter[str] = Counter()
 
-    def rows(self, tenant: str, approval_id: str, status: ApprovalStatus, at: float) -> Sequence[Write]:
+    def rows(self, tenant: str, approval_id: str, told: ApprovalStatus | Notice, at: float) -> Sequence[Write]:
         """The rows that tell of a request's new state; none where nobody listens."""
-        notice = NOTICES[status]
+        notice = told if isinstance(told, Notice) else NOTICES[told]
         writes = []
         for webhook in self._listeners.get((tenant, notice), ()):
             if self.waiting[webhook] >= WAITING_MAX:

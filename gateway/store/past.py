@@ -1,20 +1,17 @@
 """What the log knows of a context or a principal: the entries about its plans and steps (``ports.Past``)."""
 
-import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import orjson
 from sqlalchemy import Connection, Engine, Row, Select, bindparam, select
-from sqlalchemy.exc import SQLAlchemyError
 
 from audit.entry import format_time
 from audit.tables import entries, head
 from gateway.entries import PAST, STEPS, EntryType
-from gateway.errors import Unavailable
 from gateway.ports import Logged, LoggedStep
-from gateway.reasons import Reason
+from gateway.store.reading import reading
 
 _SIZE: Final = select(head.c.tree_size).where(head.c.id == 1)
 _COLUMNS: Final = (
@@ -86,14 +83,7 @@ class SqlPast:
             rows = connection.execute(query, {**parameters, "size": size})
             return Logged(size, [_logged(row) for row in rows])
 
-        return await asyncio.to_thread(self._connected, read)
-
-    def _connected(self, read: Callable[[Connection], Logged]) -> Logged:
-        try:
-            with self._engine.connect() as connection:
-                return read(connection)
-        except SQLAlchemyError as exc:
-            raise Unavailable(Reason.LOG_UNAVAILABLE, f"past: {type(exc).__name__}") from None
+        return await reading(self._engine, "past", read)
 
 
 def _logged(row: Row[Any]) -> LoggedStep:

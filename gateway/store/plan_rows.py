@@ -7,10 +7,10 @@ from typing import Any, Final
 import orjson
 from sqlalchemy import Connection, Row, select
 
-from gateway.errors import Refused
-from gateway.model import Answer, ApprovalStatus, Attestation, Effect
-from gateway.ports import ApprovalAnswer, ApprovalRequest, ApprovalRow, StoredStep
-from gateway.reasons import Reason
+from gateway.errors import Malformed
+from gateway.evaluation import FIELD as EVALUATION
+from gateway.model import Answer, ApprovalRequest, ApprovalStatus, Attestation, Effect
+from gateway.ports import ApprovalAnswer, ApprovalRow, StoredStep
 from gateway.store.row_macs import RowMacs, sound
 from gateway.store.tables import approval_answers, approvals
 
@@ -23,6 +23,7 @@ _COPIED: Final = (
     "hand",
     "policy_digest",
     "manifest_digest",
+    "asked",
 )
 """Members of an ``ApprovalRow`` that are columns of the same name."""
 
@@ -65,7 +66,7 @@ def approval_page(
         last = select(approvals.c.requested_at).where(approvals.c.approval_id == after, approvals.c.tenant == tenant)
         at = connection.execute(last).scalar_one_or_none()
         if at is None:
-            raise Refused(Reason.REQUEST_MALFORMED, "no such request", parameter="after")
+            raise Malformed("no such request", parameter="after", expected="next of the page before")
         condition &= (approvals.c.requested_at < at) | (
             (approvals.c.requested_at == at) & (approvals.c.approval_id < after)
         )
@@ -82,15 +83,18 @@ def approval_rows(connection: Connection, macs: RowMacs, condition: Any, limit: 
     newest_first = (approvals.c.requested_at.desc(), approvals.c.approval_id.desc())
     found = connection.execute(select(approvals).where(condition).order_by(*newest_first).limit(limit)).mappings()
     rows = sound(found, partial(macs.verify_row, approvals), strict=True)
-    answers: dict[str, list[ApprovalAnswer]] = {row["approval_id"]: [] for row in rows}
-    if answers:
+    newest: dict[str, int] = {row["approval_id"]: row["asked"] for row in rows}
+    answers: dict[str, list[ApprovalAnswer]] = {name: [] for name in newest}
+    void: dict[str, list[ApprovalAnswer]] = {name: [] for name in newest}
+    if newest:
         query = (
             select(approval_answers)
-            .where(approval_answers.c.approval_id.in_(answers))
+            .where(approval_answers.c.approval_id.in_(newest))
             .order_by(approval_answers.c.answered_at)
         )
         for answer in connection.execute(query):
-            answers[answer.approval_id].append(
+            counts = answer.asked == newest[answer.approval_id]
+            (answers if counts else void)[answer.approval_id].append(
                 ApprovalAnswer(
                     answer.approver_id,
                     Answer(answer.answer),
@@ -110,7 +114,9 @@ def approval_rows(connection: Connection, macs: RowMacs, condition: Any, limit: 
                 row["expires_at"],
             ),
             status=ApprovalStatus(row["status"]),
+            evaluation=orjson.loads(row["fields"]).get(EVALUATION, ""),
             answers=tuple(answers[row["approval_id"]]),
+            void_answers=tuple(void[row["approval_id"]]),
             **{name: row[name] for name in _COPIED},
         )
         for row in rows

@@ -1,19 +1,16 @@
 """Rows of plans, steps and approvals. Writes are handed to the log's writer; reads use connections of their own."""
 
-import asyncio
 import hmac
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import orjson
 from sqlalchemy import Connection, Engine, Row, bindparam, delete, func, insert, select, update
-from sqlalchemy.exc import SQLAlchemyError
 
 from audit.history import plan_history
-from gateway.errors import HandrailError, Mistaken, Refused, Unavailable
-from gateway.model import Answer, ApprovalStatus, Attestation, PlanStatus, Principal
+from gateway.errors import HandrailError, Mistaken, Refused
+from gateway.model import Answer, ApprovalRequest, ApprovalStatus, Attestation, Notice, PlanStatus, Principal
 from gateway.ports import (
-    ApprovalRequest,
     ApprovalRow,
     Guard,
     StoredPlan,
@@ -24,10 +21,9 @@ from gateway.reasons import Reason
 from gateway.state import PlanState, StepState
 from gateway.store.outbox import SqlOutbox
 from gateway.store.plan_rows import approval_page, approval_rows, stored_step
+from gateway.store.reading import Result, reading
 from gateway.store.row_macs import RowMacs
-from gateway.store.tables import approval_answers, approvals, contexts, fates, plans, replays, steps
-
-Result = TypeVar("Result")
+from gateway.store.tables import approval_answers, approval_ends, approvals, contexts, fates, plans, replays, steps
 
 _INSERT_REPLAY: Final = insert(replays)
 _FORGET_REPLAYS: Final = delete(replays).where(replays.c.expires_at < bindparam("past"))
@@ -37,11 +33,18 @@ _INSERT_PLAN: Final = insert(plans)
 _INSERT_STEP: Final = insert(steps)
 _INSERT_APPROVAL: Final = insert(approvals)
 _INSERT_ANSWER: Final = insert(approval_answers)
+_INSERT_END: Final = insert(approval_ends)
 _UPDATE_PLAN: Final = (
     update(plans).where(plans.c.plan_id == bindparam("the_plan")).values(status=bindparam("new_status"))
 )
 _UPDATE_APPROVAL: Final = (
     update(approvals).where(approvals.c.approval_id == bindparam("the_approval")).values(status=bindparam("new_status"))
+)
+_BOUND: Final = ("policy_digest", "manifest_digest", "fields", "asked", "mac")
+_REBIND_APPROVAL: Final = (
+    update(approvals)
+    .where(approvals.c.approval_id == bindparam("the_approval"))
+    .values({name: bindparam(f"new_{name}") for name in _BOUND})
 )
 _STEP_STATE: Final = (
     "status",
@@ -187,6 +190,15 @@ class SqlPlans:
 
     def insert_approval(self, plan: PlanState, state: StepState, request: ApprovalRequest) -> Write:
         """See ``ports.PlanStore``."""
+        return Write(_INSERT_APPROVAL, self._request_row(plan, state, request))
+
+    def rebind_approval(self, plan: PlanState, state: StepState, request: ApprovalRequest) -> Write:
+        """See ``ports.PlanStore``."""
+        row = self._request_row(plan, state, request)
+        bound = {f"new_{name}": row[name] for name in _BOUND}
+        return Write(_REBIND_APPROVAL, {"the_approval": request.approval_id, **bound})
+
+    def _request_row(self, plan: PlanState, state: StepState, request: ApprovalRequest) -> dict[str, Any]:
         binding = state.binding(plan.plan.tenant, plan.plan.plan_id)
         row = {
             "approval_id": request.approval_id,
@@ -207,20 +219,27 @@ class SqlPlans:
             "enrolled_key": request.enrolled_key,
             "requested_at": request.requested_at,
             "expires_at": request.expires_at,
+            "asked": state.asked,
         }
-        return Write(_INSERT_APPROVAL, self._request_macs.seal(approvals, row))
+        return self._request_macs.seal(approvals, row)
+
+    def asking_guard(self, approval_id: str, asked: int, *, answered: bool = False) -> Guard:
+        """See ``ports.PlanStore``."""
+        row = {"approval_id": approval_id, "asked": asked}
+        return Guard(_INSERT_END, row, _closed if answered else _ended)
 
     def approval_status(self, approval_id: str, status: ApprovalStatus) -> Write:
         """See ``ports.PlanStore``."""
         return Write(_UPDATE_APPROVAL, {"the_approval": approval_id, "new_status": str(status)})
 
-    def notices(self, tenant: str, approval_id: str, status: ApprovalStatus, at: float) -> Sequence[Write]:
+    def notices(self, tenant: str, approval_id: str, told: ApprovalStatus | Notice, at: float) -> Sequence[Write]:
         """See ``ports.PlanStore``."""
-        return self._outbox.rows(tenant, approval_id, status, at)
+        return self._outbox.rows(tenant, approval_id, told, at)
 
     def insert_answer(
         self,
         approval_id: str,
+        asked: int,
         approver: Principal,
         answer: Answer,
         attested_by: Attestation,
@@ -232,6 +251,7 @@ class SqlPlans:
             _INSERT_ANSWER,
             {
                 "approval_id": approval_id,
+                "asked": asked,
                 "approver_id": approver.id,
                 "answer": str(answer),
                 "attested_by": str(attested_by),
@@ -244,14 +264,7 @@ class SqlPlans:
     # --- reads -------------------------------------------------------------------------------------------------------
 
     async def _read(self, read: Callable[[Connection], Result]) -> Result:
-        def work() -> Result:
-            try:
-                with self._engine.connect() as connection:
-                    return read(connection)
-            except SQLAlchemyError as exc:
-                raise Unavailable(Reason.LOG_UNAVAILABLE, f"plans: {type(exc).__name__}") from None
-
-        return await asyncio.to_thread(work)
+        return await reading(self._engine, "plans", read)
 
     async def load(self, plan_id: str) -> StoredPlan | None:
         """See ``ports.PlanStore``."""
@@ -390,6 +403,14 @@ def _replayed(_: Connection) -> None:
 
 def _decided(_: Connection) -> None:
     raise HandrailError(Reason.REQUEST_CONFLICT, "the step was let go or ended before")
+
+
+def _ended(_: Connection) -> None:
+    raise HandrailError(Reason.REQUEST_CONFLICT, "the request was answered, or judged anew, elsewhere")
+
+
+def _closed(_: Connection) -> None:
+    raise Refused(Reason.APPROVAL_CLOSED, "answered, or judged anew, meanwhile")
 
 
 def _answered(_: Connection) -> None:

@@ -142,6 +142,7 @@ approvals: Final = Table(
     Column("enrolled_key", Boolean, nullable=False),
     Column("requested_at", Float, nullable=False),
     Column("expires_at", Float, nullable=False),
+    Column("asked", Integer, nullable=False, comment="How often it was put to people."),
     Column("mac", String(64), nullable=False, comment="HMAC-SHA-256 over all but status, by an outside key."),
     Index(None, "tenant", "status", "requested_at"),
     Index(None, "tenant", "caller_id", "status"),
@@ -152,13 +153,24 @@ approval_answers: Final = Table(
     "approval_answers",
     metadata,
     Column("approval_id", String(64), nullable=False),
+    Column("asked", Integer, nullable=False, comment="Which asking it answers."),
     Column("approver_id", String(128), nullable=False),
     Column("answer", String(16), nullable=False, comment="approve or refuse"),
     Column("attested_by", String(16), nullable=False, comment="approver or gateway"),
     Column("commitment", String(64), nullable=False, comment="Of the approval+jws."),
     Column("answered_at", Float, nullable=False),
-    PrimaryKeyConstraint("approval_id", "approver_id"),
+    PrimaryKeyConstraint("approval_id", "asked", "approver_id"),
     ForeignKeyConstraint(["approval_id"], ["approvals.approval_id"]),
+)
+
+approval_ends: Final = Table(
+    "approval_ends",
+    metadata,
+    Column("approval_id", String(64), nullable=False),
+    Column("asked", Integer, nullable=False),
+    PrimaryKeyConstraint("approval_id", "asked"),
+    sqlite_with_rowid=False,
+    comment="An asking ends once: answered, voided or asked anew. The database itself refuses a second row.",
 )
 
 principals: Final = Table(

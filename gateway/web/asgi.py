@@ -13,6 +13,7 @@ from starlette.routing import BaseRoute
 
 from gateway.errors import HandrailError
 from gateway.ingress.mcp import McpIngress
+from gateway.reasons import Reason
 from gateway.settings import ServerSettings
 from gateway.web.access import AccessMiddleware
 from gateway.web.authentication import AuthenticationMiddleware
@@ -22,16 +23,17 @@ from gateway.web.headers import SecurityHeadersMiddleware
 from gateway.web.limits import LimitsMiddleware
 from gateway.web.metrics import WebMetrics
 from gateway.web.openapi import openapi
-from gateway.web.routes import TABLE
+from gateway.web.routes import TABLE, policy, remote
 from gateway.web.routes.health import ReadinessProbe
-from gateway.web.routes.policy import LARGER_BODIES
 from gateway.web.routing import routes
 from gateway.web.sse import Streams
+from gateway.web.throttle import Throttle
 
 if TYPE_CHECKING:
     from gateway.app import Gateway
 
 UNRELEASED: Final = "0+unreleased"
+_LARGER: Final = {**policy.LARGER_BODIES, **remote.LARGER_BODIES}
 
 
 def middleware(server: ServerSettings, metrics: WebMetrics) -> list[Middleware]:
@@ -39,7 +41,7 @@ def middleware(server: ServerSettings, metrics: WebMetrics) -> list[Middleware]:
     return [
         Middleware(AccessMiddleware, metrics),
         Middleware(SecurityHeadersMiddleware),
-        Middleware(LimitsMiddleware, server.body_max_bytes, server.body_timeout_seconds, LARGER_BODIES),
+        Middleware(LimitsMiddleware, server.body_max_bytes, server.body_timeout_seconds, _LARGER),
         Middleware(AuthenticationMiddleware),
     ]
 
@@ -73,6 +75,7 @@ def create_app(gateway: "Gateway", pages: Sequence[BaseRoute] = ()) -> Starlette
     app.state.mcp = mcp
     app.state.streams = Streams(metrics)
     app.state.readiness = ReadinessProbe()
+    app.state.notices = Throttle(remote.NOTICES_PER_MINUTE, Reason.LIMIT_NOTICES)
     app.state.openapi = cache(lambda: openapi(TABLE, _version(), gateway.settings.public_url))
     return app
 

@@ -12,8 +12,11 @@ from gateway.reasons import Reason
 from gateway.web.context import PRINCIPAL, gateway_of, request_id_of
 from gateway.web.errors import problem, report
 
-OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/.well-known/jwks.json", "/log/checkpoint"})
-"""The only paths that answer without an API key. The route table must agree (tested)."""
+OPEN_PATHS: Final = frozenset(
+    {"/healthz", "/readyz", "/.well-known/jwks.json", "/log/checkpoint", "/v1/policy/remote/notify"}
+)
+"""The only paths that answer without an API key. The route table must agree (tested). A notice carries a secret of its
+own, because no Git server can send an API key."""
 
 PAGE_PATHS: Final = frozenset(
     {

@@ -77,6 +77,7 @@ ERRORS: Final[dict[Reason, tuple[int, str]]] = {
     Reason.POLICY_SOURCE: (502, "Policy repository unreadable"),
     Reason.POLICY_DIRECTORY: (409, "Policies come from a directory"),
     Reason.POLICY_NOT_ACTIVATED: (409, "Never activated"),
+    Reason.POLICY_NO_REMOTE: (404, "No Git remote"),
     Reason.POLICY_CANDIDATE: (409, "No engine for a candidate"),
     Reason.APPROVAL_REFUSED: (403, "Approval refused"),
     Reason.APPROVAL_EXPIRED: (409, "Approval expired"),
@@ -107,6 +108,7 @@ ERRORS: Final[dict[Reason, tuple[int, str]]] = {
     Reason.LIMIT_PLANS: (429, "Too many plans"),
     Reason.LIMIT_APPROVALS: (429, "Too many open approvals"),
     Reason.LIMIT_LOGINS: (429, "Too many logins"),
+    Reason.LIMIT_NOTICES: (429, "Too many notices"),
     Reason.OVERLOADED: (503, "Overloaded"),
     Reason.INTERNAL: (500, "Internal error"),
 }

@@ -28,6 +28,9 @@ class ProblemDocument(BaseModel):
     detail: str
     code: str = Field(description="The closed reason code.")
     request_id: str
+    pointer: str | None = Field(None, description="RFC 6901: where in the JSON body; empty for all of it.")
+    parameter: str | None = Field(None, description="Which parameter; empty for a query that cannot be taken apart.")
+    expected: str | None = Field(None, description="What should have been there.")
 
 
 # --- plans -----------------------------------------------------------------------------------------------------------
@@ -149,6 +152,7 @@ class BindingShown(Shape):
     args_sha256: str
     policy_digest: str
     manifest_digest: str
+    asked: int | None = Field(None, description="Where it was put to people more than once: how often.")
 
 
 class AnswerShown(Shape):
@@ -174,7 +178,9 @@ class ApprovalView(Shape):
     approver_role: Role
     quorum: int
     enrolled_key: bool
+    asked: int = Field(description="How often it was put to people; more than once where the policy changed meanwhile.")
     answers: list[AnswerShown]
+    void_answers: list[AnswerShown] = Field(description="Answers to earlier askings; they count no more.")
     context_id: str | None = None
     hand: str | None = None
     action: str | None = None
@@ -198,6 +204,7 @@ class AnswerFile(Shape):
 
     v: Literal[1]
     attested_by: Attestation
+    void: bool = Field(description="It answered an earlier asking, and counts no more.")
     entry: str = Field(description="Canonical JSON text of the log entry.")
     log_index: int
     fields: dict[str, str] = Field(description="Field -> hex commitment.")
@@ -216,6 +223,7 @@ class AnswerRequest(Shape):
     """An answer without a key of one's own; the gateway attests it."""
 
     answer: Literal["approve", "refuse"]
+    asked: int = Field(1, ge=1, description="As the request showed it: the answer is to that asking alone.")
 
 
 # --- health ----------------------------------------------------------------------------------------------------------

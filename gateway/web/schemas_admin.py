@@ -276,12 +276,50 @@ class BundleList(Shape):
     activations: list[ActivationView]
 
 
+class RewrittenView(Shape):
+    """A history that did not go forward."""
+
+    moved: Literal["back", "aside"] = Field(description="back: to an older commit. aside: to another history.")
+    before: str
+    commit: str
+
+
+class PullProblem(Shape):
+    """Why the newest pull brought nothing."""
+
+    code: str
+    detail: str = Field(description="For operators; Git's own words among them.")
+    commit: str | None = Field(description="The commit that was refused; null where none could be fetched.")
+
+
+class RemoteView(Shape):
+    """The Git remote that signed bundles are pulled from."""
+
+    url: str
+    ref: str
+    path: str
+    interval_seconds: float
+    notify: bool = Field(description="Whether the server's webhook may notify.")
+    tried_at: float | None
+    good_at: float | None = Field(description="When the remote last held a good bundle.")
+    commit: str | None = Field(description="That brought the newest good bundle.")
+    digest: str | None = Field(description="The newest good bundle; propose it to have it decide.")
+    rewritten: RewrittenView | None = Field(description="Where its history was last found rewritten.")
+    problem: PullProblem | None
+
+
+class Noticed(Shape):
+    """The notice was taken."""
+
+    noticed: Literal[True]
+
+
 class BundleView(BundleSummary):
     """A signed bundle: what it was built from, by whom, what was checked then, and when it decided."""
 
     directory: str
     built_at: int
-    built_by: str
+    signer: str
     kid: str
     checks: dict[str, Any]
     files: list[BundleFile]

@@ -17,6 +17,7 @@ TEXT_MAX_CHARACTERS: Final = 2_800
 
 _TITLES: Final[Mapping[Notice, str]] = {
     Notice.REQUESTED: "Approval requested",
+    Notice.REBOUND: "Asked again under a changed policy: earlier answers are void",
     Notice.GRANTED: "Approved",
     Notice.REFUSED: "Refused",
     Notice.EXPIRED: "Expired without an approval",
@@ -65,7 +66,7 @@ def slack(message: Message, view: Mapping[str, Any], page_url: str, *, details: 
     """
     call = f"{view.get('hand', '')} {view.get('action', '')}".strip()
     lines = [f"*{_TITLES[message.notice]}*: `{_mrkdwn(call)}`"]
-    if message.notice is Notice.REQUESTED:
+    if message.notice in {Notice.REQUESTED, Notice.REBOUND}:
         lines.append(f"It expires at {moment(view.get('expires_at'))}.")
     if details:
         lines.append(f"```\n{_mrkdwn(_text(view))}\n```")

@@ -126,6 +126,7 @@ def upgrade() -> None:
         sa.Column("enrolled_key", sa.Boolean(), nullable=False),
         sa.Column("requested_at", sa.Float(), nullable=False),
         sa.Column("expires_at", sa.Float(), nullable=False),
+        sa.Column("asked", sa.Integer(), nullable=False, comment="How often it was put to people."),
         sa.Column(
             "mac",
             sa.String(length=64),
@@ -140,6 +141,14 @@ def upgrade() -> None:
     )
     op.create_index(
         op.f("ix_approvals_tenant_status_requested_at"), "approvals", ["tenant", "status", "requested_at"], unique=False
+    )
+    op.create_table(
+        "approval_ends",
+        sa.Column("approval_id", sa.String(length=64), nullable=False),
+        sa.Column("asked", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("approval_id", "asked", name=op.f("pk_approval_ends")),
+        sqlite_with_rowid=False,
+        comment="An asking ends once: answered, voided or asked anew. The database itself refuses a second row.",
     )
     op.create_table(
         "contexts",
@@ -342,6 +351,7 @@ def upgrade() -> None:
     op.create_table(
         "approval_answers",
         sa.Column("approval_id", sa.String(length=64), nullable=False),
+        sa.Column("asked", sa.Integer(), nullable=False, comment="Which asking it answers."),
         sa.Column("approver_id", sa.String(length=128), nullable=False),
         sa.Column("answer", sa.String(length=16), nullable=False, comment="approve or refuse"),
         sa.Column("attested_by", sa.String(length=16), nullable=False, comment="approver or gateway"),
@@ -350,7 +360,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(
             ["approval_id"], ["approvals.approval_id"], name=op.f("fk_approval_answers_approval_id")
         ),
-        sa.PrimaryKeyConstraint("approval_id", "approver_id", name=op.f("pk_approval_answers")),
+        sa.PrimaryKeyConstraint("approval_id", "asked", "approver_id", name=op.f("pk_approval_answers")),
     )
     op.create_table(
         "issuer_keys",

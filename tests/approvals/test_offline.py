@@ -51,6 +51,26 @@ async def test_an_answer_of_a_security_key_verifies_offline_and_no_changed_one_d
             verify_answer(changed, trust, [key.jwk])
 
 
+async def test_an_answer_that_became_void_verifies_and_is_told_from_one_that_counts(tmp_path: Path) -> None:
+    async with world(tmp_path, duties={"quorum": 2}) as here:
+        key = Authenticator("ES256")
+        await enrol(here, key)
+        approval_id = await here.ask()
+        bob = await person(here, "bob")
+        for text in ("package handrail.note\n", "package handrail.note\n\nx := 1\n"):
+            await here.gateway.approvals.answer(approval_id, bob, asserted=await asserted(here, key, approval_id))
+            (tmp_path / "policy" / "handrail" / "note.rego").write_text(text)
+            await here.gateway.policy.reload()
+            await here.gateway.approvals.redecide()
+            await here.gateway.pipeline.close()
+        await here.gateway.approvals.answer(approval_id, bob, asserted=await asserted(here, key, approval_id))
+        files, trust = await files_of(here, approval_id), Trust.from_document(here.gateway.trust())
+    assert [file["void"] for file in files] == [True, True, False]
+    verified = [verify_answer(file, trust, [key.jwk]) for file in files]
+    assert [one.binding.get("asked") for one in verified] == [None, 2, 3]
+    assert len({one.binding["policy_digest"] for one in verified}) == 3
+
+
 def _entry(file: dict[str, Any]) -> None:
     file["entry"] = file["entry"].replace('"tenant":"default"', '"tenant":"rival"')
 

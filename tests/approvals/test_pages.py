@@ -11,13 +11,14 @@ import pytest
 from gateway.console.approvals import call_of
 from gateway.console.html import element
 from gateway.console.routes import table
-from gateway.console.visits import Origin, Throttle
+from gateway.console.visits import Origin
 from gateway.errors import Unavailable
 from gateway.model import Role
 from gateway.reasons import Reason
 from gateway.store.directory import NewPrincipal
 from gateway.web.authentication import PAGE_PATHS, is_page
 from gateway.web.routes import TABLE
+from gateway.web.throttle import Throttle
 from tests.approvals.world import World, world
 
 FORM = "application/x-www-form-urlencoded"
@@ -447,6 +448,38 @@ async def test_a_form_is_good_for_the_call_that_its_page_showed(here: World) -> 
     assert answer.status_code == 409
     assert "for another call" in answer.text
     assert (await here.approval(second))["answers"] == []
+
+
+async def test_a_request_that_the_policy_asks_anew_says_so_and_takes_no_form_from_before(tmp_path: Path) -> None:
+    async with world(tmp_path, duties={"quorum": 2}) as here:
+        approval_id = await here.ask()
+        bob, cy = await visitor(here), await visitor(here, "cy")
+        await bob.answer(approval_id, "approve")
+        before = await cy.form(approval_id)
+        (tmp_path / "policy" / "handrail" / "note.rego").write_text("package handrail.note\n")
+        await here.gateway.policy.reload()
+        for changed in (True, False):  # and changed back: the forms then differ in the number of askings alone
+            await here.gateway.approvals.redecide()
+            await here.gateway.pipeline.close()
+            if changed:
+                (tmp_path / "policy" / "handrail" / "note.rego").unlink()
+                await here.gateway.policy.reload()
+        page = (await cy.get(f"/approvals/{approval_id}")).text
+        assert "asks the same again. 1 answer given before is void." in page
+        assert "Answers so far: 0 of 2" in page
+        assert "Void, because the policy changed since" in page
+        refused = await cy.post(f"/approvals/{approval_id}", {**before, "answer": "approve"})
+        assert refused.status_code == 409
+        plain = {"url": f"/v1/approvals/{approval_id}", "headers": here.bearer("cy")}
+        for body in ({"answer": "approve"}, {"answer": "approve", "asked": 2}):
+            assert (await here.http.post(**plain, json=body)).json()["code"] == "approval.mismatch"
+        assert (await here.http.post(**plain, json={"answer": "approve", "asked": 3})).status_code == 200
+        assert (await bob.answer(approval_id, "approve")).status_code == 303
+        shown = await here.approval(approval_id)
+        assert (shown["status"], shown["asked"], shown["binding"]["asked"]) == ("granted", 3, 3)
+        assert [given["approver"] for given in shown["void_answers"]] == ["bob"]
+        await here.gateway.pipeline.close()
+        assert len(here.sent) == 1
 
 
 async def test_a_form_that_is_not_ours_answers_nothing(here: World) -> None:

@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 
 from gateway.cli.config import example_text
 from gateway.cli.main import NOUNS, app
-from gateway.settings import ActionSettings, HandSettings, JailSettings, Settings, WebhookSettings
+from gateway.settings import ActionSettings, HandSettings, JailSettings, RemoteSettings, Settings, WebhookSettings
 from hand_adapters.jail import Jail
 from hand_adapters.jail import doctor as jail_doctor
 from hand_adapters.jail.doctor import Finding as JailFinding
@@ -139,7 +139,7 @@ def test_the_example_parses_and_says_exactly_the_defaults() -> None:
 
 def test_the_example_names_and_explains_every_setting() -> None:
     text = " ".join(example_text().replace("\n#", " ").split())
-    models: list[Any] = [Settings, HandSettings, ActionSettings, WebhookSettings]
+    models: list[Any] = [Settings, HandSettings, ActionSettings, WebhookSettings, RemoteSettings]
     models += [
         field.annotation for field in Settings.model_fields.values() if hasattr(field.annotation, "model_fields")
     ]
@@ -147,7 +147,7 @@ def test_the_example_names_and_explains_every_setting() -> None:
         for name, field in model.model_fields.items():
             if isinstance(field.annotation, type) and hasattr(field.annotation, "model_fields"):
                 continue
-            if name not in {"hands", "actions", "webhooks"}:
+            if name not in {"hands", "actions", "webhooks", "remote"}:
                 assert f"{name} =" in text, name
                 assert field.description is not None
                 assert " ".join(field.description.split()) in text, name

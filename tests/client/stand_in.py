@@ -60,6 +60,7 @@ class StandIn:
 
     Attributes:
         seen: (method, path with query, headers, body) of every request.
+        always: answers every request, where it is set.
         text: what tools and people "said": in descriptions, messages and results.
     """
 
@@ -81,6 +82,7 @@ class StandIn:
         self.proposal_kind = "policy.activate"
         self.evaluations: list[dict[str, Any]] = []
         self.forge = Forge()
+        self.always: Handler | None = None
         self._next: dict[tuple[str, str], list[Handler]] = {}
 
     def next(self, method: str, path: str, handler: Handler) -> None:
@@ -147,8 +149,16 @@ class StandIn:
             "answers": [],
         }
 
+    def remote(self) -> dict[str, Any]:
+        """As ``GET /v1/policy/remote`` answers it, with what a remote may have made up."""
+        rewritten = {"moved": "back", "before": "b" * 40, "commit": "a" * 40}
+        problem = {"code": "policy.source", "detail": self.text, "commit": None}
+        return {"url": self.text, "ref": "refs/heads/main", "path": "policy.bundle", "interval_seconds": 60.0,
+                "notify": True, "tried_at": 2.0, "good_at": 1.0, "commit": "a" * 40, "digest": DIGEST,
+                "rewritten": rewritten, "problem": problem}  # fmt: skip
+
     def bundle(self, digest: str) -> dict[str, Any]:
-        return {"digest": digest, "commit": "a" * 40, "directory": "policies", "built_at": 1, "built_by": self.text,
+        return {"digest": digest, "commit": "a" * 40, "directory": "policies", "built_at": 1, "signer": self.text,
                 "kid": "k", "checks": {"opa": None, "tests": None, "coverage": None}, "added_by": "alice",
                 "added_at": 1.0, "files": [{"path": self.text, "sha256": digest}], "activations": []}  # fmt: skip
 
@@ -180,6 +190,8 @@ class StandIn:
         queued = self._next.get((request.method, path))
         if queued:
             return queued.pop(0)(request)
+        if self.always is not None:
+            return self.always(request)
         if path == "/readyz":
             return JSONResponse({"status": "degraded", "checks": {"log": "ok"}}, 503)
         token = request.headers.get("authorization", "").removeprefix("Bearer ")
@@ -320,6 +332,8 @@ class StandIn:
                 return Response("a.b.c", media_type="application/jose")
             case ("POST", "policy", "bundles"):
                 return JSONResponse(self.bundle(DIGEST), 201)
+            case ("GET", "policy", "remote") | ("POST", "policy", "remote", "pull"):
+                return JSONResponse(self.remote())
             case ("POST", "policy", "rollback"):
                 self.answers.append(json.loads(body))
                 digest = json.loads(body)["digest"]

@@ -133,6 +133,8 @@ async def test_admin_calls_send_what_the_api_documents(gateway: StandIn, both: B
     assert (await both("policy_bundle", "ab" * 32))["commit"] == "a" * 40
     assert await both("policy_bundle_file", "ab" * 32) == "a.b.c"
     assert (await both("add_policy_bundle", b"a.b.c"))["digest"] == "ab" * 32
+    for name in ("policy_remote", "pull_policy_remote"):
+        assert (await both(name))["digest"] == "ab" * 32
     assert (await both("rollback_policy", "cd" * 32, replaces="ab" * 32))["way"] == "rollback"
     assert (await both("proposals", status="open", kind="policy.observe", limit=1))["proposals"]
     assert (await both("proposal", "0" * 32))["subject"] == "ab" * 32

@@ -26,6 +26,9 @@ private_network = true
 method = "GET"
 path = "/status"
 args_schema = {{ type = "object" }}
+[policy.remote]
+url = "file://REMOTE"
+interval_seconds = 86400
 """
 
 
@@ -33,7 +36,8 @@ args_schema = {{ type = "object" }}
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     directory = tmp_path_factory.mktemp("commands")
     people = {"ann": "author", "oli": "operator", "rob": "agent"}
-    with real.gateway(directory, CONFIG, people, signer="rob", issuer="rob") as made:
+    config = CONFIG.replace("REMOTE", str(directory / "published"))
+    with real.gateway(directory, config, people, signer="rob", issuer="rob") as made:
         yield made
 
 
@@ -54,7 +58,7 @@ def test_from_a_commit_to_a_decision_and_back(home: Path, tmp_path: Path) -> Non
         bundle = tmp_path / f"{effect}.bundle"
         source = ("--repo", repository.path, "--rev", "main", "--out", bundle)
         built = call(home, "policy", "build", *source, "--key", home / "ann.jwk", "--as", "ann")
-        assert built["signed_by"] == "ann"
+        assert built["signer"] == "ann"
         made = call(home, "policy", "propose", bundle, "--as", "ann", code=4)
         assert made["subject"] == built["digest"]
         refused = call(home, "policy", "activate", made["id"], "--yes", "--as", "ann", code=1)
@@ -79,6 +83,29 @@ def test_from_a_commit_to_a_decision_and_back(home: Path, tmp_path: Path) -> Non
     refused = call(home, "policy", "rollback", digests[1], "--yes", "--as", "ann", code=1)
     assert refused["error"]["code"] == "auth.forbidden"
     assert "error" in call(home, "policy", "rollback", "--yes", "--as", "oli", code=1), "there is nothing before it"
+
+
+def test_from_a_remote_to_a_proposal_by_digest(home: Path, tmp_path: Path) -> None:
+    away = call(home, "policy", "remote", "pull", "--as", "ann", code=1)
+    assert (away["problem"]["code"], away["commit"]) == ("policy.source", None)
+    source, published = Repository(tmp_path / "source"), Repository(home.parent / "published")
+    source.commit({**GOOD, "policies/handrail/main.rego": f"{GOOD['policies/handrail/main.rego']}\n# pulled\n"})
+    bundle = ("--repo", source.path, "--rev", "main", "--out", published.path / "policy.bundle")
+    built = call(home, "policy", "build", *bundle, "--key", home / "ann.jwk", "--as", "ann")
+    commit = published.commit()
+    pulled = call(home, "policy", "remote", "pull", "--as", "ann")
+    assert (pulled["digest"], pulled["commit"], pulled["problem"]) == (built["digest"], commit, None)
+    assert call(home, "policy", "remote", "show", "--as", "oli") == pulled
+    made = call(home, "policy", "propose", pulled["digest"], "--as", "ann", code=4)
+    assert call(home, "policy", "activate", made["id"], "--yes", "--as", "oli")["status"] == "activated"
+    refused = call(home, "policy", "remote", "pull", "--as", "rob", code=1)
+    assert refused["error"]["code"] == "auth.forbidden"
+    published.git("commit", "-q", "--amend", "-m", "Rewritten")
+    call(home, "policy", "remote", "pull", "--as", "ann")
+    shown = real.invoke(home, "policy", "remote", "show", "--as", "ann")
+    assert shown.exit_code == 0, shown.output
+    assert "rewritten to another history" in " ".join(shown.output.split())
+    assert f"handrail policy propose {pulled['digest']}" in " ".join(shown.output.split())
 
 
 def test_a_bundle_is_tried_out_as_a_directory_as_a_file_and_as_a_digest(home: Path, tmp_path: Path) -> None:

@@ -126,6 +126,8 @@ class SimulatedPolicy:
     epoch: int = 0
     obligations: Obligations = field(default_factory=Obligations)
     effects: dict[str, Effect] = field(default_factory=lambda: {"write": Effect.ASK})
+    reason: DecisionReason | None = None
+    """Given in place of the usual one."""
     inputs: list[Mapping[str, Any]] = field(default_factory=list)
 
     async def decide(self, policy_input: Mapping[str, Any]) -> Mapping[str, Decision]:
@@ -134,7 +136,7 @@ class SimulatedPolicy:
             step["id"]: Decision(
                 step["id"],
                 self.effects.get(step["action"], Effect.ALLOW),
-                (DecisionReason("test.rule", f"about {step['action']}"),),
+                (self.reason or DecisionReason("test.rule", f"about {step['action']}"),),
                 self.digest,
                 self.obligations,
             )

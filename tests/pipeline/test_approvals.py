@@ -223,7 +223,7 @@ async def test_an_approval_of_one_call_does_not_fit_another_by_one_byte(house: H
 async def test_drift_voids_the_request_and_opens_a_new_one(house: House, what: str) -> None:
     plan_id, approval = await held(house)
     if what == "policy":
-        house.policy.digest = "e" * 64
+        house.policy.digest, house.policy.obligations = "e" * 64, Obligations(result_max_bytes=1000)
     elif what == "hand":
         house.hands.manifests["tool"] = replace(MANIFEST, instructions="changed")
     else:
@@ -344,7 +344,10 @@ async def test_a_page_is_full_for_a_viewer_of_few_hands_and_another_tenants_curs
     for viewer, after in ((APPROVER, "0" * 32), (replace(APPROVER, tenant="rival"), own[0])):
         with pytest.raises(Refused) as refusal:
             await house.approvals.list(viewer, after=after)
-        assert (refusal.value.reason, refusal.value.hints) == (Reason.REQUEST_MALFORMED, {"parameter": "after"})
+        assert (refusal.value.reason, refusal.value.hints) == (
+            Reason.REQUEST_MALFORMED,
+            {"parameter": "after", "expected": "next of the page before"},
+        )
 
 
 async def test_what_waits_for_a_refused_dependency_has_its_request_voided(house: House) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.caps import Caps
 from gateway.errors import HandrailError, Unavailable
-from gateway.model import Answer, Effect, HandCall, HandResult, Principal
+from gateway.model import Answer, Effect, HandCall, HandResult, Obligations, Principal
 from gateway.reasons import Reason
 from tests.pipeline.house import AGENT, APPROVER, OTHER, House, close_house, echo, open_house, step
 
@@ -145,16 +145,19 @@ async def test_a_later_step_that_finds_no_room_is_denied_and_the_rest_of_its_pla
     assert await open_requests(house) == REQUESTS
 
 
-async def test_a_request_that_is_asked_anew_takes_its_own_room(house: House) -> None:
+@pytest.mark.parametrize("same", [True, False], ids=["asks the same", "asks something else"])
+async def test_a_request_that_is_asked_anew_takes_its_own_room(house: House, same: bool) -> None:
     views = [await house.plan(step("w", "write")) for _ in range(REQUESTS)]
     house.policy.digest = "e" * 64
+    if not same:
+        house.policy.obligations = Obligations(result_max_bytes=1000)
     approval_id = views[0]["steps"][0]["approval_id"]
     with pytest.raises(HandrailError) as refusal:
         await house.approvals.answer(approval_id, APPROVER, answer=Answer.APPROVE)
     assert refusal.value.reason is Reason.APPROVAL_VOIDED
     shown = await house.until_settled(views[0]["plan_id"])
     assert shown["steps"][0]["status"] == "held"
-    assert shown["steps"][0]["approval_id"] != approval_id
+    assert (shown["steps"][0]["approval_id"] == approval_id) is same
     assert await open_requests(house) == REQUESTS
 
 

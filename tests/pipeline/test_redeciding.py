@@ -1,13 +1,15 @@
 """When the policy changes, what waits for a person is judged anew at once, not at the moment of an answer."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gateway import approvals
 from gateway.errors import HandrailError
-from gateway.model import Answer, Effect
-from tests.pipeline.house import APPROVER, House, close_house, open_house, step
+from gateway.model import Answer, DecisionReason, Effect, Obligations
+from tests.pipeline.house import APPROVER, MANIFEST, SECOND, House, close_house, open_house, step
 
 NEXT = "e" * 64
 
@@ -18,10 +20,24 @@ async def waiting(house: House, number: int = 1) -> list[tuple[str, str]]:
     return [(view["plan_id"], view["steps"][0]["approval_id"]) for view in views]
 
 
-async def test_a_held_step_is_asked_again_under_the_new_bundle(house: House) -> None:
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"reason": DecisionReason("test.other", "about write")},
+        {"reason": DecisionReason("test.rule", "about something else")},
+        {"obligations": Obligations(quorum=2)},
+        {"obligations": Obligations(redact=("/structured/said",))},
+        {"manifest": replace(MANIFEST, instructions="changed")},
+    ],
+    ids=["code", "message", "quorum", "redaction", "hand"],
+)
+async def test_a_held_step_of_which_anything_differs_is_asked_about_anew(house: House, change: dict[str, Any]) -> None:
     [(plan_id, before)] = await waiting(house)
     assert await house.approvals.redecide() == 0, "nothing changed"
     house.policy.digest = NEXT
+    house.policy.reason = change.get("reason")
+    house.policy.obligations = change.get("obligations", Obligations())
+    house.hands.manifests["tool"] = change.get("manifest", MANIFEST)
     assert await house.approvals.redecide() == 1
     [held] = (await house.until_settled(plan_id))["steps"]
     assert (held["status"], held["decision"]["policy_digest"]) == ("held", NEXT)
@@ -29,7 +45,8 @@ async def test_a_held_step_is_asked_again_under_the_new_bundle(house: House) -> 
     assert (await house.approvals.show(before, APPROVER))["status"] == "voided"
     assert house.codes().count("APRVOI") == 1
     assert await house.approvals.redecide() == 0, "once is enough"
-    answered = await house.approvals.answer(held["approval_id"], APPROVER, answer=Answer.APPROVE)
+    for person in (APPROVER, SECOND)[: house.policy.obligations.quorum or 1]:
+        answered = await house.approvals.answer(held["approval_id"], person, answer=Answer.APPROVE)
     assert answered["status"] == "granted"
     [done] = (await house.until_settled(plan_id))["steps"]
     assert done["status"] == "succeeded", done.get("error")

@@ -32,14 +32,6 @@ from tests.pipeline.house import (
 )
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
-    """The ``[database]`` settings of a house."""
-    if request.param == "sqlite":
-        return {"url": f"sqlite:///{tmp_path / 'handrail.db'}"}
-    return {"url": str(request.getfixturevalue("postgres_url"))}
-
-
 class Owner:
     """Whoever owns the database: takes copies, takes defences away, and puts rows back."""
 
@@ -228,6 +220,7 @@ def test_every_entry_that_ends_or_moves_a_step_is_looked_for() -> None:
         EntryType.SCHEMA_REJECTED,
         EntryType.APPROVAL_REQUESTED,
         EntryType.APPROVAL_VOIDED,
+        EntryType.APPROVAL_REBOUND,
         EntryType.CREDENTIAL_ISSUED,
         EntryType.STEP_DISPATCHED,
         EntryType.RESULT_REDACTED,

@@ -17,7 +17,7 @@ TAMPERS = {
     "the approval": ["UPDATE approvals SET status = 'granted'"],
     "the approval, with an answer": [
         "UPDATE approvals SET status = 'granted'",
-        """INSERT INTO approval_answers SELECT approval_id, 'bob', 'approve', 'gateway',
+        """INSERT INTO approval_answers SELECT approval_id, 1, 'bob', 'approve', 'gateway',
            (SELECT commitment FROM plans LIMIT 1), 1.0 FROM approvals""",
     ],
     "the step's effect": ["UPDATE steps SET status = 'deferred', effect = 'allow'"],

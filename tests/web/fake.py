@@ -312,14 +312,48 @@ class testing_only_Approvals:  # noqa: N801
             "approver_role": "approver",
             "quorum": 1,
             "enrolled_key": False,
+            "asked": 1,
             "answers": [],
+            "void_answers": [],
         }
 
     async def answer(
-        self, approval_id: str, approver: Principal, *, answer: str | None = None, signed: bytes | None = None
+        self,
+        approval_id: str,
+        approver: Principal,
+        *,
+        answer: str | None = None,
+        asked: int | None = None,
+        signed: bytes | None = None,
     ) -> dict[str, Any]:
         self.answers.append((approval_id, approver.id, answer, signed))
         return await self.show(approval_id, approver)
+
+
+class testing_only_Pulling:  # noqa: N801
+    def notice_digest(self) -> None:
+        return None
+
+    def check_notice(self, signature: str | None, token: str | None, digest: Any) -> None:
+        raise Refused(Reason.POLICY_NO_REMOTE)
+
+    async def pull(self) -> dict[str, Any]:
+        return self.view()
+
+    def view(self) -> dict[str, Any]:
+        return {
+            "url": "https://git.example/policies",
+            "ref": "refs/heads/main",
+            "path": "policy.bundle",
+            "interval_seconds": 60.0,
+            "notify": False,
+            "tried_at": 2.0,
+            "good_at": 1.0,
+            "commit": "a" * 40,
+            "digest": DIGEST,
+            "rewritten": {"moved": "back", "before": "b" * 40, "commit": "a" * 40},
+            "problem": {"code": "policy.source", "detail": "git fetch: no", "commit": None},
+        }
 
 
 class testing_only_Lifecycle:  # noqa: N801
@@ -341,7 +375,7 @@ class testing_only_Lifecycle:  # noqa: N801
             "added_at": 1.0,
             "directory": "policies",
             "built_at": 1,
-            "built_by": "author",
+            "signer": "author",
             "kid": "k",
             "checks": {"opa": None, "tests": None, "coverage": None},
             "files": [{"path": "a.rego", "sha256": "1" * 64}],
@@ -403,8 +437,16 @@ class testing_only_Proposals:  # noqa: N801
 
 class testing_only_Evidence:  # noqa: N801
     async def answers(self, approval_id: str, viewer: Principal) -> dict[str, Any]:
-        answer = {"v": 1, "attested_by": "webauthn", "entry": "{}", "log_index": 3, "fields": {"answer": "00"},
-                  "opening": {"salt": "AA", "value": "AA"}, "proof": "c2sp.org/tlog-proof@v1\n"}  # fmt: skip
+        answer = {
+            "v": 1,
+            "attested_by": "webauthn",
+            "void": False,
+            "entry": "{}",
+            "log_index": 3,
+            "fields": {"answer": "00"},
+            "opening": {"salt": "AA", "value": "AA"},
+            "proof": "c2sp.org/tlog-proof@v1\n",
+        }
         return {"approval_id": approval_id, "answers": [answer]}
 
     async def receipt(self, receipt_id: str, viewer: Principal) -> dict[str, Any]:
@@ -490,6 +532,7 @@ class testing_only_Gateway:  # noqa: N801
         self.hands = testing_only_Hands()
         self.approvals = testing_only_Approvals()
         self.lifecycle = testing_only_Lifecycle()
+        self.pulling = testing_only_Pulling()
         self.proposals = testing_only_Proposals()
         self.evidence = testing_only_Evidence()
         self.policy = testing_only_Policy()

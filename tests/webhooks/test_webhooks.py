@@ -175,6 +175,20 @@ async def test_every_end_of_a_request_is_told_once(tmp_path: Path, end: str) -> 
         assert len(set(told_of)) == len(told_of) == (2 if end == "expired" else 1), "both were over"
 
 
+async def test_a_request_that_is_asked_anew_is_told_of_with_every_asking(tmp_path: Path) -> None:
+    async with told(tmp_path, events=["approval.rebound", "approval.voided"]) as (here, receiver):
+        approval_id = await here.ask()
+        for text in ("package handrail.note\n", "package handrail.note\n\nx := 1\n"):
+            (tmp_path / "policy" / "handrail" / "note.rego").write_text(text)
+            await here.gateway.policy.reload()
+            await here.gateway.approvals.redecide()
+            await here.gateway.pipeline.close()
+        await send(here)
+        messages = receiver.told()
+        assert [message["type"] for message in messages] == ["approval.rebound"] * 2
+        assert {message["data"]["approval_id"] for message in messages} == {approval_id}
+
+
 async def test_slack_gets_a_text_that_obeys_nothing_of_the_call(tmp_path: Path) -> None:
     async with told(tmp_path, format="slack", details=True) as (here, receiver):
         attack = "```\n<!channel> <https://evil.example|Approve> @here *bold* & \u202e"

@@ -1,0 +1,64 @@
+"""An approval request as the API shows it, the pages and messages render it, and people sign it."""
+
+from typing import Any
+
+from gateway.model import Binding
+from gateway.ports import ApprovalAnswer, ApprovalRow
+from gateway.state import PlanState
+
+
+def view(row: ApprovalRow, plan: PlanState | None) -> dict[str, Any]:
+    """A request, and the exact call where its plan can be read."""
+    shown: dict[str, Any] = {
+        "id": row.request.approval_id,
+        "status": str(row.status),
+        "plan_id": row.plan_id,
+        "step_id": row.step_id,
+        "requested_by": row.caller_id,
+        "acts_for": row.principal_id,
+        "requested_at": row.request.requested_at,
+        "expires_at": row.request.expires_at,
+        "approver_role": row.request.approver_role,
+        "quorum": row.request.quorum,
+        "enrolled_key": row.request.enrolled_key,
+        "asked": row.asked,
+        "answers": [_shown(answer) for answer in row.answers],
+        "void_answers": [_shown(answer) for answer in row.void_answers],
+    }
+    if plan is None:
+        return shown
+    state = plan.steps[row.step_id]
+    action = None if state.manifest is None else state.manifest.actions.get(state.step.action)
+    shown |= {
+        "context_id": plan.plan.context_id,
+        "hand": state.step.hand,
+        "action": state.step.action,
+        "args": state.args,
+        "reasons": []
+        if state.decision is None
+        else [{"code": reason.code, "message": reason.message} for reason in state.decision.reasons],
+        "roles": {} if action is None else {pointer: str(role) for pointer, role in action.roles.items()},
+        "side_effects": None if action is None else str(action.side_effects),
+        "description": None if action is None else action.description,
+        "binding": Binding(
+            row.tenant,
+            row.plan_id,
+            row.step_id,
+            state.step.hand,
+            state.step.action,
+            state.args_sha256,
+            row.policy_digest,
+            row.manifest_digest,
+            row.asked,
+        ).document(),
+    }
+    return shown
+
+
+def _shown(answer: ApprovalAnswer) -> dict[str, Any]:
+    return {
+        "approver": answer.approver_id,
+        "answer": str(answer.answer),
+        "attested_by": str(answer.attested_by),
+        "at": answer.answered_at,
+    }
