@@ -75,7 +75,7 @@ def answers(
     out: Annotated[Path, typer.Option(help="File for the answers.")],
     force: Force = False,
 ) -> Exit:
-    """Save the answers to a request, each with its proof, as a file for 'handrail verify'. Mode 0600."""
+    """Save the answers to a request, each with its proof, as a private file for 'handrail verify'."""
     found = {"approval_id": approval_id, "answers": session.client.answers(approval_id)}
     if not found["answers"]:
         session.out.note("Nobody has answered this request yet.")
