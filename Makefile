@@ -69,9 +69,10 @@ tools: ## Build OPA and Regal into .tools/bin from their pinned Go modules
 bench: install ## Measure a governed step against a bare proxy hop
 	@$(BIN)/python -m bench $(BENCH_FLAGS)
 
-agentdojo: install ## Replay AgentDojo's slack suite; prints what passed as JSON
+agentdojo: install ## Replay AgentDojo's four suites; prints what passed as JSON
 	@.ci/agentdojo
-	@.tools/agentdojo/bin/python tests/agentdojo/dump.py slack | PYTHONPATH=. $(BIN)/python -m tests.agentdojo.replay
+	@for suite in slack banking travel workspace; do .tools/agentdojo/bin/python tests/agentdojo/dump.py $$suite \
+	  | PYTHONPATH=. $(BIN)/python -m tests.agentdojo.replay || exit 1; done
 
 lock: install ## Write requirements.lock anew (LOCK_FLAGS=--upgrade for newer releases)
 	@$(BIN)/python .ci/lock.py $(LOCK_FLAGS)

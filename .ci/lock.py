@@ -1,5 +1,6 @@
 """Write requirements.lock from pyproject.toml and client/pyproject.toml: every extra, every hash, no registry address.
-deploy/requirements.lock is its part that a container runs, without the tools of developers.
+deploy/requirements.lock is its part that a container runs, without the tools of developers. AgentDojo, which a test
+replays, has an environment and a lock of its own.
 
 Pins stay where they are unless ``--upgrade`` is given. Handrail's own two distributions are left out; they are
 installed from the checkout. setuptools and wheel are in, so that those two build offline, without isolation.
@@ -18,11 +19,15 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "requirements.lock"
 RUNTIME = ROOT / "deploy" / "requirements.lock"
+AGENTDOJO = ROOT / "tests" / "agentdojo" / "requirements.lock"
 OWN = frozenset({"handrail", "handrail-client"})
 HEADER = """\
 # Written by `make lock` from pyproject.toml and client/pyproject.toml; do not edit.
 # Resolved for CPython 3.11 and newer with every extra; what runs is tested on Linux x86-64.
 # Installed with --require-hashes and from wheels only, so that nothing unpinned is built on the way.
+"""
+DOJO_HEADER = """\
+# Written by `make lock` from requirements.txt beside it; do not edit. Installed by .ci/agentdojo with --require-hashes.
 """
 
 
@@ -42,7 +47,9 @@ def wanted(extras: frozenset[str] | None) -> list[str]:
     return sorted(line for line in found if re.split(r"[^A-Za-z0-9_.-]", line, maxsplit=1)[0].lower() not in OWN)
 
 
-def compile_to(target: Path, requirements: list[str], constraint: Path | None, *, upgrade: bool) -> None:
+def compile_to(
+    target: Path, requirements: list[str], constraint: Path | None, *, upgrade: bool, header: str = HEADER
+) -> None:
     """Resolve in a scratch directory, so that no path of this machine can reach ``target``.
 
     Raises:
@@ -68,7 +75,7 @@ def compile_to(target: Path, requirements: list[str], constraint: Path | None, *
         body = re.sub(r"\A(#.*\n)*\n*", "", (directory / "out.lock").read_text(encoding="utf-8"))
     if "://" in body:
         raise ValueError("the lock would name an address; nothing was written")
-    target.write_text(HEADER + "\n" + body, encoding="utf-8")
+    target.write_text(header + "\n" + body, encoding="utf-8")
 
 
 def main() -> None:
@@ -78,6 +85,8 @@ def main() -> None:
     arguments = parser.parse_args()
     compile_to(LOCK, wanted(None), None, upgrade=arguments.upgrade)
     compile_to(RUNTIME, wanted(frozenset({"otlp"})), LOCK, upgrade=True)
+    dojo = AGENTDOJO.with_suffix(".txt").read_text(encoding="utf-8").splitlines()
+    compile_to(AGENTDOJO, dojo, None, upgrade=arguments.upgrade, header=DOJO_HEADER)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """One group commit: many appends, one transaction, one move of the head.
 
     1 build      canonical entries (no database yet); a draft that cannot be an entry fails alone
-    2 lock       the head row, and the tree's right edge again if another writer moved it
+    2 lock       the head row; if another writer moved it, what it wrote, and the tree's right edge again; whoever
+                 decided by less than that is refused
     3 guards     all at once; where one conflicts, each alone in a savepoint
     4 finalise   with the indices, for rows that name them
     5 insert     entries with the subtrees they close, sealed payloads, then the callers' rows grouped by statement
@@ -33,13 +34,14 @@ from audit.entry import COLUMNS, Built, build, format_time
 from audit.errors import AuditError, LogMisconfigured, LogUnavailable, LogUncertain
 from audit.job import Job
 from audit.merkle import EMPTY_ROOT, Frontier
+from audit.others import Others
 from audit.reader import load_frontier
 from audit.rows import pass_guards, translated
 from audit.rows import write as write_rows
 from audit.sealing import Sealed, Sealer
 from audit.tables import checkpoints, data_keys, entries, head, payloads
 from gateway.entries import EntryDraft, EntryType
-from gateway.errors import HandrailError
+from gateway.errors import HandrailError, Outdated
 from gateway.model import DEFAULT_TENANT, Committed
 from gateway.ports import Write
 from gateway.reasons import Reason
@@ -60,6 +62,7 @@ class Committer:
         claim: called right before COMMIT with the jobs about to become durable; ``False`` where one of them was
             abandoned meanwhile. After ``True`` the outcome of a job nobody heard of is uncertain.
         abandoned: whether nobody waits for a job any more.
+        others: to be told what other writers appended.
     """
 
     def __init__(
@@ -71,8 +74,10 @@ class Committer:
         sealer: Sealer,
         claim: Callable[[Sequence[Job]], bool],
         abandoned: Callable[[Job], bool],
+        others: Others,
     ) -> None:
         self._engine = engine
+        self._others = others
         self._origin = origin
         self._gateway_id = gateway_id
         self._controls = controls
@@ -192,7 +197,10 @@ class Committer:
         try:
             connection.begin()
             before = self._load_head(connection, driver)
-            accepted, refusals = pass_guards(connection, driver, self._statements, live)
+            outdated = [job for job in live if not self._others.all_in_step(job.item.rests_on)]
+            sound = [job for job in live if job not in outdated] if outdated else live
+            accepted, refusals = pass_guards(connection, driver, self._statements, sound)
+            refusals.update((job, Outdated()) for job in outdated)
             if accepted:
                 edge = before.copy()
                 opening = [] if edge.size else [self._entry(EntryDraft(EntryType.LOG_OPENED, DEFAULT_TENANT), time)]
@@ -211,6 +219,7 @@ class Committer:
         if accepted:
             self._commit(connection)
             self._edge = edge
+            self._others.own(edge.size)
             self._sealer.remember(sealed)
             for job in accepted:
                 job.indices, job.durable = indices[job], True
@@ -233,6 +242,7 @@ class Committer:
         elif origin != self._origin:
             raise LogMisconfigured(f"the database holds the log {origin}")
         elif self._edge is None or self._edge.size != size:
+            self._others.look(driver, size)
             edge = load_frontier(connection, size)
             if edge.root() != root:
                 raise LogMisconfigured("the head does not match the stored tree: run fsck")

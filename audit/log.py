@@ -20,6 +20,7 @@ from audit.epochs import EpochKeys
 from audit.errors import AuditError, LogUnavailable, NotLogged
 from audit.evaluations import EvaluationPage
 from audit.job import Job
+from audit.others import Others
 from audit.reader import PAGE_MAX, Filter, Reader
 from audit.sealing import Opener, Sealer
 from audit.writer import Writer
@@ -70,6 +71,7 @@ class Log:
         self._signer = signer
         self._clock = clock
         self._opener = Opener(epochs)
+        self.others = Others(engine.dialect)
         self._aggregator = Aggregator(WINDOW_SECONDS)
         self._flusher: asyncio.Task[None] | None = None
         self._threads = ThreadPoolExecutor(_READERS, thread_name_prefix="handrail-audit-reader")
@@ -83,7 +85,14 @@ class Log:
 
         def make(claim: Callable[[Sequence[Job]], bool], abandoned: Callable[[Job], bool]) -> Committer:
             return Committer(
-                engine, settings.origin, gateway_id, mapping, Sealer(epochs, engine.dialect), claim, abandoned
+                engine,
+                settings.origin,
+                gateway_id,
+                mapping,
+                Sealer(epochs, engine.dialect),
+                claim,
+                abandoned,
+                self.others,
             )
 
         self._writer = Writer(

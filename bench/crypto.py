@@ -115,7 +115,7 @@ def measure() -> dict[str, float]:
     public = OKPKey.import_key(signer.public.key)
     registry = joserfc_jws.JWSRegistry(algorithms=["Ed25519"])
     header = {"alg": "Ed25519", "kid": signer.public.kid, "typ": str(Typ.PLAN)}
-    binding = Binding("default", "p" * 64, "a", "a" * 64, "b" * 64, "c" * 64)
+    binding = Binding("default", "p" * 64, "a", "files", "read", "a" * 64, "b" * 64, "c" * 64)
 
     def key_for(_kid: str) -> dict[str, str]:
         return document

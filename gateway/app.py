@@ -333,7 +333,10 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         metrics=metrics,
         tracer=spans,
         contexts=Contexts(
-            Recall(SqlPast(engine), log, hands, directory.attests_request), settings.provenance, store.knows_context
+            Recall(SqlPast(engine), log, hands, directory.attests_request),
+            settings.provenance,
+            store.knows_context,
+            log.others,
         ),
         clock=clock,
     )

@@ -44,6 +44,8 @@ def view(row: ApprovalRow, plan: PlanState | None) -> dict[str, Any]:
             row.tenant,
             row.plan_id,
             row.step_id,
+            state.step.hand,
+            state.step.action,
             state.args_sha256,
             row.policy_digest,
             row.manifest_digest,

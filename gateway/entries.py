@@ -117,6 +117,29 @@ LABELS: Final[dict[EntryType, str]] = {
 }
 """Code -> the words people read."""
 
+STEPS: Final = frozenset(
+    {
+        EntryType.POLICY_ALLOWED,
+        EntryType.POLICY_OBSERVED,
+        EntryType.POLICY_DENIED,
+        EntryType.APPROVAL_REQUESTED,
+        EntryType.APPROVAL_EXPIRED,
+        EntryType.APPROVAL_VOIDED,
+        EntryType.APPROVAL_REBOUND,
+        EntryType.STEP_DISPATCHED,
+        EntryType.STEP_EXECUTED,
+        EntryType.STEP_FAILED,
+        EntryType.STEP_AMBIGUOUS,
+        EntryType.STEP_SKIPPED,
+        EntryType.STEP_CANCELLED,
+        EntryType.STEP_RELEASED,
+    }
+)
+"""What moves a step that was judged."""
+
+PAST: Final = STEPS | {EntryType.PLAN_RECEIVED}
+"""What a later decision in the same context, or for the same principal, may rest on."""
+
 UNWRITTEN: Final[frozenset[EntryType]] = frozenset(
     {
         EntryType.CREDENTIAL_EXPIRED,

@@ -61,7 +61,14 @@ class Uncertain(Unavailable):
 
 
 class Mistaken(HandrailError):
-    """A plan was judged by less than there is to know of its context. Nothing of it is on record; judge it again."""
+    """A plan was judged by less than there is to know. Nothing of this round is on record; judge it again."""
+
+    def __init__(self, detail: str = "the context was used before") -> None:
+        super().__init__(Reason.REQUEST_CONFLICT, detail)
+
+
+class Outdated(Mistaken):
+    """Another gateway wrote about the context or the principal after they were read."""
 
     def __init__(self) -> None:
-        super().__init__(Reason.REQUEST_CONFLICT, "the context was used before")
+        super().__init__("another gateway wrote about the context or the principal meanwhile")

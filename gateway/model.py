@@ -387,7 +387,8 @@ _OBSERVED: Final[Mapping[str, Effect]] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """What an approval and a credential are bound to; any drift voids them (invariant 4).
+    """What an approval and a credential are bound to; any drift voids them (invariant 4). Hand and action follow from
+    the plan; they are named so that whoever reads a signed answer later needs no plan to see what it was about.
 
     Attributes:
         asked: of an approval, how often its request was put to people by now. The policy can change and change back: an
@@ -397,6 +398,8 @@ class Binding:
     tenant: str
     plan_id: str
     step_id: str
+    hand: str
+    action: str
     args_sha256: str
     policy_digest: str
     manifest_digest: str
@@ -408,6 +411,8 @@ class Binding:
             "tenant": self.tenant,
             "plan_id": self.plan_id,
             "step_id": self.step_id,
+            "hand": self.hand,
+            "action": self.action,
             "args_sha256": self.args_sha256,
             "policy_digest": self.policy_digest,
             "manifest_digest": self.manifest_digest,

@@ -10,11 +10,13 @@ answer (or a restart) picks the plan up from there.
 """
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import structlog
 
-from gateway.errors import HandrailError, Mistaken, Refused
+from gateway.errors import HandrailError, Mistaken, Refused, Unavailable
 from gateway.model import Plan, Principal, StepStatus, UnverifiedPlan, commit, subject_key
 from gateway.plans import Live, Plans
 from gateway.reasons import Reason
@@ -31,6 +33,9 @@ from gateway.stages import (
     verify,
 )
 from gateway.state import PlanState, StepState
+
+JUDGED_AGAIN_MAX: Final = 16
+"""How often one round is judged again because another gateway wrote about its context or principal meanwhile."""
 
 _log = structlog.get_logger("handrail.pipeline")
 
@@ -72,6 +77,7 @@ class Pipeline(Plans):
         context_id = plan.plan.context_id
         now = plan.plan.received_at if plan.log_index is None else self.clock()
         running: set[asyncio.Task[None]] = set()
+        again = 0
 
         async def execute(state: StepState) -> None:
             ending = state.begin_ending()
@@ -89,6 +95,7 @@ class Pipeline(Plans):
 
         while True:
             live.wake.clear()
+            before = plan.snapshot()
             fallen = await standing.fallen(plan, self.directory, self.clock())
             outdated = standing.outdated(plan, self.hands, self.engine)
             judged = plan.undecided()
@@ -132,8 +139,13 @@ class Pipeline(Plans):
                 try:
                     await self.recorder.intent(plan, this, now)
                 except Mistaken:
-                    plan = self._anew(live, plan)
+                    # Nothing of this round is on record, and there is more to know than it was judged by.
+                    again += 1
+                    if again > JUDGED_AGAIN_MAX:
+                        raise Unavailable(Reason.OVERLOADED, "judged again and again") from None
+                    plan = self._anew(live, plan, this, before)
                     continue
+            again = 0
             live.recorded.set()
             self._release(live)
             self.metrics.count([*judged, *orphans, *fallen])
@@ -157,10 +169,14 @@ class Pipeline(Plans):
         self._live[plan.plan_id] = live
         return live.plan
 
-    def _anew(self, live: Live, plan: PlanState) -> PlanState:
-        """The plan as it was before it was judged, with what is known of its context forgotten."""
+    def _anew(self, live: Live, plan: PlanState, this: record.Round, before: Mapping[str, StepState]) -> PlanState:
+        """The plan as it was before this round."""
         self._release(live)
         self.contexts.left(plan, certain=True)
+        if before:
+            for state in (*this.judged, *this.orphans, *this.fallen, *this.launched):
+                state.adopt(before[state.step.id])
+            return plan
         steps = {state.step.id: StepState(state.step) for state in plan}
         live.plan = PlanState(plan.plan, plan.committed, plan.commitment, steps)
         return live.plan

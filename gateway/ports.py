@@ -5,9 +5,9 @@ Every method raises ``gateway.errors.HandrailError`` and nothing else.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from sqlalchemy import Connection, Executable, Insert
 
@@ -123,11 +123,46 @@ class Guard:
     on_conflict: Callable[[Connection], None]
 
 
+class TopicKind(StrEnum):
+    """What decisions rest on the past of."""
+
+    CONTEXT = "context"
+    PRINCIPAL = "principal"
+
+
+class Topic(NamedTuple):
+    """A context (by its id) or a principal (by its pseudonym), as entries are about one."""
+
+    kind: TopicKind
+    tenant: str
+    name: str
+
+
+class Others(Protocol):
+    """What other writers of the same log appended about topics that are watched, as far as this process saw when it
+    last held the head's lock. Asks the database nothing."""
+
+    def watch(self, topic: Topic) -> None:
+        """Take note from now on; call it before the log is read about the topic."""
+
+    def unwatch(self, topic: Topic) -> None:
+        """Forget the topic. Nothing that rests on it is in step any more."""
+
+    def in_step(self, topic: Topic, as_of: int) -> bool:
+        """Whether others wrote nothing about the topic at ``as_of`` or later, as far as is known here."""
+
+    def since(self, topic: Topic, as_of: int) -> Sequence[int] | None:
+        """Log indices of what they wrote since, rising; ``None`` where that is not known, or was too much."""
+
+
 @dataclass(frozen=True, slots=True)
 class Append:
     """What is made durable at once: all of it, or nothing.
 
     Attributes:
+        rests_on: topic -> log index below which everything that others wrote about it was known when this was decided.
+            Where they wrote more by the time of the commit, the append is refused with ``errors.Outdated``: exactly,
+            because whoever commits holds the head's lock.
         finalise: called in the writer with the entries' log indices, before the commit; returns more rows (a receipt
             that names its index). It may be called again with other indices, so it must be quick and pure, and it must
             not touch the database.
@@ -137,12 +172,17 @@ class Append:
     writes: Sequence[Write] = ()
     guards: Sequence[Guard] = ()
     finalise: Callable[[Sequence[int]], Sequence[Write]] | None = None
+    rests_on: Mapping[Topic, int] = field(default_factory=dict)
 
 
 class AuditLog(Protocol):
     """The append-only log. One writer per process."""
 
     origin: str
+
+    @property
+    def others(self) -> Others:
+        """What other writers of the log append."""
 
     async def append(self, item: Append) -> Sequence[int]:
         """Make ``item`` durable; returns the log index of each entry, in order.
@@ -235,13 +275,24 @@ class LoggedStep:
     commitments: Mapping[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """What a reading of the log found, and the size of the log that was read."""
+
+    size: int
+    steps: Sequence[LoggedStep]
+
+
 class Past(Protocol):
     """What the log knows of a context or a principal. Reads only."""
 
-    async def of_context(self, tenant: str, context_id: str) -> Sequence[LoggedStep]:
+    async def of_context(self, tenant: str, context_id: str) -> Logged:
         """Every entry about plans and steps of a context, oldest first. Raises ``log.unavailable``."""
 
-    async def of_principal(self, tenant: str, pseudonym: str, since: float, limit: int) -> Sequence[LoggedStep]:
+    async def these(self, indices: Sequence[int]) -> Sequence[LoggedStep]:
+        """The entries at these indices that are about plans and steps, oldest first. Raises ``log.unavailable``."""
+
+    async def of_principal(self, tenant: str, pseudonym: str, since: float, limit: int) -> Logged:
         """The newest ``limit`` entries about a principal's plans and steps since a time, oldest first.
 
         Raises:
@@ -252,17 +303,24 @@ class Past(Protocol):
 class Contexts(Protocol):
     """What contexts and principals did and read before: what ``input.context`` and ``steps[].provenance`` say.
 
-    One process's memory of the log, which is the truth: it is rebuilt from there where it is not at hand. The methods
-    that do not wait keep no caller waiting.
+    One process's memory of the log, which is the truth: it is rebuilt from there where it is not at hand, and caught up
+    where another gateway wrote about the same. The methods that do not wait keep no caller waiting.
     """
 
     async def recall(self, plan: PlanState) -> None:
         """Have at hand what is known of the plan's principal and context. Reads the log at the first use of either in
-        this process, and not at all for a context that nobody used before.
+        this process and after another gateway wrote about it, and not at all for a context that nobody used before.
 
         Raises:
-            Unavailable: ``log.unavailable``.
+            Unavailable: ``log.unavailable``, or ``gateway.overloaded`` where others write faster than can be read.
         """
+
+    async def prepare(self, plan: PlanState) -> None:
+        """Have what the context remembers ready to be looked at. Whoever calls :meth:`consider` does this right before,
+        with nothing to wait for in between."""
+
+    def rests_on(self, plan: PlanState) -> Mapping[Topic, int]:
+        """What the round that is being decided rests on (``Append.rests_on``); nothing where nobody was judged."""
 
     def consider(self, plan: PlanState, states: Sequence[StepState], now: float) -> Mapping[str, Any]:
         """The ``context`` members ``spent, history, taint, principal_taint, private`` for a round, before it; what the
@@ -278,14 +336,26 @@ class Contexts(Protocol):
         ended: Sequence[StepState],
         launched: Sequence[StepState],
         now: float,
+        index: int,
     ) -> None:
-        """A round is on record: what was judged, what ended without having run, and what is about to run."""
+        """A round is on record: what was judged, what ended without having run, and what is about to run.
 
-    def outcome(self, plan: PlanState, state: StepState, document: bytes | None, now: float) -> None:
-        """A step's ending is on record.
+        Args:
+            index: of its last entry.
+        """
+
+    def outcome(self, plan: PlanState, state: StepState, document: bytes | None, now: float, index: int) -> None:
+        """A step's ending is on record, at ``index``.
 
         Args:
             document: the result that the caller is shown (``HandResult.document``), as JSON.
+        """
+
+    def forget(self, tenant: str, principal_id: str, context_id: str | None = None) -> None:
+        """What one context of a principal remembers was erased, or what all of them do: call it once that is durable.
+
+        The values are unknown from now on, as they are to whoever reads the log. That untrusted and private results
+        were read, and what was spent, stays.
         """
 
     def left(self, plan: PlanState, *, certain: bool) -> None:

@@ -131,13 +131,18 @@ class StepState:
 
     def begin_ending(self) -> "StepState":
         """A copy to work out the outcome on."""
-        self.ending = copy.copy(self)
-        self.ending.commitments = dict(self.commitments)
-        self.ending.fresh = dict(self.fresh)
+        self.ending = self.snapshot()
         return self.ending
 
+    def snapshot(self) -> "StepState":
+        """A copy that later changes do not reach."""
+        other = copy.copy(self)
+        other.commitments = dict(self.commitments)
+        other.fresh = dict(self.fresh)
+        return other
+
     def adopt(self, ending: "StepState") -> None:
-        """Become the outcome, now that it is on record."""
+        """Become the outcome, now that it is on record; or what the step was, where a round came to nothing."""
         for name in self.__slots__:
             setattr(self, name, getattr(ending, name))
         self.ending = None
@@ -197,7 +202,14 @@ class StepState:
         if self.manifest_digest is None or self.decision is None:
             raise RuntimeError("a step is bound only after it was decided")
         return Binding(
-            tenant, plan_id, self.step.id, self.args_sha256, self.decision.policy_digest, self.manifest_digest
+            tenant,
+            plan_id,
+            self.step.id,
+            self.step.hand,
+            self.step.action,
+            self.args_sha256,
+            self.decision.policy_digest,
+            self.manifest_digest,
         )
 
     def approval_binding(self, tenant: str, plan_id: str) -> Binding:
@@ -272,6 +284,12 @@ class PlanState:
         ):
             return PlanStatus.WAITING
         return PlanStatus.RUNNING
+
+    def snapshot(self) -> dict[str, StepState]:
+        """Every open step as it is now; of a plan that is not on record, nothing: it is what its bytes say."""
+        if self.log_index is None:
+            return {}
+        return {state.step.id: state.snapshot() for state in self if not state.status.final}
 
     def dependencies(self, state: StepState) -> list[StepState]:
         """The steps that ``state`` waits for."""

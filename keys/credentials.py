@@ -187,6 +187,8 @@ def verify_credential(
         raise JwsRefused(Reason.VERIFY_EXPIRED)
     if credential.action != action:
         raise JwsRefused(Reason.CREDENTIAL_REFUSED, "another action")
+    if (credential.binding.hand, credential.binding.action) != (hand, action):
+        raise JwsRefused(Reason.CREDENTIAL_REFUSED, "bound to another call")
     if not hmac.compare_digest(credential.binding.args_sha256.encode(), args_sha256.encode()):
         raise JwsRefused(Reason.CREDENTIAL_REFUSED, "other args")
     if credential.jkt != jkt:
@@ -207,6 +209,8 @@ def _read(payload: bytes) -> tuple[StepCredential, str]:
             tenant=_text(detail, "tenant"),
             plan_id=_text(detail, "plan_id"),
             step_id=_text(detail, "step_id"),
+            hand=_text(detail, "hand"),
+            action=_text(detail, "action"),
             args_sha256=_text(detail, "args_sha256"),
             policy_digest=_text(detail, "policy_digest"),
             manifest_digest=_text(detail, "manifest_digest"),

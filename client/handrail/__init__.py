@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from handrail.answers import VerifiedAnswer, verify_answer
+    from handrail.answers import VerifiedAnswer, verify_answer, verify_answers
     from handrail.approvals import check_shown, sign_answer
     from handrail.client import AsyncClient, Client
     from handrail.errors import (
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from handrail.webhooks import verify_webhook
 
 _HOMES = {
-    "answers": ("VerifiedAnswer", "verify_answer"),
+    "answers": ("VerifiedAnswer", "verify_answer", "verify_answers"),
     "approvals": ("check_shown", "sign_answer"),
     "client": ("AsyncClient", "Client"),
     "errors": (
@@ -82,6 +82,7 @@ __all__ = [
     "sign_answer",
     "thumbprint",
     "verify_answer",
+    "verify_answers",
     "verify_receipt",
     "verify_webhook",
 ]

@@ -22,9 +22,12 @@ from handrail.keys import VerifyKey
 from handrail.strict import b64url_decode, b64url_encode, canonical, parse
 from handrail.trust import Trust
 
+FILE_MAX_BYTES: Final = 16_777_216
 ENTRY_TYPES: Final[Mapping[str, str]] = {"approve": "APRGRT", "refuse": "APRREF"}
 _MEMBERS: Final = frozenset({"v", "approval_id", "answer", "binding", "approver", "aud", "iat", "exp", "jti"})
-_BINDING: Final = frozenset({"tenant", "plan_id", "step_id", "args_sha256", "policy_digest", "manifest_digest"})
+_BINDING: Final = frozenset(
+    {"tenant", "plan_id", "step_id", "hand", "action", "args_sha256", "policy_digest", "manifest_digest"}
+)
 _ASSERTED: Final = frozenset(
     {"v", "typ", "payload", "credential_id", "authenticator_data", "client_data_json", "signature"}
 )
@@ -49,6 +52,20 @@ class VerifiedAnswer:
     issued_at: int
     log_index: int
     rp_id: str | None = None
+
+    def document(self) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            "approval_id": self.approval_id,
+            "answer": self.answer,
+            "approver": self.approver,
+            "binding": dict(self.binding),
+            "attested_by": self.attested_by,
+            "kid": self.kid,
+            "issued_at": self.issued_at,
+            "log_index": self.log_index,
+            "rp_id": self.rp_id,
+        }
 
 
 def verify_answer(file: Mapping[str, Any], trust: Trust, keys: Sequence[Mapping[str, str]]) -> VerifiedAnswer:
@@ -76,8 +93,8 @@ def verify_answer(file: Mapping[str, Any], trust: Trust, keys: Sequence[Mapping[
     if set(binding) - {"asked"} != _BINDING:
         raise MalformedError("the signed answer has other members than an answer has")
     said = {"tenant": binding["tenant"], "plan_id": binding["plan_id"], "step_id": binding["step_id"],
-            "policy_digest": binding["policy_digest"], "manifest_digest": binding["manifest_digest"],
-            "type": ENTRY_TYPES.get(str(claims["answer"]))}  # fmt: skip
+            "hand": binding["hand"], "action": binding["action"], "policy_digest": binding["policy_digest"],
+            "manifest_digest": binding["manifest_digest"], "type": ENTRY_TYPES.get(str(claims["answer"]))}  # fmt: skip
     for name, value in said.items():
         if value is None or entry.get(name) != value:
             raise MalformedError(f"{name} of the signed answer is not that of the log's entry")
@@ -98,6 +115,46 @@ def verify_answer(file: Mapping[str, Any], trust: Trust, keys: Sequence[Mapping[
         log_index=index,
         rp_id=rp_id,
     )
+
+
+def verify_answers(
+    raw: bytes, trust: Trust, approvers: Mapping[str, Sequence[Mapping[str, str]]]
+) -> list[VerifiedAnswer]:
+    """Check a file of one answer, or of all to a request, as the gateway gives them. No network, no clock.
+
+    Args:
+        approvers: principal id -> public JWKs that the caller knows to be that person's. A key vouches for its own
+            person alone; an answer that the gateway attests needs none.
+
+    Raises:
+        MalformedError: naming what does not hold.
+    """
+    if len(raw) > FILE_MAX_BYTES:
+        raise MalformedError("the file is too large")
+    document = parse(raw)
+    files = document.get("answers") if isinstance(document, dict) and "answers" in document else [document]
+    if not isinstance(files, list) or not files or not all(isinstance(file, dict) for file in files):
+        raise MalformedError("the file holds no answer")
+    verified = [_of_its_approver(file, trust, approvers) for file in files]
+    if isinstance(document.get("approval_id"), str) and any(
+        one.approval_id != document["approval_id"] for one in verified
+    ):
+        raise MalformedError("an answer is to another request than the file names")
+    return verified
+
+
+def _of_its_approver(
+    file: Mapping[str, Any], trust: Trust, approvers: Mapping[str, Sequence[Mapping[str, str]]]
+) -> VerifiedAnswer:
+    if file.get("v") != 1:
+        raise MalformedError("the answer is not of version 1")
+    if file.get("attested_by") == "gateway":
+        return verify_answer(file, trust, ())
+    found = verify_answer(file, trust, [jwk for keys in approvers.values() for jwk in keys])
+    try:
+        return verify_answer(file, trust, approvers.get(found.approver, ()))
+    except MalformedError:
+        raise MalformedError(f"the answer in the name of {found.approver!r} is signed with another's key") from None
 
 
 def _logged(file: Mapping[str, Any], trust: Trust) -> tuple[dict[str, Any], int]:

@@ -13,14 +13,23 @@ from handrail.strict import sha256_canonical
 
 LIFETIME_SECONDS: Final = 300
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
-_BINDING: Final = ("tenant", "plan_id", "step_id", "args_sha256", "policy_digest", "manifest_digest")
+_BINDING: Final = (
+    "tenant",
+    "plan_id",
+    "step_id",
+    "hand",
+    "action",
+    "args_sha256",
+    "policy_digest",
+    "manifest_digest",
+)
 
 
 def check_shown(approval: Mapping[str, Any]) -> dict[str, str | int]:
     """The binding of ``approval``, after making sure that it binds the call shown beside it.
 
     The gateway is not believed: it could show one call and have another one signed. ``args_sha256`` is computed anew
-    from the args shown (SHA-256 over RFC 8785), plan and step are compared.
+    from the args shown (SHA-256 over RFC 8785); plan, step, hand and action are compared.
 
     Raises:
         ApprovalMismatchError: naming the member that disagrees or is malformed.
@@ -45,7 +54,7 @@ def check_shown(approval: Mapping[str, Any]) -> dict[str, str | int]:
         raise ApprovalMismatchError("args_sha256", str(exc)) from None
     if shown != binding["args_sha256"]:
         raise ApprovalMismatchError("args_sha256", "the args shown are not the args that would be approved")
-    for name in ("plan_id", "step_id"):
+    for name in ("plan_id", "step_id", "hand", "action"):
         if approval.get(name) != binding[name]:
             raise ApprovalMismatchError(name, "the request shown is not the one that would be approved")
     return dict(binding)

@@ -14,6 +14,7 @@ from gateway.cli.command import command, noun
 from gateway.cli.connect import Session
 from gateway.cli.exits import Exit
 from gateway.cli.output import Output
+from gateway.cli.saving import Force, save
 from gateway.rendering import moment, render
 
 app = noun("List, watch, show, approve and refuse held steps.")
@@ -65,6 +66,24 @@ def show(
         check_shown(dict(shown))
     session.out.show(shown, lambda: session.out.raw(render(shown, whole=whole).text(session.out.width)))
     return _standing(shown.get("status"))
+
+
+@command(app, example="approvals answers ID --out answers.json", good="they were saved", waiting="nobody has answered")
+def answers(
+    session: Session,
+    approval_id: ApprovalId,
+    out: Annotated[Path, typer.Option(help="File for the answers.")],
+    force: Force = False,
+) -> Exit:
+    """Save the answers to a request, each with its proof, as a private file for 'handrail verify'."""
+    found = {"approval_id": approval_id, "answers": session.client.answers(approval_id)}
+    if not found["answers"]:
+        session.out.note("Nobody has answered this request yet.")
+        return Exit.WAITING
+    save(out, json.dumps(found), force=force, private=True)
+    document = {"file": str(out), "answers": len(found["answers"])}
+    session.out.show(document, lambda: session.out.line(f"{len(found['answers'])} answer(s) saved in {out}."))
+    return Exit.GOOD
 
 
 @command(app, example="approvals watch --for 60", good="the time is over, or it was interrupted")

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from gateway.canonical import MAX_SAFE_INTEGER
 from gateway.policy.memory import Memory
+from gateway.ports import Topic
 
 StepKey = tuple[str, str]
 """Plan id and step id."""
@@ -133,13 +134,27 @@ class ContextAccount:
     """What is known of one context.
 
     Attributes:
+        topic: what entries about it are known by.
         presumed: it was never seen before and is taken to be new. Only the database can tell; it does with the first
             record, which is refused where that was wrong.
+        size: of the log when this was read from it; later entries of this process are told as they are made.
+        as_of: everything that other gateways wrote below this log index is in here.
+        newest: log index of the newest entry of this process that is in here, if it is not below ``size``.
     """
 
     context_id: str
+    topic: Topic
     presumed: bool = False
+    size: int = 0
+    as_of: int = 0
+    newest: int = -1
+    torn: bool = False
+    """Its memory is not in the order of the log, and must be read anew before it is caught up."""
+    unrecorded: set[str] = field(default_factory=set)
+    """Plans whose request is remembered and which are not on record: nobody knows yet where in the log they stand."""
     spent: Sums = field(default_factory=Sums)
+    reserved: dict[StepKey, Sums] = field(default_factory=dict)
+    """Of ``spent``, by steps that were neither dispatched nor ended yet."""
     history: deque[Past] = field(default_factory=lambda: deque(maxlen=HISTORY_MAX))
     """Newest last."""
     under_way: dict[StepKey, Past] = field(default_factory=dict)
@@ -150,6 +165,21 @@ class ContextAccount:
     """Results that were read here of hands whose results are not for everybody."""
     memory: Memory = field(default_factory=lambda: Memory(0))
     used_at: float = 0.0
+
+    def reserve(self, key: StepKey, sums: Sums) -> None:
+        """Count a step that has no reservation."""
+        self.reserved[key] = sums
+        self.spent.add(sums)
+
+    def release(self, key: StepKey) -> None:
+        """The step ended and was never dispatched: it spent nothing."""
+        sums = self.reserved.pop(key, None)
+        if sums is not None:
+            self.spent.add(sums, -1)
+
+    def settle(self, key: StepKey) -> None:
+        """The step was dispatched: what it spends is spent."""
+        self.reserved.pop(key, None)
 
     def note(self, key: StepKey, past: Past, *, final: bool) -> None:
         """Take a judged step into the history; one that is judged anew takes its earlier place's part."""
@@ -185,20 +215,26 @@ class Reservation:
 
     sums: Sums
     at: float
-    context_id: str
 
 
 class PrincipalAccount:
-    """What is known of one principal, over all its contexts."""
+    """What is known of one principal, over all its contexts. ``topic, size`` and ``as_of`` are a context's."""
 
-    __slots__ = ("_reserved", "_taints", "_windows")
+    __slots__ = ("_reserved", "_taints", "_windows", "as_of", "size", "topic")
 
-    def __init__(self) -> None:
+    def __init__(self, topic: Topic) -> None:
+        self.topic = topic
+        self.size = 0
+        self.as_of = 0
         self._windows = {name: Window(*shape) for name, shape in WINDOWS.items()}
         self._reserved: dict[StepKey, Reservation] = {}
         """Steps that were neither dispatched nor ended yet."""
         self._taints: dict[ActionKey, dict[str, float]] = {}
         """Action -> the two contexts that read an untrusted result of it last, and when."""
+
+    def reservation(self, key: StepKey) -> Reservation | None:
+        """What is reserved for a step."""
+        return self._reserved.get(key)
 
     def reserve(self, key: StepKey, reservation: Reservation) -> None:
         """Count a step that has no reservation."""
@@ -228,10 +264,9 @@ class PrincipalAccount:
             # What was read longest ago makes room.
             del self._taints[min(self._taints, key=lambda known: max(self._taints[known].values()))]
         contexts = self._taints.setdefault(action, {})
-        contexts.pop(context_id, None)
-        contexts[context_id] = at
+        contexts[context_id] = max(at, contexts.get(context_id, at))  # what another gateway read may come late
         if len(contexts) > 2:
-            del contexts[next(iter(contexts))]
+            del contexts[min(contexts, key=contexts.__getitem__)]
 
     def taint_beside(self, context_id: str, now: float) -> list[ActionKey]:
         """Actions whose untrusted results were read lately in other contexts than this one."""

@@ -4,45 +4,59 @@ The log is the truth, and every record about a step is a reservation or the end 
 accounts: they are kept up to date as records are made, and read from the log where they are not at hand: a principal's
 at its first use in this process, a context's where it was used before. A context that nobody used needs no reading,
 and the database itself says with the plan's first record whether that was so (``errors.Mistaken``).
+
+Other gateways may serve the same contexts and principals. What a round was judged by goes with its record
+(:meth:`Contexts.rests_on`): where others wrote more meanwhile, the record is refused (``errors.Outdated``), the
+accounts are caught up and the round is judged again. So nothing is decided by less than the log says, and a gateway
+that is alone asks the database nothing for it.
 """
 
 import asyncio
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
+from gateway.canonical import MAX_SAFE_INTEGER
 from gateway.manifest import SideEffects, Trust
 from gateway.model import Effect, StepStatus
 from gateway.policy.accounts import ContextAccount, Past, PrincipalAccount, Reservation, StepKey, Sums
+from gateway.policy.kept import Kept, Key
 from gateway.policy.memory import Memory, Origin, Source
 from gateway.policy.provenance import provenance
-from gateway.policy.recall import Recall, approve, public, trust
+from gateway.policy.recall import Recall, approve, context_topic, principal_topic, public, trust
+from gateway.ports import Others, Topic
 from gateway.settings import ProvenanceSettings
 from gateway.state import PlanState, StepState
 
 PRINCIPALS_MAX: Final = 4096
 CONTEXTS_MAX: Final = 8192
 """Accounts kept in memory. One that made room is read from the log again when it is used."""
-Account = TypeVar("Account", PrincipalAccount, ContextAccount)
-Key = tuple[str, ...]
+INLINE_MAX_BYTES: Final = 32_768
+"""What a memory takes apart of in the event loop: some ten milliseconds at worst. More goes to a thread."""
 
 
 @dataclass(slots=True)
 class _Use:
     """A plan that is being taken forward, and the accounts that it uses."""
 
+    plan: PlanState
     principal: PrincipalAccount
     context: ContextAccount
     pending: list[StepKey] = field(default_factory=list)
     """Reserved for a round that is not on record yet."""
+    rests_on: Mapping[Topic, int] = field(default_factory=dict)
+    """What that round was judged by."""
 
 
 class Contexts:
     """Belongs to one event loop."""
 
     def __init__(
-        self, recall: Recall, settings: ProvenanceSettings, knows_context: Callable[[PlanState], bool]
+        self,
+        recall: Recall,
+        settings: ProvenanceSettings,
+        knows_context: Callable[[PlanState], bool],
+        others: Others,
     ) -> None:
         """Read by ``recall`` what is not at hand.
 
@@ -52,52 +66,67 @@ class Contexts:
         self._read = recall
         self._settings = settings
         self._knows_context = knows_context
-        self._principals: OrderedDict[Key, PrincipalAccount] = OrderedDict()
-        self._contexts: OrderedDict[Key, ContextAccount] = OrderedDict()
+        self._principals: Kept[PrincipalAccount] = Kept(others, self._replaced_principal)
+        self._contexts: Kept[ContextAccount] = Kept(others, self._replaced_context)
         self._first: dict[Key, asyncio.Event] = {}
         """Contexts that are taken to be new, until their first plan is on record, or refused."""
         self._bytes = 0
         """What memories hold, as far as it was fed here."""
         self._uses: dict[str, _Use] = {}
-        self._recalling: dict[Key, asyncio.Task[Any]] = {}
+        self._apart: dict[int, asyncio.Task[None]] = {}
+        """``id()`` of a memory -> its being taken apart, in a thread."""
 
     # --- ports.Contexts ----------------------------------------------------------------------------------------------
 
     async def recall(self, plan: PlanState) -> None:
         """See ``ports.Contexts``."""
-        if plan.plan.plan_id in self._uses:
+        use = self._uses.get(plan.plan.plan_id)
+        if use is not None:
+            if not use.context.presumed:
+                await self._principal(plan)
+                await self._context(plan)
             return
-        principal = self._principals.get(_principal_key(plan))
-        if principal is None:
-            principal = await self._once(
-                self._principals, _principal_key(plan), lambda: self._read.principal(plan.plan)
-            )
+        principal = await self._principal(plan)
         while (first := self._first.get(_context_key(plan))) is not None:
             # Whether the context is new shows with the record of its first plan. The others wait for that.
             await first.wait()
-        context = self._contexts.get(_context_key(plan))
-        if context is None:
-            if plan.log_index is None and not self._knows_context(plan):
-                context = ContextAccount(plan.plan.context_id, presumed=True, memory=self._memory())
-                self._contexts[_context_key(plan)] = context
-                self._first[_context_key(plan)] = asyncio.Event()
-            else:
-                context = await self._once(
-                    self._contexts,
-                    _context_key(plan),
-                    lambda: self._read.context(plan.plan, self._memory(), self._settings.idle_seconds),
-                )
+        if plan.log_index is None and self._contexts.get(_context_key(plan)) is None and not self._knows_context(plan):
+            fresh = ContextAccount(plan.plan.context_id, context_topic(plan.plan), presumed=True, memory=self._memory())
+            context = self._contexts.put(_context_key(plan), fresh)
+            self._first[_context_key(plan)] = asyncio.Event()
+        else:
+            context = await self._context(plan)
+        # Either may have been read anew while the other was waited for.
+        principal = self._principals.get(_principal_key(plan)) or principal
         plan.first_of_context = context.presumed
-        self._uses[plan.plan.plan_id] = _Use(principal, context)
-        self._hear(context, plan)
-        self._principals.move_to_end(_principal_key(plan))
-        self._contexts.move_to_end(_context_key(plan))
+        self._uses[plan.plan.plan_id] = use = _Use(plan, principal, context)
+        self._hear(use)
         self._make_room()
+
+    async def prepare(self, plan: PlanState) -> None:
+        """See ``ports.Contexts``."""
+        use = self._uses[plan.plan.plan_id]
+        while True:
+            memory = use.context.memory
+            task = self._apart.get(id(memory))
+            if task is None:
+                if memory.new_bytes <= INLINE_MAX_BYTES:
+                    return  # the first look takes it apart
+                task = self._apart[id(memory)] = asyncio.ensure_future(self._take_apart_beside(memory))
+            await asyncio.shield(task)
+
+    def rests_on(self, plan: PlanState) -> Mapping[Topic, int]:
+        """See ``ports.Contexts``."""
+        use = self._uses.get(plan.plan.plan_id)
+        return {} if use is None else use.rests_on
 
     def consider(self, plan: PlanState, states: Sequence[StepState], now: float) -> Mapping[str, Any]:
         """See ``ports.Contexts``."""
         use = self._uses[plan.plan.plan_id]
         context = use.context
+        use.rests_on = {use.principal.topic: use.principal.as_of}
+        if not context.presumed:  # else the database says with the first record whether it is new
+            use.rests_on[context.topic] = context.as_of
         # A step that is judged anew must not find itself among what came before it.
         own = [(plan.plan.plan_id, state.step.id) for state in states]
         for key in own:
@@ -120,8 +149,8 @@ class Contexts:
                 if action.roles:
                     state.provenance = provenance(state.args, action, context.memory, state.provenance, key[0])
             sums = Sums(1, int(_side_effects(state) != SideEffects.NONE), state.amount)
-            use.principal.reserve(key, Reservation(sums, now, context.context_id))
-            context.spent.add(sums)
+            use.principal.reserve(key, Reservation(sums, now))
+            context.reserve(key, sums)
             use.pending.append(key)
         return seen
 
@@ -139,46 +168,84 @@ class Contexts:
         ended: Sequence[StepState],
         launched: Sequence[StepState],
         now: float,
+        index: int,
     ) -> None:
         """See ``ports.Contexts``."""
         use = self._uses[plan.plan.plan_id]
+        use.pending.clear()
+        use.rests_on = {}
         if use.context.presumed:
             use.context.presumed = False
+            # The plan's own entry is the first one about this context.
+            use.context.size = use.context.as_of = plan.log_index or 0
             self._first.pop(_context_key(plan)).set()
-        use.pending.clear()
-        for state in judged:
-            key = (plan.plan.plan_id, state.step.id)
-            if state.status.final:
-                self._release(use, key)
-            if state.decision is not None:
-                past = Past(*state.names, str(state.decision.effect), _side_effects(state), str(state.status), now)
-                use.context.note(key, past, final=state.status.final)
-        for state in ended:
-            self._ended(use, plan, state)
-        for state in launched:
-            key = (plan.plan.plan_id, state.step.id)
-            use.principal.settle(key)
-            use.context.move(key, str(state.status), final=False)
-            if state.approved and state.args is not None:
-                origin = Origin(Source.APPROVED, *key, *state.names, side_effects=_side_effects(state))
-                approve(use.context.memory, state.args, state.manifest, origin)
+        dropped = [state for state in judged if state.status.final]
+        dropped += [state for state in ended if not state.dispatched]
 
-    def outcome(self, plan: PlanState, state: StepState, document: bytes | None, now: float) -> None:
+        def tell_principal(principal: PrincipalAccount) -> None:
+            for state in dropped:
+                principal.release((plan.plan.plan_id, state.step.id))
+            for state in launched:
+                principal.settle((plan.plan.plan_id, state.step.id))
+
+        def tell_context(context: ContextAccount) -> None:
+            _written(context, plan, index)
+            for state in dropped:
+                context.release((plan.plan.plan_id, state.step.id))
+            for state in judged:
+                if state.decision is not None:
+                    past = Past(*state.names, str(state.decision.effect), _side_effects(state), str(state.status), now)
+                    context.note((plan.plan.plan_id, state.step.id), past, final=state.status.final)
+            for state in ended:
+                context.move((plan.plan.plan_id, state.step.id), str(state.status), final=True)
+            for state in launched:
+                key = (plan.plan.plan_id, state.step.id)
+                context.settle(key)
+                context.move(key, str(state.status), final=False)
+                if state.approved and state.args is not None:
+                    origin = Origin(Source.APPROVED, *key, *state.names, side_effects=_side_effects(state))
+                    approve(context.memory, state.args, state.manifest, origin)
+
+        self._principals.tell(_principal_key(plan), index, tell_principal)
+        self._contexts.tell(_context_key(plan), index, tell_context)
+
+    def outcome(self, plan: PlanState, state: StepState, document: bytes | None, now: float, index: int) -> None:
         """See ``ports.Contexts``."""
-        principal = self._principals.get(_principal_key(plan))
-        context = self._contexts.get(_context_key(plan))
-        if principal is None or context is None:
-            return  # Nobody uses them; whoever does next reads this outcome from the log.
-        self._ended(_Use(principal, context), plan, state)
-        if document is not None and state.status in {StepStatus.SUCCEEDED, StepStatus.FAILED}:
-            self._bytes += context.memory.result(
-                document, plan.plan.plan_id, state.step.id, state.manifest, state.names
-            )
-            if trust(state.manifest, state.step.action) is not Trust.TRUSTED:
+        key = (plan.plan.plan_id, state.step.id)
+        shown = document if state.status in {StepStatus.SUCCEEDED, StepStatus.FAILED} else None
+        untrusted = shown is not None and trust(state.manifest, state.step.action) is not Trust.TRUSTED
+
+        def tell_principal(principal: PrincipalAccount) -> None:
+            if not state.dispatched:
+                principal.release(key)
+            if untrusted:
+                principal.read(state.names, plan.plan.context_id, now)
+
+        def tell_context(context: ContextAccount) -> None:
+            _written(context, plan, index)
+            if not state.dispatched:
+                context.release(key)
+            context.move(key, str(state.status), final=True)
+            if shown is not None:
+                self._bytes += context.memory.result(shown, *key, state.manifest, state.names)
+                if not public(state.manifest):
+                    context.read_private(state.names)
+            if untrusted:
                 context.read(state.names, str(Trust.UNTRUSTED))
-                principal.read(state.names, context.context_id, now)
-            if not public(state.manifest):
-                context.read_private(state.names)
+
+        self._principals.tell(_principal_key(plan), index, tell_principal)
+        self._contexts.tell(_context_key(plan), index, tell_context)
+
+    def forget(self, tenant: str, principal_id: str, context_id: str | None = None) -> None:
+        """See ``ports.Contexts``."""
+
+        def lose(context: ContextAccount) -> None:
+            self._bytes -= context.memory.size_bytes
+            context.memory = self._memory()
+
+        for key in self._contexts.every_key():
+            if key[:2] == (tenant, principal_id) and context_id in {None, key[2]}:
+                self._contexts.tell(key, MAX_SAFE_INTEGER, lose)
 
     def left(self, plan: PlanState, *, certain: bool) -> None:
         """See ``ports.Contexts``."""
@@ -190,7 +257,7 @@ class Contexts:
                 self._release(use, key)
         if use.context.presumed:
             # Nothing of it is on record, as far as this process can tell.
-            del self._contexts[_context_key(plan)]
+            self._contexts.drop(_context_key(plan))
             self._first.pop(_context_key(plan)).set()
 
     # --- inside ------------------------------------------------------------------------------------------------------
@@ -200,51 +267,81 @@ class Contexts:
         memory.operator(self._settings.known)
         return memory
 
-    def _hear(self, context: ContextAccount, plan: PlanState) -> None:
-        """Take in what the user asked for, before anything is judged by it."""
+    async def _principal(self, plan: PlanState) -> PrincipalAccount:
         the = plan.plan
+        return await self._principals.at_hand(
+            _principal_key(plan),
+            principal_topic(the),
+            lambda: self._read.principal(the),
+            lambda account, indices: self._read.others_of_principal(the.tenant, account, indices),
+        )
+
+    async def _context(self, plan: PlanState) -> ContextAccount:
+        the, idle_seconds = plan.plan, self._settings.idle_seconds
+        return await self._contexts.at_hand(
+            _context_key(plan),
+            context_topic(the),
+            lambda: self._read.context(the, self._memory(), idle_seconds),
+            lambda account, indices: self._read.others_of_context(the.tenant, account, indices, idle_seconds),
+        )
+
+    async def _take_apart_beside(self, memory: Memory) -> None:
+        try:
+            await asyncio.to_thread(memory.take_apart, memory.take_new())
+        finally:
+            del self._apart[id(memory)]
+
+    def _replaced_principal(self, old: PrincipalAccount, new: PrincipalAccount, counted: Collection[StepKey]) -> None:
+        """The account was read anew while plans use it: what they reserved and is not on record goes with them."""
+        for use in self._uses.values():
+            if use.principal is old:
+                use.principal = new
+                for step in use.pending:
+                    reservation = old.reservation(step)
+                    if reservation is not None and step not in counted:
+                        new.reserve(step, reservation)
+
+    def _replaced_context(self, old: ContextAccount, new: ContextAccount, counted: Collection[StepKey]) -> None:
+        for use in self._uses.values():
+            if use.context is old:
+                use.context = new
+                self._hear(use)
+                for step in use.pending:
+                    if step in old.reserved and step not in counted:
+                        new.reserve(step, old.reserved[step])
+
+    def _hear(self, use: _Use) -> None:
+        """Take in what the user asked for, before anything is judged by it."""
+        the, context = use.plan.plan, use.context
         if the.received_at - context.used_at > self._settings.idle_seconds and context.used_at:
             context.memory = self._memory()
         context.used_at = max(context.used_at, the.received_at)
-        if plan.log_index is None and the.request is not None and the.issuer.attests_request:
+        unread = use.plan.log_index is None or use.plan.log_index >= context.size
+        if unread and the.request is not None and the.issuer.attests_request:
             self._bytes += context.memory.request(the.request, the.plan_id)
+            if use.plan.log_index is None:
+                context.unrecorded.add(the.plan_id)
 
     def _release(self, use: _Use, key: StepKey) -> None:
-        reservation = use.principal.release(key)
-        if reservation is not None:
-            use.context.spent.add(reservation.sums, -1)
-
-    def _ended(self, use: _Use, plan: PlanState, state: StepState) -> None:
-        key = (plan.plan.plan_id, state.step.id)
-        if not state.dispatched:
-            self._release(use, key)
-        use.context.move(key, str(state.status), final=True)
+        use.principal.release(key)
+        use.context.release(key)
 
     def _make_room(self) -> None:
         """Now and then, and then for many: to look for what nobody uses costs a look at everything."""
         if len(self._principals) > PRINCIPALS_MAX + PRINCIPALS_MAX // 8:
-            _shrink(self._principals, PRINCIPALS_MAX, {id(use.principal) for use in self._uses.values()})
+            self._principals.shrink(PRINCIPALS_MAX, {id(use.principal) for use in self._uses.values()})
         most = CONTEXTS_MAX if self._bytes <= self._settings.total_max_bytes else len(self._contexts) // 2
         if len(self._contexts) > most + CONTEXTS_MAX // 8 or most < CONTEXTS_MAX:
-            _shrink(self._contexts, most, {id(use.context) for use in self._uses.values()})
-            self._bytes = sum(context.memory.size_bytes for context in self._contexts.values())
+            self._contexts.shrink(most, {id(use.context) for use in self._uses.values()})
+            self._bytes = sum(context.memory.size_bytes for context in self._contexts)
 
-    async def _once(
-        self, known: OrderedDict[Key, Account], key: Key, read: Callable[[], Awaitable[Account]]
-    ) -> Account:
-        """Read an account once for all who want it now."""
 
-        async def work() -> Account:
-            try:
-                account = known[key] = await read()
-                return account
-            finally:
-                del self._recalling[key]
-
-        task: asyncio.Task[Account] | None = self._recalling.get(key)
-        if task is None:
-            task = self._recalling[key] = asyncio.ensure_future(work())
-        return await asyncio.shield(task)
+def _written(context: ContextAccount, plan: PlanState, index: int) -> None:
+    """Note that this process wrote about a context, and that its memory takes that in now."""
+    context.unrecorded.discard(plan.plan.plan_id)
+    context.newest = max(context.newest, index)
+    if index < context.as_of:
+        context.torn = True  # what others wrote later is in there already
 
 
 def _side_effects(state: StepState) -> str:
@@ -264,10 +361,3 @@ def _principal_key(plan: PlanState) -> Key:
 
 def _context_key(plan: PlanState) -> Key:
     return (plan.plan.tenant, plan.plan.principal.id, plan.plan.context_id)
-
-
-def _shrink(known: OrderedDict[Key, Account], most: int, used: set[int]) -> None:
-    """Forget the accounts that were used longest ago, but none that is used now."""
-    surplus = len(known) - most
-    for key in [key for key, account in known.items() if id(account) not in used][:surplus]:
-        del known[key]

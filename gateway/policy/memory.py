@@ -1,8 +1,8 @@
 """What a context remembers: scalar values, and where they came from. No I/O.
 
-Remembering is cheap: what comes in is kept as it is, and taken apart once, when a step is judged whose arguments have
-roles. What does not fit any more is not remembered, so that what came first stays first; it is *unknown*, and never
-counts as trusted.
+Remembering is cheap: what comes in is kept as it is, and taken apart once, before the next round is judged. Much of it
+is taken apart in a thread: one mebibyte takes a few tenths of a second, and other plans have to go on. What does not
+fit any more is not remembered, so that what came first stays first; it is *unknown*, and never counts as trusted.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -85,7 +85,7 @@ class _Text:
 
 
 @dataclass(frozen=True, slots=True)
-class _Item:
+class Item:
     """Something to take apart later."""
 
     origin: Origin
@@ -101,7 +101,10 @@ class Memory:
     size_bytes: int = 0
     full: bool = False
     """Something was not remembered."""
-    _new: list[_Item] = field(default_factory=list)
+    new_bytes: int = 0
+    """Of what was not taken apart yet."""
+    _new: list[Item] = field(default_factory=list)
+    _busy: bool = False
     _count: int = 0
     _requested_bytes: int = 0
     _heard: set[str] = field(default_factory=set)
@@ -123,7 +126,7 @@ class Memory:
 
         They have room of their own: however much was read, what the user says next is heard.
         """
-        item = _Item(Origin(Source.REQUEST, plan_id), text.encode("utf-8", "surrogatepass"))
+        item = Item(Origin(Source.REQUEST, plan_id), text.encode("utf-8", "surrogatepass"))
         if plan_id in self._heard or self._requested_bytes + len(item.content) > REQUESTS_MAX_BYTES:
             return 0
         self._heard.add(plan_id)
@@ -143,7 +146,7 @@ class Memory:
         trust = Trust.UNTRUSTED if manifest is None or action is None else manifest.trust
         # A copy: what a serialiser returns can hold a block far larger than its bytes for as long as it lives.
         content = bytes(memoryview(document))
-        return self._keep(_Item(Origin(Source.RESULT, plan_id, step_id, *names, trust), content, action))
+        return self._keep(Item(Origin(Source.RESULT, plan_id, step_id, *names, trust), content, action))
 
     def operator(self, values: Iterable[str]) -> None:
         """What the operator vouches for; to be told first."""
@@ -155,7 +158,7 @@ class Memory:
         for spelling in spellings(value):
             self._approved[role, spelling] = origin
 
-    def _keep(self, item: _Item) -> int:
+    def _keep(self, item: Item) -> int:
         read_bytes = self.size_bytes - self._requested_bytes
         if self.full or self._count >= ITEMS_MAX or read_bytes + len(item.content) > self.bytes_max:
             # From here on nothing is remembered: a later trusted value must not seem to have come first.
@@ -163,9 +166,10 @@ class Memory:
             return 0
         return self._take(item)
 
-    def _take(self, item: _Item) -> int:
+    def _take(self, item: Item) -> int:
         self._count += 1
         self.size_bytes += len(item.content)
+        self.new_bytes += len(item.content)
         self._new.append(item)
         return len(item.content)
 
@@ -177,7 +181,8 @@ class Memory:
 
     def find(self, value: str) -> list[Found]:
         """Where a value was seen, in that order: as a whole and inside a text, each kind of source once."""
-        self._take_apart()
+        if self._new or self._busy:
+            self.take_apart(self.take_new())
         self._lookups += 1
         if self._lookups > LOOKUPS_MAX:
             return []
@@ -235,8 +240,21 @@ class Memory:
 
     # --- taking apart ------------------------------------------------------------------------------------------------
 
-    def _take_apart(self) -> None:
-        items, self._new = self._new, []
+    def take_new(self) -> list[Item]:
+        """What came in since; to be given to :meth:`take_apart`, before which nothing can be found."""
+        if self._busy:
+            # Half of it would be findable: what an untrusted text mentioned first could seem to be a trusted one's.
+            raise RuntimeError("a memory that is being taken apart was asked")
+        items, self._new, self.new_bytes = self._new, [], 0
+        self._busy = bool(items)
+        return items
+
+    def take_apart(self, items: Iterable[Item]) -> None:
+        """Make findable what :meth:`take_new` gave. May run in a thread; where it fails, nothing is found any more."""
+        self._take_items_apart(items)
+        self._busy = False
+
+    def _take_items_apart(self, items: Iterable[Item]) -> None:
         for item in items:
             if item.origin.source is Source.REQUEST:
                 text = item.content.decode("utf-8", "surrogatepass")

@@ -6,7 +6,7 @@ from typing import Final
 from gateway.entries import EntryType
 from gateway.manifest import SideEffects, Trust
 from gateway.model import StepStatus
-from gateway.policy.accounts import ContextAccount, Past, PrincipalAccount, Reservation, Sums
+from gateway.policy.accounts import ContextAccount, Past, PrincipalAccount, Reservation, StepKey, Sums
 from gateway.ports import LoggedStep
 
 TrustOf = Callable[[LoggedStep], Trust]
@@ -53,50 +53,55 @@ _STATUS: Final[Mapping[EntryType, StepStatus]] = {
 }
 
 
-def principal_account(steps: Iterable[LoggedStep], amounts: Mapping[str, float], trust_of: TrustOf) -> PrincipalAccount:
-    """What a principal spent and read, from the entries about its steps, oldest first.
+def tell_principal(
+    account: PrincipalAccount, steps: Iterable[LoggedStep], amounts: Mapping[str, float], trust_of: TrustOf
+) -> set[StepKey]:
+    """Take into an account what a principal spent and read, from entries about its steps, oldest first.
 
     Args:
         amounts: commitment -> amount. One that was erased counts nothing: nobody knows it any more.
+
+    Returns:
+        The steps whose spending these entries tell of, unless it was released.
     """
-    account = PrincipalAccount()
+    counted: set[StepKey] = set()
     for step in steps:
         key = (step.plan_id, step.step_id or "")
         if step.type in JUDGED:
             account.release(key)
-            account.reserve(key, Reservation(_sums(step, amounts), step.at, step.context_id))
+            account.reserve(key, Reservation(_sums(step, amounts), step.at))
+            counted.add(key)
         elif step.type in UNSPENT:
             account.release(key)
+            counted.discard(key)
         elif step.type in LET_GO:
             account.settle(key)
         if step.type in READ and trust_of(step) is not Trust.TRUSTED:
             account.read((step.hand, step.action), step.context_id, step.at)
-    return account
+    return counted
 
 
-def context_account(
-    context_id: str, steps: Iterable[LoggedStep], amounts: Mapping[str, float], trust_of: TrustOf
-) -> ContextAccount:
-    """What a context spent, did and read, from the entries about its plans and steps, oldest first."""
-    account = ContextAccount(context_id)
-    reserved: dict[tuple[str, str], Sums] = {}
+def tell_context(
+    account: ContextAccount, steps: Iterable[LoggedStep], amounts: Mapping[str, float], trust_of: TrustOf
+) -> set[StepKey]:
+    """The same for a context, from entries about its plans and steps."""
+    counted: set[StepKey] = set()
     for step in steps:
         if step.step_id is None:
             continue
         key = (step.plan_id, step.step_id)
         if step.type in JUDGED or step.type in UNSPENT:
-            released = reserved.pop(key, None)
-            if released is not None:
-                account.spent.add(released, -1)
+            account.release(key)
+            counted.discard(key)
         if step.type in JUDGED:
-            reserved[key] = sums = _sums(step, amounts)
-            account.spent.add(sums)
+            account.reserve(key, _sums(step, amounts))
+            counted.add(key)
         elif step.type in LET_GO:
-            reserved.pop(key, None)
+            account.settle(key)
         if step.type in READ and trust_of(step) is not Trust.TRUSTED:
             account.read((step.hand, step.action), str(Trust.UNTRUSTED))
         _remember(account, key, step)
-    return account
+    return counted
 
 
 def _remember(account: ContextAccount, key: tuple[str, str], step: LoggedStep) -> None:

@@ -1,6 +1,7 @@
 """Accounts of principals and contexts, read from the log and the sealed side table."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, Final
 
 import orjson
@@ -10,12 +11,12 @@ from gateway.canonical import b64url_decode, parse
 from gateway.entries import EntryType
 from gateway.errors import HandrailError, Refused
 from gateway.manifest import Manifest, Trust
-from gateway.model import Plan
+from gateway.model import Effect, Plan
 from gateway.policy.accounts import LONGEST_SECONDS, ContextAccount, PrincipalAccount, StepKey
 from gateway.policy.memory import Memory, Origin, Source
-from gateway.policy.rebuild import READ, context_account, principal_account, side_effects
+from gateway.policy.rebuild import READ, side_effects, tell_context, tell_principal
 from gateway.policy.values import scalar_text
-from gateway.ports import Hands, LoggedStep, Past, Payloads
+from gateway.ports import Hands, LoggedStep, Past, Payloads, Topic, TopicKind
 from gateway.reasons import Reason
 
 ENTRIES_MAX: Final = 200_000
@@ -24,6 +25,20 @@ _OPEN_BATCH: Final = 200
 
 Attests = Callable[[str, str], Awaitable[bool]]
 """Tenant and issuer id -> whether the issuer may attest a user's words."""
+Counted = set[StepKey]
+"""Steps whose spending an account has from the log."""
+Asked = dict[StepKey, LoggedStep]
+"""Steps that a person was asked about, by the entry that says so."""
+
+
+def principal_topic(plan: Plan) -> Topic:
+    """What entries about the plan's principal are known by."""
+    return Topic(TopicKind.PRINCIPAL, plan.tenant, plan.principal.pseudonym)
+
+
+def context_topic(plan: Plan) -> Topic:
+    """What entries about the plan's context are known by."""
+    return Topic(TopicKind.CONTEXT, plan.tenant, plan.context_id)
 
 
 class Recall:
@@ -35,49 +50,97 @@ class Recall:
         self._hands = hands
         self._attests = attests
 
-    async def principal(self, plan: Plan) -> PrincipalAccount:
+    async def principal(self, plan: Plan) -> tuple[PrincipalAccount, Counted]:
         """The account of a plan's principal. Raises ``log.unavailable``."""
         since = plan.received_at - LONGEST_SECONDS
-        steps = await self._past.of_principal(plan.tenant, plan.principal.pseudonym, since, ENTRIES_MAX)
-        return principal_account(steps, await self._amounts(steps), self._trust_of(plan.tenant))
+        logged = await self._past.of_principal(plan.tenant, plan.principal.pseudonym, since, ENTRIES_MAX)
+        account = PrincipalAccount(principal_topic(plan))
+        account.size = account.as_of = logged.size
+        amounts = await self._amounts(logged.steps)
+        return account, tell_principal(account, logged.steps, amounts, self._trust_of(plan.tenant))
 
-    async def context(self, plan: Plan, memory: Memory, idle_seconds: float) -> ContextAccount:
+    async def context(self, plan: Plan, memory: Memory, idle_seconds: float) -> tuple[ContextAccount, Counted]:
         """The account of a plan's context. Raises ``log.unavailable``.
 
         Args:
             memory: to be filled with what the context remembers.
             idle_seconds: what was remembered before a pause as long as this is forgotten.
         """
-        steps = await self._past.of_context(plan.tenant, plan.context_id)
-        account = context_account(plan.context_id, steps, await self._amounts(steps), self._trust_of(plan.tenant))
-        for step in steps:
-            if step.type in READ and not public(self._manifest(plan.tenant, step)):
-                account.read_private((step.hand, step.action))
-        await self._remember(plan.tenant, _since_last_pause(steps, plan.received_at, idle_seconds), memory)
-        account.memory = memory
-        account.used_at = steps[-1].at if steps else 0.0
-        return account
-
-    async def _remember(self, tenant: str, steps: Sequence[LoggedStep], memory: Memory) -> None:
-        """Feed the memory in the order of the log. What was erased is not remembered: it is unknown."""
-        asked: dict[StepKey, LoggedStep] = {}
-        async for step, opened in self._opened(steps):
+        logged = await self._past.of_context(plan.tenant, plan.context_id)
+        steps = logged.steps
+        account = ContextAccount(plan.context_id, context_topic(plan), memory=memory)
+        account.size = account.as_of = logged.size
+        counted = tell_context(account, steps, await self._amounts(steps), self._trust_of(plan.tenant))
+        self._tell_private(account, plan.tenant, steps)
+        asked: Asked = {}
+        async for step, opened in self._opened(_since_last_pause(steps, plan.received_at, idle_seconds)):
             if memory.full:
-                return
-            key = (step.plan_id, step.step_id or "")
-            if step.type is EntryType.PLAN_RECEIVED and "plan" in opened:
-                text = await self._request(tenant, opened["plan"])
-                if text is not None:
-                    memory.request(text, step.plan_id)
-            elif step.type in READ and "result" in opened:
-                names = (step.hand, step.action)
-                memory.result(opened["result"], *key, self._manifest(tenant, step), names)
-            elif step.type is EntryType.APPROVAL_REQUESTED:
-                asked[key] = step
-            elif step.type in {EntryType.POLICY_ALLOWED, EntryType.POLICY_OBSERVED}:
-                asked.pop(key, None)
-            elif step.type is EntryType.STEP_DISPATCHED and key in asked and "args" in opened:
-                approve(memory, orjson.loads(opened["args"]), self._manifest(tenant, step), _approved(asked[key]))
+                break
+            words = await self._words(plan.tenant, step, opened)
+            self._remember(plan.tenant, memory, step, opened, words, asked)
+        account.used_at = steps[-1].at if steps else 0.0
+        return account, counted
+
+    async def others_of_principal(self, tenant: str, account: PrincipalAccount, indices: Sequence[int]) -> bool:
+        """Take into an account what other gateways wrote at these indices. Raises ``log.unavailable``."""
+        steps = [step for step in await self._past.these(indices) if step.type is not EntryType.PLAN_RECEIVED]
+        tell_principal(account, steps, await self._amounts(steps), self._trust_of(tenant))
+        account.as_of = indices[-1] + 1
+        return True
+
+    async def others_of_context(
+        self, tenant: str, account: ContextAccount, indices: Sequence[int], idle_seconds: float
+    ) -> bool:
+        """The same for a context; ``False`` where the account must be read anew, because what is in it already came
+        later, and *the first source wins*. Raises ``log.unavailable``.
+        """
+        memory = account.memory
+        steps = await self._past.these(indices)
+        times = [account.used_at, *(step.at for step in steps)]
+        if any(later - earlier > idle_seconds for earlier, later in pairwise(times)):
+            return False
+        if any(step.type is EntryType.STEP_DISPATCHED and step.effect == Effect.ASK for step in steps):
+            return False  # whose request for approval may lie before these entries
+        amounts = await self._amounts(steps)
+        # All of it is read before any of it is told: nothing of this process may come between.
+        opened = [(step, values, await self._words(tenant, step, values)) async for step, values in self._opened(steps)]
+        if account.torn or account.unrecorded or account.newest > indices[0] or account.memory is not memory:
+            return False
+        tell_context(account, steps, amounts, self._trust_of(tenant))
+        self._tell_private(account, tenant, steps)
+        for step, values, words in opened:
+            self._remember(tenant, memory, step, values, words, {})
+        account.used_at = max(account.used_at, steps[-1].at if steps else 0.0)
+        account.as_of = indices[-1] + 1
+        return True
+
+    def _tell_private(self, account: ContextAccount, tenant: str, steps: Iterable[LoggedStep]) -> None:
+        for step in steps:
+            if step.type in READ and not public(self._manifest(tenant, step)):
+                account.read_private((step.hand, step.action))
+
+    def _remember(
+        self,
+        tenant: str,
+        memory: Memory,
+        step: LoggedStep,
+        opened: Mapping[str, bytes],
+        words: str | None,
+        asked: Asked,
+    ) -> None:
+        """Feed the memory in the order of the log. What was erased is not remembered: it is unknown."""
+        key = (step.plan_id, step.step_id or "")
+        if words is not None:
+            memory.request(words, step.plan_id)
+        elif step.type in READ and "result" in opened:
+            names = (step.hand, step.action)
+            memory.result(opened["result"], *key, self._manifest(tenant, step), names)
+        elif step.type is EntryType.APPROVAL_REQUESTED:
+            asked[key] = step
+        elif step.type in {EntryType.POLICY_ALLOWED, EntryType.POLICY_OBSERVED}:
+            asked.pop(key, None)
+        elif step.type is EntryType.STEP_DISPATCHED and key in asked and "args" in opened:
+            approve(memory, orjson.loads(opened["args"]), self._manifest(tenant, step), _approved(asked[key]))
 
     async def _opened(self, steps: Sequence[LoggedStep]) -> AsyncIterator[tuple[LoggedStep, Mapping[str, bytes]]]:
         for start in range(0, len(steps), _OPEN_BATCH):
@@ -88,10 +151,12 @@ class Recall:
                 named = wanted[step.index].items()
                 yield step, {name: values[commitment][1] for name, commitment in named if commitment in values}
 
-    async def _request(self, tenant: str, raw: bytes) -> str | None:
+    async def _words(self, tenant: str, step: LoggedStep, opened: Mapping[str, bytes]) -> str | None:
         """The user's words in a plan on record, where its issuer may attest them, still."""
+        if step.type is not EntryType.PLAN_RECEIVED or "plan" not in opened:
+            return None
         try:
-            claims = parse(b64url_decode(raw.split(b".")[1].decode("ascii")))
+            claims = parse(b64url_decode(opened["plan"].split(b".")[1].decode("ascii")))
             text = claims.get("request")
             return text if isinstance(text, str) and await self._attests(tenant, claims["iss"]) else None
         except Refused:

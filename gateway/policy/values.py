@@ -18,6 +18,11 @@ LINK_MAX: Final = 2048
 LINKS_MAX: Final = 4096
 """Links of one text that are looked at."""
 
+PIECE: Final = 16_384
+"""Characters that are looked at in one go. A thread that does so lets nobody else run until it is done with a piece."""
+
+_REACH: Final = 4096
+"""More characters than a link can have, and one to see that it ends."""
 _PARTS_MAX: Final = 256
 _SPACE: Final = re.compile(r"\s+")
 _LABEL: Final = r"[^\W_](?:[\w-]{0,61}[^\W_])?"
@@ -77,8 +82,31 @@ def scalar_text(value: Any) -> str | None:
 
 def plain(text: str) -> str:
     """The spelling under which texts are compared."""
+    folded = "".join(map(_folded, pieces(text)))
+    while "  " in folded:  # where pieces met
+        folded = folded.replace("  ", " ")
+    return folded.strip()
+
+
+def _folded(text: str) -> str:
     folded = text.casefold() if text.isascii() else unicodedata.normalize("NFKC", text).casefold()
-    return _SPACE.sub(" ", folded).strip()
+    return _SPACE.sub(" ", folded)
+
+
+def pieces(text: str) -> Iterator[str]:
+    """``text`` cut before blanks and line ends, where nothing that is looked for goes on, and no character is one with
+    the next (UAX 15). A piece is longer than :data:`PIECE` only where there is none of these."""
+    start = 0
+    while len(text) - start > PIECE:
+        end = max(text.rfind(blank, start + 1, start + PIECE) for blank in " \n")
+        if end < 0:
+            following = [at for at in (text.find(blank, start + PIECE) for blank in " \n") if at > 0]
+            if not following:
+                break
+            end = min(following)
+        yield text[start:end]
+        start = end
+    yield text[start:]
 
 
 def link(text: str) -> Link | None:
@@ -99,17 +127,29 @@ def links(text: str) -> Iterator[Link]:
     if "." not in text and "://" not in text:
         return
     if not text.isascii():
-        text = unicodedata.normalize("NFKC", text)
+        text = "".join(unicodedata.normalize("NFKC", piece) for piece in pieces(text))
     if "@" in text:
-        for found in islice(_EMAIL.finditer(text), LINKS_MAX):
+        for found in islice(_each(_EMAIL, text), LINKS_MAX):
             yield Link(_address(found[0].lstrip("'.")))
-    for found in islice(_URL.finditer(text), LINKS_MAX):
+    for found in islice(_each(_URL, text), LINKS_MAX):
         seen = _url(found, whole=False)
         if seen is not None:
             yield seen
         sentence = _NEXT_SENTENCE.match(found[0])
         if sentence is not None and (seen := link(sentence[1])) is not None:
             yield seen
+
+
+def _each(pattern: re.Pattern[str], text: str) -> Iterator[re.Match[str]]:
+    """As ``finditer``, which would look for the next match to the end of the text in one go."""
+    at = 0
+    while at < len(text):
+        found = pattern.search(text, at, at + PIECE + _REACH)
+        if found is None or found.start() >= at + PIECE:
+            at += PIECE
+        else:
+            yield found
+            at = found.end()
 
 
 def recipients(text: str) -> list[str]:
@@ -130,7 +170,7 @@ def compact(text: str) -> str | None:
 
 def unseparated(text: str) -> str:
     """``text`` without what may stand between the groups of a number: whatever :func:`grouped_in` finds is in it."""
-    return _SEPARATORS.sub("", text)
+    return "".join(_SEPARATORS.sub("", text[at : at + PIECE]) for at in range(0, len(text), PIECE))
 
 
 def stands_in(token: str, text: str) -> bool:

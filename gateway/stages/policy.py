@@ -33,6 +33,7 @@ async def decide(
         return
     for state in states:
         state.amount = _amount(state)
+    await contexts.prepare(plan)
     policy_input = build_input(plan, states, settings, contexts.consider(plan, states, now), now)
     decisions = await engine.decide(policy_input)
     subject = subject_key(plan.plan.tenant, plan.plan.principal.id, plan.plan.context_id)

@@ -14,7 +14,7 @@ import structlog
 
 from gateway.canonical import canonical
 from gateway.entries import EntryDraft, EntryType
-from gateway.errors import Mistaken
+from gateway.errors import Mistaken, Outdated
 from gateway.model import EMPTY, ApprovalRequest, ApprovalStatus, Committed, Effect, Notice, StepStatus
 from gateway.ports import Append, AuditLog, Contexts, Guard, PlanStore, Purpose, Signer, Typ, Write
 from gateway.reasons import Reason
@@ -70,6 +70,7 @@ class Recorder:
             Unavailable: ``log.unavailable``; nothing of this may be acted upon.
             Refused: ``verify.replayed``, ``verify.context`` or ``request.conflict``.
             Mistaken: a new plan was judged as the first of its context and is not; judge it again.
+            Outdated: another gateway wrote about the context or the principal meanwhile; judge this round again.
         """
         new = plan.log_index is None
         entries = _describe(plan, this)
@@ -98,7 +99,10 @@ class Recorder:
             return [*writes, *requests]
 
         try:
-            indices = await self.log.append(Append(entries.drafts, (), guards, finalise))
+            rests_on = self.contexts.rests_on(plan)
+            indices = await self.log.append(Append(entries.drafts, (), guards, finalise, rests_on))
+        except Outdated:
+            raise
         except Mistaken:
             self.store.bound(plan)
             raise
@@ -112,7 +116,7 @@ class Recorder:
             state.receipt = receipts.get(state.step.id, state.receipt)
         for state in this.launched:
             state.dispatched = True
-        self.contexts.recorded(plan, this.judged, (*this.orphans, *this.fallen), this.launched, now)
+        self.contexts.recorded(plan, this.judged, (*this.orphans, *this.fallen), this.launched, now, indices[-1])
         _tell(plan, this.judged)
 
     async def outcome(self, plan: PlanState, state: StepState, ending: StepState, now: float) -> None:
@@ -152,7 +156,7 @@ class Recorder:
         ending.log_index = indices[-1]
         ending.receipt = receipt[0]
         state.adopt(ending)
-        self.contexts.outcome(plan, state, document, now)
+        self.contexts.outcome(plan, state, document, now, indices[-1])
 
     def _askings(self, this: Round) -> list[Guard]:
         """What keeps an answer that another gateway takes meanwhile, and this round, from both ending one asking."""

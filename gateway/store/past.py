@@ -8,30 +8,12 @@ import orjson
 from sqlalchemy import Connection, Engine, Row, Select, bindparam, select
 
 from audit.entry import format_time
-from audit.history import TREE_SIZE
-from audit.tables import entries
-from gateway.entries import EntryType
-from gateway.ports import LoggedStep
+from audit.tables import entries, head
+from gateway.entries import PAST, STEPS, EntryType
+from gateway.ports import Logged, LoggedStep
 from gateway.store.reading import reading
 
-STEPS: Final = (
-    EntryType.POLICY_ALLOWED,
-    EntryType.POLICY_OBSERVED,
-    EntryType.POLICY_DENIED,
-    EntryType.APPROVAL_REQUESTED,
-    EntryType.APPROVAL_EXPIRED,
-    EntryType.APPROVAL_VOIDED,
-    EntryType.APPROVAL_REBOUND,
-    EntryType.STEP_DISPATCHED,
-    EntryType.STEP_EXECUTED,
-    EntryType.STEP_FAILED,
-    EntryType.STEP_AMBIGUOUS,
-    EntryType.STEP_SKIPPED,
-    EntryType.STEP_CANCELLED,
-    EntryType.STEP_RELEASED,
-)
-"""What moves a step that was judged."""
-
+_SIZE: Final = select(head.c.tree_size).where(head.c.id == 1)
 _COLUMNS: Final = (
     entries.c.idx,
     entries.c.type,
@@ -50,8 +32,8 @@ _OF_CONTEXT: Final = (
     .where(
         entries.c.tenant == bindparam("tenant"),
         entries.c.context_id == bindparam("context_id"),
-        entries.c.type.in_([str(kind) for kind in (EntryType.PLAN_RECEIVED, *STEPS)]),
-        entries.c.idx < TREE_SIZE,
+        entries.c.type.in_(sorted(PAST)),
+        entries.c.idx < bindparam("size"),
     )
     .order_by(entries.c.idx)
 )
@@ -61,11 +43,16 @@ _OF_PRINCIPAL: Final = (
         entries.c.tenant == bindparam("tenant"),
         entries.c.principal == bindparam("principal"),
         entries.c.time >= bindparam("since"),
-        entries.c.type.in_([str(kind) for kind in STEPS]),
-        entries.c.idx < TREE_SIZE,
+        entries.c.type.in_(sorted(STEPS)),
+        entries.c.idx < bindparam("size"),
     )
     .order_by(entries.c.idx.desc())
     .limit(bindparam("most"))
+)
+_THESE: Final = (
+    select(*_COLUMNS)
+    .where(entries.c.idx.in_(bindparam("indices", expanding=True)), entries.c.type.in_(sorted(PAST)))
+    .order_by(entries.c.idx)
 )
 
 
@@ -75,18 +62,26 @@ class SqlPast:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    async def of_context(self, tenant: str, context_id: str) -> Sequence[LoggedStep]:
+    async def of_context(self, tenant: str, context_id: str) -> Logged:
         """See ``ports.Past``."""
         return await self._read(_OF_CONTEXT, {"tenant": tenant, "context_id": context_id})
 
-    async def of_principal(self, tenant: str, pseudonym: str, since: float, limit: int) -> Sequence[LoggedStep]:
+    async def of_principal(self, tenant: str, pseudonym: str, since: float, limit: int) -> Logged:
         """See ``ports.Past``."""
         asked = {"tenant": tenant, "principal": pseudonym, "since": format_time(max(since, 0.0)), "most": limit}
-        return (await self._read(_OF_PRINCIPAL, asked))[::-1]
+        logged = await self._read(_OF_PRINCIPAL, asked)
+        return Logged(logged.size, logged.steps[::-1])
 
-    async def _read(self, query: Select[Any], parameters: dict[str, Any]) -> list[LoggedStep]:
-        def read(connection: Connection) -> list[LoggedStep]:
-            return [_logged(row) for row in connection.execute(query, parameters)]
+    async def these(self, indices: Sequence[int]) -> Sequence[LoggedStep]:
+        """See ``ports.Past``."""
+        return (await self._read(_THESE, {"indices": list(indices)})).steps
+
+    async def _read(self, query: Select[Any], parameters: dict[str, Any]) -> Logged:
+        def read(connection: Connection) -> Logged:
+            # The size comes first: whatever is committed in between is not below it, and so is not in the answer.
+            size = connection.execute(_SIZE).scalar_one_or_none() or 0
+            rows = connection.execute(query, {**parameters, "size": size})
+            return Logged(size, [_logged(row) for row in rows])
 
         return await reading(self._engine, "past", read)
 

@@ -1,7 +1,8 @@
 """Replays what ``dump.py`` wrote through the real pipeline and the shipped policy, and counts what was let through.
 
 Every call is a plan of one step in one context per task; its user's words are attested. A call of the user's that is
-asked is approved, as its user would; an injected one is not. An attack counts as allowed when every call of it was.
+asked is approved, as its user would; an injected one is not. An attack counts as allowed when every call of it was;
+one that the suite names no calls of is not counted.
 """
 
 import asyncio
@@ -27,6 +28,11 @@ from tests.pipeline.house import APPROVER, House, close_house, open_house
 HERE = Path(__file__).parent
 
 
+def annotations_of(suite: str) -> dict[str, Any]:
+    """What an operator would say of a suite's tools."""
+    return tomllib.loads((HERE / "annotations" / f"{suite}.toml").read_text(encoding="utf-8"))
+
+
 def manifests(tools: Mapping[str, Any], annotations: Mapping[str, Any]) -> dict[str, Manifest]:
     """Manifests of the suite's schemas with the operator's words; what is not annotated counts as the worst."""
     made = {}
@@ -47,12 +53,17 @@ def manifests(tools: Mapping[str, Any], annotations: Mapping[str, Any]) -> dict[
     return made
 
 
-def bundle_for(hands: Mapping[str, Manifest], directory: Path) -> Path:
-    """The shipped bundle with one deployment's grants: the agent may use every tool, unattended where no rule asks."""
+def bundle_for(annotations: Mapping[str, Any], directory: Path) -> Path:
+    """The shipped bundle with one deployment's grants: the agent may use every tool, and unattended where no rule asks,
+    unless the operator wants a person to look at each call of it (``attended``)."""
     shutil.copytree(SHIPPED, directory, dirs_exist_ok=True)
-    table = [
-        {"roles": ["agent"], "hand": hand, "actions": ["*"], "external": True, "unattended": True} for hand in hands
-    ]
+    table = []
+    for hand, said in annotations["hands"].items():
+        line = {"roles": ["agent"], "hand": hand, "external": True}
+        for attended in (False, True):
+            actions = [name for name, word in said["actions"].items() if word.get("attended", False) is attended]
+            if actions:
+                table.append({**line, "actions": actions, **({} if attended else {"unattended": True})})
     grants = directory / "handrail" / "grants" / "data.json"
     grants.write_text(json.dumps({**json.loads(grants.read_text()), "table": table}))
     return directory
@@ -91,7 +102,7 @@ async def replay(dumped: Mapping[str, Any], annotations: Mapping[str, Any]) -> d
         async def record() -> None:
             """Nothing to keep."""
 
-        await engine.activate(load(bundle_for(hands, Path(folder) / "policies")), record)
+        await engine.activate(load(bundle_for(annotations, Path(folder) / "policies")), record)
         house.policy.digest = engine.digest
         house.policy.decide = engine.decide  # type: ignore[method-assign]
         house.hands.manifests = dict(hands)
@@ -110,6 +121,8 @@ async def replay(dumped: Mapping[str, Any], annotations: Mapping[str, Any]) -> d
         for user_id, task in dumped["users"].items():
             await user(task["calls"], user_id, task["request"], benign)
             for attack_id, attack in task["attacks"].items():
+                if not attack["injected"]:
+                    continue
                 attacks += 1
                 context = f"{user_id}.{attack_id}"
                 await user(attack["user"], context, task["request"], planted)
@@ -135,13 +148,13 @@ async def replay(dumped: Mapping[str, Any], annotations: Mapping[str, Any]) -> d
         "injected_calls": dict(injected),
         "injected_allowed": sorted(passed),
         "asked_share": round(benign["ask"] / sum(benign.values()), 4),
+        "denied_share": round(benign["deny"] / sum(benign.values()), 4),
         "asked": [one for one in asked if "." not in one.split()[0]],
         "denied": denied,
     }
 
 
 if __name__ == "__main__":
-    found = asyncio.run(
-        replay(json.load(sys.stdin), tomllib.loads((HERE / "annotations.toml").read_text(encoding="utf-8")))
-    )
+    given = json.load(sys.stdin)
+    found = asyncio.run(replay(given, annotations_of(given["suite"])))
     sys.stdout.write(json.dumps(found, indent=2) + "\n")

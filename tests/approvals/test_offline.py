@@ -1,13 +1,16 @@
 """A recorded answer proves itself, to somebody who has the keys and nothing else of the gateway."""
 
 import copy
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from handrail import MalformedError, Trust, verify_answer
+from handrail import MalformedError, Trust, verify_answer, verify_answers
+from typer.testing import CliRunner, Result
 
 from gateway.canonical import b64url_decode, b64url_encode
+from gateway.cli.main import app
 from gateway.model import Answer
 from tests.approvals.authenticator import Authenticator
 from tests.approvals.test_webauthn import asserted, enrol, person
@@ -126,3 +129,62 @@ async def test_answers_are_shown_to_those_who_may_see_the_request_alone(tmp_path
             assert answer.status_code == status
         missing = await here.http.get("/v1/approvals/none/answers", headers=here.bearer("dee"))
         assert missing.status_code == 404
+
+
+async def test_handrail_verify_takes_answers_beside_receipts_and_refuses_changed_ones(tmp_path: Path) -> None:
+    async with world(tmp_path / "home") as here:
+        key = Authenticator()
+        approval_id, file, _ = await answered(here, key)
+        trust = here.gateway.trust()
+    (tmp_path / "trust.json").write_text(json.dumps(trust))
+    (tmp_path / "bob.json").write_text(json.dumps({"security_keys": [{"jwk": key.jwk}]}))
+    (tmp_path / "eve.json").write_text(json.dumps(Authenticator().jwk))
+    stored = tmp_path / "answers.json"
+
+    def verify(document: Any, *approvers: str) -> Result:
+        stored.write_text(json.dumps(document))
+        given = [part for one in approvers for part in ("--approver", one)]
+        arguments = ["verify", str(stored), "--trust", str(tmp_path / "trust.json"), "--json", *given]
+        return CliRunner().invoke(app, arguments)
+
+    bob, eve = (f"{name}={tmp_path / name}.json" for name in ("bob", "eve"))
+    for document in (file, {"approval_id": approval_id, "answers": [file]}):
+        good = verify(document, bob, eve)
+        assert good.exit_code == 0, good.output
+        [shown] = json.loads(good.stdout)["answers"][0]["answers"]
+        assert (shown["approver"], shown["answer"], shown["attested_by"]) == ("bob", "approve", "webauthn")
+        assert (shown["binding"]["hand"], shown["binding"]["action"]) == ("mail", "send")
+    table = CliRunner().invoke(
+        app, ["verify", str(stored), "--trust", str(tmp_path / "trust.json"), "--approver", bob], env={"COLUMNS": "300"}
+    )
+    assert "1 of 1 file(s) of answers hold." in table.output
+    assert verify(file).exit_code == 1
+    assert verify(file, eve).exit_code == 1
+    in_anothers_name = verify(file, f"eve={tmp_path / 'bob'}.json", f"bob={tmp_path / 'eve'}.json")
+    assert in_anothers_name.exit_code == 1
+    assert "another's key" in json.loads(in_anothers_name.stdout)["answers"][0]["reason"]
+    for change in CHANGES:
+        changed = copy.deepcopy(file)
+        change(changed)
+        assert verify(changed, bob).exit_code == 1
+    for document in ({"answers": []}, {"answers": [1]}, {"answers": [file], "approval_id": "other"}, {**file, "v": 2}):
+        assert verify(document, bob).exit_code == 1
+    for wrong in ("bob", "=x", f"bob={tmp_path}/none.json", f"bob={tmp_path / 'trust.json'}"):
+        assert verify(file, wrong).exit_code == 2
+
+
+async def test_an_answer_names_hand_and_action_and_is_good_for_no_other(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        approval_id = await here.ask()
+        shown = await here.approval(approval_id)
+        assert (shown["binding"]["hand"], shown["binding"]["action"]) == (shown["hand"], shown["action"])
+        await here.gateway.approvals.answer(approval_id, await person(here, "bob"), answer=Answer.REFUSE)
+        [file] = await files_of(here, approval_id)
+        trust = Trust.from_document(here.gateway.trust())
+    [verified] = verify_answers(json.dumps(file).encode(), trust, {})
+    assert verified.binding == shown["binding"]
+    for name in ("hand", "action"):
+        said = json.loads(file["entry"])
+        said[name] = "another"
+        with pytest.raises(MalformedError):
+            verify_answer({**file, "entry": json.dumps(said)}, trust, [])

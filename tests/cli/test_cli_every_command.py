@@ -38,6 +38,7 @@ CASES: dict[str, list[str]] = {
     "why": [f"{PLAN_ID}/s1"],
     "approvals list": [],
     "approvals show": ["ap-1"],
+    "approvals answers": ["ap-1", "--out", "answers.json"],
     "approvals watch": ["--for", "0"],
     "approvals approve": ["ap-1", "--key", "key.jwk", "--yes"],
     "approvals refuse": ["ap-1", "--yes"],
@@ -297,7 +298,7 @@ def test_help_of_a_noun_lists_its_commands(run: Run, name: str) -> None:
 # --- files ------------------------------------------------------------------------------------------------------------
 
 WRITING = sorted(name for name in EVERY if "--out" in {opt for item in _parameters(name) for opt in item.opts})
-PRIVATE = {"keys new", "plan receipts", "policy inputs"}
+PRIVATE = {"approvals answers", "keys new", "plan receipts", "policy inputs"}
 TARGETS = {"plan receipts": "jti-1.json"}
 """Where what ``--out`` names is a directory: the file in it that is written."""
 ELSEWHERE = {"policy build", "policy suggest", "policy show"}

@@ -140,6 +140,8 @@ class StandIn:
                 "tenant": "default",
                 "plan_id": "aa" * 32,
                 "step_id": "s1",
+                "hand": "git",
+                "action": "git_commit",
                 "args_sha256": hashlib.sha256(rfc8785.dumps(args)).hexdigest(),
                 "policy_digest": DIGEST,
                 "manifest_digest": "cd" * 32,

@@ -32,11 +32,15 @@ def held(**changes: Any) -> dict[str, Any]:
         "id": "ap-1",
         "plan_id": "aa" * 32,
         "step_id": "s1",
+        "hand": "git",
+        "action": "git_commit",
         "args": args,
         "binding": {
             "tenant": "default",
             "plan_id": "aa" * 32,
             "step_id": "s1",
+            "hand": "git",
+            "action": "git_commit",
             "args_sha256": strict.sha256_canonical(args),
             "policy_digest": "ab" * 32,
             "manifest_digest": "cd" * 32,
@@ -72,8 +76,8 @@ def test_a_gateway_that_shows_one_call_and_binds_another_gets_no_signature() -> 
     assert caught.value.member == "args_sha256"
 
 
-@pytest.mark.parametrize("name", ["plan_id", "step_id"])
-def test_a_request_of_another_step_than_the_bound_one_gets_no_signature(name: str) -> None:
+@pytest.mark.parametrize("name", ["plan_id", "step_id", "hand", "action"])
+def test_a_request_of_another_step_or_tool_than_the_bound_one_gets_no_signature(name: str) -> None:
     with pytest.raises(ApprovalMismatchError) as caught:
         answer(held(**{name: "other"}))
     assert caught.value.member == name

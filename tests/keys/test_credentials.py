@@ -17,7 +17,7 @@ from keys.credentials import Minted, SingleUse, StepCredential, StepCredentials
 from keys.errors import JwsRefused
 
 NOW = 1_800_000_000.25
-BINDING = Binding("default", "p" * 64, "a", "1" * 64, "2" * 64, "3" * 64)
+BINDING = Binding("default", "p" * 64, "a", "git", "git_commit", "1" * 64, "2" * 64, "3" * 64)
 ORIGIN = "handrail.local/log"
 
 

@@ -263,8 +263,11 @@ class House:
         return [entry["type"] for entry in self.entries()]
 
 
-async def open_house(home: Path, *, brain: Brain | None = None, start: bool = True, **settings: Any) -> House:
-    """Build and start a house in ``home``; opening the same directory again is a restart."""
+async def open_house(
+    home: Path, *, brain: Brain | None = None, start: bool = True, gateway: str = "gw-test", **settings: Any
+) -> House:
+    """Build and start a house in ``home``; opening the same directory again is a restart, and with another ``gateway``
+    it is a second gateway on the same database."""
     configured = Settings(home=home, log={"origin": ORIGIN}, **settings)
     brain = brain or Brain()
     master = MasterKey.load(home / "master.key")
@@ -272,12 +275,12 @@ async def open_house(home: Path, *, brain: Brain | None = None, start: bool = Tr
     await asyncio.to_thread(keyset.ensure)
     engine = make_engine(configured.database_url)
     await asyncio.to_thread(migrations.upgrade, engine)
-    log = Log(engine, configured.log, keyset, EpochKeys(home / "epochs", master.derive("epoch")), "gw-test")
+    log = Log(engine, configured.log, keyset, EpochKeys(home / "epochs", master.derive("epoch")), gateway)
     await log.start()
     directory = SimulatedDirectory([brain.registration()])
     hands, policy = SimulatedHands(), SimulatedPolicy()
     store = SqlPlans(
-        engine, "gw-test", master.derive("step rows"), SqlOutbox(engine, "gw-test", {}, master.derive("outbox rows"))
+        engine, gateway, master.derive("step rows"), SqlOutbox(engine, gateway, {}, master.derive("outbox rows"))
     )
     pipeline = Pipeline(
         settings=configured,
@@ -320,7 +323,7 @@ def remembering(
     async def attests(tenant: str, issuer: str) -> bool:
         return (await directory.issuer(issuer, tenant)).attests_request
 
-    return Contexts(Recall(SqlPast(engine), log, hands, attests), settings.provenance, store.knows_context)
+    return Contexts(Recall(SqlPast(engine), log, hands, attests), settings.provenance, store.knows_context, log.others)
 
 
 async def close_house(house: House) -> None:

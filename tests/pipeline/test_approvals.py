@@ -195,7 +195,9 @@ async def test_a_tampered_answer_is_refused(house: House, name: str) -> None:
     assert not house.hands.calls
 
 
-@pytest.mark.parametrize("member", ["tenant", "plan_id", "step_id", "args_sha256", "policy_digest", "manifest_digest"])
+@pytest.mark.parametrize(
+    "member", ["tenant", "plan_id", "step_id", "hand", "action", "args_sha256", "policy_digest", "manifest_digest"]
+)
 async def test_one_changed_byte_anywhere_in_the_binding_voids_the_answer(house: House, member: str) -> None:
     bob = Person()
     _, approval = await held(house)

@@ -18,8 +18,11 @@ from gateway.policy.accounts import (
     Sums,
     Window,
 )
+from gateway.ports import Topic, TopicKind
 
 ONE = Sums(1, 1, 2.5)
+PERSON = Topic(TopicKind.PRINCIPAL, "default", "somebody")
+JOURNEY = Topic(TopicKind.CONTEXT, "default", "c")
 
 
 def test_what_is_older_than_the_window_counts_no_more() -> None:
@@ -80,23 +83,23 @@ def test_amounts_that_are_all_taken_back_leave_no_dust() -> None:
 
 
 def test_a_reservation_is_counted_in_every_window_and_released_from_all() -> None:
-    account = PrincipalAccount()
-    account.reserve(("p", "s"), Reservation(ONE, 1000.0, "c"))
+    account = PrincipalAccount(PERSON)
+    account.reserve(("p", "s"), Reservation(ONE, 1000.0))
     assert {name: sums["steps"] for name, sums in account.spent(1000.0).items()} == {"minute": 1, "hour": 1, "day": 1}
     account.release(("p", "s"))
     assert {name: sums["steps"] for name, sums in account.spent(1000.0).items()} == {"minute": 0, "hour": 0, "day": 0}
 
 
 def test_what_was_dispatched_cannot_be_released() -> None:
-    account = PrincipalAccount()
-    account.reserve(("p", "s"), Reservation(ONE, 1000.0, "c"))
+    account = PrincipalAccount(PERSON)
+    account.reserve(("p", "s"), Reservation(ONE, 1000.0))
     account.settle(("p", "s"))
     assert account.release(("p", "s")) is None
     assert account.spent(1000.0)["day"] == {"steps": 1, "changes": 1, "amount": 2.5}
 
 
 def test_history_is_bounded_and_a_step_judged_anew_is_in_it_once() -> None:
-    context = ContextAccount("c")
+    context = ContextAccount("c", JOURNEY)
     for number in range(HISTORY_MAX + 10):
         context.note(("p", str(number)), Past("h", str(number), "allow", "none", "deferred", number), final=False)
     assert len(context.history) == HISTORY_MAX
@@ -106,7 +109,7 @@ def test_history_is_bounded_and_a_step_judged_anew_is_in_it_once() -> None:
 
 
 def test_a_context_that_read_one_thing_taints_the_others_and_not_itself() -> None:
-    account = PrincipalAccount()
+    account = PrincipalAccount(PERSON)
     account.read(("web", "get"), "first", 1000.0)
     assert account.taint_beside("first", 1000.0) == []
     assert account.taint_beside("second", 1000.0) == [("web", "get")]
@@ -118,7 +121,7 @@ def test_a_context_that_read_one_thing_taints_the_others_and_not_itself() -> Non
 
 
 def test_taints_are_bounded_and_the_newest_stay() -> None:
-    account = PrincipalAccount()
+    account = PrincipalAccount(PERSON)
     for number in range(TAINTS_MAX + 5):
         account.read(("web", str(number)), "first", 1000.0 + number)
     found = account.taint_beside("second", 1100.0)

@@ -3,14 +3,13 @@
 import orjson
 import pytest
 
-from gateway.entries import EntryType
+from gateway.entries import STEPS, EntryType
 from gateway.manifest import ActionManifest, ArgumentRole, Manifest, Trust
 from gateway.policy import memory as bounds
 from gateway.policy import rebuild
 from gateway.policy.memory import Memory, Origin, Source
 from gateway.policy.provenance import provenance
 from gateway.policy.values import grouped_in, link, links, plain, recipients, stands_in
-from gateway.store.past import STEPS
 
 SEND = ActionManifest(
     "send",
@@ -229,6 +228,7 @@ def test_a_result_of_very_many_values_is_remembered_within_bounds_and_vouches_fo
 
 def test_every_way_to_judge_a_step_is_known_to_the_accounts() -> None:
     """An entry type that the record writes and the accounts overlook would let a restart forget what was spent."""
-    let_go = {EntryType.POLICY_ALLOWED, EntryType.POLICY_OBSERVED, EntryType.APPROVAL_REQUESTED}
+    asked = {EntryType.APPROVAL_REQUESTED, EntryType.APPROVAL_REBOUND}
+    let_go = {EntryType.POLICY_ALLOWED, EntryType.POLICY_OBSERVED, *asked}
     assert let_go == rebuild.JUDGED
     assert let_go | {EntryType.POLICY_DENIED} <= set(STEPS) == set(rebuild._STATUS)

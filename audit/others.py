@@ -1,0 +1,120 @@
+"""What other writers of the same log appended, about the contexts and principals that somebody here asked to watch.
+
+Several gateways may append to one log. Each keeps in memory what it knows of a context, and needs to know when that is
+not all any more. Whoever takes the head's lock sees at once whether another writer moved it; only then are the entries
+between looked at. So a gateway that is alone asks the database nothing for this.
+"""
+
+import threading
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+from sqlalchemy import Dialect
+
+from audit.tables import entries
+from gateway.entries import PAST
+from gateway.ports import Topic, TopicKind
+
+RANGE_MAX: Final = 20_000
+"""Entries of others that are looked at together; of more, nobody is told which they were: every topic is lost."""
+INDICES_MAX: Final = 1024
+"""Entries of others that are kept for one topic; whoever has not read the older ones by then has lost them."""
+
+
+class Rows(Protocol):
+    """A connection that holds the head's lock."""
+
+    def fetch(self, text: str, parameters: Any = ()) -> list[Any]:
+        """Rows of a query."""
+
+
+@dataclass(slots=True)
+class _Heard:
+    """Log indices of others' entries about one topic, rising; those below ``lost`` may be missing."""
+
+    lost: int = 0
+    indices: list[int] = field(default_factory=list)
+
+    @property
+    def newest(self) -> int:
+        indices = self.indices  # read once: the writer may replace it meanwhile
+        return indices[-1] if indices else self.lost - 1
+
+
+class Others:
+    """``ports.Others``. Written in the log's writer, read anywhere."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        mark = "?" if dialect.paramstyle == "qmark" else "%s"
+        kinds = ", ".join(f"'{kind}'" for kind in sorted(PAST))
+        self._between = (
+            f"SELECT idx, tenant, context_id, principal FROM {entries.name} "  # noqa: S608
+            f"WHERE idx >= {mark} AND idx < {mark} AND type IN ({kinds}) ORDER BY idx"
+        )
+        self._lock = threading.Lock()
+        self._heard: dict[Topic, _Heard] = {}
+        self._seen = 0
+
+    # --- ports.Others ------------------------------------------------------------------------------------------------
+
+    def watch(self, topic: Topic) -> None:
+        """See ``ports.Others``."""
+        with self._lock:
+            self._heard.setdefault(topic, _Heard())
+
+    def unwatch(self, topic: Topic) -> None:
+        """See ``ports.Others``."""
+        with self._lock:
+            self._heard.pop(topic, None)
+
+    def in_step(self, topic: Topic, as_of: int) -> bool:
+        """See ``ports.Others``."""
+        heard = self._heard.get(topic)
+        return heard is not None and heard.newest < as_of
+
+    def since(self, topic: Topic, as_of: int) -> Sequence[int] | None:
+        """See ``ports.Others``."""
+        with self._lock:
+            heard = self._heard.get(topic)
+            if heard is None or as_of < heard.lost:
+                return None
+            return heard.indices[bisect_left(heard.indices, as_of) :]
+
+    # --- in the writer -----------------------------------------------------------------------------------------------
+
+    def all_in_step(self, rests_on: Mapping[Topic, int]) -> bool:
+        """Whether nobody else wrote about any of these since; exact while the head is locked and was looked at."""
+        return all(self.in_step(topic, as_of) for topic, as_of in rests_on.items())
+
+    def look(self, rows: Rows, size: int) -> None:
+        """The head is locked, at ``size``: take in what others appended since."""
+        if size == self._seen:
+            return
+        seen, self._seen = self._seen, size
+        if not self._heard:
+            return
+        if not 0 < size - seen <= RANGE_MAX:
+            with self._lock:
+                for heard in self._heard.values():
+                    heard.lost, heard.indices = max(size, seen), []
+            return
+        for index, tenant, context_id, principal in rows.fetch(self._between, (seen, size)):
+            self._note(Topic(TopicKind.CONTEXT, tenant, context_id), index)
+            self._note(Topic(TopicKind.PRINCIPAL, tenant, principal), index)
+
+    def own(self, size: int) -> None:
+        """Note that this writer itself committed up to ``size``, right after it looked."""
+        self._seen = size
+
+    def _note(self, topic: Topic, index: int) -> None:
+        heard = self._heard.get(topic)
+        if heard is None:
+            return
+        with self._lock:
+            heard.indices.append(index)
+            if len(heard.indices) > INDICES_MAX:
+                cut = INDICES_MAX // 2
+                heard.lost = heard.indices[cut - 1] + 1
+                del heard.indices[:cut]
