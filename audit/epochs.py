@@ -13,6 +13,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from audit.errors import SealBroken
+from gateway.files import sync_directory, write
 
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
@@ -82,7 +83,7 @@ class EpochKeys:
                     file.flush()
                     os.fsync(file.fileno())
                 path.unlink()
-                self._sync()
+                sync_directory(self._directory)
             except OSError as exc:
                 raise SealBroken(f"epoch {epoch}: {exc.strerror}") from None
             self._keys.pop(epoch, None)
@@ -109,26 +110,12 @@ class EpochKeys:
         epoch = f"{number:08d}-{secrets.token_hex(8)}"
         nonce = secrets.token_bytes(NONCE_BYTES)
         raw = nonce + self._master.encrypt(nonce, secrets.token_bytes(KEY_BYTES), _aad(epoch))
-        temporary = self._directory / f".{epoch}.new"
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(raw)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.rename(self._directory / (epoch + _SUFFIX))
-            self._sync()
+            write(self._directory / (epoch + _SUFFIX), raw, replace=True)
         except OSError as exc:
             raise SealBroken(f"epoch keys: {exc.strerror}") from None
         return epoch
-
-    def _sync(self) -> None:
-        descriptor = os.open(self._directory, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _aad(epoch: str) -> bytes:

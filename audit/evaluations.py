@@ -14,9 +14,10 @@ from typing import Any, Final
 from sqlalchemy import Connection, bindparam, select
 
 from audit.errors import SealBroken
+from audit.history import TREE_SIZE
 from audit.reader import PAGE_MAX, Reader
 from audit.sealing import Opener
-from audit.tables import entries, head
+from audit.tables import entries
 from gateway.entries import EntryType
 from gateway.evaluation import FIELD
 from gateway.model import Effect, fields_root
@@ -33,7 +34,6 @@ BYTES_MAX: Final = 4_194_304
 """Documents on one page; the one that exceeds it is still given."""
 _OPEN_AT_ONCE: Final = 64
 
-_SIZE: Final = select(head.c.tree_size).where(head.c.id == 1)
 _OF_TYPE: Final = (
     select(entries.c.idx)
     .where(
@@ -123,7 +123,7 @@ def page(
     """
     limit = max(1, min(limit, PAGE_MAX))
     with reader.connect() as connection:
-        size = connection.execute(_SIZE).scalar_one_or_none() or 0
+        size = connection.execute(select(TREE_SIZE)).scalar_one_or_none() or 0
         first = _index_at(connection, since, size) if since is not None else 0
         end = _index_at(connection, until, size) if until is not None else size
         start = max(first - 1, -1 if after is None else after)

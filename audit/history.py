@@ -38,21 +38,22 @@ STEPS: Final = (
 )
 """What changes a step, and so its row in the same transaction. People's answers stand beside a step."""
 
-_SIZE: Final = select(head.c.tree_size).where(head.c.id == 1).scalar_subquery()
+TREE_SIZE: Final = select(head.c.tree_size).where(head.c.id == 1).scalar_subquery()
+"""Entries from here on are not committed to by the head yet."""
 _DIRECTORY: Final = (
     select(entries.c.idx, entries.c.body)
     .where(
         entries.c.tenant == bindparam("tenant"),
         entries.c.type.in_([str(kind) for kind in DIRECTORY]),
         entries.c.idx > bindparam("after"),
-        entries.c.idx < _SIZE,
+        entries.c.idx < TREE_SIZE,
     )
     .order_by(entries.c.idx)
 )
 _RECEIVED: Final = select(entries.c.principal, entries.c.body).where(
     entries.c.plan_id == bindparam("plan_id"),
     entries.c.type == str(EntryType.PLAN_RECEIVED),
-    entries.c.idx < _SIZE,
+    entries.c.idx < TREE_SIZE,
 )
 _MOVED: Final = (
     select(entries.c.step_id, func.max(entries.c.idx).label("idx"))
@@ -60,7 +61,7 @@ _MOVED: Final = (
         entries.c.plan_id == bindparam("plan_id"),
         entries.c.type.in_([str(kind) for kind in STEPS]),
         entries.c.step_id.is_not(None),
-        entries.c.idx < _SIZE,
+        entries.c.idx < TREE_SIZE,
     )
     .group_by(entries.c.step_id)
 )
@@ -71,7 +72,7 @@ _PIN: Final = (
         entries.c.hand == bindparam("hand"),
         entries.c.action.is_(None),  # for the index
         entries.c.type == str(EntryType.HAND_REGISTERED),
-        entries.c.idx < _SIZE,
+        entries.c.idx < TREE_SIZE,
     )
     .order_by(entries.c.idx.desc())
     .limit(1)
@@ -94,7 +95,7 @@ def facts_of(
             entries.c.tenant == tenant,
             entries.c.type.in_(sorted(kinds)),
             entries.c.idx > after,
-            entries.c.idx < _SIZE,
+            entries.c.idx < TREE_SIZE,
         )
         .order_by(entries.c.idx)
     )

@@ -239,14 +239,8 @@ class Writer:
             return time.monotonic() + 1.0
 
     def _acknowledge(self, tickets: list[Ticket], outage: HandrailError | None) -> None:
-        by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Any], Any]]] = {}
-        for ticket in tickets:
-            outcome: Any
-            if ticket.durable:
-                outcome = ticket.indices
-            else:
-                outcome = ticket.refusal or ticket.failure or outage or LogUnavailable("dropped")
-            by_loop.setdefault(ticket.loop, []).append((ticket.future, outcome))
+        by_loop = _outcomes(tickets, outage)
+        tickets.clear()  # or the last plans would be kept here until there are others
         for loop, outcomes in by_loop.items():
             _post(loop, outcomes)
 
@@ -261,6 +255,21 @@ class Writer:
             self._committer.drop()
             outcome = AuditError(Reason.INTERNAL, "a fault in the writer")
         _post(call.loop, [(call.future, outcome)])
+
+
+def _outcomes(
+    tickets: list[Ticket], outage: HandrailError | None
+) -> dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Any], Any]]]:
+    """What to tell whom, by event loop."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Any], Any]]] = {}
+    for ticket in tickets:
+        outcome: Any
+        if ticket.durable:
+            outcome = ticket.indices
+        else:
+            outcome = ticket.refusal or ticket.failure or outage or LogUnavailable("dropped")
+        by_loop.setdefault(ticket.loop, []).append((ticket.future, outcome))
+    return by_loop
 
 
 def _is_abandoned(job: Job) -> bool:

@@ -24,6 +24,7 @@ from gateway.approvals import Approvals
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import HandrailError, Refused
 from gateway.evidence import Evidence
+from gateway.files import write
 from gateway.key_changes import KeyChanges
 from gateway.lifecycle import Lifecycle
 from gateway.model import CONNECTOR_PREFIX, DEFAULT_TENANT, Issuer, Notice
@@ -387,7 +388,5 @@ def _gateway_id(settings: Settings) -> str:
     """The gateway's stable random name, in its home; entries and plans carry it."""
     file = settings.home / "gateway-id"
     with contextlib.suppress(FileExistsError):
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="ascii") as stream:
-            stream.write(f"gw-{os.urandom(8).hex()}\n")
+        write(file, f"gw-{os.urandom(8).hex()}\n".encode(), replace=False)
     return file.read_text(encoding="ascii").strip()

@@ -14,7 +14,7 @@ import structlog
 
 from gateway.approval_views import view
 from gateway.entries import EntryDraft, EntryType
-from gateway.errors import HandrailError, Refused, Unavailable
+from gateway.errors import HandrailError, Malformed, Refused, Unavailable
 from gateway.evaluation import FIELD as EVALUATION
 from gateway.model import (
     Answer,
@@ -313,7 +313,7 @@ class Approvals:
         if said.asked not in {None, row.asked}:
             raise Refused(Reason.APPROVAL_MISMATCH, "it was asked anew meanwhile")
         if said.answer is None:
-            raise Refused(Reason.REQUEST_MALFORMED, "no answer")
+            raise Malformed("no answer", pointer="/answer", expected="approve or refuse")
         payload = approval.attestation(row, approver, binding, said.answer, audience=audience, now=now)
         proof = pipeline.signer.sign(Purpose.APPROVAL, Typ.APPROVAL, payload).encode("ascii")
         return _Given(said.answer, Attestation.GATEWAY, proof)

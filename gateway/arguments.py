@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from gateway.manifest import ActionManifest, ArgumentRole
+from gateway.pointers import escape, unescape
 
 _DECIMAL: Final = re.compile(r"\s*[+-]?[0-9]{1,15}(?:\.[0-9]{1,15})?\s*", re.ASCII)
 
@@ -35,11 +36,6 @@ def at(args: Mapping[str, Any], pattern: str) -> Iterator[Any]:
         yield value
 
 
-def escape(name: str) -> str:
-    """A member's name as a reference token (RFC 6901 section 3)."""
-    return name.replace("~", "~0").replace("/", "~1")
-
-
 def _number(value: Any) -> float:
     if isinstance(value, bool):
         return 0.0
@@ -55,7 +51,7 @@ def _matches(value: Any, tokens: list[str], at: str) -> Iterator[tuple[str, Any]
         yield at, value
         return
     token, rest = tokens[0], tokens[1:]
-    name = token.replace("~1", "/").replace("~0", "~")
+    name = unescape(token)
     if isinstance(value, Mapping) and (name in value or token != "*"):  # noqa: S105 - a token of a pointer
         if name in value:
             yield from _matches(value[name], rest, f"{at}/{token}")

@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol
 import structlog
 
 from gateway.entries import EntryDraft, EntryType
-from gateway.errors import HandrailError, Refused, Unavailable
+from gateway.errors import HandrailError, Malformed, Refused, Unavailable
 from gateway.lifecycle import Lifecycle
 from gateway.model import DEFAULT_TENANT, Principal
 from gateway.permissions import Permission
@@ -76,12 +76,13 @@ class Canaries:
         hundred it decides."""
         del actor
         if document.keys() != _DOCUMENT:
-            raise Refused(Reason.REQUEST_MALFORMED, "members", pointer="/document", members=_MEMBERS)
+            raise Malformed("members", pointer="/document", expected=_MEMBERS)
         digest, percent = document["digest"], document["percent"]
         if not isinstance(digest, str) or len(digest) != 64:
-            raise Refused(Reason.REQUEST_MALFORMED, "digest", pointer="/document/digest")
+            raise Malformed("digest", pointer="/document/digest", expected="64 hex digits")
         if type(percent) is not int or not 1 <= percent <= PERCENT_MAX:
-            raise Refused(Reason.REQUEST_MALFORMED, "percent", pointer="/document/percent", limit=PERCENT_MAX)
+            expected = f"a whole number from 1 to {PERCENT_MAX}"
+            raise Malformed("percent", pointer="/document/percent", limit=PERCENT_MAX, expected=expected)
         if not self.possible():
             raise Refused(Reason.POLICY_CANDIDATE)
         if document["active"] != await self.lifecycle.candidate(digest):

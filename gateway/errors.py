@@ -31,6 +31,27 @@ class Refused(HandrailError):
     """The caller's message or standing is at fault; sending the same again gives the same answer."""
 
 
+class Malformed(Refused):
+    """``request.malformed``: what cannot be read, where it is, and what should be there.
+
+    One of ``pointer`` (RFC 6901, into the JSON body; empty for all of it) and ``parameter`` (of the query, the path or
+    the headers; empty for a query that cannot be taken apart) is given.
+    """
+
+    def __init__(
+        self,
+        detail: str,
+        /,
+        *,
+        expected: str,
+        pointer: str | None = None,
+        parameter: str | None = None,
+        **facts: str | int,
+    ) -> None:
+        place = {"parameter": parameter or ""} if pointer is None else {"pointer": pointer}
+        super().__init__(Reason.REQUEST_MALFORMED, detail, **facts, **place, expected=expected)
+
+
 class Unavailable(HandrailError):
     """Handrail or something that it needs is not able to answer now; nothing was executed."""
 

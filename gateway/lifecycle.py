@@ -15,7 +15,7 @@ import structlog
 from gateway import two_person
 from gateway.canonical import sha256_canonical
 from gateway.entries import EntryDraft, EntryType
-from gateway.errors import HandrailError, Refused, Unavailable
+from gateway.errors import HandrailError, Malformed, Refused, Unavailable
 from gateway.model import DEFAULT_TENANT, Principal, commit, subject_key
 from gateway.permissions import Permission, permits, require
 from gateway.policy import signed
@@ -141,7 +141,7 @@ class Lifecycle:
             "commit": kept.commit,
             "directory": kept.directory,
             "built_at": kept.built_at,
-            "built_by": kept.built_by,
+            "signer": kept.signer,
             "kid": kept.kid,
             "checks": dict(kept.checks),
             "added_by": found.added_by,
@@ -238,10 +238,10 @@ class Lifecycle:
         del actor
         self._require_followed()
         if document.keys() != _DOCUMENT:
-            raise Refused(Reason.REQUEST_MALFORMED, "members", pointer="/document")
+            raise Malformed("members", pointer="/document", expected="commit, digest, replaces")
         digest = document["digest"]
         if not isinstance(digest, str) or len(digest) != 64:
-            raise Refused(Reason.REQUEST_MALFORMED, "digest", pointer="/document/digest")
+            raise Malformed("digest", pointer="/document/digest", expected="64 hex digits")
         found = await self._stored(digest)
         if document["commit"] != found.signed.commit:
             raise Refused(Reason.PROPOSAL_MISMATCH, "commit", member="commit", commit=found.signed.commit)
@@ -272,7 +272,7 @@ class Lifecycle:
     async def _verified(self, token: bytes) -> tuple[SignedBundle, Mapping[str, Any]]:
         """A signed bundle and the key it holds under: one of somebody who may still propose policies."""
         try:
-            author = await self.directory.principal(DEFAULT_TENANT, signed.claimed_builder(token))
+            author = await self.directory.principal(DEFAULT_TENANT, signed.claimed_signer(token))
         except Refused as refusal:
             if refusal.reason is not Reason.REQUEST_NOT_FOUND:
                 raise

@@ -15,7 +15,7 @@ import structlog
 from gateway import two_person
 from gateway.canonical import sha256_canonical
 from gateway.entries import EntryDraft
-from gateway.errors import HandrailError, Refused
+from gateway.errors import HandrailError, Malformed, Refused
 from gateway.model import Committed, Principal, commit, subject_key
 from gateway.permissions import Permission, require
 from gateway.ports import Append, AuditLog, Directory, Guard, Purpose, Signer, Typ, Write
@@ -360,7 +360,8 @@ class Proposals:
     def _handler(self, kind: Kind) -> Handler:
         handler = self.handlers.get(kind)
         if handler is None:
-            raise Refused(Reason.REQUEST_MALFORMED, f"nothing here handles {kind}", pointer="/kind")
+            expected = f"one of: {', '.join(self.handlers)}"
+            raise Malformed(f"nothing here handles {kind}", pointer="/kind", expected=expected)
         return handler
 
     async def _applied(self, proposal: Proposal) -> None:

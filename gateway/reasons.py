@@ -118,7 +118,7 @@ class Reason(StrEnum):
 TEXTS: Final[dict[Reason, str]] = {
     Reason.REQUEST_MALFORMED: "The request could not be read.",
     Reason.REQUEST_TOO_LARGE: "The request body is larger than this gateway accepts.",
-    Reason.REQUEST_HEADERS_TOO_LARGE: "The request's headers are larger than this gateway accepts.",
+    Reason.REQUEST_HEADERS_TOO_LARGE: "The request's target and headers, not its body, are larger than accepted.",
     Reason.REQUEST_MEDIA_TYPE: "The request's content type is not the one this route takes.",
     Reason.REQUEST_METHOD: "This route does not take that method.",
     Reason.REQUEST_TIMEOUT: "The request body did not arrive in time.",

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from gateway.lookalikes import hints, host_of
 from gateway.manifest import ArgumentRole
+from gateway.pointers import pointer, tokens
 from gateway.safe import safe
 
 HEAD_CHARACTERS: Final = 1_600
@@ -231,7 +232,7 @@ def _values(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...]
 
 def _argument(path: tuple[str, ...], value: Any, roles: Mapping[str, str], *, whole: bool) -> Argument:
     role = next((role for pattern, role in roles.items() if _matches(pattern, path)), None)
-    name = _words("".join(f"/{part.replace('~', '~0').replace('/', '~1')}" for part in path))
+    name = _words(pointer(path))
     cut: Cut | None = None
     tail = ""
     host: str | None = None
@@ -264,7 +265,7 @@ def _argument(path: tuple[str, ...], value: Any, roles: Mapping[str, str], *, wh
 
 def _matches(pattern: str, path: tuple[str, ...]) -> bool:
     """Whether the pointer ``pattern`` names ``path`` or something around it; ``*`` is any one part."""
-    parts = [part.replace("~1", "/").replace("~0", "~") for part in pattern.split("/")[1:]]
+    parts = tokens(pattern)
     return len(parts) <= len(path) and all(part in ("*", item) for part, item in zip(parts, path, strict=False))
 
 

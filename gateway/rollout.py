@@ -16,7 +16,7 @@ import structlog
 
 from audit.reader import Reader
 from gateway.canaries import Canaries
-from gateway.errors import HandrailError, Refused
+from gateway.errors import HandrailError, Malformed, Refused
 from gateway.forward_clock import ForwardClock
 from gateway.lifecycle import Lifecycle
 from gateway.model import DEFAULT_TENANT, Effect, Principal
@@ -351,7 +351,7 @@ class ObserveHandler:
         """See ``proposals.Handler``. The hand must be one that the tenant pinned: what is observed was looked at."""
         hand = document.get("hand")
         if document.keys() != {"hand", "lasts_seconds"} or not isinstance(hand, str):
-            raise Refused(Reason.REQUEST_MALFORMED, "members", pointer="/document", members="hand, lasts_seconds")
+            raise Malformed("members", pointer="/document", expected="hand, lasts_seconds")
         if not actor.may_use(hand) or self.hands.manifest(actor.tenant, hand) is None:
             raise Refused(Reason.REQUEST_NOT_FOUND, f"no pinned hand {hand}")
         return hand

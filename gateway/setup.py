@@ -4,11 +4,8 @@ Everything after that goes through the API. Running it again changes nothing tha
 """
 
 import asyncio
-import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
@@ -67,18 +64,6 @@ def database_unusable(settings: Settings, error: SQLAlchemyError) -> Unavailable
     where = make_url(settings.database_url).render_as_string(hide_password=True)
     said = str(getattr(error, "orig", None) or type(error).__name__).strip().split("\n")[0]
     return Unavailable(Reason.LOG_UNAVAILABLE, f"{where}: {said}")
-
-
-def write_private(file: Path, document: Any) -> None:
-    """Write JSON that only its owner may read, all or nothing."""
-    temporary = file.with_suffix(".new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-        json.dump(document, stream, indent=2)
-        stream.write("\n")
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(file)
 
 
 def run(settings: Settings) -> Setup:

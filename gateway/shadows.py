@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol
 import structlog
 
 from gateway.entries import EntryDraft, EntryType
-from gateway.errors import HandrailError, Refused
+from gateway.errors import HandrailError, Malformed, Refused
 from gateway.lifecycle import Lifecycle
 from gateway.model import DEFAULT_TENANT, Principal
 from gateway.permissions import Permission
@@ -70,7 +70,8 @@ class Shadows:
         """
         self.lifecycle.require(actor, Permission.POLICY_SHADOW)
         if not 1 <= lasts_seconds <= LASTS_MAX_SECONDS:
-            raise Refused(Reason.REQUEST_MALFORMED, "lasts", pointer="/lasts_seconds", limit=LASTS_MAX_SECONDS)
+            expected = f"whole seconds from 1 to {LASTS_MAX_SECONDS}"
+            raise Malformed("lasts", pointer="/lasts_seconds", limit=LASTS_MAX_SECONDS, expected=expected)
         if not self.possible():
             raise Refused(Reason.POLICY_CANDIDATE)
         await self.lifecycle.candidate(digest)

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from gateway.canonical import canonical, parse
 from gateway.entries import EntryType
-from gateway.errors import Refused
+from gateway.errors import Malformed, Refused
 from gateway.model import DEFAULT_TENANT, Principal
 from gateway.permissions import Permission, permits
 from gateway.reasons import Reason
@@ -248,17 +248,18 @@ def check_document(document: Any) -> tuple[Mapping[str, Any], bytes]:
         Refused: ``request.malformed`` for anything but a JSON object of at most :data:`DOCUMENT_MAX_BYTES`.
     """
     if not isinstance(document, dict):
-        raise Refused(Reason.REQUEST_MALFORMED, "a document is a JSON object", pointer="/document")
+        raise Malformed("a document is a JSON object", pointer="/document", expected="a JSON object")
     raw = canonical(document)
     if len(raw) > DOCUMENT_MAX_BYTES:
-        raise Refused(Reason.REQUEST_MALFORMED, "document", pointer="/document", limit=DOCUMENT_MAX_BYTES)
+        expected = f"at most {DOCUMENT_MAX_BYTES} bytes of canonical JSON"
+        raise Malformed("document", pointer="/document", limit=DOCUMENT_MAX_BYTES, expected=expected)
     return parse(raw), raw
 
 
 def check_subject(subject: str) -> str:
     """What a handler says a document is about; it stands in entries. Raises ``request.malformed``."""
     if _SUBJECT.fullmatch(subject) is None:
-        raise Refused(Reason.REQUEST_MALFORMED, "subject", pointer="/document")
+        raise Malformed("subject", pointer="/document", expected="a subject that can stand in an entry")
     return subject
 
 
@@ -275,7 +276,8 @@ def standing_until(kind: Kind, document: Mapping[str, Any], now: float) -> float
         return None
     lasts = document.get("lasts_seconds")
     if type(lasts) is not int or not 1 <= lasts <= longest:
-        raise Refused(Reason.REQUEST_MALFORMED, "lasts_seconds", pointer="/document/lasts_seconds", limit=longest)
+        expected = f"whole seconds from 1 to {longest}"
+        raise Malformed("lasts_seconds", pointer="/document/lasts_seconds", limit=longest, expected=expected)
     return now + lasts
 
 

@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any, Final
 
+from gateway.pointers import escape
+
 DIFFERENCES_MAX: Final = 200
 
 
@@ -18,7 +20,7 @@ def differences(pinned: Any, offered: Any) -> list[dict[str, Any]]:
 def _walk(pinned: Any, offered: Any, at: str) -> Iterator[dict[str, Any]]:
     if isinstance(pinned, Mapping) and isinstance(offered, Mapping):
         for name in sorted(pinned.keys() | offered.keys()):
-            path = f"{at}/{name.replace('~', '~0').replace('/', '~1')}"
+            path = f"{at}/{escape(name)}"
             if name not in pinned:
                 yield {"path": path, "offered": offered[name]}
             elif name not in offered:

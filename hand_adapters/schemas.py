@@ -12,6 +12,7 @@ from urllib.parse import unquote
 import jsonschema_rs
 
 from gateway.errors import HandrailError
+from gateway.pointers import escape, pointer, unescape
 from gateway.reasons import Reason
 
 PROBLEMS_MAX: Final = 16
@@ -93,10 +94,7 @@ class Checker:
         ) or ({"pointer": "", "keyword": "schema"},)
 
     def _pointer(self, path: Sequence[str | int]) -> str:
-        return "".join(
-            f"/{segment if isinstance(segment, int) else _escape(segment) if segment in self._names else '*'}"
-            for segment in path
-        )
+        return pointer(part if isinstance(part, int) or part in self._names else "*" for part in path)
 
 
 def normalise(schema: Any, *, close: bool) -> dict[str, Any]:
@@ -129,7 +127,7 @@ def _copy(schema: Mapping[str, Any], at: str, depth: int) -> dict[str, Any]:
         raise SchemaError(f"{at}: too deep")
     copied: dict[str, Any] = {}
     for key, value in schema.items():
-        here = f"{at}/{_escape(key)}"
+        here = f"{at}/{escape(key)}"
         if key in _LOST or key == "$id" or (key == "items" and isinstance(value, list)):
             raise SchemaError(f"{here}: not supported")
         if key in _REFERENCES and not (isinstance(value, str) and value.startswith("#")):
@@ -137,7 +135,7 @@ def _copy(schema: Mapping[str, Any], at: str, depth: int) -> dict[str, Any]:
         if isinstance(value, Mapping) and key in (_FRESH_ONE | _IN_PLACE_ONE):
             copied[key] = _copy(value, here, depth + 1)
         elif isinstance(value, Mapping) and key in (_FRESH_NAMED | _IN_PLACE_NAMED):
-            copied[key] = {name: _copy_any(member, f"{here}/{_escape(name)}", depth) for name, member in value.items()}
+            copied[key] = {name: _copy_any(member, f"{here}/{escape(name)}", depth) for name, member in value.items()}
         elif isinstance(value, list) and key in (_FRESH_MANY | _IN_PLACE_MANY):
             copied[key] = [_copy_any(member, f"{here}/{index}", depth) for index, member in enumerate(value)]
         else:
@@ -207,7 +205,7 @@ def _resolve(reference: str, root: Mapping[str, Any]) -> Any:
         return {"type": "object"}
     target: Any = root
     for segment in reference[2:].split("/"):
-        name = unquote(segment).replace("~1", "/").replace("~0", "~")
+        name = unescape(unquote(segment))
         if isinstance(target, Mapping):
             target = target.get(name)
         elif isinstance(target, list) and name.isdecimal() and int(name) < len(target):
@@ -312,7 +310,3 @@ def _plain_mapping(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain_mapping(member) for member in value]
     return value
-
-
-def _escape(segment: str) -> str:
-    return segment.replace("~", "~0").replace("/", "~1")

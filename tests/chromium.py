@@ -17,6 +17,7 @@ import aiohttp
 import pytest
 
 from tests import services
+from tests.until import until
 
 PROGRAM: Final = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
@@ -75,13 +76,13 @@ class Tab:
 
     async def until(self, expression: str) -> Any:
         """Wait until a JavaScript expression is true; returns its value."""
-        async with asyncio.timeout(_SECONDS):
-            while True:
-                # Between two pages there is no context to evaluate in.
-                with suppress(BrowserError):
-                    if value := await self.eval(expression):
-                        return value
-                await asyncio.sleep(0.05)
+
+        async def look() -> Any:
+            # Between two pages there is no context to evaluate in.
+            with suppress(BrowserError):
+                return await self.eval(expression)
+
+        return await until(look, _SECONDS)
 
     async def text(self, selector: str = "body") -> str:
         """What a person reads in an element."""

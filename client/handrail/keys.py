@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import secrets
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -122,8 +123,11 @@ class SigningKey:
             raise KeyFileError(f"{file}: {exc}") from None
         return key
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the private JWK to a new file of mode 0600, durably; an existing file is never overwritten.
+    def save(self, path: str | os.PathLike[str], *, replace: bool = False) -> None:
+        """Write the private JWK to a file of mode 0600, durably and whole.
+
+        Args:
+            replace: whether an existing file gives way; the key in it is gone then.
 
         Raises:
             KeyFileError: where the file exists or cannot be written.
@@ -131,19 +135,31 @@ class SigningKey:
         file = Path(path)
         jwk = {**self.public.public_jwk(), "d": b64url_encode(self._key.private_bytes_raw())}
         try:
-            descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-            with os.fdopen(descriptor, "wb") as stream:
-                stream.write(canonical(jwk) + b"\n")
-                stream.flush()
-                os.fsync(stream.fileno())
+            _write(file, canonical(jwk) + b"\n", replace=replace)
         except FileExistsError:
-            raise KeyFileError(f"{file}: exists already; a key is never overwritten") from None
+            raise KeyFileError(f"{file}: exists already; a key is not overwritten") from None
         except OSError as exc:
             raise KeyFileError(f"{file}: {exc.strerror}") from None
 
     def sign(self, message: bytes) -> bytes:
         """64-byte RFC 8032 signature."""
         return self._key.sign(message)
+
+
+def _write(file: Path, content: bytes, *, replace: bool) -> None:
+    temporary = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(descriptor)
+        if replace:
+            temporary.replace(file)
+        else:
+            os.link(temporary, file)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def load_public(path: str | os.PathLike[str]) -> VerifyKey:

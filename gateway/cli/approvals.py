@@ -9,20 +9,21 @@ import typer
 from handrail import SigningKey, check_shown
 from handrail.views import ApprovalPage, ApprovalView
 
+from gateway.cli.asking import ask_for
 from gateway.cli.command import command, noun
 from gateway.cli.connect import Session
-from gateway.cli.exits import Exit, Stop
+from gateway.cli.exits import Exit
 from gateway.cli.output import Output
 from gateway.rendering import moment, render
 
 app = noun("List, watch, show, approve and refuse held steps.")
 
-ApprovalId = Annotated[str, typer.Argument(metavar="ID")]
+ApprovalId = Annotated[str, typer.Argument(metavar="ID", help="As 'approvals list' shows it.")]
 Key = Annotated[Path | None, typer.Option(help="Your enrolled private JWK. Default: the one in cli.json.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 
-@command(app, "list")
+@command(app, "list", example="approvals list --limit 5", good="they were listed")
 def list_(
     session: Session,
     all_: Annotated[bool, typer.Option("--all", help="Answered ones too.")] = False,
@@ -34,25 +35,31 @@ def list_(
     session.out.show(page, lambda: _show_page(session.out, page))
 
 
-@command(app)
+@command(app, example="approvals approve ID", good="the call was allowed", waiting="more approvers are needed")
 def approve(session: Session, approval_id: ApprovalId, key: Key = None, yes: Yes = False) -> Exit:
-    """Allow one exact call. Shows it first and asks for the word 'approve'. Exit 4 while more approvers are needed."""
+    """Allow one exact call; shows it first and asks for the word 'approve'."""
     return _answer(session, approval_id, key, yes, "approve")
 
 
-@command(app)
+@command(app, example="approvals refuse ID", good="the call was refused")
 def refuse(session: Session, approval_id: ApprovalId, key: Key = None, yes: Yes = False) -> Exit:
-    """Refuse one exact call. Shows it first and asks for the word 'refuse'."""
+    """Refuse one exact call; shows it first and asks for the word 'refuse'."""
     return _answer(session, approval_id, key, yes, "refuse")
 
 
-@command(app)
+@command(
+    app,
+    example="approvals show ID --whole",
+    good="it was granted",
+    negative="it was refused, expired or voided",
+    waiting="it waits for an answer",
+)
 def show(
     session: Session,
     approval_id: ApprovalId,
     whole: Annotated[bool, typer.Option("--whole", help="Cut no value, however long.")] = False,
 ) -> Exit:
-    """Show one request: the exact call, its reasons, who asked, and how far it is. Exit 4 while it waits."""
+    """Show one request: the exact call, its reasons, who asked, and how far it is."""
     shown = session.client.approval(approval_id)
     if shown.get("args") is not None:
         check_shown(dict(shown))
@@ -60,13 +67,13 @@ def show(
     return _standing(shown.get("status"))
 
 
-@command(app)
+@command(app, example="approvals watch --for 60", good="the time is over, or it was interrupted")
 def watch(
     session: Session,
     seconds: Annotated[float | None, typer.Option("--for", min=0, help="Stop after so many seconds.")] = None,
     interval: Annotated[float, typer.Option(min=0.2, max=3600, help="Seconds between two looks.")] = 2.0,
 ) -> Exit:
-    """Print each request that waits, as it comes, until interrupted. With --json one document a line."""
+    """Print each request that waits, as it comes, until interrupted; with --json one document a line."""
     ends_at = None if seconds is None else time.monotonic() + seconds
     known: set[str] = set()
     try:
@@ -127,7 +134,8 @@ def _answer(
     if not session.out.json:
         session.out.raw(render(shown).text(session.out.width))
     if not yes:
-        _ask(session.out, answer)
+        unasked = f"Read the call with 'approvals show', then give --yes to {answer} it."
+        ask_for(answer, session.out, to=f"{answer} this exact call", unasked=unasked)
     # The document that was shown is the one signed; fetching it again would sign what nobody saw.
     answered = session.client.answer(shown, answer, signing_key)
     session.out.show(answered, lambda: session.out.line(f"{approval_id}: {answered.get('status')}"))
@@ -138,11 +146,3 @@ def _answer(
 
 def _standing(status: Any) -> Exit:
     return {"open": Exit.WAITING, "granted": Exit.GOOD}.get(str(status), Exit.NEGATIVE)
-
-
-def _ask(out: Output, word: str) -> None:
-    if not out.interactive:
-        raise Stop("there is nobody to ask here", f"Read the call with --json, then give --yes to {word} it.")
-    typed = typer.prompt(f"Type '{word}' to {word} this exact call", default="", show_default=False)
-    if typed.strip() != word:
-        raise Stop("nothing was answered", code=Exit.NEGATIVE)

@@ -19,7 +19,7 @@ from audit.fsck import Finding, check
 from audit.tables import entries
 from gateway.cli.command import command, noun
 from gateway.cli.connect import Session
-from gateway.cli.exits import Exit, Stop
+from gateway.cli.exits import Code, Exit, Stop
 from gateway.cli.output import Output
 from gateway.entries import LABELS, EntryType
 from gateway.settings import Settings, load
@@ -34,21 +34,21 @@ Config = Annotated[
 ]
 
 
-@command(app)
+@command(app, example="audit query --effect deny --limit 20", good="they were listed")
 def query(
     session: Session,
     type_: Annotated[str | None, typer.Option("--type", help="Code or words: POLDNY, 'policy denied'.")] = None,
     effect: Annotated[str | None, typer.Option(help="allow, ask or deny.")] = None,
     context: Annotated[str | None, typer.Option(help="Context id.")] = None,
     plan: Annotated[str | None, typer.Option(help="Plan id.")] = None,
-    hand: Annotated[str | None, typer.Option()] = None,
-    action: Annotated[str | None, typer.Option()] = None,
+    hand: Annotated[str | None, typer.Option(help="Hand id.")] = None,
+    action: Annotated[str | None, typer.Option(help="Action of a hand.")] = None,
     principal: Annotated[str | None, typer.Option(help="Pseudonym, as entries show it.")] = None,
     reason: Annotated[str | None, typer.Option(help="Reason code.")] = None,
     after: Annotated[int | None, typer.Option(min=0, help="Only entries after this index.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Entries on one page.")] = None,
 ) -> None:
-    """List entries, oldest first. The query itself is recorded."""
+    """List entries, oldest first; the query itself is recorded."""
     if type_ is not None and type_ not in {word for code, label in LABELS.items() for word in _names(code, label)}:
         known = ", ".join(f"{code} ({label})" for code, label in LABELS.items())
         raise Stop(f"--type {type_}: there is no such type of entry", f"There are: {known}.")
@@ -63,7 +63,13 @@ def _names(code: EntryType, label: str) -> tuple[str, str, str]:
     return code.value, label, code.name.lower()
 
 
-@command(app)
+@command(
+    app,
+    example="audit fsck --trust trust.json",
+    good="the log is sound",
+    negative="it was changed; each faulty entry is named",
+    unreachable="the database cannot be reached",
+)
 def fsck(
     out: Output,
     config: Config = None,
@@ -77,7 +83,7 @@ def fsck(
         bool, typer.Option("--payloads", help="Open every sealed value too (needs the master key).")
     ] = False,
 ) -> Exit:
-    """Read the whole log from the database and recompute everything that can be. Exit 1 names each faulty entry."""
+    """Read the whole log from the database and recompute everything that can be."""
     settings = load(config)
     keys = [VerifierKey.parse(vkey) for vkey in _log_keys(trust)] if trust else []
     kept = [_text(file) for file in checkpoint or ()]
@@ -137,7 +143,8 @@ def _text(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as exc:
-        raise Stop(f"{file}: {exc.strerror if isinstance(exc, OSError) else 'not UTF-8'}") from None
+        text = f"{file}: {exc.strerror if isinstance(exc, OSError) else 'not UTF-8'}"
+        raise Stop(text, "Give a checkpoint that was saved as text.", code=Code.FILE) from None
 
 
 def _show(out: Output, page: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Final
 import typer
 
 from gateway.cli.connect import Session
-from gateway.cli.exits import Exit, Stop
+from gateway.cli.exits import Exit, Stop, unreadable
 from gateway.errors import Refused
 from gateway.policy.bundle import Bundle, load
 from gateway.policy.engine import bundle_directory
@@ -68,7 +68,7 @@ def _read(file: Path) -> Bundle:
         with file.open("rb") as stream:
             token = stream.read(SIGNED_MAX_BYTES + 1)
     except OSError as exc:
-        raise Stop(f"{file}: {exc.strerror}") from None
+        raise unreadable(file, exc) from None
     try:
         return read_unverified(token).bundle
     except (Refused, UnicodeDecodeError) as exc:

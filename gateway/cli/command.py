@@ -3,7 +3,7 @@ belong to it (``--url``, ``--api-key``, ``--as``, ``--json``), and every error b
 """
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Annotated, Any, Final
 
@@ -17,10 +17,14 @@ from handrail.errors import (
     VerificationError,
 )
 
+from audit.errors import LogMisconfigured
 from gateway.cli.connect import Session, resolve
-from gateway.cli.exits import Exit, Stop
+from gateway.cli.exits import Code, Exit, Stop
+from gateway.cli.hints import HINTS, hint_for
 from gateway.cli.output import Output
 from gateway.errors import HandrailError, Unavailable
+from gateway.reasons import Reason
+from gateway.settings import SettingsError
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Url = Annotated[str | None, typer.Option("--url", help="The gateway. [env: HANDRAIL_URL]")]
@@ -49,9 +53,22 @@ def noun(help_: str) -> typer.Typer:
 
 
 def command(
-    app: typer.Typer, name: str | None = None, **settings: Any
+    app: typer.Typer,
+    name: str | None = None,
+    *,
+    example: str,
+    good: str = "it was done",
+    negative: str = "",
+    waiting: str = "",
+    unreachable: str = "",
+    **settings: Any,
 ) -> Callable[[Callable[..., Any]], Callable[..., None]]:
-    """Register a function as a command of ``app``. Its return value, where it has one, is the exit code."""
+    """Register a function as a command of ``app``. Its return value, where it has one, is the exit code.
+
+    Args:
+        example: a call as somebody would type it, without ``handrail``.
+        good, negative, waiting, unreachable: what these exit codes mean here; what cannot be is left out.
+    """
 
     def register(function: Callable[..., Any]) -> Callable[..., None]:
         parameters = inspect.signature(function, eval_str=True).parameters
@@ -82,10 +99,24 @@ def command(
         run.__name__, run.__doc__ = function.__name__, function.__doc__
         run.__signature__ = inspect.Signature(kept)  # type: ignore[attr-defined]
         run.__annotations__ = {item.name: item.annotation for item in kept}
-        app.command(name, **settings)(run)
+        asks = options is _SESSION_OPTIONS
+        meanings = {
+            Exit.GOOD: good,
+            Exit.NEGATIVE: ", or ".join(filter(None, [negative, "the gateway refused" if asks else ""])),
+            Exit.USAGE: "wrong use: arguments, files, configuration" + (", the API key" if asks else ""),
+            Exit.UNREACHABLE: unreachable or ("the gateway cannot be reached" if asks else ""),
+            Exit.WAITING: waiting,
+        }
+        app.command(name, epilog=_epilog(example, meanings), **settings)(run)
         return run
 
     return register
+
+
+def _epilog(example: str, meanings: Mapping[Exit, str]) -> str:
+    """What stands below the options. The control character keeps the lines of a paragraph apart."""
+    codes = [f"  {int(code)}  {meaning}" for code, meaning in meanings.items() if meaning]
+    return "\n".join(["\b", "Example:", f"  handrail {example}", "", "\b", "Exit codes:", *codes])
 
 
 def _session(out: Output, options: dict[str, Any]) -> Session:
@@ -94,58 +125,68 @@ def _session(out: Output, options: dict[str, Any]) -> Session:
 
 @contextmanager
 def _errors_become_words(out: Output) -> Iterator[None]:
-    """The one table of errors of the command line: type -> sentence, next step, exit code."""
+    """The one table of errors of the command line: type -> sentence, next step, code, exit code."""
     try:
         yield
     except Stop as exc:
-        out.error(exc.text, exc.hint)
-        raise typer.Exit(exc.code) from None
+        out.error(exc.text, exc.hint, exc.code)
+        raise typer.Exit(exc.exit) from None
     except HandrailProblem as exc:
-        out.error(_problem_text(exc), _problem_hint(exc), exc.code)
+        out.error(exc.detail, hint_for(exc.code, exc.hints), exc.code, _facts(exc))
         raise typer.Exit(_problem_exit(exc)) from None
     except Unreachable as exc:
-        out.error(str(exc), "Is the gateway running? Start it with 'handrail serve', or give its --url.")
+        hint = "Is the gateway running? Start it with 'handrail serve', or give its --url."
+        out.error(str(exc), hint, Code.UNREACHABLE)
         raise typer.Exit(Exit.UNREACHABLE) from None
     except UnexpectedReply as exc:
-        out.error(str(exc), "Check --url: something other than a Handrail gateway may be answering there.")
+        hint = "Check --url: something other than a Handrail gateway may be answering there."
+        out.error(str(exc), hint, Code.UNEXPECTED_REPLY)
         raise typer.Exit(Exit.UNREACHABLE) from None
     except ApprovalMismatchError as exc:
-        out.error(f"nothing was signed: {exc}", "The gateway showed one call and bound another. Tell its operator.")
+        hint = "The gateway showed one call and bound another. Tell its operator."
+        out.error(f"nothing was signed: {exc}", hint, Code.MISMATCH)
         raise typer.Exit(Exit.NEGATIVE) from None
     except VerificationError as exc:
-        out.error(str(exc))
+        out.error(str(exc), "Do not rely on it. Tell whoever gave it to you.", Code.UNVERIFIED)
         raise typer.Exit(Exit.NEGATIVE) from None
     except ClientError as exc:
-        out.error(str(exc))
+        out.error(str(exc), "Check the files that you gave, and what they hold.", Code.FILE)
         raise typer.Exit(Exit.USAGE) from None
     except HandrailError as exc:
-        out.error(exc.detail or exc.text, code=str(exc.reason))
-        raise typer.Exit(Exit.UNREACHABLE if isinstance(exc, Unavailable) else Exit.USAGE) from None
+        out.error(exc.detail or exc.text, *_local(exc))
+        # A database that is another log's is no outage: it stays so until the configuration is mended.
+        away = isinstance(exc, Unavailable) and not isinstance(exc, LogMisconfigured)
+        raise typer.Exit(Exit.UNREACHABLE if away else Exit.USAGE) from None
     except OSError as exc:
         if exc.filename is None:  # not about a file: a closed pipe is the root command's to handle
             raise
-        out.error(f"{exc.filename}: {exc.strerror}", "Check HANDRAIL_HOME, and who owns and may write it.")
+        hint = "Check HANDRAIL_HOME, and who owns and may write it."
+        out.error(f"{exc.filename}: {exc.strerror}", hint, Code.FILE)
         raise typer.Exit(Exit.USAGE) from None
 
 
-def _problem_text(problem: HandrailProblem) -> str:
-    hints = ", ".join(f"{name}={value}" for name, value in problem.hints.items())
-    return f"{problem.detail} ({problem.code}{'; ' + hints if hints else ''})"
+def _facts(problem: HandrailProblem) -> dict[str, Any]:
+    return {**problem.hints, **({"request_id": problem.request_id} if problem.request_id else {})}
 
 
-def _problem_hint(problem: HandrailProblem) -> str:
-    if problem.code == "auth.missing":
-        return "Set HANDRAIL_API_KEY, or HANDRAIL_HOME to the directory that has cli.json."
-    if problem.code in {"auth.invalid", "auth.expired"}:
-        return "Ask a security admin for a new key: handrail principals add ID --role ROLE."
-    if problem.code == "auth.forbidden":
-        return "Choose a principal that may with --as NAME; 'handrail principals list' shows who has which role."
-    return f"Request {problem.request_id}." if problem.request_id else ""
+def _local(error: HandrailError) -> tuple[str, str]:
+    """What to do about something that happened on this machine, and its code."""
+    if isinstance(error, SettingsError):
+        return (
+            "'handrail config example' shows every setting; 'handrail config check' names each wrong one.",
+            Code.SETTINGS,
+        )
+    if isinstance(error, LogMisconfigured):
+        hint = "Database and configuration do not belong together: give the --config that the gateway has."
+        return hint, str(error.reason)
+    if error.reason is Reason.POLICY_BUNDLE:
+        return HINTS[error.reason], str(error.reason)
+    return "'handrail doctor' looks at what this machine needs.", str(error.reason)
 
 
 def _problem_exit(problem: HandrailProblem) -> Exit:
     if problem.status in _TRY_LATER:
         return Exit.UNREACHABLE
-    # A parameter of the query that the gateway does not take is an option of the command.
-    wrong_use = problem.status == 401 or (problem.code == "request.malformed" and "parameter" in problem.hints)
+    # What the gateway cannot read is an argument or an option of the command.
+    wrong_use = problem.status == 401 or problem.code == Reason.REQUEST_MALFORMED
     return Exit.USAGE if wrong_use else Exit.NEGATIVE

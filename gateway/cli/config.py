@@ -23,21 +23,21 @@ _WORDS: Final = {str: "text", int: "whole number", float: "number", bool: "true 
 _BOUNDS: Final = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<", "max_length": "length <="}
 
 
-@command(app)
+@command(app, example="config example > handrail.toml", good="it was printed")
 def example(out: Output) -> None:
     """Print a commented handrail.toml: every setting with its meaning, type and default."""
     text = example_text()
     out.show({"toml": text}, lambda: out.raw(text))
 
 
-@command(app)
+@command(app, example="config check handrail.toml", good="it can be used")
 def check(
     out: Output,
     file: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", help="Default: HANDRAIL_CONFIG, ./handrail.toml.")
+        Path | None, typer.Argument(metavar="FILE", help="Default: HANDRAIL_CONFIG, ./handrail.toml.")
     ] = None,
 ) -> None:
-    """Read a configuration as the gateway would and print what it comes to. Exit 2 names each wrong key."""
+    """Read a configuration as the gateway would and print what it comes to, or name each wrong key."""
     settings = load(file)
     _check_hands(settings)
     _check_webhooks(settings)

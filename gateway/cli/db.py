@@ -17,7 +17,7 @@ app = noun("Move the database to the newest schema.")
 app.callback()(lambda: None)
 
 
-@command(app)
+@command(app, example="db upgrade", good="the schema is the newest", unreachable="the database cannot be reached")
 def upgrade(
     out: Output, config: Annotated[Path | None, typer.Option("--config", help="handrail.toml.")] = None
 ) -> None:

@@ -36,9 +36,9 @@ class Finding:
     remedy: str = ""
 
 
-@command(app)
+@command(app, example="doctor --config handrail.toml", good="nothing needed is missing", negative="something is")
 def doctor(out: Output, config: Annotated[Path | None, typer.Option("--config", help="handrail.toml.")] = None) -> Exit:
-    """Say what this machine has and lacks, and how to get it. Exit 1 if something needed is missing."""
+    """Say what this machine has and lacks, and how to get it."""
     findings = list(examine(config))
     document = {"findings": [asdict(finding) for finding in findings]}
     out.show(

@@ -1,6 +1,7 @@
-"""Exit codes, and how a command stops."""
+"""Exit codes, the command line's own error codes, and how a command stops."""
 
-from enum import IntEnum
+from enum import IntEnum, StrEnum
+from typing import Final
 
 
 class Exit(IntEnum):
@@ -16,11 +17,39 @@ class Exit(IntEnum):
     """Not decided yet: a step runs or waits for a person."""
 
 
+class Code(StrEnum):
+    """What went wrong on this side. A refusal by the gateway carries the gateway's code instead."""
+
+    USAGE = "cli.usage"
+    FILE = "cli.file"
+    EXISTS = "cli.exists"
+    SETTINGS = "cli.settings"
+    REFUSED = "cli.refused"
+    MISMATCH = "cli.mismatch"
+    UNVERIFIED = "cli.unverified"
+    UNREACHABLE = "cli.unreachable"
+    UNEXPECTED_REPLY = "cli.unexpected_reply"
+    INTERRUPTED = "cli.interrupted"
+
+
+_CODES: Final = {
+    Exit.NEGATIVE: Code.REFUSED,
+    Exit.USAGE: Code.USAGE,
+    Exit.UNREACHABLE: Code.UNREACHABLE,
+}
+
+
 class Stop(Exception):
     """Ends a command with a sentence on what is wrong and one on what to do next."""
 
-    def __init__(self, text: str, hint: str = "", code: Exit = Exit.USAGE) -> None:
+    def __init__(self, text: str, hint: str, exit_: Exit = Exit.USAGE, *, code: Code | None = None) -> None:
         super().__init__(text)
         self.text = text
         self.hint = hint
-        self.code = code
+        self.exit = exit_
+        self.code = code or _CODES[exit_]
+
+
+def unreadable(file: object, error: OSError) -> Stop:
+    """A file that was to be read and cannot be."""
+    return Stop(f"{file}: {error.strerror}", "Check its name, and who may read it.", code=Code.FILE)

@@ -1,19 +1,24 @@
 """``handrail hands``: list hands and pin their manifests."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
+from handrail import HandrailProblem
 
+from gateway.cli.asking import ask_for
 from gateway.cli.command import command, noun
 from gateway.cli.connect import Session
 from gateway.cli.exits import Exit, Stop
 from gateway.cli.output import Output
+from gateway.reasons import Reason
 from gateway.safe import safe_json
 
 app = noun("List hands and pin their manifests.")
 
 
-@command(app, "list")
+@command(app, "list", example="hands list", good="they were listed")
 def list_(session: Session) -> None:
     """List the hands, their states and actions."""
     found = session.client.hands()
@@ -37,20 +42,23 @@ def list_(session: Session) -> None:
     )
 
 
-@command(app)
+@command(app, example="hands pin git", good="it is pinned", negative="it offers nothing, or not what was reviewed")
 def pin(
     session: Session,
-    hand_id: Annotated[str, typer.Argument(metavar="ID")],
+    hand_id: Annotated[str, typer.Argument(metavar="ID", help="As 'hands list' shows it.")],
     digest: Annotated[
         str | None, typer.Option(help="Digest that you reviewed; pinning fails where another is offered.")
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> Exit:
     """Pin what a hand offers now, after showing how it differs from what was pinned."""
-    hand = session.client.hand(hand_id)
+    with hand_named(session, hand_id):
+        hand = session.client.hand(hand_id)
     offered = hand.get("offered_digest")
     if not isinstance(offered, str):
-        raise Stop(f"{hand_id} offers nothing to pin: {hand.get('problem') or hand.get('state')}", code=Exit.NEGATIVE)
+        why = hand.get("problem") or hand.get("state")
+        hint = "Mend it at the hand; 'handrail hands list' shows when it offers something."
+        raise Stop(f"{hand_id} offers nothing to pin: {why}", hint, Exit.NEGATIVE)
     if digest is not None and digest != offered:
         raise Stop(f"{hand_id} offers {offered}, not {digest}", "Review it again before pinning.", Exit.NEGATIVE)
     if offered == hand.get("pinned_digest"):
@@ -59,13 +67,30 @@ def pin(
     if not session.out.json:
         _show(session.out, hand)
     if not yes and digest is None:
-        if not session.out.interactive:
-            raise Stop("there is nobody to ask here", "Give the reviewed --digest, or --yes.")
-        if typer.prompt("Type 'pin' to pin this manifest", default="", show_default=False).strip() != "pin":
-            raise Stop("nothing was pinned", code=Exit.NEGATIVE)
+        ask_for("pin", session.out, to="pin this manifest", unasked="Give the reviewed --digest, or --yes.")
     document = session.client.pin_hand(hand_id, offered)
     session.out.show(document, lambda: session.out.line(f"{hand_id} is pinned to {offered}."))
     return Exit.GOOD
+
+
+def known_hands(session: Session) -> str:
+    """The ids of the hands that the caller may see; empty where there is none, or the caller may see none."""
+    try:
+        return ", ".join(sorted(str(item.get("id")) for item in session.client.hands()))
+    except HandrailProblem:
+        return ""
+
+
+@contextmanager
+def hand_named(session: Session, hand_id: str) -> Iterator[None]:
+    """Answer that there is no such hand with those that there are, where the caller may see any."""
+    try:
+        yield
+    except HandrailProblem as exc:
+        there = known_hands(session) if exc.code == Reason.REQUEST_NOT_FOUND else ""
+        if not there:
+            raise
+        raise Stop(f"{hand_id}: no such hand", f"There are: {there}.", Exit.NEGATIVE) from None
 
 
 def _show(out: Output, hand: dict[str, Any]) -> None:

@@ -5,15 +5,23 @@ from typing import Annotated
 
 import typer
 
+from audit.errors import LogMisconfigured
 from gateway import setup
 from gateway.cli.command import command, noun
+from gateway.cli.exits import Stop
 from gateway.cli.output import Output
+from gateway.cli.saving import save_json
 from gateway.settings import load
 
 app = noun("Set a gateway's home up.")
 
 
-@command(app)
+@command(
+    app,
+    example="init --config handrail.toml",
+    good="the home is ready, now or already",
+    unreachable="the database cannot be reached",
+)
 def init(
     out: Output,
     config: Annotated[
@@ -23,12 +31,15 @@ def init(
     """Make the home, its keys, the tables and the first principal; its API key is shown once and kept in cli.json."""
     settings = load(config)
     file = settings.home / "cli.json"
-    done = setup.run(settings)
+    try:
+        done = setup.run(settings)
+    except LogMisconfigured as exc:
+        raise Stop(exc.detail, _hint(settings.home)) from None
     written = done.token is not None and not file.exists()
     if written:
         principals = {setup.FIRST_PRINCIPAL: {"api_key": done.token}}
         stored = {"url": settings.public_url, "default": setup.FIRST_PRINCIPAL, "principals": principals}
-        setup.write_private(file, stored)
+        save_json(file, stored, force=False, private=True)
     document = {
         "home": str(done.home.absolute()),
         "origin": done.origin,
@@ -37,6 +48,14 @@ def init(
         "cli_json": str(file.absolute()) if written else None,
     }
     out.show(document, lambda: _show(out, document))
+
+
+def _hint(home: Path) -> str:
+    """Which configuration the home was made with: the demonstration leaves its own there."""
+    own = home / "handrail.toml"
+    if own.is_file():
+        return f"The home has a configuration of its own: give --config {own}"
+    return "Give the --config that the home was made with, or choose another HANDRAIL_HOME."
 
 
 def _show(out: Output, document: dict[str, str | None]) -> None:

@@ -11,10 +11,10 @@ from gateway.cli.connect import Session
 
 app = noun("Add, list and revoke signers of plans.")
 
-IssuerId = Annotated[str, typer.Argument(metavar="ID")]
+IssuerId = Annotated[str, typer.Argument(metavar="ID", help="What plans name as their iss.")]
 
 
-@command(app)
+@command(app, example="issuers add agent --key agent.jwk", good="it was registered")
 def add(
     session: Session,
     issuer_id: IssuerId,
@@ -34,7 +34,7 @@ def add(
     session.out.show(document, lambda: session.out.facts([("issuer", document.get("id")), ("keys", kids)]))
 
 
-@command(app, "list")
+@command(app, "list", example="issuers list", good="they were listed")
 def list_(session: Session) -> None:
     """List the issuers of your tenant."""
     found = session.client.issuers()
@@ -56,7 +56,7 @@ def list_(session: Session) -> None:
     )
 
 
-@command(app)
+@command(app, example="issuers revoke agent", good="it was revoked")
 def revoke(session: Session, issuer_id: IssuerId) -> None:
     """Revoke an issuer and all its keys."""
     document = session.client.revoke_issuer(issuer_id)

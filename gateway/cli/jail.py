@@ -20,15 +20,21 @@ app = noun("Run a program in a jail.")
 app.callback()(lambda: None)
 
 
-@command(app, context_settings={"ignore_unknown_options": True})
+@command(
+    app,
+    context_settings={"ignore_unknown_options": True},
+    example="jail run --profile strict -- id",
+    good="it ended well",
+    negative="it failed, or was killed",
+)
 def run(
     out: Output,
-    cmd: Annotated[list[str], typer.Argument(metavar="-- CMD...", help="Program and arguments.", show_default=False)],
+    cmd: Annotated[list[str], typer.Argument(metavar="-- CMD", help="Program and arguments.", show_default=False)],
     profile: Annotated[str, typer.Option(help="Jail profile.")] = "default",
     deadline: Annotated[float, typer.Option(min=0.1, max=3600, help="Seconds until everything is killed.")] = 60.0,
     config: Annotated[Path | None, typer.Option("--config", help="handrail.toml.")] = None,
 ) -> Exit:
-    """Run a program in a jail: no network, no files but its own, empty environment. Exit 1 if it fails."""
+    """Run a program in a jail: no network, no files but its own, an empty environment."""
     settings = load(config)
     stdin = b"" if sys.stdin is None or sys.stdin.isatty() else sys.stdin.buffer.read()
     completed = asyncio.run(_run(settings, JailSpec(tuple(cmd), profile=profile, deadline_seconds=deadline), stdin))

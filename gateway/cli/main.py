@@ -1,11 +1,18 @@
 """The root command. A noun's module is imported when the noun is used, so that ``handrail --help`` starts at once."""
 
+import sys
+from collections.abc import Sequence
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Annotated, Any, Final
 
 import typer
 from typer.core import TyperCommand, TyperGroup
+from typer.exceptions import TyperException
+
+from gateway.cli.exits import Code, Exit
+from gateway.cli.output import Output
 
 NOUNS: Final = {
     "serve": "Run the gateway.",
@@ -54,13 +61,50 @@ class LazyGroup(TyperGroup):
         ctx.meta[_LISTING] = True
         super().format_help(ctx, formatter)
 
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:
+        """Names of commands without loading any: a shell asks at every press of the key."""
+        ctx.meta[_LISTING] = True
+        return super().shell_complete(ctx, incomplete)
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Run, and answer wrong use in the shape that was asked for: words and the usage, or one JSON document."""
+        given = sys.argv[1:] if args is None else list(args)
+        run = partial(super().main, given, prog_name, complete_var, windows_expand_args=windows_expand_args, **extra)
+        if not standalone_mode or not _wants_json(given):
+            return run(standalone_mode=standalone_mode)
+        out = Output(json_=True)
+        try:
+            code = run(standalone_mode=False)
+        except TyperException as exc:
+            context = getattr(exc, "ctx", None)
+            where = context.command_path if context is not None else "handrail"
+            out.error(" ".join(exc.format_message().split()), f"See: {where} --help", Code.USAGE)
+            sys.exit(Exit.USAGE)
+        except typer.Abort:
+            out.error("nothing was answered", "Run it again and answer, or give --yes.", Code.INTERRUPTED)
+            sys.exit(Exit.NEGATIVE)
+        sys.exit(code if isinstance(code, int) else Exit.GOOD)
+
+
+def _wants_json(args: Sequence[str]) -> bool:
+    """Whether ``--json`` was given; what stands behind ``--`` is another program's."""
+    own = list(args)
+    return "--json" in (own[: own.index("--")] if "--" in own else own)
+
 
 app = typer.Typer(
     cls=LazyGroup,
     help="Handrail: a policy-and-governance gateway for AI agents.",
     epilog="Exit codes: 0 good, 1 negative verdict, 2 wrong use, 3 unreachable, 4 still waiting.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

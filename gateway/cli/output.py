@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -98,16 +98,20 @@ class Output:
         """A remark beside the output, on standard error."""
         self._errors.print(Text(safe(text), style=style), soft_wrap=True)
 
-    def error(self, text: str, hint: str = "", code: str = "") -> None:
-        """What is wrong and what to do next; as JSON on standard output where a program reads."""
+    def error(self, detail: str, hint: str, code: str, facts: Mapping[str, Any] | None = None) -> None:
+        """What is wrong and what to do next; as JSON on standard output where a program reads.
+
+        Args:
+            facts: what else a program may branch on; a fact never stands in for a member of the error's own.
+        """
         if self.json:
-            members = {"code": code, "text": text, "hint": hint}
-            error = {name: value for name, value in members.items() if value}
+            error = {**(facts or {}), "code": code, "detail": detail, "hint": hint}
             sys.stdout.write(json.dumps({"error": error}, indent=2) + "\n")
             return
-        self._errors.print(Text.assemble(("error: ", "bold red"), safe(text)), soft_wrap=True)
-        if hint:
-            self._errors.print(Text(safe(hint)), soft_wrap=True)
+        shown = ", ".join(f"{name}={value}" for name, value in (facts or {}).items())
+        said = f"{detail} ({code}{'; ' + shown if shown else ''})" if facts is not None else detail
+        self._errors.print(Text.assemble(("error: ", "bold red"), safe(said)), soft_wrap=True)
+        self._errors.print(Text(safe(hint)), soft_wrap=True)
 
     @contextmanager
     def progress(self, title: str, total: int | None) -> Iterator[Callable[..., None]]:

@@ -1,7 +1,7 @@
 """``handrail plan``: sign, submit and show plans; save their receipts."""
 
+import hashlib
 import json
-import os
 import re
 import sys
 from collections.abc import Mapping
@@ -9,14 +9,18 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
-from handrail import MalformedError, Plan, Signer, SigningKey
+from handrail import HandrailProblem, MalformedError, Plan, Signer, SigningKey
 from handrail.plan import LIFETIME_MAX_SECONDS
 from handrail.strict import parse
 
 from gateway.cli.command import command, noun
 from gateway.cli.connect import Session
-from gateway.cli.exits import Exit, Stop
+from gateway.cli.exits import Exit, Stop, unreadable
+from gateway.cli.hands import known_hands
+from gateway.cli.hints import HINTS
 from gateway.cli.output import Output
+from gateway.cli.saving import Force, make_directory, save
+from gateway.reasons import Reason
 
 app = noun("Sign, submit and show plans; save their receipts.")
 
@@ -27,7 +31,7 @@ _GOOD: Final = frozenset({"succeeded", "released"})
 _FILE_NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
 
 
-@command(app)
+@command(app, example="plan sign --as agent plan.json", good="the signed plan was printed")
 def sign(
     session: Session,
     file: Annotated[str, typer.Argument(metavar="PLAN.json|-", help="The unsigned plan.", show_default=False)],
@@ -40,7 +44,7 @@ def sign(
         int, typer.Option(min=1, max=LIFETIME_MAX_SECONDS, help="Seconds in which it may be accepted.")
     ] = LIFETIME_MAX_SECONDS,
 ) -> None:
-    """Sign a plan and print it as a compact JWS. With --audience, --tenant and --subject no gateway is asked."""
+    """Sign a plan and print it as a compact JWS; with --audience, --tenant and --subject no gateway is asked."""
     key_file, issuer_id = key or session.connection.key_file, issuer or session.connection.issuer
     if key_file is None or issuer_id is None:
         missing = "--key" if key_file is None else "--issuer"
@@ -59,51 +63,61 @@ def sign(
     session.out.show({"jws": token}, lambda: session.out.raw(token))
 
 
-@command(app)
+@command(
+    app,
+    example="plan submit plan.jws --wait 10",
+    good="every step succeeded",
+    negative="some did not",
+    waiting="not done yet",
+)
 def submit(
     session: Session,
     file: Annotated[str, typer.Argument(metavar="FILE|-", help="A signed plan.", show_default=False)],
     wait: Annotated[float, typer.Option(min=0, max=WAIT_MAX_SECONDS, help="Seconds to wait for it to be done.")] = 0.0,
 ) -> Exit:
-    """Submit a signed plan. Exit 0 all steps succeeded, 1 some did not, 4 not done yet."""
+    """Submit a signed plan."""
     try:
         token = _read(file).decode("ascii").strip()
     except UnicodeDecodeError:
         raise Stop(f"{file}: not a compact JWS", "Sign a plan first: handrail plan sign PLAN.json") from None
-    view = session.client.submit(token, wait=wait or None)
-    session.out.show(view, lambda: show_plan(session.out, view))
+    try:
+        view = session.client.submit(token, wait=wait or None)
+    except HandrailProblem as exc:
+        if exc.code == Reason.VERIFY_REPLAYED:
+            # A plan's id is the hash of its bytes, so whoever lost the answer can still look.
+            exc.hints["plan_id"] = hashlib.sha256(token.encode("ascii")).hexdigest()
+        raise
+    session.out.show(view, lambda: _show(session, view))
     return verdict(view)
 
 
-@command(app)
-def show(session: Session, plan_id: Annotated[str, typer.Argument(metavar="ID")]) -> Exit:
-    """Show a plan and its steps. Exit 0 all steps succeeded, 1 some did not, 4 not done yet."""
+@command(app, example="plan show PLAN_ID", good="every step succeeded", negative="some did not", waiting="not done yet")
+def show(
+    session: Session, plan_id: Annotated[str, typer.Argument(metavar="ID", help="As 'plan submit' shows it.")]
+) -> Exit:
+    """Show a plan and its steps."""
     view = session.client.plan(plan_id)
-    session.out.show(view, lambda: show_plan(session.out, view))
+    session.out.show(view, lambda: _show(session, view))
     return verdict(view)
 
 
-@command(app)
+@command(app, example="plan receipts PLAN_ID --out receipts", good="every receipt was saved")
 def receipts(
     session: Session,
-    plan_id: Annotated[str, typer.Argument(metavar="ID")],
+    plan_id: Annotated[str, typer.Argument(metavar="ID", help="As 'plan submit' shows it.")],
     out: Annotated[Path, typer.Option(help="Directory for the receipt files, made if need be.")],
+    force: Force = False,
 ) -> None:
-    """Save every receipt of a plan as a file for 'handrail verify'. Files hold args and results: mode 0600."""
+    """Save every receipt of a plan as a file for 'handrail verify' (mode 0600: they hold args and results)."""
     files: list[str] = []
     for bundle in session.client.receipts(plan_id):
         name = bundle.get("receipt_id")
         # The name comes from the gateway and becomes a path here.
         if not isinstance(name, str) or not _FILE_NAME.fullmatch(name):
-            raise Stop("the gateway named a receipt in a way that is no file name", code=Exit.NEGATIVE)
+            raise Stop("the gateway named a receipt in a way that is no file name", "Tell its operator.", Exit.NEGATIVE)
         target = out / f"{name}.json"
-        try:
-            out.mkdir(mode=0o700, parents=True, exist_ok=True)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
-            with os.fdopen(os.open(target, flags, 0o600), "w", encoding="utf-8") as stream:
-                json.dump(bundle, stream)
-        except OSError as exc:
-            raise Stop(f"{target}: {exc.strerror}") from None
+        make_directory(out)
+        save(target, json.dumps(bundle), force=force, private=True)
         files.append(str(target))
     document = {"plan_id": plan_id, "files": files}
     session.out.show(document, lambda: session.out.table(["receipt file"], ([file] for file in files), "No receipts."))
@@ -114,6 +128,14 @@ def verdict(view: Mapping[str, Any]) -> Exit:
     if view.get("status") != "done":
         return Exit.WAITING
     return Exit.GOOD if all(step.get("status") in _GOOD for step in view.get("steps", [])) else Exit.NEGATIVE
+
+
+def _show(session: Session, view: Mapping[str, Any]) -> None:
+    show_plan(session.out, view)
+    steps = view.get("steps", [])
+    if any((step.get("error") or {}).get("code") == Reason.SCHEMA_UNKNOWN_HAND for step in steps):
+        there = known_hands(session)
+        session.out.note(f"There are these hands: {there}." if there else HINTS[Reason.SCHEMA_UNKNOWN_HAND])
 
 
 def show_plan(out: Output, view: Mapping[str, Any]) -> None:
@@ -173,7 +195,7 @@ def _read(file: str) -> bytes:
             with Path(file).open("rb") as stream:
                 content = stream.read(_INPUT_MAX_BYTES + 1)
     except OSError as exc:
-        raise Stop(f"{file}: {exc.strerror}") from None
+        raise unreadable(file, exc) from None
     if len(content) > _INPUT_MAX_BYTES:
-        raise Stop(f"{file}: larger than {_INPUT_MAX_BYTES} bytes")
+        raise Stop(f"{file}: larger than {_INPUT_MAX_BYTES} bytes", "A plan is much smaller: check the file's name.")
     return content

@@ -23,7 +23,7 @@ from gateway.cli import (
 from gateway.cli.candidates import Candidate, candidate
 from gateway.cli.command import command, noun
 from gateway.cli.connect import Session
-from gateway.cli.exits import Exit, Stop
+from gateway.cli.exits import Code, Exit, Stop, unreadable
 from gateway.cli.output import Output
 from gateway.errors import Refused
 from gateway.model import Effect
@@ -42,9 +42,17 @@ app.add_typer(policy_candidate.shadow, name="shadow")
 app.add_typer(policy_candidate.canary, name="canary")
 
 _INPUT_MAX_BYTES: Final = 16_777_216
+_INPUT_HINT: Final = "Submit the plan, then give what 'handrail why PLAN_ID/STEP_ID --json' prints."
 
 
-@command(app, "eval")
+@command(
+    app,
+    "eval",
+    example="policy eval --input input.json --bundle policies",
+    good="every step is allowed",
+    negative="one is denied, or there is no answer",
+    waiting="one asks for a person",
+)
 def evaluate(
     session: Session,
     input_: Annotated[Path, typer.Option("--input", help="Policy input, version 1, as JSON ('handrail why --json').")],
@@ -52,18 +60,20 @@ def evaluate(
     engine: Annotated[Literal["embedded", "opa"] | None, typer.Option(help="Default: the configured one.")] = None,
     config: Annotated[Path | None, typer.Option("--config", help="handrail.toml.")] = None,
 ) -> Exit:
-    """Decide one input by a bundle. Exit 0 every step allowed, 1 any denied or no answer, 4 any asks for a person."""
+    """Decide one input by a bundle."""
     out, settings = session.out, load(config).policy
     _log_to_standard_error()
     try:
         with input_.open("rb") as stream:
             document = parse(stream.read(_INPUT_MAX_BYTES + 1))
     except OSError as exc:
-        raise Stop(f"{input_}: {exc.strerror}") from None
+        raise unreadable(input_, exc) from None
     except Refused as exc:
-        raise Stop(f"{input_}: not strict JSON ({exc.detail})") from None
+        raise Stop(f"{input_}: not strict JSON ({exc.detail})", _INPUT_HINT, code=Code.FILE) from None
     if not isinstance(document, dict):
-        raise Stop(f"{input_}: not a JSON object")
+        raise Stop(f"{input_}: not a JSON object", _INPUT_HINT, code=Code.FILE)
+    if isinstance(document.get("actions"), list):
+        raise Stop(f"{input_}: a plan, not a policy input", _INPUT_HINT, code=Code.FILE)
     # What 'handrail why --json' prints holds the input that the rules saw.
     policy_input = document["input"] if isinstance(document.get("input"), dict) else document
     try:
@@ -80,7 +90,9 @@ def evaluate(
     return Exit.WAITING if Effect.ASK in effects else Exit.GOOD
 
 
-@command(app)
+@command(
+    app, example="policy check policies", good="the bundle can be used", negative="something keeps it from being used"
+)
 def check(
     session: Session,
     bundle: Annotated[
@@ -90,7 +102,7 @@ def check(
         ),
     ],
 ) -> Exit:
-    """Say everything that keeps a gateway from using a bundle. Exit 1 if anything does."""
+    """Say everything that keeps a gateway from using a bundle."""
     _log_to_standard_error()
     try:
         found = asyncio.run(tools.check(candidate(session, bundle, PolicySettings())))

@@ -25,20 +25,20 @@ Digest = Annotated[str, typer.Argument(metavar="DIGEST", help="A bundle that was
 Markdown = Annotated[bool, typer.Option("--markdown", help="Print Markdown for a pull-request comment.")]
 
 
-@command(shadow)
+@command(shadow, example="policy shadow start DIGEST --for 7d", good="it is shadowed")
 def start(
     session: Session,
     digest: Digest,
     lasts: Annotated[str, typer.Option("--for", help="How long: 7d, 12h. At most 14d.")] = "7d",
 ) -> Exit:
-    """Have a bundle judge what the one that decides judges. It has no effect, so one person is enough."""
+    """Have a bundle judge what the one that decides judges; it has no effect, so one person is enough."""
     started = session.client.start_policy_shadow(digest, lasts_seconds=_lasting(lasts, _LONGEST))
     until = moment(started["shadow"]["until"])
     session.out.show(started, lambda: session.out.line(f"{digest} is shadowed until {until}."))
     return Exit.GOOD
 
 
-@command(shadow, "show")
+@command(shadow, "show", example="policy shadow show", good="it was shown")
 def show_shadow(session: Session, markdown_: Markdown = False) -> None:
     """Show what the shadowed bundle would have decided, over all gateways; also of the last one that ended."""
     found = session.client.policy_shadow()
@@ -48,9 +48,9 @@ def show_shadow(session: Session, markdown_: Markdown = False) -> None:
     _show(session.out, found, facts, "No bundle was shadowed.", "Policy shadow" if markdown_ else None)
 
 
-@command(shadow, "stop")
+@command(shadow, "stop", example="policy shadow stop", good="it ended", negative="no bundle is shadowed")
 def stop_shadow(session: Session) -> Exit:
-    """End the shadow before its time; what it counted stays. Exit 1 where there is none."""
+    """End the shadow before its time; what it counted stays."""
     if not (session.client.policy_shadow()["shadow"] or {}).get("in_force"):
         raise Stop("no bundle is shadowed", "'handrail policy shadow start DIGEST' begins.", Exit.NEGATIVE)
     ended = session.client.stop_policy_shadow()
@@ -58,7 +58,12 @@ def stop_shadow(session: Session) -> Exit:
     return Exit.GOOD
 
 
-@command(canary)
+@command(
+    canary,
+    example="policy canary propose DIGEST --percent 5",
+    good="",
+    waiting="it waits for a second person, who runs: handrail proposals activate ID",
+)
 def propose(
     session: Session,
     digest: Digest,
@@ -66,7 +71,7 @@ def propose(
     lasts: Annotated[str, typer.Option("--for", help="How long: 1d, 12h. At most 14d.")] = "1d",
     key: Key = None,
 ) -> Exit:
-    """Propose that a bundle decide for some. Somebody else activates it: handrail proposals activate ID. Exit 4."""
+    """Propose that a bundle decide for some of the principals."""
     seconds = _lasting(lasts, RULES[Kind.POLICY_CANARY].standing_max_seconds or 0)
     history = session.client.policy_bundles()["activations"]
     if not history:
@@ -82,9 +87,9 @@ def propose(
     return Exit.WAITING
 
 
-@command(canary, "show")
+@command(canary, "show", example="policy canary show", good="it was shown", negative="it stopped itself")
 def show_canary(session: Session, markdown_: Markdown = False) -> Exit:
-    """Show the canary in force, or the last one, and what came of it. Exit 1 where it stopped itself."""
+    """Show the canary in force, or the last one, and what came of it."""
     found = session.client.policy_canary()
     one = found["canary"]
     facts: list[tuple[str, Any]] = []
@@ -106,9 +111,15 @@ def show_canary(session: Session, markdown_: Markdown = False) -> Exit:
     return Exit.NEGATIVE if one is not None and one["in_force"] and one["stopped"] else Exit.GOOD
 
 
-@command(canary, "stop")
+@command(
+    canary,
+    "stop",
+    example="policy canary stop",
+    good="the active bundle decides for everybody",
+    negative="no canary is in force",
+)
 def stop_canary(session: Session) -> Exit:
-    """End the canary: the active bundle decides for everybody at once. One person is enough. Exit 1: there is none."""
+    """End the canary: the active bundle decides for everybody at once; one person is enough."""
     one = session.client.policy_canary()["canary"]
     if one is None or not one["in_force"]:
         raise Stop("no canary is in force", "'handrail policy canary show' has the last one.", Exit.NEGATIVE)

@@ -8,12 +8,14 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from gateway.cli.asking import ask_for
 from gateway.cli.candidates import kept
 from gateway.cli.command import command, noun
 from gateway.cli.connect import Session
 from gateway.cli.exits import Exit, Stop
 from gateway.cli.output import Output
 from gateway.cli.proposals import Key, ProposalId, Yes, activate_shown, show_proposal, signing_key
+from gateway.cli.saving import Force, refuse_existing, save
 from gateway.errors import Refused
 from gateway.policy.activations import Activation, Way, previous
 from gateway.policy.signed import SIGNED_MAX_BYTES
@@ -28,15 +30,20 @@ File = Annotated[Path, typer.Argument(metavar="BUNDLE", help="The file that 'pol
 Digest = Annotated[str | None, typer.Argument(metavar="DIGEST", help="The bundle, by its whole digest.")]
 
 
-@command(app)
+@command(app, example="policy bring policy.bundle", good="it is kept, and decides nothing")
 def bring(session: Session, bundle: File) -> Exit:
-    """Bring a signed bundle to the gateway, to be shadowed or tried as a canary. It decides nothing."""
+    """Bring a signed bundle to the gateway, to be shadowed or tried as a canary."""
     kept = session.client.add_policy_bundle(_read(bundle))
     session.out.show(kept, lambda: _show_bundle(session.out, kept))
     return Exit.GOOD
 
 
-@command(app)
+@command(
+    app,
+    example="policy propose policy.bundle",
+    good="",
+    waiting="it waits for a second person, who runs: handrail policy activate ID",
+)
 def propose(
     session: Session,
     bundle: Annotated[
@@ -44,7 +51,7 @@ def propose(
     ],
     key: Key = None,
 ) -> Exit:
-    """Bring a signed bundle to the gateway and propose that it decide. Exit 4: it waits for a second person."""
+    """Bring a signed bundle to the gateway and propose that it decide."""
     signing = signing_key(session, key)
     if _DIGEST.fullmatch(str(bundle)) and not bundle.exists():
         kept = session.client.policy_bundle(str(bundle))
@@ -63,9 +70,9 @@ def propose(
     return Exit.WAITING
 
 
-@command(app)
+@command(app, example="policy activate ID", good="it decides", negative="it does not decide yet")
 def activate(session: Session, proposal_id: ProposalId, key: Key = None, yes: Yes = False) -> Exit:
-    """Have a proposed bundle decide. Shows what changes and asks for the word. Exit 1 if it does not decide then."""
+    """Have a proposed bundle decide; shows what changes and asks for the word 'activate'."""
     shown = session.client.proposal(proposal_id)
     if shown.get("kind") != Kind.POLICY_ACTIVATE:
         raise Stop(f"{proposal_id} proposes no bundle", f"Run: handrail proposals activate {proposal_id}")
@@ -81,9 +88,9 @@ def activate(session: Session, proposal_id: ProposalId, key: Key = None, yes: Ye
     return code
 
 
-@command(app)
+@command(app, example="policy rollback --yes", good="it decides", negative="there is none to go back to")
 def rollback(session: Session, digest: Digest = None, key: Key = None, yes: Yes = False) -> Exit:
-    """Go back to a bundle that two people activated before, by default the one before this. One person is enough."""
+    """Go back to a bundle that two people activated before, by default the one before this; one person is enough."""
     signing = signing_key(session, key)
     history = _history(session)
     if not history:
@@ -96,16 +103,13 @@ def rollback(session: Session, digest: Digest = None, key: Key = None, yes: Yes 
         session.out.facts([("from", history[-1].digest), ("back to", chosen)])
         _changes(session, history[-1].digest, chosen)
     if not yes:
-        if not session.out.interactive:
-            raise Stop("there is nobody to ask here", "Give --yes to go back.")
-        if typer.prompt("Type 'rollback' to go back now", default="", show_default=False).strip() != "rollback":
-            raise Stop("nothing was changed", code=Exit.NEGATIVE)
+        ask_for("rollback", session.out, to="go back now", unasked="Give --yes to go back.")
     done = session.client.rollback_policy(chosen, replaces=history[-1].digest, key=signing)
     session.out.show(done, lambda: session.out.line(f"{done.get('digest')} decides from now on."))
     return Exit.GOOD
 
 
-@command(app, "list")
+@command(app, "list", example="policy list", good="they were listed")
 def list_(session: Session) -> None:
     """List every change of the bundle that decides, and the bundles that are kept, newest first."""
     page = session.client.policy_bundles()
@@ -122,14 +126,17 @@ def list_(session: Session) -> None:
     session.out.show(page, people)
 
 
-@command(app)
+@command(
+    app, example="policy show DIGEST --diff", good="it was shown", negative="the bundle that should decide was refused"
+)
 def show(
     session: Session,
     digest: Digest = None,
     diff: Annotated[bool, typer.Option("--diff", help="What its files change against the one that decides.")] = False,
     file: Annotated[Path | None, typer.Option("--out", help="Save the signed file here.")] = None,
+    force: Force = False,
 ) -> Exit:
-    """Show what decides now, or one bundle. Exit 1 where the bundle that should decide was refused."""
+    """Show what decides now, or one bundle."""
     if digest is None:
         if diff or file is not None:
             raise Stop("--diff and --out are about one bundle", "Give its digest ('handrail policy list').")
@@ -138,7 +145,8 @@ def show(
         return Exit.NEGATIVE if active.get("problem") else Exit.GOOD
     found = session.client.policy_bundle(digest)
     if file is not None:
-        file.write_text(session.client.policy_bundle_file(digest), encoding="ascii")
+        refuse_existing(file, force=force)
+        save(file, session.client.policy_bundle_file(digest), force=force, private=False)
     session.out.show(found, lambda: _show_bundle(session.out, found))
     if diff and not session.out.json:
         _show_diff(session, _deciding(session), digest)
@@ -222,7 +230,7 @@ def _show_bundle(out: Output, bundle: Mapping[str, Any]) -> None:
             ("digest", bundle.get("digest")),
             ("commit", bundle.get("commit")),
             ("directory", bundle.get("directory")),
-            ("built by", bundle.get("built_by")),
+            ("signer", bundle.get("signer")),
             ("built at", moment(bundle.get("built_at"))),
             ("tested", tested if checks.get("opa") else "not at the build"),
             ("brought by", bundle.get("added_by")),

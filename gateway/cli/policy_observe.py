@@ -7,6 +7,7 @@ import typer
 from gateway.cli.command import command, noun
 from gateway.cli.connect import Session
 from gateway.cli.exits import Exit, Stop
+from gateway.cli.hands import hand_named
 from gateway.cli.output import Output
 from gateway.cli.proposals import Key, show_proposal, signing_key
 from gateway.cli.times import duration
@@ -15,37 +16,44 @@ from gateway.two_person import RULES, Kind
 
 app = noun("Observe a hand: record everything, enforce only what is critical.")
 
-Hand = Annotated[str, typer.Argument(metavar="HAND")]
+Hand = Annotated[str, typer.Argument(metavar="HAND", help="As 'hands list' shows it.")]
 
 
-@command(app)
+@command(
+    app,
+    example="policy observe propose git --for 7d",
+    good="",
+    waiting="it waits for a second person, who runs: handrail proposals activate ID",
+)
 def propose(
     session: Session,
     hand: Hand,
     lasts: Annotated[str, typer.Option("--for", help="How long: 7d, 12h. At most 14d.")] = "7d",
     key: Key = None,
 ) -> Exit:
-    """Propose to observe a hand. Somebody else activates it: handrail proposals activate ID. Exit 4: it waits."""
+    """Propose to observe a hand for a time."""
     seconds = duration(lasts, "--for")
     longest = RULES[Kind.POLICY_OBSERVE].standing_max_seconds or 0
     if seconds > longest:
         raise Stop(f"--for {lasts}: at most {longest // 86_400}d", "Propose it again when it is over.")
     document = {"hand": hand, "lasts_seconds": seconds}
-    made = session.client.propose(str(Kind.POLICY_OBSERVE), document, subject=hand, key=signing_key(session, key))
+    signing = signing_key(session, key)
+    with hand_named(session, hand):
+        made = session.client.propose(str(Kind.POLICY_OBSERVE), document, subject=hand, key=signing)
     session.out.show(made, lambda: _proposed(session.out, made))
     return Exit.WAITING
 
 
-@command(app)
+@command(app, example="policy observe status", good="it was shown")
 def status(session: Session) -> None:
     """Show which hands are observed, until when, and how many steps were let go because of it."""
     observed = session.client.policy_rollout()["observed"]
     session.out.show({"observed": observed}, lambda: _show(session.out, observed))
 
 
-@command(app)
+@command(app, example="policy observe stop git", good="policy is enforced again", negative="the hand is not observed")
 def stop(session: Session, hand: Hand) -> Exit:
-    """Enforce policy on a hand again, at once. One person is enough. Exit 1 where it is not observed."""
+    """Enforce policy on a hand again, at once; one person is enough."""
     found = [one for one in session.client.policy_rollout()["observed"] if one.get("hand") == hand]
     if not found:
         raise Stop(f"{hand} is not observed", "'handrail policy observe status' lists what is.", Exit.NEGATIVE)

@@ -11,15 +11,15 @@ from gateway.rendering import moment
 app = noun("See and pull the Git remote that bundles come from.")
 
 
-@command(app)
+@command(app, example="policy remote show", good="nothing is wrong", negative="something is")
 def show(session: Session) -> Exit:
-    """Show the newest pull: what it brought, and what was refused and why. Exit 1 where something is wrong."""
+    """Show the newest pull: what it brought, and what was refused and why."""
     return _shown(session, session.client.policy_remote())
 
 
-@command(app)
+@command(app, example="policy remote pull", good="what it brought is good", negative="it brought nothing good")
 def pull(session: Session) -> Exit:
-    """Pull now. What it brings decides nothing: propose it. Exit 1 where it brought nothing good."""
+    """Pull now; what it brings decides nothing before it is proposed."""
     return _shown(session, session.client.pull_policy_remote())
 
 

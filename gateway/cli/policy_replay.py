@@ -1,11 +1,13 @@
 """``handrail policy replay`` and ``handrail policy inputs``: what a bundle would have decided."""
 
 import asyncio
+import gc
 import os
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, BinaryIO, Final, Literal
 
 import orjson
 import typer
@@ -17,6 +19,7 @@ from gateway.cli.connect import Connection, Session
 from gateway.cli.differences import show_differences
 from gateway.cli.exits import Exit, Stop
 from gateway.cli.output import Output
+from gateway.cli.saving import Force, saving
 from gateway.cli.times import moment
 from gateway.policy.bundle import Bundle
 from gateway.policy.differences import CONSEQUENTIAL, Kind
@@ -44,7 +47,13 @@ Since = Annotated[
 Until = Annotated[str | None, typer.Option(help="Up to when. Default: now.")]
 
 
-@command(app, "replay")
+@command(
+    app,
+    "replay",
+    example="policy replay --bundle policies --since 7d",
+    good="nothing differs",
+    negative="something does, or too little was recorded",
+)
 def replay_(
     session: Session,
     bundle: Candidate = None,
@@ -67,7 +76,7 @@ def replay_(
     markdown_: Annotated[bool, typer.Option("--markdown", help="Print Markdown for a pull-request comment.")] = False,
     config: Annotated[Path | None, typer.Option("--config", help="handrail.toml.")] = None,
 ) -> Exit:
-    """Decide recorded inputs again by a candidate bundle. Exit 0 nothing differs, 1 something does."""
+    """Decide recorded inputs again by a candidate bundle."""
     out = session.out
     failing = _failing(fail_on)
     limits = load_settings(config).policy
@@ -91,18 +100,18 @@ def replay_(
     return Exit.NEGATIVE if any(report.tally.kinds[kind] for kind in failing) else Exit.GOOD
 
 
-@command(app)
+@command(app, example="policy inputs --out inputs.ndjson --since 7d", good="they were saved")
 def inputs(
     session: Session,
-    file: Annotated[Path, typer.Option("--out", help="The file to write (NDJSON, mode 0600). It must not exist.")],
+    file: Annotated[Path, typer.Option("--out", help="The file to write (NDJSON, mode 0600).")],
+    force: Force = False,
     since: Since = None,
     until: Until = None,
 ) -> None:
-    """Save recorded inputs for a replay without a gateway. They hold the arguments of real calls: guard the file."""
+    """Save recorded inputs for a replay without a gateway (mode 0600: they hold the arguments of real calls)."""
     window = Window.of(since or "7d", until)
-    if file.exists():
-        raise Stop(f"{file}: exists already", "Choose another --out; a recording is never written over.")
-    counts = asyncio.run(_save(session.out, window, session.connection, file))
+    with saving(file, force=force, private=True) as stream:
+        counts = asyncio.run(_save(session.out, window, session.connection, stream))
     session.out.show(
         {"file": str(file), **counts},
         lambda: session.out.facts([("file", str(file)), *((name, f"{count:,}") for name, count in counts.items())]),
@@ -197,30 +206,36 @@ async def _replay(
 ) -> Report:  # fmt: skip
     with out.progress("deciding again", None) as advance:
         async with judging(candidate, engine, workers=workers, limits=limits) as judge:
-            return await replay(pages, judge, workers=workers, progress=advance)
+            with _loaded_spared():
+                return await replay(pages, judge, workers=workers, progress=advance)
 
 
-async def _save(out: Output, window: Window, connection: Connection, file: Path) -> dict[str, int]:
-    counts = {"evaluations": 0, "erased": 0, "unreadable": 0}
-    partial = file.with_name(f".{file.name}.part")
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+@contextmanager
+def _loaded_spared() -> Iterator[None]:
+    """Keep the collector off what is loaded and stays: to walk it again and again takes as long as all else here."""
+    thresholds = gc.get_threshold()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
     try:
-        with os.fdopen(descriptor, "wb") as stream, out.progress("reading", None) as advance:
-            about = {**HEADER, "since": window.since, "until": window.until}
-            stream.write(orjson.dumps(about) + b"\n")
-            async for body in window.bodies(connection):
-                *lines, last = body.splitlines(keepends=True)
-                for line in lines:
-                    counts[orjson.loads(line).get("fault", "evaluations")] += 1
-                stream.writelines(lines)
-                end = orjson.loads(last)
-                advance((end["next"] or end["end"]) - end["first"], end["end"] - end["first"])
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.rename(file)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+        yield
+    finally:
+        gc.set_threshold(*thresholds)
+        gc.unfreeze()
+
+
+async def _save(out: Output, window: Window, connection: Connection, stream: BinaryIO) -> dict[str, int]:
+    counts = {"evaluations": 0, "erased": 0, "unreadable": 0}
+    with out.progress("reading", None) as advance:
+        about = {**HEADER, "since": window.since, "until": window.until}
+        stream.write(orjson.dumps(about) + b"\n")
+        async for body in window.bodies(connection):
+            *lines, last = body.splitlines(keepends=True)
+            for line in lines:
+                counts[orjson.loads(line).get("fault", "evaluations")] += 1
+            stream.writelines(lines)
+            end = orjson.loads(last)
+            advance((end["next"] or end["end"]) - end["first"], end["end"] - end["first"])
     return counts
 
 

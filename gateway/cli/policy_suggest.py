@@ -11,9 +11,10 @@ import typer
 from gateway.cli.candidates import Candidate, candidate
 from gateway.cli.command import command, noun
 from gateway.cli.connect import Session
-from gateway.cli.exits import Stop
+from gateway.cli.exits import Exit
 from gateway.cli.output import Output
 from gateway.cli.policy_replay import Since, Until, Window
+from gateway.cli.saving import Force, refuse_existing, save
 from gateway.errors import HandrailError
 from gateway.evaluation import read
 from gateway.policy.allowlists import merged as merged_allowlists
@@ -25,7 +26,12 @@ from gateway.settings import load as load_settings
 app = noun("Draft grants and allowlists from what was seen.")
 
 
-@command(app)
+@command(
+    app,
+    example="policy suggest --since 7d --out data.json",
+    good="there are lines to add",
+    negative="nothing was denied for want of a grant alone, so nothing was drafted",
+)
 def suggest(
     session: Session,
     since: Since = None,
@@ -42,21 +48,27 @@ def suggest(
             help="Make this directory, with data.json of the rules hosts and arguments in it.",
         ),
     ] = None,
+    force: Force = False,
     config: Annotated[Path | None, typer.Option("--config", help="handrail.toml.")] = None,
-) -> None:
-    """Draft the narrowest grants for what was denied for want of one, and allowlists of what was used. Read them."""
+) -> Exit:
+    """Draft the narrowest grants for what was denied for want of one, and allowlists of what was used; read them."""
+    for named in filter(None, (file, allowlists)):
+        refuse_existing(named, force=force)
     window = Window.of(since or "7d", until)
     chosen = candidate(session, bundle, load_settings(config).policy)
     data = chosen.data.get(ROOT, {})
     draft = asyncio.run(_draft(session, chosen, window, by_role=by_role))
     document = draft.document(data)
-    if file is not None:
-        _write(file, merged(data.get("grants", {}), draft.table()))
+    if file is not None and draft.table():
+        _write(file, merged(data.get("grants", {}), draft.table()), force=force)
         document["file"] = str(file)
     if allowlists is not None:
-        _make(allowlists, merged_allowlists(data, document["allowlists"]))
+        _make(allowlists, merged_allowlists(data, document["allowlists"]), force=force)
         document["directory"] = str(allowlists)
     session.out.show(document, lambda: _show(session.out, document))
+    if file is not None and not draft.table():
+        session.out.note(f"{file} was not written: there is nothing to add.", "yellow")
+    return Exit.GOOD if draft.table() else Exit.NEGATIVE
 
 
 async def _draft(session: Session, chosen: Bundle, window: Window, *, by_role: bool) -> Draft:
@@ -82,18 +94,14 @@ async def _draft(session: Session, chosen: Bundle, window: Window, *, by_role: b
     return draft
 
 
-def _write(file: Path, data: Mapping[str, Any]) -> None:
-    if file.exists():
-        raise Stop(f"{file}: exists already", "Choose another name; review it, then put it in its place.")
-    file.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+def _write(file: Path, data: Mapping[str, Any], *, force: bool) -> None:
+    save(file, json.dumps(data, indent=2, ensure_ascii=False) + "\n", force=force, private=False)
 
 
-def _make(directory: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
-    if directory.exists():
-        raise Stop(f"{directory}: exists already", "Choose another name; review it, then copy it over the bundle.")
+def _make(directory: Path, files: Mapping[str, Mapping[str, Any]], *, force: bool) -> None:
     for name, data in files.items():
-        (directory / name).parent.mkdir(parents=True)
-        _write(directory / name, data)
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        _write(directory / name, data, force=force)
 
 
 def _show(out: Output, document: dict[str, Any]) -> None:

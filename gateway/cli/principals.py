@@ -15,10 +15,10 @@ from gateway.rendering import moment
 app = noun("Add, list and revoke callers, and their security keys.")
 
 
-@command(app)
+@command(app, example="principals add ada --role approver --approval-key ada.jwk", good="it was added")
 def add(
     session: Session,
-    principal_id: Annotated[str, typer.Argument(metavar="ID")],
+    principal_id: Annotated[str, typer.Argument(metavar="ID", help="The principal's id.")],
     role: Annotated[list[Role], typer.Option(help="What it may do; repeat for several.")],
     hand: Annotated[list[str] | None, typer.Option(help="Hand it may see; repeat. Default: all.")] = None,
     approval_key: Annotated[
@@ -37,7 +37,7 @@ def add(
     session.out.show(document, lambda: _show(session.out, document))
 
 
-@command(app, "list")
+@command(app, "list", example="principals list", good="they were listed")
 def list_(session: Session) -> None:
     """List the principals of your tenant."""
     found = session.client.principals()
@@ -59,22 +59,28 @@ def list_(session: Session) -> None:
     )
 
 
-@command(app)
-def revoke(session: Session, principal_id: Annotated[str, typer.Argument(metavar="ID")]) -> None:
+@command(app, example="principals revoke ada", good="it was revoked")
+def revoke(
+    session: Session, principal_id: Annotated[str, typer.Argument(metavar="ID", help="The principal's id.")]
+) -> None:
     """Revoke a principal and all its API keys."""
     document = session.client.revoke_principal(principal_id)
     session.out.show(document, lambda: session.out.line(f"{principal_id} is revoked."))
 
 
-@command(app)
-def enrol(session: Session, principal_id: Annotated[str, typer.Argument(metavar="ID")]) -> None:
+@command(app, example="principals enrol ada", good="the ticket was printed")
+def enrol(
+    session: Session, principal_id: Annotated[str, typer.Argument(metavar="ID", help="The principal's id.")]
+) -> None:
     """Make a ticket with which an approver enrols a security key, and print it, this once."""
     document = session.client.offer_enrolment(principal_id)
     session.out.show(document, lambda: _show_ticket(session.out, document, session.connection.url))
 
 
-@command(app)
-def keys(session: Session, principal_id: Annotated[str, typer.Argument(metavar="ID")]) -> None:
+@command(app, example="principals keys ada", good="they were listed")
+def keys(
+    session: Session, principal_id: Annotated[str, typer.Argument(metavar="ID", help="The principal's id.")]
+) -> None:
     """List a principal's security keys."""
     found = session.client.security_keys(principal_id)
     session.out.show(
@@ -87,10 +93,10 @@ def keys(session: Session, principal_id: Annotated[str, typer.Argument(metavar="
     )
 
 
-@command(app)
+@command(app, example="principals unenrol ada KEY", good="it was revoked")
 def unenrol(
     session: Session,
-    principal_id: Annotated[str, typer.Argument(metavar="ID")],
+    principal_id: Annotated[str, typer.Argument(metavar="ID", help="The principal's id.")],
     kid: Annotated[str, typer.Argument(metavar="KEY", help="As 'principals keys' shows it.")],
 ) -> None:
     """Revoke one security key of a principal, for ever."""

@@ -7,6 +7,7 @@ import typer
 from handrail import SigningKey
 from handrail.proposals import check_proposal
 
+from gateway.cli.asking import ask_for
 from gateway.cli.command import command, noun
 from gateway.cli.connect import Session
 from gateway.cli.exits import Exit, Stop
@@ -16,12 +17,12 @@ from gateway.two_person import Kind, ProposalStatus
 
 app = noun("List, show, activate and withdraw changes that take two people.")
 
-ProposalId = Annotated[str, typer.Argument(metavar="ID")]
+ProposalId = Annotated[str, typer.Argument(metavar="ID", help="As 'proposals list' shows it.")]
 Key = Annotated[Path | None, typer.Option(help="Your enrolled private JWK. Default: the one in cli.json.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 
-@command(app, "list")
+@command(app, "list", example="proposals list --all", good="they were listed")
 def list_(
     session: Session,
     status: Annotated[ProposalStatus | None, typer.Option(help="Only those in this state.")] = ProposalStatus.OPEN,
@@ -40,22 +41,28 @@ def list_(
     session.out.show(page, lambda: _show_page(session.out, page))
 
 
-@command(app)
+@command(
+    app,
+    example="proposals show ID",
+    good="it was activated",
+    negative="nothing came of it",
+    waiting="it waits for a second person",
+)
 def show(session: Session, proposal_id: ProposalId) -> Exit:
-    """Show one proposal with its exact document. Exit 4 while it waits, 1 where nothing came of it."""
+    """Show one proposal with its exact document."""
     shown = session.client.proposal(proposal_id)
     check_proposal(shown)
     session.out.show(shown, lambda: show_proposal(session.out, shown))
     return standing(shown)
 
 
-@command(app)
+@command(app, example="proposals activate ID", good="it took effect")
 def activate(session: Session, proposal_id: ProposalId, key: Key = None, yes: Yes = False) -> Exit:
-    """Have what somebody else proposed take effect. Shows it first and asks for the word 'activate'."""
+    """Have what somebody else proposed take effect; shows it first and asks for the word 'activate'."""
     return activate_shown(session, session.client.proposal(proposal_id), key, yes)
 
 
-@command(app)
+@command(app, example="proposals withdraw ID", good="it was withdrawn, or ended")
 def withdraw(session: Session, proposal_id: ProposalId) -> Exit:
     """Take a proposal back, or end what is in force."""
     document = session.client.withdraw(proposal_id)
@@ -70,11 +77,8 @@ def activate_shown(session: Session, shown: dict[str, Any], key: Path | None, ye
     if not session.out.json:
         show_proposal(session.out, shown)
     if not yes:
-        if not session.out.interactive:
-            raise Stop("there is nobody to ask here", "Read it with 'proposals show', then give --yes.")
-        typed = typer.prompt("Type 'activate' to have exactly this take effect", default="", show_default=False)
-        if typed.strip() != "activate":
-            raise Stop("nothing was activated", code=Exit.NEGATIVE)
+        unasked = "Read it with 'proposals show', then give --yes."
+        ask_for("activate", session.out, to="have exactly this take effect", unasked=unasked)
     done = session.client.activate(shown, signing)
     session.out.show(done, lambda: session.out.line(f"{done.get('id')}: {done.get('status')}"))
     return Exit.GOOD

@@ -27,14 +27,16 @@ from gateway.web.server import uvicorn_config
 app = noun("Run the gateway.")
 
 
-@command(app)
+@command(
+    app, example="serve --config handrail.toml", good="it was interrupted, after serving", negative="it could not start"
+)
 def serve(
     out: Output,
     config: Annotated[
         Path | None, typer.Option("--config", help="handrail.toml. Default: HANDRAIL_CONFIG, ./handrail.toml.")
     ] = None,
 ) -> Exit:
-    """Run the gateway until it is interrupted. Exit 1 if it could not start."""
+    """Run the gateway until it is interrupted."""
     settings = load(config)
     configure_logging(settings.telemetry)
     _warn(out, settings)

@@ -7,20 +7,20 @@ import typer
 from handrail import Report, Trust, VerificationError, verify_receipt
 
 from gateway.cli.command import command, noun
-from gateway.cli.exits import Exit, Stop
+from gateway.cli.exits import Exit, unreadable
 from gateway.cli.output import Output
 
 app = noun("Verify receipts offline, from files alone.")
 
 
-@command(app)
+@command(app, example="verify receipts/*.json --trust trust.json", good="every receipt holds", negative="one does not")
 def verify(
     out: Output,
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Receipt files.", show_default=False)],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Receipt files.", show_default=False)],
     trust: Annotated[Path, typer.Option(help="Trust document ('handrail keys trust'), from a channel you trust.")],
     steps: Annotated[bool, typer.Option("--steps", help="Show each numbered step.")] = False,
 ) -> Exit:
-    """Verify receipt files against a trust document. No network is used. Exit 1 if any does not hold."""
+    """Verify receipt files against a trust document; no network is used."""
     trusted = Trust.load(trust)
     checked: list[tuple[Path, Report | VerificationError]] = []
     with out.progress("verifying", len(files)) as advance:
@@ -36,7 +36,7 @@ def _check(file: Path, trust: Trust) -> Report | VerificationError:
     try:
         raw = file.read_bytes()
     except OSError as exc:
-        raise Stop(f"{file}: {exc.strerror}") from None
+        raise unreadable(file, exc) from None
     try:
         return verify_receipt(raw, trust)
     except VerificationError as exc:

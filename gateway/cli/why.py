@@ -15,11 +15,14 @@ app = noun("Say why a step was decided as it was.")
 _STEP: Final = re.compile(r"([0-9a-f]{64})[/.](.+)")
 
 
-@command(app)
+@command(app, example="why PLAN_ID/STEP_ID", good="it was shown")
 def why(
     session: Session,
     step: Annotated[str, typer.Argument(metavar="STEP", help="PLAN_ID/STEP_ID, or PLAN_ID with the step beside it.")],
-    step_id: Annotated[str | None, typer.Argument(metavar="[STEP_ID]", show_default=False)] = None,
+    step_id: Annotated[
+        str | None,
+        typer.Argument(metavar="STEP_ID", help="The step, where it is not behind the slash.", show_default=False),
+    ] = None,
 ) -> None:
     """Show each rule that spoke on a step, with file and line, and the input it saw."""
     match = _STEP.fullmatch(step)

@@ -12,15 +12,14 @@ from gateway.canonical import b64url_encode, canonical
 from gateway.console.html import Content, Markup, element
 from gateway.console.layout import alert, facts, form, isolated, page, redirect
 from gateway.console.visits import Visit
-from gateway.errors import HandrailError, Refused
+from gateway.errors import HandrailError, Malformed, Refused
 from gateway.lookalikes import ADDRESSES
 from gateway.model import Answer, ApprovalStatus
 from gateway.permissions import Permission, permits
 from gateway.reasons import TEXTS, Reason
 from gateway.rendering import Argument, Rendering, left_out, moment, progress, render
-from gateway.web.bodies import one_of, query, segment
+from gateway.web.bodies import after_id, one_of, query, segment
 from gateway.web.errors import ERRORS, report
-from gateway.web.routes.approvals import approval_id_of
 from gateway.web.routing import JsonResponse
 from gateway.webauthn import Assertion, SecurityKey
 
@@ -41,7 +40,7 @@ _QUIET: Final = frozenset({"hand", "action", "status", "approvals", "context", "
 
 async def list_(visit: Visit) -> Response:
     """A page of the requests that wait, newest first."""
-    after = one_of(query(visit.request, "after").get("after"), "after", approval_id_of)
+    after = after_id(query(visit.request, "after"))
     found = await visit.gateway.approvals.list(visit.principal, ApprovalStatus.OPEN, after=after)
     rows = [_row(request, visit.gateway.clock()) for request in found["approvals"]]
     listed = element("ul", *rows, class_="requests") if rows else element("p", "Nothing waits for an answer.")
@@ -53,7 +52,7 @@ async def list_(visit: Visit) -> Response:
 
 async def show(visit: Visit) -> Response:
     """One request."""
-    whole = one_of(query(visit.request, "whole").get("whole"), "whole", {"1": True}.__getitem__) or False
+    whole = one_of(query(visit.request, "whole").get("whole"), "whole", {"1": True}.__getitem__, "1") or False
     approval_id = segment(visit.request, "approval_id")
     view, obstacle = await visit.gateway.approvals.look(approval_id, visit.principal)
     return await _page(visit, view, obstacle, whole=whole)
@@ -66,7 +65,7 @@ async def answer(visit: Visit) -> Response:
     try:
         given = one_of(visit.form.get("answer"), "answer", Answer)
         if given is None:
-            raise Refused(Reason.REQUEST_MALFORMED, parameter="answer")
+            raise Malformed("no answer", parameter="answer", expected=", ".join(Answer))
         if visit.form.get("call") != call_of(view):
             raise Refused(Reason.APPROVAL_MISMATCH, "not the call that the page showed")
         if visit.form.get("signature"):

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, urlsplit
 from starlette.requests import Request
 
 from gateway.app import Gateway
-from gateway.errors import Refused
+from gateway.errors import Malformed, Refused
 from gateway.model import Principal
 from gateway.permissions import Permission, permits, require
 from gateway.reasons import Reason
@@ -154,10 +154,10 @@ async def read_form(request: Request, *allowed: str) -> dict[str, str]:
             text, keep_blank_values=True, strict_parsing=bool(text), errors="strict", max_num_fields=FIELDS_MAX
         )
     except ValueError:
-        raise Refused(Reason.REQUEST_MALFORMED, "form") from None
+        raise Malformed("form", pointer="", expected="a form in ASCII") from None
     fields = dict(pairs)
     if len(fields) != len(pairs) or not fields.keys() <= set(allowed):
-        raise Refused(Reason.REQUEST_MALFORMED, "form fields")
+        raise Malformed("form fields", pointer="", expected=", ".join(allowed))
     return fields
 
 

@@ -6,9 +6,8 @@ The bytes are not looked into here. What is a plan is decided by the stages, on 
 import re
 from typing import Any, Final, Protocol
 
-from gateway.errors import Refused
+from gateway.errors import Malformed
 from gateway.model import Principal, UnverifiedPlan
-from gateway.reasons import Reason
 
 _SECONDS: Final = re.compile(r"[0-9]{1,4}(\.[0-9]{1,3})?")
 
@@ -29,7 +28,8 @@ def wait_seconds(text: str | None, maximum: float) -> float:
     if text is None:
         return 0.0
     if _SECONDS.fullmatch(text) is None or float(text) > maximum:
-        raise Refused(Reason.REQUEST_MALFORMED, parameter="wait", maximum=int(maximum))
+        expected = f"decimal seconds from 0 to {int(maximum)}"
+        raise Malformed("out of range", parameter="wait", maximum=int(maximum), expected=expected)
     return float(text)
 
 
@@ -46,5 +46,5 @@ async def submit(
         HandrailError: where the whole plan is refused.
     """
     if not raw:
-        raise Refused(Reason.REQUEST_MALFORMED, "empty body")
+        raise Malformed("empty body", pointer="", expected="a compact JWS")
     return await pipeline.submit(UnverifiedPlan(raw, caller, received_at), wait_seconds=wait)

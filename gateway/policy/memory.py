@@ -12,8 +12,8 @@ from typing import Any, Final
 
 import orjson
 
-from gateway.arguments import escape
 from gateway.manifest import ActionManifest, ArgumentRole, Manifest, Trust
+from gateway.pointers import escape
 from gateway.policy.values import compact, grouped_in, link, links, plain, scalar_text, stands_in, unseparated
 
 ITEMS_MAX: Final = 1024

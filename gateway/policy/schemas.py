@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import jsonschema_rs
 
+from gateway.pointers import pointer
 from gateway.policy.faults import Problem
 
 DATA: Final = "data.json"
@@ -48,8 +49,8 @@ def check(documents: Mapping[str, Any], schemas: Mapping[str, Any]) -> Iterator[
             yield Problem(path, 0, 0, f"not a usable JSON Schema: {' '.join(str(exc).split())[:_MESSAGE_MAX]}")
             continue
         for error in errors:
-            pointer = "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in error.instance_path)
-            yield Problem(beside, 0, 0, f"off its schema at {pointer or 'the top'}: {error.message[:_MESSAGE_MAX]}")
+            at = pointer(error.instance_path) or "the top"
+            yield Problem(beside, 0, 0, f"off its schema at {at}: {error.message[:_MESSAGE_MAX]}")
 
 
 def compiles(pattern: str) -> bool:

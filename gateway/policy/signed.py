@@ -1,6 +1,6 @@
 """A bundle as one signed file: what was built from which commit, and by whom.
 
-The file is a compact JWS (``bundle+jws``, Ed25519) over ``{v, digest, commit, directory, built_at, built_by,
+The file is a compact JWS (``bundle+jws``, Ed25519) over ``{v, digest, commit, directory, built_at, signer,
 checks, files}``,
 where ``files`` is path -> text. Nothing in it is believed before the signature holds under a key that the reader chose,
 and the digest is computed anew from the files.
@@ -20,7 +20,7 @@ from keys import jws
 
 SIGNED_MAX_BYTES: Final = 8_388_608
 """Longest signed file."""
-_MEMBERS: Final = frozenset({"v", "digest", "commit", "directory", "built_at", "built_by", "checks", "files"})
+_MEMBERS: Final = frozenset({"v", "digest", "commit", "directory", "built_at", "signer", "checks", "files"})
 
 KeyFor = Callable[[str], Mapping[str, Any]]
 """kid -> public JWK, or a refusal; see ``keys.jws``."""
@@ -35,8 +35,8 @@ class SignedBundle:
         kid: thumbprint of the key that signed.
         commit: hex object id of the commit that it was built from.
         directory: of the policies in the repository.
-        built_at: seconds since the epoch, by the builder's clock.
-        built_by: the principal whose key signed.
+        built_at: seconds since the epoch, by the signer's clock.
+        signer: the principal whose key signed.
         contents: path -> bytes of each file.
         checks: what was run at the build: ``{opa, tests, coverage}``, ``None`` where it was not.
     """
@@ -47,12 +47,12 @@ class SignedBundle:
     commit: str
     directory: str
     built_at: int
-    built_by: str
+    signer: str
     contents: Mapping[str, bytes]
     checks: Mapping[str, Any]
 
 
-def payload(revision: Revision, directory: str, *, built_at: int, built_by: str, checks: Mapping[str, Any]) -> bytes:
+def payload(revision: Revision, directory: str, *, built_at: int, signer: str, checks: Mapping[str, Any]) -> bytes:
     """What is signed: RFC 8785 canonical JSON.
 
     Raises:
@@ -66,14 +66,14 @@ def payload(revision: Revision, directory: str, *, built_at: int, built_by: str,
             "commit": revision.commit,
             "directory": directory,
             "built_at": built_at,
-            "built_by": built_by,
+            "signer": signer,
             "checks": dict(checks),
             "files": {path: raw.decode("utf-8") for path, raw in sorted(revision.files.items())},
         }
     )
 
 
-def claimed_builder(token: bytes) -> str:
+def claimed_signer(token: bytes) -> str:
     """Who a signed file says built it: good for nothing but choosing whose key must verify it.
 
     Raises:
@@ -82,10 +82,10 @@ def claimed_builder(token: bytes) -> str:
     """
     _check_size(token)
     claims = parse(jws.peek(token).payload)
-    built_by = claims.get("built_by") if isinstance(claims, dict) else None
-    if not isinstance(built_by, str):
-        raise _not("built by a principal")
-    return built_by
+    signer = claims.get("signer") if isinstance(claims, dict) else None
+    if not isinstance(signer, str):
+        raise _not("signed by a principal")
+    return signer
 
 
 def verify(token: bytes, key_for: KeyFor) -> SignedBundle:
@@ -117,16 +117,16 @@ def _read(token: str, kid: str, raw: bytes) -> SignedBundle:
         raise _not("a bundle of text files")
     if not _is_commit(commit) or not isinstance(directory, str) or len(directory) > 256 or not directory.isprintable():
         raise _not("built from a commit")
-    built_by = claims["built_by"]
-    if not isinstance(built_by, str) or not 0 < len(built_by) <= 128:
-        raise _not("built by a principal")
+    signer = claims["signer"]
+    if not isinstance(signer, str) or not 0 < len(signer) <= 128:
+        raise _not("signed by a principal")
     if type(claims["built_at"]) is not int or not isinstance(claims["checks"], dict):
         raise _not("a whole build")
     contents = {path: text.encode("utf-8") for path, text in files.items()}
     bundle = assemble(contents)
     if bundle.digest != claims["digest"]:
         raise _not("the bundle whose digest it states")
-    return SignedBundle(bundle, token, kid, commit, directory, claims["built_at"], built_by, contents, claims["checks"])
+    return SignedBundle(bundle, token, kid, commit, directory, claims["built_at"], signer, contents, claims["checks"])
 
 
 def _check_size(token: bytes) -> None:

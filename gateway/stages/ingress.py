@@ -2,7 +2,7 @@
 time a body may take and authenticated the caller; the size is checked again here, because not every ingress is a
 body."""
 
-from gateway.errors import Refused
+from gateway.errors import Malformed, Refused
 from gateway.model import Principal, UnverifiedPlan
 from gateway.reasons import Reason
 
@@ -16,5 +16,5 @@ def admit(raw: bytes, caller: Principal, received_at: float, *, max_bytes: int) 
     if len(raw) > max_bytes:
         raise Refused(Reason.REQUEST_TOO_LARGE, f"{len(raw)} bytes", limit_bytes=max_bytes)
     if not raw:
-        raise Refused(Reason.REQUEST_MALFORMED, "empty body")
+        raise Malformed("empty body", pointer="", expected="a compact JWS")
     return UnverifiedPlan(raw, caller, received_at)

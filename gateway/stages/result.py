@@ -5,10 +5,10 @@ from typing import Any
 from gateway.canonical import canonical
 from gateway.errors import Refused
 from gateway.model import HandResult, StepStatus, commit, subject_key
+from gateway.pointers import tokens
 from gateway.ports import Hands
 from gateway.reasons import Reason
 from gateway.stages.dispatch import result_limit
-from gateway.stages.schema import pointer_tokens
 from gateway.state import PlanState, StepState
 
 REDACTED = "[redacted]"
@@ -54,7 +54,7 @@ def redact(result: HandResult, pointers: tuple[str, ...]) -> HandResult:
     """
     document: Any = result.document()
     for pointer in pointers:
-        document = _replace(document, pointer_tokens(pointer))
+        document = _replace(document, tokens(pointer))
     if not isinstance(document, dict):
         return HandResult((_text(REDACTED),), None, result.is_error)
     structured = document["structured"]

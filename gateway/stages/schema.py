@@ -14,6 +14,7 @@ import jsonschema_rs
 from gateway.canonical import canonical
 from gateway.errors import Refused
 from gateway.model import Plan, Reference, Step, StepStatus, VerifiedPlan, commit, subject_key
+from gateway.pointers import escape, pointer, tokens
 from gateway.ports import Hands
 from gateway.reasons import Reason
 from gateway.state import PlanState, StepState
@@ -158,19 +159,14 @@ def put_args(state: StepState, args: Mapping[str, Any], args_bytes: bytes) -> No
     state.args_sha256 = hashlib.sha256(args_bytes).hexdigest()
 
 
-def pointer_tokens(pointer: str) -> list[str]:
-    """The reference tokens of an RFC 6901 pointer, unescaped (section 4)."""
-    return [token.replace("~1", "/").replace("~0", "~") for token in pointer.split("/")[1:]]
-
-
-def pointer_get(document: Any, pointer: str) -> Any:
-    """The value at ``pointer`` (RFC 6901 section 4).
+def pointer_get(document: Any, place: str) -> Any:
+    """The value at the pointer ``place`` (RFC 6901 section 4).
 
     Raises:
         Refused: ``schema.unresolved`` where there is none.
     """
     value = document
-    for name in pointer_tokens(pointer):
+    for name in tokens(place):
         if isinstance(value, Mapping) and name in value:
             value = value[name]
         elif isinstance(value, list) and _ARRAY_INDEX.fullmatch(name) and int(name) < len(value):
@@ -183,7 +179,7 @@ def pointer_get(document: Any, pointer: str) -> Any:
 def _first_problem(claims: Mapping[str, Any]) -> str:
     """Where the first fault lies; the member names of a plan are ours, so the pointer gives nothing away."""
     for error in _VALIDATOR.iter_errors(claims):
-        return "".join(f"/{part}" for part in error.instance_path)
+        return pointer(error.instance_path)
     raise RuntimeError("is_valid and iter_errors disagree")
 
 
@@ -207,7 +203,7 @@ def _references(value: Any, at: str, step_id: str) -> Iterator[Reference]:
             yield _reference(value, at, step_id)
             return
         for name, member in value.items():
-            yield from _references(member, f"{at}/{name.replace('~', '~0').replace('/', '~1')}", step_id)
+            yield from _references(member, f"{at}/{escape(name)}", step_id)
     elif isinstance(value, list):
         for index, item in enumerate(value):
             yield from _references(item, f"{at}/{index}", step_id)
@@ -292,10 +288,7 @@ def _replace(value: Any, at: str, values: Mapping[str, Any]) -> Any:
     if at in values:
         return values[at]
     if isinstance(value, dict):
-        return {
-            name: _replace(member, f"{at}/{name.replace('~', '~0').replace('/', '~1')}", values)
-            for name, member in value.items()
-        }
+        return {name: _replace(member, f"{at}/{escape(name)}", values) for name, member in value.items()}
     if isinstance(value, list):
         return [_replace(item, f"{at}/{index}", values) for index, item in enumerate(value)]
     return value

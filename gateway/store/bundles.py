@@ -5,20 +5,18 @@ every reading. The newest activation counts only if the log knows of no later on
 back decides nothing, and one that SQL took away leaves the gateways on what they had.
 """
 
-import asyncio
 import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Any, Final, NoReturn
 
 from sqlalchemy import Connection, Engine, insert, select
-from sqlalchemy.exc import SQLAlchemyError
 
 from audit.history import facts_of
 from gateway.entries import EntryType
-from gateway.errors import HandrailError, Refused, Unavailable
+from gateway.errors import HandrailError, Refused
 from gateway.model import DEFAULT_TENANT
 from gateway.policy import signed
 from gateway.policy.activations import Activation, Way
@@ -26,6 +24,7 @@ from gateway.policy.faults import BundleError, Problem
 from gateway.policy.signed import SignedBundle
 from gateway.ports import Guard
 from gateway.reasons import Reason
+from gateway.store.reading import Result, reading
 from gateway.store.row_macs import RowChanged, RowMacs, sound
 from gateway.store.tables import policy_activations, policy_bundles
 
@@ -33,8 +32,6 @@ _INSERT_BUNDLE: Final = insert(policy_bundles)
 _INSERT_ACTIVATION: Final = insert(policy_activations)
 _CHANGES: Final = frozenset({EntryType.POLICY_ACTIVATED, EntryType.POLICY_ROLLED_BACK})
 LISTED_MAX: Final = 200
-
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,16 +186,7 @@ class SqlBundles:
         return newest
 
     async def _read(self, read: Callable[[Connection], Result]) -> Result:
-        def work() -> Result:
-            try:
-                with self._engine.connect() as connection:
-                    return read(connection)
-            except SQLAlchemyError as exc:
-                raise Unavailable(Reason.LOG_UNAVAILABLE, f"bundles: {type(exc).__name__}") from None
-            except (ValueError, TypeError, KeyError) as exc:
-                raise HandrailError(Reason.INTERNAL, f"bundles: unreadable row ({type(exc).__name__})") from None
-
-        return await asyncio.to_thread(work)
+        return await reading(self._engine, "bundles", read)
 
 
 def _outdated(_connection: Connection) -> NoReturn:

@@ -1,25 +1,22 @@
 """What every change of the directory shares: reads in threads, one append, and what must not be shared."""
 
-import asyncio
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Any, Final, NoReturn
 
 from sqlalchemy import Connection, Engine, select
-from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.canonical import canonical
-from gateway.errors import HandrailError, Refused, Unavailable
+from gateway.errors import Refused
 from gateway.model import Committed, commit, subject_key
 from gateway.ports import Append, AuditLog
 from gateway.reasons import Reason
 from gateway.store.directory_reads import DirectoryReads
+from gateway.store.reading import Result, blocking_read, reading
 from gateway.store.row_macs import RowMacs
 
 _CONTEXT: Final = "directory"
 """Stands for the context in the data subject of a record of the directory itself."""
-
-Result = TypeVar("Result")
 
 
 class Changes:
@@ -43,16 +40,10 @@ class Changes:
             self.forget()
 
     async def _read(self, read: Callable[[Connection], Result]) -> Result:
-        return await asyncio.to_thread(self._blocking_read, read)
+        return await reading(self._engine, "directory", read)
 
     def _blocking_read(self, read: Callable[[Connection], Result]) -> Result:
-        try:
-            with self._engine.connect() as connection:
-                return read(connection)
-        except SQLAlchemyError as exc:
-            raise Unavailable(Reason.LOG_UNAVAILABLE, f"directory: {type(exc).__name__}") from None
-        except (ValueError, TypeError) as exc:
-            raise HandrailError(Reason.INTERNAL, f"directory: a row cannot be read ({type(exc).__name__})") from None
+        return blocking_read(self._engine, "directory", read)
 
     async def _refuse_shared(self, tenant: str, column: Any, text: str) -> None:
         """A key with which a person approves is nobody else's and signs no plans (invariant 9)."""

@@ -8,7 +8,7 @@ from typing import Any, Final
 from sqlalchemy import bindparam, insert, update
 
 from gateway.entries import EntryDraft, EntryType
-from gateway.errors import Refused
+from gateway.errors import Malformed, Refused
 from gateway.model import CONNECTOR_PREFIX, Principal
 from gateway.permissions import Permission, require
 from gateway.ports import Append, Guard, Write
@@ -18,7 +18,6 @@ from gateway.store.directory_changes import Changes, committed, conflict
 from gateway.store.directory_reads import Found
 from gateway.store.directory_rows import IssuerView
 from gateway.store.tables import issuer_keys, issuers, principals
-from keys import jwk
 
 _ADD_ISSUER: Final = insert(issuers)
 _ADD_ISSUER_KEY: Final = insert(issuer_keys)
@@ -68,8 +67,9 @@ class IssuerAdmin(Changes):
         require(actor, Permission.ISSUERS_MANAGE)
         rows.identifier(issuer_id, "id")
         if issuer_id.startswith(CONNECTOR_PREFIX):
-            raise Refused(Reason.REQUEST_MALFORMED, "the prefix is the gateway's own", member="id")
-        key = jwk.public(public_jwk)
+            expected = f"an id that does not begin with {CONNECTOR_PREFIX}"
+            raise Malformed("the gateway's own prefix", pointer="/id", expected=expected)
+        key = rows.public_key(public_jwk, "/jwk")
         named = rows.subjects(speaks_for)
         await self._refuse_shared(actor.tenant, principals.c.approval_jwk, rows.jwk_text(key))
         known = await self._issuer(actor.tenant, issuer_id)

@@ -11,7 +11,7 @@ from typing import Final
 from sqlalchemy import bindparam, insert, select, update
 
 from gateway.entries import EntryDraft, EntryType
-from gateway.errors import Refused
+from gateway.errors import Malformed, Refused
 from gateway.model import DEFAULT_TENANT, Principal, Role
 from gateway.permissions import Permission, require
 from gateway.ports import Append, Guard, Write
@@ -21,7 +21,6 @@ from gateway.store.directory_changes import Changes, committed, conflict
 from gateway.store.directory_reads import Found
 from gateway.store.directory_rows import ApiKeyView, NewPrincipal, NewPrincipalView, PrincipalView
 from gateway.store.tables import api_keys, issuer_keys, principals
-from keys import jwk
 
 SYSTEM: Final = "system"
 """Pseudonym of the gateway itself, before there is any principal."""
@@ -56,7 +55,7 @@ class PrincipalAdmin(Changes):
             Refused: ``request.conflict`` where the tenant already has a principal, revoked or not.
         """
         if rows.TENANT.fullmatch(tenant) is None:
-            raise Refused(Reason.REQUEST_MALFORMED, "tenant", member="tenant")
+            raise Malformed("tenant", pointer="/tenant", expected="a tenant's name")
         if await self._read(lambda connection: connection.execute(_ANYBODY, {"in_tenant": tenant}).first()):
             raise Refused(Reason.REQUEST_CONFLICT, "the tenant has principals already")
         return await self._add(tenant, SYSTEM, people)
@@ -143,7 +142,11 @@ class PrincipalAdmin(Changes):
         guards: list[Guard] = []
         views: list[NewPrincipalView] = []
         for person in people:
-            enrolled = None if person.approval_jwk is None else rows.jwk_text(jwk.public(person.approval_jwk))
+            enrolled = (
+                None
+                if person.approval_jwk is None
+                else rows.jwk_text(rows.public_key(person.approval_jwk, "/approval_jwk"))
+            )
             scope = rows.hand_scope(person.hands)
             row: Found = {
                 "tenant": tenant,

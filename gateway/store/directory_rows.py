@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any, Final, TypedDict
 
 from gateway.canonical import canonical
-from gateway.errors import Refused
+from gateway.errors import Malformed
 from gateway.model import Principal, Role
-from gateway.reasons import Reason
 from keys import jwk
+from keys.errors import KeyRefused
 from keys.jwk import PublicJwk
 
 IDENTIFIER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}")
@@ -111,8 +111,20 @@ class Minted:
 def identifier(value: object, member: str) -> str:
     """A principal's or issuer's id. Raises ``request.malformed``."""
     if not isinstance(value, str) or IDENTIFIER.fullmatch(value) is None:
-        raise Refused(Reason.REQUEST_MALFORMED, f"{member} is no identifier", member=member)
+        raise Malformed(
+            f"{member} is no identifier", pointer=f"/{member}", expected="1 to 128 letters, digits and . _ : @ -"
+        )
     return value
+
+
+def public_key(offered: Mapping[str, Any], at: str) -> jwk.PublicJwk:
+    """A public key that somebody offered at the pointer ``at``. Raises ``request.malformed``."""
+    try:
+        return jwk.public(offered)
+    except KeyRefused as exc:
+        raise Malformed(
+            exc.detail, pointer=f"{at}/{exc.hints['member']}", expected="a public Ed25519 JWK (RFC 8037)"
+        ) from None
 
 
 def roles(values: Iterable[str]) -> list[str]:
@@ -120,12 +132,13 @@ def roles(values: Iterable[str]) -> list[str]:
     try:
         found = sorted({Role(value) for value in values})
     except ValueError:
-        raise Refused(Reason.REQUEST_MALFORMED, "unknown role", member="roles") from None
+        raise Malformed("unknown role", pointer="/roles", expected=f"of: {', '.join(Role)}") from None
     if not found:
-        raise Refused(Reason.REQUEST_MALFORMED, "no role", member="roles")
+        raise Malformed("no role", pointer="/roles", expected="at least one role")
     if {Role.AGENT, Role.APPROVER} <= set(found):
         # An agent's client holds its key and could approve with it: see ``stages.approval.may_answer``.
-        raise Refused(Reason.REQUEST_MALFORMED, "agent and approver", member="roles", problem="agent_and_approver")
+        expected = "agent or approver, not both"
+        raise Malformed("agent and approver", pointer="/roles", expected=expected, problem="agent_and_approver")
     return [str(role) for role in found]
 
 
@@ -135,7 +148,9 @@ def hand_scope(values: Iterable[str] | None) -> list[str] | None:
         return None
     found = sorted(set(values))
     if len(found) > HANDS_MAX or not all(HAND.fullmatch(value) for value in found):
-        raise Refused(Reason.REQUEST_MALFORMED, "a hand scope names hands by id", member="hands")
+        raise Malformed(
+            "a hand scope names hands by id", pointer="/hands", expected=f"at most {HANDS_MAX} ids of hands"
+        )
     return found
 
 
@@ -143,14 +158,15 @@ def subjects(values: Iterable[str]) -> list[str]:
     """Principals that an issuer may speak for, sorted."""
     found = sorted({identifier(value, "speaks_for") for value in values})
     if len(found) > SPEAKS_FOR_MAX:
-        raise Refused(Reason.REQUEST_MALFORMED, "too many", member="speaks_for", limit=SPEAKS_FOR_MAX)
+        expected = f"at most {SPEAKS_FOR_MAX} principals"
+        raise Malformed("too many", pointer="/speaks_for", expected=expected, limit=SPEAKS_FOR_MAX)
     return found
 
 
 def ttl_seconds(days: object) -> int:
     """Life of an API key. Raises ``request.malformed`` for anything but 1 to 366 whole days."""
     if type(days) is not int or not 1 <= days <= TTL_MAX_DAYS:
-        raise Refused(Reason.REQUEST_MALFORMED, "ttl_days", member="ttl_days", limit=TTL_MAX_DAYS)
+        raise Malformed("ttl_days", pointer="/ttl_days", expected=f"1 to {TTL_MAX_DAYS} whole days", limit=TTL_MAX_DAYS)
     return days * 86_400
 
 

@@ -1,20 +1,18 @@
 """What the log knows of a context or a principal: the entries about its plans and steps (``ports.Past``)."""
 
-import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import orjson
 from sqlalchemy import Connection, Engine, Row, Select, bindparam, select
-from sqlalchemy.exc import SQLAlchemyError
 
 from audit.entry import format_time
-from audit.tables import entries, head
+from audit.history import TREE_SIZE
+from audit.tables import entries
 from gateway.entries import EntryType
-from gateway.errors import Unavailable
 from gateway.ports import LoggedStep
-from gateway.reasons import Reason
+from gateway.store.reading import reading
 
 STEPS: Final = (
     EntryType.POLICY_ALLOWED,
@@ -34,7 +32,6 @@ STEPS: Final = (
 )
 """What moves a step that was judged."""
 
-_SIZE: Final = select(head.c.tree_size).where(head.c.id == 1).scalar_subquery()
 _COLUMNS: Final = (
     entries.c.idx,
     entries.c.type,
@@ -54,7 +51,7 @@ _OF_CONTEXT: Final = (
         entries.c.tenant == bindparam("tenant"),
         entries.c.context_id == bindparam("context_id"),
         entries.c.type.in_([str(kind) for kind in (EntryType.PLAN_RECEIVED, *STEPS)]),
-        entries.c.idx < _SIZE,
+        entries.c.idx < TREE_SIZE,
     )
     .order_by(entries.c.idx)
 )
@@ -65,7 +62,7 @@ _OF_PRINCIPAL: Final = (
         entries.c.principal == bindparam("principal"),
         entries.c.time >= bindparam("since"),
         entries.c.type.in_([str(kind) for kind in STEPS]),
-        entries.c.idx < _SIZE,
+        entries.c.idx < TREE_SIZE,
     )
     .order_by(entries.c.idx.desc())
     .limit(bindparam("most"))
@@ -91,14 +88,7 @@ class SqlPast:
         def read(connection: Connection) -> list[LoggedStep]:
             return [_logged(row) for row in connection.execute(query, parameters)]
 
-        return await asyncio.to_thread(self._connected, read)
-
-    def _connected(self, read: Callable[[Connection], list[LoggedStep]]) -> list[LoggedStep]:
-        try:
-            with self._engine.connect() as connection:
-                return read(connection)
-        except SQLAlchemyError as exc:
-            raise Unavailable(Reason.LOG_UNAVAILABLE, f"past: {type(exc).__name__}") from None
+        return await reading(self._engine, "past", read)
 
 
 def _logged(row: Row[Any]) -> LoggedStep:

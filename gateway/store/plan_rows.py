@@ -7,11 +7,10 @@ from typing import Any, Final
 import orjson
 from sqlalchemy import Connection, Row, select
 
-from gateway.errors import Refused
+from gateway.errors import Malformed
 from gateway.evaluation import FIELD as EVALUATION
 from gateway.model import Answer, ApprovalRequest, ApprovalStatus, Attestation, Effect
 from gateway.ports import ApprovalAnswer, ApprovalRow, StoredStep
-from gateway.reasons import Reason
 from gateway.store.row_macs import RowMacs, sound
 from gateway.store.tables import approval_answers, approvals
 
@@ -67,7 +66,7 @@ def approval_page(
         last = select(approvals.c.requested_at).where(approvals.c.approval_id == after, approvals.c.tenant == tenant)
         at = connection.execute(last).scalar_one_or_none()
         if at is None:
-            raise Refused(Reason.REQUEST_MALFORMED, "no such request", parameter="after")
+            raise Malformed("no such request", parameter="after", expected="next of the page before")
         condition &= (approvals.c.requested_at < at) | (
             (approvals.c.requested_at == at) & (approvals.c.approval_id < after)
         )

@@ -1,16 +1,14 @@
 """Rows of plans, steps and approvals. Writes are handed to the log's writer; reads use connections of their own."""
 
-import asyncio
 import hmac
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import orjson
 from sqlalchemy import Connection, Engine, Row, bindparam, delete, func, insert, select, update
-from sqlalchemy.exc import SQLAlchemyError
 
 from audit.history import plan_history
-from gateway.errors import HandrailError, Mistaken, Refused, Unavailable
+from gateway.errors import HandrailError, Mistaken, Refused
 from gateway.model import Answer, ApprovalRequest, ApprovalStatus, Attestation, Notice, PlanStatus, Principal
 from gateway.ports import (
     ApprovalRow,
@@ -23,10 +21,9 @@ from gateway.reasons import Reason
 from gateway.state import PlanState, StepState
 from gateway.store.outbox import SqlOutbox
 from gateway.store.plan_rows import approval_page, approval_rows, stored_step
+from gateway.store.reading import Result, reading
 from gateway.store.row_macs import RowMacs
 from gateway.store.tables import approval_answers, approval_ends, approvals, contexts, fates, plans, replays, steps
-
-Result = TypeVar("Result")
 
 _INSERT_REPLAY: Final = insert(replays)
 _FORGET_REPLAYS: Final = delete(replays).where(replays.c.expires_at < bindparam("past"))
@@ -267,14 +264,7 @@ class SqlPlans:
     # --- reads -------------------------------------------------------------------------------------------------------
 
     async def _read(self, read: Callable[[Connection], Result]) -> Result:
-        def work() -> Result:
-            try:
-                with self._engine.connect() as connection:
-                    return read(connection)
-            except SQLAlchemyError as exc:
-                raise Unavailable(Reason.LOG_UNAVAILABLE, f"plans: {type(exc).__name__}") from None
-
-        return await asyncio.to_thread(work)
+        return await reading(self._engine, "plans", read)
 
     async def load(self, plan_id: str) -> StoredPlan | None:
         """See ``ports.PlanStore``."""

@@ -4,21 +4,20 @@ Two things vouch for a row, as for the directory's: its MAC says that the gatewa
 proposal has come since, so an older state that somebody put back is refused.
 """
 
-import asyncio
 import json
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Any, Final, NoReturn
 
 from sqlalchemy import Connection, Engine, bindparam, insert, select, update
-from sqlalchemy.exc import SQLAlchemyError
 
 from audit.history import facts_of
 from gateway.canonical import canonical, sha256_canonical
-from gateway.errors import HandrailError, Refused, Unavailable
+from gateway.errors import Malformed, Refused
 from gateway.ports import Guard, Write
 from gateway.reasons import Reason
+from gateway.store.reading import Result, reading
 from gateway.store.row_macs import RowChanged, RowMacs, sound
 from gateway.store.tables import proposal_acts, proposals
 from gateway.two_person import AFTER, ENTRY_TYPES, Act, Kind, Proposal, ProposalStatus
@@ -56,8 +55,6 @@ _COPIED: Final = (
     "ended_at",
 )
 """Members of a ``Proposal`` that are columns of the same name."""
-
-Result = TypeVar("Result")
 
 
 class Progress:
@@ -160,7 +157,7 @@ class SqlProposals:
                 mine = (proposals.c.proposal_id == after) & (proposals.c.tenant == tenant)
                 at = connection.execute(select(proposals.c.proposed_at).where(mine)).scalar_one_or_none()
                 if at is None:
-                    raise Refused(Reason.REQUEST_MALFORMED, "no such proposal", parameter="after")
+                    raise Malformed("no such proposal", parameter="after", expected="next of the page before")
                 condition &= (proposals.c.proposed_at < at) | (
                     (proposals.c.proposed_at == at) & (proposals.c.proposal_id < after)
                 )
@@ -202,16 +199,7 @@ class SqlProposals:
         self._progress.check(row, seen[row["tenant"]])
 
     async def _read(self, read: Callable[[Connection], Result]) -> Result:
-        def work() -> Result:
-            try:
-                with self._engine.connect() as connection:
-                    return read(connection)
-            except SQLAlchemyError as exc:
-                raise Unavailable(Reason.LOG_UNAVAILABLE, f"proposals: {type(exc).__name__}") from None
-            except (ValueError, TypeError, KeyError) as exc:
-                raise HandrailError(Reason.INTERNAL, f"proposals: unreadable row ({type(exc).__name__})") from None
-
-        return await asyncio.to_thread(work)
+        return await reading(self._engine, "proposals", read)
 
 
 def _row(proposal: Proposal) -> dict[str, Any]:

@@ -15,15 +15,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sqlalchemy import Engine, bindparam, delete, insert, select
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import Connection, Engine, bindparam, delete, insert, select
 
 from audit.history import facts_of
 from gateway.entries import EntryDraft, EntryType
-from gateway.errors import Unavailable
 from gateway.model import Principal
 from gateway.ports import Append, AuditLog, Write
-from gateway.reasons import Reason
+from gateway.store.reading import blocking_read
 from gateway.store.row_macs import RowChanged, RowMacs, sound
 from gateway.store.tables import sessions
 
@@ -115,6 +113,9 @@ class SqlSessions:
         await self._log.append(Append([entry], [Write(_CLOSE, {"closed": _hashed(session.token)})]))
 
     def _read(self, token: str) -> dict[str, Any] | None:
+        return blocking_read(self._engine, "sessions", lambda connection: self._found(connection, token))
+
+    def _found(self, connection: Connection, token: str) -> dict[str, Any] | None:
         query = select(sessions).where(sessions.c.session_sha256 == _hashed(token))
 
         def verify(row: Mapping[str, Any]) -> None:
@@ -123,11 +124,7 @@ class SqlSessions:
             if any(facts.get("session") == _name(token) for _, facts in closed):
                 raise RowChanged(sessions, row, "was put back after its session was closed")
 
-        try:
-            with self._engine.connect() as connection:
-                rows = sound(connection.execute(query).mappings().all(), verify)
-        except SQLAlchemyError as exc:
-            raise Unavailable(Reason.LOG_UNAVAILABLE, f"sessions: {type(exc).__name__}") from None
+        rows = sound(connection.execute(query).mappings().all(), verify)
         return rows[0] if rows else None
 
     def _session(self, token: str, row: dict[str, Any]) -> Session:

@@ -1,7 +1,8 @@
 """Strict reading of request bodies, query strings and path segments. Whatever is ambiguous is refused."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from enum import EnumType
 from typing import Any, Final, TypeVar
 from urllib.parse import parse_qsl
 
@@ -10,7 +11,8 @@ from pydantic import BaseModel
 from starlette.requests import Request
 
 from gateway.canonical import parse
-from gateway.errors import Refused
+from gateway.errors import Malformed, Refused
+from gateway.pointers import pointer
 from gateway.reasons import Reason
 
 JSON: Final = "application/json"
@@ -19,7 +21,16 @@ JOSE: Final = "application/jose"
 
 _SEGMENT: Final = re.compile(r"[A-Za-z0-9._:@-]{1,256}")
 _DIGITS: Final = re.compile(r"[0-9]{1,15}")
+_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
+_INDEX_MAX: Final = 10**15 - 1
+_PARAMETERS_MAX: Final = 32
 _LOCATION_STEPS_MAX: Final = 8
+_MODEL_MESSAGES: Final = frozenset({
+    "enum", "literal_error", "string_pattern_mismatch", "string_too_short", "string_too_long", "too_short", "too_long",
+    "greater_than", "greater_than_equal", "less_than", "less_than_equal", "finite_number", "int_from_float",
+})  # fmt: skip
+"""Kinds of problem whose message repeats nothing of what was sent."""
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -61,18 +72,32 @@ def validated(value: Any, model: type[ModelT]) -> ModelT:
     except pydantic.ValidationError as exc:
         problem = exc.errors(include_url=False, include_context=False, include_input=False)[0]
         location = problem["loc"]
-        if problem["type"] == "extra_forbidden":
-            # The last part is the caller's own text; what a client may see is where it stood.
+        if problem["type"] == "extra_forbidden" and _NAME.fullmatch(str(location[-1])) is None:
+            # The last part is the caller's own text: it is repeated only where it looks like a name.
             location = location[:-1]
-        pointer = "".join(f"/{part}" for part in location[:_LOCATION_STEPS_MAX])
-        raise Refused(Reason.REQUEST_MALFORMED, model.__name__, pointer=pointer, problem=problem["type"]) from None
+        raise Malformed(
+            model.__name__,
+            pointer=pointer(location[:_LOCATION_STEPS_MAX]),
+            problem=problem["type"],
+            expected=_expected(problem["type"], problem["msg"]),
+        ) from None
+
+
+def _expected(kind: str, message: str) -> str:
+    """What should have stood there. Only messages that are made of the model alone are passed on."""
+    if kind == "missing":
+        return "a value: this member is required"
+    if kind == "extra_forbidden":
+        return "nothing: there is no such member"
+    return message if kind in _MODEL_MESSAGES or kind.endswith("_type") else "another value"
 
 
 def query(request: Request, *allowed: str) -> dict[str, str]:
     """The query parameters, each at most once and each one of ``allowed``.
 
     Raises:
-        Refused: ``request.malformed`` for unknown, repeated or undecodable parameters.
+        Refused: ``request.malformed`` naming the parameter where it is unknown or repeated; the empty name stands for a
+            query that cannot be taken apart.
     """
     raw: bytes = request.scope["query_string"]
     if not raw:
@@ -81,21 +106,36 @@ def query(request: Request, *allowed: str) -> dict[str, str]:
     plain = name.isalpha() and value.isdigit()  # ?wait=5, the one query of the hot path
     pairs = [(name.decode("ascii"), value.decode("ascii"))] if plain else _pairs(raw)
     values = dict(pairs)
-    if len(values) != len(pairs) or not values.keys() <= set(allowed):
-        raise Refused(Reason.REQUEST_MALFORMED, "query parameters")
+    known = ", ".join(allowed) or "no parameter"
+    for given in values:
+        if given not in allowed:
+            shown = given if _NAME.fullmatch(given) else ""
+            raise Malformed("unknown", parameter=shown, problem="unknown", expected=known)
+    if len(values) != len(pairs):
+        names = [given for given, _ in pairs]
+        repeated = next(given for given in names if names.count(given) > 1)
+        raise Malformed("repeated", parameter=repeated, problem="repeated", expected="one of it")
     return values
 
 
 def _pairs(raw: bytes) -> list[tuple[str, str]]:
     try:
         pairs = parse_qsl(
-            raw.decode("ascii"), keep_blank_values=True, strict_parsing=True, errors="strict", max_num_fields=32
+            raw.decode("ascii"),
+            keep_blank_values=True,
+            strict_parsing=True,
+            errors="strict",
+            max_num_fields=_PARAMETERS_MAX,
         )
     except ValueError:
-        raise Refused(Reason.REQUEST_MALFORMED, "query string") from None
+        raise _unreadable("name=value pairs in percent-encoded UTF-8") from None
     if not all(value.isprintable() for _, value in pairs):
-        raise Refused(Reason.REQUEST_MALFORMED, "control characters in the query string")
+        raise _unreadable("printable characters")
     return pairs
+
+
+def _unreadable(expected: str) -> Malformed:
+    return Malformed("query string", parameter="", problem="unreadable", expected=expected)
 
 
 def integer(text: str, parameter: str, *, minimum: int, maximum: int) -> int:
@@ -105,12 +145,16 @@ def integer(text: str, parameter: str, *, minimum: int, maximum: int) -> int:
         Refused: ``request.malformed`` naming the parameter and its bounds.
     """
     if _DIGITS.fullmatch(text) is None or not minimum <= int(text) <= maximum:
-        raise Refused(Reason.REQUEST_MALFORMED, parameter=parameter, minimum=minimum, maximum=maximum)
+        expected = f"a whole number from {minimum} to {maximum}"
+        raise Malformed("integer", parameter=parameter, minimum=minimum, maximum=maximum, expected=expected)
     return int(text)
 
 
-def one_of(text: str | None, parameter: str, convert: Callable[[str], Any]) -> Any:
+def one_of(text: str | None, parameter: str, convert: Callable[[str], Any], expected: str = "another value") -> Any:
     """A query parameter from a closed set, or ``None`` where it is absent.
+
+    Args:
+        expected: what it should have been; an enumeration says so itself.
 
     Raises:
         Refused: ``request.malformed`` naming the parameter.
@@ -119,8 +163,35 @@ def one_of(text: str | None, parameter: str, convert: Callable[[str], Any]) -> A
         return None
     try:
         return convert(text)
-    except ValueError:
-        raise Refused(Reason.REQUEST_MALFORMED, parameter=parameter) from None
+    except (ValueError, KeyError):
+        if isinstance(convert, EnumType):
+            expected = "one of: " + ", ".join(map(str, convert.__members__.values()))
+        raise Malformed("no such value", parameter=parameter, expected=expected) from None
+
+
+# --- pages: every list takes the same two parameters -----------------------------------------------------------------
+
+
+def limit_of(asked: Mapping[str, str], *, default: int, maximum: int) -> int:
+    """How many of them go on one page (``limit``)."""
+    return integer(asked.get("limit", str(default)), "limit", minimum=1, maximum=maximum)
+
+
+def after_id(asked: Mapping[str, str]) -> str | None:
+    """The id behind which a page begins (``after``); ``None`` for the first page."""
+    found: str | None = one_of(asked.get("after"), "after", _row_id, "next of the page before")
+    return found
+
+
+def after_index(asked: Mapping[str, str]) -> int | None:
+    """The log index behind which a page begins (``after``); ``None`` for the first page."""
+    return integer(asked["after"], "after", minimum=0, maximum=_INDEX_MAX) if "after" in asked else None
+
+
+def _row_id(text: str) -> str:
+    if _ID.fullmatch(text) is None:
+        raise ValueError(text)
+    return text
 
 
 def segment(request: Request, name: str) -> str:

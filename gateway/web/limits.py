@@ -11,7 +11,7 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.errors import Refused
+from gateway.errors import Malformed, Refused
 from gateway.reasons import Reason
 from gateway.web.context import request_id_of
 from gateway.web.errors import problem, report
@@ -59,7 +59,7 @@ class LimitsMiddleware:
             return
         if length is not None:
             if not length.isdigit() or len(length) > _LENGTH_MAX_DIGITS:
-                await self._refuse(Refused(Reason.REQUEST_MALFORMED, "content-length"), scope, receive, send)
+                await self._refuse(_not_a_length(), scope, receive, send)
                 return
             if int(length) > limit:
                 await self._refuse(_too_large("declared", limit), scope, receive, send)
@@ -86,7 +86,7 @@ class LimitsMiddleware:
                     Reason.REQUEST_TIMEOUT, "body", body_timeout_seconds=round(self.body_timeout_seconds)
                 ) from None
             if message["type"] != "http.request":
-                raise Refused(Reason.REQUEST_MALFORMED, "the client left before its body was complete")
+                raise Malformed("the client left before its body was complete", pointer="", expected="the whole body")
             remaining -= len(message.get("body", b""))
             if remaining < 0:
                 raise _too_large("received", limit)
@@ -98,6 +98,11 @@ class LimitsMiddleware:
     async def _refuse(self, refusal: Refused, scope: Scope, receive: Receive, send: Send) -> None:
         report(scope, refusal)
         await problem(refusal, request_id_of(scope))(scope, receive, send)
+
+
+def _not_a_length() -> Malformed:
+    expected = f"decimal digits, at most {_LENGTH_MAX_DIGITS}"
+    return Malformed("content-length", parameter="Content-Length", expected=expected)
 
 
 def _too_large(detail: str, limit: int) -> Refused:

@@ -54,6 +54,16 @@ class Parameter:
     place: str = "query"
 
 
+AFTER: Final = Parameter("after", "Only those that follow this one: next of the page before.")
+AFTER_INDEX: Final = Parameter("after", "Go on after this: next of the page before.", {"type": "integer", "minimum": 0})
+
+
+def limit(default: int, maximum: int, description: str = "At most so many.") -> Parameter:
+    """How many of a list go on one page."""
+    schema = {"type": "integer", "minimum": 1, "maximum": maximum, "default": default}
+    return Parameter("limit", description, schema)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
     """One method of one path.

@@ -28,6 +28,9 @@ class ProblemDocument(BaseModel):
     detail: str
     code: str = Field(description="The closed reason code.")
     request_id: str
+    pointer: str | None = Field(None, description="RFC 6901: where in the JSON body; empty for all of it.")
+    parameter: str | None = Field(None, description="Which parameter; empty for a query that cannot be taken apart.")
+    expected: str | None = Field(None, description="What should have been there.")
 
 
 # --- plans -----------------------------------------------------------------------------------------------------------

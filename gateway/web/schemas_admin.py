@@ -319,7 +319,7 @@ class BundleView(BundleSummary):
 
     directory: str
     built_at: int
-    built_by: str
+    signer: str
     kid: str
     checks: dict[str, Any]
     files: list[BundleFile]

@@ -2,10 +2,12 @@
 
 import os
 import platform
+import re
 import subprocess
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 from gateway.settings import JailSettings
 from hand_adapters.jail import cgroups
@@ -13,6 +15,8 @@ from hand_adapters.jail.layers import GET_BWRAP, examine, find_bwrap, ids, read_
 from hand_adapters.jail.profiles import PROFILES
 from hand_adapters.jail.seccomp import ARCHITECTURES, LISTS
 from hand_adapters.jail.seccomp import program as seccomp_program
+
+KERNEL_MIN: Final = (5, 14)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,7 @@ def diagnose(settings: JailSettings) -> list[Finding]:
     trial = _trial(settings)
     return [
         _python(),
+        _proved(_kernel(), trial),
         _bwrap(settings),
         _proved(_user_namespaces(), trial),
         _proved(_seccomp(), trial),
@@ -54,6 +59,15 @@ def _proved(finding: Finding, trial: Finding) -> Finding:
 def _python() -> Finding:
     detail = f"Python {platform.python_version()} at {sys.executable}"
     return Finding("python", sys.version_info >= (3, 11), detail, "" if sys.version_info >= (3, 11) else "Use 3.11.")
+
+
+def _kernel() -> Finding:
+    release = platform.release()
+    found = re.match(r"(\d+)\.(\d+)", release)
+    recent = found is not None and (int(found[1]), int(found[2])) >= KERNEL_MIN
+    wanted = ".".join(map(str, KERNEL_MIN))
+    remedy = "" if recent else f"Use Linux {wanted} or newer (docs/sandbox.md)."
+    return Finding("kernel", recent, f"{platform.system()} {release} on {platform.machine()}", remedy)
 
 
 def _bwrap(settings: JailSettings) -> Finding:

@@ -26,12 +26,13 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from gateway.canonical import b64url_decode, b64url_encode, parse
 from gateway.errors import Refused
+from gateway.files import write
 from gateway.ports import Purpose
 from keys import jwk
 from keys.errors import KeyUnavailable, SealBroken
 from keys.rotation import KeyRecord, KeyState
 from keys.stores import StoredKey
-from keys.stores.master import MasterKey, fsync_directory
+from keys.stores.master import MasterKey
 
 __all__ = ["FileKeyStore", "MasterKey"]
 
@@ -40,7 +41,8 @@ FILE_MAX_BYTES: Final = 8192
 LOCK_WAIT_SECONDS: Final = 5.0
 _LABEL: Final = "handrail keys/file v1"
 _NAME: Final = re.compile(r"([A-Za-z0-9_-]{43})\.json")
-_TEMPORARY: Final = re.compile(r"\.tmp-[0-9a-f]{16}")
+_TEMPORARY: Final = re.compile(r"\.[A-Za-z0-9_-]{43}\.json\.[0-9a-f]{16}")
+"""What ``gateway.files`` writes before it has its name."""
 _LOCK: Final = ".lock"
 
 
@@ -186,15 +188,8 @@ class FileKeyStore:
             }
         )
         path = self._directory / f"{record.kid}.json"
-        temporary = self._directory / f".tmp-{secrets.token_hex(8)}"
         try:
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            with os.fdopen(descriptor, "wb") as opened:
-                opened.write(document)
-                opened.flush()
-                os.fsync(descriptor)
-            temporary.rename(path)
-            fsync_directory(self._directory)
+            write(path, document, replace=True)
         except OSError as exc:
             raise KeyUnavailable(f"{path}: {exc.strerror}") from None
 

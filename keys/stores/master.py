@@ -1,5 +1,6 @@
 """The master key under which everything at rest is sealed: 32 bytes, in hex, from the environment or a file."""
 
+import contextlib
 import os
 import re
 import secrets
@@ -11,6 +12,7 @@ from typing import Final, Self
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from gateway.files import write
 from keys.errors import KeyUnavailable, MasterKeyUnsafe
 
 VARIABLE: Final = "HANDRAIL_MASTER_KEY"
@@ -79,26 +81,5 @@ def _read(file: Path) -> str:
 def _make(file: Path) -> None:
     """Make the file whole or not at all; where another process was faster, its file stays."""
     file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    temporary = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(descriptor, "w", encoding="ascii") as opened:
-            opened.write(secrets.token_hex(32) + "\n")
-            opened.flush()
-            os.fsync(descriptor)
-        try:
-            os.link(temporary, file)
-        except FileExistsError:
-            return
-        fsync_directory(file.parent)
-    finally:
-        temporary.unlink()
-
-
-def fsync_directory(directory: Path) -> None:
-    """Make renames and links in a directory durable."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with contextlib.suppress(FileExistsError):
+        write(file, f"{secrets.token_hex(32)}\n".encode(), replace=False)

@@ -50,7 +50,7 @@ def run(gateway: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ru
     def invoke(*args: object, stdin: str | None = None, **environment: str) -> Result:
         env = {"HANDRAIL_URL": gateway.url, "HANDRAIL_API_KEY": TOKEN, "COLUMNS": "200", **environment}
         # Columns are fixed so that a table never folds a word that a test looks for.
-        return CliRunner().invoke(app, [str(arg) for arg in args], input=stdin, env=env)
+        return CliRunner().invoke(app, [str(arg) for arg in args], input=stdin, env=env, prog_name="handrail")
 
     return invoke
 

@@ -18,6 +18,7 @@ from typer.testing import CliRunner, Result
 
 from gateway import setup
 from gateway.cli.main import app
+from gateway.cli.saving import save_json
 from gateway.settings import load
 from tests.client.stand_in import HOSTILE, serving
 
@@ -75,7 +76,7 @@ def _listening(process: subprocess.Popen[str]) -> str:
 
 def _populate(home: Path, stored: dict[str, Any], people: Mapping[str, str], signer: str, issuer: str) -> None:
     def call(*args: str) -> Any:
-        setup.write_private(home / "cli.json", stored)
+        save_json(home / "cli.json", stored, force=True, private=True)
         result = invoke(home, *args, "--json")
         assert result.exit_code == 0, result.output
         return json.loads(result.stdout)

@@ -79,10 +79,10 @@ def test_markup_and_emoji_codes_are_not_obeyed(capsys: pytest.CaptureFixture[str
     out.facts([(hostile, hostile)])
     out.block(hostile)
     out.note(hostile)
-    out.error(hostile, hostile)
+    out.error(hostile, hostile, hostile, {"pointer": hostile})
     captured = capsys.readouterr()
     assert captured.out.count("[bold red]x[/]") == 5
-    assert captured.err.count("[bold red]x[/]") == 3
+    assert captured.err.count("[bold red]x[/]") == 5
     assert "\U0001f4a3" not in captured.out + captured.err
 
 

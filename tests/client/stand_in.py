@@ -60,6 +60,7 @@ class StandIn:
 
     Attributes:
         seen: (method, path with query, headers, body) of every request.
+        always: answers every request, where it is set.
         text: what tools and people "said": in descriptions, messages and results.
     """
 
@@ -81,6 +82,7 @@ class StandIn:
         self.proposal_kind = "policy.activate"
         self.evaluations: list[dict[str, Any]] = []
         self.forge = Forge()
+        self.always: Handler | None = None
         self._next: dict[tuple[str, str], list[Handler]] = {}
 
     def next(self, method: str, path: str, handler: Handler) -> None:
@@ -154,7 +156,7 @@ class StandIn:
                 "rewritten": rewritten, "problem": problem}  # fmt: skip
 
     def bundle(self, digest: str) -> dict[str, Any]:
-        return {"digest": digest, "commit": "a" * 40, "directory": "policies", "built_at": 1, "built_by": self.text,
+        return {"digest": digest, "commit": "a" * 40, "directory": "policies", "built_at": 1, "signer": self.text,
                 "kid": "k", "checks": {"opa": None, "tests": None, "coverage": None}, "added_by": "alice",
                 "added_at": 1.0, "files": [{"path": self.text, "sha256": digest}], "activations": []}  # fmt: skip
 
@@ -186,6 +188,8 @@ class StandIn:
         queued = self._next.get((request.method, path))
         if queued:
             return queued.pop(0)(request)
+        if self.always is not None:
+            return self.always(request)
         if path == "/readyz":
             return JSONResponse({"status": "degraded", "checks": {"log": "ok"}}, 503)
         token = request.headers.get("authorization", "").removeprefix("Bearer ")

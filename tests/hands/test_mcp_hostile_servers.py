@@ -14,6 +14,7 @@ from gateway.settings import HandSettings
 from hand_adapters.contract import HandDrifted, HandError
 from hand_adapters.mcp import McpAdapter
 from tests.hands.hands_support import call, hostile
+from tests.until import until
 
 MODERN = Path(__file__).parent / "servers" / "modern.py"
 
@@ -167,8 +168,7 @@ async def test_a_call_that_waited_too_long_was_not_executed(mcp_hand):
 async def test_a_caller_that_leaves_in_mid_step_ends_the_process(mcp_hand):
     hand = await mcp_hand("hang")
     leaving = asyncio.create_task(hand.say())
-    while not hand.adapter._sessions or not next(iter(hand.adapter._sessions.values()))._transport.sent >= 4:
-        await asyncio.sleep(0)
+    await until(lambda: any(session._transport.sent >= 4 for session in hand.adapter._sessions.values()))
     leaving.cancel()
     with pytest.raises(asyncio.CancelledError):
         await leaving

@@ -25,6 +25,7 @@ def test_a_good_machine_gets_a_clean_bill() -> None:
     findings = by_name(JailSettings())
     assert findings.keys() == {
         "python",
+        "kernel",
         "bubblewrap",
         "user namespaces",
         "seccomp",
@@ -155,3 +156,13 @@ def test_a_directory_or_a_plain_file_is_no_program(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "plain", tmp_path / "none"):
         with pytest.raises(JailError):
             program(str(path), ())
+
+
+@pytest.mark.parametrize(
+    ("release", "ok"), [("5.14.0-1", True), ("6.1", True), ("5.13.99", False), ("4.19", False), ("odd", False)]
+)
+def test_an_old_kernel_comes_with_its_remedy(monkeypatch: pytest.MonkeyPatch, release: str, ok: bool) -> None:
+    monkeypatch.setattr(doctor.platform, "release", lambda: release)
+    finding = doctor._kernel()
+    assert (finding.ok, bool(finding.remedy)) == (ok, not ok)
+    assert release in finding.detail

@@ -15,6 +15,7 @@ from gateway.reasons import Reason
 from gateway.settings import JailSettings
 from hand_adapters.jail import PROFILES, Bind, Jail, JailError, JailSpec
 from hand_adapters.jail import jail as jail_module
+from tests.until import until
 
 pytestmark = pytest.mark.jail
 
@@ -59,13 +60,17 @@ def sleeper(marker: str) -> int:
     return os.pidfd_open(pids[0])
 
 
+def sleeping(marker: str) -> list[int]:
+    """The processes with the marker that are past their exec."""
+    return [pid for pid in marked(marker) if Path(f"/proc/{pid}/comm").read_text().strip() == "sleep"]
+
+
 async def begun(jail: Jail, marker: str, **more: object) -> object:
     """A jail that sleeps, once it surely does."""
     spec = JailSpec((SH, "-c", f"echo up; exec sleep {marker}"), **more)  # type: ignore[arg-type]
     process = await jail.start(spec)
     assert await process.stdout.readline() == b"up\n"
-    while not [pid for pid in marked(marker) if Path(f"/proc/{pid}/comm").read_text().strip() == "sleep"]:
-        await asyncio.sleep(0)  # between the line and the exec
+    await until(lambda: sleeping(marker))  # between the line and the exec
     return process
 
 
@@ -128,8 +133,7 @@ asyncio.run(main())
     assert all(Path(group).is_dir() for group in groups)
     children = Path(f"/proc/{gateway.pid}/task/{gateway.pid}/children").read_text().split()
     launcher = os.pidfd_open(int(children[0]))
-    while not [pid for pid in marked(marker) if Path(f"/proc/{pid}/comm").read_text().strip() == "sleep"]:
-        await asyncio.sleep(0)
+    await until(lambda: sleeping(marker))
     pidfd = sleeper(marker)
     gateway.kill()
     await died(pidfd)
@@ -380,8 +384,7 @@ async def test_a_busy_loop_ends_with_the_deadline(jail: Jail) -> None:
 async def test_cancelling_a_run_kills_it(jail: Jail) -> None:
     marker = f"7008.{os.getpid()}"
     running = asyncio.ensure_future(jail.run(JailSpec((SLEEP, marker))))
-    while not marked(marker):
-        await asyncio.sleep(0)
+    await until(lambda: marked(marker))
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running

@@ -19,6 +19,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from tests.policy.test_opa_connection import Authority
+from tests.until import until
 
 TOKEN = "s3cret-token"
 
@@ -142,9 +143,7 @@ async def ssh_server(program: str, directory: Path) -> AsyncIterator[SshServer]:
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
     process = await asyncio.create_subprocess_exec(program, "-D", "-e", "-f", str(config))
     try:
-        async with asyncio.timeout(20):
-            while not await _listens(port):
-                await asyncio.sleep(0.02)
+        await until(lambda: _listens(port))
         user = subprocess.run(["id", "-un"], check=True, capture_output=True, text=True).stdout.strip()
         yield SshServer(port, directory / "user", known, user)
     finally:

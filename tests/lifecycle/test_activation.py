@@ -16,8 +16,9 @@ from gateway.model import Effect
 from gateway.reasons import Reason
 from gateway.store.tables import policy_activations, policy_bundles
 from tests.lifecycle.repository import Repository
-from tests.lifecycle.town import OLI, Town, open_town, until
+from tests.lifecycle.town import OLI, Town, open_town
 from tests.policy.support import OPEN
+from tests.until import until
 
 
 def says(effect: str, note: str = "") -> dict[str, str]:
@@ -90,8 +91,8 @@ async def test_a_bundle_without_the_signature_of_an_author_is_not_taken(town: To
     head, body, _ = good.split(b".")
     token, reason = {
         "unsigned": (head + b"." + body + b".", Reason.VERIFY_MALFORMED),
-        "stranger": (town.bundle(ALLOW, built_by="nobody"), Reason.VERIFY_UNKNOWN_KEY),
-        "agent": (town.bundle(ALLOW, built_by="bot"), Reason.VERIFY_UNKNOWN_KEY),
+        "stranger": (town.bundle(ALLOW, signer="nobody"), Reason.VERIFY_UNKNOWN_KEY),
+        "agent": (town.bundle(ALLOW, signer="bot"), Reason.VERIFY_UNKNOWN_KEY),
         "not a bundle": (b"x", Reason.VERIFY_MALFORMED),
         "flipped": (flipped(good), Reason.VERIFY_SIGNATURE),
     }[who]

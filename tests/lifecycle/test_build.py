@@ -35,7 +35,7 @@ def repository(tmp_path: Path) -> Repository:
 
 def token(repository: Repository, **changes: Any) -> bytes:
     found = revision(repository.path, "HEAD", "policies")
-    raw = signed.payload(found, "policies", built_at=7, built_by="ann", checks=NO_TESTS)
+    raw = signed.payload(found, "policies", built_at=7, signer="ann", checks=NO_TESTS)
     if changes:
         raw = json.dumps({**json.loads(raw), **changes}).encode()
     return jws.sign(KEY.sign, jws.protected(KEY.kid, Typ.BUNDLE), raw).encode()
@@ -182,8 +182,8 @@ def test_git_that_says_too_much_or_takes_too_long_is_ended(repository: Repositor
 def test_a_signed_bundle_is_read_back(repository: Repository) -> None:
     found = signed.verify(token(repository), ours)
     assert found.bundle == assemble(revision(repository.path, "HEAD", "policies").files)
-    assert (found.commit, found.built_by, found.kid) == (repository.git("rev-parse", "HEAD"), "ann", KEY.kid)
-    assert signed.claimed_builder(token(repository)) == "ann"
+    assert (found.commit, found.signer, found.kid) == (repository.git("rev-parse", "HEAD"), "ann", KEY.kid)
+    assert signed.claimed_signer(token(repository)) == "ann"
 
 
 def test_an_unsigned_a_foreign_and_a_tampered_bundle_are_refused(repository: Repository) -> None:
@@ -214,8 +214,8 @@ def test_an_unsigned_a_foreign_and_a_tampered_bundle_are_refused(repository: Rep
         {"files": []},
         {"commit": "HEAD"},
         {"commit": None},
-        {"built_by": ""},
-        {"built_by": None},
+        {"signer": ""},
+        {"signer": None},
         {"built_at": 1.5},
         {"checks": None},
         {"v": True},

@@ -58,7 +58,7 @@ def test_from_a_commit_to_a_decision_and_back(home: Path, tmp_path: Path) -> Non
         bundle = tmp_path / f"{effect}.bundle"
         source = ("--repo", repository.path, "--rev", "main", "--out", bundle)
         built = call(home, "policy", "build", *source, "--key", home / "ann.jwk", "--as", "ann")
-        assert built["signed_by"] == "ann"
+        assert built["signer"] == "ann"
         made = call(home, "policy", "propose", bundle, "--as", "ann", code=4)
         assert made["subject"] == built["digest"]
         refused = call(home, "policy", "activate", made["id"], "--yes", "--as", "ann", code=1)

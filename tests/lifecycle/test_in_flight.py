@@ -23,8 +23,9 @@ from gateway.settings import Settings
 from gateway.store.directory import NewPrincipal
 from tests.lifecycle.repository import Repository
 from tests.lifecycle.test_activation import ALLOW, ASK
-from tests.lifecycle.town import Town, open_town, until
+from tests.lifecycle.town import Town, open_town
 from tests.pipeline.house import Brain, step
+from tests.until import until
 from tests.web.conftest import serving
 
 PLANS = 60
@@ -150,8 +151,11 @@ async def test_whole_plans_go_through_activations_and_rollbacks(tmp_path: Path, 
         changing = asyncio.create_task(change())
         late = [await submit(town, brain, *plan_of(PLANS + number)) for number in range(4)]
         await until(lambda: changing.done() or upstream.go.is_set())
-        while not changing.done() or await answer_all(town):
-            await asyncio.sleep(0)
+
+        async def nothing_is_left() -> bool:
+            return changing.done() and not await answer_all(town)
+
+        await until(nothing_is_left, seconds=120)
         await changing
 
         async def rest() -> bool:

@@ -33,8 +33,9 @@ from tests import services
 from tests.lifecycle.git_server import TOKEN, GitServer, find_sshd, git_server, ssh_server
 from tests.lifecycle.repository import Repository
 from tests.lifecycle.test_activation import ALLOW, ASK, flipped, refusal
-from tests.lifecycle.town import KEYS, Town, open_town, until
+from tests.lifecycle.town import KEYS, Town, open_town
 from tests.policy.support import OPEN
+from tests.until import until
 
 NEVER = 86_400
 """Seconds between two pulls: a test pulls when it says so."""
@@ -90,7 +91,7 @@ async def test_a_pulled_bundle_is_kept_and_decides_only_once_two_people_say_so(v
     view = await village.pull()
     kept = await town.gateway.lifecycle.show(view["digest"], town.people["ann"])
     assert (view["commit"], view["problem"], view["rewritten"]) == (commit, None, None)
-    assert (kept["built_by"], kept["added_by"], kept["activations"]) == ("ann", "(pulled)", [])
+    assert (kept["signer"], kept["added_by"], kept["activations"]) == ("ann", "(pulled)", [])
     assert await town.gateway.lifecycle.file(view["digest"], town.people["ann"]) == token.decode()
     await town.gateway.policy.reload()
     assert (town.digest, (await town.decide()).effect) == (before, Effect.ALLOW)
@@ -177,8 +178,8 @@ BAD: dict[str, tuple[Callable[[Village], None], str]] = {
     ),
     "unsigned": (_published(lambda town: town.bundle(ASK).rpartition(b".")[0] + b"."), "verify.malformed"),
     "another signature": (_published(_flipped), "verify.signature"),
-    "signed by a stranger": (_published(lambda town: town.bundle(ASK, built_by="nobody")), "verify.unknown_key"),
-    "signed by an agent": (_published(lambda town: town.bundle(ASK, built_by="bot")), "verify.unknown_key"),
+    "signed by a stranger": (_published(lambda town: town.bundle(ASK, signer="nobody")), "verify.unknown_key"),
+    "signed by an agent": (_published(lambda town: town.bundle(ASK, signer="bot")), "verify.unknown_key"),
     "broken Rego": (
         _published(lambda town: town.bundle({"handrail/main.rego": "package handrail\n\ndecisions := {\n"})),
         "policy.bundle",

@@ -1,9 +1,8 @@
 """Real gateways that follow what two people activated, people with real keys, bundles from a real repository."""
 
-import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,7 +51,7 @@ class Town:
         """A signed bundle of a new commit with these files in ``policies``."""
         self.repository.commit({f"policies/{name}": text for name, text in (files or {}).items()})
         found = revision(self.repository.path, "HEAD", "policies")
-        raw = signed.payload(found, "policies", built_at=int(time.time()), built_by=by, checks=NO_TESTS)
+        raw = signed.payload(found, "policies", built_at=int(time.time()), signer=by, checks=NO_TESTS)
         raw = json.dumps({**json.loads(raw), **changes}).encode() if changes else raw
         key = KEYS[by]
         return jws.sign(key.sign, jws.protected(key.kid, Typ.BUNDLE), raw).encode()
@@ -129,16 +128,6 @@ async def open_town(
 async def _known(gateway: Gateway) -> bool:
     with gateway.engine.connect() as connection:
         return connection.exec_driver_sql("SELECT count(*) FROM principals").scalar_one() > 0
-
-
-async def until(condition: Callable[[], Awaitable[bool] | bool], seconds: float = 30.0) -> None:
-    """Wait for something that another task brings about; a bound against hanging, no measure of speed."""
-    async with asyncio.timeout(seconds):
-        while True:
-            found = condition()
-            if found is True or (found is not False and await found):  # type: ignore[misc]
-                return
-            await asyncio.sleep(0.02)
 
 
 def document_sha256(document: Mapping[str, Any]) -> str:

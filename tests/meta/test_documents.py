@@ -46,6 +46,15 @@ def test_decision_records_have_numbers_of_their_own() -> None:
         assert text(ROOT / "docs" / "adr" / name).startswith(f"# {int(name[:4])}. "), name
 
 
+def test_every_module_of_the_gateway_has_one_room() -> None:
+    page = text(ROOT / "docs" / "development.md")
+    table = page.split("### Rooms of `gateway/`")[1].split("Imports point one way")[0]
+    rows = re.findall(r"^\|[^|]*\| (`[^|]*`) \| [^|]+ \|$", table, re.MULTILINE)
+    listed = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
+    there = {Path(path).parts[1].removesuffix(".py") for path in tracked() if path.startswith("gateway/")}
+    assert sorted(listed) == sorted(there - {"__init__"})
+
+
 def test_index_of_the_documents_is_whole() -> None:
     index = text(ROOT / "docs" / "README.md")
     for path in (ROOT / "docs").glob("*.md"):

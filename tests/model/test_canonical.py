@@ -89,6 +89,30 @@ def test_what_has_no_canonical_form_is_refused(value: Any) -> None:
         canonical(value)
 
 
+def test_prices_and_whole_floats_take_the_fast_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or one price in a large result would cost the event loop twenty times as much."""
+    monkeypatch.delattr(rfc8785, "dumps")
+    priced = {"total": 12.5, "count": 10.0, "lines": [{"price": -0.01, "discount": -0.0}, {"price": 1e15 + 0.5}]}
+    written = b'{"count":10,"lines":[{"discount":0,"price":-0.01},{"price":1000000000000000.5}],"total":12.5}'
+    assert canonical(priced) == written
+    assert type(priced["count"]) is float, "what was given is not changed"
+
+
+def test_names_of_other_languages_take_the_fast_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(rfc8785, "dumps")
+    assert canonical({"größe": 1, "名": 2, "a": 3, "": 4}) == '{"":4,"a":3,"größe":1,"名":2}'.encode()
+
+
+def test_names_beyond_one_unit_are_sorted_by_their_surrogates() -> None:
+    assert canonical({"\U0001f600": 1, "\ue000": 2}) == '{"\U0001f600":1,"\ue000":2}'.encode()
+    assert canonical({"\uffff": 1, "\ue000": 2}) == rfc8785.dumps({"\uffff": 1, "\ue000": 2})
+
+
+@pytest.mark.parametrize("number", [1e-6, 9.999e-6, 1e21, 1e-7, 2.5e-300])
+def test_what_has_an_exponent_in_either_takes_the_slow_path(number: float) -> None:
+    assert canonical([number, -number]) == rfc8785.dumps([number, -number])
+
+
 def test_a_subclass_of_str_takes_the_slow_path_and_the_same_form() -> None:
     assert canonical({"a": Odd("b")}) == b'{"a":"b"}'
 

@@ -18,6 +18,7 @@ from gateway.policy.pool import EvaluatorPool
 from gateway.policy.process import EvaluatorProcess
 from gateway.reasons import Reason
 from tests.policy.support import OPEN, ask, embedded, inspected, record, said, step, write
+from tests.until import until
 
 TRICKS = """package handrail
 
@@ -175,8 +176,7 @@ async def test_a_process_killed_while_it_works_denies_and_recovers(tmp_path: Pat
     engine = await embedded(tmp_path, deadline_seconds=20.0)
     try:
         working = asyncio.create_task(only(engine, step(hand="slow")))
-        while not engine.pool.busy:
-            await asyncio.sleep(0)
+        await until(lambda: engine.pool.busy)
         (busy,) = engine.pool.busy
         os.kill(busy.pid, number)
         if number is signal.SIGTERM:  # regorus holds the interpreter, so a polite signal has to wait; the pool does not
@@ -203,8 +203,7 @@ async def test_a_process_killed_while_idle_is_replaced(tmp_path: Path) -> None:
 
 async def test_a_caller_that_gives_up_does_not_leave_its_answer_to_the_next(tricky: EmbeddedEngine) -> None:
     asking = asyncio.create_task(only(tricky, step("mine", hand="slow")))
-    while not tricky.pool.busy:
-        await asyncio.sleep(0)
+    await until(lambda: tricky.pool.busy)
     asking.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asking
@@ -282,8 +281,7 @@ async def test_evaluations_under_way_end_on_the_bundle_they_began_with(tmp_path:
     try:
         before = engine.digest
         under_way = asyncio.create_task(engine.decide(ask(step("known"), step("slow", hand="slow"))))
-        while not engine.pool.busy:
-            await asyncio.sleep(0)
+        await until(lambda: engine.pool.busy)
         await engine.activate(await inspected(tmp_path / "new"), record)
         decided = await under_way
         assert said(decided["known"]) == ("allow", [])

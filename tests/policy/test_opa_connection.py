@@ -22,6 +22,7 @@ from gateway.policy.opa import OpaEngine
 from gateway.policy.opa_client import tls_context
 from gateway.settings import PolicySettings, SettingsError
 from tests.policy.support import OPEN, ask, inspected, record, said, step, write
+from tests.until import until
 
 pytestmark = pytest.mark.opa
 
@@ -98,15 +99,15 @@ def free_port() -> int:
 
 
 async def listens(port: int) -> None:
-    async with asyncio.timeout(20):
-        while True:
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
-            except OSError:
-                await asyncio.sleep(0.02)
-                continue
-            writer.close()
-            return
+    async def answers() -> bool:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        except OSError:
+            return False
+        writer.close()
+        return True
+
+    await until(answers)
 
 
 def settings(port: int, **members: object) -> PolicySettings:

@@ -81,7 +81,7 @@ class Stage:
         """A signed bundle of these rules, brought; its digest."""
         self.repository.commit({"policies/handrail/main.rego": rules})
         found = revision(self.repository.path, "HEAD", "policies")
-        raw = signed.payload(found, "policies", built_at=int(time.time()), built_by="kim", checks=UNTESTED)
+        raw = signed.payload(found, "policies", built_at=int(time.time()), signer="kim", checks=UNTESTED)
         token = jws.sign(KIM.sign, jws.protected(KIM.kid, Typ.BUNDLE), raw).encode()
         return str((await self.place.gateway.lifecycle.add(self.place.people["ann"], token))["digest"])
 

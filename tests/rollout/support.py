@@ -1,7 +1,6 @@
 """A whole gateway in this process (real log, rows, keys, policy and an HTTP hand), two people who change its policy,
 and agents that sign plans."""
 
-import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -210,10 +209,3 @@ async def _populate(
         await gateway.hands.pin(hand, offered.digest, people["oli"])
     headers = {name: {"authorization": f"Bearer {token}"} for name, token in tokens.items()}
     return people, headers
-
-
-async def until(condition: Any) -> None:
-    """Give the loop to others until ``condition()`` holds; the test's own deadline is the only one."""
-    async with asyncio.timeout(30):
-        while not condition():
-            await asyncio.sleep(0.01)

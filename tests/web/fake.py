@@ -375,7 +375,7 @@ class testing_only_Lifecycle:  # noqa: N801
             "added_at": 1.0,
             "directory": "policies",
             "built_at": 1,
-            "built_by": "author",
+            "signer": "author",
             "kid": "k",
             "checks": {"opa": None, "tests": None, "coverage": None},
             "files": [{"path": "a.rego", "sha256": "1" * 64}],

@@ -1,5 +1,6 @@
 """docs/api.md says what the code does: every route with its roles, every reason with its status."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,16 @@ def test_nothing_is_documented_that_does_not_exist() -> None:
     known = {str(reason) for reason in Reason} | {f"{endpoint.method} {endpoint.path}" for endpoint in TABLE}
     assert len(codes) == len(known)
     assert set(codes) == known
+
+
+def test_every_list_is_documented_with_its_limits() -> None:
+    rows = [
+        f"| `{endpoint.method} {endpoint.path}` | {parameter.schema['default']} | {parameter.schema['maximum']} |"
+        for endpoint in TABLE
+        for parameter in endpoint.parameters
+        if parameter.name == "limit"
+    ]
+    assert [line for line in LINES if re.fullmatch(r"\| `GET [^`]+` \| \d+ \| \d+ \|", line)] == rows
 
 
 def test_the_numbers_in_the_text_are_those_of_the_code() -> None:

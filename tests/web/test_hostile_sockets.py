@@ -12,6 +12,7 @@ from starlette.applications import Starlette
 from gateway.web import server as server_module
 from gateway.web.asgi import create_app
 from gateway.web.limits import HEADERS_MAX_BYTES
+from tests.until import until
 from tests.web.conftest import serving
 from tests.web.fake import PLAN_ID, testing_only_Gateway
 
@@ -158,7 +159,7 @@ async def test_a_whole_head_over_the_limit_is_431(port: int) -> None:
         status, headers, body = await answer(reader)
     problem = orjson.loads(body)
     assert (status, problem["code"], problem["status"]) == (431, "request.headers_too_large", 431)
-    assert problem["detail"] == "The request's headers are larger than this gateway accepts."
+    assert problem["detail"] == "The request's target and headers, not its body, are larger than accepted."
     assert problem["headers_max_bytes"] == HEADERS_MAX_BYTES
     assert headers[b"content-type"] == b"application/problem+json"
 
@@ -271,9 +272,7 @@ async def test_a_follower_that_hangs_up_frees_everything(gateway: testing_only_G
             async with asyncio.timeout(PATIENCE):
                 await reader.readuntil(b"event: step")
             assert (gateway.pipeline.following, app.state.streams.total) == (1, 1)
-        async with asyncio.timeout(PATIENCE):
-            while app.state.streams.total or gateway.pipeline.following:
-                await asyncio.sleep(0)
+        await until(lambda: not app.state.streams.total and not gateway.pipeline.following)
     assert gateway.closed == 1
 
 

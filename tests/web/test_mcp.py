@@ -26,6 +26,7 @@ from gateway.model import Role
 from gateway.ports import Purpose, Typ
 from gateway.reasons import Reason
 from gateway.settings import Settings
+from tests.until import until
 from tests.web.conftest import serving
 from tests.web.fake import APPROVAL_ID, PLAN_ID, action, manifest, step, testing_only_Gateway, token, view
 
@@ -412,17 +413,13 @@ async def test_a_client_that_hangs_up_does_not_undo_its_call(gateway: testing_on
     async with serving(app, gateway.settings) as port:
         _, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(f"POST /mcp HTTP/1.1\r\n{head}\r\n".encode() + body)
-        async with asyncio.timeout(20):
-            while not gateway.pipeline.submitted:
-                await asyncio.sleep(0)
-            writer.close()
-            answered = partial(gateway.metrics.registry.get_sample_value, "handrail_http_requests_total")
-            while not any(answered({"route": "/mcp", "status": status}) for status in ("0", "200")):
-                await asyncio.sleep(0)
-            assert gateway.pipeline.completed == 0
-            gateway.pipeline.slow.set()
-            while not gateway.pipeline.completed:
-                await asyncio.sleep(0)
+        await until(lambda: gateway.pipeline.submitted)
+        writer.close()
+        answered = partial(gateway.metrics.registry.get_sample_value, "handrail_http_requests_total")
+        await until(lambda: any(answered({"route": "/mcp", "status": status}) for status in ("0", "200")))
+        assert gateway.pipeline.completed == 0
+        gateway.pipeline.slow.set()
+        await until(lambda: gateway.pipeline.completed)
 
 
 NAMES = [

@@ -299,8 +299,8 @@ PRINCIPALS = [
     ({"id": "bob", "roles": ["agent"], "ttl_days": 367}, "/ttl_days"),
     ({"id": "bob", "roles": ["agent"], "ttl_days": "9"}, "/ttl_days"),
     ({"id": "bob", "roles": ["agent"], "ttl_days": True}, "/ttl_days"),
-    ({"id": "bob", "roles": ["agent"], "tenant": "other"}, ""),
-    ({"id": "bob", "roles": ["agent"], "approval_jwk": {**JWK, "d": "A" * 43}}, "/approval_jwk"),
+    ({"id": "bob", "roles": ["agent"], "tenant": "other"}, "/tenant"),
+    ({"id": "bob", "roles": ["agent"], "approval_jwk": {**JWK, "d": "A" * 43}}, "/approval_jwk/d"),
     ({"id": "bob", "roles": ["agent"], "approval_jwk": {**JWK, "crv": "X25519"}}, "/approval_jwk/crv"),
     ({"id": "bob", "roles": ["agent"], "approval_jwk": {**JWK, "x": "A" * 42}}, "/approval_jwk/x"),
 ]

@@ -11,14 +11,20 @@ import typer
 
 from gateway.cli.command import command, noun
 from gateway.cli.demo import cast, ground, scenes
-from gateway.cli.exits import Exit
+from gateway.cli.exits import Code, Exit
 from gateway.cli.output import Output
 from gateway.rendering import render
 
 app = noun("Set up a gateway and play a demonstration on it.")
 
 
-@command(app)
+@command(
+    app,
+    example="demo --yes --exit",
+    good="everything went as the scenes say",
+    negative="something was amiss",
+    unreachable="the gateway cannot be reached",
+)
 def demo(
     out: Output,
     port: Annotated[int, typer.Option(help="Port to serve on.", min=1, max=65535)] = 8080,
@@ -27,7 +33,7 @@ def demo(
     ] = False,
     leave: Annotated[bool, typer.Option("--exit", help="Stop after the demonstration.")] = False,
 ) -> Exit:
-    """Set up a gateway in HANDRAIL_HOME, play a demonstration, keep serving. Exit 1 if anything was amiss."""
+    """Set up a gateway in HANDRAIL_HOME, play a demonstration, keep serving."""
     _stop_in_order()
     place = ground.prepare(Path(os.environ.get("HANDRAIL_HOME") or ".handrail"), port)
     out.line(f"Handrail, in {place.home}", "bold")
@@ -49,7 +55,7 @@ def demo(
         _farewell(out, place, players)
         if leave:
             return Exit.GOOD if usable and not stage.surprises else Exit.NEGATIVE
-        return _keep_serving(out, process)
+        return _keep_serving(out, place, process)
 
 
 def _stop_in_order() -> None:
@@ -106,7 +112,7 @@ def _farewell(out: Output, place: ground.Ground, players: cast.Cast) -> None:
         out.raw(f"  {where:{width}}  {what}")
 
 
-def _keep_serving(out: Output, process: subprocess.Popen[bytes]) -> Exit:
+def _keep_serving(out: Output, place: ground.Ground, process: subprocess.Popen[bytes]) -> Exit:
     """Wait for the gateway, or for the person's Ctrl-C."""
     out.line("")
     out.line("Serving. Ctrl-C stops it.", "bold")
@@ -114,5 +120,5 @@ def _keep_serving(out: Output, process: subprocess.Popen[bytes]) -> Exit:
         process.wait()
     except KeyboardInterrupt:
         return Exit.GOOD
-    out.error("the gateway stopped", "Its log says why.")
+    out.error("the gateway stopped", f"Its log says why: {place.home / 'gateway.log'}", Code.REFUSED)
     return Exit.NEGATIVE

@@ -10,6 +10,7 @@ from handrail import Client, HandrailProblem, SigningKey
 from gateway import setup
 from gateway.cli.demo.ground import Ground
 from gateway.cli.exits import Stop
+from gateway.cli.saving import save_json
 
 AGENT: Final = "demo-agent"
 APPROVER: Final = "robin"
@@ -42,14 +43,14 @@ def first_principal(ground: Ground) -> None:
     file = ground.home / "cli.json"
     if done.token is not None:
         principals = {setup.FIRST_PRINCIPAL: {"api_key": done.token}}
-        setup.write_private(file, {"url": ground.url, "default": setup.FIRST_PRINCIPAL, "principals": principals})
+        _store(ground, {"url": ground.url, "default": setup.FIRST_PRINCIPAL, "principals": principals})
     elif not file.exists():
         raise Stop(
             f"{ground.home} has principals, but {file} with their API keys is gone",
             "Restore the file, or choose another HANDRAIL_HOME.",
         )
     else:
-        setup.write_private(file, {**_read(ground), "url": ground.url})
+        _store(ground, {**_read(ground), "url": ground.url})
 
 
 def gather(ground: Ground) -> Cast:
@@ -99,13 +100,17 @@ def _join(ground: Ground, admin: Player, name: str, roles: list[str], *, enrol: 
     if not enrol:
         entry["issuer"] = name
     known["principals"][name] = entry
-    setup.write_private(ground.home / "cli.json", known)
+    _store(ground, known)
     return _player(ground, name, entry)
 
 
 def _player(ground: Ground, name: str, entry: dict[str, str]) -> Player:
     key = SigningKey.load(ground.home / entry["jwk_file"]) if "jwk_file" in entry else None
     return Player(name, Client(ground.url, entry["api_key"]), entry["api_key"], key)
+
+
+def _store(ground: Ground, known: dict[str, Any]) -> None:
+    save_json(ground.home / "cli.json", known, force=True, private=True)
 
 
 def _read(ground: Ground) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """The demonstration itself: each scene asks the gateway for something and shows what was decided and why."""
 
-import json
 import shlex
 import sqlite3
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from gateway.cli.demo.cast import APPROVER, Cast
 from gateway.cli.demo.ground import Ground, program
 from gateway.cli.exits import Stop
 from gateway.cli.output import Output
+from gateway.cli.saving import save_json
 
 WAIT_SECONDS: Final = 30.0
 REPO: Final = "/repo"
@@ -48,7 +48,7 @@ class Stage:
         if self._signer is None:
             agent = self.cast.agent
             if agent.key is None:
-                raise Stop("the agent has no key")
+                raise Stop("the agent has no key", f"Remove {self.ground.home} to begin anew.")
             self._signer = Signer(agent.name, agent.key, self.trust["origin"], "default", agent.name)
         return self._signer
 
@@ -183,13 +183,13 @@ def receipts(stage: Stage, views: list[dict[str, Any]]) -> None:
     folder = stage.ground.home / "demo" / "receipts"
     folder.mkdir(parents=True, exist_ok=True)
     trust_file = folder / "trust.json"
-    trust_file.write_text(json.dumps(stage.trust, indent=2) + "\n", encoding="utf-8")
+    save_json(trust_file, stage.trust, force=True, private=False)
     trust = Trust.load(trust_file)
     rows = []
     for view in views:
         for receipt in stage.cast.agent.client.receipts(view["plan_id"]):
             file = folder / f"{receipt['receipt_id'][:24].replace('/', '_')}.receipt.json"
-            file.write_text(json.dumps(receipt, indent=2) + "\n", encoding="utf-8")
+            save_json(file, receipt, force=True, private=True)
             try:
                 report = verify_receipt(file.read_bytes(), trust)
             except VerificationError as error:

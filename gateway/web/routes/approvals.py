@@ -1,6 +1,5 @@
 """Approvals: what waits for a person, and the person's answer."""
 
-import re
 from typing import Final
 
 from starlette.requests import Request
@@ -11,28 +10,18 @@ from gateway.errors import Refused
 from gateway.model import Answer, ApprovalStatus, Principal
 from gateway.permissions import Permission
 from gateway.reasons import Reason
-from gateway.web.bodies import JOSE, JSON, integer, json_body, media_type, one_of, query, segment
+from gateway.web.bodies import JOSE, JSON, after_id, json_body, limit_of, media_type, one_of, query, segment
 from gateway.web.context import gateway_of
-from gateway.web.routing import Body, Endpoint, JsonResponse, Parameter
+from gateway.web.routing import AFTER, Body, Endpoint, JsonResponse, Parameter, limit
 from gateway.web.schemas import AnswerFiles, AnswerRequest, ApprovalList, ApprovalView
-
-_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 async def list_(request: Request, principal: Principal) -> Response:
     """A page of the tenant's approval requests, newest first."""
     asked = query(request, "status", "after", "limit")
     status = one_of(asked.get("status"), "status", ApprovalStatus)
-    after = one_of(asked.get("after"), "after", approval_id_of)
-    limit = integer(asked.get("limit", str(PAGE_DEFAULT)), "limit", minimum=1, maximum=PAGE_MAX)
-    return JsonResponse(await gateway_of(request.scope).approvals.list(principal, status, after=after, limit=limit))
-
-
-def approval_id_of(text: str) -> str:
-    """What an approval's id looks like. Raises ``ValueError``."""
-    if _ID.fullmatch(text) is None:
-        raise ValueError(text)
-    return text
+    after, at_most = after_id(asked), limit_of(asked, default=PAGE_DEFAULT, maximum=PAGE_MAX)
+    return JsonResponse(await gateway_of(request.scope).approvals.list(principal, status, after=after, limit=at_most))
 
 
 async def show(request: Request, principal: Principal) -> Response:
@@ -76,12 +65,8 @@ ENDPOINTS: Final = (
             Parameter(
                 "status", "Only those in this state.", {"type": "string", "enum": [str(s) for s in ApprovalStatus]}
             ),
-            Parameter("after", "Only those that follow this one: next of the page before."),
-            Parameter(
-                "limit",
-                "At most so many.",
-                {"type": "integer", "minimum": 1, "maximum": PAGE_MAX, "default": PAGE_DEFAULT},
-            ),
+            AFTER,
+            limit(PAGE_DEFAULT, PAGE_MAX),
         ),
         answers={200: Body(JSON, ApprovalList, "A page of approval requests.")},
     ),

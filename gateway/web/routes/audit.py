@@ -13,14 +13,13 @@ from gateway.entries import LABELS, EntryDraft, EntryType
 from gateway.model import Effect, Principal
 from gateway.permissions import Permission
 from gateway.ports import Append
-from gateway.web.bodies import JSON, integer, one_of, query
+from gateway.web.bodies import JSON, after_index, limit_of, one_of, query
 from gateway.web.context import gateway_of
-from gateway.web.routing import Body, Endpoint, JsonResponse, Parameter
+from gateway.web.routing import AFTER_INDEX, Body, Endpoint, JsonResponse, Parameter, limit
 from gateway.web.schemas_admin import EntryPage
 
 LIMIT_MAX: Final = 1000
 LIMIT_DEFAULT: Final = 100
-_INDEX_MAX: Final = 10**15 - 1
 _WORD: Final = re.compile(r"[ -~]{1,256}")
 
 _FILTERS: Final = {
@@ -38,11 +37,13 @@ async def entries(request: Request, principal: Principal) -> Response:
     """One page of the tenant's entries, oldest first, with the tree size that the answer covers."""
     asked = query(request, "type", "effect", "after", "limit", *_FILTERS)
     gateway = gateway_of(request.scope)
-    entry_type = one_of(asked.get("type"), "type", entry_type_of)
+    entry_type = one_of(asked.get("type"), "type", entry_type_of, "a code or a label of an entry type")
     effect = one_of(asked.get("effect"), "effect", Effect)
-    after = integer(asked["after"], "after", minimum=0, maximum=_INDEX_MAX) if "after" in asked else None
-    limit = integer(asked.get("limit", str(LIMIT_DEFAULT)), "limit", minimum=1, maximum=LIMIT_MAX)
-    words = {member: one_of(asked.get(name), name, _word) for name, member in _FILTERS.items()}
+    after, at_most = after_index(asked), limit_of(asked, default=LIMIT_DEFAULT, maximum=LIMIT_MAX)
+    words = {
+        member: one_of(asked.get(name), name, _word, "1 to 256 printable ASCII characters")
+        for name, member in _FILTERS.items()
+    }
     wanted = Filter(
         tenant=principal.tenant,
         type=None if entry_type is None else str(entry_type),
@@ -53,10 +54,10 @@ async def entries(request: Request, principal: Principal) -> Response:
         EntryType.AUDIT_QUERIED,
         principal.tenant,
         principal=principal.pseudonym,
-        facts={"filters": ",".join(sorted(asked.keys() - {"after", "limit"})) or "none", "limit": limit},
+        facts={"filters": ",".join(sorted(asked.keys() - {"after", "limit"})) or "none", "limit": at_most},
     )
     await gateway.log.append(Append([draft]))
-    page = await asyncio.to_thread(gateway.reader.query, wanted, after=after, limit=limit)
+    page = await asyncio.to_thread(gateway.reader.query, wanted, after=after, limit=at_most)
     return JsonResponse(
         {
             "entries": [_view(stored.index, stored.code, stored.body) for stored in page.entries],
@@ -101,8 +102,8 @@ ENDPOINTS: Final = (
             Parameter("action", "Action."),
             Parameter("principal", "Pseudonym of the principal."),
             Parameter("reason", "Reason code."),
-            Parameter("after", "Only entries after this index.", {"type": "integer", "minimum": 0}),
-            Parameter("limit", "At most so many.", {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX}),
+            AFTER_INDEX,
+            limit(LIMIT_DEFAULT, LIMIT_MAX),
         ),
         answers={200: Body(JSON, EntryPage, "A page of entries.")},
     ),

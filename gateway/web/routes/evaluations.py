@@ -16,14 +16,13 @@ from gateway.entries import EntryDraft, EntryType
 from gateway.model import Principal
 from gateway.permissions import Permission
 from gateway.ports import Append
-from gateway.web.bodies import integer, query
+from gateway.web.bodies import after_index, integer, limit_of, query
 from gateway.web.context import gateway_of
-from gateway.web.routing import Body, Endpoint, Parameter
+from gateway.web.routing import AFTER_INDEX, Body, Endpoint, Parameter, limit
 
 NDJSON: Final = "application/x-ndjson"
 LIMIT_MAX: Final = 1000
 LIMIT_DEFAULT: Final = 500
-_INDEX_MAX: Final = 10**15 - 1
 _SECONDS_MAX: Final = 32_503_680_000
 """The year 3000."""
 
@@ -35,17 +34,16 @@ async def evaluations(request: Request, principal: Principal) -> Response:
         name: format_time(integer(asked[name], name, minimum=0, maximum=_SECONDS_MAX)) if name in asked else None
         for name in ("since", "until")
     }
-    after = integer(asked["after"], "after", minimum=0, maximum=_INDEX_MAX) if "after" in asked else None
-    limit = integer(asked.get("limit", str(LIMIT_DEFAULT)), "limit", minimum=1, maximum=LIMIT_MAX)
+    after, at_most = after_index(asked), limit_of(asked, default=LIMIT_DEFAULT, maximum=LIMIT_MAX)
     gateway = gateway_of(request.scope)
     draft = EntryDraft(
         EntryType.AUDIT_QUERIED,
         principal.tenant,
         principal=principal.pseudonym,
-        facts={"filters": ",".join(["evaluations", *sorted(asked.keys() & {"since", "until"})]), "limit": limit},
+        facts={"filters": ",".join(["evaluations", *sorted(asked.keys() & {"since", "until"})]), "limit": at_most},
     )
     await gateway.log.append(Append([draft]))
-    page = await gateway.log.evaluations(principal.tenant, **times, after=after, limit=limit)
+    page = await gateway.log.evaluations(principal.tenant, **times, after=after, limit=at_most)
     lines = [_line(one) for one in page.evaluations if _within(one, principal)]
     lines.append(
         orjson.dumps({"next": page.next, "first": page.first, "end": page.end, "tree_size": page.tree_size}) + b"\n"
@@ -79,12 +77,8 @@ ENDPOINTS: Final = (
         parameters=(
             Parameter("since", "At or after this time, in seconds since the epoch.", {"type": "integer", "minimum": 0}),
             Parameter("until", "Before this time.", {"type": "integer", "minimum": 0}),
-            Parameter("after", "Go on after this: next of the page before.", {"type": "integer", "minimum": 0}),
-            Parameter(
-                "limit",
-                "Decisions looked at for one page.",
-                {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": LIMIT_DEFAULT},
-            ),
+            AFTER_INDEX,
+            limit(LIMIT_DEFAULT, LIMIT_MAX, "Decisions looked at for one page."),
         ),
         answers={200: Body(NDJSON, description="An evaluation a line; the last line says where to go on.")},
     ),

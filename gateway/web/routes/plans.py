@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from gateway.errors import Refused
+from gateway.errors import Malformed
 from gateway.ingress import plans as ingress
 from gateway.model import PlanStatus, Principal
 from gateway.permissions import Permission
@@ -80,7 +80,7 @@ def last_event_id(request: Request) -> int:
     if not text:
         return 0
     if _EVENT_ID.fullmatch(text) is None:
-        raise Refused(Reason.REQUEST_MALFORMED, parameter="Last-Event-ID")
+        raise Malformed("out of range", parameter="Last-Event-ID", expected="an id of an event of this plan")
     return int(text)
 
 

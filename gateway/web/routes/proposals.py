@@ -10,10 +10,9 @@ from gateway.permissions import Permission
 from gateway.proposals import PAGE_DEFAULT, PAGE_MAX
 from gateway.reasons import Reason
 from gateway.two_person import Kind, ProposalStatus
-from gateway.web.bodies import JSON, integer, json_body, one_of, query, segment
+from gateway.web.bodies import JSON, after_id, json_body, limit_of, one_of, query, segment
 from gateway.web.context import gateway_of
-from gateway.web.routes.approvals import approval_id_of
-from gateway.web.routing import Body, Endpoint, JsonResponse, Parameter
+from gateway.web.routing import AFTER, Body, Endpoint, JsonResponse, Parameter, limit
 from gateway.web.schemas_admin import ActivationRequest, ProposalList, ProposalRequest, ProposalView
 
 
@@ -22,10 +21,9 @@ async def list_(request: Request, principal: Principal) -> Response:
     asked = query(request, "status", "kind", "after", "limit")
     status = one_of(asked.get("status"), "status", ProposalStatus)
     kind = one_of(asked.get("kind"), "kind", Kind)
-    after = one_of(asked.get("after"), "after", approval_id_of)
-    limit = integer(asked.get("limit", str(PAGE_DEFAULT)), "limit", minimum=1, maximum=PAGE_MAX)
+    after, at_most = after_id(asked), limit_of(asked, default=PAGE_DEFAULT, maximum=PAGE_MAX)
     proposals = gateway_of(request.scope).proposals
-    return JsonResponse(await proposals.list(principal, status, kind, after=after, limit=limit))
+    return JsonResponse(await proposals.list(principal, status, kind, after=after, limit=at_most))
 
 
 async def show(request: Request, principal: Principal) -> Response:
@@ -94,12 +92,8 @@ ENDPOINTS: Final = (
                 "status", "Only those in this state.", {"type": "string", "enum": [str(s) for s in ProposalStatus]}
             ),
             Parameter("kind", "Only those of this kind.", {"type": "string", "enum": [str(kind) for kind in Kind]}),
-            Parameter("after", "Only those that follow this one: next of the page before."),
-            Parameter(
-                "limit",
-                "At most so many.",
-                {"type": "integer", "minimum": 1, "maximum": PAGE_MAX, "default": PAGE_DEFAULT},
-            ),
+            AFTER,
+            limit(PAGE_DEFAULT, PAGE_MAX),
         ),
         answers={200: Body(JSON, ProposalList, "A page of proposals.")},
     ),

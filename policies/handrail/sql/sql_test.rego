@@ -4,7 +4,7 @@ import data.handrail.sql
 
 request(statement) := {
 	"steps": [
-		{"id": "s", "hand": "db", "action": "query", "args": {"query": statement, "note": "DROP TABLE x"}},
+		{"id": "s", "hand": "db", "action": "query", "args": {"query": statement, "note": "Call me."}},
 		{"id": "t", "hand": "mail", "action": "send", "args": {"body": "DROP TABLE x"}},
 	],
 	"hands": {
@@ -116,7 +116,6 @@ test_conditions_that_hold_everywhere_are_asked_about if {
 		"DELETE FROM t WHERE id = 1 AND 1",
 		"DELETE FROM t WHERE id IN (SELECT id FROM t)",
 		"WITH x AS (SELECT 1) DELETE FROM t WHERE id = 1",
-		"DELETE FROM t WHERE id = 1 RETURNING *",
 	] {
 		asked(statement)
 	}
@@ -216,8 +215,52 @@ unmarked(args, roles) := {[decision.effect, reason.code] |
 
 test_an_action_whose_arguments_nobody_marked if {
 	unmarked({"query": "SELECT 1"}, {}) == {["ask", "sql.unmarked"]}
+	unmarked({"query": "wipe"}, {}) == {["ask", "sql.unmarked"]}
 	unmarked({}, {}) == set()
+	unmarked({"limit": 5, "all": true, "after": null}, {}) == set()
+}
+
+test_roles_that_are_not_content_do_not_hide_a_statement if {
+	unmarked({"query": "DROP TABLE x", "limit": 5}, {"/limit": "amount"}) == {["ask", "sql.unmarked"]}
+	unmarked({"query": "DROP TABLE x"}, {"/query": "resource"}) == {["ask", "sql.unmarked"]}
+	unmarked({"query": "SHUTDOWN"}, {"/query": "resource"}) == {["ask", "sql.unmarked"]}
+	unmarked({"query": "begin"}, {"/query": "resource"}) == {["ask", "sql.unmarked"]}
+	unmarked({"table": "t;DROP"}, {"/table": "resource"}) == {["ask", "sql.unmarked"]}
+	unmarked({"table": "t", "more": "x"}, {"/table": "resource"}) == {["ask", "sql.unmarked"]}
+}
+
+test_a_name_with_a_role_is_no_statement if {
 	unmarked({"table": "t"}, {"/table": "resource"}) == set()
+	unmarked({"table": "public.users_2", "limit": 5}, {"/table": "resource"}) == set()
+	unmarked({"tables": ["a", "b"]}, {"/tables/*": "resource"}) == set()
+}
+
+test_a_role_of_a_place_that_is_empty_does_not_hide_a_statement if {
+	unmarked({"sql": "DROP TABLE x"}, {"/query": "content"}) == {["ask", "sql.unmarked"]}
+	unmarked({"sql": {"text": ["DROP TABLE x"]}}, {"/query": "content"}) == {["ask", "sql.unmarked"]}
+	unmarked({"a": {"b": {"c": {"d": {"e": "x"}}}}}, {"/query": "content"}) == {["ask", "sql.unmarked"]}
+}
+
+test_beside_a_statement_only_what_begins_as_one_is_asked_about if {
+	every text in [
+		"DROP TABLE x",
+		" select\n1",
+		"(SELECT 1)",
+		"/**/delete/**/from t",
+		"insert  into t",
+		";UPDATE t",
+		"\u00c9DROP x",
+	] {
+		unmarked({"query": "SELECT 1", "then": text}, {"/query": "content"}) == {["ask", "sql.unmarked"]}
+	}
+	every text in ["", "Ann", "A longer note.", "updated", "5 selected", "O'Brien", "insert coin"] {
+		unmarked({"query": "SELECT 1", "then": [text]}, {"/query": "content"}) == set()
+	}
+}
+
+test_a_long_statement_is_not_read if {
+	found := outcome("SELECT 1") with data.handrail.sql.longest as 5
+	found == {["ask", "sql.unclear"]}
 }
 
 test_messages_do_not_repeat_the_statement if {

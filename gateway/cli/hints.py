@@ -1,0 +1,124 @@
+"""What to do about each refusal: the one table from reason to next step."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from gateway.reasons import Reason
+
+_SIGN_AGAIN: Final = "Sign it again and send it at once: handrail plan sign PLAN.json"
+_PLAN: Final = "Mend the plan (docs/concepts.md says what one is), sign it again and submit it."
+_LATER: Final = (
+    "Try again in a moment; if it stays, its operator sees why in the gateway's log and with handrail doctor."
+)
+_OPERATOR: Final = "Tell the gateway's operator, with the request id."
+_WHY: Final = "'handrail why PLAN_ID/STEP_ID' shows the rules that spoke and the input they saw."
+_HAND: Final = "'handrail hands list' shows the state of each hand, and its problem."
+_LIST_APPROVALS: Final = "'handrail approvals list' shows what waits now."
+_LIST_PROPOSALS: Final = "'handrail proposals list --all' shows how each proposal stands."
+_OWN_KEY: Final = "Give the private JWK that is enrolled for you with --key FILE."
+_PROPOSE_AGAIN: Final = "Look at what is in force now, and propose it again."
+
+HINTS: Final[Mapping[Reason, str]] = {
+    Reason.REQUEST_MALFORMED: "Correct the argument or option that the pointer or parameter names; see --help.",
+    Reason.REQUEST_TOO_LARGE: "Send less at once, or have the operator raise the limit that is named.",
+    Reason.REQUEST_HEADERS_TOO_LARGE: "Shorten the headers or the query (an API key is under 100 bytes).",
+    Reason.REQUEST_MEDIA_TYPE: "Use the command line of the gateway's own version: handrail --version.",
+    Reason.REQUEST_METHOD: "Use the command line of the gateway's own version: handrail --version.",
+    Reason.REQUEST_TIMEOUT: "The connection is slow or broke off: try again.",
+    Reason.REQUEST_NOT_FOUND: "Check the id; what belongs to others looks absent too: --as NAME chooses who asks.",
+    Reason.REQUEST_CONFLICT: "It exists already: look at what is there, and choose another id or revoke the old one.",
+    Reason.REQUEST_ORIGIN: "Open the page by the gateway's own URL ([server] public_url).",
+    Reason.AUTH_MISSING: "Set HANDRAIL_API_KEY, or HANDRAIL_HOME to the directory that has cli.json.",
+    Reason.AUTH_INVALID: "Ask a security admin for a new key: handrail principals add ID --role ROLE.",
+    Reason.AUTH_EXPIRED: "Ask a security admin for a new key: handrail principals add ID --role ROLE.",
+    Reason.AUTH_FORBIDDEN: "Choose a principal that may, with --as NAME; 'handrail principals list' shows the roles.",
+    Reason.VERIFY_MALFORMED: "Send a file that was signed ('handrail plan sign', 'handrail policy build'), unchanged.",
+    Reason.VERIFY_ALGORITHM: "Sign with an Ed25519 key: handrail keys new --out FILE",
+    Reason.VERIFY_HEADER: "Sign with 'handrail plan sign' or the client library: they set no other header.",
+    Reason.VERIFY_TYPE: "This is another kind of signed message than the one asked for: check which file you gave.",
+    Reason.VERIFY_SIGNATURE: "Send the file as it was signed, and sign with the key that is registered.",
+    Reason.VERIFY_UNKNOWN_ISSUER: "Have a security admin register it: handrail issuers add ID --key FILE",
+    Reason.VERIFY_UNKNOWN_KEY: "Have a security admin register the key that signed, or sign with the registered one.",
+    Reason.VERIFY_REVOKED_KEY: "Sign with a key that is valid now; 'handrail issuers list' shows them.",
+    Reason.VERIFY_AUDIENCE: "Sign for this gateway: 'handrail plan sign' without --audience asks it for its name.",
+    Reason.VERIFY_TENANT: "Sign for your tenant: 'handrail plan sign' without --tenant asks the gateway for it.",
+    Reason.VERIFY_SUBJECT: "Leave --subject out, or have the issuer registered with --speaks-for.",
+    Reason.VERIFY_EXPIRED: _SIGN_AGAIN,
+    Reason.VERIFY_NOT_YET_VALID: "Set this machine's clock right, then sign it again.",
+    Reason.VERIFY_LIFETIME: "Sign it again with a shorter --lifetime.",
+    Reason.VERIFY_REPLAYED: "It was accepted before, so it is on record; to run it anew, sign it again.",
+    Reason.VERIFY_CONTEXT: "Choose another context_id: the first to use one owns it.",
+    Reason.SCHEMA_JSON: "Mend the JSON: no duplicate members, no NaN, no integer beyond 2^53.",
+    Reason.SCHEMA_PLAN: _PLAN,
+    Reason.SCHEMA_TOO_MANY_STEPS: "Split the plan.",
+    Reason.SCHEMA_CYCLE: _PLAN,
+    Reason.SCHEMA_REFERENCE: _PLAN,
+    Reason.SCHEMA_ARGS: "Correct what the pointers name; 'handrail hands list --json' has each action's schema.",
+    Reason.SCHEMA_RESULT: "The hand broke its own schema: have an operator review it with 'handrail hands pin ID'.",
+    Reason.SCHEMA_UNKNOWN_HAND: "'handrail hands list' shows the hands that you may use.",
+    Reason.SCHEMA_UNKNOWN_ACTION: "'handrail hands list' shows the actions of each hand.",
+    Reason.SCHEMA_UNRESOLVED: "Look at the earlier result with 'handrail plan show ID', and mend the pointer.",
+    Reason.POLICY_DENIED: _WHY,
+    Reason.POLICY_UNDECIDED: _WHY,
+    Reason.POLICY_ERROR: _WHY,
+    Reason.POLICY_TIMEOUT: _LATER,
+    Reason.POLICY_UNAVAILABLE: _LATER,
+    Reason.POLICY_OBLIGATION: _WHY,
+    Reason.POLICY_INPUT: "Split the plan, or send smaller arguments.",
+    Reason.POLICY_OBSERVED_DENY: _WHY,
+    Reason.POLICY_OBSERVED_ASK: _WHY,
+    Reason.POLICY_BUNDLE: "'handrail policy check DIR' lists every problem of a bundle.",
+    Reason.POLICY_SOURCE: "Check [policy] git_url and branch, and whether the gateway reaches the repository.",
+    Reason.POLICY_DIRECTORY: 'Change the files in the directory, or set [policy] source = "signed".',
+    Reason.POLICY_NOT_ACTIVATED: "'handrail policy list' shows what was; a new bundle takes 'handrail policy propose'.",
+    Reason.POLICY_STRICTER: _WHY,
+    Reason.POLICY_CANDIDATE: "Have the operator set [policy] opa_candidate_url, or use the embedded engine.",
+    Reason.POLICY_NO_REMOTE: "Have the operator set [policy.remote], or bring the file: handrail policy bring FILE",
+    Reason.APPROVAL_REFUSED: "Ask whoever refused it; a new plan asks anew.",
+    Reason.APPROVAL_EXPIRED: "Submit the plan again: it asks anew.",
+    Reason.APPROVAL_VOIDED: "Look at the plan: the call is judged again by what holds now.",
+    Reason.APPROVAL_MISMATCH: "Show the request again and answer what it shows: handrail approvals show ID",
+    Reason.APPROVAL_SELF: "Somebody else has to answer: choose them with --as NAME, or ask them.",
+    Reason.APPROVAL_ROLE: "Somebody with the role that the request names has to answer.",
+    Reason.APPROVAL_KEY: _OWN_KEY,
+    Reason.APPROVAL_CLOSED: _LIST_APPROVALS,
+    Reason.PROPOSAL_SELF: "A second person has to: somebody else runs 'handrail proposals activate ID' (--as NAME).",
+    Reason.PROPOSAL_KEY: _OWN_KEY,
+    Reason.PROPOSAL_MISMATCH: "Show the proposal again and activate what it shows: handrail proposals show ID",
+    Reason.PROPOSAL_CLOSED: _LIST_PROPOSALS,
+    Reason.PROPOSAL_EXPIRED: _PROPOSE_AGAIN,
+    Reason.PROPOSAL_OUTDATED: _PROPOSE_AGAIN,
+    Reason.CREDENTIAL_REFUSED: _OPERATOR,
+    Reason.LOG_UNAVAILABLE: _LATER,
+    Reason.KEY_UNAVAILABLE: _LATER,
+    Reason.HAND_UNAVAILABLE: _HAND,
+    Reason.HAND_DRIFTED: "Have an operator review what changed and pin it: handrail hands pin ID",
+    Reason.HAND_FAILED: "'handrail plan show ID' has the hand's own words.",
+    Reason.HAND_CRASHED: _HAND,
+    Reason.HAND_TIMEOUT: _HAND,
+    Reason.HAND_PROTOCOL: _HAND,
+    Reason.HAND_RESULT_TOO_LARGE: "Ask the hand for less.",
+    Reason.HAND_LOST_REPLY: "Look whether the hand acted before you call it again.",
+    Reason.DEPENDENCY_UNSUCCESSFUL: "'handrail plan show ID' shows which step did not succeed, and why.",
+    Reason.LIMIT_PLANS: "Wait until a plan of yours is done, then send it again as it is.",
+    Reason.LIMIT_APPROVALS: "Have open requests answered ('handrail approvals list'), then send it again as it is.",
+    Reason.LIMIT_LOGINS: "Wait a minute.",
+    Reason.LIMIT_NOTICES: "Wait a minute.",
+    Reason.OVERLOADED: _LATER,
+    Reason.INTERNAL: _OPERATOR,
+}
+"""Reason -> what to do next. A meta-test requires an entry for every reason."""
+
+_LINE_END: Final = "There is white space after the signed text, as 'echo' writes it: save it again with printf %s."
+
+
+def hint_for(code: str, facts: Mapping[str, Any]) -> str:
+    """What to do about a refusal; a code of a newer gateway gets the general answer."""
+    if facts.get("problem") == "trailing_white_space":
+        return _LINE_END
+    if code == Reason.VERIFY_REPLAYED and "plan_id" in facts:
+        return f"To run it anew, sign it again. What became of it: handrail plan show {facts['plan_id']}"
+    try:
+        return HINTS[Reason(code)]
+    except ValueError:
+        return "docs/api.md of the gateway's own version says what this code means."

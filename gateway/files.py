@@ -1,0 +1,61 @@
+"""How files are written: all of it or nothing, durably, and over another file only where that is meant."""
+
+import errno
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, Final
+
+_PRIVATE: Final = 0o600
+_PUBLIC: Final = 0o666
+"""Less what the umask takes away."""
+
+
+@contextmanager
+def writing(file: Path, *, replace: bool, private: bool = True) -> Iterator[BinaryIO]:
+    """A stream whose content becomes ``file`` at the end of the block, and is gone where the block fails.
+
+    A link of that name is itself replaced, or in the way; what it points to is never written.
+
+    Args:
+        replace: whether an existing file gives way.
+        private: only the owner may read it.
+
+    Raises:
+        FileExistsError: it is there and ``replace`` is false; it is looked for again when everything is written.
+        OSError: it cannot be written.
+    """
+    if not replace and os.path.lexists(file):
+        raise FileExistsError(errno.EEXIST, "exists already", str(file))
+    temporary = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    descriptor = os.open(temporary, flags, _PRIVATE if private else _PUBLIC)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(descriptor)
+        if replace:
+            temporary.replace(file)
+        else:
+            os.link(temporary, file)
+        sync_directory(file.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write(file: Path, content: bytes, *, replace: bool, private: bool = True) -> None:
+    """:func:`writing` for content that is there."""
+    with writing(file, replace=replace, private=private) as stream:
+        stream.write(content)
+
+
+def sync_directory(directory: Path) -> None:
+    """Make renames and links in a directory durable."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

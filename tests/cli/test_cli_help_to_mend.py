@@ -1,0 +1,179 @@
+"""What a command says where something is wrong, beyond the one table of errors."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from starlette.responses import JSONResponse
+from typer.testing import CliRunner, Result
+
+from gateway.cli.main import app
+from gateway.cli.output import Output
+from tests import services
+from tests.cli.conftest import Run, actions, jws
+from tests.client.stand_in import DIGEST, StandIn, problem
+
+COMMAND = [sys.executable, "-c", "from gateway.cli.main import run; run()"]
+
+
+def at_home(tmp_path: Path, *args: str) -> Result:
+    return CliRunner().invoke(app, list(args), env={"HANDRAIL_HOME": str(tmp_path / "home"), "COLUMNS": "200"})
+
+
+def test_init_on_a_home_made_with_another_configuration_names_that_configuration(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    own = home / "handrail.toml"
+    own.write_text('[log]\norigin = "demo.test/log"\n')
+    assert at_home(tmp_path, "init", "--config", str(own)).exit_code == 0
+    result = at_home(tmp_path, "init")
+    assert result.exit_code == 2
+    assert "the database holds the log demo.test/log" in result.stderr
+    assert f"--config {own}" in result.stderr
+    own.rename(tmp_path / "elsewhere.toml")
+    result = at_home(tmp_path, "init", "--json")
+    assert result.exit_code == 2
+    assert "--config" in json.loads(result.stdout)["error"]["hint"]
+
+
+def test_pinning_an_unknown_hand_lists_the_known_ones(run: Run, gateway: StandIn) -> None:
+    gateway.next("GET", "/v1/hands/gti", lambda _: problem("request.not_found", 404))
+    result = run("hands", "pin", "gti", "--yes")
+    assert result.exit_code == 1
+    assert "gti: no such hand" in result.stderr
+    assert "There are: git." in result.stderr
+
+
+def test_a_plan_that_was_sent_before_is_answered_with_where_it_is(run: Run, gateway: StandIn, key_file: Path) -> None:
+    token = jws(run, key_file, actions("git_status"))
+    plan_id = hashlib.sha256(token.strip().encode()).hexdigest()
+    gateway.next("POST", "/v1/plans", lambda _: problem("verify.replayed", 409))
+    result = run("plan", "submit", "-", stdin=token)
+    assert result.exit_code == 1
+    assert f"handrail plan show {plan_id}" in result.stderr
+    gateway.next("POST", "/v1/plans", lambda _: problem("verify.replayed", 409))
+    error = json.loads(run("plan", "submit", "-", "--json", stdin=token).stdout)["error"]
+    assert (error["code"], error["plan_id"]) == ("verify.replayed", plan_id)
+
+
+def test_receipts_need_a_directory_that_can_be_made(run: Run, key_file: Path, tmp_path: Path) -> None:
+    run("plan", "submit", "-", stdin=jws(run, key_file, actions("git_status")))
+    (tmp_path / "file").touch()
+    result = run("plan", "receipts", "aa" * 32, "--out", tmp_path / "file" / "receipts")
+    assert result.exit_code == 2
+    assert "Choose another directory" in result.stderr
+
+
+def test_observing_an_unknown_hand_lists_the_known_ones(run: Run, gateway: StandIn) -> None:
+    gateway.next("POST", "/v1/proposals", lambda _: problem("request.not_found", 404))
+    result = run("policy", "observe", "propose", "gti")
+    assert result.exit_code == 1
+    assert "There are: git." in result.stderr
+
+
+def test_who_may_see_no_hands_is_told_of_none(run: Run, gateway: StandIn) -> None:
+    gateway.next("GET", "/v1/hands/gti", lambda _: problem("request.not_found", 404))
+    gateway.next("GET", "/v1/hands", lambda _: problem("auth.forbidden", 403))
+    result = run("hands", "pin", "gti", "--yes")
+    assert result.exit_code == 1
+    assert "request.not_found" in result.stderr
+    assert "There are" not in result.stderr
+
+
+def test_a_step_on_an_unknown_hand_is_shown_with_the_known_ones(run: Run, gateway: StandIn) -> None:
+    step = {"id": "s1", "hand": "gti", "action": "x", "status": "denied", "decision": None,
+            "error": {"code": "schema.unknown_hand", "text": "No such hand is available to you."}}  # fmt: skip
+    view = {"plan_id": "aa" * 32, "context_id": "c1", "status": "done", "steps": [step]}
+    gateway.next("GET", f"/v1/plans/{'aa' * 32}", lambda _: JSONResponse(view))
+    result = run("plan", "show", "aa" * 32)
+    assert result.exit_code == 1
+    assert "There are these hands: git." in result.stderr
+
+
+ASKING = [["approvals", "approve", "ap-1"], ["approvals", "refuse", "ap-1"], ["hands", "pin", "git"],
+          ["proposals", "activate", "0" * 32], ["policy", "activate", "0" * 32], ["policy", "rollback"]]  # fmt: skip
+
+
+@pytest.mark.parametrize("command", ASKING, ids=" ".join)
+def test_a_program_is_never_asked_and_a_person_may_say_no(
+    run: Run, gateway: StandIn, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    monkeypatch.setattr(Output, "interactive", True)
+    result = run(*command, "--json")
+    assert result.exit_code == 2
+    assert "--yes" in json.loads(result.stdout)["error"]["hint"]
+    result = run(*command, stdin="no\n")
+    assert result.exit_code == 1
+    assert "nothing was done" in result.stderr
+    assert not [method for method, *_ in gateway.seen if method == "POST"]
+
+
+def test_a_plan_is_no_policy_input(run: Run, plan_file: Path, key_file: Path) -> None:
+    for file in (plan_file, plan_file.with_name("plan.jws")):
+        if not file.exists():
+            file.write_text(jws(run, key_file, actions("git_status")))
+        result = run("policy", "eval", "--input", file)
+        assert result.exit_code == 2
+        assert "handrail why" in result.stderr
+    assert "a plan, not a policy input" in run("policy", "eval", "--input", plan_file).stderr
+
+
+def test_nothing_to_suggest_is_said_and_writes_nothing(run: Run, tmp_path: Path) -> None:
+    out = tmp_path / "data.json"
+    result = run("policy", "suggest", "--out", out)
+    assert result.exit_code == 1, result.output
+    assert "nothing to add" in result.stderr
+    assert not out.exists()
+    document = json.loads(run("policy", "suggest", "--out", out, "--json").stdout)
+    assert (document["table"], "file" in document) == ([], False)
+    out.write_text("mine")
+    assert json.loads(run("policy", "suggest", "--out", out, "--json").stdout)["error"]["code"] == "cli.exists"
+
+
+def test_a_bundle_is_saved_once(run: Run, tmp_path: Path) -> None:
+    out = tmp_path / "kept.bundle"
+    assert run("policy", "show", DIGEST, "--out", out).exit_code == 0
+    assert run("policy", "show", DIGEST, "--out", out).exit_code == 2
+    assert run("policy", "show", DIGEST, "--out", out, "--force").exit_code == 0
+    assert out.read_text() == "a.b.c"
+
+
+def test_a_file_that_cannot_be_written_is_named(run: Run, tmp_path: Path) -> None:
+    result = run("keys", "trust", "--out", tmp_path / "no" / "trust.json")
+    assert result.exit_code == 2
+    assert "No such file" in result.stderr
+
+
+@pytest.mark.parametrize("word", ["", "pl", "plan s"])
+def test_a_shell_completes_commands(word: str) -> None:
+    words = f"handrail {word}"
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path), "COMP_WORDS": words,
+                   "COMP_CWORD": str(words.count(" ")), "_HANDRAIL_COMPLETE": "complete_bash"}  # fmt: skip
+    done = subprocess.run(COMMAND, env=environment, capture_output=True, text=True, check=True, timeout=60)
+    expected = {"": "serve", "pl": "plan", "plan s": "submit"}[word]
+    assert expected in done.stdout.split()
+
+
+def test_completion_installs_itself_for_bash(tmp_path: Path) -> None:
+    services.require(shutil.which("bash"), "bash", "Install bash.")
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path), "HOME": str(tmp_path),
+                   "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}  # fmt: skip
+    done = subprocess.run(
+        [*COMMAND, "--install-completion", "bash"],
+        env=environment, capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    [script] = tmp_path.rglob("handrail.sh")
+    assert "_HANDRAIL_COMPLETE" in script.read_text()
+    subprocess.run(["bash", "-n", str(script)], check=True)
+
+
+def test_the_version_is_shown(run: Run) -> None:
+    result = run("--version")
+    assert result.exit_code == 0
+    assert result.stdout.strip()
