@@ -170,7 +170,7 @@ class Deliveries:
 def _fits(webhook: Webhook, message: Message, view: Mapping[str, Any]) -> bool:
     """Whether the webhook is told of such things, and whether it is still true: a row that was put back is not."""
     listens = message.tenant in webhook.settings.tenants and message.notice in webhook.settings.events
-    asked = message.notice is Notice.REQUESTED
+    asked = message.notice is Notice.REQUESTED or (message.notice is Notice.REBOUND and view.get("asked", 1) > 1)
     return listens and (asked or NOTICES.get(view.get("status", "")) is message.notice)
 
 

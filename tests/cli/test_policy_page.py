@@ -58,6 +58,7 @@ EXPECTED: dict[str, Expected] = {
     "handrail policy show": Expected(),
     "handrail policy list": Expected(shown="activate"),
     "handrail policy rollback": Expected(),
+    "handrail policy remote": Expected(shown="refs/heads/main"),
     "handrail policy observe propose": Expected(4),
     "handrail policy observe": Expected(who="oli"),
     "handrail proposals activate": Expected(who="oli"),
@@ -128,6 +129,12 @@ class Author:
             command = command.replace("ID", self.waiting())
         return command.replace("PLAN_ID/STEP_ID", self.step)
 
+    def publish(self) -> None:
+        """Commit the signed file where the gateway pulls from."""
+        published = Repository(self.home.parent / "published")
+        shutil.copy("new.bundle", published.path / "policy.bundle")
+        published.commit(message="Publish")
+
     def waiting(self) -> str:
         """The one proposal that waits for a second person."""
         listed = real.invoke(self.home, "proposals", "list", "--as", "oli", "--json")
@@ -174,7 +181,9 @@ def author(tmp_path_factory: pytest.TempPathFactory, opa_program: Path, _clean_s
     shutil.copytree(ROOT / "policies", work / "policies")
     repository = Repository(work)
     repository.commit(message="Take the shipped policies")
-    with real.gateway(tmp_path_factory.mktemp("gateway"), SIGNED, PEOPLE, signer="ada", issuer="brain") as home:
+    place = tmp_path_factory.mktemp("gateway")
+    config = f'{SIGNED}[policy.remote]\nurl = "file://{place / "published"}"\ninterval_seconds = 86400\n'
+    with real.gateway(place, config, PEOPLE, signer="ada", issuer="brain") as home:
         for name in ("ann", "oli"):
             shutil.copy(home / f"{name}.jwk", work)
         made = Author(home, repository)
@@ -202,10 +211,15 @@ def test_the_whole_page_is_done_in_order(author: Author) -> None:
     services.require((ROOT / ".tools" / "bin" / "regal").exists() or shutil.which("regal"), "regal",
                      "'make tools' builds it into .tools/bin.")  # fmt: skip
     written = False
+
+    def went_back() -> None:
+        _decides(author, "side_effects.approval")
+        author.publish()
+
     after: dict[str, Callable[[], None]] = {
         "handrail policy eval": author.quorum_of_two,
         "handrail policy activate": lambda: _decides(author, "freeze.frozen"),
-        "handrail policy rollback": lambda: _decides(author, "side_effects.approval"),
+        "handrail policy rollback": went_back,
     }
     for command in commands():
         if command.startswith("opa ") and not written:
