@@ -152,9 +152,9 @@ class Author:
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
         return done.stdout
 
-    def change(self) -> tuple[str, list[str]]:
+    def change(self, action: str = "git_commit") -> tuple[str, list[str]]:
         """Have the agent change something: the step, and the reasons of its decision."""
-        plan = {"context_id": "c", "actions": [{"id": "s", "hand": "git", "action": "git_commit", "args": {}}]}
+        plan = {"context_id": "c", "actions": [{"id": "s", "hand": "git", "action": action, "args": {}}]}
         (self.home / "plan.json").write_text(json.dumps(plan))
         token = real.invoke(self.home, "plan", "sign", "--as", "ada", str(self.home / "plan.json")).stdout
         sent = real.invoke(self.home, "plan", "submit", "-", "--wait", "20", "--as", "ada", "--json", stdin=token)
@@ -214,6 +214,7 @@ def test_the_whole_page_is_done_in_order(author: Author) -> None:
 
     def went_back() -> None:
         _decides(author, "side_effects.approval")
+        assert author.change("git_tag")[1] == ["grants.missing"], "what the drafts are made of"
         author.publish()
 
     after: dict[str, Callable[[], None]] = {
