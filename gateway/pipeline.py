@@ -108,6 +108,15 @@ class Pipeline(Plans):
             with stage("4 policy", context_id):
                 sound = [state for state in judged if not state.status.final]
                 await policy.decide(plan, sound, self.engine, self.contexts, self.settings.policy, now)
+            if policy.put_off(plan, outdated):
+                # What waits for people goes on waiting: nothing of this round counts, and it is tried again soon.
+                plan = self._anew(live, plan, record.Round(judged, fallen=fallen), before)
+                live.recorded.set()
+                if not running:
+                    return
+                live.running = running = await _next_change(running, live.wake)
+                now = self.clock()
+                continue
 
             # 5 approval: `ask` holds a step until the quorum answered for this exact call. A request that waits already
             #   stays open where the policy changed and asks the same.

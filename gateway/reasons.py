@@ -115,6 +115,9 @@ class Reason(StrEnum):
     INTERNAL = "gateway.internal"
 
 
+ENGINE_AWAY: Final = frozenset({Reason.POLICY_TIMEOUT, Reason.POLICY_UNAVAILABLE})
+"""Denials because a policy engine was late or away. They say something about the moment and nothing about the step."""
+
 TEXTS: Final[dict[Reason, str]] = {
     Reason.REQUEST_MALFORMED: "The request could not be read.",
     Reason.REQUEST_TOO_LARGE: "The request body is larger than this gateway accepts.",

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from gateway.model import Decision, Effect
-from gateway.reasons import Reason
+from gateway.reasons import ENGINE_AWAY, Reason
 
 EXAMPLES_MAX: Final = 3
 """Steps named for each group."""
@@ -19,7 +19,7 @@ GROUPS_MAX: Final = 500
 """Groups told apart; the rest are counted by kind alone."""
 COMPUTED: Final = "(computed)"
 """Stands for a code that the candidate put together while it ran: it could spell a value of a call."""
-PASSING: Final = frozenset({str(Reason.POLICY_TIMEOUT), str(Reason.POLICY_UNAVAILABLE)})
+PASSING: Final = frozenset(map(str, ENGINE_AWAY))
 """Denials that say something about the moment and nothing about the policy."""
 
 FAULTS: Final = PASSING | {str(Reason.POLICY_ERROR), str(Reason.POLICY_INPUT), str(Reason.POLICY_OBLIGATION)}

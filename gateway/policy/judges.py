@@ -16,7 +16,7 @@ from gateway.policy.pool import EvaluatorPool
 from gateway.policy.private_opa import find_opa, private_opa
 from gateway.policy.replay import Judge
 from gateway.policy.request import encode, steps_of
-from gateway.reasons import Reason
+from gateway.reasons import ENGINE_AWAY
 from gateway.settings import PolicySettings
 
 RETRIES: Final = 10
@@ -135,4 +135,4 @@ class _Opa:
             return found
 
 
-_PASSING: Final = frozenset({str(Reason.POLICY_TIMEOUT), str(Reason.POLICY_UNAVAILABLE)})
+_PASSING: Final = frozenset(map(str, ENGINE_AWAY))

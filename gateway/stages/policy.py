@@ -10,9 +10,9 @@ from gateway.canonical import canonical
 from gateway.manifest import Manifest, SideEffects
 from gateway.model import Decision, Effect, StepStatus, commit, subject_key
 from gateway.ports import Contexts, PolicyEngine
-from gateway.reasons import Reason
+from gateway.reasons import ENGINE_AWAY, Reason
 from gateway.settings import PolicySettings
-from gateway.state import PlanState, StepState
+from gateway.state import PlanState, Question, StepState
 
 
 async def decide(
@@ -49,6 +49,18 @@ async def decide(
         elif state.amount:
             state.put("amount", commit(canonical(state.amount), subject))
     contexts.decided(plan, states)
+
+
+def put_off(plan: PlanState, questions: Mapping[str, Question]) -> bool:
+    """Whether the engine was late or away for a step that waits for people. Such a step is not denied for that: it goes
+    on waiting as it was asked for, and is judged anew later; nothing can run meanwhile.
+
+    Args:
+        questions: what people were asked before the steps were judged, by step id.
+    """
+    away = frozenset(map(str, ENGINE_AWAY))
+    decisions = (plan.steps[name].decision for name, question in questions.items() if not question.closed)
+    return any(reason.code in away for decision in decisions if decision is not None for reason in decision.reasons)
 
 
 def build_input(

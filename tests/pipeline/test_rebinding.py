@@ -14,9 +14,9 @@ from audit.log import Log
 from gateway import approvals as module
 from gateway.entries import EntryType
 from gateway.errors import HandrailError
-from gateway.model import Answer, ApprovalStatus, Effect, HandCall, HandResult, Obligations
+from gateway.model import Answer, ApprovalStatus, DecisionReason, Effect, HandCall, HandResult, Obligations
 from gateway.ports import Append
-from gateway.reasons import Reason
+from gateway.reasons import ENGINE_AWAY, Reason
 from gateway.recovery import recover
 from gateway.store.tables import approval_answers, approval_ends, approvals
 from tests.pipeline.house import APPROVER, SECOND, House, close_house, open_house, step
@@ -475,3 +475,41 @@ async def test_an_engine_that_is_away_denies_nothing_that_waits(house: House, mo
     monkeypatch.undo()
     await change(house, NEXT, plan_id)
     assert (await house.approvals.show(approval_id, APPROVER))["asked"] == 2
+
+
+@pytest.mark.parametrize("reason", sorted(ENGINE_AWAY))
+async def test_an_engine_that_is_late_or_away_ends_no_waiting_request(house: House, reason: Reason) -> None:
+    """Else an activation under load denies what people are looking at."""
+    plan_id, approval_id = await ask(house)
+    house.policy.effects["write"] = Effect.DENY
+    house.policy.reason = DecisionReason(str(reason), "not now")
+    await change(house, NEXT, plan_id)
+    shown = await house.approvals.show(approval_id, APPROVER)
+    assert (shown["status"], shown["binding"]["policy_digest"]) == ("open", FIRST)
+    entries = len(house.codes())
+    assert await refusal(house.approvals.answer(approval_id, APPROVER, answer=Answer.APPROVE)) in {
+        Reason.APPROVAL_MISMATCH,
+        Reason.APPROVAL_VOIDED,
+        Reason.POLICY_UNAVAILABLE,
+    }, "nobody can approve what no bundle in force asks for"
+    assert (house.hands.calls, len(house.codes())) == ([], entries)
+    house.policy.effects["write"] = Effect.ASK
+    house.policy.reason = None
+    await change(house, NEXT, plan_id)
+    assert (await house.approvals.show(approval_id, APPROVER))["binding"]["policy_digest"] == NEXT
+    await house.approvals.answer(approval_id, APPROVER, answer=Answer.APPROVE)
+    [done] = (await house.until_settled(plan_id))["steps"]
+    assert done["status"] == "succeeded"
+
+
+async def test_an_approved_step_that_nobody_can_judge_anew_does_not_run(house: House) -> None:
+    """It does not wait for people any more, so nothing but the policy stands before it."""
+    first = step("a", "write")
+    view = await house.plan(first, step("b", "write", depends_on=["a"]))
+    later = view["steps"][1]["approval_id"]
+    await house.approvals.answer(later, APPROVER, answer=Answer.APPROVE)
+    await house.until_settled(view["plan_id"])
+    house.policy.effects["write"] = Effect.DENY
+    house.policy.reason = DecisionReason(str(Reason.POLICY_UNAVAILABLE), "not now")
+    await change(house, NEXT, view["plan_id"])
+    assert house.hands.calls == []
