@@ -239,9 +239,9 @@ class PolicySettings(Section):
     @model_validator(mode="after")
     def _tls_files_need_tls(self) -> "PolicySettings":
         files = (self.opa_ca_file, self.opa_certificate_file, self.opa_certificate_key_file)
-        for url in (self.opa_url, self.opa_candidate_url or self.opa_url):
-            if any(files) and not url.startswith("https://"):
-                raise ValueError("TLS files for OPA are named, but opa_url is not https://")
+        for name, url in (("opa_url", self.opa_url), ("opa_candidate_url", self.opa_candidate_url)):
+            if any(files) and url is not None and not url.startswith("https://"):
+                raise ValueError(f"TLS files for OPA are named, but {name} is not https://")
         if self.opa_candidate_url is not None and self.opa_candidate_url.rstrip("/") == self.opa_url.rstrip("/"):
             raise ValueError("opa_candidate_url is opa_url: one server holds one bundle")
         return self

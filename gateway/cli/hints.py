@@ -68,7 +68,7 @@ HINTS: Final[Mapping[Reason, str]] = {
     Reason.POLICY_OBSERVED_DENY: _WHY,
     Reason.POLICY_OBSERVED_ASK: _WHY,
     Reason.POLICY_BUNDLE: "'handrail policy check DIR' lists every problem of a bundle.",
-    Reason.POLICY_SOURCE: "Check [policy] git_url and branch, and whether the gateway reaches the repository.",
+    Reason.POLICY_SOURCE: "Check url and branch of [policy.remote], and whether the gateway reaches the repository.",
     Reason.POLICY_DIRECTORY: 'Change the files in the directory, or set [policy] source = "signed".',
     Reason.POLICY_NOT_ACTIVATED: "'handrail policy list' shows what was; a new bundle takes 'handrail policy propose'.",
     Reason.POLICY_STRICTER: _WHY,

@@ -43,7 +43,7 @@ class BundleError(PolicyFault):
     def __init__(self, problems: Sequence[Problem], digest: str = "") -> None:
         self.problems = tuple(sorted(problems, key=_order))
         self.digest = digest
-        super().__init__(Reason.POLICY_ERROR, "; ".join(str(problem) for problem in self.problems))
+        super().__init__(Reason.POLICY_BUNDLE, "; ".join(str(problem) for problem in self.problems))
 
 
 class EngineUnavailable(PolicyFault):

@@ -64,7 +64,8 @@ _NO_PROGRAMS: Final = (
 
 
 class GitFailed(PolicyFault):
-    """Git could not do what was asked; ``detail`` says what it said, without secrets (none are ever given to it)."""
+    """Git could not do what was asked; ``detail`` says what it said, without secrets: those are
+    given to it in its environment alone."""
 
     def __init__(self, detail: str) -> None:
         super().__init__(Reason.POLICY_SOURCE, detail)

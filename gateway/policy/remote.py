@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from gateway import files
 from gateway.policy.git import GitFailed, run
 from gateway.policy.signed import SIGNED_MAX_BYTES
 from gateway.settings import RemoteSettings, SettingsError
@@ -206,9 +207,7 @@ class Mirror:
             outcome: a word.
         """
         self._home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        written = self._seen.with_suffix(".new")
-        written.write_text(f"{commit} {outcome}\n", encoding="ascii")
-        written.replace(self._seen)
+        files.write(self._seen, f"{commit} {outcome}\n".encode("ascii"), replace=True)
 
     def forget(self) -> None:
         """Throw the copy away, but not the memory of where the remote was."""

@@ -3,24 +3,19 @@ on record is told, after a crash too, and what is not is never told. Rows hold i
 the database sends nobody a message of their own making.
 """
 
-import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
-from sqlalchemy import Engine, bindparam, delete, func, insert, or_, select, update
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import Connection, Engine, bindparam, delete, func, insert, or_, select, update
 
-from gateway.errors import Unavailable
 from gateway.model import ApprovalStatus, Notice
 from gateway.ports import Write
 from gateway.randomness import random_id
-from gateway.reasons import Reason
+from gateway.store.reading import reading
 from gateway.store.row_macs import RowMacs, sound
 from gateway.store.tables import outbox
-
-Result = TypeVar("Result")
 
 WAITING_MAX: Final = 10_000
 """Messages that may wait for one webhook; what comes beyond is dropped and counted."""
@@ -143,14 +138,13 @@ class SqlOutbox:
             .limit(limit)
         )
 
-        def read() -> tuple[list[Message], list[str]]:
-            with self._engine.connect() as connection:
-                rows = connection.execute(query).mappings().all()
+        def read(connection: Connection) -> tuple[list[Message], list[str]]:
+            rows = connection.execute(query).mappings().all()
             good = sound(rows, lambda row: self._macs.verify_row(outbox, row))
             kept = {row["message_id"] for row in good}
             return [_message(row) for row in good], [row["message_id"] for row in rows if row["message_id"] not in kept]
 
-        return await self._in_thread(read)
+        return await reading(self._engine, "outbox", read)
 
     async def count(self) -> None:
         """Bring :attr:`waiting` up to date."""
@@ -160,19 +154,12 @@ class SqlOutbox:
             .group_by(outbox.c.webhook)
         )
 
-        def read() -> dict[str, int]:
-            with self._engine.connect() as connection:
-                return {row.webhook: row.waiting for row in connection.execute(query)}
+        def read(connection: Connection) -> dict[str, int]:
+            return {row.webhook: row.waiting for row in connection.execute(query)}
 
-        found = await self._in_thread(read)
+        found = await reading(self._engine, "outbox", read)
         self.waiting.clear()
         self.waiting.update(found)
-
-    async def _in_thread(self, read: Callable[[], Result]) -> Result:
-        try:
-            return await asyncio.to_thread(read)
-        except SQLAlchemyError as exc:
-            raise Unavailable(Reason.LOG_UNAVAILABLE, f"outbox: {type(exc).__name__}") from None
 
 
 def _message(row: Mapping[str, Any]) -> Message:

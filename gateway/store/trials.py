@@ -5,24 +5,23 @@ A shadow is believed if its row's MAC holds, and the log knows neither a later o
 What was counted is a row for each gateway with a MAC; an older row that SQL put back counts less, and never more.
 """
 
-import asyncio
 import json
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Any, Final, NoReturn
 
 from sqlalchemy import Connection, Engine, bindparam, delete, insert, select
-from sqlalchemy.exc import SQLAlchemyError
 
 from audit.history import facts_of
 from gateway.entries import EntryType
-from gateway.errors import HandrailError, Refused, Unavailable
+from gateway.errors import Refused
 from gateway.model import DEFAULT_TENANT
 from gateway.policy.canary import Cause
 from gateway.policy.shadow import Shadow
 from gateway.ports import Guard, Write
 from gateway.reasons import Reason
+from gateway.store.reading import reading
 from gateway.store.row_macs import RowChanged, RowMacs, sound
 from gateway.store.tables import policy_comparisons, policy_shadows, proposal_acts
 
@@ -33,8 +32,6 @@ _DELETE_COMPARISON: Final = delete(policy_comparisons).where(
     policy_comparisons.c.subject == bindparam("the_subject"), policy_comparisons.c.gateway == bindparam("the_gateway")
 )
 _TYPES: Final = frozenset({EntryType.SHADOW_STARTED, EntryType.SHADOW_ENDED, EntryType.CANARY_STOPPED})
-
-Result = TypeVar("Result")
 
 
 class SqlTrials:
@@ -103,7 +100,7 @@ class SqlTrials:
             RowChanged: ``gateway.internal``; its row is not as the gateway left it, or the log knows a later one.
             Unavailable: the database cannot be read.
         """
-        return await self._read(self._shadow)
+        return await reading(self._engine, "trials", self._shadow)
 
     def _shadow(self, connection: Connection) -> Shadow | None:
         self._take_in(connection)
@@ -126,7 +123,7 @@ class SqlTrials:
             self._take_in(connection)
             return dict(self._stopped)
 
-        return await self._read(read)
+        return await reading(self._engine, "trials", read)
 
     async def comparisons(self, subject: str) -> Mapping[str, Mapping[str, Any]]:
         """Gateway -> what it counted for a subject. A row that is not as that gateway left it is left out, loudly."""
@@ -137,7 +134,7 @@ class SqlTrials:
             rows = sound(connection.execute(query.order_by(policy_comparisons.c.gateway)).mappings(), verify)
             return {row["gateway"]: json.loads(row["document"]) for row in rows}
 
-        return await self._read(read)
+        return await reading(self._engine, "trials", read)
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
@@ -155,18 +152,6 @@ class SqlTrials:
                     self._ended = max(self._ended, int(facts["number"]))
                 else:
                     self._stopped[str(facts["proposal"])] = Cause(facts["cause"])
-
-    async def _read(self, read: Callable[[Connection], Result]) -> Result:
-        def work() -> Result:
-            try:
-                with self._engine.connect() as connection:
-                    return read(connection)
-            except SQLAlchemyError as exc:
-                raise Unavailable(Reason.LOG_UNAVAILABLE, f"trials: {type(exc).__name__}") from None
-            except (ValueError, TypeError, KeyError) as exc:
-                raise HandrailError(Reason.INTERNAL, f"trials: unreadable row ({type(exc).__name__})") from None
-
-        return await asyncio.to_thread(work)
 
 
 def _taken(_connection: Connection) -> NoReturn:

@@ -352,7 +352,9 @@ async def test_two_gateways_on_one_postgresql_try_and_stop_together(tmp_path: Pa
                 assert codes(await stage.place.do("read")) == ["trial.no", "policy.stricter"]
                 await stage.place.gateway.rollout.counted.flush()
             shown = await second.place.get("/v1/policy/canary")
-            assert (len(shown["gateways"]), shown["comparison"]["decisions"]) == (2, 10)
+            assert len(shown["gateways"]) == 2
+            # Ten steps. Where the other gateway wrote meanwhile, a round is judged again, and both bundles with it.
+            assert 10 <= shown["comparison"]["decisions"] <= 20
 
 
 @pytest.mark.opa

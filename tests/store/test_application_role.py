@@ -8,7 +8,10 @@ from sqlalchemy import URL, make_url
 
 import migrations
 from audit.database import make_engine
+from audit.tables import metadata as log
 from gateway.model import Answer
+from gateway.store.tables import metadata
+from migrations.defences import APPEND_ONLY
 from tests.meta.tree import ROOT
 from tests.pipeline.house import APPROVER, close_house, open_house, step
 from tests.postgres import Server
@@ -49,14 +52,8 @@ async def test_a_gateway_works_under_the_role(application: URL, tmp_path: Path) 
 @pytest.mark.parametrize(
     "statement",
     [
-        *(
-            f"UPDATE {table} SET {column} = {column}"
-            for table, column in [("entries", "idx"), ("checkpoints", "note"), ("fates", "step_jti")]
-        ),
-        "DELETE FROM entries",
-        "DELETE FROM checkpoints",
-        "DELETE FROM head",
-        "DELETE FROM fates",
+        *(f"UPDATE {table} SET {(metadata.tables | log.tables)[table].c[0].name} = NULL" for table in APPEND_ONLY),
+        *(f"DELETE FROM {table}" for table in (*APPEND_ONLY, "head")),
         "TRUNCATE entries",
         "DROP TABLE entries",
         "DROP TRIGGER entries_no_change ON entries",
