@@ -85,7 +85,7 @@ class Canaries:
             raise Malformed("percent", pointer="/document/percent", limit=PERCENT_MAX, expected=expected)
         if not self.possible():
             raise Refused(Reason.POLICY_CANDIDATE)
-        if document["active"] != await self.lifecycle.candidate(digest):
+        if document["active"] != await self.lifecycle.active_beside(digest):
             raise Refused(Reason.PROPOSAL_OUTDATED, "another bundle decides now")
         return digest
 
@@ -141,18 +141,18 @@ class Canaries:
         canary = self.trial.canary
         if canary is None or canary.stopped is not None:
             return
-        own = self.trial.watch.counts
+        counts = self.trial.watch.counts
         if self.trial.cause is None:
             kept = (await self.rows.comparisons(canary.id)).values()
-            own = sum((Counts.from_document(document["recent"]) for document in kept), Counts())
-            cause = self.trial.limits.exceeded(own)
+            counts = sum((Counts.from_document(document["recent"]) for document in kept), Counts())
+            cause = self.trial.limits.exceeded(counts)
             if cause is None:
                 return
             self.trial.stop(cause)
         cause = self.trial.cause
         if cause is None:
             return
-        facts: dict[str, str | int] = {"proposal": canary.id, "cause": str(cause), **own.document()}
+        facts: dict[str, str | int] = {"proposal": canary.id, "cause": str(cause), **counts.document()}
         draft = EntryDraft(EntryType.CANARY_STOPPED, DEFAULT_TENANT, policy_digest=canary.digest, facts=facts)
         try:
             await self.log.append(Append([draft], (), [self.rows.stop(canary.id)]))

@@ -202,7 +202,7 @@ class Lifecycle:
         history = await self.bundles.history()
         return history[-1].digest if history else ""
 
-    async def candidate(self, digest: str) -> str:
+    async def active_beside(self, digest: str) -> str:
         """Whether a bundle may be tried beside the one that decides, whose digest is returned.
 
         Raises:

@@ -74,7 +74,7 @@ class Shadows:
             raise Malformed("lasts", pointer="/lasts_seconds", limit=LASTS_MAX_SECONDS, expected=expected)
         if not self.possible():
             raise Refused(Reason.POLICY_CANDIDATE)
-        await self.lifecycle.candidate(digest)
+        await self.lifecycle.active_beside(digest)
         if self.on_trial() not in {"", digest}:
             raise Refused(Reason.REQUEST_CONFLICT, "a canary of another bundle is in force")
         newest = await self.rows.shadow()

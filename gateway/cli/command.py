@@ -160,7 +160,7 @@ def _errors_become_words(out: Output) -> Iterator[None]:
     except OSError as exc:
         if exc.filename is None:  # not about a file: a closed pipe is the root command's to handle
             raise
-        hint = "Check HANDRAIL_HOME, and who owns and may write it."
+        hint = "Check its name, and who may read or write it."
         out.error(f"{exc.filename}: {exc.strerror}", hint, Code.FILE)
         raise typer.Exit(Exit.USAGE) from None
 

@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.cli.exits import Stop
+from gateway.cli.exits import Code, Stop
 from gateway.cli.output import Output
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def _read(file: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except OSError as exc:
-        raise Stop(f"{file}: {exc.strerror}", "Check HANDRAIL_HOME and the file's owner.") from None
+        raise Stop(f"{file}: {exc.strerror}", "Check HANDRAIL_HOME and the file's owner.", code=Code.FILE) from None
     if mode & _OPEN_TO_OTHERS:
         raise Stop(f"{file}: other users can read the API keys in it", f"Run: chmod 600 {file}")
     try:

@@ -12,7 +12,7 @@ from gateway.cli.asking import ask_for
 from gateway.cli.candidates import kept
 from gateway.cli.command import command, noun
 from gateway.cli.connect import Session
-from gateway.cli.exits import Exit, Stop
+from gateway.cli.exits import Exit, Stop, unreadable
 from gateway.cli.output import Output
 from gateway.cli.proposals import Key, ProposalId, Yes, activate_shown, show_proposal, signing_key
 from gateway.cli.saving import Force, refuse_existing, save
@@ -158,7 +158,7 @@ def _read(bundle: Path) -> bytes:
         with bundle.open("rb") as stream:
             return stream.read(SIGNED_MAX_BYTES + 1)
     except OSError as exc:
-        raise Stop(f"{bundle}: {exc.strerror}", "Build one with 'handrail policy build --rev REV'.") from None
+        raise unreadable(bundle, exc) from None
 
 
 def _deciding(session: Session) -> str | None:

@@ -14,7 +14,7 @@ from gateway.cli.connect import Session
 from gateway.cli.exits import Exit
 from gateway.cli.output import Output
 from gateway.cli.policy_replay import Since, Until, Window
-from gateway.cli.saving import Force, refuse_existing, save
+from gateway.cli.saving import Force, make_directory, refuse_existing, save
 from gateway.errors import HandrailError
 from gateway.evaluation import read
 from gateway.policy.allowlists import merged as merged_allowlists
@@ -100,7 +100,7 @@ def _write(file: Path, data: Mapping[str, Any], *, force: bool) -> None:
 
 def _make(directory: Path, files: Mapping[str, Mapping[str, Any]], *, force: bool) -> None:
     for name, data in files.items():
-        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        make_directory((directory / name).parent)
         _write(directory / name, data, force=force)
 
 
