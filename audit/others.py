@@ -62,7 +62,8 @@ class Others:
     def watch(self, topic: Topic) -> None:
         """See ``ports.Others``."""
         with self._lock:
-            self._heard.setdefault(topic, _Heard())
+            # From now on: what came while nobody listened, after an earlier watch ended, was not heard.
+            self._heard.setdefault(topic, _Heard(self._seen))
 
     def unwatch(self, topic: Topic) -> None:
         """See ``ports.Others``."""

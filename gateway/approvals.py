@@ -289,8 +289,11 @@ class Approvals:
         try:
             approval.check_drift(row, stands=stands, manifest_digest=None if manifest is None else manifest.digest)
         except Refused:
-            # The plan itself has the step judged anew, as it would before any dispatch.
-            pipeline.resume(plan)
+            # Where the hand changed, the plan itself has the step judged anew, as it would before any dispatch. Where
+            # the policy did, that is for :meth:`redecide`, at the gateway that takes the plan forward: this one may be
+            # the one that still holds an older bundle.
+            if stands:
+                pipeline.resume(plan)
             raise
 
     async def _verified(

@@ -52,7 +52,7 @@ def _matches(value: Any, tokens: list[str], at: str) -> Iterator[tuple[str, Any]
         return
     token, rest = tokens[0], tokens[1:]
     name = unescape(token)
-    if isinstance(value, Mapping) and (name in value or token != "*"):  # noqa: S105 - a token of a pointer
+    if isinstance(value, Mapping) and token != "*":  # noqa: S105 - a token of a pointer
         if name in value:
             yield from _matches(value[name], rest, f"{at}/{token}")
     elif isinstance(value, list) and (token == "*" or token.isdecimal()):  # noqa: S105

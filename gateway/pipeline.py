@@ -184,7 +184,7 @@ class Pipeline(Plans):
         self.contexts.left(plan, certain=True)
         if before:
             for state in (*this.judged, *this.orphans, *this.fallen, *this.launched):
-                state.adopt(before[state.step.id])
+                state.go_back(before[state.step.id])
             return plan
         steps = {state.step.id: StepState(state.step) for state in plan}
         live.plan = PlanState(plan.plan, plan.committed, plan.commitment, steps)

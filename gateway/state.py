@@ -141,8 +141,17 @@ class StepState:
         other.fresh = dict(self.fresh)
         return other
 
+    def go_back(self, before: "StepState") -> None:
+        """Become what the step was, where a round came to nothing. An answer that came on record meanwhile counts."""
+        same = (self.approval_id, self.asked) == (before.approval_id, before.asked)
+        answers = (self.approved, self.approvals) if same else (before.approved, before.approvals)
+        answering = self.answering
+        self.adopt(before)
+        self.answering = answering
+        self.approved, self.approvals = answers
+
     def adopt(self, ending: "StepState") -> None:
-        """Become the outcome, now that it is on record; or what the step was, where a round came to nothing."""
+        """Become the outcome, now that it is on record."""
         for name in self.__slots__:
             setattr(self, name, getattr(ending, name))
         self.ending = None

@@ -72,7 +72,8 @@ async def answer(visit: Visit) -> Response:
             asserted = Assertion.from_parts(dict(visit.form))
             await visit.gateway.approvals.answer(approval_id, visit.principal, asserted=asserted)
         else:
-            await visit.gateway.approvals.answer(approval_id, visit.principal, answer=given)
+            asked = view.get("asked")
+            await visit.gateway.approvals.answer(approval_id, visit.principal, answer=given, asked=asked)
     except HandrailError as refusal:
         report(visit.request.scope, refusal)
         view, obstacle = await visit.gateway.approvals.look(approval_id, visit.principal)

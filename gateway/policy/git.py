@@ -63,6 +63,10 @@ _NO_PROGRAMS: Final = (
 """Options that keep a repository's own configuration from running anything, where a command would look at it."""
 
 
+ADDRESSES_MAX_BYTES: Final = 1_610_612_736
+"""Address space of a git that reads what a stranger packed."""
+
+
 class GitFailed(PolicyFault):
     """Git could not do what was asked; ``detail`` says what it said, without secrets: those are
     given to it in its environment alone."""
@@ -105,6 +109,8 @@ def run(
         environment: beside a clean one.
         options: more ``-c`` settings.
         file_max_bytes: the largest file that it, or what it starts, may write, where the system can say so (Linux).
+            Then it may not take more than :data:`ADDRESSES_MAX_BYTES` of memory either: a few bytes of a pack can stand
+            for gigabytes.
         stop: once it is set, the command is ended.
 
     Raises:
@@ -128,6 +134,7 @@ def run(
     try:
         if file_max_bytes is not None and sys.platform == "linux":
             resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (file_max_bytes, file_max_bytes))
+            resource.prlimit(process.pid, resource.RLIMIT_AS, (ADDRESSES_MAX_BYTES, ADDRESSES_MAX_BYTES))
         out, err = _converse(process, stdin, output_max_bytes, time.monotonic() + seconds, stop)
         code = process.wait(timeout=seconds)
     except _Stopped:

@@ -15,7 +15,7 @@ from gateway.errors import HandrailError, Refused
 from gateway.policy import build, signed
 from gateway.policy.bundle import assemble, load
 from gateway.policy.faults import BundleError
-from gateway.policy.git import GitFailed, revision, run
+from gateway.policy.git import ADDRESSES_MAX_BYTES, GitFailed, revision, run
 from gateway.ports import Typ
 from gateway.reasons import Reason
 from keys import jws
@@ -177,6 +177,14 @@ def test_git_that_says_too_much_or_takes_too_long_is_ended(repository: Repositor
 
 
 # --- the signed file --------------------------------------------------------------------------------------------------
+
+
+def test_git_that_reads_what_strangers_packed_gets_no_more_memory_than_it_needs(repository: Repository) -> None:
+    """A few bytes of a delta can stand for gigabytes."""
+    shown = ["-c", "alias.limits=!sleep 0.2; ulimit -v"]
+    said = run([*shown, "limits"], directory=repository.path, file_max_bytes=1_048_576)
+    assert int(said) * 1024 == ADDRESSES_MAX_BYTES
+    assert run([*shown, "limits"], directory=repository.path).strip() == b"unlimited"
 
 
 def test_a_signed_bundle_is_read_back(repository: Repository) -> None:

@@ -513,3 +513,28 @@ async def test_an_approved_step_that_nobody_can_judge_anew_does_not_run(house: H
     house.policy.reason = DecisionReason(str(Reason.POLICY_UNAVAILABLE), "not now")
     await change(house, NEXT, view["plan_id"])
     assert house.hands.calls == []
+
+
+async def test_a_gateway_that_lags_behind_takes_no_step_up_for_an_answer(tmp_path: Path) -> None:
+    """It still holds a bundle that allows what the deciding one asks about; a refusal must not set that going."""
+    one = await open_house(tmp_path, gateway="gw-one")
+    two = await open_house(tmp_path, gateway="gw-two", brain=one.brain)
+    one.policy.digest = NEXT
+    two.policy.effects["write"] = Effect.ALLOW
+    plan_id, approval_id = await ask(one)
+    for answer in Answer:
+        assert await refusal(two.approvals.answer(approval_id, APPROVER, answer=answer)) is Reason.APPROVAL_VOIDED
+        await two.until_settled(plan_id)
+    assert (two.hands.calls, one.hands.calls) == ([], [])
+    assert (await one.approvals.show(approval_id, APPROVER))["status"] == "open"
+    await close_house(two)
+    await close_house(one)
+
+
+async def test_an_answer_to_the_asking_that_a_page_showed_fits_no_later_one(house: House) -> None:
+    plan_id, approval_id = await ask(house)
+    shown, _ = await house.approvals.look(approval_id, APPROVER)
+    await change(house, NEXT, plan_id)
+    late = house.approvals.answer(approval_id, APPROVER, answer=Answer.APPROVE, asked=shown["asked"])
+    assert await refusal(late) is Reason.APPROVAL_MISMATCH
+    assert not house.hands.calls

@@ -10,15 +10,18 @@ from typing import Any
 
 import pytest
 from sqlalchemy import event
+from sqlalchemy.dialects import sqlite
 
+from audit.others import Others
 from gateway import pipeline
 from gateway.errors import Unavailable
 from gateway.manifest import ArgumentRole
 from gateway.model import Answer, Decision, Effect, HandCall, HandResult
 from gateway.policy import kept
-from gateway.ports import HandFailure
+from gateway.ports import HandFailure, Topic, TopicKind
 from gateway.reasons import Reason
-from tests.pipeline.house import APPROVER, MANIFEST, House, SimulatedPolicy, close_house, crash, open_house, step
+from gateway.stages import standing
+from tests.pipeline.house import APPROVER, MANIFEST, House, SimulatedPolicy, close_house, crash, echo, open_house, step
 from tests.pipeline.test_contexts import in_context, of_principal, pay, seen
 from tests.postgres import postgres_server, postgres_url
 
@@ -305,3 +308,61 @@ async def test_a_gateway_that_is_alone_asks_the_log_nothing(tmp_path: Path) -> N
             await house.plan(step("e"), context_id=f"new-{number}")
     assert [statement for statement in asked if "entries" in statement] == []
     await close_house(house)
+
+
+async def test_an_answer_counts_on_where_the_round_that_it_came_into_has_to_be_judged_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another gateway writes about the context while this one judges a round in which an approval arrived."""
+    one = known(await open_house(tmp_path, gateway="gw-one"))
+    two = known(await open_house(tmp_path, gateway="gw-two", brain=one.brain))
+    two.policy.effects["write"] = Effect.ASK
+    go, began = asyncio.Event(), asyncio.Event()
+
+    async def slow(call: HandCall) -> HandResult:
+        began.set()
+        await go.wait()
+        return await echo(call)
+
+    two.hands.behaviour["small"] = slow
+    later = step("c", args={"text": {"$step": "a", "pointer": "/structured/said"}}, depends_on=["a"])
+    steps = (step("a", "small"), step("w", "write", args={"text": "w", "n": 1}), later)
+    task = asyncio.create_task(two.submit(two.brain.payload(*steps, context_id="journey")))
+    await began.wait()
+    [waiting] = (await two.approvals.list(APPROVER))["approvals"]
+    fallen, decide, came = standing.fallen, two.policy.decide, []
+
+    async def meanwhile(plan: Any, directory: Any, now: float) -> Any:
+        ended = await fallen(plan, directory, now)
+        if not came and plan.steps["a"].status.final:
+            came.append("answer")
+            await two.approvals.answer(waiting["id"], APPROVER, answer=Answer.APPROVE)
+        return ended
+
+    async def deciding(policy_input: Any) -> Any:
+        if came == ["answer"]:
+            came.append("entry")
+            await one.plan(step("r"), context_id="journey")
+        return await decide(policy_input)
+
+    monkeypatch.setattr(standing, "fallen", meanwhile)
+    two.policy.decide = deciding  # type: ignore[method-assign]
+    go.set()
+    await task
+    view = await two.until_settled(waiting["plan_id"])
+    assert came == ["answer", "entry"]
+    assert {shown["id"]: shown["status"] for shown in view["steps"]} == dict.fromkeys("awc", "succeeded")
+    await close_house(two)
+    await close_house(one)
+
+
+def test_who_begins_to_listen_again_has_not_heard_what_came_between() -> None:
+    """Else a context that nobody watched for a while would count as known, with what another gateway read missing."""
+    others, topic = Others(sqlite.dialect()), Topic(TopicKind.CONTEXT, "default", "journey")
+    others.watch(topic)
+    others.unwatch(topic)
+    others.own(7)
+    others.watch(topic)
+    assert not others.in_step(topic, 3)
+    assert others.since(topic, 3) is None
+    assert others.in_step(topic, 7)

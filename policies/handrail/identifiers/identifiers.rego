@@ -19,7 +19,8 @@ found("phone", text, _) := array.concat(
 )
 
 found("iban", text, _) := [candidate |
-	squeezed := replace(replace(replace(squeeze(text), "\t", ""), "\n", ""), "\r", "")
+	lines := replace(replace(replace(squeeze(text), "\t", ""), "\n", ""), "\r", "")
+	squeezed := replace(replace(replace(replace(lines, ":", ""), ",", ""), ";", ""), "|", "")
 	some start in iban_starts(squeezed)
 	length := data.handrail.identifiers.iban_lengths[substring(start, 0, 2)]
 	some number, tail in split(squeezed, start)
@@ -186,7 +187,7 @@ national_digits := {
 # title: National identifiers of one country in a text in capitals
 # description: Those of the United States without areas and groups that are never given.
 national("american", text) := [match |
-	some match in regex.find_n(`(?:^|[^0-9])[0-8][0-9]{2}[ -][0-9]{2}[ -][0-9]{4}`, text, -1)
+	some match in regex.find_n(`(?:^|[^0-9])[0-8][0-9]{2}[ .-][0-9]{2}[ .-][0-9]{4}`, text, -1)
 	not contains(match, "000-")
 	not contains(match, "666-")
 	not contains(match, "-00-")

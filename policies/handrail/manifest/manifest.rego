@@ -72,6 +72,7 @@ outward contains step.id if {
 #   is searched level by level. What is deeper than 6 levels cannot be searched: it is a value that no rule accepts.
 values(args, pointer) := [value] if {
 	not contains(pointer, "~")
+	not contains(pointer, "*")
 
 	# What stands before the first slash names the whole.
 	value := object.get({"": args}, split(pointer, "/"), absent)
@@ -126,6 +127,7 @@ named(place, segment) := place if {
 	items := [value | some index, value in place; sprintf("%v", [index]) == segment]
 } else := [value] if {
 	is_object(place)
+	segment != "*"
 	value := object.get(place, replace(replace(segment, "~1", "/"), "~0", "~"), absent)
 	value != absent
 } else := [] if {

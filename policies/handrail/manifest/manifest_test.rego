@@ -98,7 +98,7 @@ test_no_item_by_another_spelling_of_its_number if {
 	}
 }
 
-test_a_member_called_star if found_at({"a": {"*": 1}}, "/a/*") == [1]
+test_a_member_called_star_hides_no_other if found_at({"a": {"*": 1, "b": 2}}, "/a/*") == [{"*": 1, "b": 2}]
 
 test_a_member_called_by_a_number if found_at({"a": {"1": 2}}, "/a/1") == [2]
 

@@ -70,12 +70,15 @@ test_cards_in_digits_of_other_scripts if {
 
 test_national_identifiers_beside_letters_and_between_dots if {
 	"national_id" in kinds("SSN078-05-1120")
+	"national_id" in kinds("078.05.1120")
 	"national_id" in kinds("12.345.678-Z")
 }
 
 test_account_numbers_over_tabs_and_lines if {
 	"iban" in kinds("DE89\t3704\t0044\t0532\t0130\t00")
 	"iban" in kinds("DE89 3704 0044\n0532 0130 00")
+	"iban" in kinds("DE89:3704:0044:0532:0130:00")
+	"iban" in kinds("DE89,3704,0044,0532,0130,00")
 }
 
 test_an_address_that_is_a_part_of_a_recipient_is_none if {

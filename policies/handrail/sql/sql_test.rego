@@ -250,10 +250,17 @@ test_beside_a_statement_only_what_begins_as_one_is_asked_about if {
 		"insert  into t",
 		";UPDATE t",
 		"\u00c9DROP x",
+		"/* x */ DROP TABLE t",
+		"-- x\nDROP TABLE t",
+		"COPY t TO PROGRAM 'sh -c id'",
+		"ATTACH 'x' AS y",
+		"EXPLAIN ANALYZE DELETE FROM t",
+		"DO $$BEGIN END$$",
+		"BEGIN; DROP TABLE t",
 	] {
 		unmarked({"query": "SELECT 1", "then": text}, {"/query": "content"}) == {["ask", "sql.unmarked"]}
 	}
-	every text in ["", "Ann", "A longer note.", "updated", "5 selected", "O'Brien", "insert coin"] {
+	every text in ["", "Ann", "A longer note.", "updated", "5 selected", "O'Brien", "insert coin", "Do call"] {
 		unmarked({"query": "SELECT 1", "then": [text]}, {"/query": "content"}) == set()
 	}
 }
