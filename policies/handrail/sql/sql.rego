@@ -98,7 +98,7 @@ unmarked(step) if {
 	not text in read
 
 	# regal ignore:line-length
-	regex.match(`^(?:[^0-9A-Z_]|/[*][^*]*[*]+/|--[^\n]*\n)*(?:SELECT|WITH|(?:INSERT|REPLACE|MERGE)[ \t\r\n]+INTO|UPDATE|DELETE|DROP|TRUNCATE|ALTER|CREATE|GRANT|REVOKE|EXEC|EXECUTE|COPY|ATTACH|EXPLAIN|PRAGMA|VACUUM|LOAD[ \t\r\n]+DATA|DO[ \t\r\n]*[$']|BEGIN[ \t\r\n]*;)[^0-9A-Z_]`, upper(text))
+	regex.match(`^(?:[^0-9A-Z_]|/[*][^*]*[*]+/|-{2}[^\n]*\n)*(?:SELECT|WITH|(?:INSERT|REPLACE|MERGE)[ \t\r\n]+INTO|UPDATE|DELETE|DROP|TRUNCATE|ALTER|CREATE|GRANT|REVOKE|EXEC|EXECUTE|COPY|ATTACH|EXPLAIN|PRAGMA|VACUUM|LOAD[ \t\r\n]+DATA|DO[ \t\r\n]*[$']|BEGIN[ \t\r\n]*;)[^0-9A-Z_]`, upper(text))
 }
 
 # A text whose place has a role is plain where it is one word that begins no statement.
