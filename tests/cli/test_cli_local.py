@@ -396,9 +396,9 @@ def test_a_demonstration_ended_before_it_serves_leaves_no_gateway(tmp_path: Path
     (tmp_path / "site" / "sitecustomize.py").write_text(HANGING)
     path = os.pathsep.join([str(tmp_path / "site"), str(ROOT), str(ROOT / "client")])
     environment = {**os.environ, "HANDRAIL_HOME": str(home), "PYTHONPATH": path}
-    with subprocess.Popen(
-        [*COMMAND, "demo", "--exit", "--port", "9"], env=environment, cwd=tmp_path, stdin=subprocess.DEVNULL
-    ) as demonstration:
+    # What runs the tests may ignore the signal (nohup does), and a child inherits that.
+    command = ["env", f"--default-signal={number.name}", *COMMAND, "demo", "--exit", "--port", "9"]
+    with subprocess.Popen(command, env=environment, cwd=tmp_path, stdin=subprocess.DEVNULL) as demonstration:
         with (home / "gateway.log").open() as log:
             gateway = int(log.readline())
         try:
