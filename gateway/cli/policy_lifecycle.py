@@ -24,7 +24,6 @@ from gateway.two_person import Kind
 
 app = noun("Have bundles decide, and go back.")
 
-_SHORT: Final = 12
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 File = Annotated[Path, typer.Argument(metavar="BUNDLE", help="The file that 'policy build' wrote.")]
 Digest = Annotated[str | None, typer.Argument(metavar="DIGEST", help="The bundle, by its whole digest.")]

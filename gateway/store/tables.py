@@ -30,7 +30,6 @@ metadata: Final = MetaData(
     }
 )
 
-_RUNNING: Final = text("status = 'running'")
 _GIVEN: Final = text("receipt_id IS NOT NULL")
 
 contexts: Final = Table(
