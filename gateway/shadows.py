@@ -74,12 +74,12 @@ class Shadows:
             raise Malformed("lasts", pointer="/lasts_seconds", limit=LASTS_MAX_SECONDS, expected=expected)
         if not self.possible():
             raise Refused(Reason.POLICY_CANDIDATE)
-        await self.lifecycle.active_beside(digest)
+        active = await self.lifecycle.active_beside(digest)
         if self.on_trial() not in {"", digest}:
             raise Refused(Reason.REQUEST_CONFLICT, "a canary of another bundle is in force")
         newest = await self.rows.shadow()
         now = self.now()
-        if newest is not None and newest.in_force(now):
+        if newest is not None and newest.in_force(now) and newest.digest != active:
             raise Refused(Reason.REQUEST_CONFLICT, "a shadow is in force; stop it first")
         number = 1 if newest is None else newest.number + 1
         shadow = Shadow(number, digest, actor.id, now, now + lasts_seconds)
@@ -116,7 +116,9 @@ class Shadows:
         if shadow is None:
             return {"shadow": None, "gateways": [], "comparison": Comparison("").document()}
         counted = await self.rows.comparisons(shadow.subject)
-        problem = self.problem() if shadow.in_force(self.now()) else None
+        # A bundle that decides itself has nothing to look on at, for as long as it does.
+        in_force = shadow.in_force(self.now()) and shadow.digest != await self.lifecycle.deciding()
+        problem = self.problem() if in_force else None
         return {
             "shadow": {
                 "number": shadow.number,
@@ -124,7 +126,7 @@ class Shadows:
                 "by": shadow.by,
                 "since": shadow.since,
                 "until": shadow.until,
-                "in_force": shadow.in_force(self.now()),
+                "in_force": in_force,
                 "problem": None if problem is None else str(problem),
             },
             "gateways": list(counted),

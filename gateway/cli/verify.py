@@ -76,7 +76,7 @@ def _approvers(given: Sequence[str]) -> Approvers:
         keys: list[Any] = [document]
         if isinstance(listed, list):
             keys = [key.get("jwk") for key in listed if isinstance(key, dict)]
-        if not all(isinstance(key, dict) and "kty" in key for key in keys):
+        if not keys or not all(isinstance(key, dict) and "kty" in key for key in keys):
             raise Stop(f"{file}: no public keys in it", _KEYS)
         found.setdefault(name, []).extend(keys)
     return found

@@ -237,6 +237,10 @@ async def test_activating_the_shadowed_bundle_ends_the_looking_on(stage: Stage) 
     await stage.place.two_people(Kind.POLICY_ACTIVATE, document)
     await stage.settle()
     assert stage.place.gateway.rollout.shadowing.digest == ""
+    shown = await stage.place.gateway.rollout.shadows.show(stage.place.people["ann"])
+    assert shown["shadow"]["in_force"] is False, "nothing is compared any more"
+    begun = await stage.shadow(STRICT)
+    assert begun["shadow"]["in_force"] is True, "the next candidate need not wait for its end"
 
 
 async def test_over_the_api_it_is_started_seen_and_stopped(stage: Stage) -> None:
