@@ -47,11 +47,11 @@ class Caps:
         """A plan of :meth:`begin` is done, or waits for people and is nowhere but on record."""
         _less(self._plans, caller, 1)
 
-    async def reserve(self, caller: Principal, asked: int, limit: int, *, replaced: int) -> int:
+    async def reserve(self, caller: Principal, asked: int, limit: int) -> int:
         """Keep room for approval requests that are about to be recorded; :meth:`release` what it returns afterwards.
 
         Args:
-            replaced: open requests that the same record closes.
+            asked: beyond those that take the place of open ones, which the same record closes.
 
         Returns:
             For how many of ``asked`` there is room.
@@ -66,7 +66,7 @@ class Caps:
         self._opening[owner] += asked
         fitting = 0
         try:
-            fitting = max(0, min(asked, limit + replaced - ahead - await self._count_open(*owner)))
+            fitting = max(0, min(asked, limit - ahead - await self._count_open(*owner)))
         finally:
             self.release(caller, asked - fitting)
         return fitting

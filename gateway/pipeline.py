@@ -127,8 +127,9 @@ class Pipeline(Plans):
                 if requests:
                     most = self.settings.server.approvals_max_open_per_principal
                     caller = plan.plan.caller
-                    live.opening = await self.caps.reserve(caller, len(requests), most, replaced=len(voided))
-                    approval.fit(plan, requests, live.opening, most)
+                    instead = min(len(requests), len(voided))
+                    live.opening = await self.caps.reserve(caller, len(requests) - instead, most)
+                    approval.fit(plan, requests, instead + live.opening, most)
 
             # 6 credential: one per step that may go now, good for that call alone.
             with stage("6 credential", context_id):

@@ -5,12 +5,10 @@ prompts, bounds on time and bytes. Only what a commit holds is read, never a wor
 import contextlib
 import os
 import re
-import resource
 import selectors
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -65,6 +63,8 @@ _NO_PROGRAMS: Final = (
 
 ADDRESSES_MAX_BYTES: Final = 1_610_612_736
 """Address space of a git that reads what a stranger packed."""
+_LIMITED: Final = 'ulimit -v {}; ulimit -f {}; exec "$@"'
+"""Set before git begins (POSIX: ``-f`` counts 512 bytes), so that nothing it starts is without the limits."""
 
 
 class GitFailed(PolicyFault):
@@ -121,6 +121,8 @@ def run(
         raise GitFailed("git is not installed")
     configured = chain.from_iterable(("-c", option) for option in (*_NO_PROGRAMS, *options))
     command = [program, *configured, *arguments]
+    if file_max_bytes is not None:
+        command = ["sh", "-c", _LIMITED.format(ADDRESSES_MAX_BYTES // 1024, -(-file_max_bytes // 512)), "sh", *command]
     kept = {name: os.environ[name] for name in ("PATH", "TMPDIR") if name in os.environ}
     process = subprocess.Popen(
         command,
@@ -132,9 +134,6 @@ def run(
         start_new_session=True,
     )
     try:
-        if file_max_bytes is not None and sys.platform == "linux":
-            resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (file_max_bytes, file_max_bytes))
-            resource.prlimit(process.pid, resource.RLIMIT_AS, (ADDRESSES_MAX_BYTES, ADDRESSES_MAX_BYTES))
         out, err = _converse(process, stdin, output_max_bytes, time.monotonic() + seconds, stop)
         code = process.wait(timeout=seconds)
     except _Stopped:

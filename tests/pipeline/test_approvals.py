@@ -229,6 +229,7 @@ async def test_drift_voids_the_request_and_opens_a_new_one(house: House, what: s
     else:
         del house.hands.manifests["tool"]
     assert await refusal_of(house, approval["id"], APPROVER, answer=Answer.APPROVE) is Reason.APPROVAL_VOIDED
+    await house.approvals.redecide()
     view = await house.until_settled(plan_id)
     assert not house.hands.calls
     assert (await house.approvals.show(approval["id"], APPROVER))["status"] == "voided"
