@@ -12,7 +12,7 @@ from typing import Any, Final, NoReturn
 
 from sqlalchemy import Connection, Engine, bindparam, insert, select, update
 
-from audit.history import facts_of
+from audit.history import TREE_SIZE, facts_of
 from gateway.canonical import canonical, sha256_canonical
 from gateway.errors import Malformed, Refused
 from gateway.ports import Guard, Write
@@ -69,10 +69,11 @@ class Progress:
         """Take in what was logged since; to be done *before* the rows are read, which are then as new at least.
 
         Returns:
-            Tenant -> the newest index that this reading saw. Others may see newer ones meanwhile, which the rows that
-            are read here need not show.
+            Tenant -> the newest index that this reading saw. Others may see newer ones meanwhile, or have seen them
+            since this connection first looked, which the rows that are read here need not show.
         """
-        return {tenant: self._read_tenant(connection, tenant) for tenant in tenants}
+        size = connection.execute(select(TREE_SIZE)).scalar_one_or_none() or 0
+        return {tenant: min(self._read_tenant(connection, tenant), size - 1) for tenant in tenants}
 
     def _read_tenant(self, connection: Connection, tenant: str) -> int:
         seen = self._read_to.get(tenant, -1)

@@ -103,8 +103,7 @@ class SqlTrials:
         return await reading(self._engine, "trials", self._shadow)
 
     def _shadow(self, connection: Connection) -> Shadow | None:
-        self._take_in(connection)
-        started, ended = self._started, self._ended
+        started, ended = self._take_in(connection)
         query = select(policy_shadows).order_by(policy_shadows.c.number.desc()).limit(1)
         verify = partial(self._macs.verify_row, policy_shadows)
         found = sound(connection.execute(query).mappings(), verify, strict=True)
@@ -138,9 +137,19 @@ class SqlTrials:
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
-    def _take_in(self, connection: Connection) -> None:
-        """Read on in the log; to be done *before* rows are read, which are then as new at least."""
-        found = list(facts_of(connection, DEFAULT_TENANT, _TYPES, self._read_to))
+    def _take_in(self, connection: Connection) -> tuple[int, int]:
+        """Read on in the log; to be done *before* rows are read, which are then as new at least.
+
+        Returns:
+            Number of the newest shadow that was started, and of the newest that was ended, as this connection sees it:
+            others may know newer ones by now, whose rows are not to be seen here.
+        """
+        with self._lock:
+            read_to, started, ended = self._read_to, self._started, self._ended
+        found = list(facts_of(connection, DEFAULT_TENANT, _TYPES, read_to))
+        numbers = {
+            act: [int(facts["number"]) for _, facts in found if facts.get("act") == act] for act in ("start", "end")
+        }
         with self._lock:
             for index, facts in found:
                 if index <= self._read_to:
@@ -152,6 +161,7 @@ class SqlTrials:
                     self._ended = max(self._ended, int(facts["number"]))
                 else:
                     self._stopped[str(facts["proposal"])] = Cause(facts["cause"])
+        return max(started, *numbers["start"], 0), max(ended, *numbers["end"], 0)
 
 
 def _taken(_connection: Connection) -> NoReturn:

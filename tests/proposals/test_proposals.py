@@ -14,7 +14,7 @@ from gateway.model import Role
 from gateway.ports import Append
 from gateway.reasons import Reason
 from gateway.store.tables import proposal_acts, proposals
-from gateway.two_person import RULES, Act, Kind
+from gateway.two_person import RULES, Act, Kind, ProposalStatus
 from tests.proposals.support import Bench, Person, open_bench
 
 DOCUMENT = {"digest": "a" * 64}
@@ -135,6 +135,21 @@ async def test_a_hundred_activations_at_once_are_one(bench: Bench, ann: Person) 
     assert {answer.reason for answer in refused} == {Reason.PROPOSAL_CLOSED}
     assert len(refused) == 99
     assert bench.types().count("POLACT") == 1
+
+
+async def test_a_reader_that_began_before_a_decision_takes_no_row_for_one_put_back(
+    bench: Bench, ann: Person, oli: Person
+) -> None:
+    """It sees the row as it was, while another reader has taken in the decision already."""
+    made = await bench.proposals.propose(ann.principal, Kind.POLICY_ACTIVATE, DOCUMENT)
+    store = bench.proposals.store
+    wanted = proposals.c.proposal_id == made["id"]
+    with bench.engine.connect() as early:
+        early.execute(select(proposals.c.status).where(wanted)).all()
+        await bench.proposals.activate(made["id"], oli.principal, document_sha256=SHA256)
+        assert (await store.get("default", made["id"])).status is ProposalStatus.ACTIVATED
+        [seen] = store._found(early, wanted, 1, strict=True)
+        assert seen.status is ProposalStatus.OPEN
 
 
 async def test_a_proposer_who_was_revoked_meanwhile_proposes_nothing(bench: Bench, ann: Person, oli: Person) -> None:
