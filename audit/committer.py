@@ -17,21 +17,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, TypeVar
 
 from sqlalchemy import Connection, Engine, select
-from sqlalchemy.exc import (
-    DatabaseError,
-    DBAPIError,
-    IntegrityError,
-    NotSupportedError,
-    OperationalError,
-    ProgrammingError,
-    SQLAlchemyError,
-)
-from sqlalchemy.exc import DataError as UnfitError
+from sqlalchemy.exc import IntegrityError, ProgrammingError, SQLAlchemyError
 
-from audit.database import is_conflict, is_full_or_busy, writing
+from audit.database import is_conflict
 from audit.driver import BulkInsert, Driver, Statements
 from audit.entry import COLUMNS, Built, build, format_time
-from audit.errors import AuditError, LogMisconfigured, LogUnavailable, LogUncertain
+from audit.errors import AuditError, LogMisconfigured, LogUnavailable
 from audit.job import Job
 from audit.merkle import EMPTY_ROOT, Frontier
 from audit.others import Others
@@ -39,6 +30,7 @@ from audit.reader import load_frontier
 from audit.rows import pass_guards, translated
 from audit.rows import write as write_rows
 from audit.sealing import Sealed, Sealer
+from audit.session import Session, describe, is_lost, is_outage
 from audit.tables import checkpoints, data_keys, entries, head, payloads
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import HandrailError, Outdated
@@ -76,7 +68,7 @@ class Committer:
         abandoned: Callable[[Job], bool],
         others: Others,
     ) -> None:
-        self._engine = engine
+        self._session = Session(engine)
         self._others = others
         self._origin = origin
         self._gateway_id = gateway_id
@@ -85,8 +77,7 @@ class Committer:
         self._claim = claim
         self._abandoned = abandoned
         self._edge: Frontier | None = None
-        self.connection: Connection | None = None
-        self._driver: Driver | None = None
+        self._seen = Frontier()
         dialect = engine.dialect
         self._statements = Statements(dialect)
         self._insert_entries = BulkInsert(dialect, entries, ("idx", *COLUMNS, "reasons", "body", "hashes", "fields"))
@@ -105,6 +96,11 @@ class Committer:
         self._move_head = (
             f"UPDATE {head.name} SET tree_size = {mark}, root = {mark} WHERE id = 1 AND tree_size = {mark}"  # noqa: S608
         )
+
+    @property
+    def connection(self) -> Connection | None:
+        """The open connection, where there is one."""
+        return self._session.connection
 
     @property
     def size(self) -> int:
@@ -133,14 +129,14 @@ class Committer:
             except LogUnavailable:
                 raise
             except SQLAlchemyError as exc:
-                if not _is_outage(exc):
+                if not is_outage(exc):
                     self._isolate(live, now, exc)
                     return
                 self.drop()
-                if _is_lost(exc) and not reconnected:
+                if is_lost(exc) and not reconnected:
                     reconnected = True
                 elif not is_conflict(exc):
-                    raise LogUnavailable(_describe(exc)) from exc
+                    raise LogUnavailable(describe(exc)) from exc
             except Exception as exc:  # noqa: BLE001 - a value that driver or sealer cannot take is one job's fault
                 self._isolate(live, now, exc)
                 return
@@ -171,10 +167,8 @@ class Committer:
 
     def drop(self) -> None:
         """Forget the connection and what was read through it; the next use connects anew."""
-        connection, self.connection, self._driver, self._edge = self.connection, None, None, None
-        if connection is not None:
-            connection.invalidate()
-            connection.close()
+        self._edge = None
+        self._session.drop()
 
     # --- the steps ---------------------------------------------------------------------------------------------------
 
@@ -193,7 +187,7 @@ class Committer:
         )
 
     def _attempt(self, live: list[Job], now: float, time: str) -> None:
-        connection, driver = self._connect()
+        connection, driver = self._session.open()
         try:
             connection.begin()
             before = self._load_head(connection, driver)
@@ -214,26 +208,28 @@ class Committer:
                 if not self._claim(accepted):
                     raise _Redo
         except BaseException as exc:
-            self._roll_back(connection, exc)
+            self._roll_back(exc)
             raise
         if accepted:
-            self._commit(connection)
-            self._edge = edge
+            self._session.commit()
+            self._edge = self._seen = edge
             self._others.own(edge.size)
             self._sealer.remember(sealed)
             for job in accepted:
                 job.indices, job.durable = indices[job], True
         else:
-            self._roll_back(connection, None)
+            self._roll_back(None)
         for job, refusal in refusals.items():
             job.refusal = refusal
 
     def _load_head(self, connection: Connection, driver: Driver) -> Frontier:
+        self._session.require_in_place()
         try:
             rows = driver.fetch(self._lock_head)
         except ProgrammingError as exc:
-            raise LogMisconfigured(_describe(exc)) from exc
+            raise LogMisconfigured(describe(exc)) from exc
         size, root, origin = rows[0] if rows else (0, b"", "")
+        self._require_seen(connection, size)
         if not rows:
             if connection.execute(select(entries.c.idx).limit(1)).first() is not None:
                 raise LogMisconfigured("the head row is gone but entries exist: run fsck")
@@ -247,7 +243,20 @@ class Committer:
             if edge.root() != root:
                 raise LogMisconfigured("the head does not match the stored tree: run fsck")
             self._edge = edge
-        return self._edge or Frontier()
+        self._seen = self._edge or Frontier()
+        return self._seen
+
+    def _require_seen(self, connection: Connection, size: int) -> None:
+        """Once for each connection: the log still holds what it held through an earlier one. It would not after a
+        fail-over to a copy that lags, or over a database that was put back.
+        """
+        if self._session.vouched:
+            return
+        if size < self._seen.size:
+            raise LogMisconfigured(f"the log has {size} entries and had {self._seen.size}")
+        if self._seen.size and load_frontier(connection, self._seen.size).root() != self._seen.root():
+            raise LogMisconfigured(f"another log: its first {self._seen.size} entries are not those that were here")
+        self._session.vouched = True
 
     def _finalise(self, accepted: list[Job], indices: Mapping[Job, Sequence[int]]) -> list[Write]:
         writes: list[Write] = []
@@ -285,7 +294,7 @@ class Committer:
         """Somebody's rows do not fit: find out whose by committing each job alone."""
         if len(live) == 1:
             live[0].failure = (
-                error if isinstance(error, HandrailError) else AuditError(Reason.INTERNAL, _describe(error))
+                error if isinstance(error, HandrailError) else AuditError(Reason.INTERNAL, describe(error))
             )
             return
         for job in live:
@@ -293,50 +302,26 @@ class Committer:
 
     # --- the connection ----------------------------------------------------------------------------------------------
 
-    def _connect(self) -> tuple[Connection, Driver]:
-        if self.connection is None or self._driver is None:
-            try:
-                self.connection = writing(self._engine.connect())
-                self._driver = Driver(self.connection)
-            except SQLAlchemyError as exc:
-                raise LogUnavailable(_describe(exc)) from exc
-        return self.connection, self._driver
-
     def _transact(self, work: Callable[[Connection, Driver], Result]) -> Result:
         for attempt in (1, 2):
-            connection, driver = self._connect()
+            connection, driver = self._session.open()
             try:
                 connection.begin()
                 result = work(connection, driver)
             except BaseException as exc:
-                self._roll_back(connection, exc)
-                if isinstance(exc, _Redo) or (isinstance(exc, SQLAlchemyError) and _is_lost(exc) and attempt == 1):
+                self._roll_back(exc)
+                if isinstance(exc, _Redo) or (isinstance(exc, SQLAlchemyError) and is_lost(exc) and attempt == 1):
                     continue
                 if isinstance(exc, SQLAlchemyError):
-                    raise LogUnavailable(_describe(exc)) from exc
+                    raise LogUnavailable(describe(exc)) from exc
                 raise
-            self._commit(connection)
+            self._session.commit()
             return result
         raise LogUnavailable("the head moved twice")
 
-    def _commit(self, connection: Connection) -> None:
-        try:
-            connection.commit()
-        except SQLAlchemyError as exc:
-            certain = isinstance(exc, DBAPIError) and is_full_or_busy(exc)
-            self._roll_back(connection, exc)
-            raise (LogUnavailable if certain else LogUncertain)(_describe(exc)) from exc
-
-    def _roll_back(self, connection: Connection, cause: BaseException | None) -> None:
-        """Back to nothing; a connection that cannot even do that is dropped, which does the same."""
+    def _roll_back(self, cause: BaseException | None) -> None:
         self._edge = None
-        try:
-            connection.rollback()
-        except SQLAlchemyError:
-            self.drop()
-        else:
-            if isinstance(cause, OperationalError):
-                self.drop()
+        self._session.roll_back(cause)
 
 
 def _assign(jobs: Iterable[Job], first: int) -> dict[Job, Sequence[int]]:
@@ -352,23 +337,3 @@ def _committed(jobs: Iterable[Job]) -> Iterator[tuple[str, Committed]]:
         for draft in job.item.entries:
             for committed in draft.fields.values():
                 yield draft.tenant, committed
-
-
-def _is_lost(error: Exception) -> bool:
-    return isinstance(error, DBAPIError) and error.connection_invalidated
-
-
-def _is_outage(error: Exception) -> bool:
-    """Whether the database is at fault, rather than one of the rows."""
-    if _is_lost(error):
-        return True
-    unfit = (IntegrityError, UnfitError, ProgrammingError, NotSupportedError)
-    return isinstance(error, DatabaseError) and not isinstance(error, unfit)
-
-
-def _describe(error: Exception) -> str:
-    """For the operator: the driver's own words without the statement's parameters, which may be personal."""
-    original = getattr(error, "orig", None)
-    return f"{type(error).__name__}: {type(original or error).__name__}" + (
-        f" {getattr(original, 'sqlite_errorname', '') or getattr(original, 'sqlstate', '') or ''}" if original else ""
-    )
