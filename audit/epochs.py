@@ -13,7 +13,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from audit.errors import SealBroken
-from gateway.files import sync_directory, write
+from gateway.files import make_directory, sync_directory, write
 
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
@@ -111,7 +111,7 @@ class EpochKeys:
         nonce = secrets.token_bytes(NONCE_BYTES)
         raw = nonce + self._master.encrypt(nonce, secrets.token_bytes(KEY_BYTES), _aad(epoch))
         try:
-            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_directory(self._directory)
             write(self._directory / (epoch + _SUFFIX), raw, replace=True)
         except OSError as exc:
             raise SealBroken(f"epoch keys: {exc.strerror}") from None

@@ -24,7 +24,7 @@ from gateway.approvals import Approvals
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import HandrailError, Refused
 from gateway.evidence import Evidence
-from gateway.files import write
+from gateway.files import make_directory, write
 from gateway.key_changes import KeyChanges
 from gateway.lifecycle import Lifecycle
 from gateway.model import CONNECTOR_PREFIX, DEFAULT_TENANT, Issuer, Notice
@@ -257,7 +257,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         HandrailError: a part cannot be built from these settings.
     """
     home = settings.home
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_directory(home)
     master = MasterKey.load(settings.keys.master_key_file or home / "master.key")
     keyset = Keyset(FileKeyStore(home / "keys", master), settings.keys, clock)
     engine = make_engine(settings.database_url)
