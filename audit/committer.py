@@ -153,6 +153,11 @@ class Committer:
 
         self._transact(touch)
 
+    def ready(self) -> None:
+        """Whether an append would succeed now: :meth:`probe`, and room for it, which a probe does not need."""
+        self.probe()
+        self._session.require_room()
+
     def checkpoint(self, sign: Callable[[int, bytes], str], now: float) -> tuple[int, str]:
         """Sign the committed head and store it; returns its size and the note. Raises as :meth:`write`."""
 
@@ -238,10 +243,10 @@ class Committer:
         elif origin != self._origin:
             raise LogMisconfigured(f"the database holds the log {origin}")
         elif self._edge is None or self._edge.size != size:
-            self._others.look(driver, size)
             edge = load_frontier(connection, size)
             if edge.root() != root:
                 raise LogMisconfigured("the head does not match the stored tree: run fsck")
+            self._others.look(driver, size)  # only now: a head that is not true would count as others' entries
             self._edge = edge
         self._seen = self._edge or Frontier()
         return self._seen

@@ -5,7 +5,7 @@ import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
 import structlog
 from sqlalchemy import Engine
@@ -202,12 +202,13 @@ class Log:
     async def ready(self) -> None:
         """Raises ``LogUnavailable`` where an append would fail now; an answer may be a second old."""
         if time.monotonic() - self._failed < _FAILED_SECONDS:
-            # The probe writes nothing, so a full disk does not show in it; the last append has shown it.
+            # Asking writes next to nothing, so a server's full disk does not show in it; the last append has shown it.
             raise LogUnavailable("the last append failed")
         if time.monotonic() - self._proved < _READY_SECONDS:
             return
         if self._probe is None or self._probe.done():
             self._probe = asyncio.create_task(self._prove())
+            self._probe.add_done_callback(_heed)
         await asyncio.shield(self._probe)
 
     # --- Payloads ----------------------------------------------------------------------------------------------------
@@ -277,6 +278,7 @@ class Log:
         """Have the current head signed; callers at the same time share one signature."""
         if self._asked is None or self._asked.done():
             self._asked = asyncio.create_task(self._writer.call(self._store_checkpoint))
+            self._asked.add_done_callback(_heed)
         return await asyncio.shield(self._asked)
 
     # --- helpers -----------------------------------------------------------------------------------------------------
@@ -293,7 +295,7 @@ class Log:
             raise LogUnavailable("a read did not return in time") from None
 
     async def _prove(self) -> None:
-        await self._writer.call(Committer.probe)
+        await self._writer.call(Committer.ready)
         self._proved = time.monotonic()
 
     async def _flush_forever(self) -> None:
@@ -312,3 +314,9 @@ class Log:
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 _logger.error("log.refusals_not_written", error=type(outcome).__name__)
+
+
+def _heed(task: asyncio.Task[Any]) -> None:
+    """Its failure is told to whoever still waits; that everybody may have left is no fault to report."""
+    if not task.cancelled():
+        task.exception()

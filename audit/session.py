@@ -2,6 +2,7 @@
 the disk does not hold.
 """
 
+import shutil
 from typing import Final
 
 from sqlalchemy import Connection, Engine
@@ -21,6 +22,8 @@ from audit.driver import Driver
 from audit.errors import LogMisconfigured, LogUnavailable, LogUncertain
 from audit.moved import OpenFiles
 
+ROOM_BYTES: Final = 4 << 20
+"""Free space below which nobody is told that the log is ready: some group commits of ordinary entries."""
 _UNFIT: Final = (IntegrityError, UnfitError, ProgrammingError, NotSupportedError)
 
 
@@ -65,6 +68,19 @@ class Session:
         if self._files is not None and not self._files.in_place():
             self._reopen()
             raise LogUnavailable("the database file was moved, replaced or deleted")
+
+    def require_room(self) -> None:
+        """Raises ``LogUnavailable`` where the file system of a SQLite database is almost full. What a server's has left
+        is not ours to see; there the last failed append speaks.
+        """
+        if self._files is None:
+            return
+        try:
+            free = shutil.disk_usage(self._files.database.parent).free
+        except OSError as exc:
+            raise LogUnavailable(f"free space: {exc.strerror}") from exc
+        if free < ROOM_BYTES:
+            raise LogUnavailable(f"only {free >> 10} KiB are free for the log")
 
     def commit(self) -> None:
         """Commit the transaction of the open connection.

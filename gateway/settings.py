@@ -130,7 +130,7 @@ class LogSettings(Section):
         description="Name of the log in its checkpoints, and the audience of plans. Fixed for the life of a log.",
     )
     append_deadline_seconds: float = Field(
-        2.0, gt=0, le=2.0, description="A record that is not durable by then refuses its step."
+        1.8, gt=0, le=2.0, description="A record that is not durable by then refuses its step."
     )
     group_max_entries: int = Field(256, ge=1, le=4096, description="Entries in one group commit.")
     group_wait_milliseconds: float = Field(0.0, ge=0, le=5, description="How long a commit waits for company.")
