@@ -59,8 +59,10 @@ def configure(engine: Engine) -> None:
     """Give an engine the session settings of :func:`make_engine`. Does nothing the second time."""
     if engine.dialect.name == "sqlite":
         if not event.contains(engine, "connect", _connect_sqlite):
-            event.listen(engine, "do_connect", _Opening(engine))
+            opening = _Opening(engine)
+            event.listen(engine, "do_connect", opening.before)
             event.listen(engine, "connect", _connect_sqlite)
+            event.listen(engine, "connect", opening.after)
             event.listen(engine, "begin", _begin_sqlite)
             engine.dispose()
     elif not event.contains(engine, "connect", _connect_postgres):
@@ -94,18 +96,23 @@ class _Opening:
 
     def __init__(self, engine: Engine) -> None:
         self._file = database_file(engine)
-        self._seen = False
+        self._made = False
 
-    def __call__(
+    def before(
         self, _dialect: object, record: ConnectionPoolEntry, arguments: list[Any], settings: dict[str, Any]
     ) -> None:
         if self._file is None:
             return
         record.info[_FILES] = OpenFiles(self._file)
-        if self._seen:
+        if self._made:
             arguments[0] = f"{self._file.as_uri()}?mode=rw"
             settings["uri"] = True
-        self._seen = self._seen or self._file.exists()
+
+    def after(self, _dbapi_connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
+        self._made = True
+        files: OpenFiles | None = record.info.get(_FILES)
+        if files is not None and files.missing:  # this connection made it
+            record.info[_FILES] = OpenFiles(files.database)
 
 
 def open_files(connection: Connection) -> OpenFiles | None:
@@ -114,14 +121,11 @@ def open_files(connection: Connection) -> OpenFiles | None:
     return found
 
 
-def _connect_sqlite(dbapi_connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
+def _connect_sqlite(dbapi_connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
     # The driver's own implicit transactions are off: BEGIN is ours, so that SAVEPOINT and DDL are transactional.
     dbapi_connection.isolation_level = None
     _execute(dbapi_connection, _PRAGMAS)
     _require_wal(dbapi_connection)
-    files: OpenFiles | None = record.info.get(_FILES)
-    if files is not None and files.missing:  # this connection made it
-        record.info[_FILES] = OpenFiles(files.database)
 
 
 def _require_wal(dbapi_connection: DBAPIConnection) -> None:

@@ -105,7 +105,8 @@ def run_interposed(options: argparse.Namespace, directory: Path) -> int:
 def measure(options: argparse.Namespace, directory: Path) -> int:
     """Run, with a bar for people and one line of JSON for programs."""
     began, last, verdict = time.monotonic(), Tally(), ""
-    become_subreaper()
+    if options.database == "postgresql":
+        become_subreaper()
     messages = directory / "messages"
     console = Console(stderr=True)
     console.print(f"{options.rig}, {options.database}: {options.ends} ends, seed {options.seed}")
