@@ -57,7 +57,7 @@ CASES: dict[str, list[str]] = {
     "policy list": [],
     "policy show": [],
     "policy observe propose": ["git", "--for", "1d"],
-    "policy observe status": [],
+    "policy observe show": [],
     "policy observe stop": ["git"],
     "policy shadow start": ["ab" * 32, "--for", "1d"],
     "policy shadow show": [],
