@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.cli.command import command, noun
+from gateway.cli.command import command, group
 from gateway.cli.connect import Session
 from gateway.cli.exits import Exit, Stop
 from gateway.cli.hands import hand_named
@@ -14,7 +14,7 @@ from gateway.cli.times import duration
 from gateway.rendering import moment
 from gateway.two_person import RULES, Kind
 
-app = noun("Observe a hand: record everything, enforce only what is critical.")
+app = group("Observe a hand: record everything, enforce only what is critical.")
 
 Hand = Annotated[str, typer.Argument(metavar="HAND", help="As 'hands list' shows it.")]
 
