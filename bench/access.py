@@ -101,14 +101,14 @@ async def governed_gateway(directory: Path, upstream_port: int) -> AsyncIterator
         CONFIGURATION.format(home=directory / "home", port=port, upstream=upstream_port), encoding="utf-8"
     )
     settings = load(configuration)
-    signer, tokens = await _prepare(settings)
+    signer, tokens = await prepare(settings)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HANDRAIL_")}
     command = [sys.executable, "-m", "bench.serve", "serve", "--config", str(configuration)]
     with pinned(SERVER_CORE, command, port, directory / "gateway.log", environment) as process:
         yield Access(process.pid, port, settings, signer, tokens["agent"], tokens["auditor"])
 
 
-async def _prepare(settings: Settings) -> tuple[Signer, dict[str, str]]:
+async def prepare(settings: Settings) -> tuple[Signer, dict[str, str]]:
     """The first principals, the issuer and the pin of the hand; returns the signer and a token for each principal."""
     gateway = build(settings)
     await gateway.start()

@@ -23,9 +23,10 @@ from gateway.errors import HandrailError, Refused, Unavailable
 from gateway.lifecycle import Lifecycle
 from gateway.model import DEFAULT_TENANT
 from gateway.policy.git import GitFailed
-from gateway.policy.remote import Mirror, Moved, Remote, Tip, read_line
+from gateway.policy.remote import Mirror, Moved, Remote, Tip
 from gateway.ports import Append, AuditLog
 from gateway.reasons import Reason
+from gateway.secret_files import read_secret
 from gateway.settings import RemoteSettings
 from gateway.telemetry import Metrics
 
@@ -102,7 +103,7 @@ class Pulling:
         if settings is not None:
             mirror = Mirror(Remote.open(settings), directory)
             if settings.notify_secret_file is not None:
-                secret = read_line(settings.notify_secret_file, "policy.remote.notify_secret_file")
+                secret = read_secret(settings.notify_secret_file, "policy.remote.notify_secret_file")
         return cls(settings, mirror, secret, lifecycle, log, metrics, clock)
 
     def start(self) -> None:

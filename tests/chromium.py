@@ -63,9 +63,11 @@ class Tab:
 
     @asynccontextmanager
     async def loading(self) -> AsyncIterator[None]:
-        """Wait until a page that the body of the block leads to is loaded."""
-        async with self._browser.event(self._session, "Page.loadEventFired"):
-            yield
+        """Wait until a page that the body of the block leads to is loaded. The load event of the page before may come
+        as late as that, so the page that is left is marked, and the wait is for one without the mark."""
+        await self.eval("window.left = true")
+        yield
+        await self.until("window.left !== true && document.readyState === 'complete'")
 
     async def eval(self, expression: str) -> Any:
         """The value of a JavaScript expression in the page; a promise is awaited."""

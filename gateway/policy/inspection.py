@@ -8,7 +8,7 @@ from typing import Any, Final
 import orjson
 
 from gateway.model import Effect
-from gateway.policy import builtins, locations
+from gateway.policy import builtins, locations, metadata
 from gateway.policy.bundle import Bundle
 from gateway.policy.decisions import decide
 from gateway.policy.faults import BundleError, EngineRefused, EngineUnavailable, EvaluationFailed, Problem
@@ -58,9 +58,9 @@ async def inspect(bundle: Bundle) -> Inspected:
         EngineUnavailable: the parser could not be run.
     """
     parsed = await _parse(bundle)
-    problems = builtins.check(bundle, parsed)
+    problems = dict.fromkeys([*builtins.check(bundle, parsed), *metadata.check(bundle, parsed)])
     if problems:
-        raise BundleError(problems)
+        raise BundleError(list(problems))
     return Inspected(bundle, locations.index(bundle, parsed))
 
 

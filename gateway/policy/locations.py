@@ -1,16 +1,14 @@
 """Where in a bundle each reason code is given, under which title and how severe: for ``why`` and for people who read
 decisions."""
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from gateway.policy import syntax
+from gateway.policy import metadata, syntax
 from gateway.policy.bundle import Bundle
 from gateway.policy.syntax import Tree
 from gateway.reasons import POLICY_CODE
 
-_MEMBER: Final = re.compile(r"^#\s+(title|severity):\s*(.+?)\s*$")
 SEVERITIES: Final = ("critical", "high", "medium", "low")
 
 Location = Mapping[str, Any]
@@ -26,16 +24,16 @@ def index(bundle: Bundle, parsed: Any) -> Mapping[str, Location]:
         bundle: a bundle that passed the check.
         parsed: its syntax trees.
     """
-    sources = {module.path: module.source.splitlines() for module in bundle.modules}
     trees = syntax.trees(parsed)
+    sources = {module.path: module.source for module in bundle.modules}
+    metadata_of = {tree.file: _said(sources[tree.file], tree) for tree in trees}
     found: dict[str, dict[str, Any]] = {}
     for gather in (_members, _literals):
         known = frozenset(found)
         for tree in trees:
-            lines = sources.get(tree.file, [])
+            blocks = metadata_of[tree.file]
             for rule in tree.rules:
-                start = syntax.place(syntax.body_of(rule)).line
-                said = {**_of_package(lines), **_metadata(lines, start)}
+                said = {**blocks.get(tree.line, {}), **blocks.get(syntax.line_of(rule), {})}
                 for code, line in gather(rule):
                     if not POLICY_CODE.fullmatch(code) or code in known:
                         continue
@@ -72,22 +70,17 @@ def _name(tree: Tree, rule: Mapping[str, Any]) -> str:
     return ".".join(["data", *map(str, tree.package), *(part for part in path if part is not None)])
 
 
-def _metadata(lines: list[str], start: int) -> dict[str, str]:
-    """Title and severity in the comment block that ends on the line above ``start`` (1-based)."""
-    said: dict[str, str] = {}
-    for line in reversed(lines[: start - 1]):
-        if not line.startswith("#"):
-            break
-        if line.strip() == "# METADATA":
-            return said
-        matched = _MEMBER.match(line)
-        if matched and (matched[1] == "title" or matched[2] in SEVERITIES):
-            said[matched[1]] = matched[2]
-    return {}
-
-
-def _of_package(lines: list[str]) -> dict[str, str]:
-    for number, line in enumerate(lines, 1):
-        if line.startswith("package "):
-            return _metadata(lines, number)
-    return {}
+def _said(source: str, tree: Tree) -> Mapping[int, Mapping[str, str]]:
+    """Line of a package or rule -> what the blocks above it say: the last title and the worst severity. One that is not
+    of ``SEVERITIES`` counts as none, and does not leave room for the package's.
+    """
+    found: dict[int, dict[str, str]] = {}
+    for block in metadata.blocks(source, tree):
+        said = found.setdefault(block.over, {})
+        if block.said.get("title"):
+            said["title"] = block.said["title"].strip()
+        custom = block.said.get("custom") or {}
+        if "severity" in custom:
+            severity = custom["severity"] if custom["severity"] in SEVERITIES else ""
+            said["severity"] = min(severity, said.get("severity", severity), key=_rank)
+    return found

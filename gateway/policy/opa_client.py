@@ -16,6 +16,7 @@ import orjson
 from opa_client.opa_async import AsyncOpaClient
 
 from gateway.policy.bundle import ROOT
+from gateway.secret_files import read_secret
 from gateway.settings import PolicySettings, SettingsError
 
 ANSWER_MAX_BYTES: Final = 4_194_304
@@ -87,15 +88,7 @@ def read_token(path: Path | None) -> str | None:
     Raises:
         SettingsError: the file cannot be read, or holds no token.
     """
-    if path is None:
-        return None
-    try:
-        token = path.read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError) as exc:
-        raise SettingsError(f"policy.opa_token_file: {type(exc).__name__}") from None
-    if not token or any(character.isspace() for character in token):
-        raise SettingsError("policy.opa_token_file holds no token")
-    return token
+    return None if path is None else read_secret(path, "policy.opa_token_file")
 
 
 def tls_context(settings: PolicySettings) -> ssl.SSLContext:

@@ -23,10 +23,10 @@ from urllib.parse import urlsplit
 from gateway import files
 from gateway.policy.git import GitFailed, run
 from gateway.policy.signed import SIGNED_MAX_BYTES
+from gateway.secret_files import read_secret
 from gateway.settings import RemoteSettings, SettingsError
 
 TIP: Final = "refs/handrail/tip"
-_SECRET_MAX_BYTES: Final = 8192
 _SLOW_BYTES_PER_SECOND: Final = 100
 _SLOW_SECONDS: Final = 20
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
@@ -89,7 +89,7 @@ class Remote:
         """
         token = None
         if settings.token_file is not None:
-            token = read_line(settings.token_file, "policy.remote.token_file")
+            token = read_secret(settings.token_file, "policy.remote.token_file")
         for name in ("ca_file", "ssh_key_file", "known_hosts_file"):
             file: Path | None = getattr(settings, name)
             if file is not None and not file.is_file():
@@ -272,21 +272,3 @@ class Mirror:
             stop=self.stop,
             **limits,  # type: ignore[arg-type]
         )
-
-
-def read_line(file: Path, what: str) -> str:
-    """The one line of a file that holds a secret.
-
-    Raises:
-        SettingsError: where it cannot be read; never with its content.
-    """
-    try:
-        with file.open("rb") as stream:
-            text = stream.read(_SECRET_MAX_BYTES).decode("ascii").strip()
-    except OSError as exc:
-        raise SettingsError(f"{what}: {file}: {exc.strerror}") from None
-    except UnicodeDecodeError:
-        raise SettingsError(f"{what}: {file}: not ASCII") from None
-    if not text or any(character.isspace() for character in text):
-        raise SettingsError(f"{what}: {file}: not one line")
-    return text

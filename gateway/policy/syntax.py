@@ -47,6 +47,9 @@ class Tree:
     """First names of the module's rules."""
     contents: bytes = b""
     """Its source; spans count in these bytes."""
+    line: int = 0
+    """Of its package."""
+    import_lines: list[int] = field(default_factory=list)
 
 
 def trees(parsed: Any) -> list[Tree]:
@@ -71,6 +74,8 @@ def _tree(source: Mapping[str, str], ast: Mapping[str, Any]) -> Tree:
         name = contents[alias["start"] : alias["end"]].decode() if alias else str(path[-1])
         imports[name] = path
     tree = Tree(source["file"], path_of(ast["package"]["refr"]), imports, list(ast["rules"]), contents=contents)
+    tree.line = int(ast["package"]["span"]["line"])
+    tree.import_lines = [int(item["span"]["line"]) for item in ast["imports"]]
     for rule in tree.rules:
         tree.names.add(str(path_of(head_reference(rule))[0]))
     return tree
@@ -93,6 +98,11 @@ def body_of(rule: Mapping[str, Any]) -> Mapping[str, Any]:
     """The members of a rule, whichever kind."""
     (body,) = rule.values()
     return body  # type: ignore[no-any-return]
+
+
+def line_of(rule: Mapping[str, Any]) -> int:
+    """The line on which a rule begins."""
+    return int(body_of(rule)["span"]["line"])
 
 
 def path_of(node: Mapping[str, Any]) -> Path:

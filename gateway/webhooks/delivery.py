@@ -17,11 +17,12 @@ import structlog
 from gateway.errors import HandrailError, Refused, Unavailable
 from gateway.model import Notice
 from gateway.ports import Append, AuditLog, Courier, Write
+from gateway.secret_files import read_secret
 from gateway.settings import SettingsError, WebhookSettings
 from gateway.store.outbox import NOTICES, Message, SqlOutbox
 from gateway.telemetry import Metrics
 from gateway.webhooks.messages import slack, standard
-from gateway.webhooks.signing import MessageSigner, read_secret, signer_of
+from gateway.webhooks.signing import MessageSigner, signer_of
 
 _log = structlog.get_logger("handrail.webhooks")
 

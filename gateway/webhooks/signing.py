@@ -11,13 +11,13 @@ from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from gateway.secret_files import read_secret
 from gateway.settings import SettingsError
 
 _HMAC: Final = "whsec_"
 _ED25519: Final = "whsk_"
 _HMAC_BYTES: Final = range(24, 65)
 _SEED_BYTES: Final = 32
-_FILE_MAX_BYTES: Final = 4096
 
 
 class MessageSigner:
@@ -61,24 +61,6 @@ class MessageSigner:
             "webhook-timestamp": str(timestamp),
             "webhook-signature": f"{version},{base64.b64encode(signature).decode()}",
         }
-
-
-def read_secret(file: Path, what: str) -> str:
-    """The one line of a file.
-
-    Raises:
-        SettingsError: where it cannot be read; never with its content.
-    """
-    try:
-        with file.open("rb") as stream:
-            text = stream.read(_FILE_MAX_BYTES).decode("ascii").strip()
-    except OSError as exc:
-        raise SettingsError(f"{what}: {file}: {exc.strerror}") from None
-    except UnicodeDecodeError:
-        raise SettingsError(f"{what}: {file}: not ASCII") from None
-    if not text or any(char.isspace() for char in text):
-        raise SettingsError(f"{what}: {file}: not one line")
-    return text
 
 
 def signer_of(file: Path, what: str) -> MessageSigner:
