@@ -19,6 +19,7 @@ import migrations
 from audit.database import make_engine
 from audit.epochs import EpochKeys
 from audit.log import Log
+from gateway.approval_upkeep import ApprovalUpkeep
 from gateway.approvals import Approvals
 from gateway.errors import Refused
 from gateway.evidence import Evidence
@@ -37,6 +38,7 @@ from gateway.model import (
     UnverifiedPlan,
 )
 from gateway.pipeline import Pipeline
+from gateway.plan_locks import PlanLocks
 from gateway.policy.contexts import Contexts
 from gateway.policy.recall import Recall
 from gateway.reasons import Reason
@@ -236,6 +238,7 @@ class House:
     brain: Brain
     pipeline: Pipeline
     approvals: Approvals
+    approval_upkeep: ApprovalUpkeep
     evidence: Evidence
 
     async def submit(
@@ -298,6 +301,7 @@ async def open_house(
         tracer=Tracer(),
         contexts=remembering(configured, engine, log, hands, store, directory),
     )
+    locks = PlanLocks()
     house = House(
         configured,
         log,
@@ -308,7 +312,8 @@ async def open_house(
         directory,
         brain,
         pipeline,
-        Approvals(pipeline),
+        Approvals(pipeline, locks),
+        ApprovalUpkeep(pipeline, locks),
         Evidence(pipeline),
     )
     if start:
