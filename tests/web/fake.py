@@ -315,6 +315,8 @@ class testing_only_Approvals:  # noqa: N801
             "asked": 1,
             "answers": [],
             "void_answers": [],
+            "your_answer": None,
+            "successor": None,
         }
 
     async def answer(
