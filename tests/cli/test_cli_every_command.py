@@ -19,7 +19,7 @@ from gateway.cli.exits import Code
 from gateway.cli.hints import HINTS
 from gateway.cli.main import NOUNS, app
 from gateway.reasons import Reason
-from tests.cli.conftest import Run, actions, jws
+from tests.cli.conftest import Run, actions, bundle_file, jws
 from tests.client.stand_in import HOSTILE, StandIn, problem, running
 
 PLAN_ID = "aa" * 32
@@ -116,7 +116,7 @@ def files(run: Run, gateway: StandIn, key_file: Path, plan_file: Path, tmp_path:
     (tmp_path / "token.jws").write_text(token)
     run("plan", "submit", "-", stdin=token)
     (tmp_path / "receipt.json").write_bytes(gateway.forge.raw())
-    (tmp_path / "policy.bundle").write_text("a.b.c")
+    bundle_file(tmp_path / "policy.bundle")
     (tmp_path / "trust.json").write_text(json.dumps(gateway.forge.trust()))
 
 
