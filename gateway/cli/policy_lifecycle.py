@@ -12,11 +12,15 @@ from gateway.cli.candidates import Brought, brought, kept, signed_file
 from gateway.cli.command import command, noun
 from gateway.cli.connect import Session
 from gateway.cli.exits import Exit, Stop
+from gateway.cli.hints import HINTS
 from gateway.cli.output import Output
 from gateway.cli.proposals import Key, ProposalId, Yes, activate_shown, show_proposal, signing_key
 from gateway.cli.saving import Force, refuse_existing, save
 from gateway.errors import Refused
+from gateway.model import Role
+from gateway.permissions import ROLE_PERMISSIONS, Permission
 from gateway.policy.activations import Activation, Way, previous
+from gateway.reasons import Reason
 from gateway.rendering import moment
 from gateway.two_person import Kind
 
@@ -67,6 +71,7 @@ def activate(session: Session, proposal_id: ProposalId, key: Key = None, yes: Ye
     shown = session.client.proposal(proposal_id)
     if shown.get("kind") != Kind.POLICY_ACTIVATE:
         raise Stop(f"{proposal_id} proposes no bundle", f"Run: handrail proposals activate {proposal_id}")
+    _check_may_activate(session, shown)
     if not session.out.json:
         document = shown.get("document") or {}
         _changes(session, document.get("replaces"), document.get("digest"))
@@ -142,6 +147,22 @@ def show(
     if diff and not session.out.json:
         _show_diff(session, _deciding(session), digest)
     return Exit.GOOD
+
+
+def _check_may_activate(session: Session, shown: Mapping[str, Any]) -> None:
+    """Whether the gateway would take the caller's word: nobody reads what changes and types a word in vain.
+
+    Raises:
+        Stop: with the code that the gateway would refuse with.
+    """
+    me = session.client.me()
+    if not any(Permission.POLICY_ACTIVATE in ROLE_PERMISSIONS[Role(role)] for role in me["roles"]):
+        text, reason = f"{me['id']} may not activate policies: an operator does", Reason.AUTH_FORBIDDEN
+    elif me["id"] == shown.get("proposed_by"):
+        text, reason = f"{me['id']} proposed it, and somebody else has to activate it", Reason.PROPOSAL_SELF
+    else:
+        return
+    raise Stop(text, HINTS[reason], Exit.NEGATIVE, code=reason)
 
 
 def _deciding(session: Session) -> str | None:

@@ -263,7 +263,7 @@ def test_a_role_that_does_not_exist_is_wrong_use(run: Run, gateway: StandIn) -> 
 
 def test_only_the_public_half_of_an_issuer_key_is_sent(run: Run, gateway: StandIn, key_file: Path) -> None:
     assert run("issuers", "add", "i1", "--key", key_file, "--speaks-for", "bob", "--attests-request").exit_code == 0
-    sent = json.loads(gateway.seen[-1][3])
+    [sent] = [json.loads(body) for method, _, _, body in gateway.seen if method == "POST"]
     assert "d" not in sent["jwk"]
     assert (sent["speaks_for"], sent["attests_request"]) == (["bob"], True)
 
@@ -297,6 +297,11 @@ def test_a_trust_document_that_could_not_verify_anything_is_not_saved(run: Run, 
     )
     assert run("keys", "trust", "--out", "trust.json").exit_code == 2
     assert not Path("trust.json").exists()
+
+
+def test_the_newest_entries_are_asked_for_first(run: Run, gateway: StandIn) -> None:
+    assert run("audit", "query", "--newest", "--limit", "2").exit_code == 0
+    assert gateway.seen[-1][1] == "/v1/audit/entries?limit=2&order=newest"
 
 
 def test_audit_filters_reach_the_gateway(run: Run, gateway: StandIn) -> None:
