@@ -61,7 +61,7 @@ async def test_an_answer_that_became_void_verifies_and_is_told_from_one_that_cou
             await here.gateway.approvals.answer(approval_id, bob, asserted=await asserted(here, key, approval_id))
             (tmp_path / "policy" / "handrail" / "note.rego").write_text(text)
             await here.gateway.policy.reload()
-            await here.gateway.approvals.redecide()
+            await here.gateway.approval_upkeep.redecide()
             await here.gateway.pipeline.close()
         await here.gateway.approvals.answer(approval_id, bob, asserted=await asserted(here, key, approval_id))
         files, trust = await files_of(here, approval_id), Trust.from_document(here.gateway.trust())

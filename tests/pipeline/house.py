@@ -18,6 +18,7 @@ import migrations
 from audit.database import make_engine
 from audit.epochs import EpochKeys
 from audit.log import Log
+from gateway.approval_upkeep import ApprovalUpkeep
 from gateway.approvals import Approvals
 from gateway.errors import Refused
 from gateway.evidence import Evidence
@@ -36,6 +37,7 @@ from gateway.model import (
     UnverifiedPlan,
 )
 from gateway.pipeline import Pipeline
+from gateway.plan_locks import PlanLocks
 from gateway.policy.contexts import Contexts
 from gateway.policy.recall import Recall
 from gateway.reasons import Reason
@@ -235,6 +237,7 @@ class House:
     brain: Brain
     pipeline: Pipeline
     approvals: Approvals
+    approval_upkeep: ApprovalUpkeep
     evidence: Evidence
 
     async def submit(
@@ -297,6 +300,7 @@ async def open_house(
         tracer=Tracer(),
         contexts=remembering(configured, engine, log, hands, store, directory),
     )
+    locks = PlanLocks()
     house = House(
         configured,
         log,
@@ -307,7 +311,8 @@ async def open_house(
         directory,
         brain,
         pipeline,
-        Approvals(pipeline),
+        Approvals(pipeline, locks),
+        ApprovalUpkeep(pipeline, locks),
         Evidence(pipeline),
     )
     if start:

@@ -229,7 +229,7 @@ async def test_drift_voids_the_request_and_opens_a_new_one(house: House, what: s
     else:
         del house.hands.manifests["tool"]
     assert await refusal_of(house, approval["id"], APPROVER, answer=Answer.APPROVE) is Reason.APPROVAL_VOIDED
-    await house.approvals.redecide()
+    await house.approval_upkeep.redecide()
     view = await house.until_settled(plan_id)
     assert not house.hands.calls
     assert (await house.approvals.show(approval["id"], APPROVER))["status"] == "voided"
@@ -247,10 +247,10 @@ async def test_nobody_answering_denies(house: House) -> None:
     plan_id, approval = await held(house, step("after", depends_on=["w"]))
     house.pipeline.clock = lambda: time.time() + 3601
     assert await refusal_of(house, approval["id"], APPROVER, answer=Answer.APPROVE) is Reason.APPROVAL_EXPIRED
-    assert await house.approvals.expire() == 1
+    assert await house.approval_upkeep.expire() == 1
     view = await house.until_settled(plan_id)
     assert [s["status"] for s in view["steps"]] == ["expired", "skipped"]
-    assert await house.approvals.expire() == 0
+    assert await house.approval_upkeep.expire() == 0
     assert "APREXP" in house.codes()
 
 
@@ -286,7 +286,7 @@ async def test_a_thousand_waiting_steps_hold_no_task(house: House) -> None:
         tracemalloc.stop()
     assert all(task.done() for task in house.pipeline._tasks)
     assert not house.pipeline._live
-    assert not house.approvals._locks
+    assert not house.approvals.locks._locks
     assert (threading.active_count(), len(asyncio.all_tasks())) == (threads, tasks)
     assert kept < 900 * 8192, f"{kept} bytes for 900 waiting steps: they live in their record"
     assert not [one for one in gc.get_objects() if isinstance(one, PlanState)]
@@ -380,7 +380,7 @@ async def test_an_answer_that_races_expiry_has_one_outcome(house: House) -> None
     clock = house.pipeline.clock
     answer = asyncio.create_task(house.approvals.answer(approval["id"], APPROVER, answer=Answer.APPROVE))
     house.pipeline.clock = lambda: later if asyncio.current_task() is not answer else clock()
-    await asyncio.gather(answer, house.approvals.expire(), return_exceptions=True)
+    await asyncio.gather(answer, house.approval_upkeep.expire(), return_exceptions=True)
     await house.until_settled(plan_id)
     shown = (await house.approvals.show(approval["id"], APPROVER))["status"]
     assert (shown, len(house.hands.calls)) in {("granted", 1), ("expired", 0)}
@@ -425,7 +425,7 @@ async def test_a_thousand_waiting_steps_survive_a_restart_and_all_expire(tmp_pat
     later = time.time() + 3601
     again.pipeline.clock = lambda: later
     expired = 0
-    while (ended := await again.approvals.expire()) > 0:
+    while (ended := await again.approval_upkeep.expire()) > 0:
         expired += ended
     assert expired == 999
     assert await pages(again, status=ApprovalStatus.OPEN, limit=100) == []

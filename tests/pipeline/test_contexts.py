@@ -148,7 +148,7 @@ async def test_what_is_held_and_expires_is_released(paying: House) -> None:
     held = await paying.plan(pay("a", 10), context_id="journey")
     clock = paying.pipeline.clock
     paying.pipeline.clock = lambda: clock() + 3601
-    assert await paying.approvals.expire() == 1
+    assert await paying.approval_upkeep.expire() == 1
     await paying.until_settled(held["plan_id"])
     paying.pipeline.clock = clock
     await paying.plan(step("c"), context_id="journey")
