@@ -561,7 +561,7 @@ async def test_a_voided_request_says_so_everywhere_and_names_the_one_that_asks_n
         stale = await one.post(f"/approvals/{first}", {**before, "answer": "approve"})
         assert stale.status_code == 409
         assert "The policy or the tool changed while the page was open" in stale.text
-        await here.gateway.approvals.redecide()
+        await here.gateway.approval_upkeep.redecide()
         await here.gateway.pipeline.close()
         second = (await here.http.get("/v1/approvals?status=open", headers=here.bearer("cy"))).json()["approvals"][0][
             "id"
