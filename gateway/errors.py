@@ -1,6 +1,6 @@
 """The exception root. Each package derives its own family from it; third-party exceptions stop at the boundary."""
 
-from gateway.reasons import TEXTS, Reason
+from gateway.reasons import TEXTS, Conflict, Reason, because
 
 
 class HandrailError(Exception):
@@ -64,7 +64,7 @@ class Mistaken(HandrailError):
     """A plan was judged by less than there is to know. Nothing of this round is on record; judge it again."""
 
     def __init__(self, detail: str = "the context was used before") -> None:
-        super().__init__(Reason.REQUEST_CONFLICT, detail)
+        super().__init__(Reason.REQUEST_CONFLICT, detail, **because(Conflict.RECORD_CHANGED))
 
 
 class Outdated(Mistaken):

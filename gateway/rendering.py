@@ -28,6 +28,16 @@ ARGUMENTS_MAX: Final = 200
 WORDS_MAX_CHARACTERS: Final = 600
 """Of what a policy or a tool says about a call."""
 
+STATES: Final[Mapping[str, str]] = {
+    "open": "Waits for people",
+    "granted": "Approved",
+    "refused": "Refused",
+    "expired": "Expired: nobody approved in time",
+    "voided": "Void: what was to be approved has changed, or can no longer happen",
+}
+"""State of a request -> what it means."""
+_ANSWERED: Final[Mapping[str, str]] = {"approve": "approved", "refuse": "refused"}
+
 _BAR: Final = "  | "
 _BAR_GOES_ON: Final = "  : "
 _KINDS: Final[Mapping[type, str]] = {str: "text", bool: "yes or no", int: "number", float: "number", type(None): "null"}
@@ -91,6 +101,7 @@ class Rendering:
 
     Attributes:
         call: hand and action.
+        standing: sentences on how far the request is, the first of its state; see :func:`standing`.
         facts: label and value, in the order in which a person asks.
         reasons: why a person is asked, each with its code.
         arguments: ``None`` where the args cannot be shown any more.
@@ -98,6 +109,7 @@ class Rendering:
     """
 
     call: str
+    standing: tuple[str, ...]
     facts: tuple[tuple[str, str], ...]
     reasons: tuple[str, ...]
     arguments: tuple[Argument, ...] | None
@@ -108,7 +120,8 @@ class Rendering:
     def text(self, width: int = 100) -> str:
         """All of it, as plain text for ``width`` columns."""
         column = max((len(label) for label, _ in self.facts), default=0)
-        lines = [f"{label:<{column}}  {value}" for label, value in self.facts]
+        lines = [*self.standing, ""]
+        lines += [f"{label:<{column}}  {value}" for label, value in self.facts]
         lines += [f"why: {reason}" for reason in self.reasons]
         lines += [f"! {warning}" for warning in self.warnings]
         if self.arguments is None:
@@ -147,6 +160,7 @@ def render(approval: Mapping[str, Any], *, whole: bool = False) -> Rendering:
         count = len(found) - len(shown)
     return Rendering(
         call=f"{_words(approval.get('hand'))} {_words(approval.get('action'))}".strip(),
+        standing=tuple(standing(approval)),
         facts=tuple(_facts(approval, args_sha256)),
         reasons=tuple(_reason(reason) for reason in approval.get("reasons") or ()),
         arguments=arguments,
@@ -167,6 +181,19 @@ def progress(approval: Mapping[str, Any]) -> str:
     """How far a request is: ``1 of 2``."""
     given = sum(answer.get("answer") == "approve" for answer in approval.get("answers") or ())
     return f"{given} of {approval.get('quorum', 1)}"
+
+
+def standing(approval: Mapping[str, Any]) -> Iterator[str]:
+    """How far a request is, in sentences: its state, what the viewer said to it, and what was opened in its stead."""
+    status = str(approval.get("status"))
+    yield f"{STATES.get(status, safe(status))}."
+    said = _ANSWERED.get(str(approval.get("your_answer")))
+    if said is not None and status == "open":
+        yield f"You have answered: you {said}. Approvals so far: {progress(approval)}."
+    elif said is not None:
+        yield f"You {said} it."
+    if approval.get("successor"):
+        yield f"The call is asked about in another request: {_words(approval['successor'])}."
 
 
 def _facts(approval: Mapping[str, Any], args_sha256: str) -> Iterator[tuple[str, str]]:

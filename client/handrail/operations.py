@@ -491,7 +491,7 @@ def rollback_policy(digest: str, *, replaces: str, key: SigningKey | None = None
 
 def audit_entries(**filters: str | int | None) -> Operation[Json]:
     """One page of the log: ``{entries, next, tree_size}``. Filters: type, effect, context, plan, hand, action,
-    principal, reason, after, limit.
+    principal, reason, after, limit, order (``oldest`` or ``newest`` first).
     """
     query = {name: str(value) for name, value in filters.items() if value is not None}
     return (yield _get("audit", "entries", query=query)).document

@@ -1,5 +1,6 @@
 """``handrail init``: a home, keys, tables and the first principal; running it again changes nothing that is there."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -47,7 +48,8 @@ def init(
         "token": done.token,
         "cli_json": str(file.absolute()) if written else None,
     }
-    out.show(document, lambda: _show(out, document))
+    serve = "handrail serve" if config is None else f"handrail serve --config {shlex.quote(str(config))}"
+    out.show(document, lambda: _show(out, document, serve))
 
 
 def _hint(home: Path) -> str:
@@ -58,7 +60,7 @@ def _hint(home: Path) -> str:
     return "Give the --config that the home was made with, or choose another HANDRAIL_HOME."
 
 
-def _show(out: Output, document: dict[str, str | None]) -> None:
+def _show(out: Output, document: dict[str, str | None], serve: str) -> None:
     out.facts([("home", document["home"]), ("log", document["origin"]), ("principal", document["principal"])])
     if document["token"] is not None:
         out.line("API key, shown once:")
@@ -67,4 +69,4 @@ def _show(out: Output, document: dict[str, str | None]) -> None:
         out.line("It has principals already; nothing was changed.")
     if document["cli_json"] is not None:
         out.line(f"It is also in {document['cli_json']}, for this command line.")
-    out.line("Next: handrail serve")
+    out.line(f"Next: {serve}")

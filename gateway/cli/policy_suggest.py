@@ -65,6 +65,7 @@ def suggest(
     if allowlists is not None:
         _make(allowlists, merged_allowlists(data, document["allowlists"]), force=force)
         document["directory"] = str(allowlists)
+        document["files"] = [str(allowlists / name) for name in merged_allowlists(data, document["allowlists"])]
     session.out.show(document, lambda: _show(session.out, document))
     if file is not None and not draft.table():
         session.out.note(f"{file} was not written: there is nothing to add.", "yellow")
@@ -130,6 +131,9 @@ def _show(out: Output, document: dict[str, Any]) -> None:
         out.section("Lines for handrail/grants/data.json, table:", style="bold")
         out.block(document["table"])
     _show_allowlists(out, document["allowlists"])
+    for name in (document.get("file"), *document.get("files", ())):
+        if name is not None:
+            out.line(f"Written: {name}")
 
 
 def _show_allowlists(out: Output, found: Mapping[str, Any]) -> None:

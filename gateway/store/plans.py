@@ -17,7 +17,7 @@ from gateway.ports import (
     StoredStep,
     Write,
 )
-from gateway.reasons import Reason
+from gateway.reasons import Conflict, Reason, because
 from gateway.state import PlanState, StepState
 from gateway.store.outbox import SqlOutbox
 from gateway.store.plan_rows import approval_page, approval_rows, stored_step
@@ -402,11 +402,17 @@ def _replayed(_: Connection) -> None:
 
 
 def _decided(_: Connection) -> None:
-    raise HandrailError(Reason.REQUEST_CONFLICT, "the step was let go or ended before")
+    raise HandrailError(
+        Reason.REQUEST_CONFLICT, "the step was let go or ended before", **because(Conflict.STEP_DECIDED)
+    )
 
 
 def _ended(_: Connection) -> None:
-    raise HandrailError(Reason.REQUEST_CONFLICT, "the request was answered, or judged anew, elsewhere")
+    raise HandrailError(
+        Reason.REQUEST_CONFLICT,
+        "the request was answered, or judged anew, elsewhere",
+        **because(Conflict.REQUEST_DECIDED),
+    )
 
 
 def _closed(_: Connection) -> None:

@@ -229,3 +229,19 @@ def test_the_place_of_every_marked_argument_is_in_the_warnings() -> None:
     shown = rendered({"to": "p\u0430ypal@example.com", "links": ["https://example.com"], "body": "fine"})
     assert the(shown, "/links/0").host == "example.com"
     assert any("Look twice at: /to." in warning for warning in shown.warnings)
+
+
+@pytest.mark.parametrize(
+    ("changes", "first"),
+    [
+        ({}, "Waits for people."),
+        ({"your_answer": "approve"}, "Waits for people.\nYou have answered: you approved. Approvals so far: 1 of 2."),
+        ({"status": "granted", "your_answer": "approve"}, "Approved.\nYou approved it."),
+        ({"status": "expired"}, "Expired: nobody approved in time."),
+        ({"status": "voided", "successor": "ap-2\u202e"}, "The call is asked about in another request: ap-2\\u{202e}."),
+        ({"status": "paused\x1b"}, "paused\\u{1b}."),
+    ],
+)
+def test_the_first_thing_said_is_how_far_the_request_is(changes: dict[str, Any], first: str) -> None:
+    head = rendered({}, **changes).text().partition("\n\n")[0]
+    assert head == first or head.endswith(first)
