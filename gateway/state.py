@@ -9,12 +9,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from gateway.commitments import Committed
 from gateway.manifest import Manifest
 from gateway.model import (
     ApprovalRequest,
     Attestation,
     Binding,
-    Committed,
     Decision,
     Effect,
     HandResult,

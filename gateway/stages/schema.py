@@ -12,8 +12,9 @@ from typing import Any, Final
 import jsonschema_rs
 
 from gateway.canonical import canonical
+from gateway.commitments import commit, subject_key
 from gateway.errors import Refused
-from gateway.model import Plan, Reference, Step, StepStatus, VerifiedPlan, commit, subject_key
+from gateway.model import Plan, Reference, Step, StepStatus, VerifiedPlan
 from gateway.pointers import escape, pointer, tokens
 from gateway.ports import Hands
 from gateway.reasons import Reason

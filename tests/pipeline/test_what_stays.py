@@ -8,8 +8,9 @@ import orjson
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from gateway.commitments import Committed
 from gateway.manifest import Trust
-from gateway.model import Committed, Decision, Plan
+from gateway.model import Decision, Plan
 from gateway.plans import Live
 from gateway.policy.accounts import ContextAccount, Past
 from gateway.policy.memory import Memory

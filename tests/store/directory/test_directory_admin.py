@@ -12,9 +12,10 @@ from sqlalchemy import Engine, func, select
 from audit.log import Log
 from audit.tables import entries
 from gateway.canonical import b64url_encode
+from gateway.commitments import fields_root
 from gateway.entries import EntryType
 from gateway.errors import Refused, Unavailable
-from gateway.model import Principal, Role, fields_root
+from gateway.model import Principal, Role
 from gateway.permissions import EVERYONE, ROLE_PERMISSIONS, Permission, permits, require
 from gateway.reasons import Reason
 from gateway.store.directory import NewPrincipal, SqlDirectory
