@@ -18,6 +18,7 @@ from gateway.policy.memory import Item, Memory
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from gateway.recovery import recover
+from gateway.store.context_bindings import ContextBindings
 from gateway.store.past import SqlPast
 from tests.pipeline.house import (
     AGENT,
@@ -66,7 +67,7 @@ def pay(name: str, amount: float) -> dict[str, Any]:
 
 def as_after_a_restart(house: House) -> None:
     """Whatever this process remembers of contexts is gone."""
-    house.store._contexts.clear()
+    house.store._contexts = ContextBindings()
     fresh = remembering(house.settings, house.log._engine, house.log, house.hands, house.store, house.directory)
     house.pipeline.contexts = fresh
     house.pipeline.recorder = replace(house.pipeline.recorder, contexts=fresh)

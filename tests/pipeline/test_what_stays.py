@@ -36,7 +36,7 @@ async def test_plans_that_are_done_leave_no_more_than_the_newest_contexts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gateway.policy.contexts.CONTEXTS_MAX", MOST)
-    monkeypatch.setattr("gateway.store.plans.CONTEXTS_REMEMBERED", MOST)
+    monkeypatch.setattr("gateway.store.context_bindings.REMEMBERED_MAX", MOST)
     monkeypatch.setattr("audit.sealing._CACHE", MOST)
     of_other_tests = kept()
     house = await open_house(tmp_path)
