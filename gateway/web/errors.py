@@ -118,7 +118,7 @@ _RECORDED_AREAS: Final = ("request.", "auth.")
 """Refusals of these areas happen before the pipeline, so nobody else records them."""
 
 
-class Problem(Response):
+class ProblemResponse(Response):
     """An RFC 9457 problem document."""
 
     media_type = "application/problem+json"
@@ -139,7 +139,7 @@ def document(reason: Reason, request_id: str, hints: Mapping[str, str | int]) ->
     }
 
 
-def problem(error: HandrailError, request_id: str, *, headers: Mapping[str, str] | None = None) -> Problem:
+def problem(error: HandrailError, request_id: str, *, headers: Mapping[str, str] | None = None) -> ProblemResponse:
     """The response for ``error``: its reason, its fixed text and its safe hints, never its private detail."""
     body = document(error.reason, request_id, error.hints)
     extra = dict(headers or {})
@@ -153,7 +153,7 @@ def problem(error: HandrailError, request_id: str, *, headers: Mapping[str, str]
     elif body["status"] in (408, 413, 431):
         # The rest of the body is not wanted; reading it to keep the connection would cost as much as serving it.
         extra["connection"] = "close"
-    return Problem(orjson.dumps(body), body["status"], extra)
+    return ProblemResponse(orjson.dumps(body), body["status"], extra)
 
 
 def report(scope: Mapping[str, Any], error: HandrailError) -> None:

@@ -12,12 +12,12 @@ from gateway.commitments import Committed
 from gateway.manifest import Trust
 from gateway.model import Decision, Plan
 from gateway.plans import Live
-from gateway.policy.accounts import ContextAccount, Past
+from gateway.policy.accounts import ContextAccount, PastStep
 from gateway.policy.memory import Memory
 from gateway.state import PlanState, StepState
 from tests.pipeline.house import MANIFEST, House, close_house, open_house, step
 
-KINDS = (Live, Plan, PlanState, StepState, Decision, Committed, ContextAccount, Memory, Past, AESGCM)
+KINDS = (Live, Plan, PlanState, StepState, Decision, Committed, ContextAccount, Memory, PastStep, AESGCM)
 MOST = 8
 
 
