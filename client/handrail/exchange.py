@@ -81,9 +81,9 @@ class Reply:
             code, detail = document.get("code"), document.get("detail")
             if isinstance(code, str) and isinstance(detail, str):
                 request_id = document.get("request_id")
-                hints = {name: value for name, value in document.items() if name not in _PROBLEM_MEMBERS}
+                facts = {name: value for name, value in document.items() if name not in _PROBLEM_MEMBERS}
                 raise HandrailProblem(
-                    code, self.status, detail, hints, request_id if isinstance(request_id, str) else None
+                    code, self.status, detail, facts, request_id if isinstance(request_id, str) else None
                 )
         raise UnexpectedReply(self.status, f"HTTP {self.status}, and not in the gateway's words; is this its URL?")
 

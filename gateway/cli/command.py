@@ -132,7 +132,7 @@ def _errors_become_words(out: Output) -> Iterator[None]:
         out.error(exc.text, exc.hint, exc.code)
         raise typer.Exit(exc.exit) from None
     except HandrailProblem as exc:
-        out.error(exc.detail, hint_for(exc.code, exc.hints), exc.code, _facts(exc))
+        out.error(exc.detail, hint_for(exc.code, exc.facts), exc.code, _facts(exc))
         raise typer.Exit(_problem_exit(exc)) from None
     except Unreachable as exc:
         hint = "Is the gateway running? Start it with 'handrail serve', or give its --url."
@@ -166,7 +166,7 @@ def _errors_become_words(out: Output) -> Iterator[None]:
 
 
 def _facts(problem: HandrailProblem) -> dict[str, Any]:
-    return {**problem.hints, **({"request_id": problem.request_id} if problem.request_id else {})}
+    return {**problem.facts, **({"request_id": problem.request_id} if problem.request_id else {})}
 
 
 def _local(error: HandrailError) -> tuple[str, str]:

@@ -396,7 +396,7 @@ def _step_values(plan: PlanState, state: StepState, log_index: int, receipt: str
         "policy_digest": None if decision is None else decision.policy_digest,
         "manifest_digest": state.manifest_digest,
         "fields": _json(state.commitments),
-        "error": None if state.error is None else _json({"code": str(state.error.reason), **state.error.hints}),
+        "error": None if state.error is None else _json({"code": str(state.error.reason), **state.error.facts}),
         "step_jti": state.step_jti,
         "receipt_id": None if receipt is None else state.receipt_id(plan.plan.plan_id),
         "receipt": receipt,

@@ -125,11 +125,11 @@ class ProblemResponse(Response):
     charset = ""
 
 
-def document(reason: Reason, request_id: str, hints: Mapping[str, str | int]) -> dict[str, Any]:
-    """The members of a problem document; hints never shadow a member of their own."""
+def document(reason: Reason, request_id: str, facts: Mapping[str, str | int]) -> dict[str, Any]:
+    """The members of a problem document; facts never shadow a member of their own."""
     status, title = ERRORS[reason]
     return {
-        **hints,
+        **facts,
         "type": PROBLEM_TYPE_PREFIX + reason,
         "title": title,
         "status": status,
@@ -140,8 +140,8 @@ def document(reason: Reason, request_id: str, hints: Mapping[str, str | int]) ->
 
 
 def problem(error: HandrailError, request_id: str, *, headers: Mapping[str, str] | None = None) -> ProblemResponse:
-    """The response for ``error``: its reason, its fixed text and its safe hints, never its private detail."""
-    body = document(error.reason, request_id, error.hints)
+    """The response for ``error``: its reason, its fixed text and its safe facts, never its private detail."""
+    body = document(error.reason, request_id, error.facts)
     extra = dict(headers or {})
     if body["status"] in (429, 503):
         people = error.reason is Reason.LIMIT_APPROVALS

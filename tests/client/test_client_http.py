@@ -199,7 +199,7 @@ async def test_a_problem_document_becomes_a_typed_exception(gateway: StandIn) ->
     with Client(gateway.url, TOKEN) as client, pytest.raises(HandrailProblem) as caught:
         client.submit("a.b.c")
     assert (caught.value.code, caught.value.status, caught.value.request_id) == ("verify.replayed", 409, "req-1")
-    assert caught.value.hints == {"pointer": "/jti", "limit": 3}
+    assert caught.value.facts == {"pointer": "/jti", "limit": 3}
     assert caught.value.detail == "Text of verify.replayed."
 
 
