@@ -1,14 +1,12 @@
 """``handrail init``: a home, keys, tables and the first principal; running it again changes nothing that is there."""
 
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from audit.errors import LogMisconfigured
 from gateway import setup
 from gateway.cli.command import command, noun
 from gateway.cli.exits import Stop
+from gateway.cli.options import Config
 from gateway.cli.output import Output
 from gateway.cli.saving import save_json
 from gateway.settings import load
@@ -24,9 +22,7 @@ app = noun("Set a gateway's home up.")
 )
 def init(
     out: Output,
-    config: Annotated[
-        Path | None, typer.Option("--config", help="handrail.toml. Default: HANDRAIL_CONFIG, ./handrail.toml.")
-    ] = None,
+    config: Config = None,
 ) -> None:
     """Make the home, its keys, the tables and the first principal; its API key is shown once and kept in cli.json."""
     settings = load(config)
