@@ -28,7 +28,7 @@ from keys.stores.master import VARIABLE, MasterKey
 
 _SHOWN_MAX: Final = 200
 
-app = noun("Query the log, and check it for tampering.")
+app = noun("audit")
 
 
 @command(app, example="audit query --effect deny --limit 20", good="they were listed")

@@ -10,7 +10,7 @@ from gateway.cli.options import Config
 from gateway.cli.output import Output
 from gateway.settings import load
 
-app = noun("Move the database to the newest schema.")
+app = noun("db")
 app.callback()(lambda: None)
 
 
