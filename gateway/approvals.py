@@ -11,21 +11,11 @@ from typing import Any, Final
 import structlog
 
 from gateway.approval_views import view
+from gateway.commitments import commit, subject_key
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import HandrailError, Malformed, Refused, Unavailable
 from gateway.evaluation import FIELD as EVALUATION
-from gateway.model import (
-    Answer,
-    ApprovalStatus,
-    Attestation,
-    Binding,
-    PlanStatus,
-    Principal,
-    Role,
-    StepStatus,
-    commit,
-    subject_key,
-)
+from gateway.model import Answer, ApprovalStatus, Attestation, Binding, PlanStatus, Principal, Role, StepStatus
 from gateway.pipeline import Pipeline
 from gateway.plan_locks import PlanLocks
 from gateway.ports import Append, ApprovalRow, Purpose, Typ, Write

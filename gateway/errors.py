@@ -12,14 +12,14 @@ class HandrailError(Exception):
     Attributes:
         reason: the closed reason code.
         detail: private explanation for the operator.
-        hints: safe structured facts for the client (a JSON pointer, a limit, a step id), never free text from input.
+        facts: safe structured members for the client (a JSON pointer, a limit, a step id), never free text from input.
     """
 
-    def __init__(self, reason: Reason, detail: str = "", /, **hints: str | int) -> None:
+    def __init__(self, reason: Reason, detail: str = "", /, **facts: str | int) -> None:
         super().__init__(f"{reason}: {detail}" if detail else str(reason))
         self.reason = reason
         self.detail = detail
-        self.hints = hints
+        self.facts = facts
 
     @property
     def text(self) -> str:

@@ -14,9 +14,10 @@ import structlog
 
 from gateway import two_person
 from gateway.canonical import sha256_canonical
+from gateway.commitments import commit, subject_key
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import HandrailError, Malformed, Refused, Unavailable
-from gateway.model import DEFAULT_TENANT, Principal, commit, subject_key
+from gateway.model import DEFAULT_TENANT, Principal
 from gateway.permissions import Permission, permits, require
 from gateway.policy import signed
 from gateway.policy.activations import Activation, Way, check_rollback, previous

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from gateway.lookalikes import hints, host_of
+from gateway.lookalikes import host_of, warnings_of
 from gateway.manifest import ArgumentRole
 from gateway.pointers import pointer, tokens
 from gateway.safe import safe
@@ -76,7 +76,7 @@ class Argument:
     tail: str = ""
     role: str | None = None
     host: str | None = None
-    hints: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def lines(self, width: int) -> Iterator[str]:
         """The argument as plain text of ``width`` columns.
@@ -91,8 +91,8 @@ class Argument:
             yield from _barred(self.tail, width)
         if self.host is not None:
             yield f"  > goes to the host {self.host}"
-        for hint in self.hints:
-            yield f"  ! {hint}"
+        for warning in self.warnings:
+            yield f"  ! {warning}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +230,7 @@ def _warnings(approval: Mapping[str, Any], arguments: tuple[Argument, ...] | Non
         yield f"{_count(cut, 'value is', 'values are')} cut below. An approval is for the whole."
     if left_out_:
         yield f"{_count(left_out_, 'value is', 'values are')} left out below. An approval is for all of them."
-    marked = [argument.name for argument in arguments or () if argument.hints]
+    marked = [argument.name for argument in arguments or () if argument.warnings]
     if marked:
         more = f" and {len(marked) - 8} more" if len(marked) > 8 else ""
         yield f"Look twice at: {', '.join(marked[:8])}{more}."
@@ -267,7 +267,7 @@ def _argument(path: tuple[str, ...], value: Any, roles: Mapping[str, str], *, wh
     if isinstance(value, str):
         kind, text = _KINDS[str], value
         known = ArgumentRole(role) if role in set(ArgumentRole) else None
-        host, found = host_of(value), hints(value, known)
+        host, found = host_of(value), warnings_of(value, known)
         if len(value) > HEAD_CHARACTERS + TAIL_CHARACTERS and not whole:
             text, tail = value[:HEAD_CHARACTERS], value[-TAIL_CHARACTERS:]
             digest = hashlib.sha256(value.encode("utf-8", "surrogatepass")).hexdigest()

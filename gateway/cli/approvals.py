@@ -13,6 +13,7 @@ from gateway.cli.asking import ask_for
 from gateway.cli.command import command, noun
 from gateway.cli.connect import Session
 from gateway.cli.exits import Exit, Stop
+from gateway.cli.options import Key, Yes
 from gateway.cli.output import Output
 from gateway.cli.saving import Force, save
 from gateway.rendering import moment, render, standing
@@ -20,8 +21,6 @@ from gateway.rendering import moment, render, standing
 app = noun("approvals")
 
 ApprovalId = Annotated[str, typer.Argument(metavar="ID", help="As 'approvals list' shows it.")]
-Key = Annotated[Path | None, typer.Option(help="Your enrolled private JWK. Default: the one in cli.json.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 
 @command(app, "list", example="approvals list --limit 5", good="they were listed")

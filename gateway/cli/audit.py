@@ -20,6 +20,7 @@ from audit.tables import entries
 from gateway.cli.command import command, noun
 from gateway.cli.connect import Session
 from gateway.cli.exits import Code, Exit, Stop
+from gateway.cli.options import Config
 from gateway.cli.output import Output
 from gateway.entries import LABELS, EntryType
 from gateway.settings import Settings, load
@@ -28,10 +29,6 @@ from keys.stores.master import VARIABLE, MasterKey
 _SHOWN_MAX: Final = 200
 
 app = noun("audit")
-
-Config = Annotated[
-    Path | None, typer.Option("--config", help="handrail.toml. Default: HANDRAIL_CONFIG, ./handrail.toml.")
-]
 
 
 @command(app, example="audit query --effect deny --limit 20", good="they were listed")

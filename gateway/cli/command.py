@@ -173,12 +173,12 @@ def _errors_become_words(out: Output) -> Iterator[None]:
 
 def _said(problem: HandrailProblem) -> tuple[str, str]:
     """What a gateway refused, as exactly as it says, and what to do next."""
-    return str(problem.hints.get("why") or problem.detail), hint_for(problem.code, problem.hints)
+    return str(problem.facts.get("why") or problem.detail), hint_for(problem.code, problem.facts)
 
 
 def _facts(problem: HandrailProblem) -> dict[str, Any]:
-    hints = {name: value for name, value in problem.hints.items() if name != "why"}
-    return {**hints, **({"request_id": problem.request_id} if problem.request_id else {})}
+    facts = {name: value for name, value in problem.facts.items() if name != "why"}
+    return {**facts, **({"request_id": problem.request_id} if problem.request_id else {})}
 
 
 def _local(error: HandrailError) -> tuple[str, str]:

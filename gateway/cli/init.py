@@ -2,14 +2,12 @@
 
 import shlex
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from audit.errors import LogMisconfigured
 from gateway import setup
 from gateway.cli.command import command, noun
 from gateway.cli.exits import Stop
+from gateway.cli.options import Config
 from gateway.cli.output import Output
 from gateway.cli.saving import save_json
 from gateway.settings import load
@@ -25,9 +23,7 @@ app = noun("init")
 )
 def init(
     out: Output,
-    config: Annotated[
-        Path | None, typer.Option("--config", help="handrail.toml. Default: HANDRAIL_CONFIG, ./handrail.toml.")
-    ] = None,
+    config: Config = None,
 ) -> None:
     """Make the home, its keys, the tables and the first principal; its API key is shown once and kept in cli.json."""
     settings = load(config)

@@ -24,6 +24,7 @@ from gateway.cli.candidates import Candidate, candidate
 from gateway.cli.command import command, noun
 from gateway.cli.connect import Session
 from gateway.cli.exits import Code, Exit, Stop, unreadable
+from gateway.cli.options import Config
 from gateway.cli.output import Output
 from gateway.errors import Refused
 from gateway.model import Effect
@@ -59,7 +60,7 @@ def evaluate(
     input_: Annotated[Path, typer.Option("--input", help="Policy input, version 1, as JSON ('handrail why --json').")],
     bundle: Candidate = None,
     engine: Annotated[Literal["embedded", "opa"] | None, typer.Option(help="Default: the configured one.")] = None,
-    config: Annotated[Path | None, typer.Option("--config", help="handrail.toml.")] = None,
+    config: Config = None,
 ) -> Exit:
     """Decide one input by a bundle."""
     out, settings = session.out, load(config).policy

@@ -12,6 +12,7 @@ from handrail import SigningKey
 from gateway.cli.command import command, group
 from gateway.cli.connect import Session
 from gateway.cli.exits import Exit, Stop
+from gateway.cli.options import Key
 from gateway.cli.output import Output
 from gateway.cli.saving import Force, refuse_existing, save
 from gateway.model import Role
@@ -42,7 +43,7 @@ def build_(
     directory: Annotated[str, typer.Option(help="The policy directory inside of it.")] = "policies",
     out_file: Annotated[Path | None, typer.Option("--out", help="Default: policy-COMMIT.bundle")] = None,
     force: Force = False,
-    key: Annotated[Path | None, typer.Option(help="Your enrolled private JWK. Default: the one in cli.json.")] = None,
+    key: Key = None,
     signer: Annotated[
         str | None, typer.Option(help="Your principal id. Default: the gateway is asked who you are.")
     ] = None,

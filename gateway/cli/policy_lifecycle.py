@@ -13,8 +13,9 @@ from gateway.cli.command import command, group
 from gateway.cli.connect import Session
 from gateway.cli.exits import Exit, Stop
 from gateway.cli.hints import HINTS
+from gateway.cli.options import Key, Yes
 from gateway.cli.output import Output
-from gateway.cli.proposals import Key, ProposalId, Yes, activate_shown, show_proposal, signing_key
+from gateway.cli.proposals import ProposalId, activate_shown, show_proposal, signing_key
 from gateway.cli.saving import Force, refuse_existing, save
 from gateway.errors import Refused
 from gateway.model import Role

@@ -12,6 +12,7 @@ from gateway.cli.candidates import Candidate, candidate
 from gateway.cli.command import command, group
 from gateway.cli.connect import Session
 from gateway.cli.exits import Exit
+from gateway.cli.options import Config
 from gateway.cli.output import Output
 from gateway.cli.policy_replay import Since, Until, Window
 from gateway.cli.saving import Force, make_directory, refuse_existing, save
@@ -49,7 +50,7 @@ def suggest(
         ),
     ] = None,
     force: Force = False,
-    config: Annotated[Path | None, typer.Option("--config", help="handrail.toml.")] = None,
+    config: Config = None,
 ) -> Exit:
     """Draft the narrowest grants for what was denied for want of one, and allowlists of what was used; read them."""
     for named in filter(None, (file, allowlists)):

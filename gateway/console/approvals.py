@@ -254,7 +254,7 @@ def _argument(argument: Argument) -> Markup:
         parts += [element("p", str(argument.cut), class_="cut"), _value(argument.tail, f"{argument.name}, its end")]
     if argument.host is not None:
         parts.append(element("p", "Goes to the host ", element("code", isolated(argument.host)), class_="host"))
-    parts += (element("p", isolated(hint), class_="hint") for hint in argument.hints)
+    parts += (element("p", isolated(warning), class_="warning") for warning in argument.warnings)
     return element("li", *parts)
 
 

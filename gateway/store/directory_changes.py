@@ -7,8 +7,8 @@ from typing import Any, Final, NoReturn
 from sqlalchemy import Connection, Engine, select
 
 from gateway.canonical import canonical
+from gateway.commitments import Committed, commit, subject_key
 from gateway.errors import Refused
-from gateway.model import Committed, commit, subject_key
 from gateway.ports import Append, AuditLog
 from gateway.reasons import Conflict, Reason, because
 from gateway.store.directory_reads import DirectoryReads

@@ -18,7 +18,7 @@ class Shape(BaseModel):
 
 
 class ProblemDocument(BaseModel):
-    """RFC 9457 problem document. Further members are safe hints (a limit, a JSON pointer, a step id)."""
+    """RFC 9457 problem document. Further members are safe facts (a limit, a JSON pointer, a step id)."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
@@ -59,7 +59,7 @@ class ResultShown(Shape):
 
 
 class ErrorShown(BaseModel):
-    """Why a step did not succeed. Further members are safe hints."""
+    """Why a step did not succeed. Further members are safe facts."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 

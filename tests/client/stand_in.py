@@ -29,9 +29,9 @@ DIGEST = "ab" * 32
 Handler = Callable[[Request], Response]
 
 
-def problem(code: str, status: int, **hints: Any) -> Response:
+def problem(code: str, status: int, **facts: Any) -> Response:
     body = {"type": f"urn:handrail:reason:{code}", "title": code, "status": status, "detail": f"Text of {code}.",
-            "code": code, "request_id": "req-1", **hints}  # fmt: skip
+            "code": code, "request_id": "req-1", **facts}  # fmt: skip
     return Response(json.dumps(body), status, media_type="application/problem+json")
 
 

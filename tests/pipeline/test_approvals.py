@@ -299,7 +299,7 @@ async def test_a_page_is_full_for_a_viewer_of_few_hands_and_another_tenants_curs
     for viewer, after in ((APPROVER, "0" * 32), (replace(APPROVER, tenant="rival"), own[0])):
         with pytest.raises(Refused) as refusal:
             await house.approvals.list(viewer, after=after)
-        assert (refusal.value.reason, refusal.value.hints) == (
+        assert (refusal.value.reason, refusal.value.facts) == (
             Reason.REQUEST_MALFORMED,
             {"parameter": "after", "expected": "next of the page before"},
         )
