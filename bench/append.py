@@ -27,8 +27,8 @@ from audit.epochs import EpochKeys
 from audit.log import Log
 from gateway.app import SWITCH_SECONDS
 from gateway.canonical import b64url_encode
+from gateway.commitments import commit
 from gateway.entries import EntryDraft, EntryType
-from gateway.model import commit
 from gateway.ports import Append, Purpose, Typ
 from gateway.settings import LogSettings
 
