@@ -7,7 +7,7 @@ import signal
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -51,23 +51,75 @@ def run(
         Lost: the verdict.
     """
     ledger, tally = Ledger(rig.url, rig.home), Tally()
-    for number in range(1, ends + 1):
-        pid, pipe = _begin(rig, number, messages)
-        try:
-            how = _end(rig, pid, pipe, ledger, random)
-        finally:
-            os.close(pipe)
-            with contextlib.suppress(ProcessLookupError, ChildProcessError):
-                os.kill(pid, signal.SIGKILL)
-                os.waitpid(pid, 0)
-        try:
-            ledger.judge(whole=number % whole_every == 0 or number == ends)
-        except Lost as exc:
-            raise Lost(f"after end {number} ({how}): {exc}") from exc
-        tally.ends[how] += 1
-        tally.acknowledged, tally.entries, tally.checks = ledger.acknowledged, ledger.size, ledger.checks
-        told(tally)
+    with _companion(rig, messages) if rig.shared else contextlib.nullcontext() as companion:
+        for number in range(1, ends + 1):
+            whole = number % whole_every == 0
+            _once(rig, number, random, ledger, tally, whole=whole, messages=messages, companion=companion)
+            told(tally)
+    if companion is not None:
+        ledger.hear(companion.heard())
+    ledger.judge(whole=True)
+    _note(tally, ledger)
     return tally
+
+
+class _Companion:
+    """What a second process said so far."""
+
+    def __init__(self, pipe: int) -> None:
+        self._pipe, self._rest = pipe, b""
+
+    def heard(self) -> bytes:
+        """Whole lines that came since the last time; does not wait."""
+        content = bytearray(self._rest)
+        while select.select([self._pipe], [], [], 0)[0] and (more := os.read(self._pipe, 1 << 20)):
+            content += more
+        end = content.rfind(b"\n") + 1
+        self._rest = bytes(content[end:])
+        return bytes(content[:end])
+
+
+@contextlib.contextmanager
+def _companion(rig: Rig, messages: Path) -> Iterator[_Companion]:
+    pid, pipe = _begin(rig, 0, messages)
+    try:
+        yield _Companion(pipe)
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def _once(
+    rig: Rig,
+    number: int,
+    random: Random,
+    ledger: Ledger,
+    tally: Tally,
+    *,
+    whole: bool,
+    messages: Path,
+    companion: _Companion | None,
+) -> None:
+    pid, pipe = _begin(rig, number, messages)
+    try:
+        how = _end(rig, pid, pipe, ledger, random)
+    finally:
+        os.close(pipe)
+        with contextlib.suppress(ProcessLookupError, ChildProcessError):
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+    if companion is not None:
+        ledger.hear(companion.heard())
+    try:
+        ledger.judge(whole=whole)
+    except Lost as exc:
+        raise Lost(f"after end {number} ({how}): {exc}") from exc
+    tally.ends[how] += 1
+    _note(tally, ledger)
+
+
+def _note(tally: Tally, ledger: Ledger) -> None:
+    tally.acknowledged, tally.entries, tally.checks = ledger.acknowledged, ledger.size, ledger.checks
 
 
 def _begin(rig: Rig, number: int, messages: Path) -> tuple[int, int]:

@@ -38,6 +38,8 @@ class Rig(Protocol):
 
     url: str
     home: Path
+    shared: bool
+    """Whether a second process appends to the same log all the while."""
 
     def strike(self, life: Life, random: Random) -> str:
         """End ``life`` in some way, and bring back what else was ended with it; says how."""
@@ -48,6 +50,8 @@ class Rig(Protocol):
 
 class SqliteRig:
     """A file. The process is killed; what it wrote stays."""
+
+    shared = False
 
     def __init__(self, directory: Path) -> None:
         self.home = directory
@@ -64,8 +68,11 @@ class SqliteRig:
 
 class PostgresRig:
     """A server. Mostly the client is killed; else a backend, or every process of the server, or it is restarted without
-    a checkpoint, and then the client has to get through again by itself before it is killed too.
+    a checkpoint, and then the client has to get through again by itself before it is killed too. A second client, which
+    nobody kills, moves the same head.
     """
+
+    shared = True
 
     def __init__(self, directory: Path, server_home: Path) -> None:
         self.home = directory
@@ -120,6 +127,8 @@ class SqliteDiskRig:
         survives: see ``Disk.cut``; drawn anew for each cut from these.
     """
 
+    shared = False
+
     def __init__(self, disk: Disk, survives: tuple[float, ...]) -> None:
         self._disk, self._survives = disk, survives
         self.home = disk.live
@@ -143,6 +152,8 @@ class PostgresDiskRig:
     Args:
         settings: of the server, ``name=value`` each.
     """
+
+    shared = False
 
     def __init__(self, disk: Disk, server_home: Path, survives: tuple[float, ...], *settings: str) -> None:
         self._disk, self._survives = disk, survives
