@@ -2,15 +2,10 @@
 
 import argparse
 import asyncio
-import datetime as dt
 import json
-import os
-import platform
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +16,8 @@ from rich.table import Table
 from bench import log, policy
 from bench.governed import Measurement, measure, say_to_terminal, summary
 from bench.load import BenchError
+from bench.page import BEGIN, BEGIN_LOG, BEGIN_POLICY, RESULTS, machine, measured, write_page
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
-BEGIN, END = "<!-- measured by make bench -->", "<!-- end -->"
-BEGIN_POLICY = "<!-- policies measured by make bench -->"
-BEGIN_LOG = "<!-- the log measured by make bench -->"
 TITLES = ("of bare", "p50 ms", "p99 ms", "p50 added ms", "CPU us/step")
 MEMORY = {
     "memory_bytes": "tree MB",
@@ -34,32 +26,6 @@ MEMORY = {
     "grown_bytes": "grown MB",
 }
 """The whole process tree, the server's own process, its largest worker, and what the server grew by in a round."""
-RESULTS = Path(__file__).resolve().parent / "results"
-PACKAGES = ("starlette", "uvicorn", "uvloop", "httptools", "aiohttp", "sqlalchemy", "cryptography", "joserfc", "orjson")
-
-
-def machine() -> dict[str, Any]:
-    """What the figures depend on beside the code."""
-    model = next(
-        (
-            line.partition(":")[2].strip()
-            for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-            if line.startswith("model name")
-        ),
-        platform.machine(),
-    )
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False, cwd=RESULTS.parent
-    ).stdout.strip()
-    return {
-        "time": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-        "commit": commit,
-        "processor": model,
-        "cores": os.cpu_count(),
-        "kernel": platform.release(),
-        "python": platform.python_version(),
-        "packages": {name: version(name) for name in PACKAGES},
-    }
 
 
 def table(rows: list[dict[str, Any]]) -> Table:
@@ -142,7 +108,7 @@ def write(
 def document(rows: list[dict[str, Any]], about: dict[str, Any]) -> str:
     """The summary as the Markdown that docs/performance.md holds."""
     lines = [
-        f"Measured on {about['time'][:10]}: {about['processor']}, {about['cores']} cores, Linux {about['kernel']}.",
+        measured(about),
         "",
         "| connections | | " + " | ".join(("steps/s", *TITLES, *MEMORY.values())) + " |",
         "|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
@@ -168,13 +134,6 @@ def policy_document(rows: list[dict[str, Any]]) -> str:
     if all(row["engine"] != policy.OPA for row in rows):
         lines += ["", "OPA was not installed where this was measured."]
     return "\n".join(lines)
-
-
-def write_page(text: str, begin: str) -> None:
-    """Put figures between a mark of docs/performance.md and the end mark after it."""
-    before, begin, rest = PAGE.read_text(encoding="utf-8").partition(begin)
-    _, end, after = rest.partition(END)
-    PAGE.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
 
 
 def main() -> int:
@@ -208,7 +167,7 @@ def main() -> int:
     if arguments.record:
         write_page(document(rows, about), BEGIN)
         write_page(policy_document(decisions), BEGIN_POLICY)
-        write_page(log.document(logged), BEGIN_LOG)
+        write_page(log.document(logged, about), BEGIN_LOG)
     console = Console(width=max(Console().width, 140))
     console.print(table(rows))
     console.print(policy_table(decisions))

@@ -1,7 +1,7 @@
 """The audit log alone, for ``make bench``: appends, acknowledgements at a given rate, growth to a million entries, and
 several processes on one log. Each part runs in a process of its own.
 
-    python -m bench.log [--entries 1000000] [--seconds 5]
+    python -m bench.log [--entries 1000000] [--seconds 5] [--record]
     python -m bench.log PART URL ...    (one part, as the others run it; one JSON object)
 
 Every append is durable (SQLite: write-ahead log, ``synchronous=FULL``), integrated into the tree, and under a signed
@@ -24,8 +24,10 @@ from typing import Any, Final
 
 from audit.database import make_engine
 from audit.fsck import check
+from bench import bare
 from bench.append import draft, measure, opened, percentile, postgres
 from bench.load import BenchError
+from bench.page import BEGIN_LOG, machine, measured, write_page
 from gateway.ports import Append
 
 CALLERS: Final = 128
@@ -35,6 +37,13 @@ PROOFS: Final = 2_000
 FILL_ENTRIES: Final = 256
 """Entries of one append of the filler; eight are under way."""
 WRITERS: Final = (1, 2, 4)
+_PARTS: Final = {
+    "bare": ("bare",),
+    "append": ("append",),
+    "sealed": ("append", "--payload"),
+    "offered": ("offered",),
+}
+"""On each database: name of the result -> part and flags."""
 
 Say = Callable[[str], None]
 
@@ -168,15 +177,11 @@ def measure_all(seconds: float, entries: int, say: Say) -> dict[str, Any]:
         for name, fresh in urls.items():
             say(f"measuring the log on {name}")
             parts: dict[str, Any] = {}
-            for part, flags in (
-                ("append", ()),
-                ("sealed", ("--payload",)),
-                ("offered", ()),
-            ):
+            for name_of_part, (part, *flags) in _PARTS.items():
                 url = next(fresh)
-                program = "offered" if part == "offered" else "append"
-                parts[part] = _part(program, url, "--seconds", str(seconds), *flags)
-                found["checked"] += fsck(url)
+                parts[name_of_part] = _part(part, url, "--seconds", str(seconds), *flags)
+                found["checked"] += 0 if part == "bare" else fsck(url)
+            parts["ratio_to_bare"] = parts["append"]["appends_per_second"] / parts["bare"]["rows_per_second"]
             found["databases"][name] = parts
         say(f"filling a log with {entries:,} entries")
         url = next(urls["sqlite"])
@@ -200,7 +205,15 @@ def databases() -> Iterator[Mapping[str, Iterator[str]]]:
 
 def tables(found: Mapping[str, Any]) -> list[tuple[str, Sequence[str], list[Sequence[str]]]]:
     """Title, columns and cells of each table, for people."""
-    first = ("", "appends/s", "with a sealed value", "p50 ms at 1,000/s", "p99 ms at 1,000/s", "CPU us/append")
+    first = (
+        "",
+        "appends/s",
+        "of bare rows",
+        "with a sealed value",
+        "p50 ms at 1,000/s",
+        "p99 ms at 1,000/s",
+        "CPU us/append",
+    )
     second = ("entries", "filled in s", "process MB", "proof p50 ms", "proof p99 ms")
     third = ("processes", "appends/s", "p50 ms", "p99 ms")
     return [
@@ -211,6 +224,7 @@ def tables(found: Mapping[str, Any]) -> list[tuple[str, Sequence[str], list[Sequ
                 (
                     name,
                     f"{parts['append']['appends_per_second']:,}",
+                    f"{parts['ratio_to_bare']:.2f}",
                     f"{parts['sealed']['appends_per_second']:,}",
                     f"{parts['offered']['p50_milliseconds']:.1f}",
                     f"{parts['offered']['p99_milliseconds']:.1f}",
@@ -249,9 +263,9 @@ def tables(found: Mapping[str, Any]) -> list[tuple[str, Sequence[str], list[Sequ
     ]
 
 
-def document(found: Mapping[str, Any]) -> str:
-    """The tables as Markdown, and how many entries were checked."""
-    lines: list[str] = []
+def document(found: Mapping[str, Any], about: dict[str, Any]) -> str:
+    """The tables as Markdown."""
+    lines = [measured(about), ""]
     for title, columns, rows in tables(found):
         if rows:
             heading = f"| {' | '.join(columns)} |", f"|{'|'.join(['---'] + ['---:'] * (len(columns) - 1))}|"
@@ -284,21 +298,27 @@ def _finish(process: subprocess.Popen[str]) -> dict[str, Any]:
 def main() -> int:
     """See the module."""
     parser = argparse.ArgumentParser(prog="python -m bench.log", description=__doc__)
-    parser.add_argument("part", nargs="?", choices=["append", "offered", "growth"])
+    parser.add_argument("part", nargs="?", choices=["bare", "append", "offered", "growth"])
     parser.add_argument("url", nargs="?")
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--entries", type=int, default=SIZES[-1])
     parser.add_argument("--callers", type=int, default=CALLERS)
     parser.add_argument("--payload", action="store_true")
+    parser.add_argument("--record", action="store_true", help="also write the figures into docs/performance.md")
     options = parser.parse_args()
     if options.part is None:
         found = measure_all(options.seconds, options.entries, lambda text: print(text, file=sys.stderr))
-        print(document(found))
+        text = document(found, machine())
+        print(text)
         print(f"\n{found['checked']:,} entries checked")
+        if options.record:
+            write_page(text, BEGIN_LOG)
         return 0
     if options.url is None:
         parser.error("a part needs the URL of a database")
-    if options.part == "append":
+    if options.part == "bare":
+        result = bare.measure(options.url, options.seconds, options.callers)
+    elif options.part == "append":
         result = asyncio.run(measure(options.url, options.seconds, options.callers, payload=options.payload))
     elif options.part == "offered":
         result = asyncio.run(offered(options.url, options.seconds))

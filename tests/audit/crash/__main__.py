@@ -11,6 +11,7 @@ import json
 import os
 import secrets
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -80,6 +81,7 @@ def main() -> int:
     parser.add_argument("--database", choices=["sqlite", "postgresql"], default="sqlite")
     parser.add_argument("--testing-only-unsafe", action="store_true", dest="unsafe")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and so through every finally
     if options.unsafe:
         testing_only_unsafe()
     inner = os.environ.get(_DIRECTORY)
