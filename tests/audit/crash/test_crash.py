@@ -10,6 +10,7 @@ from random import Random
 
 import pytest
 
+from audit.epochs import EpochKeys
 from tests import postgres, services
 from tests.audit.crash.disk import Disk, compile_interposer
 
@@ -45,7 +46,7 @@ def disk(tmp_path, compiler):
 
 
 def on(disk, program):
-    environment = {**os.environ, **disk.environment}
+    environment = {**os.environ, **disk.environment, "PYTHONPATH": f"{ROOT}:{ROOT / 'client'}"}
     subprocess.run([sys.executable, "-c", program], cwd=disk.live, env=environment, check=True, timeout=60)
 
 
@@ -149,3 +150,23 @@ def test_sectors_survive_each_by_itself(disk):
     content = (disk.live / "a").read_bytes()
     sectors = {content[at : at + 512] for at in range(0, len(content), 512)}
     assert sectors == {b"x" * 512, b"y" * 512}
+
+
+def test_a_file_that_the_gateway_wrote_is_there_with_its_directories(disk):
+    program = (
+        "from pathlib import Path; from gateway.files import make_directory, write; "
+        "make_directory(Path('a/b').absolute()); write(Path('a/b/key').absolute(), b'secret', replace=True)"
+    )
+    on(disk, program)
+    disk.cut(Random(0))
+    assert (disk.live / "a" / "b" / "key").read_bytes() == b"secret"
+
+
+def test_the_epoch_key_is_there_before_anything_is_sealed_with_it(disk):
+    on(disk, "from pathlib import Path; from audit.epochs import EpochKeys; "
+             "EpochKeys(Path('epochs').absolute(), bytes(32)).current()")  # fmt: skip
+    disk.cut(Random(0))
+    (kept,) = (disk.live / "epochs").glob("*.epoch")
+    name, key = EpochKeys(disk.live / "epochs", bytes(32)).current()
+    assert kept.name.startswith(name)
+    assert len(key) == 32
