@@ -15,7 +15,6 @@ import signal
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,6 +33,8 @@ from tests.postgres import become_subreaper
 SURVIVES = (0.0, 0.0, 0.1, 0.5, 0.9)
 """How much of what was not synchronised is on the disk all the same, drawn for each cut."""
 WHOLE_EVERY = 100
+LOG_ENDS = 100
+"""A disk that loses power is put back as a whole each time: after so many ends a new log is begun."""
 _DIRECTORY = "HANDRAIL_CRASH_DIRECTORY"
 """Given to the process that runs with the interposer."""
 
@@ -51,19 +52,31 @@ def scratch(*, memory: bool) -> Iterator[Path]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def make_rig(options: argparse.Namespace, directory: Path) -> Rig:
-    """What is asked for."""
+def make_rig(options: argparse.Namespace, directory: Path, library: Path) -> Rig:
+    """What is asked for, in an empty directory."""
     server_home = directory / "server"
     server_home.mkdir()
     if options.rig == "kill":
         home = directory / "gateway"
         home.mkdir()
         return SqliteRig(home) if options.database == "sqlite" else PostgresRig(home, server_home)
-    disk = Disk(directory, directory / "power_cut.so", "posix" if options.database == "sqlite" else "linux")
+    disk = Disk(directory, library, "posix" if options.database == "sqlite" else "linux")
     if options.database == "sqlite":
         return SqliteDiskRig(disk, SURVIVES)
     settings = ("fsync=off",) if options.unsafe else ()
     return PostgresDiskRig(disk, server_home, SURVIVES, *settings)
+
+
+@contextmanager
+def rigged(options: argparse.Namespace, directory: Path, library: Path) -> Iterator[Rig]:
+    """:func:`make_rig`, and gone at the end."""
+    directory.mkdir(mode=0o755)
+    rig = make_rig(options, directory, library)
+    try:
+        yield rig
+    finally:
+        rig.close()
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def testing_only_unsafe() -> None:
@@ -106,39 +119,37 @@ def run_interposed(options: argparse.Namespace, directory: Path) -> int:
 
 def measure(options: argparse.Namespace, directory: Path) -> int:
     """Run, with a bar for people and one line of JSON for programs."""
-    began, last, verdict = time.monotonic(), Tally(), ""
+    began, total, verdict = time.monotonic(), Tally(), ""
     if options.database == "postgresql":
         become_subreaper()
-    messages = directory / "messages"
+    messages, random = directory / "messages", Random(options.seed)
     console = Console(stderr=True)
     console.print(f"{options.rig}, {options.database}: {options.ends} ends, seed {options.seed}")
-    rig = make_rig(options, directory)
+    each = LOG_ENDS if options.rig == "power" else options.ends
     try:
         with Progress(console=console, disable=not console.is_terminal) as bar:
             task = bar.add_task("ends", total=options.ends)
 
             def told(tally: Tally) -> None:
-                nonlocal last
-                last = tally
-                bar.update(task, advance=1, description=f"{tally.acknowledged:,} acknowledged")
+                bar.update(task, advance=1, description=f"{total.acknowledged + tally.acknowledged:,} acknowledged")
 
-            random = Random(options.seed)
-            run(rig, options.ends, random, whole_every=WHOLE_EVERY, messages=messages, told=told)
+            for first in range(0, options.ends, each):
+                with rigged(options, directory / f"log{first}", directory / "power_cut.so") as rig:
+                    ends = min(each, options.ends - first)
+                    total += run(rig, ends, random, whole_every=WHOLE_EVERY, messages=messages, told=told)
     except Lost as exc:
         verdict = str(exc)
         if messages.exists():
             console.print(messages.read_text(errors="replace")[-2000:], markup=False)
-    finally:
-        rig.close()
     found = {
         "rig": options.rig,
         "database": options.database,
         "seed": options.seed,
-        "ends": sum(last.ends.values()),
-        "how": dict(Counter(last.ends).most_common()),
-        "acknowledged": last.acknowledged,
-        "entries": last.entries,
-        "whole_checks": last.checks,
+        "ends": sum(total.ends.values()),
+        "how": dict(total.ends.most_common()),
+        "acknowledged": total.acknowledged,
+        "entries": total.entries,
+        "whole_checks": total.checks,
         "seconds": round(time.monotonic() - began, 1),
         "lost": verdict or None,
     }

@@ -36,6 +36,11 @@ class Tally:
     checks: int = 0
     """Times that fsck went through the whole log."""
 
+    def __add__(self, other: "Tally") -> "Tally":
+        """Of two logs."""
+        sums = (self.acknowledged + other.acknowledged, self.entries + other.entries, self.checks + other.checks)
+        return Tally(self.ends + other.ends, *sums)
+
 
 def run(
     rig: Rig, ends: int, random: Random, *, whole_every: int, messages: Path, told: Callable[[Tally], None]
