@@ -8,7 +8,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from audit.reader import Filter
+from audit.query import Filter
 from gateway.entries import LABELS, EntryDraft, EntryType
 from gateway.model import Effect, Principal
 from gateway.permissions import Permission
