@@ -13,8 +13,7 @@ from gateway.canonical import b64url_decode, b64url_encode
 from gateway.cli.main import app
 from gateway.model import Answer
 from tests.approvals.authenticator import Authenticator
-from tests.approvals.test_webauthn import asserted, enrol, person
-from tests.approvals.world import World, world
+from tests.approvals.world import World, asserted, enrol, person, world
 
 
 async def files_of(here: World, approval_id: str) -> list[dict[str, Any]]:

@@ -5,14 +5,15 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from joserfc import jws as jose
 from joserfc.jwk import OKPKey
-from sqlalchemy import Engine
+from sqlalchemy import Engine, create_engine
 
 import migrations
 from audit.database import make_engine
@@ -344,3 +345,14 @@ def crash(reason: Reason, failure: Any) -> Behaviour:
         raise HandError(reason, failure)
 
     return fail
+
+
+@contextmanager
+def locked(house: House) -> Iterator[None]:
+    """Another program holds the database: every write waits until its deadline."""
+    engine = create_engine(house.settings.database_url)
+    with engine.connect() as connection:
+        connection.exec_driver_sql("BEGIN EXCLUSIVE")
+        yield
+        connection.exec_driver_sql("ROLLBACK")
+    engine.dispose()

@@ -2,17 +2,14 @@
 
 import asyncio
 import gc
-import json
 import threading
 import time
 import tracemalloc
-import uuid
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from joserfc import jws as jose
 from joserfc.jwk import OKPKey
 
 from gateway.errors import HandrailError, Refused
@@ -25,42 +22,13 @@ from tests.pipeline.house import (
     AUDITOR,
     FOREIGNER,
     MANIFEST,
-    ORIGIN,
     SECOND,
     House,
     close_house,
     open_house,
     step,
 )
-
-
-class Person:
-    """An approver with an enrolled key."""
-
-    def __init__(self, name: str = "bob") -> None:
-        self.key = OKPKey.generate_key("Ed25519")
-        self.kid = self.key.thumbprint()
-        jwk = {**self.key.as_dict(private=False), "kid": self.kid, "alg": "Ed25519"}
-        self.principal = Principal(name, "default", f"p-{name}", frozenset({Role.APPROVER}), approval_jwk=jwk)
-
-    def sign(
-        self, approval: dict[str, Any], key: OKPKey | None = None, typ: str = "approval+jws", **changes: Any
-    ) -> bytes:
-        now = int(time.time())
-        claims = {
-            "v": 1,
-            "approval_id": approval["id"],
-            "answer": "approve",
-            "binding": approval["binding"],
-            "approver": self.principal.id,
-            "aud": ORIGIN,
-            "iat": now,
-            "exp": now + 60,
-            "jti": uuid.uuid4().hex,
-            **changes,
-        }
-        protected = {"alg": "Ed25519", "kid": self.kid, "typ": typ}
-        return jose.serialize_compact(protected, json.dumps(claims), key or self.key, algorithms=["Ed25519"]).encode()
+from tests.pipeline.people import Person, pages
 
 
 async def held(house: House, *more: dict[str, Any], text: str = "w") -> tuple[str, dict[str, Any]]:
@@ -293,20 +261,6 @@ async def test_a_thousand_waiting_steps_hold_no_task(house: House) -> None:
     assert len(await pages(house, status="open", limit=100)) == 1000
     view = await house.plan(step("other"))
     assert view["status"] == "done", "another plan goes on"
-
-
-async def pages(house: House, viewer: Principal = APPROVER, **asked: Any) -> list[str]:
-    """The id of every approval request, page after page."""
-    found: list[str] = []
-    after: str | None = None
-    while True:
-        page = await house.approvals.list(viewer, after=after, **asked)
-        assert len(page["approvals"]) <= asked["limit"]
-        found += [shown["id"] for shown in page["approvals"]]
-        after = page["next"]
-        if after is None:
-            return found
-        assert after == found[-1]
 
 
 async def test_a_list_opens_no_more_plans_than_it_shows(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,8 +20,8 @@ from gateway.reasons import ENGINE_AWAY, Reason
 from gateway.recovery import recover
 from gateway.store.tables import approval_answers, approval_ends, approvals
 from tests.pipeline.house import APPROVER, SECOND, House, close_house, open_house, step
-from tests.pipeline.test_approvals import Person, pages
-from tests.pipeline.test_contexts import as_after_a_restart, in_context
+from tests.pipeline.people import Person, pages
+from tests.pipeline.spending import as_after_a_restart, in_context
 
 FIRST, NEXT = "d" * 64, "e" * 64
 TWO = Obligations(quorum=2)
