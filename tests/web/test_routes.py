@@ -350,8 +350,9 @@ async def test_an_audit_query_is_on_record_and_bound_to_the_tenant(
     asked = "type=policy%20denied&effect=deny&plan=p&reason=policy.denied&after=3&limit=5"
     answer = await client.get(f"/v1/audit/entries?{asked}", headers=token(Role.AUDITOR))
     assert answer.json()["entries"] == [{"index": 7, "code": "POLDNY", "label": "policy denied", "entry": {"v": 1}}]
-    [(wanted, after, limit)] = gateway.reader.queries
+    [(wanted, after, limit, newest)] = gateway.reader.queries
     assert (wanted.tenant, wanted.type, wanted.plan_id, after, limit) == ("default", "POLDNY", "p", 3, 5)
+    assert newest is False
     [entry] = gateway.log.appended
     assert (entry.type, entry.principal) == (EntryType.AUDIT_QUERIED, "pseudonym-of-auditor")
     assert entry.facts["filters"] == "effect,plan,reason,type", (
@@ -369,6 +370,7 @@ async def test_an_audit_query_is_on_record_and_bound_to_the_tenant(
         "limit=0",
         "limit=1001",
         "limit=x",
+        "order=up",
         "plan=a&plan=b",
         "plan=%00",
         "plan=%ff",
@@ -382,6 +384,15 @@ async def test_an_audit_query_that_is_not_understood_is_refused(
     answer = await client.get(f"/v1/audit/entries?{asked}", headers=token(Role.AUDITOR))
     assert (answer.status_code, answer.json()["code"]) == (400, "request.malformed")
     assert gateway.reader.queries == []
+
+
+@pytest.mark.parametrize(("order", "newest"), [("newest", True), ("oldest", False)])
+async def test_an_audit_query_is_answered_in_the_order_that_was_asked_for(
+    client: httpx2.AsyncClient, gateway: testing_only_Gateway, order: str, newest: bool
+) -> None:
+    answer = await client.get(f"/v1/audit/entries?order={order}", headers=token(Role.AUDITOR))
+    assert answer.status_code == 200
+    assert gateway.reader.queries[0][3] is newest
 
 
 async def test_a_page_of_approvals_is_asked_for_as_it_was_said(
