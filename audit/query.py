@@ -80,6 +80,8 @@ class Page:
     """The lowest index that the page speaks for."""
     last: int
     """The highest; below ``first`` where it speaks for none."""
+    matches: int | None = None
+    """How many entries match in the whole tree, where that was asked."""
 
 
 _STORED: Final = (entries.c.idx, entries.c.type, entries.c.body, entries.c.fields)

@@ -78,9 +78,6 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_entries_plan_id_idx"), "entries", ["plan_id", "idx"], unique=False)
     op.create_index(op.f("ix_entries_tenant_context_id_idx"), "entries", ["tenant", "context_id", "idx"], unique=False)
-    op.create_index(
-        op.f("ix_entries_tenant_hand_action_idx"), "entries", ["tenant", "hand", "action", "idx"], unique=False
-    )
     op.create_index(op.f("ix_entries_tenant_principal_idx"), "entries", ["tenant", "principal", "idx"], unique=False)
     op.create_index(op.f("ix_entries_tenant_type_idx"), "entries", ["tenant", "type", "idx"], unique=False)
     op.create_index(op.f("ix_entries_time"), "entries", ["time"], unique=False)
