@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from migrations import defences, people
+from migrations import defences, people, postings
 
 revision = "0001"
 down_revision = None
@@ -89,24 +89,6 @@ def upgrade() -> None:
         sa.Column("origin", sa.String(length=128), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_head")),
         comment="One row, moved by compare-and-swap.",
-    )
-    op.create_table(
-        "posting_blocks",
-        sa.Column("block", sa.Integer(), autoincrement=False, nullable=False, comment="Number of the block, from 0."),
-        sa.Column("first_time", sa.String(length=24), nullable=False, comment="The earliest time of its entries."),
-        sa.Column("last_time", sa.String(length=24), nullable=False, comment="The latest time of its entries."),
-        sa.PrimaryKeyConstraint("block", name=op.f("pk_posting_blocks")),
-        comment="Blocks of entries whose postings are made; audit.postings.",
-    )
-    op.create_table(
-        "postings",
-        sa.Column("tenant", sa.String(length=64), nullable=False),
-        sa.Column("term", sa.String(length=256), nullable=False, comment="name:value, or * for every entry."),
-        sa.Column("block", sa.Integer(), autoincrement=False, nullable=False),
-        sa.Column("offsets", sa.LargeBinary(), nullable=False, comment="Which entries of the block carry the term."),
-        sa.PrimaryKeyConstraint("tenant", "term", "block", name=op.f("pk_postings")),
-        sqlite_with_rowid=False,
-        comment="The inverted index of the log's entries.",
     )
     op.create_table(
         "payloads",
@@ -341,6 +323,7 @@ def upgrade() -> None:
         comment="Accepted plans by (iss, jti), kept until exp + skew.",
     )
     people.create()
+    postings.create()
     op.create_table(
         "api_keys",
         sa.Column("key_id", sa.String(length=32), nullable=False),
