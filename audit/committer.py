@@ -151,7 +151,7 @@ class Committer:
             edge = self._load_head(connection, driver)
             self._move(driver, edge, edge)
 
-        self._transact(touch)
+        self.transact(touch)
 
     def ready(self) -> None:
         """Whether an append would succeed now: :meth:`probe`, and room for it, which a probe does not need."""
@@ -168,7 +168,25 @@ class Committer:
                 self._insert_checkpoint.execute(driver, [(edge.size, note, format_time(now))])
             return edge.size, note
 
-        return self._transact(store)
+        return self.transact(store)
+
+    def transact(self, work: Callable[[Connection, Driver], Result]) -> Result:
+        """Run ``work`` in a transaction of the writer's own connection, durably. Raises as :meth:`write`."""
+        for attempt in (1, 2):
+            connection, driver = self._session.open()
+            try:
+                connection.begin()
+                result = work(connection, driver)
+            except BaseException as exc:
+                self._roll_back(exc)
+                if isinstance(exc, _Redo) or (isinstance(exc, SQLAlchemyError) and is_lost(exc) and attempt == 1):
+                    continue
+                if isinstance(exc, SQLAlchemyError):
+                    raise LogUnavailable(describe(exc)) from exc
+                raise
+            self._session.commit()
+            return result
+        raise LogUnavailable("the head moved twice")
 
     def drop(self) -> None:
         """Forget the connection and what was read through it; the next use connects anew."""
@@ -306,23 +324,6 @@ class Committer:
             self.write([job], now)
 
     # --- the connection ----------------------------------------------------------------------------------------------
-
-    def _transact(self, work: Callable[[Connection, Driver], Result]) -> Result:
-        for attempt in (1, 2):
-            connection, driver = self._session.open()
-            try:
-                connection.begin()
-                result = work(connection, driver)
-            except BaseException as exc:
-                self._roll_back(exc)
-                if isinstance(exc, _Redo) or (isinstance(exc, SQLAlchemyError) and is_lost(exc) and attempt == 1):
-                    continue
-                if isinstance(exc, SQLAlchemyError):
-                    raise LogUnavailable(describe(exc)) from exc
-                raise
-            self._session.commit()
-            return result
-        raise LogUnavailable("the head moved twice")
 
     def _roll_back(self, cause: BaseException | None) -> None:
         self._edge = None
