@@ -1,11 +1,8 @@
 """A few ends of each kind, with seeds that stay; ``make crash`` does a thousand. See docs/durability.md."""
 
-import json
 import os
-import shutil
 import subprocess
 import sys
-from pathlib import Path
 from random import Random
 
 import pytest
@@ -13,29 +10,14 @@ import pytest
 from audit.epochs import EpochKeys
 from tests import postgres, services
 from tests.audit.crash.disk import Disk, compile_interposer
+from tests.audit.crash.process import ROOT, crash
 
-ROOT = Path(__file__).resolve().parents[3]
 DATABASES = ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)]
-
-
-def crash(*flags):
-    command = [sys.executable, "-m", "tests.audit.crash", *flags]
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'client'}"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
-    assert done.stdout, done.stderr
-    return done.returncode, json.loads(done.stdout)
 
 
 def require(database):
     if database == "postgresql" and postgres.find_binaries() is None:
         services.missing("PostgreSQL", "Install initdb, pg_ctl and postgres (Debian: postgresql).")
-
-
-@pytest.fixture
-def compiler():
-    if sys.platform != "linux":
-        pytest.skip("power_cut.c knows Linux alone")
-    services.require(shutil.which("cc"), "a C compiler", "Install gcc and libc6-dev.")
 
 
 @pytest.fixture

@@ -6,13 +6,11 @@ import subprocess
 
 import pytest
 
-from tests.audit.crash.test_crash import ROOT, compiler, crash
+from tests.audit.crash.process import ROOT, crash
 
 PAGE = (ROOT / "docs" / "durability.md").read_text(encoding="utf-8")
 HARNESS = "python -m tests.audit.crash "
 SHOWN = [line for block in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL) for line in block.splitlines()]
-
-__all__ = ["compiler"]
 
 
 @pytest.mark.parametrize("shown", [line for line in SHOWN if line.startswith(HARNESS)])
