@@ -18,6 +18,7 @@ from handrail.trust import Trust
 
 FILE_MAX_BYTES: Final = 67_108_864
 
+
 STEPS: Final = (
     "file",
     "receipt signature",
@@ -120,6 +121,7 @@ class _State:
 
     raw: bytes
     trust: Trust
+    quorum: note.Quorum
     file: dict[str, Any] = field(default_factory=dict)
     claims: dict[str, Any] = field(default_factory=dict)
     entry: dict[str, Any] = field(default_factory=dict)
@@ -128,13 +130,16 @@ class _State:
     opened: dict[str, bytes] = field(default_factory=dict)
 
 
-def verify_receipt(raw: bytes, trust: Trust) -> Report:
+def verify_receipt(raw: bytes, trust: Trust, quorum: note.Quorum = note.NO_QUORUM) -> Report:
     """Check one receipt file against ``trust``. No network, no clock.
+
+    Args:
+        quorum: witnesses of the verifier's choice that must have cosigned the checkpoint; none by default.
 
     Raises:
         VerificationError: with the number of the first step that does not hold and why.
     """
-    state = _State(raw, trust)
+    state = _State(raw, trust, quorum)
     reports: list[StepReport] = []
     for number, (title, step) in enumerate(zip(STEPS, _STEPS, strict=True), start=1):
         try:
@@ -216,13 +221,18 @@ def _entry(state: _State) -> str:
 
 
 def _checkpoint_signature(state: _State) -> str:
-    """4: the proof's checkpoint is signed by a key of the trust document for the trusted origin."""
+    """4: the proof's checkpoint is signed by a key of the trust document for the trusted origin, and by enough of the
+    verifier's witnesses."""
     state.proof = note.parse_proof(state.file["proof"])
     keys = [key for key in state.trust.log_keys if key.name == state.trust.origin]
-    state.checkpoint = note.open_checkpoint(state.proof.checkpoint, keys)
+    state.checkpoint = note.open_checkpoint(state.proof.checkpoint, keys, state.quorum)
     if state.checkpoint.origin != state.trust.origin:
         raise MalformedError("the checkpoint is of another log")
-    return f"The checkpoint of {state.checkpoint.size} entries is signed by the log {state.checkpoint.origin}."
+    text = f"The checkpoint of {state.checkpoint.size} entries is signed by the log {state.checkpoint.origin}"
+    if state.quorum.keys:
+        names = ", ".join(state.checkpoint.witnesses) or "none"
+        text += f" and by {len(state.checkpoint.witnesses)} of {len(state.quorum.keys)} witnesses ({names})"
+    return text + "."
 
 
 def _inclusion(state: _State) -> str:

@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
@@ -129,7 +128,6 @@ def _running(name: str) -> Iterator[LiteWitness]:
 
 def _until_added(command: list[str], environment: dict[str, str]) -> None:
 
-
     def added() -> bool:
         return subprocess.run(command, env=environment, capture_output=True, check=False).returncode == 0
 
@@ -139,15 +137,6 @@ def _until_added(command: list[str], environment: dict[str, str]) -> None:
 @contextmanager
 def litewitness(name: str) -> Iterator[LiteWitness]:
     """A witness that knows no log yet."""
-
-
     with _running(name) as witness:
         asyncio.run(until(witness.answers))
         yield witness
-
-
-@pytest.fixture(scope="module")
-def witnesses() -> Iterator[list[LiteWitness]]:
-    """Two of them."""
-    with litewitness("witness.example/w1") as one, litewitness("witness.example/w2") as two:
-        yield [one, two]

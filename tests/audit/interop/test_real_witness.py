@@ -5,13 +5,13 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
-from handrail.note import Quorum as ClientQuorum
 from handrail.note import LogKey, open_checkpoint, parse_proof
+from handrail.note import Quorum as ClientQuorum
 from sqlalchemy import text
 
 import migrations
 from audit.checkpoint import VerifierKey, verify_checkpoint, verify_tlog_proof
-from audit.cosignature import Quorum
+from audit.cosignature import Quorum, WitnessKey
 from audit.database import make_engine
 from audit.errors import NoteInvalid
 from audit.fsck import check
@@ -22,7 +22,6 @@ from gateway.ports import Append
 from gateway.reasons import Reason
 from hand_adapters.courier import courier
 from tests.audit.conftest import draft
-from tests.audit.interop.litewitness import litewitness, witnesses  # noqa: F401 - a fixture
 from tests.until import until
 
 NAMES = iter(range(10_000))
@@ -60,7 +59,10 @@ def other_engine(tmp_path):
 
 
 async def test_a_real_witness_cosigns_as_the_log_grows(engine, open_log, origin, witnesses):
-    async with witnessed(open_log, engine, origin, witnesses[:1], 1, checkpoint_interval_seconds=0.001) as (log, asking):
+    async with witnessed(open_log, engine, origin, witnesses[:1], 1, checkpoint_interval_seconds=0.001) as (
+        log,
+        asking,
+    ):
         trusting(witnesses[:1], log)
         [witness] = asking.all
         for number in range(4):
@@ -92,11 +94,10 @@ async def test_a_witness_that_does_not_know_the_log_says_so(engine, open_log, or
         assert witness.failures == 2
 
 
-async def test_two_of_three_witnesses_are_enough_offline_while_one_is_dead(engine, open_log, origin, witnesses):
-    with litewitness("witness.example/w3") as third:
-        dead = third.settings
-        dead_key = third.key
-    known = [*witnesses, dead]
+async def test_two_of_three_witnesses_are_enough_offline_while_one_is_dead(
+    engine, open_log, origin, witnesses, dead_witness
+):
+    known = [*witnesses, dead_witness]
     async with witnessed(open_log, engine, origin, known, 2) as (log, asking):
         trusting(witnesses, log)
         [index] = await log.append(Append([draft()]))
@@ -107,13 +108,13 @@ async def test_two_of_three_witnesses_are_enough_offline_while_one_is_dead(engin
         proof, leaf = await log.proof(index), leaf_hash(await log.entry(index))
         key = VerifierKey.parse(log.vkey())
     # From here on: what a verifier has in its hands.
-    keys = (*(one.key for one in witnesses), dead_key)
+    keys = (*(one.key for one in witnesses), WitnessKey.parse(dead_witness["key"]))
     assert verify_tlog_proof(proof, leaf, [key], origin)[0] == index
     note = parse_proof(proof).checkpoint
     assert {one.witness for one in Quorum(keys, 2).verify(note)} == {one.name for one in witnesses}
     with pytest.raises(NoteInvalid, match="2 of 3 witnesses cosigned it; 3 are needed"):
         Quorum(keys, 3).verify(note)
-    theirs = [one.vkey for one in witnesses] + [dead["key"]]
+    theirs = [one.vkey for one in witnesses] + [dead_witness["key"]]
     opened = open_checkpoint(note, [LogKey.parse(str(key))], ClientQuorum.parse(theirs, 2))
     assert sorted(opened.witnesses) == [one.name for one in witnesses]
 
@@ -145,6 +146,7 @@ async def test_another_history_of_the_same_log_is_refused_and_reported(
             assert connection.execute(text("SELECT count(*) FROM cosignatures")).scalar() == 0
     async with witnessed(open_log, engine, origin, witnesses[:1]) as (log, asking):
         await log.append(Append([draft()]))
+        await log.checkpoint()
         await asking.attempt(asking.all[0])
         assert asking.problem() is None, "the true log goes on"
         assert witnesses[0].state(origin) == (await log.read(log.reader.head))[0]
@@ -209,7 +211,7 @@ async def test_a_forged_row_of_the_database_does_not_spoil_the_checkpoint(engine
         with engine.begin() as connection:
             insert = "INSERT INTO cosignatures VALUES (:size, :name, :id, 9000000000, :line)"
             connection.execute(text(insert), row)
-        left = await log.read(log.cosigned.attach, good.tree_size, good.note.split("\n\n")[0] + "\n\n")
+        left = await log.read(log.cosigned.attach, *await log.read(log.reader.checkpoint))
         assert [one.witness for one in left.cosignatures] == [witnesses[1].name]
 
 
