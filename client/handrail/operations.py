@@ -5,6 +5,7 @@ result. :mod:`handrail.client` drives the same generators over a blocking and ov
 """
 
 import json
+import re
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeVar, cast
@@ -94,6 +95,8 @@ class Reply:
 REPLY_MAX_DEPTH: Final = 128
 """An answer wraps args and results, which may be 64 levels deep themselves."""
 _PROBLEM_MEMBERS: Final = frozenset({"type", "title", "status", "detail", "code", "request_id"})
+
+_TILE: Final = re.compile(r"tile/(?:entries|[0-9]{1,2})(?:/x[0-9]{3})*/[0-9]{3}(?:\.p/[0-9]{1,3})?")
 
 Operation = Generator[Request, Reply, Result]
 
@@ -495,6 +498,28 @@ def audit_entries(**filters: str | int | None) -> Operation[Json]:
     """
     query = {name: str(value) for name, value in filters.items() if value is not None}
     return (yield _get("audit", "entries", query=query)).document
+
+
+def log_checkpoint(cosignatures: int | None = None) -> Operation[str]:
+    """The log's newest checkpoint, *unverified*, or the newest that so many of its witnesses cosigned."""
+    query = {} if cosignatures is None else {"cosignatures": str(cosignatures)}
+    return (yield Request("GET", "/log/checkpoint", query)).text
+
+
+def log_tile(path: str) -> Operation[bytes]:
+    """A resource of the log (c2sp.org/tlog-tiles).
+
+    Args:
+        path: ``tile/0/x001/234.p/7``, or ``tile/entries/...`` for entries.
+    """
+    if not _TILE.fullmatch(path):
+        raise MalformedError("not the path of a tile")
+    return (yield Request("GET", f"/log/{path}")).body
+
+
+def log_witnesses() -> Operation[Json]:
+    """The log's witnesses, what each cosigned last, and what is wrong with it."""
+    return (yield _get("log", "witnesses")).document
 
 
 def ready() -> Operation[Json]:

@@ -121,7 +121,6 @@ class _State:
 
     raw: bytes
     trust: Trust
-    quorum: note.Quorum
     file: dict[str, Any] = field(default_factory=dict)
     claims: dict[str, Any] = field(default_factory=dict)
     entry: dict[str, Any] = field(default_factory=dict)
@@ -130,16 +129,13 @@ class _State:
     opened: dict[str, bytes] = field(default_factory=dict)
 
 
-def verify_receipt(raw: bytes, trust: Trust, quorum: note.Quorum = note.NO_QUORUM) -> Report:
+def verify_receipt(raw: bytes, trust: Trust) -> Report:
     """Check one receipt file against ``trust``. No network, no clock.
-
-    Args:
-        quorum: witnesses of the verifier's choice that must have cosigned the checkpoint; none by default.
 
     Raises:
         VerificationError: with the number of the first step that does not hold and why.
     """
-    state = _State(raw, trust, quorum)
+    state = _State(raw, trust)
     reports: list[StepReport] = []
     for number, (title, step) in enumerate(zip(STEPS, _STEPS, strict=True), start=1):
         try:
@@ -225,13 +221,13 @@ def _checkpoint_signature(state: _State) -> str:
     verifier's witnesses."""
     state.proof = note.parse_proof(state.file["proof"])
     keys = [key for key in state.trust.log_keys if key.name == state.trust.origin]
-    state.checkpoint = note.open_checkpoint(state.proof.checkpoint, keys, state.quorum)
+    state.checkpoint = note.open_checkpoint(state.proof.checkpoint, keys, state.trust.quorum)
     if state.checkpoint.origin != state.trust.origin:
         raise MalformedError("the checkpoint is of another log")
     text = f"The checkpoint of {state.checkpoint.size} entries is signed by the log {state.checkpoint.origin}"
-    if state.quorum.keys:
+    if state.trust.quorum.keys:
         names = ", ".join(state.checkpoint.witnesses) or "none"
-        text += f" and by {len(state.checkpoint.witnesses)} of {len(state.quorum.keys)} witnesses ({names})"
+        text += f" and by {len(state.checkpoint.witnesses)} of {len(state.trust.quorum.keys)} witnesses ({names})"
     return text + "."
 
 
