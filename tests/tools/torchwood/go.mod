@@ -2,7 +2,10 @@ module handrail.example/tools/torchwood
 
 go 1.27.0
 
-tool filippo.io/torchwood/cmd/litewitness
+tool (
+	filippo.io/torchwood/cmd/litewitness
+	filippo.io/torchwood/cmd/spicy
+)
 
 require (
 	filippo.io/torchwood v0.10.0 // indirect
