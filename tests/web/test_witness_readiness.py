@@ -1,5 +1,5 @@
-"""What a lagging quorum does to a gateway: it is seen, it takes the gateway out of its balancer where that was asked for,
-and it never keeps anything from being logged.
+"""What a lagging quorum does to a gateway: it is seen, it makes it unready where that is asked for, and it never keeps
+anything from being logged.
 """
 
 import base64
