@@ -48,7 +48,7 @@ _FAILED_SECONDS: Final = 5.0
 """How long after a failed append, with none that succeeded since, the log counts as not writable."""
 _SIGN_TRIES: Final = 3
 _COSIGNED_SECONDS: Final = 1.0
-"""How long the cosignatures of a served checkpoint are kept before the database is asked again."""
+"""How long a served checkpoint with its cosignatures is kept before the database is asked again: it is for anybody."""
 
 _logger: Final = structlog.get_logger("handrail.audit")
 Args = ParamSpec("Args")
@@ -93,7 +93,7 @@ class Log:
         self._flusher: asyncio.Task[None] | None = None
         self._threads = ThreadPoolExecutor(_READERS, thread_name_prefix="handrail-audit-reader")
         self._checkpoint: tuple[int, str, float] | None = None
-        self._cosigned: tuple[str, CosignedCheckpoint, float] | None = None
+        self._cosigned: dict[int | None, tuple[str, CosignedCheckpoint, float]] = {}
         self._asked: asyncio.Task[tuple[int, str]] | None = None
         self._probe: asyncio.Task[None] | None = None
         self._proved = float("-inf")
@@ -211,18 +211,18 @@ class Log:
             NotLogged: none has so many.
             LogUnavailable: the log cannot be read or written.
         """
-        if needed is not None:
-            found = await self.read(self.cosigned.newest, needed)
+        note = await self.checkpoint() if needed is None else ""
+        if not self.cosigned.quorum.keys and needed is None:
+            return CosignedCheckpoint(_size_of(note), note)
+        known = self._cosigned.get(needed)
+        if known is None or known[0] != note or time.monotonic() - known[2] >= _COSIGNED_SECONDS:
+            if needed is None:
+                found: CosignedCheckpoint | None = await self.read(self.cosigned.attach, _size_of(note), note)
+            else:
+                found = await self.read(self.cosigned.newest, needed)
             if found is None:
                 raise NotLogged(f"a checkpoint with {needed} cosignatures")
-            return found
-        note = await self.checkpoint()
-        if not self.cosigned.quorum.keys:
-            return CosignedCheckpoint(parse_checkpoint(note_text(note)).tree_size, note)
-        known = self._cosigned
-        if known is None or known[0] != note or time.monotonic() - known[2] >= _COSIGNED_SECONDS:
-            size = parse_checkpoint(note_text(note)).tree_size
-            known = self._cosigned = (note, await self.read(self.cosigned.attach, size, note), time.monotonic())
+            known = self._cosigned[needed] = (note, found, time.monotonic())
         return known[1]
 
     async def proof(self, index: int) -> str:
@@ -381,3 +381,7 @@ class Log:
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 _logger.error("log.refusals_not_written", error=type(outcome).__name__)
+
+
+def _size_of(note: str) -> int:
+    return parse_checkpoint(note_text(note)).tree_size

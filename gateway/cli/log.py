@@ -22,7 +22,7 @@ from gateway.cli.exits import Code, Exit, Stop
 from gateway.cli.output import Output
 from gateway.rendering import moment
 
-app = noun("The log's checkpoints, proofs and witnesses.")
+app = noun("log")
 
 TrustFile = Annotated[Path, typer.Option(help="Trust document ('handrail keys trust'), from a channel you trust.")]
 Cosignatures = Annotated[

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from migrations import defences, people
+from migrations import defences, people, witnesses
 
 revision = "0001"
 down_revision = None
@@ -27,27 +27,6 @@ def upgrade() -> None:
         sa.Column("time", sa.String(length=24), nullable=False),
         sa.PrimaryKeyConstraint("tree_size", name=op.f("pk_checkpoints")),
         comment="Signed checkpoints.",
-    )
-    op.create_table(
-        "cosignatures",
-        sa.Column(
-            "tree_size", _INDEX, autoincrement=False, nullable=False, comment="Of the checkpoint that was cosigned."
-        ),
-        sa.Column("witness", sa.String(length=255), nullable=False, comment="Name of the witness's key."),
-        sa.Column("key_id", sa.String(length=8), nullable=False, comment="Hex."),
-        sa.Column(
-            "time",
-            sa.BigInteger(),
-            autoincrement=False,
-            nullable=False,
-            comment="Seconds since the epoch, as it says.",
-        ),
-        sa.Column("line", sa.Text(), nullable=False, comment="C2SP tlog-cosignature: the signature line."),
-        sa.PrimaryKeyConstraint("tree_size", "witness", "key_id", "time", name=op.f("pk_cosignatures")),
-        comment="What witnesses said of checkpoints.",
-    )
-    op.create_index(
-        op.f("ix_cosignatures_witness_key_id_time"), "cosignatures", ["witness", "key_id", "time"], unique=False
     )
     op.create_table(
         "data_keys",
@@ -347,6 +326,7 @@ def upgrade() -> None:
         comment="Accepted plans by (iss, jti), kept until exp + skew.",
     )
     people.create()
+    witnesses.create()
     op.create_table(
         "api_keys",
         sa.Column("key_id", sa.String(length=32), nullable=False),

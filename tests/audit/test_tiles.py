@@ -20,6 +20,7 @@ from audit.reader import Reader
 from audit.tiles import ENTRIES, HEIGHT, WIDTH, Tile, Tiles, fold_from_tiles, hash_in, parse, tile_of
 from gateway.ports import Append
 from tests.audit.conftest import draft
+from tests.audit.hostile_tiles import HOSTILE
 
 SIZE = 600
 """More than two tiles; the log's first entry says that it was opened."""
@@ -69,52 +70,6 @@ def test_the_widths_of_the_specification_s_example():
     assert [tile_of((8, 0), 70_000), tile_of((8, 272), 70_000)] == [Tile(1, 0), Tile(1, 1, 17)]
     assert tile_of((16, 0), 70_000) == Tile(2, 0, 1)
     assert tile_of((8, 0), 256) == Tile(1, 0, 1)
-
-
-HOSTILE = [
-    ("0", ""),
-    ("0", "0"),
-    ("0", "00"),
-    ("0", "0000"),
-    ("0", "-01"),
-    ("0", "+01"),
-    ("0", " 00"),
-    ("0", "001/"),
-    ("0", "/001"),
-    ("0", "001\n"),
-    ("0", "x000/001"),
-    ("0", "001/001"),
-    ("0", "x001/x001"),
-    ("0", "x01/001"),
-    ("0", "X001/001"),
-    ("0", "x001//001"),
-    ("0", "x001/../001"),
-    ("0", "\u0661\u0661\u0661"),
-    ("0", "000.p/0"),
-    ("0", "000.p/00"),
-    ("0", "000.p/01"),
-    ("0", "000.p/256"),
-    ("0", "000.p/257"),
-    ("0", "000.p/-1"),
-    ("0", "000.p/"),
-    ("0", "000.p"),
-    ("0", "000.p/1/2"),
-    ("0", "000.P/1"),
-    ("0", "x009" + "/x999" * 5 + "/999"),
-    ("0", "x999" * 3 + "/x999" * 200 + "/999"),
-    ("0", "x001" + "/x000" * 6 + "/000"),
-    ("00", "000"),
-    ("01", "000"),
-    ("-1", "000"),
-    ("64", "000"),
-    ("999", "000"),
-    ("8", "000"),
-    ("63", "000.p/1"),
-    ("1e1", "000"),
-    ("\u0661", "000"),
-    ("Entries", "000"),
-    ("", "000"),
-]
 
 
 @pytest.mark.parametrize(("level", "index"), HOSTILE)

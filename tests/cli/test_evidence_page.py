@@ -20,7 +20,7 @@ from audit.witness import Fault
 from gateway.settings import Settings
 from tests.audit.interop.litewitness import LiteWitness, litewitness
 from tests.cli import real
-from tests.cli.test_cli_replay import CONFIG
+from tests.cli.real import CONFIG
 from tests.meta.tree import ROOT
 from tests.until import until
 

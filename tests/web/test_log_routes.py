@@ -8,7 +8,7 @@ from gateway.entries import EntryType
 from gateway.errors import Unavailable
 from gateway.model import Role
 from gateway.reasons import Reason
-from tests.audit.test_tiles import HOSTILE
+from tests.audit.hostile_tiles import HOSTILE
 from tests.web.fake import testing_only_Gateway, token
 
 OCTETS = "application/octet-stream"

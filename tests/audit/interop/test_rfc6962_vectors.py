@@ -8,7 +8,7 @@ from handrail import merkle as client
 from audit.errors import ProofInvalid
 from audit.merkle import consistency, fold, inclusion, leaf_hash, verify_consistency, verify_inclusion
 from audit.tiles import fold_from_tiles
-from tests.audit.test_merkle import LEAVES, ROOTS
+from tests.audit.certificate_transparency import LEAVES, ROOTS
 
 INCLUSION = [
     (1, 1, []),

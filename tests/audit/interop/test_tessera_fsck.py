@@ -16,7 +16,7 @@ from gateway.ports import Append
 from gateway.web.asgi import create_app
 from tests import services
 from tests.audit.conftest import draft
-from tests.audit.test_fsck import attack
+from tests.audit.owner import attack
 from tests.meta.tree import ROOT
 from tests.web.conftest import serving
 from tests.web.fake import testing_only_Gateway
