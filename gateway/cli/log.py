@@ -55,7 +55,7 @@ def quorum(witness: list[str] | None, needed: int | None) -> Quorum:
 
 @command(app, example="log checkpoint > checkpoint.txt", good="it was printed")
 def checkpoint(session: Session, cosignatures: Cosignatures = None) -> None:
-    """Print the newest checkpoint. Keep it: whoever holds an old one sees a log that was rolled back."""
+    """Print the newest checkpoint, to keep: whoever holds an old one can see that a log was rolled back."""
     note = session.client.log_checkpoint(cosignatures)
     found = _claimed(note)
     document = {"origin": found.origin, "tree_size": found.tree_size, "note": note}
