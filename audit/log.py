@@ -272,7 +272,7 @@ class Log:
         size, note = self._checkpoint[:2] if self._checkpoint is not None else (0, "")
         if not note or size <= max(indices, default=0):
             size, note = await self._signed()
-        return note, await self._read(self.reader.inclusions, indices, size)
+        return note, await self.read(self.reader.inclusions, indices, size)
 
     async def entry(self, index: int) -> bytes:
         """Canonical bytes of the entry at ``index``. Raises ``NotLogged``."""
@@ -397,10 +397,10 @@ class Log:
             await self._full.wait()
             self._full.clear()
             try:
-                for block in await self._read(self._with_reader, indexing.missing):
+                for block in await self.read(self._with_reader, indexing.missing):
                     if self._leaving:
                         break
-                    made = await self._read(self._with_reader, indexing.make, block)
+                    made = await self.read(self._with_reader, indexing.make, block)
                     await self._writer.call(functools.partial(Committer.transact, work=indexing.storing(made)))
             except HandrailError as exc:  # the next full block tries again; until then those are looked through
                 _logger.warning("log.not_indexed", error=type(exc).__name__, detail=exc.detail)
