@@ -20,6 +20,7 @@ from gateway.settings import (
     Section,
     Settings,
     WebhookSettings,
+    WitnessSettings,
 )
 
 TARGET = Path(__file__).resolve().parent.parent / "docs" / "configuration.md"
@@ -48,6 +49,12 @@ REMOTE = """\
 
 A Git repository that signed bundles are pulled from: see [policies](policies.md#from-a-git-remote). Needs `source =
 "signed"`. Pulling activates nothing: two people do.
+"""
+
+WITNESSES = """\
+## [log.witnesses.NAME]
+
+A witness that cosigns the log's checkpoints: see [evidence](evidence.md#witnesses).
 """
 
 WEBHOOKS = """\
@@ -85,9 +92,11 @@ def document() -> str:
         section = field.annotation
         if isinstance(section, type) and issubclass(section, Section):
             variables = f"HANDRAIL_{name.upper()}__"
-            parts += [f"## [{name}]\n", f"{_doc(section)}\n", _table(section, variables, skip={"remote"})]
+            parts += [f"## [{name}]\n", f"{_doc(section)}\n", _table(section, variables, skip={"remote", "witnesses"})]
             if "remote" in section.model_fields:
                 parts += [REMOTE, _table(RemoteSettings, f"{variables}REMOTE__")]
+            if "witnesses" in section.model_fields:
+                parts += [WITNESSES, _table(WitnessSettings, None)]
     parts += [WEBHOOKS, _table(WebhookSettings, None)]
     parts += [HANDS, _table(HandSettings, None, skip={"actions", "binds"})]
     parts += [ACTIONS, _table(ActionSettings, None)]

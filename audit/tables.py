@@ -1,4 +1,4 @@
-"""Tables of the log. ``entries`` and ``checkpoints`` only grow (triggers hold it); ``payloads`` and
+"""Tables of the log. ``entries``, ``checkpoints`` and ``cosignatures`` only grow (triggers hold it); ``payloads`` and
 ``data_keys`` are the erasable side table. Nothing here cascades.
 """
 
@@ -79,6 +79,18 @@ checkpoints: Final = Table(
     Column("note", Text, nullable=False, comment="C2SP tlog-checkpoint."),
     Column("time", String(24), nullable=False),
     comment="Signed checkpoints.",
+)
+
+cosignatures: Final = Table(
+    "cosignatures",
+    metadata,
+    Column("tree_size", _INDEX, primary_key=True, autoincrement=False, comment="Of the checkpoint that was cosigned."),
+    Column("witness", String(255), primary_key=True, comment="Name of the witness's key."),
+    Column("key_id", String(8), primary_key=True, comment="Hex."),
+    Column("time", BigInteger, primary_key=True, autoincrement=False, comment="Seconds since the epoch, as it says."),
+    Column("line", Text, nullable=False, comment="C2SP tlog-cosignature: the signature line."),
+    Index(None, "witness", "key_id", "time"),
+    comment="What witnesses said of checkpoints.",
 )
 
 posting_blocks: Final = Table(

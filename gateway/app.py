@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import structlog
@@ -19,6 +20,8 @@ from audit.epochs import EpochKeys
 from audit.history import newest_pin
 from audit.log import Log
 from audit.reader import Reader
+from audit.witness import Fault
+from audit.witnesses import Witness, Witnesses
 from gateway import rollout
 from gateway.approval_upkeep import ApprovalUpkeep
 from gateway.approvals import Approvals
@@ -99,6 +102,7 @@ class Gateway:
     engine: Engine
     log: Log
     reader: Reader
+    witnesses: Witnesses
     keyset: Keyset
     key_changes: KeyChanges
     directory: Callers
@@ -150,6 +154,7 @@ class Gateway:
         await recover(self.pipeline, first=True)
         self.deliveries.start()
         self.pulling.start()
+        self.witnesses.start()
         self._tasks.append(asyncio.create_task(self._every(UPKEEP_SECONDS, self._upkeep)))
 
     async def close(self) -> None:
@@ -165,6 +170,7 @@ class Gateway:
         await self.rollout.close()
         await self.policy.close()
         await self.key_changes.close()
+        await self.witnesses.close()
         await self.log.close()
         self.tracer.close()
         self.engine.dispose()
@@ -191,6 +197,8 @@ class Gateway:
                 checks[name] = "ok"
             except HandrailError as error:
                 checks[name] = str(error.reason)
+        if self.settings.log.witness_lag == "unready" and self.witnesses.lags:
+            checks["log"] = str(Reason.LOG_UNWITNESSED) if checks["log"] == "ok" else checks["log"]
         try:
             self.keyset.active_jwk(Purpose.STEP)
             checks["keys"] = "ok"
@@ -201,6 +209,8 @@ class Gateway:
     def notices(self) -> dict[str, str]:
         """What keeps nobody from being served and must be seen all the same: part -> reason code."""
         found = {"policy": str(Reason.POLICY_BUNDLE)} if self.policy.problem is not None else {}
+        if (witnesses := self.witnesses.problem()) is not None:
+            found["log_witnesses"] = str(witnesses)
         if self.pulling.problem is not None:
             found["policy_remote"] = str(self.pulling.problem.reason)
         return found | self.rollout.notices()
@@ -267,6 +277,8 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
     metrics = Metrics()
     gateway_id = _gateway_id(settings)
     log = Log(engine, settings.log, keyset, EpochKeys(home / "epochs", master.derive("epoch")), gateway_id, clock)
+    witnesses = Witnesses.open(settings.log, log, log.cosigned, courier, clock)
+    _measure(metrics, witnesses)
     directory = Callers(engine, log, master.derive("directory rows"), clock)
     directory.connectors = keyset
     jail = Jail(settings.jail, home)
@@ -360,6 +372,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         engine=engine,
         log=log,
         reader=reader,
+        witnesses=witnesses,
         keyset=keyset,
         key_changes=KeyChanges(log),
         directory=directory,
@@ -380,6 +393,24 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         clock=clock,
         jail=jail,
     )
+
+
+def _measure(metrics: Metrics, witnesses: Witnesses) -> None:
+    """Gauges that look at the witnesses when they are read."""
+    metrics.log_quorum_lag.set_function(witnesses.lag_seconds)
+    for one in witnesses.all:
+        metrics.log_witness_size.labels(one.name).set_function(partial(getattr, one, "tree_size"))
+        metrics.log_witness_time.labels(one.name).set_function(partial(_time_of, one))
+        for fault in Fault:
+            metrics.log_witness_fault.labels(one.name, str(fault)).set_function(partial(_failed, one, fault))
+
+
+def _time_of(witness: Witness) -> int:
+    return witness.cosigned_at or 0
+
+
+def _failed(witness: Witness, fault: Fault) -> bool:
+    return witness.fault is fault
 
 
 def _listeners(settings: Settings) -> dict[tuple[str, Notice], list[str]]:

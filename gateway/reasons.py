@@ -95,6 +95,8 @@ class Reason(StrEnum):
     # 6 credential, record
     CREDENTIAL_REFUSED = "credential.refused"
     LOG_UNAVAILABLE = "log.unavailable"
+    LOG_UNWITNESSED = "log.unwitnessed"
+    LOG_FORKED = "log.forked"
     KEY_UNAVAILABLE = "key.unavailable"
     # 7 dispatch
     HAND_UNAVAILABLE = "hand.unavailable"
@@ -191,6 +193,8 @@ TEXTS: Final[dict[Reason, str]] = {
     Reason.PROPOSAL_OUTDATED: "What the proposal rests on has changed; propose it again.",
     Reason.CREDENTIAL_REFUSED: "No credential could be issued for this step.",
     Reason.LOG_UNAVAILABLE: "The audit log cannot be written, so nothing runs.",
+    Reason.LOG_UNWITNESSED: "Too few witnesses have cosigned the log for longer than is allowed.",
+    Reason.LOG_FORKED: "A witness says that this log is not the one it saw before.",
     Reason.KEY_UNAVAILABLE: "A signing key is missing or cannot be used.",
     Reason.HAND_UNAVAILABLE: "The hand is not available on this gateway.",
     Reason.HAND_DRIFTED: "The hand is not the one that was pinned.",

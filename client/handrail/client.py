@@ -139,6 +139,9 @@ class Client:
     policy_canary = _sync(operations.policy_canary)
     evaluations = _sync(operations.evaluations)
     audit_entries = _sync(operations.audit_entries)
+    log_checkpoint = _sync(operations.log_checkpoint)
+    log_tile = _sync(operations.log_tile)
+    log_witnesses = _sync(operations.log_witnesses)
     ready = _sync(operations.ready)
 
     def follow(self, plan_id: str) -> Iterator[Event]:
@@ -260,6 +263,9 @@ class AsyncClient:
     policy_canary = _async(operations.policy_canary)
     evaluations = _async(operations.evaluations)
     audit_entries = _async(operations.audit_entries)
+    log_checkpoint = _async(operations.log_checkpoint)
+    log_tile = _async(operations.log_tile)
+    log_witnesses = _async(operations.log_witnesses)
     ready = _async(operations.ready)
 
     async def follow(self, plan_id: str) -> AsyncIterator[Event]:

@@ -6,15 +6,18 @@ generators over a blocking and over an asynchronous connection.
 """
 
 import json
+import re
 from collections.abc import Sequence
-from typing import Literal, cast
+from typing import Final, Literal, cast
 
 from handrail.approvals import sign_answer
-from handrail.errors import UnexpectedReply
+from handrail.errors import MalformedError, UnexpectedReply
 from handrail.exchange import Operation, Request, delete, document_if_any, get, listed, path_of, post, text_of
 from handrail.keys import SigningKey, VerifyKey
 from handrail.proposals import check_proposal, new_binding, sign_act
 from handrail.views import ApprovalPage, ApprovalView, Json, PlanView, ReceiptFile
+
+_TILE: Final = re.compile(r"tile/(?:entries|[0-9]{1,2})(?:/x[0-9]{3})*/[0-9]{3}(?:\.p/[0-9]{1,3})?")
 
 # --- plans -----------------------------------------------------------------------------------------------------------
 
@@ -416,6 +419,28 @@ def audit_entries(**filters: str | int | None) -> Operation[Json]:
     """
     query = {name: str(value) for name, value in filters.items() if value is not None}
     return (yield get("audit", "entries", query=query)).document
+
+
+def log_checkpoint(cosignatures: int | None = None) -> Operation[str]:
+    """The log's newest checkpoint, *unverified*, or the newest that so many of its witnesses cosigned."""
+    query = {} if cosignatures is None else {"cosignatures": str(cosignatures)}
+    return (yield Request("GET", "/log/checkpoint", query)).text
+
+
+def log_tile(path: str) -> Operation[bytes]:
+    """A resource of the log (c2sp.org/tlog-tiles).
+
+    Args:
+        path: ``tile/0/x001/234.p/7``, or ``tile/entries/...`` for entries.
+    """
+    if not _TILE.fullmatch(path):
+        raise MalformedError("not the path of a tile")
+    return (yield Request("GET", f"/log/{path}")).body
+
+
+def log_witnesses() -> Operation[Json]:
+    """The log's witnesses, what each cosigned last, and what is wrong with it."""
+    return (yield get("log", "witnesses")).document
 
 
 def ready() -> Operation[Json]:

@@ -90,6 +90,8 @@ HINTS: Final[Mapping[Reason, str]] = {
     Reason.PROPOSAL_OUTDATED: _PROPOSE_AGAIN,
     Reason.CREDENTIAL_REFUSED: _OPERATOR,
     Reason.LOG_UNAVAILABLE: _LATER,
+    Reason.LOG_UNWITNESSED: "'handrail log witnesses' shows each witness and what it answered last.",
+    Reason.LOG_FORKED: "Stop, and compare with a kept checkpoint: 'handrail log consistency FILE --trust FILE'.",
     Reason.KEY_UNAVAILABLE: _LATER,
     Reason.HAND_UNAVAILABLE: _HAND,
     Reason.HAND_DRIFTED: "Have an operator review what changed and pin it: handrail hands pin ID",

@@ -15,7 +15,7 @@ from gateway.settings.policy import (
     RolloutSettings,
 )
 from gateway.settings.server import ConsoleSettings, PlanSettings, ServerSettings, TelemetrySettings, WebhookSettings
-from gateway.settings.storage import DatabaseSettings, KeySettings, LogSettings
+from gateway.settings.storage import DatabaseSettings, KeySettings, LogSettings, WitnessSettings
 
 __all__ = [
     "ActionSettings",
@@ -38,5 +38,6 @@ __all__ = [
     "SettingsError",
     "TelemetrySettings",
     "WebhookSettings",
+    "WitnessSettings",
     "load",
 ]

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from migrations import defences, people, postings
+from migrations import defences, people, postings, witnesses
 
 revision = "0001"
 down_revision = None
@@ -324,6 +324,7 @@ def upgrade() -> None:
     )
     people.create()
     postings.create()
+    witnesses.create()
     op.create_table(
         "api_keys",
         sa.Column("key_id", sa.String(length=32), nullable=False),

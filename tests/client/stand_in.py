@@ -341,6 +341,12 @@ class StandIn:
                                      "by": caller, "at": 1.0})  # fmt: skip
             case ("GET", "policy"):
                 return JSONResponse({"engine": "embedded", "digest": DIGEST, "files": [], "loaded_at": 1.0})
+            case ("GET", "checkpoint"):
+                return PlainTextResponse(self.forge.checkpoint())
+            case ("GET", "log", "witnesses"):
+                one = {"name": "w1", "key": self.text, "tree_size": 7, "cosigned_at": 1_800_000_000,
+                       "age_seconds": 4, "fault": "forked", "detail": self.text}  # fmt: skip
+                return JSONResponse({"quorum": 1, "lag_seconds": 4, "problem": "log.forked", "witnesses": [one]})
             case ("GET", "audit", "entries"):
                 item = {"index": 4, "code": "STPEXE", "label": "step executed", "entry": entry}
                 return JSONResponse({"entries": [item], "next": 4, "tree_size": 9, "covers": {"first": 0, "last": 4},

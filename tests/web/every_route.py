@@ -31,6 +31,9 @@ PARAMETERS = {
     "hand_id": "git",
     "proposal_id": PROPOSAL_ID,
     "digest": DIGEST,
+    "level": "0",
+    "tile_path": "x001/234.p/7",
+    "bundle_path": "x001/234.p/7",
 }
 PLAIN = [endpoint for endpoint in TABLE if endpoint.path != "/mcp"]
 

@@ -7,8 +7,12 @@ from typing import Any
 import orjson
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from audit.cosignature import Quorum
+from audit.cosigned import Cosigned, CosignedCheckpoint
 from audit.evaluations import EvaluationPage, Fault, Recorded
 from audit.query import Filter, Page, StoredEntry
+from audit.tiles import Tile
+from audit.witnesses import Witnesses
 from gateway.canonical import b64url_decode, b64url_encode
 from gateway.entries import EntryDraft
 from gateway.errors import HandrailError, Refused
@@ -34,6 +38,7 @@ def principal(name: str, *roles: Role, hands: frozenset[str] | None = None) -> P
 
 
 PRINCIPALS = {f"hr_{role}_key": principal(str(role), role) for role in Role}
+PRINCIPALS["hr_foreign-auditor_key"] = Principal("eve", "other", "pseudonym-of-eve", frozenset({Role.AUDITOR}), None)
 PRINCIPALS["hr_other_key"] = principal("other", Role.AGENT)
 PRINCIPALS["hr_scoped_key"] = principal("scoped", Role.AGENT, hands=frozenset({"clock"}))
 PRINCIPALS["hr_scoped-auditor_key"] = principal("scoped-auditor", Role.AUDITOR, hands=frozenset({"clock"}))
@@ -72,6 +77,9 @@ class testing_only_Log:  # noqa: N801
         self.aggregated: list[tuple[EntryDraft, str]] = []
         self.appended: list[EntryDraft] = []
         self.evaluations_asked: list[tuple[str, dict[str, Any]]] = []
+        self.cosigned = Cosigned(None, Quorum())  # type: ignore[arg-type]
+        self.cosignatures_asked: list[int | None] = []
+        self.tiles_asked: list[Tile] = []
         self.unready: HandrailError | None = None
         self.broken: HandrailError | None = None
 
@@ -103,6 +111,18 @@ class testing_only_Log:  # noqa: N801
 
     async def checkpoint(self) -> str:
         return "handrail.test/log\n1\nAAAA\n\n\u2014 handrail.test/log AAAA\n"
+
+    async def cosigned_checkpoint(self, needed: int | None = None) -> CosignedCheckpoint:
+        self.cosignatures_asked.append(needed)
+        return CosignedCheckpoint(1, await self.checkpoint())
+
+    async def tile(self, tile: Tile) -> bytes:
+        self.tiles_asked.append(tile)
+        return bytes(32) * tile.width
+
+    async def bundle(self, tile: Tile) -> bytes:
+        self.tiles_asked.append(tile)
+        return b"\x00\x02{}" * tile.width
 
 
 class testing_only_Directory:  # noqa: N801
@@ -551,6 +571,7 @@ class testing_only_Gateway:  # noqa: N801
         self.policy = testing_only_Policy()
         self.rollout = testing_only_Rollout()
         self.reader = testing_only_Reader()
+        self.witnesses = Witnesses(self.settings.log, self.log, self.log.cosigned, ())  # type: ignore[arg-type]
         self.metrics = Metrics()
         self.started = 0
         self.closed = 0
