@@ -72,6 +72,8 @@ class Log:
         self._clock = clock
         self._opener = Opener(epochs)
         self.others = Others(engine.dialect)
+        self.others.on_forgetting(self._opener.forget)
+        self.others.on_forgetting(epochs.forget)
         self._aggregator = Aggregator(WINDOW_SECONDS)
         self._flusher: asyncio.Task[None] | None = None
         self._threads = ThreadPoolExecutor(_READERS, thread_name_prefix="handrail-audit-reader")
