@@ -67,7 +67,8 @@ def truncate_wal(engine: Engine) -> bool:
         try:
             cursor = raw.cursor()
             cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            return bool(cursor.fetchone()[0] == 0)
+            row = cursor.fetchone()
+            return row is not None and row[0] == 0
         finally:
             raw.close()
     except (SQLAlchemyError, sqlite3.Error) as exc:

@@ -38,12 +38,14 @@ _POLL_SECONDS: Final = 0.05
 
 _MARK: Final = (
     f"INSERT INTO {erased_keys.name} (key_id, erasure_id) "  # noqa: S608
-    f"SELECT k.key_id, CAST(:erasure AS VARCHAR(32)) FROM {data_keys.name} k WHERE k.tenant = :the_tenant AND k.subject IN "
+    f"SELECT k.key_id, CAST(:erasure AS VARCHAR(32)) FROM {data_keys.name} k "
+    "WHERE k.tenant = :the_tenant AND k.subject IN (SELECT %s) ON CONFLICT DO NOTHING"
 )
 _MARKS: Final = {
-    "sqlite": text(_MARK + "(SELECT value FROM json_each(:tags)) ON CONFLICT DO NOTHING"),
-    "postgresql": text(_MARK + "(SELECT json_array_elements_text(CAST(:tags AS json))) ON CONFLICT DO NOTHING"),
+    "sqlite": text(_MARK % "value FROM json_each(:tags)"),
+    "postgresql": text(_MARK % "json_array_elements_text(CAST(:tags AS json))"),
 }
+"""Exact while the log's head is locked, as it is in an append: whoever seals holds that lock."""
 _INSERT: Final = insert(erasures)
 _BEGUN: Final = (
     update(erasures).where(erasures.c.erasure_id == bindparam("the_erasure")).values(epoch=bindparam("the_epoch"))
@@ -225,7 +227,9 @@ class Erasures:
     def _holding(self, every: Sequence[Epoch], tenant: str, person: str) -> list[Hold]:
         now = self._clock()
         with self._reader.connect() as connection:
-            return [hold for hold in holds_of(connection, every, tenant) if hold.subject == person and hold.holds_at(now)]
+            return [
+                hold for hold in holds_of(connection, every, tenant) if hold.subject == person and hold.holds_at(now)
+            ]
 
     def _state(self, tenant: str, erasure_id: str) -> Erasure:
         with self._reader.connect() as connection:
@@ -279,4 +283,8 @@ def _counting(erasure_id: str) -> Callable[[Connection, int], None]:
         .where(erasures.c.erasure_id == erasure_id)
         .values(payloads=erasures.c.payloads + bindparam("gone"))
     )
-    return lambda connection, gone: connection.execute(counted, {"gone": gone}) and None
+
+    def count(connection: Connection, gone: int) -> None:
+        connection.execute(counted, {"gone": gone})
+
+    return count

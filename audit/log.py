@@ -212,6 +212,10 @@ class Log:
             self._probe = asyncio.create_task(self._prove())
         await asyncio.shield(self._probe)
 
+    async def catch_up(self) -> None:
+        """See what other writers appended. Raises ``LogUnavailable``."""
+        await self._writer.call(Committer.probe)
+
     # --- Payloads ----------------------------------------------------------------------------------------------------
 
     async def open(self, commitments: Sequence[str]) -> Mapping[str, tuple[bytes, bytes]]:

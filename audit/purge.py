@@ -74,7 +74,12 @@ class Purge:
                 return Purged(0, 0)
             purged = await asyncio.to_thread(self._purge, self._clock() - days * 86_400.0)
             if purged.payloads or purged.keys:
-                facts = {"what": "payloads", "payloads": purged.payloads, "keys": purged.keys, "days": days}
+                facts: dict[str, str | int] = {
+                    "what": "payloads",
+                    "payloads": purged.payloads,
+                    "keys": purged.keys,
+                    "days": days,
+                }
                 await self._log.append(Append([EntryDraft(EntryType.RETENTION_APPLIED, DEFAULT_TENANT, facts=facts)]))
             if await asyncio.to_thread(self._stale):
                 await self._rotation.begin()  # what follows is ``Erasures.advance``'s

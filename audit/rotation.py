@@ -19,7 +19,7 @@ from sqlalchemy import Column, Engine, Table, bindparam, func, insert, select, u
 
 from audit.epochs import EpochKeys
 from audit.eraser import erasing, truncate_wal
-from audit.errors import LogUnavailable, SealBroken
+from audit.errors import SealBroken
 from audit.reader import Reader
 from audit.sealing import Epoch, every_epoch
 from audit.subjects import hold_label
@@ -56,7 +56,9 @@ _TABLES: Final = (
 class Rotation:
     """Belongs to whoever holds ``EpochKeys.turn``."""
 
-    def __init__(self, log: AuditLog, reader: Reader, eraser: Engine, epochs: EpochKeys, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, log: AuditLog, reader: Reader, eraser: Engine, epochs: EpochKeys, clock: Callable[[], float]
+    ) -> None:
         self._log = log
         self._reader = reader
         self._eraser = eraser
@@ -147,8 +149,8 @@ class Rotation:
             for row in rows:
                 try:
                     key, name = old.unwrap(wrapped.label(row), row.wrapped)
-                except SealBroken as broken:  # nobody can read what is under it, today either
-                    _logger.error("log.key_lost", table=table.name, detail=broken.detail)
+                except SealBroken:  # nobody can read what is under it, today either
+                    _logger.exception("log.key_lost", table=table.name, row=getattr(row, id_.name))
                     continue
                 moved.append(
                     {

@@ -30,7 +30,7 @@ from gateway.randomness import random_16_bytes
 
 SALT_BYTES: Final = 16
 SEALING_SECONDS: Final = 7 * 86_400.0
-"""How long a data key seals. A later value of the same subject gets another, so that the key of what its retention ended
+"""How long a data key seals. A later value of the same subject gets another, so that the key of what is past its time
 can be deleted although the subject is still active."""
 _CACHE: Final = 4096
 """Data keys and stored commitments remembered; older ones are read again."""
@@ -42,7 +42,12 @@ _KEYS_OF_SUBJECTS: Final = (
 _NEWEST_EPOCH: Final = f"SELECT max(epoch) FROM {key_epochs.name}"  # noqa: S608
 _UNERASED: Final = ~select(erased_keys.c.key_id).where(erased_keys.c.key_id == data_keys.c.key_id).exists()
 OPENING: Final = select(
-    payloads.c.commitment, payloads.c.sealed, payloads.c.owners, data_keys.c.key_id, data_keys.c.epoch, data_keys.c.wrapped
+    payloads.c.commitment,
+    payloads.c.sealed,
+    payloads.c.owners,
+    data_keys.c.key_id,
+    data_keys.c.epoch,
+    data_keys.c.wrapped,
 ).join_from(payloads, data_keys, payloads.c.key_id == data_keys.c.key_id)
 """What :meth:`Opener.open_rows` wants of each payload."""
 _PAYLOADS: Final = OPENING.where(payloads.c.commitment.in_(bindparam("commitments", expanding=True)), _UNERASED)
@@ -203,15 +208,15 @@ class Sealer:
         tags = {(epoch.name, subject[0], epoch.tag(subject)): subject for epoch in self._every for subject in unknown}
         by_name = {epoch.name: epoch for epoch in self._every}
         for tenant, tag, key_id, name, wrapped, made_at in self._stored_keys(driver, [tag for _, _, tag in tags], now):
-            subject = tags.get((name, tenant, tag))
-            if subject is None:
+            found = tags.get((name, tenant, tag))
+            if found is None:
                 continue
             key, whose = by_name[name].unwrap(key_id, wrapped)
-            if whose != subject[1]:
+            if whose != found[1]:
                 raise SealBroken(f"data key {key_id} belongs to another subject")
-            known = self._keys.get(subject)
+            known = self._keys.get(found)
             if known is None or known.made_at < made_at:
-                self._keys[subject] = DataKey(key_id, key, AESGCM(key), made_at)
+                self._keys[found] = DataKey(key_id, key, AESGCM(key), made_at)
 
     def _stored_keys(self, driver: Driver, tags: list[str], now: float) -> list[Any]:
         oldest = now - SEALING_SECONDS

@@ -84,7 +84,16 @@ def keys_of(connection: Connection, every: Sequence[Epoch], tenant: str, subject
 
 def hold_label(row: Any) -> str:
     """What the wrapped name of a hold is bound to: all that the hold says."""
-    return json.dumps([row.hold_id, row.tenant, row.code, float(row.set_at), row.set_by, row.until])
+    return json.dumps(
+        [
+            row.hold_id,
+            row.tenant,
+            row.code,
+            float(row.set_at),
+            row.set_by,
+            None if row.until is None else float(row.until),
+        ]
+    )
 
 
 def setting(newest: Epoch, hold: Hold) -> Write:
@@ -127,9 +136,7 @@ def holds_of(connection: Connection, every: Sequence[Epoch], tenant: str) -> lis
         if epoch is None:
             raise SealBroken(f"hold {row.hold_id}: its epoch key is gone")
         _, subject = epoch.unwrap(hold_label(row), row.wrapped)
-        found.append(
-            Hold(row.hold_id, row.tenant, subject, row.code, row.set_at, row.set_by, row.until)
-        )
+        found.append(Hold(row.hold_id, row.tenant, subject, row.code, row.set_at, row.set_by, row.until))
     here = {hold.hold_id for hold in found}
     said = {
         kind: {facts.get("hold") for _, facts in facts_of(connection, tenant, {kind}, -1)}

@@ -13,11 +13,15 @@ import structlog
 from sqlalchemy import Engine
 
 import migrations
+from audit.access import Access
 from audit.checkpoint import VerifierKey
 from audit.database import make_engine
 from audit.epochs import EpochKeys
+from audit.eraser import make_eraser
+from audit.erasure import Erasures
 from audit.history import newest_pin
 from audit.log import Log
+from audit.purge import Purge
 from audit.reader import Reader
 from gateway import rollout
 from gateway.approvals import Approvals
@@ -34,6 +38,7 @@ from gateway.policy.engine import load_engine
 from gateway.policy.recall import Recall
 from gateway.policy.reloading import EventKind, PolicyEvent, ReloadingEngine
 from gateway.ports import Append, Purpose
+from gateway.privacy import Privacy
 from gateway.proposals import Proposals
 from gateway.pulling import Pulling
 from gateway.reasons import Reason
@@ -44,6 +49,7 @@ from gateway.store.bundles import SqlBundles
 from gateway.store.directory import SqlDirectory
 from gateway.store.outbox import SqlOutbox
 from gateway.store.past import SqlPast
+from gateway.store.personal import Personal
 from gateway.store.plans import SqlPlans, forget_replays
 from gateway.store.proposals import SqlProposals
 from gateway.store.sessions import SqlSessions
@@ -68,6 +74,8 @@ SYSTEM_ACTOR = "system"
 UPKEEP_SECONDS = 1.0
 SWITCH_SECONDS = 0.0005
 PURGE_SECONDS = 60.0
+HEAR_SECONDS = 5.0
+"""A gateway that nobody calls learns from the log this often what others erased, and empties its memory of it."""
 
 
 class Callers(SqlDirectory):
@@ -111,6 +119,8 @@ class Gateway:
     lifecycle: Lifecycle
     pulling: Pulling
     evidence: Evidence
+    privacy: Privacy
+    eraser: Engine
     metrics: Metrics
     tracer: Tracer
     clock: Callable[[], float]
@@ -118,6 +128,7 @@ class Gateway:
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
     _purge_at: float = 0.0
     _messages_at: float = 0.0
+    _hear_at: float = 0.0
 
     async def prepare(self) -> None:
         """Make missing keys and tables, and open the log: what every use of a home needs.
@@ -141,6 +152,7 @@ class Gateway:
         # loop starves it: durable appends fall to less than half (docs/adr/0003-log-storage.md).
         sys.setswitchinterval(SWITCH_SECONDS)
         await self.prepare()
+        self.log.others.on_forgetting(self._forgetting(asyncio.get_running_loop()))
         await self.policy.start()
         await self.rollout.start()
         await self.hands.start()
@@ -165,6 +177,7 @@ class Gateway:
         await self.log.close()
         self.tracer.close()
         self.engine.dispose()
+        self.eraser.dispose()
 
     def verifier_keys(self) -> list[str]:
         """The log's verifier keys (C2SP signed-note ``name+hash+key``), newest first."""
@@ -202,6 +215,15 @@ class Gateway:
             found["policy_remote"] = str(self.pulling.problem.reason)
         return found | self.rollout.notices()
 
+    def _forgetting(self, loop: asyncio.AbstractEventLoop) -> Callable[[], None]:
+        """For the log's writer to call, when something was erased."""
+
+        def forget() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed, and with it all that was remembered
+                loop.call_soon_threadsafe(self.pipeline.contexts.forget_all)
+
+        return forget
+
     async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
         while True:
             await asyncio.sleep(seconds)
@@ -218,6 +240,9 @@ class Gateway:
             "age keys": self._age_keys,
             "record key changes": self.key_changes.settle,
             "purge replays": self._purge,
+            "hear of erasures": self._hear,
+            "erase": self.privacy.advance,
+            "purge payloads": self.privacy.purge,
             "look after messages": self._look_after_messages,
         }
         for name, part in parts.items():
@@ -243,6 +268,13 @@ class Gateway:
             await self.log.append(Append((), [forget_replays(now)]))
             self._purge_at = now + PURGE_SECONDS
 
+    async def _hear(self) -> None:
+        """Learn from the log what other gateways erased, also where nobody calls this one."""
+        now = self.clock()
+        if now >= self._hear_at:
+            await self.log.catch_up()
+            self._hear_at = now + HEAR_SECONDS
+
     async def _look_after_messages(self) -> None:
         now = self.clock()
         if now >= self._messages_at:
@@ -263,7 +295,8 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
     engine = make_engine(settings.database_url)
     metrics = Metrics()
     gateway_id = _gateway_id(settings)
-    log = Log(engine, settings.log, keyset, EpochKeys(home / "epochs", master.derive("epoch")), gateway_id, clock)
+    epochs = EpochKeys(settings.epochs_directory, master.derive("epoch"))
+    log = Log(engine, settings.log, keyset, epochs, gateway_id, clock)
     directory = Callers(engine, log, master.derive("directory rows"), clock)
     directory.connectors = keyset
     jail = Jail(settings.jail, home)
@@ -341,6 +374,19 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         clock=clock,
     )
     approvals = Approvals(pipeline)
+    eraser = make_eraser(settings.eraser_url)
+    personal = Personal(engine, master.derive("directory rows"), master.derive("step rows"))
+    privacy = Privacy(
+        log=log,
+        reader=reader,
+        access=Access(reader, epochs),
+        erasures=Erasures(log, reader, eraser, epochs, clock),
+        purge=Purge(log, reader, eraser, epochs, personal.aliases, clock),
+        personal=personal,
+        directory=directory,
+        payload_days=settings.privacy.payload_days,
+        clock=clock,
+    )
     webhooks = {name: Webhook.open(name, one, courier) for name, one in settings.webhooks.items()}
     deliveries = Deliveries(
         webhooks=webhooks,
@@ -370,6 +416,8 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         lifecycle=lifecycle,
         pulling=Pulling.open(settings.policy.remote, home / "policy-remote", lifecycle, log, metrics, clock),
         evidence=Evidence(pipeline),
+        privacy=privacy,
+        eraser=eraser,
         metrics=metrics,
         tracer=spans,
         clock=clock,

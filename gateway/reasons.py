@@ -30,6 +30,7 @@ class Reason(StrEnum):
     AUTH_INVALID = "auth.invalid"
     AUTH_EXPIRED = "auth.expired"
     AUTH_FORBIDDEN = "auth.forbidden"
+    PRIVACY_HELD = "privacy.held"
     # 2 verify
     VERIFY_MALFORMED = "verify.malformed"
     VERIFY_ALGORITHM = "verify.algorithm"
@@ -131,6 +132,7 @@ TEXTS: Final[dict[Reason, str]] = {
     Reason.AUTH_MISSING: "This route needs an API key in 'Authorization: Bearer'.",
     Reason.AUTH_INVALID: "The API key is unknown or revoked.",
     Reason.AUTH_EXPIRED: "The API key has expired.",
+    Reason.PRIVACY_HELD: "A legal hold stands against an erasure of this person's data.",
     Reason.AUTH_FORBIDDEN: "Your roles do not permit this.",
     Reason.VERIFY_MALFORMED: "The message is not a compact JWS.",
     Reason.VERIFY_ALGORITHM: "Only alg Ed25519 is accepted.",

@@ -118,6 +118,17 @@ class DatabaseSettings(Section):
         None,
         description="SQLAlchemy URL: sqlite:///FILE or postgresql+psycopg://... Default: handrail.db in the home.",
     )
+    eraser_url: str | None = Field(
+        None,
+        description="PostgreSQL: the same database as the role that may delete personal data and nothing else "
+        "(deploy/postgres/eraser-role.sql). Default: url.",
+    )
+
+    @model_validator(mode="after")
+    def _one_database(self) -> "DatabaseSettings":
+        if self.eraser_url is not None and not (self.url or "").startswith("postgresql"):
+            raise ValueError("eraser_url goes with a PostgreSQL url: SQLite has no roles")
+        return self
 
 
 class LogSettings(Section):
@@ -135,6 +146,22 @@ class LogSettings(Section):
     group_max_entries: int = Field(256, ge=1, le=4096, description="Entries in one group commit.")
     group_wait_milliseconds: float = Field(0.0, ge=0, le=5, description="How long a commit waits for company.")
     checkpoint_interval_seconds: float = Field(1.0, gt=0, le=60, description="Longest time between checkpoints.")
+
+
+class PrivacySettings(Section):
+    """Personal data: how long it is kept."""
+
+    payload_days: int = Field(
+        30,
+        ge=1,
+        le=3660,
+        description="Days after which arguments, results and other sealed values are deleted. Entries stay.",
+    )
+    epochs: Path | None = Field(
+        None,
+        description="Directory of the epoch keys, which every gateway of one database shares and no backup holds. "
+        "Default: epochs in the home.",
+    )
 
 
 class RemoteSettings(Section):
@@ -333,7 +360,8 @@ class ActionSettings(Section):
     cacheable: bool = Field(False, description="Whether an answer may be reused (part of the pin; none is reused yet).")
     args: dict[Pointer, ArgumentRole] = Field({}, description="JSON pointer into the args -> role.")
     data_subjects: tuple[Pointer, ...] = Field(
-        (), description="JSON pointers that name people (part of the pin; not read yet)."
+        (),
+        description="JSON pointers into the args or {content, structured} that name the people whom a call concerns.",
     )
     trust: Trust | None = Field(None, description="Trust of this action's results, where it differs from the hand's.")
     result_trust: dict[Pointer, Trust] = Field(
@@ -407,6 +435,7 @@ class Settings(BaseSettings):
     plans: PlanSettings = PlanSettings()
     database: DatabaseSettings = DatabaseSettings()
     log: LogSettings = LogSettings()
+    privacy: PrivacySettings = PrivacySettings()
     policy: PolicySettings = PolicySettings()
     provenance: ProvenanceSettings = ProvenanceSettings()
     proposals: ProposalSettings = ProposalSettings()
@@ -433,6 +462,16 @@ class Settings(BaseSettings):
     def database_url(self) -> str:
         """The SQLAlchemy URL in use."""
         return self.database.url or f"sqlite:///{(self.home / 'handrail.db').absolute()}"
+
+    @property
+    def eraser_url(self) -> str:
+        """The URL as which personal data is erased."""
+        return self.database.eraser_url or self.database_url
+
+    @property
+    def epochs_directory(self) -> Path:
+        """Where the epoch keys lie."""
+        return self.privacy.epochs or self.home / "epochs"
 
     @property
     def public_url(self) -> str:

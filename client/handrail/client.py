@@ -152,6 +152,13 @@ class Client:
     policy_canary = _sync(operations.policy_canary)
     evaluations = _sync(operations.evaluations)
     audit_entries = _sync(operations.audit_entries)
+    privacy_access = _sync(operations.privacy_access)
+    privacy_preview = _sync(operations.privacy_preview)
+    privacy_erase = _sync(operations.privacy_erase)
+    privacy_erasure = _sync(operations.privacy_erasure)
+    privacy_hold = _sync(operations.privacy_hold)
+    privacy_holds = _sync(operations.privacy_holds)
+    privacy_lift = _sync(operations.privacy_lift)
     ready = _sync(operations.ready)
 
     def follow(self, plan_id: str) -> Iterator[Event]:
@@ -272,6 +279,13 @@ class AsyncClient:
     policy_canary = _async(operations.policy_canary)
     evaluations = _async(operations.evaluations)
     audit_entries = _async(operations.audit_entries)
+    privacy_access = _async(operations.privacy_access)
+    privacy_preview = _async(operations.privacy_preview)
+    privacy_erase = _async(operations.privacy_erase)
+    privacy_erasure = _async(operations.privacy_erasure)
+    privacy_hold = _async(operations.privacy_hold)
+    privacy_holds = _async(operations.privacy_holds)
+    privacy_lift = _async(operations.privacy_lift)
     ready = _async(operations.ready)
 
     async def follow(self, plan_id: str) -> AsyncIterator[Event]:

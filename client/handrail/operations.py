@@ -6,7 +6,7 @@ result. :mod:`handrail.client` drives the same generators over a blocking and ov
 
 import json
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal, TypeVar, cast
 from urllib.parse import quote
 
@@ -93,6 +93,8 @@ class Reply:
 
 REPLY_MAX_DEPTH: Final = 128
 """An answer wraps args and results, which may be 64 levels deep themselves."""
+ERASE_WAIT_SECONDS: Final = 30.0
+"""An erasure of a principal waits for its plans to end."""
 _PROBLEM_MEMBERS: Final = frozenset({"type", "title", "status", "detail", "code", "request_id"})
 
 Operation = Generator[Request, Reply, Result]
@@ -283,6 +285,49 @@ def activate(shown: Json | str, key: SigningKey | None = None) -> Operation[Json
 def withdraw(proposal_id: str) -> Operation[Json]:
     """Take a proposal back, or end what is in force."""
     return (yield _post(None, "proposals", proposal_id, "withdraw")).document
+
+
+# --- privacy ---------------------------------------------------------------------------------------------------------
+
+
+def privacy_access(person: str, *, page: bool = False) -> Operation[bytes]:
+    """Everything held about a person, as one JSON document, or as a page to read (Markdown)."""
+    asked = {"person": person, "format": "markdown" if page else "json"}
+    reply = yield _post(asked, "privacy", "access")
+    if reply.media_type != ("text/markdown" if page else "application/json"):
+        raise UnexpectedReply(reply.status, "the answer is not an export")
+    return reply.body
+
+
+def privacy_preview(person: str) -> Operation[Json]:
+    """What an erasure of a person's data would take, and what stays."""
+    return (yield _post({"person": person}, "privacy", "preview")).document
+
+
+def privacy_erase(person: str, *, acts: bool = False) -> Operation[Json]:
+    """Erase a person's data. From the answer on nothing of it opens; ``state`` is ``done`` when every copy is void."""
+    asked = replace(_post({"person": person, "acts": acts}, "privacy", "erasures"), wait_seconds=ERASE_WAIT_SECONDS)
+    return (yield asked).document
+
+
+def privacy_erasure(erasure_id: str) -> Operation[Json]:
+    """How far an erasure is."""
+    return (yield _get("privacy", "erasures", erasure_id)).document
+
+
+def privacy_hold(person: str, code: str, *, until: int | None = None) -> Operation[Json]:
+    """Keep a person's data from being erased; ``until`` in seconds since the epoch."""
+    return (yield _post({"person": person, "code": code, "until": until}, "privacy", "holds")).document
+
+
+def privacy_holds() -> Operation[list[Json]]:
+    """Every hold that was not lifted."""
+    return _listed((yield _get("privacy", "holds")), "holds")
+
+
+def privacy_lift(hold_id: str) -> Operation[Json]:
+    """End a hold."""
+    return (yield _delete("privacy", "holds", hold_id)).document
 
 
 # --- callers, keys, hands, policy, audit -----------------------------------------------------------------------------
