@@ -121,6 +121,7 @@ class Gateway:
     evidence: Evidence
     privacy: Privacy
     eraser: Engine
+    epochs: EpochKeys
     metrics: Metrics
     tracer: Tracer
     clock: Callable[[], float]
@@ -418,6 +419,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         evidence=Evidence(pipeline),
         privacy=privacy,
         eraser=eraser,
+        epochs=epochs,
         metrics=metrics,
         tracer=spans,
         clock=clock,
