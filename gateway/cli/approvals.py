@@ -17,7 +17,7 @@ from gateway.cli.output import Output
 from gateway.cli.saving import Force, save
 from gateway.rendering import moment, render
 
-app = noun("List, watch, show, approve and refuse held steps.")
+app = noun("approvals")
 
 ApprovalId = Annotated[str, typer.Argument(metavar="ID", help="As 'approvals list' shows it.")]
 Key = Annotated[Path | None, typer.Option(help="Your enrolled private JWK. Default: the one in cli.json.")]

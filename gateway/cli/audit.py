@@ -27,7 +27,7 @@ from keys.stores.master import VARIABLE, MasterKey
 
 _SHOWN_MAX: Final = 200
 
-app = noun("Query the log, and check it for tampering.")
+app = noun("audit")
 
 Config = Annotated[
     Path | None, typer.Option("--config", help="handrail.toml. Default: HANDRAIL_CONFIG, ./handrail.toml.")

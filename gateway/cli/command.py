@@ -21,6 +21,7 @@ from audit.errors import LogMisconfigured
 from gateway.cli.connect import Session, resolve
 from gateway.cli.exits import Code, Exit, Stop
 from gateway.cli.hints import HINTS, hint_for
+from gateway.cli.nouns import NOUNS
 from gateway.cli.output import Output
 from gateway.errors import HandrailError, Unavailable
 from gateway.reasons import Reason
@@ -40,8 +41,13 @@ _KEYWORD: Final = inspect.Parameter.KEYWORD_ONLY
 _TRY_LATER: Final = frozenset({429, 502, 503, 504})
 
 
-def noun(help_: str) -> typer.Typer:
-    """The Typer application of one noun."""
+def noun(name: str) -> typer.Typer:
+    """The Typer application of one of :data:`gateway.cli.nouns.NOUNS`."""
+    return group(NOUNS[name])
+
+
+def group(help_: str | None = None) -> typer.Typer:
+    """A Typer application below a noun; without a text, one whose commands join those of the noun."""
     return typer.Typer(
         help=help_,
         no_args_is_help=True,

@@ -13,7 +13,7 @@ from gateway.cli.exits import Exit, Stop
 from gateway.cli.output import Output
 from gateway.settings import load
 
-app = noun("Move the database to the newest schema.")
+app = noun("db")
 app.callback()(lambda: None)
 
 

@@ -17,7 +17,7 @@ from gateway.cli.output import Output
 from gateway.errors import HandrailError
 from gateway.settings import Settings, load
 
-app = noun("Say what is missing on this machine.")
+app = noun("doctor")
 
 OK: Final = "ok"
 MISSING: Final = "missing"

@@ -15,7 +15,7 @@ from gateway.cli.output import Output
 from gateway.reasons import Reason
 from gateway.safe import safe_json
 
-app = noun("List hands and pin their manifests.")
+app = noun("hands")
 
 
 @command(app, "list", example="hands list", good="they were listed")

@@ -13,7 +13,7 @@ from gateway.cli.output import Output
 from gateway.cli.saving import save_json
 from gateway.settings import load
 
-app = noun("Set a gateway's home up.")
+app = noun("init")
 
 
 @command(

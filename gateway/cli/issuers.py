@@ -9,7 +9,7 @@ from handrail import load_public
 from gateway.cli.command import command, noun
 from gateway.cli.connect import Session
 
-app = noun("Add, list and revoke signers of plans.")
+app = noun("issuers")
 
 IssuerId = Annotated[str, typer.Argument(metavar="ID", help="What plans name as their iss.")]
 

@@ -15,7 +15,7 @@ from gateway.safe import safe
 from gateway.settings import Settings, load
 from hand_adapters.jail import Completed, Jail, JailSpec
 
-app = noun("Run a program in a jail.")
+app = noun("jail")
 # Without a callback Typer would take a lone command for the noun itself.
 app.callback()(lambda: None)
 

@@ -22,7 +22,7 @@ from gateway.cli.output import Output
 from gateway.cli.saving import Force, make_directory, save
 from gateway.reasons import Reason
 
-app = noun("Sign, submit and show plans; save their receipts.")
+app = noun("plan")
 
 WAIT_MAX_SECONDS: Final = 600
 """More than any gateway can be told to honour ([server] wait_max_seconds)."""

@@ -31,7 +31,7 @@ from gateway.policy import tools
 from gateway.policy.faults import BundleError, Problem
 from gateway.settings import PolicySettings, load
 
-app = noun("Evaluate, check and try policy bundles.")
+app = noun("policy")
 app.add_typer(policy_replay.app)
 app.add_typer(policy_build.app)
 app.add_typer(policy_lifecycle.app)

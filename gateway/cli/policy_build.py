@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 import typer
 from handrail import SigningKey
 
-from gateway.cli.command import command, noun
+from gateway.cli.command import command, group
 from gateway.cli.connect import Session
 from gateway.cli.exits import Exit, Stop
 from gateway.cli.output import Output
@@ -20,7 +20,7 @@ from gateway.policy.git import GitFailed, Revision, revision
 from gateway.ports import Typ
 from keys import jws
 
-app = noun("Build bundles.")
+app = group()
 
 _NO_TESTS: Final = {"opa": None, "tests": None, "coverage": None}
 

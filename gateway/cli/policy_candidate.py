@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from gateway.cli.command import command, noun
+from gateway.cli.command import command, group
 from gateway.cli.connect import Session
 from gateway.cli.differences import show_differences
 from gateway.cli.exits import Exit, Stop
@@ -16,8 +16,8 @@ from gateway.policy.replay_report import markdown
 from gateway.rendering import moment
 from gateway.two_person import RULES, Kind
 
-shadow = noun("Have a bundle judge live traffic beside the one that decides, without effect.")
-canary = noun("Have a bundle decide for some of the principals, by two people's word.")
+shadow = group("Have a bundle judge live traffic beside the one that decides, without effect.")
+canary = group("Have a bundle decide for some of the principals, by two people's word.")
 
 _DAY: Final = 86_400
 _LONGEST: Final = 14 * _DAY

@@ -10,7 +10,7 @@ import typer
 
 from gateway.cli.asking import ask_for
 from gateway.cli.candidates import kept
-from gateway.cli.command import command, noun
+from gateway.cli.command import command, group
 from gateway.cli.connect import Session
 from gateway.cli.exits import Exit, Stop, unreadable
 from gateway.cli.output import Output
@@ -22,7 +22,7 @@ from gateway.policy.signed import SIGNED_MAX_BYTES
 from gateway.rendering import moment
 from gateway.two_person import Kind
 
-app = noun("Have bundles decide, and go back.")
+app = group()
 
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 File = Annotated[Path, typer.Argument(metavar="BUNDLE", help="The file that 'policy build' wrote.")]

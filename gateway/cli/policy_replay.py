@@ -14,7 +14,7 @@ import typer
 
 from audit.entry import format_time
 from gateway.cli.candidates import Candidate, candidate
-from gateway.cli.command import command, noun
+from gateway.cli.command import command, group
 from gateway.cli.connect import Connection, Session
 from gateway.cli.differences import show_differences
 from gateway.cli.exits import Exit, Stop
@@ -30,7 +30,7 @@ from gateway.policy.replay_report import markdown
 from gateway.settings import PolicySettings
 from gateway.settings import load as load_settings
 
-app = noun("Try a bundle on what was recorded.")
+app = group()
 
 PAGE_LIMIT: Final = 1000
 FILE_PAGE_LINES: Final = 500

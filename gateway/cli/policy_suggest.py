@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from gateway.cli.candidates import Candidate, candidate
-from gateway.cli.command import command, noun
+from gateway.cli.command import command, group
 from gateway.cli.connect import Session
 from gateway.cli.exits import Exit
 from gateway.cli.output import Output
@@ -23,7 +23,7 @@ from gateway.policy.inspection import inspect
 from gateway.policy.suggest import Draft, merged
 from gateway.settings import load as load_settings
 
-app = noun("Draft grants and allowlists from what was seen.")
+app = group()
 
 
 @command(

@@ -16,7 +16,7 @@ from gateway.cli.saving import Force, refuse_existing, save
 from gateway.privacy import HoldCode
 from gateway.rendering import moment
 
-app = noun("See and erase what is held about a person, and hold it.")
+app = noun("See, erase and hold what is kept about a person.")
 hold_app = noun("Set, list and lift legal holds: what must not be erased.")
 app.add_typer(hold_app, name="hold")
 

@@ -15,7 +15,7 @@ from gateway.cli.output import Output
 from gateway.rendering import moment
 from gateway.two_person import Kind, ProposalStatus
 
-app = noun("List, show, activate and withdraw changes that take two people.")
+app = noun("proposals")
 
 ProposalId = Annotated[str, typer.Argument(metavar="ID", help="As 'proposals list' shows it.")]
 Key = Annotated[Path | None, typer.Option(help="Your enrolled private JWK. Default: the one in cli.json.")]

@@ -24,7 +24,7 @@ from gateway.telemetry import configure_logging
 from gateway.web.asgi import create_app
 from gateway.web.server import uvicorn_config
 
-app = noun("Run the gateway.")
+app = noun("serve")
 
 
 @command(

@@ -459,7 +459,7 @@ async def test_a_request_that_the_policy_asks_anew_says_so_and_takes_no_form_fro
         (tmp_path / "policy" / "handrail" / "note.rego").write_text("package handrail.note\n")
         await here.gateway.policy.reload()
         for changed in (True, False):  # and changed back: the forms then differ in the number of askings alone
-            await here.gateway.approvals.redecide()
+            await here.gateway.approval_upkeep.redecide()
             await here.gateway.pipeline.close()
             if changed:
                 (tmp_path / "policy" / "handrail" / "note.rego").unlink()

@@ -11,12 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from audit import erasure, eraser, rotation
+from audit import erasure, rotation
 from audit.controls import load
 from audit.database import make_engine
 from audit.epochs import EpochKeys
-from audit.erasure import Erasures
 from audit.eraser import make_eraser
+from audit.erasure import Erasures
 from audit.log import Log
 from audit.rotation import Rotation
 from gateway.settings import LogSettings
@@ -91,6 +91,5 @@ async def main(directory: Path, url: str) -> None:
 
 
 if __name__ == "__main__":
-    del eraser
     POINTS[sys.argv[3]]()
     asyncio.run(main(Path(sys.argv[1]), sys.argv[2]))

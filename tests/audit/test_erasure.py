@@ -1,10 +1,8 @@
 """Erasure: what is gone is gone in every copy, and what stays is provable as before."""
 
 import asyncio
-import contextlib
 import os
 import shutil
-from collections.abc import AsyncIterator
 
 import pytest
 from sqlalchemy import select
@@ -12,11 +10,9 @@ from sqlalchemy import select
 from audit.checkpoint import VerifierKey, parse_checkpoint, verify_note
 from audit.database import make_engine
 from audit.epochs import EpochKeys
-from audit.eraser import make_eraser
-from audit.erasure import Erasures, Held
+from audit.erasure import Held
 from audit.errors import SealBroken
 from audit.fsck import check
-from audit.log import Log
 from audit.reader import Filter
 from audit.sealing import Opener
 from audit.subjects import Hold, setting
@@ -24,29 +20,10 @@ from audit.tables import data_keys, erased_keys, payload_keys, payloads
 from gateway.entries import EntryType
 from gateway.model import commit, person_key
 from gateway.ports import Append
-from gateway.settings import LogSettings
-from tests.audit.conftest import CONTROLS, TIME, draft
+from tests.audit.conftest import TIME, draft
+from tests.audit.erasing import eraser_of, own_log
 
 ANN, BOB = person_key("ann@example.com"), person_key("bob@example.com")
-
-
-@contextlib.asynccontextmanager
-async def eraser_of(engine, log, epochs) -> AsyncIterator[Erasures]:
-    eraser = make_eraser(engine.url.render_as_string(hide_password=False))
-    try:
-        yield Erasures(log, log.reader, eraser, epochs, lambda: TIME)
-    finally:
-        eraser.dispose()
-
-
-@contextlib.asynccontextmanager
-async def own_log(engine, signer, epochs, name) -> AsyncIterator[Log]:
-    log = Log(engine, LogSettings(), signer, epochs, name, lambda: TIME, controls=CONTROLS)
-    await log.start()
-    try:
-        yield log
-    finally:
-        await log.close()
 
 
 async def keep(log, value: bytes, *subjects: str):

@@ -16,8 +16,8 @@ from gateway.entries import EntryType
 from gateway.model import commit, person_key
 from gateway.ports import Append
 from tests.audit.conftest import CheckpointSigner, draft
+from tests.audit.erasing import eraser_of, own_log
 from tests.audit.erasing_process import MASTER, POINTS
-from tests.audit.test_erasure import eraser_of, own_log
 from tests.meta.tree import ROOT
 
 ANN, BOB = person_key("ann@example.com"), person_key("bob@example.com")

@@ -55,6 +55,16 @@ def run(gateway: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ru
     return invoke
 
 
+@pytest.fixture
+def files(run: Run, gateway: StandIn, key_file: Path, plan_file: Path, tmp_path: Path) -> None:
+    token = jws(run, key_file, actions("git_status", "hold"))
+    (tmp_path / "token.jws").write_text(token)
+    run("plan", "submit", "-", stdin=token)
+    (tmp_path / "receipt.json").write_bytes(gateway.forge.raw())
+    (tmp_path / "policy.bundle").write_text("a.b.c")
+    (tmp_path / "trust.json").write_text(json.dumps(gateway.forge.trust()))
+
+
 def claims_of(token: str) -> dict[str, Any]:
     body = token.split(".")[1]
     return json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))

@@ -12,40 +12,11 @@ import pytest
 from typer.testing import Result
 
 from tests.cli import real
+from tests.cli.real import CONFIG
 from tests.policy.support import SHIPPED
 
 Handrail = Callable[..., Result]
 
-CONFIG = """
-[server]
-port = 0
-[log]
-origin = "handrail.test/replay"
-[hands.git]
-adapter = "http"
-base_url = "{url}"
-private_network = true
-[hands.git.actions.git_status]
-method = "GET"
-path = "/status"
-side_effects = "none"
-args_schema = {{ type = "object", properties = {{ q = {{ type = "string" }} }}, additionalProperties = false }}
-[hands.git.actions.git_commit]
-method = "POST"
-path = "/commit"
-side_effects = "reversible"
-args_schema = {{ type = "object", properties = {{ message = {{ type = "string" }} }}, additionalProperties = false }}
-[hands.git.actions.git_tag]
-method = "POST"
-path = "/tag"
-side_effects = "reversible"
-args_schema = {{ type = "object", additionalProperties = false }}
-[hands.git.actions.git_push]
-method = "POST"
-path = "/push"
-side_effects = "external"
-args_schema = {{ type = "object", additionalProperties = false }}
-"""
 SECRET_WORD = "heliotrope"
 FREEZE = """package handrail.freeze
 

@@ -155,7 +155,7 @@ async def test_a_request_that_is_asked_anew_takes_its_own_room(house: House, sam
     with pytest.raises(HandrailError) as refusal:
         await house.approvals.answer(approval_id, APPROVER, answer=Answer.APPROVE)
     assert refusal.value.reason is Reason.APPROVAL_VOIDED
-    while await house.approvals.redecide():
+    while await house.approval_upkeep.redecide():
         for view in views:
             await house.until_settled(view["plan_id"])
     shown = await house.until_settled(views[0]["plan_id"])

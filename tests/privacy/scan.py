@@ -26,7 +26,10 @@ def found_in(files: Iterable[Path], texts: Iterable[str]) -> list[tuple[str, byt
     wanted = [spelling for text in texts for spelling in spellings(text)]
     found = []
     for file in files:
-        content = file.read_bytes()
+        try:
+            content = file.read_bytes()
+        except FileNotFoundError:
+            continue  # a server's own, gone since it was listed
         found.extend((str(file), spelling) for spelling in wanted if spelling in content)
     return found
 

@@ -3,7 +3,6 @@
 import base64
 import contextlib
 import json
-import os
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -118,10 +117,9 @@ async def test_a_backup_of_the_database_that_is_restored_gives_nothing_back(tmp_
             with contextlib.closing(sqlite3.connect(home / "handrail.db")) as hot:
                 hot.execute("VACUUM INTO ?", (str(tmp_path / "hot.db"),))
             await world.erase(ANN)
-        for name in os.listdir(home):
-            if name.startswith("handrail.db"):
-                (home / name).unlink()
-        os.replace(tmp_path / "hot.db", home / "handrail.db")
+        for file in home.glob("handrail.db*"):
+            file.unlink()
+        (tmp_path / "hot.db").replace(home / "handrail.db")
         async with running(home, below, keys) as world:
             with world.gateway.engine.connect() as connection:
                 assert len(connection.execute(select(payloads)).all()) > 10, "the rows are back"
