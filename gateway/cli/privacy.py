@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from gateway.cli.asking import ask_for
-from gateway.cli.command import command, noun
+from gateway.cli.command import command, group, noun
 from gateway.cli.connect import Session
 from gateway.cli.exits import Exit, Stop
 from gateway.cli.output import Output
@@ -16,8 +16,8 @@ from gateway.cli.saving import Force, refuse_existing, save
 from gateway.privacy import HoldCode
 from gateway.rendering import moment
 
-app = noun("See, erase and hold what is kept about a person.")
-hold_app = noun("Set, list and lift legal holds: what must not be erased.")
+app = noun("privacy")
+hold_app = group("Set, list and lift legal holds: what must not be erased.")
 app.add_typer(hold_app, name="hold")
 
 Person = Annotated[str, typer.Argument(metavar="PERSON", help="A principal's id, or as calls name people.")]
