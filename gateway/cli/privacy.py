@@ -1,5 +1,6 @@
 """``handrail privacy``: what is held about a person, its erasure, and the holds against one."""
 
+import json
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,7 +40,8 @@ def access(
         refuse_existing(out, force=force)
     found = session.client.privacy_access(person, page=page)
     if out is None:
-        session.out.raw(found.decode())
+        shown = {"page": found.decode()} if page else json.loads(found)
+        session.out.show(shown, lambda: _show_export(session.out, shown))
         return
     save(out, found, force=force, private=True)
     document = {"file": str(out), "bytes": len(found)}
@@ -131,6 +133,14 @@ def lift(
     """End a hold."""
     found = session.client.privacy_lift(hold_id)
     session.out.show(found, lambda: session.out.line(f"Hold {hold_id} is lifted."))
+
+
+def _show_export(out: Output, shown: dict[str, Any]) -> None:
+    if "page" in shown:
+        for line in shown["page"].splitlines():
+            out.line(line)
+    else:
+        out.block(shown)
 
 
 def _day(text: str) -> int:

@@ -21,6 +21,7 @@ from audit.log import Log
 from audit.rotation import Rotation
 from gateway.settings import LogSettings
 from tests.audit.conftest import CheckpointSigner
+from tests.until import until
 
 MASTER = b"m" * 32
 
@@ -86,8 +87,7 @@ async def main(directory: Path, url: str) -> None:
     epochs = EpochKeys(directory / "epochs", MASTER)
     log = Log(engine, LogSettings(), CheckpointSigner(), epochs, "g-dying", controls=load())
     await log.start()
-    while not await Erasures(log, log.reader, erasing, epochs).advance():
-        await asyncio.sleep(0)
+    await until(Erasures(log, log.reader, erasing, epochs).advance)
 
 
 if __name__ == "__main__":
