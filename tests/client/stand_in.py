@@ -288,8 +288,9 @@ class StandIn:
                 return JSONResponse({"keys": 1, "values": 2, "shared": 1, "rows": {self.text: 1}, "acts": 0,
                                      "principal": False, "plans_under_way": 0, "holds": []})  # fmt: skip
             case (_, "privacy", "erasures", *_):
-                return JSONResponse({"erasure_id": self.text, "state": "done", "requested_at": 1.0, "requested_index": 1,
-                                     "keys": 1, "values": 2, "done_at": 2.0, "done_index": 2})  # fmt: skip
+                return JSONResponse({"erasure_id": self.text, "state": "done", "requested_at": 1.0,
+                                     "requested_index": 1, "keys": 1, "values": 2, "done_at": 2.0,
+                                     "done_index": 2})  # fmt: skip
             case ("GET", "privacy", "holds"):
                 return JSONResponse({"holds": [self.hold()]})
             case (_, "privacy", "holds", *_):
