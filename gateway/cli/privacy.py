@@ -35,7 +35,7 @@ def access(
     page: Annotated[bool, typer.Option("--page", help="A page for the person to read (Markdown), not JSON.")] = False,
     force: Force = False,
 ) -> None:
-    """Export everything held about a person: rows, opened values, entries. The export is itself on record."""
+    """Export everything held about a person, which is itself put on record."""
     if out is not None:
         refuse_existing(out, force=force)
     found = session.client.privacy_access(person, page=page)

@@ -60,7 +60,7 @@ CASES: dict[str, list[str]] = {
     "principals enrol": ["p1"],
     "principals keys": ["p1"],
     "principals unenrol": ["p1", "k"],
-    "privacy access": ["ann", "--out", "ann.json", "--force"],
+    "privacy access": ["ann", "--out", "ann.json"],
     "privacy erase": ["ann", "--yes"],
     "privacy erasure": ["e1"],
     "privacy hold set": ["ann", "--code", "legal_claim"],
