@@ -10,7 +10,8 @@ from sqlalchemy import select
 
 from audit.epochs import EpochKeys
 from audit.errors import SealBroken
-from audit.reader import PAGE_MAX, Filter, Reader, StoredEntry
+from audit.query import PAGE_MAX, Filter, StoredEntry
+from audit.reader import Reader
 from audit.sealing import OPENING, Opener, every_epoch, unseal
 from audit.subjects import KeyRow, keys_of
 from audit.tables import payload_keys, payloads

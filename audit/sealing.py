@@ -25,7 +25,7 @@ from audit.driver import Driver
 from audit.epochs import KEY_BYTES, NONCE_BYTES, EpochKeys
 from audit.errors import SealBroken
 from audit.tables import data_keys, erased_keys, key_epochs, payload_keys, payloads
-from gateway.model import Committed
+from gateway.commitments import Committed
 from gateway.randomness import random_16_bytes
 
 SALT_BYTES: Final = 16

@@ -22,8 +22,8 @@ from audit.eraser import make_eraser
 from audit.erasure import Erasures
 from audit.log import Log
 from gateway.canonical import b64url_encode
+from gateway.commitments import commit, person_key
 from gateway.entries import EntryDraft, EntryType
-from gateway.model import commit, person_key
 from gateway.ports import Append
 from gateway.settings import LogSettings
 

@@ -11,21 +11,11 @@ from typing import Any, Final
 import structlog
 
 from gateway.approval_views import view
+from gateway.commitments import commit, subject_key
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import HandrailError, Malformed, Refused, Unavailable
 from gateway.evaluation import FIELD as EVALUATION
-from gateway.model import (
-    Answer,
-    ApprovalStatus,
-    Attestation,
-    Binding,
-    PlanStatus,
-    Principal,
-    Role,
-    StepStatus,
-    commit,
-    subject_key,
-)
+from gateway.model import Answer, ApprovalStatus, Attestation, Binding, PlanStatus, Principal, Role, StepStatus
 from gateway.pipeline import Pipeline
 from gateway.plan_locks import PlanLocks
 from gateway.ports import Append, ApprovalRow, Purpose, Typ, Write
@@ -70,7 +60,7 @@ class Approvals:
         more, rows = len(rows) > limit, rows[:limit]
         plans = {plan_id: await self._plan(plan_id) for plan_id in {row.plan_id for row in rows}}
         return {
-            "approvals": [view(row, plans[row.plan_id]) for row in rows],
+            "approvals": [view(row, plans[row.plan_id], viewer) for row in rows],
             "next": rows[-1].request.approval_id if more else None,
         }
 
@@ -81,7 +71,7 @@ class Approvals:
             Refused: ``request.not_found``.
         """
         row = await self._row(approval_id, viewer)
-        return view(row, await self._plan(row.plan_id))
+        return view(row, await self._plan(row.plan_id), viewer)
 
     async def look(self, approval_id: str, viewer: Principal) -> tuple[dict[str, Any], Reason | None]:
         """One request, and why the viewer may not answer it; ``None`` where they may.
@@ -90,7 +80,7 @@ class Approvals:
             Refused: ``request.not_found``.
         """
         row = await self._row(approval_id, viewer)
-        shown = view(row, await self._plan(row.plan_id))
+        shown = view(row, await self._plan(row.plan_id), viewer)
         try:
             approval.check_approver(row, viewer, self.pipeline.clock())
         except Refused as refusal:

@@ -9,9 +9,10 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from gateway.arguments import scalars_at
+from gateway.commitments import person_key, subject_key
 from gateway.errors import Refused
 from gateway.manifest import ActionManifest, Manifest
-from gateway.model import Obligations, Plan, Step, person_key, subject_key
+from gateway.model import Obligations, Plan, Step
 from gateway.reasons import Reason
 
 NAMED_MAX: Final = 256

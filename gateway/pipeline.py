@@ -18,8 +18,9 @@ from typing import Final
 import structlog
 
 from gateway import data_subjects
+from gateway.commitments import commit
 from gateway.errors import HandrailError, Mistaken, Refused, Unavailable
-from gateway.model import Plan, Principal, StepStatus, UnverifiedPlan, commit
+from gateway.model import Plan, Principal, StepStatus, UnverifiedPlan
 from gateway.plans import Live, Plans
 from gateway.reasons import Reason
 from gateway.stages import (

@@ -19,14 +19,16 @@ import structlog
 from audit.access import Access, HeldValue
 from audit.erasure import Erasure, Erasures, Held
 from audit.purge import Purge
-from audit.reader import Reader, StoredEntry
+from audit.query import StoredEntry
+from audit.reader import Reader
 from audit.subjects import Hold, holds_of, lifting, new_id, setting
+from gateway.commitments import commit, person_key
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import Refused
-from gateway.model import Principal, commit, person_key
+from gateway.model import Principal
 from gateway.permissions import Permission, require
 from gateway.ports import Append, AuditLog
-from gateway.reasons import Reason
+from gateway.reasons import Conflict, Reason, because
 from gateway.store.directory import SqlDirectory
 from gateway.store.personal import Person, Personal
 
@@ -133,7 +135,7 @@ class Privacy:
         """
         require(actor, Permission.PRIVACY_ERASE)
         if name == actor.id:
-            raise Refused(Reason.REQUEST_CONFLICT, "nobody erases themselves: another officer does")
+            raise Refused(Reason.REQUEST_CONFLICT, "nobody erases themselves", **because(Conflict.ONESELF))
         shown = await self.preview(actor, name)
         now = self._clock()
         held = [hold for hold in shown.holds if hold.holds_at(now)]
@@ -302,7 +304,8 @@ class Privacy:
         until = time.monotonic() + ENDING_SECONDS
         while count := await asyncio.to_thread(self._personal.under_way, tenant, name):
             if time.monotonic() > until:
-                raise Refused(Reason.REQUEST_CONFLICT, "plans of that person are under way", plans=count)
+                why = because(Conflict.PLANS_UNDER_WAY)
+                raise Refused(Reason.REQUEST_CONFLICT, "plans of that person are under way", plans=count, **why)
             await asyncio.sleep(_POLL_SECONDS)
 
     async def _rename(self, actor: Principal, person: Person, pseudonym: str) -> None:

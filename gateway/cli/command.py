@@ -138,7 +138,7 @@ def _errors_become_words(out: Output) -> Iterator[None]:
         out.error(exc.text, exc.hint, exc.code)
         raise typer.Exit(exc.exit) from None
     except HandrailProblem as exc:
-        out.error(exc.detail, hint_for(exc.code, exc.hints), exc.code, _facts(exc))
+        out.error(*_said(exc), exc.code, _facts(exc))
         raise typer.Exit(_problem_exit(exc)) from None
     except Unreachable as exc:
         hint = "Is the gateway running? Start it with 'handrail serve', or give its --url."
@@ -171,8 +171,14 @@ def _errors_become_words(out: Output) -> Iterator[None]:
         raise typer.Exit(Exit.USAGE) from None
 
 
+def _said(problem: HandrailProblem) -> tuple[str, str]:
+    """What a gateway refused, as exactly as it says, and what to do next."""
+    return str(problem.facts.get("why") or problem.detail), hint_for(problem.code, problem.facts)
+
+
 def _facts(problem: HandrailProblem) -> dict[str, Any]:
-    return {**problem.hints, **({"request_id": problem.request_id} if problem.request_id else {})}
+    facts = {name: value for name, value in problem.facts.items() if name != "why"}
+    return {**facts, **({"request_id": problem.request_id} if problem.request_id else {})}
 
 
 def _local(error: HandrailError) -> tuple[str, str]:

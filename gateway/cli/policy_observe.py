@@ -8,8 +8,9 @@ from gateway.cli.command import command, group
 from gateway.cli.connect import Session
 from gateway.cli.exits import Exit, Stop
 from gateway.cli.hands import hand_named
+from gateway.cli.options import Key
 from gateway.cli.output import Output
-from gateway.cli.proposals import Key, show_proposal, signing_key
+from gateway.cli.proposals import show_proposal, signing_key
 from gateway.cli.times import duration
 from gateway.rendering import moment
 from gateway.two_person import RULES, Kind

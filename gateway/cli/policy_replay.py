@@ -18,6 +18,7 @@ from gateway.cli.command import command, group
 from gateway.cli.connect import Connection, Session
 from gateway.cli.differences import show_differences
 from gateway.cli.exits import Exit, Stop
+from gateway.cli.options import Config
 from gateway.cli.output import Output
 from gateway.cli.saving import Force, saving
 from gateway.cli.times import moment
@@ -74,7 +75,7 @@ def replay_(
         int, typer.Option(min=0, help="Exit 1 where fewer recorded decisions than these could be compared.")
     ] = 1,
     markdown_: Annotated[bool, typer.Option("--markdown", help="Print Markdown for a pull-request comment.")] = False,
-    config: Annotated[Path | None, typer.Option("--config", help="handrail.toml.")] = None,
+    config: Config = None,
 ) -> Exit:
     """Decide recorded inputs again by a candidate bundle."""
     out = session.out

@@ -28,6 +28,7 @@ class ApprovalRow:
         evaluation: commitment of the evaluation that asked.
         answers: to the newest asking.
         void_answers: to earlier ones; they count no more.
+        successor: of a voided request, the id of the newest one that was opened for the same step since.
     """
 
     request: ApprovalRequest
@@ -44,6 +45,7 @@ class ApprovalRow:
     evaluation: str
     answers: tuple[ApprovalAnswer, ...]
     void_answers: tuple[ApprovalAnswer, ...] = ()
+    successor: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

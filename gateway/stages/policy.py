@@ -8,8 +8,9 @@ from typing import Any
 from gateway import data_subjects, evaluation
 from gateway.arguments import amount
 from gateway.canonical import canonical
+from gateway.commitments import commit
 from gateway.manifest import Manifest, SideEffects
-from gateway.model import Decision, Effect, Obligations, StepStatus, commit
+from gateway.model import Decision, Effect, Obligations, StepStatus
 from gateway.ports import Contexts, PolicyEngine
 from gateway.reasons import ENGINE_AWAY, Reason
 from gateway.settings import PolicySettings

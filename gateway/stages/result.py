@@ -4,8 +4,9 @@ from typing import Any
 
 from gateway import data_subjects
 from gateway.canonical import canonical
+from gateway.commitments import commit
 from gateway.errors import Refused
-from gateway.model import HandResult, Obligations, StepStatus, commit
+from gateway.model import HandResult, Obligations, StepStatus
 from gateway.pointers import tokens
 from gateway.ports import Hands
 from gateway.reasons import Reason
@@ -49,7 +50,7 @@ def settle(plan: PlanState, state: StepState, hands: Hands) -> None:
         state.put("result", commit(document, *subjects))
     except Refused as refusal:
         state.result = None
-        state.fail(StepStatus.FAILED, Reason.SCHEMA_RESULT, **refusal.hints)
+        state.fail(StepStatus.FAILED, Reason.SCHEMA_RESULT, **refusal.facts)
 
 
 def _subjects(plan: PlanState, state: StepState) -> tuple[str, ...]:

@@ -13,8 +13,9 @@ import jsonschema_rs
 
 from gateway import data_subjects
 from gateway.canonical import canonical
+from gateway.commitments import commit
 from gateway.errors import Refused
-from gateway.model import Plan, Reference, Step, StepStatus, VerifiedPlan, commit
+from gateway.model import Plan, Reference, Step, StepStatus, VerifiedPlan
 from gateway.pointers import escape, pointer, tokens
 from gateway.ports import Hands
 from gateway.reasons import Reason
@@ -147,7 +148,7 @@ def check_steps(plan: PlanState, states: list[StepState], hands: Hands, *, args_
             data_subjects.check_number(subjects)
             state.put("args", commit(state.args_bytes, *subjects))
         except Refused as refusal:
-            state.fail(StepStatus.DENIED, refusal.reason, **refusal.hints)
+            state.fail(StepStatus.DENIED, refusal.reason, **refusal.facts)
             continue
         problems = hands.check_args(tenant, step.hand, step.action, args)
         if problems:

@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from sqlalchemy import Engine, and_, bindparam, delete, func, or_, select, update
 
-from gateway.model import PlanStatus, person_key, subject_key
+from gateway.commitments import person_key, subject_key
+from gateway.model import PlanStatus
 from gateway.ports import Write
 from gateway.store.reading import blocking_read
 from gateway.store.row_macs import RowMacs

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from migrations import defences, people, privacy
+from migrations import defences, people, postings, privacy
 
 revision = "0001"
 down_revision = None
@@ -56,9 +56,6 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_entries_plan_id_idx"), "entries", ["plan_id", "idx"], unique=False)
     op.create_index(op.f("ix_entries_tenant_context_id_idx"), "entries", ["tenant", "context_id", "idx"], unique=False)
-    op.create_index(
-        op.f("ix_entries_tenant_hand_action_idx"), "entries", ["tenant", "hand", "action", "idx"], unique=False
-    )
     op.create_index(op.f("ix_entries_tenant_principal_idx"), "entries", ["tenant", "principal", "idx"], unique=False)
     op.create_index(op.f("ix_entries_tenant_type_idx"), "entries", ["tenant", "type", "idx"], unique=False)
     op.create_index(op.f("ix_entries_time"), "entries", ["time"], unique=False)
@@ -292,6 +289,7 @@ def upgrade() -> None:
     )
     people.create()
     privacy.create()
+    postings.create()
     op.create_table(
         "api_keys",
         sa.Column("key_id", sa.String(length=32), nullable=False),
@@ -358,7 +356,7 @@ def upgrade() -> None:
         sa.Column("policy_digest", sa.String(length=64), nullable=True),
         sa.Column("manifest_digest", sa.String(length=64), nullable=True),
         sa.Column("fields", sa.Text(), nullable=False, comment="JSON: name -> commitment."),
-        sa.Column("error", sa.Text(), nullable=True, comment="JSON: code and safe hints."),
+        sa.Column("error", sa.Text(), nullable=True, comment="JSON: code and safe facts."),
         sa.Column("step_jti", sa.String(length=64), nullable=True),
         sa.Column("receipt_id", sa.String(length=160), nullable=True),
         sa.Column("receipt", sa.Text(), nullable=True, comment="receipt+jws"),

@@ -12,9 +12,9 @@ from audit.database import writing
 from audit.errors import AuditError, EntryInvalid, LogUnavailable, NotLogged, SealBroken
 from audit.fsck import check
 from audit.tables import data_keys, entries, payloads
+from gateway.commitments import commit, fields_root
 from gateway.entries import EntryType
 from gateway.errors import Refused
-from gateway.model import commit, fields_root
 from gateway.ports import Append, Write
 from gateway.reasons import Reason
 from tests.audit.conftest import CLAIM, claims, draft, once

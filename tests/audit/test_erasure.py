@@ -13,12 +13,12 @@ from audit.epochs import EpochKeys
 from audit.erasure import Held
 from audit.errors import SealBroken
 from audit.fsck import check
-from audit.reader import Filter
+from audit.query import Filter
 from audit.sealing import Opener
 from audit.subjects import Hold, setting
 from audit.tables import data_keys, erased_keys, payload_keys, payloads
+from gateway.commitments import commit, person_key
 from gateway.entries import EntryType
-from gateway.model import commit, person_key
 from gateway.ports import Append
 from tests.audit.conftest import TIME, draft
 from tests.audit.erasing import eraser_of, own_log

@@ -12,8 +12,8 @@ from audit.database import make_engine
 from audit.epochs import EpochKeys
 from audit.fsck import check
 from audit.tables import data_keys, erasures, payload_keys, payloads
+from gateway.commitments import commit, person_key
 from gateway.entries import EntryType
-from gateway.model import commit, person_key
 from gateway.ports import Append
 from tests.audit.conftest import CheckpointSigner, draft
 from tests.audit.erasing import eraser_of, own_log

@@ -199,6 +199,11 @@ def test_a_draft_of_grants_is_a_bundle_that_lets_go_what_was_seen_and_nothing_el
     ]
     assert "Not looked at: 1 erased" in handrail(*asked).stdout
     assert handrail(*asked, "--allowlists-out", lists).exit_code == 2, "it is never written over"
+    forced = handrail(*asked, "--out", out, "--allowlists-out", lists, "--force").stdout.splitlines()
+    written = [out, lists / "handrail" / "hosts" / "data.json", lists / "handrail" / "arguments" / "data.json"]
+    assert sorted(line for line in forced if line.startswith("Written: ")) == sorted(
+        f"Written: {one}" for one in written
+    )
     assert draft["table"] == [
         {"principals": ["ada"], "hand": "git", "actions": ["git_tag"], "only": {"environments": ["production"]}}
     ]

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from gateway.store.context_bindings import ContextBindings
 from tests.pipeline.house import House, remembering, step
 
 
@@ -28,7 +29,7 @@ def pay(name: str, amount: float) -> dict[str, Any]:
 
 def as_after_a_restart(house: House) -> None:
     """Whatever this process remembers of contexts is gone."""
-    house.store._contexts.clear()
+    house.store._contexts = ContextBindings()
     fresh = remembering(house.settings, house.log._engine, house.log, house.hands, house.store, house.directory)
     house.pipeline.contexts = fresh
     house.pipeline.recorder = replace(house.pipeline.recorder, contexts=fresh)

@@ -299,7 +299,7 @@ async def test_a_page_is_full_for_a_viewer_of_few_hands_and_another_tenants_curs
     for viewer, after in ((APPROVER, "0" * 32), (replace(APPROVER, tenant="rival"), own[0])):
         with pytest.raises(Refused) as refusal:
             await house.approvals.list(viewer, after=after)
-        assert (refusal.value.reason, refusal.value.hints) == (
+        assert (refusal.value.reason, refusal.value.facts) == (
             Reason.REQUEST_MALFORMED,
             {"parameter": "after", "expected": "next of the page before"},
         )
@@ -311,7 +311,7 @@ async def test_what_waits_for_a_refused_dependency_has_its_request_voided(house:
     await house.approvals.answer(first, APPROVER, answer=Answer.REFUSE)
     await house.until_settled(view["plan_id"])
     assert (await house.approvals.show(second, APPROVER))["status"] == "voided"
-    assert await refusal_of(house, second, SECOND, answer=Answer.APPROVE) is Reason.APPROVAL_CLOSED
+    assert await refusal_of(house, second, SECOND, answer=Answer.APPROVE) is Reason.APPROVAL_VOIDED
 
 
 async def test_steps_of_one_plan_approved_at_once_all_run(house: House) -> None:

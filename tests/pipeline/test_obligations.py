@@ -10,12 +10,13 @@ import structlog
 from sqlalchemy import select
 
 from audit.epochs import EpochKeys
-from audit.reader import Filter
+from audit.query import Filter
 from audit.sealing import every_epoch
 from audit.tables import data_keys, payload_keys, payloads
 from gateway.canonical import b64url_decode, parse
+from gateway.commitments import person_key
 from gateway.errors import HandrailError, Refused
-from gateway.model import Answer, HandCall, HandResult, Obligations, Principal, Role, person_key
+from gateway.model import Answer, HandCall, HandResult, Obligations, Principal, Role
 from gateway.policy.decisions import decide
 from gateway.reasons import Reason
 from keys.stores.master import MasterKey

@@ -16,11 +16,11 @@ from audit.eraser import make_eraser
 from audit.erasure import Erasures
 from audit.log import Log
 from audit.purge import Purge
-from audit.reader import Filter
+from audit.query import Filter
 from audit.subjects import Hold, setting
 from audit.tables import data_keys, payloads
+from gateway.commitments import Committed, commit, person_key
 from gateway.entries import EntryDraft, EntryType
-from gateway.model import Committed, commit, person_key
 from gateway.ports import Append
 from gateway.settings import LogSettings
 from tests.audit.conftest import CheckpointSigner
