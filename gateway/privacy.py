@@ -304,8 +304,8 @@ class Privacy:
         until = time.monotonic() + ENDING_SECONDS
         while count := await asyncio.to_thread(self._personal.under_way, tenant, name):
             if time.monotonic() > until:
-                why = because(Conflict.PLANS_UNDER_WAY)
-                raise Refused(Reason.REQUEST_CONFLICT, "plans of that person are under way", plans=count, **why)
+                detail = f"{count} plans of that person are under way"
+                raise Refused(Reason.REQUEST_CONFLICT, detail, **because(Conflict.PLANS_UNDER_WAY))
             await asyncio.sleep(_POLL_SECONDS)
 
     async def _rename(self, actor: Principal, person: Person, pseudonym: str) -> None:

@@ -131,6 +131,8 @@ CONFLICT_HINTS: Final[Mapping[Conflict, str]] = {
     Conflict.PROPOSAL_EXISTS: "Nothing is left to do: 'handrail proposals list' shows it.",
     Conflict.STEP_DECIDED: "Look at what became of it: handrail plan show ID",
     Conflict.REQUEST_DECIDED: "Look at how it stands: handrail approvals show ID",
+    Conflict.PLANS_UNDER_WAY: "Ask again in a moment; 'handrail privacy erase' goes on where it stopped.",
+    Conflict.ONESELF: "Have another privacy officer erase it.",
     Conflict.RECORD_CHANGED: "Send it again as it is.",
 }
 """Cause of a ``request.conflict`` -> what to do next. A meta-test requires an entry for every cause."""
