@@ -31,10 +31,11 @@ from audit.rows import pass_guards, translated
 from audit.rows import write as write_rows
 from audit.sealing import Sealed, Sealer
 from audit.session import Session, describe, is_lost, is_outage
-from audit.tables import checkpoints, data_keys, entries, head, payloads
-from gateway.entries import EntryDraft, EntryType
+from audit.tables import checkpoints, data_keys, entries, head, payload_keys, payloads
+from gateway.commitments import Committed
+from gateway.entries import FORGETTING, EntryDraft, EntryType
 from gateway.errors import HandrailError, Outdated
-from gateway.model import DEFAULT_TENANT, Committed
+from gateway.model import DEFAULT_TENANT
 from gateway.ports import Write
 from gateway.reasons import Reason
 
@@ -74,6 +75,7 @@ class Committer:
         self._gateway_id = gateway_id
         self._controls = controls
         self._sealer = sealer
+        others.on_forgetting(sealer.forget)
         self._claim = claim
         self._abandoned = abandoned
         self._edge: Frontier | None = None
@@ -81,13 +83,16 @@ class Committer:
         dialect = engine.dialect
         self._statements = Statements(dialect)
         self._insert_entries = BulkInsert(dialect, entries, ("idx", *COLUMNS, "reasons", "body", "hashes", "fields"))
-        self._insert_keys = BulkInsert(dialect, data_keys, ("key_id", "tenant", "subject", "epoch", "wrapped"))
+        self._insert_keys = BulkInsert(
+            dialect, data_keys, ("key_id", "tenant", "subject", "epoch", "wrapped", "created_at")
+        )
         self._insert_payloads = BulkInsert(
             dialect,
             payloads,
-            ("commitment", "tenant", "key_id", "sealed", "created_at"),
+            ("commitment", "tenant", "key_id", "owners", "sealed", "idx", "created_at"),
             "ON CONFLICT (commitment) DO NOTHING",  # several entries may commit to one value: it is stored once
         )
+        self._insert_owners = BulkInsert(dialect, payload_keys, ("commitment", "key_id"), "ON CONFLICT DO NOTHING")
         self._insert_checkpoint = BulkInsert(dialect, checkpoints, ("tree_size", "note", "time"))
         mark = "?" if dialect.paramstyle == "qmark" else "%s"
         lock = " FOR UPDATE" if dialect.name == "postgresql" else ""
@@ -224,7 +229,7 @@ class Committer:
                 indices = _assign(accepted, edge.size + len(opening))
                 writes = self._finalise(accepted, indices)
                 self._insert_tree(driver, edge, opening + [built for job in accepted for built in job.built])
-                sealed = self._sealer.seal(driver, _committed(accepted), now)
+                sealed = self._sealer.seal(driver, _committed(accepted, indices), now)
                 self._insert_sealed(driver, sealed)
                 write_rows(driver, self._statements, writes)
                 self._move(driver, before, edge)
@@ -238,6 +243,8 @@ class Committer:
             self._edge = self._seen = edge
             self._others.own(edge.size)
             self._sealer.remember(sealed)
+            if any(draft.type in FORGETTING for job in accepted for draft in job.item.entries):
+                self._others.forgetting(edge.size)
             for job in accepted:
                 job.indices, job.durable = indices[job], True
         else:
@@ -308,6 +315,7 @@ class Committer:
     def _insert_sealed(self, driver: Driver, sealed: Sealed) -> None:
         self._insert_keys.execute(driver, sealed.key_rows)
         self._insert_payloads.execute(driver, sealed.payload_rows)
+        self._insert_owners.execute(driver, sealed.owner_rows)
 
     def _move(self, driver: Driver, old: Frontier, new: Frontier) -> None:
         if driver.execute(self._move_head, (new.size, new.root(), old.size)) != 1:
@@ -338,8 +346,8 @@ def _assign(jobs: Iterable[Job], first: int) -> dict[Job, Sequence[int]]:
     return indices
 
 
-def _committed(jobs: Iterable[Job]) -> Iterator[tuple[str, Committed]]:
+def _committed(jobs: Iterable[Job], indices: Mapping[Job, Sequence[int]]) -> Iterator[tuple[str, Committed, int]]:
     for job in jobs:
-        for draft in job.item.entries:
+        for draft, index in zip(job.item.entries, indices[job], strict=True):
             for committed in draft.fields.values():
-                yield draft.tenant, committed
+                yield draft.tenant, committed, index

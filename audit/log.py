@@ -91,6 +91,8 @@ class Log:
         self._clock = clock
         self._opener = Opener(epochs)
         self.others = Others(engine.dialect)
+        self.others.on_forgetting(self._opener.forget)
+        self.others.on_forgetting(epochs.forget)
         self._aggregator = Aggregator(WINDOW_SECONDS)
         self._upkeep: list[asyncio.Task[None]] = []
         self._full = asyncio.Event()
@@ -301,6 +303,10 @@ class Log:
             self._probe = asyncio.create_task(self._prove())
             self._probe.add_done_callback(_heed)
         await asyncio.shield(self._probe)
+
+    async def catch_up(self) -> None:
+        """See what other writers appended. Raises ``LogUnavailable``."""
+        await self._writer.call(Committer.probe)
 
     # --- Payloads ----------------------------------------------------------------------------------------------------
 

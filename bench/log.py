@@ -96,12 +96,13 @@ async def growth(url: str, entries: int) -> dict[str, Any]:
                 await log.checkpoint()
                 while (found := await asyncio.to_thread(log.reader.checkpoint)) is None or found[0] < size:
                     await log._signed()  # noqa: SLF001 - the newest head, not one that is a second old
+                prove = log._proof  # noqa: SLF001 - without the thread that it is read in
                 rows.append(
                     {
                         "entries": size,
                         "filled_seconds": round(filling, 1),
                         "resident_bytes": resident(),
-                        **await asyncio.to_thread(proofs, log.reader.proof, size),
+                        **await asyncio.to_thread(proofs, prove, size),
                     }
                 )
     return {"sizes": rows}

@@ -14,11 +14,15 @@ import structlog
 from sqlalchemy import Engine
 
 import migrations
+from audit.access import Access
 from audit.checkpoint import VerifierKey
 from audit.database import make_engine
 from audit.epochs import EpochKeys
+from audit.eraser import make_eraser
+from audit.erasure import Erasures
 from audit.history import newest_pin
 from audit.log import Log
+from audit.purge import Purge
 from audit.reader import Reader
 from audit.witness import Fault
 from audit.witnesses import Witness, Witnesses
@@ -39,6 +43,7 @@ from gateway.policy.engine import load_engine
 from gateway.policy.recall import Recall
 from gateway.policy.reloading import EventKind, PolicyEvent, ReloadingEngine
 from gateway.ports import Append, Purpose
+from gateway.privacy import Privacy
 from gateway.proposals import Proposals
 from gateway.pulling import Pulling
 from gateway.reasons import Reason
@@ -49,6 +54,7 @@ from gateway.store.bundles import SqlBundles
 from gateway.store.directory import SqlDirectory
 from gateway.store.outbox import SqlOutbox
 from gateway.store.past import SqlPast
+from gateway.store.personal import Personal
 from gateway.store.plans import SqlPlans, forget_replays
 from gateway.store.proposals import SqlProposals
 from gateway.store.sessions import SqlSessions
@@ -73,6 +79,8 @@ SYSTEM_ACTOR = "system"
 UPKEEP_SECONDS = 1.0
 SWITCH_SECONDS = 0.0005
 PURGE_SECONDS = 60.0
+HEAR_SECONDS = 5.0
+"""A gateway that nobody calls learns from the log this often what others erased, and empties its memory of it."""
 
 
 class Callers(SqlDirectory):
@@ -118,6 +126,9 @@ class Gateway:
     lifecycle: Lifecycle
     pulling: Pulling
     evidence: Evidence
+    privacy: Privacy
+    eraser: Engine
+    epochs: EpochKeys
     metrics: Metrics
     tracer: Tracer
     clock: Callable[[], float]
@@ -125,6 +136,7 @@ class Gateway:
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
     _purge_at: float = 0.0
     _messages_at: float = 0.0
+    _hear_at: float = 0.0
 
     async def prepare(self) -> None:
         """Make missing keys and tables, and open the log: what every use of a home needs.
@@ -148,6 +160,7 @@ class Gateway:
         # loop starves it: durable appends fall to less than half (docs/adr/0003-log-storage.md).
         sys.setswitchinterval(SWITCH_SECONDS)
         await self.prepare()
+        self.log.others.on_forgetting(self._forgetting(asyncio.get_running_loop()))
         await self.policy.start()
         await self.rollout.start()
         await self.hands.start()
@@ -174,6 +187,7 @@ class Gateway:
         await self.log.close()
         self.tracer.close()
         self.engine.dispose()
+        self.eraser.dispose()
 
     def verifier_keys(self) -> list[str]:
         """The log's verifier keys (C2SP signed-note ``name+hash+key``), newest first."""
@@ -215,6 +229,15 @@ class Gateway:
             found["policy_remote"] = str(self.pulling.problem.reason)
         return found | self.rollout.notices()
 
+    def _forgetting(self, loop: asyncio.AbstractEventLoop) -> Callable[[], None]:
+        """For the log's writer to call, when something was erased."""
+
+        def forget() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed, and with it all that was remembered
+                loop.call_soon_threadsafe(self.pipeline.contexts.forget_all)
+
+        return forget
+
     async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
         while True:
             await asyncio.sleep(seconds)
@@ -231,6 +254,9 @@ class Gateway:
             "age keys": self._age_keys,
             "record key changes": self.key_changes.settle,
             "purge replays": self._purge,
+            "hear of erasures": self._hear,
+            "erase": self.privacy.advance,
+            "purge payloads": self.privacy.purge,
             "look after messages": self._look_after_messages,
         }
         for name, part in parts.items():
@@ -256,6 +282,13 @@ class Gateway:
             await self.log.append(Append((), [forget_replays(now)]))
             self._purge_at = now + PURGE_SECONDS
 
+    async def _hear(self) -> None:
+        """Learn from the log what other gateways erased, also where nobody calls this one."""
+        now = self.clock()
+        if now >= self._hear_at:
+            await self.log.catch_up()
+            self._hear_at = now + HEAR_SECONDS
+
     async def _look_after_messages(self) -> None:
         now = self.clock()
         if now >= self._messages_at:
@@ -276,7 +309,8 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
     engine = make_engine(settings.database_url)
     metrics = Metrics()
     gateway_id = _gateway_id(settings)
-    log = Log(engine, settings.log, keyset, EpochKeys(home / "epochs", master.derive("epoch")), gateway_id, clock)
+    epochs = EpochKeys(settings.epochs_directory, master.derive("epoch"))
+    log = Log(engine, settings.log, keyset, epochs, gateway_id, clock)
     witnesses = Witnesses.open(settings.log, log, log.cosigned, courier, clock)
     _measure(metrics, witnesses)
     directory = Callers(engine, log, master.derive("directory rows"), clock)
@@ -357,6 +391,19 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
     )
     locks = PlanLocks()
     approvals = Approvals(pipeline, locks)
+    eraser = make_eraser(settings.eraser_url)
+    personal = Personal(engine, master.derive("directory rows"), master.derive("step rows"))
+    privacy = Privacy(
+        log=log,
+        reader=reader,
+        access=Access(reader, epochs),
+        erasures=Erasures(log, reader, eraser, epochs, clock),
+        purge=Purge(log, reader, eraser, epochs, personal.aliases, clock),
+        personal=personal,
+        directory=directory,
+        payload_days=settings.privacy.payload_days,
+        clock=clock,
+    )
     webhooks = {name: Webhook.open(name, one, courier) for name, one in settings.webhooks.items()}
     deliveries = Deliveries(
         webhooks=webhooks,
@@ -388,6 +435,9 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         lifecycle=lifecycle,
         pulling=Pulling.open(settings.policy.remote, home / "policy-remote", lifecycle, log, metrics, clock),
         evidence=Evidence(pipeline),
+        privacy=privacy,
+        eraser=eraser,
+        epochs=epochs,
         metrics=metrics,
         tracer=spans,
         clock=clock,

@@ -44,6 +44,11 @@ class Permission(StrEnum):
     POLICY_SHADOW = "policy.shadow"
     """Have a candidate bundle judge beside the active one, without effect."""
     PRINCIPALS_MANAGE = "principals.manage"
+    PRIVACY_ACCESS = "privacy.access"
+    """Export everything held about one person, values in clear."""
+    PRIVACY_ERASE = "privacy.erase"
+    PRIVACY_HOLD = "privacy.hold"
+    """Set and lift what stands against an erasure."""
     PROPOSALS_READ = "proposals.read"
     PROPOSALS_MAKE = "proposals.make"
     """Propose, and take back; what may be proposed is a permission of each kind (``two_person.RULES``)."""
@@ -108,6 +113,13 @@ ROLE_PERMISSIONS: Final[Mapping[Role, frozenset[Permission]]] = MappingProxyType
                 Permission.PRINCIPALS_MANAGE,
                 Permission.POLICY_READ,
                 Permission.POLICY_ROLLBACK,
+            }
+        ),
+        Role.PRIVACY_OFFICER: frozenset(
+            {
+                Permission.PRIVACY_ACCESS,
+                Permission.PRIVACY_ERASE,
+                Permission.PRIVACY_HOLD,
             }
         ),
         Role.OPERATOR: frozenset(

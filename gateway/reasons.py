@@ -31,6 +31,7 @@ class Reason(StrEnum):
     AUTH_INVALID = "auth.invalid"
     AUTH_EXPIRED = "auth.expired"
     AUTH_FORBIDDEN = "auth.forbidden"
+    PRIVACY_HELD = "privacy.held"
     # 2 verify
     VERIFY_MALFORMED = "verify.malformed"
     VERIFY_ALGORITHM = "verify.algorithm"
@@ -134,6 +135,7 @@ TEXTS: Final[dict[Reason, str]] = {
     Reason.AUTH_MISSING: "This route needs an API key in 'Authorization: Bearer'.",
     Reason.AUTH_INVALID: "The API key is unknown or revoked.",
     Reason.AUTH_EXPIRED: "The API key has expired.",
+    Reason.PRIVACY_HELD: "A legal hold stands against an erasure of this person's data.",
     Reason.AUTH_FORBIDDEN: "Your roles do not permit this.",
     Reason.VERIFY_MALFORMED: "The message is not a compact JWS.",
     Reason.VERIFY_ALGORITHM: "Only alg Ed25519 is accepted.",
@@ -239,6 +241,8 @@ class Conflict(StrEnum):
     STEP_DECIDED = "step.decided"
     REQUEST_DECIDED = "approval.decided"
     RECORD_CHANGED = "record.changed"
+    PLANS_UNDER_WAY = "plans.under_way"
+    ONESELF = "erasure.oneself"
 
 
 CONFLICTS: Final[Mapping[Conflict, str]] = {
@@ -262,6 +266,8 @@ CONFLICTS: Final[Mapping[Conflict, str]] = {
     Conflict.PROPOSAL_EXISTS: "This proposal was taken in before: it was sent twice.",
     Conflict.STEP_DECIDED: "The step was let go or ended before.",
     Conflict.REQUEST_DECIDED: "The approval request was answered, or judged anew, elsewhere.",
+    Conflict.PLANS_UNDER_WAY: "The person is revoked, and plans of theirs are still under way: ask again in a moment.",
+    Conflict.ONESELF: "Nobody erases themselves: another privacy officer does.",
     Conflict.RECORD_CHANGED: "Something was recorded about the context or the principal meanwhile.",
 }
 """Cause -> the one sentence a client may see."""

@@ -142,6 +142,13 @@ class Client:
     log_checkpoint = _sync(operations.log_checkpoint)
     log_tile = _sync(operations.log_tile)
     log_witnesses = _sync(operations.log_witnesses)
+    privacy_access = _sync(operations.privacy_access)
+    privacy_preview = _sync(operations.privacy_preview)
+    privacy_erase = _sync(operations.privacy_erase)
+    privacy_erasure = _sync(operations.privacy_erasure)
+    privacy_hold = _sync(operations.privacy_hold)
+    privacy_holds = _sync(operations.privacy_holds)
+    privacy_lift = _sync(operations.privacy_lift)
     ready = _sync(operations.ready)
 
     def follow(self, plan_id: str) -> Iterator[Event]:
@@ -266,6 +273,13 @@ class AsyncClient:
     log_checkpoint = _async(operations.log_checkpoint)
     log_tile = _async(operations.log_tile)
     log_witnesses = _async(operations.log_witnesses)
+    privacy_access = _async(operations.privacy_access)
+    privacy_preview = _async(operations.privacy_preview)
+    privacy_erase = _async(operations.privacy_erase)
+    privacy_erasure = _async(operations.privacy_erasure)
+    privacy_hold = _async(operations.privacy_hold)
+    privacy_holds = _async(operations.privacy_holds)
+    privacy_lift = _async(operations.privacy_lift)
     ready = _async(operations.ready)
 
     async def follow(self, plan_id: str) -> AsyncIterator[Event]:

@@ -8,6 +8,7 @@ generators over a blocking and over an asynchronous connection.
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final, Literal, cast
 
 from handrail.approvals import sign_answer
@@ -18,6 +19,9 @@ from handrail.proposals import check_proposal, new_binding, sign_act
 from handrail.views import ApprovalPage, ApprovalView, Json, PlanView, ReceiptFile
 
 _TILE: Final = re.compile(r"tile/(?:entries|[0-9]{1,2})(?:/x[0-9]{3})*/[0-9]{3}(?:\.p/[0-9]{1,3})?")
+ERASE_WAIT_SECONDS: Final = 30.0
+"""An erasure of a principal waits for its plans to end."""
+
 
 # --- plans -----------------------------------------------------------------------------------------------------------
 
@@ -204,6 +208,49 @@ def activate(shown: Json | str, key: SigningKey | None = None) -> Operation[Json
 def withdraw(proposal_id: str) -> Operation[Json]:
     """Take a proposal back, or end what is in force."""
     return (yield post(None, "proposals", proposal_id, "withdraw")).document
+
+
+# --- privacy ---------------------------------------------------------------------------------------------------------
+
+
+def privacy_access(person: str, *, page: bool = False) -> Operation[bytes]:
+    """Everything held about a person, as one JSON document, or as a page to read (Markdown)."""
+    asked = {"person": person, "format": "markdown" if page else "json"}
+    reply = yield post(asked, "privacy", "access")
+    if reply.media_type != ("text/markdown" if page else "application/json"):
+        raise UnexpectedReply(reply.status, "the answer is not an export")
+    return reply.body
+
+
+def privacy_preview(person: str) -> Operation[Json]:
+    """What an erasure of a person's data would take, and what stays."""
+    return (yield post({"person": person}, "privacy", "preview")).document
+
+
+def privacy_erase(person: str, *, acts: bool = False) -> Operation[Json]:
+    """Erase a person's data. From the answer on nothing of it opens; ``state`` is ``done`` when every copy is void."""
+    asked = replace(post({"person": person, "acts": acts}, "privacy", "erasures"), wait_seconds=ERASE_WAIT_SECONDS)
+    return (yield asked).document
+
+
+def privacy_erasure(erasure_id: str) -> Operation[Json]:
+    """How far an erasure is."""
+    return (yield get("privacy", "erasures", erasure_id)).document
+
+
+def privacy_hold(person: str, code: str, *, until: int | None = None) -> Operation[Json]:
+    """Keep a person's data from being erased; ``until`` in seconds since the epoch."""
+    return (yield post({"person": person, "code": code, "until": until}, "privacy", "holds")).document
+
+
+def privacy_holds() -> Operation[list[Json]]:
+    """Every hold that was not lifted."""
+    return listed((yield get("privacy", "holds")), "holds")
+
+
+def privacy_lift(hold_id: str) -> Operation[Json]:
+    """End a hold."""
+    return (yield delete("privacy", "holds", hold_id)).document
 
 
 # --- callers, keys, hands, policy, audit -----------------------------------------------------------------------------

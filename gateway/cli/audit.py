@@ -168,7 +168,7 @@ def _epochs(settings: Settings) -> EpochKeys:
     file = settings.keys.master_key_file or settings.home / "master.key"
     if VARIABLE not in os.environ and not file.is_file():
         raise Stop(f"{file}: there is no master key", f"Give {VARIABLE}, or leave out --payloads.")
-    return EpochKeys(settings.home / "epochs", MasterKey.load(file).derive("epoch"))
+    return EpochKeys(settings.epochs_directory, MasterKey.load(file).derive("epoch"))
 
 
 def _text(file: Path) -> str:

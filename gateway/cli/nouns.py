@@ -16,6 +16,7 @@ NOUNS: Final = {
     "proposals": "List, show, activate and withdraw changes that take two people.",
     "principals": "Add, list and revoke callers, and their security keys.",
     "issuers": "Add, list and revoke signers of plans.",
+    "privacy": "See, erase and hold what is kept about a person.",
     "keys": "The gateway's keys, and new keys for clients.",
     "hands": "List hands and pin their manifests.",
     "jail": "Run a program in a jail.",

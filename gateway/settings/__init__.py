@@ -15,7 +15,7 @@ from gateway.settings.policy import (
     RolloutSettings,
 )
 from gateway.settings.server import ConsoleSettings, PlanSettings, ServerSettings, TelemetrySettings, WebhookSettings
-from gateway.settings.storage import DatabaseSettings, KeySettings, LogSettings, WitnessSettings
+from gateway.settings.storage import DatabaseSettings, KeySettings, LogSettings, PrivacySettings, WitnessSettings
 
 __all__ = [
     "ActionSettings",
@@ -28,6 +28,7 @@ __all__ = [
     "LogSettings",
     "PlanSettings",
     "PolicySettings",
+    "PrivacySettings",
     "ProposalSettings",
     "ProvenanceSettings",
     "RemoteSettings",

@@ -32,7 +32,8 @@ class ActionSettings(Section):
     cacheable: bool = Field(False, description="Whether an answer may be reused (part of the pin; none is reused yet).")
     args: dict[Pointer, ArgumentRole] = Field({}, description="JSON pointer into the args -> role.")
     data_subjects: tuple[Pointer, ...] = Field(
-        (), description="JSON pointers that name people (part of the pin; not read yet)."
+        (),
+        description="JSON pointers into the args or {content, structured} that name the people whom a call concerns.",
     )
     trust: Trust | None = Field(None, description="Trust of this action's results, where it differs from the hand's.")
     result_trust: dict[Pointer, Trust] = Field(

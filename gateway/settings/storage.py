@@ -15,6 +15,33 @@ class DatabaseSettings(Section):
         None,
         description="SQLAlchemy URL: sqlite:///FILE or postgresql+psycopg://... Default: handrail.db in the home.",
     )
+    eraser_url: str | None = Field(
+        None,
+        description="PostgreSQL: the same database as the role that may delete personal data and nothing else "
+        "(deploy/postgres/eraser-role.sql). Default: url.",
+    )
+
+    @model_validator(mode="after")
+    def _one_database(self) -> "DatabaseSettings":
+        if self.eraser_url is not None and not (self.url or "").startswith("postgresql"):
+            raise ValueError("eraser_url goes with a PostgreSQL url: SQLite has no roles")
+        return self
+
+
+class PrivacySettings(Section):
+    """Personal data: how long it is kept."""
+
+    payload_days: int = Field(
+        30,
+        ge=1,
+        le=3660,
+        description="Days after which arguments, results and other sealed values are deleted. Entries stay.",
+    )
+    epochs: Path | None = Field(
+        None,
+        description="Directory of the epoch keys, which every gateway of one database shares and no backup holds. "
+        "Default: epochs in the home.",
+    )
 
 
 class WitnessSettings(Section):

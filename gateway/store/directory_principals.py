@@ -113,6 +113,23 @@ class PrincipalAdmin(Changes):
         found = await self._principal(actor.tenant, principal_id)
         if found["revoked_at"] is not None:
             raise Refused(Reason.REQUEST_CONFLICT, "revoked already", **because(Conflict.REVOKED))
+        return await self._revoke(actor, found)
+
+    async def retire_principal(self, actor: Principal, principal_id: str) -> PrincipalView:
+        """Revoke a principal, if it is not, because it is about to be erased.
+
+        Raises:
+            Refused: ``auth.forbidden``, ``request.not_found``; ``request.conflict`` for the last security admin.
+            RowChanged: ``gateway.internal``.
+        """
+        require(actor, Permission.PRIVACY_ERASE)
+        found = await self._principal(actor.tenant, principal_id)
+        return rows.principal_view(found) if found["revoked_at"] is not None else await self._revoke(actor, found)
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    async def _revoke(self, actor: Principal, found: Found) -> PrincipalView:
+        principal_id = found["principal_id"]
         # Somebody else's tampered row must not keep anybody from being revoked, and is no admin.
         everybody = await self._read(
             lambda connection: self._reads.principal_rows(connection, actor.tenant, strict=False)
@@ -134,8 +151,6 @@ class PrincipalAdmin(Changes):
             writes.append(Write(_REVOKE_KEY, {"named": row["key_id"], "at": now, "new_mac": dead["mac"]}))
         await self._append(Append([_principal_entry(found, actor.pseudonym, "revoked")], writes))
         return rows.principal_view(gone)
-
-    # --- inside ------------------------------------------------------------------------------------------------------
 
     async def _add(self, tenant: str, actor: str, people: Sequence[NewPrincipal]) -> list[NewPrincipalView]:
         now = self._clock()

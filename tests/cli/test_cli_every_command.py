@@ -200,7 +200,7 @@ def test_a_noun_says_of_itself_what_the_list_says_of_it(name: str) -> None:
 # --- files ------------------------------------------------------------------------------------------------------------
 
 WRITING = sorted(name for name in EVERY if "--out" in {opt for item in parameters(name) for opt in item.opts})
-PRIVATE = {"approvals answers", "keys new", "plan receipts", "policy inputs"}
+PRIVATE = {"approvals answers", "keys new", "plan receipts", "policy inputs", "privacy access"}
 TARGETS = {"plan receipts": "jti-1.json"}
 """Where what ``--out`` names is a directory: the file in it that is written."""
 ELSEWHERE = {"policy build", "policy suggest", "policy show"}

@@ -251,6 +251,10 @@ class StandIn:
                 return JSONResponse(self.forge.trust())
         return self._admin(method, parts, body, caller)
 
+    def hold(self) -> dict[str, Any]:
+        return {"hold_id": "h1", "person": self.text, "code": "legal_claim", "set_at": 1.0, "set_by": "p-1",
+                "until": None, "in_force": True}  # fmt: skip
+
     def _admin(  # noqa: C901, PLR0912 - one line per route
         self, method: str, parts: list[str], body: bytes, caller: str
     ) -> Response:
@@ -278,6 +282,19 @@ class StandIn:
             case ("GET" | "DELETE", "principals", _, "security-keys", *_):
                 jwk = {"kty": "EC", "crv": "P-256", "x": self.text, "y": "A"}
                 return JSONResponse({"security_keys": [{"kid": "k", "jwk": jwk, "rp_id": self.text, "sign_count": 1}]})
+            case ("POST", "privacy", "access"):
+                return JSONResponse({"about": {"person": self.text}, "values": [], "entries": [], "end": {}})
+            case ("POST", "privacy", "preview"):
+                return JSONResponse({"keys": 1, "values": 2, "shared": 1, "rows": {self.text: 1}, "acts": 0,
+                                     "principal": False, "plans_under_way": 0, "holds": []})  # fmt: skip
+            case (_, "privacy", "erasures", *_):
+                return JSONResponse({"erasure_id": self.text, "state": "done", "requested_at": 1.0,
+                                     "requested_index": 1, "keys": 1, "values": 2, "done_at": 2.0,
+                                     "done_index": 2})  # fmt: skip
+            case ("GET", "privacy", "holds"):
+                return JSONResponse({"holds": [self.hold()]})
+            case (_, "privacy", "holds", *_):
+                return JSONResponse(self.hold())
             case ("GET", "issuers"):
                 return JSONResponse({"issuers": [issuer]})
             case ("POST", "issuers"):

@@ -9,8 +9,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from audit.cosignature import Quorum
 from audit.cosigned import Cosigned, CosignedCheckpoint
+from audit.erasure import Erasure
 from audit.evaluations import EvaluationPage, Fault, Recorded
 from audit.query import Filter, Page, StoredEntry
+from audit.subjects import Hold
 from audit.tiles import Tile
 from audit.witnesses import Witnesses
 from gateway.canonical import b64url_decode, b64url_encode
@@ -20,6 +22,7 @@ from gateway.key_changes import KeyChanges
 from gateway.manifest import ActionManifest, Manifest, SideEffects
 from gateway.model import Principal, Role, UnverifiedPlan
 from gateway.ports import Append, Purpose, Typ
+from gateway.privacy import Preview
 from gateway.reasons import Reason
 from gateway.settings import Settings
 from gateway.telemetry import Metrics
@@ -552,6 +555,39 @@ class testing_only_Reader:  # noqa: N801
         return Page([StoredEntry(7, "POLDNY", b'{"v":1}', {})], None, 8, 0, 7, 1 if counted else None)
 
 
+class testing_only_Privacy:  # noqa: N801
+    HOLD = Hold("h1", "default", "@person/ann", "legal_claim", 1.0, "p-1", None)
+    ERASURE = Erasure("e1", "default", 1.0, "p-1", 4, None, 1, 2, None, None)
+
+    async def access(self, actor: Principal, name: str) -> AsyncIterator[tuple[str, Any]]:
+        async def parts() -> AsyncIterator[tuple[str, Any]]:
+            yield "about", {"person": name}
+            yield "rows", {}
+            yield "value", {"commitment": "c"}
+            yield "value", {"commitment": "d"}
+            yield "end", {"values": 2, "entries": 0}
+
+        return parts()
+
+    async def preview(self, actor: Principal, name: str) -> Preview:
+        return Preview(1, 2, 1, {"plans": 1}, 0, False, 0, [self.HOLD])
+
+    async def erase(self, actor: Principal, name: str, *, acts: bool) -> Erasure:
+        return self.ERASURE
+
+    async def erasure(self, actor: Principal, erasure_id: str) -> Erasure:
+        return self.ERASURE
+
+    async def hold(self, actor: Principal, name: str, code: str, until: float | None) -> Hold:
+        return self.HOLD
+
+    async def holds(self, actor: Principal) -> list[Hold]:
+        return [self.HOLD]
+
+    async def lift(self, actor: Principal, hold_id: str) -> Hold:
+        return self.HOLD
+
+
 class testing_only_Gateway:  # noqa: N801
     """Everything the web layer asks of a gateway. ``started`` and ``closed`` count its life."""
 
@@ -572,6 +608,8 @@ class testing_only_Gateway:  # noqa: N801
         self.rollout = testing_only_Rollout()
         self.reader = testing_only_Reader()
         self.witnesses = Witnesses(self.settings.log, self.log, self.log.cosigned, ())  # type: ignore[arg-type]
+        self.privacy = testing_only_Privacy()
+        self.clock = lambda: 2.0
         self.metrics = Metrics()
         self.started = 0
         self.closed = 0
