@@ -5,7 +5,7 @@ import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
 import structlog
 from sqlalchemy import Engine
@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 from audit import controls as control_mapping
 from audit import evaluations
 from audit.aggregate import Aggregator
+from audit.assurance import access
 from audit.checkpoint import VerifierKey, checkpoint_text, sign_note
 from audit.committer import Committer
 from audit.database import configure
@@ -232,6 +233,10 @@ class Log:
         return await self._read(
             evaluations.page, self.reader, self._opener, tenant, since=since, until=until, after=after, limit=limit
         )
+
+    async def access(self, tenant: str, at: float, now: float) -> dict[str, Any]:
+        """Who could do what in the tenant at ``at``; see :mod:`audit.assurance.access`."""
+        return await self._read(access.access, self.reader, self._opener, tenant, at, now)
 
     # --- checkpoints -------------------------------------------------------------------------------------------------
 

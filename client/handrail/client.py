@@ -152,6 +152,9 @@ class Client:
     policy_canary = _sync(operations.policy_canary)
     evaluations = _sync(operations.evaluations)
     audit_entries = _sync(operations.audit_entries)
+    controls_report = _sync(operations.controls_report)
+    access_review = _sync(operations.access_review)
+    processing_record = _sync(operations.processing_record)
     ready = _sync(operations.ready)
 
     def follow(self, plan_id: str) -> Iterator[Event]:
@@ -272,6 +275,9 @@ class AsyncClient:
     policy_canary = _async(operations.policy_canary)
     evaluations = _async(operations.evaluations)
     audit_entries = _async(operations.audit_entries)
+    controls_report = _async(operations.controls_report)
+    access_review = _async(operations.access_review)
+    processing_record = _async(operations.processing_record)
     ready = _async(operations.ready)
 
     async def follow(self, plan_id: str) -> AsyncIterator[Event]:

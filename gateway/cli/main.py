@@ -23,6 +23,7 @@ NOUNS: Final = {
     "approvals": "List, watch, show, approve and refuse held steps.",
     "verify": "Verify receipts offline, from files alone.",
     "audit": "Query the log, and check it for tampering.",
+    "controls": "Evidence by control, access reviews, and the posture of a configuration.",
     "policy": "Check, build, try, propose, activate and roll back policy bundles.",
     "proposals": "List, show, activate and withdraw changes that take two people.",
     "principals": "Add, list and revoke callers, and their security keys.",

@@ -5,6 +5,7 @@ from typing import Final
 from gateway.web.routes import (
     approvals,
     audit,
+    controls,
     description,
     evaluations,
     hands,
@@ -41,6 +42,7 @@ TABLE: Final[tuple[Endpoint, ...]] = (
     *rollout.ENDPOINTS,
     *proposals.ENDPOINTS,
     *audit.ENDPOINTS,
+    *controls.ENDPOINTS,
     *trust.ENDPOINTS,
     *health.ENDPOINTS,
     *metrics.ENDPOINTS,
