@@ -23,7 +23,7 @@ p { margin: .4rem 0; }
 table { border-collapse: collapse; width: 100%; margin: .5rem 0; font-size: .92rem; }
 th, td { text-align: left; vertical-align: top; padding: .25rem .6rem .25rem 0; border-bottom: 1px solid #e2e2e2;
   overflow-wrap: anywhere; }
-th { color: #555; font-weight: 600; }
+th { color: #555; font-weight: 600; min-width: 4.8rem; }
 td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 pre { font: 12px/1.4 ui-monospace, monospace; background: #f6f6f6; padding: .6rem; white-space: pre-wrap;
   overflow-wrap: anywhere; }
