@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 from audit import controls as control_mapping
 from audit import evaluations
 from audit.aggregate import Aggregator
-from audit.assurance import access
+from audit.assurance import access, evidence, report
 from audit.checkpoint import VerifierKey, checkpoint_text, sign_note
 from audit.committer import Committer
 from audit.database import configure
@@ -237,6 +237,21 @@ class Log:
     async def access(self, tenant: str, at: float, now: float) -> dict[str, Any]:
         """Who could do what in the tenant at ``at``; see :mod:`audit.assurance.access`."""
         return await self._read(access.access, self.reader, self._opener, tenant, at, now)
+
+    async def report(self, asked: report.Asked) -> dict[str, Any]:
+        """Evidence by control; see :mod:`audit.assurance.report`. It may take longer than an append may."""
+        return await asyncio.to_thread(report.report, self.reader, asked)
+
+    async def usage(self, tenant: str, since: float, until: float) -> tuple[int, list[dict[str, str | int]]]:
+        """The size of the log, and how often which action of which hand stands in a period of it."""
+
+        def work() -> tuple[int, list[dict[str, str | int]]]:
+            size, _ = self.reader.head()
+            with self.reader.connect() as connection:
+                stretch = evidence.Stretch.between(connection, tenant, since, until, size)
+                return size, evidence.usage(connection, stretch)
+
+        return await asyncio.to_thread(work)
 
     # --- checkpoints -------------------------------------------------------------------------------------------------
 

@@ -27,7 +27,8 @@ PLAN_ID = "aa" * 32
 # --- every command ---------------------------------------------------------------------------------------------------
 
 SPECIAL = {
-    "serve", "init", "demo", "jail run", "audit fsck", "policy eval", "policy check", "policy build", "db upgrade"
+    "serve", "init", "demo", "jail run", "audit fsck", "controls scan",
+    "controls responsibilities", "policy eval", "policy check", "policy build", "db upgrade"
 }  # fmt: skip
 """Commands with tests of their own (test_cli_local.py): they need more than a gateway."""
 CASES: dict[str, list[str]] = {
@@ -44,6 +45,9 @@ CASES: dict[str, list[str]] = {
     "approvals refuse": ["ap-1", "--yes"],
     "verify": ["receipt.json", "--trust", "trust.json"],
     "audit query": [],
+    "controls report": ["--framework", "gdpr"],
+    "controls access-review": [],
+    "controls processing-record": [],
     "proposals list": [],
     "proposals show": ["0" * 32],
     "proposals activate": ["0" * 32, "--yes"],
@@ -144,7 +148,7 @@ def test_hostile_text_reaches_no_terminal(run: Run, gateway: StandIn, name: str)
     if name in {"plan submit", "plan show", "why", "approvals list", "approvals show", "approvals watch"}:
         assert "\\u{1b}[2J" in shown
         assert "[bold red]x[/]" in shown
-    if name in {"approvals approve", "hands list", "audit query"}:
+    if name in {"approvals approve", "hands list", "audit query"} or name.startswith("controls"):
         assert "\\u{1b}[2J" in shown
         assert "[bold red]x[/]" in shown
 

@@ -21,6 +21,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from starlette.routing import Route
 
 from tests.client.receipt_forge import ORIGIN, Forge
+from tests.controls import found
 
 TOKENS = {"hr_0000000000000000_agent": "alice", "hr_0000000000000001_admin": "root"}
 TOKEN = next(iter(TOKENS))
@@ -341,6 +342,12 @@ class StandIn:
                                      "by": caller, "at": 1.0})  # fmt: skip
             case ("GET", "policy"):
                 return JSONResponse({"engine": "embedded", "digest": DIGEST, "files": [], "loaded_at": 1.0})
+            case ("GET", "controls", "report"):
+                return JSONResponse(found.report(self.text))
+            case ("GET", "controls", "access-review"):
+                return JSONResponse(found.access(self.text))
+            case ("GET", "controls", "processing-record"):
+                return JSONResponse(found.processing(self.text))
             case ("GET", "audit", "entries"):
                 item = {"index": 4, "code": "STPEXE", "label": "step executed", "entry": entry}
                 return JSONResponse({"entries": [item], "next": 4, "tree_size": 9})

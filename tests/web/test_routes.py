@@ -49,6 +49,7 @@ PARAMETERS = {
     "proposal_id": PROPOSAL_ID,
     "digest": DIGEST,
 }
+QUERIES = {"/v1/controls/report": "?framework=gdpr"}
 PLAIN = [endpoint for endpoint in TABLE if endpoint.path != "/mcp"]
 
 
@@ -62,7 +63,8 @@ async def call(client: httpx2.AsyncClient, endpoint: Endpoint, headers: dict[str
         headers, content = headers | JOSE, b"a.b.c"
     elif endpoint.requests:
         headers, content = headers | JSON, orjson.dumps(BODIES.get(endpoint.path, {}))
-    return await client.request(endpoint.method, endpoint.path.format(**PARAMETERS), headers=headers, content=content)
+    url = endpoint.path.format(**PARAMETERS) + QUERIES.get(endpoint.path, "")
+    return await client.request(endpoint.method, url, headers=headers, content=content)
 
 
 @pytest.mark.parametrize("endpoint", TABLE, ids=called)

@@ -1,6 +1,5 @@
 """Evidence by control, access reviews and the record of processing activities, for auditors. Asking is on record."""
 
-import asyncio
 import re
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -9,8 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from audit.assurance.catalogue import Framework, catalogues
-from audit.assurance.evidence import Stretch, usage
-from audit.assurance.report import SAMPLES_MAX, Asked, report
+from audit.assurance.report import SAMPLES_MAX, Asked
 from audit.entry import format_time
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import Malformed
@@ -50,7 +48,7 @@ async def show(request: Request, principal: Principal) -> Response:
         now=now,
         samples=samples,
     )
-    return JsonResponse(await asyncio.to_thread(report, gateway.reader, wanted))
+    return JsonResponse(await gateway.log.report(wanted))
 
 
 async def access(request: Request, principal: Principal) -> Response:
@@ -76,14 +74,7 @@ async def processing(request: Request, principal: Principal) -> Response:
     since, until = _period(asked, now)
     facts = {"report": "processing", "from": format_time(since), "to": format_time(until)}
     await _record(gateway, principal, EntryType.AUDIT_QUERIED, facts)
-
-    def used() -> tuple[int, list[dict[str, str | int]]]:
-        size, _ = gateway.reader.head()
-        with gateway.reader.connect() as connection:
-            stretch = Stretch.between(connection, principal.tenant, since, until, size)
-            return size, usage(connection, stretch)
-
-    size, found = await asyncio.to_thread(used)
+    size, found = await gateway.log.usage(principal.tenant, since, until)
     manifests = {
         hand: manifest
         for hand in gateway.settings.hands
