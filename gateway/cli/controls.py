@@ -16,6 +16,7 @@ from audit.entry import format_time
 from gateway.cli.command import command, noun
 from gateway.cli.connect import Session
 from gateway.cli.exits import Exit, Stop
+from gateway.cli.options import Config
 from gateway.cli.output import Output
 from gateway.cli.saving import Force, refuse_existing, save
 from gateway.cli.times import moment
@@ -31,7 +32,7 @@ from gateway.reports.processing import record_of_processing
 from gateway.reports.responsibilities import responsibilities as matrix_of
 from gateway.reports.responsibilities import responsibility_matrix
 
-app = noun("Evidence by control, access reviews, and the posture of a configuration.")
+app = noun("controls")
 
 
 class Format(StrEnum):
@@ -154,7 +155,7 @@ class FailOn(StrEnum):
 )
 def scan(
     out: Output,
-    config: Annotated[Path | None, typer.Option("--config", help="handrail.toml.")] = None,
+    config: Config = None,
     framework: Frameworks = None,
     fail_on: Annotated[FailOn, typer.Option(help="The least severity that makes it exit 1.")] = FailOn.LOW,
 ) -> Exit:

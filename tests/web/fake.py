@@ -334,6 +334,8 @@ class testing_only_Approvals:  # noqa: N801
             "asked": 1,
             "answers": [],
             "void_answers": [],
+            "your_answer": None,
+            "successor": None,
         }
 
     async def answer(
@@ -540,8 +542,8 @@ class testing_only_Reader:  # noqa: N801
     def __init__(self) -> None:
         self.queries: list[tuple[Filter, int | None, int]] = []
 
-    def query(self, wanted: Filter, *, after: int | None = None, limit: int = 100) -> Page:
-        self.queries.append((wanted, after, limit))
+    def query(self, wanted: Filter, *, after: int | None = None, limit: int = 100, newest_first: bool = False) -> Page:
+        self.queries.append((wanted, after, limit, newest_first))
         return Page([StoredEntry(7, "POLDNY", b'{"v":1}', {})], None, 8)
 
 
