@@ -36,7 +36,7 @@ def processing_record(
 
     Args:
         manifests: hand -> the manifest that the tenant pinned.
-        usage: ``{hand, action, entries, first, last}`` of everything that the log holds in the period.
+        usage: ``{hand, action, calls, first, last}`` of what was let go in the period, as the log has it.
     """
     declared = {name: hand for name, hand in settings.hands.items() if tenant in hand.tenants}
     names = sorted({*declared, *(str(one["hand"]) for one in usage)})
@@ -90,7 +90,7 @@ def _action(name: str, action: ActionManifest | None, used: Mapping[str, Any] | 
         "side_effects": None if action is None else str(action.side_effects),
         "data_subjects": [] if action is None else list(action.data_subjects),
         "roles": {} if action is None else {pointer: str(role) for pointer, role in sorted(action.roles.items())},
-        "entries": 0 if used is None else used["entries"],
+        "calls": 0 if used is None else used["calls"],
         "first": None if used is None else used["first"],
         "last": None if used is None else used["last"],
     }

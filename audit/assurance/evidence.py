@@ -9,9 +9,9 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import ColumnElement, Connection, bindparam, func, select
+from sqlalchemy import Connection, bindparam, func, select
 
 from audit.entry import format_time
 from audit.tables import entries
@@ -34,6 +34,15 @@ _COUNT: Final = select(func.count()).select_from(entries).where(*_OF_TYPE)
 _NEXT: Final = select(entries.c.idx).where(*_OF_TYPE).order_by(entries.c.idx).limit(1)
 _LAST: Final = select(entries.c.idx).where(*_OF_TYPE).order_by(entries.c.idx.desc()).limit(1)
 _TIME: Final = select(entries.c.time).where(entries.c.idx == bindparam("idx"))
+_USED: Final = (
+    select(entries.c.hand, entries.c.action, func.count(), func.min(entries.c.idx), func.max(entries.c.idx))
+    .where(*_OF_TYPE, entries.c.hand.is_not(None), entries.c.action.is_not(None))
+    .group_by(entries.c.hand, entries.c.action)
+)
+_PART: Final = 100_000
+"""Positions that one statement looks at."""
+CALLS: Final = (EntryType.STEP_DISPATCHED, EntryType.STEP_RELEASED)
+"""What is written when an action is let go."""
 _OLDEST: Final = select(entries.c.time).order_by(entries.c.idx).limit(1)
 
 
@@ -183,32 +192,22 @@ def _position(connection: Connection, moment: float, size: int) -> int:
 
 
 def usage(connection: Connection, stretch: Stretch) -> list[dict[str, str | int]]:
-    """``{hand, action, entries, first, last}`` for every action of every hand that the stretch knows, by name; times as
-    entries write them. The work grows with the number of actions and of their entries, not with the log."""
-    found: list[dict[str, str | int]] = []
-    for hand in _values_of(connection, stretch, entries.c.hand):
-        of_hand = (entries.c.hand == hand,)
-        for action in _values_of(connection, stretch, entries.c.action, *of_hand):
-            where = (*of_hand, entries.c.action == action, *_within(stretch))
-            query = select(func.count(), func.min(entries.c.idx), func.max(entries.c.idx)).where(*where)
-            count, first, last = connection.execute(query).one()
-            if count:
-                times = [str(connection.execute(_TIME, {"idx": index}).scalar_one()) for index in (first, last)]
-                found.append({"hand": hand, "action": action, "entries": count, "first": times[0], "last": times[1]})
-    return found
+    """``{hand, action, calls, first, last}`` for every action that was let go in the stretch, by name; times as entries
+    write them. Reads the entries of calls alone, a part of the stretch at a time, and keeps a line for each action."""
+    found: dict[tuple[str, str], tuple[int, int, int]] = {}
+    for kind in CALLS:
+        for first in range(stretch.first, stretch.end, _PART):
+            end = min(first + _PART, stretch.end)
+            values = {"tenant": stretch.tenant, "type": str(kind), "first": first, "end": end}
+            for hand, action, count, lowest, highest in connection.execute(_USED, values):
+                known = found.get((hand, action), (0, lowest, highest))
+                found[hand, action] = (known[0] + count, min(known[1], lowest), max(known[2], highest))
+    times = {index: _time(connection, index) for _, *places in found.values() for index in places}
+    return [
+        {"hand": hand, "action": action, "calls": count, "first": times[first], "last": times[last]}
+        for (hand, action), (count, first, last) in sorted(found.items())
+    ]
 
 
-def _values_of(
-    connection: Connection, stretch: Stretch, column: ColumnElement[Any], *where: ColumnElement[bool]
-) -> Iterator[str]:
-    """Each value of a column of the index over hands and actions once: from one to the next, past what lies between."""
-    value: str | None = ""
-    while value is not None:
-        query = select(func.min(column)).where(entries.c.tenant == stretch.tenant, *where, column > value)
-        value = connection.execute(query).scalar()
-        if value is not None:
-            yield value
-
-
-def _within(stretch: Stretch) -> tuple[ColumnElement[bool], ...]:
-    return entries.c.tenant == stretch.tenant, entries.c.idx >= stretch.first, entries.c.idx < stretch.end
+def _time(connection: Connection, index: int) -> str:
+    return str(connection.execute(_TIME, {"idx": index}).scalar_one())

@@ -19,7 +19,7 @@ _WORDS: Final = {
     "retention": "how long the recipient keeps it",
 }
 _TRANSFERS: Final = {"yes": "yes", "no": "no", "unknown": "not known: a region is not declared"}
-_ACTION: Final = ("action", "changes", "where people are named", "what arguments mean", "entries", "first", "last")
+_ACTION: Final = ("action", "changes", "where people are named", "what arguments mean", "calls", "first", "last")
 
 
 def record_of_processing(found: Mapping[str, Any]) -> Document:
@@ -47,7 +47,7 @@ def record_of_processing(found: Mapping[str, Any]) -> Document:
             *(_activity(one) for one in found["activities"]),
             _list("Security measures", found["security_measures"]),
         ),
-        flat=Table(("hand", *_WORDS.values(), "actions", "entries"), [_flat(one) for one in found["activities"]]),
+        flat=Table(("hand", *_WORDS.values(), "actions", "calls"), [_flat(one) for one in found["activities"]]),
     )
 
 
@@ -68,7 +68,7 @@ def _activity(one: Mapping[str, Any]) -> Section:
             action["side_effects"] or _NOT_SAID,
             ", ".join(action["data_subjects"]) or _NOT_SAID,
             ", ".join(f"{pointer}: {role}" for pointer, role in action["roles"].items()) or _NOT_SAID,
-            action["entries"],
+            action["calls"],
             action["first"],
             action["last"],
         )
@@ -97,5 +97,5 @@ def _flat(one: Mapping[str, Any]) -> tuple[Cell, ...]:
         one["hand"],
         *(_said(one, key) for key in _WORDS),
         names,
-        sum(action["entries"] for action in one["actions"]),
+        sum(action["calls"] for action in one["actions"]),
     )

@@ -162,13 +162,13 @@ class AccessReview(Shape):
 
 
 class ActionProcessed(Shape):
-    """An action of a hand and how often the log names it."""
+    """An action of a hand and how often it was let go, as the log has it."""
 
     action: str
     side_effects: str | None
     data_subjects: list[str]
     roles: dict[str, str]
-    entries: int
+    calls: int
     first: str | None
     last: str | None
 

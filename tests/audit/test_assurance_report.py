@@ -216,13 +216,14 @@ async def test_a_log_without_a_checkpoint_gives_no_report(engine: Engine) -> Non
 
 async def test_use_is_counted_by_hand_and_action(diary: Diary) -> None:
     for day, hand, action in ((1, "git", "log"), (2, "git", "log"), (3, "git", "add"), (4, "mail", "send")):
+        await diary.on(day, EntryType.STEP_DISPATCHED, hand=hand, action=action)
         await diary.on(day, EntryType.STEP_EXECUTED, hand=hand, action=action)
-    await diary.on(5, EntryType.STEP_EXECUTED, tenant="other", hand="bank", action="pay")
+    await diary.on(5, EntryType.STEP_DISPATCHED, tenant="other", hand="bank", action="pay")
     await diary.on(5, EntryType.HAND_REGISTERED, hand="mail")
     size, _ = diary.log.reader.head()
     with diary.log.reader.connect() as connection:
         found = usage(connection, Stretch.between(connection, "default", START, START + 3 * DAY, size))
         everything = usage(connection, Stretch(connection, "default", 0, size))
-    assert [(one["hand"], one["action"], one["entries"]) for one in found] == [("git", "log", 2)]
+    assert [(one["hand"], one["action"], one["calls"]) for one in found] == [("git", "log", 2)]
     assert [(one["hand"], one["action"]) for one in everything] == [("git", "add"), ("git", "log"), ("mail", "send")]
     assert everything[1]["first"] == "2026-01-02T00:00:00.000Z"

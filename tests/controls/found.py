@@ -101,7 +101,7 @@ def processing(text: str = "plain") -> dict[str, Any]:
                 "transfer_safeguard": None, "region": text, "transfer": "unknown", "missing": [text],
                 "actions": [
                     {"action": text, "side_effects": None, "data_subjects": [text], "roles": {text: text},
-                     "entries": 5, "first": text, "last": text},
+                     "calls": 5, "first": text, "last": text},
                 ],
             },
         ],

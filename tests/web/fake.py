@@ -109,7 +109,7 @@ class testing_only_Log:  # noqa: N801
 
     async def usage(self, tenant: str, since: float, until: float) -> tuple[int, list[dict[str, str | int]]]:
         names = {"first": "2026-01-01T00:00:00.000Z", "last": "2026-01-01T00:00:00.000Z"}
-        return 9, [{"hand": "git", "action": "log", "entries": 3, **names}]
+        return 9, [{"hand": "git", "action": "log", "calls": 3, **names}]
 
     async def access(self, tenant: str, at: float, now: float) -> dict[str, Any]:
         self.accesses.append((tenant, at, now))

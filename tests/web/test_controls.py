@@ -92,5 +92,5 @@ async def test_the_record_of_processing_names_what_only_the_log_knows(client: ht
     ProcessingRecord.model_validate(found)
     [activity] = found["activities"]
     assert (activity["hand"], activity["configured"], activity["transfer"]) == ("git", False, "unknown")
-    assert activity["actions"][0]["entries"] == 3
+    assert activity["actions"][0]["calls"] == 3
     assert "controller: name" in found["missing"]
