@@ -56,7 +56,12 @@ class ReportFormat(StrEnum):
     OSCAL = "oscal"
 
 
-Shown = Annotated[Format, typer.Option("--format", help="As what.")]
+Shown = Annotated[
+    Format | None,
+    typer.Option(
+        "--format", metavar="FORMAT", help="table, json, html, markdown or csv. Default: as --out ends, or table."
+    ),
+]
 Out = Annotated[Path | None, typer.Option("--out", help="Write it to this file.")]
 From = Annotated[str | None, typer.Option("--from", help="Beginning: 2026-01-31, or 90d. Default: of the log.")]
 To = Annotated[str | None, typer.Option("--to", help="End, not included. Default: now.")]
@@ -65,7 +70,7 @@ Frameworks = Annotated[list[Framework] | None, typer.Option("--framework", help=
 
 @command(
     app,
-    example="controls report --framework gdpr --from 2026-01-01 --to 2026-04-01 --format html --out gdpr.html",
+    example="controls report --framework gdpr --from 90d --out gdpr.html",
     good="nothing that is expected is missing",
     negative="something is",
 )
@@ -75,20 +80,25 @@ def report(
     from_: From = None,
     to: To = None,
     samples: Annotated[int, typer.Option(min=0, max=SAMPLES_MAX, help="Entries with proofs, of each type.")] = 2,
-    format_: Annotated[ReportFormat, typer.Option("--format", help="As what.")] = ReportFormat.TABLE,
+    format_: Annotated[
+        ReportFormat | None,
+        typer.Option(
+            "--format", metavar="FORMAT", help="table, json, html, markdown, csv or oscal. Default as elsewhere."
+        ),
+    ] = None,
     out_file: Out = None,
     force: Force = False,
 ) -> Exit:
     """Say for each control what the log shows and what it lacks; asking is recorded."""
     out = session.out
-    _check_out(out_file, format_, force=force)
+    chosen = ReportFormat(_chosen(format_, out_file, force=force))
     with out.progress("reading the log", None):
         found = session.client.controls_report(str(framework), **_period(from_, to), samples=samples)
-    if format_ is ReportFormat.OSCAL:
+    if chosen is ReportFormat.OSCAL:
         _deliver(out, json.dumps(oscal(found), indent=2) + "\n", out_file, force=force)
     else:
-        _show(out, found, controls_report, Format(format_), out_file, force=force)
-    if out_file is not None or format_ is ReportFormat.TABLE:
+        _show(out, found, controls_report, Format(chosen), out_file, force=force)
+    if out_file is not None or chosen is ReportFormat.TABLE:
         counted = ", ".join(f"{found['summary'][status]} {words}" for status, words in STATUSES.items())
         _remark(out, f"{len(found['controls'])} controls: {counted}.")
     return Exit.NEGATIVE if found["summary"]["missing"] else Exit.GOOD
@@ -98,14 +108,14 @@ def report(
 def access_review(
     session: Session,
     at: Annotated[str | None, typer.Option(help="A date or time of the past, or 30d. Default: now.")] = None,
-    format_: Shown = Format.TABLE,
+    format_: Shown = None,
     out_file: Out = None,
     force: Force = False,
 ) -> None:
     """Say who could do what; of now, it is recorded as an access review."""
-    _check_out(out_file, format_, force=force)
+    chosen = Format(_chosen(format_, out_file, force=force))
     found = session.client.access_review(None if at is None else format_time(moment(at, "--at", time.time())))
-    _show(session.out, found, access_document, format_, out_file, force=force)
+    _show(session.out, found, access_document, chosen, out_file, force=force)
 
 
 @command(app, example="controls processing-record --format markdown --out processing.md", good="it was drawn up")
@@ -113,29 +123,29 @@ def processing_record(
     session: Session,
     from_: From = None,
     to: To = None,
-    format_: Shown = Format.TABLE,
+    format_: Shown = None,
     out_file: Out = None,
     force: Force = False,
 ) -> None:
     """Draw up the record of processing activities (GDPR, article 30); asking is recorded."""
-    _check_out(out_file, format_, force=force)
+    chosen = Format(_chosen(format_, out_file, force=force))
     found = session.client.processing_record(**_period(from_, to))
-    _show(session.out, found, record_of_processing, format_, out_file, force=force)
+    _show(session.out, found, record_of_processing, chosen, out_file, force=force)
 
 
 @command(app, example="controls responsibilities --framework ai-act --format markdown", good="it was shown")
 def responsibilities(
     out: Output,
     framework: Frameworks = None,
-    format_: Shown = Format.TABLE,
+    format_: Shown = None,
     out_file: Out = None,
     force: Force = False,
 ) -> None:
     """Say who answers for what: the provider of the brain, the operators of the gateway and of a hand."""
-    _check_out(out_file, format_, force=force)
+    chosen = Format(_chosen(format_, out_file, force=force))
     known = catalogues()
     found = matrix_of(areas(), [known[name] for name in framework or tuple(Framework)])
-    _show(out, found, responsibility_matrix, format_, out_file, force=force)
+    _show(out, found, responsibility_matrix, chosen, out_file, force=force, private=False)
 
 
 class FailOn(StrEnum):
@@ -194,12 +204,17 @@ _WRITERS: Final[Mapping[Format, Callable[[Document], str | bytes]]] = {
 }
 
 
-def _check_out(file: Path | None, format_: Format | ReportFormat, *, force: bool) -> None:
-    """What can be said before anybody is asked, and the question is on record."""
-    if file is not None:
-        if format_ == Format.TABLE:
-            raise Stop("--out needs --format", "Give --format html, markdown, csv or json.")
-        refuse_existing(file, force=force)
+_SUFFIXES: Final = {".html": Format.HTML, ".md": Format.MARKDOWN, ".csv": Format.CSV}
+
+
+def _chosen(format_: Format | ReportFormat | None, file: Path | None, *, force: bool) -> str:
+    """As what a report is shown. What is wrong is said before anybody is asked, and the question is on record."""
+    if file is None:
+        return format_ or Format.TABLE
+    refuse_existing(file, force=force)
+    if format_ == Format.TABLE:
+        raise Stop("--out takes no table", "Give --format html, markdown, csv or json.")
+    return format_ or _SUFFIXES.get(file.suffix, Format.JSON)
 
 
 def _period(since: str | None, until: str | None) -> dict[str, str | None]:
@@ -220,23 +235,24 @@ def _show(
     file: Path | None,
     *,
     force: bool,
+    private: bool = True,
 ) -> None:
     """Print a report, or write it. ``--json`` wins over ``--format`` where it is printed."""
     if format_ is Format.JSON or (out.json and file is None):
-        _deliver(out, json.dumps(found, indent=2) + "\n", file, force=force)
+        _deliver(out, json.dumps(found, indent=2) + "\n", file, force=force, private=private)
         return
     report_ = build(found)
     if format_ is Format.TABLE:
         _print(out, report_)
         return
-    _deliver(out, _WRITERS[format_](report_), file, force=force)
+    _deliver(out, _WRITERS[format_](report_), file, force=force, private=private)
 
 
-def _deliver(out: Output, content: str | bytes, file: Path | None, *, force: bool) -> None:
+def _deliver(out: Output, content: str | bytes, file: Path | None, *, force: bool, private: bool = True) -> None:
     if file is None:
         out.raw(content if isinstance(content, str) else content.decode())
         return
-    save(file, content, force=force, private=True)
+    save(file, content, force=force, private=private)
     out.show({"file": str(file)}, lambda: out.line(f"wrote {file}"))
 
 

@@ -13,7 +13,7 @@ from gateway.cli.nouns import NOUNS
 PLAN_ID = "aa" * 32
 
 SPECIAL = {
-    "serve", "init", "demo", "jail run", "audit fsck", "controls scan", "controls responsibilities", "policy eval",
+    "serve", "init", "demo", "jail run", "audit fsck", "controls scan", "policy eval",
     "policy check", "policy build", "db upgrade"
 }  # fmt: skip
 """Commands with tests of their own (test_cli_local.py): they need more than a gateway."""
@@ -34,6 +34,7 @@ CASES: dict[str, list[str]] = {
     "controls report": ["--framework", "gdpr"],
     "controls access-review": [],
     "controls processing-record": [],
+    "controls responsibilities": [],
     "proposals list": [],
     "proposals show": ["0" * 32],
     "proposals activate": ["0" * 32, "--yes"],

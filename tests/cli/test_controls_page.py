@@ -14,7 +14,6 @@ from audit.checkpoint import VerifierKey, verify_tlog_proof
 from audit.merkle import leaf_hash
 from gateway.posture.scan import CHECKS
 from tests.cli import real
-from tests.cli.test_cli_replay import CONFIG
 from tests.meta.tree import ROOT
 
 PAGE = (ROOT / "docs" / "controls.md").read_text(encoding="utf-8")
@@ -32,7 +31,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     assert DECLARED is not None
     declared = DECLARED[1].replace("hands.mail", "hands.git").replace("{", "{{").replace("}", "}}")
     directory = tmp_path_factory.mktemp("controls")
-    with real.gateway(directory, CONFIG + declared, PEOPLE, signer="ada", issuer="brain") as found:
+    with real.gateway(directory, real.CONFIG + declared, PEOPLE, signer="ada", issuer="brain") as found:
         yield found
 
 
@@ -58,7 +57,7 @@ def test_every_command_of_the_page_does_what_it_says(home: Path, work: Path) -> 
         assert result.exit_code in CODES.get(words[1], {0}), f"{command}\n{result.output}"
         if "--out" in words:
             file = work / words[words.index("--out") + 1]
-            assert file.stat().st_mode & 0o777 == 0o600
+            assert words[1] == "responsibilities" or file.stat().st_mode & 0o777 == 0o600
             assert file.stat().st_size > 100
     assert (work / "gdpr.html").read_bytes().startswith(b"<!doctype html>")
     results = json.loads((work / "soc2.oscal.json").read_text())["assessment-results"]
@@ -123,7 +122,7 @@ def test_the_record_of_processing_has_what_was_declared(home: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["report", "--framework", "gdpr", "--out", "x"], "--out needs --format"),
+        (["report", "--framework", "gdpr", "--format", "table", "--out", "x"], "--out takes no table"),
         (["report", "--framework", "gdpr", "--from", "2026-02-01", "--to", "2026-01-01"], "--from is not before --to"),
         (["report", "--framework", "hipaa"], "hipaa"),
         (["report"], "--framework"),

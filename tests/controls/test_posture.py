@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy import make_url
+from sqlalchemy import URL, make_url
 from typer.testing import CliRunner
 
 import migrations
@@ -20,10 +20,11 @@ from gateway.cli.main import app
 from gateway.posture.model import Finding, State
 from gateway.posture.scan import CHECKS, scan
 from gateway.settings import Settings
+from tests.meta.tree import ROOT
 from tests.postgres import Server
-from tests.store.test_application_role import SCRIPT, dsn
 
 DAY = 86_400.0
+SCRIPT = ROOT / "deploy" / "postgres" / "application-role.sql"
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +48,10 @@ def home(made: Path, tmp_path: Path) -> Path:
 
 def found(settings: Settings, now: float | None = None) -> dict[str, Finding]:
     return {one.check: one for one in scan(settings, list(Framework), now)}
+
+
+def dsn(url: URL) -> str:
+    return f"host={url.query['host']} user={url.username} dbname={url.database}"
 
 
 def looked(home: Path, **settings: Any) -> dict[str, Finding]:
