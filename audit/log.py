@@ -176,6 +176,11 @@ class Log:
             return known[1]
         return (await self._signed())[1]
 
+    async def cover(self, index: int) -> None:
+        """Have a stored checkpoint cover the entry at ``index``. Raises ``LogUnavailable``."""
+        if self._checkpoint is None or self._checkpoint[0] <= index:
+            await self._signed()
+
     async def proof(self, index: int) -> str:
         """``c2sp.org/tlog-proof@v1`` text for the entry at ``index``. Raises ``NotLogged``."""
         if self._checkpoint is None or self._checkpoint[0] <= index:

@@ -53,9 +53,15 @@ USUAL = (
 
 def one(number: int, kind: EntryType) -> EntryDraft:
     """A plausible entry."""
-    step = {"hand": f"hand{number % 7}", "action": f"action{number % 49}"} if number % 5 else {}
+    called = number % 5 != 0
     return EntryDraft(
-        kind, "default", context_id=f"c{number // 10}", plan_id=f"{number // 5:064x}", principal="p", **step
+        kind,
+        "default",
+        context_id=f"c{number // 10}",
+        plan_id=f"{number // 5:064x}",
+        principal="p",
+        hand=f"hand{number % 7}" if called else None,
+        action=f"action{number % 49}" if called else None,
     )
 
 

@@ -58,7 +58,7 @@ def test_every_command_of_the_page_does_what_it_says(home: Path, work: Path) -> 
         if "--out" in words:
             file = work / words[words.index("--out") + 1]
             assert words[1] == "responsibilities" or file.stat().st_mode & 0o777 == 0o600
-            assert file.stat().st_size > 100
+            assert file.stat().st_size > 50
     assert (work / "gdpr.html").read_bytes().startswith(b"<!doctype html>")
     results = json.loads((work / "soc2.oscal.json").read_text())["assessment-results"]
     assert results["metadata"]["oscal-version"] == "1.2.1"
@@ -114,7 +114,8 @@ def test_the_record_of_processing_has_what_was_declared(home: Path) -> None:
     [git] = found["activities"]
     assert found["controller"]["name"] == "Example Ltd"
     assert git["purposes"] == ["answering customers"]
-    assert git["actions"][0]["side_effects"] == "none"
+    effects = {one["action"]: one["side_effects"] for one in git["actions"]}
+    assert (effects["git_status"], effects["git_push"]) == ("none", "external")
     assert git["missing"] == ["its region, or [policy] data_region"]
     assert found["missing"] == ["git: its region, or [policy] data_region"]
 

@@ -117,6 +117,9 @@ class testing_only_Log:  # noqa: N801
         del review["permissions"]
         return {**review, "hands": [{**review["hands"][0], "hand": "git"}]}
 
+    async def cover(self, index: int) -> None:
+        """Every entry is."""
+
     async def checkpoint(self) -> str:
         return "handrail.test/log\n1\nAAAA\n\n\u2014 handrail.test/log AAAA\n"
 

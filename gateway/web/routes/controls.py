@@ -112,10 +112,10 @@ async def _grants(gateway: Any, digest: str | None) -> dict[str, Any] | None:
 
 
 async def _record(gateway: Any, principal: Principal, kind: EntryType, facts: dict[str, str]) -> None:
-    """Put the question on record, and have a checkpoint that is hardly older."""
+    """Put the question on record, and have a checkpoint cover it: what is read is read up to there."""
     draft = EntryDraft(kind, principal.tenant, principal=principal.pseudonym, facts=facts)
-    await gateway.log.append(Append([draft]))
-    await gateway.log.checkpoint()
+    [index] = await gateway.log.append(Append([draft]))
+    await gateway.log.cover(index)
 
 
 def _period(asked: dict[str, str], now: float) -> tuple[float, float]:
