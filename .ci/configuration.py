@@ -16,6 +16,7 @@ from gateway.settings import (
     ActionSettings,
     BindSettings,
     HandSettings,
+    ProcessingSettings,
     RemoteSettings,
     Section,
     Settings,
@@ -84,6 +85,13 @@ BINDS = """\
 Directories that the jail of a hand may see, beside the programs it needs. Everything else of the host is absent.
 """
 
+PROCESSING = """\
+## [hands.ID.processing]
+
+What the operator says of the hand for the record of processing activities (`handrail controls processing-record`): see
+[controls](controls.md#record-of-processing-activities). No rule reads it, and none of it is pinned.
+"""
+
 
 def document() -> str:
     """The whole page."""
@@ -98,9 +106,10 @@ def document() -> str:
             if "witnesses" in section.model_fields:
                 parts += [WITNESSES, _table(WitnessSettings, None)]
     parts += [WEBHOOKS, _table(WebhookSettings, None)]
-    parts += [HANDS, _table(HandSettings, None, skip={"actions", "binds"})]
+    parts += [HANDS, _table(HandSettings, None, skip={"actions", "binds", "processing"})]
     parts += [ACTIONS, _table(ActionSettings, None)]
     parts += [BINDS, _table(BindSettings, None)]
+    parts += [PROCESSING, _table(ProcessingSettings, None)]
     return "\n".join(parts)
 
 

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Engine
 from audit import controls as control_mapping
 from audit import evaluations, indexing
 from audit.aggregate import Aggregator
+from audit.assurance import access, evidence, report
 from audit.checkpoint import (
     VerifierKey,
     checkpoint_text,
@@ -242,6 +243,11 @@ class Log:
             known = self._cosigned[needed] = (note, found, time.monotonic())
         return known[1]
 
+    async def cover(self, index: int) -> None:
+        """Have a stored checkpoint cover the entry at ``index``. Raises ``LogUnavailable``."""
+        if self._checkpoint is None or self._checkpoint[0] <= index:
+            await self._signed()
+
     async def proof(self, index: int) -> str:
         """``c2sp.org/tlog-proof@v1`` text for the entry at ``index``: under the newest checkpoint that enough witnesses
         cosigned, where there is one that covers it, else under the newest. Raises ``NotLogged``.
@@ -330,6 +336,25 @@ class Log:
         return await self.read(
             evaluations.page, self.reader, self._opener, tenant, since=since, until=until, after=after, limit=limit
         )
+
+    async def access(self, tenant: str, at: float, now: float) -> dict[str, Any]:
+        """Who could do what in the tenant at ``at``; see :mod:`audit.assurance.access`."""
+        return await self.read(access.access, self.reader, self._opener, tenant, at, now)
+
+    async def report(self, asked: report.Asked) -> dict[str, Any]:
+        """Evidence by control; see :mod:`audit.assurance.report`. It may take longer than an append may."""
+        return await asyncio.to_thread(report.report, self.reader, asked)
+
+    async def usage(self, tenant: str, since: float, until: float) -> tuple[int, list[dict[str, str | int]]]:
+        """The size of the log, and how often which action of which hand stands in a period of it."""
+
+        def work() -> tuple[int, list[dict[str, str | int]]]:
+            size, _ = self.reader.head()
+            with self.reader.connect() as connection:
+                stretch = evidence.Stretch.between(connection, tenant, since, until, size)
+                return size, evidence.usage(connection, stretch)
+
+        return await asyncio.to_thread(work)
 
     # --- checkpoints -------------------------------------------------------------------------------------------------
 

@@ -64,6 +64,7 @@ class EntryType(StrEnum):
     SESSION_OPENED = "SESOPN"
     SESSION_CLOSED = "SESCLO"
     ACCESS_REFUSED = "ACCREF"
+    ACCESS_REVIEWED = "ACCREV"
     FROZEN = "FRZSET"
     UNFROZEN = "FRZLFT"
     BACKUP_MADE = "BAKMAD"
@@ -166,7 +167,6 @@ UNWRITTEN: Final[frozenset[EntryType]] = frozenset(
         EntryType.UNFROZEN,
         EntryType.BACKUP_MADE,
         EntryType.BACKUP_RESTORED,
-        EntryType.LOG_VERIFIED,
         EntryType.CONFIGURATION_CHANGED,
     }
 )

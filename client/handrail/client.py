@@ -149,6 +149,9 @@ class Client:
     privacy_hold = _sync(operations.privacy_hold)
     privacy_holds = _sync(operations.privacy_holds)
     privacy_lift = _sync(operations.privacy_lift)
+    controls_report = _sync(operations.controls_report)
+    access_review = _sync(operations.access_review)
+    processing_record = _sync(operations.processing_record)
     ready = _sync(operations.ready)
 
     def follow(self, plan_id: str) -> Iterator[Event]:
@@ -280,6 +283,9 @@ class AsyncClient:
     privacy_hold = _async(operations.privacy_hold)
     privacy_holds = _async(operations.privacy_holds)
     privacy_lift = _async(operations.privacy_lift)
+    controls_report = _async(operations.controls_report)
+    access_review = _async(operations.access_review)
+    processing_record = _async(operations.processing_record)
     ready = _async(operations.ready)
 
     async def follow(self, plan_id: str) -> AsyncIterator[Event]:

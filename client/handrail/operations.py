@@ -490,6 +490,23 @@ def log_witnesses() -> Operation[Json]:
     return (yield get("log", "witnesses")).document
 
 
+def controls_report(framework: str, **asked: str | int | None) -> Operation[Json]:
+    """What the log shows for each control of a framework, and what it lacks. Further: from, to, samples."""
+    query = {name: str(value) for name, value in asked.items() if value is not None}
+    return (yield get("controls", "report", query={"framework": framework, **query})).document
+
+
+def access_review(at: str | None = None) -> Operation[Json]:
+    """Who could do what at a date or time (RFC 3339); without one now, which is on record as an access review."""
+    return (yield get("controls", "access-review", query={} if at is None else {"at": at})).document
+
+
+def processing_record(**asked: str | None) -> Operation[Json]:
+    """The record of processing activities (GDPR, article 30). Further: from, to."""
+    query = {name: value for name, value in asked.items() if value is not None}
+    return (yield get("controls", "processing-record", query=query)).document
+
+
 def ready() -> Operation[Json]:
     """``{status, checks}``; a gateway that is not ready answers 503 with the same document."""
     return (yield Request("GET", "/readyz", also_good=frozenset({503}))).document

@@ -12,6 +12,7 @@ NOUNS: Final = {
     "verify": "Verify receipts and answers offline, from files alone.",
     "audit": "Query the log, and check it for tampering.",
     "log": "The log's checkpoints, proofs and witnesses.",
+    "controls": "Evidence by control, access reviews, and the posture of a configuration.",
     "policy": "Check, build, try, propose, activate and roll back policy bundles.",
     "proposals": "List, show, activate and withdraw changes that take two people.",
     "principals": "Add, list and revoke callers, and their security keys.",

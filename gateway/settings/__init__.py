@@ -5,7 +5,7 @@ Environment variables win over the file: ``HANDRAIL_SERVER__PORT=8081`` sets ``[
 """
 
 from gateway.settings.base import Section, SettingsError
-from gateway.settings.hands import ActionSettings, BindSettings, HandSettings, JailSettings
+from gateway.settings.hands import ActionSettings, BindSettings, HandSettings, JailSettings, ProcessingSettings
 from gateway.settings.loading import Settings, load
 from gateway.settings.policy import (
     PolicySettings,
@@ -14,13 +14,21 @@ from gateway.settings.policy import (
     RemoteSettings,
     RolloutSettings,
 )
-from gateway.settings.server import ConsoleSettings, PlanSettings, ServerSettings, TelemetrySettings, WebhookSettings
+from gateway.settings.server import (
+    ConsoleSettings,
+    ControllerSettings,
+    PlanSettings,
+    ServerSettings,
+    TelemetrySettings,
+    WebhookSettings,
+)
 from gateway.settings.storage import DatabaseSettings, KeySettings, LogSettings, PrivacySettings, WitnessSettings
 
 __all__ = [
     "ActionSettings",
     "BindSettings",
     "ConsoleSettings",
+    "ControllerSettings",
     "DatabaseSettings",
     "HandSettings",
     "JailSettings",
@@ -29,6 +37,7 @@ __all__ = [
     "PlanSettings",
     "PolicySettings",
     "PrivacySettings",
+    "ProcessingSettings",
     "ProposalSettings",
     "ProvenanceSettings",
     "RemoteSettings",

@@ -57,6 +57,20 @@ class BindSettings(Section):
     writable: bool = Field(False, description="Whether the hand may write there.")
 
 
+class ProcessingSettings(Section):
+    """What the operator says of a hand for the record of processing activities. No rule reads it, no pin holds it."""
+
+    purposes: tuple[str, ...] = Field((), description="What the hand is used for.")
+    legal_basis: str | None = Field(None, max_length=200, description="The legal ground of that.")
+    data_categories: tuple[str, ...] = Field((), description="Categories of personal data that reach it.")
+    subject_categories: tuple[str, ...] = Field((), description="Categories of people whom the data is about.")
+    recipient: str | None = Field(None, max_length=200, description="Who operates the hand.")
+    transfer_safeguard: str | None = Field(
+        None, max_length=200, description="On what a transfer to another region rests."
+    )
+    retention: str | None = Field(None, max_length=200, description="How long the hand keeps what it is sent.")
+
+
 class HandSettings(Section):
     """A hand: a tool server or API that plans may use once its manifest is pinned."""
 
@@ -68,6 +82,9 @@ class HandSettings(Section):
     region: str | None = Field(None, description="Where its data goes.")
     trust: Trust = Field(Trust.UNTRUSTED, description="Whether its results may vouch for values.")
     labels: tuple[str, ...] = Field((), description="Free words for policies.")
+    processing: ProcessingSettings = Field(
+        ProcessingSettings(), description="For the record of processing activities; see below."
+    )
     actions: dict[str, ActionSettings] = Field({}, description="The operator's word on each action.")
     command: tuple[str, ...] | None = Field(None, description="mcp: program and arguments of the stdio server.")
     binds: tuple[BindSettings, ...] = Field((), description="mcp: directories the jail may see.")

@@ -11,7 +11,14 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 from gateway.settings.base import Identifier, SettingsError
 from gateway.settings.hands import HandSettings, JailSettings
 from gateway.settings.policy import PolicySettings, ProposalSettings, ProvenanceSettings, RolloutSettings
-from gateway.settings.server import ConsoleSettings, PlanSettings, ServerSettings, TelemetrySettings, WebhookSettings
+from gateway.settings.server import (
+    ConsoleSettings,
+    ControllerSettings,
+    PlanSettings,
+    ServerSettings,
+    TelemetrySettings,
+    WebhookSettings,
+)
 from gateway.settings.storage import DatabaseSettings, KeySettings, LogSettings, PrivacySettings
 
 
@@ -40,6 +47,7 @@ class Settings(BaseSettings):
     keys: KeySettings = KeySettings()
     jail: JailSettings = JailSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
+    controller: ControllerSettings = ControllerSettings()
     webhooks: dict[Identifier, WebhookSettings] = Field({}, description="The webhooks, by name.")
     hands: dict[Identifier, HandSettings] = Field({}, description="The hands, by id.")
 

@@ -86,7 +86,7 @@ class PrincipalAdmin(Changes):
             raise Refused(Reason.REQUEST_NOT_FOUND, "the principal is revoked")
         now = self._clock()
         view, row = _key(actor.tenant, principal_id, now, lifetime)
-        entry = _principal_entry(found, actor.pseudonym, "key_added", key=view["key_id"])
+        entry = _principal_entry(found, actor.pseudonym, "key_added", (view["key_id"], view["expires_at"]))
         await self._append(Append([entry], [Write(_ADD_KEY, self._macs.seal(api_keys, row))]))
         return view
 
@@ -179,7 +179,7 @@ class PrincipalAdmin(Changes):
                 await self._refuse_shared(tenant, principals.c.approval_jwk, enrolled)
                 await self._refuse_shared(tenant, issuer_keys.c.jwk, enrolled)
             key_view, key_row = _key(tenant, person.id, now, rows.ttl_seconds(person.ttl_days))
-            entries.append(_principal_entry(row, actor, "added", key=key_view["key_id"]))
+            entries.append(_principal_entry(row, actor, "added", (key_view["key_id"], key_view["expires_at"])))
             guards.append(Guard(_ADD_PRINCIPAL, self._macs.seal(principals, row), conflict))
             writes.append(Write(_ADD_KEY, self._macs.seal(api_keys, key_row)))
             views.append({"principal": rows.principal_view(row), "api_key": key_view})
@@ -216,16 +216,24 @@ def _key(tenant: str, principal_id: str, now: float, lifetime_seconds: int) -> t
     return {"key_id": minted.key_id, "token": minted.token, "expires_at": expires_at}, row
 
 
-def _principal_entry(row: Found, actor: str, change: str, key: str | None = None) -> EntryDraft:
+def _principal_entry(row: Found, actor: str, change: str, key: tuple[str, float] | None = None) -> EntryDraft:
+    """What somebody may do stands in clear, for access reviews that replay these; who it is lies under the commitment.
+
+    Args:
+        key: id and end of the API key that it is about.
+    """
     tenant, principal_id = row["tenant"], row["principal_id"]
     facts: dict[str, str | int] = {
         "change": change,
         "subject": row["pseudonym"],
         "roles": ",".join(json.loads(row["roles"])),
     }
-    if key is not None:
-        facts["key_id"] = key
     scope = None if row["hands"] is None else json.loads(row["hands"])
+    facts["hands"] = "*" if scope is None else ",".join(scope)
+    if row["approval_jwk"] is not None:
+        facts["approval_kid"] = rows.public_key(json.loads(row["approval_jwk"]), "/approval_jwk").kid
+    if key is not None:
+        facts |= {"key_id": key[0], "key_expires_at": int(key[1])}
     return EntryDraft(
         EntryType.PRINCIPAL_CHANGED,
         tenant,

@@ -13,8 +13,8 @@ from gateway.cli.nouns import NOUNS
 PLAN_ID = "aa" * 32
 
 SPECIAL = {
-    "serve", "init", "demo", "jail run", "audit fsck", "log proof", "log consistency", "policy eval", "policy check",
-    "policy build", "db upgrade",
+    "serve", "init", "demo", "jail run", "audit fsck", "log proof", "log consistency", "controls scan", "policy eval",
+    "policy check", "policy build", "db upgrade",
 }  # fmt: skip
 """Commands with tests of their own (test_cli_local.py, test_evidence_page.py): a stand-in is not enough for them."""
 CASES: dict[str, list[str]] = {
@@ -33,6 +33,10 @@ CASES: dict[str, list[str]] = {
     "audit query": [],
     "log checkpoint": [],
     "log witnesses": [],
+    "controls report": ["--framework", "gdpr"],
+    "controls access-review": [],
+    "controls processing-record": [],
+    "controls responsibilities": [],
     "proposals list": [],
     "proposals show": ["0" * 32],
     "proposals activate": ["0" * 32, "--yes"],

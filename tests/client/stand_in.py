@@ -21,6 +21,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from starlette.routing import Route
 
 from tests.client.receipt_forge import ORIGIN, Forge
+from tests.controls import found
 
 TOKENS = {"hr_0000000000000000_agent": "alice", "hr_0000000000000001_admin": "root"}
 TOKEN = next(iter(TOKENS))
@@ -364,6 +365,13 @@ class StandIn:
                 one = {"name": "w1", "key": self.text, "tree_size": 7, "cosigned_at": 1_800_000_000,
                        "age_seconds": 4, "fault": "forked", "detail": self.text}  # fmt: skip
                 return JSONResponse({"quorum": 1, "lag_seconds": 4, "problem": "log.forked", "witnesses": [one]})
+            case ("GET", "controls", "report"):
+                summary = {"missing": 0, "evidence": 2, "none": 1}
+                return JSONResponse({**found.report(self.text), "summary": summary})
+            case ("GET", "controls", "access-review"):
+                return JSONResponse(found.access(self.text))
+            case ("GET", "controls", "processing-record"):
+                return JSONResponse(found.processing(self.text))
             case ("GET", "audit", "entries"):
                 item = {"index": 4, "code": "STPEXE", "label": "step executed", "entry": entry}
                 return JSONResponse({"entries": [item], "next": 4, "tree_size": 9, "covers": {"first": 0, "last": 4},

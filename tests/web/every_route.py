@@ -41,6 +41,8 @@ PARAMETERS = {
     "tile_path": "x001/234.p/7",
     "bundle_path": "x001/234.p/7",
 }
+QUERIES = {"/v1/controls/report": "?framework=gdpr"}
+"""Parameters that a route cannot do without."""
 PLAIN = [endpoint for endpoint in TABLE if endpoint.path != "/mcp"]
 
 

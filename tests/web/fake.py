@@ -1,12 +1,14 @@
 """A gateway that answers the web layer from memory, so that the web layer is what is tested."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import orjson
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from audit.assurance.report import Asked
 from audit.cosignature import Quorum
 from audit.cosigned import Cosigned, CosignedCheckpoint
 from audit.erasure import Erasure
@@ -29,6 +31,7 @@ from gateway.telemetry import Metrics
 from gateway.webauthn import SecurityKey
 from keys.rotation import KeyRecord, KeyState
 from tests.client.stand_in import CANARY, COMPARISON, SHADOW
+from tests.controls import found
 
 PLAN_ID = "ab" * 32
 APPROVAL_ID = "apr-1"
@@ -79,6 +82,8 @@ class testing_only_Log:  # noqa: N801
     def __init__(self) -> None:
         self.aggregated: list[tuple[EntryDraft, str]] = []
         self.appended: list[EntryDraft] = []
+        self.reports: list[Asked] = []
+        self.accesses: list[tuple[str, float, float]] = []
         self.evaluations_asked: list[tuple[str, dict[str, Any]]] = []
         self.cosigned = Cosigned(None, Quorum())  # type: ignore[arg-type]
         self.cosignatures_asked: list[int | None] = []
@@ -108,6 +113,23 @@ class testing_only_Log:  # noqa: N801
             Recorded(5, "2026-01-01T00:00:00.001Z", "d" * 64, None, Fault.ERASED),
         ]
         return EvaluationPage(found, 2, 9, 5, 9)
+
+    async def report(self, asked: Asked) -> dict[str, Any]:
+        self.reports.append(asked)
+        return found.report()
+
+    async def usage(self, tenant: str, since: float, until: float) -> tuple[int, list[dict[str, str | int]]]:
+        names = {"first": "2026-01-01T00:00:00.000Z", "last": "2026-01-01T00:00:00.000Z"}
+        return 9, [{"hand": "git", "action": "log", "calls": 3, **names}]
+
+    async def access(self, tenant: str, at: float, now: float) -> dict[str, Any]:
+        self.accesses.append((tenant, at, now))
+        review = {**found.access(), "policy": {**found.access()["policy"], "digest": "0" * 64}}
+        del review["permissions"]
+        return {**review, "hands": [{**review["hands"][0], "hand": "git"}]}
+
+    async def cover(self, index: int) -> None:
+        """Every entry is."""
 
     async def proofs(self, indices: Sequence[int]) -> tuple[str, Mapping[int, Sequence[bytes]]]:
         return await self.checkpoint(), {index: [bytes([index]) * 32] for index in indices}
@@ -384,9 +406,15 @@ class testing_only_Pulling:  # noqa: N801
         }
 
 
+class testing_only_Bundles:  # noqa: N801
+    async def get(self, digest: str) -> None:
+        return None
+
+
 class testing_only_Lifecycle:  # noqa: N801
     def __init__(self) -> None:
         self.asked: list[tuple[Any, ...]] = []
+        self.bundles = testing_only_Bundles()
 
     async def list(self, viewer: Principal) -> dict[str, Any]:
         shown = await self.show(DIGEST, viewer)
@@ -505,6 +533,7 @@ class testing_only_Evidence:  # noqa: N801
 
 class testing_only_Policy:  # noqa: N801
     digest = "0" * 64
+    data = {"handrail": {"grants": {"readers": ["agent"], "scopes": {}, "table": []}}}  # noqa: RUF012
     files = (("a.rego", "1" * 64),)
     problem: str | None = None
 
@@ -609,8 +638,8 @@ class testing_only_Gateway:  # noqa: N801
         self.reader = testing_only_Reader()
         self.witnesses = Witnesses(self.settings.log, self.log, self.log.cosigned, ())  # type: ignore[arg-type]
         self.privacy = testing_only_Privacy()
-        self.clock = lambda: 2.0
         self.metrics = Metrics()
+        self.clock = time.time
         self.started = 0
         self.closed = 0
         self.readiness = {"log": "ok", "policy": "ok", "keys": "ok"}

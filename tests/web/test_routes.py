@@ -21,7 +21,7 @@ from gateway.web.openapi import openapi, problems_of
 from gateway.web.routes import TABLE
 from gateway.web.routes.remote import NOTIFY
 from gateway.web.routing import Access, Endpoint
-from tests.web.every_route import BODIES, JOSE, JSON, JWK, PARAMETERS, PLAIN, called
+from tests.web.every_route import BODIES, JOSE, JSON, JWK, PARAMETERS, PLAIN, QUERIES, called
 from tests.web.fake import APPROVAL_ID, DIGEST, PLAN_ID, PROPOSAL_ID, principal, testing_only_Gateway, token, view
 
 DOCUMENT = openapi(TABLE, "1.0", "http://127.0.0.1:8080")
@@ -33,7 +33,8 @@ async def call(client: httpx2.AsyncClient, endpoint: Endpoint, headers: dict[str
         headers, content = headers | JOSE, b"a.b.c"
     elif endpoint.requests:
         headers, content = headers | JSON, orjson.dumps(BODIES.get(endpoint.path, {}))
-    return await client.request(endpoint.method, endpoint.path.format(**PARAMETERS), headers=headers, content=content)
+    url = endpoint.path.format(**PARAMETERS) + QUERIES.get(endpoint.path, "")
+    return await client.request(endpoint.method, url, headers=headers, content=content)
 
 
 @pytest.mark.parametrize("endpoint", TABLE, ids=called)

@@ -5,6 +5,7 @@ from typing import Final
 from gateway.web.routes import (
     approvals,
     audit,
+    controls,
     description,
     evaluations,
     hands,
@@ -44,6 +45,7 @@ TABLE: Final[tuple[Endpoint, ...]] = (
     *proposals.ENDPOINTS,
     *privacy.ENDPOINTS,
     *audit.ENDPOINTS,
+    *controls.ENDPOINTS,
     *trust.ENDPOINTS,
     *log.ENDPOINTS,
     *health.ENDPOINTS,
