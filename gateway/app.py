@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import os
 import sys
 import time
@@ -14,8 +15,10 @@ from sqlalchemy import Engine
 
 import migrations
 from audit.checkpoint import VerifierKey
+from audit.controls import load as load_controls
 from audit.database import make_engine
 from audit.epochs import EpochKeys
+from audit.export.source import Source
 from audit.history import newest_pin
 from audit.log import Log
 from audit.reader import Reader
@@ -24,13 +27,14 @@ from gateway.approvals import Approvals
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import HandrailError, Refused
 from gateway.evidence import Evidence
+from gateway.exports import Exports
 from gateway.files import write
 from gateway.key_changes import KeyChanges
 from gateway.lifecycle import Lifecycle
 from gateway.model import CONNECTOR_PREFIX, DEFAULT_TENANT, Issuer, Notice
 from gateway.pipeline import Pipeline
 from gateway.policy.contexts import Contexts
-from gateway.policy.engine import load_engine
+from gateway.policy.engine import bundle_directory, load_engine
 from gateway.policy.recall import Recall
 from gateway.policy.reloading import EventKind, PolicyEvent, ReloadingEngine
 from gateway.ports import Append, Purpose
@@ -46,6 +50,7 @@ from gateway.store.outbox import SqlOutbox
 from gateway.store.past import SqlPast
 from gateway.store.plans import SqlPlans, forget_replays
 from gateway.store.proposals import SqlProposals
+from gateway.store.receipts import SqlReceipts
 from gateway.store.sessions import SqlSessions
 from gateway.store.trials import SqlTrials
 from gateway.telemetry import Metrics, Tracer, tracer
@@ -111,6 +116,7 @@ class Gateway:
     lifecycle: Lifecycle
     pulling: Pulling
     evidence: Evidence
+    exports: Exports
     metrics: Metrics
     tracer: Tracer
     clock: Callable[[], float]
@@ -168,16 +174,11 @@ class Gateway:
 
     def verifier_keys(self) -> list[str]:
         """The log's verifier keys (C2SP signed-note ``name+hash+key``), newest first."""
-        return [str(VerifierKey(self.log.origin, key.raw)) for key in self.keyset.public_bytes(Purpose.CHECKPOINT)]
+        return _verifier_keys(self.log, self.keyset)
 
     def trust(self) -> dict[str, Any]:
         """What an offline verifier needs to know of this gateway."""
-        return {
-            "v": 1,
-            "origin": self.log.origin,
-            "jwks": self.keyset.trust_jwks(),
-            "log": self.verifier_keys(),
-        }
+        return _trust(self.log, self.keyset)
 
     async def ready(self) -> dict[str, str]:
         """Each part's state, ``ok`` or a reason code."""
@@ -370,11 +371,30 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         lifecycle=lifecycle,
         pulling=Pulling.open(settings.policy.remote, home / "policy-remote", lifecycle, log, metrics, clock),
         evidence=Evidence(pipeline),
+        exports=Exports(
+            log=log,
+            source=Source(reader),
+            receipts=SqlReceipts(engine),
+            bundles=bundles,
+            signer=keyset,
+            trust=functools.partial(_trust, log, keyset),
+            directory=None if followed else bundle_directory(settings.policy),
+            controls={str(kind): ids for kind, ids in load_controls().ids.items()},
+            clock=clock,
+        ),
         metrics=metrics,
         tracer=spans,
         clock=clock,
         jail=jail,
     )
+
+
+def _verifier_keys(log: Log, keyset: Keyset) -> list[str]:
+    return [str(VerifierKey(log.origin, key.raw)) for key in keyset.public_bytes(Purpose.CHECKPOINT)]
+
+
+def _trust(log: Log, keyset: Keyset) -> dict[str, Any]:
+    return {"v": 1, "origin": log.origin, "jwks": keyset.trust_jwks(), "log": _verifier_keys(log, keyset)}
 
 
 def _listeners(settings: Settings) -> dict[tuple[str, Notice], list[str]]:

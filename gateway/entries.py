@@ -154,7 +154,6 @@ UNWRITTEN: Final[frozenset[EntryType]] = frozenset(
         EntryType.BACKUP_MADE,
         EntryType.BACKUP_RESTORED,
         EntryType.LOG_VERIFIED,
-        EntryType.EXPORT_MADE,
         EntryType.ERASURE_DONE,
         EntryType.RETENTION_APPLIED,
         EntryType.HOLD_SET,

@@ -22,7 +22,7 @@ LIMIT_MAX: Final = 1000
 LIMIT_DEFAULT: Final = 100
 _WORD: Final = re.compile(r"[ -~]{1,256}")
 
-_FILTERS: Final = {
+FILTERS: Final = {
     "context": "context_id",
     "plan": "plan_id",
     "hand": "hand",
@@ -35,14 +35,14 @@ _FILTERS: Final = {
 
 async def entries(request: Request, principal: Principal) -> Response:
     """One page of the tenant's entries, oldest first, with the tree size that the answer covers."""
-    asked = query(request, "type", "effect", "after", "limit", *_FILTERS)
+    asked = query(request, "type", "effect", "after", "limit", *FILTERS)
     gateway = gateway_of(request.scope)
     entry_type = one_of(asked.get("type"), "type", entry_type_of, "a code or a label of an entry type")
     effect = one_of(asked.get("effect"), "effect", Effect)
     after, at_most = after_index(asked), limit_of(asked, default=LIMIT_DEFAULT, maximum=LIMIT_MAX)
     words = {
-        member: one_of(asked.get(name), name, _word, "1 to 256 printable ASCII characters")
-        for name, member in _FILTERS.items()
+        member: one_of(asked.get(name), name, word, "1 to 256 printable ASCII characters")
+        for name, member in FILTERS.items()
     }
     wanted = Filter(
         tenant=principal.tenant,
@@ -75,7 +75,8 @@ def entry_type_of(text: str) -> EntryType:
     raise ValueError(text)
 
 
-def _word(text: str) -> str:
+def word(text: str) -> str:
+    """One to 256 printable ASCII characters. Raises ``ValueError``."""
     if _WORD.fullmatch(text) is None:
         raise ValueError(text)
     return text
