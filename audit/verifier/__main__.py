@@ -1,6 +1,6 @@
 """``python -m audit.verifier BUNDLE --key VKEY``: check a bundle with Python and ``cryptography`` alone.
 
-Exit codes: 0 everything holds; 1 something does not; 2 wrong use; 3 nothing is wrong, but not everything is shown.
+Exit codes: 0 everything holds; 1 something does not; 2 wrong use; 4 nothing is wrong, but not everything is shown.
 """
 
 import argparse
@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="verifier",
         description="Check an evidence bundle of a Handrail log. No network is used and no gateway is asked.",
-        epilog="Exit codes: 0 everything holds; 1 something does not; 2 wrong use; 3 nothing is wrong, but not "
+        epilog="Exit codes: 0 everything holds; 1 something does not; 2 wrong use; 4 nothing is wrong, but not "
         "everything that you asked is shown.",
     )
     parser.add_argument("bundle", type=Path, metavar="BUNDLE")

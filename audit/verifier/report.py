@@ -24,7 +24,7 @@ class Exit(IntEnum):
     HOLDS = 0
     FAILED = 1
     USAGE = 2
-    OPEN = 3
+    OPEN = 4
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import ipaddress
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
 from urllib.parse import quote, urlsplit
@@ -16,7 +17,7 @@ from handrail import operations
 from handrail.errors import ClientError, MalformedError, UnexpectedReply, Unreachable
 from handrail.operations import Operation, Reply, Request
 from handrail.strict import parse
-from handrail.views import Event
+from handrail.views import Download, Event
 
 P = ParamSpec("P")
 Result = TypeVar("Result")
@@ -177,6 +178,23 @@ class Client:
             except (httpx2.TransportError, httpx2.DecodingError) as exc:
                 reason = exc
             time.sleep(state.broken(self._http.base_url, reason))
+
+    @contextmanager
+    def audit_export(self, **asked: str | int | None) -> Iterator[Download]:
+        """Take the log out: ``format`` is bundle, ndjson, csv, ocsf or cloudevents; see docs/api.md for the rest.
+
+        What breaks off in the middle raises :class:`~handrail.errors.Unreachable` from the pieces: it is never taken
+        for the whole.
+        """
+        query = {name: str(value) for name, value in asked.items() if value is not None}
+        try:
+            with self._http.stream("GET", "/v1/audit/exports", params=query, timeout=_STREAM_TIMEOUT) as response:
+                if response.status_code != httpx2.codes.OK:
+                    response.read()
+                    _reply(response).checked()
+                yield _download(response, self._http.base_url)
+        except (httpx2.TransportError, httpx2.DecodingError) as exc:
+            raise _unreachable(self._http.base_url, exc) from None
 
 
 class AsyncClient:
@@ -345,6 +363,19 @@ class _Follow:
         pause = self._pause_seconds * 2.0**self._fruitless
         self._fruitless += 1
         return pause
+
+
+def _download(response: httpx2.Response, url: httpx2.URL) -> Download:
+    def pieces() -> Iterator[bytes]:
+        try:
+            yield from response.iter_bytes()
+        except (httpx2.TransportError, httpx2.DecodingError) as exc:
+            raise _unreachable(url, exc) from None
+
+    numbers = [response.headers.get(f"handrail-{name}", "") for name in ("tree-size", "entries")]
+    if not all(number.isascii() and number.isdigit() and len(number) <= 15 for number in numbers):
+        raise UnexpectedReply(response.status_code, "the answer is not an export")
+    return Download(int(numbers[0]), int(numbers[1]), pieces())
 
 
 _STREAM_TIMEOUT: Final = httpx2.Timeout(TIMEOUT_SECONDS, read=SILENCE_MAX_SECONDS)

@@ -17,6 +17,7 @@ from audit.database import make_engine
 from audit.epochs import EpochKeys
 from audit.fsck import Finding, check
 from audit.tables import entries
+from gateway.cli import audit_bundle, audit_export
 from gateway.cli.command import command, noun
 from gateway.cli.connect import Session
 from gateway.cli.exits import Code, Exit, Stop
@@ -27,7 +28,9 @@ from keys.stores.master import VARIABLE, MasterKey
 
 _SHOWN_MAX: Final = 200
 
-app = noun("Query the log, and check it for tampering.")
+app = noun("Query the log, take it out, and check it for tampering.")
+app.add_typer(audit_export.app)
+app.add_typer(audit_bundle.app)
 
 Config = Annotated[
     Path | None, typer.Option("--config", help="handrail.toml. Default: HANDRAIL_CONFIG, ./handrail.toml.")

@@ -22,7 +22,7 @@ NOUNS: Final = {
     "why": "Say why a step was decided as it was.",
     "approvals": "List, watch, show, approve and refuse held steps.",
     "verify": "Verify receipts offline, from files alone.",
-    "audit": "Query the log, and check it for tampering.",
+    "audit": "Query the log, take it out, and check it for tampering.",
     "policy": "Check, build, try, propose, activate and roll back policy bundles.",
     "proposals": "List, show, activate and withdraw changes that take two people.",
     "principals": "Add, list and revoke callers, and their security keys.",

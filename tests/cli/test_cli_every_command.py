@@ -27,7 +27,8 @@ PLAN_ID = "aa" * 32
 # --- every command ---------------------------------------------------------------------------------------------------
 
 SPECIAL = {
-    "serve", "init", "demo", "jail run", "audit fsck", "policy eval", "policy check", "policy build", "db upgrade"
+    "serve", "init", "demo", "jail run", "audit fsck", "policy eval", "policy check", "policy build", "db upgrade",
+    "audit export", "audit verify-bundle"
 }  # fmt: skip
 """Commands with tests of their own (test_cli_local.py): they need more than a gateway."""
 CASES: dict[str, list[str]] = {
