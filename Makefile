@@ -57,8 +57,9 @@ types: install ## mypy, strict
 imports: install ## import-linter: the layers
 	@$(BIN)/lint-imports
 
-rego: install ## opa check, fmt and test, regal lint
+rego: install ## opa check, fmt and test, regal lint, and the check of a gateway that loads
 	@.ci/rego policies deploy/opa
+	@$(BIN)/handrail policy check policies
 
 pytest: install ## The tests
 	@$(BIN)/python -m pytest $(PYTEST_FLAGS)

@@ -27,7 +27,7 @@ TARGET = Path(__file__).resolve().parent.parent / "docs" / "configuration.md"
 INTRODUCTION = """\
 # Configuration
 
-<!-- Written by `make docs` from gateway/settings.py; do not edit. -->
+<!-- Written by `make docs` from gateway/settings; do not edit. -->
 
 Handrail reads one TOML file and the environment into one frozen settings object, checks it at start and refuses keys
 it does not know. The file is the one given with `--config`, else the one `HANDRAIL_CONFIG` names, else

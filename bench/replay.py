@@ -27,9 +27,10 @@ from bench.load import BenchError
 from bench.policy import POLICIES, plan
 from bench.processes import HERE
 from gateway.app import Gateway, build
+from gateway.commitments import commit
 from gateway.entries import EntryDraft, EntryType
 from gateway.evaluation import FIELD, Evaluation, parse, record
-from gateway.model import Decision, Effect, commit
+from gateway.model import Decision, Effect
 from gateway.policy.bundle import load
 from gateway.policy.judges import judging
 from gateway.policy.replay import BATCH_MAX, Judge, Report

@@ -23,6 +23,7 @@ from audit.history import newest_pin
 from audit.log import Log
 from audit.reader import Reader
 from gateway import rollout
+from gateway.approval_upkeep import ApprovalUpkeep
 from gateway.approvals import Approvals
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import HandrailError, Refused
@@ -33,6 +34,7 @@ from gateway.key_changes import KeyChanges
 from gateway.lifecycle import Lifecycle
 from gateway.model import CONNECTOR_PREFIX, DEFAULT_TENANT, Issuer, Notice
 from gateway.pipeline import Pipeline
+from gateway.plan_locks import PlanLocks
 from gateway.policy.contexts import Contexts
 from gateway.policy.engine import bundle_directory, load_engine
 from gateway.policy.recall import Recall
@@ -110,6 +112,7 @@ class Gateway:
     policy: ReloadingEngine
     pipeline: Pipeline
     approvals: Approvals
+    approval_upkeep: ApprovalUpkeep
     deliveries: Deliveries
     proposals: Proposals
     rollout: Rollout
@@ -211,9 +214,9 @@ class Gateway:
     async def _upkeep(self) -> None:
         """What has to happen without anybody asking. A part that fails keeps none of the others from its turn."""
         parts: dict[str, Callable[[], Awaitable[object]]] = {
-            "expire approvals": self.approvals.expire,
+            "expire approvals": self.approval_upkeep.expire,
             "expire proposals": self.proposals.expire,
-            "judge waiting steps anew": self.approvals.redecide,
+            "judge waiting steps anew": self.approval_upkeep.redecide,
             "follow the rollout": self.rollout.refresh,
             "settle half-done plans": self._recover,
             "age keys": self._age_keys,
@@ -341,7 +344,8 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         ),
         clock=clock,
     )
-    approvals = Approvals(pipeline)
+    locks = PlanLocks()
+    approvals = Approvals(pipeline, locks)
     webhooks = {name: Webhook.open(name, one, courier) for name, one in settings.webhooks.items()}
     deliveries = Deliveries(
         webhooks=webhooks,
@@ -365,6 +369,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         policy=policy,
         pipeline=pipeline,
         approvals=approvals,
+        approval_upkeep=ApprovalUpkeep(pipeline, locks),
         deliveries=deliveries,
         proposals=proposals,
         rollout=staged,

@@ -2,16 +2,21 @@
 
 from typing import Any
 
-from gateway.model import Binding
+from gateway.model import Binding, Principal
 from gateway.ports import ApprovalAnswer, ApprovalRow
 from gateway.state import PlanState
 
 
-def view(row: ApprovalRow, plan: PlanState | None) -> dict[str, Any]:
-    """A request, and the exact call where its plan can be read."""
+def view(row: ApprovalRow, plan: PlanState | None, viewer: Principal | None = None) -> dict[str, Any]:
+    """A request, and the exact call where its plan can be read.
+
+    Args:
+        viewer: who looks, and is shown their own answer; ``None`` where nobody in particular does.
+    """
     shown: dict[str, Any] = {
         "id": row.request.approval_id,
         "status": str(row.status),
+        "successor": row.successor,
         "plan_id": row.plan_id,
         "step_id": row.step_id,
         "requested_by": row.caller_id,
@@ -24,6 +29,7 @@ def view(row: ApprovalRow, plan: PlanState | None) -> dict[str, Any]:
         "asked": row.asked,
         "answers": [_shown(answer) for answer in row.answers],
         "void_answers": [_shown(answer) for answer in row.void_answers],
+        "your_answer": None if viewer is None else _answer_of(row, viewer),
     }
     if plan is None:
         return shown
@@ -53,6 +59,11 @@ def view(row: ApprovalRow, plan: PlanState | None) -> dict[str, Any]:
         ).document(),
     }
     return shown
+
+
+def _answer_of(row: ApprovalRow, viewer: Principal) -> str | None:
+    given = (str(answer.answer) for answer in row.answers if answer.approver_id == viewer.id)
+    return next(given, None)
 
 
 def _shown(answer: ApprovalAnswer) -> dict[str, Any]:

@@ -4,31 +4,20 @@ Nothing that a requester or its client says counts as an approval (invariant 9),
 (invariant 4): the binding is computed afresh from the record at the moment of the answer, never taken from the request.
 """
 
-import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
-from weakref import WeakValueDictionary
 
 import structlog
 
 from gateway.approval_views import view
+from gateway.commitments import commit, subject_key
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import HandrailError, Malformed, Refused, Unavailable
 from gateway.evaluation import FIELD as EVALUATION
-from gateway.model import (
-    Answer,
-    ApprovalStatus,
-    Attestation,
-    Binding,
-    PlanStatus,
-    Principal,
-    Role,
-    StepStatus,
-    commit,
-    subject_key,
-)
+from gateway.model import Answer, ApprovalStatus, Attestation, Binding, PlanStatus, Principal, Role, StepStatus
 from gateway.pipeline import Pipeline
+from gateway.plan_locks import PlanLocks
 from gateway.ports import Append, ApprovalRow, Purpose, Typ, Write
 from gateway.reasons import Reason
 from gateway.stages import approval
@@ -40,9 +29,6 @@ _log = structlog.get_logger("handrail.approvals")
 PAGE_DEFAULT: Final = 20
 PAGE_MAX: Final = 100
 """Requests on one page; each is shown with its exact call, so each costs the reading and opening of a plan."""
-EXPIRE_BATCH: Final = 256
-REDECIDE_BATCH: Final = 16
-"""Requests looked at in one turn of upkeep (a second) after the policy changed."""
 
 
 @dataclass(slots=True)
@@ -50,13 +36,7 @@ class Approvals:
     """Approval requests of one gateway."""
 
     pipeline: Pipeline
-    _locks: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
-    _looked_at: str = ""
-    """Id of the last request that was looked at after a change of the policy."""
-    _epoch: int = 0
-    """Of the engine, when every waiting request was looked at last."""
-    _all: bool = False
-    """Whether every waiting request is being looked at: also one by the active bundle may stand no more."""
+    locks: PlanLocks
 
     async def list(
         self,
@@ -80,7 +60,7 @@ class Approvals:
         more, rows = len(rows) > limit, rows[:limit]
         plans = {plan_id: await self._plan(plan_id) for plan_id in {row.plan_id for row in rows}}
         return {
-            "approvals": [view(row, plans[row.plan_id]) for row in rows],
+            "approvals": [view(row, plans[row.plan_id], viewer) for row in rows],
             "next": rows[-1].request.approval_id if more else None,
         }
 
@@ -91,7 +71,7 @@ class Approvals:
             Refused: ``request.not_found``.
         """
         row = await self._row(approval_id, viewer)
-        return view(row, await self._plan(row.plan_id))
+        return view(row, await self._plan(row.plan_id), viewer)
 
     async def look(self, approval_id: str, viewer: Principal) -> tuple[dict[str, Any], Reason | None]:
         """One request, and why the viewer may not answer it; ``None`` where they may.
@@ -100,7 +80,7 @@ class Approvals:
             Refused: ``request.not_found``.
         """
         row = await self._row(approval_id, viewer)
-        shown = view(row, await self._plan(row.plan_id))
+        shown = view(row, await self._plan(row.plan_id), viewer)
         try:
             approval.check_approver(row, viewer, self.pipeline.clock())
         except Refused as refusal:
@@ -168,95 +148,9 @@ class Approvals:
             Unavailable: ``log.unavailable``; the answer does not count.
         """
         plan_id = (await self._row(approval_id, approver)).plan_id
-        async with self._alone(plan_id):
+        async with self.locks.of(plan_id):
             await self._answer(approval_id, approver, _Said(answer, signed, asserted, asked))
         return await self.show(approval_id, approver)
-
-    async def expire(self) -> int:
-        """Deny every step whose time to be approved is over; returns how many."""
-        pipeline = self.pipeline
-        by_plan: dict[str, set[str]] = {}
-        for plan_id, approval_id in await pipeline.store.expired_approvals(pipeline.clock(), EXPIRE_BATCH):
-            by_plan.setdefault(plan_id, set()).add(approval_id)
-        ended = 0
-        for plan_id, expired in by_plan.items():
-            try:
-                async with self._alone(plan_id):
-                    ended += await self._expire(plan_id, expired)
-            except Unavailable:
-                raise
-            except HandrailError as error:
-                # One plan that cannot be read must not keep the others' time from running out.
-                _log.error("cannot expire", plan_id=plan_id, reason=str(error.reason), detail=error.detail)
-        return ended
-
-    async def _expire(self, plan_id: str, expired: set[str]) -> int:
-        """End what waits of one plan under these requests. The plan is read once: a hundred of its steps may wait."""
-        pipeline = self.pipeline
-        plan = await pipeline.load(plan_id)
-        over = []
-        for state in plan:
-            # Looked at again for each: the plan may go on while the one before is being recorded.
-            if state.approval_id in expired and state.status is StepStatus.HELD and not state.approved:
-                ending = state.begin_ending()
-                ending.fail(StepStatus.EXPIRED, Reason.APPROVAL_EXPIRED)
-                await pipeline.recorder.outcome(plan, state, ending, pipeline.clock())
-                over.append(state)
-        if over:
-            pipeline.followers.announce(plan, over)
-            pipeline.resume(plan)
-        return len(over)
-
-    async def redecide(self) -> int:
-        """Have waiting steps judged anew whose request rests on a bundle that decides no more; returns how many plans
-        were taken up. A few at a time, so that an activation with a thousand waiting requests starves nobody. From the
-        rows, so that it goes on after a restart; each plan by the gateway that takes it forward, so that no request is
-        opened twice. A step that is dispatched goes on as it was decided.
-        """
-        pipeline = self.pipeline
-        digest = pipeline.engine.digest
-        if not digest:
-            return 0  # nothing could judge them
-        if self._epoch != pipeline.engine.epoch:
-            self._epoch, self._all, self._looked_at = pipeline.engine.epoch, True, ""
-        found = await pipeline.store.outdated_approvals("" if self._all else digest, self._looked_at, REDECIDE_BATCH)
-        if found:
-            await pipeline.engine.ready()  # an engine that is away would deny what waits
-        self._looked_at = found[-1][1] if len(found) == REDECIDE_BATCH else ""
-        self._all = self._all and bool(self._looked_at)
-        taken = 0
-        for plan_id in dict.fromkeys(plan_id for plan_id, _ in found):
-            try:
-                async with self._alone(plan_id):
-                    taken += await self._redecide(plan_id)
-            except Unavailable:
-                raise
-            except HandrailError as error:
-                _log.error("cannot judge anew", plan_id=plan_id, reason=str(error.reason), detail=error.detail)
-        return taken
-
-    async def _redecide(self, plan_id: str) -> int:
-        pipeline = self.pipeline
-        plan = await pipeline.load(plan_id)
-        the = plan.plan
-        outdated = any(
-            state.status is StepStatus.HELD
-            and state.decision is not None
-            and not state.answering
-            and not pipeline.engine.stands(the.tenant, the.principal.id, state.step.hand, state.decision)
-            for state in plan
-        )
-        if outdated:
-            pipeline.resume(plan)
-        return outdated
-
-    def _alone(self, plan_id: str) -> asyncio.Lock:
-        """One answer at a time for each plan: a plan that only waits has no state but its record, and two copies of it
-        taken from there must not both be set going."""
-        lock = self._locks.get(plan_id)
-        if lock is None:
-            lock = self._locks[plan_id] = asyncio.Lock()
-        return lock
 
     async def _answer(self, approval_id: str, approver: Principal, said: "_Said") -> None:
         pipeline = self.pipeline
@@ -290,8 +184,8 @@ class Approvals:
             approval.check_drift(row, stands=stands, manifest_digest=None if manifest is None else manifest.digest)
         except Refused:
             # Where the hand changed, the plan itself has the step judged anew, as it would before any dispatch. Where
-            # the policy did, that is for :meth:`redecide`, at the gateway that takes the plan forward: this one may be
-            # the one that still holds an older bundle.
+            # the policy did, that is for ``approval_upkeep``, at the gateway that takes the plan forward: this one may
+            # be the one that still holds an older bundle.
             if stands:
                 pipeline.resume(plan)
             raise

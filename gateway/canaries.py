@@ -17,7 +17,7 @@ from gateway.policy.comparison import Comparison, together
 from gateway.policy.trial import Trial
 from gateway.ports import Append, AuditLog, Guard
 from gateway.proposals import Effects, Proposals
-from gateway.reasons import Reason
+from gateway.reasons import Conflict, Reason, because
 from gateway.two_person import Kind, Proposal, ProposalStatus
 
 BEGIN_SKEW_SECONDS: Final = 300.0
@@ -95,9 +95,13 @@ class Canaries:
         await self.check(proposal.document, actor)
         await self.lifecycle.vouch(proposal.subject)
         if await self.proposals.in_force(Kind.POLICY_CANARY):
-            raise Refused(Reason.REQUEST_CONFLICT, "a canary is in force; end it first")
+            raise Refused(
+                Reason.REQUEST_CONFLICT, "a canary is in force; end it first", **because(Conflict.CANARY_RUNS)
+            )
         if self.shadowed() not in {"", proposal.subject}:
-            raise Refused(Reason.REQUEST_CONFLICT, "another bundle is shadowed; stop that first")
+            raise Refused(
+                Reason.REQUEST_CONFLICT, "another bundle is shadowed; stop that first", **because(Conflict.SHADOW_OTHER)
+            )
         await self.hold(proposal.subject)
         problem = self.problem()
         if problem is not None:

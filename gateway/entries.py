@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
-from gateway.model import EMPTY, Committed
+from gateway.commitments import Committed
+from gateway.model import EMPTY
 
 
 class EntryType(StrEnum):
@@ -88,7 +89,7 @@ class EntryDraft:
         facts: non-personal scalars (counts, kids, digests) that the entry carries in clear.
         fields: name -> committed value that this append stores in the side table.
         commitments: name -> commitment of values stored before, which this entry commits to as well. The entry
-            carries one root over both (``model.fields_root``).
+            carries one root over both (``commitments.fields_root``).
     """
 
     type: EntryType

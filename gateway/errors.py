@@ -1,6 +1,6 @@
 """The exception root. Each package derives its own family from it; third-party exceptions stop at the boundary."""
 
-from gateway.reasons import TEXTS, Reason
+from gateway.reasons import TEXTS, Conflict, Reason, because
 
 
 class HandrailError(Exception):
@@ -12,14 +12,14 @@ class HandrailError(Exception):
     Attributes:
         reason: the closed reason code.
         detail: private explanation for the operator.
-        hints: safe structured facts for the client (a JSON pointer, a limit, a step id), never free text from input.
+        facts: safe structured members for the client (a JSON pointer, a limit, a step id), never free text from input.
     """
 
-    def __init__(self, reason: Reason, detail: str = "", /, **hints: str | int) -> None:
+    def __init__(self, reason: Reason, detail: str = "", /, **facts: str | int) -> None:
         super().__init__(f"{reason}: {detail}" if detail else str(reason))
         self.reason = reason
         self.detail = detail
-        self.hints = hints
+        self.facts = facts
 
     @property
     def text(self) -> str:
@@ -64,7 +64,7 @@ class Mistaken(HandrailError):
     """A plan was judged by less than there is to know. Nothing of this round is on record; judge it again."""
 
     def __init__(self, detail: str = "the context was used before") -> None:
-        super().__init__(Reason.REQUEST_CONFLICT, detail)
+        super().__init__(Reason.REQUEST_CONFLICT, detail, **because(Conflict.RECORD_CHANGED))
 
 
 class Outdated(Mistaken):

@@ -49,7 +49,7 @@ class KeyChanges:
             principal: pseudonym of who asked for it.
 
         Raises:
-            Unavailable: ``log.unavailable``, and nothing was changed; with the hint ``changed: 1`` the change stands
+            Unavailable: ``log.unavailable``, and nothing was changed; with the fact ``changed: 1`` the change stands
                 and its entry follows once the log can be written.
             HandrailError: what ``change`` raised.
         """

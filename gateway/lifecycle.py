@@ -14,9 +14,10 @@ import structlog
 
 from gateway import two_person
 from gateway.canonical import sha256_canonical
+from gateway.commitments import commit, subject_key
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import HandrailError, Malformed, Refused, Unavailable
-from gateway.model import DEFAULT_TENANT, Principal, commit, subject_key
+from gateway.model import DEFAULT_TENANT, Principal
 from gateway.permissions import Permission, permits, require
 from gateway.policy import signed
 from gateway.policy.activations import Activation, Way, check_rollback, previous
@@ -25,7 +26,7 @@ from gateway.policy.faults import BundleError, PolicyFault
 from gateway.policy.signed import SignedBundle
 from gateway.ports import Append, AuditLog, Directory, Guard, Purpose, Signer, Typ
 from gateway.proposals import Effects
-from gateway.reasons import Reason
+from gateway.reasons import Conflict, Reason, because
 from gateway.stages.verify import Jws
 from gateway.store.bundles import StoredBundle
 from gateway.two_person import Proposal, ProposalStatus
@@ -213,7 +214,7 @@ class Lifecycle:
         await self._stored(digest)
         active = await self.deciding()
         if active == digest:
-            raise Refused(Reason.REQUEST_CONFLICT, "it decides already")
+            raise Refused(Reason.REQUEST_CONFLICT, "it decides already", **because(Conflict.DECIDES))
         return active
 
     async def vouch(self, digest: str) -> None:
@@ -246,7 +247,7 @@ class Lifecycle:
         if document["commit"] != found.signed.commit:
             raise Refused(Reason.PROPOSAL_MISMATCH, "commit", member="commit", commit=found.signed.commit)
         if document["replaces"] == digest:
-            raise Refused(Reason.REQUEST_CONFLICT, "it decides already")
+            raise Refused(Reason.REQUEST_CONFLICT, "it decides already", **because(Conflict.DECIDES))
         await self._next(document)
         return digest
 

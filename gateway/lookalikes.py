@@ -1,7 +1,7 @@
 """What the eye does not see in a value: characters that are not what they look like, and where a URL really goes.
 
-Hints, not verdicts: Unicode's list of confusable characters (UTS 39) is longer than what is looked for here, and plain
-ASCII has lookalikes of its own (``rn`` and ``m``). A value without a hint is not thereby vouched for.
+Warnings, not verdicts: Unicode's list of confusable characters (UTS 39) is longer than what is looked for here, and
+plain ASCII has lookalikes of its own (``rn`` and ``m``). A value without a warning is not thereby vouched for.
 """
 
 import ipaddress
@@ -30,7 +30,7 @@ _NAMES_MAX: Final = 4
 _ADDRESS_MAX: Final = 512
 
 
-def hints(text: str, role: ArgumentRole | None = None) -> list[str]:
+def warnings_of(text: str, role: ArgumentRole | None = None) -> list[str]:
     """What to look at twice in ``text``, one sentence each; every one is safe to show.
 
     Args:

@@ -16,8 +16,9 @@ from typing import Final
 
 import structlog
 
+from gateway.commitments import commit, subject_key
 from gateway.errors import HandrailError, Mistaken, Refused, Unavailable
-from gateway.model import Plan, Principal, StepStatus, UnverifiedPlan, commit, subject_key
+from gateway.model import Plan, Principal, StepStatus, UnverifiedPlan
 from gateway.plans import Live, Plans
 from gateway.reasons import Reason
 from gateway.stages import (

@@ -14,9 +14,10 @@ import structlog
 
 from gateway import two_person
 from gateway.canonical import sha256_canonical
+from gateway.commitments import Committed, commit, subject_key
 from gateway.entries import EntryDraft
 from gateway.errors import HandrailError, Malformed, Refused
-from gateway.model import Committed, Principal, commit, subject_key
+from gateway.model import Principal
 from gateway.permissions import Permission, require
 from gateway.ports import Append, AuditLog, Directory, Guard, Purpose, Signer, Typ, Write
 from gateway.reasons import Reason

@@ -42,7 +42,7 @@ _LASTING: Final = frozenset({Reason.POLICY_BUNDLE, Reason.VERIFY_MALFORMED, Reas
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class PullProblem:
     """Why the newest pull brought nothing: a code, and words for operators."""
 
     reason: Reason
@@ -67,7 +67,7 @@ class Pulling:
     metrics: Metrics
     clock: Callable[[], float] = time.time
     gap_seconds: float = GAP_SECONDS
-    problem: Problem | None = None
+    problem: PullProblem | None = None
     _tip: Tip | None = None
     """Of the newest pull that brought a bundle."""
     _rewritten: Tip | None = None
@@ -240,7 +240,7 @@ class Pulling:
 
     async def _failed(self, mirror: Mirror, tip: Tip | None, error: HandrailError) -> None:
         commit = "" if tip is None else tip.commit
-        self.problem = Problem(error.reason, error.detail[:_DETAIL_MAX], commit)
+        self.problem = PullProblem(error.reason, error.detail[:_DETAIL_MAX], commit)
         self.metrics.policy_pulls.labels("failed" if tip is None or isinstance(error, Unavailable) else "refused").inc()
         state = (str(error.reason), commit)
         if self._told != state:

@@ -6,6 +6,7 @@ are data and match :data:`POLICY_CODE`.
 """
 
 import re
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final
 
@@ -208,3 +209,60 @@ TEXTS: Final[dict[Reason, str]] = {
     Reason.INTERNAL: "Something went wrong inside the gateway.",
 }
 """Reason -> the one sentence a client may see. Never an exception's text."""
+
+
+class Conflict(StrEnum):
+    """Why something is ``request.conflict``: a closed set, and nothing of the request is in it."""
+
+    PRINCIPALS_EXIST = "principals.exist"
+    ID_TAKEN = "id.taken"
+    KEY_TAKEN = "key.taken"
+    KEY_TWICE = "key.twice"
+    REVOKED = "revoked"
+    LAST_ADMIN = "admin.last"
+    NOT_AN_APPROVER = "principal.not_approver"
+    SECURITY_KEYS = "security_keys.limit"
+    ISSUER_RIGHTS = "issuer.rights"
+    DIGEST_OTHER = "hand.digest"
+    KEY_TOO_NEW = "key.too_new"
+    DECIDES = "policy.decides"
+    CANARY_OTHER = "canary.other"
+    CANARY_RUNS = "canary.runs"
+    SHADOW_RUNS = "shadow.runs"
+    SHADOW_OTHER = "shadow.other"
+    SHADOW_MEANWHILE = "shadow.meanwhile"
+    PROPOSAL_EXISTS = "proposal.exists"
+    STEP_DECIDED = "step.decided"
+    REQUEST_DECIDED = "approval.decided"
+    RECORD_CHANGED = "record.changed"
+
+
+CONFLICTS: Final[Mapping[Conflict, str]] = {
+    Conflict.PRINCIPALS_EXIST: "The tenant has principals already.",
+    Conflict.ID_TAKEN: "The id or the key is in use, or was: an id is never given twice.",
+    Conflict.KEY_TAKEN: "The key is in use: a key with which a person approves is nobody else's and signs no plans.",
+    Conflict.KEY_TWICE: "Two principals of the request have one approval key.",
+    Conflict.REVOKED: "It is revoked already, and that is for ever.",
+    Conflict.LAST_ADMIN: "It is the last security admin: nobody could add another one.",
+    Conflict.NOT_AN_APPROVER: "Only approvers sign with security keys, and the principal is none.",
+    Conflict.SECURITY_KEYS: "The person has as many security keys as one may have.",
+    Conflict.ISSUER_RIGHTS: "A further key does not change what an issuer may do.",
+    Conflict.DIGEST_OTHER: "The hand offers something else than the digest that was given.",
+    Conflict.KEY_TOO_NEW: "The next key is not known everywhere yet.",
+    Conflict.DECIDES: "This bundle decides already.",
+    Conflict.CANARY_OTHER: "A canary of another bundle is in force.",
+    Conflict.CANARY_RUNS: "A canary is in force, and there is one at a time.",
+    Conflict.SHADOW_RUNS: "A shadow is in force, and there is one at a time.",
+    Conflict.SHADOW_OTHER: "Another bundle is shadowed.",
+    Conflict.SHADOW_MEANWHILE: "Somebody else started a shadow at the same moment.",
+    Conflict.PROPOSAL_EXISTS: "This proposal was taken in before: it was sent twice.",
+    Conflict.STEP_DECIDED: "The step was let go or ended before.",
+    Conflict.REQUEST_DECIDED: "The approval request was answered, or judged anew, elsewhere.",
+    Conflict.RECORD_CHANGED: "Something was recorded about the context or the principal meanwhile.",
+}
+"""Cause -> the one sentence a client may see."""
+
+
+def because(cause: Conflict) -> dict[str, str]:
+    """The hints of a ``request.conflict``: ``problem`` for programs, and ``why`` in words."""
+    return {"problem": str(cause), "why": CONFLICTS[cause]}

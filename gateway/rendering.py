@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from gateway.lookalikes import hints, host_of
+from gateway.lookalikes import host_of, warnings_of
 from gateway.manifest import ArgumentRole
 from gateway.pointers import pointer, tokens
 from gateway.safe import safe
@@ -27,6 +27,16 @@ ARGUMENTS_MAX: Final = 200
 """Values shown of one call; the digest of all of them is shown beside."""
 WORDS_MAX_CHARACTERS: Final = 600
 """Of what a policy or a tool says about a call."""
+
+STATES: Final[Mapping[str, str]] = {
+    "open": "Waits for people",
+    "granted": "Approved",
+    "refused": "Refused",
+    "expired": "Expired: nobody approved in time",
+    "voided": "Void: what was to be approved has changed, or can no longer happen",
+}
+"""State of a request -> what it means."""
+_ANSWERED: Final[Mapping[str, str]] = {"approve": "approved", "refuse": "refused"}
 
 _BAR: Final = "  | "
 _BAR_GOES_ON: Final = "  : "
@@ -66,7 +76,7 @@ class Argument:
     tail: str = ""
     role: str | None = None
     host: str | None = None
-    hints: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def lines(self, width: int) -> Iterator[str]:
         """The argument as plain text of ``width`` columns.
@@ -81,8 +91,8 @@ class Argument:
             yield from _barred(self.tail, width)
         if self.host is not None:
             yield f"  > goes to the host {self.host}"
-        for hint in self.hints:
-            yield f"  ! {hint}"
+        for warning in self.warnings:
+            yield f"  ! {warning}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +101,7 @@ class Rendering:
 
     Attributes:
         call: hand and action.
+        standing: sentences on how far the request is, the first of its state; see :func:`standing`.
         facts: label and value, in the order in which a person asks.
         reasons: why a person is asked, each with its code.
         arguments: ``None`` where the args cannot be shown any more.
@@ -98,6 +109,7 @@ class Rendering:
     """
 
     call: str
+    standing: tuple[str, ...]
     facts: tuple[tuple[str, str], ...]
     reasons: tuple[str, ...]
     arguments: tuple[Argument, ...] | None
@@ -108,7 +120,8 @@ class Rendering:
     def text(self, width: int = 100) -> str:
         """All of it, as plain text for ``width`` columns."""
         column = max((len(label) for label, _ in self.facts), default=0)
-        lines = [f"{label:<{column}}  {value}" for label, value in self.facts]
+        lines = [*self.standing, ""]
+        lines += [f"{label:<{column}}  {value}" for label, value in self.facts]
         lines += [f"why: {reason}" for reason in self.reasons]
         lines += [f"! {warning}" for warning in self.warnings]
         if self.arguments is None:
@@ -147,6 +160,7 @@ def render(approval: Mapping[str, Any], *, whole: bool = False) -> Rendering:
         count = len(found) - len(shown)
     return Rendering(
         call=f"{_words(approval.get('hand'))} {_words(approval.get('action'))}".strip(),
+        standing=tuple(standing(approval)),
         facts=tuple(_facts(approval, args_sha256)),
         reasons=tuple(_reason(reason) for reason in approval.get("reasons") or ()),
         arguments=arguments,
@@ -167,6 +181,19 @@ def progress(approval: Mapping[str, Any]) -> str:
     """How far a request is: ``1 of 2``."""
     given = sum(answer.get("answer") == "approve" for answer in approval.get("answers") or ())
     return f"{given} of {approval.get('quorum', 1)}"
+
+
+def standing(approval: Mapping[str, Any]) -> Iterator[str]:
+    """How far a request is, in sentences: its state, what the viewer said to it, and what was opened in its stead."""
+    status = str(approval.get("status"))
+    yield f"{STATES.get(status, safe(status))}."
+    said = _ANSWERED.get(str(approval.get("your_answer")))
+    if said is not None and status == "open":
+        yield f"You have answered: you {said}. Approvals so far: {progress(approval)}."
+    elif said is not None:
+        yield f"You {said} it."
+    if approval.get("successor"):
+        yield f"The call is asked about in another request: {_words(approval['successor'])}."
 
 
 def _facts(approval: Mapping[str, Any], args_sha256: str) -> Iterator[tuple[str, str]]:
@@ -203,7 +230,7 @@ def _warnings(approval: Mapping[str, Any], arguments: tuple[Argument, ...] | Non
         yield f"{_count(cut, 'value is', 'values are')} cut below. An approval is for the whole."
     if left_out_:
         yield f"{_count(left_out_, 'value is', 'values are')} left out below. An approval is for all of them."
-    marked = [argument.name for argument in arguments or () if argument.hints]
+    marked = [argument.name for argument in arguments or () if argument.warnings]
     if marked:
         more = f" and {len(marked) - 8} more" if len(marked) > 8 else ""
         yield f"Look twice at: {', '.join(marked[:8])}{more}."
@@ -240,7 +267,7 @@ def _argument(path: tuple[str, ...], value: Any, roles: Mapping[str, str], *, wh
     if isinstance(value, str):
         kind, text = _KINDS[str], value
         known = ArgumentRole(role) if role in set(ArgumentRole) else None
-        host, found = host_of(value), hints(value, known)
+        host, found = host_of(value), warnings_of(value, known)
         if len(value) > HEAD_CHARACTERS + TAIL_CHARACTERS and not whole:
             text, tail = value[:HEAD_CHARACTERS], value[-TAIL_CHARACTERS:]
             digest = hashlib.sha256(value.encode("utf-8", "surrogatepass")).hexdigest()

@@ -117,8 +117,8 @@ def _state(tenant: str, step: Step, row: StoredStep, opened: dict[str, bytes], h
         document = orjson.loads(result)
         state.result = HandResult(tuple(document["content"]), document["structured"], row.status == "failed")
     if row.error is not None:
-        hints = {name: value for name, value in row.error.items() if name != "code"}
-        state.error = StepError(Reason(row.error["code"]), hints)
+        facts = {name: value for name, value in row.error.items() if name != "code"}
+        state.error = StepError(Reason(row.error["code"]), facts)
     state.receipt = row.receipt
     state.log_index = row.log_index
     return state

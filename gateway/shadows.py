@@ -15,7 +15,7 @@ from gateway.permissions import Permission
 from gateway.policy.comparison import Comparison, together
 from gateway.policy.shadow import Shadow
 from gateway.ports import Append, AuditLog, Guard
-from gateway.reasons import Reason
+from gateway.reasons import Conflict, Reason, because
 
 LASTS_SECONDS: Final = 7 * 86_400
 LASTS_MAX_SECONDS: Final = 14 * 86_400
@@ -76,11 +76,15 @@ class Shadows:
             raise Refused(Reason.POLICY_CANDIDATE)
         active = await self.lifecycle.active_beside(digest)
         if self.on_trial() not in {"", digest}:
-            raise Refused(Reason.REQUEST_CONFLICT, "a canary of another bundle is in force")
+            raise Refused(
+                Reason.REQUEST_CONFLICT, "a canary of another bundle is in force", **because(Conflict.CANARY_OTHER)
+            )
         newest = await self.rows.shadow()
         now = self.now()
         if newest is not None and newest.in_force(now) and newest.digest != active:
-            raise Refused(Reason.REQUEST_CONFLICT, "a shadow is in force; stop it first")
+            raise Refused(
+                Reason.REQUEST_CONFLICT, "a shadow is in force; stop it first", **because(Conflict.SHADOW_RUNS)
+            )
         number = 1 if newest is None else newest.number + 1
         shadow = Shadow(number, digest, actor.id, now, now + lasts_seconds)
         draft = self._draft(EntryType.SHADOW_STARTED, "start", shadow, actor)

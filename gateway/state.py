@@ -9,12 +9,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from gateway.commitments import Committed
 from gateway.manifest import Manifest
 from gateway.model import (
     ApprovalRequest,
     Attestation,
     Binding,
-    Committed,
     Decision,
     Effect,
     HandResult,
@@ -30,14 +30,14 @@ UNKNOWN: Final = "unknown"
 
 @dataclass(frozen=True, slots=True)
 class StepError:
-    """Why a step did not succeed: a closed code and safe hints."""
+    """Why a step did not succeed: a closed code and safe facts."""
 
     reason: Reason
-    hints: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
-        """``{code, text, ...hints}``."""
-        return {"code": str(self.reason), "text": TEXTS[self.reason], **self.hints}
+        """``{code, text, ...facts}``."""
+        return {"code": str(self.reason), "text": TEXTS[self.reason], **self.facts}
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,10 +156,10 @@ class StepState:
             setattr(self, name, getattr(ending, name))
         self.ending = None
 
-    def fail(self, status: StepStatus, reason: Reason, **hints: Any) -> None:
+    def fail(self, status: StepStatus, reason: Reason, **facts: Any) -> None:
         """End the step."""
         self.status = status
-        self.error = StepError(reason, hints)
+        self.error = StepError(reason, facts)
 
     def rejudge(self) -> None:
         """Forget a decision that no longer binds, so that the step is judged anew."""

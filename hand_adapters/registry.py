@@ -15,7 +15,7 @@ from gateway.errors import HandrailError, Refused, Unavailable
 from gateway.manifest import Manifest
 from gateway.model import HandCall, HandResult, Principal
 from gateway.ports import HandFailure
-from gateway.reasons import Reason
+from gateway.reasons import Conflict, Reason, because
 from gateway.settings import HandSettings, SettingsError
 from hand_adapters.contract import HandAdapter, HandDrifted, HandError
 from hand_adapters.declared import DeclaredHand, State
@@ -225,7 +225,12 @@ class Registry:
         offered = await self.offer(hand)
         async with known.asking:
             if offered.digest != digest:
-                raise Refused(Reason.REQUEST_CONFLICT, "the offered digest is another", offered_digest=offered.digest)
+                raise Refused(
+                    Reason.REQUEST_CONFLICT,
+                    "the offered digest is another",
+                    offered_digest=offered.digest,
+                    **because(Conflict.DIGEST_OTHER),
+                )
             await self._pins.pin(offered, actor)
             known.pins[actor.tenant] = Pin(offered.digest, offered)
             self._observe(known, offered)

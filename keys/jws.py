@@ -98,8 +98,8 @@ def peek(token: bytes) -> UnverifiedJws:
         raise JwsRefused(Reason.VERIFY_MALFORMED, "empty payload")
     if len(tail) != SIGNATURE_SEGMENT_BYTES:
         # The line end that `echo` puts into a file is not cut off: the bytes verified are the bytes stored.
-        hints = {"problem": "trailing_white_space"} if tail[-1:].isspace() else {}
-        raise JwsRefused(Reason.VERIFY_MALFORMED, "signature of another length", **hints)
+        facts = {"problem": "trailing_white_space"} if tail[-1:].isspace() else {}
+        raise JwsRefused(Reason.VERIFY_MALFORMED, "signature of another length", **facts)
     return UnverifiedJws(header, _decode(body), token[: len(head) + 1 + len(body)], _decode(tail))
 
 

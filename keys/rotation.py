@@ -17,7 +17,7 @@ from enum import StrEnum
 from typing import Final
 
 from gateway.ports import Purpose
-from gateway.reasons import Reason
+from gateway.reasons import Conflict, Reason, because
 from keys.errors import KeyRefused, KeyUnavailable
 
 TOKEN_LIFETIME_SECONDS: Final = 300
@@ -129,6 +129,7 @@ def rotate(records: Sequence[KeyRecord], purpose: Purpose, now: float, lifetimes
             Reason.REQUEST_CONFLICT,
             f"next {purpose} key is not known everywhere",
             retry_after_seconds=int(known_at - now) + 1,
+            **because(Conflict.KEY_TOO_NEW),
         )
     return [_activate(chosen, now), *(_retire_slowly(r, now) for r in of(records, purpose, KeyState.ACTIVE))]
 
@@ -144,7 +145,7 @@ def revoke(records: Sequence[KeyRecord], kid: str, now: float) -> list[KeyRecord
     if record is None:
         raise KeyRefused(Reason.REQUEST_NOT_FOUND, "no such key")
     if record.state is KeyState.REVOKED:
-        raise KeyRefused(Reason.REQUEST_CONFLICT, "the key is revoked already")
+        raise KeyRefused(Reason.REQUEST_CONFLICT, "the key is revoked already", **because(Conflict.REVOKED))
     revoked = replace(record, state=KeyState.REVOKED, revoked_at=now)
     if record.state is not KeyState.ACTIVE:
         return [revoked]

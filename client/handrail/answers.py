@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, SECP256R1, Ellip
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from handrail import jws, merkle, note
+from handrail.approvals import BINDING
 from handrail.errors import MalformedError
 from handrail.keys import VerifyKey
 from handrail.strict import b64url_decode, b64url_encode, canonical, parse
@@ -25,9 +26,6 @@ from handrail.trust import Trust
 FILE_MAX_BYTES: Final = 16_777_216
 ENTRY_TYPES: Final[Mapping[str, str]] = {"approve": "APRGRT", "refuse": "APRREF"}
 _MEMBERS: Final = frozenset({"v", "approval_id", "answer", "binding", "approver", "aud", "iat", "exp", "jti"})
-_BINDING: Final = frozenset(
-    {"tenant", "plan_id", "step_id", "hand", "action", "args_sha256", "policy_digest", "manifest_digest"}
-)
 _ASSERTED: Final = frozenset(
     {"v", "typ", "payload", "credential_id", "authenticator_data", "client_data_json", "signature"}
 )
@@ -90,7 +88,7 @@ def verify_answer(file: Mapping[str, Any], trust: Trust, keys: Sequence[Mapping[
     binding = claims.get("binding")
     if set(claims) != _MEMBERS or claims["v"] != 1 or not isinstance(binding, dict):
         raise MalformedError("the signed answer has other members than an answer has")
-    if set(binding) - {"asked"} != _BINDING:
+    if set(binding) - {"asked"} != set(BINDING):
         raise MalformedError("the signed answer has other members than an answer has")
     said = {"tenant": binding["tenant"], "plan_id": binding["plan_id"], "step_id": binding["step_id"],
             "hand": binding["hand"], "action": binding["action"], "policy_digest": binding["policy_digest"],

@@ -13,7 +13,7 @@ from handrail.strict import sha256_canonical
 
 LIFETIME_SECONDS: Final = 300
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
-_BINDING: Final = (
+BINDING: Final = (
     "tenant",
     "plan_id",
     "step_id",
@@ -23,6 +23,7 @@ _BINDING: Final = (
     "policy_digest",
     "manifest_digest",
 )
+"""What an answer is bound to; ``asked`` joins it where the request was put to people anew."""
 
 
 def check_shown(approval: Mapping[str, Any]) -> dict[str, str | int]:
@@ -35,11 +36,11 @@ def check_shown(approval: Mapping[str, Any]) -> dict[str, str | int]:
         ApprovalMismatchError: naming the member that disagrees or is malformed.
     """
     binding = approval.get("binding")
-    if not isinstance(binding, dict) or set(binding) - {"asked"} != set(_BINDING):
+    if not isinstance(binding, dict) or set(binding) - {"asked"} != set(BINDING):
         raise ApprovalMismatchError("binding", "its members are not exactly those that an approval binds")
     if "asked" in binding and (type(binding["asked"]) is not int or binding["asked"] < 2):
         raise ApprovalMismatchError("asked", "not how often the request was put to people")
-    for name in _BINDING:
+    for name in BINDING:
         if not isinstance(binding[name], str) or not binding[name]:
             raise ApprovalMismatchError(name, "missing from the binding")
     for name in ("args_sha256", "policy_digest", "manifest_digest"):

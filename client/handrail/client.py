@@ -2,35 +2,23 @@
 
 import asyncio
 import functools
-import ipaddress
-import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
-from urllib.parse import quote, urlsplit
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import httpx2
 
 from handrail import operations
-from handrail.errors import ClientError, MalformedError, UnexpectedReply, Unreachable
-from handrail.operations import Operation, Reply, Request
-from handrail.strict import parse
+from handrail.connection import TIMEOUT_SECONDS, arguments, base_url, reply_of, settings, unreachable
+from handrail.errors import UnexpectedReply
+from handrail.exchange import Operation, Reply, Request
+from handrail.following import EVENT_MAX_BYTES, RECONNECT_PAUSE_SECONDS, STREAM_TIMEOUT, Following
 from handrail.views import Download, Event
 
 P = ParamSpec("P")
 Result = TypeVar("Result")
-
-TIMEOUT_SECONDS: Final = 30.0
-SILENCE_MAX_SECONDS: Final = 90.0
-"""An event stream that says nothing for so long counts as broken."""
-RECONNECTS_MAX: Final = 5
-"""Connections in a row that may break without a single new event."""
-RECONNECT_PAUSE_SECONDS: Final = 0.2
-"""Before the first reconnect; it doubles with each further one."""
-_EVENT_MAX_BYTES: Final = 67_108_864
-_TRY_AGAIN: Final = frozenset({502, 503, 504})
 
 
 def _sync(build: Callable[P, Operation[Result]]) -> Callable[Concatenate["Client", P], Result]:
@@ -71,10 +59,10 @@ class Client:
         timeout_seconds: float = TIMEOUT_SECONDS,
         reconnect_pause_seconds: float = RECONNECT_PAUSE_SECONDS,
     ) -> None:
-        base = _base(url)
+        base = base_url(url)
         self._timeout_seconds = timeout_seconds
         self._pause_seconds = reconnect_pause_seconds
-        self._http = httpx2.Client(**_settings(base, api_key))
+        self._http = httpx2.Client(**settings(base, api_key))
 
     def __enter__(self) -> Self:
         return self
@@ -99,10 +87,10 @@ class Client:
 
     def _send(self, request: Request) -> Reply:
         try:
-            response = self._http.request(**_arguments(request, self._timeout_seconds))
+            response = self._http.request(**arguments(request, self._timeout_seconds))
         except (httpx2.TransportError, httpx2.DecodingError) as exc:
-            raise _unreachable(self._http.base_url, exc) from None
-        return _reply(response).checked(request.also_good)
+            raise unreachable(self._http.base_url, exc) from None
+        return reply_of(response).checked(request.also_good)
 
     submit = _sync(operations.submit)
     plan = _sync(operations.plan)
@@ -159,16 +147,17 @@ class Client:
         """A plan's events from its start to ``done``, each once, across broken connections (``Last-Event-ID``).
 
         Raises:
-            Unreachable: where the first connection fails, or :data:`RECONNECTS_MAX` in a row bring nothing new.
+            Unreachable: where the first connection fails, or :data:`handrail.following.RECONNECTS_MAX` in a row bring
+                nothing new.
         """
-        state = _Follow(plan_id, self._pause_seconds)
+        state = Following(plan_id, self._pause_seconds)
         while not state.done:
             try:
-                with self._http.stream("GET", state.path, headers=state.headers(), timeout=_STREAM_TIMEOUT) as response:
+                with self._http.stream("GET", state.path, headers=state.headers(), timeout=STREAM_TIMEOUT) as response:
                     if state.refused(response.status_code):
                         response.read()
-                        _reply(response).checked()
-                    for message in httpx2.EventSource(response, max_event_size=_EVENT_MAX_BYTES):
+                        reply_of(response).checked()
+                    for message in httpx2.EventSource(response, max_event_size=EVENT_MAX_BYTES):
                         event = state.take(message)
                         if event is not None:
                             yield event
@@ -188,13 +177,13 @@ class Client:
         """
         query = {name: str(value) for name, value in asked.items() if value is not None}
         try:
-            with self._http.stream("GET", "/v1/audit/exports", params=query, timeout=_STREAM_TIMEOUT) as response:
+            with self._http.stream("GET", "/v1/audit/exports", params=query, timeout=STREAM_TIMEOUT) as response:
                 if response.status_code != httpx2.codes.OK:
                     response.read()
-                    _reply(response).checked()
+                    reply_of(response).checked()
                 yield _download(response, self._http.base_url)
         except (httpx2.TransportError, httpx2.DecodingError) as exc:
-            raise _unreachable(self._http.base_url, exc) from None
+            raise unreachable(self._http.base_url, exc) from None
 
 
 class AsyncClient:
@@ -208,10 +197,10 @@ class AsyncClient:
         timeout_seconds: float = TIMEOUT_SECONDS,
         reconnect_pause_seconds: float = RECONNECT_PAUSE_SECONDS,
     ) -> None:
-        base = _base(url)
+        base = base_url(url)
         self._timeout_seconds = timeout_seconds
         self._pause_seconds = reconnect_pause_seconds
-        self._http = httpx2.AsyncClient(**_settings(base, api_key))
+        self._http = httpx2.AsyncClient(**settings(base, api_key))
 
     async def __aenter__(self) -> Self:
         return self
@@ -236,10 +225,10 @@ class AsyncClient:
 
     async def _send(self, request: Request) -> Reply:
         try:
-            response = await self._http.request(**_arguments(request, self._timeout_seconds))
+            response = await self._http.request(**arguments(request, self._timeout_seconds))
         except (httpx2.TransportError, httpx2.DecodingError) as exc:
-            raise _unreachable(self._http.base_url, exc) from None
-        return _reply(response).checked(request.also_good)
+            raise unreachable(self._http.base_url, exc) from None
+        return reply_of(response).checked(request.also_good)
 
     submit = _async(operations.submit)
     plan = _async(operations.plan)
@@ -294,16 +283,16 @@ class AsyncClient:
 
     async def follow(self, plan_id: str) -> AsyncIterator[Event]:
         """See :meth:`Client.follow`."""
-        state = _Follow(plan_id, self._pause_seconds)
+        state = Following(plan_id, self._pause_seconds)
         while not state.done:
             try:
                 async with self._http.stream(
-                    "GET", state.path, headers=state.headers(), timeout=_STREAM_TIMEOUT
+                    "GET", state.path, headers=state.headers(), timeout=STREAM_TIMEOUT
                 ) as response:
                     if state.refused(response.status_code):
                         await response.aread()
-                        _reply(response).checked()
-                    async for message in httpx2.EventSource(response, max_event_size=_EVENT_MAX_BYTES):
+                        reply_of(response).checked()
+                    async for message in httpx2.EventSource(response, max_event_size=EVENT_MAX_BYTES):
                         event = state.take(message)
                         if event is not None:
                             yield event
@@ -315,126 +304,14 @@ class AsyncClient:
             await asyncio.sleep(state.broken(self._http.base_url, reason))
 
 
-class _Follow:
-    """Where a reader of an event stream stands. Both clients keep their place with it."""
-
-    def __init__(self, plan_id: str, pause_seconds: float) -> None:
-        self.path = f"/v1/plans/{quote(plan_id, safe='')}/events"
-        self.done = False
-        self._last_id = 0
-        self._connected = False
-        self._fruitless = 0
-        self._pause_seconds = pause_seconds
-
-    def headers(self) -> dict[str, str]:
-        resume = {"Last-Event-ID": str(self._last_id)} if self._last_id else {}
-        return {"Accept": "text/event-stream", **resume}
-
-    def refused(self, status: int) -> bool:
-        """Whether the answer is to be raised; after a first success a gateway may be away for a moment."""
-        if self._connected and status in _TRY_AGAIN:
-            raise httpx2.RemoteProtocolError(f"HTTP {status}")
-        self._connected = self._connected or status == httpx2.codes.OK
-        return status != httpx2.codes.OK
-
-    def take(self, message: httpx2.ServerSentEvent) -> Event | None:
-        """The event of a message, or ``None`` for one that was seen before or says nothing."""
-        if not message.data:
-            return None
-        if not message.id.isascii() or not message.id.isdigit():
-            raise UnexpectedReply(200, "an event has no numeric id")
-        number = int(message.id)
-        if number <= self._last_id:
-            return None
-        try:
-            data = parse(message.data, max_depth=operations.REPLY_MAX_DEPTH)
-        except MalformedError as exc:
-            raise UnexpectedReply(200, f"an event is not strict JSON: {exc}") from None
-        if not isinstance(data, dict):
-            raise UnexpectedReply(200, "an event is not a JSON object")
-        self._last_id, self._fruitless = number, 0
-        self.done = message.event == "done"
-        return {"id": message.id, "event": message.event, "data": data}
-
-    def broken(self, url: httpx2.URL, reason: Exception | None) -> float:
-        """Seconds to pause before the next connection. Raises ``Unreachable`` where there should be none."""
-        if not self._connected or self._fruitless >= RECONNECTS_MAX:
-            raise _unreachable(url, reason)
-        pause = self._pause_seconds * 2.0**self._fruitless
-        self._fruitless += 1
-        return pause
-
-
 def _download(response: httpx2.Response, url: httpx2.URL) -> Download:
     def pieces() -> Iterator[bytes]:
         try:
             yield from response.iter_bytes()
         except (httpx2.TransportError, httpx2.DecodingError) as exc:
-            raise _unreachable(url, exc) from None
+            raise unreachable(url, exc) from None
 
     numbers = [response.headers.get(f"handrail-{name}", "") for name in ("tree-size", "entries")]
     if not all(number.isascii() and number.isdigit() and len(number) <= 15 for number in numbers):
         raise UnexpectedReply(response.status_code, "the answer is not an export")
     return Download(int(numbers[0]), int(numbers[1]), pieces())
-
-
-_STREAM_TIMEOUT: Final = httpx2.Timeout(TIMEOUT_SECONDS, read=SILENCE_MAX_SECONDS)
-
-
-def _base(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment or parts.username:
-        raise ClientError("the gateway's URL must look like https://HOST[:PORT]")
-    return url.rstrip("/")
-
-
-def _settings(base: str, api_key: str | None) -> dict[str, Any]:
-    settings = {
-        "base_url": base,
-        "headers": _headers(api_key),
-        "trust_env": not _is_loopback(base),
-        "follow_redirects": False,
-    }
-    if base.startswith("http:"):
-        # Reading the system's CA certificates takes tens of milliseconds. Over plain HTTP nothing is verified with
-        # them; this context knows none and would refuse every certificate.
-        settings["verify"] = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    return settings
-
-
-def _is_loopback(url: str) -> bool:
-    """Loopback is never reached through a proxy from the environment."""
-    host = urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _headers(api_key: str | None) -> dict[str, str]:
-    if api_key is None:
-        return {}
-    if not api_key.isascii() or not api_key.isprintable() or " " in api_key or not api_key:
-        raise ClientError("the API key has characters that no API key has")
-    return {"Authorization": f"Bearer {api_key}"}
-
-
-def _arguments(request: Request, timeout_seconds: float) -> dict[str, Any]:
-    return {
-        "method": request.method,
-        "url": request.path,
-        "params": dict(request.query) or None,
-        "content": request.body,
-        "headers": {"Content-Type": request.media_type} if request.media_type else {},
-        "timeout": timeout_seconds + request.wait_seconds,
-    }
-
-
-def _reply(response: httpx2.Response) -> Reply:
-    media_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-    return Reply(response.status_code, media_type, response.content)
-
-
-def _unreachable(url: httpx2.URL, reason: Exception | None) -> Unreachable:
-    what = type(reason).__name__ if reason is not None else "the event stream ends before the plan is done"
-    return Unreachable(f"no answer from {url}: {what}")

@@ -55,18 +55,18 @@ class HandrailProblem(ClientError):
         code: closed reason code (``verify.replayed``).
         status: HTTP status code.
         detail: the gateway's fixed sentence for the code.
-        hints: further members of the document: safe facts such as a pointer or a limit.
+        facts: further members of the document: safe facts such as a pointer or a limit.
         request_id: what to quote to the operator.
     """
 
     def __init__(
-        self, code: str, status: int, detail: str, hints: Mapping[str, Any] | None = None, request_id: str | None = None
+        self, code: str, status: int, detail: str, facts: Mapping[str, Any] | None = None, request_id: str | None = None
     ) -> None:
         super().__init__(f"{code}: {detail}")
         self.code = code
         self.status = status
         self.detail = detail
-        self.hints = dict(hints or {})
+        self.facts = dict(facts or {})
         self.request_id = request_id
 
 

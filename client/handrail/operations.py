@@ -1,102 +1,20 @@
 """Everything that can be asked of a gateway, described once, without I/O.
 
-An operation is a generator: it yields :class:`Request` objects, is sent a :class:`Reply` for each, and returns its
-result. :mod:`handrail.client` drives the same generators over a blocking and over an asynchronous connection.
+An operation is a generator: it yields a :class:`~handrail.exchange.Request`, is sent the
+:class:`~handrail.exchange.Reply`, as often as it needs, and returns its result. :mod:`handrail.client` drives the same
+generators over a blocking and over an asynchronous connection.
 """
 
 import json
-from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Final, Literal, TypeVar, cast
-from urllib.parse import quote
+from collections.abc import Sequence
+from typing import Literal, cast
 
 from handrail.approvals import sign_answer
-from handrail.errors import HandrailProblem, MalformedError, UnexpectedReply
+from handrail.errors import UnexpectedReply
+from handrail.exchange import Operation, Request, delete, document_if_any, get, listed, path_of, post, text_of
 from handrail.keys import SigningKey, VerifyKey
 from handrail.proposals import check_proposal, new_binding, sign_act
-from handrail.strict import parse
 from handrail.views import ApprovalPage, ApprovalView, Json, PlanView, ReceiptFile
-
-Result = TypeVar("Result")
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One HTTP request to the gateway. ``path`` is quoted already; ``body`` goes with ``media_type``."""
-
-    method: str
-    path: str
-    query: Mapping[str, str] = field(default_factory=dict)
-    body: bytes | None = None
-    media_type: str | None = None
-    wait_seconds: float = 0.0
-    """How much longer than usual the answer may take."""
-    also_good: frozenset[int] = frozenset()
-    """Statuses beyond 2xx whose body is the answer."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """One HTTP answer, body read."""
-
-    status: int
-    media_type: str
-    body: bytes
-
-    @property
-    def document(self) -> Json:
-        """The JSON object in the body.
-
-        Raises:
-            UnexpectedReply: where it is something else.
-        """
-        try:
-            value = parse(self.body, max_depth=REPLY_MAX_DEPTH)
-        except MalformedError as exc:
-            raise UnexpectedReply(self.status, f"the answer is not strict JSON: {exc}") from None
-        if not isinstance(value, dict):
-            raise UnexpectedReply(self.status, "the answer is not a JSON object")
-        return value
-
-    @property
-    def text(self) -> str:
-        """The body as UTF-8.
-
-        Raises:
-            UnexpectedReply: where it is not.
-        """
-        try:
-            return self.body.decode()
-        except UnicodeDecodeError:
-            raise UnexpectedReply(self.status, "the answer is not UTF-8") from None
-
-    def checked(self, also_good: frozenset[int] = frozenset()) -> "Reply":
-        """Return the reply itself, if it is a success or of a status in ``also_good``.
-
-        Raises:
-            HandrailProblem: where it is the gateway's problem document.
-            UnexpectedReply: for any other refusal or redirect.
-        """
-        if 200 <= self.status < 300 or (self.status in also_good and self.media_type == "application/json"):
-            return self
-        if self.media_type == "application/problem+json":
-            document = self.document
-            code, detail = document.get("code"), document.get("detail")
-            if isinstance(code, str) and isinstance(detail, str):
-                request_id = document.get("request_id")
-                hints = {name: value for name, value in document.items() if name not in _PROBLEM_MEMBERS}
-                raise HandrailProblem(
-                    code, self.status, detail, hints, request_id if isinstance(request_id, str) else None
-                )
-        raise UnexpectedReply(self.status, f"HTTP {self.status}, and not in the gateway's words; is this its URL?")
-
-
-REPLY_MAX_DEPTH: Final = 128
-"""An answer wraps args and results, which may be 64 levels deep themselves."""
-_PROBLEM_MEMBERS: Final = frozenset({"type", "title", "status", "detail", "code", "request_id"})
-
-Operation = Generator[Request, Reply, Result]
-
 
 # --- plans -----------------------------------------------------------------------------------------------------------
 
@@ -113,18 +31,18 @@ def submit(jws: str, *, wait: float | None = None) -> Operation[PlanView]:
 
 def plan(plan_id: str) -> Operation[PlanView]:
     """A plan and its steps as they stand."""
-    return cast("PlanView", (yield _get("plans", plan_id)).document)
+    return cast("PlanView", (yield get("plans", plan_id)).document)
 
 
 def why(plan_id: str, step_id: str) -> Operation[Json]:
     """Each rule that spoke on a step, with file and line, and the input it saw."""
-    return (yield _get("plans", plan_id, "steps", step_id, "why")).document
+    return (yield get("plans", plan_id, "steps", step_id, "why")).document
 
 
 def receipt(receipt_id: str) -> Operation[ReceiptFile]:
     """A receipt with its proof: one file that verifies offline."""
-    bundle = (yield _get("receipts", receipt_id)).document
-    bundle["proof"] = (yield _get("receipts", receipt_id, "proof")).text
+    bundle = (yield get("receipts", receipt_id)).document
+    bundle["proof"] = (yield get("receipts", receipt_id, "proof")).text
     return cast("ReceiptFile", bundle)
 
 
@@ -153,19 +71,19 @@ def approvals(
         limit: requests on the page; the gateway's own choice where ``None``.
     """
     asked = {"status": status, "after": after, "limit": limit}
-    reply = yield _get("approvals", query={name: str(value) for name, value in asked.items() if value is not None})
-    _listed(reply, "approvals")
+    reply = yield get("approvals", query={name: str(value) for name, value in asked.items() if value is not None})
+    listed(reply, "approvals")
     return cast("ApprovalPage", reply.document)
 
 
 def approval(approval_id: str) -> Operation[ApprovalView]:
     """One approval request."""
-    return cast("ApprovalView", (yield _get("approvals", approval_id)).document)
+    return cast("ApprovalView", (yield get("approvals", approval_id)).document)
 
 
 def answers(approval_id: str) -> Operation[list[Json]]:
     """The recorded answers to a request, each as a file that :func:`handrail.verify_answer` verifies offline."""
-    return _listed((yield _get("approvals", approval_id, "answers")), "answers")
+    return listed((yield get("approvals", approval_id, "answers")), "answers")
 
 
 def answer(
@@ -192,18 +110,18 @@ def answer(
             request = yield from approval(request)
         approval_id, asked = request["id"], request.get("asked", 1)
         body = json.dumps({"answer": given} if asked == 1 else {"answer": given, "asked": asked}).encode()
-        reply = yield Request("POST", _path("approvals", approval_id), body=body, media_type="application/json")
+        reply = yield Request("POST", path_of("approvals", approval_id), body=body, media_type="application/json")
         return cast("ApprovalView", reply.document)
     shown = (yield from approval(request)) if isinstance(request, str) else request
-    own_id = approver if approver is not None else _text((yield from me()), "id")
-    origin = audience if audience is not None else _text((yield from trust()), "origin")
+    own_id = approver if approver is not None else text_of((yield from me()), "id")
+    origin = audience if audience is not None else text_of((yield from trust()), "origin")
     signed = sign_answer(cast("Json", shown), given, key=key, approver=own_id, audience=origin)
     return (yield from answer_signed(shown["id"], signed))
 
 
 def answer_signed(approval_id: str, signed: str) -> Operation[ApprovalView]:
     """Send an ``approval+jws`` that was signed elsewhere (:func:`handrail.sign_answer`)."""
-    path = _path("approvals", approval_id)
+    path = path_of("approvals", approval_id)
     reply = yield Request("POST", path, body=signed.encode(), media_type="application/jose")
     return cast("ApprovalView", reply.document)
 
@@ -238,14 +156,14 @@ def proposals(
 ) -> Operation[Json]:
     """A page of proposals, newest first: ``{proposals, next}``."""
     asked = {"status": status, "kind": kind, "after": after, "limit": limit}
-    reply = yield _get("proposals", query={name: str(value) for name, value in asked.items() if value is not None})
-    _listed(reply, "proposals")
+    reply = yield get("proposals", query={name: str(value) for name, value in asked.items() if value is not None})
+    listed(reply, "proposals")
     return reply.document
 
 
 def proposal(proposal_id: str) -> Operation[Json]:
     """One proposal with its exact document."""
-    return (yield _get("proposals", proposal_id)).document
+    return (yield get("proposals", proposal_id)).document
 
 
 def propose(kind: str, document: Json, *, subject: str, key: SigningKey | None = None) -> Operation[Json]:
@@ -258,11 +176,11 @@ def propose(kind: str, document: Json, *, subject: str, key: SigningKey | None =
     body: Json = {"kind": kind, "document": document}
     if key is not None:
         caller = yield from me()
-        binding = new_binding(kind, _text(caller, "tenant"), subject, document)
+        binding = new_binding(kind, text_of(caller, "tenant"), subject, document)
         body["act"] = sign_act(
-            "propose", binding, key=key, by=_text(caller, "id"), audience=_text((yield from trust()), "origin")
+            "propose", binding, key=key, by=text_of(caller, "id"), audience=text_of((yield from trust()), "origin")
         )
-    return (yield _post(body, "proposals")).document
+    return (yield post(body, "proposals")).document
 
 
 def activate(shown: Json | str, key: SigningKey | None = None) -> Operation[Json]:
@@ -275,14 +193,14 @@ def activate(shown: Json | str, key: SigningKey | None = None) -> Operation[Json
     binding = check_proposal(document)
     body: Json = {"document_sha256": binding["document_sha256"]}
     if key is not None:
-        by, audience = _text((yield from me()), "id"), _text((yield from trust()), "origin")
+        by, audience = text_of((yield from me()), "id"), text_of((yield from trust()), "origin")
         body["act"] = sign_act("activate", binding, key=key, by=by, audience=audience)
-    return (yield _post(body, "proposals", binding["id"], "activate")).document
+    return (yield post(body, "proposals", binding["id"], "activate")).document
 
 
 def withdraw(proposal_id: str) -> Operation[Json]:
     """Take a proposal back, or end what is in force."""
-    return (yield _post(None, "proposals", proposal_id, "withdraw")).document
+    return (yield post(None, "proposals", proposal_id, "withdraw")).document
 
 
 # --- callers, keys, hands, policy, audit -----------------------------------------------------------------------------
@@ -290,17 +208,17 @@ def withdraw(proposal_id: str) -> Operation[Json]:
 
 def me() -> Operation[Json]:
     """The calling principal: ``{id, tenant, roles, hands, approval_kid}``."""
-    return (yield _get("me")).document
+    return (yield get("me")).document
 
 
 def trust() -> Operation[Json]:
     """The trust document that offline verification takes. Keep one that you got over a trusted channel."""
-    return (yield _get("trust")).document
+    return (yield get("trust")).document
 
 
 def principals() -> Operation[list[Json]]:
     """Every principal of the tenant."""
-    return _listed((yield _get("principals")), "principals")
+    return listed((yield get("principals")), "principals")
 
 
 def add_principal(
@@ -319,32 +237,32 @@ def add_principal(
         body["approval_jwk"] = approval_key.public_jwk()
     if ttl_days is not None:
         body["ttl_days"] = ttl_days
-    return (yield _post(body, "principals")).document
+    return (yield post(body, "principals")).document
 
 
 def revoke_principal(principal_id: str) -> Operation[Json]:
     """Revoke a principal and all its API keys."""
-    return _maybe((yield _delete("principals", principal_id)))
+    return document_if_any((yield delete("principals", principal_id)))
 
 
 def offer_enrolment(principal_id: str) -> Operation[Json]:
     """A ticket with which an approver enrols one security key at the gateway's page; it is shown this once."""
-    return (yield Request("POST", _path("principals", principal_id, "enrolments"))).document
+    return (yield Request("POST", path_of("principals", principal_id, "enrolments"))).document
 
 
 def security_keys(principal_id: str) -> Operation[list[Json]]:
     """A principal's security keys that are not revoked: ``{kid, jwk, rp_id, sign_count}``."""
-    return _listed((yield _get("principals", principal_id, "security-keys")), "security_keys")
+    return listed((yield get("principals", principal_id, "security-keys")), "security_keys")
 
 
 def revoke_security_key(principal_id: str, kid: str) -> Operation[Json]:
     """Revoke one security key of a principal."""
-    return _maybe((yield _delete("principals", principal_id, "security-keys", kid)))
+    return document_if_any((yield delete("principals", principal_id, "security-keys", kid)))
 
 
 def issuers() -> Operation[list[Json]]:
     """Every issuer of the tenant."""
-    return _listed((yield _get("issuers")), "issuers")
+    return listed((yield get("issuers")), "issuers")
 
 
 def add_issuer(
@@ -356,72 +274,72 @@ def add_issuer(
         body["speaks_for"] = list(speaks_for)
     if attests_request:
         body["attests_request"] = True
-    return (yield _post(body, "issuers")).document
+    return (yield post(body, "issuers")).document
 
 
 def revoke_issuer(issuer_id: str) -> Operation[Json]:
     """Revoke an issuer and all its keys."""
-    return _maybe((yield _delete("issuers", issuer_id)))
+    return document_if_any((yield delete("issuers", issuer_id)))
 
 
 def keys() -> Operation[list[Json]]:
     """The gateway's own keys and their states."""
-    return _listed((yield _get("keys")), "keys")
+    return listed((yield get("keys")), "keys")
 
 
 def rotate_key(purpose: str) -> Operation[Json]:
     """Make the next key of ``purpose`` the active one."""
-    return _maybe((yield _post(None, "keys", purpose, "rotate")))
+    return document_if_any((yield post(None, "keys", purpose, "rotate")))
 
 
 def revoke_key(kid: str) -> Operation[Json]:
     """Revoke one of the gateway's keys: nothing signed by it is believed from then on."""
-    return _maybe((yield _post(None, "keys", kid, "revoke")))
+    return document_if_any((yield post(None, "keys", kid, "revoke")))
 
 
 def hands() -> Operation[list[Json]]:
     """The hands, their states and actions."""
-    return _listed((yield _get("hands")), "hands")
+    return listed((yield get("hands")), "hands")
 
 
 def hand(hand_id: str) -> Operation[Json]:
     """One hand, with the difference between what is pinned and what is offered."""
-    return (yield _get("hands", hand_id)).document
+    return (yield get("hands", hand_id)).document
 
 
 def pin_hand(hand_id: str, digest: str) -> Operation[Json]:
     """Pin exactly the manifest with that digest."""
-    return _maybe((yield _post({"digest": digest}, "hands", hand_id, "pin")))
+    return document_if_any((yield post({"digest": digest}, "hands", hand_id, "pin")))
 
 
 def policy() -> Operation[Json]:
     """The active policy bundle: ``{engine, digest, files, loaded_at, problem?}``."""
-    return (yield _get("policy")).document
+    return (yield get("policy")).document
 
 
 def policy_rollout() -> Operation[Json]:
     """What of the policy is being brought in: ``{observed: [{hand, proposal, since, until, let_go}]}``."""
-    return (yield _get("policy", "rollout")).document
+    return (yield get("policy", "rollout")).document
 
 
 def policy_shadow() -> Operation[Json]:
     """The newest shadow and what it counted, over all gateways: ``{shadow, gateways, comparison}``."""
-    return (yield _get("policy", "shadow")).document
+    return (yield get("policy", "shadow")).document
 
 
 def start_policy_shadow(digest: str, *, lasts_seconds: int) -> Operation[Json]:
     """Have a bundle that was brought judge beside the one that decides, without effect."""
-    return (yield _post({"digest": digest, "lasts_seconds": lasts_seconds}, "policy", "shadow")).document
+    return (yield post({"digest": digest, "lasts_seconds": lasts_seconds}, "policy", "shadow")).document
 
 
 def stop_policy_shadow() -> Operation[Json]:
     """End the shadow; what it counted stays."""
-    return (yield _delete("policy", "shadow")).document
+    return (yield delete("policy", "shadow")).document
 
 
 def policy_canary() -> Operation[Json]:
     """The canary in force, or the last one, and what came of it: ``{canary, gateways, comparison}``."""
-    return (yield _get("policy", "canary")).document
+    return (yield get("policy", "canary")).document
 
 
 def evaluations(
@@ -433,7 +351,7 @@ def evaluations(
     """
     asked = {"since": since, "until": until, "after": after, "limit": limit}
     query = {name: str(value) for name, value in asked.items() if value is not None}
-    reply = yield _get("policy", "evaluations", query=query)
+    reply = yield get("policy", "evaluations", query=query)
     if reply.media_type != "application/x-ndjson":
         raise UnexpectedReply(reply.status, "the answer is not lines of JSON")
     return reply.body
@@ -441,35 +359,35 @@ def evaluations(
 
 def policy_bundles() -> Operation[Json]:
     """Signed bundles and every change of the one that decides, newest first: ``{bundles, activations}``."""
-    reply = yield _get("policy", "bundles")
-    _listed(reply, "bundles"), _listed(reply, "activations")
+    reply = yield get("policy", "bundles")
+    listed(reply, "bundles"), listed(reply, "activations")
     return reply.document
 
 
 def policy_bundle(digest: str) -> Operation[Json]:
     """A signed bundle: where it comes from, its files by digest, and when it decided."""
-    return (yield _get("policy", "bundles", digest)).document
+    return (yield get("policy", "bundles", digest)).document
 
 
 def policy_bundle_file(digest: str) -> Operation[str]:
     """The signed file itself (``bundle+jws``)."""
-    return (yield _get("policy", "bundles", digest, "file")).text
+    return (yield get("policy", "bundles", digest, "file")).text
 
 
 def add_policy_bundle(signed: bytes) -> Operation[Json]:
     """Bring a signed bundle; it decides nothing before two people activate it."""
-    reply = yield Request("POST", _path("policy", "bundles"), body=signed, media_type="application/jose")
+    reply = yield Request("POST", path_of("policy", "bundles"), body=signed, media_type="application/jose")
     return reply.document
 
 
 def policy_remote() -> Operation[Json]:
     """The Git remote that bundles are pulled from, the newest that it brought, and what is wrong with it."""
-    return (yield _get("policy", "remote")).document
+    return (yield get("policy", "remote")).document
 
 
 def pull_policy_remote() -> Operation[Json]:
     """Pull from the Git remote now; returns as :func:`policy_remote`. What it brings decides nothing yet."""
-    return (yield _post(None, "policy", "remote", "pull")).document
+    return (yield post(None, "policy", "remote", "pull")).document
 
 
 def rollback_policy(digest: str, *, replaces: str, key: SigningKey | None = None) -> Operation[Json]:
@@ -483,58 +401,20 @@ def rollback_policy(digest: str, *, replaces: str, key: SigningKey | None = None
     if key is not None:
         caller = yield from me()
         document = {"digest": digest, "replaces": replaces}
-        binding = new_binding("policy.rollback", _text(caller, "tenant"), digest, document)
-        audience = _text((yield from trust()), "origin")
-        body["act"] = sign_act("rollback", binding, key=key, by=_text(caller, "id"), audience=audience)
-    return (yield _post(body, "policy", "rollback")).document
+        binding = new_binding("policy.rollback", text_of(caller, "tenant"), digest, document)
+        audience = text_of((yield from trust()), "origin")
+        body["act"] = sign_act("rollback", binding, key=key, by=text_of(caller, "id"), audience=audience)
+    return (yield post(body, "policy", "rollback")).document
 
 
 def audit_entries(**filters: str | int | None) -> Operation[Json]:
     """One page of the log: ``{entries, next, tree_size}``. Filters: type, effect, context, plan, hand, action,
-    principal, reason, after, limit.
+    principal, reason, after, limit, order (``oldest`` or ``newest`` first).
     """
     query = {name: str(value) for name, value in filters.items() if value is not None}
-    return (yield _get("audit", "entries", query=query)).document
+    return (yield get("audit", "entries", query=query)).document
 
 
 def ready() -> Operation[Json]:
     """``{status, checks}``; a gateway that is not ready answers 503 with the same document."""
     return (yield Request("GET", "/readyz", also_good=frozenset({503}))).document
-
-
-def _path(*parts: str) -> str:
-    # "." and ".." survive quoting, and a client would resolve them away into another route.
-    if any(part in {".", "..", ""} for part in parts):
-        raise MalformedError("an id cannot be empty, '.' or '..'")
-    return "/v1/" + "/".join(quote(part, safe="") for part in parts)
-
-
-def _get(*parts: str, query: Mapping[str, str] | None = None) -> Request:
-    return Request("GET", _path(*parts), query or {})
-
-
-def _post(body: Json | None, *parts: str) -> Request:
-    return Request("POST", _path(*parts), body=json.dumps(body or {}).encode(), media_type="application/json")
-
-
-def _delete(*parts: str) -> Request:
-    return Request("DELETE", _path(*parts))
-
-
-def _listed(reply: Reply, name: str) -> list[Json]:
-    items = reply.document.get(name)
-    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-        raise UnexpectedReply(reply.status, f"the answer has no list {name!r}")
-    return items
-
-
-def _maybe(reply: Reply) -> Json:
-    """The document, or ``{}`` where the gateway had nothing to say (204)."""
-    return reply.document if reply.body else {}
-
-
-def _text(document: Json, name: str) -> str:
-    value = document.get(name)
-    if not isinstance(value, str):
-        raise UnexpectedReply(200, f"the answer has no text {name!r}")
-    return value

@@ -75,6 +75,8 @@ class ApprovalView(TypedDict):
     asked: NotRequired[int]
     answers: list[Json]
     void_answers: NotRequired[list[Json]]
+    your_answer: NotRequired[str | None]
+    successor: NotRequired[str | None]
 
 
 class ApprovalPage(TypedDict):

@@ -12,16 +12,15 @@ from handrail.views import ApprovalPage, ApprovalView
 from gateway.cli.asking import ask_for
 from gateway.cli.command import command, noun
 from gateway.cli.connect import Session
-from gateway.cli.exits import Exit
+from gateway.cli.exits import Exit, Stop
+from gateway.cli.options import Key, Yes
 from gateway.cli.output import Output
 from gateway.cli.saving import Force, save
-from gateway.rendering import moment, render
+from gateway.rendering import moment, render, standing
 
-app = noun("List, watch, show, approve and refuse held steps.")
+app = noun("approvals")
 
 ApprovalId = Annotated[str, typer.Argument(metavar="ID", help="As 'approvals list' shows it.")]
-Key = Annotated[Path | None, typer.Option(help="Your enrolled private JWK. Default: the one in cli.json.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 
 @command(app, "list", example="approvals list --limit 5", good="they were listed")
@@ -148,6 +147,7 @@ def _answer(
     key_file = key or session.connection.key_file
     signing_key = SigningKey.load(key_file) if key_file is not None else None
     shown = session.client.approval(approval_id)
+    _check_open(shown)
     # Not only before signing: a person must not be shown a call that is not the one bound.
     check_shown(dict(shown))
     if not session.out.json:
@@ -161,6 +161,16 @@ def _answer(
     if signing_key is None:
         session.out.note("Attested by the gateway: you have no enrolled key here (--key FILE).", "yellow")
     return Exit.WAITING if answered.get("status") == "open" else Exit.GOOD
+
+
+def _check_open(shown: ApprovalView) -> None:
+    """Whether there is anything to answer: nobody is shown a call and asked for a word in vain."""
+    successor = shown.get("successor")
+    if shown.get("status") == "open" and shown.get("your_answer") is None:
+        return
+    look = f"handrail approvals show {successor or shown.get('id')}"
+    hint = f"The call is asked about anew: {look}" if successor else f"What it was, and who answered: {look}"
+    raise Stop(" ".join(standing(shown)), hint, Exit.NEGATIVE)
 
 
 def _standing(status: Any) -> Exit:

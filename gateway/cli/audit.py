@@ -21,6 +21,7 @@ from gateway.cli import audit_bundle, audit_export
 from gateway.cli.command import command, noun
 from gateway.cli.connect import Session
 from gateway.cli.exits import Code, Exit, Stop
+from gateway.cli.options import Config
 from gateway.cli.output import Output
 from gateway.entries import LABELS, EntryType
 from gateway.settings import Settings, load
@@ -28,13 +29,9 @@ from keys.stores.master import VARIABLE, MasterKey
 
 _SHOWN_MAX: Final = 200
 
-app = noun("Query the log, take it out, and check it for tampering.")
+app = noun("audit")
 app.add_typer(audit_export.app)
 app.add_typer(audit_bundle.app)
-
-Config = Annotated[
-    Path | None, typer.Option("--config", help="handrail.toml. Default: HANDRAIL_CONFIG, ./handrail.toml.")
-]
 
 
 @command(app, example="audit query --effect deny --limit 20", good="they were listed")
@@ -48,16 +45,17 @@ def query(
     action: Annotated[str | None, typer.Option(help="Action of a hand.")] = None,
     principal: Annotated[str | None, typer.Option(help="Pseudonym, as entries show it.")] = None,
     reason: Annotated[str | None, typer.Option(help="Reason code.")] = None,
-    after: Annotated[int | None, typer.Option(min=0, help="Only entries after this index.")] = None,
+    after: Annotated[int | None, typer.Option(min=0, help="Only entries that follow this index in the list.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Entries on one page.")] = None,
+    newest: Annotated[bool, typer.Option("--newest", help="The newest first; --after then goes back.")] = False,
 ) -> None:
-    """List entries, oldest first; the query itself is recorded."""
+    """List entries, oldest first unless --newest is given; the query itself is recorded."""
     if type_ is not None and type_ not in {word for code, label in LABELS.items() for word in _names(code, label)}:
         known = ", ".join(f"{code} ({label})" for code, label in LABELS.items())
         raise Stop(f"--type {type_}: there is no such type of entry", f"There are: {known}.")
     page = session.client.audit_entries(
         type=type_, effect=effect, context=context, plan=plan, hand=hand, action=action, principal=principal,
-        reason=reason, after=after, limit=limit,
+        reason=reason, after=after, limit=limit, order="newest" if newest else None,
     )  # fmt: skip
     session.out.show(page, lambda: _show(session.out, page))
 

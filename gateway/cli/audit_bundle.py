@@ -13,12 +13,12 @@ from audit.verifier.check import verify
 from audit.verifier.errors import EvidenceError
 from audit.verifier.report import Report, Verdict
 from gateway.cli.audit_redecide import Redecided, redecide
-from gateway.cli.command import command, noun
+from gateway.cli.command import command, group
 from gateway.cli.exits import Code, Exit, Stop, unreadable
 from gateway.cli.output import Output
 from gateway.settings import load as load_settings
 
-app = noun("Check evidence.")
+app = group()
 
 _EXITS: Final = {
     reports.Exit.HOLDS: Exit.GOOD,

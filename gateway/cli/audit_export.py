@@ -8,14 +8,14 @@ import typer
 from handrail.errors import HandrailProblem, UnexpectedReply, Unreachable
 
 from audit.export.lines import FORMATS, Format
-from gateway.cli.command import command, noun
+from gateway.cli.command import command, group
 from gateway.cli.connect import Session
 from gateway.cli.exits import Code, Stop
 from gateway.cli.saving import Force, Unfinished
 from gateway.cli.times import moment
 from gateway.reasons import Reason
 
-app = noun("Take the log out.")
+app = group()
 
 _CONFLICT: Final = str(Reason.REQUEST_CONFLICT)
 

@@ -21,6 +21,7 @@ from audit.errors import LogMisconfigured
 from gateway.cli.connect import Session, resolve
 from gateway.cli.exits import Code, Exit, Stop
 from gateway.cli.hints import HINTS, hint_for
+from gateway.cli.nouns import NOUNS
 from gateway.cli.output import Output
 from gateway.errors import HandrailError, Unavailable
 from gateway.reasons import Reason
@@ -40,8 +41,13 @@ _KEYWORD: Final = inspect.Parameter.KEYWORD_ONLY
 _TRY_LATER: Final = frozenset({429, 502, 503, 504})
 
 
-def noun(help_: str) -> typer.Typer:
-    """The Typer application of one noun."""
+def noun(name: str) -> typer.Typer:
+    """The Typer application of one of :data:`gateway.cli.nouns.NOUNS`."""
+    return group(NOUNS[name])
+
+
+def group(help_: str | None = None) -> typer.Typer:
+    """A Typer application below a noun; without a text, one whose commands join those of the noun."""
     return typer.Typer(
         help=help_,
         no_args_is_help=True,
@@ -132,7 +138,7 @@ def _errors_become_words(out: Output) -> Iterator[None]:
         out.error(exc.text, exc.hint, exc.code)
         raise typer.Exit(exc.exit) from None
     except HandrailProblem as exc:
-        out.error(exc.detail, hint_for(exc.code, exc.hints), exc.code, _facts(exc))
+        out.error(*_said(exc), exc.code, _facts(exc))
         raise typer.Exit(_problem_exit(exc)) from None
     except Unreachable as exc:
         hint = "Is the gateway running? Start it with 'handrail serve', or give its --url."
@@ -165,8 +171,14 @@ def _errors_become_words(out: Output) -> Iterator[None]:
         raise typer.Exit(Exit.USAGE) from None
 
 
+def _said(problem: HandrailProblem) -> tuple[str, str]:
+    """What a gateway refused, as exactly as it says, and what to do next."""
+    return str(problem.facts.get("why") or problem.detail), hint_for(problem.code, problem.facts)
+
+
 def _facts(problem: HandrailProblem) -> dict[str, Any]:
-    return {**problem.hints, **({"request_id": problem.request_id} if problem.request_id else {})}
+    facts = {name: value for name, value in problem.facts.items() if name != "why"}
+    return {**facts, **({"request_id": problem.request_id} if problem.request_id else {})}
 
 
 def _local(error: HandrailError) -> tuple[str, str]:

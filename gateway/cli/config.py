@@ -16,7 +16,7 @@ from gateway.cli.command import command, noun
 from gateway.cli.output import Output
 from gateway.settings import HandSettings, RemoteSettings, Settings, SettingsError, WebhookSettings, load
 
-app = noun("Print and check the configuration.")
+app = noun("config")
 
 _WIDTH: Final = 116
 _WORDS: Final = {str: "text", int: "whole number", float: "number", bool: "true or false", Path: "path", dict: "table"}

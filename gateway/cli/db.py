@@ -1,26 +1,21 @@
 """``handrail db``: the database schema."""
 
-from pathlib import Path
-from typing import Annotated
-
-import typer
 from sqlalchemy.exc import SQLAlchemyError
 
 import migrations
 from audit.database import make_engine
 from gateway.cli.command import command, noun
 from gateway.cli.exits import Exit, Stop
+from gateway.cli.options import Config
 from gateway.cli.output import Output
 from gateway.settings import load
 
-app = noun("Move the database to the newest schema.")
+app = noun("db")
 app.callback()(lambda: None)
 
 
 @command(app, example="db upgrade", good="the schema is the newest", unreachable="the database cannot be reached")
-def upgrade(
-    out: Output, config: Annotated[Path | None, typer.Option("--config", help="handrail.toml.")] = None
-) -> None:
+def upgrade(out: Output, config: Config = None) -> None:
     """Migrate the configured database to the newest schema; does nothing where it is there already."""
     settings = load(config)
     if settings.database.url is None:

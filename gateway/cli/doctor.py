@@ -7,17 +7,16 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Final
-
-import typer
+from typing import Final
 
 from gateway.cli.command import command, noun
 from gateway.cli.exits import Exit
+from gateway.cli.options import Config
 from gateway.cli.output import Output
 from gateway.errors import HandrailError
 from gateway.settings import Settings, load
 
-app = noun("Say what is missing on this machine.")
+app = noun("doctor")
 
 OK: Final = "ok"
 MISSING: Final = "missing"
@@ -37,7 +36,7 @@ class Finding:
 
 
 @command(app, example="doctor --config handrail.toml", good="nothing needed is missing", negative="something is")
-def doctor(out: Output, config: Annotated[Path | None, typer.Option("--config", help="handrail.toml.")] = None) -> Exit:
+def doctor(out: Output, config: Config = None) -> Exit:
     """Say what this machine has and lacks, and how to get it."""
     findings = list(examine(config))
     document = {"findings": [asdict(finding) for finding in findings]}

@@ -3,6 +3,8 @@
 from enum import IntEnum, StrEnum
 from typing import Final
 
+from gateway.reasons import Reason
+
 
 class Exit(IntEnum):
     """What the shell learns."""
@@ -40,9 +42,10 @@ _CODES: Final = {
 
 
 class Stop(Exception):
-    """Ends a command with a sentence on what is wrong and one on what to do next."""
+    """Ends a command with a sentence on what is wrong and one on what to do next; ``code`` is the gateway's own
+    where it would refuse the same."""
 
-    def __init__(self, text: str, hint: str, exit_: Exit = Exit.USAGE, *, code: Code | None = None) -> None:
+    def __init__(self, text: str, hint: str, exit_: Exit = Exit.USAGE, *, code: Code | Reason | None = None) -> None:
         super().__init__(text)
         self.text = text
         self.hint = hint

@@ -11,11 +11,12 @@ from gateway.cli.asking import ask_for
 from gateway.cli.command import command, noun
 from gateway.cli.connect import Session
 from gateway.cli.exits import Exit, Stop
+from gateway.cli.options import Yes
 from gateway.cli.output import Output
 from gateway.reasons import Reason
 from gateway.safe import safe_json
 
-app = noun("List hands and pin their manifests.")
+app = noun("hands")
 
 
 @command(app, "list", example="hands list", good="they were listed")
@@ -49,7 +50,7 @@ def pin(
     digest: Annotated[
         str | None, typer.Option(help="Digest that you reviewed; pinning fails where another is offered.")
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Yes = False,
 ) -> Exit:
     """Pin what a hand offers now, after showing how it differs from what was pinned."""
     with hand_named(session, hand_id):

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from gateway.reasons import Reason
+from gateway.reasons import Conflict, Reason
 
 _SIGN_AGAIN: Final = "Sign it again and send it at once: handrail plan sign PLAN.json"
 _PLAN: Final = "Mend the plan (docs/concepts.md says what one is), sign it again and submit it."
@@ -26,7 +26,7 @@ HINTS: Final[Mapping[Reason, str]] = {
     Reason.REQUEST_METHOD: "Use the command line of the gateway's own version: handrail --version.",
     Reason.REQUEST_TIMEOUT: "The connection is slow or broke off: try again.",
     Reason.REQUEST_NOT_FOUND: "Check the id; what belongs to others looks absent too: --as NAME chooses who asks.",
-    Reason.REQUEST_CONFLICT: "It exists already: look at what is there, and choose another id or revoke the old one.",
+    Reason.REQUEST_CONFLICT: "Look at what is there already; 'why' says what stands in the way.",
     Reason.REQUEST_ORIGIN: "Open the page by the gateway's own URL ([server] public_url).",
     Reason.AUTH_MISSING: "Set HANDRAIL_API_KEY, or HANDRAIL_HOME to the directory that has cli.json.",
     Reason.AUTH_INVALID: "Ask a security admin for a new key: handrail principals add ID --role ROLE.",
@@ -109,6 +109,31 @@ HINTS: Final[Mapping[Reason, str]] = {
 }
 """Reason -> what to do next. A meta-test requires an entry for every reason."""
 
+CONFLICT_HINTS: Final[Mapping[Conflict, str]] = {
+    Conflict.PRINCIPALS_EXIST: "Log in as one of them; 'handrail principals list' shows them.",
+    Conflict.ID_TAKEN: "Choose another id, and a key of its own: handrail keys new --out FILE",
+    Conflict.KEY_TAKEN: "Make a key for this alone: handrail keys new --out FILE",
+    Conflict.KEY_TWICE: "Make a key for each person: handrail keys new --out FILE",
+    Conflict.REVOKED: "Nothing is left to do; to go on, add another under a new id.",
+    Conflict.LAST_ADMIN: "Add a security admin first: handrail principals add ID --role security_admin",
+    Conflict.NOT_AN_APPROVER: "Add a principal with the role approver: handrail principals add ID --role approver",
+    Conflict.SECURITY_KEYS: "Revoke one that is not used: handrail principals unenrol ID KEY",
+    Conflict.ISSUER_RIGHTS: "Leave --speaks-for and the other rights out, or add another issuer that has them.",
+    Conflict.DIGEST_OTHER: "Look at what it offers now and pin that: handrail hands pin ID",
+    Conflict.KEY_TOO_NEW: "Wait for retry_after_seconds; a compromised key is revoked, not rotated.",
+    Conflict.DECIDES: "Nothing is left to do: 'handrail policy show' shows what decides.",
+    Conflict.CANARY_OTHER: "End it first ('handrail policy canary stop'), or shadow the bundle that is its candidate.",
+    Conflict.CANARY_RUNS: "Look at it ('handrail policy canary show') and end it first: handrail policy canary stop",
+    Conflict.SHADOW_RUNS: "Look at it ('handrail policy shadow show') and end it first: handrail policy shadow stop",
+    Conflict.SHADOW_OTHER: "End the shadow first: handrail policy shadow stop",
+    Conflict.SHADOW_MEANWHILE: "Look at it: handrail policy shadow show",
+    Conflict.PROPOSAL_EXISTS: "Nothing is left to do: 'handrail proposals list' shows it.",
+    Conflict.STEP_DECIDED: "Look at what became of it: handrail plan show ID",
+    Conflict.REQUEST_DECIDED: "Look at how it stands: handrail approvals show ID",
+    Conflict.RECORD_CHANGED: "Send it again as it is.",
+}
+"""Cause of a ``request.conflict`` -> what to do next. A meta-test requires an entry for every cause."""
+
 _LINE_END: Final = "There is white space after the signed text, as 'echo' writes it: save it again with printf %s."
 
 
@@ -118,6 +143,8 @@ def hint_for(code: str, facts: Mapping[str, Any]) -> str:
         return _LINE_END
     if code == Reason.VERIFY_REPLAYED and "plan_id" in facts:
         return f"To run it anew, sign it again. What became of it: handrail plan show {facts['plan_id']}"
+    if code == Reason.REQUEST_CONFLICT and facts.get("problem") in set(Conflict):
+        return CONFLICT_HINTS[Conflict(facts["problem"])]
     try:
         return HINTS[Reason(code)]
     except ValueError:

@@ -1,19 +1,18 @@
 """``handrail init``: a home, keys, tables and the first principal; running it again changes nothing that is there."""
 
+import shlex
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from audit.errors import LogMisconfigured
 from gateway import setup
 from gateway.cli.command import command, noun
 from gateway.cli.exits import Stop
+from gateway.cli.options import Config
 from gateway.cli.output import Output
 from gateway.cli.saving import save_json
 from gateway.settings import load
 
-app = noun("Set a gateway's home up.")
+app = noun("init")
 
 
 @command(
@@ -24,9 +23,7 @@ app = noun("Set a gateway's home up.")
 )
 def init(
     out: Output,
-    config: Annotated[
-        Path | None, typer.Option("--config", help="handrail.toml. Default: HANDRAIL_CONFIG, ./handrail.toml.")
-    ] = None,
+    config: Config = None,
 ) -> None:
     """Make the home, its keys, the tables and the first principal; its API key is shown once and kept in cli.json."""
     settings = load(config)
@@ -47,7 +44,8 @@ def init(
         "token": done.token,
         "cli_json": str(file.absolute()) if written else None,
     }
-    out.show(document, lambda: _show(out, document))
+    serve = "handrail serve" if config is None else f"handrail serve --config {shlex.quote(str(config))}"
+    out.show(document, lambda: _show(out, document, serve))
 
 
 def _hint(home: Path) -> str:
@@ -58,7 +56,7 @@ def _hint(home: Path) -> str:
     return "Give the --config that the home was made with, or choose another HANDRAIL_HOME."
 
 
-def _show(out: Output, document: dict[str, str | None]) -> None:
+def _show(out: Output, document: dict[str, str | None], serve: str) -> None:
     out.facts([("home", document["home"]), ("log", document["origin"]), ("principal", document["principal"])])
     if document["token"] is not None:
         out.line("API key, shown once:")
@@ -67,4 +65,4 @@ def _show(out: Output, document: dict[str, str | None]) -> None:
         out.line("It has principals already; nothing was changed.")
     if document["cli_json"] is not None:
         out.line(f"It is also in {document['cli_json']}, for this command line.")
-    out.line("Next: handrail serve")
+    out.line(f"Next: {serve}")

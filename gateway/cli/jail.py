@@ -10,12 +10,13 @@ import typer
 
 from gateway.cli.command import command, noun
 from gateway.cli.exits import Exit, Stop
+from gateway.cli.options import Config
 from gateway.cli.output import Output
 from gateway.safe import safe
 from gateway.settings import Settings, load
 from hand_adapters.jail import Completed, Jail, JailSpec
 
-app = noun("Run a program in a jail.")
+app = noun("jail")
 # Without a callback Typer would take a lone command for the noun itself.
 app.callback()(lambda: None)
 
@@ -32,7 +33,7 @@ def run(
     cmd: Annotated[list[str], typer.Argument(metavar="-- CMD", help="Program and arguments.", show_default=False)],
     profile: Annotated[str, typer.Option(help="Jail profile.")] = "default",
     deadline: Annotated[float, typer.Option(min=0.1, max=3600, help="Seconds until everything is killed.")] = 60.0,
-    config: Annotated[Path | None, typer.Option("--config", help="handrail.toml.")] = None,
+    config: Config = None,
 ) -> Exit:
     """Run a program in a jail: no network, no files but its own, an empty environment."""
     settings = load(config)

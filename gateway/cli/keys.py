@@ -13,7 +13,7 @@ from gateway.cli.output import Output
 from gateway.cli.saving import Force, refuse_existing, save
 from gateway.ports import Purpose
 
-app = noun("The gateway's keys, and new keys for clients.")
+app = noun("keys")
 
 
 @command(app, "list", example="keys list", good="they were listed")

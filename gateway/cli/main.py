@@ -12,29 +12,8 @@ from typer.core import TyperCommand, TyperGroup
 from typer.exceptions import TyperException
 
 from gateway.cli.exits import Code, Exit
+from gateway.cli.nouns import NOUNS
 from gateway.cli.output import Output
-
-NOUNS: Final = {
-    "serve": "Run the gateway.",
-    "init": "Set a gateway's home up.",
-    "demo": "Play the demonstration on a running gateway.",
-    "plan": "Sign, submit and show plans; save their receipts.",
-    "why": "Say why a step was decided as it was.",
-    "approvals": "List, watch, show, approve and refuse held steps.",
-    "verify": "Verify receipts offline, from files alone.",
-    "audit": "Query the log, take it out, and check it for tampering.",
-    "policy": "Check, build, try, propose, activate and roll back policy bundles.",
-    "proposals": "List, show, activate and withdraw changes that take two people.",
-    "principals": "Add, list and revoke callers, and their security keys.",
-    "issuers": "Add, list and revoke signers of plans.",
-    "keys": "The gateway's keys, and new keys for clients.",
-    "hands": "List hands and pin their manifests.",
-    "jail": "Run a program in a jail.",
-    "doctor": "Say what is missing on this machine.",
-    "config": "Print and check the configuration.",
-    "db": "Move the database to the newest schema.",
-}
-"""Noun -> its line in the help. The noun's file is ``gateway/cli/NOUN.py`` with a Typer ``app``."""
 
 _LISTING: Final = "handrail.listing"
 

@@ -1,11 +1,13 @@
 """What a command prints: tables for people, one JSON document for programs. Everything passes ``safe``."""
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -23,6 +25,11 @@ _STYLES: Final = {
     "skipped": "red", "cancelled": "red", "drifted": "red", "unavailable": "red", "revoked": "red",
 }  # fmt: skip
 """Words that carry a verdict -> colour. The word itself is always printed too."""
+
+_ID: Final = re.compile(r"[A-Za-z0-9_-]{16,}(?:[/.][A-Za-z0-9_.-]+)?(?:, [A-Za-z0-9_-]{16,})*")
+_GAP: Final = "  "
+_NARROWEST: Final = 12
+"""Columns that a text is folded to at the least."""
 
 
 class Output:
@@ -73,26 +80,49 @@ class Output:
         self._console.print(Text(safe_json(value)), soft_wrap=True)
 
     def facts(self, pairs: Iterable[tuple[str, Any]]) -> None:
-        """Names and values, one a line; empty values are left out."""
-        grid = Table.grid(padding=(0, 2))
-        grid.add_column(style="bold", no_wrap=True)
-        grid.add_column(overflow="fold")
-        for name, value in pairs:
-            if value not in (None, "", [], {}):
-                grid.add_row(Text(safe(name)), _cell(value))
-        self._console.print(grid)
+        """Names and values, one a line; empty values are left out. An id is not folded, and in a pipe nothing is."""
+        shown = [(safe(name), _cell(value)) for name, value in pairs if value not in (None, "", [], {})]
+        column = max((cell_len(name) for name, _ in shown), default=0)
+        room = max(self.width - column - len(_GAP), _NARROWEST)
+        for name, value in shown:
+            whole = not self._console.is_terminal or _is_id(value)
+            lines = value.split() if whole else value.wrap(self._console, room, overflow="fold")
+            for number, line in enumerate(lines):
+                label = Text(_padded("" if number else name, column), style="bold")
+                self._console.print(Text.assemble(label, _GAP, line), soft_wrap=True)
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[Any]], empty: str = "Nothing.") -> None:
-        """A table; ``empty`` is said where there is no row."""
-        table = Table(box=None, header_style="bold", pad_edge=False)
-        for column in columns:
-            table.add_column(column, overflow="fold")
-        for row in rows:
-            table.add_row(*(_cell(value) for value in row))
-        if table.row_count:
-            self._console.print(table)
-        else:
+        """A table; ``empty`` is said where there is no row.
+
+        In a pipe each row is one line, however long. At a terminal what is no id is folded where there is too little
+        room; where the ids alone leave none, each row is shown as :meth:`facts`, so that every id stays whole.
+        """
+        cells = [[_cell(value) for value in row] for row in rows]
+        if not cells:
             self.line(empty)
+        elif not self._console.is_terminal:
+            self._lines(columns, cells)
+        elif self._fits(columns, cells):
+            self._console.print(_folded(columns, cells))
+        else:
+            for row in cells:
+                self.facts((name, cell) for name, cell in zip(columns, row, strict=True) if cell.plain)
+                self._console.print()
+
+    def _lines(self, columns: Sequence[str], cells: Sequence[Sequence[Text]]) -> None:
+        texts = [list(columns), *([cell.plain.replace("\n", "; ") for cell in row] for row in cells)]
+        widths = [max(cell_len(row[number]) for row in texts) for number in range(len(columns))]
+        for row in texts:
+            padded = (_padded(text, width) for text, width in zip(row, widths, strict=True))
+            self._console.print(Text(_GAP.join(padded).rstrip()), soft_wrap=True)
+
+    def _fits(self, columns: Sequence[str], cells: Sequence[Sequence[Text]]) -> bool:
+        """Whether the ids leave each other column a little room."""
+        needed = len(_GAP) * (len(columns) - 1)
+        for number, name in enumerate(columns):
+            longest = max(cell_len(line) for row in cells for line in (name, *row[number].plain.split("\n")))
+            needed += longest if _has_id(cells, number) else min(longest, _NARROWEST)
+        return needed <= self.width
 
     def note(self, text: str, style: str = "") -> None:
         """A remark beside the output, on standard error."""
@@ -122,7 +152,35 @@ class Output:
             yield lambda done, all_=total: bar.update(task, completed=done, total=all_)
 
 
+def _folded(columns: Sequence[str], cells: Sequence[Sequence[Text]]) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for number, name in enumerate(columns):
+        if _has_id(cells, number):
+            longest = max(cell_len(line) for row in cells for line in row[number].plain.split("\n"))
+            table.add_column(name, no_wrap=True, min_width=max(longest, cell_len(name)))
+        else:
+            table.add_column(name, overflow="fold")
+    for row in cells:
+        table.add_row(*row)
+    return table
+
+
+def _has_id(cells: Sequence[Sequence[Text]], number: int) -> bool:
+    return any(_is_id(row[number]) for row in cells)
+
+
+def _is_id(value: Text) -> bool:
+    """Whether it is something to be copied whole: an id, a digest, the name of a key."""
+    return _ID.fullmatch(value.plain) is not None
+
+
+def _padded(text: str, columns: int) -> str:
+    return text + " " * (columns - cell_len(text))
+
+
 def _cell(value: Any) -> Text:
+    if isinstance(value, Text):
+        return value
     if isinstance(value, list | tuple | set | frozenset):
         return Text(", ".join(safe(item) for item in value))
     shown = safe(value, lines=True)

@@ -22,7 +22,7 @@ from gateway.cli.output import Output
 from gateway.cli.saving import Force, make_directory, save
 from gateway.reasons import Reason
 
-app = noun("Sign, submit and show plans; save their receipts.")
+app = noun("plan")
 
 WAIT_MAX_SECONDS: Final = 600
 """More than any gateway can be told to honour ([server] wait_max_seconds)."""
@@ -85,7 +85,7 @@ def submit(
     except HandrailProblem as exc:
         if exc.code == Reason.VERIFY_REPLAYED:
             # A plan's id is the hash of its bytes, so whoever lost the answer can still look.
-            exc.hints["plan_id"] = hashlib.sha256(token.encode("ascii")).hexdigest()
+            exc.facts["plan_id"] = hashlib.sha256(token.encode("ascii")).hexdigest()
         raise
     session.out.show(view, lambda: _show(session, view))
     return verdict(view)
@@ -170,8 +170,8 @@ def _reasons(step: Mapping[str, Any]) -> str:
     lines = [f"{reason.get('code')}: {reason.get('message') or ''}".rstrip(": ") for reason in reasons]
     error = step.get("error")
     if isinstance(error, dict):
-        hints = ", ".join(f"{name}={value}" for name, value in error.items() if name not in {"code", "text"})
-        lines.append(f"{error.get('code')}: {error.get('text')}{f' ({hints})' if hints else ''}")
+        facts = ", ".join(f"{name}={value}" for name, value in error.items() if name not in {"code", "text"})
+        lines.append(f"{error.get('code')}: {error.get('text')}{f' ({facts})' if facts else ''}")
     return "\n".join(lines)
 
 

@@ -24,14 +24,16 @@ from gateway.cli.candidates import Candidate, candidate
 from gateway.cli.command import command, noun
 from gateway.cli.connect import Session
 from gateway.cli.exits import Code, Exit, Stop, unreadable
+from gateway.cli.options import Config
 from gateway.cli.output import Output
 from gateway.errors import Refused
 from gateway.model import Effect
 from gateway.policy import tools
 from gateway.policy.faults import BundleError, Problem
+from gateway.policy.suggest import granted_hands
 from gateway.settings import PolicySettings, load
 
-app = noun("Evaluate, check and try policy bundles.")
+app = noun("policy")
 app.add_typer(policy_replay.app)
 app.add_typer(policy_build.app)
 app.add_typer(policy_lifecycle.app)
@@ -58,7 +60,7 @@ def evaluate(
     input_: Annotated[Path, typer.Option("--input", help="Policy input, version 1, as JSON ('handrail why --json').")],
     bundle: Candidate = None,
     engine: Annotated[Literal["embedded", "opa"] | None, typer.Option(help="Default: the configured one.")] = None,
-    config: Annotated[Path | None, typer.Option("--config", help="handrail.toml.")] = None,
+    config: Config = None,
 ) -> Exit:
     """Decide one input by a bundle."""
     out, settings = session.out, load(config).policy
@@ -101,13 +103,19 @@ def check(
             metavar="BUNDLE", help="A directory, a file of 'policy build', or the digest of a bundle that is kept."
         ),
     ],
+    config: Annotated[
+        Path | None, typer.Option("--config", help="handrail.toml: also say which granted hands it does not declare.")
+    ] = None,
 ) -> Exit:
     """Say everything that keeps a gateway from using a bundle."""
     _log_to_standard_error()
     try:
-        found = asyncio.run(tools.check(candidate(session, bundle, PolicySettings())))
+        chosen = candidate(session, bundle, PolicySettings())
+        found = asyncio.run(tools.check(chosen))
     except BundleError as exc:
-        found = exc.problems
+        return _show_problems(session.out, exc.problems)
+    for hand in sorted(granted_hands(chosen.data) - set(load(config).hands)) if config is not None else ():
+        session.out.note(f"grants/data.json: {config} declares no hand {hand}, so that line covers nothing.", "yellow")
     return _show_problems(session.out, found)
 
 

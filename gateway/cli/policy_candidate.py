@@ -5,36 +5,42 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from gateway.cli.command import command, noun
+from gateway.cli.candidates import Brought, brought
+from gateway.cli.command import command, group
 from gateway.cli.connect import Session
 from gateway.cli.differences import show_differences
 from gateway.cli.exits import Exit, Stop
+from gateway.cli.options import Key
 from gateway.cli.output import Output
-from gateway.cli.proposals import Key, show_proposal, signing_key
+from gateway.cli.proposals import show_proposal, signing_key
 from gateway.cli.times import duration
 from gateway.policy.replay_report import markdown
 from gateway.rendering import moment
 from gateway.two_person import RULES, Kind
 
-shadow = noun("Have a bundle judge live traffic beside the one that decides, without effect.")
-canary = noun("Have a bundle decide for some of the principals, by two people's word.")
+shadow = group("Have a bundle judge live traffic beside the one that decides, without effect.")
+canary = group("Have a bundle decide for some of the principals, by two people's word.")
 
 _DAY: Final = 86_400
 _LONGEST: Final = 14 * _DAY
-Digest = Annotated[str, typer.Argument(metavar="DIGEST", help="A bundle that was brought, by its whole digest.")]
 Markdown = Annotated[bool, typer.Option("--markdown", help="Print Markdown for a pull-request comment.")]
 
 
-@command(shadow, example="policy shadow start DIGEST --for 7d", good="it is shadowed")
+@command(shadow, example="policy shadow start policy.bundle --for 7d", good="it is shadowed")
 def start(
     session: Session,
-    digest: Digest,
+    bundle: Brought,
     lasts: Annotated[str, typer.Option("--for", help="How long: 7d, 12h. At most 14d.")] = "7d",
 ) -> Exit:
     """Have a bundle judge what the one that decides judges; it has no effect, so one person is enough."""
-    started = session.client.start_policy_shadow(digest, lasts_seconds=_lasting(lasts, _LONGEST))
-    until = moment(started["shadow"]["until"])
-    session.out.show(started, lambda: session.out.line(f"{digest} is shadowed until {until}."))
+    seconds = _lasting(lasts, _LONGEST)
+    digest = str(brought(session, bundle)["digest"])
+    found = session.client.policy_shadow()
+    one = found["shadow"]
+    if one is not None and one["in_force"] and one["digest"] == digest:
+        _started(session.out, found, "is shadowed already, and stays so")
+        return Exit.GOOD
+    _started(session.out, session.client.start_policy_shadow(digest, lasts_seconds=seconds), "is shadowed")
     return Exit.GOOD
 
 
@@ -52,7 +58,7 @@ def show_shadow(session: Session, markdown_: Markdown = False) -> None:
 def stop_shadow(session: Session) -> Exit:
     """End the shadow before its time; what it counted stays."""
     if not (session.client.policy_shadow()["shadow"] or {}).get("in_force"):
-        raise Stop("no bundle is shadowed", "'handrail policy shadow start DIGEST' begins.", Exit.NEGATIVE)
+        raise Stop("no bundle is shadowed", "'handrail policy shadow start BUNDLE' begins.", Exit.NEGATIVE)
     ended = session.client.stop_policy_shadow()
     session.out.show(ended, lambda: session.out.line("The shadow is ended; 'policy shadow show' has what it counted."))
     return Exit.GOOD
@@ -60,13 +66,13 @@ def stop_shadow(session: Session) -> Exit:
 
 @command(
     canary,
-    example="policy canary propose DIGEST --percent 5",
+    example="policy canary propose policy.bundle --percent 5",
     good="",
     waiting="it waits for a second person, who runs: handrail proposals activate ID",
 )
 def propose(
     session: Session,
-    digest: Digest,
+    bundle: Brought,
     percent: Annotated[int, typer.Option(min=1, max=100, help="For how many principals in a hundred it decides.")],
     lasts: Annotated[str, typer.Option("--for", help="How long: 1d, 12h. At most 14d.")] = "1d",
     key: Key = None,
@@ -76,8 +82,10 @@ def propose(
     history = session.client.policy_bundles()["activations"]
     if not history:
         raise Stop("no bundle decides here yet", "'handrail policy propose BUNDLE' proposes one.")
+    signing = signing_key(session, key)
+    digest = str(brought(session, bundle)["digest"])
     document = {"digest": digest, "active": history[0]["digest"], "percent": percent, "lasts_seconds": seconds}
-    made = session.client.propose(str(Kind.POLICY_CANARY), document, subject=digest, key=signing_key(session, key))
+    made = session.client.propose(str(Kind.POLICY_CANARY), document, subject=digest, key=signing)
 
     def people() -> None:
         show_proposal(session.out, made)
@@ -126,6 +134,11 @@ def stop_canary(session: Session) -> Exit:
     ended = session.client.withdraw(str(one["proposal"]))
     session.out.show(ended, lambda: session.out.line("The canary is over: the active bundle decides for everybody."))
     return Exit.GOOD
+
+
+def _started(out: Output, found: dict[str, Any], how: str) -> None:
+    one = found["shadow"]
+    out.show(found, lambda: out.line(f"{one['digest']} {how} until {moment(one['until'])}."))
 
 
 def _lasting(lasts: str, longest: int) -> int:

@@ -1,30 +1,32 @@
 """``handrail policy propose|activate|rollback|list|show``: the bundle that decides, and who had it decide."""
 
 import difflib
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import typer
 
 from gateway.cli.asking import ask_for
-from gateway.cli.candidates import kept
-from gateway.cli.command import command, noun
+from gateway.cli.candidates import Brought, brought, kept, signed_file
+from gateway.cli.command import command, group
 from gateway.cli.connect import Session
-from gateway.cli.exits import Exit, Stop, unreadable
+from gateway.cli.exits import Exit, Stop
+from gateway.cli.hints import HINTS
+from gateway.cli.options import Key, Yes
 from gateway.cli.output import Output
-from gateway.cli.proposals import Key, ProposalId, Yes, activate_shown, show_proposal, signing_key
+from gateway.cli.proposals import ProposalId, activate_shown, show_proposal, signing_key
 from gateway.cli.saving import Force, refuse_existing, save
 from gateway.errors import Refused
+from gateway.model import Role
+from gateway.permissions import ROLE_PERMISSIONS, Permission
 from gateway.policy.activations import Activation, Way, previous
-from gateway.policy.signed import SIGNED_MAX_BYTES
+from gateway.reasons import Reason
 from gateway.rendering import moment
 from gateway.two_person import Kind
 
-app = noun("Have bundles decide, and go back.")
+app = group()
 
-_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 File = Annotated[Path, typer.Argument(metavar="BUNDLE", help="The file that 'policy build' wrote.")]
 Digest = Annotated[str | None, typer.Argument(metavar="DIGEST", help="The bundle, by its whole digest.")]
 
@@ -32,7 +34,7 @@ Digest = Annotated[str | None, typer.Argument(metavar="DIGEST", help="The bundle
 @command(app, example="policy bring policy.bundle", good="it is kept, and decides nothing")
 def bring(session: Session, bundle: File) -> Exit:
     """Bring a signed bundle to the gateway, to be shadowed or tried as a canary."""
-    kept = session.client.add_policy_bundle(_read(bundle))
+    kept = session.client.add_policy_bundle(signed_file(bundle))
     session.out.show(kept, lambda: _show_bundle(session.out, kept))
     return Exit.GOOD
 
@@ -45,17 +47,12 @@ def bring(session: Session, bundle: File) -> Exit:
 )
 def propose(
     session: Session,
-    bundle: Annotated[
-        Path, typer.Argument(metavar="BUNDLE", help="The file that 'policy build' wrote, or the digest of a kept one.")
-    ],
+    bundle: Brought,
     key: Key = None,
 ) -> Exit:
     """Bring a signed bundle to the gateway and propose that it decide."""
     signing = signing_key(session, key)
-    if _DIGEST.fullmatch(str(bundle)) and not bundle.exists():
-        kept = session.client.policy_bundle(str(bundle))
-    else:
-        kept = session.client.add_policy_bundle(_read(bundle))
+    kept = brought(session, bundle)
     digest, commit = str(kept["digest"]), str(kept["commit"])
     document = {"digest": digest, "commit": commit, "replaces": _deciding(session)}
     made = session.client.propose(str(Kind.POLICY_ACTIVATE), document, subject=digest, key=signing)
@@ -75,6 +72,7 @@ def activate(session: Session, proposal_id: ProposalId, key: Key = None, yes: Ye
     shown = session.client.proposal(proposal_id)
     if shown.get("kind") != Kind.POLICY_ACTIVATE:
         raise Stop(f"{proposal_id} proposes no bundle", f"Run: handrail proposals activate {proposal_id}")
+    _check_may_activate(session, shown)
     if not session.out.json:
         document = shown.get("document") or {}
         _changes(session, document.get("replaces"), document.get("digest"))
@@ -152,12 +150,20 @@ def show(
     return Exit.GOOD
 
 
-def _read(bundle: Path) -> bytes:
-    try:
-        with bundle.open("rb") as stream:
-            return stream.read(SIGNED_MAX_BYTES + 1)
-    except OSError as exc:
-        raise unreadable(bundle, exc) from None
+def _check_may_activate(session: Session, shown: Mapping[str, Any]) -> None:
+    """Whether the gateway would take the caller's word: nobody reads what changes and types a word in vain.
+
+    Raises:
+        Stop: with the code that the gateway would refuse with.
+    """
+    me = session.client.me()
+    if not any(Permission.POLICY_ACTIVATE in ROLE_PERMISSIONS[Role(role)] for role in me["roles"]):
+        text, reason = f"{me['id']} may not activate policies: an operator does", Reason.AUTH_FORBIDDEN
+    elif me["id"] == shown.get("proposed_by"):
+        text, reason = f"{me['id']} proposed it, and somebody else has to activate it", Reason.PROPOSAL_SELF
+    else:
+        return
+    raise Stop(text, HINTS[reason], Exit.NEGATIVE, code=reason)
 
 
 def _deciding(session: Session) -> str | None:

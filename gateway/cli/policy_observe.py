@@ -4,17 +4,18 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.cli.command import command, noun
+from gateway.cli.command import command, group
 from gateway.cli.connect import Session
 from gateway.cli.exits import Exit, Stop
 from gateway.cli.hands import hand_named
+from gateway.cli.options import Key
 from gateway.cli.output import Output
-from gateway.cli.proposals import Key, show_proposal, signing_key
+from gateway.cli.proposals import show_proposal, signing_key
 from gateway.cli.times import duration
 from gateway.rendering import moment
 from gateway.two_person import RULES, Kind
 
-app = noun("Observe a hand: record everything, enforce only what is critical.")
+app = group("Observe a hand: record everything, enforce only what is critical.")
 
 Hand = Annotated[str, typer.Argument(metavar="HAND", help="As 'hands list' shows it.")]
 
@@ -44,8 +45,8 @@ def propose(
     return Exit.WAITING
 
 
-@command(app, example="policy observe status", good="it was shown")
-def status(session: Session) -> None:
+@command(app, example="policy observe show", good="it was shown")
+def show(session: Session) -> None:
     """Show which hands are observed, until when, and how many steps were let go because of it."""
     observed = session.client.policy_rollout()["observed"]
     session.out.show({"observed": observed}, lambda: _show(session.out, observed))
@@ -56,7 +57,7 @@ def stop(session: Session, hand: Hand) -> Exit:
     """Enforce policy on a hand again, at once; one person is enough."""
     found = [one for one in session.client.policy_rollout()["observed"] if one.get("hand") == hand]
     if not found:
-        raise Stop(f"{hand} is not observed", "'handrail policy observe status' lists what is.", Exit.NEGATIVE)
+        raise Stop(f"{hand} is not observed", "'handrail policy observe show' lists what is.", Exit.NEGATIVE)
     ended = session.client.withdraw(str(found[0]["proposal"]))
     session.out.show(ended, lambda: session.out.line(f"{hand}: policy is enforced again."))
     return Exit.GOOD

@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from gateway.cli.command import command, noun
+from gateway.cli.command import command, group
 from gateway.cli.connect import Session
 from gateway.cli.exits import Exit
 from gateway.cli.output import Output
 from gateway.rendering import moment
 
-app = noun("See and pull the Git remote that bundles come from.")
+app = group("See and pull the Git remote that bundles come from.")
 
 
 @command(app, example="policy remote show", good="nothing is wrong", negative="something is")

@@ -14,10 +14,11 @@ import typer
 
 from audit.entry import format_time
 from gateway.cli.candidates import Candidate, candidate
-from gateway.cli.command import command, noun
+from gateway.cli.command import command, group
 from gateway.cli.connect import Connection, Session
 from gateway.cli.differences import show_differences
 from gateway.cli.exits import Exit, Stop
+from gateway.cli.options import Config
 from gateway.cli.output import Output
 from gateway.cli.saving import Force, saving
 from gateway.cli.times import moment
@@ -30,7 +31,7 @@ from gateway.policy.replay_report import markdown
 from gateway.settings import PolicySettings
 from gateway.settings import load as load_settings
 
-app = noun("Try a bundle on what was recorded.")
+app = group()
 
 PAGE_LIMIT: Final = 1000
 FILE_PAGE_LINES: Final = 500
@@ -74,7 +75,7 @@ def replay_(
         int, typer.Option(min=0, help="Exit 1 where fewer recorded decisions than these could be compared.")
     ] = 1,
     markdown_: Annotated[bool, typer.Option("--markdown", help="Print Markdown for a pull-request comment.")] = False,
-    config: Annotated[Path | None, typer.Option("--config", help="handrail.toml.")] = None,
+    config: Config = None,
 ) -> Exit:
     """Decide recorded inputs again by a candidate bundle."""
     out = session.out

@@ -9,9 +9,10 @@ from typing import Annotated, Any
 import typer
 
 from gateway.cli.candidates import Candidate, candidate
-from gateway.cli.command import command, noun
+from gateway.cli.command import command, group
 from gateway.cli.connect import Session
 from gateway.cli.exits import Exit
+from gateway.cli.options import Config
 from gateway.cli.output import Output
 from gateway.cli.policy_replay import Since, Until, Window
 from gateway.cli.saving import Force, make_directory, refuse_existing, save
@@ -23,7 +24,7 @@ from gateway.policy.inspection import inspect
 from gateway.policy.suggest import Draft, merged
 from gateway.settings import load as load_settings
 
-app = noun("Draft grants and allowlists from what was seen.")
+app = group()
 
 
 @command(
@@ -49,7 +50,7 @@ def suggest(
         ),
     ] = None,
     force: Force = False,
-    config: Annotated[Path | None, typer.Option("--config", help="handrail.toml.")] = None,
+    config: Config = None,
 ) -> Exit:
     """Draft the narrowest grants for what was denied for want of one, and allowlists of what was used; read them."""
     for named in filter(None, (file, allowlists)):
@@ -65,6 +66,7 @@ def suggest(
     if allowlists is not None:
         _make(allowlists, merged_allowlists(data, document["allowlists"]), force=force)
         document["directory"] = str(allowlists)
+        document["files"] = [str(allowlists / name) for name in merged_allowlists(data, document["allowlists"])]
     session.out.show(document, lambda: _show(session.out, document))
     if file is not None and not draft.table():
         session.out.note(f"{file} was not written: there is nothing to add.", "yellow")
@@ -130,6 +132,9 @@ def _show(out: Output, document: dict[str, Any]) -> None:
         out.section("Lines for handrail/grants/data.json, table:", style="bold")
         out.block(document["table"])
     _show_allowlists(out, document["allowlists"])
+    for name in (document.get("file"), *document.get("files", ())):
+        if name is not None:
+            out.line(f"Written: {name}")
 
 
 def _show_allowlists(out: Output, found: Mapping[str, Any]) -> None:

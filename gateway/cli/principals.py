@@ -12,7 +12,7 @@ from gateway.cli.output import Output
 from gateway.model import Role
 from gateway.rendering import moment
 
-app = noun("Add, list and revoke callers, and their security keys.")
+app = noun("principals")
 
 
 @command(app, example="principals add ada --role approver --approval-key ada.jwk", good="it was added")

@@ -11,15 +11,14 @@ from gateway.cli.asking import ask_for
 from gateway.cli.command import command, noun
 from gateway.cli.connect import Session
 from gateway.cli.exits import Exit, Stop
+from gateway.cli.options import Key, Yes
 from gateway.cli.output import Output
 from gateway.rendering import moment
 from gateway.two_person import Kind, ProposalStatus
 
-app = noun("List, show, activate and withdraw changes that take two people.")
+app = noun("proposals")
 
 ProposalId = Annotated[str, typer.Argument(metavar="ID", help="As 'proposals list' shows it.")]
-Key = Annotated[Path | None, typer.Option(help="Your enrolled private JWK. Default: the one in cli.json.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 
 @command(app, "list", example="proposals list --all", good="they were listed")

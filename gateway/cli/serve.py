@@ -4,10 +4,7 @@ import gc
 import ipaddress
 import socket
 import sys
-from pathlib import Path
-from typing import Annotated
 
-import typer
 import uvicorn
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -15,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from gateway.app import build
 from gateway.cli.command import command, noun
 from gateway.cli.exits import Exit, Stop
+from gateway.cli.options import Config
 from gateway.cli.output import Output
 from gateway.console.routes import pages
 from gateway.errors import HandrailError
@@ -24,7 +22,7 @@ from gateway.telemetry import configure_logging
 from gateway.web.asgi import create_app
 from gateway.web.server import uvicorn_config
 
-app = noun("Run the gateway.")
+app = noun("serve")
 
 
 @command(
@@ -32,9 +30,7 @@ app = noun("Run the gateway.")
 )
 def serve(
     out: Output,
-    config: Annotated[
-        Path | None, typer.Option("--config", help="handrail.toml. Default: HANDRAIL_CONFIG, ./handrail.toml.")
-    ] = None,
+    config: Config = None,
 ) -> Exit:
     """Run the gateway until it is interrupted."""
     settings = load(config)

@@ -13,7 +13,7 @@ from gateway.cli.exits import Exit, Stop, unreadable
 from gateway.cli.output import Output
 from gateway.rendering import moment
 
-app = noun("Verify receipts and answers offline, from files alone.")
+app = noun("verify")
 
 Result = Report | list[VerifiedAnswer] | VerificationError | MalformedError
 Approvers = dict[str, list[dict[str, str]]]

@@ -10,7 +10,7 @@ from gateway.cli.connect import Session
 from gateway.cli.exits import Stop
 from gateway.cli.output import Output
 
-app = noun("Say why a step was decided as it was.")
+app = noun("why")
 
 _STEP: Final = re.compile(r"([0-9a-f]{64})[/.](.+)")
 

@@ -23,13 +23,6 @@ from gateway.web.errors import ERRORS, report
 from gateway.web.routing import JsonResponse
 from gateway.webauthn import Assertion, SecurityKey
 
-STATES: Final[Mapping[ApprovalStatus, str]] = {
-    ApprovalStatus.OPEN: "Waits for people",
-    ApprovalStatus.GRANTED: "Approved",
-    ApprovalStatus.REFUSED: "Refused",
-    ApprovalStatus.EXPIRED: "Expired: nobody approved in time",
-    ApprovalStatus.VOIDED: "Void: what was to be approved has changed, or can no longer happen",
-}
 ASSERTED: Final = ("payload", "credential_id", "authenticator_data", "client_data_json", "signature")
 """Fields that the page's script fills with what a security key signed."""
 _PREVIEWS: Final = 3
@@ -147,15 +140,21 @@ async def _page(
     shown = render(view, whole=whole)
     now = visit.gateway.clock()
     status = ApprovalStatus(view["status"])
+    asks = status is ApprovalStatus.OPEN and obstacle is not Reason.APPROVAL_EXPIRED
     content: list[Content] = []
     if refusal is not None:
-        content.append(alert(f"Your answer was not taken. {refusal.text}", _hint(refusal)))
+        content.append(alert(f"Your answer was not taken. {_why_not(refusal, view)}", _successor(view)))
     content += [
-        element("p", f"{STATES[status]}.", class_=f"state {status}"),
-        element("h1", "May this run? ", element("code", isolated(shown.call))),
-        _expiry(view, now) if status is ApprovalStatus.OPEN else None,
+        element("p", " ".join(shown.standing), class_=f"state {status}"),
+        None if refusal is not None else _successor(view),
+        element("h1", "May this run? " if asks else "No longer asked: ", element("code", isolated(shown.call))),
+        _expiry(view, now) if asks else None,
         _warnings(shown),
-        _section("why", "Why you are asked", *(reason_line(reason) for reason in shown.reasons)),
+        _section(
+            "why",
+            "Why you are asked" if asks else "Why people were asked",
+            *(reason_line(reason) for reason in shown.reasons),
+        ),
         _section("call", "The exact call", facts(_call_facts(shown)), _arguments(view, shown, whole=whole)),
         _section("asker", "Who asks", facts(_asker_facts(shown))),
         _section("answers", f"Answers so far: {progress(view)}", _answers(view)),
@@ -163,13 +162,35 @@ async def _page(
         _bound(view),
     ]
     code = 200 if refusal is None else ERRORS[refusal.reason][0]
-    return page(f"{shown.call}: {STATES[status]}", *content, visit=visit, status=code)
+    return page(f"{shown.call}: {shown.standing[0]}", *content, visit=visit, status=code)
 
 
-def _hint(refusal: HandrailError) -> Content:
+_CHANGED: Final = frozenset({Reason.APPROVAL_MISMATCH, Reason.APPROVAL_VOIDED, Reason.APPROVAL_CLOSED})
+
+
+def _why_not(refusal: HandrailError, view: Mapping[str, Any]) -> str:
+    """What came between the page that was answered and the answer, and what to do now."""
+    if refusal.reason not in _CHANGED:
+        return refusal.text
+    if view["status"] != ApprovalStatus.OPEN:
+        return "The request ended while the page was open: there is nothing left to answer here."
+    if view["your_answer"] is not None:
+        return "You have answered this request already, and your first answer counts. Nothing is left for you to do."
     if refusal.reason is Reason.APPROVAL_VOIDED:
-        return element("p", "The call is judged anew; if it still needs a person, a new request is on the list.")
-    return None
+        return (
+            "The policy or the tool changed while the page was open, and the call is judged anew. Open the list of "
+            "requests in a moment: if the call still needs a person, it is there."
+        )
+    return (
+        f"{refusal.text} The request changed while the page was open, and your answer was to what the page showed "
+        "before. Below is what is asked now: read it, and answer it anew."
+    )
+
+
+def _successor(view: Mapping[str, Any]) -> Content:
+    if view["successor"] is None:
+        return None
+    return element("p", element("a", "Open the request that asks now", href=f"/approvals/{view['successor']}"))
 
 
 def _section(name: str, title: str, *content: Content) -> Markup:
@@ -233,7 +254,7 @@ def _argument(argument: Argument) -> Markup:
         parts += [element("p", str(argument.cut), class_="cut"), _value(argument.tail, f"{argument.name}, its end")]
     if argument.host is not None:
         parts.append(element("p", "Goes to the host ", element("code", isolated(argument.host)), class_="host"))
-    parts += (element("p", isolated(hint), class_="hint") for hint in argument.hints)
+    parts += (element("p", isolated(warning), class_="warning") for warning in argument.warnings)
     return element("li", *parts)
 
 
@@ -271,7 +292,7 @@ def _answer_form(
     if not permits(visit.principal, Permission.APPROVALS_ANSWER):
         return _section("answer", "Your answer", element("p", "You may look at requests and answer none."))
     if obstacle is not None:
-        return _section("answer", "Your answer", element("p", TEXTS[obstacle]))
+        return _section("answer", "Your answer", element("p", _no_form(view, shown, obstacle)))
     if shown.arguments is None:
         return _section("answer", "Your answer", element("p", "A call that cannot be shown cannot be approved."))
     needs_key = bool(view["enrolled_key"])
@@ -297,6 +318,15 @@ def _answer_form(
         ),
         element("noscript", element("p", "Security keys need a script, and scripts are off.")) if has_key else None,
     )
+
+
+def _no_form(view: Mapping[str, Any], shown: Rendering, obstacle: Reason) -> str:
+    """Why the visitor has nothing to answer."""
+    if view["status"] == ApprovalStatus.OPEN and view["your_answer"] is not None:
+        return shown.standing[1]
+    if view["status"] != ApprovalStatus.OPEN:
+        return "The request has ended: there is nothing left to answer."
+    return TEXTS[obstacle]
 
 
 def _vouching(view: Mapping[str, Any], *, has_key: bool, needs_key: bool) -> Content:

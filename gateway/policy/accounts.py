@@ -107,7 +107,7 @@ class Window:
 
 
 @dataclass(slots=True)
-class Past:
+class PastStep:
     """One judged step of a context, as the policy is told of it later."""
 
     hand: str
@@ -155,9 +155,9 @@ class ContextAccount:
     spent: Sums = field(default_factory=Sums)
     reserved: dict[StepKey, Sums] = field(default_factory=dict)
     """Of ``spent``, by steps that were neither dispatched nor ended yet."""
-    history: deque[Past] = field(default_factory=lambda: deque(maxlen=HISTORY_MAX))
+    history: deque[PastStep] = field(default_factory=lambda: deque(maxlen=HISTORY_MAX))
     """Newest last."""
-    under_way: dict[StepKey, Past] = field(default_factory=dict)
+    under_way: dict[StepKey, PastStep] = field(default_factory=dict)
     """Steps of the history that are not final, and older ones."""
     taint: dict[ActionKey, str] = field(default_factory=dict)
     """Untrusted results that were read here: their action -> its trust."""
@@ -181,7 +181,7 @@ class ContextAccount:
         """The step was dispatched: what it spends is spent."""
         self.reserved.pop(key, None)
 
-    def note(self, key: StepKey, past: Past, *, final: bool) -> None:
+    def note(self, key: StepKey, past: PastStep, *, final: bool) -> None:
         """Take a judged step into the history; one that is judged anew takes its earlier place's part."""
         before = self.under_way.pop(key, None)
         if before is not None and before in self.history:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from gateway.errors import Refused
-from gateway.reasons import Reason
+from gateway.reasons import Conflict, Reason, because
 
 
 class Way(StrEnum):
@@ -63,6 +63,6 @@ def check_rollback(history: Sequence[Activation], digest: str) -> None:
         Refused: ``policy.not_activated`` where two people never activated it; ``request.conflict`` where it decides.
     """
     if history and history[-1].digest == digest:
-        raise Refused(Reason.REQUEST_CONFLICT, "it decides already")
+        raise Refused(Reason.REQUEST_CONFLICT, "it decides already", **because(Conflict.DECIDES))
     if not any(one.digest == digest and one.way is Way.ACTIVATE for one in history):
         raise Refused(Reason.POLICY_NOT_ACTIVATED)

@@ -63,13 +63,14 @@ def opa_checks(revision: Revision, *, coverage_min: float = COVERAGE_MIN) -> dic
     with _unpacked(revision) as (directory, capabilities):
         version = _run(program, ["version"]).decode("utf-8", "replace").partition("\n")[0].removeprefix("Version: ")
         limits = [f"--capabilities={capabilities}", "--bundle", str(directory)]
-        checked, said = _try(program, ["check", "--strict", *limits])
+        checked, said = _try(program, ["check", "--strict", "--format=json", *limits])
         if not checked:
-            raise BundleError([Problem("", 0, 0, f"opa check: {_short(said)}")])
+            raise BundleError(_strict_errors(said))
         tests = _tests(program, limits)
-        covered = _coverage(program, limits)
+        covered, missing = _coverage(program, limits)
     if tests == 0 or covered < coverage_min:
-        raise BundleError([Problem("", 0, 0, f"{tests} tests cover {covered:g} % of the lines, not {coverage_min:g}")])
+        whole = Problem("", 0, 0, f"{tests} tests cover {covered:g} % of the lines, not {coverage_min:g}")
+        raise BundleError([whole, *missing[:_FAILED_SHOWN]])
     return {"opa": version, "tests": tests, "coverage": covered}
 
 
@@ -87,17 +88,46 @@ def _tests(program: Path, limits: list[str]) -> int:
     return len(results)
 
 
-def _coverage(program: Path, limits: list[str]) -> float:
+def _coverage(program: Path, limits: list[str]) -> tuple[float, list[Problem]]:
+    """The share of lines in percent, and each line that no test covers."""
     _, said = _try(program, ["test", "--coverage", "--format=json", *limits])
     try:
-        return float(json.loads(said)["coverage"])
-    except (ValueError, KeyError, TypeError):
+        report = json.loads(said)
+        missing = {
+            (_within(file), int(place["start"]["row"]))
+            for file, found in report["files"].items()
+            for place in found.get("not_covered") or ()
+        }
+        covered = float(report["coverage"])
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise BundleError([Problem("", 0, 0, f"opa test --coverage: {_short(said)}")]) from None
+    return covered, [Problem(file, line, 1, "no test covers this line") for file, line in sorted(missing)]
+
+
+def _strict_errors(said: bytes) -> list[Problem]:
+    """What ``opa check --format=json`` complains of, each at its place."""
+    try:
+        return [
+            Problem(
+                _within(error["location"]["file"]),
+                int(error["location"]["row"]),
+                int(error["location"]["col"]),
+                f"opa check: {_short(str(error['message']).encode())}",
+            )
+            for error in json.loads(said)["errors"]
+        ] or [Problem("", 0, 0, "opa check refuses it and does not say why")]
+    except (ValueError, KeyError, TypeError):
+        return [Problem("", 0, 0, f"opa check: {_short(said)}")]
+
+
+def _within(file: str) -> str:
+    """The path in the bundle of a file that OPA names."""
+    return file.rpartition("/bundle/")[2]
 
 
 def _failure(item: Mapping[str, Any]) -> Problem:
     location = item.get("location") or {}
-    file = str(location.get("file") or "").rpartition("/bundle/")[2]
+    file = _within(str(location.get("file") or ""))
     return Problem(file, int(location.get("row") or 0), 1, f"test failed: {item.get('package')}.{item.get('name')}")
 
 

@@ -19,7 +19,7 @@ from typing import Any, Final
 from gateway.canonical import MAX_SAFE_INTEGER
 from gateway.manifest import SideEffects, Trust
 from gateway.model import Effect, StepStatus
-from gateway.policy.accounts import ContextAccount, Past, PrincipalAccount, Reservation, StepKey, Sums
+from gateway.policy.accounts import ContextAccount, PastStep, PrincipalAccount, Reservation, StepKey, Sums
 from gateway.policy.kept import Kept, Key
 from gateway.policy.memory import Memory, Origin, Source
 from gateway.policy.provenance import provenance
@@ -194,7 +194,8 @@ class Contexts:
                 context.release((plan.plan.plan_id, state.step.id))
             for state in judged:
                 if state.decision is not None:
-                    past = Past(*state.names, str(state.decision.effect), _side_effects(state), str(state.status), now)
+                    effect, status = str(state.decision.effect), str(state.status)
+                    past = PastStep(*state.names, effect, _side_effects(state), status, now)
                     context.note((plan.plan.plan_id, state.step.id), past, final=state.status.final)
             for state in ended:
                 context.move((plan.plan.plan_id, state.step.id), str(state.status), final=True)

@@ -29,6 +29,7 @@ _ERRORS_MAX_BYTES: Final = 65_536
 _STOP_SECONDS: Final = 0.2
 """How soon a command is ended that is to stop."""
 _MESSAGE_MAX: Final = 300
+_SHORT_ID: Final = re.compile(r"[0-9a-f]{4,64}")
 _COMMIT: Final = re.compile(rb"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _ENTRY: Final = re.compile(rb"([0-7]{6}) (blob|tree|commit) ([0-9a-f]{40,64}) +([0-9]+|-)\t(.+)", re.DOTALL)
 _REGULAR: Final = frozenset({b"100644", b"100755"})
@@ -183,6 +184,29 @@ def revision(repository: Path, name: str, directory: str) -> Revision:
     contents = _contents(repository, wanted)
     files = {path: raw for path, raw in contents.items() if counts(path.rpartition("/")[2])}
     return Revision(commit, files, {path: raw for path, raw in contents.items() if path not in files})
+
+
+def full_name(repository: Path, name: str) -> str:
+    """What a name of a commit names: the whole name of a branch or a tag, or the name as it is given. Blocking.
+
+    Raises:
+        GitFailed: it names several things, of which git would take one.
+    """
+    places = [f"refs/{kind}/{name}" for kind in ("heads", "tags", "remotes")]
+    listed = run(["for-each-ref", "--format=%(refname)", "--", *places], directory=repository).decode(
+        "utf-8", "replace"
+    )
+    found = [place for place in places if place in listed.splitlines()]
+    meant = list(found)
+    if (
+        found
+        and _SHORT_ID.fullmatch(name)
+        and run(["rev-parse", f"--disambiguate={name}"], directory=repository).strip()
+    ):
+        meant.append(f"the object {name}")
+    if len(meant) > 1:
+        raise GitFailed(f"{name} is ambiguous: {' and '.join(meant)}; give the whole name")
+    return found[0] if found else name
 
 
 def _commit(repository: Path, name: str) -> str:

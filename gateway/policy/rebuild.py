@@ -6,7 +6,7 @@ from typing import Final
 from gateway.entries import EntryType
 from gateway.manifest import SideEffects, Trust
 from gateway.model import StepStatus
-from gateway.policy.accounts import ContextAccount, Past, PrincipalAccount, Reservation, StepKey, Sums
+from gateway.policy.accounts import ContextAccount, PastStep, PrincipalAccount, Reservation, StepKey, Sums
 from gateway.ports import LoggedStep
 
 TrustOf = Callable[[LoggedStep], Trust]
@@ -109,7 +109,7 @@ def _remember(account: ContextAccount, key: tuple[str, str], step: LoggedStep) -
     known = account.under_way.get(key)
     if known is None or step.type in JUDGED:
         if step.effect is not None:
-            past = Past(step.hand, step.action, step.effect, side_effects(step), str(status), step.at)
+            past = PastStep(step.hand, step.action, step.effect, side_effects(step), str(status), step.at)
             account.note(key, past, final=status.final)
         return
     if step.type is EntryType.POLICY_DENIED and step.effect is not None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from gateway.canonical import canonical, parse
+from gateway.canonical import b64url_decode, canonical, parse
 from gateway.errors import HandrailError
 from gateway.policy.bundle import Bundle, assemble
 from gateway.policy.faults import BundleError, Problem
@@ -20,6 +20,7 @@ from keys import jws
 
 SIGNED_MAX_BYTES: Final = 8_388_608
 """Longest signed file."""
+_PARTS: Final = ("header", "bundle", "signature")
 _MEMBERS: Final = frozenset({"v", "digest", "commit", "directory", "built_at", "signer", "checks", "files"})
 
 KeyFor = Callable[[str], Mapping[str, Any]]
@@ -103,6 +104,40 @@ def verify(token: bytes, key_for: KeyFor) -> SignedBundle:
 def read_unverified(token: bytes) -> SignedBundle:
     """The files of a signed bundle without a look at its signature: to try a bundle out, never to decide by it."""
     return _read(token.decode("ascii"), "", jws.peek(token).payload)
+
+
+def damage(token: bytes) -> str | None:
+    """Which part of a signed file is broken, in words; ``None`` where all can be read. It vouches for nothing:
+    whether the signature holds, only who has the key can say.
+    """
+    if not token.strip():
+        return "it is empty"
+    if token != token.strip():
+        return "there is white space around the signed text, such as a line end that a program added"
+    parts = token.split(b".")
+    if len(parts) != len(_PARTS):
+        return f"it has {len(parts)} parts between dots and not three: it was cut off, or is another kind of file"
+    if len(parts[2]) != jws.SIGNATURE_SEGMENT_BYTES:
+        wanted = jws.SIGNATURE_SEGMENT_BYTES
+        return f"its signature has {len(parts[2])} characters and not {wanted}: it was cut off, or more was added"
+    for name, part in zip(_PARTS, parts, strict=True):
+        try:
+            b64url_decode(part.decode("ascii"))
+        except (UnicodeDecodeError, HandrailError):
+            return f"its {name} is not base64url: it was changed or cut off"
+    try:
+        read = jws.peek(token)
+        if read.header["typ"] != Typ.BUNDLE:
+            return f"its header says {read.header['typ']} and not {Typ.BUNDLE}: it is another kind of signed file"
+    except HandrailError as refusal:
+        return f"its header cannot be used: {refusal.detail or refusal.text}"
+    try:
+        _read(token.decode("ascii"), "", read.payload)
+    except BundleError as error:
+        # What is wrong with a file of the bundle is no damage: it is for the check to say, with file and line.
+        whole = [problem.message for problem in error.problems if not problem.file]
+        return f"its bundle cannot be read: {whole[0]}" if whole else None
+    return None
 
 
 def _read(token: str, kid: str, raw: bytes) -> SignedBundle:

@@ -119,6 +119,21 @@ class Draft:
         return "other rules deny it too; a grant would not be enough"
 
 
+def granted_hands(data: Mapping[str, Any]) -> set[str]:
+    """The hands that the lines of ``grants/data.json`` name, also those in its scopes.
+
+    Args:
+        data: of a whole bundle. What is not of the grants' shape names none.
+    """
+    grants = data.get("handrail", {}).get("grants", {})
+    if not isinstance(grants, Mapping):
+        return set()
+    scopes = grants.get("scopes")
+    lists = [grants.get("table"), *(scopes.values() if isinstance(scopes, Mapping) else ())]
+    lines = [line for one in lists if isinstance(one, list) for line in one if isinstance(line, Mapping)]
+    return {str(line["hand"]) for line in lines if "hand" in line} - {"*"}
+
+
 def merged(data: Mapping[str, Any], table: list[dict[str, Any]]) -> dict[str, Any]:
     """The content of ``grants/data.json`` with the drafted lines at the end."""
     return {**data, "table": [*data.get("table", []), *table]}

@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from gateway import webauthn
 from gateway.canonical import canonical, parse
@@ -104,12 +104,13 @@ def check_approver(row: ApprovalRow, approver: Principal, now: float) -> None:
     """Whether this person may answer this request now.
 
     Raises:
-        Refused: ``approval.closed``, ``approval.expired``, ``approval.self`` or ``approval.role``.
+        Refused: ``approval.closed``, ``approval.expired``, ``approval.voided`` (with the request's ``state``, and the
+            ``successor`` of one that was voided), ``approval.self`` or ``approval.role``.
     """
     if row.tenant != approver.tenant or not approver.may_use(row.hand):
         raise Refused(Reason.REQUEST_NOT_FOUND)
     if row.status is not ApprovalStatus.OPEN:
-        raise Refused(Reason.APPROVAL_EXPIRED if row.status is ApprovalStatus.EXPIRED else Reason.APPROVAL_CLOSED)
+        raise Refused(_ENDED.get(row.status, Reason.APPROVAL_CLOSED), **_end(row))
     if now >= row.request.expires_at:
         raise Refused(Reason.APPROVAL_EXPIRED)
     if approver.id in {row.principal_id, row.caller_id}:
@@ -117,7 +118,25 @@ def check_approver(row: ApprovalRow, approver: Principal, now: float) -> None:
     if not may_answer(row, approver):
         raise Refused(Reason.APPROVAL_ROLE, role=row.request.approver_role)
     if any(answer.approver_id == approver.id for answer in row.answers):
-        raise Refused(Reason.APPROVAL_CLOSED, "answered twice by one person")
+        approved = sum(answer.answer is Answer.APPROVE for answer in row.answers)
+        raise Refused(
+            Reason.APPROVAL_CLOSED,
+            "answered twice by one person",
+            state=str(row.status),
+            approvals=approved,
+            quorum=row.request.quorum,
+        )
+
+
+_ENDED: Final = {
+    ApprovalStatus.EXPIRED: Reason.APPROVAL_EXPIRED,
+    ApprovalStatus.VOIDED: Reason.APPROVAL_VOIDED,
+}
+
+
+def _end(row: ApprovalRow) -> dict[str, str]:
+    """How a request ended, as a refusal says it."""
+    return {"state": str(row.status)} | ({} if row.successor is None else {"successor": row.successor})
 
 
 def may_answer(row: ApprovalRow, approver: Principal) -> bool:

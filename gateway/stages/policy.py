@@ -7,8 +7,9 @@ from typing import Any
 from gateway import evaluation
 from gateway.arguments import amount
 from gateway.canonical import canonical
+from gateway.commitments import commit, subject_key
 from gateway.manifest import Manifest, SideEffects
-from gateway.model import Decision, Effect, StepStatus, commit, subject_key
+from gateway.model import Decision, Effect, StepStatus
 from gateway.ports import Contexts, PolicyEngine
 from gateway.reasons import ENGINE_AWAY, Reason
 from gateway.settings import PolicySettings

@@ -13,9 +13,10 @@ from typing import Final
 import structlog
 
 from gateway.canonical import canonical
+from gateway.commitments import Committed
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import Mistaken, Outdated
-from gateway.model import EMPTY, ApprovalRequest, ApprovalStatus, Committed, Effect, Notice, StepStatus
+from gateway.model import EMPTY, ApprovalRequest, ApprovalStatus, Effect, Notice, StepStatus
 from gateway.ports import Append, AuditLog, Contexts, Guard, PlanStore, Purpose, Signer, Typ, Write
 from gateway.reasons import Reason
 from gateway.state import PlanState, Question, StepState

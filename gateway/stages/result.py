@@ -3,8 +3,9 @@
 from typing import Any
 
 from gateway.canonical import canonical
+from gateway.commitments import commit, subject_key
 from gateway.errors import Refused
-from gateway.model import HandResult, StepStatus, commit, subject_key
+from gateway.model import HandResult, StepStatus
 from gateway.pointers import tokens
 from gateway.ports import Hands
 from gateway.reasons import Reason

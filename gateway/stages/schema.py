@@ -12,8 +12,9 @@ from typing import Any, Final
 import jsonschema_rs
 
 from gateway.canonical import canonical
+from gateway.commitments import commit, subject_key
 from gateway.errors import Refused
-from gateway.model import Plan, Reference, Step, StepStatus, VerifiedPlan, commit, subject_key
+from gateway.model import Plan, Reference, Step, StepStatus, VerifiedPlan
 from gateway.pointers import escape, pointer, tokens
 from gateway.ports import Hands
 from gateway.reasons import Reason
@@ -144,7 +145,7 @@ def check_steps(plan: PlanState, states: list[StepState], hands: Hands, *, args_
             # What a tool returned never went through the strict parser; what has no canonical form is refused here.
             put_args(state, args, canonical(args))
         except Refused as refusal:
-            state.fail(StepStatus.DENIED, refusal.reason, **refusal.hints)
+            state.fail(StepStatus.DENIED, refusal.reason, **refusal.facts)
             continue
         state.put("args", commit(state.args_bytes, subject))
         problems = hands.check_args(tenant, step.hand, step.action, args)

@@ -7,10 +7,10 @@ from typing import Any, Final, NoReturn
 from sqlalchemy import Connection, Engine, select
 
 from gateway.canonical import canonical
+from gateway.commitments import Committed, commit, subject_key
 from gateway.errors import Refused
-from gateway.model import Committed, commit, subject_key
 from gateway.ports import Append, AuditLog
-from gateway.reasons import Reason
+from gateway.reasons import Conflict, Reason, because
 from gateway.store.directory_reads import DirectoryReads
 from gateway.store.reading import Result, blocking_read, reading
 from gateway.store.row_macs import RowMacs
@@ -49,7 +49,7 @@ class Changes:
         """A key with which a person approves is nobody else's and signs no plans (invariant 9)."""
         query = select(column).where(column.table.c.tenant == tenant, column == text).limit(1)
         if await self._read(lambda connection: connection.execute(query).first()) is not None:
-            raise Refused(Reason.REQUEST_CONFLICT, "the key is in use", member="jwk")
+            raise Refused(Reason.REQUEST_CONFLICT, "the key is in use", member="jwk", **because(Conflict.KEY_TAKEN))
 
 
 def committed(document: Mapping[str, Any], tenant: str, subject: str) -> Committed:
@@ -59,4 +59,4 @@ def committed(document: Mapping[str, Any], tenant: str, subject: str) -> Committ
 
 def conflict(_connection: Connection) -> NoReturn:
     """The ``on_conflict`` of every guard here."""
-    raise Refused(Reason.REQUEST_CONFLICT, "the id or key is taken", member="id")
+    raise Refused(Reason.REQUEST_CONFLICT, "the id or key is taken", member="id", **because(Conflict.ID_TAKEN))

@@ -12,7 +12,7 @@ from gateway.errors import Malformed, Refused
 from gateway.model import CONNECTOR_PREFIX, Principal
 from gateway.permissions import Permission, require
 from gateway.ports import Append, Guard, Write
-from gateway.reasons import Reason
+from gateway.reasons import Conflict, Reason, because
 from gateway.store import directory_rows as rows
 from gateway.store.directory_changes import Changes, committed, conflict
 from gateway.store.directory_reads import Found
@@ -139,7 +139,7 @@ class IssuerAdmin(Changes):
         if key is None:
             raise Refused(Reason.REQUEST_NOT_FOUND, "no such key")
         if key["revoked_at"] is not None:
-            raise Refused(Reason.REQUEST_CONFLICT, "revoked already")
+            raise Refused(Reason.REQUEST_CONFLICT, "revoked already", **because(Conflict.REVOKED))
         now = int(self._clock())
         gone = self._macs.seal(issuer_keys, {**key, "revoked_at": now})
         values = {"in_tenant": actor.tenant, "named": issuer_id, "key": kid, "at": now, "new_mac": gone["mac"]}
@@ -159,7 +159,7 @@ class IssuerAdmin(Changes):
         if known is None:
             raise Refused(Reason.REQUEST_NOT_FOUND, "no such issuer")
         if known[0]["revoked_at"] is not None:
-            raise Refused(Reason.REQUEST_CONFLICT, "revoked already")
+            raise Refused(Reason.REQUEST_CONFLICT, "revoked already", **because(Conflict.REVOKED))
         return known
 
 
@@ -184,6 +184,11 @@ def _issuer_entry(row: Found, actor: str, change: str, kid: str | None = None) -
 
 def _refuse_other_rights(row: Found, named: Sequence[str], *, attests_request: bool) -> None:
     if row["revoked_at"] is not None:
-        raise Refused(Reason.REQUEST_CONFLICT, "the issuer is revoked")
+        raise Refused(Reason.REQUEST_CONFLICT, "the issuer is revoked", **because(Conflict.REVOKED))
     if (named and list(named) != json.loads(row["speaks_for"])) or (attests_request and not row["attests_request"]):
-        raise Refused(Reason.REQUEST_CONFLICT, "a further key does not change an issuer's rights", member="speaks_for")
+        raise Refused(
+            Reason.REQUEST_CONFLICT,
+            "a further key does not change an issuer's rights",
+            member="speaks_for",
+            **because(Conflict.ISSUER_RIGHTS),
+        )

@@ -15,7 +15,7 @@ from gateway.errors import Malformed, Refused
 from gateway.model import DEFAULT_TENANT, Principal, Role
 from gateway.permissions import Permission, require
 from gateway.ports import Append, Guard, Write
-from gateway.reasons import Reason
+from gateway.reasons import Conflict, Reason, because
 from gateway.store import directory_rows as rows
 from gateway.store.directory_changes import Changes, committed, conflict
 from gateway.store.directory_reads import Found
@@ -57,7 +57,9 @@ class PrincipalAdmin(Changes):
         if rows.TENANT.fullmatch(tenant) is None:
             raise Malformed("tenant", pointer="/tenant", expected="a tenant's name")
         if await self._read(lambda connection: connection.execute(_ANYBODY, {"in_tenant": tenant}).first()):
-            raise Refused(Reason.REQUEST_CONFLICT, "the tenant has principals already")
+            raise Refused(
+                Reason.REQUEST_CONFLICT, "the tenant has principals already", **because(Conflict.PRINCIPALS_EXIST)
+            )
         return await self._add(tenant, SYSTEM, people)
 
     async def add_principal(self, actor: Principal, person: NewPrincipal) -> NewPrincipalView:
@@ -110,13 +112,13 @@ class PrincipalAdmin(Changes):
         require(actor, Permission.PRINCIPALS_MANAGE)
         found = await self._principal(actor.tenant, principal_id)
         if found["revoked_at"] is not None:
-            raise Refused(Reason.REQUEST_CONFLICT, "revoked already")
+            raise Refused(Reason.REQUEST_CONFLICT, "revoked already", **because(Conflict.REVOKED))
         # Somebody else's tampered row must not keep anybody from being revoked, and is no admin.
         everybody = await self._read(
             lambda connection: self._reads.principal_rows(connection, actor.tenant, strict=False)
         )
         if not any(_is_admin(row) for row in everybody if row["principal_id"] != principal_id):
-            raise Refused(Reason.REQUEST_CONFLICT, "the last security admin stays")
+            raise Refused(Reason.REQUEST_CONFLICT, "the last security admin stays", **because(Conflict.LAST_ADMIN))
         # A key that is added while this goes on is dead all the same: keys are good only with their principal.
         keys = await self._read(lambda connection: self._reads.live_key_rows(connection, actor.tenant, principal_id))
         now = self._clock()
@@ -168,7 +170,12 @@ class PrincipalAdmin(Changes):
             views.append({"principal": rows.principal_view(row), "api_key": key_view})
         enrolled_keys = [guard.parameters["approval_jwk"] for guard in guards if guard.parameters["approval_jwk"]]
         if len(set(enrolled_keys)) != len(enrolled_keys):
-            raise Refused(Reason.REQUEST_CONFLICT, "two principals with one approval key", member="approval_jwk")
+            raise Refused(
+                Reason.REQUEST_CONFLICT,
+                "two principals with one approval key",
+                member="approval_jwk",
+                **because(Conflict.KEY_TWICE),
+            )
         await self._append(Append(entries, writes, guards))
         return views
 

@@ -123,7 +123,7 @@ def public_key(offered: Mapping[str, Any], at: str) -> jwk.PublicJwk:
         return jwk.public(offered)
     except KeyRefused as exc:
         raise Malformed(
-            exc.detail, pointer=f"{at}/{exc.hints['member']}", expected="a public Ed25519 JWK (RFC 8037)"
+            exc.detail, pointer=f"{at}/{exc.facts['member']}", expected="a public Ed25519 JWK (RFC 8037)"
         ) from None
 
 

@@ -18,7 +18,7 @@ from gateway.errors import HandrailError, Refused
 from gateway.model import Principal, Role
 from gateway.permissions import Permission, require
 from gateway.ports import Append, Guard, Write
-from gateway.reasons import Reason
+from gateway.reasons import Conflict, Reason, because
 from gateway.store.directory_changes import Changes, committed, conflict
 from gateway.store.directory_reads import Found
 from gateway.store.tables import security_keys
@@ -71,7 +71,12 @@ class SecurityKeyAdmin(Changes):
         if person is None:
             raise Refused(Reason.REQUEST_NOT_FOUND, "no such principal")
         if Role.APPROVER not in person.roles:
-            raise Refused(Reason.REQUEST_CONFLICT, "only approvers sign with security keys", member="roles")
+            raise Refused(
+                Reason.REQUEST_CONFLICT,
+                "only approvers sign with security keys",
+                member="roles",
+                **because(Conflict.NOT_AN_APPROVER),
+            )
         expires_at = self._clock() + TICKET_SECONDS
         body = canonical([actor.tenant, principal_id, person.pseudonym, int(expires_at), secrets.token_hex(16)])
         ticket = f"{_PREFIX}{b64url_encode(body)}.{b64url_encode(self._ticket_mac(body))}"
@@ -90,7 +95,9 @@ class SecurityKeyAdmin(Changes):
             jwk.public(registered.jwk)
         check_public(registered.jwk)
         if len(await self.security_keys(person.tenant, person.id)) >= KEYS_MAX:
-            raise Refused(Reason.REQUEST_CONFLICT, "too many security keys", limit=KEYS_MAX)
+            raise Refused(
+                Reason.REQUEST_CONFLICT, "too many security keys", limit=KEYS_MAX, **because(Conflict.SECURITY_KEYS)
+            )
         kid = thumbprint(registered.jwk)
         row: Found = {
             "tenant": person.tenant,

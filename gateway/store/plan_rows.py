@@ -1,6 +1,6 @@
 """Rows of plans, steps and approvals as the values that ``ports.PlanStore`` gives."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from functools import partial
 from typing import Any, Final
 
@@ -103,6 +103,7 @@ def approval_rows(connection: Connection, macs: RowMacs, condition: Any, limit: 
                     answer.answered_at,
                 )
             )
+    successors = _successors(connection, macs, rows)
     return [
         ApprovalRow(
             request=ApprovalRequest(
@@ -117,7 +118,26 @@ def approval_rows(connection: Connection, macs: RowMacs, condition: Any, limit: 
             evaluation=orjson.loads(row["fields"]).get(EVALUATION, ""),
             answers=tuple(answers[row["approval_id"]]),
             void_answers=tuple(void[row["approval_id"]]),
+            successor=successors.get(row["approval_id"]),
             **{name: row[name] for name in _COPIED},
         )
         for row in rows
     ]
+
+
+def _successors(connection: Connection, macs: RowMacs, rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Voided request -> the newest one that was opened for its step since, where there is one."""
+    voided = [row for row in rows if row["status"] == str(ApprovalStatus.VOIDED)]
+    if not voided:
+        return {}
+    plan_ids, step_ids = ({row[name] for row in voided} for name in ("plan_id", "step_id"))
+    condition = approvals.c.plan_id.in_(plan_ids) & approvals.c.step_id.in_(step_ids)
+    oldest_first = connection.execute(select(approvals).where(condition).order_by(approvals.c.requested_at)).mappings()
+    found = sound(oldest_first, partial(macs.verify_row, approvals), strict=True)
+    newest = {(row["plan_id"], row["step_id"]): row for row in found}
+    followed = {row["approval_id"]: (row, newest[row["plan_id"], row["step_id"]]) for row in voided}
+    return {
+        name: since["approval_id"]
+        for name, (row, since) in followed.items()
+        if since["requested_at"] > row["requested_at"]
+    }

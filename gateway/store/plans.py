@@ -8,26 +8,20 @@ import orjson
 from sqlalchemy import Connection, Engine, Row, bindparam, delete, func, insert, select, update
 
 from audit.history import plan_history
-from gateway.errors import HandrailError, Mistaken, Refused
+from gateway.errors import HandrailError, Refused
 from gateway.model import Answer, ApprovalRequest, ApprovalStatus, Attestation, Notice, PlanStatus, Principal
-from gateway.ports import (
-    ApprovalRow,
-    Guard,
-    StoredPlan,
-    StoredStep,
-    Write,
-)
-from gateway.reasons import Reason
+from gateway.ports import ApprovalRow, Guard, StoredPlan, StoredStep, Write
+from gateway.reasons import Conflict, Reason, because
 from gateway.state import PlanState, StepState
+from gateway.store.context_bindings import ContextBindings
 from gateway.store.outbox import SqlOutbox
 from gateway.store.plan_rows import approval_page, approval_rows, stored_step
 from gateway.store.reading import Result, reading
 from gateway.store.row_macs import RowMacs
-from gateway.store.tables import approval_answers, approval_ends, approvals, contexts, fates, plans, replays, steps
+from gateway.store.tables import approval_answers, approval_ends, approvals, fates, plans, replays, steps
 
 _INSERT_REPLAY: Final = insert(replays)
 _FORGET_REPLAYS: Final = delete(replays).where(replays.c.expires_at < bindparam("past"))
-_INSERT_CONTEXT: Final = insert(contexts)
 _INSERT_FATE: Final = insert(fates)
 _INSERT_PLAN: Final = insert(plans)
 _INSERT_STEP: Final = insert(steps)
@@ -68,9 +62,6 @@ _UPDATE_STEP: Final = (
 
 _OPEN: Final = approvals.c.status == str(ApprovalStatus.OPEN)
 
-CONTEXTS_REMEMBERED: Final = 65_536
-"""Context bindings kept in memory. A binding never changes, so a remembered one needs no row."""
-
 
 class SqlPlans:
     """``ports.PlanStore`` over SQLAlchemy Core."""
@@ -89,49 +80,24 @@ class SqlPlans:
         self._mac_key = mac_key
         self._request_macs = RowMacs(hmac.digest(mac_key, b"approval requests", "sha256"))
         self._outbox = outbox
-        self._contexts: dict[tuple[str, str], str] = {}
+        self._contexts = ContextBindings()
 
     # --- writes, carried by the log ----------------------------------------------------------------------------------
 
     def guards(self, plan: PlanState) -> Sequence[Guard]:
         """See ``ports.PlanStore``."""
         the = plan.plan
-        guards = [
-            Guard(
-                _INSERT_REPLAY,
-                {"tenant": the.tenant, "issuer": the.issuer.id, "jti": the.jti, "expires_at": the.expires_at + 5},
-                _replayed,
-            )
-        ]
-        known = self._contexts.get((the.tenant, the.context_id))
-        if known is None:
-            guards.append(
-                Guard(
-                    _INSERT_CONTEXT,
-                    {
-                        "tenant": the.tenant,
-                        "context_id": the.context_id,
-                        "principal_id": the.principal.id,
-                        "bound_at": the.received_at,
-                    },
-                    _SameContext(the.tenant, the.context_id, the.principal.id, first=plan.first_of_context),
-                )
-            )
-        elif known != the.principal.id:
-            raise Refused(Reason.VERIFY_CONTEXT)
-        elif plan.first_of_context:
-            raise Mistaken
-        return guards
+        row = {"tenant": the.tenant, "issuer": the.issuer.id, "jti": the.jti, "expires_at": the.expires_at + 5}
+        replay, context = Guard(_INSERT_REPLAY, row, _replayed), self._contexts.guard(plan)
+        return [replay] if context is None else [replay, context]
 
     def bound(self, plan: PlanState) -> None:
-        """Remember a context's binding, now that it is on record."""
-        if len(self._contexts) >= CONTEXTS_REMEMBERED:
-            self._contexts.clear()
-        self._contexts[plan.plan.tenant, plan.plan.context_id] = plan.plan.principal.id
+        """See ``ports.PlanStore``."""
+        self._contexts.remember(plan)
 
     def knows_context(self, plan: PlanState) -> bool:
         """See ``ports.PlanStore``."""
-        return (plan.plan.tenant, plan.plan.context_id) in self._contexts
+        return self._contexts.remembers(plan)
 
     def fate_guard(self, plan: PlanState, state: StepState) -> Guard:
         """See ``ports.PlanStore``."""
@@ -402,11 +368,17 @@ def _replayed(_: Connection) -> None:
 
 
 def _decided(_: Connection) -> None:
-    raise HandrailError(Reason.REQUEST_CONFLICT, "the step was let go or ended before")
+    raise HandrailError(
+        Reason.REQUEST_CONFLICT, "the step was let go or ended before", **because(Conflict.STEP_DECIDED)
+    )
 
 
 def _ended(_: Connection) -> None:
-    raise HandrailError(Reason.REQUEST_CONFLICT, "the request was answered, or judged anew, elsewhere")
+    raise HandrailError(
+        Reason.REQUEST_CONFLICT,
+        "the request was answered, or judged anew, elsewhere",
+        **because(Conflict.REQUEST_DECIDED),
+    )
 
 
 def _closed(_: Connection) -> None:
@@ -415,29 +387,6 @@ def _closed(_: Connection) -> None:
 
 def _answered(_: Connection) -> None:
     raise Refused(Reason.APPROVAL_CLOSED, "answered twice by one person")
-
-
-class _SameContext:
-    """A context that exists already is fine if it is this principal's, and the plan was judged with that in mind."""
-
-    __slots__ = ("_context_id", "_first", "_principal_id", "_tenant")
-
-    def __init__(self, tenant: str, context_id: str, principal_id: str, *, first: bool) -> None:
-        self._tenant = tenant
-        self._context_id = context_id
-        self._principal_id = principal_id
-        self._first = first
-
-    def __call__(self, connection: Connection) -> None:
-        owner = connection.execute(
-            select(contexts.c.principal_id).where(
-                contexts.c.tenant == self._tenant, contexts.c.context_id == self._context_id
-            )
-        ).scalar_one_or_none()
-        if owner != self._principal_id:
-            raise Refused(Reason.VERIFY_CONTEXT)
-        if self._first:
-            raise Mistaken
 
 
 def _json(value: Any) -> str:
@@ -453,7 +402,7 @@ def _step_values(plan: PlanState, state: StepState, log_index: int, receipt: str
         "policy_digest": None if decision is None else decision.policy_digest,
         "manifest_digest": state.manifest_digest,
         "fields": _json(state.commitments),
-        "error": None if state.error is None else _json({"code": str(state.error.reason), **state.error.hints}),
+        "error": None if state.error is None else _json({"code": str(state.error.reason), **state.error.facts}),
         "step_jti": state.step_jti,
         "receipt_id": None if receipt is None else state.receipt_id(plan.plan.plan_id),
         "receipt": receipt,

@@ -16,7 +16,7 @@ from audit.history import TREE_SIZE, facts_of
 from gateway.canonical import canonical, sha256_canonical
 from gateway.errors import Malformed, Refused
 from gateway.ports import Guard, Write
-from gateway.reasons import Reason
+from gateway.reasons import Conflict, Reason, because
 from gateway.store.reading import Result, reading
 from gateway.store.row_macs import RowChanged, RowMacs, sound
 from gateway.store.tables import proposal_acts, proposals
@@ -228,7 +228,7 @@ def _proposal(row: Mapping[str, Any]) -> Proposal:
 
 
 def _taken(_connection: Connection) -> NoReturn:
-    raise Refused(Reason.REQUEST_CONFLICT, "the proposal exists", member="id")
+    raise Refused(Reason.REQUEST_CONFLICT, "the proposal exists", member="id", **because(Conflict.PROPOSAL_EXISTS))
 
 
 def _closed(_connection: Connection) -> NoReturn:

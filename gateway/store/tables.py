@@ -93,7 +93,7 @@ steps: Final = Table(
     Column("policy_digest", String(64), nullable=True),
     Column("manifest_digest", String(64), nullable=True),
     Column("fields", Text, nullable=False, default="{}", comment="JSON: name -> commitment."),
-    Column("error", Text, nullable=True, comment="JSON: code and safe hints."),
+    Column("error", Text, nullable=True, comment="JSON: code and safe facts."),
     Column("step_jti", String(64), nullable=True),
     Column("receipt_id", String(160), nullable=True),
     Column("receipt", Text, nullable=True, comment="receipt+jws"),

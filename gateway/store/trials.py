@@ -20,7 +20,7 @@ from gateway.model import DEFAULT_TENANT
 from gateway.policy.canary import Cause
 from gateway.policy.shadow import Shadow
 from gateway.ports import Guard, Write
-from gateway.reasons import Reason
+from gateway.reasons import Conflict, Reason, because
 from gateway.store.reading import reading
 from gateway.store.row_macs import RowChanged, RowMacs, sound
 from gateway.store.tables import policy_comparisons, policy_shadows, proposal_acts
@@ -165,4 +165,4 @@ class SqlTrials:
 
 
 def _taken(_connection: Connection) -> NoReturn:
-    raise Refused(Reason.REQUEST_CONFLICT, "another shadow was started meanwhile")
+    raise Refused(Reason.REQUEST_CONFLICT, "another shadow was started meanwhile", **because(Conflict.SHADOW_MEANWHILE))

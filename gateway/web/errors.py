@@ -118,18 +118,18 @@ _RECORDED_AREAS: Final = ("request.", "auth.")
 """Refusals of these areas happen before the pipeline, so nobody else records them."""
 
 
-class Problem(Response):
+class ProblemResponse(Response):
     """An RFC 9457 problem document."""
 
     media_type = "application/problem+json"
     charset = ""
 
 
-def document(reason: Reason, request_id: str, hints: Mapping[str, str | int]) -> dict[str, Any]:
-    """The members of a problem document; hints never shadow a member of their own."""
+def document(reason: Reason, request_id: str, facts: Mapping[str, str | int]) -> dict[str, Any]:
+    """The members of a problem document; facts never shadow a member of their own."""
     status, title = ERRORS[reason]
     return {
-        **hints,
+        **facts,
         "type": PROBLEM_TYPE_PREFIX + reason,
         "title": title,
         "status": status,
@@ -139,9 +139,9 @@ def document(reason: Reason, request_id: str, hints: Mapping[str, str | int]) ->
     }
 
 
-def problem(error: HandrailError, request_id: str, *, headers: Mapping[str, str] | None = None) -> Problem:
-    """The response for ``error``: its reason, its fixed text and its safe hints, never its private detail."""
-    body = document(error.reason, request_id, error.hints)
+def problem(error: HandrailError, request_id: str, *, headers: Mapping[str, str] | None = None) -> ProblemResponse:
+    """The response for ``error``: its reason, its fixed text and its safe facts, never its private detail."""
+    body = document(error.reason, request_id, error.facts)
     extra = dict(headers or {})
     if body["status"] in (429, 503):
         people = error.reason is Reason.LIMIT_APPROVALS
@@ -153,7 +153,7 @@ def problem(error: HandrailError, request_id: str, *, headers: Mapping[str, str]
     elif body["status"] in (408, 413, 431):
         # The rest of the body is not wanted; reading it to keep the connection would cost as much as serving it.
         extra["connection"] = "close"
-    return Problem(orjson.dumps(body), body["status"], extra)
+    return ProblemResponse(orjson.dumps(body), body["status"], extra)
 
 
 def report(scope: Mapping[str, Any], error: HandrailError) -> None:

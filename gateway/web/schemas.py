@@ -18,7 +18,7 @@ class Shape(BaseModel):
 
 
 class ProblemDocument(BaseModel):
-    """RFC 9457 problem document. Further members are safe hints (a limit, a JSON pointer, a step id)."""
+    """RFC 9457 problem document. Further members are safe facts (a limit, a JSON pointer, a step id)."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
@@ -59,7 +59,7 @@ class ResultShown(Shape):
 
 
 class ErrorShown(BaseModel):
-    """Why a step did not succeed. Further members are safe hints."""
+    """Why a step did not succeed. Further members are safe facts."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
@@ -169,6 +169,9 @@ class ApprovalView(Shape):
 
     id: str
     status: ApprovalStatus
+    successor: str | None = Field(
+        description="Of a voided request: the newest one that was opened for the same step since."
+    )
     plan_id: str
     step_id: str
     requested_by: str
@@ -181,6 +184,7 @@ class ApprovalView(Shape):
     asked: int = Field(description="How often it was put to people; more than once where the policy changed meanwhile.")
     answers: list[AnswerShown]
     void_answers: list[AnswerShown] = Field(description="Answers to earlier askings; they count no more.")
+    your_answer: Answer | None = Field(description="What you said to the newest asking; null where you said nothing.")
     context_id: str | None = None
     hand: str | None = None
     action: str | None = None

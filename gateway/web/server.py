@@ -102,8 +102,8 @@ class GuardedHttpProtocol(HttpToolsProtocol):
 
     def _answer_head_too_large(self) -> None:
         """No ASGI request exists yet, so the problem document is written by hand."""
-        hints = {"headers_max_bytes": HEADERS_MAX_BYTES}
-        body = orjson.dumps(document(Reason.REQUEST_HEADERS_TOO_LARGE, "", hints))
+        facts = {"headers_max_bytes": HEADERS_MAX_BYTES}
+        body = orjson.dumps(document(Reason.REQUEST_HEADERS_TOO_LARGE, "", facts))
         self.transport.write(
             b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/problem+json\r\n"
             b"x-content-type-options: nosniff\r\ncache-control: no-store\r\nconnection: close\r\n"

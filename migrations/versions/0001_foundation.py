@@ -392,7 +392,7 @@ def upgrade() -> None:
         sa.Column("policy_digest", sa.String(length=64), nullable=True),
         sa.Column("manifest_digest", sa.String(length=64), nullable=True),
         sa.Column("fields", sa.Text(), nullable=False, comment="JSON: name -> commitment."),
-        sa.Column("error", sa.Text(), nullable=True, comment="JSON: code and safe hints."),
+        sa.Column("error", sa.Text(), nullable=True, comment="JSON: code and safe facts."),
         sa.Column("step_jti", sa.String(length=64), nullable=True),
         sa.Column("receipt_id", sa.String(length=160), nullable=True),
         sa.Column("receipt", sa.Text(), nullable=True, comment="receipt+jws"),

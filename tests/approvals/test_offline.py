@@ -13,8 +13,7 @@ from gateway.canonical import b64url_decode, b64url_encode
 from gateway.cli.main import app
 from gateway.model import Answer
 from tests.approvals.authenticator import Authenticator
-from tests.approvals.test_webauthn import asserted, enrol, person
-from tests.approvals.world import World, world
+from tests.approvals.world import World, asserted, enrol, person, world
 
 
 async def files_of(here: World, approval_id: str) -> list[dict[str, Any]]:
@@ -61,7 +60,7 @@ async def test_an_answer_that_became_void_verifies_and_is_told_from_one_that_cou
             await here.gateway.approvals.answer(approval_id, bob, asserted=await asserted(here, key, approval_id))
             (tmp_path / "policy" / "handrail" / "note.rego").write_text(text)
             await here.gateway.policy.reload()
-            await here.gateway.approvals.redecide()
+            await here.gateway.approval_upkeep.redecide()
             await here.gateway.pipeline.close()
         await here.gateway.approvals.answer(approval_id, bob, asserted=await asserted(here, key, approval_id))
         files, trust = await files_of(here, approval_id), Trust.from_document(here.gateway.trust())

@@ -19,7 +19,7 @@ from gateway.store.directory import NewPrincipal
 from gateway.web.authentication import PAGE_PATHS, is_page
 from gateway.web.routes import TABLE
 from gateway.web.throttle import Throttle
-from tests.approvals.world import World, world
+from tests.approvals.world import World, bundle, world
 
 FORM = "application/x-www-form-urlencoded"
 
@@ -459,7 +459,7 @@ async def test_a_request_that_the_policy_asks_anew_says_so_and_takes_no_form_fro
         (tmp_path / "policy" / "handrail" / "note.rego").write_text("package handrail.note\n")
         await here.gateway.policy.reload()
         for changed in (True, False):  # and changed back: the forms then differ in the number of askings alone
-            await here.gateway.approvals.redecide()
+            await here.gateway.approval_upkeep.redecide()
             await here.gateway.pipeline.close()
             if changed:
                 (tmp_path / "policy" / "handrail" / "note.rego").unlink()
@@ -507,8 +507,7 @@ async def test_who_may_not_answer_is_told_why_and_gets_no_form(tmp_path: Path) -
         bob, dee = await visitor(here), await visitor(here, "dee")
         await bob.answer(approval_id, "approve")
         again = (await bob.get(f"/approvals/{approval_id}")).text
-        assert "already answered" in again
-        assert "1 of 2" in again
+        assert "You have answered: you approved. Approvals so far: 1 of 2." in again
         assert 'value="approve"' not in again
         looks = (await dee.get(f"/approvals/{approval_id}")).text
         assert "answer none" in looks
@@ -536,8 +535,62 @@ async def test_an_answer_to_what_was_answered_meanwhile_says_so(here: World) -> 
     await bob.answer(approval_id, "refuse")
     late = await cy.post(f"/approvals/{approval_id}", {**fields, "answer": "approve"})
     assert late.status_code == 409
-    assert "Your answer was not taken." in late.text
+    assert "Your answer was not taken. The request ended while the page was open" in late.text
     assert here.sent == []
+
+
+@pytest.mark.parametrize(("given", "word"), [("approve", "Approved."), ("refuse", "Refused.")])
+async def test_a_request_that_was_answered_asks_nothing_any_more(here: World, given: str, word: str) -> None:
+    approval_id = await here.ask()
+    one = await visitor(here)
+    await one.answer(approval_id, given)
+    page = (await one.get(f"/approvals/{approval_id}")).text
+    assert word in page
+    assert "there is nothing left to answer" in page
+    for asked in ("May this run?", "Why you are asked", "It expires"):
+        assert asked not in page
+
+
+async def test_a_voided_request_says_so_everywhere_and_names_the_one_that_asks_now(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        first = await here.ask()
+        one = await visitor(here)
+        before = await one.form(first)
+        bundle(tmp_path / "policy", "Somebody must look twice.")
+        await here.gateway.policy.reload()
+        stale = await one.post(f"/approvals/{first}", {**before, "answer": "approve"})
+        assert stale.status_code == 409
+        assert "The policy or the tool changed while the page was open" in stale.text
+        await here.gateway.approval_upkeep.redecide()
+        await here.gateway.pipeline.close()
+        second = (await here.http.get("/v1/approvals?status=open", headers=here.bearer("cy"))).json()["approvals"][0][
+            "id"
+        ]
+        shown = await here.approval(first)
+        assert (shown["status"], shown["successor"]) == ("voided", second)
+        assert (await here.approval(second))["successor"] is None
+        everything = (await here.http.get("/v1/approvals", headers=here.bearer("cy"))).json()["approvals"]
+        assert {one["id"]: one["successor"] for one in everything} == {first: second, second: None}
+        page = (await one.get(f"/approvals/{first}")).text
+        assert "May this run?" not in page
+        assert f'href="/approvals/{second}"' in page
+        late = await one.post(f"/approvals/{first}", {**before, "answer": "approve"})
+        assert "there is nothing left to answer here" in late.text
+        assert f'href="/approvals/{second}"' in late.text
+        refused = await here.http.post(f"/v1/approvals/{first}", json={"answer": "approve"}, headers=here.bearer("bob"))
+        document = refused.json()
+        assert (document["code"], document["state"], document["successor"]) == ("approval.voided", "voided", second)
+        assert here.sent == []
+
+
+async def test_who_answered_first_of_two_is_told_so_by_the_api(tmp_path: Path) -> None:
+    async with world(tmp_path, duties={"quorum": 2}) as here:
+        path = f"/v1/approvals/{await here.ask()}"
+        given = await here.http.post(path, json={"answer": "approve"}, headers=here.bearer("bob"))
+        assert (given.json()["status"], given.json()["your_answer"]) == ("open", "approve")
+        assert (await here.http.get(path, headers=here.bearer("cy"))).json()["your_answer"] is None
+        again = (await here.http.post(path, json={"answer": "approve"}, headers=here.bearer("bob"))).json()
+        assert (again["code"], again["approvals"], again["quorum"]) == ("approval.closed", 1, 2)
 
 
 async def test_what_is_not_there_is_a_page_that_says_so(here: World) -> None:

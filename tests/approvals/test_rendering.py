@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.canonical import sha256_canonical
-from gateway.lookalikes import hints
+from gateway.lookalikes import warnings_of
 from gateway.manifest import ArgumentRole
 from gateway.rendering import ARGUMENTS_MAX, HEAD_CHARACTERS, TAIL_CHARACTERS, Rendering, render
 
@@ -177,9 +177,9 @@ LOOKALIKES = {
 
 @pytest.mark.parametrize(("text", "role", "expected"), LOOKALIKES.values(), ids=LOOKALIKES)
 def test_what_is_not_what_it_looks_like_is_pointed_at(text: str, role: ArgumentRole | None, expected: str) -> None:
-    found = hints(text, role)
-    assert any(expected in hint for hint in found), found
-    assert all(unicodedata.category(char) not in UNSEEN for hint in found for char in hint)
+    found = warnings_of(text, role)
+    assert any(expected in warning for warning in found), found
+    assert all(unicodedata.category(char) not in UNSEEN for warning in found for char in warning)
 
 
 @pytest.mark.parametrize(
@@ -197,8 +197,8 @@ def test_what_is_not_what_it_looks_like_is_pointed_at(text: str, role: ArgumentR
         "http://[",
     ],
 )
-def test_ordinary_text_gets_no_hint(text: str) -> None:
-    assert hints(text) == []
+def test_ordinary_text_gets_no_warning(text: str) -> None:
+    assert warnings_of(text) == []
 
 
 def test_where_a_url_goes_is_said_apart_from_what_is_written_around_it() -> None:
@@ -214,7 +214,7 @@ def test_where_programs_find_different_hosts_none_is_named(link: str) -> None:
     assert "programs read differently" in text
 
 
-def test_a_hint_costs_no_more_than_the_value_is_long() -> None:
+def test_a_warning_costs_no_more_than_the_value_is_long() -> None:
     for text in (
         "a@" + "." * 100_000 + " ",
         "a." * 100_000,
@@ -222,10 +222,26 @@ def test_a_hint_costs_no_more_than_the_value_is_long() -> None:
         "http://" + "a@" * 50_000,
         "\u0430a" * 50_000,
     ):
-        hints(text, ArgumentRole.URL)
+        warnings_of(text, ArgumentRole.URL)
 
 
 def test_the_place_of_every_marked_argument_is_in_the_warnings() -> None:
     shown = rendered({"to": "p\u0430ypal@example.com", "links": ["https://example.com"], "body": "fine"})
     assert the(shown, "/links/0").host == "example.com"
     assert any("Look twice at: /to." in warning for warning in shown.warnings)
+
+
+@pytest.mark.parametrize(
+    ("changes", "first"),
+    [
+        ({}, "Waits for people."),
+        ({"your_answer": "approve"}, "Waits for people.\nYou have answered: you approved. Approvals so far: 1 of 2."),
+        ({"status": "granted", "your_answer": "approve"}, "Approved.\nYou approved it."),
+        ({"status": "expired"}, "Expired: nobody approved in time."),
+        ({"status": "voided", "successor": "ap-2\u202e"}, "The call is asked about in another request: ap-2\\u{202e}."),
+        ({"status": "paused\x1b"}, "paused\\u{1b}."),
+    ],
+)
+def test_the_first_thing_said_is_how_far_the_request_is(changes: dict[str, Any], first: str) -> None:
+    head = rendered({}, **changes).text().partition("\n\n")[0]
+    assert head == first or head.endswith(first)

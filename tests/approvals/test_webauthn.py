@@ -14,12 +14,11 @@ from fido2.webauthn import AuthenticatorData, CollectedClientData
 from gateway.canonical import b64url_decode, b64url_encode, parse
 from gateway.entries import EntryType
 from gateway.errors import HandrailError, Refused
-from gateway.model import Answer, Principal
+from gateway.model import Answer
 from gateway.reasons import Reason
 from gateway.webauthn import (
     Assertion,
     RelyingParty,
-    SecurityKey,
     check_counter,
     relying_party,
     verify_assertion,
@@ -35,9 +34,8 @@ from tests.approvals.authenticator import (
     VERIFIED,
     Authenticator,
 )
-from tests.approvals.world import World, world
+from tests.approvals.world import CHALLENGE, World, asserted, enrol, person, world
 
-CHALLENGE = bytes(range(32))
 KINDS = ["ES256", "EdDSA"]
 
 
@@ -217,31 +215,6 @@ def test_parts_that_are_no_assertion_are_refused() -> None:
 async def here(tmp_path: Path) -> AsyncIterator[World]:
     async with world(tmp_path, duties={"enrolled_key": True}) as running:
         yield running
-
-
-async def person(here: World, who: str) -> Principal:
-    return await here.gateway.directory.principal("default", who)
-
-
-async def enrol(here: World, key: Authenticator, who: str = "bob", ticket: str | None = None) -> SecurityKey:
-    party = here.gateway.approvals.party
-    assert party is not None
-    key.party = party
-    directory = here.gateway.directory
-    if ticket is None:
-        ticket = (await directory.offer_enrolment(await person(here, "root"), who))["ticket"]
-    client_data, data = key.registration(CHALLENGE)
-    registered = verify_registration(client_data, data, challenge=CHALLENGE, party=party)
-    return await directory.enrol(await person(here, who), ticket, registered, party)
-
-
-async def asserted(here: World, key: Authenticator, approval_id: str, who: str = "bob", **changes: Any) -> Assertion:
-    answer = changes.pop("answer", Answer.APPROVE)
-    payload, _ = await here.gateway.approvals.challenge(approval_id, await person(here, who), answer)
-    members = changes.pop("members", {})
-    if members:
-        payload = json.dumps({**json.loads(payload), **members}, sort_keys=True, separators=(",", ":")).encode()
-    return key.sign(payload, **changes)
 
 
 async def refused(call: Any) -> Reason:

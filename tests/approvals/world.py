@@ -18,11 +18,13 @@ from starlette.routing import Route
 
 from gateway.app import Gateway, build
 from gateway.console.routes import pages
-from gateway.model import UnverifiedPlan
+from gateway.model import Answer, Principal, UnverifiedPlan
 from gateway.settings import Settings
 from gateway.store.directory import NewPrincipal
 from gateway.web.asgi import create_app
 from gateway.web.server import uvicorn_config
+from gateway.webauthn import Assertion, SecurityKey, verify_registration
+from tests.approvals.authenticator import Authenticator
 from tests.pipeline.house import Brain
 
 POLICY = """package handrail
@@ -176,3 +178,31 @@ async def _people(gateway: Gateway, home: Path) -> tuple[dict[str, str], Brain]:
     offered = gateway.hands.describe_one("default", "mail")["offered_digest"]
     await gateway.hands.pin("mail", offered, root)
     return keys, brain
+
+
+CHALLENGE = bytes(range(32))
+
+
+async def person(here: World, who: str) -> Principal:
+    return await here.gateway.directory.principal("default", who)
+
+
+async def enrol(here: World, key: Authenticator, who: str = "bob", ticket: str | None = None) -> SecurityKey:
+    party = here.gateway.approvals.party
+    assert party is not None
+    key.party = party
+    directory = here.gateway.directory
+    if ticket is None:
+        ticket = (await directory.offer_enrolment(await person(here, "root"), who))["ticket"]
+    client_data, data = key.registration(CHALLENGE)
+    registered = verify_registration(client_data, data, challenge=CHALLENGE, party=party)
+    return await directory.enrol(await person(here, who), ticket, registered, party)
+
+
+async def asserted(here: World, key: Authenticator, approval_id: str, who: str = "bob", **changes: Any) -> Assertion:
+    answer = changes.pop("answer", Answer.APPROVE)
+    payload, _ = await here.gateway.approvals.challenge(approval_id, await person(here, who), answer)
+    members = changes.pop("members", {})
+    if members:
+        payload = json.dumps({**json.loads(payload), **members}, sort_keys=True, separators=(",", ":")).encode()
+    return key.sign(payload, **changes)

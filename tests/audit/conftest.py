@@ -18,12 +18,13 @@ from audit.epochs import EpochKeys
 from audit.log import Log
 from gateway.canonical import b64url_encode
 from gateway.entries import EntryDraft, EntryType
+from gateway.errors import Refused
+from gateway.ports import Guard
+from gateway.reasons import Reason
 from gateway.settings import LogSettings
 
 CONTROLS = load()
 TIME = 1_795_226_400.125
-
-
 claims = Table(
     "test_claims", MetaData(), Column("name", String(64), primary_key=True), Column("owner", String(64), nullable=False)
 )
@@ -104,3 +105,14 @@ def open_log(epochs: EpochKeys, signer: CheckpointSigner) -> Opener:
             await log.close()
 
     return opened
+
+
+CLAIM = claims.insert()
+
+
+def refuse(_connection):
+    raise Refused(Reason.VERIFY_REPLAYED)
+
+
+def once(name="one", on_conflict=refuse, owner="alice"):
+    return Guard(CLAIM, {"name": name, "owner": owner}, on_conflict)

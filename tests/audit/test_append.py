@@ -12,23 +12,14 @@ from audit.database import writing
 from audit.errors import AuditError, EntryInvalid, LogUnavailable, NotLogged, SealBroken
 from audit.fsck import check
 from audit.tables import data_keys, entries, payloads
+from gateway.commitments import commit, fields_root
 from gateway.entries import EntryType
 from gateway.errors import Refused
-from gateway.model import commit, fields_root
-from gateway.ports import Append, Guard, Write
+from gateway.ports import Append, Write
 from gateway.reasons import Reason
-from tests.audit.conftest import claims, draft
+from tests.audit.conftest import CLAIM, claims, draft, once
 
-CLAIM = claims.insert()
 BROKEN = Write(CLAIM, {"name": "broken", "owner": None})
-
-
-def refuse(_connection):
-    raise Refused(Reason.VERIFY_REPLAYED)
-
-
-def once(name="one", on_conflict=refuse, owner="alice"):
-    return Guard(CLAIM, {"name": name, "owner": owner}, on_conflict)
 
 
 def count(engine, table):

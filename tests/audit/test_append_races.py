@@ -8,8 +8,7 @@ from audit.fsck import check
 from gateway.canonical import b64url_decode
 from gateway.errors import Refused
 from gateway.ports import Append
-from tests.audit.conftest import draft
-from tests.audit.test_append import once
+from tests.audit.conftest import draft, once
 
 
 async def test_two_writers_never_fork_the_log(engine, database_url, open_log, signer):

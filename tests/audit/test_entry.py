@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from audit.entry import ENTRY_MAX_BYTES, build, format_time
 from audit.errors import EntryInvalid
+from gateway.commitments import commit, fields_root
 from gateway.entries import EntryDraft, EntryType
-from gateway.model import commit, fields_root
 from gateway.reasons import Reason
 
 WORDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)

@@ -15,7 +15,7 @@ from audit.fsck import Fault, check
 from audit.merkle import HASH_BYTES, Frontier, last_leaf, leaf_hash
 from audit.tables import checkpoints, entries, head, payloads
 from gateway.canonical import b64url_decode
-from gateway.model import commit
+from gateway.commitments import commit
 from gateway.ports import Append
 from migrations import defences
 from tests.audit.conftest import draft

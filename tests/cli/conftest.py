@@ -11,6 +11,10 @@ from handrail import SigningKey
 from typer.testing import CliRunner, Result
 
 from gateway.cli.main import app
+from gateway.policy import signed
+from gateway.policy.git import Revision
+from gateway.ports import Typ
+from keys import jws as keys_jws
 from tests.client.stand_in import TOKEN, StandIn, running
 
 Run = Callable[..., Result]
@@ -53,6 +57,26 @@ def run(gateway: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ru
         return CliRunner().invoke(app, [str(arg) for arg in args], input=stdin, env=env, prog_name="handrail")
 
     return invoke
+
+
+def bundle_file(file: Path) -> Path:
+    """A signed bundle of one rule, as ``handrail policy build`` writes it."""
+    found = Revision("a" * 40, {"handrail/main.rego": b"package handrail\n"}, {})
+    checks = {"opa": None, "tests": None, "coverage": None}
+    payload = signed.payload(found, "policies", built_at=1, signer="ann", checks=checks)
+    key = SigningKey(b"\x01" * 32)
+    file.write_text(keys_jws.sign(key.sign, keys_jws.protected(key.kid, Typ.BUNDLE), payload))
+    return file
+
+
+@pytest.fixture
+def files(run: Run, gateway: StandIn, key_file: Path, plan_file: Path, tmp_path: Path) -> None:
+    token = jws(run, key_file, actions("git_status", "hold"))
+    (tmp_path / "token.jws").write_text(token)
+    run("plan", "submit", "-", stdin=token)
+    (tmp_path / "receipt.json").write_bytes(gateway.forge.raw())
+    bundle_file(tmp_path / "policy.bundle")
+    (tmp_path / "trust.json").write_text(json.dumps(gateway.forge.trust()))
 
 
 def claims_of(token: str) -> dict[str, Any]:

@@ -90,3 +90,35 @@ def _populate(home: Path, stored: dict[str, Any], people: Mapping[str, str], sig
     call("issuers", "add", issuer, "--key", str(home / f"{signer}.jwk"), "--as", "admin")
     call("hands", "pin", "git", "--yes", "--as", "admin")
     call("keys", "trust", "--out", str(home / "trust.json"))
+
+
+CONFIG = """
+[server]
+port = 0
+[log]
+origin = "handrail.test/replay"
+[hands.git]
+adapter = "http"
+base_url = "{url}"
+private_network = true
+[hands.git.actions.git_status]
+method = "GET"
+path = "/status"
+side_effects = "none"
+args_schema = {{ type = "object", properties = {{ q = {{ type = "string" }} }}, additionalProperties = false }}
+[hands.git.actions.git_commit]
+method = "POST"
+path = "/commit"
+side_effects = "reversible"
+args_schema = {{ type = "object", properties = {{ message = {{ type = "string" }} }}, additionalProperties = false }}
+[hands.git.actions.git_tag]
+method = "POST"
+path = "/tag"
+side_effects = "reversible"
+args_schema = {{ type = "object", additionalProperties = false }}
+[hands.git.actions.git_push]
+method = "POST"
+path = "/push"
+side_effects = "external"
+args_schema = {{ type = "object", additionalProperties = false }}
+"""

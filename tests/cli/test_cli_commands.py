@@ -186,6 +186,30 @@ def test_watching_tells_each_request_once_however_often_it_is_listed(run: Run, g
     assert all(path == "/v1/approvals?status=open" for _, path, _, _ in gateway.seen), "a known one ends the search"
 
 
+@pytest.mark.parametrize(
+    ("changes", "code", "says"),
+    [
+        ({}, 4, "Waits for people."),
+        ({"your_answer": "approve", "quorum": 2}, 4, "You have answered: you approved. Approvals so far: 0 of 2."),
+        ({"status": "granted"}, 0, "Approved."),
+        ({"status": "refused"}, 1, "Refused."),
+        ({"status": "expired"}, 1, "Expired: nobody approved in time."),
+        ({"status": "voided", "successor": "ap-2"}, 1, "The call is asked about in another request: ap-2."),
+    ],
+)
+def test_show_says_how_a_request_stands_and_its_exit_code_does_too(
+    run: Run, gateway: StandIn, changes: dict[str, Any], code: int, says: str
+) -> None:
+    gateway.next("GET", "/v1/approvals/ap-1", lambda _: JSONResponse({**gateway.approval(), **changes}))
+    shown = run("approvals", "show", "ap-1")
+    assert (shown.exit_code, says in shown.output) == (code, True)
+    if changes:
+        gateway.next("GET", "/v1/approvals/ap-1", lambda _: JSONResponse({**gateway.approval(), **changes}))
+        answer = run("approvals", "approve", "ap-1", "--yes")
+        assert (answer.exit_code, says in answer.output, gateway.answers) == (1, True, [])
+        assert f"approvals show {changes.get('successor', 'ap-1')}" in answer.output
+
+
 def test_without_a_person_or_yes_nothing_is_approved(run: Run, gateway: StandIn, key_file: Path) -> None:
     result = run("approvals", "approve", "ap-1", "--key", key_file, stdin="approve\n")
     assert result.exit_code == 2
@@ -239,7 +263,7 @@ def test_a_role_that_does_not_exist_is_wrong_use(run: Run, gateway: StandIn) -> 
 
 def test_only_the_public_half_of_an_issuer_key_is_sent(run: Run, gateway: StandIn, key_file: Path) -> None:
     assert run("issuers", "add", "i1", "--key", key_file, "--speaks-for", "bob", "--attests-request").exit_code == 0
-    sent = json.loads(gateway.seen[-1][3])
+    [sent] = [json.loads(body) for method, _, _, body in gateway.seen if method == "POST"]
     assert "d" not in sent["jwk"]
     assert (sent["speaks_for"], sent["attests_request"]) == (["bob"], True)
 
@@ -273,6 +297,11 @@ def test_a_trust_document_that_could_not_verify_anything_is_not_saved(run: Run, 
     )
     assert run("keys", "trust", "--out", "trust.json").exit_code == 2
     assert not Path("trust.json").exists()
+
+
+def test_the_newest_entries_are_asked_for_first(run: Run, gateway: StandIn) -> None:
+    assert run("audit", "query", "--newest", "--limit", "2").exit_code == 0
+    assert gateway.seen[-1][1] == "/v1/audit/entries?limit=2&order=newest"
 
 
 def test_audit_filters_reach_the_gateway(run: Run, gateway: StandIn) -> None:

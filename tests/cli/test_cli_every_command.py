@@ -4,121 +4,27 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 from starlette.responses import Response
-from typer.core import TyperGroup
 from typer.testing import Result
 
 from gateway.cli.exits import Code
 from gateway.cli.hints import HINTS
-from gateway.cli.main import NOUNS, app
+from gateway.cli.nouns import NOUNS
 from gateway.reasons import Reason
-from tests.cli.conftest import Run, actions, jws
+from tests.cli.commands import CASES, EVERY, SPECIAL, commands, find, parameters
+from tests.cli.conftest import Run
 from tests.client.stand_in import HOSTILE, StandIn, problem, running
 
-PLAN_ID = "aa" * 32
-
 # --- every command ---------------------------------------------------------------------------------------------------
-
-SPECIAL = {
-    "serve", "init", "demo", "jail run", "audit fsck", "policy eval", "policy check", "policy build", "db upgrade",
-    "audit export", "audit verify-bundle"
-}  # fmt: skip
-"""Commands with tests of their own (test_cli_local.py): they need more than a gateway."""
-CASES: dict[str, list[str]] = {
-    "plan sign": ["--key", "key.jwk", "--issuer", "agent", "plan.json"],
-    "plan submit": ["token.jws"],
-    "plan show": [PLAN_ID],
-    "plan receipts": [PLAN_ID, "--out", "out"],
-    "why": [f"{PLAN_ID}/s1"],
-    "approvals list": [],
-    "approvals show": ["ap-1"],
-    "approvals answers": ["ap-1", "--out", "answers.json"],
-    "approvals watch": ["--for", "0"],
-    "approvals approve": ["ap-1", "--key", "key.jwk", "--yes"],
-    "approvals refuse": ["ap-1", "--yes"],
-    "verify": ["receipt.json", "--trust", "trust.json"],
-    "audit query": [],
-    "proposals list": [],
-    "proposals show": ["0" * 32],
-    "proposals activate": ["0" * 32, "--yes"],
-    "proposals withdraw": ["0" * 32],
-    "policy bring": ["policy.bundle"],
-    "policy propose": ["policy.bundle"],
-    "policy activate": ["0" * 32, "--yes"],
-    "policy rollback": ["--yes"],
-    "policy remote show": [],
-    "policy remote pull": [],
-    "policy list": [],
-    "policy show": [],
-    "policy observe propose": ["git", "--for", "1d"],
-    "policy observe status": [],
-    "policy observe stop": ["git"],
-    "policy shadow start": ["ab" * 32, "--for", "1d"],
-    "policy shadow show": [],
-    "policy shadow stop": [],
-    "policy canary propose": ["ab" * 32, "--percent", "5"],
-    "policy canary show": [],
-    "policy canary stop": [],
-    "policy suggest": [],
-    "policy inputs": ["--out", "inputs.ndjson"],
-    "policy replay": ["--workers", "1"],
-    "principals add": ["p1", "--role", "agent"],
-    "principals list": [],
-    "principals revoke": ["p1"],
-    "principals enrol": ["p1"],
-    "principals keys": ["p1"],
-    "principals unenrol": ["p1", "k"],
-    "issuers add": ["i1", "--key", "key.jwk"],
-    "issuers list": [],
-    "issuers revoke": ["i1"],
-    "keys list": [],
-    "keys rotate": ["receipt"],
-    "keys revoke": ["k1"],
-    "keys new": ["--out", "new.jwk"],
-    "keys trust": [],
-    "hands list": [],
-    "hands pin": ["git", "--yes"],
-    "doctor": [],
-    "config example": [],
-    "config check": [],
-}
-
-
-def commands() -> Iterator[str]:
-    root = typer.main.get_command(app)
-    context = root.make_context("handrail", [], resilient_parsing=True)
-    for name in NOUNS:
-        if name != "demo":
-            yield from _below(name, root.get_command(context, name), context)
-
-
-def _below(name: str, found: Any, context: Any) -> Iterator[str]:
-    if isinstance(found, TyperGroup):
-        for sub in found.list_commands(context):
-            yield from _below(f"{name} {sub}", found.get_command(context, sub), context)
-    elif found is not None:
-        yield name
 
 
 def test_every_command_has_a_case_here() -> None:
     assert set(commands()) == set(CASES) | (SPECIAL - {"demo"})
-
-
-@pytest.fixture
-def files(run: Run, gateway: StandIn, key_file: Path, plan_file: Path, tmp_path: Path) -> None:
-    token = jws(run, key_file, actions("git_status", "hold"))
-    (tmp_path / "token.jws").write_text(token)
-    run("plan", "submit", "-", stdin=token)
-    (tmp_path / "receipt.json").write_bytes(gateway.forge.raw())
-    (tmp_path / "policy.bundle").write_text("a.b.c")
-    (tmp_path / "trust.json").write_text(json.dumps(gateway.forge.trust()))
 
 
 @pytest.mark.usefixtures("files")
@@ -253,17 +159,6 @@ def test_the_page_has_every_code_of_the_command_line() -> None:
 # --- help -------------------------------------------------------------------------------------------------------------
 
 
-def _parameters(name: str) -> list[Any]:
-    found: Any = typer.main.get_command(app)
-    context = found.make_context("handrail", [], resilient_parsing=True)
-    for word in name.split():
-        found = found.get_command(context, word) if isinstance(found, TyperGroup) else found
-    return [item for item in found.params if item.name != "help"]
-
-
-EVERY = sorted({*CASES, *SPECIAL})
-
-
 @pytest.mark.parametrize("name", EVERY)
 def test_help_says_what_it_does_gives_an_example_and_the_exit_codes(run: Run, name: str) -> None:
     result = run(*name.split(), "--help", COLUMNS="100")
@@ -282,7 +177,7 @@ def test_help_says_what_it_does_gives_an_example_and_the_exit_codes(run: Run, na
 
 @pytest.mark.parametrize("name", EVERY)
 def test_every_argument_and_option_is_described(name: str) -> None:
-    for parameter in _parameters(name):
+    for parameter in parameters(name):
         assert parameter.help, f"{name}: {parameter.name}"
 
 
@@ -296,9 +191,15 @@ def test_help_of_a_noun_lists_its_commands(run: Run, name: str) -> None:
     assert listed >= {other.removeprefix(prefix).split()[0] for other in EVERY if other.startswith(prefix)}
 
 
+@pytest.mark.parametrize("name", sorted({name.split()[0] for name in CASES if " " in name}))
+def test_a_noun_says_of_itself_what_the_list_says_of_it(name: str) -> None:
+    found, _, _ = find([name])
+    assert found.help == NOUNS[name]
+
+
 # --- files ------------------------------------------------------------------------------------------------------------
 
-WRITING = sorted(name for name in EVERY if "--out" in {opt for item in _parameters(name) for opt in item.opts})
+WRITING = sorted(name for name in EVERY if "--out" in {opt for item in parameters(name) for opt in item.opts})
 PRIVATE = {"approvals answers", "keys new", "plan receipts", "policy inputs"}
 TARGETS = {"plan receipts": "jti-1.json"}
 """Where what ``--out`` names is a directory: the file in it that is written."""
@@ -307,7 +208,7 @@ ELSEWHERE = {"policy build", "policy suggest", "policy show"}
 
 
 def test_every_command_that_writes_a_file_can_be_forced() -> None:
-    assert {name for name in EVERY if any("--force" in item.opts for item in _parameters(name))} == set(WRITING)
+    assert {name for name in EVERY if any("--force" in item.opts for item in parameters(name))} == set(WRITING)
 
 
 @pytest.mark.usefixtures("files")
@@ -339,7 +240,10 @@ def test_a_file_that_is_there_stays_unless_forced(
         (lambda _: problem("auth.missing", 401), 2, "HANDRAIL_API_KEY"),
         (lambda _: problem("auth.forbidden", 403), 1, "--as NAME"),
         (lambda _: problem("request.not_found", 404), 1, "req-1"),
-        (lambda _: problem("request.conflict", 409), 1, "exists already"),
+        (lambda _: problem("request.conflict", 409), 1, "there already"),
+        (lambda _: problem("request.conflict", 409, problem="shadow.runs", why="It runs."), 1, "error: It runs. ("),
+        (lambda _: problem("request.conflict", 409, problem="shadow.runs", why="It runs."), 1, "policy shadow stop"),
+        (lambda _: problem("request.conflict", 409, problem="of a newer gateway"), 1, "there already"),
         (lambda _: problem("verify.expired", 400), 1, "Sign it again"),
         (lambda _: problem("proposal.self", 403), 1, "second person"),
         (lambda _: problem("verify.malformed", 400, problem="trailing_white_space"), 1, "printf"),

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from starlette.responses import JSONResponse
 from typer.testing import CliRunner, Result
 
@@ -17,6 +18,7 @@ from gateway.cli.output import Output
 from tests import services
 from tests.cli.conftest import Run, actions, jws
 from tests.client.stand_in import DIGEST, StandIn, problem
+from tests.policy.support import OPEN
 
 COMMAND = [sys.executable, "-c", "from gateway.cli.main import run; run()"]
 
@@ -177,3 +179,81 @@ def test_the_version_is_shown(run: Run) -> None:
     result = run("--version")
     assert result.exit_code == 0
     assert result.stdout.strip()
+
+
+ID, OTHER = "ab" * 32, "cd" * 32
+
+
+def _lines(rows: list[list[str]], *, terminal: bool, width: int, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    out = Output()
+    out._console = Console(force_terminal=terminal, width=width, highlight=False, markup=False, color_system=None)
+    out.table(["id", "commit", "why"], rows)
+    return capsys.readouterr().out.splitlines()
+
+
+def test_a_row_in_a_pipe_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = _lines([[ID, OTHER, "long " * 60 + "\nend"]], terminal=False, width=80, capsys=capsys)
+    assert len(shown) == 2
+    assert shown[1].startswith(f"{ID}  {OTHER}  long long")
+    assert shown[1].endswith("; end")
+
+
+@pytest.mark.parametrize("width", [20, 66, 80, 100, 140, 200])
+def test_no_id_is_folded_at_a_terminal(width: int, capsys: pytest.CaptureFixture[str]) -> None:
+    shown = "\n".join(_lines([[ID, OTHER, "word " * 40]], terminal=True, width=width, capsys=capsys))
+    assert ID in shown
+    assert OTHER in shown
+    assert shown.count("word") == 40
+
+
+def test_facts_fold_words_and_no_id(capsys: pytest.CaptureFixture[str]) -> None:
+    out = Output()
+    out._console = Console(force_terminal=True, width=60, highlight=False, markup=False, color_system=None)
+    out.facts([("document sha256", ID), ("why", "word " * 40), ("empty", "")])
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0] == f"document sha256  {ID}"
+    assert max(map(len, shown[1:])) <= 60
+    assert len(shown) > 3
+
+
+def test_who_may_not_activate_is_told_before_anything_is_shown(run: Run, gateway: StandIn) -> None:
+    me = {"id": "ann", "tenant": "default", "hands": None, "approval_kid": None}
+    for roles, proposer, code in ((["author"], "bob", "auth.forbidden"), (["operator"], "ann", "proposal.self")):
+        gateway.next("GET", "/v1/me", lambda _, roles=roles: JSONResponse({**me, "roles": roles}))
+        proposal = {"id": "0" * 32, "kind": "policy.activate", "proposed_by": proposer, "document": {"digest": ID}}
+        gateway.next("GET", f"/v1/proposals/{'0' * 32}", lambda _, shown=proposal: JSONResponse(shown))
+        result = run("policy", "activate", "0" * 32)
+        assert (result.exit_code, result.stdout) == (1, "")
+        gateway.next("GET", "/v1/me", lambda _, roles=roles: JSONResponse({**me, "roles": roles}))
+        gateway.next("GET", f"/v1/proposals/{'0' * 32}", lambda _, shown=proposal: JSONResponse(shown))
+        assert json.loads(run("policy", "activate", "0" * 32, "--json").stdout)["error"]["code"] == code
+    assert not [path for _, path, _, _ in gateway.seen if "bundles" in path]
+
+
+def test_an_issuer_that_speaks_for_nobody_known_is_pointed_out(run: Run, key_file: Path) -> None:
+    result = run("issuers", "add", "bot", "--key", key_file, "--speaks-for", "nobody", "--speaks-for", "p")
+    assert result.exit_code == 0
+    assert "no principal nobody" in result.stderr
+    assert "no principal p" not in result.stderr
+
+
+def test_a_granted_hand_that_nobody_declares_is_pointed_out(run: Run, tmp_path: Path) -> None:
+    grants = tmp_path / "policies" / "handrail" / "grants"
+    grants.mkdir(parents=True)
+    (grants.parent / "main.rego").write_text(OPEN.replace("EFFECT", "allow"))
+    lines = {"table": [{"hand": "gti"}, {"hand": "*"}, 7], "scopes": {"x": [{"hand": "git"}], "y": 1}}
+    (grants / "data.json").write_text(json.dumps(lines))
+    (tmp_path / "handrail.toml").write_text('[hands.git]\nadapter = "http"\nbase_url = "https://x.example"\n')
+    result = run("policy", "check", "policies", "--config", "handrail.toml")
+    assert result.exit_code == 0, result.output
+    assert "declares no hand gti" in result.stderr
+    assert "no hand git," not in result.stderr
+    assert "declares no hand" not in run("policy", "check", "policies").stderr
+
+
+def test_init_names_the_configuration_in_the_next_step(tmp_path: Path) -> None:
+    file = tmp_path / "my house.toml"
+    file.write_text("[server]\nport = 0\n")
+    result = CliRunner().invoke(app, ["init", "--config", str(file)], env={"HANDRAIL_HOME": str(tmp_path / "home")})
+    assert result.exit_code == 0, result.output
+    assert f"Next: handrail serve --config '{file}'" in result.stdout

@@ -16,7 +16,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from gateway.cli.config import example_text
-from gateway.cli.main import NOUNS, app
+from gateway.cli.main import app
+from gateway.cli.nouns import NOUNS
 from gateway.settings import ActionSettings, HandSettings, JailSettings, RemoteSettings, Settings, WebhookSettings
 from hand_adapters.jail import Jail
 from hand_adapters.jail import doctor as jail_doctor

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from handrail import SigningKey
 
-from tests.cli.conftest import Run, claims_of
+from tests.cli.conftest import Run, bundle_file, claims_of
 from tests.client.stand_in import StandIn
 
 ID = "0" * 32
@@ -78,7 +78,7 @@ def test_policy_activate_is_for_bundles_alone(run: Run, gateway: StandIn) -> Non
 
 
 def test_a_proposal_names_the_bundle_it_replaces_and_waits(run: Run, gateway: StandIn, tmp_path: Path) -> None:
-    (tmp_path / "x.bundle").write_text("a.b.c")
+    bundle_file(tmp_path / "x.bundle")
     result = run("policy", "propose", "x.bundle")
     assert result.exit_code == 4
     assert gateway.answers[-1]["document"] == {"digest": "ab" * 32, "commit": "a" * 40, "replaces": "ab" * 32}

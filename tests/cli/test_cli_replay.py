@@ -12,40 +12,11 @@ import pytest
 from typer.testing import Result
 
 from tests.cli import real
+from tests.cli.real import CONFIG
 from tests.policy.support import SHIPPED
 
 Handrail = Callable[..., Result]
 
-CONFIG = """
-[server]
-port = 0
-[log]
-origin = "handrail.test/replay"
-[hands.git]
-adapter = "http"
-base_url = "{url}"
-private_network = true
-[hands.git.actions.git_status]
-method = "GET"
-path = "/status"
-side_effects = "none"
-args_schema = {{ type = "object", properties = {{ q = {{ type = "string" }} }}, additionalProperties = false }}
-[hands.git.actions.git_commit]
-method = "POST"
-path = "/commit"
-side_effects = "reversible"
-args_schema = {{ type = "object", properties = {{ message = {{ type = "string" }} }}, additionalProperties = false }}
-[hands.git.actions.git_tag]
-method = "POST"
-path = "/tag"
-side_effects = "reversible"
-args_schema = {{ type = "object", additionalProperties = false }}
-[hands.git.actions.git_push]
-method = "POST"
-path = "/push"
-side_effects = "external"
-args_schema = {{ type = "object", additionalProperties = false }}
-"""
 SECRET_WORD = "heliotrope"
 FREEZE = """package handrail.freeze
 
@@ -228,6 +199,11 @@ def test_a_draft_of_grants_is_a_bundle_that_lets_go_what_was_seen_and_nothing_el
     ]
     assert "Not looked at: 1 erased" in handrail(*asked).stdout
     assert handrail(*asked, "--allowlists-out", lists).exit_code == 2, "it is never written over"
+    forced = handrail(*asked, "--out", out, "--allowlists-out", lists, "--force").stdout.splitlines()
+    written = [out, lists / "handrail" / "hosts" / "data.json", lists / "handrail" / "arguments" / "data.json"]
+    assert sorted(line for line in forced if line.startswith("Written: ")) == sorted(
+        f"Written: {one}" for one in written
+    )
     assert draft["table"] == [
         {"principals": ["ada"], "hand": "git", "actions": ["git_tag"], "only": {"environments": ["production"]}}
     ]

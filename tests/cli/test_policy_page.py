@@ -16,7 +16,7 @@ import pytest
 from gateway.policy.signed import read_unverified
 from tests import services
 from tests.cli import real
-from tests.cli.test_cli_replay import CONFIG
+from tests.cli.real import CONFIG
 from tests.lifecycle.repository import Repository
 from tests.meta.tree import ROOT
 

@@ -29,9 +29,9 @@ DIGEST = "ab" * 32
 Handler = Callable[[Request], Response]
 
 
-def problem(code: str, status: int, **hints: Any) -> Response:
+def problem(code: str, status: int, **facts: Any) -> Response:
     body = {"type": f"urn:handrail:reason:{code}", "title": code, "status": status, "detail": f"Text of {code}.",
-            "code": code, "request_id": "req-1", **hints}  # fmt: skip
+            "code": code, "request_id": "req-1", **facts}  # fmt: skip
     return Response(json.dumps(body), status, media_type="application/problem+json")
 
 
@@ -173,7 +173,7 @@ class StandIn:
             "document": shown,
             "document_sha256": hashlib.sha256(rfc8785.dumps(document)).hexdigest(),
             "status": "open",
-            "proposed_by": "alice",
+            "proposed_by": "ann",
             "proposed_attested_by": "gateway",
             "proposed_at": 1_800_000_000.0,
             "expires_at": 1_800_003_600.0,
@@ -245,7 +245,7 @@ class StandIn:
                     self.answers.append(json.loads(body))
                 return JSONResponse({**self.approval(), "status": self.after_answer})
             case ("GET", "me"):
-                me = {"id": caller, "tenant": "default", "roles": ["agent"], "hands": None}
+                me = {"id": caller, "tenant": "default", "roles": ["agent", "operator"], "hands": None}
                 return JSONResponse({**me, "approval_kid": self.approval_kid})
             case ("GET", "trust"):
                 return JSONResponse(self.forge.trust())

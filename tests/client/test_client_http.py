@@ -20,7 +20,7 @@ from handrail import (
     operations,
     verify_receipt,
 )
-from handrail import client as client_module
+from handrail.following import RECONNECTS_MAX
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 
@@ -80,7 +80,7 @@ def test_every_operation_is_on_both_clients() -> None:
         name
         for name, value in vars(operations).items()
         if callable(value) and not name.startswith("_") and getattr(value, "__module__", "") == operations.__name__
-    } - {"Request", "Reply"}
+    }
     for kind in (Client, AsyncClient):
         missing = {name for name in offered if not callable(getattr(kind, name, None))}
         assert not missing
@@ -199,7 +199,7 @@ async def test_a_problem_document_becomes_a_typed_exception(gateway: StandIn) ->
     with Client(gateway.url, TOKEN) as client, pytest.raises(HandrailProblem) as caught:
         client.submit("a.b.c")
     assert (caught.value.code, caught.value.status, caught.value.request_id) == ("verify.replayed", 409, "req-1")
-    assert caught.value.hints == {"pointer": "/jti", "limit": 3}
+    assert caught.value.facts == {"pointer": "/jti", "limit": 3}
     assert caught.value.detail == "Text of verify.replayed."
 
 
@@ -347,10 +347,10 @@ class StandInStream:
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
 async def test_a_stream_that_never_brings_anything_ends_as_unreachable(gateway: StandIn, kind: str) -> None:
-    gateway.events = [[step(1)], *([] for _ in range(client_module.RECONNECTS_MAX))]
+    gateway.events = [[step(1)], *([] for _ in range(RECONNECTS_MAX))]
     with pytest.raises(Unreachable):
         await follow(gateway, kind)
-    assert len(resumed_from(gateway)) == client_module.RECONNECTS_MAX + 1
+    assert len(resumed_from(gateway)) == RECONNECTS_MAX + 1
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])

@@ -12,8 +12,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from handrail import Trust, VerificationError, verify_receipt
 from handrail.verify import ENTRY_TYPES
 
+from gateway.commitments import fields_root
 from gateway.entries import EntryType
-from gateway.model import StepStatus, fields_root
+from gateway.model import StepStatus
 from tests.client.receipt_forge import Forge, check, compact, jwk, refused
 
 

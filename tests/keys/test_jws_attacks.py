@@ -67,7 +67,7 @@ def test_attack_on_the_form_is_refused_before_any_key_is_looked_up(case: dict[st
 def test_a_file_that_ends_its_line_is_refused_with_a_hint_and_not_trimmed(end: str) -> None:
     with pytest.raises(JwsRefused) as refusal:
         jws.peek((TOKENS["valid"][0]["token"] + end).encode())
-    assert (refusal.value.reason, refusal.value.hints) == (
+    assert (refusal.value.reason, refusal.value.facts) == (
         Reason.VERIFY_MALFORMED,
         {"problem": "trailing_white_space"},
     )
@@ -77,7 +77,7 @@ def test_a_file_that_ends_its_line_is_refused_with_a_hint_and_not_trimmed(end: s
 def test_another_surplus_is_not_told_to_be_white_space(end: str) -> None:
     with pytest.raises(JwsRefused) as refusal:
         jws.peek((TOKENS["valid"][0]["token"] + end).encode())
-    assert (refusal.value.reason, refusal.value.hints) == (Reason.VERIFY_MALFORMED, {})
+    assert (refusal.value.reason, refusal.value.facts) == (Reason.VERIFY_MALFORMED, {})
 
 
 @named(KEYS["valid"])
@@ -93,7 +93,7 @@ def test_public_key_that_is_none_is_refused(case: dict[str, Any]) -> None:
     with pytest.raises(KeyRefused) as refusal:
         jwk.public(case["jwk"])
     assert refusal.value.reason is Reason.REQUEST_MALFORMED
-    assert "member" in refusal.value.hints
+    assert "member" in refusal.value.facts
     assert str(case["jwk"].get("d") or "no secret") not in str(refusal.value)
 
 

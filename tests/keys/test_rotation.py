@@ -178,7 +178,7 @@ def test_second_rotation_before_the_next_key_is_known_everywhere_is_refused(keys
     with pytest.raises(KeyRefused) as refusal:
         keyset.rotate(Purpose.RECEIPT)
     assert refusal.value.reason is Reason.REQUEST_CONFLICT
-    clock.now += float(refusal.value.hints["retry_after_seconds"])
+    clock.now += float(refusal.value.facts["retry_after_seconds"])
     before = keyset.active_jwk(Purpose.RECEIPT)
     keyset.rotate(Purpose.RECEIPT)
     assert keyset.active_jwk(Purpose.RECEIPT) != before

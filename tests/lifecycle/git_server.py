@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from tests.policy.test_opa_connection import Authority
+from tests.authority import Authority
 from tests.until import until
 
 TOKEN = "s3cret-token"

@@ -16,29 +16,9 @@ from gateway.model import Effect
 from gateway.reasons import Reason
 from gateway.store.tables import policy_activations, policy_bundles
 from tests.lifecycle.repository import Repository
-from tests.lifecycle.town import OLI, Town, open_town
+from tests.lifecycle.town import ALLOW, ASK, OLI, Town, flipped, open_town, refusal, says
 from tests.policy.support import OPEN
 from tests.until import until
-
-
-def says(effect: str, note: str = "") -> dict[str, str]:
-    return {"handrail/main.rego": OPEN.replace("EFFECT", effect) + note}
-
-
-ALLOW, ASK = says("allow"), says("ask")
-
-
-def flipped(token: bytes) -> bytes:
-    """The token with another signature, of the same shape."""
-    unsigned, _, signature = token.rpartition(b".")
-    return unsigned + b"." + (b"B" if signature.startswith(b"A") else b"A") + signature[1:]
-
-
-async def refusal(awaitable: Any) -> Reason:
-    with pytest.raises(HandrailError) as caught:
-        await awaitable
-    return caught.value.reason
-
 
 # --- the way to decide ------------------------------------------------------------------------------------------------
 

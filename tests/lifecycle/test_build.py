@@ -15,7 +15,7 @@ from gateway.errors import HandrailError, Refused
 from gateway.policy import build, signed
 from gateway.policy.bundle import assemble, load
 from gateway.policy.faults import BundleError
-from gateway.policy.git import ADDRESSES_MAX_BYTES, GitFailed, revision, run
+from gateway.policy.git import ADDRESSES_MAX_BYTES, GitFailed, full_name, revision, run
 from gateway.ports import Typ
 from gateway.reasons import Reason
 from keys import jws
@@ -254,21 +254,38 @@ def test_tests_run_with_coverage_and_without_a_network(
 
 
 @pytest.mark.parametrize(
-    ("files", "said"),
+    ("files", "said", "places"),
     [
-        ({"policies/handrail/main_test.rego": "package handrail_test\n\ntest_no if false\n"}, "test failed"),
-        ({"policies/handrail/main_test.rego": "package handrail_test\n\nx := 1\n"}, "0 tests"),
-        ({"policies/handrail/more.rego": "package handrail.more\n\nx if input.y\n"}, "cover"),
-        ({"policies/handrail/more.rego": "package handrail.more\n\nimport data.handrail.nothing\n\nx := 1\n"}, "check"),
+        (
+            {"policies/handrail/main_test.rego": "package handrail_test\n\ntest_no if false\n"},
+            "test failed",
+            ["handrail/main_test.rego:3:1: test failed: data.handrail_test.test_no"],
+        ),
+        ({"policies/handrail/main_test.rego": "package handrail_test\n\nx := 1\n"}, "0 tests", None),
+        (
+            {"policies/handrail/more.rego": "package handrail.more\n\nx if input.y\n"},
+            "cover",
+            ["handrail/more.rego:3:1: no test covers this line"],
+        ),
+        (
+            {"policies/handrail/more.rego": "package handrail.more\n\nimport data.handrail.nothing\n\nx := 1\n"},
+            "check",
+            ["handrail/more.rego:3:1: opa check: import data.handrail.nothing unused"],
+        ),
     ],
 )
 def test_a_failing_test_missing_coverage_or_a_strict_error_refuses(
-    repository: Repository, require_service: Callable[[object, str, str], None], files: dict[str, str], said: str
+    repository: Repository,
+    require_service: Callable[[object, str, str], None],
+    files: dict[str, str],
+    said: str,
+    places: list[str] | None,
 ) -> None:
     require_service(build.find_opa(), "opa", "make tools")
     repository.commit(files)
-    with pytest.raises(BundleError, match=said):
+    with pytest.raises(BundleError, match=said) as caught:
         build.opa_checks(revision(repository.path, "HEAD", "policies"))
+    assert [str(problem) for problem in caught.value.problems if problem.line] == places or places is None
 
 
 async def test_a_bundle_that_allows_what_is_unknown_is_not_signed(repository: Repository) -> None:
@@ -307,6 +324,8 @@ def test_the_command_writes_one_file_that_verifies(repository: Repository, tmp_p
     found = signed.verify(out.read_bytes(), ours)
     assert said["digest"] == found.bundle.digest
     assert said["commit"] == found.commit == repository.git("rev-parse", "main")
+    assert (said["revision"], said["directory"]) == ("refs/heads/main", "policies")
+    assert "No gateway was asked" in result.stderr
     assert [file for file in tmp_path.iterdir() if file.name.startswith(".policy")] == []
 
 
@@ -319,4 +338,22 @@ def test_the_command_refuses_and_writes_nothing(repository: Repository, tmp_path
     repository.commit({"policies/handrail/main.rego": "package handrail\n\ndecisions := {\n"})
     result = command(tmp_path, *options, "--rev", "main", "--key", tmp_path / "ann.jwk")
     assert (result.exit_code, "syntax error" in result.output) == (1, True)
+    assert "policies/handrail/main.rego:" in result.output
+    result = command(tmp_path, *options, "--rev", "policies", "--key", tmp_path / "ann.jwk")
+    assert (result.exit_code, "--rev HEAD --directory policies" in result.output) == (2, True)
     assert not out.exists()
+
+
+def test_a_name_of_two_things_is_refused(repository: Repository) -> None:
+    repository.git("tag", "release")
+    assert full_name(repository.path, "release") == "refs/tags/release"
+    repository.git("branch", "release")
+    with pytest.raises(GitFailed, match="refs/heads/release and refs/tags/release"):
+        full_name(repository.path, "release")
+    for name in ("refs/heads/release", "HEAD", "HEAD~0", "main^{commit}"):
+        assert full_name(repository.path, name) == name
+    commit = repository.git("rev-parse", "HEAD")
+    assert full_name(repository.path, commit) == commit
+    repository.git("branch", commit[:7])
+    with pytest.raises(GitFailed, match=f"refs/heads/{commit[:7]} and the object {commit[:7]}"):
+        full_name(repository.path, commit[:7])

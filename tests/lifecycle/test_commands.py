@@ -153,6 +153,19 @@ def build(home: Path, repository: Repository, effect: str) -> tuple[str, Path]:
     return made["digest"], file
 
 
+def test_only_the_enrolled_key_of_somebody_who_may_propose_signs_a_bundle(home: Path, tmp_path: Path) -> None:
+    repository = Repository(tmp_path / "repository")
+    repository.commit(GOOD)
+    file = tmp_path / "x.bundle"
+    source = ("policy", "build", "--repo", repository.path, "--rev", "main", "--out", file)
+    foreign = call(home, *source, "--key", home / "oli.jwk", "--as", "ann", code=2)["error"]
+    assert "is not the enrolled key of ann" in foreign["detail"]
+    assert "--key FILE" in foreign["hint"]
+    agent = call(home, *source, "--key", home / "ann.jwk", "--as", "rob", code=2)["error"]
+    assert "rob" in agent["detail"]
+    assert not file.exists()
+
+
 def test_a_bundle_looks_on_and_then_decides_for_some(home: Path, tmp_path: Path) -> None:
     repository = Repository(tmp_path / "repository")
     active, file = build(home, repository, "allow")
@@ -162,8 +175,10 @@ def test_a_bundle_looks_on_and_then_decides_for_some(home: Path, tmp_path: Path)
     assert call(home, "policy", "bring", file, "--as", "ann")["digest"] == candidate
     begun = call(home, "policy", "shadow", "start", candidate, "--for", "1d", "--as", "ann")
     assert (begun["shadow"]["in_force"], begun["shadow"]["problem"]) == (True, None)
-    again = call(home, "policy", "shadow", "start", candidate, "--as", "oli", code=1)
-    assert again["error"]["code"] == "request.conflict"
+    for same in (candidate, file):
+        assert call(home, "policy", "shadow", "start", same, "--as", "oli")["shadow"] == begun["shadow"]
+    refused = call(home, "policy", "shadow", "start", active, "--as", "oli", code=1)["error"]
+    assert (refused["problem"], refused["detail"]) == ("policy.decides", "This bundle decides already.")
     shown = real.invoke(home, "policy", "shadow", "show", "--as", "oli")
     assert candidate in shown.output
     assert call(home, "policy", "shadow", "stop", "--as", "oli")["shadow"]["in_force"] is False

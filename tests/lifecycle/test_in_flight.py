@@ -22,8 +22,7 @@ from gateway.reasons import Reason
 from gateway.settings import Settings
 from gateway.store.directory import NewPrincipal
 from tests.lifecycle.repository import Repository
-from tests.lifecycle.test_activation import ALLOW, ASK
-from tests.lifecycle.town import Town, open_town
+from tests.lifecycle.town import ALLOW, ASK, Town, open_town
 from tests.pipeline.house import Brain, step
 from tests.until import until
 from tests.web.conftest import serving

@@ -32,8 +32,7 @@ from gateway.web.routes.remote import NOTICES_PER_MINUTE
 from tests import services
 from tests.lifecycle.git_server import TOKEN, GitServer, find_sshd, git_server, ssh_server
 from tests.lifecycle.repository import Repository
-from tests.lifecycle.test_activation import ALLOW, ASK, flipped, refusal
-from tests.lifecycle.town import KEYS, Town, open_town
+from tests.lifecycle.town import ALLOW, ASK, KEYS, Town, flipped, open_town, refusal
 from tests.policy.support import OPEN
 from tests.until import until
 

@@ -7,21 +7,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 from handrail import SigningKey
 from handrail.proposals import new_binding, sign_act
 
 from gateway.app import Gateway, build
 from gateway.canonical import sha256_canonical
+from gateway.errors import HandrailError
 from gateway.model import Decision, Principal
 from gateway.policy import signed
 from gateway.policy.git import revision
 from gateway.ports import Typ
+from gateway.reasons import Reason
 from gateway.settings import Settings
 from gateway.store.directory import NewPrincipal
 from gateway.two_person import Kind
 from keys import jws
 from tests.lifecycle.repository import Repository
-from tests.policy.support import ask, step
+from tests.policy.support import OPEN, ask, step
 
 NO_TESTS: Mapping[str, Any] = {"opa": None, "tests": None, "coverage": None}
 ANN, OLI, KIM = (SigningKey(bytes([number]) * 32) for number in (11, 12, 13))
@@ -132,3 +135,22 @@ async def _known(gateway: Gateway) -> bool:
 
 def document_sha256(document: Mapping[str, Any]) -> str:
     return sha256_canonical(dict(document))
+
+
+def flipped(token: bytes) -> bytes:
+    """The token with another signature, of the same shape."""
+    unsigned, _, signature = token.rpartition(b".")
+    return unsigned + b"." + (b"B" if signature.startswith(b"A") else b"A") + signature[1:]
+
+
+async def refusal(awaitable: Any) -> Reason:
+    with pytest.raises(HandrailError) as caught:
+        await awaitable
+    return caught.value.reason
+
+
+def says(effect: str, note: str = "") -> dict[str, str]:
+    return {"handrail/main.rego": OPEN.replace("EFFECT", effect) + note}
+
+
+ALLOW, ASK = says("allow"), says("ask")

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from audit import controls
+from gateway.cli.hints import CONFLICT_HINTS
 from gateway.entries import LABELS, UNWRITTEN, EntryType
-from gateway.reasons import POLICY_CODE, TEXTS, Reason
+from gateway.reasons import CONFLICTS, POLICY_CODE, TEXTS, Conflict, Reason
 from tests.meta.tree import CODE, ROOT, python_files, syntax, text
 
 SOURCES = [path for path in python_files("gateway", "hand_adapters", "audit", "keys") if path.name != "reasons.py"]
@@ -42,6 +43,22 @@ def test_every_reason_is_given_somewhere(reason: Reason) -> None:
 @pytest.mark.parametrize("reason", Reason)
 def test_every_reason_is_tested(reason: Reason) -> None:
     assert _mentioned(TESTS, f"Reason.{reason.name}", f'"{reason}"', f"'{reason}'")
+
+
+@pytest.mark.parametrize("cause", Conflict)
+def test_every_conflict_says_why_and_what_to_do(cause: Conflict) -> None:
+    assert f"| `{cause}` | {CONFLICTS[cause]} |" in text(ROOT / "docs" / "api.md")
+    assert CONFLICTS[cause].endswith(".")
+    assert len(CONFLICT_HINTS[cause]) < 120
+    assert _mentioned(SOURCES, f"because(Conflict.{cause.name})")
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=str)
+def test_no_conflict_is_given_without_its_cause(path: Path) -> None:
+    for call in (node for node in ast.walk(syntax(path)) if isinstance(node, ast.Call)):
+        if call.args and ast.unparse(call.args[0]) == "Reason.REQUEST_CONFLICT":
+            said = [keyword.value for keyword in call.keywords if keyword.arg is None]
+            assert [ast.unparse(one).partition("(")[0] for one in said] == ["because"], ast.unparse(call)
 
 
 def test_every_entry_type_maps_to_controls_or_says_why_not() -> None:

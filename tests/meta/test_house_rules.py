@@ -101,3 +101,24 @@ def test_tests_do_not_sleep_to_wait() -> None:
     found = {str(path.relative_to(ROOT)): list(_sleeps(syntax(path))) for path in python_files("tests")}
     assert {path: lines for path, lines in found.items() if lines and path not in SLEEPING} == {}
     assert all(found[path] for path in SLEEPING), "an exception that nobody needs"
+
+
+def _imported(path: Path) -> Iterator[str]:
+    for node in ast.walk(syntax(path)):
+        if isinstance(node, ast.ImportFrom):
+            yield from (node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names))
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+def test_nothing_is_imported_from_a_module_of_tests() -> None:
+    """What two of them need stands in a module beside them; a fixture, in ``conftest.py``."""
+    found = {
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in python_files("tests", "bench", ".ci", *CODE)
+        for name in _imported(path)
+        if name.startswith("tests.")
+        and any(part.startswith("test_") for part in name.split("."))
+        and (ROOT / f"{name.replace('.', '/')}.py").exists()
+    }
+    assert not found

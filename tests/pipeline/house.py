@@ -5,19 +5,21 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from joserfc import jws as jose
 from joserfc.jwk import OKPKey
-from sqlalchemy import Engine
+from sqlalchemy import Engine, create_engine
 
 import migrations
 from audit.database import make_engine
 from audit.epochs import EpochKeys
 from audit.log import Log
+from gateway.approval_upkeep import ApprovalUpkeep
 from gateway.approvals import Approvals
 from gateway.errors import Refused
 from gateway.evidence import Evidence
@@ -36,6 +38,7 @@ from gateway.model import (
     UnverifiedPlan,
 )
 from gateway.pipeline import Pipeline
+from gateway.plan_locks import PlanLocks
 from gateway.policy.contexts import Contexts
 from gateway.policy.recall import Recall
 from gateway.reasons import Reason
@@ -235,6 +238,7 @@ class House:
     brain: Brain
     pipeline: Pipeline
     approvals: Approvals
+    approval_upkeep: ApprovalUpkeep
     evidence: Evidence
 
     async def submit(
@@ -297,6 +301,7 @@ async def open_house(
         tracer=Tracer(),
         contexts=remembering(configured, engine, log, hands, store, directory),
     )
+    locks = PlanLocks()
     house = House(
         configured,
         log,
@@ -307,7 +312,8 @@ async def open_house(
         directory,
         brain,
         pipeline,
-        Approvals(pipeline),
+        Approvals(pipeline, locks),
+        ApprovalUpkeep(pipeline, locks),
         Evidence(pipeline),
     )
     if start:
@@ -339,3 +345,14 @@ def crash(reason: Reason, failure: Any) -> Behaviour:
         raise HandError(reason, failure)
 
     return fail
+
+
+@contextmanager
+def locked(house: House) -> Iterator[None]:
+    """Another program holds the database: every write waits until its deadline."""
+    engine = create_engine(house.settings.database_url)
+    with engine.connect() as connection:
+        connection.exec_driver_sql("BEGIN EXCLUSIVE")
+        yield
+        connection.exec_driver_sql("ROLLBACK")
+    engine.dispose()

@@ -61,7 +61,7 @@ async def test_a_principal_with_all_its_plans_under_way_keeps_nobody_else_out(ho
     before, third = house.codes(), signed(house, step("a"))
     refusal = await refused(house, third)
     assert isinstance(refusal, Unavailable), "it may be sent again"
-    assert (refusal.reason, refusal.hints) == (Reason.LIMIT_PLANS, {"limit": PLANS})
+    assert (refusal.reason, refusal.facts) == (Reason.LIMIT_PLANS, {"limit": PLANS})
     assert house.codes() == before, "nothing of it is on record"
     other = await house.submit(signed(house, step("a"), caller=OTHER), caller=OTHER, wait=0)
     assert other["status"] == "running"
@@ -99,7 +99,7 @@ async def test_a_principal_with_all_its_requests_open_keeps_nobody_else_out(hous
     before, more = house.codes(), signed(house, step("x", "write"), step("y", "write"))
     refusal = await refused(house, more)
     assert isinstance(refusal, Unavailable)
-    assert (refusal.reason, refusal.hints) == (Reason.LIMIT_APPROVALS, {"limit": REQUESTS})
+    assert (refusal.reason, refusal.facts) == (Reason.LIMIT_APPROVALS, {"limit": REQUESTS})
     assert (house.codes(), await open_requests(house)) == (before, 2), "nothing of it is on record"
     assert not house.pipeline.stalled
     other = await house.submit(signed(house, step("x", "write"), caller=OTHER), caller=OTHER)
@@ -155,7 +155,7 @@ async def test_a_request_that_is_asked_anew_takes_its_own_room(house: House, sam
     with pytest.raises(HandrailError) as refusal:
         await house.approvals.answer(approval_id, APPROVER, answer=Answer.APPROVE)
     assert refusal.value.reason is Reason.APPROVAL_VOIDED
-    while await house.approvals.redecide():
+    while await house.approval_upkeep.redecide():
         for view in views:
             await house.until_settled(view["plan_id"])
     shown = await house.until_settled(views[0]["plan_id"])

@@ -19,36 +19,10 @@ from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from gateway.recovery import recover
 from gateway.store.past import SqlPast
-from tests.pipeline.house import (
-    AGENT,
-    APPROVER,
-    MANIFEST,
-    OTHER,
-    House,
-    close_house,
-    crash,
-    open_house,
-    remembering,
-    step,
-)
-from tests.pipeline.test_faults import locked
+from tests.pipeline.house import AGENT, APPROVER, MANIFEST, OTHER, House, close_house, crash, locked, open_house, step
+from tests.pipeline.spending import as_after_a_restart, in_context, of_principal, pay, seen
 
 NOTHING = {"steps": 0, "changes": 0, "amount": 0}
-
-
-def seen(house: House) -> Mapping[str, Any]:
-    """``context`` of the newest evaluation."""
-    return house.policy.inputs[-1]["context"]
-
-
-def in_context(house: House) -> tuple[int, int, float]:
-    spent = seen(house)["spent"]["context"]
-    return spent["steps"], spent["changes"], spent["amount"]
-
-
-def of_principal(house: House, window: str = "day") -> tuple[int, int, float]:
-    spent = seen(house)["spent"]["principal"][window]
-    return spent["steps"], spent["changes"], spent["amount"]
 
 
 @pytest.fixture
@@ -58,18 +32,6 @@ def paying(house: House) -> House:
     house.hands.manifests["tool"] = replace(MANIFEST, actions={**MANIFEST.actions, "write": pay})
     house.policy.effects["write"] = Effect.ALLOW
     return house
-
-
-def pay(name: str, amount: float) -> dict[str, Any]:
-    return step(name, "write", args={"text": name, "n": amount})
-
-
-def as_after_a_restart(house: House) -> None:
-    """Whatever this process remembers of contexts is gone."""
-    house.store._contexts.clear()
-    fresh = remembering(house.settings, house.log._engine, house.log, house.hands, house.store, house.directory)
-    house.pipeline.contexts = fresh
-    house.pipeline.recorder = replace(house.pipeline.recorder, contexts=fresh)
 
 
 async def test_the_first_plan_of_a_context_has_nothing_before_it(house: House) -> None:
@@ -148,7 +110,7 @@ async def test_what_is_held_and_expires_is_released(paying: House) -> None:
     held = await paying.plan(pay("a", 10), context_id="journey")
     clock = paying.pipeline.clock
     paying.pipeline.clock = lambda: clock() + 3601
-    assert await paying.approvals.expire() == 1
+    assert await paying.approval_upkeep.expire() == 1
     await paying.until_settled(held["plan_id"])
     paying.pipeline.clock = clock
     await paying.plan(step("c"), context_id="journey")

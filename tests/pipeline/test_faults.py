@@ -5,31 +5,17 @@ import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine
 
 from gateway.errors import HandrailError, Unavailable, Uncertain
 from gateway.model import HandCall, HandResult
 from gateway.ports import Append
 from gateway.reasons import Reason
 from gateway.recovery import recover
-from tests.pipeline.house import AGENT, House, close_house, open_house, step
-
-
-@contextmanager
-def locked(house: House) -> Iterator[None]:
-    """Another program holds the database: every write waits until its deadline."""
-    engine = create_engine(house.settings.database_url)
-    with engine.connect() as connection:
-        connection.exec_driver_sql("BEGIN EXCLUSIVE")
-        yield
-        connection.exec_driver_sql("ROLLBACK")
-    engine.dispose()
+from tests.pipeline.house import AGENT, House, close_house, locked, open_house, step
 
 
 async def test_a_locked_database_refuses_the_plan_and_nothing_runs(house: House) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy import select, text, update
 
 from audit.fsck import check
 from audit.log import Log
-from gateway import approvals as module
+from gateway import approval_upkeep
 from gateway.entries import EntryType
 from gateway.errors import HandrailError
 from gateway.model import Answer, ApprovalStatus, DecisionReason, Effect, HandCall, HandResult, Obligations
@@ -20,8 +20,8 @@ from gateway.reasons import ENGINE_AWAY, Reason
 from gateway.recovery import recover
 from gateway.store.tables import approval_answers, approval_ends, approvals
 from tests.pipeline.house import APPROVER, SECOND, House, close_house, open_house, step
-from tests.pipeline.test_approvals import Person, pages
-from tests.pipeline.test_contexts import as_after_a_restart, in_context
+from tests.pipeline.people import Person, pages
+from tests.pipeline.spending import as_after_a_restart, in_context
 
 FIRST, NEXT = "d" * 64, "e" * 64
 TWO = Obligations(quorum=2)
@@ -36,7 +36,7 @@ async def ask(house: House) -> tuple[str, str]:
 async def change(house: House, digest: str, *plan_ids: str) -> None:
     """Another bundle decides, and what waits was judged anew."""
     house.policy.digest = digest
-    await house.approvals.redecide()
+    await house.approval_upkeep.redecide()
     for plan_id in plan_ids:
         await house.until_settled(plan_id)
 
@@ -77,7 +77,7 @@ async def test_the_request_stays_open_and_the_answers_are_void_and_asked_for_aga
     assert after["void_answers"] == before["answers"]
     assert (after["expires_at"], after["requested_at"]) == (before["expires_at"], before["requested_at"])
     assert after["binding"] == {**before["binding"], "policy_digest": NEXT, "asked": 2}
-    assert await house.approvals.redecide() == 0, "once is enough"
+    assert await house.approval_upkeep.redecide() == 0, "once is enough"
     answered = await house.approvals.answer(approval_id, SECOND, answer=Answer.APPROVE)
     assert answered["status"] == "open", "the answer that is void does not count"
     assert not house.hands.calls
@@ -134,7 +134,7 @@ async def test_a_bundle_that_flips_back_and_forth_neither_prolongs_nor_loses_a_r
     assert (shown["asked"], shown["answers"], len(shown["void_answers"])) == (7, [], 6)
     assert shown["expires_at"] == expires_at
     house.pipeline.clock = lambda: expires_at + 1
-    assert await house.approvals.expire() == 1
+    assert await house.approval_upkeep.expire() == 1
     [ended] = (await house.until_settled(plan_id))["steps"]
     assert ended["status"] == "expired"
     assert not house.hands.calls
@@ -147,7 +147,7 @@ async def test_a_request_whose_time_is_over_is_not_prolonged_by_being_asked_anew
     await change(house, NEXT, plan_id)
     answer = house.approvals.answer(approval_id, APPROVER, answer=Answer.APPROVE)
     assert await refusal(answer) is Reason.APPROVAL_EXPIRED
-    assert await house.approvals.expire() == 1
+    assert await house.approval_upkeep.expire() == 1
 
 
 async def test_a_granted_request_that_waits_for_another_step_is_voided_and_opened_anew(house: House) -> None:
@@ -178,7 +178,7 @@ async def test_a_restart_keeps_the_asking_and_its_void_answers(tmp_path: Path) -
     await close_house(again)
     third = await open_house(tmp_path, brain=house.brain)
     third.policy.digest, third.policy.obligations = NEXT, TWO
-    assert await third.approvals.redecide() == 0
+    assert await third.approval_upkeep.redecide() == 0
     assert await third.approvals.show(approval_id, APPROVER) == shown
     assert (shown["asked"], shown["answers"]) == (2, [])
     for person in (APPROVER, SECOND):
@@ -215,7 +215,7 @@ async def test_an_answer_at_another_gateway_that_was_faster_than_the_rebinding_s
     plan_id, approval_id = await ask(here)
     with held_back(here.log, EntryType.APPROVAL_REBOUND) as (came, go):
         here.policy.digest = NEXT
-        await here.approvals.redecide()
+        await here.approval_upkeep.redecide()
         await came.wait()
         assert (await there.approvals.answer(approval_id, APPROVER, answer=Answer.APPROVE))["status"] == "granted"
         [done] = (await there.until_settled(plan_id))["steps"]
@@ -296,7 +296,7 @@ async def test_an_answer_while_the_request_is_asked_anew_is_refused(house: House
     plan_id, approval_id, go_on = await with_a_running_step(house)
     with held_back(house.log, EntryType.APPROVAL_REBOUND) as (came, go):
         house.policy.digest = NEXT
-        await house.approvals.redecide()
+        await house.approval_upkeep.redecide()
         await came.wait()
         answer = house.approvals.answer(approval_id, APPROVER, answer=Answer.APPROVE)
         assert await refusal(answer) is Reason.APPROVAL_MISMATCH
@@ -322,10 +322,10 @@ async def test_many_answers_and_activations_at_once_run_nothing_under_two_bundle
     async def flip() -> None:
         for number in range(10):
             house.policy.digest = (NEXT, FIRST)[number % 2]
-            await house.approvals.redecide()
+            await house.approval_upkeep.redecide()
 
     await asyncio.gather(flip(), *(answer(approval_id) for _, approval_id in plans))
-    while await house.approvals.redecide():
+    while await house.approval_upkeep.redecide():
         for plan_id, _ in plans:
             await house.until_settled(plan_id)
     assert refusals <= {Reason.APPROVAL_CLOSED, Reason.APPROVAL_VOIDED, Reason.APPROVAL_MISMATCH}
@@ -423,7 +423,7 @@ async def test_an_asking_ends_once_whatever_sql_says_of_the_request(house: House
 async def test_a_thousand_waiting_requests_are_asked_anew_and_hold_up_nobody(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "REDECIDE_BATCH", 64)
+    monkeypatch.setattr(approval_upkeep, "REDECIDE_BATCH", 64)
     server = house.settings.server.model_copy(update={"approvals_max_open_per_principal": 1000})
     house.pipeline.settings = house.settings.model_copy(update={"server": server})
     for _ in range(100):
@@ -431,7 +431,7 @@ async def test_a_thousand_waiting_requests_are_asked_anew_and_hold_up_nobody(
     before = set(await pages(house, status="open", limit=100))
     house.policy.digest = NEXT
     turns = 0
-    while house.pipeline._live or await house.approvals.redecide():
+    while house.pipeline._live or await house.approval_upkeep.redecide():
         view = await house.plan(step("other"))
         assert (view["status"], view["steps"][0]["decision"]["policy_digest"]) == ("done", NEXT)
         turns += 1
@@ -471,7 +471,7 @@ async def test_an_engine_that_is_away_denies_nothing_that_waits(house: House, mo
         raise HandrailError(Reason.POLICY_UNAVAILABLE)
 
     monkeypatch.setattr(house.policy, "ready", away)
-    assert await refusal(house.approvals.redecide()) is Reason.POLICY_UNAVAILABLE
+    assert await refusal(house.approval_upkeep.redecide()) is Reason.POLICY_UNAVAILABLE
     monkeypatch.undo()
     await change(house, NEXT, plan_id)
     assert (await house.approvals.show(approval_id, APPROVER))["asked"] == 2

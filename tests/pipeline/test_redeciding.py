@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from gateway import approvals
+from gateway import approval_upkeep
 from gateway.errors import HandrailError
-from gateway.model import Answer, DecisionReason, Effect, Obligations
+from gateway.model import Answer, ApprovalStatus, DecisionReason, Effect, Obligations
 from tests.pipeline.house import APPROVER, MANIFEST, SECOND, House, close_house, open_house, step
 
 NEXT = "e" * 64
@@ -33,18 +33,18 @@ async def waiting(house: House, number: int = 1) -> list[tuple[str, str]]:
 )
 async def test_a_held_step_of_which_anything_differs_is_asked_about_anew(house: House, change: dict[str, Any]) -> None:
     [(plan_id, before)] = await waiting(house)
-    assert await house.approvals.redecide() == 0, "nothing changed"
+    assert await house.approval_upkeep.redecide() == 0, "nothing changed"
     house.policy.digest = NEXT
     house.policy.reason = change.get("reason")
     house.policy.obligations = change.get("obligations", Obligations())
     house.hands.manifests["tool"] = change.get("manifest", MANIFEST)
-    assert await house.approvals.redecide() == 1
+    assert await house.approval_upkeep.redecide() == 1
     [held] = (await house.until_settled(plan_id))["steps"]
     assert (held["status"], held["decision"]["policy_digest"]) == ("held", NEXT)
     assert held["approval_id"] != before
     assert (await house.approvals.show(before, APPROVER))["status"] == "voided"
     assert house.codes().count("APRVOI") == 1
-    assert await house.approvals.redecide() == 0, "once is enough"
+    assert await house.approval_upkeep.redecide() == 0, "once is enough"
     for person in (APPROVER, SECOND)[: house.policy.obligations.quorum or 1]:
         answered = await house.approvals.answer(held["approval_id"], person, answer=Answer.APPROVE)
     assert answered["status"] == "granted"
@@ -58,7 +58,7 @@ async def test_a_held_step_that_the_new_bundle_denies_or_allows_waits_no_more(
 ) -> None:
     [(plan_id, before)] = await waiting(house)
     house.policy.digest, house.policy.effects["write"] = NEXT, effect
-    await house.approvals.redecide()
+    await house.approval_upkeep.redecide()
     [done] = (await house.until_settled(plan_id))["steps"]
     assert (done["status"], done["decision"]["policy_digest"]) == (status, NEXT)
     assert (await house.approvals.show(before, APPROVER))["status"] == "voided"
@@ -69,12 +69,12 @@ async def test_a_held_step_that_the_new_bundle_denies_or_allows_waits_no_more(
 async def test_many_waiting_requests_are_judged_anew_a_few_at_a_time(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(approvals, "REDECIDE_BATCH", 3)
+    monkeypatch.setattr(approval_upkeep, "REDECIDE_BATCH", 3)
     made = await waiting(house, 8)
     house.policy.digest = NEXT
     taken = []
     while sum(taken) < len(made):
-        taken.append(await house.approvals.redecide())
+        taken.append(await house.approval_upkeep.redecide())
         for plan_id, _ in made:
             await house.until_settled(plan_id)
         assert len(taken) < 20
@@ -91,10 +91,10 @@ async def test_a_restart_in_between_loses_none_and_asks_none_twice(tmp_path: Pat
     await close_house(first)
     second = await open_house(tmp_path, brain=first.brain)
     second.policy.digest = NEXT
-    assert await second.approvals.redecide() == 3
+    assert await second.approval_upkeep.redecide() == 3
     for plan_id, _ in made:
         assert (await second.until_settled(plan_id))["steps"][0]["decision"]["policy_digest"] == NEXT
-    open_ = (await second.approvals.list(APPROVER, approvals.ApprovalStatus.OPEN, limit=100))["approvals"]
+    open_ = (await second.approvals.list(APPROVER, ApprovalStatus.OPEN, limit=100))["approvals"]
     assert len(open_) == 3
     await close_house(second)
 
@@ -102,4 +102,4 @@ async def test_a_restart_in_between_loses_none_and_asks_none_twice(tmp_path: Pat
 async def test_nothing_is_judged_anew_while_no_bundle_decides(house: House) -> None:
     await waiting(house)
     house.policy.digest = ""
-    assert await house.approvals.redecide() == 0
+    assert await house.approval_upkeep.redecide() == 0

@@ -101,7 +101,7 @@ async def test_a_held_step_that_went_or_ended_does_not_go_again(
     owner.copy()
     if ending == "expired":
         house.pipeline.clock = lambda: time.time() + 3601
-        assert await house.approvals.expire() == 1
+        assert await house.approval_upkeep.expire() == 1
     else:
         given = Answer.APPROVE if ending == "approved and run" else Answer.REFUSE
         await house.approvals.answer(approval_id, APPROVER, answer=given)

@@ -140,7 +140,7 @@ async def test_two_gateways_decide_the_fate_of_a_step_once(tmp_path: Path, other
         await one.approvals.answer(approval_id, APPROVER, answer=Answer.REFUSE)
     else:
         one.pipeline.clock = lambda: time.time() + 3601
-        assert await one.approvals.expire() == 1
+        assert await one.approval_upkeep.expire() == 1
     await one.until_settled(view["plan_id"])
     plan.steps["w"].approved = True  # and acts on what it saw, as if it had won
     two.pipeline.resume(plan)
@@ -244,7 +244,7 @@ async def test_one_unreadable_plan_does_not_stop_the_others_from_expiring(
 
     monkeypatch.setattr(house.pipeline.store, "load", unreadable)
     house.pipeline.clock = lambda: time.time() + 3601
-    assert await house.approvals.expire() == 1
+    assert await house.approval_upkeep.expire() == 1
     assert (await house.until_settled(good["plan_id"]))["steps"][0]["status"] == "expired"
     house.pipeline.stalled.add(bad["plan_id"])
     await recover(house.pipeline)

@@ -93,6 +93,6 @@ async def test_no_condition_of_an_approval_is_waived_in_sql(tmp_path: Path, what
             await ask
         assert refusal.value.reason is Reason.INTERNAL
         assert "a row of approvals was changed" in refusal.value.detail
-    assert await again.approvals.expire() == 0
+    assert await again.approval_upkeep.expire() == 0
     assert not again.hands.calls
     await close_house(again)

@@ -22,7 +22,7 @@ from gateway.ports import HandFailure, Topic, TopicKind
 from gateway.reasons import Reason
 from gateway.stages import standing
 from tests.pipeline.house import APPROVER, MANIFEST, House, SimulatedPolicy, close_house, crash, echo, open_house, step
-from tests.pipeline.test_contexts import in_context, of_principal, pay, seen
+from tests.pipeline.spending import in_context, of_principal, pay, seen
 from tests.postgres import postgres_server, postgres_url
 
 __all__ = ["postgres_server", "postgres_url"]

@@ -8,15 +8,16 @@ import orjson
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from gateway.commitments import Committed
 from gateway.manifest import Trust
-from gateway.model import Committed, Decision, Plan
+from gateway.model import Decision, Plan
 from gateway.plans import Live
-from gateway.policy.accounts import ContextAccount, Past
+from gateway.policy.accounts import ContextAccount, PastStep
 from gateway.policy.memory import Memory
 from gateway.state import PlanState, StepState
 from tests.pipeline.house import MANIFEST, House, close_house, open_house, step
 
-KINDS = (Live, Plan, PlanState, StepState, Decision, Committed, ContextAccount, Memory, Past, AESGCM)
+KINDS = (Live, Plan, PlanState, StepState, Decision, Committed, ContextAccount, Memory, PastStep, AESGCM)
 MOST = 8
 
 
@@ -35,7 +36,7 @@ async def test_plans_that_are_done_leave_no_more_than_the_newest_contexts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gateway.policy.contexts.CONTEXTS_MAX", MOST)
-    monkeypatch.setattr("gateway.store.plans.CONTEXTS_REMEMBERED", MOST)
+    monkeypatch.setattr("gateway.store.context_bindings.REMEMBERED_MAX", MOST)
     monkeypatch.setattr("audit.sealing._CACHE", MOST)
     of_other_tests = kept()
     house = await open_house(tmp_path)

@@ -8,8 +8,8 @@ import json
 import warnings
 from typing import Any
 
+from tests.policy.generators import CORPUS, contexts, hands, moments, principals, request, steps
 from tests.policy.support import SHIPPED, ask, embedded, spelled, step
-from tests.policy.test_differential import CORPUS, contexts, hands, moments, principals, request, steps
 
 CASES = 150
 LATER = (

@@ -12,7 +12,7 @@ from gateway.policy.accounts import (
     HISTORY_MAX,
     TAINTS_MAX,
     ContextAccount,
-    Past,
+    PastStep,
     PrincipalAccount,
     Reservation,
     Sums,
@@ -101,9 +101,9 @@ def test_what_was_dispatched_cannot_be_released() -> None:
 def test_history_is_bounded_and_a_step_judged_anew_is_in_it_once() -> None:
     context = ContextAccount("c", JOURNEY)
     for number in range(HISTORY_MAX + 10):
-        context.note(("p", str(number)), Past("h", str(number), "allow", "none", "deferred", number), final=False)
+        context.note(("p", str(number)), PastStep("h", str(number), "allow", "none", "deferred", number), final=False)
     assert len(context.history) == HISTORY_MAX
-    context.note(("p", "70"), Past("h", "70", "deny", "none", "denied", 99.0), final=True)
+    context.note(("p", "70"), PastStep("h", "70", "deny", "none", "denied", 99.0), final=True)
     assert [past.effect for past in context.history if past.action == "70"] == ["deny"]
     assert len(context.history) == HISTORY_MAX
 

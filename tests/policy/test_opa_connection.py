@@ -2,8 +2,6 @@
 
 import asyncio
 import contextlib
-import datetime as dt
-import ipaddress
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,9 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from gateway.policy.breaker import THRESHOLD
 from gateway.policy.engine import make_backend
@@ -21,6 +16,7 @@ from gateway.policy.faults import EngineUnavailable
 from gateway.policy.opa import OpaEngine
 from gateway.policy.opa_client import tls_context
 from gateway.settings import PolicySettings, SettingsError
+from tests.authority import Authority
 from tests.policy.support import OPEN, ask, inspected, record, said, step, write
 from tests.until import until
 
@@ -28,49 +24,6 @@ pytestmark = pytest.mark.opa
 
 
 # --- TLS -------------------------------------------------------------------------------------------------------------
-
-
-class Authority:
-    """A certificate authority in a directory, for one test."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        directory.mkdir()
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test authority")])
-        self.certificate = directory / "ca.pem"
-        basics = x509.BasicConstraints(ca=True, path_length=0)
-        made = (
-            self._unsigned(self._name, self._key).add_extension(basics, critical=True).sign(self._key, hashes.SHA256())
-        )
-        self.certificate.write_bytes(made.public_bytes(serialization.Encoding.PEM))
-
-    def issue(self, name: str) -> tuple[Path, Path]:
-        """Certificate and key of a server or client on 127.0.0.1."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-        address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-        made = self._unsigned(subject, key).add_extension(address, critical=False).sign(self._key, hashes.SHA256())
-        files = self.directory / f"{name}.pem", self.directory / f"{name}.key"
-        files[0].write_bytes(made.public_bytes(serialization.Encoding.PEM))
-        files[1].write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
-        )
-        return files
-
-    def _unsigned(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
-        now = dt.datetime.now(dt.UTC)
-        return (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(self._name)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - dt.timedelta(hours=1))
-            .not_valid_after(now + dt.timedelta(hours=1))
-        )
 
 
 @asynccontextmanager

@@ -14,12 +14,10 @@ from gateway.entries import EntryType
 from gateway.policy.bundle import load
 from gateway.policy.inspection import inspect
 from gateway.policy.locations import SEVERITIES
-from tests.policy.support import SHIPPED
+from tests.policy.support import DECIDING, PACKAGES, SHIPPED
 
 regorus = pytest.importorskip("regorus", reason="no regorus wheel for this platform")
-PACKAGES = sorted(path for path in SHIPPED.rglob("*.rego") if not path.name.endswith("_test.rego"))
 TESTS = sorted(SHIPPED.rglob("*_test.rego"))
-DECIDING = [path for path in PACKAGES if "\ndecisions contains" in path.read_text() and path.parent.name != "handrail"]
 POLICY_ENTRIES = (EntryType.POLICY_ALLOWED, EntryType.POLICY_DENIED, EntryType.APPROVAL_REQUESTED)
 
 

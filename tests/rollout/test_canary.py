@@ -433,7 +433,7 @@ async def test_a_step_that_waits_is_judged_anew_when_a_canary_begins(stage: Stag
     view = await stage.place.plan(step("s", "change", "tool"))
     old = view["steps"][0]["approval_id"]
     canary = await stage.canary(CHANGED)
-    await stage.place.gateway.approvals.redecide()
+    await stage.place.gateway.approval_upkeep.redecide()
     (now,) = await after(stage.place, view["plan_id"])
     assert (now["status"], now["decision"]["policy_digest"]) == ("held", canary.digest)
     assert now["approval_id"] != old
@@ -449,7 +449,7 @@ async def test_an_approval_given_under_a_canary_falls_with_it(stage: Stage) -> N
     old = view["steps"][0]["approval_id"]
     await stage.place.gateway.approvals.answer(old, stage.place.people["bob"], answer=Answer.APPROVE)
     await stage.end(canary)
-    await stage.place.gateway.approvals.redecide()
+    await stage.place.gateway.approval_upkeep.redecide()
     (now,) = await after(stage.place, view["plan_id"])
     assert (now["status"], now["decision"]["policy_digest"]) == ("held", canary.active)
     assert now["approval_id"] != old
@@ -463,7 +463,7 @@ async def test_an_approved_step_that_waits_for_another_falls_with_the_canary(sta
     first, second = view["steps"]
     assert (first["status"], second["status"]) == ("held", "deferred")
     await stage.end(canary)
-    await stage.place.gateway.approvals.redecide()
+    await stage.place.gateway.approval_upkeep.redecide()
     (first, second) = await after(stage.place, view["plan_id"])
     assert second["status"] == "denied"
     await stage.place.gateway.approvals.answer(first["approval_id"], stage.place.people["bob"], answer=Answer.APPROVE)
@@ -478,7 +478,7 @@ async def test_a_step_that_the_candidate_let_go_is_judged_by_both_after_a_stop(s
         await stage.place.do("read")
     await stage.settle()
     assert stage.place.gateway.rollout.trial.cause is Cause.DENIALS
-    await stage.place.gateway.approvals.redecide()
+    await stage.place.gateway.approval_upkeep.redecide()
     first, second = await after(stage.place, view["plan_id"])
     assert (second["status"], codes(second)) == ("denied", ["test.write", "policy.stricter"])
     assert (first["status"], codes(first)[-1]) == ("held", "policy.stricter")
@@ -489,7 +489,7 @@ async def test_an_approval_of_both_bundles_word_falls_when_the_canary_is_ended(s
     view = await stage.place.plan(step("s", "change", "tool"))
     assert codes(view["steps"][0])[-1] == "policy.stricter"
     await stage.end(canary)
-    await stage.place.gateway.approvals.redecide()
+    await stage.place.gateway.approval_upkeep.redecide()
     (now,) = await after(stage.place, view["plan_id"])
     assert (now["status"], codes(now)) == ("held", ["test.ask"])
     assert now["approval_id"] != view["steps"][0]["approval_id"]

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.errors import HandrailError
 from gateway.model import Decision, Role
-from gateway.reasons import Reason
+from gateway.reasons import CONFLICTS, Conflict, Reason
 from gateway.store.tables import policy_comparisons, policy_shadows
 from gateway.two_person import Kind
 from tests.rollout.stage import DAY, FAULTY, LAX, STRICT, Stage, execute, open_stage, rows, second_home
@@ -250,6 +250,7 @@ async def test_over_the_api_it_is_started_seen_and_stopped(stage: Stage) -> None
     assert (begun.status_code, begun.json()["shadow"]["digest"]) == (201, digest)
     again = await http.post("/v1/policy/shadow", json={"digest": digest}, headers=headers)
     assert (again.status_code, again.json()["code"]) == (409, "request.conflict")
+    assert (again.json()["problem"], again.json()["why"]) == ("shadow.runs", CONFLICTS[Conflict.SHADOW_RUNS])
     assert (await stage.place.get("/v1/policy/shadow"))["shadow"]["by"] == "ann"
     ended = await http.delete("/v1/policy/shadow", headers=headers)
     assert ended.json()["shadow"]["in_force"] is False

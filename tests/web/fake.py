@@ -8,10 +8,12 @@ import orjson
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from audit.evaluations import EvaluationPage, Fault, Recorded
+from audit.export.lines import Format
 from audit.reader import Filter, Page, StoredEntry
 from gateway.canonical import b64url_decode, b64url_encode
 from gateway.entries import EntryDraft
 from gateway.errors import HandrailError, Refused
+from gateway.exports import Asked, Export
 from gateway.key_changes import KeyChanges
 from gateway.manifest import ActionManifest, Manifest, SideEffects
 from gateway.model import Principal, Role, UnverifiedPlan
@@ -315,6 +317,8 @@ class testing_only_Approvals:  # noqa: N801
             "asked": 1,
             "answers": [],
             "void_answers": [],
+            "your_answer": None,
+            "successor": None,
         }
 
     async def answer(
@@ -514,9 +518,37 @@ class testing_only_Reader:  # noqa: N801
     def __init__(self) -> None:
         self.queries: list[tuple[Filter, int | None, int]] = []
 
-    def query(self, wanted: Filter, *, after: int | None = None, limit: int = 100) -> Page:
-        self.queries.append((wanted, after, limit))
+    def query(self, wanted: Filter, *, after: int | None = None, limit: int = 100, newest_first: bool = False) -> Page:
+        self.queries.append((wanted, after, limit, newest_first))
         return Page([StoredEntry(7, "POLDNY", b'{"v":1}', {})], None, 8)
+
+
+class testing_only_Exports:  # noqa: N801
+    def __init__(self) -> None:
+        self.asked: list[tuple[Asked, str]] = []
+        self.pieces = [b"one\n", b"two\n"]
+        self.breaks: HandrailError | None = None
+        self.refusal: HandrailError | None = None
+        self.hold: asyncio.Event | None = None
+        self.closed = 0
+
+    async def open(self, asked: Asked, principal: Principal) -> Export:
+        self.asked.append((asked, principal.id))
+        if self.refusal is not None:
+            raise self.refusal
+        kind = "application/x-tar" if asked.format is Format.BUNDLE else "application/x-ndjson"
+        return Export(kind, 9, 2, self._chunks())
+
+    async def _chunks(self) -> AsyncIterator[bytes]:
+        try:
+            for piece in self.pieces:
+                yield piece
+                if self.hold is not None:
+                    await self.hold.wait()
+            if self.breaks is not None:
+                raise self.breaks
+        finally:
+            self.closed += 1
 
 
 class testing_only_Gateway:  # noqa: N801
@@ -535,6 +567,7 @@ class testing_only_Gateway:  # noqa: N801
         self.pulling = testing_only_Pulling()
         self.proposals = testing_only_Proposals()
         self.evidence = testing_only_Evidence()
+        self.exports = testing_only_Exports()
         self.policy = testing_only_Policy()
         self.rollout = testing_only_Rollout()
         self.reader = testing_only_Reader()

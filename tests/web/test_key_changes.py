@@ -151,7 +151,7 @@ async def test_a_part_of_upkeep_that_fails_keeps_no_other_from_its_turn(
         return ()
 
     gateway.pipeline.stalled.add("ab")
-    monkeypatch.setattr(type(gateway.approvals), "expire", part(0))
+    monkeypatch.setattr(type(gateway.approval_upkeep), "expire", part(0))
     monkeypatch.setattr(app_module, "recover", part(1))
     monkeypatch.setattr(gateway.keyset, "tick", tick)
     monkeypatch.setattr(gateway.key_changes, "settle", part(3))

@@ -15,9 +15,9 @@ from gateway.web.routes import TABLE
 from gateway.web.routes.remote import NOTIFY
 from gateway.web.routing import Access, Endpoint, Parameter
 from tests.meta.tree import ROOT, python_files, syntax
+from tests.web.every_route import BODIES, JOSE, JSON, PARAMETERS, called
+from tests.web.every_route import PLAIN as EVERY
 from tests.web.fake import principal, token
-from tests.web.test_routes import BODIES, JOSE, JSON, PARAMETERS, called
-from tests.web.test_routes import PLAIN as EVERY
 
 PLAIN = [endpoint for endpoint in EVERY if endpoint.path != NOTIFY]
 """A Git server's notice is whatever that server sends: nothing of it is read."""

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-import orjson
 import pytest
 from mcp import MCPError
 from mcp.client import Client
@@ -29,9 +28,9 @@ from gateway.settings import Settings
 from tests.until import until
 from tests.web.conftest import serving
 from tests.web.fake import APPROVAL_ID, PLAN_ID, action, manifest, step, testing_only_Gateway, token, view
+from tests.web.rpc import INITIALIZE, JSON_RPC, rpc
 
 MODES = ["legacy", "2026-07-28", "auto"]
-JSON_RPC = {"content-type": "application/json", "accept": "application/json, text/event-stream"}
 
 
 @asynccontextmanager
@@ -41,16 +40,6 @@ async def mcp_client(port: int, mode: str, role: Role | str = Role.AGENT) -> Asy
         Client(streamable_http_client(f"http://127.0.0.1:{port}/mcp", http_client=http), mode=mode) as client,
     ):
         yield client
-
-
-def rpc(method: str, params: dict[str, Any] | None = None, number: int = 1) -> bytes:
-    return orjson.dumps({"jsonrpc": "2.0", "id": number, "method": method, "params": params or {}})
-
-
-INITIALIZE = rpc(
-    "initialize",
-    {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "t", "version": "0"}},
-)
 
 
 def text_of(result: Any) -> str:

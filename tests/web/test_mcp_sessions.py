@@ -12,7 +12,7 @@ from gateway.ingress.mcp_sessions import SESSIONS_PER_PRINCIPAL_MAX, Sessions
 from gateway.model import Role
 from gateway.reasons import Reason
 from tests.web.fake import testing_only_Gateway, token
-from tests.web.test_mcp import INITIALIZE, JSON_RPC, rpc
+from tests.web.rpc import INITIALIZE, JSON_RPC, rpc
 
 MAX = SESSIONS_PER_PRINCIPAL_MAX
 ME, OTHER = ("default", "me"), ("default", "other")

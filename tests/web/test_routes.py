@@ -19,41 +19,10 @@ from gateway.web.openapi import openapi, problems_of
 from gateway.web.routes import TABLE
 from gateway.web.routes.remote import NOTIFY
 from gateway.web.routing import Access, Endpoint
+from tests.web.every_route import BODIES, JOSE, JSON, JWK, PARAMETERS, PLAIN, called
 from tests.web.fake import APPROVAL_ID, DIGEST, PLAN_ID, PROPOSAL_ID, principal, testing_only_Gateway, token, view
 
 DOCUMENT = openapi(TABLE, "1.0", "http://127.0.0.1:8080")
-JSON = {"content-type": "application/json"}
-JOSE = {"content-type": "application/jose"}
-JWK = {"kty": "OKP", "crv": "Ed25519", "x": "A" * 43}
-
-BODIES: dict[str, Any] = {
-    "/v1/approvals/{approval_id}": {"answer": "approve"},
-    "/v1/principals": {"id": "bob", "roles": ["agent"]},
-    "/v1/principals/{principal_id}/keys": {"ttl_days": 1},
-    "/v1/issuers": {"id": "brain", "jwk": JWK},
-    "/v1/hands/{hand_id}/pin": {"digest": "0" * 64},
-    "/v1/policy/shadow": {"digest": "0" * 64},
-    "/v1/proposals": {"kind": "policy.observe", "document": {"hand": "git"}},
-    "/v1/proposals/{proposal_id}/activate": {"document_sha256": "0" * 64},
-}
-PARAMETERS = {
-    "plan_id": PLAN_ID,
-    "step_id": "call",
-    "approval_id": APPROVAL_ID,
-    "receipt_id": f"{PLAN_ID}.call",
-    "principal_id": "bob",
-    "issuer_id": "brain",
-    "kid": "k",
-    "purpose": "step",
-    "hand_id": "git",
-    "proposal_id": PROPOSAL_ID,
-    "digest": DIGEST,
-}
-PLAIN = [endpoint for endpoint in TABLE if endpoint.path != "/mcp"]
-
-
-def called(endpoint: Endpoint) -> str:
-    return f"{endpoint.method} {endpoint.path}"
 
 
 async def call(client: httpx2.AsyncClient, endpoint: Endpoint, headers: dict[str, str]) -> httpx2.Response:
@@ -381,8 +350,9 @@ async def test_an_audit_query_is_on_record_and_bound_to_the_tenant(
     asked = "type=policy%20denied&effect=deny&plan=p&reason=policy.denied&after=3&limit=5"
     answer = await client.get(f"/v1/audit/entries?{asked}", headers=token(Role.AUDITOR))
     assert answer.json()["entries"] == [{"index": 7, "code": "POLDNY", "label": "policy denied", "entry": {"v": 1}}]
-    [(wanted, after, limit)] = gateway.reader.queries
+    [(wanted, after, limit, newest)] = gateway.reader.queries
     assert (wanted.tenant, wanted.type, wanted.plan_id, after, limit) == ("default", "POLDNY", "p", 3, 5)
+    assert newest is False
     [entry] = gateway.log.appended
     assert (entry.type, entry.principal) == (EntryType.AUDIT_QUERIED, "pseudonym-of-auditor")
     assert entry.facts["filters"] == "effect,plan,reason,type", (
@@ -400,6 +370,7 @@ async def test_an_audit_query_is_on_record_and_bound_to_the_tenant(
         "limit=0",
         "limit=1001",
         "limit=x",
+        "order=up",
         "plan=a&plan=b",
         "plan=%00",
         "plan=%ff",
@@ -413,6 +384,15 @@ async def test_an_audit_query_that_is_not_understood_is_refused(
     answer = await client.get(f"/v1/audit/entries?{asked}", headers=token(Role.AUDITOR))
     assert (answer.status_code, answer.json()["code"]) == (400, "request.malformed")
     assert gateway.reader.queries == []
+
+
+@pytest.mark.parametrize(("order", "newest"), [("newest", True), ("oldest", False)])
+async def test_an_audit_query_is_answered_in_the_order_that_was_asked_for(
+    client: httpx2.AsyncClient, gateway: testing_only_Gateway, order: str, newest: bool
+) -> None:
+    answer = await client.get(f"/v1/audit/entries?order={order}", headers=token(Role.AUDITOR))
+    assert answer.status_code == 200
+    assert gateway.reader.queries[0][3] is newest
 
 
 async def test_a_page_of_approvals_is_asked_for_as_it_was_said(

@@ -163,7 +163,7 @@ async def test_every_end_of_a_request_is_told_once(tmp_path: Path, end: str) -> 
         elif end == "expired":
             now = here.gateway.clock()
             here.gateway.pipeline.clock = lambda: now + 3601
-            await approvals.expire()
+            await here.gateway.approval_upkeep.expire()
             pass_time(here, 3601)
         else:
             await approvals.answer(first, bob, answer=Answer.REFUSE)
@@ -181,7 +181,7 @@ async def test_a_request_that_is_asked_anew_is_told_of_with_every_asking(tmp_pat
         for text in ("package handrail.note\n", "package handrail.note\n\nx := 1\n"):
             (tmp_path / "policy" / "handrail" / "note.rego").write_text(text)
             await here.gateway.policy.reload()
-            await here.gateway.approvals.redecide()
+            await here.gateway.approval_upkeep.redecide()
             await here.gateway.pipeline.close()
         await send(here)
         messages = receiver.told()

@@ -15,7 +15,7 @@ from gateway.cli.exits import Code, Exit
 from gateway.cli.output import Output
 from gateway.rendering import render
 
-app = noun("Set up a gateway and play a demonstration on it.")
+app = noun("demo")
 
 
 @command(

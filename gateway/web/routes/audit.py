@@ -22,6 +22,8 @@ LIMIT_MAX: Final = 1000
 LIMIT_DEFAULT: Final = 100
 _WORD: Final = re.compile(r"[ -~]{1,256}")
 
+_ORDERS: Final = {"oldest": False, "newest": True}
+"""Value of ``order`` -> whether the newest entry comes first."""
 FILTERS: Final = {
     "context": "context_id",
     "plan": "plan_id",
@@ -34,11 +36,12 @@ FILTERS: Final = {
 
 
 async def entries(request: Request, principal: Principal) -> Response:
-    """One page of the tenant's entries, oldest first, with the tree size that the answer covers."""
-    asked = query(request, "type", "effect", "after", "limit", *FILTERS)
+    """One page of the tenant's entries in the order asked for, with the tree size that the answer covers."""
+    asked = query(request, "type", "effect", "after", "limit", "order", *FILTERS)
     gateway = gateway_of(request.scope)
     entry_type = one_of(asked.get("type"), "type", entry_type_of, "a code or a label of an entry type")
     effect = one_of(asked.get("effect"), "effect", Effect)
+    newest = one_of(asked.get("order"), "order", _ORDERS.__getitem__, ", ".join(_ORDERS)) or False
     after, at_most = after_index(asked), limit_of(asked, default=LIMIT_DEFAULT, maximum=LIMIT_MAX)
     words = {
         member: one_of(asked.get(name), name, word, "1 to 256 printable ASCII characters")
@@ -54,10 +57,10 @@ async def entries(request: Request, principal: Principal) -> Response:
         EntryType.AUDIT_QUERIED,
         principal.tenant,
         principal=principal.pseudonym,
-        facts={"filters": ",".join(sorted(asked.keys() - {"after", "limit"})) or "none", "limit": at_most},
+        facts={"filters": ",".join(sorted(asked.keys() - {"after", "limit", "order"})) or "none", "limit": at_most},
     )
     await gateway.log.append(Append([draft]))
-    page = await asyncio.to_thread(gateway.reader.query, wanted, after=after, limit=at_most)
+    page = await asyncio.to_thread(gateway.reader.query, wanted, after=after, limit=at_most, newest_first=newest)
     return JsonResponse(
         {
             "entries": [_view(stored.index, stored.code, stored.body) for stored in page.entries],
@@ -103,6 +106,11 @@ ENDPOINTS: Final = (
             Parameter("action", "Action."),
             Parameter("principal", "Pseudonym of the principal."),
             Parameter("reason", "Reason code."),
+            Parameter(
+                "order",
+                "Which entry comes first: the oldest (default) or the newest; after then goes back.",
+                {"type": "string", "enum": list(_ORDERS)},
+            ),
             AFTER_INDEX,
             limit(LIMIT_DEFAULT, LIMIT_MAX),
         ),

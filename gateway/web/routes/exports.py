@@ -51,9 +51,7 @@ async def export(request: Request, principal: Principal) -> ASGIApp:
 
 
 def _asked(given: dict[str, str], principal: Principal) -> Asked:
-    kind = one_of(given.get("format"), "format", Format)
-    if kind is None:
-        raise Malformed("format", parameter="format", expected="one of: " + ", ".join(Format))
+    kind = one_of(given.get("format"), "format", Format) or Format.BUNDLE
     entry_type = one_of(given.get("type"), "type", entry_type_of, "a code or a label of an entry type")
     effect = one_of(given.get("effect"), "effect", Effect)
     words = {
@@ -126,7 +124,9 @@ ENDPOINTS: Final = (
         summary="Export entries, or evidence that can be verified offline.",
         handler=export,
         parameters=(
-            Parameter("format", "What comes.", {"type": "string", "enum": [str(kind) for kind in Format]}),
+            Parameter(
+                "format", "What comes: a bundle by default.", {"type": "string", "enum": [str(kind) for kind in Format]}
+            ),
             Parameter("type", "Entry type, by code or label."),
             Parameter("effect", "allow, ask or deny.", {"type": "string", "enum": [str(e) for e in Effect]}),
             Parameter("context", "context_id"),

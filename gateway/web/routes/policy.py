@@ -12,7 +12,7 @@ from gateway.reasons import Reason
 from gateway.web.bodies import JOSE, JSON, json_body, query, require_media_type, segment
 from gateway.web.context import gateway_of
 from gateway.web.routing import Body, Endpoint, JsonResponse
-from gateway.web.schemas_admin import ActivationView, BundleList, BundleView, PolicyView, RollbackRequest
+from gateway.web.schemas_policy import ActivationView, BundleList, BundleView, PolicyView, RollbackRequest
 
 
 async def show(request: Request, principal: Principal) -> Response:  # noqa: ARG001 - a handler's shape

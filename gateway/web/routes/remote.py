@@ -12,7 +12,7 @@ from gateway.reasons import Reason
 from gateway.web.bodies import JSON, query
 from gateway.web.context import gateway_of, source_of
 from gateway.web.routing import Access, Body, Endpoint, JsonResponse
-from gateway.web.schemas_admin import Noticed, RemoteView
+from gateway.web.schemas_policy import Noticed, RemoteView
 
 NOTICES_PER_MINUTE: Final = 30
 """From one source."""

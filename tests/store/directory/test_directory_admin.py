@@ -12,9 +12,10 @@ from sqlalchemy import Engine, func, select
 from audit.log import Log
 from audit.tables import entries
 from gateway.canonical import b64url_encode
+from gateway.commitments import fields_root
 from gateway.entries import EntryType
 from gateway.errors import Refused, Unavailable
-from gateway.model import Principal, Role, fields_root
+from gateway.model import Principal, Role
 from gateway.permissions import EVERYONE, ROLE_PERMISSIONS, Permission, permits, require
 from gateway.reasons import Reason
 from gateway.store.directory import NewPrincipal, SqlDirectory
@@ -226,9 +227,9 @@ async def test_malformed_principal_is_refused(
 ) -> None:
     before = rows(engine)
     refusal = await refused(directory.add_principal(root, person), Reason.REQUEST_MALFORMED)
-    assert str(refusal.hints["pointer"]).startswith("/")
-    assert refusal.hints["expected"]
-    assert PRIVATE_JWK["d"] not in f"{refusal}{refusal.hints}"
+    assert str(refusal.facts["pointer"]).startswith("/")
+    assert refusal.facts["expected"]
+    assert PRIVATE_JWK["d"] not in f"{refusal}{refusal.facts}"
     assert rows(engine) == before
 
 
@@ -350,7 +351,7 @@ async def test_malformed_issuer_is_refused(
     refusal = await refused(
         directory.add_issuer(root, issuer_id, new_jwk() if key is None else key, speaks_for), Reason.REQUEST_MALFORMED
     )
-    assert PRIVATE_JWK["d"] not in f"{refusal}{refusal.hints}"
+    assert PRIVATE_JWK["d"] not in f"{refusal}{refusal.facts}"
     assert rows(engine) == before
 
 

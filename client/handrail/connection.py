@@ -1,0 +1,81 @@
+"""What a connection to the gateway is made with, and requests and replies as the HTTP client knows them."""
+
+import ipaddress
+import ssl
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import httpx2
+
+from handrail.errors import ClientError, Unreachable
+from handrail.exchange import Reply, Request
+
+TIMEOUT_SECONDS: Final = 30.0
+
+
+def base_url(url: str) -> str:
+    """The gateway's URL without a trailing slash.
+
+    Raises:
+        ClientError: where it is no URL of a gateway.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment or parts.username:
+        raise ClientError("the gateway's URL must look like https://HOST[:PORT]")
+    return url.rstrip("/")
+
+
+def settings(base: str, api_key: str | None) -> dict[str, Any]:
+    """How both clients connect to ``base``: the API key goes there and nowhere else."""
+    chosen = {
+        "base_url": base,
+        "headers": _headers(api_key),
+        "trust_env": not _is_loopback(base),
+        "follow_redirects": False,
+    }
+    if base.startswith("http:"):
+        # Reading the system's CA certificates takes tens of milliseconds. Over plain HTTP nothing is verified with
+        # them; this context knows none and would refuse every certificate.
+        chosen["verify"] = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    return chosen
+
+
+def _is_loopback(url: str) -> bool:
+    """Loopback is never reached through a proxy from the environment."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _headers(api_key: str | None) -> dict[str, str]:
+    if api_key is None:
+        return {}
+    if not api_key.isascii() or not api_key.isprintable() or " " in api_key or not api_key:
+        raise ClientError("the API key has characters that no API key has")
+    return {"Authorization": f"Bearer {api_key}"}
+
+
+def arguments(request: Request, timeout_seconds: float) -> dict[str, Any]:
+    """``request`` as arguments of an HTTP client."""
+    return {
+        "method": request.method,
+        "url": request.path,
+        "params": dict(request.query) or None,
+        "content": request.body,
+        "headers": {"Content-Type": request.media_type} if request.media_type else {},
+        "timeout": timeout_seconds + request.wait_seconds,
+    }
+
+
+def reply_of(response: httpx2.Response) -> Reply:
+    """``response``, its body read, as operations know it."""
+    media_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return Reply(response.status_code, media_type, response.content)
+
+
+def unreachable(url: httpx2.URL, reason: Exception | None) -> Unreachable:
+    """The error for a gateway at ``url`` that did not answer, or whose stream ended too soon (no ``reason``)."""
+    what = type(reason).__name__ if reason is not None else "the event stream ends before the plan is done"
+    return Unreachable(f"no answer from {url}: {what}")

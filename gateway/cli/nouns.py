@@ -1,0 +1,25 @@
+"""The nouns of ``handrail NOUN VERB``, in the order of the help."""
+
+from typing import Final
+
+NOUNS: Final = {
+    "serve": "Run the gateway.",
+    "init": "Set a gateway's home up.",
+    "demo": "Set up a gateway and play a demonstration on it.",
+    "plan": "Sign, submit and show plans; save their receipts.",
+    "why": "Say why a step was decided as it was.",
+    "approvals": "List, watch, show, approve and refuse held steps.",
+    "verify": "Verify receipts and answers offline, from files alone.",
+    "audit": "Query the log, take it out, and check it for tampering.",
+    "policy": "Check, build, try, propose, activate and roll back policy bundles.",
+    "proposals": "List, show, activate and withdraw changes that take two people.",
+    "principals": "Add, list and revoke callers, and their security keys.",
+    "issuers": "Add, list and revoke signers of plans.",
+    "keys": "The gateway's keys, and new keys for clients.",
+    "hands": "List hands and pin their manifests.",
+    "jail": "Run a program in a jail.",
+    "doctor": "Say what is missing on this machine.",
+    "config": "Print and check the configuration.",
+    "db": "Move the database to the newest schema.",
+}
+"""Noun -> its line in the list, and what its own help says. Its module is ``gateway.cli.NOUN`` with a Typer ``app``."""

@@ -1,0 +1,42 @@
+"""What the pipeline needs from the rest of Handrail, as protocols. ``audit``, ``keys``, ``hand_adapters``,
+``gateway.policy`` and ``gateway.store`` implement them; only ``gateway.app`` joins them.
+
+Every method raises ``gateway.errors.HandrailError`` and nothing else.
+"""
+
+from gateway.ports.hands import Courier, HandFailure, Hands
+from gateway.ports.keys import Credentials, Purpose, Signer, Typ
+from gateway.ports.log import Append, AuditLog, Guard, Payloads, Write
+from gateway.ports.past import Contexts, Logged, LoggedStep, Others, Past, Topic, TopicKind
+from gateway.ports.policy import PolicyEngine
+from gateway.ports.stored import ApprovalAnswer, ApprovalRow, StoredPlan, StoredStep
+from gateway.ports.stores import Directory, PlanStore
+
+__all__ = [
+    "Append",
+    "ApprovalAnswer",
+    "ApprovalRow",
+    "AuditLog",
+    "Contexts",
+    "Courier",
+    "Credentials",
+    "Directory",
+    "Guard",
+    "HandFailure",
+    "Hands",
+    "Logged",
+    "LoggedStep",
+    "Others",
+    "Past",
+    "Payloads",
+    "PlanStore",
+    "PolicyEngine",
+    "Purpose",
+    "Signer",
+    "StoredPlan",
+    "StoredStep",
+    "Topic",
+    "TopicKind",
+    "Typ",
+    "Write",
+]

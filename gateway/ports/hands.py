@@ -1,0 +1,71 @@
+"""Hands, and whoever else is called."""
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import Any, Protocol
+
+from gateway.manifest import Manifest
+from gateway.model import HandCall, HandResult, Principal
+
+
+class HandFailure(StrEnum):
+    """How a call that gave no result ended, for invariant 5."""
+
+    NOT_EXECUTED = "not_executed"
+    """The hand surely did not act."""
+    EXECUTED = "executed"
+    """The hand acted and answered, but the answer is unusable."""
+    UNKNOWN = "unknown"
+    """Nobody can tell."""
+
+
+class Hands(Protocol):
+    """The registry of hands as the pipeline sees it."""
+
+    def manifest(self, tenant: str, hand: str) -> Manifest | None:
+        """The manifest that the tenant *pinned* of a usable hand, or ``None``: unpinned, drifted, disabled, unknown and
+        another tenant's look alike."""
+
+    def listed(self, principal: Principal) -> Sequence[Manifest]:
+        """Manifests that the principal's tenant pinned and the principal may see."""
+
+    def check_args(self, tenant: str, hand: str, action: str, args: Mapping[str, Any]) -> Sequence[Mapping[str, str]]:
+        """Problems of ``args`` against the pinned schema as ``{pointer, keyword}``; empty where they match.
+        Validators are compiled at pinning, never per call; no ``$ref`` is fetched.
+        """
+
+    def check_result(self, tenant: str, hand: str, action: str, structured: Any) -> Sequence[Mapping[str, str]]:
+        """The same for a structured result."""
+
+    def confinement(self, hand: str, profile: str | None) -> Mapping[str, str] | None:
+        """How a hand's code is confined, for receipts: ``{tier, profile_sha256}``; ``None`` where it runs none here.
+
+        Args:
+            profile: the decision's jail profile; ``None`` is the hand's own.
+        """
+
+    async def run(self, call: HandCall) -> HandResult:
+        """Run one call on its hand, within its deadline.
+
+        Raises:
+            hand_adapters.contract.HandError: with a ``hand.*`` reason and a :class:`HandFailure`.
+        """
+
+    async def close(self) -> None:
+        """Stop every hand process."""
+
+
+class Courier(Protocol):
+    """Posts messages to one receiver that is none of ours."""
+
+    async def post(
+        self, url: str, headers: Mapping[str, str], body: bytes, timeout_seconds: float
+    ) -> tuple[int, float | None]:
+        """The status that was answered, and the seconds of its ``Retry-After``. Follows no redirect, reads no body.
+
+        Raises:
+            Refused: ``hand.timeout`` or ``hand.unavailable``: nothing was answered.
+        """
+
+    async def close(self) -> None:
+        """Close its connections."""

@@ -1,0 +1,88 @@
+"""What the stores give back: rows as values."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.model import Answer, ApprovalRequest, ApprovalStatus, Attestation
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalAnswer:
+    """One person's answer, as stored."""
+
+    approver_id: str
+    answer: Answer
+    attested_by: Attestation
+    commitment: str
+    """Of the ``approval+jws``."""
+    answered_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalRow:
+    """An approval request as stored.
+
+    Attributes:
+        asked: how often it was put to people by now; ``policy_digest`` and ``evaluation`` are of the newest asking.
+        evaluation: commitment of the evaluation that asked.
+        answers: to the newest asking.
+        void_answers: to earlier ones; they count no more.
+        successor: of a voided request, the id of the newest one that was opened for the same step since.
+    """
+
+    request: ApprovalRequest
+    tenant: str
+    plan_id: str
+    step_id: str
+    principal_id: str
+    caller_id: str
+    hand: str
+    status: ApprovalStatus
+    policy_digest: str
+    manifest_digest: str
+    asked: int
+    evaluation: str
+    answers: tuple[ApprovalAnswer, ...]
+    void_answers: tuple[ApprovalAnswer, ...] = ()
+    successor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredStep:
+    """A step's row."""
+
+    step_id: str
+    hand: str
+    action: str
+    status: str
+    effect: str | None
+    reasons: tuple[str, ...]
+    policy_digest: str | None
+    manifest_digest: str | None
+    commitments: Mapping[str, str]
+    """Name (``args``, ``evaluation``, ``result``) -> commitment."""
+    error: Mapping[str, Any] | None
+    step_jti: str | None
+    receipt: str | None
+    log_index: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPlan:
+    """A plan's row, its steps in order and its approval requests."""
+
+    plan_id: str
+    tenant: str
+    context_id: str
+    principal_id: str
+    caller_id: str
+    issuer: str
+    kid: str
+    commitment: str
+    received_at: float
+    log_index: int
+    people: tuple[str, str]
+    """Pseudonyms of principal and caller, as the log has them."""
+    steps: tuple[StoredStep, ...]
+    approvals: tuple[ApprovalRow, ...]

@@ -1,0 +1,42 @@
+"""One frozen settings object, from ``handrail.toml`` and ``HANDRAIL_*`` variables; unknown keys are refused.
+
+Environment variables win over the file: ``HANDRAIL_SERVER__PORT=8081`` sets ``[server] port``. Units are in names.
+``handrail config example`` prints a commented file generated from these modules, so that it cannot drift.
+"""
+
+from gateway.settings.base import Section, SettingsError
+from gateway.settings.hands import ActionSettings, BindSettings, HandSettings, JailSettings
+from gateway.settings.loading import Settings, load
+from gateway.settings.policy import (
+    PolicySettings,
+    ProposalSettings,
+    ProvenanceSettings,
+    RemoteSettings,
+    RolloutSettings,
+)
+from gateway.settings.server import ConsoleSettings, PlanSettings, ServerSettings, TelemetrySettings, WebhookSettings
+from gateway.settings.storage import DatabaseSettings, KeySettings, LogSettings
+
+__all__ = [
+    "ActionSettings",
+    "BindSettings",
+    "ConsoleSettings",
+    "DatabaseSettings",
+    "HandSettings",
+    "JailSettings",
+    "KeySettings",
+    "LogSettings",
+    "PlanSettings",
+    "PolicySettings",
+    "ProposalSettings",
+    "ProvenanceSettings",
+    "RemoteSettings",
+    "RolloutSettings",
+    "Section",
+    "ServerSettings",
+    "Settings",
+    "SettingsError",
+    "TelemetrySettings",
+    "WebhookSettings",
+    "load",
+]

@@ -1,0 +1,89 @@
+"""The hands, the operator's word on each of their actions, and the jail that they run in."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from gateway.manifest import ArgumentRole, SideEffects, Trust
+from gateway.model import DEFAULT_TENANT
+from gateway.settings.base import Identifier, Pointer, Section, Tenant
+
+
+class JailSettings(Section):
+    """The sandbox for hand processes."""
+
+    bwrap: Path | None = Field(None, description="The bubblewrap program. Default: found on PATH.")
+    uid: int = Field(65_532, ge=1000, le=2**31, description="Unprivileged uid for jails when the gateway is root.")
+    gid: int = Field(65_532, ge=1000, le=2**31, description="Its group.")
+    memory_budget_bytes: int = Field(
+        40 * 2**30,
+        ge=2**26,
+        description="Where there is no cgroup: processes x address space of all jails stay under this. It bounds what "
+        "they may map, not what they hold in memory, so it may exceed the machine's.",
+    )
+
+
+class ActionSettings(Section):
+    """What the operator says of one action. What is not said counts as the worst."""
+
+    side_effects: SideEffects = Field(SideEffects.EXTERNAL, description="none, reversible, irreversible or external.")
+    idempotent: bool = Field(False, description="Whether running it twice is the same as once.")
+    cacheable: bool = Field(False, description="Whether an answer may be reused (part of the pin; none is reused yet).")
+    args: dict[Pointer, ArgumentRole] = Field({}, description="JSON pointer into the args -> role.")
+    data_subjects: tuple[Pointer, ...] = Field(
+        (), description="JSON pointers that name people (part of the pin; not read yet)."
+    )
+    trust: Trust | None = Field(None, description="Trust of this action's results, where it differs from the hand's.")
+    result_trust: dict[Pointer, Trust] = Field(
+        {}, description="JSON pointer into {content, structured} -> trust of what is there, where it differs."
+    )
+    deadline_seconds: float = Field(30.0, gt=0, le=3600, description="Longest run of one call.")
+    result_max_bytes: int = Field(1_048_576, ge=64, le=67_108_864, description="Largest result.")
+    # http adapter: the declared request
+    method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"] | None = Field(None, description="http: method.")
+    path: str | None = Field(None, pattern=r"^/", description="http: path with {name} for arguments.")
+    description: str | None = Field(None, description="http: what the action does.")
+    args_schema: dict[str, Any] | None = Field(None, description="http: JSON Schema 2020-12 of the args.")
+    result_schema: dict[str, Any] | None = Field(None, description="http: JSON Schema 2020-12 of the result.")
+
+
+class BindSettings(Section):
+    """A directory that a jail sees."""
+
+    source: Path = Field(description="Directory on the host.")
+    target: str | None = Field(None, pattern=r"^/", description="Where the jail sees it. Default: the same path.")
+    writable: bool = Field(False, description="Whether the hand may write there.")
+
+
+class HandSettings(Section):
+    """A hand: a tool server or API that plans may use once its manifest is pinned."""
+
+    adapter: Identifier = Field(description="Which adapter speaks to it: mcp, http, or an installed third party's.")
+    enabled: bool = Field(True, description="Whether the hand is loaded.")
+    tenants: tuple[Tenant, ...] = Field(
+        (DEFAULT_TENANT,), min_length=1, description="Whose operators may see and pin it; each tenant pins for itself."
+    )
+    region: str | None = Field(None, description="Where its data goes.")
+    trust: Trust = Field(Trust.UNTRUSTED, description="Whether its results may vouch for values.")
+    labels: tuple[str, ...] = Field((), description="Free words for policies.")
+    actions: dict[str, ActionSettings] = Field({}, description="The operator's word on each action.")
+    command: tuple[str, ...] | None = Field(None, description="mcp: program and arguments of the stdio server.")
+    binds: tuple[BindSettings, ...] = Field((), description="mcp: directories the jail may see.")
+    jail_profile: Identifier = Field("default", description="mcp: jail profile.")
+    idle_seconds: float = Field(300.0, gt=0, description="mcp: a warm process is stopped after this idle time.")
+    base_url: str | None = Field(None, pattern=r"^https?://", description="http: scheme, host and port.")
+    private_network: bool = Field(False, description="http: whether the host may be a private or loopback address.")
+    options: dict[str, Any] = Field({}, description="Settings of a third party's adapter, which checks them itself.")
+
+    @model_validator(mode="after")
+    def _adapter_needs(self) -> "HandSettings":
+        if self.adapter == "mcp" and not self.command:
+            raise ValueError("adapter = 'mcp' needs command = [...]")
+        if self.adapter == "http":
+            if not self.base_url:
+                raise ValueError("adapter = 'http' needs base_url")
+            for name, action in self.actions.items():
+                if action.method is None or action.path is None or action.args_schema is None:
+                    raise ValueError(f"actions.{name} needs method, path and args_schema")
+        return self

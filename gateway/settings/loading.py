@@ -1,0 +1,108 @@
+"""The whole of the settings, and how they are read: one file, then the environment."""
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from gateway.settings.base import Identifier, SettingsError
+from gateway.settings.hands import HandSettings, JailSettings
+from gateway.settings.policy import PolicySettings, ProposalSettings, ProvenanceSettings, RolloutSettings
+from gateway.settings.server import ConsoleSettings, PlanSettings, ServerSettings, TelemetrySettings, WebhookSettings
+from gateway.settings.storage import DatabaseSettings, KeySettings, LogSettings
+
+
+class Settings(BaseSettings):
+    """Everything a gateway is told at start."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        env_prefix="HANDRAIL_",
+        env_nested_delimiter="__",
+        nested_model_default_partial_update=True,
+    )
+
+    home: Path = Field(Path("./.handrail"), description="Directory of state: database, keys, staging.")
+    server: ServerSettings = ServerSettings()
+    console: ConsoleSettings = ConsoleSettings()
+    plans: PlanSettings = PlanSettings()
+    database: DatabaseSettings = DatabaseSettings()
+    log: LogSettings = LogSettings()
+    policy: PolicySettings = PolicySettings()
+    provenance: ProvenanceSettings = ProvenanceSettings()
+    proposals: ProposalSettings = ProposalSettings()
+    rollout: RolloutSettings = RolloutSettings()
+    keys: KeySettings = KeySettings()
+    jail: JailSettings = JailSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
+    webhooks: dict[Identifier, WebhookSettings] = Field({}, description="The webhooks, by name.")
+    hands: dict[Identifier, HandSettings] = Field({}, description="The hands, by id.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Environment first, then the file's values; no dotenv, no secrets directory."""
+        return (EnvSettingsSource(settings_cls), init_settings)
+
+    @property
+    def database_url(self) -> str:
+        """The SQLAlchemy URL in use."""
+        return self.database.url or f"sqlite:///{(self.home / 'handrail.db').absolute()}"
+
+    @property
+    def public_url(self) -> str:
+        """The base URL for links, without a trailing slash."""
+        return (self.server.public_url or f"http://{self.server.host}:{self.server.port}").rstrip("/")
+
+
+# Variables that steer clients of the gateway, not the gateway itself.
+CLIENT_VARIABLES = frozenset({"HANDRAIL_URL", "HANDRAIL_API_KEY", "HANDRAIL_CONFIG", "HANDRAIL_MASTER_KEY"})
+
+
+def load(path: Path | None = None) -> Settings:
+    """Settings from ``path`` (default: ``HANDRAIL_CONFIG``, then ``./handrail.toml`` if it exists) and the environment.
+
+    Raises:
+        SettingsError: naming the file and each wrong key.
+    """
+    chosen = path or _from_environment() or (Path("handrail.toml") if Path("handrail.toml").exists() else None)
+    values: dict[str, Any] = {}
+    if chosen is not None:
+        try:
+            values = tomllib.loads(chosen.read_text(encoding="utf-8"))
+        except OSError as exc:
+            raise SettingsError(f"{chosen}: {exc.strerror}") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+            raise SettingsError(f"{chosen}: {exc}") from None
+    _refuse_unknown_variables()
+    try:
+        return Settings(**values)
+    except ValidationError as exc:
+        problems = "; ".join(
+            f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}" for problem in exc.errors()
+        )
+        raise SettingsError(f"{chosen or 'environment'}: {problems}") from None
+
+
+def _from_environment() -> Path | None:
+    value = os.environ.get("HANDRAIL_CONFIG")
+    return Path(value) if value else None
+
+
+def _refuse_unknown_variables() -> None:
+    """pydantic-settings ignores a mistyped top-level variable; a mistyped safety setting must not pass unseen."""
+    for name in os.environ:
+        if name.startswith("HANDRAIL_") and name not in CLIENT_VARIABLES:
+            section = name.removeprefix("HANDRAIL_").split("__")[0].lower()
+            if section not in Settings.model_fields:
+                raise SettingsError(f"environment: {name} is not a setting")

@@ -1,0 +1,140 @@
+"""The commands as they are registered, one call of each, and the parser that takes their words."""
+
+import shlex
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from gateway.cli.main import app
+from gateway.cli.nouns import NOUNS
+
+PLAN_ID = "aa" * 32
+
+SPECIAL = {
+    "serve", "init", "demo", "jail run", "audit fsck", "policy eval", "policy check", "policy build", "db upgrade",
+    "audit export", "audit verify-bundle"
+}  # fmt: skip
+"""Commands with tests of their own (test_cli_local.py): they need more than a gateway."""
+CASES: dict[str, list[str]] = {
+    "plan sign": ["--key", "key.jwk", "--issuer", "agent", "plan.json"],
+    "plan submit": ["token.jws"],
+    "plan show": [PLAN_ID],
+    "plan receipts": [PLAN_ID, "--out", "out"],
+    "why": [f"{PLAN_ID}/s1"],
+    "approvals list": [],
+    "approvals show": ["ap-1"],
+    "approvals answers": ["ap-1", "--out", "answers.json"],
+    "approvals watch": ["--for", "0"],
+    "approvals approve": ["ap-1", "--key", "key.jwk", "--yes"],
+    "approvals refuse": ["ap-1", "--yes"],
+    "verify": ["receipt.json", "--trust", "trust.json"],
+    "audit query": [],
+    "proposals list": [],
+    "proposals show": ["0" * 32],
+    "proposals activate": ["0" * 32, "--yes"],
+    "proposals withdraw": ["0" * 32],
+    "policy bring": ["policy.bundle"],
+    "policy propose": ["policy.bundle"],
+    "policy activate": ["0" * 32, "--yes"],
+    "policy rollback": ["--yes"],
+    "policy remote show": [],
+    "policy remote pull": [],
+    "policy list": [],
+    "policy show": [],
+    "policy observe propose": ["git", "--for", "1d"],
+    "policy observe show": [],
+    "policy observe stop": ["git"],
+    "policy shadow start": ["ab" * 32, "--for", "1d"],
+    "policy shadow show": [],
+    "policy shadow stop": [],
+    "policy canary propose": ["ab" * 32, "--percent", "5"],
+    "policy canary show": [],
+    "policy canary stop": [],
+    "policy suggest": [],
+    "policy inputs": ["--out", "inputs.ndjson"],
+    "policy replay": ["--workers", "1"],
+    "principals add": ["p1", "--role", "agent"],
+    "principals list": [],
+    "principals revoke": ["p1"],
+    "principals enrol": ["p1"],
+    "principals keys": ["p1"],
+    "principals unenrol": ["p1", "k"],
+    "issuers add": ["i1", "--key", "key.jwk"],
+    "issuers list": [],
+    "issuers revoke": ["i1"],
+    "keys list": [],
+    "keys rotate": ["receipt"],
+    "keys revoke": ["k1"],
+    "keys new": ["--out", "new.jwk"],
+    "keys trust": [],
+    "hands list": [],
+    "hands pin": ["git", "--yes"],
+    "doctor": [],
+    "config example": [],
+    "config check": [],
+}
+
+EVERY = sorted({*CASES, *SPECIAL})
+
+
+def commands() -> Iterator[str]:
+    """The words of every command but the demonstration's."""
+    root: Any = typer.main.get_command(app)
+    context = root.make_context("handrail", [], resilient_parsing=True)
+    for name in NOUNS:
+        if name != "demo":
+            yield from _below(name, root.get_command(context, name), context)
+
+
+def _below(name: str, found: Any, context: Any) -> Iterator[str]:
+    if isinstance(found, TyperGroup):
+        for sub in found.list_commands(context):
+            yield from _below(f"{name} {sub}", found.get_command(context, sub), context)
+    elif found is not None:
+        yield name
+
+
+def find(words: Sequence[str]) -> tuple[Any, Any, list[str]]:
+    """What ``words`` name, its context, and the words behind its name. Raises ``LookupError`` for no command."""
+    found: Any = typer.main.get_command(app)
+    context = found.make_context("handrail", [], resilient_parsing=True)
+    rest = list(words)
+    while isinstance(found, TyperGroup) and rest and not rest[0].startswith("-"):
+        word = rest.pop(0)
+        inner = found.get_command(context, word)
+        if inner is None:
+            raise LookupError(f"{context.command_path} has no {word}")
+        found, context = inner, inner.make_context(word, [], parent=context, resilient_parsing=True)
+    return found, context, rest
+
+
+def parameters(name: str) -> list[Any]:
+    """Arguments and options of a command."""
+    found, _, _ = find(name.split())
+    return [item for item in found.params if item.name != "help"]
+
+
+def check(line: str, *, whole: bool) -> None:
+    """Hold a command line, without ``handrail``, against the command that it names; nothing is run.
+
+    Args:
+        whole: what the command cannot do without has to be there.
+
+    Raises:
+        LookupError: no such command.
+        typer.exceptions.TyperException: no such option, or one without its value.
+        ValueError: too many words, or one too few.
+    """
+    found, context, rest = find(shlex.split(line, comments=True))
+    values, left, _ = found.make_parser(context).parse_args(rest)
+    if isinstance(found, TyperGroup):
+        if whole and not rest:
+            raise ValueError(f"{line}: no command")
+        return
+    if left and not context.allow_extra_args:
+        raise ValueError(f"{line}: {left[0]} is too much")
+    missing = [item.name for item in found.params if item.required and values.get(item.name) in (None, ())]
+    if whole and missing:
+        raise ValueError(f"{line}: without {', '.join(missing)}")

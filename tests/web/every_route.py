@@ -1,0 +1,39 @@
+"""What each route of the table can be called with."""
+
+from typing import Any
+
+from gateway.web.routes import TABLE
+from gateway.web.routing import Endpoint
+from tests.web.fake import APPROVAL_ID, DIGEST, PLAN_ID, PROPOSAL_ID
+
+JSON = {"content-type": "application/json"}
+JOSE = {"content-type": "application/jose"}
+JWK = {"kty": "OKP", "crv": "Ed25519", "x": "A" * 43}
+BODIES: dict[str, Any] = {
+    "/v1/approvals/{approval_id}": {"answer": "approve"},
+    "/v1/principals": {"id": "bob", "roles": ["agent"]},
+    "/v1/principals/{principal_id}/keys": {"ttl_days": 1},
+    "/v1/issuers": {"id": "brain", "jwk": JWK},
+    "/v1/hands/{hand_id}/pin": {"digest": "0" * 64},
+    "/v1/policy/shadow": {"digest": "0" * 64},
+    "/v1/proposals": {"kind": "policy.observe", "document": {"hand": "git"}},
+    "/v1/proposals/{proposal_id}/activate": {"document_sha256": "0" * 64},
+}
+PARAMETERS = {
+    "plan_id": PLAN_ID,
+    "step_id": "call",
+    "approval_id": APPROVAL_ID,
+    "receipt_id": f"{PLAN_ID}.call",
+    "principal_id": "bob",
+    "issuer_id": "brain",
+    "kid": "k",
+    "purpose": "step",
+    "hand_id": "git",
+    "proposal_id": PROPOSAL_ID,
+    "digest": DIGEST,
+}
+PLAIN = [endpoint for endpoint in TABLE if endpoint.path != "/mcp"]
+
+
+def called(endpoint: Endpoint) -> str:
+    return f"{endpoint.method} {endpoint.path}"
