@@ -26,7 +26,7 @@ from gateway.model import DEFAULT_TENANT, Principal
 from gateway.permissions import Permission, require
 from gateway.policy.bundle import assemble, read
 from gateway.ports import Append, Purpose, Signer, Typ
-from gateway.reasons import Reason
+from gateway.reasons import Conflict, Reason, because
 from gateway.store.bundles import SqlBundles
 from gateway.store.receipts import SqlReceipts
 
@@ -215,12 +215,14 @@ async def _behind(chunks: AsyncIterator[bytes], offset: int, sha256: str) -> Asy
             if len(passed) < len(chunk):
                 yield chunk[len(passed) :]
     if left:
-        raise Refused(Reason.REQUEST_CONFLICT, "the export is shorter than what the reader has of it")
+        raise Refused(
+            Reason.REQUEST_CONFLICT, "it is shorter than what the reader has", **because(Conflict.EXPORT_OTHER)
+        )
 
 
 def _same(found: str, expected: str) -> None:
     if found != expected:
-        raise Refused(Reason.REQUEST_CONFLICT, "the export began with other bytes")
+        raise Refused(Reason.REQUEST_CONFLICT, "other bytes", **because(Conflict.EXPORT_OTHER))
 
 
 _FILES: Final = {Format.BUNDLE: "evidence.tar", Format.CSV: "entries.csv"}

@@ -235,6 +235,7 @@ class Conflict(StrEnum):
     STEP_DECIDED = "step.decided"
     REQUEST_DECIDED = "approval.decided"
     RECORD_CHANGED = "record.changed"
+    EXPORT_OTHER = "export.other"
 
 
 CONFLICTS: Final[Mapping[Conflict, str]] = {
@@ -259,6 +260,7 @@ CONFLICTS: Final[Mapping[Conflict, str]] = {
     Conflict.STEP_DECIDED: "The step was let go or ended before.",
     Conflict.REQUEST_DECIDED: "The approval request was answered, or judged anew, elsewhere.",
     Conflict.RECORD_CHANGED: "Something was recorded about the context or the principal meanwhile.",
+    Conflict.EXPORT_OTHER: "The export begins with other bytes now than the ones that you have of it.",
 }
 """Cause -> the one sentence a client may see."""
 

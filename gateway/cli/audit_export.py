@@ -2,10 +2,10 @@
 
 import time
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import typer
-from handrail.errors import HandrailProblem, UnexpectedReply, Unreachable
+from handrail.errors import UnexpectedReply, Unreachable
 
 from audit.export.lines import FORMATS, Format
 from gateway.cli.command import command, group
@@ -13,11 +13,8 @@ from gateway.cli.connect import Session
 from gateway.cli.exits import Code, Stop
 from gateway.cli.saving import Force, Unfinished
 from gateway.cli.times import moment
-from gateway.reasons import Reason
 
 app = group()
-
-_CONFLICT: Final = str(Reason.REQUEST_CONFLICT)
 
 
 @command(
@@ -74,7 +71,7 @@ def export(
     else:
         file.begin({**request, "moments": moments}, force=force)
     del asked["url"]
-    _fetch(session, file, asked, request, resumed=resume)
+    _fetch(session, file, asked, request)
     file.finish(force=force)
     document = {"file": str(out_), "format": str(format_), "bytes": file.size}
     session.out.show(document, lambda: session.out.line(f"{out_}: {file.size:,} bytes ({format_})"))
@@ -97,9 +94,7 @@ def _place(file: Unfinished, kind: Format, request: dict[str, Any]) -> dict[str,
     return {"tree_size": kept["tree_size"], "after": after}
 
 
-def _fetch(
-    session: Session, file: Unfinished, asked: dict[str, Any], request: dict[str, Any], *, resumed: bool
-) -> None:
+def _fetch(session: Session, file: Unfinished, asked: dict[str, Any], request: dict[str, Any]) -> None:
     """Write what comes. What has come stays where it breaks off."""
     lines = asked["format"] != Format.BUNDLE
     moments = {name: asked[name] for name in ("since", "until")}
@@ -121,11 +116,6 @@ def _fetch(
         raise file.broke_off() from None
     except (Unreachable, UnexpectedReply):
         session.out.note("It broke off. What came is kept: the same command with --resume goes on.")
-        raise
-    except HandrailProblem as problem:
-        if resumed and problem.code == _CONFLICT:
-            hint = "A key or a value behind it has changed since. Start anew: --force, without --resume."
-            raise Stop(f"{file.file}: what is there is not how it begins now", hint, code=Code.FILE) from None
         raise
     if lines and came - head != download.entries:
         raise Stop(

@@ -131,6 +131,7 @@ CONFLICT_HINTS: Final[Mapping[Conflict, str]] = {
     Conflict.STEP_DECIDED: "Look at what became of it: handrail plan show ID",
     Conflict.REQUEST_DECIDED: "Look at how it stands: handrail approvals show ID",
     Conflict.RECORD_CHANGED: "Send it again as it is.",
+    Conflict.EXPORT_OTHER: "A key or a value behind it has changed. Start anew: --force, and no --resume.",
 }
 """Cause of a ``request.conflict`` -> what to do next. A meta-test requires an entry for every cause."""
 

@@ -14,7 +14,7 @@ PLAN_ID = "aa" * 32
 
 SPECIAL = {
     "serve", "init", "demo", "jail run", "audit fsck", "policy eval", "policy check", "policy build", "db upgrade",
-    "audit export", "audit verify-bundle"
+    "audit verify-bundle"
 }  # fmt: skip
 """Commands with tests of their own (test_cli_local.py): they need more than a gateway."""
 CASES: dict[str, list[str]] = {
@@ -31,6 +31,7 @@ CASES: dict[str, list[str]] = {
     "approvals refuse": ["ap-1", "--yes"],
     "verify": ["receipt.json", "--trust", "trust.json"],
     "audit query": [],
+    "audit export": ["--out", "evidence.tar"],
     "proposals list": [],
     "proposals show": ["0" * 32],
     "proposals activate": ["0" * 32, "--yes"],
