@@ -71,7 +71,12 @@ def export(
     else:
         file.begin({**request, "moments": moments}, force=force)
     del asked["url"]
-    _fetch(session, file, asked, request)
+    try:
+        _fetch(session, file, asked, request)
+    except BaseException:
+        if not resume:
+            file.discard_if_empty()
+        raise
     file.finish(force=force)
     document = {"file": str(out_), "format": str(format_), "bytes": file.size}
     session.out.show(document, lambda: session.out.line(f"{out_}: {file.size:,} bytes ({format_})"))

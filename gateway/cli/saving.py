@@ -165,6 +165,13 @@ class Unfinished:
             self._state.unlink(missing_ok=True)
             sync_directory(self.file.parent)
 
+    def discard_if_empty(self) -> None:
+        """Leave nothing of one of which nothing came."""
+        with _file_errors(self.file):
+            if self._partial.stat().st_size == 0:
+                self._partial.unlink()
+                self._state.unlink(missing_ok=True)
+
     def broke_off(self) -> Stop:
         """What to say where somebody stops it."""
         hint = "Give the same command with --resume to go on."
