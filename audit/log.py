@@ -248,6 +248,14 @@ class Log:
         if self._checkpoint is None or self._checkpoint[0] <= index:
             await self._signed()
 
+    async def signed_head(self) -> tuple[int, str]:
+        """Size and checkpoint of everything that is in the log now, for what must not miss what was just written.
+
+        Raises:
+            LogUnavailable: the log cannot be written.
+        """
+        return await self._signed()
+
     async def proof(self, index: int) -> str:
         """``c2sp.org/tlog-proof@v1`` text for the entry at ``index``: under the newest checkpoint that enough witnesses
         cosigned, where there is one that covers it, else under the newest. Raises ``NotLogged``.

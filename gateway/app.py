@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import os
 import sys
 import time
@@ -16,10 +17,12 @@ from sqlalchemy import Engine
 import migrations
 from audit.access import Access
 from audit.checkpoint import VerifierKey
+from audit.controls import load as load_controls
 from audit.database import make_engine
 from audit.epochs import EpochKeys
 from audit.eraser import make_eraser
 from audit.erasure import Erasures
+from audit.export.source import Source
 from audit.history import newest_pin
 from audit.log import Log
 from audit.purge import Purge
@@ -32,6 +35,7 @@ from gateway.approvals import Approvals
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import HandrailError, Refused
 from gateway.evidence import Evidence
+from gateway.exports import Exports
 from gateway.files import make_directory, write
 from gateway.key_changes import KeyChanges
 from gateway.lifecycle import Lifecycle
@@ -39,7 +43,7 @@ from gateway.model import CONNECTOR_PREFIX, DEFAULT_TENANT, Issuer, Notice
 from gateway.pipeline import Pipeline
 from gateway.plan_locks import PlanLocks
 from gateway.policy.contexts import Contexts
-from gateway.policy.engine import load_engine
+from gateway.policy.engine import bundle_directory, load_engine
 from gateway.policy.recall import Recall
 from gateway.policy.reloading import EventKind, PolicyEvent, ReloadingEngine
 from gateway.ports import Append, Purpose
@@ -57,6 +61,7 @@ from gateway.store.past import SqlPast
 from gateway.store.personal import Personal
 from gateway.store.plans import SqlPlans, forget_replays
 from gateway.store.proposals import SqlProposals
+from gateway.store.receipts import SqlReceipts
 from gateway.store.sessions import SqlSessions
 from gateway.store.trials import SqlTrials
 from gateway.telemetry import Metrics, Tracer, tracer
@@ -129,6 +134,7 @@ class Gateway:
     privacy: Privacy
     eraser: Engine
     epochs: EpochKeys
+    exports: Exports
     metrics: Metrics
     tracer: Tracer
     clock: Callable[[], float]
@@ -191,16 +197,11 @@ class Gateway:
 
     def verifier_keys(self) -> list[str]:
         """The log's verifier keys (C2SP signed-note ``name+hash+key``), newest first."""
-        return [str(VerifierKey(self.log.origin, key.raw)) for key in self.keyset.public_bytes(Purpose.CHECKPOINT)]
+        return _verifier_keys(self.log, self.keyset)
 
     def trust(self) -> dict[str, Any]:
         """What an offline verifier needs to know of this gateway."""
-        return {
-            "v": 1,
-            "origin": self.log.origin,
-            "jwks": self.keyset.trust_jwks(),
-            "log": self.verifier_keys(),
-        }
+        return _trust(self.log, self.keyset)
 
     async def ready(self) -> dict[str, str]:
         """Each part's state, ``ok`` or a reason code."""
@@ -438,6 +439,17 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         privacy=privacy,
         eraser=eraser,
         epochs=epochs,
+        exports=Exports(
+            log=log,
+            source=Source(reader),
+            receipts=SqlReceipts(engine),
+            bundles=bundles,
+            signer=keyset,
+            trust=functools.partial(_trust, log, keyset),
+            directory=None if followed else bundle_directory(settings.policy),
+            controls={str(kind): ids for kind, ids in load_controls().ids.items()},
+            clock=clock,
+        ),
         metrics=metrics,
         tracer=spans,
         clock=clock,
@@ -461,6 +473,14 @@ def _time_of(witness: Witness) -> int:
 
 def _failed(witness: Witness, fault: Fault) -> bool:
     return witness.fault is fault
+
+
+def _verifier_keys(log: Log, keyset: Keyset) -> list[str]:
+    return [str(VerifierKey(log.origin, key.raw)) for key in keyset.public_bytes(Purpose.CHECKPOINT)]
+
+
+def _trust(log: Log, keyset: Keyset) -> dict[str, Any]:
+    return {"v": 1, "origin": log.origin, "jwks": keyset.trust_jwks(), "log": _verifier_keys(log, keyset)}
 
 
 def _listeners(settings: Settings) -> dict[tuple[str, Notice], list[str]]:

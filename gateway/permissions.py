@@ -27,6 +27,8 @@ class Permission(StrEnum):
     APPROVALS_READ = "approvals.read"
     APPROVALS_ANSWER = "approvals.answer"
     AUDIT_READ = "audit.read"
+    AUDIT_PAYLOADS = "audit.payloads"
+    """Take the values that entries commit to out of the log: arguments and results, personal data among them."""
     HANDS_LIST = "hands.list"
     HANDS_MANAGE = "hands.manage"
     ISSUERS_MANAGE = "issuers.manage"
@@ -93,6 +95,7 @@ ROLE_PERMISSIONS: Final[Mapping[Role, frozenset[Permission]]] = MappingProxyType
         Role.AUDITOR: frozenset(
             {
                 Permission.AUDIT_READ,
+                Permission.AUDIT_PAYLOADS,
                 Permission.PLANS_READ,
                 Permission.PLANS_READ_ALL,
                 Permission.RECEIPTS_READ,

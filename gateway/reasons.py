@@ -243,6 +243,7 @@ class Conflict(StrEnum):
     RECORD_CHANGED = "record.changed"
     PLANS_UNDER_WAY = "plans.under_way"
     ONESELF = "erasure.oneself"
+    EXPORT_OTHER = "export.other"
 
 
 CONFLICTS: Final[Mapping[Conflict, str]] = {
@@ -269,6 +270,7 @@ CONFLICTS: Final[Mapping[Conflict, str]] = {
     Conflict.PLANS_UNDER_WAY: "The person is revoked, and plans of theirs are still under way: ask again in a moment.",
     Conflict.ONESELF: "Nobody erases themselves: another privacy officer does.",
     Conflict.RECORD_CHANGED: "Something was recorded about the context or the principal meanwhile.",
+    Conflict.EXPORT_OTHER: "The export begins with other bytes now than the ones that you have of it.",
 }
 """Cause -> the one sentence a client may see."""
 

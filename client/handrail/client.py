@@ -4,6 +4,7 @@ import asyncio
 import functools
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
@@ -11,9 +12,10 @@ import httpx2
 
 from handrail import operations
 from handrail.connection import TIMEOUT_SECONDS, arguments, base_url, reply_of, settings, unreachable
+from handrail.errors import UnexpectedReply
 from handrail.exchange import Operation, Reply, Request
 from handrail.following import EVENT_MAX_BYTES, RECONNECT_PAUSE_SECONDS, STREAM_TIMEOUT, Following
-from handrail.views import Event
+from handrail.views import Download, Event
 
 P = ParamSpec("P")
 Result = TypeVar("Result")
@@ -179,6 +181,23 @@ class Client:
                 reason = exc
             time.sleep(state.broken(self._http.base_url, reason))
 
+    @contextmanager
+    def audit_export(self, **asked: str | int | None) -> Iterator[Download]:
+        """Take the log out: ``format`` is bundle, ndjson, csv, ocsf or cloudevents; see docs/api.md for the rest.
+
+        What breaks off in the middle raises :class:`~handrail.errors.Unreachable` from the pieces: it is never taken
+        for the whole.
+        """
+        query = {name: str(value) for name, value in asked.items() if value is not None}
+        try:
+            with self._http.stream("GET", "/v1/audit/exports", params=query, timeout=STREAM_TIMEOUT) as response:
+                if response.status_code != httpx2.codes.OK:
+                    response.read()
+                    reply_of(response).checked()
+                yield _download(response, self._http.base_url)
+        except (httpx2.TransportError, httpx2.DecodingError) as exc:
+            raise unreachable(self._http.base_url, exc) from None
+
 
 class AsyncClient:
     """:class:`Client` for asyncio: the same methods, awaited; :meth:`follow` is an asynchronous iterator."""
@@ -309,3 +328,16 @@ class AsyncClient:
             except (httpx2.TransportError, httpx2.DecodingError) as exc:
                 reason = exc
             await asyncio.sleep(state.broken(self._http.base_url, reason))
+
+
+def _download(response: httpx2.Response, url: httpx2.URL) -> Download:
+    def pieces() -> Iterator[bytes]:
+        try:
+            yield from response.iter_bytes()
+        except (httpx2.TransportError, httpx2.DecodingError) as exc:
+            raise unreachable(url, exc) from None
+
+    numbers = [response.headers.get(f"handrail-{name}", "") for name in ("tree-size", "entries")]
+    if not all(number.isascii() and number.isdigit() and len(number) <= 15 for number in numbers):
+        raise UnexpectedReply(response.status_code, "the answer is not an export")
+    return Download(int(numbers[0]), int(numbers[1]), pieces())

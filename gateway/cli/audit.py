@@ -21,6 +21,7 @@ from audit.database import make_engine
 from audit.epochs import EpochKeys
 from audit.fsck import Finding, check
 from audit.tables import entries
+from gateway.cli import audit_bundle, audit_export
 from gateway.cli.command import command, noun
 from gateway.cli.connect import Session
 from gateway.cli.exits import Code, Exit, Stop
@@ -35,6 +36,8 @@ from keys.stores.master import VARIABLE, MasterKey
 _SHOWN_MAX: Final = 200
 
 app = noun("audit")
+app.add_typer(audit_export.app)
+app.add_typer(audit_bundle.app)
 
 
 @command(

@@ -10,7 +10,7 @@ NOUNS: Final = {
     "why": "Say why a step was decided as it was.",
     "approvals": "List, watch, show, approve and refuse held steps.",
     "verify": "Verify receipts and answers offline, from files alone.",
-    "audit": "Query the log, and check it for tampering.",
+    "audit": "Query the log, take it out, and check it for tampering.",
     "log": "The log's checkpoints, proofs and witnesses.",
     "controls": "Evidence by control, access reviews, and the posture of a configuration.",
     "policy": "Check, build, try, propose, activate and roll back policy bundles.",

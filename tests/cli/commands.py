@@ -14,7 +14,7 @@ PLAN_ID = "aa" * 32
 
 SPECIAL = {
     "serve", "init", "demo", "jail run", "audit fsck", "log proof", "log consistency", "controls scan", "policy eval",
-    "policy check", "policy build", "db upgrade",
+    "policy check", "policy build", "db upgrade", "audit verify-bundle",
 }  # fmt: skip
 """Commands with tests of their own (test_cli_local.py, test_evidence_page.py): a stand-in is not enough for them."""
 CASES: dict[str, list[str]] = {
@@ -37,6 +37,7 @@ CASES: dict[str, list[str]] = {
     "controls access-review": [],
     "controls processing-record": [],
     "controls responsibilities": [],
+    "audit export": ["--out", "evidence.tar"],
     "proposals list": [],
     "proposals show": ["0" * 32],
     "proposals activate": ["0" * 32, "--yes"],

@@ -207,6 +207,7 @@ PRIVATE = {
     "controls access-review",
     "controls processing-record",
     "approvals answers",
+    "audit export",
     "privacy access",
     "keys new",
     "plan receipts",

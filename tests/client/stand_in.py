@@ -335,6 +335,9 @@ class StandIn:
                 return JSONResponse({"shadow": begun, "gateways": [], "comparison": COMPARISON}, 201)
             case ("GET", "policy", "canary"):
                 return JSONResponse({"canary": CANARY, "gateways": ["gw-1"], "comparison": COMPARISON})
+            case ("GET", "audit", "exports"):
+                numbers = {"handrail-tree-size": "9", "handrail-entries": "2"}
+                return Response(b"a\nb\n", media_type="application/x-tar", headers=numbers)
             case ("GET", "policy", "evaluations"):
                 lines = [json.dumps(line) for line in self.evaluations]
                 text = "\n".join([*lines, json.dumps({"next": None, "first": 0, "end": 9, "tree_size": 9}), ""])

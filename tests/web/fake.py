@@ -8,11 +8,12 @@ from typing import Any
 import orjson
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from audit.assurance.report import Asked
+from audit.assurance import report
 from audit.cosignature import Quorum
 from audit.cosigned import Cosigned, CosignedCheckpoint
 from audit.erasure import Erasure
 from audit.evaluations import EvaluationPage, Fault, Recorded
+from audit.export.lines import Format
 from audit.query import Filter, Page, StoredEntry
 from audit.subjects import Hold
 from audit.tiles import Tile
@@ -20,6 +21,7 @@ from audit.witnesses import Witnesses
 from gateway.canonical import b64url_decode, b64url_encode
 from gateway.entries import EntryDraft
 from gateway.errors import HandrailError, Refused
+from gateway.exports import Asked, Export
 from gateway.key_changes import KeyChanges
 from gateway.manifest import ActionManifest, Manifest, SideEffects
 from gateway.model import Principal, Role, UnverifiedPlan
@@ -82,7 +84,7 @@ class testing_only_Log:  # noqa: N801
     def __init__(self) -> None:
         self.aggregated: list[tuple[EntryDraft, str]] = []
         self.appended: list[EntryDraft] = []
-        self.reports: list[Asked] = []
+        self.reports: list[report.Asked] = []
         self.accesses: list[tuple[str, float, float]] = []
         self.evaluations_asked: list[tuple[str, dict[str, Any]]] = []
         self.cosigned = Cosigned(None, Quorum())  # type: ignore[arg-type]
@@ -114,7 +116,7 @@ class testing_only_Log:  # noqa: N801
         ]
         return EvaluationPage(found, 2, 9, 5, 9)
 
-    async def report(self, asked: Asked) -> dict[str, Any]:
+    async def report(self, asked: report.Asked) -> dict[str, Any]:
         self.reports.append(asked)
         return found.report()
 
@@ -617,6 +619,34 @@ class testing_only_Privacy:  # noqa: N801
         return self.HOLD
 
 
+class testing_only_Exports:  # noqa: N801
+    def __init__(self) -> None:
+        self.asked: list[tuple[Asked, str]] = []
+        self.pieces = [b"one\n", b"two\n"]
+        self.breaks: HandrailError | None = None
+        self.refusal: HandrailError | None = None
+        self.hold: asyncio.Event | None = None
+        self.closed = 0
+
+    async def open(self, asked: Asked, principal: Principal) -> Export:
+        self.asked.append((asked, principal.id))
+        if self.refusal is not None:
+            raise self.refusal
+        kind = "application/x-tar" if asked.format is Format.BUNDLE else "application/x-ndjson"
+        return Export(kind, 9, 2, self._chunks())
+
+    async def _chunks(self) -> AsyncIterator[bytes]:
+        try:
+            for piece in self.pieces:
+                yield piece
+                if self.hold is not None:
+                    await self.hold.wait()
+            if self.breaks is not None:
+                raise self.breaks
+        finally:
+            self.closed += 1
+
+
 class testing_only_Gateway:  # noqa: N801
     """Everything the web layer asks of a gateway. ``started`` and ``closed`` count its life."""
 
@@ -633,6 +663,7 @@ class testing_only_Gateway:  # noqa: N801
         self.pulling = testing_only_Pulling()
         self.proposals = testing_only_Proposals()
         self.evidence = testing_only_Evidence()
+        self.exports = testing_only_Exports()
         self.policy = testing_only_Policy()
         self.rollout = testing_only_Rollout()
         self.reader = testing_only_Reader()
