@@ -95,6 +95,7 @@ class Reason(StrEnum):
     # 6 credential, record
     CREDENTIAL_REFUSED = "credential.refused"
     LOG_UNAVAILABLE = "log.unavailable"
+    LOG_DROPPED = "log.dropped"
     KEY_UNAVAILABLE = "key.unavailable"
     # 7 dispatch
     HAND_UNAVAILABLE = "hand.unavailable"
@@ -191,6 +192,7 @@ TEXTS: Final[dict[Reason, str]] = {
     Reason.PROPOSAL_OUTDATED: "What the proposal rests on has changed; propose it again.",
     Reason.CREDENTIAL_REFUSED: "No credential could be issued for this step.",
     Reason.LOG_UNAVAILABLE: "The audit log cannot be written, so nothing runs.",
+    Reason.LOG_DROPPED: "The entry's retention is over; only its hash is kept.",
     Reason.KEY_UNAVAILABLE: "A signing key is missing or cannot be used.",
     Reason.HAND_UNAVAILABLE: "The hand is not available on this gateway.",
     Reason.HAND_DRIFTED: "The hand is not the one that was pinned.",

@@ -24,6 +24,8 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO handrail_
 REVOKE UPDATE, DELETE ON entries, checkpoints, posting_blocks, postings, fates, approval_ends, proposal_acts,
   policy_bundles, policy_activations, policy_shadows
   FROM handrail_app;
+-- What retention drops is the owner's to say ('handrail retention apply --database-url').
+REVOKE INSERT, UPDATE, DELETE ON dropped_partitions, retained_hashes FROM handrail_app;
 REVOKE DELETE ON head FROM handrail_app;
 REVOKE INSERT, UPDATE, DELETE ON alembic_version FROM handrail_app;
 

@@ -83,11 +83,11 @@ def fsck(
 ) -> Exit:
     """Read the whole log from the database and recompute everything that can be."""
     settings = load(config)
-    keys = [VerifierKey.parse(vkey) for vkey in _log_keys(trust)] if trust else []
+    keys = [VerifierKey.parse(vkey) for vkey in log_keys(trust)] if trust else []
     kept = [_text(file) for file in checkpoint or ()]
     engine = make_engine(settings.database_url)
     try:
-        _must_hold_a_log(engine)
+        must_hold_a_log(engine)
         with out.progress("checking the log", None) as advance:
             found = list(check(engine, keys=keys, kept=kept, epochs=_epochs(settings) if payloads else None,
                                progress=advance))  # fmt: skip
@@ -101,7 +101,7 @@ def fsck(
     return Exit.NEGATIVE if found else Exit.GOOD
 
 
-def _must_hold_a_log(engine: Engine) -> None:
+def must_hold_a_log(engine: Engine) -> None:
     """Refuse a database without entries: SQLite would make the file, and an empty log would be found sound."""
     url = engine.url
     where = url.render_as_string(hide_password=True)
@@ -123,7 +123,8 @@ def _must_hold_a_log(engine: Engine) -> None:
         raise missing
 
 
-def _log_keys(trust: Path) -> list[str]:
+def log_keys(trust: Path) -> list[str]:
+    """The log's verifier keys of a trust document."""
     Trust.load(trust)
     keys: list[str] = json.loads(trust.read_bytes())["log"]
     return keys

@@ -90,6 +90,7 @@ HINTS: Final[Mapping[Reason, str]] = {
     Reason.PROPOSAL_OUTDATED: _PROPOSE_AGAIN,
     Reason.CREDENTIAL_REFUSED: _OPERATOR,
     Reason.LOG_UNAVAILABLE: _LATER,
+    Reason.LOG_DROPPED: "Ask the gateway's operator whether it was archived; 'handrail retention status' says so.",
     Reason.KEY_UNAVAILABLE: _LATER,
     Reason.HAND_UNAVAILABLE: _HAND,
     Reason.HAND_DRIFTED: "Have an operator review what changed and pin it: handrail hands pin ID",

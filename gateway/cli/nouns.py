@@ -11,6 +11,7 @@ NOUNS: Final = {
     "approvals": "List, watch, show, approve and refuse held steps.",
     "verify": "Verify receipts and answers offline, from files alone.",
     "audit": "Query the log, and check it for tampering.",
+    "retention": "Archive and drop entries whose retention is over, and hold them.",
     "policy": "Check, build, try, propose, activate and roll back policy bundles.",
     "proposals": "List, show, activate and withdraw changes that take two people.",
     "principals": "Add, list and revoke callers, and their security keys.",

@@ -15,10 +15,11 @@ from gateway.settings.policy import (
     RolloutSettings,
 )
 from gateway.settings.server import ConsoleSettings, PlanSettings, ServerSettings, TelemetrySettings, WebhookSettings
-from gateway.settings.storage import DatabaseSettings, KeySettings, LogSettings
+from gateway.settings.storage import ArchiveSettings, DatabaseSettings, KeySettings, LogSettings
 
 __all__ = [
     "ActionSettings",
+    "ArchiveSettings",
     "BindSettings",
     "ConsoleSettings",
     "DatabaseSettings",

@@ -12,7 +12,7 @@ from gateway.settings.base import Identifier, SettingsError
 from gateway.settings.hands import HandSettings, JailSettings
 from gateway.settings.policy import PolicySettings, ProposalSettings, ProvenanceSettings, RolloutSettings
 from gateway.settings.server import ConsoleSettings, PlanSettings, ServerSettings, TelemetrySettings, WebhookSettings
-from gateway.settings.storage import DatabaseSettings, KeySettings, LogSettings
+from gateway.settings.storage import ArchiveSettings, DatabaseSettings, KeySettings, LogSettings
 
 
 class Settings(BaseSettings):
@@ -32,6 +32,7 @@ class Settings(BaseSettings):
     plans: PlanSettings = PlanSettings()
     database: DatabaseSettings = DatabaseSettings()
     log: LogSettings = LogSettings()
+    archive: ArchiveSettings = ArchiveSettings()
     policy: PolicySettings = PolicySettings()
     provenance: ProvenanceSettings = ProvenanceSettings()
     proposals: ProposalSettings = ProposalSettings()

@@ -95,6 +95,7 @@ ERRORS: Final[dict[Reason, tuple[int, str]]] = {
     Reason.PROPOSAL_OUTDATED: (409, "Proposal outdated"),
     Reason.CREDENTIAL_REFUSED: (403, "Credential refused"),
     Reason.LOG_UNAVAILABLE: (503, "Audit log unavailable"),
+    Reason.LOG_DROPPED: (410, "Entry dropped"),
     Reason.KEY_UNAVAILABLE: (503, "Signing key unavailable"),
     Reason.HAND_UNAVAILABLE: (503, "Hand unavailable"),
     Reason.HAND_DRIFTED: (409, "Hand drifted"),

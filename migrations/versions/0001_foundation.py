@@ -112,6 +112,25 @@ def upgrade() -> None:
         comment="The inverted index of the log's entries.",
     )
     op.create_table(
+        "dropped_partitions",
+        sa.Column(
+            "partition", sa.Integer(), autoincrement=False, nullable=False, comment="Number of the partition, from 0."
+        ),
+        sa.Column("idx", _INDEX, nullable=False, comment="Of the 'retention applied' entry that says so."),
+        sa.PrimaryKeyConstraint("partition", name=op.f("pk_dropped_partitions")),
+        comment="Partitions of the log whose entries may be deleted; audit.retention.",
+    )
+    op.create_table(
+        "retained_hashes",
+        sa.Column("tile", _INDEX, autoincrement=False, nullable=False, comment="256 leaves, from 256 * tile."),
+        sa.Column("leaves", sa.LargeBinary(), nullable=False, comment="Their hashes, 32 bytes each."),
+        sa.Column(
+            "above", sa.LargeBinary(), nullable=False, comment="Of the subtrees of more leaves that the tile closes."
+        ),
+        sa.PrimaryKeyConstraint("tile", name=op.f("pk_retained_hashes")),
+        comment="What proves the rest of the tree where entries were dropped.",
+    )
+    op.create_table(
         "payloads",
         sa.Column("commitment", sa.String(length=64), nullable=False),
         sa.Column("tenant", sa.String(length=64), nullable=False),
