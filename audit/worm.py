@@ -108,6 +108,7 @@ class S3Archive:
                 Key=self._prefix + name,
                 Body=data,
                 ContentType="application/x-ndjson",
+                ChecksumAlgorithm="SHA256",
                 ChecksumSHA256=checksum,
                 IfNoneMatch="*",
                 ObjectLockMode=_MODE,
