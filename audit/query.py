@@ -82,6 +82,8 @@ class Page:
     """The lowest index that the page speaks for."""
     last: int
     """The highest; below ``first`` where it speaks for none."""
+    matches: int | None = None
+    """How many entries match in the whole tree, where that was asked."""
     dropped: Sequence[tuple[int, int]] = ()
     """Stretches between the two, (first, last) each, of which only standing entries are left."""
 
@@ -112,7 +114,9 @@ def page(
     found = found[:limit]
     if more:
         low, high = (found[-1].index, high) if newest_first else (low, found[-1].index + 1)
-    return Page(found, found[-1].index if more else None, size, low, high - 1, retained.dropped(connection, low, high))
+    return Page(
+        found, found[-1].index if more else None, size, low, high - 1, dropped=retained.dropped(connection, low, high)
+    )
 
 
 def count(connection: Connection, wanted: Filter, size: int) -> int:

@@ -6,6 +6,7 @@ never change.
 
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
@@ -50,22 +51,26 @@ class Reader:
             time = connection.execute(_TIME, {"idx": size - 1}).scalar_one_or_none() if size else None
         return 0.0 if time is None else datetime.fromisoformat(time).timestamp()
 
-    def query(self, wanted: Filter, *, after: int | None = None, limit: int = 100, newest_first: bool = False) -> Page:
+    def query(
+        self,
+        wanted: Filter,
+        *,
+        after: int | None = None,
+        limit: int = 100,
+        newest_first: bool = False,
+        counted: bool = False,
+    ) -> Page:
         """One page of the entries that match.
 
         Args:
             after: the index of the last entry seen (exclusive), in the direction of reading.
             limit: at most ``audit.query.PAGE_MAX``.
+            counted: whether to say how many match in all.
         """
         with self.connect() as connection:
             size, _ = _head(connection)
-            return query.page(connection, wanted, size, after=after, limit=limit, newest_first=newest_first)
-
-    def count(self, wanted: Filter) -> int:
-        """How many entries match, in the whole log."""
-        with self.connect() as connection:
-            size, _ = _head(connection)
-            return query.count(connection, wanted, size)
+            page = query.page(connection, wanted, size, after=after, limit=limit, newest_first=newest_first)
+            return replace(page, matches=query.count(connection, wanted, size)) if counted else page
 
     def entry(self, index: int) -> StoredEntry:
         """Raises ``NotLogged``, or ``Dropped``."""

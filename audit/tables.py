@@ -57,7 +57,6 @@ entries: Final = Table(
     Index(None, "tenant", "context_id", "idx"),
     Index(None, "tenant", "type", "idx"),
     Index(None, "tenant", "principal", "idx"),
-    Index(None, "tenant", "hand", "action", "idx"),
     Index(None, "plan_id", "idx"),
     Index(None, "time"),
     comment="The log. The body is the entry; every other column repeats it for queries or proofs.",

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from migrations import defences, people
+from migrations import defences, people, postings, retention
 
 revision = "0001"
 down_revision = None
@@ -78,9 +78,6 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_entries_plan_id_idx"), "entries", ["plan_id", "idx"], unique=False)
     op.create_index(op.f("ix_entries_tenant_context_id_idx"), "entries", ["tenant", "context_id", "idx"], unique=False)
-    op.create_index(
-        op.f("ix_entries_tenant_hand_action_idx"), "entries", ["tenant", "hand", "action", "idx"], unique=False
-    )
     op.create_index(op.f("ix_entries_tenant_principal_idx"), "entries", ["tenant", "principal", "idx"], unique=False)
     op.create_index(op.f("ix_entries_tenant_type_idx"), "entries", ["tenant", "type", "idx"], unique=False)
     op.create_index(op.f("ix_entries_time"), "entries", ["time"], unique=False)
@@ -92,43 +89,6 @@ def upgrade() -> None:
         sa.Column("origin", sa.String(length=128), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_head")),
         comment="One row, moved by compare-and-swap.",
-    )
-    op.create_table(
-        "posting_blocks",
-        sa.Column("block", sa.Integer(), autoincrement=False, nullable=False, comment="Number of the block, from 0."),
-        sa.Column("first_time", sa.String(length=24), nullable=False, comment="The earliest time of its entries."),
-        sa.Column("last_time", sa.String(length=24), nullable=False, comment="The latest time of its entries."),
-        sa.PrimaryKeyConstraint("block", name=op.f("pk_posting_blocks")),
-        comment="Blocks of entries whose postings are made; audit.postings.",
-    )
-    op.create_table(
-        "postings",
-        sa.Column("tenant", sa.String(length=64), nullable=False),
-        sa.Column("term", sa.String(length=256), nullable=False, comment="name:value, or * for every entry."),
-        sa.Column("block", sa.Integer(), autoincrement=False, nullable=False),
-        sa.Column("offsets", sa.LargeBinary(), nullable=False, comment="Which entries of the block carry the term."),
-        sa.PrimaryKeyConstraint("tenant", "term", "block", name=op.f("pk_postings")),
-        sqlite_with_rowid=False,
-        comment="The inverted index of the log's entries.",
-    )
-    op.create_table(
-        "dropped_partitions",
-        sa.Column(
-            "partition", sa.Integer(), autoincrement=False, nullable=False, comment="Number of the partition, from 0."
-        ),
-        sa.Column("idx", _INDEX, nullable=False, comment="Of the 'retention applied' entry that says so."),
-        sa.PrimaryKeyConstraint("partition", name=op.f("pk_dropped_partitions")),
-        comment="Partitions of the log whose entries may be deleted; audit.retention.",
-    )
-    op.create_table(
-        "retained_hashes",
-        sa.Column("tile", _INDEX, autoincrement=False, nullable=False, comment="256 leaves, from 256 * tile."),
-        sa.Column("leaves", sa.LargeBinary(), nullable=False, comment="Their hashes, 32 bytes each."),
-        sa.Column(
-            "above", sa.LargeBinary(), nullable=False, comment="Of the subtrees of more leaves that the tile closes."
-        ),
-        sa.PrimaryKeyConstraint("tile", name=op.f("pk_retained_hashes")),
-        comment="What proves the rest of the tree where entries were dropped.",
     )
     op.create_table(
         "payloads",
@@ -363,6 +323,8 @@ def upgrade() -> None:
         comment="Accepted plans by (iss, jti), kept until exp + skew.",
     )
     people.create()
+    postings.create()
+    retention.create()
     op.create_table(
         "api_keys",
         sa.Column("key_id", sa.String(length=32), nullable=False),

@@ -138,7 +138,7 @@ async def test_every_filter_finds_what_a_look_through_all_entries_finds(engine, 
     for wanted, indices in zip(FILTERS, due, strict=True):
         assert walk(reader, wanted, limit=1000) == indices, wanted
         assert walk(reader, wanted, limit=1000, newest_first=True) == indices[::-1], wanted
-        assert reader.count(Filter(**wanted)) == len(indices), wanted
+        assert reader.query(Filter(**wanted), limit=1, counted=True).matches == len(indices), wanted
     assert len(due[5]) > 3
     assert walk(reader, FILTERS[5], limit=1) == due[5]
     assert walk(reader, FILTERS[5], limit=2, newest_first=True) == due[5][::-1]
@@ -158,7 +158,7 @@ async def test_every_filter_finds_what_a_look_through_all_entries_finds(engine, 
             connection.execute(delete(table).where(table.c.block == 0))
     for wanted, indices in zip(FILTERS, due, strict=True):
         assert walk(reader, wanted, limit=1000) == indices, wanted
-        assert reader.count(Filter(**wanted)) == len(indices), wanted
+        assert reader.query(Filter(**wanted), limit=1, counted=True).matches == len(indices), wanted
     assert list(check(engine)) == []
 
 
