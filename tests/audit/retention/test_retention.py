@@ -18,6 +18,8 @@ from audit.tables import dropped_partitions, entries, payloads, posting_blocks, 
 from gateway.commitments import commit
 from gateway.entries import STANDING, EntryDraft, EntryType
 from gateway.ports import Append
+from gateway.reasons import Reason
+from gateway.web.errors import ERRORS
 from tests.audit.attacks import attack
 from tests.audit.conftest import TIME, draft
 from tests.audit.retention.conftest import MONTH, fill, retention
@@ -92,8 +94,10 @@ async def test_every_old_proof_can_be_made_again(aged, dropped, opened):
 
 async def test_a_dropped_entry_says_that_it_was_dropped_and_one_that_stands_is_there(aged, dropped):
     reader = Reader(aged)
-    with pytest.raises(Dropped):
+    with pytest.raises(Dropped) as caught:
         reader.entry(1)
+    assert ERRORS[caught.value.reason][0] == 410
+    assert caught.value.reason is Reason.LOG_DROPPED
     assert reader.entry(7).code == EntryType.PRINCIPAL_CHANGED
 
 
