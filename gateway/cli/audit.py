@@ -195,7 +195,7 @@ def _show(out: Output, page: dict[str, Any], verdict: str | None) -> None:
         f"covers entries {covers.get('first')} to {covers.get('last')} of a log of {page.get('tree_size')}{matches}"
     )
     for gone in covers.get("dropped") or []:
-        text = f"entries {gone.get('first')} to {gone.get('last')}: their retention is over; whether they match is not known"
+        text = f"entries {gone.get('first')} to {gone.get('last')}: retention is over; whether they match is not known"
         out.line(text, style="yellow")
     if verdict is not None:
         out.line(verdict[0].upper() + verdict[1:] + ".", style="red" if verdict.startswith("not ") else "green")

@@ -301,7 +301,7 @@ class Stretch(Shape):
 
 
 class Covered(Shape):
-    """Indices that a page speaks for: no entry between them matches but those on the page, and maybe what is dropped."""
+    """Indices that a page speaks for: no entry between them matches but those on the page, or dropped ones."""
 
     first: int
     last: int
