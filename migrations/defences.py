@@ -14,6 +14,7 @@ from gateway.entries import STANDING
 APPEND_ONLY: Final = {
     "entries": ("idx",),
     "checkpoints": ("tree_size",),
+    "cosignatures": ("tree_size", "witness", "key_id", "time"),
     "posting_blocks": ("block",),
     "postings": ("tenant", "term", "block"),
     "dropped_partitions": ("partition",),

@@ -15,8 +15,8 @@ from audit.tables import checkpoints, entries, head, payloads
 from gateway.canonical import b64url_decode
 from gateway.commitments import commit
 from gateway.ports import Append
-from tests.audit.attacks import attack
 from tests.audit.conftest import draft
+from tests.audit.owner import attack
 
 ENTRIES = 13
 

@@ -20,8 +20,8 @@ from gateway.entries import STANDING, EntryDraft, EntryType
 from gateway.ports import Append
 from gateway.reasons import Reason
 from gateway.web.errors import ERRORS
-from tests.audit.attacks import attack
 from tests.audit.conftest import TIME, draft
+from tests.audit.owner import attack
 from tests.audit.retention.conftest import MONTH, fill, retention
 
 DUE, DROPPED, YOUNG, HELD, VALUES = State.DUE, State.DROPPED, State.YOUNG, State.HELD, State.VALUES

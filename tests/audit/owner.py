@@ -1,4 +1,4 @@
-"""What somebody does who owns the database."""
+"""Somebody who owns the database, and takes the defences off it first."""
 
 import re
 
