@@ -228,7 +228,7 @@ class Retention:
     # --- steps -------------------------------------------------------------------------------------------------------
 
     async def _put_away(self, number: int) -> tuple[ArchivedPartition, str]:
-        note, _ = await self._log.proofs([(number + 1) * PARTITION - 1])
+        note = await self._covering((number + 1) * PARTITION - 1)
         data = await asyncio.to_thread(self._read, lambda connection: archive.make(connection, number, note))
         found = await asyncio.to_thread(archive.verify, data, self._keys, self._log.origin)
         if self._archive is None:
@@ -236,6 +236,16 @@ class Retention:
         name = archive.object_name(self._log.origin, number)
         until = months_after(self._clock(), self._lock_months)
         return await asyncio.to_thread(self._keep, self._archive, name, data, until, number)
+
+    async def _covering(self, last: int) -> str:
+        """A signed checkpoint over the entry ``last``, cosigned where the log has a quorum of witnesses."""
+        cosigned = self._log.cosigned
+        if cosigned.quorum.needed == 0:
+            return (await self._log.proofs([last]))[0]
+        found = await asyncio.to_thread(cosigned.newest, cosigned.quorum.needed, last)
+        if found is None:
+            raise ArchiveRefused("no checkpoint that covers it has the cosignatures of its quorum yet")
+        return found.note
 
     def _keep(
         self, store: Archive, name: str, data: bytes, until: datetime, number: int

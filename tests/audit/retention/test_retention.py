@@ -6,6 +6,7 @@ from sqlalchemy.exc import DBAPIError
 
 from audit import holds
 from audit.checkpoint import VerifierKey, verify_tlog_proof
+from audit.cosignature import Quorum, WitnessKey
 from audit.database import writing
 from audit.errors import ArchiveRefused, Dropped
 from audit.fsck import Fault, check
@@ -256,6 +257,14 @@ async def test_a_partition_that_was_tampered_with_is_not_dropped(aged, opened, c
             await retention(aged, log, clock).drop(0)
     with aged.connect() as connection:
         assert connection.execute(select(dropped_partitions)).first() is None
+
+
+async def test_nothing_is_dropped_before_the_quorum_has_cosigned_what_covers_it(aged, opened, clock):
+    async with opened(aged) as log:
+        log.cosigned.quorum = Quorum((WitnessKey("witness.example", bytes(range(32))),), 1)
+        with pytest.raises(ArchiveRefused, match="quorum"):
+            await retention(aged, log, clock).drop(0)
+        assert log.reader.entry(1)
 
 
 # --- fsck ------------------------------------------------------------------------------------------------------------
