@@ -9,8 +9,9 @@ from typing import Final
 from sqlalchemy import Connection, func, select
 
 from audit.driver import BulkInsert, Driver
+from audit.errors import LogUnavailable
 from audit.postings import BLOCK, TERMS, Postings, postings
-from audit.tables import entries, head
+from audit.tables import dropped_partitions, entries, head
 from audit.tables import posting_blocks as blocks
 from audit.tables import postings as table
 
@@ -19,17 +20,22 @@ _ROWS: Final = select(
     entries.c.body,
 ).order_by(entries.c.idx)  # fmt: skip
 
+_DROPPED: Final = select(dropped_partitions.c.idx)
+
 Made = tuple[int, Postings, str, str]
 """Number of a block, its postings, and the earliest and the latest time in it."""
 
 
 def missing(connection: Connection) -> list[int]:
-    """The full blocks without postings, in order."""
+    """The full blocks without postings, in order, but those that were dropped: their partitions are blocks."""
     size = connection.execute(select(head.c.tree_size)).scalar_one_or_none() or 0
     full = size // BLOCK
-    if connection.execute(select(func.count()).select_from(blocks)).scalar_one() == full:
+    gone = connection.execute(select(func.count()).select_from(dropped_partitions)).scalar_one()
+    if connection.execute(select(func.count()).select_from(blocks)).scalar_one() + gone == full:
         return []
-    return sorted(set(range(full)) - set(connection.execute(select(blocks.c.block)).scalars()))
+    settled = set(connection.execute(select(blocks.c.block)).scalars())
+    settled.update(connection.execute(select(dropped_partitions.c.partition)).scalars())
+    return sorted(set(range(full)) - settled)
 
 
 def make(connection: Connection, block: int) -> Made:
@@ -47,6 +53,8 @@ def storing(made: Made) -> Callable[[Connection, Driver], None]:
         dialect = connection.dialect
         if connection.execute(select(blocks.c.block).where(blocks.c.block == block)).first() is not None:
             return
+        if connection.execute(_DROPPED.where(dropped_partitions.c.partition == block)).first() is not None:
+            return
         claim = BulkInsert(dialect, blocks, ("block", "first_time", "last_time"), "ON CONFLICT DO NOTHING")
         if claim.execute(driver, [(block, first_time, last_time)]):
             rows = [(tenant, term, block, offsets) for (tenant, term), offsets in sorted(found.items())]
@@ -55,11 +63,16 @@ def storing(made: Made) -> Callable[[Connection, Driver], None]:
     return store
 
 
-def stored(connection: Connection) -> Iterator[tuple[Made, Made]]:
-    """Of each block with postings: what is stored, and what its entries give. For ``fsck``."""
+def stored(connection: Connection) -> Iterator[tuple[Made, Made | None]]:
+    """Of each block with postings: what is stored, and what its entries give, ``None`` where one of those is missing.
+    For ``fsck``."""
     for row in connection.execute(select(blocks).order_by(blocks.c.block)).all():
         kept = connection.execute(
             select(table.c.tenant, table.c.term, table.c.offsets).where(table.c.block == row.block)
         )
         found = {(one.tenant, one.term): bytes(one.offsets) for one in kept}
-        yield (row.block, found, row.first_time, row.last_time), make(connection, row.block)
+        try:
+            due = make(connection, row.block)
+        except LogUnavailable:
+            due = None
+        yield (row.block, found, row.first_time, row.last_time), due
