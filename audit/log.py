@@ -1,6 +1,7 @@
 """The audit log as the pipeline sees it: ``gateway.ports.AuditLog`` and ``gateway.ports.Payloads`` in one object."""
 
 import asyncio
+import contextlib
 import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +18,7 @@ from audit.checkpoint import VerifierKey, checkpoint_text, sign_note
 from audit.committer import Committer
 from audit.database import configure
 from audit.epochs import EpochKeys
-from audit.errors import AuditError, LogUnavailable, NotLogged
+from audit.errors import AuditError, LogDamaged, LogUnavailable, NotLogged
 from audit.evaluations import EvaluationPage
 from audit.job import Job
 from audit.others import Others
@@ -201,7 +202,10 @@ class Log:
     async def proofs(self, indices: Sequence[int]) -> tuple[str, Mapping[int, Sequence[bytes]]]:
         """A signed checkpoint, and for each of ``indices`` its RFC 6962 audit path under it. Raises ``NotLogged``."""
         size, note = self._checkpoint[:2] if self._checkpoint is not None else (0, "")
-        if not note or size <= max(indices, default=0):
+        for _ in range(_SIGN_TRIES):
+            if note and size > max(indices, default=0):
+                break
+            # One under way may be of a head before what another gateway appended meanwhile: then once more.
             size, note = await self._signed()
         return note, await self._read(self.reader.inclusions, indices, size)
 
@@ -324,17 +328,30 @@ class Log:
             await self._flush()
 
     async def _index_forever(self) -> None:
+        patience: float | None = None
         while not self._leaving:
-            await self._full.wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(patience):
+                    await self._full.wait()
             self._full.clear()
+            patience = None
             try:
                 for block in await self._read(self._with_reader, indexing.missing):
                     if self._leaving:
                         break
-                    made = await self._read(self._with_reader, indexing.make, block)
-                    await self._writer.call(functools.partial(Committer.transact, work=indexing.storing(made)))
-            except HandrailError as exc:  # the next full block tries again; until then those are looked through
+                    await self._index(block)
+            except HandrailError as exc:  # until it succeeds those are looked through
                 _logger.warning("log.not_indexed", error=type(exc).__name__, detail=exc.detail)
+                patience = WINDOW_SECONDS
+            except Exception:  # the index outlives any fault: later blocks want theirs
+                _logger.exception("log.index_fault")
+
+    async def _index(self, block: int) -> None:
+        try:
+            made = await self._read(self._with_reader, indexing.make, block)
+            await self._writer.call(functools.partial(Committer.transact, work=indexing.storing(made)))
+        except LogDamaged as exc:  # keeps no other block from being indexed
+            _logger.warning("log.not_indexed", block=block, error=type(exc).__name__, detail=exc.detail)
 
     def _with_reader(self, work: Callable[Concatenate[Connection, Args], Result], *args: Args.args,
                      **kwargs: Args.kwargs) -> Result:  # fmt: skip

@@ -1,8 +1,8 @@
 """Which entries match a filter, and how many. Synchronous; inside a reader's connection.
 
 The blocks of the log that have postings (:mod:`audit.postings`) are answered from those; the newest entries, and any
-block that has none yet, are looked through. Where a filter names one plan, step or context, the table's own index of
-those leads to a handful of rows, and the postings are not asked.
+block that has none yet, are looked through. Where a filter names one plan or context, the table's own index of those
+leads to its rows, and the postings are not asked.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +13,7 @@ from typing import Any, Final
 import orjson
 from sqlalchemy import ColumnElement, Connection, bindparam, func, select
 
-from audit.errors import LogUnavailable
+from audit.errors import LogDamaged
 from audit.postings import BLOCK, EVERY, TERMS, controls_of, decode, mask, offsets_of, term
 from audit.tables import entries, posting_blocks, postings
 
@@ -29,6 +29,7 @@ class Filter:
     """What to look for; every given member must match.
 
     Attributes:
+        step_id: by itself no index leads to it; with ``plan_id`` the plan's does.
         control: a control id, as entries carry it (``gdpr:5(2)``).
         since: entries at or after this time (RFC 3339, UTC, milliseconds, as entries write it).
         until: entries before this time.
@@ -84,7 +85,7 @@ class Page:
     """How many entries match in the whole tree, where that was asked."""
 
 
-_STORED: Final = (entries.c.idx, entries.c.type, entries.c.body, entries.c.fields)
+_STORED: Final = (entries.c.idx, entries.c.type, entries.c.body, entries.c.fields, entries.c.reasons)
 _WANTED: Final = select(*_STORED).where(entries.c.idx.in_(bindparam("wanted", expanding=True)))
 _POSTINGS: Final = select(postings.c.block, postings.c.offsets).where(
     postings.c.tenant == bindparam("tenant"),
@@ -105,7 +106,8 @@ def page(
     low, high = 0, size
     if after is not None:
         low, high = (0, min(size, max(after, 0))) if newest_first else (min(size, max(after + 1, 0)), size)
-    found = list(islice(_entries(connection, wanted, low, high, limit + 1, newest_first=newest_first), limit + 1))
+    looked = _entries(connection, wanted, low, high, size // BLOCK, limit + 1, newest_first=newest_first)
+    found = list(islice(looked, limit + 1))
     more = len(found) > limit
     found = found[:limit]
     if more:
@@ -116,17 +118,18 @@ def page(
 def count(connection: Connection, wanted: Filter, size: int) -> int:
     """How many entries below ``size`` match."""
     if _by_key(wanted):
-        return sum(1 for _ in _scan(connection, wanted, 0, size, newest_first=False))
+        return _counted(connection, wanted, 0, size)
     total = 0
-    for part in _parts(connection, wanted, 0, size, newest_first=False):
-        if part.bits is not None:
-            total += part.bits.bit_count()
-        elif wanted.control is None:
-            statement = select(func.count()).select_from(entries).where(*_conditions(wanted, part.low, part.high))
-            total += connection.execute(statement).scalar_one()
-        else:
-            total += sum(1 for _ in _scan(connection, wanted, part.low, part.high, newest_first=False))
+    for part in _parts(connection, wanted, 0, size, size // BLOCK, newest_first=False):
+        total += _counted(connection, wanted, part.low, part.high) if part.bits is None else part.bits.bit_count()
     return total
+
+
+def _counted(connection: Connection, wanted: Filter, low: int, high: int) -> int:
+    if wanted.control is not None or wanted.reason is not None:
+        return sum(1 for _ in _scan(connection, wanted, low, high, newest_first=False))
+    statement = select(func.count()).select_from(entries).where(*_conditions(wanted, low, high))
+    return int(connection.execute(statement).scalar_one())
 
 
 # --- two ways to find entries ----------------------------------------------------------------------------------------
@@ -147,13 +150,13 @@ def _by_key(wanted: Filter) -> bool:
 
 
 def _entries(
-    connection: Connection, wanted: Filter, low: int, high: int, limit: int, *, newest_first: bool
+    connection: Connection, wanted: Filter, low: int, high: int, full: int, limit: int, *, newest_first: bool
 ) -> Iterator[StoredEntry]:
     if _by_key(wanted):
         yield from _scan(connection, wanted, low, high, newest_first=newest_first)
         return
     for whether, parts in groupby(
-        _parts(connection, wanted, low, high, newest_first=newest_first), key=lambda part: part.bits is None
+        _parts(connection, wanted, low, high, full, newest_first=newest_first), key=lambda part: part.bits is None
     ):
         if whether:
             for part in parts:
@@ -175,10 +178,10 @@ def _fetch(connection: Connection, wanted: Filter, indices: Sequence[int]) -> It
     rows = {row.idx: row for row in connection.execute(_WANTED, {"wanted": list(indices)})}
     for index in indices:
         if index not in rows:
-            raise LogUnavailable("the index of the log names an entry that is not there: run fsck")
+            raise LogDamaged("the index of the log names an entry that is not there: run fsck")
         found = stored(rows[index])
         if not _matches(wanted, found.body):
-            raise LogUnavailable("the index of the log names an entry that does not match: run fsck")
+            raise LogDamaged("the index of the log names an entry that does not match: run fsck")
         yield found
 
 
@@ -189,11 +192,18 @@ def _scan(connection: Connection, wanted: Filter, low: int, high: int, *, newest
         statement = statement.order_by(entries.c.idx.desc() if newest_first else entries.c.idx).limit(_ROWS)
         rows = connection.execute(statement).all()
         for row in rows:
-            if wanted.control is None or wanted.control in controls_of(bytes(row.body)):
+            if _carries(wanted, row):
                 yield stored(row)
         if len(rows) < _ROWS:
             return
         low, high = (low, rows[-1].idx) if newest_first else (rows[-1].idx + 1, high)
+
+
+def _carries(wanted: Filter, row: Any) -> bool:
+    """What the conditions cannot say: LIKE takes a small letter of a reason for a capital one in SQLite."""
+    if wanted.reason is not None and wanted.reason not in orjson.loads(row.reasons):
+        return False
+    return wanted.control is None or wanted.control in controls_of(bytes(row.body))
 
 
 def _conditions(wanted: Filter, low: int, high: int) -> list[ColumnElement[bool]]:
@@ -211,8 +221,15 @@ def _conditions(wanted: Filter, low: int, high: int) -> list[ColumnElement[bool]
 # --- postings --------------------------------------------------------------------------------------------------------
 
 
-def _parts(connection: Connection, wanted: Filter, low: int, high: int, *, newest_first: bool) -> Iterator[_Part]:
-    """What the postings say of ``[low, high)``, block after block; neighbours without postings come together."""
+def _parts(
+    connection: Connection, wanted: Filter, low: int, high: int, full: int, *, newest_first: bool
+) -> Iterator[_Part]:
+    """What the postings say of ``[low, high)``, block after block.
+
+    Args:
+        full: number of the first block that is not full. It and those after it have no postings, whatever is stored: a
+            row beforehand would hide what is written later.
+    """
     terms = _terms(wanted)
     first, last = low // BLOCK, -(-high // BLOCK)
     starts = range(first, last, _BLOCKS)
@@ -226,7 +243,7 @@ def _parts(connection: Connection, wanted: Filter, low: int, high: int, *, newes
         blocks = range(start, end)
         for block in reversed(blocks) if newest_first else blocks:
             part = (max(low, block * BLOCK), min(high, (block + 1) * BLOCK))
-            if block not in indexed:
+            if block not in indexed or block >= full:
                 yield _Part(*part, None)
                 continue
             found = masks.get(block, [])

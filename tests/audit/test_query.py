@@ -88,6 +88,8 @@ FILTERS = [
     {"tenant": "default", "since": "2026-11-21T02:00:02.000Z", "hand": "git", "effect": "deny"},
     {"tenant": "default", "until": "2026-11-21T02:00:02.000Z", "type": "ACCREF"},
     {"tenant": "default", "since": "2030-01-01T00:00:00.000Z"},
+    {"tenant": "default", "reason": "Paths.Outside"},
+    {"tenant": "default", "reason": "paths.outside", "context_id": "c3"},
 ]
 
 
@@ -146,7 +148,7 @@ async def test_every_filter_finds_what_a_look_through_all_entries_finds(engine, 
     # The index was used, and agrees; another gateway that indexes the same block changes nothing.
     with writing(engine.connect()) as connection, connection.begin():
         assert connection.execute(select(posting_blocks.c.block)).scalars().all() == [0, 1]
-        parts = list(query._parts(connection, Filter(tenant="default", effect="deny"), 0, SIZE, newest_first=False))
+        parts = list(query._parts(connection, Filter(tenant="default", effect="deny"), 0, SIZE, 2, newest_first=False))
         indexing.storing(indexing.make(connection, 1))(connection, Driver(connection))
     assert [part.bits is None for part in parts] == [False, False, True]
     assert list(check(engine)) == []
