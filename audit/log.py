@@ -23,7 +23,7 @@ from audit.evaluations import EvaluationPage
 from audit.job import Job
 from audit.others import Others
 from audit.postings import BLOCK
-from audit.query import PAGE_MAX, Filter
+from audit.query import PAGE_MAX, Filter, Page
 from audit.reader import Reader
 from audit.sealing import Opener, Sealer
 from audit.writer import Writer
@@ -36,6 +36,9 @@ from gateway.settings import LogSettings
 WINDOW_SECONDS: Final = 60
 """Refusals before authentication become entries this often."""
 _READERS: Final = 4
+_AUDITORS: Final = 2
+"""Queries of auditors looked up at a time: they may look through much, and plans and logins must not wait for them."""
+_QUERY_SECONDS: Final = 20.0
 _READY_SECONDS: Final = 1.0
 _FAILED_SECONDS: Final = 5.0
 """How long after a failed append, with none that succeeded since, the log counts as not writable."""
@@ -82,6 +85,7 @@ class Log:
         self._blocks = 0
         self._leaving = False
         self._threads = ThreadPoolExecutor(_READERS, thread_name_prefix="handrail-audit-reader")
+        self._auditors = ThreadPoolExecutor(_AUDITORS, thread_name_prefix="handrail-audit-query")
         self._checkpoint: tuple[int, str, float] | None = None
         self._asked: asyncio.Task[tuple[int, str]] | None = None
         self._probe: asyncio.Task[None] | None = None
@@ -149,7 +153,8 @@ class Log:
     async def _stop(self) -> None:
         self._closed = True
         await asyncio.to_thread(self._writer.stop)
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        for threads in (self._threads, self._auditors):
+            threads.shutdown(wait=False, cancel_futures=True)
 
     # --- AuditLog ----------------------------------------------------------------------------------------------------
 
@@ -208,6 +213,13 @@ class Log:
             # One under way may be of a head before what another gateway appended meanwhile: then once more.
             size, note = await self._signed()
         return note, await self._read(self.reader.inclusions, indices, size)
+
+    async def query(self, wanted: Filter, *, after: int | None, limit: int, newest_first: bool, counted: bool) -> Page:
+        """For auditors: see :meth:`audit.reader.Reader.query`. Raises ``LogUnavailable`` after 20 seconds."""
+        work = functools.partial(
+            self.reader.query, wanted, after=after, limit=limit, newest_first=newest_first, counted=counted
+        )
+        return await self._within(self._auditors, _QUERY_SECONDS, work)
 
     async def entry(self, index: int) -> bytes:
         """Canonical bytes of the entry at ``index``. Raises ``NotLogged``."""
@@ -309,12 +321,16 @@ class Log:
 
     async def _read(self, work: Callable[Args, Result], *args: Args.args, **kwargs: Args.kwargs) -> Result:
         """Run a read in one of our threads; a hung database costs those, never the process's."""
+        seconds = self._settings.append_deadline_seconds
+        return await self._within(self._threads, seconds, functools.partial(work, *args, **kwargs))
+
+    async def _within(self, threads: ThreadPoolExecutor, seconds: float, work: Callable[[], Result]) -> Result:
         if self._closed:
             raise LogUnavailable("the log is closed")
         loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(self._settings.append_deadline_seconds):
-                return await loop.run_in_executor(self._threads, functools.partial(work, *args, **kwargs))
+            async with asyncio.timeout(seconds):
+                return await loop.run_in_executor(threads, work)
         except TimeoutError:
             raise LogUnavailable("a read did not return in time") from None
 

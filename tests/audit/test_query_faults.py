@@ -1,6 +1,9 @@
 """What a damaged or forged row, of the entries or of their index, does to the index, to fsck and to a query."""
 
-from sqlalchemy import delete, insert, select, update
+import asyncio
+import threading
+
+from sqlalchemy import delete, event, insert, select, update
 
 from audit.fsck import Fault, check
 from audit.postings import BLOCK, encode
@@ -75,6 +78,47 @@ def test_fsck_does_not_read_all_postings_for_each_block(engine):
             plan = " ".join(str(row) for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}"))
         assert "ix_postings_block" in plan
         assert "SCAN" not in plan
+
+
+async def test_queries_that_hang_take_no_thread_from_anybody_else(engine, open_log: Opener):
+    going_on = threading.Event()
+    hung = set()
+
+    def hang(*_):
+        if threading.current_thread().name.startswith("handrail-audit-query"):
+            hung.add(threading.current_thread())
+            going_on.wait(30)
+
+    async with open_log(engine) as log:
+        await log.append(Append([draft()]))
+        event.listen(engine, "before_cursor_execute", hang)
+        asked = {"after": None, "limit": 1, "newest_first": False, "counted": True}
+        queries = [asyncio.create_task(log.query(Filter(tenant="default"), **asked)) for _ in range(20)]
+        await until(lambda: len(hung) == 2)
+        assert await log.entry(1)
+        assert await asyncio.to_thread(lambda: "read") == "read"
+        assert list(await log.append(Append([draft(1)]))) == [2]
+        going_on.set()
+        assert {page.matches for page in await asyncio.gather(*queries)} <= {2, 3}
+    assert len(hung) == 2
+
+
+async def test_a_proof_is_made_of_what_another_gateway_appended_meanwhile(engine, open_log: Opener, monkeypatch):
+    async with open_log(engine, checkpoint_interval_seconds=60) as one, open_log(engine, "g2") as two:
+        await one.append(Append([draft()]))
+        early = await one._signed()
+        indices = await two.append(Append([draft(1)]))
+        signed = one._signed
+        answers = iter([early])
+
+        async def joined():
+            return next(answers, None) or await signed()
+
+        monkeypatch.setattr(one, "_signed", joined)
+        one._checkpoint = None
+        note, paths = await one.proofs(indices)
+        assert set(paths) == set(indices)
+        assert int(note.splitlines()[1]) > indices[0]
 
 
 def _row(block):

@@ -73,6 +73,7 @@ class testing_only_Log:  # noqa: N801
         self.appended: list[EntryDraft] = []
         self.evaluations_asked: list[tuple[str, dict[str, Any]]] = []
         self.unready: HandrailError | None = None
+        self.reader = testing_only_Reader()
         self.broken: HandrailError | None = None
 
     def aggregate(self, entry: EntryDraft, source: str) -> None:
@@ -97,6 +98,9 @@ class testing_only_Log:  # noqa: N801
             Recorded(5, "2026-01-01T00:00:00.001Z", "d" * 64, None, Fault.ERASED),
         ]
         return EvaluationPage(found, 2, 9, 5, 9)
+
+    async def query(self, wanted: Filter, **asked: Any) -> Page:
+        return self.reader.query(wanted, **asked)
 
     async def proofs(self, indices: Sequence[int]) -> tuple[str, Mapping[int, Sequence[bytes]]]:
         return await self.checkpoint(), {index: [bytes([index]) * 32] for index in indices}
@@ -550,7 +554,7 @@ class testing_only_Gateway:  # noqa: N801
         self.evidence = testing_only_Evidence()
         self.policy = testing_only_Policy()
         self.rollout = testing_only_Rollout()
-        self.reader = testing_only_Reader()
+        self.reader = self.log.reader
         self.metrics = Metrics()
         self.started = 0
         self.closed = 0
