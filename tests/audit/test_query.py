@@ -23,6 +23,7 @@ from audit.tables import entries, posting_blocks, postings
 from gateway.entries import EntryType
 from gateway.ports import Append
 from tests.audit.conftest import CONTROLS, TIME, Opener, draft
+from tests.audit.indexed import disarm, missing
 from tests.until import until
 
 SIZE = 2 * BLOCK + 700
@@ -56,13 +57,8 @@ async def reader(engine, open_log: Opener):
         everything = list(drafts(SIZE - 1))
         for start in range(0, len(everything), 1500):
             await log.append(Append(everything[start : start + 1500]))
-        await until(lambda: not _missing(log.reader))
+        await until(lambda: not missing(log.reader))
     return Reader(engine)
-
-
-def _missing(reader):
-    with reader.connect() as connection:
-        return indexing.missing(connection)
 
 
 FILTERS = [
@@ -155,7 +151,7 @@ async def test_every_filter_finds_what_a_look_through_all_entries_finds(engine, 
 
     # An index that lags, or that a crash left with a hole, makes a query slower and never poorer.
     with engine.begin() as connection:
-        _disarm(connection)
+        disarm(connection)
         for table in (posting_blocks, postings):
             connection.execute(delete(table).where(table.c.block == 0))
     for wanted, indices in zip(FILTERS, due, strict=True):
@@ -167,7 +163,7 @@ async def test_every_filter_finds_what_a_look_through_all_entries_finds(engine, 
 async def test_fsck_names_a_term_that_hides_an_entry(engine, reader):
     where = (postings.c.tenant == "default", postings.c.term == "effect:deny", postings.c.block == 1)
     with engine.begin() as connection:
-        _disarm(connection)
+        disarm(connection)
         bits = decode(bytes(connection.execute(select(postings.c.offsets).where(*where)).scalar_one()))
         hidden = list(offsets_of(bits))
         connection.execute(update(postings).where(*where).values(offsets=encode(hidden[1:])))
@@ -230,14 +226,3 @@ def make_body():
         return build(one, time="2026-11-21T02:00:00.125Z", origin="o", gateway="g", controls=ids).body
 
     return made
-
-
-def _disarm(connection):
-    """What only the owner of the tables can do."""
-    if connection.dialect.name == "sqlite":
-        names = connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'trigger'").scalars().all()
-        for name in names:
-            connection.exec_driver_sql(f"DROP TRIGGER {name}")
-    else:
-        for table in ("postings", "posting_blocks"):
-            connection.exec_driver_sql(f"ALTER TABLE {table} DISABLE TRIGGER ALL")

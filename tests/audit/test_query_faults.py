@@ -11,7 +11,7 @@ from audit.query import Filter
 from audit.tables import entries, posting_blocks, postings
 from gateway.ports import Append
 from tests.audit.conftest import Opener, draft
-from tests.audit.test_query import _disarm, _missing
+from tests.audit.indexed import disarm, missing
 from tests.until import until
 
 SIZE = 2 * BLOCK + 5
@@ -25,9 +25,9 @@ async def fill(log, count):
 async def test_fsck_names_an_entry_that_is_gone_from_an_indexed_block(engine, open_log: Opener):
     async with open_log(engine) as log:
         await fill(log, SIZE)
-        await until(lambda: not _missing(log.reader))
+        await until(lambda: not missing(log.reader))
     with engine.begin() as connection:
-        _disarm_entries(connection)
+        disarm(connection)
         connection.execute(delete(entries).where(entries.c.idx == 17))
         connection.execute(update(entries).where(entries.c.idx == BLOCK + 1).values(body=b"{}"))
     found = list(check(engine))
@@ -39,7 +39,7 @@ async def test_fsck_names_an_entry_that_is_gone_from_an_indexed_block(engine, op
 async def test_a_block_that_only_seems_indexed_hides_nothing_of_what_is_not_full(engine, open_log: Opener):
     async with open_log(engine) as log:
         await fill(log, BLOCK + 5)
-        await until(lambda: not _missing(log.reader))
+        await until(lambda: not missing(log.reader))
         with engine.begin() as connection:  # what the gateway's own role may do
             connection.execute(insert(posting_blocks), [_row(block) for block in (-1, 1, 2**20)])
         page = log.reader.query(Filter(tenant="default", type="PLNRCV"), limit=1, newest_first=True, counted=True)
@@ -51,12 +51,12 @@ async def test_a_block_that_cannot_be_indexed_stops_no_other(engine, open_log: O
     async with open_log(engine) as log:
         await fill(log, BLOCK - 10)
         with engine.begin() as connection:
-            _disarm_entries(connection)
+            disarm(connection)
             connection.execute(update(entries).where(entries.c.idx == 3).values(body=b"{}"))
         await fill(log, BLOCK + 20)
-        await until(lambda: _missing(log.reader) == [0])
+        await until(lambda: missing(log.reader) == [0])
         await fill(log, BLOCK)
-        await until(lambda: _missing(log.reader) == [0])
+        await until(lambda: missing(log.reader) == [0])
         assert not any(task.done() for task in log._upkeep)
 
 
@@ -65,7 +65,7 @@ async def test_stray_postings_stop_no_other_block(engine, open_log: Opener):
         connection.execute(insert(postings).values(tenant="default", term="*", block=0, offsets=encode([1])))
     async with open_log(engine) as log:
         await fill(log, SIZE)
-        await until(lambda: _missing(log.reader) == [0])
+        await until(lambda: missing(log.reader) == [0])
         assert log.reader.query(Filter(tenant="default"), limit=1, counted=True).matches == SIZE + 1
     assert [item.fault for item in check(engine)] == [Fault.INDEX]
 
@@ -123,9 +123,3 @@ async def test_a_proof_is_made_of_what_another_gateway_appended_meanwhile(engine
 
 def _row(block):
     return {"block": block, "first_time": "2026-11-21T02:00:00.125Z", "last_time": "2026-11-21T02:00:00.125Z"}
-
-
-def _disarm_entries(connection):
-    _disarm(connection)
-    if connection.dialect.name != "sqlite":
-        connection.exec_driver_sql("ALTER TABLE entries DISABLE TRIGGER ALL")
