@@ -14,7 +14,6 @@ from sqlalchemy import Connection, Engine, bindparam, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from audit import query
-from audit.checkpoint import tlog_proof
 from audit.errors import LogUnavailable, NotLogged
 from audit.merkle import HASH_BYTES, Frontier, Node, consistency, cover, fold, inclusion, last_leaf
 from audit.query import Filter, Page, StoredEntry
@@ -117,14 +116,6 @@ class Reader:
         with self.connect() as connection:
             row = connection.execute(_LATEST).one_or_none()
         return None if row is None else (row.tree_size, row.note)
-
-    def proof(self, index: int) -> str:
-        """``c2sp.org/tlog-proof@v1`` of an entry under the newest stored checkpoint. Raises ``NotLogged``."""
-        with self.connect() as connection:
-            row = connection.execute(_LATEST).one_or_none()
-            if row is None or not 0 <= index < row.tree_size:
-                raise NotLogged(f"entry {index}")
-            return tlog_proof(index, _folded(connection, inclusion(index, row.tree_size)), row.note)
 
 
 def load_nodes(connection: Connection, wanted: Iterable[Node]) -> dict[Node, bytes]:

@@ -13,8 +13,8 @@ from handrail.trust import Trust
 def verify_page(page: Mapping[str, Any], trust: Trust) -> Checkpoint:
     """Check that each entry of ``page`` stands in the log, at its index, under the checkpoint that came with it.
 
-    That shows that no entry was made up, changed or shown twice; no proof covers ``label``, the type in words. That nothing
-    was left out, it does not show: for that, read the whole range ``covers`` again, or ask an auditor who did.
+    That shows that no entry was made up, changed or shown twice; no proof covers ``label``, the type in words. It does
+    not show that nothing was left out: for that, read the whole range ``covers`` again, or ask an auditor who did.
 
     Args:
         page: the answer of ``audit_entries(proofs="true", ...)``.
