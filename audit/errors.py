@@ -19,6 +19,10 @@ class LogUncertain(LogUnavailable, Uncertain):
     """The commit was under way when the answer was lost: the rows may exist, or not. Never repeat it blindly."""
 
 
+class LogDamaged(LogUnavailable):
+    """What is stored is not what a writer wrote. ``fsck`` says what and where."""
+
+
 class LogMisconfigured(LogUnavailable):
     """The database holds another log, or is not migrated; no retry helps."""
 

@@ -318,6 +318,9 @@ def _check_index(connection: Connection) -> Iterator[Finding]:
         if due is None:
             continue  # which entries are missing was said already
         first, last = kept[0] * BLOCK, (kept[0] + 1) * BLOCK - 1
+        if due is None:
+            yield Finding(Fault.INDEX, "the index counts entries that are not all there, or not whole", first, last)
+            continue
         for _, term in differing(kept[1], due[1])[:_TERMS_MAX]:
             yield Finding(Fault.INDEX, f"the index of {term} does not follow from the entries", first, last)
         if kept[2:] != due[2:]:

@@ -1,8 +1,8 @@
 """Which entries match a filter, and how many. Synchronous; inside a reader's connection.
 
 The blocks of the log that have postings (:mod:`audit.postings`) are answered from those; the newest entries, and any
-block that has none yet, are looked through. Where a filter names one plan, step or context, the table's own index of
-those leads to a handful of rows, and the postings are not asked.
+block that has none yet, are looked through. Where a filter names one plan or context, the table's own index of those
+leads to its rows, and the postings are not asked.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
 from audit import retained
-from audit.errors import LogUnavailable
+from audit.errors import LogDamaged
 from audit.postings import BLOCK, EVERY, TERMS, decode, mask, offsets_of, term
 from audit.tables import entries, posting_blocks, postings
 
@@ -32,6 +32,7 @@ class Filter:
     """What to look for; every given member must match.
 
     Attributes:
+        step_id: by itself no index leads to it; with ``plan_id`` the plan's does.
         control: a control id, as entries carry it (``gdpr:5(2)``).
         since: entries at or after this time (RFC 3339, UTC, milliseconds, as entries write it).
         until: entries before this time.
@@ -111,7 +112,8 @@ def page(
     low, high = 0, size
     if after is not None:
         low, high = (0, min(size, max(after, 0))) if newest_first else (min(size, max(after + 1, 0)), size)
-    found = list(islice(_entries(connection, wanted, low, high, limit + 1, newest_first=newest_first), limit + 1))
+    looked = _entries(connection, wanted, low, high, size // BLOCK, limit + 1, newest_first=newest_first)
+    found = list(islice(looked, limit + 1))
     more = len(found) > limit
     found = found[:limit]
     if more:
@@ -124,19 +126,22 @@ def page(
 def count(connection: Connection, wanted: Filter, size: int) -> int:
     """How many entries below ``size`` match."""
     if _by_key(wanted):
-        statement = select(func.count()).select_from(entries).where(*conditions(wanted, 0, size))
-        return int(connection.execute(statement).scalar_one())
+        return _counted(connection, wanted, 0, size)
     total = 0
     unindexed = []
-    for part in _parts(connection, wanted, 0, size, newest_first=False):
+    for part in _parts(connection, wanted, 0, size, size // BLOCK, newest_first=False):
         if part.bits is None:
             unindexed.append(part)
         else:
             total += part.bits.bit_count()
     for part in _joined(iter(unindexed)):
-        statement = select(func.count()).select_from(entries).where(*conditions(wanted, part.low, part.high))
-        total += connection.execute(statement).scalar_one()
+        total += _counted(connection, wanted, part.low, part.high)
     return total
+
+
+def _counted(connection: Connection, wanted: Filter, low: int, high: int) -> int:
+    statement = select(func.count()).select_from(entries).where(*conditions(wanted, low, high))
+    return int(connection.execute(statement).scalar_one())
 
 
 # --- two ways to find entries ----------------------------------------------------------------------------------------
@@ -157,13 +162,13 @@ def _by_key(wanted: Filter) -> bool:
 
 
 def _entries(
-    connection: Connection, wanted: Filter, low: int, high: int, limit: int, *, newest_first: bool
+    connection: Connection, wanted: Filter, low: int, high: int, full: int, limit: int, *, newest_first: bool
 ) -> Iterator[StoredEntry]:
     if _by_key(wanted):
         yield from _scan(connection, wanted, low, high, newest_first=newest_first)
         return
     for whether, parts in groupby(
-        _parts(connection, wanted, low, high, newest_first=newest_first), key=lambda part: part.bits is None
+        _parts(connection, wanted, low, high, full, newest_first=newest_first), key=lambda part: part.bits is None
     ):
         if whether:
             for part in _joined(parts):
@@ -204,10 +209,10 @@ def _fetch(connection: Connection, wanted: Filter, indices: Sequence[int]) -> It
         if index not in rows:
             if retained.dropped(connection, index, index + 1):
                 continue  # between the look at the index and this one
-            raise LogUnavailable("the index of the log names an entry that is not there: run fsck")
+            raise LogDamaged("the index of the log names an entry that is not there: run fsck")
         found = stored(rows[index])
         if not _matches(wanted, found.body):
-            raise LogUnavailable("the index of the log names an entry that does not match: run fsck")
+            raise LogDamaged("the index of the log names an entry that does not match: run fsck")
         yield found
 
 
@@ -228,7 +233,8 @@ def conditions(wanted: Filter, low: int, high: int) -> list[ColumnElement[bool]]
     found: list[ColumnElement[bool]] = [entries.c.idx >= low, entries.c.idx < high]
     found += [entries.c[name] == value for name in _EQUAL if (value := getattr(wanted, name)) is not None]
     if wanted.reason is not None:
-        found.append(entries.c.reasons.contains(orjson.dumps(wanted.reason).decode(), autoescape=True))
+        # Not LIKE, which takes a capital letter for a small one in SQLite.
+        found.append(_within_bytes(entries.c.reasons, literal(orjson.dumps(wanted.reason).decode())))
     if wanted.control is not None:
         # In canonical JSON only an element of a list stands between these: a member's name is followed by a colon, its
         # value comes after one, and inside a string every quotation mark is escaped.
@@ -244,7 +250,7 @@ def conditions(wanted: Filter, low: int, high: int) -> list[ColumnElement[bool]]
 
 
 class _within_bytes(FunctionElement[bool]):  # noqa: N801 - it is a function of SQL
-    """Whether the bytes given second stand in those given first."""
+    """Whether the bytes, or the text, given second stand in those given first."""
 
     type = Boolean()
     inherit_cache = True
@@ -264,8 +270,15 @@ def _position(element: Any, compiler: Any, **kwargs: Any) -> str:
 # --- postings --------------------------------------------------------------------------------------------------------
 
 
-def _parts(connection: Connection, wanted: Filter, low: int, high: int, *, newest_first: bool) -> Iterator[_Part]:
-    """What the postings say of ``[low, high)``, block after block; neighbours without postings come together."""
+def _parts(
+    connection: Connection, wanted: Filter, low: int, high: int, full: int, *, newest_first: bool
+) -> Iterator[_Part]:
+    """What the postings say of ``[low, high)``, block after block.
+
+    Args:
+        full: number of the first block that is not full. It and those after it have no postings, whatever is stored: a
+            row beforehand would hide what is written later.
+    """
     terms = _terms(wanted)
     first, last = low // BLOCK, -(-high // BLOCK)
     starts = range(first, last, _BLOCKS)
@@ -279,7 +292,7 @@ def _parts(connection: Connection, wanted: Filter, low: int, high: int, *, newes
         blocks = range(start, end)
         for block in reversed(blocks) if newest_first else blocks:
             part = (max(low, block * BLOCK), min(high, (block + 1) * BLOCK))
-            if block not in indexed:
+            if block not in indexed or block >= full:
                 yield _Part(*part, None)
                 continue
             found = masks.get(block, [])

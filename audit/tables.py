@@ -110,6 +110,7 @@ postings: Final = Table(
     Column("term", String(256), primary_key=True, comment="name:value, or * for every entry."),
     Column("block", Integer, primary_key=True, autoincrement=False),
     Column("offsets", LargeBinary, nullable=False, comment="Which entries of the block carry the term."),
+    Index(None, "block"),
     sqlite_with_rowid=False,
     comment="The inverted index of the log's entries.",
 )

@@ -52,7 +52,7 @@ def query(
     effect: Annotated[str | None, typer.Option(help="allow, ask or deny.")] = None,
     context: Annotated[str | None, typer.Option(help="Context id.")] = None,
     plan: Annotated[str | None, typer.Option(help="Plan id.")] = None,
-    step: Annotated[str | None, typer.Option(help="Step id.")] = None,
+    step: Annotated[str | None, typer.Option(help="Step id; with --plan or --context.")] = None,
     hand: Annotated[str | None, typer.Option(help="Hand id.")] = None,
     action: Annotated[str | None, typer.Option(help="Action of a hand.")] = None,
     principal: Annotated[str | None, typer.Option(help="Pseudonym, as entries show it.")] = None,
@@ -242,7 +242,7 @@ def _show(out: Output, page: dict[str, Any], verdict: str | None) -> None:
         entry = item.get("entry") or {}
         step = " ".join(str(entry[name]) for name in ("step_id", "hand", "action") if entry.get(name))
         rows.append(
-            [item.get("index"), entry.get("time"), item.get("label"), step, entry.get("effect"), entry.get("reasons")]
+            [item.get("index"), entry.get("time"), _what(item, entry), step, entry.get("effect"), entry.get("reasons")]
         )
     out.table(["index", "time", "what", "step", "effect", "reasons"], rows, "No entry matches.")
     covers = page.get("covers") or {}
@@ -257,6 +257,12 @@ def _show(out: Output, page: dict[str, Any], verdict: str | None) -> None:
         out.line(verdict[0].upper() + verdict[1:] + ".", style="red" if verdict.startswith("not ") else "green")
     if page.get("next") is not None:
         out.note(f"More: --after {page['next']}")
+
+
+def _what(item: dict[str, Any], entry: dict[str, Any]) -> Any:
+    """The type in words, by the entry itself: the label beside it is the gateway's word, and no proof covers it."""
+    code = str(entry.get("type"))
+    return LABELS[EntryType(code)] if code in set(EntryType) else entry.get("type", item.get("label"))
 
 
 def _show_findings(out: Output, found: list[Finding]) -> None:

@@ -400,6 +400,8 @@ async def test_every_filter_of_an_audit_query_reaches_the_reader(
         "since=99999999999999",
         "control=%00",
         "tenant=other",
+        "step=s",
+        "step=s&hand=h&type=POLDNY",
         "type=nothing",
         "effect=maybe",
         "after=-1",
