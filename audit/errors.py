@@ -41,6 +41,20 @@ class NotLogged(AuditError, Refused):
         super().__init__(Reason.REQUEST_NOT_FOUND, detail)
 
 
+class Dropped(AuditError, Refused):
+    """There was such an entry, and its retention is over; its hash is kept."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(Reason.LOG_DROPPED, detail)
+
+
+class ArchiveRefused(AuditError):
+    """The archive is not what an archive has to be, or does not hold what was put there."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(Reason.INTERNAL, detail)
+
+
 class ProofInvalid(AuditError, Refused):
     """A Merkle proof does not show what it claims."""
 

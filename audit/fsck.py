@@ -2,7 +2,8 @@
 
 Each node is compared with what its *children* hash to, so one flipped byte gives one finding at its own place instead
 of a trail up to the root; where there is no finding, every leaf, node, root and checkpoint follows from the bodies.
-Rows are read in ranges, so memory stays constant; everything is read in one snapshot.
+Rows are read in ranges, so memory stays constant; everything is read in one snapshot. Where retention dropped entries,
+the hashes that were kept of them take the place of rows, and an entry of the log has to say that they were dropped.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from audit import indexing
 from audit.checkpoint import Checkpoint, VerifierKey, note_text, parse_checkpoint, verify_note
+from audit.dropping import Drops
 from audit.entry import COLUMNS, reasons_column
 from audit.epochs import EpochKeys
 from audit.errors import LogUnavailable, NoteInvalid, SealBroken
@@ -59,6 +61,8 @@ class Fault(StrEnum):
     """A checkpoint covers more entries than there are."""
     INDEX = "index"
     """The inverted index does not follow from the entries."""
+    RETENTION = "retention"
+    """Entries are gone, or their hashes kept, and no entry of the log says that retention dropped them."""
     PAYLOAD = "payload"
     """A sealed value does not open its commitment."""
 
@@ -105,6 +109,7 @@ class _Check:
         self._connection = connection
         self._keys = keys
         self._origin: str | None = None
+        self._drops = Drops(connection)
         self._edge: list[Candidates] = []
         self._size = 0
         self._proved = 0
@@ -129,10 +134,13 @@ class _Check:
                 )
             }
             yield from self._stored_claims(claims, start, end)
+            kept_rows = self._drops.hashes(start, end)
             for index in range(start, end):
-                yield from self._entry(index, rows.get(index))
+                yield from self._entry(index, rows.get(index), kept_rows.get(index))
                 yield from self._settle(claims, ())
             progress(end, total)
+        for problem in self._drops.problems():
+            yield Finding(Fault.RETENTION, problem.detail, problem.first, problem.last)
         yield from self._stored_claims(claims, total, 2**62)
         for claim in claims:
             if claim.checkpoint.tree_size > total:
@@ -142,12 +150,18 @@ class _Check:
 
     # --- one entry ---------------------------------------------------------------------------------------------------
 
-    def _entry(self, index: int, row: Any) -> Iterator[Finding]:
+    def _entry(self, index: int, row: Any, retained: bytes | None) -> Iterator[Finding]:
+        if row is None and retained is not None:
+            yield from self._grow(index, (retained[:HASH_BYTES],), retained)
+            return
         if row is None:
             yield Finding(Fault.MISSING_ENTRY, "the entry is gone", index, index)
             yield from self._grow(index, (), None)
             return
         body, hashes = bytes(row.body), bytes(row.hashes)
+        self._drops.stands(index, row.type)
+        if retained is not None and retained != hashes:
+            yield Finding(Fault.RETENTION, "the hashes kept of its partition are not those of the entry", index, index)
         kept = hashes[:HASH_BYTES]
         computed = leaf_hash(body)
         leaf: Candidates = (computed,)
@@ -204,6 +218,7 @@ class _Check:
             else:
                 right = (kept, *computed)[:_CANDIDATES_MAX]
                 yield Finding(Fault.NODE, f"node {at} of level {level} is not the hash of its children", first, last)
+            self._drops.closed(level, at, right)
         self._edge.append(right)
         self._size = index + 1
 

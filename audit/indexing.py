@@ -11,7 +11,7 @@ from sqlalchemy import Connection, func, select
 from audit.driver import BulkInsert, Driver
 from audit.errors import LogDamaged
 from audit.postings import BLOCK, TERMS, Postings, postings
-from audit.tables import entries, head
+from audit.tables import dropped_partitions, entries, head
 from audit.tables import posting_blocks as blocks
 from audit.tables import postings as table
 
@@ -20,18 +20,23 @@ _ROWS: Final = select(
     entries.c.body,
 ).order_by(entries.c.idx)  # fmt: skip
 
+_DROPPED: Final = select(dropped_partitions.c.idx)
+
 Made = tuple[int, Postings, str, str]
 """Number of a block, its postings, and the earliest and the latest time in it."""
 
 
 def missing(connection: Connection) -> list[int]:
-    """The full blocks without postings, in order."""
+    """The full blocks without postings, in order, but those that were dropped: their partitions are blocks."""
     size = connection.execute(select(head.c.tree_size)).scalar_one_or_none() or 0
     full = size // BLOCK
     among = (blocks.c.block >= 0, blocks.c.block < full)
-    if connection.execute(select(func.count()).select_from(blocks).where(*among)).scalar_one() == full:
+    gone = connection.execute(select(func.count()).select_from(dropped_partitions)).scalar_one()
+    if connection.execute(select(func.count()).select_from(blocks).where(*among)).scalar_one() + gone == full:
         return []
-    return sorted(set(range(full)) - set(connection.execute(select(blocks.c.block).where(*among)).scalars()))
+    settled = set(connection.execute(select(blocks.c.block).where(*among)).scalars())
+    settled.update(connection.execute(select(dropped_partitions.c.partition)).scalars())
+    return sorted(set(range(full)) - settled)
 
 
 def make(connection: Connection, block: int) -> Made:
@@ -51,6 +56,8 @@ def storing(made: Made) -> Callable[[Connection, Driver], None]:
     def store(connection: Connection, driver: Driver) -> None:
         dialect = connection.dialect
         if connection.execute(select(blocks.c.block).where(blocks.c.block == block)).first() is not None:
+            return
+        if connection.execute(_DROPPED.where(dropped_partitions.c.partition == block)).first() is not None:
             return
         if connection.execute(select(table.c.block).where(table.c.block == block).limit(1)).first() is not None:
             raise LogDamaged(f"postings of block {block} are there already: run fsck")

@@ -15,6 +15,7 @@ from sqlalchemy import Boolean, ColumnElement, Connection, bindparam, func, lite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
+from audit import retained
 from audit.errors import LogDamaged
 from audit.postings import BLOCK, EVERY, TERMS, decode, mask, offsets_of, term
 from audit.tables import entries, posting_blocks, postings
@@ -72,7 +73,8 @@ class StoredEntry:
 class Page:
     """Entries in the order of reading, and what the answer covers.
 
-    Between ``first`` and ``last`` no entry but these matches, in the tree of ``tree_size``.
+    Between ``first`` and ``last`` no entry but these matches, in the tree of ``tree_size``; but of entries that were
+    ``dropped`` when their retention was over it cannot be said whether they did.
     """
 
     entries: Sequence[StoredEntry]
@@ -85,6 +87,8 @@ class Page:
     """The highest; below ``first`` where it speaks for none."""
     matches: int | None = None
     """How many entries match in the whole tree, where that was asked."""
+    dropped: Sequence[tuple[int, int]] = ()
+    """Stretches between the two, (first, last) each, of which only standing entries are left."""
 
 
 _STORED: Final = (entries.c.idx, entries.c.type, entries.c.body, entries.c.fields)
@@ -114,7 +118,9 @@ def page(
     found = found[:limit]
     if more:
         low, high = (found[-1].index, high) if newest_first else (low, found[-1].index + 1)
-    return Page(found, found[-1].index if more else None, size, low, high - 1)
+    return Page(
+        found, found[-1].index if more else None, size, low, high - 1, dropped=retained.dropped(connection, low, high)
+    )
 
 
 def count(connection: Connection, wanted: Filter, size: int) -> int:
@@ -122,8 +128,13 @@ def count(connection: Connection, wanted: Filter, size: int) -> int:
     if _by_key(wanted):
         return _counted(connection, wanted, 0, size)
     total = 0
+    unindexed = []
     for part in _parts(connection, wanted, 0, size, size // BLOCK, newest_first=False):
-        total += _counted(connection, wanted, part.low, part.high) if part.bits is None else part.bits.bit_count()
+        if part.bits is None:
+            unindexed.append(part)
+        else:
+            total += part.bits.bit_count()
+    total += sum(_counted(connection, wanted, part.low, part.high) for part in _joined(iter(unindexed)))
     return total
 
 
@@ -159,12 +170,29 @@ def _entries(
         _parts(connection, wanted, low, high, full, newest_first=newest_first), key=lambda part: part.bits is None
     ):
         if whether:
-            for part in parts:
+            for part in _joined(parts):
                 yield from _scan(connection, wanted, part.low, part.high, newest_first=newest_first)
         else:
             indices = _indices(parts, newest_first=newest_first)
             while batch := list(islice(indices, limit)):
                 yield from _fetch(connection, wanted, batch)
+
+
+def _joined(parts: Iterator[_Part]) -> Iterator[_Part]:
+    """Neighbours as one, in either direction: where much was dropped, a look at each block would cost more than what is
+    left there."""
+    joined: _Part | None = None
+    for part in parts:
+        if joined is not None and part.low == joined.high:
+            joined = _Part(joined.low, part.high, None)
+        elif joined is not None and part.high == joined.low:
+            joined = _Part(part.low, joined.high, None)
+        else:
+            if joined is not None:
+                yield joined
+            joined = part
+    if joined is not None:
+        yield joined
 
 
 def _indices(parts: Iterator[_Part], *, newest_first: bool) -> Iterator[int]:
@@ -178,6 +206,8 @@ def _fetch(connection: Connection, wanted: Filter, indices: Sequence[int]) -> It
     rows = {row.idx: row for row in connection.execute(_WANTED, {"wanted": list(indices)})}
     for index in indices:
         if index not in rows:
+            if retained.dropped(connection, index, index + 1):
+                continue  # between the look at the index and this one
             raise LogDamaged("the index of the log names an entry that is not there: run fsck")
         found = stored(rows[index])
         if not _matches(wanted, found.body):

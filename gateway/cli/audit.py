@@ -126,11 +126,11 @@ def fsck(
 ) -> Exit:
     """Read the whole log from the database and recompute everything that can be."""
     settings = load(config)
-    keys = [VerifierKey.parse(vkey) for vkey in _log_keys(trust)] if trust else []
+    keys = [VerifierKey.parse(vkey) for vkey in log_keys(trust)] if trust else []
     kept = [_text(file) for file in checkpoint or ()]
     engine = make_engine(settings.database_url)
     try:
-        _must_hold_a_log(engine)
+        must_hold_a_log(engine)
         with out.progress("checking the log", None) as advance:
             size = 0
 
@@ -191,7 +191,7 @@ def _record(settings: Settings, engine: Engine, done: _Done) -> _Recorded:
         return _Recorded(None, exc.detail or exc.text)
 
 
-def _must_hold_a_log(engine: Engine) -> None:
+def must_hold_a_log(engine: Engine) -> None:
     """Refuse a database without entries: SQLite would make the file, and an empty log would be found sound."""
     url = engine.url
     where = url.render_as_string(hide_password=True)
@@ -213,7 +213,8 @@ def _must_hold_a_log(engine: Engine) -> None:
         raise missing
 
 
-def _log_keys(trust: Path) -> list[str]:
+def log_keys(trust: Path) -> list[str]:
+    """The log's verifier keys of a trust document."""
     Trust.load(trust)
     keys: list[str] = json.loads(trust.read_bytes())["log"]
     return keys
@@ -249,6 +250,9 @@ def _show(out: Output, page: dict[str, Any], verdict: str | None) -> None:
     out.section(
         f"covers entries {covers.get('first')} to {covers.get('last')} of a log of {page.get('tree_size')}{matches}"
     )
+    for gone in covers.get("dropped") or []:
+        text = f"entries {gone.get('first')} to {gone.get('last')}: retention is over; whether they match is not known"
+        out.line(text, style="yellow")
     if verdict is not None:
         out.line(verdict[0].upper() + verdict[1:] + ".", style="red" if verdict.startswith("not ") else "green")
     if page.get("next") is not None:

@@ -358,7 +358,7 @@ async def test_an_audit_query_is_on_record_and_bound_to_the_tenant(
         "entries": [{"index": 7, "code": "POLDNY", "label": "policy denied", "entry": {"v": 1}}],
         "next": None,
         "tree_size": 8,
-        "covers": {"first": 0, "last": 7},
+        "covers": {"first": 0, "last": 7, "dropped": []},
         "matches": None,
         "checkpoint": None,
     }

@@ -72,7 +72,11 @@ async def entries(request: Request, principal: Principal) -> Response:
             "entries": [_view(stored, paths.get(stored.index)) for stored in page.entries],
             "next": page.next,
             "tree_size": page.tree_size,
-            "covers": {"first": page.first, "last": page.last},
+            "covers": {
+                "first": page.first,
+                "last": page.last,
+                "dropped": [{"first": first, "last": last} for first, last in page.dropped],
+            },
             "matches": page.matches,
             "checkpoint": note,
         }
