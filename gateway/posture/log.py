@@ -1,4 +1,4 @@
-"""The log's database: who could change it, whether it refuses, when it was verified and backed up."""
+"""The log: who could change it, whether it refuses, and when it was cosigned, verified and backed up."""
 
 import json
 import re
@@ -10,8 +10,10 @@ from sqlalchemy import Connection, select, text
 
 from audit.assurance.catalogue import Expectation, catalogues
 from audit.assurance.evidence import DAY_SECONDS, Place, Stretch
+from audit.cosigned import Cosigned
 from audit.reader import Reader
 from audit.tables import entries
+from audit.witnesses import quorum_of
 from gateway.entries import UNWRITTEN
 from gateway.model import DEFAULT_TENANT
 from gateway.posture.model import Check, Severity, Verdict, bad, good, none
@@ -119,9 +121,29 @@ def _verified(scene: Scene) -> Verdict:
     return verdict
 
 
+def _witnessed(scene: Scene) -> Verdict:
+    """Whether enough witnesses gave their word lately: what ``log.unwitnessed`` is about, read from the database."""
+    settings = scene.settings.log
+    needed = settings.witness_quorum
+    if not needed:
+        remedy = "Set [log.witnesses] and [log] witness_quorum."
+        return bad("no quorum of witnesses: only who keeps checkpoints would see another history of the log", remedy)
+    quorum = quorum_of(settings)
+    cosigned = Cosigned(Reader(scene.engine), quorum)
+    times = sorted((last[1].time for key in quorum.keys if (last := cosigned.last(key)) is not None), reverse=True)
+    if len(times) < needed:
+        return bad(f"{len(times)} witnesses ever cosigned a checkpoint; {needed} are needed", "handrail log witnesses")
+    age = scene.now - times[needed - 1]
+    if age > settings.witness_lag_max_seconds:
+        found = f"{needed} witnesses last cosigned {age:,.0f} seconds ago; {settings.witness_lag_max_seconds:,.0f}"
+        return bad(f"{found} are allowed", "handrail log witnesses")
+    return good(f"{needed} of {len(quorum.keys)} witnesses cosigned in the last {max(age, 0):,.0f} seconds")
+
+
 CHECKS: Final = (
     Check("database-role", Severity.HIGH, _role),
     Check("log-append-only", Severity.HIGH, _append_only),
+    Check("witnesses-quorum", Severity.MEDIUM, _witnessed),
     Check("log-verified", Severity.MEDIUM, _verified),
     Check("backup-recent", Severity.HIGH, partial(_recent, name="backup-made")),
 )

@@ -8,7 +8,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from audit.assurance.catalogue import Framework, catalogues
 from gateway.errors import HandrailError
-from gateway.posture import log, network, people, policy, secrets
+from gateway.posture import log, network, people, policy, retention, secrets
 from gateway.posture.model import Check, Finding, State, Verdict
 from gateway.posture.scene import Scene
 from gateway.settings import Settings
@@ -17,6 +17,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     *network.CHECKS,
     *secrets.CHECKS,
     *log.CHECKS,
+    *retention.CHECKS,
     *policy.CHECKS,
     *people.CHECKS,
 )
