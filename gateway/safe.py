@@ -12,6 +12,8 @@ from typing import Any, Final
 _ESCAPED_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _INVISIBLE: Final = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
 """Letters, marks and symbols without a glyph."""
+_FORMULA: Final = frozenset("=+-@|%")
+"""What makes a spreadsheet compute a cell (CWE-1236); wide and other forms of these fold to them."""
 _COMBINING_MAX: Final = 3
 """Marks on one base character; more is a smear over the lines above and below."""
 
@@ -25,6 +27,12 @@ def invisible(char: str) -> bool:
         or char in _INVISIBLE
         or _is_variation_selector(char)
     )
+
+
+def uncomputed(cell: str) -> str:
+    """A cell of a table that no spreadsheet takes for a formula: what would begin one has an apostrophe before it."""
+    first = unicodedata.normalize("NFKC", cell.lstrip())[:1]
+    return f"'{cell}" if first and first in _FORMULA else cell
 
 
 def safe(text: Any, *, lines: bool = False) -> str:

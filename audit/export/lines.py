@@ -15,6 +15,7 @@ import orjson
 from audit.export import ocsf
 from audit.query import StoredEntry
 from gateway.entries import LABELS, EntryType
+from gateway.safe import uncomputed
 
 PAGE: Final = 500
 """Entries read at a time."""
@@ -22,8 +23,6 @@ CSV_COLUMNS: Final = (
     "index", "time", "type", "label", "tenant", "gateway", "context_id", "plan_id", "step_id", "principal", "hand",
     "action", "effect", "reasons", "policy_digest", "manifest_digest", "controls", "commitment", "facts", "origin",
 )  # fmt: skip
-_FORMULA: Final = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20", "\\t", "\\r", "\\n", "|", "%")
-"""A cell that begins so is calculated by a spreadsheet (CWE-1236)."""
 
 
 class Format(StrEnum):
@@ -92,7 +91,7 @@ def _cell(value: Any) -> str:
         text = str(value)
     if not text.isprintable():
         text = orjson.dumps(text).decode()[1:-1]  # a line end within a cell would be one of the file's
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    return uncomputed(text)
 
 
 def _row(cells: list[str]) -> bytes:

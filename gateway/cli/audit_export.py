@@ -83,7 +83,15 @@ def export(
         raise
     file.finish(force=force)
     document = {"file": str(out_), "format": str(format_), "bytes": file.size}
-    session.out.show(document, lambda: session.out.line(f"{out_}: {file.size:,} bytes ({format_})"))
+
+    def show() -> None:
+        session.out.line(f"{out_}: {file.size:,} bytes ({format_})")
+        if format_ is Format.BUNDLE:
+            session.out.line(f"Check it: handrail audit verify-bundle {out_} --trust FILE")
+        else:
+            session.out.line("It carries no proof; --format bundle does.")
+
+    session.out.show(document, show)
 
 
 def _place(file: Unfinished, kind: Format, request: dict[str, Any]) -> dict[str, Any]:

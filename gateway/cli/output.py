@@ -145,9 +145,12 @@ class Output:
 
     @contextmanager
     def progress(self, title: str, total: int | None) -> Iterator[Callable[..., None]]:
-        """A progress bar on standard error; call what it gives with (things done, things in all)."""
+        """A progress bar on standard error, where that is a terminal; call what it gives with (things done, things in
+        all).
+        """
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=self._errors, transient=True, disable=self.json) as bar:
+        hidden = self.json or not self._errors.is_terminal
+        with Progress(*columns, console=self._errors, transient=True, disable=hidden) as bar:
             task = bar.add_task(title, total=total)
             yield lambda done, all_=total: bar.update(task, completed=done, total=all_)
 

@@ -2,11 +2,14 @@
 
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
+from handrail.errors import HandrailProblem
 
 from gateway.cli.asking import ask_for
 from gateway.cli.command import command, group, noun
@@ -15,6 +18,7 @@ from gateway.cli.exits import Exit, Stop
 from gateway.cli.output import Output
 from gateway.cli.saving import Force, refuse_existing, save
 from gateway.privacy import HoldCode
+from gateway.reasons import Reason
 from gateway.rendering import moment
 
 app = noun("privacy")
@@ -23,6 +27,9 @@ app.add_typer(hold_app, name="hold")
 
 Person = Annotated[str, typer.Argument(metavar="PERSON", help="A principal's id, or as calls name people.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+_OTHERWISE: Final = (
+    "Give the principal's id, or the name as calls have it; case and blanks around it do not matter."
+)
 _POLL_SECONDS: Final = 0.5
 _WAIT_SECONDS: Final = 60.0
 
@@ -38,7 +45,8 @@ def access(
     """Export everything held about a person, which is itself put on record."""
     if out is not None:
         refuse_existing(out, force=force)
-    found = session.client.privacy_access(person, page=page)
+    with _explained(f"nothing is held about {person}", _OTHERWISE):
+        found = session.client.privacy_access(person, page=page)
     if out is None:
         shown = {"page": found.decode()} if page else json.loads(found)
         session.out.show(shown, lambda: _show_export(session.out, shown))
@@ -65,6 +73,8 @@ def erase(
 ) -> Exit:
     """Erase what is held about a person; shows what will go first and asks for the word 'erase'."""
     shown = session.client.privacy_preview(person)
+    if not any(value for name, value in shown.items() if name != "person"):
+        raise _absent(f"nothing is held about {person}", _OTHERWISE)
     if not session.out.json:
         _show_preview(session.out, shown, acts=acts)
     if not yes:
@@ -131,8 +141,24 @@ def lift(
     session: Session, hold_id: Annotated[str, typer.Argument(metavar="ID", help="As 'privacy hold list' shows it.")]
 ) -> None:
     """End a hold."""
-    found = session.client.privacy_lift(hold_id)
+    with _explained(f"{hold_id}: there is no such hold", "'handrail privacy hold list' shows those that there are."):
+        found = session.client.privacy_lift(hold_id)
     session.out.show(found, lambda: session.out.line(f"Hold {hold_id} is lifted."))
+
+
+def _absent(text: str, hint: str) -> Stop:
+    return Stop(text, hint, Exit.NEGATIVE, code=Reason.REQUEST_NOT_FOUND)
+
+
+@contextmanager
+def _explained(text: str, hint: str) -> Iterator[None]:
+    """Says of what is not there what it is: an officer may see all of the tenant, so there is nothing to keep back."""
+    try:
+        yield
+    except HandrailProblem as problem:
+        if problem.code != Reason.REQUEST_NOT_FOUND:
+            raise
+        raise _absent(text, hint) from None
 
 
 def _show_export(out: Output, shown: dict[str, Any]) -> None:

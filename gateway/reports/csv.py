@@ -2,14 +2,9 @@
 
 import csv as csv_
 import io
-import unicodedata
-from typing import Final
 
 from gateway.reports.document import Cell, Document
-from gateway.safe import safe
-
-_FORMULA: Final = frozenset("=+-@\t\r\n")
-"""What makes a spreadsheet compute a cell; wide and other forms of these letters fold to them."""
+from gateway.safe import safe, uncomputed
 
 
 def csv(report: Document) -> str:
@@ -22,9 +17,6 @@ def csv(report: Document) -> str:
 
 
 def _cell(cell: Cell) -> str:
-    """A text whose first letter would start a formula gets an apostrophe before it: a spreadsheet then shows text."""
     if cell is None or isinstance(cell, int):
         return "" if cell is None else str(cell)
-    shown = safe(cell)
-    first = unicodedata.normalize("NFKC", shown.lstrip())[:1]
-    return f"'{shown}" if first in _FORMULA and first else shown
+    return uncomputed(safe(cell))

@@ -257,3 +257,24 @@ def test_init_names_the_configuration_in_the_next_step(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["init", "--config", str(file)], env={"HANDRAIL_HOME": str(tmp_path / "home")})
     assert result.exit_code == 0, result.output
     assert f"Next: handrail serve --config '{file}'" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "path"),
+    [(["access", "nobody"], "/v1/privacy/access"), (["hold", "lift", "h9"], "/v1/privacy/holds/h9")],
+)
+def test_what_is_not_there_about_a_person_is_said(run: Run, gateway: StandIn, command: list[str], path: str) -> None:
+    gateway.next("POST" if "access" in command else "DELETE", path, lambda _: problem("request.not_found", 404))
+    result = run("privacy", *command)
+    assert result.exit_code == 1
+    assert ("nothing is held about nobody" if "access" in command else "h9: there is no such hold") in result.stderr
+    assert "others" not in result.stderr
+
+
+def test_nothing_is_erased_of_somebody_who_is_not_known(run: Run, gateway: StandIn) -> None:
+    empty = {"keys": 0, "values": 0, "shared": 0, "rows": {}, "acts": 0}
+    empty |= {"principal": False, "plans_under_way": 0, "holds": []}
+    gateway.next("POST", "/v1/privacy/preview", lambda _: JSONResponse(empty))
+    result = run("--json", "privacy", "erase", "nobody", "--yes")
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["error"]["code"] == "request.not_found"

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,9 @@ FORMULAS = [
     "|x",
     "\uff1d1",
     '=HYPERLINK("x")',
+    " =1",
+    "\u3000=1",
+    "\ufe6210",
 ]
 
 
@@ -128,7 +132,7 @@ def test_no_cell_is_calculated_by_a_spreadsheet(hostile: str) -> None:
         stored(EntryType.POLICY_DENIED, **{**FULL, "context_id": hostile})
     )
     [row] = csv.DictReader(io.StringIO(raw.decode(), newline=""))
-    assert not row["context_id"].startswith(("=", "+", "-", "@", "\t", "\r", "\n", "|", "\uff1d"))
+    assert not re.match(r"\s|\s*[=+\-@|%\uff1d\uff0b\uff0d\uff20\ufe62\ufe63\ufe66\ufe6b]", row["context_id"])
 
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
