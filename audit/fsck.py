@@ -23,8 +23,9 @@ from audit.merkle import EMPTY_ROOT, HASH_BYTES, closed_by, leaf_hash, node_hash
 from audit.sealing import Opener, unseal
 from audit.tables import checkpoints, data_keys, entries, head, payloads
 from gateway.canonical import canonical
+from gateway.entries import EntryType
 from gateway.errors import HandrailError
-from gateway.model import fields_root
+from gateway.model import DEFAULT_TENANT, fields_root
 
 CHUNK: Final = 512
 """Entries read at a time."""
@@ -99,6 +100,9 @@ class _Check:
         self._connection = connection
         self._keys = keys
         self._origin: str | None = None
+        """Of the entry before; to begin with, what the first should have."""
+        self._former: dict[str, int] = {}
+        """Origins that the log had before it was restored from a backup -> size at which it got another."""
         self._edge: list[Candidates] = []
         self._size = 0
         self._proved = 0
@@ -108,7 +112,7 @@ class _Check:
         row = self._connection.execute(select(head)).one_or_none()
         last = self._connection.execute(select(func.max(entries.c.idx))).scalar()
         total = 0 if last is None else last + 1
-        self._origin = None if row is None else row.origin
+        self._origin = self._first_name(row)
         claims: list[_Claim] = []
         for note in kept:
             yield from self._read_claim(note, claims, kept=True)
@@ -131,6 +135,9 @@ class _Check:
         for claim in claims:
             if claim.checkpoint.tree_size > total:
                 first, until = total, claim.checkpoint.tree_size - 1
+                if self._origin is not None and claim.checkpoint.origin != self._origin:
+                    yield self._of_another_name(claim)
+                    continue
                 yield Finding(Fault.TRUNCATED, f"gone, but {claim} covers it; the log ends at {total}", first, until)
         yield from self._head(row, total)
 
@@ -160,8 +167,7 @@ class _Check:
         except (ValueError, KeyError, TypeError, HandrailError):
             yield Finding(Fault.BODY, "the body is not canonical JSON of an entry", index, index)
             return
-        if self._origin is not None and entry.get("origin") != self._origin:
-            yield Finding(Fault.BODY, "the body belongs to another log", index, index)
+        yield from self._name(index, entry)
         for name in COLUMNS:
             if getattr(row, name) != entry.get(name):
                 yield Finding(Fault.COLUMN, f"column {name} differs from the body", index, index)
@@ -173,6 +179,35 @@ class _Check:
             root = None
         if root != entry.get("commitment", ""):
             yield Finding(Fault.FIELDS, "the field commitments are not those of the body", index, index)
+
+    def _first_name(self, row: Any) -> str | None:
+        """The head's origin, or the one that the first restore gave up."""
+        restored = select(entries.c.body).where(
+            entries.c.tenant == DEFAULT_TENANT, entries.c.type == str(EntryType.BACKUP_RESTORED)
+        )
+        body = self._connection.execute(restored.order_by(entries.c.idx).limit(1)).scalar()
+        if body is None:
+            return None if row is None else row.origin
+        try:
+            return str(orjson.loads(body)["facts"]["origin"])
+        except (ValueError, KeyError, TypeError):
+            return None
+
+    def _name(self, index: int, entry: dict[str, Any]) -> Iterator[Finding]:
+        """Hold an entry's origin against the one before; only a restore may change it, and says so."""
+        origin, facts = entry.get("origin"), entry.get("facts", {})
+        if self._origin is None and not isinstance(origin, str):
+            yield Finding(Fault.BODY, "the body names no log", index, index)
+        elif self._origin is None or (
+            entry["type"] == EntryType.BACKUP_RESTORED
+            and origin not in {self._origin, *self._former}
+            and (facts.get("origin"), facts.get("size")) == (self._origin, index)
+        ):
+            if self._origin is not None:
+                self._former[self._origin] = index
+            self._origin = origin
+        elif origin != self._origin:
+            yield Finding(Fault.BODY, "the body belongs to another log", index, index)
 
     def _grow(self, index: int, leaf: Candidates, hashes: bytes | None) -> Iterator[Finding]:
         """Add a leaf, and hold what its row says of the subtrees it closes against their children.
@@ -225,9 +260,7 @@ class _Check:
         except NoteInvalid as exc:
             yield Finding(Fault.CHECKPOINT, f"{label}: {exc.detail}")
             return
-        if self._origin is not None and checkpoint.origin != self._origin:
-            yield Finding(Fault.CHECKPOINT, f"{label} is of the log {checkpoint.origin}")
-        elif size is not None and checkpoint.tree_size != size:
+        if size is not None and checkpoint.tree_size != size:
             yield Finding(Fault.CHECKPOINT, f"{label} says size {checkpoint.tree_size}")
         else:
             claims.append(_Claim(checkpoint, kept))
@@ -247,18 +280,32 @@ class _Check:
         roots = self._roots()
         for claim in due:
             claims.remove(claim)
-            if claim.checkpoint.root in roots:
+            origin = claim.checkpoint.origin
+            if self._size and self._origin is not None and origin != self._origin:
+                yield self._of_another_name(claim)
+            elif claim.checkpoint.root in roots:
                 self._proved = self._size
             elif roots:
                 detail = f"not what {claim} signs"
                 first = min(self._proved, max(self._size - 1, 0))
                 yield Finding(Fault.CHECKPOINT, detail, first, max(self._size - 1, 0))
 
+    def _of_another_name(self, claim: _Claim) -> Finding:
+        """A checkpoint of a size at which the log had another name."""
+        origin, size = claim.checkpoint.origin, claim.checkpoint.tree_size
+        if origin not in self._former:
+            return Finding(Fault.CHECKPOINT, f"{claim} is of the log {origin}")
+        restored = self._former[origin]
+        detail = f"{claim} of {origin} covers what was lost when entry {restored} put a backup back"
+        return Finding(Fault.TRUNCATED, detail, restored, size - 1)
+
     def _head(self, row: Any, total: int) -> Iterator[Finding]:
         if row is None:
             if total:
                 yield Finding(Fault.HEAD, "the head row is gone")
             return
+        if self._origin is not None and row.origin != self._origin:
+            yield Finding(Fault.HEAD, f"the head is of the log {row.origin}")
         if row.tree_size > total:
             yield Finding(Fault.TRUNCATED, f"gone, but the head counts {row.tree_size}", total, row.tree_size - 1)
         elif row.tree_size < total:

@@ -65,6 +65,9 @@ class Log:
     ) -> None:
         configure(engine)
         self.origin = settings.origin
+        self.gateway_id = gateway_id
+        self.former: tuple[str, ...] = ()
+        """Origins that the log had before it was restored from a backup, the oldest first."""
         self.reader = Reader(engine)
         self._engine = engine
         self._settings = settings
@@ -115,6 +118,7 @@ class Log:
         self._writer.start()
         try:
             await self._writer.call(Committer.probe)
+            self.former = await self._read(self.reader.former)
         except HandrailError:
             await self._stop()
             raise

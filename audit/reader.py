@@ -11,13 +11,16 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, bindparam, select
+from sqlalchemy import Connection, Engine, bindparam, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from audit.checkpoint import tlog_proof
 from audit.errors import LogUnavailable, NotLogged
+from audit.history import former_origins
 from audit.merkle import HASH_BYTES, Frontier, Node, consistency, cover, fold, inclusion, last_leaf
 from audit.tables import checkpoints, entries, head
+from gateway.entries import EntryType
+from gateway.model import DEFAULT_TENANT
 
 PAGE_MAX: Final = 1_000
 
@@ -28,6 +31,12 @@ _ENTRY: Final = select(entries.c.idx, entries.c.type, entries.c.body, entries.c.
 _TIME: Final = select(entries.c.time).where(entries.c.idx == bindparam("idx"))
 _HEAD: Final = select(head.c.tree_size, head.c.root).where(head.c.id == 1)
 _LATEST: Final = select(checkpoints.c.tree_size, checkpoints.c.note).order_by(checkpoints.c.tree_size.desc()).limit(1)
+_RENAMED: Final = select(func.min(entries.c.idx)).where(
+    entries.c.tenant == DEFAULT_TENANT,
+    entries.c.type == str(EntryType.BACKUP_RESTORED),
+    entries.c.idx > bindparam("idx"),
+)
+"""The first entry after another that has a newer origin."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +102,11 @@ class Reader:
         """Tree size and root."""
         with self.connect() as connection:
             return _head(connection)
+
+    def former(self) -> tuple[str, ...]:
+        """Origins that the log had before it was restored from a backup, the oldest first."""
+        with self.connect() as connection:
+            return tuple(former_origins(connection))
 
     def newest_time(self) -> float:
         """When the newest entry was written, in seconds since the epoch; 0 for an empty log."""
@@ -166,9 +180,14 @@ class Reader:
         return None if row is None else (row.tree_size, row.note)
 
     def proof(self, index: int) -> str:
-        """``c2sp.org/tlog-proof@v1`` of an entry under the newest stored checkpoint. Raises ``NotLogged``."""
+        """``c2sp.org/tlog-proof@v1`` of an entry under the newest stored checkpoint of the origin that the entry names.
+
+        Raises ``NotLogged``.
+        """
         with self.connect() as connection:
-            row = connection.execute(_LATEST).one_or_none()
+            renamed = connection.execute(_RENAMED, {"idx": index}).scalar()
+            newest = _LATEST if renamed is None else _LATEST.where(checkpoints.c.tree_size <= renamed)
+            row = connection.execute(newest).one_or_none()
             if row is None or not 0 <= index < row.tree_size:
                 raise NotLogged(f"entry {index}")
             return tlog_proof(index, _folded(connection, inclusion(index, row.tree_size)), row.note)

@@ -170,8 +170,9 @@ class Gateway:
         self.engine.dispose()
 
     def verifier_keys(self) -> list[str]:
-        """The log's verifier keys (C2SP signed-note ``name+hash+key``), newest first."""
-        return [str(VerifierKey(self.log.origin, key.raw)) for key in self.keyset.public_bytes(Purpose.CHECKPOINT)]
+        """The log's verifier keys (C2SP signed-note ``name+hash+key``), newest first, then its former names'."""
+        keys = self.keyset.public_bytes(Purpose.CHECKPOINT)
+        return [str(VerifierKey(name, key.raw)) for name in (self.log.origin, *self.log.former) for key in keys]
 
     def trust(self) -> dict[str, Any]:
         """What an offline verifier needs to know of this gateway."""

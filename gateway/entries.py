@@ -152,8 +152,6 @@ UNWRITTEN: Final[frozenset[EntryType]] = frozenset(
         EntryType.HAND_DISABLED,
         EntryType.FROZEN,
         EntryType.UNFROZEN,
-        EntryType.BACKUP_MADE,
-        EntryType.BACKUP_RESTORED,
         EntryType.LOG_VERIFIED,
         EntryType.EXPORT_MADE,
         EntryType.ERASURE_DONE,

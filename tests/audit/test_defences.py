@@ -7,7 +7,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 import migrations
-from audit.database import make_engine, writing
+from audit.database import changing_schema, make_engine, writing
 from audit.fsck import check
 from gateway.errors import Unavailable
 from gateway.ports import Append
@@ -77,14 +77,14 @@ async def test_migrating_twice_changes_nothing_and_leaves_no_drift(database_url)
 
 
 def test_a_database_from_before_the_first_release_is_refused_and_says_what_to_do(engine):
-    with writing(engine.connect()) as connection, connection.begin():
+    with writing(engine.connect()) as connection, changing_schema(connection), connection.begin():
         connection.execute(text("ALTER TABLE steps DROP COLUMN mac"))
     with pytest.raises(Unavailable, match=r"table steps lacks mac.*handrail init"):
         migrations.upgrade(engine)
 
 
 def test_a_column_of_a_newer_version_is_no_reason_to_refuse(engine):
-    with writing(engine.connect()) as connection, connection.begin():
+    with writing(engine.connect()) as connection, changing_schema(connection), connection.begin():
         connection.execute(text("ALTER TABLE steps ADD COLUMN later TEXT"))
     migrations.upgrade(engine)
 

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import delete, insert, select, text, update
 
 from audit.checkpoint import VerifierKey
-from audit.database import writing
+from audit.database import changing_schema, writing
 from audit.epochs import EpochKeys
 from audit.errors import LogUnavailable
 from audit.fsck import Fault, check
@@ -42,7 +42,7 @@ def key(signer):
 
 def attack(engine, *statements):
     """Run as the owner of the database, defences gone."""
-    with writing(engine.connect()) as connection, connection.begin():
+    with writing(engine.connect()) as connection, changing_schema(connection), connection.begin():
         for statement in defences.sqlite() if engine.dialect.name == "sqlite" else defences.postgresql():
             found = re.match(r"CREATE TRIGGER (\w+) .*? ON (\w+)", statement)
             if found:

@@ -13,9 +13,10 @@ from gateway.cli.nouns import NOUNS
 PLAN_ID = "aa" * 32
 
 SPECIAL = {
-    "serve", "init", "demo", "jail run", "audit fsck", "policy eval", "policy check", "policy build", "db upgrade"
+    "serve", "init", "demo", "jail run", "audit fsck", "policy eval", "policy check", "policy build", "db upgrade",
+    "backup create", "backup verify", "backup restore",
 }  # fmt: skip
-"""Commands with tests of their own (test_cli_local.py): they need more than a gateway."""
+"""Commands with tests of their own (test_cli_local.py, tests/backup): they need more than a gateway."""
 CASES: dict[str, list[str]] = {
     "plan sign": ["--key", "key.jwk", "--issuer", "agent", "plan.json"],
     "plan submit": ["token.jws"],
