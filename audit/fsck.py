@@ -12,9 +12,10 @@ from itertools import product
 from typing import Any, Final
 
 import orjson
-from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy import Connection, Engine, NullType, Select, Table, func, select, type_coerce
 from sqlalchemy.exc import SQLAlchemyError
 
+from audit import damage
 from audit.checkpoint import Checkpoint, VerifierKey, note_text, parse_checkpoint, verify_note
 from audit.entry import COLUMNS, reasons_column
 from audit.epochs import EpochKeys
@@ -30,6 +31,16 @@ from gateway.model import DEFAULT_TENANT, fields_root
 CHUNK: Final = 512
 """Entries read at a time."""
 _CANDIDATES_MAX: Final = 8
+
+
+def _stored(table: Table) -> Select[Any]:
+    """The columns as they are stored: a tampered row may hold a value of any type in any of them."""
+    return select(*[type_coerce(column, NullType()).label(column.name) for column in table.c])
+
+
+_ENTRIES: Final = _stored(entries)
+_HEADS: Final = _stored(head)
+_CHECKPOINTS: Final = _stored(checkpoints)
 
 
 class Fault(StrEnum):
@@ -54,6 +65,8 @@ class Fault(StrEnum):
     """A checkpoint is malformed, wrongly signed, or signs another root."""
     TRUNCATED = "truncated"
     """A checkpoint covers more entries than there are."""
+    STORAGE = "storage"
+    """SQLite finds its file damaged: pages, indexes or text."""
     PAYLOAD = "payload"
     """A sealed value does not open its commitment."""
 
@@ -109,7 +122,10 @@ class _Check:
         """Entries before this one are under a checkpoint that fits."""
 
     def run(self, kept: Iterable[str], progress: Callable[[int, int], None]) -> Iterator[Finding]:
-        row = self._connection.execute(select(head)).one_or_none()
+        heads = self._connection.execute(_HEADS).all()
+        row = next((found for found in heads if found.id == 1), None)
+        if len(heads) > 1 or (heads and row is None):
+            yield Finding(Fault.HEAD, "there are other head rows than the one")
         last = self._connection.execute(select(func.max(entries.c.idx))).scalar()
         total = 0 if last is None else last + 1
         self._origin = self._first_name(row)
@@ -123,7 +139,7 @@ class _Check:
             rows = {
                 found.idx: found
                 for found in self._connection.execute(
-                    select(entries).where(entries.c.idx >= start, entries.c.idx < end).order_by(entries.c.idx)
+                    _ENTRIES.where(entries.c.idx >= start, entries.c.idx < end).order_by(entries.c.idx)
                 )
             }
             yield from self._stored_claims(claims, start, end)
@@ -148,7 +164,11 @@ class _Check:
             yield Finding(Fault.MISSING_ENTRY, "the entry is gone", index, index)
             yield from self._grow(index, (), None)
             return
-        body, hashes = bytes(row.body), bytes(row.hashes)
+        body, hashes = row.body, row.hashes
+        if not isinstance(body, bytes) or not isinstance(hashes, bytes):
+            yield Finding(Fault.BODY, "body or hashes are no bytes", index, index)
+            yield from self._grow(index, (), None)
+            return
         kept = hashes[:HASH_BYTES]
         computed = leaf_hash(body)
         leaf: Candidates = (computed,)
@@ -174,8 +194,11 @@ class _Check:
         if row.reasons != reasons:
             yield Finding(Fault.COLUMN, "column reasons differs from the body", index, index)
         try:
-            root = fields_root(orjson.loads(row.fields)) if row.fields else ""
-        except (ValueError, TypeError, HandrailError):
+            commitments = None if row.fields is None else orjson.loads(row.fields)
+            root = "" if commitments is None else fields_root(commitments)
+            if row.fields is not None and canonical(commitments).decode() != row.fields:
+                root = None
+        except (ValueError, TypeError, AttributeError, HandrailError):
             root = None
         if root != entry.get("commitment", ""):
             yield Finding(Fault.FIELDS, "the field commitments are not those of the body", index, index)
@@ -256,6 +279,8 @@ class _Check:
     def _read_claim(self, note: str, claims: list[_Claim], *, kept: bool, size: int | None = None) -> Iterator[Finding]:
         label = "a kept checkpoint" if kept else f"the stored checkpoint of size {size}"
         try:
+            if not isinstance(note, str):
+                raise NoteInvalid("not text")
             checkpoint = parse_checkpoint(verify_note(note, self._keys) if self._keys else note_text(note))
         except NoteInvalid as exc:
             yield Finding(Fault.CHECKPOINT, f"{label}: {exc.detail}")
@@ -267,7 +292,7 @@ class _Check:
 
     def _stored_claims(self, claims: list[_Claim], above: int, until: int) -> Iterator[Finding]:
         """Add the stored checkpoints of sizes ``(above, until]``."""
-        statement = select(checkpoints).where(checkpoints.c.tree_size > above, checkpoints.c.tree_size <= until)
+        statement = _CHECKPOINTS.where(checkpoints.c.tree_size > above, checkpoints.c.tree_size <= until)
         for row in self._connection.execute(statement.order_by(checkpoints.c.tree_size)).all():
             yield from self._read_claim(row.note, claims, kept=False, size=row.tree_size)
 
@@ -306,13 +331,15 @@ class _Check:
             return
         if self._origin is not None and row.origin != self._origin:
             yield Finding(Fault.HEAD, f"the head is of the log {row.origin}")
-        if row.tree_size > total:
+        if not isinstance(row.tree_size, int) or not isinstance(row.root, bytes):
+            yield Finding(Fault.HEAD, "size or root of the head are of another type")
+        elif row.tree_size > total:
             yield Finding(Fault.TRUNCATED, f"gone, but the head counts {row.tree_size}", total, row.tree_size - 1)
         elif row.tree_size < total:
             yield Finding(Fault.HEAD, f"beyond the head's size {row.tree_size}", row.tree_size, total - 1)
         else:
             roots = self._roots()
-            if roots and bytes(row.root) not in roots:
+            if roots and row.root not in roots:
                 yield Finding(Fault.HEAD, "the head's root does not follow from the entries")
 
 
@@ -365,8 +392,13 @@ def check(
         with engine.connect() as connection:
             if connection.dialect.name == "postgresql":
                 connection.execution_options(isolation_level="REPEATABLE READ")
+            else:
+                for line in damage.reports(connection):
+                    yield Finding(Fault.STORAGE, f"SQLite says: {line}")
             yield from _Check(connection, keys).run(kept, progress or (lambda _done, _all: None))
             if epochs is not None:
                 yield from _check_payloads(connection, epochs)
     except SQLAlchemyError as exc:
-        raise LogUnavailable(type(exc).__name__) from exc
+        if not damage.is_reported_by(exc):
+            raise LogUnavailable(type(exc).__name__) from exc
+        yield Finding(Fault.STORAGE, "the database cannot be read any further: its file is damaged")

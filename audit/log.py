@@ -258,7 +258,7 @@ class Log:
         raise LogUnavailable("the checkpoint key does not settle")
 
     def _store_checkpoint(self, committer: Committer) -> tuple[int, str]:
-        size, note = committer.checkpoint(self._sign, self._clock())
+        size, note = committer.checkpoint(self._sign)
         self._checkpoint = (size, note, time.monotonic())
         return size, note
 

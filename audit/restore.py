@@ -195,9 +195,7 @@ def _fill(
     copy(reader, writer, [table for table in tables if table is not head], progress)
     held = select(checkpoints.c.tree_size).where(checkpoints.c.tree_size == manifest.size)
     if writer.execute(held).first() is None:  # then every entry of the old name has a checkpoint of that name above it
-        writer.execute(
-            insert(checkpoints).values(tree_size=manifest.size, note=manifest.checkpoint, time=manifest.time)
-        )
+        writer.execute(insert(checkpoints).values(tree_size=manifest.size, note=manifest.checkpoint))
     for statement in opening.adopt:
         writer.execute(statement)
     edge = load_frontier(writer, manifest.size)
@@ -210,5 +208,5 @@ def _fill(
         writer.execute(insert(entries).values(row | {"hashes": hashes}))
     writer.execute(insert(head).values(id=1, tree_size=edge.size, root=edge.root(), origin=opening.origin))
     note = opening.sign(checkpoint_text(opening.origin, edge.size, edge.root()))
-    writer.execute(insert(checkpoints).values(tree_size=edge.size, note=note, time=opening.time))
+    writer.execute(insert(checkpoints).values(tree_size=edge.size, note=note))
     return note
