@@ -155,7 +155,7 @@ class Committer:
             edge = self._load_head(connection, driver)
             self._move(driver, edge, edge)
 
-        self._transact(touch)
+        self.transact(touch)
 
     def checkpoint(self, sign: Callable[[int, bytes], str]) -> tuple[int, str]:
         """Sign the committed head and store it; returns its size and the note. Raises as :meth:`write`."""
@@ -167,7 +167,25 @@ class Committer:
                 self._insert_checkpoint.execute(driver, [(edge.size, note)])
             return edge.size, note
 
-        return self._transact(store)
+        return self.transact(store)
+
+    def transact(self, work: Callable[[Connection, Driver], Result]) -> Result:
+        """Run ``work`` in a transaction of the writer's own connection, durably. Raises as :meth:`write`."""
+        for attempt in (1, 2):
+            connection, driver = self._connect()
+            try:
+                connection.begin()
+                result = work(connection, driver)
+            except BaseException as exc:
+                self._roll_back(connection, exc)
+                if isinstance(exc, _Redo) or (isinstance(exc, SQLAlchemyError) and _is_lost(exc) and attempt == 1):
+                    continue
+                if isinstance(exc, SQLAlchemyError):
+                    raise LogUnavailable(_describe(exc)) from exc
+                raise
+            self._commit(connection)
+            return result
+        raise LogUnavailable("the head moved twice")
 
     def drop(self) -> None:
         """Forget the connection and what was read through it; the next use connects anew."""
@@ -301,23 +319,6 @@ class Committer:
             except SQLAlchemyError as exc:
                 raise LogUnavailable(_describe(exc)) from exc
         return self.connection, self._driver
-
-    def _transact(self, work: Callable[[Connection, Driver], Result]) -> Result:
-        for attempt in (1, 2):
-            connection, driver = self._connect()
-            try:
-                connection.begin()
-                result = work(connection, driver)
-            except BaseException as exc:
-                self._roll_back(connection, exc)
-                if isinstance(exc, _Redo) or (isinstance(exc, SQLAlchemyError) and _is_lost(exc) and attempt == 1):
-                    continue
-                if isinstance(exc, SQLAlchemyError):
-                    raise LogUnavailable(_describe(exc)) from exc
-                raise
-            self._commit(connection)
-            return result
-        raise LogUnavailable("the head moved twice")
 
     def _commit(self, connection: Connection) -> None:
         try:

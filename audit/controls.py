@@ -4,6 +4,7 @@ One YAML file per catalogue. It maps every entry type's code to a list of contro
 where the type is evidence for nothing in that catalogue.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from gateway.entries import EntryType
 
 DEFAULT_DIRECTORY: Final = Path(__file__).resolve().parent.parent / "policies" / "controls"
 """Beside this package, in a checkout and in an installation alike."""
+_IDENTIFIER: Final = re.compile(r"[!#-\[\]-~]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,5 +81,7 @@ def _type(file: Path, code: str) -> EntryType:
 
 
 def _identifier(item: object) -> bool:
-    """Printable ASCII without spaces, so that the canonical form of an entry stays the same in every writer."""
-    return isinstance(item, str) and item.isascii() and item.isprintable() and " " not in item and item != ""
+    """Printable ASCII without spaces and quotes, so that its JSON form is itself, in every writer."""
+    return (
+        isinstance(item, str) and item != "" and item.isascii() and item.isprintable() and not set(item) & set(' "\\')
+    )

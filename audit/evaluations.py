@@ -15,7 +15,8 @@ from sqlalchemy import Connection, bindparam, select
 
 from audit.errors import SealBroken
 from audit.history import TREE_SIZE
-from audit.reader import PAGE_MAX, Reader
+from audit.query import PAGE_MAX
+from audit.reader import Reader
 from audit.sealing import Opener
 from audit.tables import entries
 from gateway.entries import EntryType

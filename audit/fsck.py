@@ -15,14 +15,15 @@ import orjson
 from sqlalchemy import Connection, Engine, NullType, Select, Table, func, select, type_coerce
 from sqlalchemy.exc import SQLAlchemyError
 
-from audit import damage
+from audit import damage, indexing
 from audit.checkpoint import Checkpoint, VerifierKey, note_text, parse_checkpoint, verify_note
 from audit.entry import COLUMNS, reasons_column
 from audit.epochs import EpochKeys
 from audit.errors import LogUnavailable, NoteInvalid, SealBroken
 from audit.merkle import EMPTY_ROOT, HASH_BYTES, closed_by, leaf_hash, node_hash
+from audit.postings import BLOCK, differing
 from audit.sealing import Opener, unseal
-from audit.tables import checkpoints, data_keys, entries, head, payloads
+from audit.tables import checkpoints, data_keys, entries, head, payloads, posting_blocks, postings
 from gateway.canonical import canonical
 from gateway.entries import EntryType
 from gateway.errors import HandrailError
@@ -31,6 +32,8 @@ from gateway.model import DEFAULT_TENANT, fields_root
 CHUNK: Final = 512
 """Entries read at a time."""
 _CANDIDATES_MAX: Final = 8
+_TERMS_MAX: Final = 16
+"""Terms of one block that are named."""
 
 
 def _stored(table: Table) -> Select[Any]:
@@ -67,6 +70,8 @@ class Fault(StrEnum):
     """A checkpoint covers more entries than there are."""
     STORAGE = "storage"
     """SQLite finds its file damaged: pages, indexes or text."""
+    INDEX = "index"
+    """The inverted index does not follow from the entries."""
     PAYLOAD = "payload"
     """A sealed value does not open its commitment."""
 
@@ -369,6 +374,21 @@ def _check_payloads(connection: Connection, epochs: EpochKeys) -> Iterator[Findi
         after = rows[-1].commitment
 
 
+def _check_index(connection: Connection) -> Iterator[Finding]:
+    """Hold the postings of each block against its entries; a term that is missing would hide entries from a query."""
+    for kept, due in indexing.stored(connection):
+        first, last = kept[0] * BLOCK, (kept[0] + 1) * BLOCK - 1
+        for _, term in differing(kept[1], due[1])[:_TERMS_MAX]:
+            yield Finding(Fault.INDEX, f"the index of {term} does not follow from the entries", first, last)
+        if kept[2:] != due[2:]:
+            yield Finding(Fault.INDEX, "the index has other times than the entries", first, last)
+    strays = select(func.count(postings.c.block.distinct())).where(
+        postings.c.block.not_in(select(posting_blocks.c.block))
+    )
+    if connection.execute(strays).scalar():
+        yield Finding(Fault.INDEX, "the index holds postings of a block that it does not count")
+
+
 def check(
     engine: Engine,
     *,
@@ -396,6 +416,7 @@ def check(
                 for line in damage.reports(connection):
                     yield Finding(Fault.STORAGE, f"SQLite says: {line}")
             yield from _Check(connection, keys).run(kept, progress or (lambda _done, _all: None))
+            yield from _check_index(connection)
             if epochs is not None:
                 yield from _check_payloads(connection, epochs)
     except SQLAlchemyError as exc:

@@ -5,13 +5,13 @@ import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, ParamSpec, TypeVar
+from typing import Concatenate, Final, ParamSpec, TypeVar
 
 import structlog
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from audit import controls as control_mapping
-from audit import evaluations
+from audit import evaluations, indexing
 from audit.aggregate import Aggregator
 from audit.checkpoint import VerifierKey, checkpoint_text, sign_note
 from audit.committer import Committer
@@ -21,7 +21,9 @@ from audit.errors import AuditError, LogUnavailable, NotLogged
 from audit.evaluations import EvaluationPage
 from audit.job import Job
 from audit.others import Others
-from audit.reader import PAGE_MAX, Filter, Reader
+from audit.postings import BLOCK
+from audit.query import PAGE_MAX, Filter
+from audit.reader import Reader
 from audit.sealing import Opener, Sealer
 from audit.writer import Writer
 from gateway.canonical import b64url_decode
@@ -76,7 +78,11 @@ class Log:
         self._opener = Opener(epochs)
         self.others = Others(engine.dialect)
         self._aggregator = Aggregator(WINDOW_SECONDS)
-        self._flusher: asyncio.Task[None] | None = None
+        self._upkeep: list[asyncio.Task[None]] = []
+        self._full = asyncio.Event()
+        """Set where a block of entries may have become full."""
+        self._blocks = 0
+        self._leaving = False
         self._threads = ThreadPoolExecutor(_READERS, thread_name_prefix="handrail-audit-reader")
         self._checkpoint: tuple[int, str, float] | None = None
         self._asked: asyncio.Task[tuple[int, str]] | None = None
@@ -122,14 +128,20 @@ class Log:
         except HandrailError:
             await self._stop()
             raise
-        self._flusher = asyncio.create_task(self._flush_forever())
+        self._full.set()
+        self._upkeep = [asyncio.create_task(self._flush_forever()), asyncio.create_task(self._index_forever())]
 
     async def close(self) -> None:
         """Write what was counted, finish what waits, sign the last checkpoint, and stop."""
-        if self._flusher is not None:
-            self._flusher.cancel()
-            await asyncio.gather(self._flusher, return_exceptions=True)
-            self._flusher = None
+        if self._upkeep:
+            flusher, indexer = self._upkeep
+            flusher.cancel()
+            self._leaving = True
+            self._full.set()
+            await asyncio.wait([indexer], timeout=self._settings.append_deadline_seconds)
+            indexer.cancel()
+            await asyncio.gather(*self._upkeep, return_exceptions=True)
+            self._upkeep = []
             await self._flush()
             try:
                 await self.checkpoint()
@@ -162,6 +174,9 @@ class Log:
             self._failed = time.monotonic()
             raise
         self._failed = float("-inf")
+        if indices and indices[-1] // BLOCK != self._blocks:
+            self._blocks = indices[-1] // BLOCK
+            self._full.set()
         return indices
 
     def aggregate(self, entry: EntryDraft, source: str) -> None:
@@ -186,6 +201,13 @@ class Log:
             if not 0 <= index < size:
                 raise NotLogged(f"entry {index}")
         return await self._read(self.reader.proof, index)
+
+    async def proofs(self, indices: Sequence[int]) -> tuple[str, Mapping[int, Sequence[bytes]]]:
+        """A signed checkpoint, and for each of ``indices`` its RFC 6962 audit path under it. Raises ``NotLogged``."""
+        size, note = self._checkpoint[:2] if self._checkpoint is not None else (0, "")
+        if not note or size <= max(indices, default=0):
+            size, note = await self._signed()
+        return note, await self._read(self.reader.inclusions, indices, size)
 
     async def entry(self, index: int) -> bytes:
         """Canonical bytes of the entry at ``index``. Raises ``NotLogged``."""
@@ -304,6 +326,24 @@ class Log:
         while True:
             await asyncio.sleep(WINDOW_SECONDS)
             await self._flush()
+
+    async def _index_forever(self) -> None:
+        while not self._leaving:
+            await self._full.wait()
+            self._full.clear()
+            try:
+                for block in await self._read(self._with_reader, indexing.missing):
+                    if self._leaving:
+                        break
+                    made = await self._read(self._with_reader, indexing.make, block)
+                    await self._writer.call(functools.partial(Committer.transact, work=indexing.storing(made)))
+            except HandrailError as exc:  # the next full block tries again; until then those are looked through
+                _logger.warning("log.not_indexed", error=type(exc).__name__, detail=exc.detail)
+
+    def _with_reader(self, work: Callable[Concatenate[Connection, Args], Result], *args: Args.args,
+                     **kwargs: Args.kwargs) -> Result:  # fmt: skip
+        with self.reader.connect() as connection:
+            return work(connection, *args, **kwargs)
 
     async def _flush(self) -> None:
         taken = self._aggregator.take()

@@ -4,25 +4,24 @@ The log only grows, so a reader needs no snapshot: it reads the head first, and 
 never change.
 """
 
-import json
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, fields
+from dataclasses import replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import Connection, Engine, bindparam, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
+from audit import query
 from audit.checkpoint import tlog_proof
 from audit.errors import LogUnavailable, NotLogged
 from audit.history import former_origins
 from audit.merkle import HASH_BYTES, Frontier, Node, consistency, cover, fold, inclusion, last_leaf
+from audit.query import Filter, Page, StoredEntry
 from audit.tables import checkpoints, entries, head
 from gateway.entries import EntryType
 from gateway.model import DEFAULT_TENANT
-
-PAGE_MAX: Final = 1_000
 
 _HASHES: Final = select(entries.c.idx, entries.c.hashes).where(entries.c.idx.in_(bindparam("wanted", expanding=True)))
 _ENTRY: Final = select(entries.c.idx, entries.c.type, entries.c.body, entries.c.fields).where(
@@ -37,55 +36,6 @@ _RENAMED: Final = select(func.min(entries.c.idx)).where(
     entries.c.idx > bindparam("idx"),
 )
 """The first entry after another that has a newer origin."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Filter:
-    """What to look for; every given member must match.
-
-    Attributes:
-        since: entries at or after this time (RFC 3339, UTC, milliseconds, as entries write it).
-        until: entries before this time.
-    """
-
-    tenant: str | None = None
-    type: str | None = None
-    effect: str | None = None
-    context_id: str | None = None
-    plan_id: str | None = None
-    step_id: str | None = None
-    hand: str | None = None
-    action: str | None = None
-    principal: str | None = None
-    policy_digest: str | None = None
-    reason: str | None = None
-    since: str | None = None
-    until: str | None = None
-
-
-_EQUAL: Final = tuple(item.name for item in fields(Filter) if item.name not in {"reason", "since", "until"})
-
-
-@dataclass(frozen=True, slots=True)
-class StoredEntry:
-    """One entry as stored."""
-
-    index: int
-    code: str
-    body: bytes
-    """Canonical JSON."""
-    fields: dict[str, str]
-    """Field name -> commitment."""
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Entries in order, where to go on, and the size of the log that the answer covers."""
-
-    entries: Sequence[StoredEntry]
-    next: int | None
-    """Pass as ``after`` for the following page; ``None`` at the end."""
-    tree_size: int
 
 
 class Reader:
@@ -115,33 +65,26 @@ class Reader:
             time = connection.execute(_TIME, {"idx": size - 1}).scalar_one_or_none() if size else None
         return 0.0 if time is None else datetime.fromisoformat(time).timestamp()
 
-    def query(self, wanted: Filter, *, after: int | None = None, limit: int = 100, newest_first: bool = False) -> Page:
+    def query(
+        self,
+        wanted: Filter,
+        *,
+        after: int | None = None,
+        limit: int = 100,
+        newest_first: bool = False,
+        counted: bool = False,
+    ) -> Page:
         """One page of the entries that match.
 
         Args:
             after: the index of the last entry seen (exclusive), in the direction of reading.
-            limit: at most :data:`PAGE_MAX`.
+            limit: at most ``audit.query.PAGE_MAX``.
+            counted: whether to say how many match in all.
         """
-        limit = max(1, min(limit, PAGE_MAX))
-        statement = select(entries.c.idx, entries.c.type, entries.c.body, entries.c.fields)
-        for name in _EQUAL:
-            value = getattr(wanted, name)
-            if value is not None:
-                statement = statement.where(entries.c[name] == value)
-        if wanted.reason is not None:
-            statement = statement.where(entries.c.reasons.contains(json.dumps(wanted.reason), autoescape=True))
-        if wanted.since is not None:
-            statement = statement.where(entries.c.time >= wanted.since)
-        if wanted.until is not None:
-            statement = statement.where(entries.c.time < wanted.until)
-        if after is not None:
-            statement = statement.where(entries.c.idx < after if newest_first else entries.c.idx > after)
-        statement = statement.order_by(entries.c.idx.desc() if newest_first else entries.c.idx).limit(limit + 1)
         with self.connect() as connection:
             size, _ = _head(connection)
-            rows = connection.execute(statement.where(entries.c.idx < size)).all()
-        found = [_stored(row) for row in rows[:limit]]
-        return Page(found, found[-1].index if len(rows) > limit else None, size)
+            page = query.page(connection, wanted, size, after=after, limit=limit, newest_first=newest_first)
+            return replace(page, matches=query.count(connection, wanted, size)) if counted else page
 
     def entry(self, index: int) -> StoredEntry:
         """Raises ``NotLogged``."""
@@ -149,7 +92,7 @@ class Reader:
             row = connection.execute(_ENTRY, {"idx": index}).one_or_none() if 0 <= index < 2**63 else None
         if row is None:
             raise NotLogged(f"entry {index}")
-        return _stored(row)
+        return query.stored(row)
 
     def root(self, size: int) -> bytes:
         """Root of the tree when it had ``size`` leaves. Raises ``NotLogged`` beyond the head."""
@@ -164,6 +107,16 @@ class Reader:
                 raise NotLogged(f"entry {index} in a tree of {size}")
             _within(connection, size)
             return _folded(connection, inclusion(index, size))
+
+    def inclusions(self, indices: Sequence[int], size: int) -> dict[int, list[bytes]]:
+        """:meth:`inclusion` for several entries, from one look at the tree. Raises ``NotLogged``."""
+        with self.connect() as connection:
+            if not all(0 <= index < size for index in indices):
+                raise NotLogged(f"entries in a tree of {size}")
+            _within(connection, size)
+            paths = {index: inclusion(index, size) for index in indices}
+            found = _found(connection, {node for path in paths.values() for part in path for node in part})
+            return {index: [fold([found[node] for node in part]) for part in path] for index, path in paths.items()}
 
     def consistency(self, old: int, new: int) -> list[bytes]:
         """RFC 6962 consistency proof; empty from the empty tree. Raises ``NotLogged``."""
@@ -219,11 +172,15 @@ def load_frontier(connection: Connection, size: int) -> Frontier:
 
 
 def _folded(connection: Connection, path: Sequence[Sequence[Node]]) -> list[bytes]:
-    wanted = {node for part in path for node in part}
+    found = _found(connection, {node for part in path for node in part})
+    return [fold([found[node] for node in part]) for part in path]
+
+
+def _found(connection: Connection, wanted: set[Node]) -> dict[Node, bytes]:
     found = load_nodes(connection, wanted)
     if len(found) != len(wanted):
         raise LogUnavailable("a node of the tree is missing: run fsck")
-    return [fold([found[node] for node in part]) for part in path]
+    return found
 
 
 def _head(connection: Connection) -> tuple[int, bytes]:
@@ -236,10 +193,6 @@ def _head(connection: Connection) -> tuple[int, bytes]:
 def _within(connection: Connection, size: int) -> None:
     if not 0 <= size <= _head(connection)[0]:
         raise NotLogged(f"a tree of {size}")
-
-
-def _stored(row: Any) -> StoredEntry:
-    return StoredEntry(row.idx, row.type, bytes(row.body), json.loads(row.fields) if row.fields else {})
 
 
 class _Reading(AbstractContextManager[Connection]):

@@ -57,7 +57,6 @@ entries: Final = Table(
     Index(None, "tenant", "context_id", "idx"),
     Index(None, "tenant", "type", "idx"),
     Index(None, "tenant", "principal", "idx"),
-    Index(None, "tenant", "hand", "action", "idx"),
     Index(None, "plan_id", "idx"),
     Index(None, "time"),
     comment="The log. The body is the entry; every other column repeats it for queries or proofs.",
@@ -79,6 +78,26 @@ checkpoints: Final = Table(
     Column("tree_size", _INDEX, primary_key=True, autoincrement=False),
     Column("note", Text, nullable=False, comment="C2SP tlog-checkpoint."),
     comment="Signed checkpoints.",
+)
+
+posting_blocks: Final = Table(
+    "posting_blocks",
+    metadata,
+    Column("block", Integer, primary_key=True, autoincrement=False, comment="Number of the block, from 0."),
+    Column("first_time", String(24), nullable=False, comment="The earliest time of its entries."),
+    Column("last_time", String(24), nullable=False, comment="The latest time of its entries."),
+    comment="Blocks of entries whose postings are made; audit.postings.",
+)
+
+postings: Final = Table(
+    "postings",
+    metadata,
+    Column("tenant", String(64), primary_key=True),
+    Column("term", String(256), primary_key=True, comment="name:value, or * for every entry."),
+    Column("block", Integer, primary_key=True, autoincrement=False),
+    Column("offsets", LargeBinary, nullable=False, comment="Which entries of the block carry the term."),
+    sqlite_with_rowid=False,
+    comment="The inverted index of the log's entries.",
 )
 
 payloads: Final = Table(

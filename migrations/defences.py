@@ -5,7 +5,14 @@ A superuser can drop them; checkpoints that others kept are what stands against 
 
 from typing import Final
 
-APPEND_ONLY: Final = {"entries": ("idx",), "checkpoints": ("tree_size",), "fates": (), "approval_ends": ()}
+APPEND_ONLY: Final = {
+    "entries": ("idx",),
+    "checkpoints": ("tree_size",),
+    "posting_blocks": ("block",),
+    "postings": ("tenant", "term", "block"),
+    "fates": (),
+    "approval_ends": (),
+}
 """Table -> its key columns; none where a row is no more than its key, so that replacing it changes nothing."""
 REFUSAL: Final = "this table is append-only"
 

@@ -408,8 +408,11 @@ def rollback_policy(digest: str, *, replaces: str, key: SigningKey | None = None
 
 
 def audit_entries(**filters: str | int | None) -> Operation[Json]:
-    """One page of the log: ``{entries, next, tree_size}``. Filters: type, effect, context, plan, hand, action,
-    principal, reason, after, limit, order (``oldest`` or ``newest`` first).
+    """One page of the log: ``{entries, next, tree_size, covers: {first, last}, matches, checkpoint}``.
+
+    Filters: type, effect, context, plan, step, hand, action, principal, reason, control, policy (digest), since and
+    until (seconds since the epoch). Then: after, limit, order (``oldest`` or ``newest`` first), count (``true`` for
+    ``matches``), and proofs (``true`` for ``checkpoint`` and a ``proof`` each; :func:`handrail.entries.verify_page`).
     """
     query = {name: str(value) for name, value in filters.items() if value is not None}
     return (yield get("audit", "entries", query=query)).document

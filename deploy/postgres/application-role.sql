@@ -21,8 +21,8 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO handrail_
 
 -- The log grows and is read; its head moves. The fate of a step, of a proposal and of each asking of an approval request
 -- is decided once, and bundles and their activations are kept. The version of the tables is the owner's.
-REVOKE UPDATE, DELETE ON entries, checkpoints, fates, approval_ends, proposal_acts, policy_bundles, policy_activations,
-  policy_shadows
+REVOKE UPDATE, DELETE ON entries, checkpoints, posting_blocks, postings, fates, approval_ends, proposal_acts,
+  policy_bundles, policy_activations, policy_shadows
   FROM handrail_app;
 REVOKE DELETE ON head FROM handrail_app;
 REVOKE INSERT, UPDATE, DELETE ON alembic_version FROM handrail_app;

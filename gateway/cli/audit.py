@@ -3,12 +3,14 @@
 import json
 import os
 import sqlite3
+import time
 from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
-from handrail import Trust
+from handrail import MalformedError, Trust
+from handrail.entries import verify_page
 from sqlalchemy import Engine, inspect
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -22,6 +24,7 @@ from gateway.cli.connect import Session
 from gateway.cli.exits import Code, Exit, Stop
 from gateway.cli.options import Config
 from gateway.cli.output import Output
+from gateway.cli.times import moment
 from gateway.entries import LABELS, EntryType
 from gateway.settings import Settings, load
 from keys.stores.master import VARIABLE, MasterKey
@@ -31,30 +34,61 @@ _SHOWN_MAX: Final = 200
 app = noun("audit")
 
 
-@command(app, example="audit query --effect deny --limit 20", good="they were listed")
+@command(
+    app,
+    example="audit query --effect deny --since 7d --count",
+    good="they were listed",
+    negative="with --trust: an entry is not what the log holds",
+)
 def query(
     session: Session,
     type_: Annotated[str | None, typer.Option("--type", help="Code or words: POLDNY, 'policy denied'.")] = None,
     effect: Annotated[str | None, typer.Option(help="allow, ask or deny.")] = None,
     context: Annotated[str | None, typer.Option(help="Context id.")] = None,
     plan: Annotated[str | None, typer.Option(help="Plan id.")] = None,
+    step: Annotated[str | None, typer.Option(help="Step id.")] = None,
     hand: Annotated[str | None, typer.Option(help="Hand id.")] = None,
     action: Annotated[str | None, typer.Option(help="Action of a hand.")] = None,
     principal: Annotated[str | None, typer.Option(help="Pseudonym, as entries show it.")] = None,
     reason: Annotated[str | None, typer.Option(help="Reason code.")] = None,
+    control: Annotated[str | None, typer.Option(help="A control, as entries name it: 'gdpr:5(2)'.")] = None,
+    policy: Annotated[str | None, typer.Option(help="Digest of the policy bundle that decided.")] = None,
+    since: Annotated[str | None, typer.Option(help="At or after: 7d, 12h, 2026-01-31.")] = None,
+    until: Annotated[str | None, typer.Option(help="Before: as --since.")] = None,
     after: Annotated[int | None, typer.Option(min=0, help="Only entries that follow this index in the list.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Entries on one page.")] = None,
     newest: Annotated[bool, typer.Option("--newest", help="The newest first; --after then goes back.")] = False,
-) -> None:
+    count: Annotated[bool, typer.Option("--count", help="Say how many match in all.")] = False,
+    trust: Annotated[
+        Path | None, typer.Option(help="Trust document; with it every entry's proof is asked for and checked.")
+    ] = None,
+) -> Exit:
     """List entries, oldest first unless --newest is given; the query itself is recorded."""
     if type_ is not None and type_ not in {word for code, label in LABELS.items() for word in _names(code, label)}:
         known = ", ".join(f"{code} ({label})" for code, label in LABELS.items())
         raise Stop(f"--type {type_}: there is no such type of entry", f"There are: {known}.")
+    trusted = None if trust is None else Trust.load(trust)
+    now = time.time()
     page = session.client.audit_entries(
-        type=type_, effect=effect, context=context, plan=plan, hand=hand, action=action, principal=principal,
-        reason=reason, after=after, limit=limit, order="newest" if newest else None,
+        type=type_, effect=effect, context=context, plan=plan, step=step, hand=hand, action=action,
+        principal=principal, reason=reason, control=control, policy=policy,
+        since=None if since is None else moment(since, "--since", now),
+        until=None if until is None else moment(until, "--until", now),
+        after=after, limit=limit, order="newest" if newest else None, count="true" if count else None,
+        proofs=None if trusted is None else "true",
     )  # fmt: skip
-    session.out.show(page, lambda: _show(session.out, page))
+    verdict, negative = (None, False) if trusted is None else _proved(page, trusted)
+    session.out.show(page if verdict is None else page | {"proved": verdict}, lambda: _show(session.out, page, verdict))
+    return Exit.NEGATIVE if negative else Exit.GOOD
+
+
+def _proved(page: dict[str, Any], trust: Trust) -> tuple[str, bool]:
+    """What the proofs on the page show, in words, and whether they fail."""
+    try:
+        checkpoint = verify_page(page, trust)
+    except MalformedError as exc:
+        return f"not proved: {exc}", True
+    return f"each entry stands in {checkpoint.origin} under the checkpoint of size {checkpoint.size}", False
 
 
 def _names(code: EntryType, label: str) -> tuple[str, str, str]:
@@ -145,7 +179,7 @@ def _text(file: Path) -> str:
         raise Stop(text, "Give a checkpoint that was saved as text.", code=Code.FILE) from None
 
 
-def _show(out: Output, page: dict[str, Any]) -> None:
+def _show(out: Output, page: dict[str, Any], verdict: str | None) -> None:
     rows = []
     for item in page.get("entries") or []:
         entry = item.get("entry") or {}
@@ -154,7 +188,13 @@ def _show(out: Output, page: dict[str, Any]) -> None:
             [item.get("index"), entry.get("time"), item.get("label"), step, entry.get("effect"), entry.get("reasons")]
         )
     out.table(["index", "time", "what", "step", "effect", "reasons"], rows, "No entry matches.")
-    out.section(f"covers a log of {page.get('tree_size')} entries")
+    covers = page.get("covers") or {}
+    matches = "" if page.get("matches") is None else f"; {page['matches']} match in all"
+    out.section(
+        f"covers entries {covers.get('first')} to {covers.get('last')} of a log of {page.get('tree_size')}{matches}"
+    )
+    if verdict is not None:
+        out.line(verdict[0].upper() + verdict[1:] + ".", style="red" if verdict.startswith("not ") else "green")
     if page.get("next") is not None:
         out.note(f"More: --after {page['next']}")
 

@@ -10,6 +10,7 @@ import pydantic
 from pydantic import BaseModel
 from starlette.requests import Request
 
+from audit.entry import format_time
 from gateway.canonical import parse
 from gateway.errors import Malformed, Refused
 from gateway.pointers import pointer
@@ -24,6 +25,8 @@ _DIGITS: Final = re.compile(r"[0-9]{1,15}")
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 _INDEX_MAX: Final = 10**15 - 1
+_SECONDS_MAX: Final = 32_503_680_000
+"""The year 3000."""
 _PARAMETERS_MAX: Final = 32
 _LOCATION_STEPS_MAX: Final = 8
 _MODEL_MESSAGES: Final = frozenset({
@@ -186,6 +189,11 @@ def after_id(asked: Mapping[str, str]) -> str | None:
 def after_index(asked: Mapping[str, str]) -> int | None:
     """The log index behind which a page begins (``after``); ``None`` for the first page."""
     return integer(asked["after"], "after", minimum=0, maximum=_INDEX_MAX) if "after" in asked else None
+
+
+def time_of(asked: Mapping[str, str], name: str) -> str | None:
+    """A moment given in whole seconds since the epoch, as entries write times; ``None`` where it is absent."""
+    return format_time(integer(asked[name], name, minimum=0, maximum=_SECONDS_MAX)) if name in asked else None
 
 
 def _row_id(text: str) -> str:

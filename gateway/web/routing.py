@@ -57,6 +57,10 @@ class Parameter:
 AFTER: Final = Parameter("after", "Only those that follow this one: next of the page before.")
 AFTER_INDEX: Final = Parameter("after", "Go on after this: next of the page before.", {"type": "integer", "minimum": 0})
 
+_SECONDS: Final = {"type": "integer", "minimum": 0}
+SINCE: Final = Parameter("since", "At or after this time, in seconds since the epoch.", _SECONDS)
+UNTIL: Final = Parameter("until", "Before this time.", _SECONDS)
+
 
 def limit(default: int, maximum: int, description: str = "At most so many.") -> Parameter:
     """How many of a list go on one page."""

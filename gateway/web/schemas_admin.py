@@ -290,6 +290,14 @@ class EntryView(Shape):
     code: str
     label: str
     entry: dict[str, Any]
+    proof: list[str] | None = Field(None, description="RFC 6962 audit path, base64, the leaf's sibling first.")
+
+
+class Covered(Shape):
+    """Indices that a page speaks for: no entry between them matches but those on the page."""
+
+    first: int
+    last: int
 
 
 class EntryPage(Shape):
@@ -298,3 +306,6 @@ class EntryPage(Shape):
     entries: list[EntryView]
     next: int | None
     tree_size: int
+    covers: Covered
+    matches: int | None = Field(description="How many match in all, where that was asked.")
+    checkpoint: str | None = Field(description="Signed checkpoint that the proofs lead to, where they were asked for.")

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from migrations import defences, people
+from migrations import defences, people, postings
 
 revision = "0001"
 down_revision = None
@@ -77,9 +77,6 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_entries_plan_id_idx"), "entries", ["plan_id", "idx"], unique=False)
     op.create_index(op.f("ix_entries_tenant_context_id_idx"), "entries", ["tenant", "context_id", "idx"], unique=False)
-    op.create_index(
-        op.f("ix_entries_tenant_hand_action_idx"), "entries", ["tenant", "hand", "action", "idx"], unique=False
-    )
     op.create_index(op.f("ix_entries_tenant_principal_idx"), "entries", ["tenant", "principal", "idx"], unique=False)
     op.create_index(op.f("ix_entries_tenant_type_idx"), "entries", ["tenant", "type", "idx"], unique=False)
     op.create_index(op.f("ix_entries_time"), "entries", ["time"], unique=False)
@@ -325,6 +322,7 @@ def upgrade() -> None:
         comment="Accepted plans by (iss, jti), kept until exp + skew.",
     )
     people.create()
+    postings.create()
     op.create_table(
         "api_keys",
         sa.Column("key_id", sa.String(length=32), nullable=False),

@@ -8,7 +8,7 @@ from audit import aggregate
 from audit.aggregate import Aggregator
 from audit.errors import LogUnavailable
 from audit.fsck import check
-from audit.reader import Filter
+from audit.query import Filter
 from gateway.entries import EntryDraft, EntryType
 
 REFUSAL = EntryDraft(EntryType.ACCESS_REFUSED, "default", reasons=("auth.invalid",))

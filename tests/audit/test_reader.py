@@ -5,7 +5,8 @@ import threading
 
 import pytest
 
-from audit.reader import Filter, Reader
+from audit.query import Filter
+from audit.reader import Reader
 from gateway.entries import EntryType
 from gateway.ports import Append
 from tests.audit.conftest import draft

@@ -46,7 +46,7 @@ CASES: dict[str, list[str]] = {
     "policy observe propose": ["git", "--for", "1d"],
     "policy observe show": [],
     "policy observe stop": ["git"],
-    "policy shadow start": ["ab" * 32, "--for", "1d"],
+    "policy shadow start": ["cd" * 32, "--for", "1d"],
     "policy shadow show": [],
     "policy shadow stop": [],
     "policy canary propose": ["ab" * 32, "--percent", "5"],

@@ -305,11 +305,29 @@ def test_the_newest_entries_are_asked_for_first(run: Run, gateway: StandIn) -> N
 
 
 def test_audit_filters_reach_the_gateway(run: Run, gateway: StandIn) -> None:
-    options = ("--type", "POLDNY", "--effect", "deny", "--context", "c", "--plan", "p", "--hand", "h", "--action", "a",
-               "--principal", "x", "--reason", "r.s", "--after", "3", "--limit", "2")  # fmt: skip
+    options = ("--type", "POLDNY", "--effect", "deny", "--context", "c", "--plan", "p", "--step", "s", "--hand", "h",
+               "--action", "a", "--principal", "x", "--reason", "r.s", "--control", "gdpr:9", "--policy", "d",
+               "--since", "2026-01-31", "--until", "2026-01-31T00:00:05Z", "--after", "3", "--limit", "2",
+               "--count")  # fmt: skip
     result = run("audit", "query", *options)
     assert "--after 4" in result.output
     assert "step executed" in result.output
+    assert "1 match in all" in result.output
     assert gateway.seen[-1][1] == (
-        "/v1/audit/entries?type=POLDNY&effect=deny&context=c&plan=p&hand=h&action=a&principal=x&reason=r.s&after=3&limit=2"
+        "/v1/audit/entries?type=POLDNY&effect=deny&context=c&plan=p&step=s&hand=h&action=a&principal=x&reason=r.s"
+        "&control=gdpr%3A9&policy=d&since=1769817600&until=1769817605&after=3&limit=2&count=true"
     )
+
+
+def test_every_entry_of_a_query_is_proved_against_a_trust_document(run: Run, gateway: StandIn) -> None:
+    Path("trust.json").write_text(json.dumps(gateway.forge.trust()))
+    page = gateway.forge.page()
+    gateway.next("GET", "/v1/audit/entries", lambda _: JSONResponse(page))
+    result = run("audit", "query", "--trust", "trust.json")
+    assert (result.exit_code, gateway.seen[-1][1]) == (0, "/v1/audit/entries?proofs=true")
+    assert f"under the checkpoint of size {gateway.forge.size}" in result.output
+    page["entries"][0]["entry"] |= {"hand": "mail"}
+    gateway.next("GET", "/v1/audit/entries", lambda _: JSONResponse(page))
+    result = run("audit", "query", "--trust", "trust.json")
+    assert result.exit_code == 1
+    assert f"Not proved: entry {gateway.forge.index}" in result.output

@@ -343,7 +343,8 @@ class StandIn:
                 return JSONResponse({"engine": "embedded", "digest": DIGEST, "files": [], "loaded_at": 1.0})
             case ("GET", "audit", "entries"):
                 item = {"index": 4, "code": "STPEXE", "label": "step executed", "entry": entry}
-                return JSONResponse({"entries": [item], "next": 4, "tree_size": 9})
+                return JSONResponse({"entries": [item], "next": 4, "tree_size": 9, "covers": {"first": 0, "last": 4},
+                                     "matches": 1, "checkpoint": None})  # fmt: skip
         return problem("request.not_found", 404)
 
     def _submit(self, request: Request, body: bytes) -> Response:

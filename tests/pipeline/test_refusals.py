@@ -66,7 +66,7 @@ ATTACKS: dict[str, tuple[Attack, Reason | set[Reason]]] = {
     "wrong tenant": (claims(tenant="other"), Reason.VERIFY_TENANT),
     "someone else's name": (claims(sub="eve"), Reason.VERIFY_SUBJECT),
     "expired": (claims(iat=NOW - 400, exp=NOW - 200), Reason.VERIFY_EXPIRED),
-    "from the future": (claims(iat=NOW + 600, exp=NOW + 700), Reason.VERIFY_NOT_YET_VALID),
+    "from the future": (claims(iat=NOW + 36_000, exp=NOW + 36_100), Reason.VERIFY_NOT_YET_VALID),
     "too long-lived": (claims(iat=NOW, exp=NOW + 301), Reason.VERIFY_LIFETIME),
     "exp before iat": (claims(iat=NOW, exp=NOW - 1), Reason.SCHEMA_PLAN),
     "times as floats": (claims(iat=float(NOW)), Reason.SCHEMA_PLAN),

@@ -8,7 +8,7 @@ import orjson
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from audit.evaluations import EvaluationPage, Fault, Recorded
-from audit.reader import Filter, Page, StoredEntry
+from audit.query import Filter, Page, StoredEntry
 from gateway.canonical import b64url_decode, b64url_encode
 from gateway.entries import EntryDraft
 from gateway.errors import HandrailError, Refused
@@ -97,6 +97,9 @@ class testing_only_Log:  # noqa: N801
             Recorded(5, "2026-01-01T00:00:00.001Z", "d" * 64, None, Fault.ERASED),
         ]
         return EvaluationPage(found, 2, 9, 5, 9)
+
+    async def proofs(self, indices: Sequence[int]) -> tuple[str, Mapping[int, Sequence[bytes]]]:
+        return await self.checkpoint(), {index: [bytes([index]) * 32] for index in indices}
 
     async def checkpoint(self) -> str:
         return "handrail.test/log\n1\nAAAA\n\n\u2014 handrail.test/log AAAA\n"
@@ -516,9 +519,17 @@ class testing_only_Reader:  # noqa: N801
     def __init__(self) -> None:
         self.queries: list[tuple[Filter, int | None, int]] = []
 
-    def query(self, wanted: Filter, *, after: int | None = None, limit: int = 100, newest_first: bool = False) -> Page:
+    def query(
+        self,
+        wanted: Filter,
+        *,
+        after: int | None = None,
+        limit: int = 100,
+        newest_first: bool = False,
+        counted: bool = False,
+    ) -> Page:
         self.queries.append((wanted, after, limit, newest_first))
-        return Page([StoredEntry(7, "POLDNY", b'{"v":1}', {})], None, 8)
+        return Page([StoredEntry(7, "POLDNY", b'{"v":1}', {})], None, 8, 0, 7, 1 if counted else None)
 
 
 class testing_only_Gateway:  # noqa: N801

@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from audit.errors import LogUnavailable
-from audit.reader import Filter
+from audit.query import Filter
 from gateway import app as app_module
 from gateway import key_changes
 from gateway.app import Gateway, build

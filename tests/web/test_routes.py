@@ -1,5 +1,6 @@
 """Every route with every role and with none; every answer against its schema; every body and parameter strictly."""
 
+import base64
 from typing import Any
 
 import httpx2
@@ -8,6 +9,7 @@ import pytest
 from jsonschema_rs import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
+from audit.query import Filter
 from gateway.entries import EntryType
 from gateway.errors import Unavailable
 from gateway.model import Role
@@ -349,7 +351,14 @@ async def test_an_audit_query_is_on_record_and_bound_to_the_tenant(
 ) -> None:
     asked = "type=policy%20denied&effect=deny&plan=p&reason=policy.denied&after=3&limit=5"
     answer = await client.get(f"/v1/audit/entries?{asked}", headers=token(Role.AUDITOR))
-    assert answer.json()["entries"] == [{"index": 7, "code": "POLDNY", "label": "policy denied", "entry": {"v": 1}}]
+    assert answer.json() == {
+        "entries": [{"index": 7, "code": "POLDNY", "label": "policy denied", "entry": {"v": 1}}],
+        "next": None,
+        "tree_size": 8,
+        "covers": {"first": 0, "last": 7},
+        "matches": None,
+        "checkpoint": None,
+    }
     [(wanted, after, limit, newest)] = gateway.reader.queries
     assert (wanted.tenant, wanted.type, wanted.plan_id, after, limit) == ("default", "POLDNY", "p", 3, 5)
     assert newest is False
@@ -360,9 +369,33 @@ async def test_an_audit_query_is_on_record_and_bound_to_the_tenant(
     )
 
 
+async def test_every_filter_of_an_audit_query_reaches_the_reader(
+    client: httpx2.AsyncClient, gateway: testing_only_Gateway
+) -> None:
+    asked = "step=s&control=gdpr:5(2)&policy=d&since=1769817600&until=1769817605&context=c&hand=h&action=a&principal=x"
+    answer = await client.get(f"/v1/audit/entries?{asked}&count=true&proofs=true", headers=token(Role.AUDITOR))
+    [(wanted, *_)] = gateway.reader.queries
+    assert wanted == Filter(
+        tenant="default", step_id="s", control="gdpr:5(2)", policy_digest="d", since="2026-01-31T00:00:00.000Z",
+        until="2026-01-31T00:00:05.000Z", context_id="c", hand="h", action="a", principal="x",
+    )  # fmt: skip
+    document = answer.json()
+    assert document["matches"] == 1
+    assert document["checkpoint"] == await gateway.log.checkpoint()
+    assert document["entries"][0]["proof"] == [base64.b64encode(b"\x07" * 32).decode()]
+    [entry] = gateway.log.appended
+    assert entry.facts["filters"] == "action,context,control,hand,policy,principal,since,step,until"
+
+
 @pytest.mark.parametrize(
     "asked",
     [
+        "count=1",
+        "proofs=yes",
+        "since=yesterday",
+        "until=-1",
+        "since=99999999999999",
+        "control=%00",
         "tenant=other",
         "type=nothing",
         "effect=maybe",

@@ -1,21 +1,23 @@
 """The audit log for auditors. Reading it is itself on record."""
 
 import asyncio
+import base64
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from audit.reader import Filter
+from audit.query import Filter, StoredEntry
 from gateway.entries import LABELS, EntryDraft, EntryType
 from gateway.model import Effect, Principal
 from gateway.permissions import Permission
 from gateway.ports import Append
-from gateway.web.bodies import JSON, after_index, limit_of, one_of, query
+from gateway.web.bodies import JSON, after_index, limit_of, one_of, query, time_of
 from gateway.web.context import gateway_of
-from gateway.web.routing import AFTER_INDEX, Body, Endpoint, JsonResponse, Parameter, limit
+from gateway.web.routing import AFTER_INDEX, SINCE, UNTIL, Body, Endpoint, JsonResponse, Parameter, limit
 from gateway.web.schemas_admin import EntryPage
 
 LIMIT_MAX: Final = 1000
@@ -27,46 +29,67 @@ _ORDERS: Final = {"oldest": False, "newest": True}
 _FILTERS: Final = {
     "context": "context_id",
     "plan": "plan_id",
+    "step": "step_id",
     "hand": "hand",
     "action": "action",
     "principal": "principal",
     "reason": "reason",
+    "control": "control",
+    "policy": "policy_digest",
 }
 """Query parameter -> member of the reader's filter, where any word will do."""
+_NOT_FILTERS: Final = {"after", "limit", "order", "count", "proofs"}
+_FLAG: Final = {"type": "boolean", "default": False}
+_FLAGS: Final = {"true": True, "false": False}
 
 
 async def entries(request: Request, principal: Principal) -> Response:
-    """One page of the tenant's entries in the order asked for, with the tree size that the answer covers."""
-    asked = query(request, "type", "effect", "after", "limit", "order", *_FILTERS)
+    """One page of the tenant's entries in the order asked for, and what the answer covers."""
+    asked = query(request, "type", "effect", "since", "until", *_FILTERS, *sorted(_NOT_FILTERS))
     gateway = gateway_of(request.scope)
-    entry_type = one_of(asked.get("type"), "type", entry_type_of, "a code or a label of an entry type")
-    effect = one_of(asked.get("effect"), "effect", Effect)
     newest = one_of(asked.get("order"), "order", _ORDERS.__getitem__, ", ".join(_ORDERS)) or False
-    after, at_most = after_index(asked), limit_of(asked, default=LIMIT_DEFAULT, maximum=LIMIT_MAX)
-    words = {
-        member: one_of(asked.get(name), name, _word, "1 to 256 printable ASCII characters")
-        for name, member in _FILTERS.items()
-    }
-    wanted = Filter(
-        tenant=principal.tenant,
-        type=None if entry_type is None else str(entry_type),
-        effect=None if effect is None else str(effect),
-        **words,
+    counted, proved = (
+        one_of(asked.get(name), name, _FLAGS.__getitem__, "true or false") for name in ("count", "proofs")
     )
+    after, at_most = after_index(asked), limit_of(asked, default=LIMIT_DEFAULT, maximum=LIMIT_MAX)
+    wanted = _filter(asked, principal)
     draft = EntryDraft(
         EntryType.AUDIT_QUERIED,
         principal.tenant,
         principal=principal.pseudonym,
-        facts={"filters": ",".join(sorted(asked.keys() - {"after", "limit", "order"})) or "none", "limit": at_most},
+        facts={"filters": ",".join(sorted(asked.keys() - _NOT_FILTERS)) or "none", "limit": at_most},
     )
     await gateway.log.append(Append([draft]))
-    page = await asyncio.to_thread(gateway.reader.query, wanted, after=after, limit=at_most, newest_first=newest)
+    page = await asyncio.to_thread(
+        gateway.reader.query, wanted, after=after, limit=at_most, newest_first=newest, counted=bool(counted)
+    )
+    note, paths = await gateway.log.proofs([stored.index for stored in page.entries]) if proved else (None, {})
     return JsonResponse(
         {
-            "entries": [_view(stored.index, stored.code, stored.body) for stored in page.entries],
+            "entries": [_view(stored, paths.get(stored.index)) for stored in page.entries],
             "next": page.next,
             "tree_size": page.tree_size,
+            "covers": {"first": page.first, "last": page.last},
+            "matches": page.matches,
+            "checkpoint": note,
         }
+    )
+
+
+def _filter(asked: Mapping[str, str], principal: Principal) -> Filter:
+    entry_type = one_of(asked.get("type"), "type", entry_type_of, "a code or a label of an entry type")
+    effect = one_of(asked.get("effect"), "effect", Effect)
+    words = {
+        member: one_of(asked.get(name), name, _word, "1 to 256 printable ASCII characters")
+        for name, member in _FILTERS.items()
+    }
+    return Filter(
+        tenant=principal.tenant,
+        type=None if entry_type is None else str(entry_type),
+        effect=None if effect is None else str(effect),
+        since=time_of(asked, "since"),
+        until=time_of(asked, "until"),
+        **words,
     )
 
 
@@ -84,8 +107,12 @@ def _word(text: str) -> str:
     return text
 
 
-def _view(index: int, code: str, body: bytes) -> dict[str, Any]:
-    return {"index": index, "code": code, "label": LABELS[EntryType(code)], "entry": orjson.loads(body)}
+def _view(stored: StoredEntry, path: Sequence[bytes] | None) -> dict[str, Any]:
+    label = LABELS[EntryType(stored.code)]
+    view = {"index": stored.index, "code": stored.code, "label": label, "entry": orjson.loads(stored.body)}
+    if path is not None:
+        view["proof"] = [base64.b64encode(value).decode("ascii") for value in path]
+    return view
 
 
 ENDPOINTS: Final = (
@@ -105,6 +132,13 @@ ENDPOINTS: Final = (
             Parameter("action", "Action."),
             Parameter("principal", "Pseudonym of the principal."),
             Parameter("reason", "Reason code."),
+            Parameter("step", "step_id"),
+            Parameter("control", "A control that the entry is evidence for, as entries write it: gdpr:5(2)."),
+            Parameter("policy", "Digest of the policy bundle that decided."),
+            SINCE,
+            UNTIL,
+            Parameter("count", "Say how many match in all.", _FLAG),
+            Parameter("proofs", "Give each entry's inclusion proof, and the checkpoint that they lead to.", _FLAG),
             Parameter(
                 "order",
                 "Which entry comes first: the oldest (default) or the newest; after then goes back.",

@@ -10,30 +10,24 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from audit.entry import format_time
 from audit.evaluations import Recorded
 from gateway.entries import EntryDraft, EntryType
 from gateway.model import Principal
 from gateway.permissions import Permission
 from gateway.ports import Append
-from gateway.web.bodies import after_index, integer, limit_of, query
+from gateway.web.bodies import after_index, limit_of, query, time_of
 from gateway.web.context import gateway_of
-from gateway.web.routing import AFTER_INDEX, Body, Endpoint, Parameter, limit
+from gateway.web.routing import AFTER_INDEX, SINCE, UNTIL, Body, Endpoint, limit
 
 NDJSON: Final = "application/x-ndjson"
 LIMIT_MAX: Final = 1000
 LIMIT_DEFAULT: Final = 500
-_SECONDS_MAX: Final = 32_503_680_000
-"""The year 3000."""
 
 
 async def evaluations(request: Request, principal: Principal) -> Response:
     """One page of the tenant's recorded evaluations, oldest first."""
     asked = query(request, "since", "until", "after", "limit")
-    times = {
-        name: format_time(integer(asked[name], name, minimum=0, maximum=_SECONDS_MAX)) if name in asked else None
-        for name in ("since", "until")
-    }
+    times = {name: time_of(asked, name) for name in ("since", "until")}
     after, at_most = after_index(asked), limit_of(asked, default=LIMIT_DEFAULT, maximum=LIMIT_MAX)
     gateway = gateway_of(request.scope)
     draft = EntryDraft(
@@ -75,8 +69,8 @@ ENDPOINTS: Final = (
         summary="Read recorded policy inputs and decisions.",
         handler=evaluations,
         parameters=(
-            Parameter("since", "At or after this time, in seconds since the epoch.", {"type": "integer", "minimum": 0}),
-            Parameter("until", "Before this time.", {"type": "integer", "minimum": 0}),
+            SINCE,
+            UNTIL,
             AFTER_INDEX,
             limit(LIMIT_DEFAULT, LIMIT_MAX, "Decisions looked at for one page."),
         ),
