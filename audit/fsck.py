@@ -12,8 +12,9 @@ from itertools import product
 from typing import Any, Final
 
 import orjson
-from sqlalchemy import Connection, Engine, NullType, Select, Table, func, select, type_coerce
+from sqlalchemy import Connection, Engine, Select, Table, func, select, type_coerce
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.types import NullType
 
 from audit import damage, indexing
 from audit.checkpoint import Checkpoint, VerifierKey, note_text, parse_checkpoint, verify_note
