@@ -37,7 +37,7 @@ _TERMS_MAX: Final = 16
 """Terms of one block that are named."""
 
 
-def _stored(table: Table) -> Select[Any]:
+def _stored(table: Table) -> Select[*tuple[Any, ...]]:
     """The columns as they are stored: a tampered row may hold a value of any type in any of them."""
     return select(*[type_coerce(column, NullType()).label(column.name) for column in table.c])
 
@@ -201,7 +201,7 @@ class _Check:
             yield Finding(Fault.COLUMN, "column reasons differs from the body", index, index)
         try:
             commitments = None if row.fields is None else orjson.loads(row.fields)
-            root = "" if commitments is None else fields_root(commitments)
+            root: str | None = "" if commitments is None else fields_root(commitments)
             if row.fields is not None and canonical(commitments).decode() != row.fields:
                 root = None
         except (ValueError, TypeError, AttributeError, HandrailError):
