@@ -11,7 +11,7 @@ from sqlalchemy import delete, insert, select, update
 from sqlalchemy.exc import DBAPIError
 
 from audit import indexing, query
-from audit.database import writing
+from audit.database import changing_schema, writing
 from audit.driver import Driver
 from audit.entry import build
 from audit.errors import LogUnavailable
@@ -234,8 +234,9 @@ def _disarm(connection):
     """What only the owner of the tables can do."""
     if connection.dialect.name == "sqlite":
         names = connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'trigger'").scalars().all()
-        for name in names:
-            connection.exec_driver_sql(f"DROP TRIGGER {name}")
+        with changing_schema(connection):
+            for name in names:
+                connection.exec_driver_sql(f"DROP TRIGGER {name}")
     else:
         for table in ("postings", "posting_blocks"):
             connection.exec_driver_sql(f"ALTER TABLE {table} DISABLE TRIGGER ALL")
