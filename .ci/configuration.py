@@ -16,10 +16,12 @@ from gateway.settings import (
     ActionSettings,
     BindSettings,
     HandSettings,
+    ProcessingSettings,
     RemoteSettings,
     Section,
     Settings,
     WebhookSettings,
+    WitnessSettings,
 )
 
 TARGET = Path(__file__).resolve().parent.parent / "docs" / "configuration.md"
@@ -50,6 +52,12 @@ A Git repository that signed bundles are pulled from: see [policies](policies.md
 "signed"`. Pulling activates nothing: two people do.
 """
 
+WITNESSES = """\
+## [log.witnesses.NAME]
+
+A witness that cosigns the log's checkpoints: see [evidence](evidence.md#witnesses).
+"""
+
 WEBHOOKS = """\
 ## [webhooks.NAME]
 
@@ -77,6 +85,13 @@ BINDS = """\
 Directories that the jail of a hand may see, beside the programs it needs. Everything else of the host is absent.
 """
 
+PROCESSING = """\
+## [hands.ID.processing]
+
+What the operator says of the hand for the record of processing activities (`handrail controls processing-record`): see
+[controls](controls.md#record-of-processing-activities). No rule reads it, and none of it is pinned.
+"""
+
 
 def document() -> str:
     """The whole page."""
@@ -85,13 +100,16 @@ def document() -> str:
         section = field.annotation
         if isinstance(section, type) and issubclass(section, Section):
             variables = f"HANDRAIL_{name.upper()}__"
-            parts += [f"## [{name}]\n", f"{_doc(section)}\n", _table(section, variables, skip={"remote"})]
+            parts += [f"## [{name}]\n", f"{_doc(section)}\n", _table(section, variables, skip={"remote", "witnesses"})]
             if "remote" in section.model_fields:
                 parts += [REMOTE, _table(RemoteSettings, f"{variables}REMOTE__")]
+            if "witnesses" in section.model_fields:
+                parts += [WITNESSES, _table(WitnessSettings, None)]
     parts += [WEBHOOKS, _table(WebhookSettings, None)]
-    parts += [HANDS, _table(HandSettings, None, skip={"actions", "binds"})]
+    parts += [HANDS, _table(HandSettings, None, skip={"actions", "binds", "processing"})]
     parts += [ACTIONS, _table(ActionSettings, None)]
     parts += [BINDS, _table(BindSettings, None)]
+    parts += [PROCESSING, _table(ProcessingSettings, None)]
     return "\n".join(parts)
 
 

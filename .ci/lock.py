@@ -1,6 +1,6 @@
 """Write requirements.lock from pyproject.toml and client/pyproject.toml: every extra, every hash, no registry address.
-deploy/requirements.lock is its part that a container runs, without the tools of developers. AgentDojo, which a test
-replays, has an environment and a lock of its own.
+deploy/requirements.lock is its part that a container runs, without the tools of developers. AgentDojo and
+compliance-trestle, which tests run, have environments and locks of their own.
 
 Pins stay where they are unless ``--upgrade`` is given. Handrail's own two distributions are left out; they are
 installed from the checkout. setuptools and wheel are in, so that those two build offline, without isolation.
@@ -19,15 +19,18 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "requirements.lock"
 RUNTIME = ROOT / "deploy" / "requirements.lock"
-AGENTDOJO = ROOT / "tests" / "agentdojo" / "requirements.lock"
+APART = {
+    "agentdojo": ROOT / "tests" / "agentdojo" / "requirements.lock",
+    "trestle": ROOT / "tests" / "controls" / "trestle" / "requirements.lock",
+}
 OWN = frozenset({"handrail", "handrail-client"})
 HEADER = """\
 # Written by `make lock` from pyproject.toml and client/pyproject.toml; do not edit.
 # Resolved for CPython 3.11 and newer with every extra; what runs is tested on Linux x86-64.
 # Installed with --require-hashes and from wheels only, so that nothing unpinned is built on the way.
 """
-DOJO_HEADER = """\
-# Written by `make lock` from requirements.txt beside it; do not edit. Installed by .ci/agentdojo with --require-hashes.
+APART_HEADER = """\
+# Written by `make lock` from requirements.txt beside it; do not edit. Installed by .ci/{name} with --require-hashes.
 """
 
 
@@ -85,8 +88,9 @@ def main() -> None:
     arguments = parser.parse_args()
     compile_to(LOCK, wanted(None), None, upgrade=arguments.upgrade)
     compile_to(RUNTIME, wanted(frozenset({"otlp"})), LOCK, upgrade=True)
-    dojo = AGENTDOJO.with_suffix(".txt").read_text(encoding="utf-8").splitlines()
-    compile_to(AGENTDOJO, dojo, None, upgrade=arguments.upgrade, header=DOJO_HEADER)
+    for name, lock in APART.items():
+        listed = lock.with_suffix(".txt").read_text(encoding="utf-8").splitlines()
+        compile_to(lock, listed, None, upgrade=arguments.upgrade, header=APART_HEADER.format(name=name))
 
 
 if __name__ == "__main__":

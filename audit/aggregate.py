@@ -5,8 +5,8 @@ the log.
 from collections.abc import Sequence
 from typing import Final
 
+from gateway.commitments import commit
 from gateway.entries import EntryDraft, EntryType
-from gateway.model import commit
 
 KEYS_MAX: Final = 1_024
 """Distinct (type, reasons, tenant, source) in one window; the rest are counted together."""

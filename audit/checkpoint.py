@@ -20,6 +20,7 @@ from gateway.reasons import Reason
 
 ED25519: Final = b"\x01"
 """Signature type byte of a plain Ed25519 note signature."""
+KEY_ID_BYTES: Final = 4
 NOTE_MAX_BYTES: Final = 1_000_000
 SIGNATURES_MAX: Final = 100
 PROOF_MAGIC: Final = "c2sp.org/tlog-proof@v1"
@@ -43,7 +44,7 @@ class VerifierKey:
     @property
     def key_id(self) -> bytes:
         """SHA-256(name || 0x0A || 0x01 || key)[:4]."""
-        return hashlib.sha256(self.name.encode() + b"\n" + ED25519 + self.public).digest()[:4]
+        return key_id(self.name, ED25519 + self.public)
 
     def __str__(self) -> str:
         return f"{self.name}+{self.key_id.hex()}+{_encode(ED25519 + self.public)}"
@@ -51,16 +52,10 @@ class VerifierKey:
     @classmethod
     def parse(cls, text: str) -> "VerifierKey":
         """Raises ``NoteInvalid`` unless name, id and key belong together."""
-        # The base64 of the key may hold a plus; a name cannot.
-        name, _, rest = text.partition("+")
-        key_id, _, encoded = rest.partition("+")
-        raw = _decode(encoded)
-        if raw[:1] != ED25519:
+        name, material = parse_vkey(text)
+        if material[:1] != ED25519:
             raise NoteInvalid("not an Ed25519 verifier key")
-        key = cls(name, raw[1:])
-        if key_id != key.key_id.hex():
-            raise NoteInvalid("key id and key do not belong together")
-        return key
+        return cls(name, material[1:])
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +65,31 @@ class Checkpoint:
     origin: str
     tree_size: int
     root: bytes
+
+
+def key_id(name: str, material: bytes) -> bytes:
+    """SHA-256(name || 0x0A || signature type || public key)[:4].
+
+    Args:
+        material: the signature type byte and the public key.
+    """
+    return hashlib.sha256(name.encode() + b"\n" + material).digest()[:KEY_ID_BYTES]
+
+
+def parse_vkey(text: str) -> tuple[str, bytes]:
+    """Name and material (signature type byte and public key) of a verifier key of any type.
+
+    Raises:
+        NoteInvalid: unless name, id and key belong together.
+    """
+    # The base64 of the key may hold a plus; a name cannot.
+    name, _, rest = text.partition("+")
+    claimed, _, encoded = rest.partition("+")
+    material = _decode(encoded)
+    _check_name(name)
+    if claimed != key_id(name, material).hex():
+        raise NoteInvalid("key id and key do not belong together")
+    return name, material
 
 
 def checkpoint_text(origin: str, tree_size: int, root: bytes) -> str:
@@ -86,7 +106,12 @@ def sign_note(text: str, key: VerifierKey, sign: Callable[[bytes], bytes]) -> st
     _check_text(text)
     signature = sign(text.encode())
     _verify(key, signature, text)
-    return f"{text}\n{_DASH}{key.name} {_encode(key.key_id + signature)}\n"
+    return f"{text}\n{signature_line(key.name, key.key_id + signature)}"
+
+
+def signature_line(name: str, blob: bytes) -> str:
+    """One signature line with its newline; ``blob`` is the key id and the signature."""
+    return f"{_DASH}{name} {_encode(blob)}\n"
 
 
 def verify_note(note: str, keys: Iterable[VerifierKey]) -> str:
@@ -97,13 +122,13 @@ def verify_note(note: str, keys: Iterable[VerifierKey]) -> str:
     Raises:
         NoteInvalid: malformed, or no known key signed it.
     """
-    text, lines = _split(note)
+    text, lines = split_note(note)
     known = {(key.name, key.key_id): key for key in keys}
     verified = False
     for name, raw in lines:
-        key = known.get((name, raw[:4]))
+        key = known.get((name, raw[:KEY_ID_BYTES]))
         if key is not None:
-            _verify(key, raw[4:], text)
+            _verify(key, raw[KEY_ID_BYTES:], text)
             verified = True
     if not verified:
         raise NoteInvalid("no known key signed the note", Reason.VERIFY_SIGNATURE)
@@ -137,7 +162,7 @@ def verify_checkpoint(note: str, keys: Iterable[VerifierKey], origin: str | None
 
 def note_text(note: str) -> str:
     """The text of a note *without* verifying anything; for finding out what it claims. Raises ``NoteInvalid``."""
-    return _split(note)[0]
+    return split_note(note)[0]
 
 
 def tlog_proof(index: int, path: Sequence[bytes], note: str) -> str:
@@ -176,18 +201,33 @@ def verify_tlog_proof(
     return index, checkpoint
 
 
-def _split(note: str) -> tuple[str, list[tuple[str, bytes]]]:
-    """Text and signature lines; the *last* empty line parts them."""
+def split_note(note: str) -> tuple[str, list[tuple[str, bytes]]]:
+    """Text, and name and blob of each signature line; nothing is verified. The *last* empty line parts them.
+
+    Raises:
+        NoteInvalid: not a note.
+    """
     if len(note.encode(errors="replace")) > NOTE_MAX_BYTES:
         raise NoteInvalid("note too large")
     _check_text(note)
     text, parting, block = note.rpartition("\n\n")
     if not parting or not block:
         raise NoteInvalid("a note has a blank line before its signatures")
-    signatures = block.removesuffix("\n").split("\n")
-    if len(signatures) > SIGNATURES_MAX:
+    return text + "\n", signature_lines(block)
+
+
+def signature_lines(block: str) -> list[tuple[str, bytes]]:
+    """Name and blob of each line of a block that ends in a newline; nothing is verified.
+
+    Raises:
+        NoteInvalid: a line is malformed, or there are too many.
+    """
+    if not block.endswith("\n"):
+        raise NoteInvalid("signatures end in a newline")
+    lines = block[:-1].split("\n")
+    if len(lines) > SIGNATURES_MAX:
         raise NoteInvalid("too many signatures")
-    return text + "\n", [_signature(line) for line in signatures]
+    return [_signature(line) for line in lines]
 
 
 def _signature(line: str) -> tuple[str, bytes]:
@@ -196,7 +236,7 @@ def _signature(line: str) -> tuple[str, bytes]:
         raise NoteInvalid("malformed signature line")
     _check_name(name)
     raw = _decode(encoded)
-    if len(raw) <= 4:
+    if len(raw) <= KEY_ID_BYTES:
         raise NoteInvalid("signature too short")
     return name, raw
 

@@ -17,21 +17,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, TypeVar
 
 from sqlalchemy import Connection, Engine, select
-from sqlalchemy.exc import (
-    DatabaseError,
-    DBAPIError,
-    IntegrityError,
-    NotSupportedError,
-    OperationalError,
-    ProgrammingError,
-    SQLAlchemyError,
-)
-from sqlalchemy.exc import DataError as UnfitError
+from sqlalchemy.exc import IntegrityError, ProgrammingError, SQLAlchemyError
 
-from audit.database import is_conflict, is_full_or_busy, writing
+from audit.database import is_conflict
 from audit.driver import BulkInsert, Driver, Statements
 from audit.entry import COLUMNS, Built, build, format_time
-from audit.errors import AuditError, LogMisconfigured, LogUnavailable, LogUncertain
+from audit.errors import AuditError, LogMisconfigured, LogUnavailable
 from audit.job import Job
 from audit.merkle import EMPTY_ROOT, Frontier
 from audit.others import Others
@@ -39,10 +30,12 @@ from audit.reader import load_frontier
 from audit.rows import pass_guards, translated
 from audit.rows import write as write_rows
 from audit.sealing import Sealed, Sealer
-from audit.tables import checkpoints, data_keys, entries, head, payloads
-from gateway.entries import EntryDraft, EntryType
+from audit.session import Session, describe, is_lost, is_outage
+from audit.tables import checkpoints, data_keys, entries, head, payload_keys, payloads
+from gateway.commitments import Committed
+from gateway.entries import FORGETTING, EntryDraft, EntryType
 from gateway.errors import HandrailError, Outdated
-from gateway.model import DEFAULT_TENANT, Committed
+from gateway.model import DEFAULT_TENANT
 from gateway.ports import Write
 from gateway.reasons import Reason
 
@@ -76,27 +69,30 @@ class Committer:
         abandoned: Callable[[Job], bool],
         others: Others,
     ) -> None:
-        self._engine = engine
+        self._session = Session(engine)
         self._others = others
         self._origin = origin
         self._gateway_id = gateway_id
         self._controls = controls
         self._sealer = sealer
+        others.on_forgetting(sealer.forget)
         self._claim = claim
         self._abandoned = abandoned
         self._edge: Frontier | None = None
-        self.connection: Connection | None = None
-        self._driver: Driver | None = None
+        self._seen = Frontier()
         dialect = engine.dialect
         self._statements = Statements(dialect)
         self._insert_entries = BulkInsert(dialect, entries, ("idx", *COLUMNS, "reasons", "body", "hashes", "fields"))
-        self._insert_keys = BulkInsert(dialect, data_keys, ("key_id", "tenant", "subject", "epoch", "wrapped"))
+        self._insert_keys = BulkInsert(
+            dialect, data_keys, ("key_id", "tenant", "subject", "epoch", "wrapped", "created_at")
+        )
         self._insert_payloads = BulkInsert(
             dialect,
             payloads,
-            ("commitment", "tenant", "key_id", "sealed", "created_at"),
+            ("commitment", "tenant", "key_id", "owners", "sealed", "idx", "created_at"),
             "ON CONFLICT (commitment) DO NOTHING",  # several entries may commit to one value: it is stored once
         )
+        self._insert_owners = BulkInsert(dialect, payload_keys, ("commitment", "key_id"), "ON CONFLICT DO NOTHING")
         self._insert_checkpoint = BulkInsert(dialect, checkpoints, ("tree_size", "note"))
         mark = "?" if dialect.paramstyle == "qmark" else "%s"
         lock = " FOR UPDATE" if dialect.name == "postgresql" else ""
@@ -105,6 +101,11 @@ class Committer:
         self._move_head = (
             f"UPDATE {head.name} SET tree_size = {mark}, root = {mark} WHERE id = 1 AND tree_size = {mark}"  # noqa: S608
         )
+
+    @property
+    def connection(self) -> Connection | None:
+        """The open connection, where there is one."""
+        return self._session.connection
 
     @property
     def size(self) -> int:
@@ -133,14 +134,14 @@ class Committer:
             except LogUnavailable:
                 raise
             except SQLAlchemyError as exc:
-                if not _is_outage(exc):
+                if not is_outage(exc):
                     self._isolate(live, now, exc)
                     return
                 self.drop()
-                if _is_lost(exc) and not reconnected:
+                if is_lost(exc) and not reconnected:
                     reconnected = True
                 elif not is_conflict(exc):
-                    raise LogUnavailable(_describe(exc)) from exc
+                    raise LogUnavailable(describe(exc)) from exc
             except Exception as exc:  # noqa: BLE001 - a value that driver or sealer cannot take is one job's fault
                 self._isolate(live, now, exc)
                 return
@@ -157,6 +158,11 @@ class Committer:
 
         self.transact(touch)
 
+    def ready(self) -> None:
+        """Whether an append would succeed now: :meth:`probe`, and room for it, which a probe does not need."""
+        self.probe()
+        self._session.require_room()
+
     def checkpoint(self, sign: Callable[[int, bytes], str]) -> tuple[int, str]:
         """Sign the committed head and store it; returns its size and the note. Raises as :meth:`write`."""
 
@@ -172,27 +178,25 @@ class Committer:
     def transact(self, work: Callable[[Connection, Driver], Result]) -> Result:
         """Run ``work`` in a transaction of the writer's own connection, durably. Raises as :meth:`write`."""
         for attempt in (1, 2):
-            connection, driver = self._connect()
+            connection, driver = self._session.open()
             try:
                 connection.begin()
                 result = work(connection, driver)
             except BaseException as exc:
-                self._roll_back(connection, exc)
-                if isinstance(exc, _Redo) or (isinstance(exc, SQLAlchemyError) and _is_lost(exc) and attempt == 1):
+                self._roll_back(exc)
+                if isinstance(exc, _Redo) or (isinstance(exc, SQLAlchemyError) and is_lost(exc) and attempt == 1):
                     continue
                 if isinstance(exc, SQLAlchemyError):
-                    raise LogUnavailable(_describe(exc)) from exc
+                    raise LogUnavailable(describe(exc)) from exc
                 raise
-            self._commit(connection)
+            self._session.commit()
             return result
         raise LogUnavailable("the head moved twice")
 
     def drop(self) -> None:
         """Forget the connection and what was read through it; the next use connects anew."""
-        connection, self.connection, self._driver, self._edge = self.connection, None, None, None
-        if connection is not None:
-            connection.invalidate()
-            connection.close()
+        self._edge = None
+        self._session.drop()
 
     # --- the steps ---------------------------------------------------------------------------------------------------
 
@@ -211,7 +215,7 @@ class Committer:
         )
 
     def _attempt(self, live: list[Job], now: float, time: str) -> None:
-        connection, driver = self._connect()
+        connection, driver = self._session.open()
         try:
             connection.begin()
             before = self._load_head(connection, driver)
@@ -225,33 +229,37 @@ class Committer:
                 indices = _assign(accepted, edge.size + len(opening))
                 writes = self._finalise(accepted, indices)
                 self._insert_tree(driver, edge, opening + [built for job in accepted for built in job.built])
-                sealed = self._sealer.seal(driver, _committed(accepted), now)
+                sealed = self._sealer.seal(driver, _committed(accepted, indices), now)
                 self._insert_sealed(driver, sealed)
                 write_rows(driver, self._statements, writes)
                 self._move(driver, before, edge)
                 if not self._claim(accepted):
                     raise _Redo
         except BaseException as exc:
-            self._roll_back(connection, exc)
+            self._roll_back(exc)
             raise
         if accepted:
-            self._commit(connection)
-            self._edge = edge
+            self._session.commit()
+            self._edge = self._seen = edge
             self._others.own(edge.size)
             self._sealer.remember(sealed)
+            if any(draft.type in FORGETTING for job in accepted for draft in job.item.entries):
+                self._others.forgetting(edge.size)
             for job in accepted:
                 job.indices, job.durable = indices[job], True
         else:
-            self._roll_back(connection, None)
+            self._roll_back(None)
         for job, refusal in refusals.items():
             job.refusal = refusal
 
     def _load_head(self, connection: Connection, driver: Driver) -> Frontier:
+        self._session.require_in_place()
         try:
             rows = driver.fetch(self._lock_head)
         except ProgrammingError as exc:
-            raise LogMisconfigured(_describe(exc)) from exc
+            raise LogMisconfigured(describe(exc)) from exc
         size, root, origin = rows[0] if rows else (0, b"", "")
+        self._require_seen(connection, size)
         if not rows:
             if connection.execute(select(entries.c.idx).limit(1)).first() is not None:
                 raise LogMisconfigured("the head row is gone but entries exist: run fsck")
@@ -260,12 +268,25 @@ class Committer:
         elif origin != self._origin:
             raise LogMisconfigured(f"the database holds the log {origin}")
         elif self._edge is None or self._edge.size != size:
-            self._others.look(driver, size)
             edge = load_frontier(connection, size)
             if edge.root() != root:
                 raise LogMisconfigured("the head does not match the stored tree: run fsck")
+            self._others.look(driver, size)  # only now: a head that is not true would count as others' entries
             self._edge = edge
-        return self._edge or Frontier()
+        self._seen = self._edge or Frontier()
+        return self._seen
+
+    def _require_seen(self, connection: Connection, size: int) -> None:
+        """Once for each connection: the log still holds what it held through an earlier one. It would not after a
+        fail-over to a copy that lags, or over a database that was put back.
+        """
+        if self._session.vouched:
+            return
+        if size < self._seen.size:
+            raise LogMisconfigured(f"the log has {size} entries and had {self._seen.size}")
+        if self._seen.size and load_frontier(connection, self._seen.size).root() != self._seen.root():
+            raise LogMisconfigured(f"another log: its first {self._seen.size} entries are not those that were here")
+        self._session.vouched = True
 
     def _finalise(self, accepted: list[Job], indices: Mapping[Job, Sequence[int]]) -> list[Write]:
         writes: list[Write] = []
@@ -294,6 +315,7 @@ class Committer:
     def _insert_sealed(self, driver: Driver, sealed: Sealed) -> None:
         self._insert_keys.execute(driver, sealed.key_rows)
         self._insert_payloads.execute(driver, sealed.payload_rows)
+        self._insert_owners.execute(driver, sealed.owner_rows)
 
     def _move(self, driver: Driver, old: Frontier, new: Frontier) -> None:
         if driver.execute(self._move_head, (new.size, new.root(), old.size)) != 1:
@@ -303,7 +325,7 @@ class Committer:
         """Somebody's rows do not fit: find out whose by committing each job alone."""
         if len(live) == 1:
             live[0].failure = (
-                error if isinstance(error, HandrailError) else AuditError(Reason.INTERNAL, _describe(error))
+                error if isinstance(error, HandrailError) else AuditError(Reason.INTERNAL, describe(error))
             )
             return
         for job in live:
@@ -311,33 +333,9 @@ class Committer:
 
     # --- the connection ----------------------------------------------------------------------------------------------
 
-    def _connect(self) -> tuple[Connection, Driver]:
-        if self.connection is None or self._driver is None:
-            try:
-                self.connection = writing(self._engine.connect())
-                self._driver = Driver(self.connection)
-            except SQLAlchemyError as exc:
-                raise LogUnavailable(_describe(exc)) from exc
-        return self.connection, self._driver
-
-    def _commit(self, connection: Connection) -> None:
-        try:
-            connection.commit()
-        except SQLAlchemyError as exc:
-            certain = isinstance(exc, DBAPIError) and is_full_or_busy(exc)
-            self._roll_back(connection, exc)
-            raise (LogUnavailable if certain else LogUncertain)(_describe(exc)) from exc
-
-    def _roll_back(self, connection: Connection, cause: BaseException | None) -> None:
-        """Back to nothing; a connection that cannot even do that is dropped, which does the same."""
+    def _roll_back(self, cause: BaseException | None) -> None:
         self._edge = None
-        try:
-            connection.rollback()
-        except SQLAlchemyError:
-            self.drop()
-        else:
-            if isinstance(cause, OperationalError):
-                self.drop()
+        self._session.roll_back(cause)
 
 
 def _assign(jobs: Iterable[Job], first: int) -> dict[Job, Sequence[int]]:
@@ -348,28 +346,8 @@ def _assign(jobs: Iterable[Job], first: int) -> dict[Job, Sequence[int]]:
     return indices
 
 
-def _committed(jobs: Iterable[Job]) -> Iterator[tuple[str, Committed]]:
+def _committed(jobs: Iterable[Job], indices: Mapping[Job, Sequence[int]]) -> Iterator[tuple[str, Committed, int]]:
     for job in jobs:
-        for draft in job.item.entries:
+        for draft, index in zip(job.item.entries, indices[job], strict=True):
             for committed in draft.fields.values():
-                yield draft.tenant, committed
-
-
-def _is_lost(error: Exception) -> bool:
-    return isinstance(error, DBAPIError) and error.connection_invalidated
-
-
-def _is_outage(error: Exception) -> bool:
-    """Whether the database is at fault, rather than one of the rows."""
-    if _is_lost(error):
-        return True
-    unfit = (IntegrityError, UnfitError, ProgrammingError, NotSupportedError)
-    return isinstance(error, DatabaseError) and not isinstance(error, unfit)
-
-
-def _describe(error: Exception) -> str:
-    """For the operator: the driver's own words without the statement's parameters, which may be personal."""
-    original = getattr(error, "orig", None)
-    return f"{type(error).__name__}: {type(original or error).__name__}" + (
-        f" {getattr(original, 'sqlite_errorname', '') or getattr(original, 'sqlstate', '') or ''}" if original else ""
-    )
+                yield draft.tenant, committed, index

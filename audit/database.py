@@ -12,6 +12,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from audit.authorizer import authorize
 from audit.driver import Driver
+from audit.moved import OpenFiles, database_file
 
 WRITE: Final = "handrail_write"
 """Execution option of a connection whose transactions take SQLite's write lock at once, instead of failing later when
@@ -19,6 +20,8 @@ a read transaction turns into a write."""
 LOCK_MILLISECONDS: Final = 1_500
 """How long a statement waits for another's lock; below the two seconds in which an append must be answered."""
 STATEMENT_MILLISECONDS: Final = 10_000
+_FILES: Final = "handrail_files"
+"""Under which a pooled connection keeps its :class:`OpenFiles`."""
 
 _PRAGMAS: Final = (
     f"PRAGMA busy_timeout = {LOCK_MILLISECONDS}",
@@ -59,7 +62,10 @@ def configure(engine: Engine) -> None:
     """Give an engine the session settings of :func:`make_engine`. Does nothing the second time."""
     if engine.dialect.name == "sqlite":
         if not event.contains(engine, "connect", _connect_sqlite):
+            opening = _Opening(engine)
+            event.listen(engine, "do_connect", opening.before)
             event.listen(engine, "connect", _connect_sqlite)
+            event.listen(engine, "connect", opening.after)
             event.listen(engine, "begin", _begin_sqlite)
             engine.dispose()
     elif not event.contains(engine, "connect", _connect_postgres):
@@ -100,12 +106,56 @@ def is_conflict(error: SQLAlchemyError) -> bool:
     return getattr(getattr(error, "orig", None), "sqlstate", None) in {"40001", "40P01"}
 
 
+class _Opening:
+    """Makes the database where there never was one, and from then on only opens it: a file that went missing must not
+    be answered with an empty one in its place.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._file = database_file(engine)
+        self._made = False
+
+    def before(
+        self, _dialect: object, record: ConnectionPoolEntry, arguments: list[Any], settings: dict[str, Any]
+    ) -> None:
+        if self._file is None:
+            return
+        record.info[_FILES] = OpenFiles(self._file)
+        if self._made:
+            arguments[0] = f"{self._file.as_uri()}?mode=rw"
+            settings["uri"] = True
+
+    def after(self, _dbapi_connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
+        self._made = True
+        files: OpenFiles | None = record.info.get(_FILES)
+        if files is not None and files.missing:  # this connection made it
+            record.info[_FILES] = OpenFiles(files.database)
+
+
+def open_files(connection: Connection) -> OpenFiles | None:
+    """Which files a connection to a SQLite database on disk opened; ``None`` for any other."""
+    found: OpenFiles | None = connection.info.get(_FILES)
+    return found
+
+
 def _connect_sqlite(dbapi_connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
     # The driver's own implicit transactions are off: BEGIN is ours, so that SAVEPOINT and DDL are transactional.
     dbapi_connection.isolation_level = None
     _execute(dbapi_connection, _PRAGMAS)
+    _require_wal(dbapi_connection)
     if isinstance(dbapi_connection, sqlite3.Connection):
         dbapi_connection.set_authorizer(authorize)
+
+
+def _require_wal(dbapi_connection: DBAPIConnection) -> None:
+    """A file system without shared memory leaves the journal as it was; commits are then durable in another way than
+    the one that was tried (docs/durability.md)."""
+    cursor = dbapi_connection.cursor()
+    cursor.execute("PRAGMA journal_mode")
+    (mode,) = cursor.fetchone() or ("",)
+    cursor.close()
+    if mode not in {"wal", "memory"}:
+        raise sqlite3.OperationalError(f"the journal stays {mode}: this file system has no write-ahead log")
 
 
 def _begin_sqlite(connection: Connection) -> None:

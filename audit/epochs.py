@@ -1,11 +1,16 @@
 """Epoch keys: they wrap the data keys of the side table, and live outside the database and its backups.
 
-Destroying an epoch key makes everything sealed beneath it unreadable, in every backup and dead tuple.
+Destroying an epoch key makes everything sealed beneath it unreadable, in every backup and dead tuple. Gateways that
+share a database share this directory; what each remembers of it is forgotten when the log says so
+(``gateway.entries.FORGETTING``).
 """
 
+import contextlib
+import fcntl
 import os
 import secrets
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -13,11 +18,15 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from audit.errors import SealBroken
-from gateway.files import sync_directory, write
+from gateway.files import make_directory, sync_directory, write
 
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
 _SUFFIX: Final = ".epoch"
+_DOOMED: Final = ".destroyed"
+"""A key that is being destroyed: no process takes it for one any more, whatever happens to whoever destroys it."""
+_TURN: Final = "turn.lock"
+_NAMES: Final = "names.lock"
 
 
 class EpochKeys:
@@ -63,6 +72,17 @@ class EpochKeys:
                 return None
             return self._read(epoch)
 
+    def names(self) -> list[str]:
+        """Every epoch whose key is there, oldest first. Raises ``SealBroken``."""
+        with self._lock:
+            return self._names()
+
+    def forget(self) -> None:
+        """Read the directory anew at the next use: another process may have begun or destroyed an epoch."""
+        with self._lock:
+            self._keys.clear()
+            self._current = None
+
     def rotate(self) -> str:
         """Begin a new epoch; data keys made from now on are wrapped by it."""
         with self._lock:
@@ -71,22 +91,59 @@ class EpochKeys:
             return self._current
 
     def destroy(self, epoch: str) -> None:
-        """Overwrite and remove an epoch key: everything beneath it is erased. The current one cannot be destroyed."""
+        """Overwrite and remove an epoch key: everything beneath it is erased. The current one cannot be destroyed.
+
+        What an earlier call left half done, in this process or another, is completed.
+        """
         with self._lock:
             if epoch not in self._names() or epoch == self._names()[-1]:
                 raise SealBroken("no such epoch that may be destroyed")
             path = self._directory / (epoch + _SUFFIX)
+            self._keys.pop(epoch, None)
             try:
-                size = path.stat().st_size
-                with path.open("r+b") as file:
-                    file.write(secrets.token_bytes(size))
-                    file.flush()
-                    os.fsync(file.fileno())
-                path.unlink()
+                path.rename(path.with_suffix(_DOOMED))
                 sync_directory(self._directory)
             except OSError as exc:
                 raise SealBroken(f"epoch {epoch}: {exc.strerror}") from None
-            self._keys.pop(epoch, None)
+            self._sweep()
+
+    def sweep(self) -> None:
+        """Complete what a crash left of :meth:`destroy`. Raises ``SealBroken``."""
+        with self._lock:
+            self._sweep()
+
+    @contextlib.contextmanager
+    def turn(self) -> Iterator[bool]:
+        """Whether it is this caller's turn to move keys, among all processes that share the directory."""
+        with self._locked(_TURN) as mine:
+            yield mine
+
+    @contextlib.contextmanager
+    def steady(self) -> Iterator[bool]:
+        """Whether no epoch begins while the block lasts, in any process that shares the directory: within it, a data
+        subject has the same keyed hashes at the end as at the start."""
+        with self._locked(_NAMES) as mine:
+            yield mine
+
+    @contextlib.contextmanager
+    def _locked(self, name: str) -> Iterator[bool]:
+        """An advisory lock that dies with its holder. Not waited for: who does not get it comes again."""
+        try:
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            descriptor = os.open(self._directory / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as exc:
+            raise SealBroken(f"epoch keys: {exc.strerror}") from None
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+            except OSError as exc:
+                raise SealBroken(f"epoch keys: {exc.strerror}") from None
+            else:
+                yield True
+        finally:
+            os.close(descriptor)
 
     def _names(self) -> list[str]:
         try:
@@ -111,11 +168,23 @@ class EpochKeys:
         nonce = secrets.token_bytes(NONCE_BYTES)
         raw = nonce + self._master.encrypt(nonce, secrets.token_bytes(KEY_BYTES), _aad(epoch))
         try:
-            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_directory(self._directory)
             write(self._directory / (epoch + _SUFFIX), raw, replace=True)
         except OSError as exc:
             raise SealBroken(f"epoch keys: {exc.strerror}") from None
         return epoch
+
+    def _sweep(self) -> None:
+        try:
+            for path in self._directory.glob(f"*{_DOOMED}"):
+                with path.open("r+b") as file:
+                    file.write(secrets.token_bytes(path.stat().st_size))
+                    file.flush()
+                    os.fsync(file.fileno())
+                path.unlink()
+            sync_directory(self._directory)
+        except OSError as exc:
+            raise SealBroken(f"epoch keys: {exc.strerror}") from None
 
 
 def _aad(epoch: str) -> bytes:

@@ -23,8 +23,8 @@ from audit.epochs import EpochKeys
 from audit.errors import LogUnavailable, NoteInvalid, SealBroken
 from audit.merkle import EMPTY_ROOT, HASH_BYTES, closed_by, leaf_hash, node_hash
 from audit.postings import BLOCK, differing
-from audit.sealing import Opener, unseal
-from audit.tables import checkpoints, data_keys, entries, head, payloads, posting_blocks, postings
+from audit.sealing import OPENING, Opener, unseal
+from audit.tables import checkpoints, entries, head, payloads, posting_blocks, postings
 from gateway.canonical import canonical
 from gateway.entries import EntryType
 from gateway.errors import HandrailError
@@ -351,20 +351,16 @@ class _Check:
 
 def _check_payloads(connection: Connection, epochs: EpochKeys) -> Iterator[Finding]:
     opener = Opener(epochs)
-    statement = (
-        select(payloads.c.commitment, payloads.c.sealed, data_keys.c.key_id, data_keys.c.epoch, data_keys.c.wrapped)
-        .join_from(payloads, data_keys, payloads.c.key_id == data_keys.c.key_id)
-        .order_by(payloads.c.commitment)
-        .limit(CHUNK)
-    )
+    statement = OPENING.order_by(payloads.c.commitment).limit(CHUNK)
     after = ""
     while True:
         rows = connection.execute(statement.where(payloads.c.commitment > after)).all()
-        for commitment, sealed, key_id, epoch, wrapped in rows:
+        for row in rows:
+            commitment = row.commitment
             try:
-                key = opener.key(key_id, epoch, wrapped)
-                if key is not None:  # its epoch was destroyed: erased, as it should be
-                    unseal(key, commitment, sealed)
+                key = opener.ciphers(connection, [row]).get(commitment)
+                if key is not None:  # a key of it was destroyed: erased, as it should be
+                    unseal(key, commitment, row.sealed)
             except SealBroken as exc:
                 found = connection.execute(
                     select(entries.c.idx).where(entries.c.fields.contains(commitment)).order_by(entries.c.idx).limit(1)

@@ -5,7 +5,7 @@ import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Concatenate, Final, ParamSpec, TypeVar
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 import structlog
 from sqlalchemy import Connection, Engine
@@ -13,8 +13,17 @@ from sqlalchemy import Connection, Engine
 from audit import controls as control_mapping
 from audit import evaluations, indexing
 from audit.aggregate import Aggregator
-from audit.checkpoint import VerifierKey, checkpoint_text, sign_note
+from audit.assurance import access, evidence, report
+from audit.checkpoint import (
+    VerifierKey,
+    checkpoint_text,
+    note_text,
+    parse_checkpoint,
+    sign_note,
+    tlog_proof,
+)
 from audit.committer import Committer
+from audit.cosigned import Cosigned, CosignedCheckpoint
 from audit.database import configure
 from audit.epochs import EpochKeys
 from audit.errors import AuditError, LogUnavailable, NotLogged
@@ -25,6 +34,8 @@ from audit.postings import BLOCK
 from audit.query import PAGE_MAX, Filter
 from audit.reader import Reader
 from audit.sealing import Opener, Sealer
+from audit.tiles import Tile, Tiles
+from audit.witnesses import quorum_of
 from audit.writer import Writer
 from gateway.canonical import b64url_decode
 from gateway.entries import EntryDraft
@@ -39,6 +50,8 @@ _READY_SECONDS: Final = 1.0
 _FAILED_SECONDS: Final = 5.0
 """How long after a failed append, with none that succeeded since, the log counts as not writable."""
 _SIGN_TRIES: Final = 3
+_COSIGNED_SECONDS: Final = 1.0
+"""How long a served checkpoint with its cosignatures is kept before the database is asked again: it is for anybody."""
 
 _logger: Final = structlog.get_logger("handrail.audit")
 Args = ParamSpec("Args")
@@ -52,6 +65,9 @@ class Log:
         engine: from ``audit.database.make_engine``; migrated.
         clock: seconds since the epoch; read once per commit.
         controls: which controls an entry is evidence for; default: the shipped mapping.
+
+    Raises:
+        SettingsError: the key of a witness cannot be used.
     """
 
     def __init__(
@@ -71,12 +87,16 @@ class Log:
         self.former: tuple[str, ...] = ()
         """Origins that the log had before it was restored from a backup, the oldest first."""
         self.reader = Reader(engine)
+        self.cosigned = Cosigned(self.reader, quorum_of(settings))
+        self._tiles = Tiles(self.reader)
         self._engine = engine
         self._settings = settings
         self._signer = signer
         self._clock = clock
         self._opener = Opener(epochs)
         self.others = Others(engine.dialect)
+        self.others.on_forgetting(self._opener.forget)
+        self.others.on_forgetting(epochs.forget)
         self._aggregator = Aggregator(WINDOW_SECONDS)
         self._upkeep: list[asyncio.Task[None]] = []
         self._full = asyncio.Event()
@@ -85,6 +105,7 @@ class Log:
         self._leaving = False
         self._threads = ThreadPoolExecutor(_READERS, thread_name_prefix="handrail-audit-reader")
         self._checkpoint: tuple[int, str, float] | None = None
+        self._cosigned: dict[int | None, tuple[str, CosignedCheckpoint, float]] = {}
         self._asked: asyncio.Task[tuple[int, str]] | None = None
         self._probe: asyncio.Task[None] | None = None
         self._proved = float("-inf")
@@ -124,7 +145,8 @@ class Log:
         self._writer.start()
         try:
             await self._writer.call(Committer.probe)
-            self.former = await self._read(self.reader.former)
+            self.former = await self.read(self.reader.former)
+            await self._sign_what_was_left()
         except HandrailError:
             await self._stop()
             raise
@@ -148,6 +170,16 @@ class Log:
             except HandrailError as exc:
                 _logger.warning("log.last_checkpoint", detail=exc.detail)
         await self._stop()
+
+    async def _sign_what_was_left(self) -> None:
+        """A process that died between a commit and its checkpoint leaves entries that no checkpoint covers."""
+        size, _ = await self.read(self.reader.head)
+        newest = await self.read(self.reader.checkpoint)
+        if size and (newest is None or newest[0] < size):
+            try:
+                await self._signed()
+            except HandrailError as exc:
+                _logger.warning("log.checkpoint", error=type(exc).__name__, detail=exc.detail)
 
     async def _stop(self) -> None:
         self._closed = True
@@ -194,30 +226,86 @@ class Log:
             return known[1]
         return (await self._signed())[1]
 
+    async def cosigned_checkpoint(self, needed: int | None = None) -> CosignedCheckpoint:
+        """The newest checkpoint with the cosignatures that it has, or the newest that has ``needed`` of them.
+
+        Raises:
+            NotLogged: none has so many.
+            LogUnavailable: the log cannot be read or written.
+        """
+        note = await self.checkpoint() if needed is None else ""
+        if not self.cosigned.quorum.keys and needed is None:
+            return CosignedCheckpoint(_size_of(note), note)
+        known = self._cosigned.get(needed)
+        if known is None or known[0] != note or time.monotonic() - known[2] >= _COSIGNED_SECONDS:
+            if needed is None:
+                found: CosignedCheckpoint | None = await self.read(self.cosigned.attach, _size_of(note), note)
+            else:
+                found = await self.read(self.cosigned.newest, needed)
+            if found is None:
+                raise NotLogged(f"a checkpoint with {needed} cosignatures")
+            known = self._cosigned[needed] = (note, found, time.monotonic())
+        return known[1]
+
+    async def cover(self, index: int) -> None:
+        """Have a stored checkpoint cover the entry at ``index``. Raises ``LogUnavailable``."""
+        if self._checkpoint is None or self._checkpoint[0] <= index:
+            await self._signed()
+
+    async def signed_head(self) -> tuple[int, str]:
+        """Size and checkpoint of everything that is in the log now, for what must not miss what was just written.
+
+        Raises:
+            LogUnavailable: the log cannot be written.
+        """
+        return await self._signed()
+
     async def proof(self, index: int) -> str:
-        """``c2sp.org/tlog-proof@v1`` text for the entry at ``index``. Raises ``NotLogged``."""
+        """``c2sp.org/tlog-proof@v1`` text for the entry at ``index``: under the newest checkpoint that enough witnesses
+        cosigned, where there is one that covers it, else under the newest. Raises ``NotLogged``.
+        """
         if self._checkpoint is None or self._checkpoint[0] <= index:
             size, _ = await self._signed()
             if not 0 <= index < size:
                 raise NotLogged(f"entry {index}")
-        return await self._read(self.reader.proof, index)
+        return await self.read(self._proof, index)
+
+    def _proof(self, index: int) -> str:
+        if index < 0:
+            raise NotLogged(f"entry {index}")
+        former = self.reader.former_checkpoint(index)
+        if former is not None:
+            return tlog_proof(index, self.reader.inclusion(index, former[0]), former[1])
+        needed = self.cosigned.quorum.needed
+        chosen = (self.cosigned.newest(needed, index) if needed else None) or self.cosigned.newest(0, index)
+        if chosen is None:
+            raise NotLogged(f"entry {index}")
+        return tlog_proof(index, self.reader.inclusion(index, chosen.tree_size), chosen.note)
+
+    async def tile(self, tile: Tile) -> bytes:
+        """See :meth:`audit.tiles.Tiles.hashes`."""
+        return await self.read(self._tiles.hashes, tile)
+
+    async def bundle(self, tile: Tile) -> bytes:
+        """See :meth:`audit.tiles.Tiles.bundle`."""
+        return await self.read(self._tiles.bundle, tile)
 
     async def proofs(self, indices: Sequence[int]) -> tuple[str, Mapping[int, Sequence[bytes]]]:
         """A signed checkpoint, and for each of ``indices`` its RFC 6962 audit path under it. Raises ``NotLogged``."""
         size, note = self._checkpoint[:2] if self._checkpoint is not None else (0, "")
         if not note or size <= max(indices, default=0):
             size, note = await self._signed()
-        return note, await self._read(self.reader.inclusions, indices, size)
+        return note, await self.read(self.reader.inclusions, indices, size)
 
     async def entry(self, index: int) -> bytes:
         """Canonical bytes of the entry at ``index``. Raises ``NotLogged``."""
-        return (await self._read(self.reader.entry, index)).body
+        return (await self.read(self.reader.entry, index)).body
 
     async def committing(self, plan_id: str, commitment: str) -> tuple[int, Mapping[str, str]]:
         """See ``gateway.ports.AuditLog``. Raises ``NotLogged``."""
         after: int | None = None
         while True:
-            page = await self._read(self.reader.query, Filter(plan_id=plan_id), after=after, limit=PAGE_MAX)
+            page = await self.read(self.reader.query, Filter(plan_id=plan_id), after=after, limit=PAGE_MAX)
             for found in page.entries:
                 if commitment in found.fields.values():
                     return found.index, found.fields
@@ -228,13 +316,18 @@ class Log:
     async def ready(self) -> None:
         """Raises ``LogUnavailable`` where an append would fail now; an answer may be a second old."""
         if time.monotonic() - self._failed < _FAILED_SECONDS:
-            # The probe writes nothing, so a full disk does not show in it; the last append has shown it.
+            # Asking writes next to nothing, so a server's full disk does not show in it; the last append has shown it.
             raise LogUnavailable("the last append failed")
         if time.monotonic() - self._proved < _READY_SECONDS:
             return
         if self._probe is None or self._probe.done():
             self._probe = asyncio.create_task(self._prove())
+            self._probe.add_done_callback(_heed)
         await asyncio.shield(self._probe)
+
+    async def catch_up(self) -> None:
+        """See what other writers appended. Raises ``LogUnavailable``."""
+        await self._writer.call(Committer.probe)
 
     # --- Payloads ----------------------------------------------------------------------------------------------------
 
@@ -249,15 +342,34 @@ class Log:
             with self.reader.connect() as connection:
                 return self._opener.open(connection, commitments)
 
-        return await self._read(work)
+        return await self.read(work)
 
     async def evaluations(
         self, tenant: str, *, since: str | None, until: str | None, after: int | None, limit: int
     ) -> EvaluationPage:
         """A page of the tenant's recorded policy evaluations; see :mod:`audit.evaluations`."""
-        return await self._read(
+        return await self.read(
             evaluations.page, self.reader, self._opener, tenant, since=since, until=until, after=after, limit=limit
         )
+
+    async def access(self, tenant: str, at: float, now: float) -> dict[str, Any]:
+        """Who could do what in the tenant at ``at``; see :mod:`audit.assurance.access`."""
+        return await self.read(access.access, self.reader, self._opener, tenant, at, now)
+
+    async def report(self, asked: report.Asked) -> dict[str, Any]:
+        """Evidence by control; see :mod:`audit.assurance.report`. It may take longer than an append may."""
+        return await asyncio.to_thread(report.report, self.reader, asked)
+
+    async def usage(self, tenant: str, since: float, until: float) -> tuple[int, list[dict[str, str | int]]]:
+        """The size of the log, and how often which action of which hand stands in a period of it."""
+
+        def work() -> tuple[int, list[dict[str, str | int]]]:
+            size, _ = self.reader.head()
+            with self.reader.connect() as connection:
+                stretch = evidence.Stretch.between(connection, tenant, since, until, size)
+                return size, evidence.usage(connection, stretch)
+
+        return await asyncio.to_thread(work)
 
     # --- checkpoints -------------------------------------------------------------------------------------------------
 
@@ -303,11 +415,12 @@ class Log:
         """Have the current head signed; callers at the same time share one signature."""
         if self._asked is None or self._asked.done():
             self._asked = asyncio.create_task(self._writer.call(self._store_checkpoint))
+            self._asked.add_done_callback(_heed)
         return await asyncio.shield(self._asked)
 
     # --- helpers -----------------------------------------------------------------------------------------------------
 
-    async def _read(self, work: Callable[Args, Result], *args: Args.args, **kwargs: Args.kwargs) -> Result:
+    async def read(self, work: Callable[Args, Result], *args: Args.args, **kwargs: Args.kwargs) -> Result:
         """Run a read in one of our threads; a hung database costs those, never the process's."""
         if self._closed:
             raise LogUnavailable("the log is closed")
@@ -319,7 +432,7 @@ class Log:
             raise LogUnavailable("a read did not return in time") from None
 
     async def _prove(self) -> None:
-        await self._writer.call(Committer.probe)
+        await self._writer.call(Committer.ready)
         self._proved = time.monotonic()
 
     async def _flush_forever(self) -> None:
@@ -332,10 +445,10 @@ class Log:
             await self._full.wait()
             self._full.clear()
             try:
-                for block in await self._read(self._with_reader, indexing.missing):
+                for block in await self.read(self._with_reader, indexing.missing):
                     if self._leaving:
                         break
-                    made = await self._read(self._with_reader, indexing.make, block)
+                    made = await self.read(self._with_reader, indexing.make, block)
                     await self._writer.call(functools.partial(Committer.transact, work=indexing.storing(made)))
             except HandrailError as exc:  # the next full block tries again; until then those are looked through
                 _logger.warning("log.not_indexed", error=type(exc).__name__, detail=exc.detail)
@@ -356,3 +469,13 @@ class Log:
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 _logger.error("log.refusals_not_written", error=type(outcome).__name__)
+
+
+def _heed(task: asyncio.Task[Any]) -> None:
+    """Its failure is told to whoever still waits; that everybody may have left is no fault to report."""
+    if not task.cancelled():
+        task.exception()
+
+
+def _size_of(note: str) -> int:
+    return parse_checkpoint(note_text(note)).tree_size

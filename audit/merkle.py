@@ -6,38 +6,28 @@ append-only table; the ragged right edge is folded from complete ones whenever a
 therefore reads O(log n) of them.
 """
 
-import hashlib
 from collections.abc import Iterator, Sequence
-from typing import Final
 
 from audit.errors import ProofInvalid
+from audit.verifier.tree import EMPTY_ROOT, HASH_BYTES, Node, fold, leaf_hash, node_hash, spans
 
-Node = tuple[int, int]
-"""``(level, index)`` of a complete subtree; level 0 are the leaves."""
-
-HASH_BYTES: Final = 32
-EMPTY_ROOT: Final = hashlib.sha256(b"").digest()
-"""Root of the tree without leaves (section 2.1)."""
-
-
-def leaf_hash(entry: bytes) -> bytes:
-    """SHA-256(0x00 || entry)."""
-    return hashlib.sha256(b"\x00" + entry).digest()
-
-
-def node_hash(left: bytes, right: bytes) -> bytes:
-    """SHA-256(0x01 || left || right)."""
-    return hashlib.sha256(b"\x01" + left + right).digest()
-
-
-def fold(hashes: Sequence[bytes]) -> bytes:
-    """Root over adjacent complete subtrees, leftmost (largest) first, as :func:`cover` lists them."""
-    if not hashes:
-        return EMPTY_ROOT
-    root = hashes[-1]
-    for left in reversed(hashes[:-1]):
-        root = node_hash(left, root)
-    return root
+__all__ = [
+    "EMPTY_ROOT",
+    "HASH_BYTES",
+    "Frontier",
+    "Node",
+    "closed_by",
+    "consistency",
+    "cover",
+    "fold",
+    "inclusion",
+    "last_leaf",
+    "leaf_hash",
+    "node_hash",
+    "spans",
+    "verify_consistency",
+    "verify_inclusion",
+]
 
 
 def cover(start: int, end: int) -> tuple[Node, ...]:

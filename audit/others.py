@@ -7,14 +7,14 @@ between looked at. So a gateway that is alone asks the database nothing for this
 
 import threading
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from sqlalchemy import Dialect
 
 from audit.tables import entries
-from gateway.entries import PAST
+from gateway.entries import FORGETTING, PAST
 from gateway.ports import Topic, TopicKind
 
 RANGE_MAX: Final = 20_000
@@ -48,11 +48,9 @@ class Others:
 
     def __init__(self, dialect: Dialect) -> None:
         mark = "?" if dialect.paramstyle == "qmark" else "%s"
-        kinds = ", ".join(f"'{kind}'" for kind in sorted(PAST))
-        self._between = (
-            f"SELECT idx, tenant, context_id, principal FROM {entries.name} "  # noqa: S608
-            f"WHERE idx >= {mark} AND idx < {mark} AND type IN ({kinds}) ORDER BY idx"
-        )
+        self._all = _between(mark, PAST | FORGETTING)
+        self._forgetting = _between(mark, FORGETTING)
+        self._forget: list[Callable[[], None]] = []
         self._lock = threading.Lock()
         self._heard: dict[Topic, _Heard] = {}
         self._seen = 0
@@ -83,6 +81,11 @@ class Others:
                 return None
             return heard.indices[bisect_left(heard.indices, as_of) :]
 
+    def on_forgetting(self, forget: Callable[[], None]) -> None:
+        """Have ``forget`` called, in the writer's thread, when an entry says that something was erased. It must be
+        quick, and raise nothing."""
+        self._forget.append(forget)
+
     # --- in the writer -----------------------------------------------------------------------------------------------
 
     def all_in_step(self, rests_on: Mapping[Topic, int]) -> bool:
@@ -94,16 +97,25 @@ class Others:
         if size == self._seen:
             return
         seen, self._seen = self._seen, size
-        if not self._heard:
-            return
         if not 0 < size - seen <= RANGE_MAX:
-            with self._lock:
-                for heard in self._heard.values():
-                    heard.lost, heard.indices = max(size, seen), []
+            self.forgetting(max(size, seen))  # whatever is in there
             return
-        for index, tenant, context_id, principal in rows.fetch(self._between, (seen, size)):
-            self._note(Topic(TopicKind.CONTEXT, tenant, context_id), index)
-            self._note(Topic(TopicKind.PRINCIPAL, tenant, principal), index)
+        found = rows.fetch(self._all if self._heard else self._forgetting, (seen, size))
+        for index, kind, tenant, context_id, principal in found:
+            if kind in PAST:
+                self._note(Topic(TopicKind.CONTEXT, tenant, context_id), index)
+                self._note(Topic(TopicKind.PRINCIPAL, tenant, principal), index)
+        if any(kind in FORGETTING for _, kind, *_ in found):
+            self.forgetting(size)
+
+    def forgetting(self, size: int) -> None:
+        """Values and keys that processes may remember were erased, up to ``size``: every topic must be read anew, and
+        whoever asked by :meth:`on_forgetting` is told."""
+        with self._lock:
+            for heard in self._heard.values():
+                heard.lost, heard.indices = size, []
+        for forget in self._forget:
+            forget()
 
     def own(self, size: int) -> None:
         """Note that this writer itself committed up to ``size``, right after it looked."""
@@ -119,3 +131,11 @@ class Others:
                 cut = INDICES_MAX // 2
                 heard.lost = heard.indices[cut - 1] + 1
                 del heard.indices[:cut]
+
+
+def _between(mark: str, kinds: Collection[str]) -> str:
+    wanted = ", ".join(f"'{kind}'" for kind in sorted(kinds))
+    return (
+        f"SELECT idx, type, tenant, context_id, principal FROM {entries.name} "  # noqa: S608
+        f"WHERE idx >= {mark} AND idx < {mark} AND type IN ({wanted}) ORDER BY idx"
+    )

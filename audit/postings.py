@@ -70,12 +70,6 @@ def postings(rows: Iterable[Any], block: int) -> tuple[Postings, str, str]:
     return {key: encode(at) for key, at in offsets.items()}, min(times), max(times)
 
 
-def controls_of(body: bytes) -> list[str]:
-    """The control ids that an entry's canonical JSON carries."""
-    found: list[str] = orjson.loads(_raw_controls(body))
-    return found
-
-
 def encode(offsets: list[int]) -> bytes:
     """Ascending offsets as a list of 16-bit little-endian numbers, or as a bitmap where that is shorter."""
     if 2 * len(offsets) < BITMAP_BYTES:

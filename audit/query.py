@@ -11,10 +11,12 @@ from itertools import groupby, islice
 from typing import Any, Final
 
 import orjson
-from sqlalchemy import ColumnElement, Connection, bindparam, func, select
+from sqlalchemy import Boolean, ColumnElement, Connection, bindparam, func, literal, or_, select
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
 
 from audit.errors import LogUnavailable
-from audit.postings import BLOCK, EVERY, TERMS, controls_of, decode, mask, offsets_of, term
+from audit.postings import BLOCK, EVERY, TERMS, decode, mask, offsets_of, term
 from audit.tables import entries, posting_blocks, postings
 
 PAGE_MAX: Final = 1_000
@@ -116,16 +118,15 @@ def page(
 def count(connection: Connection, wanted: Filter, size: int) -> int:
     """How many entries below ``size`` match."""
     if _by_key(wanted):
-        return sum(1 for _ in _scan(connection, wanted, 0, size, newest_first=False))
+        statement = select(func.count()).select_from(entries).where(*conditions(wanted, 0, size))
+        return int(connection.execute(statement).scalar_one())
     total = 0
     for part in _parts(connection, wanted, 0, size, newest_first=False):
         if part.bits is not None:
             total += part.bits.bit_count()
-        elif wanted.control is None:
-            statement = select(func.count()).select_from(entries).where(*_conditions(wanted, part.low, part.high))
-            total += connection.execute(statement).scalar_one()
         else:
-            total += sum(1 for _ in _scan(connection, wanted, part.low, part.high, newest_first=False))
+            statement = select(func.count()).select_from(entries).where(*conditions(wanted, part.low, part.high))
+            total += connection.execute(statement).scalar_one()
     return total
 
 
@@ -185,27 +186,51 @@ def _fetch(connection: Connection, wanted: Filter, indices: Sequence[int]) -> It
 def _scan(connection: Connection, wanted: Filter, low: int, high: int, *, newest_first: bool) -> Iterator[StoredEntry]:
     """Look through ``[low, high)``, in pages."""
     while low < high:
-        statement = select(*_STORED).where(*_conditions(wanted, low, high))
+        statement = select(*_STORED).where(*conditions(wanted, low, high))
         statement = statement.order_by(entries.c.idx.desc() if newest_first else entries.c.idx).limit(_ROWS)
         rows = connection.execute(statement).all()
-        for row in rows:
-            if wanted.control is None or wanted.control in controls_of(bytes(row.body)):
-                yield stored(row)
+        yield from map(stored, rows)
         if len(rows) < _ROWS:
             return
         low, high = (low, rows[-1].idx) if newest_first else (rows[-1].idx + 1, high)
 
 
-def _conditions(wanted: Filter, low: int, high: int) -> list[ColumnElement[bool]]:
+def conditions(wanted: Filter, low: int, high: int) -> list[ColumnElement[bool]]:
+    """The filter in SQL, for the entries ``[low, high)``."""
     found: list[ColumnElement[bool]] = [entries.c.idx >= low, entries.c.idx < high]
     found += [entries.c[name] == value for name in _EQUAL if (value := getattr(wanted, name)) is not None]
     if wanted.reason is not None:
         found.append(entries.c.reasons.contains(orjson.dumps(wanted.reason).decode(), autoescape=True))
+    if wanted.control is not None:
+        # In canonical JSON only an element of a list stands between these: a member's name is followed by a colon, its
+        # value comes after one, and inside a string every quotation mark is escaped.
+        text = orjson.dumps(wanted.control)
+        found.append(
+            or_(*(_within_bytes(entries.c.body, literal(a + text + b)) for a in (b"[", b",") for b in (b",", b"]")))
+        )
     if wanted.since is not None:
         found.append(entries.c.time >= wanted.since)
     if wanted.until is not None:
         found.append(entries.c.time < wanted.until)
     return found
+
+
+class _within_bytes(FunctionElement[bool]):  # noqa: N801 - it is a function of SQL
+    """Whether the bytes given second stand in those given first."""
+
+    type = Boolean()
+    inherit_cache = True
+
+
+@compiles(_within_bytes)
+def _instr(element: Any, compiler: Any, **kwargs: Any) -> str:
+    return f"instr({compiler.process(element.clauses, **kwargs)}) > 0"
+
+
+@compiles(_within_bytes, "postgresql")
+def _position(element: Any, compiler: Any, **kwargs: Any) -> str:
+    whole, part = (compiler.process(one, **kwargs) for one in element.clauses)
+    return f"position({part} IN {whole}) > 0"
 
 
 # --- postings --------------------------------------------------------------------------------------------------------
@@ -261,7 +286,7 @@ def _timely(connection: Connection, wanted: Filter, block: Any) -> int:
         return _ALL
     start = block.block * BLOCK
     times = Filter(since=wanted.since, until=until)
-    statement = select(entries.c.idx).where(*_conditions(times, start, start + BLOCK))
+    statement = select(entries.c.idx).where(*conditions(times, start, start + BLOCK))
     return mask(idx - start for idx in connection.execute(statement).scalars())
 
 

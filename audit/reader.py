@@ -14,7 +14,6 @@ from sqlalchemy import Connection, Engine, bindparam, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from audit import query
-from audit.checkpoint import tlog_proof
 from audit.errors import LogUnavailable, NotLogged
 from audit.history import former_origins
 from audit.merkle import HASH_BYTES, Frontier, Node, consistency, cover, fold, inclusion, last_leaf
@@ -57,6 +56,18 @@ class Reader:
         """Origins that the log had before it was restored from a backup, the oldest first."""
         with self.connect() as connection:
             return tuple(former_origins(connection))
+
+    def former_checkpoint(self, index: int) -> tuple[int, str] | None:
+        """Size and note of the last checkpoint under the name that the entry at ``index`` has, where that is a former
+        one; ``None`` where it is the present one."""
+        with self.connect() as connection:
+            renamed = connection.execute(_RENAMED, {"idx": index}).scalar()
+            if renamed is None:
+                return None
+            row = connection.execute(_LATEST.where(checkpoints.c.tree_size <= renamed)).one_or_none()
+        if row is None or row.tree_size <= index:
+            raise NotLogged(f"entry {index}")
+        return row.tree_size, row.note
 
     def newest_time(self) -> float:
         """When the newest entry was written, in seconds since the epoch; 0 for an empty log."""
@@ -131,19 +142,6 @@ class Reader:
         with self.connect() as connection:
             row = connection.execute(_LATEST).one_or_none()
         return None if row is None else (row.tree_size, row.note)
-
-    def proof(self, index: int) -> str:
-        """``c2sp.org/tlog-proof@v1`` of an entry under the newest stored checkpoint of the origin that the entry names.
-
-        Raises ``NotLogged``.
-        """
-        with self.connect() as connection:
-            renamed = connection.execute(_RENAMED, {"idx": index}).scalar()
-            newest = _LATEST if renamed is None else _LATEST.where(checkpoints.c.tree_size <= renamed)
-            row = connection.execute(newest).one_or_none()
-            if row is None or not 0 <= index < row.tree_size:
-                raise NotLogged(f"entry {index}")
-            return tlog_proof(index, _folded(connection, inclusion(index, row.tree_size)), row.note)
 
 
 def load_nodes(connection: Connection, wanted: Iterable[Node]) -> dict[Node, bytes]:

@@ -1,8 +1,9 @@
-"""The erasable side table: values and salts, sealed under one data key per data subject.
+"""The erasable side table: values and salts, sealed under the data keys of the data subjects that they concern.
 
-``sealed = nonce || AES-256-GCM(data key, salt || value, AAD = commitment)``; the data key and the subject's name are
-wrapped by an epoch key (:mod:`audit.epochs`). A row names its subject only by a keyed hash, so that a dead tuple or a
-backup says nothing once the epoch key is gone.
+``sealed = nonce || AES-256-GCM(key, salt || value, AAD = commitment)``. The key of a value that concerns one data
+subject is that subject's data key; where it concerns several, it is made of all their data keys, and whoever lacks one
+of them opens nothing. A data key and the subject's name are wrapped by an epoch key (:mod:`audit.epochs`). A row names
+its subject only by a keyed hash, so that a dead tuple or a backup says nothing once the epoch key is gone.
 """
 
 import hashlib
@@ -16,39 +17,113 @@ from typing import Any, Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from sqlalchemy import Connection, Dialect, bindparam, select
 
 from audit.driver import Driver
 from audit.epochs import KEY_BYTES, NONCE_BYTES, EpochKeys
 from audit.errors import SealBroken
-from audit.tables import data_keys, payloads
-from gateway.model import Committed
+from audit.tables import data_keys, erased_keys, key_epochs, payload_keys, payloads
+from gateway.commitments import Committed
 from gateway.randomness import random_16_bytes
 
 SALT_BYTES: Final = 16
+SEALING_SECONDS: Final = 7 * 86_400.0
+"""How long a data key seals. A later value of the same subject gets another, so that the key of what is past its time
+can be deleted although the subject is still active."""
 _CACHE: Final = 4096
 """Data keys and stored commitments remembered; older ones are read again."""
 
-_KEYS_OF_SUBJECTS: Final = f"SELECT tenant, subject, key_id, wrapped FROM {data_keys.name} WHERE "  # noqa: S608
-_PAYLOADS: Final = (
-    select(payloads.c.commitment, payloads.c.sealed, data_keys.c.key_id, data_keys.c.epoch, data_keys.c.wrapped)
-    .join_from(payloads, data_keys, payloads.c.key_id == data_keys.c.key_id)
-    .where(payloads.c.commitment.in_(bindparam("commitments", expanding=True)))
+_IN_USE: Final = f"NOT EXISTS (SELECT 1 FROM {erased_keys.name} e WHERE e.key_id = {data_keys.name}.key_id)"  # noqa: S608
+_KEYS_OF_SUBJECTS: Final = (
+    f"SELECT tenant, subject, key_id, epoch, wrapped, created_at FROM {data_keys.name} WHERE {_IN_USE} AND "  # noqa: S608
+)
+_NEWEST_EPOCH: Final = f"SELECT max(epoch) FROM {key_epochs.name}"  # noqa: S608
+_UNERASED: Final = ~select(erased_keys.c.key_id).where(erased_keys.c.key_id == data_keys.c.key_id).exists()
+OPENING: Final = select(
+    payloads.c.commitment,
+    payloads.c.sealed,
+    payloads.c.owners,
+    data_keys.c.key_id,
+    data_keys.c.epoch,
+    data_keys.c.wrapped,
+).join_from(payloads, data_keys, payloads.c.key_id == data_keys.c.key_id)
+"""What :meth:`Opener.open_rows` wants of each payload."""
+_PAYLOADS: Final = OPENING.where(payloads.c.commitment.in_(bindparam("commitments", expanding=True)), _UNERASED)
+_OWNERS: Final = (
+    select(payload_keys.c.commitment, data_keys.c.key_id, data_keys.c.epoch, data_keys.c.wrapped)
+    .join_from(payload_keys, data_keys, payload_keys.c.key_id == data_keys.c.key_id)
+    .where(payload_keys.c.commitment.in_(bindparam("commitments", expanding=True)), _UNERASED)
 )
 
 Subject = tuple[str, str]
 """``(tenant, subject)``."""
 
 
+@dataclass(frozen=True, slots=True)
+class DataKey:
+    """A data key, for use in this process alone."""
+
+    key_id: str
+    raw: bytes = field(repr=False)
+    cipher: AESGCM = field(repr=False)
+    made_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """An epoch key in its two uses: it wraps data keys, and hashes the names of their subjects."""
+
+    name: str
+    wrapper: AESGCM = field(repr=False)
+    _tag_key: bytes = field(repr=False)
+
+    @classmethod
+    def of(cls, name: str, key: bytes) -> "Epoch":
+        """From its 32 bytes."""
+        return cls(name, AESGCM(key), hmac.digest(key, b"handrail subject tag", "sha256"))
+
+    def tag(self, subject: Subject) -> str:
+        """The keyed hash by which rows of this epoch name a subject, in hex."""
+        return hmac.digest(self._tag_key, "\0".join(subject).encode(), "sha256").hex()
+
+    def wrap(self, key_id: str, key: bytes, subject: str) -> bytes:
+        """``key`` and its subject's name for the row ``key_id``."""
+        nonce = os.urandom(NONCE_BYTES)
+        return nonce + self.wrapper.encrypt(nonce, key + subject.encode(), key_id.encode("ascii"))
+
+    def unwrap(self, key_id: str, wrapped: bytes) -> tuple[bytes, str]:
+        """What :meth:`wrap` wrapped. Raises ``SealBroken``."""
+        try:
+            plain = self.wrapper.decrypt(wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], key_id.encode("ascii"))
+        except (InvalidTag, ValueError):
+            raise SealBroken(f"data key {key_id} does not unwrap") from None
+        return plain[:KEY_BYTES], plain[KEY_BYTES:].decode()
+
+
+def every_epoch(epochs: EpochKeys) -> list[Epoch]:
+    """The epochs whose keys are there, oldest first: more than one only while one takes over from another.
+
+    Raises:
+        SealBroken: the keys cannot be used.
+    """
+    epochs.current()
+    found = [(name, epochs.get(name)) for name in epochs.names()]
+    return [Epoch.of(name, key) for name, key in found if key is not None]
+
+
 @dataclass(slots=True)
 class Sealed:
     """Rows for one commit, and what to remember once it is durable."""
 
-    payload_rows: list[tuple[str, str, str, bytes, float]] = field(default_factory=list)
-    """commitment, tenant, key_id, sealed, created_at"""
-    key_rows: list[tuple[str, str, str, str, bytes]] = field(default_factory=list)
-    """key_id, tenant, subject, epoch, wrapped"""
-    fresh: dict[Subject, tuple[str, AESGCM]] = field(default_factory=dict)
+    payload_rows: list[tuple[str, str, str, int, bytes, int, float]] = field(default_factory=list)
+    """commitment, tenant, key_id, owners, sealed, idx, created_at"""
+    owner_rows: list[tuple[str, str]] = field(default_factory=list)
+    """commitment, key_id: of values with several owners"""
+    key_rows: list[tuple[str, str, str, str, bytes, float]] = field(default_factory=list)
+    """key_id, tenant, subject, epoch, wrapped, created_at"""
+    fresh: dict[Subject, DataKey] = field(default_factory=dict)
 
 
 class Sealer:
@@ -61,33 +136,35 @@ class Sealer:
     def __init__(self, epochs: EpochKeys, dialect: Dialect) -> None:
         self._epochs = epochs
         self._arrays = dialect.name == "postgresql"
-        self._epoch = ""
-        self._wrapper = AESGCM(bytes(KEY_BYTES))
-        self._tag_key = b""
-        self._keys: OrderedDict[Subject, tuple[str, AESGCM]] = OrderedDict()
+        self._every: list[Epoch] = []
+        """Empty: to be read before the next use."""
+        self._keys: OrderedDict[Subject, DataKey] = OrderedDict()
         self._stored: OrderedDict[str, None] = OrderedDict()
 
-    def seal(self, driver: Driver, values: Iterable[tuple[str, Committed]], now: float) -> Sealed:
-        """Rows for every ``(tenant, committed)`` that is not stored yet.
+    def seal(self, driver: Driver, values: Iterable[tuple[str, Committed, int]], now: float) -> Sealed:
+        """Rows for every ``(tenant, committed, log index)`` that is not stored yet.
 
         Raises:
             SealBroken: the epoch keys cannot be used.
         """
-        wanted = {
-            committed.commitment: (tenant, committed)
-            for tenant, committed in values
-            if committed.commitment not in self._stored
-        }
+        wanted: dict[str, tuple[str, Committed, int]] = {}
+        for one in values:
+            if one[1].commitment not in self._stored:
+                wanted.setdefault(one[1].commitment, one)
         sealed = Sealed()
         if not wanted:
             return sealed
-        self._enter_epoch()
-        self._look_up(driver, {(tenant, committed.subject) for tenant, committed in wanted.values()})
-        for commitment, (tenant, committed) in wanted.items():
-            key_id, key = self._key(sealed, (tenant, committed.subject))
+        self._enter_epoch(driver)
+        owners = {(tenant, name) for tenant, committed, _ in wanted.values() for name in committed.subjects}
+        self._look_up(driver, owners, now)
+        for commitment, (tenant, committed, index) in wanted.items():
+            keys = [self._key(sealed, (tenant, name), now) for name in committed.subjects]
+            if len(keys) > 1:
+                sealed.owner_rows.extend((commitment, key.key_id) for key in keys)
             nonce = random_16_bytes()[:NONCE_BYTES]
-            blob = nonce + key.encrypt(nonce, committed.salt + committed.value, commitment.encode("ascii"))
-            sealed.payload_rows.append((commitment, tenant, key_id, blob, now))
+            plain = committed.salt + committed.value
+            blob = nonce + _joint(keys).encrypt(nonce, plain, commitment.encode("ascii"))
+            sealed.payload_rows.append((commitment, tenant, keys[0].key_id, len(keys), blob, index, now))
         return sealed
 
     def remember(self, sealed: Sealed) -> None:
@@ -100,47 +177,67 @@ class Sealer:
         while len(self._keys) > _CACHE:
             self._keys.popitem(last=False)
 
-    def _enter_epoch(self) -> None:
-        epoch, key = self._epochs.current()
-        if epoch != self._epoch:
-            self._epoch, self._wrapper = epoch, AESGCM(key)
-            self._tag_key = hmac.digest(key, b"handrail subject tag", "sha256")
-            self._keys.clear()
+    def forget(self) -> None:
+        """Use no key that is in memory: keys were erased, or an epoch was begun. What was stored may be gone, too."""
+        self._every.clear()
+        self._keys.clear()
+        self._stored.clear()
 
-    def _tag(self, subject: Subject) -> str:
-        return hmac.digest(self._tag_key, "\0".join(subject).encode(), "sha256").hex()
+    def _enter_epoch(self, driver: Driver) -> None:
+        """Wrap by the newest epoch that the database knows of, or not at all: an older one may be destroyed soon."""
+        if self._every:
+            return
+        known = driver.fetch(_NEWEST_EPOCH)[0][0]
+        every = every_epoch(self._epochs)
+        if known is not None and known > every[-1].name:
+            raise SealBroken(
+                f"epoch {known} is in the database and its key is not here: gateways that share a database share the "
+                "directory of epoch keys"
+            )
+        self._every = every
 
-    def _look_up(self, driver: Driver, subjects: set[Subject]) -> None:
+    def _look_up(self, driver: Driver, subjects: set[Subject], now: float) -> None:
         """Find the data keys of subjects that this process does not know, in one query."""
-        unknown = {(subject[0], self._tag(subject)): subject for subject in subjects if subject not in self._keys}
+        for subject in subjects:
+            known = self._keys.get(subject)
+            if known is not None and known.made_at <= now - SEALING_SECONDS:
+                del self._keys[subject]
+        unknown = [subject for subject in subjects if subject not in self._keys]
         if not unknown:
             return
-        for tenant, tag, key_id, wrapped in self._stored_keys(driver, [tag for _, tag in unknown]):
-            subject = unknown.get((tenant, tag))
-            if subject is not None:
-                key, name = _unwrap(self._wrapper, key_id, wrapped)
-                if name != subject[1]:
-                    raise SealBroken(f"data key {key_id} belongs to another subject")
-                self._keys[subject] = (key_id, AESGCM(key))
+        tags = {(epoch.name, subject[0], epoch.tag(subject)): subject for epoch in self._every for subject in unknown}
+        by_name = {epoch.name: epoch for epoch in self._every}
+        for tenant, tag, key_id, name, wrapped, made_at in self._stored_keys(driver, [tag for _, _, tag in tags], now):
+            found = tags.get((name, tenant, tag))
+            if found is None:
+                continue
+            key, whose = by_name[name].unwrap(key_id, wrapped)
+            if whose != found[1]:
+                raise SealBroken(f"data key {key_id} belongs to another subject")
+            known = self._keys.get(found)
+            if known is None or known.made_at < made_at:
+                self._keys[found] = DataKey(key_id, key, AESGCM(key), made_at)
 
-    def _stored_keys(self, driver: Driver, tags: list[str]) -> list[Any]:
+    def _stored_keys(self, driver: Driver, tags: list[str], now: float) -> list[Any]:
+        oldest = now - SEALING_SECONDS
         if self._arrays:
-            return driver.fetch(_KEYS_OF_SUBJECTS + "epoch = %s AND subject = ANY(%s)", (self._epoch, tags))
+            return driver.fetch(_KEYS_OF_SUBJECTS + "created_at > %s AND subject = ANY(%s)", (oldest, tags))
         marks = ", ".join(["?"] * len(tags))
-        return driver.fetch(_KEYS_OF_SUBJECTS + f"epoch = ? AND subject IN ({marks})", (self._epoch, *tags))
+        return driver.fetch(_KEYS_OF_SUBJECTS + f"created_at > ? AND subject IN ({marks})", (oldest, *tags))
 
-    def _key(self, sealed: Sealed, subject: Subject) -> tuple[str, AESGCM]:
+    def _key(self, sealed: Sealed, subject: Subject, now: float) -> DataKey:
         found = self._keys.get(subject)
         if found is not None:
             self._keys.move_to_end(subject)
             return found
         found = sealed.fresh.get(subject)
         if found is None:
-            block = os.urandom(KEY_BYTES + 16 + NONCE_BYTES)
-            key, key_id, nonce = block[:KEY_BYTES], block[KEY_BYTES:-NONCE_BYTES].hex(), block[-NONCE_BYTES:]
-            wrapped = nonce + self._wrapper.encrypt(nonce, key + subject[1].encode(), key_id.encode("ascii"))
-            sealed.key_rows.append((key_id, subject[0], self._tag(subject), self._epoch, wrapped))
-            found = sealed.fresh[subject] = (key_id, AESGCM(key))
+            epoch = self._every[-1]
+            block = os.urandom(KEY_BYTES + 16)
+            key, key_id = block[:KEY_BYTES], block[KEY_BYTES:].hex()
+            wrapped = epoch.wrap(key_id, key, subject[1])
+            sealed.key_rows.append((key_id, subject[0], epoch.tag(subject), epoch.name, wrapped, now))
+            found = sealed.fresh[subject] = DataKey(key_id, key, AESGCM(key), now)
         return found
 
 
@@ -149,11 +246,11 @@ class Opener:
 
     def __init__(self, epochs: EpochKeys) -> None:
         self._epochs = epochs
-        self._keys: OrderedDict[str, AESGCM] = OrderedDict()
+        self._keys: OrderedDict[str, DataKey] = OrderedDict()
         self._lock = threading.Lock()
 
     def open(self, connection: Connection, commitments: Sequence[str]) -> Mapping[str, tuple[bytes, bytes]]:
-        """Commitment -> (salt, value) for those whose payload, data key and epoch key still exist.
+        """Commitment -> (salt, value) for those whose payload, data keys and epoch key still exist.
 
         Raises:
             SealBroken: a stored payload is not what was sealed.
@@ -161,14 +258,41 @@ class Opener:
         if not commitments:
             return {}
         rows = connection.execute(_PAYLOADS, {"commitments": list(commitments)}).all()
-        opened = {}
-        for commitment, sealed, key_id, epoch, wrapped in rows:
-            key = self.key(key_id, epoch, wrapped)
-            if key is not None:
-                opened[commitment] = unseal(key, commitment, sealed)
-        return opened
+        ciphers = self.ciphers(connection, rows)
+        return {
+            row.commitment: unseal(ciphers[row.commitment], row.commitment, row.sealed)
+            for row in rows
+            if row.commitment in ciphers
+        }
 
-    def key(self, key_id: str, epoch: str, wrapped: bytes) -> AESGCM | None:
+    def ciphers(self, connection: Connection, rows: Sequence[Any]) -> dict[str, AESGCM]:
+        """Commitment -> what opens it, for those rows of :data:`OPENING` whose keys are all there.
+
+        Raises:
+            SealBroken: a key is not what was wrapped.
+        """
+        owners: dict[str, list[DataKey | None]] = {}
+        shared = [row.commitment for row in rows if row.owners != 1]
+        if shared:
+            for commitment, key_id, epoch, wrapped in connection.execute(_OWNERS, {"commitments": shared}):
+                owners.setdefault(commitment, []).append(self._key(key_id, epoch, wrapped))
+        found = {}
+        for row in rows:
+            if row.owners == 1:
+                keys = [self._key(row.key_id, row.epoch, row.wrapped)]
+            else:
+                keys = owners.get(row.commitment, [])
+            there = [key for key in keys if key is not None]
+            if len(there) == row.owners:
+                found[row.commitment] = _joint(there)
+        return found
+
+    def forget(self) -> None:
+        """Use no key that is in memory."""
+        with self._lock:
+            self._keys.clear()
+
+    def _key(self, key_id: str, epoch: str, wrapped: bytes) -> DataKey | None:
         """The data key of a row, or ``None`` where its epoch key was destroyed."""
         with self._lock:
             found = self._keys.get(key_id)
@@ -176,7 +300,8 @@ class Opener:
                 epoch_key = self._epochs.get(epoch)
                 if epoch_key is None:
                     return None
-                found = self._keys[key_id] = AESGCM(_unwrap(AESGCM(epoch_key), key_id, wrapped)[0])
+                raw = Epoch.of(epoch, epoch_key).unwrap(key_id, wrapped)[0]
+                found = self._keys[key_id] = DataKey(key_id, raw, AESGCM(raw))
                 while len(self._keys) > _CACHE:
                     self._keys.popitem(last=False)
             return found
@@ -197,9 +322,12 @@ def unseal(key: AESGCM, commitment: str, sealed: bytes) -> tuple[bytes, bytes]:
     return plain[:SALT_BYTES], plain[SALT_BYTES:]
 
 
-def _unwrap(wrapper: AESGCM, key_id: str, wrapped: bytes) -> tuple[bytes, str]:
-    try:
-        plain = wrapper.decrypt(wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], key_id.encode("ascii"))
-    except (InvalidTag, ValueError):
-        raise SealBroken(f"data key {key_id} does not unwrap") from None
-    return plain[:KEY_BYTES], plain[KEY_BYTES:].decode()
+def _joint(keys: Sequence[DataKey]) -> AESGCM:
+    """The key of a value that concerns the subjects of ``keys``: HKDF-SHA256 (RFC 5869) over all of them, in the order
+    of their ids, where there are several."""
+    if len(keys) == 1:
+        return keys[0].cipher
+    ordered = sorted(keys, key=lambda key: key.key_id)
+    info = b"handrail shared value" + "".join(key.key_id for key in ordered).encode("ascii")
+    derived = HKDF(SHA256(), KEY_BYTES, salt=None, info=info).derive(b"".join(key.raw for key in ordered))
+    return AESGCM(derived)

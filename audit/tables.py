@@ -1,4 +1,4 @@
-"""Tables of the log. ``entries`` and ``checkpoints`` only grow (triggers hold it); ``payloads`` and
+"""Tables of the log. ``entries``, ``checkpoints`` and ``cosignatures`` only grow (triggers hold it); ``payloads`` and
 ``data_keys`` are the erasable side table. Nothing here cascades.
 """
 
@@ -12,6 +12,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    PrimaryKeyConstraint,
     SmallInteger,
     String,
     Table,
@@ -80,6 +81,18 @@ checkpoints: Final = Table(
     comment="Signed checkpoints.",
 )
 
+cosignatures: Final = Table(
+    "cosignatures",
+    metadata,
+    Column("tree_size", _INDEX, primary_key=True, autoincrement=False, comment="Of the checkpoint that was cosigned."),
+    Column("witness", String(255), primary_key=True, comment="Name of the witness's key."),
+    Column("key_id", String(8), primary_key=True, comment="Hex."),
+    Column("time", BigInteger, primary_key=True, autoincrement=False, comment="Seconds since the epoch, as it says."),
+    Column("line", Text, nullable=False, comment="C2SP tlog-cosignature: the signature line."),
+    Index(None, "witness", "key_id", "time"),
+    comment="What witnesses said of checkpoints.",
+)
+
 posting_blocks: Final = Table(
     "posting_blocks",
     metadata,
@@ -105,10 +118,23 @@ payloads: Final = Table(
     metadata,
     Column("commitment", String(64), primary_key=True),
     Column("tenant", String(64), nullable=False),
-    Column("key_id", String(32), nullable=False, index=True),
+    Column("key_id", String(32), nullable=False, index=True, comment="Data key, or the first of several."),
+    Column("owners", SmallInteger, nullable=False, comment="Data subjects whose keys are all needed to open it."),
     Column("sealed", LargeBinary, nullable=False, comment="nonce || AES-256-GCM(salt || value), AAD = commitment."),
+    Column("idx", _INDEX, nullable=False, comment="Of the first entry that commits to it."),
     Column("created_at", Float, nullable=False),
+    Index(None, "created_at"),
     comment="Erasable values behind the commitments of entries.",
+)
+
+payload_keys: Final = Table(
+    "payload_keys",
+    metadata,
+    Column("commitment", String(64), nullable=False),
+    Column("key_id", String(32), nullable=False, index=True),
+    PrimaryKeyConstraint("commitment", "key_id"),
+    sqlite_with_rowid=False,
+    comment="The data keys of values that concern several data subjects.",
 )
 
 data_keys: Final = Table(
@@ -119,7 +145,61 @@ data_keys: Final = Table(
     Column("subject", String(64), nullable=False, comment="Keyed hash of the data subject, under the epoch key."),
     Column("epoch", String(32), nullable=False),
     Column("wrapped", LargeBinary, nullable=False, comment="nonce || AES-256-GCM(data key || subject), AAD = key_id."),
+    Column("created_at", Float, nullable=False, comment="A key seals for a week, and opens until it is deleted."),
     Index(None, "subject", "tenant"),
+    Index(None, "epoch", "key_id"),
     sqlite_with_rowid=False,
-    comment="One data key per data subject, wrapped by an epoch key that is not in the database.",
+    comment="Data keys of data subjects, wrapped by an epoch key that is not in the database.",
+)
+
+key_epochs: Final = Table(
+    "key_epochs",
+    metadata,
+    Column("epoch", String(32), primary_key=True),
+    Column("begun_at", Float, nullable=False),
+    sqlite_with_rowid=False,
+    comment="Epochs that were begun since the first; whoever seals must have the key of the newest.",
+)
+
+erasures: Final = Table(
+    "erasures",
+    metadata,
+    Column("erasure_id", String(32), primary_key=True),
+    Column("tenant", String(64), nullable=False),
+    Column("requested_at", Float, nullable=False),
+    Column("requested_by", String(64), nullable=False, comment="Pseudonym."),
+    Column("requested_index", _INDEX, nullable=False, comment="Of the 'erasure requested' entry."),
+    Column("epoch", String(32), nullable=True, comment="That was begun for it."),
+    Column("payloads", Integer, nullable=False, comment="Deleted so far."),
+    Column("done_at", Float, nullable=True),
+    Column("done_index", _INDEX, nullable=True, comment="Of the 'erasure done' entry."),
+    Index(None, "done_at"),
+    comment="Erasures, under way and done. No row says of whom.",
+)
+
+erased_keys: Final = Table(
+    "erased_keys",
+    metadata,
+    Column("key_id", String(32), primary_key=True),
+    Column("erasure_id", String(32), nullable=False, index=True),
+    sqlite_with_rowid=False,
+    comment="Data keys that nobody may use any more; kept, so that one that is put back stays unused.",
+)
+
+holds: Final = Table(
+    "holds",
+    metadata,
+    Column("hold_id", String(32), primary_key=True),
+    Column("tenant", String(64), nullable=False),
+    Column("subject", String(64), nullable=False, comment="Keyed hash of the data subject, under the epoch key."),
+    Column("epoch", String(32), nullable=False),
+    Column("wrapped", LargeBinary, nullable=False, comment="nonce || AES-256-GCM(nothing || subject), AAD = hold_id."),
+    Column("code", String(32), nullable=False, comment="Why: gateway.privacy.HoldCode"),
+    Column("set_at", Float, nullable=False),
+    Column("set_by", String(64), nullable=False, comment="Pseudonym."),
+    Column("until", Float, nullable=True),
+    Index(None, "tenant"),
+    Index(None, "epoch", "hold_id"),
+    sqlite_with_rowid=False,
+    comment="Legal holds: whose data must not be erased, and why.",
 )

@@ -2,14 +2,10 @@
 
 import argparse
 import asyncio
-import datetime as dt
 import json
-import os
-import platform
-import subprocess
 import sys
 import tempfile
-from importlib.metadata import version
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +13,11 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from bench import policy
+from bench import log, policy
 from bench.governed import Measurement, measure, say_to_terminal, summary
 from bench.load import BenchError
+from bench.page import BEGIN, BEGIN_LOG, BEGIN_POLICY, RESULTS, machine, measured, write_page
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
-BEGIN, END = "<!-- measured by make bench -->", "<!-- end -->"
-BEGIN_POLICY = "<!-- policies measured by make bench -->"
 TITLES = ("of bare", "p50 ms", "p99 ms", "p50 added ms", "CPU us/step")
 MEMORY = {
     "memory_bytes": "tree MB",
@@ -32,32 +26,6 @@ MEMORY = {
     "grown_bytes": "grown MB",
 }
 """The whole process tree, the server's own process, its largest worker, and what the server grew by in a round."""
-RESULTS = Path(__file__).resolve().parent / "results"
-PACKAGES = ("starlette", "uvicorn", "uvloop", "httptools", "aiohttp", "sqlalchemy", "cryptography", "joserfc", "orjson")
-
-
-def machine() -> dict[str, Any]:
-    """What the figures depend on beside the code."""
-    model = next(
-        (
-            line.partition(":")[2].strip()
-            for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-            if line.startswith("model name")
-        ),
-        platform.machine(),
-    )
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False, cwd=RESULTS.parent
-    ).stdout.strip()
-    return {
-        "time": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-        "commit": commit,
-        "processor": model,
-        "cores": os.cpu_count(),
-        "kernel": platform.release(),
-        "python": platform.python_version(),
-        "packages": {name: version(name) for name in PACKAGES},
-    }
 
 
 def table(rows: list[dict[str, Any]]) -> Table:
@@ -93,8 +61,23 @@ def policy_table(rows: list[dict[str, Any]]) -> Table:
     return shown
 
 
+def log_tables(found: Mapping[str, Any]) -> Iterator[Table]:
+    """The audit log alone, for people."""
+    for title, columns, rows in log.tables(found):
+        shown = Table(title=title)
+        for column in columns:
+            shown.add_column(column, justify="right")
+        for row in rows:
+            shown.add_row(*row)
+        yield shown
+
+
 def write(
-    measurement: Measurement, rows: list[dict[str, Any]], decisions: list[dict[str, Any]], about: dict[str, Any]
+    measurement: Measurement,
+    rows: list[dict[str, Any]],
+    decisions: list[dict[str, Any]],
+    logged: Mapping[str, Any],
+    about: dict[str, Any],
 ) -> Path:
     """The whole run as one JSON file; returns its path."""
     RESULTS.mkdir(exist_ok=True)
@@ -103,6 +86,7 @@ def write(
         "machine": about,
         "summary": rows,
         "policy": decisions,
+        "log": logged,
         "turns": [
             {
                 "connections": turn.connections,
@@ -124,7 +108,7 @@ def write(
 def document(rows: list[dict[str, Any]], about: dict[str, Any]) -> str:
     """The summary as the Markdown that docs/performance.md holds."""
     lines = [
-        f"Measured on {about['time'][:10]}: {about['processor']}, {about['cores']} cores, Linux {about['kernel']}.",
+        measured(about),
         "",
         "| connections | | " + " | ".join(("steps/s", *TITLES, *MEMORY.values())) + " |",
         "|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
@@ -152,19 +136,13 @@ def policy_document(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def write_page(text: str, begin: str) -> None:
-    """Put figures between a mark of docs/performance.md and the end mark after it."""
-    before, begin, rest = PAGE.read_text(encoding="utf-8").partition(begin)
-    _, end, after = rest.partition(END)
-    PAGE.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
-
-
 def main() -> int:
     """Parse the flags and run; 1 where the run could not be trusted."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--connections", default="1,8,32", help="numbers of connections, with commas")
     parser.add_argument("--turns", type=int, default=3, help="accepted turns at each number of connections")
     parser.add_argument("--seconds", type=float, default=3.0, help="length of a round")
+    parser.add_argument("--entries", type=int, default=log.SIZES[-1], help="how far a log is filled")
     parser.add_argument("--record", action="store_true", help="also write the figures into docs/performance.md")
     arguments = parser.parse_args()
     numbers = [int(number) for number in arguments.connections.split(",")]
@@ -178,19 +156,28 @@ def main() -> int:
             return 1
     say_to_terminal("measuring the policy engines")
     decisions = uvloop.run(policy.decisions_per_second(arguments.seconds, say_to_terminal))
+    try:
+        logged = log.measure_all(arguments.seconds, arguments.entries, say_to_terminal)
+    except BenchError as error:
+        sys.stderr.write(f"bench: {error}\n")
+        return 1
     rows = summary(measurement)
     about = machine()
-    path = write(measurement, rows, decisions, about)
+    path = write(measurement, rows, decisions, logged, about)
     if arguments.record:
         write_page(document(rows, about), BEGIN)
         write_page(policy_document(decisions), BEGIN_POLICY)
+        write_page(log.document(logged, about), BEGIN_LOG)
     console = Console(width=max(Console().width, 140))
     console.print(table(rows))
     console.print(policy_table(decisions))
+    for shown in log_tables(logged):
+        console.print(shown)
     print(
         f"{measurement.steps_checked:,} governed steps had the right body and a receipt; "
         f"{measurement.receipts_verified} receipts verified offline; {measurement.entries_checked:,} log entries "
-        f"checked; {measurement.discarded} turns discarded. {path.relative_to(RESULTS.parent.parent)}"
+        f"checked, and {logged['checked']:,} of the log alone; {measurement.discarded} turns discarded. "
+        f"{path.relative_to(RESULTS.parent.parent)}"
     )
     return 0
 

@@ -2,40 +2,52 @@
 
 import asyncio
 import contextlib
+import functools
 import os
 import sys
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import structlog
 from sqlalchemy import Engine
 
 import migrations
+from audit.access import Access
 from audit.checkpoint import VerifierKey
+from audit.controls import load as load_controls
 from audit.database import make_engine
 from audit.epochs import EpochKeys
+from audit.eraser import make_eraser
+from audit.erasure import Erasures
+from audit.export.source import Source
 from audit.history import newest_pin
 from audit.log import Log
+from audit.purge import Purge
 from audit.reader import Reader
+from audit.witness import Fault
+from audit.witnesses import Witness, Witnesses
 from gateway import rollout
 from gateway.approval_upkeep import ApprovalUpkeep
 from gateway.approvals import Approvals
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import HandrailError, Refused
 from gateway.evidence import Evidence
-from gateway.files import write
+from gateway.exports import Exports
+from gateway.files import make_directory, write
 from gateway.key_changes import KeyChanges
 from gateway.lifecycle import Lifecycle
 from gateway.model import CONNECTOR_PREFIX, DEFAULT_TENANT, Issuer, Notice
 from gateway.pipeline import Pipeline
 from gateway.plan_locks import PlanLocks
 from gateway.policy.contexts import Contexts
-from gateway.policy.engine import load_engine
+from gateway.policy.engine import bundle_directory, load_engine
 from gateway.policy.recall import Recall
 from gateway.policy.reloading import EventKind, PolicyEvent, ReloadingEngine
 from gateway.ports import Append, Purpose
+from gateway.privacy import Privacy
 from gateway.proposals import Proposals
 from gateway.pulling import Pulling
 from gateway.reasons import Reason
@@ -46,8 +58,10 @@ from gateway.store.bundles import SqlBundles
 from gateway.store.directory import SqlDirectory
 from gateway.store.outbox import SqlOutbox
 from gateway.store.past import SqlPast
+from gateway.store.personal import Personal
 from gateway.store.plans import SqlPlans, forget_replays
 from gateway.store.proposals import SqlProposals
+from gateway.store.receipts import SqlReceipts
 from gateway.store.sessions import SqlSessions
 from gateway.store.trials import SqlTrials
 from gateway.telemetry import Metrics, Tracer, tracer
@@ -70,6 +84,8 @@ SYSTEM_ACTOR = "system"
 UPKEEP_SECONDS = 1.0
 SWITCH_SECONDS = 0.0005
 PURGE_SECONDS = 60.0
+HEAR_SECONDS = 5.0
+"""A gateway that nobody calls learns from the log this often what others erased, and empties its memory of it."""
 
 
 class Callers(SqlDirectory):
@@ -99,6 +115,7 @@ class Gateway:
     engine: Engine
     log: Log
     reader: Reader
+    witnesses: Witnesses
     keyset: Keyset
     key_changes: KeyChanges
     directory: Callers
@@ -114,6 +131,10 @@ class Gateway:
     lifecycle: Lifecycle
     pulling: Pulling
     evidence: Evidence
+    privacy: Privacy
+    eraser: Engine
+    epochs: EpochKeys
+    exports: Exports
     metrics: Metrics
     tracer: Tracer
     clock: Callable[[], float]
@@ -121,6 +142,7 @@ class Gateway:
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
     _purge_at: float = 0.0
     _messages_at: float = 0.0
+    _hear_at: float = 0.0
 
     async def prepare(self) -> None:
         """Make missing keys and tables, and open the log: what every use of a home needs.
@@ -144,12 +166,14 @@ class Gateway:
         # loop starves it: durable appends fall to less than half (docs/adr/0003-log-storage.md).
         sys.setswitchinterval(SWITCH_SECONDS)
         await self.prepare()
+        self.log.others.on_forgetting(self._forgetting(asyncio.get_running_loop()))
         await self.policy.start()
         await self.rollout.start()
         await self.hands.start()
         await recover(self.pipeline, first=True)
         self.deliveries.start()
         self.pulling.start()
+        self.witnesses.start()
         self._tasks.append(asyncio.create_task(self._every(UPKEEP_SECONDS, self._upkeep)))
 
     async def close(self) -> None:
@@ -165,23 +189,19 @@ class Gateway:
         await self.rollout.close()
         await self.policy.close()
         await self.key_changes.close()
+        await self.witnesses.close()
         await self.log.close()
         self.tracer.close()
         self.engine.dispose()
+        self.eraser.dispose()
 
     def verifier_keys(self) -> list[str]:
-        """The log's verifier keys (C2SP signed-note ``name+hash+key``), newest first, then its former names'."""
-        keys = self.keyset.public_bytes(Purpose.CHECKPOINT)
-        return [str(VerifierKey(name, key.raw)) for name in (self.log.origin, *self.log.former) for key in keys]
+        """The log's verifier keys (C2SP signed-note ``name+hash+key``), newest first."""
+        return _verifier_keys(self.log, self.keyset)
 
     def trust(self) -> dict[str, Any]:
         """What an offline verifier needs to know of this gateway."""
-        return {
-            "v": 1,
-            "origin": self.log.origin,
-            "jwks": self.keyset.trust_jwks(),
-            "log": self.verifier_keys(),
-        }
+        return _trust(self.log, self.keyset)
 
     async def ready(self) -> dict[str, str]:
         """Each part's state, ``ok`` or a reason code."""
@@ -192,6 +212,8 @@ class Gateway:
                 checks[name] = "ok"
             except HandrailError as error:
                 checks[name] = str(error.reason)
+        if self.settings.log.witness_lag == "unready" and self.witnesses.lags:
+            checks["log"] = str(Reason.LOG_UNWITNESSED) if checks["log"] == "ok" else checks["log"]
         try:
             self.keyset.active_jwk(Purpose.STEP)
             checks["keys"] = "ok"
@@ -202,9 +224,20 @@ class Gateway:
     def notices(self) -> dict[str, str]:
         """What keeps nobody from being served and must be seen all the same: part -> reason code."""
         found = {"policy": str(Reason.POLICY_BUNDLE)} if self.policy.problem is not None else {}
+        if (witnesses := self.witnesses.problem()) is not None:
+            found["log_witnesses"] = str(witnesses)
         if self.pulling.problem is not None:
             found["policy_remote"] = str(self.pulling.problem.reason)
         return found | self.rollout.notices()
+
+    def _forgetting(self, loop: asyncio.AbstractEventLoop) -> Callable[[], None]:
+        """For the log's writer to call, when something was erased."""
+
+        def forget() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed, and with it all that was remembered
+                loop.call_soon_threadsafe(self.pipeline.contexts.forget_all)
+
+        return forget
 
     async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
         while True:
@@ -222,6 +255,9 @@ class Gateway:
             "age keys": self._age_keys,
             "record key changes": self.key_changes.settle,
             "purge replays": self._purge,
+            "hear of erasures": self._hear,
+            "erase": self.privacy.advance,
+            "purge payloads": self.privacy.purge,
             "look after messages": self._look_after_messages,
         }
         for name, part in parts.items():
@@ -247,6 +283,13 @@ class Gateway:
             await self.log.append(Append((), [forget_replays(now)]))
             self._purge_at = now + PURGE_SECONDS
 
+    async def _hear(self) -> None:
+        """Learn from the log what other gateways erased, also where nobody calls this one."""
+        now = self.clock()
+        if now >= self._hear_at:
+            await self.log.catch_up()
+            self._hear_at = now + HEAR_SECONDS
+
     async def _look_after_messages(self) -> None:
         now = self.clock()
         if now >= self._messages_at:
@@ -261,13 +304,16 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         HandrailError: a part cannot be built from these settings.
     """
     home = settings.home
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_directory(home)
     master = MasterKey.load(settings.keys.master_key_file or home / "master.key")
     keyset = Keyset(FileKeyStore(home / "keys", master), settings.keys, clock)
     engine = make_engine(settings.database_url)
     metrics = Metrics()
     gateway_id = _gateway_id(settings)
-    log = Log(engine, settings.log, keyset, EpochKeys(home / "epochs", master.derive("epoch")), gateway_id, clock)
+    epochs = EpochKeys(settings.epochs_directory, master.derive("epoch"))
+    log = Log(engine, settings.log, keyset, epochs, gateway_id, clock)
+    witnesses = Witnesses.open(settings.log, log, log.cosigned, courier, clock)
+    _measure(metrics, witnesses)
     directory = Callers(engine, log, master.derive("directory rows"), clock)
     directory.connectors = keyset
     jail = Jail(settings.jail, home)
@@ -346,6 +392,19 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
     )
     locks = PlanLocks()
     approvals = Approvals(pipeline, locks)
+    eraser = make_eraser(settings.eraser_url)
+    personal = Personal(engine, master.derive("directory rows"), master.derive("step rows"))
+    privacy = Privacy(
+        log=log,
+        reader=reader,
+        access=Access(reader, epochs),
+        erasures=Erasures(log, reader, eraser, epochs, clock),
+        purge=Purge(log, reader, eraser, epochs, personal.aliases, clock),
+        personal=personal,
+        directory=directory,
+        payload_days=settings.privacy.payload_days,
+        clock=clock,
+    )
     webhooks = {name: Webhook.open(name, one, courier) for name, one in settings.webhooks.items()}
     deliveries = Deliveries(
         webhooks=webhooks,
@@ -361,6 +420,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         engine=engine,
         log=log,
         reader=reader,
+        witnesses=witnesses,
         keyset=keyset,
         key_changes=KeyChanges(log),
         directory=directory,
@@ -376,11 +436,53 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         lifecycle=lifecycle,
         pulling=Pulling.open(settings.policy.remote, home / "policy-remote", lifecycle, log, metrics, clock),
         evidence=Evidence(pipeline),
+        privacy=privacy,
+        eraser=eraser,
+        epochs=epochs,
+        exports=Exports(
+            log=log,
+            source=Source(reader),
+            receipts=SqlReceipts(engine),
+            bundles=bundles,
+            signer=keyset,
+            trust=functools.partial(_trust, log, keyset),
+            directory=None if followed else bundle_directory(settings.policy),
+            controls={str(kind): ids for kind, ids in load_controls().ids.items()},
+            clock=clock,
+        ),
         metrics=metrics,
         tracer=spans,
         clock=clock,
         jail=jail,
     )
+
+
+def _measure(metrics: Metrics, witnesses: Witnesses) -> None:
+    """Gauges that look at the witnesses when they are read."""
+    metrics.log_quorum_lag.set_function(witnesses.lag_seconds)
+    for one in witnesses.all:
+        metrics.log_witness_size.labels(one.name).set_function(partial(getattr, one, "tree_size"))
+        metrics.log_witness_time.labels(one.name).set_function(partial(_time_of, one))
+        for fault in Fault:
+            metrics.log_witness_fault.labels(one.name, str(fault)).set_function(partial(_failed, one, fault))
+
+
+def _time_of(witness: Witness) -> int:
+    return witness.cosigned_at or 0
+
+
+def _failed(witness: Witness, fault: Fault) -> bool:
+    return witness.fault is fault
+
+
+def _verifier_keys(log: Log, keyset: Keyset) -> list[str]:
+    """Newest first, then those of the names that the log had before a restore."""
+    keys = keyset.public_bytes(Purpose.CHECKPOINT)
+    return [str(VerifierKey(name, key.raw)) for name in (log.origin, *log.former) for key in keys]
+
+
+def _trust(log: Log, keyset: Keyset) -> dict[str, Any]:
+    return {"v": 1, "origin": log.origin, "jwks": keyset.trust_jwks(), "log": _verifier_keys(log, keyset)}
 
 
 def _listeners(settings: Settings) -> dict[tuple[str, Notice], list[str]]:

@@ -227,7 +227,7 @@ class Approvals:
         answer, attested_by = given.answer, given.attested_by
         now = pipeline.clock()
         granted = 1 + await self._standing_answers(row, state.approval_binding(row.tenant, row.plan_id))
-        committed = commit(given.proof, subject_key(row.tenant, approver.id, "approvals"))
+        committed = commit(given.proof, subject_key(row.tenant, approver.id, "@approvals"))
         draft = EntryDraft(
             EntryType.APPROVAL_GRANTED if answer is Answer.APPROVE else EntryType.APPROVAL_REFUSED,
             row.tenant,

@@ -36,6 +36,14 @@ def at(args: Mapping[str, Any], pattern: str) -> Iterator[Any]:
         yield value
 
 
+def scalars_at(document: Any, pattern: str) -> Iterator[Any]:
+    """Every text, number and boolean at a JSON pointer, where ``*`` matches every item of a list; of an object or a
+    list, everything in it. The empty pointer is the whole document."""
+    for pointer, value in _matches(document, pattern.split("/")[1:], ""):
+        for _, scalar in _scalars(value, pointer):
+            yield scalar
+
+
 def _number(value: Any) -> float:
     if isinstance(value, bool):
         return 0.0

@@ -3,6 +3,7 @@ sealed, beside the value: from a commitment alone nobody can tell what was erase
 """
 
 import hashlib
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -15,19 +16,20 @@ class Committed:
     """A value that the log commits to without carrying: ``commitment = SHA-256(salt || value)``.
 
     Attributes:
-        subject: whose data key seals value and salt in the erasable side table.
+        subjects: whose data keys, all of them together, seal value and salt in the erasable side table.
     """
 
     value: bytes
     salt: bytes
     commitment: str
-    subject: str
+    subjects: tuple[str, ...]
 
 
-def commit(value: bytes, subject: str) -> Committed:
-    """Commit to ``value`` under a fresh 128-bit salt."""
+def commit(value: bytes, *subjects: str) -> Committed:
+    """Commit to ``value``, which concerns ``subjects`` (at least one), under a fresh 128-bit salt."""
     salt = random_16_bytes()
-    return Committed(value, salt, hashlib.sha256(salt + value).hexdigest(), subject)
+    owners = subjects if len(subjects) == 1 else tuple(sorted(set(subjects)))
+    return Committed(value, salt, hashlib.sha256(salt + value).hexdigest(), owners)
 
 
 def fields_root(commitments: Mapping[str, str]) -> str:
@@ -41,3 +43,12 @@ def fields_root(commitments: Mapping[str, str]) -> str:
 def subject_key(tenant: str, principal_id: str, context_id: str) -> str:
     """The data subject that owns the payloads of a principal's context."""
     return f"{tenant}/{principal_id}/{context_id}"
+
+
+def person_key(name: str) -> str:
+    """The data subject that a value names: a customer's number, an address, whatever the operator knows people by.
+
+    Spellings that differ only in case, in surrounding blanks or in Unicode compatibility (NFKC) are one subject. The
+    prefix is no tenant's name, so nobody is taken for a principal's context.
+    """
+    return "@person/" + unicodedata.normalize("NFKC", name).strip().casefold()

@@ -64,6 +64,7 @@ class EntryType(StrEnum):
     SESSION_OPENED = "SESOPN"
     SESSION_CLOSED = "SESCLO"
     ACCESS_REFUSED = "ACCREF"
+    ACCESS_REVIEWED = "ACCREV"
     FROZEN = "FRZSET"
     UNFROZEN = "FRZLFT"
     BACKUP_MADE = "BAKMAD"
@@ -72,7 +73,9 @@ class EntryType(StrEnum):
     LOG_VERIFIED = "LOGVER"
     AUDIT_QUERIED = "AUDQRY"
     EXPORT_MADE = "EXPMAD"
+    ERASURE_REQUESTED = "ERAREQ"
     ERASURE_DONE = "ERADON"
+    ERASURE_REFUSED = "ERAREF"
     RETENTION_APPLIED = "RETAPP"
     HOLD_SET = "HLDSET"
     HOLD_LIFTED = "HLDLFT"
@@ -141,6 +144,16 @@ STEPS: Final = frozenset(
 PAST: Final = STEPS | {EntryType.PLAN_RECEIVED}
 """What a later decision in the same context, or for the same principal, may rest on."""
 
+FORGETTING: Final = frozenset(
+    {
+        EntryType.ERASURE_REQUESTED,
+        EntryType.ERASURE_DONE,
+        EntryType.KEY_ROTATED,
+        EntryType.RETENTION_APPLIED,
+    }
+)
+"""Whoever sees one of these in the log forgets the data keys, and what was read by them, that are kept in memory."""
+
 UNWRITTEN: Final[frozenset[EntryType]] = frozenset(
     {
         EntryType.CREDENTIAL_EXPIRED,
@@ -152,12 +165,6 @@ UNWRITTEN: Final[frozenset[EntryType]] = frozenset(
         EntryType.HAND_DISABLED,
         EntryType.FROZEN,
         EntryType.UNFROZEN,
-        EntryType.LOG_VERIFIED,
-        EntryType.EXPORT_MADE,
-        EntryType.ERASURE_DONE,
-        EntryType.RETENTION_APPLIED,
-        EntryType.HOLD_SET,
-        EntryType.HOLD_LIFTED,
         EntryType.CONFIGURATION_CHANGED,
     }
 )

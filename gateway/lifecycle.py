@@ -189,7 +189,7 @@ class Lifecycle:
                 "active": history[-1].digest,
                 "attested_by": "gateway" if act is None else "person",
             },
-            fields={"act": commit(proof, subject_key(actor.tenant, actor.id, "proposals"))},
+            fields={"act": commit(proof, subject_key(actor.tenant, actor.id, "@proposals"))},
         )
         await self.log.append(Append([draft], (), [self.bundles.activate(activation)]))
         _log.warning("policy rolled back by one person", digest=chosen, active=history[-1].digest)

@@ -123,6 +123,7 @@ class Role(StrEnum):
     AUDITOR = "auditor"
     SECURITY_ADMIN = "security_admin"
     OPERATOR = "operator"
+    PRIVACY_OFFICER = "privacy_officer"
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,8 @@ class Permission(StrEnum):
     APPROVALS_READ = "approvals.read"
     APPROVALS_ANSWER = "approvals.answer"
     AUDIT_READ = "audit.read"
+    AUDIT_PAYLOADS = "audit.payloads"
+    """Take the values that entries commit to out of the log: arguments and results, personal data among them."""
     HANDS_LIST = "hands.list"
     HANDS_MANAGE = "hands.manage"
     ISSUERS_MANAGE = "issuers.manage"
@@ -44,6 +46,11 @@ class Permission(StrEnum):
     POLICY_SHADOW = "policy.shadow"
     """Have a candidate bundle judge beside the active one, without effect."""
     PRINCIPALS_MANAGE = "principals.manage"
+    PRIVACY_ACCESS = "privacy.access"
+    """Export everything held about one person, values in clear."""
+    PRIVACY_ERASE = "privacy.erase"
+    PRIVACY_HOLD = "privacy.hold"
+    """Set and lift what stands against an erasure."""
     PROPOSALS_READ = "proposals.read"
     PROPOSALS_MAKE = "proposals.make"
     """Propose, and take back; what may be proposed is a permission of each kind (``two_person.RULES``)."""
@@ -88,6 +95,7 @@ ROLE_PERMISSIONS: Final[Mapping[Role, frozenset[Permission]]] = MappingProxyType
         Role.AUDITOR: frozenset(
             {
                 Permission.AUDIT_READ,
+                Permission.AUDIT_PAYLOADS,
                 Permission.PLANS_READ,
                 Permission.PLANS_READ_ALL,
                 Permission.RECEIPTS_READ,
@@ -108,6 +116,13 @@ ROLE_PERMISSIONS: Final[Mapping[Role, frozenset[Permission]]] = MappingProxyType
                 Permission.PRINCIPALS_MANAGE,
                 Permission.POLICY_READ,
                 Permission.POLICY_ROLLBACK,
+            }
+        ),
+        Role.PRIVACY_OFFICER: frozenset(
+            {
+                Permission.PRIVACY_ACCESS,
+                Permission.PRIVACY_ERASE,
+                Permission.PRIVACY_HOLD,
             }
         ),
         Role.OPERATOR: frozenset(

@@ -12,11 +12,13 @@ answer (or a restart) picks the plan up from there.
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import structlog
 
-from gateway.commitments import commit, subject_key
+from gateway import data_subjects
+from gateway.commitments import commit
 from gateway.errors import HandrailError, Mistaken, Refused, Unavailable
 from gateway.model import Plan, Principal, StepStatus, UnverifiedPlan
 from gateway.plans import Live, Plans
@@ -175,7 +177,7 @@ class Pipeline(Plans):
         if plan.plan_id in self._live:
             # The same bytes again while the first are still under way; the record would refuse them too.
             raise Refused(Reason.VERIFY_REPLAYED)
-        committed = commit(plan.raw, subject_key(plan.tenant, plan.principal.id, plan.context_id))
+        committed = commit(plan.raw, *data_subjects.of_plan(plan, partial(self.hands.manifest, plan.tenant)))
         live.plan = PlanState(plan, committed, committed.commitment, {s.id: StepState(s) for s in plan.steps.values()})
         self._live[plan.plan_id] = live
         return live.plan

@@ -31,7 +31,7 @@ SYSTEM: Final = "system"
 PAGE_DEFAULT: Final = 20
 PAGE_MAX: Final = 100
 DUE_BATCH: Final = 64
-_CONTEXT: Final = "proposals"
+_CONTEXT: Final = "@proposals"
 """Stands for the context in the data subject of a signed act, which names who signed it."""
 
 

@@ -31,6 +31,7 @@ class Reason(StrEnum):
     AUTH_INVALID = "auth.invalid"
     AUTH_EXPIRED = "auth.expired"
     AUTH_FORBIDDEN = "auth.forbidden"
+    PRIVACY_HELD = "privacy.held"
     # 2 verify
     VERIFY_MALFORMED = "verify.malformed"
     VERIFY_ALGORITHM = "verify.algorithm"
@@ -96,6 +97,8 @@ class Reason(StrEnum):
     CREDENTIAL_REFUSED = "credential.refused"
     LOG_UNAVAILABLE = "log.unavailable"
     LOG_RESTORED = "log.restored"
+    LOG_UNWITNESSED = "log.unwitnessed"
+    LOG_FORKED = "log.forked"
     KEY_UNAVAILABLE = "key.unavailable"
     # 7 dispatch
     HAND_UNAVAILABLE = "hand.unavailable"
@@ -133,6 +136,7 @@ TEXTS: Final[dict[Reason, str]] = {
     Reason.AUTH_MISSING: "This route needs an API key in 'Authorization: Bearer'.",
     Reason.AUTH_INVALID: "The API key is unknown or revoked.",
     Reason.AUTH_EXPIRED: "The API key has expired.",
+    Reason.PRIVACY_HELD: "A legal hold stands against an erasure of this person's data.",
     Reason.AUTH_FORBIDDEN: "Your roles do not permit this.",
     Reason.VERIFY_MALFORMED: "The message is not a compact JWS.",
     Reason.VERIFY_ALGORITHM: "Only alg Ed25519 is accepted.",
@@ -192,6 +196,8 @@ TEXTS: Final[dict[Reason, str]] = {
     Reason.PROPOSAL_OUTDATED: "What the proposal rests on has changed; propose it again.",
     Reason.CREDENTIAL_REFUSED: "No credential could be issued for this step.",
     Reason.LOG_UNAVAILABLE: "The audit log cannot be written, so nothing runs.",
+    Reason.LOG_UNWITNESSED: "Too few witnesses have cosigned the log for longer than is allowed.",
+    Reason.LOG_FORKED: "A witness says that this log is not the one it saw before.",
     Reason.KEY_UNAVAILABLE: "A signing key is missing or cannot be used.",
     Reason.HAND_UNAVAILABLE: "The hand is not available on this gateway.",
     Reason.HAND_DRIFTED: "The hand is not the one that was pinned.",
@@ -237,6 +243,9 @@ class Conflict(StrEnum):
     STEP_DECIDED = "step.decided"
     REQUEST_DECIDED = "approval.decided"
     RECORD_CHANGED = "record.changed"
+    PLANS_UNDER_WAY = "plans.under_way"
+    ONESELF = "erasure.oneself"
+    EXPORT_OTHER = "export.other"
 
 
 CONFLICTS: Final[Mapping[Conflict, str]] = {
@@ -260,7 +269,10 @@ CONFLICTS: Final[Mapping[Conflict, str]] = {
     Conflict.PROPOSAL_EXISTS: "This proposal was taken in before: it was sent twice.",
     Conflict.STEP_DECIDED: "The step was let go or ended before.",
     Conflict.REQUEST_DECIDED: "The approval request was answered, or judged anew, elsewhere.",
+    Conflict.PLANS_UNDER_WAY: "The person is revoked, and plans of theirs are still under way: ask again in a moment.",
+    Conflict.ONESELF: "Nobody erases themselves: another privacy officer does.",
     Conflict.RECORD_CHANGED: "Something was recorded about the context or the principal meanwhile.",
+    Conflict.EXPORT_OTHER: "The export begins with other bytes now than the ones that you have of it.",
 }
 """Cause -> the one sentence a client may see."""
 

@@ -95,6 +95,28 @@ class Metrics:
             "handrail_webhook_messages_waiting", "Messages not delivered yet.", ["webhook"], registry=self.registry
         )
 
+        self.log_witness_size = Gauge(
+            "handrail_log_witness_tree_size", "The largest tree that a witness cosigned.", ["witness"],
+            registry=self.registry,
+        )  # fmt: skip
+        self.log_witness_time = Gauge(
+            "handrail_log_witness_timestamp_seconds",
+            "When a witness last cosigned, by its own clock, in seconds since the epoch; 0 for never.",
+            ["witness"],
+            registry=self.registry,
+        )
+        self.log_witness_fault = Gauge(
+            "handrail_log_witness_fault",
+            "1 while the newest attempt to have a checkpoint cosigned failed, by how it failed.",
+            ["witness", "fault"],
+            registry=self.registry,
+        )
+        self.log_quorum_lag = Gauge(
+            "handrail_log_quorum_lag_seconds",
+            "How long ago enough witnesses last gave their word; 0 where none is needed.",
+            registry=self.registry,
+        )
+
     def count(self, states: Iterable[StepState]) -> None:
         """Count steps that were just held, or that ended."""
         for state in states:

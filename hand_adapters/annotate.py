@@ -34,7 +34,8 @@ def action(
     result = None if result_schema is None else normalise(result_schema, close=False)
     Checker(args)
     for pointer in sorted((*word.args, *word.data_subjects)):
-        if not reaches(args, pointer):
+        of_result = pointer in word.data_subjects and _in_result(result, pointer)
+        if not of_result and not reaches(args, pointer):
             raise SchemaError(f"handrail.toml speaks of {pointer}, which no argument of {name} can be at")
     if result is not None:
         Checker(result)
@@ -74,3 +75,11 @@ def manifest(
         labels=tuple(sorted(settings.labels)),
         instructions=instructions,
     )
+
+
+def _in_result(schema: Any, pointer: str) -> bool:
+    """Whether a pointer can lead into ``{content, structured}``; only of a structure with a schema can it be told."""
+    first, _, rest = pointer.removeprefix("/").partition("/")
+    if first == "structured" and schema is not None:
+        return reaches(schema, f"/{rest}" if rest else "")
+    return first in {"content", "structured"}

@@ -1,9 +1,10 @@
-"""Posts a message to one receiver, over the one dialer: a refused address is refused here too, and no redirect is
-followed. What the receiver answers beyond its status is not read.
+"""Posts to one receiver, over the one dialer: a refused address is refused here too, and no redirect is followed. What
+a receiver of messages answers beyond its status is not read; a witness's answer is, up to a limit.
 """
 
 import asyncio
-from collections.abc import Mapping
+import contextlib
+from collections.abc import AsyncIterator, Mapping
 
 import aiohttp
 from yarl import URL
@@ -15,7 +16,7 @@ from hand_adapters.dialer import Dialer, Disconnected, permitted, session
 
 
 class HttpCourier:
-    """``ports.Courier`` over a session of its own, for the life of the receiver."""
+    """``ports.Courier`` and ``ports.Peer`` over a session of its own, for the life of the receiver."""
 
     def __init__(self, *, private_network: bool) -> None:
         self._private_network = private_network
@@ -25,17 +26,42 @@ class HttpCourier:
         self, url: str, headers: Mapping[str, str], body: bytes, timeout_seconds: float
     ) -> tuple[int, float | None]:
         """See ``ports.Courier``."""
+        async with self._exchange(url, headers, body, timeout_seconds) as response:
+            response.close()  # its body is the receiver's to choose, and nobody's to read
+        return response.status, _seconds(response.headers.get("retry-after"))
+
+    async def ask(
+        self, url: str, headers: Mapping[str, str], body: bytes, *, timeout_seconds: float, answer_max_bytes: int
+    ) -> tuple[int, str, bytes]:
+        """See ``ports.Peer``."""
+        async with self._exchange(url, headers, body, timeout_seconds) as response:
+            answer = b""
+            while chunk := await response.content.read(answer_max_bytes + 1 - len(answer)):
+                answer += chunk
+                if len(answer) > answer_max_bytes:
+                    response.close()
+                    raise Refused(Reason.HAND_RESULT_TOO_LARGE, f"its answer is over {answer_max_bytes} bytes")
+            response.release()
+        return response.status, response.headers.get("content-type", "").partition(";")[0].strip().lower(), answer
+
+    @contextlib.asynccontextmanager
+    async def _exchange(
+        self, url: str, headers: Mapping[str, str], body: bytes, timeout_seconds: float
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """One POST, and the time to read what comes back; every failure is ``hand.timeout`` or ``hand.unavailable``."""
         if self._session is None:
             self._session = session(Dialer(private_network=self._private_network, limit=1))
         try:
             async with asyncio.timeout(timeout_seconds):
                 response = await self._session.post(url, data=body, headers=dict(headers), allow_redirects=False)
-                response.close()  # its body is the receiver's to choose, and nobody's to read
+                try:
+                    yield response
+                finally:
+                    response.close()
         except TimeoutError:
             raise Refused(Reason.HAND_TIMEOUT, "no answer in time") from None
         except (aiohttp.ClientError, OSError, Disconnected, ValueError) as exc:
             raise Refused(Reason.HAND_UNAVAILABLE, type(exc).__name__) from None
-        return response.status, _seconds(response.headers.get("retry-after"))
 
     async def close(self) -> None:
         """Close the session."""

@@ -33,6 +33,7 @@ TOKEN_MAX_BYTES: Final[Mapping[Typ, int]] = MappingProxyType(
         Typ.APPROVAL: 65_536,
         Typ.PROPOSAL: 65_536,
         Typ.BUNDLE: 8_388_608,
+        Typ.EXPORT: 65_536,
     }
 )
 """Longest token per class. A plan's and a result's own limits are settings, checked by whoever reads the wire."""

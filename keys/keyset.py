@@ -19,7 +19,7 @@ TYPES: Final[Mapping[Purpose, frozenset[Typ]]] = MappingProxyType(
     {
         Purpose.CONNECTOR: frozenset({Typ.PLAN}),
         Purpose.STEP: frozenset({Typ.STEP}),
-        Purpose.RECEIPT: frozenset({Typ.RECEIPT, Typ.ACCEPT}),
+        Purpose.RECEIPT: frozenset({Typ.RECEIPT, Typ.ACCEPT, Typ.EXPORT}),
         Purpose.APPROVAL: frozenset({Typ.APPROVAL, Typ.PROPOSAL}),
         Purpose.CHECKPOINT: frozenset(),
         Purpose.POLICY: frozenset({Typ.BUNDLE}),

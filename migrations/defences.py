@@ -8,6 +8,7 @@ from typing import Final
 APPEND_ONLY: Final = {
     "entries": ("idx",),
     "checkpoints": ("tree_size",),
+    "cosignatures": ("tree_size", "witness", "key_id", "time"),
     "posting_blocks": ("block",),
     "postings": ("tenant", "term", "block"),
     "fates": (),

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         WebhookError,
     )
     from handrail.keys import SigningKey, VerifyKey, load_public, thumbprint
+    from handrail.note import Quorum
     from handrail.plan import Plan, Signer, StepHandle
     from handrail.trust import Trust
     from handrail.verify import Report, StepReport, verify_receipt
@@ -47,6 +48,7 @@ _HOMES = {
         "WebhookError",
     ),
     "keys": ("SigningKey", "VerifyKey", "load_public", "thumbprint"),
+    "note": ("Quorum",),
     "plan": ("Plan", "Signer", "StepHandle"),
     "trust": ("Trust",),
     "verify": ("Report", "StepReport", "verify_receipt"),
@@ -64,6 +66,7 @@ __all__ = [
     "MalformedError",
     "Plan",
     "PlanError",
+    "Quorum",
     "Report",
     "Signer",
     "SigningKey",

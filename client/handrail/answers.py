@@ -156,13 +156,14 @@ def _of_its_approver(
 
 
 def _logged(file: Mapping[str, Any], trust: Trust) -> tuple[dict[str, Any], int]:
-    """The entry, proved to be under a checkpoint that the trusted log signed."""
+    """The entry, proved to be under a checkpoint that the trusted log and enough of the verifier's witnesses signed."""
     text = _text(file, "entry")
     entry = parse(text)
     if not isinstance(entry, dict) or canonical(entry) != text.encode():
         raise MalformedError("the entry is not canonical JSON")
     proof = note.parse_proof(_text(file, "proof"))
-    checkpoint = note.open_checkpoint(proof.checkpoint, [key for key in trust.log_keys if key.name == trust.origin])
+    keys = [key for key in trust.log_keys if key.name == trust.origin]
+    checkpoint = note.open_checkpoint(proof.checkpoint, keys, trust.quorum)
     if checkpoint.origin != trust.origin or entry.get("origin") != trust.origin:
         raise MalformedError("the entry is of another log")
     leaf = merkle.leaf_hash(text.encode())

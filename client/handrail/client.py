@@ -4,6 +4,7 @@ import asyncio
 import functools
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
@@ -11,9 +12,10 @@ import httpx2
 
 from handrail import operations
 from handrail.connection import TIMEOUT_SECONDS, arguments, base_url, reply_of, settings, unreachable
+from handrail.errors import UnexpectedReply
 from handrail.exchange import Operation, Reply, Request
 from handrail.following import EVENT_MAX_BYTES, RECONNECT_PAUSE_SECONDS, STREAM_TIMEOUT, Following
-from handrail.views import Event
+from handrail.views import Download, Event
 
 P = ParamSpec("P")
 Result = TypeVar("Result")
@@ -139,6 +141,19 @@ class Client:
     policy_canary = _sync(operations.policy_canary)
     evaluations = _sync(operations.evaluations)
     audit_entries = _sync(operations.audit_entries)
+    log_checkpoint = _sync(operations.log_checkpoint)
+    log_tile = _sync(operations.log_tile)
+    log_witnesses = _sync(operations.log_witnesses)
+    privacy_access = _sync(operations.privacy_access)
+    privacy_preview = _sync(operations.privacy_preview)
+    privacy_erase = _sync(operations.privacy_erase)
+    privacy_erasure = _sync(operations.privacy_erasure)
+    privacy_hold = _sync(operations.privacy_hold)
+    privacy_holds = _sync(operations.privacy_holds)
+    privacy_lift = _sync(operations.privacy_lift)
+    controls_report = _sync(operations.controls_report)
+    access_review = _sync(operations.access_review)
+    processing_record = _sync(operations.processing_record)
     ready = _sync(operations.ready)
 
     def follow(self, plan_id: str) -> Iterator[Event]:
@@ -165,6 +180,23 @@ class Client:
             except (httpx2.TransportError, httpx2.DecodingError) as exc:
                 reason = exc
             time.sleep(state.broken(self._http.base_url, reason))
+
+    @contextmanager
+    def audit_export(self, **asked: str | int | None) -> Iterator[Download]:
+        """Take the log out: ``format`` is bundle, ndjson, csv, ocsf or cloudevents; see docs/api.md for the rest.
+
+        What breaks off in the middle raises :class:`~handrail.errors.Unreachable` from the pieces: it is never taken
+        for the whole.
+        """
+        query = {name: str(value) for name, value in asked.items() if value is not None}
+        try:
+            with self._http.stream("GET", "/v1/audit/exports", params=query, timeout=STREAM_TIMEOUT) as response:
+                if response.status_code != httpx2.codes.OK:
+                    response.read()
+                    reply_of(response).checked()
+                yield _download(response, self._http.base_url)
+        except (httpx2.TransportError, httpx2.DecodingError) as exc:
+            raise unreachable(self._http.base_url, exc) from None
 
 
 class AsyncClient:
@@ -260,6 +292,19 @@ class AsyncClient:
     policy_canary = _async(operations.policy_canary)
     evaluations = _async(operations.evaluations)
     audit_entries = _async(operations.audit_entries)
+    log_checkpoint = _async(operations.log_checkpoint)
+    log_tile = _async(operations.log_tile)
+    log_witnesses = _async(operations.log_witnesses)
+    privacy_access = _async(operations.privacy_access)
+    privacy_preview = _async(operations.privacy_preview)
+    privacy_erase = _async(operations.privacy_erase)
+    privacy_erasure = _async(operations.privacy_erasure)
+    privacy_hold = _async(operations.privacy_hold)
+    privacy_holds = _async(operations.privacy_holds)
+    privacy_lift = _async(operations.privacy_lift)
+    controls_report = _async(operations.controls_report)
+    access_review = _async(operations.access_review)
+    processing_record = _async(operations.processing_record)
     ready = _async(operations.ready)
 
     async def follow(self, plan_id: str) -> AsyncIterator[Event]:
@@ -283,3 +328,16 @@ class AsyncClient:
             except (httpx2.TransportError, httpx2.DecodingError) as exc:
                 reason = exc
             await asyncio.sleep(state.broken(self._http.base_url, reason))
+
+
+def _download(response: httpx2.Response, url: httpx2.URL) -> Download:
+    def pieces() -> Iterator[bytes]:
+        try:
+            yield from response.iter_bytes()
+        except (httpx2.TransportError, httpx2.DecodingError) as exc:
+            raise unreachable(url, exc) from None
+
+    numbers = [response.headers.get(f"handrail-{name}", "") for name in ("tree-size", "entries")]
+    if not all(number.isascii() and number.isdigit() and len(number) <= 15 for number in numbers):
+        raise UnexpectedReply(response.status_code, "the answer is not an export")
+    return Download(int(numbers[0]), int(numbers[1]), pieces())

@@ -1,10 +1,12 @@
-"""Signed notes, checkpoints and inclusion proofs as text: C2SP signed-note, tlog-checkpoint, tlog-proof v1."""
+"""Signed notes, checkpoints, cosignatures and inclusion proofs as text: C2SP signed-note, tlog-checkpoint,
+tlog-cosignature, tlog-proof v1.
+"""
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Self
 
 from handrail.errors import MalformedError
 from handrail.keys import VerifyKey
@@ -17,38 +19,91 @@ SIGNATURES_MAX: Final = 64
 PATH_MAX: Final = 63
 
 _ED25519: Final = 0x01
+_COSIGNATURE: Final = 0x04
+_TIME_BYTES: Final = 8
 _DECIMAL: Final = re.compile(r"0|[1-9][0-9]{0,15}")
 _CONTROL: Final = re.compile(r"[\x00-\x09\x0b-\x1f]")
 _SIGNATURE: Final = re.compile(r"\u2014 (\S+) ([A-Za-z0-9+/=]+)")
 
 
 @dataclass(frozen=True, slots=True)
-class LogKey:
-    """A verifier key of a log: ``name+hex(keyID)+base64(0x01 || key)``."""
+class _NoteKey:
+    """A verifier key: ``name+hex(keyID)+base64(type || key)``."""
 
     name: str
     key_id: bytes
     key: VerifyKey
 
     @classmethod
-    def parse(cls, vkey: str) -> "LogKey":
+    def parse(cls, vkey: str) -> Self:
         """Read an Ed25519 vkey.
 
         Raises:
-            MalformedError: for another algorithm, or a key id that does not belong to name and key.
+            MalformedError: for another type, or a key id that does not belong to name and key.
         """
         parts = vkey.split("+", 2)
         if len(parts) != 3 or not parts[0] or any(char.isspace() for char in vkey):
             raise MalformedError("not a verifier key (name+id+key)")
         name, key_id_hex, encoded = parts
         material = b64_decode(encoded)
-        if not material or material[0] != _ED25519:
-            raise MalformedError("not an Ed25519 verifier key")
+        if not material or material[0] != cls._type():
+            raise MalformedError(f"not an Ed25519 {cls._what()}")
         key = VerifyKey(material[1:])
         key_id = hashlib.sha256(name.encode() + b"\n" + material).digest()[:4]
         if key_id.hex() != key_id_hex:
             raise MalformedError("the verifier key's id does not belong to its name and key")
         return cls(name, key_id, key)
+
+    @staticmethod
+    def _type() -> int:
+        return _ED25519
+
+    @staticmethod
+    def _what() -> str:
+        return "verifier key"
+
+
+@dataclass(frozen=True, slots=True)
+class LogKey(_NoteKey):
+    """A verifier key of a log (signature type 01)."""
+
+
+@dataclass(frozen=True, slots=True)
+class WitnessKey(_NoteKey):
+    """A verifier key of a witness (signature type 04, timestamped cosignatures)."""
+
+    @staticmethod
+    def _type() -> int:
+        return _COSIGNATURE
+
+    @staticmethod
+    def _what() -> str:
+        return "key for cosignatures (type 04)"
+
+
+@dataclass(frozen=True, slots=True)
+class Quorum:
+    """How many of which witnesses must have cosigned a checkpoint. Which these are is for the verifier to say."""
+
+    keys: tuple[WitnessKey, ...] = ()
+    needed: int = 0
+
+    @classmethod
+    def parse(cls, vkeys: Sequence[str], needed: int | None = None) -> "Quorum":
+        """Read the witnesses' verifier keys.
+
+        Args:
+            needed: how many of them; ``None`` for all.
+
+        Raises:
+            MalformedError: a key cannot be used, one is there twice, or there are fewer than are needed.
+        """
+        keys = tuple(WitnessKey.parse(vkey) for vkey in vkeys)
+        if len({key.key.raw for key in keys}) != len(keys):
+            raise MalformedError("one key is one witness: it counts once")
+        if needed is not None and not 0 < needed <= len(keys):
+            raise MalformedError(f"a quorum of {needed} of {len(keys)} witnesses")
+        return cls(keys, len(keys) if needed is None else needed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +114,9 @@ class Checkpoint:
     size: int
     root: bytes
     signers: tuple[str, ...]
-    """Key ids (hex) whose signatures were checked."""
+    """Key ids (hex) of the log whose signatures were checked."""
+    witnesses: tuple[str, ...] = ()
+    """Names of the known witnesses whose cosignatures were checked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +128,18 @@ class Proof:
     checkpoint: str
 
 
-def open_checkpoint(note: str, keys: Iterable[LogKey]) -> Checkpoint:
+NO_QUORUM: Final = Quorum()
+
+
+def open_checkpoint(note: str, keys: Iterable[LogKey], quorum: Quorum = NO_QUORUM) -> Checkpoint:
     """Verify a signed note and read its body as a checkpoint.
 
     Signatures of unknown keys are ignored; a known key whose signature fails refuses the whole note. The text is not
     looked at before a signature holds, and the key's name must equal the checkpoint's origin.
 
     Raises:
-        MalformedError: where the note or its body is malformed, or no known key signed it.
+        MalformedError: where the note or its body is malformed, no known key signed it, or fewer witnesses cosigned it
+            than ``quorum`` needs.
     """
     text, signatures = _split(note)
     known = {(key.name, key.key_id): key for key in keys}
@@ -104,7 +165,31 @@ def open_checkpoint(note: str, keys: Iterable[LogKey]) -> Checkpoint:
         raise MalformedError("the checkpoint's root is not 32 bytes long")
     if any(key.name != lines[0] for key in signers):
         raise MalformedError("the checkpoint was signed by a key of another log")
-    return Checkpoint(lines[0], int(lines[1]), root, tuple(key.key_id.hex() for key in signers))
+    witnesses = _witnesses(text, signatures, quorum)
+    return Checkpoint(lines[0], int(lines[1]), root, tuple(key.key_id.hex() for key in signers), witnesses)
+
+
+def _witnesses(text: str, signatures: Sequence[tuple[str, bytes]], quorum: Quorum) -> tuple[str, ...]:
+    """Names of the witnesses that cosigned, as tlog-cosignature has Ed25519 witnesses do it; a line of a stranger is
+    ignored, and one of a known witness that fails refuses the note.
+    """
+    known = {(key.name, key.key_id): key for key in quorum.keys}
+    found: dict[WitnessKey, None] = {}
+    for name, blob in signatures:
+        key = known.get((name, blob[:4]))
+        if key is None:
+            continue
+        time, signature = int.from_bytes(blob[4 : 4 + _TIME_BYTES]), blob[4 + _TIME_BYTES :]
+        try:
+            key.key.verify(signature, f"cosignature/v1\ntime {time}\n{text}".encode())
+        except MalformedError:
+            raise MalformedError(f"the cosignature by {name} does not verify") from None
+        if not 0 < time < 2**63:
+            raise MalformedError(f"the cosignature by {name} has no time")
+        found[key] = None
+    if len(found) < quorum.needed:
+        raise MalformedError(f"{len(found)} of {len(quorum.keys)} witnesses cosigned it; {quorum.needed} are needed")
+    return tuple(key.name for key in found)
 
 
 def parse_proof(text: str) -> Proof:

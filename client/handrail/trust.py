@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from handrail.errors import MalformedError, TrustError
 from handrail.keys import VerifyKey
-from handrail.note import LogKey
+from handrail.note import NO_QUORUM, LogKey, Quorum
 from handrail.strict import parse
 
 _FILE_MAX_BYTES: Final = 16_777_216
@@ -24,12 +24,15 @@ class Trust:
             could date a receipt back, so a receipt that it signed proves nothing (the log entry still does).
         log_keys: verifier keys of the log's checkpoints.
         approval_keys: kid -> key with which the gateway attests answers that nobody's own key signed.
+        quorum: witnesses of the verifier's own choice that must have cosigned a checkpoint. No document of the gateway
+            says which: put them there with :func:`dataclasses.replace`.
     """
 
     origin: str
     receipt_keys: Mapping[str, VerifyKey]
     log_keys: tuple[LogKey, ...]
     approval_keys: Mapping[str, VerifyKey] = field(default_factory=dict)
+    quorum: Quorum = NO_QUORUM
 
     @classmethod
     def from_document(cls, document: Any) -> "Trust":

@@ -18,6 +18,7 @@ from handrail.trust import Trust
 
 FILE_MAX_BYTES: Final = 67_108_864
 
+
 STEPS: Final = (
     "file",
     "receipt signature",
@@ -216,13 +217,18 @@ def _entry(state: _State) -> str:
 
 
 def _checkpoint_signature(state: _State) -> str:
-    """4: the proof's checkpoint is signed by a key of the trust document for the trusted origin."""
+    """4: the proof's checkpoint is signed by a key of the trust document for the trusted origin, and by enough of the
+    verifier's witnesses."""
     state.proof = note.parse_proof(state.file["proof"])
     keys = [key for key in state.trust.log_keys if key.name == state.trust.origin]
-    state.checkpoint = note.open_checkpoint(state.proof.checkpoint, keys)
+    state.checkpoint = note.open_checkpoint(state.proof.checkpoint, keys, state.trust.quorum)
     if state.checkpoint.origin != state.trust.origin:
         raise MalformedError("the checkpoint is of another log")
-    return f"The checkpoint of {state.checkpoint.size} entries is signed by the log {state.checkpoint.origin}."
+    text = f"The checkpoint of {state.checkpoint.size} entries is signed by the log {state.checkpoint.origin}"
+    if state.trust.quorum.keys:
+        names = ", ".join(state.checkpoint.witnesses) or "none"
+        text += f" and by {len(state.checkpoint.witnesses)} of {len(state.trust.quorum.keys)} witnesses ({names})"
+    return text + "."
 
 
 def _inclusion(state: _State) -> str:

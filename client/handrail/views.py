@@ -1,5 +1,7 @@
 """What the gateway answers, as types for the reader and the type checker. At run time they are plain dicts."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, NotRequired, TypedDict
 
 Json = dict[str, Any]
@@ -103,3 +105,18 @@ class Event(TypedDict):
     id: str
     event: str
     data: Json
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """An export of the log that is under way.
+
+    Attributes:
+        tree_size: of the log that is exported from.
+        entries: how many are to come.
+        pieces: its bytes, once.
+    """
+
+    tree_size: int
+    entries: int
+    pieces: Iterator[bytes]

@@ -27,10 +27,16 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO handrail_
 
 -- The log grows and is read; its head moves. The fate of a step, of a proposal and of each asking of an approval request
 -- is decided once, and bundles and their activations are kept. The version of the tables is the owner's.
-REVOKE UPDATE, DELETE ON entries, checkpoints, posting_blocks, postings, fates, approval_ends, proposal_acts,
-  policy_bundles, policy_activations, policy_shadows
+REVOKE UPDATE, DELETE ON entries, checkpoints, cosignatures, posting_blocks, postings, fates, approval_ends,
+  proposal_acts, policy_bundles, policy_activations, policy_shadows
   FROM handrail_app;
 REVOKE DELETE ON head FROM handrail_app;
+
+-- What personal data is sealed by, and what is sealed, only grows for the gateway: to erase it takes eraser-role.sql. Marks
+-- of what was erased, and the epochs, nobody takes back.
+REVOKE UPDATE, DELETE ON payloads, payload_keys, data_keys, key_epochs, erased_keys FROM handrail_app;
+REVOKE DELETE ON erasures FROM handrail_app;
+REVOKE UPDATE ON holds FROM handrail_app;
 REVOKE INSERT, UPDATE, DELETE ON alembic_version FROM handrail_app;
 
 COMMIT;

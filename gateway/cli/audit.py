@@ -5,6 +5,7 @@ import os
 import sqlite3
 import time
 from contextlib import closing
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -14,11 +15,13 @@ from handrail.entries import verify_page
 from sqlalchemy import Engine, inspect
 from sqlalchemy.exc import SQLAlchemyError
 
+from audit.assurance.verified import record_verification
 from audit.checkpoint import VerifierKey
 from audit.database import make_engine
 from audit.epochs import EpochKeys
 from audit.fsck import Finding, check
 from audit.tables import entries
+from gateway.cli import audit_bundle, audit_export
 from gateway.cli.command import command, noun
 from gateway.cli.connect import Session
 from gateway.cli.exits import Code, Exit, Stop
@@ -26,12 +29,15 @@ from gateway.cli.options import Config
 from gateway.cli.output import Output
 from gateway.cli.times import moment
 from gateway.entries import LABELS, EntryType
+from gateway.errors import HandrailError
 from gateway.settings import Settings, load
 from keys.stores.master import VARIABLE, MasterKey
 
 _SHOWN_MAX: Final = 200
 
 app = noun("audit")
+app.add_typer(audit_export.app)
+app.add_typer(audit_bundle.app)
 
 
 @command(
@@ -114,6 +120,9 @@ def fsck(
     payloads: Annotated[
         bool, typer.Option("--payloads", help="Open every sealed value too (needs the master key).")
     ] = False,
+    record: Annotated[
+        bool, typer.Option(help="Put on record that it was done, where the home is a gateway's. Not for copies.")
+    ] = True,
 ) -> Exit:
     """Read the whole log from the database and recompute everything that can be."""
     settings = load(config)
@@ -123,16 +132,63 @@ def fsck(
     try:
         _must_hold_a_log(engine)
         with out.progress("checking the log", None) as advance:
+            size = 0
+
+            def progress(done: int, total: int) -> None:
+                nonlocal size
+                size = total
+                advance(done, total)
+
             found = list(check(engine, keys=keys, kept=kept, epochs=_epochs(settings) if payloads else None,
-                               progress=advance))  # fmt: skip
+                               progress=progress))  # fmt: skip
+        done = _Done(size, len(found), bool(keys), len(kept), payloads)
+        recorded = _record(settings, engine, done) if record else _Recorded(None, "not asked for")
     finally:
         engine.dispose()
     findings = [
         {"fault": str(item.fault), "detail": item.detail, "first": item.first, "last": item.last} for item in found
     ]
-    document = {"sound": not found, "findings": findings}
+    document = {"sound": not found, "findings": findings, "size": done.size, "recorded": recorded.index}
+    if recorded.index is None:
+        document["not_recorded"] = recorded.why_not
     out.show(document, lambda: _show_findings(out, found))
+    if not out.json:
+        out.note(f"On record as entry {recorded.index}." if recorded.index is not None else
+                 f"Not on record: {recorded.why_not}.")  # fmt: skip
     return Exit.NEGATIVE if found else Exit.GOOD
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """What a verification did."""
+
+    size: int
+    findings: int
+    signatures: bool
+    kept: int
+    payloads: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Recorded:
+    """Where it is on record, or why it is not."""
+
+    index: int | None
+    why_not: str = ""
+
+
+def _record(settings: Settings, engine: Engine, done: _Done) -> _Recorded:
+    """Put it on record. A verdict stands without that, so nothing is raised."""
+    try:
+        gateway_id = (settings.home / "gateway-id").read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return _Recorded(None, f"no gateway lives in {settings.home}")
+    if not done.size:
+        return _Recorded(None, "the log is empty")
+    try:
+        return _Recorded(record_verification(engine, settings.log.origin, gateway_id, time.time(), **asdict(done)))
+    except HandrailError as exc:
+        return _Recorded(None, exc.detail or exc.text)
 
 
 def _must_hold_a_log(engine: Engine) -> None:
@@ -168,7 +224,7 @@ def _epochs(settings: Settings) -> EpochKeys:
     file = settings.keys.master_key_file or settings.home / "master.key"
     if VARIABLE not in os.environ and not file.is_file():
         raise Stop(f"{file}: there is no master key", f"Give {VARIABLE}, or leave out --payloads.")
-    return EpochKeys(settings.home / "epochs", MasterKey.load(file).derive("epoch"))
+    return EpochKeys(settings.epochs_directory, MasterKey.load(file).derive("epoch"))
 
 
 def _text(file: Path) -> str:

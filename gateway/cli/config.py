@@ -125,7 +125,9 @@ def _commented_tables(path: str, model: type[BaseModel]) -> Iterator[str]:
     yield f"# [{path}]"
     for name, field in model.model_fields.items():
         found = _model_in(field.annotation)
-        if found is None:
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            inner.append((f"{path}.{name}", field.annotation))
+        elif found is None:
             for line in _setting(name, field):
                 yield line if line.startswith("# ") else f"# {line}"
         elif typing.get_origin(field.annotation) is dict:

@@ -31,6 +31,7 @@ HINTS: Final[Mapping[Reason, str]] = {
     Reason.AUTH_MISSING: "Set HANDRAIL_API_KEY, or HANDRAIL_HOME to the directory that has cli.json.",
     Reason.AUTH_INVALID: "Ask a security admin for a new key: handrail principals add ID --role ROLE.",
     Reason.AUTH_EXPIRED: "Ask a security admin for a new key: handrail principals add ID --role ROLE.",
+    Reason.PRIVACY_HELD: "'handrail privacy hold list' shows the hold; lift it where its reason has ended.",
     Reason.AUTH_FORBIDDEN: "Choose a principal that may, with --as NAME; 'handrail principals list' shows the roles.",
     Reason.VERIFY_MALFORMED: "Send a file that was signed ('handrail plan sign', 'handrail policy build'), unchanged.",
     Reason.VERIFY_ALGORITHM: "Sign with an Ed25519 key: handrail keys new --out FILE",
@@ -90,6 +91,8 @@ HINTS: Final[Mapping[Reason, str]] = {
     Reason.PROPOSAL_OUTDATED: _PROPOSE_AGAIN,
     Reason.CREDENTIAL_REFUSED: _OPERATOR,
     Reason.LOG_UNAVAILABLE: _LATER,
+    Reason.LOG_UNWITNESSED: "'handrail log witnesses' shows each witness and what it answered last.",
+    Reason.LOG_FORKED: "Stop, and compare with a kept checkpoint: 'handrail log consistency FILE --trust FILE'.",
     Reason.KEY_UNAVAILABLE: _LATER,
     Reason.HAND_UNAVAILABLE: _HAND,
     Reason.HAND_DRIFTED: "Have an operator review what changed and pin it: handrail hands pin ID",
@@ -131,7 +134,10 @@ CONFLICT_HINTS: Final[Mapping[Conflict, str]] = {
     Conflict.PROPOSAL_EXISTS: "Nothing is left to do: 'handrail proposals list' shows it.",
     Conflict.STEP_DECIDED: "Look at what became of it: handrail plan show ID",
     Conflict.REQUEST_DECIDED: "Look at how it stands: handrail approvals show ID",
+    Conflict.PLANS_UNDER_WAY: "Ask again in a moment; 'handrail privacy erase' goes on where it stopped.",
+    Conflict.ONESELF: "Have another privacy officer erase it.",
     Conflict.RECORD_CHANGED: "Send it again as it is.",
+    Conflict.EXPORT_OTHER: "A key or a value behind it has changed. Start anew: --force, and no --resume.",
 }
 """Cause of a ``request.conflict`` -> what to do next. A meta-test requires an entry for every cause."""
 

@@ -1,16 +1,19 @@
 """Files that commands write: whole or not at all, and over an existing file only with ``--force``."""
 
+import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated, Any, BinaryIO, Final
 
 import typer
 
-from gateway.cli.exits import Code, Stop
-from gateway.files import writing
+from gateway.cli.exits import Code, Exit, Stop
+from gateway.files import sync_directory, write, writing
+
+_TAIL_BYTES: Final = 1 << 20
 
 Force = Annotated[bool, typer.Option("--force", help="Replace a file of that name.")]
 
@@ -63,6 +66,124 @@ def make_directory(directory: Path) -> None:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as exc:
         raise Stop(f"{directory}: {exc.strerror}", "Choose another directory.", code=Code.FILE) from None
+
+
+class Unfinished:
+    """A file that takes long to write: it grows beside its name and gets it when it is whole. One that broke off can be
+    gone on with, by the same request.
+
+    Attributes:
+        file: the name that it will get.
+        size: bytes that are there.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self._partial = file.with_name(f"{file.name}.partial")
+        self._state = file.with_name(f"{file.name}.partial.json")
+        self.size = 0
+
+    def begin(self, request: Mapping[str, Any], *, force: bool) -> None:
+        """Start anew.
+
+        Raises:
+            Stop: the file, or an unfinished one, is there.
+        """
+        refuse_existing(self.file, force=force)
+        if not force and os.path.lexists(self._partial):
+            hint = "Go on with it by --resume, or give --force to start anew."
+            raise Stop(f"{self._partial}: an unfinished one is there", hint, code=Code.EXISTS)
+        with _file_errors(self.file):
+            self._state.unlink(missing_ok=True)
+            write(self._partial, b"", replace=True)
+            write(self._state, json.dumps(dict(request)).encode(), replace=True)
+
+    def resume(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Go on; returns what :meth:`begin` and :meth:`remember` kept.
+
+        Raises:
+            Stop: there is none, or it was begun by another request.
+        """
+        try:
+            kept = json.loads(self._state.read_bytes())
+            self.size = self._partial.stat().st_size
+        except (OSError, ValueError):
+            hint = "Start it without --resume."
+            raise Stop(f"{self.file}: no unfinished one is there", hint, code=Code.FILE) from None
+        if not isinstance(kept, dict) or {name: kept.get(name) for name in request} != dict(request):
+            hint = "Give the options that it was begun with, or --force without --resume to start anew."
+            raise Stop(f"{self._partial}: begun by another request", hint)
+        return kept
+
+    def remember(self, request: Mapping[str, Any], **more: Any) -> None:
+        """Keep what going on needs."""
+        with _file_errors(self.file):
+            write(self._state, json.dumps({**request, **more}).encode(), replace=True)
+
+    def cut_to_last_line(self) -> bytes:
+        """Drop what stands behind the last line end; returns the last line, empty where there is none."""
+        with _file_errors(self.file), self._partial.open("r+b") as stream:
+            tail = b""
+            place = self.size
+            while place and tail.count(b"\n") < 2:
+                step = min(place, _TAIL_BYTES)
+                place -= step
+                stream.seek(place)
+                tail = stream.read(step) + tail
+            end = tail.rfind(b"\n") + 1
+            self.size = place + end
+            stream.truncate(self.size)
+        return tail[:end].rstrip(b"\n").rpartition(b"\n")[2]
+
+    def empty(self) -> None:
+        """Drop everything."""
+        with _file_errors(self.file):
+            write(self._partial, b"", replace=True)
+        self.size = 0
+
+    def sha256(self) -> str:
+        """Of what is there."""
+        with _file_errors(self.file), self._partial.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+
+    @contextmanager
+    def growing(self) -> Iterator[BinaryIO]:
+        """A stream that adds to it. What was added stays where the block fails."""
+        with _file_errors(self.file), self._partial.open("ab") as stream:
+            try:
+                yield stream
+            finally:
+                stream.flush()
+                os.fsync(stream.fileno())
+                self.size = stream.tell()
+
+    def finish(self, *, force: bool) -> None:
+        """Give it its name. Raises ``Stop`` where another file has it by now."""
+        refuse_existing(self.file, force=force)
+        with _file_errors(self.file):
+            self._partial.replace(self.file)
+            self._state.unlink(missing_ok=True)
+            sync_directory(self.file.parent)
+
+    def discard_if_empty(self) -> None:
+        """Leave nothing of one of which nothing came."""
+        with _file_errors(self.file):
+            if self._partial.stat().st_size == 0:
+                self._partial.unlink()
+                self._state.unlink(missing_ok=True)
+
+    def broke_off(self) -> Stop:
+        """What to say where somebody stops it."""
+        hint = "Give the same command with --resume to go on."
+        return Stop(f"{self.file}: stopped; {self.size} bytes are kept", hint, Exit.WAITING, code=Code.INTERRUPTED)
+
+
+@contextmanager
+def _file_errors(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as exc:
+        raise Stop(f"{file}: {exc.strerror}", "Check the directory, and who may write there.", code=Code.FILE) from None
 
 
 def _exists(file: Path) -> Stop:

@@ -1,6 +1,7 @@
 """``handrail verify``: receipts and people's answers, offline, from files alone."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +11,7 @@ from handrail.strict import parse
 
 from gateway.cli.command import command, noun
 from gateway.cli.exits import Exit, Stop, unreadable
+from gateway.cli.log import Needed, Witness, quorum
 from gateway.cli.output import Output
 from gateway.rendering import moment
 
@@ -31,13 +33,16 @@ def verify(
         list[str] | None,
         typer.Option(metavar="ID=FILE", help="An approver's public keys: a JWK, or 'principals keys --json'."),
     ] = None,
+    witness: Witness = None,
+    needed: Needed = None,
     steps: Annotated[bool, typer.Option("--steps", help="Show each numbered step of a receipt.")] = False,
 ) -> Exit:
     """Verify files of receipts and answers against a trust document; no network is used.
 
-    Whose key is whose is for you to say (--approver): what the gateway says of it is what you are checking.
+    Whose key is whose is for you to say (--approver, --witness): what the gateway says of it is what you are checking.
     """
-    trusted, approvers = Trust.load(trust), _approvers(approver or [])
+    trusted = replace(Trust.load(trust), quorum=quorum(witness, needed))
+    approvers = _approvers(approver or [])
     checked: list[tuple[Path, Result]] = []
     with out.progress("verifying", len(files)) as advance:
         for number, file in enumerate(files, start=1):

@@ -248,6 +248,15 @@ class Contexts:
             if key[:2] == (tenant, principal_id) and context_id in {None, key[2]}:
                 self._contexts.tell(key, MAX_SAFE_INTEGER, lose)
 
+    def forget_all(self) -> None:
+        """See ``ports.Contexts``."""
+        used = {id(use.context) for use in self._uses.values()}
+        self._contexts.shrink(0, used)
+        for context in self._contexts:
+            if not context.presumed:
+                context.memory = self._memory()
+        self._bytes = sum(context.memory.size_bytes for context in self._contexts)
+
     def left(self, plan: PlanState, *, certain: bool) -> None:
         """See ``ports.Contexts``."""
         use = self._uses.pop(plan.plan.plan_id, None)

@@ -17,6 +17,8 @@ REASONS_MAX: Final = 32
 MESSAGE_MAX: Final = 1000
 QUORUM_MAX: Final = 16
 ITEMS_MAX: Final = 256
+PERSON_MAX: Final = 512
+"""Characters of a data subject's name, or of a pointer to one."""
 _STRENGTH: Final = {Effect.DENY: 2, Effect.ASK: 1, Effect.ALLOW: 0}
 _MEMBERS: Final = frozenset({"step", "effect", "reasons", "obligations"})
 _NONE: Final = Obligations()
@@ -117,6 +119,14 @@ def _pointers(value: Any) -> tuple[str, ...]:
     return tuple(sorted(set(pointers)))
 
 
+def _people(value: Any) -> tuple[str, ...]:
+    """Names of people, and pointers (they begin with a slash) into args and result that name some."""
+    names = _list(value, ITEMS_MAX)
+    if not all(isinstance(name, str) and name.strip() and len(name) <= PERSON_MAX for name in names):
+        raise Unenforceable
+    return tuple(sorted(set(names)))
+
+
 def _whole(least: int, most: int) -> Callable[[Any], int]:
     def read(value: Any) -> int:
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
@@ -166,6 +176,7 @@ _READERS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "approver_role": _role,
     "quorum": _whole(1, QUORUM_MAX),
     "enrolled_key": _flag,
+    "data_subjects": _people,
     "log_level": _level,
 }
 ENFORCED: Final = frozenset(_READERS)
@@ -233,5 +244,6 @@ _MERGERS: Final[Mapping[str, Callable[[list[Any]], Any]]] = {
     "approver_role": _same,
     "quorum": max,
     "enrolled_key": any,
+    "data_subjects": _union,
     "log_level": lambda values: max(values, key=LOG_LEVELS.index),
 }

@@ -116,6 +116,11 @@ class ReloadingEngine:
         """(path, hex SHA-256) of every file of the active bundle."""
         return self._inspected.bundle.files if self._inspected is not None else ()
 
+    @property
+    def data(self) -> Mapping[str, Any]:
+        """The data document of the active bundle; empty where none is active."""
+        return self._inspected.bundle.data if self._inspected is not None else {}
+
     async def start(self) -> None:
         """Activate the source's bundle and begin to follow it.
 

@@ -4,7 +4,7 @@
 Every method raises ``gateway.errors.HandrailError`` and nothing else.
 """
 
-from gateway.ports.hands import Courier, HandFailure, Hands
+from gateway.ports.hands import Courier, HandFailure, Hands, Peer
 from gateway.ports.keys import Credentials, Purpose, Signer, Typ
 from gateway.ports.log import Append, AuditLog, Guard, Payloads, Write
 from gateway.ports.past import Contexts, Logged, LoggedStep, Others, Past, Topic, TopicKind
@@ -29,6 +29,7 @@ __all__ = [
     "Others",
     "Past",
     "Payloads",
+    "Peer",
     "PlanStore",
     "PolicyEngine",
     "Purpose",

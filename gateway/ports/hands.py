@@ -69,3 +69,19 @@ class Courier(Protocol):
 
     async def close(self) -> None:
         """Close its connections."""
+
+
+class Peer(Protocol):
+    """One machine that is none of ours and whose answer is read: a witness."""
+
+    async def ask(
+        self, url: str, headers: Mapping[str, str], body: bytes, *, timeout_seconds: float, answer_max_bytes: int
+    ) -> tuple[int, str, bytes]:
+        """POST; the status, the media type without parameters, and the whole answer. Follows no redirect.
+
+        Raises:
+            Refused: ``hand.timeout``, ``hand.unavailable`` or ``hand.result_too_large``: nothing that can be used.
+        """
+
+    async def close(self) -> None:
+        """Close its connections."""

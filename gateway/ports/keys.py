@@ -15,7 +15,7 @@ class Purpose(StrEnum):
     STEP = "step"
     """Step credentials."""
     RECEIPT = "receipt"
-    """Receipts and acceptances."""
+    """Receipts, acceptances, and the manifests of exported evidence."""
     CHECKPOINT = "checkpoint"
     """The log's signed notes."""
     POLICY = "policy"
@@ -35,6 +35,7 @@ class Typ(StrEnum):
     APPROVAL = "approval+jws"
     PROPOSAL = "proposal+jws"
     BUNDLE = "bundle+jws"
+    EXPORT = "export+jws"
 
 
 class Signer(Protocol):

@@ -144,6 +144,10 @@ class Contexts(Protocol):
         were read, and what was spent, stays.
         """
 
+    def forget_all(self) -> None:
+        """Something was erased, here or at another gateway, and it is not said of whom: remember no value. What is
+        still there is read from the log again."""
+
     def left(self, plan: PlanState, *, certain: bool) -> None:
         """The plan is taken forward no more, or anew. What it reserved for a round that did not come on record is
         released.

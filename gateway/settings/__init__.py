@@ -5,7 +5,7 @@ Environment variables win over the file: ``HANDRAIL_SERVER__PORT=8081`` sets ``[
 """
 
 from gateway.settings.base import Section, SettingsError
-from gateway.settings.hands import ActionSettings, BindSettings, HandSettings, JailSettings
+from gateway.settings.hands import ActionSettings, BindSettings, HandSettings, JailSettings, ProcessingSettings
 from gateway.settings.loading import Settings, load
 from gateway.settings.policy import (
     PolicySettings,
@@ -14,13 +14,21 @@ from gateway.settings.policy import (
     RemoteSettings,
     RolloutSettings,
 )
-from gateway.settings.server import ConsoleSettings, PlanSettings, ServerSettings, TelemetrySettings, WebhookSettings
-from gateway.settings.storage import DatabaseSettings, KeySettings, LogSettings
+from gateway.settings.server import (
+    ConsoleSettings,
+    ControllerSettings,
+    PlanSettings,
+    ServerSettings,
+    TelemetrySettings,
+    WebhookSettings,
+)
+from gateway.settings.storage import DatabaseSettings, KeySettings, LogSettings, PrivacySettings, WitnessSettings
 
 __all__ = [
     "ActionSettings",
     "BindSettings",
     "ConsoleSettings",
+    "ControllerSettings",
     "DatabaseSettings",
     "HandSettings",
     "JailSettings",
@@ -28,6 +36,8 @@ __all__ = [
     "LogSettings",
     "PlanSettings",
     "PolicySettings",
+    "PrivacySettings",
+    "ProcessingSettings",
     "ProposalSettings",
     "ProvenanceSettings",
     "RemoteSettings",
@@ -38,5 +48,6 @@ __all__ = [
     "SettingsError",
     "TelemetrySettings",
     "WebhookSettings",
+    "WitnessSettings",
     "load",
 ]

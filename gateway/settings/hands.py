@@ -32,7 +32,8 @@ class ActionSettings(Section):
     cacheable: bool = Field(False, description="Whether an answer may be reused (part of the pin; none is reused yet).")
     args: dict[Pointer, ArgumentRole] = Field({}, description="JSON pointer into the args -> role.")
     data_subjects: tuple[Pointer, ...] = Field(
-        (), description="JSON pointers that name people (part of the pin; not read yet)."
+        (),
+        description="JSON pointers into the args or {content, structured} that name the people whom a call concerns.",
     )
     trust: Trust | None = Field(None, description="Trust of this action's results, where it differs from the hand's.")
     result_trust: dict[Pointer, Trust] = Field(
@@ -56,6 +57,20 @@ class BindSettings(Section):
     writable: bool = Field(False, description="Whether the hand may write there.")
 
 
+class ProcessingSettings(Section):
+    """What the operator says of a hand for the record of processing activities. No rule reads it, no pin holds it."""
+
+    purposes: tuple[str, ...] = Field((), description="What the hand is used for.")
+    legal_basis: str | None = Field(None, max_length=200, description="The legal ground of that.")
+    data_categories: tuple[str, ...] = Field((), description="Categories of personal data that reach it.")
+    subject_categories: tuple[str, ...] = Field((), description="Categories of people whom the data is about.")
+    recipient: str | None = Field(None, max_length=200, description="Who operates the hand.")
+    transfer_safeguard: str | None = Field(
+        None, max_length=200, description="On what a transfer to another region rests."
+    )
+    retention: str | None = Field(None, max_length=200, description="How long the hand keeps what it is sent.")
+
+
 class HandSettings(Section):
     """A hand: a tool server or API that plans may use once its manifest is pinned."""
 
@@ -67,6 +82,9 @@ class HandSettings(Section):
     region: str | None = Field(None, description="Where its data goes.")
     trust: Trust = Field(Trust.UNTRUSTED, description="Whether its results may vouch for values.")
     labels: tuple[str, ...] = Field((), description="Free words for policies.")
+    processing: ProcessingSettings = Field(
+        ProcessingSettings(), description="For the record of processing activities; see below."
+    )
     actions: dict[str, ActionSettings] = Field({}, description="The operator's word on each action.")
     command: tuple[str, ...] | None = Field(None, description="mcp: program and arguments of the stdio server.")
     binds: tuple[BindSettings, ...] = Field((), description="mcp: directories the jail may see.")

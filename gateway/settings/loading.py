@@ -11,8 +11,15 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 from gateway.settings.base import Identifier, SettingsError
 from gateway.settings.hands import HandSettings, JailSettings
 from gateway.settings.policy import PolicySettings, ProposalSettings, ProvenanceSettings, RolloutSettings
-from gateway.settings.server import ConsoleSettings, PlanSettings, ServerSettings, TelemetrySettings, WebhookSettings
-from gateway.settings.storage import DatabaseSettings, KeySettings, LogSettings
+from gateway.settings.server import (
+    ConsoleSettings,
+    ControllerSettings,
+    PlanSettings,
+    ServerSettings,
+    TelemetrySettings,
+    WebhookSettings,
+)
+from gateway.settings.storage import DatabaseSettings, KeySettings, LogSettings, PrivacySettings
 
 
 class Settings(BaseSettings):
@@ -32,6 +39,7 @@ class Settings(BaseSettings):
     plans: PlanSettings = PlanSettings()
     database: DatabaseSettings = DatabaseSettings()
     log: LogSettings = LogSettings()
+    privacy: PrivacySettings = PrivacySettings()
     policy: PolicySettings = PolicySettings()
     provenance: ProvenanceSettings = ProvenanceSettings()
     proposals: ProposalSettings = ProposalSettings()
@@ -39,6 +47,7 @@ class Settings(BaseSettings):
     keys: KeySettings = KeySettings()
     jail: JailSettings = JailSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
+    controller: ControllerSettings = ControllerSettings()
     webhooks: dict[Identifier, WebhookSettings] = Field({}, description="The webhooks, by name.")
     hands: dict[Identifier, HandSettings] = Field({}, description="The hands, by id.")
 
@@ -58,6 +67,16 @@ class Settings(BaseSettings):
     def database_url(self) -> str:
         """The SQLAlchemy URL in use."""
         return self.database.url or f"sqlite:///{(self.home / 'handrail.db').absolute()}"
+
+    @property
+    def eraser_url(self) -> str:
+        """The URL as which personal data is erased."""
+        return self.database.eraser_url or self.database_url
+
+    @property
+    def epochs_directory(self) -> Path:
+        """Where the epoch keys lie."""
+        return self.privacy.epochs or self.home / "epochs"
 
     @property
     def public_url(self) -> str:

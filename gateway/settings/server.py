@@ -1,4 +1,5 @@
-"""What callers, approvers and operators meet: the server, plans, the console, webhooks, logs and traces."""
+"""What callers, approvers and operators meet: the server, plans, the console, webhooks, logs and traces; and who
+answers for it."""
 
 from pathlib import Path
 from typing import Literal
@@ -87,3 +88,12 @@ class TelemetrySettings(Section):
     log_format: Literal["console", "json"] = Field("console", description="For people, or one JSON object a line.")
     traces: Literal["none", "console", "otlp"] = Field("none", description="Where OpenTelemetry spans go.")
     otlp_endpoint: str | None = Field(None, description="OTLP/HTTP endpoint (traces = otlp).")
+
+
+class ControllerSettings(Section):
+    """Who answers for the processing of personal data, for the record of processing activities (GDPR, article 30)."""
+
+    name: str | None = Field(None, max_length=200, description="The controller.")
+    contact: str | None = Field(None, max_length=200, description="How to reach it.")
+    representative: str | None = Field(None, max_length=200, description="Its representative in the Union.")
+    data_protection_officer: str | None = Field(None, max_length=200, description="Its data protection officer.")

@@ -1,10 +1,11 @@
 """What is kept: rows, the audit log, the gateway's keys."""
 
 from pathlib import Path
+from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from gateway.settings.base import Section
+from gateway.settings.base import Identifier, Section
 
 
 class DatabaseSettings(Section):
@@ -14,6 +15,54 @@ class DatabaseSettings(Section):
         None,
         description="SQLAlchemy URL: sqlite:///FILE or postgresql+psycopg://... Default: handrail.db in the home.",
     )
+    eraser_url: str | None = Field(
+        None,
+        description="PostgreSQL: the same database as the role that may delete personal data and nothing else "
+        "(deploy/postgres/eraser-role.sql). Default: url.",
+    )
+
+    @model_validator(mode="after")
+    def _one_database(self) -> "DatabaseSettings":
+        if self.eraser_url is not None and not (self.url or "").startswith("postgresql"):
+            raise ValueError("eraser_url goes with a PostgreSQL url: SQLite has no roles")
+        return self
+
+
+class PrivacySettings(Section):
+    """Personal data: how long it is kept."""
+
+    payload_days: int = Field(
+        30,
+        ge=1,
+        le=3660,
+        description="Days after which arguments, results and other sealed values are deleted. Entries stay.",
+    )
+    epochs: Path | None = Field(
+        None,
+        description="Directory of the epoch keys, which every gateway of one database shares and no backup holds. "
+        "Default: epochs in the home.",
+    )
+
+
+class WitnessSettings(Section):
+    """A witness that cosigns the log's checkpoints."""
+
+    key: str = Field(
+        pattern=r"^[^\s+]{1,255}\+[0-9a-f]{8}\+[A-Za-z0-9+/=]+$",
+        max_length=4096,
+        description="Its verifier key for cosignatures, NAME+ID+KEY, from a channel that you trust.",
+    )
+    url: str = Field(
+        pattern=r"^https?://", max_length=1024, description="Its submission prefix; /add-checkpoint is put behind it."
+    )
+    private_network: bool = Field(False, description="Whether the host may be a private or loopback address.")
+    timeout_seconds: float = Field(5.0, gt=0, le=60, description="How long one answer may take.")
+
+    @model_validator(mode="after")
+    def _tls(self) -> "WitnessSettings":
+        if self.url.startswith("http://") and not self.private_network:
+            raise ValueError("plain http needs private_network = true; use https")
+        return self
 
 
 class LogSettings(Section):
@@ -26,11 +75,37 @@ class LogSettings(Section):
         description="Name of the log in its checkpoints, and the audience of plans. Fixed for the life of a log.",
     )
     append_deadline_seconds: float = Field(
-        2.0, gt=0, le=2.0, description="A record that is not durable by then refuses its step."
+        1.8, gt=0, le=2.0, description="A record that is not durable by then refuses its step."
     )
     group_max_entries: int = Field(256, ge=1, le=4096, description="Entries in one group commit.")
     group_wait_milliseconds: float = Field(0.0, ge=0, le=5, description="How long a commit waits for company.")
     checkpoint_interval_seconds: float = Field(1.0, gt=0, le=60, description="Longest time between checkpoints.")
+    witness_quorum: int = Field(
+        0, ge=0, le=32, description="Witnesses that have to cosign a checkpoint; a verifier sets its own number."
+    )
+    witness_interval_seconds: float = Field(
+        10.0, gt=0, le=3600, description="Shortest time between two checkpoints that one witness is asked to cosign."
+    )
+    witness_heartbeat_seconds: float = Field(
+        300.0, gt=0, le=86_400, description="Where nothing is logged, a checkpoint is cosigned anew this often."
+    )
+    witness_lag_max_seconds: float = Field(
+        900.0, gt=0, le=604_800, description="How old the quorum's newest word may be before log.unwitnessed is given."
+    )
+    witness_lag: Literal["notice", "unready"] = Field(
+        "notice",
+        description="What log.unwitnessed and log.forked do: a notice at /readyz, or also 503 there. Nothing else: "
+        "witnesses never stop the log.",
+    )
+    witnesses: dict[Identifier, WitnessSettings] = Field({}, description="The witnesses, by name; see below.")
+
+    @model_validator(mode="after")
+    def _quorum_can_be_reached(self) -> "LogSettings":
+        if self.witness_quorum > len(self.witnesses):
+            raise ValueError(f"witness_quorum is {self.witness_quorum}, but there are {len(self.witnesses)} witnesses")
+        if self.witness_lag_max_seconds <= self.witness_heartbeat_seconds:
+            raise ValueError("witness_lag_max_seconds must be more than witness_heartbeat_seconds")
+        return self
 
 
 class KeySettings(Section):

@@ -1,15 +1,16 @@
 """Step 4: one evaluation for all steps whose inputs are known. Whatever is not a clear ``allow`` or ``ask`` denies."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from gateway import evaluation
+from gateway import data_subjects, evaluation
 from gateway.arguments import amount
 from gateway.canonical import canonical
-from gateway.commitments import commit, subject_key
+from gateway.commitments import commit
 from gateway.manifest import Manifest, SideEffects
-from gateway.model import Decision, Effect, StepStatus
+from gateway.model import Decision, Effect, Obligations, StepStatus
 from gateway.ports import Contexts, PolicyEngine
 from gateway.reasons import ENGINE_AWAY, Reason
 from gateway.settings import PolicySettings
@@ -37,8 +38,8 @@ async def decide(
     await contexts.prepare(plan)
     policy_input = build_input(plan, states, settings, contexts.consider(plan, states, now), now)
     decisions = await engine.decide(policy_input)
-    subject = subject_key(plan.plan.tenant, plan.plan.principal.id, plan.plan.context_id)
-    recorded = commit(evaluation.record(policy_input, decisions), subject)
+    subjects = _subjects(plan, states, decisions)
+    recorded = commit(evaluation.record(policy_input, decisions), *subjects)
     for state in states:
         decision = decisions.get(state.step.id)
         if decision is None:
@@ -48,8 +49,26 @@ async def decide(
         if decision.effect is Effect.DENY:
             state.fail(StepStatus.DENIED, _reason_of(decision))
         elif state.amount:
-            state.put("amount", commit(canonical(state.amount), subject))
+            state.put("amount", commit(canonical(state.amount), data_subjects.of_context(plan.plan)))
     contexts.decided(plan, states)
+
+
+def _subjects(plan: PlanState, states: Sequence[StepState], decisions: Mapping[str, Decision]) -> tuple[str, ...]:
+    """Whom an evaluation concerns. Whom a decision names beside, its step's args and the plan come to concern, too; a
+    plan that is on record already stays as it was recorded."""
+    everybody = {data_subjects.of_context(plan.plan)}
+    for state in states:
+        decision = decisions.get(state.step.id)
+        obligations = Obligations() if decision is None else decision.obligations
+        action = None if state.manifest is None else state.manifest.actions[state.step.action]
+        subjects = data_subjects.of_value(plan.plan, state.step, action, [state.args], obligations)
+        if "args" in state.fresh:
+            state.fresh["args"] = replace(state.fresh["args"], subjects=subjects)
+        everybody |= set(subjects)
+    if plan.committed is not None:
+        whole = everybody | set(plan.committed.subjects)
+        plan.committed = replace(plan.committed, subjects=tuple(sorted(whole)))
+    return tuple(sorted(everybody))
 
 
 def put_off(plan: PlanState, questions: Mapping[str, Question]) -> bool:

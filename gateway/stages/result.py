@@ -2,10 +2,11 @@
 
 from typing import Any
 
+from gateway import data_subjects
 from gateway.canonical import canonical
-from gateway.commitments import commit, subject_key
+from gateway.commitments import commit
 from gateway.errors import Refused
-from gateway.model import HandResult, StepStatus
+from gateway.model import HandResult, Obligations, StepStatus
 from gateway.pointers import tokens
 from gateway.ports import Hands
 from gateway.reasons import Reason
@@ -43,8 +44,21 @@ def settle(plan: PlanState, state: StepState, hands: Hands) -> None:
         state.result = None
         state.fail(StepStatus.FAILED, Reason.HAND_RESULT_TOO_LARGE, limit_bytes=limit)
         return
-    subject = subject_key(plan.plan.tenant, plan.plan.principal.id, plan.plan.context_id)
-    state.put("result", commit(document, subject))
+    try:
+        subjects = _subjects(plan, state)
+        data_subjects.check_number(subjects)
+        state.put("result", commit(document, *subjects))
+    except Refused as refusal:
+        state.result = None
+        state.fail(StepStatus.FAILED, Reason.SCHEMA_RESULT, **refusal.facts)
+
+
+def _subjects(plan: PlanState, state: StepState) -> tuple[str, ...]:
+    """Whom a result concerns: whom the call named, and whom the answer names."""
+    action = None if state.manifest is None else state.manifest.actions.get(state.step.action)
+    obligations = Obligations() if state.decision is None else state.decision.obligations
+    documents = [state.args, {} if state.result is None else state.result.document()]
+    return data_subjects.of_value(plan.plan, state.step, action, documents, obligations)
 
 
 def redact(result: HandResult, pointers: tuple[str, ...]) -> HandResult:

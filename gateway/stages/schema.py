@@ -11,8 +11,9 @@ from typing import Any, Final
 
 import jsonschema_rs
 
+from gateway import data_subjects
 from gateway.canonical import canonical
-from gateway.commitments import commit, subject_key
+from gateway.commitments import commit
 from gateway.errors import Refused
 from gateway.model import Plan, Reference, Step, StepStatus, VerifiedPlan
 from gateway.pointers import escape, pointer, tokens
@@ -129,7 +130,6 @@ def check_steps(plan: PlanState, states: list[StepState], hands: Hands, *, args_
     room = _Room(args_max_bytes)
     people = (plan.plan.principal, plan.plan.caller)
     tenant = plan.plan.tenant
-    subject = subject_key(tenant, plan.plan.principal.id, plan.plan.context_id)
     for state in states:
         step = state.step
         manifest = hands.manifest(tenant, step.hand) if all(person.may_use(step.hand) for person in people) else None
@@ -144,10 +144,12 @@ def check_steps(plan: PlanState, states: list[StepState], hands: Hands, *, args_
             args, state.provenance = _resolve(plan, state, room) if step.references else (step.args, {})
             # What a tool returned never went through the strict parser; what has no canonical form is refused here.
             put_args(state, args, canonical(args))
+            subjects = data_subjects.of_value(plan.plan, step, manifest.actions[step.action], [args])
+            data_subjects.check_number(subjects)
+            state.put("args", commit(state.args_bytes, *subjects))
         except Refused as refusal:
             state.fail(StepStatus.DENIED, refusal.reason, **refusal.facts)
             continue
-        state.put("args", commit(state.args_bytes, subject))
         problems = hands.check_args(tenant, step.hand, step.action, args)
         if problems:
             state.fail(StepStatus.DENIED, Reason.SCHEMA_ARGS, problems=list(problems))

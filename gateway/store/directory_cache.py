@@ -11,6 +11,7 @@ from typing import Final, Generic, TypeVar
 
 from gateway.errors import Unavailable
 from gateway.reasons import Reason
+from gateway.store.reading import in_thread
 
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
@@ -97,7 +98,7 @@ class Lookups(Generic[Key, Value]):
             batch = list(islice(self._waiting, BATCH))
             epoch, read_at = self._epoch, self._clock()
             try:
-                found = await asyncio.to_thread(self._fetch, batch)
+                found = await in_thread("directory", self._fetch, batch)
             except BaseException as exc:
                 self._fail(batch, exc)
                 if not isinstance(exc, Exception):

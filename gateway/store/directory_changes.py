@@ -15,7 +15,7 @@ from gateway.store.directory_reads import DirectoryReads
 from gateway.store.reading import Result, blocking_read, reading
 from gateway.store.row_macs import RowMacs
 
-_CONTEXT: Final = "directory"
+_CONTEXT: Final = "@directory"
 """Stands for the context in the data subject of a record of the directory itself."""
 
 

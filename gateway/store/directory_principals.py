@@ -86,7 +86,7 @@ class PrincipalAdmin(Changes):
             raise Refused(Reason.REQUEST_NOT_FOUND, "the principal is revoked")
         now = self._clock()
         view, row = _key(actor.tenant, principal_id, now, lifetime)
-        entry = _principal_entry(found, actor.pseudonym, "key_added", key=view["key_id"])
+        entry = _principal_entry(found, actor.pseudonym, "key_added", (view["key_id"], view["expires_at"]))
         await self._append(Append([entry], [Write(_ADD_KEY, self._macs.seal(api_keys, row))]))
         return view
 
@@ -113,6 +113,23 @@ class PrincipalAdmin(Changes):
         found = await self._principal(actor.tenant, principal_id)
         if found["revoked_at"] is not None:
             raise Refused(Reason.REQUEST_CONFLICT, "revoked already", **because(Conflict.REVOKED))
+        return await self._revoke(actor, found)
+
+    async def retire_principal(self, actor: Principal, principal_id: str) -> PrincipalView:
+        """Revoke a principal, if it is not, because it is about to be erased.
+
+        Raises:
+            Refused: ``auth.forbidden``, ``request.not_found``; ``request.conflict`` for the last security admin.
+            RowChanged: ``gateway.internal``.
+        """
+        require(actor, Permission.PRIVACY_ERASE)
+        found = await self._principal(actor.tenant, principal_id)
+        return rows.principal_view(found) if found["revoked_at"] is not None else await self._revoke(actor, found)
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    async def _revoke(self, actor: Principal, found: Found) -> PrincipalView:
+        principal_id = found["principal_id"]
         # Somebody else's tampered row must not keep anybody from being revoked, and is no admin.
         everybody = await self._read(
             lambda connection: self._reads.principal_rows(connection, actor.tenant, strict=False)
@@ -134,8 +151,6 @@ class PrincipalAdmin(Changes):
             writes.append(Write(_REVOKE_KEY, {"named": row["key_id"], "at": now, "new_mac": dead["mac"]}))
         await self._append(Append([_principal_entry(found, actor.pseudonym, "revoked")], writes))
         return rows.principal_view(gone)
-
-    # --- inside ------------------------------------------------------------------------------------------------------
 
     async def _add(self, tenant: str, actor: str, people: Sequence[NewPrincipal]) -> list[NewPrincipalView]:
         now = self._clock()
@@ -164,7 +179,7 @@ class PrincipalAdmin(Changes):
                 await self._refuse_shared(tenant, principals.c.approval_jwk, enrolled)
                 await self._refuse_shared(tenant, issuer_keys.c.jwk, enrolled)
             key_view, key_row = _key(tenant, person.id, now, rows.ttl_seconds(person.ttl_days))
-            entries.append(_principal_entry(row, actor, "added", key=key_view["key_id"]))
+            entries.append(_principal_entry(row, actor, "added", (key_view["key_id"], key_view["expires_at"])))
             guards.append(Guard(_ADD_PRINCIPAL, self._macs.seal(principals, row), conflict))
             writes.append(Write(_ADD_KEY, self._macs.seal(api_keys, key_row)))
             views.append({"principal": rows.principal_view(row), "api_key": key_view})
@@ -201,16 +216,24 @@ def _key(tenant: str, principal_id: str, now: float, lifetime_seconds: int) -> t
     return {"key_id": minted.key_id, "token": minted.token, "expires_at": expires_at}, row
 
 
-def _principal_entry(row: Found, actor: str, change: str, key: str | None = None) -> EntryDraft:
+def _principal_entry(row: Found, actor: str, change: str, key: tuple[str, float] | None = None) -> EntryDraft:
+    """What somebody may do stands in clear, for access reviews that replay these; who it is lies under the commitment.
+
+    Args:
+        key: id and end of the API key that it is about.
+    """
     tenant, principal_id = row["tenant"], row["principal_id"]
     facts: dict[str, str | int] = {
         "change": change,
         "subject": row["pseudonym"],
         "roles": ",".join(json.loads(row["roles"])),
     }
-    if key is not None:
-        facts["key_id"] = key
     scope = None if row["hands"] is None else json.loads(row["hands"])
+    facts["hands"] = "*" if scope is None else ",".join(scope)
+    if row["approval_jwk"] is not None:
+        facts["approval_kid"] = rows.public_key(json.loads(row["approval_jwk"]), "/approval_jwk").kid
+    if key is not None:
+        facts |= {"key_id": key[0], "key_expires_at": int(key[1])}
     return EntryDraft(
         EntryType.PRINCIPAL_CHANGED,
         tenant,

@@ -1,8 +1,15 @@
-"""How a store reads: in a thread, on a connection of its own, and no exception of the database leaves it."""
+"""How a store reads: in a thread, on a connection of its own, in bounded time, and no exception of the database leaves
+it.
+
+A database on a device that never answers holds the threads of this module and nobody else's; whoever asks meanwhile is
+refused after the deadline.
+"""
 
 import asyncio
+import functools
 from collections.abc import Callable
-from typing import TypeVar
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, ParamSpec, TypeVar
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -10,12 +17,31 @@ from sqlalchemy.exc import SQLAlchemyError
 from gateway.errors import HandrailError, Unavailable
 from gateway.reasons import Reason
 
+Args = ParamSpec("Args")
 Result = TypeVar("Result")
+
+DEADLINE_SECONDS: Final = 1.8
+"""As for an append (``[log] append_deadline_seconds``)."""
+_threads: Final = ThreadPoolExecutor(8, thread_name_prefix="handrail-store")
 
 
 async def reading(engine: Engine, what: str, read: Callable[[Connection], Result]) -> Result:
     """:func:`blocking_read` without stopping the event loop."""
-    return await asyncio.to_thread(blocking_read, engine, what, read)
+    return await in_thread(what, blocking_read, engine, what, read)
+
+
+async def in_thread(what: str, work: Callable[Args, Result], *args: Args.args, **kwargs: Args.kwargs) -> Result:
+    """What ``work`` returns, that only reads.
+
+    Raises:
+        Unavailable: ``log.unavailable`` after the deadline.
+    """
+    call = functools.partial(work, *args, **kwargs)
+    try:
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            return await asyncio.get_running_loop().run_in_executor(_threads, call)
+    except TimeoutError:
+        raise Unavailable(Reason.LOG_UNAVAILABLE, f"{what}: the database does not answer") from None
 
 
 def blocking_read(engine: Engine, what: str, read: Callable[[Connection], Result]) -> Result:

@@ -5,7 +5,6 @@ that is put back logs nobody in again. A session ends at its time, with its API 
 person leaves; it survives a restart, and holds at every gateway of the database.
 """
 
-import asyncio
 import hashlib
 import hmac
 import re
@@ -21,7 +20,7 @@ from audit.history import facts_of
 from gateway.entries import EntryDraft, EntryType
 from gateway.model import Principal
 from gateway.ports import Append, AuditLog, Write
-from gateway.store.reading import blocking_read
+from gateway.store.reading import blocking_read, in_thread
 from gateway.store.row_macs import RowChanged, RowMacs, sound
 from gateway.store.tables import sessions
 
@@ -97,7 +96,7 @@ class SqlSessions:
         """
         if _TOKEN.fullmatch(token) is None:
             return None
-        row = await asyncio.to_thread(self._read, token)
+        row = await in_thread("sessions", self._read, token)
         if row is None or self._clock() >= row["expires_at"]:
             return None
         return self._session(token, row)

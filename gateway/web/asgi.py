@@ -25,6 +25,7 @@ from gateway.web.metrics import WebMetrics
 from gateway.web.openapi import openapi
 from gateway.web.routes import TABLE, policy, remote
 from gateway.web.routes.health import ReadinessProbe
+from gateway.web.routes.log import Readings
 from gateway.web.routing import routes
 from gateway.web.sse import Streams
 from gateway.web.throttle import Throttle
@@ -75,6 +76,7 @@ def create_app(gateway: "Gateway", pages: Sequence[BaseRoute] = ()) -> Starlette
     app.state.mcp = mcp
     app.state.streams = Streams(metrics)
     app.state.readiness = ReadinessProbe()
+    app.state.readings = Readings()
     app.state.notices = Throttle(remote.NOTICES_PER_MINUTE, Reason.LIMIT_NOTICES)
     app.state.openapi = cache(lambda: openapi(TABLE, _version(), gateway.settings.public_url))
     return app

@@ -15,8 +15,12 @@ from gateway.web.errors import problem, report
 OPEN_PATHS: Final = frozenset(
     {"/healthz", "/readyz", "/.well-known/jwks.json", "/log/checkpoint", "/v1/policy/remote/notify"}
 )
-"""The only paths that answer without an API key. The route table must agree (tested). A notice carries a secret of its
-own, because no Git server can send an API key."""
+"""The only paths, hash tiles apart, that answer without an API key. The route table must agree (tested). A notice has a
+secret of its own, because no Git server can send an API key."""
+
+TILES_PREFIX: Final = "/log/tile/"
+ENTRIES_PREFIX: Final = "/log/tile/entries/"
+"""Hash tiles are for anybody; entry bundles, which stand among them, are not."""
 
 PAGE_PATHS: Final = frozenset(
     {
@@ -46,7 +50,7 @@ class AuthenticationMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI entry."""
-        if scope["type"] != "http" or scope["path"] in OPEN_PATHS or is_page(scope["path"]):
+        if scope["type"] != "http" or is_open(scope["path"]) or is_page(scope["path"]):
             await self.app(scope, receive, send)
             return
         try:
@@ -56,6 +60,11 @@ class AuthenticationMiddleware:
             await problem(error, request_id_of(scope))(scope, receive, send)
             return
         await self.app(scope, receive, send)
+
+
+def is_open(path: str) -> bool:
+    """Whether ``path`` answers without an API key."""
+    return path in OPEN_PATHS or (path.startswith(TILES_PREFIX) and not path.startswith(ENTRIES_PREFIX))
 
 
 def is_page(path: str) -> bool:

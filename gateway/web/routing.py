@@ -3,6 +3,7 @@
 From the same rows come the Starlette routes, the permission checks and ``/openapi.json``, so they cannot drift.
 """
 
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -54,6 +55,8 @@ class Parameter:
     place: str = "query"
 
 
+_REST: Final = re.compile(r"\{([a-z_]+_path)\}$")
+
 AFTER: Final = Parameter("after", "Only those that follow this one: next of the page before.")
 AFTER_INDEX: Final = Parameter("after", "Go on after this: next of the page before.", {"type": "integer", "minimum": 0})
 
@@ -73,6 +76,7 @@ class Endpoint:
     """One method of one path.
 
     Attributes:
+        path: a parameter whose name ends in ``_path`` takes everything that is left, slashes too.
         handler: takes the request and the authenticated principal; of an open route, the request alone.
         answers: status -> representation of the good answers.
         problems: reasons beyond those that every route may give.
@@ -140,4 +144,4 @@ def routes(table: Sequence[Endpoint]) -> list[Route]:
     by_path: dict[str, list[Endpoint]] = {}
     for endpoint in table:
         by_path.setdefault(endpoint.path, []).append(endpoint)
-    return [Route(path, endpoint=Resource(path, endpoints)) for path, endpoints in by_path.items()]
+    return [Route(_REST.sub(r"{\1:path}", path), endpoint=Resource(path, rows)) for path, rows in by_path.items()]

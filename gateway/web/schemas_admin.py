@@ -309,3 +309,27 @@ class EntryPage(Shape):
     covers: Covered
     matches: int | None = Field(description="How many match in all, where that was asked.")
     checkpoint: str | None = Field(description="Signed checkpoint that the proofs lead to, where they were asked for.")
+
+
+# --- log -------------------------------------------------------------------------------------------------------------
+
+
+class WitnessView(Shape):
+    """A witness of the log, and what became of the newest attempt to have a checkpoint cosigned."""
+
+    name: str
+    key: str = Field(description="Name of its key, as signature lines show it.")
+    tree_size: int = Field(description="The largest tree that it cosigned.")
+    cosigned_at: int | None = Field(description="When it last did, by its own clock, in seconds since the epoch.")
+    age_seconds: int | None
+    fault: str | None
+    detail: str
+
+
+class WitnessList(Shape):
+    """The witnesses of this gateway's log, and whether enough of them gave their word lately."""
+
+    quorum: int
+    lag_seconds: int
+    problem: str | None
+    witnesses: list[WitnessView]

@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from gateway.canonical import b64url_decode, b64url_encode, parse
 from gateway.errors import Refused
-from gateway.files import write
+from gateway.files import make_directory, write
 from gateway.ports import Purpose
 from keys import jwk
 from keys.errors import KeyUnavailable, SealBroken
@@ -54,7 +54,7 @@ class FileKeyStore:
         self._aead = AESGCM(master.derive(_LABEL))
         self._thread_lock = threading.Lock()
         try:
-            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_directory(directory)
             status = directory.stat()
         except OSError as exc:
             raise KeyUnavailable(f"{directory}: {exc.strerror}") from None

@@ -12,7 +12,7 @@ from typing import Final, Self
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from gateway.files import write
+from gateway.files import make_directory, write
 from keys.errors import KeyUnavailable, MasterKeyUnsafe
 
 VARIABLE: Final = "HANDRAIL_MASTER_KEY"
@@ -80,6 +80,6 @@ def _read(file: Path) -> str:
 
 def _make(file: Path) -> None:
     """Make the file whole or not at all; where another process was faster, its file stays."""
-    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_directory(file.parent)
     with contextlib.suppress(FileExistsError):
         write(file, f"{secrets.token_hex(32)}\n".encode(), replace=False)

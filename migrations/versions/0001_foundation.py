@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from migrations import defences, people, postings
+from migrations import defences, people, postings, privacy, witnesses
 
 revision = "0001"
 down_revision = None
@@ -27,28 +27,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("tree_size", name=op.f("pk_checkpoints")),
         comment="Signed checkpoints.",
     )
-    op.create_table(
-        "data_keys",
-        sa.Column("key_id", sa.String(length=32), nullable=False),
-        sa.Column("tenant", sa.String(length=64), nullable=False),
-        sa.Column(
-            "subject",
-            sa.String(length=64),
-            nullable=False,
-            comment="Keyed hash of the data subject, under the epoch key.",
-        ),
-        sa.Column("epoch", sa.String(length=32), nullable=False),
-        sa.Column(
-            "wrapped",
-            sa.LargeBinary(),
-            nullable=False,
-            comment="nonce || AES-256-GCM(data key || subject), AAD = key_id.",
-        ),
-        sa.PrimaryKeyConstraint("key_id", name=op.f("pk_data_keys")),
-        sqlite_with_rowid=False,
-        comment="One data key per data subject, wrapped by an epoch key that is not in the database.",
-    )
-    op.create_index(op.f("ix_data_keys_subject_tenant"), "data_keys", ["subject", "tenant"], unique=False)
     op.create_table(
         "entries",
         sa.Column("idx", _INDEX, autoincrement=False, nullable=False, comment="Position in the log, from 0."),
@@ -89,19 +67,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_head")),
         comment="One row, moved by compare-and-swap.",
     )
-    op.create_table(
-        "payloads",
-        sa.Column("commitment", sa.String(length=64), nullable=False),
-        sa.Column("tenant", sa.String(length=64), nullable=False),
-        sa.Column("key_id", sa.String(length=32), nullable=False),
-        sa.Column(
-            "sealed", sa.LargeBinary(), nullable=False, comment="nonce || AES-256-GCM(salt || value), AAD = commitment."
-        ),
-        sa.Column("created_at", sa.Float(), nullable=False),
-        sa.PrimaryKeyConstraint("commitment", name=op.f("pk_payloads")),
-        comment="Erasable values behind the commitments of entries.",
-    )
-    op.create_index(op.f("ix_payloads_key_id"), "payloads", ["key_id"], unique=False)
     op.create_table(
         "approvals",
         sa.Column("approval_id", sa.String(length=64), nullable=False),
@@ -322,7 +287,9 @@ def upgrade() -> None:
         comment="Accepted plans by (iss, jti), kept until exp + skew.",
     )
     people.create()
+    privacy.create()
     postings.create()
+    witnesses.create()
     op.create_table(
         "api_keys",
         sa.Column("key_id", sa.String(length=32), nullable=False),

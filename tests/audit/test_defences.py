@@ -21,6 +21,8 @@ ATTACKS = [
     "UPDATE checkpoints SET note = 'x'",
     "DELETE FROM entries WHERE idx = 2",
     "DELETE FROM checkpoints",
+    "UPDATE cosignatures SET line = 'x'",
+    "DELETE FROM cosignatures",
     "DELETE FROM head",
     "UPDATE head SET tree_size = 1",
     "UPDATE head SET origin = 'other'",
@@ -31,6 +33,7 @@ ATTACKS = [
 SQLITE = [
     "INSERT OR REPLACE INTO entries SELECT * FROM entries WHERE idx = 1",
     "INSERT OR REPLACE INTO checkpoints SELECT * FROM checkpoints",
+    "INSERT OR REPLACE INTO cosignatures SELECT tree_size, witness, key_id, time, 'x' FROM cosignatures",
     "INSERT OR REPLACE INTO head SELECT 1, 0, root, origin FROM head",
     "UPDATE OR REPLACE entries SET idx = 1 WHERE idx = 2",
     "UPDATE OR REPLACE fates SET step_id = 't' WHERE step_id = 's'",
@@ -79,6 +82,7 @@ POSTGRESQL = [
     "TRUNCATE head",
     "TRUNCATE checkpoints",
     "TRUNCATE fates",
+    "TRUNCATE cosignatures",
     "INSERT INTO entries SELECT * FROM entries WHERE idx = 1 ON CONFLICT (idx) DO UPDATE SET principal = 'x'",
     "SET session_replication_role = replica; DELETE FROM entries",
     "SET session_replication_role = replica; TRUNCATE entries",
@@ -92,6 +96,7 @@ async def logged(engine, open_log):
         await log.checkpoint()
     with writing(engine.connect()) as connection, connection.begin():
         connection.execute(text("INSERT INTO fates (plan_id, step_id) VALUES ('p', 's'), ('p', 't')"))
+        connection.execute(text("INSERT INTO cosignatures VALUES (5, 'w.example', '00000000', 1, 'line')"))
     return engine
 
 

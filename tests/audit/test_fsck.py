@@ -2,13 +2,11 @@
 
 import json
 import os
-import re
 
 import pytest
-from sqlalchemy import delete, insert, select, text, update
+from sqlalchemy import delete, insert, select, update
 
 from audit.checkpoint import VerifierKey
-from audit.database import changing_schema, writing
 from audit.epochs import EpochKeys
 from audit.errors import LogUnavailable
 from audit.fsck import Fault, check
@@ -17,8 +15,8 @@ from audit.tables import checkpoints, entries, head, payloads
 from gateway.canonical import b64url_decode
 from gateway.commitments import commit
 from gateway.ports import Append
-from migrations import defences
 from tests.audit.conftest import draft
+from tests.audit.owner import attack
 
 ENTRIES = 13
 
@@ -38,18 +36,6 @@ async def kept(engine, open_log):
 @pytest.fixture
 def key(signer):
     return VerifierKey("handrail.local/log", b64url_decode(signer.active_jwk(None)["x"]))
-
-
-def attack(engine, *statements):
-    """Run as the owner of the database, defences gone."""
-    with writing(engine.connect()) as connection, changing_schema(connection), connection.begin():
-        for statement in defences.sqlite() if engine.dialect.name == "sqlite" else defences.postgresql():
-            found = re.match(r"CREATE TRIGGER (\w+) .*? ON (\w+)", statement)
-            if found:
-                on = "" if engine.dialect.name == "sqlite" else f" ON {found[2]}"
-                connection.execute(text(f"DROP TRIGGER IF EXISTS {found[1]}{on}"))
-        for statement in statements:
-            connection.execute(statement)
 
 
 def row(engine, index):

@@ -20,7 +20,7 @@ from audit.tables import entries
 from gateway.ports import Append, Guard
 from gateway.reasons import Reason
 from tests.audit.conftest import claims, draft
-from tests.postgres import running
+from tests.postgres import children, running
 
 
 def size(engine):
@@ -90,11 +90,11 @@ async def test_a_stopped_postgresql_holds_no_caller_and_a_restarted_one_needs_no
         migrations.upgrade(engine)
         async with open_log(engine, append_deadline_seconds=0.5) as log:
             await log.append(Append([draft()]))
-            children = _descendants(server.pid)
-            for pid in children:
+            stopped = children(server.pid)  # the postmaster itself goes on, as a kernel would keep its sockets open
+            for pid in stopped:
                 os.kill(pid, signal.SIGSTOP)
             refused = await outcomes(log, 20)
-            for pid in children:
+            for pid in stopped:
                 os.kill(pid, signal.SIGCONT)
             assert all(isinstance(outcome, LogUnavailable) for outcome in refused)
             done = await recovered(log)
@@ -108,12 +108,6 @@ async def test_a_stopped_postgresql_holds_no_caller_and_a_restarted_one_needs_no
             assert await log.append(Append([draft()])) == range(done[0] + 1, done[0] + 2)
         assert list(check(engine)) == []
         engine.dispose()
-
-
-def _descendants(pid):
-    """The postmaster's children; the postmaster itself goes on, as a kernel would keep its sockets open."""
-    listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=True)
-    return [int(line) for line in listed.stdout.split()]
 
 
 async def test_a_database_that_hangs_for_ever_before_the_commit_never_writes_what_was_refused(engine, open_log):

@@ -207,7 +207,12 @@ def test_the_log_of_all_this_is_sound_and_a_flipped_byte_is_named(
     page = json.loads(handrail("audit", "query", "--as", "dee", "--type", "STPEXE", "--json").stdout)
     index = page["entries"][-1]["index"]
     checked = handrail("audit", "fsck", "--payloads", "--trust", home / "trust.json", "--json")
-    assert json.loads(checked.stdout) == {"sound": True, "findings": []}, checked.output
+    said = json.loads(checked.stdout)
+    assert (said["sound"], said["findings"]) == (True, []), checked.output
+    recorded = json.loads(handrail("audit", "query", "--as", "dee", "--type", "LOGVER", "--json").stdout)["entries"][-1]
+    assert recorded["index"] == said["recorded"]
+    facts = {"size": said["size"], "findings": 0, "signatures": 1, "kept": 0, "payloads": 1}
+    assert recorded["entry"]["facts"] == facts
     copy = tmp_path / "copy"
     copy.mkdir()
     with (

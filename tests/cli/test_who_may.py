@@ -35,7 +35,7 @@ def _named(cell: str) -> list[str]:
     found = []
     for span in re.findall(r"`([^`]+)`", cell):
         first, *others = re.sub(r"\[[^\]]*\]", "", span.replace("\\|", "|")).split("|")
-        words = [re.match(r"(?:[a-z]+ ?)*", part)[0].split() for part in (first, *others)]  # type: ignore[index]
+        words = [re.match(r"(?:[a-z]+(?:-[a-z]+)* ?)*", part)[0].split() for part in (first, *others)]  # type: ignore[index]
         found.append(" ".join(words[0]))
         found += [" ".join([*words[0][:-1], *more]) for more in words[1:] if more]
     return found

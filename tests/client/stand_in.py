@@ -21,6 +21,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from starlette.routing import Route
 
 from tests.client.receipt_forge import ORIGIN, Forge
+from tests.controls import found
 
 TOKENS = {"hr_0000000000000000_agent": "alice", "hr_0000000000000001_admin": "root"}
 TOKEN = next(iter(TOKENS))
@@ -251,6 +252,10 @@ class StandIn:
                 return JSONResponse(self.forge.trust())
         return self._admin(method, parts, body, caller)
 
+    def hold(self) -> dict[str, Any]:
+        return {"hold_id": "h1", "person": self.text, "code": "legal_claim", "set_at": 1.0, "set_by": "p-1",
+                "until": None, "in_force": True}  # fmt: skip
+
     def _admin(  # noqa: C901, PLR0912 - one line per route
         self, method: str, parts: list[str], body: bytes, caller: str
     ) -> Response:
@@ -278,6 +283,19 @@ class StandIn:
             case ("GET" | "DELETE", "principals", _, "security-keys", *_):
                 jwk = {"kty": "EC", "crv": "P-256", "x": self.text, "y": "A"}
                 return JSONResponse({"security_keys": [{"kid": "k", "jwk": jwk, "rp_id": self.text, "sign_count": 1}]})
+            case ("POST", "privacy", "access"):
+                return JSONResponse({"about": {"person": self.text}, "values": [], "entries": [], "end": {}})
+            case ("POST", "privacy", "preview"):
+                return JSONResponse({"keys": 1, "values": 2, "shared": 1, "rows": {self.text: 1}, "acts": 0,
+                                     "principal": False, "plans_under_way": 0, "holds": []})  # fmt: skip
+            case (_, "privacy", "erasures", *_):
+                return JSONResponse({"erasure_id": self.text, "state": "done", "requested_at": 1.0,
+                                     "requested_index": 1, "keys": 1, "values": 2, "done_at": 2.0,
+                                     "done_index": 2})  # fmt: skip
+            case ("GET", "privacy", "holds"):
+                return JSONResponse({"holds": [self.hold()]})
+            case (_, "privacy", "holds", *_):
+                return JSONResponse(self.hold())
             case ("GET", "issuers"):
                 return JSONResponse({"issuers": [issuer]})
             case ("POST", "issuers"):
@@ -317,6 +335,9 @@ class StandIn:
                 return JSONResponse({"shadow": begun, "gateways": [], "comparison": COMPARISON}, 201)
             case ("GET", "policy", "canary"):
                 return JSONResponse({"canary": CANARY, "gateways": ["gw-1"], "comparison": COMPARISON})
+            case ("GET", "audit", "exports"):
+                numbers = {"handrail-tree-size": "9", "handrail-entries": "2"}
+                return Response(b"a\nb\n", media_type="application/x-tar", headers=numbers)
             case ("GET", "policy", "evaluations"):
                 lines = [json.dumps(line) for line in self.evaluations]
                 text = "\n".join([*lines, json.dumps({"next": None, "first": 0, "end": 9, "tree_size": 9}), ""])
@@ -341,6 +362,19 @@ class StandIn:
                                      "by": caller, "at": 1.0})  # fmt: skip
             case ("GET", "policy"):
                 return JSONResponse({"engine": "embedded", "digest": DIGEST, "files": [], "loaded_at": 1.0})
+            case ("GET", "checkpoint"):
+                return PlainTextResponse(self.forge.checkpoint())
+            case ("GET", "log", "witnesses"):
+                one = {"name": "w1", "key": self.text, "tree_size": 7, "cosigned_at": 1_800_000_000,
+                       "age_seconds": 4, "fault": "forked", "detail": self.text}  # fmt: skip
+                return JSONResponse({"quorum": 1, "lag_seconds": 4, "problem": "log.forked", "witnesses": [one]})
+            case ("GET", "controls", "report"):
+                summary = {"missing": 0, "evidence": 2, "none": 1}
+                return JSONResponse({**found.report(self.text), "summary": summary})
+            case ("GET", "controls", "access-review"):
+                return JSONResponse(found.access(self.text))
+            case ("GET", "controls", "processing-record"):
+                return JSONResponse(found.processing(self.text))
             case ("GET", "audit", "entries"):
                 item = {"index": 4, "code": "STPEXE", "label": "step executed", "entry": entry}
                 return JSONResponse({"entries": [item], "next": 4, "tree_size": 9, "covers": {"first": 0, "last": 4},

@@ -118,6 +118,9 @@ async def test_admin_calls_send_what_the_api_documents(gateway: StandIn, both: B
     assert (await both("pin_hand", "git", "ab" * 32))["asked"] == {"digest": "ab" * 32}
     assert (await both("policy"))["engine"] == "embedded"
     assert (await both("audit_entries", type="POLDNY", after=3, plan=None))["tree_size"] == 9
+    assert (await both("controls_report", "gdpr", **{"from": None}, samples=1))["framework"] == "gdpr"
+    assert (await both("access_review"))["principals"]
+    assert (await both("processing_record", to="2026-01-01"))["activities"]
     assert (await both("policy_rollout"))["observed"][0]["hand"] == "git"
     assert (await both("policy_shadow"))["comparison"]["shed"] == 4
     assert (await both("start_policy_shadow", "cd" * 32, lasts_seconds=60))["shadow"]["digest"] == "cd" * 32

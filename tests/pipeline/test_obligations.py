@@ -7,16 +7,23 @@ from typing import Any
 
 import pytest
 import structlog
+from sqlalchemy import select
 
+from audit.epochs import EpochKeys
+from audit.query import Filter
+from audit.sealing import every_epoch
+from audit.tables import data_keys, payload_keys, payloads
 from gateway.canonical import b64url_decode, parse
+from gateway.commitments import person_key
 from gateway.errors import HandrailError, Refused
 from gateway.model import Answer, HandCall, HandResult, Obligations, Principal, Role
 from gateway.policy.decisions import decide
 from gateway.reasons import Reason
+from keys.stores.master import MasterKey
 from tests.meta.tree import ROOT
-from tests.pipeline.house import APPROVER, SECOND, House, step
+from tests.pipeline.house import AGENT, APPROVER, SECOND, House, step
 
-NOT_YET = {"egress_hosts": ["a.example"], "data_subjects": ["/to"]}
+NOT_YET = {"egress_hosts": ["a.example"]}
 """Obligations that are defined and not carried out: whoever demands one is denied."""
 
 
@@ -109,6 +116,28 @@ async def told_loudly(house: House) -> None:
     assert told["log_level"] == "error"
 
 
+async def sealed_for_whom_it_names(house: House) -> None:
+    house.policy.obligations = demanded(data_subjects=["Ann Example", "/text"])
+    view = await house.plan(step("a", args={"text": "bob@example.com"}), step("b", args={"text": "bob@example.com"}))
+    wanted = {person_key("ann example"), person_key("bob@example.com")}
+    fields = house.log.reader.query(Filter(plan_id=view["plan_id"], type="STPEXE")).entries[0].fields
+    assert owners(house, fields["args"]) == owners(house, fields["result"]) == wanted
+    both = wanted | {f"default/{AGENT.id}/{view['context_id']}"}
+    assert owners(house, fields["plan"]) == owners(house, fields["evaluation"]) == both
+
+
+def owners(house: House, commitment: str) -> set[str]:
+    """The data subjects whose keys seal a value."""
+    home = house.settings.home
+    keys = EpochKeys(home / "epochs", MasterKey.load(home / "master.key").derive("epoch"))
+    epochs = {epoch.name: epoch for epoch in every_epoch(keys)}
+    shared = select(payload_keys.c.key_id).where(payload_keys.c.commitment == commitment)
+    alone = select(payloads.c.key_id).where(payloads.c.commitment == commitment)
+    with house.log._engine.connect() as connection:
+        rows = connection.execute(select(data_keys).where(data_keys.c.key_id.in_(shared.union(alone)))).all()
+    return {epochs[row.epoch].unwrap(row.key_id, row.wrapped)[1] for row in rows}
+
+
 BINDS: dict[str, Callable[[House], Awaitable[None]]] = {
     "redact": redacted,
     "result_max_bytes": kept_small,
@@ -118,6 +147,7 @@ BINDS: dict[str, Callable[[House], Awaitable[None]]] = {
     "approver_role": asked_of_a_role,
     "quorum": asked_of_several,
     "enrolled_key": asked_with_a_key,
+    "data_subjects": sealed_for_whom_it_names,
     "log_level": told_loudly,
 }
 

@@ -90,7 +90,9 @@ def test_an_ill_shaped_answer_denies_every_step(answer: Any) -> None:
     [
         {"unknown": 1},
         {"egress_hosts": ["example.com"]},
-        {"data_subjects": ["/a"]},
+        {"data_subjects": [" "]},
+        {"data_subjects": [7]},
+        {"data_subjects": ["a" * 513]},
         {"log_level": "shout"},
         {"log_level": 3},
         {"quorum": 0},

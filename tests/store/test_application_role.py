@@ -17,6 +17,7 @@ from tests.pipeline.house import APPROVER, close_house, open_house, step
 from tests.postgres import Server
 
 pytestmark = pytest.mark.postgres
+ERASABLE = ("payloads", "payload_keys", "data_keys", "key_epochs", "erased_keys", "erasures")
 SCRIPT = ROOT / "deploy" / "postgres" / "application-role.sql"
 
 
@@ -53,7 +54,11 @@ async def test_a_gateway_works_under_the_role(application: URL, tmp_path: Path) 
     "statement",
     [
         *(f"UPDATE {table} SET {(metadata.tables | log.tables)[table].c[0].name} = NULL" for table in APPEND_ONLY),
-        *(f"DELETE FROM {table}" for table in (*APPEND_ONLY, "head")),
+        *(f"DELETE FROM {table}" for table in (*APPEND_ONLY, "head", *ERASABLE)),
+        "UPDATE data_keys SET wrapped = ''",
+        "UPDATE payloads SET sealed = ''",
+        "UPDATE holds SET until = 0",
+        "TRUNCATE payloads",
         "TRUNCATE entries",
         "DROP TABLE entries",
         "DROP TRIGGER entries_no_change ON entries",
@@ -106,5 +111,5 @@ def test_the_role_gives_itself_nothing(application: URL) -> None:
 
 def test_the_role_may_forget_what_expires(application: URL) -> None:
     with psycopg.connect(dsn(application), autocommit=True) as connection:
-        for table in ("replays", "payloads", "data_keys"):
+        for table in ("replays", "outbox", "sessions"):
             connection.execute(f"DELETE FROM {table}".encode())

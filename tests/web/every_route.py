@@ -16,6 +16,10 @@ BODIES: dict[str, Any] = {
     "/v1/issuers": {"id": "brain", "jwk": JWK},
     "/v1/hands/{hand_id}/pin": {"digest": "0" * 64},
     "/v1/policy/shadow": {"digest": "0" * 64},
+    "/v1/privacy/access": {"person": "ann"},
+    "/v1/privacy/preview": {"person": "ann"},
+    "/v1/privacy/erasures": {"person": "ann"},
+    "/v1/privacy/holds": {"person": "ann", "code": "legal_claim"},
     "/v1/proposals": {"kind": "policy.observe", "document": {"hand": "git"}},
     "/v1/proposals/{proposal_id}/activate": {"document_sha256": "0" * 64},
 }
@@ -30,8 +34,15 @@ PARAMETERS = {
     "purpose": "step",
     "hand_id": "git",
     "proposal_id": PROPOSAL_ID,
+    "erasure_id": "e1",
+    "hold_id": "h1",
     "digest": DIGEST,
+    "level": "0",
+    "tile_path": "x001/234.p/7",
+    "bundle_path": "x001/234.p/7",
 }
+QUERIES = {"/v1/controls/report": "?framework=gdpr"}
+"""Parameters that a route cannot do without."""
 PLAIN = [endpoint for endpoint in TABLE if endpoint.path != "/mcp"]
 
 

@@ -1,27 +1,39 @@
 """A gateway that answers the web layer from memory, so that the web layer is what is tested."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import orjson
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from audit.assurance import report
+from audit.cosignature import Quorum
+from audit.cosigned import Cosigned, CosignedCheckpoint
+from audit.erasure import Erasure
 from audit.evaluations import EvaluationPage, Fault, Recorded
+from audit.export.lines import Format
 from audit.query import Filter, Page, StoredEntry
+from audit.subjects import Hold
+from audit.tiles import Tile
+from audit.witnesses import Witnesses
 from gateway.canonical import b64url_decode, b64url_encode
 from gateway.entries import EntryDraft
 from gateway.errors import HandrailError, Refused
+from gateway.exports import Asked, Export
 from gateway.key_changes import KeyChanges
 from gateway.manifest import ActionManifest, Manifest, SideEffects
 from gateway.model import Principal, Role, UnverifiedPlan
 from gateway.ports import Append, Purpose, Typ
+from gateway.privacy import Preview
 from gateway.reasons import Reason
 from gateway.settings import Settings
 from gateway.telemetry import Metrics
 from gateway.webauthn import SecurityKey
 from keys.rotation import KeyRecord, KeyState
 from tests.client.stand_in import CANARY, COMPARISON, SHADOW
+from tests.controls import found
 
 PLAN_ID = "ab" * 32
 APPROVAL_ID = "apr-1"
@@ -34,6 +46,7 @@ def principal(name: str, *roles: Role, hands: frozenset[str] | None = None) -> P
 
 
 PRINCIPALS = {f"hr_{role}_key": principal(str(role), role) for role in Role}
+PRINCIPALS["hr_foreign-auditor_key"] = Principal("eve", "other", "pseudonym-of-eve", frozenset({Role.AUDITOR}), None)
 PRINCIPALS["hr_other_key"] = principal("other", Role.AGENT)
 PRINCIPALS["hr_scoped_key"] = principal("scoped", Role.AGENT, hands=frozenset({"clock"}))
 PRINCIPALS["hr_scoped-auditor_key"] = principal("scoped-auditor", Role.AUDITOR, hands=frozenset({"clock"}))
@@ -71,7 +84,12 @@ class testing_only_Log:  # noqa: N801
     def __init__(self) -> None:
         self.aggregated: list[tuple[EntryDraft, str]] = []
         self.appended: list[EntryDraft] = []
+        self.reports: list[report.Asked] = []
+        self.accesses: list[tuple[str, float, float]] = []
         self.evaluations_asked: list[tuple[str, dict[str, Any]]] = []
+        self.cosigned = Cosigned(None, Quorum())  # type: ignore[arg-type]
+        self.cosignatures_asked: list[int | None] = []
+        self.tiles_asked: list[Tile] = []
         self.unready: HandrailError | None = None
         self.broken: HandrailError | None = None
 
@@ -98,11 +116,40 @@ class testing_only_Log:  # noqa: N801
         ]
         return EvaluationPage(found, 2, 9, 5, 9)
 
+    async def report(self, asked: report.Asked) -> dict[str, Any]:
+        self.reports.append(asked)
+        return found.report()
+
+    async def usage(self, tenant: str, since: float, until: float) -> tuple[int, list[dict[str, str | int]]]:
+        names = {"first": "2026-01-01T00:00:00.000Z", "last": "2026-01-01T00:00:00.000Z"}
+        return 9, [{"hand": "git", "action": "log", "calls": 3, **names}]
+
+    async def access(self, tenant: str, at: float, now: float) -> dict[str, Any]:
+        self.accesses.append((tenant, at, now))
+        review = {**found.access(), "policy": {**found.access()["policy"], "digest": "0" * 64}}
+        del review["permissions"]
+        return {**review, "hands": [{**review["hands"][0], "hand": "git"}]}
+
+    async def cover(self, index: int) -> None:
+        """Every entry is."""
+
     async def proofs(self, indices: Sequence[int]) -> tuple[str, Mapping[int, Sequence[bytes]]]:
         return await self.checkpoint(), {index: [bytes([index]) * 32] for index in indices}
 
     async def checkpoint(self) -> str:
         return "handrail.test/log\n1\nAAAA\n\n\u2014 handrail.test/log AAAA\n"
+
+    async def cosigned_checkpoint(self, needed: int | None = None) -> CosignedCheckpoint:
+        self.cosignatures_asked.append(needed)
+        return CosignedCheckpoint(1, await self.checkpoint())
+
+    async def tile(self, tile: Tile) -> bytes:
+        self.tiles_asked.append(tile)
+        return bytes(32) * tile.width
+
+    async def bundle(self, tile: Tile) -> bytes:
+        self.tiles_asked.append(tile)
+        return b"\x00\x02{}" * tile.width
 
 
 class testing_only_Directory:  # noqa: N801
@@ -361,9 +408,15 @@ class testing_only_Pulling:  # noqa: N801
         }
 
 
+class testing_only_Bundles:  # noqa: N801
+    async def get(self, digest: str) -> None:
+        return None
+
+
 class testing_only_Lifecycle:  # noqa: N801
     def __init__(self) -> None:
         self.asked: list[tuple[Any, ...]] = []
+        self.bundles = testing_only_Bundles()
 
     async def list(self, viewer: Principal) -> dict[str, Any]:
         shown = await self.show(DIGEST, viewer)
@@ -482,6 +535,7 @@ class testing_only_Evidence:  # noqa: N801
 
 class testing_only_Policy:  # noqa: N801
     digest = "0" * 64
+    data = {"handrail": {"grants": {"readers": ["agent"], "scopes": {}, "table": []}}}  # noqa: RUF012
     files = (("a.rego", "1" * 64),)
     problem: str | None = None
 
@@ -532,6 +586,67 @@ class testing_only_Reader:  # noqa: N801
         return Page([StoredEntry(7, "POLDNY", b'{"v":1}', {})], None, 8, 0, 7, 1 if counted else None)
 
 
+class testing_only_Privacy:  # noqa: N801
+    HOLD = Hold("h1", "default", "@person/ann", "legal_claim", 1.0, "p-1", None)
+    ERASURE = Erasure("e1", "default", 1.0, "p-1", 4, None, 1, 2, None, None)
+
+    async def access(self, actor: Principal, name: str) -> AsyncIterator[tuple[str, Any]]:
+        async def parts() -> AsyncIterator[tuple[str, Any]]:
+            yield "about", {"person": name}
+            yield "rows", {}
+            yield "value", {"commitment": "c"}
+            yield "value", {"commitment": "d"}
+            yield "end", {"values": 2, "entries": 0}
+
+        return parts()
+
+    async def preview(self, actor: Principal, name: str) -> Preview:
+        return Preview(1, 2, 1, {"plans": 1}, 0, False, 0, [self.HOLD])
+
+    async def erase(self, actor: Principal, name: str, *, acts: bool) -> Erasure:
+        return self.ERASURE
+
+    async def erasure(self, actor: Principal, erasure_id: str) -> Erasure:
+        return self.ERASURE
+
+    async def hold(self, actor: Principal, name: str, code: str, until: float | None) -> Hold:
+        return self.HOLD
+
+    async def holds(self, actor: Principal) -> list[Hold]:
+        return [self.HOLD]
+
+    async def lift(self, actor: Principal, hold_id: str) -> Hold:
+        return self.HOLD
+
+
+class testing_only_Exports:  # noqa: N801
+    def __init__(self) -> None:
+        self.asked: list[tuple[Asked, str]] = []
+        self.pieces = [b"one\n", b"two\n"]
+        self.breaks: HandrailError | None = None
+        self.refusal: HandrailError | None = None
+        self.hold: asyncio.Event | None = None
+        self.closed = 0
+
+    async def open(self, asked: Asked, principal: Principal) -> Export:
+        self.asked.append((asked, principal.id))
+        if self.refusal is not None:
+            raise self.refusal
+        kind = "application/x-tar" if asked.format is Format.BUNDLE else "application/x-ndjson"
+        return Export(kind, 9, 2, self._chunks())
+
+    async def _chunks(self) -> AsyncIterator[bytes]:
+        try:
+            for piece in self.pieces:
+                yield piece
+                if self.hold is not None:
+                    await self.hold.wait()
+            if self.breaks is not None:
+                raise self.breaks
+        finally:
+            self.closed += 1
+
+
 class testing_only_Gateway:  # noqa: N801
     """Everything the web layer asks of a gateway. ``started`` and ``closed`` count its life."""
 
@@ -548,10 +663,14 @@ class testing_only_Gateway:  # noqa: N801
         self.pulling = testing_only_Pulling()
         self.proposals = testing_only_Proposals()
         self.evidence = testing_only_Evidence()
+        self.exports = testing_only_Exports()
         self.policy = testing_only_Policy()
         self.rollout = testing_only_Rollout()
         self.reader = testing_only_Reader()
+        self.witnesses = Witnesses(self.settings.log, self.log, self.log.cosigned, ())  # type: ignore[arg-type]
+        self.privacy = testing_only_Privacy()
         self.metrics = Metrics()
+        self.clock = time.time
         self.started = 0
         self.closed = 0
         self.readiness = {"log": "ok", "policy": "ok", "keys": "ok"}

@@ -15,13 +15,13 @@ from gateway.errors import Unavailable
 from gateway.model import Role
 from gateway.permissions import Permission, permits
 from gateway.reasons import Reason
-from gateway.web.authentication import OPEN_PATHS
+from gateway.web.authentication import OPEN_PATHS, is_open
 from gateway.web.errors import ERRORS
 from gateway.web.openapi import openapi, problems_of
 from gateway.web.routes import TABLE
 from gateway.web.routes.remote import NOTIFY
 from gateway.web.routing import Access, Endpoint
-from tests.web.every_route import BODIES, JOSE, JSON, JWK, PARAMETERS, PLAIN, called
+from tests.web.every_route import BODIES, JOSE, JSON, JWK, PARAMETERS, PLAIN, QUERIES, called
 from tests.web.fake import APPROVAL_ID, DIGEST, PLAN_ID, PROPOSAL_ID, principal, testing_only_Gateway, token, view
 
 DOCUMENT = openapi(TABLE, "1.0", "http://127.0.0.1:8080")
@@ -33,7 +33,8 @@ async def call(client: httpx2.AsyncClient, endpoint: Endpoint, headers: dict[str
         headers, content = headers | JOSE, b"a.b.c"
     elif endpoint.requests:
         headers, content = headers | JSON, orjson.dumps(BODIES.get(endpoint.path, {}))
-    return await client.request(endpoint.method, endpoint.path.format(**PARAMETERS), headers=headers, content=content)
+    url = endpoint.path.format(**PARAMETERS) + QUERIES.get(endpoint.path, "")
+    return await client.request(endpoint.method, url, headers=headers, content=content)
 
 
 @pytest.mark.parametrize("endpoint", TABLE, ids=called)
@@ -41,7 +42,7 @@ async def test_only_the_listed_routes_answer_without_a_key(client: httpx2.AsyncC
     status = (await call(client, endpoint, {})).status_code
     if endpoint.path == NOTIFY:
         assert status == 404, "it has a secret of its own, and here is none"
-    elif endpoint.path in OPEN_PATHS:
+    elif is_open(endpoint.path.format(**PARAMETERS)):
         assert status == 200
     else:
         assert status == 401
@@ -102,13 +103,15 @@ def test_the_description_covers_every_route_and_every_reason_that_a_route_gives(
         for reason in problems_of(endpoint):
             status = ERRORS[reason][0]
             assert status in endpoint.answers or f"`{reason}`" in operation["responses"][str(status)]["description"]
-        assert (operation.get("security") == []) == (endpoint.path in OPEN_PATHS)
+        assert (operation.get("security") == []) == is_open(endpoint.path.format(**PARAMETERS))
     operations = [operation["operationId"] for item in DOCUMENT["paths"].values() for operation in item.values()]
     assert len(set(operations)) == len(operations)
 
 
 def test_open_routes_are_those_in_the_one_list() -> None:
-    assert {endpoint.path for endpoint in TABLE if endpoint.access is Access.OPEN} == OPEN_PATHS
+    assert {endpoint.path for endpoint in TABLE if endpoint.access is Access.OPEN} == OPEN_PATHS | {
+        "/log/tile/{level}/{tile_path}"
+    }
     for endpoint in TABLE:
         assert (endpoint.open_handler is not None) == (endpoint.access is Access.OPEN)
         assert (endpoint.handler is None) == (endpoint.access is Access.OPEN)

@@ -26,7 +26,7 @@ _WORD: Final = re.compile(r"[ -~]{1,256}")
 
 _ORDERS: Final = {"oldest": False, "newest": True}
 """Value of ``order`` -> whether the newest entry comes first."""
-_FILTERS: Final = {
+_WORDS: Final = {
     "context": "context_id",
     "plan": "plan_id",
     "step": "step_id",
@@ -38,6 +38,8 @@ _FILTERS: Final = {
     "policy": "policy_digest",
 }
 """Query parameter -> member of the reader's filter, where any word will do."""
+FILTERS: Final = ("type", "effect", "since", "until", *_WORDS)
+"""Query parameters that say which entries."""
 _NOT_FILTERS: Final = {"after", "limit", "order", "count", "proofs"}
 _FLAG: Final = {"type": "boolean", "default": False}
 _FLAGS: Final = {"true": True, "false": False}
@@ -45,14 +47,14 @@ _FLAGS: Final = {"true": True, "false": False}
 
 async def entries(request: Request, principal: Principal) -> Response:
     """One page of the tenant's entries in the order asked for, and what the answer covers."""
-    asked = query(request, "type", "effect", "since", "until", *_FILTERS, *sorted(_NOT_FILTERS))
+    asked = query(request, *FILTERS, *sorted(_NOT_FILTERS))
     gateway = gateway_of(request.scope)
     newest = one_of(asked.get("order"), "order", _ORDERS.__getitem__, ", ".join(_ORDERS)) or False
     counted, proved = (
         one_of(asked.get(name), name, _FLAGS.__getitem__, "true or false") for name in ("count", "proofs")
     )
     after, at_most = after_index(asked), limit_of(asked, default=LIMIT_DEFAULT, maximum=LIMIT_MAX)
-    wanted = _filter(asked, principal)
+    wanted = filter_of(asked, principal)
     draft = EntryDraft(
         EntryType.AUDIT_QUERIED,
         principal.tenant,
@@ -76,12 +78,13 @@ async def entries(request: Request, principal: Principal) -> Response:
     )
 
 
-def _filter(asked: Mapping[str, str], principal: Principal) -> Filter:
+def filter_of(asked: Mapping[str, str], principal: Principal) -> Filter:
+    """What the parameters :data:`FILTERS` ask for, of the caller's tenant. Raises ``Malformed``."""
     entry_type = one_of(asked.get("type"), "type", entry_type_of, "a code or a label of an entry type")
     effect = one_of(asked.get("effect"), "effect", Effect)
     words = {
         member: one_of(asked.get(name), name, _word, "1 to 256 printable ASCII characters")
-        for name, member in _FILTERS.items()
+        for name, member in _WORDS.items()
     }
     return Filter(
         tenant=principal.tenant,
@@ -115,6 +118,23 @@ def _view(stored: StoredEntry, path: Sequence[bytes] | None) -> dict[str, Any]:
     return view
 
 
+FILTER_PARAMETERS: Final = (
+    Parameter("type", "Entry type, by code or label."),
+    Parameter("effect", "allow, ask or deny.", {"type": "string", "enum": [str(e) for e in Effect]}),
+    Parameter("context", "context_id"),
+    Parameter("plan", "plan_id"),
+    Parameter("hand", "Hand."),
+    Parameter("action", "Action."),
+    Parameter("principal", "Pseudonym of the principal."),
+    Parameter("reason", "Reason code."),
+    Parameter("step", "step_id"),
+    Parameter("control", "A control that the entry is evidence for, as entries write it: gdpr:5(2)."),
+    Parameter("policy", "Digest of the policy bundle that decided."),
+    SINCE,
+    UNTIL,
+)
+"""The same as OpenAPI shows them."""
+
 ENDPOINTS: Final = (
     Endpoint(
         method="GET",
@@ -124,19 +144,7 @@ ENDPOINTS: Final = (
         summary="Query the audit log.",
         handler=entries,
         parameters=(
-            Parameter("type", "Entry type, by code or label."),
-            Parameter("effect", "allow, ask or deny.", {"type": "string", "enum": [str(e) for e in Effect]}),
-            Parameter("context", "context_id"),
-            Parameter("plan", "plan_id"),
-            Parameter("hand", "Hand."),
-            Parameter("action", "Action."),
-            Parameter("principal", "Pseudonym of the principal."),
-            Parameter("reason", "Reason code."),
-            Parameter("step", "step_id"),
-            Parameter("control", "A control that the entry is evidence for, as entries write it: gdpr:5(2)."),
-            Parameter("policy", "Digest of the policy bundle that decided."),
-            SINCE,
-            UNTIL,
+            *FILTER_PARAMETERS,
             Parameter("count", "Say how many match in all.", _FLAG),
             Parameter("proofs", "Give each entry's inclusion proof, and the checkpoint that they lead to.", _FLAG),
             Parameter(

@@ -1,9 +1,9 @@
-"""What verifiers need: the gateway's public keys, now and in history, and the log's newest checkpoint."""
+"""What verifiers need: the gateway's public keys, now and in history."""
 
 from typing import Final
 
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import Response
 
 from gateway.model import Principal
 from gateway.permissions import Permission
@@ -27,12 +27,6 @@ async def jwks(request: Request) -> Response:
     return JsonResponse(gateway.keyset.jwks(), headers={"cache-control": f"public, max-age={lifetime}"})
 
 
-async def checkpoint(request: Request) -> Response:
-    """The newest signed checkpoint (C2SP tlog-checkpoint)."""
-    query(request)
-    return PlainTextResponse(await gateway_of(request.scope).log.checkpoint(), headers={"cache-control": "no-cache"})
-
-
 ENDPOINTS: Final = (
     Endpoint(
         method="GET",
@@ -51,14 +45,5 @@ ENDPOINTS: Final = (
         summary="Get the gateway's public keys.",
         open_handler=jwks,
         answers={200: Body(JSON, Jwks, "RFC 7517 key set.")},
-    ),
-    Endpoint(
-        method="GET",
-        path="/log/checkpoint",
-        access=Access.OPEN,
-        tag="trust",
-        summary="Get the log's newest checkpoint.",
-        open_handler=checkpoint,
-        answers={200: Body("text/plain", description="C2SP signed note.")},
     ),
 )

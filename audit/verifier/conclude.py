@@ -1,0 +1,257 @@
+"""From what a bundle claims to what it shows, once every part has passed."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from . import strict
+from .collected import Collected, Request
+from .errors import EvidenceError
+from .keys import Key, Keys
+from .note import Checkpoint, Note, Vkey
+from .report import Report, Verdict
+from .segment import Leaves
+from .tree import EMPTY_ROOT
+
+_MANIFEST: Final = {
+    "v": int,
+    "asked": dict,
+    "made_at": int,
+    "entries": int,
+    "complete": bool,
+    "statement": str,
+    "parts": list,
+}
+
+
+def conclude(
+    found: Collected,
+    leaves: Leaves,
+    seen: Sequence[Mapping[str, Any]],
+    witnesses: Sequence[Vkey],
+    quorum: int,
+    report: Report,
+) -> None:
+    """Add to ``report`` what is shown.
+
+    Args:
+        seen: name, size and SHA-256 of every part, in order.
+        witnesses: of whom ``quorum`` must have cosigned.
+    """
+    if found.asked is None or found.note is None or found.keys is None:
+        raise EvidenceError("the bundle is not whole")
+    head = found.note.checkpoint
+    report.facts.update(
+        origin=head.origin,
+        tree_size=head.size,
+        root=head.root.hex(),
+        entries=leaves.enclosed,
+        receipts=found.receipts,
+        openings=found.openings,
+        policies=sorted(found.policies),
+    )
+    in_log = _log(found, head, leaves, report)
+    _witnesses(found.note, witnesses, quorum, report)
+    if in_log:
+        _kept(found, head, report)
+        for kid, purpose in found.created.items():
+            if kid not in found.revoked:
+                found.keys.vouch(kid, purpose, "an entry of the log")
+    _manifest(found, found.asked, found.keys, seen, leaves, report)
+    if in_log:
+        _completeness(found.asked, leaves, report)
+    _attached(found, found.keys, report)
+    report.add(
+        Verdict.LIMIT,
+        "truth",
+        "the log shows what the gateway recorded and that it was not changed since; not that what it recorded is true, "
+        "and not that it recorded everything.",
+    )
+
+
+def _log(found: Collected, head: Checkpoint, leaves: Leaves, report: Report) -> bool:
+    """Whether the entries are in a log that a key of the reader's signed."""
+    if leaves.growth.size != head.size:
+        report.failed("log", f"the hashes are those of {leaves.growth.size} leaves, the checkpoint of {head.size}")
+        return False
+    if leaves.growth.root() != head.root:
+        report.failed(
+            "log",
+            "the enclosed entries and hashes do not give the root that was signed: at least one of them was changed, "
+            "removed, added or moved",
+        )
+        return False
+    if not found.signers or head.origin not in {key.name for key in found.signers}:
+        return False
+    key = found.signers[0]
+    report.proved("checkpoint", f"signed by {key.name}+{key.key_id.hex()}, a key that you gave: {head.size} entries.")
+    about = f" from {found.first_time} to {found.last_time}" if leaves.enclosed else ""
+    report.proved(
+        "entries",
+        f"{leaves.enclosed} entries{about} are in that log, each at its place and exactly as it was written; one "
+        "changed byte would have given another root.",
+    )
+    return True
+
+
+def _witnesses(note: Note, witnesses: Sequence[Vkey], quorum: int, report: Report) -> None:
+    if not witnesses:
+        report.add(
+            Verdict.LIMIT,
+            "fork",
+            "whether the gateway shows others the same log: that is what witnesses are for, and you named none.",
+        )
+        return
+    try:
+        cosigned = note.cosigned_by(witnesses, "checkpoint")
+    except EvidenceError as exc:
+        report.failed("witnesses", str(exc))
+        return
+    names = ", ".join(f"{name} at {_utc(time)}" for name, time in cosigned.items()) or "nobody"
+    if len(cosigned) < quorum:
+        report.failed("witnesses", f"{quorum} of your witnesses must have cosigned, and {len(cosigned)} did: {names}")
+    else:
+        report.proved("witnesses", f"{len(cosigned)} of your {len(witnesses)} witnesses saw this same log: {names}.")
+
+
+def _kept(found: Collected, head: Checkpoint, report: Report) -> None:
+    """Whether the log still contains what the reader's own checkpoints sign."""
+    roots = {**found.roots, 0: EMPTY_ROOT}
+    for name, note in found.kept:
+        kept = note.checkpoint
+        if kept.origin != head.origin:
+            report.failed("kept checkpoint", f"{name} is of the log {kept.origin!r}")
+        elif kept.size > head.size:
+            report.failed(
+                "kept checkpoint",
+                f"{name} signs {kept.size} entries, and this log has {head.size}: it was rolled back, or the bundle is "
+                "older than your checkpoint",
+            )
+        elif kept.size not in roots:
+            report.add(
+                Verdict.OPEN,
+                "kept checkpoint",
+                f"{name} signs {kept.size} entries, and this bundle does not part there: ask for one with "
+                f"--kept {kept.size}.",
+            )
+        elif roots[kept.size] != kept.root:
+            report.failed(
+                "kept checkpoint",
+                f"{name} signs another beginning of {kept.size} entries: the log was rewritten, or forked",
+            )
+        else:
+            report.proved(
+                "kept checkpoint", f"the log still begins with the {kept.size} entries that {name} signs; it only grew."
+            )
+
+
+def _manifest(
+    found: Collected,
+    asked: Request,
+    keys: Keys,
+    seen: Sequence[Mapping[str, Any]],
+    leaves: Leaves,
+    report: Report,
+) -> None:
+    """Whether the manifest is of these parts, and signed by the gateway."""
+    try:
+        manifest = strict.document(found.manifest, "manifest.json", _MANIFEST)
+        claims, key = keys.verify(found.signature, "export+jws", "receipt", "manifest.sig")
+    except EvidenceError as exc:
+        report.failed("manifest", str(exc))
+        return
+    wrong = []
+    if claims.get("manifest_sha256") != hashlib.sha256(found.manifest).hexdigest():
+        wrong.append("its signature is of another manifest")
+    if claims["iss"] != asked.document["origin"] or claims["iat"] != manifest["made_at"]:
+        wrong.append("its signature names another log or another time")
+    if manifest["v"] != 1 or manifest["asked"] != asked.document:
+        wrong.append("it does not say what asked.json says")
+    if manifest["entries"] != leaves.enclosed:
+        wrong.append(f"it counts {manifest['entries']} entries, and {leaves.enclosed} are enclosed")
+    if manifest["complete"] and not _whole(asked, leaves):
+        wrong.append("it says that the range is enclosed whole, and entries of it are missing")
+    wrong += _parts(manifest["parts"], seen[:-2])
+    for text in wrong:
+        report.failed("manifest", text)
+    report.facts.update(made_at=manifest["made_at"], by=asked.document["by"], asked=asked.document)
+    if not wrong:
+        _signed(keys, key, f"the gateway made this bundle at {_utc(manifest['made_at'])} for {asked.document['by']}, "
+                f"of these {len(seen) - 2} parts and no other", report)  # fmt: skip
+
+
+def _parts(listed: Sequence[Any], seen: Sequence[Mapping[str, Any]]) -> list[str]:
+    if len(listed) != len(seen):
+        return [f"it lists {len(listed)} parts, and {len(seen)} are there"]
+    return [
+        f"{found['name']} is not the part that it lists"
+        for one, found in zip(listed, seen, strict=True)
+        if one != found
+    ]
+
+
+def _whole(asked: Request, leaves: Leaves) -> bool:
+    return leaves.covers(asked.document["first"], asked.document["end"])
+
+
+def _completeness(asked: Request, leaves: Leaves, report: Report) -> None:
+    first, end, wanted = (asked.document[name] for name in ("first", "end", "filter"))
+    if _whole(asked, leaves):
+        report.proved("completeness", f"no entry from {first} up to, not including, {end} is missing.")
+        return
+    words = " and ".join(f"{name} {value}" for name, value in sorted(wanted.items()))
+    report.add(
+        Verdict.LIMIT,
+        "completeness",
+        f"that no other entry from {first} up to {end} is of the tenant {asked.document['tenant']}"
+        + (f" with {words}" if words else "")
+        + ": of the entries that are not enclosed only hashes are here, and what they hold is the gateway's word. Ask "
+        "for an index range without a filter to have that proved.",
+    )
+
+
+def _attached(found: Collected, keys: Keys, report: Report) -> None:
+    if found.receipts:
+        unsure = [key for key in found.used.values() if key.kid not in keys.vouched]
+        text = f"{found.receipts} receipts say of their steps what the entries say that they name"
+        for key in unsure or list(found.used.values())[:1]:
+            _signed(keys, key, text, report, about="receipts")
+    if found.openings:
+        report.proved(
+            "openings", f"{found.openings} values are the ones that entries committed to when they were written."
+        )
+    if found.policies:
+        decided = sum(found.deciding[digest] for digest in found.policies)
+        report.proved(
+            "policies", f"{len(found.policies)} policy bundles are those that decided {decided} of the entries."
+        )
+    missing = sorted(found.deciding.keys() - found.policies)
+    if missing:
+        some = ", ".join(digest[:16] for digest in missing[:5])
+        report.add(Verdict.LIMIT, "policies", f"{len(missing)} bundles that decided are not enclosed: {some}.")
+    if found.unmapped:
+        some = ", ".join(sorted(found.unmapped)[:5])
+        report.add(
+            Verdict.LIMIT, "controls", f"the enclosed matrix is not the one that some entries were written by: {some}."
+        )
+
+
+def _signed(keys: Keys, key: Key, text: str, report: Report, about: str = "manifest") -> None:
+    by = keys.vouched.get(key.kid)
+    if by is None:
+        report.add(
+            Verdict.OPEN,
+            about,
+            f"{text}: signed by the key {key.kid}, of which only this bundle says that it is the gateway's. Give the "
+            "gateway's trust document (--trust).",
+        )
+    else:
+        report.proved(about, f"{text}. Signed by a key that {by} vouches for.")
+
+
+def _utc(seconds: int) -> str:
+    try:
+        return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
+    except (ValueError, OverflowError, OSError):
+        return f"{seconds} s"

@@ -1,0 +1,233 @@
+"""Exports of the log for auditors: put on record before the first byte, then streamed.
+
+An export is of one tree size from its beginning to its end, also where it breaks off and is gone on with. What is on
+record of it says who took what kind of thing out, how much of it and from which log; not what was in it.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+import structlog
+
+from audit.checkpoint import note_text, parse_checkpoint
+from audit.export import bundle
+from audit.export.lines import FORMATS, PAGE, Format
+from audit.export.source import Selection, Source
+from audit.log import Log
+from audit.query import Filter, StoredEntry
+from gateway.entries import EntryDraft, EntryType
+from gateway.errors import HandrailError, Malformed, Refused
+from gateway.model import DEFAULT_TENANT, Principal
+from gateway.permissions import Permission, require
+from gateway.policy.bundle import assemble, read
+from gateway.ports import Append, Purpose, Signer, Typ
+from gateway.reasons import Conflict, Reason, because
+from gateway.store.bundles import SqlBundles
+from gateway.store.receipts import SqlReceipts
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What an auditor asks for.
+
+    Attributes:
+        first, end: log indices; ``None`` is the whole log.
+        payloads: whether a bundle opens values that entries commit to.
+        kept: sizes of checkpoints that the auditor has (bundle).
+        tree_size: of the export that broke off, to go on with it: after the entry ``after`` (lines), or after
+            ``offset`` bytes whose SHA-256 is ``sha256`` (bundle).
+    """
+
+    format: Format
+    wanted: Filter
+    first: int = 0
+    end: int | None = None
+    payloads: bool = False
+    kept: Sequence[int] = ()
+    tree_size: int | None = None
+    after: int | None = None
+    offset: int = 0
+    sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """One that is on record and can be streamed.
+
+    Attributes:
+        entries: how many are to come.
+    """
+
+    media_type: str
+    tree_size: int
+    entries: int
+    chunks: AsyncIterator[bytes]
+
+
+@dataclass(slots=True)
+class Exports:
+    """Makes exports. One for a gateway.
+
+    Attributes:
+        trust: the trust document.
+        directory: of the policy bundle that decides, where it is one that people edit.
+        controls: the control matrix: entry type -> ids.
+    """
+
+    log: Log
+    source: Source
+    receipts: SqlReceipts
+    bundles: SqlBundles
+    signer: Signer
+    trust: Callable[[], Mapping[str, Any]]
+    directory: Path | None
+    controls: Mapping[str, Sequence[str]]
+    clock: Callable[[], float]
+
+    async def open(self, asked: Asked, principal: Principal) -> Export:
+        """Put an export on record and give what is to be streamed.
+
+        Raises:
+            Refused: ``auth.forbidden`` for payloads where the principal may not have them, ``request.malformed`` for a
+                range that the log does not have, ``request.not_found`` for a tree size without a checkpoint.
+            Unavailable: ``log.unavailable``; nothing was exported.
+        """
+        if asked.payloads:
+            require(principal, Permission.AUDIT_PAYLOADS)
+            if principal.hands is not None:
+                raise Refused(Reason.AUTH_FORBIDDEN, "payloads are not parted by hands")
+        size, note = await self._head(asked)
+        selection = _selection(asked, principal, size)
+        after = -1 if asked.after is None else asked.after
+        count = await asyncio.to_thread(self.source.count, selection, after)
+        draft = EntryDraft(
+            EntryType.EXPORT_MADE,
+            principal.tenant,
+            principal=principal.pseudonym,
+            facts={
+                "format": str(asked.format),
+                "filters": ",".join(sorted(selection.filters())) or "none",
+                "first": selection.first,
+                "end": selection.end,
+                "count": count,
+                "tree_size": size,
+                "payloads": int(asked.payloads),
+                "resumed": int(asked.tree_size is not None),
+            },
+        )
+        await self.log.append(Append([draft]))
+        if asked.format is not Format.BUNDLE:
+            lines = FORMATS[asked.format]
+            return Export(lines.media_type, size, count, self._lines(asked.format, selection, after))
+        chunks = bundle.bundle(self.source, selection, self._around(asked, principal, note))
+        return Export(bundle.MEDIA_TYPE, size, count, _behind(chunks, asked.offset, asked.sha256))
+
+    async def _head(self, asked: Asked) -> tuple[int, str]:
+        if asked.tree_size is None:
+            return await self.log.signed_head()
+        note = await asyncio.to_thread(self.source.checkpoint, asked.tree_size)
+        return parse_checkpoint(note_text(note)).tree_size, note
+
+    async def _lines(self, kind: Format, selection: Selection, after: int) -> AsyncIterator[bytes]:
+        lines = FORMATS[kind]
+        if after < 0 and lines.head:
+            yield lines.head
+
+        def page(after: int) -> tuple[int, bytes, bool]:
+            found = self.source.page(selection, after, PAGE)
+            return found[-1].index if found else after, b"".join(map(lines.line, found)), len(found) == PAGE
+
+        more = True
+        while more:
+            after, raw, more = await asyncio.to_thread(page, after)
+            if raw:
+                yield raw
+
+    def _around(self, asked: Asked, principal: Principal, note: str) -> bundle.Around:
+        return bundle.Around(
+            origin=self.log.origin,
+            by=principal.pseudonym,
+            checkpoint=note,
+            keys=self.trust(),
+            controls=self.controls,
+            receipts=self._receipts,
+            policy=self._policy,
+            opened=self.log.open if asked.payloads else None,
+            sign=lambda claims: self.signer.sign(Purpose.RECEIPT, Typ.EXPORT, claims),
+            kept=asked.kept,
+            now=int(self.clock()),
+        )
+
+    async def _receipts(self, page: Sequence[StoredEntry]) -> Sequence[str]:
+        about = ((stored.index, orjson.loads(stored.body)) for stored in page)
+        named = [(index, entry["plan_id"]) for index, entry in about if "plan_id" in entry and "step_id" in entry]
+        return await self.receipts.naming(named)
+
+    async def _policy(self, digest: str) -> Mapping[str, str] | None:
+        """The files of a bundle that is still at hand and is what its digest says."""
+        try:
+            kept = await self.bundles.get(digest)
+            if kept is not None:
+                return {path: raw.decode() for path, raw in kept.signed.contents.items()}
+            if self.directory is not None:
+                files = await asyncio.to_thread(read, self.directory)
+                if assemble(files).digest == digest:
+                    return {path: raw.decode() for path, raw in files.items()}
+        except HandrailError as error:
+            _log.warning("a policy bundle stays out of an export", digest=digest, detail=error.detail)
+        return None
+
+
+def _selection(asked: Asked, principal: Principal, size: int) -> Selection:
+    end = size if asked.end is None else asked.end
+    if not 0 <= asked.first <= end <= size:
+        raise Malformed("range", parameter="end", expected=f"from first up to {size}, the size of the log")
+    kept = [one for one in asked.kept if not 0 < one <= size]
+    if kept or len(asked.kept) > bundle.KEPT_MAX:
+        raise Malformed("kept", parameter="kept", expected=f"at most {bundle.KEPT_MAX} sizes from 1 to {size}")
+    changes = asked.format is Format.BUNDLE and principal.tenant == DEFAULT_TENANT
+    return Selection(asked.wanted, asked.first, end, size, key_changes=changes)
+
+
+async def _behind(chunks: AsyncIterator[bytes], offset: int, sha256: str) -> AsyncIterator[bytes]:
+    """What comes after the first ``offset`` bytes, where these are the ones that the reader has.
+
+    Raises:
+        Refused: ``request.conflict`` where they are not: something of them was erased, or a key has changed meanwhile.
+    """
+    left, digest = offset, hashlib.sha256()
+    async for chunk in chunks:
+        if not left:
+            yield chunk
+            continue
+        passed = chunk[:left]
+        digest.update(passed)
+        left -= len(passed)
+        if not left:
+            _same(digest.hexdigest(), sha256)
+            if len(passed) < len(chunk):
+                yield chunk[len(passed) :]
+    if left:
+        raise Refused(
+            Reason.REQUEST_CONFLICT, "it is shorter than what the reader has", **because(Conflict.EXPORT_OTHER)
+        )
+
+
+def _same(found: str, expected: str) -> None:
+    if found != expected:
+        raise Refused(Reason.REQUEST_CONFLICT, "other bytes", **because(Conflict.EXPORT_OTHER))
+
+
+_FILES: Final = {Format.BUNDLE: "evidence.tar", Format.CSV: "entries.csv"}
+
+
+def file_name(kind: Format) -> str:
+    """What a browser calls the file."""
+    return _FILES.get(kind, f"{kind}.ndjson")

@@ -1,0 +1,111 @@
+"""What listens and what is reached, and whether it is encrypted."""
+
+import ipaddress
+from collections.abc import Iterator
+from typing import Final
+from urllib.parse import urlsplit
+
+from sqlalchemy import make_url
+
+from gateway.permissions import Permission
+from gateway.posture.model import Check, Severity, Verdict, bad, good, none
+from gateway.posture.scene import Scene
+from gateway.web.routes import TABLE
+
+_VERIFIED: Final = frozenset({"verify-ca", "verify-full"})
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _listener(scene: Scene) -> Verdict:
+    server = scene.settings.server
+    if _loopback(server.host):
+        return good(f"listens on {server.host} alone")
+    if (server.public_url or "").startswith("https://"):
+        return good(f"listens on {server.host}, reached as {server.public_url}")
+    remedy = "Listen on loopback behind a TLS proxy, or set [server] public_url to its https:// address."
+    return bad(f"listens on {server.host} without TLS", remedy)
+
+
+def _outbound(scene: Scene) -> Verdict:
+    clear = [f"{name} ({urlsplit(url).hostname})" for name, url in _urls(scene) if _in_clear(url)]
+    if clear:
+        return bad(f"reached without TLS: {', '.join(clear)}", "Use https:// addresses.")
+    return good("whatever is reached over a network is reached by TLS")
+
+
+def _urls(scene: Scene) -> Iterator[tuple[str, str]]:
+    settings = scene.settings
+    if settings.policy.engine == "opa":
+        yield "policy.opa_url", settings.policy.opa_url
+        if settings.policy.opa_candidate_url is not None:
+            yield "policy.opa_candidate_url", settings.policy.opa_candidate_url
+    if settings.telemetry.otlp_endpoint is not None and settings.telemetry.traces == "otlp":
+        yield "telemetry.otlp_endpoint", settings.telemetry.otlp_endpoint
+    for name, hand in settings.hands.items():
+        if hand.enabled and hand.base_url is not None:
+            yield f"hands.{name}", hand.base_url
+    for name, webhook in settings.webhooks.items():
+        url = webhook.url
+        if url is None and webhook.url_file is not None:
+            url = webhook.url_file.read_text(encoding="utf-8").strip()
+        if url is not None:
+            yield f"webhooks.{name}", url
+
+
+def _in_clear(url: str) -> bool:
+    parts = urlsplit(url)
+    return parts.scheme != "https" and not _loopback(parts.hostname or "")
+
+
+def _database(scene: Scene) -> Verdict:
+    url = make_url(scene.settings.database_url)
+    hosts = url.query.get("host", url.host or "")
+    host = hosts[0] if isinstance(hosts, tuple) else hosts
+    if url.get_backend_name() == "sqlite" or not host or host.startswith("/") or _loopback(host):
+        return good("the database is on this machine")
+    mode = url.query.get("sslmode", "prefer")
+    if mode in _VERIFIED:
+        return good(f"reached with sslmode={mode}")
+    return bad(f"reached over a network with sslmode={mode}", "Add ?sslmode=verify-full to [database] url.")
+
+
+def _sessions(scene: Scene) -> Verdict:
+    seconds = scene.settings.console.session_seconds
+    limit = 28_800
+    if seconds > limit:
+        return bad(f"a login lasts {seconds:,} seconds", f"Set [console] session_seconds to {limit:,} or less.")
+    return good(f"a login lasts {seconds:,} seconds")
+
+
+def _metrics(_scene: Scene) -> Verdict:
+    open_ = [
+        endpoint.path for endpoint in TABLE if endpoint.path == "/metrics" and endpoint.access not in {*Permission}
+    ]
+    if open_:
+        return bad("metrics are shown to anybody", "Put a proxy in front that asks for a key.")
+    return good(f"metrics need the permission {Permission.METRICS_READ}")
+
+
+def _sandbox(scene: Scene) -> Verdict:
+    from hand_adapters.jail.doctor import diagnose  # noqa: PLC0415 - tries a jail for real, so only when asked
+
+    if not any(hand.enabled and hand.adapter == "mcp" for hand in scene.settings.hands.values()):
+        return none("no hand is a program")
+    lacking = [f"{layer.name}: {layer.detail}" for layer in diagnose(scene.settings.jail) if not layer.ok]
+    return bad("; ".join(lacking), "See: handrail doctor") if lacking else good("a trial jail started")
+
+
+CHECKS: Final = (
+    Check("listener-tls", Severity.HIGH, _listener),
+    Check("outbound-tls", Severity.HIGH, _outbound),
+    Check("database-tls", Severity.HIGH, _database),
+    Check("sessions", Severity.LOW, _sessions),
+    Check("metrics-closed", Severity.MEDIUM, _metrics),
+    Check("sandbox", Severity.HIGH, _sandbox),
+)

@@ -1,0 +1,130 @@
+"""The log taken out: evidence bundles, and lines for other people's tools. Every export is on record."""
+
+import re
+from functools import partial
+from typing import Final
+
+from starlette.requests import Request
+from starlette.types import ASGIApp
+
+from audit.export.lines import FORMATS, Format
+from gateway.errors import Malformed
+from gateway.exports import Asked, file_name
+from gateway.model import Principal
+from gateway.permissions import Permission
+from gateway.reasons import Reason
+from gateway.web.authentication import authenticate
+from gateway.web.bodies import after_index, integer, one_of, query
+from gateway.web.context import gateway_of
+from gateway.web.downloads import Download
+from gateway.web.routes.audit import FILTER_PARAMETERS, FILTERS, filter_of
+from gateway.web.routing import Body, Endpoint, Parameter
+
+_INDEX_MAX: Final = 10**15
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
+_NUMBER: Final = {"type": "integer", "minimum": 0}
+_RESUMING: Final = ("tree_size", "after", "offset", "sha256")
+
+
+async def export(request: Request, principal: Principal) -> ASGIApp:
+    """Stream an export of the tenant's entries."""
+    given = query(request, "format", *FILTERS, "first", "end", "payloads", "kept", *_RESUMING)
+    gateway = gateway_of(request.scope)
+    asked = _asked(given, principal)
+    found = await gateway.exports.open(asked, principal)
+    headers = {
+        "content-type": found.media_type,
+        "content-disposition": f'attachment; filename="{file_name(asked.format)}"',
+        "cache-control": "no-store, no-transform",
+        "handrail-tree-size": str(found.tree_size),
+        "handrail-entries": str(found.entries),
+    }
+    owner = f"{principal.tenant}/{principal.id}"
+    return Download(found.chunks, headers, request.app.state.streams, owner, partial(authenticate, request.scope))
+
+
+def _asked(given: dict[str, str], principal: Principal) -> Asked:
+    kind = one_of(given.get("format"), "format", Format) or Format.BUNDLE
+    asked = Asked(
+        format=kind,
+        wanted=filter_of(given, principal),
+        first=_number(given, "first") or 0,
+        end=_number(given, "end"),
+        payloads=one_of(given.get("payloads"), "payloads", _flag, "true or false") or False,
+        kept=one_of(given.get("kept"), "kept", _sizes, "sizes, with commas between") or (),
+        tree_size=_number(given, "tree_size"),
+        after=after_index(given),
+        offset=_number(given, "offset") or 0,
+        sha256=one_of(given.get("sha256"), "sha256", _digest, "64 hexadecimal digits") or "",
+    )
+    _fits(asked)
+    return asked
+
+
+def _fits(asked: Asked) -> None:
+    """Refuse what means nothing for a format, or only half of what going on needs."""
+    whole = asked.format is Format.BUNDLE
+    wrong = {
+        "payloads": asked.payloads and not whole,
+        "kept": bool(asked.kept) and not whole,
+        "after": asked.after is not None and (whole or asked.tree_size is None),
+        "offset": asked.offset > 0 and (not whole or asked.tree_size is None or not asked.sha256),
+        "sha256": bool(asked.sha256) and not asked.offset,
+    }
+    for name, is_wrong in wrong.items():
+        if is_wrong:
+            expected = "a bundle for payloads, kept and offset; tree_size with after, or with offset and sha256"
+            raise Malformed("does not fit", parameter=name, expected=expected)
+
+
+def _number(given: dict[str, str], name: str) -> int | None:
+    return integer(given[name], name, minimum=0, maximum=_INDEX_MAX) if name in given else None
+
+
+def _flag(text: str) -> bool:
+    return {"true": True, "false": False}[text]
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    return tuple(integer(one, "kept", minimum=1, maximum=_INDEX_MAX) for one in text.split(","))
+
+
+def _digest(text: str) -> str:
+    if _SHA256.fullmatch(text) is None:
+        raise ValueError(text)
+    return text
+
+
+ENDPOINTS: Final = (
+    Endpoint(
+        method="GET",
+        path="/v1/audit/exports",
+        access=Permission.AUDIT_READ,
+        tag="audit",
+        summary="Export entries, or evidence that can be verified offline.",
+        handler=export,
+        parameters=(
+            Parameter(
+                "format", "What comes: a bundle by default.", {"type": "string", "enum": [str(kind) for kind in Format]}
+            ),
+            *FILTER_PARAMETERS,
+            Parameter("first", "From this log index on.", _NUMBER),
+            Parameter("end", "Up to, not including, this one.", _NUMBER),
+            Parameter("payloads", "Open the values that entries commit to (bundle).", {"type": "boolean"}),
+            Parameter("kept", "Sizes of checkpoints that you have, with commas between (bundle)."),
+            Parameter("tree_size", "Go on with an export of this size of the log.", _NUMBER),
+            Parameter("after", "The last index that you have of it (lines).", _NUMBER),
+            Parameter("offset", "How many bytes you have of it (bundle).", _NUMBER),
+            Parameter("sha256", "Of these bytes, in hexadecimal."),
+        ),
+        answers={
+            200: Body(
+                "application/x-tar",
+                description="A bundle; for the other formats "
+                + ", ".join(sorted({lines.media_type for lines in FORMATS.values()}))
+                + ". handrail-entries says how many entries come, handrail-tree-size of how large a log.",
+            )
+        },
+        problems=(Reason.REQUEST_CONFLICT, Reason.REQUEST_NOT_FOUND, Reason.OVERLOADED),
+    ),
+)

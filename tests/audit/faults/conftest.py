@@ -1,0 +1,3 @@
+from tests.audit.faults.device import device
+
+__all__ = ["device"]

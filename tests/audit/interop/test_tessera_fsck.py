@@ -1,0 +1,110 @@
+"""Tessera's fsck, as its authors built it, walks our log over HTTP: it agrees, and it disagrees after one flipped byte.
+
+Its exit status is zero either way, so its words are what counts.
+"""
+
+import asyncio
+import os
+import shutil
+from contextlib import asynccontextmanager
+
+import pytest
+from sqlalchemy import select, update
+
+from audit.tables import entries
+from gateway.ports import Append
+from gateway.web.asgi import create_app
+from tests import services
+from tests.audit.conftest import draft
+from tests.audit.owner import attack
+from tests.meta.tree import ROOT
+from tests.web.conftest import serving
+from tests.web.fake import testing_only_Gateway
+
+GOOD = "Successfully fsck'd log with size"
+SIZE = 700
+
+
+@pytest.fixture
+def fsck():
+    found = shutil.which("fsck", path=str(ROOT / ".tools" / "tessera"))
+    services.require(found, "Tessera's fsck", "'make tools' builds it into .tools/tessera.")
+    return found
+
+
+@asynccontextmanager
+async def served(log):
+    """The log behind our routes and a real server; yields the port."""
+    gateway = testing_only_Gateway()
+    gateway.log, gateway.reader = log, log.reader
+    app = create_app(gateway)
+    async with serving(app, gateway.settings) as port:
+        yield port
+
+
+async def walk(program, tmp_path, log, key="hr_auditor_key"):
+    """What fsck says of the served log."""
+    (tmp_path / "log.pub").write_text(log.vkey())
+    async with served(log) as port:
+        # More workers than tiles: at a disagreement its reader waits for ever for a worker that has gone.
+        command = [program, f"-storage_url=http://127.0.0.1:{port}/log/", f"-public_key={tmp_path / 'log.pub'}",
+                   f"-bearer_token={key}", "-ui=false", "-N=32"]  # fmt: skip
+        process = await asyncio.create_subprocess_exec(
+            *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, env={"PATH": os.environ["PATH"]}
+        )
+        try:
+            output, _ = await asyncio.wait_for(process.communicate(), 120)
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+    return output.decode()
+
+
+@pytest.fixture
+async def logged(engine, open_log):
+    async with open_log(engine) as log:
+        await log.append(Append([draft(number) for number in range(SIZE - 1)]))
+    return engine
+
+
+async def test_it_agrees_with_our_log(fsck, logged, open_log, tmp_path):
+    async with open_log(logged) as log:
+        said = await walk(fsck, tmp_path, log)
+    assert f"{GOOD} {SIZE}" in said, said
+    assert "fsck failed" not in said
+
+
+def flip(engine, index, column, at):
+    """One bit of one byte of one row, by the owner of the database."""
+    with engine.connect() as connection:
+        value = bytearray(connection.execute(select(entries.c[column]).where(entries.c.idx == index)).scalar())
+    value[at] ^= 1
+    attack(engine, update(entries).where(entries.c.idx == index).values({column: bytes(value)}))
+
+
+@pytest.mark.parametrize(
+    ("index", "column", "at"),
+    [
+        (0, "body", 0),
+        (300, "body", -1),
+        (SIZE - 1, "body", 9),
+        (17, "hashes", 0),
+        (SIZE - 1, "hashes", 31),
+        (255, "hashes", 8 * 32 + 5),
+        (511, "hashes", 8 * 32),
+    ],
+)
+async def test_it_disagrees_after_one_flipped_byte(fsck, logged, open_log, tmp_path, index, column, at):
+    flip(logged, index, column, at)
+    async with open_log(logged) as log:
+        said = await walk(fsck, tmp_path, log)
+    assert GOOD not in said, said
+    assert "fsck failed" in said or "panic" in said, said
+
+
+async def test_it_gets_nowhere_without_an_auditor_s_key(fsck, logged, open_log, tmp_path):
+    async with open_log(logged) as log:
+        said = await walk(fsck, tmp_path, log, "hr_agent_key")
+    assert GOOD not in said, said
+    assert "403" in said, said

@@ -1,0 +1,165 @@
+"""Erasure over the real gateway, as an officer asks for it."""
+
+import json
+import shutil
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from audit.fsck import check
+from tests.privacy.conftest import PEOPLE, World, running, upstream
+from tests.until import until
+
+ANN, BOB = "ann@example.com", "bob@example.com"
+
+
+async def access(world: World, person: str, expect: int = 200) -> Any:
+    return await world.json("POST", "/v1/privacy/access", "officer", {"person": person}, expect)
+
+
+def values_of(export: Any) -> str:
+    return json.dumps(export["values"])
+
+
+async def test_a_customer_is_shown_all_that_is_held_and_then_erased(world: World) -> None:
+    await world.note("bot", ANN, "Ann likes figs")
+    await world.note("bot", BOB, "Bob likes pears")
+    held = await access(world, ANN)
+    assert "Ann likes figs" in values_of(held)
+    assert f"phone of {ANN}" in values_of(held)
+    assert "pears" not in json.dumps(held)
+    assert held["end"] == {"values": len(held["values"]), "entries": len(held["entries"])}
+    shown = await world.json("POST", "/v1/privacy/preview", "officer", {"person": "ANN@example.com "})
+    assert (shown["principal"], shown["acts"]) == (False, 0)
+    assert shown["values"] >= 4  # args, result, plan, evaluation, and that she was shown them
+    size = world.gateway.reader.head()
+    done = await world.erase(ANN)
+    assert done["values"] >= shown["values"]
+    await access(world, ANN, 404)
+    assert "Bob likes pears" in values_of(await access(world, BOB))
+    assert world.gateway.reader.root(size[0]) == size[1]
+    assert list(check(world.gateway.engine, epochs=world.gateway.epochs)) == []
+    entry = await world.json("GET", "/v1/audit/entries?type=ERADON", "auditor")
+    assert entry["entries"][0]["index"] == done["done_index"]
+    assert "ann" not in json.dumps(entry)
+
+
+async def test_what_concerns_two_people_goes_with_one_and_what_is_the_others_alone_stays(world: World) -> None:
+    await world.note("bot", ANN, "Ann met Bob", friend=BOB)
+    await world.note("bot", BOB, "Bob alone")
+    held = await access(world, BOB)
+    shared = [one for one in held["values"] if "Ann met Bob" in json.dumps(one)]
+    assert shared
+    assert all(one["shared_with"] >= 1 for one in shared)
+    await world.erase(ANN)
+    left = values_of(await access(world, BOB))
+    assert "Ann met Bob" not in left
+    assert "Bob alone" in left
+
+
+async def test_a_principal_is_revoked_and_its_name_is_gone_from_every_row(world: World) -> None:
+    await world.note("jo.agent", BOB, "of Bob")
+    await world.json("POST", "/v1/principals/jo.agent/keys", "admin", {"ttl_days": 3}, 201)
+    held = await access(world, "jo.agent")
+    assert held["rows"]["principal"][0]["principal_id"] == "jo.agent"
+    assert len(held["rows"]["api_keys"]) == 2
+    assert "secret" not in json.dumps(held["rows"]["api_keys"])
+    old = held["about"]["pseudonym"]
+    assert any(entry["entry"]["type"] == "STPEXE" for entry in held["entries"])
+    await world.erase("jo.agent")
+    assert (await world.send("GET", "/v1/me", "jo.agent")).status_code == 401
+    assert "jo.agent" not in dump(world)
+    await access(world, "jo.agent", 404)
+    assert "of Bob" in values_of(await access(world, BOB)), "Bob's own stays"
+    again = await world.json("POST", "/v1/principals", "admin", {"id": "jo.agent", "roles": ["agent"]}, 201)
+    assert again["principal"]["id"] == "jo.agent"
+    assert (await access(world, "jo.agent"))["about"]["pseudonym"] not in {old, None}
+    assert (await world.send("GET", "/v1/me", "jo.agent")).status_code == 401, "the old key is nobody's"
+
+
+def dump(world: World) -> str:
+    """Every row of every table, as text."""
+    with world.gateway.engine.connect() as connection:
+        tables = world.gateway.engine.dialect.get_table_names(connection)
+        return "\n".join(
+            repr(tuple(row)) for table in tables for row in connection.execute(text(f'SELECT * FROM "{table}"')).all()
+        )
+
+
+async def test_a_hold_stands_against_an_erasure_and_is_named(world: World) -> None:
+    await world.note("bot", ANN, "Ann likes figs")
+    hold = await world.json("POST", "/v1/privacy/holds", "officer", {"person": ANN, "code": "legal_claim"}, 201)
+    refused = await world.json("POST", "/v1/privacy/erasures", "officer", {"person": ANN}, 409)
+    assert refused["code"] == "privacy.held"
+    assert hold["hold_id"] in refused["holds"]
+    assert "legal_claim" in refused["holds"]
+    assert "Ann likes figs" in values_of(await access(world, ANN))
+    listed = await world.json("GET", "/v1/privacy/holds", "officer")
+    assert [(one["person"], one["in_force"]) for one in listed["holds"]] == [(ANN, True)]
+    await world.json("DELETE", f"/v1/privacy/holds/{hold['hold_id']}", "officer")
+    await world.erase(ANN)
+    codes = [one["code"] for one in (await world.json("GET", "/v1/audit/entries?limit=1000", "auditor"))["entries"]]
+    assert [code for code in codes if code in {"HLDSET", "HLDLFT", "ERAREF", "ERAREQ", "ERADON"}] == [
+        "HLDSET",
+        "ERAREF",
+        "HLDLFT",
+        "ERAREQ",
+        "ERADON",
+    ]
+
+
+async def test_a_hold_that_a_writer_of_rows_takes_away_erases_nobody(world: World) -> None:
+    await world.note("bot", ANN, "Ann likes figs")
+    await world.json("POST", "/v1/privacy/holds", "officer", {"person": ANN, "code": "legal_claim"}, 201)
+    with world.gateway.engine.begin() as connection:
+        connection.execute(text("UPDATE holds SET until = 1"))
+    assert (await world.send("POST", "/v1/privacy/erasures", "officer", {"person": ANN})).status_code == 503
+    with world.gateway.engine.begin() as connection:
+        connection.execute(text("DELETE FROM holds"))
+    assert (await world.send("POST", "/v1/privacy/erasures", "officer", {"person": ANN})).status_code == 503
+
+
+@pytest.mark.parametrize("who", sorted(set(PEOPLE) - {"officer"}))
+async def test_nobody_else_may_look_erase_or_hold(world: World, who: str) -> None:
+    asked: list[tuple[str, str, Any]] = [
+        ("POST", "/v1/privacy/access", {"person": ANN}),
+        ("POST", "/v1/privacy/preview", {"person": ANN}),
+        ("POST", "/v1/privacy/erasures", {"person": ANN}),
+        ("GET", "/v1/privacy/erasures/00", None),
+        ("GET", "/v1/privacy/holds", None),
+        ("POST", "/v1/privacy/holds", {"person": ANN, "code": "legal_claim"}),
+        ("DELETE", "/v1/privacy/holds/00", None),
+    ]
+    for method, path, body in asked:
+        refused = await world.json(method, path, who, body, 403)
+        assert refused["code"] == "auth.forbidden"
+
+
+async def test_an_officer_erases_not_themselves_nor_the_last_admin(world: World) -> None:
+    await world.json("POST", "/v1/privacy/erasures", "officer", {"person": "officer"}, 409)
+    await world.erase("other-admin")
+    refused = await world.json("POST", "/v1/privacy/erasures", "officer", {"person": "admin"}, 409)
+    assert refused["code"] == "request.conflict"
+    assert (await world.send("GET", "/v1/me", "admin")).status_code == 200
+    await world.json("POST", "/v1/privacy/erasures", "officer", {"person": "nobody"}, 404)
+
+
+async def test_another_gateway_remembers_nothing_either(tmp_path: Any, database: dict[str, Any]) -> None:
+    """Its memory of contexts is emptied when it hears of the erasure, though nobody calls it."""
+    async with upstream() as below:
+        shared = {"privacy": {"epochs": tmp_path / "home" / "epochs"}}
+        if not database:
+            database = {"database": {"url": f"sqlite:///{tmp_path / 'shared.db'}"}}
+        async with running(tmp_path / "home", below, **database) as first:
+            (tmp_path / "second").mkdir(mode=0o700)
+            (tmp_path / "second" / "master.key").write_bytes((tmp_path / "home" / "master.key").read_bytes())
+            (tmp_path / "second" / "master.key").chmod(0o600)
+            shutil.copytree(tmp_path / "home" / "keys", tmp_path / "second" / "keys")
+            async with running(tmp_path / "second", below, first.keys, **database, **shared) as second:
+                await second.note("bot", ANN, "Ann likes figs")
+                remembered = second.gateway.pipeline.contexts
+                assert len(remembered._contexts) == 1
+                await first.erase(ANN)
+                await until(lambda: len(remembered._contexts) == 0)
+                await access(second, ANN, 404)

@@ -1,0 +1,134 @@
+"""The end of a payload's time, and what a hold keeps."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, select
+
+import migrations
+from audit.controls import load
+from audit.database import make_engine
+from audit.epochs import EpochKeys
+from audit.eraser import make_eraser
+from audit.erasure import Erasures
+from audit.log import Log
+from audit.purge import Purge
+from audit.query import Filter
+from audit.subjects import Hold, setting
+from audit.tables import data_keys, payloads
+from gateway.commitments import Committed, commit, person_key
+from gateway.entries import EntryDraft, EntryType
+from gateway.ports import Append
+from gateway.settings import LogSettings
+from tests.audit.conftest import CheckpointSigner
+
+DAY = 86_400.0
+ANN, BOB = person_key("ann"), person_key("bob")
+
+
+@dataclass
+class Kept:
+    """A log whose clock is the test's."""
+
+    log: Log
+    engine: Engine
+    epochs: EpochKeys
+    erasures: Erasures
+    purge: Purge
+    now: float = 1_795_226_400.0
+
+    async def keep(self, value: bytes, *subjects: str) -> Committed:
+        committed = commit(value, *subjects)
+        await self.log.append(Append([EntryDraft(EntryType.PLAN_RECEIVED, "default", fields={"args": committed})]))
+        return committed
+
+    async def open(self, *values: Committed) -> set[bytes]:
+        return {value for _, value in (await self.log.open([one.commitment for one in values])).values()}
+
+    def keys(self) -> set[str]:
+        with self.engine.connect() as connection:
+            return set(connection.execute(select(data_keys.c.key_id)).scalars())
+
+
+@pytest.fixture
+async def kept(database: dict[str, Any], tmp_path: Path) -> AsyncIterator[Kept]:
+    url = database.get("database", {}).get("url", f"sqlite:///{tmp_path / 'log.db'}")
+    engine, eraser = make_engine(url), make_eraser(url)
+    migrations.upgrade(engine)
+    epochs = EpochKeys(tmp_path / "epochs", b"m" * 32)
+    made: list[Kept] = []
+
+    def clock() -> float:
+        return made[0].now if made else 1_795_226_400.0
+
+    log = Log(engine, LogSettings(), CheckpointSigner(), epochs, "g1", clock, controls=load())
+    await log.start()
+    erasures = Erasures(log, log.reader, eraser, epochs, clock)
+    purge = Purge(log, log.reader, eraser, epochs, lambda _tenant, _subject: ["default/ann/c"], clock)
+    made.append(Kept(log, engine, epochs, erasures, purge))
+    try:
+        yield made[0]
+    finally:
+        await log.close()
+        engine.dispose()
+        eraser.dispose()
+
+
+async def test_values_end_at_their_age_and_not_before(kept: Kept) -> None:
+    old = await kept.keep(b"old", ANN)
+    kept.now += 20 * DAY
+    young = await kept.keep(b"young", ANN)
+    kept.now += 9.9 * DAY
+    assert (await kept.purge.run(30)).payloads == 0
+    kept.now += 0.2 * DAY
+    purged = await kept.purge.run(30)
+    assert (purged.payloads, purged.keys) == (1, 1), "the key of the older value sealed nothing else"
+    assert await kept.open(old, young) == {b"young"}
+    applied = kept.log.reader.query(Filter(type=str(EntryType.RETENTION_APPLIED))).entries
+    assert len(applied) == 1, "and what finds nothing is no entry"
+
+
+async def test_the_key_of_what_is_past_its_time_goes_from_every_copy(kept: Kept) -> None:
+    """An active person has a new key each week, so that the old ones can end; then the epoch above them does."""
+    await kept.keep(b"old", ANN)
+    with kept.engine.connect() as connection:
+        copy = connection.execute(select(data_keys)).all()
+        values = connection.execute(select(payloads)).all()
+    for _ in range(7):
+        kept.now += 6 * DAY
+        await kept.keep(b"more", ANN)
+    await kept.purge.run(30)
+    assert await kept.erasures.advance()
+    with kept.engine.begin() as connection:
+        connection.execute(data_keys.insert(), [dict(row._mapping) for row in copy])
+        connection.execute(payloads.insert(), [dict(row._mapping) for row in values])
+    assert await kept.log.open([row.commitment for row in values]) == {}
+
+
+async def test_what_is_held_outlives_its_age(kept: Kept) -> None:
+    anns, both = await kept.keep(b"of Ann", ANN), await kept.keep(b"of both", ANN, BOB)
+    bobs, hers = await kept.keep(b"of Bob", BOB), await kept.keep(b"her context", "default/ann/c")
+    hold = Hold("h1", "default", ANN, "legal_claim", kept.now, "p-9", kept.now + 100 * DAY)
+    async with kept.erasures.steady() as every:
+        entry = EntryDraft(EntryType.HOLD_SET, "default", facts={"hold": "h1"})
+        await kept.log.append(Append([entry], [setting(every[-1], hold)]))
+    kept.now += 40 * DAY
+    await kept.purge.run(30)
+    assert await kept.open(anns, both, bobs, hers) == {b"of Ann", b"of both", b"her context"}
+    kept.now += 70 * DAY
+    await kept.purge.run(30)
+    assert await kept.open(anns, both, bobs, hers) == set(), "it ended by itself"
+    assert kept.keys() == set()
+
+
+async def test_a_purge_waits_for_its_turn(kept: Kept) -> None:
+    old = await kept.keep(b"old", ANN)
+    kept.now += 40 * DAY
+    with kept.epochs.turn() as mine:
+        assert mine
+        assert (await kept.purge.run(30)).payloads == 0
+    assert await kept.open(old) == {b"old"}
+    assert (await kept.purge.run(30)).payloads == 1
