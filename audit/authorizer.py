@@ -40,6 +40,10 @@ def authorize(action: int, first: str | None, second: str | None, database: str 
     """``SQLITE_OK`` or ``SQLITE_DENY`` for one step of a statement. Anything that is not known is denied."""
     if action in _HARMLESS:
         allowed = True
+    elif action == sqlite3.SQLITE_UPDATE and first == "sqlite_master":
+        # Asked for when a table-valued function (json_each) declares its columns, and nothing is written. A statement
+        # that does it is refused by SQLite itself, unless the pragma writable_schema is on, and that is denied below.
+        allowed = database == "main"
     elif action in _ROWS:
         allowed = database == "main" and not (first or "").startswith("sqlite_")
     elif action == sqlite3.SQLITE_FUNCTION:

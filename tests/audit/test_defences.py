@@ -131,6 +131,11 @@ def test_the_authorizer_is_back_after_a_migration_and_on_every_connection(sqlite
         connection.exec_driver_sql("DROP TRIGGER entries_no_update")
 
 
+def test_functions_that_give_tables_are_there_under_the_authorizer(sqlite_engine):
+    with sqlite_engine.connect() as connection:
+        assert connection.exec_driver_sql("SELECT value FROM json_each('[1, 2]')").scalars().all() == [1, 2]
+
+
 def schema(engine):
     with engine.connect() as connection:
         return connection.exec_driver_sql("SELECT type, name, sql FROM sqlite_master ORDER BY name").all()
