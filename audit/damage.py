@@ -18,8 +18,10 @@ def reports(connection: Connection) -> Iterator[str]:
             yield str(line)
 
 
-def is_reported_by(error: SQLAlchemyError) -> bool:
+def is_reported_by(error: SQLAlchemyError | UnicodeDecodeError) -> bool:
     """Whether the file is at fault, rather than the way to it."""
+    if isinstance(error, UnicodeDecodeError):
+        return True
     original = getattr(error, "orig", None)
     if not isinstance(original, sqlite3.DatabaseError):
         return False

@@ -19,6 +19,10 @@ class LogUncertain(LogUnavailable, Uncertain):
     """The commit was under way when the answer was lost: the rows may exist, or not. Never repeat it blindly."""
 
 
+class LogDamaged(LogUnavailable):
+    """What is stored is not what a writer wrote. ``fsck`` says what and where."""
+
+
 class LogMisconfigured(LogUnavailable):
     """The database holds another log, or is not migrated; no retry helps."""
 
@@ -35,6 +39,20 @@ class NotLogged(AuditError, Refused):
 
     def __init__(self, detail: str = "") -> None:
         super().__init__(Reason.REQUEST_NOT_FOUND, detail)
+
+
+class Dropped(AuditError, Refused):
+    """There was such an entry, and its retention is over; its hash is kept."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(Reason.LOG_DROPPED, detail)
+
+
+class ArchiveRefused(AuditError):
+    """The archive is not what an archive has to be, or does not hold what was put there."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(Reason.INTERNAL, detail)
 
 
 class ProofInvalid(AuditError, Refused):

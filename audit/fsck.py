@@ -2,7 +2,8 @@
 
 Each node is compared with what its *children* hash to, so one flipped byte gives one finding at its own place instead
 of a trail up to the root; where there is no finding, every leaf, node, root and checkpoint follows from the bodies.
-Rows are read in ranges, so memory stays constant; everything is read in one snapshot.
+Rows are read in ranges, so memory stays constant; everything is read in one snapshot. Where retention dropped entries,
+the hashes that were kept of them take the place of rows, and an entry of the log has to say that they were dropped.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,6 +19,7 @@ from sqlalchemy.types import NullType
 
 from audit import damage, indexing
 from audit.checkpoint import Checkpoint, VerifierKey, note_text, parse_checkpoint, verify_note
+from audit.dropping import Drops
 from audit.entry import COLUMNS, reasons_column
 from audit.epochs import EpochKeys
 from audit.errors import LogUnavailable, NoteInvalid, SealBroken
@@ -73,6 +75,8 @@ class Fault(StrEnum):
     """SQLite finds its file damaged: pages, indexes or text."""
     INDEX = "index"
     """The inverted index does not follow from the entries."""
+    RETENTION = "retention"
+    """Entries are gone, or their hashes kept, and no entry of the log says that retention dropped them."""
     PAYLOAD = "payload"
     """A sealed value does not open its commitment."""
 
@@ -122,6 +126,7 @@ class _Check:
         """Of the entry before; to begin with, what the first should have."""
         self._former: dict[str, int] = {}
         """Origins that the log had before it was restored from a backup -> size at which it got another."""
+        self._drops = Drops(connection)
         self._edge: list[Candidates] = []
         self._size = 0
         self._proved = 0
@@ -149,10 +154,13 @@ class _Check:
                 )
             }
             yield from self._stored_claims(claims, start, end)
+            kept_rows = self._drops.hashes(start, end)
             for index in range(start, end):
-                yield from self._entry(index, rows.get(index))
+                yield from self._entry(index, rows.get(index), kept_rows.get(index))
                 yield from self._settle(claims, ())
             progress(end, total)
+        for problem in self._drops.problems():
+            yield Finding(Fault.RETENTION, problem.detail, problem.first, problem.last)
         yield from self._stored_claims(claims, total, 2**62)
         for claim in claims:
             if claim.checkpoint.tree_size > total:
@@ -165,7 +173,10 @@ class _Check:
 
     # --- one entry ---------------------------------------------------------------------------------------------------
 
-    def _entry(self, index: int, row: Any) -> Iterator[Finding]:
+    def _entry(self, index: int, row: Any, retained: bytes | None) -> Iterator[Finding]:
+        if row is None and retained is not None:
+            yield from self._grow(index, (retained[:HASH_BYTES],), retained)
+            return
         if row is None:
             yield Finding(Fault.MISSING_ENTRY, "the entry is gone", index, index)
             yield from self._grow(index, (), None)
@@ -175,6 +186,9 @@ class _Check:
             yield Finding(Fault.BODY, "body or hashes are no bytes", index, index)
             yield from self._grow(index, (), None)
             return
+        self._drops.stands(index, row.type)
+        if retained is not None and retained != hashes:
+            yield Finding(Fault.RETENTION, "the hashes kept of its partition are not those of the entry", index, index)
         kept = hashes[:HASH_BYTES]
         computed = leaf_hash(body)
         leaf: Candidates = (computed,)
@@ -262,6 +276,7 @@ class _Check:
             else:
                 right = (kept, *computed)[:_CANDIDATES_MAX]
                 yield Finding(Fault.NODE, f"node {at} of level {level} is not the hash of its children", first, last)
+            self._drops.closed(level, at, right)
         self._edge.append(right)
         self._size = index + 1
 
@@ -374,7 +389,12 @@ def _check_payloads(connection: Connection, epochs: EpochKeys) -> Iterator[Findi
 def _check_index(connection: Connection) -> Iterator[Finding]:
     """Hold the postings of each block against its entries; a term that is missing would hide entries from a query."""
     for kept, due in indexing.stored(connection):
+        if due is None:
+            continue  # which entries are missing was said already
         first, last = kept[0] * BLOCK, (kept[0] + 1) * BLOCK - 1
+        if due is None:
+            yield Finding(Fault.INDEX, "the index counts entries that are not all there, or not whole", first, last)
+            continue
         for _, term in differing(kept[1], due[1])[:_TERMS_MAX]:
             yield Finding(Fault.INDEX, f"the index of {term} does not follow from the entries", first, last)
         if kept[2:] != due[2:]:
@@ -416,7 +436,8 @@ def check(
             yield from _check_index(connection)
             if epochs is not None:
                 yield from _check_payloads(connection, epochs)
-    except SQLAlchemyError as exc:
+    except (SQLAlchemyError, UnicodeDecodeError) as exc:
+        # SQLite's own message may quote what it could not read, and Python's module then fails to decode that.
         if not damage.is_reported_by(exc):
             raise LogUnavailable(type(exc).__name__) from exc
         yield Finding(Fault.STORAGE, "the database cannot be read any further: its file is damaged")

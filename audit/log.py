@@ -1,6 +1,7 @@
 """The audit log as the pipeline sees it: ``gateway.ports.AuditLog`` and ``gateway.ports.Payloads`` in one object."""
 
 import asyncio
+import contextlib
 import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -26,12 +27,12 @@ from audit.committer import Committer
 from audit.cosigned import Cosigned, CosignedCheckpoint
 from audit.database import configure
 from audit.epochs import EpochKeys
-from audit.errors import AuditError, LogUnavailable, NotLogged
+from audit.errors import AuditError, LogDamaged, LogUnavailable, NotLogged
 from audit.evaluations import EvaluationPage
 from audit.job import Job
 from audit.others import Others
 from audit.postings import BLOCK
-from audit.query import PAGE_MAX, Filter
+from audit.query import PAGE_MAX, Filter, Page
 from audit.reader import Reader
 from audit.sealing import Opener, Sealer
 from audit.tiles import Tile, Tiles
@@ -46,6 +47,9 @@ from gateway.settings import LogSettings
 WINDOW_SECONDS: Final = 60
 """Refusals before authentication become entries this often."""
 _READERS: Final = 4
+_AUDITORS: Final = 2
+"""Queries of auditors looked up at a time: they may look through much, and plans and logins must not wait for them."""
+_QUERY_SECONDS: Final = 20.0
 _READY_SECONDS: Final = 1.0
 _FAILED_SECONDS: Final = 5.0
 """How long after a failed append, with none that succeeded since, the log counts as not writable."""
@@ -104,6 +108,7 @@ class Log:
         self._blocks = 0
         self._leaving = False
         self._threads = ThreadPoolExecutor(_READERS, thread_name_prefix="handrail-audit-reader")
+        self._auditors = ThreadPoolExecutor(_AUDITORS, thread_name_prefix="handrail-audit-query")
         self._checkpoint: tuple[int, str, float] | None = None
         self._cosigned: dict[int | None, tuple[str, CosignedCheckpoint, float]] = {}
         self._asked: asyncio.Task[tuple[int, str]] | None = None
@@ -184,7 +189,8 @@ class Log:
     async def _stop(self) -> None:
         self._closed = True
         await asyncio.to_thread(self._writer.stop)
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        for threads in (self._threads, self._auditors):
+            threads.shutdown(wait=False, cancel_futures=True)
 
     # --- AuditLog ----------------------------------------------------------------------------------------------------
 
@@ -293,9 +299,19 @@ class Log:
     async def proofs(self, indices: Sequence[int]) -> tuple[str, Mapping[int, Sequence[bytes]]]:
         """A signed checkpoint, and for each of ``indices`` its RFC 6962 audit path under it. Raises ``NotLogged``."""
         size, note = self._checkpoint[:2] if self._checkpoint is not None else (0, "")
-        if not note or size <= max(indices, default=0):
+        for _ in range(_SIGN_TRIES):
+            if note and size > max(indices, default=0):
+                break
+            # One under way may be of a head before what another gateway appended meanwhile: then once more.
             size, note = await self._signed()
         return note, await self.read(self.reader.inclusions, indices, size)
+
+    async def query(self, wanted: Filter, *, after: int | None, limit: int, newest_first: bool, counted: bool) -> Page:
+        """For auditors: see :meth:`audit.reader.Reader.query`. Raises ``LogUnavailable`` after 20 seconds."""
+        work = functools.partial(
+            self.reader.query, wanted, after=after, limit=limit, newest_first=newest_first, counted=counted
+        )
+        return await self._within(self._auditors, _QUERY_SECONDS, work)
 
     async def entry(self, index: int) -> bytes:
         """Canonical bytes of the entry at ``index``. Raises ``NotLogged``."""
@@ -422,12 +438,16 @@ class Log:
 
     async def read(self, work: Callable[Args, Result], *args: Args.args, **kwargs: Args.kwargs) -> Result:
         """Run a read in one of our threads; a hung database costs those, never the process's."""
+        seconds = self._settings.append_deadline_seconds
+        return await self._within(self._threads, seconds, functools.partial(work, *args, **kwargs))
+
+    async def _within(self, threads: ThreadPoolExecutor, seconds: float, work: Callable[[], Result]) -> Result:
         if self._closed:
             raise LogUnavailable("the log is closed")
         loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(self._settings.append_deadline_seconds):
-                return await loop.run_in_executor(self._threads, functools.partial(work, *args, **kwargs))
+            async with asyncio.timeout(seconds):
+                return await loop.run_in_executor(threads, work)
         except TimeoutError:
             raise LogUnavailable("a read did not return in time") from None
 
@@ -441,17 +461,30 @@ class Log:
             await self._flush()
 
     async def _index_forever(self) -> None:
+        patience: float | None = None
         while not self._leaving:
-            await self._full.wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(patience):
+                    await self._full.wait()
             self._full.clear()
+            patience = None
             try:
                 for block in await self.read(self._with_reader, indexing.missing):
                     if self._leaving:
                         break
-                    made = await self.read(self._with_reader, indexing.make, block)
-                    await self._writer.call(functools.partial(Committer.transact, work=indexing.storing(made)))
-            except HandrailError as exc:  # the next full block tries again; until then those are looked through
+                    await self._index(block)
+            except HandrailError as exc:  # until it succeeds those are looked through
                 _logger.warning("log.not_indexed", error=type(exc).__name__, detail=exc.detail)
+                patience = WINDOW_SECONDS
+            except Exception:  # the index outlives any fault: later blocks want theirs
+                _logger.exception("log.index_fault")
+
+    async def _index(self, block: int) -> None:
+        try:
+            made = await self.read(self._with_reader, indexing.make, block)
+            await self._writer.call(functools.partial(Committer.transact, work=indexing.storing(made)))
+        except LogDamaged as exc:  # keeps no other block from being indexed
+            _logger.warning("log.not_indexed", block=block, error=type(exc).__name__, detail=exc.detail)
 
     def _with_reader(self, work: Callable[Concatenate[Connection, Args], Result], *args: Args.args,
                      **kwargs: Args.kwargs) -> Result:  # fmt: skip

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import orjson
 
-from audit.errors import LogUnavailable
+from audit.errors import LogDamaged
 
 BLOCK: Final = 4_096
 """Entries of one block; its bitmap has 512 bytes, which one leaf page of SQLite holds several of."""
@@ -47,8 +47,15 @@ def postings(rows: Iterable[Any], block: int) -> tuple[Postings, str, str]:
         rows: of ``entries``, in order, with the columns of :data:`TERMS`, ``idx, tenant, time, reasons, body``.
 
     Raises:
-        LogUnavailable: an entry of the block is not there.
+        LogDamaged: an entry of the block is not there, or is not one.
     """
+    try:
+        return _postings(rows, block)
+    except (ValueError, TypeError) as exc:  # a row that no writer wrote
+        raise LogDamaged(f"block {block} holds what is no entry: run fsck") from exc
+
+
+def _postings(rows: Iterable[Any], block: int) -> tuple[Postings, str, str]:
     offsets: dict[tuple[str, str], list[int]] = {}
     known: dict[bytes, list[str]] = {}
     times = []
@@ -66,7 +73,7 @@ def postings(rows: Iterable[Any], block: int) -> tuple[Postings, str, str]:
         for one in found + known[raw]:
             offsets.setdefault((row.tenant, one), []).append(offset)
     if len(times) != BLOCK:
-        raise LogUnavailable(f"block {block} is not whole")
+        raise LogDamaged(f"block {block} is not whole: run fsck")
     return {key: encode(at) for key, at in offsets.items()}, min(times), max(times)
 
 
@@ -78,7 +85,7 @@ def encode(offsets: list[int]) -> bytes:
 
 
 def decode(raw: bytes) -> int:
-    """The encoded offsets as a bit mask. Raises ``LogUnavailable`` where they were not encoded by :func:`encode`."""
+    """The encoded offsets as a bit mask. Raises ``LogDamaged`` where :func:`encode` did not make it."""
     kind, data = raw[:1], raw[1:]
     if kind == _BITMAP and len(data) == BITMAP_BYTES:
         return int.from_bytes(data, "little")
@@ -86,7 +93,7 @@ def decode(raw: bytes) -> int:
         offsets = [int.from_bytes(data[at : at + 2], "little") for at in range(0, len(data), 2)]
         if all(offset < BLOCK for offset in offsets):
             return mask(offsets)
-    raise LogUnavailable("the index of the log is damaged: run fsck")
+    raise LogDamaged("the index of the log is damaged: run fsck")
 
 
 def mask(offsets: Iterable[int]) -> int:

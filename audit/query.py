@@ -1,8 +1,8 @@
 """Which entries match a filter, and how many. Synchronous; inside a reader's connection.
 
 The blocks of the log that have postings (:mod:`audit.postings`) are answered from those; the newest entries, and any
-block that has none yet, are looked through. Where a filter names one plan, step or context, the table's own index of
-those leads to a handful of rows, and the postings are not asked.
+block that has none yet, are looked through. Where a filter names one plan or context, the table's own index of those
+leads to its rows, and the postings are not asked.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +15,8 @@ from sqlalchemy import Boolean, ColumnElement, Connection, bindparam, func, lite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-from audit.errors import LogUnavailable
+from audit import retained
+from audit.errors import LogDamaged
 from audit.postings import BLOCK, EVERY, TERMS, decode, mask, offsets_of, term
 from audit.tables import entries, posting_blocks, postings
 
@@ -31,6 +32,7 @@ class Filter:
     """What to look for; every given member must match.
 
     Attributes:
+        step_id: by itself no index leads to it; with ``plan_id`` the plan's does.
         control: a control id, as entries carry it (``gdpr:5(2)``).
         since: entries at or after this time (RFC 3339, UTC, milliseconds, as entries write it).
         until: entries before this time.
@@ -71,7 +73,8 @@ class StoredEntry:
 class Page:
     """Entries in the order of reading, and what the answer covers.
 
-    Between ``first`` and ``last`` no entry but these matches, in the tree of ``tree_size``.
+    Between ``first`` and ``last`` no entry but these matches, in the tree of ``tree_size``; but of entries that were
+    ``dropped`` when their retention was over it cannot be said whether they did.
     """
 
     entries: Sequence[StoredEntry]
@@ -84,6 +87,8 @@ class Page:
     """The highest; below ``first`` where it speaks for none."""
     matches: int | None = None
     """How many entries match in the whole tree, where that was asked."""
+    dropped: Sequence[tuple[int, int]] = ()
+    """Stretches between the two, (first, last) each, of which only standing entries are left."""
 
 
 _STORED: Final = (entries.c.idx, entries.c.type, entries.c.body, entries.c.fields)
@@ -107,27 +112,36 @@ def page(
     low, high = 0, size
     if after is not None:
         low, high = (0, min(size, max(after, 0))) if newest_first else (min(size, max(after + 1, 0)), size)
-    found = list(islice(_entries(connection, wanted, low, high, limit + 1, newest_first=newest_first), limit + 1))
+    looked = _entries(connection, wanted, low, high, size // BLOCK, limit + 1, newest_first=newest_first)
+    found = list(islice(looked, limit + 1))
     more = len(found) > limit
     found = found[:limit]
     if more:
         low, high = (found[-1].index, high) if newest_first else (low, found[-1].index + 1)
-    return Page(found, found[-1].index if more else None, size, low, high - 1)
+    return Page(
+        found, found[-1].index if more else None, size, low, high - 1, dropped=retained.dropped(connection, low, high)
+    )
 
 
 def count(connection: Connection, wanted: Filter, size: int) -> int:
     """How many entries below ``size`` match."""
     if _by_key(wanted):
-        statement = select(func.count()).select_from(entries).where(*conditions(wanted, 0, size))
-        return int(connection.execute(statement).scalar_one())
+        return _counted(connection, wanted, 0, size)
     total = 0
-    for part in _parts(connection, wanted, 0, size, newest_first=False):
-        if part.bits is not None:
-            total += part.bits.bit_count()
+    unindexed = []
+    for part in _parts(connection, wanted, 0, size, size // BLOCK, newest_first=False):
+        if part.bits is None:
+            unindexed.append(part)
         else:
-            statement = select(func.count()).select_from(entries).where(*conditions(wanted, part.low, part.high))
-            total += connection.execute(statement).scalar_one()
+            total += part.bits.bit_count()
+    for part in _joined(iter(unindexed)):
+        total += _counted(connection, wanted, part.low, part.high)
     return total
+
+
+def _counted(connection: Connection, wanted: Filter, low: int, high: int) -> int:
+    statement = select(func.count()).select_from(entries).where(*conditions(wanted, low, high))
+    return int(connection.execute(statement).scalar_one())
 
 
 # --- two ways to find entries ----------------------------------------------------------------------------------------
@@ -148,21 +162,38 @@ def _by_key(wanted: Filter) -> bool:
 
 
 def _entries(
-    connection: Connection, wanted: Filter, low: int, high: int, limit: int, *, newest_first: bool
+    connection: Connection, wanted: Filter, low: int, high: int, full: int, limit: int, *, newest_first: bool
 ) -> Iterator[StoredEntry]:
     if _by_key(wanted):
         yield from _scan(connection, wanted, low, high, newest_first=newest_first)
         return
     for whether, parts in groupby(
-        _parts(connection, wanted, low, high, newest_first=newest_first), key=lambda part: part.bits is None
+        _parts(connection, wanted, low, high, full, newest_first=newest_first), key=lambda part: part.bits is None
     ):
         if whether:
-            for part in parts:
+            for part in _joined(parts):
                 yield from _scan(connection, wanted, part.low, part.high, newest_first=newest_first)
         else:
             indices = _indices(parts, newest_first=newest_first)
             while batch := list(islice(indices, limit)):
                 yield from _fetch(connection, wanted, batch)
+
+
+def _joined(parts: Iterator[_Part]) -> Iterator[_Part]:
+    """Neighbours as one, in either direction: where much was dropped, a look at each block would cost more than what is
+    left there."""
+    joined: _Part | None = None
+    for part in parts:
+        if joined is not None and part.low == joined.high:
+            joined = _Part(joined.low, part.high, None)
+        elif joined is not None and part.high == joined.low:
+            joined = _Part(part.low, joined.high, None)
+        else:
+            if joined is not None:
+                yield joined
+            joined = part
+    if joined is not None:
+        yield joined
 
 
 def _indices(parts: Iterator[_Part], *, newest_first: bool) -> Iterator[int]:
@@ -176,10 +207,12 @@ def _fetch(connection: Connection, wanted: Filter, indices: Sequence[int]) -> It
     rows = {row.idx: row for row in connection.execute(_WANTED, {"wanted": list(indices)})}
     for index in indices:
         if index not in rows:
-            raise LogUnavailable("the index of the log names an entry that is not there: run fsck")
+            if retained.dropped(connection, index, index + 1):
+                continue  # between the look at the index and this one
+            raise LogDamaged("the index of the log names an entry that is not there: run fsck")
         found = stored(rows[index])
         if not _matches(wanted, found.body):
-            raise LogUnavailable("the index of the log names an entry that does not match: run fsck")
+            raise LogDamaged("the index of the log names an entry that does not match: run fsck")
         yield found
 
 
@@ -200,7 +233,8 @@ def conditions(wanted: Filter, low: int, high: int) -> list[ColumnElement[bool]]
     found: list[ColumnElement[bool]] = [entries.c.idx >= low, entries.c.idx < high]
     found += [entries.c[name] == value for name in _EQUAL if (value := getattr(wanted, name)) is not None]
     if wanted.reason is not None:
-        found.append(entries.c.reasons.contains(orjson.dumps(wanted.reason).decode(), autoescape=True))
+        # Not LIKE, which takes a capital letter for a small one in SQLite.
+        found.append(_within_bytes(entries.c.reasons, literal(orjson.dumps(wanted.reason).decode())))
     if wanted.control is not None:
         # In canonical JSON only an element of a list stands between these: a member's name is followed by a colon, its
         # value comes after one, and inside a string every quotation mark is escaped.
@@ -216,7 +250,7 @@ def conditions(wanted: Filter, low: int, high: int) -> list[ColumnElement[bool]]
 
 
 class _within_bytes(FunctionElement[bool]):  # noqa: N801 - it is a function of SQL
-    """Whether the bytes given second stand in those given first."""
+    """Whether the bytes, or the text, given second stand in those given first."""
 
     type = Boolean()
     inherit_cache = True
@@ -236,8 +270,15 @@ def _position(element: Any, compiler: Any, **kwargs: Any) -> str:
 # --- postings --------------------------------------------------------------------------------------------------------
 
 
-def _parts(connection: Connection, wanted: Filter, low: int, high: int, *, newest_first: bool) -> Iterator[_Part]:
-    """What the postings say of ``[low, high)``, block after block; neighbours without postings come together."""
+def _parts(
+    connection: Connection, wanted: Filter, low: int, high: int, full: int, *, newest_first: bool
+) -> Iterator[_Part]:
+    """What the postings say of ``[low, high)``, block after block.
+
+    Args:
+        full: number of the first block that is not full. It and those after it have no postings, whatever is stored: a
+            row beforehand would hide what is written later.
+    """
     terms = _terms(wanted)
     first, last = low // BLOCK, -(-high // BLOCK)
     starts = range(first, last, _BLOCKS)
@@ -251,7 +292,7 @@ def _parts(connection: Connection, wanted: Filter, low: int, high: int, *, newes
         blocks = range(start, end)
         for block in reversed(blocks) if newest_first else blocks:
             part = (max(low, block * BLOCK), min(high, (block + 1) * BLOCK))
-            if block not in indexed:
+            if block not in indexed or block >= full:
                 yield _Part(*part, None)
                 continue
             found = masks.get(block, [])

@@ -13,8 +13,8 @@ from typing import Final
 from sqlalchemy import Connection, Engine, bindparam, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from audit import query
-from audit.errors import LogUnavailable, NotLogged
+from audit import query, retained
+from audit.errors import Dropped, LogUnavailable, NotLogged
 from audit.history import former_origins
 from audit.merkle import HASH_BYTES, Frontier, Node, consistency, cover, fold, inclusion, last_leaf
 from audit.query import Filter, Page, StoredEntry
@@ -98,9 +98,11 @@ class Reader:
             return replace(page, matches=query.count(connection, wanted, size)) if counted else page
 
     def entry(self, index: int) -> StoredEntry:
-        """Raises ``NotLogged``."""
+        """Raises ``NotLogged``, or ``Dropped``."""
         with self.connect() as connection:
             row = connection.execute(_ENTRY, {"idx": index}).one_or_none() if 0 <= index < 2**63 else None
+            if row is None and 0 <= index < 2**63 and retained.dropped(connection, index, index + 1):
+                raise Dropped(f"entry {index}")
         if row is None:
             raise NotLogged(f"entry {index}")
         return query.stored(row)
@@ -145,7 +147,8 @@ class Reader:
 
 
 def load_nodes(connection: Connection, wanted: Iterable[Node]) -> dict[Node, bytes]:
-    """Hashes of complete subtrees, in one query; a missing one is missing. Each lies with the leaf that closed it."""
+    """Hashes of complete subtrees; a missing one is missing. Each lies with the leaf that closed it, or is kept of a
+    dropped partition."""
     by_leaf: dict[int, list[Node]] = {}
     for node in set(wanted):
         by_leaf.setdefault(last_leaf(node), []).append(node)
@@ -157,7 +160,8 @@ def load_nodes(connection: Connection, wanted: Iterable[Node]) -> dict[Node, byt
             value = bytes(hashes[node[0] * HASH_BYTES : (node[0] + 1) * HASH_BYTES])
             if len(value) == HASH_BYTES:
                 found[node] = value
-    return found
+    missing = {node for nodes in by_leaf.values() for node in nodes} - found.keys()
+    return found | retained.nodes(connection, missing) if missing else found
 
 
 def load_frontier(connection: Connection, size: int) -> Frontier:

@@ -109,8 +109,26 @@ postings: Final = Table(
     Column("term", String(256), primary_key=True, comment="name:value, or * for every entry."),
     Column("block", Integer, primary_key=True, autoincrement=False),
     Column("offsets", LargeBinary, nullable=False, comment="Which entries of the block carry the term."),
+    Index(None, "block"),
     sqlite_with_rowid=False,
     comment="The inverted index of the log's entries.",
+)
+
+dropped_partitions: Final = Table(
+    "dropped_partitions",
+    metadata,
+    Column("partition", Integer, primary_key=True, autoincrement=False, comment="Number of the partition, from 0."),
+    Column("idx", _INDEX, nullable=False, comment="Of the 'retention applied' entry that says so."),
+    comment="Partitions of the log whose entries may be deleted; audit.retention.",
+)
+
+retained_hashes: Final = Table(
+    "retained_hashes",
+    metadata,
+    Column("tile", _INDEX, primary_key=True, autoincrement=False, comment="256 leaves, from 256 * tile."),
+    Column("leaves", LargeBinary, nullable=False, comment="Their hashes, 32 bytes each."),
+    Column("above", LargeBinary, nullable=False, comment="Of the subtrees of more leaves that the tile closes."),
+    comment="What proves the rest of the tree where entries were dropped.",
 )
 
 payloads: Final = Table(

@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import structlog
@@ -27,9 +26,8 @@ from audit.history import newest_pin
 from audit.log import Log
 from audit.purge import Purge
 from audit.reader import Reader
-from audit.witness import Fault
-from audit.witnesses import Witness, Witnesses
-from gateway import rollout
+from audit.witnesses import Witnesses
+from gateway import rollout, witness_gauges
 from gateway.approval_upkeep import ApprovalUpkeep
 from gateway.approvals import Approvals
 from gateway.entries import EntryDraft, EntryType
@@ -39,7 +37,7 @@ from gateway.exports import Exports
 from gateway.files import make_directory, write
 from gateway.key_changes import KeyChanges
 from gateway.lifecycle import Lifecycle
-from gateway.model import CONNECTOR_PREFIX, DEFAULT_TENANT, Issuer, Notice
+from gateway.model import CONNECTOR_PREFIX, DEFAULT_TENANT, Issuer
 from gateway.pipeline import Pipeline
 from gateway.plan_locks import PlanLocks
 from gateway.policy.contexts import Contexts
@@ -67,6 +65,7 @@ from gateway.store.trials import SqlTrials
 from gateway.telemetry import Metrics, Tracer, tracer
 from gateway.two_person import Kind
 from gateway.webhooks.delivery import Deliveries, Webhook
+from gateway.webhooks.messages import listeners
 from hand_adapters.courier import courier
 from hand_adapters.jail import Jail
 from hand_adapters.pins import SqlPins
@@ -313,7 +312,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
     epochs = EpochKeys(settings.epochs_directory, master.derive("epoch"))
     log = Log(engine, settings.log, keyset, epochs, gateway_id, clock)
     witnesses = Witnesses.open(settings.log, log, log.cosigned, courier, clock)
-    _measure(metrics, witnesses)
+    witness_gauges.measure(metrics, witnesses)
     directory = Callers(engine, log, master.derive("directory rows"), clock)
     directory.connectors = keyset
     jail = Jail(settings.jail, home)
@@ -367,7 +366,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         metrics,
     )
     spans = tracer(settings.telemetry)
-    outbox = SqlOutbox(engine, gateway_id, _listeners(settings), master.derive("outbox rows"))
+    outbox = SqlOutbox(engine, gateway_id, listeners(settings), master.derive("outbox rows"))
     store = SqlPlans(engine, gateway_id, master.derive("step rows"), outbox)
     pipeline = Pipeline(
         settings=settings,
@@ -457,24 +456,6 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
     )
 
 
-def _measure(metrics: Metrics, witnesses: Witnesses) -> None:
-    """Gauges that look at the witnesses when they are read."""
-    metrics.log_quorum_lag.set_function(witnesses.lag_seconds)
-    for one in witnesses.all:
-        metrics.log_witness_size.labels(one.name).set_function(partial(getattr, one, "tree_size"))
-        metrics.log_witness_time.labels(one.name).set_function(partial(_time_of, one))
-        for fault in Fault:
-            metrics.log_witness_fault.labels(one.name, str(fault)).set_function(partial(_failed, one, fault))
-
-
-def _time_of(witness: Witness) -> int:
-    return witness.cosigned_at or 0
-
-
-def _failed(witness: Witness, fault: Fault) -> bool:
-    return witness.fault is fault
-
-
 def _verifier_keys(log: Log, keyset: Keyset) -> list[str]:
     """Newest first, then those of the names that the log had before a restore."""
     keys = keyset.public_bytes(Purpose.CHECKPOINT)
@@ -483,16 +464,6 @@ def _verifier_keys(log: Log, keyset: Keyset) -> list[str]:
 
 def _trust(log: Log, keyset: Keyset) -> dict[str, Any]:
     return {"v": 1, "origin": log.origin, "jwks": keyset.trust_jwks(), "log": _verifier_keys(log, keyset)}
-
-
-def _listeners(settings: Settings) -> dict[tuple[str, Notice], list[str]]:
-    """Tenant and notice -> the webhooks that are told."""
-    found: dict[tuple[str, Notice], list[str]] = {}
-    for name, webhook in settings.webhooks.items():
-        for tenant in webhook.tenants:
-            for notice in webhook.events:
-                found.setdefault((tenant, notice), []).append(name)
-    return found
 
 
 def _gateway_id(settings: Settings) -> str:

@@ -79,6 +79,8 @@ class EntryType(StrEnum):
     RETENTION_APPLIED = "RETAPP"
     HOLD_SET = "HLDSET"
     HOLD_LIFTED = "HLDLFT"
+    ENTRIES_HELD = "ENTHLD"
+    ENTRIES_RELEASED = "ENTRLS"
     CONFIGURATION_CHANGED = "CFGCHG"
 
 
@@ -143,6 +145,44 @@ STEPS: Final = frozenset(
 
 PAST: Final = STEPS | {EntryType.PLAN_RECEIVED}
 """What a later decision in the same context, or for the same principal, may rest on."""
+
+STANDING: Final = frozenset(
+    {
+        EntryType.KEY_CREATED,
+        EntryType.KEY_ROTATED,
+        EntryType.KEY_REVOKED,
+        EntryType.POLICY_PROPOSED,
+        EntryType.POLICY_ACTIVATED,
+        EntryType.POLICY_LOADED,
+        EntryType.POLICY_ROLLED_BACK,
+        EntryType.SHADOW_STARTED,
+        EntryType.SHADOW_ENDED,
+        EntryType.CANARY_STOPPED,
+        EntryType.PROPOSAL_MADE,
+        EntryType.PROPOSAL_ACTIVATED,
+        EntryType.PROPOSAL_WITHDRAWN,
+        EntryType.PROPOSAL_EXPIRED,
+        EntryType.PROPOSAL_ENDED,
+        EntryType.HAND_REGISTERED,
+        EntryType.HAND_DISABLED,
+        EntryType.PRINCIPAL_CHANGED,
+        EntryType.ISSUER_CHANGED,
+        EntryType.FROZEN,
+        EntryType.UNFROZEN,
+        EntryType.BACKUP_RESTORED,
+        EntryType.LOG_OPENED,
+        EntryType.ERASURE_REQUESTED,
+        EntryType.ERASURE_DONE,
+        EntryType.RETENTION_APPLIED,
+        EntryType.HOLD_SET,
+        EntryType.HOLD_LIFTED,
+        EntryType.ENTRIES_HELD,
+        EntryType.ENTRIES_RELEASED,
+        EntryType.CONFIGURATION_CHANGED,
+    }
+)
+"""What holds until something else is said: who may do what, by which keys and rules, and what was erased, held or
+dropped. Stored rows are believed as far as these vouch for them, so they outlive the retention of the log."""
 
 FORGETTING: Final = frozenset(
     {

@@ -99,6 +99,7 @@ class Reason(StrEnum):
     LOG_RESTORED = "log.restored"
     LOG_UNWITNESSED = "log.unwitnessed"
     LOG_FORKED = "log.forked"
+    LOG_DROPPED = "log.dropped"
     KEY_UNAVAILABLE = "key.unavailable"
     # 7 dispatch
     HAND_UNAVAILABLE = "hand.unavailable"
@@ -198,6 +199,7 @@ TEXTS: Final[dict[Reason, str]] = {
     Reason.LOG_UNAVAILABLE: "The audit log cannot be written, so nothing runs.",
     Reason.LOG_UNWITNESSED: "Too few witnesses have cosigned the log for longer than is allowed.",
     Reason.LOG_FORKED: "A witness says that this log is not the one it saw before.",
+    Reason.LOG_DROPPED: "The entry's retention is over; only its hash is kept.",
     Reason.KEY_UNAVAILABLE: "A signing key is missing or cannot be used.",
     Reason.HAND_UNAVAILABLE: "The hand is not available on this gateway.",
     Reason.HAND_DRIFTED: "The hand is not the one that was pinned.",

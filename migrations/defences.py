@@ -1,9 +1,15 @@
 """Triggers that keep the log, and what was decided once, append-only against whoever holds the application's own role.
 
+One thing may be deleted: what lies in a partition that retention dropped (``audit.retention``). That it was is a row,
+too, which the application's role cannot write.
+
 A superuser can drop them; checkpoints that others kept are what stands against that.
 """
 
 from typing import Final
+
+from audit.postings import BLOCK
+from gateway.entries import STANDING
 
 APPEND_ONLY: Final = {
     "entries": ("idx",),
@@ -11,11 +17,19 @@ APPEND_ONLY: Final = {
     "cosignatures": ("tree_size", "witness", "key_id", "time"),
     "posting_blocks": ("block",),
     "postings": ("tenant", "term", "block"),
+    "dropped_partitions": ("partition",),
+    "retained_hashes": ("tile",),
     "fates": (),
     "approval_ends": (),
 }
 """Table -> its key columns; none where a row is no more than its key, so that replacing it changes nothing."""
 REFUSAL: Final = "this table is append-only"
+
+PARTITIONED: Final = {"entries": f"OLD.idx / {BLOCK}", "posting_blocks": "OLD.block", "postings": "OLD.block"}
+"""Table -> the partition of a row; a row of a dropped one may be deleted."""
+_STANDING: Final = ", ".join(f"'{kind}'" for kind in sorted(STANDING))
+_STANDS: Final = {"entries": f"OLD.type IN ({_STANDING})"}
+"""Table -> a row that stays all the same."""
 
 _HEAD_CHANGED: Final = "NEW.tree_size < OLD.tree_size OR NEW.id <> OLD.id OR NEW.origin <> OLD.origin"
 
@@ -27,7 +41,7 @@ def sqlite() -> list[str]:
     for table, key in APPEND_ONLY.items():
         statements += [
             f"CREATE TRIGGER {table}_no_update BEFORE UPDATE ON {table} BEGIN {refuse} END",
-            f"CREATE TRIGGER {table}_no_delete BEFORE DELETE ON {table} BEGIN {refuse} END",
+            f"CREATE TRIGGER {table}_no_delete BEFORE DELETE ON {table}{_unless_dropped(table)} BEGIN {refuse} END",
         ]
         if key:
             same = " AND ".join(f"{column} = NEW.{column}" for column in key)
@@ -44,6 +58,13 @@ def sqlite() -> list[str]:
     return statements
 
 
+def _unless_dropped(table: str) -> str:
+    if table not in PARTITIONED:
+        return ""
+    dropped = f"EXISTS (SELECT idx FROM dropped_partitions WHERE partition = {PARTITIONED[table]})"  # noqa: S608
+    return f" WHEN {_STANDS.get(table, '0')} OR NOT {dropped}"
+
+
 def postgresql() -> list[str]:
     """Row triggers, statement triggers for TRUNCATE, all ALWAYS: session_replication_role skips ordinary ones."""
     refuse = f"RAISE EXCEPTION '{REFUSAL}' USING ERRCODE = 'integrity_constraint_violation';"
@@ -53,8 +74,19 @@ def postgresql() -> list[str]:
         function.format("handrail_head_grows", f"IF {_HEAD_CHANGED} THEN {refuse} END IF; RETURN NEW;"),
     ]
     triggers = [("head", "head_no_shrink", "BEFORE UPDATE", "ROW", "handrail_head_grows")]
+    for table, partition in PARTITIONED.items():
+        # By the schema's name: whoever may make temporary tables could put one before ours.
+        place = "quote_ident(TG_TABLE_SCHEMA) || '.dropped_partitions WHERE partition = $1)'"
+        statements.append(
+            f"CREATE FUNCTION handrail_{table}_dropped() RETURNS trigger LANGUAGE plpgsql AS $$ "  # noqa: S608
+            f"DECLARE dropped boolean; BEGIN "
+            f"IF TG_OP = 'DELETE' AND NOT ({_STANDS.get(table, 'false')}) THEN "
+            f"EXECUTE 'SELECT EXISTS (SELECT FROM ' || {place} INTO dropped USING {partition}; "
+            f"IF dropped THEN RETURN OLD; END IF; END IF; {refuse} END $$"
+        )
     for table in APPEND_ONLY:
-        triggers.append((table, f"{table}_no_change", "BEFORE UPDATE OR DELETE", "ROW", "handrail_append_only"))
+        called = f"handrail_{table}_dropped" if table in PARTITIONED else "handrail_append_only"
+        triggers.append((table, f"{table}_no_change", "BEFORE UPDATE OR DELETE", "ROW", called))
         triggers.append((table, f"{table}_no_truncate", "BEFORE TRUNCATE", "STATEMENT", "handrail_append_only"))
     triggers.append(("head", "head_no_delete", "BEFORE DELETE", "ROW", "handrail_append_only"))
     triggers.append(("head", "head_no_truncate", "BEFORE TRUNCATE", "STATEMENT", "handrail_append_only"))

@@ -24,3 +24,4 @@ def create() -> None:
         sqlite_with_rowid=False,
         comment="The inverted index of the log's entries.",
     )
+    op.create_index(op.f("ix_postings_block"), "postings", ["block"])

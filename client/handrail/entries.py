@@ -13,8 +13,8 @@ from handrail.trust import Trust
 def verify_page(page: Mapping[str, Any], trust: Trust) -> Checkpoint:
     """Check that each entry of ``page`` stands in the log, at its index, under the checkpoint that came with it.
 
-    That shows that nothing on the page was made up or changed. That nothing was left out, it does not show: for that,
-    read the whole range ``covers`` again, or ask an auditor who did.
+    That shows that no entry was made up, changed or shown twice; no proof covers ``label``, the type in words. It does
+    not show that nothing was left out: for that, read the whole range ``covers`` again, or ask an auditor who did.
 
     Args:
         page: the answer of ``audit_entries(proofs="true", ...)``.
@@ -35,10 +35,14 @@ def verify_page(page: Mapping[str, Any], trust: Trust) -> Checkpoint:
     entries = page.get("entries")
     if not isinstance(entries, list):
         raise MalformedError("the page has no list of entries")
+    seen = set()
     for item in entries:
         index = item.get("index") if isinstance(item, dict) else None
         if type(index) is not int:
             raise MalformedError("an entry of the page has no index")
+        if index in seen:
+            raise MalformedError(f"entry {index}: it stands on the page twice")
+        seen.add(index)
         try:
             path = [b64_decode(value) for value in item["proof"]]
             verify_inclusion(leaf_hash(canonical(item["entry"])), index, checkpoint.size, path, checkpoint.root)

@@ -458,7 +458,7 @@ def rollback_policy(digest: str, *, replaces: str, key: SigningKey | None = None
 
 
 def audit_entries(**filters: str | int | None) -> Operation[Json]:
-    """One page of the log: ``{entries, next, tree_size, covers: {first, last}, matches, checkpoint}``.
+    """One page of the log: ``{entries, next, tree_size, covers: {first, last, dropped}, matches, checkpoint}``.
 
     Filters: type, effect, context, plan, step, hand, action, principal, reason, control, policy (digest), since and
     until (seconds since the epoch). Then: after, limit, order (``oldest`` or ``newest`` first), count (``true`` for

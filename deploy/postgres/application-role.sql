@@ -30,6 +30,8 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO handrail_
 REVOKE UPDATE, DELETE ON entries, checkpoints, cosignatures, posting_blocks, postings, fates, approval_ends,
   proposal_acts, policy_bundles, policy_activations, policy_shadows
   FROM handrail_app;
+-- What retention drops is the owner's to say ('handrail retention apply --database-url').
+REVOKE INSERT, UPDATE, DELETE ON dropped_partitions, retained_hashes FROM handrail_app;
 REVOKE DELETE ON head FROM handrail_app;
 
 -- What personal data is sealed by, and what is sealed, only grows for the gateway: to erase it takes eraser-role.sql. Marks

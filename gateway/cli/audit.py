@@ -52,7 +52,7 @@ def query(
     effect: Annotated[str | None, typer.Option(help="allow, ask or deny.")] = None,
     context: Annotated[str | None, typer.Option(help="Context id.")] = None,
     plan: Annotated[str | None, typer.Option(help="Plan id.")] = None,
-    step: Annotated[str | None, typer.Option(help="Step id.")] = None,
+    step: Annotated[str | None, typer.Option(help="Step id; with --plan or --context.")] = None,
     hand: Annotated[str | None, typer.Option(help="Hand id.")] = None,
     action: Annotated[str | None, typer.Option(help="Action of a hand.")] = None,
     principal: Annotated[str | None, typer.Option(help="Pseudonym, as entries show it.")] = None,
@@ -126,11 +126,11 @@ def fsck(
 ) -> Exit:
     """Read the whole log from the database and recompute everything that can be."""
     settings = load(config)
-    keys = [VerifierKey.parse(vkey) for vkey in _log_keys(trust)] if trust else []
+    keys = [VerifierKey.parse(vkey) for vkey in log_keys(trust)] if trust else []
     kept = [_text(file) for file in checkpoint or ()]
     engine = make_engine(settings.database_url)
     try:
-        _must_hold_a_log(engine)
+        must_hold_a_log(engine)
         with out.progress("checking the log", None) as advance:
             size = 0
 
@@ -191,7 +191,7 @@ def _record(settings: Settings, engine: Engine, done: _Done) -> _Recorded:
         return _Recorded(None, exc.detail or exc.text)
 
 
-def _must_hold_a_log(engine: Engine) -> None:
+def must_hold_a_log(engine: Engine) -> None:
     """Refuse a database without entries: SQLite would make the file, and an empty log would be found sound."""
     url = engine.url
     where = url.render_as_string(hide_password=True)
@@ -207,13 +207,14 @@ def _must_hold_a_log(engine: Engine) -> None:
                 found = bool(connection.execute(asked, (entries.name,)).fetchone()[0])
         else:
             found = inspect(engine).has_table(entries.name)
-    except (SQLAlchemyError, sqlite3.Error):
+    except (SQLAlchemyError, sqlite3.Error, UnicodeDecodeError):
         return  # what reads the log says what is wrong with the database
     if not found:
         raise missing
 
 
-def _log_keys(trust: Path) -> list[str]:
+def log_keys(trust: Path) -> list[str]:
+    """The log's verifier keys of a trust document."""
     Trust.load(trust)
     keys: list[str] = json.loads(trust.read_bytes())["log"]
     return keys
@@ -241,7 +242,7 @@ def _show(out: Output, page: dict[str, Any], verdict: str | None) -> None:
         entry = item.get("entry") or {}
         step = " ".join(str(entry[name]) for name in ("step_id", "hand", "action") if entry.get(name))
         rows.append(
-            [item.get("index"), entry.get("time"), item.get("label"), step, entry.get("effect"), entry.get("reasons")]
+            [item.get("index"), entry.get("time"), _what(item, entry), step, entry.get("effect"), entry.get("reasons")]
         )
     out.table(["index", "time", "what", "step", "effect", "reasons"], rows, "No entry matches.")
     covers = page.get("covers") or {}
@@ -249,10 +250,19 @@ def _show(out: Output, page: dict[str, Any], verdict: str | None) -> None:
     out.section(
         f"covers entries {covers.get('first')} to {covers.get('last')} of a log of {page.get('tree_size')}{matches}"
     )
+    for gone in covers.get("dropped") or []:
+        text = f"entries {gone.get('first')} to {gone.get('last')}: retention is over; whether they match is not known"
+        out.line(text, style="yellow")
     if verdict is not None:
         out.line(verdict[0].upper() + verdict[1:] + ".", style="red" if verdict.startswith("not ") else "green")
     if page.get("next") is not None:
         out.note(f"More: --after {page['next']}")
+
+
+def _what(item: dict[str, Any], entry: dict[str, Any]) -> Any:
+    """The type in words, by the entry itself: the label beside it is the gateway's word, and no proof covers it."""
+    code = str(entry.get("type"))
+    return LABELS[EntryType(code)] if code in set(EntryType) else entry.get("type", item.get("label"))
 
 
 def _show_findings(out: Output, found: list[Finding]) -> None:

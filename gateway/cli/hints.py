@@ -93,6 +93,7 @@ HINTS: Final[Mapping[Reason, str]] = {
     Reason.LOG_UNAVAILABLE: _LATER,
     Reason.LOG_UNWITNESSED: "'handrail log witnesses' shows each witness and what it answered last.",
     Reason.LOG_FORKED: "Stop, and compare with a kept checkpoint: 'handrail log consistency FILE --trust FILE'.",
+    Reason.LOG_DROPPED: "Ask the gateway's operator whether it was archived; 'handrail retention status' says so.",
     Reason.KEY_UNAVAILABLE: _LATER,
     Reason.HAND_UNAVAILABLE: _HAND,
     Reason.HAND_DRIFTED: "Have an operator review what changed and pin it: handrail hands pin ID",

@@ -13,6 +13,7 @@ NOUNS: Final = {
     "audit": "Query the log, take it out, and check it for tampering.",
     "log": "The log's checkpoints, proofs and witnesses.",
     "controls": "Evidence by control, access reviews, and the posture of a configuration.",
+    "retention": "Archive and drop entries whose retention is over, and hold them.",
     "policy": "Check, build, try, propose, activate and roll back policy bundles.",
     "proposals": "List, show, activate and withdraw changes that take two people.",
     "principals": "Add, list and revoke callers, and their security keys.",

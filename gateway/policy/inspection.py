@@ -1,5 +1,6 @@
 """Everything that must hold before a bundle may decide: it parses, passes the check, and denies what is known bad."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -58,6 +59,10 @@ async def inspect(bundle: Bundle) -> Inspected:
         EngineUnavailable: the parser could not be run.
     """
     parsed = await _parse(bundle)
+    return await asyncio.to_thread(_check, bundle, parsed)
+
+
+def _check(bundle: Bundle, parsed: Any) -> Inspected:
     problems = dict.fromkeys([*builtins.check(bundle, parsed), *metadata.check(bundle, parsed)])
     if problems:
         raise BundleError(list(problems))

@@ -6,8 +6,10 @@ say is YAML. It belongs to the first package, import or rule that begins below.
 """
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, Final
 
 import yaml
@@ -17,6 +19,10 @@ from gateway.policy.bundle import Bundle
 from gateway.policy.faults import Problem
 from gateway.policy.syntax import Path, Tree
 
+BUNDLE_MAX_CHARACTERS: Final = 131_072
+"""Of all blocks of a bundle together: reading YAML takes seconds for a megabyte."""
+
+_MARK: Final = "METADATA"
 _SCOPES: Final = {"rule": "rule", "document": "rule", "package": "package", "subpackages": "package"}
 """Scope -> what it may stand over."""
 _NULL: Final = frozenset({"", "~", "null", "Null", "NULL"})
@@ -73,11 +79,17 @@ def check(bundle: Bundle, parsed: Any) -> list[Problem]:
         modules = [(module, _statements(trees[module.path])) for module in bundle.modules]
     except (ValueError, KeyError, TypeError, RecursionError) as exc:
         return [Problem("", 0, 0, f"the syntax tree cannot be read: {exc}")]
+    left = BUNDLE_MAX_CHARACTERS
     for module, statements in modules:
         for line, texts in _comments(module.source):
+            left -= len(_MARK) + sum(map(len, texts))
+            if left < 0:
+                more = f"metadata: more than {BUNDLE_MAX_CHARACTERS:,} characters in all blocks of the bundle"
+                return [*found, Problem(module.path, line, 1, more)]
             try:
                 said = _read(texts, line)
-                over = next((item for item in statements if item.line > line), None)
+                place = bisect_right(statements, line, key=attrgetter("line"))
+                over = statements[place] if place < len(statements) else None
                 _attach(said, over, packages, documents)
             except _Faulty as faulty:
                 found.append(Problem(module.path, faulty.line or line, 1, f"metadata: {faulty.message}"))
@@ -107,7 +119,7 @@ def _comments(source: str) -> Iterator[tuple[int, list[str]]]:
     """(line, the texts of the lines below it) of each block; a ``#`` in a raw string begins no comment."""
     block: tuple[int, list[str]] | None = None
     for number, text in _first_columns(source):
-        if text.strip().startswith("METADATA"):
+        if text.strip().startswith(_MARK):
             if block is not None:
                 yield block
             block = (number, [])

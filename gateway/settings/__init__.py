@@ -22,10 +22,18 @@ from gateway.settings.server import (
     TelemetrySettings,
     WebhookSettings,
 )
-from gateway.settings.storage import DatabaseSettings, KeySettings, LogSettings, PrivacySettings, WitnessSettings
+from gateway.settings.storage import (
+    ArchiveSettings,
+    DatabaseSettings,
+    KeySettings,
+    LogSettings,
+    PrivacySettings,
+    WitnessSettings,
+)
 
 __all__ = [
     "ActionSettings",
+    "ArchiveSettings",
     "BindSettings",
     "ConsoleSettings",
     "ControllerSettings",

@@ -19,7 +19,7 @@ from gateway.settings.server import (
     TelemetrySettings,
     WebhookSettings,
 )
-from gateway.settings.storage import DatabaseSettings, KeySettings, LogSettings, PrivacySettings
+from gateway.settings.storage import ArchiveSettings, DatabaseSettings, KeySettings, LogSettings, PrivacySettings
 
 
 class Settings(BaseSettings):
@@ -40,6 +40,7 @@ class Settings(BaseSettings):
     database: DatabaseSettings = DatabaseSettings()
     log: LogSettings = LogSettings()
     privacy: PrivacySettings = PrivacySettings()
+    archive: ArchiveSettings = ArchiveSettings()
     policy: PolicySettings = PolicySettings()
     provenance: ProvenanceSettings = ProvenanceSettings()
     proposals: ProposalSettings = ProposalSettings()

@@ -80,6 +80,13 @@ class LogSettings(Section):
     group_max_entries: int = Field(256, ge=1, le=4096, description="Entries in one group commit.")
     group_wait_milliseconds: float = Field(0.0, ge=0, le=5, description="How long a commit waits for company.")
     checkpoint_interval_seconds: float = Field(1.0, gt=0, le=60, description="Longest time between checkpoints.")
+    retention_months: int = Field(
+        24,
+        ge=6,
+        le=1_200,
+        description="Entries older than this may be dropped (handrail retention apply). "
+        "Never under six: EU AI Act art. 19 and 26(6).",
+    )
     witness_quorum: int = Field(
         0, ge=0, le=32, description="Witnesses that have to cosign a checkpoint; a verifier sets its own number."
     )
@@ -106,6 +113,25 @@ class LogSettings(Section):
         if self.witness_lag_max_seconds <= self.witness_heartbeat_seconds:
             raise ValueError("witness_lag_max_seconds must be more than witness_heartbeat_seconds")
         return self
+
+
+class ArchiveSettings(Section):
+    """Where partitions of the log go before they are dropped: a bucket with object lock (the extra s3)."""
+
+    bucket: str | None = Field(
+        None, min_length=3, max_length=63, description="Its name. Without one, nothing is archived."
+    )
+    endpoint_url: str | None = Field(
+        None, pattern=r"^https?://[^\s]+$", description="Of a store that is not Amazon's. Default: Amazon S3."
+    )
+    region: str | None = Field(None, description="Region of the bucket. Default: as the AWS tools find it.")
+    prefix: str = Field("handrail", max_length=256, description="What the objects' names begin with.")
+    lock_months: int = Field(
+        60,
+        ge=6,
+        le=240,
+        description="For how long the store refuses to delete what it took; nobody can shorten it afterwards.",
+    )
 
 
 class KeySettings(Section):

@@ -8,6 +8,7 @@ import orjson
 from sqlalchemy import Connection, Engine, Row, bindparam, delete, func, insert, select, update
 
 from audit.history import NEWEST_RESTORE, plan_history
+from audit.retained import dropped
 from gateway.errors import HandrailError, Refused
 from gateway.model import Answer, ApprovalRequest, ApprovalStatus, Attestation, Notice, PlanStatus, Principal
 from gateway.ports import ApprovalRow, Guard, StoredPlan, StoredStep, Write
@@ -241,6 +242,8 @@ class SqlPlans:
         row = connection.execute(select(plans).where(plans.c.plan_id == plan_id)).one_or_none()
         if row is None:
             return None
+        if history is None and row.log_index is not None and dropped(connection, row.log_index, row.log_index + 1):
+            return None  # what vouched for it is over
         if history is None or history.kid != row.kid:
             raise HandrailError(Reason.INTERNAL, f"plan {plan_id}: its row contradicts the log")
         step_rows = connection.execute(select(steps).where(steps.c.plan_id == plan_id).order_by(steps.c.position)).all()

@@ -98,6 +98,7 @@ ERRORS: Final[dict[Reason, tuple[int, str]]] = {
     Reason.LOG_UNAVAILABLE: (503, "Audit log unavailable"),
     Reason.LOG_UNWITNESSED: (503, "Log not witnessed"),
     Reason.LOG_FORKED: (503, "Log forked"),
+    Reason.LOG_DROPPED: (410, "Entry dropped"),
     Reason.KEY_UNAVAILABLE: (503, "Signing key unavailable"),
     Reason.HAND_UNAVAILABLE: (503, "Hand unavailable"),
     Reason.HAND_DRIFTED: (409, "Hand drifted"),

@@ -293,11 +293,19 @@ class EntryView(Shape):
     proof: list[str] | None = Field(None, description="RFC 6962 audit path, base64, the leaf's sibling first.")
 
 
-class Covered(Shape):
-    """Indices that a page speaks for: no entry between them matches but those on the page."""
+class Stretch(Shape):
+    """Neighbouring entries, by their first and last index."""
 
     first: int
     last: int
+
+
+class Covered(Shape):
+    """Indices that a page speaks for: no entry between them matches but those on the page, or dropped ones."""
+
+    first: int
+    last: int
+    dropped: list[Stretch] = Field(description="Entries whose retention is over; nobody can say whether they matched.")
 
 
 class EntryPage(Shape):

@@ -10,6 +10,7 @@ from gateway.canonical import canonical
 from gateway.model import Notice
 from gateway.rendering import moment, render
 from gateway.safe import safe
+from gateway.settings import Settings
 from gateway.store.outbox import Message
 
 TEXT_MAX_CHARACTERS: Final = 2_800
@@ -89,3 +90,13 @@ def _mrkdwn(text: str) -> str:
 
 def _iso(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def listeners(settings: Settings) -> dict[tuple[str, Notice], list[str]]:
+    """Tenant and notice -> the webhooks that are told."""
+    found: dict[tuple[str, Notice], list[str]] = {}
+    for name, webhook in settings.webhooks.items():
+        for tenant in webhook.tenants:
+            for notice in webhook.events:
+                found.setdefault((tenant, notice), []).append(name)
+    return found

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from migrations import defences, people, postings, privacy, witnesses
+from migrations import defences, people, postings, privacy, retention, witnesses
 
 revision = "0001"
 down_revision = None
@@ -290,6 +290,7 @@ def upgrade() -> None:
     privacy.create()
     postings.create()
     witnesses.create()
+    retention.create()
     op.create_table(
         "api_keys",
         sa.Column("key_id", sa.String(length=32), nullable=False),

@@ -45,6 +45,7 @@ class Specimen:
     file: Path
     key: VerifierKey
     kept: tuple[str, ...]
+    epochs: EpochKeys
 
     @property
     def url(self) -> str:
@@ -122,12 +123,12 @@ async def specimen(directory: Path, name: str = "log.db") -> Specimen:
     with closing(sqlite3.connect(directory / name)) as connection:
         connection.execute("PRAGMA journal_mode = DELETE")
     key = VerifierKey("handrail.local/log", b64url_decode(signer.active_jwk(None)["x"]))
-    return Specimen(directory / name, key, tuple(kept))
+    return Specimen(directory / name, key, tuple(kept), epochs)
 
 
 def found(engine: Engine, one: Specimen) -> list[Finding]:
     """What a client with its checkpoints finds."""
-    return list(check(engine, keys=[one.key], kept=one.kept))
+    return list(check(engine, keys=[one.key], kept=one.kept, epochs=one.epochs))
 
 
 def rows(file: Path) -> dict[str, list[Any]]:

@@ -11,7 +11,7 @@ from sqlalchemy import delete, insert, select, update
 from sqlalchemy.exc import DBAPIError
 
 from audit import indexing, query
-from audit.database import changing_schema, writing
+from audit.database import writing
 from audit.driver import Driver
 from audit.entry import build
 from audit.errors import LogUnavailable
@@ -23,6 +23,7 @@ from audit.tables import entries, posting_blocks, postings
 from gateway.entries import EntryType
 from gateway.ports import Append
 from tests.audit.conftest import CONTROLS, TIME, Opener, draft
+from tests.audit.indexed import disarm, missing
 from tests.until import until
 
 SIZE = 2 * BLOCK + 700
@@ -56,13 +57,8 @@ async def reader(engine, open_log: Opener):
         everything = list(drafts(SIZE - 1))
         for start in range(0, len(everything), 1500):
             await log.append(Append(everything[start : start + 1500]))
-        await until(lambda: not _missing(log.reader))
+        await until(lambda: not missing(log.reader))
     return Reader(engine)
-
-
-def _missing(reader):
-    with reader.connect() as connection:
-        return indexing.missing(connection)
 
 
 FILTERS = [
@@ -90,6 +86,8 @@ FILTERS = [
     {"tenant": "default", "since": "2026-11-21T02:00:02.000Z", "hand": "git", "effect": "deny"},
     {"tenant": "default", "until": "2026-11-21T02:00:02.000Z", "type": "ACCREF"},
     {"tenant": "default", "since": "2030-01-01T00:00:00.000Z"},
+    {"tenant": "default", "reason": "Paths.Outside"},
+    {"tenant": "default", "reason": "paths.outside", "context_id": "c3"},
 ]
 
 
@@ -148,14 +146,14 @@ async def test_every_filter_finds_what_a_look_through_all_entries_finds(engine, 
     # The index was used, and agrees; another gateway that indexes the same block changes nothing.
     with writing(engine.connect()) as connection, connection.begin():
         assert connection.execute(select(posting_blocks.c.block)).scalars().all() == [0, 1]
-        parts = list(query._parts(connection, Filter(tenant="default", effect="deny"), 0, SIZE, newest_first=False))
+        parts = list(query._parts(connection, Filter(tenant="default", effect="deny"), 0, SIZE, 2, newest_first=False))
         indexing.storing(indexing.make(connection, 1))(connection, Driver(connection))
     assert [part.bits is None for part in parts] == [False, False, True]
     assert list(check(engine)) == []
 
     # An index that lags, or that a crash left with a hole, makes a query slower and never poorer.
     with engine.begin() as connection:
-        _disarm(connection)
+        disarm(connection)
         for table in (posting_blocks, postings):
             connection.execute(delete(table).where(table.c.block == 0))
     for wanted, indices in zip(FILTERS, due, strict=True):
@@ -167,7 +165,7 @@ async def test_every_filter_finds_what_a_look_through_all_entries_finds(engine, 
 async def test_fsck_names_a_term_that_hides_an_entry(engine, reader):
     where = (postings.c.tenant == "default", postings.c.term == "effect:deny", postings.c.block == 1)
     with engine.begin() as connection:
-        _disarm(connection)
+        disarm(connection)
         bits = decode(bytes(connection.execute(select(postings.c.offsets).where(*where)).scalar_one()))
         hidden = list(offsets_of(bits))
         connection.execute(update(postings).where(*where).values(offsets=encode(hidden[1:])))
@@ -230,15 +228,3 @@ def make_body():
         return build(one, time="2026-11-21T02:00:00.125Z", origin="o", gateway="g", controls=ids).body
 
     return made
-
-
-def _disarm(connection):
-    """What only the owner of the tables can do."""
-    if connection.dialect.name == "sqlite":
-        names = connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'trigger'").scalars().all()
-        with changing_schema(connection):
-            for name in names:
-                connection.exec_driver_sql(f"DROP TRIGGER {name}")
-    else:
-        for table in ("postings", "posting_blocks"):
-            connection.exec_driver_sql(f"ALTER TABLE {table} DISABLE TRIGGER ALL")

@@ -331,3 +331,14 @@ def test_every_entry_of_a_query_is_proved_against_a_trust_document(run: Run, gat
     result = run("audit", "query", "--trust", "trust.json")
     assert result.exit_code == 1
     assert f"Not proved: entry {gateway.forge.index}" in result.output
+
+
+def test_an_entry_is_shown_as_the_type_that_its_proof_covers(run: Run, gateway: StandIn) -> None:
+    Path("trust.json").write_text(json.dumps(gateway.forge.trust()))
+    page = gateway.forge.page()
+    page["entries"][0]["label"] = "policy denied"
+    gateway.next("GET", "/v1/audit/entries", lambda _: JSONResponse(page))
+    result = run("audit", "query", "--trust", "trust.json")
+    assert result.exit_code == 0
+    assert "step executed" in result.output
+    assert "policy denied" not in result.output

@@ -41,6 +41,7 @@ TAMPERED = {
     "no base64": lambda page, item: item["proof"].__setitem__(0, "!"),
     "no entry": lambda page, item: item.update(entry=None),
     "no object": lambda page, item: page.update(entries=["x"]),
+    "twice": lambda page, item: page["entries"].append(item),
     "no list": lambda page, item: page.update(entries=None),
     "no checkpoint": lambda page, item: page.update(checkpoint=None),
     "a changed checkpoint": lambda page, item: page.update(checkpoint=page["checkpoint"].replace("\n7\n", "\n8\n")),

@@ -1,11 +1,13 @@
 """``# METADATA`` blocks: what OPA refuses to read is refused here too, with file and line, and without an OPA."""
 
 import subprocess
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from gateway.policy import inspection
+from gateway.policy import inspection, metadata
 from gateway.policy.bundle import load
 from tests.policy.support import DENY_ALL, refused, write
 
@@ -112,6 +114,29 @@ async def test_what_is_no_block_is_not_read(tmp_path: Path, text: str) -> None:
 async def test_each_faulty_block_is_named(tmp_path: Path) -> None:
     text = module("a: b: c") + "\n# METADATA\n# - d\nz := 1\n"
     assert len(await refused(bundle(tmp_path, text))) == 2
+
+
+async def test_more_metadata_than_can_be_read_soon_is_refused_unread(tmp_path: Path) -> None:
+    lines = metadata.BUNDLE_MAX_CHARACTERS // 10
+    text = module("custom:\n" + "".join(f"  k{number:07}: : :\n" for number in range(lines)))
+    (found,) = await refused(bundle(tmp_path, text))
+    assert found == "handrail/x.rego:3:1: metadata: more than 131,072 characters in all blocks of the bundle"
+    many = "".join(f"# METADATA\n# a: {'b' * 60}\ny{number} := 1\n\n" for number in range(2_000))
+    assert "more than 131,072 characters" in (await refused(bundle(tmp_path, f"package handrail.x\n\n{many}")))[-1]
+
+
+async def test_metadata_is_read_beside_the_event_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    readers = []
+    check = metadata.check
+
+    def watched(*arguments: Any) -> Any:
+        readers.append(threading.current_thread())
+        return check(*arguments)
+
+    monkeypatch.setattr(metadata, "check", watched)
+    assert await refused(bundle(tmp_path, module("title: One"))) == []
+    assert readers
+    assert threading.main_thread() not in readers
 
 
 @pytest.mark.opa

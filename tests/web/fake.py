@@ -91,6 +91,7 @@ class testing_only_Log:  # noqa: N801
         self.cosignatures_asked: list[int | None] = []
         self.tiles_asked: list[Tile] = []
         self.unready: HandrailError | None = None
+        self.reader = testing_only_Reader()
         self.broken: HandrailError | None = None
 
     def aggregate(self, entry: EntryDraft, source: str) -> None:
@@ -115,6 +116,9 @@ class testing_only_Log:  # noqa: N801
             Recorded(5, "2026-01-01T00:00:00.001Z", "d" * 64, None, Fault.ERASED),
         ]
         return EvaluationPage(found, 2, 9, 5, 9)
+
+    async def query(self, wanted: Filter, **asked: Any) -> Page:
+        return self.reader.query(wanted, **asked)
 
     async def report(self, asked: report.Asked) -> dict[str, Any]:
         self.reports.append(asked)
@@ -666,7 +670,7 @@ class testing_only_Gateway:  # noqa: N801
         self.exports = testing_only_Exports()
         self.policy = testing_only_Policy()
         self.rollout = testing_only_Rollout()
-        self.reader = testing_only_Reader()
+        self.reader = self.log.reader
         self.witnesses = Witnesses(self.settings.log, self.log, self.log.cosigned, ())  # type: ignore[arg-type]
         self.privacy = testing_only_Privacy()
         self.metrics = Metrics()

@@ -15,7 +15,7 @@ from gateway.web.routes import TABLE
 from gateway.web.routes.remote import NOTIFY
 from gateway.web.routing import Access, Endpoint, Parameter
 from tests.meta.tree import ROOT, python_files, syntax
-from tests.web.every_route import BODIES, JOSE, JSON, PARAMETERS, called
+from tests.web.every_route import BODIES, JOSE, JSON, PARAMETERS, QUERIES, called
 from tests.web.every_route import PLAIN as EVERY
 from tests.web.fake import principal, token
 
@@ -87,10 +87,12 @@ async def test_a_parameter_out_of_its_range_is_named(
         wrong.append(str(parameter.schema["maximum"] + 1))
     if "minimum" in parameter.schema:
         wrong.append(str(parameter.schema["minimum"] - 1))
+    needed = QUERIES.get(endpoint.path, "?")
+    start = "?" if f"?{parameter.name}=" in needed else needed + "&" * (needed != "?")
     for value in wrong:
-        assert (await refused(client, endpoint, f"?{parameter.name}={value}"))["parameter"] == parameter.name
+        assert (await refused(client, endpoint, f"{start}{parameter.name}={value}"))["parameter"] == parameter.name
     for value in parameter.schema.get("enum", ()):
-        assert value in (await refused(client, endpoint, f"?{parameter.name}=nothing"))["expected"]
+        assert value in (await refused(client, endpoint, f"{start}{parameter.name}=nothing"))["expected"]
 
 
 @pytest.mark.parametrize(("endpoint", "parameter"), PARAMETERISED, ids=named)

@@ -358,7 +358,7 @@ async def test_an_audit_query_is_on_record_and_bound_to_the_tenant(
         "entries": [{"index": 7, "code": "POLDNY", "label": "policy denied", "entry": {"v": 1}}],
         "next": None,
         "tree_size": 8,
-        "covers": {"first": 0, "last": 7},
+        "covers": {"first": 0, "last": 7, "dropped": []},
         "matches": None,
         "checkpoint": None,
     }
@@ -400,6 +400,8 @@ async def test_every_filter_of_an_audit_query_reaches_the_reader(
         "since=99999999999999",
         "control=%00",
         "tenant=other",
+        "step=s",
+        "step=s&hand=h&type=POLDNY",
         "type=nothing",
         "effect=maybe",
         "after=-1",

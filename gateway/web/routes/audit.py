@@ -1,6 +1,5 @@
 """The audit log for auditors. Reading it is itself on record."""
 
-import asyncio
 import base64
 import re
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from starlette.responses import Response
 
 from audit.query import Filter, StoredEntry
 from gateway.entries import LABELS, EntryDraft, EntryType
+from gateway.errors import Malformed
 from gateway.model import Effect, Principal
 from gateway.permissions import Permission
 from gateway.ports import Append
@@ -55,6 +55,9 @@ async def entries(request: Request, principal: Principal) -> Response:
     )
     after, at_most = after_index(asked), limit_of(asked, default=LIMIT_DEFAULT, maximum=LIMIT_MAX)
     wanted = filter_of(asked, principal)
+    if wanted.step_id is not None and wanted.plan_id is wanted.context_id is None:
+        # Many plans have a step of the same name, and no index leads to it: the whole log would be looked through.
+        raise Malformed("a step alone", parameter="step", expected="plan or context beside it")
     draft = EntryDraft(
         EntryType.AUDIT_QUERIED,
         principal.tenant,
@@ -62,16 +65,18 @@ async def entries(request: Request, principal: Principal) -> Response:
         facts={"filters": ",".join(sorted(asked.keys() - _NOT_FILTERS)) or "none", "limit": at_most},
     )
     await gateway.log.append(Append([draft]))
-    page = await asyncio.to_thread(
-        gateway.reader.query, wanted, after=after, limit=at_most, newest_first=newest, counted=bool(counted)
-    )
+    page = await gateway.log.query(wanted, after=after, limit=at_most, newest_first=newest, counted=bool(counted))
     note, paths = await gateway.log.proofs([stored.index for stored in page.entries]) if proved else (None, {})
     return JsonResponse(
         {
             "entries": [_view(stored, paths.get(stored.index)) for stored in page.entries],
             "next": page.next,
             "tree_size": page.tree_size,
-            "covers": {"first": page.first, "last": page.last},
+            "covers": {
+                "first": page.first,
+                "last": page.last,
+                "dropped": [{"first": first, "last": last} for first, last in page.dropped],
+            },
             "matches": page.matches,
             "checkpoint": note,
         }
@@ -127,7 +132,7 @@ FILTER_PARAMETERS: Final = (
     Parameter("action", "Action."),
     Parameter("principal", "Pseudonym of the principal."),
     Parameter("reason", "Reason code."),
-    Parameter("step", "step_id"),
+    Parameter("step", "step_id; of a page only beside plan or context."),
     Parameter("control", "A control that the entry is evidence for, as entries write it: gdpr:5(2)."),
     Parameter("policy", "Digest of the policy bundle that decided."),
     SINCE,

@@ -1,0 +1,169 @@
+"""A partition of the log as one file that proves itself: a first line about it, then its entries, a line each (NDJSON).
+
+The first line holds a signed checkpoint and the hashes from the partition's subtree up to the checkpoint's root; the
+rest follows from the entries. An entry stands there as the canonical JSON that its leaf hashes, so nothing in the file
+has to be believed. What an entry says of people is commitments; their values are not in the log and so not here.
+"""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+from sqlalchemy import Connection, bindparam, select
+
+from audit.checkpoint import Checkpoint, VerifierKey, note_text, parse_checkpoint, verify_checkpoint
+from audit.errors import ArchiveRefused, LogUnavailable, NoteInvalid, ProofInvalid
+from audit.merkle import HASH_BYTES, fold, inclusion, leaf_hash, node_hash, verify_inclusion
+from audit.reader import load_nodes
+from audit.retained import LEVEL, PARTITION
+from audit.tables import entries
+from gateway.canonical import canonical
+from gateway.errors import HandrailError
+from gateway.model import fields_root
+
+FORMAT: Final = "handrail-partition/1"
+_ROWS: Final = (
+    select(entries.c.idx, entries.c.body, entries.c.fields)
+    .where(entries.c.idx >= bindparam("start"), entries.c.idx < bindparam("end"))
+    .order_by(entries.c.idx)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ArchivedPartition:
+    """A partition that was verified.
+
+    Attributes:
+        sha256: of the file, in hex.
+        root: of the partition's subtree.
+        first_time, last_time: of its earliest and its latest entry (RFC 3339).
+    """
+
+    partition: int
+    sha256: str
+    root: bytes
+    checkpoint: Checkpoint
+    first_time: str
+    last_time: str
+
+    @property
+    def first(self) -> int:
+        """Index of its first entry."""
+        return self.partition * PARTITION
+
+    @property
+    def last(self) -> int:
+        """Index of its last entry."""
+        return self.first + PARTITION - 1
+
+
+def object_name(origin: str, partition: int) -> str:
+    """Name of the object in an archive: by the log and the indices, so that a listing is in order."""
+    return f"{origin}/{partition * PARTITION:015d}.ndjson"
+
+
+def make(connection: Connection, partition: int, note: str) -> bytes:
+    """The file of a partition.
+
+    Args:
+        note: a signed checkpoint that covers it.
+
+    Raises:
+        LogUnavailable: an entry of the partition is not there, or a hash of the tree.
+        NoteInvalid: ``note`` is no checkpoint, or does not cover the partition.
+    """
+    checkpoint = parse_checkpoint(note_text(note))
+    start, end = partition * PARTITION, (partition + 1) * PARTITION
+    if checkpoint.tree_size < end:
+        raise NoteInvalid("the checkpoint does not cover the partition")
+    rows = connection.execute(_ROWS, {"start": start, "end": end}).all()
+    if len(rows) != PARTITION:
+        raise LogUnavailable(f"entries of partition {partition} are not there: run fsck")
+    above = inclusion(start, checkpoint.tree_size)[LEVEL:]
+    found = load_nodes(connection, {node for part in above for node in part})
+    if any(node not in found for part in above for node in part):
+        raise LogUnavailable("a node of the tree is missing: run fsck")
+    top = {
+        "format": FORMAT,
+        "origin": checkpoint.origin,
+        "partition": partition,
+        "first": start,
+        "count": PARTITION,
+        "checkpoint": note,
+        "path": [fold([found[node] for node in part]).hex() for part in above],
+    }
+    lines = [orjson.dumps(top, option=orjson.OPT_SORT_KEYS)]
+    lines += [_line(row.idx, bytes(row.body), row.fields) for row in rows]
+    return b"\n".join(lines) + b"\n"
+
+
+def verify(data: bytes, keys: Iterable[VerifierKey], origin: str | None = None) -> ArchivedPartition:
+    """Check a partition's file, down to each byte of each entry.
+
+    Args:
+        keys: the log's verifier keys.
+
+    Raises:
+        ArchiveRefused: it is malformed, or an entry is not what the checkpoint covers.
+        NoteInvalid: no known key signed the checkpoint.
+    """
+    lines = data.split(b"\n")
+    if lines.pop() != b"" or len(lines) != PARTITION + 1:
+        raise ArchiveRefused(f"not the {PARTITION + 1} lines of a partition")
+    try:
+        top = orjson.loads(lines[0])
+        partition, path = top["partition"], [bytes.fromhex(one) for one in top["path"]]
+        known = top["format"] == FORMAT and isinstance(partition, int) and partition >= 0
+        fits = known and top["first"] == partition * PARTITION and top["count"] == PARTITION
+        note = top["checkpoint"]
+        if not fits or not isinstance(note, str) or any(len(one) != HASH_BYTES for one in path):
+            raise ValueError("not a partition's first line")
+    except (ValueError, KeyError, TypeError):
+        raise ArchiveRefused("the first line is not that of a partition") from None
+    checkpoint = verify_checkpoint(note, keys, origin)
+    leaves, times = [], []
+    for offset, line in enumerate(lines[1:]):
+        index = partition * PARTITION + offset
+        leaf, time = _entry(line, index, checkpoint.origin)
+        leaves.append(leaf)
+        times.append(time)
+    inner, root = _climb(leaves)
+    try:
+        verify_inclusion(leaves[0], partition * PARTITION, checkpoint.tree_size, [*inner, *path], checkpoint.root)
+    except ProofInvalid as exc:
+        raise ArchiveRefused(f"the entries are not those that the checkpoint covers: {exc.detail}") from None
+    return ArchivedPartition(partition, hashlib.sha256(data).hexdigest(), root, checkpoint, min(times), max(times))
+
+
+def _line(index: int, body: bytes, fields: str | None) -> bytes:
+    named = b"" if fields is None else b',"fields":' + fields.encode()
+    return b'{"entry":' + body + named + b',"index":' + str(index).encode() + b"}"
+
+
+def _entry(line: bytes, index: int, origin: str) -> tuple[bytes, str]:
+    """Leaf hash and time of the entry on a line, whose exact bytes have one form alone."""
+    try:
+        document: dict[str, Any] = orjson.loads(line)
+        entry, fields = document["entry"], document.get("fields")
+        body = canonical(entry)
+        again = _line(index, body, None if fields is None else canonical(fields).decode())
+        committed = "" if fields is None else fields_root(fields)
+        sound = again == line and entry["origin"] == origin and entry.get("commitment", "") == committed
+        time = entry["time"]
+        if not sound or not isinstance(time, str):
+            raise ValueError("not as it was written")
+    except (ValueError, KeyError, TypeError, AttributeError, HandrailError):
+        raise ArchiveRefused(f"entry {index}: not the line that was written of it") from None
+    return leaf_hash(body), time
+
+
+def _climb(leaves: Sequence[bytes]) -> tuple[list[bytes], bytes]:
+    """The siblings on the way from the first leaf up to the root over all of them, and that root."""
+    siblings = []
+    level = list(leaves)
+    while len(level) > 1:
+        siblings.append(level[1])
+        level = [node_hash(level[at], level[at + 1]) for at in range(0, len(level), 2)]
+    return siblings, level[0]

@@ -1,0 +1,120 @@
+"""Legal holds on entries: what must stay although its retention is over.
+
+A hold *is* its entry in the log, until another one lifts it: there is no row that could be taken away, and both entries
+stand (``gateway.entries.STANDING``). It names what it holds by what entries say of themselves; everything that it names
+has to fit. Holds on a person's data are another thing (``audit.subjects``): they keep the values in the side table, and
+a partition whose values are still there is not dropped.
+"""
+
+import json
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Connection, select
+
+from audit.history import TREE_SIZE
+from audit.tables import entries
+from gateway.entries import EntryDraft, EntryType
+from gateway.model import DEFAULT_TENANT
+
+_KINDS: Final = (EntryType.ENTRIES_HELD, EntryType.ENTRIES_RELEASED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """Which entries a hold is about; every given member must fit, and without one it is about all.
+
+    Attributes:
+        first, last: log indices, both inclusive.
+        principal: a pseudonym, as entries show it.
+    """
+
+    first: int | None = None
+    last: int | None = None
+    tenant: str | None = None
+    context_id: str | None = None
+    plan_id: str | None = None
+    principal: str | None = None
+
+    def facts(self) -> dict[str, str | int]:
+        """The members that are given."""
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        return {name: value for name, value in values.items() if value is not None}
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """As SQL."""
+        found: list[ColumnElement[bool]] = []
+        for name, value in self.facts().items():
+            if name == "first":
+                found.append(entries.c.idx >= value)
+            elif name == "last":
+                found.append(entries.c.idx <= value)
+            else:
+                found.append(entries.c[name] == value)
+        return found
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name}={value}" for name, value in self.facts().items()) or "every entry"
+
+
+@dataclass(frozen=True, slots=True)
+class EntriesHold:
+    """A hold in force.
+
+    Attributes:
+        case: the operator's reference for it.
+        index: of the entry that set it.
+    """
+
+    hold_id: str
+    case: str
+    held: Held
+    index: int
+    time: str
+
+
+def setting(held: Held, case: str) -> tuple[str, EntryDraft]:
+    """The id of a new hold, and the entry that it is."""
+    hold_id = secrets.token_hex(8)
+    facts = {"hold": hold_id, "case": case, **held.facts()}
+    return hold_id, EntryDraft(EntryType.ENTRIES_HELD, DEFAULT_TENANT, facts=facts)
+
+
+def lifting(hold: EntriesHold) -> EntryDraft:
+    """The entry that ends a hold."""
+    return EntryDraft(EntryType.ENTRIES_RELEASED, DEFAULT_TENANT, facts={"hold": hold.hold_id, "case": hold.case})
+
+
+def in_force(connection: Connection) -> list[EntriesHold]:
+    """The holds that nobody lifted, oldest first."""
+    found: dict[str, EntriesHold] = {}
+    query = (
+        select(entries.c.idx, entries.c.type, entries.c.time, entries.c.body)
+        .where(
+            entries.c.tenant == DEFAULT_TENANT,
+            entries.c.type.in_([str(kind) for kind in _KINDS]),
+            entries.c.idx < TREE_SIZE,
+        )
+        .order_by(entries.c.idx)
+    )
+    for row in connection.execute(query):
+        facts: dict[str, Any] = json.loads(bytes(row.body)).get("facts", {})
+        hold_id = str(facts.get("hold", ""))
+        if row.type == EntryType.ENTRIES_RELEASED:
+            found.pop(hold_id, None)
+        else:
+            held = Held(**{item.name: facts.get(item.name) for item in fields(Held)})
+            found[hold_id] = EntriesHold(hold_id, str(facts.get("case", "")), held, row.idx, row.time)
+    return list(found.values())
+
+
+def holding(connection: Connection, holds: Sequence[EntriesHold], start: int, end: int) -> list[EntriesHold]:
+    """Those of ``holds`` that are about an entry of ``[start, end)``."""
+    found = []
+    for hold in holds:
+        query = select(entries.c.idx).where(entries.c.idx >= start, entries.c.idx < end, *hold.held.conditions())
+        if connection.execute(query.limit(1)).first() is not None:
+            found.append(hold)
+    return found

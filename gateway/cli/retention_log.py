@@ -1,0 +1,127 @@
+"""The log and the archive as ``handrail retention`` opens them: the database itself, with the gateway's keys."""
+
+import os
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Any, Final, TypeVar
+
+import typer
+from sqlalchemy import Engine
+
+from audit.checkpoint import VerifierKey
+from audit.database import make_engine
+from audit.epochs import EpochKeys
+from audit.errors import ArchiveRefused
+from audit.holds import EntriesHold, in_force
+from audit.log import Log
+from audit.reader import Reader
+from audit.retention import Partition, Retention, months_before, survey
+from audit.worm import S3Archive
+from gateway.cli.audit import must_hold_a_log
+from gateway.cli.exits import Exit, Stop
+from gateway.ports import Append, Purpose
+from gateway.settings import Settings, load
+from keys.keyset import Keyset
+from keys.stores.file import FileKeyStore
+from keys.stores.master import VARIABLE, MasterKey
+
+Result = TypeVar("Result")
+Owner = Annotated[
+    str | None,
+    typer.Option("--database-url", help="As the tables' owner. Default: the gateway's own, HANDRAIL_DATABASE__URL."),
+]
+
+_NAME: Final = "retention"
+"""The ``gateway`` of the entries that these commands write."""
+
+
+def settings_of(config: Path | None, database_url: str | None) -> Settings:
+    """The settings, with the owner's database where one was given."""
+    settings = load(config)
+    if database_url is None:
+        return settings
+    database = settings.database.model_copy(update={"url": database_url})
+    return settings.model_copy(update={"database": database})
+
+
+def reading(settings: Settings, work: Callable[[Reader], Result]) -> Result:
+    """What ``work`` reads of the log."""
+    engine = make_engine(settings.database_url)
+    try:
+        must_hold_a_log(engine)
+        return work(Reader(engine))
+    finally:
+        engine.dispose()
+
+
+@asynccontextmanager
+async def opened(settings: Settings) -> AsyncIterator[tuple[Engine, Log, list[VerifierKey]]]:
+    """The log, for writing, with the gateway's own keys; nothing is made that is not there."""
+    file = settings.keys.master_key_file or settings.home / "master.key"
+    if VARIABLE not in os.environ and not file.is_file():
+        raise Stop(f"{file}: there is no master key", f"Set HANDRAIL_HOME to the gateway's own, or give {VARIABLE}.")
+    master = MasterKey.load(file)
+    keyset = Keyset(FileKeyStore(settings.home / "keys", master), settings.keys)
+    keyset.reload()
+    engine = make_engine(settings.database_url)
+    try:
+        must_hold_a_log(engine)
+        log = Log(engine, settings.log, keyset, EpochKeys(settings.home / "epochs", master.derive("epoch")), _NAME)
+        await log.start()
+        try:
+            raw = [key.raw for key in keyset.public_bytes(Purpose.CHECKPOINT)]
+            yield engine, log, [VerifierKey(settings.log.origin, one) for one in raw]
+        finally:
+            await log.close()
+    finally:
+        engine.dispose()
+
+
+async def appended(settings: Settings, item: Append) -> list[int]:
+    """Append to the log; returns the indices."""
+    async with opened(settings) as (_, log, _):
+        return list(await log.append(item))
+
+
+@asynccontextmanager
+async def opened_retention(settings: Settings) -> AsyncIterator[Retention]:
+    """The retention of the configured log, with its archive."""
+    store = must_archive(settings) if settings.archive.bucket else None
+    async with opened(settings) as (engine, log, keys):
+        months, lock = settings.log.retention_months, settings.archive.lock_months
+        yield Retention(engine, log, keys, months, store, lock, time.time)
+
+
+def must_archive(settings: Settings) -> S3Archive:
+    """The configured archive. Raises ``Stop`` where there is none, or it locks nothing."""
+    if settings.archive.bucket is None:
+        raise Stop("no archive is configured", "Set [archive] bucket: one with object lock.")
+    try:
+        return S3Archive.open(settings.archive)
+    except ArchiveRefused as exc:
+        hint = "Object lock has to be enabled, and the credentials found as the AWS tools find them."
+        raise Stop(exc.detail, hint, Exit.NEGATIVE) from None
+
+
+def cut_of(settings: Settings) -> str:
+    """What is older than this is over."""
+    return months_before(time.time(), settings.log.retention_months)
+
+
+def surveyed(reader: Reader, cut: str) -> tuple[list[Partition], list[EntriesHold]]:
+    """Every whole partition, and the holds in force."""
+    with reader.connect() as connection:
+        return list(survey(connection, cut)), in_force(connection)
+
+
+def holds_of(reader: Reader) -> list[EntriesHold]:
+    """The holds in force."""
+    with reader.connect() as connection:
+        return in_force(connection)
+
+
+def hold_view(one: EntriesHold) -> dict[str, Any]:
+    """A hold as JSON."""
+    return {"hold": one.hold_id, "case": one.case, "held": one.held.facts(), "since": one.time, "index": one.index}
