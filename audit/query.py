@@ -134,8 +134,7 @@ def count(connection: Connection, wanted: Filter, size: int) -> int:
             unindexed.append(part)
         else:
             total += part.bits.bit_count()
-    for part in _joined(iter(unindexed)):
-        total += _counted(connection, wanted, part.low, part.high)
+    total += sum(_counted(connection, wanted, part.low, part.high) for part in _joined(iter(unindexed)))
     return total
 
 
