@@ -27,9 +27,7 @@ app.add_typer(hold_app, name="hold")
 
 Person = Annotated[str, typer.Argument(metavar="PERSON", help="A principal's id, or as calls name people.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
-_OTHERWISE: Final = (
-    "Give the principal's id, or the name as calls have it; case and blanks around it do not matter."
-)
+_OTHERWISE: Final = "Give the principal's id, or the name as calls have it; case and blanks around it do not matter."
 _POLL_SECONDS: Final = 0.5
 _WAIT_SECONDS: Final = 60.0
 

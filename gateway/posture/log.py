@@ -14,7 +14,6 @@ from audit.cosigned import Cosigned
 from audit.reader import Reader
 from audit.tables import entries
 from audit.witnesses import quorum_of
-from gateway.entries import UNWRITTEN
 from gateway.model import DEFAULT_TENANT
 from gateway.posture.model import Check, Severity, Verdict, bad, good, none
 from gateway.posture.scene import Scene
@@ -100,8 +99,6 @@ def _recent(scene: Scene, name: str) -> Verdict:
     place = _newest(scene, expected)
     days = expected.every_days or 0
     if place is None:
-        if UNWRITTEN.issuperset(expected.entries):
-            return bad("not on record, and this version writes no such entry", f"{expected.remedy} Show it otherwise.")
         return bad(f"never on record; expected every {days} days", expected.remedy)
     age = (scene.now - place.seconds) / DAY_SECONDS
     if age > days:

@@ -15,9 +15,10 @@ PLAN_ID = "aa" * 32
 SPECIAL = {
     "serve", "init", "demo", "jail run", "audit fsck", "log proof", "log consistency", "controls scan", "policy eval",
     "policy check", "policy build", "db upgrade", "audit verify-bundle",
-    "backup create", "backup verify", "backup restore",
+    "backup create", "backup verify", "backup restore", "retention apply", "retention archive", "retention hold lift",
+    "retention hold list", "retention hold set", "retention status", "retention verify-archive",
 }  # fmt: skip
-"""Commands with tests of their own (tests/backup among them): a stand-in is not enough for them."""
+"""Commands with tests of their own (also in tests/backup): a stand-in is not enough for them."""
 CASES: dict[str, list[str]] = {
     "plan sign": ["--key", "key.jwk", "--issuer", "agent", "plan.json"],
     "plan submit": ["token.jws"],

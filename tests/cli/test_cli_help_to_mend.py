@@ -275,6 +275,6 @@ def test_nothing_is_erased_of_somebody_who_is_not_known(run: Run, gateway: Stand
     empty = {"keys": 0, "values": 0, "shared": 0, "rows": {}, "acts": 0}
     empty |= {"principal": False, "plans_under_way": 0, "holds": []}
     gateway.next("POST", "/v1/privacy/preview", lambda _: JSONResponse(empty))
-    result = run("--json", "privacy", "erase", "nobody", "--yes")
+    result = run("privacy", "erase", "nobody", "--yes", "--json")
     assert result.exit_code == 1
     assert json.loads(result.stdout)["error"]["code"] == "request.not_found"
