@@ -43,7 +43,7 @@ def create(
     ] = None,
     config: Config = None,
 ) -> Exit:
-    """Back the database up while the gateway runs. No key of the gateway is in the backup."""
+    """Back the database up while the gateway runs, without any key of the gateway."""
     settings = load(config)
     to = to.absolute()
     try:
