@@ -5,6 +5,8 @@ from sqlalchemy import delete, func, insert, select, text
 from sqlalchemy.exc import DBAPIError
 
 from audit import holds
+from audit.assurance.catalogue import Framework, catalogues
+from audit.assurance.report import Asked, report
 from audit.checkpoint import VerifierKey, verify_tlog_proof
 from audit.cosignature import Quorum, WitnessKey
 from audit.database import writing
@@ -23,6 +25,7 @@ from gateway.commitments import commit
 from gateway.entries import STANDING, EntryDraft, EntryType
 from gateway.ports import Append
 from gateway.reasons import Reason
+from gateway.reports.controls import _range
 from gateway.web.errors import ERRORS
 from tests.audit.conftest import TIME, draft
 from tests.audit.export.house import House, make_keyset, said
@@ -137,6 +140,21 @@ async def test_evidence_of_a_range_says_what_of_it_was_dropped(aged, dropped, op
         young = evidence_of(await house.bundle(first=2 * PARTITION, end=2 * PARTITION + 5), house.key)
         assert "retention" not in said(young, Verdict.LIMIT)
         assert "completeness" in said(young, Verdict.PROVED)
+
+
+async def test_evidence_by_control_says_what_it_cannot_count(aged, dropped):
+    period = {"tenant": "default", "since": 0.0, "until": TIME, "now": TIME, "samples": 1}
+    asked = Asked(catalogue=catalogues()[Framework.GDPR], **period)
+    told = report(Reader(aged), asked)
+    assert told["range"]["dropped"] == 2 * PARTITION
+    assert "of them were dropped" in _range(told["range"])
+    [outcomes] = {
+        one["detail"]
+        for control in told["controls"]
+        for one in control["expectations"]
+        if one["id"] == "outcomes-recorded"
+    }
+    assert "nobody can tell" in outcomes
 
 
 async def test_a_log_that_goes_on_stays_sound_and_indexes_what_comes(aged, dropped, opened):
