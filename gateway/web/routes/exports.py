@@ -31,6 +31,8 @@ async def export(request: Request, principal: Principal) -> ASGIApp:
     given = query(request, "format", *FILTERS, "first", "end", "payloads", "kept", *_RESUMING)
     gateway = gateway_of(request.scope)
     asked = _asked(given, principal)
+    owner = f"{principal.tenant}/{principal.id}"
+    request.app.state.streams.require_room(owner)
     found = await gateway.exports.open(asked, principal)
     headers = {
         "content-type": found.media_type,
@@ -40,7 +42,6 @@ async def export(request: Request, principal: Principal) -> ASGIApp:
         "handrail-entries": str(found.entries),
         "handrail-dropped": str(found.dropped),
     }
-    owner = f"{principal.tenant}/{principal.id}"
     return Download(found.chunks, headers, request.app.state.streams, owner, partial(authenticate, request.scope))
 
 

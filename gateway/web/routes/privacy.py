@@ -40,6 +40,8 @@ async def access(request: Request, principal: Principal) -> ASGIApp:
     """Everything held about a person, as it is read."""
     query(request)
     asked = await json_body(request, AccessRequest)
+    owner = f"{principal.tenant}/{principal.id}"
+    request.app.state.streams.require_room(owner)
     parts = await gateway_of(request.scope).privacy.access(principal, asked.person)
     as_page = asked.format == "markdown"
     chunks = markdown(parts) if as_page else _json(parts)
@@ -47,7 +49,6 @@ async def access(request: Request, principal: Principal) -> ASGIApp:
         "content-type": f"{MARKDOWN}; charset=utf-8" if as_page else JSON,
         "cache-control": "no-store, no-transform",
     }
-    owner = f"{principal.tenant}/{principal.id}"
     return Download(chunks, headers, request.app.state.streams, owner, partial(authenticate, request.scope))
 
 
