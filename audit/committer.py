@@ -93,7 +93,7 @@ class Committer:
             "ON CONFLICT (commitment) DO NOTHING",  # several entries may commit to one value: it is stored once
         )
         self._insert_owners = BulkInsert(dialect, payload_keys, ("commitment", "key_id"), "ON CONFLICT DO NOTHING")
-        self._insert_checkpoint = BulkInsert(dialect, checkpoints, ("tree_size", "note", "time"))
+        self._insert_checkpoint = BulkInsert(dialect, checkpoints, ("tree_size", "note"))
         mark = "?" if dialect.paramstyle == "qmark" else "%s"
         lock = " FOR UPDATE" if dialect.name == "postgresql" else ""
         self._lock_head = f"SELECT tree_size, root, origin FROM {head.name} WHERE id = 1{lock}"  # noqa: S608
@@ -163,14 +163,14 @@ class Committer:
         self.probe()
         self._session.require_room()
 
-    def checkpoint(self, sign: Callable[[int, bytes], str], now: float) -> tuple[int, str]:
+    def checkpoint(self, sign: Callable[[int, bytes], str]) -> tuple[int, str]:
         """Sign the committed head and store it; returns its size and the note. Raises as :meth:`write`."""
 
         def store(connection: Connection, driver: Driver) -> tuple[int, str]:
             edge = self._load_head(connection, driver)
             note = sign(edge.size, edge.root())
             if not driver.fetch(self._stored, (edge.size,)):
-                self._insert_checkpoint.execute(driver, [(edge.size, note, format_time(now))])
+                self._insert_checkpoint.execute(driver, [(edge.size, note)])
             return edge.size, note
 
         return self.transact(store)

@@ -1,6 +1,8 @@
 """How Handrail opens a database: durable commits, bounded waits, one transaction meaning on both engines."""
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -8,6 +10,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from audit.authorizer import authorize
 from audit.driver import Driver
 from audit.moved import OpenFiles, database_file
 
@@ -75,6 +78,20 @@ def writing(connection: Connection) -> Connection:
     return connection.execution_options(**{WRITE: True})
 
 
+@contextmanager
+def changing_schema(connection: Connection) -> Iterator[None]:
+    """Lift the authorizer (:mod:`audit.authorizer`) for the length of the block: for migrations, not for a gateway's
+    work. Does nothing on PostgreSQL, where the owner's role is what may do that."""
+    raw = connection.connection.driver_connection
+    if isinstance(raw, sqlite3.Connection):
+        raw.set_authorizer(None)
+    try:
+        yield
+    finally:
+        if isinstance(raw, sqlite3.Connection):
+            raw.set_authorizer(authorize)
+
+
 def is_full_or_busy(error: DBAPIError) -> bool:
     """Whether SQLite itself says that a failed COMMIT left nothing: no room, or no lock."""
     original = error.orig
@@ -126,6 +143,8 @@ def _connect_sqlite(dbapi_connection: DBAPIConnection, _record: ConnectionPoolEn
     dbapi_connection.isolation_level = None
     _execute(dbapi_connection, _PRAGMAS)
     _require_wal(dbapi_connection)
+    if isinstance(dbapi_connection, sqlite3.Connection):
+        dbapi_connection.set_authorizer(authorize)
 
 
 def _require_wal(dbapi_connection: DBAPIConnection) -> None:

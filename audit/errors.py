@@ -81,3 +81,10 @@ class ControlsInvalid(AuditError):
 
     def __init__(self, detail: str) -> None:
         super().__init__(Reason.INTERNAL, detail)
+
+
+class BackupRefused(AuditError):
+    """A backup is not whole or not this log's, or what would be written is there already; ``detail`` says which."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(Reason.INTERNAL, detail)

@@ -13,10 +13,11 @@ from itertools import product
 from typing import Any, Final
 
 import orjson
-from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy import Connection, Engine, Select, Table, func, select, type_coerce
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.types import NullType
 
-from audit import indexing
+from audit import damage, indexing
 from audit.checkpoint import Checkpoint, VerifierKey, note_text, parse_checkpoint, verify_note
 from audit.dropping import Drops
 from audit.entry import COLUMNS, reasons_column
@@ -27,14 +28,25 @@ from audit.postings import BLOCK, differing
 from audit.sealing import OPENING, Opener, unseal
 from audit.tables import checkpoints, entries, head, payloads, posting_blocks, postings
 from gateway.canonical import canonical
+from gateway.entries import EntryType
 from gateway.errors import HandrailError
-from gateway.model import fields_root
+from gateway.model import DEFAULT_TENANT, fields_root
 
 CHUNK: Final = 512
 """Entries read at a time."""
 _CANDIDATES_MAX: Final = 8
 _TERMS_MAX: Final = 16
 """Terms of one block that are named."""
+
+
+def _stored(table: Table) -> Select[*tuple[Any, ...]]:
+    """The columns as they are stored: a tampered row may hold a value of any type in any of them."""
+    return select(*[type_coerce(column, NullType()).label(column.name) for column in table.c])
+
+
+_ENTRIES: Final = _stored(entries)
+_HEADS: Final = _stored(head)
+_CHECKPOINTS: Final = _stored(checkpoints)
 
 
 class Fault(StrEnum):
@@ -59,6 +71,8 @@ class Fault(StrEnum):
     """A checkpoint is malformed, wrongly signed, or signs another root."""
     TRUNCATED = "truncated"
     """A checkpoint covers more entries than there are."""
+    STORAGE = "storage"
+    """SQLite finds its file damaged: pages, indexes or text."""
     INDEX = "index"
     """The inverted index does not follow from the entries."""
     RETENTION = "retention"
@@ -109,6 +123,9 @@ class _Check:
         self._connection = connection
         self._keys = keys
         self._origin: str | None = None
+        """Of the entry before; to begin with, what the first should have."""
+        self._former: dict[str, int] = {}
+        """Origins that the log had before it was restored from a backup -> size at which it got another."""
         self._drops = Drops(connection)
         self._edge: list[Candidates] = []
         self._size = 0
@@ -116,10 +133,13 @@ class _Check:
         """Entries before this one are under a checkpoint that fits."""
 
     def run(self, kept: Iterable[str], progress: Callable[[int, int], None]) -> Iterator[Finding]:
-        row = self._connection.execute(select(head)).one_or_none()
+        heads = self._connection.execute(_HEADS).all()
+        row = next((found for found in heads if found.id == 1), None)
+        if len(heads) > 1 or (heads and row is None):
+            yield Finding(Fault.HEAD, "there are other head rows than the one")
         last = self._connection.execute(select(func.max(entries.c.idx))).scalar()
         total = 0 if last is None else last + 1
-        self._origin = None if row is None else row.origin
+        self._origin = self._first_name(row)
         claims: list[_Claim] = []
         for note in kept:
             yield from self._read_claim(note, claims, kept=True)
@@ -130,7 +150,7 @@ class _Check:
             rows = {
                 found.idx: found
                 for found in self._connection.execute(
-                    select(entries).where(entries.c.idx >= start, entries.c.idx < end).order_by(entries.c.idx)
+                    _ENTRIES.where(entries.c.idx >= start, entries.c.idx < end).order_by(entries.c.idx)
                 )
             }
             yield from self._stored_claims(claims, start, end)
@@ -145,6 +165,9 @@ class _Check:
         for claim in claims:
             if claim.checkpoint.tree_size > total:
                 first, until = total, claim.checkpoint.tree_size - 1
+                if self._origin is not None and claim.checkpoint.origin != self._origin:
+                    yield self._of_another_name(claim)
+                    continue
                 yield Finding(Fault.TRUNCATED, f"gone, but {claim} covers it; the log ends at {total}", first, until)
         yield from self._head(row, total)
 
@@ -158,7 +181,11 @@ class _Check:
             yield Finding(Fault.MISSING_ENTRY, "the entry is gone", index, index)
             yield from self._grow(index, (), None)
             return
-        body, hashes = bytes(row.body), bytes(row.hashes)
+        body, hashes = row.body, row.hashes
+        if not isinstance(body, bytes) or not isinstance(hashes, bytes):
+            yield Finding(Fault.BODY, "body or hashes are no bytes", index, index)
+            yield from self._grow(index, (), None)
+            return
         self._drops.stands(index, row.type)
         if retained is not None and retained != hashes:
             yield Finding(Fault.RETENTION, "the hashes kept of its partition are not those of the entry", index, index)
@@ -180,19 +207,50 @@ class _Check:
         except (ValueError, KeyError, TypeError, HandrailError):
             yield Finding(Fault.BODY, "the body is not canonical JSON of an entry", index, index)
             return
-        if self._origin is not None and entry.get("origin") != self._origin:
-            yield Finding(Fault.BODY, "the body belongs to another log", index, index)
+        yield from self._name(index, entry)
         for name in COLUMNS:
             if getattr(row, name) != entry.get(name):
                 yield Finding(Fault.COLUMN, f"column {name} differs from the body", index, index)
         if row.reasons != reasons:
             yield Finding(Fault.COLUMN, "column reasons differs from the body", index, index)
         try:
-            root = fields_root(orjson.loads(row.fields)) if row.fields else ""
-        except (ValueError, TypeError, HandrailError):
+            commitments = None if row.fields is None else orjson.loads(row.fields)
+            root: str | None = "" if commitments is None else fields_root(commitments)
+            if row.fields is not None and canonical(commitments).decode() != row.fields:
+                root = None
+        except (ValueError, TypeError, AttributeError, HandrailError):
             root = None
         if root != entry.get("commitment", ""):
             yield Finding(Fault.FIELDS, "the field commitments are not those of the body", index, index)
+
+    def _first_name(self, row: Any) -> str | None:
+        """The head's origin, or the one that the first restore gave up."""
+        restored = select(entries.c.body).where(
+            entries.c.tenant == DEFAULT_TENANT, entries.c.type == str(EntryType.BACKUP_RESTORED)
+        )
+        body = self._connection.execute(restored.order_by(entries.c.idx).limit(1)).scalar()
+        if body is None:
+            return None if row is None else row.origin
+        try:
+            return str(orjson.loads(body)["facts"]["origin"])
+        except (ValueError, KeyError, TypeError):
+            return None
+
+    def _name(self, index: int, entry: dict[str, Any]) -> Iterator[Finding]:
+        """Hold an entry's origin against the one before; only a restore may change it, and says so."""
+        origin, facts = entry.get("origin"), entry.get("facts", {})
+        if self._origin is None and not isinstance(origin, str):
+            yield Finding(Fault.BODY, "the body names no log", index, index)
+        elif self._origin is None or (
+            entry["type"] == EntryType.BACKUP_RESTORED
+            and origin not in {self._origin, *self._former}
+            and (facts.get("origin"), facts.get("size")) == (self._origin, index)
+        ):
+            if self._origin is not None:
+                self._former[self._origin] = index
+            self._origin = origin
+        elif origin != self._origin:
+            yield Finding(Fault.BODY, "the body belongs to another log", index, index)
 
     def _grow(self, index: int, leaf: Candidates, hashes: bytes | None) -> Iterator[Finding]:
         """Add a leaf, and hold what its row says of the subtrees it closes against their children.
@@ -242,20 +300,20 @@ class _Check:
     def _read_claim(self, note: str, claims: list[_Claim], *, kept: bool, size: int | None = None) -> Iterator[Finding]:
         label = "a kept checkpoint" if kept else f"the stored checkpoint of size {size}"
         try:
+            if not isinstance(note, str):
+                raise NoteInvalid("not text")
             checkpoint = parse_checkpoint(verify_note(note, self._keys) if self._keys else note_text(note))
         except NoteInvalid as exc:
             yield Finding(Fault.CHECKPOINT, f"{label}: {exc.detail}")
             return
-        if self._origin is not None and checkpoint.origin != self._origin:
-            yield Finding(Fault.CHECKPOINT, f"{label} is of the log {checkpoint.origin}")
-        elif size is not None and checkpoint.tree_size != size:
+        if size is not None and checkpoint.tree_size != size:
             yield Finding(Fault.CHECKPOINT, f"{label} says size {checkpoint.tree_size}")
         else:
             claims.append(_Claim(checkpoint, kept))
 
     def _stored_claims(self, claims: list[_Claim], above: int, until: int) -> Iterator[Finding]:
         """Add the stored checkpoints of sizes ``(above, until]``."""
-        statement = select(checkpoints).where(checkpoints.c.tree_size > above, checkpoints.c.tree_size <= until)
+        statement = _CHECKPOINTS.where(checkpoints.c.tree_size > above, checkpoints.c.tree_size <= until)
         for row in self._connection.execute(statement.order_by(checkpoints.c.tree_size)).all():
             yield from self._read_claim(row.note, claims, kept=False, size=row.tree_size)
 
@@ -268,25 +326,41 @@ class _Check:
         roots = self._roots()
         for claim in due:
             claims.remove(claim)
-            if claim.checkpoint.root in roots:
+            origin = claim.checkpoint.origin
+            if self._size and self._origin is not None and origin != self._origin:
+                yield self._of_another_name(claim)
+            elif claim.checkpoint.root in roots:
                 self._proved = self._size
             elif roots:
                 detail = f"not what {claim} signs"
                 first = min(self._proved, max(self._size - 1, 0))
                 yield Finding(Fault.CHECKPOINT, detail, first, max(self._size - 1, 0))
 
+    def _of_another_name(self, claim: _Claim) -> Finding:
+        """A checkpoint of a size at which the log had another name."""
+        origin, size = claim.checkpoint.origin, claim.checkpoint.tree_size
+        if origin not in self._former:
+            return Finding(Fault.CHECKPOINT, f"{claim} is of the log {origin}")
+        restored = self._former[origin]
+        detail = f"{claim} of {origin} covers what was lost when entry {restored} put a backup back"
+        return Finding(Fault.TRUNCATED, detail, restored, size - 1)
+
     def _head(self, row: Any, total: int) -> Iterator[Finding]:
         if row is None:
             if total:
                 yield Finding(Fault.HEAD, "the head row is gone")
             return
-        if row.tree_size > total:
+        if self._origin is not None and row.origin != self._origin:
+            yield Finding(Fault.HEAD, f"the head is of the log {row.origin}")
+        if not isinstance(row.tree_size, int) or not isinstance(row.root, bytes):
+            yield Finding(Fault.HEAD, "size or root of the head are of another type")
+        elif row.tree_size > total:
             yield Finding(Fault.TRUNCATED, f"gone, but the head counts {row.tree_size}", total, row.tree_size - 1)
         elif row.tree_size < total:
             yield Finding(Fault.HEAD, f"beyond the head's size {row.tree_size}", row.tree_size, total - 1)
         else:
             roots = self._roots()
-            if roots and bytes(row.root) not in roots:
+            if roots and row.root not in roots:
                 yield Finding(Fault.HEAD, "the head's root does not follow from the entries")
 
 
@@ -353,9 +427,15 @@ def check(
         with engine.connect() as connection:
             if connection.dialect.name == "postgresql":
                 connection.execution_options(isolation_level="REPEATABLE READ")
+            else:
+                for line in damage.reports(connection):
+                    yield Finding(Fault.STORAGE, f"SQLite says: {line}")
             yield from _Check(connection, keys).run(kept, progress or (lambda _done, _all: None))
             yield from _check_index(connection)
             if epochs is not None:
                 yield from _check_payloads(connection, epochs)
-    except SQLAlchemyError as exc:
-        raise LogUnavailable(type(exc).__name__) from exc
+    except (SQLAlchemyError, UnicodeDecodeError) as exc:
+        # SQLite's own message may quote what it could not read, and Python's module then fails to decode that.
+        if not damage.is_reported_by(exc):
+            raise LogUnavailable(type(exc).__name__) from exc
+        yield Finding(Fault.STORAGE, "the database cannot be read any further: its file is damaged")

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, bindparam, func, select
 
 from audit.tables import entries, head
 from gateway.entries import EntryType
+from gateway.model import DEFAULT_TENANT
 
 DIRECTORY: Final = (EntryType.PRINCIPAL_CHANGED, EntryType.ISSUER_CHANGED)
 """What changes principals, their keys and issuers."""
@@ -38,8 +39,16 @@ STEPS: Final = (
 )
 """What changes a step, and so its row in the same transaction. People's answers stand beside a step."""
 
+RESTORED: Final = str(EntryType.BACKUP_RESTORED)
+
 TREE_SIZE: Final = select(head.c.tree_size).where(head.c.id == 1).scalar_subquery()
 """Entries from here on are not committed to by the head yet."""
+NEWEST_RESTORE: Final = (
+    select(func.max(entries.c.idx))
+    .where(entries.c.tenant == DEFAULT_TENANT, entries.c.type == RESTORED, entries.c.idx < TREE_SIZE)
+    .scalar_subquery()
+)
+"""Index of the newest restore; NULL where the log was never restored. Entries below it come from a backup."""
 _DIRECTORY: Final = (
     select(entries.c.idx, entries.c.body)
     .where(
@@ -101,6 +110,16 @@ def facts_of(
     )
     for row in connection.execute(query):
         yield row.idx, json.loads(row.body).get("facts", {})
+
+
+def former_origins(connection: Connection) -> list[str]:
+    """The names that the log had before it was restored from a backup, the oldest first."""
+    query = (
+        select(entries.c.body)
+        .where(entries.c.tenant == DEFAULT_TENANT, entries.c.type == RESTORED, entries.c.idx < TREE_SIZE)
+        .order_by(entries.c.idx)
+    )
+    return [str(json.loads(body)["facts"]["origin"]) for body in connection.execute(query).scalars()]
 
 
 def newest_pin(connection: Connection, tenant: str, hand: str) -> str | None:

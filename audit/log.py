@@ -88,6 +88,9 @@ class Log:
     ) -> None:
         configure(engine)
         self.origin = settings.origin
+        self.gateway_id = gateway_id
+        self.former: tuple[str, ...] = ()
+        """Origins that the log had before it was restored from a backup, the oldest first."""
         self.reader = Reader(engine)
         self.cosigned = Cosigned(self.reader, quorum_of(settings))
         self._tiles = Tiles(self.reader)
@@ -148,6 +151,7 @@ class Log:
         self._writer.start()
         try:
             await self._writer.call(Committer.probe)
+            self.former = await self.read(self.reader.former)
             await self._sign_what_was_left()
         except HandrailError:
             await self._stop()
@@ -276,6 +280,9 @@ class Log:
     def _proof(self, index: int) -> str:
         if index < 0:
             raise NotLogged(f"entry {index}")
+        former = self.reader.former_checkpoint(index)
+        if former is not None:
+            return tlog_proof(index, self.reader.inclusion(index, former[0]), former[1])
         needed = self.cosigned.quorum.needed
         chosen = (self.cosigned.newest(needed, index) if needed else None) or self.cosigned.newest(0, index)
         if chosen is None:
@@ -402,7 +409,7 @@ class Log:
         raise LogUnavailable("the checkpoint key does not settle")
 
     def _store_checkpoint(self, committer: Committer) -> tuple[int, str]:
-        size, note = committer.checkpoint(self._sign, self._clock())
+        size, note = committer.checkpoint(self._sign)
         self._checkpoint = (size, note, time.monotonic())
         return size, note
 

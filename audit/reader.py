@@ -10,14 +10,17 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import Connection, Engine, bindparam, select
+from sqlalchemy import Connection, Engine, bindparam, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from audit import query, retained
 from audit.errors import Dropped, LogUnavailable, NotLogged
+from audit.history import former_origins
 from audit.merkle import HASH_BYTES, Frontier, Node, consistency, cover, fold, inclusion, last_leaf
 from audit.query import Filter, Page, StoredEntry
 from audit.tables import checkpoints, entries, head
+from gateway.entries import EntryType
+from gateway.model import DEFAULT_TENANT
 
 _HASHES: Final = select(entries.c.idx, entries.c.hashes).where(entries.c.idx.in_(bindparam("wanted", expanding=True)))
 _ENTRY: Final = select(entries.c.idx, entries.c.type, entries.c.body, entries.c.fields).where(
@@ -26,6 +29,12 @@ _ENTRY: Final = select(entries.c.idx, entries.c.type, entries.c.body, entries.c.
 _TIME: Final = select(entries.c.time).where(entries.c.idx == bindparam("idx"))
 _HEAD: Final = select(head.c.tree_size, head.c.root).where(head.c.id == 1)
 _LATEST: Final = select(checkpoints.c.tree_size, checkpoints.c.note).order_by(checkpoints.c.tree_size.desc()).limit(1)
+_RENAMED: Final = select(func.min(entries.c.idx)).where(
+    entries.c.tenant == DEFAULT_TENANT,
+    entries.c.type == str(EntryType.BACKUP_RESTORED),
+    entries.c.idx > bindparam("idx"),
+)
+"""The first entry after another that has a newer origin."""
 
 
 class Reader:
@@ -42,6 +51,23 @@ class Reader:
         """Tree size and root."""
         with self.connect() as connection:
             return _head(connection)
+
+    def former(self) -> tuple[str, ...]:
+        """Origins that the log had before it was restored from a backup, the oldest first."""
+        with self.connect() as connection:
+            return tuple(former_origins(connection))
+
+    def former_checkpoint(self, index: int) -> tuple[int, str] | None:
+        """Size and note of the last checkpoint under the name that the entry at ``index`` has, where that is a former
+        one; ``None`` where it is the present one."""
+        with self.connect() as connection:
+            renamed = connection.execute(_RENAMED, {"idx": index}).scalar()
+            if renamed is None:
+                return None
+            row = connection.execute(_LATEST.where(checkpoints.c.tree_size <= renamed)).one_or_none()
+        if row is None or row.tree_size <= index:
+            raise NotLogged(f"entry {index}")
+        return row.tree_size, row.note
 
     def newest_time(self) -> float:
         """When the newest entry was written, in seconds since the epoch; 0 for an empty log."""

@@ -78,7 +78,6 @@ checkpoints: Final = Table(
     metadata,
     Column("tree_size", _INDEX, primary_key=True, autoincrement=False),
     Column("note", Text, nullable=False, comment="C2SP tlog-checkpoint."),
-    Column("time", String(24), nullable=False),
     comment="Signed checkpoints.",
 )
 

@@ -457,7 +457,9 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
 
 
 def _verifier_keys(log: Log, keyset: Keyset) -> list[str]:
-    return [str(VerifierKey(log.origin, key.raw)) for key in keyset.public_bytes(Purpose.CHECKPOINT)]
+    """Newest first, then those of the names that the log had before a restore."""
+    keys = keyset.public_bytes(Purpose.CHECKPOINT)
+    return [str(VerifierKey(name, key.raw)) for name in (log.origin, *log.former) for key in keys]
 
 
 def _trust(log: Log, keyset: Keyset) -> dict[str, Any]:

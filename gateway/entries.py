@@ -205,8 +205,6 @@ UNWRITTEN: Final[frozenset[EntryType]] = frozenset(
         EntryType.HAND_DISABLED,
         EntryType.FROZEN,
         EntryType.UNFROZEN,
-        EntryType.BACKUP_MADE,
-        EntryType.BACKUP_RESTORED,
         EntryType.CONFIGURATION_CHANGED,
     }
 )

@@ -96,6 +96,7 @@ class Reason(StrEnum):
     # 6 credential, record
     CREDENTIAL_REFUSED = "credential.refused"
     LOG_UNAVAILABLE = "log.unavailable"
+    LOG_RESTORED = "log.restored"
     LOG_UNWITNESSED = "log.unwitnessed"
     LOG_FORKED = "log.forked"
     LOG_DROPPED = "log.dropped"
@@ -207,6 +208,7 @@ TEXTS: Final[dict[Reason, str]] = {
     Reason.HAND_TIMEOUT: "The hand did not answer before the deadline.",
     Reason.HAND_PROTOCOL: "The hand answered with something unreadable.",
     Reason.HAND_RESULT_TOO_LARGE: "The hand's answer is larger than allowed.",
+    Reason.LOG_RESTORED: "The log was restored from a backup; whether the step ran after that backup is unknown.",
     Reason.HAND_LOST_REPLY: "The hand may have acted, but its answer was lost.",
     Reason.DEPENDENCY_UNSUCCESSFUL: "A step this one depends on did not succeed.",
     Reason.LIMIT_PLANS: "You have as many plans under way as one principal may.",

@@ -16,20 +16,24 @@ async def recover(pipeline: Pipeline, *, first: bool = False) -> None:
     A step whose intent is on record and whose outcome is not was perhaps executed: it becomes ``ambiguous``, and nobody
     runs it again (invariant 5). Only where this very process knows that it never let the step go is it ``cancelled``.
 
+    After a restore from a backup the same holds for every step that had not ended in that backup, dispatched or not: it
+    may have been approved and executed in what was lost.
+
     Args:
-        first: also look at every plan that this gateway owned when it last stopped.
+        first: also look at every plan that this gateway owned when it last stopped, and at what a restore brought back.
 
     Raises:
         Unavailable: ``log.unavailable``; what is not settled stays noted.
     """
+    restored = frozenset(await pipeline.store.restored()) if first else frozenset()
     owned = await pipeline.store.unfinished() if first else ()
     for plan_id in tuple(pipeline.overtaken):
         await _catch_up(pipeline, plan_id)
-    for plan_id in {*pipeline.stalled, *owned}:
+    for plan_id in {*pipeline.stalled, *owned, *restored}:
         if pipeline.live(plan_id) is not None:
             continue
         try:
-            await _settle(pipeline, plan_id)
+            await _settle(pipeline, plan_id, restored=plan_id in restored)
         except Unavailable:
             pipeline.stalled.add(plan_id)
             raise
@@ -54,14 +58,16 @@ async def _catch_up(pipeline: Pipeline, plan_id: str) -> None:
     pipeline.overtaken.discard(plan_id)
 
 
-async def _settle(pipeline: Pipeline, plan_id: str) -> None:
+async def _settle(pipeline: Pipeline, plan_id: str, *, restored: bool = False) -> None:
     plan = await pipeline.revive(plan_id)
     if plan is not None:
         for state in plan:
-            if state.status is not StepStatus.RUNNING:
+            if state.status.final or (state.status is not StepStatus.RUNNING and not restored):
                 continue
             ending = state.begin_ending()
-            if (plan_id, state.step.id) in pipeline.withheld:
+            if restored:
+                ending.fail(StepStatus.AMBIGUOUS, Reason.LOG_RESTORED)
+            elif (plan_id, state.step.id) in pipeline.withheld:
                 ending.fail(StepStatus.CANCELLED, Reason.LOG_UNAVAILABLE)
             else:
                 ending.fail(StepStatus.AMBIGUOUS, Reason.HAND_LOST_REPLY)

@@ -6,9 +6,10 @@ from typing import Final
 from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, MetaData, inspect
 
-from audit.database import configure, writing
+from audit.database import changing_schema, configure, writing
 from audit.tables import metadata as audit_metadata
 from gateway.errors import Unavailable
 from gateway.reasons import Reason
@@ -30,7 +31,7 @@ def upgrade(engine: Engine) -> None:
     configure(engine)
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).resolve().parent).replace("%", "%%"))
-    with writing(engine.connect()) as connection, connection.begin():
+    with writing(engine.connect()) as connection, changing_schema(connection), connection.begin():
         if connection.dialect.name == "postgresql":
             connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
             connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
@@ -38,6 +39,13 @@ def upgrade(engine: Engine) -> None:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
         verify_columns(connection)
+
+
+def newest() -> str:
+    """The version of the tables that this program uses."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).resolve().parent).replace("%", "%%"))
+    return str(ScriptDirectory.from_config(config).get_current_head())
 
 
 def current(engine: Engine) -> str | None:

@@ -89,3 +89,6 @@ class _NothingToSeal(Sealer):
 
     def remember(self, sealed: Sealed) -> None:
         """Nothing is kept."""
+
+    def forget(self) -> None:
+        """There is nothing to forget."""

@@ -15,6 +15,12 @@ END
 $$;
 
 REVOKE CREATE ON SCHEMA public FROM PUBLIC;
+-- A temporary table is found before one of the same name: it would take the log's place in a session.
+DO $$
+BEGIN
+  EXECUTE format('REVOKE CREATE, TEMPORARY ON DATABASE %I FROM PUBLIC, handrail_app', current_database());
+END
+$$;
 REVOKE ALL ON ALL TABLES IN SCHEMA public FROM handrail_app;
 GRANT USAGE ON SCHEMA public TO handrail_app;
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO handrail_app;

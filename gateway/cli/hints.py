@@ -102,6 +102,7 @@ HINTS: Final[Mapping[Reason, str]] = {
     Reason.HAND_TIMEOUT: _HAND,
     Reason.HAND_PROTOCOL: _HAND,
     Reason.HAND_RESULT_TOO_LARGE: "Ask the hand for less.",
+    Reason.LOG_RESTORED: "Look at the hand whether it acted; then send a new plan if it did not.",
     Reason.HAND_LOST_REPLY: "Look whether the hand acted before you call it again.",
     Reason.DEPENDENCY_UNSUCCESSFUL: "'handrail plan show ID' shows which step did not succeed, and why.",
     Reason.LIMIT_PLANS: "Wait until a plan of yours is done, then send it again as it is.",

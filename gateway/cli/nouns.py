@@ -24,6 +24,7 @@ NOUNS: Final = {
     "jail": "Run a program in a jail.",
     "doctor": "Say what is missing on this machine.",
     "config": "Print and check the configuration.",
+    "backup": "Back the database up, check backups, and restore one under a new name.",
     "db": "Move the database to the newest schema.",
 }
 """Noun -> its line in the list, and what its own help says. Its module is ``gateway.cli.NOUN`` with a Typer ``app``."""

@@ -138,3 +138,6 @@ class PlanStore(Protocol):
 
     async def unfinished(self) -> Sequence[str]:
         """Plans that this gateway owns and that were running when it last stopped."""
+
+    async def restored(self) -> Sequence[str]:
+        """Plans, whoever owns them, that were under way in the backup that the log was last restored from."""

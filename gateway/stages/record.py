@@ -33,6 +33,8 @@ _ENDINGS: Final[dict[StepStatus, EntryType]] = {
     StepStatus.RELEASED: EntryType.STEP_RELEASED,
     StepStatus.DENIED: EntryType.POLICY_DENIED,
 }
+_LAPSES: Final = {StepStatus.EXPIRED: ApprovalStatus.EXPIRED, StepStatus.AMBIGUOUS: ApprovalStatus.VOIDED}
+"""Endings of a step that nobody answered for -> what becomes of its approval request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,12 +137,13 @@ class Recorder:
             entries.add(ending, EntryType.RESULT_REDACTED)
         entries.add(ending, _ENDINGS[ending.status], _said(ending))
         guards = [] if state.dispatched else [self.store.fate_guard(plan, ending)]
-        if ending.status is StepStatus.EXPIRED and ending.approval_id is not None and not ending.approved:
+        unanswered = ending.status in _LAPSES and not ending.approved
+        if unanswered and ending.approval_id is not None:
             guards.append(self.store.asking_guard(ending.approval_id, ending.asked))
         receipt: list[str] = []
         closed: list[Write] = []
-        if ending.status is StepStatus.EXPIRED and ending.approval_id is not None:
-            closed = self._closed(plan, ending.approval_id, ApprovalStatus.EXPIRED, now)
+        if ending.approval_id is not None and (ending.status is StepStatus.EXPIRED or unanswered):
+            closed = self._closed(plan, ending.approval_id, _LAPSES[ending.status], now)
 
         def finalise(indices: Sequence[int]) -> Sequence[Write]:
             receipt[:] = [self._receipt(plan, ending, indices[-1], now)]

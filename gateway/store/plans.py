@@ -7,7 +7,7 @@ from typing import Any, Final
 import orjson
 from sqlalchemy import Connection, Engine, Row, bindparam, delete, func, insert, select, update
 
-from audit.history import plan_history
+from audit.history import NEWEST_RESTORE, plan_history
 from audit.retained import dropped
 from gateway.errors import HandrailError, Refused
 from gateway.model import Answer, ApprovalRequest, ApprovalStatus, Attestation, Notice, PlanStatus, Principal
@@ -356,6 +356,15 @@ class SqlPlans:
 
         def find(connection: Connection) -> Sequence[str]:
             query = select(plans.c.plan_id).where(plans.c.status == "running", plans.c.owner == self._owner)
+            return list(connection.execute(query).scalars())
+
+        return await self._read(find)
+
+    async def restored(self) -> Sequence[str]:
+        """See ``ports.PlanStore``."""
+
+        def find(connection: Connection) -> Sequence[str]:
+            query = select(plans.c.plan_id).where(plans.c.status != "done", plans.c.log_index < NEWEST_RESTORE)
             return list(connection.execute(query).scalars())
 
         return await self._read(find)

@@ -24,7 +24,6 @@ def upgrade() -> None:
         "checkpoints",
         sa.Column("tree_size", _INDEX, autoincrement=False, nullable=False),
         sa.Column("note", sa.Text(), nullable=False, comment="C2SP tlog-checkpoint."),
-        sa.Column("time", sa.String(length=24), nullable=False),
         sa.PrimaryKeyConstraint("tree_size", name=op.f("pk_checkpoints")),
         comment="Signed checkpoints.",
     )

@@ -13,7 +13,7 @@ from sqlalchemy import Column, Engine, MetaData, String, Table
 
 import migrations
 from audit.controls import load
-from audit.database import make_engine
+from audit.database import changing_schema, make_engine, writing
 from audit.epochs import EpochKeys
 from audit.log import Log
 from gateway.canonical import b64url_encode
@@ -73,9 +73,14 @@ def engine(database_url: str) -> Iterator[Engine]:
     """A migrated database of each kind."""
     engine = make_engine(database_url)
     migrations.upgrade(engine)
-    claims.create(engine)
+    _make_claims(engine)
     yield engine
     engine.dispose()
+
+
+def _make_claims(engine: Engine) -> None:
+    with writing(engine.connect()) as connection, changing_schema(connection), connection.begin():
+        claims.create(connection)
 
 
 @pytest.fixture
@@ -83,7 +88,7 @@ def sqlite_engine(tmp_path: Path) -> Iterator[Engine]:
     """A migrated SQLite database."""
     engine = make_engine(f"sqlite:///{tmp_path / 'log.db'}")
     migrations.upgrade(engine)
-    claims.create(engine)
+    _make_claims(engine)
     yield engine
     engine.dispose()
 

@@ -4,13 +4,13 @@ import re
 
 from sqlalchemy import text
 
-from audit.database import writing
+from audit.database import changing_schema, writing
 from migrations import defences
 
 
 def attack(engine, *statements):
     """Run as the owner of the database, defences gone."""
-    with writing(engine.connect()) as connection, connection.begin():
+    with writing(engine.connect()) as connection, changing_schema(connection), connection.begin():
         for statement in defences.sqlite() if engine.dialect.name == "sqlite" else defences.postgresql():
             found = re.match(r"CREATE TRIGGER (\w+) .*? ON (\w+)", statement)
             if found:

@@ -1,5 +1,7 @@
 """The database itself refuses to rewrite the log, and the schema is what the tables say."""
 
+import sqlite3
+
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
@@ -7,7 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 import migrations
-from audit.database import make_engine, writing
+from audit.database import changing_schema, make_engine, writing
 from audit.fsck import check
 from gateway.errors import Unavailable
 from gateway.ports import Append
@@ -37,6 +39,43 @@ SQLITE = [
     "UPDATE OR REPLACE fates SET step_id = 't' WHERE step_id = 's'",
     "INSERT INTO entries SELECT * FROM entries WHERE idx = 1 ON CONFLICT (idx) DO UPDATE SET principal = 'x'",
 ]
+SCHEMA = [
+    "DROP TRIGGER entries_no_update",
+    "DROP TABLE entries",
+    "DROP INDEX ix_entries_time",
+    "ALTER TABLE entries RENAME TO hidden",
+    "ALTER TABLE entries ADD COLUMN mine TEXT",
+    "ALTER TABLE entries DROP COLUMN fields",
+    "CREATE TABLE mine (x)",
+    "CREATE TEMP TABLE entries (idx)",
+    "CREATE TEMP VIEW entries AS SELECT 1",
+    "CREATE TEMP TRIGGER mine BEFORE INSERT ON main.entries BEGIN SELECT RAISE(IGNORE); END",
+    "CREATE TRIGGER mine BEFORE INSERT ON entries BEGIN SELECT RAISE(IGNORE); END",
+    "CREATE VIEW mine AS SELECT 1",
+    "CREATE INDEX mine ON entries (body)",
+    "CREATE VIRTUAL TABLE mine USING fts5(x)",
+    "ATTACH ':memory:' AS other",
+    "DETACH main",
+    "VACUUM",
+    "VACUUM INTO 'copy.db'",
+    "REINDEX",
+    "ANALYZE",
+    "PRAGMA writable_schema = ON",
+    "PRAGMA trusted_schema = ON",
+    "PRAGMA recursive_triggers = OFF",
+    "PRAGMA main.writable_schema = ON",
+    "PRAGMA journal_mode = OFF",
+    "PRAGMA synchronous = OFF",
+    "PRAGMA secure_delete = OFF",
+    "PRAGMA ignore_check_constraints = ON",
+    "PRAGMA user_version = 7",
+    "DELETE FROM sqlite_master",
+    "UPDATE sqlite_master SET sql = NULL WHERE type = 'trigger'",
+    "INSERT INTO sqlite_master (type) VALUES ('trigger')",
+    "DELETE FROM sqlite_temp_master",
+    "SELECT load_extension('/tmp/evil.so')",
+]
+"""What SQLite's authorizer denies to the gateway's own connections."""
 POSTGRESQL = [
     "TRUNCATE entries",
     "TRUNCATE checkpoints, entries",
@@ -68,6 +107,40 @@ async def test_the_log_cannot_be_rewritten_in_sql(logged):
         assert list(check(logged)) == [], attack
 
 
+@pytest.mark.parametrize("attack", SCHEMA)
+def test_a_gateways_connection_cannot_change_the_schema_of_sqlite(sqlite_engine, attack):
+    before = schema(sqlite_engine)
+    words = r"not authorized|prohibited|authorization denied|may not be modified"
+    with sqlite_engine.connect() as connection, pytest.raises(sqlite3.DatabaseError, match=words):
+        connection.connection.cursor().execute(attack)  # outside of a transaction, which alone would stop some
+    assert schema(sqlite_engine) == before
+
+
+def test_the_authorizer_is_back_after_a_migration_and_on_every_connection(sqlite_engine):
+    migrations.upgrade(sqlite_engine)
+    with sqlite_engine.connect() as one, sqlite_engine.connect() as other:
+        for connection in (one, other):
+            with pytest.raises(DBAPIError, match="not authorized"):
+                connection.exec_driver_sql("DROP TRIGGER entries_no_update")
+            with pytest.raises(RuntimeError), changing_schema(connection):
+                raise RuntimeError
+            with pytest.raises(DBAPIError, match="not authorized"):
+                connection.exec_driver_sql("DROP TRIGGER entries_no_update")
+    # Positive control: the same statement is a good one where nothing guards it.
+    with sqlite_engine.connect() as connection, changing_schema(connection):
+        connection.exec_driver_sql("DROP TRIGGER entries_no_update")
+
+
+def test_functions_that_give_tables_are_there_under_the_authorizer(sqlite_engine):
+    with sqlite_engine.connect() as connection:
+        assert connection.exec_driver_sql("SELECT value FROM json_each('[1, 2]')").scalars().all() == [1, 2]
+
+
+def schema(engine):
+    with engine.connect() as connection:
+        return connection.exec_driver_sql("SELECT type, name, sql FROM sqlite_master ORDER BY name").all()
+
+
 async def test_migrating_twice_changes_nothing_and_leaves_no_drift(database_url):
     engine = make_engine(database_url)
     assert migrations.current(engine) is None
@@ -82,14 +155,14 @@ async def test_migrating_twice_changes_nothing_and_leaves_no_drift(database_url)
 
 
 def test_a_database_from_before_the_first_release_is_refused_and_says_what_to_do(engine):
-    with writing(engine.connect()) as connection, connection.begin():
+    with writing(engine.connect()) as connection, changing_schema(connection), connection.begin():
         connection.execute(text("ALTER TABLE steps DROP COLUMN mac"))
     with pytest.raises(Unavailable, match=r"table steps lacks mac.*handrail init"):
         migrations.upgrade(engine)
 
 
 def test_a_column_of_a_newer_version_is_no_reason_to_refuse(engine):
-    with writing(engine.connect()) as connection, connection.begin():
+    with writing(engine.connect()) as connection, changing_schema(connection), connection.begin():
         connection.execute(text("ALTER TABLE steps ADD COLUMN later TEXT"))
     migrations.upgrade(engine)
 

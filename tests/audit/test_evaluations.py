@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from audit.database import changing_schema
 from audit.entry import format_time
 from audit.evaluations import EvaluationPage, Fault
 from gateway.evaluation import parse
@@ -26,7 +27,7 @@ async def read(house: House, *, tenant: str = "default", limit: int = 1000, **as
 
 
 def execute(house: House, statement: str, *values: object) -> None:
-    with house.log._engine.begin() as connection:
+    with house.log._engine.connect() as connection, changing_schema(connection), connection.begin():
         connection.exec_driver_sql(statement, tuple(values))
 
 

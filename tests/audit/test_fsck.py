@@ -160,7 +160,7 @@ async def test_a_rewritten_history_is_found_by_the_checkpoints_and_located_betwe
 
 async def test_a_forged_checkpoint_is_named(engine, kept, key, signer):
     forged = kept[0].replace("\n5\n", "\n6\n")
-    attack(engine, insert(checkpoints).values(tree_size=6, note=forged, time="t"))
+    attack(engine, insert(checkpoints).values(tree_size=6, note=forged))
     assert [finding.detail for finding in check(engine, keys=[key])] == [
         "the stored checkpoint of size 6: the signature of handrail.local/log does not verify"
     ]

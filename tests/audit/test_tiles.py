@@ -7,6 +7,7 @@ from itertools import pairwise
 import pytest
 from sqlalchemy import text
 
+from audit.database import changing_schema
 from audit.errors import LogUnavailable, NotLogged
 from audit.merkle import (
     consistency,
@@ -134,7 +135,7 @@ async def test_a_missing_row_is_never_papered_over(sqlite_engine, open_log):
     async with open_log(sqlite_engine) as log:
         await log.append(Append([draft(number) for number in range(9)]))
         await log.checkpoint()
-    with sqlite_engine.begin() as connection:
+    with sqlite_engine.connect() as connection, changing_schema(connection), connection.begin():
         connection.execute(text("DROP TRIGGER entries_no_delete"))
         connection.execute(text("DELETE FROM entries WHERE idx = 4"))
     tiles = Tiles(Reader(sqlite_engine))

@@ -268,11 +268,17 @@ class House:
 
 
 async def open_house(
-    home: Path, *, brain: Brain | None = None, start: bool = True, gateway: str = "gw-test", **settings: Any
+    home: Path,
+    *,
+    brain: Brain | None = None,
+    start: bool = True,
+    gateway: str = "gw-test",
+    origin: str = ORIGIN,
+    **settings: Any,
 ) -> House:
     """Build and start a house in ``home``; opening the same directory again is a restart, and with another ``gateway``
     it is a second gateway on the same database."""
-    configured = Settings(home=home, log={"origin": ORIGIN}, **settings)
+    configured = Settings(home=home, log={"origin": origin}, **settings)
     brain = brain or Brain()
     master = MasterKey.load(home / "master.key")
     keyset = Keyset(FileKeyStore(home / "keys", master), KeySettings())
@@ -292,7 +298,7 @@ async def open_house(
         payloads=log,
         store=store,
         signer=keyset,
-        credentials=StepCredentials(keyset, ORIGIN),
+        credentials=StepCredentials(keyset, origin),
         directory=directory,
         hands=hands,
         engine=policy,

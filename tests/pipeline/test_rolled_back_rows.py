@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Engine, Table, and_, delete, select, text, update
 
 from audit import history
-from audit.database import make_engine
+from audit.database import changing_schema, make_engine
 from gateway.entries import EntryType
 from gateway.errors import HandrailError
 from gateway.model import Answer, Effect
@@ -54,7 +54,7 @@ class Owner:
                     assert connection.execute(update(table).where(where).values(**row)).rowcount == 1
 
     def forget_fates(self) -> None:
-        with self.engine.begin() as connection:
+        with self.engine.connect() as connection, changing_schema(connection), connection.begin():
             if self.engine.dialect.name == "sqlite":
                 connection.execute(text("DROP TRIGGER fates_no_delete"))
             else:

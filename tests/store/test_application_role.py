@@ -67,6 +67,31 @@ async def test_a_gateway_works_under_the_role(application: URL, tmp_path: Path) 
         "SET session_replication_role = replica",
         "UPDATE alembic_version SET version_num = 'x'",
         "CREATE TABLE mine (x int)",
+        "CREATE SCHEMA mine",
+        "CREATE TEMP TABLE entries (idx int)",
+        "CREATE TEMP VIEW entries AS SELECT 1",
+        "CREATE RULE mine AS ON INSERT TO entries DO INSTEAD NOTHING",
+        "CREATE VIEW mine AS SELECT 1",
+        "CREATE TRIGGER mine BEFORE INSERT ON entries FOR EACH ROW EXECUTE FUNCTION handrail_append_only()",
+        "CREATE FUNCTION mine() RETURNS int LANGUAGE sql SECURITY DEFINER AS 'SELECT 1'",
+        "ALTER FUNCTION handrail_append_only() RENAME TO other",
+        "DROP FUNCTION handrail_append_only() CASCADE",
+        "ALTER TABLE entries RENAME TO hidden",
+        "ALTER TABLE entries OWNER TO handrail_app",
+        "ALTER TABLE entries ENABLE ROW LEVEL SECURITY",
+        "ALTER TABLE entries INHERIT checkpoints",
+        "ALTER TABLE entries DETACH PARTITION checkpoints",
+        "CREATE INDEX mine ON entries (body)",
+        "COPY checkpoints FROM PROGRAM 'true'",
+        "COPY entries TO '/tmp/entries'",
+        "SET ROLE handrail",
+        "SET SESSION AUTHORIZATION handrail",
+        "ALTER ROLE handrail_app SUPERUSER",
+        "ALTER SYSTEM SET fsync = off",
+        "CREATE EXTENSION dblink",
+        "INSERT INTO entries SELECT * FROM entries ON CONFLICT (idx) DO UPDATE SET tenant = 'x'",
+        "MERGE INTO entries e USING head h ON e.idx = h.id WHEN MATCHED THEN DELETE",
+        "SELECT * FROM entries FOR UPDATE",
     ],
 )
 def test_the_role_may_not(application: URL, statement: str) -> None:
@@ -75,6 +100,13 @@ def test_the_role_may_not(application: URL, statement: str) -> None:
         with pytest.raises(psycopg.Error) as refused:
             connection.execute(statement.encode())
         assert refused.value.sqlstate == "42501"
+
+
+def test_the_role_gives_itself_nothing(application: URL) -> None:
+    with psycopg.connect(dsn(application), autocommit=True) as connection:
+        connection.execute("GRANT UPDATE, DELETE, TRUNCATE ON entries TO handrail_app")  # PostgreSQL only warns
+        asked = "SELECT has_table_privilege('entries', 'UPDATE, DELETE, TRUNCATE, TRIGGER, REFERENCES')"
+        assert connection.execute(asked.encode()).fetchone() == (False,)
 
 
 def test_the_role_may_forget_what_expires(application: URL) -> None:

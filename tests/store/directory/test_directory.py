@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, select, update
 
+from audit.database import changing_schema
 from gateway.errors import Unavailable
 from gateway.model import Principal, Role
 from gateway.reasons import Reason
@@ -297,11 +298,11 @@ async def test_database_that_cannot_be_read_is_unavailable_and_nobody_is_let_in(
     directory: SqlDirectory, alice: NewPrincipalView, engine: Engine, clock: Clock
 ) -> None:
     clock.now += 5
-    with engine.begin() as connection:
+    with engine.connect() as connection, changing_schema(connection), connection.begin():
         connection.exec_driver_sql("ALTER TABLE api_keys RENAME TO hidden")
     with pytest.raises(Unavailable):
         await directory.authenticate(alice["api_key"]["token"], clock.now)
-    with engine.begin() as connection:
+    with engine.connect() as connection, changing_schema(connection), connection.begin():
         connection.exec_driver_sql("ALTER TABLE hidden RENAME TO api_keys")
     assert (await directory.authenticate(alice["api_key"]["token"], clock.now)).id == "alice"
 

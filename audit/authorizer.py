@@ -1,0 +1,55 @@
+"""What SQLite lets the gateway's own connections do: rows, and nothing that changes the schema that guards them.
+
+SQLite has no roles. An authorizer (sqlite.org/c3ref/set_authorizer.html) is asked while a statement is prepared, so a
+statement injected into the gateway can no more drop a trigger, shadow a table or rewrite the schema than PostgreSQL's
+application role can. Another program that opens the file has no authorizer: keep the file to the gateway's own user.
+"""
+
+import sqlite3
+from typing import Final
+
+_ROWS: Final = frozenset({sqlite3.SQLITE_INSERT, sqlite3.SQLITE_UPDATE, sqlite3.SQLITE_DELETE})
+_HARMLESS: Final = frozenset(
+    {
+        sqlite3.SQLITE_SELECT,
+        sqlite3.SQLITE_READ,
+        sqlite3.SQLITE_RECURSIVE,
+        sqlite3.SQLITE_TRANSACTION,
+        sqlite3.SQLITE_SAVEPOINT,
+    }
+)
+_LOOKING: Final = frozenset(
+    {
+        "foreign_key_check",
+        "foreign_key_list",
+        "index_info",
+        "index_list",
+        "index_xinfo",
+        "integrity_check",
+        "quick_check",
+        "table_info",
+        "table_list",
+        "table_xinfo",
+        "wal_checkpoint",
+    }
+)
+"""Pragmas whose argument says what to look at, not what to change."""
+
+
+def authorize(action: int, first: str | None, second: str | None, database: str | None, _trigger: str | None) -> int:
+    """``SQLITE_OK`` or ``SQLITE_DENY`` for one step of a statement. Anything that is not known is denied."""
+    if action in _HARMLESS:
+        allowed = True
+    elif action == sqlite3.SQLITE_UPDATE and first == "sqlite_master":
+        # Asked for when a table-valued function (json_each) declares its columns, and nothing is written. A statement
+        # that does it is refused by SQLite itself, unless the pragma writable_schema is on, and that is denied below.
+        allowed = database == "main"
+    elif action in _ROWS:
+        allowed = database == "main" and not (first or "").startswith("sqlite_")
+    elif action == sqlite3.SQLITE_FUNCTION:
+        allowed = second != "load_extension"
+    elif action == sqlite3.SQLITE_PRAGMA:
+        allowed = second is None or (first or "").lower() in _LOOKING
+    else:
+        allowed = False
+    return sqlite3.SQLITE_OK if allowed else sqlite3.SQLITE_DENY
