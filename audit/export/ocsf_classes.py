@@ -136,6 +136,8 @@ _BY_NAME: Final = {
     "RETENTION_APPLIED": Event(_ENTITY, _DELETE, severity=_LOW, entity="log"),
     "HOLD_SET": Event(_ENTITY, _ENABLE, entity="legal hold"),
     "HOLD_LIFTED": Event(_ENTITY, _DISABLE, entity="legal hold"),
+    "ENTRIES_HELD": Event(_ENTITY, _ENABLE, entity="legal hold"),
+    "ENTRIES_RELEASED": Event(_ENTITY, _DISABLE, entity="legal hold"),
     "CONFIGURATION_CHANGED": Event(_ENTITY, _UPDATE, severity=_LOW, entity="configuration"),
 }
 """Name of the entry type -> its event."""
