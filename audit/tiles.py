@@ -200,9 +200,9 @@ class Tiles:
         """The entries under a tile of level 0, each behind its length as a big-endian uint16.
 
         Raises:
-            NotLogged: no checkpoint covers it.
+            NotLogged: no checkpoint covers it, or an entry is missing.
             Dropped: the retention of an entry of it is over.
-            LogUnavailable: the database cannot be read, or an entry is missing.
+            LogUnavailable: the database cannot be read.
         """
         self._must_be_published(tile)
         with self._reader.connect() as connection:
@@ -211,7 +211,7 @@ class Tiles:
         if gone:
             raise Dropped(f"entries {tile.start} to {tile.end - 1}")
         if len(bodies) != tile.width:
-            raise LogUnavailable("an entry is missing: run fsck")
+            raise NotLogged("these entries are not here: run fsck")
         return b"".join(len(body).to_bytes(_LENGTH_BYTES) + body for body in bodies)
 
     def _leaves(self, tile: Tile) -> bytes:
