@@ -26,8 +26,9 @@ from audit.errors import LogUnavailable, NotLogged
 from audit.reader import Reader
 from audit.rotation import Rotation
 from audit.sealing import Epoch, every_epoch
-from audit.subjects import Hold, holds_of, new_id, tags
+from audit.subjects import Hold, holds_of, keys_of, new_id, tags
 from audit.tables import data_keys, erased_keys, erasures, payload_keys, payloads
+from audit.threads import at_length
 from gateway.entries import EntryDraft, EntryType
 from gateway.ports import Append, AuditLog, Write
 
@@ -59,7 +60,8 @@ _OPEN: Final = select(erasures).where(erasures.c.done_at.is_(None)).order_by(era
 
 
 class Held(Exception):
-    """The person's data has to stay (GDPR art. 17(3)); ``holds`` say why."""
+    """The person's data has to stay (GDPR art. 17(3)), or what it shares with somebody whose data has to; ``holds`` say
+    why."""
 
     def __init__(self, holds: Sequence[Hold]) -> None:
         super().__init__("held")
@@ -87,16 +89,24 @@ class Erasures:
 
     Args:
         eraser: from ``audit.eraser.make_eraser``.
+        aliases: tenant and subject -> other subjects that are the same person, whose values a hold keeps, too.
     """
 
     def __init__(
-        self, log: AuditLog, reader: Reader, eraser: Engine, epochs: EpochKeys, clock: Callable[[], float] = time.time
+        self,
+        log: AuditLog,
+        reader: Reader,
+        eraser: Engine,
+        epochs: EpochKeys,
+        clock: Callable[[], float] = time.time,
+        aliases: Callable[[str, str], list[str]] = lambda _tenant, _subject: [],
     ) -> None:
         self._log = log
         self._reader = reader
         self._eraser = eraser
         self._epochs = epochs
         self._clock = clock
+        self._aliases = aliases
         self.rotation = Rotation(log, reader, eraser, epochs, clock)
 
     async def request(
@@ -118,11 +128,11 @@ class Erasures:
             entries, writes: what goes in the same append.
 
         Raises:
-            Held: there is a hold; nothing was erased.
+            Held: there is a hold on the person, or on somebody whose values are the person's, too; nothing was erased.
             LogUnavailable: it may be on record, or not; asking again is harmless.
         """
         async with self.steady() as every:
-            held = await asyncio.to_thread(self._holding, every, tenant, person)
+            held = await at_length(self._holding, every, tenant, person, others)
             if held:
                 raise Held(held)
             erasure_id = new_id()
@@ -149,6 +159,11 @@ class Erasures:
             await self._log.append(item)
             return erasure_id
 
+    async def holding(self, tenant: str, person: str, others: Sequence[str] = ()) -> list[Hold]:
+        """The holds for which :meth:`request` would raise ``Held`` now. Raises ``LogUnavailable`` or ``SealBroken``."""
+        async with self.steady() as every:
+            return await at_length(self._holding, every, tenant, person, others)
+
     async def advance(self) -> bool:
         """Carry out what was asked for, whoever took it in; whether nothing is left to do.
 
@@ -163,7 +178,7 @@ class Erasures:
 
     async def state(self, tenant: str, erasure_id: str) -> Erasure:
         """How far an erasure is. Raises ``NotLogged``."""
-        return await asyncio.to_thread(self._state, tenant, erasure_id)
+        return await at_length(self._state, tenant, erasure_id)
 
     @asynccontextmanager
     async def steady(self) -> Any:
@@ -224,12 +239,19 @@ class Erasures:
         with self._reader.connect() as connection:
             return connection.execute(_OPEN).all()
 
-    def _holding(self, every: Sequence[Epoch], tenant: str, person: str) -> list[Hold]:
+    def _holding(self, every: Sequence[Epoch], tenant: str, person: str, others: Sequence[str]) -> list[Hold]:
         now = self._clock()
         with self._reader.connect() as connection:
-            return [
-                hold for hold in holds_of(connection, every, tenant) if hold.subject == person and hold.holds_at(now)
-            ]
+            in_force = [hold for hold in holds_of(connection, every, tenant) if hold.holds_at(now)]
+            mine = [hold for hold in in_force if hold.subject == person]
+            if mine or not in_force:
+                return mine
+            keys = [key.key_id for key in keys_of(connection, every, tenant, (person, *others))]
+            return [hold for hold in in_force if _share(connection, keys, self._keys_of_held(connection, every, hold))]
+
+    def _keys_of_held(self, connection: Connection, every: Sequence[Epoch], hold: Hold) -> set[str]:
+        names = (hold.subject, *self._aliases(hold.tenant, hold.subject))
+        return {key.key_id for key in keys_of(connection, every, hold.tenant, names)}
 
     def _state(self, tenant: str, erasure_id: str) -> Erasure:
         with self._reader.connect() as connection:
@@ -262,6 +284,16 @@ class Erasures:
                     pass
             with erasing(self._eraser) as connection:
                 connection.execute(delete(data_keys).where(data_keys.c.key_id.in_(mine)))
+
+
+def _share(connection: Connection, mine: Sequence[str], theirs: set[str]) -> bool:
+    """Whether a value is sealed by one of ``mine`` and one of ``theirs``."""
+    for key_id in mine:
+        of_it = select(payload_keys.c.commitment).where(payload_keys.c.key_id == key_id)
+        owners = select(payload_keys.c.key_id).where(payload_keys.c.commitment.in_(of_it)).distinct()
+        if not theirs.isdisjoint(connection.execute(owners).scalars()):
+            return True
+    return False
 
 
 def delete_payloads(

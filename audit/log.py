@@ -35,6 +35,7 @@ from audit.postings import BLOCK
 from audit.query import PAGE_MAX, Filter, Page
 from audit.reader import Reader
 from audit.sealing import Opener, Sealer
+from audit.threads import at_length
 from audit.tiles import Tile, Tiles
 from audit.witnesses import quorum_of
 from audit.writer import Writer
@@ -374,7 +375,7 @@ class Log:
 
     async def report(self, asked: report.Asked) -> dict[str, Any]:
         """Evidence by control; see :mod:`audit.assurance.report`. It may take longer than an append may."""
-        return await asyncio.to_thread(report.report, self.reader, asked)
+        return await at_length(report.report, self.reader, asked)
 
     async def usage(self, tenant: str, since: float, until: float) -> tuple[int, list[dict[str, str | int]]]:
         """The size of the log, and how often which action of which hand stands in a period of it."""
@@ -385,7 +386,7 @@ class Log:
                 stretch = evidence.Stretch.between(connection, tenant, since, until, size)
                 return size, evidence.usage(connection, stretch)
 
-        return await asyncio.to_thread(work)
+        return await at_length(work)
 
     # --- checkpoints -------------------------------------------------------------------------------------------------
 

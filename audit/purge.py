@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Engine, delete, func, or_, select
 
@@ -29,6 +29,8 @@ EPOCH_SECONDS: Final = 86_400.0
 """Deleted keys wait for so long, at most, until the epoch key above them is destroyed."""
 _GRACE_SECONDS: Final = 3_600.0
 """A key that no longer seals may be in use by a commit that is under way."""
+_POLL_SECONDS: Final = 0.05
+_STEADY_TRIES: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,17 +88,30 @@ class Purge:
             return purged
 
     def _purge(self, before: float) -> Purged:
-        kept = self._kept()
-        wanted = select(payloads.c.commitment).where(payloads.c.created_at < before, payloads.c.key_id.not_in(kept))
-        shared = select(payload_keys.c.commitment).where(payload_keys.c.key_id.in_(kept))
-        if kept:
-            wanted = wanted.where(payloads.c.commitment.not_in(shared))
         count = 0
-        while found := delete_payloads(self._eraser, wanted):
+        while found := self._delete_some(before):
             count += found
         with erasing(self._eraser) as connection:
             keys = connection.execute(delete(data_keys).where(*self._idle())).rowcount
         return Purged(count, keys)
+
+    def _delete_some(self, before: float) -> int:
+        """Payloads of one transaction. No hold is set between the look at the holds and the end of it."""
+        for _ in range(_STEADY_TRIES):
+            with self._epochs.steady() as mine:
+                if mine:
+                    self._epochs.forget()
+                    return delete_payloads(self._eraser, self._over(before))
+            time.sleep(_POLL_SECONDS)
+        return 0  # the rest is found the next time
+
+    def _over(self, before: float) -> Any:
+        kept = self._kept()
+        wanted = select(payloads.c.commitment).where(payloads.c.created_at < before)
+        if not kept:
+            return wanted
+        shared = select(payload_keys.c.commitment).where(payload_keys.c.key_id.in_(kept))
+        return wanted.where(payloads.c.key_id.not_in(kept), payloads.c.commitment.not_in(shared))
 
     def _idle(self) -> list[ColumnElement[bool]]:
         used = or_(

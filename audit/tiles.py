@@ -14,7 +14,8 @@ from typing import Final
 
 from sqlalchemy import bindparam, select
 
-from audit.errors import LogUnavailable, NotLogged
+from audit import retained
+from audit.errors import Dropped, LogUnavailable, NotLogged
 from audit.merkle import HASH_BYTES, Node, fold, node_hash
 from audit.reader import Reader, load_nodes
 from audit.tables import entries
@@ -199,14 +200,18 @@ class Tiles:
         """The entries under a tile of level 0, each behind its length as a big-endian uint16.
 
         Raises:
-            NotLogged: no checkpoint covers it, or the entries are not kept any more.
+            NotLogged: no checkpoint covers it, or an entry is missing.
+            Dropped: the retention of an entry of it is over.
             LogUnavailable: the database cannot be read.
         """
         self._must_be_published(tile)
         with self._reader.connect() as connection:
             bodies = connection.execute(_BODIES, {"start": tile.start, "end": tile.end}).scalars().all()
+            gone = len(bodies) != tile.width and retained.dropped(connection, tile.start, tile.end)
+        if gone:
+            raise Dropped(f"entries {tile.start} to {tile.end - 1}")
         if len(bodies) != tile.width:
-            raise NotLogged("these entries are not here any more")
+            raise NotLogged("these entries are not here: run fsck")
         return b"".join(len(body).to_bytes(_LENGTH_BYTES) + body for body in bodies)
 
     def _leaves(self, tile: Tile) -> bytes:

@@ -20,6 +20,7 @@ from audit.export.lines import FORMATS, PAGE, Format
 from audit.export.source import Selection, Source
 from audit.log import Log
 from audit.query import Filter, StoredEntry
+from audit.threads import at_length
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import HandrailError, Malformed, Refused
 from gateway.model import DEFAULT_TENANT, Principal
@@ -63,12 +64,14 @@ class Export:
 
     Attributes:
         entries: how many are to come.
+        dropped: how many entries of the range were dropped when their retention was over, but for those that stand.
     """
 
     media_type: str
     tree_size: int
     entries: int
     chunks: AsyncIterator[bytes]
+    dropped: int = 0
 
 
 @dataclass(slots=True)
@@ -106,7 +109,8 @@ class Exports:
         size, note = await self._head(asked)
         selection = _selection(asked, principal, size)
         after = -1 if asked.after is None else asked.after
-        count = await asyncio.to_thread(self.source.count, selection, after)
+        count = await at_length(self.source.count, selection, after)
+        dropped = sum(last - first + 1 for first, last in await at_length(self.source.dropped, selection))
         draft = EntryDraft(
             EntryType.EXPORT_MADE,
             principal.tenant,
@@ -117,6 +121,7 @@ class Exports:
                 "first": selection.first,
                 "end": selection.end,
                 "count": count,
+                "dropped": dropped,
                 "tree_size": size,
                 "payloads": int(asked.payloads),
                 "resumed": int(asked.tree_size is not None),
@@ -125,15 +130,25 @@ class Exports:
         await self.log.append(Append([draft]))
         if asked.format is not Format.BUNDLE:
             lines = FORMATS[asked.format]
-            return Export(lines.media_type, size, count, self._lines(asked.format, selection, after))
+            return Export(lines.media_type, size, count, self._lines(asked.format, selection, after), dropped)
         chunks = bundle.bundle(self.source, selection, self._around(asked, principal, note))
-        return Export(bundle.MEDIA_TYPE, size, count, _behind(chunks, asked.offset, asked.sha256))
+        return Export(bundle.MEDIA_TYPE, size, count, _behind(chunks, asked.offset, asked.sha256), dropped)
 
     async def _head(self, asked: Asked) -> tuple[int, str]:
-        if asked.tree_size is None:
-            return await self.log.signed_head()
-        note = await asyncio.to_thread(self.source.checkpoint, asked.tree_size)
-        return parse_checkpoint(note_text(note)).tree_size, note
+        """Of a bundle whose range ends: the newest checkpoint over it that enough witnesses cosigned, where there is
+        one. Else of all that is in the log now, with the cosignatures that it has."""
+        cosigned = self.log.cosigned
+        if asked.tree_size is not None:
+            note = await at_length(self.source.checkpoint, asked.tree_size)
+            size = parse_checkpoint(note_text(note)).tree_size
+        else:
+            if asked.format is Format.BUNDLE and asked.end is not None and cosigned.quorum.needed:
+                last = max(asked.end, *asked.kept, 1) - 1
+                found = await at_length(cosigned.newest, cosigned.quorum.needed, last)
+                if found is not None:
+                    return found.tree_size, found.note
+            size, note = await self.log.signed_head()
+        return size, (await at_length(cosigned.attach, size, note)).note
 
     async def _lines(self, kind: Format, selection: Selection, after: int) -> AsyncIterator[bytes]:
         lines = FORMATS[kind]
@@ -146,7 +161,7 @@ class Exports:
 
         more = True
         while more:
-            after, raw, more = await asyncio.to_thread(page, after)
+            after, raw, more = await at_length(page, after)
             if raw:
                 yield raw
 

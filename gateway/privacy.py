@@ -22,6 +22,7 @@ from audit.purge import Purge
 from audit.query import StoredEntry
 from audit.reader import Reader
 from audit.subjects import Hold, holds_of, lifting, new_id, setting
+from audit.threads import at_length
 from gateway.commitments import commit, person_key
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import Refused
@@ -117,7 +118,7 @@ class Privacy:
         """
         require(actor, Permission.PRIVACY_ERASE)
         holds = [hold for hold in await self._holds(actor.tenant) if hold.subject == person_key(name)]
-        return await asyncio.to_thread(self._preview, actor.tenant, name, holds)
+        return await at_length(self._preview, actor.tenant, name, holds)
 
     async def erase(self, actor: Principal, name: str, *, acts: bool = False) -> Erasure:
         """Have a person's data erased. From the answer on nothing of it opens any more; the rest follows in seconds.
@@ -137,8 +138,8 @@ class Privacy:
         if name == actor.id:
             raise Refused(Reason.REQUEST_CONFLICT, "nobody erases themselves", **because(Conflict.ONESELF))
         shown = await self.preview(actor, name)
-        now = self._clock()
-        held = [hold for hold in shown.holds if hold.holds_at(now)]
+        person = await at_length(self._personal.person, actor.tenant, name)
+        held = await self._erasures.holding(actor.tenant, person_key(name), person.subjects(acts=acts))
         if held:
             raise await self._refused(actor, held)
         if shown.empty:
@@ -146,10 +147,10 @@ class Privacy:
         if shown.principal:
             await self._directory.retire_principal(actor, name)
             await self._end_plans(actor.tenant, name)
-        person = await asyncio.to_thread(self._personal.person, actor.tenant, name)
+        person = await at_length(self._personal.person, actor.tenant, name)
         if person.pseudonym is not None:
             await self._rename(actor, person, person.pseudonym)
-        writes = await asyncio.to_thread(self._personal.removing, person, acts=acts)
+        writes = await at_length(self._personal.removing, person, acts=acts)
         try:
             erasure_id = await self._erasures.request(
                 actor.tenant, person_key(name), person.subjects(acts=acts), by=actor.pseudonym, writes=writes
@@ -227,8 +228,8 @@ class Privacy:
             Refused: ``auth.forbidden``; ``request.not_found``.
         """
         require(actor, Permission.PRIVACY_ACCESS)
-        person, keys = await asyncio.to_thread(self._found, actor.tenant, name)
-        rows = await asyncio.to_thread(self._personal.rows, actor.tenant, name)
+        person, keys = await at_length(self._found, actor.tenant, name)
+        rows = await at_length(self._personal.rows, actor.tenant, name)
         holds = [_hold_document(hold) for hold in await self._holds(actor.tenant) if hold.subject == person_key(name)]
         if not (keys or rows or holds):
             raise Refused(Reason.REQUEST_NOT_FOUND, "nothing is held about that person")
@@ -294,7 +295,7 @@ class Privacy:
 
     async def _holds(self, tenant: str) -> list[Hold]:
         async with self._erasures.steady() as every:
-            return await asyncio.to_thread(self._read_holds, every, tenant)
+            return await at_length(self._read_holds, every, tenant)
 
     def _read_holds(self, every: Any, tenant: str) -> list[Hold]:
         with self._reader.connect() as connection:
@@ -302,7 +303,7 @@ class Privacy:
 
     async def _end_plans(self, tenant: str, name: str) -> None:
         until = time.monotonic() + ENDING_SECONDS
-        while count := await asyncio.to_thread(self._personal.under_way, tenant, name):
+        while count := await at_length(self._personal.under_way, tenant, name):
             if time.monotonic() > until:
                 detail = f"{count} plans of that person are under way"
                 raise Refused(Reason.REQUEST_CONFLICT, detail, **because(Conflict.PLANS_UNDER_WAY))
@@ -310,7 +311,7 @@ class Privacy:
 
     async def _rename(self, actor: Principal, person: Person, pseudonym: str) -> None:
         """Requests for approval can be many, and each row has a MAC of its own."""
-        while writes := await asyncio.to_thread(self._personal.renaming_approvals, actor.tenant, person.id, pseudonym):
+        while writes := await at_length(self._personal.renaming_approvals, actor.tenant, person.id, pseudonym):
             await self._log.append(Append((), writes))
 
     async def _refused(self, actor: Principal, holds: Sequence[Hold]) -> Refused:
@@ -339,7 +340,7 @@ async def _in_threads(items: Iterator[Any]) -> AsyncIterator[Any]:
     def some() -> list[Any]:
         return list(islice(items, 100))
 
-    while batch := await asyncio.to_thread(some):
+    while batch := await at_length(some):
         for item in batch:
             yield item
 

@@ -32,6 +32,7 @@ from gateway.proposals import Effects, Handler, Proposals
 from gateway.reasons import Reason
 from gateway.settings import Settings
 from gateway.shadows import Shadows
+from gateway.store.reading import in_thread
 from gateway.store.trials import SqlTrials
 from gateway.telemetry import Metrics
 from gateway.two_person import Kind, Proposal
@@ -257,7 +258,7 @@ def build(
     """
 
     async def newest() -> float:
-        return await asyncio.to_thread(reader.newest_time)
+        return await in_thread("the log's newest entry", reader.newest_time)
 
     def changed(now: Sequence[Observation]) -> None:
         metrics.policy_observed.clear()

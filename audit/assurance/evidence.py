@@ -13,6 +13,7 @@ from typing import Final
 
 from sqlalchemy import Connection, bindparam, func, select
 
+from audit import retained
 from audit.entry import format_time
 from audit.tables import entries
 from gateway.entries import EntryType
@@ -95,6 +96,10 @@ class Stretch:
         """The entries of a period, in seconds since the epoch, of a log of ``size``."""
         first, end = (_position(connection, moment, size) for moment in (since, until))
         return cls(connection, tenant, first, end)
+
+    def dropped(self) -> int:
+        """How many of its positions are of entries whose retention is over: of those only the standing are left."""
+        return sum(last - first + 1 for first, last in retained.dropped(self._connection, self.first, self.end))
 
     def tally(self, kind: EntryType) -> Tally | None:
         """What there is of a type; ``None`` where there is nothing."""

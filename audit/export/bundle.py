@@ -6,7 +6,6 @@ off is none. Everything before it follows from the log and the request alone, so
 and an export that broke off can be gone on with.
 """
 
-import asyncio
 import base64
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ import orjson
 
 from audit.export.source import Selection, Source
 from audit.query import StoredEntry
+from audit.threads import at_length
 from audit.verifier.archive import END, header, padding
 from audit.verifier.segment import ENTRIES_MAX, LINE_MAX_BYTES
 from audit.verifier.tree import Node, spans
@@ -93,10 +93,10 @@ async def bundle(source: Source, selection: Selection, around: Around) -> AsyncI
     yield written.part("controls.json", canonical({"v": 1, "entries": matrix}))
     place, number = 0, 0
     while True:
-        page = await asyncio.to_thread(source.page, selection, place - 1, ENTRIES_MAX)
+        page = await at_length(source.page, selection, place - 1, ENTRIES_MAX)
         last = len(page) < ENTRIES_MAX
         end = selection.tree_size if last else page[-1].index + 1
-        text = await asyncio.to_thread(_tree, source, around.kept, page, place, end)
+        text = await at_length(_tree, source, around.kept, page, place, end)
         if text or not number:
             yield written.part(f"tree/{number:06d}.txt", text)
         if page:
@@ -113,6 +113,7 @@ async def bundle(source: Source, selection: Selection, around: Around) -> AsyncI
             missing.append(digest)
         else:
             yield written.part(f"policies/{digest}.json", canonical({"files": dict(files)}))
+    dropped = await at_length(source.dropped, selection)
     manifest = canonical(
         {
             "v": 1,
@@ -120,7 +121,8 @@ async def bundle(source: Source, selection: Selection, around: Around) -> AsyncI
             "made_at": around.now,
             "entries": written.entries,
             "complete": written.whole,
-            "statement": _statement(selection, whole=written.whole),
+            "statement": _statement(selection, dropped, whole=written.whole),
+            "dropped": [list(stretch) for stretch in dropped],
             "policies_missing": missing,
             "parts": written.parts,
         }
@@ -146,14 +148,18 @@ def _asked(selection: Selection, around: Around) -> dict[str, Any]:
     }
 
 
-def _statement(selection: Selection, *, whole: bool) -> str:
+def _statement(selection: Selection, dropped: Sequence[tuple[int, int]], *, whole: bool) -> str:
     about = f"from index {selection.first} up to, not including, {selection.end}"
     if whole:
         return f"Every entry {about} is enclosed; the hashes prove it."
     named = ", ".join(sorted(selection.filters())) or "none but the tenant"
+    gone = sum(last - first + 1 for first, last in dropped)
+    of_the_rest = (
+        f" Of {gone} entries of the range only those that stand are left: their retention is over." if gone else ""
+    )
     return (
         f"Enclosed are the entries {about} that pass the filters ({named}). That the gateway left out no other is its "
-        "word: of what is not enclosed, the hashes prove only that it is there."
+        "word: of what is not enclosed, the hashes prove only that it is there." + of_the_rest
     )
 
 

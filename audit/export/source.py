@@ -10,6 +10,7 @@ from typing import Final
 
 from sqlalchemy import ColumnElement, and_, func, or_, select
 
+from audit import retained
 from audit.errors import LogUnavailable, NotLogged
 from audit.merkle import Node
 from audit.query import Filter, StoredEntry, conditions, stored
@@ -69,6 +70,11 @@ class Source:
         statement = select(func.count()).select_from(entries).where(selection.condition(), entries.c.idx > after)
         with self._reader.connect() as connection:
             return int(connection.execute(statement).scalar_one())
+
+    def dropped(self, selection: Selection) -> list[tuple[int, int]]:
+        """The stretches of the range, (first, last) each, whose retention is over: only standing entries are left."""
+        with self._reader.connect() as connection:
+            return retained.dropped(connection, selection.first, selection.end)
 
     def page(self, selection: Selection, after: int, limit: int) -> Sequence[StoredEntry]:
         """The next entries after the index ``after``, oldest first."""

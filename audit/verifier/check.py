@@ -135,10 +135,10 @@ class _Check:
         if enclosed.origin != self._origin():
             self.report.failed("keys.json", f"they are the keys of {enclosed.origin!r}")
         self.found.keys = enclosed
-        for kid, key in enclosed.listed.items():
-            known = None if self.trusted is None else self.trusted.listed.get(kid)
-            if known is not None and (known.purpose, known.public) == (key.purpose, key.public):
-                enclosed.vouch(kid, key.purpose, "your trust document")
+        for known in () if self.trusted is None else self.trusted.listed.values():
+            if known.kid in enclosed.listed:
+                enclosed.bound(known)
+                enclosed.vouch(known.kid, known.purpose, "your trust document")
 
     def _controls(self, part: Part) -> None:
         entries = strict.document(part.whole(DOCUMENT_MAX_BYTES), "controls.json", {"v": int, "entries": dict})[

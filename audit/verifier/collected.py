@@ -110,9 +110,9 @@ class Collected:
         known = self.controls.get(entry["type"], ())
         self.unmapped.update(str(one) for one in entry["controls"] if one not in known and len(self.unmapped) < 100)
         facts = entry.get("facts")
-        if entry["type"] in KEY_CHANGES and type(facts) is dict and len(self.created) < COUNTED_MAX:
+        if entry["type"] in KEY_CHANGES and type(facts) is dict:
             kid, purpose = facts.get("kid"), facts.get("purpose")
-            if type(kid) is str and type(purpose) is str:
+            if type(kid) is str and type(purpose) is str and (kid in self.created or len(self.created) < COUNTED_MAX):
                 self.created.setdefault(kid, purpose)
                 if entry["type"] == "KEYREV":
                     self.revoked.add(kid)

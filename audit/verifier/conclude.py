@@ -173,12 +173,30 @@ def _manifest(
     if manifest["complete"] and not _whole(asked, leaves):
         wrong.append("it says that the range is enclosed whole, and entries of it are missing")
     wrong += _parts(manifest["parts"], seen[:-2])
+    _dropped(manifest.get("dropped"), report)
     for text in wrong:
         report.failed("manifest", text)
     report.facts.update(made_at=manifest["made_at"], by=asked.document["by"], asked=asked.document)
     if not wrong:
         _signed(keys, key, f"the gateway made this bundle at {_utc(manifest['made_at'])} for {asked.document['by']}, "
                 f"of these {len(seen) - 2} parts and no other", report)  # fmt: skip
+
+
+def _dropped(stretches: object, report: Report) -> None:
+    """What the gateway says of entries whose retention is over, where it does."""
+    if type(stretches) is not list or not stretches:
+        return
+    if not all(type(one) is list and len(one) == 2 and all(type(at) is int for at in one) for one in stretches):
+        report.failed("manifest", "it names stretches of dropped entries that are none")
+        return
+    some = ", ".join(f"{first} to {last}" for first, last in stretches[:5])
+    more = f" and {len(stretches) - 5} stretches more" if len(stretches) > 5 else ""
+    report.add(
+        Verdict.LIMIT,
+        "retention",
+        f"that entries {some}{more} were dropped because their retention was over, but for those that stand, is the "
+        "gateway's word: whether another would have passed the filters, nobody can show any more.",
+    )
 
 
 def _parts(listed: Sequence[Any], seen: Sequence[Mapping[str, Any]]) -> list[str]:

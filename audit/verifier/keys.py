@@ -6,8 +6,7 @@ purpose and no enclosed entry says that it was revoked.
 """
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from cryptography.exceptions import InvalidSignature
@@ -40,7 +39,7 @@ class Key:
 class Keys:
     """Keys by their thumbprint, and how each is vouched for."""
 
-    listed: Mapping[str, Key]
+    listed: dict[str, Key]
     origin: str
     log: tuple[str, ...]
     """Verifier keys of the log, as the document lists them."""
@@ -67,6 +66,13 @@ class Keys:
         key = self.listed.get(kid)
         if key is not None and key.purpose == purpose:
             self.vouched.setdefault(kid, by)
+
+    def bound(self, known: Key) -> None:
+        """A key was in force no longer than ``known``, which is believed, says of it: whoever has stolen a revoked key
+        leaves the revocation out of what they enclose."""
+        key = self.listed[known.kid]
+        ends = [until for until in (key.until, known.until) if until is not None]
+        self.listed[known.kid] = replace(key, since=max(key.since, known.since), until=min(ends, default=None))
 
     def verify(self, token: str, typ: str, purpose: str, what: str) -> tuple[dict[str, Any], Key]:
         """The claims of a JWS, and the listed key that signed it. ``iat`` of the claims must lie in the key's life.

@@ -47,6 +47,10 @@ def _urls(scene: Scene) -> Iterator[tuple[str, str]]:
             yield "policy.opa_candidate_url", settings.policy.opa_candidate_url
     if settings.telemetry.otlp_endpoint is not None and settings.telemetry.traces == "otlp":
         yield "telemetry.otlp_endpoint", settings.telemetry.otlp_endpoint
+    if settings.archive.endpoint_url is not None:
+        yield "archive.endpoint_url", settings.archive.endpoint_url
+    for name, witness in settings.log.witnesses.items():
+        yield f"log.witnesses.{name}", witness.url
     for name, hand in settings.hands.items():
         if hand.enabled and hand.base_url is not None:
             yield f"hands.{name}", hand.base_url

@@ -56,7 +56,15 @@ def period(found: Mapping[str, Any]) -> str:
 
 def _range(positions: Mapping[str, int]) -> str:
     first, end = positions["first"], positions["end"]
-    return f"{first:,} to {end - 1:,} lie in the period" if end > first else "none lies in the period"
+    if end <= first:
+        return "none lies in the period"
+    gone = positions["dropped"]
+    over = (
+        f"; {gone:,} of them were dropped when their retention was over, and only those that stand count"
+        if gone
+        else ""
+    )
+    return f"{first:,} to {end - 1:,} lie in the period{over}"
 
 
 def _missing(controls: Iterable[Mapping[str, Any]]) -> Table:

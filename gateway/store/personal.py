@@ -10,7 +10,7 @@ from typing import Any, Final
 from sqlalchemy import Engine, and_, bindparam, delete, func, or_, select, update
 
 from gateway.commitments import person_key, subject_key
-from gateway.model import PlanStatus
+from gateway.model import DEFAULT_TENANT, PlanStatus
 from gateway.ports import Write
 from gateway.store.reading import blocking_read
 from gateway.store.row_macs import RowMacs
@@ -52,6 +52,8 @@ _IN_OFFICE: Final = (
     (policy_activations, "activated_by"),
     (policy_shadows, "started_by"),
 )
+"""Policies are the whole gateway's: who acts on them is a principal of the operator's own tenant, and another tenant
+may have somebody of the same id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +134,7 @@ class Personal:
             )
             found["answers"] = [_visible(row) for row in connection.execute(answers).mappings()]
             found["issuers"] = [_visible(row) for row in self._issuers(connection, tenant, principal_id)]
-            for table, column in _IN_OFFICE:
+            for table, column in _IN_OFFICE if tenant == DEFAULT_TENANT else ():
                 query = select(table).where(table.c[column] == principal_id)
                 found[table.name] = [
                     {name: value for name, value in _visible(row).items() if name not in {"signed", "jwk"}}

@@ -8,10 +8,12 @@ from gateway.web.schemas import Shape
 
 
 class Range(Shape):
-    """Positions in the log: ``[first, end)``."""
+    """Positions in the log: ``[first, end)``. Of ``dropped`` of them, whose retention is over, only standing entries
+    are left, and nothing else is counted."""
 
     first: int
     end: int
+    dropped: int
 
 
 class PlaceShown(Shape):

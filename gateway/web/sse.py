@@ -49,10 +49,14 @@ class Streams:
         """Streams open now."""
         return self._by_owner.total()
 
-    def enter(self, owner: str) -> None:
-        """Count one more. Raises ``gateway.overloaded`` at either limit."""
+    def require_room(self, owner: str) -> None:
+        """Raises ``gateway.overloaded`` at either limit; for what costs much before it streams."""
         if self.total >= STREAMS_MAX or self._by_owner[owner] >= STREAMS_PER_PRINCIPAL_MAX:
             raise Unavailable(Reason.OVERLOADED, "event streams")
+
+    def enter(self, owner: str) -> None:
+        """Count one more. Raises ``gateway.overloaded`` at either limit."""
+        self.require_room(owner)
         self._by_owner[owner] += 1
         self._metrics.streams.inc()
 

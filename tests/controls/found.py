@@ -40,7 +40,7 @@ def report(text: str = "plain") -> dict[str, Any]:
         "to": "2026-04-01T00:00:00.000Z",
         "made_at": "2026-04-01T00:00:00.000Z",
         "tree_size": 10,
-        "range": {"first": 0, "end": 10},
+        "range": {"first": 0, "end": 10, "dropped": 0},
         "checkpoint": text,
         "summary": {"missing": 1, "evidence": 1, "none": 1},
         "controls": [

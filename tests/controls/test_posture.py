@@ -26,6 +26,8 @@ from tests.postgres import Server
 DAY = 86_400.0
 SCRIPT = ROOT / "deploy" / "postgres" / "application-role.sql"
 
+WITNESS = "witness.example+00000000+AAAA"
+
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -79,6 +81,11 @@ def test_every_check_is_made_and_named_with_its_controls(home: Path) -> None:
         ("outbound-tls", {"telemetry": {"traces": "otlp", "otlp_endpoint": "http://traces.example"}}),
         ("outbound-tls", {"hands": {"sky": {"adapter": "http", "base_url": "http://sky.example"}}}),
         ("outbound-tls", {"webhooks": {"chat": {"url": "http://chat.example", "format": "slack"}}}),
+        ("outbound-tls", {"archive": {"bucket": "log", "endpoint_url": "http://archive.example"}}),
+        (
+            "outbound-tls",
+            {"log": {"witnesses": {"w": {"key": WITNESS, "url": "http://witness.example", "private_network": True}}}},
+        ),
         ("sessions", {"console": {"session_seconds": 43_200}}),
         ("hand-regions", {"hands": {"sky": {"adapter": "http", "base_url": "https://sky.example"}}}),
         ("hands-pinned", {"hands": {"sky": {"adapter": "http", "base_url": "https://sky.example"}}}),

@@ -9,11 +9,12 @@ import pytest
 from sqlalchemy import Engine, select
 
 import migrations
+from audit import purge as purge_module
 from audit.controls import load
 from audit.database import make_engine
 from audit.epochs import EpochKeys
 from audit.eraser import make_eraser
-from audit.erasure import Erasures
+from audit.erasure import Erasures, Held
 from audit.log import Log
 from audit.purge import Purge
 from audit.query import Filter
@@ -66,7 +67,7 @@ async def kept(database: dict[str, Any], tmp_path: Path) -> AsyncIterator[Kept]:
 
     log = Log(engine, LogSettings(), CheckpointSigner(), epochs, "g1", clock, controls=load())
     await log.start()
-    erasures = Erasures(log, log.reader, eraser, epochs, clock)
+    erasures = Erasures(log, log.reader, eraser, epochs, clock, lambda _tenant, _subject: ["default/ann/c"])
     purge = Purge(log, log.reader, eraser, epochs, lambda _tenant, _subject: ["default/ann/c"], clock)
     made.append(Kept(log, engine, epochs, erasures, purge))
     try:
@@ -122,6 +123,35 @@ async def test_what_is_held_outlives_its_age(kept: Kept) -> None:
     await kept.purge.run(30)
     assert await kept.open(anns, both, bobs, hers) == set(), "it ended by itself"
     assert kept.keys() == set()
+
+
+async def test_nobodys_erasure_takes_what_is_held_of_somebody_else(kept: Kept) -> None:
+    """A value of two people goes with either, so a hold on one of them stands against the erasure of the other."""
+    both, bobs = await kept.keep(b"of her context and Bob", "default/ann/c", BOB), await kept.keep(b"of Bob", BOB)
+    hold = Hold("h1", "default", ANN, "legal_claim", kept.now, "p-9", kept.now + 100 * DAY)
+    async with kept.erasures.steady() as every:
+        entry = EntryDraft(EntryType.HOLD_SET, "default", facts={"hold": "h1"})
+        await kept.log.append(Append([entry], [setting(every[-1], hold)]))
+    with pytest.raises(Held) as held:
+        await kept.erasures.request("default", BOB, by="p-8")
+    assert held.value.holds == [hold]
+    assert await kept.open(both, bobs) == {b"of her context and Bob", b"of Bob"}
+    kept.now += 101 * DAY
+    await kept.erasures.request("default", BOB, by="p-8")
+    assert await kept.open(both, bobs) == set()
+
+
+async def test_nothing_ends_while_a_hold_is_being_set(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(purge_module, "_STEADY_TRIES", 1)
+    old = await kept.keep(b"old", ANN)
+    kept.now += 40 * DAY
+    async with kept.erasures.steady() as every:
+        assert (await kept.purge.run(30)).payloads == 0
+        hold = Hold("h1", "default", ANN, "legal_claim", kept.now, "p-9", None)
+        entry = EntryDraft(EntryType.HOLD_SET, "default", facts={"hold": "h1"})
+        await kept.log.append(Append([entry], [setting(every[-1], hold)]))
+    assert (await kept.purge.run(30)).payloads == 0
+    assert await kept.open(old) == {b"old"}
 
 
 async def test_a_purge_waits_for_its_turn(kept: Kept) -> None:

@@ -104,6 +104,7 @@ async def test_a_caller_has_so_many_exports_at_once_and_no_more(
         streams.enter("default/auditor")
     answer = await client.get(f"{PATH}?format=csv", headers=token(Role.AUDITOR))
     assert (answer.status_code, answer.json()["code"]) == (503, "gateway.overloaded")
+    assert gateway.exports.asked == [], "nothing was counted, and no export is on record that nobody got"
     streams.leave("default/auditor")
     assert (await client.get(f"{PATH}?format=csv", headers=token(Role.AUDITOR))).status_code == 200
     assert streams.total == STREAMS_PER_PRINCIPAL_MAX - 1

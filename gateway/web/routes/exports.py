@@ -31,6 +31,8 @@ async def export(request: Request, principal: Principal) -> ASGIApp:
     given = query(request, "format", *FILTERS, "first", "end", "payloads", "kept", *_RESUMING)
     gateway = gateway_of(request.scope)
     asked = _asked(given, principal)
+    owner = f"{principal.tenant}/{principal.id}"
+    request.app.state.streams.require_room(owner)
     found = await gateway.exports.open(asked, principal)
     headers = {
         "content-type": found.media_type,
@@ -38,8 +40,8 @@ async def export(request: Request, principal: Principal) -> ASGIApp:
         "cache-control": "no-store, no-transform",
         "handrail-tree-size": str(found.tree_size),
         "handrail-entries": str(found.entries),
+        "handrail-dropped": str(found.dropped),
     }
-    owner = f"{principal.tenant}/{principal.id}"
     return Download(found.chunks, headers, request.app.state.streams, owner, partial(authenticate, request.scope))
 
 
@@ -122,7 +124,8 @@ ENDPOINTS: Final = (
                 "application/x-tar",
                 description="A bundle; for the other formats "
                 + ", ".join(sorted({lines.media_type for lines in FORMATS.values()}))
-                + ". handrail-entries says how many entries come, handrail-tree-size of how large a log.",
+                + ". handrail-entries says how many entries come, handrail-tree-size of how large a log, and "
+                "handrail-dropped how many of the range are over their retention: of those only the standing are left.",
             )
         },
         problems=(Reason.REQUEST_CONFLICT, Reason.REQUEST_NOT_FOUND, Reason.OVERLOADED),

@@ -125,7 +125,7 @@ ENDPOINTS: Final = (
         summary="Get a bundle of entries.",
         handler=entry_bundle,
         answers={200: Body(BINARY, description="C2SP tlog-tiles entry bundle.")},
-        problems=(Reason.LOG_UNAVAILABLE,),
+        problems=(Reason.LOG_UNAVAILABLE, Reason.LOG_DROPPED),
     ),
     Endpoint(
         method="GET",

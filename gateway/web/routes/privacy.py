@@ -1,11 +1,13 @@
 """Personal data: what is held about a person, its erasure, and the holds against one. Each is on record."""
 
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any, Final
 
 import orjson
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
+from starlette.types import ASGIApp
 
 from audit.erasure import Erasure
 from audit.subjects import Hold
@@ -13,8 +15,10 @@ from gateway.model import Principal
 from gateway.permissions import Permission
 from gateway.privacy_page import markdown
 from gateway.reasons import Reason
+from gateway.web.authentication import authenticate
 from gateway.web.bodies import JSON, json_body, query, segment
 from gateway.web.context import gateway_of
+from gateway.web.downloads import Download
 from gateway.web.routing import Body, Endpoint, JsonResponse
 from gateway.web.schemas_privacy import (
     AccessExport,
@@ -32,14 +36,20 @@ MARKDOWN: Final = "text/markdown"
 _PERSON: Final = "@person/"
 
 
-async def access(request: Request, principal: Principal) -> Response:
+async def access(request: Request, principal: Principal) -> ASGIApp:
     """Everything held about a person, as it is read."""
     query(request)
     asked = await json_body(request, AccessRequest)
+    owner = f"{principal.tenant}/{principal.id}"
+    request.app.state.streams.require_room(owner)
     parts = await gateway_of(request.scope).privacy.access(principal, asked.person)
-    if asked.format == "markdown":
-        return StreamingResponse(markdown(parts), media_type=MARKDOWN)
-    return StreamingResponse(_json(parts), media_type=JSON)
+    as_page = asked.format == "markdown"
+    chunks = markdown(parts) if as_page else _json(parts)
+    headers = {
+        "content-type": f"{MARKDOWN}; charset=utf-8" if as_page else JSON,
+        "cache-control": "no-store, no-transform",
+    }
+    return Download(chunks, headers, request.app.state.streams, owner, partial(authenticate, request.scope))
 
 
 async def preview(request: Request, principal: Principal) -> Response:
@@ -159,7 +169,7 @@ ENDPOINTS: Final = (
         handler=access,
         requests=(Body(JSON, AccessRequest),),
         answers={200: Body(JSON, AccessExport, "Everything held about the person; as Markdown where asked for.")},
-        problems=(Reason.LOG_UNAVAILABLE, Reason.KEY_UNAVAILABLE),
+        problems=(Reason.LOG_UNAVAILABLE, Reason.KEY_UNAVAILABLE, Reason.OVERLOADED),
     ),
     Endpoint(
         method="POST",

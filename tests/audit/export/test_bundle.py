@@ -5,6 +5,7 @@ import json
 import random
 import tarfile
 from io import BytesIO
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from audit.merkle import Frontier, leaf_hash
 from audit.query import Filter
+from audit.verifier.collected import COUNTED_MAX, Collected
 from audit.verifier.note import WITNESS, Vkey
 from audit.verifier.report import Exit, Verdict
 from audit.verifier.tree import EMPTY_ROOT, Growth, spans
@@ -20,7 +22,7 @@ from gateway.canonical import b64url_decode, canonical
 from gateway.policy.bundle import assemble
 from gateway.ports import Append, Purpose, Typ
 from tests.audit.conftest import draft
-from tests.audit.export.house import DIGEST, OTHERS, POLICY, House, check, resigned, said, taken_apart
+from tests.audit.export.house import DIGEST, NOW, OTHERS, POLICY, House, check, resigned, said, taken_apart
 
 
 async def test_a_whole_log_is_proved_without_the_gateway(house: House) -> None:
@@ -251,6 +253,33 @@ async def test_a_revoked_key_vouches_for_nothing(house: House) -> None:
     parts = [(name, canonical(revoked) if name == "keys.json" else body) for name, body in taken_apart(raw)]
     report = check(resigned(house, parts), house.key)
     assert "not in force" in said(report, Verdict.FAILED)["manifest"]
+
+
+async def test_what_the_readers_document_says_was_revoked_stays_so_whatever_the_bundle_says(house: House) -> None:
+    """Whoever stole the key, and makes a bundle with it, leaves out that it was revoked."""
+    raw = await house.bundle()
+    trusted = house.trust()
+    assert said(check(raw, house.key, trust=canonical(trusted)), Verdict.PROVED)["manifest"]
+    for key in trusted["jwks"]["keys"]:
+        key["revoked_at"] = NOW - 1
+    report = check(raw, house.key, trust=canonical(trusted))
+    assert report.exit is Exit.FAILED
+    assert "not in force" in said(report, Verdict.FAILED)["manifest"]
+    assert "manifest" not in said(report, Verdict.PROVED)
+
+
+def test_however_many_keys_were_made_a_revocation_is_heard() -> None:
+    found = Collected()
+    for number in range(COUNTED_MAX + 1):
+        found.take(_key_change("KEYCRE", f"k{number}"))
+    found.take(_key_change("KEYREV", "k0"))
+    assert found.revoked == {"k0"}
+    assert len(found.created) == COUNTED_MAX
+
+
+def _key_change(kind: str, kid: str) -> dict[str, Any]:
+    facts = {"kid": kid, "purpose": "receipt"}
+    return {"type": kind, "time": "2026-11-26T00:00:00.000Z", "controls": [], "facts": facts}
 
 
 async def test_a_gateway_that_lies_in_a_signed_manifest_is_caught(house: House) -> None:

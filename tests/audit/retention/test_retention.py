@@ -5,6 +5,8 @@ from sqlalchemy import delete, func, insert, select, text
 from sqlalchemy.exc import DBAPIError
 
 from audit import holds
+from audit.assurance.catalogue import Framework, catalogues
+from audit.assurance.report import Asked, report
 from audit.checkpoint import VerifierKey, verify_tlog_proof
 from audit.cosignature import Quorum, WitnessKey
 from audit.database import writing
@@ -16,12 +18,18 @@ from audit.reader import Reader
 from audit.retained import LEVEL, PARTITION
 from audit.retention import State, months_before
 from audit.tables import dropped_partitions, entries, payloads, posting_blocks, postings, retained_hashes
+from audit.tiles import Tiles
+from audit.tiles import parse as parse_tile
+from audit.verifier.report import Exit, Verdict
 from gateway.commitments import commit
 from gateway.entries import STANDING, EntryDraft, EntryType
 from gateway.ports import Append
 from gateway.reasons import Reason
+from gateway.reports.controls import _range
 from gateway.web.errors import ERRORS
 from tests.audit.conftest import TIME, draft
+from tests.audit.export.house import House, make_keyset, said
+from tests.audit.export.house import check as evidence_of
 from tests.audit.owner import attack
 from tests.audit.retention.conftest import MONTH, fill, retention
 
@@ -114,6 +122,39 @@ async def test_a_query_finds_what_is_left_and_says_where_it_cannot_know(aged, dr
     assert page.dropped == []
     counted = reader.query(Filter(tenant="default", type="PRNCHG"), limit=1, counted=True)
     assert counted.matches == len([*range(7, 3 * PARTITION + 50, 1000)])
+
+
+async def test_a_bundle_of_entries_says_that_they_were_dropped(aged, dropped):
+    with pytest.raises(Dropped):
+        Tiles(Reader(aged)).bundle(parse_tile("entries", "001"))
+    assert Tiles(Reader(aged)).bundle(parse_tile("entries", "040"))
+
+
+async def test_evidence_of_a_range_says_what_of_it_was_dropped(aged, dropped, opened, tmp_path):
+    async with opened(aged) as log:
+        house = House(log, make_keyset(tmp_path))
+        report = evidence_of(await house.bundle(first=4000, end=2 * PARTITION + 5), house.key)
+        assert report.exit is not Exit.FAILED, list(report.lines())
+        assert "entries 4000 to 8191 were dropped" in said(report, Verdict.LIMIT)["retention"]
+        assert "completeness" not in said(report, Verdict.PROVED)
+        young = evidence_of(await house.bundle(first=2 * PARTITION, end=2 * PARTITION + 5), house.key)
+        assert "retention" not in said(young, Verdict.LIMIT)
+        assert "completeness" in said(young, Verdict.PROVED)
+
+
+async def test_evidence_by_control_says_what_it_cannot_count(aged, dropped):
+    period = {"tenant": "default", "since": 0.0, "until": TIME, "now": TIME, "samples": 1}
+    asked = Asked(catalogue=catalogues()[Framework.GDPR], **period)
+    told = report(Reader(aged), asked)
+    assert told["range"]["dropped"] == 2 * PARTITION
+    assert "of them were dropped" in _range(told["range"])
+    [outcomes] = {
+        one["detail"]
+        for control in told["controls"]
+        for one in control["expectations"]
+        if one["id"] == "outcomes-recorded"
+    }
+    assert "nobody can tell" in outcomes
 
 
 async def test_a_log_that_goes_on_stays_sound_and_indexes_what_comes(aged, dropped, opened):
