@@ -173,6 +173,9 @@ class PostgresDiskRig:
         os.waitpid(life.pid, 0)
         survives = random.choice(self._survives)
         lost = self._disk.cut(random, survives)
+        # PostgreSQL does not synchronise it, refuses to start over an empty one, and says itself to remove it where no
+        # server runs: after a power cut none does.
+        (self._cluster.data / "postmaster.pid").unlink(missing_ok=True)
         self._start()
         return _lost(lost, survives)
 
