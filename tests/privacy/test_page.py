@@ -80,6 +80,9 @@ def test_every_command_of_the_page_does_what_it_says(
 
 
 def test_without_a_word_nothing_is_erased(home: Path) -> None:
-    done = real.invoke(home, "privacy", "erase", "nobody", "--as", "dana", "--json")
+    done = real.invoke(home, "privacy", "erase", "ada", "--as", "dana", "--json")
     assert json.loads(done.stdout)["error"]["hint"] == "Give --yes."
+    assert real.invoke(home, "privacy", "erase", "nobody", "--yes", "--as", "dana").exit_code == 1
+    kept = real.invoke(home, "privacy", "access", "ada", "--as", "dana", "--json")
+    assert json.loads(kept.stdout)["about"]["person"] == "ada"
     assert real.invoke(home, "privacy", "hold", "set", "x", "--code", "legal_claim", "--until", "soon").exit_code == 2
