@@ -20,8 +20,8 @@ from audit.reader import load_nodes
 from audit.retained import LEVEL, PARTITION
 from audit.tables import entries
 from gateway.canonical import canonical
+from gateway.commitments import fields_root
 from gateway.errors import HandrailError
-from gateway.model import fields_root
 
 FORMAT: Final = "handrail-partition/1"
 _ROWS: Final = (

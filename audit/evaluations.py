@@ -19,9 +19,10 @@ from audit.query import PAGE_MAX
 from audit.reader import Reader
 from audit.sealing import Opener
 from audit.tables import entries
+from gateway.commitments import fields_root
 from gateway.entries import EntryType
 from gateway.evaluation import FIELD
-from gateway.model import Effect, fields_root
+from gateway.model import Effect
 
 JUDGEMENTS: Final[Mapping[EntryType, Effect]] = {
     EntryType.POLICY_ALLOWED: Effect.ALLOW,

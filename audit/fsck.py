@@ -28,9 +28,10 @@ from audit.postings import BLOCK, differing
 from audit.sealing import OPENING, Opener, unseal
 from audit.tables import checkpoints, entries, head, payloads, posting_blocks, postings
 from gateway.canonical import canonical
+from gateway.commitments import fields_root
 from gateway.entries import EntryType
 from gateway.errors import HandrailError
-from gateway.model import DEFAULT_TENANT, fields_root
+from gateway.model import DEFAULT_TENANT
 
 CHUNK: Final = 512
 """Entries read at a time."""

@@ -11,9 +11,6 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Final
 
-from gateway.commitments import Committed as Committed  # noqa: PLC0414 - audit asks for these three here
-from gateway.commitments import commit as commit  # noqa: PLC0414
-from gateway.commitments import fields_root as fields_root  # noqa: PLC0414
 from gateway.reasons import Reason
 
 DEFAULT_TENANT: Final = "default"

@@ -16,8 +16,9 @@ from audit.errors import LogUnavailable, SealBroken
 from audit.job import Job
 from audit.others import Others
 from audit.sealing import Sealed, Sealer
+from gateway.commitments import Committed
 from gateway.entries import EntryDraft, EntryType
-from gateway.model import DEFAULT_TENANT, Committed
+from gateway.model import DEFAULT_TENANT
 from gateway.ports import Append
 
 FACTS: Final = ("size", "findings", "signatures", "kept", "payloads")

@@ -16,9 +16,9 @@ from audit.evaluations import JUDGEMENTS
 from audit.verifier.archive import Part, parts
 from audit.verifier.segment import lines
 from gateway.canonical import b64url_decode
+from gateway.commitments import fields_root
 from gateway.entries import EntryType
 from gateway.evaluation import FIELD, Evaluation, parse
-from gateway.model import fields_root
 from gateway.policy.bundle import Bundle, assemble
 from gateway.policy.faults import BundleError, EngineUnavailable
 from gateway.policy.judges import judging

@@ -17,9 +17,9 @@ from audit.database import make_engine
 from audit.epochs import EpochKeys
 from audit.log import Log
 from gateway.canonical import b64url_encode
+from gateway.commitments import commit
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import HandrailError
-from gateway.model import commit
 from gateway.ports import Append
 from gateway.settings import LogSettings
 

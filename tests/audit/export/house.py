@@ -17,8 +17,8 @@ from audit.verifier.check import Asked, verify
 from audit.verifier.note import Vkey
 from audit.verifier.report import Report, Verdict
 from gateway.canonical import canonical
+from gateway.commitments import Committed, commit
 from gateway.entries import EntryDraft, EntryType
-from gateway.model import Committed, commit
 from gateway.ports import Append, Purpose, Typ
 from gateway.settings import KeySettings
 from keys.entries import drafts
