@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Column, LargeBinary, MetaData, Table
 
-from audit.database import make_engine, writing
+from audit.database import changing_schema, make_engine, writing
 from audit.driver import BulkInsert, Driver
 from audit.tables import entries
 
@@ -21,7 +21,8 @@ _table = Table("bare", MetaData(), Column("idx", entries.c.idx.type, primary_key
 def measure(url: str, seconds: float, rows: int) -> dict[str, Any]:
     """Insert ``rows`` to a commit, with the same settings of durability as the log's; rows a second."""
     engine = make_engine(url)
-    _table.create(engine)
+    with engine.begin() as connection, changing_schema(connection):
+        _table.create(connection)
     body, count = os.urandom(ROW_BYTES), 0
     with writing(engine.connect()) as connection:
         driver, insert = Driver(connection), BulkInsert(engine.dialect, _table, ("idx", "body"))
