@@ -21,6 +21,7 @@ from audit.retained import LEVEL, PARTITION
 from audit.tables import entries
 from gateway.canonical import canonical
 from gateway.commitments import fields_root
+from gateway.entries import EntryType
 from gateway.errors import HandrailError
 
 FORMAT: Final = "handrail-partition/1"
@@ -123,10 +124,10 @@ def verify(data: bytes, keys: Iterable[VerifierKey], origin: str | None = None) 
     except (ValueError, KeyError, TypeError):
         raise ArchiveRefused("the first line is not that of a partition") from None
     checkpoint = verify_checkpoint(note, keys, origin)
-    leaves, times = [], []
+    leaves, times, name = [], [], ""
     for offset, line in enumerate(lines[1:]):
         index = partition * PARTITION + offset
-        leaf, time = _entry(line, index, checkpoint.origin)
+        leaf, time, name = _entry(line, index, name)
         leaves.append(leaf)
         times.append(time)
     inner, root = _climb(leaves)
@@ -142,21 +143,27 @@ def _line(index: int, body: bytes, fields: str | None) -> bytes:
     return b'{"entry":' + body + named + b',"index":' + str(index).encode() + b"}"
 
 
-def _entry(line: bytes, index: int, origin: str) -> tuple[bytes, str]:
-    """Leaf hash and time of the entry on a line, whose exact bytes have one form alone."""
+def _entry(line: bytes, index: int, before: str) -> tuple[bytes, str, str]:
+    """Leaf hash and time of the entry on a line, whose exact bytes have one form alone, and the log's name in it.
+
+    The tree says which log it is of. Its name is the one ``before``, but where a restore opened a log of another.
+    """
     try:
         document: dict[str, Any] = orjson.loads(line)
         entry, fields = document["entry"], document.get("fields")
         body = canonical(entry)
         again = _line(index, body, None if fields is None else canonical(fields).decode())
         committed = "" if fields is None else fields_root(fields)
-        sound = again == line and entry["origin"] == origin and entry.get("commitment", "") == committed
-        time = entry["time"]
-        if not sound or not isinstance(time, str):
+        sound = again == line and entry.get("commitment", "") == committed
+        time, name = entry["time"], entry["origin"]
+        if before and name != before:
+            opened = entry["type"] == EntryType.BACKUP_RESTORED
+            sound &= opened and (entry["facts"]["origin"], entry["facts"]["size"]) == (before, index)
+        if not sound or not isinstance(time, str) or not isinstance(name, str) or not name:
             raise ValueError("not as it was written")
     except (ValueError, KeyError, TypeError, AttributeError, HandrailError):
         raise ArchiveRefused(f"entry {index}: not the line that was written of it") from None
-    return leaf_hash(body), time
+    return leaf_hash(body), time, name
 
 
 def _climb(leaves: Sequence[bytes]) -> tuple[list[bytes], bytes]:

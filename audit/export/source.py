@@ -20,6 +20,8 @@ from gateway.entries import EntryType
 
 KEY_CHANGES: Final = (EntryType.KEY_CREATED, EntryType.KEY_ROTATED, EntryType.KEY_REVOKED)
 """What a bundle encloses beside what was asked for: a reader believes the gateway's keys by these entries."""
+_BESIDE: Final = (*KEY_CHANGES, EntryType.BACKUP_RESTORED)
+"""The same, and what a reader believes the log's former names by."""
 _NODES_AT_ONCE: Final = 1_000
 
 
@@ -31,7 +33,8 @@ class Selection:
         wanted: filter; its tenant is set always.
         first, end: log indices, from ``first`` up to and not including ``end``.
         tree_size: size of the log that is exported from; ``end`` is not beyond it.
-        key_changes: whether the tenant's :data:`KEY_CHANGES` come along wherever they stand.
+        key_changes: whether the tenant's :data:`KEY_CHANGES`, and what says that the log was restored, come along
+            wherever they stand.
     """
 
     wanted: Filter
@@ -46,7 +49,7 @@ class Selection:
         if self.key_changes:
             chosen = or_(
                 chosen,
-                and_(entries.c.tenant == self.wanted.tenant, entries.c.type.in_([str(kind) for kind in KEY_CHANGES])),
+                and_(entries.c.tenant == self.wanted.tenant, entries.c.type.in_([str(kind) for kind in _BESIDE])),
             )
         return and_(chosen, entries.c.idx < self.tree_size)
 

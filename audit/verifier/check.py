@@ -188,11 +188,11 @@ class _Check:
             raw = next(lines, None)
             if raw is None:
                 raise EvidenceError(f"{part.name}: ends before entry {index}")
-            entry = self.entries[index] = segment.entry(raw, f"entry {index}", self._origin())
+            entry = self.entries[index] = segment.entry(raw, f"entry {index}")
             misfit = asked.misfit(index, entry)
             if misfit:
                 self.report.failed("entries", f"entry {index} is {misfit}, and nobody asked for that")
-            self.found.take(entry)
+            self.found.take(index, entry)
             yield raw
         if next(lines, None) is not None:
             raise EvidenceError(f"{part.name}: more entries than the tree has places for")

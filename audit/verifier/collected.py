@@ -14,6 +14,10 @@ COUNTED_MAX: Final = 10_000
 """Different values of one kind that are told apart."""
 KEY_CHANGES: Final = frozenset({"KEYCRE", "KEYROT", "KEYREV"})
 """Entry types that tell of the gateway's own keys; enclosed whatever was asked for, where they are the reader's."""
+RESTORED: Final = "BAKRST"
+"""The entry type that says that a log goes on under another name, after a restore; enclosed as those are."""
+NAMES_MAX: Final = 1_000
+"""Changes of a log's name that are followed."""
 FILTERS: Final = frozenset(
     {
         "type", "effect", "context_id", "plan_id", "step_id", "hand", "action", "principal", "policy_digest", "reason",
@@ -49,7 +53,7 @@ class Request:
         asked = self.document
         if entry["tenant"] != asked["tenant"]:
             return f"of the tenant {entry['tenant']!r}"
-        if entry["type"] in KEY_CHANGES:
+        if entry["type"] in KEY_CHANGES or entry["type"] == RESTORED:
             return ""
         if not asked["first"] <= index < asked["end"]:
             return "outside of the range"
@@ -76,6 +80,8 @@ class Collected:
         created: kid -> purpose, of keys that an enclosed entry says were made; and those that one says were revoked.
         used: keys that signed receipts.
         deciding: digest of a policy bundle -> enclosed entries that were decided by it.
+        names: runs of enclosed entries that bear one log's name: first index, last index, name.
+        restores: enclosed entries that change it: index, new name, and what they say of the old name and of its size.
     """
 
     asked: Request | None = None
@@ -92,6 +98,8 @@ class Collected:
     deciding: Counter[str] = field(default_factory=Counter)
     policies: set[str] = field(default_factory=set)
     unmapped: set[str] = field(default_factory=set)
+    names: list[tuple[int, int, str]] = field(default_factory=list)
+    restores: list[tuple[int, str, Any, Any]] = field(default_factory=list)
     first_time: str = ""
     last_time: str = ""
     receipts: int = 0
@@ -100,8 +108,9 @@ class Collected:
     manifest: bytes = b""
     signature: str = ""
 
-    def take(self, entry: Mapping[str, Any]) -> None:
-        """Remember what an enclosed entry says, for the end."""
+    def take(self, index: int, entry: Mapping[str, Any]) -> None:
+        """Remember what an enclosed entry says, for the end. Raises ``EvidenceError``."""
+        self._name(index, entry)
         self.first_time = self.first_time or entry["time"]
         self.last_time = max(self.last_time, entry["time"])
         _count(self.types, entry["type"])
@@ -116,6 +125,19 @@ class Collected:
                 self.created.setdefault(kid, purpose)
                 if entry["type"] == "KEYREV":
                     self.revoked.add(kid)
+
+    def _name(self, index: int, entry: Mapping[str, Any]) -> None:
+        name = entry["origin"]
+        if self.names and self.names[-1][2] == name:
+            self.names[-1] = (self.names[-1][0], index, name)
+        else:
+            self.names.append((index, index, name))
+        if entry["type"] == RESTORED:
+            facts = entry.get("facts")
+            said = facts if type(facts) is dict else {}
+            self.restores.append((index, name, said.get("origin"), said.get("size")))
+        if len(self.names) > NAMES_MAX or len(self.restores) > NAMES_MAX:
+            raise EvidenceError("the log changes its name more often than any log is restored")
 
 
 def _count(counter: Counter[str], value: str) -> None:

@@ -14,6 +14,8 @@ from .report import Report, Verdict
 from .segment import Leaves
 from .tree import EMPTY_ROOT
 
+OPERATOR: Final = "default"
+"""The tenant of entries about the gateway itself."""
 _MANIFEST: Final = {
     "v": int,
     "asked": dict,
@@ -52,9 +54,10 @@ def conclude(
         policies=sorted(found.policies),
     )
     in_log = _log(found, head, leaves, report)
+    former = _names(found, found.asked, head, report)
     _witnesses(found.note, witnesses, quorum, report)
     if in_log:
-        _kept(found, head, report)
+        _kept(found, head, former, report)
         for kid, purpose in found.created.items():
             if kid not in found.revoked:
                 found.keys.vouch(kid, purpose, "an entry of the log")
@@ -95,6 +98,42 @@ def _log(found: Collected, head: Checkpoint, leaves: Leaves, report: Report) -> 
     return True
 
 
+def _names(found: Collected, asked: Request, head: Checkpoint, report: Report) -> dict[str, int]:
+    """Hold the name that each entry bears against its place: it changes where a restore opened a new log alone.
+
+    Returns:
+        Former name -> how many entries the log had when it was given up.
+    """
+    former: dict[str, int] = {}
+    name = found.restores[0][2] if found.restores else head.origin
+    for index, own, old, size in found.restores:
+        if type(old) is not str or old != name or own in {old, *former} or size != index:
+            report.failed("names", f"entry {index} does not say of which log, and from where, this one goes on")
+            return {}
+        former[old], name = index, own
+    if name != head.origin:
+        report.failed("names", f"the last restore opened the log {name!r}, and the checkpoint is of {head.origin!r}")
+        return {}
+    for first, last, borne in found.names:
+        if all(next((old for old, end in former.items() if at < end), name) == borne for at in (first, last)):
+            continue
+        which = f"entries {first} to {last}" if first != last else f"entry {first}"
+        if found.restores or asked.document["tenant"] == OPERATOR:
+            report.failed("names", f"{which}: said to belong to the log {borne!r}")
+            return {}
+        report.add(
+            Verdict.LIMIT,
+            "names",
+            f"why {which} bear the name {borne!r}: a restore gives a log another name, and the entry that says so is "
+            "the operator's.",
+        )
+    for old, end in former.items():
+        report.proved(
+            "names", f"entry {end} says that a backup was put back; the {end} entries before it were in {old}."
+        )
+    return former
+
+
 def _witnesses(note: Note, witnesses: Sequence[Vkey], quorum: int, report: Report) -> None:
     if not witnesses:
         report.add(
@@ -115,13 +154,20 @@ def _witnesses(note: Note, witnesses: Sequence[Vkey], quorum: int, report: Repor
         report.proved("witnesses", f"{len(cosigned)} of your {len(witnesses)} witnesses saw this same log: {names}.")
 
 
-def _kept(found: Collected, head: Checkpoint, report: Report) -> None:
-    """Whether the log still contains what the reader's own checkpoints sign."""
+def _kept(found: Collected, head: Checkpoint, former: Mapping[str, int], report: Report) -> None:
+    """Whether the log still contains what the reader's own checkpoints sign, also under a name that it had before."""
     roots = {**found.roots, 0: EMPTY_ROOT}
     for name, note in found.kept:
         kept = note.checkpoint
-        if kept.origin != head.origin:
+        if kept.origin not in {head.origin, *former}:
             report.failed("kept checkpoint", f"{name} is of the log {kept.origin!r}")
+        elif kept.origin in former and kept.size > former[kept.origin]:
+            restored = former[kept.origin]
+            report.failed(
+                "kept checkpoint",
+                f"{name} signs {kept.size} entries of {kept.origin}, and entry {restored} says that a backup of "
+                f"{restored} was put back: those between are lost",
+            )
         elif kept.size > head.size:
             report.failed(
                 "kept checkpoint",

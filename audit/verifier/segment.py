@@ -101,15 +101,13 @@ class Leaves:
         self.at_size(self.growth.size, self.growth.root)
 
 
-def entry(raw: bytes, what: str, origin: str) -> dict[str, Any]:
-    """An entry of the log ``origin`` from its bytes. Raises ``EvidenceError``."""
+def entry(raw: bytes, what: str) -> dict[str, Any]:
+    """An entry from its bytes. Raises ``EvidenceError``."""
     if len(raw) > ENTRY_MAX_BYTES:
         raise EvidenceError(f"{what}: larger than an entry can be")
     value = strict.document(raw, what, _MEMBERS)
     if value["v"] != 1:
         raise EvidenceError(f"{what}: of version {value['v']}, which this verifier does not read")
-    if value["origin"] != origin:
-        raise EvidenceError(f"{what}: it says that it belongs to the log {value['origin']!r}")
     return value
 
 

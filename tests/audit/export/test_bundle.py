@@ -271,15 +271,15 @@ async def test_what_the_readers_document_says_was_revoked_stays_so_whatever_the_
 def test_however_many_keys_were_made_a_revocation_is_heard() -> None:
     found = Collected()
     for number in range(COUNTED_MAX + 1):
-        found.take(_key_change("KEYCRE", f"k{number}"))
-    found.take(_key_change("KEYREV", "k0"))
+        found.take(number, _key_change("KEYCRE", f"k{number}"))
+    found.take(COUNTED_MAX + 1, _key_change("KEYREV", "k0"))
     assert found.revoked == {"k0"}
     assert len(found.created) == COUNTED_MAX
 
 
 def _key_change(kind: str, kid: str) -> dict[str, Any]:
     facts = {"kid": kid, "purpose": "receipt"}
-    return {"type": kind, "time": "2026-11-26T00:00:00.000Z", "controls": [], "facts": facts}
+    return {"type": kind, "time": "2026-11-26T00:00:00.000Z", "origin": "log", "controls": [], "facts": facts}
 
 
 async def test_a_gateway_that_lies_in_a_signed_manifest_is_caught(house: House) -> None:
