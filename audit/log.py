@@ -1,18 +1,17 @@
 """The audit log as the pipeline sees it: ``gateway.ports.AuditLog`` and ``gateway.ports.Payloads`` in one object."""
 
 import asyncio
-import contextlib
 import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
 import structlog
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Engine
 
 from audit import controls as control_mapping
-from audit import evaluations, indexing
+from audit import evaluations
 from audit.aggregate import Aggregator
 from audit.assurance import access, evidence, report
 from audit.checkpoint import (
@@ -27,11 +26,11 @@ from audit.committer import Committer
 from audit.cosigned import Cosigned, CosignedCheckpoint
 from audit.database import configure
 from audit.epochs import EpochKeys
-from audit.errors import AuditError, LogDamaged, LogUnavailable, NotLogged
+from audit.errors import AuditError, LogUnavailable, NotLogged
 from audit.evaluations import EvaluationPage
+from audit.indexer import Indexer
 from audit.job import Job
 from audit.others import Others
-from audit.postings import BLOCK
 from audit.query import PAGE_MAX, Filter, Page
 from audit.reader import Reader
 from audit.sealing import Opener, Sealer
@@ -103,11 +102,7 @@ class Log:
         self.others.on_forgetting(self._opener.forget)
         self.others.on_forgetting(epochs.forget)
         self._aggregator = Aggregator(WINDOW_SECONDS)
-        self._upkeep: list[asyncio.Task[None]] = []
-        self._full = asyncio.Event()
-        """Set where a block of entries may have become full."""
-        self._blocks = 0
-        self._leaving = False
+        self._flusher: asyncio.Task[None] | None = None
         self._threads = ThreadPoolExecutor(_READERS, thread_name_prefix="handrail-audit-reader")
         self._auditors = ThreadPoolExecutor(_AUDITORS, thread_name_prefix="handrail-audit-query")
         self._checkpoint: tuple[int, str, float] | None = None
@@ -139,6 +134,7 @@ class Log:
             group_wait_seconds=settings.group_wait_milliseconds / 1000,
             on_commit=self._after_commit,
         )
+        self._indexer = Indexer(self.reader, self.read, self._writer.call)
 
     # --- life --------------------------------------------------------------------------------------------------------
 
@@ -156,20 +152,16 @@ class Log:
         except HandrailError:
             await self._stop()
             raise
-        self._full.set()
-        self._upkeep = [asyncio.create_task(self._flush_forever()), asyncio.create_task(self._index_forever())]
+        self._indexer.start()
+        self._flusher = asyncio.create_task(self._flush_forever())
 
     async def close(self) -> None:
         """Write what was counted, finish what waits, sign the last checkpoint, and stop."""
-        if self._upkeep:
-            flusher, indexer = self._upkeep
-            flusher.cancel()
-            self._leaving = True
-            self._full.set()
-            await asyncio.wait([indexer], timeout=self._settings.append_deadline_seconds)
-            indexer.cancel()
-            await asyncio.gather(*self._upkeep, return_exceptions=True)
-            self._upkeep = []
+        if self._flusher is not None:
+            self._flusher.cancel()
+            await asyncio.gather(self._flusher, return_exceptions=True)
+            self._flusher = None
+            await self._indexer.stop(self._settings.append_deadline_seconds)
             await self._flush()
             try:
                 await self.checkpoint()
@@ -213,9 +205,8 @@ class Log:
             self._failed = time.monotonic()
             raise
         self._failed = float("-inf")
-        if indices and indices[-1] // BLOCK != self._blocks:
-            self._blocks = indices[-1] // BLOCK
-            self._full.set()
+        if indices:
+            self._indexer.appended(indices[-1])
         return indices
 
     def aggregate(self, entry: EntryDraft, source: str) -> None:
@@ -460,37 +451,6 @@ class Log:
         while True:
             await asyncio.sleep(WINDOW_SECONDS)
             await self._flush()
-
-    async def _index_forever(self) -> None:
-        patience: float | None = None
-        while not self._leaving:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(patience):
-                    await self._full.wait()
-            self._full.clear()
-            patience = None
-            try:
-                for block in await self.read(self._with_reader, indexing.missing):
-                    if self._leaving:
-                        break
-                    await self._index(block)
-            except HandrailError as exc:  # until it succeeds those are looked through
-                _logger.warning("log.not_indexed", error=type(exc).__name__, detail=exc.detail)
-                patience = WINDOW_SECONDS
-            except Exception:  # the index outlives any fault: later blocks want theirs
-                _logger.exception("log.index_fault")
-
-    async def _index(self, block: int) -> None:
-        try:
-            made = await self.read(self._with_reader, indexing.make, block)
-            await self._writer.call(functools.partial(Committer.transact, work=indexing.storing(made)))
-        except LogDamaged as exc:  # keeps no other block from being indexed
-            _logger.warning("log.not_indexed", block=block, error=type(exc).__name__, detail=exc.detail)
-
-    def _with_reader(self, work: Callable[Concatenate[Connection, Args], Result], *args: Args.args,
-                     **kwargs: Args.kwargs) -> Result:  # fmt: skip
-        with self.reader.connect() as connection:
-            return work(connection, *args, **kwargs)
 
     async def _flush(self) -> None:
         taken = self._aggregator.take()

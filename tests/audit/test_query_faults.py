@@ -57,7 +57,8 @@ async def test_a_block_that_cannot_be_indexed_stops_no_other(engine, open_log: O
         await until(lambda: missing(log.reader) == [0])
         await fill(log, BLOCK)
         await until(lambda: missing(log.reader) == [0])
-        assert not any(task.done() for task in log._upkeep)
+        assert not log._indexer._task.done()
+        assert not log._flusher.done()
 
 
 async def test_stray_postings_stop_no_other_block(engine, open_log: Opener):
