@@ -27,7 +27,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from audit.checkpoint import Checkpoint, VerifierKey, checkpoint_text, note_text, parse_checkpoint, verify_note
 from audit.database import changing_schema, make_engine, writing
 from audit.errors import BackupRefused, LogUnavailable, NoteInvalid
-from audit.fsck import Finding, check
+from audit.findings import Finding
+from audit.fsck import check
 from audit.history import former_origins
 from audit.tables import head
 from gateway.canonical import canonical

@@ -8,7 +8,6 @@ the hashes that were kept of them take the place of rows, and an entry of the lo
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from itertools import product
 from typing import Any, Final
 
@@ -17,16 +16,15 @@ from sqlalchemy import Connection, Engine, Select, Table, func, select, type_coe
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.types import NullType
 
-from audit import damage, indexing
+from audit import damage, fsck_beside
 from audit.checkpoint import Checkpoint, VerifierKey, note_text, parse_checkpoint, verify_note
 from audit.dropping import Drops
 from audit.entry import COLUMNS, reasons_column
 from audit.epochs import EpochKeys
-from audit.errors import LogUnavailable, NoteInvalid, SealBroken
+from audit.errors import LogUnavailable, NoteInvalid
+from audit.findings import Fault, Finding
 from audit.merkle import EMPTY_ROOT, HASH_BYTES, closed_by, leaf_hash, node_hash
-from audit.postings import BLOCK, differing
-from audit.sealing import OPENING, Opener, unseal
-from audit.tables import checkpoints, entries, head, payloads, posting_blocks, postings
+from audit.tables import checkpoints, entries, head
 from gateway.canonical import canonical
 from gateway.commitments import fields_root
 from gateway.entries import EntryType
@@ -36,8 +34,6 @@ from gateway.model import DEFAULT_TENANT
 CHUNK: Final = 512
 """Entries read at a time."""
 _CANDIDATES_MAX: Final = 8
-_TERMS_MAX: Final = 16
-"""Terms of one block that are named."""
 
 
 def _stored(table: Table) -> Select[*tuple[Any, ...]]:
@@ -48,58 +44,6 @@ def _stored(table: Table) -> Select[*tuple[Any, ...]]:
 _ENTRIES: Final = _stored(entries)
 _HEADS: Final = _stored(head)
 _CHECKPOINTS: Final = _stored(checkpoints)
-
-
-class Fault(StrEnum):
-    """What can be wrong."""
-
-    MISSING_ENTRY = "missing_entry"
-    BODY = "body"
-    """The body is not canonical JSON."""
-    LEAF = "leaf"
-    """The leaf hash is not the body's."""
-    COLUMN = "column"
-    """A query column differs from the body."""
-    FIELDS = "fields"
-    """The field commitments do not hash to the body's commitment."""
-    NODE = "node"
-    """A stored node is not the hash of its children."""
-    MISSING_NODE = "missing_node"
-    EXTRA_NODE = "extra_node"
-    HEAD = "head"
-    """Head size or root do not follow from the entries."""
-    CHECKPOINT = "checkpoint"
-    """A checkpoint is malformed, wrongly signed, or signs another root."""
-    TRUNCATED = "truncated"
-    """A checkpoint covers more entries than there are."""
-    STORAGE = "storage"
-    """SQLite finds its file damaged: pages, indexes or text."""
-    INDEX = "index"
-    """The inverted index does not follow from the entries."""
-    RETENTION = "retention"
-    """Entries are gone, or their hashes kept, and no entry of the log says that retention dropped them."""
-    PAYLOAD = "payload"
-    """A sealed value does not open its commitment."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that is wrong.
-
-    Attributes:
-        first: the first entry it concerns, ``None`` where it concerns none.
-        last: the last entry it concerns.
-    """
-
-    fault: Fault
-    detail: str
-    first: int | None = None
-    last: int | None = None
-
-    def __str__(self) -> str:
-        where = "" if self.first is None else f"entry {self.first}" if self.first == self.last else ""
-        where = where or ("" if self.first is None else f"entries {self.first} to {self.last}")
-        return f"{where}: {self.detail}" if where else self.detail
 
 
 Candidates = tuple[bytes, ...]
@@ -365,46 +309,6 @@ class _Check:
                 yield Finding(Fault.HEAD, "the head's root does not follow from the entries")
 
 
-def _check_payloads(connection: Connection, epochs: EpochKeys) -> Iterator[Finding]:
-    opener = Opener(epochs)
-    statement = OPENING.order_by(payloads.c.commitment).limit(CHUNK)
-    after = ""
-    while True:
-        rows = connection.execute(statement.where(payloads.c.commitment > after)).all()
-        for row in rows:
-            commitment = row.commitment
-            try:
-                key = opener.ciphers(connection, [row]).get(commitment)
-                if key is not None:  # a key of it was destroyed: erased, as it should be
-                    unseal(key, commitment, row.sealed)
-            except SealBroken as exc:
-                found = connection.execute(
-                    select(entries.c.idx).where(entries.c.fields.contains(commitment)).order_by(entries.c.idx).limit(1)
-                ).scalar()
-                yield Finding(Fault.PAYLOAD, exc.detail, found, found)
-        if len(rows) < CHUNK:
-            return
-        after = rows[-1].commitment
-
-
-def _check_index(connection: Connection) -> Iterator[Finding]:
-    """Hold the postings of each block against its entries; a term that is missing would hide entries from a query."""
-    for kept, due in indexing.stored(connection):
-        first, last = kept[0] * BLOCK, (kept[0] + 1) * BLOCK - 1
-        if due is None:
-            yield Finding(Fault.INDEX, "the index counts entries that are not all there, or not whole", first, last)
-            continue
-        for _, term in differing(kept[1], due[1])[:_TERMS_MAX]:
-            yield Finding(Fault.INDEX, f"the index of {term} does not follow from the entries", first, last)
-        if kept[2:] != due[2:]:
-            yield Finding(Fault.INDEX, "the index has other times than the entries", first, last)
-    strays = select(func.count(postings.c.block.distinct())).where(
-        postings.c.block.not_in(select(posting_blocks.c.block))
-    )
-    if connection.execute(strays).scalar():
-        yield Finding(Fault.INDEX, "the index holds postings of a block that it does not count")
-
-
 def check(
     engine: Engine,
     *,
@@ -432,9 +336,9 @@ def check(
                 for line in damage.reports(connection):
                     yield Finding(Fault.STORAGE, f"SQLite says: {line}")
             yield from _Check(connection, keys).run(kept, progress or (lambda _done, _all: None))
-            yield from _check_index(connection)
+            yield from fsck_beside.index(connection)
             if epochs is not None:
-                yield from _check_payloads(connection, epochs)
+                yield from fsck_beside.payloads(connection, epochs)
     except (SQLAlchemyError, UnicodeDecodeError) as exc:
         # SQLite's own message may quote what it could not read, and Python's module then fails to decode that.
         if not damage.is_reported_by(exc):

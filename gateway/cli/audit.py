@@ -19,7 +19,8 @@ from audit.assurance.verified import record_verification
 from audit.checkpoint import VerifierKey
 from audit.database import make_engine
 from audit.epochs import EpochKeys
-from audit.fsck import Finding, check
+from audit.findings import Finding
+from audit.fsck import check
 from audit.tables import entries
 from gateway.cli import audit_bundle, audit_export
 from gateway.cli.command import command, noun

@@ -24,7 +24,8 @@ from audit.controls import load
 from audit.database import changing_schema, make_engine, writing
 from audit.epochs import EpochKeys
 from audit.errors import LogUnavailable
-from audit.fsck import Finding, check
+from audit.findings import Finding
+from audit.fsck import check
 from audit.log import Log
 from audit.tables import checkpoints, entries, head, metadata
 from gateway.canonical import b64url_decode

@@ -9,7 +9,8 @@ from sqlalchemy import delete, insert, select, update
 from audit.checkpoint import VerifierKey
 from audit.epochs import EpochKeys
 from audit.errors import LogUnavailable
-from audit.fsck import Fault, check
+from audit.findings import Fault
+from audit.fsck import check
 from audit.merkle import HASH_BYTES, Frontier, last_leaf, leaf_hash
 from audit.tables import checkpoints, entries, head, payloads
 from gateway.canonical import b64url_decode

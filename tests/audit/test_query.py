@@ -15,7 +15,8 @@ from audit.database import writing
 from audit.driver import Driver
 from audit.entry import build
 from audit.errors import LogUnavailable
-from audit.fsck import Fault, check
+from audit.findings import Fault
+from audit.fsck import check
 from audit.postings import BLOCK, _raw_controls, decode, encode, offsets_of
 from audit.query import Filter
 from audit.reader import Reader

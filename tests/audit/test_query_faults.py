@@ -5,7 +5,8 @@ import threading
 
 from sqlalchemy import delete, event, insert, select, update
 
-from audit.fsck import Fault, check
+from audit.findings import Fault
+from audit.fsck import check
 from audit.postings import BLOCK, encode
 from audit.query import Filter
 from audit.tables import entries, posting_blocks, postings

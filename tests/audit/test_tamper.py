@@ -16,7 +16,8 @@ import migrations
 from audit import backup
 from audit.checkpoint import VerifierKey
 from audit.database import make_engine, writing
-from audit.fsck import Fault, check
+from audit.findings import Fault
+from audit.fsck import check
 from audit.merkle import Frontier, leaf_hash
 from audit.tables import checkpoints, entries, head, metadata
 from gateway.canonical import b64url_decode

@@ -17,7 +17,8 @@ from audit.backup import DATABASE, MANIFEST, TRUST
 from audit.checkpoint import VerifierKey, verify_tlog_proof
 from audit.database import make_engine
 from audit.errors import BackupRefused
-from audit.fsck import Fault, check
+from audit.findings import Fault
+from audit.fsck import check
 from audit.merkle import leaf_hash, verify_consistency
 from audit.tables import entries, payloads
 from gateway import backups

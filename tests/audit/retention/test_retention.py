@@ -11,7 +11,8 @@ from audit.checkpoint import VerifierKey, verify_tlog_proof
 from audit.cosignature import Quorum, WitnessKey
 from audit.database import writing
 from audit.errors import ArchiveRefused, Dropped
-from audit.fsck import Fault, check
+from audit.findings import Fault
+from audit.fsck import check
 from audit.merkle import leaf_hash, verify_consistency, verify_inclusion
 from audit.query import Filter
 from audit.reader import Reader
