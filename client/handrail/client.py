@@ -1,4 +1,4 @@
-"""The two clients. Both drive :mod:`handrail.operations`; every method here is one of its functions, bound."""
+"""The two clients. Their methods are the functions of :mod:`handrail.operations` and :mod:`handrail.auditing`, bound."""
 
 import asyncio
 import functools
@@ -10,7 +10,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import httpx2
 
-from handrail import operations
+from handrail import auditing, operations
 from handrail.connection import TIMEOUT_SECONDS, arguments, base_url, reply_of, settings, unreachable
 from handrail.errors import UnexpectedReply
 from handrail.exchange import Operation, Reply, Request
@@ -140,20 +140,20 @@ class Client:
     stop_policy_shadow = _sync(operations.stop_policy_shadow)
     policy_canary = _sync(operations.policy_canary)
     evaluations = _sync(operations.evaluations)
-    audit_entries = _sync(operations.audit_entries)
-    log_checkpoint = _sync(operations.log_checkpoint)
-    log_tile = _sync(operations.log_tile)
-    log_witnesses = _sync(operations.log_witnesses)
-    privacy_access = _sync(operations.privacy_access)
-    privacy_preview = _sync(operations.privacy_preview)
-    privacy_erase = _sync(operations.privacy_erase)
-    privacy_erasure = _sync(operations.privacy_erasure)
-    privacy_hold = _sync(operations.privacy_hold)
-    privacy_holds = _sync(operations.privacy_holds)
-    privacy_lift = _sync(operations.privacy_lift)
-    controls_report = _sync(operations.controls_report)
-    access_review = _sync(operations.access_review)
-    processing_record = _sync(operations.processing_record)
+    audit_entries = _sync(auditing.audit_entries)
+    log_checkpoint = _sync(auditing.log_checkpoint)
+    log_tile = _sync(auditing.log_tile)
+    log_witnesses = _sync(auditing.log_witnesses)
+    privacy_access = _sync(auditing.privacy_access)
+    privacy_preview = _sync(auditing.privacy_preview)
+    privacy_erase = _sync(auditing.privacy_erase)
+    privacy_erasure = _sync(auditing.privacy_erasure)
+    privacy_hold = _sync(auditing.privacy_hold)
+    privacy_holds = _sync(auditing.privacy_holds)
+    privacy_lift = _sync(auditing.privacy_lift)
+    controls_report = _sync(auditing.controls_report)
+    access_review = _sync(auditing.access_review)
+    processing_record = _sync(auditing.processing_record)
     ready = _sync(operations.ready)
 
     def follow(self, plan_id: str) -> Iterator[Event]:
@@ -291,20 +291,20 @@ class AsyncClient:
     stop_policy_shadow = _async(operations.stop_policy_shadow)
     policy_canary = _async(operations.policy_canary)
     evaluations = _async(operations.evaluations)
-    audit_entries = _async(operations.audit_entries)
-    log_checkpoint = _async(operations.log_checkpoint)
-    log_tile = _async(operations.log_tile)
-    log_witnesses = _async(operations.log_witnesses)
-    privacy_access = _async(operations.privacy_access)
-    privacy_preview = _async(operations.privacy_preview)
-    privacy_erase = _async(operations.privacy_erase)
-    privacy_erasure = _async(operations.privacy_erasure)
-    privacy_hold = _async(operations.privacy_hold)
-    privacy_holds = _async(operations.privacy_holds)
-    privacy_lift = _async(operations.privacy_lift)
-    controls_report = _async(operations.controls_report)
-    access_review = _async(operations.access_review)
-    processing_record = _async(operations.processing_record)
+    audit_entries = _async(auditing.audit_entries)
+    log_checkpoint = _async(auditing.log_checkpoint)
+    log_tile = _async(auditing.log_tile)
+    log_witnesses = _async(auditing.log_witnesses)
+    privacy_access = _async(auditing.privacy_access)
+    privacy_preview = _async(auditing.privacy_preview)
+    privacy_erase = _async(auditing.privacy_erase)
+    privacy_erasure = _async(auditing.privacy_erasure)
+    privacy_hold = _async(auditing.privacy_hold)
+    privacy_holds = _async(auditing.privacy_holds)
+    privacy_lift = _async(auditing.privacy_lift)
+    controls_report = _async(auditing.controls_report)
+    access_review = _async(auditing.access_review)
+    processing_record = _async(auditing.processing_record)
     ready = _async(operations.ready)
 
     async def follow(self, plan_id: str) -> AsyncIterator[Event]:
