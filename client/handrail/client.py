@@ -1,4 +1,4 @@
-"""The two clients. Their methods are the functions of :mod:`handrail.operations` and :mod:`handrail.auditing`, bound."""
+"""The two clients: the functions of :mod:`handrail.operations` and :mod:`handrail.auditing`, bound to a connection."""
 
 import asyncio
 import functools

@@ -18,34 +18,7 @@ from tests.client.stand_in import HOSTILE
 
 Handrail = Callable[..., Result]
 
-CONFIG = """
-[server]
-port = 0
-[log]
-origin = "handrail.test/end-to-end"
-[hands.git]
-adapter = "http"
-base_url = "{url}"
-private_network = true
-[hands.git.actions.git_status]
-method = "GET"
-path = "/status"
-description = "Says how things are."
-side_effects = "none"
-args_schema = {{ type = "object", properties = {{ q = {{ type = "string" }} }}, additionalProperties = false }}
-[hands.git.actions.git_commit]
-method = "POST"
-path = "/commit"
-description = "Changes something."
-side_effects = "reversible"
-args_schema = {{ type = "object", properties = {{ message = {{ type = "string" }} }}, additionalProperties = false }}
-[hands.git.actions.git_push]
-method = "POST"
-path = "/push"
-description = "Nobody may."
-side_effects = "external"
-args_schema = {{ type = "object", additionalProperties = false }}
-"""
+CONFIG = real.CONFIG.replace("handrail.test/replay", "handrail.test/end-to-end")
 
 
 @pytest.fixture(scope="module")
