@@ -25,11 +25,11 @@ import migrations
 from audit.database import make_engine
 from audit.epochs import EpochKeys
 from audit.log import Log
-from gateway.app import SWITCH_SECONDS
 from gateway.canonical import b64url_encode
 from gateway.commitments import commit
 from gateway.entries import EntryDraft, EntryType
 from gateway.ports import Append, Purpose, Typ
+from gateway.service import SWITCH_SECONDS
 from gateway.settings import LogSettings
 
 

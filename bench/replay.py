@@ -26,7 +26,7 @@ from bench.access import Access, governed_gateway
 from bench.load import BenchError
 from bench.policy import POLICIES, plan
 from bench.processes import HERE
-from gateway.app import Gateway, build
+from gateway.app import build
 from gateway.commitments import commit
 from gateway.entries import EntryDraft, EntryType
 from gateway.evaluation import FIELD, Evaluation, parse, record
@@ -35,6 +35,7 @@ from gateway.policy.bundle import load
 from gateway.policy.judges import judging
 from gateway.policy.replay import BATCH_MAX, Judge, Report
 from gateway.ports import Append
+from gateway.service import Gateway
 from gateway.settings import PolicySettings
 
 CHUNK = 2_000

@@ -25,8 +25,9 @@ from bench.access import CONFIGURATION, prepare
 from bench.governed import signed_plan
 from bench.load import BenchError
 from bench.processes import upstream
-from gateway.app import Gateway, build
+from gateway.app import build
 from gateway.model import UnverifiedPlan
+from gateway.service import Gateway
 from gateway.settings import load
 
 BATCHES: Final = 20

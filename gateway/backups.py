@@ -21,12 +21,13 @@ from audit.checkpoint import VerifierKey, sign_note
 from audit.controls import load as load_controls
 from audit.entry import format_time
 from audit.errors import BackupRefused, LogUnavailable, LogUncertain
-from gateway.app import SYSTEM_ACTOR, Gateway, build
+from gateway.app import build
 from gateway.canonical import b64url_decode
 from gateway.entries import EntryDraft, EntryType
 from gateway.files import sync_directory
 from gateway.model import DEFAULT_TENANT, PlanStatus
 from gateway.ports import Append, Purpose
+from gateway.service import SYSTEM_ACTOR, Gateway
 from gateway.settings import Settings
 from gateway.store.tables import plans, sessions
 from keys.entries import drafts

@@ -6,12 +6,12 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.app import Gateway
 from gateway.console.html import element
 from gateway.console.layout import alert, page, redirect
 from gateway.console.visits import Origin, Visit, check_may_log_in, read_form, set_cookie, visitor
 from gateway.errors import HandrailError
 from gateway.reasons import TEXTS, Reason
+from gateway.service import Gateway
 from gateway.web.bodies import query
 from gateway.web.context import source_of
 from gateway.web.errors import ERRORS, report

@@ -18,7 +18,6 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from gateway.app import Gateway
 from gateway.console import approvals, login, security_keys
 from gateway.console.html import element
 from gateway.console.layout import ICON_PATH, SCRIPT_PATH, STYLE_PATH, error, page, redirect
@@ -26,6 +25,7 @@ from gateway.console.visits import CSRF_FIELD, Origin, Visit, check_csrf, read_f
 from gateway.errors import HandrailError, Refused
 from gateway.permissions import Permission, require
 from gateway.reasons import Reason
+from gateway.service import Gateway
 from gateway.web.bodies import query
 from gateway.web.context import PRINCIPAL, ROUTE, gateway_of, request_id_of
 from gateway.web.errors import report

@@ -12,11 +12,11 @@ from urllib.parse import parse_qsl, urlsplit
 
 from starlette.requests import Request
 
-from gateway.app import Gateway
 from gateway.errors import Malformed, Refused
 from gateway.model import Principal
 from gateway.permissions import Permission, permits, require
 from gateway.reasons import Reason
+from gateway.service import Gateway
 from gateway.store.sessions import Session
 from gateway.web.bodies import require_media_type
 

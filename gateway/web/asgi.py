@@ -31,7 +31,7 @@ from gateway.web.sse import Streams
 from gateway.web.throttle import Throttle
 
 if TYPE_CHECKING:
-    from gateway.app import Gateway
+    from gateway.service import Gateway
 
 UNRELEASED: Final = "0+unreleased"
 _LARGER: Final = {**policy.LARGER_BODIES, **remote.LARGER_BODIES}

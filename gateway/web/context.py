@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from gateway.model import Principal
 
 if TYPE_CHECKING:
-    from gateway.app import Gateway
+    from gateway.service import Gateway
 
 REQUEST_ID: Final = "handrail.request_id"
 PRINCIPAL: Final = "handrail.principal"

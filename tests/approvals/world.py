@@ -16,9 +16,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from gateway.app import Gateway, build
+from gateway.app import build
 from gateway.console.routes import pages
 from gateway.model import Answer, Principal, UnverifiedPlan
+from gateway.service import Gateway
 from gateway.settings import Settings
 from gateway.store.directory import NewPrincipal
 from gateway.web.asgi import create_app

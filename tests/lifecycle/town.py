@@ -11,7 +11,7 @@ import pytest
 from handrail import SigningKey
 from handrail.proposals import new_binding, sign_act
 
-from gateway.app import Gateway, build
+from gateway.app import build
 from gateway.canonical import sha256_canonical
 from gateway.errors import HandrailError
 from gateway.model import Decision, Principal
@@ -19,6 +19,7 @@ from gateway.policy import signed
 from gateway.policy.git import revision
 from gateway.ports import Typ
 from gateway.reasons import Reason
+from gateway.service import Gateway
 from gateway.settings import Settings
 from gateway.store.directory import NewPrincipal
 from gateway.two_person import Kind

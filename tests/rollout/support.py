@@ -15,8 +15,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from gateway.app import Gateway, build
+from gateway.app import build
 from gateway.model import EMPTY, Principal, UnverifiedPlan
+from gateway.service import Gateway
 from gateway.settings import Settings
 from gateway.store.directory import NewPrincipal
 from gateway.two_person import Kind

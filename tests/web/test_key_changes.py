@@ -10,14 +10,15 @@ import pytest
 
 from audit.errors import LogUnavailable
 from audit.query import Filter
-from gateway import app as app_module
 from gateway import key_changes
-from gateway.app import Gateway, build
+from gateway import service as service_module
+from gateway.app import build
 from gateway.entries import EntryType
 from gateway.errors import Unavailable
 from gateway.key_changes import KeyChanges
 from gateway.model import Role
 from gateway.ports import Append, Purpose
+from gateway.service import Gateway
 from gateway.settings import Settings
 from keys.rotation import KeyRecord
 from tests.web.fake import testing_only_Gateway, testing_only_Keyset, testing_only_Log, token
@@ -152,7 +153,7 @@ async def test_a_part_of_upkeep_that_fails_keeps_no_other_from_its_turn(
 
     gateway.pipeline.stalled.add("ab")
     monkeypatch.setattr(type(gateway.approval_upkeep), "expire", part(0))
-    monkeypatch.setattr(app_module, "recover", part(1))
+    monkeypatch.setattr(service_module, "recover", part(1))
     monkeypatch.setattr(gateway.keyset, "tick", tick)
     monkeypatch.setattr(gateway.key_changes, "settle", part(3))
     monkeypatch.setattr(gateway.log, "append", part(4))

@@ -14,7 +14,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from gateway.app import Gateway, build
+from gateway.app import build
+from gateway.service import Gateway
 from gateway.settings import Settings
 from gateway.store.directory_rows import NewPrincipal
 from gateway.web.asgi import create_app
