@@ -23,6 +23,7 @@ from gateway.errors import HandrailError
 from gateway.evidence import Evidence
 from gateway.exports import Exports
 from gateway.key_changes import KeyChanges
+from gateway.key_stores import Revocations
 from gateway.lifecycle import Lifecycle
 from gateway.model import DEFAULT_TENANT
 from gateway.pipeline import Pipeline
@@ -64,6 +65,7 @@ class Gateway:
     reader: Reader
     witnesses: Witnesses
     keyset: Keyset
+    revocations: Revocations
     key_changes: KeyChanges
     directory: Callers
     sessions: SqlSessions
@@ -92,13 +94,14 @@ class Gateway:
     _hear_at: float = 0.0
 
     async def prepare(self) -> None:
-        """Make missing keys and tables, and open the log: what every use of a home needs.
+        """Make missing tables and keys, and open the log: what every use of a home needs.
 
         Raises:
             HandrailError: a part cannot be made or opened; ``detail`` says why.
         """
-        changed = await asyncio.to_thread(self.keyset.ensure)
         await asyncio.to_thread(migrations.upgrade, self.engine)
+        self.revocations.listen()
+        changed = await asyncio.to_thread(self.keyset.ensure)
         await self.log.start()
         self.key_changes.note(changed, DEFAULT_TENANT, SYSTEM_ACTOR)
         await self.key_changes.settle()

@@ -1,7 +1,6 @@
 """``handrail audit``: query the log, and check it for tampering."""
 
 import json
-import os
 import sqlite3
 import time
 from contextlib import closing
@@ -22,6 +21,7 @@ from audit.epochs import EpochKeys
 from audit.findings import Finding
 from audit.fsck import check
 from audit.tables import entries
+from gateway import key_stores
 from gateway.cli import audit_bundle, audit_export
 from gateway.cli.command import command, noun
 from gateway.cli.connect import Session
@@ -32,7 +32,7 @@ from gateway.cli.times import moment
 from gateway.entries import LABELS, EntryType
 from gateway.errors import HandrailError
 from gateway.settings import Settings, load
-from keys.stores.master import VARIABLE, MasterKey
+from keys.stores.master import VARIABLE
 
 _SHOWN_MAX: Final = 200
 
@@ -223,10 +223,9 @@ def log_keys(trust: Path) -> list[str]:
 
 def _epochs(settings: Settings) -> EpochKeys:
     """The keys that seal the side table. Nothing is made here: without the gateway's own master key nothing opens."""
-    file = settings.keys.master_key_file or settings.home / "master.key"
-    if VARIABLE not in os.environ and not file.is_file():
-        raise Stop(f"{file}: there is no master key", f"Give {VARIABLE}, or leave out --payloads.")
-    return EpochKeys(settings.epochs_directory, MasterKey.load(file).derive("epoch"))
+    if not key_stores.has_master(settings):
+        raise Stop(f"{settings.master_key_file}: there is no master key", f"Give {VARIABLE}, or leave out --payloads.")
+    return EpochKeys(settings.epochs_directory, key_stores.open_root(settings).derive("epoch"))
 
 
 def _text(file: Path) -> str:
