@@ -64,7 +64,7 @@ A witness that cosigns the log's checkpoints: see [evidence](evidence.md#witness
 PKCS11 = """\
 ## [keys.pkcs11]
 
-A PKCS#11 token in which private keys are made and stay: see [key stores](key-stores.md#pkcs-11). Needs the extra
+A PKCS#11 token in which private keys are made and stay: see [key stores](key-stores.md#pkcs11). Needs the extra
 `pkcs11`.
 """
 

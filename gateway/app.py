@@ -75,7 +75,12 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
     root = key_stores.open_root(settings, make=True)
     engine = make_engine(settings.database_url)
     revocations = Revocations(engine)
-    keyset = Keyset(key_stores.open_store(settings, root, lambda: engine, revocations), settings.keys, clock)
+    keyset = Keyset(
+        key_stores.open_store(settings, root, lambda: engine, revocations),
+        settings.keys,
+        clock,
+        post_quantum=settings.log.post_quantum,
+    )
     metrics = Metrics()
     gateway_id = _gateway_id(settings)
     epochs = EpochKeys(settings.epochs_directory, root.derive("epoch"))

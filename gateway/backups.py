@@ -15,12 +15,14 @@ from sqlalchemy import Table, update
 
 import migrations
 from audit import backup as copying
+from audit import post_quantum
 from audit import restore as restoring
 from audit.backup import Manifest, Progress, nothing, refuse_existing
 from audit.checkpoint import VerifierKey, sign_note
 from audit.controls import load as load_controls
 from audit.entry import format_time
 from audit.errors import BackupRefused, LogUnavailable, LogUncertain
+from audit.post_quantum import PostQuantumKey
 from gateway import key_stores
 from gateway.app import build
 from gateway.canonical import b64url_decode
@@ -102,7 +104,7 @@ def restore(
             gateway=gateway.log.gateway_id,
             time=format_time(gateway.clock()),
             controls=load_controls().ids,
-            sign=functools.partial(_sign, gateway, origin),
+            sign=functools.partial(_sign_checkpoint, gateway, origin),
             keys=[VerifierKey(origin, key.raw) for key in gateway.keyset.public_bytes(Purpose.CHECKPOINT)],
             also=created,
             adopt=[update(plans).where(plans.c.status != str(PlanStatus.DONE)).values(owner=gateway.log.gateway_id)],
@@ -208,6 +210,15 @@ async def _entered(gateway: Gateway, manifest: Manifest) -> int:
 def _sign(gateway: Gateway, origin: str, text: str) -> str:
     key = VerifierKey(origin, b64url_decode(gateway.keyset.active_jwk(Purpose.CHECKPOINT)["x"]))
     return sign_note(text, key, functools.partial(gateway.keyset.sign_raw, Purpose.CHECKPOINT))
+
+
+def _sign_checkpoint(gateway: Gateway, origin: str, text: str) -> str:
+    note = _sign(gateway, origin, text)
+    if not gateway.settings.log.post_quantum:
+        return note
+    purpose = Purpose.CHECKPOINT_PQ
+    key = PostQuantumKey(origin, b64url_decode(gateway.keyset.active_jwk(purpose)["pub"]))
+    return note + post_quantum.line(text, key, functools.partial(gateway.keyset.sign_raw, purpose))
 
 
 def _keys(settings: Settings, directory: Path, trusted: Sequence[str]) -> list[VerifierKey]:

@@ -14,6 +14,7 @@ import migrations
 from audit.checkpoint import VerifierKey
 from audit.epochs import EpochKeys
 from audit.log import Log
+from audit.post_quantum import PostQuantumKey
 from audit.reader import Reader
 from audit.witnesses import Witnesses
 from gateway.approval_upkeep import ApprovalUpkeep
@@ -255,4 +256,9 @@ def verifier_keys(log: Log, keyset: Keyset) -> list[str]:
 
 def trust_document(log: Log, keyset: Keyset) -> dict[str, Any]:
     """The public keys by which anybody can check, offline, what this gateway and its log signed."""
-    return {"v": 1, "origin": log.origin, "jwks": keyset.trust_jwks(), "log": verifier_keys(log, keyset)}
+    second = [key.raw for key in keyset.public_bytes(Purpose.CHECKPOINT_PQ)]
+    document = {"v": 1, "origin": log.origin, "jwks": keyset.trust_jwks(), "log": verifier_keys(log, keyset)}
+    if second:
+        names = (log.origin, *log.former)
+        document["log_post_quantum"] = [str(PostQuantumKey(name, raw)) for name in names for raw in second]
+    return document

@@ -43,6 +43,8 @@ class Keys:
     origin: str
     log: tuple[str, ...]
     """Verifier keys of the log, as the document lists them."""
+    second: tuple[str, ...]
+    """Those for ML-DSA-44."""
     vouched: dict[str, str] = field(default_factory=dict)
     """kid -> by what."""
 
@@ -59,7 +61,10 @@ class Keys:
         listed = {key.kid: key for key in keys}
         if len(listed) != len(keys):
             raise EvidenceError(f"{what}: a key stands in it twice")
-        return cls(listed, document["origin"], tuple(document["log"]))
+        second = document.get("log_post_quantum", [])
+        if type(second) is not list or not all(type(vkey) is str for vkey in second):
+            raise EvidenceError(f"{what}: an ML-DSA-44 key of the log is no text")
+        return cls(listed, document["origin"], tuple(document["log"]), tuple(second))
 
     def vouch(self, kid: str, purpose: str, by: str) -> None:
         """Something that is believed says that a key serves ``purpose``."""

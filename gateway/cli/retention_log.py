@@ -64,7 +64,9 @@ async def opened(settings: Settings) -> AsyncIterator[tuple[Engine, Log, list[Ve
     root = key_stores.open_root(settings)
     engine = make_engine(settings.database_url)
     try:
-        keyset = Keyset(key_stores.open_store(settings, root, lambda: engine), settings.keys)
+        keyset = Keyset(
+            key_stores.open_store(settings, root, lambda: engine), settings.keys, post_quantum=settings.log.post_quantum
+        )
         keyset.reload()
         must_hold_a_log(engine)
         log = Log(engine, settings.log, keyset, EpochKeys(settings.epochs_directory, root.derive("epoch")), _NAME)

@@ -80,6 +80,9 @@ class LogSettings(Section):
     group_max_entries: int = Field(256, ge=1, le=4096, description="Entries in one group commit.")
     group_wait_milliseconds: float = Field(0.0, ge=0, le=5, description="How long a commit waits for company.")
     checkpoint_interval_seconds: float = Field(1.0, gt=0, le=60, description="Longest time between checkpoints.")
+    post_quantum: bool = Field(
+        False, description="Sign each checkpoint a second time, by ML-DSA-44, for verifiers that require both."
+    )
     retention_months: int = Field(
         24,
         ge=6,

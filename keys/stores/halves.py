@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import Protocol
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 
 from gateway.canonical import b64url_decode, b64url_encode
 from gateway.ports import Purpose
@@ -20,7 +21,7 @@ class NewHalf:
     """A key that was just made.
 
     Attributes:
-        public: 32 bytes (RFC 8032).
+        public: 32 bytes of Ed25519 (RFC 8032), or 1,312 of ML-DSA-44 (FIPS 204).
         kept: what the sealed record holds, so that :meth:`Halves.use` finds the private half again.
     """
 
@@ -84,15 +85,20 @@ class Enclosed:
 
     kind = "enclosed"
 
-    def make(self, purpose: Purpose) -> NewHalf:  # noqa: ARG002 - one algorithm for all
+    def make(self, purpose: Purpose) -> NewHalf:
         """See ``Halves.make``."""
-        private = Ed25519PrivateKey.generate()
+        private = (MLDSA44PrivateKey if purpose is Purpose.CHECKPOINT_PQ else Ed25519PrivateKey).generate()
         seed = b64url_encode(private.private_bytes_raw())
         return NewHalf(private.public_key().public_bytes_raw(), seed, private.sign)
 
     def use(self, record: KeyRecord, kept: str) -> Sign:
         """See ``Halves.use``."""
-        private = Ed25519PrivateKey.from_private_bytes(b64url_decode(kept))
+        seed = b64url_decode(kept)
+        private: Ed25519PrivateKey | MLDSA44PrivateKey
+        if record.purpose is Purpose.CHECKPOINT_PQ:
+            private = MLDSA44PrivateKey.from_seed_bytes(seed)
+        else:
+            private = Ed25519PrivateKey.from_private_bytes(seed)
         if b64url_encode(private.public_key().public_bytes_raw()) != record.x:
             raise ValueError("the halves do not match")
         return private.sign

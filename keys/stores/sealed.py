@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from gateway.canonical import b64url_decode, b64url_encode, parse
 from gateway.errors import Refused
 from gateway.ports import Purpose
-from keys import jwk
+from keys import algorithms
 from keys.errors import SealBroken
 from keys.rotation import KeyRecord, KeyState
 from keys.stores import StoredKey
@@ -109,8 +109,8 @@ class SealedKeyStore:
         """See ``KeyStore.create``."""
         halves = self._halves.of(purpose)
         half = halves.make(purpose)
-        public = jwk.from_raw(half.public)
-        record = KeyRecord(public.kid, purpose, public.x, KeyState.NEXT, created_at=now)
+        kid, x = algorithms.name(purpose, half.public)
+        record = KeyRecord(kid, purpose, x, KeyState.NEXT, created_at=now)
         self._write(record, (halves.kind, half.kept))
         return StoredKey(record, half.sign)
 
@@ -166,7 +166,9 @@ class SealedKeyStore:
     def _revive(self, kid: str, purpose: str, plain: Mapping[str, Any]) -> tuple[KeyRecord, Kept | None]:
         members = plain["record"]
         record = KeyRecord(**{**members, "purpose": Purpose(members["purpose"]), "state": KeyState(members["state"])})
-        if (record.kid, record.purpose) != (kid, purpose) or jwk.from_raw(b64url_decode(record.x)).kid != kid:
+        if (record.kid, record.purpose) != (kid, purpose) or algorithms.name(record.purpose, b64url_decode(record.x))[
+            0
+        ] != kid:
             raise ValueError("the record is another key's")
         if plain["half"] is None:
             if record.state.private:
