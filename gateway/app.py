@@ -61,6 +61,7 @@ from hand_adapters.registry import Registry
 from keys import jws
 from keys.credentials import StepCredentials
 from keys.keyset import Keyset
+from keys.proof import ProofKey
 from keys.stores.file import FileKeyStore
 from keys.stores.master import MasterKey
 
@@ -143,7 +144,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         payloads=log,
         store=store,
         signer=keyset,
-        credentials=StepCredentials(keyset, settings.log.origin),
+        credentials=StepCredentials(keyset, settings.log.origin, ProofKey(clock)),
         directory=directory,
         hands=hands,
         engine=staged.engine,

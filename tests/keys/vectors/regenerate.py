@@ -11,8 +11,10 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tests.keys.attacks import Honest, b64, bad_keys, on_form, public_jwk
+from tests.keys.vectors import steps
 
 HERE = Path(__file__).parent
+SHIPPED = HERE.parents[2] / "client" / "handrail" / "vectors"
 TOKEN_MAX_BYTES = 10_000
 """Longer attacks are made where they are tested, not committed."""
 
@@ -96,6 +98,12 @@ def text(document: Any) -> str:
     return json.dumps(document, indent=1, ensure_ascii=True) + "\n"
 
 
+def written() -> dict[Path, str]:
+    """Every file that this script writes, with its text."""
+    here = {HERE / name: text(document) for name, document in files().items()}
+    return here | {SHIPPED / "step-credentials.json": text(steps.document())}
+
+
 if __name__ == "__main__":
-    for name, document in files().items():
-        (HERE / name).write_text(text(document), encoding="ascii")
+    for path, content in written().items():
+        path.write_text(content, encoding="ascii")
