@@ -62,6 +62,7 @@ from hand_adapters.registry import Registry
 from keys import jws
 from keys.credentials import StepCredentials
 from keys.keyset import Keyset
+from keys.proof import ProofKey
 
 
 def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway:
@@ -148,7 +149,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         payloads=log,
         store=store,
         signer=keyset,
-        credentials=StepCredentials(keyset, settings.log.origin),
+        credentials=StepCredentials(keyset, settings.log.origin, ProofKey(clock)),
         directory=directory,
         hands=hands,
         engine=staged.engine,

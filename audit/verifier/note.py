@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from . import ed25519
 from .errors import EvidenceError
 from .strict import base64_bytes
 from .tree import HASH_BYTES
@@ -172,10 +172,8 @@ def _signature(line: str, what: str) -> tuple[str, bytes]:
 
 
 def _verify(key: Vkey, signature: bytes, message: bytes, what: str) -> bool:
-    try:
-        Ed25519PublicKey.from_public_bytes(key.public).verify(signature, message)
-    except (InvalidSignature, ValueError):
-        raise EvidenceError(f"{what}: the signature of {key.name} does not verify") from None
+    if not ed25519.holds(key.public, signature, message):
+        raise EvidenceError(f"{what}: the signature of {key.name} does not verify")
     return True
 
 

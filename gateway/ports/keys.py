@@ -72,3 +72,7 @@ class Credentials(Protocol):
         Raises:
             Unavailable: ``key.unavailable``.
         """
+
+    def prove(self, credential: str, method: str, url: str) -> str:
+        """A DPoP proof (RFC 9449) for the one HTTP request that presents ``credential``, by the key that it is bound
+        to. Thread-safe; no I/O."""

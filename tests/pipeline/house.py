@@ -54,6 +54,7 @@ from hand_adapters.schemas import Checker, normalise
 from keys import jws
 from keys.credentials import StepCredentials
 from keys.keyset import Keyset
+from keys.proof import ProofKey
 from keys.stores.file import FileKeyStore
 
 ORIGIN = "handrail.test/log"
@@ -298,7 +299,7 @@ async def open_house(
         payloads=log,
         store=store,
         signer=keyset,
-        credentials=StepCredentials(keyset, origin),
+        credentials=StepCredentials(keyset, origin, ProofKey()),
         directory=directory,
         hands=hands,
         engine=policy,
