@@ -18,7 +18,7 @@ def verify_page(page: Mapping[str, Any], trust: Trust) -> Checkpoint:
 
     Args:
         page: the answer of ``audit_entries(proofs="true", ...)``.
-        trust: whose keys sign the log.
+        trust: whose keys sign the log, and who else must have signed it (``quorum``, ``required``).
 
     Returns:
         The checkpoint. Keep it: a later log must still contain it.
@@ -29,7 +29,7 @@ def verify_page(page: Mapping[str, Any], trust: Trust) -> Checkpoint:
     note = page.get("checkpoint")
     if not isinstance(note, str):
         raise MalformedError("the page carries no checkpoint: ask for proofs")
-    checkpoint = open_checkpoint(note, trust.log_keys)
+    checkpoint = open_checkpoint(note, trust.log_keys, trust.quorum, trust.required)
     if checkpoint.origin != trust.origin:
         raise MalformedError(f"the checkpoint is of the log {checkpoint.origin}")
     entries = page.get("entries")

@@ -1,11 +1,16 @@
-"""A receipt whose verifier requires the log's second signature."""
+"""Receipts and pages of the log whose verifier requires the log's second signature, or witnesses."""
 
 import base64
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 from handrail import Trust, VerificationError, verify_receipt
+from handrail.entries import verify_page
+from handrail.errors import MalformedError
+from handrail.note import Quorum
 
 from tests.audit.post_quantum import regenerate
 from tests.client.receipt_forge import ORIGIN, Forge, root
@@ -56,3 +61,21 @@ def test_a_second_line_of_another_tree_is_refused_where_both_are_required() -> N
     assert base64.b64decode(second.rsplit(" ", 1)[1])
     with pytest.raises(VerificationError, match="does not verify"):
         verify_receipt(forge.raw(), trust.both_required())
+
+
+def test_a_page_of_the_log_without_the_second_line_is_refused_where_both_are_required() -> None:
+    forge = Twice()
+    trust = Trust.from_document(forge.trust())
+    assert verify_page(forge.page(), trust.both_required()).size == forge.size
+    forge.second = False
+    assert verify_page(forge.page(), trust).size == forge.size
+    with pytest.raises(MalformedError, match="ML-DSA-44"):
+        verify_page(forge.page(), trust.both_required())
+
+
+def test_a_page_of_the_log_that_too_few_witnesses_cosigned_is_refused() -> None:
+    forge = Twice()
+    witness = Ed25519PrivateKey.from_private_bytes(bytes(range(32))).public_key().public_bytes_raw()
+    quorum = Quorum.parse([regenerate.vkey(b"\x04", witness, "witness.example")], 1)
+    with pytest.raises(MalformedError, match="witness"):
+        verify_page(forge.page(), replace(Trust.from_document(forge.trust()), quorum=quorum))
