@@ -72,5 +72,6 @@ class FileUses:
 
     def _open(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, timeout=5)
-        connection.execute("PRAGMA synchronous=FULL")
+        # FULL does not sync the directory when the journal goes: a power cut could roll back the newest use.
+        connection.execute("PRAGMA synchronous=EXTRA")
         return connection
