@@ -54,13 +54,16 @@ def has_master(settings: Settings) -> bool:
 def masters(settings: Settings, *, make: bool = False) -> Masters:
     """The master key, and the one before it where that is given.
 
+    Args:
+        make: make the master key where it is missing; beside a root, only once the one before opened it.
+
     Raises:
         KeyUnavailable: one cannot be read; MasterKeyUnsafe among them.
     """
-    return Masters(
-        MasterKey.load(settings.master_key_file, make=make),
-        MasterKey.load_previous(settings.keys.master_key_previous_file),
-    )
+    previous = MasterKey.load_previous(settings.keys.master_key_previous_file)
+    if make and previous is not None and settings.root_file.exists() and not has_master(settings):
+        open_file(settings.root_file, Masters(previous))
+    return Masters(MasterKey.load(settings.master_key_file, make=make), previous)
 
 
 def open_root(settings: Settings, *, make: bool = False) -> DataRoot:

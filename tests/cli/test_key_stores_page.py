@@ -33,6 +33,20 @@ def test_the_master_key_is_changed_by_the_page_s_commands(tmp_path: Path) -> Non
     run("handrail init; handrail audit fsck", tmp_path)
 
 
+def test_the_page_s_commands_lose_no_master_key_where_one_of_them_fails(tmp_path: Path) -> None:
+    """Pasted into a shell that goes on after a failure; and once more, after a stop that left a new master key."""
+    run("handrail init", tmp_path)
+    home = tmp_path / ".handrail"
+    old = (home / "master.key").read_text()
+    [commands] = [text for language, text in BLOCKS if language == "sh"]
+    run(f"set +e\nhandrail() {{ return 2; }}\n{commands}\ntrue", tmp_path)
+    assert (home / "master.key.old").read_text() == old
+    (home / "master.key").write_text("33" * 32)
+    (home / "master.key").chmod(0o600)
+    assert "new master key" in run(commands, tmp_path)
+    run("handrail init", tmp_path)
+
+
 def test_the_page_s_settings_are_settings() -> None:
     [table] = [text for language, text in BLOCKS if language == "toml"]
     token = Settings(**tomllib.loads(table)).keys.pkcs11

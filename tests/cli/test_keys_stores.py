@@ -87,6 +87,18 @@ def test_a_wrong_previous_master_key_changes_nothing(home: Path) -> None:
     assert (home / "root.key").read_bytes() == before
 
 
+@pytest.mark.parametrize("previous", ["wrong", "missing"])
+def test_no_new_master_key_is_made_before_the_old_one_opened_the_root(home: Path, previous: str) -> None:
+    (home / "master.key").rename(home / "master.key.old")
+    other = home / "other"
+    if previous == "wrong":
+        other.write_text("33" * 32)
+        other.chmod(0o600)
+    done = invoke(home, "keys", "rewrap", HANDRAIL_KEYS__MASTER_KEY_PREVIOUS_FILE=str(other))
+    assert done.exit_code != 0
+    assert not (home / "master.key").exists(), "whoever runs 'mv master.key master.key.old' again loses the old one"
+
+
 def test_a_root_that_went_missing_is_not_made_anew(home: Path) -> None:
     (home / "root.key").rename(home.parent / "kept")
     refused = invoke(home, "init")
