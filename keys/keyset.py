@@ -11,7 +11,7 @@ from gateway.model import Issuer, IssuerKey
 from gateway.ports import Purpose, Typ
 from gateway.settings import KeySettings
 from keys import algorithms, jws, rotation
-from keys.errors import KeyUnavailable
+from keys.errors import KeyUnavailable, SealBroken
 from keys.rotation import KeyRecord, KeyState, Lifetimes
 from keys.stores import KeyStore, StoredKey
 
@@ -211,7 +211,13 @@ class Keyset:
             created: Records = []
             if purpose is not None:
                 spare = [record for record in records if record.kid != kid]
-                created = [self._store.create(purpose, at).record for _ in range(rotation.missing(spare, purpose))]
+                try:
+                    created = [self._store.create(purpose, at).record for _ in range(rotation.missing(spare, purpose))]
+                except SealBroken:
+                    raise
+                except KeyUnavailable:
+                    # A token that is out makes no key. Where there is a next one, it takes over; the start makes another.
+                    created = []
             changed = [*self._apply(rotation.revoke([*records, *created], kid, at)), *created]
             self._publish()
         return changed

@@ -20,7 +20,7 @@ from gateway.canonical import b64url_decode, b64url_encode, parse
 from gateway.errors import Refused
 from gateway.ports import Purpose
 from keys import algorithms
-from keys.errors import SealBroken
+from keys.errors import KeyUnavailable, SealBroken
 from keys.rotation import KeyRecord, KeyState
 from keys.stores import StoredKey
 from keys.stores.halves import ByPurpose, Enclosed, Sign
@@ -128,17 +128,35 @@ class SealedKeyStore:
             # The record first, with what finds the half: a stop before the half is destroyed leaves a key that nobody
             # uses, and whoever takes the lock next completes the destruction.
             self._write(record, kept)
-            self._halves.named(kept[0]).destroy(kept[1])
+            if not self._destroyed(kept):
+                return
         self._write(record, None)
 
     def _complete(self) -> None:
         for kid, document in self._medium.read_all():
             record, kept = self._unseal(kid, document)
-            if kept is not None and not record.state.private:
-                self._halves.named(kept[0]).destroy(kept[1])
+            if kept is not None and not record.state.private and self._destroyed(kept):
                 self._write(record, None)
 
+    def _destroyed(self, kept: Kept) -> bool:
+        """Destroy a half. One that is out of reach waits for :meth:`_complete`: a revocation does not wait for it."""
+        try:
+            self._halves.named(kept[0]).destroy(kept[1])
+        except KeyUnavailable:
+            return False
+        return True
+
     def _sign(self, record: KeyRecord, kept: Kept) -> Sign:
+        """The signing half. One that is out of reach is looked for, and looked at, when it has to sign: what is known of
+        the other keys does not wait for it."""
+        try:
+            return self._use(record, kept)
+        except SealBroken:
+            raise
+        except KeyUnavailable:
+            return lambda message: self._use(record, kept)(message)
+
+    def _use(self, record: KeyRecord, kept: Kept) -> Sign:
         kind, half = kept
         try:
             return self._halves.named(kind).use(record, half)

@@ -10,7 +10,7 @@ import pytest
 from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass
 from pkcs11.util.ec import encode_named_curve_parameters
 
-from gateway.ports import Purpose
+from gateway.ports import Purpose, Typ
 from gateway.settings import KeySettings
 from gateway.settings.storage import KeyPurpose
 from keys.errors import KeyUnavailable, SealBroken
@@ -127,16 +127,46 @@ def test_a_token_that_is_out_is_unavailable_and_its_keys_are_not_taken_for_destr
     made = create(store)
     soft_token.unplug()
     done = replace(made.record, state=KeyState.REVOKED)
-    for act in (lambda: made.sign(b"m"), store.load, lambda: create(store), lambda: _update(store, done)):
+    for act in (lambda: made.sign(b"m"), lambda: _first_signs(store), lambda: create(store)):
         with pytest.raises(KeyUnavailable) as refusal:
             act()
         assert not isinstance(refusal.value, SealBroken)
+    _update(store, done)
     soft_token.plug_in()
     with store.lock():  # whoever takes the lock next completes what was begun
         pass
     [key] = store.load()
     assert (key.record, key.sign) == (done, None)
     assert keys_in(soft_token, private_keys) == []
+
+
+def test_a_revocation_is_in_force_while_the_token_is_out(store: FileKeyStore, soft_token: SoftToken) -> None:
+    """The key's own, and those of keys that lie elsewhere; also for a gateway that only hears of it."""
+    keyset, other = Keyset(store, KeySettings()), Keyset(store, KeySettings())
+    keyset.ensure()
+    other.ensure()
+    in_token, elsewhere = (str(keyset.active_jwk(one)["kid"]) for one in (Purpose.CHECKPOINT, Purpose.STEP))
+    soft_token.unplug()
+    for kid in (elsewhere, in_token):
+        assert keyset.revoke(kid)
+        other.reload()
+        for known in (keyset, other):
+            assert kid not in {key["kid"] for key in known.jwks()["keys"]}
+            assert known._state.records[kid].state is KeyState.REVOKED
+    assert other.sign(Purpose.STEP, Typ.STEP, b"{}")
+    with pytest.raises(KeyUnavailable):
+        other.sign_raw(Purpose.CHECKPOINT, b"m")
+    soft_token.plug_in()
+    with store.lock():
+        pass
+    assert len(other.sign_raw(Purpose.CHECKPOINT, b"m")) == 64
+    assert len(keys_in(soft_token, private_keys)) == 1
+
+
+def _first_signs(store: FileKeyStore) -> bytes:
+    sign = store.load()[0].sign
+    assert sign is not None
+    return sign(b"m")
 
 
 def _update(store: FileKeyStore, record: Any) -> None:
@@ -189,7 +219,7 @@ def test_a_key_that_can_leave_the_token_is_refused(store: FileKeyStore, soft_tok
 def test_a_key_that_went_missing_is_unavailable(store: FileKeyStore, soft_token: SoftToken) -> None:
     keys_in(soft_token, removed(id_of(store, create(store).record.kid)))
     with pytest.raises(KeyUnavailable):
-        store.load()
+        _first_signs(store)
 
 
 def test_a_gateway_that_was_not_told_of_the_token_says_so(store: FileKeyStore, tmp_path: Path) -> None:
