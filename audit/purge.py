@@ -16,6 +16,7 @@ from sqlalchemy import ColumnElement, Engine, delete, func, or_, select
 from audit.epochs import EpochKeys
 from audit.eraser import erasing
 from audit.erasure import delete_payloads
+from audit.errors import LogUnavailable
 from audit.reader import Reader
 from audit.rotation import Rotation
 from audit.sealing import SEALING_SECONDS, every_epoch
@@ -86,6 +87,22 @@ class Purge:
             if await asyncio.to_thread(self._stale):
                 await self._rotation.begin()  # what follows is ``Erasures.advance``'s
             return purged
+
+    async def rotate(self) -> str:
+        """Begin an epoch now; what is under the old ones is wrapped anew by ``Erasures.advance``.
+
+        Returns:
+            The epoch's name.
+
+        Raises:
+            LogUnavailable: the epoch keys are in use just now, or the log cannot be written.
+            SealBroken: the directory of epoch keys cannot be used.
+        """
+        with self._epochs.turn() as mine:
+            epoch = await self._rotation.begin() if mine else None
+        if epoch is None:
+            raise LogUnavailable("the epoch keys are in use")
+        return epoch
 
     def _purge(self, before: float) -> Purged:
         count = 0

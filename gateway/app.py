@@ -27,6 +27,7 @@ from gateway.evidence import Evidence
 from gateway.exports import Exports
 from gateway.files import make_directory, write
 from gateway.key_changes import KeyChanges
+from gateway.key_history import KeyHistory
 from gateway.lifecycle import Lifecycle
 from gateway.model import DEFAULT_TENANT
 from gateway.pipeline import Pipeline
@@ -80,6 +81,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
     gateway_id = _gateway_id(settings)
     epochs = EpochKeys(settings.epochs_directory, master.derive("epoch"))
     log = Log(engine, settings.log, keyset, epochs, gateway_id, clock)
+    key_history = KeyHistory(log, keyset, clock)
     witnesses = Witnesses.open(settings.log, log, log.cosigned, courier, clock)
     witness_gauges.measure(metrics, witnesses)
     directory = Callers(engine, log, master.derive("directory rows"), clock)
@@ -191,6 +193,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         witnesses=witnesses,
         keyset=keyset,
         key_changes=KeyChanges(log),
+        key_history=key_history,
         directory=directory,
         sessions=SqlSessions(engine, log, master.derive("session rows"), clock),
         hands=hands,
@@ -214,6 +217,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
             bundles=bundles,
             signer=keyset,
             trust=functools.partial(trust_document, log, keyset),
+            history=key_history.signed,
             directory=None if followed else bundle_directory(settings.policy),
             controls={str(kind): ids for kind, ids in load_controls().ids.items()},
             clock=clock,

@@ -39,6 +39,7 @@ class Around:
         origin, by: the log, and the pseudonym of who asked.
         checkpoint: the signed note of ``selection.tree_size``, with its cosignatures.
         keys: the trust document.
+        history: the signed history of the gateway's keys (``history+jws``).
         controls: the control matrix: entry type -> ids.
         receipts: the receipts that name these entries, in the entries' order.
         policy: digest -> files of a bundle, ``None`` where it is not at hand.
@@ -52,6 +53,7 @@ class Around:
     by: str
     checkpoint: str
     keys: Mapping[str, Any]
+    history: str
     controls: Mapping[str, Sequence[str]]
     receipts: Callable[[Sequence[StoredEntry]], Awaitable[Sequence[str]]]
     policy: Callable[[str], Awaitable[Mapping[str, str] | None]]
@@ -89,6 +91,7 @@ async def bundle(source: Source, selection: Selection, around: Around) -> AsyncI
     yield written.part("asked.json", canonical(asked))
     yield written.part("checkpoint.txt", around.checkpoint.encode())
     yield written.part("keys.json", canonical(dict(around.keys)))
+    yield written.part("history.jws", around.history.encode("ascii"))
     matrix = {code: list(ids) for code, ids in sorted(around.controls.items())}
     yield written.part("controls.json", canonical({"v": 1, "entries": matrix}))
     place, number = 0, 0

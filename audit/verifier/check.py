@@ -15,7 +15,7 @@ from .collected import Collected, Request
 from .conclude import conclude
 from .errors import EvidenceError
 from .keys import Keys
-from .note import NOTE_MAX_BYTES, Note, Vkey
+from .note import LOG, NOTE_MAX_BYTES, Note, Vkey
 from .report import Report
 
 MANIFEST_MAX_BYTES: Final = 256 << 20
@@ -69,8 +69,7 @@ class _Check:
         self.report = report
         self.found = Collected()
         self.trusted = None if asked.trust is None else Keys.parse(asked.trust, "your trust document")
-        vkeys = () if self.trusted is None else map(Vkey.parse, self.trusted.log)
-        self.log_keys = [*asked.keys, *vkeys]
+        self.log_keys = [*asked.keys, *(() if self.trusted is None else _log_keys(self.trusted))]
         self.found.kept = [(name, self._kept(name, raw)) for name, raw in asked.kept]
         self.sizes = {note.checkpoint.size for _, note in self.found.kept}
         self.leaves = segment.Leaves(self._at_size)
@@ -91,7 +90,9 @@ class _Check:
             self.seen.append({"name": part.name, "size": part.size, "sha256": part.sha256})
         if place != len(_ONCE):
             raise EvidenceError(f"the bundle is not whole: it ends before its {_ONCE[place][0]}")
-        conclude(self.found, self.leaves, self.seen, self.asked.witnesses, self.asked.quorum, self.report)
+        revoked = () if self.trusted is None else self.trusted.listed.values()
+        asked = self.asked
+        conclude(self.found, self.leaves, self.seen, asked.witnesses, asked.quorum, revoked, self.report)
 
     def _next(self, part: Part, place: int) -> int:
         """Check a part that may stand at ``place``; returns the place of the next one."""
@@ -139,6 +140,9 @@ class _Check:
             if known.kid in enclosed.listed:
                 enclosed.bound(known)
                 enclosed.vouch(known.kid, known.purpose, "your trust document")
+
+    def _history(self, part: Part) -> None:
+        self.found.history = part.whole(DOCUMENT_MAX_BYTES).decode("ascii", errors="replace")
 
     def _controls(self, part: Part) -> None:
         entries = strict.document(part.whole(DOCUMENT_MAX_BYTES), "controls.json", {"v": int, "entries": dict})[
@@ -209,7 +213,7 @@ class _Check:
                 continue
             self.receipted.add(index)
             self.found.receipts += 1
-            self.found.used[key.kid] = key
+            self.found.used[key.kid] = max(index, self.found.used.get(key.kid, 0))
 
     def _fields(self, part: Part) -> None:
         committed: set[str] = set()
@@ -267,6 +271,14 @@ class _Check:
         return self.found.keys
 
 
+def _log_keys(trusted: Keys) -> list[Vkey]:
+    """Verifier keys of the log by a trust document, revoked ones too: what witnesses saw of those in time stands."""
+    found = [Vkey.parse(text) for text in trusted.log]
+    names = {trusted.origin, *(key.name for key in found)}
+    checkpoints = [key for key in trusted.listed.values() if key.purpose == "checkpoint" and key.covered is not None]
+    return found + [Vkey(name, LOG, key.public) for key in checkpoints for name in sorted(names)]
+
+
 def _lines(part: Part) -> Iterator[tuple[str, bytes]]:
     """Each line of a part, and what to call it."""
     for number, raw in enumerate(segment.lines(part, LINE_MAX_BYTES), start=1):
@@ -277,6 +289,7 @@ _ONCE: Final[Sequence[tuple[str, re.Pattern[str], Callable[..., None]]]] = (
     ("request", re.compile(r"asked\.json"), _Check._request),  # noqa: SLF001
     ("checkpoint", re.compile(r"checkpoint\.txt"), _Check._checkpoint),  # noqa: SLF001
     ("keys", re.compile(r"keys\.json"), _Check._keys),  # noqa: SLF001
+    ("key history", re.compile(r"history\.jws"), _Check._history),  # noqa: SLF001
     ("controls", re.compile(r"controls\.json"), _Check._controls),  # noqa: SLF001
     ("tree", re.compile(r"tree/([0-9]{6,7})\.txt"), _Check._tree),  # noqa: SLF001
     ("policies", re.compile(r"policies/([0-9a-f]{64})\.json"), _Check._policy),  # noqa: SLF001

@@ -1,7 +1,7 @@
 """What is kept: rows, the audit log, the gateway's keys."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, model_validator
 
@@ -134,6 +134,10 @@ class ArchiveSettings(Section):
     )
 
 
+Days = Annotated[int, Field(ge=0, le=3660)]
+_ROTATED: Final = "Days after which the key {} is rotated; 0 is never."
+
+
 class KeySettings(Section):
     """The gateway's own keys."""
 
@@ -142,3 +146,11 @@ class KeySettings(Section):
     )
     token_lifetime_seconds: int = Field(60, ge=1, le=60, description="Life of a step credential.")
     jwks_lifetime_seconds: int = Field(300, ge=1, le=86_400, description="How long others may cache the JWKS.")
+    rotate_connector_days: Days = Field(90, description=_ROTATED.format("that signs an ingress's plans"))
+    rotate_step_days: Days = Field(90, description=_ROTATED.format("of step credentials"))
+    rotate_receipt_days: Days = Field(90, description=_ROTATED.format("of receipts"))
+    rotate_checkpoint_days: Days = Field(
+        0, description=_ROTATED.format("of checkpoints") + " Witnesses and readers must be told of a new one: by hand."
+    )
+    rotate_policy_days: Days = Field(90, description=_ROTATED.format("of policy bundles"))
+    rotate_approval_days: Days = Field(90, description=_ROTATED.format("of what the gateway attests"))

@@ -80,6 +80,8 @@ CASES: dict[str, list[str]] = {
     "issuers list": [],
     "issuers revoke": ["i1"],
     "keys list": [],
+    "keys create": ["receipt"],
+    "keys history": [],
     "keys rotate": ["receipt"],
     "keys revoke": ["k1"],
     "keys new": ["--out", "new.jwk"],
