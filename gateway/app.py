@@ -36,7 +36,7 @@ from gateway.policy.contexts import Contexts
 from gateway.policy.engine import bundle_directory, load_engine
 from gateway.policy.recall import Recall
 from gateway.policy.reloading import EventKind, PolicyEvent
-from gateway.ports import Append
+from gateway.ports import Append, Purpose
 from gateway.privacy import Privacy
 from gateway.proposals import Proposals
 from gateway.pulling import Pulling
@@ -102,6 +102,8 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
 
     bundles = SqlBundles(engine, master.derive("policy rows"))
     policy = load_engine(settings.policy, policy_changed, bundles)
+    for purpose in Purpose:
+        metrics.key_age.labels(str(purpose)).set_function(functools.partial(keyset.age, purpose))
     metrics.policy_problem.set_function(lambda: policy.problem is not None)
     lifecycle = Lifecycle(
         log=log,

@@ -1,5 +1,6 @@
 """The gateway's keys in use: signs without I/O, rotates and revokes through a store."""
 
+import math
 import threading
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -119,6 +120,11 @@ class Keyset:
     def list(self) -> Sequence[KeyRecord]:
         """Every key, by purpose and age."""
         return sorted(self._state.records.values(), key=lambda r: (r.purpose, r.created_at, r.kid))
+
+    def age(self, purpose: Purpose) -> float:
+        """Seconds since the active key of a purpose began to sign; NaN where there is none."""
+        active = rotation.of(self._state.records.values(), purpose, KeyState.ACTIVE)
+        return self._clock() - rotation.age_from(active[-1]) if active else math.nan
 
     def public_bytes(self, purpose: Purpose) -> Sequence[PublicBytes]:
         """Every key of a purpose that is not revoked, the active one first, then the newest (for verifier keys)."""
