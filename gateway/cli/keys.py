@@ -10,6 +10,7 @@ import typer
 from handrail import SigningKey, Trust
 from handrail.history import read_history
 
+from gateway.cli import keys_ceremony
 from gateway.cli.command import command, noun
 from gateway.cli.connect import Session
 from gateway.cli.exits import Stop
@@ -20,6 +21,7 @@ from gateway.ports import Purpose
 from gateway.rendering import moment as at
 
 app = noun("keys")
+app.add_typer(keys_ceremony.app, name="ceremony")
 _EPOCH: Final = "epoch"
 _DAY_SECONDS: Final = 86_400
 
