@@ -36,6 +36,8 @@ from keys import jwk, jws
 from keys.keyset import TYPES
 
 ROTATIONS: Final = 3
+PURPOSES: Final = tuple(one for one in Purpose if one is not Purpose.CHECKPOINT_PQ)
+"""Those that readers verify by the JWKS."""
 AGENTS: Final = 4
 _MAX_AGE: Final = re.compile(r"max-age=([0-9]+)")
 _PAUSE_SECONDS: Final = 0.05
@@ -93,7 +95,7 @@ class Load:
     @property
     def done(self) -> bool:
         """Whether there were enough messages and rotations; or something failed."""
-        rotated = all(self.rotations[purpose] >= ROTATIONS for purpose in Purpose)
+        rotated = all(self.rotations[purpose] >= ROTATIONS for purpose in PURPOSES)
         return bool(self.failures) or (rotated and self.messages.total() >= self.wanted)
 
 
@@ -126,7 +128,7 @@ async def tokens(load: Load, gateway: Gateway, http: httpx2.AsyncClient) -> None
 
 
 def _round(load: Load, gateway: Gateway, reader: Reader) -> None:
-    for purpose in Purpose:
+    for purpose in PURPOSES:
         for typ in sorted(TYPES[purpose]):
             for _ in range(8):
                 _believed(load, reader, gateway.keyset.sign(purpose, typ, b'{"v":1}'), typ, f"{purpose} {typ}", purpose)
@@ -157,7 +159,7 @@ def _noted(load: Load, reader: Reader, purpose: Purpose, signature: bytes, messa
 async def rotate(load: Load, gateway: Gateway) -> None:
     """Rotate every purpose as often as it goes, until each was rotated often enough."""
     while not load.done:
-        for purpose in Purpose:
+        for purpose in PURPOSES:
             try:
                 await gateway.key_changes.make(gateway.keyset.rotate, purpose, DEFAULT_TENANT, "bench")
             except Refused as refusal:
@@ -187,7 +189,7 @@ async def run(home: Path, messages: int) -> dict[str, Any]:
     return {
         "messages": load.messages.total(),
         "kinds": dict(sorted(load.messages.items())),
-        "rotations": {str(purpose): load.rotations[purpose] for purpose in Purpose},
+        "rotations": {str(purpose): load.rotations[purpose] for purpose in PURPOSES},
         "keys": {what: len(kids) for what, kids in sorted(load.kids.items())},
         "failures": load.failures,
         "seconds": round(time.monotonic() - started, 1),

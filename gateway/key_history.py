@@ -12,6 +12,7 @@ from gateway.canonical import canonical
 from gateway.errors import Malformed, Refused
 from gateway.ports import Purpose, Typ
 from gateway.reasons import Reason
+from keys import algorithms
 from keys.keyset import Keyset, life
 from keys.rotation import Compromise, KeyRecord
 
@@ -86,9 +87,8 @@ def _key(record: KeyRecord, entries: Sequence[Sequence[Any]]) -> dict[str, Any]:
         "not_after": min((end for end in ends if end is not None), default=None),
     }
     return {
-        "kid": record.kid,
+        **algorithms.document(record),
         "purpose": str(record.purpose),
-        "x": record.x,
         "state": str(record.state),
         **life(record),
         **{name: value for name, value in signed.items() if value is not None and record.activated_at is not None},

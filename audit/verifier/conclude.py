@@ -10,7 +10,7 @@ from .collected import Collected, Request
 from .errors import EvidenceError
 from .history import check_history
 from .keys import Key, Keys
-from .note import Checkpoint, Note, Vkey
+from .note import LOG, Checkpoint, Note, Vkey
 from .report import Report, Verdict
 from .segment import Leaves
 from .tree import EMPTY_ROOT
@@ -98,10 +98,10 @@ def _unrevoked(
             unknown = unknown or (key.public in gone and gone[key.public] is None)
             gone[key.public] = None if unknown else min(time for time in times if time is not None)
     left = [key for key in found.signers if key.public not in gone]
-    if left or not found.signers:
+    if not found.signers or any(key.kind == LOG for key in left):
         found.signers = left
         return
-    since = [time for key in found.signers if (time := gone[key.public]) is not None]
+    since = [time for key in found.signers if (time := gone.get(key.public)) is not None]
     seen = _seen_before(found.note, witnesses, min(since)) if since else ()
     if len(seen) >= max(1, quorum):
         report.proved(

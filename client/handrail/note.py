@@ -12,6 +12,7 @@ from typing import Final, Self
 from handrail.errors import MalformedError
 from handrail.keys import VerifyKey
 from handrail.merkle import HASH_BYTES
+from handrail.post_quantum import PostQuantumKey, require
 from handrail.strict import b64_decode
 
 PROOF_HEADER: Final = "c2sp.org/tlog-proof@v1"
@@ -143,6 +144,7 @@ def open_checkpoint(
     note: str,
     keys: Iterable[LogKey],
     quorum: Quorum = NO_QUORUM,
+    second: Sequence[PostQuantumKey] = (),
     stolen: Mapping[LogKey, float] = NOTHING_STOLEN,
 ) -> Checkpoint:
     """Verify a signed note and read its body as a checkpoint.
@@ -153,6 +155,9 @@ def open_checkpoint(
 
     Signatures of unknown keys are ignored; a known key whose signature fails refuses the whole note. The text is not
     looked at before a signature holds, and the key's name must equal the checkpoint's origin.
+
+    Args:
+        second: with these, one of them must have signed by ML-DSA-44 as well.
 
     Raises:
         MalformedError: where the note or its body is malformed, no known key signed it, or fewer witnesses cosigned it
@@ -182,6 +187,7 @@ def open_checkpoint(
         raise MalformedError("the checkpoint's root is not 32 bytes long")
     if any(key.name != lines[0] for key in signers):
         raise MalformedError("the checkpoint was signed by a key of another log")
+    require((lines[0], int(lines[1]), root), signatures, second)
     found = _witnesses(text, signatures, quorum)
     witnesses = tuple(key.name for key in found)
     if all(key in stolen for key in signers):

@@ -10,7 +10,7 @@ import typer
 from handrail import SigningKey, Trust
 from handrail.history import read_history
 
-from gateway.cli import keys_ceremony
+from gateway.cli import keys_ceremony, keys_stores
 from gateway.cli.command import command, noun
 from gateway.cli.connect import Session
 from gateway.cli.exits import Stop
@@ -24,6 +24,7 @@ app = noun("keys")
 app.add_typer(keys_ceremony.app, name="ceremony")
 _EPOCH: Final = "epoch"
 _DAY_SECONDS: Final = 86_400
+app.add_typer(keys_stores.app)
 
 
 @command(app, "list", example="keys list", good="they were listed")

@@ -47,7 +47,7 @@ class Made(StrEnum):
 
 @command(
     app,
-    example="keys ceremony make master --out m.key --attendant ann=ann.jwk --attendant bob=bob.jwk --record r.json",
+    example="keys ceremony make master --out m --attendant a=a.jwk --attendant b=b.jwk --record r",
     good="it was made, and the record is signed",
 )
 def make(
@@ -85,7 +85,7 @@ def make(
 
 @command(
     app,
-    example="keys ceremony check r.json --attendant ann=ann.pub --attendant bob=bob.pub --file master.key",
+    example="keys ceremony check r --attendant a=a.pub --attendant b=b.pub --file m",
     good="the record holds",
     negative="it does not",
 )

@@ -179,7 +179,7 @@ class KeyList(Shape):
 class KeyRequest(Shape):
     """Which purpose gets a further next key."""
 
-    purpose: Literal["connector", "step", "receipt", "checkpoint", "policy", "approval"]
+    purpose: Literal["connector", "step", "receipt", "checkpoint", "checkpoint-pq", "policy", "approval"]
 
 
 class KeyRevocation(Shape):
@@ -209,6 +209,9 @@ class TrustView(Shape):
     origin: str
     jwks: Jwks
     log: list[str] = Field(description="Signed-note verifier keys of the log.")
+    log_post_quantum: list[str] | None = Field(
+        None, description="Its ML-DSA-44 verifier keys, where checkpoints are signed a second time."
+    )
 
 
 # --- hands -----------------------------------------------------------------------------------------------------------

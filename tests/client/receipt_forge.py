@@ -170,7 +170,7 @@ class Forge:
         """The signed history of this gateway's keys."""
         known = jwk(self.receipt_key, "receipt")
         entries = [[0, "KEYCRE", "next"], [1, "KEYROT", "active"]]
-        key = {**{name: known[name] for name in ("kid", "purpose", "x")}, "state": "active", "created_at": 1.0,
+        key = {**known, "state": "active", "created_at": 1.0,
                "activated_at": 2.0, "not_before": 2.0, "entries": entries}  # fmt: skip
         payload = {"v": 1, "iss": ORIGIN, "iat": 2, "keys": [key], **claims}
         return compact(self.receipt_key, {**self.header, "typ": typ}, rfc8785.dumps(payload))

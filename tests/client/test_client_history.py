@@ -9,6 +9,8 @@ from handrail.history import read_history
 
 from tests.client.receipt_forge import Forge, jwk
 
+JWK = jwk(Forge().receipt_key, "receipt")
+
 
 def _trust(forge: Forge) -> Trust:
     return Trust.from_document(forge.trust())
@@ -37,7 +39,7 @@ def test_a_history_of_a_stranger_or_of_another_class_is_none() -> None:
         ({"iss": "other.example/log"}, "of this gateway"),
         ({"keys": {}}, "wrong type"),
         ({"keys": ["k"]}, "no object"),
-        ({"keys": [{"kid": "k", "purpose": "receipt", "x": "A" * 43, "state": "active", "entries": []}]}, "thumbprint"),
+        ({"keys": [{**JWK, "kid": "k", "state": "active", "entries": []}]}, "thumbprint"),
         ({"keys": [{"kid": "k"}]}, "missing"),
     ],
 )

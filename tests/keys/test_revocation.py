@@ -10,7 +10,7 @@ from gateway.ports import Purpose
 from gateway.reasons import Conflict, Reason
 from gateway.settings import KeySettings
 from keys import entries, rotation
-from keys.errors import KeyRefused
+from keys.errors import KeyRefused, KeyUnavailable
 from keys.keyset import NEXT_MAX, Keyset, rotate_days
 from keys.rotation import Compromise, KeyRecord, KeyState, Lifetimes
 from keys.stores.file import FileKeyStore
@@ -129,25 +129,31 @@ def test_no_more_keys_wait_than_may(keyset: Keyset) -> None:
     assert refusal.value.facts["problem"] == Conflict.SPARE_KEYS
 
 
+def test_no_key_is_made_of_a_purpose_that_the_gateway_does_not_use(keyset: Keyset) -> None:
+    with pytest.raises(KeyUnavailable):
+        keyset.create(Purpose.CHECKPOINT_PQ)
+
+
 # --- by schedule -----------------------------------------------------------------------------------------------------
 
 
 def test_every_purpose_has_a_schedule_of_its_own() -> None:
     days = {purpose: rotate_days(KeySettings(rotate_step_days=7), purpose) for purpose in Purpose}
+    assert days.pop(Purpose.CHECKPOINT_PQ) == 0
     assert days.pop(Purpose.CHECKPOINT) == 0, "witnesses and readers are told first"
     assert days.pop(Purpose.STEP) == 7
     assert set(days.values()) == {90}
 
 
 def test_a_key_is_rotated_when_its_days_are_over_and_not_before(keyset: Keyset, clock: Clock) -> None:
-    before = {purpose: active(keyset, purpose) for purpose in Purpose}
+    before = {purpose: active(keyset, purpose) for purpose in keyset.purposes}
     clock.now = T0 + 90 * DAY - 1
     assert keyset.tick() == ()
     clock.now += 1
     changed = keyset.tick()
     rotated = {record.purpose for record in changed if record.state is KeyState.ACTIVE}
-    assert rotated == set(Purpose) - {Purpose.CHECKPOINT}
-    assert {purpose for purpose in Purpose if active(keyset, purpose) != before[purpose]} == rotated
+    assert rotated == set(keyset.purposes) - {Purpose.CHECKPOINT}
+    assert {purpose for purpose in keyset.purposes if active(keyset, purpose) != before[purpose]} == rotated
     assert keyset.tick() == (), "once"
     assert keyset.age(Purpose.RECEIPT) == 0
 
@@ -171,14 +177,14 @@ def test_of_many_gateways_one_rotates(tmp_path: Path, clock: Clock, keyset: Keys
         thread.start()
     for thread in threads:
         thread.join()
-    assert len([change for change in made if change.state is KeyState.ACTIVE]) == len(Purpose) - 1
+    assert len([change for change in made if change.state is KeyState.ACTIVE]) == len(keyset.purposes) - 1
     for one in crowd:
         one.reload()
     assert len({active(one) for one in crowd}) == 1
 
 
 def test_a_schedule_of_nought_rotates_nothing(tmp_path: Path, clock: Clock) -> None:
-    keyset = keyset_in(tmp_path, clock, **{f"rotate_{purpose}_days": 0 for purpose in Purpose})
+    keyset = keyset_in(tmp_path, clock, **{f"rotate_{purpose.replace('-', '_')}_days": 0 for purpose in Purpose})
     keyset.ensure()
     clock.now += 4_000 * DAY
     assert keyset.tick() == ()

@@ -1,24 +1,24 @@
-"""Two gateway processes share a database and the keys: what one revokes, the other refuses within five seconds."""
+"""Two gateway processes share a database, in which the keys lie: what one revokes, the other refuses within five seconds."""
 
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx2
 import pytest
 from handrail import Plan, Signer, SigningKey
 
-from gateway import service, setup
+from audit.database import make_engine
+from gateway import key_stores, service, setup
 from gateway.model import DEFAULT_TENANT
 from gateway.ports import Purpose
 from gateway.settings import Settings
-from keys.stores.file import FileKeyStore
-from keys.stores.master import MasterKey
 from tests.until import until
 
 WITHIN_SECONDS = 5.0
@@ -42,21 +42,22 @@ def _url(process: "subprocess.Popen[str]") -> str:
 
 
 @pytest.fixture
-def two(tmp_path: Path, postgres_url: str) -> Iterator[tuple[str, str, str, Path]]:
-    """URLs of two gateways, an admin's API key, and the home whose keys both use."""
+def two(tmp_path: Path, postgres_url: str) -> Iterator[tuple[str, str, str, Settings]]:
+    """URLs of two gateways, an admin's API key, and the first one's settings."""
     first, second = tmp_path / "first", tmp_path / "second"
-    token = str(setup.run(Settings(home=first, database={"url": postgres_url})).token)
-    second.mkdir(mode=0o700)
-    (second / "keys").symlink_to(first / "keys")
+    settings = Settings(home=first, database={"url": postgres_url}, keys={"store": "database"})
+    token = str(setup.run(settings).token)
     common = {
         "database__url": postgres_url,
+        "keys__store": "database",
         "keys__master_key_file": str(first / "master.key"),
+        "keys__root_file": str(first / "root.key"),
         "privacy__epochs": str(first / "epochs"),
     }
     with ExitStack() as stack:
         processes = [stack.enter_context(_start(home, **common)) for home in (first, second)]
         try:
-            yield _url(processes[0]), _url(processes[1]), token, first
+            yield _url(processes[0]), _url(processes[1]), token, settings
         finally:
             for process in processes:
                 process.terminate()
@@ -64,20 +65,32 @@ def two(tmp_path: Path, postgres_url: str) -> Iterator[tuple[str, str, str, Path
                 process.wait(30)
 
 
-def _stolen(home: Path, purpose: Purpose) -> SigningKey:
-    """What a thief has who read the key store and the master key: the active private key."""
-    store = FileKeyStore(home / "keys", MasterKey.load(home / "master.key"))
-    [kid] = [key.record.kid for key in store.load() if key.record.purpose is purpose and key.record.state == "active"]
-    _, private = store._unseal(kid)
-    assert private is not None
-    return SigningKey(private.private_bytes_raw())
+@dataclass(frozen=True)
+class Thief:
+    """The use of a private key, as one who read key store, root and master key has it."""
+
+    kid: str
+    sign: Callable[[bytes], bytes]
+
+    @classmethod
+    def of(cls, settings: Settings, purpose: Purpose) -> "Thief":
+        engine = make_engine(settings.database_url)
+        stored = key_stores.open_store(settings, key_stores.open_root(settings), lambda: engine).load()
+        [(kid, sign)] = [
+            (key.record.kid, key.sign)
+            for key in stored
+            if (key.record.purpose, key.record.state) == (purpose, "active")
+        ]
+        engine.dispose()
+        assert sign is not None
+        return cls(kid, sign)
 
 
 @pytest.mark.postgres
-async def test_a_revocation_is_everywhere_within_five_seconds(two: tuple[str, str, str, Path]) -> None:
+async def test_a_revocation_is_everywhere_within_five_seconds(two: tuple[str, str, str, Settings]) -> None:
     assert service.KEYS_SECONDS * 2 < WITHIN_SECONDS, "each process looks twice in that time"
-    here, there, token, home = two
-    thief = _stolen(home, Purpose.CONNECTOR)
+    here, there, token, settings = two
+    thief = Thief.of(settings, Purpose.CONNECTOR)
     headers = {"authorization": f"Bearer {token}"}
     async with httpx2.AsyncClient(timeout=30, headers=headers) as http:
         person = {"id": "bot", "roles": ["agent"]}
@@ -88,7 +101,7 @@ async def test_a_revocation_is_everywhere_within_five_seconds(two: tuple[str, st
             """A plan in the name of an ingress, signed with the stolen key, at the other gateway."""
             plan = Plan()
             plan.step("nowhere", "look", {})
-            signed = Signer("connector:mcp", thief, origin, DEFAULT_TENANT, "bot").sign(plan)
+            signed = Signer("connector:mcp", cast("SigningKey", thief), origin, DEFAULT_TENANT, "bot").sign(plan)
             known = {"authorization": f"Bearer {bot}", "content-type": "application/jose"}
             return await http.post(f"{there}/v1/plans?wait=5", content=signed, headers=known)
 
