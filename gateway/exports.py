@@ -21,6 +21,7 @@ from audit.export.source import Selection, Source
 from audit.log import Log
 from audit.query import Filter, StoredEntry
 from audit.threads import at_length
+from gateway import scope
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import HandrailError, Malformed, Refused
 from gateway.model import DEFAULT_TENANT, Principal
@@ -98,14 +99,14 @@ class Exports:
         """Put an export on record and give what is to be streamed.
 
         Raises:
-            Refused: ``auth.forbidden`` for payloads where the principal may not have them, ``request.malformed`` for a
-                range that the log does not have, ``request.not_found`` for a tree size without a checkpoint.
+            Refused: ``auth.forbidden`` for payloads where the principal may not have them, ``auth.bound`` for payloads
+                where they are bound to hands, ``request.malformed`` for a range that the log does not have,
+                ``request.not_found`` for a tree size without a checkpoint.
             Unavailable: ``log.unavailable``; nothing was exported.
         """
         if asked.payloads:
             require(principal, Permission.AUDIT_PAYLOADS)
-            if principal.hands is not None:
-                raise Refused(Reason.AUTH_FORBIDDEN, "payloads are not parted by hands")
+            scope.require_every_hand(principal)
         size, note = await self._head(asked)
         selection = _selection(asked, principal, size)
         after = -1 if asked.after is None else asked.after
@@ -173,7 +174,8 @@ class Exports:
             keys=self.trust(),
             controls=self.controls,
             receipts=self._receipts,
-            policy=self._policy,
+            # A policy bundle grants to every tenant; the gateway's own shows it to no other (``Lifecycle.require``).
+            policy=self._policy if principal.tenant == DEFAULT_TENANT else _no_policy,
             opened=self.log.open if asked.payloads else None,
             sign=lambda claims: self.signer.sign(Purpose.RECEIPT, Typ.EXPORT, claims),
             kept=asked.kept,
@@ -238,6 +240,10 @@ async def _behind(chunks: AsyncIterator[bytes], offset: int, sha256: str) -> Asy
 def _same(found: str, expected: str) -> None:
     if found != expected:
         raise Refused(Reason.REQUEST_CONFLICT, "other bytes", **because(Conflict.EXPORT_OTHER))
+
+
+async def _no_policy(_digest: str) -> None:
+    return None
 
 
 _FILES: Final = {Format.BUNDLE: "evidence.tar", Format.CSV: "entries.csv"}

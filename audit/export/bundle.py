@@ -143,6 +143,7 @@ def _asked(selection: Selection, around: Around) -> dict[str, Any]:
         "first": selection.first,
         "end": selection.end,
         "filter": selection.filters(),
+        "scope": selection.scope(),
         "kept": sorted(around.kept),
         "payloads": around.opened is not None,
     }
@@ -153,6 +154,9 @@ def _statement(selection: Selection, dropped: Sequence[tuple[int, int]], *, whol
     if whole:
         return f"Every entry {about} is enclosed; the hashes prove it."
     named = ", ".join(sorted(selection.filters())) or "none but the tenant"
+    bound = selection.scope().get("hands")
+    if bound is not None:
+        named += f"; for a reader who is bound to the hands {', '.join(bound) or 'none'}"
     gone = sum(last - first + 1 for first, last in dropped)
     of_the_rest = (
         f" Of {gone} entries of the range only those that stand are left: their retention is over." if gone else ""

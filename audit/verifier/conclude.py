@@ -265,6 +265,15 @@ def _completeness(asked: Request, leaves: Leaves, report: Report) -> None:
         report.proved("completeness", f"no entry from {first} up to, not including, {end} is missing.")
         return
     words = " and ".join(f"{name} {value}" for name, value in sorted(wanted.items()))
+    scope = asked.document["scope"]
+    if scope:
+        some = ", ".join(scope["hands"][:5]) + (" and others" if len(scope["hands"]) > 5 else "")
+        report.add(
+            Verdict.LIMIT,
+            "scope",
+            f"anything about other hands than {some or 'none'}: whoever asked for this bundle is bound to these, and "
+            "sees of what is about no hand only the entries on keys, policies and the log itself.",
+        )
     report.add(
         Verdict.LIMIT,
         "completeness",

@@ -340,4 +340,6 @@ def _download(response: httpx2.Response, url: httpx2.URL) -> Download:
     numbers = [response.headers.get(f"handrail-{name}", "") for name in ("tree-size", "entries")]
     if not all(number.isascii() and number.isdigit() and len(number) <= 15 for number in numbers):
         raise UnexpectedReply(response.status_code, "the answer is not an export")
-    return Download(int(numbers[0]), int(numbers[1]), pieces())
+    bound = response.headers.get("handrail-hands")
+    hands = None if bound is None else tuple(filter(None, bound.split(",")))
+    return Download(int(numbers[0]), int(numbers[1]), hands, pieces())

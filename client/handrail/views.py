@@ -114,9 +114,11 @@ class Download:
     Attributes:
         tree_size: of the log that is exported from.
         entries: how many are to come.
+        hands: whose entries alone they are, with those on keys, policies and the log; ``None`` for every hand.
         pieces: its bytes, once.
     """
 
     tree_size: int
     entries: int
+    hands: tuple[str, ...] | None
     pieces: Iterator[bytes]

@@ -12,6 +12,7 @@ from gateway.cli.command import command, group
 from gateway.cli.connect import Session
 from gateway.cli.exits import Code, Stop
 from gateway.cli.saving import Force, Unfinished
+from gateway.cli.scope import within
 from gateway.cli.times import moment
 
 app = group()
@@ -76,16 +77,18 @@ def export(
         file.begin({**request, "moments": moments}, force=force)
     del asked["url"]
     try:
-        _fetch(session, file, asked, request)
+        hands = _fetch(session, file, asked, request)
     except BaseException:
         if not resume:
             file.discard_if_empty()
         raise
     file.finish(force=force)
-    document = {"file": str(out_), "format": str(format_), "bytes": file.size}
+    document = {"file": str(out_), "format": str(format_), "bytes": file.size, "hands": hands}
 
     def show() -> None:
         session.out.line(f"{out_}: {file.size:,} bytes ({format_})")
+        if hands is not None:
+            session.out.line(f"It is {within(hands)}.", style="yellow")
         if format_ is Format.BUNDLE:
             session.out.line(f"Check it: handrail audit verify-bundle {out_} --trust FILE")
         else:
@@ -111,8 +114,14 @@ def _place(file: Unfinished, kind: Format, request: dict[str, Any]) -> dict[str,
     return {"tree_size": kept["tree_size"], "after": after}
 
 
-def _fetch(session: Session, file: Unfinished, asked: dict[str, Any], request: dict[str, Any]) -> None:
-    """Write what comes. What has come stays where it breaks off."""
+def _fetch(
+    session: Session, file: Unfinished, asked: dict[str, Any], request: dict[str, Any]
+) -> tuple[str, ...] | None:
+    """Write what comes. What has come stays where it breaks off.
+
+    Returns:
+        The hands that the export is bound to, where it is bound to any.
+    """
     lines = asked["format"] != Format.BUNDLE
     moments = {name: asked[name] for name in ("since", "until")}
     came = 0
@@ -140,3 +149,4 @@ def _fetch(session: Session, file: Unfinished, asked: dict[str, Any], request: d
             "Tell the gateway's operator. What came is kept beside the name that you gave.",
             code=Code.UNEXPECTED_REPLY,
         )
+    return download.hands

@@ -42,6 +42,8 @@ async def export(request: Request, principal: Principal) -> ASGIApp:
         "handrail-entries": str(found.entries),
         "handrail-dropped": str(found.dropped),
     }
+    if principal.hands is not None:
+        headers["handrail-hands"] = ",".join(sorted(principal.hands))
     return Download(found.chunks, headers, request.app.state.streams, owner, partial(authenticate, request.scope))
 
 
@@ -128,6 +130,6 @@ ENDPOINTS: Final = (
                 "handrail-dropped how many of the range are over their retention: of those only the standing are left.",
             )
         },
-        problems=(Reason.REQUEST_CONFLICT, Reason.REQUEST_NOT_FOUND, Reason.OVERLOADED),
+        problems=(Reason.AUTH_BOUND, Reason.REQUEST_CONFLICT, Reason.REQUEST_NOT_FOUND, Reason.OVERLOADED),
     ),
 )

@@ -88,7 +88,7 @@ class House:
         return {"v": 1, "origin": self.log.origin, "jwks": self.keyset.trust_jwks(), "log": [self.log.vkey()]}
 
     async def selection(self, *, first: int = 0, end: int | None = None, tree_size: int | None = None,
-                        tenant: str = "default", key_changes: bool | None = None, **filters: str
+                        tenant: str = "default", key_changes: bool | None = None, **filters: Any
                         ) -> tuple[Selection, str]:  # fmt: skip
         size, note = await self.log.signed_head()
         if tree_size is not None:

@@ -13,12 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from audit.merkle import Frontier, leaf_hash
-from audit.query import Filter
+from audit.query import Filter, Scope
 from audit.verifier.collected import COUNTED_MAX, Collected
 from audit.verifier.note import WITNESS, Vkey
 from audit.verifier.report import Exit, Verdict
 from audit.verifier.tree import EMPTY_ROOT, Growth, spans
 from gateway.canonical import b64url_decode, canonical
+from gateway.entries import COMMON
 from gateway.policy.bundle import assemble
 from gateway.ports import Append, Purpose, Typ
 from tests.audit.conftest import draft
@@ -68,6 +69,43 @@ async def test_of_another_tenant_there_are_only_hashes(house: House) -> None:
     assert "--trust" in said(report, Verdict.OPEN)["manifest"]
     trusted = check(await house.bundle(tenant=OTHERS), house.key, trust=canonical(house.trust()))
     assert trusted.exit is Exit.HOLDS
+
+
+BOUND = Scope(hands=frozenset({"mail"}), types=frozenset(map(str, COMMON)))
+
+
+async def test_of_other_hands_than_the_readers_there_are_only_hashes(house: House) -> None:
+    theirs = await house.fill(2, hand="mail", action="send")
+    raw = await house.bundle(scope=BOUND)
+    assert b"git_status" not in raw
+    report = check(raw, house.key)
+    assert report.exit is Exit.HOLDS, list(report.lines())
+    keys = len(house.log.reader.query(Filter(scope=Scope(hands=frozenset(), types=BOUND.types)), limit=100).entries)
+    assert report.facts["entries"] == len(theirs) + keys
+    assert report.facts["receipts"] == len(theirs)
+    limits = said(report, Verdict.LIMIT)
+    assert "other hands than mail" in limits["scope"]
+    assert "completeness" in limits
+
+
+async def test_a_bundle_for_some_hands_that_encloses_others_is_named(house: House) -> None:
+    parts = taken_apart(await house.bundle())
+    asked = json.loads(dict(parts)["asked.json"])
+    asked["scope"] = {"hands": ["mail"], "types": []}
+    changed = [(name, canonical(asked) if name == "asked.json" else raw) for name, raw in parts]
+    report = check(resigned(house, changed), house.key)
+    assert report.exit is Exit.FAILED
+    assert any("beyond the hands of the reader" in line for line in report.lines())
+
+
+@pytest.mark.parametrize("scope", [{"hands": ["a"]}, {"hands": "a", "types": []}, {"hands": [1], "types": []},
+                                   {"hands": [], "types": [], "more": []}])  # fmt: skip
+async def test_a_scope_that_cannot_be_read_is_refused(house: House, scope: object) -> None:
+    parts = taken_apart(await house.bundle())
+    asked = json.loads(dict(parts)["asked.json"]) | {"scope": scope}
+    changed = [(name, canonical(asked) if name == "asked.json" else raw) for name, raw in parts]
+    report = check(resigned(house, changed), house.key)
+    assert report.exit is Exit.FAILED
 
 
 async def test_opened_values_are_those_that_were_committed_to(house: House) -> None:
