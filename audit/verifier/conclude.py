@@ -220,6 +220,7 @@ def _manifest(
         wrong.append("it says that the range is enclosed whole, and entries of it are missing")
     wrong += _parts(manifest["parts"], seen[:-2])
     _dropped(manifest.get("dropped"), report)
+    _later(manifest.get("head"), report)
     for text in wrong:
         report.failed("manifest", text)
     report.facts.update(made_at=manifest["made_at"], by=asked.document["by"], asked=asked.document)
@@ -243,6 +244,19 @@ def _dropped(stretches: object, report: Report) -> None:
         f"that entries {some}{more} were dropped because their retention was over, but for those that stand, is the "
         "gateway's word: whether another would have passed the filters, nobody can show any more.",
     )
+
+
+def _later(head: object, report: Report) -> None:
+    """What the gateway says of entries that came after the checkpoint."""
+    if type(head) is not dict or not all(type(head.get(name)) is int for name in ("later", "log_size", "needed")):
+        report.failed("manifest", "it does not say how many entries came after the checkpoint")
+    elif head["later"]:
+        report.add(
+            Verdict.LIMIT,
+            "head",
+            f"anything of {head['later']} further entries that the gateway had by then, in a log of "
+            f"{head['log_size']}: {head['needed']} witnesses had not cosigned so far yet. Ask again for those.",
+        )
 
 
 def _parts(listed: Sequence[Any], seen: Sequence[Mapping[str, Any]]) -> list[str]:
