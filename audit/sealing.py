@@ -19,7 +19,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from sqlalchemy import Connection, Dialect, bindparam, select
+from sqlalchemy import Connection, Dialect, bindparam, func, select
 
 from audit.driver import Driver
 from audit.epochs import KEY_BYTES, NONCE_BYTES, EpochKeys
@@ -51,6 +51,9 @@ OPENING: Final = select(
 ).join_from(payloads, data_keys, payloads.c.key_id == data_keys.c.key_id)
 """What :meth:`Opener.open_rows` wants of each payload."""
 _PAYLOADS: Final = OPENING.where(payloads.c.commitment.in_(bindparam("commitments", expanding=True)), _UNERASED)
+_SIZES: Final = select(payloads.c.commitment, func.length(payloads.c.sealed)).where(
+    payloads.c.commitment.in_(bindparam("commitments", expanding=True))
+)
 _OWNERS: Final = (
     select(payload_keys.c.commitment, data_keys.c.key_id, data_keys.c.epoch, data_keys.c.wrapped)
     .join_from(payload_keys, data_keys, payload_keys.c.key_id == data_keys.c.key_id)
@@ -305,6 +308,12 @@ class Opener:
                 while len(self._keys) > _CACHE:
                     self._keys.popitem(last=False)
             return found
+
+
+def sealed_bytes(connection: Connection, commitments: Sequence[str]) -> dict[str, int]:
+    """Commitment -> size of the sealed value, of those that are still there."""
+    rows = connection.execute(_SIZES, {"commitments": list(commitments)}) if commitments else ()
+    return {commitment: int(size) for commitment, size in rows}
 
 
 def unseal(key: AESGCM, commitment: str, sealed: bytes) -> tuple[bytes, bytes]:

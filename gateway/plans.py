@@ -283,9 +283,14 @@ class Plans(ABC):
 
 
 def may_see(plan: PlanState, viewer: Principal) -> bool:
-    """Whose plan it is, or a role that reads every plan of the tenant."""
+    """Whose plan it is, or a role that reads every plan of the tenant whose hands are all within the viewer's scope."""
     if plan.plan.tenant != viewer.tenant:
         return False
     if viewer.id in {plan.plan.principal.id, plan.plan.caller.id}:
         return True
-    return permits(viewer, Permission.PLANS_READ_ALL)
+    return permits(viewer, Permission.PLANS_READ_ALL) and may_use_all(plan, viewer)
+
+
+def may_use_all(plan: PlanState, viewer: Principal) -> bool:
+    """Whether every hand of the plan is within the viewer's scope."""
+    return all(viewer.may_use(state.step.hand) for state in plan)

@@ -31,6 +31,7 @@ class Reason(StrEnum):
     AUTH_INVALID = "auth.invalid"
     AUTH_EXPIRED = "auth.expired"
     AUTH_FORBIDDEN = "auth.forbidden"
+    AUTH_BOUND = "auth.bound"
     PRIVACY_HELD = "privacy.held"
     # 2 verify
     VERIFY_MALFORMED = "verify.malformed"
@@ -139,6 +140,7 @@ TEXTS: Final[dict[Reason, str]] = {
     Reason.AUTH_EXPIRED: "The API key has expired.",
     Reason.PRIVACY_HELD: "A legal hold stands against an erasure of this person's data.",
     Reason.AUTH_FORBIDDEN: "Your roles do not permit this.",
+    Reason.AUTH_BOUND: "This reaches beyond the hands or the tenant that you are bound to.",
     Reason.VERIFY_MALFORMED: "The message is not a compact JWS.",
     Reason.VERIFY_ALGORITHM: "Only alg Ed25519 is accepted.",
     Reason.VERIFY_HEADER: "The JWS header has a member that is not accepted.",

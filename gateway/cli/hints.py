@@ -32,6 +32,7 @@ HINTS: Final[Mapping[Reason, str]] = {
     Reason.AUTH_INVALID: "Ask a security admin for a new key: handrail principals add ID --role ROLE.",
     Reason.AUTH_EXPIRED: "Ask a security admin for a new key: handrail principals add ID --role ROLE.",
     Reason.PRIVACY_HELD: "'handrail privacy hold list' shows the hold; lift it where its reason has ended.",
+    Reason.AUTH_BOUND: "Ask an auditor who is bound to no hands; of what all tenants share, the gateway's operator.",
     Reason.AUTH_FORBIDDEN: "Choose a principal that may, with --as NAME; 'handrail principals list' shows the roles.",
     Reason.VERIFY_MALFORMED: "Send a file that was signed ('handrail plan sign', 'handrail policy build'), unchanged.",
     Reason.VERIFY_ALGORITHM: "Sign with an Ed25519 key: handrail keys new --out FILE",

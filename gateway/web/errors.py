@@ -37,6 +37,7 @@ ERRORS: Final[dict[Reason, tuple[int, str]]] = {
     Reason.AUTH_INVALID: (401, "API key invalid"),
     Reason.AUTH_EXPIRED: (401, "API key expired"),
     Reason.AUTH_FORBIDDEN: (403, "Not permitted"),
+    Reason.AUTH_BOUND: (403, "Beyond your scope"),
     Reason.PRIVACY_HELD: (409, "Held"),
     Reason.VERIFY_MALFORMED: (400, "Malformed message"),
     Reason.VERIFY_ALGORITHM: (400, "Algorithm not accepted"),

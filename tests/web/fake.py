@@ -13,6 +13,7 @@ from audit.cosignature import Quorum
 from audit.cosigned import Cosigned, CosignedCheckpoint
 from audit.erasure import Erasure
 from audit.evaluations import EvaluationPage, Fault, Recorded
+from audit.export.heads import Head
 from audit.export.lines import Format
 from audit.query import Filter, Page, StoredEntry
 from audit.subjects import Hold
@@ -637,7 +638,8 @@ class testing_only_Exports:  # noqa: N801
         if self.refusal is not None:
             raise self.refusal
         kind = "application/x-tar" if asked.format is Format.BUNDLE else "application/x-ndjson"
-        return Export(kind, 9, 2, self._chunks())
+        head = Head(tree_size=9, note=await testing_only_Log().checkpoint(), cosignatures=1, needed=2, log_size=11)
+        return Export(kind, head, 2, self._chunks(), later=2)
 
     async def _chunks(self) -> AsyncIterator[bytes]:
         try:
