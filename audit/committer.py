@@ -34,7 +34,7 @@ from audit.session import Session, describe, is_lost, is_outage
 from audit.tables import checkpoints, data_keys, entries, head, payload_keys, payloads
 from gateway.commitments import Committed
 from gateway.entries import FORGETTING, EntryDraft, EntryType
-from gateway.errors import HandrailError, Outdated
+from gateway.errors import HandrailError, Outdated, Overtaken
 from gateway.model import DEFAULT_TENANT
 from gateway.ports import Write
 from gateway.reasons import Reason
@@ -231,6 +231,7 @@ class Committer:
                 self._insert_tree(driver, edge, opening + [built for job in accepted for built in job.built])
                 sealed = self._sealer.seal(driver, _committed(accepted, indices), now)
                 self._insert_sealed(driver, sealed)
+                _require_not_overtaken(connection, accepted, indices)
                 write_rows(driver, self._statements, writes)
                 self._move(driver, before, edge)
                 if not self._claim(accepted):
@@ -338,8 +339,20 @@ class Committer:
         self._session.roll_back(cause)
 
 
-def _assign(jobs: Iterable[Job], first: int) -> dict[Job, Sequence[int]]:
-    indices: dict[Job, Sequence[int]] = {}
+def _require_not_overtaken(connection: Connection, accepted: Iterable[Job], indices: Mapping[Job, range]) -> None:
+    """Refuse those whose ``Append.unless`` finds something. One too many is harmless: it looks again."""
+    overtaken = False
+    for job in accepted:
+        for one in job.item.unless:
+            if connection.execute(one.query, {**one.parameters, "before": indices[job].start}).first() is not None:
+                job.refusal, overtaken = Overtaken(), True
+                break
+    if overtaken:
+        raise _Redo  # the others' indices change
+
+
+def _assign(jobs: Iterable[Job], first: int) -> dict[Job, range]:
+    indices: dict[Job, range] = {}
     for job in jobs:
         indices[job] = range(first, first + len(job.built))
         first += len(job.built)

@@ -13,7 +13,7 @@ something that any gateway of the database completes, and nobody can read from i
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -21,21 +21,22 @@ import orjson
 from sqlalchemy import Connection, Engine, Executable, bindparam, delete, func, insert, select, text, update
 
 from audit.epochs import EpochKeys
-from audit.eraser import erasing
+from audit.eraser import DELETE_AT_ONCE, delete_values, erasing
 from audit.errors import LogUnavailable, NotLogged
 from audit.reader import Reader
 from audit.rotation import Rotation
 from audit.sealing import Epoch, every_epoch
-from audit.subjects import Hold, holds_of, keys_of, new_id, tags
-from audit.tables import data_keys, erased_keys, erasures, payload_keys, payloads
+from audit.subjects import Hold, holds_of, keys_of, new_id, no_hold_since, nothing_shared_since, tags
+from audit.tables import data_keys, erased_keys, erasures, head, payload_keys, payloads
 from audit.threads import at_length
 from gateway.entries import EntryDraft, EntryType
-from gateway.ports import Append, AuditLog, Write
+from gateway.errors import Overtaken
+from gateway.ports import Append, AuditLog, Unless, Write
 
-DELETE_AT_ONCE: Final = 1_000
-"""Payloads in one transaction: the log's writer waits for no longer one."""
 _STEADY_SECONDS: Final = 10.0
 _POLL_SECONDS: Final = 0.05
+_LOOKS: Final = 20
+"""How often the holds are looked at, where others go on setting some."""
 
 _MARK: Final = (
     f"INSERT INTO {erased_keys.name} (key_id, erasure_id) "  # noqa: S608
@@ -131,33 +132,34 @@ class Erasures:
             Held: there is a hold on the person, or on somebody whose values are the person's, too; nothing was erased.
             LogUnavailable: it may be on record, or not; asking again is harmless.
         """
+        erasure_id = new_id()
+        row = {
+            "erasure_id": erasure_id,
+            "tenant": tenant,
+            "requested_at": self._clock(),
+            "requested_by": by,
+            "epoch": None,
+            "payloads": 0,
+            "done_at": None,
+            "done_index": None,
+        }
+        entry = EntryDraft(EntryType.ERASURE_REQUESTED, tenant, principal=by, facts={"erasure": erasure_id})
+
+        def numbered(indices: Sequence[int]) -> Sequence[Write]:
+            return [Write(_INSERT, {**row, "requested_index": indices[0]})]
+
         async with self.steady() as every:
-            held = await at_length(self._holding, every, tenant, person, others)
-            if held:
-                raise Held(held)
-            erasure_id = new_id()
-            row = {
-                "erasure_id": erasure_id,
-                "tenant": tenant,
-                "requested_at": self._clock(),
-                "requested_by": by,
-                "epoch": None,
-                "payloads": 0,
-                "done_at": None,
-                "done_index": None,
-            }
-            names = sorted({tag for _, tag in tags(every, tenant, (person, *others))})
-            mark = {"erasure": erasure_id, "the_tenant": tenant, "tags": orjson.dumps(names).decode()}
-            entry = EntryDraft(EntryType.ERASURE_REQUESTED, tenant, principal=by, facts={"erasure": erasure_id})
-
-            def numbered(indices: Sequence[int]) -> Sequence[Write]:
-                return [Write(_INSERT, {**row, "requested_index": indices[0]})]
-
-            item = Append(
-                [entry, *entries], [Write(_MARKS[self._eraser.dialect.name], mark), *writes], finalise=numbered
+            names = orjson.dumps(sorted({tag for _, tag in tags(every, tenant, (person, *others))})).decode()
+            mark = Write(
+                _MARKS[self._eraser.dialect.name], {"erasure": erasure_id, "the_tenant": tenant, "tags": names}
             )
-            await self._log.append(item)
-            return erasure_id
+            for _ in range(_LOOKS):
+                unless = await at_length(self._unheld, every, tenant, person, others, names)
+                item = Append([entry, *entries], [mark, *writes], finalise=numbered, unless=unless)
+                with suppress(Overtaken):
+                    await self._log.append(item)
+                    return erasure_id
+        raise LogUnavailable("the holds that could be about that person go on changing")
 
     async def holding(self, tenant: str, person: str, others: Sequence[str] = ()) -> list[Hold]:
         """The holds for which :meth:`request` would raise ``Held`` now. Raises ``LogUnavailable`` or ``SealBroken``."""
@@ -239,18 +241,35 @@ class Erasures:
         with self._reader.connect() as connection:
             return connection.execute(_OPEN).all()
 
+    def _unheld(
+        self, every: Sequence[Epoch], tenant: str, person: str, others: Sequence[str], names: str
+    ) -> Sequence[Unless]:
+        """What must not come in between this look at the holds and the act; ``names`` are all their keyed hashes, as
+        JSON. Raises ``Held``."""
+        with self._reader.connect() as connection:  # first: what is read after it may be newer, never older
+            seen = connection.execute(select(head.c.tree_size)).scalar() or 0
+        held = self._holding(every, tenant, person, others)
+        if held:
+            raise Held(held)
+        with self._reader.connect() as connection:
+            anybody = any(hold.holds_at(self._clock()) for hold in holds_of(connection, every, tenant))
+        unless = [no_hold_since(tenant, seen)]
+        if anybody:
+            unless.append(nothing_shared_since(self._eraser.dialect.name, tenant, names, seen))
+        return unless
+
     def _holding(self, every: Sequence[Epoch], tenant: str, person: str, others: Sequence[str]) -> list[Hold]:
         now = self._clock()
         with self._reader.connect() as connection:
             in_force = [hold for hold in holds_of(connection, every, tenant) if hold.holds_at(now)]
-            mine = [hold for hold in in_force if hold.subject == person]
+            mine = [hold for hold in in_force if hold.subject in (person, None)]
             if mine or not in_force:
                 return mine
             keys = [key.key_id for key in keys_of(connection, every, tenant, (person, *others))]
             return [hold for hold in in_force if _share(connection, keys, self._keys_of_held(connection, every, hold))]
 
     def _keys_of_held(self, connection: Connection, every: Sequence[Epoch], hold: Hold) -> set[str]:
-        names = (hold.subject, *self._aliases(hold.tenant, hold.subject))
+        names = () if hold.subject is None else (hold.subject, *self._aliases(hold.tenant, hold.subject))
         return {key.key_id for key in keys_of(connection, every, hold.tenant, names)}
 
     def _state(self, tenant: str, erasure_id: str) -> Erasure:
@@ -296,16 +315,12 @@ def _share(connection: Connection, mine: Sequence[str], theirs: set[str]) -> boo
     return False
 
 
-def delete_payloads(
-    eraser: Engine, wanted: Any, also: Callable[[Connection, int], None] = lambda _connection, _count: None
-) -> int:
+def delete_payloads(eraser: Engine, wanted: Any, also: Callable[[Connection, int], None]) -> int:
     """Delete some of the payloads whose commitments ``wanted`` selects; returns how many it found, 0 at the end."""
     with erasing(eraser) as connection:
         found = connection.execute(wanted.limit(DELETE_AT_ONCE)).scalars().all()
         if found:
-            gone = connection.execute(delete(payloads).where(payloads.c.commitment.in_(found))).rowcount
-            connection.execute(delete(payload_keys).where(payload_keys.c.commitment.in_(found)))
-            also(connection, gone)
+            also(connection, delete_values(connection, found))
         return len(found)
 
 

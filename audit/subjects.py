@@ -11,19 +11,34 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, bindparam, delete, insert, select
+from sqlalchemy import Connection, bindparam, delete, insert, select, text
 
 from audit.epochs import KEY_BYTES
 from audit.errors import SealBroken
 from audit.history import facts_of
 from audit.sealing import Epoch
-from audit.tables import data_keys, erased_keys, holds
+from audit.tables import data_keys, entries, erased_keys, holds, payload_keys, payloads
 from gateway.entries import EntryType
-from gateway.ports import Write
+from gateway.ports import Unless, Write
 
 _AT_ONCE: Final = 500
 _INSERT: Final = insert(holds)
 _LIFT: Final = delete(holds).where(holds.c.hold_id == bindparam("lifted"))
+_HOLD_SINCE: Final = select(entries.c.idx).where(
+    entries.c.tenant == bindparam("tenant"),
+    entries.c.type == str(EntryType.HOLD_SET),
+    entries.c.idx >= bindparam("since"),
+    entries.c.idx < bindparam("before"),
+)
+_SHARED_SINCE: Final = (
+    f"SELECT p.idx FROM {data_keys.name} k JOIN {payload_keys.name} s ON s.key_id = k.key_id "  # noqa: S608
+    f"JOIN {payloads.name} p ON p.commitment = s.commitment "
+    "WHERE k.tenant = :tenant AND k.subject IN (SELECT %s) AND p.idx >= :since LIMIT 1"
+)
+_SHARED_OF: Final = {
+    "sqlite": text(_SHARED_SINCE % "value FROM json_each(:tags)"),
+    "postgresql": text(_SHARED_SINCE % "json_array_elements_text(CAST(:tags AS json))"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +55,15 @@ class Hold:
     """A legal hold. Times are seconds since the epoch.
 
     Attributes:
-        subject: whose data has to stay.
+        subject: whose data has to stay; ``None`` where the key that says whose is gone, as in a database that was
+            restored from before an erasure. Until it is lifted it may be anybody's, and so it is everybody's.
         code: why (``gateway.privacy.HoldCode``).
         until: when it ends by itself; ``None``: when it is lifted.
     """
 
     hold_id: str
     tenant: str
-    subject: str
+    subject: str | None
     code: str
     set_at: float
     set_by: str
@@ -98,6 +114,8 @@ def hold_label(row: Any) -> str:
 
 def setting(newest: Epoch, hold: Hold) -> Write:
     """The row of a new hold."""
+    if hold.subject is None:
+        raise SealBroken("a hold is on somebody")
     row = {
         "hold_id": hold.hold_id,
         "tenant": hold.tenant,
@@ -117,6 +135,17 @@ def lifting(hold_id: str) -> Write:
     return Write(_LIFT, {"lifted": hold_id})
 
 
+def no_hold_since(tenant: str, since: int) -> Unless:
+    """That nobody of a tenant was put under a hold from the log index ``since`` on."""
+    return Unless(_HOLD_SINCE, {"tenant": tenant, "since": since})
+
+
+def nothing_shared_since(dialect: str, tenant: str, tags_json: str, since: int) -> Unless:
+    """That no value was sealed from the log index ``since`` on which concerns somebody else beside the subjects of
+    ``tags_json`` (a JSON list of their keyed hashes)."""
+    return Unless(_SHARED_OF[dialect], {"tenant": tenant, "tags": tags_json, "since": since})
+
+
 def new_id() -> str:
     """Of a hold or an erasure: random, so that it says nothing."""
     return secrets.token_hex(8)
@@ -133,9 +162,7 @@ def holds_of(connection: Connection, every: Sequence[Epoch], tenant: str) -> lis
     found = []
     for row in connection.execute(select(holds).where(holds.c.tenant == tenant).order_by(holds.c.set_at)):
         epoch = by_name.get(row.epoch)
-        if epoch is None:
-            raise SealBroken(f"hold {row.hold_id}: its epoch key is gone")
-        _, subject = epoch.unwrap(hold_label(row), row.wrapped)
+        subject = None if epoch is None else epoch.unwrap(hold_label(row), row.wrapped)[1]
         found.append(Hold(row.hold_id, row.tenant, subject, row.code, row.set_at, row.set_by, row.until))
     here = {hold.hold_id for hold in found}
     said = {
