@@ -3,13 +3,14 @@
     1 due        whole, its newest entry older than the retention, under no hold, and no value behind it kept any more
     2 sound      the partition is rebuilt and verified against a signed checkpoint that covers it
     3 archived   where there is an archive: put there, read back, and the same
-    4 on record  a 'retention applied' entry, and in its transaction the row by which the database lets go; refused where
-                 a hold came before it in the log
+    4 on record  a 'retention applied' entry, and in its transaction the row by which the database lets go; refused
+                 where a hold came before it in the log
     5 dropped    in one transaction: hashes kept, index and entries deleted
 
 A crash leaves a partition before one of these. Up to 4 nothing has changed, and after it :meth:`Retention.sweep` takes
-it up again: a hold that is set then is too late, and says so (``holds.too_late``). Entries that stand (``gateway.entries.STANDING``) stay, and so do those of contexts that are in use: later
-decisions rest on them. Needs a database role that may delete; the gateway's own may not.
+it up again: a hold that is set then is too late, and says so (``holds.too_late``). Entries that stand
+(``gateway.entries.STANDING``) stay, and so do those of contexts that are in use: later decisions rest on them. Needs a
+database role that may delete; the gateway's own may not.
 """
 
 import asyncio

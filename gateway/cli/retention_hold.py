@@ -51,13 +51,13 @@ def set_(
         "case": case,
         "held": held.facts(),
         "index": index,
-        "too_late": [{"first": first, "last": last} for first, last in late],
+        "too_late": [{"first": start, "last": end} for start, end in late],
     }
 
     def show() -> None:
         out.line(f"Hold {hold_id} is in force on {held} (entry {index}).")
-        for first, last in late:
-            out.line(f"Too late for entries {first} to {last}: they were dropped before.", style="red")
+        for start, end in late:
+            out.line(f"Too late for entries {start} to {end}: they were dropped before.", style="red")
 
     out.show(document, show)
 

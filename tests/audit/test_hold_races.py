@@ -226,8 +226,8 @@ async def test_a_hold_on_other_entries_does_not_stop_the_drop(engine, old):
 
 async def test_a_hold_after_the_drop_is_on_record_is_too_late_and_says_so(engine, old, monkeypatch):
     """The record says that the entries are dropped: a hold that came later must not seem to keep them."""
-    log, second, retention = old
-    delete, indices = retention._delete, []
+    _, second, retention = old
+    delete = retention._delete
 
     def crash(number: int) -> int:
         raise LogUnavailable("killed")
