@@ -16,7 +16,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from audit.database import configure, make_engine, writing
 from audit.errors import LogUnavailable
-from audit.tables import data_keys, erasures, holds, payload_keys, payloads
+from audit.tables import data_keys, erasures, holds, key_buckets, payload_keys, payloads
 
 DELETE_AT_ONCE: Final = 1_000
 """Rows in one transaction: the log's writer waits for no longer one."""
@@ -24,9 +24,10 @@ HOLDS_LOCK: Final = 4_714_368_250_718
 """Of PostgreSQL's advisory locks: taken by whoever sets a hold (a trigger of ``migrations.defences``) and by whoever
 deletes what is past its time, so that neither comes between the other's look and act."""
 
-DELETES_FROM: Final = frozenset({payloads.name, payload_keys.name, data_keys.name})
+DELETES_FROM: Final = frozenset({payloads.name, payload_keys.name, data_keys.name, key_buckets.name})
 UPDATES: Final[Mapping[str, frozenset[str]]] = {
-    data_keys.name: frozenset({"subject", "epoch", "wrapped"}),
+    data_keys.name: frozenset({"subject", "bucket", "wrapped"}),
+    key_buckets.name: frozenset({"epoch", "wrapped"}),
     holds.name: frozenset({"subject", "epoch", "wrapped"}),
     erasures.name: frozenset({"payloads"}),
 }

@@ -2,8 +2,9 @@
 
     request   one append: the entry, the erasure's row, the person's data keys marked as erased, and whatever rows the
               caller adds. From its commit on no gateway opens what these keys sealed, and none seals by them again.
-    delete    values, salts and data keys.
-    rotate    to a new epoch (:mod:`audit.rotation`): the survivors are rewrapped, the old epoch key is destroyed.
+    delete    values and salts.
+    rotate    to a new epoch (:mod:`audit.rotation`), with new buckets for the slots of the person's keys, which are
+              deleted: survivors are rewrapped, the old epoch key is destroyed.
     done      an entry with counts, and no name.
 
 The request names the person in memory alone; what comes after goes by ids of keys. So a crash at any point leaves
@@ -20,15 +21,16 @@ from typing import Any, Final
 import orjson
 from sqlalchemy import Connection, Engine, Executable, bindparam, delete, func, insert, select, text, update
 
+from audit.buckets import Buckets, slot_of
 from audit.epochs import EpochKeys
 from audit.eraser import DELETE_AT_ONCE, delete_values, erasing
 from audit.errors import LogUnavailable, NotLogged
 from audit.reader import Reader
 from audit.rotation import Rotation
-from audit.sealing import Epoch, every_epoch
-from audit.subjects import Hold, holds_of, keys_of, new_id, no_hold_since, nothing_shared_since, tags
+from audit.subjects import Hold, holds_of, keys_of, new_id, no_hold_since, nothing_shared_since
 from audit.tables import data_keys, erased_keys, erasures, head, payload_keys, payloads
 from audit.threads import at_length
+from audit.wrapping import WrappingKey, every_epoch
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import Overtaken
 from gateway.ports import Append, AuditLog, Unless, Write
@@ -149,12 +151,10 @@ class Erasures:
             return [Write(_INSERT, {**row, "requested_index": indices[0]})]
 
         async with self.steady() as every:
-            names = orjson.dumps(sorted({tag for _, tag in tags(every, tenant, (person, *others))})).decode()
-            mark = Write(
-                _MARKS[self._eraser.dialect.name], {"erasure": erasure_id, "the_tenant": tenant, "tags": names}
-            )
             for _ in range(_LOOKS):
-                unless = await at_length(self._unheld, every, tenant, person, others, names)
+                names, unless = await at_length(self._unheld, every, tenant, person, others)
+                values = {"erasure": erasure_id, "the_tenant": tenant, "tags": names}
+                mark = Write(_MARKS[self._eraser.dialect.name], values)
                 item = Append([entry, *entries], [mark, *writes], finalise=numbered, unless=unless)
                 with suppress(Overtaken):
                     await self._log.append(item)
@@ -206,14 +206,18 @@ class Erasures:
         self._epochs.forget()
         # One that is asked for from here on waits for the next round: what it erases may be rewrapped in this one.
         pending = await asyncio.to_thread(self._pending)
-        await asyncio.to_thread(self._delete, pending)
+        await asyncio.to_thread(self._delete_values, pending)
         fresh = [row.erasure_id for row in pending if row.epoch is None]
 
         def begun(epoch: str) -> Sequence[Write]:
             return [Write(_BEGUN, {"the_erasure": one, "the_epoch": epoch}) for one in fresh]
 
-        if (fresh or not await self.rotation.is_begun()) and await self.rotation.begin(begun) is None:
-            return False
+        if fresh or not await self.rotation.is_begun():
+            slots = await asyncio.to_thread(self._slots, fresh)
+            if await self.rotation.begin(slots, begun) is None:
+                return False
+        # Only now: until the new buckets are on record, the rows say which ones have to be.
+        await asyncio.to_thread(self._delete_keys, pending)
         if not await self.rotation.finish():
             return False
         for row in pending:
@@ -242,35 +246,44 @@ class Erasures:
             return connection.execute(_OPEN).all()
 
     def _unheld(
-        self, every: Sequence[Epoch], tenant: str, person: str, others: Sequence[str], names: str
-    ) -> Sequence[Unless]:
-        """What must not come in between this look at the holds and the act; ``names`` are all their keyed hashes, as
-        JSON. Raises ``Held``."""
-        with self._reader.connect() as connection:  # first: what is read after it may be newer, never older
+        self, every: Sequence[WrappingKey], tenant: str, person: str, others: Sequence[str]
+    ) -> tuple[str, Sequence[Unless]]:
+        """Every keyed hash of these subjects, as JSON; and what must not come in between this look and the act.
+
+        Raises:
+            Held: nobody may erase them.
+        """
+        with self._reader.connect() as connection:
+            # First: what is read after it may be newer, never older.
             seen = connection.execute(select(head.c.tree_size)).scalar() or 0
+            buckets = Buckets.load(connection, self._epochs)
         held = self._holding(every, tenant, person, others)
         if held:
             raise Held(held)
+        names = orjson.dumps(sorted({tag for _, tag in buckets.tags(tenant, (person, *others))})).decode()
         with self._reader.connect() as connection:
             anybody = any(hold.holds_at(self._clock()) for hold in holds_of(connection, every, tenant))
-        unless = [no_hold_since(tenant, seen)]
+        unless = [no_hold_since(tenant, seen), *buckets.none_made(tenant, (person, *others))]
         if anybody:
             unless.append(nothing_shared_since(self._eraser.dialect.name, tenant, names, seen))
-        return unless
+        return names, unless
 
-    def _holding(self, every: Sequence[Epoch], tenant: str, person: str, others: Sequence[str]) -> list[Hold]:
+    def _holding(self, every: Sequence[WrappingKey], tenant: str, person: str, others: Sequence[str]) -> list[Hold]:
         now = self._clock()
         with self._reader.connect() as connection:
             in_force = [hold for hold in holds_of(connection, every, tenant) if hold.holds_at(now)]
             mine = [hold for hold in in_force if hold.subject in (person, None)]
             if mine or not in_force:
                 return mine
-            keys = [key.key_id for key in keys_of(connection, every, tenant, (person, *others))]
-            return [hold for hold in in_force if _share(connection, keys, self._keys_of_held(connection, every, hold))]
+            buckets = Buckets.load(connection, self._epochs)
+            keys = [key.key_id for key in keys_of(connection, buckets, tenant, (person, *others))]
+            return [
+                hold for hold in in_force if _share(connection, keys, self._keys_of_held(connection, buckets, hold))
+            ]
 
-    def _keys_of_held(self, connection: Connection, every: Sequence[Epoch], hold: Hold) -> set[str]:
+    def _keys_of_held(self, connection: Connection, buckets: Buckets, hold: Hold) -> set[str]:
         names = () if hold.subject is None else (hold.subject, *self._aliases(hold.tenant, hold.subject))
-        return {key.key_id for key in keys_of(connection, every, hold.tenant, names)}
+        return {key.key_id for key in keys_of(connection, buckets, hold.tenant, names)}
 
     def _state(self, tenant: str, erasure_id: str) -> Erasure:
         with self._reader.connect() as connection:
@@ -292,8 +305,8 @@ class Erasures:
                 row.done_index,
             )
 
-    def _delete(self, pending: Sequence[Any]) -> None:
-        """Values and data keys of erasures that are under way."""
+    def _delete_values(self, pending: Sequence[Any]) -> None:
+        """Values of erasures that are under way."""
         for row in pending:
             mine = select(erased_keys.c.key_id).where(erased_keys.c.erasure_id == row.erasure_id)
             alone = select(payloads.c.commitment).where(payloads.c.key_id.in_(mine))
@@ -301,6 +314,25 @@ class Erasures:
             for query in (shared, alone):
                 while delete_payloads(self._eraser, query, _counting(row.erasure_id)):
                     pass
+
+    def _slots(self, erasure_ids: Sequence[str]) -> set[int]:
+        """Slots in whose buckets keys of these erasures are."""
+        found: set[int] = set()
+        for erasure_id in erasure_ids:
+            query = (
+                select(data_keys.c.bucket)
+                .join_from(data_keys, erased_keys, erased_keys.c.key_id == data_keys.c.key_id)
+                .where(erased_keys.c.erasure_id == erasure_id)
+                .distinct()
+            )
+            with self._reader.connect() as connection:
+                found.update(slot_of(bucket) for bucket in connection.execute(query).scalars())
+        return found
+
+    def _delete_keys(self, pending: Sequence[Any]) -> None:
+        """Data keys of erasures that are under way."""
+        for row in pending:
+            mine = select(erased_keys.c.key_id).where(erased_keys.c.erasure_id == row.erasure_id)
             with erasing(self._eraser) as connection:
                 connection.execute(delete(data_keys).where(data_keys.c.key_id.in_(mine)))
 

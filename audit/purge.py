@@ -2,7 +2,7 @@
 
 A deleted row can lie on in a backup. What makes it unreadable there is that its data key goes: a key seals for a week
 (``sealing.SEALING_SECONDS``), so a week after the last value that it sealed has ended, no row needs it; it is deleted,
-and with the next epoch the key that wrapped it is destroyed.
+and when the bucket that wrapped it is a day old, that is replaced, and destroyed with the epoch above it.
 
 What is held is compared page by page, here and not in the database: a statement takes thousands of parameters, and a
 hold can keep more keys than that.
@@ -14,21 +14,25 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from sqlalchemy import ColumnElement, Engine, delete, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Engine, delete, or_, select, tuple_
 
+from audit.buckets import SLOTS, Buckets, slot_of
 from audit.epochs import EpochKeys
 from audit.eraser import DELETE_AT_ONCE, delete_values, erasing, no_hold_is_set
 from audit.reader import Reader
 from audit.rotation import Rotation
-from audit.sealing import SEALING_SECONDS, every_epoch
+from audit.sealing import SEALING_SECONDS
 from audit.subjects import holds_of, keys_of
-from audit.tables import data_keys, holds, key_epochs, payload_keys, payloads
+from audit.tables import data_keys, holds, key_buckets, payload_keys, payloads
+from audit.wrapping import every_epoch
 from gateway.entries import EntryDraft, EntryType
 from gateway.model import DEFAULT_TENANT
 from gateway.ports import Append, AuditLog
 
-EPOCH_SECONDS: Final = 86_400.0
-"""Deleted keys wait for so long, at most, until the epoch key above them is destroyed."""
+BUCKET_SECONDS: Final = 20 * 3_600.0
+"""After so long a bucket is replaced: deleted keys wait no longer until what wrapped them is destroyed."""
+RENEWED_AT_ONCE: Final = SLOTS // 8
+"""Buckets: an erasure that comes meanwhile waits for no more of them."""
 _GRACE_SECONDS: Final = 3_600.0
 """A key that no longer seals may be in use by a commit that is under way."""
 _AGE: Final = tuple_(payloads.c.created_at, payloads.c.commitment)
@@ -103,8 +107,9 @@ class Purge:
                     "days": days,
                 }
                 await self._log.append(Append([EntryDraft(EntryType.RETENTION_APPLIED, DEFAULT_TENANT, facts=facts)]))
-            if await asyncio.to_thread(self._stale):
-                await self._rotation.begin()  # what follows is ``Erasures.advance``'s
+            old = await asyncio.to_thread(self._old_slots)
+            if old:
+                await self._rotation.begin(old)  # what follows is ``Erasures.advance``'s
             return purged
 
     def _purge(self, before: float) -> Purged:
@@ -148,6 +153,7 @@ class Purge:
     def _held(self) -> _Held:
         every, now, held = every_epoch(self._epochs), self._clock(), _Held()
         with self._reader.connect() as connection:
+            buckets = Buckets.load(connection, self._epochs)
             for tenant in connection.execute(select(holds.c.tenant).distinct()).scalars().all():
                 for hold in holds_of(connection, every, tenant):
                     held.hold_ids.add(hold.hold_id)
@@ -157,7 +163,7 @@ class Purge:
                         held.tenants.add(tenant)
                     else:
                         names = [hold.subject, *self._aliases(tenant, hold.subject)]
-                        held.keys.update(key.key_id for key in keys_of(connection, every, tenant, names))
+                        held.keys.update(key.key_id for key in keys_of(connection, buckets, tenant, names))
         return held
 
     def _idle_keys(self) -> Iterator[list[str]]:
@@ -184,10 +190,12 @@ class Purge:
         )
         return [data_keys.c.created_at < self._clock() - SEALING_SECONDS - _GRACE_SECONDS, ~used]
 
-    def _stale(self) -> bool:
-        """Whether an epoch has lasted long enough, and something was sealed in it."""
+    def _old_slots(self) -> list[int]:
+        """Some slots whose newest bucket is old, the oldest first."""
+        newest: dict[int, float] = {}
         with self._reader.connect() as connection:
-            oldest = connection.execute(select(func.min(data_keys.c.created_at))).scalar()
-            begun = connection.execute(select(func.max(key_epochs.c.begun_at))).scalar()
-        since = begun if begun is not None else oldest
-        return since is not None and since < self._clock() - EPOCH_SECONDS
+            for bucket, made_at in connection.execute(select(key_buckets.c.bucket, key_buckets.c.created_at)):
+                newest[slot_of(bucket)] = max(made_at, newest.get(slot_of(bucket), 0.0))
+        before = self._clock() - BUCKET_SECONDS
+        old = sorted((made_at, slot) for slot, made_at in newest.items() if made_at < before and slot >= 0)
+        return [slot for _, slot in old[:RENEWED_AT_ONCE]]

@@ -13,11 +13,12 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, bindparam, delete, insert, select, text
 
+from audit.buckets import Buckets
 from audit.epochs import KEY_BYTES
 from audit.errors import SealBroken
 from audit.history import facts_of
-from audit.sealing import Epoch
 from audit.tables import data_keys, entries, erased_keys, holds, payload_keys, payloads
+from audit.wrapping import WrappingKey
 from gateway.entries import EntryType
 from gateway.ports import Unless, Write
 
@@ -74,14 +75,9 @@ class Hold:
         return self.until is None or now < self.until
 
 
-def tags(every: Sequence[Epoch], tenant: str, subjects: Iterable[str]) -> dict[tuple[str, str], str]:
-    """``(epoch, keyed hash)`` -> subject, in every epoch whose key is there."""
-    return {(epoch.name, epoch.tag((tenant, subject))): subject for subject in subjects for epoch in every}
-
-
-def keys_of(connection: Connection, every: Sequence[Epoch], tenant: str, subjects: Iterable[str]) -> list[KeyRow]:
-    """The data keys of these subjects."""
-    wanted = tags(every, tenant, subjects)
+def keys_of(connection: Connection, buckets: Buckets, tenant: str, subjects: Iterable[str]) -> list[KeyRow]:
+    """The data keys of these subjects. Raises ``SealBroken``."""
+    wanted = buckets.tags(tenant, subjects)
     erased = select(erased_keys.c.key_id).where(erased_keys.c.key_id == data_keys.c.key_id).exists()
     names = sorted({tag for _, tag in wanted})
     found = []
@@ -89,7 +85,7 @@ def keys_of(connection: Connection, every: Sequence[Epoch], tenant: str, subject
         some = names[start : start + _AT_ONCE]
         query = select(data_keys).where(data_keys.c.tenant == tenant, data_keys.c.subject.in_(some), ~erased)
         for row in connection.execute(query):
-            subject = wanted.get((row.epoch, row.subject))
+            subject = wanted.get((row.bucket, row.subject))
             if subject is not None:
                 found.append(KeyRow(row.key_id, subject, row.created_at))
     return found
@@ -112,7 +108,7 @@ def hold_label(row: Any) -> str:
     )
 
 
-def setting(newest: Epoch, hold: Hold) -> Write:
+def setting(newest: WrappingKey, hold: Hold) -> Write:
     """The row of a new hold."""
     if hold.subject is None:
         raise SealBroken("a hold is on somebody")
@@ -151,7 +147,7 @@ def new_id() -> str:
     return secrets.token_hex(8)
 
 
-def holds_of(connection: Connection, every: Sequence[Epoch], tenant: str) -> list[Hold]:
+def holds_of(connection: Connection, every: Sequence[WrappingKey], tenant: str) -> list[Hold]:
     """Every hold of a tenant that was not lifted, oldest first, those that ended by themselves too.
 
     Raises:

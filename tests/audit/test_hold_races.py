@@ -21,9 +21,9 @@ from audit.log import Log
 from audit.query import Filter
 from audit.retained import PARTITION
 from audit.retention import Retention, State
-from audit.sealing import every_epoch
 from audit.subjects import Hold, setting
 from audit.tables import dropped_partitions, entries
+from audit.wrapping import every_epoch
 from gateway.commitments import commit, person_key
 from gateway.entries import EntryType
 from gateway.errors import Overtaken
@@ -162,7 +162,7 @@ async def test_in_one_commit_the_order_of_the_entries_decides(engine, epochs, op
         await kept(log, b"of Ann", ANN)
         every = every_epoch(epochs)
         seen = log.reader.head()[0]
-        [unless] = erasures._unheld(every, "default", ANN, (), "[]")
+        _, [unless] = erasures._unheld(every, "default", ANN, ())
         assert unless.parameters == {"tenant": "default", "since": seen}
         act = Append([draft(type=EntryType.ERASURE_REQUESTED)], unless=[unless])
         both = [hold(epochs, ANN), act] if hold_first else [act, hold(epochs, ANN)]
