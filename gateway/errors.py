@@ -72,3 +72,10 @@ class Outdated(Mistaken):
 
     def __init__(self) -> None:
         super().__init__("another gateway wrote about the context or the principal meanwhile")
+
+
+class Overtaken(HandrailError):
+    """What an append must not have before it in the log is there: look again, and decide anew."""
+
+    def __init__(self) -> None:
+        super().__init__(Reason.REQUEST_CONFLICT, "overtaken by another entry", **because(Conflict.RECORD_CHANGED))

@@ -6,7 +6,7 @@ Every method raises ``gateway.errors.HandrailError`` and nothing else.
 
 from gateway.ports.hands import Courier, HandFailure, Hands, Peer
 from gateway.ports.keys import Credentials, Purpose, Signer, Typ
-from gateway.ports.log import Append, AuditLog, Guard, Payloads, Write
+from gateway.ports.log import Append, AuditLog, Guard, Payloads, Unless, Write
 from gateway.ports.past import Contexts, Logged, LoggedStep, Others, Past, Topic, TopicKind
 from gateway.ports.policy import PolicyEngine
 from gateway.ports.stored import ApprovalAnswer, ApprovalRow, StoredPlan, StoredStep
@@ -39,5 +39,6 @@ __all__ = [
     "Topic",
     "TopicKind",
     "Typ",
+    "Unless",
     "Write",
 ]
