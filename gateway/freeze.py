@@ -4,8 +4,8 @@ The log is the only table of freezes. A ``frozen`` entry stops what it names unt
 people brought about, lifts it. Lifting resumes nothing: what was decided before a freeze stays void after it.
 """
 
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Final
@@ -194,6 +194,36 @@ class FreezeState:
         found = self.on(principal) if self.freezes else None
         if found is not None:
             raise refusal(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a reading of the log found.
+
+    Attributes:
+        size: of the log that was read.
+        set: freezes, oldest first.
+        lifted: ids of those that were lifted.
+        why: freeze -> commitment of the words that say why.
+    """
+
+    size: int
+    set: Sequence[Freeze]
+    lifted: Sequence[str]
+    why: Mapping[str, str]
+
+
+def merged(known: Mapping[str, Freeze], told: Told) -> dict[str, Freeze]:
+    """What is known, with what the log told since."""
+    found = {**known, **{one.id: replace(one, lifted=_was_lifted(known, one)) for one in told.set}}
+    for name in told.lifted:
+        if name in found:
+            found[name] = replace(found[name], lifted=True)
+    return found
+
+
+def _was_lifted(known: Mapping[str, Freeze], one: Freeze) -> bool:
+    return one.id in known and known[one.id].lifted
 
 
 def refusal(freeze: Freeze) -> Refused:

@@ -17,65 +17,34 @@ stopping. The home keeps a copy of what is frozen: a database that was restored 
 import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import structlog
 
 from gateway.commitments import commit, subject_key
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import HandrailError, Malformed, Refused, Unavailable
-from gateway.freeze import EVERYTHING, Cause, Freeze, FreezeState, Scope
+from gateway.freeze import EVERYTHING, Cause, Freeze, FreezeState, Scope, merged
 from gateway.halts import Halts
 from gateway.model import Principal, Role
-from gateway.ports import FREEZES, Append, AuditLog, Directory, Payloads, Topic
+from gateway.ports import FREEZES, Append, AuditLog, Directory, FreezeStore, Journal, Payloads, Topic
 from gateway.proposals import Effects
 from gateway.reasons import Conflict, Reason, because
-from gateway.store.freezes import Told, merged
 from gateway.telemetry import Metrics
 from gateway.two_person import Proposal
 
 POLL_SECONDS: Final = 0.5
 BLIND_SECONDS: Final = 4.0
 """Together with the time that a call takes to end, less than the five seconds in which a freeze stops everything."""
+COUNT_SECONDS: Final = 1.0
+"""How long a freeze waits to know how much it stops."""
 WHY_MAX: Final = 2000
 """Characters of the words that say why."""
 _SWEEP: Final = 64
 
 _log = structlog.get_logger("handrail.freeze")
-
-
-class FreezeStore(Protocol):
-    """What the log and the rows say of freezes; see ``gateway.store.freezes``."""
-
-    def mac(self, freeze: Freeze) -> str:
-        """What an entry that lifts it must carry."""
-
-    async def read(self, after: int) -> Told:
-        """What the log says from index ``after`` on."""
-
-    async def waiting(self, freeze: Freeze, limit: int) -> Sequence[str]:
-        """Plans of this gateway with something that waits and is frozen."""
-
-    async def counts(self, freeze: Freeze) -> tuple[int, int]:
-        """Steps that run elsewhere, and approval requests that wait."""
-
-    async def knows_context(self, tenant: str, context_id: str) -> bool:
-        """Whether the context was used."""
-
-    async def names(self, tenant: str, pseudonyms: Sequence[str]) -> Mapping[str, str]:
-        """Pseudonym -> id."""
-
-
-class Journal(Protocol):
-    """What this gateway's home remembers of freezes; see ``gateway.freeze_journal``."""
-
-    def load(self) -> Sequence[Freeze]:
-        """What was frozen when it was kept last."""
-
-    def keep(self, freezes: Sequence[Freeze]) -> None:
-        """Keep what is in force, instead of what was kept before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +95,7 @@ class Freezing:
     _seen_at: float = float("-inf")
     _unswept: dict[str, Freeze] = field(default_factory=dict)
     _reading: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _keeping: asyncio.Lock = field(default_factory=asyncio.Lock)
     _task: asyncio.Task[None] | None = None
     _resting: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -142,9 +112,10 @@ class Freezing:
 
     async def current(self) -> FreezeState:
         """See ``ports.Freezes``."""
-        known = self.log.others.in_step(FREEZES, self._state.as_of)
-        if not known or time.monotonic() - self._seen_at > BLIND_SECONDS:
-            await self.refresh()
+        if self._outdated():
+            async with self._reading:
+                if self._outdated():  # who waited for another's reading has what it found
+                    await self._take_in()
         return self._state
 
     def stands(self, state: FreezeState) -> bool:
@@ -185,16 +156,7 @@ class Freezing:
     async def refresh(self) -> None:
         """Read on in the log, and stop what was frozen since. Raises ``HandrailError``."""
         async with self._reading:
-            try:
-                told = await self.store.read(self._state.as_of)
-            except HandrailError as error:
-                self.problem = error
-                raise
-            self.problem = None
-            self._seen_at = time.monotonic()
-            self._why.update(told.why)
-            found = merged(self._state.freezes, told) if told.set or told.lifted else None
-            await self._publish(found, max(told.size, self._state.as_of))
+            await self._take_in()
 
     async def look(self) -> None:
         """One turn of following: look at the log; where it cannot be read for too long, end everything that runs."""
@@ -255,9 +217,10 @@ class Freezing:
             return await self._view(same[0], actor), False
         held = 0
         try:
-            elsewhere, held = await self.store.counts(new)
-        except HandrailError as error:
-            _log.warning("what a freeze stops was not counted", detail=error.detail)
+            async with asyncio.timeout(COUNT_SECONDS):
+                elsewhere, held = await self.store.counts(new)
+        except (HandrailError, TimeoutError):
+            _log.warning("what a freeze stops was not counted: that must not delay it")
             elsewhere = 0
         here = self.halts.count(FreezeState.of([new], 0))
         new = replace(new, running=here + elsewhere, held=held)
@@ -297,6 +260,22 @@ class Freezing:
         await self.refresh()
 
     # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _outdated(self) -> bool:
+        known = self.log.others.in_step(FREEZES, self._state.as_of)
+        return not known or time.monotonic() - self._seen_at > BLIND_SECONDS
+
+    async def _take_in(self) -> None:
+        try:
+            told = await self.store.read(self._state.as_of)
+        except HandrailError as error:
+            self.problem = error
+            raise
+        self.problem = None
+        self._seen_at = time.monotonic()
+        self._why.update(told.why)
+        found = merged(self._state.freezes, told) if told.set or told.lifted else None
+        await self._publish(found, max(told.size, self._state.as_of))
 
     async def _subject(self, actor: Principal, asked: Asked) -> str:
         name = asked.subject
@@ -365,10 +344,11 @@ class Freezing:
             if state.freezes[one.id].lifted:
                 _log.warning("lifted", freeze=one.id, scope=str(one.scope), tenant=one.tenant)
         self.wake()
-        try:
-            await asyncio.to_thread(self.journal.keep, state.in_force)
-        except OSError as error:
-            _log.error("freezes were not kept in the home", error=type(error).__name__)
+        async with self._keeping:  # one at a time, each with the newest: no older list is written over a newer one
+            try:
+                await asyncio.to_thread(self.journal.keep, self._state.in_force)
+            except OSError as error:
+                _log.error("freezes were not kept in the home", error=type(error).__name__)
         for one in new:
             if one.scope is Scope.HAND:
                 task = asyncio.get_running_loop().create_task(self.rest(one.subject))

@@ -4,7 +4,7 @@
 Every method raises ``gateway.errors.HandrailError`` and nothing else.
 """
 
-from gateway.ports.freezes import Freezes
+from gateway.ports.freezes import Freezes, FreezeStore, Journal
 from gateway.ports.hands import Courier, HandFailure, Hands, Peer
 from gateway.ports.keys import Credentials, Purpose, Signer, Typ
 from gateway.ports.log import Append, AuditLog, Guard, Payloads, Write
@@ -23,10 +23,12 @@ __all__ = [
     "Courier",
     "Credentials",
     "Directory",
+    "FreezeStore",
     "Freezes",
     "Guard",
     "HandFailure",
     "Hands",
+    "Journal",
     "Logged",
     "LoggedStep",
     "Others",

@@ -1,9 +1,9 @@
 """Freezes, as whoever lets something happen must ask for them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from gateway.freeze import FreezeState
+from gateway.freeze import Freeze, FreezeState, Told
 from gateway.halts import Halts
 from gateway.ports.past import Topic
 
@@ -29,3 +29,35 @@ class Freezes(Protocol):
 
     def rests_on(self) -> Mapping[Topic, int]:
         """For ``Append.rests_on``: the append is refused where another gateway froze or lifted something since."""
+
+
+class FreezeStore(Protocol):
+    """What the log and the rows say of freezes; see ``gateway.store.freezes``."""
+
+    def mac(self, freeze: Freeze) -> str:
+        """What an entry that lifts it must carry."""
+
+    async def read(self, after: int) -> Told:
+        """What the log says from index ``after`` on."""
+
+    async def waiting(self, freeze: Freeze, limit: int) -> Sequence[str]:
+        """Plans of this gateway with something that waits and is frozen."""
+
+    async def counts(self, freeze: Freeze) -> tuple[int, int]:
+        """Steps that run elsewhere, and approval requests that wait."""
+
+    async def knows_context(self, tenant: str, context_id: str) -> bool:
+        """Whether the context was used."""
+
+    async def names(self, tenant: str, pseudonyms: Sequence[str]) -> Mapping[str, str]:
+        """Pseudonym -> id."""
+
+
+class Journal(Protocol):
+    """What this gateway's home remembers of freezes; see ``gateway.freeze_journal``."""
+
+    def load(self) -> Sequence[Freeze]:
+        """What was frozen when it was kept last."""
+
+    def keep(self, freezes: Sequence[Freeze]) -> None:
+        """Keep what is in force, instead of what was kept before."""

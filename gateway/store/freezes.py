@@ -6,7 +6,6 @@ that is outside the database. A freeze counts by being there.
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -17,7 +16,7 @@ from audit.history import TREE_SIZE
 from audit.tables import entries
 from gateway.canonical import canonical
 from gateway.entries import FREEZING, EntryType
-from gateway.freeze import EVERY_TENANT, Cause, Freeze, Scope
+from gateway.freeze import EVERY_TENANT, Cause, Freeze, Scope, Told
 from gateway.model import DEFAULT_TENANT
 from gateway.store.reading import reading
 from gateway.store.row_macs import RowMacs
@@ -45,23 +44,6 @@ _OF_TENANT: Final = (
     )
     .order_by(entries.c.idx)
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """What a reading of the log found.
-
-    Attributes:
-        size: of the log that was read.
-        set: freezes, oldest first.
-        lifted: ids of those that were lifted.
-        why: freeze -> commitment of the words that say why.
-    """
-
-    size: int
-    set: Sequence[Freeze]
-    lifted: Sequence[str]
-    why: Mapping[str, str]
 
 
 class SqlFreezes:
@@ -199,19 +181,6 @@ def _freeze(row: Row[Any], facts: Mapping[str, Any]) -> Freeze:
         held=facts["held"],
         index=row.idx,
     )
-
-
-def merged(known: Mapping[str, Freeze], told: Told) -> dict[str, Freeze]:
-    """What is known, with what the log told since."""
-    found = {**known, **{one.id: replace(one, lifted=_was_lifted(known, one)) for one in told.set}}
-    for name in told.lifted:
-        if name in found:
-            found[name] = replace(found[name], lifted=True)
-    return found
-
-
-def _was_lifted(known: Mapping[str, Freeze], one: Freeze) -> bool:
-    return one.id in known and known[one.id].lifted
 
 
 def _within(

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -403,6 +404,24 @@ async def test_where_nobody_can_say_what_is_frozen_every_call_is_ended_and_none_
     monkeypatch.setattr(house.freezing.store, "read", read)
     house.hands.behaviour.clear()
     assert (await house.plan(step("b")))["steps"][0]["status"] == "succeeded"
+
+
+async def test_freezes_at_one_moment_are_all_kept(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow the disk is with one of them: no older list is written over a newer one."""
+    keep, slow = house.freezing.journal.keep, threading.Event()
+
+    def late(freezes: Any) -> None:
+        if len(freezes) == 1:
+            slow.wait(5)
+        keep(freezes)
+
+    monkeypatch.setattr(house.freezing.journal, "keep", late)
+    tasks = [asyncio.create_task(freeze(house, *one)) for one in ((Scope.ALL,), (Scope.HAND, "tool"))]
+    await until(lambda: len(house.freezing.now.in_force) == 2)
+    slow.set()
+    await asyncio.gather(*tasks)
+    kept = json.loads((house.settings.home / "freezes.json").read_text())
+    assert {one["scope"] for one in kept} == {"all", "hand"}
 
 
 async def test_a_full_home_keeps_nobody_from_stopping(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

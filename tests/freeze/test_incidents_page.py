@@ -85,6 +85,9 @@ def test_the_runbook_is_done_in_order(home: Path, tmp_path: Path, monkeypatch: p
 
 def lift_everything(home: Path, propose: str, activate: str) -> None:
     assert len(freezes(home)) == 5
+    looked = json.loads(real.invoke(home, "doctor", "--json").stdout)["findings"]
+    [finding] = [one for one in looked if one["name"] == "freezes"]
+    assert "hand_poisoned" in finding["detail"]
     refused = real.invoke(home, "unfreeze", freezes(home)[0]["id"], "--as", "ann", "--json")
     assert json.loads(refused.stdout)["error"]["code"] == "auth.forbidden"
     for one in freezes(home):

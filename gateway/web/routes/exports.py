@@ -42,7 +42,12 @@ async def export(request: Request, principal: Principal) -> ASGIApp:
         "handrail-entries": str(found.entries),
         "handrail-dropped": str(found.dropped),
     }
-    return Download(found.chunks, headers, request.app.state.streams, owner, partial(authenticate, request.scope))
+    return Download(found.chunks, headers, request.app.state.streams, owner, partial(_still_permitted, request))
+
+
+async def _still_permitted(request: Request) -> None:
+    """Whether whoever takes an export out may go on. Raises what the key or a freeze says by now."""
+    gateway_of(request.scope).freezing.now.check_acts(await authenticate(request.scope))
 
 
 def _asked(given: dict[str, str], principal: Principal) -> Asked:
