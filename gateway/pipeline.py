@@ -86,7 +86,7 @@ class Pipeline(Plans):
             ending = state.begin_ending()
             # 7 dispatch: the exact call that was decided, approved and recorded; never retried, and ended by a freeze.
             with stage("7 dispatch", context_id), self.metrics.step_seconds.labels(state.step.hand).time():
-                await dispatch.dispatch(plan, ending, self.hands, self.freezes.halts)
+                await dispatch.dispatch(plan, ending, self.hands, self.credentials, self.freezes.halts)
 
             # 8 result: schema, size, redaction.
             with stage("8 result", context_id):

@@ -7,7 +7,7 @@ import structlog
 from gateway.errors import HandrailError
 from gateway.halts import Halted, Halts
 from gateway.model import HandCall, StepStatus
-from gateway.ports import HandFailure, Hands
+from gateway.ports import Credentials, HandFailure, Hands
 from gateway.reasons import Reason
 from gateway.stages.standing import concern
 from gateway.state import PlanState, StepState
@@ -15,7 +15,7 @@ from gateway.state import PlanState, StepState
 _log = structlog.get_logger("handrail.dispatch")
 
 
-async def dispatch(plan: PlanState, state: StepState, hands: Hands, halts: Halts) -> None:
+async def dispatch(plan: PlanState, state: StepState, hands: Hands, credentials: Credentials, halts: Halts) -> None:
     """Run the step on its hand. Sets ``result``, or ends the step as ``failed`` or ``ambiguous``; as ``cancelled``
     where a freeze came between the record of its intent and the call.
     """
@@ -39,6 +39,7 @@ async def dispatch(plan: PlanState, state: StepState, hands: Hands, halts: Halts
         result_max_bytes=result_limit(state),
         jail_profile=duties.jail_profile,
         idempotency_key=state.step.idempotency_key,
+        prove=partial(credentials.prove, state.credential),
     )
     state.credential = ""
     if not _confined(state, hands, duties.jail_profile):
