@@ -212,6 +212,9 @@ FORGETTING: Final = frozenset(
 )
 """Whoever sees one of these in the log forgets the data keys, and what was read by them, that are kept in memory."""
 
+FREEZING: Final = frozenset({EntryType.FROZEN, EntryType.UNFROZEN})
+"""What freezes something, or lifts a freeze: the log is the only table of freezes."""
+
 UNWRITTEN: Final[frozenset[EntryType]] = frozenset(
     {
         EntryType.CREDENTIAL_EXPIRED,
@@ -221,8 +224,6 @@ UNWRITTEN: Final[frozenset[EntryType]] = frozenset(
         EntryType.EGRESS_CONNECTED,
         EntryType.EGRESS_REFUSED,
         EntryType.HAND_DISABLED,
-        EntryType.FROZEN,
-        EntryType.UNFROZEN,
         EntryType.CONFIGURATION_CHANGED,
     }
 )

@@ -68,7 +68,7 @@ class Mistaken(HandrailError):
 
 
 class Outdated(Mistaken):
-    """Another gateway wrote about the context or the principal after they were read."""
+    """Another gateway wrote about the context or the principal after they were read, or something was frozen."""
 
     def __init__(self) -> None:
         super().__init__("another gateway wrote about the context or the principal meanwhile")

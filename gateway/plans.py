@@ -27,6 +27,7 @@ from gateway.ports import (
     Contexts,
     Credentials,
     Directory,
+    Freezes,
     Hands,
     Payloads,
     PlanStore,
@@ -42,7 +43,9 @@ from gateway.telemetry import Metrics, Tracer
 
 _log = structlog.get_logger("handrail.plans")
 
-_NEVER_RECORDED = frozenset({Reason.VERIFY_REPLAYED, Reason.VERIFY_CONTEXT, Reason.LIMIT_APPROVALS})
+_NEVER_RECORDED = frozenset(
+    {Reason.VERIFY_REPLAYED, Reason.VERIFY_CONTEXT, Reason.LIMIT_APPROVALS, Reason.FREEZE_ACTIVE}
+)
 """Why a plan is refused after it became one, and leaves nothing to settle."""
 
 
@@ -81,6 +84,7 @@ class Plans(ABC):
     metrics: Metrics
     tracer: Tracer
     contexts: Contexts
+    freezes: Freezes
     clock: Callable[[], float] = time.time
     _live: dict[str, Live] = field(default_factory=dict)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -96,7 +100,7 @@ class Plans(ABC):
 
     def __post_init__(self) -> None:
         self.metrics.plans_live.set_function(lambda: len(self._live))
-        self.recorder = record.Recorder(self.log, self.store, self.signer, self.contexts)
+        self.recorder = record.Recorder(self.log, self.store, self.signer, self.contexts, self.freezes)
         self.caps = Caps(self.store.open_approvals)
 
     @abstractmethod
@@ -194,6 +198,23 @@ class Plans(ABC):
         self._live[plan.plan.plan_id] = live
         self._spawn(live, plan)
         return live
+
+    def wake(self) -> None:
+        """Have every plan that is under way here look again at what may go on."""
+        for live in self._live.values():
+            live.wake.set()
+
+    async def settle(self, plan_id: str) -> None:
+        """Take a plan up from its record, and wait until nothing is left to do but wait. One that cannot be read stays
+        as it is: nothing of it can run either."""
+        try:
+            plan = await self.load(plan_id)
+        except Unavailable:
+            raise
+        except HandrailError as error:
+            _log.error("plan cannot be read", plan_id=plan_id, reason=str(error.reason), detail=error.detail)
+            return
+        await self.resume(plan).settled.wait()
 
     def live(self, plan_id: str) -> PlanState | None:
         """The state of a plan that this process is taking forward now."""

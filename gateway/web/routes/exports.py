@@ -56,7 +56,12 @@ async def export(request: Request, principal: Principal) -> ASGIApp:
         headers["handrail-checkpoint"] = b64url_encode(head.note.encode())
     if principal.hands is not None:
         headers["handrail-hands"] = ",".join(sorted(principal.hands))
-    return Download(found.chunks, headers, streams, owner, partial(authenticate, request.scope))
+    return Download(found.chunks, headers, streams, owner, partial(_still_permitted, request))
+
+
+async def _still_permitted(request: Request) -> None:
+    """Whether whoever takes an export out may go on. Raises what the key or a freeze says by now."""
+    gateway_of(request.scope).freezing.now.check_acts(await authenticate(request.scope))
 
 
 def _asked(given: dict[str, str], principal: Principal, wait_max_seconds: float) -> Asked:
