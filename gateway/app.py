@@ -26,6 +26,8 @@ from gateway.entries import EntryDraft, EntryType
 from gateway.evidence import Evidence
 from gateway.exports import Exports
 from gateway.files import make_directory, write
+from gateway.freeze_journal import FreezeJournal
+from gateway.freezing import Freezing
 from gateway.key_changes import KeyChanges
 from gateway.key_history import KeyHistory
 from gateway.key_stores import Revocations
@@ -44,6 +46,7 @@ from gateway.pulling import Pulling
 from gateway.service import Gateway, trust_document
 from gateway.settings import Settings
 from gateway.store.bundles import SqlBundles
+from gateway.store.freezes import SqlFreezes
 from gateway.store.outbox import SqlOutbox
 from gateway.store.past import SqlPast
 from gateway.store.personal import Personal
@@ -147,6 +150,19 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
     spans = tracer(settings.telemetry)
     outbox = SqlOutbox(engine, gateway_id, listeners(settings), root.derive("outbox rows"))
     store = SqlPlans(engine, gateway_id, root.derive("step rows"), outbox)
+    freezing = Freezing(
+        log=log,
+        payloads=log,
+        store=SqlFreezes(engine, root.derive("freezes"), gateway_id),
+        journal=FreezeJournal(home),
+        directory=directory,
+        metrics=metrics,
+        declared=hands.declared,
+        rest=hands.rest,
+        clock=clock,
+    )
+    proposals.handlers[Kind.FREEZE_LIFT] = freezing
+    proposals.check_acts = freezing.check_acts
     pipeline = Pipeline(
         settings=settings,
         log=log,
@@ -166,8 +182,10 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
             store.knows_context,
             log.others,
         ),
+        freezes=freezing,
         clock=clock,
     )
+    freezing.wake, freezing.resume = pipeline.wake, pipeline.settle
     locks = PlanLocks()
     approvals = Approvals(pipeline, locks)
     eraser = make_eraser(settings.eraser_url)
@@ -213,6 +231,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         deliveries=deliveries,
         proposals=proposals,
         rollout=staged,
+        freezing=freezing,
         lifecycle=lifecycle,
         pulling=Pulling.open(settings.policy.remote, home / "policy-remote", lifecycle, log, metrics, clock),
         evidence=Evidence(pipeline),

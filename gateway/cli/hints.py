@@ -32,6 +32,7 @@ HINTS: Final[Mapping[Reason, str]] = {
     Reason.AUTH_INVALID: "Ask a security admin for a new key: handrail principals add ID --role ROLE.",
     Reason.AUTH_EXPIRED: "Ask a security admin for a new key: handrail principals add ID --role ROLE.",
     Reason.PRIVACY_HELD: "'handrail privacy hold list' shows the hold; lift it where its reason has ended.",
+    Reason.AUTH_BOUND: "Ask an auditor who is bound to no hands; of what all tenants share, the gateway's operator.",
     Reason.AUTH_FORBIDDEN: "Choose a principal that may, with --as NAME; 'handrail principals list' shows the roles.",
     Reason.VERIFY_MALFORMED: "Send a file that was signed ('handrail plan sign', 'handrail policy build'), unchanged.",
     Reason.VERIFY_ALGORITHM: "Sign with an Ed25519 key: handrail keys new --out FILE",
@@ -89,6 +90,7 @@ HINTS: Final[Mapping[Reason, str]] = {
     Reason.PROPOSAL_CLOSED: _LIST_PROPOSALS,
     Reason.PROPOSAL_EXPIRED: _PROPOSE_AGAIN,
     Reason.PROPOSAL_OUTDATED: _PROPOSE_AGAIN,
+    Reason.FREEZE_ACTIVE: "'handrail freeze list' shows what is frozen; two people lift it: handrail unfreeze ID",
     Reason.CREDENTIAL_REFUSED: _OPERATOR,
     Reason.LOG_UNAVAILABLE: _LATER,
     Reason.LOG_UNWITNESSED: "'handrail log witnesses' shows each witness and what it answered last.",
@@ -139,6 +141,7 @@ CONFLICT_HINTS: Final[Mapping[Conflict, str]] = {
     Conflict.PLANS_UNDER_WAY: "Ask again in a moment; 'handrail privacy erase' goes on where it stopped.",
     Conflict.ONESELF: "Have another privacy officer erase it.",
     Conflict.RECORD_CHANGED: "Send it again as it is.",
+    Conflict.FREEZE_ONESELF: "Have somebody else freeze you, or revoke the API key: handrail principals revoke ID",
     Conflict.EXPORT_OTHER: "A key or a value behind it has changed. Start anew: --force, and no --resume.",
 }
 """Cause of a ``request.conflict`` -> what to do next. A meta-test requires an entry for every cause."""

@@ -1,4 +1,4 @@
-"""Two gateway processes share a database, in which the keys lie: what one revokes, the other refuses within five seconds."""
+"""Two gateway processes share a database that holds the keys: what one revokes, the other refuses in five seconds."""
 
 import json
 import os
