@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Engine, Select, Table, func, select, type_coe
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.types import NullType
 
-from audit import damage, fsck_beside
+from audit import damage, fsck_beside, post_quantum
 from audit.checkpoint import Checkpoint, VerifierKey, note_text, parse_checkpoint, verify_note
 from audit.dropping import Drops
 from audit.entry import COLUMNS, reasons_column
@@ -24,6 +24,7 @@ from audit.epochs import EpochKeys
 from audit.errors import LogUnavailable, NoteInvalid
 from audit.findings import Fault, Finding
 from audit.merkle import EMPTY_ROOT, HASH_BYTES, closed_by, leaf_hash, node_hash
+from audit.post_quantum import PostQuantumKey
 from audit.tables import checkpoints, entries, head
 from gateway.canonical import canonical
 from gateway.commitments import fields_root
@@ -64,8 +65,11 @@ class _Claim:
 class _Check:
     """One pass over the rows."""
 
-    def __init__(self, connection: Connection, keys: Sequence[VerifierKey]) -> None:
+    def __init__(
+        self, connection: Connection, keys: Sequence[VerifierKey], second: Sequence[PostQuantumKey] = ()
+    ) -> None:
         self._connection = connection
+        self._second = second
         self._keys = keys
         self._origin: str | None = None
         """Of the entry before; to begin with, what the first should have."""
@@ -248,6 +252,7 @@ class _Check:
             if not isinstance(note, str):
                 raise NoteInvalid("not text")
             checkpoint = parse_checkpoint(verify_note(note, self._keys) if self._keys else note_text(note))
+            post_quantum.require(note, self._second)
         except NoteInvalid as exc:
             yield Finding(Fault.CHECKPOINT, f"{label}: {exc.detail}")
             return
@@ -313,6 +318,7 @@ def check(
     engine: Engine,
     *,
     keys: Sequence[VerifierKey] = (),
+    second: Sequence[PostQuantumKey] = (),
     kept: Iterable[str] = (),
     epochs: EpochKeys | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -321,6 +327,7 @@ def check(
 
     Args:
         keys: with these, the signature of every checkpoint is checked too.
+        second: with these, every checkpoint needs a signature by ML-DSA-44 as well.
         kept: checkpoints that the caller kept from earlier; the log must still contain what they sign.
         epochs: with these, every payload that can be opened is checked against its commitment.
         progress: called with (entries done, entries in all).
@@ -335,7 +342,7 @@ def check(
             else:
                 for line in damage.reports(connection):
                     yield Finding(Fault.STORAGE, f"SQLite says: {line}")
-            yield from _Check(connection, keys).run(kept, progress or (lambda _done, _all: None))
+            yield from _Check(connection, keys, second).run(kept, progress or (lambda _done, _all: None))
             yield from fsck_beside.index(connection)
             if epochs is not None:
                 yield from fsck_beside.payloads(connection, epochs)

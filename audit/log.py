@@ -11,7 +11,7 @@ import structlog
 from sqlalchemy import Engine
 
 from audit import controls as control_mapping
-from audit import evaluations
+from audit import evaluations, post_quantum
 from audit.aggregate import Aggregator
 from audit.assurance import access, evidence, report
 from audit.checkpoint import (
@@ -31,9 +31,10 @@ from audit.evaluations import EvaluationPage
 from audit.indexer import Indexer
 from audit.job import Job
 from audit.others import Others
+from audit.post_quantum import PostQuantumKey
 from audit.query import PAGE_MAX, Filter, Page
 from audit.reader import Reader
-from audit.sealing import Opener, Sealer
+from audit.sealing import Opener, Sealer, sealed_bytes
 from audit.threads import at_length
 from audit.tiles import Tile, Tiles
 from audit.witnesses import quorum_of
@@ -352,6 +353,15 @@ class Log:
 
         return await self.read(work)
 
+    async def sealed_bytes(self, commitments: Sequence[str]) -> Mapping[str, int]:
+        """Commitment -> how many bytes are stored for it, of those that are still there. Reads none of them."""
+
+        def work() -> Mapping[str, int]:
+            with self.reader.connect() as connection:
+                return sealed_bytes(connection, commitments)
+
+        return await self.read(work)
+
     async def evaluations(
         self, tenant: str, *, since: str | None, until: str | None, after: int | None, limit: int
     ) -> EvaluationPage:
@@ -393,11 +403,19 @@ class Log:
         text = checkpoint_text(self.origin, size, root)
         for attempt in range(_SIGN_TRIES):
             try:
-                return sign_note(text, self._key(), functools.partial(self._signer.sign_raw, Purpose.CHECKPOINT))
+                note = sign_note(text, self._key(), functools.partial(self._signer.sign_raw, Purpose.CHECKPOINT))
+                return note + self._second_line(text)
             except AuditError:
                 if attempt == _SIGN_TRIES - 1:
                     raise
         raise LogUnavailable("the checkpoint key does not settle")
+
+    def _second_line(self, text: str) -> str:
+        if not self._settings.post_quantum:
+            return ""
+        purpose = Purpose.CHECKPOINT_PQ
+        key = PostQuantumKey(self.origin, b64url_decode(self._signer.active_jwk(purpose)["pub"]))
+        return post_quantum.line(text, key, functools.partial(self._signer.sign_raw, purpose))
 
     def _store_checkpoint(self, committer: Committer) -> tuple[int, str]:
         size, note = committer.checkpoint(self._sign)

@@ -18,7 +18,7 @@ from audit.log import Log
 from audit.purge import Purge
 from audit.reader import Reader
 from audit.witnesses import Witnesses
-from gateway import rollout, witness_gauges
+from gateway import key_stores, rollout, witness_gauges
 from gateway.approval_upkeep import ApprovalUpkeep
 from gateway.approvals import Approvals
 from gateway.callers import Callers
@@ -26,9 +26,12 @@ from gateway.entries import EntryDraft, EntryType
 from gateway.evidence import Evidence
 from gateway.exports import Exports
 from gateway.files import make_directory, write
+from gateway.freeze_journal import FreezeJournal
+from gateway.freezing import Freezing
 from gateway.identity.bearers import Bearers
 from gateway.identity.provider import Provider
 from gateway.key_changes import KeyChanges
+from gateway.key_stores import Revocations
 from gateway.lifecycle import Lifecycle
 from gateway.model import DEFAULT_TENANT
 from gateway.pipeline import Pipeline
@@ -44,6 +47,7 @@ from gateway.pulling import Pulling
 from gateway.service import Gateway, trust_document
 from gateway.settings import Settings
 from gateway.store.bundles import SqlBundles
+from gateway.store.freezes import SqlFreezes
 from gateway.store.outbox import SqlOutbox
 from gateway.store.past import SqlPast
 from gateway.store.personal import Personal
@@ -64,8 +68,7 @@ from hand_adapters.registry import Registry
 from keys import jws
 from keys.credentials import StepCredentials
 from keys.keyset import Keyset
-from keys.stores.file import FileKeyStore
-from keys.stores.master import MasterKey
+from keys.proof import ProofKey
 
 
 def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway:
@@ -76,20 +79,26 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
     """
     home = settings.home
     make_directory(home)
-    master = MasterKey.load(settings.keys.master_key_file or home / "master.key")
-    keyset = Keyset(FileKeyStore(home / "keys", master), settings.keys, clock)
+    root = key_stores.open_root(settings, make=True)
     engine = make_engine(settings.database_url)
+    revocations = Revocations(engine)
+    keyset = Keyset(
+        key_stores.open_store(settings, root, lambda: engine, revocations),
+        settings.keys,
+        clock,
+        post_quantum=settings.log.post_quantum,
+    )
     metrics = Metrics()
     gateway_id = _gateway_id(settings)
-    epochs = EpochKeys(settings.epochs_directory, master.derive("epoch"))
+    epochs = EpochKeys(settings.epochs_directory, root.derive("epoch"))
     log = Log(engine, settings.log, keyset, epochs, gateway_id, clock)
     witnesses = Witnesses.open(settings.log, log, log.cosigned, courier, clock)
     witness_gauges.measure(metrics, witnesses)
-    directory = Callers(engine, log, master.derive("directory rows"), clock)
+    directory = Callers(engine, log, root.derive("directory rows"), clock)
     directory.connectors = keyset
     directory.bearers = Bearers(_providers(settings, metrics), directory)
     jail = Jail(settings.jail, home)
-    hands = Registry(settings.hands, jail, SqlPins(engine, log, master.derive("pin rows"), newest_pin))
+    hands = Registry(settings.hands, jail, SqlPins(engine, log, root.derive("pin rows"), newest_pin))
 
     followed = settings.policy.source == "signed"
 
@@ -102,7 +111,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         facts: dict[str, str | int] = {"digest": event.digest, "active": event.active, "problems": len(event.problems)}
         await log.append(Append([EntryDraft(kind, DEFAULT_TENANT, facts=facts)]))
 
-    bundles = SqlBundles(engine, master.derive("policy rows"))
+    bundles = SqlBundles(engine, root.derive("policy rows"))
     policy = load_engine(settings.policy, policy_changed, bundles)
     metrics.policy_problem.set_function(lambda: policy.problem is not None)
     lifecycle = Lifecycle(
@@ -118,7 +127,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
     reader = Reader(engine)
     proposals = Proposals(
         log=log,
-        store=SqlProposals(engine, master.derive("proposal rows")),
+        store=SqlProposals(engine, root.derive("proposal rows")),
         directory=directory,
         signer=keyset,
         jws=jws,
@@ -129,8 +138,8 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
     staged = rollout.build(
         policy,
         lifecycle,
-        SqlTrials(engine, master.derive("trial rows"), gateway_id),
-        master.derive("canary draw"),
+        SqlTrials(engine, root.derive("trial rows"), gateway_id),
+        root.derive("canary draw"),
         proposals,
         hands,
         reader,
@@ -139,15 +148,28 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         metrics,
     )
     spans = tracer(settings.telemetry)
-    outbox = SqlOutbox(engine, gateway_id, listeners(settings), master.derive("outbox rows"))
-    store = SqlPlans(engine, gateway_id, master.derive("step rows"), outbox)
+    outbox = SqlOutbox(engine, gateway_id, listeners(settings), root.derive("outbox rows"))
+    store = SqlPlans(engine, gateway_id, root.derive("step rows"), outbox)
+    freezing = Freezing(
+        log=log,
+        payloads=log,
+        store=SqlFreezes(engine, root.derive("freezes"), gateway_id),
+        journal=FreezeJournal(home),
+        directory=directory,
+        metrics=metrics,
+        declared=hands.declared,
+        rest=hands.rest,
+        clock=clock,
+    )
+    proposals.handlers[Kind.FREEZE_LIFT] = freezing
+    proposals.check_acts = freezing.check_acts
     pipeline = Pipeline(
         settings=settings,
         log=log,
         payloads=log,
         store=store,
         signer=keyset,
-        credentials=StepCredentials(keyset, settings.log.origin),
+        credentials=StepCredentials(keyset, settings.log.origin, ProofKey(clock)),
         directory=directory,
         hands=hands,
         engine=staged.engine,
@@ -160,12 +182,14 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
             store.knows_context,
             log.others,
         ),
+        freezes=freezing,
         clock=clock,
     )
+    freezing.wake, freezing.resume = pipeline.wake, pipeline.settle
     locks = PlanLocks()
     approvals = Approvals(pipeline, locks)
     eraser = make_eraser(settings.eraser_url)
-    personal = Personal(engine, master.derive("directory rows"), master.derive("step rows"))
+    personal = Personal(engine, root.derive("directory rows"), root.derive("step rows"))
     privacy = Privacy(
         log=log,
         reader=reader,
@@ -194,9 +218,10 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         reader=reader,
         witnesses=witnesses,
         keyset=keyset,
+        revocations=revocations,
         key_changes=KeyChanges(log),
         directory=directory,
-        sessions=SqlSessions(engine, log, master.derive("session rows"), clock),
+        sessions=SqlSessions(engine, log, root.derive("session rows"), clock),
         hands=hands,
         policy=policy,
         pipeline=pipeline,
@@ -205,6 +230,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         deliveries=deliveries,
         proposals=proposals,
         rollout=staged,
+        freezing=freezing,
         lifecycle=lifecycle,
         pulling=Pulling.open(settings.policy.remote, home / "policy-remote", lifecycle, log, metrics, clock),
         evidence=Evidence(pipeline),

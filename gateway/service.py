@@ -14,6 +14,7 @@ import migrations
 from audit.checkpoint import VerifierKey
 from audit.epochs import EpochKeys
 from audit.log import Log
+from audit.post_quantum import PostQuantumKey
 from audit.reader import Reader
 from audit.witnesses import Witnesses
 from gateway.approval_upkeep import ApprovalUpkeep
@@ -22,7 +23,9 @@ from gateway.callers import Callers
 from gateway.errors import HandrailError
 from gateway.evidence import Evidence
 from gateway.exports import Exports
+from gateway.freezing import Freezing
 from gateway.key_changes import KeyChanges
+from gateway.key_stores import Revocations
 from gateway.lifecycle import Lifecycle
 from gateway.model import DEFAULT_TENANT
 from gateway.pipeline import Pipeline
@@ -64,6 +67,7 @@ class Gateway:
     reader: Reader
     witnesses: Witnesses
     keyset: Keyset
+    revocations: Revocations
     key_changes: KeyChanges
     directory: Callers
     sessions: SqlSessions
@@ -75,6 +79,7 @@ class Gateway:
     deliveries: Deliveries
     proposals: Proposals
     rollout: Rollout
+    freezing: Freezing
     lifecycle: Lifecycle
     pulling: Pulling
     evidence: Evidence
@@ -92,13 +97,14 @@ class Gateway:
     _hear_at: float = 0.0
 
     async def prepare(self) -> None:
-        """Make missing keys and tables, and open the log: what every use of a home needs.
+        """Make missing tables and keys, and open the log: what every use of a home needs.
 
         Raises:
             HandrailError: a part cannot be made or opened; ``detail`` says why.
         """
-        changed = await asyncio.to_thread(self.keyset.ensure)
         await asyncio.to_thread(migrations.upgrade, self.engine)
+        self.revocations.listen()
+        changed = await asyncio.to_thread(self.keyset.ensure)
         await self.log.start()
         self.key_changes.note(changed, DEFAULT_TENANT, SYSTEM_ACTOR)
         await self.key_changes.settle()
@@ -114,6 +120,7 @@ class Gateway:
         sys.setswitchinterval(SWITCH_SECONDS)
         await self.prepare()
         self.log.others.on_forgetting(self._forgetting(asyncio.get_running_loop()))
+        await self.freezing.start()
         await self.policy.start()
         await self.rollout.start()
         await self.hands.start()
@@ -131,6 +138,7 @@ class Gateway:
         await self.pulling.close()
         await self.deliveries.close()
         await self.pipeline.close()
+        await self.freezing.close()
         await self.hands.close()
         await self.jail.close()
         await self.rollout.close()
@@ -176,6 +184,8 @@ class Gateway:
             found["log_witnesses"] = str(witnesses)
         if self.pulling.problem is not None:
             found["policy_remote"] = str(self.pulling.problem.reason)
+        if self.freezing.now.in_force:
+            found["freeze"] = str(Reason.FREEZE_ACTIVE)
         return found | self.rollout.notices()
 
     def _forgetting(self, loop: asyncio.AbstractEventLoop) -> Callable[[], None]:
@@ -253,4 +263,9 @@ def verifier_keys(log: Log, keyset: Keyset) -> list[str]:
 
 def trust_document(log: Log, keyset: Keyset) -> dict[str, Any]:
     """The public keys by which anybody can check, offline, what this gateway and its log signed."""
-    return {"v": 1, "origin": log.origin, "jwks": keyset.trust_jwks(), "log": verifier_keys(log, keyset)}
+    second = [key.raw for key in keyset.public_bytes(Purpose.CHECKPOINT_PQ)]
+    document = {"v": 1, "origin": log.origin, "jwks": keyset.trust_jwks(), "log": verifier_keys(log, keyset)}
+    if second:
+        names = (log.origin, *log.former)
+        document["log_post_quantum"] = [str(PostQuantumKey(name, raw)) for name in names for raw in second]
+    return document

@@ -65,6 +65,15 @@ class Metrics:
             registry=self.registry,
         )
 
+        self.freezes = Gauge(
+            "handrail_freezes", "Freezes in force, as this gateway knows them.", registry=self.registry
+        )
+        self.freeze_stopped = Counter(
+            "handrail_freeze_stopped",
+            "Calls that were ended: by a freeze, or because it could not be known what is frozen.",
+            ["by"],
+            registry=self.registry,
+        )
         self.policy_canary = Gauge(
             "handrail_policy_canary",
             "For how many principals in a hundred a candidate bundle decides.",

@@ -34,6 +34,7 @@ HINTS: Final[Mapping[Reason, str]] = {
     Reason.AUTH_SCOPE: "Ask your issuer for a token with the scopes of [identity.NAME] scopes.",
     Reason.AUTH_UNAVAILABLE: "The gateway's log says why the issuer's keys cannot be had; an API key works meanwhile.",
     Reason.PRIVACY_HELD: "'handrail privacy hold list' shows the hold; lift it where its reason has ended.",
+    Reason.AUTH_BOUND: "Ask an auditor who is bound to no hands; of what all tenants share, the gateway's operator.",
     Reason.AUTH_FORBIDDEN: "Choose a principal that may, with --as NAME; 'handrail principals list' shows the roles.",
     Reason.VERIFY_MALFORMED: "Send a file that was signed ('handrail plan sign', 'handrail policy build'), unchanged.",
     Reason.VERIFY_ALGORITHM: "Sign with an Ed25519 key: handrail keys new --out FILE",
@@ -91,6 +92,7 @@ HINTS: Final[Mapping[Reason, str]] = {
     Reason.PROPOSAL_CLOSED: _LIST_PROPOSALS,
     Reason.PROPOSAL_EXPIRED: _PROPOSE_AGAIN,
     Reason.PROPOSAL_OUTDATED: _PROPOSE_AGAIN,
+    Reason.FREEZE_ACTIVE: "'handrail freeze list' shows what is frozen; two people lift it: handrail unfreeze ID",
     Reason.CREDENTIAL_REFUSED: _OPERATOR,
     Reason.LOG_UNAVAILABLE: _LATER,
     Reason.LOG_UNWITNESSED: "'handrail log witnesses' shows each witness and what it answered last.",
@@ -141,6 +143,7 @@ CONFLICT_HINTS: Final[Mapping[Conflict, str]] = {
     Conflict.ONESELF: "Have another privacy officer erase it.",
     Conflict.RECORD_CHANGED: "Send it again as it is.",
     Conflict.LINK_TAKEN: "'handrail principals links ID' shows whose it is; give another subject.",
+    Conflict.FREEZE_ONESELF: "Have somebody else freeze you, or revoke the API key: handrail principals revoke ID",
     Conflict.EXPORT_OTHER: "A key or a value behind it has changed. Start anew: --force, and no --resume.",
 }
 """Cause of a ``request.conflict`` -> what to do next. A meta-test requires an entry for every cause."""

@@ -28,6 +28,7 @@ from gateway.settings.storage import (
     DatabaseSettings,
     KeySettings,
     LogSettings,
+    Pkcs11Settings,
     PrivacySettings,
     WitnessSettings,
 )
@@ -44,6 +45,7 @@ __all__ = [
     "JailSettings",
     "KeySettings",
     "LogSettings",
+    "Pkcs11Settings",
     "PlanSettings",
     "PolicySettings",
     "PrivacySettings",

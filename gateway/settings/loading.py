@@ -61,6 +61,14 @@ class Settings(BaseSettings):
             raise ValueError("identity: two tables of one issuer; which of them a token is of could not be told")
         return self
 
+    @model_validator(mode="after")
+    def _keys_in_a_database_of_several_hosts(self) -> "Settings":
+        if self.keys.store == "database" and not (self.database.url or "").startswith("postgresql"):
+            raise ValueError(
+                'keys.store = "database" goes with a PostgreSQL database.url; SQLite is one host\'s, where "file" does'
+            )
+        return self
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -89,13 +97,25 @@ class Settings(BaseSettings):
         return self.privacy.epochs or self.home / "epochs"
 
     @property
+    def master_key_file(self) -> Path:
+        """Where the master key lies, unless the environment holds it."""
+        return self.keys.master_key_file or self.home / "master.key"
+
+    @property
+    def root_file(self) -> Path:
+        """Where the data root lies that the master key wraps."""
+        return self.keys.root_file or self.home / "root.key"
+
+    @property
     def public_url(self) -> str:
         """The base URL for links, without a trailing slash."""
         return (self.server.public_url or f"http://{self.server.host}:{self.server.port}").rstrip("/")
 
 
 # Variables that steer clients of the gateway, not the gateway itself.
-CLIENT_VARIABLES = frozenset({"HANDRAIL_URL", "HANDRAIL_API_KEY", "HANDRAIL_CONFIG", "HANDRAIL_MASTER_KEY"})
+CLIENT_VARIABLES = frozenset(
+    {"HANDRAIL_URL", "HANDRAIL_API_KEY", "HANDRAIL_CONFIG", "HANDRAIL_MASTER_KEY", "HANDRAIL_MASTER_KEY_PREVIOUS"}
+)
 
 
 def load(path: Path | None = None) -> Settings:

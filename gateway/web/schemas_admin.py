@@ -202,6 +202,9 @@ class TrustView(Shape):
     origin: str
     jwks: Jwks
     log: list[str] = Field(description="Signed-note verifier keys of the log.")
+    log_post_quantum: list[str] | None = Field(
+        None, description="Its ML-DSA-44 verifier keys, where checkpoints are signed a second time."
+    )
 
 
 # --- hands -----------------------------------------------------------------------------------------------------------
@@ -332,6 +335,14 @@ class Covered(Shape):
     dropped: list[Stretch] = Field(description="Entries whose retention is over; nobody can say whether they matched.")
 
 
+class ScopeView(Shape):
+    """Which entries the caller may see at all; what an answer covers and counts, it does within these."""
+
+    tenant: str
+    hands: list[str] | None = Field(description="Entries of these hands; null for every entry of the tenant.")
+    types: list[str] = Field(description="Beside those of the hands: entries of these types, which are about no hand.")
+
+
 class EntryPage(Shape):
     """A page of entries, and the tree size that it speaks for."""
 
@@ -341,6 +352,7 @@ class EntryPage(Shape):
     covers: Covered
     matches: int | None = Field(description="How many match in all, where that was asked.")
     checkpoint: str | None = Field(description="Signed checkpoint that the proofs lead to, where they were asked for.")
+    scope: ScopeView
 
 
 # --- log -------------------------------------------------------------------------------------------------------------

@@ -19,10 +19,13 @@ import migrations
 from audit.database import make_engine
 from audit.epochs import EpochKeys
 from audit.log import Log
+from gateway import key_stores
 from gateway.approval_upkeep import ApprovalUpkeep
 from gateway.approvals import Approvals
 from gateway.errors import Refused
 from gateway.evidence import Evidence
+from gateway.freeze_journal import FreezeJournal
+from gateway.freezing import Freezing
 from gateway.manifest import ActionManifest, Manifest, SideEffects
 from gateway.model import (
     Decision,
@@ -44,6 +47,7 @@ from gateway.policy.recall import Recall
 from gateway.reasons import Reason
 from gateway.recovery import recover
 from gateway.settings import KeySettings, Settings
+from gateway.store.freezes import SqlFreezes
 from gateway.store.outbox import SqlOutbox
 from gateway.store.past import SqlPast
 from gateway.store.plans import SqlPlans
@@ -53,8 +57,8 @@ from hand_adapters.schemas import Checker, normalise
 from keys import jws
 from keys.credentials import StepCredentials
 from keys.keyset import Keyset
+from keys.proof import ProofKey
 from keys.stores.file import FileKeyStore
-from keys.stores.master import MasterKey
 
 ORIGIN = "handrail.test/log"
 AGENT = Principal("ada", "default", "p-ada", frozenset({Role.AGENT}))
@@ -96,6 +100,7 @@ class SimulatedHands:
     manifests: dict[str, Manifest] = field(default_factory=lambda: {"tool": MANIFEST})
     behaviour: dict[str, Behaviour] = field(default_factory=dict)
     calls: list[HandCall] = field(default_factory=list)
+    rested: list[str] = field(default_factory=list)
 
     def manifest(self, tenant: str, hand: str) -> Manifest | None:
         return self.manifests.get(hand) if tenant == "default" else None
@@ -116,6 +121,9 @@ class SimulatedHands:
     async def run(self, call: HandCall) -> HandResult:
         self.calls.append(call)
         return await self.behaviour.get(call.action, echo)(call)
+
+    async def rest(self, hand: str) -> None:
+        self.rested.append(hand)
 
     async def close(self) -> None:
         """Nothing runs here."""
@@ -240,6 +248,7 @@ class House:
     approvals: Approvals
     approval_upkeep: ApprovalUpkeep
     evidence: Evidence
+    freezing: Freezing
 
     async def submit(
         self, plan: Mapping[str, Any] | bytes, *, caller: Principal = AGENT, wait: float = 30.0, at: float | None = None
@@ -274,39 +283,53 @@ async def open_house(
     start: bool = True,
     gateway: str = "gw-test",
     origin: str = ORIGIN,
+    journal: Path | None = None,
     **settings: Any,
 ) -> House:
     """Build and start a house in ``home``; opening the same directory again is a restart, and with another ``gateway``
     it is a second gateway on the same database."""
     configured = Settings(home=home, log={"origin": origin}, **settings)
     brain = brain or Brain()
-    master = MasterKey.load(home / "master.key")
-    keyset = Keyset(FileKeyStore(home / "keys", master), KeySettings())
+    root = key_stores.open_root(configured, make=True)
+    keyset = Keyset(FileKeyStore(home / "keys", root), KeySettings())
     await asyncio.to_thread(keyset.ensure)
     engine = make_engine(configured.database_url)
     await asyncio.to_thread(migrations.upgrade, engine)
-    log = Log(engine, configured.log, keyset, EpochKeys(home / "epochs", master.derive("epoch")), gateway)
+    log = Log(engine, configured.log, keyset, EpochKeys(home / "epochs", root.derive("epoch")), gateway)
     await log.start()
     directory = SimulatedDirectory([brain.registration()])
     hands, policy = SimulatedHands(), SimulatedPolicy()
     store = SqlPlans(
-        engine, gateway, master.derive("step rows"), SqlOutbox(engine, gateway, {}, master.derive("outbox rows"))
+        engine, gateway, root.derive("step rows"), SqlOutbox(engine, gateway, {}, root.derive("outbox rows"))
     )
+    freezing = Freezing(
+        log=log,
+        payloads=log,
+        store=SqlFreezes(engine, root.derive("freezes"), gateway),
+        journal=FreezeJournal(journal or home),
+        directory=directory,
+        metrics=(metrics := Metrics()),
+        declared=lambda tenant, hand: hands.manifest("default", hand) is not None,
+        rest=hands.rest,
+    )
+    await freezing.start()
     pipeline = Pipeline(
         settings=configured,
         log=log,
         payloads=log,
         store=store,
         signer=keyset,
-        credentials=StepCredentials(keyset, origin),
+        credentials=StepCredentials(keyset, origin, ProofKey()),
         directory=directory,
         hands=hands,
         engine=policy,
         jws=jws,
-        metrics=Metrics(),
+        metrics=metrics,
         tracer=Tracer(),
         contexts=remembering(configured, engine, log, hands, store, directory),
+        freezes=freezing,
     )
+    freezing.wake, freezing.resume = pipeline.wake, pipeline.settle
     locks = PlanLocks()
     house = House(
         configured,
@@ -321,6 +344,7 @@ async def open_house(
         Approvals(pipeline, locks),
         ApprovalUpkeep(pipeline, locks),
         Evidence(pipeline),
+        freezing,
     )
     if start:
         await recover(pipeline, first=True)
@@ -340,6 +364,7 @@ def remembering(
 
 async def close_house(house: House) -> None:
     await house.pipeline.close()
+    await house.freezing.close()
     await house.log.close()
     house.log._engine.dispose()
 

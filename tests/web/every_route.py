@@ -21,6 +21,7 @@ BODIES: dict[str, Any] = {
     "/v1/privacy/preview": {"person": "ann"},
     "/v1/privacy/erasures": {"person": "ann"},
     "/v1/privacy/holds": {"person": "ann", "code": "legal_claim"},
+    "/v1/freezes": {"scope": "hand", "subject": "git", "cause": "drill", "why": "a drill"},
     "/v1/proposals": {"kind": "policy.observe", "document": {"hand": "git"}},
     "/v1/proposals/{proposal_id}/activate": {"document_sha256": "0" * 64},
 }
