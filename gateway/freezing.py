@@ -182,7 +182,7 @@ class Freezing:
     async def list(self, viewer: Principal, *, lifted: bool = False) -> dict[str, Any]:
         """What is frozen for the viewer's tenant, oldest first: ``{freezes}``.
 
-        Who is bound to hands sees those of their hands and of everything; a person or a context may be others' business.
+        Who is bound to hands sees those of their hands and of everything, and none of a person or a context.
 
         Args:
             lifted: those that were lifted, too.
