@@ -28,6 +28,8 @@ from gateway.exports import Exports
 from gateway.files import make_directory, write
 from gateway.freeze_journal import FreezeJournal
 from gateway.freezing import Freezing
+from gateway.identity.bearers import Bearers
+from gateway.identity.provider import Provider
 from gateway.key_changes import KeyChanges
 from gateway.key_history import KeyHistory
 from gateway.key_stores import Revocations
@@ -60,6 +62,7 @@ from gateway.two_person import Kind
 from gateway.webhooks.delivery import Deliveries, Webhook
 from gateway.webhooks.messages import listeners
 from hand_adapters.courier import courier
+from hand_adapters.fetcher import HttpFetcher
 from hand_adapters.jail import Jail
 from hand_adapters.pins import SqlPins
 from hand_adapters.registry import Registry
@@ -95,6 +98,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
     witness_gauges.measure(metrics, witnesses)
     directory = Callers(engine, log, root.derive("directory rows"), clock)
     directory.connectors = keyset
+    directory.bearers = Bearers(_providers(settings, metrics), directory)
     jail = Jail(settings.jail, home)
     hands = Registry(settings.hands, jail, SqlPins(engine, log, root.derive("pin rows"), newest_pin))
 
@@ -255,6 +259,19 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         clock=clock,
         jail=jail,
     )
+
+
+def _providers(settings: Settings, metrics: Metrics) -> list[Provider]:
+    """The issuers whose access tokens are believed."""
+    return [
+        Provider(
+            name,
+            one,
+            HttpFetcher(f"identity.{name}", private_network=one.private_network, ca_file=one.ca_file),
+            metrics,
+        )
+        for name, one in settings.identity.items()
+    ]
 
 
 def _gateway_id(settings: Settings) -> str:

@@ -182,13 +182,23 @@ class Freezing:
     async def list(self, viewer: Principal, *, lifted: bool = False) -> dict[str, Any]:
         """What is frozen for the viewer's tenant, oldest first: ``{freezes}``.
 
+        Who is bound to hands sees those of their hands and of everything, and none of a person or a context.
+
         Args:
             lifted: those that were lifted, too.
         """
         await self.current()
         reached = [one for one in self._state.freezes.values() if one.reaches(viewer.tenant)]
-        shown = [one for one in reached if lifted or not one.lifted]
+        shown = [one for one in reached if (lifted or not one.lifted) and self._concerns(one, viewer)]
         return {"freezes": [await self._view(one, viewer) for one in sorted(shown, key=lambda one: one.at)]}
+
+    def _concerns(self, one: Freeze, viewer: Principal) -> bool:
+        """Whether a freeze is of everything, or within the viewer's tenant and the hands that they are bound to."""
+        if one.scope is Scope.HAND:
+            return viewer.may_use(one.subject) and (
+                one.tenant == viewer.tenant or self.declared(viewer.tenant, one.subject)
+            )
+        return one.scope is Scope.ALL or viewer.hands is None
 
     async def set(self, actor: Principal, asked: Asked) -> tuple[dict[str, Any], bool]:
         """Freeze at once, on one person's word.

@@ -31,6 +31,8 @@ class Reason(StrEnum):
     AUTH_INVALID = "auth.invalid"
     AUTH_EXPIRED = "auth.expired"
     AUTH_FORBIDDEN = "auth.forbidden"
+    AUTH_SCOPE = "auth.scope"
+    AUTH_UNAVAILABLE = "auth.unavailable"
     AUTH_BOUND = "auth.bound"
     PRIVACY_HELD = "privacy.held"
     # 2 verify
@@ -137,9 +139,11 @@ TEXTS: Final[dict[Reason, str]] = {
     Reason.REQUEST_NOT_FOUND: "There is nothing here that you may see.",
     Reason.REQUEST_CONFLICT: "The thing already exists in another state.",
     Reason.REQUEST_ORIGIN: "The request does not come from a page of this gateway.",
-    Reason.AUTH_MISSING: "This route needs an API key in 'Authorization: Bearer'.",
-    Reason.AUTH_INVALID: "The API key is unknown or revoked.",
-    Reason.AUTH_EXPIRED: "The API key has expired.",
+    Reason.AUTH_MISSING: "This route needs an API key or an access token in 'Authorization: Bearer'.",
+    Reason.AUTH_INVALID: "The API key or access token is unknown, revoked or not good for this gateway.",
+    Reason.AUTH_EXPIRED: "The API key or access token has expired.",
+    Reason.AUTH_SCOPE: "The access token was not granted a scope that this gateway needs.",
+    Reason.AUTH_UNAVAILABLE: "The keys of the token's issuer cannot be had now, so that it cannot be checked.",
     Reason.PRIVACY_HELD: "A legal hold stands against an erasure of this person's data.",
     Reason.AUTH_FORBIDDEN: "Your roles do not permit this.",
     Reason.AUTH_BOUND: "This reaches beyond the hands or the tenant that you are bound to.",
@@ -254,6 +258,7 @@ class Conflict(StrEnum):
     PLANS_UNDER_WAY = "plans.under_way"
     ONESELF = "erasure.oneself"
     EXPORT_OTHER = "export.other"
+    LINK_TAKEN = "link.taken"
     FREEZE_ONESELF = "freeze.oneself"
 
 
@@ -282,6 +287,7 @@ CONFLICTS: Final[Mapping[Conflict, str]] = {
     Conflict.PLANS_UNDER_WAY: "The person is revoked, and plans of theirs are still under way: ask again in a moment.",
     Conflict.ONESELF: "Nobody erases themselves: another privacy officer does.",
     Conflict.RECORD_CHANGED: "Something was recorded about the context or the principal meanwhile.",
+    Conflict.LINK_TAKEN: "The subject is, or was, somebody's: it is never given to another.",
     Conflict.FREEZE_ONESELF: "Nobody freezes themselves: somebody has to be left who can lift it.",
     Conflict.EXPORT_OTHER: "The export begins with other bytes now than the ones that you have of it.",
 }

@@ -151,6 +151,7 @@ class Gateway:
         await self.policy.close()
         await self.key_changes.close()
         await self.witnesses.close()
+        await self.directory.bearers.close()
         await self.log.close()
         self.tracer.close()
         self.engine.dispose()

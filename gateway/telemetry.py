@@ -110,6 +110,19 @@ class Metrics:
             "handrail_webhook_messages_waiting", "Messages not delivered yet.", ["webhook"], registry=self.registry
         )
 
+        self.identity_fetches = Counter(
+            "handrail_identity_fetches",
+            "Fetches of an issuer's keys by what became of them: good or failed.",
+            ["issuer", "outcome"],
+            registry=self.registry,
+        )
+        self.identity_good = Gauge(
+            "handrail_identity_keys_good_timestamp_seconds",
+            "When an issuer's keys were last fetched, in seconds since the epoch; 0 before the first time.",
+            ["issuer"],
+            registry=self.registry,
+        )
+
         self.log_witness_size = Gauge(
             "handrail_log_witness_tree_size", "The largest tree that a witness cosigned.", ["witness"],
             registry=self.registry,

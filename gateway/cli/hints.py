@@ -30,7 +30,9 @@ HINTS: Final[Mapping[Reason, str]] = {
     Reason.REQUEST_ORIGIN: "Open the page by the gateway's own URL ([server] public_url).",
     Reason.AUTH_MISSING: "Set HANDRAIL_API_KEY, or HANDRAIL_HOME to the directory that has cli.json.",
     Reason.AUTH_INVALID: "Ask a security admin for a new key: handrail principals add ID --role ROLE.",
-    Reason.AUTH_EXPIRED: "Ask a security admin for a new key: handrail principals add ID --role ROLE.",
+    Reason.AUTH_EXPIRED: "Ask a security admin for a new key, or your issuer for a new access token.",
+    Reason.AUTH_SCOPE: "Ask your issuer for a token with the scopes of [identity.NAME] scopes.",
+    Reason.AUTH_UNAVAILABLE: "The gateway's log says why the issuer's keys cannot be had; an API key works meanwhile.",
     Reason.PRIVACY_HELD: "'handrail privacy hold list' shows the hold; lift it where its reason has ended.",
     Reason.AUTH_BOUND: "Ask an auditor who is bound to no hands; of what all tenants share, the gateway's operator.",
     Reason.AUTH_FORBIDDEN: "Choose a principal that may, with --as NAME; 'handrail principals list' shows the roles.",
@@ -141,6 +143,7 @@ CONFLICT_HINTS: Final[Mapping[Conflict, str]] = {
     Conflict.PLANS_UNDER_WAY: "Ask again in a moment; 'handrail privacy erase' goes on where it stopped.",
     Conflict.ONESELF: "Have another privacy officer erase it.",
     Conflict.RECORD_CHANGED: "Send it again as it is.",
+    Conflict.LINK_TAKEN: "'handrail principals links ID' shows whose it is; give another subject.",
     Conflict.FREEZE_ONESELF: "Have somebody else freeze you, or revoke the API key: handrail principals revoke ID",
     Conflict.EXPORT_OTHER: "A key or a value behind it has changed. Start anew: --force, and no --resume.",
 }

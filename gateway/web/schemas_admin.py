@@ -98,6 +98,30 @@ class SecurityKeyList(Shape):
     security_keys: list[SecurityKeyView]
 
 
+class LinkRequest(Shape):
+    """Whose tokens are to be a principal's."""
+
+    issuer: str = Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$", description="Its name in the settings.")
+    subject: str = Field(min_length=1, max_length=255, description="The sub of its tokens, exactly.")
+
+
+class LinkShown(Shape):
+    """A link to an identity elsewhere."""
+
+    id: str
+    kind: Literal["token", "claims"]
+    source: str = Field(description="The issuer's URL.")
+    subject: str = Field(description="The sub of its tokens.")
+    created_at: float
+    revoked_at: float | None = None
+
+
+class LinkList(Shape):
+    """A principal's links."""
+
+    links: list[LinkShown]
+
+
 class Me(Shape):
     """The calling principal."""
 

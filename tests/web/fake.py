@@ -194,6 +194,27 @@ class testing_only_Directory:  # noqa: N801
     async def revoke_security_key(self, actor: Principal, principal_id: str, kid: str) -> None:
         self.revoked.add(kid)
 
+    async def links(self, actor: Principal, principal_id: str) -> list[dict[str, Any]]:
+        return [self._link("s")]
+
+    async def link_subject(self, actor: Principal, principal_id: str, issuer: str, subject: str) -> dict[str, Any]:
+        self.added.append((principal_id, issuer, subject))
+        return self._link(subject)
+
+    async def unlink(self, actor: Principal, principal_id: str, link_id: str) -> dict[str, Any]:
+        return {**self._link("s"), "id": link_id, "revoked_at": 2.0}
+
+    @staticmethod
+    def _link(subject: str) -> dict[str, Any]:
+        return {
+            "id": "l1",
+            "kind": "token",
+            "source": "https://issuer.example",
+            "subject": subject,
+            "created_at": 1.0,
+            "revoked_at": None,
+        }
+
     async def revoke_principal(self, actor: Principal, principal_id: str) -> dict[str, Any]:
         return self._principal(principal_id)
 

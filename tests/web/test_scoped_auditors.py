@@ -96,6 +96,8 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
                 pinned = await http.post(f"/v1/hands/{name}/pin", json={"digest": offered}, headers=keys["op"])
                 assert pinned.status_code == 200, pinned.text
             await fill(made)
+            frozen = await http.post("/v1/freezes", json={"scope": "hand", "subject": THEIRS}, headers=keys["op"])
+            assert frozen.status_code == 201, frozen.text
             yield made
 
 
@@ -144,6 +146,7 @@ MAY: dict[str, str] = {
     "/metrics": "whole log",
     "/v1/policy/evaluations": "parted",
     "/v1/policy/rollout": "parted",
+    "/v1/freezes": "parted",
     "/v1/policy": "common",
     "/v1/keys": "common",
     "/v1/proposals": "common",
