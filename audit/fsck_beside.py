@@ -6,13 +6,15 @@ from typing import Final
 from sqlalchemy import Connection, func, select
 
 from audit import indexing
+from audit.buckets import open_bucket
 from audit.epochs import EpochKeys
 from audit.errors import SealBroken
 from audit.findings import Fault, Finding
 from audit.postings import BLOCK, differing
 from audit.sealing import OPENING, Opener, unseal
-from audit.tables import entries, posting_blocks, postings
+from audit.tables import entries, key_buckets, posting_blocks, postings
 from audit.tables import payloads as table
+from audit.wrapping import every_epoch
 
 _CHUNK: Final = 512
 """Values opened at a time."""
@@ -39,8 +41,14 @@ def payloads(connection: Connection, epochs: EpochKeys) -> Iterator[Finding]:
                 ).scalar()
                 yield Finding(Fault.PAYLOAD, exc.detail, found, found)
         if len(rows) < _CHUNK:
-            return
+            break
         after = rows[-1].commitment
+    every = {epoch.name: epoch for epoch in every_epoch(epochs)}
+    for row in connection.execute(select(key_buckets).order_by(key_buckets.c.bucket)).all():
+        try:
+            open_bucket(row, every)
+        except SealBroken as exc:
+            yield Finding(Fault.PAYLOAD, exc.detail, None, None)
 
 
 def index(connection: Connection) -> Iterator[Finding]:

@@ -26,7 +26,12 @@ from gateway.entries import EntryDraft, EntryType
 from gateway.evidence import Evidence
 from gateway.exports import Exports
 from gateway.files import make_directory, write
+from gateway.freeze_journal import FreezeJournal
+from gateway.freezing import Freezing
+from gateway.identity.bearers import Bearers
+from gateway.identity.provider import Provider
 from gateway.key_changes import KeyChanges
+from gateway.key_history import KeyHistory
 from gateway.key_stores import Revocations
 from gateway.lifecycle import Lifecycle
 from gateway.model import DEFAULT_TENANT
@@ -43,6 +48,7 @@ from gateway.pulling import Pulling
 from gateway.service import Gateway, trust_document
 from gateway.settings import Settings
 from gateway.store.bundles import SqlBundles
+from gateway.store.freezes import SqlFreezes
 from gateway.store.outbox import SqlOutbox
 from gateway.store.past import SqlPast
 from gateway.store.personal import Personal
@@ -56,6 +62,7 @@ from gateway.two_person import Kind
 from gateway.webhooks.delivery import Deliveries, Webhook
 from gateway.webhooks.messages import listeners
 from hand_adapters.courier import courier
+from hand_adapters.fetcher import HttpFetcher
 from hand_adapters.jail import Jail
 from hand_adapters.pins import SqlPins
 from hand_adapters.registry import Registry
@@ -86,10 +93,12 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
     gateway_id = _gateway_id(settings)
     epochs = EpochKeys(settings.epochs_directory, root.derive("epoch"))
     log = Log(engine, settings.log, keyset, epochs, gateway_id, clock)
+    key_history = KeyHistory(log, keyset, clock)
     witnesses = Witnesses.open(settings.log, log, log.cosigned, courier, clock)
     witness_gauges.measure(metrics, witnesses)
     directory = Callers(engine, log, root.derive("directory rows"), clock)
     directory.connectors = keyset
+    directory.bearers = Bearers(_providers(settings, metrics), directory)
     jail = Jail(settings.jail, home)
     hands = Registry(settings.hands, jail, SqlPins(engine, log, root.derive("pin rows"), newest_pin))
 
@@ -106,6 +115,8 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
 
     bundles = SqlBundles(engine, root.derive("policy rows"))
     policy = load_engine(settings.policy, policy_changed, bundles)
+    for purpose in keyset.purposes:
+        metrics.key_age.labels(str(purpose)).set_function(functools.partial(keyset.age, purpose))
     metrics.policy_problem.set_function(lambda: policy.problem is not None)
     lifecycle = Lifecycle(
         log=log,
@@ -143,6 +154,19 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
     spans = tracer(settings.telemetry)
     outbox = SqlOutbox(engine, gateway_id, listeners(settings), root.derive("outbox rows"))
     store = SqlPlans(engine, gateway_id, root.derive("step rows"), outbox)
+    freezing = Freezing(
+        log=log,
+        payloads=log,
+        store=SqlFreezes(engine, root.derive("freezes"), gateway_id),
+        journal=FreezeJournal(home),
+        directory=directory,
+        metrics=metrics,
+        declared=hands.declared,
+        rest=hands.rest,
+        clock=clock,
+    )
+    proposals.handlers[Kind.FREEZE_LIFT] = freezing
+    proposals.check_acts = freezing.check_acts
     pipeline = Pipeline(
         settings=settings,
         log=log,
@@ -162,8 +186,10 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
             store.knows_context,
             log.others,
         ),
+        freezes=freezing,
         clock=clock,
     )
+    freezing.wake, freezing.resume = pipeline.wake, pipeline.settle
     locks = PlanLocks()
     approvals = Approvals(pipeline, locks)
     eraser = make_eraser(settings.eraser_url)
@@ -198,6 +224,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         keyset=keyset,
         revocations=revocations,
         key_changes=KeyChanges(log),
+        key_history=key_history,
         directory=directory,
         sessions=SqlSessions(engine, log, root.derive("session rows"), clock),
         hands=hands,
@@ -208,6 +235,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         deliveries=deliveries,
         proposals=proposals,
         rollout=staged,
+        freezing=freezing,
         lifecycle=lifecycle,
         pulling=Pulling.open(settings.policy.remote, home / "policy-remote", lifecycle, log, metrics, clock),
         evidence=Evidence(pipeline),
@@ -221,6 +249,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
             bundles=bundles,
             signer=keyset,
             trust=functools.partial(trust_document, log, keyset),
+            history=key_history.signed,
             directory=None if followed else bundle_directory(settings.policy),
             controls={str(kind): ids for kind, ids in load_controls().ids.items()},
             clock=clock,
@@ -230,6 +259,19 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         clock=clock,
         jail=jail,
     )
+
+
+def _providers(settings: Settings, metrics: Metrics) -> list[Provider]:
+    """The issuers whose access tokens are believed."""
+    return [
+        Provider(
+            name,
+            one,
+            HttpFetcher(f"identity.{name}", private_network=one.private_network, ca_file=one.ca_file),
+            metrics,
+        )
+        for name, one in settings.identity.items()
+    ]
 
 
 def _gateway_id(settings: Settings) -> str:

@@ -117,7 +117,7 @@ class Privacy:
             Refused: ``auth.forbidden``.
         """
         require(actor, Permission.PRIVACY_ERASE)
-        holds = [hold for hold in await self._holds(actor.tenant) if hold.subject == person_key(name)]
+        holds = [hold for hold in await self._holds(actor.tenant) if hold.subject in (person_key(name), None)]
         return await at_length(self._preview, actor.tenant, name, holds)
 
     async def erase(self, actor: Principal, name: str, *, acts: bool = False) -> Erasure:
@@ -176,6 +176,16 @@ class Privacy:
         if now >= self._purge_at:
             await self._purge.run(self._payload_days)
             self._purge_at = now + PURGE_SECONDS
+
+    async def rotate_epoch(self, actor: Principal) -> None:
+        """Replace the key above all data keys now, as it happens by itself when something is erased or grew old.
+
+        Raises:
+            Refused: ``auth.forbidden``.
+            Unavailable: ``log.unavailable``.
+        """
+        require(actor, Permission.KEYS_MANAGE)
+        await self._purge.rotate()
 
     # --- holds -------------------------------------------------------------------------------------------------------
 

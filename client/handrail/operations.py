@@ -260,6 +260,21 @@ def revoke_security_key(principal_id: str, kid: str) -> Operation[Json]:
     return document_if_any((yield delete("principals", principal_id, "security-keys", kid)))
 
 
+def links(principal_id: str) -> Operation[list[Json]]:
+    """A principal's links to identities elsewhere: ``{id, kind, source, subject, created_at, revoked_at}``."""
+    return listed((yield get("principals", principal_id, "links")), "links")
+
+
+def link_subject(principal_id: str, issuer: str, subject: str) -> Operation[Json]:
+    """Let access tokens of a subject of an issuer, by the issuer's name at the gateway, call as a principal."""
+    return (yield post({"issuer": issuer, "subject": subject}, "principals", principal_id, "links")).document
+
+
+def revoke_link(principal_id: str, link_id: str) -> Operation[Json]:
+    """Revoke a link of a principal, for ever."""
+    return (yield delete("principals", principal_id, "links", link_id)).document
+
+
 def issuers() -> Operation[list[Json]]:
     """Every issuer of the tenant."""
     return listed((yield get("issuers")), "issuers")
@@ -287,14 +302,35 @@ def keys() -> Operation[list[Json]]:
     return listed((yield get("keys")), "keys")
 
 
+def key_list() -> Operation[Json]:
+    """The same with the epochs, and the gateway's time: ``{keys, epochs, now}``."""
+    return (yield get("keys")).document
+
+
+def create_key(purpose: str) -> Operation[Json]:
+    """Make a further next key of ``purpose``."""
+    return (yield post({"purpose": purpose}, "keys")).document
+
+
+def key_history() -> Operation[str]:
+    """The signed history of the gateway's keys; read it with :func:`handrail.history.read_history`."""
+    return text_of((yield get("keys", "history")).document, "history")
+
+
 def rotate_key(purpose: str) -> Operation[Json]:
-    """Make the next key of ``purpose`` the active one."""
+    """Make the next key of ``purpose`` the active one; ``epoch`` is the key above all data keys."""
     return document_if_any((yield post(None, "keys", purpose, "rotate")))
 
 
-def revoke_key(kid: str) -> Operation[Json]:
-    """Revoke one of the gateway's keys: nothing signed by it is believed from then on."""
-    return document_if_any((yield post(None, "keys", kid, "revoke")))
+def revoke_key(kid: str, compromised_at: int | None = None) -> Operation[Json]:
+    """Revoke one of the gateway's keys: nothing signed by it is believed from then on.
+
+    Args:
+        compromised_at: since when it may be in wrong hands, seconds since the epoch: what it signed about entries of
+            the log that a checkpoint covered before goes on being believed.
+    """
+    body = None if compromised_at is None else {"compromised_at": compromised_at}
+    return document_if_any((yield post(body, "keys", kid, "revoke")))
 
 
 def hands() -> Operation[list[Json]]:
@@ -320,6 +356,17 @@ def policy() -> Operation[Json]:
 def policy_rollout() -> Operation[Json]:
     """What of the policy is being brought in: ``{observed: [{hand, proposal, since, until, let_go}]}``."""
     return (yield get("policy", "rollout")).document
+
+
+def freezes(*, lifted: bool = False) -> Operation[list[Json]]:
+    """What is frozen, oldest first; with ``lifted`` also what was."""
+    return listed((yield get("freezes", query={"lifted": "true"} if lifted else None)), "freezes")
+
+
+def freeze(scope: str, subject: str | None = None, *, cause: str = "other", why: str | None = None) -> Operation[Json]:
+    """Stop a hand, a principal, a context (``subject``: its id) or ``all``, at once."""
+    body = {"scope": scope, "subject": subject, "cause": cause, "why": why}
+    return (yield post({name: value for name, value in body.items() if value is not None}, "freezes")).document
 
 
 def policy_shadow() -> Operation[Json]:

@@ -98,6 +98,30 @@ class SecurityKeyList(Shape):
     security_keys: list[SecurityKeyView]
 
 
+class LinkRequest(Shape):
+    """Whose tokens are to be a principal's."""
+
+    issuer: str = Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$", description="Its name in the settings.")
+    subject: str = Field(min_length=1, max_length=255, description="The sub of its tokens, exactly.")
+
+
+class LinkShown(Shape):
+    """A link to an identity elsewhere."""
+
+    id: str
+    kind: Literal["token", "claims"]
+    source: str = Field(description="The issuer's URL.")
+    subject: str = Field(description="The sub of its tokens.")
+    created_at: float
+    revoked_at: float | None = None
+
+
+class LinkList(Shape):
+    """A principal's links."""
+
+    links: list[LinkShown]
+
+
 class Me(Shape):
     """The calling principal."""
 
@@ -157,12 +181,43 @@ class KeyView(Shape):
     retiring_at: float | None
     retired_at: float | None
     revoked_at: float | None
+    compromised_at: float | None = Field(description="Of a revoked one: since when it may have been in wrong hands.")
+    covered_size: int | None = Field(description="Of such a one: what it signed about entries below this index stands.")
+
+
+class EpochView(Shape):
+    """A key above data keys, which wraps them."""
+
+    epoch: str
+    state: Literal["active", "retiring"]
 
 
 class KeyList(Shape):
     """The gateway's keys."""
 
     keys: list[KeyView]
+    epochs: list[EpochView]
+    now: float = Field(description="The gateway's time, to tell the age of a key by; seconds since the epoch.")
+
+
+class KeyRequest(Shape):
+    """Which purpose gets a further next key."""
+
+    purpose: Literal["connector", "step", "receipt", "checkpoint", "checkpoint-pq", "policy", "approval"]
+
+
+class KeyRevocation(Shape):
+    """Since when the key may be in wrong hands; nothing that it signed stands where that is not said."""
+
+    compromised_at: int | None = Field(
+        None, ge=0, le=32_503_680_000, strict=True, description="Seconds since the epoch; not a time to come."
+    )
+
+
+class KeyHistoryView(Shape):
+    """The history of the gateway's keys."""
+
+    history: str = Field(description="Compact JWS of the typ `history+jws`.")
 
 
 class Jwks(Shape):
@@ -311,6 +366,14 @@ class Covered(Shape):
     dropped: list[Stretch] = Field(description="Entries whose retention is over; nobody can say whether they matched.")
 
 
+class ScopeView(Shape):
+    """Which entries the caller may see at all; what an answer covers and counts, it does within these."""
+
+    tenant: str
+    hands: list[str] | None = Field(description="Entries of these hands; null for every entry of the tenant.")
+    types: list[str] = Field(description="Beside those of the hands: entries of these types, which are about no hand.")
+
+
 class EntryPage(Shape):
     """A page of entries, and the tree size that it speaks for."""
 
@@ -320,6 +383,7 @@ class EntryPage(Shape):
     covers: Covered
     matches: int | None = Field(description="How many match in all, where that was asked.")
     checkpoint: str | None = Field(description="Signed checkpoint that the proofs lead to, where they were asked for.")
+    scope: ScopeView
 
 
 # --- log -------------------------------------------------------------------------------------------------------------

@@ -147,14 +147,18 @@ class SealedKeyStore:
         return True
 
     def _sign(self, record: KeyRecord, kept: Kept) -> Sign:
-        """The signing half. One that is out of reach is looked for, and looked at, when it has to sign: what is known of
-        the other keys does not wait for it."""
+        """The signing half. One that is out of reach is looked for, and looked at, when it has to sign: what is known
+        of the other keys does not wait for it."""
+
+        def late(message: bytes) -> bytes:
+            return self._use(record, kept)(message)
+
         try:
             return self._use(record, kept)
         except SealBroken:
             raise
         except KeyUnavailable:
-            return lambda message: self._use(record, kept)(message)
+            return late
 
     def _use(self, record: KeyRecord, kept: Kept) -> Sign:
         kind, half = kept
