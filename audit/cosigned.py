@@ -107,6 +107,10 @@ class Cosigned:
                 return cosigned
         return None
 
+    def sound(self, note: str, line: str) -> list[Cosignature]:
+        """A stored line as the cosignature of a known witness; empty where it is none."""
+        return _sound(note, line, self.quorum.keys)
+
     def last(self, key: WitnessKey) -> tuple[int, Cosignature] | None:
         """The largest size that a witness cosigned, and its newest word on it."""
         with self._reader.connect() as connection:

@@ -19,6 +19,7 @@ from sqlalchemy import ColumnElement, Engine, delete, or_, select, tuple_
 from audit.buckets import SLOTS, Buckets, slot_of
 from audit.epochs import EpochKeys
 from audit.eraser import DELETE_AT_ONCE, delete_values, erasing, no_hold_is_set
+from audit.errors import LogUnavailable
 from audit.reader import Reader
 from audit.rotation import Rotation
 from audit.sealing import SEALING_SECONDS
@@ -111,6 +112,22 @@ class Purge:
             if old:
                 await self._rotation.begin(old)  # what follows is ``Erasures.advance``'s
             return purged
+
+    async def rotate(self) -> str:
+        """Begin an epoch now; the bucket keys are wrapped anew by ``Erasures.advance``, which destroys the old one.
+
+        Returns:
+            The epoch's name.
+
+        Raises:
+            LogUnavailable: the epoch keys are in use just now, or the log cannot be written.
+            SealBroken: the directory of epoch keys cannot be used.
+        """
+        with self._epochs.turn() as mine:
+            epoch = await self._rotation.begin(()) if mine else None
+        if epoch is None:
+            raise LogUnavailable("the epoch keys are in use")
+        return epoch
 
     def _purge(self, before: float) -> Purged:
         self._epochs.forget()

@@ -31,6 +31,7 @@ from gateway.freezing import Freezing
 from gateway.identity.bearers import Bearers
 from gateway.identity.provider import Provider
 from gateway.key_changes import KeyChanges
+from gateway.key_history import KeyHistory
 from gateway.key_stores import Revocations
 from gateway.lifecycle import Lifecycle
 from gateway.model import DEFAULT_TENANT
@@ -92,6 +93,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
     gateway_id = _gateway_id(settings)
     epochs = EpochKeys(settings.epochs_directory, root.derive("epoch"))
     log = Log(engine, settings.log, keyset, epochs, gateway_id, clock)
+    key_history = KeyHistory(log, keyset, clock)
     witnesses = Witnesses.open(settings.log, log, log.cosigned, courier, clock)
     witness_gauges.measure(metrics, witnesses)
     directory = Callers(engine, log, root.derive("directory rows"), clock)
@@ -113,6 +115,8 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
 
     bundles = SqlBundles(engine, root.derive("policy rows"))
     policy = load_engine(settings.policy, policy_changed, bundles)
+    for purpose in keyset.purposes:
+        metrics.key_age.labels(str(purpose)).set_function(functools.partial(keyset.age, purpose))
     metrics.policy_problem.set_function(lambda: policy.problem is not None)
     lifecycle = Lifecycle(
         log=log,
@@ -220,6 +224,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         keyset=keyset,
         revocations=revocations,
         key_changes=KeyChanges(log),
+        key_history=key_history,
         directory=directory,
         sessions=SqlSessions(engine, log, root.derive("session rows"), clock),
         hands=hands,
@@ -244,6 +249,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
             bundles=bundles,
             signer=keyset,
             trust=functools.partial(trust_document, log, keyset),
+            history=key_history.signed,
             directory=None if followed else bundle_directory(settings.policy),
             controls={str(kind): ids for kind, ids in load_controls().ids.items()},
             clock=clock,

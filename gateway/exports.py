@@ -6,7 +6,7 @@ record of it says who took what kind of thing out, how much of it and from which
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -92,6 +92,7 @@ class Exports:
 
     Attributes:
         trust: the trust document.
+        history: the signed history of the gateway's keys.
         directory: of the policy bundle that decides, where it is one that people edit.
         controls: the control matrix: entry type -> ids.
     """
@@ -102,6 +103,7 @@ class Exports:
     bundles: SqlBundles
     signer: Signer
     trust: Callable[[], Mapping[str, Any]]
+    history: Callable[[], Awaitable[str]]
     directory: Path | None
     controls: Mapping[str, Sequence[str]]
     clock: Callable[[], float]
@@ -145,7 +147,7 @@ class Exports:
         if asked.format is not Format.BUNDLE:
             lines = FORMATS[asked.format]
             return Export(lines.media_type, head, count, self._lines(asked.format, selection, after), dropped)
-        chunks = bundle.bundle(self.source, selection, self._around(asked, principal, head, later))
+        chunks = bundle.bundle(self.source, selection, await self._around(asked, principal, head, later))
         return Export(bundle.MEDIA_TYPE, head, count, _behind(chunks, asked.offset, asked.sha256), dropped, later)
 
     async def _head(self, asked: Asked) -> Head:
@@ -186,13 +188,17 @@ class Exports:
             if raw:
                 yield raw
 
-    def _around(self, asked: Asked, principal: Principal, head: Head, later: int) -> bundle.Around:
+    async def _around(self, asked: Asked, principal: Principal, head: Head, later: int) -> bundle.Around:
+        keys, history = self.trust(), await self.history()
+        while keys != (now := self.trust()):  # a key changed in between, and the two must say the same
+            keys, history = now, await self.history()
         return bundle.Around(
             origin=self.log.origin,
             by=principal.pseudonym,
             head=head,
             later=later,
-            keys=self.trust(),
+            keys=keys,
+            history=history,
             controls=self.controls,
             receipts=self._receipts,
             # A policy bundle grants to every tenant; the gateway's own shows it to no other (``Lifecycle.require``).

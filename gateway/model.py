@@ -148,13 +148,19 @@ class Principal:
 
 @dataclass(frozen=True, slots=True)
 class IssuerKey:
-    """A public key of an issuer with its validity (seconds since the epoch; ``None`` is unbounded)."""
+    """A public key of an issuer with its validity (seconds since the epoch; ``None`` is unbounded).
+
+    Attributes:
+        covered_size: of a revoked key of the gateway's own: plans that the log received below this index were signed
+            before the key was in wrong hands.
+    """
 
     kid: str
     jwk: Mapping[str, str]
     not_before: int
     not_after: int | None = None
     revoked_at: int | None = None
+    covered_size: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -177,6 +177,16 @@ class Privacy:
             await self._purge.run(self._payload_days)
             self._purge_at = now + PURGE_SECONDS
 
+    async def rotate_epoch(self, actor: Principal) -> None:
+        """Replace the key above all data keys now, as it happens by itself when something is erased or grew old.
+
+        Raises:
+            Refused: ``auth.forbidden``.
+            Unavailable: ``log.unavailable``.
+        """
+        require(actor, Permission.KEYS_MANAGE)
+        await self._purge.rotate()
+
     # --- holds -------------------------------------------------------------------------------------------------------
 
     async def hold(self, actor: Principal, name: str, code: HoldCode, until: float | None) -> Hold:

@@ -244,6 +244,7 @@ class Conflict(StrEnum):
     ISSUER_RIGHTS = "issuer.rights"
     DIGEST_OTHER = "hand.digest"
     KEY_TOO_NEW = "key.too_new"
+    SPARE_KEYS = "key.spares"
     DECIDES = "policy.decides"
     CANARY_OTHER = "canary.other"
     CANARY_RUNS = "canary.runs"
@@ -273,6 +274,7 @@ CONFLICTS: Final[Mapping[Conflict, str]] = {
     Conflict.ISSUER_RIGHTS: "A further key does not change what an issuer may do.",
     Conflict.DIGEST_OTHER: "The hand offers something else than the digest that was given.",
     Conflict.KEY_TOO_NEW: "The next key is not known everywhere yet.",
+    Conflict.SPARE_KEYS: "As many next keys of the purpose wait as may.",
     Conflict.DECIDES: "This bundle decides already.",
     Conflict.CANARY_OTHER: "A canary of another bundle is in force.",
     Conflict.CANARY_RUNS: "A canary is in force, and there is one at a time.",

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +25,7 @@ from gateway.evidence import Evidence
 from gateway.exports import Exports
 from gateway.freezing import Freezing
 from gateway.key_changes import KeyChanges
+from gateway.key_history import KeyHistory
 from gateway.key_stores import Revocations
 from gateway.lifecycle import Lifecycle
 from gateway.model import DEFAULT_TENANT
@@ -52,6 +53,9 @@ SYSTEM_ACTOR = "system"
 
 UPKEEP_SECONDS = 1.0
 SWITCH_SECONDS = 0.0005
+KEYS_SECONDS = 1.0
+"""How often what other processes did to the keys is taken in. A revocation must be everywhere within 5 s, so this waits
+for nothing else's turn."""
 PURGE_SECONDS = 60.0
 HEAR_SECONDS = 5.0
 """A gateway that nobody calls learns from the log this often what others erased, and empties its memory of it."""
@@ -69,6 +73,7 @@ class Gateway:
     keyset: Keyset
     revocations: Revocations
     key_changes: KeyChanges
+    key_history: KeyHistory
     directory: Callers
     sessions: SqlSessions
     hands: Registry
@@ -129,6 +134,7 @@ class Gateway:
         self.pulling.start()
         self.witnesses.start()
         self._tasks.append(asyncio.create_task(self._every(UPKEEP_SECONDS, self._upkeep)))
+        self._tasks.append(asyncio.create_task(self._every(KEYS_SECONDS, self._follow_keys)))
 
     async def close(self) -> None:
         """Stop taking plans forward, then stop everything in the reverse order of :meth:`start`."""
@@ -204,20 +210,26 @@ class Gateway:
 
     async def _upkeep(self) -> None:
         """What has to happen without anybody asking. A part that fails keeps none of the others from its turn."""
-        parts: dict[str, Callable[[], Awaitable[object]]] = {
-            "expire approvals": self.approval_upkeep.expire,
-            "expire proposals": self.proposals.expire,
-            "judge waiting steps anew": self.approval_upkeep.redecide,
-            "follow the rollout": self.rollout.refresh,
-            "settle half-done plans": self._recover,
-            "age keys": self._age_keys,
-            "record key changes": self.key_changes.settle,
-            "purge replays": self._purge,
-            "hear of erasures": self._hear,
-            "erase": self.privacy.advance,
-            "purge payloads": self.privacy.purge,
-            "look after messages": self._look_after_messages,
-        }
+        await self._each(
+            {
+                "expire approvals": self.approval_upkeep.expire,
+                "expire proposals": self.proposals.expire,
+                "judge waiting steps anew": self.approval_upkeep.redecide,
+                "follow the rollout": self.rollout.refresh,
+                "settle half-done plans": self._recover,
+                "record key changes": self.key_changes.settle,
+                "purge replays": self._purge,
+                "hear of erasures": self._hear,
+                "erase": self.privacy.advance,
+                "purge payloads": self.privacy.purge,
+                "look after messages": self._look_after_messages,
+            }
+        )
+
+    async def _follow_keys(self) -> None:
+        await self._each({"age keys": self._age_keys})
+
+    async def _each(self, parts: Mapping[str, Callable[[], Awaitable[object]]]) -> None:
         for name, part in parts.items():
             try:
                 await part()

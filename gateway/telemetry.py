@@ -38,6 +38,12 @@ class Metrics:
         )
         self.plans_live = Gauge("handrail_plans_live", "Plans under way in this process.", registry=self.registry)
         self.held = Counter("handrail_steps_held", "Steps held for a person.", ["hand"], registry=self.registry)
+        self.key_age = Gauge(
+            "handrail_key_age_seconds",
+            "Seconds since the active key of a purpose began to sign.",
+            ["purpose"],
+            registry=self.registry,
+        )
         self.policy_problem = Gauge(
             "handrail_policy_problem", "1 while a newer bundle was rejected.", registry=self.registry
         )

@@ -22,7 +22,13 @@ def drafts(changed: Sequence[KeyRecord], tenant: str, principal: str | None) -> 
             _TYPES[record.state],
             tenant,
             principal=principal,
-            facts={"kid": record.kid, "purpose": str(record.purpose), "state": str(record.state)},
+            facts={"kid": record.kid, "purpose": str(record.purpose), "state": str(record.state), **_covered(record)},
         )
         for record in changed
     ]
+
+
+def _covered(record: KeyRecord) -> dict[str, int]:
+    if record.compromised_at is None or record.covered_size is None:
+        return {}
+    return {"compromised_at": int(record.compromised_at), "covered_size": record.covered_size}

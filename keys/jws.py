@@ -34,6 +34,7 @@ TOKEN_MAX_BYTES: Final[Mapping[Typ, int]] = MappingProxyType(
         Typ.PROPOSAL: 65_536,
         Typ.BUNDLE: 8_388_608,
         Typ.EXPORT: 65_536,
+        Typ.HISTORY: 16_777_216,
     }
 )
 """Longest token per class. A plan's and a result's own limits are settings, checked by whoever reads the wire."""

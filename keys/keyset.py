@@ -1,5 +1,6 @@
 """The gateway's keys in use: signs without I/O, rotates and revokes through a store."""
 
+import math
 import threading
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -9,17 +10,18 @@ from typing import Any, Final
 
 from gateway.model import Issuer, IssuerKey
 from gateway.ports import Purpose, Typ
+from gateway.reasons import Conflict, Reason, because
 from gateway.settings import KeySettings
 from keys import algorithms, jws, rotation
-from keys.errors import KeyUnavailable
-from keys.rotation import KeyRecord, KeyState, Lifetimes
+from keys.errors import KeyRefused, KeyUnavailable
+from keys.rotation import Compromise, KeyRecord, KeyState, Lifetimes
 from keys.stores import KeyStore, StoredKey
 
 TYPES: Final[Mapping[Purpose, frozenset[Typ]]] = MappingProxyType(
     {
         Purpose.CONNECTOR: frozenset({Typ.PLAN}),
         Purpose.STEP: frozenset({Typ.STEP}),
-        Purpose.RECEIPT: frozenset({Typ.RECEIPT, Typ.ACCEPT, Typ.EXPORT}),
+        Purpose.RECEIPT: frozenset({Typ.RECEIPT, Typ.ACCEPT, Typ.EXPORT, Typ.HISTORY}),
         Purpose.APPROVAL: frozenset({Typ.APPROVAL, Typ.PROPOSAL}),
         Purpose.CHECKPOINT: frozenset(),
         Purpose.CHECKPOINT_PQ: frozenset(),
@@ -31,6 +33,14 @@ by a key that signs tokens could be made to be one."""
 
 
 Records = list[KeyRecord]
+NEXT_MAX: Final = 4
+"""Next keys of one purpose that may wait."""
+_DAY_SECONDS: Final = 86_400
+
+
+def rotate_days(settings: KeySettings, purpose: Purpose) -> int:
+    """After how many days of signing a key of the purpose is rotated; 0 is never."""
+    return int(getattr(settings, f"rotate_{purpose.replace('-', '_')}_days"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +89,17 @@ class Keyset:
         self._purposes = [one for one in Purpose if post_quantum or one is not Purpose.CHECKPOINT_PQ]
         self._clock = clock
         self._lifetimes = Lifetimes(jwks_seconds=settings.jwks_lifetime_seconds)
+        self._longest: Mapping[Purpose, float] = {
+            purpose: days * _DAY_SECONDS for purpose in Purpose if (days := rotate_days(settings, purpose)) > 0
+        }
         self._changing = threading.RLock()
         self._version: Hashable = None
         self._state = _State({}, {}, {"keys": []})
+
+    @property
+    def purposes(self) -> Sequence[Purpose]:
+        """Those of which this gateway makes and uses keys."""
+        return tuple(self._purposes)
 
     # --- signing -----------------------------------------------------------------------------------------------------
 
@@ -117,6 +135,11 @@ class Keyset:
     def list(self) -> Sequence[KeyRecord]:
         """Every key, by purpose and age."""
         return sorted(self._state.records.values(), key=lambda r: (r.purpose, r.created_at, r.kid))
+
+    def age(self, purpose: Purpose) -> float:
+        """Seconds since the active key of a purpose began to sign; NaN where there is none."""
+        active = rotation.of(self._state.records.values(), purpose, KeyState.ACTIVE)
+        return self._clock() - rotation.age_from(active[-1]) if active else math.nan
 
     def public_bytes(self, purpose: Purpose) -> Sequence[PublicBytes]:
         """Every key of a purpose that is not revoked, the active one first, then the newest (for verifier keys)."""
@@ -155,6 +178,7 @@ class Keyset:
                     not_before=int(record.created_at),
                     not_after=None if record.retired_at is None else int(record.retired_at),
                     revoked_at=None if record.revoked_at is None else int(record.revoked_at),
+                    covered_size=record.covered_size,
                 )
                 for record in self._state.records.values()
                 if record.purpose is purpose
@@ -191,14 +215,35 @@ class Keyset:
         """
         at = self._clock() if now is None else now
         with self._changing, self._store.lock():
-            changes = rotation.rotate(self._load(), purpose, at, self._lifetimes)
-            created = self._store.create(purpose, at).record
-            changed = [created, *self._apply(changes)]
+            changed = self._rotate(self._load(), purpose, at)
             self._publish()
         return changed
 
-    def revoke(self, kid: str, now: float | None = None) -> Sequence[KeyRecord]:
+    def create(self, purpose: Purpose, now: float | None = None) -> Sequence[KeyRecord]:
+        """Make a further next key: published from now on, and used after those that are older.
+
+        Raises:
+            KeyRefused: ``request.conflict`` where :data:`NEXT_MAX` wait already.
+            KeyUnavailable: the store cannot be used, or this gateway uses no keys of the purpose.
+        """
+        if purpose not in self._purposes:
+            raise KeyUnavailable(f"this gateway uses no {purpose} keys")
+        at = self._clock() if now is None else now
+        with self._changing, self._store.lock():
+            if len(rotation.of(self._load(), purpose, KeyState.NEXT)) >= NEXT_MAX:
+                detail = f"{NEXT_MAX} {purpose} keys wait already"
+                raise KeyRefused(Reason.REQUEST_CONFLICT, detail, limit=NEXT_MAX, **because(Conflict.SPARE_KEYS))
+            changed = [self._store.create(purpose, at).record]
+            self._publish()
+        return changed
+
+    def revoke(
+        self, kid: str, now: float | None = None, *, compromise: Compromise | None = None
+    ) -> Sequence[KeyRecord]:
         """Stop believing and using a key at once.
+
+        Args:
+            compromise: what of the log still vouches for what it signed; ``None`` where nothing does.
 
         Raises:
             KeyRefused: ``request.not_found`` or ``request.conflict``.
@@ -212,12 +257,13 @@ class Keyset:
             if purpose is not None:
                 spare = [record for record in records if record.kid != kid]
                 created = [self._store.create(purpose, at).record for _ in range(rotation.missing(spare, purpose))]
-            changed = [*self._apply(rotation.revoke([*records, *created], kid, at)), *created]
+            changed = [*self._apply(rotation.revoke([*records, *created], kid, at, compromise)), *created]
             self._publish()
         return changed
 
     def tick(self, now: float | None = None) -> Sequence[KeyRecord]:
-        """Take in what other processes changed, and retire what has settled. Call it every second or so.
+        """Take in what other processes changed, retire what has settled and rotate what has signed for as long as it
+        may. Call it every second or so: of the processes that share the store, the first one there does it.
 
         Raises:
             KeyUnavailable: the store cannot be read; the keys known before stay in use.
@@ -225,10 +271,12 @@ class Keyset:
         at = self._clock() if now is None else now
         with self._changing:
             self.reload()
-            if not rotation.settle(self._state.records.values(), at, self._lifetimes):
+            if not self._late(list(self._state.records.values()), at):
                 return ()
             with self._store.lock():
                 changed = self._apply(rotation.settle(self._load(), at, self._lifetimes))
+                for purpose in rotation.due(self._load(), self._longest, at, self._lifetimes):
+                    changed += self._rotate(self._load(), purpose, at)
                 self._publish()
         return changed
 
@@ -248,6 +296,17 @@ class Keyset:
         if active is None:
             raise KeyUnavailable(f"no active {purpose} key")
         return active
+
+    def _late(self, records: Records, now: float) -> bool:
+        return bool(
+            rotation.settle(records, now, self._lifetimes) or rotation.due(records, self._longest, now, self._lifetimes)
+        )
+
+    def _rotate(self, records: Records, purpose: Purpose, now: float) -> Records:
+        changes = rotation.rotate(records, purpose, now, self._lifetimes)
+        spare = len(rotation.of(records, purpose, KeyState.NEXT)) > 1
+        created = [] if spare else [self._store.create(purpose, now).record]
+        return [*created, *self._apply(changes)]
 
     def _load(self) -> Records:
         return [key.record for key in self._store.load()]
@@ -285,9 +344,18 @@ def _prepare(key: StoredKey) -> _Active:
 
 
 def _trusted(record: KeyRecord) -> dict[str, Any]:
-    times = {
-        name: getattr(record, name)
-        for name in ("created_at", "activated_at", "retiring_at", "retired_at", "revoked_at")
-        if getattr(record, name) is not None
-    }
-    return {**algorithms.document(record), "purpose": str(record.purpose), "state": str(record.state), **times}
+    return {**algorithms.document(record), "purpose": str(record.purpose), "state": str(record.state), **life(record)}
+
+
+def life(record: KeyRecord) -> dict[str, float | int]:
+    """What has happened to a key: member -> seconds since the epoch, and ``covered_size`` of a revoked one."""
+    names = (
+        "created_at",
+        "activated_at",
+        "retiring_at",
+        "retired_at",
+        "revoked_at",
+        "compromised_at",
+        "covered_size",
+    )
+    return {name: value for name in names if (value := getattr(record, name)) is not None}

@@ -53,6 +53,7 @@ class Around:
         head: the checkpoint, of ``selection.tree_size``.
         later: how many entries that pass the filters stand behind it, and are left out.
         keys: the trust document.
+        history: the signed history of the gateway's keys (``history+jws``).
         controls: the control matrix: entry type -> ids.
         receipts: the receipts that name these entries, in the entries' order.
         policy: digest -> files of a bundle, ``None`` where it is not at hand.
@@ -67,6 +68,7 @@ class Around:
     head: Head
     later: int
     keys: Mapping[str, Any]
+    history: str
     controls: Mapping[str, Sequence[str]]
     receipts: Callable[[Sequence[StoredEntry]], Awaitable[Sequence[str]]]
     policy: Callable[[str], Awaitable[Mapping[str, str] | None]]
@@ -104,6 +106,7 @@ async def bundle(source: Source, selection: Selection, around: Around) -> AsyncI
     yield written.part("asked.json", canonical(asked))
     yield written.part("checkpoint.txt", around.head.note.encode())
     yield written.part("keys.json", canonical(dict(around.keys)))
+    yield written.part("history.jws", around.history.encode("ascii"))
     matrix = {code: list(ids) for code, ids in sorted(around.controls.items())}
     yield written.part("controls.json", canonical({"v": 1, "entries": matrix}))
     place, number = 0, 0

@@ -13,15 +13,15 @@ from sqlalchemy import ColumnElement, and_, func, or_, select
 from audit import retained
 from audit.errors import LogUnavailable, NotLogged
 from audit.merkle import Node
+from audit.predating import KEY_CHANGES
 from audit.query import Filter, StoredEntry, conditions, stored
 from audit.reader import Reader, load_nodes
 from audit.tables import checkpoints, entries
 from gateway.entries import EntryType
 
-KEY_CHANGES: Final = (EntryType.KEY_CREATED, EntryType.KEY_ROTATED, EntryType.KEY_REVOKED)
-"""What a bundle encloses beside what was asked for: a reader believes the gateway's keys by these entries."""
 _BESIDE: Final = (*KEY_CHANGES, EntryType.BACKUP_RESTORED)
-"""The same, and what a reader believes the log's former names by."""
+"""What a bundle encloses beside what was asked for: a reader believes the gateway's keys, and the log's former names,
+by these entries."""
 _NODES_AT_ONCE: Final = 1_000
 
 
@@ -33,8 +33,8 @@ class Selection:
         wanted: filter; its tenant is set always.
         first, end: log indices, from ``first`` up to and not including ``end``.
         tree_size: size of the log that is exported from; ``end`` is not beyond it.
-        key_changes: whether the tenant's :data:`KEY_CHANGES`, and what says that the log was restored, come along
-            wherever they stand.
+        key_changes: whether the tenant's :data:`~audit.predating.KEY_CHANGES`, and what says that the log was restored,
+            come along wherever they stand.
     """
 
     wanted: Filter

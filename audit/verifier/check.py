@@ -15,7 +15,7 @@ from .collected import Collected, Request
 from .conclude import conclude
 from .errors import EvidenceError
 from .keys import Keys
-from .note import NOTE_MAX_BYTES, SECOND, Note, Vkey
+from .note import LOG, NOTE_MAX_BYTES, SECOND, Note, Vkey
 from .report import Report
 
 MANIFEST_MAX_BYTES: Final = 256 << 20
@@ -71,9 +71,9 @@ class _Check:
         self.report = report
         self.found = Collected()
         self.trusted = None if asked.trust is None else Keys.parse(asked.trust, "your trust document")
-        listed = () if self.trusted is None else self.trusted.log
         second = self.trusted.second if self.trusted is not None and asked.post_quantum else ()
-        self.log_keys = [*asked.keys, *map(Vkey.parse, (*listed, *second))]
+        listed = () if self.trusted is None else _log_keys(self.trusted)
+        self.log_keys = [*asked.keys, *listed, *map(Vkey.parse, second)]
         if asked.post_quantum and not any(key.kind == SECOND for key in self.log_keys):
             raise EvidenceError("no ML-DSA-44 key of the log is known: give it, or a trust document that names one")
         self.found.kept = [(name, self._kept(name, raw)) for name, raw in asked.kept]
@@ -97,7 +97,9 @@ class _Check:
             self.seen.append({"name": part.name, "size": part.size, "sha256": part.sha256})
         if place != len(_ONCE):
             raise EvidenceError(f"the bundle is not whole: it ends before its {_ONCE[place][0]}")
-        conclude(self.found, self.leaves, self.seen, self.asked.witnesses, self.asked.quorum, self.report)
+        revoked = () if self.trusted is None else self.trusted.listed.values()
+        asked = self.asked
+        conclude(self.found, self.leaves, self.seen, asked.witnesses, asked.quorum, revoked, self.report)
 
     def _next(self, part: Part, place: int) -> int:
         """Check a part that may stand at ``place``; returns the place of the next one."""
@@ -146,6 +148,9 @@ class _Check:
             if known.kid in enclosed.listed:
                 enclosed.bound(known)
                 enclosed.vouch(known.kid, known.purpose, "your trust document")
+
+    def _history(self, part: Part) -> None:
+        self.found.history = part.whole(DOCUMENT_MAX_BYTES).decode("ascii", errors="replace")
 
     def _controls(self, part: Part) -> None:
         entries = strict.document(part.whole(DOCUMENT_MAX_BYTES), "controls.json", {"v": int, "entries": dict})[
@@ -216,7 +221,7 @@ class _Check:
                 continue
             self.receipted.add(index)
             self.found.receipts += 1
-            self.found.used[key.kid] = key
+            self.found.used[key.kid] = max(index, self.found.used.get(key.kid, 0))
 
     def _fields(self, part: Part) -> None:
         committed: set[str] = set()
@@ -277,6 +282,14 @@ class _Check:
         return self.found.keys
 
 
+def _log_keys(trusted: Keys) -> list[Vkey]:
+    """Verifier keys of the log by a trust document, revoked ones too: what witnesses saw of those in time stands."""
+    found = [Vkey.parse(text) for text in trusted.log]
+    names = {trusted.origin, *(key.name for key in found)}
+    checkpoints = [key for key in trusted.listed.values() if key.purpose == "checkpoint" and key.covered is not None]
+    return found + [Vkey(name, LOG, key.public) for key in checkpoints for name in sorted(names)]
+
+
 def _lines(part: Part) -> Iterator[tuple[str, bytes]]:
     """Each line of a part, and what to call it."""
     for number, raw in enumerate(segment.lines(part, LINE_MAX_BYTES), start=1):
@@ -287,6 +300,7 @@ _ONCE: Final[Sequence[tuple[str, re.Pattern[str], Callable[..., None]]]] = (
     ("request", re.compile(r"asked\.json"), _Check._request),  # noqa: SLF001
     ("checkpoint", re.compile(r"checkpoint\.txt"), _Check._checkpoint),  # noqa: SLF001
     ("keys", re.compile(r"keys\.json"), _Check._keys),  # noqa: SLF001
+    ("key history", re.compile(r"history\.jws"), _Check._history),  # noqa: SLF001
     ("controls", re.compile(r"controls\.json"), _Check._controls),  # noqa: SLF001
     ("tree", re.compile(r"tree/([0-9]{6,7})\.txt"), _Check._tree),  # noqa: SLF001
     ("policies", re.compile(r"policies/([0-9a-f]{64})\.json"), _Check._policy),  # noqa: SLF001

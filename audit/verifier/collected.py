@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from . import strict
 from .errors import EvidenceError
-from .keys import Key, Keys
+from .keys import Keys
 from .note import Note, Vkey
 
 COUNTED_MAX: Final = 10_000
@@ -16,6 +16,8 @@ KEY_CHANGES: Final = frozenset({"KEYCRE", "KEYROT", "KEYREV"})
 """Entry types that tell of the gateway's own keys; enclosed whatever was asked for, where they are the reader's."""
 RESTORED: Final = "BAKRST"
 """The entry type that says that a log goes on under another name, after a restore; enclosed as those are."""
+CHANGES_MAX: Final = 100_000
+"""Changes of keys that are remembered; a gateway that rotates every key every day makes 7,000 a year."""
 NAMES_MAX: Final = 1_000
 """Changes of a log's name that are followed."""
 FILTERS: Final = frozenset(
@@ -86,8 +88,11 @@ class Collected:
 
     Attributes:
         kept: checkpoints of the reader's own, and the roots that the tree had at their sizes.
-        created: kid -> purpose, of keys that an enclosed entry says were made; and those that one says were revoked.
-        used: keys that signed receipts.
+        created: kid -> purpose, of keys that an enclosed entry says were made.
+        revoked: kid -> what an enclosed entry says that still stands of a revoked key: up to which tree size, and since
+            when it was in wrong hands.
+        changes: enclosed entries about a key of the gateway: index -> type, kid, purpose and state.
+        used: keys that signed receipts, and of each the highest index that one names.
         deciding: digest of a policy bundle -> enclosed entries that were decided by it.
         names: runs of enclosed entries that bear one log's name: first index, last index, name.
         restores: enclosed entries that change it: index, new name, and what they say of the old name and of its size.
@@ -101,8 +106,10 @@ class Collected:
     kept: Sequence[tuple[str, Note]] = ()
     roots: dict[int, bytes] = field(default_factory=dict)
     created: dict[str, str] = field(default_factory=dict)
-    revoked: set[str] = field(default_factory=set)
-    used: dict[str, Key] = field(default_factory=dict)
+    revoked: dict[str, tuple[int, float | None]] = field(default_factory=dict)
+    changes: dict[int, tuple[str, str, str, str]] = field(default_factory=dict)
+    used: dict[str, int] = field(default_factory=dict)
+    history: str = ""
     types: Counter[str] = field(default_factory=Counter)
     deciding: Counter[str] = field(default_factory=Counter)
     policies: set[str] = field(default_factory=set)
@@ -132,8 +139,18 @@ class Collected:
             kid, purpose = facts.get("kid"), facts.get("purpose")
             if type(kid) is str and type(purpose) is str and (kid in self.created or len(self.created) < COUNTED_MAX):
                 self.created.setdefault(kid, purpose)
+                if len(self.changes) >= CHANGES_MAX:
+                    raise EvidenceError("more changes of keys than any gateway makes")
+                self.changes[index] = (entry["type"], kid, purpose, str(facts.get("state")))
                 if entry["type"] == "KEYREV":
-                    self.revoked.add(kid)
+                    self._revoked(kid, facts.get("compromised_at"), facts.get("covered_size"))
+
+    def _revoked(self, kid: str, compromised: Any, covered: Any) -> None:
+        """The strictest of what entries say of one key: no revocation gives back what another took."""
+        stands = type(compromised) is int and type(covered) is int and covered >= 0
+        said = (covered, float(compromised)) if stands else (0, None)
+        before = self.revoked.get(kid, said)
+        self.revoked[kid] = min(before, said, key=lambda one: one[0])
 
     def _name(self, index: int, entry: Mapping[str, Any]) -> None:
         name = entry["origin"]

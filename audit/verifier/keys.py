@@ -2,7 +2,9 @@
 
 A list of keys is a claim. A key of it is *vouched for* where the reader brought the list (a trust document from a
 channel of their own), or where an entry of the log that was proved to be there says that the key was made for this
-purpose and no enclosed entry says that it was revoked.
+purpose. A key that was revoked vouches for nothing by itself: whoever has stolen it signs what they like, with any time
+in it. Where it is known since when it may have been in wrong hands, what is bound to an entry of the log that a
+checkpoint covered before that still stands.
 """
 
 import hashlib
@@ -22,7 +24,9 @@ class Key:
 
     Attributes:
         kid: RFC 7638 thumbprint.
-        until: when it was revoked; ``None`` where it was not.
+        until: when it was revoked, or in wrong hands before that; ``None`` where it was not.
+        covered: of a revoked key alone: what it signed stands for entries below this index.
+        compromised: since when it may be in wrong hands, where a revocation says so.
     """
 
     kid: str
@@ -30,6 +34,17 @@ class Key:
     public: bytes
     since: float
     until: float | None
+    covered: int | None = None
+    compromised: float | None = None
+
+    def bounded(self, until: float | None, covered: int | None, compromised: float | None) -> "Key":
+        """The same key, believed no further than both say."""
+        return replace(
+            self,
+            until=_least(self.until, until),
+            covered=_least(self.covered, covered),
+            compromised=_least(self.compromised, compromised),
+        )
 
 
 @dataclass(slots=True)
@@ -42,6 +57,8 @@ class Keys:
     """Verifier keys of the log, as the document lists them."""
     second: tuple[str, ...]
     """Those for ML-DSA-44."""
+    gone: frozenset[str] = frozenset()
+    """Thumbprints of those that the document itself says were revoked."""
     vouched: dict[str, str] = field(default_factory=dict)
     """kid -> by what."""
 
@@ -61,7 +78,8 @@ class Keys:
         second = document.get("log_post_quantum", [])
         if type(second) is not list or not all(type(vkey) is str for vkey in second):
             raise EvidenceError(f"{what}: an ML-DSA-44 key of the log is no text")
-        return cls(listed, document["origin"], tuple(document["log"]), tuple(second))
+        gone = frozenset(key.kid for key in keys if key.covered is not None)
+        return cls(listed, document["origin"], tuple(document["log"]), tuple(second), gone)
 
     def vouch(self, kid: str, purpose: str, by: str) -> None:
         """Something that is believed says that a key serves ``purpose``."""
@@ -72,17 +90,25 @@ class Keys:
     def bound(self, known: Key) -> None:
         """A key was in force no longer than ``known``, which is believed, says of it: whoever has stolen a revoked key
         leaves the revocation out of what they enclose."""
-        key = self.listed[known.kid]
-        ends = [until for until in (key.until, known.until) if until is not None]
-        self.listed[known.kid] = replace(key, since=max(key.since, known.since), until=min(ends, default=None))
+        key = self.listed[known.kid].bounded(known.until, known.covered, known.compromised)
+        self.listed[known.kid] = replace(key, since=max(key.since, known.since))
 
-    def verify(self, token: str, typ: str, purpose: str, what: str) -> tuple[dict[str, Any], Key]:
-        """The claims of a JWS, and the listed key that signed it. ``iat`` of the claims must lie in the key's life.
+    def revoked(self, kid: str, covered: int, compromised: float | None) -> None:
+        """An entry that is believed says that a key was revoked, and what of it stands."""
+        key = self.listed.get(kid)
+        if key is not None:
+            self.listed[kid] = key.bounded(None, covered, compromised)
+
+    def verify(
+        self, token: str, typ: str, purpose: str, what: str, limit: int = TOKEN_MAX_BYTES
+    ) -> tuple[dict[str, Any], Key]:
+        """The claims of a JWS, and the listed key that signed it. ``iat`` of the claims must lie in the key's life: a
+        time outside of it gives a forger away, a time inside of it shows nothing.
 
         Raises:
             EvidenceError: it does not hold.
         """
-        if len(token) > TOKEN_MAX_BYTES or not token.isascii() or token.count(".") != 2:
+        if len(token) > limit or not token.isascii() or token.count(".") != 2:
             raise EvidenceError(f"{what}: not a signed message")
         head, body, tail = token.split(".")
         header = strict.document(strict.base64url_bytes(head, what), what, dict.fromkeys(_HEADER, str))
@@ -108,7 +134,16 @@ def _key(jwk: dict[str, Any], what: str) -> Key:
     digest = hashlib.sha256(strict.canonical_texts({"crv": "Ed25519", "kty": "OKP", "x": jwk["x"]})).digest()
     if strict.base64url_bytes(jwk["kid"], what) != digest:
         raise EvidenceError(f"{what}: a key whose id is not its thumbprint")
-    times = {name: jwk.get(name) for name in ("created_at", "revoked_at")}
+    times = {name: jwk.get(name) for name in ("created_at", "revoked_at", "compromised_at")}
     if any(value is not None and type(value) not in {int, float} for value in times.values()):
         raise EvidenceError(f"{what}: a key with a time that is none")
-    return Key(jwk["kid"], jwk["purpose"], public, float(times["created_at"] or 0), times["revoked_at"])
+    key = Key(jwk["kid"], jwk["purpose"], public, float(times["created_at"] or 0), times["revoked_at"])
+    compromised, covered = times["compromised_at"], jwk.get("covered_size")
+    if compromised is None and key.until is None and jwk.get("state") != "revoked":
+        return key
+    stands = compromised is not None and type(covered) is int and covered >= 0
+    return key.bounded(compromised, covered if stands else 0, compromised)
+
+
+def _least(one: Any, other: Any) -> Any:
+    return min((value for value in (one, other) if value is not None), default=None)

@@ -83,7 +83,7 @@ def verify_answer(file: Mapping[str, Any], trust: Trust, keys: Sequence[Mapping[
     if attested_by == "webauthn":
         claims, kid, rp_id = _asserted(proof, keys)
     else:
-        claims, kid = _signed(proof, attested_by, trust, keys)
+        claims, kid = _signed(proof, attested_by, trust, keys, index)
         rp_id = None
     binding = claims.get("binding")
     if set(claims) != _MEMBERS or claims["v"] != 1 or not isinstance(binding, dict):
@@ -163,7 +163,8 @@ def _logged(file: Mapping[str, Any], trust: Trust) -> tuple[dict[str, Any], int]
         raise MalformedError("the entry is not canonical JSON")
     proof = note.parse_proof(_text(file, "proof"))
     keys = [key for key in trust.log_keys if key.name == trust.origin]
-    checkpoint = note.open_checkpoint(proof.checkpoint, keys, trust.quorum, trust.required)
+    stolen = trust.compromised_log_keys()
+    checkpoint = note.open_checkpoint(proof.checkpoint, keys, trust.quorum, trust.required, stolen)
     if checkpoint.origin != trust.origin or entry.get("origin") != trust.origin:
         raise MalformedError("the entry is of another log")
     leaf = merkle.leaf_hash(text.encode())
@@ -185,17 +186,22 @@ def _opened(file: Mapping[str, Any], entry: Mapping[str, Any]) -> bytes:
 
 
 def _signed(
-    proof: bytes, attested_by: str, trust: Trust, keys: Sequence[Mapping[str, str]]
+    proof: bytes, attested_by: str, trust: Trust, keys: Sequence[Mapping[str, str]], index: int
 ) -> tuple[dict[str, Any], str]:
     if attested_by == "approver":
         known = {key.kid: key for key in (VerifyKey.from_jwk(jwk) for jwk in keys if jwk.get("kty") == "OKP")}
     elif attested_by == "gateway":
-        known = dict(trust.approval_keys)
+        known = trust.signers("approval")
     else:
         raise MalformedError("nobody vouches for the answer")
     token = proof.decode("ascii", errors="replace")
     claims = jws.verify(token, "approval+jws", known)
-    return claims, str(parse(b64url_decode(token.partition(".")[0]))["kid"])
+    kid = jws.kid_of(token)
+    if attested_by == "gateway" and kid in trust.compromised:
+        if type(claims.get("iat")) is not int:
+            raise MalformedError("the signed answer has no time")
+        trust.compromised[kid].check(index, claims["iat"])
+    return claims, kid
 
 
 def _asserted(proof: bytes, keys: Sequence[Mapping[str, str]]) -> tuple[dict[str, Any], str, str]:

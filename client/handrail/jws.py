@@ -18,6 +18,11 @@ def sign(typ: str, payload: Mapping[str, Any], key: SigningKey) -> str:
     return f"{signed}.{b64url_encode(key.sign(signed.encode('ascii')))}"
 
 
+def kid_of(token: str) -> str:
+    """The ``kid`` of a token that :func:`verify` has accepted."""
+    return str(parse(b64url_decode(token.partition(".")[0]))["kid"])
+
+
 def verify(token: str, typ: str, keys: Mapping[str, VerifyKey]) -> dict[str, Any]:
     """The claims of a compact JWS signed by one of ``keys`` (by ``kid``).
 

@@ -4,8 +4,9 @@ tlog-cosignature, tlog-proof v1.
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final, Self
 
 from handrail.errors import MalformedError
@@ -54,6 +55,12 @@ class _NoteKey:
         if key_id.hex() != key_id_hex:
             raise MalformedError("the verifier key's id does not belong to its name and key")
         return cls(name, key_id, key)
+
+    @classmethod
+    def of(cls, name: str, key: VerifyKey) -> Self:
+        """The verifier key of a name and a public key."""
+        material = bytes([cls._type()]) + key.raw
+        return cls(name, hashlib.sha256(name.encode() + b"\n" + material).digest()[:4], key)
 
     @staticmethod
     def _type() -> int:
@@ -130,12 +137,21 @@ class Proof:
 
 
 NO_QUORUM: Final = Quorum()
+NOTHING_STOLEN: Final[Mapping[LogKey, float]] = MappingProxyType({})
 
 
 def open_checkpoint(
-    note: str, keys: Iterable[LogKey], quorum: Quorum = NO_QUORUM, second: Sequence[PostQuantumKey] = ()
+    note: str,
+    keys: Iterable[LogKey],
+    quorum: Quorum = NO_QUORUM,
+    second: Sequence[PostQuantumKey] = (),
+    stolen: Mapping[LogKey, float] = NOTHING_STOLEN,
 ) -> Checkpoint:
     """Verify a signed note and read its body as a checkpoint.
+
+    Args:
+        stolen: keys of the log that were revoked -> since when they may have been in wrong hands. A note that none but
+            such a key signed counts only where ``quorum`` witnesses, at least one, say that they saw it before.
 
     Signatures of unknown keys are ignored; a known key whose signature fails refuses the whole note. The text is not
     looked at before a signature holds, and the key's name must equal the checkpoint's origin.
@@ -148,7 +164,7 @@ def open_checkpoint(
             than ``quorum`` needs.
     """
     text, signatures = _split(note)
-    known = {(key.name, key.key_id): key for key in keys}
+    known = {(key.name, key.key_id): key for key in [*keys, *stolen]}
     signers: list[LogKey] = []
     for name, blob in signatures:
         key = known.get((name, blob[:4]))
@@ -172,16 +188,24 @@ def open_checkpoint(
     if any(key.name != lines[0] for key in signers):
         raise MalformedError("the checkpoint was signed by a key of another log")
     require((lines[0], int(lines[1]), root), signatures, second)
-    witnesses = _witnesses(text, signatures, quorum)
+    found = _witnesses(text, signatures, quorum)
+    witnesses = tuple(key.name for key in found)
+    if all(key in stolen for key in signers):
+        since = min(stolen[key] for key in signers)
+        if sum(time < since for time in found.values()) < max(1, quorum.needed):
+            raise MalformedError(
+                "the checkpoint was signed by a key that was stolen, and not enough of your witnesses saw it before: "
+                "fetch the proof anew"
+            )
     return Checkpoint(lines[0], int(lines[1]), root, tuple(key.key_id.hex() for key in signers), witnesses)
 
 
-def _witnesses(text: str, signatures: Sequence[tuple[str, bytes]], quorum: Quorum) -> tuple[str, ...]:
-    """Names of the witnesses that cosigned, as tlog-cosignature has Ed25519 witnesses do it; a line of a stranger is
-    ignored, and one of a known witness that fails refuses the note.
+def _witnesses(text: str, signatures: Sequence[tuple[str, bytes]], quorum: Quorum) -> dict[WitnessKey, int]:
+    """The witnesses that cosigned, and when first, as tlog-cosignature has Ed25519 witnesses do it; a line of a
+    stranger is ignored, and one of a known witness that fails refuses the note.
     """
     known = {(key.name, key.key_id): key for key in quorum.keys}
-    found: dict[WitnessKey, None] = {}
+    found: dict[WitnessKey, int] = {}
     for name, blob in signatures:
         key = known.get((name, blob[:4]))
         if key is None:
@@ -193,10 +217,10 @@ def _witnesses(text: str, signatures: Sequence[tuple[str, bytes]], quorum: Quoru
             raise MalformedError(f"the cosignature by {name} does not verify") from None
         if not 0 < time < 2**63:
             raise MalformedError(f"the cosignature by {name} has no time")
-        found[key] = None
+        found[key] = min(time, found.get(key, time))
     if len(found) < quorum.needed:
         raise MalformedError(f"{len(found)} of {len(quorum.keys)} witnesses cosigned it; {quorum.needed} are needed")
-    return tuple(key.name for key in found)
+    return found
 
 
 def parse_proof(text: str) -> Proof:

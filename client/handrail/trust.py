@@ -16,15 +16,46 @@ _FILE_MAX_BYTES: Final = 16_777_216
 
 
 @dataclass(frozen=True, slots=True)
+class CompromisedKey:
+    """A revoked key, and how far the log vouches for what it signed before it was stolen.
+
+    Attributes:
+        at: since when it may have been in wrong hands, seconds since the epoch.
+        covered_size: of a checkpoint that predates ``at``: what the key signed about entries below it stands.
+    """
+
+    key: VerifyKey
+    purpose: str
+    at: float
+    covered_size: int
+
+    def check(self, index: int, issued_at: int) -> None:
+        """Whether a message that it signed about the entry at ``index`` stands. Its own time only gives a forger away.
+
+        Raises:
+            MalformedError: it does not.
+        """
+        if issued_at >= self.at:
+            raise MalformedError("signed with a key that was in wrong hands by then")
+        if index >= self.covered_size:
+            raise MalformedError(
+                f"signed with a key that was stolen, about entry {index}: no checkpoint covered it before "
+                f"(those below {self.covered_size} were covered)"
+            )
+
+
+@dataclass(frozen=True, slots=True)
 class Trust:
     """A checked trust document.
 
     Attributes:
         origin: the log's name.
         receipt_keys: kid -> key, for purpose ``receipt`` alone. A revoked key is not among them: whoever stole it
-            could date a receipt back, so a receipt that it signed proves nothing (the log entry still does).
+            could date a receipt back, so a receipt that it signed proves nothing by itself (the log entry still does).
         log_keys: verifier keys of the log's checkpoints.
         approval_keys: kid -> key with which the gateway attests answers that nobody's own key signed.
+        compromised: kid -> a revoked key of which it is known since when it may have been in wrong hands, of any
+            purpose: what it signed stands as far as :class:`CompromisedKey` says.
         quorum: witnesses of the verifier's own choice that must have cosigned a checkpoint. No document of the gateway
             says which: put them there with :func:`dataclasses.replace`.
         post_quantum_keys: ML-DSA-44 verifier keys of the log's checkpoints, where it has any.
@@ -37,6 +68,7 @@ class Trust:
     log_keys: tuple[LogKey, ...]
     approval_keys: Mapping[str, VerifyKey] = field(default_factory=dict)
     quorum: Quorum = NO_QUORUM
+    compromised: Mapping[str, CompromisedKey] = field(default_factory=dict)
     post_quantum_keys: tuple[PostQuantumKey, ...] = ()
     required: tuple[PostQuantumKey, ...] = ()
 
@@ -50,6 +82,17 @@ class Trust:
         if not required:
             raise TrustError("the trust document names no ML-DSA-44 key of its log")
         return replace(self, required=required)
+
+    def compromised_log_keys(self) -> dict[LogKey, float]:
+        """Verifier keys of the log that were stolen -> since when."""
+        keys = (one for one in self.compromised.values() if one.purpose == "checkpoint")
+        return {LogKey.of(self.origin, one.key): one.at for one in keys}
+
+    def signers(self, purpose: str) -> dict[str, VerifyKey]:
+        """Kid -> key of every key whose signature may count: the good ones, and the compromised, of which
+        :meth:`CompromisedKey.check` must say the rest."""
+        good = {"receipt": self.receipt_keys, "approval": self.approval_keys}[purpose]
+        return {**good, **{kid: one.key for kid, one in self.compromised.items() if one.purpose == purpose}}
 
     @classmethod
     def from_document(cls, document: Any) -> "Trust":
@@ -69,14 +112,18 @@ class Trust:
         try:
             receipt_keys, approval_keys = (_keys(jwks["keys"], purpose) for purpose in ("receipt", "approval"))
             log_keys = tuple(LogKey.parse(str(vkey)) for vkey in log)
+            compromised = {one.key.kid: one for jwk in jwks["keys"] if (one := _compromised(jwk)) is not None}
             post_quantum_keys = tuple(PostQuantumKey.parse(str(vkey)) for vkey in second)
         except MalformedError as exc:
             raise TrustError(f"a key of the trust document: {exc}") from None
-        if not receipt_keys:
+        if not receipt_keys and not any(one.purpose == "receipt" for one in compromised.values()):
             raise TrustError("the trust document names no key for receipts")
         if not any(key.name == origin for key in log_keys):
             raise TrustError("the trust document names no verifier key of its log")
-        return cls(origin, receipt_keys, log_keys, approval_keys, post_quantum_keys=post_quantum_keys)
+        return cls(
+            origin, receipt_keys, log_keys, approval_keys,
+            compromised=compromised, post_quantum_keys=post_quantum_keys,
+        )  # fmt: skip
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Trust":
@@ -97,6 +144,18 @@ class Trust:
             return cls.from_document(parse(content))
         except (MalformedError, TrustError) as exc:
             raise TrustError(f"{file}: {exc}") from None
+
+
+def _compromised(jwk: Any) -> CompromisedKey | None:
+    """Of a revoked key that says since when, and what of the log was covered before; else nothing of it stands."""
+    if not isinstance(jwk, dict) or jwk.get("state") != "revoked" or jwk.get("use", "sig") != "sig":
+        return None
+    at, covered, purpose = (jwk.get(name) for name in ("compromised_at", "covered_size", "purpose"))
+    if isinstance(at, bool) or isinstance(covered, bool) or not isinstance(purpose, str):
+        return None
+    if not isinstance(at, int | float) or not isinstance(covered, int) or covered < 0:
+        return None
+    return CompromisedKey(VerifyKey.from_jwk(jwk), purpose, float(at), covered)
 
 
 def _keys(jwks: Sequence[Any], purpose: str) -> dict[str, VerifyKey]:

@@ -14,7 +14,7 @@ from typing import Any, Final
 from handrail import jws, merkle, note
 from handrail.errors import MalformedError, VerificationError
 from handrail.strict import b64url_decode, canonical, parse
-from handrail.trust import Trust
+from handrail.trust import CompromisedKey, Trust
 
 FILE_MAX_BYTES: Final = 67_108_864
 
@@ -92,6 +92,8 @@ class Report:
     status: str
     issued_at: int
     opened: Mapping[str, bytes]
+    compromised: bool
+    """The key that signed was stolen later; the log vouches for what the receipt and its entry both say."""
     steps: tuple[StepReport, ...]
 
     def document(self) -> dict[str, Any]:
@@ -111,6 +113,7 @@ class Report:
             "status": self.status,
             "issued_at": self.issued_at,
             "opened": sorted(self.opened),
+            "compromised": self.compromised,
             "steps": [{"number": step.number, "title": step.title, "text": step.text} for step in self.steps],
         }
 
@@ -127,6 +130,7 @@ class _State:
     proof: note.Proof | None = None
     checkpoint: note.Checkpoint | None = None
     opened: dict[str, bytes] = field(default_factory=dict)
+    compromised: CompromisedKey | None = None
 
 
 def verify_receipt(raw: bytes, trust: Trust) -> Report:
@@ -159,6 +163,7 @@ def verify_receipt(raw: bytes, trust: Trust) -> Report:
         status=claims["status"],
         issued_at=claims["iat"],
         opened=state.opened,
+        compromised=state.compromised is not None,
         steps=tuple(reports),
     )
 
@@ -184,7 +189,7 @@ def _read_file(state: _State) -> str:
 
 def _receipt(state: _State) -> str:
     """2: the receipt is signed by a receipt key of the trust document, and is what the file says it is."""
-    claims = jws.verify(state.file["receipt"], "receipt+jws", state.trust.receipt_keys)
+    claims = jws.verify(state.file["receipt"], "receipt+jws", state.trust.signers("receipt"))
     _members(claims, _CLAIM_TYPES)
     _members(claims, {name: kind for name, kind in _OPTIONAL_CLAIM_TYPES.items() if name in claims})
     decision = claims["decision"]
@@ -201,7 +206,10 @@ def _receipt(state: _State) -> str:
     if claims["status"] not in ENTRY_TYPES:
         raise MalformedError("the receipt's status is not a final one")
     state.claims = claims
-    return "The receipt is signed by a receipt key of the trust document."
+    state.compromised = state.trust.compromised.get(jws.kid_of(state.file["receipt"]))
+    if state.compromised is None:
+        return "The receipt is signed by a receipt key of the trust document."
+    return "The receipt is signed by a key that was stolen later: it stands if the log covered its entry before."
 
 
 def _entry(state: _State) -> str:
@@ -221,7 +229,10 @@ def _checkpoint_signature(state: _State) -> str:
     verifier's witnesses."""
     state.proof = note.parse_proof(state.file["proof"])
     keys = [key for key in state.trust.log_keys if key.name == state.trust.origin]
-    state.checkpoint = note.open_checkpoint(state.proof.checkpoint, keys, state.trust.quorum, state.trust.required)
+    stolen = state.trust.compromised_log_keys()
+    state.checkpoint = note.open_checkpoint(
+        state.proof.checkpoint, keys, state.trust.quorum, state.trust.required, stolen
+    )
     if state.checkpoint.origin != state.trust.origin:
         raise MalformedError("the checkpoint is of another log")
     text = f"The checkpoint of {state.checkpoint.size} entries is signed by the log {state.checkpoint.origin}"
@@ -254,7 +265,13 @@ def _place(state: _State) -> str:
     for name, number in (("the receipt", state.claims["log"]["index"]), ("the file", state.file["log_index"])):
         if number != index:
             raise MalformedError(f"{name} names entry {number}, the proof is for entry {index}")
-    return f"Receipt, entry and proof name entry {index} of {origin}."
+    if state.compromised is None:
+        return f"Receipt, entry and proof name entry {index} of {origin}."
+    state.compromised.check(index, state.claims["iat"])
+    return (
+        f"Receipt, entry and proof name entry {index} of {origin}, and a checkpoint covered it before the key of the "
+        "receipt was stolen. What the entry does not say (the approvals, the jail) is the receipt's word alone."
+    )
 
 
 def _agreement(state: _State) -> str:

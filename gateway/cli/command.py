@@ -3,6 +3,7 @@ belong to it (``--url``, ``--api-key``, ``--as``, ``--json``), and every error b
 """
 
 import inspect
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Annotated, Any, Final
@@ -16,6 +17,7 @@ from handrail.errors import (
     Unreachable,
     VerificationError,
 )
+from typer.core import TyperCommand
 
 from audit.errors import LogMisconfigured
 from gateway.cli.connect import Session, resolve
@@ -38,7 +40,20 @@ As = Annotated[str | None, typer.Option("--as", help="Principal of HANDRAIL_HOME
 _OUTPUT_OPTIONS: Final = {"json_": Json}
 _SESSION_OPTIONS: Final = {"url": Url, "api_key": ApiKey, "as_name": As, **_OUTPUT_OPTIONS}
 _KEYWORD: Final = inspect.Parameter.KEYWORD_ONLY
+_DASHED_KID: Final = re.compile(r"-[A-Za-z0-9_-]{42}")
+"""An RFC 7638 thumbprint; no option is as long."""
 _TRY_LATER: Final = frozenset({429, 502, 503, 504})
+
+
+class _Command(TyperCommand):
+    """A command that takes a key's id for what it is, also where it begins with a dash as every 64th does."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put such ids behind ``--``, where nothing is an option."""
+        ids = [] if "--" in args else [word for word in args if _DASHED_KID.fullmatch(word)]
+        if ids:
+            args = [*(word for word in args if word not in ids), "--", *ids]
+        return super().parse_args(ctx, args)
 
 
 def noun(name: str) -> typer.Typer:
@@ -113,7 +128,7 @@ def command(
             Exit.UNREACHABLE: unreachable or ("the gateway cannot be reached" if asks else ""),
             Exit.WAITING: waiting,
         }
-        app.command(name, epilog=_epilog(example, meanings), **settings)(run)
+        app.command(name, epilog=_epilog(example, meanings), cls=_Command, **settings)(run)
         return run
 
     return register

@@ -15,7 +15,7 @@ class Purpose(StrEnum):
     STEP = "step"
     """Step credentials."""
     RECEIPT = "receipt"
-    """Receipts, acceptances, and the manifests of exported evidence."""
+    """Receipts, acceptances, the manifests of exported evidence, and the history of the gateway's keys."""
     CHECKPOINT = "checkpoint"
     """The log's signed notes."""
     CHECKPOINT_PQ = "checkpoint-pq"
@@ -38,6 +38,7 @@ class Typ(StrEnum):
     PROPOSAL = "proposal+jws"
     BUNDLE = "bundle+jws"
     EXPORT = "export+jws"
+    HISTORY = "history+jws"
 
 
 class Signer(Protocol):

@@ -8,13 +8,18 @@ from typing import Final
 
 from sqlalchemy import make_url, select
 
+from gateway.ports import Purpose
 from gateway.posture.model import Check, Severity, Verdict, bad, good
 from gateway.posture.scene import Scene
 from gateway.store.tables import api_keys
-from keys.rotation import KeyState
+from keys.keyset import rotate_days
+from keys.rotation import KeyState, age_from
 from keys.stores.master import VARIABLE
 
-KEY_DAYS: Final = 90
+KEY_DAYS: Final = 366
+"""For a purpose whose keys are rotated by hand."""
+LATE_DAYS: Final = 2
+"""What a schedule may be behind: a gateway that runs rotates within seconds."""
 API_KEY_DAYS: Final = 90
 _DAY_SECONDS: Final = 86_400
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
@@ -22,15 +27,25 @@ _SHOWN_MAX: Final = 5
 
 
 def _rotated(scene: Scene) -> Verdict:
-    newest: dict[str, float] = {}
-    for record in scene.signing_keys:
-        if record.state is KeyState.ACTIVE:
-            newest[str(record.purpose)] = record.activated_at or record.created_at
-    old = {name: (scene.now - since) / _DAY_SECONDS for name, since in newest.items()}
-    late = [f"{name} ({days:.0f} days)" for name, days in sorted(old.items()) if days > KEY_DAYS]
+    old = {
+        record.purpose: (scene.now - age_from(record)) / _DAY_SECONDS
+        for record in scene.signing_keys
+        if record.state is KeyState.ACTIVE
+    }
+    longest = {purpose: _longest(scene, purpose) for purpose in old}
+    late = [
+        f"{purpose} ({days:.0f} days, at most {longest[purpose]})"
+        for purpose, days in sorted(old.items())
+        if days > longest[purpose]
+    ]
     if late:
-        return bad(f"keys older than {KEY_DAYS} days: {', '.join(late)}", "handrail keys rotate PURPOSE")
-    return good(f"{len(newest)} active keys, the oldest {max(old.values(), default=0):.0f} days old")
+        return bad(f"keys that should have been rotated: {', '.join(late)}", "handrail keys rotate PURPOSE")
+    return good(f"{len(old)} active keys, the oldest {max(old.values(), default=0):.0f} days old")
+
+
+def _longest(scene: Scene, purpose: Purpose) -> int:
+    days = rotate_days(scene.settings.keys, purpose)
+    return days + LATE_DAYS if days else KEY_DAYS
 
 
 def _files(scene: Scene) -> Verdict:

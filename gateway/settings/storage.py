@@ -1,7 +1,7 @@
 """What is kept: rows, the audit log, the gateway's keys."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, model_validator
 
@@ -137,6 +137,8 @@ class ArchiveSettings(Section):
     )
 
 
+Days = Annotated[int, Field(ge=0, le=3660)]
+_ROTATED: Final = "Days after which the key {} is rotated; 0 is never."
 KeyPurpose = Literal["connector", "step", "receipt", "checkpoint", "policy", "approval"]
 """The values of ``gateway.ports.Purpose``, of which settings know nothing."""
 
@@ -174,3 +176,12 @@ class KeySettings(Section):
     pkcs11: Pkcs11Settings | None = Field(None, description="The token; see below.")
     token_lifetime_seconds: int = Field(60, ge=1, le=60, description="Life of a step credential.")
     jwks_lifetime_seconds: int = Field(300, ge=1, le=86_400, description="How long others may cache the JWKS.")
+    rotate_connector_days: Days = Field(90, description=_ROTATED.format("that signs an ingress's plans"))
+    rotate_step_days: Days = Field(90, description=_ROTATED.format("of step credentials"))
+    rotate_receipt_days: Days = Field(90, description=_ROTATED.format("of receipts"))
+    rotate_checkpoint_days: Days = Field(
+        0, description=_ROTATED.format("of checkpoints") + " Witnesses and readers must be told of a new one: by hand."
+    )
+    rotate_checkpoint_pq_days: Days = Field(0, description=_ROTATED.format("of the checkpoints' second signature"))
+    rotate_policy_days: Days = Field(90, description=_ROTATED.format("of policy bundles"))
+    rotate_approval_days: Days = Field(90, description=_ROTATED.format("of what the gateway attests"))

@@ -6,7 +6,7 @@ drift. So every later round asks again before it dispatches anything.
 
 from gateway.errors import Refused
 from gateway.freeze import Concern, Freeze, FreezeState
-from gateway.model import Principal, StepStatus
+from gateway.model import IssuerKey, Principal, StepStatus
 from gateway.ports import Directory, Hands, PolicyEngine
 from gateway.reasons import Reason
 from gateway.state import PlanState, Question, StepState
@@ -105,5 +105,12 @@ async def _people(plan: PlanState, directory: Directory, now: float) -> list[Pri
         people = [await directory.principal(the.tenant, name) for name in {the.principal.id, the.caller.id}]
     except Refused:
         return []
-    revoked = key is None or (key.revoked_at is not None and key.revoked_at <= now)
-    return [] if revoked else people
+    return people if key is not None and _stands(key, plan.log_index, now) else []
+
+
+def _stands(key: IssuerKey, received: int | None, now: float) -> bool:
+    """Whether a plan that the log received at an index is the key owner's: the key is not revoked, or was not in wrong
+    hands yet when a checkpoint covered that index."""
+    if key.revoked_at is None or now < key.revoked_at:
+        return True
+    return key.covered_size is not None and received is not None and received < key.covered_size

@@ -181,12 +181,43 @@ class KeyView(Shape):
     retiring_at: float | None
     retired_at: float | None
     revoked_at: float | None
+    compromised_at: float | None = Field(description="Of a revoked one: since when it may have been in wrong hands.")
+    covered_size: int | None = Field(description="Of such a one: what it signed about entries below this index stands.")
+
+
+class EpochView(Shape):
+    """A key above data keys, which wraps them."""
+
+    epoch: str
+    state: Literal["active", "retiring"]
 
 
 class KeyList(Shape):
     """The gateway's keys."""
 
     keys: list[KeyView]
+    epochs: list[EpochView]
+    now: float = Field(description="The gateway's time, to tell the age of a key by; seconds since the epoch.")
+
+
+class KeyRequest(Shape):
+    """Which purpose gets a further next key."""
+
+    purpose: Literal["connector", "step", "receipt", "checkpoint", "checkpoint-pq", "policy", "approval"]
+
+
+class KeyRevocation(Shape):
+    """Since when the key may be in wrong hands; nothing that it signed stands where that is not said."""
+
+    compromised_at: int | None = Field(
+        None, ge=0, le=32_503_680_000, strict=True, description="Seconds since the epoch; not a time to come."
+    )
+
+
+class KeyHistoryView(Shape):
+    """The history of the gateway's keys."""
+
+    history: str = Field(description="Compact JWS of the typ `history+jws`.")
 
 
 class Jwks(Shape):

@@ -12,6 +12,7 @@ from typer.testing import CliRunner, Result
 from gateway.canonical import b64url_decode, b64url_encode
 from gateway.cli.main import app
 from gateway.model import Answer
+from keys.rotation import Compromise
 from tests.approvals.authenticator import Authenticator
 from tests.approvals.world import World, asserted, enrol, person, world
 
@@ -187,3 +188,24 @@ async def test_an_answer_names_hand_and_action_and_is_good_for_no_other(tmp_path
         said[name] = "another"
         with pytest.raises(MalformedError):
             verify_answer({**file, "entry": json.dumps(said)}, trust, [])
+
+
+@pytest.mark.parametrize(("covered", "late", "stands"), [(1, 1, True), (0, 1, False), (1, 0, False)])
+async def test_an_answer_that_the_gateway_attested_stands_where_its_entry_was_covered_before_the_key_was_stolen(
+    tmp_path: Path, covered: int, late: int, stands: bool
+) -> None:
+    """``covered``: by how much more than the entry's index; ``late``: by how many seconds the theft came later."""
+    async with world(tmp_path) as here:
+        approval_id = await here.ask()
+        await here.gateway.approvals.answer(approval_id, await person(here, "bob"), answer=Answer.REFUSE)
+        [file] = await files_of(here, approval_id)
+        verified = verify_answer(file, Trust.from_document(here.gateway.trust()), [])
+        compromise = Compromise(float(verified.issued_at + late), file["log_index"] + covered)
+        here.gateway.keyset.revoke(verified.kid, compromise=compromise)
+        trust = Trust.from_document(here.gateway.trust())
+    assert verified.kid not in trust.approval_keys
+    if stands:
+        assert verify_answer(file, trust, []) == verified
+    else:
+        with pytest.raises(MalformedError, match=r"stolen|wrong hands"):
+            verify_answer(file, trust, [])

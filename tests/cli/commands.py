@@ -15,6 +15,7 @@ PLAN_ID = "aa" * 32
 SPECIAL = {
     "serve", "init", "demo", "jail run", "audit fsck", "log proof", "log consistency", "controls scan", "policy eval",
     "policy check", "policy build", "db upgrade", "audit verify-bundle",
+    "keys ceremony make", "keys ceremony check",
     "backup create", "backup verify", "backup restore", "retention apply", "retention archive", "retention hold lift",
     "retention hold list", "retention hold set", "retention status", "retention verify-archive", "keys rewrap",
     "keys carry",
@@ -90,6 +91,8 @@ CASES: dict[str, list[str]] = {
     "issuers list": [],
     "issuers revoke": ["i1"],
     "keys list": [],
+    "keys create": ["receipt"],
+    "keys history": [],
     "keys rotate": ["receipt"],
     "keys revoke": ["k1"],
     "keys new": ["--out", "new.jwk"],

@@ -166,6 +166,15 @@ class Forge:
             "proof": self.proof(),
         }
 
+    def history(self, *, typ: str = "history+jws", **claims: Any) -> str:
+        """The signed history of this gateway's keys."""
+        known = jwk(self.receipt_key, "receipt")
+        entries = [[0, "KEYCRE", "next"], [1, "KEYROT", "active"]]
+        key = {**known, "state": "active", "created_at": 1.0,
+               "activated_at": 2.0, "not_before": 2.0, "entries": entries}  # fmt: skip
+        payload = {"v": 1, "iss": ORIGIN, "iat": 2, "keys": [key], **claims}
+        return compact(self.receipt_key, {**self.header, "typ": typ}, rfc8785.dumps(payload))
+
     def page(self) -> dict[str, Any]:
         """The entry as a page of the log gives it."""
         proof = [base64.b64encode(item).decode() for item in path(self.index, self.leaves())]

@@ -307,7 +307,11 @@ class StandIn:
             case ("DELETE", "principals" | "issuers", _):
                 return Response(status_code=204)
             case ("GET", "keys"):
-                return JSONResponse({"keys": [key]})
+                return JSONResponse({"keys": [key], "epochs": [{"epoch": self.text, "state": "active"}], "now": 9.0})
+            case ("POST", "keys"):
+                return JSONResponse({"keys": [key], "asked": json.loads(body)})
+            case ("GET", "keys", "history"):
+                return JSONResponse({"history": self.forge.history()})
             case ("POST", "keys", _, "rotate" | "revoke"):
                 return JSONResponse(key)
             case ("GET", "hands"):

@@ -113,6 +113,10 @@ async def test_admin_calls_send_what_the_api_documents(gateway: StandIn, both: B
     assert await both("keys")
     assert (await both("rotate_key", "receipt"))["kid"] == "k1"
     assert await both("revoke_key", "k1")
+    assert await both("revoke_key", "k1", 7)
+    assert (await both("key_list"))["now"] == 9.0
+    assert (await both("create_key", "receipt"))["asked"] == {"purpose": "receipt"}
+    assert (await both("key_history")).count(".") == 2
     assert await both("hands")
     assert (await both("hand", "git"))["diff"]
     assert (await both("pin_hand", "git", "ab" * 32))["asked"] == {"digest": "ab" * 32}

@@ -140,9 +140,12 @@ def test_a_secret_that_others_can_read_is_found(home: Path, name: str) -> None:
 
 
 def test_keys_grow_old(home: Path) -> None:
-    late = found(Settings(home=home), time.time() + 91 * DAY)["keys-rotated"]
+    late = found(Settings(home=home), time.time() + 93 * DAY)["keys-rotated"]
     assert late.state is State.FAIL
-    assert "91 days" in late.detail
+    assert "93 days, at most 92" in late.detail
+    assert "checkpoint" not in late.detail, "rotated by hand"
+    by_hand = found(Settings(home=home), time.time() + 367 * DAY)["keys-rotated"]
+    assert "checkpoint (367 days, at most 366)" in by_hand.detail
 
 
 def test_a_trigger_that_is_gone_or_changed_is_found(home: Path) -> None:

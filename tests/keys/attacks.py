@@ -27,7 +27,18 @@ P: Final = 2**255 - 19
 TYPES: Final = (
     *(
         f"{name}+jws"
-        for name in ["plan", "accept", "step", "result", "receipt", "approval", "proposal", "bundle", "export"]
+        for name in [
+            "plan",
+            "accept",
+            "step",
+            "result",
+            "receipt",
+            "approval",
+            "proposal",
+            "bundle",
+            "export",
+            "history",
+        ]
     ),
     "dpop+jwt",
     "at+jwt",

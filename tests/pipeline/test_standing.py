@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.errors import HandrailError, Unavailable
+from gateway.errors import HandrailError, Refused, Unavailable
 from gateway.model import Answer, Effect, HandCall, HandResult, Principal, Role
 from gateway.pipeline import Pipeline
 from gateway.ports import Append
@@ -266,3 +266,24 @@ async def test_the_policy_sees_what_earlier_rounds_of_the_plan_spent(house: Hous
     await house.plan(step("a"), step("w", "write"), step("b", "write", depends_on=["a"], args=reference))
     spent = [seen["context"]["spent"] for seen in house.policy.inputs]
     assert [(one["steps"], one["changes"]) for one in spent] == [(0, 0), (2, 1)]
+
+
+@pytest.mark.parametrize(("beyond", "runs"), [(1, True), (0, False), (None, False)])
+async def test_a_waiting_plan_goes_on_under_a_stolen_key_only_where_the_log_had_it_before_the_theft(
+    house: House, beyond: int | None, runs: bool
+) -> None:
+    """``beyond``: by how much more than the plan's index a checkpoint covered; ``None`` where nobody knows."""
+    gate = Gate()
+    house.hands.behaviour["echo"] = gate
+    view = await house.submit(house.brain.payload(step("a"), step("b", "typed", depends_on=["a"])), wait=0)
+    await gate.reached.wait()
+    registered = house.directory.issuers["default", "brain"]
+    covered = None if beyond is None else view["log_index"] + beyond
+    stolen = replace(registered.keys[house.brain.kid], revoked_at=1, covered_size=covered)
+    house.directory.issuers["default", "brain"] = replace(registered, keys={house.brain.kid: stolen})
+    gate.open.set()
+    settled = await house.until_settled(view["plan_id"])
+    assert settled["steps"][1]["status"] == ("succeeded" if runs else "denied")
+    with pytest.raises(Refused) as refusal:
+        await house.plan(step("c"))
+    assert refusal.value.reason is Reason.VERIFY_REVOKED_KEY, "nothing new is believed, whatever stands"

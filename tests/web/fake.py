@@ -34,7 +34,7 @@ from gateway.reasons import Reason
 from gateway.settings import Settings
 from gateway.telemetry import Metrics
 from gateway.webauthn import SecurityKey
-from keys.rotation import KeyRecord, KeyState
+from keys.rotation import Compromise, KeyRecord, KeyState
 from tests.client.stand_in import CANARY, COMPARISON, SHADOW
 from tests.controls import found
 
@@ -321,13 +321,30 @@ class testing_only_Keyset:  # noqa: N801
     def list(self) -> Sequence[KeyRecord]:
         return [KeyRecord("k", Purpose.STEP, "A" * 43, KeyState.ACTIVE, 1.0, 1.0)]
 
+    def create(self, purpose: Purpose) -> Sequence[KeyRecord]:
+        self.changed.append(("create", str(purpose)))
+        return self.list()
+
     def rotate(self, purpose: Purpose) -> Sequence[KeyRecord]:
         self.changed.append(("rotate", str(purpose)))
         return self.list()
 
-    def revoke(self, kid: str) -> Sequence[KeyRecord]:
-        self.changed.append(("revoke", kid))
+    def revoke(self, kid: str, *, compromise: Compromise | None = None) -> Sequence[KeyRecord]:
+        self.changed.append(("revoke", kid if compromise is None else f"{kid} since {compromise.at}"))
         return self.list()
+
+
+class testing_only_KeyHistory:  # noqa: N801
+    async def signed(self) -> str:
+        return "a.b.c"
+
+    async def compromise(self, kid: str, at: float) -> Compromise:
+        return Compromise(at, 7)
+
+
+class testing_only_Epochs:  # noqa: N801
+    def names(self) -> list[str]:
+        return ["00000001-aa", "00000002-bb"]
 
 
 class testing_only_Hands:  # noqa: N801
@@ -618,6 +635,12 @@ class testing_only_Privacy:  # noqa: N801
     HOLD = Hold("h1", "default", "@person/ann", "legal_claim", 1.0, "p-1", None)
     ERASURE = Erasure("e1", "default", 1.0, "p-1", 4, None, 1, 2, None, None)
 
+    def __init__(self) -> None:
+        self.rotated: list[str] = []
+
+    async def rotate_epoch(self, actor: Principal) -> None:
+        self.rotated.append(actor.id)
+
     async def access(self, actor: Principal, name: str) -> AsyncIterator[tuple[str, Any]]:
         async def parts() -> AsyncIterator[tuple[str, Any]]:
             yield "about", {"person": name}
@@ -706,6 +729,8 @@ class testing_only_Gateway:  # noqa: N801
         self.pipeline = testing_only_Pipeline()
         self.keyset = testing_only_Keyset()
         self.key_changes = KeyChanges(self.log)  # type: ignore[arg-type]
+        self.key_history = testing_only_KeyHistory()
+        self.epochs = testing_only_Epochs()
         self.hands = testing_only_Hands()
         self.approvals = testing_only_Approvals()
         self.lifecycle = testing_only_Lifecycle()

@@ -87,7 +87,7 @@ async def test_the_gateways_own_changes_stop_before_more_wait_than_may(
     monkeypatch.setattr(gateway_at_rest.keyset, "tick", lambda: ticks.append(0) or gateway_at_rest.keyset.list()[:1])
     monkeypatch.setattr(gateway_at_rest.log, "append", _refusing)
     for _ in range(6):
-        await gateway_at_rest._upkeep()
+        await gateway_at_rest._follow_keys()
     assert (len(ticks), gateway_at_rest.key_changes.waiting) == (3, 3)
 
 
@@ -158,5 +158,6 @@ async def test_a_part_of_upkeep_that_fails_keeps_no_other_from_its_turn(
     monkeypatch.setattr(gateway.key_changes, "settle", part(3))
     monkeypatch.setattr(gateway.log, "append", part(4))
     gateway.clock = lambda: 60.0
+    await gateway._follow_keys()
     await gateway._upkeep()
-    assert ran == [0, 1, 2, 3, 4]
+    assert ran == [2, 0, 1, 3, 4]

@@ -320,6 +320,16 @@ async def test_a_change_of_keys_is_on_record_under_who_asked(
     assert gateway.keyset.changed == [("rotate", "receipt"), ("revoke", "k")]
     assert {entry.principal for entry in gateway.log.appended} == {"pseudonym-of-security_admin"}
     assert (await client.post("/v1/keys/other/rotate", headers=headers)).status_code == 404
+    assert (await client.post("/v1/keys", json={"purpose": "step"}, headers=headers)).status_code == 200
+    assert (await client.post("/v1/keys", json={"purpose": "other"}, headers=headers)).status_code == 400
+    stolen = await client.post("/v1/keys/k/revoke", json={"compromised_at": 3}, headers=headers)
+    assert stolen.json()["epochs"][-1] == {"epoch": "00000002-bb", "state": "active"}
+    assert gateway.keyset.changed[2:] == [("create", "step"), ("revoke", "k since 3")]
+    assert (await client.post("/v1/keys/epoch/rotate", headers=headers)).status_code == 200
+    assert gateway.privacy.rotated == ["security_admin"]
+    for bad in (-1, "3", True, 1.5, 2**60):
+        answer = await client.post("/v1/keys/k/revoke", json={"compromised_at": bad}, headers=headers)
+        assert answer.status_code == 400, bad
 
 
 async def test_no_key_changes_while_the_log_cannot_be_written(

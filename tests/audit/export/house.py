@@ -20,6 +20,7 @@ from audit.verifier.report import Report, Verdict
 from gateway.canonical import canonical
 from gateway.commitments import Committed, commit
 from gateway.entries import EntryDraft, EntryType
+from gateway.key_history import KeyHistory
 from gateway.ports import Append, Purpose, Typ
 from gateway.settings import KeySettings
 from keys.entries import drafts
@@ -88,6 +89,9 @@ class House:
     def trust(self) -> dict[str, Any]:
         return {"v": 1, "origin": self.log.origin, "jwks": self.keyset.trust_jwks(), "log": [self.log.vkey()]}
 
+    async def history(self) -> str:
+        return await KeyHistory(self.log, self.keyset, lambda: float(NOW)).signed()
+
     async def selection(self, *, first: int = 0, end: int | None = None, tree_size: int | None = None,
                         tenant: str = "default", key_changes: bool | None = None, **filters: Any
                         ) -> tuple[Selection, str]:  # fmt: skip
@@ -120,6 +124,7 @@ class House:
             head=Head(tree_size=selection.tree_size, note=note, cosignatures=0, needed=0, log_size=selection.tree_size),
             later=0,
             keys=self.trust(),
+            history=await self.history(),
             controls={},
             receipts=receipts,
             policy=policy,

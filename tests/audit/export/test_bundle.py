@@ -47,7 +47,7 @@ async def test_a_whole_log_is_proved_without_the_gateway(house: House) -> None:
     report = check(raw, house.key)
     assert report.exit is Exit.HOLDS, list(report.lines())
     proved = said(report, Verdict.PROVED)
-    assert set(proved) == {"checkpoint", "entries", "completeness", "manifest", "receipts", "policies"}
+    assert set(proved) == {"checkpoint", "entries", "completeness", "manifest", "key history", "receipts", "policies"}
     assert "an entry of the log" in proved["manifest"]
     assert report.facts["origin"] == house.log.origin
 
@@ -326,7 +326,7 @@ def test_however_many_keys_were_made_a_revocation_is_heard() -> None:
     for number in range(COUNTED_MAX + 1):
         found.take(number, _key_change("KEYCRE", f"k{number}"))
     found.take(COUNTED_MAX + 1, _key_change("KEYREV", "k0"))
-    assert found.revoked == {"k0"}
+    assert found.revoked == {"k0": (0, None)}
     assert len(found.created) == COUNTED_MAX
 
 

@@ -43,6 +43,7 @@ def exports(house: House, sqlite_engine: Engine) -> Exports:
         bundles=SqlBundles(sqlite_engine, bytes(32)),
         signer=house.keyset,
         trust=house.trust,
+        history=house.history,
         directory=None,
         controls={},
         clock=lambda: float(NOW),
