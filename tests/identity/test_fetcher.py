@@ -19,16 +19,24 @@ Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 async def peer(talk: Talk) -> AsyncIterator[str]:
     """Somebody who talks so on a port; its URL."""
 
+    talking: list[asyncio.Task[None]] = []
+
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        talking.append(task)
         with suppress(ConnectionError):  # the fetcher hung up, as it should
             await talk(reader, writer)
         writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     try:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/jwks"
     finally:
         server.close()
+        await asyncio.gather(*talking)
 
 
 def says(answer: bytes) -> Talk:
