@@ -16,6 +16,7 @@ from gateway.settings import (
     ActionSettings,
     BindSettings,
     HandSettings,
+    IdentitySettings,
     Pkcs11Settings,
     ProcessingSettings,
     RemoteSettings,
@@ -68,6 +69,12 @@ A PKCS#11 token in which private keys are made and stay: see [key stores](key-st
 `pkcs11`.
 """
 
+IDENTITY = """\
+## [identity.NAME]
+
+An issuer of access tokens that callers may send: see [identity](identity.md).
+"""
+
 WEBHOOKS = """\
 ## [webhooks.NAME]
 
@@ -105,7 +112,11 @@ What the operator says of the hand for the record of processing activities (`han
 
 def document() -> str:
     """The whole page."""
-    parts = [INTRODUCTION, "## Top level\n", _table(Settings, "", skip=_sections(Settings) | {"hands", "webhooks"})]
+    parts = [
+        INTRODUCTION,
+        "## Top level\n",
+        _table(Settings, "", skip=_sections(Settings) | {"hands", "identity", "webhooks"}),
+    ]
     for name, field in Settings.model_fields.items():
         section = field.annotation
         if isinstance(section, type) and issubclass(section, Section):
@@ -118,6 +129,7 @@ def document() -> str:
                 parts += [PKCS11, _table(Pkcs11Settings, f"{variables}PKCS11__")]
             if "witnesses" in section.model_fields:
                 parts += [WITNESSES, _table(WitnessSettings, None)]
+    parts += [IDENTITY, _table(IdentitySettings, None)]
     parts += [WEBHOOKS, _table(WebhookSettings, None)]
     parts += [HANDS, _table(HandSettings, None, skip={"actions", "binds", "processing"})]
     parts += [ACTIONS, _table(ActionSettings, None)]

@@ -16,6 +16,7 @@ from gateway.cli.command import command, noun
 from gateway.cli.output import Output
 from gateway.settings import (
     HandSettings,
+    IdentitySettings,
     Pkcs11Settings,
     RemoteSettings,
     Settings,
@@ -48,6 +49,7 @@ def check(
     """Read a configuration as the gateway would and print what it comes to, or name each wrong key."""
     settings = load(file)
     _check_hands(settings)
+    _check_issuers(settings)
     _check_webhooks(settings)
     if settings.policy.remote is not None:
         from gateway.policy.remote import Remote  # noqa: PLC0415 - 'config example' needs none
@@ -87,6 +89,18 @@ def _check_hands(settings: Settings) -> None:
                     raise SettingsError(f"hands.{hand_id}.actions.{name}.{key}: {exc.detail}") from None
 
 
+def _check_issuers(settings: Settings) -> None:
+    """Read the authorities of each issuer's certificate, as the gateway does when it starts. No issuer is asked.
+
+    Raises:
+        SettingsError: naming the issuer.
+    """
+    from hand_adapters.fetcher import HttpFetcher  # noqa: PLC0415 - 'config example' fetches nothing
+
+    for name, issuer in settings.identity.items():
+        HttpFetcher(f"identity.{name}", private_network=issuer.private_network, ca_file=issuer.ca_file)
+
+
 def _check_webhooks(settings: Settings) -> None:
     """Read the secrets and judge the addresses, as the gateway does when it starts.
 
@@ -111,7 +125,7 @@ def example_text() -> str:
     for name, field in Settings.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             tables.append((name, field.annotation))
-        elif name not in {"hands", "webhooks"}:
+        elif name not in {"hands", "identity", "webhooks"}:
             lines += _setting(name, field)
     for name, model in tables:
         lines += ["", *_comment(str(model.__doc__)), f"[{name}]"]
@@ -122,6 +136,8 @@ def example_text() -> str:
     lines += _commented_tables("policy.remote", RemoteSettings)
     lines += ["", *_comment(str(Pkcs11Settings.__doc__)), "# None is configured by default. All it may say:", "#"]
     lines += _commented_tables("keys.pkcs11", Pkcs11Settings)
+    lines += ["", *_comment(str(IdentitySettings.__doc__)), "# None is believed by default. All it may say:", "#"]
+    lines += _commented_tables("identity.NAME", IdentitySettings)
     lines += ["", *_comment(str(WebhookSettings.__doc__)), "# None is declared by default. All a webhook may say:", "#"]
     lines += _commented_tables("webhooks.NAME", WebhookSettings)
     lines += ["", *_comment(str(HandSettings.__doc__)), "# None is declared by default. All a hand may say:", "#"]

@@ -9,9 +9,10 @@ from starlette.responses import Response
 from gateway.console.html import element
 from gateway.console.layout import alert, page, redirect
 from gateway.console.visits import Origin, Visit, check_may_log_in, read_form, set_cookie, visitor
-from gateway.errors import HandrailError
+from gateway.errors import HandrailError, Refused
 from gateway.reasons import TEXTS, Reason
 from gateway.service import Gateway
+from gateway.store.directory_rows import API_KEY_PREFIX
 from gateway.web.bodies import query
 from gateway.web.context import source_of
 from gateway.web.errors import ERRORS, report
@@ -37,6 +38,9 @@ async def log_in(request: Request, gateway: Gateway, origin: Origin, throttle: T
     token = form.get("api_key", "").strip()
     try:
         throttle.check(source_of(request.scope))
+        if not token.startswith(API_KEY_PREFIX):
+            # A session ends with the API key that opened it; an access token has nothing that could be revoked so.
+            raise Refused(Reason.AUTH_INVALID, "a login without an API key")
         person = await gateway.directory.authenticate(token, gateway.clock())
         check_may_log_in(person)
         gateway.freezing.now.check_acts(person)

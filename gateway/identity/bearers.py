@@ -6,11 +6,12 @@ the operator's table of claims. A linked principal may what it is registered for
 token's claims give, so that a group taken away at the issuer is gone with its next token.
 """
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from gateway.errors import Malformed, Refused
+from gateway.errors import Malformed, Overtaken, Refused, Unavailable
 from gateway.identity.provider import Provider
 from gateway.model import Principal, Role
 from gateway.pointers import tokens
@@ -18,10 +19,13 @@ from gateway.reasons import Reason
 from gateway.settings import IdentitySettings
 from gateway.store.directory import SqlDirectory
 from gateway.store.directory_links import CLAIMS, TOKEN, Identity
+from gateway.store.directory_rows import Linked
 from keys.access_tokens import Profile, VerifiedToken, peek, verify
 
 CLAIMED_MAX: Final = 1024
 """Groups, roles or scopes of one token that are looked at; with more, the token is refused."""
+WIDEN_ATTEMPTS: Final = 4
+"""How often a row that others change meanwhile is looked at again."""
 
 _SCOPES: Final = frozenset({"/scope", "/scp"})
 
@@ -30,13 +34,10 @@ class Bearers:
     """Believes the tokens of the configured issuers. Belongs to one event loop."""
 
     def __init__(self, providers: Iterable[Provider], directory: SqlDirectory) -> None:
-        """Believe tokens of ``providers``.
-
-        Raises:
-            SettingsError: by whoever makes ``providers``, where two of them have one issuer.
-        """
+        """Believe tokens of ``providers``, each of another issuer (the settings see to that)."""
         self._providers = {one.settings.issuer: (one, profile_of(one.settings)) for one in providers}
         self._directory = directory
+        self._widening = asyncio.Lock()
 
     def source_of(self, name: str) -> Provider | None:
         """The issuer of that name in the settings."""
@@ -73,11 +74,10 @@ class Bearers:
                 raise Refused(Reason.AUTH_FORBIDDEN, f"a subject of issuer {provider.name} that is linked to nobody")
             await self._provision(provider, identity, token)
             linked = await self._directory.linked(identity)
-        if linked is None or linked.principal is None:
-            raise Refused(Reason.AUTH_INVALID, f"a subject of issuer {provider.name} that is revoked")
-        if not linked.by_claims:
-            return linked.principal
-        return await self._by_claims(provider, linked.principal, token)
+        person = _standing(provider, linked)
+        if linked is None or not linked.by_claims:
+            return person
+        return await self._by_claims(provider, identity, person, token)
 
     async def _provision(self, provider: Provider, identity: Identity, token: VerifiedToken) -> None:
         roles = self._roles(provider, token)
@@ -90,15 +90,27 @@ class Bearers:
             if refusal.reason is not Reason.REQUEST_CONFLICT:
                 raise
 
-    async def _by_claims(self, provider: Provider, person: Principal, token: VerifiedToken) -> Principal:
+    async def _by_claims(
+        self, provider: Provider, identity: Identity, person: Principal, token: VerifiedToken
+    ) -> Principal:
         roles = self._roles(provider, token)
-        if not roles <= person.roles:
+        for _ in range(WIDEN_ATTEMPTS):
+            if roles <= person.roles:
+                return replace(person, roles=roles, hands=_narrowed(person.hands, provider.settings.hands))
+            await self._widen(person, roles)
+            person = _standing(provider, await self._directory.linked(identity))
+        raise Unavailable(Reason.OVERLOADED, f"a subject of issuer {provider.name} that changes all the time")
+
+    async def _widen(self, person: Principal, roles: frozenset[Role]) -> None:
+        """One at a time: a commit may hold several appends, and each must see the row as the one before left it."""
+        async with self._widening:
             try:
                 await self._directory.widen(person, sorted(roles))
+            except Overtaken:
+                return  # its row changed at another gateway; the caller looks again
             except Malformed:
                 # Each token alone would do; the same subject with both kinds could ask by one and approve by the other.
                 raise Refused(Reason.AUTH_FORBIDDEN, "its tokens give roles that nobody may have together") from None
-        return replace(person, roles=roles, hands=_narrowed(person.hands, provider.settings.hands))
 
     @staticmethod
     def _roles(provider: Provider, token: VerifiedToken) -> frozenset[Role]:
@@ -110,6 +122,13 @@ class Bearers:
         if {Role.AGENT, Role.APPROVER} <= found:
             raise Refused(Reason.AUTH_FORBIDDEN, "its claims give roles that nobody may have together")
         return frozenset(found)
+
+
+def _standing(provider: Provider, linked: Linked | None) -> Principal:
+    """Who a link is to, if neither it nor the principal is revoked."""
+    if linked is None or linked.principal is None:
+        raise Refused(Reason.AUTH_INVALID, f"a subject of issuer {provider.name} that is revoked")
+    return linked.principal
 
 
 def tenant_of(settings: IdentitySettings, claims: Mapping[str, Any]) -> str:
@@ -124,6 +143,11 @@ def tenant_of(settings: IdentitySettings, claims: Mapping[str, Any]) -> str:
     if len(found) != 1:
         raise Refused(Reason.AUTH_FORBIDDEN, "its claims do not name one tenant")
     return found.pop()
+
+
+def tenants_of(settings: IdentitySettings) -> frozenset[str]:
+    """Every tenant that an issuer vouches in."""
+    return frozenset([settings.tenant] if settings.tenant_claim is None else settings.tenants.values())
 
 
 def claimed(claims: Mapping[str, Any], pointer: str | None) -> frozenset[str]:

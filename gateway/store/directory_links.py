@@ -11,14 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, TypedDict
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, bindparam, exists, insert, literal, select, update
 
 from gateway.canonical import canonical
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import Refused
 from gateway.model import Principal, Role
 from gateway.permissions import Permission, require
-from gateway.ports import Append, Guard, Write
+from gateway.ports import Append, Guard, Unless, Write
 from gateway.reasons import Conflict, Reason, because
 from gateway.store import directory_rows as rows
 from gateway.store.directory_changes import Changes, committed
@@ -47,6 +47,14 @@ _WIDEN: Final = (
     )
     .values(roles=bindparam("new_roles"), mac=bindparam("new_mac"))
 )
+_CHANGED: Final = select(literal(1)).where(
+    ~exists().where(
+        principals.c.tenant == bindparam("in_tenant"),
+        principals.c.principal_id == bindparam("named"),
+        principals.c.mac == bindparam("old_mac"),
+    )
+)
+"""Finds something where a principal's row is not as it was read: changed, revoked or erased."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,25 +169,22 @@ class LinkAdmin(Changes):
         Its row holds every role that its tokens ever gave; what one request may do is what its own token gives.
 
         Raises:
-            Refused: ``request.malformed`` where both together are roles that nobody may have.
+            Malformed: ``request.malformed`` where both together are roles that nobody may have.
+            Overtaken: its row changed meanwhile.
         """
         found = await self._read(lambda connection: self._reads.principal_rows(connection, person.tenant, person.id))
         if not found or found[0]["revoked_at"] is not None:
             return
         before = found[0]
-        united = rows.roles({*json.loads(before["roles"]), *roles})
+        known = set(json.loads(before["roles"]))
+        if known.issuperset(roles):
+            return
+        united = rows.roles({*known, *roles})
         after = self._macs.seal(principals, {**before, "roles": json.dumps(united)})
-        write = Write(
-            _WIDEN,
-            {
-                "in_tenant": person.tenant,
-                "named": person.id,
-                "old_mac": before["mac"],
-                "new_roles": after["roles"],
-                "new_mac": after["mac"],
-            },
-        )
-        await self._append(Append([_entry(_named(after), person.pseudonym, "roles_widened", None)], [write]))
+        row = {"in_tenant": person.tenant, "named": person.id, "old_mac": before["mac"]}
+        write = Write(_WIDEN, {**row, "new_roles": after["roles"], "new_mac": after["mac"]})
+        entry = _entry(_named(after), person.pseudonym, "roles_widened", None)
+        await self._append(Append([entry], [write], unless=[Unless(_CHANGED, row)]))
 
     # --- inside ------------------------------------------------------------------------------------------------------
 

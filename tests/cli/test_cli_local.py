@@ -18,7 +18,15 @@ from typer.testing import CliRunner, Result
 from gateway.cli.config import example_text
 from gateway.cli.main import app
 from gateway.cli.nouns import NOUNS
-from gateway.settings import ActionSettings, HandSettings, JailSettings, RemoteSettings, Settings, WebhookSettings
+from gateway.settings import (
+    ActionSettings,
+    HandSettings,
+    IdentitySettings,
+    JailSettings,
+    RemoteSettings,
+    Settings,
+    WebhookSettings,
+)
 from hand_adapters.jail import Jail
 from hand_adapters.jail import doctor as jail_doctor
 from hand_adapters.jail.doctor import Finding as JailFinding
@@ -140,7 +148,7 @@ def test_the_example_parses_and_says_exactly_the_defaults() -> None:
 
 def test_the_example_names_and_explains_every_setting() -> None:
     text = " ".join(example_text().replace("\n#", " ").split())
-    models: list[Any] = [Settings, HandSettings, ActionSettings, WebhookSettings, RemoteSettings]
+    models: list[Any] = [Settings, HandSettings, ActionSettings, IdentitySettings, WebhookSettings, RemoteSettings]
     models += [
         field.annotation for field in Settings.model_fields.values() if hasattr(field.annotation, "model_fields")
     ]
@@ -148,7 +156,7 @@ def test_the_example_names_and_explains_every_setting() -> None:
         for name, field in model.model_fields.items():
             if isinstance(field.annotation, type) and hasattr(field.annotation, "model_fields"):
                 continue
-            if name not in {"hands", "actions", "webhooks", "remote", "pkcs11"}:
+            if name not in {"hands", "actions", "identity", "webhooks", "remote", "pkcs11"}:
                 assert f"{name} =" in text, name
                 assert field.description is not None
                 assert " ".join(field.description.split()) in text, name
@@ -165,6 +173,10 @@ def test_the_examples_hand_tables_are_toml_once_uncommented(tmp_path: Path) -> N
     assert "side_effects" in tables["hands"]["name"]["actions"]["name"]
 
 
+def _believed(said: str, name: str = "x") -> str:
+    return f'[identity.{name}]\naudiences = ["a"]\nalgorithm = "RS256"\n{said}\n'
+
+
 def _declared(schemas: str) -> str:
     hand = '[hands.x]\nadapter = "http"\nbase_url = "https://tool.example"\n'
     return f'{hand}[hands.x.actions.a]\nmethod = "GET"\npath = "/"\n{schemas}'
@@ -179,6 +191,9 @@ def _declared(schemas: str) -> str:
         ("[server", "handrail.toml"),
         ('[hands.git]\nadapter = "mcp"', "command"),
         ('[hands.x]\nadapter = "nonsense"', "hands.x.adapter"),
+        (_believed('issuer = "http://a.example"'), "private_network"),
+        (_believed('issuer = "https://a.example"\nca_file = "/nonexistent"'), "identity.x.ca_file"),
+        (_believed('issuer = "https://a.example"\n') + _believed('issuer = "https://a.example"', "y"), "one issuer"),
         ('[webhooks.x]\nurl = "https://a.example"', "secret_file"),
         ('[webhooks.x]\nurl = "https://a.example"\nsecret_file = "/nonexistent"', "webhooks.x.secret_file"),
         ('[webhooks.x]\nurl = "http://a.example"\nformat = "slack"', "private_network"),

@@ -1,16 +1,21 @@
 """A real gateway and a real OpenID provider, each in its own process or server, over real HTTP."""
 
 import json
+import socket
 from pathlib import Path
 
 import httpx2
 import pytest
+from sqlalchemy import select
 
+from gateway.canonical import b64url_decode
 from gateway.entries import EntryType
-from tests.approvals.world import World
-from tests.identity.issuer import settings
-from tests.identity.real import new_key
-from tests.identity.town import FIRST, both
+from gateway.store.directory import NewPrincipal
+from gateway.store.tables import identity_links
+from tests.approvals.world import World, person, world
+from tests.identity.issuer import claims, settings, signed
+from tests.identity.real import AUDIENCE, new_key, running
+from tests.identity.town import CLAIMS, FIRST, both
 from tests.until import until
 
 ROLES = {"agents": ["agent"], "auditors": ["auditor"], "approvers": ["approver"]}
@@ -130,6 +135,71 @@ async def test_a_token_is_a_credential_of_the_api_and_opens_no_page(tmp_path: Pa
         answer = await here.http.get("/approvals", headers={"authorization": f"Bearer {token}"})
         assert answer.is_redirect
         assert answer.headers["location"].startswith("/login")
+        # Pasted into the form it is no API key, whose session it would be.
+        form = {"api_key": token, "next": "/approvals"}
+        pasted = await here.http.post(
+            "/login", data=form, headers={"origin": here.url, "sec-fetch-site": "same-origin"}
+        )
+        assert (pasted.status_code, "set-cookie" in pasted.headers) == (401, False)
+        assert not here.entries(EntryType.SESSION_OPENED)
+
+
+async def test_an_erasure_forgets_who_a_person_is_at_the_issuer(tmp_path: Path) -> None:
+    async with both(tmp_path, {"app": {"groups": ["auditors"]}}, roles_claim="/groups", roles=ROLES,
+                    privileged_roles=["approver"]) as (here, provider):  # fmt: skip
+        subject = "ada-lovelace-1815"
+        tokens = await provider.person(subject)
+        name = (await me(here, tokens["access_token"])).json()["id"]
+        root = await person(here, "root")
+        await here.gateway.directory.add_principal(root, NewPrincipal("officer", ["privacy_officer"]))
+        key = (await here.gateway.directory.issue_api_key(root, "officer"))["token"]
+        officer = {"authorization": f"Bearer {key}"}
+        shown = await here.http.post("/v1/privacy/access", headers=officer, json={"person": name})
+        assert subject in shown.text, "what is held of a person says who they are at the issuer"
+        asked = await here.http.post("/v1/privacy/erasures", headers=officer, json={"person": name})
+        assert asked.status_code in {200, 201, 202}, asked.text
+
+        async def erased() -> bool:
+            return bool(here.entries(EntryType.ERASURE_DONE))
+
+        await until(erased, seconds=30)
+        with here.gateway.engine.connect() as connection:
+            links = connection.execute(select(identity_links)).all()
+        assert links == []
+        again = (await me(here, tokens["access_token"])).json()
+        assert again["id"] != name, "somebody new, as the page about identity says"
+
+
+async def test_a_token_of_another_issuer_with_the_same_kid_and_subject_is_nobodys(tmp_path: Path) -> None:
+    async with both(tmp_path) as (here, provider), running(new_key("first"), claims=CLAIMS) as other:
+        good = (await provider.machine())["access_token"]
+        assert (await me(here, good)).json()["code"] == "auth.forbidden"
+        foreign = (await other.machine())["access_token"]
+        assert (await me(here, foreign)).json()["code"] == "auth.invalid"
+        # The same key id and claims, in the good issuer's name, by the other's key.
+        key = new_key("first")
+        body = {**json.loads(b64url_decode(good.split(".")[1]))}
+        assert (await me(here, signed(body, key, kid="first"))).json()["code"] == "auth.invalid"
+
+
+async def test_an_issuer_that_is_down_is_a_503_and_api_keys_go_on(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        issuer = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+    company = {"issuer": issuer, "audiences": [AUDIENCE], "algorithm": "RS256", "private_network": True}
+    async with world(tmp_path, identity={"company": company}) as here:
+        token = signed(claims(iss=issuer))
+        for _ in range(3):
+            answer = await me(here, token)
+            assert (answer.status_code, answer.json()["code"]) == (503, "auth.unavailable")
+        assert (await here.http.get("/v1/me", headers=here.bearer("dee"))).status_code == 200
+        metrics = (await here.http.get("/metrics", headers=here.bearer("dee"))).text
+        assert 'handrail_identity_fetches_total{issuer="company",outcome="failed"} 1.0' in metrics
+
+
+@pytest.mark.parametrize(("length", "code"), [(16_000, "auth.invalid"), (17_000, "auth.invalid")])
+async def test_a_token_of_any_length_has_an_answer(tmp_path: Path, length: int, code: str) -> None:
+    async with world(tmp_path) as here:
+        assert (await me(here, "e" * length)).json()["code"] == code
 
 
 @pytest.mark.parametrize("roles", [{"agents": ["approver"]}, {"agents": ["security_admin"]}])
