@@ -183,11 +183,13 @@ class _Check:
 
     def _name(self, index: int, entry: dict[str, Any]) -> Iterator[Finding]:
         """Hold an entry's origin against the one before; only a restore may change it, and says so."""
-        origin, facts = entry.get("origin"), entry.get("facts", {})
+        origin, facts = entry.get("origin"), entry.get("facts")
+        if not isinstance(facts, dict):
+            facts = {}
         if self._origin is None and not isinstance(origin, str):
             yield Finding(Fault.BODY, "the body names no log", index, index)
         elif self._origin is None or (
-            entry["type"] == EntryType.BACKUP_RESTORED
+            entry.get("type") == EntryType.BACKUP_RESTORED
             and origin not in {self._origin, *self._former}
             and (facts.get("origin"), facts.get("size")) == (self._origin, index)
         ):

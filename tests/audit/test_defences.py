@@ -11,6 +11,8 @@ from sqlalchemy.exc import DBAPIError
 import migrations
 from audit.database import changing_schema, make_engine, writing
 from audit.fsck import check
+from audit.rights import ERASABLE
+from audit.tables import metadata
 from gateway.errors import Unavailable
 from gateway.ports import Append
 from tests.audit.conftest import draft
@@ -29,11 +31,17 @@ ATTACKS = [
     "UPDATE head SET id = 2",
     "DELETE FROM fates",
     "UPDATE fates SET step_id = 'another'",
+    "DELETE FROM erased_keys",
+    "UPDATE erased_keys SET key_id = 'b'",
+    "DELETE FROM key_epochs",
+    "UPDATE key_epochs SET epoch = 'y'",
 ]
 SQLITE = [
     "INSERT OR REPLACE INTO entries SELECT * FROM entries WHERE idx = 1",
     "INSERT OR REPLACE INTO checkpoints SELECT * FROM checkpoints",
     "INSERT OR REPLACE INTO cosignatures SELECT tree_size, witness, key_id, time, 'x' FROM cosignatures",
+    "INSERT OR REPLACE INTO erased_keys VALUES ('a', 'another')",
+    "INSERT OR REPLACE INTO key_epochs VALUES ('x', 1)",
     "INSERT OR REPLACE INTO head SELECT 1, 0, root, origin FROM head",
     "UPDATE OR REPLACE entries SET idx = 1 WHERE idx = 2",
     "UPDATE OR REPLACE fates SET step_id = 't' WHERE step_id = 's'",
@@ -83,6 +91,7 @@ POSTGRESQL = [
     "TRUNCATE checkpoints",
     "TRUNCATE fates",
     "TRUNCATE cosignatures",
+    "TRUNCATE erased_keys, key_epochs",
     "INSERT INTO entries SELECT * FROM entries WHERE idx = 1 ON CONFLICT (idx) DO UPDATE SET principal = 'x'",
     "SET session_replication_role = replica; DELETE FROM entries",
     "SET session_replication_role = replica; TRUNCATE entries",
@@ -97,6 +106,8 @@ async def logged(engine, open_log):
     with writing(engine.connect()) as connection, connection.begin():
         connection.execute(text("INSERT INTO fates (plan_id, step_id) VALUES ('p', 's'), ('p', 't')"))
         connection.execute(text("INSERT INTO cosignatures VALUES (5, 'w.example', '00000000', 1, 'line')"))
+        connection.execute(text("INSERT INTO erased_keys VALUES ('a', 'erasure')"))
+        connection.execute(text("INSERT INTO key_epochs VALUES ('x', 0)"))
     return engine
 
 
@@ -114,6 +125,19 @@ def test_a_gateways_connection_cannot_change_the_schema_of_sqlite(sqlite_engine,
     with sqlite_engine.connect() as connection, pytest.raises(sqlite3.DatabaseError, match=words):
         connection.connection.cursor().execute(attack)  # outside of a transaction, which alone would stop some
     assert schema(sqlite_engine) == before
+
+
+@pytest.mark.parametrize(
+    "attack", [f"{right} {table}" for table, rights in ERASABLE.items() for right in sorted(rights)]
+)
+def test_a_gateways_connection_cannot_take_away_what_is_the_erasers(sqlite_engine, attack):
+    right, table = attack.split()
+    column = next(iter(metadata.tables[table].c)).name
+    statement = f"DELETE FROM {table}" if right == "DELETE" else f"UPDATE {table} SET {column} = {column}"
+    with sqlite_engine.connect() as connection, pytest.raises(DBAPIError, match="not authorized"):
+        connection.exec_driver_sql(statement)
+    with sqlite_engine.connect() as connection, changing_schema(connection):
+        connection.exec_driver_sql(statement)  # a good one where nothing guards it
 
 
 def test_the_authorizer_is_back_after_a_migration_and_on_every_connection(sqlite_engine):
