@@ -16,8 +16,9 @@ from sqlalchemy import Connection, Engine, Select, Table, func, select, type_coe
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.types import NullType
 
-from audit import damage, fsck_beside
+from audit import damage, fsck_beside, fsck_sealed
 from audit.checkpoint import Checkpoint, VerifierKey, note_text, parse_checkpoint, verify_note
+from audit.cosignature import WitnessKey
 from audit.dropping import Drops
 from audit.entry import COLUMNS, reasons_column
 from audit.epochs import EpochKeys
@@ -317,6 +318,7 @@ def check(
     keys: Sequence[VerifierKey] = (),
     kept: Iterable[str] = (),
     epochs: EpochKeys | None = None,
+    witnesses: Sequence[WitnessKey] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[Finding]:
     """Check the log in ``engine``; yields findings as they are met, none where all is well.
@@ -325,6 +327,7 @@ def check(
         keys: with these, the signature of every checkpoint is checked too.
         kept: checkpoints that the caller kept from earlier; the log must still contain what they sign.
         epochs: with these, every payload that can be opened is checked against its commitment.
+        witnesses: with these, their cosignatures are verified, and not only read.
         progress: called with (entries done, entries in all).
 
     Raises:
@@ -339,8 +342,10 @@ def check(
                     yield Finding(Fault.STORAGE, f"SQLite says: {line}")
             yield from _Check(connection, keys).run(kept, progress or (lambda _done, _all: None))
             yield from fsck_beside.index(connection)
+            yield from fsck_beside.cosigned(connection, witnesses)
+            yield from fsck_sealed.erasures(connection)
             if epochs is not None:
-                yield from fsck_beside.payloads(connection, epochs)
+                yield from fsck_sealed.payloads(connection, epochs)
     except (SQLAlchemyError, UnicodeDecodeError) as exc:
         # SQLite's own message may quote what it could not read, and Python's module then fails to decode that.
         if not damage.is_reported_by(exc):

@@ -38,8 +38,8 @@ WITHHELD: Final[Mapping[str, frozenset[str]]] = {
     "head": frozenset({"DELETE"}),
     "alembic_version": _CHANGES | {"INSERT"},
 }
-"""Table -> what a gateway's role may not do on PostgreSQL (``deploy/postgres/application-role.sql``); TRUNCATE and TRIGGER
-it may on none."""
+"""Table -> what a gateway's role may not do on PostgreSQL (``deploy/postgres/application-role.sql``). TRUNCATE and
+TRIGGER it may on none."""
 REFUSAL: Final = "this table is append-only"
 
 PARTITIONED: Final = {"entries": f"OLD.idx / {BLOCK}", "posting_blocks": "OLD.block", "postings": "OLD.block"}

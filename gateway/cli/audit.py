@@ -22,6 +22,7 @@ from audit.epochs import EpochKeys
 from audit.findings import Finding
 from audit.fsck import check
 from audit.tables import entries
+from audit.witnesses import quorum_of
 from gateway.cli import audit_bundle, audit_export
 from gateway.cli.command import command, noun
 from gateway.cli.connect import Session
@@ -141,7 +142,7 @@ def fsck(
                 advance(done, total)
 
             found = list(check(engine, keys=keys, kept=kept, epochs=_epochs(settings) if payloads else None,
-                               progress=progress))  # fmt: skip
+                               witnesses=quorum_of(settings.log).keys, progress=progress))  # fmt: skip
         done = _Done(size, len(found), bool(keys), len(kept), payloads)
         recorded = _record(settings, engine, done) if record else _Recorded(None, "not asked for")
     finally:

@@ -5,14 +5,16 @@ import sqlite3
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import text
+from sqlalchemy import func, insert, select, text
 from sqlalchemy.exc import DBAPIError
 
 import migrations
+from audit.checkpoint import signature_line
 from audit.database import changing_schema, make_engine, writing
+from audit.findings import Fault
 from audit.fsck import check
 from audit.rights import ERASABLE
-from audit.tables import metadata
+from audit.tables import checkpoints, cosignatures, metadata
 from gateway.errors import Unavailable
 from gateway.ports import Append
 from tests.audit.conftest import draft
@@ -98,6 +100,9 @@ POSTGRESQL = [
 ]
 
 
+LINE = signature_line("w.example", bytes(4) + (1).to_bytes(8, "big") + bytes(64))
+
+
 @pytest.fixture
 async def logged(engine, open_log):
     async with open_log(engine) as log:
@@ -105,17 +110,21 @@ async def logged(engine, open_log):
         await log.checkpoint()
     with writing(engine.connect()) as connection, connection.begin():
         connection.execute(text("INSERT INTO fates (plan_id, step_id) VALUES ('p', 's'), ('p', 't')"))
-        connection.execute(text("INSERT INTO cosignatures VALUES (5, 'w.example', '00000000', 1, 'line')"))
+        row = {"witness": "w.example", "key_id": "00000000", "time": 1, "line": LINE}
+        size = connection.execute(select(func.max(checkpoints.c.tree_size))).scalar()
+        connection.execute(insert(cosignatures).values(tree_size=size, **row))
         connection.execute(text("INSERT INTO erased_keys VALUES ('a', 'erasure')"))
         connection.execute(text("INSERT INTO key_epochs VALUES ('x', 0)"))
     return engine
 
 
 async def test_the_log_cannot_be_rewritten_in_sql(logged):
+    before = list(check(logged))
+    assert [finding.fault for finding in before] == [Fault.ERASURE]  # of the mark that the fixture made of nothing
     for attack in ATTACKS + (SQLITE if logged.dialect.name == "sqlite" else POSTGRESQL):
         with writing(logged.connect()) as connection, pytest.raises(DBAPIError, match="append-only"):
             connection.execute(text(attack))
-        assert list(check(logged)) == [], attack
+        assert list(check(logged)) == before, attack
 
 
 @pytest.mark.parametrize("attack", SCHEMA)
