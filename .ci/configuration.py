@@ -16,6 +16,7 @@ from gateway.settings import (
     ActionSettings,
     BindSettings,
     HandSettings,
+    Pkcs11Settings,
     ProcessingSettings,
     RemoteSettings,
     Section,
@@ -40,9 +41,11 @@ A variable wins over the file: its name is `HANDRAIL_`, the table, two underscor
 `HANDRAIL_SERVER__PORT=8081` sets `port` in `[server]`. Units are in the names. What is a path may be relative to the
 working directory.
 
-Four variables are no settings: `HANDRAIL_CONFIG` (above), `HANDRAIL_MASTER_KEY` (the master key itself, 64 hex
-digits, instead of a file), and `HANDRAIL_URL` and `HANDRAIL_API_KEY` (for the commands that talk to a gateway). Any
-other `HANDRAIL_` variable that is not a setting stops the start: a mistyped safety setting must not pass unseen.
+Five variables are no settings: `HANDRAIL_CONFIG` (above), `HANDRAIL_MASTER_KEY` (the master key itself, 64 hex
+digits, instead of a file), `HANDRAIL_MASTER_KEY_PREVIOUS` (the one before: see
+[key stores](key-stores.md#a-new-master-key)), and `HANDRAIL_URL` and `HANDRAIL_API_KEY` (for the commands that talk to
+a gateway). Any other `HANDRAIL_` variable that is not a setting stops the start: a mistyped safety setting must not
+pass unseen.
 """
 
 REMOTE = """\
@@ -56,6 +59,13 @@ WITNESSES = """\
 ## [log.witnesses.NAME]
 
 A witness that cosigns the log's checkpoints: see [evidence](evidence.md#witnesses).
+"""
+
+PKCS11 = """\
+## [keys.pkcs11]
+
+A PKCS#11 token in which private keys are made and stay: see [key stores](key-stores.md#pkcs11). Needs the extra
+`pkcs11`.
 """
 
 WEBHOOKS = """\
@@ -100,9 +110,12 @@ def document() -> str:
         section = field.annotation
         if isinstance(section, type) and issubclass(section, Section):
             variables = f"HANDRAIL_{name.upper()}__"
-            parts += [f"## [{name}]\n", f"{_doc(section)}\n", _table(section, variables, skip={"remote", "witnesses"})]
+            inner = {"remote", "witnesses", "pkcs11"}
+            parts += [f"## [{name}]\n", f"{_doc(section)}\n", _table(section, variables, skip=inner)]
             if "remote" in section.model_fields:
                 parts += [REMOTE, _table(RemoteSettings, f"{variables}REMOTE__")]
+            if "pkcs11" in section.model_fields:
+                parts += [PKCS11, _table(Pkcs11Settings, f"{variables}PKCS11__")]
             if "witnesses" in section.model_fields:
                 parts += [WITNESSES, _table(WitnessSettings, None)]
     parts += [WEBHOOKS, _table(WebhookSettings, None)]

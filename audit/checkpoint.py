@@ -47,7 +47,7 @@ class VerifierKey:
         return key_id(self.name, ED25519 + self.public)
 
     def __str__(self) -> str:
-        return f"{self.name}+{self.key_id.hex()}+{_encode(ED25519 + self.public)}"
+        return f"{self.name}+{self.key_id.hex()}+{encode(ED25519 + self.public)}"
 
     @classmethod
     def parse(cls, text: str) -> "VerifierKey":
@@ -94,7 +94,7 @@ def parse_vkey(text: str) -> tuple[str, bytes]:
 
 def checkpoint_text(origin: str, tree_size: int, root: bytes) -> str:
     """The note text that is signed; ends in a newline."""
-    return f"{origin}\n{tree_size}\n{_encode(root)}\n"
+    return f"{origin}\n{tree_size}\n{encode(root)}\n"
 
 
 def sign_note(text: str, key: VerifierKey, sign: Callable[[bytes], bytes]) -> str:
@@ -111,7 +111,7 @@ def sign_note(text: str, key: VerifierKey, sign: Callable[[bytes], bytes]) -> st
 
 def signature_line(name: str, blob: bytes) -> str:
     """One signature line with its newline; ``blob`` is the key id and the signature."""
-    return f"{_DASH}{name} {_encode(blob)}\n"
+    return f"{_DASH}{name} {encode(blob)}\n"
 
 
 def verify_note(note: str, keys: Iterable[VerifierKey]) -> str:
@@ -167,7 +167,7 @@ def note_text(note: str) -> str:
 
 def tlog_proof(index: int, path: Sequence[bytes], note: str) -> str:
     """``c2sp.org/tlog-proof@v1``: an inclusion proof with its checkpoint, leaf's sibling first."""
-    lines = [PROOF_MAGIC, f"index {index}", *(_encode(value) for value in path)]
+    lines = [PROOF_MAGIC, f"index {index}", *(encode(value) for value in path)]
     return "\n".join(lines) + "\n\n" + note
 
 
@@ -264,7 +264,8 @@ def _check_name(name: str) -> None:
         raise NoteInvalid("not a key name")
 
 
-def _encode(raw: bytes) -> str:
+def encode(raw: bytes) -> str:
+    """Standard base64."""
     return base64.b64encode(raw).decode("ascii")
 
 
@@ -273,6 +274,6 @@ def _decode(text: str) -> bytes:
         raw = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         raise NoteInvalid("not base64") from None
-    if _encode(raw) != text:
+    if encode(raw) != text:
         raise NoteInvalid("not canonical base64")
     return raw

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Engine, Select, Table, func, select, type_coe
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.types import NullType
 
-from audit import damage, fsck_beside, fsck_sealed
+from audit import damage, fsck_beside, fsck_sealed, post_quantum
 from audit.checkpoint import Checkpoint, VerifierKey, note_text, parse_checkpoint, verify_note
 from audit.cosignature import WitnessKey
 from audit.dropping import Drops
@@ -25,6 +25,7 @@ from audit.epochs import EpochKeys
 from audit.errors import LogUnavailable, NoteInvalid
 from audit.findings import Fault, Finding
 from audit.merkle import EMPTY_ROOT, HASH_BYTES, closed_by, leaf_hash, node_hash
+from audit.post_quantum import PostQuantumKey
 from audit.tables import checkpoints, entries, head
 from gateway.canonical import canonical
 from gateway.commitments import fields_root
@@ -65,8 +66,11 @@ class _Claim:
 class _Check:
     """One pass over the rows."""
 
-    def __init__(self, connection: Connection, keys: Sequence[VerifierKey]) -> None:
+    def __init__(
+        self, connection: Connection, keys: Sequence[VerifierKey], second: Sequence[PostQuantumKey] = ()
+    ) -> None:
         self._connection = connection
+        self._second = second
         self._keys = keys
         self._origin: str | None = None
         """Of the entry before; to begin with, what the first should have."""
@@ -251,6 +255,7 @@ class _Check:
             if not isinstance(note, str):
                 raise NoteInvalid("not text")
             checkpoint = parse_checkpoint(verify_note(note, self._keys) if self._keys else note_text(note))
+            post_quantum.require(note, self._second)
         except NoteInvalid as exc:
             yield Finding(Fault.CHECKPOINT, f"{label}: {exc.detail}")
             return
@@ -316,6 +321,7 @@ def check(
     engine: Engine,
     *,
     keys: Sequence[VerifierKey] = (),
+    second: Sequence[PostQuantumKey] = (),
     kept: Iterable[str] = (),
     epochs: EpochKeys | None = None,
     witnesses: Sequence[WitnessKey] = (),
@@ -325,6 +331,7 @@ def check(
 
     Args:
         keys: with these, the signature of every checkpoint is checked too.
+        second: with these, every checkpoint needs a signature by ML-DSA-44 as well.
         kept: checkpoints that the caller kept from earlier; the log must still contain what they sign.
         epochs: with these, every payload that can be opened is checked against its commitment.
         witnesses: with these, their cosignatures are verified, and not only read.
@@ -340,7 +347,7 @@ def check(
             else:
                 for line in damage.reports(connection):
                     yield Finding(Fault.STORAGE, f"SQLite says: {line}")
-            yield from _Check(connection, keys).run(kept, progress or (lambda _done, _all: None))
+            yield from _Check(connection, keys, second).run(kept, progress or (lambda _done, _all: None))
             yield from fsck_beside.index(connection)
             yield from fsck_beside.cosigned(connection, witnesses)
             yield from fsck_sealed.erasures(connection)

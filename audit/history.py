@@ -74,6 +74,9 @@ _MOVED: Final = (
     )
     .group_by(entries.c.step_id)
 )
+_REVOKED: Final = select(entries.c.body).where(
+    entries.c.tenant == DEFAULT_TENANT, entries.c.type == str(EntryType.KEY_REVOKED), entries.c.idx < TREE_SIZE
+)
 _PIN: Final = (
     select(entries.c.body)
     .where(
@@ -148,3 +151,9 @@ def plan_history(connection: Connection, plan_id: str) -> PlanHistory | None:
     facts = json.loads(received.body).get("facts", {})
     moved = {row.step_id: row.idx for row in connection.execute(_MOVED, {"plan_id": plan_id})}
     return PlanHistory(facts.get("kid", ""), received.principal or "", facts.get("caller", ""), moved)
+
+
+def revoked_keys(connection: Connection) -> frozenset[tuple[str, str]]:
+    """Purpose and kid of each key of the gateway whose revocation is on record."""
+    facts = (json.loads(body).get("facts", {}) for body in connection.execute(_REVOKED).scalars())
+    return frozenset((str(one["purpose"]), str(one["kid"])) for one in facts if {"purpose", "kid"} <= one.keys())

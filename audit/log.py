@@ -11,7 +11,7 @@ import structlog
 from sqlalchemy import Engine
 
 from audit import controls as control_mapping
-from audit import evaluations
+from audit import evaluations, post_quantum
 from audit.aggregate import Aggregator
 from audit.assurance import access, evidence, report
 from audit.checkpoint import (
@@ -31,6 +31,7 @@ from audit.evaluations import EvaluationPage
 from audit.indexer import Indexer
 from audit.job import Job
 from audit.others import Others
+from audit.post_quantum import PostQuantumKey
 from audit.query import PAGE_MAX, Filter, Page
 from audit.reader import Reader
 from audit.sealing import Opener, Sealer
@@ -393,11 +394,19 @@ class Log:
         text = checkpoint_text(self.origin, size, root)
         for attempt in range(_SIGN_TRIES):
             try:
-                return sign_note(text, self._key(), functools.partial(self._signer.sign_raw, Purpose.CHECKPOINT))
+                note = sign_note(text, self._key(), functools.partial(self._signer.sign_raw, Purpose.CHECKPOINT))
+                return note + self._second_line(text)
             except AuditError:
                 if attempt == _SIGN_TRIES - 1:
                     raise
         raise LogUnavailable("the checkpoint key does not settle")
+
+    def _second_line(self, text: str) -> str:
+        if not self._settings.post_quantum:
+            return ""
+        purpose = Purpose.CHECKPOINT_PQ
+        key = PostQuantumKey(self.origin, b64url_decode(self._signer.active_jwk(purpose)["pub"]))
+        return post_quantum.line(text, key, functools.partial(self._signer.sign_raw, purpose))
 
     def _store_checkpoint(self, committer: Committer) -> tuple[int, str]:
         size, note = committer.checkpoint(self._sign)

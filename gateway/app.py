@@ -18,7 +18,7 @@ from audit.log import Log
 from audit.purge import Purge
 from audit.reader import Reader
 from audit.witnesses import Witnesses
-from gateway import rollout, witness_gauges
+from gateway import key_stores, rollout, witness_gauges
 from gateway.approval_upkeep import ApprovalUpkeep
 from gateway.approvals import Approvals
 from gateway.callers import Callers
@@ -27,6 +27,7 @@ from gateway.evidence import Evidence
 from gateway.exports import Exports
 from gateway.files import make_directory, write
 from gateway.key_changes import KeyChanges
+from gateway.key_stores import Revocations
 from gateway.lifecycle import Lifecycle
 from gateway.model import DEFAULT_TENANT
 from gateway.pipeline import Pipeline
@@ -61,8 +62,7 @@ from hand_adapters.registry import Registry
 from keys import jws
 from keys.credentials import StepCredentials
 from keys.keyset import Keyset
-from keys.stores.file import FileKeyStore
-from keys.stores.master import MasterKey
+from keys.proof import ProofKey
 
 
 def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway:
@@ -73,19 +73,25 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
     """
     home = settings.home
     make_directory(home)
-    master = MasterKey.load(settings.keys.master_key_file or home / "master.key")
-    keyset = Keyset(FileKeyStore(home / "keys", master), settings.keys, clock)
+    root = key_stores.open_root(settings, make=True)
     engine = make_engine(settings.database_url)
+    revocations = Revocations(engine)
+    keyset = Keyset(
+        key_stores.open_store(settings, root, lambda: engine, revocations),
+        settings.keys,
+        clock,
+        post_quantum=settings.log.post_quantum,
+    )
     metrics = Metrics()
     gateway_id = _gateway_id(settings)
-    epochs = EpochKeys(settings.epochs_directory, master.derive("epoch"))
+    epochs = EpochKeys(settings.epochs_directory, root.derive("epoch"))
     log = Log(engine, settings.log, keyset, epochs, gateway_id, clock)
     witnesses = Witnesses.open(settings.log, log, log.cosigned, courier, clock)
     witness_gauges.measure(metrics, witnesses)
-    directory = Callers(engine, log, master.derive("directory rows"), clock)
+    directory = Callers(engine, log, root.derive("directory rows"), clock)
     directory.connectors = keyset
     jail = Jail(settings.jail, home)
-    hands = Registry(settings.hands, jail, SqlPins(engine, log, master.derive("pin rows"), newest_pin))
+    hands = Registry(settings.hands, jail, SqlPins(engine, log, root.derive("pin rows"), newest_pin))
 
     followed = settings.policy.source == "signed"
 
@@ -98,7 +104,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         facts: dict[str, str | int] = {"digest": event.digest, "active": event.active, "problems": len(event.problems)}
         await log.append(Append([EntryDraft(kind, DEFAULT_TENANT, facts=facts)]))
 
-    bundles = SqlBundles(engine, master.derive("policy rows"))
+    bundles = SqlBundles(engine, root.derive("policy rows"))
     policy = load_engine(settings.policy, policy_changed, bundles)
     metrics.policy_problem.set_function(lambda: policy.problem is not None)
     lifecycle = Lifecycle(
@@ -114,7 +120,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
     reader = Reader(engine)
     proposals = Proposals(
         log=log,
-        store=SqlProposals(engine, master.derive("proposal rows")),
+        store=SqlProposals(engine, root.derive("proposal rows")),
         directory=directory,
         signer=keyset,
         jws=jws,
@@ -125,8 +131,8 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
     staged = rollout.build(
         policy,
         lifecycle,
-        SqlTrials(engine, master.derive("trial rows"), gateway_id),
-        master.derive("canary draw"),
+        SqlTrials(engine, root.derive("trial rows"), gateway_id),
+        root.derive("canary draw"),
         proposals,
         hands,
         reader,
@@ -135,15 +141,15 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         metrics,
     )
     spans = tracer(settings.telemetry)
-    outbox = SqlOutbox(engine, gateway_id, listeners(settings), master.derive("outbox rows"))
-    store = SqlPlans(engine, gateway_id, master.derive("step rows"), outbox)
+    outbox = SqlOutbox(engine, gateway_id, listeners(settings), root.derive("outbox rows"))
+    store = SqlPlans(engine, gateway_id, root.derive("step rows"), outbox)
     pipeline = Pipeline(
         settings=settings,
         log=log,
         payloads=log,
         store=store,
         signer=keyset,
-        credentials=StepCredentials(keyset, settings.log.origin),
+        credentials=StepCredentials(keyset, settings.log.origin, ProofKey(clock)),
         directory=directory,
         hands=hands,
         engine=staged.engine,
@@ -161,7 +167,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
     locks = PlanLocks()
     approvals = Approvals(pipeline, locks)
     eraser = make_eraser(settings.eraser_url)
-    personal = Personal(engine, master.derive("directory rows"), master.derive("step rows"))
+    personal = Personal(engine, root.derive("directory rows"), root.derive("step rows"))
     privacy = Privacy(
         log=log,
         reader=reader,
@@ -190,9 +196,10 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         reader=reader,
         witnesses=witnesses,
         keyset=keyset,
+        revocations=revocations,
         key_changes=KeyChanges(log),
         directory=directory,
-        sessions=SqlSessions(engine, log, master.derive("session rows"), clock),
+        sessions=SqlSessions(engine, log, root.derive("session rows"), clock),
         hands=hands,
         policy=policy,
         pipeline=pipeline,

@@ -15,12 +15,15 @@ from sqlalchemy import Table, update
 
 import migrations
 from audit import backup as copying
+from audit import post_quantum
 from audit import restore as restoring
 from audit.backup import Manifest, Progress, nothing, refuse_existing
 from audit.checkpoint import VerifierKey, sign_note
 from audit.controls import load as load_controls
 from audit.entry import format_time
 from audit.errors import BackupRefused, LogUnavailable, LogUncertain
+from audit.post_quantum import PostQuantumKey
+from gateway import key_stores
 from gateway.app import build
 from gateway.canonical import b64url_decode
 from gateway.entries import EntryDraft, EntryType
@@ -29,13 +32,12 @@ from gateway.model import DEFAULT_TENANT, PlanStatus
 from gateway.ports import Append, Purpose
 from gateway.service import SYSTEM_ACTOR, Gateway
 from gateway.settings import Settings
-from gateway.store.tables import plans, sessions
+from gateway.store.tables import plans, sessions, signing_keys
 from keys.entries import drafts
-from keys.stores.master import VARIABLE
 
 _TRIES: Final = 5
 """Of one append, beside a gateway that writes too."""
-KEPT_APART: Final = ("keys", "epochs", "master.key", "gateway-id")
+KEPT_APART: Final = ("keys", "epochs", "master.key", "root.key", "gateway-id")
 """What of a home no backup holds, and ``--keys`` copies to another place."""
 
 
@@ -87,16 +89,22 @@ def restore(
         LogUnavailable: the database cannot be written.
     """
     _must_have_master(settings)
+    if settings.keys.store != "file":
+        # They lay in the database that is to be replaced.
+        raise BackupRefused(
+            'restore with [keys] store = "file" and the copy of the keys that "backup create --keys" made; afterwards '
+            "'handrail keys carry' puts them into the new database"
+        )
     gateway = build(settings)
     try:
-        # Row MACs are the master key's and would not hold under another; signing keys that are gone are made anew.
+        # Row MACs hang on the data root and would not hold under another; signing keys that are gone are made anew.
         created = drafts(gateway.keyset.ensure(), DEFAULT_TENANT, SYSTEM_ACTOR)
         opening = restoring.Opening(
             origin=origin,
             gateway=gateway.log.gateway_id,
             time=format_time(gateway.clock()),
             controls=load_controls().ids,
-            sign=functools.partial(_sign, gateway, origin),
+            sign=functools.partial(_sign_checkpoint, gateway, origin),
             keys=[VerifierKey(origin, key.raw) for key in gateway.keyset.public_bytes(Purpose.CHECKPOINT)],
             also=created,
             adopt=[update(plans).where(plans.c.status != str(PlanStatus.DONE)).values(owner=gateway.log.gateway_id)],
@@ -119,12 +127,16 @@ def copy_keys(settings: Settings, to: Path) -> list[str]:
     try:
         for name in KEPT_APART:
             source = settings.home / name
-            if name == "master.key" and settings.keys.master_key_file is not None:
-                source = settings.keys.master_key_file
-            if source.is_dir():
+            if name == "master.key":
+                source = settings.master_key_file
+            elif name == "root.key":
+                source = settings.root_file
+            if source.is_dir() and not (name == "keys" and settings.keys.store == "database"):
                 shutil.copytree(source, work / name)
             elif source.is_file():
                 shutil.copy2(source, work / name)
+            elif name == "keys" and settings.keys.store == "database":
+                key_stores.copy_rows(settings, work / name)
             else:
                 continue
             copied.append(name)
@@ -139,8 +151,10 @@ def copy_keys(settings: Settings, to: Path) -> list[str]:
 
 
 def tables() -> list[Table]:
-    """What a backup holds, in an order in which foreign keys hold. Nobody stays logged in through a restore."""
-    return [table for target in migrations.TARGETS for table in target.sorted_tables if table is not sessions]
+    """What a backup holds, in an order in which foreign keys hold. Nobody stays logged in through a restore, and a key
+    is in no backup, wherever it lies otherwise."""
+    left = (sessions, signing_keys)
+    return [table for target in migrations.TARGETS for table in target.sorted_tables if table not in left]
 
 
 def verifier_keys(trust: bytes) -> list[str]:
@@ -198,10 +212,19 @@ def _sign(gateway: Gateway, origin: str, text: str) -> str:
     return sign_note(text, key, functools.partial(gateway.keyset.sign_raw, Purpose.CHECKPOINT))
 
 
+def _sign_checkpoint(gateway: Gateway, origin: str, text: str) -> str:
+    note = _sign(gateway, origin, text)
+    if not gateway.settings.log.post_quantum:
+        return note
+    purpose = Purpose.CHECKPOINT_PQ
+    key = PostQuantumKey(origin, b64url_decode(gateway.keyset.active_jwk(purpose)["pub"]))
+    return note + post_quantum.line(text, key, functools.partial(gateway.keyset.sign_raw, purpose))
+
+
 def _keys(settings: Settings, directory: Path, trusted: Sequence[str]) -> list[VerifierKey]:
     """Who may have signed a backup: the keys of this home under each name that it claims, and the given ones."""
     keys = [VerifierKey.parse(text) for text in trusted]
-    if (settings.home / "keys").is_dir() and _has_master(settings):
+    if (settings.keys.store != "file" or (settings.home / "keys").is_dir()) and _has_master(settings):
         gateway = build(settings)
         try:
             gateway.keyset.reload()
@@ -224,7 +247,9 @@ def _must_be_there(settings: Settings) -> None:
 def _must_have_master(settings: Settings) -> None:
     if not _has_master(settings):
         raise BackupRefused(f"{settings.home}: there is no master key")
+    if not settings.root_file.is_file():
+        raise BackupRefused(f"{settings.root_file}: there is no data root; rows and keys hold under the old one alone")
 
 
 def _has_master(settings: Settings) -> bool:
-    return VARIABLE in os.environ or (settings.keys.master_key_file or settings.home / "master.key").is_file()
+    return key_stores.has_master(settings)

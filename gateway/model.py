@@ -5,7 +5,7 @@ A message climbs ``UnverifiedPlan`` -> ``VerifiedPlan`` -> ``Plan``; only ``stag
 here does I/O or knows the time: times are seconds since the epoch, read once per plan and passed in.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
@@ -276,6 +276,8 @@ class HandCall:
     result_max_bytes: int
     jail_profile: str | None = None
     idempotency_key: str | None = None
+    prove: Callable[[str, str], str] = field(repr=False, compare=False, kw_only=True)
+    """Method and URL of a request -> its ``DPoP`` header (RFC 9449), for ``credential`` alone."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,7 +86,7 @@ class Pipeline(Plans):
             ending = state.begin_ending()
             # 7 dispatch: the exact call that was decided, approved and recorded; never retried.
             with stage("7 dispatch", context_id), self.metrics.step_seconds.labels(state.step.hand).time():
-                await dispatch.dispatch(plan, ending, self.hands)
+                await dispatch.dispatch(plan, ending, self.hands, self.credentials)
 
             # 8 result: schema, size, redaction.
             with stage("8 result", context_id):

@@ -14,6 +14,7 @@ import migrations
 from audit.checkpoint import VerifierKey
 from audit.epochs import EpochKeys
 from audit.log import Log
+from audit.post_quantum import PostQuantumKey
 from audit.reader import Reader
 from audit.witnesses import Witnesses
 from gateway.approval_upkeep import ApprovalUpkeep
@@ -23,6 +24,7 @@ from gateway.errors import HandrailError
 from gateway.evidence import Evidence
 from gateway.exports import Exports
 from gateway.key_changes import KeyChanges
+from gateway.key_stores import Revocations
 from gateway.lifecycle import Lifecycle
 from gateway.model import DEFAULT_TENANT
 from gateway.pipeline import Pipeline
@@ -64,6 +66,7 @@ class Gateway:
     reader: Reader
     witnesses: Witnesses
     keyset: Keyset
+    revocations: Revocations
     key_changes: KeyChanges
     directory: Callers
     sessions: SqlSessions
@@ -92,13 +95,14 @@ class Gateway:
     _hear_at: float = 0.0
 
     async def prepare(self) -> None:
-        """Make missing keys and tables, and open the log: what every use of a home needs.
+        """Make missing tables and keys, and open the log: what every use of a home needs.
 
         Raises:
             HandrailError: a part cannot be made or opened; ``detail`` says why.
         """
-        changed = await asyncio.to_thread(self.keyset.ensure)
         await asyncio.to_thread(migrations.upgrade, self.engine)
+        self.revocations.listen()
+        changed = await asyncio.to_thread(self.keyset.ensure)
         await self.log.start()
         self.key_changes.note(changed, DEFAULT_TENANT, SYSTEM_ACTOR)
         await self.key_changes.settle()
@@ -252,4 +256,9 @@ def verifier_keys(log: Log, keyset: Keyset) -> list[str]:
 
 def trust_document(log: Log, keyset: Keyset) -> dict[str, Any]:
     """The public keys by which anybody can check, offline, what this gateway and its log signed."""
-    return {"v": 1, "origin": log.origin, "jwks": keyset.trust_jwks(), "log": verifier_keys(log, keyset)}
+    second = [key.raw for key in keyset.public_bytes(Purpose.CHECKPOINT_PQ)]
+    document = {"v": 1, "origin": log.origin, "jwks": keyset.trust_jwks(), "log": verifier_keys(log, keyset)}
+    if second:
+        names = (log.origin, *log.former)
+        document["log_post_quantum"] = [str(PostQuantumKey(name, raw)) for name in names for raw in second]
+    return document

@@ -16,6 +16,7 @@ from gateway.randomness import random_id
 from gateway.reasons import Reason
 from keys import jws
 from keys.errors import JwsRefused
+from keys.proof import ProofKey
 
 LIFETIME_MAX_SECONDS: Final = 60
 SKEW_MAX_SECONDS: Final = 5
@@ -102,12 +103,13 @@ def mint(
 class StepCredentials:
     """Mints for the pipeline (``gateway.ports.Credentials``)."""
 
-    def __init__(self, signer: Signs, origin: str) -> None:
+    def __init__(self, signer: Signs, origin: str, proof_key: ProofKey) -> None:
         self._signer = signer
         self._origin = origin
+        self._proof_key = proof_key
 
     def mint(self, plan: Plan, hand: str, action: str, binding: Binding, ttl_seconds: int, now: float) -> Minted:
-        """See :func:`mint`."""
+        """See :func:`mint`; bound to this process's proof key."""
         return mint(
             self._signer,
             issuer=self._origin,
@@ -119,7 +121,12 @@ class StepCredentials:
             context_id=plan.context_id,
             now=now,
             lifetime_seconds=ttl_seconds,
+            jkt=self._proof_key.jkt,
         )
+
+    def prove(self, credential: str, method: str, url: str) -> str:
+        """See :meth:`keys.proof.ProofKey.prove`."""
+        return self._proof_key.prove(credential, method, url)
 
 
 class SingleUse:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from gateway.model import Issuer, IssuerKey
 from gateway.ports import Purpose, Typ
 from gateway.settings import KeySettings
-from keys import jwk, jws, rotation
+from keys import algorithms, jws, rotation
 from keys.errors import KeyUnavailable
 from keys.rotation import KeyRecord, KeyState, Lifetimes
 from keys.stores import KeyStore, StoredKey
@@ -22,6 +22,7 @@ TYPES: Final[Mapping[Purpose, frozenset[Typ]]] = MappingProxyType(
         Purpose.RECEIPT: frozenset({Typ.RECEIPT, Typ.ACCEPT, Typ.EXPORT}),
         Purpose.APPROVAL: frozenset({Typ.APPROVAL, Typ.PROPOSAL}),
         Purpose.CHECKPOINT: frozenset(),
+        Purpose.CHECKPOINT_PQ: frozenset(),
         Purpose.POLICY: frozenset({Typ.BUNDLE}),
     }
 )
@@ -34,7 +35,7 @@ Records = list[KeyRecord]
 
 @dataclass(frozen=True, slots=True)
 class PublicBytes:
-    """A public key of one purpose: its 32 bytes (RFC 8032) and its state."""
+    """A public key of one purpose: its bytes (32 of Ed25519, 1,312 of ML-DSA-44) and its state."""
 
     kid: str
     state: KeyState
@@ -66,8 +67,16 @@ class Keyset:
     Those return the records that they changed, oldest change first, so that the caller can put them on record.
     """
 
-    def __init__(self, store: KeyStore, settings: KeySettings, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        store: KeyStore,
+        settings: KeySettings,
+        clock: Callable[[], float] = time.time,
+        *,
+        post_quantum: bool = False,
+    ) -> None:
         self._store = store
+        self._purposes = [one for one in Purpose if post_quantum or one is not Purpose.CHECKPOINT_PQ]
         self._clock = clock
         self._lifetimes = Lifetimes(jwks_seconds=settings.jwks_lifetime_seconds)
         self._changing = threading.RLock()
@@ -97,12 +106,13 @@ class Keyset:
     # --- what others may know ----------------------------------------------------------------------------------------
 
     def jwks(self) -> Mapping[str, Any]:
-        """RFC 7517 set of every key that is next, active or retiring, each with its ``purpose``."""
+        """RFC 7517 set of every key that is next, active or retiring and signs JWS or notes by Ed25519, each with its
+        ``purpose``."""
         return self._state.jwks
 
     def trust_jwks(self) -> dict[str, Any]:
-        """Every key that ever was, with ``purpose``, ``state`` and the times of its life, to verify history with."""
-        return {"keys": [_trusted(record) for record in self.list()]}
+        """Every Ed25519 key that ever was, with ``purpose``, ``state`` and the times of its life, to verify history."""
+        return {"keys": [_trusted(one) for one in self.list() if one.purpose is not Purpose.CHECKPOINT_PQ]}
 
     def list(self) -> Sequence[KeyRecord]:
         """Every key, by purpose and age."""
@@ -111,7 +121,7 @@ class Keyset:
     def public_bytes(self, purpose: Purpose) -> Sequence[PublicBytes]:
         """Every key of a purpose that is not revoked, the active one first, then the newest (for verifier keys)."""
         return [
-            PublicBytes(record.kid, record.state, jwk.public(_document(record)).raw)
+            PublicBytes(record.kid, record.state, algorithms.raw(record))
             for record in sorted(
                 self._state.records.values(), key=lambda r: (r.state is not KeyState.ACTIVE, -r.created_at, r.kid)
             )
@@ -127,7 +137,7 @@ class Keyset:
         record = self._state.records[kid]
         if record.purpose is not purpose or not record.state.published:
             raise KeyError(kid)
-        return _document(record)
+        return algorithms.document(record)
 
     def issuer(self, issuer_id: str, tenant: str, purpose: Purpose = Purpose.CONNECTOR) -> Issuer:
         """The gateway itself as an issuer of the plans that its ingresses sign.
@@ -141,7 +151,7 @@ class Keyset:
             keys={
                 record.kid: IssuerKey(
                     record.kid,
-                    _document(record),
+                    algorithms.document(record),
                     not_before=int(record.created_at),
                     not_after=None if record.retired_at is None else int(record.retired_at),
                     revoked_at=None if record.revoked_at is None else int(record.revoked_at),
@@ -163,7 +173,7 @@ class Keyset:
         changed: Records = []
         with self._changing, self._store.lock():
             records = self._load()
-            for purpose in Purpose:
+            for purpose in self._purposes:
                 for _ in range(rotation.missing(records, purpose)):
                     created = self._store.create(purpose, at).record
                     records.append(created)
@@ -258,9 +268,9 @@ class Keyset:
                 active[key.record.purpose] = _prepare(key)
         jwks = {
             "keys": [
-                {**_document(record), "purpose": str(record.purpose)}
+                {**algorithms.document(record), "purpose": str(record.purpose)}
                 for record in records.values()
-                if record.state.published
+                if record.state.published and record.purpose is not Purpose.CHECKPOINT_PQ
             ]
         }
         self._state = _State(records, active, jwks)
@@ -271,18 +281,7 @@ def _prepare(key: StoredKey) -> _Active:
     if key.sign is None:
         raise KeyUnavailable(f"the private half of the active {key.record.purpose} key is gone")
     headers = {typ: jws.protected(key.record.kid, typ) for typ in TYPES[key.record.purpose]}
-    return _Active(key.sign, headers, MappingProxyType(_document(key.record)))
-
-
-def _document(record: KeyRecord) -> dict[str, str]:
-    return {
-        "kty": "OKP",
-        "crv": jwk.ALGORITHM,
-        "x": record.x,
-        "kid": record.kid,
-        "alg": jwk.ALGORITHM,
-        "use": "sig",
-    }
+    return _Active(key.sign, headers, MappingProxyType(algorithms.document(key.record)))
 
 
 def _trusted(record: KeyRecord) -> dict[str, Any]:
@@ -291,4 +290,4 @@ def _trusted(record: KeyRecord) -> dict[str, Any]:
         for name in ("created_at", "activated_at", "retiring_at", "retired_at", "revoked_at")
         if getattr(record, name) is not None
     }
-    return {**_document(record), "purpose": str(record.purpose), "state": str(record.state), **times}
+    return {**algorithms.document(record), "purpose": str(record.purpose), "state": str(record.state), **times}

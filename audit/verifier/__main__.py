@@ -38,10 +38,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="CHECKPOINT",
         help="a checkpoint that you kept; repeat",
     )
+    parser.add_argument(
+        "--post-quantum", action="store_true", help="require the log's ML-DSA-44 signature beside the other"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     given = parser.parse_args(arguments)
     try:
-        asked = from_arguments(given.key, given.trust, given.witness, given.quorum, given.kept)
+        asked = from_arguments(given.key, given.trust, given.witness, given.quorum, given.kept, given.post_quantum)
         with given.bundle.open("rb") as stream:
             report = verify(stream, asked)
     except (EvidenceError, OSError) as exc:
@@ -53,7 +56,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def from_arguments(
-    keys: Sequence[str], trust: Path | None, witnesses: Sequence[str], quorum: int | None, kept: Sequence[Path]
+    keys: Sequence[str],
+    trust: Path | None,
+    witnesses: Sequence[str],
+    quorum: int | None,
+    kept: Sequence[Path],
+    post_quantum: bool = False,  # noqa: FBT001, FBT002 - as the flag is
 ) -> Asked:
     """What a reader gave on a command line.
 
@@ -62,9 +70,9 @@ def from_arguments(
         OSError: a file cannot be read.
     """
     log, others = [Vkey.parse(text) for text in keys], [Vkey.parse(text) for text in witnesses]
-    if not log and trust is None:
+    if not any(key.kind == LOG for key in log) and trust is None:
         raise EvidenceError("give the log's key (--key) or its trust document (--trust), from a channel that you trust")
-    if any(key.kind != LOG for key in log) or any(key.kind != WITNESS for key in others):
+    if any(key.kind == WITNESS for key in log) or any(key.kind != WITNESS for key in others):
         raise EvidenceError("a log's key was given as a witness's, or a witness's as the log's")
     if len({key.public for key in others}) != len(others):
         raise EvidenceError("a witness was given twice")
@@ -73,7 +81,7 @@ def from_arguments(
         raise EvidenceError("--quorum: from 1 to the number of witnesses")
     read = [(file.name, _read(file, NOTE_MAX_BYTES)) for file in kept]
     raw = None if trust is None else _read(trust, _FILE_MAX_BYTES)
-    return Asked(keys=log, trust=raw, witnesses=others, quorum=needed, kept=read)
+    return Asked(keys=log, trust=raw, witnesses=others, quorum=needed, kept=read, post_quantum=post_quantum)
 
 
 def printable(text: str) -> str:

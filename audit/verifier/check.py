@@ -15,7 +15,7 @@ from .collected import Collected, Request
 from .conclude import conclude
 from .errors import EvidenceError
 from .keys import Keys
-from .note import NOTE_MAX_BYTES, Note, Vkey
+from .note import NOTE_MAX_BYTES, SECOND, Note, Vkey
 from .report import Report
 
 MANIFEST_MAX_BYTES: Final = 256 << 20
@@ -34,6 +34,7 @@ class Asked:
         trust: a trust document from a channel of the reader's own.
         witnesses: of whom ``quorum`` must have cosigned.
         kept: (name, checkpoint) that the reader has from earlier.
+        post_quantum: whether the trust document's ML-DSA-44 keys are required as well; a key in ``keys`` always is.
     """
 
     keys: Sequence[Vkey]
@@ -41,6 +42,7 @@ class Asked:
     witnesses: Sequence[Vkey] = ()
     quorum: int = 0
     kept: Sequence[tuple[str, bytes]] = ()
+    post_quantum: bool = False
 
 
 def verify(stream: BinaryIO, asked: Asked) -> Report:
@@ -69,8 +71,11 @@ class _Check:
         self.report = report
         self.found = Collected()
         self.trusted = None if asked.trust is None else Keys.parse(asked.trust, "your trust document")
-        vkeys = () if self.trusted is None else map(Vkey.parse, self.trusted.log)
-        self.log_keys = [*asked.keys, *vkeys]
+        listed = () if self.trusted is None else self.trusted.log
+        second = self.trusted.second if self.trusted is not None and asked.post_quantum else ()
+        self.log_keys = [*asked.keys, *map(Vkey.parse, (*listed, *second))]
+        if asked.post_quantum and not any(key.kind == SECOND for key in self.log_keys):
+            raise EvidenceError("no ML-DSA-44 key of the log is known: give it, or a trust document that names one")
         self.found.kept = [(name, self._kept(name, raw)) for name, raw in asked.kept]
         self.sizes = {note.checkpoint.size for _, note in self.found.kept}
         self.leaves = segment.Leaves(self._at_size)

@@ -9,10 +9,7 @@ import hashlib
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
-from . import strict
+from . import ed25519, strict
 from .errors import EvidenceError
 
 TOKEN_MAX_BYTES: Final = 65_536
@@ -43,6 +40,8 @@ class Keys:
     origin: str
     log: tuple[str, ...]
     """Verifier keys of the log, as the document lists them."""
+    second: tuple[str, ...]
+    """Those for ML-DSA-44."""
     vouched: dict[str, str] = field(default_factory=dict)
     """kid -> by what."""
 
@@ -59,7 +58,10 @@ class Keys:
         listed = {key.kid: key for key in keys}
         if len(listed) != len(keys):
             raise EvidenceError(f"{what}: a key stands in it twice")
-        return cls(listed, document["origin"], tuple(document["log"]))
+        second = document.get("log_post_quantum", [])
+        if type(second) is not list or not all(type(vkey) is str for vkey in second):
+            raise EvidenceError(f"{what}: an ML-DSA-44 key of the log is no text")
+        return cls(listed, document["origin"], tuple(document["log"]), tuple(second))
 
     def vouch(self, kid: str, purpose: str, by: str) -> None:
         """Something that is believed says that a key serves ``purpose``."""
@@ -89,11 +91,8 @@ class Keys:
         key = self.listed.get(header["kid"])
         if key is None or key.purpose != purpose:
             raise EvidenceError(f"{what}: signed by {header['kid']}, which is not among the gateway's {purpose} keys")
-        signature = strict.base64url_bytes(tail, what)
-        try:
-            Ed25519PublicKey.from_public_bytes(key.public).verify(signature, f"{head}.{body}".encode())
-        except InvalidSignature:
-            raise EvidenceError(f"{what}: its signature does not verify") from None
+        if not ed25519.holds(key.public, strict.base64url_bytes(tail, what), f"{head}.{body}".encode()):
+            raise EvidenceError(f"{what}: its signature does not verify")
         claims = strict.document(strict.base64url_bytes(body, what), what, {"iss": str, "iat": int})
         # Clocks of one machine, in seconds: what a key signs in the second in which it is made is cut to before it.
         if claims["iat"] < key.since - 1 or (key.until is not None and claims["iat"] >= key.until):
@@ -104,7 +103,7 @@ class Keys:
 def _key(jwk: dict[str, Any], what: str) -> Key:
     strict.require(jwk, what, {"kty": str, "crv": str, "x": str, "kid": str, "purpose": str})
     public = strict.base64url_bytes(jwk["x"], what)
-    if jwk["kty"] != "OKP" or jwk["crv"] != "Ed25519" or len(public) != 32:
+    if jwk["kty"] != "OKP" or jwk["crv"] != "Ed25519" or not ed25519.sound(public):
         raise EvidenceError(f"{what}: a key that is not Ed25519")
     digest = hashlib.sha256(strict.canonical_texts({"crv": "Ed25519", "kty": "OKP", "x": jwk["x"]})).digest()
     if strict.base64url_bytes(jwk["kid"], what) != digest:

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
+from . import ed25519
 from .errors import EvidenceError
 from .strict import base64_bytes
 from .tree import HASH_BYTES
@@ -23,6 +23,11 @@ LOG: Final = 1
 """Signature type of a log's plain Ed25519 signature."""
 WITNESS: Final = 4
 """Signature type of a witness's timestamped Ed25519 cosignature."""
+SECOND: Final = 6
+"""Signature type of a log's own ML-DSA-44 signature, in the form of a cosignature."""
+_PUBLIC_BYTES: Final = {LOG: 32, WITNESS: 32, SECOND: 1312}
+_SECOND_BYTES: Final = 2420
+_SECOND_LABEL: Final = b"subtree/v1\n\0"
 _DASH: Final = "\u2014 "
 _NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,15}")
 _TIME_BYTES: Final = 8
@@ -33,8 +38,8 @@ class Vkey:
     """A verifier key, ``<name>+<hex key id>+<base64(type || public key)>``: whom the reader believes.
 
     Attributes:
-        kind: :data:`LOG` or :data:`WITNESS`.
-        public: 32 bytes (RFC 8032).
+        kind: :data:`LOG`, :data:`WITNESS` or :data:`SECOND`.
+        public: 32 bytes (RFC 8032), or 1,312 of ML-DSA-44 (FIPS 204).
     """
 
     name: str
@@ -52,8 +57,8 @@ class Vkey:
         name, _, rest = text.strip().partition("+")
         key_id, _, encoded = rest.partition("+")
         raw = base64_bytes(encoded, "verifier key")
-        if len(raw) != 33 or raw[0] not in {LOG, WITNESS} or not _is_name(name):
-            raise EvidenceError("not a verifier key for Ed25519: NAME+ID+KEY")
+        if not raw or len(raw) - 1 != _PUBLIC_BYTES.get(raw[0]) or not _is_name(name):
+            raise EvidenceError("not a verifier key for Ed25519 or ML-DSA-44: NAME+ID+KEY")
         key = cls(name, raw[0], raw[1:])
         if key_id != key.key_id.hex():
             raise EvidenceError(f"the verifier key of {name} was mistyped: its id is not that of its key")
@@ -97,15 +102,34 @@ class Note:
         return cls(text, _checkpoint(text, what), [_signature(line, what) for line in lines])
 
     def signed_by(self, keys: Iterable[Vkey], what: str) -> list[Vkey]:
-        """Those of the log's ``keys`` that signed.
+        """Those of the log's ``keys`` that signed. With a key of kind :data:`SECOND`, both kinds are required.
 
         Raises:
-            EvidenceError: none did, or a line that claims to be by one of them does not verify.
+            EvidenceError: none did, none of a required kind did, or a line that claims to be by one of them does not
+                verify.
         """
-        found = [key for key in keys for raw in self._lines(key) if _verify(key, raw[4:], self.text.encode(), what)]
+        keys = list(keys)
+        first = [key for key in keys if key.kind == LOG]
+        second = [key for key in keys if key.kind == SECOND]
+        found = [key for key in first for raw in self._lines(key) if _verify(key, raw[4:], self.text.encode(), what)]
         if not found:
             raise EvidenceError(f"{what}: not signed by any key that you gave")
-        return found
+        own = [key for key in second if key.name == self.checkpoint.origin]
+        also = [key for key in own for raw in self._lines(key) if self._verify_second(key, raw, what)]
+        if second and not also:
+            raise EvidenceError(f"{what}: not signed by any ML-DSA-44 key that you gave, and that is required")
+        return [*found, *also]
+
+    def _verify_second(self, key: Vkey, raw: bytes, what: str) -> bool:
+        if len(raw) != 4 + _TIME_BYTES + _SECOND_BYTES or raw[4] & 0x80:
+            raise EvidenceError(f"{what}: the ML-DSA-44 signature of {key.name} has another form")
+        names = [name.encode() for name in (key.name, self.checkpoint.origin)]
+        if not all(0 < len(name) < 256 for name in names):
+            raise EvidenceError(f"{what}: a name has 1 to 255 bytes")
+        name, origin = (bytes([len(name)]) + name for name in names)
+        start, end = bytes(8), self.checkpoint.size.to_bytes(8, "big")
+        message = _SECOND_LABEL + name + raw[4:12] + origin + start + end + self.checkpoint.root
+        return _verify_ml_dsa(key, raw[12:], message, what)
 
     def cosigned_by(self, witnesses: Iterable[Vkey], what: str) -> dict[str, int]:
         """Witness -> when it cosigned, in seconds since the epoch, for those of ``witnesses`` that did.
@@ -148,10 +172,22 @@ def _signature(line: str, what: str) -> tuple[str, bytes]:
 
 
 def _verify(key: Vkey, signature: bytes, message: bytes, what: str) -> bool:
+    if not ed25519.holds(key.public, signature, message):
+        raise EvidenceError(f"{what}: the signature of {key.name} does not verify")
+    return True
+
+
+def _verify_ml_dsa(key: Vkey, signature: bytes, message: bytes, what: str) -> bool:
     try:
-        Ed25519PublicKey.from_public_bytes(key.public).verify(signature, message)
+        from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PublicKey  # noqa: PLC0415 - may be missing
+
+        MLDSA44PublicKey.from_public_bytes(key.public).verify(signature, message)
+    except (ImportError, UnsupportedAlgorithm):
+        raise EvidenceError(
+            f"{what}: this cryptography has no ML-DSA-44, so a required signature cannot be checked; take a newer one"
+        ) from None
     except (InvalidSignature, ValueError):
-        raise EvidenceError(f"{what}: the signature of {key.name} does not verify") from None
+        raise EvidenceError(f"{what}: the ML-DSA-44 signature of {key.name} does not verify") from None
     return True
 
 

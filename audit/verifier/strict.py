@@ -63,20 +63,22 @@ def canonical_texts(value: Any) -> bytes:
 
 def base64_bytes(text: str, what: str) -> bytes:
     """Padded standard base64 in its one spelling. Raises ``EvidenceError``."""
-    return _base64(text, text, b"+/", what)
+    return _base64(text, b"+/", what)
 
 
 def base64url_bytes(text: str, what: str) -> bytes:
     """base64url without padding (RFC 7515) in its one spelling. Raises ``EvidenceError``."""
-    return _base64(text, text + "=" * (-len(text) % 4), b"-_", what)
+    if "=" in text:
+        raise EvidenceError(f"{what}: not the one spelling of its base64")
+    return _base64(text + "=" * (-len(text) % 4), b"-_", what)
 
 
-def _base64(text: str, padded: str, alphabet: bytes, what: str) -> bytes:
+def _base64(padded: str, alphabet: bytes, what: str) -> bytes:
     try:
         raw = base64.b64decode(padded, altchars=alphabet, validate=True)
     except (binascii.Error, ValueError):
         raise EvidenceError(f"{what}: not base64") from None
-    if base64.b64encode(raw, altchars=alphabet).decode("ascii").rstrip("=") != text.rstrip("="):
+    if base64.b64encode(raw, altchars=alphabet).decode("ascii") != padded:
         raise EvidenceError(f"{what}: not the one spelling of its base64")
     return raw
 

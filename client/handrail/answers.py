@@ -163,7 +163,7 @@ def _logged(file: Mapping[str, Any], trust: Trust) -> tuple[dict[str, Any], int]
         raise MalformedError("the entry is not canonical JSON")
     proof = note.parse_proof(_text(file, "proof"))
     keys = [key for key in trust.log_keys if key.name == trust.origin]
-    checkpoint = note.open_checkpoint(proof.checkpoint, keys, trust.quorum)
+    checkpoint = note.open_checkpoint(proof.checkpoint, keys, trust.quorum, trust.required)
     if checkpoint.origin != trust.origin or entry.get("origin") != trust.origin:
         raise MalformedError("the entry is of another log")
     leaf = merkle.leaf_hash(text.encode())

@@ -92,3 +92,21 @@ class VerificationError(ClientError):
 
 class WebhookError(ClientError):
     """A webhook message is not genuine, not whole or not fresh."""
+
+
+class StepRefused(ClientError):
+    """A hand must not do what it was asked: no credential for exactly this call came with it.
+
+    Attributes:
+        code: ``credential.missing``, ``verify.*``, ``credential.refused`` or ``proof.refused``.
+        challenge: value of the ``WWW-Authenticate`` header for an answer 401 (RFC 9449 section 7.1).
+    """
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(f"{code}: {text}")
+        self.code = code
+        if code == "credential.missing":
+            self.challenge = 'DPoP algs="Ed25519"'
+        else:
+            error = "invalid_dpop_proof" if code == "proof.refused" else "invalid_token"
+            self.challenge = f'DPoP error="{error}", algs="Ed25519"'

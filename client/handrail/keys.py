@@ -12,6 +12,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from handrail.errors import KeyFileError, MalformedError
+from handrail.points import check_point
 from handrail.strict import b64url_decode, b64url_encode, canonical, parse
 
 _OPEN_TO_OTHERS = stat.S_IRWXG | stat.S_IRWXO
@@ -24,17 +25,15 @@ def thumbprint(jwk: Mapping[str, Any]) -> str:
 
 
 class VerifyKey:
-    """A public Ed25519 key.
+    """A public Ed25519 key: 32 bytes that :func:`handrail.points.check_point` took.
 
     Attributes:
         kid: RFC 7638 thumbprint.
     """
 
     def __init__(self, raw: bytes) -> None:
-        try:
-            self._key = Ed25519PublicKey.from_public_bytes(raw)
-        except ValueError:
-            raise MalformedError("not a 32-byte Ed25519 public key") from None
+        check_point(raw)
+        self._key = Ed25519PublicKey.from_public_bytes(raw)
         self.raw = raw
         self.kid = thumbprint(self.jwk())
 
@@ -47,6 +46,8 @@ class VerifyKey:
         """
         if jwk.get("kty") != "OKP" or jwk.get("crv") != "Ed25519" or not isinstance(jwk.get("x"), str):
             raise MalformedError("not an Ed25519 JWK")
+        if jwk.get("alg", "Ed25519") != "Ed25519" or jwk.get("use", "sig") != "sig":
+            raise MalformedError("a JWK for another algorithm or use")
         key = cls(b64url_decode(jwk["x"]))
         if "kid" in jwk and jwk["kid"] != key.kid:
             raise MalformedError("the kid is not the key's thumbprint")

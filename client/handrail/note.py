@@ -11,6 +11,7 @@ from typing import Final, Self
 from handrail.errors import MalformedError
 from handrail.keys import VerifyKey
 from handrail.merkle import HASH_BYTES
+from handrail.post_quantum import PostQuantumKey, require
 from handrail.strict import b64_decode
 
 PROOF_HEADER: Final = "c2sp.org/tlog-proof@v1"
@@ -131,11 +132,16 @@ class Proof:
 NO_QUORUM: Final = Quorum()
 
 
-def open_checkpoint(note: str, keys: Iterable[LogKey], quorum: Quorum = NO_QUORUM) -> Checkpoint:
+def open_checkpoint(
+    note: str, keys: Iterable[LogKey], quorum: Quorum = NO_QUORUM, second: Sequence[PostQuantumKey] = ()
+) -> Checkpoint:
     """Verify a signed note and read its body as a checkpoint.
 
     Signatures of unknown keys are ignored; a known key whose signature fails refuses the whole note. The text is not
     looked at before a signature holds, and the key's name must equal the checkpoint's origin.
+
+    Args:
+        second: with these, one of them must have signed by ML-DSA-44 as well.
 
     Raises:
         MalformedError: where the note or its body is malformed, no known key signed it, or fewer witnesses cosigned it
@@ -165,6 +171,7 @@ def open_checkpoint(note: str, keys: Iterable[LogKey], quorum: Quorum = NO_QUORU
         raise MalformedError("the checkpoint's root is not 32 bytes long")
     if any(key.name != lines[0] for key in signers):
         raise MalformedError("the checkpoint was signed by a key of another log")
+    require((lines[0], int(lines[1]), root), signatures, second)
     witnesses = _witnesses(text, signatures, quorum)
     return Checkpoint(lines[0], int(lines[1]), root, tuple(key.key_id.hex() for key in signers), witnesses)
 

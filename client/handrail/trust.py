@@ -2,13 +2,14 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 from handrail.errors import MalformedError, TrustError
 from handrail.keys import VerifyKey
 from handrail.note import NO_QUORUM, LogKey, Quorum
+from handrail.post_quantum import PostQuantumKey
 from handrail.strict import parse
 
 _FILE_MAX_BYTES: Final = 16_777_216
@@ -26,6 +27,9 @@ class Trust:
         approval_keys: kid -> key with which the gateway attests answers that nobody's own key signed.
         quorum: witnesses of the verifier's own choice that must have cosigned a checkpoint. No document of the gateway
             says which: put them there with :func:`dataclasses.replace`.
+        post_quantum_keys: ML-DSA-44 verifier keys of the log's checkpoints, where it has any.
+        required: those of them of which one must have signed each checkpoint, beside one of ``log_keys``; none unless
+            the verifier says so (:meth:`both_required`).
     """
 
     origin: str
@@ -33,10 +37,23 @@ class Trust:
     log_keys: tuple[LogKey, ...]
     approval_keys: Mapping[str, VerifyKey] = field(default_factory=dict)
     quorum: Quorum = NO_QUORUM
+    post_quantum_keys: tuple[PostQuantumKey, ...] = ()
+    required: tuple[PostQuantumKey, ...] = ()
+
+    def both_required(self) -> "Trust":
+        """The same, with the log's ML-DSA-44 signature required beside the other.
+
+        Raises:
+            TrustError: the document names no such key of its log.
+        """
+        required = tuple(key for key in self.post_quantum_keys if key.name == self.origin)
+        if not required:
+            raise TrustError("the trust document names no ML-DSA-44 key of its log")
+        return replace(self, required=required)
 
     @classmethod
     def from_document(cls, document: Any) -> "Trust":
-        """Read ``{v: 1, origin, jwks: {keys: [...]}, log: [vkey]}``.
+        """Read ``{v: 1, origin, jwks: {keys: [...]}, log: [vkey], log_post_quantum?: [vkey]}``.
 
         Raises:
             TrustError: where it is malformed or names no receipt key or no key of its log.
@@ -46,18 +63,20 @@ class Trust:
         origin, jwks, log = document.get("origin"), document.get("jwks"), document.get("log")
         if not isinstance(origin, str) or not isinstance(jwks, dict) or not isinstance(log, list):
             raise TrustError("a trust document needs origin, jwks and log")
-        if not isinstance(jwks.get("keys"), list):
-            raise TrustError("jwks: no list of keys")
+        second = document.get("log_post_quantum", [])
+        if not isinstance(jwks.get("keys"), list) or not isinstance(second, list):
+            raise TrustError("jwks or log_post_quantum: no list of keys")
         try:
             receipt_keys, approval_keys = (_keys(jwks["keys"], purpose) for purpose in ("receipt", "approval"))
             log_keys = tuple(LogKey.parse(str(vkey)) for vkey in log)
+            post_quantum_keys = tuple(PostQuantumKey.parse(str(vkey)) for vkey in second)
         except MalformedError as exc:
             raise TrustError(f"a key of the trust document: {exc}") from None
         if not receipt_keys:
             raise TrustError("the trust document names no key for receipts")
         if not any(key.name == origin for key in log_keys):
             raise TrustError("the trust document names no verifier key of its log")
-        return cls(origin, receipt_keys, log_keys, approval_keys)
+        return cls(origin, receipt_keys, log_keys, approval_keys, post_quantum_keys=post_quantum_keys)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Trust":

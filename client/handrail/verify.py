@@ -221,10 +221,12 @@ def _checkpoint_signature(state: _State) -> str:
     verifier's witnesses."""
     state.proof = note.parse_proof(state.file["proof"])
     keys = [key for key in state.trust.log_keys if key.name == state.trust.origin]
-    state.checkpoint = note.open_checkpoint(state.proof.checkpoint, keys, state.trust.quorum)
+    state.checkpoint = note.open_checkpoint(state.proof.checkpoint, keys, state.trust.quorum, state.trust.required)
     if state.checkpoint.origin != state.trust.origin:
         raise MalformedError("the checkpoint is of another log")
     text = f"The checkpoint of {state.checkpoint.size} entries is signed by the log {state.checkpoint.origin}"
+    if state.trust.required:
+        text += " twice (Ed25519 and ML-DSA-44)"
     if state.trust.quorum.keys:
         names = ", ".join(state.checkpoint.witnesses) or "none"
         text += f" and by {len(state.checkpoint.witnesses)} of {len(state.trust.quorum.keys)} witnesses ({names})"

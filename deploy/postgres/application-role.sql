@@ -40,5 +40,7 @@ REVOKE UPDATE, DELETE ON payloads, payload_keys, data_keys, key_epochs, erased_k
 REVOKE DELETE ON erasures FROM handrail_app;
 REVOKE UPDATE ON holds FROM handrail_app;
 REVOKE INSERT, UPDATE, DELETE ON alembic_version FROM handrail_app;
+-- A key of the gateway is replaced by its next state and never taken away: what it signed must go on verifying.
+REVOKE DELETE ON signing_keys FROM handrail_app;
 
 COMMIT;

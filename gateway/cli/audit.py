@@ -1,7 +1,6 @@
 """``handrail audit``: query the log, and check it for tampering."""
 
 import json
-import os
 import sqlite3
 import time
 from contextlib import closing
@@ -21,19 +20,21 @@ from audit.database import make_engine
 from audit.epochs import EpochKeys
 from audit.findings import Finding
 from audit.fsck import check
+from audit.post_quantum import PostQuantumKey
 from audit.tables import entries
 from audit.witnesses import quorum_of
+from gateway import key_stores
 from gateway.cli import audit_bundle, audit_export
 from gateway.cli.command import command, noun
 from gateway.cli.connect import Session
 from gateway.cli.exits import Code, Exit, Stop
-from gateway.cli.options import Config
+from gateway.cli.options import NO_SECOND_KEY, Config, PostQuantum
 from gateway.cli.output import Output
 from gateway.cli.times import moment
 from gateway.entries import LABELS, EntryType
 from gateway.errors import HandrailError
 from gateway.settings import Settings, load
-from keys.stores.master import VARIABLE, MasterKey
+from keys.stores.master import VARIABLE
 
 _SHOWN_MAX: Final = 200
 
@@ -116,6 +117,7 @@ def fsck(
     trust: Annotated[
         Path | None, typer.Option(help="Trust document; with it every checkpoint's signature is checked too.")
     ] = None,
+    post_quantum: PostQuantum = False,
     checkpoint: Annotated[
         list[Path] | None, typer.Option(help="A checkpoint kept from earlier; the log must still contain it. Repeat.")
     ] = None,
@@ -129,6 +131,7 @@ def fsck(
     """Read the whole log from the database and recompute everything that can be."""
     settings = load(config)
     keys = [VerifierKey.parse(vkey) for vkey in log_keys(trust)] if trust else []
+    second = second_keys(trust) if post_quantum else []
     kept = [_text(file) for file in checkpoint or ()]
     engine = make_engine(settings.database_url)
     try:
@@ -141,8 +144,10 @@ def fsck(
                 size = total
                 advance(done, total)
 
-            found = list(check(engine, keys=keys, kept=kept, epochs=_epochs(settings) if payloads else None,
-                               witnesses=quorum_of(settings.log).keys, progress=progress))  # fmt: skip
+            epochs = _epochs(settings) if payloads else None
+            witnesses = quorum_of(settings.log).keys
+            found = list(check(engine, keys=keys, second=second, kept=kept, epochs=epochs, witnesses=witnesses,
+                               progress=progress))  # fmt: skip
         done = _Done(size, len(found), bool(keys), len(kept), payloads)
         recorded = _record(settings, engine, done) if record else _Recorded(None, "not asked for")
     finally:
@@ -222,12 +227,19 @@ def log_keys(trust: Path) -> list[str]:
     return keys
 
 
+def second_keys(trust: Path | None) -> list[PostQuantumKey]:
+    """The log's ML-DSA-44 keys of a trust document. Raises ``Stop`` where it names none."""
+    vkeys = () if trust is None else Trust.load(trust).post_quantum_keys
+    if not vkeys:
+        raise Stop("--post-quantum: no ML-DSA-44 key of the log is known", NO_SECOND_KEY)
+    return [PostQuantumKey(key.name, key.raw) for key in vkeys]
+
+
 def _epochs(settings: Settings) -> EpochKeys:
     """The keys that seal the side table. Nothing is made here: without the gateway's own master key nothing opens."""
-    file = settings.keys.master_key_file or settings.home / "master.key"
-    if VARIABLE not in os.environ and not file.is_file():
-        raise Stop(f"{file}: there is no master key", f"Give {VARIABLE}, or leave out --payloads.")
-    return EpochKeys(settings.epochs_directory, MasterKey.load(file).derive("epoch"))
+    if not key_stores.has_master(settings):
+        raise Stop(f"{settings.master_key_file}: there is no master key", f"Give {VARIABLE}, or leave out --payloads.")
+    return EpochKeys(settings.epochs_directory, key_stores.open_root(settings).derive("epoch"))
 
 
 def _text(file: Path) -> str:

@@ -15,6 +15,7 @@ from audit.verifier.report import Report, Verdict
 from gateway.cli.audit_redecide import Redecided, redecide
 from gateway.cli.command import command, group
 from gateway.cli.exits import Code, Exit, Stop, unreadable
+from gateway.cli.options import PostQuantum
 from gateway.cli.output import Output
 from gateway.settings import load as load_settings
 
@@ -47,6 +48,7 @@ def verify_bundle(
     kept: Annotated[
         list[Path] | None, typer.Option(help="A checkpoint that you kept; the log must still begin so. Repeat.")
     ] = None,
+    post_quantum: PostQuantum = False,
     redecide_: Annotated[
         bool, typer.Option("--redecide", help="Decide each recorded step again by the enclosed policies.")
     ] = False,
@@ -54,7 +56,7 @@ def verify_bundle(
 ) -> Exit:
     """Check a bundle of evidence, from files alone; no gateway is asked."""
     try:
-        asked = from_arguments(key or [], trust, witness or [], quorum, kept or [])
+        asked = from_arguments(key or [], trust, witness or [], quorum, kept or [], post_quantum)
     except EvidenceError as exc:
         raise Stop(str(exc), "'handrail keys trust' saves a gateway's trust document.", code=Code.FILE) from None
     except OSError as exc:

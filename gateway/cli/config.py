@@ -14,7 +14,15 @@ from pydantic.fields import FieldInfo
 
 from gateway.cli.command import command, noun
 from gateway.cli.output import Output
-from gateway.settings import HandSettings, RemoteSettings, Settings, SettingsError, WebhookSettings, load
+from gateway.settings import (
+    HandSettings,
+    Pkcs11Settings,
+    RemoteSettings,
+    Settings,
+    SettingsError,
+    WebhookSettings,
+    load,
+)
 
 app = noun("config")
 
@@ -108,10 +116,12 @@ def example_text() -> str:
     for name, model in tables:
         lines += ["", *_comment(str(model.__doc__)), f"[{name}]"]
         for key, field in model.model_fields.items():
-            if key != "remote":
+            if key not in {"remote", "pkcs11"}:
                 lines += _setting(key, field)
     lines += ["", *_comment(str(RemoteSettings.__doc__)), "# None is configured by default. All it may say:", "#"]
     lines += _commented_tables("policy.remote", RemoteSettings)
+    lines += ["", *_comment(str(Pkcs11Settings.__doc__)), "# None is configured by default. All it may say:", "#"]
+    lines += _commented_tables("keys.pkcs11", Pkcs11Settings)
     lines += ["", *_comment(str(WebhookSettings.__doc__)), "# None is declared by default. All a webhook may say:", "#"]
     lines += _commented_tables("webhooks.NAME", WebhookSettings)
     lines += ["", *_comment(str(HandSettings.__doc__)), "# None is declared by default. All a hand may say:", "#"]

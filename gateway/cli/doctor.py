@@ -64,7 +64,7 @@ def examine(config: Path | None) -> Iterator[Finding]:
         yield Finding("configuration", MISSING, exc.detail, "See: handrail config example")
         return
     yield Finding("configuration", OK, "readable, every key known")
-    for part in (_home, _database, _policy_engine):
+    for part in (_home, _database, _keys, _policy_engine):
         yield part(settings)
     yield from _jail(settings)
     for program in _PROGRAMS:
@@ -103,6 +103,22 @@ def _database(settings: Settings) -> Finding:
     if version is None:
         return Finding("database", OK, f"{where}, empty", "Filled at the first start, or by: handrail db upgrade")
     return Finding("database", OK, f"{where}, schema {version}")
+
+
+def _keys(settings: Settings) -> Finding:
+    from gateway import key_stores  # noqa: PLC0415 - 'doctor --help' starts without a database layer
+
+    token = settings.keys.pkcs11
+    where = settings.keys.store + ("" if token is None else f", token {token.token}: {', '.join(token.purposes)}")
+    if not settings.root_file.exists():
+        return Finding("keys", OK, f"{where}; made at the first start")
+    try:
+        root = key_stores.open_root(settings)
+        key_stores.try_token(settings)
+    except HandrailError as exc:
+        return Finding("keys", MISSING, exc.detail, "See docs/key-stores.md.")
+    changing = "; also opened by the master key before" if key_stores.masters(settings).previous is not None else ""
+    return Finding("keys", OK, f"{where}; root {root.id}, wrapped {root.generation} times{changing}")
 
 
 def _policy_engine(settings: Settings) -> Finding:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 from handrail import SigningKey, Trust
 
+from gateway.cli import keys_stores
 from gateway.cli.command import command, noun
 from gateway.cli.connect import Session
 from gateway.cli.output import Output
@@ -14,6 +15,7 @@ from gateway.cli.saving import Force, refuse_existing, save
 from gateway.ports import Purpose
 
 app = noun("keys")
+app.add_typer(keys_stores.app)
 
 
 @command(app, "list", example="keys list", good="they were listed")

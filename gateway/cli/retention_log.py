@@ -1,6 +1,5 @@
 """The log and the archive as ``handrail retention`` opens them: the database itself, with the gateway's keys."""
 
-import os
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -19,13 +18,13 @@ from audit.log import Log
 from audit.reader import Reader
 from audit.retention import Partition, Retention, months_before, survey
 from audit.worm import S3Archive
+from gateway import key_stores
 from gateway.cli.audit import must_hold_a_log
 from gateway.cli.exits import Exit, Stop
 from gateway.ports import Append, Purpose
 from gateway.settings import Settings, load
 from keys.keyset import Keyset
-from keys.stores.file import FileKeyStore
-from keys.stores.master import VARIABLE, MasterKey
+from keys.stores.master import VARIABLE
 
 Result = TypeVar("Result")
 Owner = Annotated[
@@ -59,16 +58,18 @@ def reading(settings: Settings, work: Callable[[Reader], Result]) -> Result:
 @asynccontextmanager
 async def opened(settings: Settings) -> AsyncIterator[tuple[Engine, Log, list[VerifierKey]]]:
     """The log, for writing, with the gateway's own keys; nothing is made that is not there."""
-    file = settings.keys.master_key_file or settings.home / "master.key"
-    if VARIABLE not in os.environ and not file.is_file():
-        raise Stop(f"{file}: there is no master key", f"Set HANDRAIL_HOME to the gateway's own, or give {VARIABLE}.")
-    master = MasterKey.load(file)
-    keyset = Keyset(FileKeyStore(settings.home / "keys", master), settings.keys)
-    keyset.reload()
+    if not key_stores.has_master(settings):
+        where = settings.master_key_file
+        raise Stop(f"{where}: there is no master key", f"Set HANDRAIL_HOME to the gateway's own, or give {VARIABLE}.")
+    root = key_stores.open_root(settings)
     engine = make_engine(settings.database_url)
     try:
+        keyset = Keyset(
+            key_stores.open_store(settings, root, lambda: engine), settings.keys, post_quantum=settings.log.post_quantum
+        )
+        keyset.reload()
         must_hold_a_log(engine)
-        log = Log(engine, settings.log, keyset, EpochKeys(settings.home / "epochs", master.derive("epoch")), _NAME)
+        log = Log(engine, settings.log, keyset, EpochKeys(settings.epochs_directory, root.derive("epoch")), _NAME)
         await log.start()
         try:
             raw = [key.raw for key in keyset.public_bytes(Purpose.CHECKPOINT)]

@@ -12,6 +12,7 @@ from handrail.strict import parse
 from gateway.cli.command import command, noun
 from gateway.cli.exits import Exit, Stop, unreadable
 from gateway.cli.log import Needed, Witness, quorum
+from gateway.cli.options import NO_SECOND_KEY, PostQuantum
 from gateway.cli.output import Output
 from gateway.rendering import moment
 
@@ -35,6 +36,7 @@ def verify(
     ] = None,
     witness: Witness = None,
     needed: Needed = None,
+    post_quantum: PostQuantum = False,
     steps: Annotated[bool, typer.Option("--steps", help="Show each numbered step of a receipt.")] = False,
 ) -> Exit:
     """Verify files of receipts and answers against a trust document; no network is used.
@@ -42,6 +44,10 @@ def verify(
     Whose key is whose is for you to say (--approver, --witness): what the gateway says of it is what you are checking.
     """
     trusted = replace(Trust.load(trust), quorum=quorum(witness, needed))
+    if post_quantum:
+        if not trusted.post_quantum_keys:
+            raise Stop("--post-quantum: no ML-DSA-44 key of the log is known", NO_SECOND_KEY)
+        trusted = trusted.both_required()
     approvers = _approvers(approver or [])
     checked: list[tuple[Path, Result]] = []
     with out.progress("verifying", len(files)) as advance:

@@ -18,6 +18,8 @@ class Purpose(StrEnum):
     """Receipts, acceptances, and the manifests of exported evidence."""
     CHECKPOINT = "checkpoint"
     """The log's signed notes."""
+    CHECKPOINT_PQ = "checkpoint-pq"
+    """The log's second signature, by ML-DSA-44, where it is configured."""
     POLICY = "policy"
     """Nothing yet; kept for policy bundles that the gateway builds itself."""
     APPROVAL = "approval"
@@ -49,10 +51,11 @@ class Signer(Protocol):
         """
 
     def sign_raw(self, purpose: Purpose, message: bytes) -> bytes:
-        """64-byte Ed25519 signature (RFC 8032) by the purpose's active key, for signed notes."""
+        """Signature by the purpose's active key, for signed notes: 64 bytes of Ed25519 (RFC 8032), or of
+        ``checkpoint-pq`` 2,420 of ML-DSA-44 (FIPS 204)."""
 
     def active_jwk(self, purpose: Purpose) -> Mapping[str, str]:
-        """Public JWK of the active key (``kty, crv, x, kid, alg, use``)."""
+        """Public JWK of the active key (``kty, crv, x, kid, alg, use``; of ML-DSA-44 ``kty, alg, pub, kid, use``)."""
 
     def jwks(self) -> Mapping[str, Any]:
         """RFC 7517 set of every key that is next, active or retiring."""
@@ -69,3 +72,7 @@ class Credentials(Protocol):
         Raises:
             Unavailable: ``key.unavailable``.
         """
+
+    def prove(self, credential: str, method: str, url: str) -> str:
+        """A DPoP proof (RFC 9449) for the one HTTP request that presents ``credential``, by the key that it is bound
+        to. Thread-safe; no I/O."""

@@ -1,7 +1,6 @@
 """What checks look at: the settings, and through them files and the database. Nothing is made or changed."""
 
 import asyncio
-import os
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
@@ -13,6 +12,7 @@ from sqlalchemy import Connection, Engine, make_url, select
 from audit.database import make_engine
 from audit.errors import LogUnavailable
 from audit.reader import Reader
+from gateway import key_stores
 from gateway.errors import Unavailable
 from gateway.model import DEFAULT_TENANT
 from gateway.policy.bundle import Bundle, load
@@ -26,8 +26,7 @@ from gateway.store.row_macs import RowMacs
 from gateway.store.tables import principals
 from gateway.two_person import Kind
 from keys.rotation import KeyRecord
-from keys.stores.file import FileKeyStore
-from keys.stores.master import VARIABLE, MasterKey
+from keys.stores.root import DataRoot
 
 
 class Scene:
@@ -48,7 +47,7 @@ class Scene:
     @property
     def master_key_file(self) -> Path:
         """Where the master key lies, unless the environment holds it."""
-        return self.settings.keys.master_key_file or self.settings.home / "master.key"
+        return self.settings.master_key_file
 
     @cached_property
     def engine(self) -> Engine:
@@ -63,19 +62,18 @@ class Scene:
         return Reader(self.engine).connect()
 
     @cached_property
-    def master(self) -> MasterKey:
-        """The master key. Raises ``key.unavailable``; none is made."""
-        if VARIABLE not in os.environ and not self.master_key_file.is_file():
-            raise Unavailable(Reason.KEY_UNAVAILABLE, f"there is no master key: {self.master_key_file}")
-        return MasterKey.load(self.master_key_file)
+    def root(self) -> DataRoot:
+        """What seals and MACs are derived from. Raises ``key.unavailable``; none is made."""
+        return key_stores.open_root(self.settings)
 
     @cached_property
     def signing_keys(self) -> Sequence[KeyRecord]:
         """The gateway's own keys. Raises ``key.unavailable``."""
         directory = self.settings.home / "keys"
-        if not directory.is_dir():
+        if self.settings.keys.store == "file" and not directory.is_dir():
             raise Unavailable(Reason.KEY_UNAVAILABLE, f"there are no keys: {directory}")
-        return [stored.record for stored in FileKeyStore(directory, self.master).load()]
+        store = key_stores.open_store(self.settings, self.root, lambda: self.engine)
+        return [stored.record for stored in store.load()]
 
     @cached_property
     def tenants(self) -> Sequence[str]:
@@ -99,7 +97,7 @@ class Scene:
     @cached_property
     def directory(self) -> DirectoryReads:
         """How rows of the directory are believed."""
-        return DirectoryReads(RowMacs(self.master.derive("directory rows")))
+        return DirectoryReads(RowMacs(self.root.derive("directory rows")))
 
     @cached_property
     def bundle(self) -> Bundle | None:
@@ -109,7 +107,7 @@ class Scene:
         return asyncio.run(self._activated())
 
     async def _activated(self) -> Bundle | None:
-        bundles = SqlBundles(self.engine, self.master.derive("policy rows"))
+        bundles = SqlBundles(self.engine, self.root.derive("policy rows"))
         history = await bundles.history()
         stored = await bundles.get(history[-1].digest) if history else None
         return None if stored is None else stored.signed.bundle
@@ -117,7 +115,7 @@ class Scene:
     @cached_property
     def observed(self) -> Sequence[str]:
         """Hands on which policy is not enforced now."""
-        store = SqlProposals(self.engine, self.master.derive("proposal rows"))
+        store = SqlProposals(self.engine, self.root.derive("proposal rows"))
         found = asyncio.run(store.in_force([Kind.POLICY_OBSERVE], self.now))
         return sorted({proposal.subject for proposal in found})
 

@@ -48,6 +48,7 @@ def _secret_paths(scene: Scene) -> Iterator[Path]:
     home = settings.home
     named = [
         home,
+        settings.root_file,
         *(home / name for name in ("keys", "epochs", "cli.json")),
         *(path for folder in ("keys", "epochs") for path in sorted((home / folder).glob("*"))),
         settings.policy.opa_token_file,

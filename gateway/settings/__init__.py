@@ -27,6 +27,7 @@ from gateway.settings.storage import (
     DatabaseSettings,
     KeySettings,
     LogSettings,
+    Pkcs11Settings,
     PrivacySettings,
     WitnessSettings,
 )
@@ -42,6 +43,7 @@ __all__ = [
     "JailSettings",
     "KeySettings",
     "LogSettings",
+    "Pkcs11Settings",
     "PlanSettings",
     "PolicySettings",
     "PrivacySettings",

@@ -5,7 +5,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from gateway.settings.base import Identifier, SettingsError
@@ -52,6 +52,14 @@ class Settings(BaseSettings):
     webhooks: dict[Identifier, WebhookSettings] = Field({}, description="The webhooks, by name.")
     hands: dict[Identifier, HandSettings] = Field({}, description="The hands, by id.")
 
+    @model_validator(mode="after")
+    def _keys_in_a_database_of_several_hosts(self) -> "Settings":
+        if self.keys.store == "database" and not (self.database.url or "").startswith("postgresql"):
+            raise ValueError(
+                'keys.store = "database" goes with a PostgreSQL database.url; SQLite is one host\'s, where "file" does'
+            )
+        return self
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -80,13 +88,25 @@ class Settings(BaseSettings):
         return self.privacy.epochs or self.home / "epochs"
 
     @property
+    def master_key_file(self) -> Path:
+        """Where the master key lies, unless the environment holds it."""
+        return self.keys.master_key_file or self.home / "master.key"
+
+    @property
+    def root_file(self) -> Path:
+        """Where the data root lies that the master key wraps."""
+        return self.keys.root_file or self.home / "root.key"
+
+    @property
     def public_url(self) -> str:
         """The base URL for links, without a trailing slash."""
         return (self.server.public_url or f"http://{self.server.host}:{self.server.port}").rstrip("/")
 
 
 # Variables that steer clients of the gateway, not the gateway itself.
-CLIENT_VARIABLES = frozenset({"HANDRAIL_URL", "HANDRAIL_API_KEY", "HANDRAIL_CONFIG", "HANDRAIL_MASTER_KEY"})
+CLIENT_VARIABLES = frozenset(
+    {"HANDRAIL_URL", "HANDRAIL_API_KEY", "HANDRAIL_CONFIG", "HANDRAIL_MASTER_KEY", "HANDRAIL_MASTER_KEY_PREVIOUS"}
+)
 
 
 def load(path: Path | None = None) -> Settings:

@@ -80,6 +80,9 @@ class LogSettings(Section):
     group_max_entries: int = Field(256, ge=1, le=4096, description="Entries in one group commit.")
     group_wait_milliseconds: float = Field(0.0, ge=0, le=5, description="How long a commit waits for company.")
     checkpoint_interval_seconds: float = Field(1.0, gt=0, le=60, description="Longest time between checkpoints.")
+    post_quantum: bool = Field(
+        False, description="Sign each checkpoint a second time, by ML-DSA-44, for verifiers that require both."
+    )
     retention_months: int = Field(
         24,
         ge=6,
@@ -134,11 +137,40 @@ class ArchiveSettings(Section):
     )
 
 
+KeyPurpose = Literal["connector", "step", "receipt", "checkpoint", "policy", "approval"]
+"""The values of ``gateway.ports.Purpose``, of which settings know nothing."""
+
+
+class Pkcs11Settings(Section):
+    """A PKCS#11 token that makes and holds private keys (the extra pkcs11)."""
+
+    module: Path = Field(description="The vendor's library, for example /usr/lib/softhsm/libsofthsm2.so.")
+    token: str = Field(min_length=1, max_length=32, description="The token's label.")
+    pin_file: Path = Field(description="File with the PIN of the token's user.")
+    purposes: tuple[KeyPurpose, ...] = Field(
+        ("checkpoint",),
+        description="Whose keys are made in the token from now on; none where it only serves those it holds. A "
+        "signature takes as long as the token takes, and every plan waits for connector, step and receipt.",
+    )
+
+
 class KeySettings(Section):
     """The gateway's own keys."""
 
     master_key_file: Path | None = Field(
         None, description="File with the 32-byte master key in hex. Default: master.key in the home, made at first use."
     )
+    master_key_previous_file: Path | None = Field(
+        None, description="File with the master key before, while it is being changed (handrail keys rewrap)."
+    )
+    root_file: Path | None = Field(
+        None,
+        description="File with the data root that the master key wraps, which every gateway of one database has. "
+        "Default: root.key in the home, made at first use.",
+    )
+    store: Literal["file", "database"] = Field(
+        "file", description="Where the gateway's keys lie, sealed: keys in the home, or the PostgreSQL database."
+    )
+    pkcs11: Pkcs11Settings | None = Field(None, description="The token; see below.")
     token_lifetime_seconds: int = Field(60, ge=1, le=60, description="Life of a step credential.")
     jwks_lifetime_seconds: int = Field(300, ge=1, le=86_400, description="How long others may cache the JWKS.")

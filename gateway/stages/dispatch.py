@@ -1,17 +1,19 @@
 """Step 7: the call itself. The decision, the credential and the intent are durable by now; nothing is retried."""
 
+from functools import partial
+
 import structlog
 
 from gateway.errors import HandrailError
 from gateway.model import HandCall, StepStatus
-from gateway.ports import HandFailure, Hands
+from gateway.ports import Credentials, HandFailure, Hands
 from gateway.reasons import Reason
 from gateway.state import PlanState, StepState
 
 _log = structlog.get_logger("handrail.dispatch")
 
 
-async def dispatch(plan: PlanState, state: StepState, hands: Hands) -> None:
+async def dispatch(plan: PlanState, state: StepState, hands: Hands, credentials: Credentials) -> None:
     """Run the step on its hand. Sets ``result``, or ends the step as ``failed`` or ``ambiguous``."""
     if state.manifest is None or state.args is None or state.decision is None:
         raise RuntimeError("only a decided step is dispatched")
@@ -33,6 +35,7 @@ async def dispatch(plan: PlanState, state: StepState, hands: Hands) -> None:
         result_max_bytes=result_limit(state),
         jail_profile=duties.jail_profile,
         idempotency_key=state.step.idempotency_key,
+        prove=partial(credentials.prove, state.credential),
     )
     state.credential = ""
     if not _confined(state, hands, duties.jail_profile):

@@ -384,3 +384,11 @@ hand_pins: Final = Table(
     PrimaryKeyConstraint("tenant", "hand"),
     comment="Which manifest of a hand a tenant said yes to.",
 )
+
+signing_keys: Final = Table(
+    "signing_keys",
+    metadata,
+    Column("kid", String(43), primary_key=True, comment="RFC 7638 thumbprint of the public key."),
+    Column("document", Text, nullable=False, comment="JSON: record and private half, sealed under the data root."),
+    comment="The gateway's own keys, where [keys] keeps them in the database.",
+)

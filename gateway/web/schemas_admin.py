@@ -178,6 +178,9 @@ class TrustView(Shape):
     origin: str
     jwks: Jwks
     log: list[str] = Field(description="Signed-note verifier keys of the log.")
+    log_post_quantum: list[str] | None = Field(
+        None, description="Its ML-DSA-44 verifier keys, where checkpoints are signed a second time."
+    )
 
 
 # --- hands -----------------------------------------------------------------------------------------------------------

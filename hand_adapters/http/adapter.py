@@ -26,7 +26,8 @@ _JSON: Final = {"Content-Type": "application/json"}
 class HttpAdapter:
     """One HTTP API. It runs no code here and discovers nothing: what it offers is what the operator declared.
 
-    The step credential goes out as ``Authorization: Bearer``; the API checks it against the gateway's JWKS.
+    The step credential goes out as ``Authorization: DPoP`` with a proof for this one request (RFC 9449 section 7.1);
+    the API checks both.
     """
 
     needs_jail: ClassVar[bool] = False
@@ -78,7 +79,7 @@ class HttpAdapter:
             raise HandDrifted(self._manifest)
         template = self._templates[call.action]
         url, body = template.request(call)
-        headers = {"Authorization": f"Bearer {call.credential}"}
+        headers = {"Authorization": f"DPoP {call.credential}", "DPoP": call.prove(template.method, str(url))}
         if body is not None:
             headers |= _JSON
         if self._session is None:

@@ -1,4 +1,5 @@
-"""The master key under which everything at rest is sealed: 32 bytes, in hex, from the environment or a file."""
+"""The master key, which wraps the data root (:mod:`keys.stores.root`): 32 bytes, in hex, from the environment or a
+file."""
 
 import contextlib
 import os
@@ -16,12 +17,14 @@ from gateway.files import make_directory, write
 from keys.errors import KeyUnavailable, MasterKeyUnsafe
 
 VARIABLE: Final = "HANDRAIL_MASTER_KEY"
+PREVIOUS: Final = "HANDRAIL_MASTER_KEY_PREVIOUS"
+"""The master key before this one, while the root is not yet wrapped under this one alone."""
 _HEX: Final = re.compile(r"[0-9a-fA-F]{64}")
 _FILE_MAX_BYTES: Final = 128
 
 
 class MasterKey:
-    """The root of everything sealed. It is never used itself, only keys derived from it, and never shown."""
+    """A key that wraps another. It is never used itself, only keys derived from it, and never shown."""
 
     __slots__ = ("_secret",)
 
@@ -41,8 +44,11 @@ class MasterKey:
         return HKDF(algorithm=SHA256(), length=32, salt=None, info=label.encode()).derive(self._secret)
 
     @classmethod
-    def load(cls, file: Path, environment: Mapping[str, str] = os.environ) -> Self:
-        """From ``HANDRAIL_MASTER_KEY`` if it is set, else from ``file``, which is made (0600) if it is not there.
+    def load(cls, file: Path, environment: Mapping[str, str] = os.environ, *, make: bool = True) -> Self:
+        """From ``HANDRAIL_MASTER_KEY`` if it is set, else from ``file``.
+
+        Args:
+            make: make the file (0600) if it is not there.
 
         Raises:
             MasterKeyUnsafe: it is not 64 hex digits, is not ours, or the group or others can read it.
@@ -52,8 +58,26 @@ class MasterKey:
         if value is not None:
             return cls._from_hex(value, VARIABLE)
         try:
-            if not file.exists():
+            if make and not file.exists():
                 _make(file)
+            return cls._from_hex(_read(file), str(file))
+        except OSError as exc:
+            raise KeyUnavailable(f"{file}: {exc.strerror}") from None
+
+    @classmethod
+    def load_previous(cls, file: Path | None, environment: Mapping[str, str] = os.environ) -> Self | None:
+        """The one before: from ``HANDRAIL_MASTER_KEY_PREVIOUS``, else from ``file``; ``None`` where neither is given.
+
+        Raises:
+            MasterKeyUnsafe: as :meth:`load`.
+            KeyUnavailable: the file cannot be read.
+        """
+        value = environment.get(PREVIOUS)
+        if value is not None:
+            return cls._from_hex(value, PREVIOUS)
+        if file is None:
+            return None
+        try:
             return cls._from_hex(_read(file), str(file))
         except OSError as exc:
             raise KeyUnavailable(f"{file}: {exc.strerror}") from None

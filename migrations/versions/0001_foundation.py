@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from migrations import defences, people, postings, privacy, retention, witnesses
+from migrations import defences, people, postings, privacy, retention, signing, witnesses
 
 revision = "0001"
 down_revision = None
@@ -291,6 +291,7 @@ def upgrade() -> None:
     postings.create()
     witnesses.create()
     retention.create()
+    signing.create()
     op.create_table(
         "api_keys",
         sa.Column("key_id", sa.String(length=32), nullable=False),

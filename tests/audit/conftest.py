@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 from sqlalchemy import Column, Engine, MetaData, String, Table
 
 import migrations
@@ -19,7 +20,7 @@ from audit.log import Log
 from gateway.canonical import b64url_encode
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import Refused
-from gateway.ports import Guard
+from gateway.ports import Guard, Purpose
 from gateway.reasons import Reason
 from gateway.settings import LogSettings
 
@@ -36,11 +37,14 @@ class CheckpointSigner:
 
     def __init__(self) -> None:
         self.key = Ed25519PrivateKey.generate()
+        self.second = MLDSA44PrivateKey.generate()
 
     def sign_raw(self, purpose: Any, message: bytes) -> bytes:
-        return self.key.sign(message)
+        return (self.second if purpose is Purpose.CHECKPOINT_PQ else self.key).sign(message)
 
     def active_jwk(self, purpose: Any) -> dict[str, str]:
+        if purpose is Purpose.CHECKPOINT_PQ:
+            return {"pub": b64url_encode(self.second.public_key().public_bytes_raw())}
         return {"x": b64url_encode(self.key.public_key().public_bytes_raw())}
 
 

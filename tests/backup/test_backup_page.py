@@ -43,7 +43,7 @@ def test_the_page_holds_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyP
         shown.append(result.output)
     assert len(shown) == 5
     assert "It holds no key" in shown[0]
-    assert "keys, epochs, master.key, gateway-id" in shown[1] or "keys, master.key, gateway-id" in shown[1]
+    assert "keys, epochs, master.key, root.key, gateway-id" in shown[1] or "keys, master.key, root.key" in shown[1]
     assert Path("keys/tuesday").stat().st_mode & 0o777 == 0o700
     assert "whole" in shown[2]
     assert "log.example/handrail-2" in shown[3]

@@ -16,7 +16,8 @@ SPECIAL = {
     "serve", "init", "demo", "jail run", "audit fsck", "log proof", "log consistency", "controls scan", "policy eval",
     "policy check", "policy build", "db upgrade", "audit verify-bundle",
     "backup create", "backup verify", "backup restore", "retention apply", "retention archive", "retention hold lift",
-    "retention hold list", "retention hold set", "retention status", "retention verify-archive",
+    "retention hold list", "retention hold set", "retention status", "retention verify-archive", "keys rewrap",
+    "keys carry",
 }  # fmt: skip
 """Commands with tests of their own (also in tests/backup): a stand-in is not enough for them."""
 CASES: dict[str, list[str]] = {

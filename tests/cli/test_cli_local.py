@@ -148,7 +148,7 @@ def test_the_example_names_and_explains_every_setting() -> None:
         for name, field in model.model_fields.items():
             if isinstance(field.annotation, type) and hasattr(field.annotation, "model_fields"):
                 continue
-            if name not in {"hands", "actions", "webhooks", "remote"}:
+            if name not in {"hands", "actions", "webhooks", "remote", "pkcs11"}:
                 assert f"{name} =" in text, name
                 assert field.description is not None
                 assert " ".join(field.description.split()) in text, name

@@ -29,6 +29,7 @@ def call(hand: str, action: str, args: dict, digest: str, **changes) -> HandCall
         "args": args,
         "args_bytes": canonical(args),
         "credential": "secret-step-credential",
+        "prove": lambda method, url: f"proof {method} {url}",
         "manifest_digest": digest,
         "deadline_seconds": 20.0,
         "result_max_bytes": 65_536,

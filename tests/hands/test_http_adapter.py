@@ -118,6 +118,7 @@ async def echo(request: web.Request) -> web.Response:
             "body": body,
             "type": request.headers.get("Content-Type"),
             "authorization": request.headers.get("Authorization"),
+            "proof": request.headers.get("DPoP"),
             "encoding": request.headers.get("Accept-Encoding"),
             "cookie": request.headers.get("Cookie"),
         },
@@ -136,7 +137,9 @@ async def test_arguments_go_where_the_template_says(served):
     assert (put["method"], put["path"], put["body"]) == ("PUT", "/v1/items/7", '{"n":1,"text":"é"}')
     post = (await run("post", {"b": 2, "a": 1})).structured
     assert (post["body"], post["type"]) == ('{"a":1,"b":2}', "application/json")
-    assert post["authorization"] == "Bearer secret-step-credential"
+    assert post["authorization"] == "DPoP secret-step-credential"
+    assert post["proof"].startswith("proof POST http://127.0.0.1:")
+    assert put["proof"].endswith("/v1/items/7")
 
 
 async def test_cookies_are_not_kept_and_nothing_compressed_is_asked_for(served):

@@ -15,6 +15,7 @@ from gateway.reasons import Reason
 from keys import credentials, jwk, jws
 from keys.credentials import Minted, SingleUse, StepCredential, StepCredentials
 from keys.errors import JwsRefused
+from keys.proof import ProofKey
 
 NOW = 1_800_000_000.25
 BINDING = Binding("default", "p" * 64, "a", "git", "git_commit", "1" * 64, "2" * 64, "3" * 64)
@@ -108,8 +109,9 @@ def test_pipeline_mints_for_the_plans_subject_and_issuer() -> None:
         received_at=NOW,
         raw=b"",
     )
-    token, jti = StepCredentials(SIGNER, ORIGIN).mint(plan, "git", "git_commit", BINDING, 30, NOW)
-    found = check(token)
+    key = ProofKey()
+    token, jti = StepCredentials(SIGNER, ORIGIN, key).mint(plan, "git", "git_commit", BINDING, 30, NOW)
+    found = check(token, jkt=key.jkt)
     assert (found.jti, found.subject, found.actor, found.context_id) == (jti, "alice", "bot", "ctx-9")
     assert found.expires_at - found.issued_at == 30
 

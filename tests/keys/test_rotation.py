@@ -124,9 +124,10 @@ def test_revoking_the_active_key_revokes_first_and_activates_after() -> None:
 
 
 def test_every_purpose_starts_with_its_own_active_and_next_key(keyset: Keyset) -> None:
-    for purpose in Purpose:
+    usual = [purpose for purpose in Purpose if purpose is not Purpose.CHECKPOINT_PQ]
+    for purpose in usual:
         assert sorted(states(keyset, purpose)) == ["active", "next"]
-    assert len({record.kid for record in keyset.list()}) == 2 * len(Purpose)
+    assert len({record.kid for record in keyset.list()}) == 2 * len(usual)
     assert keyset.ensure() == []
 
 
@@ -140,7 +141,7 @@ def test_a_key_signs_only_the_classes_of_its_purpose(keyset: Keyset, purpose: Pu
             keyset.sign(purpose, typ, b"{}")
 
 
-@pytest.mark.parametrize("purpose", Purpose)
+@pytest.mark.parametrize("purpose", [one for one in Purpose if one is not Purpose.CHECKPOINT_PQ])
 def test_a_raw_signature_cannot_be_had_from_a_key_that_signs_tokens(keyset: Keyset, purpose: Purpose) -> None:
     if TYPES[purpose]:
         with pytest.raises(KeyUnavailable):

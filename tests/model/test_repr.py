@@ -16,7 +16,22 @@ PLAN: dict[str, Any] = {"plan_id": "ab", "issuer": ISSUER, "kid": "k", "principa
 @pytest.mark.parametrize(
     "shown",
     [
-        HandCall("t", "p", "c", "ab", "s", "h", "a", {"x": CANARY}, RAW, CANARY, "m", 1.0, 1),
+        HandCall(
+            "t",
+            "p",
+            "c",
+            "ab",
+            "s",
+            "h",
+            "a",
+            {"x": CANARY},
+            RAW,
+            CANARY,
+            "m",
+            1.0,
+            1,
+            prove=lambda _method, _url: CANARY,
+        ),
         UnverifiedPlan(RAW, CALLER, 0.0),
         VerifiedPlan(raw=RAW, claims={"request": CANARY}, received_at=0.0, **PLAN),
         Plan(raw=RAW, context_id="c", tenant="t", steps={}, jti="j", expires_at=1, received_at=0.0, **PLAN),

@@ -19,6 +19,7 @@ import migrations
 from audit.database import make_engine
 from audit.epochs import EpochKeys
 from audit.log import Log
+from gateway import key_stores
 from gateway.approval_upkeep import ApprovalUpkeep
 from gateway.approvals import Approvals
 from gateway.errors import Refused
@@ -53,8 +54,8 @@ from hand_adapters.schemas import Checker, normalise
 from keys import jws
 from keys.credentials import StepCredentials
 from keys.keyset import Keyset
+from keys.proof import ProofKey
 from keys.stores.file import FileKeyStore
-from keys.stores.master import MasterKey
 
 ORIGIN = "handrail.test/log"
 AGENT = Principal("ada", "default", "p-ada", frozenset({Role.AGENT}))
@@ -280,17 +281,17 @@ async def open_house(
     it is a second gateway on the same database."""
     configured = Settings(home=home, log={"origin": origin}, **settings)
     brain = brain or Brain()
-    master = MasterKey.load(home / "master.key")
-    keyset = Keyset(FileKeyStore(home / "keys", master), KeySettings())
+    root = key_stores.open_root(configured, make=True)
+    keyset = Keyset(FileKeyStore(home / "keys", root), KeySettings())
     await asyncio.to_thread(keyset.ensure)
     engine = make_engine(configured.database_url)
     await asyncio.to_thread(migrations.upgrade, engine)
-    log = Log(engine, configured.log, keyset, EpochKeys(home / "epochs", master.derive("epoch")), gateway)
+    log = Log(engine, configured.log, keyset, EpochKeys(home / "epochs", root.derive("epoch")), gateway)
     await log.start()
     directory = SimulatedDirectory([brain.registration()])
     hands, policy = SimulatedHands(), SimulatedPolicy()
     store = SqlPlans(
-        engine, gateway, master.derive("step rows"), SqlOutbox(engine, gateway, {}, master.derive("outbox rows"))
+        engine, gateway, root.derive("step rows"), SqlOutbox(engine, gateway, {}, root.derive("outbox rows"))
     )
     pipeline = Pipeline(
         settings=configured,
@@ -298,7 +299,7 @@ async def open_house(
         payloads=log,
         store=store,
         signer=keyset,
-        credentials=StepCredentials(keyset, origin),
+        credentials=StepCredentials(keyset, origin, ProofKey()),
         directory=directory,
         hands=hands,
         engine=policy,

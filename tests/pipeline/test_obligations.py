@@ -13,13 +13,14 @@ from audit.epochs import EpochKeys
 from audit.query import Filter
 from audit.sealing import every_epoch
 from audit.tables import data_keys, payload_keys, payloads
+from gateway import key_stores
 from gateway.canonical import b64url_decode, parse
 from gateway.commitments import person_key
 from gateway.errors import HandrailError, Refused
 from gateway.model import Answer, HandCall, HandResult, Obligations, Principal, Role
 from gateway.policy.decisions import decide
 from gateway.reasons import Reason
-from keys.stores.master import MasterKey
+from gateway.settings import Settings
 from tests.meta.tree import ROOT
 from tests.pipeline.house import AGENT, APPROVER, SECOND, House, step
 
@@ -129,7 +130,7 @@ async def sealed_for_whom_it_names(house: House) -> None:
 def owners(house: House, commitment: str) -> set[str]:
     """The data subjects whose keys seal a value."""
     home = house.settings.home
-    keys = EpochKeys(home / "epochs", MasterKey.load(home / "master.key").derive("epoch"))
+    keys = EpochKeys(home / "epochs", key_stores.open_root(Settings(home=home)).derive("epoch"))
     epochs = {epoch.name: epoch for epoch in every_epoch(keys)}
     shared = select(payload_keys.c.key_id).where(payload_keys.c.commitment == commitment)
     alone = select(payloads.c.key_id).where(payloads.c.commitment == commitment)

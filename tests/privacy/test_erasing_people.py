@@ -154,8 +154,9 @@ async def test_another_gateway_remembers_nothing_either(tmp_path: Any, database:
             database = {"database": {"url": f"sqlite:///{tmp_path / 'shared.db'}"}}
         async with running(tmp_path / "home", below, **database) as first:
             (tmp_path / "second").mkdir(mode=0o700)
-            (tmp_path / "second" / "master.key").write_bytes((tmp_path / "home" / "master.key").read_bytes())
-            (tmp_path / "second" / "master.key").chmod(0o600)
+            for name in ("master.key", "root.key"):
+                (tmp_path / "second" / name).write_bytes((tmp_path / "home" / name).read_bytes())
+                (tmp_path / "second" / name).chmod(0o600)
             shutil.copytree(tmp_path / "home" / "keys", tmp_path / "second" / "keys")
             async with running(tmp_path / "second", below, first.keys, **database, **shared) as second:
                 await second.note("bot", ANN, "Ann likes figs")

@@ -16,7 +16,8 @@ from audit.epochs import EpochKeys
 from audit.errors import SealBroken
 from audit.sealing import every_epoch
 from audit.tables import data_keys, payloads
-from keys.stores.master import MasterKey
+from gateway import key_stores
+from gateway.settings import Settings
 from tests.postgres import Server
 from tests.privacy.conftest import World, running, upstream
 from tests.privacy.scan import files_of, found_in, spellings
@@ -90,7 +91,7 @@ def stored(world: World) -> set[str]:
 
 def opened(home: Path, keys: list[Any], values: list[Any]) -> list[str]:
     """What somebody opens who kept every row, and has the master key and the epoch keys of today."""
-    epochs = EpochKeys(home / "epochs", MasterKey.load(home / "master.key").derive("epoch"))
+    epochs = EpochKeys(home / "epochs", key_stores.open_root(Settings(home=home)).derive("epoch"))
     ciphers = []
     for row in keys:
         for epoch in every_epoch(epochs):

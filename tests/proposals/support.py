@@ -16,18 +16,18 @@ import migrations
 from audit.database import make_engine
 from audit.epochs import EpochKeys
 from audit.log import Log
+from gateway import key_stores
 from gateway.canonical import sha256_canonical
 from gateway.errors import Refused
 from gateway.model import Principal, Role
 from gateway.proposals import Effects, Proposals
 from gateway.reasons import Reason
-from gateway.settings import KeySettings, LogSettings
+from gateway.settings import KeySettings, LogSettings, Settings
 from gateway.store.proposals import SqlProposals
 from gateway.two_person import Kind, Proposal
 from keys import jws
 from keys.keyset import Keyset
 from keys.stores.file import FileKeyStore
-from keys.stores.master import MasterKey
 
 ORIGIN = "handrail.test/log"
 _ids = itertools.count(1)
@@ -129,8 +129,8 @@ class Bench:
 
 async def open_bench(home: Path, url: str | None = None, *, gateway: str = "gw-test") -> Bench:
     """Opening the same home again is a restart; another ``gateway`` on the same database is a second gateway."""
-    master = MasterKey.load(home / "master.key")
-    keyset = Keyset(FileKeyStore(home / "keys", master), KeySettings())
+    root = key_stores.open_root(Settings(home=home), make=True)
+    keyset = Keyset(FileKeyStore(home / "keys", root), KeySettings())
     keyset.ensure()
     engine = make_engine(url or f"sqlite:///{home / 'handrail.db'}")
     migrations.upgrade(engine)
@@ -138,13 +138,13 @@ async def open_bench(home: Path, url: str | None = None, *, gateway: str = "gw-t
         engine,
         LogSettings(origin=ORIGIN),
         keyset,
-        EpochKeys(home / "epochs", master.derive("epoch")),
+        EpochKeys(home / "epochs", root.derive("epoch")),
         gateway,
         time.time,
     )
     await log.start()
     directory, handler, now = TestingOnlyDirectory(), Handler(), [0.0]
-    store = SqlProposals(engine, master.derive("proposal rows"))
+    store = SqlProposals(engine, root.derive("proposal rows"))
     proposals = Proposals(
         log=log,
         store=store,

@@ -81,6 +81,17 @@ async def test_a_real_witness_cosigns_as_the_log_grows(engine, open_log, origin,
     assert list(check(engine)) == []
 
 
+async def test_a_real_witness_cosigns_a_checkpoint_that_is_signed_twice(engine, open_log, origin, witnesses):
+    async with witnessed(open_log, engine, origin, witnesses[:1], 1, post_quantum=True) as (log, asking):
+        trusting(witnesses[:1], log)
+        [witness] = asking.all
+        await log.append(Append([draft()]))
+        assert (await log.checkpoint()).count("\u2014") == 2
+        await asking.attempt(witness)
+        assert (witness.fault, witness.detail) == (None, "")
+        assert witness.tree_size == witnesses[0].state(origin)
+
+
 async def test_a_witness_that_does_not_know_the_log_says_so(engine, open_log, origin, witnesses, signer):
     async with witnessed(open_log, engine, origin, witnesses[:1]) as (log, asking):
         await log.append(Append([draft()]))

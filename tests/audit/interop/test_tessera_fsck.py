@@ -61,6 +61,12 @@ async def walk(program, tmp_path, log, key="hr_auditor_key"):
     return output.decode()
 
 
+@pytest.fixture(params=[False, True], ids=["once", "twice"])
+def signed_twice(request):
+    """Whether checkpoints carry the signature by ML-DSA-44, which its key does not name."""
+    return request.param
+
+
 @pytest.fixture
 async def logged(engine, open_log):
     async with open_log(engine) as log:
@@ -68,8 +74,11 @@ async def logged(engine, open_log):
     return engine
 
 
-async def test_it_agrees_with_our_log(fsck, logged, open_log, tmp_path):
-    async with open_log(logged) as log:
+async def test_it_agrees_with_our_log(fsck, engine, open_log, tmp_path, signed_twice):
+    async with open_log(engine, post_quantum=signed_twice) as log:
+        await log.append(Append([draft(number) for number in range(SIZE - 1)]))
+        note = await log.checkpoint()
+        assert note.count("\u2014") == 1 + signed_twice
         said = await walk(fsck, tmp_path, log)
     assert f"{GOOD} {SIZE}" in said, said
     assert "fsck failed" not in said

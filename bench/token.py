@@ -1,0 +1,36 @@
+"""Signatures a second by a key in a software token: ``python -m bench.token``. Needs SoftHSM and the extra pkcs11."""
+
+import os
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+from gateway.ports import Purpose
+from keys.stores.pkcs11 import Token
+
+MODULE = Path("/usr/lib/softhsm/libsofthsm2.so")
+COUNT = 3_000
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        tokens = Path(directory) / "tokens"
+        tokens.mkdir()
+        conf = Path(directory) / "softhsm2.conf"
+        conf.write_text(f"directories.tokendir = {tokens}\nobjectstore.backend = file\nlog.level = ERROR\n")
+        os.environ["SOFTHSM2_CONF"] = str(conf)
+        pins = ["--so-pin", "12345678", "--pin", "87654321"]
+        subprocess.run(["softhsm2-util", "--init-token", "--free", "--label", "bench", *pins], check=True)
+        token = Token(MODULE, "bench", "87654321")
+        sign = token.make(Purpose.CHECKPOINT).sign
+        begun = time.perf_counter()
+        for number in range(COUNT):
+            sign(b"a checkpoint of %d entries" % number)
+        rate = COUNT / (time.perf_counter() - begun)
+        token.close()
+    print(f"{rate:,.0f} signatures a second, each verified")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,164 @@
+"""Where the gateway's keys and the data root lie, as the settings say. Blocking."""
+
+import os
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from audit import history
+from audit.database import make_engine
+from gateway.ports import Purpose
+from gateway.secret_files import read_secret
+from gateway.settings import Settings
+from keys.errors import KeyUnavailable
+from keys.stores import KeyStore
+from keys.stores.database import DatabaseKeyStore, Rows
+from keys.stores.file import Directory, FileKeyStore
+from keys.stores.halves import ByPurpose
+from keys.stores.master import VARIABLE, MasterKey
+from keys.stores.pkcs11 import Token
+from keys.stores.root import DataRoot, Derives, Masters, make_root
+from keys.stores.root import open_root as open_file
+from keys.stores.sealed import Revoked, SealedKeyStore, nothing_known
+
+
+class Revocations:
+    """What the log knows of revoked keys; ``keys.stores.sealed.Revoked``. It is silent before there is a log to ask."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._listening = False
+
+    def listen(self) -> None:
+        """From now on the log's tables are there."""
+        self._listening = True
+
+    def __call__(self) -> Collection[tuple[str, str]]:
+        """Purpose and kid of each. Raises ``KeyUnavailable`` where the log cannot be read."""
+        if not self._listening:
+            return ()
+        try:
+            with self._engine.connect() as connection:
+                return history.revoked_keys(connection)
+        except SQLAlchemyError as exc:
+            raise KeyUnavailable(f"the log cannot be asked which keys were revoked: {type(exc).__name__}") from None
+
+
+def has_master(settings: Settings) -> bool:
+    """Whether a master key is there."""
+    return VARIABLE in os.environ or settings.master_key_file.is_file()
+
+
+def masters(settings: Settings, *, make: bool = False) -> Masters:
+    """The master key, and the one before it where that is given.
+
+    Raises:
+        KeyUnavailable: one cannot be read; MasterKeyUnsafe among them.
+    """
+    return Masters(
+        MasterKey.load(settings.master_key_file, make=make),
+        MasterKey.load_previous(settings.keys.master_key_previous_file),
+    )
+
+
+def open_root(settings: Settings, *, make: bool = False) -> DataRoot:
+    """What every seal and MAC is derived from.
+
+    Args:
+        make: make master key and root where this is a new home. Where anything was sealed before, neither is made:
+            another one opens nothing.
+
+    Raises:
+        KeyUnavailable: it cannot be opened or made; SealBroken among them.
+    """
+    file = settings.root_file
+    if file.exists():
+        return open_file(file, masters(settings))
+    sealed = next((path for path in _sealed(settings) if path.exists()), None)
+    if sealed is not None:
+        raise KeyUnavailable(f"{file} is missing, and {sealed} is sealed under it: put it back from where it is kept")
+    if not make:
+        raise KeyUnavailable(f"there is no data root: {file}")
+    return make_root(file, masters(settings, make=True).current)
+
+
+def open_store(
+    settings: Settings, root: Derives, engine: Callable[[], Engine], revoked: Revoked = nothing_known
+) -> KeyStore:
+    """The store that ``[keys] store`` names.
+
+    Args:
+        engine: gives the gateway's database, and is asked only where keys lie there.
+
+    Raises:
+        KeyUnavailable: it cannot be used.
+    """
+    halves = _halves(settings)
+    if settings.keys.store == "database":
+        return DatabaseKeyStore(engine(), root, halves, revoked)
+    return FileKeyStore(settings.home / "keys", root, halves, revoked)
+
+
+def try_token(settings: Settings) -> None:
+    """Log in to the token, where one is configured. Raises ``KeyUnavailable`` or ``SettingsError``."""
+    token = _token(settings)
+    if token is not None:
+        token.log_in()
+        token.close()
+
+
+def _halves(settings: Settings) -> ByPurpose:
+    token, configured = _token(settings), settings.keys.pkcs11
+    if token is None or configured is None:
+        return ByPurpose()
+    return ByPurpose({Purpose(name): token for name in configured.purposes}, [token])
+
+
+def _token(settings: Settings) -> Token | None:
+    configured = settings.keys.pkcs11
+    if configured is None:
+        return None
+    return Token(configured.module, configured.token, read_secret(configured.pin_file, "keys.pkcs11.pin_file"))
+
+
+def carry(settings: Settings, root: Derives, engine: Engine) -> int:
+    """Copy every key into the store that is configured from the other one, while no gateway runs. What was copied by a
+    run that stopped half-way is passed over.
+
+    Returns:
+        How many keys there are now.
+
+    Raises:
+        KeyUnavailable: a store cannot be used, there is nothing to copy, or the target holds other keys.
+    """
+    directory, rows = Directory(settings.home / "keys"), Rows(engine)
+    source, target = (directory, rows) if settings.keys.store == "database" else (rows, directory)
+    with source.lock(), target.lock():
+        SealedKeyStore(source, root, _halves(settings)).load()  # what does not open here would open nowhere
+        documents = source.read_all()
+        there = dict(target.read_all())
+        strange = sorted(kid for kid in there if there[kid] != dict(documents).get(kid))
+        if not documents or strange:
+            raise KeyUnavailable(f"{target.place(strange[0])}: holds another key" if strange else "there are no keys")
+        for kid, document in documents:
+            if kid not in there:
+                target.write(kid, document)
+    return len(documents)
+
+
+def copy_rows(settings: Settings, directory: Path) -> None:
+    """Write the keys that lie in the database to a new directory, sealed as they are. Raises ``KeyUnavailable``."""
+    engine = make_engine(settings.database_url)
+    try:
+        copy = Directory(directory)
+        for kid, document in Rows(engine).read_all():
+            copy.write(kid, document)
+    finally:
+        engine.dispose()
+
+
+def _sealed(settings: Settings) -> list[Path]:
+    """Files that nobody could open without the root that sealed them."""
+    return [*sorted((settings.home / "keys").glob("*.json")), *sorted(settings.epochs_directory.glob("*.epoch"))]

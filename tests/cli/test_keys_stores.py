@@ -1,0 +1,183 @@
+"""``handrail keys rewrap`` and ``keys carry`` on a real home; and homes whose root or master key went missing."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from audit.database import make_engine
+from gateway.app import build
+from gateway.cli.main import app
+from gateway.ports import Purpose
+from gateway.settings import Settings
+from keys.errors import KeyUnavailable
+from tests.postgres import postgres_server, postgres_url
+
+__all__ = ["postgres_server", "postgres_url"]
+NEW = "22" * 32
+
+
+def invoke(home: Path, *words: str, **environment: str) -> Any:
+    known = {"HANDRAIL_MASTER_KEY": None, "HANDRAIL_MASTER_KEY_PREVIOUS": None}
+    return CliRunner().invoke(app, words, env={**known, "HANDRAIL_HOME": str(home), **environment})
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    home = tmp_path / "home"
+    assert invoke(home, "init").exit_code == 0
+    return home
+
+
+def test_a_new_master_key_in_three_steps_with_the_gateway_good_at_each(home: Path) -> None:
+    old = (home / "master.key").read_text().strip()
+    both = {"HANDRAIL_MASTER_KEY": NEW, "HANDRAIL_MASTER_KEY_PREVIOUS": old}
+    assert invoke(home, "init", **both).exit_code == 0
+    done = invoke(home, "keys", "rewrap", "--json", **both)
+    assert done.exit_code == 0, done.output
+    document = json.loads(done.stdout)
+    assert (document["rewrapped"], document["generation"]) == (True, 2)
+    for environment in (both, {"HANDRAIL_MASTER_KEY": NEW}):
+        assert invoke(home, "init", **environment).exit_code == 0
+    late = invoke(home, "init", HANDRAIL_MASTER_KEY=old)
+    assert late.exit_code != 0
+    assert "HANDRAIL_MASTER_KEY_PREVIOUS" in late.output
+    again = invoke(home, "keys", "rewrap", **both)
+    assert again.exit_code == 0
+    assert "already" in again.output
+    fsck = invoke(home, "audit", "fsck", HANDRAIL_MASTER_KEY=NEW)
+    assert fsck.exit_code == 0, fsck.output
+
+
+def test_a_change_is_on_record(home: Path) -> None:
+    old = (home / "master.key").read_text().strip()
+    done = invoke(home, "keys", "rewrap", "--json", HANDRAIL_MASTER_KEY=NEW, HANDRAIL_MASTER_KEY_PREVIOUS=old)
+    index = json.loads(done.stdout)["index"]
+    engine = make_engine(Settings(home=home).database_url)
+    with engine.connect() as connection:
+        query = "SELECT type, body FROM entries WHERE idx = ?"
+        kind, body = connection.exec_driver_sql(query, (index,)).one()
+    engine.dispose()
+    assert kind == "KEYROT"
+    facts = json.loads(body)["facts"]
+    assert (facts["purpose"], facts["generation"]) == ("master", 2)
+    assert NEW not in body.decode()
+
+
+def test_with_a_file_the_new_master_key_is_made_beside_the_old(home: Path) -> None:
+    (home / "master.key").rename(home / "master.key.old")
+    refused = invoke(home, "init")
+    assert refused.exit_code != 0
+    assert not (home / "master.key").exists(), "a new master key would open nothing"
+    assert invoke(home, "keys", "rewrap").exit_code != 0
+    assert not (home / "master.key").exists()
+    previous = str(home / "master.key.old")
+    done = invoke(home, "keys", "rewrap", HANDRAIL_KEYS__MASTER_KEY_PREVIOUS_FILE=previous)
+    assert done.exit_code == 0, done.output
+    assert (home / "master.key").read_text() != (home / "master.key.old").read_text()
+    assert invoke(home, "init").exit_code == 0
+
+
+def test_a_wrong_previous_master_key_changes_nothing(home: Path) -> None:
+    before = (home / "root.key").read_bytes()
+    done = invoke(home, "keys", "rewrap", HANDRAIL_MASTER_KEY=NEW, HANDRAIL_MASTER_KEY_PREVIOUS="33" * 32)
+    assert done.exit_code != 0
+    assert (home / "root.key").read_bytes() == before
+
+
+def test_a_root_that_went_missing_is_not_made_anew(home: Path) -> None:
+    (home / "root.key").rename(home.parent / "kept")
+    refused = invoke(home, "init")
+    assert refused.exit_code != 0
+    assert "root.key is missing" in refused.output
+    assert not (home / "root.key").exists()
+    (home.parent / "kept").rename(home / "root.key")
+    assert invoke(home, "init").exit_code == 0
+
+
+def test_where_the_log_cannot_be_told_the_command_says_so(home: Path) -> None:
+    old = (home / "master.key").read_text().strip()
+    (home / "handrail.db").rename(home / "elsewhere")
+    done = invoke(home, "keys", "rewrap", HANDRAIL_MASTER_KEY=NEW, HANDRAIL_MASTER_KEY_PREVIOUS=old)
+    assert done.exit_code == 1
+    assert "not on record" in done.output
+    (home / "elsewhere").rename(home / "handrail.db")
+    assert invoke(home, "init", HANDRAIL_MASTER_KEY=NEW).exit_code == 0
+
+
+@pytest.mark.postgres
+def test_keys_are_carried_into_the_database_and_back(tmp_path: Path, postgres_url: str) -> None:
+    home, url = tmp_path / "home", {"HANDRAIL_DATABASE__URL": postgres_url}
+    there = {**url, "HANDRAIL_KEYS__STORE": "database"}
+    assert invoke(home, "init", **url).exit_code == 0
+    done = invoke(home, "keys", "carry", "--json", **there)
+    assert done.exit_code == 0, done.output
+    count = json.loads(done.stdout)["keys"]
+    assert count == len(list((home / "keys").glob("*.json")))
+    again = invoke(home, "keys", "carry", "--json", **there)
+    assert json.loads(again.stdout)["keys"] == count
+    for path in (home / "keys").glob("*.json"):
+        path.unlink()
+    assert invoke(home, "init", **there).exit_code == 0
+    assert not list((home / "keys").glob("*.json"))
+    assert invoke(home, "keys", "carry", **url).exit_code == 0
+    assert len(list((home / "keys").glob("*.json"))) == count
+    assert invoke(home, "audit", "fsck", **url).exit_code == 0
+
+
+@pytest.mark.postgres
+def test_keys_are_not_carried_over_others(tmp_path: Path, postgres_url: str) -> None:
+    home, url = tmp_path / "home", {"HANDRAIL_DATABASE__URL": postgres_url}
+    there = {**url, "HANDRAIL_KEYS__STORE": "database"}
+    assert invoke(home, "init", **url).exit_code == 0
+    assert invoke(home, "init", **there).exit_code == 0  # made keys of its own
+    refused = invoke(home, "keys", "carry", **there)
+    assert refused.exit_code != 0
+    assert "holds another key" in refused.output
+
+
+@pytest.mark.postgres
+def test_a_gateway_with_keys_in_the_database_has_none_in_its_home_or_its_backups(
+    tmp_path: Path, postgres_url: str
+) -> None:
+    home = tmp_path / "home"
+    there = {"HANDRAIL_DATABASE__URL": postgres_url, "HANDRAIL_KEYS__STORE": "database"}
+    assert invoke(home, "init", **there).exit_code == 0
+    assert not (home / "keys").exists()
+    out, copy = tmp_path / "backup", tmp_path / "copy"
+    done = invoke(home, "backup", "create", "--out", str(out), "--keys", str(copy), **there)
+    assert done.exit_code == 0, done.output
+    engine = make_engine(postgres_url)
+    with engine.connect() as connection:
+        documents = connection.exec_driver_sql("SELECT kid, document FROM signing_keys").all()
+    engine.dispose()
+    assert {kid: (copy / "keys" / f"{kid}.json").read_text() for kid, _ in documents} == dict(map(tuple, documents))
+    whole = b"".join(path.read_bytes() for path in out.iterdir())
+    assert not any(document.encode() in whole for _, document in documents)
+    refused = invoke(home, "backup", "restore", str(out), "--into", str(tmp_path / "new.db"), **there)
+    assert refused.exit_code == 1
+    assert "keys carry" in refused.output
+
+
+def test_keys_in_the_database_need_postgresql(tmp_path: Path) -> None:
+    refused = invoke(tmp_path / "home", "init", HANDRAIL_KEYS__STORE="database")
+    assert refused.exit_code == 2
+    assert "PostgreSQL" in refused.output
+
+
+async def test_a_revoked_key_that_is_put_back_stops_the_start_because_the_log_knows(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path / "home")
+    gateway = build(settings)
+    await gateway.prepare()
+    kid = str(gateway.keyset.active_jwk(Purpose.STEP)["kid"])
+    file = settings.home / "keys" / f"{kid}.json"
+    before = file.read_bytes()
+    await gateway.key_changes.make(gateway.keyset.revoke, kid, "default", "p-someone")
+    await gateway.close()
+    file.write_bytes(before)
+    gateway = build(settings)
+    with pytest.raises(KeyUnavailable, match="older copy"):
+        await gateway.prepare()
+    await gateway.close()
