@@ -36,6 +36,7 @@ WITHHELD: Final[Mapping[str, frozenset[str]]] = {
     **_KEPT,
     **ERASABLE,
     "head": frozenset({"DELETE"}),
+    "signing_keys": frozenset({"DELETE"}),
     "alembic_version": _CHANGES | {"INSERT"},
 }
 """Table -> what a gateway's role may not do on PostgreSQL (``deploy/postgres/application-role.sql``). TRUNCATE and
