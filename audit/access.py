@@ -8,11 +8,12 @@ from typing import Any, Final
 
 from sqlalchemy import select
 
+from audit.buckets import Buckets
 from audit.epochs import EpochKeys
 from audit.errors import SealBroken
 from audit.query import PAGE_MAX, Filter, StoredEntry
 from audit.reader import Reader
-from audit.sealing import OPENING, Opener, every_epoch, unseal
+from audit.sealing import OPENING, Opener, unseal
 from audit.subjects import KeyRow, keys_of
 from audit.tables import payload_keys, payloads
 
@@ -48,7 +49,7 @@ class Access:
     def keys(self, tenant: str, subjects: Collection[str]) -> list[KeyRow]:
         """The data keys of these subjects. Raises ``LogUnavailable`` or ``SealBroken``."""
         with self._reader.connect() as connection:
-            return keys_of(connection, every_epoch(self._epochs), tenant, subjects)
+            return keys_of(connection, Buckets.load(connection, self._epochs), tenant, subjects)
 
     def values(self, keys: Sequence[KeyRow]) -> Iterator[HeldValue]:
         """Every value that these keys seal, alone or with others; one that concerns the person twice comes twice."""

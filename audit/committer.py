@@ -14,6 +14,7 @@ Until 8 nothing is decided: a redo starts again at 2, so guards and ``finalise``
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import astuple
 from typing import Final, TypeVar
 
 from sqlalchemy import Connection, Engine, select
@@ -31,10 +32,10 @@ from audit.rows import pass_guards, translated
 from audit.rows import write as write_rows
 from audit.sealing import Sealed, Sealer
 from audit.session import Session, describe, is_lost, is_outage
-from audit.tables import checkpoints, data_keys, entries, head, payload_keys, payloads
+from audit.tables import checkpoints, data_keys, entries, head, key_buckets, payload_keys, payloads
 from gateway.commitments import Committed
 from gateway.entries import FORGETTING, EntryDraft, EntryType
-from gateway.errors import HandrailError, Outdated
+from gateway.errors import HandrailError, Outdated, Overtaken
 from gateway.model import DEFAULT_TENANT
 from gateway.ports import Write
 from gateway.reasons import Reason
@@ -85,8 +86,9 @@ class Committer:
         self._insert_head = BulkInsert(dialect, head, ("id", "tree_size", "root", "origin"), "ON CONFLICT DO NOTHING")
         self._insert_entries = BulkInsert(dialect, entries, ("idx", *COLUMNS, "reasons", "body", "hashes", "fields"))
         self._insert_keys = BulkInsert(
-            dialect, data_keys, ("key_id", "tenant", "subject", "epoch", "wrapped", "created_at")
+            dialect, data_keys, ("key_id", "tenant", "subject", "bucket", "wrapped", "created_at")
         )
+        self._insert_buckets = BulkInsert(dialect, key_buckets, ("bucket", "epoch", "wrapped", "created_at"))
         self._insert_payloads = BulkInsert(
             dialect,
             payloads,
@@ -232,6 +234,7 @@ class Committer:
                 self._insert_tree(driver, edge, opening + [built for job in accepted for built in job.built])
                 sealed = self._sealer.seal(driver, _committed(accepted, indices), now)
                 self._insert_sealed(driver, sealed)
+                _require_not_overtaken(connection, accepted, indices)
                 write_rows(driver, self._statements, writes)
                 self._move(driver, before, edge)
                 if not self._claim(accepted):
@@ -320,6 +323,7 @@ class Committer:
             raise LogMisconfigured("rows exist beyond the head: run fsck") from exc
 
     def _insert_sealed(self, driver: Driver, sealed: Sealed) -> None:
+        self._insert_buckets.execute(driver, [astuple(row) for row in sealed.bucket_rows])
         self._insert_keys.execute(driver, sealed.key_rows)
         self._insert_payloads.execute(driver, sealed.payload_rows)
         self._insert_owners.execute(driver, sealed.owner_rows)
@@ -345,8 +349,20 @@ class Committer:
         self._session.roll_back(cause)
 
 
-def _assign(jobs: Iterable[Job], first: int) -> dict[Job, Sequence[int]]:
-    indices: dict[Job, Sequence[int]] = {}
+def _require_not_overtaken(connection: Connection, accepted: Iterable[Job], indices: Mapping[Job, range]) -> None:
+    """Refuse those whose ``Append.unless`` finds something. One too many is harmless: it looks again."""
+    overtaken = False
+    for job in accepted:
+        for one in job.item.unless:
+            if connection.execute(one.query, {**one.parameters, "before": indices[job].start}).first() is not None:
+                job.refusal, overtaken = Overtaken(), True
+                break
+    if overtaken:
+        raise _Redo  # the others' indices change
+
+
+def _assign(jobs: Iterable[Job], first: int) -> dict[Job, range]:
+    indices: dict[Job, range] = {}
     for job in jobs:
         indices[job] = range(first, first + len(job.built))
         first += len(job.built)

@@ -7,6 +7,7 @@ share a database share this directory; what each remembers of it is forgotten wh
 
 import contextlib
 import fcntl
+import hmac
 import os
 import secrets
 import threading
@@ -45,6 +46,7 @@ class EpochKeys:
             raise SealBroken("the master key must be 32 bytes")
         self._directory = directory
         self._master = AESGCM(master)
+        self._slots = hmac.digest(master, b"handrail key slots", "sha256")
         self._keys: dict[str, bytes] = {}
         self._current: str | None = None
         self._lock = threading.Lock()
@@ -76,6 +78,10 @@ class EpochKeys:
         """Every epoch whose key is there, oldest first. Raises ``SealBroken``."""
         with self._lock:
             return self._names()
+
+    def slot(self, subject: tuple[str, str]) -> int:
+        """16 bits of a keyed hash of a data subject, the same in every epoch."""
+        return int.from_bytes(hmac.digest(self._slots, "\0".join(subject).encode(), "sha256")[:2])
 
     def forget(self) -> None:
         """Read the directory anew at the next use: another process may have begun or destroyed an epoch."""

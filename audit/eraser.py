@@ -5,22 +5,29 @@ has no roles, it is an authorizer on connections of their own.
 """
 
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, delete, event, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from audit.database import configure, make_engine, writing
 from audit.errors import LogUnavailable
-from audit.tables import data_keys, erasures, holds, payload_keys, payloads
+from audit.tables import data_keys, erasures, holds, key_buckets, payload_keys, payloads
 
-DELETES_FROM: Final = frozenset({payloads.name, payload_keys.name, data_keys.name})
+DELETE_AT_ONCE: Final = 1_000
+"""Rows in one transaction: the log's writer waits for no longer one."""
+HOLDS_LOCK: Final = 4_714_368_250_718
+"""Of PostgreSQL's advisory locks: taken by whoever sets a hold (a trigger of ``migrations.defences``) and by whoever
+deletes what is past its time, so that neither comes between the other's look and act."""
+
+DELETES_FROM: Final = frozenset({payloads.name, payload_keys.name, data_keys.name, key_buckets.name})
 UPDATES: Final[Mapping[str, frozenset[str]]] = {
-    data_keys.name: frozenset({"subject", "epoch", "wrapped"}),
+    data_keys.name: frozenset({"subject", "bucket", "wrapped"}),
+    key_buckets.name: frozenset({"epoch", "wrapped"}),
     holds.name: frozenset({"subject", "epoch", "wrapped"}),
     erasures.name: frozenset({"payloads"}),
 }
@@ -53,6 +60,22 @@ def erasing(engine: Engine) -> Iterator[Connection]:
             yield connection
     except SQLAlchemyError as exc:
         raise LogUnavailable(f"erasing: {type(exc).__name__}") from exc
+
+
+def no_hold_is_set(connection: Connection) -> None:
+    """Wait for whoever is setting a hold, and let nobody set one until the transaction ends.
+
+    On SQLite the transaction has done so by beginning: there is one writer at a time.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:the_lock)"), {"the_lock": HOLDS_LOCK})
+
+
+def delete_values(connection: Connection, commitments: Sequence[str]) -> int:
+    """Delete some payloads; returns how many were there."""
+    gone = connection.execute(delete(payloads).where(payloads.c.commitment.in_(commitments))).rowcount
+    connection.execute(delete(payload_keys).where(payload_keys.c.commitment.in_(commitments)))
+    return int(gone)
 
 
 def truncate_wal(engine: Engine) -> bool:

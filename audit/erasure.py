@@ -2,8 +2,9 @@
 
     request   one append: the entry, the erasure's row, the person's data keys marked as erased, and whatever rows the
               caller adds. From its commit on no gateway opens what these keys sealed, and none seals by them again.
-    delete    values, salts and data keys.
-    rotate    to a new epoch (:mod:`audit.rotation`): the survivors are rewrapped, the old epoch key is destroyed.
+    delete    values and salts.
+    rotate    to a new epoch (:mod:`audit.rotation`), with new buckets for the slots of the person's keys, which are
+              deleted: survivors are rewrapped, the old epoch key is destroyed.
     done      an entry with counts, and no name.
 
 The request names the person in memory alone; what comes after goes by ids of keys. So a crash at any point leaves
@@ -13,29 +14,31 @@ something that any gateway of the database completes, and nobody can read from i
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
 from sqlalchemy import Connection, Engine, Executable, bindparam, delete, func, insert, select, text, update
 
+from audit.buckets import Buckets, slot_of
 from audit.epochs import EpochKeys
-from audit.eraser import erasing
+from audit.eraser import DELETE_AT_ONCE, delete_values, erasing
 from audit.errors import LogUnavailable, NotLogged
 from audit.reader import Reader
 from audit.rotation import Rotation
-from audit.sealing import Epoch, every_epoch
-from audit.subjects import Hold, holds_of, keys_of, new_id, tags
-from audit.tables import data_keys, erased_keys, erasures, payload_keys, payloads
+from audit.subjects import Hold, holds_of, keys_of, new_id, no_hold_since, nothing_shared_since
+from audit.tables import data_keys, erased_keys, erasures, head, payload_keys, payloads
 from audit.threads import at_length
+from audit.wrapping import WrappingKey, every_epoch
 from gateway.entries import EntryDraft, EntryType
-from gateway.ports import Append, AuditLog, Write
+from gateway.errors import Overtaken
+from gateway.ports import Append, AuditLog, Unless, Write
 
-DELETE_AT_ONCE: Final = 1_000
-"""Payloads in one transaction: the log's writer waits for no longer one."""
 _STEADY_SECONDS: Final = 10.0
 _POLL_SECONDS: Final = 0.05
+_LOOKS: Final = 20
+"""How often the holds are looked at, where others go on setting some."""
 
 _MARK: Final = (
     f"INSERT INTO {erased_keys.name} (key_id, erasure_id) "  # noqa: S608
@@ -132,33 +135,32 @@ class Erasures:
             Held: there is a hold on the person, or on somebody whose values are the person's, too; nothing was erased.
             LogUnavailable: it may be on record, or not; asking again is harmless.
         """
+        erasure_id = new_id()
+        row = {
+            "erasure_id": erasure_id,
+            "tenant": tenant,
+            "requested_at": self._clock(),
+            "requested_by": by,
+            "epoch": None,
+            "payloads": 0,
+            "done_at": None,
+            "done_index": None,
+        }
+        entry = EntryDraft(EntryType.ERASURE_REQUESTED, tenant, principal=by, facts={"erasure": erasure_id})
+
+        def numbered(indices: Sequence[int]) -> Sequence[Write]:
+            return [Write(_INSERT, {**row, "requested_index": indices[0]})]
+
         async with self.steady() as every:
-            held = await at_length(self._holding, every, tenant, person, others)
-            if held:
-                raise Held(held)
-            erasure_id = new_id()
-            row = {
-                "erasure_id": erasure_id,
-                "tenant": tenant,
-                "requested_at": self._clock(),
-                "requested_by": by,
-                "epoch": None,
-                "payloads": 0,
-                "done_at": None,
-                "done_index": None,
-            }
-            names = sorted({tag for _, tag in tags(every, tenant, (person, *others))})
-            mark = {"erasure": erasure_id, "the_tenant": tenant, "tags": orjson.dumps(names).decode()}
-            entry = EntryDraft(EntryType.ERASURE_REQUESTED, tenant, principal=by, facts={"erasure": erasure_id})
-
-            def numbered(indices: Sequence[int]) -> Sequence[Write]:
-                return [Write(_INSERT, {**row, "requested_index": indices[0]})]
-
-            item = Append(
-                [entry, *entries], [Write(_MARKS[self._eraser.dialect.name], mark), *writes], finalise=numbered
-            )
-            await self._log.append(item)
-            return erasure_id
+            for _ in range(_LOOKS):
+                names, unless = await at_length(self._unheld, every, tenant, person, others)
+                values = {"erasure": erasure_id, "the_tenant": tenant, "tags": names}
+                mark = Write(_MARKS[self._eraser.dialect.name], values)
+                item = Append([entry, *entries], [mark, *writes], finalise=numbered, unless=unless)
+                with suppress(Overtaken):
+                    await self._log.append(item)
+                    return erasure_id
+        raise LogUnavailable("the holds that could be about that person go on changing")
 
     async def holding(self, tenant: str, person: str, others: Sequence[str] = ()) -> list[Hold]:
         """The holds for which :meth:`request` would raise ``Held`` now. Raises ``LogUnavailable`` or ``SealBroken``."""
@@ -205,14 +207,18 @@ class Erasures:
         self._epochs.forget()
         # One that is asked for from here on waits for the next round: what it erases may be rewrapped in this one.
         pending = await asyncio.to_thread(self._pending)
-        await asyncio.to_thread(self._delete, pending)
+        await asyncio.to_thread(self._delete_values, pending)
         fresh = [row.erasure_id for row in pending if row.epoch is None]
 
         def begun(epoch: str) -> Sequence[Write]:
             return [Write(_BEGUN, {"the_erasure": one, "the_epoch": epoch}) for one in fresh]
 
-        if (fresh or not await self.rotation.is_begun()) and await self.rotation.begin(begun) is None:
-            return False
+        if fresh or not await self.rotation.is_begun():
+            slots = await asyncio.to_thread(self._slots, fresh)
+            if await self.rotation.begin(slots, begun) is None:
+                return False
+        # Only now: until the new buckets are on record, the rows say which ones have to be.
+        await asyncio.to_thread(self._delete_keys, pending)
         if not await self.rotation.finish():
             return False
         for row in pending:
@@ -240,19 +246,45 @@ class Erasures:
         with self._reader.connect() as connection:
             return connection.execute(_OPEN).all()
 
-    def _holding(self, every: Sequence[Epoch], tenant: str, person: str, others: Sequence[str]) -> list[Hold]:
+    def _unheld(
+        self, every: Sequence[WrappingKey], tenant: str, person: str, others: Sequence[str]
+    ) -> tuple[str, Sequence[Unless]]:
+        """Every keyed hash of these subjects, as JSON; and what must not come in between this look and the act.
+
+        Raises:
+            Held: nobody may erase them.
+        """
+        with self._reader.connect() as connection:
+            # First: what is read after it may be newer, never older.
+            seen = connection.execute(select(head.c.tree_size)).scalar() or 0
+            buckets = Buckets.load(connection, self._epochs)
+        held = self._holding(every, tenant, person, others)
+        if held:
+            raise Held(held)
+        names = orjson.dumps(sorted({tag for _, tag in buckets.tags(tenant, (person, *others))})).decode()
+        with self._reader.connect() as connection:
+            anybody = any(hold.holds_at(self._clock()) for hold in holds_of(connection, every, tenant))
+        unless = [no_hold_since(tenant, seen), *buckets.none_made(tenant, (person, *others))]
+        if anybody:
+            unless.append(nothing_shared_since(self._eraser.dialect.name, tenant, names, seen))
+        return names, unless
+
+    def _holding(self, every: Sequence[WrappingKey], tenant: str, person: str, others: Sequence[str]) -> list[Hold]:
         now = self._clock()
         with self._reader.connect() as connection:
             in_force = [hold for hold in holds_of(connection, every, tenant) if hold.holds_at(now)]
-            mine = [hold for hold in in_force if hold.subject == person]
+            mine = [hold for hold in in_force if hold.subject in (person, None)]
             if mine or not in_force:
                 return mine
-            keys = [key.key_id for key in keys_of(connection, every, tenant, (person, *others))]
-            return [hold for hold in in_force if _share(connection, keys, self._keys_of_held(connection, every, hold))]
+            buckets = Buckets.load(connection, self._epochs)
+            keys = [key.key_id for key in keys_of(connection, buckets, tenant, (person, *others))]
+            return [
+                hold for hold in in_force if _share(connection, keys, self._keys_of_held(connection, buckets, hold))
+            ]
 
-    def _keys_of_held(self, connection: Connection, every: Sequence[Epoch], hold: Hold) -> set[str]:
-        names = (hold.subject, *self._aliases(hold.tenant, hold.subject))
-        return {key.key_id for key in keys_of(connection, every, hold.tenant, names)}
+    def _keys_of_held(self, connection: Connection, buckets: Buckets, hold: Hold) -> set[str]:
+        names = () if hold.subject is None else (hold.subject, *self._aliases(hold.tenant, hold.subject))
+        return {key.key_id for key in keys_of(connection, buckets, hold.tenant, names)}
 
     def _state(self, tenant: str, erasure_id: str) -> Erasure:
         with self._reader.connect() as connection:
@@ -274,8 +306,8 @@ class Erasures:
                 row.done_index,
             )
 
-    def _delete(self, pending: Sequence[Any]) -> None:
-        """Values and data keys of erasures that are under way."""
+    def _delete_values(self, pending: Sequence[Any]) -> None:
+        """Values of erasures that are under way."""
         for row in pending:
             mine = select(erased_keys.c.key_id).where(erased_keys.c.erasure_id == row.erasure_id)
             alone = select(payloads.c.commitment).where(payloads.c.key_id.in_(mine))
@@ -283,6 +315,25 @@ class Erasures:
             for query in (shared, alone):
                 while delete_payloads(self._eraser, query, _counting(row.erasure_id)):
                     pass
+
+    def _slots(self, erasure_ids: Sequence[str]) -> set[int]:
+        """Slots in whose buckets keys of these erasures are."""
+        found: set[int] = set()
+        for erasure_id in erasure_ids:
+            query = (
+                select(data_keys.c.bucket)
+                .join_from(data_keys, erased_keys, erased_keys.c.key_id == data_keys.c.key_id)
+                .where(erased_keys.c.erasure_id == erasure_id)
+                .distinct()
+            )
+            with self._reader.connect() as connection:
+                found.update(slot_of(bucket) for bucket in connection.execute(query).scalars())
+        return found
+
+    def _delete_keys(self, pending: Sequence[Any]) -> None:
+        """Data keys of erasures that are under way."""
+        for row in pending:
+            mine = select(erased_keys.c.key_id).where(erased_keys.c.erasure_id == row.erasure_id)
             with erasing(self._eraser) as connection:
                 connection.execute(delete(data_keys).where(data_keys.c.key_id.in_(mine)))
 
@@ -297,16 +348,12 @@ def _share(connection: Connection, mine: Sequence[str], theirs: set[str]) -> boo
     return False
 
 
-def delete_payloads(
-    eraser: Engine, wanted: Any, also: Callable[[Connection, int], None] = lambda _connection, _count: None
-) -> int:
+def delete_payloads(eraser: Engine, wanted: Any, also: Callable[[Connection, int], None]) -> int:
     """Delete some of the payloads whose commitments ``wanted`` selects; returns how many it found, 0 at the end."""
     with erasing(eraser) as connection:
         found = connection.execute(wanted.limit(DELETE_AT_ONCE)).scalars().all()
         if found:
-            gone = connection.execute(delete(payloads).where(payloads.c.commitment.in_(found))).rowcount
-            connection.execute(delete(payload_keys).where(payload_keys.c.commitment.in_(found)))
-            also(connection, gone)
+            also(connection, delete_values(connection, found))
         return len(found)
 
 

@@ -1,7 +1,7 @@
 """What ``fsck`` looks at of values that can be erased: that each opens its commitment, with the keys and for the entry
 that it was sealed for, and that erasures are recorded as the log says.
 
-What nothing vouches for: times beside sealed values and keys, and which epoch wraps a data key. Whoever changes the
+What nothing vouches for: times beside sealed values and data keys, and which epoch wraps a bucket. Whoever changes the
 epoch's name makes values unreadable, as whoever deletes them does; that they were there the commitment still says.
 """
 
@@ -11,13 +11,15 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, func, or_, select
 
+from audit.buckets import open_bucket
 from audit.epochs import EpochKeys
 from audit.errors import SealBroken
 from audit.findings import Fault, Finding
-from audit.sealing import OPENING, Epoch, Opener, unseal
-from audit.tables import data_keys, entries, erased_keys, payload_keys
+from audit.sealing import OPENING, Opener, unseal
+from audit.tables import data_keys, entries, erased_keys, key_buckets, payload_keys
 from audit.tables import erasures as erasure_rows
 from audit.tables import payloads as table
+from audit.wrapping import WrappingKey, every_epoch
 from gateway.entries import EntryType
 
 _CHUNK: Final = 512
@@ -91,25 +93,37 @@ def _values(connection: Connection, epochs: EpochKeys) -> Iterator[Finding]:
 
 
 def _keys(connection: Connection, epochs: EpochKeys) -> Iterator[Finding]:
-    """A data key is bound to its id, and to its subject, of whom tenant and keyed hash stand beside it."""
+    """A bucket key is bound to its bucket; a data key to its id and its subject, whose keyed hash stands beside it."""
+    every = {epoch.name: epoch for epoch in every_epoch(epochs)}
+    buckets: dict[str, WrappingKey | None] = {}
+    for row in connection.execute(select(key_buckets).order_by(key_buckets.c.bucket)).all():
+        buckets[row.bucket] = None
+        try:
+            buckets[row.bucket] = open_bucket(row, every)
+        except SealBroken as exc:
+            yield Finding(Fault.PAYLOAD, exc.detail)
     statement = select(data_keys).order_by(data_keys.c.key_id).limit(_CHUNK)
     after = ""
     while True:
         rows = connection.execute(statement.where(data_keys.c.key_id > after)).all()
         for row in rows:
-            raw = epochs.get(row.epoch)
-            if raw is None:
-                continue
-            epoch = Epoch.of(row.epoch, raw)
-            try:
-                _, subject = epoch.unwrap(row.key_id, row.wrapped)
-                if epoch.tag((row.tenant, subject)) != row.subject:
-                    yield Finding(Fault.PAYLOAD, f"data key {row.key_id} is of another tenant or data subject")
-            except SealBroken as exc:
-                yield Finding(Fault.PAYLOAD, exc.detail)
+            if row.bucket not in buckets:
+                yield Finding(Fault.PAYLOAD, f"data key {row.key_id} is of a bucket that is not there")
+            elif (bucket := buckets[row.bucket]) is not None:
+                yield from _key(row, bucket)
         if len(rows) < _CHUNK:
             return
         after = rows[-1].key_id
+
+
+def _key(row: Any, bucket: WrappingKey) -> Iterator[Finding]:
+    try:
+        _, subject = bucket.unwrap(row.key_id, row.wrapped)
+    except SealBroken as exc:
+        yield Finding(Fault.PAYLOAD, exc.detail)
+        return
+    if bucket.tag((row.tenant, subject)) != row.subject:
+        yield Finding(Fault.PAYLOAD, f"data key {row.key_id} is of another tenant or data subject")
 
 
 def erasures(connection: Connection) -> Iterator[Finding]:

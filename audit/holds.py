@@ -12,14 +12,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, select
+from sqlalchemy import ColumnElement, Connection, bindparam, select
 
 from audit.history import TREE_SIZE
-from audit.tables import entries
+from audit.retained import PARTITION
+from audit.tables import dropped_partitions, entries
 from gateway.entries import EntryDraft, EntryType
 from gateway.model import DEFAULT_TENANT
+from gateway.ports import Unless
 
 _KINDS: Final = (EntryType.ENTRIES_HELD, EntryType.ENTRIES_RELEASED)
+_SET_SINCE: Final = select(entries.c.idx).where(
+    entries.c.tenant == DEFAULT_TENANT,
+    entries.c.type == str(EntryType.ENTRIES_HELD),
+    entries.c.idx >= bindparam("since"),
+    entries.c.idx < bindparam("before"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +83,14 @@ class EntriesHold:
     time: str
 
 
+class EntriesAreHeld(Exception):
+    """Entries have to stay; ``holds`` say why."""
+
+    def __init__(self, holds: Sequence[EntriesHold]) -> None:
+        super().__init__("held by " + ", ".join(hold.hold_id for hold in holds))
+        self.holds = holds
+
+
 def setting(held: Held, case: str) -> tuple[str, EntryDraft]:
     """The id of a new hold, and the entry that it is."""
     hold_id = secrets.token_hex(8)
@@ -117,4 +133,26 @@ def holding(connection: Connection, holds: Sequence[EntriesHold], start: int, en
         query = select(entries.c.idx).where(entries.c.idx >= start, entries.c.idx < end, *hold.held.conditions())
         if connection.execute(query.limit(1)).first() is not None:
             found.append(hold)
+    return found
+
+
+def none_set_since(since: int) -> Unless:
+    """That no hold was set from the log index ``since`` on."""
+    return Unless(_SET_SINCE, {"since": since})
+
+
+def too_late(connection: Connection, held: Held, index: int) -> list[tuple[int, int]]:
+    """First and last entry of each stretch that was dropped before the hold at ``index`` was set, and that it may have
+    been meant for: nobody can say of a dropped entry whether a hold by context, plan or principal would fit.
+    """
+    query = select(dropped_partitions.c.partition).where(dropped_partitions.c.idx < index)
+    found: list[tuple[int, int]] = []
+    for number in connection.execute(query.order_by(dropped_partitions.c.partition)).scalars():
+        first, last = number * PARTITION, (number + 1) * PARTITION - 1
+        if (held.first or 0) > last or (held.last is not None and held.last < first):
+            continue
+        if found and found[-1][1] == first - 1:
+            found[-1] = (found[-1][0], last)
+        else:
+            found.append((first, last))
     return found

@@ -34,7 +34,7 @@ from audit.others import Others
 from audit.post_quantum import PostQuantumKey
 from audit.query import PAGE_MAX, Filter, Page
 from audit.reader import Reader
-from audit.sealing import Opener, Sealer
+from audit.sealing import Opener, Sealer, sealed_bytes
 from audit.threads import at_length
 from audit.tiles import Tile, Tiles
 from audit.witnesses import quorum_of
@@ -350,6 +350,15 @@ class Log:
         def work() -> Mapping[str, tuple[bytes, bytes]]:
             with self.reader.connect() as connection:
                 return self._opener.open(connection, commitments)
+
+        return await self.read(work)
+
+    async def sealed_bytes(self, commitments: Sequence[str]) -> Mapping[str, int]:
+        """Commitment -> how many bytes are stored for it, of those that are still there. Reads none of them."""
+
+        def work() -> Mapping[str, int]:
+            with self.reader.connect() as connection:
+                return sealed_bytes(connection, commitments)
 
         return await self.read(work)
 

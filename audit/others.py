@@ -14,8 +14,8 @@ from typing import Any, Final, Protocol
 from sqlalchemy import Dialect
 
 from audit.tables import entries
-from gateway.entries import FORGETTING, PAST
-from gateway.ports import Topic, TopicKind
+from gateway.entries import FORGETTING, FREEZING, PAST
+from gateway.ports import FREEZES, Topic, TopicKind
 
 RANGE_MAX: Final = 20_000
 """Entries of others that are looked at together; of more, nobody is told which they were: every topic is lost."""
@@ -48,7 +48,7 @@ class Others:
 
     def __init__(self, dialect: Dialect) -> None:
         mark = "?" if dialect.paramstyle == "qmark" else "%s"
-        self._all = _between(mark, PAST | FORGETTING)
+        self._all = _between(mark, PAST | FORGETTING | FREEZING)
         self._forgetting = _between(mark, FORGETTING)
         self._forget: list[Callable[[], None]] = []
         self._lock = threading.Lock()
@@ -105,6 +105,8 @@ class Others:
             if kind in PAST:
                 self._note(Topic(TopicKind.CONTEXT, tenant, context_id), index)
                 self._note(Topic(TopicKind.PRINCIPAL, tenant, principal), index)
+            elif kind in FREEZING:
+                self._note(FREEZES, index)
         if any(kind in FORGETTING for _, kind, *_ in found):
             self.forgetting(size)
 

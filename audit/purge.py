@@ -2,35 +2,40 @@
 
 A deleted row can lie on in a backup. What makes it unreadable there is that its data key goes: a key seals for a week
 (``sealing.SEALING_SECONDS``), so a week after the last value that it sealed has ended, no row needs it; it is deleted,
-and with the next epoch the key that wrapped it is destroyed.
+and when the bucket that wrapped it is a day old, that is replaced, and destroyed with the epoch above it.
+
+What is held is compared page by page, here and not in the database: a statement takes thousands of parameters, and a
+hold can keep more keys than that.
 """
 
 import asyncio
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final
 
-from sqlalchemy import ColumnElement, Engine, delete, func, or_, select
+from sqlalchemy import ColumnElement, Engine, delete, or_, select, tuple_
 
+from audit.buckets import SLOTS, Buckets, slot_of
 from audit.epochs import EpochKeys
-from audit.eraser import erasing
-from audit.erasure import delete_payloads
+from audit.eraser import DELETE_AT_ONCE, delete_values, erasing, no_hold_is_set
 from audit.reader import Reader
 from audit.rotation import Rotation
-from audit.sealing import SEALING_SECONDS, every_epoch
+from audit.sealing import SEALING_SECONDS
 from audit.subjects import holds_of, keys_of
-from audit.tables import data_keys, holds, key_epochs, payload_keys, payloads
+from audit.tables import data_keys, holds, key_buckets, payload_keys, payloads
+from audit.wrapping import every_epoch
 from gateway.entries import EntryDraft, EntryType
 from gateway.model import DEFAULT_TENANT
 from gateway.ports import Append, AuditLog
 
-EPOCH_SECONDS: Final = 86_400.0
-"""Deleted keys wait for so long, at most, until the epoch key above them is destroyed."""
+BUCKET_SECONDS: Final = 20 * 3_600.0
+"""After so long a bucket is replaced: deleted keys wait no longer until what wrapped them is destroyed."""
+RENEWED_AT_ONCE: Final = SLOTS // 8
+"""Buckets: an erasure that comes meanwhile waits for no more of them."""
 _GRACE_SECONDS: Final = 3_600.0
 """A key that no longer seals may be in use by a commit that is under way."""
-_POLL_SECONDS: Final = 0.05
-_STEADY_TRIES: Final = 200
+_AGE: Final = tuple_(payloads.c.created_at, payloads.c.commitment)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +44,25 @@ class Purged:
 
     payloads: int
     keys: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What the holds that were set by some moment keep.
+
+    Attributes:
+        hold_ids: all of them, ended ones too.
+        keys: data keys of people whose data is held.
+        tenants: those with a hold of which nobody can say whose data it keeps.
+    """
+
+    hold_ids: set[str] = field(default_factory=set)
+    keys: set[str] = field(default_factory=set)
+    tenants: set[str] = field(default_factory=set)
+
+    def keeps(self, tenant: str, owners: Iterable[str]) -> bool:
+        """Whether a value sealed by the keys ``owners`` has to stay."""
+        return tenant in self.tenants or not self.keys.isdisjoint(owners)
 
 
 class Purge:
@@ -83,35 +107,81 @@ class Purge:
                     "days": days,
                 }
                 await self._log.append(Append([EntryDraft(EntryType.RETENTION_APPLIED, DEFAULT_TENANT, facts=facts)]))
-            if await asyncio.to_thread(self._stale):
-                await self._rotation.begin()  # what follows is ``Erasures.advance``'s
+            old = await asyncio.to_thread(self._old_slots)
+            if old:
+                await self._rotation.begin(old)  # what follows is ``Erasures.advance``'s
             return purged
 
     def _purge(self, before: float) -> Purged:
-        count = 0
-        while found := self._delete_some(before):
-            count += found
+        self._epochs.forget()
+        held, count = self._held(), 0
+        for page in self._pages(before):
+            while (gone := self._delete(page, held)) is None:
+                held = self._held()
+            count += gone
+        return Purged(count, sum(self._delete_keys(page) for page in self._idle_keys()))
+
+    def _pages(self, before: float) -> Iterator[list[tuple[str, str, set[str]]]]:
+        """Commitment, tenant and data keys of the values that are older, the oldest first."""
+        wanted = select(payloads.c.created_at, payloads.c.commitment, payloads.c.tenant, payloads.c.key_id)
+        wanted = wanted.where(payloads.c.created_at < before)
+        wanted = wanted.order_by(payloads.c.created_at, payloads.c.commitment).limit(DELETE_AT_ONCE)
+        query = wanted
+        while True:
+            with self._reader.connect() as connection:
+                rows = connection.execute(query).all()
+                if not rows:
+                    return
+                page = {row.commitment: (row.commitment, row.tenant, {row.key_id}) for row in rows}
+                shared = select(payload_keys).where(payload_keys.c.commitment.in_(list(page)))
+                for commitment, key_id in connection.execute(shared):
+                    page[commitment][2].add(key_id)
+            yield list(page.values())
+            query = wanted.where(tuple_(rows[-1].created_at, rows[-1].commitment) < _AGE)
+
+    def _delete(self, page: Sequence[tuple[str, str, set[str]]], held: _Held) -> int | None:
+        """Those of ``page`` that ``held`` does not keep; ``None``, and nothing, where a hold was set since."""
+        over = [commitment for commitment, tenant, owners in page if not held.keeps(tenant, owners)]
+        if not over:
+            return 0
         with erasing(self._eraser) as connection:
-            keys = connection.execute(delete(data_keys).where(*self._idle())).rowcount
-        return Purged(count, keys)
+            no_hold_is_set(connection)
+            if not held.hold_ids.issuperset(connection.execute(select(holds.c.hold_id)).scalars()):
+                return None
+            return delete_values(connection, over)
 
-    def _delete_some(self, before: float) -> int:
-        """Payloads of one transaction. No hold is set between the look at the holds and the end of it."""
-        for _ in range(_STEADY_TRIES):
-            with self._epochs.steady() as mine:
-                if mine:
-                    self._epochs.forget()
-                    return delete_payloads(self._eraser, self._over(before))
-            time.sleep(_POLL_SECONDS)
-        return 0  # the rest is found the next time
+    def _held(self) -> _Held:
+        every, now, held = every_epoch(self._epochs), self._clock(), _Held()
+        with self._reader.connect() as connection:
+            buckets = Buckets.load(connection, self._epochs)
+            for tenant in connection.execute(select(holds.c.tenant).distinct()).scalars().all():
+                for hold in holds_of(connection, every, tenant):
+                    held.hold_ids.add(hold.hold_id)
+                    if not hold.holds_at(now):
+                        continue
+                    if hold.subject is None:
+                        held.tenants.add(tenant)
+                    else:
+                        names = [hold.subject, *self._aliases(tenant, hold.subject)]
+                        held.keys.update(key.key_id for key in keys_of(connection, buckets, tenant, names))
+        return held
 
-    def _over(self, before: float) -> Any:
-        kept = self._kept()
-        wanted = select(payloads.c.commitment).where(payloads.c.created_at < before)
-        if not kept:
-            return wanted
-        shared = select(payload_keys.c.commitment).where(payload_keys.c.key_id.in_(kept))
-        return wanted.where(payloads.c.key_id.not_in(kept), payloads.c.commitment.not_in(shared))
+    def _idle_keys(self) -> Iterator[list[str]]:
+        """Data keys that seal no more and that no value needs."""
+        after = ""
+        while True:
+            query = select(data_keys.c.key_id).where(data_keys.c.key_id > after, *self._idle())
+            with self._reader.connect() as connection:
+                found = connection.execute(query.order_by(data_keys.c.key_id).limit(DELETE_AT_ONCE)).scalars().all()
+            if not found:
+                return
+            yield list(found)
+            after = found[-1]
+
+    def _delete_keys(self, key_ids: Sequence[str]) -> int:
+        with erasing(self._eraser) as connection:
+            query = delete(data_keys).where(data_keys.c.key_id.in_(key_ids), *self._idle())
+            return int(connection.execute(query).rowcount)
 
     def _idle(self) -> list[ColumnElement[bool]]:
         used = or_(
@@ -120,22 +190,12 @@ class Purge:
         )
         return [data_keys.c.created_at < self._clock() - SEALING_SECONDS - _GRACE_SECONDS, ~used]
 
-    def _kept(self) -> list[str]:
-        """Data keys of people whose data is held."""
-        every, now = every_epoch(self._epochs), self._clock()
-        kept: list[str] = []
+    def _old_slots(self) -> list[int]:
+        """Some slots whose newest bucket is old, the oldest first."""
+        newest: dict[int, float] = {}
         with self._reader.connect() as connection:
-            for tenant in connection.execute(select(holds.c.tenant).distinct()).scalars().all():
-                for hold in holds_of(connection, every, tenant):
-                    if hold.holds_at(now):
-                        names = [hold.subject, *self._aliases(tenant, hold.subject)]
-                        kept.extend(key.key_id for key in keys_of(connection, every, tenant, names))
-        return kept
-
-    def _stale(self) -> bool:
-        """Whether an epoch has lasted long enough, and something was sealed in it."""
-        with self._reader.connect() as connection:
-            oldest = connection.execute(select(func.min(data_keys.c.created_at))).scalar()
-            begun = connection.execute(select(func.max(key_epochs.c.begun_at))).scalar()
-        since = begun if begun is not None else oldest
-        return since is not None and since < self._clock() - EPOCH_SECONDS
+            for bucket, made_at in connection.execute(select(key_buckets.c.bucket, key_buckets.c.created_at)):
+                newest[slot_of(bucket)] = max(made_at, newest.get(slot_of(bucket), 0.0))
+        before = self._clock() - BUCKET_SECONDS
+        old = sorted((made_at, slot) for slot, made_at in newest.items() if made_at < before and slot >= 0)
+        return [slot for _, slot in old[:RENEWED_AT_ONCE]]

@@ -28,10 +28,19 @@ _ALL: Final = (1 << BLOCK) - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """All that a reader may see, whatever they ask for: entries of these hands, and entries of these types."""
+
+    hands: frozenset[str]
+    types: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
     """What to look for; every given member must match.
 
     Attributes:
+        scope: ``None`` for a reader who may see every hand.
         step_id: by itself no index leads to it; with ``plan_id`` the plan's does.
         control: a control id, as entries carry it (``gdpr:5(2)``).
         since: entries at or after this time (RFC 3339, UTC, milliseconds, as entries write it).
@@ -39,6 +48,7 @@ class Filter:
     """
 
     tenant: str | None = None
+    scope: Scope | None = None
     type: str | None = None
     effect: str | None = None
     context_id: str | None = None
@@ -54,7 +64,9 @@ class Filter:
     until: str | None = None
 
 
-_EQUAL: Final = tuple(item.name for item in fields(Filter) if item.name not in {"reason", "control", "since", "until"})
+_EQUAL: Final = tuple(
+    item.name for item in fields(Filter) if item.name not in {"scope", "reason", "control", "since", "until"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +105,7 @@ class Page:
 
 _STORED: Final = (entries.c.idx, entries.c.type, entries.c.body, entries.c.fields)
 _WANTED: Final = select(*_STORED).where(entries.c.idx.in_(bindparam("wanted", expanding=True)))
-_POSTINGS: Final = select(postings.c.block, postings.c.offsets).where(
+_POSTINGS: Final = select(postings.c.block, postings.c.term, postings.c.offsets).where(
     postings.c.tenant == bindparam("tenant"),
     postings.c.term.in_(bindparam("terms", expanding=True)),
     postings.c.block >= bindparam("low"),
@@ -231,6 +243,8 @@ def conditions(wanted: Filter, low: int, high: int) -> list[ColumnElement[bool]]
     """The filter in SQL, for the entries ``[low, high)``."""
     found: list[ColumnElement[bool]] = [entries.c.idx >= low, entries.c.idx < high]
     found += [entries.c[name] == value for name in _EQUAL if (value := getattr(wanted, name)) is not None]
+    if wanted.scope is not None:
+        found.append(or_(entries.c.hand.in_(wanted.scope.hands), entries.c.type.in_(wanted.scope.types)))
     if wanted.reason is not None:
         # Not LIKE, which takes a capital letter for a small one in SQLite.
         found.append(_within_bytes(entries.c.reasons, literal(orjson.dumps(wanted.reason).decode())))
@@ -278,31 +292,47 @@ def _parts(
         full: number of the first block that is not full. It and those after it have no postings, whatever is stored: a
             row beforehand would hide what is written later.
     """
-    terms = _terms(wanted)
+    terms, scope = _terms(wanted), _scope_terms(wanted)
     first, last = low // BLOCK, -(-high // BLOCK)
     starts = range(first, last, _BLOCKS)
     for start in reversed(starts) if newest_first else starts:
         end = min(start + _BLOCKS, last)
         span = {"low": start, "high": end}
         indexed = {row.block: row for row in connection.execute(_INDEXED, span)}
-        masks: dict[int, list[int]] = {}
-        for block, raw in connection.execute(_POSTINGS, {"tenant": wanted.tenant, "terms": terms, **span}):
-            masks.setdefault(block, []).append(decode(bytes(raw)))
+        masks: dict[int, dict[str, int]] = {}
+        looked_up = list({*terms, *(scope or ())})
+        for block, found, raw in connection.execute(_POSTINGS, {"tenant": wanted.tenant, "terms": looked_up, **span}):
+            masks.setdefault(block, {})[found] = decode(bytes(raw))
         blocks = range(start, end)
         for block in reversed(blocks) if newest_first else blocks:
             part = (max(low, block * BLOCK), min(high, (block + 1) * BLOCK))
             if block not in indexed or block >= full:
                 yield _Part(*part, None)
                 continue
-            found = masks.get(block, [])
-            bits = _ALL if len(found) == len(terms) else 0
-            for one in found:
-                bits &= one
-            bits &= _within(block, *part)
+            bits = _carrying(masks.get(block, {}), terms, scope) & _within(block, *part)
             if bits:
                 bits &= _timely(connection, wanted, indexed[block])
             if bits:
                 yield _Part(*part, bits)
+
+
+def _carrying(masks: Mapping[str, int], terms: Sequence[str], scope: Sequence[str] | None) -> int:
+    """The offsets that carry every one of ``terms``, and one of ``scope`` where there is one."""
+    bits = _ALL
+    for one in terms:
+        bits &= masks.get(one, 0)
+    if scope is not None:
+        within = 0
+        for one in scope:
+            within |= masks.get(one, 0)
+        bits &= within
+    return bits
+
+
+def _scope_terms(wanted: Filter) -> list[str] | None:
+    if wanted.scope is None:
+        return None
+    return [term("hand", one) for one in wanted.scope.hands] + [term("type", one) for one in wanted.scope.types]
 
 
 def _terms(wanted: Filter) -> list[str]:
@@ -333,6 +363,9 @@ def _timely(connection: Connection, wanted: Filter, block: Any) -> int:
 def _matches(wanted: Filter, body: bytes) -> bool:
     entry = orjson.loads(body)
     if any((value := getattr(wanted, name)) is not None and entry.get(name) != value for name in _EQUAL):
+        return False
+    scope = wanted.scope
+    if scope is not None and entry.get("hand") not in scope.hands and entry["type"] not in scope.types:
         return False
     if wanted.reason is not None and wanted.reason not in entry["reasons"]:
         return False

@@ -3,16 +3,19 @@
     1 due        whole, its newest entry older than the retention, under no hold, and no value behind it kept any more
     2 sound      the partition is rebuilt and verified against a signed checkpoint that covers it
     3 archived   where there is an archive: put there, read back, and the same
-    4 on record  a 'retention applied' entry, and in its transaction the row by which the database lets go
+    4 on record  a 'retention applied' entry, and in its transaction the row by which the database lets go; refused
+                 where a hold came before it in the log
     5 dropped    in one transaction: hashes kept, index and entries deleted
 
 A crash leaves a partition before one of these. Up to 4 nothing has changed, and after it :meth:`Retention.sweep` takes
-it up again. Entries that stand (``gateway.entries.STANDING``) stay, and so do those of contexts that are in use: later
-decisions rest on them. Needs a database role that may delete; the gateway's own may not.
+it up again: a hold that is set then is too late, and says so (``holds.too_late``). Entries that stand
+(``gateway.entries.STANDING``) stay, and so do those of contexts that are in use: later decisions rest on them. Needs a
+database role that may delete; the gateway's own may not.
 """
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -30,18 +33,21 @@ from audit.dropping import NOT_ARCHIVED, Drop
 from audit.entry import format_time
 from audit.errors import ArchiveRefused, LogUnavailable
 from audit.history import TREE_SIZE
-from audit.holds import holding, in_force
+from audit.holds import EntriesAreHeld, holding, in_force, none_set_since
 from audit.log import Log
 from audit.retained import PARTITION, TILE, tile_of
 from audit.tables import dropped_partitions, entries, head, payloads, posting_blocks, postings, retained_hashes
 from audit.worm import Archive
 from gateway.entries import PAST, STANDING, EntryDraft, EntryType
+from gateway.errors import Overtaken
 from gateway.model import DEFAULT_TENANT
-from gateway.ports import Append, Write
+from gateway.ports import Append, Unless, Write
 
 MONTHS_MIN: Final = 6
 """EU AI Act art. 19(1) and 26(6): logs are kept for at least six months."""
 _AT_ONCE: Final = 500
+_LOOKS: Final = 20
+"""How often the holds are looked at, where others go on setting some."""
 
 _STANDING: Final = sorted(str(kind) for kind in STANDING)
 _PAST: Final = sorted(str(kind) for kind in PAST)
@@ -198,6 +204,7 @@ class Retention:
 
         Raises:
             ArchiveRefused: it is not sound, or the archive does not do as it must; nothing was dropped.
+            EntriesAreHeld: a hold is about an entry of it; nothing was dropped.
             LogUnavailable: nothing was dropped, or :meth:`sweep` finishes it.
         """
         if await asyncio.to_thread(self._read, lambda connection: _is_dropped(connection, number)):
@@ -216,8 +223,12 @@ class Retention:
             return [Write(_INSERT_DROPPED, {"partition": number, "idx": indices[0]})]
 
         entry = EntryDraft(EntryType.RETENTION_APPLIED, DEFAULT_TENANT, facts=facts)
-        await self._log.append(Append([entry], finalise=mark))
-        return await asyncio.to_thread(self._delete, number)
+        for _ in range(_LOOKS):
+            unless = await asyncio.to_thread(self._read, lambda connection: _unheld(connection, number))
+            with suppress(Overtaken):
+                await self._log.append(Append([entry], finalise=mark, unless=[unless]))
+                return await asyncio.to_thread(self._delete, number)
+        raise LogUnavailable("holds go on being set")
 
     async def sweep(self) -> int:
         """Delete what is left of dropped partitions and need not stay: after a crash, or after a context was not used
@@ -262,14 +273,11 @@ class Retention:
         return found, version
 
     def _delete(self, number: int) -> int:
-        """Step 5; does nothing where it is done, or a hold came in between."""
+        """Step 5; does nothing where it is done."""
         try:
             with writing(self._engine.connect()) as connection, connection.begin():
                 if connection.dialect.name == "postgresql":
-                    # Holds are entries: with the head locked, none can be set until this is done.
                     connection.execute(select(head.c.tree_size).with_for_update())
-                if holding(connection, in_force(connection), number * PARTITION, (number + 1) * PARTITION):
-                    return 0
                 return _delete(connection, number, self.cut)
         except SQLAlchemyError as exc:
             raise LogUnavailable(type(exc).__name__) from exc
@@ -294,6 +302,16 @@ def _values_kept(connection: Connection, span: dict[str, int]) -> bool:
         if connection.execute(query.limit(1)).first() is not None:
             return True
     return False
+
+
+def _unheld(connection: Connection, number: int) -> Unless:
+    """That no hold is set until the drop is on record. Raises ``EntriesAreHeld``."""
+    seen = connection.execute(select(TREE_SIZE)).scalar() or 0  # first: what is read after it is as new, or newer
+    span = _span(number)
+    found = holding(connection, in_force(connection), span["start"], span["end"])
+    if found:
+        raise EntriesAreHeld(found)
+    return none_set_since(seen)
 
 
 def _is_dropped(connection: Connection, number: int) -> bool:

@@ -2,12 +2,12 @@
 
 ``sealed = nonce || AES-256-GCM(key, salt || value, AAD = commitment)``. The key of a value that concerns one data
 subject is that subject's data key; where it concerns several, it is made of all their data keys, and whoever lacks one
-of them opens nothing. A data key and the subject's name are wrapped by an epoch key (:mod:`audit.epochs`). A row names
-its subject only by a keyed hash, so that a dead tuple or a backup says nothing once the epoch key is gone.
+of them opens nothing. A data key and the subject's name are wrapped by a bucket key (:mod:`audit.buckets`), and that by
+an epoch key (:mod:`audit.epochs`). A row names its subject only by a keyed hash, so that a dead tuple or a backup says
+nothing once the epoch key is gone.
 """
 
 import hashlib
-import hmac
 import os
 import threading
 from collections import OrderedDict
@@ -19,12 +19,14 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from sqlalchemy import Connection, Dialect, bindparam, select
+from sqlalchemy import Connection, Dialect, bindparam, func, select
 
+from audit.buckets import BUCKETS, BucketRow, Buckets, make, open_bucket
 from audit.driver import Driver
 from audit.epochs import KEY_BYTES, NONCE_BYTES, EpochKeys
 from audit.errors import SealBroken
-from audit.tables import data_keys, erased_keys, key_epochs, payload_keys, payloads
+from audit.tables import data_keys, erased_keys, key_buckets, key_epochs, payload_keys, payloads
+from audit.wrapping import Subject, WrappingKey, every_epoch
 from gateway.commitments import Committed
 from gateway.randomness import random_16_bytes
 
@@ -37,7 +39,7 @@ _CACHE: Final = 4096
 
 _IN_USE: Final = f"NOT EXISTS (SELECT 1 FROM {erased_keys.name} e WHERE e.key_id = {data_keys.name}.key_id)"  # noqa: S608
 _KEYS_OF_SUBJECTS: Final = (
-    f"SELECT tenant, subject, key_id, epoch, wrapped, created_at FROM {data_keys.name} WHERE {_IN_USE} AND "  # noqa: S608
+    f"SELECT tenant, subject, key_id, bucket, wrapped, created_at FROM {data_keys.name} WHERE {_IN_USE} AND "  # noqa: S608
 )
 _NEWEST_EPOCH: Final = f"SELECT max(epoch) FROM {key_epochs.name}"  # noqa: S608
 _UNERASED: Final = ~select(erased_keys.c.key_id).where(erased_keys.c.key_id == data_keys.c.key_id).exists()
@@ -46,19 +48,20 @@ OPENING: Final = select(
     payloads.c.sealed,
     payloads.c.owners,
     data_keys.c.key_id,
-    data_keys.c.epoch,
+    data_keys.c.bucket,
     data_keys.c.wrapped,
 ).join_from(payloads, data_keys, payloads.c.key_id == data_keys.c.key_id)
 """What :meth:`Opener.open_rows` wants of each payload."""
+_BUCKET: Final = select(key_buckets).where(key_buckets.c.bucket == bindparam("the_bucket"))
 _PAYLOADS: Final = OPENING.where(payloads.c.commitment.in_(bindparam("commitments", expanding=True)), _UNERASED)
+_SIZES: Final = select(payloads.c.commitment, func.length(payloads.c.sealed)).where(
+    payloads.c.commitment.in_(bindparam("commitments", expanding=True))
+)
 _OWNERS: Final = (
-    select(payload_keys.c.commitment, data_keys.c.key_id, data_keys.c.epoch, data_keys.c.wrapped)
+    select(payload_keys.c.commitment, data_keys.c.key_id, data_keys.c.bucket, data_keys.c.wrapped)
     .join_from(payload_keys, data_keys, payload_keys.c.key_id == data_keys.c.key_id)
     .where(payload_keys.c.commitment.in_(bindparam("commitments", expanding=True)), _UNERASED)
 )
-
-Subject = tuple[str, str]
-"""``(tenant, subject)``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,48 +74,6 @@ class DataKey:
     made_at: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Epoch:
-    """An epoch key in its two uses: it wraps data keys, and hashes the names of their subjects."""
-
-    name: str
-    wrapper: AESGCM = field(repr=False)
-    _tag_key: bytes = field(repr=False)
-
-    @classmethod
-    def of(cls, name: str, key: bytes) -> "Epoch":
-        """From its 32 bytes."""
-        return cls(name, AESGCM(key), hmac.digest(key, b"handrail subject tag", "sha256"))
-
-    def tag(self, subject: Subject) -> str:
-        """The keyed hash by which rows of this epoch name a subject, in hex."""
-        return hmac.digest(self._tag_key, "\0".join(subject).encode(), "sha256").hex()
-
-    def wrap(self, key_id: str, key: bytes, subject: str) -> bytes:
-        """``key`` and its subject's name for the row ``key_id``."""
-        nonce = os.urandom(NONCE_BYTES)
-        return nonce + self.wrapper.encrypt(nonce, key + subject.encode(), key_id.encode("ascii"))
-
-    def unwrap(self, key_id: str, wrapped: bytes) -> tuple[bytes, str]:
-        """What :meth:`wrap` wrapped. Raises ``SealBroken``."""
-        try:
-            plain = self.wrapper.decrypt(wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], key_id.encode("ascii"))
-        except (InvalidTag, ValueError):
-            raise SealBroken(f"data key {key_id} does not unwrap") from None
-        return plain[:KEY_BYTES], plain[KEY_BYTES:].decode()
-
-
-def every_epoch(epochs: EpochKeys) -> list[Epoch]:
-    """The epochs whose keys are there, oldest first: more than one only while one takes over from another.
-
-    Raises:
-        SealBroken: the keys cannot be used.
-    """
-    epochs.current()
-    found = [(name, epochs.get(name)) for name in epochs.names()]
-    return [Epoch.of(name, key) for name, key in found if key is not None]
-
-
 @dataclass(slots=True)
 class Sealed:
     """Rows for one commit, and what to remember once it is durable."""
@@ -122,7 +83,11 @@ class Sealed:
     owner_rows: list[tuple[str, str]] = field(default_factory=list)
     """commitment, key_id: of values with several owners"""
     key_rows: list[tuple[str, str, str, str, bytes, float]] = field(default_factory=list)
-    """key_id, tenant, subject, epoch, wrapped, created_at"""
+    """key_id, tenant, subject, bucket, wrapped, created_at"""
+    bucket_rows: list[BucketRow] = field(default_factory=list)
+    """of slots that had none"""
+    buckets: Buckets | None = None
+    """with those"""
     fresh: dict[Subject, DataKey] = field(default_factory=dict)
 
 
@@ -136,8 +101,8 @@ class Sealer:
     def __init__(self, epochs: EpochKeys, dialect: Dialect) -> None:
         self._epochs = epochs
         self._arrays = dialect.name == "postgresql"
-        self._every: list[Epoch] = []
-        """Empty: to be read before the next use."""
+        self._buckets: Buckets | None = None
+        """To be read before the next use."""
         self._keys: OrderedDict[Subject, DataKey] = OrderedDict()
         self._stored: OrderedDict[str, None] = OrderedDict()
 
@@ -154,11 +119,11 @@ class Sealer:
         sealed = Sealed()
         if not wanted:
             return sealed
-        self._enter_epoch(driver)
+        buckets = sealed.buckets = self._buckets or self._enter_epoch(driver, sealed, now)
         owners = {(tenant, name) for tenant, committed, _ in wanted.values() for name in committed.subjects}
-        self._look_up(driver, owners, now)
+        self._look_up(driver, buckets, owners, now)
         for commitment, (tenant, committed, index) in wanted.items():
-            keys = [self._key(sealed, (tenant, name), now) for name in committed.subjects]
+            keys = [self._key(sealed, buckets, (tenant, name), now) for name in committed.subjects]
             if len(keys) > 1:
                 sealed.owner_rows.extend((commitment, key.key_id) for key in keys)
             nonce = random_16_bytes()[:NONCE_BYTES]
@@ -172,6 +137,8 @@ class Sealer:
         for row in sealed.payload_rows:
             self._stored[row[0]] = None
         self._keys.update(sealed.fresh)
+        if sealed.buckets is not None:
+            self._buckets = sealed.buckets
         while len(self._stored) > _CACHE:
             self._stored.popitem(last=False)
         while len(self._keys) > _CACHE:
@@ -179,24 +146,28 @@ class Sealer:
 
     def forget(self) -> None:
         """Use no key that is in memory: keys were erased, or an epoch was begun. What was stored may be gone, too."""
-        self._every.clear()
+        self._buckets = None
         self._keys.clear()
         self._stored.clear()
 
-    def _enter_epoch(self, driver: Driver) -> None:
-        """Wrap by the newest epoch that the database knows of, or not at all: an older one may be destroyed soon."""
-        if self._every:
-            return
+    def _enter_epoch(self, driver: Driver, sealed: Sealed, now: float) -> Buckets:
+        """The buckets of the newest epoch that the database knows of, or nothing at all: an older one may be destroyed
+        soon. Slots that have none are given one."""
         known = driver.fetch(_NEWEST_EPOCH)[0][0]
-        every = every_epoch(self._epochs)
-        if known is not None and known > every[-1].name:
+        newest = every_epoch(self._epochs)[-1]
+        if known is not None and known > newest.name:
             raise SealBroken(
                 f"epoch {known} is in the database and its key is not here: gateways that share a database share the "
                 "directory of epoch keys"
             )
-        self._every = every
+        rows = [BucketRow(*row) for row in driver.fetch(BUCKETS)]
+        buckets = Buckets.of(self._epochs, rows)
+        if buckets.missing:
+            sealed.bucket_rows = make(buckets.missing, newest, now)
+            buckets = Buckets.of(self._epochs, [*rows, *sealed.bucket_rows])
+        return buckets
 
-    def _look_up(self, driver: Driver, subjects: set[Subject], now: float) -> None:
+    def _look_up(self, driver: Driver, buckets: Buckets, subjects: set[Subject], now: float) -> None:
         """Find the data keys of subjects that this process does not know, in one query."""
         for subject in subjects:
             known = self._keys.get(subject)
@@ -205,13 +176,16 @@ class Sealer:
         unknown = [subject for subject in subjects if subject not in self._keys]
         if not unknown:
             return
-        tags = {(epoch.name, subject[0], epoch.tag(subject)): subject for epoch in self._every for subject in unknown}
-        by_name = {epoch.name: epoch for epoch in self._every}
+        tags = {
+            (bucket.name, subject[0], bucket.tag(subject)): subject
+            for subject in unknown
+            for bucket in buckets.of_subject(subject)
+        }
         for tenant, tag, key_id, name, wrapped, made_at in self._stored_keys(driver, [tag for _, _, tag in tags], now):
             found = tags.get((name, tenant, tag))
             if found is None:
                 continue
-            key, whose = by_name[name].unwrap(key_id, wrapped)
+            key, whose = buckets.by_name[name].unwrap(key_id, wrapped)
             if whose != found[1]:
                 raise SealBroken(f"data key {key_id} belongs to another subject")
             known = self._keys.get(found)
@@ -225,18 +199,18 @@ class Sealer:
         marks = ", ".join(["?"] * len(tags))
         return driver.fetch(_KEYS_OF_SUBJECTS + f"created_at > ? AND subject IN ({marks})", (oldest, *tags))
 
-    def _key(self, sealed: Sealed, subject: Subject, now: float) -> DataKey:
+    def _key(self, sealed: Sealed, buckets: Buckets, subject: Subject, now: float) -> DataKey:
         found = self._keys.get(subject)
         if found is not None:
             self._keys.move_to_end(subject)
             return found
         found = sealed.fresh.get(subject)
         if found is None:
-            epoch = self._every[-1]
+            bucket = buckets.of_subject(subject)[-1]
             block = os.urandom(KEY_BYTES + 16)
             key, key_id = block[:KEY_BYTES], block[KEY_BYTES:].hex()
-            wrapped = epoch.wrap(key_id, key, subject[1])
-            sealed.key_rows.append((key_id, subject[0], epoch.tag(subject), epoch.name, wrapped, now))
+            wrapped = bucket.wrap(key_id, key, subject[1])
+            sealed.key_rows.append((key_id, subject[0], bucket.tag(subject), bucket.name, wrapped, now))
             found = sealed.fresh[subject] = DataKey(key_id, key, AESGCM(key), now)
         return found
 
@@ -247,6 +221,7 @@ class Opener:
     def __init__(self, epochs: EpochKeys) -> None:
         self._epochs = epochs
         self._keys: OrderedDict[str, DataKey] = OrderedDict()
+        self._buckets: dict[str, WrappingKey | None] = {}
         self._lock = threading.Lock()
 
     def open(self, connection: Connection, commitments: Sequence[str]) -> Mapping[str, tuple[bytes, bytes]]:
@@ -274,12 +249,12 @@ class Opener:
         owners: dict[str, list[DataKey | None]] = {}
         shared = [row.commitment for row in rows if row.owners != 1]
         if shared:
-            for commitment, key_id, epoch, wrapped in connection.execute(_OWNERS, {"commitments": shared}):
-                owners.setdefault(commitment, []).append(self._key(key_id, epoch, wrapped))
+            for commitment, key_id, bucket, wrapped in connection.execute(_OWNERS, {"commitments": shared}).all():
+                owners.setdefault(commitment, []).append(self._key(connection, key_id, bucket, wrapped))
         found = {}
         for row in rows:
             if row.owners == 1:
-                keys = [self._key(row.key_id, row.epoch, row.wrapped)]
+                keys = [self._key(connection, row.key_id, row.bucket, row.wrapped)]
             else:
                 keys = owners.get(row.commitment, [])
             there = [key for key in keys if key is not None]
@@ -291,20 +266,36 @@ class Opener:
         """Use no key that is in memory."""
         with self._lock:
             self._keys.clear()
+            self._buckets.clear()
 
-    def _key(self, key_id: str, epoch: str, wrapped: bytes) -> DataKey | None:
-        """The data key of a row, or ``None`` where its epoch key was destroyed."""
+    def _key(self, connection: Connection, key_id: str, bucket: str, wrapped: bytes) -> DataKey | None:
+        """The data key of a row, or ``None`` where a key above it was destroyed."""
         with self._lock:
             found = self._keys.get(key_id)
             if found is None:
-                epoch_key = self._epochs.get(epoch)
-                if epoch_key is None:
+                if bucket not in self._buckets:
+                    self._buckets[bucket] = self._open(connection, bucket)
+                wrapper = self._buckets[bucket]
+                if wrapper is None:
                     return None
-                raw = Epoch.of(epoch, epoch_key).unwrap(key_id, wrapped)[0]
+                raw = wrapper.unwrap(key_id, wrapped)[0]
                 found = self._keys[key_id] = DataKey(key_id, raw, AESGCM(raw))
                 while len(self._keys) > _CACHE:
                     self._keys.popitem(last=False)
             return found
+
+    def _open(self, connection: Connection, bucket: str) -> WrappingKey | None:
+        row = connection.execute(_BUCKET, {"the_bucket": bucket}).one_or_none()
+        if row is None:
+            return None
+        key = self._epochs.get(row.epoch)
+        return open_bucket(row, {} if key is None else {row.epoch: WrappingKey.of(row.epoch, key)})
+
+
+def sealed_bytes(connection: Connection, commitments: Sequence[str]) -> dict[str, int]:
+    """Commitment -> size of the sealed value, of those that are still there."""
+    rows = connection.execute(_SIZES, {"commitments": list(commitments)}) if commitments else ()
+    return {commitment: int(size) for commitment, size in rows}
 
 
 def unseal(key: AESGCM, commitment: str, sealed: bytes) -> tuple[bytes, bytes]:

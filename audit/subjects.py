@@ -11,19 +11,35 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, bindparam, delete, insert, select
+from sqlalchemy import Connection, bindparam, delete, insert, select, text
 
+from audit.buckets import Buckets
 from audit.epochs import KEY_BYTES
 from audit.errors import SealBroken
 from audit.history import facts_of
-from audit.sealing import Epoch
-from audit.tables import data_keys, erased_keys, holds
+from audit.tables import data_keys, entries, erased_keys, holds, payload_keys, payloads
+from audit.wrapping import WrappingKey
 from gateway.entries import EntryType
-from gateway.ports import Write
+from gateway.ports import Unless, Write
 
 _AT_ONCE: Final = 500
 _INSERT: Final = insert(holds)
 _LIFT: Final = delete(holds).where(holds.c.hold_id == bindparam("lifted"))
+_HOLD_SINCE: Final = select(entries.c.idx).where(
+    entries.c.tenant == bindparam("tenant"),
+    entries.c.type == str(EntryType.HOLD_SET),
+    entries.c.idx >= bindparam("since"),
+    entries.c.idx < bindparam("before"),
+)
+_SHARED_SINCE: Final = (
+    f"SELECT p.idx FROM {data_keys.name} k JOIN {payload_keys.name} s ON s.key_id = k.key_id "  # noqa: S608
+    f"JOIN {payloads.name} p ON p.commitment = s.commitment "
+    "WHERE k.tenant = :tenant AND k.subject IN (SELECT %s) AND p.idx >= :since LIMIT 1"
+)
+_SHARED_OF: Final = {
+    "sqlite": text(_SHARED_SINCE % "value FROM json_each(:tags)"),
+    "postgresql": text(_SHARED_SINCE % "json_array_elements_text(CAST(:tags AS json))"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +56,15 @@ class Hold:
     """A legal hold. Times are seconds since the epoch.
 
     Attributes:
-        subject: whose data has to stay.
+        subject: whose data has to stay; ``None`` where the key that says whose is gone, as in a database that was
+            restored from before an erasure. Until it is lifted it may be anybody's, and so it is everybody's.
         code: why (``gateway.privacy.HoldCode``).
         until: when it ends by itself; ``None``: when it is lifted.
     """
 
     hold_id: str
     tenant: str
-    subject: str
+    subject: str | None
     code: str
     set_at: float
     set_by: str
@@ -58,14 +75,9 @@ class Hold:
         return self.until is None or now < self.until
 
 
-def tags(every: Sequence[Epoch], tenant: str, subjects: Iterable[str]) -> dict[tuple[str, str], str]:
-    """``(epoch, keyed hash)`` -> subject, in every epoch whose key is there."""
-    return {(epoch.name, epoch.tag((tenant, subject))): subject for subject in subjects for epoch in every}
-
-
-def keys_of(connection: Connection, every: Sequence[Epoch], tenant: str, subjects: Iterable[str]) -> list[KeyRow]:
-    """The data keys of these subjects."""
-    wanted = tags(every, tenant, subjects)
+def keys_of(connection: Connection, buckets: Buckets, tenant: str, subjects: Iterable[str]) -> list[KeyRow]:
+    """The data keys of these subjects. Raises ``SealBroken``."""
+    wanted = buckets.tags(tenant, subjects)
     erased = select(erased_keys.c.key_id).where(erased_keys.c.key_id == data_keys.c.key_id).exists()
     names = sorted({tag for _, tag in wanted})
     found = []
@@ -73,7 +85,7 @@ def keys_of(connection: Connection, every: Sequence[Epoch], tenant: str, subject
         some = names[start : start + _AT_ONCE]
         query = select(data_keys).where(data_keys.c.tenant == tenant, data_keys.c.subject.in_(some), ~erased)
         for row in connection.execute(query):
-            subject = wanted.get((row.epoch, row.subject))
+            subject = wanted.get((row.bucket, row.subject))
             if subject is not None:
                 found.append(KeyRow(row.key_id, subject, row.created_at))
     return found
@@ -96,8 +108,10 @@ def hold_label(row: Any) -> str:
     )
 
 
-def setting(newest: Epoch, hold: Hold) -> Write:
+def setting(newest: WrappingKey, hold: Hold) -> Write:
     """The row of a new hold."""
+    if hold.subject is None:
+        raise SealBroken("a hold is on somebody")
     row = {
         "hold_id": hold.hold_id,
         "tenant": hold.tenant,
@@ -117,12 +131,23 @@ def lifting(hold_id: str) -> Write:
     return Write(_LIFT, {"lifted": hold_id})
 
 
+def no_hold_since(tenant: str, since: int) -> Unless:
+    """That nobody of a tenant was put under a hold from the log index ``since`` on."""
+    return Unless(_HOLD_SINCE, {"tenant": tenant, "since": since})
+
+
+def nothing_shared_since(dialect: str, tenant: str, tags_json: str, since: int) -> Unless:
+    """That no value was sealed from the log index ``since`` on which concerns somebody else beside the subjects of
+    ``tags_json`` (a JSON list of their keyed hashes)."""
+    return Unless(_SHARED_OF[dialect], {"tenant": tenant, "tags": tags_json, "since": since})
+
+
 def new_id() -> str:
     """Of a hold or an erasure: random, so that it says nothing."""
     return secrets.token_hex(8)
 
 
-def holds_of(connection: Connection, every: Sequence[Epoch], tenant: str) -> list[Hold]:
+def holds_of(connection: Connection, every: Sequence[WrappingKey], tenant: str) -> list[Hold]:
     """Every hold of a tenant that was not lifted, oldest first, those that ended by themselves too.
 
     Raises:
@@ -133,9 +158,7 @@ def holds_of(connection: Connection, every: Sequence[Epoch], tenant: str) -> lis
     found = []
     for row in connection.execute(select(holds).where(holds.c.tenant == tenant).order_by(holds.c.set_at)):
         epoch = by_name.get(row.epoch)
-        if epoch is None:
-            raise SealBroken(f"hold {row.hold_id}: its epoch key is gone")
-        _, subject = epoch.unwrap(hold_label(row), row.wrapped)
+        subject = None if epoch is None else epoch.unwrap(hold_label(row), row.wrapped)[1]
         found.append(Hold(row.hold_id, row.tenant, subject, row.code, row.set_at, row.set_by, row.until))
     here = {hold.hold_id for hold in found}
     said = {

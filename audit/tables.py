@@ -160,14 +160,25 @@ data_keys: Final = Table(
     metadata,
     Column("key_id", String(32), primary_key=True),
     Column("tenant", String(64), nullable=False),
-    Column("subject", String(64), nullable=False, comment="Keyed hash of the data subject, under the epoch key."),
-    Column("epoch", String(32), nullable=False),
+    Column("subject", String(64), nullable=False, comment="Keyed hash of the data subject, under the bucket key."),
+    Column("bucket", String(32), nullable=False),
     Column("wrapped", LargeBinary, nullable=False, comment="nonce || AES-256-GCM(data key || subject), AAD = key_id."),
     Column("created_at", Float, nullable=False, comment="A key seals for a week, and opens until it is deleted."),
     Index(None, "subject", "tenant"),
-    Index(None, "epoch", "key_id"),
+    Index(None, "bucket", "key_id"),
     sqlite_with_rowid=False,
-    comment="Data keys of data subjects, wrapped by an epoch key that is not in the database.",
+    comment="Data keys of data subjects, wrapped by bucket keys.",
+)
+
+key_buckets: Final = Table(
+    "key_buckets",
+    metadata,
+    Column("bucket", String(32), primary_key=True, comment="Epoch in which it was made, and slot."),
+    Column("epoch", String(32), nullable=False, comment="By whose key it is wrapped now."),
+    Column("wrapped", LargeBinary, nullable=False, comment="nonce || AES-256-GCM(bucket key), AAD = the rest."),
+    Column("created_at", Float, nullable=False),
+    sqlite_with_rowid=False,
+    comment="Bucket keys, wrapped by an epoch key that is not in the database; audit.buckets.",
 )
 
 key_epochs: Final = Table(

@@ -22,10 +22,10 @@ from audit import indexing
 from audit.database import make_engine
 from audit.epochs import EpochKeys
 from audit.log import Log
-from audit.query import Filter
+from audit.query import Filter, Scope
 from audit.reader import Reader
 from bench.append import BenchSigner
-from gateway.entries import EntryDraft, EntryType
+from gateway.entries import COMMON, EntryDraft, EntryType
 from gateway.ports import Append
 from gateway.settings import LogSettings
 
@@ -43,6 +43,9 @@ _TYPES: Final = (
     (EntryType.APPROVAL_REQUESTED, 3),
     (EntryType.APPROVAL_GRANTED, 3),
 )
+
+
+_BOUND: Final = Scope(hands=frozenset(_HANDS[:2]), types=frozenset(map(str, COMMON)))
 
 
 def drafts(count: int) -> Iterator[EntryDraft]:
@@ -67,7 +70,7 @@ def drafts(count: int) -> Iterator[EntryDraft]:
         )
 
 
-def questions(entries: int) -> dict[str, dict[str, str]]:
+def questions(entries: int) -> dict[str, dict[str, Any]]:
     """What auditors ask, by words."""
     hour = {"since": _time(entries // 2), "until": _time(entries // 2 + 3_600)}
     return {
@@ -82,6 +85,8 @@ def questions(entries: int) -> dict[str, dict[str, str]]:
         "an hour": hour,
         "denials in an hour": {**hour, "effect": "deny"},
         "what is not there": {"hand": "git", "action": "read", "reason": "paths.outside", "effect": "allow"},
+        "all of two hands, for who is bound to them": {"scope": _BOUND},
+        "denials, for who is bound to two hands": {"scope": _BOUND, "effect": "deny"},
         "one policy bundle, executed": {"policy_digest": f"{entries // 400_000:064x}", "type": "STPEXE"},
     }
 
@@ -126,7 +131,7 @@ def _behind(reader: Reader) -> bool:
         return bool(indexing.missing(connection))
 
 
-def ask(reader: Reader, wanted: dict[str, str], *, newest_first: bool, counted: bool) -> float:
+def ask(reader: Reader, wanted: dict[str, Any], *, newest_first: bool, counted: bool) -> float:
     """Seconds for one page of 100 with its proofs."""
     began = time.perf_counter()
     page = reader.query(Filter(tenant="default", **wanted), limit=100, newest_first=newest_first, counted=counted)

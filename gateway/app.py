@@ -26,6 +26,10 @@ from gateway.entries import EntryDraft, EntryType
 from gateway.evidence import Evidence
 from gateway.exports import Exports
 from gateway.files import make_directory, write
+from gateway.freeze_journal import FreezeJournal
+from gateway.freezing import Freezing
+from gateway.identity.bearers import Bearers
+from gateway.identity.provider import Provider
 from gateway.key_changes import KeyChanges
 from gateway.key_stores import Revocations
 from gateway.lifecycle import Lifecycle
@@ -43,6 +47,7 @@ from gateway.pulling import Pulling
 from gateway.service import Gateway, trust_document
 from gateway.settings import Settings
 from gateway.store.bundles import SqlBundles
+from gateway.store.freezes import SqlFreezes
 from gateway.store.outbox import SqlOutbox
 from gateway.store.past import SqlPast
 from gateway.store.personal import Personal
@@ -56,6 +61,7 @@ from gateway.two_person import Kind
 from gateway.webhooks.delivery import Deliveries, Webhook
 from gateway.webhooks.messages import listeners
 from hand_adapters.courier import courier
+from hand_adapters.fetcher import HttpFetcher
 from hand_adapters.jail import Jail
 from hand_adapters.pins import SqlPins
 from hand_adapters.registry import Registry
@@ -90,6 +96,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
     witness_gauges.measure(metrics, witnesses)
     directory = Callers(engine, log, root.derive("directory rows"), clock)
     directory.connectors = keyset
+    directory.bearers = Bearers(_providers(settings, metrics), directory)
     jail = Jail(settings.jail, home)
     hands = Registry(settings.hands, jail, SqlPins(engine, log, root.derive("pin rows"), newest_pin))
 
@@ -143,6 +150,19 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
     spans = tracer(settings.telemetry)
     outbox = SqlOutbox(engine, gateway_id, listeners(settings), root.derive("outbox rows"))
     store = SqlPlans(engine, gateway_id, root.derive("step rows"), outbox)
+    freezing = Freezing(
+        log=log,
+        payloads=log,
+        store=SqlFreezes(engine, root.derive("freezes"), gateway_id),
+        journal=FreezeJournal(home),
+        directory=directory,
+        metrics=metrics,
+        declared=hands.declared,
+        rest=hands.rest,
+        clock=clock,
+    )
+    proposals.handlers[Kind.FREEZE_LIFT] = freezing
+    proposals.check_acts = freezing.check_acts
     pipeline = Pipeline(
         settings=settings,
         log=log,
@@ -162,8 +182,10 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
             store.knows_context,
             log.others,
         ),
+        freezes=freezing,
         clock=clock,
     )
+    freezing.wake, freezing.resume = pipeline.wake, pipeline.settle
     locks = PlanLocks()
     approvals = Approvals(pipeline, locks)
     eraser = make_eraser(settings.eraser_url)
@@ -208,6 +230,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         deliveries=deliveries,
         proposals=proposals,
         rollout=staged,
+        freezing=freezing,
         lifecycle=lifecycle,
         pulling=Pulling.open(settings.policy.remote, home / "policy-remote", lifecycle, log, metrics, clock),
         evidence=Evidence(pipeline),
@@ -230,6 +253,19 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         clock=clock,
         jail=jail,
     )
+
+
+def _providers(settings: Settings, metrics: Metrics) -> list[Provider]:
+    """The issuers whose access tokens are believed."""
+    return [
+        Provider(
+            name,
+            one,
+            HttpFetcher(f"identity.{name}", private_network=one.private_network, ca_file=one.ca_file),
+            metrics,
+        )
+        for name, one in settings.identity.items()
+    ]
 
 
 def _gateway_id(settings: Settings) -> str:

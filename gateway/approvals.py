@@ -15,12 +15,13 @@ from gateway.commitments import commit, subject_key
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import HandrailError, Malformed, Refused, Unavailable
 from gateway.evaluation import FIELD as EVALUATION
+from gateway.freeze import refusal
 from gateway.model import Answer, ApprovalStatus, Attestation, Binding, PlanStatus, Principal, Role, StepStatus
 from gateway.pipeline import Pipeline
 from gateway.plan_locks import PlanLocks
 from gateway.ports import Append, ApprovalRow, Purpose, Typ, Write
 from gateway.reasons import Reason
-from gateway.stages import approval
+from gateway.stages import approval, standing
 from gateway.state import Approval, PlanState, StepState
 from gateway.webauthn import Assertion, RelyingParty, SecurityKey, relying_party
 
@@ -159,6 +160,7 @@ class Approvals:
         approval.check_approver(row, approver, now)
         plan = await pipeline.load(row.plan_id)
         state = plan.steps[row.step_id]
+        await self._check_frozen(plan, state, approver)
         if state.status is not StepStatus.HELD or state.approval_id != approval_id:
             raise Refused(Reason.APPROVAL_CLOSED)
         self._check_drift(plan, state, row)
@@ -189,6 +191,20 @@ class Approvals:
             if stands:
                 pipeline.resume(plan)
             raise
+
+    async def _check_frozen(self, plan: PlanState, state: StepState, approver: Principal) -> None:
+        """Neither does somebody who is frozen answer, nor is there an answer to what was frozen since it was asked.
+
+        Raises:
+            Refused: ``freeze.active``.
+            Unavailable: it cannot be known what is frozen.
+        """
+        frozen = await self.pipeline.freezes.current()
+        frozen.check_acts(approver)
+        found = frozen.stopping(standing.concern(plan, state))
+        if found is not None:
+            self.pipeline.resume(plan)
+            raise refusal(found)
 
     async def _verified(
         self, said: "_Said", row: ApprovalRow, approver: Principal, binding: Binding, now: float
@@ -286,6 +302,7 @@ class Approvals:
         """How many earlier approvals still count: those of people who may still give them, whose proof still holds (a
         security key may have been revoked since)."""
         pipeline = self.pipeline
+        frozen = await pipeline.freezes.current()
         given = [answer for answer in row.answers if answer.answer is Answer.APPROVE]
         proofs = await pipeline.payloads.open([answer.commitment for answer in given]) if given else {}
         counted = 0
@@ -308,6 +325,8 @@ class Approvals:
                     audience=pipeline.log.origin,
                 )
             except Refused:
+                continue
+            if frozen.voids_answer(row.tenant, person.pseudonym, answer.answered_at):
                 continue
             counted += approval.may_answer(row, person)
         return counted

@@ -1,15 +1,48 @@
-"""Who calls and who signs plans: the directory, and the gateway's own ingresses."""
+"""Who calls and who signs plans: the directory, callers whom others vouch for, and the gateway's own ingresses."""
 
 from gateway.errors import Refused
-from gateway.model import CONNECTOR_PREFIX, Issuer
+from gateway.identity.bearers import Bearers
+from gateway.model import CONNECTOR_PREFIX, Issuer, Principal
+from gateway.permissions import Permission, require
+from gateway.reasons import Reason
 from gateway.store.directory import SqlDirectory
+from gateway.store.directory_links import TOKEN, Identity, LinkView
+from gateway.store.directory_rows import API_KEY_PREFIX
 from keys.keyset import Keyset
 
 
 class Callers(SqlDirectory):
-    """The directory, plus the gateway's own ingresses as issuers."""
+    """The directory, plus other issuers' tokens, plus the gateway's own ingresses as issuers."""
 
     connectors: Keyset
+    bearers: Bearers
+
+    async def authenticate(self, token: str, now: float) -> Principal:
+        """The principal behind an API key or an access token.
+
+        Raises:
+            Refused: ``auth.invalid``, ``auth.expired``, ``auth.scope``, ``auth.forbidden``.
+            Unavailable: ``auth.unavailable``; the database cannot be read.
+        """
+        if token.startswith(API_KEY_PREFIX):
+            return await super().authenticate(token, now)
+        return await self.bearers.authenticate(token, now)
+
+    async def link_subject(self, actor: Principal, principal_id: str, issuer: str, subject: str) -> LinkView:
+        """Let tokens of a subject of a configured issuer call as a principal.
+
+        Args:
+            issuer: its name in the settings.
+
+        Raises:
+            Refused: as :meth:`link`; ``request.not_found`` for an issuer that vouches for nobody of the actor's tenant.
+        """
+        require(actor, Permission.PRINCIPALS_MANAGE)
+        provider = self.bearers.source_of(issuer)
+        if provider is None or actor.tenant not in {provider.settings.tenant, *provider.settings.tenants.values()}:
+            raise Refused(Reason.REQUEST_NOT_FOUND, "no such issuer")
+        identity = Identity(TOKEN, actor.tenant, provider.settings.issuer, subject)
+        return await self.link(actor, principal_id, identity)
 
     async def attests_request(self, tenant: str, issuer_id: str) -> bool:
         """Whether an issuer may attest a user's words, now; one that is gone may not."""

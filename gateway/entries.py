@@ -184,6 +184,24 @@ STANDING: Final = frozenset(
 """What holds until something else is said: who may do what, by which keys and rules, and what was erased, held or
 dropped. Stored rows are believed as far as these vouch for them, so they outlive the retention of the log."""
 
+COMMON: Final = frozenset(
+    {
+        EntryType.KEY_CREATED,
+        EntryType.KEY_ROTATED,
+        EntryType.KEY_REVOKED,
+        EntryType.POLICY_ACTIVATED,
+        EntryType.POLICY_LOADED,
+        EntryType.POLICY_ROLLED_BACK,
+        EntryType.LOG_OPENED,
+        EntryType.LOG_VERIFIED,
+        EntryType.BACKUP_MADE,
+        EntryType.BACKUP_RESTORED,
+        EntryType.RETENTION_APPLIED,
+    }
+)
+"""What is about no hand and yet says what every hand's entries are worth: by which keys and policies, and in which log
+they stand. A reader who is bound to hands sees these beside those of their hands, and nothing else."""
+
 FORGETTING: Final = frozenset(
     {
         EntryType.ERASURE_REQUESTED,
@@ -194,6 +212,9 @@ FORGETTING: Final = frozenset(
 )
 """Whoever sees one of these in the log forgets the data keys, and what was read by them, that are kept in memory."""
 
+FREEZING: Final = frozenset({EntryType.FROZEN, EntryType.UNFROZEN})
+"""What freezes something, or lifts a freeze: the log is the only table of freezes."""
+
 UNWRITTEN: Final[frozenset[EntryType]] = frozenset(
     {
         EntryType.CREDENTIAL_EXPIRED,
@@ -203,8 +224,6 @@ UNWRITTEN: Final[frozenset[EntryType]] = frozenset(
         EntryType.EGRESS_CONNECTED,
         EntryType.EGRESS_REFUSED,
         EntryType.HAND_DISABLED,
-        EntryType.FROZEN,
-        EntryType.UNFROZEN,
         EntryType.CONFIGURATION_CHANGED,
     }
 )

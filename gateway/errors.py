@@ -68,7 +68,14 @@ class Mistaken(HandrailError):
 
 
 class Outdated(Mistaken):
-    """Another gateway wrote about the context or the principal after they were read."""
+    """Another gateway wrote about the context or the principal after they were read, or something was frozen."""
 
     def __init__(self) -> None:
         super().__init__("another gateway wrote about the context or the principal meanwhile")
+
+
+class Overtaken(HandrailError):
+    """What an append must not have before it in the log is there: look again, and decide anew."""
+
+    def __init__(self) -> None:
+        super().__init__(Reason.REQUEST_CONFLICT, "overtaken by another entry", **because(Conflict.RECORD_CHANGED))

@@ -10,7 +10,7 @@ from gateway.errors import Refused
 from gateway.model import Principal
 from gateway.permissions import Permission, permits
 from gateway.pipeline import Pipeline
-from gateway.plans import may_see
+from gateway.plans import may_see, may_use_all
 from gateway.reasons import Reason
 from gateway.state import PlanState, StepState
 
@@ -24,6 +24,9 @@ class Evidence:
     async def receipt(self, receipt_id: str, viewer: Principal) -> dict[str, Any]:
         """A receipt with the log entry that it names, and the openings of what the entry commits to.
 
+        Whoever may see this step and not the whole plan gets no openings: they hold the plan, and what other hands
+        were given and answered.
+
         Raises:
             Refused: ``request.not_found`` where there is none that the viewer may see.
         """
@@ -31,7 +34,7 @@ class Evidence:
         if state.receipt is None or state.log_index is None:
             raise Refused(Reason.REQUEST_NOT_FOUND)
         fields = {"plan": plan.commitment, **state.commitments}
-        opened = await self.pipeline.payloads.open(sorted(fields.values()))
+        opened = await self.pipeline.payloads.open(sorted(fields.values())) if may_see(plan, viewer) else {}
         return {
             "v": 1,
             "receipt_id": receipt_id,
@@ -123,14 +126,20 @@ class Evidence:
         found = await self.pipeline.store.find_receipt(receipt_id)
         if found is None:
             raise Refused(Reason.REQUEST_NOT_FOUND)
-        plan = await self.pipeline.load(found[0], viewer)
-        return plan, plan.steps[found[1]]
+        plan = await self.pipeline.load(found[0])
+        state = plan.steps[found[1]]
+        if not may_see(plan, viewer) and not _may_see_step(plan, state, viewer):
+            raise Refused(Reason.REQUEST_NOT_FOUND)
+        return plan, state
+
+
+def _may_see_step(plan: PlanState, state: StepState, viewer: Principal) -> bool:
+    return (
+        plan.plan.tenant == viewer.tenant
+        and permits(viewer, Permission.PLANS_READ_ALL)
+        and viewer.may_use(state.step.hand)
+    )
 
 
 def _may_read(plan: PlanState, viewer: Principal) -> bool:
-    hands = {state.step.hand for state in plan.steps.values()}
-    return (
-        plan.plan.tenant == viewer.tenant
-        and permits(viewer, Permission.POLICY_INPUTS)
-        and all(map(viewer.may_use, hands))
-    )
+    return plan.plan.tenant == viewer.tenant and permits(viewer, Permission.POLICY_INPUTS) and may_use_all(plan, viewer)

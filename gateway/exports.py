@@ -14,13 +14,15 @@ from typing import Any, Final
 import orjson
 import structlog
 
-from audit.checkpoint import note_text, parse_checkpoint
+from audit.errors import NoteInvalid
 from audit.export import bundle
+from audit.export.heads import Head, Heads
 from audit.export.lines import FORMATS, PAGE, Format
 from audit.export.source import Selection, Source
 from audit.log import Log
 from audit.query import Filter, StoredEntry
 from audit.threads import at_length
+from gateway import scope
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import HandrailError, Malformed, Refused
 from gateway.model import DEFAULT_TENANT, Principal
@@ -42,8 +44,12 @@ class Asked:
         first, end: log indices; ``None`` is the whole log.
         payloads: whether a bundle opens values that entries commit to.
         kept: sizes of checkpoints that the auditor has (bundle).
+        uncosigned: whether a bundle is of everything that is in the log now, also where not enough witnesses have
+            cosigned it yet.
+        wait_seconds: how long to wait until they have cosigned what is in the log now (bundle).
         tree_size: of the export that broke off, to go on with it: after the entry ``after`` (lines), or after
             ``offset`` bytes whose SHA-256 is ``sha256`` (bundle).
+        checkpoint: the note that a bundle was begun with, to go on with it.
     """
 
     format: Format
@@ -52,10 +58,13 @@ class Asked:
     end: int | None = None
     payloads: bool = False
     kept: Sequence[int] = ()
+    uncosigned: bool = False
+    wait_seconds: float = 0.0
     tree_size: int | None = None
     after: int | None = None
     offset: int = 0
     sha256: str = ""
+    checkpoint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +72,18 @@ class Export:
     """One that is on record and can be streamed.
 
     Attributes:
+        head: the checkpoint that it is made under.
         entries: how many are to come.
         dropped: how many entries of the range were dropped when their retention was over, but for those that stand.
+        later: how many are left out because they came after the checkpoint.
     """
 
     media_type: str
-    tree_size: int
+    head: Head
     entries: int
     chunks: AsyncIterator[bytes]
     dropped: int = 0
+    later: int = 0
 
 
 @dataclass(slots=True)
@@ -98,16 +110,17 @@ class Exports:
         """Put an export on record and give what is to be streamed.
 
         Raises:
-            Refused: ``auth.forbidden`` for payloads where the principal may not have them, ``request.malformed`` for a
-                range that the log does not have, ``request.not_found`` for a tree size without a checkpoint.
+            Refused: ``auth.forbidden`` for payloads where the principal may not have them, ``auth.bound`` for payloads
+                where they are bound to hands, ``request.malformed`` for a range that the log does not have,
+                ``request.not_found`` for a tree size without a checkpoint.
             Unavailable: ``log.unavailable``; nothing was exported.
         """
         if asked.payloads:
             require(principal, Permission.AUDIT_PAYLOADS)
-            if principal.hands is not None:
-                raise Refused(Reason.AUTH_FORBIDDEN, "payloads are not parted by hands")
-        size, note = await self._head(asked)
-        selection = _selection(asked, principal, size)
+            scope.require_every_hand(principal)
+        head = await self._head(asked)
+        selection = _selection(asked, principal, head.tree_size)
+        later = await self._later(asked, head)
         after = -1 if asked.after is None else asked.after
         count = await at_length(self.source.count, selection, after)
         dropped = sum(last - first + 1 for first, last in await at_length(self.source.dropped, selection))
@@ -122,7 +135,8 @@ class Exports:
                 "end": selection.end,
                 "count": count,
                 "dropped": dropped,
-                "tree_size": size,
+                "tree_size": head.tree_size,
+                "later": later,
                 "payloads": int(asked.payloads),
                 "resumed": int(asked.tree_size is not None),
             },
@@ -130,25 +144,32 @@ class Exports:
         await self.log.append(Append([draft]))
         if asked.format is not Format.BUNDLE:
             lines = FORMATS[asked.format]
-            return Export(lines.media_type, size, count, self._lines(asked.format, selection, after), dropped)
-        chunks = bundle.bundle(self.source, selection, self._around(asked, principal, note))
-        return Export(bundle.MEDIA_TYPE, size, count, _behind(chunks, asked.offset, asked.sha256), dropped)
+            return Export(lines.media_type, head, count, self._lines(asked.format, selection, after), dropped)
+        chunks = bundle.bundle(self.source, selection, self._around(asked, principal, head, later))
+        return Export(bundle.MEDIA_TYPE, head, count, _behind(chunks, asked.offset, asked.sha256), dropped, later)
 
-    async def _head(self, asked: Asked) -> tuple[int, str]:
-        """Of a bundle whose range ends: the newest checkpoint over it that enough witnesses cosigned, where there is
-        one. Else of all that is in the log now, with the cosignatures that it has."""
-        cosigned = self.log.cosigned
-        if asked.tree_size is not None:
-            note = await at_length(self.source.checkpoint, asked.tree_size)
-            size = parse_checkpoint(note_text(note)).tree_size
-        else:
-            if asked.format is Format.BUNDLE and asked.end is not None and cosigned.quorum.needed:
-                last = max(asked.end, *asked.kept, 1) - 1
-                found = await at_length(cosigned.newest, cosigned.quorum.needed, last)
-                if found is not None:
-                    return found.tree_size, found.note
-            size, note = await self.log.signed_head()
-        return size, (await at_length(cosigned.attach, size, note)).note
+    async def _head(self, asked: Asked) -> Head:
+        """Of a bundle: the newest checkpoint that enough witnesses cosigned and that covers what is asked for, where
+        there is one and nothing else was asked. Else of all that is in the log now, with the cosignatures it has."""
+        heads = Heads(self.log, self.source)
+        if asked.tree_size is None:
+            if asked.format is not Format.BUNDLE or asked.uncosigned:
+                return await heads.newest()
+            end = asked.first if asked.end is None else asked.end
+            return await heads.cosigned(max(end, *asked.kept, 0), asked.wait_seconds)
+        if not asked.checkpoint:
+            return await heads.of_size(asked.tree_size)
+        try:
+            return await heads.pinned(asked.tree_size, asked.checkpoint)
+        except NoteInvalid as exc:
+            raise Refused(Reason.REQUEST_CONFLICT, exc.detail, **because(Conflict.EXPORT_OTHER)) from None
+
+    async def _later(self, asked: Asked, head: Head) -> int:
+        """How many entries that were asked for stand behind the checkpoint."""
+        if asked.end is not None or asked.tree_size is not None or head.log_size == head.tree_size:
+            return 0
+        behind = Selection(asked.wanted, head.tree_size, head.log_size, head.log_size)
+        return await at_length(self.source.count, behind)
 
     async def _lines(self, kind: Format, selection: Selection, after: int) -> AsyncIterator[bytes]:
         lines = FORMATS[kind]
@@ -165,16 +186,18 @@ class Exports:
             if raw:
                 yield raw
 
-    def _around(self, asked: Asked, principal: Principal, note: str) -> bundle.Around:
+    def _around(self, asked: Asked, principal: Principal, head: Head, later: int) -> bundle.Around:
         return bundle.Around(
             origin=self.log.origin,
             by=principal.pseudonym,
-            checkpoint=note,
+            head=head,
+            later=later,
             keys=self.trust(),
             controls=self.controls,
             receipts=self._receipts,
-            policy=self._policy,
-            opened=self.log.open if asked.payloads else None,
+            # A policy bundle grants to every tenant; the gateway's own shows it to no other (``Lifecycle.require``).
+            policy=self._policy if principal.tenant == DEFAULT_TENANT else _no_policy,
+            payloads=self.log if asked.payloads else None,
             sign=lambda claims: self.signer.sign(Purpose.RECEIPT, Typ.EXPORT, claims),
             kept=asked.kept,
             now=int(self.clock()),
@@ -238,6 +261,10 @@ async def _behind(chunks: AsyncIterator[bytes], offset: int, sha256: str) -> Asy
 def _same(found: str, expected: str) -> None:
     if found != expected:
         raise Refused(Reason.REQUEST_CONFLICT, "other bytes", **because(Conflict.EXPORT_OTHER))
+
+
+async def _no_policy(_digest: str) -> None:
+    return None
 
 
 _FILES: Final = {Format.BUNDLE: "evidence.tar", Format.CSV: "entries.csv"}

@@ -29,6 +29,11 @@ class Permission(StrEnum):
     AUDIT_READ = "audit.read"
     AUDIT_PAYLOADS = "audit.payloads"
     """Take the values that entries commit to out of the log: arguments and results, personal data among them."""
+    FREEZES_READ = "freezes.read"
+    FREEZES_SET = "freezes.set"
+    """Stop a hand, a principal, a context or everything, at once and alone."""
+    FREEZES_LIFT = "freezes.lift"
+    """Propose that a freeze be lifted, or be the second person to say so."""
     HANDS_LIST = "hands.list"
     HANDS_MANAGE = "hands.manage"
     ISSUERS_MANAGE = "issuers.manage"
@@ -96,6 +101,7 @@ ROLE_PERMISSIONS: Final[Mapping[Role, frozenset[Permission]]] = MappingProxyType
             {
                 Permission.AUDIT_READ,
                 Permission.AUDIT_PAYLOADS,
+                Permission.FREEZES_READ,
                 Permission.PLANS_READ,
                 Permission.PLANS_READ_ALL,
                 Permission.RECEIPTS_READ,
@@ -110,6 +116,12 @@ ROLE_PERMISSIONS: Final[Mapping[Role, frozenset[Permission]]] = MappingProxyType
         ),
         Role.SECURITY_ADMIN: frozenset(
             {
+                Permission.FREEZES_READ,
+                Permission.FREEZES_SET,
+                Permission.FREEZES_LIFT,
+                Permission.PROPOSALS_READ,
+                Permission.PROPOSALS_MAKE,
+                Permission.PROPOSALS_ACTIVATE,
                 Permission.KEYS_READ,
                 Permission.KEYS_MANAGE,
                 Permission.ISSUERS_MANAGE,
@@ -127,6 +139,9 @@ ROLE_PERMISSIONS: Final[Mapping[Role, frozenset[Permission]]] = MappingProxyType
         ),
         Role.OPERATOR: frozenset(
             {
+                Permission.FREEZES_READ,
+                Permission.FREEZES_SET,
+                Permission.FREEZES_LIFT,
                 Permission.HANDS_MANAGE,
                 Permission.HANDS_LIST,
                 Permission.METRICS_READ,
@@ -145,6 +160,10 @@ ROLE_PERMISSIONS: Final[Mapping[Role, frozenset[Permission]]] = MappingProxyType
     }
 )
 """Role -> what it may do beyond :data:`EVERYONE`. No role may both manage principals and submit plans or answer."""
+
+
+WHILE_FROZEN: Final = EVERYONE
+"""What a frozen principal may still do: learn who it is, and why nothing else works."""
 
 
 def permits(principal: Principal, permission: Permission) -> bool:

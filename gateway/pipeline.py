@@ -84,9 +84,9 @@ class Pipeline(Plans):
 
         async def execute(state: StepState) -> None:
             ending = state.begin_ending()
-            # 7 dispatch: the exact call that was decided, approved and recorded; never retried.
+            # 7 dispatch: the exact call that was decided, approved and recorded; never retried, and ended by a freeze.
             with stage("7 dispatch", context_id), self.metrics.step_seconds.labels(state.step.hand).time():
-                await dispatch.dispatch(plan, ending, self.hands, self.credentials)
+                await dispatch.dispatch(plan, ending, self.hands, self.credentials, self.freezes.halts)
 
             # 8 result: schema, size, redaction.
             with stage("8 result", context_id):
@@ -99,7 +99,8 @@ class Pipeline(Plans):
         while True:
             live.wake.clear()
             before = plan.snapshot()
-            fallen = await standing.fallen(plan, self.directory, self.clock())
+            frozen = await self.freezes.current()
+            fallen = await standing.fallen(plan, self.directory, self.hands, frozen, self.clock())
             outdated = standing.outdated(plan, self.hands, self.engine)
             judged = plan.undecided()
 
@@ -113,7 +114,7 @@ class Pipeline(Plans):
                 await policy.decide(plan, sound, self.engine, self.contexts, self.settings.policy, now)
             if policy.put_off(plan, outdated):
                 # What waits for people goes on waiting: nothing of this round counts, and it is tried again soon.
-                plan = self._anew(live, plan, record.Round(judged, fallen=fallen), before)
+                plan = self._anew(live, plan, record.Round(judged, fallen=fallen, frozen=frozen), before)
                 live.recorded.set()
                 if not running:
                     return
@@ -148,7 +149,7 @@ class Pipeline(Plans):
 
             # record: decisions and intent, durable before anything runs, and for every denial.
             with stage("6 record", context_id):
-                this = record.Round(judged, requests, orphans, fallen, voided, launched, rebound)
+                this = record.Round(judged, requests, orphans, fallen, voided, launched, rebound, frozen)
                 try:
                     await self.recorder.intent(plan, this, now)
                 except Mistaken:

@@ -27,6 +27,7 @@ from gateway.ports import (
     Contexts,
     Credentials,
     Directory,
+    Freezes,
     Hands,
     Payloads,
     PlanStore,
@@ -42,7 +43,9 @@ from gateway.telemetry import Metrics, Tracer
 
 _log = structlog.get_logger("handrail.plans")
 
-_NEVER_RECORDED = frozenset({Reason.VERIFY_REPLAYED, Reason.VERIFY_CONTEXT, Reason.LIMIT_APPROVALS})
+_NEVER_RECORDED = frozenset(
+    {Reason.VERIFY_REPLAYED, Reason.VERIFY_CONTEXT, Reason.LIMIT_APPROVALS, Reason.FREEZE_ACTIVE}
+)
 """Why a plan is refused after it became one, and leaves nothing to settle."""
 
 
@@ -81,6 +84,7 @@ class Plans(ABC):
     metrics: Metrics
     tracer: Tracer
     contexts: Contexts
+    freezes: Freezes
     clock: Callable[[], float] = time.time
     _live: dict[str, Live] = field(default_factory=dict)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -96,7 +100,7 @@ class Plans(ABC):
 
     def __post_init__(self) -> None:
         self.metrics.plans_live.set_function(lambda: len(self._live))
-        self.recorder = record.Recorder(self.log, self.store, self.signer, self.contexts)
+        self.recorder = record.Recorder(self.log, self.store, self.signer, self.contexts, self.freezes)
         self.caps = Caps(self.store.open_approvals)
 
     @abstractmethod
@@ -195,6 +199,23 @@ class Plans(ABC):
         self._spawn(live, plan)
         return live
 
+    def wake(self) -> None:
+        """Have every plan that is under way here look again at what may go on."""
+        for live in self._live.values():
+            live.wake.set()
+
+    async def settle(self, plan_id: str) -> None:
+        """Take a plan up from its record, and wait until nothing is left to do but wait. One that cannot be read stays
+        as it is: nothing of it can run either."""
+        try:
+            plan = await self.load(plan_id)
+        except Unavailable:
+            raise
+        except HandrailError as error:
+            _log.error("plan cannot be read", plan_id=plan_id, reason=str(error.reason), detail=error.detail)
+            return
+        await self.resume(plan).settled.wait()
+
     def live(self, plan_id: str) -> PlanState | None:
         """The state of a plan that this process is taking forward now."""
         live = self._live.get(plan_id)
@@ -283,9 +304,14 @@ class Plans(ABC):
 
 
 def may_see(plan: PlanState, viewer: Principal) -> bool:
-    """Whose plan it is, or a role that reads every plan of the tenant."""
+    """Whose plan it is, or a role that reads every plan of the tenant whose hands are all within the viewer's scope."""
     if plan.plan.tenant != viewer.tenant:
         return False
     if viewer.id in {plan.plan.principal.id, plan.plan.caller.id}:
         return True
-    return permits(viewer, Permission.PLANS_READ_ALL)
+    return permits(viewer, Permission.PLANS_READ_ALL) and may_use_all(plan, viewer)
+
+
+def may_use_all(plan: PlanState, viewer: Principal) -> bool:
+    """Whether every hand of the plan is within the viewer's scope."""
+    return all(viewer.may_use(state.step.hand) for state in plan)

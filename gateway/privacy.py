@@ -117,7 +117,7 @@ class Privacy:
             Refused: ``auth.forbidden``.
         """
         require(actor, Permission.PRIVACY_ERASE)
-        holds = [hold for hold in await self._holds(actor.tenant) if hold.subject == person_key(name)]
+        holds = [hold for hold in await self._holds(actor.tenant) if hold.subject in (person_key(name), None)]
         return await at_length(self._preview, actor.tenant, name, holds)
 
     async def erase(self, actor: Principal, name: str, *, acts: bool = False) -> Erasure:

@@ -11,6 +11,7 @@ _HEADINGS: Final[Mapping[str, str]] = {
     "principal": "Your account",
     "api_keys": "Your API keys",
     "security_keys": "Your security keys",
+    "identity_links": "Your identities at other issuers",
     "sessions": "Your logins to the pages",
     "contexts": "Your journeys (contexts)",
     "plans": "Plans of yours",

@@ -3,7 +3,7 @@
 What only the operator can say (purposes, categories, safeguards) and has not said is listed as missing, never guessed.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from gateway.manifest import ActionManifest, Manifest
@@ -30,16 +30,21 @@ _DECLARED: Final = {
 
 
 def processing_record(
-    settings: Settings, tenant: str, manifests: Mapping[str, Manifest], usage: Sequence[Mapping[str, Any]]
+    settings: Settings,
+    tenant: str,
+    manifests: Mapping[str, Manifest],
+    usage: Sequence[Mapping[str, Any]],
+    speaks_of: Callable[[str], bool] = lambda _hand: True,
 ) -> dict[str, Any]:
     """The tenant's record as a JSON document.
 
     Args:
+        speaks_of: whether the reader may hear of a hand.
         manifests: hand -> the manifest that the tenant pinned.
         usage: ``{hand, action, calls, first, last}`` of what was let go in the period, as the log has it.
     """
     declared = {name: hand for name, hand in settings.hands.items() if tenant in hand.tenants}
-    names = sorted({*declared, *(str(one["hand"]) for one in usage)})
+    names = sorted(filter(speaks_of, {*declared, *(str(one["hand"]) for one in usage)}))
     activities = [
         _activity(name, declared.get(name), manifests.get(name), usage, settings.policy.data_region) for name in names
     ]

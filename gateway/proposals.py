@@ -116,6 +116,8 @@ class Proposals:
     jws: Jws
     ttl_seconds: int
     clock: Callable[[], float] = time.time
+    check_acts: Callable[[Principal], None] = lambda _person: None
+    """Raises ``freeze.active`` for whoever is frozen."""
     handlers: dict[Kind, Handler] = field(default_factory=dict)
 
     # --- what people ask for -----------------------------------------------------------------------------------------
@@ -159,6 +161,7 @@ class Proposals:
             Unavailable: ``log.unavailable``; nothing is proposed.
         """
         require(actor, Permission.PROPOSALS_MAKE)
+        self.check_acts(actor)
         two_person.check_may_propose(kind, actor)
         if signed is None:
             two_person.check_unsigned(actor)
@@ -179,6 +182,7 @@ class Proposals:
             Unavailable: ``log.unavailable``; unless it is ``Uncertain``, nothing took effect.
         """
         require(actor, Permission.PROPOSALS_ACTIVATE)
+        self.check_acts(actor)
         now = self.clock()
         proposal = await self._get(proposal_id, actor)
         two_person.check_may_activate(proposal, actor, await self._person(proposal), now)
@@ -210,6 +214,7 @@ class Proposals:
             Unavailable: ``log.unavailable``.
         """
         require(actor, Permission.PROPOSALS_MAKE)
+        self.check_acts(actor)
         now = self.clock()
         proposal = await self._get(proposal_id, actor)
         act = two_person.check_may_withdraw(proposal, actor, now)
@@ -354,9 +359,11 @@ class Proposals:
 
     async def _person(self, proposal: Proposal) -> Principal | None:
         try:
-            return await self.directory.principal(proposal.tenant, proposal.proposed_by)
+            person = await self.directory.principal(proposal.tenant, proposal.proposed_by)
+            self.check_acts(person)
         except Refused:
             return None
+        return person
 
     def _handler(self, kind: Kind) -> Handler:
         handler = self.handlers.get(kind)

@@ -31,6 +31,9 @@ class Reason(StrEnum):
     AUTH_INVALID = "auth.invalid"
     AUTH_EXPIRED = "auth.expired"
     AUTH_FORBIDDEN = "auth.forbidden"
+    AUTH_SCOPE = "auth.scope"
+    AUTH_UNAVAILABLE = "auth.unavailable"
+    AUTH_BOUND = "auth.bound"
     PRIVACY_HELD = "privacy.held"
     # 2 verify
     VERIFY_MALFORMED = "verify.malformed"
@@ -93,6 +96,8 @@ class Reason(StrEnum):
     PROPOSAL_CLOSED = "proposal.closed"
     PROPOSAL_EXPIRED = "proposal.expired"
     PROPOSAL_OUTDATED = "proposal.outdated"
+    # freezes
+    FREEZE_ACTIVE = "freeze.active"
     # 6 credential, record
     CREDENTIAL_REFUSED = "credential.refused"
     LOG_UNAVAILABLE = "log.unavailable"
@@ -134,11 +139,14 @@ TEXTS: Final[dict[Reason, str]] = {
     Reason.REQUEST_NOT_FOUND: "There is nothing here that you may see.",
     Reason.REQUEST_CONFLICT: "The thing already exists in another state.",
     Reason.REQUEST_ORIGIN: "The request does not come from a page of this gateway.",
-    Reason.AUTH_MISSING: "This route needs an API key in 'Authorization: Bearer'.",
-    Reason.AUTH_INVALID: "The API key is unknown or revoked.",
-    Reason.AUTH_EXPIRED: "The API key has expired.",
+    Reason.AUTH_MISSING: "This route needs an API key or an access token in 'Authorization: Bearer'.",
+    Reason.AUTH_INVALID: "The API key or access token is unknown, revoked or not good for this gateway.",
+    Reason.AUTH_EXPIRED: "The API key or access token has expired.",
+    Reason.AUTH_SCOPE: "The access token was not granted a scope that this gateway needs.",
+    Reason.AUTH_UNAVAILABLE: "The keys of the token's issuer cannot be had now, so that it cannot be checked.",
     Reason.PRIVACY_HELD: "A legal hold stands against an erasure of this person's data.",
     Reason.AUTH_FORBIDDEN: "Your roles do not permit this.",
+    Reason.AUTH_BOUND: "This reaches beyond the hands or the tenant that you are bound to.",
     Reason.VERIFY_MALFORMED: "The message is not a compact JWS.",
     Reason.VERIFY_ALGORITHM: "Only alg Ed25519 is accepted.",
     Reason.VERIFY_HEADER: "The JWS header has a member that is not accepted.",
@@ -195,6 +203,7 @@ TEXTS: Final[dict[Reason, str]] = {
     Reason.PROPOSAL_CLOSED: "The proposal was already decided.",
     Reason.PROPOSAL_EXPIRED: "Nobody activated the proposal in time.",
     Reason.PROPOSAL_OUTDATED: "What the proposal rests on has changed; propose it again.",
+    Reason.FREEZE_ACTIVE: "This is frozen: somebody stopped it, and two people have to lift that.",
     Reason.CREDENTIAL_REFUSED: "No credential could be issued for this step.",
     Reason.LOG_UNAVAILABLE: "The audit log cannot be written, so nothing runs.",
     Reason.LOG_UNWITNESSED: "Too few witnesses have cosigned the log for longer than is allowed.",
@@ -248,6 +257,8 @@ class Conflict(StrEnum):
     PLANS_UNDER_WAY = "plans.under_way"
     ONESELF = "erasure.oneself"
     EXPORT_OTHER = "export.other"
+    LINK_TAKEN = "link.taken"
+    FREEZE_ONESELF = "freeze.oneself"
 
 
 CONFLICTS: Final[Mapping[Conflict, str]] = {
@@ -274,6 +285,8 @@ CONFLICTS: Final[Mapping[Conflict, str]] = {
     Conflict.PLANS_UNDER_WAY: "The person is revoked, and plans of theirs are still under way: ask again in a moment.",
     Conflict.ONESELF: "Nobody erases themselves: another privacy officer does.",
     Conflict.RECORD_CHANGED: "Something was recorded about the context or the principal meanwhile.",
+    Conflict.LINK_TAKEN: "The subject is, or was, somebody's: it is never given to another.",
+    Conflict.FREEZE_ONESELF: "Nobody freezes themselves: somebody has to be left who can lift it.",
     Conflict.EXPORT_OTHER: "The export begins with other bytes now than the ones that you have of it.",
 }
 """Cause -> the one sentence a client may see."""

@@ -23,6 +23,7 @@ from gateway.callers import Callers
 from gateway.errors import HandrailError
 from gateway.evidence import Evidence
 from gateway.exports import Exports
+from gateway.freezing import Freezing
 from gateway.key_changes import KeyChanges
 from gateway.key_stores import Revocations
 from gateway.lifecycle import Lifecycle
@@ -78,6 +79,7 @@ class Gateway:
     deliveries: Deliveries
     proposals: Proposals
     rollout: Rollout
+    freezing: Freezing
     lifecycle: Lifecycle
     pulling: Pulling
     evidence: Evidence
@@ -118,6 +120,7 @@ class Gateway:
         sys.setswitchinterval(SWITCH_SECONDS)
         await self.prepare()
         self.log.others.on_forgetting(self._forgetting(asyncio.get_running_loop()))
+        await self.freezing.start()
         await self.policy.start()
         await self.rollout.start()
         await self.hands.start()
@@ -135,12 +138,14 @@ class Gateway:
         await self.pulling.close()
         await self.deliveries.close()
         await self.pipeline.close()
+        await self.freezing.close()
         await self.hands.close()
         await self.jail.close()
         await self.rollout.close()
         await self.policy.close()
         await self.key_changes.close()
         await self.witnesses.close()
+        await self.directory.bearers.close()
         await self.log.close()
         self.tracer.close()
         self.engine.dispose()
@@ -179,6 +184,8 @@ class Gateway:
             found["log_witnesses"] = str(witnesses)
         if self.pulling.problem is not None:
             found["policy_remote"] = str(self.pulling.problem.reason)
+        if self.freezing.now.in_force:
+            found["freeze"] = str(Reason.FREEZE_ACTIVE)
         return found | self.rollout.notices()
 
     def _forgetting(self, loop: asyncio.AbstractEventLoop) -> Callable[[], None]:

@@ -65,6 +65,15 @@ class Metrics:
             registry=self.registry,
         )
 
+        self.freezes = Gauge(
+            "handrail_freezes", "Freezes in force, as this gateway knows them.", registry=self.registry
+        )
+        self.freeze_stopped = Counter(
+            "handrail_freeze_stopped",
+            "Calls that were ended: by a freeze, or because it could not be known what is frozen.",
+            ["by"],
+            registry=self.registry,
+        )
         self.policy_canary = Gauge(
             "handrail_policy_canary",
             "For how many principals in a hundred a candidate bundle decides.",
@@ -93,6 +102,19 @@ class Metrics:
         )
         self.webhook_waiting = Gauge(
             "handrail_webhook_messages_waiting", "Messages not delivered yet.", ["webhook"], registry=self.registry
+        )
+
+        self.identity_fetches = Counter(
+            "handrail_identity_fetches",
+            "Fetches of an issuer's keys by what became of them: good or failed.",
+            ["issuer", "outcome"],
+            registry=self.registry,
+        )
+        self.identity_good = Gauge(
+            "handrail_identity_keys_good_timestamp_seconds",
+            "When an issuer's keys were last fetched, in seconds since the epoch; 0 before the first time.",
+            ["issuer"],
+            registry=self.registry,
         )
 
         self.log_witness_size = Gauge(

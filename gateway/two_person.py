@@ -40,6 +40,8 @@ class Kind(StrEnum):
     """A hand is observed: everything is recorded, little is enforced. ``subject``: the hand's id."""
     POLICY_CANARY = "policy.canary"
     """A bundle decides for a part of the principals. ``subject``: its digest."""
+    FREEZE_LIFT = "freeze.lift"
+    """What was frozen may run again. ``subject``: the freeze's id."""
 
 
 class Act(StrEnum):
@@ -135,6 +137,11 @@ RULES: Final[Mapping[Kind, Rule]] = MappingProxyType(
             Permission.POLICY_ACTIVATE,
             gateway_wide=True,
             standing_max_seconds=14 * DAY_SECONDS,
+        ),
+        Kind.FREEZE_LIFT: Rule(
+            Permission.FREEZES_LIFT,
+            Permission.FREEZES_LIFT,
+            entries=MappingProxyType({Act.ACTIVATE: EntryType.UNFROZEN}),
         ),
     }
 )

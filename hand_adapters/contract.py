@@ -68,7 +68,8 @@ class HandAdapter(Protocol):
         """
 
     async def run(self, call: HandCall) -> HandResult:
-        """Run one call within ``call.deadline_seconds``; at most once, never retried here.
+        """Run one call within ``call.deadline_seconds``; at most once, never retried here. Cancelled, it ends at once:
+        a process is killed, a connection closed.
 
         Raises:
             HandDrifted: the tool no longer offers the manifest of ``call.manifest_digest``; nothing was sent.
@@ -76,4 +77,4 @@ class HandAdapter(Protocol):
         """
 
     async def close(self) -> None:
-        """Stop every process and connection of this hand."""
+        """Stop every process and connection of this hand. A later call starts anew: a freeze closes a hand, too."""

@@ -13,7 +13,7 @@ import structlog
 
 from gateway.errors import HandrailError, Refused, Unavailable
 from gateway.manifest import Manifest
-from gateway.model import HandCall, HandResult, Principal
+from gateway.model import DEFAULT_TENANT, HandCall, HandResult, Principal
 from gateway.ports import HandFailure
 from gateway.reasons import Conflict, Reason, because
 from gateway.settings import HandSettings, SettingsError
@@ -175,6 +175,17 @@ class Registry:
             self._observe(hand, drift.offered)
             await self._record_drifts(hand)
             raise
+
+    async def rest(self, hand: str) -> None:
+        """End every process and connection of a hand; a later call starts anew."""
+        known = self._hands.get(hand)
+        if known is not None and known.adapter is not None:
+            await known.adapter.close()
+
+    def declared(self, tenant: str, hand: str) -> bool:
+        """Whether the hand is declared for the tenant; the gateway's own tenant knows them all."""
+        known = self._hands.get(hand)
+        return known is not None and (tenant == DEFAULT_TENANT or known.for_tenant(tenant))
 
     # --- for the operator --------------------------------------------------------------------------------------------
 

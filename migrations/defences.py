@@ -9,6 +9,7 @@ A superuser can drop them; checkpoints that others kept are what stands against 
 from collections.abc import Mapping
 from typing import Final
 
+from audit.eraser import HOLDS_LOCK
 from audit.postings import BLOCK
 from audit.rights import ERASABLE
 from gateway.entries import STANDING
@@ -90,6 +91,7 @@ def postgresql() -> list[str]:
     statements = [
         function.format("handrail_append_only", refuse),
         function.format("handrail_head_grows", f"IF {_HEAD_CHANGED} THEN {refuse} END IF; RETURN NEW;"),
+        function.format("handrail_hold_is_set", f"PERFORM pg_advisory_xact_lock({HOLDS_LOCK}); RETURN NULL;"),
     ]
     triggers = [("head", "head_no_shrink", "BEFORE UPDATE", "ROW", "handrail_head_grows")]
     for table, partition in PARTITIONED.items():
@@ -106,6 +108,7 @@ def postgresql() -> list[str]:
         called = f"handrail_{table}_dropped" if table in PARTITIONED else "handrail_append_only"
         triggers.append((table, f"{table}_no_change", "BEFORE UPDATE OR DELETE", "ROW", called))
         triggers.append((table, f"{table}_no_truncate", "BEFORE TRUNCATE", "STATEMENT", "handrail_append_only"))
+    triggers.append(("holds", "holds_one_by_one", "BEFORE INSERT", "STATEMENT", "handrail_hold_is_set"))
     triggers.append(("head", "head_no_delete", "BEFORE DELETE", "ROW", "handrail_append_only"))
     triggers.append(("head", "head_no_truncate", "BEFORE TRUNCATE", "STATEMENT", "handrail_append_only"))
     for table, name, when, each, called in triggers:

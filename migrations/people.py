@@ -5,7 +5,7 @@ from alembic import op
 
 
 def create() -> None:
-    """Sessions, security keys and the outbox of messages."""
+    """Sessions, security keys, links to identities elsewhere, and the outbox of messages."""
     op.create_table(
         "outbox",
         sa.Column("message_id", sa.String(length=36), nullable=False, comment="The webhook-id of every attempt."),
@@ -44,6 +44,31 @@ def create() -> None:
     )
     op.create_index(
         op.f("ix_security_keys_tenant_principal_id"), "security_keys", ["tenant", "principal_id"], unique=False
+    )
+    op.create_table(
+        "identity_links",
+        sa.Column(
+            "name_mac",
+            sa.String(length=64),
+            nullable=False,
+            comment="HMAC-SHA-256 of tenant, source and subject.",
+        ),
+        sa.Column("link_id", sa.String(length=32), nullable=False, comment="Random; by which entries name it."),
+        sa.Column("tenant", sa.String(length=64), nullable=False),
+        sa.Column("principal_id", sa.String(length=128), nullable=False),
+        sa.Column("pseudonym", sa.String(length=64), nullable=False),
+        sa.Column("kind", sa.String(length=16), nullable=False, comment="token, or claims where these say its roles"),
+        sa.Column("source", sa.String(length=512), nullable=False, comment="The issuer's URL."),
+        sa.Column("subject", sa.String(length=255), nullable=False, comment="The sub of its tokens."),
+        sa.Column("created_at", sa.Float(), nullable=False),
+        sa.Column("revoked_at", sa.Float(), nullable=True),
+        _mac(),
+        sa.PrimaryKeyConstraint("name_mac", name=op.f("pk_identity_links")),
+        sa.UniqueConstraint("link_id", name=op.f("uq_identity_links_link_id")),
+        comment="Who somebody elsewhere is here. A subject is never given to another principal.",
+    )
+    op.create_index(
+        op.f("ix_identity_links_tenant_principal_id"), "identity_links", ["tenant", "principal_id"], unique=False
     )
     op.create_table(
         "sessions",

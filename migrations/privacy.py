@@ -50,8 +50,8 @@ def _side_table() -> None:
         "data_keys",
         sa.Column("key_id", sa.String(length=32), nullable=False),
         sa.Column("tenant", sa.String(length=64), nullable=False),
-        _subject(),
-        sa.Column("epoch", sa.String(length=32), nullable=False),
+        _subject("bucket"),
+        sa.Column("bucket", sa.String(length=32), nullable=False),
         sa.Column(
             "wrapped",
             sa.LargeBinary(),
@@ -66,10 +66,25 @@ def _side_table() -> None:
         ),
         sa.PrimaryKeyConstraint("key_id", name=op.f("pk_data_keys")),
         sqlite_with_rowid=False,
-        comment="Data keys of data subjects, wrapped by an epoch key that is not in the database.",
+        comment="Data keys of data subjects, wrapped by bucket keys.",
     )
     op.create_index(op.f("ix_data_keys_subject_tenant"), "data_keys", ["subject", "tenant"], unique=False)
-    op.create_index(op.f("ix_data_keys_epoch_key_id"), "data_keys", ["epoch", "key_id"], unique=False)
+    op.create_index(op.f("ix_data_keys_bucket_key_id"), "data_keys", ["bucket", "key_id"], unique=False)
+    op.create_table(
+        "key_buckets",
+        sa.Column("bucket", sa.String(length=32), nullable=False, comment="Epoch in which it was made, and slot."),
+        sa.Column("epoch", sa.String(length=32), nullable=False, comment="By whose key it is wrapped now."),
+        sa.Column(
+            "wrapped",
+            sa.LargeBinary(),
+            nullable=False,
+            comment="nonce || AES-256-GCM(bucket key), AAD = the rest.",
+        ),
+        sa.Column("created_at", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("bucket", name=op.f("pk_key_buckets")),
+        sqlite_with_rowid=False,
+        comment="Bucket keys, wrapped by an epoch key that is not in the database; audit.buckets.",
+    )
     op.create_table(
         "key_epochs",
         sa.Column("epoch", sa.String(length=32), nullable=False),
@@ -109,7 +124,7 @@ def _erasures() -> None:
         "holds",
         sa.Column("hold_id", sa.String(length=32), nullable=False),
         sa.Column("tenant", sa.String(length=64), nullable=False),
-        _subject(),
+        _subject("epoch"),
         sa.Column("epoch", sa.String(length=32), nullable=False),
         sa.Column(
             "wrapped",
@@ -129,6 +144,6 @@ def _erasures() -> None:
     op.create_index(op.f("ix_holds_epoch_hold_id"), "holds", ["epoch", "hold_id"], unique=False)
 
 
-def _subject() -> sa.Column[str]:
-    text = "Keyed hash of the data subject, under the epoch key."
+def _subject(key: str) -> sa.Column[str]:
+    text = f"Keyed hash of the data subject, under the {key} key."
     return sa.Column("subject", sa.String(length=64), nullable=False, comment=text)

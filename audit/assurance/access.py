@@ -47,6 +47,7 @@ class Holder:
     facts: dict[str, Any]
     keys: dict[str, dict[str, Any]] = field(default_factory=dict)
     approval_keys: dict[str, dict[str, Any]] = field(default_factory=dict)
+    links: dict[str, dict[str, Any]] = field(default_factory=dict)
     revoked: bool = False
 
 
@@ -94,7 +95,7 @@ def replay(connection: Connection, tenant: str, kind: EntryType, end: int) -> di
         facts = json.loads(row.body).get("facts", {})
         change, subject = facts.get("change"), facts.get("subject", "")
         about = {"index": row.idx, "time": row.time, "by": row.principal}
-        if change == "added":
+        if change in {"added", "provisioned"}:
             committed = json.loads(row.fields) if row.fields else {}
             found[subject] = Holder(subject, about, next(iter(committed.values()), None), facts)
         holder = found.get(subject)
@@ -102,6 +103,10 @@ def replay(connection: Connection, tenant: str, kind: EntryType, end: int) -> di
             continue
         if change == "revoked":
             holder.revoked = True
+        elif change in {"provisioned", "linked", "link_revoked"}:
+            _relink(holder, change, facts, about)
+        elif change == "roles_widened":
+            holder.facts = {**holder.facts, "roles": facts["roles"]}
         elif change in {"added", "key_added"}:
             key = facts.get("key_id") or facts.get("kid")
             if key is not None:
@@ -116,6 +121,14 @@ def replay(connection: Connection, tenant: str, kind: EntryType, end: int) -> di
     return found
 
 
+def _relink(holder: Holder, change: str, facts: Mapping[str, Any], about: Mapping[str, Any]) -> None:
+    """Take in a link to an identity elsewhere, or its end."""
+    if change == "link_revoked":
+        holder.links.pop(facts["link"], None)
+    else:
+        holder.links[facts["link"]] = {"id": facts["link"], "kind": facts["link_kind"], **about}
+
+
 def _principal(holder: Holder, documents: Mapping[str, Any], at: float) -> dict[str, Any]:
     known = documents.get(holder.commitment or "")
     return {
@@ -125,6 +138,7 @@ def _principal(holder: Holder, documents: Mapping[str, Any], at: float) -> dict[
         "hands": _scope(holder.facts.get("hands")),
         "keys": [key for key in holder.keys.values() if key["expires_at"] is None or key["expires_at"] > at],
         "approval_keys": list(holder.approval_keys.values()),
+        "links": list(holder.links.values()),
         "added": holder.added,
     }
 

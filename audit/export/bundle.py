@@ -1,19 +1,20 @@
 """Write an evidence bundle: one file that the stand-alone verifier checks with no network and no gateway.
 
-Parts come in a fixed order, as ``audit.verifier.check`` reads them, and each is written whole from one page of the log,
-so memory does not grow with the export. The manifest, with the hash of every part, comes last: a bundle that was cut
-off is none. Everything before it follows from the log and the request alone, so the same request gives the same bytes,
-and an export that broke off can be gone on with.
+Parts come in a fixed order, as ``audit.verifier.check`` reads them. Each is written whole, from one page of the log or
+from a bounded part of the values that a page commits to, so memory does not grow with the export. The manifest, with
+the hash of every part, comes last: a bundle that was cut off is none. Everything before it follows from the log and the
+request alone, so the same request gives the same bytes, and an export that broke off can be gone on with.
 """
 
 import base64
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import orjson
 
+from audit.export.heads import Head
 from audit.export.source import Selection, Source
 from audit.query import StoredEntry
 from audit.threads import at_length
@@ -25,10 +26,22 @@ from gateway.canonical import b64url_encode, canonical
 MEDIA_TYPE: Final = "application/x-tar"
 VALUE_MAX_BYTES: Final = LINE_MAX_BYTES // 2
 """A value that is larger stays out: its line would be longer than a reader takes."""
-_OPEN_AT_ONCE: Final = 32
+OPENINGS_MAX_BYTES: Final = 8 << 20
+"""Values that are opened at a time, and what one part of their lines holds; a value that is larger comes alone."""
+_SEALED_BYTES: Final = 1_024
+"""More than nonce, salt and tag add to a value where it is stored."""
+_SIZES_AT_ONCE: Final = 500
 KEPT_MAX: Final = 16
 
-Opened = Mapping[str, tuple[bytes, bytes]]
+
+class Payloads(Protocol):
+    """Opens what entries commit to."""
+
+    async def open(self, commitments: Sequence[str]) -> Mapping[str, tuple[bytes, bytes]]:
+        """Commitment -> (salt, value), of those that are still there."""
+
+    async def sealed_bytes(self, commitments: Sequence[str]) -> Mapping[str, int]:
+        """Commitment -> how many bytes are read to open it, of those that are still there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,12 +50,13 @@ class Around:
 
     Attributes:
         origin, by: the log, and the pseudonym of who asked.
-        checkpoint: the signed note of ``selection.tree_size``, with its cosignatures.
+        head: the checkpoint, of ``selection.tree_size``.
+        later: how many entries that pass the filters stand behind it, and are left out.
         keys: the trust document.
         controls: the control matrix: entry type -> ids.
         receipts: the receipts that name these entries, in the entries' order.
         policy: digest -> files of a bundle, ``None`` where it is not at hand.
-        opened: commitment -> (salt, value); ``None`` where no payloads were asked for.
+        payloads: what commitments stand for; ``None`` where no payloads were asked for.
         sign: the manifest's hash -> ``export+jws``.
         kept: sizes of checkpoints that the reader has: the hashes are parted there.
         now: seconds since the epoch, for the manifest.
@@ -50,12 +64,13 @@ class Around:
 
     origin: str
     by: str
-    checkpoint: str
+    head: Head
+    later: int
     keys: Mapping[str, Any]
     controls: Mapping[str, Sequence[str]]
     receipts: Callable[[Sequence[StoredEntry]], Awaitable[Sequence[str]]]
     policy: Callable[[str], Awaitable[Mapping[str, str] | None]]
-    opened: Callable[[Sequence[str]], Awaitable[Opened]] | None
+    payloads: Payloads | None
     sign: Callable[[bytes], str]
     kept: Sequence[int] = ()
     now: int = 0
@@ -87,7 +102,7 @@ async def bundle(source: Source, selection: Selection, around: Around) -> AsyncI
     written = _Written()
     asked = _asked(selection, around)
     yield written.part("asked.json", canonical(asked))
-    yield written.part("checkpoint.txt", around.checkpoint.encode())
+    yield written.part("checkpoint.txt", around.head.note.encode())
     yield written.part("keys.json", canonical(dict(around.keys)))
     matrix = {code: list(ids) for code, ids in sorted(around.controls.items())}
     yield written.part("controls.json", canonical({"v": 1, "entries": matrix}))
@@ -121,7 +136,13 @@ async def bundle(source: Source, selection: Selection, around: Around) -> AsyncI
             "made_at": around.now,
             "entries": written.entries,
             "complete": written.whole,
-            "statement": _statement(selection, dropped, whole=written.whole),
+            "statement": _statement(selection, dropped, whole=written.whole) + _of_the_head(around),
+            "head": {
+                "cosignatures": around.head.cosignatures,
+                "needed": around.head.needed,
+                "log_size": around.head.log_size,
+                "later": around.later,
+            },
             "dropped": [list(stretch) for stretch in dropped],
             "policies_missing": missing,
             "parts": written.parts,
@@ -143,8 +164,9 @@ def _asked(selection: Selection, around: Around) -> dict[str, Any]:
         "first": selection.first,
         "end": selection.end,
         "filter": selection.filters(),
+        "scope": selection.scope(),
         "kept": sorted(around.kept),
-        "payloads": around.opened is not None,
+        "payloads": around.payloads is not None,
     }
 
 
@@ -153,6 +175,9 @@ def _statement(selection: Selection, dropped: Sequence[tuple[int, int]], *, whol
     if whole:
         return f"Every entry {about} is enclosed; the hashes prove it."
     named = ", ".join(sorted(selection.filters())) or "none but the tenant"
+    bound = selection.scope().get("hands")
+    if bound is not None:
+        named += f"; for a reader who is bound to the hands {', '.join(bound) or 'none'}"
     gone = sum(last - first + 1 for first, last in dropped)
     of_the_rest = (
         f" Of {gone} entries of the range only those that stand are left: their retention is over." if gone else ""
@@ -161,6 +186,20 @@ def _statement(selection: Selection, dropped: Sequence[tuple[int, int]], *, whol
         f"Enclosed are the entries {about} that pass the filters ({named}). That the gateway left out no other is its "
         "word: of what is not enclosed, the hashes prove only that it is there." + of_the_rest
     )
+
+
+def _of_the_head(around: Around) -> str:
+    """What is said of the witnesses, where the gateway asks for any."""
+    head = around.head
+    if not head.needed:
+        return ""
+    words = f" {head.cosignatures} witnesses have cosigned the checkpoint; the gateway asks for {head.needed}."
+    if around.later:
+        words += (
+            f" {around.later} entries that would have passed came after it, to a log of {head.log_size}, and are left "
+            "out: ask again for them."
+        )
+    return words
 
 
 async def _segment(written: _Written, number: str, page: Sequence[StoredEntry], around: Around) -> AsyncIterator[bytes]:
@@ -174,29 +213,57 @@ async def _segment(written: _Written, number: str, page: Sequence[StoredEntry], 
     if receipts:
         lines = (canonical({"receipt": token}) + b"\n" for token in receipts)
         yield written.part(f"receipts/{number}.ndjson", b"".join(lines))
-    if around.opened is None:
+    if around.payloads is None:
         return
     committed = {stored.index: stored.fields for stored in page if stored.fields}
     if committed:
         lines = (canonical({"index": index, "fields": found}) + b"\n" for index, found in committed.items())
         yield written.part(f"fields/{number}.ndjson", b"".join(lines))
-        openings = b"".join([line async for line in _openings(around.opened, committed)])
-        if openings:
-            yield written.part(f"openings/{number}.ndjson", openings)
+        place = 0
+        async for openings in _openings(around.payloads, committed):
+            yield written.part(f"openings/{number}-{place:06d}.ndjson", openings)
+            place += 1
 
 
-async def _openings(
-    opened: Callable[[Sequence[str]], Awaitable[Opened]], committed: Mapping[int, Mapping[str, str]]
-) -> AsyncIterator[bytes]:
-    """A line for each value that is still there, in the order in which entries first commit to them."""
+async def _openings(payloads: Payloads, committed: Mapping[int, Mapping[str, str]]) -> AsyncIterator[bytes]:
+    """The contents of the parts: a line for each value that is still there, in the order in which entries first commit
+    to them. A part is of at most :data:`OPENINGS_MAX_BYTES`, or of one line."""
+    lines: list[bytes] = []
+    size = 0
     wanted = list(dict.fromkeys(commitment for found in committed.values() for commitment in found.values()))
-    for start in range(0, len(wanted), _OPEN_AT_ONCE):
-        some = wanted[start : start + _OPEN_AT_ONCE]
-        found = await opened(some)
+    async for some in _batches(payloads, wanted):
+        found = await payloads.open(some)
         for commitment in some:
-            if commitment in found and len(found[commitment][1]) <= VALUE_MAX_BYTES:
-                salt, value = (b64url_encode(raw) for raw in found[commitment])
-                yield canonical({"commitment": commitment, "salt": salt, "value": value}) + b"\n"
+            if commitment not in found or len(found[commitment][1]) > VALUE_MAX_BYTES:
+                continue
+            salt, value = (b64url_encode(raw) for raw in found[commitment])
+            line = canonical({"commitment": commitment, "salt": salt, "value": value}) + b"\n"
+            if lines and size + len(line) > OPENINGS_MAX_BYTES:
+                yield b"".join(lines)
+                lines, size = [], 0
+            lines.append(line)
+            size += len(line)
+    if lines:
+        yield b"".join(lines)
+
+
+async def _batches(payloads: Payloads, wanted: Sequence[str]) -> AsyncIterator[list[str]]:
+    """The commitments in order, as many at a time as may be opened at once."""
+    batch: list[str] = []
+    size = 0
+    for start in range(0, len(wanted), _SIZES_AT_ONCE):
+        some = wanted[start : start + _SIZES_AT_ONCE]
+        sizes = await payloads.sealed_bytes(some)
+        for commitment in some:
+            if commitment not in sizes or sizes[commitment] > VALUE_MAX_BYTES + _SEALED_BYTES:
+                continue
+            if batch and size + sizes[commitment] > OPENINGS_MAX_BYTES:
+                yield batch
+                batch, size = [], 0
+            batch.append(commitment)
+            size += sizes[commitment]
+    if batch:
+        yield batch
 
 
 def _tree(source: Source, kept: Sequence[int], page: Sequence[StoredEntry], place: int, end: int) -> bytes:

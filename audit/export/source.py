@@ -56,7 +56,12 @@ class Selection:
     def filters(self) -> dict[str, str]:
         """Filter -> value, without the tenant: what a bundle says that it was asked for."""
         values = {item.name: getattr(self.wanted, item.name) for item in fields(Filter)}
-        return {name: str(value) for name, value in values.items() if value is not None and name != "tenant"}
+        return {name: value for name, value in values.items() if value is not None and name not in {"tenant", "scope"}}
+
+    def scope(self) -> dict[str, list[str]]:
+        """The hands and the types that the reader is bound to, as a bundle says it; empty where they see every hand."""
+        bound = self.wanted.scope
+        return {} if bound is None else {"hands": sorted(bound.hands), "types": sorted(bound.types)}
 
 
 class Source:

@@ -83,7 +83,7 @@ def fields(raw: bytes, entries: Mapping[int, dict[str, Any]], what: str) -> dict
 
 
 def opening(raw: bytes, committed: frozenset[str], what: str) -> str:
-    """A line of ``openings/N.ndjson``: the commitment that it opens.
+    """A line of ``openings/N-M.ndjson``: the commitment that it opens.
 
     Raises:
         EvidenceError: salt and value do not hash to it, or no entry beside it commits to it.

@@ -85,6 +85,7 @@ class _Check:
         self.beside: set[str] = {"entries"}
         self.committed: frozenset[str] = frozenset()
         self.receipted: set[int] = set()
+        self.opened = 0
 
     def run(self, stream: BinaryIO) -> None:
         """See :func:`verify`."""
@@ -102,8 +103,9 @@ class _Check:
         """Check a part that may stand at ``place``; returns the place of the next one."""
         beside = _BESIDE.fullmatch(part.name)
         if beside is not None:
-            self._stands_beside(part.name, beside[1], beside[2])
-            _READ_BESIDE[beside[1]](self, part)
+            kind = beside[1] or beside[3]
+            self._stands_beside(part.name, kind, beside[2] or beside[4], beside[5])
+            _READ_BESIDE[kind](self, part)
             return place
         while place < len(_ONCE):
             _, pattern, read = _ONCE[place]
@@ -159,7 +161,7 @@ class _Check:
         self.segments += 1
         indices = self.leaves.expect(part.whole(segment.TREE_MAX_BYTES), part.name)
         self.entries = {index: {} for index in indices}
-        self.beside, self.committed, self.receipted = set(), frozenset(), set()
+        self.beside, self.committed, self.receipted, self.opened = set(), frozenset(), set(), 0
         if not indices:
             self.beside.add("entries")
             self.leaves.grow(iter(()))
@@ -247,12 +249,15 @@ class _Check:
         note.signed_by(self.log_keys, what)
         return note
 
-    def _stands_beside(self, name: str, kind: str, number: str) -> None:
-        if number != f"{self.segments - 1:06d}" or kind in self.beside or not self.entries:
+    def _stands_beside(self, name: str, kind: str, number: str, which: str | None) -> None:
+        """Each kind stands there once; of openings there may be several parts, counted from 0."""
+        repeated = kind in self.beside if which is None else which != f"{self.opened:06d}"
+        if number != f"{self.segments - 1:06d}" or repeated or not self.entries:
             raise EvidenceError(f"{name}: no part of a bundle, or not in its place")
         if kind != "entries":
             self._segment_is_whole()
         self.beside.add(kind)
+        self.opened += which is not None
 
     def _segment_is_whole(self) -> None:
         if "entries" not in self.beside:
@@ -289,7 +294,9 @@ _ONCE: Final[Sequence[tuple[str, re.Pattern[str], Callable[..., None]]]] = (
     ("manifest's signature", re.compile(r"manifest\.sig"), _Check._signature),  # noqa: SLF001
 )
 """The parts in their order. A pattern with a group may stand any number of times, also none."""
-_BESIDE: Final = re.compile(r"(entries|receipts|fields|openings)/([0-9]{6,7})\.ndjson")
+_BESIDE: Final = re.compile(
+    r"(entries|receipts|fields)/([0-9]{6,7})\.ndjson|(openings)/([0-9]{6,7})-([0-9]{6})\.ndjson"
+)
 _READ_BESIDE: Final[dict[str, Callable[[_Check, Part], None]]] = {
     "entries": _Check._enclosed,  # noqa: SLF001
     "receipts": _Check._receipts,  # noqa: SLF001

@@ -26,14 +26,14 @@ FILTERS: Final = frozenset(
 )  # fmt: skip
 _ASKED: Final = {
     "v": int, "origin": str, "tree_size": int, "tenant": str, "by": str, "first": int, "end": int, "filter": dict,
-    "kept": list, "payloads": bool,
+    "scope": dict, "kept": list, "payloads": bool,
 }  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
     """What the bundle says it was asked for (``asked.json``): entries of one tenant in ``[first, end)`` that pass a
-    filter."""
+    filter, and are within the scope of a reader who is bound to hands: of these hands, or of these types."""
 
     document: Mapping[str, Any]
 
@@ -46,6 +46,12 @@ class Request:
             raise EvidenceError(f"asked.json: of a version that this verifier does not read {' '.join(strange)}")
         if not all(type(value) is str for value in document["filter"].values()):
             raise EvidenceError("asked.json: a filter that is no text")
+        scope = document["scope"]
+        if scope and not (
+            scope.keys() == {"hands", "types"}
+            and all(type(one) is list and all(type(word) is str for word in one) for one in scope.values())
+        ):
+            raise EvidenceError("asked.json: a scope that is not one of hands and types")
         return cls(document)
 
     def misfit(self, index: int, entry: Mapping[str, Any]) -> str:
@@ -57,6 +63,9 @@ class Request:
             return ""
         if not asked["first"] <= index < asked["end"]:
             return "outside of the range"
+        scope = asked["scope"]
+        if scope and entry.get("hand") not in scope["hands"] and entry["type"] not in scope["types"]:
+            return "beyond the hands of the reader"
         failed = [name for name, value in asked["filter"].items() if not _passes(entry, name, value)]
         return f"of another {', '.join(failed)}" if failed else ""
 

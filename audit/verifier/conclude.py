@@ -220,6 +220,7 @@ def _manifest(
         wrong.append("it says that the range is enclosed whole, and entries of it are missing")
     wrong += _parts(manifest["parts"], seen[:-2])
     _dropped(manifest.get("dropped"), report)
+    _later(manifest.get("head"), report)
     for text in wrong:
         report.failed("manifest", text)
     report.facts.update(made_at=manifest["made_at"], by=asked.document["by"], asked=asked.document)
@@ -245,6 +246,19 @@ def _dropped(stretches: object, report: Report) -> None:
     )
 
 
+def _later(head: object, report: Report) -> None:
+    """What the gateway says of entries that came after the checkpoint."""
+    if type(head) is not dict or not all(type(head.get(name)) is int for name in ("later", "log_size", "needed")):
+        report.failed("manifest", "it does not say how many entries came after the checkpoint")
+    elif head["later"]:
+        report.add(
+            Verdict.LIMIT,
+            "head",
+            f"anything of {head['later']} further entries that the gateway had by then, in a log of "
+            f"{head['log_size']}: {head['needed']} witnesses had not cosigned so far yet. Ask again for those.",
+        )
+
+
 def _parts(listed: Sequence[Any], seen: Sequence[Mapping[str, Any]]) -> list[str]:
     if len(listed) != len(seen):
         return [f"it lists {len(listed)} parts, and {len(seen)} are there"]
@@ -265,6 +279,15 @@ def _completeness(asked: Request, leaves: Leaves, report: Report) -> None:
         report.proved("completeness", f"no entry from {first} up to, not including, {end} is missing.")
         return
     words = " and ".join(f"{name} {value}" for name, value in sorted(wanted.items()))
+    scope = asked.document["scope"]
+    if scope:
+        some = ", ".join(scope["hands"][:5]) + (" and others" if len(scope["hands"]) > 5 else "")
+        report.add(
+            Verdict.LIMIT,
+            "scope",
+            f"anything about other hands than {some or 'none'}: whoever asked for this bundle is bound to these, and "
+            "sees of what is about no hand only the entries on keys, policies and the log itself.",
+        )
     report.add(
         Verdict.LIMIT,
         "completeness",

@@ -17,7 +17,8 @@ ERASE_WAIT_SECONDS: Final = 30.0
 
 
 def audit_entries(**filters: str | int | None) -> Operation[Json]:
-    """One page of the log: ``{entries, next, tree_size, covers: {first, last, dropped}, matches, checkpoint}``.
+    """One page of the log: ``{entries, next, tree_size, covers: {first, last, dropped}, matches, checkpoint, scope:
+    {tenant, hands, types}}``; what is covered and counted is so within the scope.
 
     Filters: type, effect, context, plan, step, hand, action, principal, reason, control, policy (digest), since and
     until (seconds since the epoch). Then: after, limit, order (``oldest`` or ``newest`` first), count (``true`` for

@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
 
 import httpx2
 
@@ -14,7 +14,7 @@ from handrail import auditing, operations
 from handrail.connection import TIMEOUT_SECONDS, arguments, base_url, reply_of, settings, unreachable
 from handrail.errors import UnexpectedReply
 from handrail.exchange import Operation, Reply, Request
-from handrail.following import EVENT_MAX_BYTES, RECONNECT_PAUSE_SECONDS, STREAM_TIMEOUT, Following
+from handrail.following import EVENT_MAX_BYTES, RECONNECT_PAUSE_SECONDS, SILENCE_MAX_SECONDS, STREAM_TIMEOUT, Following
 from handrail.views import Download, Event
 
 P = ParamSpec("P")
@@ -117,6 +117,9 @@ class Client:
     offer_enrolment = _sync(operations.offer_enrolment)
     security_keys = _sync(operations.security_keys)
     revoke_security_key = _sync(operations.revoke_security_key)
+    links = _sync(operations.links)
+    link_subject = _sync(operations.link_subject)
+    revoke_link = _sync(operations.revoke_link)
     issuers = _sync(operations.issuers)
     add_issuer = _sync(operations.add_issuer)
     revoke_issuer = _sync(operations.revoke_issuer)
@@ -134,6 +137,8 @@ class Client:
     policy_remote = _sync(operations.policy_remote)
     pull_policy_remote = _sync(operations.pull_policy_remote)
     rollback_policy = _sync(operations.rollback_policy)
+    freezes = _sync(operations.freezes)
+    freeze = _sync(operations.freeze)
     policy_rollout = _sync(operations.policy_rollout)
     policy_shadow = _sync(operations.policy_shadow)
     start_policy_shadow = _sync(operations.start_policy_shadow)
@@ -189,14 +194,19 @@ class Client:
         for the whole.
         """
         query = {name: str(value) for name, value in asked.items() if value is not None}
+        silence = SILENCE_MAX_SECONDS + float(asked.get("wait") or 0)
+        timeout = httpx2.Timeout(TIMEOUT_SECONDS, read=silence)
         try:
-            with self._http.stream("GET", "/v1/audit/exports", params=query, timeout=STREAM_TIMEOUT) as response:
+            with self._http.stream("GET", "/v1/audit/exports", params=query, timeout=timeout) as response:
                 if response.status_code != httpx2.codes.OK:
                     response.read()
                     reply_of(response).checked()
                 yield _download(response, self._http.base_url)
         except (httpx2.TransportError, httpx2.DecodingError) as exc:
             raise unreachable(self._http.base_url, exc) from None
+
+
+_NUMBER_DIGITS_MAX: Final = 15
 
 
 class AsyncClient:
@@ -268,6 +278,9 @@ class AsyncClient:
     offer_enrolment = _async(operations.offer_enrolment)
     security_keys = _async(operations.security_keys)
     revoke_security_key = _async(operations.revoke_security_key)
+    links = _async(operations.links)
+    link_subject = _async(operations.link_subject)
+    revoke_link = _async(operations.revoke_link)
     issuers = _async(operations.issuers)
     add_issuer = _async(operations.add_issuer)
     revoke_issuer = _async(operations.revoke_issuer)
@@ -285,6 +298,8 @@ class AsyncClient:
     policy_remote = _async(operations.policy_remote)
     pull_policy_remote = _async(operations.pull_policy_remote)
     rollback_policy = _async(operations.rollback_policy)
+    freezes = _async(operations.freezes)
+    freeze = _async(operations.freeze)
     policy_rollout = _async(operations.policy_rollout)
     policy_shadow = _async(operations.policy_shadow)
     start_policy_shadow = _async(operations.start_policy_shadow)
@@ -337,7 +352,21 @@ def _download(response: httpx2.Response, url: httpx2.URL) -> Download:
         except (httpx2.TransportError, httpx2.DecodingError) as exc:
             raise unreachable(url, exc) from None
 
-    numbers = [response.headers.get(f"handrail-{name}", "") for name in ("tree-size", "entries")]
-    if not all(number.isascii() and number.isdigit() and len(number) <= 15 for number in numbers):
-        raise UnexpectedReply(response.status_code, "the answer is not an export")
-    return Download(int(numbers[0]), int(numbers[1]), pieces())
+    def number(text: str) -> int:
+        if not text.isascii() or not text.isdigit() or len(text) > _NUMBER_DIGITS_MAX:
+            raise UnexpectedReply(response.status_code, "the answer is not an export")
+        return int(text)
+
+    said = response.headers
+    cosignatures, _, needed = said.get("handrail-cosignatures", "0/0").partition("/")
+    bound = said.get("handrail-hands")
+    return Download(
+        tree_size=number(said.get("handrail-tree-size", "")),
+        entries=number(said.get("handrail-entries", "")),
+        cosignatures=number(cosignatures),
+        needed=number(needed),
+        later=number(said.get("handrail-later", "0")),
+        checkpoint=said.get("handrail-checkpoint"),
+        hands=None if bound is None else tuple(filter(None, bound.split(","))),
+        pieces=pieces(),
+    )

@@ -260,6 +260,21 @@ def revoke_security_key(principal_id: str, kid: str) -> Operation[Json]:
     return document_if_any((yield delete("principals", principal_id, "security-keys", kid)))
 
 
+def links(principal_id: str) -> Operation[list[Json]]:
+    """A principal's links to identities elsewhere: ``{id, kind, source, subject, created_at, revoked_at}``."""
+    return listed((yield get("principals", principal_id, "links")), "links")
+
+
+def link_subject(principal_id: str, issuer: str, subject: str) -> Operation[Json]:
+    """Let access tokens of a subject of an issuer, by the issuer's name at the gateway, call as a principal."""
+    return (yield post({"issuer": issuer, "subject": subject}, "principals", principal_id, "links")).document
+
+
+def revoke_link(principal_id: str, link_id: str) -> Operation[Json]:
+    """Revoke a link of a principal, for ever."""
+    return (yield delete("principals", principal_id, "links", link_id)).document
+
+
 def issuers() -> Operation[list[Json]]:
     """Every issuer of the tenant."""
     return listed((yield get("issuers")), "issuers")
@@ -320,6 +335,17 @@ def policy() -> Operation[Json]:
 def policy_rollout() -> Operation[Json]:
     """What of the policy is being brought in: ``{observed: [{hand, proposal, since, until, let_go}]}``."""
     return (yield get("policy", "rollout")).document
+
+
+def freezes(*, lifted: bool = False) -> Operation[list[Json]]:
+    """What is frozen, oldest first; with ``lifted`` also what was."""
+    return listed((yield get("freezes", query={"lifted": "true"} if lifted else None)), "freezes")
+
+
+def freeze(scope: str, subject: str | None = None, *, cause: str = "other", why: str | None = None) -> Operation[Json]:
+    """Stop a hand, a principal, a context (``subject``: its id) or ``all``, at once."""
+    body = {"scope": scope, "subject": subject, "cause": cause, "why": why}
+    return (yield post({name: value for name, value in body.items() if value is not None}, "freezes")).document
 
 
 def policy_shadow() -> Operation[Json]:

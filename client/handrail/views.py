@@ -114,9 +114,18 @@ class Download:
     Attributes:
         tree_size: of the log that is exported from.
         entries: how many are to come.
+        cosignatures: of a bundle, how many witnesses cosigned its checkpoint; of whom ``needed`` are asked for.
+        later: of a bundle, how many entries are left out because they came after its checkpoint.
+        checkpoint: of a bundle, what going on with it needs.
+        hands: whose entries alone they are, with those on keys, policies and the log; ``None`` for every hand.
         pieces: its bytes, once.
     """
 
     tree_size: int
     entries: int
+    cosignatures: int
+    needed: int
+    later: int
+    checkpoint: str | None
+    hands: tuple[str, ...] | None
     pieces: Iterator[bytes]

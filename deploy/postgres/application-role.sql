@@ -36,7 +36,7 @@ REVOKE DELETE ON head FROM handrail_app;
 
 -- What personal data is sealed by, and what is sealed, only grows for the gateway: to erase it takes eraser-role.sql. Marks
 -- of what was erased, and the epochs, nobody takes back.
-REVOKE UPDATE, DELETE ON payloads, payload_keys, data_keys, key_epochs, erased_keys FROM handrail_app;
+REVOKE UPDATE, DELETE ON payloads, payload_keys, data_keys, key_buckets, key_epochs, erased_keys FROM handrail_app;
 REVOKE DELETE ON erasures FROM handrail_app;
 REVOKE UPDATE ON holds FROM handrail_app;
 REVOKE INSERT, UPDATE, DELETE ON alembic_version FROM handrail_app;

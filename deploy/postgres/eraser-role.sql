@@ -19,8 +19,9 @@ REVOKE CREATE ON SCHEMA public FROM PUBLIC;
 REVOKE ALL ON ALL TABLES IN SCHEMA public FROM handrail_eraser;
 GRANT USAGE ON SCHEMA public TO handrail_eraser;
 
-GRANT SELECT, DELETE ON payloads, payload_keys, data_keys TO handrail_eraser;
-GRANT UPDATE (subject, epoch, wrapped) ON data_keys TO handrail_eraser;
+GRANT SELECT, DELETE ON payloads, payload_keys, data_keys, key_buckets TO handrail_eraser;
+GRANT UPDATE (subject, bucket, wrapped) ON data_keys TO handrail_eraser;
+GRANT UPDATE (epoch, wrapped) ON key_buckets TO handrail_eraser;
 GRANT SELECT, UPDATE (subject, epoch, wrapped) ON holds TO handrail_eraser;
 GRANT SELECT, UPDATE (payloads) ON erasures TO handrail_eraser;
 GRANT SELECT ON erased_keys TO handrail_eraser;

@@ -30,6 +30,7 @@ from gateway.cli.connect import Session
 from gateway.cli.exits import Code, Exit, Stop
 from gateway.cli.options import NO_SECOND_KEY, Config, PostQuantum
 from gateway.cli.output import Output
+from gateway.cli.scope import within
 from gateway.cli.times import moment
 from gateway.entries import LABELS, EntryType
 from gateway.errors import HandrailError
@@ -264,6 +265,9 @@ def _show(out: Output, page: dict[str, Any], verdict: str | None) -> None:
     out.section(
         f"covers entries {covers.get('first')} to {covers.get('last')} of a log of {page.get('tree_size')}{matches}"
     )
+    hands = (page.get("scope") or {}).get("hands")
+    if hands is not None:
+        out.line(within(hands), style="yellow")
     for gone in covers.get("dropped") or []:
         text = f"entries {gone.get('first')} to {gone.get('last')}: retention is over; whether they match is not known"
         out.line(text, style="yellow")

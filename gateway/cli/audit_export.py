@@ -6,12 +6,14 @@ from typing import Annotated, Any
 
 import typer
 from handrail.errors import UnexpectedReply, Unreachable
+from handrail.views import Download
 
 from audit.export.lines import FORMATS, Format
 from gateway.cli.command import command, group
 from gateway.cli.connect import Session
 from gateway.cli.exits import Code, Stop
 from gateway.cli.saving import Force, Unfinished
+from gateway.cli.scope import within
 from gateway.cli.times import moment
 
 app = group()
@@ -52,6 +54,13 @@ def export(
         list[int] | None,
         typer.Option(help="Size of a checkpoint that you kept, to be compared with (bundle). Repeat."),
     ] = None,
+    uncosigned: Annotated[
+        bool,
+        typer.Option("--uncosigned", help="Take in what is newer than the witnesses' newest word, too (bundle)."),
+    ] = False,
+    wait: Annotated[
+        int | None, typer.Option(min=0, help="Wait so many seconds for witnesses to cosign all of it (bundle).")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with one that broke off.")] = False,
     force: Force = False,
 ) -> None:
@@ -63,6 +72,7 @@ def export(
         "principal": principal, "reason": reason, "step": step, "control": control, "policy": policy,
         "payloads": "true" if with_payloads else None,
         "kept": ",".join(map(str, kept)) if kept else None,
+        "uncosigned": "true" if uncosigned else None, "wait": wait,
     }  # fmt: skip
     file = Unfinished(out_)
     moments = {
@@ -76,16 +86,24 @@ def export(
         file.begin({**request, "moments": moments}, force=force)
     del asked["url"]
     try:
-        _fetch(session, file, asked, request)
+        download = _fetch(session, file, asked, request)
     except BaseException:
         if not resume:
             file.discard_if_empty()
         raise
     file.finish(force=force)
-    document = {"file": str(out_), "format": str(format_), "bytes": file.size}
+    document = {
+        "file": str(out_), "format": str(format_), "bytes": file.size, "tree_size": download.tree_size,
+        "cosignatures": download.cosignatures, "cosignatures_needed": download.needed, "later": download.later,
+        "hands": None if download.hands is None else list(download.hands),
+    }  # fmt: skip
 
     def show() -> None:
         session.out.line(f"{out_}: {file.size:,} bytes ({format_})")
+        if download.hands is not None:
+            session.out.line(f"It is {within(download.hands)}.", style="yellow")
+        if format_ is Format.BUNDLE:
+            _show_head(session, download)
         if format_ is Format.BUNDLE:
             session.out.line(f"Check it: handrail audit verify-bundle {out_} --trust FILE")
         else:
@@ -94,13 +112,36 @@ def export(
     session.out.show(document, show)
 
 
+def _show_head(session: Session, download: Download) -> None:
+    """Under whose word the bundle is, and what that leaves out."""
+    if not download.needed:
+        return
+    enough = download.cosignatures >= download.needed
+    session.out.line(
+        f"Its checkpoint of {download.tree_size:,} entries is cosigned by {download.cosignatures} witnesses; "
+        f"{download.needed} are asked for.",
+        style="" if enough else "yellow",
+    )
+    if download.later:
+        session.out.line(
+            f"{download.later:,} later entries that you asked for are left out: witnesses have not cosigned those yet.",
+            style="yellow",
+        )
+        session.out.note("--wait 30 waits for them, and --uncosigned takes them in without.")
+    elif not enough:
+        session.out.note("Ask again in some seconds, or with --wait 30.")
+
+
 def _place(file: Unfinished, kind: Format, request: dict[str, Any]) -> dict[str, Any]:
     """From where an export that broke off is gone on with."""
     kept = file.resume(request)
     if kept.get("tree_size") is None:
         return {}
     if kind is Format.BUNDLE:
-        return {"tree_size": kept["tree_size"], **({"offset": file.size, "sha256": file.sha256()} if file.size else {})}
+        begun = {name: kept[name] for name in ("tree_size", "checkpoint") if kept.get(name) is not None}
+        # What chose the checkpoint has chosen.
+        chosen = {"uncosigned": None, "wait": None, **begun}
+        return {**chosen, **({"offset": file.size, "sha256": file.sha256()} if file.size else {})}
     line = file.cut_to_last_line()
     try:
         after = FORMATS[kind].index(line)
@@ -111,14 +152,14 @@ def _place(file: Unfinished, kind: Format, request: dict[str, Any]) -> dict[str,
     return {"tree_size": kept["tree_size"], "after": after}
 
 
-def _fetch(session: Session, file: Unfinished, asked: dict[str, Any], request: dict[str, Any]) -> None:
-    """Write what comes. What has come stays where it breaks off."""
+def _fetch(session: Session, file: Unfinished, asked: dict[str, Any], request: dict[str, Any]) -> Download:
+    """Write what comes, and return what was said of it. What has come stays where it breaks off."""
     lines = asked["format"] != Format.BUNDLE
     moments = {name: asked[name] for name in ("since", "until")}
     came = 0
     try:
         with session.client.audit_export(**asked) as download:
-            file.remember(request, moments=moments, tree_size=download.tree_size)
+            file.remember(request, moments=moments, tree_size=download.tree_size, checkpoint=download.checkpoint)
             head = int(bool(lines and FORMATS[Format(asked["format"])].head and asked.get("after") is None))
             title = "exporting entries" if lines else "exporting bytes"
             with (
@@ -140,3 +181,4 @@ def _fetch(session: Session, file: Unfinished, asked: dict[str, Any], request: d
             "Tell the gateway's operator. What came is kept beside the name that you gave.",
             code=Code.UNEXPECTED_REPLY,
         )
+    return download

@@ -64,7 +64,7 @@ def examine(config: Path | None) -> Iterator[Finding]:
         yield Finding("configuration", MISSING, exc.detail, "See: handrail config example")
         return
     yield Finding("configuration", OK, "readable, every key known")
-    for part in (_home, _database, _keys, _policy_engine):
+    for part in (_home, _frozen, _database, _keys, _policy_engine):
         yield part(settings)
     yield from _jail(settings)
     for program in _PROGRAMS:
@@ -82,6 +82,21 @@ def _home(settings: Settings) -> Finding:
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
         return Finding("home", MISSING, f"{home} is open to other users", f"Run: chmod 700 {home}")
     return Finding("home", OK, str(home))
+
+
+def _frozen(settings: Settings) -> Finding:
+    from gateway.freeze_journal import FreezeJournal  # noqa: PLC0415
+
+    try:
+        kept = FreezeJournal(settings.home).load()
+    except HandrailError as exc:
+        return Finding(
+            "freezes", MISSING, exc.detail, "Mend the file from another gateway's home: no start without it."
+        )
+    if not kept:
+        return Finding("freezes", OK, "nothing is frozen")
+    what = ", ".join(f"{one.id} ({one.scope}, {one.cause})" for one in kept)
+    return Finding("freezes", OPTIONAL, f"frozen: {what}", "Two people lift it: handrail unfreeze ID")
 
 
 def _database(settings: Settings) -> Finding:

@@ -16,6 +16,8 @@ NOUNS: Final = {
     "retention": "Archive and drop entries whose retention is over, and hold them.",
     "policy": "Check, build, try, propose, activate and roll back policy bundles.",
     "proposals": "List, show, activate and withdraw changes that take two people.",
+    "freeze": "Stop a hand, a principal, a context or everything, at once.",
+    "unfreeze": "Propose that a freeze be lifted, which takes two people.",
     "principals": "Add, list and revoke callers, and their security keys.",
     "issuers": "Add, list and revoke signers of plans.",
     "privacy": "See, erase and hold what is kept about a person.",

@@ -104,6 +104,55 @@ def unenrol(
     session.out.show(document, lambda: session.out.line(f"Key {kid} of {principal_id} is revoked."))
 
 
+@command(app, example="principals link ada --issuer company --subject 00u1a2b3", good="it was linked")
+def link(
+    session: Session,
+    principal_id: Annotated[str, typer.Argument(metavar="ID", help="The principal's id.")],
+    issuer: Annotated[str, typer.Option(help="The issuer, by the name of its [identity.NAME] table.")],
+    subject: Annotated[str, typer.Option(help="The sub of its access tokens, exactly.")],
+) -> None:
+    """Let access tokens of an issuer's subject call as a principal."""
+    document = session.client.link_subject(principal_id, issuer, subject)
+    facts = [("link", document.get("id")), ("issuer", document.get("source")), ("subject", document.get("subject"))]
+    session.out.show(document, lambda: session.out.facts(facts))
+
+
+@command(app, example="principals links ada", good="they were listed")
+def links(
+    session: Session, principal_id: Annotated[str, typer.Argument(metavar="ID", help="The principal's id.")]
+) -> None:
+    """List a principal's links to identities elsewhere."""
+    found = session.client.links(principal_id)
+    session.out.show(
+        {"links": found},
+        lambda: session.out.table(
+            ["link", "kind", "issuer", "subject", "state"],
+            (
+                [
+                    item.get("id"),
+                    item.get("kind"),
+                    item.get("source"),
+                    item.get("subject"),
+                    "revoked" if item.get("revoked_at") else "active",
+                ]
+                for item in found
+            ),
+            "No link.",
+        ),
+    )
+
+
+@command(app, example="principals unlink ada 4f1c2a9b7d3e6058", good="it was revoked")
+def unlink(
+    session: Session,
+    principal_id: Annotated[str, typer.Argument(metavar="ID", help="The principal's id.")],
+    link_id: Annotated[str, typer.Argument(metavar="LINK", help="As 'principals links' shows it.")],
+) -> None:
+    """Revoke a link, for ever: its subject is never given to anybody again."""
+    document = session.client.revoke_link(principal_id, link_id)
+    session.out.show(document, lambda: session.out.line(f"Link {link_id} of {principal_id} is revoked."))
+
+
 def _show_ticket(out: Output, document: dict[str, Any], url: str) -> None:
     out.facts([("ticket", document.get("ticket")), ("expires", moment(document.get("expires_at")))])
     out.note(f"It is shown this once. Hand it over privately; it is used at {url}/security-keys.")

@@ -121,7 +121,7 @@ def list_(session: Session) -> None:
             (
                 [
                     item.get("hold_id"),
-                    item.get("person"),
+                    item.get("person") or "unknown: restored",
                     item.get("code"),
                     moment(item.get("set_at")),
                     moment(item.get("until")) if item.get("until") else "lifted",

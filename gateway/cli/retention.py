@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from audit.errors import ArchiveRefused
-from audit.holds import EntriesHold
+from audit.holds import EntriesAreHeld, EntriesHold
 from audit.retained import PARTITION
 from audit.retention import Partition, State
 from gateway.cli import retention_archive, retention_hold
@@ -103,6 +103,8 @@ async def _apply(
                     dropped.append(one)
                 except ArchiveRefused as exc:
                     refused.append((one, exc.detail))
+                except EntriesAreHeld as exc:
+                    refused.append((one, str(exc)))
                 advance(number)
     return dropped, deleted, refused
 

@@ -11,7 +11,7 @@ from gateway.cli.command import command, group
 from gateway.cli.exits import Exit, Stop
 from gateway.cli.options import Config
 from gateway.cli.output import Output
-from gateway.cli.retention_log import Owner, appended, hold_view, holds_of, reading, settings_of
+from gateway.cli.retention_log import Owner, appended, dropped_before, hold_view, holds_of, reading, settings_of
 from gateway.ports import Append
 
 _CASE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:-]{0,63}")
@@ -45,8 +45,21 @@ def set_(
     settings = settings_of(config, database_url)
     hold_id, entry = setting(held, case)
     (index,) = asyncio.run(appended(settings, Append([entry])))
-    document = {"hold": hold_id, "case": case, "held": held.facts(), "index": index}
-    out.show(document, lambda: out.line(f"Hold {hold_id} is in force on {held} (entry {index})."))
+    late = reading(settings, lambda reader: dropped_before(reader, held, index))
+    document = {
+        "hold": hold_id,
+        "case": case,
+        "held": held.facts(),
+        "index": index,
+        "too_late": [{"first": start, "last": end} for start, end in late],
+    }
+
+    def show() -> None:
+        out.line(f"Hold {hold_id} is in force on {held} (entry {index}).")
+        for start, end in late:
+            out.line(f"Too late for entries {start} to {end}: they were dropped before.", style="red")
+
+    out.show(document, show)
 
 
 @command(

@@ -13,7 +13,7 @@ from audit.checkpoint import VerifierKey
 from audit.database import make_engine
 from audit.epochs import EpochKeys
 from audit.errors import ArchiveRefused
-from audit.holds import EntriesHold, in_force
+from audit.holds import EntriesHold, Held, in_force, too_late
 from audit.log import Log
 from audit.reader import Reader
 from audit.retention import Partition, Retention, months_before, survey
@@ -121,6 +121,12 @@ def holds_of(reader: Reader) -> list[EntriesHold]:
     """The holds in force."""
     with reader.connect() as connection:
         return in_force(connection)
+
+
+def dropped_before(reader: Reader, held: Held, index: int) -> list[tuple[int, int]]:
+    """Stretches for which a hold that was set at ``index`` is too late."""
+    with reader.connect() as connection:
+        return too_late(connection, held, index)
 
 
 def hold_view(one: EntriesHold) -> dict[str, Any]:

@@ -35,7 +35,15 @@ def why(
 
 def _show(out: Output, document: dict[str, Any]) -> None:
     decision = document.get("decision") or {}
-    out.facts([("decision", decision.get("effect")), ("policy", decision.get("policy_digest"))])
+    error = document.get("error") or {}
+    out.facts(
+        [
+            ("decision", decision.get("effect")),
+            ("policy", decision.get("policy_digest")),
+            ("ended as", f"{document.get('status')}: {error.get('code')}. {error.get('text')}" if error else ""),
+            ("freeze", error.get("freeze")),
+        ]
+    )
     out.line("")
     out.table(
         ["code", "message", "where", "rule"],

@@ -8,6 +8,7 @@ from starlette.responses import RedirectResponse, Response
 from gateway.console.html import Attribute, Content, Markup, document, element
 from gateway.console.visits import CSRF_FIELD, Visit
 from gateway.errors import HandrailError
+from gateway.freeze import Scope
 from gateway.web.errors import ERRORS
 
 STYLE_PATH: Final = "/assets/console.css"
@@ -56,6 +57,7 @@ def page(
     body = (
         element("a", "Skip to the content", href="#content", class_="skip"),
         _bar(visit),
+        *_frozen(visit),
         element("main", *content, id="content"),
     )
     return Response(document(f"{title} - Handrail", head, body), status, HEADERS, media_type="text/html")
@@ -104,6 +106,26 @@ def facts(pairs: Iterable[tuple[str, Content]]) -> Markup:
 def isolated(text: str) -> Markup:
     """Text of somebody else's: its own direction does not reach beyond it."""
     return element("bdi", text, dir="ltr")
+
+
+def _frozen(visit: Visit | None) -> list[Markup]:
+    """What is frozen, on every page: people must not wonder why nothing moves."""
+    if visit is None:
+        return []
+    found = [one for one in visit.gateway.freezing.now.in_force if one.reaches(visit.principal.tenant)]
+    if not found:
+        return []
+    scopes = ", ".join(sorted({_SCOPES[one.scope] for one in found}))
+    text = f"Frozen: {scopes}. What is frozen does not run, and answers to it do not count; two people lift it."
+    return [alert(text)]
+
+
+_SCOPES: Final[Mapping[Scope, str]] = {
+    Scope.ALL: "everything",
+    Scope.HAND: "hands",
+    Scope.PRINCIPAL: "principals",
+    Scope.CONTEXT: "contexts",
+}
 
 
 def _bar(visit: Visit | None) -> Markup:

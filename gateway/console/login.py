@@ -39,6 +39,7 @@ async def log_in(request: Request, gateway: Gateway, origin: Origin, throttle: T
         throttle.check(source_of(request.scope))
         person = await gateway.directory.authenticate(token, gateway.clock())
         check_may_log_in(person)
+        gateway.freezing.now.check_acts(person)
     except HandrailError as refusal:
         report(request.scope, refusal)
         return _form(onward, refusal)

@@ -105,7 +105,8 @@ def check_may_log_in(person: Principal) -> None:
 
 
 async def visitor(request: Request, gateway: Gateway, origin: Origin) -> tuple[Session, Principal] | None:
-    """Who is logged in, as they are now; ``None`` for nobody, also where key or principal were revoked since.
+    """Who is logged in, as they are now; ``None`` for nobody, also where key or principal were revoked or
+    frozen since: the login says which.
 
     Raises:
         Unavailable: the database cannot be read.
@@ -117,6 +118,7 @@ async def visitor(request: Request, gateway: Gateway, origin: Origin) -> tuple[S
     try:
         person = await gateway.directory.holder(session.key_id, gateway.clock())
         check_may_log_in(person)
+        gateway.freezing.now.check_acts(person)
     except Refused:
         return None
     if (person.tenant, person.id) != (session.tenant, session.principal_id):

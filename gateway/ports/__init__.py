@@ -4,15 +4,17 @@
 Every method raises ``gateway.errors.HandrailError`` and nothing else.
 """
 
+from gateway.ports.freezes import Freezes, FreezeStore, Journal
 from gateway.ports.hands import Courier, HandFailure, Hands, Peer
 from gateway.ports.keys import Credentials, Purpose, Signer, Typ
-from gateway.ports.log import Append, AuditLog, Guard, Payloads, Write
-from gateway.ports.past import Contexts, Logged, LoggedStep, Others, Past, Topic, TopicKind
+from gateway.ports.log import Append, AuditLog, Guard, Payloads, Unless, Write
+from gateway.ports.past import FREEZES, Contexts, Logged, LoggedStep, Others, Past, Topic, TopicKind
 from gateway.ports.policy import PolicyEngine
 from gateway.ports.stored import ApprovalAnswer, ApprovalRow, StoredPlan, StoredStep
 from gateway.ports.stores import Directory, PlanStore
 
 __all__ = [
+    "FREEZES",
     "Append",
     "ApprovalAnswer",
     "ApprovalRow",
@@ -21,9 +23,12 @@ __all__ = [
     "Courier",
     "Credentials",
     "Directory",
+    "FreezeStore",
+    "Freezes",
     "Guard",
     "HandFailure",
     "Hands",
+    "Journal",
     "Logged",
     "LoggedStep",
     "Others",
@@ -39,5 +44,6 @@ __all__ = [
     "Topic",
     "TopicKind",
     "Typ",
+    "Unless",
     "Write",
 ]

@@ -34,6 +34,19 @@ class Guard:
 
 
 @dataclass(frozen=True, slots=True)
+class Unless:
+    """A query that must find nothing, or the whole append is refused with ``errors.Overtaken``.
+
+    It is asked before the commit with the log's head locked and the entries and sealed values of the commit in place:
+    nothing comes between its answer and the commit. ``before`` is bound to the index of the append's first entry, so
+    that what stands earlier in the log can be told from what comes later in the same commit.
+    """
+
+    query: Executable
+    parameters: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Append:
     """What is made durable at once: all of it, or nothing.
 
@@ -41,6 +54,7 @@ class Append:
         rests_on: topic -> log index below which everything that others wrote about it was known when this was decided.
             Where they wrote more by the time of the commit, the append is refused with ``errors.Outdated``: exactly,
             because whoever commits holds the head's lock.
+        unless: what must not have come in between since this was decided.
         finalise: called in the writer with the entries' log indices, before the commit; returns more rows (a receipt
             that names its index). It may be called again with other indices, so it must be quick and pure, and it must
             not touch the database.
@@ -51,6 +65,7 @@ class Append:
     guards: Sequence[Guard] = ()
     finalise: Callable[[Sequence[int]], Sequence[Write]] | None = None
     rests_on: Mapping[Topic, int] = field(default_factory=dict)
+    unless: Sequence[Unless] = ()
 
 
 class AuditLog(Protocol):
@@ -69,6 +84,7 @@ class AuditLog(Protocol):
             Unavailable: ``log.unavailable`` within two seconds where the log cannot be written. An append that timed
                 out before its commit began is dropped, never written later.
             Refused: what a guard's ``on_conflict`` raised.
+            Overtaken: one of ``unless`` found something.
         """
 
     def aggregate(self, entry: EntryDraft, source: str) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from gateway.entries import EntryType
 from gateway.state import PlanState, StepState
@@ -14,6 +14,8 @@ class TopicKind(StrEnum):
 
     CONTEXT = "context"
     PRINCIPAL = "principal"
+    FREEZE = "freeze"
+    """What is frozen, of every tenant."""
 
 
 class Topic(NamedTuple):
@@ -22,6 +24,10 @@ class Topic(NamedTuple):
     kind: TopicKind
     tenant: str
     name: str
+
+
+FREEZES: Final = Topic(TopicKind.FREEZE, "", "")
+"""The one topic of every freeze, set or lifted."""
 
 
 class Others(Protocol):

@@ -6,6 +6,7 @@ Environment variables win over the file: ``HANDRAIL_SERVER__PORT=8081`` sets ``[
 
 from gateway.settings.base import Section, SettingsError
 from gateway.settings.hands import ActionSettings, BindSettings, HandSettings, JailSettings, ProcessingSettings
+from gateway.settings.identity import IdentitySettings
 from gateway.settings.loading import Settings, load
 from gateway.settings.policy import (
     PolicySettings,
@@ -40,6 +41,7 @@ __all__ = [
     "ControllerSettings",
     "DatabaseSettings",
     "HandSettings",
+    "IdentitySettings",
     "JailSettings",
     "KeySettings",
     "LogSettings",

@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 
 from gateway.settings.base import Identifier, SettingsError
 from gateway.settings.hands import HandSettings, JailSettings
+from gateway.settings.identity import IdentitySettings
 from gateway.settings.policy import PolicySettings, ProposalSettings, ProvenanceSettings, RolloutSettings
 from gateway.settings.server import (
     ConsoleSettings,
@@ -49,8 +50,16 @@ class Settings(BaseSettings):
     jail: JailSettings = JailSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     controller: ControllerSettings = ControllerSettings()
+    identity: dict[Identifier, IdentitySettings] = Field({}, description="Issuers of access tokens, by name.")
     webhooks: dict[Identifier, WebhookSettings] = Field({}, description="The webhooks, by name.")
     hands: dict[Identifier, HandSettings] = Field({}, description="The hands, by id.")
+
+    @model_validator(mode="after")
+    def _issuers_apart(self) -> "Settings":
+        issuers = [one.issuer for one in self.identity.values()]
+        if len(set(issuers)) != len(issuers):
+            raise ValueError("identity: two tables of one issuer; which of them a token is of could not be told")
+        return self
 
     @model_validator(mode="after")
     def _keys_in_a_database_of_several_hosts(self) -> "Settings":

@@ -5,16 +5,20 @@ from functools import partial
 import structlog
 
 from gateway.errors import HandrailError
+from gateway.halts import Halted, Halts
 from gateway.model import HandCall, StepStatus
 from gateway.ports import Credentials, HandFailure, Hands
 from gateway.reasons import Reason
+from gateway.stages.standing import concern
 from gateway.state import PlanState, StepState
 
 _log = structlog.get_logger("handrail.dispatch")
 
 
-async def dispatch(plan: PlanState, state: StepState, hands: Hands, credentials: Credentials) -> None:
-    """Run the step on its hand. Sets ``result``, or ends the step as ``failed`` or ``ambiguous``."""
+async def dispatch(plan: PlanState, state: StepState, hands: Hands, credentials: Credentials, halts: Halts) -> None:
+    """Run the step on its hand. Sets ``result``, or ends the step as ``failed`` or ``ambiguous``; as ``cancelled``
+    where a freeze came between the record of its intent and the call.
+    """
     if state.manifest is None or state.args is None or state.decision is None:
         raise RuntimeError("only a decided step is dispatched")
     action = state.manifest.actions[state.step.action]
@@ -41,7 +45,13 @@ async def dispatch(plan: PlanState, state: StepState, hands: Hands, credentials:
     if not _confined(state, hands, duties.jail_profile):
         return
     try:
-        state.result = await hands.run(call)
+        state.result = await halts.run(concern(plan, state), partial(hands.run, call))
+    except Halted as halted:
+        status = StepStatus.AMBIGUOUS if halted.begun else StepStatus.CANCELLED
+        if halted.freeze is None:
+            state.fail(status, Reason.LOG_UNAVAILABLE)
+        else:
+            state.fail(status, Reason.FREEZE_ACTIVE, freeze=halted.freeze.id, scope=str(halted.freeze.scope))
     except HandrailError as error:
         failure = getattr(error, "failure", HandFailure.UNKNOWN)
         status = StepStatus.AMBIGUOUS if failure is HandFailure.UNKNOWN else StepStatus.FAILED

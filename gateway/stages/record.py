@@ -16,8 +16,9 @@ from gateway.canonical import canonical
 from gateway.commitments import Committed
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import Mistaken, Outdated
+from gateway.freeze import FreezeState
 from gateway.model import EMPTY, ApprovalRequest, ApprovalStatus, Effect, Notice, StepStatus
-from gateway.ports import Append, AuditLog, Contexts, Guard, PlanStore, Purpose, Signer, Typ, Write
+from gateway.ports import Append, AuditLog, Contexts, Freezes, Guard, PlanStore, Purpose, Signer, Topic, Typ, Write
 from gateway.reasons import Reason
 from gateway.state import PlanState, Question, StepState
 
@@ -55,6 +56,8 @@ class Round:
     """Steps with a credential, to be dispatched as soon as this is durable."""
     rebound: Mapping[str, Question] = field(default_factory=dict)
     """Step id -> what people were asked and are asked anew under the new policy; the step is among the judged."""
+    frozen: FreezeState = field(default_factory=FreezeState)
+    """What was frozen when the round began."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,7 @@ class Recorder:
     store: PlanStore
     signer: Signer
     contexts: Contexts
+    freezes: Freezes
 
     async def intent(self, plan: PlanState, this: Round, now: float) -> None:
         """Make the plan (if new), every new decision, request and ending, and the intent to dispatch durable.
@@ -73,7 +77,8 @@ class Recorder:
             Unavailable: ``log.unavailable``; nothing of this may be acted upon.
             Refused: ``verify.replayed``, ``verify.context`` or ``request.conflict``.
             Mistaken: a new plan was judged as the first of its context and is not; judge it again.
-            Outdated: another gateway wrote about the context or the principal meanwhile; judge this round again.
+            Outdated: another gateway wrote about the context or the principal meanwhile, or somebody froze or lifted
+                something; judge this round again.
         """
         new = plan.log_index is None
         entries = _describe(plan, this)
@@ -102,8 +107,7 @@ class Recorder:
             return [*writes, *requests]
 
         try:
-            rests_on = self.contexts.rests_on(plan)
-            indices = await self.log.append(Append(entries.drafts, (), guards, finalise, rests_on))
+            indices = await self.log.append(Append(entries.drafts, (), guards, finalise, self._rests_on(plan, this)))
         except Outdated:
             raise
         except Mistaken:
@@ -161,6 +165,13 @@ class Recorder:
         ending.receipt = receipt[0]
         state.adopt(ending)
         self.contexts.outcome(plan, state, document, now, indices[-1])
+
+    def _rests_on(self, plan: PlanState, this: Round) -> Mapping[Topic, int]:
+        """What the append must find as it was. There is nothing to wait for between this and the log's queue, in which
+        a freeze that is set here comes later. Raises ``Outdated``."""
+        if not self.freezes.stands(this.frozen):
+            raise Outdated
+        return {**self.contexts.rests_on(plan), **self.freezes.rests_on()}
 
     def _askings(self, this: Round) -> list[Guard]:
         """What keeps an answer that another gateway takes meanwhile, and this round, from both ending one asking."""
@@ -379,5 +390,8 @@ def _codes(state: StepState) -> tuple[str, ...]:
 
 
 def recordable(reason: Reason) -> EntryType:
-    """Which entry a refusal of a whole plan is: a faulty shape, or a signature or standing that does not hold."""
+    """Which entry a refusal of a whole plan is: a faulty shape, what is frozen, or a signature or standing that does
+    not hold."""
+    if reason is Reason.FREEZE_ACTIVE:
+        return EntryType.ACCESS_REFUSED
     return EntryType.SCHEMA_REJECTED if reason.startswith(("schema.", "request.")) else EntryType.SIGNATURE_REJECTED

@@ -5,23 +5,35 @@ drift. So every later round asks again before it dispatches anything.
 """
 
 from gateway.errors import Refused
+from gateway.freeze import Concern, Freeze, FreezeState
 from gateway.model import Principal, StepStatus
 from gateway.ports import Directory, Hands, PolicyEngine
 from gateway.reasons import Reason
 from gateway.state import PlanState, Question, StepState
 
 
-async def fallen(plan: PlanState, directory: Directory, now: float) -> list[StepState]:
-    """End what may no longer run: the subject, the caller or the issuer was revoked or lost the hand since the plan
-    came in, the approval grew old, or the args were erased. Nothing falls in a plan's first round."""
+async def fallen(
+    plan: PlanState, directory: Directory, hands: Hands, frozen: FreezeState, now: float
+) -> list[StepState]:
+    """End what may no longer run: it is frozen, the subject, the caller or the issuer was revoked or lost the hand
+    since the plan came in, the approval grew old, or the args were erased. In a plan's first round only steps on a
+    frozen hand fall: a plan that is frozen as a whole does not come in.
+
+    Raises:
+        Refused: ``freeze.active`` for a new plan.
+    """
     if plan.log_index is None:
-        return []
+        frozen.admit(plan.plan)
+        return _on_frozen_hands(plan, hands, frozen)
     people = await _people(plan, directory, now)
     ended = []
     for state in plan:
         if state.status.final or state.dispatched:
             continue
-        if not people or not all(person.may_use(state.step.hand) for person in people):
+        freeze = frozen.stopping(concern(plan, state))
+        if freeze is not None:
+            _freeze(plan, state, hands, freeze)
+        elif not people or not all(person.may_use(state.step.hand) for person in people):
             state.fail(StepStatus.DENIED, Reason.AUTH_FORBIDDEN)
         elif state.approved and now >= state.approval_expires_at:
             state.fail(StepStatus.EXPIRED, Reason.APPROVAL_EXPIRED)
@@ -55,6 +67,31 @@ def outdated(plan: PlanState, hands: Hands, engine: PolicyEngine) -> dict[str, Q
             questions[state.step.id] = question
         state.rejudge()
     return questions
+
+
+def concern(plan: PlanState, state: StepState) -> Concern:
+    """What a step rests on, as freezes are told: also on everybody who approved it, once it is approved. Until then the
+    answers of whoever is frozen do not count."""
+    approvers = (one.approver for one in state.approvals) if state.approved else ()
+    people = {plan.plan.principal.pseudonym, plan.plan.caller.pseudonym, *approvers}
+    return Concern(plan.plan.tenant, people, state.step.hand, plan.plan.context_id, state.log_index)
+
+
+def _on_frozen_hands(plan: PlanState, hands: Hands, frozen: FreezeState) -> list[StepState]:
+    ended = []
+    for state in plan:
+        freeze = frozen.stopping(concern(plan, state)) if state.decision is None else None
+        if freeze is not None:
+            _freeze(plan, state, hands, freeze)
+            ended.append(state)
+    return ended
+
+
+def _freeze(plan: PlanState, state: StepState, hands: Hands, freeze: Freeze) -> None:
+    manifest = hands.manifest(plan.plan.tenant, state.step.hand)
+    if state.manifest_digest is None and manifest is not None:
+        state.offer(manifest)  # so that the entry names the hand
+    state.fail(StepStatus.DENIED, Reason.FREEZE_ACTIVE, freeze=freeze.id, scope=str(freeze.scope))
 
 
 async def _people(plan: PlanState, directory: Directory, now: float) -> list[Principal]:

@@ -20,8 +20,9 @@ from gateway.reasons import Reason
 from gateway.store import directory_rows as rows
 from gateway.store.directory_cache import Key, Lookups, Unknown, Value
 from gateway.store.directory_issuers import IssuerAdmin
+from gateway.store.directory_links import Identity, LinkAdmin
 from gateway.store.directory_principals import PrincipalAdmin
-from gateway.store.directory_rows import ApiKey, Name, NewPrincipal
+from gateway.store.directory_rows import ApiKey, Linked, Name, NewPrincipal
 from gateway.store.directory_security_keys import SecurityKeyAdmin
 from gateway.store.row_macs import RowMacs
 
@@ -33,7 +34,7 @@ _NO_DIGEST: Final = "0" * 64
 """Compared with where there is no key, so that an unknown key takes no other way than a wrong secret."""
 
 
-class SqlDirectory(PrincipalAdmin, IssuerAdmin, SecurityKeyAdmin):
+class SqlDirectory(PrincipalAdmin, IssuerAdmin, SecurityKeyAdmin, LinkAdmin):
     """Implements ``gateway.ports.Directory`` over the database, and the operations on it. Belongs to one event loop."""
 
     def __init__(self, engine: Engine, log: AuditLog, mac_key: bytes, clock: Callable[[], float] = time.time) -> None:
@@ -45,6 +46,7 @@ class SqlDirectory(PrincipalAdmin, IssuerAdmin, SecurityKeyAdmin):
         """
         super().__init__(engine, log, RowMacs(mac_key), clock)
         self._api_keys: Lookups[str, ApiKey] = self._lookups(self._reads.keys)
+        self._links: Lookups[str, Linked] = self._lookups(self._reads.links)
         self._principals: Lookups[Name, Principal] = self._lookups(self._reads.principals)
         self._issuers: Lookups[Name, Issuer] = self._lookups(self._reads.issuers)
 
@@ -84,6 +86,14 @@ class SqlDirectory(PrincipalAdmin, IssuerAdmin, SecurityKeyAdmin):
             raise Refused(Reason.AUTH_EXPIRED, f"key {key_id}")
         return found.principal
 
+    async def linked(self, identity: Identity) -> Linked | None:
+        """Who an identity elsewhere is here, as API keys are looked up; ``None`` where it was never anybody.
+
+        Raises:
+            Unavailable: the database cannot be read.
+        """
+        return await self._links.get(self._name_mac(identity))
+
     async def principal(self, tenant: str, principal_id: str) -> Principal:
         """A principal that is not revoked. Raises ``request.not_found``."""
         found = await self._principals.get((tenant, principal_id))
@@ -104,7 +114,7 @@ class SqlDirectory(PrincipalAdmin, IssuerAdmin, SecurityKeyAdmin):
 
     def forget(self) -> None:
         """Believe nothing that was read until now."""
-        for lookups in (self._api_keys, self._principals, self._issuers):
+        for lookups in (self._api_keys, self._links, self._principals, self._issuers):
             lookups.forget()
 
     def _lookups(self, read: Callable[[Connection, Sequence[Key]], Mapping[Key, Value]]) -> Lookups[Key, Value]:

@@ -10,13 +10,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
-from sqlalchemy import Connection, bindparam, select, tuple_
+from sqlalchemy import Connection, Select, bindparam, select, tuple_
 
 from audit.history import directory_changes
 from gateway.model import Issuer, IssuerKey, Principal, Role
-from gateway.store.directory_rows import ApiKey, Name
+from gateway.store.directory_rows import ApiKey, Linked, Name
 from gateway.store.row_macs import RowChanged, RowMacs, sound
-from gateway.store.tables import api_keys, issuer_keys, issuers, principals, security_keys
+from gateway.store.tables import api_keys, identity_links, issuer_keys, issuers, principals, security_keys
 
 Found = dict[str, Any]
 """A row by column name."""
@@ -38,11 +38,14 @@ _ISSUER_KEYS: Final = (
     .where(tuple_(issuer_keys.c.tenant, issuer_keys.c.issuer_id).in_(bindparam("keys", expanding=True)))
     .order_by(issuer_keys.c.not_before, issuer_keys.c.kid)
 )
+_LINKS: Final = select(identity_links).where(identity_links.c.name_mac.in_(bindparam("keys", expanding=True)))
+_REVOKED_PART: Final = {"revoked": "", "key_revoked": "kid", "link_revoked": "link"}
+"""Change -> the fact that says which part of its subject was revoked; the empty one is none: all of it."""
 _PUT_BACK: Final = "was put back from before its revocation"
 
 
 class Revocations:
-    """What the log says was revoked: principals and issuers by pseudonym, issuers' keys by pseudonym and kid.
+    """What the log says was revoked: principals and issuers by pseudonym, their keys and links by pseudonym and id.
 
     Read on from where the last reading ended, and kept: a revocation is for ever. Thread-safe.
     """
@@ -58,15 +61,15 @@ class Revocations:
             found = list(directory_changes(connection, tenant, self._read_to.get(tenant, -1)))
             with self._lock:
                 self._revoked.update(
-                    (facts.get("subject", ""), facts.get("kid", ""))
+                    (facts.get("subject", ""), facts.get(_REVOKED_PART[facts["change"]], ""))
                     for _, facts in found
-                    if facts.get("change") in {"revoked", "key_revoked"}
+                    if facts.get("change") in _REVOKED_PART
                 )
                 if found:
                     self._read_to[tenant] = max(found[-1][0], self._read_to.get(tenant, -1))
 
     def __contains__(self, what: tuple[str, str]) -> bool:
-        """Whether ``(pseudonym, kid)`` was revoked; the kid is empty for a principal or a whole issuer."""
+        """Whether ``(pseudonym, id of a key or link)`` was revoked; the id is empty for all of a subject."""
         return what in self._revoked
 
 
@@ -91,6 +94,24 @@ class DirectoryReads:
                 None if row["revoked_at"] is not None else people.get((row["tenant"], row["principal_id"])),
             )
             for row in rows
+        }
+
+    def links(self, connection: Connection, name_macs: Sequence[str]) -> dict[str, Linked]:
+        """Links by the MAC of what they link, each with its principal; also revoked ones: they are not made anew."""
+        found = connection.execute(_LINKS, {"keys": list(name_macs)}).mappings().all()
+        self._revocations.read(connection, {str(row["tenant"]) for row in found})
+        rows = {row["name_mac"]: row for row in sound(found, self._verify_link)}
+        people = self.principals(connection, list({(row["tenant"], row["principal_id"]) for row in rows.values()}))
+        # A row that is not as the gateway left it stands for nobody, and is still somebody's: nobody else gets it.
+        return {
+            row["name_mac"]: Linked(
+                row["link_id"],
+                None
+                if row["name_mac"] not in rows or row["revoked_at"] is not None
+                else people.get((row["tenant"], row["principal_id"])),
+                row["kind"] == "claims",
+            )
+            for row in found
         }
 
     def principals(self, connection: Connection, names: Sequence[Name]) -> dict[Name, Principal]:
@@ -157,6 +178,15 @@ class DirectoryReads:
         found = connection.execute(query.order_by(security_keys.c.created_at)).mappings()
         return sound(found, self._verify_security_key)
 
+    def link_rows(self, connection: Connection, query: Select[Any], tenant: str) -> list[Found]:
+        """Rows of links that ``query`` finds, the revoked among them.
+
+        Raises:
+            RowChanged: one of them is refused.
+        """
+        self._revocations.read(connection, [tenant])
+        return sound(connection.execute(query).mappings(), self._verify_link, strict=True)
+
     def issuer_rows(
         self, connection: Connection, tenant: str, issuer_id: str | None = None
     ) -> list[tuple[Found, list[Found]]]:
@@ -188,6 +218,11 @@ class DirectoryReads:
         self._macs.verify_row(security_keys, row)
         if (row["pseudonym"], row["kid"]) in self._revocations:
             raise RowChanged(security_keys, row, _PUT_BACK)
+
+    def _verify_link(self, row: Mapping[str, Any]) -> None:
+        self._macs.verify_row(identity_links, row)
+        if row["revoked_at"] is None and (row["pseudonym"], row["link_id"]) in self._revocations:
+            raise RowChanged(identity_links, row, _PUT_BACK)
 
     def _verify_issuer(self, row: Mapping[str, Any]) -> None:
         self._macs.verify_row(issuers, row)

@@ -21,6 +21,7 @@ TENANT: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 HAND: Final = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 TOKEN: Final = re.compile(r"hr_([0-9a-f]{16})_([A-Za-z0-9_-]{43})")
 """An API key: its public id, and 32 random bytes in base64url."""
+API_KEY_PREFIX: Final = "hr_"
 TTL_MAX_DAYS: Final = 366
 HANDS_MAX: Final = 256
 SPEAKS_FOR_MAX: Final = 1024
@@ -94,6 +95,19 @@ class ApiKey:
     secret_sha256: str
     expires_at: float
     principal: Principal | None
+
+
+@dataclass(frozen=True, slots=True)
+class Linked:
+    """A link to an identity elsewhere as authentication needs it; ``principal`` is ``None`` where either is revoked.
+
+    Attributes:
+        by_claims: whether the claims of each token say what the principal may do with it.
+    """
+
+    link_id: str
+    principal: Principal | None
+    by_claims: bool
 
 
 @dataclass(frozen=True, slots=True)

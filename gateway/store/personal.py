@@ -19,6 +19,7 @@ from gateway.store.tables import (
     approval_answers,
     approvals,
     contexts,
+    identity_links,
     issuers,
     plans,
     policy_activations,
@@ -36,11 +37,12 @@ ACTS: Final = ("@approvals", "@proposals")
 """The same of what somebody answered or changed in office, with their signature. It is evidence about others."""
 RENAMED_AT_ONCE: Final = 500
 
-_HIDDEN: Final = frozenset({"mac", "secret_sha256", "session_sha256", "ticket"})
+_HIDDEN: Final = frozenset({"mac", "name_mac", "secret_sha256", "session_sha256", "ticket"})
 _SHOWN: Final[Mapping[str, Any]] = {
     "principal": (principals, ("principal_id",)),
     "api_keys": (api_keys, ("principal_id",)),
     "security_keys": (security_keys, ("principal_id",)),
+    "identity_links": (identity_links, ("principal_id",)),
     "sessions": (sessions, ("principal_id",)),
     "contexts": (contexts, ("principal_id",)),
     "plans": (plans, ("principal_id", "caller_id")),
@@ -198,7 +200,7 @@ class Personal:
 
 _DELETE: Final = tuple(
     delete(table).where(table.c.tenant == bindparam("in_tenant"), table.c.principal_id == bindparam("named"))
-    for table in (sessions, security_keys, api_keys, principals)
+    for table in (sessions, security_keys, identity_links, api_keys, principals)
 )
 _RENAME: Final = tuple(
     update(table)

@@ -32,6 +32,7 @@ _SHOWN: Final = (
     "proposal_id",
     "session_sha256",
     "key_id",
+    "link_id",
     "kid",
     "pseudonym",
     "hand",

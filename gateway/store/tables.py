@@ -240,6 +240,24 @@ security_keys: Final = Table(
     comment="Authenticators with which people sign approvals.",
 )
 
+identity_links: Final = Table(
+    "identity_links",
+    metadata,
+    Column("name_mac", String(64), primary_key=True, comment="HMAC-SHA-256 of tenant, source and subject."),
+    Column("link_id", String(32), nullable=False, unique=True, comment="Random; by which entries name it."),
+    Column("tenant", String(64), nullable=False),
+    Column("principal_id", String(128), nullable=False),
+    Column("pseudonym", String(64), nullable=False),
+    Column("kind", String(16), nullable=False, comment="token, or claims where these say its roles"),
+    Column("source", String(512), nullable=False, comment="The issuer's URL."),
+    Column("subject", String(255), nullable=False, comment="The sub of its tokens."),
+    Column("created_at", Float, nullable=False),
+    Column("revoked_at", Float, nullable=True),
+    Column("mac", String(64), nullable=False, comment="HMAC-SHA-256 over the row, by a key outside the database."),
+    Index(None, "tenant", "principal_id"),
+    comment="Who somebody elsewhere is here. A subject is never given to another principal.",
+)
+
 sessions: Final = Table(
     "sessions",
     metadata,

@@ -39,7 +39,10 @@ PAGE_PREFIX: Final = "/approvals/"
 agree, and no route of the API may be among them (tested)."""
 
 _SCHEME: Final = b"bearer "
-_TOKEN_MAX_BYTES: Final = 256
+_API_KEY: Final = b"hr_"
+_API_KEY_MAX_BYTES: Final = 256
+_TOKEN_MAX_BYTES: Final = 16_384
+"""Of the header's value. Access tokens carry claims and are some kilobytes long; an API key never is."""
 
 
 class AuthenticationMiddleware:
@@ -78,7 +81,7 @@ async def authenticate(scope: Scope) -> Principal:
     Called again while a long answer streams, so that a revoked key does not outlive its revocation.
 
     Raises:
-        HandrailError: ``auth.missing``, ``auth.invalid``, ``auth.expired``; whatever the directory cannot do.
+        HandrailError: ``auth.*``; whatever the directory cannot do.
     """
     token = bearer_token(scope["headers"])
     return await gateway_of(scope).directory.authenticate(token, time.time())
@@ -94,9 +97,10 @@ def bearer_token(headers: Iterable[tuple[bytes, bytes]]) -> str:
     if not values:
         raise Refused(Reason.AUTH_MISSING)
     value = values[0]
-    if len(values) > 1 or value[:7].lower() != _SCHEME or len(value) > _TOKEN_MAX_BYTES:
+    if len(values) > 1 or value[:7].lower() != _SCHEME:
         raise Refused(Reason.AUTH_INVALID, "not one bearer token")
     token = value[7:].strip()
-    if not token.isascii() or not token:
+    longest = _API_KEY_MAX_BYTES if token.startswith(_API_KEY) else _TOKEN_MAX_BYTES
+    if not token.isascii() or not token or len(value) > longest:
         raise Refused(Reason.AUTH_INVALID, "not a token")
     return token.decode("ascii")

@@ -33,10 +33,13 @@ ERRORS: Final[dict[Reason, tuple[int, str]]] = {
     Reason.REQUEST_NOT_FOUND: (404, "Not found"),
     Reason.REQUEST_CONFLICT: (409, "Conflict"),
     Reason.REQUEST_ORIGIN: (403, "Foreign origin"),
-    Reason.AUTH_MISSING: (401, "API key missing"),
-    Reason.AUTH_INVALID: (401, "API key invalid"),
-    Reason.AUTH_EXPIRED: (401, "API key expired"),
+    Reason.AUTH_MISSING: (401, "Credential missing"),
+    Reason.AUTH_INVALID: (401, "Credential invalid"),
+    Reason.AUTH_EXPIRED: (401, "Credential expired"),
     Reason.AUTH_FORBIDDEN: (403, "Not permitted"),
+    Reason.AUTH_SCOPE: (403, "Scope missing"),
+    Reason.AUTH_UNAVAILABLE: (503, "Issuer's keys unavailable"),
+    Reason.AUTH_BOUND: (403, "Beyond your scope"),
     Reason.PRIVACY_HELD: (409, "Held"),
     Reason.VERIFY_MALFORMED: (400, "Malformed message"),
     Reason.VERIFY_ALGORITHM: (400, "Algorithm not accepted"),
@@ -94,6 +97,7 @@ ERRORS: Final[dict[Reason, tuple[int, str]]] = {
     Reason.PROPOSAL_CLOSED: (409, "Proposal already decided"),
     Reason.PROPOSAL_EXPIRED: (409, "Proposal expired"),
     Reason.PROPOSAL_OUTDATED: (409, "Proposal outdated"),
+    Reason.FREEZE_ACTIVE: (403, "Frozen"),
     Reason.CREDENTIAL_REFUSED: (403, "Credential refused"),
     Reason.LOG_UNAVAILABLE: (503, "Audit log unavailable"),
     Reason.LOG_UNWITNESSED: (503, "Log not witnessed"),
@@ -155,6 +159,8 @@ def problem(error: HandrailError, request_id: str, *, headers: Mapping[str, str]
         # RFC 6750 section 3: no error code where no credential was offered.
         invalid = "" if error.reason is Reason.AUTH_MISSING else ', error="invalid_token"'
         extra["www-authenticate"] = f'Bearer realm="handrail"{invalid}'
+    elif error.reason is Reason.AUTH_SCOPE:
+        extra["www-authenticate"] = 'Bearer realm="handrail", error="insufficient_scope"'
     elif body["status"] in (408, 413, 431):
         # The rest of the body is not wanted; reading it to keep the connection would cost as much as serving it.
         extra["connection"] = "close"

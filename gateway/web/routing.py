@@ -19,9 +19,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.errors import Refused
 from gateway.model import Principal
-from gateway.permissions import Permission, require
+from gateway.permissions import WHILE_FROZEN, Permission, require
 from gateway.reasons import Reason
-from gateway.web.context import PRINCIPAL, ROUTE
+from gateway.web.context import PRINCIPAL, ROUTE, gateway_of
 
 Handler = Callable[[Request, Principal], Awaitable[Response | ASGIApp]]
 OpenHandler = Callable[[Request], Awaitable[Response]]
@@ -136,6 +136,8 @@ class Resource:
             raise Refused(Reason.AUTH_MISSING)
         if isinstance(endpoint.access, Permission):
             require(principal, endpoint.access)
+            if endpoint.access not in WHILE_FROZEN:
+                gateway_of(request.scope).freezing.now.check_acts(principal)
         return await endpoint.handler(request, principal)
 
 

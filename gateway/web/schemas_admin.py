@@ -98,6 +98,30 @@ class SecurityKeyList(Shape):
     security_keys: list[SecurityKeyView]
 
 
+class LinkRequest(Shape):
+    """Whose tokens are to be a principal's."""
+
+    issuer: str = Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$", description="Its name in the settings.")
+    subject: str = Field(min_length=1, max_length=255, description="The sub of its tokens, exactly.")
+
+
+class LinkShown(Shape):
+    """A link to an identity elsewhere."""
+
+    id: str
+    kind: Literal["token", "claims"]
+    source: str = Field(description="The issuer's URL.")
+    subject: str = Field(description="The sub of its tokens.")
+    created_at: float
+    revoked_at: float | None = None
+
+
+class LinkList(Shape):
+    """A principal's links."""
+
+    links: list[LinkShown]
+
+
 class Me(Shape):
     """The calling principal."""
 
@@ -311,6 +335,14 @@ class Covered(Shape):
     dropped: list[Stretch] = Field(description="Entries whose retention is over; nobody can say whether they matched.")
 
 
+class ScopeView(Shape):
+    """Which entries the caller may see at all; what an answer covers and counts, it does within these."""
+
+    tenant: str
+    hands: list[str] | None = Field(description="Entries of these hands; null for every entry of the tenant.")
+    types: list[str] = Field(description="Beside those of the hands: entries of these types, which are about no hand.")
+
+
 class EntryPage(Shape):
     """A page of entries, and the tree size that it speaks for."""
 
@@ -320,6 +352,7 @@ class EntryPage(Shape):
     covers: Covered
     matches: int | None = Field(description="How many match in all, where that was asked.")
     checkpoint: str | None = Field(description="Signed checkpoint that the proofs lead to, where they were asked for.")
+    scope: ScopeView
 
 
 # --- log -------------------------------------------------------------------------------------------------------------

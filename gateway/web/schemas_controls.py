@@ -5,6 +5,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from gateway.web.schemas import Shape
+from gateway.web.schemas_admin import ScopeView
 
 
 class Range(Shape):
@@ -160,6 +161,7 @@ class AccessReview(Shape):
     issuers: list[IssuerReviewed]
     policy: PolicyReviewed | None
     hands: list[HandReviewed]
+    scope: ScopeView = Field(description="Of a caller who is bound to hands: these, and who may use one of them.")
     permissions: dict[str, list[str]] = Field(description="Role -> what it may do, in this version of Handrail.")
 
 

@@ -44,7 +44,10 @@ class HoldView(Shape):
     """A hold."""
 
     hold_id: str
-    person: str = Field(description="As the hold compares names.")
+    person: str | None = Field(
+        description="As the hold compares names. Null: the database was restored from before an erasure and nobody can "
+        "say whom it is on; it stands against every erasure until it is lifted."
+    )
     code: HoldCode
     set_at: float
     set_by: str = Field(description="Pseudonym.")

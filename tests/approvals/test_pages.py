@@ -13,7 +13,9 @@ from gateway.console.html import element
 from gateway.console.routes import table
 from gateway.console.visits import Origin
 from gateway.errors import Unavailable
-from gateway.model import Role
+from gateway.freeze import Cause, Scope
+from gateway.freezing import Asked
+from gateway.model import Principal, Role
 from gateway.reasons import Reason
 from gateway.store.directory import NewPrincipal
 from gateway.web.authentication import PAGE_PATHS, is_page
@@ -230,6 +232,26 @@ async def test_a_session_ends_with_its_key_its_principal_and_its_time(here: Worl
     with here.gateway.engine.connect() as connection:
         count = connection.exec_driver_sql("SELECT count(*) FROM sessions").scalar_one()
     assert count == 1, "what is past its time went with the next login"
+
+
+async def test_a_freeze_is_said_on_every_page_and_ends_the_session_of_whoever_is_frozen(here: World) -> None:
+    bob = Visitor(here)
+    await bob.log_in("bob")
+    assert "Frozen:" not in (await bob.get("/approvals")).text
+    freezing = here.gateway.freezing
+    chief = Principal("chief", "default", "p-chief", frozenset({Role.SECURITY_ADMIN}))
+    await freezing.set(chief, Asked(Scope.HAND, "mail", Cause.DRILL))
+    assert "Frozen: hands." in (await bob.get("/approvals")).text
+    await freezing.set(chief, Asked(Scope.PRINCIPAL, "bob", Cause.DRILL))
+    assert (await bob.get("/approvals")).headers["location"].startswith("/login")
+    again = await bob.log_in("bob")
+    assert "two people have to lift that" in html.unescape(again.text)
+    me = {"authorization": f"Bearer {here.keys['bob']}"}
+    assert (await here.http.get("/v1/me", headers=me)).json()["id"] == "bob"
+    refused = await here.http.get("/v1/approvals", headers=me)
+    assert (refused.status_code, refused.json()["code"]) == (403, "freeze.active")
+    ready = (await here.http.get("/readyz")).json()
+    assert ready["notices"]["freeze"] == "freeze.active"
 
 
 async def test_a_row_that_is_put_back_after_the_logout_logs_nobody_in(here: World) -> None:

@@ -66,13 +66,17 @@ def after_async(owner: Any, name: str) -> None:
 
 
 POINTS: dict[str, Callable[[], None]] = {
-    "after_the_request": lambda: before(Erasures, "_delete"),
+    "after_the_request": lambda: before(Erasures, "_delete_values"),
     "between_two_deletions": lambda: before(erasure, "delete_payloads", 2),
-    "before_the_data_keys_go": lambda: before(erasure, "erasing", 4),
-    "after_the_deletions": lambda: after(Erasures, "_delete"),
+    "after_the_deletions": lambda: after(Erasures, "_delete_values"),
     "after_the_new_key_is_on_disk": lambda: after(EpochKeys, "rotate"),
     "after_the_epoch_is_on_record": lambda: after_async(Rotation, "begin"),
-    "between_two_tables_rewrapped": lambda: before(Rotation, "_rewrap", 2),
+    "before_the_data_keys_go": lambda: before(Erasures, "_delete_keys"),
+    "after_the_data_keys_went": lambda: after(Erasures, "_delete_keys"),
+    "before_the_data_keys_move": lambda: before(Rotation, "_move"),
+    "before_the_old_bucket_goes": lambda: before(rotation, "delete"),
+    "before_the_bucket_keys_move": lambda: before(Rotation, "_move", 2),
+    "before_the_holds_move": lambda: before(Rotation, "_move", 3),
     "before_the_old_key_goes": lambda: before(EpochKeys, "destroy"),
     "while_the_old_key_goes": lambda: before(EpochKeys, "_sweep", 2),
     "after_the_old_key_went": lambda: after(EpochKeys, "destroy"),

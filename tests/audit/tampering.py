@@ -39,7 +39,7 @@ GUARDED: Final = (entries, head, checkpoints)
 UNVOUCHED: Final = {
     "payloads.created_at": "when its time ends; what is late to be deleted is deleted late",
     "data_keys.created_at": "the same",
-    "data_keys.epoch": "the value cannot be opened, as if its keys were erased",
+    "key_buckets.epoch": "the bucket's values cannot be opened, as if their keys were erased",
     "key_epochs.epoch": "no gateway seals under an epoch whose key it has not: it refuses to write",
     "key_epochs.begun_at": "when the next epoch begins",
     "erased_keys.key_id": "the key itself was deleted and its epoch key destroyed",

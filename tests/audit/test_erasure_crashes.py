@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, select
 
+from audit.buckets import SLOTS
 from audit.database import make_engine
 from audit.epochs import EpochKeys
 from audit.fsck import check
-from audit.tables import data_keys, erasures, payload_keys, payloads
+from audit.tables import data_keys, erasures, key_buckets, payload_keys, payloads
 from gateway.commitments import commit, person_key
 from gateway.entries import EntryType
 from gateway.ports import Append
@@ -67,7 +68,10 @@ async def test_a_killed_erasure_is_completed_by_whoever_comes_next(
         with fresh.connect() as connection:
             assert connection.execute(select(payload_keys)).all() == []
             assert len(connection.execute(select(payloads)).all()) == 2
-            assert {row.epoch for row in connection.execute(select(data_keys))} == set(keys.names())
+            assert {row.epoch for row in connection.execute(select(key_buckets))} == set(keys.names())
+            buckets = [row.bucket for row in connection.execute(select(key_buckets))]
+            assert len(buckets) == SLOTS
+            assert {row.bucket for row in connection.execute(select(data_keys))} <= set(buckets)
             [row] = connection.execute(select(erasures)).all()
         assert row.erasure_id == erasure_id
         assert row.done_index is not None

@@ -18,7 +18,7 @@ from audit.errors import LogUnavailable
 from audit.findings import Fault
 from audit.fsck import check
 from audit.postings import BLOCK, _raw_controls, decode, encode, offsets_of
-from audit.query import Filter
+from audit.query import Filter, Scope
 from audit.reader import Reader
 from audit.tables import entries, posting_blocks, postings
 from gateway.entries import EntryType
@@ -62,6 +62,9 @@ async def reader(engine, open_log: Opener):
     return Reader(engine)
 
 
+MAIL = Scope(hands=frozenset({"mail"}), types=frozenset({"ACCREF"}))
+NOWHERE = Scope(hands=frozenset(), types=frozenset())
+
 FILTERS = [
     {},
     {"tenant": "default"},
@@ -89,6 +92,14 @@ FILTERS = [
     {"tenant": "default", "since": "2030-01-01T00:00:00.000Z"},
     {"tenant": "default", "reason": "Paths.Outside"},
     {"tenant": "default", "reason": "paths.outside", "context_id": "c3"},
+    {"tenant": "default", "scope": MAIL},
+    {"tenant": "default", "scope": MAIL, "hand": "mail", "effect": "deny"},
+    {"tenant": "default", "scope": MAIL, "hand": "db"},
+    {"tenant": "default", "scope": MAIL, "control": "gdpr:9"},
+    {"tenant": "default", "scope": MAIL, "context_id": "c3"},
+    {"tenant": "rare", "scope": MAIL},
+    {"tenant": "default", "scope": NOWHERE},
+    {"tenant": "default", "scope": NOWHERE, "plan_id": f"{4711:064x}"},
 ]
 
 
@@ -107,6 +118,8 @@ def fits(entry, wanted):
             ok = entry["time"] >= value
         elif name == "until":
             ok = entry["time"] < value
+        elif name == "scope":
+            ok = entry.get("hand") in value.hands or entry["type"] in value.types
         elif name in special:
             ok = value in entry[special[name]]
         else:

@@ -22,6 +22,7 @@ from audit.tables import (
     data_keys,
     erased_keys,
     erasures,
+    key_buckets,
     key_epochs,
     payload_keys,
     payloads,
@@ -37,7 +38,7 @@ from tests.audit.tampering import UNVOUCHED, flip_value, owner
 from tests.until import until
 
 FLIPS = 3
-SEALED = (payloads, payload_keys, data_keys, key_epochs, erasures, erased_keys)
+SEALED = (payloads, payload_keys, data_keys, key_buckets, key_epochs, erasures, erased_keys)
 WITNESSES = [("w1.example", Ed25519PrivateKey.generate()), ("w2.example", Ed25519PrivateKey.generate())]
 KEYS = [WitnessKey(name, key.public_key().public_bytes_raw()) for name, key in WITNESSES]
 
@@ -143,6 +144,7 @@ async def test_which_deleted_rows_are_found(told: Engine, epochs: Any) -> None:
         payloads: set(),
         data_keys: {Fault.PAYLOAD},
         payload_keys: {Fault.PAYLOAD},
+        key_buckets: {Fault.PAYLOAD},
         erasures: {Fault.ERASURE},
         erased_keys: {Fault.ERASURE},
         key_epochs: set(),

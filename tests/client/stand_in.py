@@ -280,6 +280,10 @@ class StandIn:
                 return JSONResponse({"principal": {**principal, **asked}, "api_key": api_key}, 201)
             case ("POST", "principals", _, "enrolments"):
                 return JSONResponse({"ticket": "hre_x.y", "expires_at": 2.0}, 201)
+            case ("GET", "principals", _, "links"):
+                return JSONResponse({"links": [self._link()]})
+            case ("POST" | "DELETE", "principals", _, "links", *_):
+                return JSONResponse(self._link())
             case ("GET" | "DELETE", "principals", _, "security-keys", *_):
                 jwk = {"kty": "EC", "crv": "P-256", "x": self.text, "y": "A"}
                 return JSONResponse({"security_keys": [{"kid": "k", "jwk": jwk, "rp_id": self.text, "sign_count": 1}]})
@@ -395,6 +399,10 @@ class StandIn:
                 "acceptance": "a.b.c", "steps": steps}  # fmt: skip
         self.plans[view["plan_id"]] = view
         return JSONResponse(view, 200 if status == "done" else 202)
+
+    def _link(self) -> dict[str, Any]:
+        return {"id": "l1", "kind": "token", "source": self.text, "subject": self.text, "created_at": 1.0,
+                "revoked_at": None}  # fmt: skip
 
     async def _stream(self) -> AsyncIterator[bytes]:
         """The next scripted connection; the text ``break`` tears it down half-way through a message."""

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from gateway.freeze import Cause, Concern, Freeze, FreezeState, Scope
+from gateway.halts import Halted, Halts
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from gateway.settings import HandSettings
@@ -173,6 +175,27 @@ async def test_a_caller_that_leaves_in_mid_step_ends_the_process(mcp_hand):
     with pytest.raises(asyncio.CancelledError):
         await leaving
     assert await hand.jail.started[0].wait() == -9
+
+
+async def test_a_freeze_kills_the_process_that_works_and_leaves_the_others_alone(mcp_hand):
+    hand, other, halts = await mcp_hand("hang"), await mcp_hand("good"), Halts()
+    call_ = asyncio.create_task(halts.run(Concern("default", ("p-ana",), "h", "c"), hand.say))
+    await until(lambda: any(session._transport.sent >= 4 for session in hand.adapter._sessions.values()))
+    frozen = Freeze("f" * 16, "default", Scope.PRINCIPAL, "p-ana", Cause.DRILL, "p-chief", 0.0)
+    assert halts.apply(FreezeState.of([frozen], 0)) == 1
+    with pytest.raises(Halted) as halted:
+        await call_
+    assert halted.value.begun
+    assert await hand.jail.started[0].wait() == -9
+    assert (await other.say("on")).structured["said"] == "on"
+
+
+async def test_a_hand_that_was_closed_starts_anew(mcp_hand):
+    """A freeze of a hand ends its processes, and its lift makes it work again."""
+    hand = await mcp_hand("good")
+    first = (await hand.say("one")).structured["pid"]
+    await hand.adapter.close()
+    assert (await hand.say("two")).structured["pid"] != first
 
 
 async def test_closing_while_the_jail_starts_waits_for_nobody(mcp_hand, plain_jail, monkeypatch):

@@ -24,6 +24,8 @@ from gateway.approval_upkeep import ApprovalUpkeep
 from gateway.approvals import Approvals
 from gateway.errors import Refused
 from gateway.evidence import Evidence
+from gateway.freeze_journal import FreezeJournal
+from gateway.freezing import Freezing
 from gateway.manifest import ActionManifest, Manifest, SideEffects
 from gateway.model import (
     Decision,
@@ -45,6 +47,7 @@ from gateway.policy.recall import Recall
 from gateway.reasons import Reason
 from gateway.recovery import recover
 from gateway.settings import KeySettings, Settings
+from gateway.store.freezes import SqlFreezes
 from gateway.store.outbox import SqlOutbox
 from gateway.store.past import SqlPast
 from gateway.store.plans import SqlPlans
@@ -97,6 +100,7 @@ class SimulatedHands:
     manifests: dict[str, Manifest] = field(default_factory=lambda: {"tool": MANIFEST})
     behaviour: dict[str, Behaviour] = field(default_factory=dict)
     calls: list[HandCall] = field(default_factory=list)
+    rested: list[str] = field(default_factory=list)
 
     def manifest(self, tenant: str, hand: str) -> Manifest | None:
         return self.manifests.get(hand) if tenant == "default" else None
@@ -117,6 +121,9 @@ class SimulatedHands:
     async def run(self, call: HandCall) -> HandResult:
         self.calls.append(call)
         return await self.behaviour.get(call.action, echo)(call)
+
+    async def rest(self, hand: str) -> None:
+        self.rested.append(hand)
 
     async def close(self) -> None:
         """Nothing runs here."""
@@ -241,6 +248,7 @@ class House:
     approvals: Approvals
     approval_upkeep: ApprovalUpkeep
     evidence: Evidence
+    freezing: Freezing
 
     async def submit(
         self, plan: Mapping[str, Any] | bytes, *, caller: Principal = AGENT, wait: float = 30.0, at: float | None = None
@@ -275,6 +283,7 @@ async def open_house(
     start: bool = True,
     gateway: str = "gw-test",
     origin: str = ORIGIN,
+    journal: Path | None = None,
     **settings: Any,
 ) -> House:
     """Build and start a house in ``home``; opening the same directory again is a restart, and with another ``gateway``
@@ -293,6 +302,17 @@ async def open_house(
     store = SqlPlans(
         engine, gateway, root.derive("step rows"), SqlOutbox(engine, gateway, {}, root.derive("outbox rows"))
     )
+    freezing = Freezing(
+        log=log,
+        payloads=log,
+        store=SqlFreezes(engine, root.derive("freezes"), gateway),
+        journal=FreezeJournal(journal or home),
+        directory=directory,
+        metrics=(metrics := Metrics()),
+        declared=lambda tenant, hand: hands.manifest("default", hand) is not None,
+        rest=hands.rest,
+    )
+    await freezing.start()
     pipeline = Pipeline(
         settings=configured,
         log=log,
@@ -304,10 +324,12 @@ async def open_house(
         hands=hands,
         engine=policy,
         jws=jws,
-        metrics=Metrics(),
+        metrics=metrics,
         tracer=Tracer(),
         contexts=remembering(configured, engine, log, hands, store, directory),
+        freezes=freezing,
     )
+    freezing.wake, freezing.resume = pipeline.wake, pipeline.settle
     locks = PlanLocks()
     house = House(
         configured,
@@ -322,6 +344,7 @@ async def open_house(
         Approvals(pipeline, locks),
         ApprovalUpkeep(pipeline, locks),
         Evidence(pipeline),
+        freezing,
     )
     if start:
         await recover(pipeline, first=True)
@@ -341,6 +364,7 @@ def remembering(
 
 async def close_house(house: House) -> None:
     await house.pipeline.close()
+    await house.freezing.close()
     await house.log.close()
     house.log._engine.dispose()
 

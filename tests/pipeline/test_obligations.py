@@ -9,9 +9,9 @@ import pytest
 import structlog
 from sqlalchemy import select
 
+from audit.buckets import Buckets
 from audit.epochs import EpochKeys
 from audit.query import Filter
-from audit.sealing import every_epoch
 from audit.tables import data_keys, payload_keys, payloads
 from gateway import key_stores
 from gateway.canonical import b64url_decode, parse
@@ -131,12 +131,12 @@ def owners(house: House, commitment: str) -> set[str]:
     """The data subjects whose keys seal a value."""
     home = house.settings.home
     keys = EpochKeys(home / "epochs", key_stores.open_root(Settings(home=home)).derive("epoch"))
-    epochs = {epoch.name: epoch for epoch in every_epoch(keys)}
     shared = select(payload_keys.c.key_id).where(payload_keys.c.commitment == commitment)
     alone = select(payloads.c.key_id).where(payloads.c.commitment == commitment)
     with house.log._engine.connect() as connection:
         rows = connection.execute(select(data_keys).where(data_keys.c.key_id.in_(shared.union(alone)))).all()
-    return {epochs[row.epoch].unwrap(row.key_id, row.wrapped)[1] for row in rows}
+        buckets = Buckets.load(connection, keys).by_name
+    return {buckets[row.bucket].unwrap(row.key_id, row.wrapped)[1] for row in rows}
 
 
 BINDS: dict[str, Callable[[House], Awaitable[None]]] = {

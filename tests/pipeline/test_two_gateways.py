@@ -332,8 +332,8 @@ async def test_an_answer_counts_on_where_the_round_that_it_came_into_has_to_be_j
     [waiting] = (await two.approvals.list(APPROVER))["approvals"]
     fallen, decide, came = standing.fallen, two.policy.decide, []
 
-    async def meanwhile(plan: Any, directory: Any, now: float) -> Any:
-        ended = await fallen(plan, directory, now)
+    async def meanwhile(plan: Any, *rest: Any) -> Any:
+        ended = await fallen(plan, *rest)
         if not came and plan.steps["a"].status.final:
             came.append("answer")
             await two.approvals.answer(waiting["id"], APPROVER, answer=Answer.APPROVE)

@@ -1,30 +1,34 @@
 """The end of a payload's time, and what a hold keeps."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, func, select, text
 
 import migrations
 from audit import purge as purge_module
+from audit.buckets import SLOTS, Buckets
 from audit.controls import load
-from audit.database import make_engine
+from audit.database import make_engine, writing
 from audit.epochs import EpochKeys
 from audit.eraser import make_eraser
 from audit.erasure import Erasures, Held
 from audit.log import Log
-from audit.purge import Purge
+from audit.purge import RENEWED_AT_ONCE, Purge
 from audit.query import Filter
-from audit.subjects import Hold, setting
-from audit.tables import data_keys, payloads
+from audit.subjects import Hold, lifting, setting
+from audit.tables import data_keys, key_buckets, payloads
+from audit.wrapping import every_epoch
 from gateway.commitments import Committed, commit, person_key
 from gateway.entries import EntryDraft, EntryType
 from gateway.ports import Append
 from gateway.settings import LogSettings
 from tests.audit.conftest import CheckpointSigner
+from tests.until import until
 
 DAY = 86_400.0
 ANN, BOB = person_key("ann"), person_key("bob")
@@ -48,6 +52,13 @@ class Kept:
 
     async def open(self, *values: Committed) -> set[bytes]:
         return {value for _, value in (await self.log.open([one.commitment for one in values])).values()}
+
+    async def hold(self, subject: str) -> None:
+        """Put somebody under a hold that does not end by itself."""
+        hold = Hold("h1", "default", subject, "legal_claim", self.now, "p-9", None)
+        async with self.erasures.steady() as every:
+            entry = EntryDraft(EntryType.HOLD_SET, "default", facts={"hold": "h1"})
+            await self.log.append(Append([entry], [setting(every[-1], hold)]))
 
     def keys(self) -> set[str]:
         with self.engine.connect() as connection:
@@ -101,9 +112,13 @@ async def test_the_key_of_what_is_past_its_time_goes_from_every_copy(kept: Kept)
     for _ in range(7):
         kept.now += 6 * DAY
         await kept.keep(b"more", ANN)
-    await kept.purge.run(30)
-    assert await kept.erasures.advance()
+    with kept.engine.connect() as connection:
+        buckets = connection.execute(select(key_buckets)).all()
+    for _ in range(SLOTS // RENEWED_AT_ONCE):
+        await kept.purge.run(30)
+        assert await kept.erasures.advance()
     with kept.engine.begin() as connection:
+        connection.execute(key_buckets.insert(), [dict(row._mapping) for row in buckets])
         connection.execute(data_keys.insert(), [dict(row._mapping) for row in copy])
         connection.execute(payloads.insert(), [dict(row._mapping) for row in values])
     assert await kept.log.open([row.commitment for row in values]) == {}
@@ -141,17 +156,107 @@ async def test_nobodys_erasure_takes_what_is_held_of_somebody_else(kept: Kept) -
     assert await kept.open(both, bobs) == set()
 
 
-async def test_nothing_ends_while_a_hold_is_being_set(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(purge_module, "_STEADY_TRIES", 1)
+async def test_a_hold_that_comes_between_the_look_and_the_deletion_wins(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, bobs = await kept.keep(b"old", ANN), await kept.keep(b"of Bob", BOB)
+    kept.now += 40 * DAY
+    loop, real, first = asyncio.get_running_loop(), purge_module.erasing, True
+
+    def held_meanwhile(engine: Engine) -> Any:
+        nonlocal first
+        if first:  # in the purge's own thread, after it looked at the holds
+            first = False
+            asyncio.run_coroutine_threadsafe(kept.hold(ANN), loop).result()
+        return real(engine)
+
+    monkeypatch.setattr(purge_module, "erasing", held_meanwhile)
+    assert (await kept.purge.run(30)).payloads == 1
+    assert await kept.open(old, bobs) == {b"old"}
+
+
+@pytest.mark.parametrize("database", [pytest.param("postgresql", marks=pytest.mark.postgres)], indirect=True)
+async def test_a_hold_that_is_about_to_commit_is_waited_for(kept: Kept) -> None:
+    """Its transaction holds the lock from its first row on, and the deletion looks again once it has it. SQLite has one
+    writer at a time: there is nothing to wait for inside of a transaction."""
     old = await kept.keep(b"old", ANN)
     kept.now += 40 * DAY
-    async with kept.erasures.steady() as every:
-        assert (await kept.purge.run(30)).payloads == 0
-        hold = Hold("h1", "default", ANN, "legal_claim", kept.now, "p-9", None)
-        entry = EntryDraft(EntryType.HOLD_SET, "default", facts={"hold": "h1"})
-        await kept.log.append(Append([entry], [setting(every[-1], hold)]))
-    assert (await kept.purge.run(30)).payloads == 0
+    hold = Hold("h1", "default", ANN, "legal_claim", kept.now, "p-9", None)
+    write = setting(every_epoch(kept.epochs)[-1], hold)
+    with kept.engine.connect() as connection, connection.begin() as transaction:
+        connection.execute(write.statement, write.parameters)
+        purging = asyncio.create_task(kept.purge.run(30))
+
+        def waiting() -> bool:
+            with kept.engine.connect() as watching:
+                query = text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+                return bool(watching.execute(query).scalar_one())
+
+        await until(waiting)
+        transaction.commit()
+    assert (await purging).payloads == 0
     assert await kept.open(old) == {b"old"}
+
+
+async def test_a_hold_may_keep_more_keys_than_a_statement_takes_parameters(kept: Kept) -> None:
+    """100,000 held keys, and the rest ends all the same."""
+    await kept.keep(b"so that there are buckets", BOB)
+    with kept.engine.connect() as connection:
+        bucket = Buckets.load(connection, kept.epochs).of_subject(("default", ANN))[-1]
+    tag = bucket.tag(("default", ANN))
+    with writing(kept.engine.connect()) as connection, connection.begin():
+        rows = [
+            {
+                "key_id": f"{number:032x}",
+                "tenant": "default",
+                "subject": tag,
+                "bucket": bucket.name,
+                "wrapped": b"",
+                "created_at": kept.now,
+            }
+            for number in range(100_000)
+        ]
+        connection.execute(data_keys.insert(), rows)
+        values = [
+            {
+                "commitment": f"{number:064x}",
+                "tenant": "default",
+                "key_id": f"{number:032x}",
+                "owners": 1,
+                "sealed": b"",
+                "idx": 0,
+                "created_at": kept.now,
+            }
+            for number in range(0, 100_000, 40)
+        ]
+        connection.execute(payloads.insert(), values)
+    bobs = await kept.keep(b"of Bob", BOB)
+    await kept.hold(ANN)
+    kept.now += 40 * DAY
+    purged = await kept.purge.run(30)
+    assert purged.payloads == 2
+    assert await kept.open(bobs) == set()
+    with kept.engine.connect() as connection:
+        assert connection.execute(select(func.count()).select_from(payloads)).scalar() == len(values)
+        assert connection.execute(select(func.count()).select_from(data_keys)).scalar() == len(values)
+
+
+async def test_a_hold_of_which_nobody_can_say_whose_it_is_keeps_all_of_its_tenant(kept: Kept) -> None:
+    """As in a database that was put back from before an erasure: its epoch key is gone."""
+    await kept.hold(ANN)
+    other = kept.epochs.rotate()
+    for name in kept.epochs.names():
+        if name != other:
+            kept.epochs.destroy(name)
+    bobs = await kept.keep(b"of Bob", BOB)
+    kept.now += 40 * DAY
+    assert (await kept.purge.run(30)).payloads == 0
+    with pytest.raises(Held) as held:
+        await kept.erasures.request("default", BOB, by="p-8")
+    assert [hold.subject for hold in held.value.holds] == [None]
+    await kept.log.append(Append([EntryDraft(EntryType.HOLD_LIFTED, "default", facts={"hold": "h1"})], [lifting("h1")]))
+    assert (await kept.purge.run(30)).payloads == 1
+    assert await kept.open(bobs) == set()
 
 
 async def test_a_purge_waits_for_its_turn(kept: Kept) -> None:

@@ -17,7 +17,7 @@ from tests.pipeline.house import APPROVER, close_house, open_house, step
 from tests.postgres import Server
 
 pytestmark = pytest.mark.postgres
-ERASABLE = ("payloads", "payload_keys", "data_keys", "key_epochs", "erased_keys", "erasures")
+ERASABLE = ("payloads", "payload_keys", "data_keys", "key_buckets", "key_epochs", "erased_keys", "erasures")
 SCRIPT = ROOT / "deploy" / "postgres" / "application-role.sql"
 
 

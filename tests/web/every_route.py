@@ -13,6 +13,7 @@ BODIES: dict[str, Any] = {
     "/v1/approvals/{approval_id}": {"answer": "approve"},
     "/v1/principals": {"id": "bob", "roles": ["agent"]},
     "/v1/principals/{principal_id}/keys": {"ttl_days": 1},
+    "/v1/principals/{principal_id}/links": {"issuer": "company", "subject": "s"},
     "/v1/issuers": {"id": "brain", "jwk": JWK},
     "/v1/hands/{hand_id}/pin": {"digest": "0" * 64},
     "/v1/policy/shadow": {"digest": "0" * 64},
@@ -20,6 +21,7 @@ BODIES: dict[str, Any] = {
     "/v1/privacy/preview": {"person": "ann"},
     "/v1/privacy/erasures": {"person": "ann"},
     "/v1/privacy/holds": {"person": "ann", "code": "legal_claim"},
+    "/v1/freezes": {"scope": "hand", "subject": "git", "cause": "drill", "why": "a drill"},
     "/v1/proposals": {"kind": "policy.observe", "document": {"hand": "git"}},
     "/v1/proposals/{proposal_id}/activate": {"document_sha256": "0" * 64},
 }
@@ -31,6 +33,7 @@ PARAMETERS = {
     "principal_id": "bob",
     "issuer_id": "brain",
     "kid": "k",
+    "link_id": "l1",
     "purpose": "step",
     "hand_id": "git",
     "proposal_id": PROPOSAL_ID,

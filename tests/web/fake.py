@@ -13,6 +13,7 @@ from audit.cosignature import Quorum
 from audit.cosigned import Cosigned, CosignedCheckpoint
 from audit.erasure import Erasure
 from audit.evaluations import EvaluationPage, Fault, Recorded
+from audit.export.heads import Head
 from audit.export.lines import Format
 from audit.query import Filter, Page, StoredEntry
 from audit.subjects import Hold
@@ -22,6 +23,8 @@ from gateway.canonical import b64url_decode, b64url_encode
 from gateway.entries import EntryDraft
 from gateway.errors import HandrailError, Refused
 from gateway.exports import Asked, Export
+from gateway.freeze import Cause, Freeze, FreezeState, Scope
+from gateway.freezing import Asked as FreezeAsked
 from gateway.key_changes import KeyChanges
 from gateway.manifest import ActionManifest, Manifest, SideEffects
 from gateway.model import Principal, Role, UnverifiedPlan
@@ -190,6 +193,27 @@ class testing_only_Directory:  # noqa: N801
 
     async def revoke_security_key(self, actor: Principal, principal_id: str, kid: str) -> None:
         self.revoked.add(kid)
+
+    async def links(self, actor: Principal, principal_id: str) -> list[dict[str, Any]]:
+        return [self._link("s")]
+
+    async def link_subject(self, actor: Principal, principal_id: str, issuer: str, subject: str) -> dict[str, Any]:
+        self.added.append((principal_id, issuer, subject))
+        return self._link(subject)
+
+    async def unlink(self, actor: Principal, principal_id: str, link_id: str) -> dict[str, Any]:
+        return {**self._link("s"), "id": link_id, "revoked_at": 2.0}
+
+    @staticmethod
+    def _link(subject: str) -> dict[str, Any]:
+        return {
+            "id": "l1",
+            "kind": "token",
+            "source": "https://issuer.example",
+            "subject": subject,
+            "created_at": 1.0,
+            "revoked_at": None,
+        }
 
     async def revoke_principal(self, actor: Principal, principal_id: str) -> dict[str, Any]:
         return self._principal(principal_id)
@@ -637,7 +661,8 @@ class testing_only_Exports:  # noqa: N801
         if self.refusal is not None:
             raise self.refusal
         kind = "application/x-tar" if asked.format is Format.BUNDLE else "application/x-ndjson"
-        return Export(kind, 9, 2, self._chunks())
+        head = Head(tree_size=9, note=await testing_only_Log().checkpoint(), cosignatures=1, needed=2, log_size=11)
+        return Export(kind, head, 2, self._chunks(), later=2)
 
     async def _chunks(self) -> AsyncIterator[bytes]:
         try:
@@ -649,6 +674,26 @@ class testing_only_Exports:  # noqa: N801
                 raise self.breaks
         finally:
             self.closed += 1
+
+
+class testing_only_Freezing:  # noqa: N801
+    """Nothing is frozen until a test says so."""
+
+    def __init__(self) -> None:
+        self.now = FreezeState()
+        self.asked: list[FreezeAsked] = []
+
+    async def list(self, viewer: Principal, *, lifted: bool = False) -> dict[str, Any]:
+        return {"freezes": [testing_only_freeze(lifted=lifted)]}
+
+    async def set(self, actor: Principal, asked: FreezeAsked) -> tuple[dict[str, Any], bool]:
+        self.asked.append(asked)
+        return testing_only_freeze(scope=str(asked.scope), subject=asked.subject, cause=str(asked.cause)), True
+
+
+def testing_only_freeze(**changes: Any) -> dict[str, Any]:
+    at = Freeze("f" * 16, "default", Scope.HAND, "git", Cause.DRILL, "p-x", 5.0, index=7)
+    return {**at.document(), "subject": "git", "by": "x", "why": None, **changes}
 
 
 class testing_only_Gateway:  # noqa: N801
@@ -670,6 +715,7 @@ class testing_only_Gateway:  # noqa: N801
         self.exports = testing_only_Exports()
         self.policy = testing_only_Policy()
         self.rollout = testing_only_Rollout()
+        self.freezing = testing_only_Freezing()
         self.reader = self.log.reader
         self.witnesses = Witnesses(self.settings.log, self.log, self.log.cosigned, ())  # type: ignore[arg-type]
         self.privacy = testing_only_Privacy()

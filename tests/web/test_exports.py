@@ -53,7 +53,10 @@ async def test_what_a_bundle_and_going_on_need(client: httpx2.AsyncClient, gatew
      "format=csv&offset=5&tree_size=9&sha256=" + "a" * 64,
      "format=bundle&sha256=" + "a" * 64, "format=bundle&sha256=xyz&offset=1&tree_size=9", "format=bundle&kept=0",
      "format=bundle&kept=a", "format=bundle&payloads=yes", "format=csv&tenant=other", "format=csv&format=csv",
-     "format=csv&first=-1", "format=csv&type=NOTHING", "format=csv&since=yesterday"],
+     "format=csv&uncosigned=true", "format=csv&wait=3", "format=csv&checkpoint=YQ&tree_size=9",
+     "format=bundle&checkpoint=YQ", "format=bundle&checkpoint=Y&tree_size=9", "format=bundle&checkpoint=_w&tree_size=9",
+     "uncosigned=true&wait=3", "uncosigned=maybe", "wait=61", "wait=-1", "uncosigned=true&tree_size=9",
+     "wait=2&tree_size=9", "format=csv&first=-1", "format=csv&type=NOTHING", "format=csv&since=yesterday"],
 )  # fmt: skip
 async def test_what_is_not_understood_is_refused_before_anything_is_on_record(
     client: httpx2.AsyncClient, gateway: testing_only_Gateway, asked: str
@@ -68,6 +71,38 @@ async def test_nobody_else_exports(client: httpx2.AsyncClient, gateway: testing_
     answer = await client.get(f"{PATH}?format=csv", headers=token(role))
     assert (answer.status_code, answer.json()["code"]) == (403, "auth.forbidden")
     assert gateway.exports.asked == []
+
+
+async def test_a_bundle_says_who_cosigned_it_and_what_came_after(
+    client: httpx2.AsyncClient, gateway: testing_only_Gateway
+) -> None:
+    answer = await client.get(f"{PATH}?wait=12.5", headers=token(Role.AUDITOR))
+    assert answer.headers["handrail-cosignatures"] == "1/2"
+    assert answer.headers["handrail-later"] == "2"
+    note = answer.headers["handrail-checkpoint"]
+    again = f"{PATH}?tree_size=9&checkpoint={note}"
+    assert (await client.get(again, headers=token(Role.AUDITOR))).status_code == 200
+    (first, _), (second, _) = gateway.exports.asked
+    assert (first.wait_seconds, first.checkpoint) == (12.5, "")
+    assert second.checkpoint == await gateway.log.checkpoint()
+
+
+async def test_one_that_waits_takes_the_callers_place(
+    client: httpx2.AsyncClient, gateway: testing_only_Gateway, app: Starlette
+) -> None:
+    streams = await _streams(app)
+    seen = []
+    plain = gateway.exports.open
+
+    async def looking(*asked):  # type: ignore[no-untyped-def]
+        seen.append(streams.total)
+        return await plain(*asked)
+
+    gateway.exports.open = looking  # type: ignore[method-assign]
+    await client.get(f"{PATH}?wait=1", headers=token(Role.AUDITOR))
+    gateway.exports.refusal = Unavailable(Reason.LOG_UNAVAILABLE)
+    await client.get(f"{PATH}?wait=1", headers=token(Role.AUDITOR))
+    assert (seen, streams.total) == ([1, 1], 0)
 
 
 async def test_a_refusal_before_the_first_byte_is_a_problem_document(

@@ -76,9 +76,18 @@ async def test_a_bundle_is_for_an_auditor_of_the_operator_s_own_tenant(
     good = await client.get(path, headers=token(Role.AUDITOR))
     assert (good.status_code, good.headers["content-type"]) == (200, OCTETS)
     assert good.headers["cache-control"] == f"private, {FOR_EVER}"
-    for who in ("foreign-auditor", Role.AGENT, Role.OPERATOR, Role.SECURITY_ADMIN, Role.APPROVER, Role.AUTHOR):
+    for who in (
+        "foreign-auditor",
+        "scoped-auditor",
+        Role.AGENT,
+        Role.OPERATOR,
+        Role.SECURITY_ADMIN,
+        Role.APPROVER,
+        Role.AUTHOR,
+    ):
         answer = await client.get(path, headers=token(who))
-        assert (answer.status_code, answer.json()["code"]) == (403, Reason.AUTH_FORBIDDEN)
+        code = Reason.AUTH_BOUND if who in {"foreign-auditor", "scoped-auditor"} else Reason.AUTH_FORBIDDEN
+        assert (answer.status_code, answer.json()["code"]) == (403, code)
     assert gateway.log.tiles_asked == [Tile(0, 0, 3)]
 
 

@@ -361,6 +361,7 @@ async def test_an_audit_query_is_on_record_and_bound_to_the_tenant(
         "covers": {"first": 0, "last": 7, "dropped": []},
         "matches": None,
         "checkpoint": None,
+        "scope": {"tenant": "default", "hands": None, "types": []},
     }
     [(wanted, after, limit, newest)] = gateway.reader.queries
     assert (wanted.tenant, wanted.type, wanted.plan_id, after, limit) == ("default", "POLDNY", "p", 3, 5)

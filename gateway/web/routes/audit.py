@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from audit.query import Filter, StoredEntry
+from gateway import scope
 from gateway.entries import LABELS, EntryDraft, EntryType
 from gateway.errors import Malformed
 from gateway.model import Effect, Principal
@@ -46,7 +47,7 @@ _FLAGS: Final = {"true": True, "false": False}
 
 
 async def entries(request: Request, principal: Principal) -> Response:
-    """One page of the tenant's entries in the order asked for, and what the answer covers."""
+    """One page of the entries in the caller's scope, in the order asked for, and what the answer covers."""
     asked = query(request, *FILTERS, *sorted(_NOT_FILTERS))
     gateway = gateway_of(request.scope)
     newest = one_of(asked.get("order"), "order", _ORDERS.__getitem__, ", ".join(_ORDERS)) or False
@@ -79,12 +80,13 @@ async def entries(request: Request, principal: Principal) -> Response:
             },
             "matches": page.matches,
             "checkpoint": note,
+            "scope": scope.document(principal),
         }
     )
 
 
 def filter_of(asked: Mapping[str, str], principal: Principal) -> Filter:
-    """What the parameters :data:`FILTERS` ask for, of the caller's tenant. Raises ``Malformed``."""
+    """What the parameters :data:`FILTERS` ask for, within the caller's scope. Raises ``Malformed``."""
     entry_type = one_of(asked.get("type"), "type", entry_type_of, "a code or a label of an entry type")
     effect = one_of(asked.get("effect"), "effect", Effect)
     words = {
@@ -93,6 +95,7 @@ def filter_of(asked: Mapping[str, str], principal: Principal) -> Filter:
     }
     return Filter(
         tenant=principal.tenant,
+        scope=scope.of_log(principal),
         type=None if entry_type is None else str(entry_type),
         effect=None if effect is None else str(effect),
         since=time_of(asked, "since"),

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from audit.assurance.catalogue import Framework, catalogues
 from audit.assurance.report import SAMPLES_MAX, Asked
 from audit.entry import format_time
+from gateway import scope
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import Malformed
 from gateway.model import Principal
@@ -34,6 +35,7 @@ async def show(request: Request, principal: Principal) -> Response:
     framework = one_of(asked.get("framework"), "framework", Framework)
     if framework is None:
         raise Malformed("framework", parameter="framework", expected=f"one of: {', '.join(Framework)}")
+    scope.require_every_hand(principal)
     gateway = gateway_of(request.scope)
     now = gateway.clock()
     since, until = _period(asked, now)
@@ -59,11 +61,11 @@ async def access(request: Request, principal: Principal) -> Response:
     at = _moment(asked.get("at"), "at", now)
     kind = EntryType.AUDIT_QUERIED if "at" in asked else EntryType.ACCESS_REVIEWED
     await _record(gateway, principal, kind, {"report": "access", "at": format_time(at)})
-    found = await gateway.log.access(principal.tenant, at, now)
-    found["hands"] = [one for one in found["hands"] if principal.may_use(one["hand"])]
+    found = scope.of_access(await gateway.log.access(principal.tenant, at, now), principal)
     if found["policy"] is not None:
-        found["policy"]["grants"] = await _grants(gateway, found["policy"]["digest"])
-    return JsonResponse({**found, "permissions": _permissions()})
+        grants = await _grants(gateway, found["policy"]["digest"])
+        found["policy"]["grants"] = None if grants is None else scope.of_grants(grants, principal)
+    return JsonResponse({**found, "scope": scope.document(principal), "permissions": _permissions()})
 
 
 async def processing(request: Request, principal: Principal) -> Response:
@@ -80,10 +82,7 @@ async def processing(request: Request, principal: Principal) -> Response:
         for hand in gateway.settings.hands
         if (manifest := gateway.hands.manifest(principal.tenant, hand)) is not None
     }
-    record = processing_record(
-        gateway.settings, principal.tenant, manifests, [one for one in found if principal.may_use(str(one["hand"]))]
-    )
-    record["activities"] = [one for one in record["activities"] if principal.may_use(one["hand"])]
+    record = processing_record(gateway.settings, principal.tenant, manifests, found, principal.may_use)
     return JsonResponse(
         {
             "v": 1,
@@ -169,7 +168,7 @@ ENDPOINTS: Final = (
             ),
         ),
         answers={200: Body(JSON, ControlsReport, "The report.")},
-        problems=(Reason.LOG_UNAVAILABLE,),
+        problems=(Reason.AUTH_BOUND, Reason.LOG_UNAVAILABLE),
     ),
     Endpoint(
         method="GET",

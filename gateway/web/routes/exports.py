@@ -8,8 +8,10 @@ from starlette.requests import Request
 from starlette.types import ASGIApp
 
 from audit.export.lines import FORMATS, Format
-from gateway.errors import Malformed
+from gateway.canonical import b64url_decode, b64url_encode
+from gateway.errors import Malformed, Refused
 from gateway.exports import Asked, file_name
+from gateway.ingress.plans import wait_seconds
 from gateway.model import Principal
 from gateway.permissions import Permission
 from gateway.reasons import Reason
@@ -23,29 +25,46 @@ from gateway.web.routing import Body, Endpoint, Parameter
 _INDEX_MAX: Final = 10**15
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _NUMBER: Final = {"type": "integer", "minimum": 0}
-_RESUMING: Final = ("tree_size", "after", "offset", "sha256")
+_HEAD: Final = ("uncosigned", "wait")
+_RESUMING: Final = ("tree_size", "after", "offset", "sha256", "checkpoint")
 
 
 async def export(request: Request, principal: Principal) -> ASGIApp:
     """Stream an export of the tenant's entries."""
-    given = query(request, "format", *FILTERS, "first", "end", "payloads", "kept", *_RESUMING)
+    given = query(request, "format", *FILTERS, "first", "end", "payloads", "kept", *_HEAD, *_RESUMING)
     gateway = gateway_of(request.scope)
-    asked = _asked(given, principal)
+    asked = _asked(given, principal, gateway.settings.server.wait_max_seconds)
     owner = f"{principal.tenant}/{principal.id}"
-    request.app.state.streams.require_room(owner)
-    found = await gateway.exports.open(asked, principal)
+    streams = request.app.state.streams
+    streams.enter(owner)  # one that waits for witnesses takes a place, too
+    try:
+        found = await gateway.exports.open(asked, principal)
+    finally:
+        streams.leave(owner)
+    head = found.head
     headers = {
         "content-type": found.media_type,
         "content-disposition": f'attachment; filename="{file_name(asked.format)}"',
         "cache-control": "no-store, no-transform",
-        "handrail-tree-size": str(found.tree_size),
+        "handrail-tree-size": str(head.tree_size),
         "handrail-entries": str(found.entries),
         "handrail-dropped": str(found.dropped),
     }
-    return Download(found.chunks, headers, request.app.state.streams, owner, partial(authenticate, request.scope))
+    if asked.format is Format.BUNDLE:
+        headers["handrail-cosignatures"] = f"{head.cosignatures}/{head.needed}"
+        headers["handrail-later"] = str(found.later)
+        headers["handrail-checkpoint"] = b64url_encode(head.note.encode())
+    if principal.hands is not None:
+        headers["handrail-hands"] = ",".join(sorted(principal.hands))
+    return Download(found.chunks, headers, streams, owner, partial(_still_permitted, request))
 
 
-def _asked(given: dict[str, str], principal: Principal) -> Asked:
+async def _still_permitted(request: Request) -> None:
+    """Whether whoever takes an export out may go on. Raises what the key or a freeze says by now."""
+    gateway_of(request.scope).freezing.now.check_acts(await authenticate(request.scope))
+
+
+def _asked(given: dict[str, str], principal: Principal, wait_max_seconds: float) -> Asked:
     kind = one_of(given.get("format"), "format", Format) or Format.BUNDLE
     asked = Asked(
         format=kind,
@@ -54,6 +73,9 @@ def _asked(given: dict[str, str], principal: Principal) -> Asked:
         end=_number(given, "end"),
         payloads=one_of(given.get("payloads"), "payloads", _flag, "true or false") or False,
         kept=one_of(given.get("kept"), "kept", _sizes, "sizes, with commas between") or (),
+        uncosigned=one_of(given.get("uncosigned"), "uncosigned", _flag, "true or false") or False,
+        wait_seconds=wait_seconds(given.get("wait"), wait_max_seconds),
+        checkpoint=one_of(given.get("checkpoint"), "checkpoint", _note, "what handrail-checkpoint said") or "",
         tree_size=_number(given, "tree_size"),
         after=after_index(given),
         offset=_number(given, "offset") or 0,
@@ -69,13 +91,19 @@ def _fits(asked: Asked) -> None:
     wrong = {
         "payloads": asked.payloads and not whole,
         "kept": bool(asked.kept) and not whole,
+        "uncosigned": asked.uncosigned and (not whole or asked.tree_size is not None or asked.wait_seconds > 0),
+        "wait": asked.wait_seconds > 0 and (not whole or asked.tree_size is not None),
+        "checkpoint": bool(asked.checkpoint) and (not whole or asked.tree_size is None),
         "after": asked.after is not None and (whole or asked.tree_size is None),
         "offset": asked.offset > 0 and (not whole or asked.tree_size is None or not asked.sha256),
         "sha256": bool(asked.sha256) and not asked.offset,
     }
     for name, is_wrong in wrong.items():
         if is_wrong:
-            expected = "a bundle for payloads, kept and offset; tree_size with after, or with offset and sha256"
+            expected = (
+                "a bundle for payloads, kept, uncosigned or wait, and offset; tree_size with after, or with offset, "
+                "sha256 and checkpoint"
+            )
             raise Malformed("does not fit", parameter=name, expected=expected)
 
 
@@ -89,6 +117,13 @@ def _flag(text: str) -> bool:
 
 def _sizes(text: str) -> tuple[int, ...]:
     return tuple(integer(one, "kept", minimum=1, maximum=_INDEX_MAX) for one in text.split(","))
+
+
+def _note(text: str) -> str:
+    try:
+        return b64url_decode(text).decode()
+    except Refused:
+        raise ValueError(text) from None
 
 
 def _digest(text: str) -> str:
@@ -114,10 +149,17 @@ ENDPOINTS: Final = (
             Parameter("end", "Up to, not including, this one.", _NUMBER),
             Parameter("payloads", "Open the values that entries commit to (bundle).", {"type": "boolean"}),
             Parameter("kept", "Sizes of checkpoints that you have, with commas between (bundle)."),
+            Parameter(
+                "uncosigned",
+                "Take in everything that is in the log now, also what not enough witnesses have cosigned yet (bundle).",
+                {"type": "boolean"},
+            ),
+            Parameter("wait", "Wait so many seconds for them to cosign it (bundle).", {"type": "number", "minimum": 0}),
             Parameter("tree_size", "Go on with an export of this size of the log.", _NUMBER),
             Parameter("after", "The last index that you have of it (lines).", _NUMBER),
             Parameter("offset", "How many bytes you have of it (bundle).", _NUMBER),
             Parameter("sha256", "Of these bytes, in hexadecimal."),
+            Parameter("checkpoint", "handrail-checkpoint of the answer that broke off (bundle)."),
         ),
         answers={
             200: Body(
@@ -125,9 +167,12 @@ ENDPOINTS: Final = (
                 description="A bundle; for the other formats "
                 + ", ".join(sorted({lines.media_type for lines in FORMATS.values()}))
                 + ". handrail-entries says how many entries come, handrail-tree-size of how large a log, and "
-                "handrail-dropped how many of the range are over their retention: of those only the standing are left.",
+                "handrail-dropped how many of the range are over their retention: of those only the standing are left. "
+                "Of a bundle, handrail-cosignatures says how many witnesses cosigned its checkpoint and how many are "
+                "asked for, handrail-later how many entries are left out because they came after it, and "
+                "handrail-checkpoint what going on needs.",
             )
         },
-        problems=(Reason.REQUEST_CONFLICT, Reason.REQUEST_NOT_FOUND, Reason.OVERLOADED),
+        problems=(Reason.AUTH_BOUND, Reason.REQUEST_CONFLICT, Reason.REQUEST_NOT_FOUND, Reason.OVERLOADED),
     ),
 )

@@ -1,8 +1,9 @@
 """The log for anybody's tools: checkpoint, hash tiles and entry bundles (c2sp.org/tlog-tiles, prefix ``/log``), and the
 state of its witnesses.
 
-A bundle holds the entries of every tenant, because they lie in one tree. So it is the business of an auditor of the
-default tenant, which is the operator's own; an auditor of another tenant reads that tenant's entries by query.
+A bundle holds the entries of every tenant and every hand, because they lie in one tree. So it is the business of an
+auditor of the default tenant, which is the operator's own, who is bound to no hands; other auditors read the entries
+of their scope by query.
 """
 
 import time
@@ -12,9 +13,9 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from audit.tiles import ENTRIES, Tile, parse
+from gateway import scope
 from gateway.entries import EntryDraft, EntryType
-from gateway.errors import Refused
-from gateway.model import DEFAULT_TENANT, Principal
+from gateway.model import Principal
 from gateway.permissions import Permission
 from gateway.ports import Append
 from gateway.reasons import Reason
@@ -71,8 +72,8 @@ async def hash_tile(request: Request) -> Response:
 async def entry_bundle(request: Request, principal: Principal) -> Response:
     """One bundle of entries; that it is read is on record before it is."""
     query(request)
-    if principal.tenant != DEFAULT_TENANT:
-        raise Refused(Reason.AUTH_FORBIDDEN, "entry bundles hold the entries of every tenant")
+    scope.require_every_tenant(principal)
+    scope.require_every_hand(principal)
     tile = parse(ENTRIES, request.path_params["bundle_path"])
     await _record(request, principal, tile)
     content = await gateway_of(request.scope).log.bundle(tile)
@@ -125,7 +126,7 @@ ENDPOINTS: Final = (
         summary="Get a bundle of entries.",
         handler=entry_bundle,
         answers={200: Body(BINARY, description="C2SP tlog-tiles entry bundle.")},
-        problems=(Reason.LOG_UNAVAILABLE, Reason.LOG_DROPPED),
+        problems=(Reason.AUTH_BOUND, Reason.LOG_UNAVAILABLE, Reason.LOG_DROPPED),
     ),
     Endpoint(
         method="GET",

@@ -128,7 +128,7 @@ def _erasure(found: Erasure) -> dict[str, Any]:
 def _hold(found: Hold, now: float) -> dict[str, Any]:
     return {
         "hold_id": found.hold_id,
-        "person": found.subject.removeprefix(_PERSON),
+        "person": None if found.subject is None else found.subject.removeprefix(_PERSON),
         "code": found.code,
         "set_at": found.set_at,
         "set_by": found.set_by,

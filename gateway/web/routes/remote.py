@@ -5,6 +5,7 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
+from gateway import scope
 from gateway.errors import Refused
 from gateway.model import Principal
 from gateway.permissions import Permission
@@ -23,15 +24,17 @@ LARGER_BODIES: Final = {NOTIFY: NOTICE_MAX_BYTES}
 """See ``policy.LARGER_BODIES``."""
 
 
-async def show(request: Request, principal: Principal) -> Response:  # noqa: ARG001 - a handler's shape
+async def show(request: Request, principal: Principal) -> Response:
     """The remote, and what became of the newest pull."""
     query(request)
+    scope.require_every_tenant(principal)
     return JsonResponse(gateway_of(request.scope).pulling.view())
 
 
-async def pull(request: Request, principal: Principal) -> Response:  # noqa: ARG001 - a handler's shape
-    """Pull now."""
+async def pull(request: Request, principal: Principal) -> Response:
+    """Pull now. The policy is every tenant's."""
     query(request)
+    scope.require_every_tenant(principal)
     return JsonResponse(await gateway_of(request.scope).pulling.pull())
 
 

@@ -2,13 +2,14 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from audit.export.bundle import Around, bundle
+from audit.export.bundle import Around, Payloads, bundle
+from audit.export.heads import Head
 from audit.export.source import Selection, Source
 from audit.log import Log
 from audit.query import Filter, StoredEntry
@@ -88,7 +89,7 @@ class House:
         return {"v": 1, "origin": self.log.origin, "jwks": self.keyset.trust_jwks(), "log": [self.log.vkey()]}
 
     async def selection(self, *, first: int = 0, end: int | None = None, tree_size: int | None = None,
-                        tenant: str = "default", key_changes: bool | None = None, **filters: str
+                        tenant: str = "default", key_changes: bool | None = None, **filters: Any
                         ) -> tuple[Selection, str]:  # fmt: skip
         size, note = await self.log.signed_head()
         if tree_size is not None:
@@ -97,8 +98,14 @@ class House:
         wanted = Filter(tenant=tenant, **filters)
         return Selection(wanted, first, size if end is None else end, size, key_changes=changes), note
 
-    async def bundle(self, *, payloads: bool = False, kept: Sequence[int] = (), **asked: Any) -> bytes:
+    async def bundle(self, *, payloads: bool = False, **asked: Any) -> bytes:
         """A bundle as the gateway makes one."""
+        return b"".join([part async for part in self.parts(payloads=self.log if payloads else None, **asked)])
+
+    async def parts(
+        self, *, payloads: Payloads | None = None, kept: Sequence[int] = (), **asked: Any
+    ) -> AsyncIterator[bytes]:
+        """The same, part by part."""
         selection, note = await self.selection(**asked)
 
         async def receipts(page: Sequence[StoredEntry]) -> list[str]:
@@ -110,17 +117,19 @@ class House:
         around = Around(
             origin=self.log.origin,
             by="p-auditor",
-            checkpoint=note,
+            head=Head(tree_size=selection.tree_size, note=note, cosignatures=0, needed=0, log_size=selection.tree_size),
+            later=0,
             keys=self.trust(),
             controls={},
             receipts=receipts,
             policy=policy,
-            opened=self.log.open if payloads else None,
+            payloads=payloads,
             sign=lambda raw: self.keyset.sign(Purpose.RECEIPT, Typ.EXPORT, raw),
             kept=kept,
             now=NOW,
         )
-        return b"".join([part async for part in bundle(Source(self.log.reader), selection, around)])
+        async for part in bundle(Source(self.log.reader), selection, around):
+            yield part
 
 
 def check(raw: bytes, *keys: Vkey, **asked: Any) -> Report:

@@ -4,6 +4,8 @@ import base64
 import json
 import random
 import tarfile
+import tracemalloc
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from typing import Any
 
@@ -12,17 +14,31 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
+from audit.log import Log
 from audit.merkle import Frontier, leaf_hash
-from audit.query import Filter
+from audit.query import Filter, Scope
 from audit.verifier.collected import COUNTED_MAX, Collected
 from audit.verifier.note import WITNESS, Vkey
 from audit.verifier.report import Exit, Verdict
 from audit.verifier.tree import EMPTY_ROOT, Growth, spans
 from gateway.canonical import b64url_decode, canonical
+from gateway.commitments import commit
+from gateway.entries import COMMON, EntryDraft, EntryType
 from gateway.policy.bundle import assemble
 from gateway.ports import Append, Purpose, Typ
 from tests.audit.conftest import draft
-from tests.audit.export.house import DIGEST, NOW, OTHERS, POLICY, House, check, resigned, said, taken_apart
+from tests.audit.export.house import (
+    DIGEST,
+    NOW,
+    OTHERS,
+    POLICY,
+    House,
+    check,
+    put_together,
+    resigned,
+    said,
+    taken_apart,
+)
 
 
 async def test_a_whole_log_is_proved_without_the_gateway(house: House) -> None:
@@ -68,6 +84,43 @@ async def test_of_another_tenant_there_are_only_hashes(house: House) -> None:
     assert "--trust" in said(report, Verdict.OPEN)["manifest"]
     trusted = check(await house.bundle(tenant=OTHERS), house.key, trust=canonical(house.trust()))
     assert trusted.exit is Exit.HOLDS
+
+
+BOUND = Scope(hands=frozenset({"mail"}), types=frozenset(map(str, COMMON)))
+
+
+async def test_of_other_hands_than_the_readers_there_are_only_hashes(house: House) -> None:
+    theirs = await house.fill(2, hand="mail", action="send")
+    raw = await house.bundle(scope=BOUND)
+    assert b"git_status" not in raw
+    report = check(raw, house.key)
+    assert report.exit is Exit.HOLDS, list(report.lines())
+    keys = len(house.log.reader.query(Filter(scope=Scope(hands=frozenset(), types=BOUND.types)), limit=100).entries)
+    assert report.facts["entries"] == len(theirs) + keys
+    assert report.facts["receipts"] == len(theirs)
+    limits = said(report, Verdict.LIMIT)
+    assert "other hands than mail" in limits["scope"]
+    assert "completeness" in limits
+
+
+async def test_a_bundle_for_some_hands_that_encloses_others_is_named(house: House) -> None:
+    parts = taken_apart(await house.bundle())
+    asked = json.loads(dict(parts)["asked.json"])
+    asked["scope"] = {"hands": ["mail"], "types": []}
+    changed = [(name, canonical(asked) if name == "asked.json" else raw) for name, raw in parts]
+    report = check(resigned(house, changed), house.key)
+    assert report.exit is Exit.FAILED
+    assert any("beyond the hands of the reader" in line for line in report.lines())
+
+
+@pytest.mark.parametrize("scope", [{"hands": ["a"]}, {"hands": "a", "types": []}, {"hands": [1], "types": []},
+                                   {"hands": [], "types": [], "more": []}])  # fmt: skip
+async def test_a_scope_that_cannot_be_read_is_refused(house: House, scope: object) -> None:
+    parts = taken_apart(await house.bundle())
+    asked = json.loads(dict(parts)["asked.json"]) | {"scope": scope}
+    changed = [(name, canonical(asked) if name == "asked.json" else raw) for name, raw in parts]
+    report = check(resigned(house, changed), house.key)
+    assert report.exit is Exit.FAILED
 
 
 async def test_opened_values_are_those_that_were_committed_to(house: House) -> None:
@@ -337,3 +390,60 @@ async def test_a_bundle_that_is_not_at_hand_is_said_to_be_missing(house: House) 
 
 def test_the_digest_of_a_bundle_is_the_engines() -> None:
     assert assemble({path: text.encode() for path, text in POLICY.items()}).digest == DIGEST
+
+
+class Counting:
+    """Payloads that remember how much of them was opened at a time."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self.opened: list[int] = []
+
+    async def open(self, commitments: Sequence[str]) -> Mapping[str, tuple[bytes, bytes]]:
+        found = await self._log.open(commitments)
+        self.opened.append(sum(len(value) for _, value in found.values()))
+        return found
+
+    async def sealed_bytes(self, commitments: Sequence[str]) -> Mapping[str, int]:
+        return await self._log.sealed_bytes(commitments)
+
+
+async def test_values_are_opened_and_written_in_bounded_parts(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One segment with 40 MB of values, one of which is larger than the bound."""
+    bound = 1 << 20
+    monkeypatch.setattr("audit.export.bundle.OPENINGS_MAX_BYTES", bound)
+    sizes = [200_000] * 200 + [2 * bound] + [10] * 100
+    values = [commit(bytes([number % 256]) * size, "default/ada/c") for number, size in enumerate(sizes)]
+    await house.log.append(
+        Append([EntryDraft(EntryType.STEP_EXECUTED, "default", fields={"result": value}) for value in values])
+    )
+    counting = Counting(house.log)
+    tracemalloc.start()
+    try:
+        largest = 0
+        async for part in house.parts(payloads=counting):
+            largest = max(largest, len(part))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert max(counting.opened) == 2 * bound
+    assert sorted(counting.opened)[-2] <= bound
+    assert sum(counting.opened) >= sum(sizes)
+    assert largest < 3 * bound
+    assert peak < 64 * bound, "40 MB of values, as text and several times over, would be far more"
+    report = check(await house.bundle(payloads=True), house.key)
+    assert report.exit is Exit.HOLDS
+    assert report.facts["openings"] == len(sizes) + 5
+
+
+async def test_parts_of_openings_out_of_order_are_refused(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("audit.export.bundle.OPENINGS_MAX_BYTES", 1)
+    parts = taken_apart(await house.bundle(payloads=True))
+    openings = [place for place, (name, _) in enumerate(parts) if name.startswith("openings/")]
+    assert [parts[place][0][-13:-7] for place in openings] == [f"{number:06d}" for number in range(5)]
+    assert check(put_together(parts), house.key).exit is Exit.HOLDS
+    swapped = list(parts)
+    swapped[openings[0]], swapped[openings[1]] = parts[openings[1]], parts[openings[0]]
+    assert check(resigned(house, swapped), house.key).exit is Exit.FAILED
+    missing = [part for place, part in enumerate(parts) if place != openings[1]]
+    assert check(resigned(house, missing), house.key).exit is Exit.FAILED

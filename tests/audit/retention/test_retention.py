@@ -212,28 +212,6 @@ async def test_a_hold_keeps_the_partition_of_an_entry_that_it_is_about(aged, ope
         assert await states(one) == [DUE, DUE, YOUNG]
 
 
-async def test_a_hold_that_comes_while_a_partition_is_dropped_keeps_it(aged, opened, clock, monkeypatch):
-    async with opened(aged) as log:
-        one = retention(aged, log, clock)
-        append = log.append
-
-        async def held_meanwhile(item):
-            indices = await append(item)
-            if item.entries[0].type is EntryType.RETENTION_APPLIED:
-                await append(Append([holds.setting(holds.Held(first=0, last=9), "c")[1]]))
-            return indices
-
-        monkeypatch.setattr(log, "append", held_meanwhile)
-        assert await one.drop(0) == 0
-        assert await one.sweep() == 0
-        with aged.connect() as connection:
-            [hold] = holds.in_force(connection)
-        assert list(check(aged)) == []
-        await append(Append([holds.lifting(hold)]))
-        assert await one.sweep() > 4000
-        assert list(check(aged)) == []
-
-
 async def test_a_hold_outlives_its_own_partition(aged, opened, clock):
     """Set in a partition that is dropped later: it still holds, and can still be lifted."""
     async with opened(aged) as log:

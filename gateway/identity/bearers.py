@@ -1,0 +1,162 @@
+"""From an access token of another issuer to a principal of this gateway.
+
+1. whose token it claims to be, out of the configured issuers; 2. that issuer's key; 3. the token's checks
+(``keys.access_tokens``); 4. its tenant; 5. who its subject is here: linked by a security admin, or made a principal by
+the operator's table of claims. A linked principal may what it is registered for. One that claims made may what *this*
+token's claims give, so that a group taken away at the issuer is gone with its next token.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from gateway.errors import Malformed, Refused
+from gateway.identity.provider import Provider
+from gateway.model import Principal, Role
+from gateway.pointers import tokens
+from gateway.reasons import Reason
+from gateway.settings import IdentitySettings
+from gateway.store.directory import SqlDirectory
+from gateway.store.directory_links import CLAIMS, TOKEN, Identity
+from keys.access_tokens import Profile, VerifiedToken, peek, verify
+
+CLAIMED_MAX: Final = 1024
+"""Groups, roles or scopes of one token that are looked at; with more, the token is refused."""
+
+_SCOPES: Final = frozenset({"/scope", "/scp"})
+
+
+class Bearers:
+    """Believes the tokens of the configured issuers. Belongs to one event loop."""
+
+    def __init__(self, providers: Iterable[Provider], directory: SqlDirectory) -> None:
+        """Believe tokens of ``providers``.
+
+        Raises:
+            SettingsError: by whoever makes ``providers``, where two of them have one issuer.
+        """
+        self._providers = {one.settings.issuer: (one, profile_of(one.settings)) for one in providers}
+        self._directory = directory
+
+    def source_of(self, name: str) -> Provider | None:
+        """The issuer of that name in the settings."""
+        return next((one for one, _ in self._providers.values() if one.name == name), None)
+
+    async def authenticate(self, token: str, now: float) -> Principal:
+        """The principal behind an access token.
+
+        Raises:
+            Refused: ``auth.invalid``, ``auth.expired``, ``auth.scope``; ``auth.forbidden`` for a subject that is nobody
+                here.
+            Unavailable: ``auth.unavailable``; the database cannot be read or written.
+        """
+        unverified = peek(token)
+        known = self._providers.get(unverified.issuer)
+        if known is None:
+            raise Refused(Reason.AUTH_INVALID, "bearer token: of an issuer that is not configured")
+        provider, profile = known
+        verified = verify(unverified, profile, await provider.key(unverified.kid), now)
+        settings = provider.settings
+        kind = TOKEN if settings.roles_claim is None else CLAIMS
+        identity = Identity(kind, tenant_of(settings, verified.claims), settings.issuer, verified.subject)
+        return await self._principal(provider, identity, verified)
+
+    async def close(self) -> None:
+        """Close the connections to issuers."""
+        for provider, _ in self._providers.values():
+            await provider.close()
+
+    async def _principal(self, provider: Provider, identity: Identity, token: VerifiedToken) -> Principal:
+        linked = await self._directory.linked(identity)
+        if linked is None:
+            if provider.settings.roles_claim is None:
+                raise Refused(Reason.AUTH_FORBIDDEN, f"a subject of issuer {provider.name} that is linked to nobody")
+            await self._provision(provider, identity, token)
+            linked = await self._directory.linked(identity)
+        if linked is None or linked.principal is None:
+            raise Refused(Reason.AUTH_INVALID, f"a subject of issuer {provider.name} that is revoked")
+        if not linked.by_claims:
+            return linked.principal
+        return await self._by_claims(provider, linked.principal, token)
+
+    async def _provision(self, provider: Provider, identity: Identity, token: VerifiedToken) -> None:
+        roles = self._roles(provider, token)
+        try:
+            await self._directory.provision(identity, provider.name, sorted(roles), provider.settings.hands)
+        except Malformed:
+            raise Refused(Reason.AUTH_FORBIDDEN, "its claims give roles that nobody may have together") from None
+        except Refused as refusal:
+            # Another request or gateway made the principal at the same moment; it is found there.
+            if refusal.reason is not Reason.REQUEST_CONFLICT:
+                raise
+
+    async def _by_claims(self, provider: Provider, person: Principal, token: VerifiedToken) -> Principal:
+        roles = self._roles(provider, token)
+        if not roles <= person.roles:
+            try:
+                await self._directory.widen(person, sorted(roles))
+            except Malformed:
+                # Each token alone would do; the same subject with both kinds could ask by one and approve by the other.
+                raise Refused(Reason.AUTH_FORBIDDEN, "its tokens give roles that nobody may have together") from None
+        return replace(person, roles=roles, hands=_narrowed(person.hands, provider.settings.hands))
+
+    @staticmethod
+    def _roles(provider: Provider, token: VerifiedToken) -> frozenset[Role]:
+        settings = provider.settings
+        values = claimed(token.claims, settings.roles_claim)
+        found = {role for value in values for role in settings.roles.get(value, ())}
+        if not found:
+            raise Refused(Reason.AUTH_FORBIDDEN, f"issuer {provider.name}: no claim that gives a role")
+        if {Role.AGENT, Role.APPROVER} <= found:
+            raise Refused(Reason.AUTH_FORBIDDEN, "its claims give roles that nobody may have together")
+        return frozenset(found)
+
+
+def tenant_of(settings: IdentitySettings, claims: Mapping[str, Any]) -> str:
+    """The tenant of a token.
+
+    Raises:
+        Refused: ``auth.forbidden`` where its claims name none that is listed, or several.
+    """
+    if settings.tenant_claim is None:
+        return settings.tenant
+    found = {settings.tenants[value] for value in claimed(claims, settings.tenant_claim) if value in settings.tenants}
+    if len(found) != 1:
+        raise Refused(Reason.AUTH_FORBIDDEN, "its claims do not name one tenant")
+    return found.pop()
+
+
+def claimed(claims: Mapping[str, Any], pointer: str | None) -> frozenset[str]:
+    """The texts at ``pointer``: of a list, or the one text; scopes (RFC 8693 section 4.2) are parted at blanks."""
+    found: Any = claims
+    for name in tokens(pointer or ""):
+        found = found.get(name) if isinstance(found, Mapping) else None
+    values: Any = found
+    if isinstance(found, str):
+        values = found.split(" ") if pointer in _SCOPES else [found]
+    if not isinstance(values, list):
+        return frozenset()
+    if len(values) > CLAIMED_MAX:
+        raise Refused(Reason.AUTH_INVALID, "bearer token: too many groups")
+    return frozenset(value for value in values if isinstance(value, str) and value)
+
+
+def _narrowed(registered: frozenset[str] | None, now: Sequence[str] | None) -> frozenset[str] | None:
+    """The hands that are in both scopes; ``None`` is every hand."""
+    if now is None or registered is None:
+        return registered if now is None else frozenset(now)
+    return registered & frozenset(now)
+
+
+def profile_of(settings: IdentitySettings) -> Profile:
+    """What the tokens of an issuer must be."""
+    return Profile(
+        issuer=settings.issuer,
+        algorithm=settings.algorithm,
+        audiences=frozenset(settings.audiences),
+        typ=settings.token_type,
+        clients=None if settings.clients is None else frozenset(settings.clients),
+        scopes=frozenset(settings.scopes),
+        lifetime_max_seconds=settings.lifetime_max_seconds,
+        skew_seconds=settings.clock_skew_seconds,
+    )

@@ -1,0 +1,264 @@
+"""Who somebody elsewhere is here: subjects of other issuers, linked to principals.
+
+A security admin makes a link, or a subject's first token does where the operator wrote which claims make a principal. A
+subject is never given to another principal, also not after its link was revoked. Entries name a link by a random id;
+what it links lies under their commitment.
+"""
+
+import json
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, TypedDict
+
+from sqlalchemy import Connection, bindparam, insert, select, update
+
+from gateway.canonical import canonical
+from gateway.entries import EntryDraft, EntryType
+from gateway.errors import Refused
+from gateway.model import Principal, Role
+from gateway.permissions import Permission, require
+from gateway.ports import Append, Guard, Write
+from gateway.reasons import Conflict, Reason, because
+from gateway.store import directory_rows as rows
+from gateway.store.directory_changes import Changes, committed
+from gateway.store.directory_reads import Found
+from gateway.store.tables import identity_links, principals
+
+TOKEN: Final = "token"  # noqa: S105 - a kind of proof
+CLAIMS: Final = "claims"
+LINKS_MAX: Final = 64
+"""Links of one principal, revoked ones included."""
+
+_ADD_LINK: Final = insert(identity_links)
+_ADD_PRINCIPAL: Final = insert(principals)
+_REVOKE: Final = (
+    update(identity_links)
+    .where(identity_links.c.link_id == bindparam("named"), identity_links.c.revoked_at.is_(None))
+    .values(revoked_at=bindparam("at"), mac=bindparam("new_mac"))
+)
+_WIDEN: Final = (
+    update(principals)
+    .where(
+        principals.c.tenant == bindparam("in_tenant"),
+        principals.c.principal_id == bindparam("named"),
+        principals.c.revoked_at.is_(None),
+        principals.c.mac == bindparam("old_mac"),
+    )
+    .values(roles=bindparam("new_roles"), mac=bindparam("new_mac"))
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Somebody as they are known elsewhere.
+
+    Attributes:
+        kind: ``token``, or ``claims`` where the token's claims also say what its subject may do.
+        source: the issuer's URL.
+        subject: ``sub``.
+    """
+
+    kind: str
+    tenant: str
+    source: str
+    subject: str
+
+
+class LinkView(TypedDict):
+    """A link as the API shows it. Times are seconds since the epoch."""
+
+    id: str
+    kind: str
+    source: str
+    subject: str
+    created_at: float
+    revoked_at: float | None
+
+
+class LinkAdmin(Changes):
+    """Operations on links. Those of security admins check the actor themselves."""
+
+    async def link(self, actor: Principal, principal_id: str, identity: Identity) -> LinkView:
+        """Let whoever holds a token of a subject call as a principal.
+
+        Raises:
+            Refused: ``auth.forbidden``; ``request.not_found`` (also for a revoked principal); ``request.conflict``
+                where the identity is or was somebody's, or the principal has too many.
+        """
+        require(actor, Permission.PRINCIPALS_MANAGE)
+        person = await self._linkable(actor.tenant, principal_id)
+        if len(await self._rows(actor.tenant, principal_id)) >= LINKS_MAX:
+            raise Refused(Reason.REQUEST_CONFLICT, "too many links", limit=LINKS_MAX, **because(Conflict.LINK_TAKEN))
+        row = self._row_of(person.id, person.pseudonym, identity)
+        entry = _entry(person, actor.pseudonym, "linked", row)
+        await self._append(Append([entry], guards=[Guard(_ADD_LINK, self._macs.seal(identity_links, row), _taken)]))
+        return _view(row)
+
+    async def links(self, actor: Principal, principal_id: str) -> list[LinkView]:
+        """A principal's links, the revoked among them, oldest first.
+
+        Raises:
+            Refused: ``auth.forbidden``.
+            RowChanged: ``gateway.internal``; a list that left a row out would look whole.
+        """
+        require(actor, Permission.PRINCIPALS_MANAGE)
+        return [_view(row) for row in await self._rows(actor.tenant, principal_id)]
+
+    async def unlink(self, actor: Principal, principal_id: str, link_id: str) -> LinkView:
+        """Revoke a link, for ever.
+
+        Raises:
+            Refused: ``auth.forbidden``; ``request.not_found``; ``request.conflict`` where it is revoked.
+        """
+        require(actor, Permission.PRINCIPALS_MANAGE)
+        found = next((row for row in await self._rows(actor.tenant, principal_id) if row["link_id"] == link_id), None)
+        if found is None:
+            raise Refused(Reason.REQUEST_NOT_FOUND, "no such link")
+        if found["revoked_at"] is not None:
+            raise Refused(Reason.REQUEST_CONFLICT, "revoked already", **because(Conflict.REVOKED))
+        people = await self._read(lambda connection: self._reads.principal_rows(connection, actor.tenant, principal_id))
+        if not people:
+            raise Refused(Reason.REQUEST_NOT_FOUND, "no such principal")
+        now = self._clock()
+        gone = self._macs.seal(identity_links, {**found, "revoked_at": now})
+        write = Write(_REVOKE, {"named": link_id, "at": now, "new_mac": gone["mac"]})
+        await self._append(Append([_entry(_named(people[0]), actor.pseudonym, "link_revoked", found)], [write]))
+        return _view(gone)
+
+    async def provision(self, identity: Identity, name: str, roles: Sequence[str], hands: Sequence[str] | None) -> None:
+        """Make a principal of a subject whose token's claims say that it is one, with its link, in one append.
+
+        Args:
+            name: of the issuer in the settings; the principal's id begins with it.
+
+        Raises:
+            Refused: ``request.conflict`` where another request or gateway made it first; ``request.malformed``.
+        """
+        scope = rows.hand_scope(hands)
+        person: Found = {
+            "tenant": identity.tenant,
+            "principal_id": rows.identifier(f"{name}:{secrets.token_hex(10)}", "id"),
+            "pseudonym": f"p-{secrets.token_hex(16)}",
+            "roles": json.dumps(rows.roles(roles)),
+            "hands": None if scope is None else json.dumps(scope),
+            "approval_jwk": None,
+            "created_at": self._clock(),
+            "revoked_at": None,
+        }
+        link = self._row_of(person["principal_id"], person["pseudonym"], identity)
+        entry = _entry(_named(person), person["pseudonym"], "provisioned", link)
+        # The link first: where it is taken already, nobody is added.
+        guards = [
+            Guard(_ADD_LINK, self._macs.seal(identity_links, link), _taken),
+            Guard(_ADD_PRINCIPAL, self._macs.seal(principals, person), _taken),
+        ]
+        await self._append(Append([entry], guards=guards))
+
+    async def widen(self, person: Principal, roles: Sequence[str]) -> None:
+        """Keep on record that a token's claims give a principal made from claims more roles than before.
+
+        Its row holds every role that its tokens ever gave; what one request may do is what its own token gives.
+
+        Raises:
+            Refused: ``request.malformed`` where both together are roles that nobody may have.
+        """
+        found = await self._read(lambda connection: self._reads.principal_rows(connection, person.tenant, person.id))
+        if not found or found[0]["revoked_at"] is not None:
+            return
+        before = found[0]
+        united = rows.roles({*json.loads(before["roles"]), *roles})
+        after = self._macs.seal(principals, {**before, "roles": json.dumps(united)})
+        write = Write(
+            _WIDEN,
+            {
+                "in_tenant": person.tenant,
+                "named": person.id,
+                "old_mac": before["mac"],
+                "new_roles": after["roles"],
+                "new_mac": after["mac"],
+            },
+        )
+        await self._append(Append([_entry(_named(after), person.pseudonym, "roles_widened", None)], [write]))
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _name_mac(self, identity: Identity) -> str:
+        """One column for what must be unique: however a subject came to be linked, it is linked once in a tenant."""
+        message = canonical([identity.tenant, identity.source, identity.subject])
+        return self._macs.of_message("identity link", message).hex()
+
+    def _row_of(self, principal_id: str, pseudonym: str, identity: Identity) -> Found:
+        return {
+            "name_mac": self._name_mac(identity),
+            "link_id": secrets.token_hex(8),
+            "tenant": identity.tenant,
+            "principal_id": principal_id,
+            "pseudonym": pseudonym,
+            "kind": identity.kind,
+            "source": identity.source,
+            "subject": identity.subject,
+            "created_at": self._clock(),
+            "revoked_at": None,
+        }
+
+    async def _linkable(self, tenant: str, principal_id: str) -> Principal:
+        found = await self._read(lambda connection: self._reads.principals(connection, [(tenant, principal_id)]))
+        if (tenant, principal_id) not in found:
+            raise Refused(Reason.REQUEST_NOT_FOUND, "no such principal")
+        return found[tenant, principal_id]
+
+    async def _rows(self, tenant: str, principal_id: str) -> list[Found]:
+        def read(connection: Connection) -> list[Found]:
+            query = (
+                select(identity_links)
+                .where(identity_links.c.tenant == tenant, identity_links.c.principal_id == principal_id)
+                .order_by(identity_links.c.created_at, identity_links.c.link_id)
+            )
+            return self._reads.link_rows(connection, query, tenant)
+
+        return await self._read(read)
+
+
+def _named(row: Found) -> Principal:
+    roles = frozenset(Role(role) for role in json.loads(row["roles"]))
+    hands = None if row["hands"] is None else frozenset(json.loads(row["hands"]))
+    return Principal(row["principal_id"], row["tenant"], row["pseudonym"], roles, hands)
+
+
+def _view(row: Found) -> LinkView:
+    return {
+        "id": row["link_id"],
+        "kind": row["kind"],
+        "source": row["source"],
+        "subject": row["subject"],
+        "created_at": row["created_at"],
+        "revoked_at": row["revoked_at"],
+    }
+
+
+def _entry(person: Principal, actor: str, change: str, link: Found | None) -> EntryDraft:
+    """What is linked lies under the commitment; that something is, and by which kind of proof, stands in clear."""
+    facts: dict[str, str | int] = {
+        "change": change,
+        "subject": person.pseudonym,
+        "roles": ",".join(sorted(map(str, person.roles))),
+        "hands": "*" if person.hands is None else ",".join(sorted(person.hands)),
+    }
+    document: dict[str, object] = {"id": person.id}
+    if link is not None:
+        facts |= {"link": link["link_id"], "link_kind": link["kind"]}
+        document |= {"source": link["source"], "subject": link["subject"]}
+    return EntryDraft(
+        EntryType.PRINCIPAL_CHANGED,
+        person.tenant,
+        principal=actor,
+        facts=facts,
+        fields={"principal": committed(document, person.tenant, person.id)},
+    )
+
+
+def _taken(_connection: Connection) -> None:
+    raise Refused(
+        Reason.REQUEST_CONFLICT, "the identity is or was somebody's", member="subject", **because(Conflict.LINK_TAKEN)
+    )

@@ -1,0 +1,68 @@
+"""GETs small documents over the one dialer: a refused address is refused here too, and no redirect is followed."""
+
+import asyncio
+import ssl
+from pathlib import Path
+
+import aiohttp
+
+from gateway.errors import Unavailable
+from gateway.reasons import Reason
+from gateway.settings import SettingsError
+from hand_adapters.dialer import Dialer, Disconnected, session
+
+
+class HttpFetcher:
+    """Reads documents of one party, over a session of its own for its life. Belongs to one event loop."""
+
+    def __init__(self, where: str, *, private_network: bool, ca_file: Path | None) -> None:
+        """Connect to nothing yet.
+
+        Args:
+            where: the setting that this serves, for messages.
+            ca_file: the only authorities whose certificates are believed; ``None`` for the system's.
+
+        Raises:
+            SettingsError: the file of authorities cannot be used.
+        """
+        self._private_network = private_network
+        self._session: aiohttp.ClientSession | None = None
+        try:
+            self._tls = ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
+        except (OSError, ssl.SSLError) as exc:
+            raise SettingsError(f"{where}.ca_file: {exc.strerror or 'no certificates in PEM'}") from None
+
+    async def get(self, url: str, *, timeout_seconds: float, answer_max_bytes: int) -> bytes:
+        """The body of a 200 answer.
+
+        Raises:
+            Unavailable: ``auth.unavailable``: no such answer in time, or one that is longer.
+        """
+        if self._session is None:
+            self._session = session(Dialer(private_network=self._private_network, limit=2))
+        try:
+            async with (
+                asyncio.timeout(timeout_seconds),
+                self._session.get(
+                    url, allow_redirects=False, ssl=self._tls, headers={"Accept": "application/json"}
+                ) as response,
+            ):
+                if response.status != 200:
+                    raise Unavailable(Reason.AUTH_UNAVAILABLE, f"{url} answers {response.status}")
+                answer = await response.content.read(answer_max_bytes + 1)
+                while len(answer) <= answer_max_bytes and (chunk := await response.content.read(answer_max_bytes)):
+                    answer += chunk
+                if len(answer) > answer_max_bytes:
+                    response.close()
+                    raise Unavailable(Reason.AUTH_UNAVAILABLE, f"{url} answers more than {answer_max_bytes} bytes")
+                return answer
+        except TimeoutError:
+            raise Unavailable(Reason.AUTH_UNAVAILABLE, f"{url} did not answer in time") from None
+        except (aiohttp.ClientError, OSError, Disconnected, ValueError) as exc:
+            raise Unavailable(Reason.AUTH_UNAVAILABLE, f"{url}: {type(exc).__name__}") from None
+
+    async def close(self) -> None:
+        """Close the session."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None

@@ -1,0 +1,28 @@
+"""A real gateway beside a real OpenID provider that it believes."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.approvals.world import World, world
+from tests.identity.real import AUDIENCE, RealProvider, new_key, running
+
+FIRST = new_key("first")
+CLAIMS = {"machine": {"groups": ["agents", "unknown to us"]}, "app": {"groups": ["auditors"]}}
+
+
+@asynccontextmanager
+async def both(
+    home: Path, claims: dict[str, Any] | None = None, **identity: Any
+) -> AsyncIterator[tuple[World, RealProvider]]:
+    async with running(FIRST, claims=claims or CLAIMS) as provider:
+        company = {
+            "issuer": provider.issuer,
+            "audiences": [AUDIENCE],
+            "algorithm": "RS256",
+            "private_network": True,
+            **identity,
+        }
+        async with world(home, identity={"company": company}) as here:
+            yield here, provider
