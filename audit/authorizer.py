@@ -1,4 +1,5 @@
-"""What SQLite lets the gateway's own connections do: rows, and nothing that changes the schema that guards them.
+"""What SQLite lets the gateway's own connections do: rows, but not take away what can be erased, which is the eraser's
+(``audit.eraser``), and nothing that changes the schema that guards them.
 
 SQLite has no roles. An authorizer (sqlite.org/c3ref/set_authorizer.html) is asked while a statement is prepared, so a
 statement injected into the gateway can no more drop a trigger, shadow a table or rewrite the schema than PostgreSQL's
@@ -8,7 +9,9 @@ application role can. Another program that opens the file has no authorizer: kee
 import sqlite3
 from typing import Final
 
-_ROWS: Final = frozenset({sqlite3.SQLITE_INSERT, sqlite3.SQLITE_UPDATE, sqlite3.SQLITE_DELETE})
+from audit.rights import ERASABLE
+
+_ROWS: Final = {sqlite3.SQLITE_INSERT: "INSERT", sqlite3.SQLITE_UPDATE: "UPDATE", sqlite3.SQLITE_DELETE: "DELETE"}
 _HARMLESS: Final = frozenset(
     {
         sqlite3.SQLITE_SELECT,
@@ -45,7 +48,9 @@ def authorize(action: int, first: str | None, second: str | None, database: str 
         # that does it is refused by SQLite itself, unless the pragma writable_schema is on, and that is denied below.
         allowed = database == "main"
     elif action in _ROWS:
-        allowed = database == "main" and not (first or "").startswith("sqlite_")
+        table = first or ""
+        withheld = _ROWS[action] in ERASABLE.get(table, ())
+        allowed = database == "main" and not table.startswith("sqlite_") and not withheld
     elif action == sqlite3.SQLITE_FUNCTION:
         allowed = second != "load_extension"
     elif action == sqlite3.SQLITE_PRAGMA:

@@ -83,6 +83,7 @@ class Committer:
         self._seen = Frontier()
         dialect = engine.dialect
         self._statements = Statements(dialect)
+        self._insert_head = BulkInsert(dialect, head, ("id", "tree_size", "root", "origin"), "ON CONFLICT DO NOTHING")
         self._insert_entries = BulkInsert(dialect, entries, ("idx", *COLUMNS, "reasons", "body", "hashes", "fields"))
         self._insert_keys = BulkInsert(
             dialect, data_keys, ("key_id", "tenant", "subject", "bucket", "wrapped", "created_at")
@@ -264,9 +265,7 @@ class Committer:
         size, root, origin = rows[0] if rows else (0, b"", "")
         self._require_seen(connection, size)
         if not rows:
-            if connection.execute(select(entries.c.idx).limit(1)).first() is not None:
-                raise LogMisconfigured("the head row is gone but entries exist: run fsck")
-            connection.execute(head.insert().values(id=1, tree_size=0, root=EMPTY_ROOT, origin=self._origin))
+            self._make_head(connection, driver)
             self._edge = Frontier()
         elif origin != self._origin:
             raise LogMisconfigured(f"the database holds the log {origin}")
@@ -278,6 +277,14 @@ class Committer:
             self._edge = edge
         self._seen = self._edge or Frontier()
         return self._seen
+
+    def _make_head(self, connection: Connection, driver: Driver) -> None:
+        """The first writer of a database makes its head. Of several that start together one does, and the others wait
+        for its commit and then find that head."""
+        if not self._insert_head.execute(driver, [(1, 0, EMPTY_ROOT, self._origin)]):
+            raise _Redo
+        if connection.execute(select(entries.c.idx).limit(1)).first() is not None:
+            raise LogMisconfigured("the head row is gone but entries exist: run fsck")
 
     def _require_seen(self, connection: Connection, size: int) -> None:
         """Once for each connection: the log still holds what it held through an earlier one. It would not after a

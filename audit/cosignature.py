@@ -54,17 +54,13 @@ class WitnessKey:
         Raises:
             NoteInvalid: it is not this key's cosignature of ``text``.
         """
-        if len(blob) != KEY_ID_BYTES + _TIME.size + _SIGNATURE_BYTES:
-            raise NoteInvalid(f"the cosignature of {self.name} has a wrong length")
-        (time,) = _TIME.unpack_from(blob, KEY_ID_BYTES)
-        if not 0 < time <= TIME_MAX:
-            raise NoteInvalid(f"the cosignature of {self.name} has no time")
+        time = time_of(self.name, blob)
         try:
             key = Ed25519PublicKey.from_public_bytes(self.public)
             key.verify(blob[KEY_ID_BYTES + _TIME.size :], cosigned_message(text, time))
         except (InvalidSignature, ValueError):
             raise NoteInvalid(f"the cosignature of {self.name} does not verify", Reason.VERIFY_SIGNATURE) from None
-        return int(time)
+        return time
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +107,16 @@ class Quorum:
                 Reason.VERIFY_SIGNATURE,
             )
         return list(newest.values())
+
+
+def time_of(name: str, blob: bytes) -> int:
+    """The time in the signature line of the witness ``name``, unverified. Raises ``NoteInvalid`` where it has none."""
+    if len(blob) != KEY_ID_BYTES + _TIME.size + _SIGNATURE_BYTES:
+        raise NoteInvalid(f"the cosignature of {name} has a wrong length")
+    (time,) = _TIME.unpack_from(blob, KEY_ID_BYTES)
+    if not 0 < time <= TIME_MAX:
+        raise NoteInvalid(f"the cosignature of {name} has no time")
+    return int(time)
 
 
 def cosigned_message(text: str, time: int) -> bytes:

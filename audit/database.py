@@ -20,6 +20,10 @@ a read transaction turns into a write."""
 LOCK_MILLISECONDS: Final = 1_500
 """How long a statement waits for another's lock; below the two seconds in which an append must be answered."""
 STATEMENT_MILLISECONDS: Final = 10_000
+CACHE_BYTES: Final = 4 << 20
+"""SQLite's pages in memory, for each connection. Every commit of another connection empties it, so that what a reader
+keeps is of no use to its next read while the log is written; the writer's commits take no longer with so much than with
+eight times as much (docs/performance.md). What is not in it the operating system has."""
 _FILES: Final = "handrail_files"
 """Under which a pooled connection keeps its :class:`OpenFiles`."""
 
@@ -29,7 +33,7 @@ _PRAGMAS: Final = (
     "PRAGMA synchronous = FULL",
     "PRAGMA foreign_keys = ON",
     "PRAGMA secure_delete = ON",
-    "PRAGMA cache_size = -32768",
+    f"PRAGMA cache_size = -{CACHE_BYTES >> 10}",
     "PRAGMA wal_autocheckpoint = 4000",
 )
 # A server that vanished is noticed within seconds.

@@ -43,7 +43,8 @@ _LOOKS: Final = 20
 _MARK: Final = (
     f"INSERT INTO {erased_keys.name} (key_id, erasure_id) "  # noqa: S608
     f"SELECT k.key_id, CAST(:erasure AS VARCHAR(32)) FROM {data_keys.name} k "
-    "WHERE k.tenant = :the_tenant AND k.subject IN (SELECT %s) ON CONFLICT DO NOTHING"
+    "WHERE k.tenant = :the_tenant AND k.subject IN (SELECT %s) "
+    f"AND NOT EXISTS (SELECT 1 FROM {erased_keys.name} e WHERE e.key_id = k.key_id)"
 )
 _MARKS: Final = {
     "sqlite": text(_MARK % "value FROM json_each(:tags)"),

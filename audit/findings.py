@@ -33,7 +33,11 @@ class Fault(StrEnum):
     RETENTION = "retention"
     """Entries are gone, or their hashes kept, and no entry of the log says that retention dropped them."""
     PAYLOAD = "payload"
-    """A sealed value does not open its commitment."""
+    """A sealed value does not open its commitment, or is not with the entry and the keys that it was sealed for."""
+    ERASURE = "erasure"
+    """The record of an erasure is not what the log says of it."""
+    COSIGNATURE = "cosignature"
+    """A witness's cosignature is malformed, or none of the checkpoint that it stands with."""
 
 
 @dataclass(frozen=True, slots=True)

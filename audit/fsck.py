@@ -16,8 +16,9 @@ from sqlalchemy import Connection, Engine, Select, Table, func, select, type_coe
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.types import NullType
 
-from audit import damage, fsck_beside, post_quantum
+from audit import damage, fsck_beside, fsck_sealed, post_quantum
 from audit.checkpoint import Checkpoint, VerifierKey, note_text, parse_checkpoint, verify_note
+from audit.cosignature import WitnessKey
 from audit.dropping import Drops
 from audit.entry import COLUMNS, reasons_column
 from audit.epochs import EpochKeys
@@ -187,11 +188,13 @@ class _Check:
 
     def _name(self, index: int, entry: dict[str, Any]) -> Iterator[Finding]:
         """Hold an entry's origin against the one before; only a restore may change it, and says so."""
-        origin, facts = entry.get("origin"), entry.get("facts", {})
+        origin, facts = entry.get("origin"), entry.get("facts")
+        if not isinstance(facts, dict):
+            facts = {}
         if self._origin is None and not isinstance(origin, str):
             yield Finding(Fault.BODY, "the body names no log", index, index)
         elif self._origin is None or (
-            entry["type"] == EntryType.BACKUP_RESTORED
+            entry.get("type") == EntryType.BACKUP_RESTORED
             and origin not in {self._origin, *self._former}
             and (facts.get("origin"), facts.get("size")) == (self._origin, index)
         ):
@@ -321,6 +324,7 @@ def check(
     second: Sequence[PostQuantumKey] = (),
     kept: Iterable[str] = (),
     epochs: EpochKeys | None = None,
+    witnesses: Sequence[WitnessKey] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[Finding]:
     """Check the log in ``engine``; yields findings as they are met, none where all is well.
@@ -330,6 +334,7 @@ def check(
         second: with these, every checkpoint needs a signature by ML-DSA-44 as well.
         kept: checkpoints that the caller kept from earlier; the log must still contain what they sign.
         epochs: with these, every payload that can be opened is checked against its commitment.
+        witnesses: with these, their cosignatures are verified, and not only read.
         progress: called with (entries done, entries in all).
 
     Raises:
@@ -344,8 +349,10 @@ def check(
                     yield Finding(Fault.STORAGE, f"SQLite says: {line}")
             yield from _Check(connection, keys, second).run(kept, progress or (lambda _done, _all: None))
             yield from fsck_beside.index(connection)
+            yield from fsck_beside.cosigned(connection, witnesses)
+            yield from fsck_sealed.erasures(connection)
             if epochs is not None:
-                yield from fsck_beside.payloads(connection, epochs)
+                yield from fsck_sealed.payloads(connection, epochs)
     except (SQLAlchemyError, UnicodeDecodeError) as exc:
         # SQLite's own message may quote what it could not read, and Python's module then fails to decode that.
         if not damage.is_reported_by(exc):

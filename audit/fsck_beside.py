@@ -1,54 +1,25 @@
-"""What ``fsck`` looks at beside the tree: sealed values, and the inverted index."""
+"""What ``fsck`` looks at beside the tree: the inverted index, and the word of witnesses."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from sqlalchemy import Connection, func, select
 
 from audit import indexing
-from audit.buckets import open_bucket
-from audit.epochs import EpochKeys
-from audit.errors import SealBroken
+from audit.checkpoint import KEY_ID_BYTES, note_text, signature_line, signature_lines
+from audit.cosignature import WitnessKey, time_of, verified
+from audit.errors import NoteInvalid
 from audit.findings import Fault, Finding
 from audit.postings import BLOCK, differing
-from audit.sealing import OPENING, Opener, unseal
-from audit.tables import entries, key_buckets, posting_blocks, postings
-from audit.tables import payloads as table
-from audit.wrapping import every_epoch
+from audit.tables import checkpoints, cosignatures, posting_blocks, postings
 
-_CHUNK: Final = 512
-"""Values opened at a time."""
 _TERMS_MAX: Final = 16
 """Terms of one block that are named."""
-
-
-def payloads(connection: Connection, epochs: EpochKeys) -> Iterator[Finding]:
-    """Hold each value that can be opened against its commitment."""
-    opener = Opener(epochs)
-    statement = OPENING.order_by(table.c.commitment).limit(_CHUNK)
-    after = ""
-    while True:
-        rows = connection.execute(statement.where(table.c.commitment > after)).all()
-        for row in rows:
-            commitment = row.commitment
-            try:
-                key = opener.ciphers(connection, [row]).get(commitment)
-                if key is not None:  # a key of it was destroyed: erased, as it should be
-                    unseal(key, commitment, row.sealed)
-            except SealBroken as exc:
-                found = connection.execute(
-                    select(entries.c.idx).where(entries.c.fields.contains(commitment)).order_by(entries.c.idx).limit(1)
-                ).scalar()
-                yield Finding(Fault.PAYLOAD, exc.detail, found, found)
-        if len(rows) < _CHUNK:
-            break
-        after = rows[-1].commitment
-    every = {epoch.name: epoch for epoch in every_epoch(epochs)}
-    for row in connection.execute(select(key_buckets).order_by(key_buckets.c.bucket)).all():
-        try:
-            open_bucket(row, every)
-        except SealBroken as exc:
-            yield Finding(Fault.PAYLOAD, exc.detail, None, None)
+_COSIGNATURES: Final = (
+    select(cosignatures, checkpoints.c.note)
+    .join_from(cosignatures, checkpoints, cosignatures.c.tree_size == checkpoints.c.tree_size, isouter=True)
+    .order_by(cosignatures.c.tree_size, cosignatures.c.witness, cosignatures.c.key_id, cosignatures.c.time)
+)
 
 
 def index(connection: Connection) -> Iterator[Finding]:
@@ -67,3 +38,24 @@ def index(connection: Connection) -> Iterator[Finding]:
     )
     if connection.execute(strays).scalar():
         yield Finding(Fault.INDEX, "the index holds postings of a block that it does not count")
+
+
+def cosigned(connection: Connection, keys: Sequence[WitnessKey]) -> Iterator[Finding]:
+    """Hold each cosignature against the stored checkpoint of its size, which the tree was held against: with the key of
+    its witness all of it, else that it is one of that witness and time.
+    """
+    for row in connection.execute(_COSIGNATURES):
+        label = f"the cosignature of {row.witness} over size {row.tree_size}"
+        if row.note is None:
+            yield Finding(Fault.COSIGNATURE, f"{label}: there is no checkpoint of that size")
+            continue
+        try:
+            [(name, blob)] = signature_lines(row.line)
+            said = (name, blob[:KEY_ID_BYTES].hex(), time_of(name, blob), signature_line(name, blob))
+            if said != (row.witness, row.key_id, row.time, row.line):
+                yield Finding(Fault.COSIGNATURE, f"{label}: its line is of another witness or time")
+                continue
+            verified(note_text(row.note), [(name, blob)], keys)
+        except (NoteInvalid, ValueError, TypeError, AttributeError) as exc:
+            detail = exc.detail if isinstance(exc, NoteInvalid) else "not one signature line"
+            yield Finding(Fault.COSIGNATURE, f"{label}: {detail}")

@@ -12,10 +12,10 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, Executable, Table, func, insert, inspect, select, text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from audit.backup import DATABASE, Manifest, Progress, claimed, copy, nothing, reading, refuse_existing, sound, verify
 from audit.checkpoint import VerifierKey, checkpoint_text
@@ -28,6 +28,9 @@ from audit.tables import checkpoints, entries, head
 from gateway.entries import EntryDraft, EntryType
 from gateway.files import sync_directory
 from gateway.model import DEFAULT_TENANT
+
+_LOCK: Final = 0x48414E46
+"""PostgreSQL advisory lock: of restores into one database, one fills it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +175,10 @@ def _into_server(url: str, fill: Callable[[Engine], str]) -> str:
             for name in inspect(connection).get_table_names():
                 if name != "alembic_version" and connection.execute(text(f'SELECT 1 FROM "{name}" LIMIT 1')).first():  # noqa: S608
                     raise BackupRefused(f"the database is not empty: table {name} has rows")
-        return fill(engine)
+        try:
+            return fill(engine)
+        except IntegrityError as exc:
+            raise BackupRefused("the database is not empty: somebody else wrote to it meanwhile") from exc
     finally:
         engine.dispose()
 
@@ -188,6 +194,8 @@ def _fill(
 ) -> str:
     if writer.dialect.name == "postgresql":
         writer.execute(text("SET LOCAL statement_timeout = 0"))
+        if not writer.execute(text("SELECT pg_try_advisory_xact_lock(:lock)"), {"lock": _LOCK}).scalar():
+            raise BackupRefused("the database is not empty: another restore is filling it")
     for table in tables:
         # Looked at again inside the transaction: two restores into one database must not mix.
         if writer.execute(select(func.count()).select_from(table)).scalar_one():

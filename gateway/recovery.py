@@ -1,11 +1,18 @@
 """Settling what an earlier life of this gateway, or a log that could not be written, left half done."""
 
+import asyncio
+from typing import Final
+
 import structlog
 
 from gateway.errors import HandrailError, Unavailable
 from gateway.model import StepStatus
 from gateway.pipeline import Pipeline
 from gateway.reasons import Reason
+
+WAIT_SECONDS: Final = 60.0
+"""For another gateway that settles what a restore brought back."""
+_POLL_SECONDS: Final = 0.1
 
 _log = structlog.get_logger("handrail.recovery")
 
@@ -25,15 +32,39 @@ async def recover(pipeline: Pipeline, *, first: bool = False) -> None:
     Raises:
         Unavailable: ``log.unavailable``; what is not settled stays noted.
     """
-    restored = frozenset(await pipeline.store.restored()) if first else frozenset()
+    if first:
+        await _settle_restored(pipeline)
     owned = await pipeline.store.unfinished() if first else ()
     for plan_id in tuple(pipeline.overtaken):
         await _catch_up(pipeline, plan_id)
-    for plan_id in {*pipeline.stalled, *owned, *restored}:
+    await _settle_all(pipeline, {*pipeline.stalled, *owned}, restored=False)
+
+
+async def _settle_restored(pipeline: Pipeline) -> None:
+    """Settle what a restore brought back, whoever owns it, one gateway at a time: none serves before it is done, or a
+    person could answer there what was perhaps approved and executed in what was lost.
+    """
+    waited = 0.0
+    while await pipeline.store.restored():
+        async with pipeline.store.alone() as mine:
+            if mine:
+                await _settle_all(pipeline, set(await pipeline.store.restored()), restored=True)
+                return
+        if not waited:
+            _log.info("another gateway settles what the restore brought back: waiting for it")
+        elif waited >= WAIT_SECONDS:
+            detail = "another gateway still settles what the restore brought back: start this one when that one serves"
+            raise Unavailable(Reason.LOG_UNAVAILABLE, detail)
+        await asyncio.sleep(_POLL_SECONDS)
+        waited += _POLL_SECONDS
+
+
+async def _settle_all(pipeline: Pipeline, plan_ids: set[str], *, restored: bool) -> None:
+    for plan_id in plan_ids:
         if pipeline.live(plan_id) is not None:
             continue
         try:
-            await _settle(pipeline, plan_id, restored=plan_id in restored)
+            await _settle(pipeline, plan_id, restored=restored)
         except Unavailable:
             pipeline.stalled.add(plan_id)
             raise
@@ -58,7 +89,7 @@ async def _catch_up(pipeline: Pipeline, plan_id: str) -> None:
     pipeline.overtaken.discard(plan_id)
 
 
-async def _settle(pipeline: Pipeline, plan_id: str, *, restored: bool = False) -> None:
+async def _settle(pipeline: Pipeline, plan_id: str, *, restored: bool) -> None:
     plan = await pipeline.revive(plan_id)
     if plan is not None:
         for state in plan:

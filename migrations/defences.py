@@ -6,10 +6,12 @@ too, which the application's role cannot write.
 A superuser can drop them; checkpoints that others kept are what stands against that.
 """
 
+from collections.abc import Mapping
 from typing import Final
 
 from audit.eraser import HOLDS_LOCK
 from audit.postings import BLOCK
+from audit.rights import ERASABLE
 from gateway.entries import STANDING
 
 APPEND_ONLY: Final = {
@@ -20,10 +22,26 @@ APPEND_ONLY: Final = {
     "postings": ("tenant", "term", "block"),
     "dropped_partitions": ("partition",),
     "retained_hashes": ("tile",),
+    "key_epochs": ("epoch",),
+    "erased_keys": ("key_id",),
     "fates": (),
     "approval_ends": (),
 }
 """Table -> its key columns; none where a row is no more than its key, so that replacing it changes nothing."""
+_CHANGES: Final = frozenset({"UPDATE", "DELETE"})
+_SAID_BY_THE_OWNER: Final = dict.fromkeys(("dropped_partitions", "retained_hashes"), _CHANGES | {"INSERT"})
+_KEPT: Final = dict.fromkeys(("proposal_acts", "policy_bundles", "policy_activations", "policy_shadows"), _CHANGES)
+WITHHELD: Final[Mapping[str, frozenset[str]]] = {
+    **dict.fromkeys(APPEND_ONLY, _CHANGES),
+    **_SAID_BY_THE_OWNER,
+    **_KEPT,
+    **ERASABLE,
+    "head": frozenset({"DELETE"}),
+    "signing_keys": frozenset({"DELETE"}),
+    "alembic_version": _CHANGES | {"INSERT"},
+}
+"""Table -> what a gateway's role may not do on PostgreSQL (``deploy/postgres/application-role.sql``). TRUNCATE and
+TRIGGER it may on none."""
 REFUSAL: Final = "this table is append-only"
 
 PARTITIONED: Final = {"entries": f"OLD.idx / {BLOCK}", "posting_blocks": "OLD.block", "postings": "OLD.block"}

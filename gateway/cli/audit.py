@@ -22,6 +22,7 @@ from audit.findings import Finding
 from audit.fsck import check
 from audit.post_quantum import PostQuantumKey
 from audit.tables import entries
+from audit.witnesses import quorum_of
 from gateway import key_stores
 from gateway.cli import audit_bundle, audit_export
 from gateway.cli.command import command, noun
@@ -145,7 +146,9 @@ def fsck(
                 advance(done, total)
 
             epochs = _epochs(settings) if payloads else None
-            found = list(check(engine, keys=keys, second=second, kept=kept, epochs=epochs, progress=progress))
+            witnesses = quorum_of(settings.log).keys
+            found = list(check(engine, keys=keys, second=second, kept=kept, epochs=epochs, witnesses=witnesses,
+                               progress=progress))  # fmt: skip
         done = _Done(size, len(found), bool(keys), len(kept), payloads)
         recorded = _record(settings, engine, done) if record else _Recorded(None, "not asked for")
     finally:

@@ -1,6 +1,7 @@
 """The stores: of principals and issuers, and of plans, steps and approvals."""
 
 from collections.abc import Collection, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from gateway.model import Answer, ApprovalRequest, ApprovalStatus, Attestation, Issuer, Notice, PlanStatus, Principal
@@ -141,3 +142,10 @@ class PlanStore(Protocol):
 
     async def restored(self) -> Sequence[str]:
         """Plans, whoever owns them, that were under way in the backup that the log was last restored from."""
+
+    def alone(self) -> AbstractAsyncContextManager[bool]:
+        """Whether no other gateway of the database is in such a block; the lock dies with its holder.
+
+        Raises:
+            Unavailable: ``log.unavailable``.
+        """

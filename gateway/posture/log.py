@@ -19,8 +19,7 @@ from gateway.posture.model import Check, Severity, Verdict, bad, good, none
 from gateway.posture.scene import Scene
 from migrations import defences
 
-_RIGHTS: Final = ("UPDATE", "DELETE", "TRUNCATE", "TRIGGER")
-_GUARDED: Final = ("entries", "checkpoints")
+_NEVER: Final = frozenset({"TRUNCATE", "TRIGGER"})
 _ROLE: Final = text("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")
 _OWNS: Final = text(
     "SELECT pg_has_role(current_user, relowner, 'MEMBER') FROM pg_class WHERE oid = to_regclass(:table)"
@@ -43,21 +42,21 @@ def _role(scene: Scene) -> Verdict:
     if held:
         remedy = "Connect as the role of deploy/postgres/application-role.sql."
         return bad(f"the gateway's role {', '.join(held)}", remedy)
-    return good("the gateway's role can add to the log, and neither change nor delete")
+    return good("the gateway's role can add to the log, and neither change nor delete, nor take away what is erasable")
 
 
 def _held(connection: Connection) -> Sequence[str]:
     if connection.execute(_ROLE).scalar():
         return ["is a superuser"]
     found = []
-    for table in _GUARDED:
+    for table, withheld in defences.WITHHELD.items():
         if connection.execute(_OWNS, {"table": table}).scalar():
             found.append(f"owns {table}")
-        rights = [right for right in _RIGHTS if connection.execute(_MAY, {"table": table, "right": right}).scalar()]
+            continue  # and so may do everything
+        wanted = sorted(withheld | _NEVER)
+        rights = [right for right in wanted if connection.execute(_MAY, {"table": table, "right": right}).scalar()]
         if rights:
             found.append(f"may {', '.join(rights)} on {table}")
-    if connection.execute(_MAY, {"table": "head", "right": "DELETE"}).scalar():
-        found.append("may DELETE on head")
     return found
 
 

@@ -1,7 +1,9 @@
 """Rows of plans, steps and approvals. Writes are handed to the log's writer; reads use connections of their own."""
 
+import asyncio
 import hmac
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import orjson
@@ -14,6 +16,7 @@ from gateway.model import Answer, ApprovalRequest, ApprovalStatus, Attestation, 
 from gateway.ports import ApprovalRow, Guard, StoredPlan, StoredStep, Write
 from gateway.reasons import Conflict, Reason, because
 from gateway.state import PlanState, StepState
+from gateway.store.alone import alone
 from gateway.store.context_bindings import ContextBindings
 from gateway.store.outbox import SqlOutbox
 from gateway.store.plan_rows import approval_page, approval_rows, stored_step
@@ -368,6 +371,16 @@ class SqlPlans:
             return list(connection.execute(query).scalars())
 
         return await self._read(find)
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncIterator[bool]:
+        """See ``ports.PlanStore``."""
+        turn = alone(self._engine)
+        mine = await asyncio.to_thread(turn.__enter__)
+        try:
+            yield mine
+        finally:
+            await asyncio.to_thread(turn.__exit__, None, None, None)
 
 
 def forget_replays(now: float) -> Write:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select
 
-from audit.database import writing
+from audit.database import changing_schema, writing
 from audit.errors import AuditError, EntryInvalid, LogUnavailable, NotLogged, SealBroken
 from audit.fsck import check
 from audit.tables import data_keys, entries, payloads
@@ -228,7 +228,7 @@ async def test_a_swapped_payload_is_refused_not_shown(sqlite_engine, open_log):
     one, two = commit(b"one", "s"), commit(b"two", "s")
     async with open_log(sqlite_engine) as log:
         await log.append(Append([draft(fields={"a": one, "b": two})]))
-        with writing(sqlite_engine.connect()) as connection, connection.begin():
+        with writing(sqlite_engine.connect()) as connection, changing_schema(connection), connection.begin():
             other = select(payloads.c.sealed).where(payloads.c.commitment == two.commitment)
             blob = connection.execute(other).scalar()
             connection.execute(payloads.update().where(payloads.c.commitment == one.commitment).values(sealed=blob))

@@ -2,13 +2,21 @@
 
 import asyncio
 
+import pytest
+from sqlalchemy import insert, text
+
+import migrations
 from audit.checkpoint import VerifierKey
 from audit.database import make_engine
 from audit.fsck import check
+from audit.merkle import EMPTY_ROOT
+from audit.tables import head
 from gateway.canonical import b64url_decode
 from gateway.errors import Refused
 from gateway.ports import Append
+from gateway.settings import LogSettings
 from tests.audit.conftest import draft, once
+from tests.until import until
 
 
 async def test_two_writers_never_fork_the_log(engine, database_url, open_log, signer):
@@ -38,3 +46,40 @@ async def test_a_replay_to_two_gateways_at_once_is_accepted_once(engine, databas
     assert sum(1 for outcome in outcomes if not isinstance(outcome, BaseException)) == 1
     assert sum(1 for outcome in outcomes if isinstance(outcome, Refused)) >= 50
     assert list(check(engine)) == []
+
+
+async def test_gateways_that_start_together_on_a_new_database_open_one_log(engine, database_url, open_log):
+    engines = [engine, make_engine(database_url), make_engine(database_url)]
+
+    async def begin(number):
+        async with open_log(engines[number], f"g{number}") as log:
+            return await log.append(Append([draft(number)]))
+
+    taken = await asyncio.gather(*(begin(number) for number in range(len(engines))))
+    for one in engines[1:]:
+        one.dispose()
+    assert sorted(index for indices in taken for index in indices) == [1, 2, 3]
+    assert list(check(engine)) == []
+
+
+@pytest.mark.postgres
+async def test_whoever_makes_the_head_second_takes_the_one_that_is_there(postgres_url, open_log):
+    engine = make_engine(postgres_url)
+    migrations.upgrade(engine)
+    with engine.connect() as first, engine.connect() as observer:
+        first.execute(insert(head).values(id=1, tree_size=0, root=EMPTY_ROOT, origin=LogSettings().origin))
+
+        async def begin():
+            async with open_log(engine) as log:
+                return await log.append(Append([draft()]))
+
+        waiting = asyncio.create_task(begin())
+        observer.execution_options(isolation_level="AUTOCOMMIT")
+        blocked = text(
+            "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'INSERT INTO head%'"
+        )
+        await until(lambda: observer.execute(blocked).first())
+        first.commit()
+        assert await waiting == range(1, 2)
+    assert list(check(engine)) == []
+    engine.dispose()

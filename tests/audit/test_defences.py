@@ -5,12 +5,16 @@ import sqlite3
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import text
+from sqlalchemy import func, insert, select, text
 from sqlalchemy.exc import DBAPIError
 
 import migrations
+from audit.checkpoint import signature_line
 from audit.database import changing_schema, make_engine, writing
+from audit.findings import Fault
 from audit.fsck import check
+from audit.rights import ERASABLE
+from audit.tables import checkpoints, cosignatures, metadata
 from gateway.errors import Unavailable
 from gateway.ports import Append
 from tests.audit.conftest import draft
@@ -29,11 +33,17 @@ ATTACKS = [
     "UPDATE head SET id = 2",
     "DELETE FROM fates",
     "UPDATE fates SET step_id = 'another'",
+    "DELETE FROM erased_keys",
+    "UPDATE erased_keys SET key_id = 'b'",
+    "DELETE FROM key_epochs",
+    "UPDATE key_epochs SET epoch = 'y'",
 ]
 SQLITE = [
     "INSERT OR REPLACE INTO entries SELECT * FROM entries WHERE idx = 1",
     "INSERT OR REPLACE INTO checkpoints SELECT * FROM checkpoints",
     "INSERT OR REPLACE INTO cosignatures SELECT tree_size, witness, key_id, time, 'x' FROM cosignatures",
+    "INSERT OR REPLACE INTO erased_keys VALUES ('a', 'another')",
+    "INSERT OR REPLACE INTO key_epochs VALUES ('x', 1)",
     "INSERT OR REPLACE INTO head SELECT 1, 0, root, origin FROM head",
     "UPDATE OR REPLACE entries SET idx = 1 WHERE idx = 2",
     "UPDATE OR REPLACE fates SET step_id = 't' WHERE step_id = 's'",
@@ -83,10 +93,14 @@ POSTGRESQL = [
     "TRUNCATE checkpoints",
     "TRUNCATE fates",
     "TRUNCATE cosignatures",
+    "TRUNCATE erased_keys, key_epochs",
     "INSERT INTO entries SELECT * FROM entries WHERE idx = 1 ON CONFLICT (idx) DO UPDATE SET principal = 'x'",
     "SET session_replication_role = replica; DELETE FROM entries",
     "SET session_replication_role = replica; TRUNCATE entries",
 ]
+
+
+LINE = signature_line("w.example", bytes(4) + (1).to_bytes(8, "big") + bytes(64))
 
 
 @pytest.fixture
@@ -96,15 +110,21 @@ async def logged(engine, open_log):
         await log.checkpoint()
     with writing(engine.connect()) as connection, connection.begin():
         connection.execute(text("INSERT INTO fates (plan_id, step_id) VALUES ('p', 's'), ('p', 't')"))
-        connection.execute(text("INSERT INTO cosignatures VALUES (5, 'w.example', '00000000', 1, 'line')"))
+        row = {"witness": "w.example", "key_id": "00000000", "time": 1, "line": LINE}
+        size = connection.execute(select(func.max(checkpoints.c.tree_size))).scalar()
+        connection.execute(insert(cosignatures).values(tree_size=size, **row))
+        connection.execute(text("INSERT INTO erased_keys VALUES ('a', 'erasure')"))
+        connection.execute(text("INSERT INTO key_epochs VALUES ('x', 0)"))
     return engine
 
 
 async def test_the_log_cannot_be_rewritten_in_sql(logged):
+    before = list(check(logged))
+    assert [finding.fault for finding in before] == [Fault.ERASURE]  # of the mark that the fixture made of nothing
     for attack in ATTACKS + (SQLITE if logged.dialect.name == "sqlite" else POSTGRESQL):
         with writing(logged.connect()) as connection, pytest.raises(DBAPIError, match="append-only"):
             connection.execute(text(attack))
-        assert list(check(logged)) == [], attack
+        assert list(check(logged)) == before, attack
 
 
 @pytest.mark.parametrize("attack", SCHEMA)
@@ -114,6 +134,19 @@ def test_a_gateways_connection_cannot_change_the_schema_of_sqlite(sqlite_engine,
     with sqlite_engine.connect() as connection, pytest.raises(sqlite3.DatabaseError, match=words):
         connection.connection.cursor().execute(attack)  # outside of a transaction, which alone would stop some
     assert schema(sqlite_engine) == before
+
+
+@pytest.mark.parametrize(
+    "attack", [f"{right} {table}" for table, rights in ERASABLE.items() for right in sorted(rights)]
+)
+def test_a_gateways_connection_cannot_take_away_what_is_the_erasers(sqlite_engine, attack):
+    right, table = attack.split()
+    column = next(iter(metadata.tables[table].c)).name
+    statement = f"DELETE FROM {table}" if right == "DELETE" else f"UPDATE {table} SET {column} = {column}"
+    with sqlite_engine.connect() as connection, pytest.raises(DBAPIError, match="not authorized"):
+        connection.exec_driver_sql(statement)
+    with sqlite_engine.connect() as connection, changing_schema(connection):
+        connection.exec_driver_sql(statement)  # a good one where nothing guards it
 
 
 def test_the_authorizer_is_back_after_a_migration_and_on_every_connection(sqlite_engine):

@@ -20,6 +20,7 @@ from gateway.cli.main import app
 from gateway.posture.model import Finding, State
 from gateway.posture.scan import CHECKS, scan
 from gateway.settings import Settings
+from migrations.defences import WITHHELD
 from tests.meta.tree import ROOT
 from tests.postgres import Server
 
@@ -226,6 +227,11 @@ def test_a_role_that_could_change_the_log_is_found(postgres_server: Server, tmp_
         connection.execute("GRANT TRUNCATE ON checkpoints TO handrail_app")
         assert state("handrail_app").state is State.FAIL
         connection.execute("REVOKE TRUNCATE ON checkpoints FROM handrail_app")
+        for table, rights in WITHHELD.items():
+            for right in sorted(rights):
+                connection.execute(f"GRANT {right} ON {table} TO handrail_app".encode())
+                assert f"may {right} on {table}" in state("handrail_app").detail
+                connection.execute(f"REVOKE {right} ON {table} FROM handrail_app".encode())
         url = owner.render_as_string(hide_password=False)
         assert looked(tmp_path, database={"url": url})["log-append-only"].state is State.PASS
         # What session_replication_role = replica would skip guards nothing.

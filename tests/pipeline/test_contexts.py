@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from audit.database import changing_schema
 from gateway.errors import HandrailError, Refused
 from gateway.manifest import ArgumentRole, Trust
 from gateway.model import Answer, Decision, Effect, HandCall, HandResult
@@ -385,7 +386,7 @@ async def test_what_was_erased_is_forgotten_and_its_taint_is_not(mailing: House)
     mailing.pipeline.contexts.forget("default", OTHER.id)
     assert await told(mailing, "fred@evil.example") == [("result", "untrusted")]
     before = seen(mailing)
-    with mailing.log._engine.begin() as connection:
+    with mailing.log._engine.begin() as connection, changing_schema(connection):
         connection.exec_driver_sql("DELETE FROM payloads")
     mailing.pipeline.contexts.forget("default", AGENT.id, "journey")
     for _ in range(2):

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select, text, update
 
+from audit.database import changing_schema
 from audit.fsck import check
 from audit.log import Log
 from gateway import approval_upkeep
@@ -351,7 +352,7 @@ def rows(house: House, table: Any) -> list[dict[str, Any]]:
 
 
 def sql(house: House, *statements: Any) -> None:
-    with house.log._engine.begin() as connection:
+    with house.log._engine.begin() as connection, changing_schema(connection):
         for statement in statements:
             connection.execute(statement)
 

@@ -11,7 +11,7 @@ from audit.database import make_engine
 from audit.tables import metadata as log
 from gateway.model import Answer
 from gateway.store.tables import metadata
-from migrations.defences import APPEND_ONLY
+from migrations.defences import APPEND_ONLY, WITHHELD
 from tests.meta.tree import ROOT
 from tests.pipeline.house import APPROVER, close_house, open_house, step
 from tests.postgres import Server
@@ -100,6 +100,23 @@ def test_the_role_may_not(application: URL, statement: str) -> None:
         with pytest.raises(psycopg.Error) as refused:
             connection.execute(statement.encode())
         assert refused.value.sqlstate == "42501"
+
+
+def test_the_role_has_every_right_but_those_that_are_withheld(application: URL) -> None:
+    """The list that posture checks and triggers follow, and the script: neither drifts from the other."""
+    rights = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "TRIGGER")
+    asked = "SELECT has_table_privilege(%s, %s)"
+    with psycopg.connect(dsn(application), autocommit=True) as connection:
+        tables = [*metadata.tables, *log.tables, "alembic_version"]
+        held = {(table, right) for table in tables for right in rights
+                if connection.execute(asked, (table, right)).fetchone() == (True,)}  # fmt: skip
+    wanted = {
+        (table, right)
+        for table in tables
+        for right in {"SELECT", "INSERT", "UPDATE", "DELETE"} - WITHHELD.get(table, frozenset())
+    }
+    assert held == wanted
+    assert WITHHELD.keys() <= set(tables)
 
 
 def test_the_role_gives_itself_nothing(application: URL) -> None:

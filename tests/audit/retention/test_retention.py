@@ -9,7 +9,7 @@ from audit.assurance.catalogue import Framework, catalogues
 from audit.assurance.report import Asked, report
 from audit.checkpoint import VerifierKey, verify_tlog_proof
 from audit.cosignature import Quorum, WitnessKey
-from audit.database import writing
+from audit.database import changing_schema, writing
 from audit.errors import ArchiveRefused, Dropped
 from audit.findings import Fault
 from audit.fsck import check
@@ -236,7 +236,7 @@ async def test_a_value_that_is_still_kept_keeps_its_partition(opened, clock, eng
         await fill(log, PARTITION + 1)
         one = retention(engine, log, clock)
         assert await states(one) == [VALUES]
-        with writing(engine.connect()) as connection, connection.begin():
+        with writing(engine.connect()) as connection, changing_schema(connection), connection.begin():
             connection.execute(delete(payloads))
         assert await states(one) == [DUE]
 

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, delete, text
 
+from audit.database import changing_schema
 from audit.log import Log
 from audit.tables import data_keys, payloads
 from gateway.model import Principal
@@ -92,7 +93,7 @@ async def test_whoever_was_erased_stays_a_pseudonym_with_what_they_could_do(
     log: Log, clock: Clock, engine: Engine
 ) -> None:
     before = (await seen(log, clock, 2.5))["principals"]["alice"]
-    with engine.begin() as connection:
+    with engine.begin() as connection, changing_schema(connection):
         connection.execute(delete(payloads))
         connection.execute(delete(data_keys))
     found = (await seen(log, clock, 2.5))["principals"]
