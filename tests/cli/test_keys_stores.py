@@ -13,6 +13,9 @@ from gateway.cli.main import app
 from gateway.ports import Purpose
 from gateway.settings import Settings
 from keys.errors import KeyUnavailable
+from keys.stores.master import MasterKey
+from keys.stores.root import Masters
+from keys.stores.root import rewrap as wrap_anew
 from tests.postgres import postgres_server, postgres_url
 
 __all__ = ["postgres_server", "postgres_url"]
@@ -66,6 +69,40 @@ def test_a_change_is_on_record(home: Path) -> None:
     assert NEW not in body.decode()
 
 
+def generations_on_record(home: Path) -> list[int]:
+    engine = make_engine(Settings(home=home).database_url)
+    with engine.connect() as connection:
+        bodies = connection.exec_driver_sql("SELECT body FROM entries WHERE type = 'KEYROT' ORDER BY idx").scalars().all()
+    engine.dispose()
+    return [facts["generation"] for body in bodies if (facts := json.loads(body)["facts"])["purpose"] == "master"]
+
+
+def test_a_change_that_stopped_before_the_log_was_told_is_put_on_record_by_the_next_run(home: Path) -> None:
+    old, new = (MasterKey(bytes.fromhex(text)) for text in ((home / "master.key").read_text().strip(), NEW))
+    assert wrap_anew(home / "root.key", Masters(new, old)) is not None  # and here the machine stops
+    assert generations_on_record(home) == []
+    done = invoke(home, "keys", "rewrap", "--json", HANDRAIL_MASTER_KEY=NEW)
+    assert done.exit_code == 0, done.output
+    document = json.loads(done.stdout)
+    assert (document["rewrapped"], document["generation"], document["index"] is None) == (False, 2, False)
+    assert generations_on_record(home) == [2]
+    again = json.loads(invoke(home, "keys", "rewrap", "--json", HANDRAIL_MASTER_KEY=NEW).stdout)
+    assert (again["rewrapped"], again["index"]) == (False, None)
+    assert generations_on_record(home) == [2]
+
+
+def test_a_root_put_back_in_an_older_wrapping_is_named_and_not_put_on_record(home: Path) -> None:
+    old = (home / "master.key").read_text().strip()
+    before = (home / "root.key").read_bytes()
+    both = {"HANDRAIL_MASTER_KEY": NEW, "HANDRAIL_MASTER_KEY_PREVIOUS": old}
+    assert invoke(home, "keys", "rewrap", **both).exit_code == 0
+    (home / "root.key").write_bytes(before)
+    done = invoke(home, "keys", "rewrap", HANDRAIL_MASTER_KEY=old)
+    assert done.exit_code == 1
+    assert "older copy" in done.output
+    assert generations_on_record(home) == [2]
+
+
 def test_with_a_file_the_new_master_key_is_made_beside_the_old(home: Path) -> None:
     (home / "master.key").rename(home / "master.key.old")
     refused = invoke(home, "init")
@@ -115,8 +152,13 @@ def test_where_the_log_cannot_be_told_the_command_says_so(home: Path) -> None:
     done = invoke(home, "keys", "rewrap", HANDRAIL_MASTER_KEY=NEW, HANDRAIL_MASTER_KEY_PREVIOUS=old)
     assert done.exit_code == 1
     assert "not on record" in done.output
+    assert "run it again" in done.output
+    again = invoke(home, "keys", "rewrap", HANDRAIL_MASTER_KEY=NEW)
+    assert again.exit_code == 1, "whether it is on record is still not known"
     (home / "elsewhere").rename(home / "handrail.db")
     assert invoke(home, "init", HANDRAIL_MASTER_KEY=NEW).exit_code == 0
+    assert invoke(home, "keys", "rewrap", HANDRAIL_MASTER_KEY=NEW).exit_code == 0
+    assert generations_on_record(home) == [2]
 
 
 @pytest.mark.postgres
