@@ -46,6 +46,13 @@ class Revocations:
             raise KeyUnavailable(f"the log cannot be asked which keys were revoked: {type(exc).__name__}") from None
 
 
+def recorded(engine: Engine) -> Revoked:
+    """What the log, whose tables are there, knows of revoked keys: for commands that use keys without a gateway."""
+    revocations = Revocations(engine)
+    revocations.listen()
+    return revocations
+
+
 def has_master(settings: Settings) -> bool:
     """Whether a master key is there."""
     return VARIABLE in os.environ or settings.master_key_file.is_file()
@@ -134,12 +141,14 @@ def carry(settings: Settings, root: Derives, engine: Engine) -> int:
         How many keys there are now.
 
     Raises:
-        KeyUnavailable: a store cannot be used, there is nothing to copy, or the target holds other keys.
+        KeyUnavailable: a store cannot be used, there is nothing to copy, or the target holds other keys; SealBroken
+            where a key is an older copy than the log knows of.
     """
     directory, rows = Directory(settings.home / "keys"), Rows(engine)
     source, target = (directory, rows) if settings.keys.store == "database" else (rows, directory)
     with source.lock(), target.lock():
-        SealedKeyStore(source, root, _halves(settings)).load()  # what does not open here would open nowhere
+        # What does not open here would open nowhere, and an older copy would be an older copy there.
+        SealedKeyStore(source, root, _halves(settings), recorded(engine)).load()
         documents = source.read_all()
         there = dict(target.read_all())
         strange = sorted(kid for kid in there if there[kid] != dict(documents).get(kid))

@@ -77,12 +77,12 @@ def _previous_is_given(file: object) -> bool:
 
 
 def _is_missing(settings: Settings, root: DataRoot) -> bool:
-    """Whether the log does not know that the root is wrapped as it is. Raises ``Stop`` where it knows of a newer one."""
+    """Whether the log does not know of this wrapping of the root. Raises ``Stop`` where it knows of a newer one."""
     with _told("Nothing was changed. Mend that and run it again."):
         recorded = reading(settings, lambda reader: _recorded(reader, root.id))
     if recorded > root.generation:
         text = f"{settings.root_file}: an older copy, wrapped {root.generation} times; the log says {recorded}"
-        raise Stop(text, "Put the newest root.key back, and give the master key that it was wrapped under.", Exit.NEGATIVE)
+        raise Stop(text, "Put the newest root.key back, and give the master key that wraps it.", Exit.NEGATIVE)
     return recorded < root.generation
 
 

@@ -1,5 +1,6 @@
 """``handrail keys rewrap`` and ``keys carry`` on a real home; and homes whose root or master key went missing."""
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from audit.database import make_engine
 from gateway.app import build
 from gateway.cli.main import app
 from gateway.ports import Purpose
+from gateway.posture.scene import Scene
 from gateway.settings import Settings
 from keys.errors import KeyUnavailable
 from keys.stores.master import MasterKey
@@ -72,7 +74,9 @@ def test_a_change_is_on_record(home: Path) -> None:
 def generations_on_record(home: Path) -> list[int]:
     engine = make_engine(Settings(home=home).database_url)
     with engine.connect() as connection:
-        bodies = connection.exec_driver_sql("SELECT body FROM entries WHERE type = 'KEYROT' ORDER BY idx").scalars().all()
+        bodies = (
+            connection.exec_driver_sql("SELECT body FROM entries WHERE type = 'KEYROT' ORDER BY idx").scalars().all()
+        )
     engine.dispose()
     return [facts["generation"] for body in bodies if (facts := json.loads(body)["facts"])["purpose"] == "master"]
 
@@ -221,17 +225,68 @@ def test_keys_in_the_database_need_postgresql(tmp_path: Path) -> None:
     assert "PostgreSQL" in refused.output
 
 
-async def test_a_revoked_key_that_is_put_back_stops_the_start_because_the_log_knows(tmp_path: Path) -> None:
-    settings = Settings(home=tmp_path / "home")
+async def revoked_and_put_back(settings: Settings, purpose: Purpose) -> None:
+    """A gateway's home in which somebody wrote a revoked key's file over with the copy from before."""
     gateway = build(settings)
     await gateway.prepare()
-    kid = str(gateway.keyset.active_jwk(Purpose.STEP)["kid"])
+    kid = str(gateway.keyset.active_jwk(purpose)["kid"])
     file = settings.home / "keys" / f"{kid}.json"
     before = file.read_bytes()
     await gateway.key_changes.make(gateway.keyset.revoke, kid, "default", "p-someone")
     await gateway.close()
     file.write_bytes(before)
+
+
+async def test_a_revoked_key_that_is_put_back_stops_the_start_because_the_log_knows(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path / "home")
+    await revoked_and_put_back(settings, Purpose.STEP)
     gateway = build(settings)
     with pytest.raises(KeyUnavailable, match="older copy"):
         await gateway.prepare()
     await gateway.close()
+
+
+def test_a_revoked_key_that_is_put_back_signs_for_no_command_either(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    asyncio.run(revoked_and_put_back(Settings(home=home), Purpose.CHECKPOINT))
+    before = entries(home)
+    hold = ("retention", "hold", "set", "--case", "c", "--first", "0", "--last", "1")
+    old = (home / "master.key").read_text().strip()
+    both = {"HANDRAIL_MASTER_KEY": NEW, "HANDRAIL_MASTER_KEY_PREVIOUS": old}
+    for words, environment in ((hold, {}), (("keys", "rewrap"), both)):
+        done = invoke(home, *words, **environment)
+        assert done.exit_code != 0, words
+        assert "older copy" in done.output, words
+    assert entries(home) == before
+    assert invoke(home, "keys", "rewrap", HANDRAIL_MASTER_KEY=NEW).exit_code == 1, "still not on record"
+
+
+@pytest.mark.postgres
+def test_a_revoked_key_that_is_put_back_is_not_carried(tmp_path: Path, postgres_url: str) -> None:
+    home = tmp_path / "home"
+    asyncio.run(revoked_and_put_back(Settings(home=home, database={"url": postgres_url}), Purpose.CHECKPOINT))
+    there = {"HANDRAIL_DATABASE__URL": postgres_url, "HANDRAIL_KEYS__STORE": "database"}
+    refused = invoke(home, "keys", "carry", **there)
+    assert refused.exit_code != 0
+    assert "older copy" in refused.output
+    engine = make_engine(postgres_url)
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM signing_keys").scalar_one() == 0
+    engine.dispose()
+
+
+def test_a_posture_does_not_take_a_revoked_key_that_is_put_back_for_one_in_use(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path / "home")
+    asyncio.run(revoked_and_put_back(settings, Purpose.CHECKPOINT))
+    scene = Scene(settings, 0.0)
+    with pytest.raises(KeyUnavailable, match="older copy"):
+        _ = scene.signing_keys
+    scene.close()
+
+
+def entries(home: Path) -> int:
+    engine = make_engine(Settings(home=home).database_url)
+    with engine.connect() as connection:
+        count: int = connection.exec_driver_sql("SELECT count(*) FROM entries").scalar_one()
+    engine.dispose()
+    return count
