@@ -22,6 +22,11 @@ from tests.postgres import postgres_server, postgres_url
 
 __all__ = ["postgres_server", "postgres_url"]
 NEW = "22" * 32
+SHARED = {
+    "HANDRAIL_KEYS__MASTER_KEY_FILE": "master.key",
+    "HANDRAIL_KEYS__ROOT_FILE": "root.key",
+    "HANDRAIL_PRIVACY__EPOCHS": "epochs",
+}
 
 
 def invoke(home: Path, *words: str, **environment: str) -> Any:
@@ -148,6 +153,40 @@ def test_a_root_that_went_missing_is_not_made_anew(home: Path) -> None:
     assert not (home / "root.key").exists()
     (home.parent / "kept").rename(home / "root.key")
     assert invoke(home, "init").exit_code == 0
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("store", ["database", "file"])
+def test_a_new_home_on_a_database_that_is_in_use_gets_no_root_of_its_own(
+    tmp_path: Path, postgres_url: str, store: str
+) -> None:
+    there = {"HANDRAIL_DATABASE__URL": postgres_url, "HANDRAIL_KEYS__STORE": store}
+    assert invoke(tmp_path / "home", "init", **there).exit_code == 0
+    new = tmp_path / "new"
+    refused = invoke(new, "init", **there)
+    assert refused.exit_code != 0
+    assert "root.key is missing" in refused.output
+    assert not list(new.rglob("*")), "nothing is left behind"
+    shared = {name: str(tmp_path / "home" / file) for name, file in SHARED.items()}
+    assert invoke(new, "init", **there, **shared).exit_code == 0
+
+
+def test_a_home_that_lost_all_but_its_database_gets_no_root(home: Path) -> None:
+    for path in (*(home / "keys").iterdir(), *(home / "epochs").iterdir(), home / "root.key", home / "master.key"):
+        path.unlink()
+    refused = invoke(home, "init")
+    assert refused.exit_code != 0
+    assert "root.key is missing" in refused.output
+    assert not (home / "root.key").exists()
+    assert not (home / "master.key").exists()
+
+
+def test_where_rows_cannot_be_asked_for_no_root_is_made(tmp_path: Path) -> None:
+    url = "postgresql+psycopg://user:hunter2@127.0.0.1:9/handrail"
+    refused = invoke(tmp_path / "home", "init", HANDRAIL_DATABASE__URL=url)
+    assert refused.exit_code == 3, refused.output
+    assert "hunter2" not in refused.output
+    assert not list((tmp_path / "home").rglob("*"))
 
 
 def test_where_the_log_cannot_be_told_the_command_says_so(home: Path) -> None:
