@@ -5,13 +5,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from audit.authorizer import authorize
 from audit.driver import Driver
+from audit.errors import LogUnavailable
 from audit.moved import OpenFiles, database_file
 
 WRITE: Final = "handrail_write"
@@ -60,6 +61,13 @@ def make_engine(url: str) -> Engine:
         engine = create_engine(url, connect_args=dict(_POSTGRES), pool_pre_ping=True)
     configure(engine)
     return engine
+
+
+def unusable(url: str, error: SQLAlchemyError) -> LogUnavailable:
+    """What a database driver said, with the address and without the password."""
+    where = make_url(url).render_as_string(hide_password=True)
+    said = str(getattr(error, "orig", None) or type(error).__name__).strip().split("\n")[0]
+    return LogUnavailable(f"{where}: {said}")
 
 
 def configure(engine: Engine) -> None:

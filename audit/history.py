@@ -77,6 +77,11 @@ _MOVED: Final = (
 _REVOKED: Final = select(entries.c.body).where(
     entries.c.tenant == DEFAULT_TENANT, entries.c.type == str(EntryType.KEY_REVOKED), entries.c.idx < TREE_SIZE
 )
+_ROTATED: Final = (
+    select(entries.c.body)
+    .where(entries.c.tenant == DEFAULT_TENANT, entries.c.type == str(EntryType.KEY_ROTATED), entries.c.idx < TREE_SIZE)
+    .order_by(entries.c.idx.desc())
+)
 _PIN: Final = (
     select(entries.c.body)
     .where(
@@ -157,3 +162,13 @@ def revoked_keys(connection: Connection) -> frozenset[tuple[str, str]]:
     """Purpose and kid of each key of the gateway whose revocation is on record."""
     facts = (json.loads(body).get("facts", {}) for body in connection.execute(_REVOKED).scalars())
     return frozenset((str(one["purpose"]), str(one["kid"])) for one in facts if {"purpose", "kid"} <= one.keys())
+
+
+def newest_wrapping(connection: Connection, root: str) -> int | None:
+    """Generation of the data root ``root`` after the newest change of the master key that is on record; ``None`` where
+    none is."""
+    for body in connection.execute(_ROTATED).scalars():
+        facts = json.loads(body).get("facts", {})
+        if facts.get("purpose") == "master" and facts.get("root") == root:
+            return int(facts["generation"])
+    return None

@@ -3,15 +3,18 @@
 import os
 from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import Final
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, Table, inspect, make_url, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from audit import history
-from audit.database import make_engine
+from audit.database import make_engine, unusable
+from audit.tables import payloads
 from gateway.ports import Purpose
 from gateway.secret_files import read_secret
 from gateway.settings import Settings
+from gateway.store.tables import metadata, signing_keys
 from keys.errors import KeyUnavailable
 from keys.stores import KeyStore
 from keys.stores.database import DatabaseKeyStore, Rows
@@ -22,6 +25,12 @@ from keys.stores.pkcs11 import Token
 from keys.stores.root import DataRoot, Derives, Masters, make_root
 from keys.stores.root import open_root as open_file
 from keys.stores.sealed import Revoked, SealedKeyStore, nothing_known
+
+_UNDER_A_ROOT: Final[tuple[Table, ...]] = (
+    signing_keys,
+    *(table for table in metadata.tables.values() if "mac" in table.c),
+    payloads,
+)
 
 
 class Revocations:
@@ -44,6 +53,13 @@ class Revocations:
                 return history.revoked_keys(connection)
         except SQLAlchemyError as exc:
             raise KeyUnavailable(f"the log cannot be asked which keys were revoked: {type(exc).__name__}") from None
+
+
+def recorded(engine: Engine) -> Revoked:
+    """What the log, whose tables are there, knows of revoked keys: for commands that use keys without a gateway."""
+    revocations = Revocations(engine)
+    revocations.listen()
+    return revocations
 
 
 def has_master(settings: Settings) -> bool:
@@ -70,11 +86,12 @@ def open_root(settings: Settings, *, make: bool = False) -> DataRoot:
     """What every seal and MAC is derived from.
 
     Args:
-        make: make master key and root where this is a new home. Where anything was sealed before, neither is made:
-            another one opens nothing.
+        make: make master key and root where this is a new home. Where anything was sealed before, in files or in
+            rows of the database, neither is made: another one opens nothing.
 
     Raises:
         KeyUnavailable: it cannot be opened or made; SealBroken among them.
+        LogUnavailable: it would be made, and the database cannot be asked for rows.
     """
     file = settings.root_file
     if file.exists():
@@ -84,6 +101,13 @@ def open_root(settings: Settings, *, make: bool = False) -> DataRoot:
         raise KeyUnavailable(f"{file} is missing, and {sealed} is sealed under it: put it back from where it is kept")
     if not make:
         raise KeyUnavailable(f"there is no data root: {file}")
+    held = _held(settings)
+    # Looked at again, after the rows: whoever else makes the root has it before any row.
+    if held is not None and not file.exists():
+        raise KeyUnavailable(
+            f"{file} is missing, and {held} holds rows that need it: put it back from where it is kept, or set "
+            "HANDRAIL_HOME and keys.root_file to where it lies; only a new database takes a new root"
+        )
     return make_root(file, masters(settings, make=True).current)
 
 
@@ -134,12 +158,14 @@ def carry(settings: Settings, root: Derives, engine: Engine) -> int:
         How many keys there are now.
 
     Raises:
-        KeyUnavailable: a store cannot be used, there is nothing to copy, or the target holds other keys.
+        KeyUnavailable: a store cannot be used, there is nothing to copy, or the target holds other keys; SealBroken
+            where a key is an older copy than the log knows of.
     """
     directory, rows = Directory(settings.home / "keys"), Rows(engine)
     source, target = (directory, rows) if settings.keys.store == "database" else (rows, directory)
     with source.lock(), target.lock():
-        SealedKeyStore(source, root, _halves(settings)).load()  # what does not open here would open nowhere
+        # What does not open here would open nowhere, and an older copy would be an older copy there.
+        SealedKeyStore(source, root, _halves(settings), recorded(engine)).load()
         documents = source.read_all()
         there = dict(target.read_all())
         strange = sorted(kid for kid in there if there[kid] != dict(documents).get(kid))
@@ -165,3 +191,22 @@ def copy_rows(settings: Settings, directory: Path) -> None:
 def _sealed(settings: Settings) -> list[Path]:
     """Files that nobody could open without the root that sealed them."""
     return [*sorted((settings.home / "keys").glob("*.json")), *sorted(settings.epochs_directory.glob("*.epoch"))]
+
+
+def _held(settings: Settings) -> str | None:
+    """The first table of the database with a row that is sealed, or carries a MAC, under some root."""
+    url = make_url(settings.database_url)
+    if url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file():
+        return None
+    engine = make_engine(settings.database_url)
+    try:
+        with engine.connect() as connection:
+            there = set(inspect(connection).get_table_names())
+            for table in _UNDER_A_ROOT:
+                if table.name in there and connection.execute(select(1).select_from(table).limit(1)).first():
+                    return f"the table {table.name} of {url.render_as_string(hide_password=True)}"
+    except SQLAlchemyError as exc:
+        raise unusable(settings.database_url, exc) from None
+    finally:
+        engine.dispose()
+    return None

@@ -7,9 +7,9 @@ import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
+from audit.database import unusable
 from gateway.app import build
 from gateway.errors import Refused, Unavailable
 from gateway.model import Role
@@ -61,9 +61,7 @@ async def initialise(settings: Settings) -> Setup:
 
 def database_unusable(settings: Settings, error: SQLAlchemyError) -> Unavailable:
     """What a database driver said, with the address and without the password."""
-    where = make_url(settings.database_url).render_as_string(hide_password=True)
-    said = str(getattr(error, "orig", None) or type(error).__name__).strip().split("\n")[0]
-    return Unavailable(Reason.LOG_UNAVAILABLE, f"{where}: {said}")
+    return unusable(settings.database_url, error)
 
 
 def run(settings: Settings) -> Setup:

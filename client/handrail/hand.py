@@ -14,6 +14,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from email.message import Message
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
@@ -31,7 +32,7 @@ _HEADER_MAX_BYTES: Final = 512
 _KID: Final = re.compile(r"[A-Za-z0-9_-]{43}")
 _PORTS: Final = {"http": 80, "https": 443}
 
-Headers = Mapping[str, str] | Iterable[tuple[str, str]]
+Headers = Mapping[str, str] | Message | Iterable[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,8 @@ class Verifier:
         """Check one request, and take its credential: a second request with it is refused.
 
         Args:
-            headers: of the request, in any case; as pairs where a name may stand twice.
+            headers: of the request, in any case: a mapping, what ``http.server`` gives, or pairs of texts. One of the
+                latter two, where a name may stand twice.
             action: what the request asks for, in the manifest's words.
             args: all its arguments, wherever they stood, with the types that the action's schema gives them.
             method: the request's.
@@ -118,10 +120,16 @@ class Verifier:
 
 def _presented(headers: Headers) -> tuple[str, str]:
     """The credential and the proof: each header once, no other scheme."""
-    pairs = headers.items() if isinstance(headers, Mapping) else headers
-    found: dict[str, list[str]] = {"authorization": [], "dpop": []}
-    for name, value in pairs:
-        found.get(name.lower(), []).append(value)
+    pairs = headers.items() if isinstance(headers, Mapping | Message) else headers
+    found: dict[str, list[Any]] = {"authorization": [], "dpop": []}
+    for pair in pairs:
+        match pair:
+            case (str() as name, value):
+                found.get(name.lower(), []).append(value)
+            case _:
+                raise StepRefused("credential.missing", "headers are pairs of texts")
+    if not all(isinstance(value, str) for values in found.values() for value in values):
+        raise StepRefused("credential.missing", "the Authorization or DPoP header is no text")
     if len(found["authorization"]) != 1 or len(found["dpop"]) != 1:
         raise StepRefused("credential.missing", "one Authorization and one DPoP header are needed")
     scheme, _, token = found["authorization"][0].partition(" ")

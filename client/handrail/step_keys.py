@@ -1,9 +1,11 @@
 """The gateway's keys for step credentials, from its JWKS: fetched when needed, and no more often than that."""
 
+import asyncio
 import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from handrail.errors import MalformedError, StepRefused
@@ -16,13 +18,29 @@ LIFETIME_SECONDS: Final = 300
 PAUSE_SECONDS: Final = 10
 """Between two fetches. A key id that is not known asks for one, and anybody can invent those."""
 TIMEOUT_SECONDS: Final = 5
+"""For a whole fetch, however slowly its bytes come."""
+_CANCEL_SECONDS: Final = 1
+"""For a fetch that is over its time to let go of its connection."""
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 
 Fetch = Callable[[], bytes]
 
 
+class _Known(NamedTuple):
+    """What the last fetch gave, and when."""
+
+    keys: Mapping[str, VerifyKey]
+    fetched_at: float
+
+    def stale(self, now: float) -> bool:
+        return not 0 <= now - self.fetched_at < LIFETIME_SECONDS
+
+
 class StepKeys:
-    """Thread-safe. Keys of other purposes in the set are never given out."""
+    """Thread-safe. Keys of other purposes in the set are never given out.
+
+    One thread fetches at a time. Who asks for a key that is known and young waits for no fetch.
+    """
 
     def __init__(self, jwks: str | Path | Mapping[str, Any]) -> None:
         """Fetch nothing yet.
@@ -34,12 +52,12 @@ class StepKeys:
         Raises:
             StepRefused: ``verify.unknown_key``: an address that could be answered by anybody, or a set that is none.
         """
-        self._keys: Mapping[str, VerifyKey] = {}
+        self._known = _Known({}, float("-inf"))
         self._fetch: Fetch | None = None
-        self._fetched_at = self._tried_at = float("-inf")
-        self._lock = threading.Lock()
+        self._tried_at = float("-inf")
+        self._fetching = threading.Lock()
         if isinstance(jwks, Mapping):
-            self._keys = _read(jwks)
+            self._known = _Known(_read(jwks), float("-inf"))
         elif isinstance(jwks, Path):
             self._fetch = jwks.read_bytes
         else:
@@ -51,11 +69,14 @@ class StepKeys:
         Raises:
             StepRefused: ``verify.unknown_key``.
         """
-        with self._lock:
-            stale = not 0 <= now - self._fetched_at < LIFETIME_SECONDS
-            if self._fetch is not None and (stale or kid not in self._keys):
-                self._refresh(self._fetch, now, stale=stale)
-            key = self._keys.get(kid)
+        known = self._known
+        if self._fetch is not None and (known.stale(now) or kid not in known.keys):
+            with self._fetching:
+                known = self._known
+                if known.stale(now) or kid not in known.keys:
+                    self._refresh(self._fetch, now, stale=known.stale(now))
+                    known = self._known
+        key = known.keys.get(kid)
         if key is None:
             raise StepRefused("verify.unknown_key", "no key of the gateway's for steps")
         return key
@@ -65,11 +86,10 @@ class StepKeys:
         if not 0 <= now - self._tried_at < PAUSE_SECONDS:
             self._tried_at = now
             try:
-                self._keys = _read(parse(fetch()))
+                self._known = _Known(_read(parse(fetch())), now)
             except (OSError, MalformedError, StepRefused) as exc:
                 problem = str(exc)
             else:
-                self._fetched_at = now
                 return
         if stale:
             raise StepRefused("verify.unknown_key", f"the gateway's keys are not here: {problem}")
@@ -96,20 +116,43 @@ def _address(url: str) -> Fetch:
     if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK):
         raise StepRefused("verify.unknown_key", "keys come over https, or from this machine")
 
-    def fetch() -> bytes:
+    async def download() -> bytes:
         import httpx2  # noqa: PLC0415 - a hand that reads a file needs no HTTP client
 
         try:
-            with httpx2.stream("GET", url, timeout=TIMEOUT_SECONDS, follow_redirects=False, trust_env=False) as answer:
+            async with (
+                asyncio.timeout(TIMEOUT_SECONDS),
+                httpx2.AsyncClient(follow_redirects=False, trust_env=False, timeout=None) as client,
+                client.stream("GET", url) as answer,
+            ):
                 if answer.status_code != 200:
                     raise OSError(f"status {answer.status_code}")
                 content = bytearray()
-                for chunk in answer.iter_bytes():
+                async for chunk in answer.aiter_bytes():
                     content += chunk
                     if len(content) > JWKS_MAX_BYTES:
                         raise OSError("the JWKS is too large")
                 return bytes(content)
         except httpx2.HTTPError as exc:
             raise OSError(type(exc).__name__) from None
+        except TimeoutError:
+            raise OSError("timeout") from None
+
+    def fetch() -> bytes:
+        # A thread of its own, because the caller's may run an event loop, and because a name server that does not
+        # answer cannot be cancelled: then the caller goes on, and the thread ends by itself.
+        done: Future[bytes] = Future()
+
+        def work() -> None:
+            try:
+                done.set_result(asyncio.run(download()))
+            except BaseException as exc:  # noqa: BLE001 - raised again in the thread that waits
+                done.set_exception(exc)
+
+        threading.Thread(target=work, name="handrail-jwks", daemon=True).start()
+        try:
+            return done.result(TIMEOUT_SECONDS + _CANCEL_SECONDS)
+        except TimeoutError:
+            raise OSError("timeout") from None
 
     return fetch

@@ -28,7 +28,7 @@ from gateway.cli import audit_bundle, audit_export
 from gateway.cli.command import command, noun
 from gateway.cli.connect import Session
 from gateway.cli.exits import Code, Exit, Stop
-from gateway.cli.options import NO_SECOND_KEY, Config, PostQuantum
+from gateway.cli.options import NO_SECOND_KEY, Config, PostQuantum, both_required
 from gateway.cli.output import Output
 from gateway.cli.scope import within
 from gateway.cli.times import moment
@@ -72,12 +72,15 @@ def query(
     trust: Annotated[
         Path | None, typer.Option(help="Trust document; with it every entry's proof is asked for and checked.")
     ] = None,
+    post_quantum: PostQuantum = False,
 ) -> Exit:
     """List entries, oldest first unless --newest is given; the query itself is recorded."""
     if type_ is not None and type_ not in {word for code, label in LABELS.items() for word in _names(code, label)}:
         known = ", ".join(f"{code} ({label})" for code, label in LABELS.items())
         raise Stop(f"--type {type_}: there is no such type of entry", f"There are: {known}.")
     trusted = None if trust is None else Trust.load(trust)
+    if post_quantum:
+        trusted = both_required(trusted)
     now = time.time()
     page = session.client.audit_entries(
         type=type_, effect=effect, context=context, plan=plan, step=step, hand=hand, action=action,

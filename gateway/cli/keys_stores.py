@@ -2,21 +2,25 @@
 
 import asyncio
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from audit.database import make_engine
+from audit.history import newest_wrapping
+from audit.reader import Reader
 from gateway import key_stores
 from gateway.cli.command import command, group
 from gateway.cli.exits import Exit, Stop
 from gateway.cli.options import Config
 from gateway.cli.output import Output
-from gateway.cli.retention_log import appended
+from gateway.cli.retention_log import appended, reading
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import HandrailError
 from gateway.model import DEFAULT_TENANT
 from gateway.ports import Append
-from gateway.settings import load
+from gateway.settings import Settings, load
 from keys.stores.master import PREVIOUS
-from keys.stores.root import DataRoot
+from keys.stores.root import DataRoot, open_root
 from keys.stores.root import rewrap as wrap_anew
 
 app = group()
@@ -25,32 +29,31 @@ app = group()
 @command(
     app,
     example="keys rewrap",
-    good="the root is wrapped under the master key",
-    negative="the log could not be told of it",
+    good="the root is wrapped under the master key, and that is on record",
+    negative="it is not on record, or the root is in an older wrapping than the log says",
 )
 def rewrap(out: Output, config: Config = None) -> Exit:
-    """Wrap the data root under the master key of the configuration, opening it with the one before."""
+    """Wrap the data root under the master key of the configuration, opening it with the one before.
+
+    A change that an earlier run did not put on record, because it was stopped, is put on record now.
+    """
     settings = load(config)
     if not settings.root_file.is_file():
         raise Stop(f"{settings.root_file}: there is no data root", "Set HANDRAIL_HOME to the gateway's own.")
     masters = key_stores.masters(settings, make=_previous_is_given(settings.keys.master_key_previous_file))
-    root = wrap_anew(settings.root_file, masters)
-    if root is None:
-        document = {"root": str(settings.root_file), "rewrapped": False}
-        out.show(document, lambda: out.line("The master key opens the data root already; nothing was changed."))
-        return Exit.GOOD
+    again = wrap_anew(settings.root_file, masters)
+    root = again or open_root(settings.root_file, masters)
     index = None
-    try:
-        (index,) = asyncio.run(appended(settings, Append([_entry(root)])))
-    except (HandrailError, Stop) as error:
-        said = error.detail if isinstance(error, HandrailError) else error.text
-        hint = f"Only the entry is missing; the old master key opens nothing any more, so take {PREVIOUS} away."
-        raise Stop(f"The root is wrapped anew, but not on record: {said}", hint, Exit.NEGATIVE) from None
-    document = {"root": str(settings.root_file), "rewrapped": True, "generation": root.generation, "index": index}
-    out.show(
-        document,
-        lambda: out.line(f"The root is wrapped under the new master key (entry {index}). Destroy the old one."),
-    )
+    if again is not None or _is_missing(settings, root):
+        with _told(f"Mend that and run it again. The old master key opens nothing any more: take {PREVIOUS} away."):
+            (index,) = asyncio.run(appended(settings, Append([_entry(root)])))
+    document = {
+        "root": str(settings.root_file),
+        "rewrapped": again is not None,
+        "generation": root.generation,
+        "index": index,
+    }
+    out.show(document, lambda: out.line(_done(index, rewrapped=again is not None)))
     return Exit.GOOD
 
 
@@ -71,6 +74,41 @@ def carry(out: Output, config: Config = None) -> None:
 def _previous_is_given(file: object) -> bool:
     """Whether the old master key is there to open the root with; without it a new one is not made."""
     return file is not None or PREVIOUS in os.environ
+
+
+def _is_missing(settings: Settings, root: DataRoot) -> bool:
+    """Whether the log does not know of this wrapping of the root. Raises ``Stop`` where it knows of a newer one."""
+    with _told("Nothing was changed. Mend that and run it again."):
+        recorded = reading(settings, lambda reader: _recorded(reader, root.id))
+    if recorded > root.generation:
+        text = f"{settings.root_file}: an older copy, wrapped {root.generation} times; the log says {recorded}"
+        raise Stop(text, "Put the newest root.key back, and give the master key that wraps it.", Exit.NEGATIVE)
+    return recorded < root.generation
+
+
+def _recorded(reader: Reader, root: str) -> int:
+    """How often the root was wrapped, as the log says; making it was the first time, and is not on record."""
+    with reader.connect() as connection:
+        return newest_wrapping(connection, root) or 1
+
+
+@contextmanager
+def _told(hint: str) -> Iterator[None]:
+    """Say of a failure in here that the log is what could not be told, or asked."""
+    try:
+        yield
+    except (HandrailError, Stop) as error:
+        said = error.detail if isinstance(error, HandrailError) else error.text
+        text = f"The master key opens the root, but that is not on record, or not known to be: {said}"
+        raise Stop(text, hint, Exit.NEGATIVE) from None
+
+
+def _done(index: int | None, *, rewrapped: bool) -> str:
+    if rewrapped:
+        return f"The root is wrapped under the new master key (entry {index}). Destroy the old one."
+    if index is not None:
+        return f"The master key opens the data root already; that change was not on record, and is now (entry {index})."
+    return "The master key opens the data root already; nothing was changed."
 
 
 def _entry(root: DataRoot) -> EntryDraft:

@@ -19,6 +19,7 @@ from audit.tiles import Tile, fold_from_tiles, hash_in, tile_of
 from gateway.cli.command import command, noun
 from gateway.cli.connect import Session
 from gateway.cli.exits import Code, Exit, Stop
+from gateway.cli.options import PostQuantum, both_required
 from gateway.cli.output import Output
 from gateway.rendering import moment
 
@@ -76,15 +77,20 @@ def consistency_(
     witness: Witness = None,
     needed: Needed = None,
     cosignatures: Cosignatures = None,
+    post_quantum: PostQuantum = False,
 ) -> Exit:
-    """Prove that the log of today extends a checkpoint that you kept, from its public hash tiles alone."""
+    """Prove that the log of today extends a checkpoint that you kept, from its public hash tiles alone.
+
+    What must be signed twice, or cosigned, is the checkpoint of today; the kept one counts because you kept it.
+    """
     keys = _log_keys(trust)
+    required = both_required(Trust.load(trust)).required if post_quantum else ()
     policy = quorum(witness, needed)
     old_note = _read(kept)
     new_note = session.client.log_checkpoint(cosignatures)
     try:
         old, new = (verify_checkpoint(note, keys, keys[0].name) for note in (old_note, new_note))
-        names = open_checkpoint(new_note, [LogKey.parse(str(key)) for key in keys], policy).witnesses
+        names = open_checkpoint(new_note, [LogKey.parse(str(key)) for key in keys], policy, required).witnesses
         path: list[bytes] = []
         if 0 < old.tree_size <= new.tree_size:
             path = fold_from_tiles(consistency(old.tree_size, new.tree_size), new.tree_size, _fetcher(session))

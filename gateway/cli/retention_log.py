@@ -57,18 +57,18 @@ def reading(settings: Settings, work: Callable[[Reader], Result]) -> Result:
 
 @asynccontextmanager
 async def opened(settings: Settings) -> AsyncIterator[tuple[Engine, Log, list[VerifierKey]]]:
-    """The log, for writing, with the gateway's own keys; nothing is made that is not there."""
+    """The log, for writing, with the gateway's own keys; nothing is made that is not there, and no key signs that the
+    log says is revoked."""
     if not key_stores.has_master(settings):
         where = settings.master_key_file
         raise Stop(f"{where}: there is no master key", f"Set HANDRAIL_HOME to the gateway's own, or give {VARIABLE}.")
     root = key_stores.open_root(settings)
     engine = make_engine(settings.database_url)
     try:
-        keyset = Keyset(
-            key_stores.open_store(settings, root, lambda: engine), settings.keys, post_quantum=settings.log.post_quantum
-        )
-        keyset.reload()
         must_hold_a_log(engine)
+        store = key_stores.open_store(settings, root, lambda: engine, key_stores.recorded(engine))
+        keyset = Keyset(store, settings.keys, post_quantum=settings.log.post_quantum)
+        keyset.reload()
         log = Log(engine, settings.log, keyset, EpochKeys(settings.epochs_directory, root.derive("epoch")), _NAME)
         await log.start()
         try:

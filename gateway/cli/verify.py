@@ -12,7 +12,7 @@ from handrail.strict import parse
 from gateway.cli.command import command, noun
 from gateway.cli.exits import Exit, Stop, unreadable
 from gateway.cli.log import Needed, Witness, quorum
-from gateway.cli.options import NO_SECOND_KEY, PostQuantum
+from gateway.cli.options import PostQuantum, both_required
 from gateway.cli.output import Output
 from gateway.rendering import moment
 
@@ -45,9 +45,7 @@ def verify(
     """
     trusted = replace(Trust.load(trust), quorum=quorum(witness, needed))
     if post_quantum:
-        if not trusted.post_quantum_keys:
-            raise Stop("--post-quantum: no ML-DSA-44 key of the log is known", NO_SECOND_KEY)
-        trusted = trusted.both_required()
+        trusted = both_required(trusted)
     approvers = _approvers(approver or [])
     checked: list[tuple[Path, Result]] = []
     with out.progress("verifying", len(files)) as advance:

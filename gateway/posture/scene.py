@@ -72,7 +72,7 @@ class Scene:
         directory = self.settings.home / "keys"
         if self.settings.keys.store == "file" and not directory.is_dir():
             raise Unavailable(Reason.KEY_UNAVAILABLE, f"there are no keys: {directory}")
-        store = key_stores.open_store(self.settings, self.root, lambda: self.engine)
+        store = key_stores.open_store(self.settings, self.root, lambda: self.engine, key_stores.recorded(self.engine))
         return [stored.record for stored in store.load()]
 
     @cached_property

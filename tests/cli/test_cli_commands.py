@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse
 from gateway.cli.output import Output
 from tests.cli.conftest import Run, actions, claims_of, jws
 from tests.client.receipt_forge import ORIGIN, Forge
+from tests.client.receipt_forge_twice import Twice
 from tests.client.stand_in import DIGEST, StandIn
 
 PLAN_ID = "aa" * 32
@@ -331,6 +332,29 @@ def test_every_entry_of_a_query_is_proved_against_a_trust_document(run: Run, gat
     result = run("audit", "query", "--trust", "trust.json")
     assert result.exit_code == 1
     assert f"Not proved: entry {gateway.forge.index}" in result.output
+
+
+def test_a_page_and_a_checkpoint_of_today_can_be_required_to_be_signed_twice(run: Run, gateway: StandIn) -> None:
+    forge = gateway.forge = Twice()
+    Path("trust.json").write_text(json.dumps(forge.trust()))
+    query = ("audit", "query", "--trust", "trust.json", "--post-quantum")
+    consistency = ("log", "consistency", "kept.txt", "--trust", "trust.json", "--post-quantum")
+    forge.second = False
+    Path("kept.txt").write_text(forge.checkpoint())
+    for second in (True, False):
+        forge.second = second
+        page = forge.page()
+        for command, code in ((query[:-1], 0), (query, 1 - second), (consistency[:-1], 0), (consistency, 1 - second)):
+            if command[0] == "audit":
+                gateway.next("GET", "/v1/audit/entries", lambda _, page=page: JSONResponse(page))
+            done = run(*command)
+            assert done.exit_code == code, done.output
+            assert not code or "ML-DSA-44" in done.output
+    Path("trust.json").write_text(json.dumps(Forge().trust()))
+    for command in (query, consistency, ("audit", "query", "--post-quantum")):
+        done = run(*command)
+        assert done.exit_code == 2
+        assert "no ML-DSA-44 key" in done.output
 
 
 def test_an_entry_is_shown_as_the_type_that_its_proof_covers(run: Run, gateway: StandIn) -> None:

@@ -1,5 +1,6 @@
 """``handrail keys rewrap`` and ``keys carry`` on a real home; and homes whose root or master key went missing."""
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,21 @@ from audit.database import make_engine
 from gateway.app import build
 from gateway.cli.main import app
 from gateway.ports import Purpose
+from gateway.posture.scene import Scene
 from gateway.settings import Settings
 from keys.errors import KeyUnavailable
+from keys.stores.master import MasterKey
+from keys.stores.root import Masters
+from keys.stores.root import rewrap as wrap_anew
 from tests.postgres import postgres_server, postgres_url
 
 __all__ = ["postgres_server", "postgres_url"]
 NEW = "22" * 32
+SHARED = {
+    "HANDRAIL_KEYS__MASTER_KEY_FILE": "master.key",
+    "HANDRAIL_KEYS__ROOT_FILE": "root.key",
+    "HANDRAIL_PRIVACY__EPOCHS": "epochs",
+}
 
 
 def invoke(home: Path, *words: str, **environment: str) -> Any:
@@ -66,6 +76,42 @@ def test_a_change_is_on_record(home: Path) -> None:
     assert NEW not in body.decode()
 
 
+def generations_on_record(home: Path) -> list[int]:
+    engine = make_engine(Settings(home=home).database_url)
+    with engine.connect() as connection:
+        bodies = (
+            connection.exec_driver_sql("SELECT body FROM entries WHERE type = 'KEYROT' ORDER BY idx").scalars().all()
+        )
+    engine.dispose()
+    return [facts["generation"] for body in bodies if (facts := json.loads(body)["facts"])["purpose"] == "master"]
+
+
+def test_a_change_that_stopped_before_the_log_was_told_is_put_on_record_by_the_next_run(home: Path) -> None:
+    old, new = (MasterKey(bytes.fromhex(text)) for text in ((home / "master.key").read_text().strip(), NEW))
+    assert wrap_anew(home / "root.key", Masters(new, old)) is not None  # and here the machine stops
+    assert generations_on_record(home) == []
+    done = invoke(home, "keys", "rewrap", "--json", HANDRAIL_MASTER_KEY=NEW)
+    assert done.exit_code == 0, done.output
+    document = json.loads(done.stdout)
+    assert (document["rewrapped"], document["generation"], document["index"] is None) == (False, 2, False)
+    assert generations_on_record(home) == [2]
+    again = json.loads(invoke(home, "keys", "rewrap", "--json", HANDRAIL_MASTER_KEY=NEW).stdout)
+    assert (again["rewrapped"], again["index"]) == (False, None)
+    assert generations_on_record(home) == [2]
+
+
+def test_a_root_put_back_in_an_older_wrapping_is_named_and_not_put_on_record(home: Path) -> None:
+    old = (home / "master.key").read_text().strip()
+    before = (home / "root.key").read_bytes()
+    both = {"HANDRAIL_MASTER_KEY": NEW, "HANDRAIL_MASTER_KEY_PREVIOUS": old}
+    assert invoke(home, "keys", "rewrap", **both).exit_code == 0
+    (home / "root.key").write_bytes(before)
+    done = invoke(home, "keys", "rewrap", HANDRAIL_MASTER_KEY=old)
+    assert done.exit_code == 1
+    assert "older copy" in done.output
+    assert generations_on_record(home) == [2]
+
+
 def test_with_a_file_the_new_master_key_is_made_beside_the_old(home: Path) -> None:
     (home / "master.key").rename(home / "master.key.old")
     refused = invoke(home, "init")
@@ -109,14 +155,53 @@ def test_a_root_that_went_missing_is_not_made_anew(home: Path) -> None:
     assert invoke(home, "init").exit_code == 0
 
 
+@pytest.mark.postgres
+@pytest.mark.parametrize("store", ["database", "file"])
+def test_a_new_home_on_a_database_that_is_in_use_gets_no_root_of_its_own(
+    tmp_path: Path, postgres_url: str, store: str
+) -> None:
+    there = {"HANDRAIL_DATABASE__URL": postgres_url, "HANDRAIL_KEYS__STORE": store}
+    assert invoke(tmp_path / "home", "init", **there).exit_code == 0
+    new = tmp_path / "new"
+    refused = invoke(new, "init", **there)
+    assert refused.exit_code != 0
+    assert "root.key is missing" in refused.output
+    assert not list(new.rglob("*")), "nothing is left behind"
+    shared = {name: str(tmp_path / "home" / file) for name, file in SHARED.items()}
+    assert invoke(new, "init", **there, **shared).exit_code == 0
+
+
+def test_a_home_that_lost_all_but_its_database_gets_no_root(home: Path) -> None:
+    for path in (*(home / "keys").iterdir(), *(home / "epochs").iterdir(), home / "root.key", home / "master.key"):
+        path.unlink()
+    refused = invoke(home, "init")
+    assert refused.exit_code != 0
+    assert "root.key is missing" in refused.output
+    assert not (home / "root.key").exists()
+    assert not (home / "master.key").exists()
+
+
+def test_where_rows_cannot_be_asked_for_no_root_is_made(tmp_path: Path) -> None:
+    url = "postgresql+psycopg://user:hunter2@127.0.0.1:9/handrail"
+    refused = invoke(tmp_path / "home", "init", HANDRAIL_DATABASE__URL=url)
+    assert refused.exit_code == 3, refused.output
+    assert "hunter2" not in refused.output
+    assert not list((tmp_path / "home").rglob("*"))
+
+
 def test_where_the_log_cannot_be_told_the_command_says_so(home: Path) -> None:
     old = (home / "master.key").read_text().strip()
     (home / "handrail.db").rename(home / "elsewhere")
     done = invoke(home, "keys", "rewrap", HANDRAIL_MASTER_KEY=NEW, HANDRAIL_MASTER_KEY_PREVIOUS=old)
     assert done.exit_code == 1
     assert "not on record" in done.output
+    assert "run it again" in done.output
+    again = invoke(home, "keys", "rewrap", HANDRAIL_MASTER_KEY=NEW)
+    assert again.exit_code == 1, "whether it is on record is still not known"
     (home / "elsewhere").rename(home / "handrail.db")
     assert invoke(home, "init", HANDRAIL_MASTER_KEY=NEW).exit_code == 0
+    assert invoke(home, "keys", "rewrap", HANDRAIL_MASTER_KEY=NEW).exit_code == 0
+    assert generations_on_record(home) == [2]
 
 
 @pytest.mark.postgres
@@ -179,17 +264,68 @@ def test_keys_in_the_database_need_postgresql(tmp_path: Path) -> None:
     assert "PostgreSQL" in refused.output
 
 
-async def test_a_revoked_key_that_is_put_back_stops_the_start_because_the_log_knows(tmp_path: Path) -> None:
-    settings = Settings(home=tmp_path / "home")
+async def revoked_and_put_back(settings: Settings, purpose: Purpose) -> None:
+    """A gateway's home in which somebody wrote a revoked key's file over with the copy from before."""
     gateway = build(settings)
     await gateway.prepare()
-    kid = str(gateway.keyset.active_jwk(Purpose.STEP)["kid"])
+    kid = str(gateway.keyset.active_jwk(purpose)["kid"])
     file = settings.home / "keys" / f"{kid}.json"
     before = file.read_bytes()
     await gateway.key_changes.make(gateway.keyset.revoke, kid, "default", "p-someone")
     await gateway.close()
     file.write_bytes(before)
+
+
+async def test_a_revoked_key_that_is_put_back_stops_the_start_because_the_log_knows(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path / "home")
+    await revoked_and_put_back(settings, Purpose.STEP)
     gateway = build(settings)
     with pytest.raises(KeyUnavailable, match="older copy"):
         await gateway.prepare()
     await gateway.close()
+
+
+def test_a_revoked_key_that_is_put_back_signs_for_no_command_either(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    asyncio.run(revoked_and_put_back(Settings(home=home), Purpose.CHECKPOINT))
+    before = entries(home)
+    hold = ("retention", "hold", "set", "--case", "c", "--first", "0", "--last", "1")
+    old = (home / "master.key").read_text().strip()
+    both = {"HANDRAIL_MASTER_KEY": NEW, "HANDRAIL_MASTER_KEY_PREVIOUS": old}
+    for words, environment in ((hold, {}), (("keys", "rewrap"), both)):
+        done = invoke(home, *words, **environment)
+        assert done.exit_code != 0, words
+        assert "older copy" in done.output, words
+    assert entries(home) == before
+    assert invoke(home, "keys", "rewrap", HANDRAIL_MASTER_KEY=NEW).exit_code == 1, "still not on record"
+
+
+@pytest.mark.postgres
+def test_a_revoked_key_that_is_put_back_is_not_carried(tmp_path: Path, postgres_url: str) -> None:
+    home = tmp_path / "home"
+    asyncio.run(revoked_and_put_back(Settings(home=home, database={"url": postgres_url}), Purpose.CHECKPOINT))
+    there = {"HANDRAIL_DATABASE__URL": postgres_url, "HANDRAIL_KEYS__STORE": "database"}
+    refused = invoke(home, "keys", "carry", **there)
+    assert refused.exit_code != 0
+    assert "older copy" in refused.output
+    engine = make_engine(postgres_url)
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM signing_keys").scalar_one() == 0
+    engine.dispose()
+
+
+def test_a_posture_does_not_take_a_revoked_key_that_is_put_back_for_one_in_use(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path / "home")
+    asyncio.run(revoked_and_put_back(settings, Purpose.CHECKPOINT))
+    scene = Scene(settings, 0.0)
+    with pytest.raises(KeyUnavailable, match="older copy"):
+        _ = scene.signing_keys
+    scene.close()
+
+
+def entries(home: Path) -> int:
+    engine = make_engine(Settings(home=home).database_url)
+    with engine.connect() as connection:
+        count: int = connection.exec_driver_sql("SELECT count(*) FROM entries").scalar_one()
+    engine.dispose()
+    return count

@@ -1,7 +1,11 @@
 """The verifier that hands embed: its keys and its memory. What it checks of a request is in the vectors."""
 
+import asyncio
 import json
+import socket
 import threading
+from email.header import Header
+from http.client import HTTPMessage
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -57,6 +61,32 @@ def test_a_frameworks_headers_show_a_second_credential() -> None:
     raw = [(name.lower().encode(), value.encode()) for name, value in GOOD["headers"]]
     verify(headers=Headers(raw=raw))
     assert code(lambda: verify(headers=Headers(raw=[*raw, raw[0]]))) == "credential.missing"
+
+
+def test_headers_as_http_server_gives_them_are_read() -> None:
+    message = HTTPMessage()
+    message["X-Note"] = Header("not of interest", "utf-8")
+    for name, value in GOOD["headers"]:
+        message[name] = value
+    assert verify(headers=message) == GOOD_JTI
+    message["DPoP"] = "another"
+    assert code(lambda: verify(headers=message)) == "credential.missing"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        ["Authorization", "DPoP"],
+        [("Authorization",)],
+        [("DPoP", "a", "b")],
+        [(b"authorization", b"DPoP x"), (b"dpop", b"y")],
+        [("authorization", b"DPoP x"), ("dpop", b"y")],
+        [("authorization", Header("DPoP x")), ("dpop", "y")],
+        [None],
+    ],
+)
+def test_headers_that_are_no_pairs_of_texts_are_refused_in_the_verifier_s_words(headers: Any) -> None:
+    assert code(lambda: verify(headers=headers)) == "credential.missing"
 
 
 def test_the_challenge_says_what_a_client_can_mend() -> None:
@@ -127,9 +157,14 @@ class Published:
     def __init__(self) -> None:
         self.asked = 0
         self.answer: Response = JSONResponse(JWKS)
+        self.arrived = threading.Event()
+        self.goes_on = threading.Event()
+        self.goes_on.set()
 
     async def handle(self, _request: Request) -> Response:
         self.asked += 1
+        self.arrived.set()
+        await asyncio.to_thread(self.goes_on.wait, 60)
         return self.answer
 
 
@@ -159,6 +194,70 @@ def test_invented_key_ids_cause_one_fetch_in_ten_seconds(published: Any) -> None
     assert code(lambda: keys.get("A" * 43, 1000.0 + PAUSE_SECONDS)) == "verify.unknown_key"
     assert server.asked == 2
     assert keys.get(KID, 1000.0 + PAUSE_SECONDS).kid == KID
+
+
+def test_who_asks_for_a_known_key_does_not_wait_while_another_is_looked_for(
+    published: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("handrail.step_keys.TIMEOUT_SECONDS", 60)
+    server, keys = published
+    keys.get(KID, 1000.0)
+    server.arrived.clear()
+    server.goes_on.clear()
+    found: list[str] = []
+    invented = threading.Thread(target=lambda: found.append(code(lambda: keys.get("A" * 43, 1000.0 + PAUSE_SECONDS))))
+    known = threading.Thread(target=lambda: found.append(keys.get(KID, 1000.0 + PAUSE_SECONDS).kid))
+    try:
+        invented.start()
+        assert server.arrived.wait(30)
+        known.start()
+        known.join(10)
+        assert found == [KID]
+    finally:
+        server.goes_on.set()
+        invented.join(30)
+        known.join(30)
+    assert found == [KID, "verify.unknown_key"]
+
+
+@pytest.mark.parametrize("start", [b"HTTP/1.1 200 OK\r\nX: ", b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n"])
+def test_an_answer_that_trickles_is_given_up(start: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each byte comes soon after the one before; the whole never does."""
+    monkeypatch.setattr("handrail.step_keys.TIMEOUT_SECONDS", 0.5)
+    over = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def trickle() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(65_536)
+                connection.sendall(start)
+                while not over.wait(0.01):
+                    try:
+                        connection.sendall(b" ")
+                    except OSError:
+                        return
+
+        server = threading.Thread(target=trickle)
+        server.start()
+        keys, found = StepKeys(f"http://127.0.0.1:{listener.getsockname()[1]}/jwks.json"), []
+        asking = threading.Thread(target=lambda: found.append(code(lambda: keys.get(KID, 1000.0))))
+        asking.start()
+        asking.join(20)
+        gave_up = not asking.is_alive()
+        server.join(20 if gave_up else 0)
+        hung_up = not server.is_alive()
+        over.set()
+        for thread in (asking, server):
+            thread.join(30)
+    assert gave_up
+    assert hung_up, "the connection is let go of"
+    assert found == ["verify.unknown_key"]
+
+
+async def test_keys_are_fetched_from_within_an_event_loop_too(published: Any) -> None:
+    _, keys = published
+    assert keys.get(KID, 1000.0).kid == KID
 
 
 def test_a_rotated_key_is_found_and_a_revoked_one_lost(published: Any) -> None:

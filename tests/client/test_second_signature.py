@@ -2,37 +2,16 @@
 
 import base64
 from dataclasses import replace
-from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 from handrail import Trust, VerificationError, verify_receipt
 from handrail.entries import verify_page
 from handrail.errors import MalformedError
 from handrail.note import Quorum
 
 from tests.audit.post_quantum import regenerate
-from tests.client.receipt_forge import ORIGIN, Forge, root
-
-KEY = MLDSA44PrivateKey.from_seed_bytes(bytes(range(32)))
-PUBLIC = KEY.public_key().public_bytes_raw()
-
-
-class Twice(Forge):
-    """Signs its checkpoints by both, or by one."""
-
-    second = True
-
-    def checkpoint(self) -> str:
-        if not self.second:
-            return super().checkpoint()
-        tree = {"size": self.size, "root": root(self.leaves()), "origin": ORIGIN, "name": ORIGIN}
-        signature = bytes(8) + KEY.sign(regenerate.cosigned(**tree))
-        return super().checkpoint() + regenerate.line(regenerate.key_id(b"\x06", PUBLIC, ORIGIN), signature, ORIGIN)
-
-    def trust(self) -> dict[str, Any]:
-        return {**super().trust(), "log_post_quantum": [regenerate.vkey(b"\x06", PUBLIC, ORIGIN)]}
+from tests.client.receipt_forge_twice import Twice
 
 
 def test_a_receipt_holds_under_both_and_says_so() -> None:
