@@ -23,6 +23,8 @@ MISSING: Final = "missing"
 """Needed: the exit code is 1."""
 OPTIONAL: Final = "absent"
 """Not needed to serve."""
+FROZEN: Final = "frozen"
+"""Found, and not in the way of serving."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,7 @@ def _frozen(settings: Settings) -> Finding:
     if not kept:
         return Finding("freezes", OK, "nothing is frozen")
     what = ", ".join(f"{one.id} ({one.scope}, {one.cause})" for one in kept)
-    return Finding("freezes", OPTIONAL, f"frozen: {what}", "Two people lift it: handrail unfreeze ID")
+    return Finding("freezes", FROZEN, what, "Two people lift it: handrail unfreeze ID")
 
 
 def _database(settings: Settings) -> Finding:
