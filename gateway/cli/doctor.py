@@ -127,11 +127,13 @@ def _keys(settings: Settings) -> Finding:
 
     token = settings.keys.pkcs11
     where = settings.keys.store + ("" if token is None else f", token {token.token}: {', '.join(token.purposes)}")
-    if not settings.root_file.exists():
+    if key_stores.is_new(settings):
         return Finding("keys", OK, f"{where}; made at the first start")
     try:
         root = key_stores.open_root(settings)
         key_stores.try_token(settings)
+        if settings.keys.store == "file" and (settings.home / "keys").is_dir():
+            key_stores.open_keys(settings, root)
     except HandrailError as exc:
         return Finding("keys", MISSING, exc.detail, "See docs/key-stores.md.")
     changing = "; also opened by the master key before" if key_stores.masters(settings).previous is not None else ""
