@@ -82,6 +82,11 @@ def masters(settings: Settings, *, make: bool = False) -> Masters:
     return Masters(MasterKey.load(settings.master_key_file, make=make), previous)
 
 
+def is_new(settings: Settings) -> bool:
+    """Whether there is no data root and nothing that one sealed, so that the first start makes it."""
+    return not settings.root_file.exists() and not any(path.exists() for path in _sealed(settings))
+
+
 def open_root(settings: Settings, *, make: bool = False) -> DataRoot:
     """What every seal and MAC is derived from.
 
@@ -126,6 +131,11 @@ def open_store(
     if settings.keys.store == "database":
         return DatabaseKeyStore(engine(), root, halves, revoked)
     return FileKeyStore(settings.home / "keys", root, halves, revoked)
+
+
+def open_keys(settings: Settings, root: Derives) -> None:
+    """Open each key file, as a start does. Raises ``KeyUnavailable`` naming the first that does not open."""
+    FileKeyStore(settings.home / "keys", root, _halves(settings)).load()
 
 
 def try_token(settings: Settings) -> None:

@@ -25,7 +25,7 @@ from audit.subjects import Hold, holds_of, lifting, new_id, setting
 from audit.threads import at_length
 from gateway.commitments import commit, person_key
 from gateway.entries import EntryDraft, EntryType
-from gateway.errors import Refused
+from gateway.errors import Malformed, Refused
 from gateway.model import Principal
 from gateway.permissions import Permission, require
 from gateway.ports import Append, AuditLog
@@ -37,6 +37,7 @@ ENDING_SECONDS: Final = 20.0
 """How long an erasure waits for the person's plans to end, once the person is revoked."""
 _POLL_SECONDS: Final = 0.1
 PURGE_SECONDS: Final = 600.0
+_TO_COME: Final = "a time to come, in seconds since the epoch"
 
 _log = structlog.get_logger("handrail.privacy")
 
@@ -197,8 +198,11 @@ class Privacy:
 
         Raises:
             Refused: ``auth.forbidden``.
+            Malformed: ``until`` is over: such a hold would keep nothing.
         """
         require(actor, Permission.PRIVACY_HOLD)
+        if until is not None and until <= self._clock():
+            raise Malformed("a hold that is over", pointer="/until", expected=_TO_COME)
         hold = Hold(
             new_id(), actor.tenant, person_key(name), str(code), float(int(self._clock())), actor.pseudonym, until
         )

@@ -58,12 +58,14 @@ def verify_bundle(
     try:
         asked = from_arguments(key or [], trust, witness or [], quorum, kept or [], post_quantum)
     except EvidenceError as exc:
-        raise Stop(str(exc), "'handrail keys trust' saves a gateway's trust document.", code=Code.FILE) from None
+        raise _unusable(exc) from None
     except OSError as exc:
         raise unreadable(exc.filename, exc) from None
     try:
         with out.progress("checking", None), bundle.open("rb") as stream:
             report = verify(stream, asked)
+    except EvidenceError as exc:
+        raise _unusable(exc) from None
     except OSError as exc:
         raise unreadable(bundle, exc) from None
     again: list[Redecided] = []
@@ -76,6 +78,12 @@ def verify_bundle(
         document["redecided"] = [one.document() for one in again]
     out.show(document, lambda: _show(out, report))
     return _EXITS[report.exit]
+
+
+def _unusable(exc: EvidenceError) -> Stop:
+    """What the reader gave beside the bundle is none, or is not enough for what was asked."""
+    hint = "See 'handrail audit verify-bundle --help'; 'handrail keys trust' saves a gateway's trust document."
+    return Stop(str(exc), hint, code=Code.FILE)
 
 
 def _conclude(report: Report, again: list[Redecided]) -> None:

@@ -157,13 +157,14 @@ def _evaluations(file: Path) -> Iterator[_Enclosed]:
 def _contradictions(one: _Enclosed) -> Iterator[str]:
     """Where an entry says of a judgement what its own evaluation does not."""
     for entry in one.entries:
-        if JUDGEMENTS.get(EntryType(entry["type"])) != entry.get("effect"):
+        effect = JUDGEMENTS.get(EntryType(entry["type"]))
+        if effect is None or entry.get("effect") != effect:
             continue  # it tells of a later thing, and repeats the evaluation
         decision = one.evaluation.decisions.get(entry["step_id"])
         said = None if decision is None else (str(decision.effect), decision.policy_digest)
-        if said != (entry["effect"], entry.get("policy_digest")):
+        if said != (effect, entry.get("policy_digest")):
             step = f"{entry['plan_id']}/{entry['step_id']}"
-            yield f"the entry of {step} says {entry['effect']}, and its evaluation {said}"
+            yield f"the entry of {step} says {effect}, and its evaluation {said}"
 
 
 def _digests(file: Path) -> set[str]:

@@ -14,7 +14,7 @@ from gateway.cli.command import command, noun
 from gateway.cli.exits import Code, Exit, Stop, unreadable
 from gateway.cli.options import Config
 from gateway.cli.output import Output
-from gateway.settings import LogSettings, load
+from gateway.settings import LogSettings, Settings, load
 
 _RESTORED: Final = re.compile(r"/restored-[0-9TZ]+$")
 
@@ -50,9 +50,10 @@ def create(
         if keys is not None:
             _must_be_apart(to, keys.absolute())
             refuse_existing(keys)
+            _must_have_a_place(keys.absolute())
         with out.progress("copying the database", None) as advance:
             made = backups.create(settings, to, advance)
-        copied = backups.copy_keys(settings, keys.absolute()) if keys is not None else []
+        copied = _copied(settings, keys.absolute(), to) if keys is not None else []
     except BackupRefused as exc:
         return _refused(out, exc)
     document = {
@@ -137,6 +138,21 @@ def _must_be_a_name(origin: str) -> None:
         LogSettings(origin=origin)
     except ValueError:
         raise Stop(f"--origin {origin}: not the name of a log", "A name is like log.example/handrail-2.") from None
+
+
+def _must_have_a_place(keys: Path) -> None:
+    """Before the backup is made: a directory that is not there may be a medium that is not mounted, so none is made."""
+    if not keys.parent.is_dir():
+        raise Stop(f"--keys {keys}: {keys.parent} is no directory", "Make it, or mount it. Nothing was made.")
+
+
+def _copied(settings: Settings, keys: Path, backup: Path) -> list[str]:
+    """The names of the keys that were copied; where that fails, the backup stands, and it is said."""
+    try:
+        return backups.copy_keys(settings, keys)
+    except OSError as exc:
+        text = f"{keys}: {exc.strerror or exc}; no key was copied, and the backup is made: {backup}"
+        raise Stop(text, "Mend that; then make a backup of another name with --keys.", code=Code.FILE) from None
 
 
 def _must_be_apart(backup: Path, keys: Path) -> None:

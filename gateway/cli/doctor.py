@@ -23,6 +23,8 @@ MISSING: Final = "missing"
 """Needed: the exit code is 1."""
 OPTIONAL: Final = "absent"
 """Not needed to serve."""
+FROZEN: Final = "frozen"
+"""Found, and not in the way of serving."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,7 @@ def _frozen(settings: Settings) -> Finding:
     if not kept:
         return Finding("freezes", OK, "nothing is frozen")
     what = ", ".join(f"{one.id} ({one.scope}, {one.cause})" for one in kept)
-    return Finding("freezes", OPTIONAL, f"frozen: {what}", "Two people lift it: handrail unfreeze ID")
+    return Finding("freezes", FROZEN, what, "Two people lift it: handrail unfreeze ID")
 
 
 def _database(settings: Settings) -> Finding:
@@ -125,11 +127,13 @@ def _keys(settings: Settings) -> Finding:
 
     token = settings.keys.pkcs11
     where = settings.keys.store + ("" if token is None else f", token {token.token}: {', '.join(token.purposes)}")
-    if not settings.root_file.exists():
+    if key_stores.is_new(settings):
         return Finding("keys", OK, f"{where}; made at the first start")
     try:
         root = key_stores.open_root(settings)
         key_stores.try_token(settings)
+        if settings.keys.store == "file" and (settings.home / "keys").is_dir():
+            key_stores.open_keys(settings, root)
     except HandrailError as exc:
         return Finding("keys", MISSING, exc.detail, "See docs/key-stores.md.")
     changing = "; also opened by the master key before" if key_stores.masters(settings).previous is not None else ""

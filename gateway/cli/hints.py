@@ -123,7 +123,7 @@ CONFLICT_HINTS: Final[Mapping[Conflict, str]] = {
     Conflict.ID_TAKEN: "Choose another id, and a key of its own: handrail keys new --out FILE",
     Conflict.KEY_TAKEN: "Make a key for this alone: handrail keys new --out FILE",
     Conflict.KEY_TWICE: "Make a key for each person: handrail keys new --out FILE",
-    Conflict.REVOKED: "Nothing is left to do; to go on, add another under a new id.",
+    Conflict.REVOKED: "Nothing is left to do: no later time of a theft gives anything back. What is new has a new id.",
     Conflict.LAST_ADMIN: "Add a security admin first: handrail principals add ID --role security_admin",
     Conflict.NOT_AN_APPROVER: "Add a principal with the role approver: handrail principals add ID --role approver",
     Conflict.SECURITY_KEYS: "Revoke one that is not used: handrail principals unenrol ID KEY",

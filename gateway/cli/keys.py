@@ -132,6 +132,8 @@ def _stands(key: Mapping[str, Any]) -> str:
         return ""
     if key.get("compromised_at") is None:
         return "nothing"
+    if not key.get("covered_size"):
+        return f"nothing (stolen {at(key['compromised_at'])}; no checkpoint is older)"
     return f"about entries below {key.get('covered_size')} (stolen {at(key['compromised_at'])})"
 
 

@@ -124,7 +124,7 @@ def list_(session: Session) -> None:
                     item.get("person") or "unknown: restored",
                     item.get("code"),
                     moment(item.get("set_at")),
-                    moment(item.get("until")) if item.get("until") else "lifted",
+                    moment(item.get("until")) if item.get("until") else "it is lifted",
                     "active" if item.get("in_force") else "ended",
                 ]
                 for item in found

@@ -69,6 +69,9 @@ def test_what_goes_wrong_is_said_in_words(tmp_path: Path, monkeypatch: pytest.Mo
     for keys in ("b", "b/keys"):
         code, said = run("create", "--out", "b", "--keys", keys)
         assert (code, "in one place with the backup" in said) == (2, True)
+    code, said = run("create", "--out", "b", "--keys", "unmounted/keys")
+    assert (code, "unmounted is no directory" in said) == (2, True)
+    assert not (tmp_path / "b").exists(), "what cannot be done whole is not begun"
     assert run("create", "--out", "b")[0] == 0
     code, said = run("create", "--out", "b")
     assert (code, "exists already" in said) == (1, True)

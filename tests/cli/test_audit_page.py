@@ -23,7 +23,7 @@ COMMANDS = [
     line for block in re.findall(r"^```\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE) for line in block.splitlines()
 ]
 SETTINGS = CONFIG + "[policy]\nworkers = 1\ndeadline_milliseconds = 2000\n"
-PEOPLE = {"ada": "agent", "eve": "auditor", "oli": "operator"}
+PEOPLE = {"ada": "agent", "bea": "approver", "eve": "auditor", "oli": "operator"}
 
 
 @pytest.fixture(scope="module")
@@ -37,15 +37,21 @@ def home(tmp_path_factory: pytest.TempPathFactory, _clean_session: None) -> Iter
 
 
 def work(home: Path) -> None:
-    """One step that is let go, and one that is not."""
-    for action in ("git_status", "git_unheard_of"):
-        plan = {
-            "context_id": "c",
-            "actions": [{"id": "s", "hand": "git", "action": action, "args": {"q": "hush-hush"}}],
-        }
+    """One step that is let go, one that is not, and one each that a person lets go and does not."""
+    for action, args, answer in (
+        ("git_status", {"q": "hush-hush"}, ""),
+        ("git_unheard_of", {"q": "hush-hush"}, ""),
+        ("git_commit", {"message": "hush-hush"}, "approve"),
+        ("git_commit", {"message": "hush-hush"}, "refuse"),
+    ):
+        plan = {"context_id": "c", "actions": [{"id": "s", "hand": "git", "action": action, "args": args}]}
         (home / "plan.json").write_text(json.dumps(plan))
         token = real.invoke(home, "plan", "sign", "--as", "ada", str(home / "plan.json")).stdout
         real.invoke(home, "plan", "submit", "-", "--wait", "20", "--as", "ada", stdin=token)
+        if answer:
+            waiting = json.loads(real.invoke(home, "approvals", "list", "--as", "bea", "--json").stdout)["approvals"]
+            answered = real.invoke(home, "approvals", answer, waiting[0]["id"], "--yes", "--as", "bea")
+            assert answered.exit_code == 0, answered.output
 
 
 def give(home: Path, command: str) -> str:
@@ -169,6 +175,11 @@ def test_wrong_evidence_is_named_and_exits_with_one(home: Path) -> None:
     assert unkeyed.exit_code == 2
     absent = real.invoke(home, "audit", "verify-bundle", "absent.tar", "--trust", str(home / "trust.json"))
     assert absent.exit_code == 2
+    second = real.invoke(
+        home, "audit", "verify-bundle", "right.tar", "--trust", str(home / "trust.json"), "--post-quantum", "--json"
+    )
+    assert second.exit_code == 2, "the trust document names no second key"
+    assert "no ML-DSA-44 key" in json.loads(second.stdout)["error"]["detail"]
     without = real.invoke(
         home, "audit", "verify-bundle", "right.tar", "--trust", str(home / "trust.json"), "--redecide"
     )

@@ -150,6 +150,7 @@ def test_a_root_that_went_missing_is_not_made_anew(home: Path) -> None:
     refused = invoke(home, "init")
     assert refused.exit_code != 0
     assert "root.key is missing" in refused.output
+    assert "root.key is missing" in looked_at(home)["detail"], "doctor does not call well what does not start"
     assert not (home / "root.key").exists()
     (home.parent / "kept").rename(home / "root.key")
     assert invoke(home, "init").exit_code == 0
@@ -187,6 +188,25 @@ def test_where_rows_cannot_be_asked_for_no_root_is_made(tmp_path: Path) -> None:
     assert refused.exit_code == 3, refused.output
     assert "hunter2" not in refused.output
     assert not list((tmp_path / "home").rglob("*"))
+
+
+def looked_at(home: Path) -> Any:
+    """What ``doctor`` finds of the keys."""
+    found = json.loads(invoke(home, "doctor", "--json").stdout)["findings"]
+    return next(one for one in found if one["name"] == "keys")
+
+
+def test_doctor_opens_every_key_as_a_start_does(home: Path) -> None:
+    assert looked_at(home)["state"] == "ok"
+    [kept, *_] = sorted((home / "keys").glob("*.json"))
+    before = kept.read_bytes()
+    kept.write_bytes(before.replace(b'"', b"'", 1))
+    broken = looked_at(home)
+    assert (broken["state"], kept.name in broken["detail"]) == ("missing", True)
+    kept.write_bytes(before)
+    (home / "keys" / "strange").touch()
+    strange = looked_at(home)
+    assert (strange["state"], "not a key file" in strange["detail"]) == ("missing", True)
 
 
 def test_where_the_log_cannot_be_told_the_command_says_so(home: Path) -> None:

@@ -111,6 +111,7 @@ def test_the_page_is_true(home, tmp_path):
     [
         ("retention apply", "nobody to ask"),
         ("retention hold set --case x", "not said what to hold"),
+        ("retention hold set --case x --principal ada", "not a pseudonym"),
         ("retention hold set --case x --everything --first 1", "not said what to hold"),
         ("retention hold set --case x --first 9 --last 3", "--last is before --first"),
         ("retention hold set --case Jane!Doe --everything", "not a reference"),

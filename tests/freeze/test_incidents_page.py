@@ -87,6 +87,7 @@ def lift_everything(home: Path, propose: str, activate: str) -> None:
     assert len(freezes(home)) == 5
     looked = json.loads(real.invoke(home, "doctor", "--json").stdout)["findings"]
     [finding] = [one for one in looked if one["name"] == "freezes"]
+    assert finding["state"] == "frozen"
     assert "hand_poisoned" in finding["detail"]
     refused = real.invoke(home, "unfreeze", freezes(home)[0]["id"], "--as", "ann", "--json")
     assert json.loads(refused.stdout)["error"]["code"] == "auth.forbidden"

@@ -86,3 +86,7 @@ def test_without_a_word_nothing_is_erased(home: Path) -> None:
     kept = real.invoke(home, "privacy", "access", "ada", "--as", "dana", "--json")
     assert json.loads(kept.stdout)["about"]["person"] == "ada"
     assert real.invoke(home, "privacy", "hold", "set", "x", "--code", "legal_claim", "--until", "soon").exit_code == 2
+    over = real.invoke(home, "privacy", "hold", "set", "x", "--code", "legal_claim", "--until", "2020-12-31",
+                       "--as", "dana", "--json")  # fmt: skip
+    assert over.exit_code == 2, "a hold that is over keeps nothing, and nobody may think that it does"
+    assert json.loads(over.stdout)["error"]["pointer"] == "/until"
