@@ -48,7 +48,7 @@ _log = structlog.get_logger("handrail.freeze")
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class FreezeOrder:
     """A freeze that somebody asks for.
 
     Attributes:
@@ -90,7 +90,7 @@ class Freezing:
     _state: FreezeState = field(default_factory=FreezeState)
     _why: dict[str, str] = field(default_factory=dict)
     """Freeze -> commitment of its words."""
-    _words: dict[str, Asked] = field(default_factory=dict)
+    _words: dict[str, FreezeOrder] = field(default_factory=dict)
     """Those that are not on record yet, as they were asked for."""
     _seen_at: float = float("-inf")
     _unswept: dict[str, Freeze] = field(default_factory=dict)
@@ -200,7 +200,7 @@ class Freezing:
             )
         return one.scope is Scope.ALL or viewer.hands is None
 
-    async def set(self, actor: Principal, asked: Asked) -> tuple[dict[str, Any], bool]:
+    async def set(self, actor: Principal, asked: FreezeOrder) -> tuple[dict[str, Any], bool]:
         """Freeze at once, on one person's word.
 
         Returns:
@@ -287,7 +287,7 @@ class Freezing:
         found = merged(self._state.freezes, told) if told.set or told.lifted else None
         await self._publish(found, max(told.size, self._state.as_of))
 
-    async def _subject(self, actor: Principal, asked: Asked) -> str:
+    async def _subject(self, actor: Principal, asked: FreezeOrder) -> str:
         name = asked.subject
         if asked.scope is Scope.ALL:
             if name is not None:
