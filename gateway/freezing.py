@@ -222,7 +222,7 @@ class Freezing:
             by=actor.pseudonym,
             at=self.clock(),
         )
-        same = [one for one in self._state.in_force if (one.scope, one.reach, one.subject) == _key(new)]
+        same = [one for one in self._state.in_force if one.key == new.key]
         if same:
             return await self._view(same[0], actor), False
         held = 0
@@ -328,7 +328,8 @@ class Freezing:
         )
         (index,) = await self.log.append(Append([draft]))
         self._words.pop(freeze.id, None)
-        self._why |= {name: one.commitment for name, one in ((freeze.id, value) for value in fields.values())}
+        if fields:
+            self._why[freeze.id] = fields["why"].commitment
         known = self._state.freezes[freeze.id]
         if known.index is None:
             await self._publish({**self._state.freezes, freeze.id: replace(known, index=index)}, self._state.as_of)
@@ -393,7 +394,3 @@ class Freezing:
             shown |= {"subject": names.get(one.subject, one.subject), "pseudonym": one.subject}
         words = [value.decode() for _, value in why.values()]
         return {**shown, "by": names.get(one.by, one.by), "why": words[0] if words else None}
-
-
-def _key(one: Freeze) -> tuple[Scope, str, str]:
-    return one.scope, one.reach, one.subject

@@ -15,7 +15,7 @@ from gateway.settings import Settings
 from keys.errors import KeyUnavailable
 from keys.stores import KeyStore
 from keys.stores.database import DatabaseKeyStore, Rows
-from keys.stores.file import Directory, FileKeyStore
+from keys.stores.file import FileKeyStore, Files
 from keys.stores.halves import ByPurpose
 from keys.stores.master import VARIABLE, MasterKey
 from keys.stores.pkcs11 import Token
@@ -136,8 +136,8 @@ def carry(settings: Settings, root: Derives, engine: Engine) -> int:
     Raises:
         KeyUnavailable: a store cannot be used, there is nothing to copy, or the target holds other keys.
     """
-    directory, rows = Directory(settings.home / "keys"), Rows(engine)
-    source, target = (directory, rows) if settings.keys.store == "database" else (rows, directory)
+    files, rows = Files(settings.home / "keys"), Rows(engine)
+    source, target = (files, rows) if settings.keys.store == "database" else (rows, files)
     with source.lock(), target.lock():
         SealedKeyStore(source, root, _halves(settings)).load()  # what does not open here would open nowhere
         documents = source.read_all()
@@ -155,7 +155,7 @@ def copy_rows(settings: Settings, directory: Path) -> None:
     """Write the keys that lie in the database to a new directory, sealed as they are. Raises ``KeyUnavailable``."""
     engine = make_engine(settings.database_url)
     try:
-        copy = Directory(directory)
+        copy = Files(directory)
         for kid, document in Rows(engine).read_all():
             copy.write(kid, document)
     finally:

@@ -29,10 +29,10 @@ class FileKeyStore(SealedKeyStore):
     def __init__(
         self, directory: Path, root: Derives, halves: ByPurpose | None = None, revoked: Revoked = nothing_known
     ) -> None:
-        super().__init__(Directory(directory), root, halves, revoked)
+        super().__init__(Files(directory), root, halves, revoked)
 
 
-class Directory:
+class Files:
     """Documents as files; a ``Medium``."""
 
     def __init__(self, directory: Path) -> None:
