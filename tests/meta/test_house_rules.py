@@ -23,7 +23,7 @@ MACHINE_PATHS = (
 REGISTRY_HOSTS = re.compile(
     r"\b(?:proxy|registry|files|static|index|deb)\.[a-z-]+\.(?:org|io|net|com)\b|\bpypi\.[a-z]|https?://crates\."
 )
-ADVISORY_LOCK = re.compile(r"^\w*LOCK: Final = (0x[0-9A-F]+|[0-9_]+)$", re.MULTILINE)
+ADVISORY_LOCK = re.compile(r"^(?:\w*_)?LOCK: Final = (0x[0-9A-F]+|[0-9_]+)$", re.MULTILINE)
 THIS = "tests/meta/test_house_rules.py"
 GENERATED = re.compile(r"(^|/)(go\.sum|.*\.lock)$")
 
