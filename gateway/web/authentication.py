@@ -35,8 +35,8 @@ PAGE_PATHS: Final = frozenset(
     }
 )
 PAGE_PREFIX: Final = "/approvals/"
-"""Pages for people, which have a login of their own (``gateway.console``) and take none of the API's. Its table of pages must
-agree, and no route of the API may be among them (tested)."""
+"""Pages for people, which have a login of their own (``gateway.console``) and take none of the API's. Its table of
+pages must agree, and no route of the API may be among them (tested)."""
 
 _SCHEME: Final = b"bearer "
 _API_KEY: Final = b"hr_"
