@@ -20,7 +20,7 @@ ALLOWED = (
     "DELETE FROM payloads",
     "DELETE FROM payload_keys",
     "DELETE FROM data_keys",
-    "UPDATE data_keys SET subject = '', epoch = '', wrapped = ''",
+    "UPDATE data_keys SET subject = '', bucket = '', wrapped = ''",
     "UPDATE holds SET subject = '', epoch = '', wrapped = ''",
     "UPDATE erasures SET payloads = payloads + 1",
 )

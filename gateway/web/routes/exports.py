@@ -121,9 +121,12 @@ def _sizes(text: str) -> tuple[int, ...]:
 
 def _note(text: str) -> str:
     try:
-        return b64url_decode(text).decode()
+        note = b64url_decode(text).decode()
     except Refused:
         raise ValueError(text) from None
+    if not note:
+        raise ValueError("an empty note")
+    return note
 
 
 def _digest(text: str) -> str:
