@@ -112,7 +112,7 @@ _TYPES: Final[Mapping[str, type]] = {"size": int, "former": list, "files": dict,
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class BackupSource:
     """The living log that is backed up.
 
     Attributes:
@@ -132,7 +132,7 @@ class Source:
 
 
 def create(
-    source: Source,
+    source: BackupSource,
     out: Path,
     tables: Sequence[Table],
     prepare: Callable[[Engine], None],

@@ -24,7 +24,7 @@ from gateway.ports import Unless, Write
 
 SLOTS: Final = 256
 """An erasure wraps one in so many data keys anew. Also what an old copy tells of a subject's name to whoever has the
-master key: eight bits."""
+data root: eight bits."""
 
 BUCKETS: Final = f"SELECT bucket, epoch, wrapped, created_at FROM {key_buckets.name}"  # noqa: S608
 """What :meth:`Buckets.of` wants of each."""

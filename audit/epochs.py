@@ -31,22 +31,22 @@ _NAMES: Final = "names.lock"
 
 
 class EpochKeys:
-    """Files ``<epoch>.epoch`` (mode 0600) in one directory, each ``nonce || AES-256-GCM(key)`` under the master key.
+    """Files ``<epoch>.epoch`` (mode 0600) in one directory, each ``nonce || AES-256-GCM(key)`` under one key.
 
     An epoch's name is ``<8 digits>-<16 hex>``: the number orders them, the rest keeps two directories that began
     apart from meaning different keys by one name. Thread-safe. Nothing is read or made before the first use.
 
     Args:
         directory: made at first use, mode 0700.
-        master: 32 bytes.
+        key: 32 bytes, derived from the data root.
     """
 
-    def __init__(self, directory: Path, master: bytes) -> None:
-        if len(master) != KEY_BYTES:
-            raise SealBroken("the master key must be 32 bytes")
+    def __init__(self, directory: Path, key: bytes) -> None:
+        if len(key) != KEY_BYTES:
+            raise SealBroken("the key of epoch keys must be 32 bytes")
         self._directory = directory
-        self._master = AESGCM(master)
-        self._slots = hmac.digest(master, b"handrail key slots", "sha256")
+        self._aead = AESGCM(key)
+        self._slots = hmac.digest(key, b"handrail key slots", "sha256")
         self._keys: dict[str, bytes] = {}
         self._current: str | None = None
         self._lock = threading.Lock()
@@ -161,18 +161,18 @@ class EpochKeys:
         if epoch not in self._keys:
             try:
                 raw = (self._directory / (epoch + _SUFFIX)).read_bytes()
-                self._keys[epoch] = self._master.decrypt(raw[:NONCE_BYTES], raw[NONCE_BYTES:], _aad(epoch))
+                self._keys[epoch] = self._aead.decrypt(raw[:NONCE_BYTES], raw[NONCE_BYTES:], _aad(epoch))
             except OSError as exc:
                 raise SealBroken(f"epoch {epoch}: {exc.strerror}") from None
             except (InvalidTag, ValueError):
-                raise SealBroken(f"epoch {epoch}: not sealed by this master key") from None
+                raise SealBroken(f"epoch {epoch}: not sealed under this data root") from None
         return self._keys[epoch]
 
     def _create(self, number: int) -> str:
         """Write a key so that it is durable before anything is wrapped by it, and never half there."""
         epoch = f"{number:08d}-{secrets.token_hex(8)}"
         nonce = secrets.token_bytes(NONCE_BYTES)
-        raw = nonce + self._master.encrypt(nonce, secrets.token_bytes(KEY_BYTES), _aad(epoch))
+        raw = nonce + self._aead.encrypt(nonce, secrets.token_bytes(KEY_BYTES), _aad(epoch))
         try:
             make_directory(self._directory)
             write(self._directory / (epoch + _SUFFIX), raw, replace=True)

@@ -374,7 +374,7 @@ class Log:
         """Who could do what in the tenant at ``at``; see :mod:`audit.assurance.access`."""
         return await self.read(access.access, self.reader, self._opener, tenant, at, now)
 
-    async def report(self, asked: report.Asked) -> dict[str, Any]:
+    async def report(self, asked: report.ReportRequest) -> dict[str, Any]:
         """Evidence by control; see :mod:`audit.assurance.report`. It may take longer than an append may."""
         return await at_length(report.report, self.reader, asked)
 

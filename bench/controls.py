@@ -21,7 +21,7 @@ from sqlalchemy import Engine
 import migrations
 from audit.assurance.catalogue import catalogues
 from audit.assurance.evidence import DAY_SECONDS, Stretch, usage
-from audit.assurance.report import Asked, report
+from audit.assurance.report import ReportRequest, report
 from audit.database import make_engine
 from audit.epochs import EpochKeys
 from audit.log import Log
@@ -93,7 +93,7 @@ def measure(engine: Engine) -> dict[str, Any]:
     reader = Reader(engine)
     found: dict[str, Any] = {}
     for framework, catalogue in catalogues().items():
-        asked = Asked(
+        asked = ReportRequest(
             catalogue=catalogue,
             tenant="default",
             since=BEGINNING,

@@ -33,7 +33,7 @@ from gateway.evaluation import FIELD, Evaluation, parse, record
 from gateway.model import Decision, Effect
 from gateway.policy.bundle import load
 from gateway.policy.judges import judging
-from gateway.policy.replay import BATCH_MAX, Judge, Report
+from gateway.policy.replay import BATCH_MAX, Judge, ReplayReport
 from gateway.ports import Append
 from gateway.service import Gateway
 from gateway.settings import PolicySettings
@@ -143,7 +143,7 @@ async def parts(gateway: Gateway, judge: Judge, workers: int) -> dict[str, float
     began = time.perf_counter()
     await asyncio.gather(*(ask() for _ in range(workers)))
     found["evaluate"] = time.perf_counter() - began
-    report = Report(judge.digest)
+    report = ReplayReport(judge.digest)
     began = time.perf_counter()
     for batch in batches:
         for evaluation, decisions in zip(batch, answers[id(batch)], strict=True):

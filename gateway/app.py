@@ -12,7 +12,7 @@ from audit.database import make_engine
 from audit.epochs import EpochKeys
 from audit.eraser import make_eraser
 from audit.erasure import Erasures
-from audit.export.source import Source
+from audit.export.source import LogSource
 from audit.history import newest_pin
 from audit.log import Log
 from audit.purge import Purge
@@ -244,7 +244,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         epochs=epochs,
         exports=Exports(
             log=log,
-            source=Source(reader),
+            source=LogSource(reader),
             receipts=SqlReceipts(engine),
             bundles=bundles,
             signer=keyset,

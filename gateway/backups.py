@@ -173,7 +173,7 @@ async def _create(settings: Settings, out: Path, progress: Progress) -> Made:
         if schema != migrations.newest():
             raise BackupRefused(f"the tables are at {schema}: run handrail db upgrade")
         await gateway.log.start()
-        source = copying.Source(
+        source = copying.BackupSource(
             engine=gateway.engine,
             origin=gateway.log.origin,
             gateway=gateway.log.gateway_id,

@@ -18,7 +18,7 @@ from audit.errors import NoteInvalid
 from audit.export import bundle
 from audit.export.heads import Head, Heads
 from audit.export.lines import FORMATS, PAGE, Format
-from audit.export.source import Selection, Source
+from audit.export.source import LogSource, Selection
 from audit.log import Log
 from audit.query import Filter, StoredEntry
 from audit.threads import at_length
@@ -37,7 +37,7 @@ _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class ExportRequest:
     """What an auditor asks for.
 
     Attributes:
@@ -98,7 +98,7 @@ class Exports:
     """
 
     log: Log
-    source: Source
+    source: LogSource
     receipts: SqlReceipts
     bundles: SqlBundles
     signer: Signer
@@ -108,7 +108,7 @@ class Exports:
     controls: Mapping[str, Sequence[str]]
     clock: Callable[[], float]
 
-    async def open(self, asked: Asked, principal: Principal) -> Export:
+    async def open(self, asked: ExportRequest, principal: Principal) -> Export:
         """Put an export on record and give what is to be streamed.
 
         Raises:
@@ -150,7 +150,7 @@ class Exports:
         chunks = bundle.bundle(self.source, selection, await self._around(asked, principal, head, later))
         return Export(bundle.MEDIA_TYPE, head, count, _behind(chunks, asked.offset, asked.sha256), dropped, later)
 
-    async def _head(self, asked: Asked) -> Head:
+    async def _head(self, asked: ExportRequest) -> Head:
         """Of a bundle: the newest checkpoint that enough witnesses cosigned and that covers what is asked for, where
         there is one and nothing else was asked. Else of all that is in the log now, with the cosignatures it has."""
         heads = Heads(self.log, self.source)
@@ -166,7 +166,7 @@ class Exports:
         except NoteInvalid as exc:
             raise Refused(Reason.REQUEST_CONFLICT, exc.detail, **because(Conflict.EXPORT_OTHER)) from None
 
-    async def _later(self, asked: Asked, head: Head) -> int:
+    async def _later(self, asked: ExportRequest, head: Head) -> int:
         """How many entries that were asked for stand behind the checkpoint."""
         if asked.end is not None or asked.tree_size is not None or head.log_size == head.tree_size:
             return 0
@@ -188,7 +188,7 @@ class Exports:
             if raw:
                 yield raw
 
-    async def _around(self, asked: Asked, principal: Principal, head: Head, later: int) -> bundle.Around:
+    async def _around(self, asked: ExportRequest, principal: Principal, head: Head, later: int) -> bundle.Around:
         keys, history = self.trust(), await self.history()
         while keys != (now := self.trust()):  # a key changed in between, and the two must say the same
             keys, history = now, await self.history()
@@ -229,7 +229,7 @@ class Exports:
         return None
 
 
-def _selection(asked: Asked, principal: Principal, size: int) -> Selection:
+def _selection(asked: ExportRequest, principal: Principal, size: int) -> Selection:
     end = size if asked.end is None else asked.end
     if not 0 <= asked.first <= end <= size:
         raise Malformed("range", parameter="end", expected=f"from first up to {size}, the size of the log")

@@ -40,6 +40,10 @@ class Cause(StrEnum):
     OTHER = "other"
 
 
+Key = tuple[Scope, str, str]
+"""Scope, tenant (or :data:`EVERY_TENANT`) and subject."""
+
+
 @dataclass(frozen=True, slots=True)
 class Freeze:
     """One freeze.
@@ -73,6 +77,11 @@ class Freeze:
         """The tenant that it stops, or :data:`EVERY_TENANT`."""
         wide = self.tenant == DEFAULT_TENANT and self.scope in {Scope.ALL, Scope.HAND}
         return EVERY_TENANT if wide else self.tenant
+
+    @property
+    def key(self) -> Key:
+        """What it stops: two freezes of one key stop the same."""
+        return self.scope, self.reach, self.subject
 
     def reaches(self, tenant: str) -> bool:
         """Whether it stops something of the tenant."""
@@ -122,9 +131,6 @@ class Concern:
     since: int | None = None
 
 
-_Key = tuple[Scope, str, str]
-
-
 @dataclass(frozen=True, slots=True)
 class FreezeState:
     """Every freeze that is known, and how far the log was read for them.
@@ -136,16 +142,15 @@ class FreezeState:
 
     freezes: Mapping[str, Freeze] = field(default_factory=lambda: MappingProxyType({}))
     as_of: int = 0
-    _by_key: Mapping[_Key, tuple[Freeze, ...]] = field(default_factory=lambda: MappingProxyType({}), repr=False)
+    _by_key: Mapping[Key, tuple[Freeze, ...]] = field(default_factory=lambda: MappingProxyType({}), repr=False)
 
     @classmethod
     def of(cls, freezes: Iterable[Freeze], as_of: int) -> "FreezeState":
         """The state of these freezes."""
         known = {one.id: one for one in freezes}
-        by_key: dict[_Key, tuple[Freeze, ...]] = {}
+        by_key: dict[Key, tuple[Freeze, ...]] = {}
         for one in known.values():
-            key = (one.scope, one.reach, one.subject)
-            by_key[key] = (*by_key.get(key, ()), one)
+            by_key[one.key] = (*by_key.get(one.key, ()), one)
         return cls(MappingProxyType(known), as_of, MappingProxyType(by_key))
 
     @property
@@ -231,7 +236,7 @@ def refusal(freeze: Freeze) -> Refused:
     return Refused(Reason.FREEZE_ACTIVE, freeze.subject, freeze=freeze.id, scope=str(freeze.scope))
 
 
-def _keys(concern: Concern) -> Iterable[_Key]:
+def _keys(concern: Concern) -> Iterable[Key]:
     for tenant in (concern.tenant, EVERY_TENANT):
         yield Scope.ALL, tenant, EVERYTHING
         if concern.hand is not None:

@@ -48,7 +48,7 @@ _log = structlog.get_logger("handrail.freeze")
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class FreezeOrder:
     """A freeze that somebody asks for.
 
     Attributes:
@@ -90,7 +90,7 @@ class Freezing:
     _state: FreezeState = field(default_factory=FreezeState)
     _why: dict[str, str] = field(default_factory=dict)
     """Freeze -> commitment of its words."""
-    _words: dict[str, Asked] = field(default_factory=dict)
+    _words: dict[str, FreezeOrder] = field(default_factory=dict)
     """Those that are not on record yet, as they were asked for."""
     _seen_at: float = float("-inf")
     _unswept: dict[str, Freeze] = field(default_factory=dict)
@@ -200,7 +200,7 @@ class Freezing:
             )
         return one.scope is Scope.ALL or viewer.hands is None
 
-    async def set(self, actor: Principal, asked: Asked) -> tuple[dict[str, Any], bool]:
+    async def set(self, actor: Principal, asked: FreezeOrder) -> tuple[dict[str, Any], bool]:
         """Freeze at once, on one person's word.
 
         Returns:
@@ -222,7 +222,7 @@ class Freezing:
             by=actor.pseudonym,
             at=self.clock(),
         )
-        same = [one for one in self._state.in_force if (one.scope, one.reach, one.subject) == _key(new)]
+        same = [one for one in self._state.in_force if one.key == new.key]
         if same:
             return await self._view(same[0], actor), False
         held = 0
@@ -287,7 +287,7 @@ class Freezing:
         found = merged(self._state.freezes, told) if told.set or told.lifted else None
         await self._publish(found, max(told.size, self._state.as_of))
 
-    async def _subject(self, actor: Principal, asked: Asked) -> str:
+    async def _subject(self, actor: Principal, asked: FreezeOrder) -> str:
         name = asked.subject
         if asked.scope is Scope.ALL:
             if name is not None:
@@ -328,7 +328,8 @@ class Freezing:
         )
         (index,) = await self.log.append(Append([draft]))
         self._words.pop(freeze.id, None)
-        self._why |= {name: one.commitment for name, one in ((freeze.id, value) for value in fields.values())}
+        if fields:
+            self._why[freeze.id] = fields["why"].commitment
         known = self._state.freezes[freeze.id]
         if known.index is None:
             await self._publish({**self._state.freezes, freeze.id: replace(known, index=index)}, self._state.as_of)
@@ -393,7 +394,3 @@ class Freezing:
             shown |= {"subject": names.get(one.subject, one.subject), "pseudonym": one.subject}
         words = [value.decode() for _, value in why.values()]
         return {**shown, "by": names.get(one.by, one.by), "why": words[0] if words else None}
-
-
-def _key(one: Freeze) -> tuple[Scope, str, str]:
-    return one.scope, one.reach, one.subject

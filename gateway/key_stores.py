@@ -18,7 +18,7 @@ from gateway.store.tables import metadata, signing_keys
 from keys.errors import KeyUnavailable
 from keys.stores import KeyStore
 from keys.stores.database import DatabaseKeyStore, Rows
-from keys.stores.file import Directory, FileKeyStore
+from keys.stores.file import FileKeyStore, Files
 from keys.stores.halves import ByPurpose
 from keys.stores.master import VARIABLE, MasterKey
 from keys.stores.pkcs11 import Token
@@ -171,8 +171,8 @@ def carry(settings: Settings, root: Derives, engine: Engine) -> int:
         KeyUnavailable: a store cannot be used, there is nothing to copy, or the target holds other keys; SealBroken
             where a key is an older copy than the log knows of.
     """
-    directory, rows = Directory(settings.home / "keys"), Rows(engine)
-    source, target = (directory, rows) if settings.keys.store == "database" else (rows, directory)
+    files, rows = Files(settings.home / "keys"), Rows(engine)
+    source, target = (files, rows) if settings.keys.store == "database" else (rows, files)
     with source.lock(), target.lock():
         # What does not open here would open nowhere, and an older copy would be an older copy there.
         SealedKeyStore(source, root, _halves(settings), recorded(engine)).load()
@@ -191,7 +191,7 @@ def copy_rows(settings: Settings, directory: Path) -> None:
     """Write the keys that lie in the database to a new directory, sealed as they are. Raises ``KeyUnavailable``."""
     engine = make_engine(settings.database_url)
     try:
-        copy = Directory(directory)
+        copy = Files(directory)
         for kid, document in Rows(engine).read_all():
             copy.write(kid, document)
     finally:

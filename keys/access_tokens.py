@@ -17,12 +17,11 @@ from joserfc.jws import JWSRegistry
 from gateway.canonical import b64url_decode, parse
 from gateway.errors import Refused
 from gateway.reasons import Reason
-from keys.provider_jwks import ProviderKey
+from keys.provider_jwks import KID_MAX, ProviderKey
 
 TOKEN_MAX_BYTES: Final = 16_384
 """Group claims make tokens of some kilobytes; a head of 32 KiB is all that a request may have."""
 HEADER_MAX_BYTES: Final = 512
-KID_MAX: Final = 256
 SUBJECT_MAX: Final = 255
 """OpenID Connect Core section 2 on ``sub``."""
 

@@ -24,7 +24,7 @@ class KeyUnavailable(KeysError, Unavailable):
 
 
 class SealBroken(KeyUnavailable):
-    """A sealed file was changed, moved, sealed under another master key, or is no key of ours."""
+    """A sealed document was changed, moved, sealed under another root, or is none of ours."""
 
 
 class MasterKeyUnsafe(KeyUnavailable):

@@ -44,7 +44,7 @@ class Met(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class ReportRequest:
     """What a report is asked for.
 
     Attributes:
@@ -62,7 +62,7 @@ class Asked:
 
 
 def report(
-    reader: Reader, asked: Asked, progress: Callable[[int, int], None] = lambda _done, _all: None
+    reader: Reader, asked: ReportRequest, progress: Callable[[int, int], None] = lambda _done, _all: None
 ) -> dict[str, Any]:
     """The report as a JSON document. It covers the log as the newest stored checkpoint signs it.
 
@@ -151,7 +151,7 @@ def _evidence(kind: EntryType, tally: Tally) -> dict[str, Any]:
     }
 
 
-def _judge(connection: Connection, stretch: Stretch, expected: Expectation, asked: Asked) -> dict[str, Any]:
+def _judge(connection: Connection, stretch: Stretch, expected: Expectation, asked: ReportRequest) -> dict[str, Any]:
     state, detail = _state(connection, stretch, expected, asked)
     return {
         "id": expected.id,
@@ -163,7 +163,7 @@ def _judge(connection: Connection, stretch: Stretch, expected: Expectation, aske
     }
 
 
-def _state(connection: Connection, stretch: Stretch, expected: Expectation, asked: Asked) -> tuple[Met, str]:
+def _state(connection: Connection, stretch: Stretch, expected: Expectation, asked: ReportRequest) -> tuple[Met, str]:
     if expected.gateway and asked.tenant != DEFAULT_TENANT:
         return Met.OPERATOR, "Kept by the gateway's operator: ask for the operator's report."
     if expected.when and not stretch.count(expected.when):

@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 import orjson
 
 from audit.export.heads import Head
-from audit.export.source import Selection, Source
+from audit.export.source import LogSource, Selection
 from audit.query import StoredEntry
 from audit.threads import at_length
 from audit.verifier.archive import END, header, padding
@@ -94,7 +94,7 @@ class _Written:
         return header(name, len(raw)) + raw + padding(len(raw))
 
 
-async def bundle(source: Source, selection: Selection, around: Around) -> AsyncIterator[bytes]:
+async def bundle(source: LogSource, selection: Selection, around: Around) -> AsyncIterator[bytes]:
     """The bytes of the bundle, part by part.
 
     Raises:
@@ -269,7 +269,7 @@ async def _batches(payloads: Payloads, wanted: Sequence[str]) -> AsyncIterator[l
         yield batch
 
 
-def _tree(source: Source, kept: Sequence[int], page: Sequence[StoredEntry], place: int, end: int) -> bytes:
+def _tree(source: LogSource, kept: Sequence[int], page: Sequence[StoredEntry], place: int, end: int) -> bytes:
     """``tree/N.txt``: every leaf of ``[place, end)``, as an entry of the page or under a hash."""
     stretches = list(_stretches(page, place, end, kept))
     nodes: list[Node] = [node for word, a, b in stretches if word == "skip" for node in spans(a, b)]

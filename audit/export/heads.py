@@ -12,7 +12,7 @@ from typing import Final
 from audit.checkpoint import note_text, parse_checkpoint, signature_lines
 from audit.cosignature import verified
 from audit.errors import NoteInvalid
-from audit.export.source import Source
+from audit.export.source import LogSource
 from audit.log import Log
 from audit.threads import at_length
 
@@ -40,7 +40,7 @@ class Head:
 class Heads:
     """Chooses checkpoints. Every method raises ``LogUnavailable``."""
 
-    def __init__(self, log: Log, source: Source) -> None:
+    def __init__(self, log: Log, source: LogSource) -> None:
         self._log = log
         self._source = source
 

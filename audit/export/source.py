@@ -64,7 +64,7 @@ class Selection:
         return {} if bound is None else {"hands": sorted(bound.hands), "types": sorted(bound.types)}
 
 
-class Source:
+class LogSource:
     """Reads what a :class:`Selection` selects. Thread-safe.
 
     Every method raises ``LogUnavailable`` where the database cannot be read.

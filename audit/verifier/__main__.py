@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from .check import Asked, verify
+from .check import Criteria, verify
 from .errors import EvidenceError
 from .note import LOG, NOTE_MAX_BYTES, WITNESS, Vkey
 from .report import Exit
@@ -62,7 +62,7 @@ def from_arguments(
     quorum: int | None,
     kept: Sequence[Path],
     post_quantum: bool = False,  # noqa: FBT001, FBT002 - as the flag is
-) -> Asked:
+) -> Criteria:
     """What a reader gave on a command line.
 
     Raises:
@@ -81,7 +81,7 @@ def from_arguments(
         raise EvidenceError("--quorum: from 1 to the number of witnesses")
     read = [(file.name, _read(file, NOTE_MAX_BYTES)) for file in kept]
     raw = None if trust is None else _read(trust, _FILE_MAX_BYTES)
-    return Asked(keys=log, trust=raw, witnesses=others, quorum=needed, kept=read, post_quantum=post_quantum)
+    return Criteria(keys=log, trust=raw, witnesses=others, quorum=needed, kept=read, post_quantum=post_quantum)
 
 
 def printable(text: str) -> str:

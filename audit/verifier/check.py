@@ -26,7 +26,7 @@ LINE_MAX_BYTES: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class Criteria:
     """What the reader believes, and wants to know.
 
     Attributes:
@@ -45,7 +45,7 @@ class Asked:
     post_quantum: bool = False
 
 
-def verify(stream: BinaryIO, asked: Asked) -> Report:
+def verify(stream: BinaryIO, asked: Criteria) -> Report:
     """Check a bundle. Whatever the file holds, this gives a report and raises nothing but what reading it raises.
 
     Raises:
@@ -66,7 +66,7 @@ def verify(stream: BinaryIO, asked: Asked) -> Report:
 class _Check:
     """One pass. A method for each kind of part; :data:`_ONCE` and :data:`_BESIDE` say where each may stand."""
 
-    def __init__(self, asked: Asked, report: Report) -> None:
+    def __init__(self, asked: Criteria, report: Report) -> None:
         self.asked = asked
         self.report = report
         self.found = Collected()

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from handrail.note import Quorum
     from handrail.plan import Plan, Signer, StepHandle
     from handrail.trust import Trust
-    from handrail.verify import Report, StepReport, verify_receipt
+    from handrail.verify import ReceiptReport, StepReport, verify_receipt
     from handrail.webhooks import verify_webhook
 
 _HOMES = {
@@ -51,7 +51,7 @@ _HOMES = {
     "note": ("Quorum",),
     "plan": ("Plan", "Signer", "StepHandle"),
     "trust": ("Trust",),
-    "verify": ("Report", "StepReport", "verify_receipt"),
+    "verify": ("ReceiptReport", "StepReport", "verify_receipt"),
     "webhooks": ("verify_webhook",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
@@ -67,7 +67,7 @@ __all__ = [
     "Plan",
     "PlanError",
     "Quorum",
-    "Report",
+    "ReceiptReport",
     "Signer",
     "SigningKey",
     "StepHandle",

@@ -69,7 +69,7 @@ class StepReport:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class ReceiptReport:
     """What a verified receipt proves.
 
     Attributes:
@@ -133,7 +133,7 @@ class _State:
     compromised: CompromisedKey | None = None
 
 
-def verify_receipt(raw: bytes, trust: Trust) -> Report:
+def verify_receipt(raw: bytes, trust: Trust) -> ReceiptReport:
     """Check one receipt file against ``trust``. No network, no clock.
 
     Raises:
@@ -148,7 +148,7 @@ def verify_receipt(raw: bytes, trust: Trust) -> Report:
             raise VerificationError(number, title, str(exc)) from None
         reports.append(StepReport(number, title, text))
     claims, decision = state.claims, state.claims["decision"]
-    return Report(
+    return ReceiptReport(
         receipt_id=claims["receipt_id"],
         origin=claims["iss"],
         log_index=claims["log"]["index"],

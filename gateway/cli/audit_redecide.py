@@ -22,7 +22,7 @@ from gateway.evaluation import FIELD, Evaluation, parse
 from gateway.policy.bundle import Bundle, assemble
 from gateway.policy.faults import BundleError, EngineUnavailable
 from gateway.policy.judges import judging
-from gateway.policy.replay import Page, Report, replay
+from gateway.policy.replay import Page, ReplayReport, replay
 from gateway.settings import PolicySettings
 
 _PAGE: Final = 256
@@ -84,12 +84,12 @@ async def redecide(
 
 
 async def _by(file: Path, bundle: Bundle, engine: Literal["embedded", "opa"], workers: int, limits: PolicySettings
-              ) -> Report:  # fmt: skip
+              ) -> ReplayReport:  # fmt: skip
     async with judging(bundle, engine, workers=workers, limits=limits) as judge:
         return await replay(_pages(file, bundle.digest), judge, workers=workers)
 
 
-def _tell(one: Redecided, report: Report) -> None:
+def _tell(one: Redecided, report: ReplayReport) -> None:
     one.same = report.unchanged
     for group, count in report.tally.groups.most_common(_SHOWN):
         plan_id, step_id = report.tally.examples[group][0]

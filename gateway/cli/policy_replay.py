@@ -26,7 +26,7 @@ from gateway.policy.bundle import Bundle
 from gateway.policy.differences import CONSEQUENTIAL, Kind
 from gateway.policy.faults import BundleError
 from gateway.policy.judges import judging
-from gateway.policy.replay import Page, Report, replay
+from gateway.policy.replay import Page, ReplayReport, replay
 from gateway.policy.replay_report import markdown
 from gateway.settings import PolicySettings
 from gateway.settings import load as load_settings
@@ -204,7 +204,7 @@ def _line(line: bytes) -> Mapping[str, Any]:
 async def _replay(
     out: Output, candidate: Bundle, pages: AsyncIterator[Page], engine: Literal["embedded", "opa"], workers: int,
     limits: PolicySettings,
-) -> Report:  # fmt: skip
+) -> ReplayReport:  # fmt: skip
     with out.progress("deciding again", None) as advance:
         async with judging(candidate, engine, workers=workers, limits=limits) as judge:
             with _loaded_spared():

@@ -6,7 +6,15 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from handrail import MalformedError, Report, Trust, VerificationError, VerifiedAnswer, verify_answers, verify_receipt
+from handrail import (
+    MalformedError,
+    ReceiptReport,
+    Trust,
+    VerificationError,
+    VerifiedAnswer,
+    verify_answers,
+    verify_receipt,
+)
 from handrail.strict import parse
 
 from gateway.cli.command import command, noun
@@ -18,7 +26,7 @@ from gateway.rendering import moment
 
 app = noun("verify")
 
-Result = Report | list[VerifiedAnswer] | VerificationError | MalformedError
+Result = ReceiptReport | list[VerifiedAnswer] | VerificationError | MalformedError
 Approvers = dict[str, list[dict[str, str]]]
 _KEYS = "Give a JWK that the approver gave you, or save 'handrail principals keys ID --json'."
 
@@ -112,7 +120,7 @@ def _check(file: Path, trust: Trust, approvers: Approvers) -> Result:
 
 
 def _document(file: Path, result: Result) -> dict[str, Any]:
-    if isinstance(result, Report):
+    if isinstance(result, ReceiptReport):
         return {"file": str(file), "verified": True, **result.document()}
     if isinstance(result, list):
         return {"file": str(file), "verified": True, "answers": [answer.document() for answer in result]}
@@ -135,14 +143,14 @@ def _show_receipts(out: Output, checked: list[tuple[Path, Result]], steps: bool)
         (
             [file.name, "ok", result.step_id, f"{result.hand} {result.action}", result.status,
              f"{result.log_index} of {result.tree_size}", ""]
-            if isinstance(result, Report)
+            if isinstance(result, ReceiptReport)
             else [file.name, "failed", "", "", "", "", str(result)]
             for file, result in checked
         ),
     )  # fmt: skip
     if steps:
         for file, result in checked:
-            if isinstance(result, Report):
+            if isinstance(result, ReceiptReport):
                 out.section(f"{file}", style="bold")
                 for step in result.steps:
                     out.line(f"  {step.number}. {step.text}")

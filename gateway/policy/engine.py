@@ -8,7 +8,7 @@ from gateway.policy.faults import BundleError, EngineUnavailable, Problem
 from gateway.policy.opa import Holder, OpaEngine
 from gateway.policy.opa_client import read_token, tls_context
 from gateway.policy.reloading import Backend, OnEvent, ReloadingEngine, ignore_events
-from gateway.policy.sources import ActivatedSource, BundleStore, DirectorySource, Source
+from gateway.policy.sources import ActivatedSource, BundleSource, BundleStore, DirectorySource
 from gateway.settings import PolicySettings
 
 SHIPPED: Final = Path(__file__).resolve().parents[2] / "policies"
@@ -28,7 +28,7 @@ def load_engine(
         SettingsError: the OPA server's address or token is unusable.
         BundleError: no bundle is named, and none is shipped with this installation.
     """
-    followed: Source
+    followed: BundleSource
     if settings.source == "signed" and store is not None:
         followed = ActivatedSource(store)
     else:

@@ -27,7 +27,7 @@ Attests = Callable[[str, str], Awaitable[bool]]
 """Tenant and issuer id -> whether the issuer may attest a user's words."""
 Counted = set[StepKey]
 """Steps whose spending an account has from the log."""
-Asked = dict[StepKey, LoggedStep]
+AskedSteps = dict[StepKey, LoggedStep]
 """Steps that a person was asked about, by the entry that says so."""
 
 
@@ -72,7 +72,7 @@ class Recall:
         account.size = account.as_of = logged.size
         counted = tell_context(account, steps, await self._amounts(steps), self._trust_of(plan.tenant))
         self._tell_private(account, plan.tenant, steps)
-        asked: Asked = {}
+        asked: AskedSteps = {}
         async for step, opened in self._opened(_since_last_pause(steps, plan.received_at, idle_seconds)):
             if memory.full:
                 break
@@ -126,7 +126,7 @@ class Recall:
         step: LoggedStep,
         opened: Mapping[str, bytes],
         words: str | None,
-        asked: Asked,
+        asked: AskedSteps,
     ) -> None:
         """Feed the memory in the order of the log. What was erased is not remembered: it is unknown."""
         key = (step.plan_id, step.step_id or "")

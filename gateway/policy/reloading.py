@@ -15,7 +15,7 @@ from gateway.policy.bundle import Bundle
 from gateway.policy.faults import BundleError, EngineUnavailable, Problem
 from gateway.policy.inspection import Inspected, inspect
 from gateway.policy.locations import Location
-from gateway.policy.sources import Source
+from gateway.policy.sources import BundleSource
 
 _log = structlog.get_logger(__name__)
 
@@ -85,7 +85,9 @@ class ReloadingEngine:
             is tried again at the next interval. Also awaited after a refusal.
     """
 
-    def __init__(self, backend: Backend, source: Source, on_event: OnEvent, reload_interval_seconds: float) -> None:
+    def __init__(
+        self, backend: Backend, source: BundleSource, on_event: OnEvent, reload_interval_seconds: float
+    ) -> None:
         self._backend = backend
         self._source = source
         self._on_event = on_event

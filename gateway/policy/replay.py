@@ -58,7 +58,7 @@ class Page:
 
 
 @dataclass(slots=True)
-class Report:
+class ReplayReport:
     """What a replay found.
 
     Attributes:
@@ -128,7 +128,7 @@ async def replay(
     *,
     workers: int,
     progress: Callable[[int, int], None] = lambda _a, _b: None,
-) -> Report:
+) -> ReplayReport:
     """Have ``judge`` decide everything that ``pages`` hold.
 
     Args:
@@ -138,7 +138,7 @@ async def replay(
     Raises:
         HandrailError: the judge cannot answer at all, or whatever ``pages`` raise.
     """
-    report = Report(judge.digest)
+    report = ReplayReport(judge.digest)
     batches: asyncio.Queue[_Batch | None] = asyncio.Queue(workers)
 
     async def decide() -> None:
@@ -190,7 +190,7 @@ async def _ahead(pages: AsyncIterator[Page]) -> AsyncIterator[Page]:
         await asyncio.gather(coming, return_exceptions=True)
 
 
-def _batches(page: Page, report: Report, known: OrderedDict[str, None]) -> Iterator[_Batch]:
+def _batches(page: Page, report: ReplayReport, known: OrderedDict[str, None]) -> Iterator[_Batch]:
     """What of a page has to be decided, as it is asked for; the rest is counted."""
     batch = _Batch([])
     weight = 0
@@ -216,7 +216,7 @@ def _batches(page: Page, report: Report, known: OrderedDict[str, None]) -> Itera
     yield batch
 
 
-def _evaluation(line: Mapping[str, Any], report: Report) -> Evaluation | None:
+def _evaluation(line: Mapping[str, Any], report: ReplayReport) -> Evaluation | None:
     """The evaluation on a line; counted as what it is where there is none to decide."""
     if line.get("fault") == "erased":
         report.erased += 1

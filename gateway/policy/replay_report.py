@@ -31,7 +31,7 @@ def markdown(
     title: str = "Policy replay",
     what: str = "recorded decision",
 ) -> str:
-    """The document of a ``replay.Report`` or a ``comparison.Comparison`` as Markdown of at most ``max_bytes``.
+    """The document of a ``replay.ReplayReport`` or a ``comparison.Comparison`` as Markdown of at most ``max_bytes``.
 
     Args:
         window: what was decided again, in words.

@@ -12,7 +12,7 @@ from gateway.policy.faults import BundleError, Problem
 from gateway.policy.signed import SignedBundle
 
 
-class Source(Protocol):
+class BundleSource(Protocol):
     """Asked at every reload interval."""
 
     @property
@@ -37,7 +37,7 @@ class DirectorySource:
         self._directory = directory
 
     async def changed(self, active: str) -> Bundle | None:
-        """See :class:`Source`."""
+        """See :class:`BundleSource`."""
         bundle = await asyncio.to_thread(load, self._directory)
         return None if bundle.digest == active else bundle
 
@@ -69,7 +69,7 @@ class ActivatedSource:
         self._store = store
 
     async def changed(self, active: str) -> Bundle | None:
-        """See :class:`Source`."""
+        """See :class:`BundleSource`."""
         try:
             history = await self._store.history()
         except Unavailable:

@@ -64,6 +64,8 @@ def _secret_paths(scene: Scene) -> Iterator[Path]:
     named = [
         home,
         settings.root_file,
+        settings.keys.master_key_previous_file,
+        None if settings.keys.pkcs11 is None else settings.keys.pkcs11.pin_file,
         *(home / name for name in ("keys", "epochs", "cli.json")),
         *(path for folder in ("keys", "epochs") for path in sorted((home / folder).glob("*"))),
         settings.policy.opa_token_file,

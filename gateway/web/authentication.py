@@ -15,8 +15,8 @@ from gateway.web.errors import problem, report
 OPEN_PATHS: Final = frozenset(
     {"/healthz", "/readyz", "/.well-known/jwks.json", "/log/checkpoint", "/v1/policy/remote/notify"}
 )
-"""The only paths, hash tiles apart, that answer without an API key. The route table must agree (tested). A notice has a
-secret of its own, because no Git server can send an API key."""
+"""The only paths, hash tiles apart, that answer without a credential. The route table must agree (tested). A notice has
+a secret of its own, because no Git server can send an API key."""
 
 TILES_PREFIX: Final = "/log/tile/"
 ENTRIES_PREFIX: Final = "/log/tile/entries/"
@@ -35,8 +35,8 @@ PAGE_PATHS: Final = frozenset(
     }
 )
 PAGE_PREFIX: Final = "/approvals/"
-"""Pages for people, which have a login of their own (``gateway.console``) and take no API key. Its table of pages must
-agree, and no route of the API may be among them (tested)."""
+"""Pages for people, which have a login of their own (``gateway.console``) and take none of the API's. Its table of
+pages must agree, and no route of the API may be among them (tested)."""
 
 _SCHEME: Final = b"bearer "
 _API_KEY: Final = b"hr_"
@@ -66,7 +66,7 @@ class AuthenticationMiddleware:
 
 
 def is_open(path: str) -> bool:
-    """Whether ``path`` answers without an API key."""
+    """Whether ``path`` answers without a credential."""
     return path in OPEN_PATHS or (path.startswith(TILES_PREFIX) and not path.startswith(ENTRIES_PREFIX))
 
 

@@ -14,6 +14,7 @@ from typing import Final
 from gateway.files import make_directory, write
 from keys.errors import KeyUnavailable, SealBroken
 from keys.stores.halves import ByPurpose
+from keys.stores.private_files import read_private
 from keys.stores.root import Derives
 from keys.stores.sealed import DOCUMENT_MAX_BYTES, LOCK_WAIT_SECONDS, Revoked, SealedKeyStore, nothing_known
 
@@ -29,10 +30,10 @@ class FileKeyStore(SealedKeyStore):
     def __init__(
         self, directory: Path, root: Derives, halves: ByPurpose | None = None, revoked: Revoked = nothing_known
     ) -> None:
-        super().__init__(Directory(directory), root, halves, revoked)
+        super().__init__(Files(directory), root, halves, revoked)
 
 
-class Directory:
+class Files:
     """Documents as files; a ``Medium``."""
 
     def __init__(self, directory: Path) -> None:
@@ -98,19 +99,7 @@ class Directory:
 
     def read(self, kid: str) -> bytes:
         """See ``Medium.read``."""
-        path = self._path(kid)
-        try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-            with os.fdopen(descriptor, "rb") as opened:
-                status = os.fstat(descriptor)
-                if not stat.S_ISREG(status.st_mode) or status.st_size > DOCUMENT_MAX_BYTES:
-                    raise SealBroken(f"{path}: not a key file")
-                if status.st_mode & 0o077:
-                    mode = f"{stat.S_IMODE(status.st_mode):04o}"
-                    raise KeyUnavailable(f"{path}: mode {mode} is open to others; chmod 600")
-                return opened.read(DOCUMENT_MAX_BYTES)
-        except OSError as exc:
-            raise KeyUnavailable(f"{path}: {exc.strerror}") from None
+        return read_private(self._path(kid), DOCUMENT_MAX_BYTES, "key file")
 
     def write(self, kid: str, document: bytes) -> None:
         """See ``Medium.write``."""

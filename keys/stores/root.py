@@ -8,10 +8,8 @@ Who has the old master key *and* a copy of the file from before has the root for
 against that (docs/key-stores.md).
 """
 
-import os
 import re
 import secrets
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +26,7 @@ from gateway.errors import Refused
 from gateway.files import make_directory, write
 from keys.errors import KeyUnavailable, SealBroken
 from keys.stores.master import PREVIOUS, MasterKey
+from keys.stores.private_files import read_private
 
 VERSION: Final = 1
 ROOT_BYTES: Final = 32
@@ -179,17 +178,7 @@ def _unwrap(document: Mapping[str, Any], master: MasterKey, file: Path) -> DataR
 
 
 def _read(file: Path) -> Mapping[str, Any]:
-    try:
-        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-        with os.fdopen(descriptor, "rb") as opened:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode) or status.st_size > FILE_MAX_BYTES:
-                raise SealBroken(f"{file}: not a data root")
-            if status.st_mode & 0o077:
-                raise KeyUnavailable(f"{file}: mode {stat.S_IMODE(status.st_mode):04o} is open to others; chmod 600")
-            content = opened.read(FILE_MAX_BYTES)
-    except OSError as exc:
-        raise KeyUnavailable(f"{file}: {exc.strerror}") from None
+    content = read_private(file, FILE_MAX_BYTES, "data root")
     try:
         document = parse(content)
     except Refused:

@@ -14,7 +14,7 @@ from gateway.console.routes import table
 from gateway.console.visits import Origin
 from gateway.errors import Unavailable
 from gateway.freeze import Cause, Scope
-from gateway.freezing import Asked
+from gateway.freezing import FreezeOrder
 from gateway.model import Principal, Role
 from gateway.reasons import Reason
 from gateway.store.directory import NewPrincipal
@@ -240,9 +240,9 @@ async def test_a_freeze_is_said_on_every_page_and_ends_the_session_of_whoever_is
     assert "Frozen:" not in (await bob.get("/approvals")).text
     freezing = here.gateway.freezing
     chief = Principal("chief", "default", "p-chief", frozenset({Role.SECURITY_ADMIN}))
-    await freezing.set(chief, Asked(Scope.HAND, "mail", Cause.DRILL))
+    await freezing.set(chief, FreezeOrder(Scope.HAND, "mail", Cause.DRILL))
     assert "Frozen: hands." in (await bob.get("/approvals")).text
-    await freezing.set(chief, Asked(Scope.PRINCIPAL, "bob", Cause.DRILL))
+    await freezing.set(chief, FreezeOrder(Scope.PRINCIPAL, "bob", Cause.DRILL))
     assert (await bob.get("/approvals")).headers["location"].startswith("/login")
     again = await bob.log_in("bob")
     assert "two people have to lift that" in html.unescape(again.text)

@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 
 from audit.assurance.catalogue import Framework, catalogues
 from audit.assurance.evidence import Stretch, silences, usage
-from audit.assurance.report import Asked, report
+from audit.assurance.report import ReportRequest, report
 from audit.checkpoint import VerifierKey, verify_tlog_proof
 from audit.epochs import EpochKeys
 from audit.errors import LogUnavailable
@@ -43,7 +43,7 @@ class Diary:
         samples: int = 2,
     ) -> dict[str, Any]:  # fmt: skip
         await self.log._signed()
-        asked = Asked(
+        asked = ReportRequest(
             catalogue=catalogues()[framework],
             tenant=tenant,
             since=START + since * DAY,
@@ -209,7 +209,7 @@ async def test_clocks_that_disagree_end_no_search(diary: Diary) -> None:
 async def test_a_log_without_a_checkpoint_gives_no_report(engine: Engine) -> None:
     from audit.reader import Reader
 
-    asked = Asked(catalogue=catalogues()[Framework.GDPR], tenant="default", since=0, until=1, now=1)
+    asked = ReportRequest(catalogue=catalogues()[Framework.GDPR], tenant="default", since=0, until=1, now=1)
     with pytest.raises(LogUnavailable, match="checkpoint"):
         report(Reader(engine), asked)
 

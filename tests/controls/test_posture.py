@@ -140,6 +140,28 @@ def test_a_secret_that_others_can_read_is_found(home: Path, name: str) -> None:
     assert str(file.resolve().name) in finding.detail
 
 
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"master_key_previous_file": "secret"},
+        {"pkcs11": {"module": "/usr/lib/none.so", "token": "handrail", "pin_file": "secret", "purposes": []}},
+    ],
+    ids=["master_key_previous_file", "pin_file"],
+)
+def test_a_secret_of_keys_that_lies_elsewhere_is_looked_at(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keys: dict[str, Any]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    secret = tmp_path / "secret"
+    secret.write_text("3141592653")
+    secret.chmod(0o600)
+    assert "secret" not in looked(home, keys=keys)["secret-files"].detail.split()
+    secret.chmod(0o644)
+    finding = looked(home, keys=keys)["secret-files"]
+    assert finding.state is State.FAIL
+    assert finding.detail.endswith("secret")
+
+
 def test_keys_grow_old(home: Path) -> None:
     late = found(Settings(home=home), time.time() + 93 * DAY)["keys-rotated"]
     assert late.state is State.FAIL

@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 from gateway.freeze import Cause, Scope
-from gateway.freezing import Asked
+from gateway.freezing import FreezeOrder
 from gateway.model import HandCall, HandResult, Principal, Role
 from gateway.proposals import Proposals
 from gateway.store.proposals import SqlProposals
@@ -36,7 +36,7 @@ class Stuck:
 async def freeze(
     house: House, scope: Scope, subject: str | None = None, *, by: Principal = CHIEF, **more: Any
 ) -> dict[str, Any]:
-    shown, _ = await house.freezing.set(by, Asked(scope, subject, Cause.DRILL, **more))
+    shown, _ = await house.freezing.set(by, FreezeOrder(scope, subject, Cause.DRILL, **more))
     return shown
 
 

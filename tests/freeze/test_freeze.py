@@ -13,7 +13,7 @@ from audit.database import changing_schema, make_engine
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import HandrailError, Unavailable
 from gateway.freeze import Cause, Scope
-from gateway.freezing import Asked
+from gateway.freezing import FreezeOrder
 from gateway.model import Answer, ApprovalStatus, Obligations, Principal, Role
 from gateway.ports import Append
 from gateway.reasons import Reason
@@ -163,26 +163,26 @@ async def test_a_stranger_sees_that_the_gateway_is_frozen_and_not_who_or_why(hou
 
 async def test_nobody_freezes_themselves_and_an_operator_freezes_no_security_admin(house: House) -> None:
     proposals(house)
-    problem = await refused(house.freezing.set(CHIEF, Asked(Scope.PRINCIPAL, CHIEF.id)), Reason.REQUEST_CONFLICT)
+    problem = await refused(house.freezing.set(CHIEF, FreezeOrder(Scope.PRINCIPAL, CHIEF.id)), Reason.REQUEST_CONFLICT)
     assert problem.facts["problem"] == "freeze.oneself"
-    await refused(house.freezing.set(DEPUTY, Asked(Scope.PRINCIPAL, CHIEF.id)), Reason.AUTH_FORBIDDEN)
+    await refused(house.freezing.set(DEPUTY, FreezeOrder(Scope.PRINCIPAL, CHIEF.id)), Reason.AUTH_FORBIDDEN)
 
 
 @pytest.mark.parametrize(
     "asked",
     [
-        Asked(Scope.HAND, "tol"),
-        Asked(Scope.CONTEXT, "no-such-journey"),
-        Asked(Scope.PRINCIPAL, "nobody"),
+        FreezeOrder(Scope.HAND, "tol"),
+        FreezeOrder(Scope.CONTEXT, "no-such-journey"),
+        FreezeOrder(Scope.PRINCIPAL, "nobody"),
     ],
 )
-async def test_a_slip_of_the_pen_freezes_nothing_and_says_so(house: House, asked: Asked) -> None:
+async def test_a_slip_of_the_pen_freezes_nothing_and_says_so(house: House, asked: FreezeOrder) -> None:
     await refused(house.freezing.set(CHIEF, asked), Reason.REQUEST_NOT_FOUND)
     assert house.freezing.now.in_force == []
 
 
-@pytest.mark.parametrize("asked", [Asked(Scope.ALL, "git"), Asked(Scope.HAND)])
-async def test_a_freeze_names_exactly_what_it_is_of(house: House, asked: Asked) -> None:
+@pytest.mark.parametrize("asked", [FreezeOrder(Scope.ALL, "git"), FreezeOrder(Scope.HAND)])
+async def test_a_freeze_names_exactly_what_it_is_of(house: House, asked: FreezeOrder) -> None:
     await refused(house.freezing.set(CHIEF, asked), Reason.REQUEST_MALFORMED)
 
 
@@ -190,7 +190,7 @@ async def test_what_another_tenant_freezes_stops_that_tenant_alone(house: House)
     await freeze(house, Scope.ALL, by=STRANGER)
     await freeze(house, Scope.HAND, "tool", by=STRANGER)
     assert (await house.plan(step("a")))["steps"][0]["status"] == "succeeded"
-    await refused(house.freezing.set(STRANGER, Asked(Scope.PRINCIPAL, AGENT.id + "x")), Reason.REQUEST_NOT_FOUND)
+    await refused(house.freezing.set(STRANGER, FreezeOrder(Scope.PRINCIPAL, AGENT.id + "x")), Reason.REQUEST_NOT_FOUND)
     assert (await house.freezing.list(CHIEF))["freezes"] == []
     desk = proposals(house)
     theirs = house.freezing.now.in_force[0].id
@@ -199,7 +199,7 @@ async def test_what_another_tenant_freezes_stops_that_tenant_alone(house: House)
 
 async def test_twice_is_once(house: House) -> None:
     first = await freeze(house, Scope.HAND, "tool")
-    again, new = await house.freezing.set(DEPUTY, Asked(Scope.HAND, "tool", Cause.OTHER))
+    again, new = await house.freezing.set(DEPUTY, FreezeOrder(Scope.HAND, "tool", Cause.OTHER))
     assert (again["id"], new) == (first["id"], False)
     assert house.codes().count("FRZSET") == 1
 

@@ -23,6 +23,7 @@ MACHINE_PATHS = (
 REGISTRY_HOSTS = re.compile(
     r"\b(?:proxy|registry|files|static|index|deb)\.[a-z-]+\.(?:org|io|net|com)\b|\bpypi\.[a-z]|https?://crates\."
 )
+ADVISORY_LOCK = re.compile(r"^(?:\w*_)?LOCK: Final = (0x[0-9A-F]+|[0-9_]+)$", re.MULTILINE)
 THIS = "tests/meta/test_house_rules.py"
 GENERATED = re.compile(r"(^|/)(go\.sum|.*\.lock)$")
 
@@ -109,6 +110,16 @@ def _imported(path: Path) -> Iterator[str]:
             yield from (node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names))
         elif isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
+
+
+def test_every_advisory_lock_has_a_number_of_its_own() -> None:
+    """PostgreSQL has one space of them for a database; two uses of one number would wait for each other."""
+    found = [
+        (int(number, 0), str(path.relative_to(ROOT)))
+        for path in python_files(*CODE)
+        for number in ADVISORY_LOCK.findall(text(path))
+    ]
+    assert len({number for number, _ in found}) == len(found) >= 5, sorted(found)
 
 
 def test_nothing_is_imported_from_a_module_of_tests() -> None:

@@ -16,7 +16,7 @@ from gateway.policy.differences import Kind
 from gateway.policy.faults import BundleError
 from gateway.policy.judges import judging
 from gateway.policy.pool import EvaluatorPool
-from gateway.policy.replay import Page, Report, replay
+from gateway.policy.replay import Page, ReplayReport, replay
 from gateway.settings import PolicySettings
 from tests.policy.support import OPEN, SHIPPED, ask, embedded, inspected, step, write
 
@@ -60,13 +60,13 @@ async def paged(*pages: Sequence[Mapping[str, Any]]) -> AsyncIterator[Page]:
 async def run(
     directory: Path, *pages: Sequence[Mapping[str, Any]], engine: Literal["embedded", "opa"] = "embedded",
     **limits: Any,
-) -> Report:  # fmt: skip
+) -> ReplayReport:  # fmt: skip
     settings = PolicySettings(**limits)
     async with judging(load(directory), engine, workers=2, limits=settings) as judge:
         return await replay(paged(*pages), judge, workers=2)
 
 
-def kinds(report: Report) -> dict[str, int]:
+def kinds(report: ReplayReport) -> dict[str, int]:
     return {str(kind): count for kind, count in report.tally.kinds.items()}
 
 

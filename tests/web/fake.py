@@ -22,9 +22,9 @@ from audit.witnesses import Witnesses
 from gateway.canonical import b64url_decode, b64url_encode
 from gateway.entries import EntryDraft
 from gateway.errors import HandrailError, Refused
-from gateway.exports import Asked, Export
+from gateway.exports import Export, ExportRequest
 from gateway.freeze import Cause, Freeze, FreezeState, Scope
-from gateway.freezing import Asked as FreezeAsked
+from gateway.freezing import FreezeOrder
 from gateway.key_changes import KeyChanges
 from gateway.manifest import ActionManifest, Manifest, SideEffects
 from gateway.model import Principal, Role, UnverifiedPlan
@@ -87,7 +87,7 @@ class testing_only_Log:  # noqa: N801
     def __init__(self) -> None:
         self.aggregated: list[tuple[EntryDraft, str]] = []
         self.appended: list[EntryDraft] = []
-        self.reports: list[report.Asked] = []
+        self.reports: list[report.ReportRequest] = []
         self.accesses: list[tuple[str, float, float]] = []
         self.evaluations_asked: list[tuple[str, dict[str, Any]]] = []
         self.cosigned = Cosigned(None, Quorum())  # type: ignore[arg-type]
@@ -123,7 +123,7 @@ class testing_only_Log:  # noqa: N801
     async def query(self, wanted: Filter, **asked: Any) -> Page:
         return self.reader.query(wanted, **asked)
 
-    async def report(self, asked: report.Asked) -> dict[str, Any]:
+    async def report(self, asked: report.ReportRequest) -> dict[str, Any]:
         self.reports.append(asked)
         return found.report()
 
@@ -672,14 +672,14 @@ class testing_only_Privacy:  # noqa: N801
 
 class testing_only_Exports:  # noqa: N801
     def __init__(self) -> None:
-        self.asked: list[tuple[Asked, str]] = []
+        self.asked: list[tuple[ExportRequest, str]] = []
         self.pieces = [b"one\n", b"two\n"]
         self.breaks: HandrailError | None = None
         self.refusal: HandrailError | None = None
         self.hold: asyncio.Event | None = None
         self.closed = 0
 
-    async def open(self, asked: Asked, principal: Principal) -> Export:
+    async def open(self, asked: ExportRequest, principal: Principal) -> Export:
         self.asked.append((asked, principal.id))
         if self.refusal is not None:
             raise self.refusal
@@ -704,12 +704,12 @@ class testing_only_Freezing:  # noqa: N801
 
     def __init__(self) -> None:
         self.now = FreezeState()
-        self.asked: list[FreezeAsked] = []
+        self.asked: list[FreezeOrder] = []
 
     async def list(self, viewer: Principal, *, lifted: bool = False) -> dict[str, Any]:
         return {"freezes": [testing_only_freeze(lifted=lifted)]}
 
-    async def set(self, actor: Principal, asked: FreezeAsked) -> tuple[dict[str, Any], bool]:
+    async def set(self, actor: Principal, asked: FreezeOrder) -> tuple[dict[str, Any], bool]:
         self.asked.append(asked)
         return testing_only_freeze(scope=str(asked.scope), subject=asked.subject, cause=str(asked.cause)), True
 

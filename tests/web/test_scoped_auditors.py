@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from audit.verifier.check import Asked, verify
+from audit.verifier.check import Criteria, verify
 from audit.verifier.report import Exit
 from gateway.app import build
 from gateway.canonical import b64url_encode, canonical
@@ -238,7 +238,7 @@ async def test_evidence_is_parted_and_still_verifies(house: House) -> None:
     for who, hands in (("bound", [OURS]), ("nothing", []), ("all", None), ("foreign", None)):
         answer = await house.get("/v1/audit/exports", who)
         assert answer.status_code == 200, answer.text
-        report = verify(BytesIO(answer.content), Asked(keys=[], trust=trust))
+        report = verify(BytesIO(answer.content), Criteria(keys=[], trust=trust))
         assert report.exit is Exit.HOLDS, (who, list(report.lines()))
         said = " ".join(report.lines())
         assert ("is bound to these" in said) is (hands is not None)

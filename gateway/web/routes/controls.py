@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from audit.assurance.catalogue import Framework, catalogues
-from audit.assurance.report import SAMPLES_MAX, Asked
+from audit.assurance.report import SAMPLES_MAX, ReportRequest
 from audit.entry import format_time
 from gateway import scope
 from gateway.entries import EntryDraft, EntryType
@@ -42,7 +42,7 @@ async def show(request: Request, principal: Principal) -> Response:
     samples = integer(asked.get("samples", str(SAMPLES_DEFAULT)), "samples", minimum=0, maximum=SAMPLES_MAX)
     facts = {"report": "controls", "framework": str(framework), "from": format_time(since), "to": format_time(until)}
     await _record(gateway, principal, EntryType.AUDIT_QUERIED, facts)
-    wanted = Asked(
+    wanted = ReportRequest(
         catalogue=catalogues()[framework],
         tenant=principal.tenant,
         since=since,

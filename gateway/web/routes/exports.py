@@ -10,7 +10,7 @@ from starlette.types import ASGIApp
 from audit.export.lines import FORMATS, Format
 from gateway.canonical import b64url_decode, b64url_encode
 from gateway.errors import Malformed, Refused
-from gateway.exports import Asked, file_name
+from gateway.exports import ExportRequest, file_name
 from gateway.ingress.plans import wait_seconds
 from gateway.model import Principal
 from gateway.permissions import Permission
@@ -64,9 +64,9 @@ async def _still_permitted(request: Request) -> None:
     gateway_of(request.scope).freezing.now.check_acts(await authenticate(request.scope))
 
 
-def _asked(given: dict[str, str], principal: Principal, wait_max_seconds: float) -> Asked:
+def _asked(given: dict[str, str], principal: Principal, wait_max_seconds: float) -> ExportRequest:
     kind = one_of(given.get("format"), "format", Format) or Format.BUNDLE
-    asked = Asked(
+    asked = ExportRequest(
         format=kind,
         wanted=filter_of(given, principal),
         first=_number(given, "first") or 0,
@@ -85,7 +85,7 @@ def _asked(given: dict[str, str], principal: Principal, wait_max_seconds: float)
     return asked
 
 
-def _fits(asked: Asked) -> None:
+def _fits(asked: ExportRequest) -> None:
     """Refuse what means nothing for a format, or only half of what going on needs."""
     whole = asked.format is Format.BUNDLE
     wrong = {

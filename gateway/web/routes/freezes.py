@@ -6,7 +6,7 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.freezing import Asked
+from gateway.freezing import FreezeOrder
 from gateway.model import Principal
 from gateway.permissions import Permission
 from gateway.reasons import Reason
@@ -32,7 +32,7 @@ async def set_(request: Request, principal: Principal) -> Response:
     """Stop something at once."""
     query(request)
     asked = await json_body(request, FreezeRequest)
-    wanted = Asked(asked.scope, asked.subject, asked.cause, asked.why)
+    wanted = FreezeOrder(asked.scope, asked.subject, asked.cause, asked.why)
     shown, new = await gateway_of(request.scope).freezing.set(principal, wanted)
     return JsonResponse(shown, 200 if not new else 201 if shown["recorded"] else 202)
 

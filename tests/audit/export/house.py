@@ -10,11 +10,11 @@ from typing import Any
 
 from audit.export.bundle import Around, Payloads, bundle
 from audit.export.heads import Head
-from audit.export.source import Selection, Source
+from audit.export.source import LogSource, Selection
 from audit.log import Log
 from audit.query import Filter, StoredEntry
 from audit.verifier.archive import END, header, padding
-from audit.verifier.check import Asked, verify
+from audit.verifier.check import Criteria, verify
 from audit.verifier.note import Vkey
 from audit.verifier.report import Report, Verdict
 from gateway.canonical import canonical
@@ -97,7 +97,7 @@ class House:
                         ) -> tuple[Selection, str]:  # fmt: skip
         size, note = await self.log.signed_head()
         if tree_size is not None:
-            size, note = tree_size, Source(self.log.reader).checkpoint(tree_size)
+            size, note = tree_size, LogSource(self.log.reader).checkpoint(tree_size)
         changes = tenant == "default" if key_changes is None else key_changes
         wanted = Filter(tenant=tenant, **filters)
         return Selection(wanted, first, size if end is None else end, size, key_changes=changes), note
@@ -133,12 +133,12 @@ class House:
             kept=kept,
             now=NOW,
         )
-        async for part in bundle(Source(self.log.reader), selection, around):
+        async for part in bundle(LogSource(self.log.reader), selection, around):
             yield part
 
 
 def check(raw: bytes, *keys: Vkey, **asked: Any) -> Report:
-    return verify(BytesIO(raw), Asked(keys=keys, **asked))
+    return verify(BytesIO(raw), Criteria(keys=keys, **asked))
 
 
 def said(report: Report, verdict: Verdict) -> dict[str, str]:

@@ -13,12 +13,12 @@ from audit.checkpoint import note_text
 from audit.cosignature import Quorum, WitnessKey, cosigned_message, from_answer
 from audit.cosigned import store
 from audit.export.lines import Format
-from audit.export.source import Source
+from audit.export.source import LogSource
 from audit.query import Filter
 from audit.verifier.note import Vkey
 from audit.verifier.report import Exit, Report, Verdict
 from gateway.errors import Refused
-from gateway.exports import Asked, Exports
+from gateway.exports import ExportRequest, Exports
 from gateway.model import Principal, Role
 from gateway.ports import Append
 from gateway.store.bundles import SqlBundles
@@ -38,7 +38,7 @@ def exports(house: House, sqlite_engine: Engine) -> Exports:
     house.log.cosigned.quorum = Quorum((WITNESS,), 1)
     return Exports(
         log=house.log,
-        source=Source(house.log.reader),
+        source=LogSource(house.log.reader),
         receipts=SqlReceipts(sqlite_engine),
         bundles=SqlBundles(sqlite_engine, bytes(32)),
         signer=house.keyset,
@@ -65,7 +65,7 @@ async def _cosign(house: House, size: int, note: str) -> None:
 
 
 async def taken(exports: Exports, house: House, **asked: int) -> Report:
-    found = await exports.open(Asked(format=Format.BUNDLE, wanted=Filter(tenant="default"), **asked), AUDITOR)
+    found = await exports.open(ExportRequest(format=Format.BUNDLE, wanted=Filter(tenant="default"), **asked), AUDITOR)
     raw = b"".join([chunk async for chunk in found.chunks])
     return check(raw, house.key, witnesses=[ASKED_OF], quorum=1)
 
@@ -87,19 +87,19 @@ async def test_without_an_end_evidence_is_under_what_the_witnesses_cosigned_and_
 async def test_everything_there_is_may_be_asked_for(exports: Exports, house: House) -> None:
     size = await cosign(house)
     await house.fill(3)
-    found = await exports.open(Asked(format=Format.BUNDLE, wanted=ALL, uncosigned=True), AUDITOR)
+    found = await exports.open(ExportRequest(format=Format.BUNDLE, wanted=ALL, uncosigned=True), AUDITOR)
     assert (found.head.tree_size, found.head.cosignatures, found.head.needed, found.later) == (size + 3, 0, 1, 0)
 
 
 async def test_a_range_that_begins_behind_the_witnesses_word_is_given(exports: Exports, house: House) -> None:
     size = await cosign(house)
     await house.fill(3)
-    found = await exports.open(Asked(format=Format.BUNDLE, wanted=ALL, first=size + 1), AUDITOR)
+    found = await exports.open(ExportRequest(format=Format.BUNDLE, wanted=ALL, first=size + 1), AUDITOR)
     assert found.head.tree_size > size
 
 
 async def test_where_no_witness_ever_answered_that_is_said(exports: Exports, house: House) -> None:
-    found = await exports.open(Asked(format=Format.BUNDLE, wanted=ALL), AUDITOR)
+    found = await exports.open(ExportRequest(format=Format.BUNDLE, wanted=ALL), AUDITOR)
     assert (found.head.cosignatures, found.head.needed) == (0, 1)
     raw = b"".join([chunk async for chunk in found.chunks])
     assert "0 witnesses have cosigned" in json.loads(dict(taken_apart(raw))["manifest.json"])["statement"]
@@ -108,7 +108,7 @@ async def test_where_no_witness_ever_answered_that_is_said(exports: Exports, hou
 async def test_one_who_waits_gets_everything_as_soon_as_it_is_cosigned(exports: Exports, house: House) -> None:
     await cosign(house)
     await house.fill(3)
-    asked = asyncio.create_task(exports.open(Asked(format=Format.BUNDLE, wanted=ALL, wait_seconds=60), AUDITOR))
+    asked = asyncio.create_task(exports.open(ExportRequest(format=Format.BUNDLE, wanted=ALL, wait_seconds=60), AUDITOR))
     await until(lambda: house.log.cosigned.newest(0, 0) is not None)
     size = await cosign(house)
     found = await asked
@@ -118,7 +118,7 @@ async def test_one_who_waits_gets_everything_as_soon_as_it_is_cosigned(exports: 
 async def test_one_who_waited_in_vain_gets_what_there_is(exports: Exports, house: House) -> None:
     size = await cosign(house)
     await house.fill(3)
-    found = await exports.open(Asked(format=Format.BUNDLE, wanted=ALL, wait_seconds=0.01), AUDITOR)
+    found = await exports.open(ExportRequest(format=Format.BUNDLE, wanted=ALL, wait_seconds=0.01), AUDITOR)
     assert (found.head.tree_size, found.later) == (size, 3)
 
 
@@ -126,18 +126,18 @@ async def test_a_bundle_that_broke_off_is_gone_on_with_whatever_was_cosigned_mea
     exports: Exports, house: House
 ) -> None:
     """Also by another witness, and by the same one anew: the checkpoint is the one that it began with."""
-    begun = await exports.open(Asked(format=Format.BUNDLE, wanted=ALL), AUDITOR)
+    begun = await exports.open(ExportRequest(format=Format.BUNDLE, wanted=ALL), AUDITOR)
     whole = b"".join([chunk async for chunk in begun.chunks])
     assert begun.head.cosignatures == 0
     await _cosign(house, begun.head.tree_size, begun.head.note)
     for cut in (1, 600, 5_000, len(whole) // 2):
         place = {"offset": cut, "sha256": hashlib.sha256(whole[:cut]).hexdigest(), "tree_size": begun.head.tree_size}
         again = await exports.open(
-            Asked(format=Format.BUNDLE, wanted=ALL, checkpoint=begun.head.note, **place), AUDITOR
+            ExportRequest(format=Format.BUNDLE, wanted=ALL, checkpoint=begun.head.note, **place), AUDITOR
         )
         rest = b"".join([chunk async for chunk in again.chunks])
         assert check(whole[:cut] + rest, house.key).exit is Exit.HOLDS
-    without = await exports.open(Asked(format=Format.BUNDLE, wanted=ALL, **place), AUDITOR)
+    without = await exports.open(ExportRequest(format=Format.BUNDLE, wanted=ALL, **place), AUDITOR)
     with pytest.raises(Refused, match="conflict"):
         async for _ in without.chunks:
             pass
@@ -148,7 +148,7 @@ async def test_nobody_has_a_checkpoint_of_their_own_put_into_a_bundle(
     exports: Exports, house: House, change: str
 ) -> None:
     size = await cosign(house)
-    head = (await exports.open(Asked(format=Format.BUNDLE, wanted=ALL), AUDITOR)).head
+    head = (await exports.open(ExportRequest(format=Format.BUNDLE, wanted=ALL), AUDITOR)).head
     line = head.note.splitlines(keepends=True)[-1]
     foreign = base64.b64encode(bytes(76)).decode()
     bad = {
@@ -159,7 +159,7 @@ async def test_nobody_has_a_checkpoint_of_their_own_put_into_a_bundle(
         "stranger": head.note + f"\u2014 stranger {foreign}\n",
     }[change]
     with pytest.raises(Refused, match="conflict"):
-        await exports.open(Asked(format=Format.BUNDLE, wanted=ALL, tree_size=size, checkpoint=bad), AUDITOR)
+        await exports.open(ExportRequest(format=Format.BUNDLE, wanted=ALL, tree_size=size, checkpoint=bad), AUDITOR)
 
 
 async def test_evidence_of_a_range_is_under_what_the_witnesses_cosigned(exports: Exports, house: House) -> None:

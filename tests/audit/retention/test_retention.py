@@ -6,7 +6,7 @@ from sqlalchemy.exc import DBAPIError
 
 from audit import holds
 from audit.assurance.catalogue import Framework, catalogues
-from audit.assurance.report import Asked, report
+from audit.assurance.report import ReportRequest, report
 from audit.checkpoint import VerifierKey, verify_tlog_proof
 from audit.cosignature import Quorum, WitnessKey
 from audit.database import changing_schema, writing
@@ -145,7 +145,7 @@ async def test_evidence_of_a_range_says_what_of_it_was_dropped(aged, dropped, op
 
 async def test_evidence_by_control_says_what_it_cannot_count(aged, dropped):
     period = {"tenant": "default", "since": 0.0, "until": TIME, "now": TIME, "samples": 1}
-    asked = Asked(catalogue=catalogues()[Framework.GDPR], **period)
+    asked = ReportRequest(catalogue=catalogues()[Framework.GDPR], **period)
     told = report(Reader(aged), asked)
     assert told["range"]["dropped"] == 2 * PARTITION
     assert "of them were dropped" in _range(told["range"])
