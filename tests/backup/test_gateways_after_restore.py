@@ -104,7 +104,9 @@ async def test_whoever_comes_second_does_not_serve_before_all_is_settled(
             await super().outcome(*args)
 
     real = first.pipeline.recorder
-    monkeypatch.setattr(first.pipeline, "recorder", Halting(real.log, real.store, real.signer, real.contexts))
+    monkeypatch.setattr(
+        first.pipeline, "recorder", Halting(real.log, real.store, real.signer, real.contexts, real.freezes)
+    )
     one = asyncio.create_task(recover(first.pipeline, first=True))
     await half_way.wait()
     with capture_logs() as said:
