@@ -164,7 +164,7 @@ async def test_in_one_commit_the_order_of_the_entries_decides(engine, epochs, op
         seen = log.reader.head()[0]
         _, [unless] = erasures._unheld(every, "default", ANN, ())
         assert unless.parameters == {"tenant": "default", "since": seen}
-        act = Append([draft(type=EntryType.ERASURE_REQUESTED)], unless=[unless])
+        act = Append([draft()], unless=[unless])
         both = [hold(epochs, ANN), act] if hold_first else [act, hold(epochs, ANN)]
         done = await asyncio.gather(*(log.append(item) for item in both), return_exceptions=True)
         if hold_first:
