@@ -30,6 +30,7 @@ from gateway.cli.connect import Session
 from gateway.cli.exits import Code, Exit, Stop
 from gateway.cli.options import NO_SECOND_KEY, Config, PostQuantum, both_required
 from gateway.cli.output import Output
+from gateway.cli.pseudonyms import pseudonym
 from gateway.cli.scope import within
 from gateway.cli.times import moment
 from gateway.entries import LABELS, EntryType
@@ -84,7 +85,7 @@ def query(
     now = time.time()
     page = session.client.audit_entries(
         type=type_, effect=effect, context=context, plan=plan, step=step, hand=hand, action=action,
-        principal=principal, reason=reason, control=control, policy=policy,
+        principal=pseudonym(principal), reason=reason, control=control, policy=policy,
         since=None if since is None else moment(since, "--since", now),
         until=None if until is None else moment(until, "--until", now),
         after=after, limit=limit, order="newest" if newest else None, count="true" if count else None,

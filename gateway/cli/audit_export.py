@@ -12,6 +12,7 @@ from audit.export.lines import FORMATS, Format
 from gateway.cli.command import command, group
 from gateway.cli.connect import Session
 from gateway.cli.exits import Code, Stop
+from gateway.cli.pseudonyms import pseudonym
 from gateway.cli.saving import Force, Unfinished
 from gateway.cli.scope import within
 from gateway.cli.times import moment
@@ -69,7 +70,7 @@ def export(
     request: dict[str, Any] = {
         "url": session.connection.url, "format": str(format_), "since": since, "until": until, "first": first,
         "end": end, "type": type_, "effect": effect, "context": context, "plan": plan, "hand": hand, "action": action,
-        "principal": principal, "reason": reason, "step": step, "control": control, "policy": policy,
+        "principal": pseudonym(principal), "reason": reason, "step": step, "control": control, "policy": policy,
         "payloads": "true" if with_payloads else None,
         "kept": ",".join(map(str, kept)) if kept else None,
         "uncosigned": "true" if uncosigned else None, "wait": wait,

@@ -11,11 +11,11 @@ from gateway.cli.command import command, group
 from gateway.cli.exits import Exit, Stop
 from gateway.cli.options import Config
 from gateway.cli.output import Output
+from gateway.cli.pseudonyms import pseudonym
 from gateway.cli.retention_log import Owner, appended, dropped_before, hold_view, holds_of, reading, settings_of
 from gateway.ports import Append
 
 _CASE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:-]{0,63}")
-_PSEUDONYM: Final = re.compile(r"p-[0-9a-f]{32}")
 
 app = group("Keep entries beyond their retention, for a case.")
 
@@ -37,11 +37,7 @@ def set_(
     """Keep every partition with an entry that fits all that is given, until the hold is lifted."""
     if _CASE.fullmatch(case) is None:
         raise Stop(f"--case {case}: not a reference", "Use letters, digits and ./:_- (64 at most).")
-    if principal is not None and _PSEUDONYM.fullmatch(principal) is None:
-        # It would keep nothing, for entries name nobody, and put the name into the log for good.
-        hint = "Give it as entries have it (p-...); 'handrail privacy access ID' says which one is a person's."
-        raise Stop(f"--principal {principal}: not a pseudonym", hint)
-    held = Held(first=first, last=last, tenant=tenant, context_id=context, plan_id=plan, principal=principal)
+    held = Held(first=first, last=last, tenant=tenant, context_id=context, plan_id=plan, principal=pseudonym(principal))
     if everything == bool(held.facts()):
         hint = "Give --first and --last, --context, --plan, --principal or --tenant, or --everything."
         raise Stop("it is not said what to hold", hint)

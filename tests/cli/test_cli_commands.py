@@ -15,6 +15,7 @@ from tests.client.receipt_forge_twice import Twice
 from tests.client.stand_in import DIGEST, StandIn
 
 PLAN_ID = "aa" * 32
+PSEUDONYM = "p-" + "0" * 32
 
 # --- plan ------------------------------------------------------------------------------------------------------------
 
@@ -305,9 +306,17 @@ def test_the_newest_entries_are_asked_for_first(run: Run, gateway: StandIn) -> N
     assert gateway.seen[-1][1] == "/v1/audit/entries?limit=2&order=newest"
 
 
+@pytest.mark.parametrize("command", [("audit", "query"), ("audit", "export", "--out", "evidence.tar")], ids=" ".join)
+def test_an_id_where_entries_have_a_pseudonym_is_refused(run: Run, gateway: StandIn, command: tuple[str, ...]) -> None:
+    result = run(*command, "--principal", "ada")
+    assert result.exit_code == 2
+    assert "not a pseudonym" in result.output
+    assert gateway.seen == [], "an empty answer would read as: she did nothing"
+
+
 def test_audit_filters_reach_the_gateway(run: Run, gateway: StandIn) -> None:
     options = ("--type", "POLDNY", "--effect", "deny", "--context", "c", "--plan", "p", "--step", "s", "--hand", "h",
-               "--action", "a", "--principal", "x", "--reason", "r.s", "--control", "gdpr:9", "--policy", "d",
+               "--action", "a", "--principal", PSEUDONYM, "--reason", "r.s", "--control", "gdpr:9", "--policy", "d",
                "--since", "2026-01-31", "--until", "2026-01-31T00:00:05Z", "--after", "3", "--limit", "2",
                "--count")  # fmt: skip
     result = run("audit", "query", *options)
@@ -315,8 +324,8 @@ def test_audit_filters_reach_the_gateway(run: Run, gateway: StandIn) -> None:
     assert "step executed" in result.output
     assert "1 match in all" in result.output
     assert gateway.seen[-1][1] == (
-        "/v1/audit/entries?type=POLDNY&effect=deny&context=c&plan=p&step=s&hand=h&action=a&principal=x&reason=r.s"
-        "&control=gdpr%3A9&policy=d&since=1769817600&until=1769817605&after=3&limit=2&count=true"
+        "/v1/audit/entries?type=POLDNY&effect=deny&context=c&plan=p&step=s&hand=h&action=a"
+        f"&principal={PSEUDONYM}&reason=r.s&control=gdpr%3A9&policy=d&since=1769817600&until=1769817605&after=3&limit=2&count=true"
     )
 
 
