@@ -28,6 +28,7 @@ from tests.until import until
 from tests.web.conftest import serving
 
 PLANS = 60
+EVALUATORS = 2
 RULES = """package handrail
 
 decisions contains decision if {
@@ -78,7 +79,7 @@ async def busy(home: Path, repository: Repository) -> AsyncIterator[tuple[Town, 
             "private_network": True,
             "actions": {"free": action, "asked": action},
         }
-        town = await open_town(home, repository, hands={"tool": hand})
+        town = await open_town(home, repository, hands={"tool": hand}, workers=EVALUATORS)
         gateway, brain = town.gateway, Brain()
         sec = town.people["sec"]
         for name in ("bob", "cy"):
@@ -128,7 +129,7 @@ async def test_whole_plans_go_through_activations_and_rollbacks(tmp_path: Path, 
     async with busy(tmp_path / "home", repository) as (town, upstream, brain):
         gateway = town.gateway
         digests = [await town.put_in_force(rules("first"))]
-        few = asyncio.Semaphore(4)  # a test machine's one evaluator answers so many in time
+        few = asyncio.Semaphore(EVALUATORS)  # nobody queues for an evaluator: who waits too long is denied
 
         async def one(number: int) -> dict[str, Any]:
             async with few:
