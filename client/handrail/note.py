@@ -2,7 +2,6 @@
 tlog-cosignature, tlog-proof v1.
 """
 
-import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from handrail.keys import VerifyKey
 from handrail.merkle import HASH_BYTES
 from handrail.post_quantum import PostQuantumKey, require
 from handrail.strict import b64_decode
+from handrail.vkey import key_id_of, taken_apart
 
 PROOF_HEADER: Final = "c2sp.org/tlog-proof@v1"
 NOTE_MAX_BYTES: Final = 1_048_576
@@ -43,24 +43,17 @@ class _NoteKey:
         Raises:
             MalformedError: for another type, or a key id that does not belong to name and key.
         """
-        parts = vkey.split("+", 2)
-        if len(parts) != 3 or not parts[0] or any(char.isspace() for char in vkey):
-            raise MalformedError("not a verifier key (name+id+key)")
-        name, key_id_hex, encoded = parts
-        material = b64_decode(encoded)
-        if not material or material[0] != cls._type():
+        name, key_id, material = taken_apart(vkey)
+        if material[0] != cls._type():
             raise MalformedError(f"not an Ed25519 {cls._what()}")
         key = VerifyKey(material[1:])
-        key_id = hashlib.sha256(name.encode() + b"\n" + material).digest()[:4]
-        if key_id.hex() != key_id_hex:
-            raise MalformedError("the verifier key's id does not belong to its name and key")
         return cls(name, key_id, key)
 
     @classmethod
     def of(cls, name: str, key: VerifyKey) -> Self:
         """The verifier key of a name and a public key."""
         material = bytes([cls._type()]) + key.raw
-        return cls(name, hashlib.sha256(name.encode() + b"\n" + material).digest()[:4], key)
+        return cls(name, key_id_of(name, material), key)
 
     @staticmethod
     def _type() -> int:

@@ -1,6 +1,5 @@
 """The log's second signature, by ML-DSA-44: C2SP tlog-cosignature, signature type 06 over ``cosigned_message``."""
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Self
@@ -8,7 +7,7 @@ from typing import Final, Self
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
 from handrail.errors import MalformedError
-from handrail.strict import b64_decode
+from handrail.vkey import taken_apart
 
 _TYPE: Final = b"\x06"
 _PUBLIC_BYTES: Final = 1312
@@ -36,16 +35,9 @@ class PostQuantumKey:
         Raises:
             MalformedError: for another type, or a key id that does not belong to name and key.
         """
-        parts = vkey.split("+", 2)
-        if len(parts) != 3 or not parts[0] or any(char.isspace() for char in vkey):
-            raise MalformedError("not a verifier key (name+id+key)")
-        name, key_id_hex, encoded = parts
-        material = b64_decode(encoded)
+        name, key_id, material = taken_apart(vkey)
         if material[:1] != _TYPE or len(material) != 1 + _PUBLIC_BYTES:
             raise MalformedError("not an ML-DSA-44 verifier key (type 06)")
-        key_id = hashlib.sha256(name.encode() + b"\n" + material).digest()[:4]
-        if key_id.hex() != key_id_hex:
-            raise MalformedError("the verifier key's id does not belong to its name and key")
         return cls(name, key_id, material[1:])
 
     def verify(self, origin: str, size: int, root: bytes, blob: bytes) -> None:
