@@ -14,25 +14,10 @@ from keys.errors import KeyRefused, KeyUnavailable
 from keys.keyset import NEXT_MAX, Keyset, rotate_days
 from keys.rotation import Compromise, KeyRecord, KeyState, Lifetimes
 from keys.stores.file import FileKeyStore
-from keys.stores.master import MasterKey
+from tests.keys.clock import MASTER, T0, Clock
 
-MASTER = MasterKey(bytes(range(32)))
 LIFETIMES = Lifetimes(jwks_seconds=300)
 DAY = 86_400.0
-T0 = 1_800_000_000.0
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = T0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 def keyset_in(directory: Path, clock: Clock, **settings: int) -> Keyset:

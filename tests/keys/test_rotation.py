@@ -19,25 +19,10 @@ from keys.keyset import TYPES, Keyset
 from keys.rotation import KeyRecord, KeyState, Lifetimes
 from keys.stores import StoredKey
 from keys.stores.file import FileKeyStore
-from keys.stores.master import MasterKey
+from tests.keys.clock import MASTER, T0, Clock
 
-MASTER = MasterKey(bytes(range(32)))
 SETTINGS = KeySettings(jwks_lifetime_seconds=300)
 SETTLE = 300 + 300 + 5
-T0 = 1_800_000_000.0
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = T0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture
