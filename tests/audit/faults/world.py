@@ -1,5 +1,6 @@
 """A whole gateway over a database that is about to fail: real log, keys, policy, HTTP, and a hand that counts."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -86,7 +87,8 @@ async def governed(home: Path, database_url: str) -> AsyncIterator[World]:
             policy={"deadline_milliseconds": 2000},
             hands={"tool": hand},
         )
-        gateway = build(settings)
+        # It looks into the database, and a wire to that may run in this very loop.
+        gateway = await asyncio.to_thread(build, settings)
         async with (
             serving(create_app(gateway), settings) as port,
             httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as http,
