@@ -22,6 +22,7 @@ from gateway import key_stores, rollout, witness_gauges
 from gateway.approval_upkeep import ApprovalUpkeep
 from gateway.approvals import Approvals
 from gateway.callers import Callers
+from gateway.claims import Claims
 from gateway.entries import EntryDraft, EntryType
 from gateway.evidence import Evidence
 from gateway.exports import Exports
@@ -35,6 +36,7 @@ from gateway.key_history import KeyHistory
 from gateway.key_stores import Revocations
 from gateway.lifecycle import Lifecycle
 from gateway.model import DEFAULT_TENANT
+from gateway.offer_upkeep import OfferUpkeep
 from gateway.pipeline import Pipeline
 from gateway.plan_locks import PlanLocks
 from gateway.policy.contexts import Contexts
@@ -45,10 +47,12 @@ from gateway.ports import Append
 from gateway.privacy import Privacy
 from gateway.proposals import Proposals
 from gateway.pulling import Pulling
+from gateway.results import Results
 from gateway.service import Gateway, trust_document
 from gateway.settings import Settings
 from gateway.store.bundles import SqlBundles
 from gateway.store.freezes import SqlFreezes
+from gateway.store.offers import SqlOffers
 from gateway.store.outbox import SqlOutbox
 from gateway.store.past import SqlPast
 from gateway.store.personal import Personal
@@ -68,6 +72,7 @@ from hand_adapters.pins import SqlPins
 from hand_adapters.registry import Registry
 from keys import jws
 from keys.credentials import StepCredentials
+from keys.dpop import HandProofs
 from keys.keyset import Keyset
 from keys.proof import ProofKey
 
@@ -165,8 +170,6 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         rest=hands.rest,
         clock=clock,
     )
-    proposals.handlers[Kind.FREEZE_LIFT] = freezing
-    proposals.check_acts = freezing.check_acts
     pipeline = Pipeline(
         settings=settings,
         log=log,
@@ -187,11 +190,13 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
             log.others,
         ),
         freezes=freezing,
+        offers=SqlOffers(engine, gateway_id, root.derive("offer rows")),
         clock=clock,
     )
-    freezing.wake, freezing.resume = pipeline.wake, pipeline.settle
     locks = PlanLocks()
     approvals = Approvals(pipeline, locks)
+    claims = Claims(pipeline, locks, HandProofs(root.derive("proof nonces"), settings.server.public_url, clock))
+    _introduce(proposals, freezing, pipeline, claims)
     eraser = make_eraser(settings.eraser_url)
     personal = Personal(engine, root.derive("directory rows"), root.derive("step rows"))
     privacy = Privacy(
@@ -232,6 +237,9 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         pipeline=pipeline,
         approvals=approvals,
         approval_upkeep=ApprovalUpkeep(pipeline, locks),
+        claims=claims,
+        results=Results(pipeline, locks),
+        offer_upkeep=OfferUpkeep(pipeline, locks),
         deliveries=deliveries,
         proposals=proposals,
         rollout=staged,
@@ -259,6 +267,14 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         clock=clock,
         jail=jail,
     )
+
+
+def _introduce(proposals: Proposals, freezing: Freezing, pipeline: Pipeline, claims: Claims) -> None:
+    """Have parts know each other that cannot be built in one order."""
+    proposals.handlers[Kind.FREEZE_LIFT] = freezing
+    proposals.check_acts = freezing.check_acts
+    freezing.wake, freezing.resume = pipeline.wake, pipeline.settle
+    pipeline.offered = claims.ring
 
 
 def _providers(settings: Settings, metrics: Metrics) -> list[Provider]:

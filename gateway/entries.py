@@ -34,6 +34,7 @@ class EntryType(StrEnum):
     STEP_SKIPPED = "STPSKP"
     STEP_CANCELLED = "STPCAN"
     RESULT_REDACTED = "RESRED"
+    RESULT_REFUSED = "RESREF"
     STEP_RELEASED = "STPREL"
     STEP_REPORTED = "STPREP"
     EGRESS_CONNECTED = "EGRCON"
@@ -218,7 +219,6 @@ FREEZING: Final = frozenset({EntryType.FROZEN, EntryType.UNFROZEN})
 UNWRITTEN: Final[frozenset[EntryType]] = frozenset(
     {
         EntryType.CREDENTIAL_EXPIRED,
-        EntryType.CREDENTIAL_REFUSED,
         EntryType.STEP_RELEASED,
         EntryType.STEP_REPORTED,
         EntryType.EGRESS_CONNECTED,

@@ -36,6 +36,25 @@ def done_event(plan: PlanState) -> Event:
     return (_newest(plan) + 1) * _PER_ENTRY - 1, "done", {"status": str(plan.status)}
 
 
+def plan_events(plan: PlanState) -> list[Event]:
+    """Everything that is to be said of a plan as it stands, in order."""
+    steps = [step_event(plan, state) for state in plan if state.log_index is not None]
+    events = [*sorted(steps, key=lambda event: event[0]), plan_event(plan)]
+    if plan.status is PlanStatus.DONE:
+        events.append(done_event(plan))
+    return events
+
+
+def newest_id(plan: PlanState) -> int:
+    """Id of the newest event that was said of a plan."""
+    return plan_event(plan)[0]
+
+
+def index_of(event_id: int) -> int:
+    """The log index that an event's id follows from."""
+    return event_id // _PER_ENTRY
+
+
 def _newest(plan: PlanState) -> int:
     return max([plan.log_index or 0, *(state.log_index or 0 for state in plan)])
 

@@ -90,14 +90,23 @@ class Manifest:
     labels: tuple[str, ...] = ()
     instructions: str = ""
     """The server's own words to a model; pinned because they steer it."""
+    claim_seconds: float | None = None
+    """Of a remote hand: how long an offered step waits to be claimed. Other hands are called, and have none."""
     digest: str = field(init=False, default="")
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "digest", sha256_canonical(self.document()))
 
+    @property
+    def remote(self) -> bool:
+        """Whether the hand comes for its steps itself, instead of being called."""
+        return self.claim_seconds is not None
+
     def document(self) -> dict[str, Any]:
         """The JSON document over which the digest goes."""
+        remote = {"transport": "remote", "claim_seconds": self.claim_seconds} if self.remote else {}
         return {
+            **remote,
             "v": 1,
             "hand": self.hand,
             "adapter": self.adapter,
@@ -145,6 +154,7 @@ class Manifest:
             trust=Trust(document["trust"]),
             labels=tuple(document["labels"]),
             instructions=document["instructions"],
+            claim_seconds=document.get("claim_seconds"),
             actions={
                 name: ActionManifest(
                     name=name,

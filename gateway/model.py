@@ -121,6 +121,7 @@ class Role(StrEnum):
     SECURITY_ADMIN = "security_admin"
     OPERATOR = "operator"
     PRIVACY_OFFICER = "privacy_officer"
+    HAND = "hand"
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,8 @@ class Permission(StrEnum):
     PLANS_READ = "plans.read"
     PLANS_READ_ALL = "plans.read_all"
     RECEIPTS_READ = "receipts.read"
+    STEPS_CLAIM = "steps.claim"
+    """Learn of the work of one's hand, claim a step of it, and return its result."""
     WHY = "why"
     APPROVALS_READ = "approvals.read"
     APPROVALS_ANSWER = "approvals.answer"
@@ -137,6 +139,7 @@ ROLE_PERMISSIONS: Final[Mapping[Role, frozenset[Permission]]] = MappingProxyType
                 Permission.PRIVACY_HOLD,
             }
         ),
+        Role.HAND: frozenset({Permission.STEPS_CLAIM}),
         Role.OPERATOR: frozenset(
             {
                 Permission.FREEZES_READ,

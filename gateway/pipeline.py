@@ -28,6 +28,7 @@ from gateway.stages import (
     credential,
     dispatch,
     ingress,
+    offer,
     policy,
     record,
     result,
@@ -137,6 +138,7 @@ class Pipeline(Plans):
 
             # 6 credential: one per step that may go now, good for that call alone.
             with stage("6 credential", context_id):
+                fallen += offer.unfit(plan)
                 orphans = plan.skip_orphans()
                 launched = [state for state in plan if plan.ready(state)]
                 credential.mint(
@@ -165,14 +167,35 @@ class Pipeline(Plans):
             self.metrics.count([*judged, *orphans, *fallen])
             self.followers.announce(plan, [*judged, *orphans, *fallen, *launched])
 
-            if len(launched) == 1 and not running and plan.alone(launched[0]):
-                await execute(launched[0])
+            # Remote hands come for their steps themselves (``gateway.claims``): nothing here waits for one.
+            here = [state for state in launched if not offer.remote(state)]
+            self.offered(
+                {(plan.plan.tenant, state.step.hand) for state in launched} if len(here) < len(launched) else ()
+            )
+            if len(launched) == len(here) == 1 and not running and plan.alone(here[0]):
+                await execute(here[0])
             else:
-                running |= {asyncio.create_task(execute(state)) for state in launched}
+                running |= {asyncio.create_task(execute(state)) for state in here}
                 if not running and not live.wake.is_set():
+                    if await self._caught_up(plan):
+                        now = self.clock()
+                        continue
                     return
                 live.running = running = await _next_change(running, live.wake)
             now = self.clock()
+
+    async def _caught_up(self, plan: PlanState) -> bool:
+        """Before a plan is left to its record: whether a step that this process does not run itself has ended there
+        meanwhile. Whoever recorded an ending last has seen the others', so that none of two gateways waits for the
+        other."""
+        elsewhere = [state for state in plan if state.status is StepStatus.RUNNING]
+        found = await self.revive(plan.plan.plan_id) if elsewhere else None
+        if found is None:
+            return False
+        ended = [state for state in elsewhere if found.steps[state.step.id].status.final]
+        for state in ended:
+            state.adopt(found.steps[state.step.id])
+        return bool(ended)
 
     def _begin(self, live: Live, plan: Plan) -> PlanState:
         if plan.plan_id in self._live:

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -18,7 +18,7 @@ import structlog
 from gateway.caps import Caps
 from gateway.entries import EntryDraft
 from gateway.errors import HandrailError, Refused, Unavailable, Uncertain
-from gateway.followers import Event, Followers, done_event, plan_event, step_event
+from gateway.followers import Event, Followers, index_of, newest_id, plan_event, plan_events
 from gateway.model import PlanStatus, Principal, StepStatus, UnverifiedPlan
 from gateway.permissions import Permission, permits
 from gateway.ports import (
@@ -29,6 +29,7 @@ from gateway.ports import (
     Directory,
     Freezes,
     Hands,
+    Offers,
     Payloads,
     PlanStore,
     PolicyEngine,
@@ -47,6 +48,10 @@ _NEVER_RECORDED = frozenset(
     {Reason.VERIFY_REPLAYED, Reason.VERIFY_CONTEXT, Reason.LIMIT_APPROVALS, Reason.FREEZE_ACTIVE}
 )
 """Why a plan is refused after it became one, and leaves nothing to settle."""
+
+
+ELSEWHERE_SECONDS = 0.5
+"""How often whoever follows a plan looks for what other gateways recorded of it."""
 
 
 @dataclass(slots=True)
@@ -85,7 +90,10 @@ class Plans(ABC):
     tracer: Tracer
     contexts: Contexts
     freezes: Freezes
+    offers: Offers
     clock: Callable[[], float] = time.time
+    offered: Callable[[Collection[tuple[str, str]]], None] = lambda _: None
+    """Told of tenants and remote hands for which there is new work."""
     _live: dict[str, Live] = field(default_factory=dict)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     followers: Followers = field(default_factory=Followers)
@@ -100,7 +108,7 @@ class Plans(ABC):
 
     def __post_init__(self) -> None:
         self.metrics.plans_live.set_function(lambda: len(self._live))
-        self.recorder = record.Recorder(self.log, self.store, self.signer, self.contexts, self.freezes)
+        self.recorder = record.Recorder(self.log, self.store, self.signer, self.contexts, self.freezes, self.offers)
         self.caps = Caps(self.store.open_approvals)
 
     @abstractmethod
@@ -130,7 +138,9 @@ class Plans(ABC):
         self.metrics.plans.labels("accepted").inc()
         if wait_seconds > 0 and not live.settled.is_set():
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(live.settled.wait(), wait_seconds)
+                async with asyncio.timeout(wait_seconds):
+                    await live.settled.wait()
+                    plan = await self._until_rest(plan)
         view = plan.view()
         if plan.status is not PlanStatus.DONE or any(state.receipt is None for state in plan):
             view["acceptance"] = self.recorder.acceptance(plan, plan.plan.received_at)
@@ -152,12 +162,9 @@ class Plans(ABC):
         """
         with self.followers.follow(plan_id) as queue:
             plan = await self.load(plan_id, viewer)
-            now = [step_event(plan, state) for state in plan if state.log_index is not None]
-            now = [*sorted(now, key=lambda event: event[0]), plan_event(plan)]
+            now = plan_events(plan)
             seen = after
-            if plan.status is PlanStatus.DONE:
-                now.append(done_event(plan))
-            elif now[-1][0] <= after:
+            if plan.status is not PlanStatus.DONE and now[-1][0] <= after:
                 yield plan_event(plan)  # nothing is new; say so at once rather than keep a follower in the dark
             while True:
                 for event in now:
@@ -166,10 +173,32 @@ class Plans(ABC):
                         yield event
                     if event[1] == "done":
                         return
-                following = await queue.get()
+                following = await self._following(queue, plan_id, seen)
                 if following is None:
                     return
-                now = [following]
+                now = following
+
+    async def _until_rest(self, plan: PlanState) -> PlanState:
+        """The plan, once nothing of it is with a remote hand any more: done, or waiting for people."""
+        plan_id = plan.plan.plan_id
+        with self.followers.follow(plan_id) as queue:
+            while (plan := await self.load(plan_id)).status is PlanStatus.RUNNING:
+                if await self._following(queue, plan_id, newest_id(plan)) is None:
+                    break
+        return plan
+
+    async def _following(self, queue: asyncio.Queue[Event | None], plan_id: str, seen: int) -> list[Event] | None:
+        """What comes next of a plan, after the event ``seen``; ``None`` where the follower was cut off. What another
+        gateway records is looked for in the rows, as long as this one does not take the plan forward itself."""
+        while True:
+            try:
+                async with asyncio.timeout(ELSEWHERE_SECONDS):
+                    following = await queue.get()
+            except TimeoutError:
+                if plan_id in self._live or await self.offers.progress(plan_id) <= index_of(seen):
+                    continue
+                return plan_events(await self.load(plan_id))
+            return None if following is None else [following]
 
     async def load(self, plan_id: str, viewer: Principal | None = None) -> PlanState:
         """The plan, from memory where this process is taking it forward, else from its record.

@@ -74,6 +74,7 @@ class Reason(StrEnum):
     POLICY_OBSERVED_DENY = "policy.observed_deny"
     POLICY_OBSERVED_ASK = "policy.observed_ask"
     POLICY_STRICTER = "policy.stricter"
+    POLICY_OUTDATED = "policy.outdated"
     POLICY_BUNDLE = "policy.bundle"
     POLICY_SOURCE = "policy.source"
     POLICY_DIRECTORY = "policy.directory"
@@ -100,6 +101,14 @@ class Reason(StrEnum):
     FREEZE_ACTIVE = "freeze.active"
     # 6 credential, record
     CREDENTIAL_REFUSED = "credential.refused"
+    CLAIM_UNKNOWN = "claim.unknown"
+    CLAIM_TAKEN = "claim.taken"
+    CLAIM_OVER = "claim.over"
+    CLAIM_EXPIRED = "claim.expired"
+    PROOF_REFUSED = "proof.refused"
+    PROOF_NONCE = "proof.nonce"
+    RESULT_TAKEN = "result.taken"
+    RESULT_LATE = "result.late"
     LOG_UNAVAILABLE = "log.unavailable"
     LOG_RESTORED = "log.restored"
     LOG_UNWITNESSED = "log.unwitnessed"
@@ -183,6 +192,7 @@ TEXTS: Final[dict[Reason, str]] = {
     Reason.POLICY_OBSERVED_DENY: "Policy denies this step; it was let go because its hand is observed.",
     Reason.POLICY_OBSERVED_ASK: "Policy asks for a person; the step was let go because its hand is observed.",
     Reason.POLICY_STRICTER: "Both bundles of a canary were asked, and the stricter one decided.",
+    Reason.POLICY_OUTDATED: "The policy that let this step go decides no more; it did not run.",
     Reason.POLICY_BUNDLE: "The policy bundle cannot be used.",
     Reason.POLICY_SOURCE: "The policy repository cannot be read.",
     Reason.POLICY_DIRECTORY: 'This gateway decides by a directory; [policy] source = "signed" has it take bundles.',
@@ -205,6 +215,14 @@ TEXTS: Final[dict[Reason, str]] = {
     Reason.PROPOSAL_OUTDATED: "What the proposal rests on has changed; propose it again.",
     Reason.FREEZE_ACTIVE: "This is frozen: somebody stopped it, and two people have to lift that.",
     Reason.CREDENTIAL_REFUSED: "No credential could be issued for this step.",
+    Reason.CLAIM_UNKNOWN: "There is no such step for a hand of yours.",
+    Reason.CLAIM_TAKEN: "The step was claimed before. It is handed out once.",
+    Reason.CLAIM_OVER: "The step is not offered any more.",
+    Reason.CLAIM_EXPIRED: "No hand claimed the step in time; it did not run.",
+    Reason.PROOF_REFUSED: "The DPoP proof is not one of this request.",
+    Reason.PROOF_NONCE: "The DPoP proof needs the nonce of the DPoP-Nonce header.",
+    Reason.RESULT_TAKEN: "The step has a result already.",
+    Reason.RESULT_LATE: "The step ended before its result came; the result is on record and changes nothing.",
     Reason.LOG_UNAVAILABLE: "The audit log cannot be written, so nothing runs.",
     Reason.LOG_UNWITNESSED: "Too few witnesses have cosigned the log for longer than is allowed.",
     Reason.LOG_FORKED: "A witness says that this log is not the one it saw before.",
@@ -253,6 +271,7 @@ class Conflict(StrEnum):
     SHADOW_MEANWHILE = "shadow.meanwhile"
     PROPOSAL_EXISTS = "proposal.exists"
     STEP_DECIDED = "step.decided"
+    OFFER_DECIDED = "offer.decided"
     REQUEST_DECIDED = "approval.decided"
     RECORD_CHANGED = "record.changed"
     PLANS_UNDER_WAY = "plans.under_way"
@@ -283,6 +302,7 @@ CONFLICTS: Final[Mapping[Conflict, str]] = {
     Conflict.SHADOW_MEANWHILE: "Somebody else started a shadow at the same moment.",
     Conflict.PROPOSAL_EXISTS: "This proposal was taken in before: it was sent twice.",
     Conflict.STEP_DECIDED: "The step was let go or ended before.",
+    Conflict.OFFER_DECIDED: "The step was claimed, withdrawn or ended meanwhile.",
     Conflict.REQUEST_DECIDED: "The approval request was answered, or judged anew, elsewhere.",
     Conflict.PLANS_UNDER_WAY: "The person is revoked, and plans of theirs are still under way: ask again in a moment.",
     Conflict.ONESELF: "Nobody erases themselves: another privacy officer does.",

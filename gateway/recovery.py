@@ -8,6 +8,7 @@ import structlog
 from gateway.errors import HandrailError, Unavailable
 from gateway.model import StepStatus
 from gateway.pipeline import Pipeline
+from gateway.ports import OfferStatus
 from gateway.reasons import Reason
 
 WAIT_SECONDS: Final = 60.0
@@ -92,17 +93,22 @@ async def _catch_up(pipeline: Pipeline, plan_id: str) -> None:
 async def _settle(pipeline: Pipeline, plan_id: str, *, restored: bool) -> None:
     plan = await pipeline.revive(plan_id)
     if plan is not None:
+        offers = {one.step_jti: one for one in await pipeline.offers.of_plan(plan_id)}
         for state in plan:
             if state.status.final or (state.status is not StepStatus.RUNNING and not restored):
                 continue
+            withheld = (plan_id, state.step.id) in pipeline.withheld
+            offered = offers.get(state.step_jti or "")
+            if offered is not None and not restored and not (withheld and offered.status is OfferStatus.OPEN):
+                continue  # a remote hand has it, or may claim it at any gateway: its deadline ends it
             ending = state.begin_ending()
             if restored:
                 ending.fail(StepStatus.AMBIGUOUS, Reason.LOG_RESTORED)
-            elif (plan_id, state.step.id) in pipeline.withheld:
+            elif withheld:
                 ending.fail(StepStatus.CANCELLED, Reason.LOG_UNAVAILABLE)
             else:
                 ending.fail(StepStatus.AMBIGUOUS, Reason.HAND_LOST_REPLY)
-            await pipeline.recorder.outcome(plan, state, ending, pipeline.clock())
+            await pipeline.recorder.outcome(plan, state, ending, pipeline.clock(), offered)
         pipeline.withheld.difference_update({(plan_id, name) for name in plan.steps})
         pipeline.resume(plan)
     pipeline.stalled.discard(plan_id)

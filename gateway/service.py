@@ -20,6 +20,7 @@ from audit.witnesses import Witnesses
 from gateway.approval_upkeep import ApprovalUpkeep
 from gateway.approvals import Approvals
 from gateway.callers import Callers
+from gateway.claims import Claims
 from gateway.errors import HandrailError
 from gateway.evidence import Evidence
 from gateway.exports import Exports
@@ -29,6 +30,7 @@ from gateway.key_history import KeyHistory
 from gateway.key_stores import Revocations
 from gateway.lifecycle import Lifecycle
 from gateway.model import DEFAULT_TENANT
+from gateway.offer_upkeep import OfferUpkeep
 from gateway.pipeline import Pipeline
 from gateway.policy.reloading import ReloadingEngine
 from gateway.ports import Append, Purpose
@@ -37,6 +39,7 @@ from gateway.proposals import Proposals
 from gateway.pulling import Pulling
 from gateway.reasons import Reason
 from gateway.recovery import recover
+from gateway.results import Results
 from gateway.rollout import Rollout
 from gateway.settings import Settings
 from gateway.store.plans import forget_replays
@@ -81,6 +84,9 @@ class Gateway:
     pipeline: Pipeline
     approvals: Approvals
     approval_upkeep: ApprovalUpkeep
+    claims: Claims
+    results: Results
+    offer_upkeep: OfferUpkeep
     deliveries: Deliveries
     proposals: Proposals
     rollout: Rollout
@@ -213,6 +219,9 @@ class Gateway:
         await self._each(
             {
                 "expire approvals": self.approval_upkeep.expire,
+                "end offers that are over": self.offer_upkeep.expire,
+                "end offers that are frozen": self.offer_upkeep.stop,
+                "go on where others stopped": self.offer_upkeep.go_on,
                 "expire proposals": self.proposals.expire,
                 "judge waiting steps anew": self.approval_upkeep.redecide,
                 "follow the rollout": self.rollout.refresh,

@@ -74,6 +74,7 @@ def manifest(
         trust=settings.trust,
         labels=tuple(sorted(settings.labels)),
         instructions=instructions,
+        claim_seconds=settings.claim_seconds if settings.adapter == "remote" else None,
     )
 
 

@@ -23,11 +23,12 @@ from hand_adapters.http import HttpAdapter
 from hand_adapters.jail import Jail
 from hand_adapters.mcp import McpAdapter
 from hand_adapters.pins import Pin, PinStore
+from hand_adapters.remote import RemoteAdapter
 from hand_adapters.schemas import Checker
 
 _log = structlog.get_logger("handrail.hands")
 
-BUILT_IN: Final[Mapping[str, type[HandAdapter]]] = {"http": HttpAdapter, "mcp": McpAdapter}
+BUILT_IN: Final[Mapping[str, type[HandAdapter]]] = {"http": HttpAdapter, "mcp": McpAdapter, "remote": RemoteAdapter}
 ENTRY_POINT_GROUP: Final = "handrail.adapters"
 RETRY_SECONDS: Final = (5.0, 15.0, 60.0, 300.0)
 """When a hand that did not answer is asked again; the last one repeats."""
@@ -125,6 +126,17 @@ class Registry:
     def manifest(self, tenant: str, hand: str) -> Manifest | None:
         """The manifest that the tenant pinned of a usable hand, or ``None``."""
         return self._usable.get((tenant, hand))
+
+    async def confirm(self, tenant: str, hand: str) -> Manifest | None:
+        """See ``gateway.ports.Hands``."""
+        known = self._hands.get(hand)
+        if known is None:
+            return None
+        async with known.asking:
+            known.take_pins(await self._pins.load())
+            if known.offered is not None:
+                self._observe(known, known.offered)
+        return self.manifest(tenant, hand)
 
     def listed(self, principal: Principal) -> Sequence[Manifest]:
         """Usable hands of the principal's tenant within its scope, by id."""

@@ -67,13 +67,14 @@ def mint(
     now: float,
     lifetime_seconds: int,
     jkt: str | None = None,
+    jti: str | None = None,
 ) -> Minted:
     """Mint the credential of one step.
 
     ``issuer`` is the gateway's log origin; ``subject`` the principal the plan acts for (``sub``); ``actor`` who acts
     for that principal, which is the issuer that signed the plan (``act.sub``, RFC 8693 section 4.1);
     ``lifetime_seconds`` 1 to 60; ``jkt`` the thumbprint of the hand's DPoP key, where it has one (``cnf.jkt``, RFC 9449
-    section 6.1).
+    section 6.1); ``jti`` the step's own, where it was given one before (a fresh one otherwise).
 
     Raises:
         JwsRefused: ``credential.refused`` for a lifetime outside 1 to 60.
@@ -82,7 +83,7 @@ def mint(
     if not 1 <= lifetime_seconds <= LIFETIME_MAX_SECONDS:
         raise JwsRefused(Reason.CREDENTIAL_REFUSED, "lifetime outside 1..60 s")
     issued_at = int(now)
-    jti = random_id()
+    jti = jti or random_id()
     claims: dict[str, Any] = {
         "iss": issuer,
         "sub": subject,
@@ -123,6 +124,25 @@ class StepCredentials:
             lifetime_seconds=ttl_seconds,
             jkt=self._proof_key.jkt,
         )
+
+    def hand_out(
+        self, plan: Plan, hand: str, action: str, binding: Binding, ttl_seconds: int, now: float, *, jkt: str, jti: str
+    ) -> str:
+        """See :func:`mint`; bound to the key of the hand that claims the step ``jti``."""
+        return mint(
+            self._signer,
+            issuer=self._origin,
+            binding=binding,
+            hand=hand,
+            action=action,
+            subject=plan.principal.id,
+            actor=plan.issuer.id,
+            context_id=plan.context_id,
+            now=now,
+            lifetime_seconds=ttl_seconds,
+            jkt=jkt,
+            jti=jti,
+        ).token
 
     def prove(self, credential: str, method: str, url: str) -> str:
         """See :meth:`keys.proof.ProofKey.prove`."""

@@ -9,7 +9,7 @@ class KeysError(HandrailError):
 
 
 class JwsRefused(KeysError, Refused):
-    """A signed message is not acceptable: ``verify.*``, or ``credential.refused`` for a credential's binding."""
+    """A signed message is not acceptable: ``verify.*``, ``proof.*``; ``credential.refused`` for what it is bound to."""
 
 
 class KeyRefused(KeysError, Refused):

@@ -26,6 +26,7 @@ APPEND_ONLY: Final = {
     "erased_keys": ("key_id",),
     "fates": (),
     "approval_ends": (),
+    "offer_moves": (),
 }
 """Table -> its key columns; none where a row is no more than its key, so that replacing it changes nothing."""
 _CHANGES: Final = frozenset({"UPDATE", "DELETE"})

@@ -91,6 +91,7 @@ _BY_NAME: Final = {
     "STEP_SKIPPED": Event(_API, OTHER, _OTHER),
     "STEP_CANCELLED": Event(_API, OTHER, _OTHER),
     "RESULT_REDACTED": Event(_API, _UPDATE),
+    "RESULT_REFUSED": Event(_API, OTHER, _FAILED, _MEDIUM),
     "STEP_RELEASED": Event(_API, _READ),
     "STEP_REPORTED": Event(_API, OTHER, _OTHER),
     "EGRESS_CONNECTED": Event(_NET, 1),

@@ -110,3 +110,7 @@ class StepRefused(ClientError):
         else:
             error = "invalid_dpop_proof" if code == "proof.refused" else "invalid_token"
             self.challenge = f'DPoP error="{error}", algs="Ed25519"'
+
+
+class ToolError(ClientError):
+    """An action of a remote hand failed. The text is for whoever asked: it is returned as the step's result."""

@@ -109,6 +109,27 @@ class Verifier:
         self._uses.claim(step.jti, step.expires_at, now)
         return step
 
+    def claimed(self, token: str, action: str, args: Mapping[str, Any], jkt: str) -> Step:
+        """Check a credential that this hand claimed for itself, over a key of its own (docs/remote-hands.md).
+
+        What it was claimed with, the key, is younger than this process; so the token's times need no second look, and
+        the clock of this machine may be wrong.
+
+        Args:
+            jkt: thumbprint of the key that it was claimed with.
+
+        Raises:
+            StepRefused: do nothing.
+        """
+        claims = self._signed(token, self._clock())
+        step, bound = _read(claims)
+        _for_this_hand(claims, self._issuer, self._hand)
+        _for_this_call(step, self._hand, action, args)
+        if bound != jkt:
+            raise StepRefused("proof.refused", "bound to another key")
+        self._uses.claim(step.jti, step.expires_at, step.issued_at)
+        return step
+
     def _signed(self, token: str, now: float) -> dict[str, Any]:
         header, body, signed, signature = _taken_apart(token, {"alg", "kid", "typ"}, "step+jws", TOKEN_MAX_BYTES)
         kid = header["kid"]

@@ -6,8 +6,9 @@ Every method raises ``gateway.errors.HandrailError`` and nothing else.
 
 from gateway.ports.freezes import Freezes, FreezeStore, Journal
 from gateway.ports.hands import Courier, HandFailure, Hands, Peer
-from gateway.ports.keys import Credentials, Purpose, Signer, Typ
+from gateway.ports.keys import Credentials, Proof, Proofs, Purpose, Signer, Typ
 from gateway.ports.log import Append, AuditLog, Guard, Payloads, Unless, Write
+from gateway.ports.offers import Move, Offer, Offers, OfferStatus
 from gateway.ports.past import FREEZES, Contexts, Logged, LoggedStep, Others, Past, Topic, TopicKind
 from gateway.ports.policy import PolicyEngine
 from gateway.ports.stored import ApprovalAnswer, ApprovalRow, StoredPlan, StoredStep
@@ -31,12 +32,18 @@ __all__ = [
     "Journal",
     "Logged",
     "LoggedStep",
+    "Move",
+    "Offer",
+    "OfferStatus",
+    "Offers",
     "Others",
     "Past",
     "Payloads",
     "Peer",
     "PlanStore",
     "PolicyEngine",
+    "Proof",
+    "Proofs",
     "Purpose",
     "Signer",
     "StoredPlan",

@@ -37,6 +37,10 @@ class Hands(Protocol):
     def check_result(self, tenant: str, hand: str, action: str, structured: Any) -> Sequence[Mapping[str, str]]:
         """The same for a structured result."""
 
+    async def confirm(self, tenant: str, hand: str) -> Manifest | None:
+        """The same as :meth:`manifest`, by the pins as they are in the database now: for whoever acts on a pin that
+        another gateway may have changed a moment ago. Raises ``hand.unavailable``."""
+
     def confinement(self, hand: str, profile: str | None) -> Mapping[str, str] | None:
         """How a hand's code is confined, for receipts: ``{tier, profile_sha256}``; ``None`` where it runs none here.
 

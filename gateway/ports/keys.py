@@ -41,6 +41,34 @@ class Typ(StrEnum):
     HISTORY = "history+jws"
 
 
+class Proof(Protocol):
+    """A proof of possession by some key, its signature checked and it held against its request."""
+
+    @property
+    def jkt(self) -> str:
+        """RFC 7638 thumbprint of the key."""
+
+    def covers(self, body: bytes) -> None:
+        """Whether it was made for a request with this body. Raises ``proof.refused``."""
+
+
+class Proofs(Protocol):
+    """DPoP proofs (RFC 9449) that remote hands bring. No I/O; thread-safe."""
+
+    def nonce(self) -> str:
+        """What proofs must contain from now on, for a minute at least: ``DPoP-Nonce``."""
+
+    def check(self, text: str, method: str, path: str, credential: str | None = None) -> Proof:
+        """Check a proof against its request, but for the body.
+
+        Args:
+            credential: that the request presents; the proof has no ``ath`` where there is none.
+
+        Raises:
+            Refused: ``proof.refused``; ``proof.nonce`` where the proof is good and its nonce is missing or old.
+        """
+
+
 class Signer(Protocol):
     """Signs the gateway's own messages with the active key of a purpose. Thread-safe; no I/O."""
 
@@ -69,6 +97,15 @@ class Credentials(Protocol):
         self, plan: Plan, hand: str, action: str, binding: Binding, ttl_seconds: int, now: float
     ) -> tuple[str, str]:
         """A single-use JWT for one exact call, and its ``jti``. At most 60 s old when it dies.
+
+        Raises:
+            Unavailable: ``key.unavailable``.
+        """
+
+    def hand_out(
+        self, plan: Plan, hand: str, action: str, binding: Binding, ttl_seconds: int, now: float, *, jkt: str, jti: str
+    ) -> str:
+        """The same for a remote hand that claims the step ``jti`` with the key of thumbprint ``jkt``.
 
         Raises:
             Unavailable: ``key.unavailable``.

@@ -41,12 +41,12 @@ class ActionSettings(Section):
     )
     deadline_seconds: float = Field(30.0, gt=0, le=3600, description="Longest run of one call.")
     result_max_bytes: int = Field(1_048_576, ge=64, le=67_108_864, description="Largest result.")
-    # http adapter: the declared request
+    # http and remote adapters: what the tool does not say itself
     method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"] | None = Field(None, description="http: method.")
     path: str | None = Field(None, pattern=r"^/", description="http: path with {name} for arguments.")
-    description: str | None = Field(None, description="http: what the action does.")
-    args_schema: dict[str, Any] | None = Field(None, description="http: JSON Schema 2020-12 of the args.")
-    result_schema: dict[str, Any] | None = Field(None, description="http: JSON Schema 2020-12 of the result.")
+    description: str | None = Field(None, description="http, remote: what the action does.")
+    args_schema: dict[str, Any] | None = Field(None, description="http, remote: JSON Schema 2020-12 of the args.")
+    result_schema: dict[str, Any] | None = Field(None, description="http, remote: JSON Schema 2020-12 of the result.")
 
 
 class BindSettings(Section):
@@ -74,7 +74,9 @@ class ProcessingSettings(Section):
 class HandSettings(Section):
     """A hand: a tool server or API that plans may use once its manifest is pinned."""
 
-    adapter: Identifier = Field(description="Which adapter speaks to it: mcp, http, or an installed third party's.")
+    adapter: Identifier = Field(
+        description="Which adapter speaks to it: mcp, http, remote, or an installed third party's."
+    )
     enabled: bool = Field(True, description="Whether the hand is loaded.")
     tenants: tuple[Tenant, ...] = Field(
         (DEFAULT_TENANT,), min_length=1, description="Whose operators may see and pin it; each tenant pins for itself."
@@ -92,6 +94,9 @@ class HandSettings(Section):
     idle_seconds: float = Field(300.0, gt=0, description="mcp: a warm process is stopped after this idle time.")
     base_url: str | None = Field(None, pattern=r"^https?://", description="http: scheme, host and port.")
     private_network: bool = Field(False, description="http: whether the host may be a private or loopback address.")
+    claim_seconds: float = Field(
+        300.0, gt=0, le=86_400, description="remote: how long a step waits for the hand to claim it; then it fails."
+    )
     options: dict[str, Any] = Field({}, description="Settings of a third party's adapter, which checks them itself.")
 
     @model_validator(mode="after")
@@ -104,4 +109,8 @@ class HandSettings(Section):
             for name, action in self.actions.items():
                 if action.method is None or action.path is None or action.args_schema is None:
                     raise ValueError(f"actions.{name} needs method, path and args_schema")
+        if self.adapter == "remote":
+            for name, action in self.actions.items():
+                if action.args_schema is None:
+                    raise ValueError(f"actions.{name} needs args_schema")
         return self

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from gateway.model import Obligations
 from gateway.ports import Credentials
+from gateway.randomness import random_id
+from gateway.stages import offer
 from gateway.state import PlanState, StepState
 
 
@@ -16,6 +18,10 @@ def mint(
         Unavailable: ``key.unavailable``; then nothing of this round is recorded or dispatched.
     """
     for state in states:
+        if offer.remote(state):
+            # Its credential is handed out when a hand claims the step (``gateway.claims``): its time begins there.
+            state.step_jti = random_id()
+            continue
         duties = state.decision.obligations if state.decision is not None else Obligations()
         ttl = min(ttl_max_seconds, duties.credential_ttl_seconds or ttl_max_seconds)
         binding = state.binding(plan.plan.tenant, plan.plan.plan_id)

@@ -21,7 +21,6 @@ async def dispatch(plan: PlanState, state: StepState, hands: Hands, credentials:
     """
     if state.manifest is None or state.args is None or state.decision is None:
         raise RuntimeError("only a decided step is dispatched")
-    action = state.manifest.actions[state.step.action]
     duties = state.decision.obligations
     call = HandCall(
         tenant=plan.plan.tenant,
@@ -35,7 +34,7 @@ async def dispatch(plan: PlanState, state: StepState, hands: Hands, credentials:
         args_bytes=state.args_bytes,
         credential=state.credential,
         manifest_digest=state.manifest.digest,
-        deadline_seconds=min(action.deadline_seconds, duties.deadline_seconds or action.deadline_seconds),
+        deadline_seconds=deadline_seconds(state),
         result_max_bytes=result_limit(state),
         jail_profile=duties.jail_profile,
         idempotency_key=state.step.idempotency_key,
@@ -74,6 +73,14 @@ def _confined(state: StepState, hands: Hands, profile: str | None) -> bool:
         state.fail(StepStatus.FAILED, Reason.POLICY_OBLIGATION)
         return False
     return True
+
+
+def deadline_seconds(state: StepState) -> float:
+    """How long the step's call may take: the manifest's limit or the decision's, whichever is narrower."""
+    if state.manifest is None or state.decision is None:
+        raise RuntimeError("only a decided step has a deadline")
+    limit = state.manifest.actions[state.step.action].deadline_seconds
+    return min(limit, state.decision.obligations.deadline_seconds or limit)
 
 
 def result_limit(state: StepState) -> int:

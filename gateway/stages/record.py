@@ -7,7 +7,7 @@ step is ``ambiguous`` (invariant 1).
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import structlog
@@ -18,8 +18,24 @@ from gateway.entries import EntryDraft, EntryType
 from gateway.errors import Mistaken, Outdated
 from gateway.freeze import FreezeState
 from gateway.model import EMPTY, ApprovalRequest, ApprovalStatus, Effect, Notice, StepStatus
-from gateway.ports import Append, AuditLog, Contexts, Freezes, Guard, PlanStore, Purpose, Signer, Topic, Typ, Write
+from gateway.ports import (
+    Append,
+    AuditLog,
+    Contexts,
+    Freezes,
+    Guard,
+    Offer,
+    Offers,
+    OfferStatus,
+    PlanStore,
+    Purpose,
+    Signer,
+    Topic,
+    Typ,
+    Write,
+)
 from gateway.reasons import Reason
+from gateway.stages import offer
 from gateway.state import PlanState, Question, StepState
 
 _log = structlog.get_logger("handrail.record")
@@ -69,6 +85,7 @@ class Recorder:
     signer: Signer
     contexts: Contexts
     freezes: Freezes
+    offers: Offers
 
     async def intent(self, plan: PlanState, this: Round, now: float) -> None:
         """Make the plan (if new), every new decision, request and ending, and the intent to dispatch durable.
@@ -104,7 +121,7 @@ class Recorder:
                 if state.status.final:
                     receipts[state.step.id] = self._receipt(plan, state, index, now)
                 writes.append(self.store.save_step(plan, state, index, receipts.get(state.step.id), new=new))
-            return [*writes, *requests]
+            return [*writes, *requests, *self._offers(plan, this, entries, indices, now)]
 
         try:
             indices = await self.log.append(Append(entries.drafts, (), guards, finalise, self._rests_on(plan, this)))
@@ -126,11 +143,14 @@ class Recorder:
         self.contexts.recorded(plan, this.judged, (*this.orphans, *this.fallen), this.launched, now, indices[-1])
         _tell(plan, this.judged)
 
-    async def outcome(self, plan: PlanState, state: StepState, ending: StepState, now: float) -> None:
+    async def outcome(
+        self, plan: PlanState, state: StepState, ending: StepState, now: float, offered: Offer | None = None
+    ) -> None:
         """Make a step's ending and its receipt durable; only then does ``state`` become what ``ending`` is.
 
         Args:
             ending: from ``state.begin_ending()``, with its final status.
+            offered: of a step that was offered to a remote hand, its offer, which ends with it.
 
         Raises:
             Unavailable: ``log.unavailable``; ``state`` is as it was, and the result must be withheld.
@@ -144,6 +164,8 @@ class Recorder:
         unanswered = ending.status in _LAPSES and not ending.approved
         if unanswered and ending.approval_id is not None:
             guards.append(self.store.asking_guard(ending.approval_id, ending.asked))
+        if offered is not None:
+            guards.append(self.offers.guard(offered.step_jti, offered.next_move))
         receipt: list[str] = []
         closed: list[Write] = []
         if ending.approval_id is not None and (ending.status is StepStatus.EXPIRED or unanswered):
@@ -152,7 +174,11 @@ class Recorder:
         def finalise(indices: Sequence[int]) -> Sequence[Write]:
             receipt[:] = [self._receipt(plan, ending, indices[-1], now)]
             saved = self.store.save_step(plan, ending, indices[-1], receipt[0], new=False)
-            return [saved, self.store.plan_status(plan), *closed]
+            writes = [saved, self.store.plan_status(plan), *closed]
+            if offered is not None:
+                ended = replace(offered, status=OfferStatus.ENDED, changed_at=now, log_index=indices[-1])
+                writes.append(self.offers.change(ended))
+            return writes
 
         try:
             indices = await self.log.append(Append(entries.drafts, (), guards, finalise))
@@ -165,6 +191,13 @@ class Recorder:
         ending.receipt = receipt[0]
         state.adopt(ending)
         self.contexts.outcome(plan, state, document, now, indices[-1])
+
+    def _offers(
+        self, plan: PlanState, this: Round, entries: "_Entries", indices: Sequence[int], now: float
+    ) -> list[Write]:
+        """The rows by which remote hands learn of their steps."""
+        remote = filter(offer.remote, this.launched)
+        return [self.offers.open(plan, state, now, indices[entries.last[state.step.id]]) for state in remote]
 
     def _rests_on(self, plan: PlanState, this: Round) -> Mapping[Topic, int]:
         """What the append must find as it was. There is nothing to wait for between this and the log's queue, in which
@@ -347,6 +380,11 @@ def _describe(plan: PlanState, this: Round) -> _Entries:
             entries.add(state, EntryType.APPROVAL_VOIDED)
         entries.add(state, _ENDINGS[state.status], _said(state))
     for state in this.launched:
+        if offer.remote(state):
+            entries.add(
+                state, EntryType.STEP_DISPATCHED, facts={"transport": "remote", "step_jti": state.step_jti or ""}
+            )
+            continue
         entries.add(state, EntryType.CREDENTIAL_ISSUED, facts={"step_jti": state.step_jti or ""})
         entries.add(state, EntryType.STEP_DISPATCHED)
     return entries

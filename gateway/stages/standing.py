@@ -9,7 +9,7 @@ from gateway.freeze import Concern, Freeze, FreezeState
 from gateway.model import IssuerKey, Principal, StepStatus
 from gateway.ports import Directory, Hands, PolicyEngine
 from gateway.reasons import Reason
-from gateway.state import PlanState, Question, StepState
+from gateway.state import PlanState, Question, StepError, StepState
 
 
 async def fallen(
@@ -43,6 +43,35 @@ async def fallen(
             continue
         ended.append(state)
     return ended
+
+
+async def withdrawn(
+    plan: PlanState,
+    state: StepState,
+    directory: Directory,
+    hands: Hands,
+    engine: PolicyEngine,
+    frozen: FreezeState,
+    now: float,
+) -> StepError | None:
+    """Why a step that was offered to a remote hand, and that none claimed yet, may not run any more: what
+    :func:`fallen` and :func:`outdated` ask before a dispatch, at the moment of the claim. ``None`` where all holds."""
+    freeze = frozen.stopping(concern(plan, state))
+    if freeze is not None:
+        return StepError(Reason.FREEZE_ACTIVE, {"freeze": freeze.id, "scope": str(freeze.scope)})
+    people = await _people(plan, directory, now)
+    if not people or not all(person.may_use(state.step.hand) for person in people):
+        return StepError(Reason.AUTH_FORBIDDEN)
+    if state.approved and now >= state.approval_expires_at:
+        return StepError(Reason.APPROVAL_EXPIRED)
+    if state.decision is None or state.args is None:
+        return StepError(Reason.SCHEMA_UNRESOLVED)
+    manifest = hands.manifest(plan.plan.tenant, state.step.hand)
+    if manifest is None or manifest.digest != state.manifest_digest:
+        return StepError(Reason.HAND_DRIFTED)
+    if not engine.stands(plan.plan.tenant, plan.plan.principal.id, state.step.hand, state.decision):
+        return StepError(Reason.POLICY_OUTDATED)
+    return None
 
 
 def outdated(plan: PlanState, hands: Hands, engine: PolicyEngine) -> dict[str, Question]:

@@ -164,12 +164,13 @@ class PrincipalAdmin(Changes):
                 if person.approval_jwk is None
                 else rows.jwk_text(rows.public_key(person.approval_jwk, "/approval_jwk"))
             )
-            scope = rows.hand_scope(person.hands)
+            given = rows.roles(person.roles)
+            scope = rows.hand_scope(person.hands, given)
             row: Found = {
                 "tenant": tenant,
                 "principal_id": rows.identifier(person.id, "id"),
                 "pseudonym": f"p-{secrets.token_hex(16)}",
-                "roles": json.dumps(rows.roles(person.roles)),
+                "roles": json.dumps(given),
                 "hands": None if scope is None else json.dumps(scope),
                 "approval_jwk": enrolled,
                 "created_at": now,

@@ -153,12 +153,21 @@ def roles(values: Iterable[str]) -> list[str]:
         # An agent's client holds its key and could approve with it: see ``stages.approval.may_answer``.
         expected = "agent or approver, not both"
         raise Malformed("agent and approver", pointer="/roles", expected=expected, problem="agent_and_approver")
+    if Role.HAND in found and len(found) > 1:
+        # What a hand's machine holds must open nothing else.
+        raise Malformed("a hand and more", pointer="/roles", expected="hand alone, or other roles")
     return [str(role) for role in found]
 
 
-def hand_scope(values: Iterable[str] | None) -> list[str] | None:
-    """Hand ids, sorted; ``None`` for every hand. An empty scope is kept: it means no hand."""
+def hand_scope(values: Iterable[str] | None, roles: Iterable[str] = ()) -> list[str] | None:
+    """Hand ids, sorted; ``None`` for every hand. An empty scope is kept: it means no hand.
+
+    Args:
+        roles: of whom it is; a ``hand`` is always bound to the hands that it is.
+    """
     if values is None:
+        if Role.HAND in roles:
+            raise Malformed("an unbound hand", pointer="/hands", expected="the ids of the hands that it is")
         return None
     found = sorted(set(values))
     if len(found) > HANDS_MAX or not all(HAND.fullmatch(value) for value in found):

@@ -115,7 +115,7 @@ class SqlFreezes:
                     plans.c.status == "running",
                     plans.c.owner != self._owner,
                     steps.c.status == "running",
-                    *_within(connection, freeze, plans.c.tenant, plans.c, steps.c.hand),
+                    *within(connection, freeze, plans.c.tenant, plans.c, steps.c.hand),
                 )
             )
             return connection.execute(running).scalar_one(), connection.execute(held).scalar_one()
@@ -164,8 +164,10 @@ class SqlFreezes:
         return Told(size, known, lifted, why)
 
     def _held(self, connection: Connection, freeze: Freeze) -> list[ColumnElement[bool]]:
-        within = _within(connection, freeze, approvals.c.tenant, approvals.c, approvals.c.hand)
-        return [approvals.c.status == "open", *within]
+        return [
+            approvals.c.status == "open",
+            *within(connection, freeze, approvals.c.tenant, approvals.c, approvals.c.hand),
+        ]
 
 
 def _freeze(row: Row[Any], facts: Mapping[str, Any]) -> Freeze:
@@ -183,7 +185,7 @@ def _freeze(row: Row[Any], facts: Mapping[str, Any]) -> Freeze:
     )
 
 
-def _within(
+def within(
     connection: Connection, freeze: Freeze, tenant: ColumnElement[str], people: Any, hand: ColumnElement[str]
 ) -> list[ColumnElement[bool]]:
     """What narrows rows to those that a freeze stops.

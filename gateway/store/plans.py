@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import orjson
-from sqlalchemy import Connection, Engine, Row, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, Engine, Row, and_, bindparam, delete, func, insert, not_, select, update
 
 from audit.history import NEWEST_RESTORE, plan_history
 from audit.retained import dropped
@@ -22,7 +22,7 @@ from gateway.store.outbox import SqlOutbox
 from gateway.store.plan_rows import approval_page, approval_rows, stored_step
 from gateway.store.reading import Result, reading
 from gateway.store.row_macs import RowMacs
-from gateway.store.tables import approval_answers, approval_ends, approvals, fates, plans, replays, steps
+from gateway.store.tables import approval_answers, approval_ends, approvals, fates, offers, plans, replays, steps
 
 _INSERT_REPLAY: Final = insert(replays)
 _FORGET_REPLAYS: Final = delete(replays).where(replays.c.expires_at < bindparam("past"))
@@ -358,7 +358,14 @@ class SqlPlans:
         """See ``ports.PlanStore``."""
 
         def find(connection: Connection) -> Sequence[str]:
-            query = select(plans.c.plan_id).where(plans.c.status == "running", plans.c.owner == self._owner)
+            unended = ("deferred", "held", "running")
+            ongoing = select(func.count()).where(steps.c.plan_id == plans.c.plan_id, steps.c.status.in_(unended))
+            offered = select(func.count()).where(offers.c.plan_id == plans.c.plan_id, offers.c.status != "ended")
+            # Where hands have all that is left to do, there is nothing to take up: it may be ten thousand plans.
+            elsewhere = and_(offered.scalar_subquery() > 0, ongoing.scalar_subquery() == offered.scalar_subquery())
+            query = select(plans.c.plan_id).where(
+                plans.c.status == "running", plans.c.owner == self._owner, not_(elsewhere)
+            )
             return list(connection.execute(query).scalars())
 
         return await self._read(find)

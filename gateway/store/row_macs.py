@@ -31,6 +31,7 @@ _SHOWN: Final = (
     "digest",
     "proposal_id",
     "session_sha256",
+    "step_jti",
     "key_id",
     "link_id",
     "kid",

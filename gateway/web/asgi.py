@@ -14,7 +14,7 @@ from starlette.routing import BaseRoute
 from gateway.errors import HandrailError
 from gateway.ingress.mcp import McpIngress
 from gateway.reasons import Reason
-from gateway.settings import ServerSettings
+from gateway.settings import Settings
 from gateway.web.access import AccessMiddleware
 from gateway.web.authentication import AuthenticationMiddleware
 from gateway.web.context import principal_of
@@ -37,14 +37,25 @@ UNRELEASED: Final = "0+unreleased"
 _LARGER: Final = {**policy.LARGER_BODIES, **remote.LARGER_BODIES}
 
 
-def middleware(server: ServerSettings, metrics: WebMetrics) -> list[Middleware]:
+def middleware(settings: Settings, metrics: WebMetrics) -> list[Middleware]:
     """Every request passes these, in this order, and no others. All are pure ASGI."""
+    server = settings.server
     return [
         Middleware(AccessMiddleware, metrics),
         Middleware(SecurityHeadersMiddleware),
-        Middleware(LimitsMiddleware, server.body_max_bytes, server.body_timeout_seconds, _LARGER),
+        Middleware(
+            LimitsMiddleware, server.body_max_bytes, server.body_timeout_seconds, _LARGER, _results_max_bytes(settings)
+        ),
         Middleware(AuthenticationMiddleware),
     ]
+
+
+def _results_max_bytes(settings: Settings) -> int:
+    """Of a result's request: what the most generous remote hand may return, with room for escapes and white space."""
+    actions = [
+        action for hand in settings.hands.values() if hand.adapter == "remote" for action in hand.actions.values()
+    ]
+    return max((2 * action.result_max_bytes for action in actions), default=0)
 
 
 def create_app(gateway: "Gateway", pages: Sequence[BaseRoute] = ()) -> Starlette:
@@ -67,7 +78,7 @@ def create_app(gateway: "Gateway", pages: Sequence[BaseRoute] = ()) -> Starlette
 
     app = Starlette(
         routes=[*routes(TABLE), *pages],
-        middleware=middleware(gateway.settings.server, metrics),
+        middleware=middleware(gateway.settings, metrics),
         exception_handlers={HandrailError: on_handrail_error, HTTPException: on_http_exception},
         lifespan=lifespan,
     )

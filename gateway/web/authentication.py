@@ -1,5 +1,6 @@
 """Bearer authentication (RFC 6750) for every route but the few that :data:`OPEN_PATHS` lists, and pages for people."""
 
+import re
 import time
 from collections.abc import Iterable
 from typing import Final
@@ -9,8 +10,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from gateway.errors import HandrailError, Refused
 from gateway.model import Principal
 from gateway.reasons import Reason
-from gateway.web.context import PRINCIPAL, gateway_of, request_id_of
-from gateway.web.errors import problem, report
+from gateway.web.context import PRINCIPAL, gateway_of
+from gateway.web.errors import answer, report
 
 OPEN_PATHS: Final = frozenset(
     {"/healthz", "/readyz", "/.well-known/jwks.json", "/log/checkpoint", "/v1/policy/remote/notify"}
@@ -38,6 +39,8 @@ PAGE_PREFIX: Final = "/approvals/"
 """Pages for people, which have a login of their own (``gateway.console``) and take none of the API's. Its table of
 pages must agree, and no route of the API may be among them (tested)."""
 
+_RESULT: Final = re.compile(r"/v1/steps/[^/]+/result")
+
 _SCHEME: Final = b"bearer "
 _API_KEY: Final = b"hr_"
 _API_KEY_MAX_BYTES: Final = 256
@@ -60,14 +63,21 @@ class AuthenticationMiddleware:
             scope[PRINCIPAL] = await authenticate(scope)
         except HandrailError as error:
             report(scope, error)
-            await problem(error, request_id_of(scope))(scope, receive, send)
+            await answer(scope, error)(scope, receive, send)
             return
         await self.app(scope, receive, send)
 
 
 def is_open(path: str) -> bool:
     """Whether ``path`` answers without a credential."""
-    return path in OPEN_PATHS or (path.startswith(TILES_PREFIX) and not path.startswith(ENTRIES_PREFIX))
+    return (
+        path in OPEN_PATHS or is_result(path) or (path.startswith(TILES_PREFIX) and not path.startswith(ENTRIES_PREFIX))
+    )
+
+
+def is_result(path: str) -> bool:
+    """Whether ``path`` takes the result of a step: its credential is no API key, and is checked with its proof."""
+    return _RESULT.fullmatch(path) is not None
 
 
 def is_page(path: str) -> bool:

@@ -17,6 +17,7 @@ from gateway.pointers import pointer
 from gateway.reasons import Reason
 
 JSON: Final = "application/json"
+FORM: Final = "application/x-www-form-urlencoded"
 JOSE: Final = "application/jose"
 """RFC 7515 section 9.2.1: a JWS in compact serialisation."""
 
@@ -65,7 +66,29 @@ async def json_body(request: Request, model: type[ModelT]) -> ModelT:
             JSON pointer where the members are not the model's.
     """
     require_media_type(request, JSON)
-    return validated(parse(await request.body()), model)
+    return parsed(await request.body(), model)
+
+
+def parsed(body: bytes, model: type[ModelT]) -> ModelT:
+    """Bytes of strict JSON as a ``model``; see :func:`json_body`."""
+    return validated(parse(body), model)
+
+
+def form(request: Request, body: bytes) -> dict[str, str]:
+    """The parameters of an OAuth request (RFC 6749 section 3.2): none may stand twice, and unknown ones are ignored.
+
+    Raises:
+        Refused: ``request.media_type``; ``request.malformed`` naming a parameter that stands twice, or none.
+    """
+    require_media_type(request, FORM)
+    pairs = _pairs(body) if body else []
+    found: dict[str, str] = {}
+    for name, value in pairs:
+        if name in found:
+            shown = name if _NAME.fullmatch(name) else ""
+            raise Malformed("repeated", parameter=shown, problem="repeated", expected="one of it")
+        found[name] = value
+    return found
 
 
 def validated(value: Any, model: type[ModelT]) -> ModelT:

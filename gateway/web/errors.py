@@ -13,6 +13,7 @@ from gateway.entries import EntryDraft, EntryType
 from gateway.errors import HandrailError, Refused
 from gateway.model import DEFAULT_TENANT
 from gateway.reasons import TEXTS, Reason
+from gateway.web import oauth
 from gateway.web.context import gateway_of, principal_of, request_id_of, source_of
 
 _log = structlog.get_logger(__name__)
@@ -77,6 +78,7 @@ ERRORS: Final[dict[Reason, tuple[int, str]]] = {
     Reason.POLICY_OBSERVED_DENY: (200, "Denied by policy, observed"),
     Reason.POLICY_OBSERVED_ASK: (200, "Asked by policy, observed"),
     Reason.POLICY_STRICTER: (200, "The stricter of two bundles"),
+    Reason.POLICY_OUTDATED: (409, "Policy changed"),
     Reason.POLICY_BUNDLE: (422, "Policy bundle refused"),
     Reason.POLICY_SOURCE: (502, "Policy repository unreadable"),
     Reason.POLICY_DIRECTORY: (409, "Policies come from a directory"),
@@ -99,6 +101,14 @@ ERRORS: Final[dict[Reason, tuple[int, str]]] = {
     Reason.PROPOSAL_OUTDATED: (409, "Proposal outdated"),
     Reason.FREEZE_ACTIVE: (403, "Frozen"),
     Reason.CREDENTIAL_REFUSED: (403, "Credential refused"),
+    Reason.CLAIM_UNKNOWN: (404, "No such step"),
+    Reason.CLAIM_TAKEN: (409, "Claimed before"),
+    Reason.CLAIM_OVER: (409, "Not offered any more"),
+    Reason.CLAIM_EXPIRED: (409, "Nobody claimed it"),
+    Reason.PROOF_REFUSED: (401, "Proof refused"),
+    Reason.PROOF_NONCE: (401, "Nonce needed"),
+    Reason.RESULT_TAKEN: (409, "Result taken before"),
+    Reason.RESULT_LATE: (409, "Result too late"),
     Reason.LOG_UNAVAILABLE: (503, "Audit log unavailable"),
     Reason.LOG_UNWITNESSED: (503, "Log not witnessed"),
     Reason.LOG_FORKED: (503, "Log forked"),
@@ -123,6 +133,7 @@ ERRORS: Final[dict[Reason, tuple[int, str]]] = {
 }
 """Reason -> (HTTP status, title). A meta-test requires an entry for every reason."""
 
+_PROOFS: Final = {Reason.PROOF_REFUSED: "invalid_dpop_proof", Reason.PROOF_NONCE: "use_dpop_nonce"}
 _RECORDED_AREAS: Final = ("request.", "auth.")
 """Refusals of these areas happen before the pipeline, so nobody else records them."""
 
@@ -155,6 +166,8 @@ def problem(error: HandrailError, request_id: str, *, headers: Mapping[str, str]
     if body["status"] in (429, 503):
         people = error.reason is Reason.LIMIT_APPROVALS
         extra["retry-after"] = str(PEOPLE_RETRY_AFTER_SECONDS if people else RETRY_AFTER_SECONDS)
+    elif error.reason in _PROOFS:
+        extra["www-authenticate"] = f'DPoP error="{_PROOFS[error.reason]}", algs="Ed25519"'
     elif body["status"] == 401:
         # RFC 6750 section 3: no error code where no credential was offered.
         invalid = "" if error.reason is Reason.AUTH_MISSING else ', error="invalid_token"'
@@ -165,6 +178,22 @@ def problem(error: HandrailError, request_id: str, *, headers: Mapping[str, str]
         # The rest of the body is not wanted; reading it to keep the connection would cost as much as serving it.
         extra["connection"] = "close"
     return ProblemResponse(orjson.dumps(body), body["status"], extra)
+
+
+def answer(scope: Mapping[str, Any], error: HandrailError) -> Response:
+    """The response for ``error`` to this request: a problem document, or OAuth's own at the token endpoint."""
+    request_id = request_id_of(scope)
+    headers = {}
+    if error.reason in _PROOFS:
+        # RFC 9449 sections 8 and 9: whoever is refused for its proof learns what the next one needs.
+        headers["dpop-nonce"] = gateway_of(scope).claims.proofs.nonce()
+    shown = problem(error, request_id, headers=headers)
+    if scope["path"] != oauth.TOKEN_PATH:
+        return shown
+    status, body = oauth.refusal(error, shown.status_code, request_id)
+    kept = ("dpop-nonce", "retry-after", "www-authenticate", "connection")
+    extra = {name: shown.headers[name] for name in kept if name in shown.headers}
+    return Response(orjson.dumps(body), status, {"cache-control": "no-store", **extra}, "application/json")
 
 
 def report(scope: Mapping[str, Any], error: HandrailError) -> None:
@@ -190,7 +219,7 @@ async def on_handrail_error(request: Request, exc: Exception) -> Response:
     """Exception handler for every refusal and failure that has a reason."""
     error = exc if isinstance(exc, HandrailError) else HandrailError(Reason.INTERNAL, type(exc).__name__)
     report(request.scope, error)
-    return problem(error, request_id_of(request.scope))
+    return answer(request.scope, error)
 
 
 async def on_http_exception(request: Request, exc: Exception) -> Response:

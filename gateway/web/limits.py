@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.errors import Malformed, Refused
 from gateway.reasons import Reason
+from gateway.web.authentication import is_result
 from gateway.web.context import request_id_of
 from gateway.web.errors import problem, report
 
@@ -30,15 +31,18 @@ class LimitsMiddleware:
         body_max_bytes: int,
         body_timeout_seconds: float,
         larger: Mapping[str, int] = MappingProxyType({}),
+        results_max_bytes: int = 0,
     ) -> None:
         """Wrap ``app``.
 
         Args:
             larger: path -> its own limit, where what it takes is larger than a plan.
+            results_max_bytes: the same for results of remote hands.
         """
         self.app = app
         self.body_max_bytes = body_max_bytes
         self.larger = larger
+        self.results_max_bytes = max(results_max_bytes, body_max_bytes)
         self.body_timeout_seconds = body_timeout_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -46,7 +50,7 @@ class LimitsMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        limit = self.larger.get(scope["path"], self.body_max_bytes)
+        limit = self.larger.get(scope["path"]) or self._usual(scope["path"])
         head = len(scope["path"]) + len(scope["query_string"])
         length: bytes | None = None
         for name, value in scope["headers"]:
@@ -65,6 +69,9 @@ class LimitsMiddleware:
                 await self._refuse(_too_large("declared", limit), scope, receive, send)
                 return
         await self.app(scope, self._limited(receive, limit), send)
+
+    def _usual(self, path: str) -> int:
+        return self.results_max_bytes if is_result(path) else self.body_max_bytes
 
     def _limited(self, receive: Receive, limit: int) -> Receive:
         """``receive`` with the body counted and timed from the first read on; afterwards it waits without limit."""

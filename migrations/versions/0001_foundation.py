@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from migrations import defences, people, postings, privacy, retention, signing, witnesses
+from migrations import defences, offers, people, postings, privacy, retention, signing, witnesses
 
 revision = "0001"
 down_revision = None
@@ -290,6 +290,7 @@ def upgrade() -> None:
     privacy.create()
     postings.create()
     witnesses.create()
+    offers.create()
     retention.create()
     signing.create()
     op.create_table(

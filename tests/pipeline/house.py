@@ -22,6 +22,7 @@ from audit.log import Log
 from gateway import key_stores
 from gateway.approval_upkeep import ApprovalUpkeep
 from gateway.approvals import Approvals
+from gateway.claims import Claims
 from gateway.errors import Refused
 from gateway.evidence import Evidence
 from gateway.freeze_journal import FreezeJournal
@@ -40,14 +41,17 @@ from gateway.model import (
     Role,
     UnverifiedPlan,
 )
+from gateway.offer_upkeep import OfferUpkeep
 from gateway.pipeline import Pipeline
 from gateway.plan_locks import PlanLocks
 from gateway.policy.contexts import Contexts
 from gateway.policy.recall import Recall
 from gateway.reasons import Reason
 from gateway.recovery import recover
+from gateway.results import Results
 from gateway.settings import KeySettings, Settings
 from gateway.store.freezes import SqlFreezes
+from gateway.store.offers import SqlOffers
 from gateway.store.outbox import SqlOutbox
 from gateway.store.past import SqlPast
 from gateway.store.plans import SqlPlans
@@ -56,6 +60,7 @@ from hand_adapters.contract import HandError
 from hand_adapters.schemas import Checker, normalise
 from keys import jws
 from keys.credentials import StepCredentials
+from keys.dpop import HandProofs
 from keys.keyset import Keyset
 from keys.proof import ProofKey
 from keys.stores.file import FileKeyStore
@@ -104,6 +109,9 @@ class SimulatedHands:
 
     def manifest(self, tenant: str, hand: str) -> Manifest | None:
         return self.manifests.get(hand) if tenant == "default" else None
+
+    async def confirm(self, tenant: str, hand: str) -> Manifest | None:
+        return self.manifest(tenant, hand)
 
     def listed(self, principal: Principal) -> Sequence[Manifest]:
         return [manifest for manifest in self.manifests.values() if principal.may_use(manifest.hand)]
@@ -249,6 +257,9 @@ class House:
     approval_upkeep: ApprovalUpkeep
     evidence: Evidence
     freezing: Freezing
+    claims: Claims
+    results: Results
+    offer_upkeep: OfferUpkeep
 
     async def submit(
         self, plan: Mapping[str, Any] | bytes, *, caller: Principal = AGENT, wait: float = 30.0, at: float | None = None
@@ -328,6 +339,7 @@ async def open_house(
         tracer=Tracer(),
         contexts=remembering(configured, engine, log, hands, store, directory),
         freezes=freezing,
+        offers=SqlOffers(engine, gateway, root.derive("offer rows")),
     )
     freezing.wake, freezing.resume = pipeline.wake, pipeline.settle
     locks = PlanLocks()
@@ -345,7 +357,11 @@ async def open_house(
         ApprovalUpkeep(pipeline, locks),
         Evidence(pipeline),
         freezing,
+        Claims(pipeline, locks, HandProofs(root.derive("proof nonces"), None)),
+        Results(pipeline, locks),
+        OfferUpkeep(pipeline, locks),
     )
+    pipeline.offered = house.claims.ring
     if start:
         await recover(pipeline, first=True)
     return house

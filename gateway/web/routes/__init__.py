@@ -27,6 +27,7 @@ from gateway.web.routes import (
     remote,
     rollout,
     security_keys,
+    steps,
     trust,
 )
 from gateway.web.routing import Endpoint
@@ -34,6 +35,7 @@ from gateway.web.routing import Endpoint
 TABLE: Final[tuple[Endpoint, ...]] = (
     *plans.ENDPOINTS,
     *mcp.ENDPOINTS,
+    *steps.ENDPOINTS,
     *approvals.ENDPOINTS,
     *receipts.ENDPOINTS,
     *principals.ENDPOINTS,
