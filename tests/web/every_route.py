@@ -1,14 +1,19 @@
 """What each route of the table can be called with."""
 
 from typing import Any
+from urllib.parse import urlencode
 
+from gateway.web.oauth import TOKEN_PATH
 from gateway.web.routes import TABLE
+from gateway.web.routes.steps import GRANT_TYPE, STEP
 from gateway.web.routing import Endpoint
 from tests.web.fake import APPROVAL_ID, DIGEST, PLAN_ID, PROPOSAL_ID
 
 JSON = {"content-type": "application/json"}
 JOSE = {"content-type": "application/jose"}
+FORM = {"content-type": "application/x-www-form-urlencoded"}
 JWK = {"kty": "OKP", "crv": "Ed25519", "x": "A" * 43}
+RESULT = "/v1/steps/{step_jti}/result"
 BODIES: dict[str, Any] = {
     "/v1/approvals/{approval_id}": {"answer": "approve"},
     "/v1/principals": {"id": "bob", "roles": ["agent"]},
@@ -24,12 +29,14 @@ BODIES: dict[str, Any] = {
     "/v1/privacy/erasures": {"person": "ann"},
     "/v1/privacy/holds": {"person": "ann", "code": "legal_claim"},
     "/v1/freezes": {"scope": "hand", "subject": "git", "cause": "drill", "why": "a drill"},
+    RESULT: {"structured": {"x": 1}},
     "/v1/proposals": {"kind": "policy.observe", "document": {"hand": "git"}},
     "/v1/proposals/{proposal_id}/activate": {"document_sha256": "0" * 64},
 }
 PARAMETERS = {
     "plan_id": PLAN_ID,
     "step_id": "call",
+    "step_jti": "a" * 32,
     "approval_id": APPROVAL_ID,
     "receipt_id": f"{PLAN_ID}.call",
     "principal_id": "bob",
@@ -46,6 +53,11 @@ PARAMETERS = {
     "tile_path": "x001/234.p/7",
     "bundle_path": "x001/234.p/7",
 }
+FORMS = {
+    TOKEN_PATH: urlencode({"grant_type": GRANT_TYPE, "subject_token": "a" * 32, "subject_token_type": STEP}).encode(),
+}
+HEADERS = {TOKEN_PATH: {"dpop": "p"}, RESULT: {"authorization": "DPoP t", "dpop": "p"}}
+"""What a route takes beside, or instead of, an API key."""
 QUERIES = {"/v1/controls/report": "?framework=gdpr"}
 """Parameters that a route cannot do without."""
 PLAIN = [endpoint for endpoint in TABLE if endpoint.path != "/mcp"]

@@ -20,6 +20,7 @@ from audit.subjects import Hold
 from audit.tiles import Tile
 from audit.witnesses import Witnesses
 from gateway.canonical import b64url_decode, b64url_encode
+from gateway.claims import Handed
 from gateway.entries import EntryDraft
 from gateway.errors import HandrailError, Refused
 from gateway.exports import Export, ExportRequest
@@ -27,8 +28,8 @@ from gateway.freeze import Cause, Freeze, FreezeState, Scope
 from gateway.freezing import FreezeOrder
 from gateway.key_changes import KeyChanges
 from gateway.manifest import ActionManifest, Manifest, SideEffects
-from gateway.model import Principal, Role, UnverifiedPlan
-from gateway.ports import Append, Purpose, Typ
+from gateway.model import Binding, HandResult, Principal, Role, UnverifiedPlan
+from gateway.ports import Append, Offer, OfferStatus, Purpose, Typ
 from gateway.privacy import Preview
 from gateway.reasons import Reason
 from gateway.settings import Settings
@@ -719,6 +720,46 @@ def testing_only_freeze(**changes: Any) -> dict[str, Any]:
     return {**at.document(), "subject": "git", "by": "x", "why": None, **changes}
 
 
+class testing_only_Proofs:  # noqa: N801
+    """Believes every proof: the real ones are checked in ``tests/keys/test_dpop.py``."""
+
+    jkt = "j" * 43
+
+    def nonce(self) -> str:
+        return "n" * 43
+
+    def check(self, text: str, method: str, path: str, credential: str | None = None) -> "testing_only_Proofs":
+        return self
+
+    def covers(self, body: bytes) -> None:
+        """Any."""
+
+
+class testing_only_Claims:  # noqa: N801
+    """``gateway.claims.Claims`` and ``gateway.results.Results`` with one step, which is always to be had."""
+
+    def __init__(self) -> None:
+        self.proofs = testing_only_Proofs()
+        self.refusal: HandrailError | None = None
+
+    async def work(self, claimant: Principal, hand: str, limit: int, wait_seconds: float) -> Sequence[str]:
+        return ["a" * 32]
+
+    async def claim(self, claimant: Principal, step_jti: str, jkt: str) -> Handed:
+        if self.refusal is not None:
+            raise self.refusal
+        binding = Binding("default", PLAN_ID, "call", "git", "look", "0" * 64, "1" * 64, "2" * 64)
+        return Handed("t", binding, {"x": 1}, 60, 30.0, 1000, None)
+
+    async def leased(self, step_jti: str, credential: str) -> Offer:
+        return Offer(
+            step_jti, PLAN_ID, "call", "default", "git", "gw", OfferStatus.CLAIMED, 0.0, 1.0, 0.0, 1, "p", "j" * 43
+        )
+
+    async def take(self, lease: Offer, returned: HandResult) -> dict[str, Any]:
+        return {"status": "succeeded"}
+
+
 class testing_only_Gateway:  # noqa: N801
     """Everything the web layer asks of a gateway. ``started`` and ``closed`` count its life."""
 
@@ -733,6 +774,7 @@ class testing_only_Gateway:  # noqa: N801
         self.epochs = testing_only_Epochs()
         self.hands = testing_only_Hands()
         self.approvals = testing_only_Approvals()
+        self.claims = self.results = testing_only_Claims()
         self.lifecycle = testing_only_Lifecycle()
         self.pulling = testing_only_Pulling()
         self.proposals = testing_only_Proposals()

@@ -17,11 +17,25 @@ from gateway.permissions import Permission, permits
 from gateway.reasons import Reason
 from gateway.web.authentication import OPEN_PATHS, is_open
 from gateway.web.errors import ERRORS
+from gateway.web.oauth import TOKEN_PATH
 from gateway.web.openapi import openapi, problems_of
 from gateway.web.routes import TABLE
 from gateway.web.routes.remote import NOTIFY
 from gateway.web.routing import Access, Endpoint
-from tests.web.every_route import BODIES, JOSE, JSON, JWK, PARAMETERS, PLAIN, QUERIES, called
+from tests.web.every_route import (
+    BODIES,
+    FORM,
+    FORMS,
+    HEADERS,
+    JOSE,
+    JSON,
+    JWK,
+    PARAMETERS,
+    PLAIN,
+    QUERIES,
+    RESULT,
+    called,
+)
 from tests.web.fake import APPROVAL_ID, DIGEST, PLAN_ID, PROPOSAL_ID, principal, testing_only_Gateway, token, view
 
 DOCUMENT = openapi(TABLE, "1.0", "http://127.0.0.1:8080")
@@ -31,8 +45,12 @@ async def call(client: httpx2.AsyncClient, endpoint: Endpoint, headers: dict[str
     content = None
     if endpoint.requests and endpoint.requests[0].media_type == JOSE["content-type"] and endpoint.path not in BODIES:
         headers, content = headers | JOSE, b"a.b.c"
+    elif endpoint.path in FORMS:
+        headers, content = headers | FORM, FORMS[endpoint.path]
     elif endpoint.requests:
         headers, content = headers | JSON, orjson.dumps(BODIES.get(endpoint.path, {}))
+    if headers.keys() & {"authorization"}:
+        headers = headers | HEADERS.get(endpoint.path, {})
     url = endpoint.path.format(**PARAMETERS) + QUERIES.get(endpoint.path, "")
     return await client.request(endpoint.method, url, headers=headers, content=content)
 
@@ -42,6 +60,8 @@ async def test_only_the_listed_routes_answer_without_a_key(client: httpx2.AsyncC
     status = (await call(client, endpoint, {})).status_code
     if endpoint.path == NOTIFY:
         assert status == 404, "it has a secret of its own, and here is none"
+    elif endpoint.path == RESULT:
+        assert status == 403, "it takes a step's credential, and here is none"
     elif is_open(endpoint.path.format(**PARAMETERS)):
         assert status == 200
     else:
@@ -58,7 +78,8 @@ async def test_a_route_answers_exactly_the_roles_that_have_its_permission(
     if allowed:
         assert answer.status_code in endpoint.answers, answer.text
     else:
-        assert (answer.status_code, answer.json()["code"]) == (403, "auth.forbidden")
+        status = 400 if endpoint.path == TOKEN_PATH else 403
+        assert (answer.status_code, answer.json()["code"]) == (status, "auth.forbidden")
         [(entry, source)] = gateway.log.aggregated
         assert (entry.type, source) == (EntryType.ACCESS_REFUSED, f"pseudonym-of-{role}")
 
@@ -110,7 +131,8 @@ def test_the_description_covers_every_route_and_every_reason_that_a_route_gives(
 
 def test_open_routes_are_those_in_the_one_list() -> None:
     assert {endpoint.path for endpoint in TABLE if endpoint.access is Access.OPEN} == OPEN_PATHS | {
-        "/log/tile/{level}/{tile_path}"
+        "/log/tile/{level}/{tile_path}",
+        RESULT,
     }
     for endpoint in TABLE:
         assert (endpoint.open_handler is not None) == (endpoint.access is Access.OPEN)

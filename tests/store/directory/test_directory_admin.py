@@ -391,6 +391,7 @@ TABLE = {
     Role.OPERATOR: "freezes.lift freezes.read freezes.set hands.list hands.manage metrics.read plans.read "
     "plans.read_all policy.activate "
     "policy.propose policy.read policy.rollback policy.shadow proposals.activate proposals.make proposals.read",
+    Role.HAND: "steps.claim",
     Role.PRIVACY_OFFICER: "privacy.access privacy.erase privacy.hold",
 }
 
@@ -418,6 +419,12 @@ def test_no_single_role_both_asks_and_approves() -> None:
     for granted in ROLE_PERMISSIONS.values():
         assert not {Permission.PLANS_SUBMIT, Permission.APPROVALS_ANSWER} <= granted
         assert not {Permission.PRINCIPALS_MANAGE, Permission.APPROVALS_ANSWER} <= granted
+
+
+async def test_a_hand_is_nothing_else_and_names_its_hands(directory: SqlDirectory, root: Principal) -> None:
+    for roles, hands in ((["hand", "agent"], ["crm"]), (["hand"], None)):
+        await refused(directory.add_principal(root, NewPrincipal("h", roles, hands)), Reason.REQUEST_MALFORMED)
+    await directory.add_principal(root, NewPrincipal("h", ["hand"], ["crm"]))
 
 
 async def test_nobody_is_made_an_agent_and_an_approver_in_one(directory: SqlDirectory, root: Principal) -> None:
