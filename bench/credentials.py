@@ -2,11 +2,12 @@
 
 Each call is another one, as in life: minted and proved as the gateway does, then checked by the verifier that a hand
 embeds, on one thread. Percentiles over all calls, in microseconds of the thread's processor time: what else the machine
-does adds to a clock on the wall and not to this. Uses are kept in memory; the last row keeps them in a file, and is by
-the clock.
+does adds to a clock on the wall and not to this. Uses are kept in memory; one row keeps them in a file, and is by the
+clock, as are those of remote hands, with nothing else waiting and with a backlog (``--pending``): see ``bench.claims``.
 """
 
 import argparse
+import asyncio
 import json
 import tempfile
 import time
@@ -17,6 +18,7 @@ from typing import Any
 from handrail.hand import Verifier
 from handrail.single_use import FileUses, MemoryUses
 
+from bench import claims
 from bench.crypto import OneKey
 from gateway.canonical import canonical, sha256_canonical
 from gateway.model import Binding
@@ -106,13 +108,30 @@ def measure(calls: int) -> dict[str, dict[str, float]]:
     return {name: percentiles(times) for name, times in spent.items()}
 
 
+def measure_remote(calls: int, pending: int) -> dict[str, dict[str, float]]:
+    """The same of looking for work, claiming and returning, without and with a backlog."""
+    found = {}
+    for waiting in (0, pending):
+        with tempfile.TemporaryDirectory(prefix="handrail-bench-") as directory:
+            spent = asyncio.run(claims.measure(Path(directory), calls, waiting))
+        beside = f", {waiting:,} waiting" if waiting else ""
+        found[f"look for work{beside}"] = percentiles(spent.look)
+        found[f"claim{beside}"] = percentiles(spent.claim)
+        found[f"return{beside}"] = percentiles(spent.give_back)
+    return found
+
+
 def main() -> None:
     """Parse the flags, measure and print."""
     parser = argparse.ArgumentParser(prog="python -m bench.credentials", description=__doc__)
     parser.add_argument("--calls", type=int, default=20_000, help="how many credentials")
+    parser.add_argument("--remote-calls", type=int, default=300, help="how many claims; 0 for none")
+    parser.add_argument("--pending", type=int, default=10_000, help="steps that wait beside them")
     parser.add_argument("--json", action="store_true", help="for programs")
     arguments = parser.parse_args()
     found = measure(arguments.calls)
+    if arguments.remote_calls:
+        found |= measure_remote(arguments.remote_calls, arguments.pending)
     if arguments.json:
         print(json.dumps(found))
         return

@@ -172,7 +172,7 @@ def _populate(made: Place, token: str) -> None:
             assert answer.status_code == 201, answer.text
             made.keys[person["id"].removesuffix("-hand")] = answer.json()["api_key"]["token"]
         key = SigningKey.generate()
-        issuer = {"id": "laptop", "jwk": key.public().as_jwk(), "speaks_for": ["ada"]}
+        issuer = {"id": "laptop", "jwk": dict(key.public.public_jwk()), "speaks_for": ["ada"]}
         answer = http.post("/v1/issuers", json=issuer)
         assert answer.status_code == 201, answer.text
         made.signer = Signer("laptop", key, ISSUER, "default", "ada")
