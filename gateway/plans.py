@@ -137,7 +137,7 @@ class Plans(ABC):
             raise Unavailable(Reason.INTERNAL, "recorded without a plan")
         self.metrics.plans.labels("accepted").inc()
         if wait_seconds > 0 and not live.settled.is_set():
-            with contextlib.suppress(TimeoutError):
+            with contextlib.suppress(TimeoutError, Unavailable):  # it is on record, whatever cannot be looked up now
                 async with asyncio.timeout(wait_seconds):
                     await live.settled.wait()
                     plan = await self._until_rest(plan)

@@ -34,6 +34,7 @@ WAIT_SECONDS: Final = 20.0
 PAUSE_SECONDS: Final = 1.0
 """After the gateway could not be reached, or was too busy."""
 _BUSY: Final = frozenset({429, 502, 503, 504})
+_UNREADABLE: Final = frozenset({400, 413})
 
 Action = Callable[[dict[str, Any], Step], Any]
 """Takes the arguments and the step; see :meth:`RemoteHand.serve` for what it returns."""
@@ -209,6 +210,10 @@ class RemoteHand:
             try:
                 self.give_back(claimed, **result)
             except HandrailProblem as problem:
+                if problem.status in _UNREADABLE and not result.get("is_error"):
+                    # The tool acted, and what it said cannot be taken: that is what the caller learns.
+                    result = _failed(f"The tool's result was refused ({problem.code}).")
+                    continue
                 if problem.status not in _BUSY or time.monotonic() >= claimed.lease_until:
                     return  # taken before, or too late: the gateway has put it on record
             except Unreachable:
@@ -226,10 +231,9 @@ class RemoteHand:
             answer = action(claimed.args, claimed.step)
             text = answer if isinstance(answer, str) else json.dumps(answer, allow_nan=False)
         except ToolError as error:
-            return {"content": [{"type": "text", "text": str(error)}], "is_error": True}
+            return _failed(str(error))
         except Exception as error:  # noqa: BLE001 - whatever the tool raised, its result is that it failed
-            said = f"The tool failed ({type(error).__name__})."
-            return {"content": [{"type": "text", "text": said}], "is_error": True}
+            return _failed(f"The tool failed ({type(error).__name__}).")
         structured = None if isinstance(answer, str) else answer
         return {"content": [] if answer is None else [{"type": "text", "text": text}], "structured": structured}
 
@@ -252,6 +256,10 @@ class RemoteHand:
             raise unreachable(self._http.base_url, error) from None
         self._nonce = response.headers.get("dpop-nonce", self._nonce)
         return reply_of(response)
+
+
+def _failed(words: str) -> dict[str, Any]:
+    return {"content": [{"type": "text", "text": words}], "is_error": True}
 
 
 def _typed(document: Mapping[str, Any], name: str, kind: Any) -> Any:

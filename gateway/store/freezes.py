@@ -20,7 +20,7 @@ from gateway.freeze import EVERY_TENANT, Cause, Freeze, Scope, Told
 from gateway.model import DEFAULT_TENANT
 from gateway.store.reading import reading
 from gateway.store.row_macs import RowMacs
-from gateway.store.tables import approvals, contexts, plans, principals, steps
+from gateway.store.tables import approvals, contexts, offers, plans, principals, steps
 
 _log = structlog.get_logger("handrail.freeze")
 
@@ -44,6 +44,10 @@ _OF_TENANT: Final = (
     )
     .order_by(entries.c.idx)
 )
+
+
+_OFFERED: Final = select(offers.c.step_jti).where(offers.c.status != "ended")
+"""What remote hands have, or may claim: of this gateway's own steps those that no call of its own stands for."""
 
 
 class SqlFreezes:
@@ -104,7 +108,7 @@ class SqlFreezes:
         return await reading(self._engine, "freezes", work)
 
     async def counts(self, freeze: Freeze) -> tuple[int, int]:
-        """Steps that run at other gateways, and approval requests that wait at any, which the freeze stops."""
+        """Steps that run at other gateways or are with remote hands, and approval requests, which the freeze stops."""
 
         def work(connection: Connection) -> tuple[int, int]:
             held = select(func.count()).select_from(approvals).where(*self._held(connection, freeze))
@@ -113,7 +117,7 @@ class SqlFreezes:
                 .select_from(steps.join(plans, plans.c.plan_id == steps.c.plan_id))
                 .where(
                     plans.c.status == "running",
-                    plans.c.owner != self._owner,
+                    or_(plans.c.owner != self._owner, steps.c.step_jti.in_(_OFFERED)),
                     steps.c.status == "running",
                     *within(connection, freeze, plans.c.tenant, plans.c, steps.c.hand),
                 )

@@ -1,4 +1,4 @@
-"""The page about remote hands, done as it says: its declaration, its commands, and its program in a process of its own."""
+"""The page about remote hands, done as it says: its declaration, its commands, and its program as a process."""
 
 import json
 import os

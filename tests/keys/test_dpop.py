@@ -29,7 +29,7 @@ def proofs(clock: Clock) -> HandProofs:
     return HandProofs(b"k" * 32, URL, clock)
 
 
-def made(nonce: str | None, header: dict[str, Any] | None = None, **claims: Any) -> str:
+def made(nonce: Any, header: dict[str, Any] | None = None, **claims: Any) -> str:
     """A proof that is good but for what is changed; ``...`` leaves a member out."""
     head = {"typ": "dpop+jwt", "alg": "Ed25519", "jwk": JWK, **(header or {})}
     said = {"jti": "j", "htm": "POST", "htu": URL + PATH, "iat": 1, "nonce": nonce, **claims}
@@ -119,9 +119,8 @@ def test_a_nonce_is_good_for_a_minute_at_least_and_two_at_most(proofs: HandProof
 
 
 def test_a_nonce_of_another_root_or_none_is_asked_for_anew(proofs: HandProofs, clock: Clock) -> None:
-    for nonce in (None, "x" * 43, HandProofs(b"o" * 32, URL, clock).nonce()):
-        given = ... if nonce is None else nonce
-        assert reason(proofs, made(None, nonce=given)) is Reason.PROOF_NONCE
+    for nonce in (..., "x" * 43, HandProofs(b"o" * 32, URL, clock).nonce()):
+        assert reason(proofs, made(nonce)) is Reason.PROOF_NONCE
 
 
 def test_without_an_address_of_its_own_a_gateway_compares_the_path(clock: Clock) -> None:

@@ -14,6 +14,7 @@ from gateway.errors import HandrailError, Refused
 from gateway.freeze import Scope
 from gateway.freezing import FreezeOrder
 from gateway.model import Answer, HandResult, Obligations, Principal, Role
+from gateway.pipeline import Pipeline
 from gateway.reasons import Reason
 from gateway.recovery import recover
 from tests.pipeline.house import AGENT, APPROVER, House, close_house, locked, step
@@ -110,7 +111,10 @@ async def test_a_step_is_handed_out_once_whoever_asks_again(house: House) -> Non
 async def test_nobody_but_the_hand_itself_claims(house: House, who: Principal) -> None:
     _, step_jti = await begin(house)
     assert await refused(claim(house, step_jti, who)) is Reason.CLAIM_UNKNOWN
-    assert await refused(house.claims.work(who, "crm", 1, 0.0)) is Reason.AUTH_BOUND or who.tenant == "other"
+    if who.tenant == "other":
+        assert await house.claims.work(who, "crm", 1, 0.0) == [], "their own hand of that name has no work"
+    else:
+        assert await refused(house.claims.work(who, "crm", 1, 0.0)) is Reason.AUTH_BOUND
     assert await refused(claim(house, "0" * 32)) is Reason.CLAIM_UNKNOWN
     assert await offered(house) == [step_jti]
 
@@ -373,8 +377,9 @@ async def test_a_plan_whose_step_another_gateway_ended_and_left_is_taken_up_by_i
     try:
         view, step_jti = await begin(house, note("a"), step("b", depends_on=["a"]))
         handed = await claim(other, step_jti)
-        other.pipeline.resume = lambda plan: None  # type: ignore[method-assign, assignment] - it is killed right there
-        await give(other, step_jti, handed)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Pipeline, "resume", lambda pipeline, plan: None)  # it is killed right there
+            await give(other, step_jti, handed)
         assert await house.offer_upkeep.go_on() == 0, "it has some seconds to go on"
         pass_time(house, 6)
         assert await house.offer_upkeep.go_on() == 1

@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -84,8 +83,7 @@ class Place:
         raise RuntimeError(f"the gateway did not start: {lines}")
 
     def kill(self, number: int) -> None:
-        self.gateways[number].send_signal(signal.SIGKILL)
-        self.gateways[number].wait(30)
+        end(self.gateways[number])
 
     def hand(self, number: int) -> "subprocess.Popen[bytes]":
         process = subprocess.Popen([*HAND, self.urls[number], self.keys["crm"], str(self.journal)])
@@ -123,6 +121,13 @@ class Place:
         return httpx2.post(f"{client._base}/v1/token", content=body, headers=headers, timeout=30)
 
 
+def end(process: "subprocess.Popen[Any]") -> None:
+    process.kill()
+    process.wait(30)
+    if process.stdout is not None:
+        process.stdout.close()
+
+
 def asking(step_jti: str, **changes: str) -> bytes:
     form = {"grant_type": GRANT_TYPE, "subject_token": step_jti, "subject_token_type": STEP_TOKEN, **changes}
     return urlencode(form).encode()
@@ -155,8 +160,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, postgres_server: Any) -> Ite
         yield made
     finally:
         for process in [*made.hands, *made.gateways]:
-            process.kill()
-            process.wait(30)
+            end(process)
 
 
 def _populate(made: Place, token: str) -> None:
@@ -186,11 +190,10 @@ def _populate(made: Place, token: str) -> None:
 
 @pytest.mark.postgres
 def test_a_hand_at_either_gateway_does_what_the_other_was_asked_for(place: Place) -> None:
-    with contextlib.ExitStack() as stack:
-        hands = [stack.enter_context(place.hand(number)) for number in (0, 1)]
-        views = [place.send(f"plain {n}", n % 2, wait=30) for n in range(6)]
-        for process in hands:
-            process.kill()
+    hands = [place.hand(number) for number in (0, 1)]
+    views = [place.send(f"plain {n}", n % 2, wait=30) for n in range(6)]
+    for process in hands:
+        end(process)
     assert [view["steps"][0]["status"] for view in views] == ["succeeded"] * 6
     assert views[0]["steps"][0]["result"]["structured"] == {"said": "plain 0", "for": "ada"}
     assert sorted(place.lines()) == sorted(
@@ -205,8 +208,9 @@ def test_stolen_ids_credentials_and_proofs_are_of_no_use(place: Place) -> None:
         [step_jti] = hand.work()
         with pytest.raises(HandrailProblem, match=r"claim\.unknown"):
             other.claim(step_jti)
-        with pytest.raises(HandrailProblem, match=r"auth\.bound"):
-            RemoteHand(place.urls[0], place.keys["erp"], "crm", {}, issuer=ISSUER).work(wait_seconds=0)
+        disguised = RemoteHand(place.urls[0], place.keys["erp"], "crm", {}, issuer=ISSUER)
+        with disguised, pytest.raises(HandrailProblem, match=r"auth\.bound"):
+            disguised.work(wait_seconds=0)
         body = asking(step_jti)
 
         def error(*args: Any, **changes: Any) -> tuple[int, str, str]:
@@ -265,10 +269,10 @@ def test_a_hand_that_is_killed_leaves_its_step_ambiguous_and_nobody_runs_it_agai
     hand = place.hand(0)
     view = place.send("hold killed")
     asyncio.run(until(lambda: "began hold killed" in place.lines()))
-    hand.kill()
+    end(hand)
     successor = place.hand(1)
     asyncio.run(until(lambda: place.step(view)["status"] != "running"))
-    successor.kill()
+    end(successor)
     step = place.step(view)
     assert (step["status"], step["error"]["code"]) == ("ambiguous", "hand.timeout")
     assert place.lines().count("began hold killed") == 1
