@@ -148,6 +148,7 @@ CONFLICT_HINTS: Final[Mapping[Conflict, str]] = {
     Conflict.SHADOW_MEANWHILE: "Look at it: handrail policy shadow show",
     Conflict.PROPOSAL_EXISTS: "Nothing is left to do: 'handrail proposals list' shows it.",
     Conflict.STEP_DECIDED: "Look at what became of it: handrail plan show ID",
+    Conflict.OFFER_DECIDED: "Look at what became of it: handrail plan show ID",
     Conflict.REQUEST_DECIDED: "Look at how it stands: handrail approvals show ID",
     Conflict.PLANS_UNDER_WAY: "Ask again in a moment; 'handrail privacy erase' goes on where it stopped.",
     Conflict.ONESELF: "Have another privacy officer erase it.",

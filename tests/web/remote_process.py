@@ -3,8 +3,7 @@ each step, so that a test can count what ran, whatever was killed when."""
 
 import os
 import sys
-import time
-from pathlib import Path
+import threading
 from typing import Any
 
 from handrail.hand import Step
@@ -26,8 +25,7 @@ def main() -> None:
     def note(args: dict[str, Any], step: Step) -> dict[str, Any]:
         write(f"began {args['text']}")
         if "hold" in args["text"]:
-            while not Path(f"{journal}.go").exists():
-                time.sleep(0.02)
+            threading.Event().wait()  # until it is killed
         write(f"ended {args['text']}")
         return {"said": args["text"], "for": step.subject}
 
