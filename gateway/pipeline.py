@@ -138,7 +138,7 @@ class Pipeline(Plans):
 
             # 6 credential: one per step that may go now, good for that call alone.
             with stage("6 credential", context_id):
-                fallen += offer.unfit(plan)
+                fallen += await offer.unfit(plan, self.offers, self.settings.hands)
                 orphans = plan.skip_orphans()
                 launched = [state for state in plan if plan.ready(state)]
                 credential.mint(

@@ -97,6 +97,9 @@ class HandSettings(Section):
     claim_seconds: float = Field(
         300.0, gt=0, le=86_400, description="remote: how long a step waits for the hand to claim it; then it fails."
     )
+    queue_max: int = Field(
+        10_000, ge=1, le=1_000_000, description="remote: steps that may wait to be claimed; one too many fails at once."
+    )
     options: dict[str, Any] = Field({}, description="Settings of a third party's adapter, which checks them itself.")
 
     @model_validator(mode="after")

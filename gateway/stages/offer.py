@@ -1,7 +1,11 @@
 """Steps of remote hands: let go like any other, and then offered instead of dispatched."""
 
+from collections.abc import Mapping
+
 from gateway.model import StepStatus
+from gateway.ports import Offers
 from gateway.reasons import Reason
+from gateway.settings import HandSettings
 from gateway.state import PlanState, StepState
 
 
@@ -10,11 +14,31 @@ def remote(state: StepState) -> bool:
     return state.manifest is not None and state.manifest.remote
 
 
-def unfit(plan: PlanState) -> list[StepState]:
-    """End steps that policy lets go in a jail alone: a remote hand runs in none of ours."""
+async def unfit(plan: PlanState, offers: Offers, hands: Mapping[str, HandSettings]) -> list[StepState]:
+    """End steps that could go now and are not offered: policy lets them go in a jail alone, and a remote hand runs in
+    none of ours; or as many wait for their hand as may.
+
+    Raises:
+        Unavailable: ``log.unavailable``; it cannot be known how many wait.
+    """
     ended = []
+    room: dict[str, int] = {}
     for state in plan:
-        if remote(state) and plan.ready(state) and state.decision and state.decision.obligations.jail_profile:
+        if not remote(state) or not plan.ready(state):
+            continue
+        hand = state.step.hand
+        if hand not in room:
+            most = (hands.get(hand) or _DEFAULT).queue_max
+            room[hand] = most - await offers.waiting(plan.plan.tenant, hand, most)
+        if state.decision is not None and state.decision.obligations.jail_profile:
             state.fail(StepStatus.FAILED, Reason.POLICY_OBLIGATION)
-            ended.append(state)
+        elif room[hand] <= 0:
+            state.fail(StepStatus.FAILED, Reason.OVERLOADED)
+        else:
+            room[hand] -= 1
+            continue
+        ended.append(state)
     return ended
+
+
+_DEFAULT = HandSettings(adapter="remote")
