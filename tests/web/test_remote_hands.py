@@ -182,9 +182,9 @@ def _populate(made: Place, token: str) -> None:
         assert answer.status_code == 201, answer.text
         made.signer = Signer("laptop", key, ISSUER, "default", "ada")
     operator = {"authorization": f"Bearer {made.keys['oscar']}"}
-    for hand in ("crm", "erp"):
-        shown = httpx2.get(f"{made.urls[0]}/v1/hands/{hand}", headers=operator).json()
-        url = f"{made.urls[0]}/v1/hands/{hand}/pin"
+    for place, hand in ((place, hand) for place in made.urls for hand in ("crm", "erp")):
+        shown = httpx2.get(f"{place}/v1/hands/{hand}", headers=operator).json()
+        url = f"{place}/v1/hands/{hand}/pin"
         answer = httpx2.post(url, json={"digest": shown["offered_digest"]}, headers=operator)
         assert answer.status_code == 200, answer.text
 
