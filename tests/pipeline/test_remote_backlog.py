@@ -27,7 +27,7 @@ async def test_ten_thousand_steps_wait_and_are_handed_out_and_end(
             plan = house.brain.payload(*(note(f"s{number}") for number in range(STEPS)))
             view = await house.submit(plan, wait=0, at=time.time())
             await house.until_settled(view["plan_id"])
-        full = await house.plan(note("one too many"))
+        full = await house.plan(note("last"))
         assert (full["steps"][0]["status"], full["steps"][0]["error"]["code"]) == ("failed", "gateway.overloaded")
         assert not house.pipeline._live
         assert await house.store.unfinished() == [], "a start has none of these to look at"
