@@ -17,6 +17,7 @@ from gateway.model import HandResult, Principal, UnverifiedPlan
 from gateway.service import Gateway
 from gateway.settings import load
 from gateway.store.directory_rows import NewPrincipal
+from gateway.telemetry import configure_logging
 from keys.proof import ProofKey
 
 ORIGIN: Final = "bench.handrail.local/log"
@@ -53,7 +54,9 @@ async def measure(directory: Path, calls: int, pending: int) -> Spent:
     """Time ``calls`` steps while ``pending`` others wait."""
     configuration = directory / "handrail.toml"
     configuration.write_text(CONFIGURATION.format(home=directory / "home"), encoding="utf-8")
-    gateway = build(load(configuration))
+    settings = load(configuration)
+    configure_logging(settings.telemetry)
+    gateway = build(settings)
     await gateway.start()
     try:
         signer, agent, hand = await _people(gateway)
