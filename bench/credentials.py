@@ -114,7 +114,7 @@ def measure_remote(calls: int, pending: int) -> dict[str, dict[str, float]]:
     for waiting in (0, pending):
         with tempfile.TemporaryDirectory(prefix="handrail-bench-") as directory:
             spent = asyncio.run(claims.measure(Path(directory), calls, waiting))
-        beside = f", {waiting:,} waiting" if waiting else ""
+        beside = f", {waiting:,} waiting in plans of {claims.STEPS_PER_PLAN}" if waiting else ""
         found[f"look for work{beside}"] = percentiles(spent.look)
         found[f"claim{beside}"] = percentiles(spent.claim)
         found[f"return{beside}"] = percentiles(spent.give_back)
