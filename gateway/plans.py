@@ -180,6 +180,8 @@ class Plans(ABC):
 
     async def _until_rest(self, plan: PlanState) -> PlanState:
         """The plan, once nothing of it is with a remote hand any more: done, or waiting for people."""
+        if plan.status is not PlanStatus.RUNNING:
+            return plan
         plan_id = plan.plan.plan_id
         with self.followers.follow(plan_id) as queue:
             while (plan := await self.load(plan_id)).status is PlanStatus.RUNNING:
