@@ -30,6 +30,7 @@ from audit.errors import AuditError, LogUnavailable, NotLogged
 from audit.evaluations import EvaluationPage
 from audit.indexer import Indexer
 from audit.job import Job
+from audit.names import Names
 from audit.others import Others
 from audit.post_quantum import PostQuantumKey
 from audit.query import PAGE_MAX, Filter, Page
@@ -100,7 +101,10 @@ class Log:
         self._clock = clock
         self._opener = Opener(epochs)
         self.others = Others(engine.dialect)
+        self.names = Names(engine, epochs)
+        """Of people; they end with their keys."""
         self.others.on_forgetting(self._opener.forget)
+        self.others.on_forgetting(self.names.forget)
         self.others.on_forgetting(epochs.forget)
         self._aggregator = Aggregator(WINDOW_SECONDS)
         self._flusher: asyncio.Task[None] | None = None

@@ -97,7 +97,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
     key_history = KeyHistory(log, keyset, clock)
     witnesses = Witnesses.open(settings.log, log, log.cosigned, courier, clock)
     witness_gauges.measure(metrics, witnesses)
-    directory = Callers(engine, log, root.derive("directory rows"), clock)
+    directory = Callers(engine, log, root.derive("directory rows"), log.names, clock)
     directory.connectors = keyset
     directory.bearers = Bearers(_providers(settings, metrics), directory)
     jail = Jail(settings.jail, home)
@@ -194,7 +194,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
     locks = PlanLocks()
     approvals = Approvals(pipeline, locks)
     eraser = make_eraser(settings.eraser_url)
-    personal = Personal(engine, root.derive("directory rows"), root.derive("step rows"))
+    personal = Personal(engine, log.names, root.derive("directory rows"))
     privacy = Privacy(
         log=log,
         reader=reader,

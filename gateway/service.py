@@ -202,6 +202,7 @@ class Gateway:
         def forget() -> None:
             with contextlib.suppress(RuntimeError):  # the loop is closed, and with it all that was remembered
                 loop.call_soon_threadsafe(self.pipeline.contexts.forget_all)
+                loop.call_soon_threadsafe(self.directory.forget)
 
         return forget
 

@@ -70,6 +70,12 @@ class PrincipalRequest(Shape):
     ttl_days: int = Field(90, ge=1, le=366, strict=True)
 
 
+class NameRequest(Shape):
+    """The id of a principal that has none any more."""
+
+    id: str
+
+
 class ApiKeyRequest(Shape):
     """How long a new API key lives."""
 
@@ -110,8 +116,8 @@ class LinkShown(Shape):
 
     id: str
     kind: Literal["token", "claims"]
-    source: str = Field(description="The issuer's URL.")
-    subject: str = Field(description="The sub of its tokens.")
+    source: str | None = Field(description="The issuer's URL; null where no key is left that tells it.")
+    subject: str | None = Field(description="The sub of its tokens; null likewise.")
     created_at: float
     revoked_at: float | None = None
 

@@ -185,7 +185,7 @@ async def test_what_waits_is_read_as_it_is_after_any_number_of_answers(
     await close_house(again)
 
 
-@pytest.mark.parametrize("column", ["caller_id", "kid"])
+@pytest.mark.parametrize("column", ["caller", "kid"])
 async def test_who_sent_a_plan_is_what_the_log_says(
     tmp_path: Path, database: dict[str, str], owner: Owner, column: str
 ) -> None:
