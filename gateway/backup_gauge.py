@@ -28,7 +28,7 @@ class BackupGauge:
         """
         if now < self._at:
             return
-        made_at = await self._log.read(self._newest)
+        made_at = await self._log.reads.run(self._newest)
         self._metrics.backup_made.set(made_at or 0.0)
         self._at = now + LOOK_SECONDS
 

@@ -209,7 +209,7 @@ class Exports:
             receipts=self._receipts,
             # A policy bundle grants to every tenant; the gateway's own shows it to no other (``Lifecycle.require``).
             policy=self._policy if principal.tenant == DEFAULT_TENANT else _no_policy,
-            payloads=self.log if asked.payloads else None,
+            payloads=self.log.reads if asked.payloads else None,
             sign=lambda claims: self.signer.sign(Purpose.RECEIPT, Typ.EXPORT, claims),
             kept=asked.kept,
             now=int(self.clock()),

@@ -95,7 +95,7 @@ async def test_queries_that_hang_take_no_thread_from_anybody_else(engine, open_l
         await log.append(Append([draft()]))
         event.listen(engine, "before_cursor_execute", hang)
         asked = {"after": None, "limit": 1, "newest_first": False, "counted": True}
-        queries = [asyncio.create_task(log.query(Filter(tenant="default"), **asked)) for _ in range(20)]
+        queries = [asyncio.create_task(log.reads.query(Filter(tenant="default"), **asked)) for _ in range(20)]
         await until(lambda: len(hung) == 2)
         assert await log.entry(1)
         assert await asyncio.to_thread(lambda: "read") == "read"

@@ -167,5 +167,5 @@ async def test_what_is_gone_from_the_index(indexed: Engine, open_log: Any) -> No
     assert list(check(indexed)) == []
     async with open_log(indexed) as log:
         wanted = Filter(tenant="default", type="PLNRCV")
-        page = await log.query(wanted, after=None, limit=10, newest_first=False, counted=True)
+        page = await log.reads.query(wanted, after=None, limit=10, newest_first=False, counted=True)
         assert len(page.entries) == 10

@@ -112,7 +112,7 @@ class House:
 
     async def bundle(self, *, payloads: bool = False, **asked: Any) -> bytes:
         """A bundle as the gateway makes one."""
-        return b"".join([part async for part in self.parts(payloads=self.log if payloads else None, **asked)])
+        return b"".join([part async for part in self.parts(payloads=self.log.reads if payloads else None, **asked)])
 
     async def parts(
         self, *, payloads: Payloads | None = None, kept: Sequence[int] = (), **asked: Any

@@ -406,7 +406,7 @@ class Counting:
         return found
 
     async def sealed_bytes(self, commitments: Sequence[str]) -> Mapping[str, int]:
-        return await self._log.sealed_bytes(commitments)
+        return await self._log.reads.sealed_bytes(commitments)
 
 
 async def test_values_are_opened_and_written_in_bounded_parts(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -448,7 +448,7 @@ async def test_a_value_of_the_largest_size_is_not_held_several_times(house: Hous
     largest = size = 0
     tracemalloc.start()
     try:
-        async for piece in house.parts(payloads=house.log):
+        async for piece in house.parts(payloads=house.log.reads):
             largest, size = max(largest, len(piece)), size + len(piece)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
