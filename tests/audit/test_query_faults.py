@@ -5,6 +5,7 @@ import threading
 
 from sqlalchemy import delete, event, insert, select, update
 
+from audit.database import changing_schema
 from audit.findings import Fault
 from audit.fsck import check
 from audit.postings import BLOCK, encode
@@ -29,7 +30,8 @@ async def test_fsck_names_an_entry_that_is_gone_from_an_indexed_block(engine, op
         await until(lambda: not missing(log.reader))
     with engine.begin() as connection:
         disarm(connection)
-        connection.execute(delete(entries).where(entries.c.idx == 17))
+        with changing_schema(connection):
+            connection.execute(delete(entries).where(entries.c.idx == 17))
         connection.execute(update(entries).where(entries.c.idx == BLOCK + 1).values(body=b"{}"))
     found = list(check(engine))
     assert (Fault.MISSING_ENTRY, 17) in {(item.fault, item.first) for item in found}
