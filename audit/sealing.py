@@ -357,7 +357,8 @@ def unseal(key: AESGCM, commitment: str, sealed: bytes) -> tuple[bytes, bytes]:
         SealBroken: the blob is not sealed by ``key`` for ``commitment``, or does not open the commitment.
     """
     try:
-        plain = key.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], commitment.encode("ascii"))
+        rest = memoryview(sealed)[NONCE_BYTES:]  # a value may be large
+        plain = key.decrypt(sealed[:NONCE_BYTES], rest, commitment.encode("ascii"))
     except (InvalidTag, ValueError):
         raise SealBroken(f"payload {commitment} does not open") from None
     if hashlib.sha256(plain).hexdigest() != commitment:

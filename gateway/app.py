@@ -21,6 +21,7 @@ from audit.witnesses import Witnesses
 from gateway import key_stores, rollout, witness_gauges
 from gateway.approval_upkeep import ApprovalUpkeep
 from gateway.approvals import Approvals
+from gateway.backup_gauge import BackupGauge
 from gateway.callers import Callers
 from gateway.entries import EntryDraft, EntryType
 from gateway.evidence import Evidence
@@ -256,6 +257,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
             controls={str(kind): ids for kind, ids in load_controls().ids.items()},
             clock=clock,
         ),
+        backup_gauge=BackupGauge(log, metrics),
         metrics=metrics,
         tracer=spans,
         clock=clock,

@@ -10,9 +10,18 @@ import orjson
 from sqlalchemy import Connection, Engine, Row, bindparam, delete, func, insert, select, update
 
 from audit.history import NEWEST_RESTORE, plan_history
-from audit.retained import dropped
+from audit.retained import dropped, dropped_since
 from gateway.errors import HandrailError, Refused
-from gateway.model import Answer, ApprovalRequest, ApprovalStatus, Attestation, Notice, PlanStatus, Principal
+from gateway.model import (
+    Answer,
+    ApprovalRequest,
+    ApprovalStatus,
+    Attestation,
+    Notice,
+    PlanStatus,
+    Principal,
+    StepStatus,
+)
 from gateway.ports import ApprovalRow, Guard, StoredPlan, StoredStep, Write
 from gateway.reasons import Conflict, Reason, because
 from gateway.state import PlanState, StepState
@@ -250,6 +259,8 @@ class SqlPlans:
         if history is None or (history.kid, history.principal, history.caller) != (row.kid, row.principal, row.caller):
             raise HandrailError(Reason.INTERNAL, f"plan {plan_id}: its row contradicts the log")
         step_rows = connection.execute(select(steps).where(steps.c.plan_id == plan_id).order_by(steps.c.position)).all()
+        if any(not StepStatus(step.status).final and dropped_since(connection, step.log_index) for step in step_rows):
+            return None  # an entry that moved the step may have gone, and so its row may be one that was put back
         requests = approval_rows(connection, self._request_macs, approvals.c.plan_id == plan_id)
         return StoredPlan(
             plan_id=row.plan_id,
