@@ -14,6 +14,7 @@ from audit import controls as control_mapping
 from audit import evaluations, post_quantum
 from audit.aggregate import Aggregator
 from audit.assurance import access, evidence, report
+from audit.assurance.steps import Progress, unseen
 from audit.checkpoint import (
     VerifierKey,
     checkpoint_text,
@@ -35,7 +36,7 @@ from audit.post_quantum import PostQuantumKey
 from audit.query import PAGE_MAX, Filter, Page
 from audit.reader import Reader
 from audit.sealing import Opener, Sealer, sealed_bytes
-from audit.threads import at_length
+from audit.threads import REPORT_SECONDS, within
 from audit.tiles import Tile, Tiles
 from audit.witnesses import quorum_of
 from audit.writer import Writer
@@ -374,20 +375,16 @@ class Log:
         """Who could do what in the tenant at ``at``; see :mod:`audit.assurance.access`."""
         return await self.read(access.access, self.reader, self._opener, tenant, at, now)
 
-    async def report(self, asked: report.ReportRequest) -> dict[str, Any]:
-        """Evidence by control; see :mod:`audit.assurance.report`. It may take longer than an append may."""
-        return await at_length(report.report, self.reader, asked)
+    async def report(self, asked: report.ReportRequest, progress: Progress = unseen) -> dict[str, Any]:
+        """Evidence by control; see :mod:`audit.assurance.report`. It may take :data:`REPORT_SECONDS`."""
+        return await within(REPORT_SECONDS, report.report, self.reader, asked, progress)
 
-    async def usage(self, tenant: str, since: float, until: float) -> tuple[int, list[dict[str, str | int]]]:
-        """The size of the log, and how often which action of which hand stands in a period of it."""
-
-        def work() -> tuple[int, list[dict[str, str | int]]]:
-            size, _ = self.reader.head()
-            with self.reader.connect() as connection:
-                stretch = evidence.Stretch.between(connection, tenant, since, until, size)
-                return size, evidence.usage(connection, stretch)
-
-        return await at_length(work)
+    async def usage(
+        self, tenant: str, since: float, until: float, progress: Progress = unseen
+    ) -> tuple[int, list[dict[str, str | int]]]:
+        """The size of the log, and how often which action of which hand stands in a period of it; see
+        :func:`audit.assurance.evidence.usage_between`."""
+        return await within(REPORT_SECONDS, evidence.usage_between, self.reader, tenant, since, until, progress)
 
     # --- checkpoints -------------------------------------------------------------------------------------------------
 

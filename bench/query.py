@@ -45,7 +45,13 @@ _TYPES: Final = (
 )
 
 
-_BOUND: Final = Scope(hands=frozenset(_HANDS[:2]), types=frozenset(map(str, COMMON)))
+_COMMON: Final = frozenset(map(str, COMMON))
+_SCOPES: Final = {
+    "two hands": Scope(hands=frozenset(_HANDS[:2]), types=_COMMON),
+    "300 hands": Scope(hands=frozenset([*_HANDS[:2], *(f"hand-{number}" for number in range(298))]), types=_COMMON),
+    "no hand": Scope(hands=frozenset(), types=_COMMON),
+}
+"""What auditors are bound to: of 300 hands, most write nothing, as in a house with many."""
 
 
 def drafts(count: int) -> Iterator[EntryDraft]:
@@ -85,9 +91,12 @@ def questions(entries: int) -> dict[str, dict[str, Any]]:
         "an hour": hour,
         "denials in an hour": {**hour, "effect": "deny"},
         "what is not there": {"hand": "git", "action": "read", "reason": "paths.outside", "effect": "allow"},
-        "all of two hands, for who is bound to them": {"scope": _BOUND},
-        "denials, for who is bound to two hands": {"scope": _BOUND, "effect": "deny"},
         "one policy bundle, executed": {"policy_digest": f"{entries // 400_000:064x}", "type": "STPEXE"},
+        **{
+            f"{words}, bound to {hands}": {**wanted, "scope": scope}
+            for hands, scope in _SCOPES.items()
+            for words, wanted in (("all", {}), ("denials", {"effect": "deny"}))
+        },
     }
 
 
@@ -187,6 +196,11 @@ def main() -> None:
     print("\n| question | entries that match | p50 ms | worst ms |\n|---|---:|---:|---:|")
     for words, matches, middle, worst in rows:
         print(f"| {words} | {'' if matches is None else f'{matches:,}'} | {middle:.1f} | {worst:.1f} |")
+    middles = {words: middle for words, _, middle, _ in rows}
+    print("\n| p50 of who is bound to ... by that of who is not | all | denials |\n|---|---:|---:|")
+    for hands in _SCOPES:
+        ratios = [middles[f"{words}, bound to {hands}"] / middles[words] for words in ("all", "denials")]
+        print(f"| {hands} | {ratios[0]:.2f} | {ratios[1]:.2f} |")
 
 
 if __name__ == "__main__":

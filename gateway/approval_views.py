@@ -5,6 +5,7 @@ from typing import Any
 from gateway.model import Binding, Principal
 from gateway.ports import ApprovalAnswer, ApprovalRow
 from gateway.state import PlanState
+from gateway.times import format_time
 
 
 def view(row: ApprovalRow, plan: PlanState | None, viewer: Principal | None = None) -> dict[str, Any]:
@@ -21,8 +22,8 @@ def view(row: ApprovalRow, plan: PlanState | None, viewer: Principal | None = No
         "step_id": row.step_id,
         "requested_by": row.caller_id,
         "acts_for": row.principal_id,
-        "requested_at": row.request.requested_at,
-        "expires_at": row.request.expires_at,
+        "requested_at": format_time(row.request.requested_at),
+        "expires_at": format_time(row.request.expires_at),
         "approver_role": row.request.approver_role,
         "quorum": row.request.quorum,
         "enrolled_key": row.request.enrolled_key,
@@ -71,5 +72,5 @@ def _shown(answer: ApprovalAnswer) -> dict[str, Any]:
         "approver": answer.approver_id,
         "answer": str(answer.answer),
         "attested_by": str(answer.attested_by),
-        "at": answer.answered_at,
+        "at": format_time(answer.answered_at),
     }

@@ -1,10 +1,9 @@
 """Who calls and who signs plans: the directory, callers whom others vouch for, and the gateway's own ingresses."""
 
-from gateway.errors import Refused
+from gateway.errors import Absent, Refused
 from gateway.identity.bearers import Bearers, tenants_of
 from gateway.model import CONNECTOR_PREFIX, Issuer, Principal
 from gateway.permissions import Permission, require
-from gateway.reasons import Reason
 from gateway.store.directory import SqlDirectory
 from gateway.store.directory_links import TOKEN, Identity, LinkView
 from gateway.store.directory_rows import API_KEY_PREFIX
@@ -40,7 +39,7 @@ class Callers(SqlDirectory):
         require(actor, Permission.PRINCIPALS_MANAGE)
         provider = self.bearers.source_of(issuer)
         if provider is None or actor.tenant not in tenants_of(provider.settings):
-            raise Refused(Reason.REQUEST_NOT_FOUND, "no such issuer")
+            raise Absent("issuer", issuer)
         identity = Identity(TOKEN, actor.tenant, provider.settings.issuer, subject)
         return await self.link(actor, principal_id, identity)
 

@@ -13,7 +13,7 @@ from typing import Final
 
 from sqlalchemy import Connection, Engine
 
-from gateway.errors import Refused
+from gateway.errors import Absent, Refused
 from gateway.model import Issuer, Principal
 from gateway.ports import AuditLog
 from gateway.reasons import Reason
@@ -98,7 +98,7 @@ class SqlDirectory(PrincipalAdmin, IssuerAdmin, SecurityKeyAdmin, LinkAdmin):
         """A principal that is not revoked. Raises ``request.not_found``."""
         found = await self._principals.get((tenant, principal_id))
         if found is None:
-            raise Refused(Reason.REQUEST_NOT_FOUND, "no such principal")
+            raise Absent("principal", principal_id)
         return found
 
     async def issuer(self, issuer_id: str, tenant: str) -> Issuer:

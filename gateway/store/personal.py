@@ -30,6 +30,7 @@ from gateway.store.tables import (
     security_keys,
     sessions,
 )
+from gateway.times import format_time
 
 RECORDS: Final = ("@directory",)
 """Stand for the context in the data subjects of what is recorded *about* a principal."""
@@ -38,6 +39,8 @@ ACTS: Final = ("@approvals", "@proposals")
 RENAMED_AT_ONCE: Final = 500
 
 _HIDDEN: Final = frozenset({"mac", "name_mac", "secret_sha256", "session_sha256", "ticket"})
+_BOUNDS: Final = frozenset({"not_before", "not_after"})
+"""Columns that hold a time, beside those whose names end in ``_at`` or ``_until``."""
 _SHOWN: Final[Mapping[str, Any]] = {
     "principal": (principals, ("principal_id",)),
     "api_keys": (api_keys, ("principal_id",)),
@@ -231,4 +234,9 @@ _UNSPEAK: Final = (
 
 
 def _visible(row: Mapping[Any, Any]) -> dict[str, Any]:
-    return {str(name): value for name, value in row.items() if name not in _HIDDEN}
+    return {str(name): _shown(str(name), value) for name, value in row.items() if name not in _HIDDEN}
+
+
+def _shown(column: str, value: Any) -> Any:
+    is_time = column.endswith(("_at", "_until")) or column in _BOUNDS
+    return format_time(value) if is_time and value is not None else value

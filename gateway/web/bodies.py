@@ -10,11 +10,12 @@ import pydantic
 from pydantic import BaseModel
 from starlette.requests import Request
 
-from audit.entry import format_time
 from gateway.canonical import parse
 from gateway.errors import Malformed, Refused
 from gateway.pointers import pointer
 from gateway.reasons import Reason
+from gateway.times import EXPECTED_OR_DATE, format_time, parse_time_or_date
+from gateway.web.times import NOT_A_TIME
 
 JSON: Final = "application/json"
 JOSE: Final = "application/jose"
@@ -25,13 +26,12 @@ _DIGITS: Final = re.compile(r"[0-9]{1,15}")
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 _INDEX_MAX: Final = 10**15 - 1
-_SECONDS_MAX: Final = 32_503_680_000
-"""The year 3000."""
 _PARAMETERS_MAX: Final = 32
 _LOCATION_STEPS_MAX: Final = 8
 _MODEL_MESSAGES: Final = frozenset({
     "enum", "literal_error", "string_pattern_mismatch", "string_too_short", "string_too_long", "too_short", "too_long",
     "greater_than", "greater_than_equal", "less_than", "less_than_equal", "finite_number", "int_from_float",
+    NOT_A_TIME,
 })  # fmt: skip
 """Kinds of problem whose message repeats nothing of what was sent."""
 
@@ -191,9 +191,17 @@ def after_index(asked: Mapping[str, str]) -> int | None:
     return integer(asked["after"], "after", minimum=0, maximum=_INDEX_MAX) if "after" in asked else None
 
 
+def moment_of(asked: Mapping[str, str], name: str) -> float | None:
+    """A date (its beginning, UTC) or a time with its zone (RFC 3339), in seconds since the epoch; ``None`` where it is
+    absent.
+    """
+    found: float | None = one_of(asked.get(name), name, parse_time_or_date, EXPECTED_OR_DATE)
+    return found
+
+
 def time_of(asked: Mapping[str, str], name: str) -> str | None:
-    """A moment given in whole seconds since the epoch, as entries write times; ``None`` where it is absent."""
-    return format_time(integer(asked[name], name, minimum=0, maximum=_SECONDS_MAX)) if name in asked else None
+    """The same as entries write times."""
+    return format_time(moment_of(asked, name))
 
 
 def _row_id(text: str) -> str:

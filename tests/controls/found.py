@@ -54,14 +54,15 @@ def report(text: str = "plain") -> dict[str, Any]:
 
 def access(text: str = "plain") -> dict[str, Any]:
     """An access review."""
+    when = "2026-04-01T00:00:00.000Z" if text == "plain" else text  # a hostile gateway writes what it likes
     added = {"index": 3, "time": "2026-01-01T00:00:00.000Z", "by": text}
-    key = {"id": text, "expires_at": 4, **added}
+    key = {"id": text, "expires_at": when, **added}
     return {
         "v": 1,
         "origin": text,
         "tenant": text,
-        "at": text,
-        "made_at": text,
+        "at": when,
+        "made_at": when,
         "tree_size": 10,
         "end": 9,
         "checkpoint": text,
