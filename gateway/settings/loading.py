@@ -2,11 +2,11 @@
 
 import os
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from gateway.settings.base import Identifier, SettingsError
@@ -142,7 +142,7 @@ def load(path: Path | None = None) -> Settings:
         raise SettingsError(f"{chosen or 'environment'}: {problems}") from None
 
 
-def _said(problem: ErrorDetails) -> str:
+def _said(problem: Mapping[str, Any]) -> str:
     """Where a setting is wrong, and why. What our own checks say is said without pydantic's words before it."""
     place = ".".join(str(part) for part in problem["loc"])
     own = problem.get("ctx", {}).get("error")

@@ -15,7 +15,7 @@ from gateway.errors import Malformed, Refused
 from gateway.pointers import pointer
 from gateway.reasons import Reason
 from gateway.times import EXPECTED_OR_DATE, format_time, parse_time_or_date
-from gateway.web.times import NOT_A_TIME
+from gateway.web.times import NotATime
 
 JSON: Final = "application/json"
 JOSE: Final = "application/jose"
@@ -31,7 +31,6 @@ _LOCATION_STEPS_MAX: Final = 8
 _MODEL_MESSAGES: Final = frozenset({
     "enum", "literal_error", "string_pattern_mismatch", "string_too_short", "string_too_long", "too_short", "too_long",
     "greater_than", "greater_than_equal", "less_than", "less_than_equal", "finite_number", "int_from_float",
-    NOT_A_TIME,
 })  # fmt: skip
 """Kinds of problem whose message repeats nothing of what was sent."""
 
@@ -73,7 +72,7 @@ def validated(value: Any, model: type[ModelT]) -> ModelT:
     try:
         return model.model_validate(value)
     except pydantic.ValidationError as exc:
-        problem = exc.errors(include_url=False, include_context=False, include_input=False)[0]
+        problem = exc.errors(include_url=False, include_input=False)[0]
         location = problem["loc"]
         if problem["type"] == "extra_forbidden" and _NAME.fullmatch(str(location[-1])) is None:
             # The last part is the caller's own text: it is repeated only where it looks like a name.
@@ -82,12 +81,14 @@ def validated(value: Any, model: type[ModelT]) -> ModelT:
             model.__name__,
             pointer=pointer(location[:_LOCATION_STEPS_MAX]),
             problem=problem["type"],
-            expected=_expected(problem["type"], problem["msg"]),
+            expected=_expected(problem["type"], problem["msg"], problem.get("ctx", {}).get("error")),
         ) from None
 
 
-def _expected(kind: str, message: str) -> str:
+def _expected(kind: str, message: str, error: object) -> str:
     """What should have stood there. Only messages that are made of the model alone are passed on."""
+    if isinstance(error, NotATime):
+        return str(error)
     if kind == "missing":
         return "a value: this member is required"
     if kind == "extra_forbidden":

@@ -4,7 +4,7 @@ A report is made whole before a byte of it is sent, so that a slow reader holds 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from functools import partial
 from typing import Any, Final
@@ -87,7 +87,7 @@ class Reports:
             await asyncio.gather(gone, return_exceptions=True)
         raise ResponseAborted
 
-    async def events(self, caller: str, make: Make) -> AsyncIterator[Event]:
+    async def events(self, caller: str, make: Make) -> AsyncGenerator[Event, None]:
         """``(number, "progress", {done, total})`` whenever that changed, and ``(number, "report", ...)`` at the end.
 
         Closing it before the end stops the report, and returns when its thread has stopped.

@@ -1,21 +1,21 @@
 """How bodies of the API hold a moment: as text, in answers always in one form."""
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
-from pydantic_core import PydanticCustomError
 
 from gateway.times import EXPECTED, PATTERN, parse_time
 
-NOT_A_TIME: Final = "time"
-"""Kind of problem of a member that should hold a moment."""
+
+class NotATime(ValueError):
+    """A member that should hold a moment and does not; what it says repeats nothing of what was sent."""
 
 
 def _seconds(value: Any) -> float:
     try:
         return parse_time(value if isinstance(value, str) else "")
     except ValueError:
-        raise PydanticCustomError(NOT_A_TIME, "{expected}", {"expected": EXPECTED}) from None
+        raise NotATime(EXPECTED) from None
 
 
 Time = Annotated[str, Field(pattern=PATTERN, json_schema_extra={"format": "date-time"})]

@@ -144,7 +144,7 @@ async def test_a_caller_is_busy_until_the_thread_has_stopped() -> None:
 
     events = reports.events("a", make)
     assert await anext(events) == (1, "progress", {"done": 0, "total": 3})
-    closing = asyncio.create_task(events.aclose())  # type: ignore[attr-defined]
+    closing = asyncio.create_task(events.aclose())
     await asyncio.sleep(0)
     assert "a" in reports._callers, "starting and leaving again and again must not pile up threads"
     making.steps.release()
