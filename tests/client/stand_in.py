@@ -402,7 +402,7 @@ class StandIn:
             case ("GET", "controls", "processing-record"):
                 return JSONResponse(found.processing(self.text))
             case ("GET", "audit", "entries"):
-                item = {"index": 4, "code": "STPEXE", "label": "step executed", "entry": entry}
+                item = {"index": 4, "code": "STPEXE", "label": "step executed", "entry": {**entry, "time": AFTER}}
                 return JSONResponse({"entries": [item], "next": 4, "tree_size": 9, "covers": {"first": 0, "last": 4},
                                      "matches": 1, "checkpoint": None})  # fmt: skip
         return problem("request.not_found", 404)
