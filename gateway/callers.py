@@ -4,6 +4,7 @@ from gateway.errors import Absent, Refused
 from gateway.identity.bearers import Bearers, tenants_of
 from gateway.model import CONNECTOR_PREFIX, Issuer, Principal
 from gateway.permissions import Permission, require
+from gateway.reasons import Reason
 from gateway.store.directory import SqlDirectory
 from gateway.store.directory_links import TOKEN, Identity, LinkView
 from gateway.store.directory_rows import API_KEY_PREFIX
