@@ -22,7 +22,7 @@ from sqlalchemy.exc import IntegrityError, ProgrammingError, SQLAlchemyError
 
 from audit.database import is_conflict
 from audit.driver import BulkInsert, Driver, Statements
-from audit.entry import COLUMNS, Built, build, format_time
+from audit.entry import COLUMNS, Built, build
 from audit.errors import AuditError, LogMisconfigured, LogUnavailable
 from audit.job import Job
 from audit.merkle import EMPTY_ROOT, Frontier
@@ -39,6 +39,7 @@ from gateway.errors import HandrailError, Outdated, Overtaken
 from gateway.model import DEFAULT_TENANT
 from gateway.ports import Write
 from gateway.reasons import Reason
+from gateway.times import format_time
 
 _REDO_MAX: Final = 20
 

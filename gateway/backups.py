@@ -20,7 +20,6 @@ from audit import restore as restoring
 from audit.backup import Manifest, Progress, nothing, refuse_existing
 from audit.checkpoint import VerifierKey, sign_note
 from audit.controls import load as load_controls
-from audit.entry import format_time
 from audit.errors import BackupRefused, LogUnavailable, LogUncertain
 from audit.post_quantum import PostQuantumKey
 from gateway import key_stores
@@ -33,6 +32,7 @@ from gateway.ports import Append, Purpose
 from gateway.service import SYSTEM_ACTOR, Gateway
 from gateway.settings import Settings
 from gateway.store.tables import plans, sessions, signing_keys
+from gateway.times import format_time
 from keys.entries import drafts
 
 _TRIES: Final = 5

@@ -22,6 +22,7 @@ from gateway.permissions import Permission, require
 from gateway.ports import Append, AuditLog, Directory, Guard, Purpose, Signer, Typ, Write
 from gateway.reasons import Reason
 from gateway.stages.verify import Jws
+from gateway.times import format_time
 from gateway.two_person import RULES, Act, Kind, Proposal, ProposalStatus
 
 _log = structlog.get_logger("handrail.proposals")
@@ -413,10 +414,19 @@ def view(proposal: Proposal, names: Mapping[str, str]) -> dict[str, Any]:
         "status": str(proposal.status),
         "proposed_by": names.get(proposal.proposed_by, proposal.proposed_by),
         "proposed_attested_by": proposal.proposed_attested_by,
-        "proposed_at": proposal.proposed_at,
-        "expires_at": proposal.expires_at,
+        "proposed_at": format_time(proposal.proposed_at),
+        "expires_at": format_time(proposal.expires_at),
     }
-    later = ("decided_by", "decided_attested_by", "decided_at", "in_force_until", "ended_by", "ended_at")
-    shown |= {name: value for name in later if (value := getattr(proposal, name)) is not None}
-    people = {name: names.get(by, by) for name in ("decided_by", "ended_by") if (by := shown.get(name)) is not None}
-    return shown | people
+    later: dict[str, str | None] = {
+        "decided_by": _named(proposal.decided_by, names),
+        "decided_attested_by": proposal.decided_attested_by,
+        "decided_at": format_time(proposal.decided_at),
+        "in_force_until": format_time(proposal.in_force_until),
+        "ended_by": _named(proposal.ended_by, names),
+        "ended_at": format_time(proposal.ended_at),
+    }
+    return shown | {name: value for name, value in later.items() if value is not None}
+
+
+def _named(pseudonym: str | None, names: Mapping[str, str]) -> str | None:
+    return None if pseudonym is None else names.get(pseudonym, pseudonym)
