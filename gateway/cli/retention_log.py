@@ -18,7 +18,7 @@ from audit.log import Log
 from audit.reader import Reader
 from audit.retention import Partition, Retention, months_before, survey
 from audit.worm import S3Archive
-from gateway import key_stores
+from gateway import key_services, key_stores
 from gateway.cli.audit import must_hold_a_log
 from gateway.cli.exits import Exit, Stop
 from gateway.ports import Append, Purpose
@@ -59,7 +59,7 @@ def reading(settings: Settings, work: Callable[[Reader], Result]) -> Result:
 async def opened(settings: Settings) -> AsyncIterator[tuple[Engine, Log, list[VerifierKey]]]:
     """The log, for writing, with the gateway's own keys; nothing is made that is not there, and no key signs that the
     log says is revoked."""
-    if not key_stores.has_master(settings):
+    if not key_services.has_wrapper(settings):
         where = settings.master_key_file
         raise Stop(f"{where}: there is no master key", f"Set HANDRAIL_HOME to the gateway's own, or give {VARIABLE}.")
     root = key_stores.open_root(settings)
