@@ -181,7 +181,8 @@ class Lifecycle:
         check_rollback(history, chosen)
         await self._stored(chosen)
         now = self.clock()
-        proof = self._rollback_act(actor, chosen, history[-1].digest, act, now)
+        # In a thread, because the key may be in a service.
+        proof = await asyncio.to_thread(self._rollback_act, actor, chosen, history[-1].digest, act, now)
         activation = Activation(len(history) + 1, chosen, Way.ROLLBACK, None, actor.pseudonym, now)
         draft = EntryDraft(
             EntryType.POLICY_ROLLED_BACK,

@@ -4,6 +4,7 @@ What a kind's document means is its handler's business; who may do what, and whe
 and everything that it brings about become durable in one append, or not at all.
 """
 
+import asyncio
 import secrets
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -192,7 +193,7 @@ class Proposals:
             raise Refused(Reason.PROPOSAL_MISMATCH, "document", member="document_sha256")
         if signed is None:
             two_person.check_unsigned(actor)
-        act = self._act(Act.ACTIVATE, proposal.binding(), actor, signed, now)
+        act = await asyncio.to_thread(self._act, Act.ACTIVATE, proposal.binding(), actor, signed, now)
         effects = await self._handler(proposal.kind).effects(proposal, actor)
         activated = replace(
             proposal,
@@ -283,7 +284,7 @@ class Proposals:
             "subject": subject,
             "document_sha256": sha256_canonical(checked),
         }
-        act = self._act(Act.PROPOSE, binding, actor, signed, now)
+        act = await asyncio.to_thread(self._act, Act.PROPOSE, binding, actor, signed, now)
         proposal = Proposal(
             id=binding["id"],
             kind=kind,
@@ -341,7 +342,9 @@ class Proposals:
     def _act(
         self, act: Act, binding: Mapping[str, str], actor: Principal, signed: bytes | None, now: float
     ) -> Committed:
-        """The signed act as a committed value: by the person's own key, else attested by the gateway."""
+        """The signed act as a committed value: by the person's own key, else attested by the gateway. In a thread,
+        because the key may be in a service.
+        """
         if signed is not None:
             two_person.verify_act(self._payload(signed, actor), act, binding, actor.id, self.log.origin, now)
             proof = signed

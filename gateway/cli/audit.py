@@ -23,7 +23,7 @@ from audit.fsck import check
 from audit.post_quantum import PostQuantumKey
 from audit.tables import entries
 from audit.witnesses import quorum_of
-from gateway import key_stores
+from gateway import key_services, key_stores
 from gateway.cli import audit_bundle, audit_export
 from gateway.cli.command import command, noun
 from gateway.cli.connect import Session
@@ -241,7 +241,7 @@ def second_keys(trust: Path | None) -> list[PostQuantumKey]:
 
 def _epochs(settings: Settings) -> EpochKeys:
     """The keys that seal the side table. Nothing is made here: without the gateway's own master key nothing opens."""
-    if not key_stores.has_master(settings):
+    if not key_services.has_wrapper(settings):
         raise Stop(f"{settings.master_key_file}: there is no master key", f"Give {VARIABLE}, or leave out --payloads.")
     return EpochKeys(settings.epochs_directory, key_stores.open_root(settings).derive("epoch"))
 
