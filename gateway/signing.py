@@ -134,7 +134,7 @@ class SignedProposals(Proposals):
             request: what is asked for, whose commitment the document names.
 
         Raises:
-            Refused: ``auth.forbidden``, ``freeze.active``; ``request.conflict`` where a proposal about the same is open.
+            Refused: ``auth.forbidden``, ``freeze.active``; ``request.conflict`` where another one about it is open.
             Unavailable: ``log.unavailable``; nothing is proposed.
         """
         require(actor, Permission.PROPOSALS_MAKE)

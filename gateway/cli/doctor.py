@@ -4,6 +4,7 @@ import importlib.util
 import shutil
 import stat
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,6 +26,8 @@ OPTIONAL: Final = "absent"
 """Not needed to serve."""
 FROZEN: Final = "frozen"
 """Found, and not in the way of serving."""
+ALONE: Final = "alone"
+"""One person may do what should take two; not in the way of serving."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,7 @@ def examine(config: Path | None) -> Iterator[Finding]:
         yield Finding("configuration", MISSING, exc.detail, "See: handrail config example")
         return
     yield Finding("configuration", OK, "readable, every key known")
-    for part in (_home, _frozen, _database, _keys, _policy_engine):
+    for part in (_home, _frozen, _database, _keys, _dual_control, _policy_engine):
         yield part(settings)
     yield from _jail(settings)
     for program in _PROGRAMS:
@@ -138,6 +141,26 @@ def _keys(settings: Settings) -> Finding:
         return Finding("keys", MISSING, exc.detail, "See docs/key-stores.md.")
     changing = "; also opened by the master key before" if key_stores.masters(settings).previous is not None else ""
     return Finding("keys", OK, f"{where}; root {root.id}, wrapped {root.generation} times{changing}")
+
+
+def _dual_control(settings: Settings) -> Finding:
+    from gateway import key_stores  # noqa: PLC0415 - 'doctor --help' starts without a database layer
+    from gateway.posture.people import alone  # noqa: PLC0415
+    from gateway.posture.scene import Scene  # noqa: PLC0415
+
+    name, scene = "dual control", Scene(settings, time.time())
+    if key_stores.is_new(settings):
+        return Finding(name, OK, "off until there are two security admins")
+    try:
+        tenants = alone(scene)
+    except HandrailError as exc:
+        return Finding(name, MISSING, exc.detail, "Check the database, and [keys].")
+    finally:
+        scene.close()
+    if tenants:
+        what = f"OFF: one person alone changes who decides, in: {', '.join(tenants)}"
+        return Finding(name, ALONE, what, "Add a second one: handrail principals add ID --role security_admin")
+    return Finding(name, OK, "changes of trust need several security admins")
 
 
 def _policy_engine(settings: Settings) -> Finding:

@@ -45,7 +45,7 @@ CASES: dict[str, list[str]] = {
     "proposals list": [],
     "proposals show": ["0" * 32],
     "proposals activate": ["0" * 32, "--yes"],
-    "proposals sign": ["0" * 32, "--yes"],
+    "proposals sign": ["1" * 32, "--yes"],
     "proposals withdraw": ["0" * 32],
     "policy bring": ["policy.bundle"],
     "policy propose": ["policy.bundle"],

@@ -120,8 +120,7 @@ class Hall:
         wanted = tables or ("principals", "api_keys", "issuers", "issuer_keys", "identity_links")
         with self.gateway.engine.connect() as connection:
             return {
-                name: sorted(map(str, connection.exec_driver_sql(f"SELECT * FROM {name}").all()))
-                for name in wanted
+                name: sorted(map(str, connection.exec_driver_sql(f"SELECT * FROM {name}").all())) for name in wanted
             }
 
 

@@ -147,7 +147,7 @@ async def test_an_erasure_is_no_way_around(town: Hall) -> None:
     with pytest.raises(Refused) as caught:
         await town.gateway.directory.retire_principal(pia, "ben")
     assert (caught.value.reason, caught.value.facts["needed"]) == (Reason.PROPOSAL_REQUIRED, 2)
-    status, code, _ = await town.refused("pia", "POST", "/v1/privacy/erasures", {"principal": "ben"})
+    status, code, _ = await town.refused("pia", "POST", "/v1/privacy/erasures", {"person": "ben"})
     assert (status, code) == (409, "proposal.required")
     assert (await town.ask("ben", "GET", "/v1/me")).status_code == 200
 

@@ -12,12 +12,12 @@ from sqlalchemy import delete, insert, update
 
 from gateway.dual_control import Thresholds
 from gateway.errors import Overtaken
-from gateway.store.tables import principals, proposal_signatures, proposals
+from gateway.store.tables import api_keys, principals, proposal_signatures, proposals
 from gateway.two_person import Kind
 from migrations import defences
 from tests.trust.hall import Hall, hall, own_key, public_jwk
 
-THREE = {"proposals": {"principals_threshold": 3, "issuers_threshold": 3}}
+THREE: dict[str, Any] = {"proposals": {"principals_threshold": 3, "issuers_threshold": 3}}
 FIVE = {"ann": "security_admin", "ben": "security_admin", "cat": "security_admin", "dan": "security_admin"}
 FIVE |= {"fay": "security_admin", "oli": "operator", "eve": "auditor", "bot": "agent"}
 
@@ -67,7 +67,7 @@ async def test_last_signatures_at_once_make_one_change(tmp_path: Path, database:
 
 @pytest.mark.postgres
 async def test_two_gateways_count_the_same_signatures(tmp_path: Path, postgres_url: str) -> None:
-    keys = {"keys": {"store": "database", "master_key_file": str(tmp_path / "first" / "master.key")}}
+    keys: dict[str, Any] = {"keys": {"store": "database", "master_key_file": str(tmp_path / "first" / "master.key")}}
     keys["keys"]["root_file"] = str(tmp_path / "first" / "root.key")
     shared = {**THREE, **keys, "privacy": {"epochs": str(tmp_path / "first" / "epochs")}}
     async with (
@@ -171,9 +171,7 @@ async def test_whoever_looks_again_and_again_is_told_so(town: Hall, monkeypatch:
 
 async def test_a_change_is_void_where_what_it_rests_on_moved(town: Hall) -> None:
     made = await town.ok("ann", "POST", "/v1/principals/oli/keys", {"api_key": own_key()[1]}, status=202)
-    linked = await town.ok(
-        "ann", "POST", "/v1/principals/bob/links", {"issuer": "company", "subject": "s"}, status=202
-    )
+    linked = await town.ok("ann", "POST", "/v1/principals/bob/links", {"issuer": "company", "subject": "s"}, status=202)
     await town.ok("ben", "DELETE", "/v1/principals/oli")
     assert (await town.not_signed("ben", made))[:2] == (409, "proposal.outdated")
     await town.agree(linked, "ben")
@@ -249,12 +247,15 @@ async def test_another_request_than_the_document_commits_to_is_not_signed(town: 
 async def test_an_admin_whose_row_is_taken_away_still_has_to_agree(town: Hall) -> None:
     """Else whoever is admin and writes to the database were alone at once."""
     with town.gateway.engine.begin() as connection:
+        connection.execute(delete(api_keys).where(api_keys.c.principal_id == "ben"))
         connection.execute(delete(principals).where(principals.c.principal_id == "ben"))
     town.gateway.directory.forget()
     made = await town.add("new", "operator")
     assert (made["needed"], made["status"]) == (2, "open")
     with town.gateway.engine.begin() as connection:
-        connection.execute(update(principals).where(principals.c.principal_id == "oli").values(roles='["security_admin"]'))
+        connection.execute(
+            update(principals).where(principals.c.principal_id == "oli").values(roles='["security_admin"]')
+        )
     town.gateway.directory.forget()
     assert (await town.refused("oli", "GET", "/v1/me"))[0] == 401
     assert (await town.refused("new", "GET", "/v1/me"))[0] == 401
@@ -297,9 +298,9 @@ async def test_signatures_from_before_a_restore_count_for_nothing(tmp_path: Path
         made = await town.add("new", "operator")
         tokens = town.tokens
         town.gateway.log.origin = "restored.example/log"
-        assert [one["counts"] for one in (await town.ok("ann", "GET", f"/v1/proposals/{made['id']}"))["signatures"]] == [
-            False
-        ]
+        assert [
+            one["counts"] for one in (await town.ok("ann", "GET", f"/v1/proposals/{made['id']}"))["signatures"]
+        ] == [False]
         assert (await town.not_signed("ben", made))[:2] == (409, "proposal.outdated")
         assert tokens
 
