@@ -31,6 +31,7 @@ metadata: Final = MetaData(
 )
 
 _GIVEN: Final = text("receipt_id IS NOT NULL")
+_OPEN: Final = text("status = 'open'")
 
 contexts: Final = Table(
     "contexts",
@@ -325,15 +326,7 @@ proposals: Final = Table(
     Column("mac", String(64), nullable=False, comment="HMAC-SHA-256 over the row, by a key outside the database."),
     Index(None, "tenant", "status"),
     Index(None, "kind", "status"),
-    Index(
-        "uq_proposals_open",
-        "tenant",
-        "kind",
-        "subject",
-        unique=True,
-        sqlite_where=text("status = 'open'"),
-        postgresql_where=text("status = 'open'"),
-    ),
+    Index("uq_proposals_open", "tenant", "kind", "subject", unique=True, sqlite_where=_OPEN, postgresql_where=_OPEN),
     comment="Changes that take two people.",
 )
 
