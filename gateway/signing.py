@@ -4,7 +4,6 @@ Every signature is a row and an entry; the one that makes them enough brings the
 also holds that nobody who counted was revoked or frozen meanwhile.
 """
 
-import asyncio
 import hashlib
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -101,10 +100,10 @@ class SignedProposals(Proposals):
     ) -> dict[str, Any]:
         """As ``Proposals.list``; those of counted kinds with their signatures."""
         page = await super().list(viewer, status, kind, after=after, limit=limit)
-        signed = await self.signatures.of([one["id"] for one in page["proposals"] if RULES[Kind(one["kind"])].counted])
+        counted = {one["id"]: Kind(one["kind"]) for one in page["proposals"] if RULES[Kind(one["kind"])].counted}
+        told = await self._told(viewer.tenant, counted)
         for one in page["proposals"]:
-            if RULES[Kind(one["kind"])].counted:
-                one.update(await self._counted(viewer.tenant, Kind(one["kind"]), signed.get(one["id"], ())))
+            one.update(told.get(one["id"], {}))
         return page
 
     async def show(self, proposal_id: str, viewer: Principal) -> dict[str, Any]:
@@ -302,26 +301,30 @@ class SignedProposals(Proposals):
         return request, salt.hex()
 
     async def _shown(self, proposal: Proposal, viewer: Principal) -> dict[str, Any]:
-        signed, request = await asyncio.gather(
-            self.signatures.of([proposal.id]),
-            self._request(proposal) if permits(viewer, RULES[proposal.kind].activate) else asyncio.sleep(0, None),
-        )
-        shown = view(proposal) | await self._counted(proposal.tenant, proposal.kind, signed.get(proposal.id, ()))
+        shown = view(proposal) | (await self._told(proposal.tenant, {proposal.id: proposal.kind}))[proposal.id]
+        if not permits(viewer, RULES[proposal.kind].activate):
+            return shown
+        request = await self._request(proposal)
         return shown if request is None else {**shown, "request": request[0], "request_salt": request[1]}
 
-    async def _counted(self, tenant: str, kind: Kind, signed: Sequence[Signature]) -> dict[str, Any]:
-        signers = [one.signer for one in signed]
-        electorate = await self.changing.electorate(tenant, kind, signers)
+    async def _told(self, tenant: str, counted: Mapping[str, Kind]) -> dict[str, dict[str, Any]]:
+        """What is shown of proposals beside themselves: how many signatures they need, and which they have."""
+        signed = await self.signatures.of(list(counted))
+        signers = sorted({one.signer for given in signed.values() for one in given})
         names = await self.changing.names(tenant, signers)
+        may = {kind: await self.changing.electorate(tenant, kind, signers) for kind in {*counted.values()}}
         return {
-            "needed": electorate.needed,
-            "signatures": [
-                {
-                    "by": names.get(one.signer, one.signer),
-                    "attested_by": one.attested_by,
-                    "at": one.signed_at,
-                    "counts": one.audience == self.log.origin and self._counts(electorate.people.get(one.signer)),
-                }
-                for one in signed
-            ],
+            proposal: {
+                "needed": may[kind].needed,
+                "signatures": [
+                    {
+                        "by": names.get(one.signer, one.signer),
+                        "attested_by": one.attested_by,
+                        "at": one.signed_at,
+                        "counts": one.audience == self.log.origin and self._counts(may[kind].people.get(one.signer)),
+                    }
+                    for one in signed.get(proposal, ())
+                ],
+            }
+            for proposal, kind in counted.items()
         }

@@ -26,6 +26,7 @@ from gateway.store.tables import (
     policy_bundles,
     policy_shadows,
     principals,
+    proposal_signatures,
     proposals,
     security_keys,
     sessions,
@@ -135,6 +136,15 @@ class Personal:
                 .where(approvals.c.tenant == tenant, approval_answers.c.approver_id == principal_id)
             )
             found["answers"] = [_visible(row) for row in connection.execute(answers).mappings()]
+            pseudonym = select(principals.c.pseudonym).where(
+                principals.c.tenant == tenant, principals.c.principal_id == principal_id
+            )
+            signatures = (
+                select(proposal_signatures)
+                .join_from(proposal_signatures, proposals, proposals.c.proposal_id == proposal_signatures.c.proposal_id)
+                .where(proposals.c.tenant == tenant, proposal_signatures.c.signer == pseudonym.scalar_subquery())
+            )
+            found["signatures"] = [_visible(row) for row in connection.execute(signatures).mappings()]
             found["issuers"] = [_visible(row) for row in self._issuers(connection, tenant, principal_id)]
             for table, column in _IN_OFFICE if tenant == DEFAULT_TENANT else ():
                 query = select(table).where(table.c[column] == principal_id)

@@ -152,6 +152,17 @@ async def test_an_erasure_is_no_way_around(town: Hall) -> None:
     assert (await town.ask("ben", "GET", "/v1/me")).status_code == 200
 
 
+async def test_what_is_held_of_a_person_has_what_they_signed_and_forgets_whom_it_was_about(town: Hall) -> None:
+    made = await town.add("ada.lovelace", "operator")
+    await town.agree(made, "ben")
+    held = await town.ok("pia", "POST", "/v1/privacy/access", {"person": "ben"})
+    assert "signer" in str(held["rows"]["signatures"])
+    await town.ok("pia", "POST", "/v1/privacy/erasures", {"person": "ada.lovelace"}, status=202)
+    shown = await town.ok("ann", "GET", f"/v1/proposals/{made['id']}")
+    assert "request" not in shown
+    assert "lovelace" not in str(shown)
+
+
 @pytest.mark.parametrize("name", ["oli", "bob", "aut", "eve", "bot", "pia"])
 async def test_only_security_admins_propose_and_sign(town: Hall, name: str) -> None:
     for method, path, body in CHANGES.values():

@@ -12,6 +12,7 @@ from sqlalchemy import delete, insert, update
 
 from gateway.dual_control import Thresholds
 from gateway.errors import Overtaken
+from gateway.store.directory import NewPrincipal
 from gateway.store.tables import api_keys, principals, proposal_signatures, proposals
 from gateway.two_person import Kind
 from migrations import defences
@@ -191,6 +192,19 @@ async def test_time_ends_a_change_also_before_upkeep_looks(town: Hall) -> None:
         await town.gateway.proposals.expire()
     assert len(town.entries("PRPEXP")) == 1
     assert (await town.refused("new", "GET", "/v1/me"))[0] == 401
+
+
+async def test_tenants_have_admins_of_their_own(town: Hall) -> None:
+    [made] = await town.gateway.directory.bootstrap([NewPrincipal("ann", ["security_admin"])], "acme")
+    town.tokens["ann of acme"] = str(made["api_key"]["token"])
+    await town.ok("ann of acme", "POST", "/v1/principals", {"id": "oli", "roles": ["operator"]}, status=201)
+    ours = await town.add("new", "operator")
+    assert (await town.not_signed("ann of acme", ours))[:2] == (404, "request.not_found")
+    second = {"id": "zoe", "roles": ["security_admin"]}
+    await town.ok("ann of acme", "POST", "/v1/principals", second, status=201)
+    theirs = await town.add("new", "operator", by="ann of acme")
+    assert (await town.not_signed("ben", theirs))[:2] == (404, "request.not_found")
+    assert theirs["needed"] == 2
 
 
 # --- own keys --------------------------------------------------------------------------------------------------------
