@@ -53,11 +53,14 @@ class Callers(SqlDirectory):
             Refused: as :meth:`link`; ``request.not_found`` for an issuer that vouches for nobody of the actor's tenant.
         """
         require(actor, Permission.PRINCIPALS_MANAGE)
+        return await self.link(actor, principal_id, self.identity(actor.tenant, issuer, subject))
+
+    def identity(self, tenant: str, issuer: str, subject: str) -> Identity:
+        """A subject of a configured issuer. Raises ``request.not_found`` where it vouches for nobody of the tenant."""
         provider = self.bearers.source_of(issuer)
-        if provider is None or actor.tenant not in tenants_of(provider.settings):
+        if provider is None or tenant not in tenants_of(provider.settings):
             raise Absent("issuer", issuer)
-        identity = Identity(TOKEN, actor.tenant, provider.settings.issuer, subject)
-        return await self.link(actor, principal_id, identity)
+        return Identity(TOKEN, tenant, provider.settings.issuer, subject)
 
     async def attests_request(self, tenant: str, issuer_id: str) -> bool:
         """Whether an issuer may attest a user's words, now; one that is gone may not."""
