@@ -87,6 +87,10 @@ def view(status: str = "done", *steps: dict[str, Any]) -> dict[str, Any]:
 class testing_only_Log:  # noqa: N801
     origin = "handrail.test/log"
 
+    @property
+    def reads(self) -> "testing_only_Log":
+        return self
+
     def __init__(self) -> None:
         self.aggregated: list[tuple[EntryDraft, str]] = []
         self.making: Callable[[Any], None] | None = None
@@ -553,7 +557,7 @@ class testing_only_Proposals:  # noqa: N801
         self, proposal_id: str, actor: Principal, *, document_sha256: str, signed: bytes | None
     ) -> dict[str, Any]:
         self.asked.append((proposal_id, actor.id, document_sha256, signed))
-        signature = {"by": actor.id, "attested_by": "gateway", "at": 1.0, "counts": True}
+        signature = {"by": actor.id, "attested_by": "gateway", "at": AFTER, "counts": True}
         return {**await self.show(proposal_id, actor), "needed": 2, "signatures": [signature]}
 
     async def withdraw(self, proposal_id: str, actor: Principal) -> dict[str, Any]:

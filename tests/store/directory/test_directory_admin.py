@@ -164,9 +164,15 @@ async def test_malformed_tenant_is_refused(directory: SqlDirectory, tenant: str)
     await refused(directory.bootstrap([NewPrincipal("root", ["security_admin"])], tenant), Reason.REQUEST_MALFORMED)
 
 
+async def revoke_as_agreed(directory: SqlDirectory, actor: Principal, principal_id: str) -> None:
+    """As a proposal does that enough security admins signed."""
+    change = await directory.prepare_revocation(actor.tenant, actor.pseudonym, principal_id)
+    await directory._append(change.item)  # noqa: SLF001 - without the proposal
+
+
 async def test_bootstrap_stays_shut_after_everybody_else_was_revoked(directory: SqlDirectory, root: Principal) -> None:
     await directory.add_principal(root, NewPrincipal("deputy", ["security_admin"]))
-    await directory.revoke_principal(root, "deputy")
+    await revoke_as_agreed(directory, root, "deputy")
     await refused(directory.bootstrap([NewPrincipal("eve", ["security_admin"])]), Reason.REQUEST_CONFLICT)
 
 
@@ -194,7 +200,8 @@ async def test_the_last_security_admin_cannot_be_revoked(
     await refused(directory.revoke_principal(root, "root"), Reason.REQUEST_CONFLICT)
     made = await directory.add_principal(root, NewPrincipal("deputy", ["security_admin"]))
     deputy = await directory.authenticate(made["api_key"]["token"], clock.now)
-    await directory.revoke_principal(deputy, "root")
+    await refused(directory.revoke_principal(deputy, "root"), Reason.PROPOSAL_REQUIRED)
+    await revoke_as_agreed(directory, deputy, "root")
     await refused(directory.revoke_principal(deputy, "deputy"), Reason.REQUEST_CONFLICT)
 
 
