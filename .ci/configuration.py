@@ -22,6 +22,7 @@ from gateway.settings import (
     RemoteSettings,
     Section,
     Settings,
+    TlsSettings,
     WebhookSettings,
     WitnessSettings,
 )
@@ -47,6 +48,12 @@ digits, instead of a file), `HANDRAIL_MASTER_KEY_PREVIOUS` (the one before: see
 [key stores](key-stores.md#a-new-master-key)), and `HANDRAIL_URL` and `HANDRAIL_API_KEY` (for the commands that talk to
 a gateway). Any other `HANDRAIL_` variable that is not a setting stops the start: a mistyped safety setting must not
 pass unseen.
+"""
+
+TLS = """\
+## [server.tls]
+
+TLS of the listener: see [TLS](tls.md).
 """
 
 REMOTE = """\
@@ -121,8 +128,10 @@ def document() -> str:
         section = field.annotation
         if isinstance(section, type) and issubclass(section, Section):
             variables = f"HANDRAIL_{name.upper()}__"
-            inner = {"remote", "witnesses", "pkcs11"}
+            inner = {"remote", "witnesses", "pkcs11", "tls"}
             parts += [f"## [{name}]\n", f"{_doc(section)}\n", _table(section, variables, skip=inner)]
+            if "tls" in section.model_fields:
+                parts += [TLS, _table(TlsSettings, f"{variables}TLS__")]
             if "remote" in section.model_fields:
                 parts += [REMOTE, _table(RemoteSettings, f"{variables}REMOTE__")]
             if "pkcs11" in section.model_fields:

@@ -58,6 +58,7 @@ from gateway.store.receipts import SqlReceipts
 from gateway.store.sessions import SqlSessions
 from gateway.store.trials import SqlTrials
 from gateway.telemetry import Metrics, tracer
+from gateway.tls import ServerTls
 from gateway.two_person import Kind
 from gateway.webhooks.delivery import Deliveries, Webhook
 from gateway.webhooks.messages import listeners
@@ -258,7 +259,18 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         tracer=spans,
         clock=clock,
         jail=jail,
+        tls=_tls(settings, metrics, clock),
     )
+
+
+def _tls(settings: Settings, metrics: Metrics, clock: Callable[[], float]) -> ServerTls | None:
+    """The listener's certificate, with the gauges that look at it."""
+    if settings.server.tls is None:
+        return None
+    tls = ServerTls(settings.server.tls, clock)
+    metrics.tls_ends.set_function(lambda: tls.certificate.ends_at)
+    metrics.tls_problem.set_function(lambda: tls.unusable)
+    return tls
 
 
 def _providers(settings: Settings, metrics: Metrics) -> list[Provider]:

@@ -21,6 +21,7 @@ from gateway.settings.server import (
     PlanSettings,
     ServerSettings,
     TelemetrySettings,
+    TlsSettings,
     WebhookSettings,
 )
 from gateway.settings.storage import (
@@ -59,6 +60,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "TelemetrySettings",
+    "TlsSettings",
     "WebhookSettings",
     "WitnessSettings",
     "load",

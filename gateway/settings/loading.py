@@ -109,7 +109,8 @@ class Settings(BaseSettings):
     @property
     def public_url(self) -> str:
         """The base URL for links, without a trailing slash."""
-        return (self.server.public_url or f"http://{self.server.host}:{self.server.port}").rstrip("/")
+        scheme = "http" if self.server.tls is None else "https"
+        return (self.server.public_url or f"{scheme}://{self.server.host}:{self.server.port}").rstrip("/")
 
 
 # Variables that steer clients of the gateway, not the gateway itself.
