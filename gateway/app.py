@@ -98,8 +98,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
     witnesses = Witnesses.open(settings.log, log, log.cosigned, courier, clock)
     witness_gauges.measure(metrics, witnesses)
     directory = Callers(engine, log, root.derive("directory rows"), clock)
-    directory.connectors = keyset
-    directory.bearers = Bearers(_providers(settings, metrics), directory)
+    directory.open(keyset, Bearers(_providers(settings, metrics), directory), settings.server)
     jail = Jail(settings.jail, home)
     hands = Registry(settings.hands, jail, SqlPins(engine, log, root.derive("pin rows"), newest_pin))
 

@@ -16,13 +16,20 @@ class Authority:
         self.directory = directory
         directory.mkdir()
         self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test authority")])
+        self._name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, f"test authority {directory.name}")])
         self.certificate = directory / "ca.pem"
         basics = x509.BasicConstraints(ca=True, path_length=0)
         made = (
             self._unsigned(self._name, self._key).add_extension(basics, critical=True).sign(self._key, hashes.SHA256())
         )
         self.certificate.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+
+    @property
+    def private_key(self) -> bytes:
+        """The authority's own key in PEM."""
+        return self._key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
 
     def issue(
         self, name: str, *more: x509.GeneralName, days: tuple[float, float] = (-1 / 24, 1 / 24)

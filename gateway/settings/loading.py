@@ -115,7 +115,16 @@ class Settings(BaseSettings):
 
 # Variables that steer clients of the gateway, not the gateway itself.
 CLIENT_VARIABLES = frozenset(
-    {"HANDRAIL_URL", "HANDRAIL_API_KEY", "HANDRAIL_CONFIG", "HANDRAIL_MASTER_KEY", "HANDRAIL_MASTER_KEY_PREVIOUS"}
+    {
+        "HANDRAIL_URL",
+        "HANDRAIL_API_KEY",
+        "HANDRAIL_CA_FILE",
+        "HANDRAIL_CLIENT_CERT",
+        "HANDRAIL_CLIENT_KEY",
+        "HANDRAIL_CONFIG",
+        "HANDRAIL_MASTER_KEY",
+        "HANDRAIL_MASTER_KEY_PREVIOUS",
+    }
 )
 
 
