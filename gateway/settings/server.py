@@ -68,6 +68,12 @@ class ServerSettings(Section):
         description="Approval requests that one principal's plans may have open; beyond it 429 limit.approvals.",
     )
 
+    @model_validator(mode="after")
+    def _said_by_somebody(self) -> "ServerSettings":
+        if self.proxy_client_certificates and not self.trusted_proxies:
+            raise ValueError("proxy_client_certificates needs trusted_proxies: nobody else is believed")
+        return self
+
     @field_validator("trusted_proxies")
     @classmethod
     def _networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:

@@ -19,6 +19,11 @@ def server(**changed: Any) -> ServerSettings:
     return ServerSettings.model_validate({"trusted_proxies": ["10.0.0.0/24", "2001:db8::1"], **changed})
 
 
+def test_certificates_are_said_by_declared_proxies_alone() -> None:
+    with pytest.raises(ValueError, match="trusted_proxies"):
+        ServerSettings(proxy_client_certificates=True)
+
+
 async def passed(
     peer: str | None, *headers: tuple[str, str], settings: ServerSettings | None = None, **more: Any
 ) -> dict[str, Any]:
