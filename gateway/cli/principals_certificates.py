@@ -26,7 +26,7 @@ def add(
     email: Annotated[str | None, typer.Option(help="Any that has this address.")] = None,
     subject: Annotated[str | None, typer.Option(help="Any of this subject (RFC 4514), as CN=ada,O=Example.")] = None,
 ) -> None:
-    """Let whoever holds a certificate call as a principal. Names are believed of the authorities in the settings."""
+    """Let whoever holds a certificate, or any of the configured authorities with a name in it, call as a principal."""
     names = {"uri": uri, "dns": dns, "email": email, "subject": subject}
     given = [(kind, value) for kind, value in names.items() if value is not None]
     if len(given) + (certificate is not None) != 1:

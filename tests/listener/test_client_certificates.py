@@ -357,3 +357,29 @@ async def test_many_at_once(tmp_path: Path, authority: Authority) -> None:
 
         found = await asyncio.gather(*map(who, pairs))
         assert found == [[name] * 10 for name in ["bot", "bob", "cy", "dee"]]
+
+
+async def test_readiness_and_metrics_tell_of_files_that_cannot_be_used(tmp_path: Path, authority: Authority) -> None:
+    async with town(tmp_path, authority) as here:
+        value = here.gateway.metrics.registry.get_sample_value
+        tls = here.gateway.tls
+        assert tls is not None
+        assert value("handrail_tls_certificate_expiry_timestamp_seconds") == tls.certificate.ends_at
+        assert value("handrail_tls_certificate_problem") == 0
+
+        async def notice() -> str | None:
+            return (await here.http.get("/readyz")).json()["notices"].get("tls")
+
+        assert await notice() is None
+        pair = here.gateway.settings.server.tls
+        assert pair is not None
+        kept = pair.certificate.read_bytes()
+        pair.certificate.write_bytes(kept[:100])
+        assert await until(notice) == "tls.certificate"
+        assert value("handrail_tls_certificate_problem") == 1
+        pair.certificate.write_bytes(kept)
+
+        async def well() -> bool:
+            return await notice() is None
+
+        await until(well)
