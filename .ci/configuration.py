@@ -17,6 +17,7 @@ from gateway.settings import (
     BindSettings,
     HandSettings,
     IdentitySettings,
+    LoginSettings,
     Pkcs11Settings,
     ProcessingSettings,
     RemoteSettings,
@@ -82,6 +83,12 @@ IDENTITY = """\
 An issuer of access tokens that callers may send: see [identity](identity.md).
 """
 
+LOGIN = """\
+## [identity.NAME.login]
+
+How people log in to the pages at that issuer: see [identity](identity.md#people-log-in-to-the-pages).
+"""
+
 WEBHOOKS = """\
 ## [webhooks.NAME]
 
@@ -138,7 +145,7 @@ def document() -> str:
                 parts += [PKCS11, _table(Pkcs11Settings, f"{variables}PKCS11__")]
             if "witnesses" in section.model_fields:
                 parts += [WITNESSES, _table(WitnessSettings, None)]
-    parts += [IDENTITY, _table(IdentitySettings, None)]
+    parts += [IDENTITY, _table(IdentitySettings, None), LOGIN, _table(LoginSettings, None)]
     parts += [WEBHOOKS, _table(WebhookSettings, None)]
     parts += [HANDS, _table(HandSettings, None, skip={"actions", "binds", "processing"})]
     parts += [ACTIONS, _table(ActionSettings, None)]

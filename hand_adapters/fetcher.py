@@ -1,7 +1,9 @@
-"""GETs small documents over the one dialer: a refused address is refused here too, and no redirect is followed."""
+"""Asks for small documents over the one dialer: a refused address is refused here too, and no redirect is followed."""
 
 import asyncio
 import ssl
+from collections.abc import Mapping
+from http import HTTPStatus
 from pathlib import Path
 
 import aiohttp
@@ -38,24 +40,48 @@ class HttpFetcher:
         Raises:
             Unavailable: ``auth.unavailable``: no such answer in time, or one that is longer.
         """
+        status, answer = await self._ask("GET", url, None, {}, timeout_seconds, answer_max_bytes)
+        if status != HTTPStatus.OK:
+            raise Unavailable(Reason.AUTH_UNAVAILABLE, f"{url} answers {status}")
+        return answer
+
+    async def post(
+        self, url: str, form: str, headers: Mapping[str, str], *, timeout_seconds: float, answer_max_bytes: int
+    ) -> tuple[int, bytes]:
+        """Status and body of the answer to a form (``application/x-www-form-urlencoded``).
+
+        Raises:
+            Unavailable: ``auth.unavailable``: no answer in time, or one that is longer.
+        """
+        sent = {**headers, "Content-Type": "application/x-www-form-urlencoded"}
+        return await self._ask("POST", url, form.encode("ascii"), sent, timeout_seconds, answer_max_bytes)
+
+    async def _ask(
+        self,
+        method: str,
+        url: str,
+        body: bytes | None,
+        headers: Mapping[str, str],
+        timeout_seconds: float,
+        answer_max_bytes: int,
+    ) -> tuple[int, bytes]:
         if self._session is None:
             self._session = session(Dialer(private_network=self._private_network, limit=2))
+        sent = {**headers, "Accept": "application/json"}
         try:
             async with (
                 asyncio.timeout(timeout_seconds),
-                self._session.get(
-                    url, allow_redirects=False, ssl=self._tls, headers={"Accept": "application/json"}
+                self._session.request(
+                    method, url, data=body, headers=sent, allow_redirects=False, ssl=self._tls
                 ) as response,
             ):
-                if response.status != 200:
-                    raise Unavailable(Reason.AUTH_UNAVAILABLE, f"{url} answers {response.status}")
                 answer = await response.content.read(answer_max_bytes + 1)
                 while len(answer) <= answer_max_bytes and (chunk := await response.content.read(answer_max_bytes)):
                     answer += chunk
                 if len(answer) > answer_max_bytes:
                     response.close()
                     raise Unavailable(Reason.AUTH_UNAVAILABLE, f"{url} answers more than {answer_max_bytes} bytes")
-                return answer
+                return response.status, answer
         except TimeoutError:
             raise Unavailable(Reason.AUTH_UNAVAILABLE, f"{url} did not answer in time") from None
         except (aiohttp.ClientError, OSError, Disconnected, ValueError) as exc:

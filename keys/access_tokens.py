@@ -129,15 +129,11 @@ def verify(token: UnverifiedToken, profile: Profile, key: ProviderKey, now: floa
     Raises:
         Refused: ``auth.expired``; ``auth.scope``; ``auth.invalid`` for anything else.
     """
-    if token.header.get("alg") != profile.algorithm:
-        raise _invalid("another algorithm than the issuer's pinned one")
+    _check_algorithm(token, profile.algorithm)
     typ = token.header.get("typ", "jwt")
     if not isinstance(typ, str) or typ.lower().removeprefix("application/") != profile.typ:
         raise _invalid("another class of token")
-    try:
-        jws.deserialize_compact(token.compact, key.key, registry=JWSRegistry(algorithms=[profile.algorithm]))
-    except (JoseError, ValueError) as exc:
-        raise _invalid(f"signature: {type(exc).__name__}") from None
+    verify_signature(token, profile.algorithm, key)
     claims = token.claims
     if claims["iss"] != profile.issuer:
         raise _invalid("another issuer")
@@ -151,6 +147,19 @@ def verify(token: UnverifiedToken, profile: Profile, key: ProviderKey, now: floa
     if not profile.scopes <= granted(claims):
         raise Refused(Reason.AUTH_SCOPE, "a scope is missing")
     return VerifiedToken(profile.issuer, subject, claims, bound)
+
+
+def verify_signature(token: UnverifiedToken, algorithm: str, key: ProviderKey) -> None:
+    """Check who signed a token, by the one algorithm that the operator pinned. Nothing else of it is believed by this.
+
+    Raises:
+        Refused: ``auth.invalid``.
+    """
+    _check_algorithm(token, algorithm)
+    try:
+        jws.deserialize_compact(token.compact, key.key, registry=JWSRegistry(algorithms=[algorithm]))
+    except (JoseError, ValueError) as exc:
+        raise _invalid(f"signature: {type(exc).__name__}") from None
 
 
 def granted(claims: Mapping[str, Any]) -> frozenset[str]:
@@ -171,6 +180,11 @@ def _certificate(claims: Mapping[str, Any]) -> str | None:
     if not isinstance(thumbprint, str) or _THUMBPRINT.fullmatch(thumbprint) is None:
         raise _invalid("bound to no thumbprint")
     return thumbprint
+
+
+def _check_algorithm(token: UnverifiedToken, algorithm: str) -> None:
+    if token.header.get("alg") != algorithm:
+        raise _invalid("another algorithm than the issuer's pinned one")
 
 
 def _check_class(claims: Mapping[str, Any]) -> None:
