@@ -72,6 +72,7 @@ class Bearers:
             raise Refused(Reason.AUTH_INVALID, "bearer token: of an issuer that is not configured")
         provider, profile = known
         verified = verify(unverified, profile, await provider.key(unverified.kid), now)
+        _check_bound(verified, provider.settings, certificate, now)
         return (await self.subject(provider, verified))[1]
 
     async def subject(self, provider: Provider, verified: VerifiedToken) -> tuple[str, Principal]:
@@ -82,7 +83,6 @@ class Bearers:
             Unavailable: ``auth.unavailable``; the database cannot be read or written.
         """
         settings = provider.settings
-        _check_bound(verified, settings, certificate, now)
         kind = TOKEN if settings.roles_claim is None else CLAIMS
         identity = Identity(kind, tenant_of(settings, verified.claims), settings.issuer, verified.subject)
         return await self._principal(provider, identity, verified)
