@@ -25,6 +25,16 @@ NAME_MAX: Final = 255
 _PEM: Final = re.compile(rb"-----BEGIN CERTIFICATE-----\s+([A-Za-z0-9+/=\s]+?)\s+-----END CERTIFICATE-----\s*")
 
 
+_UNREADABLE: Final = (
+    ValueError,
+    TypeError,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
+"""What reading a certificate that somebody made up raises; found by changing bytes at random (tested)."""
+
+
 class NameKind(StrEnum):
     """What a certificate may be known by: its thumbprint, or what its authority wrote into it (RFC 8705 section 2.1.2).
 
@@ -67,7 +77,7 @@ class Certificate:
                 raise _malformed("something behind the certificate")
             names = tuple(_names(read))
             times = read.not_valid_before_utc.timestamp(), read.not_valid_after_utc.timestamp()
-        except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as exc:
+        except _UNREADABLE as exc:
             raise _malformed(type(exc).__name__) from None
         return cls(b64url_encode(hashlib.sha256(der).digest()), names if len(names) <= NAMES_MAX else (), *times)
 

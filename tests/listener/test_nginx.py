@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import random
 import re
 import shutil
 import socket
@@ -156,6 +157,22 @@ JUNK = {
 def test_what_is_not_one_certificate_is_refused(values: Sequence[bytes]) -> None:
     with pytest.raises(Malformed):
         certificate(values)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_certificate_with_changed_bytes_is_another_or_none(authority: Authority) -> None:
+    file = authority.issue("mine", x509.UniformResourceIdentifier(URI))[0]
+    whole = base64.b64decode(said(file).strip(":"))
+    chance = random.Random(8705)
+    for _ in range(20_000):
+        der = bytearray(whole)
+        for _ in range(chance.randint(1, 3)):
+            der[chance.randrange(len(der))] = chance.randrange(256)
+        try:
+            read = Certificate.read(bytes(der))
+        except Malformed:
+            continue
+        assert (read.thumbprint == Certificate.read(whole).thumbprint) is (bytes(der) == whole)
 
 
 def test_something_behind_a_certificate_is_refused(authority: Authority) -> None:
