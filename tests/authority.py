@@ -1,5 +1,6 @@
 """A certificate authority for one test."""
 
+import base64
 import datetime as dt
 import ipaddress
 from pathlib import Path
@@ -54,6 +55,12 @@ class Authority:
             )
         )
         return files
+
+    @staticmethod
+    def header_of(certificate: Path) -> str:
+        """The value of ``Client-Cert`` (RFC 9440) with which a proxy says a certificate."""
+        read = x509.load_pem_x509_certificate(certificate.read_bytes())
+        return f":{base64.b64encode(read.public_bytes(serialization.Encoding.DER)).decode()}:"
 
     def _unsigned(
         self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, days: tuple[float, float] = (-1 / 24, 1 / 24)

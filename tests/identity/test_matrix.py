@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from gateway.certificates import Certificate
 from gateway.console.routes import table as pages_of
 from gateway.model import Role
 from gateway.permissions import EVERYONE, ROLE_PERMISSIONS, Permission, permits
@@ -20,6 +21,7 @@ from gateway.store.directory import NewPrincipal
 from gateway.web.routes import TABLE
 from gateway.web.routing import Access, Endpoint
 from tests.approvals.world import World, person
+from tests.authority import Authority
 from tests.identity.issuer import signed
 from tests.identity.real import AUDIENCE
 from tests.identity.town import FIRST, both
@@ -44,7 +46,9 @@ async def town(tmp_path: Path) -> AsyncIterator[Town]:
         "roles": GROUPS,
         "privileged_roles": ["approver", "security_admin", "privacy_officer"],
     }
-    async with both(tmp_path, **claims) as (here, provider):
+    authority = Authority(tmp_path / "ca")
+    server = {"trusted_proxies": ["127.0.0.1"], "proxy_client_certificates": True}
+    async with both(tmp_path, server=server, **claims) as (here, provider):
         root = await person(here, "root")
         directory = here.gateway.directory
         found: dict[tuple[str, Role], str] = {}
@@ -58,6 +62,10 @@ async def town(tmp_path: Path) -> AsyncIterator[Town]:
             found["linked token", role] = signed({**body, "sub": f"linked {role}"}, FIRST, kid="first")
             grouped = {**body, "sub": f"claimed {role}", "groups": [f"{role}s", "others"]}
             found["token with claims", role] = signed(grouped, FIRST, kid="first")
+            await directory.add_principal(root, NewPrincipal(f"{role}-certified", [str(role)]))
+            file = authority.issue(str(role))[0]
+            await directory.link_certificate(root, f"{role}-certified", Certificate.read_pem(file.read_text()))
+            found["certificate", role] = authority.header_of(file)
         yield Town(here, found)
 
 
@@ -74,14 +82,15 @@ async def status_of(http: httpx2.AsyncClient, endpoint: Endpoint, headers: Mappi
         return answer.status_code, str(answer.json().get("code", ""))
 
 
-@pytest.mark.parametrize("kind", ["api key", "linked token", "token with claims"])
+@pytest.mark.parametrize("kind", ["api key", "linked token", "token with claims", "certificate"])
 async def test_a_role_opens_the_same_routes_by_every_credential(town: Town, kind: str) -> None:
     for role in Role:
         await walk(town, kind, role)
 
 
 async def walk(town: Town, kind: str, role: Role) -> None:
-    headers = {"authorization": f"Bearer {town.credentials[kind, role]}"}
+    credential = town.credentials[kind, role]
+    headers = {"client-cert": credential} if kind == "certificate" else {"authorization": f"Bearer {credential}"}
     me = (await town.here.http.get("/v1/me", headers=headers)).json()
     assert me["roles"] == [role], kind
     granted = ROLE_PERMISSIONS[role] | EVERYONE

@@ -14,7 +14,7 @@ CLAIMS = {"machine": {"groups": ["agents", "unknown to us"]}, "app": {"groups": 
 
 @asynccontextmanager
 async def both(
-    home: Path, claims: dict[str, Any] | None = None, **identity: Any
+    home: Path, claims: dict[str, Any] | None = None, server: dict[str, Any] | None = None, **identity: Any
 ) -> AsyncIterator[tuple[World, RealProvider]]:
     async with running(FIRST, claims=claims or CLAIMS) as provider:
         company = {
@@ -24,5 +24,5 @@ async def both(
             "private_network": True,
             **identity,
         }
-        async with world(home, identity={"company": company}) as here:
+        async with world(home, identity={"company": company}, server=server or {}) as here:
             yield here, provider

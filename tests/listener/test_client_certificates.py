@@ -13,7 +13,6 @@ from typing import Any
 import httpx2
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
 from handrail import AsyncClient, HandrailProblem
 from sqlalchemy import select, update
 
@@ -215,10 +214,7 @@ async def test_an_api_key_says_more_than_a_certificate(tmp_path: Path, authority
 
 async def test_a_client_cert_header_of_a_client_is_nothing(tmp_path: Path, authority: Authority) -> None:
     mine = authority.issue("mine")
-    der = x509.load_pem_x509_certificate(mine[0].read_bytes()).public_bytes(Encoding.DER)
-    import base64
-
-    header = {"client-cert": f":{base64.b64encode(der).decode()}:"}
+    header = {"client-cert": Authority.header_of(mine[0])}
     for server in ({}, {"trusted_proxies": ["192.0.2.1"], "proxy_client_certificates": True}):
         async with town(tmp_path, authority, server=server) as here:
             if not server:

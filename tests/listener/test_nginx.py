@@ -16,7 +16,6 @@ from typing import Any
 import httpx2
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from gateway.certificates import Certificate, NameKind
 from gateway.errors import Malformed
@@ -92,9 +91,7 @@ def client(authority: Authority, files: tuple[Path, Path] | None = None) -> http
     return httpx2.AsyncClient(verify=context)
 
 
-def said(file: Path) -> str:
-    der = x509.load_pem_x509_certificate(file.read_bytes()).public_bytes(Encoding.DER)
-    return f":{base64.b64encode(der).decode()}:"
+said = Authority.header_of
 
 
 @pytest.fixture
