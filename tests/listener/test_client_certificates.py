@@ -20,7 +20,9 @@ from gateway.certificates import Certificate, NameKind
 from gateway.store.tables import identity_links
 from tests.approvals.world import World, person, world
 from tests.authority import Authority
-from tests.identity.issuer import KEY, claims, jwks, signed
+from tests.identity.issuer import signed
+from tests.identity.real import AUDIENCE
+from tests.identity.town import FIRST, both
 from tests.until import until
 
 URI = "spiffe://example.org/bot"
@@ -297,38 +299,20 @@ async def test_a_self_signed_certificate_is_its_own_authority(tmp_path: Path, au
             assert (await made.me())["id"] == "bot"
 
 
-class Issuer:
-    """Answers what an issuer's key document is fetched for."""
-
-    async def get(self, url: str, **_: Any) -> bytes:
-        if url.endswith("openid-configuration"):
-            return json.dumps({"issuer": "https://issuer.example", "jwks_uri": "https://issuer.example/jwks"}).encode()
-        return jwks(KEY)
-
-    async def close(self) -> None:
-        """Nothing is open."""
-
-
 @pytest.mark.parametrize("required", [False, True])
 async def test_a_token_that_is_bound_to_a_certificate_goes_with_it_alone(
     tmp_path: Path, authority: Authority, required: bool
 ) -> None:
     mine, other = authority.issue("mine"), authority.issue("other")
-    identity = {
-        "issuer": "https://issuer.example",
-        "audiences": ["https://handrail.example"],
-        "algorithm": "RS256",
-        "require_bound": required,
-    }
-    async with town(tmp_path, authority, identity={"company": identity}) as here:
-        source = here.gateway.directory.bearers.source_of("company")
-        assert source is not None
-        source._fetcher = Issuer()
+    certificate, key = authority.issue("server", x509.DNSName("localhost"))
+    tls = {"certificate": certificate, "key": key, "client_ca": authority.certificate}
+    verify = ssl.create_default_context(cafile=authority.certificate)
+    async with both(tmp_path / "home", server={"tls": tls}, verify=verify, require_bound=required) as (here, provider):
         await here.gateway.directory.link_subject(await person(here, "root"), "dee", "company", "ada")
         now = time.time()
-        times = {"iat": now - 10, "exp": now + 290}
-        free = signed(claims(**times))
-        bound = signed(claims(**times, cnf={"x5t#S256": read(mine[0]).thumbprint}))
+        body = {"iss": provider.issuer, "aud": AUDIENCE, "sub": "ada", "client_id": "app", "iat": now, "exp": now + 300}
+        free = signed(body, FIRST, kid="first")
+        bound = signed({**body, "cnf": {"x5t#S256": read(mine[0]).thumbprint}}, FIRST, kid="first")
         async with client(here, authority, mine, bound) as made:
             assert (await made.me())["id"] == "dee"
         for files in (other, None):
