@@ -41,6 +41,10 @@ KEPT_APART: Final = ("keys", "epochs", "master.key", "root.key", "gateway-id")
 """What of a home no backup holds, and ``--keys`` copies to another place."""
 
 
+class HomeUnfit(BackupRefused):
+    """The home or the configuration that a command was given is not a whole gateway's: a key or the log is missing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Made:
     """A backup, and the index of the entry that says so."""
@@ -91,7 +95,7 @@ def restore(
     _must_have_master(settings)
     if settings.keys.store != "file":
         # They lay in the database that is to be replaced.
-        raise BackupRefused(
+        raise HomeUnfit(
             'restore with [keys] store = "file" and the copy of the keys that "backup create --keys" made; afterwards '
             "'handrail keys carry' puts them into the new database"
         )
@@ -233,7 +237,7 @@ def _keys(settings: Settings, directory: Path, trusted: Sequence[str]) -> list[V
         finally:
             asyncio.run(gateway.close())
     if not keys:
-        raise BackupRefused(f"{settings.home}: no keys to check the backup with; give a trust document")
+        raise HomeUnfit(f"{settings.home}: no keys to check the backup with; give a trust document")
     return keys
 
 
@@ -241,14 +245,14 @@ def _must_be_there(settings: Settings) -> None:
     """Making a home or a file where none is would make an empty log and back that up."""
     _must_have_master(settings)
     if settings.database.url is None and not (settings.home / "handrail.db").is_file():
-        raise BackupRefused(f"{settings.home}: there is no log there")
+        raise HomeUnfit(f"{settings.home}: there is no log there")
 
 
 def _must_have_master(settings: Settings) -> None:
     if not _has_master(settings):
-        raise BackupRefused(f"{settings.home}: there is no master key")
+        raise HomeUnfit(f"{settings.home}: there is no master key")
     if not settings.root_file.is_file():
-        raise BackupRefused(f"{settings.root_file}: there is no data root; rows and keys hold under the old one alone")
+        raise HomeUnfit(f"{settings.root_file}: there is no data root; rows and keys hold under the old one alone")
 
 
 def _has_master(settings: Settings) -> bool:

@@ -386,7 +386,7 @@ class Freezing:
         if one.tenant != viewer.tenant:
             return shown
         try:
-            names = await self.store.names(one.tenant, [one.by, one.subject])
+            names = await self.directory.names(one.tenant, [one.by, one.subject])
             why = await self.payloads.open([self._why[one.id]]) if one.id in self._why else {}
         except HandrailError:
             return shown

@@ -15,7 +15,7 @@ from gateway.ports import Purpose
 from gateway.secret_files import read_secret
 from gateway.settings import Settings
 from gateway.store.tables import metadata, signing_keys
-from keys.errors import KeyUnavailable
+from keys.errors import KeyStoreAway, KeyUnavailable
 from keys.stores import KeyStore
 from keys.stores.database import DatabaseKeyStore, Rows
 from keys.stores.file import FileKeyStore, Files
@@ -52,7 +52,7 @@ class Revocations:
             with self._engine.connect() as connection:
                 return history.revoked_keys(connection)
         except SQLAlchemyError as exc:
-            raise KeyUnavailable(f"the log cannot be asked which keys were revoked: {type(exc).__name__}") from None
+            raise KeyStoreAway(f"the log cannot be asked which keys were revoked: {type(exc).__name__}") from None
 
 
 def recorded(engine: Engine) -> Revoked:

@@ -136,10 +136,10 @@ class Privacy:
                 officer themselves.
         """
         require(actor, Permission.PRIVACY_ERASE)
-        if name == actor.id:
+        person = await at_length(self._personal.person, actor.tenant, name)
+        if person.pseudonym == actor.pseudonym:
             raise Refused(Reason.REQUEST_CONFLICT, "nobody erases themselves", **because(Conflict.ONESELF))
         shown = await self.preview(actor, name)
-        person = await at_length(self._personal.person, actor.tenant, name)
         held = await self._erasures.holding(actor.tenant, person_key(name), person.subjects(acts=acts))
         if held:
             raise await self._refused(actor, held)
@@ -147,11 +147,9 @@ class Privacy:
             raise Refused(Reason.REQUEST_NOT_FOUND, "nothing is held about that person")
         if shown.principal:
             await self._directory.retire_principal(actor, name)
-            await self._end_plans(actor.tenant, name)
+            await self._end_plans(person)
         person = await at_length(self._personal.person, actor.tenant, name)
-        if person.pseudonym is not None:
-            await self._rename(actor, person, person.pseudonym)
-        writes = await at_length(self._personal.removing, person, acts=acts)
+        writes = await at_length(self._personal.removing, person)
         try:
             erasure_id = await self._erasures.request(
                 actor.tenant, person_key(name), person.subjects(acts=acts), by=actor.pseudonym, writes=writes
@@ -243,7 +241,7 @@ class Privacy:
         """
         require(actor, Permission.PRIVACY_ACCESS)
         person, keys = await at_length(self._found, actor.tenant, name)
-        rows = await at_length(self._personal.rows, actor.tenant, name)
+        rows = await at_length(self._personal.rows, person)
         holds = [_hold_document(hold) for hold in await self._holds(actor.tenant) if hold.subject == person_key(name)]
         if not (keys or rows or holds):
             raise Refused(Reason.REQUEST_NOT_FOUND, "nothing is held about that person")
@@ -302,9 +300,9 @@ class Privacy:
         person = self._personal.person(tenant, name)
         keys = self._access.keys(tenant, [person_key(name), *person.subjects(acts=False)])
         values, shared = self._access.count(keys)
-        rows = {what: len(found) for what, found in self._personal.rows(tenant, name).items()}
+        rows = {what: len(found) for what, found in self._personal.rows(person).items()}
         acts = sum(rows.pop(what, 0) for what in _ACTS)
-        under_way = self._personal.under_way(tenant, name)
+        under_way = self._personal.under_way(person)
         return Preview(len(keys), values, shared, rows, acts, "principal" in rows, under_way, holds)
 
     async def _holds(self, tenant: str) -> list[Hold]:
@@ -315,18 +313,13 @@ class Privacy:
         with self._reader.connect() as connection:
             return holds_of(connection, every, tenant)
 
-    async def _end_plans(self, tenant: str, name: str) -> None:
+    async def _end_plans(self, person: Person) -> None:
         until = time.monotonic() + ENDING_SECONDS
-        while count := await at_length(self._personal.under_way, tenant, name):
+        while count := await at_length(self._personal.under_way, person):
             if time.monotonic() > until:
                 detail = f"{count} plans of that person are under way"
                 raise Refused(Reason.REQUEST_CONFLICT, detail, **because(Conflict.PLANS_UNDER_WAY))
             await asyncio.sleep(_POLL_SECONDS)
-
-    async def _rename(self, actor: Principal, person: Person, pseudonym: str) -> None:
-        """Requests for approval can be many, and each row has a MAC of its own."""
-        while writes := await at_length(self._personal.renaming_approvals, actor.tenant, person.id, pseudonym):
-            await self._log.append(Append((), writes))
 
     async def _refused(self, actor: Principal, holds: Sequence[Hold]) -> Refused:
         facts = {"holds": ",".join(sorted(hold.hold_id for hold in holds))}

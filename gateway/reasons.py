@@ -263,6 +263,8 @@ class Conflict(StrEnum):
     PLANS_UNDER_WAY = "plans.under_way"
     ONESELF = "erasure.oneself"
     EXPORT_OTHER = "export.other"
+    EXPORT_KEYS = "export.keys"
+    EXPORT_ENDING = "export.ending"
     LINK_TAKEN = "link.taken"
     FREEZE_ONESELF = "freeze.oneself"
 
@@ -295,6 +297,8 @@ CONFLICTS: Final[Mapping[Conflict, str]] = {
     Conflict.LINK_TAKEN: "The subject is, or was, somebody's: it is never given to another.",
     Conflict.FREEZE_ONESELF: "Nobody freezes themselves: somebody has to be left who can lift it.",
     Conflict.EXPORT_OTHER: "The export begins with other bytes now than the ones that you have of it.",
+    Conflict.EXPORT_KEYS: "A key of the gateway has changed since the export was begun: it has to be begun anew.",
+    Conflict.EXPORT_ENDING: "What you have reaches into the manifest, which is made anew: go on where that begins.",
 }
 """Cause -> the one sentence a client may see."""
 

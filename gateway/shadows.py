@@ -86,7 +86,7 @@ class Shadows:
                 Reason.REQUEST_CONFLICT, "a shadow is in force; stop it first", **because(Conflict.SHADOW_RUNS)
             )
         number = 1 if newest is None else newest.number + 1
-        shadow = Shadow(number, digest, actor.id, now, now + lasts_seconds)
+        shadow = Shadow(number, digest, actor.pseudonym, now, now + lasts_seconds)
         draft = self._draft(EntryType.SHADOW_STARTED, "start", shadow, actor)
         await self.log.append(Append([draft], (), [self.rows.start(shadow)]))
         await self._follow()
@@ -123,11 +123,12 @@ class Shadows:
         # A bundle that decides itself has nothing to look on at, for as long as it does.
         in_force = shadow.in_force(self.now()) and shadow.digest != await self.lifecycle.deciding()
         problem = self.problem() if in_force else None
+        names = await self.lifecycle.directory.names(DEFAULT_TENANT, [shadow.by])
         return {
             "shadow": {
                 "number": shadow.number,
                 "digest": shadow.digest,
-                "by": shadow.by,
+                "by": names.get(shadow.by, shadow.by),
                 "since": shadow.since,
                 "until": shadow.until,
                 "in_force": in_force,

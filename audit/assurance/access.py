@@ -72,6 +72,11 @@ def access(reader: Reader, opener: Opener, tenant: str, at: float, now: float) -
         live = [one for one in (*principals.values(), *issuers.values()) if one.commitment is not None]
         names = opener.open(connection, [one.commitment for one in live if one.commitment is not None])
         documents = {commitment: parse(value) for commitment, (_, value) in names.items()}
+        known = {
+            pseudonym: documents[one.commitment]["id"]
+            for pseudonym, one in principals.items()
+            if one.commitment in documents
+        }
         return {
             "v": 1,
             "origin": parse_checkpoint(note_text(note)).origin,
@@ -82,7 +87,7 @@ def access(reader: Reader, opener: Opener, tenant: str, at: float, now: float) -
             "end": end,
             "checkpoint": note,
             "principals": [_principal(one, documents, at) for one in principals.values() if not one.revoked],
-            "issuers": [_issuer(one, documents) for one in issuers.values() if not one.revoked],
+            "issuers": [_issuer(one, documents, known) for one in issuers.values() if not one.revoked],
             "policy": _policy(connection, end),
             "hands": list(_hands(connection, tenant, end)),
         }
@@ -96,8 +101,7 @@ def replay(connection: Connection, tenant: str, kind: EntryType, end: int) -> di
         change, subject = facts.get("change"), facts.get("subject", "")
         about = {"index": row.idx, "time": row.time, "by": row.principal}
         if change in {"added", "provisioned"}:
-            committed = json.loads(row.fields) if row.fields else {}
-            found[subject] = Holder(subject, about, next(iter(committed.values()), None), facts)
+            found[subject] = Holder(subject, about, _commitment(row), facts)
         holder = found.get(subject)
         if holder is None:
             continue
@@ -105,8 +109,8 @@ def replay(connection: Connection, tenant: str, kind: EntryType, end: int) -> di
             holder.revoked = True
         elif change in {"provisioned", "linked", "link_revoked"}:
             _relink(holder, change, facts, about)
-        elif change == "roles_widened":
-            holder.facts = {**holder.facts, "roles": facts["roles"]}
+        elif change in {"named", "roles_widened"}:
+            _amend(holder, change, facts, row)
         elif change in {"added", "key_added"}:
             key = facts.get("key_id") or facts.get("kid")
             if key is not None:
@@ -119,6 +123,20 @@ def replay(connection: Connection, tenant: str, kind: EntryType, end: int) -> di
             holder.keys.pop(facts.get("kid", ""), None)
             holder.approval_keys.pop(facts.get("kid", ""), None)
     return found
+
+
+def _commitment(row: Any) -> str | None:
+    """Of who it is."""
+    committed = json.loads(row.fields) if row.fields else {}
+    return next(iter(committed.values()), None)
+
+
+def _amend(holder: Holder, change: str, facts: Mapping[str, Any], row: Any) -> None:
+    """Take in a new id, or more roles."""
+    if change == "named":
+        holder.commitment = _commitment(row)
+    else:
+        holder.facts = {**holder.facts, "roles": facts["roles"]}
 
 
 def _relink(holder: Holder, change: str, facts: Mapping[str, Any], about: Mapping[str, Any]) -> None:
@@ -148,12 +166,12 @@ def _scope(fact: str | None) -> list[str] | None:
     return None if fact in {None, "*"} else sorted(filter(None, str(fact).split(",")))
 
 
-def _issuer(holder: Holder, documents: Mapping[str, Any]) -> dict[str, Any]:
+def _issuer(holder: Holder, documents: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
     known = documents.get(holder.commitment or "")
     return {
         "pseudonym": holder.pseudonym,
         "id": None if known is None else known["id"],
-        "speaks_for": None if known is None else known["speaks_for"],
+        "speaks_for": None if known is None else sorted(names.get(one, one) for one in known["speaks_for"]),
         "attests_request": bool(holder.facts.get("attests_request")),
         "keys": list(holder.keys.values()),
         "added": holder.added,

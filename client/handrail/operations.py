@@ -260,6 +260,11 @@ def revoke_security_key(principal_id: str, kid: str) -> Operation[Json]:
     return document_if_any((yield delete("principals", principal_id, "security-keys", kid)))
 
 
+def name_principal(pseudonym: str, principal_id: str) -> Operation[Json]:
+    """Give an id to a principal that is known by its pseudonym alone, after a restore without its epoch keys."""
+    return (yield post({"id": principal_id}, "principals", pseudonym, "name")).document
+
+
 def links(principal_id: str) -> Operation[list[Json]]:
     """A principal's links to identities elsewhere: ``{id, kind, source, subject, expires_at, created_at,
     revoked_at}``."""

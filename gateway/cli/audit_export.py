@@ -8,6 +8,7 @@ import typer
 from handrail.errors import UnexpectedReply, Unreachable
 from handrail.views import Download
 
+from audit.export import unfinished
 from audit.export.lines import FORMATS, Format
 from gateway.cli.command import command, group
 from gateway.cli.connect import Session
@@ -142,7 +143,10 @@ def _place(file: Unfinished, kind: Format, request: dict[str, Any]) -> dict[str,
         begun = {name: kept[name] for name in ("tree_size", "checkpoint") if kept.get(name) is not None}
         # What chose the checkpoint has chosen.
         chosen = {"uncosigned": None, "wait": None, **begun}
-        return {**chosen, **({"offset": file.size, "sha256": file.sha256()} if file.size else {})}
+        keys_sha256 = file.cut(unfinished.goes_on)
+        if not file.size:
+            return chosen
+        return {**chosen, "offset": file.size, "sha256": file.sha256(), "keys_sha256": keys_sha256}
     line = file.cut_to_last_line()
     try:
         after = FORMATS[kind].index(line)

@@ -282,7 +282,7 @@ def _given(answer: Mapping[str, Any]) -> Markup:
 async def own_keys(visit: Visit) -> list[SecurityKey]:
     """The visitor's security keys that a browser can use at this site."""
     party = visit.gateway.approvals.party
-    enrolled = await visit.gateway.directory.security_keys(visit.principal.tenant, visit.principal.id)
+    enrolled = await visit.gateway.directory.security_keys(visit.principal.tenant, visit.principal.pseudonym)
     return [key for key in enrolled if party is not None and key.rp_id == party.id]
 
 

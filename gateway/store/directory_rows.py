@@ -17,6 +17,8 @@ from keys.jwk import PublicJwk
 
 IDENTIFIER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}")
 """Principals and issuers. No slash: it separates the parts of a data subject's key."""
+PSEUDONYM: Final = re.compile(r"[pi]-[0-9a-f]{32}")
+"""By which rows and entries name a principal or an issuer. Nobody's id looks like it."""
 TENANT: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 HAND: Final = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 TOKEN: Final = re.compile(r"hr_([0-9a-f]{16})_([A-Za-z0-9_-]{43})")
@@ -103,7 +105,7 @@ class Linked:
 
     Attributes:
         by_claims: whether the claims of each token say what the principal may do with it.
-        source: the issuer's URL.
+        source: the issuer's URL; empty where nobody can tell, and of a link that is revoked.
     """
 
     link_id: str
@@ -130,6 +132,8 @@ def identifier(value: object, member: str) -> str:
         raise Malformed(
             f"{member} is no identifier", pointer=f"/{member}", expected="1 to 128 letters, digits and . _ : @ -"
         )
+    if PSEUDONYM.fullmatch(value.lower()):
+        raise Malformed(f"{member} is a pseudonym", pointer=f"/{member}", expected="an id that is no pseudonym")
     return value
 
 
@@ -201,9 +205,9 @@ def jwk_text(key: PublicJwk) -> str:
 
 
 def principal_view(row: Mapping[str, Any]) -> PrincipalView:
-    """A row of ``principals`` for people."""
+    """A row of :meth:`DirectoryReads.principal_rows` for people."""
     return {
-        "id": row["principal_id"],
+        "id": row["id"],
         "tenant": row["tenant"],
         "roles": json.loads(row["roles"]),
         "hands": None if row["hands"] is None else json.loads(row["hands"]),
@@ -213,8 +217,12 @@ def principal_view(row: Mapping[str, Any]) -> PrincipalView:
     }
 
 
-def issuer_view(row: Mapping[str, Any], keys: Iterable[Mapping[str, Any]]) -> IssuerView:
-    """A row of ``issuers`` and those of its keys for people."""
+def issuer_view(row: Mapping[str, Any], keys: Iterable[Mapping[str, Any]], names: Mapping[Name, str]) -> IssuerView:
+    """A row of ``issuers`` and those of its keys for people.
+
+    Args:
+        names: tenant and pseudonym -> id; who is not among them is shown by pseudonym.
+    """
     return {
         "id": row["issuer_id"],
         "tenant": row["tenant"],
@@ -227,7 +235,7 @@ def issuer_view(row: Mapping[str, Any], keys: Iterable[Mapping[str, Any]]) -> Is
             }
             for key in keys
         ],
-        "speaks_for": json.loads(row["speaks_for"]),
+        "speaks_for": sorted(names.get((row["tenant"], one), one) for one in json.loads(row["speaks_for"])),
         "attests_request": row["attests_request"],
         "revoked_at": row["revoked_at"],
     }

@@ -70,6 +70,12 @@ class PrincipalRequest(Shape):
     ttl_days: int = Field(90, ge=1, le=366, strict=True)
 
 
+class NameRequest(Shape):
+    """The id of a principal that has none any more."""
+
+    id: str
+
+
 class ApiKeyRequest(Shape):
     """How long a new API key lives."""
 
@@ -120,8 +126,13 @@ class LinkShown(Shape):
 
     id: str
     kind: Literal["token", "claims", "certificate"]
-    source: str = Field(description="The issuer's URL; of a certificate what it is known by, as x5t#S256.")
-    subject: str = Field(description="The sub of its tokens; of a certificate its thumbprint, or the name in it.")
+    source: str | None = Field(
+        description="The issuer's URL; of a certificate what it is known by, as x5t#S256; null where no key is left "
+        "that tells it."
+    )
+    subject: str | None = Field(
+        description="The sub of its tokens; of a certificate its thumbprint, or the name in it; null likewise."
+    )
     expires_at: float | None = Field(None, description="When a certificate that was shown is over.")
     created_at: float
     revoked_at: float | None = None

@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.store.tables import signing_keys
-from keys.errors import KeyUnavailable, SealBroken
+from keys.errors import KeyStoreAway, KeyUnavailable, SealBroken
 from keys.stores.halves import ByPurpose
 from keys.stores.root import Derives
 from keys.stores.sealed import DOCUMENT_MAX_BYTES, LOCK_WAIT_SECONDS, Revoked, SealedKeyStore, nothing_known
@@ -51,7 +51,7 @@ class Rows:
         session is lost, so is the lock, and nothing more is written."""
         deadline = time.monotonic() + LOCK_WAIT_SECONDS
         if not self._thread_lock.acquire(timeout=LOCK_WAIT_SECONDS):
-            raise KeyUnavailable("another thread keeps the keys locked")
+            raise KeyStoreAway("another thread keeps the keys locked")
         try:
             with _translated(), self._engine.connect() as connection:
                 self._wait(connection, deadline)
@@ -124,7 +124,7 @@ class Rows:
         while not connection.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": LOCK}).scalar_one():
             connection.rollback()
             if time.monotonic() >= deadline:
-                raise KeyUnavailable("another process keeps the keys locked")
+                raise KeyStoreAway("another process keeps the keys locked")
             time.sleep(0.02)
         connection.commit()
 
@@ -145,4 +145,4 @@ def _translated() -> Iterator[None]:
         yield
     except SQLAlchemyError as exc:
         said = str(getattr(exc, "orig", None) or type(exc).__name__).strip().split("\n")[0]
-        raise KeyUnavailable(f"the table signing_keys cannot be used: {said}") from None
+        raise KeyStoreAway(f"the table signing_keys cannot be used: {said}") from None

@@ -278,6 +278,8 @@ class StandIn:
                 asked = json.loads(body)
                 api_key = {"key_id": "0" * 16, "token": "hr_0000000000000002_new", "expires_at": 2.0}
                 return JSONResponse({"principal": {**principal, **asked}, "api_key": api_key}, 201)
+            case ("POST", "principals", _, "name"):
+                return JSONResponse({**principal, **json.loads(body)})
             case ("POST", "principals", _, "enrolments"):
                 return JSONResponse({"ticket": "hre_x.y", "expires_at": 2.0}, 201)
             case ("GET", "principals", _, "links"):

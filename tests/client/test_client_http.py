@@ -105,6 +105,7 @@ async def test_admin_calls_send_what_the_api_documents(gateway: StandIn, both: B
     assert await both("revoke_principal", "a/b c") == {}
     assert await both("revoke_issuer", "agent") == {}
     assert (await both("answers", "ap-1"))[0]["attested_by"] == "gateway"
+    assert (await both("name_principal", "p-1", "p"))["id"] == "p"
     assert (await both("offer_enrolment", "p"))["ticket"] == "hre_x.y"
     assert (await both("security_keys", "p"))[0]["kid"] == "k"
     assert (await both("revoke_security_key", "p", "k"))["security_keys"]

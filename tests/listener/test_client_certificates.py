@@ -230,7 +230,8 @@ async def test_a_row_that_was_put_into_the_database_is_nobodys(tmp_path: Path, a
     async with town(tmp_path, authority) as here:
         await link(here, read(mine[0]))
         with here.gateway.engine.begin() as connection:
-            connection.execute(update(identity_links).values(principal_id="root"))
+            root = (await person(here, "root")).pseudonym
+            connection.execute(update(identity_links).values(pseudonym=root))
         here.gateway.directory.forget()
         async with client(here, authority, mine) as made:
             assert await refusal(made) == "auth.invalid"

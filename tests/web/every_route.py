@@ -23,6 +23,7 @@ BODIES: dict[str, Any] = {
     "/v1/privacy/access": {"person": "ann"},
     "/v1/privacy/preview": {"person": "ann"},
     "/v1/privacy/erasures": {"person": "ann"},
+    "/v1/principals/{principal_id}/name": {"id": "bob"},
     "/v1/privacy/holds": {"person": "ann", "code": "legal_claim"},
     "/v1/freezes": {"scope": "hand", "subject": "git", "cause": "drill", "why": "a drill"},
     "/v1/proposals": {"kind": "policy.observe", "document": {"hand": "git"}},

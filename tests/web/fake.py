@@ -174,6 +174,9 @@ class testing_only_Directory:  # noqa: N801
             raise Refused(Reason.AUTH_INVALID, "unknown")
         return PRINCIPALS[presented]
 
+    async def principal(self, tenant: str, principal_id: str) -> Principal:
+        return principal(principal_id)
+
     async def list_principals(self, actor: Principal) -> list[dict[str, Any]]:
         return [self._principal("agent")]
 
@@ -185,10 +188,13 @@ class testing_only_Directory:  # noqa: N801
     async def issue_api_key(self, actor: Principal, principal_id: str, ttl_days: int) -> dict[str, Any]:
         return {"key_id": "0" * 16, "token": "hr_new", "expires_at": 2.0}
 
+    async def name_anew(self, actor: Principal, pseudonym: str, principal_id: str) -> dict[str, Any]:
+        return self._principal(principal_id)
+
     async def offer_enrolment(self, actor: Principal, principal_id: str) -> dict[str, Any]:
         return {"ticket": "hre_x.y", "expires_at": 2.0}
 
-    async def security_keys(self, tenant: str, principal_id: str) -> list[SecurityKey]:
+    async def security_keys(self, tenant: str, pseudonym: str) -> list[SecurityKey]:
         return [SecurityKey("k", "AA", {"kty": "EC", "crv": "P-256", "x": "A", "y": "A"}, "localhost", 3)]
 
     async def revoke_security_key(self, actor: Principal, principal_id: str, kid: str) -> None:

@@ -66,7 +66,7 @@ async def entries(request: Request, principal: Principal) -> Response:
         facts={"filters": ",".join(sorted(asked.keys() - _NOT_FILTERS)) or "none", "limit": at_most},
     )
     await gateway.log.append(Append([draft]))
-    page = await gateway.log.query(wanted, after=after, limit=at_most, newest_first=newest, counted=bool(counted))
+    page = await gateway.log.reads.query(wanted, after=after, limit=at_most, newest_first=newest, counted=bool(counted))
     note, paths = await gateway.log.proofs([stored.index for stored in page.entries]) if proved else (None, {})
     return JsonResponse(
         {

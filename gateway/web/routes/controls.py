@@ -50,7 +50,7 @@ async def show(request: Request, principal: Principal) -> Response:
         now=now,
         samples=samples,
     )
-    return JsonResponse(await gateway.log.report(wanted))
+    return JsonResponse(await gateway.log.reads.report(wanted))
 
 
 async def access(request: Request, principal: Principal) -> Response:
@@ -61,7 +61,7 @@ async def access(request: Request, principal: Principal) -> Response:
     at = _moment(asked.get("at"), "at", now)
     kind = EntryType.AUDIT_QUERIED if "at" in asked else EntryType.ACCESS_REVIEWED
     await _record(gateway, principal, kind, {"report": "access", "at": format_time(at)})
-    found = scope.of_access(await gateway.log.access(principal.tenant, at, now), principal)
+    found = scope.of_access(await gateway.log.reads.access(principal.tenant, at, now), principal)
     if found["policy"] is not None:
         grants = await _grants(gateway, found["policy"]["digest"])
         found["policy"]["grants"] = None if grants is None else scope.of_grants(grants, principal)
@@ -76,7 +76,7 @@ async def processing(request: Request, principal: Principal) -> Response:
     since, until = _period(asked, now)
     facts = {"report": "processing", "from": format_time(since), "to": format_time(until)}
     await _record(gateway, principal, EntryType.AUDIT_QUERIED, facts)
-    size, found = await gateway.log.usage(principal.tenant, since, until)
+    size, found = await gateway.log.reads.usage(principal.tenant, since, until)
     manifests = {
         hand: manifest
         for hand in gateway.settings.hands

@@ -26,7 +26,7 @@ _INDEX_MAX: Final = 10**15
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _NUMBER: Final = {"type": "integer", "minimum": 0}
 _HEAD: Final = ("uncosigned", "wait")
-_RESUMING: Final = ("tree_size", "after", "offset", "sha256", "checkpoint")
+_RESUMING: Final = ("tree_size", "after", "offset", "sha256", "checkpoint", "keys_sha256")
 
 
 async def export(request: Request, principal: Principal) -> ASGIApp:
@@ -80,6 +80,7 @@ def _asked(given: dict[str, str], principal: Principal, wait_max_seconds: float)
         after=after_index(given),
         offset=_number(given, "offset") or 0,
         sha256=one_of(given.get("sha256"), "sha256", _digest, "64 hexadecimal digits") or "",
+        keys_sha256=one_of(given.get("keys_sha256"), "keys_sha256", _digest, "64 hexadecimal digits") or "",
     )
     _fits(asked)
     return asked
@@ -97,12 +98,13 @@ def _fits(asked: ExportRequest) -> None:
         "after": asked.after is not None and (whole or asked.tree_size is None),
         "offset": asked.offset > 0 and (not whole or asked.tree_size is None or not asked.sha256),
         "sha256": bool(asked.sha256) and not asked.offset,
+        "keys_sha256": bool(asked.keys_sha256) and (not whole or not asked.offset),
     }
     for name, is_wrong in wrong.items():
         if is_wrong:
             expected = (
                 "a bundle for payloads, kept, uncosigned or wait, and offset; tree_size with after, or with offset, "
-                "sha256 and checkpoint"
+                "sha256, checkpoint and keys_sha256"
             )
             raise Malformed("does not fit", parameter=name, expected=expected)
 
@@ -163,6 +165,11 @@ ENDPOINTS: Final = (
             Parameter("offset", "How many bytes you have of it (bundle).", _NUMBER),
             Parameter("sha256", "Of these bytes, in hexadecimal."),
             Parameter("checkpoint", "handrail-checkpoint of the answer that broke off (bundle)."),
+            Parameter(
+                "keys_sha256",
+                "SHA-256 of the content of keys.json and then of history.jws, which you have of it, in hexadecimal "
+                "(bundle).",
+            ),
         ),
         answers={
             200: Body(

@@ -65,7 +65,7 @@ async def hash_tile(request: Request) -> Response:
     """One hash tile, the same for ever."""
     query(request)
     tile = parse(request.path_params["level"], request.path_params["tile_path"])
-    content = await gateway_of(request.scope).log.tile(tile)
+    content = await gateway_of(request.scope).log.reads.tile(tile)
     return Response(content, media_type=BINARY, headers={"cache-control": f"public, {_FOR_EVER}"})
 
 
@@ -76,7 +76,7 @@ async def entry_bundle(request: Request, principal: Principal) -> Response:
     scope.require_every_hand(principal)
     tile = parse(ENTRIES, request.path_params["bundle_path"])
     await _record(request, principal, tile)
-    content = await gateway_of(request.scope).log.bundle(tile)
+    content = await gateway_of(request.scope).log.reads.bundle(tile)
     return Response(content, media_type=BINARY, headers={"cache-control": f"private, {_FOR_EVER}"})
 
 

@@ -25,7 +25,7 @@ async def on_postgres(postgres_url: str, tmp_path: Path, clock: Clock) -> AsyncI
     migrations.upgrade(engine)
     log = Log(engine, LogSettings(), TestingOnlySigner(), EpochKeys(tmp_path / "epochs", bytes(32)), "test", clock)
     await log.start()
-    yield SqlDirectory(engine, log, MAC_KEY, clock)
+    yield SqlDirectory(engine, log, MAC_KEY, log.names, clock)
     await log.close()
     engine.dispose()
 
