@@ -14,6 +14,7 @@ from pydantic_core import PydanticUndefined
 
 from gateway.settings import (
     ActionSettings,
+    AwsKmsSettings,
     BindSettings,
     HandSettings,
     IdentitySettings,
@@ -24,6 +25,7 @@ from gateway.settings import (
     Section,
     Settings,
     TlsSettings,
+    TransitSettings,
     WebhookSettings,
     WitnessSettings,
 )
@@ -75,6 +77,20 @@ PKCS11 = """\
 
 A PKCS#11 token in which private keys are made and stay: see [key stores](key-stores.md#pkcs11). Needs the extra
 `pkcs11`.
+"""
+
+TRANSIT = """\
+## [keys.transit]
+
+A Transit engine in which private keys are made and stay, or whose key wraps the data root: see
+[key stores](key-stores.md#transit). Needs no extra.
+"""
+
+AWS_KMS = """\
+## [keys.aws_kms]
+
+AWS KMS, for the same two uses: see [key stores](key-stores.md#aws-kms). Needs the extra `aws`; credentials are found as
+the AWS tools find them.
 """
 
 IDENTITY = """\
@@ -135,7 +151,7 @@ def document() -> str:
         section = field.annotation
         if isinstance(section, type) and issubclass(section, Section):
             variables = f"HANDRAIL_{name.upper()}__"
-            inner = {"remote", "witnesses", "pkcs11", "tls"}
+            inner = {"remote", "witnesses", "pkcs11", "transit", "aws_kms", "tls"}
             parts += [f"## [{name}]\n", f"{_doc(section)}\n", _table(section, variables, skip=inner)]
             if "tls" in section.model_fields:
                 parts += [TLS, _table(TlsSettings, f"{variables}TLS__")]
@@ -143,6 +159,8 @@ def document() -> str:
                 parts += [REMOTE, _table(RemoteSettings, f"{variables}REMOTE__")]
             if "pkcs11" in section.model_fields:
                 parts += [PKCS11, _table(Pkcs11Settings, f"{variables}PKCS11__")]
+                parts += [TRANSIT, _table(TransitSettings, f"{variables}TRANSIT__")]
+                parts += [AWS_KMS, _table(AwsKmsSettings, f"{variables}AWS_KMS__")]
             if "witnesses" in section.model_fields:
                 parts += [WITNESSES, _table(WitnessSettings, None)]
     parts += [IDENTITY, _table(IdentitySettings, None), LOGIN, _table(LoginSettings, None)]

@@ -22,7 +22,7 @@ from sqlalchemy.exc import IntegrityError, ProgrammingError, SQLAlchemyError
 
 from audit.database import is_conflict
 from audit.driver import BulkInsert, Driver, Statements
-from audit.entry import COLUMNS, Built, build, format_time
+from audit.entry import COLUMNS, Built, build
 from audit.errors import AuditError, LogMisconfigured, LogUnavailable
 from audit.job import Job
 from audit.merkle import EMPTY_ROOT, Frontier
@@ -39,6 +39,7 @@ from gateway.errors import HandrailError, Outdated, Overtaken
 from gateway.model import DEFAULT_TENANT
 from gateway.ports import Write
 from gateway.reasons import Reason
+from gateway.times import format_time
 
 _REDO_MAX: Final = 20
 
@@ -167,16 +168,20 @@ class Committer:
         self._session.require_room()
 
     def checkpoint(self, sign: Callable[[int, bytes], str]) -> tuple[int, str]:
-        """Sign the committed head and store it; returns its size and the note. Raises as :meth:`write`."""
+        """Sign the committed head and store it; returns its size and the note. Raises as :meth:`write`.
 
-        def store(connection: Connection, driver: Driver) -> tuple[int, str]:
-            edge = self._load_head(connection, driver)
-            note = sign(edge.size, edge.root())
+        It is signed between two transactions: a key in a service takes its time, and other writers do not wait for it.
+        """
+        edge = self.transact(self._load_head)
+        note = sign(edge.size, edge.root())
+
+        def store(connection: Connection, driver: Driver) -> None:
+            self._load_head(connection, driver)  # writers of checkpoints take turns
             if not driver.fetch(self._stored, (edge.size,)):
                 self._insert_checkpoint.execute(driver, [(edge.size, note)])
-            return edge.size, note
 
-        return self.transact(store)
+        self.transact(store)
+        return edge.size, note
 
     def transact(self, work: Callable[[Connection, Driver], Result]) -> Result:
         """Run ``work`` in a transaction of the writer's own connection, durably. Raises as :meth:`write`."""

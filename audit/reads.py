@@ -10,12 +10,13 @@ from typing import Any, Final, ParamSpec, TypeVar
 
 from audit import evaluations
 from audit.assurance import access, evidence, report
+from audit.assurance.steps import Progress, unseen
 from audit.errors import LogUnavailable, NotLogged
 from audit.evaluations import EvaluationPage
 from audit.query import PAGE_MAX, Filter, Page
 from audit.reader import Reader
 from audit.sealing import Opener, sealed_bytes
-from audit.threads import at_length
+from audit.threads import REPORT_SECONDS, within
 from audit.tiles import Tile, Tiles
 
 _READERS: Final = 4
@@ -128,20 +129,16 @@ class Reads:
         """Who could do what in the tenant at ``at``; see :mod:`audit.assurance.access`."""
         return await self.run(access.access, self._reader, self._opener, tenant, at, now)
 
-    async def report(self, asked: report.ReportRequest) -> dict[str, Any]:
-        """Evidence by control; see :mod:`audit.assurance.report`. It may take longer than an append may."""
-        return await at_length(report.report, self._reader, asked)
+    async def report(self, asked: report.ReportRequest, progress: Progress = unseen) -> dict[str, Any]:
+        """Evidence by control; see :mod:`audit.assurance.report`. It may take :data:`REPORT_SECONDS`."""
+        return await within(REPORT_SECONDS, report.report, self._reader, asked, progress)
 
-    async def usage(self, tenant: str, since: float, until: float) -> tuple[int, list[dict[str, str | int]]]:
-        """The size of the log, and how often which action of which hand stands in a period of it."""
-
-        def work() -> tuple[int, list[dict[str, str | int]]]:
-            size, _ = self._reader.head()
-            with self._reader.connect() as connection:
-                stretch = evidence.Stretch.between(connection, tenant, since, until, size)
-                return size, evidence.usage(connection, stretch)
-
-        return await at_length(work)
+    async def usage(
+        self, tenant: str, since: float, until: float, progress: Progress = unseen
+    ) -> tuple[int, list[dict[str, str | int]]]:
+        """The size of the log, and how often which action of which hand stands in a period of it; see
+        :func:`audit.assurance.evidence.usage_between`."""
+        return await within(REPORT_SECONDS, evidence.usage_between, self._reader, tenant, since, until, progress)
 
     async def _within(self, threads: ThreadPoolExecutor, seconds: float, work: Callable[[], Result]) -> Result:
         if self._closed:

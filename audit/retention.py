@@ -30,7 +30,6 @@ from audit.archive import ArchivedPartition
 from audit.checkpoint import VerifierKey
 from audit.database import writing
 from audit.dropping import NOT_ARCHIVED, Drop, digest_of, said_by
-from audit.entry import format_time
 from audit.errors import ArchiveRefused, LogUnavailable
 from audit.history import TREE_SIZE
 from audit.holds import EntriesAreHeld, holding, in_force, none_set_since
@@ -42,6 +41,7 @@ from gateway.entries import PAST, STANDING, EntryDraft, EntryType
 from gateway.errors import Overtaken
 from gateway.model import DEFAULT_TENANT
 from gateway.ports import Append, Unless, Write
+from gateway.times import format_time
 
 MONTHS_MIN: Final = 6
 """EU AI Act art. 19(1) and 26(6): logs are kept for at least six months."""

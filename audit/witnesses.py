@@ -36,6 +36,7 @@ from gateway.errors import HandrailError, Refused
 from gateway.ports import Append, Peer
 from gateway.reasons import Reason
 from gateway.settings import LogSettings, SettingsError, WitnessSettings
+from gateway.times import format_time
 
 BACKOFF_MAX_SECONDS: Final = 300.0
 _HEADERS: Final = {"content-type": "text/plain; charset=utf-8"}
@@ -86,7 +87,7 @@ class Witness:
             "name": self.name,
             "key": self.key.name,
             "tree_size": self.tree_size,
-            "cosigned_at": self.cosigned_at,
+            "cosigned_at": format_time(self.cosigned_at),
             "age_seconds": None if self.cosigned_at is None else max(0, round(now - self.cosigned_at)),
             "fault": None if self.fault is None else str(self.fault),
             "detail": self.detail,

@@ -6,6 +6,7 @@ from typing import Any
 from gateway.model import Binding, Principal
 from gateway.ports import ApprovalAnswer, ApprovalRow
 from gateway.state import PlanState
+from gateway.times import format_time
 
 
 def view(
@@ -25,8 +26,8 @@ def view(
         "step_id": row.step_id,
         "requested_by": names.get(row.caller, row.caller),
         "acts_for": names.get(row.principal, row.principal),
-        "requested_at": row.request.requested_at,
-        "expires_at": row.request.expires_at,
+        "requested_at": format_time(row.request.requested_at),
+        "expires_at": format_time(row.request.expires_at),
         "approver_role": row.request.approver_role,
         "quorum": row.request.quorum,
         "enrolled_key": row.request.enrolled_key,
@@ -75,5 +76,5 @@ def _shown(answer: ApprovalAnswer, names: Mapping[str, str]) -> dict[str, Any]:
         "approver": names.get(answer.approver, answer.approver),
         "answer": str(answer.answer),
         "attested_by": str(answer.attested_by),
-        "at": answer.answered_at,
+        "at": format_time(answer.answered_at),
     }

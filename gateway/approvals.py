@@ -4,6 +4,7 @@ Nothing that a requester or its client says counts as an approval (invariant 9),
 (invariant 4): the binding is computed afresh from the record at the moment of the answer, never taken from the request.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -229,8 +230,9 @@ class Approvals:
         if said.answer is None:
             raise Malformed("no answer", pointer="/answer", expected="approve or refuse")
         payload = approval.attestation(row, approver, binding, said.answer, audience=audience, now=now)
-        proof = pipeline.signer.sign(Purpose.APPROVAL, Typ.APPROVAL, payload).encode("ascii")
-        return _Given(said.answer, Attestation.GATEWAY, proof)
+        # In a thread, because the key may be in a service.
+        proof = await asyncio.to_thread(pipeline.signer.sign, Purpose.APPROVAL, Typ.APPROVAL, payload)
+        return _Given(said.answer, Attestation.GATEWAY, proof.encode("ascii"))
 
     async def _record(
         self,

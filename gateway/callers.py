@@ -3,7 +3,7 @@
 import asyncio
 
 from gateway.certificates import Certificate, CertificateName, NameKind, checked_name
-from gateway.errors import Malformed, Refused
+from gateway.errors import Absent, Malformed, Refused
 from gateway.identity.bearers import Bearers, tenants_of
 from gateway.model import CONNECTOR_PREFIX, Issuer, Principal
 from gateway.permissions import Permission, require
@@ -77,7 +77,7 @@ class Callers(SqlDirectory):
         """
         require(actor, Permission.PRINCIPALS_MANAGE)
         if actor.tenant != self._certificate_tenant:
-            raise Refused(Reason.REQUEST_NOT_FOUND, "certificates are of another tenant")
+            raise Absent("principal", principal_id, "certificates are of another tenant")
         if isinstance(shown, Certificate):
             if shown.ends_at < self._clock():
                 raise Malformed("the certificate is over", pointer="/certificate", expected="one that is good")
@@ -115,7 +115,7 @@ class Callers(SqlDirectory):
         require(actor, Permission.PRINCIPALS_MANAGE)
         provider = self.bearers.source_of(issuer)
         if provider is None or actor.tenant not in tenants_of(provider.settings):
-            raise Refused(Reason.REQUEST_NOT_FOUND, "no such issuer")
+            raise Absent("issuer", issuer)
         identity = Identity(TOKEN, actor.tenant, provider.settings.issuer, subject)
         return await self.link(actor, principal_id, identity)
 

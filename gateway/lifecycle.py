@@ -16,7 +16,7 @@ from gateway import two_person
 from gateway.canonical import sha256_canonical
 from gateway.commitments import commit, subject_key
 from gateway.entries import EntryDraft, EntryType
-from gateway.errors import HandrailError, Malformed, Refused, Unavailable
+from gateway.errors import Absent, HandrailError, Malformed, Refused, Unavailable
 from gateway.model import DEFAULT_TENANT, Principal
 from gateway.permissions import Permission, permits, require
 from gateway.policy import signed
@@ -29,6 +29,7 @@ from gateway.proposals import Effects
 from gateway.reasons import Conflict, Reason, because
 from gateway.stages.verify import Jws
 from gateway.store.bundles import StoredBundle
+from gateway.times import format_time
 from gateway.two_person import Proposal, ProposalStatus
 
 _log = structlog.get_logger("handrail.lifecycle")
@@ -145,12 +146,12 @@ class Lifecycle:
             "digest": digest,
             "commit": kept.commit,
             "directory": kept.directory,
-            "built_at": kept.built_at,
+            "built_at": format_time(kept.built_at),
             "signer": kept.signer,
             "kid": kept.kid,
             "checks": dict(kept.checks),
             "added_by": names.get(found.added_by, found.added_by),
-            "added_at": found.added_at,
+            "added_at": format_time(found.added_at),
             "files": [{"path": path, "sha256": sha256} for path, sha256 in kept.bundle.files],
             "activations": [_view(one, names) for one in activations],
         }
@@ -180,7 +181,8 @@ class Lifecycle:
         check_rollback(history, chosen)
         await self._stored(chosen)
         now = self.clock()
-        proof = self._rollback_act(actor, chosen, history[-1].digest, act, now)
+        # In a thread, because the key may be in a service.
+        proof = await asyncio.to_thread(self._rollback_act, actor, chosen, history[-1].digest, act, now)
         activation = Activation(len(history) + 1, chosen, Way.ROLLBACK, None, actor.pseudonym, now)
         draft = EntryDraft(
             EntryType.POLICY_ROLLED_BACK,
@@ -315,7 +317,7 @@ class Lifecycle:
         except BundleError as error:
             raise _refused(error) from None
         if found is None:
-            raise Refused(Reason.REQUEST_NOT_FOUND, "no such bundle", member="digest")
+            raise Absent("policy bundle", digest)
         return found
 
     async def _next(self, document: Mapping[str, Any]) -> int:
@@ -357,7 +359,7 @@ def _view(activation: Activation, names: Mapping[str, str]) -> dict[str, Any]:
         "way": str(activation.way),
         "proposal_id": activation.proposal_id,
         "by": names.get(activation.by, activation.by),
-        "at": activation.at,
+        "at": format_time(activation.at),
     }
 
 

@@ -25,13 +25,14 @@ from audit.subjects import Hold, holds_of, lifting, new_id, setting
 from audit.threads import at_length
 from gateway.commitments import commit, person_key
 from gateway.entries import EntryDraft, EntryType
-from gateway.errors import Malformed, Refused
+from gateway.errors import Absent, Malformed, Refused
 from gateway.model import Principal
 from gateway.permissions import Permission, require
 from gateway.ports import Append, AuditLog
 from gateway.reasons import Conflict, Reason, because
 from gateway.store.directory import SqlDirectory
 from gateway.store.personal import Person, Personal
+from gateway.times import format_time
 
 ENDING_SECONDS: Final = 20.0
 """How long an erasure waits for the person's plans to end, once the person is revoked."""
@@ -144,7 +145,7 @@ class Privacy:
         if held:
             raise await self._refused(actor, held)
         if shown.empty:
-            raise Refused(Reason.REQUEST_NOT_FOUND, "nothing is held about that person")
+            raise Absent("data held about that person", detail="nothing is held about that person")
         if shown.principal:
             await self._directory.retire_principal(actor, name)
             await self._end_plans(person)
@@ -244,7 +245,7 @@ class Privacy:
         rows = await at_length(self._personal.rows, person)
         holds = [_hold_document(hold) for hold in await self._holds(actor.tenant) if hold.subject == person_key(name)]
         if not (keys or rows or holds):
-            raise Refused(Reason.REQUEST_NOT_FOUND, "nothing is held about that person")
+            raise Absent("data held about that person", detail="nothing is held about that person")
         entry = EntryDraft(
             EntryType.EXPORT_MADE,
             actor.tenant,
@@ -265,7 +266,7 @@ class Privacy:
                 "tenant": person.tenant,
                 "person": name,
                 "pseudonym": person.pseudonym,
-                "made_at": self._clock(),
+                "made_at": format_time(self._clock()),
                 "log": self._log.origin,
             },
         )
@@ -356,7 +357,7 @@ def _value_document(value: HeldValue) -> dict[str, Any]:
     document: dict[str, Any] = {
         "commitment": value.commitment,
         "index": value.index,
-        "created_at": value.created_at,
+        "created_at": format_time(value.created_at),
         "shared_with": value.shared_with,
     }
     if value.value is None:
@@ -379,7 +380,7 @@ def _hold_document(hold: Hold) -> dict[str, Any]:
     return {
         "hold_id": hold.hold_id,
         "code": hold.code,
-        "set_at": hold.set_at,
+        "set_at": format_time(hold.set_at),
         "set_by": hold.set_by,
-        "until": hold.until,
+        "until": format_time(hold.until),
     }

@@ -4,6 +4,7 @@ What a kind's document means is its handler's business; who may do what, and whe
 and everything that it brings about become durable in one append, or not at all.
 """
 
+import asyncio
 import secrets
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -22,6 +23,7 @@ from gateway.permissions import Permission, require
 from gateway.ports import Append, AuditLog, Directory, Guard, Purpose, Signer, Typ, Write
 from gateway.reasons import Reason
 from gateway.stages.verify import Jws
+from gateway.times import format_time
 from gateway.two_person import RULES, Act, Kind, Proposal, ProposalStatus
 
 _log = structlog.get_logger("handrail.proposals")
@@ -191,7 +193,7 @@ class Proposals:
             raise Refused(Reason.PROPOSAL_MISMATCH, "document", member="document_sha256")
         if signed is None:
             two_person.check_unsigned(actor)
-        act = self._act(Act.ACTIVATE, proposal.binding(), actor, signed, now)
+        act = await asyncio.to_thread(self._act, Act.ACTIVATE, proposal.binding(), actor, signed, now)
         effects = await self._handler(proposal.kind).effects(proposal, actor)
         activated = replace(
             proposal,
@@ -282,7 +284,7 @@ class Proposals:
             "subject": subject,
             "document_sha256": sha256_canonical(checked),
         }
-        act = self._act(Act.PROPOSE, binding, actor, signed, now)
+        act = await asyncio.to_thread(self._act, Act.PROPOSE, binding, actor, signed, now)
         proposal = Proposal(
             id=binding["id"],
             kind=kind,
@@ -340,7 +342,9 @@ class Proposals:
     def _act(
         self, act: Act, binding: Mapping[str, str], actor: Principal, signed: bytes | None, now: float
     ) -> Committed:
-        """The signed act as a committed value: by the person's own key, else attested by the gateway."""
+        """The signed act as a committed value: by the person's own key, else attested by the gateway. In a thread,
+        because the key may be in a service.
+        """
         if signed is not None:
             two_person.verify_act(self._payload(signed, actor), act, binding, actor.id, self.log.origin, now)
             proof = signed
@@ -413,10 +417,19 @@ def view(proposal: Proposal, names: Mapping[str, str]) -> dict[str, Any]:
         "status": str(proposal.status),
         "proposed_by": names.get(proposal.proposed_by, proposal.proposed_by),
         "proposed_attested_by": proposal.proposed_attested_by,
-        "proposed_at": proposal.proposed_at,
-        "expires_at": proposal.expires_at,
+        "proposed_at": format_time(proposal.proposed_at),
+        "expires_at": format_time(proposal.expires_at),
     }
-    later = ("decided_by", "decided_attested_by", "decided_at", "in_force_until", "ended_by", "ended_at")
-    shown |= {name: value for name in later if (value := getattr(proposal, name)) is not None}
-    people = {name: names.get(by, by) for name in ("decided_by", "ended_by") if (by := shown.get(name)) is not None}
-    return shown | people
+    later: dict[str, str | None] = {
+        "decided_by": _named(proposal.decided_by, names),
+        "decided_attested_by": proposal.decided_attested_by,
+        "decided_at": format_time(proposal.decided_at),
+        "in_force_until": format_time(proposal.in_force_until),
+        "ended_by": _named(proposal.ended_by, names),
+        "ended_at": format_time(proposal.ended_at),
+    }
+    return shown | {name: value for name, value in later.items() if value is not None}
+
+
+def _named(pseudonym: str | None, names: Mapping[str, str]) -> str | None:
+    return None if pseudonym is None else names.get(pseudonym, pseudonym)

@@ -124,6 +124,8 @@ class Reason(StrEnum):
     LIMIT_APPROVALS = "limit.approvals"
     LIMIT_LOGINS = "limit.logins"
     LIMIT_NOTICES = "limit.notices"
+    LIMIT_READS = "limit.reads"
+    LIMIT_REPORTS = "limit.reports"
     # anywhere
     OVERLOADED = "gateway.overloaded"
     INTERNAL = "gateway.internal"
@@ -229,6 +231,8 @@ TEXTS: Final[dict[Reason, str]] = {
     Reason.LIMIT_APPROVALS: "You have as many open approval requests as one principal may.",
     Reason.LIMIT_LOGINS: "Too many logins were tried from where you are; wait a minute.",
     Reason.LIMIT_NOTICES: "Too many notices came from where you are; wait a minute.",
+    Reason.LIMIT_READS: "You read the log faster than one reader may.",
+    Reason.LIMIT_REPORTS: "A report of yours is in the making; take it, or end it, before you ask for another.",
     Reason.OVERLOADED: "The gateway is busy; try again later.",
     Reason.INTERNAL: "Something went wrong inside the gateway.",
 }

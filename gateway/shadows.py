@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol
 import structlog
 
 from gateway.entries import EntryDraft, EntryType
-from gateway.errors import HandrailError, Malformed, Refused
+from gateway.errors import Absent, HandrailError, Malformed, Refused
 from gateway.lifecycle import Lifecycle
 from gateway.model import DEFAULT_TENANT, Principal
 from gateway.permissions import Permission
@@ -16,6 +16,7 @@ from gateway.policy.comparison import Comparison, together
 from gateway.policy.shadow import Shadow
 from gateway.ports import Append, AuditLog, Guard
 from gateway.reasons import Conflict, Reason, because
+from gateway.times import format_time
 
 LASTS_SECONDS: Final = 7 * 86_400
 LASTS_MAX_SECONDS: Final = 14 * 86_400
@@ -102,7 +103,7 @@ class Shadows:
         self.lifecycle.require(actor, Permission.POLICY_SHADOW)
         shadow = await self.rows.shadow()
         if shadow is None or not shadow.in_force(self.now()):
-            raise Refused(Reason.REQUEST_NOT_FOUND, "no shadow is in force")
+            raise Absent("shadow in force")
         await self.flush()
         await self.log.append(Append([self._draft(EntryType.SHADOW_ENDED, "end", shadow, actor)]))
         await self._follow()
@@ -129,8 +130,8 @@ class Shadows:
                 "number": shadow.number,
                 "digest": shadow.digest,
                 "by": names.get(shadow.by, shadow.by),
-                "since": shadow.since,
-                "until": shadow.until,
+                "since": format_time(shadow.since),
+                "until": format_time(shadow.until),
                 "in_force": in_force,
                 "problem": None if problem is None else str(problem),
             },

@@ -32,4 +32,4 @@ class SealBroken(KeyUnavailable):
 
 
 class MasterKeyUnsafe(KeyUnavailable):
-    """The master key is malformed, or others on this machine can read it."""
+    """The master key is malformed."""

@@ -14,7 +14,6 @@ from sqlalchemy import Connection, bindparam, select
 
 from audit.assurance.evidence import Stretch
 from audit.checkpoint import note_text, parse_checkpoint
-from audit.entry import format_time
 from audit.errors import LogUnavailable
 from audit.reader import Reader
 from audit.sealing import Opener
@@ -22,6 +21,7 @@ from audit.tables import entries
 from gateway.canonical import parse
 from gateway.entries import EntryType
 from gateway.model import DEFAULT_TENANT
+from gateway.times import format_time
 
 POLICY: Final = (EntryType.POLICY_ACTIVATED, EntryType.POLICY_LOADED, EntryType.POLICY_ROLLED_BACK)
 """What changes which bundle decides."""
@@ -154,7 +154,7 @@ def _principal(holder: Holder, documents: Mapping[str, Any], at: float) -> dict[
         "id": None if known is None else known["id"],
         "roles": sorted(filter(None, holder.facts.get("roles", "").split(","))),
         "hands": _scope(holder.facts.get("hands")),
-        "keys": [key for key in holder.keys.values() if key["expires_at"] is None or key["expires_at"] > at],
+        "keys": [_key(key) for key in holder.keys.values() if key["expires_at"] is None or key["expires_at"] > at],
         "approval_keys": list(holder.approval_keys.values()),
         "links": list(holder.links.values()),
         "added": holder.added,
@@ -173,9 +173,13 @@ def _issuer(holder: Holder, documents: Mapping[str, Any], names: Mapping[str, st
         "id": None if known is None else known["id"],
         "speaks_for": None if known is None else sorted(names.get(one, one) for one in known["speaks_for"]),
         "attests_request": bool(holder.facts.get("attests_request")),
-        "keys": list(holder.keys.values()),
+        "keys": [_key(key) for key in holder.keys.values()],
         "added": holder.added,
     }
+
+
+def _key(held: Mapping[str, Any]) -> dict[str, Any]:
+    return {**held, "expires_at": format_time(held["expires_at"])}
 
 
 def _policy(connection: Connection, end: int) -> dict[str, Any] | None:

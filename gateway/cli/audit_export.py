@@ -16,7 +16,7 @@ from gateway.cli.exits import Code, Stop
 from gateway.cli.pseudonyms import pseudonym
 from gateway.cli.saving import Force, Unfinished
 from gateway.cli.scope import within
-from gateway.cli.times import moment
+from gateway.cli.times import wire_time
 
 app = group()
 
@@ -77,10 +77,7 @@ def export(
         "uncosigned": "true" if uncosigned else None, "wait": wait,
     }  # fmt: skip
     file = Unfinished(out_)
-    moments = {
-        "since": moment(since, "--since", now) if since is not None else None,
-        "until": moment(until, "--until", now) if until is not None else None,
-    }
+    moments = {"since": wire_time(since, "--since", now), "until": wire_time(until, "--until", now)}
     asked = {**request, **moments}
     if resume:
         asked = {**request, **file.resume(request)["moments"], **_place(file, format_, request)}

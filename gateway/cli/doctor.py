@@ -162,20 +162,20 @@ def _backup(settings: Settings) -> Finding:
 
 
 def _keys(settings: Settings) -> Finding:
-    from gateway import key_stores  # noqa: PLC0415 - 'doctor --help' starts without a database layer
+    from gateway import key_services, key_stores  # noqa: PLC0415 - 'doctor --help' starts without a database layer
 
-    token = settings.keys.pkcs11
-    where = settings.keys.store + ("" if token is None else f", token {token.token}: {', '.join(token.purposes)}")
-    if key_stores.is_new(settings):
-        return Finding("keys", OK, f"{where}; made at the first start")
+    where = "; ".join([settings.keys.store, *key_services.described(settings)])
     try:
+        key_services.try_services(settings)
+        if key_stores.is_new(settings):
+            return Finding("keys", OK, f"{where}; made at the first start")
         root = key_stores.open_root(settings)
-        key_stores.try_token(settings)
+        wrappers = key_services.wrappers(settings)
         if settings.keys.store == "file" and (settings.home / "keys").is_dir():
             key_stores.open_keys(settings, root)
     except HandrailError as exc:
         return Finding("keys", MISSING, exc.detail, "See docs/key-stores.md.")
-    changing = "; also opened by the master key before" if key_stores.masters(settings).previous is not None else ""
+    changing = "" if wrappers.previous is None else f"; also opened by {wrappers.previous.place} from before"
     return Finding("keys", OK, f"{where}; root {root.id}, wrapped {root.generation} times{changing}")
 
 

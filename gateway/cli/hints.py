@@ -115,6 +115,8 @@ HINTS: Final[Mapping[Reason, str]] = {
     Reason.LIMIT_APPROVALS: "Have open requests answered ('handrail approvals list'), then send it again as it is.",
     Reason.LIMIT_LOGINS: "Wait a minute.",
     Reason.LIMIT_NOTICES: "Wait a minute.",
+    Reason.LIMIT_REPORTS: "Wait for the other report, or interrupt the command that asked for it.",
+    Reason.LIMIT_READS: "Read more slowly; whoever runs the gateway may set [server] log_reads_per_second.",
     Reason.OVERLOADED: _LATER,
     Reason.INTERNAL: _OPERATOR,
 }

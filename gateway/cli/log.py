@@ -68,7 +68,7 @@ def _show_witnesses(out: Output, document: dict[str, Any]) -> None:
     out.table(
         ["witness", "key", "cosigned", "at", "age (s)", "fault", "what is wrong"],
         (
-            [one["name"], one["key"], one["tree_size"], _moment(one["cosigned_at"]), one["age_seconds"],
+            [one["name"], one["key"], one["tree_size"], moment(one["cosigned_at"]), one["age_seconds"],
              one["fault"], one["detail"]]
             for one in document["witnesses"]
         ),
@@ -78,7 +78,3 @@ def _show_witnesses(out: Output, document: dict[str, Any]) -> None:
         out.section(f"{document['quorum']} needed; they last gave their word {document['lag_seconds']} s ago.")
     if document["problem"]:
         out.section(f"{document['problem']}", style="red")
-
-
-def _moment(seconds: int | None) -> str:
-    return "" if seconds is None else moment(seconds)

@@ -19,7 +19,7 @@ from audit.log import Log
 from audit.reader import Reader
 from audit.retention import Partition, Retention, months_before, survey
 from audit.worm import S3Archive
-from gateway import key_stores
+from gateway import key_services, key_stores
 from gateway.cli.audit import must_hold_a_log
 from gateway.cli.exits import Exit, Stop
 from gateway.ports import Append, Purpose
@@ -66,7 +66,7 @@ async def opened(
     Args:
         engine_of: makes the engine of the database's URL; ``make_owner`` for what drops entries.
     """
-    if not key_stores.has_master(settings):
+    if not key_services.has_wrapper(settings):
         where = settings.master_key_file
         raise Stop(f"{where}: there is no master key", f"Set HANDRAIL_HOME to the gateway's own, or give {VARIABLE}.")
     root = key_stores.open_root(settings)

@@ -33,6 +33,7 @@ from gateway.reasons import Reason
 from gateway.store.reading import Result, reading
 from gateway.store.row_macs import RowChanged, RowMacs, sound
 from gateway.store.tables import policy_activations, policy_bundles
+from gateway.times import format_time
 
 _INSERT_BUNDLE: Final = insert(policy_bundles)
 _INSERT_ACTIVATION: Final = insert(policy_activations)
@@ -151,7 +152,7 @@ class SqlBundles:
                     "digest": row["digest"],
                     "commit": row["git_commit"],
                     "added_by": row["added_by"],
-                    "added_at": row["added_at"],
+                    "added_at": format_time(row["added_at"]),
                 }
                 for row in rows
             ]

@@ -15,7 +15,7 @@ from typing import Final
 from sqlalchemy import Connection, Engine
 
 from audit.names import Names
-from gateway.errors import Refused
+from gateway.errors import Absent, Refused
 from gateway.model import Issuer, Principal
 from gateway.ports import AuditLog
 from gateway.reasons import Reason
@@ -114,7 +114,7 @@ class SqlDirectory(PrincipalAdmin, NameAdmin, IssuerAdmin, SecurityKeyAdmin, Lin
         """A principal that is not revoked. Raises ``request.not_found``."""
         found = await self._principals.get((tenant, principal_id))
         if found is None:
-            raise Refused(Reason.REQUEST_NOT_FOUND, "no such principal")
+            raise Absent("principal", principal_id)
         return found
 
     async def person(self, tenant: str, pseudonym: str) -> Principal:

@@ -25,6 +25,7 @@ from gateway.store import directory_rows as rows
 from gateway.store.directory_changes import CHANGED, Changes, committed
 from gateway.store.directory_reads import Found, principal
 from gateway.store.tables import identity_links, principals
+from gateway.times import format_time
 
 TOKEN: Final = "token"  # noqa: S105 - a kind of proof
 CLAIMS: Final = "claims"
@@ -69,18 +70,15 @@ class Identity:
 
 
 class LinkView(TypedDict):
-    """A link as the API shows it. Times are seconds since the epoch.
-
-    Source and subject are ``None`` where no key is left that opens them.
-    """
+    """A link as the API shows it. Source and subject are ``None`` where no key is left that opens them."""
 
     id: str
     kind: str
     source: str | None
     subject: str | None
-    expires_at: float | None
-    created_at: float
-    revoked_at: float | None
+    expires_at: str | None
+    created_at: str
+    revoked_at: str | None
 
 
 class LinkAdmin(Changes):
@@ -247,9 +245,9 @@ def _view(row: Found) -> LinkView:
         "kind": row["kind"],
         "source": row["source"],
         "subject": row["subject"],
-        "expires_at": row["expires_at"],
-        "created_at": row["created_at"],
-        "revoked_at": row["revoked_at"],
+        "expires_at": format_time(row["expires_at"]),
+        "created_at": format_time(row["created_at"]),
+        "revoked_at": format_time(row["revoked_at"]),
     }
 
 

@@ -22,6 +22,7 @@ from gateway.store.directory_changes import Changes, conflict, principal_entry
 from gateway.store.directory_reads import Found
 from gateway.store.directory_rows import ApiKeyView, NewPrincipal, NewPrincipalView, PrincipalView
 from gateway.store.tables import api_keys, issuer_keys, principals
+from gateway.times import format_time
 
 SYSTEM: Final = "system"
 """Pseudonym of the gateway itself, before there is any principal."""
@@ -86,7 +87,7 @@ class PrincipalAdmin(Changes):
             raise Refused(Reason.REQUEST_NOT_FOUND, "the principal is revoked")
         now = self._clock()
         view, row = _key(actor.tenant, found["pseudonym"], now, lifetime)
-        entry = principal_entry(found, actor.pseudonym, "key_added", (view["key_id"], view["expires_at"]))
+        entry = principal_entry(found, actor.pseudonym, "key_added", (view["key_id"], row["expires_at"]))
         await self._append(Append([entry], [Write(_ADD_KEY, self._macs.seal(api_keys, row))]))
         return view
 
@@ -178,7 +179,7 @@ class PrincipalAdmin(Changes):
                 await self._refuse_shared(tenant, principals.c.approval_jwk, enrolled)
                 await self._refuse_shared(tenant, issuer_keys.c.jwk, enrolled)
             key_view, key_row = _key(tenant, row["pseudonym"], now, rows.ttl_seconds(person.ttl_days))
-            entries.append(principal_entry(row, actor, "added", (key_view["key_id"], key_view["expires_at"])))
+            entries.append(principal_entry(row, actor, "added", (key_view["key_id"], key_row["expires_at"])))
             namings.append(Naming(tenant, name_subject(person.id), row["name_key"], conflict))
             guards.append(Guard(_ADD_PRINCIPAL, self._macs.seal(principals, row), conflict))
             writes.append(Write(_ADD_KEY, self._macs.seal(api_keys, key_row)))
@@ -213,7 +214,7 @@ def _key(tenant: str, pseudonym: str, now: float, lifetime_seconds: int) -> tupl
         "expires_at": expires_at,
         "revoked_at": None,
     }
-    return {"key_id": minted.key_id, "token": minted.token, "expires_at": expires_at}, row
+    return {"key_id": minted.key_id, "token": minted.token, "expires_at": format_time(expires_at)}, row
 
 
 def _is_admin(row: Found) -> bool:

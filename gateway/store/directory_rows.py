@@ -11,6 +11,7 @@ from typing import Any, Final, TypedDict
 from gateway.canonical import canonical
 from gateway.errors import Malformed
 from gateway.model import Principal, Role
+from gateway.times import format_time
 from keys import jwk
 from keys.errors import KeyRefused
 from keys.jwk import PublicJwk
@@ -33,14 +34,14 @@ Name = tuple[str, str]
 
 
 class PrincipalView(TypedDict):
-    """A principal as the API shows it. Times are seconds since the epoch."""
+    """A principal as the API shows it."""
 
     id: str
     tenant: str
     roles: list[str]
     hands: list[str] | None
-    created_at: float
-    revoked_at: float | None
+    created_at: str
+    revoked_at: str | None
     approval_kid: str | None
 
 
@@ -49,7 +50,7 @@ class ApiKeyView(TypedDict):
 
     key_id: str
     token: str
-    expires_at: float
+    expires_at: str
 
 
 class NewPrincipalView(TypedDict):
@@ -60,12 +61,12 @@ class NewPrincipalView(TypedDict):
 
 
 class IssuerKeyView(TypedDict):
-    """An issuer's key. Times are whole seconds since the epoch."""
+    """An issuer's key."""
 
     kid: str
-    not_before: int
-    not_after: int | None
-    revoked_at: int | None
+    not_before: str
+    not_after: str | None
+    revoked_at: str | None
 
 
 class IssuerView(TypedDict):
@@ -76,7 +77,7 @@ class IssuerView(TypedDict):
     keys: list[IssuerKeyView]
     speaks_for: list[str]
     attests_request: bool
-    revoked_at: float | None
+    revoked_at: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,8 +212,8 @@ def principal_view(row: Mapping[str, Any]) -> PrincipalView:
         "tenant": row["tenant"],
         "roles": json.loads(row["roles"]),
         "hands": None if row["hands"] is None else json.loads(row["hands"]),
-        "created_at": row["created_at"],
-        "revoked_at": row["revoked_at"],
+        "created_at": format_time(row["created_at"]),
+        "revoked_at": format_time(row["revoked_at"]),
         "approval_kid": None if row["approval_jwk"] is None else jwk.public(json.loads(row["approval_jwk"])).kid,
     }
 
@@ -229,13 +230,13 @@ def issuer_view(row: Mapping[str, Any], keys: Iterable[Mapping[str, Any]], names
         "keys": [
             {
                 "kid": key["kid"],
-                "not_before": key["not_before"],
-                "not_after": key["not_after"],
-                "revoked_at": key["revoked_at"],
+                "not_before": format_time(key["not_before"]),
+                "not_after": format_time(key["not_after"]),
+                "revoked_at": format_time(key["revoked_at"]),
             }
             for key in keys
         ],
         "speaks_for": sorted(names.get((row["tenant"], one), one) for one in json.loads(row["speaks_for"])),
         "attests_request": row["attests_request"],
-        "revoked_at": row["revoked_at"],
+        "revoked_at": format_time(row["revoked_at"]),
     }

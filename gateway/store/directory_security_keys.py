@@ -22,6 +22,7 @@ from gateway.reasons import Conflict, Reason, because
 from gateway.store.directory_changes import Changes, committed, conflict
 from gateway.store.directory_reads import Found
 from gateway.store.tables import security_keys
+from gateway.times import format_time
 from gateway.webauthn import Registered, RelyingParty, SecurityKey, check_public, thumbprint
 from keys import jwk
 
@@ -50,10 +51,10 @@ _REVOKE: Final = (
 
 
 class TicketView(TypedDict):
-    """A ticket for one enrolment, shown this once. ``expires_at`` is in seconds since the epoch."""
+    """A ticket for one enrolment, shown this once."""
 
     ticket: str
-    expires_at: float
+    expires_at: str
 
 
 class SecurityKeyAdmin(Changes):
@@ -81,7 +82,7 @@ class SecurityKeyAdmin(Changes):
         body = canonical([actor.tenant, person.pseudonym, int(expires_at), secrets.token_hex(16)])
         ticket = f"{_PREFIX}{b64url_encode(body)}.{b64url_encode(self._ticket_mac(body))}"
         await self._append(Append([_entry(person, actor.pseudonym, "enrolment_offered")]))
-        return {"ticket": ticket, "expires_at": expires_at}
+        return {"ticket": ticket, "expires_at": format_time(expires_at)}
 
     async def enrol(self, person: Principal, ticket: str, registered: Registered, party: RelyingParty) -> SecurityKey:
         """Enrol the person's own security key.

@@ -6,7 +6,6 @@ that is outside the database. A freeze counts by being there.
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import structlog
@@ -21,6 +20,7 @@ from gateway.model import DEFAULT_TENANT
 from gateway.store.reading import reading
 from gateway.store.row_macs import RowMacs
 from gateway.store.tables import approvals, contexts, plans, principals, steps
+from gateway.times import parse_time
 
 _log = structlog.get_logger("handrail.freeze")
 
@@ -165,7 +165,7 @@ def _freeze(row: Row[Any], facts: Mapping[str, Any]) -> Freeze:
         subject=facts["subject"],
         cause=Cause(facts["cause"]),
         by=row.principal or "",
-        at=datetime.strptime(row.time, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC).timestamp(),
+        at=parse_time(row.time),
         running=facts["running"],
         held=facts["held"],
         index=row.idx,

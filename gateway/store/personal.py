@@ -33,6 +33,7 @@ from gateway.store.tables import (
     security_keys,
     sessions,
 )
+from gateway.times import format_time
 
 RECORDS: Final = ("@directory",)
 """Stand for the context in the data subjects of what is recorded *about* a principal."""
@@ -40,6 +41,8 @@ ACTS: Final = ("@approvals", "@proposals")
 """The same of what somebody answered or changed in office, with their signature. It is evidence about others."""
 
 _HIDDEN: Final = frozenset({"mac", "name_key", "name_mac", "secret_sha256", "session_sha256", "ticket"})
+_BOUNDS: Final = frozenset({"not_before", "not_after"})
+"""Columns that hold a time, beside those whose names end in ``_at`` or ``_until``."""
 _SHOWN: Final[Mapping[str, Any]] = {
     "principal": (principals, ("pseudonym",)),
     "api_keys": (api_keys, ("pseudonym",)),
@@ -216,4 +219,9 @@ _UNSPEAK: Final = (
 
 
 def _visible(row: Mapping[Any, Any]) -> dict[str, Any]:
-    return {str(name): value for name, value in row.items() if name not in _HIDDEN}
+    return {str(name): _shown(str(name), value) for name, value in row.items() if name not in _HIDDEN}
+
+
+def _shown(column: str, value: Any) -> Any:
+    is_time = column.endswith(("_at", "_until")) or column in _BOUNDS
+    return format_time(value) if is_time and value is not None else value

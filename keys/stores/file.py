@@ -14,7 +14,7 @@ from typing import Final
 from gateway.files import make_directory, write
 from keys.errors import KeyStoreAway, KeyUnavailable, SealBroken
 from keys.stores.halves import ByPurpose
-from keys.stores.private_files import read_private
+from keys.stores.private_files import read_own
 from keys.stores.root import Derives
 from keys.stores.sealed import DOCUMENT_MAX_BYTES, LOCK_WAIT_SECONDS, Revoked, SealedKeyStore, nothing_known
 
@@ -99,7 +99,7 @@ class Files:
 
     def read(self, kid: str) -> bytes:
         """See ``Medium.read``."""
-        return read_private(self._path(kid), DOCUMENT_MAX_BYTES, "key file")
+        return read_own(self._path(kid), DOCUMENT_MAX_BYTES, "key file")
 
     def write(self, kid: str, document: bytes) -> None:
         """See ``Medium.write``."""

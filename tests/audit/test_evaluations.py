@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from audit.database import changing_schema
-from audit.entry import format_time
 from audit.evaluations import EvaluationPage, Fault
 from gateway.evaluation import parse
 from gateway.model import Effect, Obligations
+from gateway.times import format_time
 from tests.pipeline.house import APPROVER, House, close_house, open_house, step
 
 

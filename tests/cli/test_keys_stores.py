@@ -17,7 +17,7 @@ from gateway.settings import Settings
 from keys.errors import KeyUnavailable
 from keys.stores.file import Files
 from keys.stores.master import MasterKey
-from keys.stores.root import Masters
+from keys.stores.root import Wrappers
 from keys.stores.root import rewrap as wrap_anew
 from tests.postgres import postgres_server, postgres_url
 
@@ -89,7 +89,7 @@ def generations_on_record(home: Path) -> list[int]:
 
 def test_a_change_that_stopped_before_the_log_was_told_is_put_on_record_by_the_next_run(home: Path) -> None:
     old, new = (MasterKey(bytes.fromhex(text)) for text in ((home / "master.key").read_text().strip(), NEW))
-    assert wrap_anew(home / "root.key", Masters(new, old)) is not None  # and here the machine stops
+    assert wrap_anew(home / "root.key", Wrappers(new, old)) is not None  # and here the machine stops
     assert generations_on_record(home) == []
     done = invoke(home, "keys", "rewrap", "--json", HANDRAIL_MASTER_KEY=NEW)
     assert done.exit_code == 0, done.output

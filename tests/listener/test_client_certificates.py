@@ -18,6 +18,7 @@ from sqlalchemy import select, update
 
 from gateway.certificates import Certificate, NameKind
 from gateway.store.tables import identity_links
+from gateway.times import format_time
 from tests.approvals.world import World, person, world
 from tests.authority import Authority
 from tests.identity.issuer import signed
@@ -275,7 +276,7 @@ async def test_a_certificate_is_linked_once_and_for_ever_and_by_security_admins_
         listed = await here.http.get("/v1/principals/bot/links", headers=here.bearer("root"))
         [shown] = listed.json()["links"]
         assert (shown["kind"], shown["source"]) == ("certificate", "x5t#S256")
-        assert shown["expires_at"] == read(mine[0]).ends_at
+        assert shown["expires_at"] == format_time(read(mine[0]).ends_at)
 
 
 async def test_certificates_are_of_one_tenant(tmp_path: Path, authority: Authority) -> None:

@@ -15,7 +15,7 @@ from gateway.ingress.plans import wait_seconds
 from gateway.model import Principal
 from gateway.permissions import Permission
 from gateway.reasons import Reason
-from gateway.web.authentication import authenticate
+from gateway.web.authentication import still_permitted
 from gateway.web.bodies import after_index, integer, one_of, query
 from gateway.web.context import gateway_of
 from gateway.web.downloads import Download
@@ -56,12 +56,7 @@ async def export(request: Request, principal: Principal) -> ASGIApp:
         headers["handrail-checkpoint"] = b64url_encode(head.note.encode())
     if principal.hands is not None:
         headers["handrail-hands"] = ",".join(sorted(principal.hands))
-    return Download(found.chunks, headers, streams, owner, partial(_still_permitted, request))
-
-
-async def _still_permitted(request: Request) -> None:
-    """Whether whoever takes an export out may go on. Raises what the key or a freeze says by now."""
-    gateway_of(request.scope).freezing.now.check_acts(await authenticate(request.scope))
+    return Download(found.chunks, headers, streams, owner, partial(still_permitted, request.scope))
 
 
 def _asked(given: dict[str, str], principal: Principal, wait_max_seconds: float) -> ExportRequest:

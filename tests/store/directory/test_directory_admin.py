@@ -288,7 +288,7 @@ async def test_issuer_as_registered(directory: SqlDirectory, root: Principal, al
     assert view == {
         "id": "bot",
         "tenant": "default",
-        "keys": [{"kid": kid, "not_before": 1_800_000_000, "not_after": None, "revoked_at": None}],
+        "keys": [{"kid": kid, "not_before": "2027-01-15T08:00:00.000Z", "not_after": None, "revoked_at": None}],
         "speaks_for": ["alice", "bob"],
         "attests_request": True,
         "revoked_at": None,

@@ -12,6 +12,7 @@ from audit.log import Log
 from gateway.reasons import Reason
 from gateway.settings import LogSettings
 from gateway.store.directory import NewPrincipal, SqlDirectory
+from gateway.times import format_time
 from keys import jwk
 from tests.store.directory.conftest import TestingOnlySigner
 from tests.store.directory.support import MAC_KEY, Clock, new_jwk, refused
@@ -54,5 +55,5 @@ async def test_life_of_a_principal_and_an_issuer(on_postgres: SqlDirectory, cloc
     for token in (alice["api_key"]["token"], again["token"]):
         await refused(directory.authenticate(token, clock.now), Reason.AUTH_INVALID)
     await refused(directory.issuer("bot", "default"), Reason.VERIFY_UNKNOWN_ISSUER)
-    assert [view["revoked_at"] for view in await directory.list_principals(root)] == [clock.now, None]
-    assert [view["revoked_at"] for view in await directory.list_issuers(root)] == [clock.now]
+    assert [view["revoked_at"] for view in await directory.list_principals(root)] == [format_time(clock.now), None]
+    assert [view["revoked_at"] for view in await directory.list_issuers(root)] == [format_time(clock.now)]
