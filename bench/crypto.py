@@ -76,8 +76,9 @@ def remembered(home: str) -> float:
 
     async def prepare() -> str:
         [made] = await directory.bootstrap([NewPrincipal("root", ["security_admin"])])
-        await directory.authenticate(made["api_key"]["token"], 1_800_000_000.0)
-        return made["api_key"]["token"]
+        token = str(made["api_key"]["token"])
+        await directory.authenticate(token, 1_800_000_000.0)
+        return token
 
     token = asyncio.run(prepare())
 

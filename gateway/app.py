@@ -23,6 +23,7 @@ from gateway.approval_upkeep import ApprovalUpkeep
 from gateway.approvals import Approvals
 from gateway.backup_gauge import BackupGauge
 from gateway.callers import Callers
+from gateway.dual_control import Thresholds
 from gateway.entries import EntryDraft, EntryType
 from gateway.evidence import Evidence
 from gateway.exports import Exports
@@ -45,22 +46,24 @@ from gateway.policy.recall import Recall
 from gateway.policy.reloading import EventKind, PolicyEvent
 from gateway.ports import Append
 from gateway.privacy import Privacy
-from gateway.proposals import Proposals
 from gateway.pulling import Pulling
 from gateway.service import Gateway, trust_document
 from gateway.settings import Settings
+from gateway.signing import SignedProposals
 from gateway.store.bundles import SqlBundles
 from gateway.store.freezes import SqlFreezes
 from gateway.store.outbox import SqlOutbox
 from gateway.store.past import SqlPast
 from gateway.store.personal import Personal
 from gateway.store.plans import SqlPlans
+from gateway.store.proposal_signatures import SqlSignatures
 from gateway.store.proposals import SqlProposals
 from gateway.store.receipts import SqlReceipts
 from gateway.store.sessions import SqlSessions
 from gateway.store.trials import SqlTrials
 from gateway.telemetry import Metrics, tracer
 from gateway.tls import ServerTls
+from gateway.trust_changes import TrustChanges
 from gateway.two_person import Kind
 from gateway.webhooks.delivery import Deliveries, Webhook
 from gateway.webhooks.messages import listeners
@@ -101,6 +104,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
     witness_gauges.measure(metrics, witnesses)
     directory = Callers(engine, log, root.derive("directory rows"), log.names, clock)
     directory.open(keyset, Bearers(_providers(settings, metrics), directory), settings.server)
+    directory.thresholds = Thresholds(settings.proposals.principals_threshold, settings.proposals.issuers_threshold)
     jail = Jail(settings.jail, home)
     hands = Registry(settings.hands, jail, SqlPins(engine, log, root.derive("pin rows"), newest_pin))
 
@@ -131,7 +135,19 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         clock=clock,
     )
     reader = Reader(engine)
-    proposals = Proposals(
+    trust_changes = TrustChanges(directory)
+    freezing = Freezing(
+        log=log,
+        payloads=log,
+        store=SqlFreezes(engine, root.derive("freezes"), gateway_id),
+        journal=FreezeJournal(home),
+        directory=directory,
+        metrics=metrics,
+        declared=hands.declared,
+        rest=hands.rest,
+        clock=clock,
+    )
+    proposals = trust_changes.proposals = SignedProposals(
         log=log,
         store=SqlProposals(engine, root.derive("proposal rows")),
         directory=directory,
@@ -139,7 +155,12 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         jws=jws,
         ttl_seconds=settings.proposals.ttl_seconds,
         clock=clock,
-        handlers={Kind.POLICY_ACTIVATE: lifecycle},
+        check_acts=freezing.check_acts,
+        handlers={Kind.POLICY_ACTIVATE: lifecycle, Kind.FREEZE_LIFT: freezing},
+        signatures=SqlSignatures(engine, root.derive("signature rows")),
+        payloads=log,
+        changing=trust_changes,
+        look=freezing.refresh,
     )
     staged = rollout.build(
         policy,
@@ -156,19 +177,6 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
     spans = tracer(settings.telemetry)
     outbox = SqlOutbox(engine, gateway_id, listeners(settings), root.derive("outbox rows"))
     store = SqlPlans(engine, gateway_id, root.derive("step rows"), outbox)
-    freezing = Freezing(
-        log=log,
-        payloads=log,
-        store=SqlFreezes(engine, root.derive("freezes"), gateway_id),
-        journal=FreezeJournal(home),
-        directory=directory,
-        metrics=metrics,
-        declared=hands.declared,
-        rest=hands.rest,
-        clock=clock,
-    )
-    proposals.handlers[Kind.FREEZE_LIFT] = freezing
-    proposals.check_acts = freezing.check_acts
     pipeline = Pipeline(
         settings=settings,
         log=log,
@@ -237,6 +245,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         approval_upkeep=ApprovalUpkeep(pipeline, locks),
         deliveries=deliveries,
         proposals=proposals,
+        trust_changes=trust_changes,
         rollout=staged,
         freezing=freezing,
         lifecycle=lifecycle,

@@ -72,22 +72,26 @@ class Callers(SqlDirectory):
             shown: one certificate, or a name that an authority writes into certificates.
 
         Raises:
-            Refused: as :meth:`link`; ``request.malformed`` for a name that is none or a certificate that is over;
-                ``request.not_found`` in a tenant that has no callers with certificates.
+            Refused: as :meth:`link` and :meth:`certificate_identity`.
         """
         require(actor, Permission.PRINCIPALS_MANAGE)
-        if actor.tenant != self._certificate_tenant:
-            raise Absent("principal", principal_id, "certificates are of another tenant")
+        return await self.link(actor, principal_id, self.certificate_identity(actor.tenant, shown))
+
+    def certificate_identity(self, tenant: str, shown: Certificate | CertificateName) -> Identity:
+        """A certificate, or a name in certificates.
+
+        Raises:
+            Refused: ``request.malformed`` for a name that is none or a certificate that is over;
+                ``request.not_found`` in a tenant that has no callers with certificates.
+        """
+        if tenant != self._certificate_tenant:
+            raise Absent("tenant", tenant, "certificates are of another tenant")
         if isinstance(shown, Certificate):
             if shown.ends_at < self._clock():
                 raise Malformed("the certificate is over", pointer="/certificate", expected="one that is good")
-            identity = Identity(
-                CERTIFICATE, actor.tenant, NameKind.THUMBPRINT, shown.thumbprint, expires_at=shown.ends_at
-            )
-        else:
-            kind, value = shown
-            identity = Identity(CERTIFICATE, actor.tenant, kind, checked_name(kind, value))
-        return await self.link(actor, principal_id, identity)
+            return Identity(CERTIFICATE, tenant, NameKind.THUMBPRINT, shown.thumbprint, expires_at=shown.ends_at)
+        kind, value = shown
+        return Identity(CERTIFICATE, tenant, kind, checked_name(kind, value))
 
     async def logged_in(self, session: Session, now: float) -> Principal:
         """Whose session it is, as they are now, with what the session may.
@@ -113,11 +117,14 @@ class Callers(SqlDirectory):
             Refused: as :meth:`link`; ``request.not_found`` for an issuer that vouches for nobody of the actor's tenant.
         """
         require(actor, Permission.PRINCIPALS_MANAGE)
+        return await self.link(actor, principal_id, self.identity(actor.tenant, issuer, subject))
+
+    def identity(self, tenant: str, issuer: str, subject: str) -> Identity:
+        """A subject of a configured issuer. Raises ``request.not_found`` where it vouches for nobody of the tenant."""
         provider = self.bearers.source_of(issuer)
-        if provider is None or actor.tenant not in tenants_of(provider.settings):
+        if provider is None or tenant not in tenants_of(provider.settings):
             raise Absent("issuer", issuer)
-        identity = Identity(TOKEN, actor.tenant, provider.settings.issuer, subject)
-        return await self.link(actor, principal_id, identity)
+        return Identity(TOKEN, tenant, provider.settings.issuer, subject)
 
     async def attests_request(self, tenant: str, issuer_id: str) -> bool:
         """Whether an issuer may attest a user's words, now; one that is gone may not."""

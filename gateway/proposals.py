@@ -41,7 +41,7 @@ class ProposalStore(Protocol):
     """Rows of proposals; see ``gateway.store.proposals``."""
 
     def insert(self, proposal: Proposal) -> Guard:
-        """A new proposal; a conflict raises ``request.conflict``."""
+        """A new proposal, the only open one about its subject; a conflict raises ``request.conflict``."""
 
     def change(self, proposal: Proposal) -> tuple[Guard, Write]:
         """A later state; a conflict raises ``proposal.closed``."""

@@ -97,6 +97,7 @@ class Reason(StrEnum):
     PROPOSAL_CLOSED = "proposal.closed"
     PROPOSAL_EXPIRED = "proposal.expired"
     PROPOSAL_OUTDATED = "proposal.outdated"
+    PROPOSAL_REQUIRED = "proposal.required"
     # freezes
     FREEZE_ACTIVE = "freeze.active"
     # 6 credential, record
@@ -209,6 +210,7 @@ TEXTS: Final[dict[Reason, str]] = {
     Reason.PROPOSAL_CLOSED: "The proposal was already decided.",
     Reason.PROPOSAL_EXPIRED: "Nobody activated the proposal in time.",
     Reason.PROPOSAL_OUTDATED: "What the proposal rests on has changed; propose it again.",
+    Reason.PROPOSAL_REQUIRED: "One person alone may not make this change: several security admins have to sign it.",
     Reason.FREEZE_ACTIVE: "This is frozen: somebody stopped it, and two people have to lift that.",
     Reason.CREDENTIAL_REFUSED: "No credential could be issued for this step.",
     Reason.LOG_UNAVAILABLE: "The audit log cannot be written, so nothing runs.",
@@ -261,6 +263,10 @@ class Conflict(StrEnum):
     SHADOW_OTHER = "shadow.other"
     SHADOW_MEANWHILE = "shadow.meanwhile"
     PROPOSAL_EXISTS = "proposal.exists"
+    PROPOSAL_OPEN = "proposal.open"
+    COUNTED = "proposal.counted"
+    NOT_COUNTED = "proposal.not_counted"
+    SIGNED = "proposal.signed"
     STEP_DECIDED = "step.decided"
     REQUEST_DECIDED = "approval.decided"
     RECORD_CHANGED = "record.changed"
@@ -293,6 +299,10 @@ CONFLICTS: Final[Mapping[Conflict, str]] = {
     Conflict.SHADOW_OTHER: "Another bundle is shadowed.",
     Conflict.SHADOW_MEANWHILE: "Somebody else started a shadow at the same moment.",
     Conflict.PROPOSAL_EXISTS: "This proposal was taken in before: it was sent twice.",
+    Conflict.PROPOSAL_OPEN: "A proposal about the same is open: have it decided, or withdraw it, first.",
+    Conflict.COUNTED: "This proposal takes effect when enough people have signed it; nobody activates it.",
+    Conflict.NOT_COUNTED: "This proposal is activated by a second person; nobody signs it.",
+    Conflict.SIGNED: "You signed this proposal before, and a person counts once.",
     Conflict.STEP_DECIDED: "The step was let go or ended before.",
     Conflict.REQUEST_DECIDED: "The approval request was answered, or judged anew, elsewhere.",
     Conflict.PLANS_UNDER_WAY: "The person is revoked, and plans of theirs are still under way: ask again in a moment.",

@@ -35,16 +35,17 @@ from gateway.pipeline import Pipeline
 from gateway.policy.reloading import ReloadingEngine
 from gateway.ports import Append, Purpose
 from gateway.privacy import Privacy
-from gateway.proposals import Proposals
 from gateway.pulling import Pulling
 from gateway.reasons import Reason
 from gateway.recovery import recover
 from gateway.rollout import Rollout
 from gateway.settings import Settings
+from gateway.signing import SignedProposals
 from gateway.store.plans import forget_replays
 from gateway.store.sessions import SqlSessions
 from gateway.telemetry import Metrics, Tracer
 from gateway.tls import ServerTls
+from gateway.trust_changes import TrustChanges
 from gateway.webhooks.delivery import Deliveries
 from hand_adapters.jail import Jail
 from hand_adapters.registry import Registry
@@ -86,7 +87,8 @@ class Gateway:
     approvals: Approvals
     approval_upkeep: ApprovalUpkeep
     deliveries: Deliveries
-    proposals: Proposals
+    proposals: SignedProposals
+    trust_changes: TrustChanges
     rollout: Rollout
     freezing: Freezing
     lifecycle: Lifecycle

@@ -28,6 +28,8 @@ FROZEN: Final = "frozen"
 """Found, and not in the way of serving."""
 OVERDUE: Final = "overdue"
 """The same."""
+ALONE: Final = "alone"
+"""One person may do what should take two; not in the way of serving."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ def examine(config: Path | None) -> Iterator[Finding]:
         yield Finding("configuration", MISSING, exc.detail, "See: handrail config example")
         return
     yield Finding("configuration", OK, "readable, every key known")
-    for part in (_home, _listener, _frozen, _database, _backup, _keys, _policy_engine):
+    for part in (_home, _listener, _frozen, _database, _backup, _keys, _dual_control, _policy_engine):
         yield part(settings)
     yield from _jail(settings)
     for program in _PROGRAMS:
@@ -177,6 +179,26 @@ def _keys(settings: Settings) -> Finding:
         return Finding("keys", MISSING, exc.detail, "See docs/key-stores.md.")
     changing = "" if wrappers.previous is None else f"; also opened by {wrappers.previous.place} from before"
     return Finding("keys", OK, f"{where}; root {root.id}, wrapped {root.generation} times{changing}")
+
+
+def _dual_control(settings: Settings) -> Finding:
+    from gateway import key_stores  # noqa: PLC0415 - 'doctor --help' starts without a database layer
+    from gateway.posture.people import alone  # noqa: PLC0415
+    from gateway.posture.scene import Scene  # noqa: PLC0415
+
+    name, scene = "dual control", Scene(settings, time.time())
+    if key_stores.is_new(settings):
+        return Finding(name, OK, "off until there are two security admins")
+    try:
+        tenants = alone(scene)
+    except HandrailError as exc:
+        return Finding(name, MISSING, exc.detail, "Check the database, and [keys].")
+    finally:
+        scene.close()
+    if tenants:
+        what = f"OFF: one person alone changes who decides, in: {', '.join(tenants)}"
+        return Finding(name, ALONE, what, "Add a second one: handrail principals add ID --role security_admin")
+    return Finding(name, OK, "changes of trust need several security admins")
 
 
 def _policy_engine(settings: Settings) -> Finding:

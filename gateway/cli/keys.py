@@ -1,6 +1,8 @@
 """``handrail keys``: the gateway's keys, and new keys for clients."""
 
+import hashlib
 import json
+import secrets
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -150,6 +152,21 @@ def new(
     key.save(file, replace=force)
     document = {"file": str(file), "kid": key.kid, "jwk": key.public.public_jwk()}
     out.show(document, lambda: out.facts([("private key", file), ("kid", key.kid)]))
+
+
+@command(app, example="keys api --out me.key", good="it was written")
+def api(
+    out: Output,
+    file: Annotated[Path, typer.Option("--out", help="The file for the API key.")],
+    force: Force = False,
+) -> None:
+    """Make an API key of one's own, in a file of mode 0600, and print what a security admin may know of it."""
+    refuse_existing(file, force=force)
+    key_id, secret = secrets.token_hex(8), secrets.token_urlsafe(32)
+    public = f"hr_{key_id}:{hashlib.sha256(secret.encode()).hexdigest()}"
+    save(file, f"hr_{key_id}_{secret}\n", force=force, private=True)
+    document = {"file": str(file), "own_key": public}
+    out.show(document, lambda: out.facts([("API key, yours alone", file), ("for --own-key", public)]))
 
 
 @command(app, example="keys trust --out trust.json", good="it was printed or saved")

@@ -7,7 +7,8 @@ import typer
 
 from gateway.cli.command import command, group
 from gateway.cli.connect import Session
-from gateway.cli.exits import Stop
+from gateway.cli.exits import Exit, Stop
+from gateway.cli.proposals import is_proposal, proposed
 from gateway.rendering import moment
 
 app = group("Add, list and remove the client certificates by which a principal is known.")
@@ -16,7 +17,12 @@ _KIND = "certificate"
 Principal = Annotated[str, typer.Argument(metavar="ID", help="The principal's id.")]
 
 
-@command(app, example="principals certificates add ada --certificate ada.pem", good="it was added")
+@command(
+    app,
+    example="principals certificates add ada --certificate ada.pem",
+    good="it was added",
+    waiting="nothing changed yet: others have to sign",
+)
 def add(
     session: Session,
     principal_id: Principal,
@@ -25,7 +31,7 @@ def add(
     dns: Annotated[str | None, typer.Option(help="Any that has this DNS name.")] = None,
     email: Annotated[str | None, typer.Option(help="Any that has this address.")] = None,
     subject: Annotated[str | None, typer.Option(help="Any of this subject (RFC 4514), as CN=ada,O=Example.")] = None,
-) -> None:
+) -> Exit:
     """Let whoever holds a certificate, or any of the configured authorities with a name in it, call as a principal."""
     names = {"uri": uri, "dns": dns, "email": email, "subject": subject}
     given = [(kind, value) for kind, value in names.items() if value is not None]
@@ -37,8 +43,11 @@ def add(
     else:
         [(kind, value)] = given
         document = session.client.link_certificate(principal_id, kind=kind, value=value)
+    if is_proposal(document):
+        return proposed(session, document)
     facts = [("link", document.get("id")), (str(document.get("source")), document.get("subject"))]
     session.out.show(document, lambda: session.out.facts(facts))
+    return Exit.GOOD
 
 
 @command(app, "list", example="principals certificates list ada", good="they were listed")

@@ -4,11 +4,13 @@ import json
 from typing import Final
 
 from audit.assurance.access import replay
+from gateway.dual_control import ENOUGH
 from gateway.entries import EntryType
 from gateway.model import Role
 from gateway.permissions import ROLE_PERMISSIONS, Permission
 from gateway.posture.model import Check, Severity, Verdict, bad, good
 from gateway.posture.scene import Scene
+from gateway.store.administrators import AdministratorsOnRecord
 from gateway.store.directory_reads import Found
 
 _AUDITED: Final = frozenset({Role.OPERATOR, Role.SECURITY_ADMIN, Role.AUTHOR})
@@ -55,6 +57,27 @@ def _two_person(scene: Scene) -> Verdict:
     if not activators or len(proposers | activators) < 2:
         return bad("nobody could activate what another proposed", "Add an author and an operator that are two people.")
     return good(f"{len(activators)} may activate what others propose")
+
+
+def alone(scene: Scene) -> list[str]:
+    """Tenants with people, of whom one security admin or none could change trust alone."""
+    known = AdministratorsOnRecord()
+    with scene.connect() as connection:
+        return [
+            tenant
+            for tenant, people in scene.people.items()
+            if people and len(known.read(connection, tenant).pseudonyms) < ENOUGH
+        ]
+
+
+def _dual_control(scene: Scene) -> Verdict:
+    tenants = alone(scene)
+    if tenants:
+        remedy = "Add a second person: handrail principals add ID --role security_admin"
+        return bad(f"one person alone changes who decides and whose plans are believed, in: {_some(tenants)}", remedy)
+    proposals = scene.settings.proposals
+    asked = f"{proposals.principals_threshold} for people, {proposals.issuers_threshold} for issuers"
+    return good(f"changes of trust need several security admins ({asked})")
 
 
 def _approvers(scene: Scene) -> Verdict:
@@ -105,6 +128,7 @@ def _some(names: list[str]) -> str:
 CHECKS: Final = (
     Check("duties-apart", Severity.MEDIUM, _duties),
     Check("two-person", Severity.HIGH, _two_person),
+    Check("dual-control", Severity.HIGH, _dual_control),
     Check("approvers-enrolled", Severity.HIGH, _approvers),
     Check("directory-agrees", Severity.HIGH, _agrees),
 )

@@ -3,18 +3,21 @@
 import json
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Final, NoReturn
+from dataclasses import dataclass, replace
+from typing import Any, Final, Generic, NoReturn, TypeVar
 
 from sqlalchemy import Connection, Engine, bindparam, exists, literal, select
 
 from audit.names import Names
 from gateway.canonical import canonical
 from gateway.commitments import Committed, commit, subject_key
+from gateway.dual_control import Thresholds, TrustChange
 from gateway.entries import EntryDraft, EntryType
-from gateway.errors import Refused
+from gateway.errors import Overtaken, Refused
 from gateway.ports import Append, AuditLog
 from gateway.reasons import Conflict, Reason, because
 from gateway.store import directory_rows as rows
+from gateway.store.administrators import Administrators, AdministratorsOnRecord
 from gateway.store.directory_reads import DirectoryReads, Found
 from gateway.store.reading import Result, blocking_read, reading
 from gateway.store.row_macs import RowMacs
@@ -31,8 +34,34 @@ CHANGED: Final = select(literal(1)).where(
 """Finds something where a principal's row is not as it was read: changed, revoked or erased."""
 
 
+_LOOKS_MAX: Final = 5
+"""How often a change looks again at who the security admins are, where they change at the same moment."""
+
+View = TypeVar("View")
+
+
+@dataclass(frozen=True, slots=True)
+class Change(Generic[View]):
+    """A change that is ready to be made.
+
+    Attributes:
+        view: what the API shows once it is.
+        trust: what it does to trust; ``None`` where one person may make it in any case.
+    """
+
+    item: Append
+    view: View
+    trust: TrustChange | None = None
+
+
 class Changes:
-    """Base of the operations. Belongs to one event loop."""
+    """Base of the operations. Belongs to one event loop.
+
+    Attributes:
+        thresholds: how many security admins have to agree to a change of trust.
+    """
+
+    thresholds: Thresholds = Thresholds()
 
     def __init__(
         self, engine: Engine, log: AuditLog, macs: RowMacs, names: Names, clock: Callable[[], float] = time.time
@@ -42,9 +71,41 @@ class Changes:
         self._macs = macs
         self._reads = DirectoryReads(macs, names)
         self._clock = clock
+        self._on_record = AdministratorsOnRecord()
 
     def forget(self) -> None:
         """Drop what is remembered of rows; called after every change."""
+
+    async def administrators(self, tenant: str) -> Administrators:
+        """A tenant's security admins, as the log says. Raises ``log.unavailable``."""
+        return await self._read(lambda connection: self._on_record.read(connection, tenant))
+
+    async def _make(self, tenant: str, change: Change[View]) -> View:
+        """Make a change on one person's word.
+
+        Raises:
+            Refused: ``proposal.required`` where it takes more people.
+        """
+        if change.trust is None:
+            await self._append(change.item)
+            return change.view
+        for look in range(_LOOKS_MAX):
+            known = await self.administrators(tenant)
+            people = change.trust.people(self.thresholds, len(known.pseudonyms))
+            if people > 1:
+                raise Refused(Reason.PROPOSAL_REQUIRED, change.trust.name, needed=people)
+            try:
+                await self._append(replace(change.item, unless=[*change.item.unless, known.unchanged()]))
+            except Overtaken:
+                if look + 1 == _LOOKS_MAX:
+                    raise
+            else:
+                break
+        return change.view
+
+    def target(self, tenant: str, what: str, name: str) -> str:
+        """Stands for something that has no pseudonym yet, in entries: one for each name, and nobody tells which."""
+        return f"new-{self._macs.of_message('trust target', canonical([tenant, what, name])).hex()[:32]}"
 
     async def _append(self, item: Append) -> None:
         try:

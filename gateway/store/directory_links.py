@@ -15,6 +15,7 @@ from sqlalchemy import Connection, bindparam, insert, select, update
 
 from gateway.canonical import canonical
 from gateway.commitments import link_subject, name_subject, new_name_key
+from gateway.dual_control import TrustChange, is_trusted
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import Refused
 from gateway.model import Principal
@@ -22,10 +23,11 @@ from gateway.permissions import Permission, require
 from gateway.ports import Append, Guard, Naming, Unless, Write
 from gateway.reasons import Conflict, Reason, because
 from gateway.store import directory_rows as rows
-from gateway.store.directory_changes import CHANGED, Changes, committed
+from gateway.store.directory_changes import CHANGED, Change, Changes, committed
 from gateway.store.directory_reads import Found, principal
 from gateway.store.tables import identity_links, principals
 from gateway.times import format_time
+from gateway.two_person import Kind
 
 TOKEN: Final = "token"  # noqa: S105 - a kind of proof
 CLAIMS: Final = "claims"
@@ -89,17 +91,34 @@ class LinkAdmin(Changes):
 
         Raises:
             Refused: ``auth.forbidden``; ``request.not_found`` (also for a revoked principal); ``request.conflict``
-                where the identity is or was somebody's, or the principal has too many.
+                where the identity is or was somebody's, or the principal has too many; ``proposal.required`` where the
+                principal may decide and several people have to agree.
         """
         require(actor, Permission.PRINCIPALS_MANAGE)
-        person = await self._linkable(actor.tenant, principal_id)
-        if len(await self._rows(person)) >= LINKS_MAX:
+        change = await self.prepare_link(actor.tenant, actor.pseudonym, principal_id, identity)
+        return await self._make(actor.tenant, change)
+
+    async def prepare_link(self, tenant: str, by: str, principal_id: str, identity: Identity) -> Change[LinkView]:
+        """A link, ready to be made. ``by``: the pseudonym of who makes it. Raises as :meth:`link`."""
+        person = await self._linkable(tenant, principal_id)
+        held = await self._rows(person)
+        if len(held) >= LINKS_MAX:
             raise Refused(Reason.REQUEST_CONFLICT, "too many links", limit=LINKS_MAX, **because(Conflict.LINK_TAKEN))
         row = self._row_of(person.pseudonym, identity)
-        entry = _entry(person, actor.pseudonym, "linked", row)
+        entry = _entry(person, by, "linked", row)
         guard = Guard(_ADD_LINK, self._macs.seal(identity_links, row), _taken)
-        await self._append(Append([entry], guards=[guard], namings=[_naming(row)]))
-        return _view(row)
+        item = Append([entry], guards=[guard], namings=[_naming(row)])
+        before = {
+            "roles": sorted(map(str, person.roles)),
+            "hands": None if person.hands is None else sorted(person.hands),
+            "links": sorted(one["link_id"] for one in held if one["revoked_at"] is None),
+        }
+        after = {
+            **before,
+            "new_link": self.target(tenant, "link", canonical([identity.source, identity.subject]).decode()),
+        }
+        trust = TrustChange(Kind.TRUST_PRINCIPAL, "principal.link", person.pseudonym, before, after)
+        return Change(item, _view(row), trust if is_trusted(person.roles) else None)
 
     async def links(self, actor: Principal, principal_id: str) -> list[LinkView]:
         """A principal's links, the revoked among them, oldest first.

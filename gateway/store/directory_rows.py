@@ -24,6 +24,8 @@ TENANT: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 HAND: Final = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 TOKEN: Final = re.compile(r"hr_([0-9a-f]{16})_([A-Za-z0-9_-]{43})")
 """An API key: its public id, and 32 random bytes in base64url."""
+KEY_REQUEST: Final = re.compile(r"hr_([0-9a-f]{16}):([0-9a-f]{64})")
+"""An API key that its holder made: its public id, and the SHA-256 of the rest, as text."""
 API_KEY_PREFIX: Final = "hr_"
 TTL_MAX_DAYS: Final = 366
 HANDS_MAX: Final = 256
@@ -46,10 +48,10 @@ class PrincipalView(TypedDict):
 
 
 class ApiKeyView(TypedDict):
-    """A new API key. ``token`` is shown this once and stored nowhere."""
+    """A new API key. ``token`` is shown this once and stored nowhere; ``None`` where its holder made it."""
 
     key_id: str
-    token: str
+    token: str | None
     expires_at: str
 
 
@@ -89,6 +91,8 @@ class NewPrincipal:
     hands: Sequence[str] | None = None
     approval_jwk: Mapping[str, Any] | None = None
     ttl_days: int = 90
+    api_key: str | None = None
+    """``hr_<id>:<SHA-256 of the secret>`` of an API key that the principal made; ``None`` to have one made here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +121,10 @@ class Linked:
 
 @dataclass(frozen=True, slots=True)
 class Minted:
-    """A fresh API key: what the caller gets, and what is stored."""
+    """A fresh API key: what the caller gets (``None`` where its holder has it already), and what is stored."""
 
     key_id: str
-    token: str
+    token: str | None
     secret_sha256: str
 
 
@@ -195,6 +199,14 @@ def mint_token() -> Minted:
     """A new API key."""
     key_id, secret = secrets.token_hex(8), secrets.token_urlsafe(32)
     return Minted(key_id, f"hr_{key_id}_{secret}", hashlib.sha256(secret.encode()).hexdigest())
+
+
+def made_elsewhere(api_key: str) -> Minted:
+    """An API key that its holder made, by what may be known of it. Raises ``request.malformed``."""
+    match = KEY_REQUEST.fullmatch(api_key)
+    if match is None:
+        raise Malformed("api_key", pointer="/api_key", expected="hr_, 16 hex digits, a colon, 64 hex digits")
+    return Minted(match[1], None, match[2])
 
 
 def jwk_text(key: PublicJwk) -> str:

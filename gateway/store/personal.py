@@ -29,6 +29,7 @@ from gateway.store.tables import (
     policy_bundles,
     policy_shadows,
     principals,
+    proposal_signatures,
     proposals,
     security_keys,
     sessions,
@@ -153,6 +154,12 @@ class Personal:
                 .where(approvals.c.tenant == tenant, approval_answers.c.approver == pseudonym)
             )
             found["answers"] = [_visible(row) for row in connection.execute(answers).mappings()]
+            signatures = (
+                select(proposal_signatures)
+                .join_from(proposal_signatures, proposals, proposals.c.proposal_id == proposal_signatures.c.proposal_id)
+                .where(proposals.c.tenant == tenant, proposal_signatures.c.signer == pseudonym)
+            )
+            found["signatures"] = [_visible(row) for row in connection.execute(signatures).mappings()]
             found["issuers"] = [_visible(row) for row in _issuers(connection, tenant, pseudonym)]
             for table, column in _IN_OFFICE if tenant == DEFAULT_TENANT else ():
                 query = select(table).where(table.c[column] == pseudonym)

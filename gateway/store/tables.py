@@ -31,6 +31,7 @@ metadata: Final = MetaData(
 )
 
 _GIVEN: Final = text("receipt_id IS NOT NULL")
+_OPEN: Final = text("status = 'open'")
 
 contexts: Final = Table(
     "contexts",
@@ -327,7 +328,25 @@ proposals: Final = Table(
     Column("mac", String(64), nullable=False, comment="HMAC-SHA-256 over the row, by a key outside the database."),
     Index(None, "tenant", "status"),
     Index(None, "kind", "status"),
+    Index("uq_proposals_open", "tenant", "kind", "subject", unique=True, sqlite_where=_OPEN, postgresql_where=_OPEN),
     comment="Changes that take two people.",
+)
+
+proposal_signatures: Final = Table(
+    "proposal_signatures",
+    metadata,
+    Column("proposal_id", String(64), nullable=False),
+    Column("number", Integer, nullable=False, comment="1, 2, 3, ...: of two at once one comes second and looks again."),
+    Column("signer", String(64), nullable=False, comment="Pseudonym."),
+    Column("attested_by", String(16), nullable=False, comment="signer or gateway"),
+    Column("audience", String(255), nullable=False, comment="The log's name that it was signed for."),
+    Column("signed_at", Float, nullable=False),
+    Column("commitment", String(64), nullable=False, comment="Of the signed act."),
+    Column("mac", String(64), nullable=False, comment="HMAC-SHA-256 over the row, by a key outside the database."),
+    PrimaryKeyConstraint("proposal_id", "number"),
+    UniqueConstraint("proposal_id", "signer"),
+    ForeignKeyConstraint(["proposal_id"], ["proposals.proposal_id"]),
+    comment="Who agreed to a change that takes several people; a person counts once.",
 )
 
 proposal_acts: Final = Table(

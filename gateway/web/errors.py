@@ -99,6 +99,7 @@ ERRORS: Final[dict[Reason, tuple[int, str]]] = {
     Reason.PROPOSAL_CLOSED: (409, "Proposal already decided"),
     Reason.PROPOSAL_EXPIRED: (409, "Proposal expired"),
     Reason.PROPOSAL_OUTDATED: (409, "Proposal outdated"),
+    Reason.PROPOSAL_REQUIRED: (409, "More people needed"),
     Reason.FREEZE_ACTIVE: (403, "Frozen"),
     Reason.CREDENTIAL_REFUSED: (403, "Credential refused"),
     Reason.LOG_UNAVAILABLE: (503, "Audit log unavailable"),

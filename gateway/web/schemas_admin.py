@@ -39,7 +39,7 @@ class ApiKeyShown(Shape):
     """A new API key; its token is shown this once."""
 
     key_id: str
-    token: str
+    token: str | None = Field(None, description="Missing where the principal made the key.")
     expires_at: Time
 
 
@@ -61,6 +61,13 @@ class PublicJwk(Shape):
     use: Literal["sig"] | None = None
 
 
+KeyOfOnesOwn = Field(
+    None,
+    pattern=r"^hr_[0-9a-f]{16}:[0-9a-f]{64}$",
+    description="Public part of an API key that the principal made; without it the gateway makes one.",
+)
+
+
 class PrincipalRequest(Shape):
     """A principal to add."""
 
@@ -69,6 +76,7 @@ class PrincipalRequest(Shape):
     hands: list[str] | None = Field(None, max_length=1000)
     approval_jwk: PublicJwk | None = None
     ttl_days: int = Field(90, ge=1, le=366, strict=True)
+    api_key: str | None = KeyOfOnesOwn
 
 
 class NameRequest(Shape):
@@ -81,6 +89,7 @@ class ApiKeyRequest(Shape):
     """How long a new API key lives."""
 
     ttl_days: int = Field(90, ge=1, le=366, strict=True)
+    api_key: str | None = KeyOfOnesOwn
 
 
 class TicketShown(Shape):
@@ -315,6 +324,15 @@ class PinRequest(Shape):
 # --- proposals -------------------------------------------------------------------------------------------------------
 
 
+class SignatureView(Shape):
+    """One person's signature under a change that takes several."""
+
+    by: str
+    attested_by: Literal["signer", "gateway"]
+    at: Time
+    counts: bool = Field(description="Whether the person still may sign, and is not frozen.")
+
+
 class ProposalView(Shape):
     """A change that takes two people; people are principal ids."""
 
@@ -335,6 +353,12 @@ class ProposalView(Shape):
     in_force_until: Time | None = None
     ended_by: str | None = None
     ended_at: Time | None = None
+    needed: int | None = Field(None, description="Of a change of trust: how many signatures it takes.")
+    signatures: list[SignatureView] | None = Field(None, description="Of a change of trust: who signed.")
+    request: dict[str, Any] | None = Field(None, description="What the document commits to, for who may sign it.")
+    request_salt: str | None = Field(
+        None, description="SHA-256 of these bytes (hexadecimal) and the request's RFC 8785 form is the commitment."
+    )
 
 
 class ProposalList(Shape):

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from migrations import defences, people, postings, privacy, retention, signing, witnesses
+from migrations import defences, people, postings, privacy, retention, signing, trust, witnesses
 
 revision = "0001"
 down_revision = None
@@ -225,6 +225,7 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_proposals_kind_status"), "proposals", ["kind", "status"], unique=False)
     op.create_index(op.f("ix_proposals_tenant_status"), "proposals", ["tenant", "status"], unique=False)
+    trust.create()
     op.create_table(
         "proposal_acts",
         sa.Column("proposal_id", sa.String(length=64), nullable=False),

@@ -191,6 +191,29 @@ class StandIn:
             "expires_at": "2027-01-15T09:00:00.000Z",
         }
 
+    def trust_proposal(self) -> dict[str, Any]:
+        """A change of trust; its request is what its document commits to."""
+        request, salt = {"id": self.text, "roles": ["operator"]}, bytes(16)
+        commitment = hashlib.sha256(salt + rfc8785.dumps(request)).hexdigest()
+        document = {
+            "change": "principal.add",
+            "before": None,
+            "after": {"roles": ["operator"], "note": self.text},
+            "request": commitment,
+        }
+        signature = {"by": self.text, "attested_by": "signer", "at": "2027-01-15T08:00:00.000Z", "counts": True}
+        return {
+            **self.proposal(),
+            "id": "1" * 32,
+            "kind": "trust.principal",
+            "document": document,
+            "document_sha256": hashlib.sha256(rfc8785.dumps(document)).hexdigest(),
+            "needed": 2,
+            "signatures": [signature],
+            "request": request,
+            "request_salt": salt.hex(),
+        }
+
     # --- routes ------------------------------------------------------------------------------------------------------
 
     async def handle(self, request: Request) -> Response:
@@ -291,6 +314,8 @@ class StandIn:
                 return JSONResponse({"principal": {**principal, **asked}, "api_key": api_key}, 201)
             case ("POST", "principals", _, "name"):
                 return JSONResponse({**principal, **json.loads(body)})
+            case ("POST", "principals", _, "keys"):
+                return JSONResponse({"key_id": "0" * 16, "token": "hr_0000000000000002_new", "expires_at": AFTER}, 201)
             case ("POST", "principals", _, "enrolments"):
                 return JSONResponse({"ticket": "hre_x.y", "expires_at": AFTER}, 201)
             case ("GET", "principals", _, "links"):
@@ -335,8 +360,11 @@ class StandIn:
                 return JSONResponse({**hand, "state": "pinned", "asked": json.loads(body)})
             case ("GET", "proposals"):
                 return JSONResponse({"proposals": [self.proposal()], "next": None})
-            case ("GET", "proposals", _):
-                return JSONResponse(self.proposal())
+            case ("GET", "proposals", proposal_id):
+                return JSONResponse(self.trust_proposal() if proposal_id == "1" * 32 else self.proposal())
+            case ("POST", "proposals", _, "sign"):
+                self.answers.append(json.loads(body))
+                return JSONResponse({**self.trust_proposal(), "status": "activated"})
             case ("POST", "proposals", *rest):
                 asked = json.loads(body)
                 self.answers.append(asked)

@@ -152,6 +152,8 @@ async def test_admin_calls_send_what_the_api_documents(gateway: StandIn, both: B
     assert (await both("proposal", "0" * 32))["subject"] == "ab" * 32
     assert (await both("propose", "policy.observe", {"hand": "git"}, subject="git"))["status"] == "open"
     assert (await both("activate", "0" * 32))["status"] == "activated"
+    assert (await both("sign_proposal", "1" * 32))["status"] == "activated"
+    assert (await both("issue_api_key", "bob", ttl_days=3))["key_id"] == "0" * 16
     assert (await both("withdraw", "0" * 32))["status"] == "withdrawn"
     sent = {(method, path) for method, path, _, _ in gateway.seen}
     assert ("DELETE", "/v1/principals/a/b c") in sent, "the server sees the quoted id as one segment's text"

@@ -95,6 +95,7 @@ def test_every_check_is_made_and_named_with_its_controls(home: Path) -> None:
         ("hands-pinned", {"hands": {"sky": {"adapter": "http", "base_url": "https://sky.example"}}}),
         ("processing-declared", {"controller": {"name": "Example"}}),
         ("two-person", {}),
+        ("dual-control", {}),
         ("approvers-enrolled", {}),
         ("duties-apart", {}),
         ("master-key-apart", {}),

@@ -230,9 +230,13 @@ async def test_whoever_is_frozen_has_no_say_in_lifting(house: House) -> None:
 async def test_a_proposal_to_lift_what_was_lifted_meanwhile_is_outdated(house: House) -> None:
     made = await freeze(house, Scope.ALL)
     desk = proposals(house)
-    one, two = [await desk.propose(CHIEF, Kind.FREEZE_LIFT, {"freeze": made["id"]}) for _ in range(2)]
+    one = await desk.propose(CHIEF, Kind.FREEZE_LIFT, {"freeze": made["id"]})
+    await refused(desk.propose(DEPUTY, Kind.FREEZE_LIFT, {"freeze": made["id"]}), Reason.REQUEST_CONFLICT)
+    read_before = await desk.store.get("default", one["id"])
     await desk.activate(one["id"], DEPUTY, document_sha256=one["document_sha256"])
-    await refused(desk.activate(two["id"], DEPUTY, document_sha256=two["document_sha256"]), Reason.PROPOSAL_OUTDATED)
+    assert read_before is not None
+    await refused(house.freezing.effects(read_before, DEPUTY), Reason.PROPOSAL_OUTDATED)
+    await refused(desk.propose(CHIEF, Kind.FREEZE_LIFT, {"freeze": made["id"]}), Reason.REQUEST_NOT_FOUND)
 
 
 @pytest.mark.parametrize("document", [{}, {"freeze": 1}, {"freeze": "x", "more": 1}])

@@ -6,16 +6,17 @@ Nothing that a route would change is there to be changed: requests name things t
 
 import re
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
 
 from gateway.certificates import Certificate
 from gateway.console.routes import table as pages_of
-from gateway.model import Role
+from gateway.model import Principal, Role
 from gateway.permissions import EVERYONE, ROLE_PERMISSIONS, Permission, permits
 from gateway.store.directory import NewPrincipal
 from gateway.web.routes import TABLE
@@ -25,6 +26,7 @@ from tests.authority import Authority
 from tests.identity.issuer import signed
 from tests.identity.real import AUDIENCE
 from tests.identity.town import FIRST, both
+from tests.trust.hall import own_key
 
 HEADERS = {"origin": "", "sec-fetch-site": "same-origin"}
 NOBODY = "nobody-of-this-name"
@@ -55,18 +57,32 @@ async def town(tmp_path: Path) -> AsyncIterator[Town]:
         now = int(time.time())
         body = {"iss": provider.issuer, "aud": AUDIENCE, "iat": now, "exp": now + 600, "client_id": "app"}
         for role in Role:
-            added = await directory.add_principal(root, NewPrincipal(f"{role}-key", [str(role)]))
-            found["api key", role] = added["api_key"]["token"]
-            await directory.add_principal(root, NewPrincipal(f"{role}-linked", [str(role)]))
-            await directory.link_subject(root, f"{role}-linked", "company", f"linked {role}")
+            for name in (f"{role}-key", f"{role}-linked", f"{role}-certified"):
+                token, public = own_key()
+                asked = {"id": name, "roles": [str(role)], "ttl_days": 1, "api_key": public}
+                alone = directory.add_principal(root, NewPrincipal(**asked))
+                await agreed(here, root, "principal.add", asked, alone)
+                found["api key", role] = found.get(("api key", role), token)
+            linked = {"id": f"{role}-linked", "issuer": "company", "subject": f"linked {role}"}
+            alone_linked = directory.link_subject(root, *linked.values())
+            await agreed(here, root, "principal.link", linked, alone_linked)
             found["linked token", role] = signed({**body, "sub": f"linked {role}"}, FIRST, kid="first")
             grouped = {**body, "sub": f"claimed {role}", "groups": [f"{role}s", "others"]}
             found["token with claims", role] = signed(grouped, FIRST, kid="first")
-            await directory.add_principal(root, NewPrincipal(f"{role}-certified", [str(role)]))
             file = authority.issue(str(role))[0]
-            await directory.link_certificate(root, f"{role}-certified", Certificate.read_pem(file.read_text()))
+            shown = {"id": f"{role}-certified", "certificate": file.read_text()}
+            alone_shown = directory.link_certificate(root, shown["id"], Certificate.read_pem(shown["certificate"]))
+            await agreed(here, root, "principal.link", shown, alone_shown)
             found["certificate", role] = authority.header_of(file)
         yield Town(here, found)
+
+
+async def agreed(here: World, root: Principal, name: str, asked: Any, alone: Awaitable[Any]) -> None:
+    """Make a change; once there is a second security admin, with their signature."""
+    made, done = await here.gateway.trust_changes.or_propose(root, name, asked, alone)
+    if not done:
+        second = await person(here, "security_admin-key")
+        await here.gateway.proposals.sign(made["id"], second, document_sha256=made["document_sha256"])
 
 
 def path_of(endpoint: Endpoint) -> str:

@@ -28,6 +28,7 @@ BODIES: dict[str, Any] = {
     "/v1/freezes": {"scope": "hand", "subject": "git", "cause": "drill", "why": "a drill"},
     "/v1/proposals": {"kind": "policy.observe", "document": {"hand": "git"}},
     "/v1/proposals/{proposal_id}/activate": {"document_sha256": "0" * 64},
+    "/v1/proposals/{proposal_id}/sign": {"document_sha256": "0" * 64},
 }
 PARAMETERS = {
     "plan_id": PLAN_ID,

@@ -33,6 +33,7 @@ from gateway.privacy import Preview
 from gateway.reasons import Reason
 from gateway.settings import Settings
 from gateway.telemetry import Metrics
+from gateway.trust_changes import TrustChanges
 from gateway.webauthn import SecurityKey
 from keys.rotation import Compromise, KeyRecord, KeyState
 from tests.client.stand_in import CANARY, COMPARISON, SHADOW
@@ -193,7 +194,7 @@ class testing_only_Directory:  # noqa: N801
         key = {"key_id": "0" * 16, "token": "hr_new", "expires_at": AFTER}
         return {"principal": self._principal(person.id), "api_key": key}
 
-    async def issue_api_key(self, actor: Principal, principal_id: str, ttl_days: int) -> dict[str, Any]:
+    async def issue_api_key(self, actor: Principal, principal_id: str, ttl_days: int, api_key: Any) -> dict[str, Any]:
         return {"key_id": "0" * 16, "token": "hr_new", "expires_at": AFTER}
 
     async def name_anew(self, actor: Principal, pseudonym: str, principal_id: str) -> dict[str, Any]:
@@ -553,6 +554,13 @@ class testing_only_Proposals:  # noqa: N801
         self.asked.append((proposal_id, actor.id, document_sha256, signed))
         return {**await self.show(proposal_id, actor), "status": "activated", "decided_by": actor.id}
 
+    async def sign(
+        self, proposal_id: str, actor: Principal, *, document_sha256: str, signed: bytes | None
+    ) -> dict[str, Any]:
+        self.asked.append((proposal_id, actor.id, document_sha256, signed))
+        signature = {"by": actor.id, "attested_by": "gateway", "at": 1.0, "counts": True}
+        return {**await self.show(proposal_id, actor), "needed": 2, "signatures": [signature]}
+
     async def withdraw(self, proposal_id: str, actor: Principal) -> dict[str, Any]:
         return {**await self.show(proposal_id, actor), "status": "withdrawn"}
 
@@ -755,6 +763,7 @@ class testing_only_Gateway:  # noqa: N801
         self.lifecycle = testing_only_Lifecycle()
         self.pulling = testing_only_Pulling()
         self.proposals = testing_only_Proposals()
+        self.trust_changes = TrustChanges(self.directory)  # type: ignore[arg-type]
         self.evidence = testing_only_Evidence()
         self.exports = testing_only_Exports()
         self.policy = testing_only_Policy()

@@ -528,9 +528,12 @@ async def test_a_proposal_and_its_activation_arrive_with_their_signed_acts(
     body = {"document_sha256": "ab" * 32, "act": "d.e.f"}
     path = f"/v1/proposals/{PROPOSAL_ID}/activate"
     assert (await client.post(path, json=body, headers=token(Role.OPERATOR))).json()["status"] == "activated"
+    path = f"/v1/proposals/{PROPOSAL_ID}/sign"
+    assert (await client.post(path, json=body, headers=token(Role.SECURITY_ADMIN))).json()["needed"] == 2
     assert gateway.proposals.asked == [
         ("author", "policy.observe", {"hand": "git", "n": [1]}, b"a.b.c"),
         (PROPOSAL_ID, "operator", "ab" * 32, b"d.e.f"),
+        (PROPOSAL_ID, "security_admin", "ab" * 32, b"d.e.f"),
     ]
 
 

@@ -191,7 +191,13 @@ ENDPOINTS: Final = (
         handler=erase,
         requests=(Body(JSON, ErasureRequest),),
         answers={202: Body(JSON, ErasureView, "The erasure; nothing of the person opens any more.")},
-        problems=(Reason.PRIVACY_HELD, Reason.REQUEST_CONFLICT, Reason.LOG_UNAVAILABLE, Reason.KEY_UNAVAILABLE),
+        problems=(
+            Reason.PRIVACY_HELD,
+            Reason.PROPOSAL_REQUIRED,
+            Reason.REQUEST_CONFLICT,
+            Reason.LOG_UNAVAILABLE,
+            Reason.KEY_UNAVAILABLE,
+        ),
     ),
     Endpoint(
         method="GET",
