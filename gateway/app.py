@@ -62,6 +62,7 @@ from gateway.store.receipts import SqlReceipts
 from gateway.store.sessions import SqlSessions
 from gateway.store.trials import SqlTrials
 from gateway.telemetry import Metrics, tracer
+from gateway.tls import ServerTls
 from gateway.trust_changes import TrustChanges
 from gateway.two_person import Kind
 from gateway.webhooks.delivery import Deliveries, Webhook
@@ -102,9 +103,8 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
     witnesses = Witnesses.open(settings.log, log, log.cosigned, courier, clock)
     witness_gauges.measure(metrics, witnesses)
     directory = Callers(engine, log, root.derive("directory rows"), log.names, clock)
-    directory.connectors = keyset
+    directory.open(keyset, Bearers(_providers(settings, metrics), directory), settings.server)
     directory.thresholds = Thresholds(settings.proposals.principals_threshold, settings.proposals.issuers_threshold)
-    directory.bearers = Bearers(_providers(settings, metrics), directory)
     jail = Jail(settings.jail, home)
     hands = Registry(settings.hands, jail, SqlPins(engine, log, root.derive("pin rows"), newest_pin))
 
@@ -271,7 +271,18 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         tracer=spans,
         clock=clock,
         jail=jail,
+        tls=_tls(settings, metrics, clock),
     )
+
+
+def _tls(settings: Settings, metrics: Metrics, clock: Callable[[], float]) -> ServerTls | None:
+    """The listener's certificate, with the gauges that look at it."""
+    if settings.server.tls is None:
+        return None
+    tls = ServerTls(settings.server.tls, clock)
+    metrics.tls_ends.set_function(lambda: tls.certificate.ends_at)
+    metrics.tls_problem.set_function(lambda: tls.unusable)
+    return tls
 
 
 def _providers(settings: Settings, metrics: Metrics) -> list[Provider]:

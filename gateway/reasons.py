@@ -27,6 +27,7 @@ class Reason(StrEnum):
     REQUEST_NOT_FOUND = "request.not_found"
     REQUEST_CONFLICT = "request.conflict"
     REQUEST_ORIGIN = "request.origin"
+    REQUEST_INSECURE = "request.insecure"
     AUTH_MISSING = "auth.missing"
     AUTH_INVALID = "auth.invalid"
     AUTH_EXPIRED = "auth.expired"
@@ -117,6 +118,8 @@ class Reason(StrEnum):
     HAND_RESULT_TOO_LARGE = "hand.result_too_large"
     HAND_LOST_REPLY = "hand.lost_reply"
     DEPENDENCY_UNSUCCESSFUL = "dependency.unsuccessful"
+    # the listener
+    TLS_CERTIFICATE = "tls.certificate"
     # what one principal may have under way
     LIMIT_PLANS = "limit.plans"
     LIMIT_APPROVALS = "limit.approvals"
@@ -141,6 +144,7 @@ TEXTS: Final[dict[Reason, str]] = {
     Reason.REQUEST_TIMEOUT: "The request body did not arrive in time.",
     Reason.REQUEST_NOT_FOUND: "There is nothing here that you may see.",
     Reason.REQUEST_CONFLICT: "The thing already exists in another state.",
+    Reason.REQUEST_INSECURE: "API keys and tokens are not taken here without TLS.",
     Reason.REQUEST_ORIGIN: "The request does not come from a page of this gateway.",
     Reason.AUTH_MISSING: "This route needs an API key or an access token in 'Authorization: Bearer'.",
     Reason.AUTH_INVALID: "The API key or access token is unknown, revoked or not good for this gateway.",
@@ -223,6 +227,7 @@ TEXTS: Final[dict[Reason, str]] = {
     Reason.HAND_RESULT_TOO_LARGE: "The hand's answer is larger than allowed.",
     Reason.LOG_RESTORED: "The log was restored from a backup; whether the step ran after that backup is unknown.",
     Reason.HAND_LOST_REPLY: "The hand may have acted, but its answer was lost.",
+    Reason.TLS_CERTIFICATE: "The files of the listener's certificate cannot be used, or it is over.",
     Reason.DEPENDENCY_UNSUCCESSFUL: "A step this one depends on did not succeed.",
     Reason.LIMIT_PLANS: "You have as many plans under way as one principal may.",
     Reason.LIMIT_APPROVALS: "You have as many open approval requests as one principal may.",

@@ -44,6 +44,7 @@ from gateway.signing import SignedProposals
 from gateway.store.plans import forget_replays
 from gateway.store.sessions import SqlSessions
 from gateway.telemetry import Metrics, Tracer
+from gateway.tls import ServerTls
 from gateway.trust_changes import TrustChanges
 from gateway.webhooks.delivery import Deliveries
 from hand_adapters.jail import Jail
@@ -102,6 +103,7 @@ class Gateway:
     tracer: Tracer
     clock: Callable[[], float]
     jail: Jail
+    tls: ServerTls | None = None
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
     _purge_at: float = 0.0
     _messages_at: float = 0.0
@@ -196,6 +198,8 @@ class Gateway:
             found["log_witnesses"] = str(witnesses)
         if self.pulling.problem is not None:
             found["policy_remote"] = str(self.pulling.problem.reason)
+        if self.tls is not None and self.tls.unusable:
+            found["tls"] = str(Reason.TLS_CERTIFICATE)
         if self.freezing.now.in_force:
             found["freeze"] = str(Reason.FREEZE_ACTIVE)
         return found | self.rollout.notices()
@@ -235,7 +239,11 @@ class Gateway:
         )
 
     async def _follow_keys(self) -> None:
-        await self._each({"age keys": self._age_keys})
+        await self._each({"age keys": self._age_keys, "take new certificate files": self._follow_tls})
+
+    async def _follow_tls(self) -> None:
+        if self.tls is not None:
+            await asyncio.to_thread(self.tls.refresh)
 
     async def _each(self, parts: Mapping[str, Callable[[], Awaitable[object]]]) -> None:
         for name, part in parts.items():

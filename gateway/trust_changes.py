@@ -8,6 +8,7 @@ from typing import Any
 
 from gateway.callers import Callers
 from gateway.canonical import canonical
+from gateway.certificates import Certificate, NameKind
 from gateway.commitments import commit, subject_key
 from gateway.errors import Malformed, Refused
 from gateway.model import Principal
@@ -15,6 +16,7 @@ from gateway.ports import Append
 from gateway.reasons import Reason
 from gateway.signing import Electorate, SignedProposals
 from gateway.store.directory_changes import Change
+from gateway.store.directory_links import Identity
 from gateway.store.directory_rows import NewPrincipal
 from gateway.two_person import Kind, Proposal
 
@@ -88,6 +90,14 @@ class TrustChanges:
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
+    def _identity(self, tenant: str, request: Mapping[str, Any]) -> Identity:
+        """Whom a link is to be to: a subject of an issuer, a certificate, or a name in certificates."""
+        if "issuer" in request:
+            return self.directory.identity(tenant, request["issuer"], request["subject"])
+        if "certificate" in request:
+            return self.directory.certificate_identity(tenant, Certificate.read_pem(request["certificate"]))
+        return self.directory.certificate_identity(tenant, (NameKind(request["kind"]), request["value"]))
+
     async def _prepare(self, name: str, tenant: str, by: str, request: Mapping[str, Any]) -> Change[Any]:
         directory = self.directory
         match name:
@@ -98,8 +108,7 @@ class TrustChanges:
                     tenant, by, request["id"], request["ttl_days"], request["api_key"]
                 )
             case "principal.link":
-                identity = directory.identity(tenant, request["issuer"], request["subject"])
-                return await directory.prepare_link(tenant, by, request["id"], identity)
+                return await directory.prepare_link(tenant, by, request["id"], self._identity(tenant, request))
             case "principal.revoke":
                 return await directory.prepare_revocation(tenant, by, request["id"])
             case "issuer.add":

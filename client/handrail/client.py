@@ -5,6 +5,7 @@ import functools
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
 
@@ -47,6 +48,9 @@ class Client:
     Args:
         url: the gateway's base URL.
         api_key: ``hr_...``, sent as a bearer token to that URL only (redirects are not followed).
+        ca_file: authorities (PEM) that the gateway's certificate is verified by, instead of the system's.
+        client_cert, client_key: certificate and key (PEM, not encrypted) that the gateway may ask for; the key may
+            stand in the certificate's file. Without an API key they say who calls.
         timeout_seconds: for an answer, beside what an operation itself waits for.
 
     Every method raises :class:`~handrail.errors.HandrailProblem` for the gateway's own refusals,
@@ -58,13 +62,16 @@ class Client:
         url: str,
         api_key: str | None = None,
         *,
+        ca_file: Path | None = None,
+        client_cert: Path | None = None,
+        client_key: Path | None = None,
         timeout_seconds: float = TIMEOUT_SECONDS,
         reconnect_pause_seconds: float = RECONNECT_PAUSE_SECONDS,
     ) -> None:
         base = base_url(url)
         self._timeout_seconds = timeout_seconds
         self._pause_seconds = reconnect_pause_seconds
-        self._http = httpx2.Client(**settings(base, api_key))
+        self._http = httpx2.Client(**settings(base, api_key, ca_file, client_cert, client_key))
 
     def __enter__(self) -> Self:
         return self
@@ -124,6 +131,7 @@ class Client:
     revoke_security_key = _sync(operations.revoke_security_key)
     links = _sync(operations.links)
     link_subject = _sync(operations.link_subject)
+    link_certificate = _sync(operations.link_certificate)
     revoke_link = _sync(operations.revoke_link)
     issuers = _sync(operations.issuers)
     add_issuer = _sync(operations.add_issuer)
@@ -234,13 +242,16 @@ class AsyncClient:
         url: str,
         api_key: str | None = None,
         *,
+        ca_file: Path | None = None,
+        client_cert: Path | None = None,
+        client_key: Path | None = None,
         timeout_seconds: float = TIMEOUT_SECONDS,
         reconnect_pause_seconds: float = RECONNECT_PAUSE_SECONDS,
     ) -> None:
         base = base_url(url)
         self._timeout_seconds = timeout_seconds
         self._pause_seconds = reconnect_pause_seconds
-        self._http = httpx2.AsyncClient(**settings(base, api_key))
+        self._http = httpx2.AsyncClient(**settings(base, api_key, ca_file, client_cert, client_key))
 
     async def __aenter__(self) -> Self:
         return self
@@ -300,6 +311,7 @@ class AsyncClient:
     revoke_security_key = _async(operations.revoke_security_key)
     links = _async(operations.links)
     link_subject = _async(operations.link_subject)
+    link_certificate = _async(operations.link_certificate)
     revoke_link = _async(operations.revoke_link)
     issuers = _async(operations.issuers)
     add_issuer = _async(operations.add_issuer)

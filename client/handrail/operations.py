@@ -298,13 +298,31 @@ def name_principal(pseudonym: str, principal_id: str) -> Operation[Json]:
 
 
 def links(principal_id: str) -> Operation[list[Json]]:
-    """A principal's links to identities elsewhere: ``{id, kind, source, subject, created_at, revoked_at}``."""
+    """A principal's links to identities elsewhere: ``{id, kind, source, subject, expires_at, created_at,
+    revoked_at}``."""
     return listed((yield get("principals", principal_id, "links")), "links")
 
 
 def link_subject(principal_id: str, issuer: str, subject: str) -> Operation[Json]:
     """Let access tokens of a subject of an issuer, by the issuer's name at the gateway, call as a principal."""
     return (yield post({"issuer": issuer, "subject": subject}, "principals", principal_id, "links")).document
+
+
+def link_certificate(
+    principal_id: str,
+    certificate: str | None = None,
+    *,
+    kind: str | None = None,
+    value: str | None = None,
+) -> Operation[Json]:
+    """Let whoever holds a certificate call as a principal: one in PEM, or any that has a name in it.
+
+    Args:
+        kind: of the name: ``uri``, ``dns``, ``email`` or ``subject``.
+    """
+    offered = {"certificate": certificate, "kind": kind, "value": value}
+    body = {name: item for name, item in offered.items() if item is not None}
+    return (yield post(body, "principals", principal_id, "certificates")).document
 
 
 def revoke_link(principal_id: str, link_id: str) -> Operation[Json]:

@@ -1,11 +1,13 @@
 """Declare a command: its function asks for a :class:`Session` or an :class:`Output` and gets it, with the options that
-belong to it (``--url``, ``--api-key``, ``--as``, ``--json``), and every error becomes a sentence and an exit code.
+belong to it (``--url``, ``--api-key``, ``--as``, ``--ca-file``, ``--json`` and others), and every error becomes a
+sentence and an exit code.
 """
 
 import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
@@ -38,8 +40,21 @@ ApiKey = Annotated[
 ]
 As = Annotated[str | None, typer.Option("--as", help="Principal of HANDRAIL_HOME/cli.json.")]
 
+CaFile = Annotated[
+    Path | None,
+    typer.Option("--ca-file", help="Authorities (PEM) of the gateway's certificate. [env: HANDRAIL_CA_FILE]"),
+]
+ClientCert = Annotated[
+    Path | None,
+    typer.Option("--client-cert", help="Your certificate (PEM), instead of an API key. [env: HANDRAIL_CLIENT_CERT]"),
+]
+ClientKey = Annotated[
+    Path | None, typer.Option("--client-key", help="Its key (PEM, not encrypted). [env: HANDRAIL_CLIENT_KEY]")
+]
+
 _OUTPUT_OPTIONS: Final = {"json_": Json}
-_SESSION_OPTIONS: Final = {"url": Url, "api_key": ApiKey, "as_name": As, **_OUTPUT_OPTIONS}
+_TLS_OPTIONS: Final = {"ca_file": CaFile, "client_cert": ClientCert, "client_key": ClientKey}
+_SESSION_OPTIONS: Final = {"url": Url, "api_key": ApiKey, "as_name": As, **_TLS_OPTIONS, **_OUTPUT_OPTIONS}
 _KEYWORD: Final = inspect.Parameter.KEYWORD_ONLY
 _DASHED_KID: Final = re.compile(r"-[A-Za-z0-9_-]{42}")
 """An RFC 7638 thumbprint; no option is as long."""
@@ -142,7 +157,8 @@ def _epilog(example: str, meanings: Mapping[Exit, str]) -> str:
 
 
 def _session(out: Output, options: dict[str, Any]) -> Session:
-    return Session(out, resolve(options["url"], options["api_key"], options["as_name"]))
+    tls = {name: options[name] for name in _TLS_OPTIONS}
+    return Session(out, resolve(options["url"], options["api_key"], options["as_name"], tls))
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 
 from gateway.cli.command import command, noun
 from gateway.cli.output import Output
+from gateway.errors import HandrailError
 from gateway.settings import (
     AwsKmsSettings,
     HandSettings,
@@ -22,6 +23,7 @@ from gateway.settings import (
     RemoteSettings,
     Settings,
     SettingsError,
+    TlsSettings,
     TransitSettings,
     WebhookSettings,
     load,
@@ -50,6 +52,7 @@ def check(
 ) -> None:
     """Read a configuration as the gateway would and print what it comes to, or name each wrong key."""
     settings = load(file)
+    _check_listener(settings)
     _check_hands(settings)
     _check_issuers(settings)
     _check_webhooks(settings)
@@ -63,6 +66,25 @@ def check(
 
         document["database"]["url"] = make_url(settings.database.url).render_as_string(hide_password=True)
     out.show(document, lambda: out.block(document))
+
+
+def _check_listener(settings: Settings) -> None:
+    """Look at the listener's certificate, as the gateway does when it starts.
+
+    Raises:
+        SettingsError: naming what is wrong.
+    """
+    from gateway.tls import ServerTls  # noqa: PLC0415 - 'config example' listens nowhere
+    from gateway.web.proxies import listener_problem  # noqa: PLC0415
+
+    problem = listener_problem(settings.server)
+    if problem is not None:
+        raise SettingsError(problem)
+    if settings.server.tls is not None:
+        try:
+            ServerTls(settings.server.tls)
+        except HandrailError as exc:
+            raise SettingsError(f"server.tls: {exc.detail}") from None
 
 
 def _check_hands(settings: Settings) -> None:
@@ -132,8 +154,10 @@ def example_text() -> str:
     for name, model in tables:
         lines += ["", *_comment(str(model.__doc__)), f"[{name}]"]
         for key, field in model.model_fields.items():
-            if key not in {"remote", "pkcs11", "transit", "aws_kms"}:
+            if key not in {"remote", "pkcs11", "transit", "aws_kms", "tls"}:
                 lines += _setting(key, field)
+    lines += ["", *_comment(str(TlsSettings.__doc__)), "# There is none by default. All it may say:", "#"]
+    lines += _commented_tables("server.tls", TlsSettings)
     lines += ["", *_comment(str(RemoteSettings.__doc__)), "# None is configured by default. All it may say:", "#"]
     lines += _commented_tables("policy.remote", RemoteSettings)
     services: dict[str, type[BaseModel]] = {

@@ -71,7 +71,7 @@ def examine(config: Path | None) -> Iterator[Finding]:
         yield Finding("configuration", MISSING, exc.detail, "See: handrail config example")
         return
     yield Finding("configuration", OK, "readable, every key known")
-    for part in (_home, _frozen, _database, _backup, _keys, _dual_control, _policy_engine):
+    for part in (_home, _listener, _frozen, _database, _backup, _keys, _dual_control, _policy_engine):
         yield part(settings)
     yield from _jail(settings)
     for program in _PROGRAMS:
@@ -89,6 +89,23 @@ def _home(settings: Settings) -> Finding:
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
         return Finding("home", MISSING, f"{home} is open to other users", f"Run: chmod 700 {home}")
     return Finding("home", OK, str(home))
+
+
+def _listener(settings: Settings) -> Finding:
+    from gateway import tls  # noqa: PLC0415 - 'doctor --help' starts without a web server
+    from gateway.web.proxies import LISTENER_REMEDY, listener_problem  # noqa: PLC0415
+
+    problem = listener_problem(settings.server)
+    if problem is not None:
+        return Finding("listener", MISSING, problem, LISTENER_REMEDY)
+    if settings.server.tls is None:
+        return Finding("listener", OK, f"{settings.server.host}, without TLS")
+    try:
+        days = tls.days_left(settings.server.tls, time.time())
+    except HandrailError as exc:
+        return Finding("listener", MISSING, exc.detail, "Mend the files of [server.tls]; see docs/tls.md.")
+    remedy = f"Renew {settings.server.tls.certificate}." if days < tls.SOON_DAYS else ""
+    return Finding("listener", OK, f"{settings.server.host}, TLS, certificate good for {days:.0f} days", remedy)
 
 
 def _frozen(settings: Settings) -> Finding:

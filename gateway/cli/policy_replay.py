@@ -160,7 +160,7 @@ class Window:
         """The gateway's pages as they come; the last line of each says where to go on."""
         from handrail import AsyncClient  # noqa: PLC0415 - an HTTP client is loaded only by commands that use one
 
-        async with AsyncClient(connection.url, connection.api_key) as client:
+        async with AsyncClient(connection.url, connection.api_key, **connection.tls) as client:
             after: int | None = None
             while True:
                 body = await client.evaluations(**self.document(), after=after, limit=PAGE_LIMIT)

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 from handrail import load_public
 
+from gateway.cli import principals_certificates
 from gateway.cli.command import command, noun
 from gateway.cli.connect import Session
 from gateway.cli.exits import Exit
@@ -15,6 +16,7 @@ from gateway.model import Role
 from gateway.rendering import moment
 
 app = noun("principals")
+app.add_typer(principals_certificates.app, name="certificates")
 
 
 OwnKey = Annotated[

@@ -22,6 +22,7 @@ from gateway.settings.server import (
     PlanSettings,
     ServerSettings,
     TelemetrySettings,
+    TlsSettings,
     WebhookSettings,
 )
 from gateway.settings.storage import (
@@ -61,6 +62,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "TelemetrySettings",
+    "TlsSettings",
     "TransitSettings",
     "WebhookSettings",
     "WitnessSettings",

@@ -110,12 +110,22 @@ class Settings(BaseSettings):
     @property
     def public_url(self) -> str:
         """The base URL for links, without a trailing slash."""
-        return (self.server.public_url or f"http://{self.server.host}:{self.server.port}").rstrip("/")
+        scheme = "http" if self.server.tls is None else "https"
+        return (self.server.public_url or f"{scheme}://{self.server.host}:{self.server.port}").rstrip("/")
 
 
 # Variables that steer clients of the gateway, not the gateway itself.
 CLIENT_VARIABLES = frozenset(
-    {"HANDRAIL_URL", "HANDRAIL_API_KEY", "HANDRAIL_CONFIG", "HANDRAIL_MASTER_KEY", "HANDRAIL_MASTER_KEY_PREVIOUS"}
+    {
+        "HANDRAIL_URL",
+        "HANDRAIL_API_KEY",
+        "HANDRAIL_CA_FILE",
+        "HANDRAIL_CLIENT_CERT",
+        "HANDRAIL_CLIENT_KEY",
+        "HANDRAIL_CONFIG",
+        "HANDRAIL_MASTER_KEY",
+        "HANDRAIL_MASTER_KEY_PREVIOUS",
+    }
 )
 
 

@@ -1,4 +1,4 @@
-"""Who somebody elsewhere is here: subjects of other issuers, linked to principals.
+"""Who somebody elsewhere is here: subjects of other issuers, and client certificates, linked to principals.
 
 A security admin makes a link, or a subject's first token does where the operator wrote which claims make a principal. A
 subject is never given to another principal, also not after its link was revoked. Entries name a link by a random id;
@@ -31,6 +31,7 @@ from gateway.two_person import Kind
 
 TOKEN: Final = "token"  # noqa: S105 - a kind of proof
 CLAIMS: Final = "claims"
+CERTIFICATE: Final = "certificate"
 LINKS_MAX: Final = 64
 """Links of one principal, revoked ones included."""
 
@@ -57,15 +58,17 @@ class Identity:
     """Somebody as they are known elsewhere.
 
     Attributes:
-        kind: ``token``, or ``claims`` where the token's claims also say what its subject may do.
-        source: the issuer's URL.
-        subject: ``sub``.
+        kind: ``token``, or ``claims`` where the token's claims also say what its subject may do; ``certificate``.
+        source: the issuer's URL; of a certificate a ``NameKind``, which is no URL.
+        subject: ``sub``, or the certificate's name of that kind.
+        expires_at: of a certificate that was shown, when it is over; a caller is judged by the one that they show.
     """
 
     kind: str
     tenant: str
     source: str
     subject: str
+    expires_at: float | None = None
 
 
 class LinkView(TypedDict):
@@ -75,6 +78,7 @@ class LinkView(TypedDict):
     kind: str
     source: str | None
     subject: str | None
+    expires_at: str | None
     created_at: str
     revoked_at: str | None
 
@@ -83,7 +87,7 @@ class LinkAdmin(Changes):
     """Operations on links. Those of security admins check the actor themselves."""
 
     async def link(self, actor: Principal, principal_id: str, identity: Identity) -> LinkView:
-        """Let whoever holds a token of a subject call as a principal.
+        """Let whoever holds a token of a subject, or a certificate's key, call as a principal.
 
         Raises:
             Refused: ``auth.forbidden``; ``request.not_found`` (also for a revoked principal); ``request.conflict``
@@ -221,6 +225,7 @@ class LinkAdmin(Changes):
             "name_key": new_name_key(),
             "source": identity.source,
             "subject": identity.subject,
+            "expires_at": identity.expires_at,
             "created_at": self._clock(),
             "revoked_at": None,
         }
@@ -259,6 +264,7 @@ def _view(row: Found) -> LinkView:
         "kind": row["kind"],
         "source": row["source"],
         "subject": row["subject"],
+        "expires_at": format_time(row["expires_at"]),
         "created_at": format_time(row["created_at"]),
         "revoked_at": format_time(row["revoked_at"]),
     }

@@ -23,6 +23,7 @@ from gateway.web.headers import SecurityHeadersMiddleware
 from gateway.web.limits import LimitsMiddleware
 from gateway.web.metrics import WebMetrics
 from gateway.web.openapi import openapi
+from gateway.web.proxies import ProxyMiddleware
 from gateway.web.rates import Rate
 from gateway.web.reports import Reports
 from gateway.web.routes import TABLE, policy, remote
@@ -43,6 +44,7 @@ def middleware(server: ServerSettings, metrics: WebMetrics) -> list[Middleware]:
     """Every request passes these, in this order, and no others. All are pure ASGI."""
     return [
         Middleware(AccessMiddleware, metrics),
+        Middleware(ProxyMiddleware, server),
         Middleware(SecurityHeadersMiddleware),
         Middleware(LimitsMiddleware, server.body_max_bytes, server.body_timeout_seconds, _LARGER),
         Middleware(AuthenticationMiddleware),

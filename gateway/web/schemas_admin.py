@@ -121,13 +121,29 @@ class LinkRequest(Shape):
     subject: str = Field(min_length=1, max_length=255, description="The sub of its tokens, exactly.")
 
 
+class CertificateRequest(Shape):
+    """Whose calls are to be a principal's: of who holds this certificate, or one in which an authority wrote a name."""
+
+    certificate: str | None = Field(None, max_length=32_768, description="One certificate in PEM.")
+    kind: Literal["uri", "dns", "email", "subject"] | None = Field(
+        None, description="A subject alternative name, or the whole subject (RFC 4514)."
+    )
+    value: str | None = Field(None, min_length=1, max_length=255, description="The name of that kind, exactly.")
+
+
 class LinkShown(Shape):
     """A link to an identity elsewhere."""
 
     id: str
-    kind: Literal["token", "claims"]
-    source: str | None = Field(description="The issuer's URL; null where no key is left that tells it.")
-    subject: str | None = Field(description="The sub of its tokens; null likewise.")
+    kind: Literal["token", "claims", "certificate"]
+    source: str | None = Field(
+        description="The issuer's URL; of a certificate what it is known by, as x5t#S256; null where no key is left "
+        "that tells it."
+    )
+    subject: str | None = Field(
+        description="The sub of its tokens; of a certificate its thumbprint, or the name in it; null likewise."
+    )
+    expires_at: Time | None = Field(None, description="When a certificate that was shown is over.")
     created_at: Time
     revoked_at: Time | None = None
 

@@ -320,7 +320,7 @@ class StandIn:
                 return JSONResponse({"ticket": "hre_x.y", "expires_at": AFTER}, 201)
             case ("GET", "principals", _, "links"):
                 return JSONResponse({"links": [self._link()]})
-            case ("POST" | "DELETE", "principals", _, "links", *_):
+            case ("POST" | "DELETE", "principals", _, "links" | "certificates", *_):
                 return JSONResponse(self._link())
             case ("GET" | "DELETE", "principals", _, "security-keys", *_):
                 jwk = {"kty": "EC", "crv": "P-256", "x": self.text, "y": "A"}

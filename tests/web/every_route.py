@@ -16,6 +16,7 @@ BODIES: dict[str, Any] = {
     "/v1/keys": {"purpose": "receipt"},
     "/v1/keys/{kid}/revoke": {"compromised_at": "2026-11-21T02:00:00Z"},
     "/v1/principals/{principal_id}/links": {"issuer": "company", "subject": "s"},
+    "/v1/principals/{principal_id}/certificates": {"kind": "uri", "value": "spiffe://example.org/bob"},
     "/v1/issuers": {"id": "brain", "jwk": JWK},
     "/v1/hands/{hand_id}/pin": {"digest": "0" * 64},
     "/v1/policy/shadow": {"digest": "0" * 64},

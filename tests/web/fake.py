@@ -178,7 +178,7 @@ class testing_only_Directory:  # noqa: N801
         self.failure: Exception | None = None
         self.added: list[Any] = []
 
-    async def authenticate(self, presented: str, now: float) -> Principal:
+    async def authenticate(self, presented: str, now: float, certificate: Any = None) -> Principal:
         if self.failure is not None:
             raise self.failure
         if presented == "hr_expired_key":
@@ -220,6 +220,10 @@ class testing_only_Directory:  # noqa: N801
         self.added.append((principal_id, issuer, subject))
         return self._link(subject)
 
+    async def link_certificate(self, actor: Principal, principal_id: str, shown: Any) -> dict[str, Any]:
+        self.added.append((principal_id, shown))
+        return {**self._link("s"), "kind": "certificate", "source": "uri"}
+
     async def unlink(self, actor: Principal, principal_id: str, link_id: str) -> dict[str, Any]:
         return {**self._link("s"), "id": link_id, "revoked_at": AFTER}
 
@@ -230,6 +234,7 @@ class testing_only_Directory:  # noqa: N801
             "kind": "token",
             "source": "https://issuer.example",
             "subject": subject,
+            "expires_at": None,
             "created_at": BEFORE,
             "revoked_at": None,
         }
