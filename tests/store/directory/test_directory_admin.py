@@ -167,7 +167,7 @@ async def test_malformed_tenant_is_refused(directory: SqlDirectory, tenant: str)
 async def revoke_as_agreed(directory: SqlDirectory, actor: Principal, principal_id: str) -> None:
     """As a proposal does that enough security admins signed."""
     change = await directory.prepare_revocation(actor.tenant, actor.pseudonym, principal_id)
-    await directory._append(change.item)  # noqa: SLF001 - without the proposal
+    await directory._append(change.item)
 
 
 async def test_bootstrap_stays_shut_after_everybody_else_was_revoked(directory: SqlDirectory, root: Principal) -> None:
