@@ -14,6 +14,7 @@ from pydantic_core import PydanticUndefined
 
 from gateway.settings import (
     ActionSettings,
+    AwsKmsSettings,
     BindSettings,
     HandSettings,
     IdentitySettings,
@@ -23,6 +24,8 @@ from gateway.settings import (
     RemoteSettings,
     Section,
     Settings,
+    TlsSettings,
+    TransitSettings,
     WebhookSettings,
     WitnessSettings,
 )
@@ -43,11 +46,17 @@ A variable wins over the file: its name is `HANDRAIL_`, the table, two underscor
 `HANDRAIL_SERVER__PORT=8081` sets `port` in `[server]`. Units are in the names. What is a path may be relative to the
 working directory.
 
-Five variables are no settings: `HANDRAIL_CONFIG` (above), `HANDRAIL_MASTER_KEY` (the master key itself, 64 hex
+Eight variables are no settings: `HANDRAIL_CONFIG` (above), `HANDRAIL_MASTER_KEY` (the master key itself, 64 hex
 digits, instead of a file), `HANDRAIL_MASTER_KEY_PREVIOUS` (the one before: see
-[key stores](key-stores.md#a-new-master-key)), and `HANDRAIL_URL` and `HANDRAIL_API_KEY` (for the commands that talk to
-a gateway). Any other `HANDRAIL_` variable that is not a setting stops the start: a mistyped safety setting must not
-pass unseen.
+[key stores](key-stores.md#a-new-master-key)), and `HANDRAIL_URL`, `HANDRAIL_API_KEY`, `HANDRAIL_CA_FILE`,
+`HANDRAIL_CLIENT_CERT` and `HANDRAIL_CLIENT_KEY` (for the commands that talk to a gateway). Any other `HANDRAIL_`
+variable that is not a setting stops the start: a mistyped safety setting must not pass unseen.
+"""
+
+TLS = """\
+## [server.tls]
+
+TLS of the listener: see [TLS](tls.md).
 """
 
 REMOTE = """\
@@ -68,6 +77,20 @@ PKCS11 = """\
 
 A PKCS#11 token in which private keys are made and stay: see [key stores](key-stores.md#pkcs11). Needs the extra
 `pkcs11`.
+"""
+
+TRANSIT = """\
+## [keys.transit]
+
+A Transit engine in which private keys are made and stay, or whose key wraps the data root: see
+[key stores](key-stores.md#transit). Needs no extra.
+"""
+
+AWS_KMS = """\
+## [keys.aws_kms]
+
+AWS KMS, for the same two uses: see [key stores](key-stores.md#aws-kms). Needs the extra `aws`; credentials are found as
+the AWS tools find them.
 """
 
 IDENTITY = """\
@@ -128,12 +151,16 @@ def document() -> str:
         section = field.annotation
         if isinstance(section, type) and issubclass(section, Section):
             variables = f"HANDRAIL_{name.upper()}__"
-            inner = {"remote", "witnesses", "pkcs11"}
+            inner = {"remote", "witnesses", "pkcs11", "transit", "aws_kms", "tls"}
             parts += [f"## [{name}]\n", f"{_doc(section)}\n", _table(section, variables, skip=inner)]
+            if "tls" in section.model_fields:
+                parts += [TLS, _table(TlsSettings, f"{variables}TLS__")]
             if "remote" in section.model_fields:
                 parts += [REMOTE, _table(RemoteSettings, f"{variables}REMOTE__")]
             if "pkcs11" in section.model_fields:
                 parts += [PKCS11, _table(Pkcs11Settings, f"{variables}PKCS11__")]
+                parts += [TRANSIT, _table(TransitSettings, f"{variables}TRANSIT__")]
+                parts += [AWS_KMS, _table(AwsKmsSettings, f"{variables}AWS_KMS__")]
             if "witnesses" in section.model_fields:
                 parts += [WITNESSES, _table(WitnessSettings, None)]
     parts += [IDENTITY, _table(IdentitySettings, None), LOGIN, _table(LoginSettings, None)]

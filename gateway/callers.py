@@ -1,25 +1,38 @@
 """Who calls and who signs plans: the directory, callers whom others vouch for, and the gateway's own ingresses."""
 
-from gateway.errors import Refused
+import asyncio
+
+from gateway.certificates import Certificate, CertificateName, NameKind, checked_name
+from gateway.errors import Absent, Malformed, Refused
 from gateway.identity.bearers import Bearers, tenants_of
 from gateway.model import CONNECTOR_PREFIX, Issuer, Principal
 from gateway.permissions import Permission, require
 from gateway.reasons import Reason
+from gateway.settings import ServerSettings
 from gateway.store.directory import SqlDirectory
-from gateway.store.directory_links import TOKEN, Identity, LinkView
+from gateway.store.directory_links import CERTIFICATE, TOKEN, Identity, LinkView
 from gateway.store.directory_rows import API_KEY_PREFIX
 from gateway.store.sessions import Session
 from keys.keyset import Keyset
 
 
 class Callers(SqlDirectory):
-    """The directory, plus other issuers' tokens, plus the gateway's own ingresses as issuers."""
+    """The directory, plus other issuers' tokens and client certificates, plus the gateway's ingresses as issuers."""
 
     connectors: Keyset
     bearers: Bearers
+    _certificate_tenant: str
 
-    async def authenticate(self, token: str, now: float) -> Principal:
+    def open(self, connectors: Keyset, bearers: Bearers, server: ServerSettings) -> None:
+        """Take what a directory alone has not; to be done before anybody calls."""
+        self.connectors, self.bearers = connectors, bearers
+        self._certificate_tenant = server.client_certificate_tenant
+
+    async def authenticate(self, token: str, now: float, certificate: Certificate | None = None) -> Principal:
         """The principal behind an API key or an access token.
+
+        Args:
+            certificate: what the client proved to hold; a token that is bound to one goes with it alone.
 
         Raises:
             Refused: ``auth.invalid``, ``auth.expired``, ``auth.scope``, ``auth.forbidden``.
@@ -27,7 +40,58 @@ class Callers(SqlDirectory):
         """
         if token.startswith(API_KEY_PREFIX):
             return await super().authenticate(token, now)
-        return await self.bearers.authenticate(token, now)
+        return await self.bearers.authenticate(token, now, certificate)
+
+    async def holder_of(self, certificate: Certificate, now: float) -> Principal:
+        """The principal that a client certificate stands for, by its thumbprint or by any name in it.
+
+        Raises:
+            Refused: ``auth.expired``; ``auth.forbidden`` for one that is nobody's; ``auth.invalid`` where any of what
+                it is known by is revoked, or where its names are several principals'.
+            Unavailable: the database cannot be read.
+        """
+        if not certificate.good_at(now):
+            raise Refused(Reason.AUTH_EXPIRED, f"certificate {certificate.thumbprint}")
+        identities = [
+            Identity(CERTIFICATE, self._certificate_tenant, kind, value) for kind, value in certificate.identities
+        ]
+        found = [one for one in await asyncio.gather(*map(self.linked, identities)) if one is not None]
+        if not found:
+            raise Refused(Reason.AUTH_FORBIDDEN, f"certificate {certificate.thumbprint} is nobody's")
+        people = {one.principal.id: one.principal for one in found if one.principal is not None}
+        if len(people) != 1 or any(one.principal is None for one in found):
+            raise Refused(Reason.AUTH_INVALID, f"certificate {certificate.thumbprint}: revoked, or of several")
+        return people.popitem()[1]
+
+    async def link_certificate(
+        self, actor: Principal, principal_id: str, shown: Certificate | CertificateName
+    ) -> LinkView:
+        """Let whoever holds a certificate call as a principal.
+
+        Args:
+            shown: one certificate, or a name that an authority writes into certificates.
+
+        Raises:
+            Refused: as :meth:`link` and :meth:`certificate_identity`.
+        """
+        require(actor, Permission.PRINCIPALS_MANAGE)
+        return await self.link(actor, principal_id, self.certificate_identity(actor.tenant, shown))
+
+    def certificate_identity(self, tenant: str, shown: Certificate | CertificateName) -> Identity:
+        """A certificate, or a name in certificates.
+
+        Raises:
+            Refused: ``request.malformed`` for a name that is none or a certificate that is over;
+                ``request.not_found`` in a tenant that has no callers with certificates.
+        """
+        if tenant != self._certificate_tenant:
+            raise Absent("tenant", tenant, "certificates are of another tenant")
+        if isinstance(shown, Certificate):
+            if shown.ends_at < self._clock():
+                raise Malformed("the certificate is over", pointer="/certificate", expected="one that is good")
+            return Identity(CERTIFICATE, tenant, NameKind.THUMBPRINT, shown.thumbprint, expires_at=shown.ends_at)
+        kind, value = shown
+        return Identity(CERTIFICATE, tenant, kind, checked_name(kind, value))
 
     async def logged_in(self, session: Session, now: float) -> Principal:
         """Whose session it is, as they are now, with what the session may.
@@ -53,11 +117,14 @@ class Callers(SqlDirectory):
             Refused: as :meth:`link`; ``request.not_found`` for an issuer that vouches for nobody of the actor's tenant.
         """
         require(actor, Permission.PRINCIPALS_MANAGE)
+        return await self.link(actor, principal_id, self.identity(actor.tenant, issuer, subject))
+
+    def identity(self, tenant: str, issuer: str, subject: str) -> Identity:
+        """A subject of a configured issuer. Raises ``request.not_found`` where it vouches for nobody of the tenant."""
         provider = self.bearers.source_of(issuer)
-        if provider is None or actor.tenant not in tenants_of(provider.settings):
-            raise Refused(Reason.REQUEST_NOT_FOUND, "no such issuer")
-        identity = Identity(TOKEN, actor.tenant, provider.settings.issuer, subject)
-        return await self.link(actor, principal_id, identity)
+        if provider is None or tenant not in tenants_of(provider.settings):
+            raise Absent("issuer", issuer)
+        return Identity(TOKEN, tenant, provider.settings.issuer, subject)
 
     async def attests_request(self, tenant: str, issuer_id: str) -> bool:
         """Whether an issuer may attest a user's words, now; one that is gone may not."""

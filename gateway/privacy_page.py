@@ -11,7 +11,7 @@ _HEADINGS: Final[Mapping[str, str]] = {
     "principal": "Your account",
     "api_keys": "Your API keys",
     "security_keys": "Your security keys",
-    "identity_links": "Your identities at other issuers",
+    "identity_links": "Your identities at other issuers, and your client certificates",
     "sessions": "Your logins to the pages",
     "contexts": "Your journeys (contexts)",
     "plans": "Plans of yours",

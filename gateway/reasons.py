@@ -27,6 +27,7 @@ class Reason(StrEnum):
     REQUEST_NOT_FOUND = "request.not_found"
     REQUEST_CONFLICT = "request.conflict"
     REQUEST_ORIGIN = "request.origin"
+    REQUEST_INSECURE = "request.insecure"
     AUTH_MISSING = "auth.missing"
     AUTH_INVALID = "auth.invalid"
     AUTH_EXPIRED = "auth.expired"
@@ -97,6 +98,7 @@ class Reason(StrEnum):
     PROPOSAL_CLOSED = "proposal.closed"
     PROPOSAL_EXPIRED = "proposal.expired"
     PROPOSAL_OUTDATED = "proposal.outdated"
+    PROPOSAL_REQUIRED = "proposal.required"
     # freezes
     FREEZE_ACTIVE = "freeze.active"
     # 6 credential, record
@@ -125,11 +127,15 @@ class Reason(StrEnum):
     HAND_RESULT_TOO_LARGE = "hand.result_too_large"
     HAND_LOST_REPLY = "hand.lost_reply"
     DEPENDENCY_UNSUCCESSFUL = "dependency.unsuccessful"
+    # the listener
+    TLS_CERTIFICATE = "tls.certificate"
     # what one principal may have under way
     LIMIT_PLANS = "limit.plans"
     LIMIT_APPROVALS = "limit.approvals"
     LIMIT_LOGINS = "limit.logins"
     LIMIT_NOTICES = "limit.notices"
+    LIMIT_READS = "limit.reads"
+    LIMIT_REPORTS = "limit.reports"
     # anywhere
     OVERLOADED = "gateway.overloaded"
     INTERNAL = "gateway.internal"
@@ -147,6 +153,7 @@ TEXTS: Final[dict[Reason, str]] = {
     Reason.REQUEST_TIMEOUT: "The request body did not arrive in time.",
     Reason.REQUEST_NOT_FOUND: "There is nothing here that you may see.",
     Reason.REQUEST_CONFLICT: "The thing already exists in another state.",
+    Reason.REQUEST_INSECURE: "API keys and tokens are not taken here without TLS.",
     Reason.REQUEST_ORIGIN: "The request does not come from a page of this gateway.",
     Reason.AUTH_MISSING: "This route needs an API key or an access token in 'Authorization: Bearer'.",
     Reason.AUTH_INVALID: "The API key or access token is unknown, revoked or not good for this gateway.",
@@ -213,6 +220,7 @@ TEXTS: Final[dict[Reason, str]] = {
     Reason.PROPOSAL_CLOSED: "The proposal was already decided.",
     Reason.PROPOSAL_EXPIRED: "Nobody activated the proposal in time.",
     Reason.PROPOSAL_OUTDATED: "What the proposal rests on has changed; propose it again.",
+    Reason.PROPOSAL_REQUIRED: "One person alone may not make this change: several security admins have to sign it.",
     Reason.FREEZE_ACTIVE: "This is frozen: somebody stopped it, and two people have to lift that.",
     Reason.CREDENTIAL_REFUSED: "No credential could be issued for this step.",
     Reason.CLAIM_UNKNOWN: "There is no such step for a hand of yours.",
@@ -237,11 +245,14 @@ TEXTS: Final[dict[Reason, str]] = {
     Reason.HAND_RESULT_TOO_LARGE: "The hand's answer is larger than allowed.",
     Reason.LOG_RESTORED: "The log was restored from a backup; whether the step ran after that backup is unknown.",
     Reason.HAND_LOST_REPLY: "The hand may have acted, but its answer was lost.",
+    Reason.TLS_CERTIFICATE: "The files of the listener's certificate cannot be used, or it is over.",
     Reason.DEPENDENCY_UNSUCCESSFUL: "A step this one depends on did not succeed.",
     Reason.LIMIT_PLANS: "You have as many plans under way as one principal may.",
     Reason.LIMIT_APPROVALS: "You have as many open approval requests as one principal may.",
     Reason.LIMIT_LOGINS: "Too many logins were tried from where you are; wait a minute.",
     Reason.LIMIT_NOTICES: "Too many notices came from where you are; wait a minute.",
+    Reason.LIMIT_READS: "You read the log faster than one reader may.",
+    Reason.LIMIT_REPORTS: "A report of yours is in the making; take it, or end it, before you ask for another.",
     Reason.OVERLOADED: "The gateway is busy; try again later.",
     Reason.INTERNAL: "Something went wrong inside the gateway.",
 }
@@ -270,6 +281,10 @@ class Conflict(StrEnum):
     SHADOW_OTHER = "shadow.other"
     SHADOW_MEANWHILE = "shadow.meanwhile"
     PROPOSAL_EXISTS = "proposal.exists"
+    PROPOSAL_OPEN = "proposal.open"
+    COUNTED = "proposal.counted"
+    NOT_COUNTED = "proposal.not_counted"
+    SIGNED = "proposal.signed"
     STEP_DECIDED = "step.decided"
     OFFER_DECIDED = "offer.decided"
     REQUEST_DECIDED = "approval.decided"
@@ -277,6 +292,8 @@ class Conflict(StrEnum):
     PLANS_UNDER_WAY = "plans.under_way"
     ONESELF = "erasure.oneself"
     EXPORT_OTHER = "export.other"
+    EXPORT_KEYS = "export.keys"
+    EXPORT_ENDING = "export.ending"
     LINK_TAKEN = "link.taken"
     FREEZE_ONESELF = "freeze.oneself"
 
@@ -301,6 +318,10 @@ CONFLICTS: Final[Mapping[Conflict, str]] = {
     Conflict.SHADOW_OTHER: "Another bundle is shadowed.",
     Conflict.SHADOW_MEANWHILE: "Somebody else started a shadow at the same moment.",
     Conflict.PROPOSAL_EXISTS: "This proposal was taken in before: it was sent twice.",
+    Conflict.PROPOSAL_OPEN: "A proposal about the same is open: have it decided, or withdraw it, first.",
+    Conflict.COUNTED: "This proposal takes effect when enough people have signed it; nobody activates it.",
+    Conflict.NOT_COUNTED: "This proposal is activated by a second person; nobody signs it.",
+    Conflict.SIGNED: "You signed this proposal before, and a person counts once.",
     Conflict.STEP_DECIDED: "The step was let go or ended before.",
     Conflict.OFFER_DECIDED: "The step was claimed, withdrawn or ended meanwhile.",
     Conflict.REQUEST_DECIDED: "The approval request was answered, or judged anew, elsewhere.",
@@ -310,6 +331,8 @@ CONFLICTS: Final[Mapping[Conflict, str]] = {
     Conflict.LINK_TAKEN: "The subject is, or was, somebody's: it is never given to another.",
     Conflict.FREEZE_ONESELF: "Nobody freezes themselves: somebody has to be left who can lift it.",
     Conflict.EXPORT_OTHER: "The export begins with other bytes now than the ones that you have of it.",
+    Conflict.EXPORT_KEYS: "A key of the gateway has changed since the export was begun: it has to be begun anew.",
+    Conflict.EXPORT_ENDING: "What you have reaches into the manifest, which is made anew: go on where that begins.",
 }
 """Cause -> the one sentence a client may see."""
 

@@ -91,9 +91,8 @@ class Results:
     async def _claimant(self, offer: Offer) -> Principal:
         """Whoever claimed, as they are now."""
         pipeline = self.pipeline
-        name = await pipeline.offers.name_of(offer.tenant, offer.claimant or "")
         try:
-            person = await pipeline.directory.principal(offer.tenant, name or "")
+            person = await pipeline.directory.person(offer.tenant, offer.claimant or "")
         except Refused:
             raise Refused(Reason.CREDENTIAL_REFUSED, "the hand's principal was revoked") from None
         if person.pseudonym != offer.claimant or Role.HAND not in person.roles or not person.may_use(offer.hand):

@@ -19,6 +19,7 @@ from audit.reader import Reader
 from audit.witnesses import Witnesses
 from gateway.approval_upkeep import ApprovalUpkeep
 from gateway.approvals import Approvals
+from gateway.backup_gauge import BackupGauge
 from gateway.callers import Callers
 from gateway.claims import Claims
 from gateway.errors import HandrailError
@@ -36,16 +37,18 @@ from gateway.pipeline import Pipeline
 from gateway.policy.reloading import ReloadingEngine
 from gateway.ports import Append, Purpose
 from gateway.privacy import Privacy
-from gateway.proposals import Proposals
 from gateway.pulling import Pulling
 from gateway.reasons import Reason
 from gateway.recovery import recover
 from gateway.results import Results
 from gateway.rollout import Rollout
 from gateway.settings import Settings
+from gateway.signing import SignedProposals
 from gateway.store.plans import forget_replays
 from gateway.store.sessions import SqlSessions
 from gateway.telemetry import Metrics, Tracer
+from gateway.tls import ServerTls
+from gateway.trust_changes import TrustChanges
 from gateway.webhooks.delivery import Deliveries
 from hand_adapters.jail import Jail
 from hand_adapters.registry import Registry
@@ -90,7 +93,8 @@ class Gateway:
     results: Results
     offer_upkeep: OfferUpkeep
     deliveries: Deliveries
-    proposals: Proposals
+    proposals: SignedProposals
+    trust_changes: TrustChanges
     rollout: Rollout
     freezing: Freezing
     lifecycle: Lifecycle
@@ -100,10 +104,12 @@ class Gateway:
     eraser: Engine
     epochs: EpochKeys
     exports: Exports
+    backup_gauge: BackupGauge
     metrics: Metrics
     tracer: Tracer
     clock: Callable[[], float]
     jail: Jail
+    tls: ServerTls | None = None
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
     _purge_at: float = 0.0
     _messages_at: float = 0.0
@@ -198,6 +204,8 @@ class Gateway:
             found["log_witnesses"] = str(witnesses)
         if self.pulling.problem is not None:
             found["policy_remote"] = str(self.pulling.problem.reason)
+        if self.tls is not None and self.tls.unusable:
+            found["tls"] = str(Reason.TLS_CERTIFICATE)
         if self.freezing.now.in_force:
             found["freeze"] = str(Reason.FREEZE_ACTIVE)
         return found | self.rollout.notices()
@@ -208,6 +216,7 @@ class Gateway:
         def forget() -> None:
             with contextlib.suppress(RuntimeError):  # the loop is closed, and with it all that was remembered
                 loop.call_soon_threadsafe(self.pipeline.contexts.forget_all)
+                loop.call_soon_threadsafe(self.directory.forget)
 
         return forget
 
@@ -234,11 +243,16 @@ class Gateway:
                 "erase": self.privacy.advance,
                 "purge payloads": self.privacy.purge,
                 "look after messages": self._look_after_messages,
+                "look for backups": self._look_for_backups,
             }
         )
 
     async def _follow_keys(self) -> None:
-        await self._each({"age keys": self._age_keys})
+        await self._each({"age keys": self._age_keys, "take new certificate files": self._follow_tls})
+
+    async def _follow_tls(self) -> None:
+        if self.tls is not None:
+            await asyncio.to_thread(self.tls.refresh)
 
     async def _each(self, parts: Mapping[str, Callable[[], Awaitable[object]]]) -> None:
         for name, part in parts.items():
@@ -270,6 +284,9 @@ class Gateway:
         if now >= self._hear_at:
             await self.log.catch_up()
             self._hear_at = now + HEAR_SECONDS
+
+    async def _look_for_backups(self) -> None:
+        await self.backup_gauge.look(self.clock())
 
     async def _look_after_messages(self) -> None:
         now = self.clock()

@@ -139,9 +139,25 @@ class Metrics:
             ["witness", "fault"],
             registry=self.registry,
         )
+        self.tls_ends = Gauge(
+            "handrail_tls_certificate_expiry_timestamp_seconds",
+            "When the listener's certificate is over, in seconds since the epoch; 0 without TLS.",
+            registry=self.registry,
+        )
+        self.tls_problem = Gauge(
+            "handrail_tls_certificate_problem",
+            "1 while newer certificate files cannot be used, or the certificate is over.",
+            registry=self.registry,
+        )
         self.log_quorum_lag = Gauge(
             "handrail_log_quorum_lag_seconds",
             "How long ago enough witnesses last gave their word; 0 where none is needed.",
+            registry=self.registry,
+        )
+
+        self.backup_made = Gauge(
+            "handrail_backup_made_timestamp_seconds",
+            "When the newest backup on record was made, in seconds since the epoch; 0 for never.",
             registry=self.registry,
         )
 

@@ -5,6 +5,7 @@ that issuer are applied (:func:`verify`). The algorithm is the operator's word, 
 key and bring none. Handrail's own messages have a closed profile of their own (``keys.jws``). No I/O, no clock.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -25,6 +26,7 @@ HEADER_MAX_BYTES: Final = 512
 SUBJECT_MAX: Final = 255
 """OpenID Connect Core section 2 on ``sub``."""
 
+_THUMBPRINT: Final = re.compile(r"[A-Za-z0-9_-]{43}")
 _HEADER_MEMBERS: Final = frozenset({"alg", "kid", "typ", "x5t", "x5t#S256"})
 """All that a header may have. ``jwk, jku, x5u, x5c`` bring a key, ``crit, b64, zip, cty`` rules of their own; ``x5t``
 only names one, and is not looked at."""
@@ -78,11 +80,17 @@ class UnverifiedToken:
 
 @dataclass(frozen=True, slots=True)
 class VerifiedToken:
-    """A token that its issuer signed for this gateway and that is good now."""
+    """A token that its issuer signed for this gateway and that is good now.
+
+    Attributes:
+        certificate_sha256: thumbprint of the client certificate that it is bound to (RFC 8705 section 3.1), in
+            base64url; ``None`` where it is bound to none. Whoever believes the token asks for that certificate.
+    """
 
     issuer: str
     subject: str
     claims: Mapping[str, Any]
+    certificate_sha256: str | None
 
 
 def peek(token: str) -> UnverifiedToken:
@@ -132,15 +140,13 @@ def verify(token: UnverifiedToken, profile: Profile, key: ProviderKey, now: floa
     _check_class(claims)
     _check_audience(claims, profile)
     _check_times(claims, profile, now)
-    if claims.get("cnf") is not None:
-        # Bound to a key (RFC 8705, RFC 9449), so nobody's who has the token alone; no proof of a key is taken here.
-        raise _invalid("bound to a key")
+    bound = _certificate(claims)
     subject = claims.get("sub")
     if not isinstance(subject, str) or not 0 < len(subject) <= SUBJECT_MAX or not subject.isprintable():
         raise _invalid("no sub")
     if not profile.scopes <= granted(claims):
         raise Refused(Reason.AUTH_SCOPE, "a scope is missing")
-    return VerifiedToken(profile.issuer, subject, claims)
+    return VerifiedToken(profile.issuer, subject, claims, bound)
 
 
 def verify_signature(token: UnverifiedToken, algorithm: str, key: ProviderKey) -> None:
@@ -161,6 +167,19 @@ def granted(claims: Mapping[str, Any]) -> frozenset[str]:
     found = claims.get("scope", claims.get("scp", ""))
     values = found.split(" ") if isinstance(found, str) else found
     return frozenset(item for item in values if isinstance(item, str)) if isinstance(values, list) else frozenset()
+
+
+def _certificate(claims: Mapping[str, Any]) -> str | None:
+    """What the token is bound to. One with another binding (RFC 9449's ``jkt``) is refused: no other proof is taken."""
+    if "cnf" not in claims:
+        return None
+    bound = claims["cnf"]
+    if not isinstance(bound, dict) or bound.keys() != {"x5t#S256"}:
+        raise _invalid("bound to something else than a certificate")
+    thumbprint = bound["x5t#S256"]
+    if not isinstance(thumbprint, str) or _THUMBPRINT.fullmatch(thumbprint) is None:
+        raise _invalid("bound to no thumbprint")
+    return thumbprint
 
 
 def _check_algorithm(token: UnverifiedToken, algorithm: str) -> None:

@@ -83,7 +83,7 @@ def verify_id_token(
         raise _invalid("no sub")
     if profile.acr_values and claims.get("acr") not in profile.acr_values:
         raise Refused(Reason.AUTH_FORBIDDEN, "ID token: the login was not of a required class (acr)")
-    return VerifiedToken(profile.issuer, subject, token.claims)
+    return VerifiedToken(profile.issuer, subject, token.claims, None)
 
 
 def _check_times(claims: dict[str, Any], profile: IdTokenProfile, now: float) -> None:

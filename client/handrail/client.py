@@ -5,6 +5,7 @@ import functools
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
 
@@ -13,9 +14,11 @@ import httpx2
 from handrail import auditing, operations
 from handrail.connection import TIMEOUT_SECONDS, arguments, base_url, reply_of, settings, unreachable
 from handrail.errors import UnexpectedReply
-from handrail.exchange import Operation, Reply, Request
+from handrail.exchange import Operation, Reply, Request, query_of
 from handrail.following import EVENT_MAX_BYTES, RECONNECT_PAUSE_SECONDS, SILENCE_MAX_SECONDS, STREAM_TIMEOUT, Following
-from handrail.views import Download, Event
+from handrail.reports import Watch, watched
+from handrail.times import Moment
+from handrail.views import Download, Event, Json
 
 P = ParamSpec("P")
 Result = TypeVar("Result")
@@ -45,6 +48,9 @@ class Client:
     Args:
         url: the gateway's base URL.
         api_key: ``hr_...``, sent as a bearer token to that URL only (redirects are not followed).
+        ca_file: authorities (PEM) that the gateway's certificate is verified by, instead of the system's.
+        client_cert, client_key: certificate and key (PEM, not encrypted) that the gateway may ask for; the key may
+            stand in the certificate's file. Without an API key they say who calls.
         timeout_seconds: for an answer, beside what an operation itself waits for.
 
     Every method raises :class:`~handrail.errors.HandrailProblem` for the gateway's own refusals,
@@ -56,13 +62,16 @@ class Client:
         url: str,
         api_key: str | None = None,
         *,
+        ca_file: Path | None = None,
+        client_cert: Path | None = None,
+        client_key: Path | None = None,
         timeout_seconds: float = TIMEOUT_SECONDS,
         reconnect_pause_seconds: float = RECONNECT_PAUSE_SECONDS,
     ) -> None:
         base = base_url(url)
         self._timeout_seconds = timeout_seconds
         self._pause_seconds = reconnect_pause_seconds
-        self._http = httpx2.Client(**settings(base, api_key))
+        self._http = httpx2.Client(**settings(base, api_key, ca_file, client_cert, client_key))
 
     def __enter__(self) -> Self:
         return self
@@ -108,17 +117,21 @@ class Client:
     proposal = _sync(operations.proposal)
     propose = _sync(operations.propose)
     activate = _sync(operations.activate)
+    sign_proposal = _sync(operations.sign_proposal)
     withdraw = _sync(operations.withdraw)
     me = _sync(operations.me)
     trust = _sync(operations.trust)
     principals = _sync(operations.principals)
     add_principal = _sync(operations.add_principal)
+    issue_api_key = _sync(operations.issue_api_key)
     revoke_principal = _sync(operations.revoke_principal)
+    name_principal = _sync(operations.name_principal)
     offer_enrolment = _sync(operations.offer_enrolment)
     security_keys = _sync(operations.security_keys)
     revoke_security_key = _sync(operations.revoke_security_key)
     links = _sync(operations.links)
     link_subject = _sync(operations.link_subject)
+    link_certificate = _sync(operations.link_certificate)
     revoke_link = _sync(operations.revoke_link)
     issuers = _sync(operations.issuers)
     add_issuer = _sync(operations.add_issuer)
@@ -190,14 +203,14 @@ class Client:
             time.sleep(state.broken(self._http.base_url, reason))
 
     @contextmanager
-    def audit_export(self, **asked: str | int | None) -> Iterator[Download]:
+    def audit_export(self, **asked: Moment | int | None) -> Iterator[Download]:
         """Take the log out: ``format`` is bundle, ndjson, csv, ocsf or cloudevents; see docs/api.md for the rest.
 
         What breaks off in the middle raises :class:`~handrail.errors.Unreachable` from the pieces: it is never taken
         for the whole.
         """
-        query = {name: str(value) for name, value in asked.items() if value is not None}
-        silence = SILENCE_MAX_SECONDS + float(asked.get("wait") or 0)
+        query = query_of(asked)
+        silence = SILENCE_MAX_SECONDS + float(query.get("wait", 0))
         timeout = httpx2.Timeout(TIMEOUT_SECONDS, read=silence)
         try:
             with self._http.stream("GET", "/v1/audit/exports", params=query, timeout=timeout) as response:
@@ -207,6 +220,15 @@ class Client:
                 yield _download(response, self._http.base_url)
         except (httpx2.TransportError, httpx2.DecodingError) as exc:
             raise unreachable(self._http.base_url, exc) from None
+
+    def controls_report_watched(self, framework: str, watch: Watch, **asked: Moment | int | None) -> Json:
+        """:meth:`controls_report`; ``watch`` is told steps done and steps in all, and may end it by raising."""
+        query = query_of({"framework": framework, **asked})
+        return watched(self._http, "/v1/controls/report", query, watch)
+
+    def processing_record_watched(self, watch: Watch, **asked: Moment | None) -> Json:
+        """:meth:`processing_record`, likewise."""
+        return watched(self._http, "/v1/controls/processing-record", query_of(asked), watch)
 
 
 _NUMBER_DIGITS_MAX: Final = 15
@@ -220,13 +242,16 @@ class AsyncClient:
         url: str,
         api_key: str | None = None,
         *,
+        ca_file: Path | None = None,
+        client_cert: Path | None = None,
+        client_key: Path | None = None,
         timeout_seconds: float = TIMEOUT_SECONDS,
         reconnect_pause_seconds: float = RECONNECT_PAUSE_SECONDS,
     ) -> None:
         base = base_url(url)
         self._timeout_seconds = timeout_seconds
         self._pause_seconds = reconnect_pause_seconds
-        self._http = httpx2.AsyncClient(**settings(base, api_key))
+        self._http = httpx2.AsyncClient(**settings(base, api_key, ca_file, client_cert, client_key))
 
     async def __aenter__(self) -> Self:
         return self
@@ -272,17 +297,21 @@ class AsyncClient:
     proposal = _async(operations.proposal)
     propose = _async(operations.propose)
     activate = _async(operations.activate)
+    sign_proposal = _async(operations.sign_proposal)
     withdraw = _async(operations.withdraw)
     me = _async(operations.me)
     trust = _async(operations.trust)
     principals = _async(operations.principals)
     add_principal = _async(operations.add_principal)
+    issue_api_key = _async(operations.issue_api_key)
     revoke_principal = _async(operations.revoke_principal)
+    name_principal = _async(operations.name_principal)
     offer_enrolment = _async(operations.offer_enrolment)
     security_keys = _async(operations.security_keys)
     revoke_security_key = _async(operations.revoke_security_key)
     links = _async(operations.links)
     link_subject = _async(operations.link_subject)
+    link_certificate = _async(operations.link_certificate)
     revoke_link = _async(operations.revoke_link)
     issuers = _async(operations.issuers)
     add_issuer = _async(operations.add_issuer)

@@ -2,6 +2,7 @@
 
 import ipaddress
 import ssl
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -25,8 +26,18 @@ def base_url(url: str) -> str:
     return url.rstrip("/")
 
 
-def settings(base: str, api_key: str | None) -> dict[str, Any]:
-    """How both clients connect to ``base``: the API key goes there and nowhere else."""
+def settings(
+    base: str,
+    api_key: str | None,
+    ca_file: Path | None = None,
+    client_cert: Path | None = None,
+    client_key: Path | None = None,
+) -> dict[str, Any]:
+    """How both clients connect to ``base``: the API key goes there and nowhere else.
+
+    Raises:
+        ClientError: for an API key that is none, or files of TLS that cannot be used or would not be.
+    """
     chosen = {
         "base_url": base,
         "headers": _headers(api_key),
@@ -37,7 +48,33 @@ def settings(base: str, api_key: str | None) -> dict[str, Any]:
         # Reading the system's CA certificates takes tens of milliseconds. Over plain HTTP nothing is verified with
         # them; this context knows none and would refuse every certificate.
         chosen["verify"] = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        if ca_file is not None or client_cert is not None or client_key is not None:
+            raise ClientError("certificates go with https:// alone: over http:// nobody is verified")
+    elif ca_file is not None or client_cert is not None or client_key is not None:
+        chosen["verify"] = _context(ca_file, client_cert, client_key)
     return chosen
+
+
+def _context(ca_file: Path | None, client_cert: Path | None, client_key: Path | None) -> ssl.SSLContext:
+    """The gateway is verified in any case; ``ca_file`` says by whose word instead of the system's authorities."""
+    if client_key is not None and client_cert is None:
+        raise ClientError("the client's key goes with its certificate")
+    try:
+        context = ssl.create_default_context(cafile=ca_file)
+    except (OSError, ssl.SSLError) as exc:
+        raise ClientError(f"{ca_file}: no authorities in PEM: {exc.strerror or type(exc).__name__}") from None
+    if client_cert is not None:
+        try:
+            context.load_cert_chain(client_cert, client_key, password=_no_password)
+        except (OSError, ValueError) as exc:
+            where = client_cert if client_key is None else f"{client_cert}, {client_key}"
+            raise ClientError(f"{where}: no certificate with its key: {getattr(exc, 'strerror', exc)}") from None
+    return context
+
+
+def _no_password() -> str:
+    """OpenSSL would ask at the terminal."""
+    raise ValueError("the key is encrypted")
 
 
 def _is_loopback(url: str) -> bool:

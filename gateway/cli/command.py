@@ -1,11 +1,13 @@
 """Declare a command: its function asks for a :class:`Session` or an :class:`Output` and gets it, with the options that
-belong to it (``--url``, ``--api-key``, ``--as``, ``--json``), and every error becomes a sentence and an exit code.
+belong to it (``--url``, ``--api-key``, ``--as``, ``--ca-file``, ``--json`` and others), and every error becomes a
+sentence and an exit code.
 """
 
 import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
@@ -28,6 +30,7 @@ from gateway.cli.output import Output
 from gateway.errors import HandrailError, Unavailable
 from gateway.reasons import Reason
 from gateway.settings import SettingsError
+from keys.errors import KeyStoreAway, KeyUnavailable
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Url = Annotated[str | None, typer.Option("--url", help="The gateway. [env: HANDRAIL_URL]")]
@@ -37,8 +40,21 @@ ApiKey = Annotated[
 ]
 As = Annotated[str | None, typer.Option("--as", help="Principal of HANDRAIL_HOME/cli.json.")]
 
+CaFile = Annotated[
+    Path | None,
+    typer.Option("--ca-file", help="Authorities (PEM) of the gateway's certificate. [env: HANDRAIL_CA_FILE]"),
+]
+ClientCert = Annotated[
+    Path | None,
+    typer.Option("--client-cert", help="Your certificate (PEM), instead of an API key. [env: HANDRAIL_CLIENT_CERT]"),
+]
+ClientKey = Annotated[
+    Path | None, typer.Option("--client-key", help="Its key (PEM, not encrypted). [env: HANDRAIL_CLIENT_KEY]")
+]
+
 _OUTPUT_OPTIONS: Final = {"json_": Json}
-_SESSION_OPTIONS: Final = {"url": Url, "api_key": ApiKey, "as_name": As, **_OUTPUT_OPTIONS}
+_TLS_OPTIONS: Final = {"ca_file": CaFile, "client_cert": ClientCert, "client_key": ClientKey}
+_SESSION_OPTIONS: Final = {"url": Url, "api_key": ApiKey, "as_name": As, **_TLS_OPTIONS, **_OUTPUT_OPTIONS}
 _KEYWORD: Final = inspect.Parameter.KEYWORD_ONLY
 _DASHED_KID: Final = re.compile(r"-[A-Za-z0-9_-]{42}")
 """An RFC 7638 thumbprint; no option is as long."""
@@ -141,7 +157,8 @@ def _epilog(example: str, meanings: Mapping[Exit, str]) -> str:
 
 
 def _session(out: Output, options: dict[str, Any]) -> Session:
-    return Session(out, resolve(options["url"], options["api_key"], options["as_name"]))
+    tls = {name: options[name] for name in _TLS_OPTIONS}
+    return Session(out, resolve(options["url"], options["api_key"], options["as_name"], tls))
 
 
 @contextmanager
@@ -175,15 +192,21 @@ def _errors_become_words(out: Output) -> Iterator[None]:
         raise typer.Exit(Exit.USAGE) from None
     except HandrailError as exc:
         out.error(exc.detail or exc.text, *_local(exc))
-        # A database that is another log's is no outage: it stays so until the configuration is mended.
-        away = isinstance(exc, Unavailable) and not isinstance(exc, LogMisconfigured)
-        raise typer.Exit(Exit.UNREACHABLE if away else Exit.USAGE) from None
+        raise typer.Exit(Exit.UNREACHABLE if _is_away(exc) else Exit.USAGE) from None
     except OSError as exc:
         if exc.filename is None:  # not about a file: a closed pipe is the root command's to handle
             raise
         hint = "Check its name, and who may read or write it."
         out.error(f"{exc.filename}: {exc.strerror}", hint, Code.FILE)
         raise typer.Exit(Exit.USAGE) from None
+
+
+def _is_away(error: HandrailError) -> bool:
+    """Whether trying again later may help. A database that is another log's, and a key file that is missing or does not
+    open, stay so until files or configuration are mended."""
+    if isinstance(error, KeyUnavailable):
+        return isinstance(error, KeyStoreAway)
+    return isinstance(error, Unavailable) and not isinstance(error, LogMisconfigured)
 
 
 def _said(problem: HandrailProblem) -> tuple[str, str]:

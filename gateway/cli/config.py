@@ -14,13 +14,17 @@ from pydantic.fields import FieldInfo
 
 from gateway.cli.command import command, noun
 from gateway.cli.output import Output
+from gateway.errors import HandrailError
 from gateway.settings import (
+    AwsKmsSettings,
     HandSettings,
     IdentitySettings,
     Pkcs11Settings,
     RemoteSettings,
     Settings,
     SettingsError,
+    TlsSettings,
+    TransitSettings,
     WebhookSettings,
     load,
 )
@@ -48,6 +52,7 @@ def check(
 ) -> None:
     """Read a configuration as the gateway would and print what it comes to, or name each wrong key."""
     settings = load(file)
+    _check_listener(settings)
     _check_hands(settings)
     _check_issuers(settings)
     _check_webhooks(settings)
@@ -61,6 +66,25 @@ def check(
 
         document["database"]["url"] = make_url(settings.database.url).render_as_string(hide_password=True)
     out.show(document, lambda: out.block(document))
+
+
+def _check_listener(settings: Settings) -> None:
+    """Look at the listener's certificate, as the gateway does when it starts.
+
+    Raises:
+        SettingsError: naming what is wrong.
+    """
+    from gateway.tls import ServerTls  # noqa: PLC0415 - 'config example' listens nowhere
+    from gateway.web.proxies import listener_problem  # noqa: PLC0415
+
+    problem = listener_problem(settings.server)
+    if problem is not None:
+        raise SettingsError(problem)
+    if settings.server.tls is not None:
+        try:
+            ServerTls(settings.server.tls)
+        except HandrailError as exc:
+            raise SettingsError(f"server.tls: {exc.detail}") from None
 
 
 def _check_hands(settings: Settings) -> None:
@@ -130,12 +154,20 @@ def example_text() -> str:
     for name, model in tables:
         lines += ["", *_comment(str(model.__doc__)), f"[{name}]"]
         for key, field in model.model_fields.items():
-            if key not in {"remote", "pkcs11"}:
+            if key not in {"remote", "pkcs11", "transit", "aws_kms", "tls"}:
                 lines += _setting(key, field)
+    lines += ["", *_comment(str(TlsSettings.__doc__)), "# There is none by default. All it may say:", "#"]
+    lines += _commented_tables("server.tls", TlsSettings)
     lines += ["", *_comment(str(RemoteSettings.__doc__)), "# None is configured by default. All it may say:", "#"]
     lines += _commented_tables("policy.remote", RemoteSettings)
-    lines += ["", *_comment(str(Pkcs11Settings.__doc__)), "# None is configured by default. All it may say:", "#"]
-    lines += _commented_tables("keys.pkcs11", Pkcs11Settings)
+    services: dict[str, type[BaseModel]] = {
+        "pkcs11": Pkcs11Settings,
+        "transit": TransitSettings,
+        "aws_kms": AwsKmsSettings,
+    }
+    for key, service in services.items():
+        lines += ["", *_comment(str(service.__doc__)), "# None is configured by default. All it may say:", "#"]
+        lines += _commented_tables(f"keys.{key}", service)
     lines += ["", *_comment(str(IdentitySettings.__doc__)), "# None is believed by default. All it may say:", "#"]
     lines += _commented_tables("identity.NAME", IdentitySettings)
     lines += ["", *_comment(str(WebhookSettings.__doc__)), "# None is declared by default. All a webhook may say:", "#"]

@@ -1,17 +1,19 @@
 """Which gateway a command speaks to, and as whom.
 
 In this order: ``--url``/``--api-key``, ``HANDRAIL_URL``/``HANDRAIL_API_KEY``, then ``HANDRAIL_HOME/cli.json``
-(``{url, default, principals: {name: {api_key, jwk_file?, issuer?}}}``), where ``--as NAME`` chooses the principal.
+(``{url, ca_file?, default, principals: {name: {api_key, jwk_file?, issuer?}}}``), where ``--as NAME`` chooses the
+principal. A client certificate stands for an API key where no other is given.
 """
 
 import json
 import os
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, TypedDict, cast
 
 from gateway.cli.exits import Code, Stop
 from gateway.cli.output import Output
@@ -20,18 +22,37 @@ if TYPE_CHECKING:
     from handrail import Client
 
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
+TLS_VARIABLES: Final = {
+    "ca_file": "HANDRAIL_CA_FILE",
+    "client_cert": "HANDRAIL_CLIENT_CERT",
+    "client_key": "HANDRAIL_CLIENT_KEY",
+}
 _OPEN_TO_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
+
+
+class TlsFiles(TypedDict, total=False):
+    """What a connection by TLS is made with: arguments of the client."""
+
+    ca_file: Path
+    client_cert: Path
+    client_key: Path
 
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """A gateway and a caller. ``key_file`` and ``issuer`` are what the caller signs with, where the file says so."""
+    """A gateway and a caller.
+
+    Attributes:
+        key_file, issuer: what the caller signs with, where the file says so.
+        tls: as far as they are given.
+    """
 
     url: str
     api_key: str | None
     name: str | None = None
     key_file: Path | None = None
     issuer: str | None = None
+    tls: TlsFiles = field(default_factory=TlsFiles)
 
     def __repr__(self) -> str:
         return f"Connection(url={self.url!r}, name={self.name!r})"
@@ -49,7 +70,7 @@ class Session:
         """The connection, made at first use."""
         from handrail import Client  # noqa: PLC0415 - an HTTP client is loaded only by commands that use one
 
-        return Client(self.connection.url, self.connection.api_key)
+        return Client(self.connection.url, self.connection.api_key, **self.connection.tls)
 
     def close(self) -> None:
         """Close the connection, where one was made."""
@@ -63,13 +84,38 @@ def home(environ: Mapping[str, str]) -> Path:
 
 
 def resolve(
-    url: str | None, api_key: str | None, as_name: str | None, environ: Mapping[str, str] = os.environ
+    url: str | None,
+    api_key: str | None,
+    as_name: str | None,
+    tls: Mapping[str, Path | None] = MappingProxyType({}),
+    environ: Mapping[str, str] = os.environ,
 ) -> Connection:
     """Put a connection together.
+
+    Args:
+        tls: option of :data:`TLS_VARIABLES` -> what was given for it.
 
     Raises:
         Stop: for a file that others can read, an unknown name, or a stored key that belongs to another gateway.
     """
+    files = _tls_files(tls, environ)
+    connection = _resolved(url, api_key, as_name, environ, by_certificate="client_cert" in files)
+    return replace(connection, tls={**connection.tls, **files})
+
+
+def _tls_files(given: Mapping[str, Path | None], environ: Mapping[str, str]) -> TlsFiles:
+    """The files of TLS, by the name of the client's argument."""
+    found = {name: given.get(name) or environ.get(variable) for name, variable in TLS_VARIABLES.items()}
+    files = cast("TlsFiles", {name: Path(file) for name, file in found.items() if file})
+    key = files.get("client_key")
+    if key is not None and key.is_file() and key.stat().st_mode & _OPEN_TO_OTHERS:
+        raise Stop(f"{key}: other users can read the key", f"Run: chmod 600 {key}")
+    return files
+
+
+def _resolved(
+    url: str | None, api_key: str | None, as_name: str | None, environ: Mapping[str, str], *, by_certificate: bool
+) -> Connection:
     if api_key and as_name:
         raise Stop("--api-key and --as exclude each other", "Give one of them.")
     file = home(environ) / "cli.json"
@@ -77,6 +123,8 @@ def resolve(
     chosen_key = api_key or (None if as_name else environ.get("HANDRAIL_API_KEY")) or None
     if chosen_key is not None:
         return Connection(chosen_url or _stored_url(file) or DEFAULT_URL, chosen_key)
+    if by_certificate and not as_name:
+        return Connection(chosen_url or _stored_url(file) or DEFAULT_URL, None)
     stored = _read(file)
     if stored is None:
         if as_name:
@@ -101,13 +149,14 @@ def _principal(file: Path, stored: Mapping[str, Any], url: str, as_name: str | N
     entry = principals.get(name)
     if not isinstance(entry, dict) or not isinstance(entry.get("api_key"), str):
         raise Stop(f"{file}: no principal {name!r}", f"It has: {', '.join(sorted(map(str, principals)))}.")
-    key_file, issuer = entry.get("jwk_file"), entry.get("issuer")
+    key_file, issuer, ca_file = entry.get("jwk_file"), entry.get("issuer"), stored.get("ca_file")
     return Connection(
         url,
         entry["api_key"],
         name,
         file.parent / key_file if isinstance(key_file, str) else None,
         issuer if isinstance(issuer, str) else None,
+        {"ca_file": file.parent / ca_file} if isinstance(ca_file, str) else TlsFiles(),
     )
 
 

@@ -1,7 +1,6 @@
 """``handrail serve``: run the gateway."""
 
 import gc
-import ipaddress
 import socket
 import sys
 
@@ -16,10 +15,11 @@ from gateway.cli.options import Config
 from gateway.cli.output import Output
 from gateway.console.routes import pages
 from gateway.errors import HandrailError
-from gateway.settings import Settings, load
+from gateway.settings import load
 from gateway.setup import database_unusable
 from gateway.telemetry import configure_logging
 from gateway.web.asgi import create_app
+from gateway.web.proxies import LISTENER_REMEDY, listener_problem
 from gateway.web.server import uvicorn_config
 
 app = noun("serve")
@@ -35,13 +35,15 @@ def serve(
     """Run the gateway until it is interrupted."""
     settings = load(config)
     configure_logging(settings.telemetry)
-    _warn(out, settings)
+    problem = listener_problem(settings.server)
+    if problem is not None:
+        raise Stop(problem, LISTENER_REMEDY, Exit.USAGE)
     try:
         gateway = build(settings)
         app_ = _Starting(create_app(gateway, pages(gateway)))
     except HandrailError as exc:
         raise _not_started(exc) from None
-    server = _Server(uvicorn_config(app_, settings), out)
+    server = _Server(uvicorn_config(app_, settings, tls=gateway.tls), out)
     try:
         server.run()
     except SystemExit:
@@ -107,8 +109,9 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if not self.started:
             return
+        scheme = "http" if self.config.ssl is None else "https"
         urls = [
-            f"http://{f'[{host}]' if ':' in host else host}:{port}"
+            f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
             for server in self.servers
             for host, port, *_ in (item.getsockname() for item in server.sockets)
         ]
@@ -123,17 +126,3 @@ def _settle_garbage() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
-
-
-def _warn(out: Output, settings: Settings) -> None:
-    host = settings.server.host
-    try:
-        loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = host == "localhost"
-    if not loopback:
-        out.note(
-            f"WARNING: listening on {host} without TLS. API keys and everything that tools return cross the network in "
-            "clear unless a TLS proxy stands in front and nothing else can reach this port.",
-            "bold red",
-        )

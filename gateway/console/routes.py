@@ -57,7 +57,7 @@ class Page:
 
 def table(gateway: Gateway) -> tuple[Page, ...]:
     """Every page."""
-    origin = Origin(gateway.settings.server.public_url)
+    origin = Origin(gateway.settings.server.public_url, tls=gateway.settings.server.tls is not None)
     throttle = Throttle(gateway.settings.console.logins_per_minute)
     return (
         Page(method="GET", path="/", access=None, open_handler=_home),
@@ -122,7 +122,7 @@ def table(gateway: Gateway) -> tuple[Page, ...]:
 
 def pages(gateway: Gateway) -> list[Route]:
     """Starlette routes of the pages of ``gateway``."""
-    origin = Origin(gateway.settings.server.public_url)
+    origin = Origin(gateway.settings.server.public_url, tls=gateway.settings.server.tls is not None)
     if not origin.safe:
         _log.warning("pages are refused: server.public_url is neither https nor this machine")
     by_path: dict[str, list[Page]] = {}

@@ -41,10 +41,11 @@ class Visit:
 class Origin:
     """Where this gateway's pages live: the one origin that may send their forms."""
 
-    def __init__(self, public_url: str | None) -> None:
-        """Believe ``public_url``; without one, any port of the machine itself."""
+    def __init__(self, public_url: str | None, *, tls: bool = False) -> None:
+        """Believe ``public_url``; without one, any port of the machine itself, by TLS where the listener has it."""
         self._url = None if public_url is None else urlsplit(public_url)
-        self.secure = self._url is not None and self._url.scheme == "https"
+        self._scheme = ("https" if tls else "http") if self._url is None else self._url.scheme
+        self.secure = self._scheme == "https"
         # A session over a plain connection is anybody's who listens.
         self.safe = self._url is None or self.secure or self._url.hostname in LOOPBACK
 
@@ -97,10 +98,10 @@ class Origin:
                 return None
             return f"{self._url.scheme}://{host}" if same else None
         try:
-            local = urlsplit(f"http://{host}").hostname in LOOPBACK
+            local = urlsplit(f"{self._scheme}://{host}").hostname in LOOPBACK
         except ValueError:
             return None
-        return f"http://{host}" if local else None
+        return f"{self._scheme}://{host}" if local else None
 
 
 def check_may_log_in(person: Principal) -> None:
@@ -131,7 +132,7 @@ async def visitor(request: Request, gateway: Gateway, origin: Origin) -> tuple[S
         gateway.freezing.now.check_acts(person)
     except Refused:
         return None
-    if (person.tenant, person.id) != (session.tenant, session.principal_id):
+    if (person.tenant, person.pseudonym) != (session.tenant, session.pseudonym):
         return None
     return session, person
 

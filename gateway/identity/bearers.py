@@ -1,16 +1,19 @@
 """From an access token of another issuer to a principal of this gateway.
 
 1. whose token it claims to be, out of the configured issuers; 2. that issuer's key; 3. the token's checks
-(``keys.access_tokens``); 4. its tenant; 5. who its subject is here: linked by a security admin, or made a principal by
-the operator's table of claims. A linked principal may what it is registered for. One that claims made may what *this*
-token's claims give, so that a group taken away at the issuer is gone with its next token.
+(``keys.access_tokens``), and the client certificate that it may be bound to; 4. its tenant; 5. who its subject is here:
+linked by a security admin, or made a principal by the operator's table of claims. A linked principal may what it is
+registered for. One that claims made may what *this* token's claims give, so that a group taken away at the issuer is
+gone with its next token.
 """
 
 import asyncio
+import hmac
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
+from gateway.certificates import Certificate
 from gateway.errors import Malformed, Overtaken, Refused, Unavailable
 from gateway.identity.provider import Provider
 from gateway.model import Principal, Role
@@ -52,8 +55,11 @@ class Bearers:
         """The issuer of that name in the settings."""
         return next((one for one, _ in self._providers.values() if one.name == name), None)
 
-    async def authenticate(self, token: str, now: float) -> Principal:
+    async def authenticate(self, token: str, now: float, certificate: Certificate | None = None) -> Principal:
         """The principal behind an access token.
+
+        Args:
+            certificate: what the client proved to hold.
 
         Raises:
             Refused: ``auth.invalid``, ``auth.expired``, ``auth.scope``; ``auth.forbidden`` for a subject that is nobody
@@ -66,6 +72,7 @@ class Bearers:
             raise Refused(Reason.AUTH_INVALID, "bearer token: of an issuer that is not configured")
         provider, profile = known
         verified = verify(unverified, profile, await provider.key(unverified.kid), now)
+        _check_bound(verified, provider.settings, certificate, now)
         return (await self.subject(provider, verified))[1]
 
     async def subject(self, provider: Provider, verified: VerifiedToken) -> tuple[str, Principal]:
@@ -147,6 +154,18 @@ def _standing(provider: Provider, linked: Linked | None) -> tuple[str, Principal
     if linked is None or linked.principal is None:
         raise Refused(Reason.AUTH_INVALID, f"a subject of issuer {provider.name} that is revoked")
     return linked.link_id, linked.principal
+
+
+def _check_bound(token: VerifiedToken, settings: IdentitySettings, certificate: Certificate | None, now: float) -> None:
+    """A token that is bound to a certificate goes with exactly that (RFC 8705 section 3)."""
+    if token.certificate_sha256 is None:
+        if settings.require_bound:
+            raise Refused(Reason.AUTH_INVALID, "bearer token: not bound to a certificate")
+        return
+    if certificate is None or not hmac.compare_digest(token.certificate_sha256, certificate.thumbprint):
+        raise Refused(Reason.AUTH_INVALID, "bearer token: bound to another certificate than the client's")
+    if not certificate.good_at(now):
+        raise Refused(Reason.AUTH_EXPIRED, "bearer token: its certificate is over")
 
 
 def tenant_of(settings: IdentitySettings, claims: Mapping[str, Any]) -> str:

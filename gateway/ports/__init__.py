@@ -7,7 +7,7 @@ Every method raises ``gateway.errors.HandrailError`` and nothing else.
 from gateway.ports.freezes import Freezes, FreezeStore, Journal
 from gateway.ports.hands import Courier, HandFailure, Hands, Peer
 from gateway.ports.keys import Credentials, Proof, Proofs, Purpose, Signer, Typ
-from gateway.ports.log import Append, AuditLog, Guard, Payloads, Unless, Write
+from gateway.ports.log import Append, AuditLog, Guard, Naming, Payloads, Unless, Write
 from gateway.ports.offers import Move, Offer, Offers, OfferStatus
 from gateway.ports.past import FREEZES, Contexts, Logged, LoggedStep, Others, Past, Topic, TopicKind
 from gateway.ports.policy import PolicyEngine
@@ -33,6 +33,7 @@ __all__ = [
     "Logged",
     "LoggedStep",
     "Move",
+    "Naming",
     "Offer",
     "OfferStatus",
     "Offers",

@@ -107,6 +107,3 @@ class Offers(Protocol):
 
     async def progress(self, plan_id: str) -> int:
         """Index of the newest entry that changed a step of the plan."""
-
-    async def name_of(self, tenant: str, pseudonym: str) -> str | None:
-        """Id of the principal behind a pseudonym."""

@@ -7,9 +7,12 @@ from urllib.parse import urlsplit
 
 from sqlalchemy import make_url
 
+from gateway.errors import HandrailError
 from gateway.permissions import Permission
 from gateway.posture.model import Check, Severity, Verdict, bad, good, none
 from gateway.posture.scene import Scene
+from gateway.tls import SOON_DAYS, days_left
+from gateway.web.proxies import LISTENER_REMEDY
 from gateway.web.routes import TABLE
 
 _VERIFIED: Final = frozenset({"verify-ca", "verify-full"})
@@ -24,12 +27,30 @@ def _loopback(host: str) -> bool:
 
 def _listener(scene: Scene) -> Verdict:
     server = scene.settings.server
+    if server.tls is not None:
+        return good(f"listens on {server.host} with TLS")
     if _loopback(server.host):
         return good(f"listens on {server.host} alone")
-    if (server.public_url or "").startswith("https://"):
-        return good(f"listens on {server.host}, reached as {server.public_url}")
-    remedy = "Listen on loopback behind a TLS proxy, or set [server] public_url to its https:// address."
-    return bad(f"listens on {server.host} without TLS", remedy)
+    if not server.trusted_proxies:
+        return bad(f"listens on {server.host} without TLS", LISTENER_REMEDY)
+    if not (server.public_url or "").startswith("https://"):
+        return bad(
+            f"listens on {server.host} for proxies whose https:// address nobody says",
+            "Set [server] public_url to the address by which clients reach the proxy.",
+        )
+    return good(f"listens on {server.host} for declared proxies alone, reached as {server.public_url}")
+
+
+def _certificate(scene: Scene) -> Verdict:
+    tls = scene.settings.server.tls
+    if tls is None:
+        return none("the listener has no certificate")
+    try:
+        days = days_left(tls, scene.now)
+    except HandrailError as exc:
+        return bad(exc.detail, "Mend the files of [server.tls].")
+    said = f"the listener's certificate is good for {days:.0f} days"
+    return bad(said, f"Renew {tls.certificate}.") if days < SOON_DAYS else good(said)
 
 
 def _outbound(scene: Scene) -> Verdict:
@@ -107,6 +128,7 @@ def _sandbox(scene: Scene) -> Verdict:
 
 CHECKS: Final = (
     Check("listener-tls", Severity.HIGH, _listener),
+    Check("listener-certificate", Severity.MEDIUM, _certificate),
     Check("outbound-tls", Severity.HIGH, _outbound),
     Check("database-tls", Severity.HIGH, _database),
     Check("sessions", Severity.LOW, _sessions),

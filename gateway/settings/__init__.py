@@ -7,6 +7,7 @@ Environment variables win over the file: ``HANDRAIL_SERVER__PORT=8081`` sets ``[
 from gateway.settings.base import Section, SettingsError
 from gateway.settings.hands import ActionSettings, BindSettings, HandSettings, JailSettings, ProcessingSettings
 from gateway.settings.identity import IdentitySettings, LoginSettings
+from gateway.settings.key_services import AwsKmsSettings, Pkcs11Settings, TransitSettings
 from gateway.settings.loading import Settings, load
 from gateway.settings.policy import (
     PolicySettings,
@@ -21,6 +22,7 @@ from gateway.settings.server import (
     PlanSettings,
     ServerSettings,
     TelemetrySettings,
+    TlsSettings,
     WebhookSettings,
 )
 from gateway.settings.storage import (
@@ -28,7 +30,6 @@ from gateway.settings.storage import (
     DatabaseSettings,
     KeySettings,
     LogSettings,
-    Pkcs11Settings,
     PrivacySettings,
     WitnessSettings,
 )
@@ -36,6 +37,7 @@ from gateway.settings.storage import (
 __all__ = [
     "ActionSettings",
     "ArchiveSettings",
+    "AwsKmsSettings",
     "BindSettings",
     "ConsoleSettings",
     "ControllerSettings",
@@ -60,6 +62,8 @@ __all__ = [
     "Settings",
     "SettingsError",
     "TelemetrySettings",
+    "TlsSettings",
+    "TransitSettings",
     "WebhookSettings",
     "WitnessSettings",
     "load",

@@ -73,6 +73,9 @@ class IdentitySettings(Section):
     hands: tuple[Identifier, ...] | None = Field(
         None, description="Hands that principals made from claims may see. Default: all of the tenant."
     )
+    require_bound: bool = Field(
+        False, description="Whether its tokens have to be bound to the client's certificate (RFC 8705, cnf)."
+    )
     login: LoginSettings | None = Field(None, description="How people log in to the pages there. Default: not at all.")
     lifetime_max_seconds: int = Field(3600, ge=1, le=86_400, description="Longest exp - iat accepted.")
     clock_skew_seconds: int = Field(5, ge=0, le=5, description="Tolerated difference between clocks.")

@@ -1,21 +1,54 @@
 """What callers, approvers and operators meet: the server, plans, the console, webhooks, logs and traces; and who
 answers for it."""
 
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from gateway.model import DEFAULT_TENANT, Notice
 from gateway.settings.base import Section, Tenant
 
 
+class TlsSettings(Section):
+    """TLS of the listener."""
+
+    certificate: Path = Field(description="Its certificate and those that lead to its authority (PEM), its own first.")
+    key: Path = Field(description="The certificate's private key (PEM, not encrypted), closed to other users.")
+    client_ca: Path | None = Field(
+        None,
+        description="Authorities of clients' certificates (PEM). With it clients are asked for one, by TLS 1.3 alone.",
+    )
+
+
 class ServerSettings(Section):
     """Where the gateway listens, and how much it takes."""
 
-    host: str = Field("127.0.0.1", description="Address to listen on. Beyond loopback put a TLS proxy in front.")
+    host: str = Field(
+        "127.0.0.1", description="Address to listen on. Beyond loopback it takes [server.tls] or trusted_proxies."
+    )
     port: int = Field(8080, ge=0, le=65535, description="TCP port; 0 takes a free one.")
     public_url: str | None = Field(None, description="The URL by which clients reach the gateway, for links.")
+    tls: TlsSettings | None = Field(None, description="TLS of the listener. Default: none.")
+    trusted_proxies: tuple[str, ...] = Field(
+        (),
+        description="Addresses or networks of proxies that end TLS in front. Where requests come from is believed from "
+        "them alone; a listener without TLS beyond loopback takes requests from nobody else.",
+    )
+    proxy_headers: Literal["x-forwarded", "forwarded"] = Field(
+        "x-forwarded",
+        description="By which headers they say so: X-Forwarded-For and -Proto, or Forwarded (RFC 7239). The others are "
+        "not looked at: a proxy that does not write them passes on what a client wrote.",
+    )
+    proxy_client_certificates: bool = Field(
+        False,
+        description="Whether they verify clients' certificates and say them in Client-Cert (RFC 9440), and take away "
+        "what clients themselves say there.",
+    )
+    client_certificate_tenant: Tenant = Field(
+        DEFAULT_TENANT, description="The tenant of callers that are known by a client certificate."
+    )
     body_max_bytes: int = Field(262_144, ge=1024, le=16_777_216, description="Largest request body accepted.")
     body_timeout_seconds: float = Field(10.0, gt=0, le=300, description="How long a request body may take to arrive.")
     wait_max_seconds: float = Field(60.0, gt=0, le=600, description="Longest ?wait= that is honoured.")
@@ -34,6 +67,29 @@ class ServerSettings(Section):
         le=1_000_000,
         description="Approval requests that one principal's plans may have open; beyond it 429 limit.approvals.",
     )
+    log_reads_per_second: int = Field(
+        200,
+        ge=1,
+        le=1_000_000,
+        description="Checkpoints, tiles and entry bundles that one address or auditor may read steadily; beyond it 429 "
+        "limit.reads.",
+    )
+    log_reads_burst: int = Field(
+        2000, ge=1, le=1_000_000, description="The same at once, after a silence: what a walk over a log begins with."
+    )
+
+    @model_validator(mode="after")
+    def _said_by_somebody(self) -> "ServerSettings":
+        if self.proxy_client_certificates and not self.trusted_proxies:
+            raise ValueError("proxy_client_certificates needs trusted_proxies: nobody else is believed")
+        return self
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
+        if any(ip_network(network).prefixlen == 0 for network in networks):
+            raise ValueError("a network of everybody: whoever connects could say that they are anybody")
+        return networks
 
 
 class PlanSettings(Section):

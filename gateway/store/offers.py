@@ -15,7 +15,7 @@ from gateway.store.freezes import within
 from gateway.store.offer_tables import offer_moves, offers
 from gateway.store.reading import Result, reading
 from gateway.store.row_macs import RowMacs, sound
-from gateway.store.tables import plans, principals, steps
+from gateway.store.tables import plans, steps
 
 _INSERT: Final = insert(offers)
 _INSERT_MOVE: Final = insert(offer_moves)
@@ -125,7 +125,7 @@ class SqlOffers:
             query = (
                 select(offers)
                 .join(plans, plans.c.plan_id == offers.c.plan_id)
-                .where(_LIVE, *within(connection, freeze, offers.c.tenant, plans.c, offers.c.hand))
+                .where(_LIVE, *within(freeze, offers.c.tenant, plans.c, offers.c.hand))
                 .order_by(offers.c.offered_at)
                 .limit(limit)
             )
@@ -156,13 +156,6 @@ class SqlOffers:
         """See ``ports.Offers``."""
         query = select(func.max(steps.c.log_index)).where(steps.c.plan_id == plan_id)
         return await self._read(lambda connection: connection.execute(query).scalar_one_or_none() or 0)
-
-    async def name_of(self, tenant: str, pseudonym: str) -> str | None:
-        """See ``ports.Offers``."""
-        query = select(principals.c.principal_id).where(
-            principals.c.tenant == tenant, principals.c.pseudonym == pseudonym
-        )
-        return await self._read(lambda connection: connection.execute(query).scalar_one_or_none())
 
     async def _read(self, read: Callable[[Connection], Result]) -> Result:
         return await reading(self._engine, "offers", read)

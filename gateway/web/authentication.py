@@ -1,4 +1,6 @@
-"""Bearer authentication (RFC 6750) for every route but the few that :data:`OPEN_PATHS` lists, and pages for people."""
+"""Bearer authentication (RFC 6750), or a client certificate (RFC 8705 section 2), for every route but the few that
+:data:`OPEN_PATHS` lists, and pages for people.
+"""
 
 import re
 import time
@@ -10,7 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from gateway.errors import HandrailError, Refused
 from gateway.model import Principal
 from gateway.reasons import Reason
-from gateway.web.context import PRINCIPAL, gateway_of
+from gateway.web.context import PRINCIPAL, certificate_of, gateway_of
 from gateway.web.errors import answer, report
 
 OPEN_PATHS: Final = frozenset(
@@ -86,15 +88,22 @@ def is_page(path: str) -> bool:
 
 
 async def authenticate(scope: Scope) -> Principal:
-    """The principal behind this request's ``Authorization`` header, now.
+    """The principal behind this request's ``Authorization`` header, or its client certificate where it has none, now.
 
     Called again while a long answer streams, so that a revoked key does not outlive its revocation.
 
     Raises:
         HandrailError: ``auth.*``; whatever the directory cannot do.
     """
-    token = bearer_token(scope["headers"])
-    return await gateway_of(scope).directory.authenticate(token, time.time())
+    directory, certificate = gateway_of(scope).directory, certificate_of(scope)
+    if certificate is not None and not any(name == b"authorization" for name, _ in scope["headers"]):
+        return await directory.holder_of(certificate, time.time())
+    return await directory.authenticate(bearer_token(scope["headers"]), time.time(), certificate)
+
+
+async def still_permitted(scope: Scope) -> None:
+    """Whether whoever takes a long answer may go on. Raises what the key or a freeze says by now."""
+    gateway_of(scope).freezing.now.check_acts(await authenticate(scope))
 
 
 def bearer_token(headers: Iterable[tuple[bytes, bytes]]) -> str:

@@ -7,6 +7,7 @@ import ipaddress
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from gateway.certificates import Certificate
 from gateway.model import Principal
 
 if TYPE_CHECKING:
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 REQUEST_ID: Final = "handrail.request_id"
 PRINCIPAL: Final = "handrail.principal"
+CERTIFICATE: Final = "handrail.certificate"
+"""The client's certificate: of its TLS connection, or as a declared proxy says it."""
 ROUTE: Final = "handrail.route"
 """The route's template, set once a route matched: the only form of a path that metrics may carry."""
 
@@ -33,6 +36,11 @@ def request_id_of(scope: Mapping[str, Any]) -> str:
 def principal_of(scope: Mapping[str, Any]) -> Principal | None:
     """The authenticated caller; ``None`` on open routes and before authentication."""
     return cast("Principal | None", scope.get(PRINCIPAL))
+
+
+def certificate_of(scope: Mapping[str, Any]) -> Certificate | None:
+    """The certificate that the client proved to hold; ``None`` where it showed none."""
+    return cast("Certificate | None", scope.get(CERTIFICATE))
 
 
 def source_of(scope: Mapping[str, Any]) -> str:

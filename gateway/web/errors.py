@@ -14,6 +14,7 @@ from gateway.errors import HandrailError, Refused
 from gateway.model import DEFAULT_TENANT
 from gateway.reasons import TEXTS, Reason
 from gateway.web import oauth
+from gateway.web.absent import absent_at
 from gateway.web.context import gateway_of, principal_of, request_id_of, source_of
 
 _log = structlog.get_logger(__name__)
@@ -33,6 +34,7 @@ ERRORS: Final[dict[Reason, tuple[int, str]]] = {
     Reason.REQUEST_TIMEOUT: (408, "Request timed out"),
     Reason.REQUEST_NOT_FOUND: (404, "Not found"),
     Reason.REQUEST_CONFLICT: (409, "Conflict"),
+    Reason.REQUEST_INSECURE: (403, "Without TLS"),
     Reason.REQUEST_ORIGIN: (403, "Foreign origin"),
     Reason.AUTH_MISSING: (401, "Credential missing"),
     Reason.AUTH_INVALID: (401, "Credential invalid"),
@@ -99,6 +101,7 @@ ERRORS: Final[dict[Reason, tuple[int, str]]] = {
     Reason.PROPOSAL_CLOSED: (409, "Proposal already decided"),
     Reason.PROPOSAL_EXPIRED: (409, "Proposal expired"),
     Reason.PROPOSAL_OUTDATED: (409, "Proposal outdated"),
+    Reason.PROPOSAL_REQUIRED: (409, "More people needed"),
     Reason.FREEZE_ACTIVE: (403, "Frozen"),
     Reason.CREDENTIAL_REFUSED: (403, "Credential refused"),
     Reason.CLAIM_UNKNOWN: (404, "No such step"),
@@ -123,11 +126,14 @@ ERRORS: Final[dict[Reason, tuple[int, str]]] = {
     Reason.HAND_RESULT_TOO_LARGE: (502, "Result too large"),
     Reason.HAND_LOST_REPLY: (502, "Reply lost"),
     Reason.LOG_RESTORED: (502, "Log restored"),
+    Reason.TLS_CERTIFICATE: (503, "Certificate unusable"),
     Reason.DEPENDENCY_UNSUCCESSFUL: (424, "Dependency unsuccessful"),
     Reason.LIMIT_PLANS: (429, "Too many plans"),
     Reason.LIMIT_APPROVALS: (429, "Too many open approvals"),
     Reason.LIMIT_LOGINS: (429, "Too many logins"),
     Reason.LIMIT_NOTICES: (429, "Too many notices"),
+    Reason.LIMIT_READS: (429, "Too many reads"),
+    Reason.LIMIT_REPORTS: (429, "One report at a time"),
     Reason.OVERLOADED: (503, "Overloaded"),
     Reason.INTERNAL: (500, "Internal error"),
 }
@@ -165,7 +171,8 @@ def problem(error: HandrailError, request_id: str, *, headers: Mapping[str, str]
     extra = dict(headers or {})
     if body["status"] in (429, 503):
         people = error.reason is Reason.LIMIT_APPROVALS
-        extra["retry-after"] = str(PEOPLE_RETRY_AFTER_SECONDS if people else RETRY_AFTER_SECONDS)
+        usual = PEOPLE_RETRY_AFTER_SECONDS if people else RETRY_AFTER_SECONDS
+        extra["retry-after"] = str(error.facts.get("retry_after_seconds", usual))
     elif error.reason in _PROOFS:
         extra["www-authenticate"] = f'DPoP error="{_PROOFS[error.reason]}", algs="Ed25519"'
     elif body["status"] == 401:
@@ -218,6 +225,8 @@ def report(scope: Mapping[str, Any], error: HandrailError) -> None:
 async def on_handrail_error(request: Request, exc: Exception) -> Response:
     """Exception handler for every refusal and failure that has a reason."""
     error = exc if isinstance(exc, HandrailError) else HandrailError(Reason.INTERNAL, type(exc).__name__)
+    if error.reason is Reason.REQUEST_NOT_FOUND and "kind" not in error.facts:
+        error = Refused(error.reason, error.detail, **{**error.facts, **absent_at(request.scope)})
     report(request.scope, error)
     return answer(request.scope, error)
 

@@ -17,6 +17,7 @@ from gateway.web.schemas import ProblemDocument
 _REF: Final = "#/components/schemas/{model}"
 _PATH_PARAMETER: Final = re.compile(r"\{([a-z_]+)\}")
 _SECURITY: Final = "apiKey"
+_CERTIFICATE: Final = "certificate"
 
 EVERYWHERE: Final = (
     Reason.REQUEST_METHOD,
@@ -54,13 +55,14 @@ def openapi(table: Sequence[Endpoint], version: str, server_url: str) -> dict[st
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": server_url}],
-        "security": [{_SECURITY: []}],
+        "security": [{_SECURITY: []}, {_CERTIFICATE: []}],
         "tags": [{"name": tag} for tag in dict.fromkeys(endpoint.tag for endpoint in table)],
         "paths": paths,
         "components": {
             "schemas": definitions.get("$defs", {}),
             "securitySchemes": {
-                _SECURITY: {"type": "http", "scheme": "bearer", "description": "API key: hr_<key id>_<secret>"}
+                _SECURITY: {"type": "http", "scheme": "bearer", "description": "API key: hr_<key id>_<secret>"},
+                _CERTIFICATE: {"type": "mutualTLS", "description": "A client certificate that is a principal's."},
             },
         },
     }

@@ -2,17 +2,26 @@
 
 import asyncio
 import resource
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any, Final, Self, cast
 
 import orjson
+import structlog
 import uvicorn
+import uvloop
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from gateway.certificates import Certificate
+from gateway.errors import Malformed
 from gateway.reasons import Reason
 from gateway.settings import Settings
+from gateway.tls import ListeningContext, ServerTls, TlsContext
+from gateway.web.context import CERTIFICATE
 from gateway.web.errors import document
 from gateway.web.limits import HEADERS_MAX_BYTES
+
+_log = structlog.get_logger("handrail.web.server")
 
 CONNECTIONS_MAX: Final = 4096
 KEEP_ALIVE_SECONDS: Final = 15
@@ -22,6 +31,37 @@ _SHUTDOWN_SECONDS: Final = 5
 """How long a stop waits for answers under way; event streams end with it."""
 _DESCRIPTORS_KEPT: Final = 256
 """File descriptors left for the database, hands and their pipes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who is at the other end of a TLS connection, by the certificate that they showed in its handshake."""
+
+    certificate: Certificate
+    _chosen: TlsContext
+    _listening: ListeningContext
+
+    @classmethod
+    def of(cls, transport: asyncio.BaseTransport) -> Self | None:
+        """The peer; ``None`` for one that showed no certificate, or none that can be read."""
+        connection = transport.get_extra_info("ssl_object")
+        listening = transport.get_extra_info("sslcontext")
+        if connection is None or not isinstance(listening, ListeningContext):
+            return None
+        der = connection.getpeercert(binary_form=True)
+        chosen = connection.context
+        if der is None or not isinstance(chosen, TlsContext):
+            return None
+        try:
+            return cls(Certificate.read(der), chosen, listening)
+        except Malformed as exc:
+            _log.warning("client certificate not read", detail=exc.detail)
+            return None
+
+    @property
+    def believed(self) -> bool:
+        """Whether the authorities are still those that vouched for it."""
+        return self._chosen.authorities == self._listening.newest.authorities
 
 
 class GuardedHttpProtocol(HttpToolsProtocol):
@@ -37,11 +77,13 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         self._head_bytes = 0
         self._in_head = False
         self._surplus_bytes = 0
+        self._tls: Peer | None = None
         self._head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Arm the timer: a client that connects owes a request."""
         super().connection_made(transport)
+        self._tls = Peer.of(transport)
         self._arm()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -70,6 +112,8 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         self._in_head = True
         self._head_bytes = 0
         super().on_message_begin()
+        if self._tls is not None and self._tls.believed:
+            cast("dict[str, Any]", self.scope)[CERTIFICATE] = self._tls.certificate
 
     def on_headers_complete(self) -> None:
         """The head is whole: its limits end here."""
@@ -119,8 +163,20 @@ def connections_limit() -> int:
     return max(64, min(CONNECTIONS_MAX, available))
 
 
-def uvicorn_config(app: ASGIApp, settings: Settings, *, connections_max: int | None = None) -> uvicorn.Config:
-    """The server's configuration. Forwarded addresses are believed only behind a declared public URL, from loopback."""
+class GuardedLoop(uvloop.Loop):
+    """A loop that gives a TLS handshake no longer than a request's head; by default it may take a minute."""
+
+    async def create_server(self, *args: Any, **options: Any) -> Any:
+        """See ``asyncio.AbstractEventLoop``."""
+        if options.get("ssl") is not None:
+            options.setdefault("ssl_handshake_timeout", HEAD_TIMEOUT_SECONDS)
+        return await super().create_server(*args, **options)
+
+
+def uvicorn_config(
+    app: ASGIApp, settings: Settings, *, tls: ServerTls | None = None, connections_max: int | None = None
+) -> uvicorn.Config:
+    """The server's configuration. What proxies say is read by ``gateway.web.proxies``, not by uvicorn."""
     return uvicorn.Config(
         app,
         host=settings.server.host,
@@ -132,7 +188,9 @@ def uvicorn_config(app: ASGIApp, settings: Settings, *, connections_max: int | N
         access_log=False,
         server_header=False,
         date_header=True,
-        proxy_headers=settings.server.public_url is not None,
+        proxy_headers=False,
+        ssl_context_factory=None if tls is None else lambda _config, _default: tls.context,
+        loop=f"{__name__}:{GuardedLoop.__name__}",
         limit_concurrency=connections_max or connections_limit(),
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=_SHUTDOWN_SECONDS,

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import socket
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -100,9 +101,18 @@ def bundle(directory: Path, message: str = "A person must look at this.", **obli
 
 @asynccontextmanager
 async def world(
-    home: Path, *, message: str = "A person must look at this.", duties: Any = None, **settings: Any
+    home: Path,
+    *,
+    message: str = "A person must look at this.",
+    duties: Any = None,
+    verify: ssl.SSLContext | bool = True,
+    **settings: Any,
 ) -> AsyncIterator[World]:
-    """Start everything on ``localhost`` and stop it. The same home again is a restart."""
+    """Start everything on ``localhost`` and stop it. The same home again is a restart.
+
+    Args:
+        verify: by what the world's own client believes a gateway with ``server.tls``.
+    """
     sent: list[dict[str, Any]] = []
 
     async def deliver(request: Request) -> JSONResponse:
@@ -128,15 +138,16 @@ async def world(
             "private_network": True,
             "actions": {"send": action},
         }
-        url = f"http://localhost:{listener.getsockname()[1]}"
+        scheme = "https" if settings.get("server", {}).get("tls") else "http"
+        url = f"{scheme}://localhost:{listener.getsockname()[1]}"
         server = {"port": 0, "public_url": url, **settings.pop("server", {})}
         configured = Settings(
             home=home / "home", server=server, policy={"bundle": policy}, hands={"mail": hand}, **settings
         )
         gateway = build(configured)
         async with (
-            _served(uvicorn_config(create_app(gateway, pages(gateway)), configured), listener),
-            httpx2.AsyncClient(base_url=url, timeout=30) as http,
+            _served(uvicorn_config(create_app(gateway, pages(gateway)), configured, tls=gateway.tls), listener),
+            httpx2.AsyncClient(base_url=url, timeout=30, verify=verify) as http,
         ):
             assert (await http.get("/healthz")).status_code == 200
             keys, brain = await _people(gateway, home)
@@ -186,6 +197,10 @@ CHALLENGE = bytes(range(32))
 
 async def person(here: World, who: str) -> Principal:
     return await here.gateway.directory.principal("default", who)
+
+
+async def pseudonym(here: World, who: str) -> str:
+    return (await person(here, who)).pseudonym
 
 
 async def enrol(here: World, key: Authenticator, who: str = "bob", ticket: str | None = None) -> SecurityKey:

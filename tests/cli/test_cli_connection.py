@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from gateway.cli.connect import resolve
 from tests.cli.conftest import Run, claims_of
 from tests.client.stand_in import TOKEN, StandIn, running
 
@@ -98,3 +99,32 @@ def test_an_api_key_is_never_printed(run: Run, gateway: StandIn) -> None:
     for environment in ({}, {"HANDRAIL_URL": url}, {"HANDRAIL_API_KEY": TOKEN + "\n"}):
         assert TOKEN not in run("keys", "list", **environment).output
     assert hashlib.sha256(TOKEN.encode()).hexdigest() not in run("keys", "list").output
+
+
+def test_files_of_tls_come_from_options_then_variables_then_the_stored_file(tmp_path: Path) -> None:
+    stored = {"url": "https://h", "ca_file": "ca.pem", "default": "a", "principals": {"a": {"api_key": TOKEN}}}
+    (tmp_path / "cli.json").write_text(json.dumps(stored))
+    (tmp_path / "cli.json").chmod(0o600)
+    home = {"HANDRAIL_HOME": str(tmp_path)}
+    assert resolve(None, None, None, {}, home).tls == {"ca_file": tmp_path / "ca.pem"}
+    variables = {**home, "HANDRAIL_CA_FILE": "v.pem", "HANDRAIL_CLIENT_CERT": "c.pem", "HANDRAIL_CLIENT_KEY": "k.pem"}
+    by_variable = resolve(None, None, None, {}, variables)
+    assert by_variable.tls == {"ca_file": Path("v.pem"), "client_cert": Path("c.pem"), "client_key": Path("k.pem")}
+    assert (by_variable.url, by_variable.api_key) == ("https://h", None), "a certificate stands for the API key"
+    assert resolve(None, None, "a", {}, variables).api_key == TOKEN
+    assert resolve(None, None, None, {"ca_file": Path("o.pem")}, variables).tls["ca_file"] == Path("o.pem")
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604])
+def test_a_clients_key_that_others_can_read_is_refused(run: Run, tmp_path: Path, mode: int) -> None:
+    key = tmp_path / "k.pem"
+    key.write_text("")
+    key.chmod(mode)
+    result = run("keys", "list", HANDRAIL_CLIENT_KEY=str(key))
+    assert result.exit_code == 2
+    assert "chmod 600" in result.output
+
+
+def test_nothing_turns_verification_off(run: Run) -> None:
+    for option in ("--insecure", "--no-verify", "-k"):
+        assert run("keys", "list", option).exit_code == 2

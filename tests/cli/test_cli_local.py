@@ -156,7 +156,7 @@ def test_the_example_names_and_explains_every_setting() -> None:
         for name, field in model.model_fields.items():
             if isinstance(field.annotation, type) and hasattr(field.annotation, "model_fields"):
                 continue
-            if name not in {"hands", "actions", "identity", "webhooks", "remote", "pkcs11"}:
+            if name not in {"hands", "actions", "identity", "webhooks", "remote", "pkcs11", "tls"}:
                 assert f"{name} =" in text, name
                 assert field.description is not None
                 assert " ".join(field.description.split()) in text, name
@@ -384,14 +384,21 @@ def test_a_wrong_configuration_stops_the_gateway_before_it_starts(tmp_path: Path
     assert "none.toml" in done.stderr
 
 
-def test_listening_beyond_loopback_is_said_loudly(capsys: pytest.CaptureFixture[str]) -> None:
-    from gateway.cli.output import Output
-    from gateway.cli.serve import _warn
-    from gateway.settings import ServerSettings
+def test_listening_beyond_loopback_in_clear_is_refused(tmp_path: Path) -> None:
+    done = process("serve", HANDRAIL_HOME=str(tmp_path / "home"), HANDRAIL_SERVER__HOST="0.0.0.0")
+    assert done.returncode == 2
+    assert "0.0.0.0 is beyond loopback" in done.stderr
+    assert "trusted_proxies" in done.stderr
+    assert not (tmp_path / "home").exists()
 
-    for host, loud in (("127.0.0.1", False), ("::1", False), ("localhost", False), ("0.0.0.0", True), ("db.lan", True)):
-        _warn(Output(), Settings(server=ServerSettings(host=host)))
-        assert ("WARNING" in capsys.readouterr().err) is loud
+
+def test_a_gateway_without_its_certificate_does_not_start_and_says_why(tmp_path: Path) -> None:
+    pair = {"HANDRAIL_SERVER__TLS__CERTIFICATE": str(tmp_path / "a"), "HANDRAIL_SERVER__TLS__KEY": str(tmp_path / "b")}
+    for command, code in (("serve", 1), ("doctor", 1)):
+        done = process(command, HANDRAIL_HOME=str(tmp_path / "home"), HANDRAIL_SERVER__PORT="0", COLUMNS="300", **pair)
+        assert done.returncode == code
+        assert f"{tmp_path}/a: No such file" in (done.stderr + done.stdout)
+        assert "Traceback" not in done.stderr
 
 
 HANGING = """

@@ -21,6 +21,7 @@ from gateway.posture.model import Finding, State
 from gateway.posture.scan import CHECKS, scan
 from gateway.settings import Settings
 from migrations.defences import WITHHELD
+from tests.authority import Authority
 from tests.meta.tree import ROOT
 from tests.postgres import Server
 
@@ -77,7 +78,9 @@ def test_every_check_is_made_and_named_with_its_controls(home: Path) -> None:
     ("check", "settings"),
     [
         ("listener-tls", {"server": {"host": "0.0.0.0"}}),
-        ("listener-tls", {"server": {"host": "192.0.2.1", "public_url": "http://gateway.example"}}),
+        ("listener-tls", {"server": {"host": "192.0.2.1", "public_url": "https://gateway.example"}}),
+        ("listener-tls", {"server": {"host": "192.0.2.1", "trusted_proxies": ["192.0.2.2"]}}),
+        ("listener-certificate", {"server": {"tls": {"certificate": "none.pem", "key": "none.key"}}}),
         ("outbound-tls", {"policy": {"engine": "opa", "opa_url": "http://opa.example:8181"}}),
         ("outbound-tls", {"telemetry": {"traces": "otlp", "otlp_endpoint": "http://traces.example"}}),
         ("outbound-tls", {"hands": {"sky": {"adapter": "http", "base_url": "http://sky.example"}}}),
@@ -92,6 +95,7 @@ def test_every_check_is_made_and_named_with_its_controls(home: Path) -> None:
         ("hands-pinned", {"hands": {"sky": {"adapter": "http", "base_url": "https://sky.example"}}}),
         ("processing-declared", {"controller": {"name": "Example"}}),
         ("two-person", {}),
+        ("dual-control", {}),
         ("approvers-enrolled", {}),
         ("duties-apart", {}),
         ("master-key-apart", {}),
@@ -112,7 +116,10 @@ def test_a_fault_is_found(home: Path, check: str, settings: dict[str, Any]) -> N
 @pytest.mark.parametrize(
     ("check", "settings"),
     [
-        ("listener-tls", {"server": {"host": "0.0.0.0", "public_url": "https://gateway.example"}}),
+        (
+            "listener-tls",
+            {"server": {"host": "0.0.0.0", "public_url": "https://g.example", "trusted_proxies": ["192.0.2.2"]}},
+        ),
         ("listener-tls", {"server": {"host": "::1"}}),
         ("outbound-tls", {"policy": {"engine": "opa", "opa_url": "http://127.0.0.1:8181"}}),
         ("outbound-tls", {"hands": {"sky": {"adapter": "http", "base_url": "http://sky.example", "enabled": False}}}),
@@ -125,6 +132,14 @@ def test_a_fault_is_found(home: Path, check: str, settings: dict[str, Any]) -> N
 )
 def test_what_is_well_passes(home: Path, check: str, settings: dict[str, Any]) -> None:
     assert looked(home, **settings)[check].state is State.PASS
+
+
+@pytest.mark.parametrize(("days", "state"), [(13, State.FAIL), (15, State.PASS)])
+def test_a_certificate_that_ends_soon_is_found(home: Path, tmp_path: Path, days: int, state: State) -> None:
+    certificate, key = Authority(tmp_path / "ca").issue("server", days=(-1, days))
+    findings = looked(home, server={"host": "0.0.0.0", "tls": {"certificate": certificate, "key": key}})
+    assert findings["listener-certificate"].state is state
+    assert findings["listener-tls"].state is State.PASS
 
 
 @pytest.mark.parametrize("name", [".", "master.key", "keys", "epochs", "gateway-token"])
@@ -145,8 +160,9 @@ def test_a_secret_that_others_can_read_is_found(home: Path, name: str) -> None:
     [
         {"master_key_previous_file": "secret"},
         {"pkcs11": {"module": "/usr/lib/none.so", "token": "handrail", "pin_file": "secret", "purposes": []}},
+        {"transit": {"url": "https://openbao.example", "credential_file": "secret"}},
     ],
-    ids=["master_key_previous_file", "pin_file"],
+    ids=["master_key_previous_file", "pin_file", "credential_file"],
 )
 def test_a_secret_of_keys_that_lies_elsewhere_is_looked_at(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keys: dict[str, Any]
@@ -160,6 +176,21 @@ def test_a_secret_of_keys_that_lies_elsewhere_is_looked_at(
     finding = looked(home, keys=keys)["secret-files"]
     assert finding.state is State.FAIL
     assert finding.detail.endswith("secret")
+
+
+def test_a_link_to_a_secret_is_judged_by_the_file_at_its_end(home: Path, tmp_path: Path) -> None:
+    """As Kubernetes mounts them; the mode of a link itself says nothing."""
+    end = tmp_path / "mounted"
+    (home / "root.key").rename(end)
+    (home / "root.key").symlink_to(end)
+    assert looked(home)["secret-files"].state is State.PASS
+    end.chmod(0o644)
+    assert looked(home)["secret-files"].state is State.FAIL
+
+
+def test_a_master_key_in_a_service_lies_apart(home: Path) -> None:
+    keys = {"transit": {"url": "https://openbao.example", "credential_file": "/token", "root_key": "data-root"}}
+    assert looked(home, keys=keys)["master-key-apart"].state is State.PASS
 
 
 def test_keys_grow_old(home: Path) -> None:

@@ -167,7 +167,11 @@ MISPLACED: dict[str, Callable[[], str]] = {
     "bound to a key of DPoP": lambda: signed(claims(cnf={"jkt": "x" * 43})),
     "bound twice": lambda: signed(claims(cnf={"x5t#S256": "t" * 43, "jkt": "x" * 43})),
     "bound by a text": lambda: signed(claims(cnf="t")),
-    "bound to a certificate": lambda: signed(claims(cnf={"x5t#S256": "t" * 43})),
+    "bound to a short thumbprint": lambda: signed(claims(cnf={"x5t#S256": "t" * 42})),
+    "bound to a thumbprint that is none": lambda: signed(claims(cnf={"x5t#S256": "t" * 42 + "="})),
+    "bound to a number": lambda: signed(claims(cnf={"x5t#S256": 7})),
+    "bound to nothing": lambda: signed(claims(cnf={})),
+    "bound to null": lambda: signed(json.dumps({**claims(), "cnf": None}).encode()),
 }
 
 
@@ -188,6 +192,11 @@ def test_an_end_is_an_end_but_for_five_seconds_of_the_clocks_difference(ahead: f
 @pytest.mark.parametrize("name", ["iat", "nbf"])
 def test_a_token_from_five_seconds_ahead_is_good(name: str) -> None:
     assert check(signed(claims(**{name: NOW + 5}))).subject == "ada"
+
+
+def test_a_binding_to_a_certificate_is_said_to_who_asks() -> None:
+    assert check(signed(claims())).certificate_sha256 is None
+    assert check(signed(claims(cnf={"x5t#S256": "t" * 43}))).certificate_sha256 == "t" * 43
 
 
 def test_several_audiences_are_good_where_all_are_this_gateways() -> None:

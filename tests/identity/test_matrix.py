@@ -6,23 +6,27 @@ Nothing that a route would change is there to be changed: requests name things t
 
 import re
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
 
+from gateway.certificates import Certificate
 from gateway.console.routes import table as pages_of
-from gateway.model import Role
+from gateway.model import Principal, Role
 from gateway.permissions import EVERYONE, ROLE_PERMISSIONS, Permission, permits
 from gateway.store.directory import NewPrincipal
 from gateway.web.routes import TABLE
 from gateway.web.routing import Access, Endpoint
 from tests.approvals.world import World, person
+from tests.authority import Authority
 from tests.identity.issuer import signed
 from tests.identity.real import AUDIENCE
 from tests.identity.town import FIRST, both
+from tests.trust.hall import own_key
 
 HEADERS = {"origin": "", "sec-fetch-site": "same-origin"}
 NOBODY = "nobody-of-this-name"
@@ -44,21 +48,41 @@ async def town(tmp_path: Path) -> AsyncIterator[Town]:
         "roles": GROUPS,
         "privileged_roles": ["approver", "security_admin", "privacy_officer"],
     }
-    async with both(tmp_path, **claims) as (here, provider):
+    authority = Authority(tmp_path / "ca")
+    server = {"trusted_proxies": ["127.0.0.1"], "proxy_client_certificates": True}
+    async with both(tmp_path, server=server, **claims) as (here, provider):
         root = await person(here, "root")
         directory = here.gateway.directory
         found: dict[tuple[str, Role], str] = {}
         now = int(time.time())
         body = {"iss": provider.issuer, "aud": AUDIENCE, "iat": now, "exp": now + 600, "client_id": "app"}
         for role in Role:
-            added = await directory.add_principal(root, NewPrincipal(f"{role}-key", [str(role)]))
-            found["api key", role] = added["api_key"]["token"]
-            await directory.add_principal(root, NewPrincipal(f"{role}-linked", [str(role)]))
-            await directory.link_subject(root, f"{role}-linked", "company", f"linked {role}")
+            for name in (f"{role}-key", f"{role}-linked", f"{role}-certified"):
+                token, public = own_key()
+                asked = {"id": name, "roles": [str(role)], "ttl_days": 1, "api_key": public}
+                alone = directory.add_principal(root, NewPrincipal(**asked))
+                await agreed(here, root, "principal.add", asked, alone)
+                found["api key", role] = found.get(("api key", role), token)
+            linked = {"id": f"{role}-linked", "issuer": "company", "subject": f"linked {role}"}
+            alone_linked = directory.link_subject(root, *linked.values())
+            await agreed(here, root, "principal.link", linked, alone_linked)
             found["linked token", role] = signed({**body, "sub": f"linked {role}"}, FIRST, kid="first")
             grouped = {**body, "sub": f"claimed {role}", "groups": [f"{role}s", "others"]}
             found["token with claims", role] = signed(grouped, FIRST, kid="first")
+            file = authority.issue(str(role))[0]
+            shown = {"id": f"{role}-certified", "certificate": file.read_text()}
+            alone_shown = directory.link_certificate(root, shown["id"], Certificate.read_pem(shown["certificate"]))
+            await agreed(here, root, "principal.link", shown, alone_shown)
+            found["certificate", role] = authority.header_of(file)
         yield Town(here, found)
+
+
+async def agreed(here: World, root: Principal, name: str, asked: Any, alone: Awaitable[Any]) -> None:
+    """Make a change; once there is a second security admin, with their signature."""
+    made, done = await here.gateway.trust_changes.or_propose(root, name, asked, alone)
+    if not done:
+        second = await person(here, "security_admin-key")
+        await here.gateway.proposals.sign(made["id"], second, document_sha256=made["document_sha256"])
 
 
 def path_of(endpoint: Endpoint) -> str:
@@ -74,14 +98,15 @@ async def status_of(http: httpx2.AsyncClient, endpoint: Endpoint, headers: Mappi
         return answer.status_code, str(answer.json().get("code", ""))
 
 
-@pytest.mark.parametrize("kind", ["api key", "linked token", "token with claims"])
+@pytest.mark.parametrize("kind", ["api key", "linked token", "token with claims", "certificate"])
 async def test_a_role_opens_the_same_routes_by_every_credential(town: Town, kind: str) -> None:
     for role in Role:
         await walk(town, kind, role)
 
 
 async def walk(town: Town, kind: str, role: Role) -> None:
-    headers = {"authorization": f"Bearer {town.credentials[kind, role]}"}
+    credential = town.credentials[kind, role]
+    headers = {"client-cert": credential} if kind == "certificate" else {"authorization": f"Bearer {credential}"}
     me = (await town.here.http.get("/v1/me", headers=headers)).json()
     assert me["roles"] == [role], kind
     granted = ROLE_PERMISSIONS[role] | EVERYONE

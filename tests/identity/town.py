@@ -1,5 +1,6 @@
 """A real gateway beside a real OpenID provider that it believes."""
 
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,7 +15,11 @@ CLAIMS = {"machine": {"groups": ["agents", "unknown to us"]}, "app": {"groups": 
 
 @asynccontextmanager
 async def both(
-    home: Path, claims: dict[str, Any] | None = None, **identity: Any
+    home: Path,
+    claims: dict[str, Any] | None = None,
+    server: dict[str, Any] | None = None,
+    verify: ssl.SSLContext | bool = True,
+    **identity: Any,
 ) -> AsyncIterator[tuple[World, RealProvider]]:
     async with running(FIRST, claims=claims or CLAIMS) as provider:
         company = {
@@ -24,5 +29,5 @@ async def both(
             "private_network": True,
             **identity,
         }
-        async with world(home, identity={"company": company}) as here:
+        async with world(home, identity={"company": company}, server=server or {}, verify=verify) as here:
             yield here, provider

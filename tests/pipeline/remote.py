@@ -9,7 +9,6 @@ from gateway.claims import Handed
 from gateway.manifest import ActionManifest, Manifest, SideEffects
 from gateway.model import HandResult, Principal, Role
 from gateway.ports import Offer
-from gateway.store.tables import principals
 from keys.proof import ProofKey
 from tests.pipeline.house import ECHO_SCHEMA, MANIFEST, House, SimulatedHands, open_house, step
 
@@ -36,17 +35,8 @@ async def remote_house(home: Path, **changes: Any) -> House:
     equip(house.hands)
     for person in (CRM, STRANGER, UNBOUND):
         house.directory.people["default", person.id] = person
-    with house.log._engine.begin() as connection:
-        if not connection.execute(principals.select()).first():
-            connection.execute(principals.insert(), [_row(person) for person in (CRM, STRANGER, UNBOUND)])
     house.pipeline.clock = Clock()
     return house
-
-
-def _row(person: Principal) -> dict[str, Any]:
-    """By which the name behind a pseudonym is found; who may do what, the simulated directory says."""
-    ids = {"tenant": person.tenant, "principal_id": person.id, "pseudonym": person.pseudonym}
-    return {**ids, "roles": '["hand"]', "created_at": 0.0, "mac": ""}
 
 
 def equip(hands: SimulatedHands) -> None:

@@ -88,7 +88,7 @@ async def test_the_name_is_committed_to_and_can_be_opened(
 
 
 async def test_each_change_of_an_issuer_is_an_entry_without_a_name(
-    directory: SqlDirectory, root: Principal, engine: Engine
+    directory: SqlDirectory, root: Principal, alice: NewPrincipalView, engine: Engine
 ) -> None:
     first, second = new_jwk(), new_jwk()
     await directory.add_issuer(root, "alices-laptop", first, ["alice"], attests_request=True)
@@ -164,9 +164,15 @@ async def test_malformed_tenant_is_refused(directory: SqlDirectory, tenant: str)
     await refused(directory.bootstrap([NewPrincipal("root", ["security_admin"])], tenant), Reason.REQUEST_MALFORMED)
 
 
+async def revoke_as_agreed(directory: SqlDirectory, actor: Principal, principal_id: str) -> None:
+    """As a proposal does that enough security admins signed."""
+    change = await directory.prepare_revocation(actor.tenant, actor.pseudonym, principal_id)
+    await directory._append(change.item)
+
+
 async def test_bootstrap_stays_shut_after_everybody_else_was_revoked(directory: SqlDirectory, root: Principal) -> None:
     await directory.add_principal(root, NewPrincipal("deputy", ["security_admin"]))
-    await directory.revoke_principal(root, "deputy")
+    await revoke_as_agreed(directory, root, "deputy")
     await refused(directory.bootstrap([NewPrincipal("eve", ["security_admin"])]), Reason.REQUEST_CONFLICT)
 
 
@@ -194,7 +200,8 @@ async def test_the_last_security_admin_cannot_be_revoked(
     await refused(directory.revoke_principal(root, "root"), Reason.REQUEST_CONFLICT)
     made = await directory.add_principal(root, NewPrincipal("deputy", ["security_admin"]))
     deputy = await directory.authenticate(made["api_key"]["token"], clock.now)
-    await directory.revoke_principal(deputy, "root")
+    await refused(directory.revoke_principal(deputy, "root"), Reason.PROPOSAL_REQUIRED)
+    await revoke_as_agreed(directory, deputy, "root")
     await refused(directory.revoke_principal(deputy, "deputy"), Reason.REQUEST_CONFLICT)
 
 
@@ -208,6 +215,8 @@ async def test_the_last_security_admin_cannot_be_revoked(
         NewPrincipal("a\n", ["agent"]),
         NewPrincipal("\u0430lice", ["agent"]),
         NewPrincipal("a" * 129, ["agent"]),
+        NewPrincipal("p-" + "0" * 32, ["agent"]),
+        NewPrincipal("P-" + "aB" * 16, ["agent"]),
         NewPrincipal("bob", []),
         NewPrincipal("bob", ["root"]),
         NewPrincipal("bob", ["AGENT"]),
@@ -278,14 +287,15 @@ async def test_listing_shows_no_secret(directory: SqlDirectory, root: Principal,
 # --- issuers ---------------------------------------------------------------------------------------------------------
 
 
-async def test_issuer_as_registered(directory: SqlDirectory, root: Principal) -> None:
+async def test_issuer_as_registered(directory: SqlDirectory, root: Principal, alice: NewPrincipalView) -> None:
+    await directory.add_principal(root, NewPrincipal("bob", ["agent"]))
     key = new_jwk()
     view = await directory.add_issuer(root, "bot", key, ["bob", "alice"], attests_request=True)
     kid = jwk.public(key).kid
     assert view == {
         "id": "bot",
         "tenant": "default",
-        "keys": [{"kid": kid, "not_before": 1_800_000_000, "not_after": None, "revoked_at": None}],
+        "keys": [{"kid": kid, "not_before": "2027-01-15T08:00:00.000Z", "not_after": None, "revoked_at": None}],
         "speaks_for": ["alice", "bob"],
         "attests_request": True,
         "revoked_at": None,
@@ -304,7 +314,9 @@ async def test_a_new_issuer_is_known_although_it_was_just_asked_for_in_vain(
     assert (await directory.issuer("bot", "default")).id == "bot"
 
 
-async def test_a_further_key_does_not_bring_further_rights(directory: SqlDirectory, root: Principal) -> None:
+async def test_a_further_key_does_not_bring_further_rights(
+    directory: SqlDirectory, root: Principal, alice: NewPrincipalView
+) -> None:
     await directory.add_issuer(root, "bot", new_jwk(), ["alice"])
     for speaks_for, attests in ((["alice", "root"], False), (["root"], False), ([], True)):
         await refused(
@@ -341,6 +353,9 @@ async def test_same_key_twice_and_key_of_a_revoked_issuer_are_conflicts(
         ("bot", {"kty": "EC", "crv": "P-256", "x": "A" * 43, "y": "A" * 43}, []),
         ("bot", {}, []),
         ("bot", None, ["a/b"]),
+        ("bot", None, ["root", "nobody"]),
+        ("bot", None, ["p-" + "0" * 32]),
+        ("i-" + "0" * 32, None, []),
         ("bot", None, [f"p{n}" for n in range(1025)]),
     ],
 )
