@@ -15,11 +15,13 @@ from pydantic_core import PydanticUndefined
 from gateway.settings import (
     ActionSettings,
     BindSettings,
+    HandSecretSettings,
     HandSettings,
     IdentitySettings,
     Pkcs11Settings,
     ProcessingSettings,
     RemoteSettings,
+    SecretStoreSettings,
     Section,
     Settings,
     WebhookSettings,
@@ -102,6 +104,19 @@ BINDS = """\
 Directories that the jail of a hand may see, beside the programs it needs. Everything else of the host is absent.
 """
 
+SECRET_STORES = """\
+## [secrets.stores.NAME]
+
+A store of secrets outside of the database: see [secrets](secrets.md#stores). What is of another kind is left out.
+"""
+
+HAND_SECRETS = """\
+## [hands.ID.secrets.NAME]
+
+A secret that the gateway puts into the hand's requests: see [secrets](secrets.md). It is part of the manifest, so a
+change of it has to be pinned. For `adapter = "http"` and for third parties' adapters that ask for it.
+"""
+
 PROCESSING = """\
 ## [hands.ID.processing]
 
@@ -121,19 +136,22 @@ def document() -> str:
         section = field.annotation
         if isinstance(section, type) and issubclass(section, Section):
             variables = f"HANDRAIL_{name.upper()}__"
-            inner = {"remote", "witnesses", "pkcs11"}
+            inner = {"remote", "witnesses", "pkcs11", "stores"}
             parts += [f"## [{name}]\n", f"{_doc(section)}\n", _table(section, variables, skip=inner)]
             if "remote" in section.model_fields:
                 parts += [REMOTE, _table(RemoteSettings, f"{variables}REMOTE__")]
             if "pkcs11" in section.model_fields:
                 parts += [PKCS11, _table(Pkcs11Settings, f"{variables}PKCS11__")]
+            if "stores" in section.model_fields:
+                parts += [SECRET_STORES, _table(SecretStoreSettings, None)]
             if "witnesses" in section.model_fields:
                 parts += [WITNESSES, _table(WitnessSettings, None)]
     parts += [IDENTITY, _table(IdentitySettings, None)]
     parts += [WEBHOOKS, _table(WebhookSettings, None)]
-    parts += [HANDS, _table(HandSettings, None, skip={"actions", "binds", "processing"})]
+    parts += [HANDS, _table(HandSettings, None, skip={"actions", "binds", "processing", "secrets"})]
     parts += [ACTIONS, _table(ActionSettings, None)]
     parts += [BINDS, _table(BindSettings, None)]
+    parts += [HAND_SECRETS, _table(HandSecretSettings, None)]
     parts += [PROCESSING, _table(ProcessingSettings, None)]
     return "\n".join(parts)
 

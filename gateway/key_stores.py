@@ -14,7 +14,7 @@ from audit.tables import payloads
 from gateway.ports import Purpose
 from gateway.secret_files import read_secret
 from gateway.settings import Settings
-from gateway.store.tables import metadata, signing_keys
+from gateway.store.tables import metadata, secrets, signing_keys
 from keys.errors import KeyUnavailable
 from keys.stores import KeyStore
 from keys.stores.database import DatabaseKeyStore, Rows
@@ -28,6 +28,7 @@ from keys.stores.sealed import Revoked, SealedKeyStore, nothing_known
 
 _UNDER_A_ROOT: Final[tuple[Table, ...]] = (
     signing_keys,
+    secrets,
     *(table for table in metadata.tables.values() if "mac" in table.c),
     payloads,
 )

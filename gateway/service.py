@@ -38,6 +38,7 @@ from gateway.pulling import Pulling
 from gateway.reasons import Reason
 from gateway.recovery import recover
 from gateway.rollout import Rollout
+from gateway.secrets.kept import SecretsKept
 from gateway.settings import Settings
 from gateway.store.plans import forget_replays
 from gateway.store.sessions import SqlSessions
@@ -77,6 +78,7 @@ class Gateway:
     directory: Callers
     sessions: SqlSessions
     hands: Registry
+    secrets: SecretsKept
     policy: ReloadingEngine
     pipeline: Pipeline
     approvals: Approvals
@@ -146,6 +148,7 @@ class Gateway:
         await self.pipeline.close()
         await self.freezing.close()
         await self.hands.close()
+        await self.secrets.broker.close()
         await self.jail.close()
         await self.rollout.close()
         await self.policy.close()
@@ -223,6 +226,7 @@ class Gateway:
                 "erase": self.privacy.advance,
                 "purge payloads": self.privacy.purge,
                 "look after messages": self._look_after_messages,
+                "forget secrets": self._forget_secrets,
             }
         )
 
@@ -259,6 +263,9 @@ class Gateway:
         if now >= self._hear_at:
             await self.log.catch_up()
             self._hear_at = now + HEAR_SECONDS
+
+    async def _forget_secrets(self) -> None:
+        self.secrets.broker.sweep()
 
     async def _look_after_messages(self) -> None:
         now = self.clock()

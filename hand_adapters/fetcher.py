@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+from collections.abc import Mapping
 from pathlib import Path
 
 import aiohttp
@@ -15,17 +16,21 @@ from hand_adapters.dialer import Dialer, Disconnected, session
 class HttpFetcher:
     """Reads documents of one party, over a session of its own for its life. Belongs to one event loop."""
 
-    def __init__(self, where: str, *, private_network: bool, ca_file: Path | None) -> None:
+    def __init__(
+        self, where: str, *, private_network: bool, ca_file: Path | None, reason: Reason = Reason.AUTH_UNAVAILABLE
+    ) -> None:
         """Connect to nothing yet.
 
         Args:
             where: the setting that this serves, for messages.
             ca_file: the only authorities whose certificates are believed; ``None`` for the system's.
+            reason: why a request is refused that gets no answer.
 
         Raises:
             SettingsError: the file of authorities cannot be used.
         """
         self._private_network = private_network
+        self._reason = reason
         self._session: aiohttp.ClientSession | None = None
         try:
             self._tls = ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
@@ -36,7 +41,20 @@ class HttpFetcher:
         """The body of a 200 answer.
 
         Raises:
-            Unavailable: ``auth.unavailable``: no such answer in time, or one that is longer.
+            Unavailable: no such answer in time, or one that is longer.
+        """
+        status, answer = await self.ask(url, {}, timeout_seconds=timeout_seconds, answer_max_bytes=answer_max_bytes)
+        if status != 200:
+            raise Unavailable(self._reason, f"{url} answers {status}")
+        return answer
+
+    async def ask(
+        self, url: str, headers: Mapping[str, str], *, timeout_seconds: float, answer_max_bytes: int
+    ) -> tuple[int, bytes]:
+        """Status and body of an answer.
+
+        Raises:
+            Unavailable: none in time, or one that is longer.
         """
         if self._session is None:
             self._session = session(Dialer(private_network=self._private_network, limit=2))
@@ -44,22 +62,20 @@ class HttpFetcher:
             async with (
                 asyncio.timeout(timeout_seconds),
                 self._session.get(
-                    url, allow_redirects=False, ssl=self._tls, headers={"Accept": "application/json"}
+                    url, allow_redirects=False, ssl=self._tls, headers={"Accept": "application/json", **headers}
                 ) as response,
             ):
-                if response.status != 200:
-                    raise Unavailable(Reason.AUTH_UNAVAILABLE, f"{url} answers {response.status}")
                 answer = await response.content.read(answer_max_bytes + 1)
                 while len(answer) <= answer_max_bytes and (chunk := await response.content.read(answer_max_bytes)):
                     answer += chunk
                 if len(answer) > answer_max_bytes:
                     response.close()
-                    raise Unavailable(Reason.AUTH_UNAVAILABLE, f"{url} answers more than {answer_max_bytes} bytes")
-                return answer
+                    raise Unavailable(self._reason, f"{url} answers more than {answer_max_bytes} bytes")
+                return response.status, answer
         except TimeoutError:
-            raise Unavailable(Reason.AUTH_UNAVAILABLE, f"{url} did not answer in time") from None
+            raise Unavailable(self._reason, f"{url} did not answer in time") from None
         except (aiohttp.ClientError, OSError, Disconnected, ValueError) as exc:
-            raise Unavailable(Reason.AUTH_UNAVAILABLE, f"{url}: {type(exc).__name__}") from None
+            raise Unavailable(self._reason, f"{url}: {type(exc).__name__}") from None
 
     async def close(self) -> None:
         """Close the session."""

@@ -108,6 +108,8 @@ HINTS: Final[Mapping[Reason, str]] = {
     Reason.HAND_RESULT_TOO_LARGE: "Ask the hand for less.",
     Reason.LOG_RESTORED: "Look at the hand whether it acted; then send a new plan if it did not.",
     Reason.HAND_LOST_REPLY: "Look whether the hand acted before you call it again.",
+    Reason.SECRET_MISSING: "'handrail secrets check' names it; set it: handrail secrets set NAME --file FILE",
+    Reason.SECRET_UNAVAILABLE: "'handrail secrets check' says which store does not answer, and why.",
     Reason.DEPENDENCY_UNSUCCESSFUL: "'handrail plan show ID' shows which step did not succeed, and why.",
     Reason.LIMIT_PLANS: "Wait until a plan of yours is done, then send it again as it is.",
     Reason.LIMIT_APPROVALS: "Have open requests answered ('handrail approvals list'), then send it again as it is.",
@@ -145,6 +147,8 @@ CONFLICT_HINTS: Final[Mapping[Conflict, str]] = {
     Conflict.RECORD_CHANGED: "Send it again as it is.",
     Conflict.LINK_TAKEN: "'handrail principals links ID' shows whose it is; give another subject.",
     Conflict.FREEZE_ONESELF: "Have somebody else freeze you, or revoke the API key: handrail principals revoke ID",
+    Conflict.SECRET_EXISTS: "Give it a new value: handrail secrets rotate NAME --file FILE",
+    Conflict.SECRET_CHANGED: "Look who else changes it ('handrail secrets show NAME'), then try again.",
     Conflict.EXPORT_OTHER: "A key or a value behind it has changed. Start anew: --force, and no --resume.",
 }
 """Cause of a ``request.conflict`` -> what to do next. A meta-test requires an entry for every cause."""

@@ -15,6 +15,7 @@ from gateway.settings.policy import (
     RemoteSettings,
     RolloutSettings,
 )
+from gateway.settings.secrets import SEALED, HandSecretSettings, SecretSettings, SecretStoreSettings, origin_of
 from gateway.settings.server import (
     ConsoleSettings,
     ControllerSettings,
@@ -34,12 +35,14 @@ from gateway.settings.storage import (
 )
 
 __all__ = [
+    "SEALED",
     "ActionSettings",
     "ArchiveSettings",
     "BindSettings",
     "ConsoleSettings",
     "ControllerSettings",
     "DatabaseSettings",
+    "HandSecretSettings",
     "HandSettings",
     "IdentitySettings",
     "JailSettings",
@@ -54,6 +57,8 @@ __all__ = [
     "ProvenanceSettings",
     "RemoteSettings",
     "RolloutSettings",
+    "SecretSettings",
+    "SecretStoreSettings",
     "Section",
     "ServerSettings",
     "Settings",
@@ -62,4 +67,5 @@ __all__ = [
     "WebhookSettings",
     "WitnessSettings",
     "load",
+    "origin_of",
 ]
