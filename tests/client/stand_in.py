@@ -315,7 +315,7 @@ class StandIn:
             case ("POST", "keys", _, "rotate" | "revoke"):
                 return JSONResponse(key)
             case ("POST", "secrets", "check"):
-                told = {"store": self.text, "name": self.text, "hands": [self.text], "usable": True, "version": self.text}
+                told = {**dict.fromkeys(("store", "name", "version"), self.text), "hands": [self.text], "usable": True}
                 return JSONResponse({"checks": [told]})
             case ("GET", "secrets"):
                 return JSONResponse({"secrets": [self._secret()]})

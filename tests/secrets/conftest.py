@@ -2,10 +2,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.secrets.canaries import canaries
 from tests.secrets.world import Api, opened_api
-
-__all__ = ["canaries"]
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from gateway.model import HandResult
 from gateway.redaction import MARK, Redactor
-from tests.secrets.canaries import found_in
+from tests.canaries import found_in
 from tests.secrets.world import HOWS, echoed
 
 VALUE = 's3cret+/ "\\<&%=?value'

@@ -12,7 +12,7 @@ from gateway.ports import Target
 from gateway.reasons import Reason
 from gateway.settings import HandSettings, SettingsError
 from hand_adapters.http import HttpAdapter
-from tests.secrets.canaries import Canaries, rows_of
+from tests.canaries import Canaries, rows_of
 from tests.secrets.world import HOWS, Api, World, hand, opened
 
 BEARER = {"token": {"place": "bearer"}}

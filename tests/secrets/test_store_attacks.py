@@ -18,9 +18,9 @@ from gateway.secrets.sealed import LABEL, SealedSecrets
 from gateway.settings import SecretSettings, SecretStoreSettings
 from keys.stores.master import MasterKey
 from keys.stores.root import Masters, rewrap
+from tests.canaries import Canaries, found_in, rows_of
 from tests.secrets import backends
 from tests.secrets.backends import TOKEN, Backend
-from tests.secrets.canaries import Canaries, found_in, rows_of
 
 ADMIN = Principal("root", "default", "p-root", frozenset({Role.SECURITY_ADMIN}))
 OTHER = Principal("root", "acme", "p-acme", frozenset({Role.SECURITY_ADMIN}))

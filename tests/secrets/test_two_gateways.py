@@ -8,7 +8,7 @@ import pytest
 
 from gateway.reasons import Reason
 from gateway.settings import SecretSettings
-from tests.secrets.canaries import Canaries, rows_of
+from tests.canaries import Canaries, rows_of
 from tests.secrets.world import Api, joined, opened
 from tests.until import until
 

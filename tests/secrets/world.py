@@ -140,11 +140,11 @@ def hand(api: Api, secrets: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def opened(home: Path, api: Api, secrets: Mapping[str, Any], **settings: Any) -> AsyncIterator[World]:
+async def opened(home: Path, api: Api, named: Mapping[str, Any], **settings: Any) -> AsyncIterator[World]:
     """A running gateway; its hand is pinned."""
     from gateway.web.asgi import create_app
 
-    hands = {"crm": hand(api, secrets)}
+    hands = {"crm": hand(api, named)}
     gateway = build(Settings(home=home, server={"port": 0}, hands=hands, **settings))
     async with serving(create_app(gateway), gateway.settings) as port:
         url = f"http://127.0.0.1:{port}"
@@ -174,7 +174,7 @@ async def _peopled(gateway: Gateway, url: str, api: Api) -> World:
 
 @asynccontextmanager
 async def joined(
-    directory: Path, first: World, api: Api, secrets: Mapping[str, Any], **settings: Any
+    directory: Path, first: World, api: Api, named: Mapping[str, Any], **settings: Any
 ) -> AsyncIterator[World]:
     """A second gateway of the same database, with the first one's people and keys."""
     from gateway.web.asgi import create_app
@@ -185,7 +185,7 @@ async def joined(
         shutil.copy(shared.home / name, home / name)
     for name in ("keys", "epochs"):
         (home / name).symlink_to(shared.home / name)
-    hands = {"crm": hand(api, secrets)}
+    hands = {"crm": hand(api, named)}
     gateway = build(Settings(home=home, server={"port": 0}, hands=hands, **settings))
     async with serving(create_app(gateway), gateway.settings) as port:
         url = f"http://127.0.0.1:{port}"

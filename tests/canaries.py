@@ -1,13 +1,15 @@
 """Planted secrets, and the search for them in everything that a home, a database or an answer holds.
 
 ``canaries`` is for any test: it makes values that nothing else holds, and at the end of the test searches the test's
-own directory and the log of the process for each of them, in every encoding that an echo comes in.
+own directory and the log of the process for each of them, in every encoding that an echo comes in. When the last test
+is over, what all of them left in their directories is searched for all of the values.
 """
 
 import base64
 import secrets
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Final
 from urllib.parse import quote
 
 import pytest
@@ -56,7 +58,7 @@ class Canaries:
     def plant(self, kind: str = "plain") -> str:
         """A new value. ``awkward`` ones look different in each encoding."""
         awkward = f'+/ "\\<&%=?{secrets.token_hex(4)}' if kind == "awkward" else ""
-        value = f"canary-{secrets.token_urlsafe(24)}{awkward}"
+        value = f"{PREFIX}{secrets.token_urlsafe(24)}{awkward}"
         self.values.append(value)
         return value
 
@@ -65,13 +67,29 @@ class Canaries:
         assert found_in(self.values, where) == [], f"a planted secret is in {what}"
 
 
+PREFIX: Final = "canary-"
+
+
+@pytest.fixture(scope="session")
+def every_canary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
+    """The values of all tests; none of them is in what any test left."""
+    planted: list[str] = []
+    yield planted
+    trail = {form[:8] for form in forms(PREFIX + "xxxxxx")}
+    for path in sorted(tmp_path_factory.getbasetemp().rglob("*")):
+        if path.is_symlink() or not path.is_file():
+            continue
+        content = path.read_bytes()
+        if any(form in content for form in trail):
+            assert found_in(planted, content) == [], f"a planted secret is in {path}"
+
+
 @pytest.fixture
-def canaries(
-    tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> Iterator[Canaries]:
+def canaries(every_canary: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Iterator[Canaries]:
     """Plant values outside of ``tmp_path``; at the end none of them may be in it, or in what the process printed."""
     planted = Canaries()
     yield planted
+    every_canary.extend(planted.values)
     printed = capfd.readouterr()
     planted.must_not_be_in("what was printed", (printed.out + printed.err).encode())
     planted.must_not_be_in("the test's directory", files_of(tmp_path))
