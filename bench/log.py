@@ -32,6 +32,8 @@ from gateway.ports import Append
 
 CALLERS: Final = 128
 OFFERED_PER_SECOND: Final = 1_000
+WARM_SECONDS: Final = 1
+"""Of appends at the given rate before those that are timed: the first ones make connections and prepare statements."""
 SIZES: Final = (10_000, 100_000, 1_000_000)
 PROOFS: Final = 2_000
 FILL_ENTRIES: Final = 256
@@ -58,11 +60,12 @@ async def offered(url: str, seconds: float) -> dict[str, Any]:
 
             async def one(number: int, due: float) -> None:
                 await log.append(Append([draft(number, payload=False)]))
-                latencies.append(time.perf_counter() - due)
+                if number >= WARM_SECONDS * OFFERED_PER_SECOND:
+                    latencies.append(time.perf_counter() - due)
 
             began = time.perf_counter()
             async with asyncio.TaskGroup() as tasks:
-                for number in range(int(seconds * OFFERED_PER_SECOND)):
+                for number in range(int((WARM_SECONDS + seconds) * OFFERED_PER_SECOND)):
                     due = began + number / OFFERED_PER_SECOND
                     if (early := due - time.perf_counter()) > 0:
                         await asyncio.sleep(early)
