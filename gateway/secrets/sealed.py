@@ -153,8 +153,7 @@ class SealedSecrets:
     async def _change(self, actor: Principal, name: str, value: str | None, kind: EntryType) -> Known:
         require(actor, Permission.SECRETS_MANAGE)
         for _ in range(_TRIES):
-            size, before = await self._read(lambda connection: _state(connection, actor.tenant, name))
-            there = before is not None and before.there
+            size, before, there = await self._read(lambda connection: _state(connection, actor.tenant, name))
             if kind is EntryType.SECRET_SET and there:
                 raise Refused(Reason.REQUEST_CONFLICT, "it is set", **because(Conflict.SECRET_EXISTS))
             if kind is not EntryType.SECRET_SET and not there:
@@ -239,11 +238,16 @@ def _newest(connection: Connection, tenant: str, name: str | None = None) -> Map
     return found
 
 
-def _state(connection: Connection, tenant: str, name: str) -> tuple[int, _Newest | None]:
-    """How many entries the log has, and what it says of a name; of the same moment."""
-    _snapshot(connection)
+def _state(connection: Connection, tenant: str, name: str) -> tuple[int, _Newest | None, bool]:
+    """How many entries the log has, what it says of a name, and whether a value is there; of the same moment.
+
+    A row that is gone, as after a restore from a backup, leaves nothing there whatever the log says; one that somebody
+    changed is there, so that it can be rotated.
+    """
+    rows = _rows(connection, _ONE, {"tenant": tenant, "name": name})
     size = connection.execute(select(TREE_SIZE)).scalar_one_or_none() or 0
-    return size, _newest(connection, tenant, name).get(name)
+    newest = _newest(connection, tenant, name).get(name)
+    return size, newest, bool(rows) and newest is not None and newest.there
 
 
 def _rows(connection: Connection, query: Any, parameters: Mapping[str, Any]) -> list[Mapping[str, Any]]:

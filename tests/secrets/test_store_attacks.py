@@ -107,6 +107,19 @@ async def test_a_removed_secret_does_not_come_back(rows: Backend) -> None:
     assert (await store.set(ADMIN, "token", "the-second-value")).version == 2
 
 
+async def test_a_row_that_is_gone_is_set_anew_and_goes_on_counting(rows: Backend) -> None:
+    """As after a restore from a backup, which holds none."""
+    store, engine = sealed(rows)
+    await store.set(ADMIN, "token", "the-first-value")
+    change(engine, "DELETE FROM secrets")
+    assert await reason(rows) is Reason.SECRET_MISSING
+    assert await store.known(ADMIN) == []
+    with pytest.raises(Refused):
+        await store.rotate(ADMIN, "token", "the-second-value")
+    assert (await store.set(ADMIN, "token", "the-second-value")).version == 2
+    assert (await store.read("default", "token")).value == "the-second-value"
+
+
 async def test_whoever_reads_the_database_reads_no_value_and_no_former_one(rows: Backend, canaries: Canaries) -> None:
     store, engine = sealed(rows)
     await store.set(ADMIN, "token", canaries.plant("awkward"))
