@@ -18,6 +18,7 @@ from gateway.settings import (
     HandSecretSettings,
     HandSettings,
     IdentitySettings,
+    LoginSettings,
     Pkcs11Settings,
     ProcessingSettings,
     RemoteSettings,
@@ -75,6 +76,12 @@ IDENTITY = """\
 ## [identity.NAME]
 
 An issuer of access tokens that callers may send: see [identity](identity.md).
+"""
+
+LOGIN = """\
+## [identity.NAME.login]
+
+How people log in to the pages at that issuer: see [identity](identity.md#people-log-in-to-the-pages).
 """
 
 WEBHOOKS = """\
@@ -146,7 +153,7 @@ def document() -> str:
                 parts += [SECRET_STORES, _table(SecretStoreSettings, None)]
             if "witnesses" in section.model_fields:
                 parts += [WITNESSES, _table(WitnessSettings, None)]
-    parts += [IDENTITY, _table(IdentitySettings, None)]
+    parts += [IDENTITY, _table(IdentitySettings, None), LOGIN, _table(LoginSettings, None)]
     parts += [WEBHOOKS, _table(WebhookSettings, None)]
     parts += [HANDS, _table(HandSettings, None, skip={"actions", "binds", "processing", "secrets"})]
     parts += [ACTIONS, _table(ActionSettings, None)]

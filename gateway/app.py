@@ -4,7 +4,7 @@ import contextlib
 import functools
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from sqlalchemy import Engine
 
@@ -31,6 +31,7 @@ from gateway.files import make_directory, write
 from gateway.freeze_journal import FreezeJournal
 from gateway.freezing import Freezing
 from gateway.identity.bearers import Bearers
+from gateway.identity.login import IssuerLogin, PendingLogins
 from gateway.identity.provider import Provider
 from gateway.key_changes import KeyChanges
 from gateway.key_history import KeyHistory
@@ -235,6 +236,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         key_history=key_history,
         directory=directory,
         sessions=SqlSessions(engine, log, root.derive("session rows"), clock),
+        logins=_logins(directory.bearers, root.derive("logins"), clock),
         hands=hands,
         secrets=secrets,
         policy=policy,
@@ -303,6 +305,16 @@ def _providers(settings: Settings, metrics: Metrics) -> list[Provider]:
         )
         for name, one in settings.identity.items()
     ]
+
+
+def _logins(bearers: Bearers, key: bytes, clock: Callable[[], float]) -> Mapping[str, IssuerLogin]:
+    """The issuers at which people log in to the pages, by name."""
+    pending = PendingLogins(key, clock)
+    return {
+        one.name: IssuerLogin(one, one.settings.login, pending)
+        for one in bearers.providers
+        if one.settings.login is not None
+    }
 
 
 def _gateway_id(settings: Settings) -> str:

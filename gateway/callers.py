@@ -8,6 +8,7 @@ from gateway.reasons import Reason
 from gateway.store.directory import SqlDirectory
 from gateway.store.directory_links import TOKEN, Identity, LinkView
 from gateway.store.directory_rows import API_KEY_PREFIX
+from gateway.store.sessions import Session
 from keys.keyset import Keyset
 
 
@@ -27,6 +28,20 @@ class Callers(SqlDirectory):
         if token.startswith(API_KEY_PREFIX):
             return await super().authenticate(token, now)
         return await self.bearers.authenticate(token, now)
+
+    async def logged_in(self, session: Session, now: float) -> Principal:
+        """Whose session it is, as they are now, with what the session may.
+
+        Raises:
+            Refused: ``auth.invalid``, ``auth.expired``: what opened it, or its principal, is no more.
+            Unavailable: the database cannot be read.
+        """
+        if session.key_id is not None:
+            return session.narrowed(await self.holder(session.key_id, now))
+        linked = None if session.link_id is None else await self.link_of(session.link_id)
+        if linked is None or linked.principal is None or not self.bearers.believed(linked.source):
+            raise Refused(Reason.AUTH_INVALID, "a session whose link or issuer is no more")
+        return session.narrowed(linked.principal)
 
     async def link_subject(self, actor: Principal, principal_id: str, issuer: str, subject: str) -> LinkView:
         """Let tokens of a subject of a configured issuer call as a principal.

@@ -24,6 +24,7 @@ from gateway.errors import HandrailError
 from gateway.evidence import Evidence
 from gateway.exports import Exports
 from gateway.freezing import Freezing
+from gateway.identity.login import IssuerLogin
 from gateway.key_changes import KeyChanges
 from gateway.key_history import KeyHistory
 from gateway.key_stores import Revocations
@@ -77,6 +78,7 @@ class Gateway:
     key_history: KeyHistory
     directory: Callers
     sessions: SqlSessions
+    logins: Mapping[str, IssuerLogin]
     hands: Registry
     secrets: SecretsKept
     policy: ReloadingEngine

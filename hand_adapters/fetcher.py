@@ -1,8 +1,9 @@
-"""GETs small documents over the one dialer: a refused address is refused here too, and no redirect is followed."""
+"""Asks for small documents over the one dialer: a refused address is refused here too, and no redirect is followed."""
 
 import asyncio
 import ssl
 from collections.abc import Mapping
+from http import HTTPStatus
 from pathlib import Path
 
 import aiohttp
@@ -44,25 +45,48 @@ class HttpFetcher:
             Unavailable: no such answer in time, or one that is longer.
         """
         status, answer = await self.ask(url, {}, timeout_seconds=timeout_seconds, answer_max_bytes=answer_max_bytes)
-        if status != 200:
+        if status != HTTPStatus.OK:
             raise Unavailable(self._reason, f"{url} answers {status}")
         return answer
 
     async def ask(
         self, url: str, headers: Mapping[str, str], *, timeout_seconds: float, answer_max_bytes: int
     ) -> tuple[int, bytes]:
-        """Status and body of an answer.
+        """Status and body of the answer to a GET.
 
         Raises:
-            Unavailable: none in time, or one that is longer.
+            Unavailable: no answer in time, or one that is longer.
         """
+        return await self._ask("GET", url, None, headers, timeout_seconds, answer_max_bytes)
+
+    async def post(
+        self, url: str, form: str, headers: Mapping[str, str], *, timeout_seconds: float, answer_max_bytes: int
+    ) -> tuple[int, bytes]:
+        """Status and body of the answer to a form (``application/x-www-form-urlencoded``).
+
+        Raises:
+            Unavailable: no answer in time, or one that is longer.
+        """
+        sent = {**headers, "Content-Type": "application/x-www-form-urlencoded"}
+        return await self._ask("POST", url, form.encode("ascii"), sent, timeout_seconds, answer_max_bytes)
+
+    async def _ask(
+        self,
+        method: str,
+        url: str,
+        body: bytes | None,
+        headers: Mapping[str, str],
+        timeout_seconds: float,
+        answer_max_bytes: int,
+    ) -> tuple[int, bytes]:
         if self._session is None:
             self._session = session(Dialer(private_network=self._private_network, limit=2))
+        sent = {**headers, "Accept": "application/json"}
         try:
             async with (
                 asyncio.timeout(timeout_seconds),
-                self._session.get(
-                    url, allow_redirects=False, ssl=self._tls, headers={"Accept": "application/json", **headers}
+                self._session.request(
+                    method, url, data=body, headers=sent, allow_redirects=False, ssl=self._tls
                 ) as response,
             ):
                 answer = await response.content.read(answer_max_bytes + 1)

@@ -121,15 +121,11 @@ def verify(token: UnverifiedToken, profile: Profile, key: ProviderKey, now: floa
     Raises:
         Refused: ``auth.expired``; ``auth.scope``; ``auth.invalid`` for anything else.
     """
-    if token.header.get("alg") != profile.algorithm:
-        raise _invalid("another algorithm than the issuer's pinned one")
+    _check_algorithm(token, profile.algorithm)
     typ = token.header.get("typ", "jwt")
     if not isinstance(typ, str) or typ.lower().removeprefix("application/") != profile.typ:
         raise _invalid("another class of token")
-    try:
-        jws.deserialize_compact(token.compact, key.key, registry=JWSRegistry(algorithms=[profile.algorithm]))
-    except (JoseError, ValueError) as exc:
-        raise _invalid(f"signature: {type(exc).__name__}") from None
+    verify_signature(token, profile.algorithm, key)
     claims = token.claims
     if claims["iss"] != profile.issuer:
         raise _invalid("another issuer")
@@ -147,11 +143,29 @@ def verify(token: UnverifiedToken, profile: Profile, key: ProviderKey, now: floa
     return VerifiedToken(profile.issuer, subject, claims)
 
 
+def verify_signature(token: UnverifiedToken, algorithm: str, key: ProviderKey) -> None:
+    """Check who signed a token, by the one algorithm that the operator pinned. Nothing else of it is believed by this.
+
+    Raises:
+        Refused: ``auth.invalid``.
+    """
+    _check_algorithm(token, algorithm)
+    try:
+        jws.deserialize_compact(token.compact, key.key, registry=JWSRegistry(algorithms=[algorithm]))
+    except (JoseError, ValueError) as exc:
+        raise _invalid(f"signature: {type(exc).__name__}") from None
+
+
 def granted(claims: Mapping[str, Any]) -> frozenset[str]:
     """The scopes of a token: ``scope`` as a text (RFC 8693 section 4.2), or ``scp`` as some issuers write it."""
     found = claims.get("scope", claims.get("scp", ""))
     values = found.split(" ") if isinstance(found, str) else found
     return frozenset(item for item in values if isinstance(item, str)) if isinstance(values, list) else frozenset()
+
+
+def _check_algorithm(token: UnverifiedToken, algorithm: str) -> None:
+    if token.header.get("alg") != algorithm:
+        raise _invalid("another algorithm than the issuer's pinned one")
 
 
 def _check_class(claims: Mapping[str, Any]) -> None:

@@ -75,7 +75,19 @@ def create() -> None:
         sa.Column("session_sha256", sa.String(length=64), nullable=False, comment="Of the person's cookie."),
         sa.Column("tenant", sa.String(length=64), nullable=False),
         sa.Column("principal_id", sa.String(length=128), nullable=False),
-        sa.Column("key_id", sa.String(length=32), nullable=False, comment="Of the API key that opened it."),
+        sa.Column("key_id", sa.String(length=32), nullable=True, comment="Of the API key that opened it; or link_id."),
+        sa.Column(
+            "link_id",
+            sa.String(length=32),
+            nullable=True,
+            comment="Of the link by which somebody logged in at an issuer.",
+        ),
+        sa.Column(
+            "roles", sa.Text(), nullable=True, comment="JSON list: those that the login gave. Null: the principal's."
+        ),
+        sa.Column(
+            "hands", sa.Text(), nullable=True, comment="JSON list: those that the login gave. Null: the principal's."
+        ),
         sa.Column("opened_at", sa.Float(), nullable=False),
         sa.Column("opened_index", sa.BigInteger(), nullable=False, comment="Of the entry in the log."),
         sa.Column("expires_at", sa.Float(), nullable=False),

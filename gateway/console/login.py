@@ -1,15 +1,17 @@
-"""The pages for coming and going: an API key is pasted once and becomes a session."""
+"""The pages for coming and going: a login at an issuer, or an API key that is pasted once, becomes a session."""
 
 import re
 from typing import Final
+from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.console.html import element
+from gateway.console.html import Markup, element
 from gateway.console.layout import alert, page, redirect
 from gateway.console.visits import Origin, Visit, check_may_log_in, read_form, set_cookie, visitor
 from gateway.errors import HandrailError, Refused
+from gateway.model import Principal
 from gateway.reasons import TEXTS, Reason
 from gateway.service import Gateway
 from gateway.store.directory_rows import API_KEY_PREFIX
@@ -28,31 +30,54 @@ async def show(request: Request, gateway: Gateway, origin: Origin) -> Response:
     onward = next_path(query(request, "next").get("next"))
     if await visitor(request, gateway, origin) is not None:
         return redirect(onward)
-    return _form(onward)
+    return form(gateway, onward)
 
 
 async def log_in(request: Request, gateway: Gateway, origin: Origin, throttle: Throttle) -> Response:
-    """Exchange an API key for a session. A session that the browser had before is closed: none is ever taken over."""
-    form = await read_form(request, "api_key", "next")
-    onward = next_path(form.get("next"))
-    token = form.get("api_key", "").strip()
+    """Exchange an API key for a session."""
+    fields = await read_form(request, "api_key", "next")
+    onward = next_path(fields.get("next"))
+    token = fields.get("api_key", "").strip()
     try:
         throttle.check(source_of(request.scope))
         if not token.startswith(API_KEY_PREFIX):
-            # A session ends with the API key that opened it; an access token has nothing that could be revoked so.
+            # An access token has nothing that could be revoked; who has one logs in at its issuer.
             raise Refused(Reason.AUTH_INVALID, "a login without an API key")
         person = await gateway.directory.authenticate(token, gateway.clock())
-        check_may_log_in(person)
-        gateway.freezing.now.check_acts(person)
+        entered = await check_and_enter(request, gateway, origin, person, key_id=token.split("_")[1])
     except HandrailError as refusal:
         report(request.scope, refusal)
-        return _form(onward, refusal)
+        return form(gateway, onward, refusal)
+    return redirect(onward, cookie=entered)
+
+
+async def check_and_enter(
+    request: Request,
+    gateway: Gateway,
+    origin: Origin,
+    person: Principal,
+    *,
+    key_id: str | None = None,
+    link_id: str | None = None,
+) -> str:
+    """Open a session for somebody who proved who they are; a session that the browser had before is closed, and none
+    is ever taken over.
+
+    Returns:
+        The value of ``Set-Cookie``.
+
+    Raises:
+        Refused: ``auth.forbidden``, ``freeze.active``.
+        Unavailable: the log cannot be written; nobody is logged in.
+    """
+    check_may_log_in(person)
+    gateway.freezing.now.check_acts(person)
     before = await visitor(request, gateway, origin)
     if before is not None:
         await gateway.sessions.close(*before)
     seconds = gateway.settings.console.session_seconds
-    session = await gateway.sessions.open(person, token.split("_")[1], seconds)
-    return redirect(onward, cookie=set_cookie(origin, session.token, seconds))
+    session = await gateway.sessions.open(person, seconds, key_id=key_id, link_id=link_id)
+    return set_cookie(origin, session.token, seconds)
 
 
 async def log_out(visit: Visit, origin: Origin) -> Response:
@@ -66,14 +91,21 @@ def next_path(text: str | None) -> str:
     return text if text is not None and _NEXT.fullmatch(text) else HOME
 
 
-def _form(onward: str, refusal: HandrailError | None = None) -> Response:
+def form(gateway: Gateway, onward: str, refusal: HandrailError | None = None) -> Response:
+    """The page to log in at.
+
+    Args:
+        onward: the page that it leads to.
+        refusal: why the last attempt failed.
+    """
     said = None
     if refusal is not None:
-        text = "This key cannot be used here: pages are for approvers and auditors, and an agent's key opens none."
+        text = "This login cannot be used here: pages are for approvers and auditors, and an agent's login opens none."
         said = alert(text if refusal.reason is Reason.AUTH_FORBIDDEN else TEXTS[refusal.reason])
     content = (
         element("h1", "Log in"),
         said,
+        _issuers(gateway, onward),
         element(
             "form",
             element("label", "Your API key", for_="api_key"),
@@ -98,7 +130,7 @@ def _form(onward: str, refusal: HandrailError | None = None) -> Response:
                 class_="quiet",
             ),
             element("input", type="hidden", name="next", value=onward),
-            element("button", "Log in", type="submit", class_="primary"),
+            element("button", "Log in", type="submit", class_="plain" if gateway.logins else "primary"),
             method="post",
             action="/login",
             class_="card",
@@ -106,3 +138,22 @@ def _form(onward: str, refusal: HandrailError | None = None) -> Response:
     )
     status = 200 if refusal is None else ERRORS[refusal.reason][0]
     return page("Log in", *content, status=status)
+
+
+def _issuers(gateway: Gateway, onward: str) -> Markup | None:
+    """A link for each issuer. A form could not lead to another site: the pages' own policy keeps forms here."""
+    if not gateway.logins:
+        return None
+    links = [
+        element(
+            "p",
+            element(
+                "a",
+                f"Log in with {one.title}",
+                href=f"/login/{quote(one.name, safe='')}?next={quote(onward, safe='')}",
+                class_="button primary",
+            ),
+        )
+        for one in gateway.logins.values()
+    ]
+    return element("div", *links, class_="card")

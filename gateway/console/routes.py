@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from gateway.console import approvals, login, security_keys
+from gateway.console import approvals, issuer_login, login, security_keys
 from gateway.console.html import element
 from gateway.console.layout import ICON_PATH, SCRIPT_PATH, STYLE_PATH, error, page, redirect
 from gateway.console.visits import CSRF_FIELD, Origin, Visit, check_csrf, read_form, visitor
@@ -72,6 +72,18 @@ def table(gateway: Gateway) -> tuple[Page, ...]:
             path="/login",
             access=None,
             open_handler=partial(login.log_in, gateway=gateway, origin=origin, throttle=throttle),
+        ),
+        Page(
+            method="GET",
+            path="/login/{issuer}",
+            access=None,
+            open_handler=partial(issuer_login.begin, gateway=gateway, origin=origin, throttle=throttle),
+        ),
+        Page(
+            method="GET",
+            path="/login/{issuer}/callback",
+            access=None,
+            open_handler=partial(issuer_login.finish, gateway=gateway, origin=origin, throttle=throttle),
         ),
         Page(
             method="POST",

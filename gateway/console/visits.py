@@ -1,8 +1,8 @@
 """Who visits a page, and whether the request comes from a page of ours.
 
-A person logs in once with their API key and gets a session (``gateway.store.sessions``) in a cookie that scripts cannot
-read and that other sites cannot send. What changes something is believed only with the session's own token in the form,
-from this gateway's origin: the cookie alone does nothing.
+A person logs in once, with their API key or at an issuer, and gets a session (``gateway.store.sessions``) in a cookie
+that scripts cannot read and that other sites cannot send. What changes something is believed only with the session's
+own token in the form, from this gateway's origin: the cookie alone does nothing.
 """
 
 import hmac
@@ -61,8 +61,7 @@ class Origin:
         """
         if not self.safe:
             raise Refused(Reason.REQUEST_ORIGIN, "pages need https", problem="insecure_public_url")
-        if self._origin(request) is None:
-            raise Refused(Reason.REQUEST_ORIGIN, "host")
+        self.url(request)
 
     def check_origin(self, request: Request) -> None:
         """A form must come from a page of this gateway, by the browser's own word.
@@ -73,6 +72,17 @@ class Origin:
         site = request.headers.get("sec-fetch-site")
         if site not in (None, "same-origin") or request.headers.get("origin") != self._origin(request):
             raise Refused(Reason.REQUEST_ORIGIN, "origin")
+
+    def url(self, request: Request) -> str:
+        """The gateway's origin as the browser names it, such as ``https://handrail.example``.
+
+        Raises:
+            Refused: ``request.origin``.
+        """
+        found = self._origin(request)
+        if found is None:
+            raise Refused(Reason.REQUEST_ORIGIN, "host")
+        return found
 
     def _origin(self, request: Request) -> str | None:
         host = request.headers.get("host", "")
@@ -105,7 +115,7 @@ def check_may_log_in(person: Principal) -> None:
 
 
 async def visitor(request: Request, gateway: Gateway, origin: Origin) -> tuple[Session, Principal] | None:
-    """Who is logged in, as they are now; ``None`` for nobody, also where key or principal were revoked or
+    """Who is logged in, as they are now; ``None`` for nobody, also where key, link or principal were revoked or
     frozen since: the login says which.
 
     Raises:
@@ -116,7 +126,7 @@ async def visitor(request: Request, gateway: Gateway, origin: Origin) -> tuple[S
     if session is None:
         return None
     try:
-        person = await gateway.directory.holder(session.key_id, gateway.clock())
+        person = await gateway.directory.logged_in(session, gateway.clock())
         check_may_log_in(person)
         gateway.freezing.now.check_acts(person)
     except Refused:

@@ -39,6 +39,15 @@ class Bearers:
         self._directory = directory
         self._widening = asyncio.Lock()
 
+    @property
+    def providers(self) -> list[Provider]:
+        """The configured issuers, in their order in the settings."""
+        return [provider for provider, _ in self._providers.values()]
+
+    def believed(self, issuer: str) -> bool:
+        """Whether tokens of the issuer of that URL are believed."""
+        return issuer in self._providers
+
     def source_of(self, name: str) -> Provider | None:
         """The issuer of that name in the settings."""
         return next((one for one, _ in self._providers.values() if one.name == name), None)
@@ -57,6 +66,15 @@ class Bearers:
             raise Refused(Reason.AUTH_INVALID, "bearer token: of an issuer that is not configured")
         provider, profile = known
         verified = verify(unverified, profile, await provider.key(unverified.kid), now)
+        return (await self.subject(provider, verified))[1]
+
+    async def subject(self, provider: Provider, verified: VerifiedToken) -> tuple[str, Principal]:
+        """The link of a token's subject, and who that is here with what this token's claims give.
+
+        Raises:
+            Refused: ``auth.invalid``; ``auth.forbidden`` for a subject that is nobody here.
+            Unavailable: ``auth.unavailable``; the database cannot be read or written.
+        """
         settings = provider.settings
         kind = TOKEN if settings.roles_claim is None else CLAIMS
         identity = Identity(kind, tenant_of(settings, verified.claims), settings.issuer, verified.subject)
@@ -67,17 +85,17 @@ class Bearers:
         for provider, _ in self._providers.values():
             await provider.close()
 
-    async def _principal(self, provider: Provider, identity: Identity, token: VerifiedToken) -> Principal:
+    async def _principal(self, provider: Provider, identity: Identity, token: VerifiedToken) -> tuple[str, Principal]:
         linked = await self._directory.linked(identity)
         if linked is None:
             if provider.settings.roles_claim is None:
                 raise Refused(Reason.AUTH_FORBIDDEN, f"a subject of issuer {provider.name} that is linked to nobody")
             await self._provision(provider, identity, token)
             linked = await self._directory.linked(identity)
-        person = _standing(provider, linked)
+        link_id, person = _standing(provider, linked)
         if linked is None or not linked.by_claims:
-            return person
-        return await self._by_claims(provider, identity, person, token)
+            return link_id, person
+        return link_id, await self._by_claims(provider, identity, person, token)
 
     async def _provision(self, provider: Provider, identity: Identity, token: VerifiedToken) -> None:
         roles = self._roles(provider, token)
@@ -98,7 +116,7 @@ class Bearers:
             if roles <= person.roles:
                 return replace(person, roles=roles, hands=_narrowed(person.hands, provider.settings.hands))
             await self._widen(person, roles)
-            person = _standing(provider, await self._directory.linked(identity))
+            _, person = _standing(provider, await self._directory.linked(identity))
         raise Unavailable(Reason.OVERLOADED, f"a subject of issuer {provider.name} that changes all the time")
 
     async def _widen(self, person: Principal, roles: frozenset[Role]) -> None:
@@ -124,11 +142,11 @@ class Bearers:
         return frozenset(found)
 
 
-def _standing(provider: Provider, linked: Linked | None) -> Principal:
-    """Who a link is to, if neither it nor the principal is revoked."""
+def _standing(provider: Provider, linked: Linked | None) -> tuple[str, Principal]:
+    """A link's id, and who it is to, if neither it nor the principal is revoked."""
     if linked is None or linked.principal is None:
         raise Refused(Reason.AUTH_INVALID, f"a subject of issuer {provider.name} that is revoked")
-    return linked.principal
+    return linked.link_id, linked.principal
 
 
 def tenant_of(settings: IdentitySettings, claims: Mapping[str, Any]) -> str:

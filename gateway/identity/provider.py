@@ -8,7 +8,8 @@ that a flood of invented ones costs the issuer nothing. Belongs to one event loo
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Final, Protocol
 from urllib.parse import urlsplit
 
@@ -30,7 +31,7 @@ URL_MAX: Final = 1024
 
 
 class Fetcher(Protocol):
-    """GETs JSON documents of one issuer."""
+    """Asks one issuer for JSON documents."""
 
     async def get(self, url: str, *, timeout_seconds: float, answer_max_bytes: int) -> bytes:
         """The body of a 200 answer. Follows no redirect.
@@ -39,12 +40,36 @@ class Fetcher(Protocol):
             Unavailable: ``auth.unavailable``.
         """
 
+    async def post(
+        self, url: str, form: str, headers: Mapping[str, str], *, timeout_seconds: float, answer_max_bytes: int
+    ) -> tuple[int, bytes]:
+        """Status and body of the answer to a form. Follows no redirect.
+
+        Raises:
+            Unavailable: ``auth.unavailable``: no answer in time, or one that is longer.
+        """
+
     async def close(self) -> None:
         """Close its connections."""
 
 
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """Where people log in at an issuer (RFC 8414 section 2).
+
+    Attributes:
+        authorization: the page that a browser is sent to.
+        token: where a code is exchanged.
+        names_itself: whether its answers carry ``iss`` (RFC 9207), so that one without it is somebody else's.
+    """
+
+    authorization: str
+    token: str
+    names_itself: bool
+
+
 class Provider:
-    """The keys of one configured issuer."""
+    """The keys of one configured issuer, and where it may be found."""
 
     def __init__(
         self,
@@ -62,9 +87,10 @@ class Provider:
         """
         self.name = name
         self.settings = settings
-        self._fetcher = fetcher
         self._monotonic = monotonic
+        self.fetcher = fetcher
         self._keys: dict[str, ProviderKey] = {}
+        self._endpoints: Endpoints | None = None
         self._fetched_at: float | None = None
         self._tried_at: float | None = None
         self._fetching: asyncio.Task[None] | None = None
@@ -78,8 +104,40 @@ class Provider:
             Refused: ``auth.invalid``: it has none.
             Unavailable: ``auth.unavailable``: its keys could not be had, or not anew for too long.
         """
+        await self._renewed(wanted=kid in self._keys)
+        found = self._keys.get(kid)
+        if found is None:
+            raise Refused(Reason.AUTH_INVALID, f"issuer {self.name}: no such key")
+        return found
+
+    async def endpoints(self) -> Endpoints:
+        """Where people log in.
+
+        Raises:
+            Unavailable: ``auth.unavailable``: its discovery document could not be had, or names no such pages.
+        """
+        await self._renewed(wanted=self._endpoints is not None)
+        if self._endpoints is None:
+            raise _unavailable(f"issuer {self.name} names no pages for a login")
+        return self._endpoints
+
+    async def close(self) -> None:
+        """End a fetch that is under way, and close the connections."""
+        if self._fetching is not None:
+            self._fetching.cancel()
+            await asyncio.gather(self._fetching, return_exceptions=True)
+        await self.fetcher.close()
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    async def _renewed(self, *, wanted: bool) -> None:
+        """Have what is known be young enough.
+
+        Args:
+            wanted: whether what the caller wants is among it.
+        """
         age = self._age()
-        if age is None or age >= self.settings.keys_max_age_seconds or kid not in self._keys:
+        if age is None or age >= self.settings.keys_max_age_seconds or not wanted:
             await self._fetch()
         elif age >= self.settings.keys_refresh_seconds:
             # What is known is good for now, so nobody waits; a failure shows in metrics and log.
@@ -87,19 +145,6 @@ class Provider:
         age = self._age()
         if age is None or age >= self.settings.keys_max_age_seconds:
             raise Unavailable(Reason.AUTH_UNAVAILABLE, f"issuer {self.name}: no keys that can be believed")
-        found = self._keys.get(kid)
-        if found is None:
-            raise Refused(Reason.AUTH_INVALID, f"issuer {self.name}: no such key")
-        return found
-
-    async def close(self) -> None:
-        """End a fetch that is under way, and close the connections."""
-        if self._fetching is not None:
-            self._fetching.cancel()
-            await asyncio.gather(self._fetching, return_exceptions=True)
-        await self._fetcher.close()
-
-    # --- inside ------------------------------------------------------------------------------------------------------
 
     def _age(self) -> float | None:
         """How old the keys are, in seconds since *before* they were asked for; ``None`` where there are none."""
@@ -123,35 +168,51 @@ class Provider:
 
     async def _renew(self, now: float) -> None:
         try:
-            keys = await self._read()
+            keys, endpoints = await self._read()
         except HandrailError as failure:
             self._fetches.labels(self.name, "failed").inc()
             _log.warning("keys of an issuer not fetched", issuer=self.name, detail=failure.detail)
             return
-        self._keys, self._fetched_at = keys, now
+        self._keys, self._endpoints, self._fetched_at = keys, endpoints, now
         self._fetches.labels(self.name, "good").inc()
         self._good.set_to_current_time()
 
-    async def _read(self) -> dict[str, ProviderKey]:
+    async def _read(self) -> tuple[dict[str, ProviderKey], Endpoints | None]:
         document = self._object(await self._get(f"{self.settings.issuer.rstrip('/')}/.well-known/openid-configuration"))
         # Discovery section 4.3: exactly equal, or somebody else's document was found there.
         if document.get("issuer") != self.settings.issuer:
             raise _unavailable("the discovery document names another issuer")
-        return read_jwks(await self._get(self._secure(document.get("jwks_uri"))), self.settings.algorithm)
+        keys = read_jwks(await self._get(self._secure(document, "jwks_uri")), self.settings.algorithm)
+        return keys, self._pages(document)
 
-    def _secure(self, url: object) -> str:
+    def _pages(self, document: dict[str, object]) -> Endpoints | None:
+        """Where people log in; callers with tokens need no such pages, so that they may be missing."""
+        if self.settings.login is None:
+            return None
+        try:
+            return Endpoints(
+                self._secure(document, "authorization_endpoint"),
+                self._secure(document, "token_endpoint"),
+                document.get("authorization_response_iss_parameter_supported") is True,
+            )
+        except Unavailable as failure:
+            _log.warning("nobody can log in at an issuer", issuer=self.name, detail=failure.detail)
+            return None
+
+    def _secure(self, document: dict[str, object], member: str) -> str:
         """An address that the issuer gave, if it may be asked."""
+        url = document.get(member)
         if not isinstance(url, str) or len(url) > URL_MAX:
-            raise _unavailable("the discovery document has no jwks_uri")
+            raise _unavailable(f"the discovery document has no {member}")
         parts = urlsplit(url)
         if parts.scheme != "https" and not (parts.scheme == "http" and self.settings.private_network):
-            raise _unavailable("its jwks_uri is no https:// URL")
+            raise _unavailable(f"its {member} is no https:// URL")
         if not parts.hostname or parts.username or parts.password or parts.fragment:
-            raise _unavailable("its jwks_uri has no host, or credentials")
+            raise _unavailable(f"its {member} has no host, or credentials")
         return url
 
     async def _get(self, url: str) -> bytes:
-        return await self._fetcher.get(
+        return await self.fetcher.get(
             url, timeout_seconds=self.settings.timeout_seconds, answer_max_bytes=DOCUMENT_MAX_BYTES
         )
 

@@ -6,7 +6,7 @@ Environment variables win over the file: ``HANDRAIL_SERVER__PORT=8081`` sets ``[
 
 from gateway.settings.base import Section, SettingsError
 from gateway.settings.hands import ActionSettings, BindSettings, HandSettings, JailSettings, ProcessingSettings
-from gateway.settings.identity import IdentitySettings
+from gateway.settings.identity import IdentitySettings, LoginSettings
 from gateway.settings.loading import Settings, load
 from gateway.settings.policy import (
     PolicySettings,
@@ -48,6 +48,7 @@ __all__ = [
     "JailSettings",
     "KeySettings",
     "LogSettings",
+    "LoginSettings",
     "Pkcs11Settings",
     "PlanSettings",
     "PolicySettings",

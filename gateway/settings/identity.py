@@ -13,6 +13,26 @@ PRIVILEGED = frozenset({Role.APPROVER, Role.SECURITY_ADMIN, Role.PRIVACY_OFFICER
 """Roles that a claim gives to nobody unless ``privileged_roles`` names them as well."""
 
 
+class LoginSettings(Section):
+    """People log in to the pages at this issuer (OpenID Connect, authorization code with PKCE)."""
+
+    client_id: str = Field(min_length=1, max_length=255, description="This gateway's client id at the issuer.")
+    client_secret_file: Path | None = Field(
+        None, description="File with the client's secret. Default: a public client, which has none."
+    )
+    client_authentication: Literal["client_secret_basic", "client_secret_post"] = Field(
+        "client_secret_basic", description="How the secret is sent to the issuer."
+    )
+    title: str | None = Field(None, max_length=64, description="What the button says. Default: the table's name.")
+    scopes: tuple[str, ...] = Field((), description="Scopes to ask for beside openid, such as one that gives groups.")
+    acr_values: tuple[str, ...] = Field(
+        (), description="Classes of login (acr), one of which is asked for and must be shown: a second factor, say."
+    )
+    max_age_seconds: int | None = Field(
+        None, ge=0, le=86_400, description="How long ago the person may have proved who they are. Default: any time."
+    )
+
+
 class IdentitySettings(Section):
     """An OpenID provider or OAuth authorization server whose access tokens (JWTs) callers may send."""
 
@@ -53,6 +73,7 @@ class IdentitySettings(Section):
     hands: tuple[Identifier, ...] | None = Field(
         None, description="Hands that principals made from claims may see. Default: all of the tenant."
     )
+    login: LoginSettings | None = Field(None, description="How people log in to the pages there. Default: not at all.")
     lifetime_max_seconds: int = Field(3600, ge=1, le=86_400, description="Longest exp - iat accepted.")
     clock_skew_seconds: int = Field(5, ge=0, le=5, description="Tolerated difference between clocks.")
     keys_refresh_seconds: int = Field(300, ge=10, le=86_400, description="How often its keys are fetched anew.")

@@ -47,6 +47,7 @@ class SqlDirectory(PrincipalAdmin, IssuerAdmin, SecurityKeyAdmin, LinkAdmin):
         super().__init__(engine, log, RowMacs(mac_key), clock)
         self._api_keys: Lookups[str, ApiKey] = self._lookups(self._reads.keys)
         self._links: Lookups[str, Linked] = self._lookups(self._reads.links)
+        self._links_by_id: Lookups[str, Linked] = self._lookups(self._reads.links_by_id)
         self._principals: Lookups[Name, Principal] = self._lookups(self._reads.principals)
         self._issuers: Lookups[Name, Issuer] = self._lookups(self._reads.issuers)
 
@@ -94,6 +95,14 @@ class SqlDirectory(PrincipalAdmin, IssuerAdmin, SecurityKeyAdmin, LinkAdmin):
         """
         return await self._links.get(self._name_mac(identity))
 
+    async def link_of(self, link_id: str) -> Linked | None:
+        """A link by its id: for a session that a login opened.
+
+        Raises:
+            Unavailable: the database cannot be read.
+        """
+        return await self._links_by_id.get(link_id)
+
     async def principal(self, tenant: str, principal_id: str) -> Principal:
         """A principal that is not revoked. Raises ``request.not_found``."""
         found = await self._principals.get((tenant, principal_id))
@@ -114,7 +123,7 @@ class SqlDirectory(PrincipalAdmin, IssuerAdmin, SecurityKeyAdmin, LinkAdmin):
 
     def forget(self) -> None:
         """Believe nothing that was read until now."""
-        for lookups in (self._api_keys, self._links, self._principals, self._issuers):
+        for lookups in (self._api_keys, self._links, self._links_by_id, self._principals, self._issuers):
             lookups.forget()
 
     def _lookups(self, read: Callable[[Connection, Sequence[Key]], Mapping[Key, Value]]) -> Lookups[Key, Value]:

@@ -39,6 +39,7 @@ _ISSUER_KEYS: Final = (
     .order_by(issuer_keys.c.not_before, issuer_keys.c.kid)
 )
 _LINKS: Final = select(identity_links).where(identity_links.c.name_mac.in_(bindparam("keys", expanding=True)))
+_LINKS_BY_ID: Final = select(identity_links).where(identity_links.c.link_id.in_(bindparam("keys", expanding=True)))
 _REVOKED_PART: Final = {"revoked": "", "key_revoked": "kid", "link_revoked": "link"}
 """Change -> the fact that says which part of its subject was revoked; the empty one is none: all of it."""
 _PUT_BACK: Final = "was put back from before its revocation"
@@ -98,21 +99,11 @@ class DirectoryReads:
 
     def links(self, connection: Connection, name_macs: Sequence[str]) -> dict[str, Linked]:
         """Links by the MAC of what they link, each with its principal; also revoked ones: they are not made anew."""
-        found = connection.execute(_LINKS, {"keys": list(name_macs)}).mappings().all()
-        self._revocations.read(connection, {str(row["tenant"]) for row in found})
-        rows = {row["name_mac"]: row for row in sound(found, self._verify_link)}
-        people = self.principals(connection, list({(row["tenant"], row["principal_id"]) for row in rows.values()}))
-        # A row that is not as the gateway left it stands for nobody, and is still somebody's: nobody else gets it.
-        return {
-            row["name_mac"]: Linked(
-                row["link_id"],
-                None
-                if row["name_mac"] not in rows or row["revoked_at"] is not None
-                else people.get((row["tenant"], row["principal_id"])),
-                row["kind"] == "claims",
-            )
-            for row in found
-        }
+        return self._linked(connection, _LINKS, name_macs, "name_mac")
+
+    def links_by_id(self, connection: Connection, link_ids: Sequence[str]) -> dict[str, Linked]:
+        """The same by the links' ids."""
+        return self._linked(connection, _LINKS_BY_ID, link_ids, "link_id")
 
     def principals(self, connection: Connection, names: Sequence[Name]) -> dict[Name, Principal]:
         """Principals that are not revoked."""
@@ -208,6 +199,24 @@ class DirectoryReads:
         return [(row, held[row["issuer_id"]]) for row in rows]
 
     # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _linked(self, connection: Connection, query: Select[Any], keys: Sequence[str], by: str) -> dict[str, Linked]:
+        found = connection.execute(query, {"keys": list(keys)}).mappings().all()
+        self._revocations.read(connection, {str(row["tenant"]) for row in found})
+        rows = {row["link_id"]: row for row in sound(found, self._verify_link)}
+        people = self.principals(connection, list({(row["tenant"], row["principal_id"]) for row in rows.values()}))
+        # A row that is not as the gateway left it stands for nobody, and is still somebody's: nobody else gets it.
+        return {
+            row[by]: Linked(
+                row["link_id"],
+                None
+                if row["link_id"] not in rows or row["revoked_at"] is not None
+                else people.get((row["tenant"], row["principal_id"])),
+                row["kind"] == "claims",
+                row["source"],
+            )
+            for row in found
+        }
 
     def _verify_principal(self, row: Mapping[str, Any]) -> None:
         self._macs.verify_row(principals, row)

@@ -103,11 +103,13 @@ class Linked:
 
     Attributes:
         by_claims: whether the claims of each token say what the principal may do with it.
+        source: the issuer's URL.
     """
 
     link_id: str
     principal: Principal | None
     by_claims: bool
+    source: str
 
 
 @dataclass(frozen=True, slots=True)

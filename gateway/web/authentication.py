@@ -34,7 +34,7 @@ PAGE_PATHS: Final = frozenset(
         "/assets/icon.svg",
     }
 )
-PAGE_PREFIX: Final = "/approvals/"
+PAGE_PREFIXES: Final = ("/approvals/", "/login/")
 """Pages for people, which have a login of their own (``gateway.console``) and take none of the API's. Its table of
 pages must agree, and no route of the API may be among them (tested)."""
 
@@ -72,7 +72,7 @@ def is_open(path: str) -> bool:
 
 def is_page(path: str) -> bool:
     """Whether ``path`` is one of the pages for people."""
-    return path in PAGE_PATHS or path.startswith(PAGE_PREFIX)
+    return path in PAGE_PATHS or path.startswith(PAGE_PREFIXES)
 
 
 async def authenticate(scope: Scope) -> Principal:

@@ -41,6 +41,10 @@ class RealProvider:
         """Have it put other claims into the tokens of a client from now on."""
         await self._tell({"claims": claims})
 
+    async def group(self, **groups: list[str]) -> None:
+        """Have people be in other groups from now on."""
+        await self._tell({"groups": groups})
+
     async def machine(self, client: str = "machine") -> dict[str, Any]:
         """A token by client credentials (RFC 6749 section 4.4)."""
         async with httpx2.AsyncClient() as http:
@@ -115,12 +119,15 @@ async def running(
     *,
     claims: dict[str, Any] | None = None,
     callback: str = CALLBACK,
+    groups: dict[str, list[str]] | None = None,
     lifetime_seconds: int = 300,
 ) -> AsyncIterator[RealProvider]:
     """Start the provider and end it.
 
     Args:
         claims: client -> claims of its access tokens.
+        callback: where the code flow leads back to.
+        groups: person -> groups in their ID token, for the scope ``groups``.
     """
     own = ROOT / ".tools" / "node" / "bin" / "node"
     node = str(own) if own.exists() else shutil.which("node") or ""
@@ -134,6 +141,7 @@ async def running(
         "lifetime_seconds": lifetime_seconds,
         "scopes": ["handrail"],
         "claims": claims or {},
+        "groups": groups or {},
         "clients": [
             {**machine, "client_id": "machine"},
             {**shared, "client_id": "app", "grant_types": ["authorization_code"], "redirect_uris": [callback]},

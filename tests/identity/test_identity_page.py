@@ -18,7 +18,7 @@ BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
 
 def test_the_settings_on_the_page_are_good() -> None:
     found = [tomllib.loads(block)["identity"]["company"] for language, block in BLOCKS if language == "toml"]
-    assert len(found) == 2
+    assert len(found) == 3
     assert all(IdentitySettings.model_validate(one) for one in found)
 
 

@@ -21,6 +21,7 @@ function start() {
     jwks: told.jwks,
     cookies: { keys: ['test'] },
     claims: { openid: ['sub'], groups: ['groups'] },
+    conformIdTokenClaims: false, // a scope's claims are in the ID token, as most company providers have it
     scopes: ['openid', 'groups', ...told.scopes],
     pkce: { required: () => true },
     features: {
