@@ -35,14 +35,14 @@ def set_(session: Session, name: Name, file: ValueFile = None) -> None:
 
 @command(app, example="secrets rotate crm-token --file crm-token.txt", good="it has the new value")
 def rotate(session: Session, name: Name, file: ValueFile = None) -> None:
-    """Put a new value in the place of the one before. Steps under way keep the old one until they end."""
+    """Put a new value in the place of the one before, which steps under way keep until they end."""
     document = session.client.rotate_secret(name, _value(session.out, file))
     session.out.show(document, lambda: session.out.line(f"{name} is rotated, version {document.get('version')}."))
 
 
 @command(app, "list", example="secrets list", good="they were listed")
 def list_(session: Session) -> None:
-    """List secrets, and the hands that name them. No value is shown."""
+    """List secrets and the hands that name them, without values."""
     found = session.client.secrets()
     session.out.show(
         {"secrets": found},
@@ -66,7 +66,7 @@ def show(session: Session, name: Name) -> None:
 
 @command(app, example="secrets remove crm-token --yes", good="it is gone")
 def remove(session: Session, name: Name, yes: Yes = False) -> None:
-    """Forget a secret. Hands that name it fail from then on."""
+    """Forget a secret: hands that name it fail from then on."""
     if not yes:
         ask_for("remove", session.out, to=f"forget {name}", unasked="Give --yes.")
     document = session.client.remove_secret(name)
