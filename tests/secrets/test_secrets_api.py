@@ -6,10 +6,18 @@ from typing import Any
 
 import httpx2
 import pytest
+from jsonschema_rs import Draft202012Validator
 
+from gateway.web.openapi import openapi
+from gateway.web.routes import TABLE
 from tests.canaries import Canaries
 from tests.secrets.world import Api, World, opened
-from tests.web.test_end_to_end import check
+
+COMPONENTS = openapi(TABLE, "1.0", "http://127.0.0.1")["components"]
+
+
+def check(schema: str, value: Any) -> None:
+    Draft202012Validator({"$ref": f"#/components/schemas/{schema}", "components": COMPONENTS}).validate(value)
 
 
 @pytest.fixture
