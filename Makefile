@@ -65,7 +65,7 @@ rego: install ## opa check, fmt and test, regal lint, and the check of a gateway
 pytest: install ## The tests
 	@$(BIN)/python -m pytest $(PYTEST_FLAGS)
 
-tools: ## Build OPA, Regal, litewitness and Tessera's fsck into .tools from their pinned Go modules
+tools: ## Put OPA, Regal, litewitness, Tessera's fsck and OpenBao into .tools, pinned
 	@.ci/tools
 
 bench: install ## Measure a governed step against a bare proxy hop

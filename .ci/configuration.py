@@ -14,6 +14,7 @@ from pydantic_core import PydanticUndefined
 
 from gateway.settings import (
     ActionSettings,
+    AwsKmsSettings,
     BindSettings,
     HandSecretSettings,
     HandSettings,
@@ -25,6 +26,7 @@ from gateway.settings import (
     SecretStoreSettings,
     Section,
     Settings,
+    TransitSettings,
     WebhookSettings,
     WitnessSettings,
 )
@@ -70,6 +72,20 @@ PKCS11 = """\
 
 A PKCS#11 token in which private keys are made and stay: see [key stores](key-stores.md#pkcs11). Needs the extra
 `pkcs11`.
+"""
+
+TRANSIT = """\
+## [keys.transit]
+
+A Transit engine in which private keys are made and stay, or whose key wraps the data root: see
+[key stores](key-stores.md#transit). Needs no extra.
+"""
+
+AWS_KMS = """\
+## [keys.aws_kms]
+
+AWS KMS, for the same two uses: see [key stores](key-stores.md#aws-kms). Needs the extra `aws`; credentials are found as
+the AWS tools find them.
 """
 
 IDENTITY = """\
@@ -143,12 +159,14 @@ def document() -> str:
         section = field.annotation
         if isinstance(section, type) and issubclass(section, Section):
             variables = f"HANDRAIL_{name.upper()}__"
-            inner = {"remote", "witnesses", "pkcs11", "stores"}
+            inner = {"remote", "witnesses", "pkcs11", "transit", "aws_kms", "stores"}
             parts += [f"## [{name}]\n", f"{_doc(section)}\n", _table(section, variables, skip=inner)]
             if "remote" in section.model_fields:
                 parts += [REMOTE, _table(RemoteSettings, f"{variables}REMOTE__")]
             if "pkcs11" in section.model_fields:
                 parts += [PKCS11, _table(Pkcs11Settings, f"{variables}PKCS11__")]
+                parts += [TRANSIT, _table(TransitSettings, f"{variables}TRANSIT__")]
+                parts += [AWS_KMS, _table(AwsKmsSettings, f"{variables}AWS_KMS__")]
             if "stores" in section.model_fields:
                 parts += [SECRET_STORES, _table(SecretStoreSettings, None)]
             if "witnesses" in section.model_fields:

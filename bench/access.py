@@ -119,7 +119,7 @@ async def prepare(settings: Settings) -> tuple[Signer, dict[str, str]]:
             NewPrincipal("admin", ["security_admin", "operator"]),
         ]
         added = await gateway.directory.bootstrap(people)
-        tokens = {view["principal"]["id"]: view["api_key"]["token"] for view in added}
+        tokens = {view["principal"]["id"]: str(view["api_key"]["token"]) for view in added}
         admin = await gateway.directory.authenticate(tokens["admin"], time.time())
         key = SigningKey.generate()
         await gateway.directory.add_issuer(admin, "bench", dict(key.public.public_jwk()), ["agent"])

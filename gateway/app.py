@@ -23,7 +23,9 @@ from audit.witnesses import Witnesses
 from gateway import key_stores, rollout, witness_gauges
 from gateway.approval_upkeep import ApprovalUpkeep
 from gateway.approvals import Approvals
+from gateway.backup_gauge import BackupGauge
 from gateway.callers import Callers
+from gateway.dual_control import Thresholds
 from gateway.entries import EntryDraft, EntryType
 from gateway.evidence import Evidence
 from gateway.exports import Exports
@@ -46,7 +48,6 @@ from gateway.policy.recall import Recall
 from gateway.policy.reloading import EventKind, PolicyEvent
 from gateway.ports import Append
 from gateway.privacy import Privacy
-from gateway.proposals import Proposals
 from gateway.pulling import Pulling
 from gateway.reasons import Reason
 from gateway.secrets.broker import Broker
@@ -55,17 +56,20 @@ from gateway.secrets.opening import open_stores
 from gateway.secrets.sealed import LABEL, SealedSecrets
 from gateway.service import Gateway, trust_document
 from gateway.settings import SecretStoreSettings, Settings
+from gateway.signing import SignedProposals
 from gateway.store.bundles import SqlBundles
 from gateway.store.freezes import SqlFreezes
 from gateway.store.outbox import SqlOutbox
 from gateway.store.past import SqlPast
 from gateway.store.personal import Personal
 from gateway.store.plans import SqlPlans
+from gateway.store.proposal_signatures import SqlSignatures
 from gateway.store.proposals import SqlProposals
 from gateway.store.receipts import SqlReceipts
 from gateway.store.sessions import SqlSessions
 from gateway.store.trials import SqlTrials
 from gateway.telemetry import Metrics, tracer
+from gateway.trust_changes import TrustChanges
 from gateway.two_person import Kind
 from gateway.webhooks.delivery import Deliveries, Webhook
 from gateway.webhooks.messages import listeners
@@ -105,8 +109,9 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
     key_history = KeyHistory(log, keyset, clock)
     witnesses = Witnesses.open(settings.log, log, log.cosigned, courier, clock)
     witness_gauges.measure(metrics, witnesses)
-    directory = Callers(engine, log, root.derive("directory rows"), clock)
+    directory = Callers(engine, log, root.derive("directory rows"), log.names, clock)
     directory.connectors = keyset
+    directory.thresholds = Thresholds(settings.proposals.principals_threshold, settings.proposals.issuers_threshold)
     directory.bearers = Bearers(_providers(settings, metrics), directory)
     jail = Jail(settings.jail, home)
     hands, secrets = _hands(settings, jail, engine, log, root, clock)
@@ -138,7 +143,19 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         clock=clock,
     )
     reader = Reader(engine)
-    proposals = Proposals(
+    trust_changes = TrustChanges(directory)
+    freezing = Freezing(
+        log=log,
+        payloads=log,
+        store=SqlFreezes(engine, root.derive("freezes"), gateway_id),
+        journal=FreezeJournal(home),
+        directory=directory,
+        metrics=metrics,
+        declared=hands.declared,
+        rest=hands.rest,
+        clock=clock,
+    )
+    proposals = trust_changes.proposals = SignedProposals(
         log=log,
         store=SqlProposals(engine, root.derive("proposal rows")),
         directory=directory,
@@ -146,7 +163,12 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         jws=jws,
         ttl_seconds=settings.proposals.ttl_seconds,
         clock=clock,
-        handlers={Kind.POLICY_ACTIVATE: lifecycle},
+        check_acts=freezing.check_acts,
+        handlers={Kind.POLICY_ACTIVATE: lifecycle, Kind.FREEZE_LIFT: freezing},
+        signatures=SqlSignatures(engine, root.derive("signature rows")),
+        payloads=log,
+        changing=trust_changes,
+        look=freezing.refresh,
     )
     staged = rollout.build(
         policy,
@@ -163,19 +185,6 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
     spans = tracer(settings.telemetry)
     outbox = SqlOutbox(engine, gateway_id, listeners(settings), root.derive("outbox rows"))
     store = SqlPlans(engine, gateway_id, root.derive("step rows"), outbox)
-    freezing = Freezing(
-        log=log,
-        payloads=log,
-        store=SqlFreezes(engine, root.derive("freezes"), gateway_id),
-        journal=FreezeJournal(home),
-        directory=directory,
-        metrics=metrics,
-        declared=hands.declared,
-        rest=hands.rest,
-        clock=clock,
-    )
-    proposals.handlers[Kind.FREEZE_LIFT] = freezing
-    proposals.check_acts = freezing.check_acts
     pipeline = Pipeline(
         settings=settings,
         log=log,
@@ -202,7 +211,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
     locks = PlanLocks()
     approvals = Approvals(pipeline, locks)
     eraser = make_eraser(settings.eraser_url)
-    personal = Personal(engine, root.derive("directory rows"), root.derive("step rows"))
+    personal = Personal(engine, log.names, root.derive("directory rows"))
     privacy = Privacy(
         log=log,
         reader=reader,
@@ -245,6 +254,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         approval_upkeep=ApprovalUpkeep(pipeline, locks),
         deliveries=deliveries,
         proposals=proposals,
+        trust_changes=trust_changes,
         rollout=staged,
         freezing=freezing,
         lifecycle=lifecycle,
@@ -265,6 +275,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
             controls={str(kind): ids for kind, ids in load_controls().ids.items()},
             clock=clock,
         ),
+        backup_gauge=BackupGauge(log, metrics),
         metrics=metrics,
         tracer=spans,
         clock=clock,

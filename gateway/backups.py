@@ -20,10 +20,9 @@ from audit import restore as restoring
 from audit.backup import Manifest, Progress, nothing, refuse_existing
 from audit.checkpoint import VerifierKey, sign_note
 from audit.controls import load as load_controls
-from audit.entry import format_time
 from audit.errors import BackupRefused, LogUnavailable, LogUncertain
 from audit.post_quantum import PostQuantumKey
-from gateway import key_stores
+from gateway import key_services, key_stores
 from gateway.app import build
 from gateway.canonical import b64url_decode
 from gateway.entries import EntryDraft, EntryType
@@ -34,12 +33,17 @@ from gateway.service import SYSTEM_ACTOR, Gateway
 from gateway.settings import Settings
 from gateway.store.tables import plans, sessions, signing_keys
 from gateway.store.tables import secrets as sealed_secrets
+from gateway.times import format_time
 from keys.entries import drafts
 
 _TRIES: Final = 5
 """Of one append, beside a gateway that writes too."""
 KEPT_APART: Final = ("keys", "epochs", "master.key", "root.key", "gateway-id")
 """What of a home no backup holds, and ``--keys`` copies to another place."""
+
+
+class HomeUnfit(BackupRefused):
+    """The home or the configuration that a command was given is not a whole gateway's: a key or the log is missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +96,7 @@ def restore(
     _must_have_master(settings)
     if settings.keys.store != "file":
         # They lay in the database that is to be replaced.
-        raise BackupRefused(
+        raise HomeUnfit(
             'restore with [keys] store = "file" and the copy of the keys that "backup create --keys" made; afterwards '
             "'handrail keys carry' puts them into the new database"
         )
@@ -225,7 +229,7 @@ def _sign_checkpoint(gateway: Gateway, origin: str, text: str) -> str:
 def _keys(settings: Settings, directory: Path, trusted: Sequence[str]) -> list[VerifierKey]:
     """Who may have signed a backup: the keys of this home under each name that it claims, and the given ones."""
     keys = [VerifierKey.parse(text) for text in trusted]
-    if (settings.keys.store != "file" or (settings.home / "keys").is_dir()) and _has_master(settings):
+    if (settings.keys.store != "file" or (settings.home / "keys").is_dir()) and key_services.has_wrapper(settings):
         gateway = build(settings)
         try:
             gateway.keyset.reload()
@@ -234,7 +238,7 @@ def _keys(settings: Settings, directory: Path, trusted: Sequence[str]) -> list[V
         finally:
             asyncio.run(gateway.close())
     if not keys:
-        raise BackupRefused(f"{settings.home}: no keys to check the backup with; give a trust document")
+        raise HomeUnfit(f"{settings.home}: no keys to check the backup with; give a trust document")
     return keys
 
 
@@ -242,15 +246,11 @@ def _must_be_there(settings: Settings) -> None:
     """Making a home or a file where none is would make an empty log and back that up."""
     _must_have_master(settings)
     if settings.database.url is None and not (settings.home / "handrail.db").is_file():
-        raise BackupRefused(f"{settings.home}: there is no log there")
+        raise HomeUnfit(f"{settings.home}: there is no log there")
 
 
 def _must_have_master(settings: Settings) -> None:
-    if not _has_master(settings):
-        raise BackupRefused(f"{settings.home}: there is no master key")
+    if not key_services.has_wrapper(settings):
+        raise HomeUnfit(f"{settings.home}: there is no master key")
     if not settings.root_file.is_file():
-        raise BackupRefused(f"{settings.root_file}: there is no data root; rows and keys hold under the old one alone")
-
-
-def _has_master(settings: Settings) -> bool:
-    return key_stores.has_master(settings)
+        raise HomeUnfit(f"{settings.root_file}: there is no data root; rows and keys hold under the old one alone")

@@ -1,6 +1,6 @@
 """Who calls and who signs plans: the directory, callers whom others vouch for, and the gateway's own ingresses."""
 
-from gateway.errors import Refused
+from gateway.errors import Absent, Refused
 from gateway.identity.bearers import Bearers, tenants_of
 from gateway.model import CONNECTOR_PREFIX, Issuer, Principal
 from gateway.permissions import Permission, require
@@ -53,11 +53,14 @@ class Callers(SqlDirectory):
             Refused: as :meth:`link`; ``request.not_found`` for an issuer that vouches for nobody of the actor's tenant.
         """
         require(actor, Permission.PRINCIPALS_MANAGE)
+        return await self.link(actor, principal_id, self.identity(actor.tenant, issuer, subject))
+
+    def identity(self, tenant: str, issuer: str, subject: str) -> Identity:
+        """A subject of a configured issuer. Raises ``request.not_found`` where it vouches for nobody of the tenant."""
         provider = self.bearers.source_of(issuer)
-        if provider is None or actor.tenant not in tenants_of(provider.settings):
-            raise Refused(Reason.REQUEST_NOT_FOUND, "no such issuer")
-        identity = Identity(TOKEN, actor.tenant, provider.settings.issuer, subject)
-        return await self.link(actor, principal_id, identity)
+        if provider is None or tenant not in tenants_of(provider.settings):
+            raise Absent("issuer", issuer)
+        return Identity(TOKEN, tenant, provider.settings.issuer, subject)
 
     async def attests_request(self, tenant: str, issuer_id: str) -> bool:
         """Whether an issuer may attest a user's words, now; one that is gone may not."""

@@ -52,6 +52,7 @@ class EntryType(StrEnum):
     SHADOW_ENDED = "SHDEND"
     CANARY_STOPPED = "CNRSTP"
     PROPOSAL_MADE = "PRPMAD"
+    PROPOSAL_SIGNED = "PRPSGN"
     PROPOSAL_ACTIVATED = "PRPACT"
     PROPOSAL_WITHDRAWN = "PRPWDR"
     PROPOSAL_EXPIRED = "PRPEXP"
@@ -164,6 +165,7 @@ STANDING: Final = frozenset(
         EntryType.SHADOW_ENDED,
         EntryType.CANARY_STOPPED,
         EntryType.PROPOSAL_MADE,
+        EntryType.PROPOSAL_SIGNED,
         EntryType.PROPOSAL_ACTIVATED,
         EntryType.PROPOSAL_WITHDRAWN,
         EntryType.PROPOSAL_EXPIRED,

@@ -1,6 +1,5 @@
 """Where the gateway's keys and the data root lie, as the settings say. Blocking."""
 
-import os
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Final
@@ -11,18 +10,14 @@ from sqlalchemy.exc import SQLAlchemyError
 from audit import history
 from audit.database import make_engine, unusable
 from audit.tables import payloads
-from gateway.ports import Purpose
-from gateway.secret_files import read_secret
+from gateway import key_services
 from gateway.settings import Settings
 from gateway.store.tables import metadata, secrets, signing_keys
-from keys.errors import KeyUnavailable
+from keys.errors import KeyStoreAway, KeyUnavailable
 from keys.stores import KeyStore
 from keys.stores.database import DatabaseKeyStore, Rows
 from keys.stores.file import FileKeyStore, Files
-from keys.stores.halves import ByPurpose
-from keys.stores.master import VARIABLE, MasterKey
-from keys.stores.pkcs11 import Token
-from keys.stores.root import DataRoot, Derives, Masters, make_root
+from keys.stores.root import DataRoot, Derives, make_root
 from keys.stores.root import open_root as open_file
 from keys.stores.sealed import Revoked, SealedKeyStore, nothing_known
 
@@ -53,7 +48,7 @@ class Revocations:
             with self._engine.connect() as connection:
                 return history.revoked_keys(connection)
         except SQLAlchemyError as exc:
-            raise KeyUnavailable(f"the log cannot be asked which keys were revoked: {type(exc).__name__}") from None
+            raise KeyStoreAway(f"the log cannot be asked which keys were revoked: {type(exc).__name__}") from None
 
 
 def recorded(engine: Engine) -> Revoked:
@@ -61,26 +56,6 @@ def recorded(engine: Engine) -> Revoked:
     revocations = Revocations(engine)
     revocations.listen()
     return revocations
-
-
-def has_master(settings: Settings) -> bool:
-    """Whether a master key is there."""
-    return VARIABLE in os.environ or settings.master_key_file.is_file()
-
-
-def masters(settings: Settings, *, make: bool = False) -> Masters:
-    """The master key, and the one before it where that is given.
-
-    Args:
-        make: make the master key where it is missing; beside a root, only once the one before opened it.
-
-    Raises:
-        KeyUnavailable: one cannot be read; MasterKeyUnsafe among them.
-    """
-    previous = MasterKey.load_previous(settings.keys.master_key_previous_file)
-    if make and previous is not None and settings.root_file.exists() and not has_master(settings):
-        open_file(settings.root_file, Masters(previous))
-    return Masters(MasterKey.load(settings.master_key_file, make=make), previous)
 
 
 def is_new(settings: Settings) -> bool:
@@ -101,7 +76,7 @@ def open_root(settings: Settings, *, make: bool = False) -> DataRoot:
     """
     file = settings.root_file
     if file.exists():
-        return open_file(file, masters(settings))
+        return open_file(file, key_services.wrappers(settings))
     sealed = next((path for path in _sealed(settings) if path.exists()), None)
     if sealed is not None:
         raise KeyUnavailable(f"{file} is missing, and {sealed} is sealed under it: put it back from where it is kept")
@@ -114,7 +89,7 @@ def open_root(settings: Settings, *, make: bool = False) -> DataRoot:
             f"{file} is missing, and {held} holds rows that need it: put it back from where it is kept, or set "
             "HANDRAIL_HOME and keys.root_file to where it lies; only a new database takes a new root"
         )
-    return make_root(file, masters(settings, make=True).current)
+    return make_root(file, key_services.wrappers(settings, make=True).current)
 
 
 def open_store(
@@ -128,7 +103,7 @@ def open_store(
     Raises:
         KeyUnavailable: it cannot be used.
     """
-    halves = _halves(settings)
+    halves = key_services.halves(settings)
     if settings.keys.store == "database":
         return DatabaseKeyStore(engine(), root, halves, revoked)
     return FileKeyStore(settings.home / "keys", root, halves, revoked)
@@ -136,29 +111,7 @@ def open_store(
 
 def open_keys(settings: Settings, root: Derives) -> None:
     """Open each key file, as a start does. Raises ``KeyUnavailable`` naming the first that does not open."""
-    FileKeyStore(settings.home / "keys", root, _halves(settings)).load()
-
-
-def try_token(settings: Settings) -> None:
-    """Log in to the token, where one is configured. Raises ``KeyUnavailable`` or ``SettingsError``."""
-    token = _token(settings)
-    if token is not None:
-        token.log_in()
-        token.close()
-
-
-def _halves(settings: Settings) -> ByPurpose:
-    token, configured = _token(settings), settings.keys.pkcs11
-    if token is None or configured is None:
-        return ByPurpose()
-    return ByPurpose({Purpose(name): token for name in configured.purposes}, [token])
-
-
-def _token(settings: Settings) -> Token | None:
-    configured = settings.keys.pkcs11
-    if configured is None:
-        return None
-    return Token(configured.module, configured.token, read_secret(configured.pin_file, "keys.pkcs11.pin_file"))
+    FileKeyStore(settings.home / "keys", root, key_services.halves(settings)).load()
 
 
 def carry(settings: Settings, root: Derives, engine: Engine) -> int:
@@ -176,7 +129,7 @@ def carry(settings: Settings, root: Derives, engine: Engine) -> int:
     source, target = (files, rows) if settings.keys.store == "database" else (rows, files)
     with source.lock(), target.lock():
         # What does not open here would open nowhere, and an older copy would be an older copy there.
-        SealedKeyStore(source, root, _halves(settings), recorded(engine)).load()
+        SealedKeyStore(source, root, key_services.halves(settings), recorded(engine)).load()
         documents = source.read_all()
         there = dict(target.read_all())
         strange = sorted(kid for kid in there if there[kid] != dict(documents).get(kid))

@@ -96,6 +96,7 @@ class Reason(StrEnum):
     PROPOSAL_CLOSED = "proposal.closed"
     PROPOSAL_EXPIRED = "proposal.expired"
     PROPOSAL_OUTDATED = "proposal.outdated"
+    PROPOSAL_REQUIRED = "proposal.required"
     # freezes
     FREEZE_ACTIVE = "freeze.active"
     # 6 credential, record
@@ -123,6 +124,8 @@ class Reason(StrEnum):
     LIMIT_APPROVALS = "limit.approvals"
     LIMIT_LOGINS = "limit.logins"
     LIMIT_NOTICES = "limit.notices"
+    LIMIT_READS = "limit.reads"
+    LIMIT_REPORTS = "limit.reports"
     # anywhere
     OVERLOADED = "gateway.overloaded"
     INTERNAL = "gateway.internal"
@@ -205,6 +208,7 @@ TEXTS: Final[dict[Reason, str]] = {
     Reason.PROPOSAL_CLOSED: "The proposal was already decided.",
     Reason.PROPOSAL_EXPIRED: "Nobody activated the proposal in time.",
     Reason.PROPOSAL_OUTDATED: "What the proposal rests on has changed; propose it again.",
+    Reason.PROPOSAL_REQUIRED: "One person alone may not make this change: several security admins have to sign it.",
     Reason.FREEZE_ACTIVE: "This is frozen: somebody stopped it, and two people have to lift that.",
     Reason.CREDENTIAL_REFUSED: "No credential could be issued for this step.",
     Reason.LOG_UNAVAILABLE: "The audit log cannot be written, so nothing runs.",
@@ -228,6 +232,8 @@ TEXTS: Final[dict[Reason, str]] = {
     Reason.LIMIT_APPROVALS: "You have as many open approval requests as one principal may.",
     Reason.LIMIT_LOGINS: "Too many logins were tried from where you are; wait a minute.",
     Reason.LIMIT_NOTICES: "Too many notices came from where you are; wait a minute.",
+    Reason.LIMIT_READS: "You read the log faster than one reader may.",
+    Reason.LIMIT_REPORTS: "A report of yours is in the making; take it, or end it, before you ask for another.",
     Reason.OVERLOADED: "The gateway is busy; try again later.",
     Reason.INTERNAL: "Something went wrong inside the gateway.",
 }
@@ -256,12 +262,18 @@ class Conflict(StrEnum):
     SHADOW_OTHER = "shadow.other"
     SHADOW_MEANWHILE = "shadow.meanwhile"
     PROPOSAL_EXISTS = "proposal.exists"
+    PROPOSAL_OPEN = "proposal.open"
+    COUNTED = "proposal.counted"
+    NOT_COUNTED = "proposal.not_counted"
+    SIGNED = "proposal.signed"
     STEP_DECIDED = "step.decided"
     REQUEST_DECIDED = "approval.decided"
     RECORD_CHANGED = "record.changed"
     PLANS_UNDER_WAY = "plans.under_way"
     ONESELF = "erasure.oneself"
     EXPORT_OTHER = "export.other"
+    EXPORT_KEYS = "export.keys"
+    EXPORT_ENDING = "export.ending"
     LINK_TAKEN = "link.taken"
     FREEZE_ONESELF = "freeze.oneself"
     SECRET_EXISTS = "secret.exists"
@@ -288,6 +300,10 @@ CONFLICTS: Final[Mapping[Conflict, str]] = {
     Conflict.SHADOW_OTHER: "Another bundle is shadowed.",
     Conflict.SHADOW_MEANWHILE: "Somebody else started a shadow at the same moment.",
     Conflict.PROPOSAL_EXISTS: "This proposal was taken in before: it was sent twice.",
+    Conflict.PROPOSAL_OPEN: "A proposal about the same is open: have it decided, or withdraw it, first.",
+    Conflict.COUNTED: "This proposal takes effect when enough people have signed it; nobody activates it.",
+    Conflict.NOT_COUNTED: "This proposal is activated by a second person; nobody signs it.",
+    Conflict.SIGNED: "You signed this proposal before, and a person counts once.",
     Conflict.STEP_DECIDED: "The step was let go or ended before.",
     Conflict.REQUEST_DECIDED: "The approval request was answered, or judged anew, elsewhere.",
     Conflict.PLANS_UNDER_WAY: "The person is revoked, and plans of theirs are still under way: ask again in a moment.",
@@ -298,6 +314,8 @@ CONFLICTS: Final[Mapping[Conflict, str]] = {
     Conflict.SECRET_EXISTS: "There is a secret of that name already: rotate it.",
     Conflict.SECRET_CHANGED: "Others change secrets of the tenant at this moment.",
     Conflict.EXPORT_OTHER: "The export begins with other bytes now than the ones that you have of it.",
+    Conflict.EXPORT_KEYS: "A key of the gateway has changed since the export was begun: it has to be begun anew.",
+    Conflict.EXPORT_ENDING: "What you have reaches into the manifest, which is made anew: go on where that begins.",
 }
 """Cause -> the one sentence a client may see."""
 

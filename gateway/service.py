@@ -19,6 +19,7 @@ from audit.reader import Reader
 from audit.witnesses import Witnesses
 from gateway.approval_upkeep import ApprovalUpkeep
 from gateway.approvals import Approvals
+from gateway.backup_gauge import BackupGauge
 from gateway.callers import Callers
 from gateway.errors import HandrailError
 from gateway.evidence import Evidence
@@ -34,16 +35,17 @@ from gateway.pipeline import Pipeline
 from gateway.policy.reloading import ReloadingEngine
 from gateway.ports import Append, Purpose
 from gateway.privacy import Privacy
-from gateway.proposals import Proposals
 from gateway.pulling import Pulling
 from gateway.reasons import Reason
 from gateway.recovery import recover
 from gateway.rollout import Rollout
 from gateway.secrets.kept import SecretsKept
 from gateway.settings import Settings
+from gateway.signing import SignedProposals
 from gateway.store.plans import forget_replays
 from gateway.store.sessions import SqlSessions
 from gateway.telemetry import Metrics, Tracer
+from gateway.trust_changes import TrustChanges
 from gateway.webhooks.delivery import Deliveries
 from hand_adapters.jail import Jail
 from hand_adapters.registry import Registry
@@ -86,7 +88,8 @@ class Gateway:
     approvals: Approvals
     approval_upkeep: ApprovalUpkeep
     deliveries: Deliveries
-    proposals: Proposals
+    proposals: SignedProposals
+    trust_changes: TrustChanges
     rollout: Rollout
     freezing: Freezing
     lifecycle: Lifecycle
@@ -96,6 +99,7 @@ class Gateway:
     eraser: Engine
     epochs: EpochKeys
     exports: Exports
+    backup_gauge: BackupGauge
     metrics: Metrics
     tracer: Tracer
     clock: Callable[[], float]
@@ -205,6 +209,7 @@ class Gateway:
         def forget() -> None:
             with contextlib.suppress(RuntimeError):  # the loop is closed, and with it all that was remembered
                 loop.call_soon_threadsafe(self.pipeline.contexts.forget_all)
+                loop.call_soon_threadsafe(self.directory.forget)
 
         return forget
 
@@ -229,6 +234,7 @@ class Gateway:
                 "purge payloads": self.privacy.purge,
                 "look after messages": self._look_after_messages,
                 "forget secrets": self._forget_secrets,
+                "look for backups": self._look_for_backups,
             }
         )
 
@@ -268,6 +274,9 @@ class Gateway:
 
     async def _forget_secrets(self) -> None:
         self.secrets.broker.sweep()
+
+    async def _look_for_backups(self) -> None:
+        await self.backup_gauge.look(self.clock())
 
     async def _look_after_messages(self) -> None:
         now = self.clock()

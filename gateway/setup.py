@@ -59,6 +59,27 @@ async def initialise(settings: Settings) -> Setup:
     return Setup(settings.home, settings.log.origin, token)
 
 
+async def add_administrator(settings: Settings, principal_id: str) -> str:
+    """Add a security admin from the gateway's own machine, where too few are left to agree on one.
+
+    Returns:
+        Its API key.
+
+    Raises:
+        Refused: ``request.conflict`` for an id that ever was in use; ``request.malformed``.
+        HandrailError: where a part cannot be opened.
+    """
+    gateway = build(settings)
+    try:
+        await gateway.prepare()
+        made = await gateway.directory.add_administrator(principal_id)
+    except SQLAlchemyError as exc:
+        raise database_unusable(settings, exc) from None
+    finally:
+        await gateway.close()
+    return str(made["api_key"]["token"])
+
+
 def database_unusable(settings: Settings, error: SQLAlchemyError) -> Unavailable:
     """What a database driver said, with the address and without the password."""
     return unusable(settings.database_url, error)

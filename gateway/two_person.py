@@ -21,7 +21,7 @@ from gateway.entries import EntryType
 from gateway.errors import Malformed, Refused
 from gateway.model import DEFAULT_TENANT, Principal
 from gateway.permissions import Permission, permits
-from gateway.reasons import Reason
+from gateway.reasons import Conflict, Reason, because
 
 DOCUMENT_MAX_BYTES: Final = 16_384
 ACT_SECONDS: Final = 300
@@ -42,12 +42,19 @@ class Kind(StrEnum):
     """A bundle decides for a part of the principals. ``subject``: its digest."""
     FREEZE_LIFT = "freeze.lift"
     """What was frozen may run again. ``subject``: the freeze's id."""
+    TRUST_PRINCIPAL = "trust.principal"
+    """Who may decide gets in, gets a further credential, or goes where too few would be left. ``subject``: whom it is
+    about, by a pseudonym."""
+    TRUST_ISSUER = "trust.issuer"
+    """Whose plans are believed. ``subject``: the issuer, by a pseudonym."""
 
 
 class Act(StrEnum):
     """What was done to a proposal."""
 
     PROPOSE = "propose"
+    SIGN = "sign"
+    """One of several people agreed; of a counted kind."""
     ACTIVATE = "activate"
     WITHDRAW = "withdraw"
     EXPIRE = "expire"
@@ -79,6 +86,7 @@ _RANKS: Final = {
 AFTER: Final[Mapping[Act, ProposalStatus]] = MappingProxyType(
     {
         Act.PROPOSE: ProposalStatus.OPEN,
+        Act.SIGN: ProposalStatus.OPEN,
         Act.ACTIVATE: ProposalStatus.ACTIVATED,
         Act.WITHDRAW: ProposalStatus.WITHDRAWN,
         Act.EXPIRE: ProposalStatus.EXPIRED,
@@ -90,6 +98,7 @@ AFTER: Final[Mapping[Act, ProposalStatus]] = MappingProxyType(
 _ENTRIES: Final[Mapping[Act, EntryType]] = MappingProxyType(
     {
         Act.PROPOSE: EntryType.PROPOSAL_MADE,
+        Act.SIGN: EntryType.PROPOSAL_SIGNED,
         Act.ACTIVATE: EntryType.PROPOSAL_ACTIVATED,
         Act.WITHDRAW: EntryType.PROPOSAL_WITHDRAWN,
         Act.EXPIRE: EntryType.PROPOSAL_EXPIRED,
@@ -106,6 +115,8 @@ class Rule:
         gateway_wide: it changes something for every tenant, so only people of the gateway's own tenant may.
         standing_max_seconds: an activated one stays in force, at most so long; ``None`` where activation is one act.
         entries: act -> the type of its entry, where it is not the general one.
+        counted: it takes effect with the last of several people's signatures (``gateway.signing``), not by one other
+            person's activation.
     """
 
     propose: Permission
@@ -113,6 +124,7 @@ class Rule:
     gateway_wide: bool = False
     standing_max_seconds: int | None = None
     entries: Mapping[Act, EntryType] = field(default_factory=lambda: MappingProxyType({}))
+    counted: bool = False
 
     def entry(self, act: Act) -> EntryType:
         """The type of the entry about an act."""
@@ -143,6 +155,8 @@ RULES: Final[Mapping[Kind, Rule]] = MappingProxyType(
             Permission.FREEZES_LIFT,
             entries=MappingProxyType({Act.ACTIVATE: EntryType.UNFROZEN}),
         ),
+        Kind.TRUST_PRINCIPAL: Rule(Permission.PRINCIPALS_MANAGE, Permission.PRINCIPALS_MANAGE, counted=True),
+        Kind.TRUST_ISSUER: Rule(Permission.ISSUERS_MANAGE, Permission.ISSUERS_MANAGE, counted=True),
     }
 )
 ENTRY_TYPES: Final = frozenset(rule.entry(act) for rule in RULES.values() for act in Act)
@@ -151,7 +165,7 @@ ENTRY_TYPES: Final = frozenset(rule.entry(act) for rule in RULES.values() for ac
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """A proposal as it stands. Times are seconds since the epoch; people are principal ids.
+    """A proposal as it stands. Times are seconds since the epoch; people are pseudonyms.
 
     Attributes:
         id: 32 hexadecimal digits, chosen by who signed it.
@@ -213,8 +227,27 @@ def check_may_activate(proposal: Proposal, actor: Principal, proposer: Principal
             ``proposal.outdated`` where the proposer may not propose any more.
     """
     check_open(proposal, now)
-    if actor.id == proposal.proposed_by or (proposer is not None and actor.pseudonym == proposer.pseudonym):
+    if actor.pseudonym == proposal.proposed_by:
         raise Refused(Reason.PROPOSAL_SELF)
+    _check_permission(proposal.kind, actor, RULES[proposal.kind].activate)
+    if proposer is None or not permits(proposer, RULES[proposal.kind].propose):
+        raise Refused(Reason.PROPOSAL_OUTDATED, "the proposer may not propose any more")
+
+
+def check_may_sign(proposal: Proposal, actor: Principal, proposer: Principal | None, now: float) -> None:
+    """Whether this person may be one of those who agree to a change of a counted kind. The proposer may: proposing
+    with a key of one's own is signing, and without a signature it counts for nothing.
+
+    Args:
+        proposer: as the directory knows the proposer *now*; ``None`` where that principal is revoked or frozen.
+
+    Raises:
+        Refused: ``proposal.closed``, ``proposal.expired``, ``auth.forbidden``, or ``proposal.outdated`` where the
+            proposer may not propose any more; ``request.conflict`` for a kind that is not counted.
+    """
+    check_open(proposal, now)
+    if not RULES[proposal.kind].counted:
+        raise Refused(Reason.REQUEST_CONFLICT, "activated, not signed", **because(Conflict.NOT_COUNTED))
     _check_permission(proposal.kind, actor, RULES[proposal.kind].activate)
     if proposer is None or not permits(proposer, RULES[proposal.kind].propose):
         raise Refused(Reason.PROPOSAL_OUTDATED, "the proposer may not propose any more")
@@ -233,7 +266,7 @@ def check_may_withdraw(proposal: Proposal, actor: Principal, now: float) -> Act:
         _check_permission(proposal.kind, actor, RULES[proposal.kind].activate)
         return Act.END
     check_open(proposal, now)
-    if actor.id != proposal.proposed_by:
+    if actor.pseudonym != proposal.proposed_by:
         _check_permission(proposal.kind, actor, RULES[proposal.kind].activate)
     return Act.WITHDRAW
 

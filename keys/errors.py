@@ -23,9 +23,13 @@ class KeyUnavailable(KeysError, Unavailable):
         super().__init__(Reason.KEY_UNAVAILABLE, detail)
 
 
+class KeyStoreAway(KeyUnavailable):
+    """Where keys lie does not answer, or somebody else has it locked: trying again may help."""
+
+
 class SealBroken(KeyUnavailable):
     """A sealed document was changed, moved, sealed under another root, or is none of ours."""
 
 
 class MasterKeyUnsafe(KeyUnavailable):
-    """The master key is malformed, or others on this machine can read it."""
+    """The master key is malformed."""

@@ -71,7 +71,8 @@ class _State:
 
 
 class Keyset:
-    """Implements ``gateway.ports.Signer``. Reading and signing are thread-safe and do no I/O; what changes keys
+    """Implements ``gateway.ports.Signer``. Reading and signing are thread-safe, and do no I/O where the store encloses
+    private halves; what changes keys
     (``ensure, rotate, revoke, tick, reload``) blocks on the store and belongs in a thread.
 
     Those return the records that they changed, oldest change first, so that the caller can put them on record.

@@ -30,7 +30,9 @@ APPEND_ONLY: Final = {
 """Table -> its key columns; none where a row is no more than its key, so that replacing it changes nothing."""
 _CHANGES: Final = frozenset({"UPDATE", "DELETE"})
 _SAID_BY_THE_OWNER: Final = dict.fromkeys(("dropped_partitions", "retained_hashes"), _CHANGES | {"INSERT"})
-_KEPT: Final = dict.fromkeys(("proposal_acts", "policy_bundles", "policy_activations", "policy_shadows"), _CHANGES)
+_KEPT: Final = dict.fromkeys(
+    ("proposal_acts", "proposal_signatures", "policy_bundles", "policy_activations", "policy_shadows"), _CHANGES
+)
 WITHHELD: Final[Mapping[str, frozenset[str]]] = {
     **dict.fromkeys(APPEND_ONLY, _CHANGES),
     **_SAID_BY_THE_OWNER,

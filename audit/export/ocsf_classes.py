@@ -109,6 +109,7 @@ _BY_NAME: Final = {
     "SHADOW_ENDED": Event(_ENTITY, _DISABLE, entity="shadow"),
     "CANARY_STOPPED": Event(_ENTITY, _DISABLE, severity=_MEDIUM, entity="canary"),
     "PROPOSAL_MADE": Event(_ENTITY, _CREATE, entity="proposal"),
+    "PROPOSAL_SIGNED": Event(_ENTITY, _UPDATE, entity="proposal"),
     "PROPOSAL_ACTIVATED": Event(_ENTITY, _ACTIVATE, entity="proposal"),
     "PROPOSAL_WITHDRAWN": Event(_ENTITY, _DELETE, entity="proposal"),
     "PROPOSAL_EXPIRED": Event(_ENTITY, _DEACTIVATE, entity="proposal"),

@@ -13,7 +13,8 @@ from handrail.approvals import sign_answer
 from handrail.errors import UnexpectedReply
 from handrail.exchange import Operation, Request, delete, document_if_any, get, listed, path_of, post, text_of
 from handrail.keys import SigningKey, VerifyKey
-from handrail.proposals import check_proposal, new_binding, sign_act
+from handrail.proposals import check_proposal, check_request, new_binding, sign_act
+from handrail.times import Moment, asked_time
 from handrail.views import ApprovalPage, ApprovalView, Json, PlanView, ReceiptFile
 
 # --- plans -----------------------------------------------------------------------------------------------------------
@@ -155,8 +156,7 @@ def proposals(
     *, status: str | None = None, kind: str | None = None, after: str | None = None, limit: int | None = None
 ) -> Operation[Json]:
     """A page of proposals, newest first: ``{proposals, next}``."""
-    asked = {"status": status, "kind": kind, "after": after, "limit": limit}
-    reply = yield get("proposals", query={name: str(value) for name, value in asked.items() if value is not None})
+    reply = yield get("proposals", query={"status": status, "kind": kind, "after": after, "limit": limit})
     listed(reply, "proposals")
     return reply.document
 
@@ -198,6 +198,23 @@ def activate(shown: Json | str, key: SigningKey | None = None) -> Operation[Json
     return (yield post(body, "proposals", binding["id"], "activate")).document
 
 
+def sign_proposal(shown: Json | str, key: SigningKey | None = None) -> Operation[Json]:
+    """Agree to a change of trust: exactly the proposal passed in, or the one with that id as it is now. With enough
+    signatures it takes effect.
+
+    Raises:
+        ApprovalMismatchError: where the document or the request shown is not the one bound; nothing is signed or sent.
+    """
+    document = (yield from proposal(shown)) if isinstance(shown, str) else shown
+    binding = check_proposal(document)
+    check_request(document)
+    body: Json = {"document_sha256": binding["document_sha256"]}
+    if key is not None:
+        by, audience = text_of((yield from me()), "id"), text_of((yield from trust()), "origin")
+        body["act"] = sign_act("sign", binding, key=key, by=by, audience=audience)
+    return (yield post(body, "proposals", binding["id"], "sign")).document
+
+
 def withdraw(proposal_id: str) -> Operation[Json]:
     """Take a proposal back, or end what is in force."""
     return (yield post(None, "proposals", proposal_id, "withdraw")).document
@@ -228,8 +245,14 @@ def add_principal(
     hands: Sequence[str] | None = None,
     approval_key: VerifyKey | None = None,
     ttl_days: int | None = None,
+    own_key: str | None = None,
 ) -> Operation[Json]:
-    """Add a principal, or give an existing one a new API key. The token in the answer is shown this once."""
+    """Add a principal. The token in the answer is shown this once; a proposal in its place (it has a ``status``) waits
+    for signatures.
+
+    Args:
+        own_key: public part of an API key that the principal made (``handrail keys api``).
+    """
     body: Json = {"id": principal_id, "roles": list(roles)}
     if hands is not None:
         body["hands"] = list(hands)
@@ -237,11 +260,20 @@ def add_principal(
         body["approval_jwk"] = approval_key.public_jwk()
     if ttl_days is not None:
         body["ttl_days"] = ttl_days
+    if own_key is not None:
+        body["api_key"] = own_key
     return (yield post(body, "principals")).document
 
 
+def issue_api_key(principal_id: str, *, ttl_days: int | None = None, own_key: str | None = None) -> Operation[Json]:
+    """Give a principal another API key; see :func:`add_principal`."""
+    asked = {"ttl_days": ttl_days, "api_key": own_key}
+    body: Json = {name: value for name, value in asked.items() if value is not None}
+    return (yield post(body, "principals", principal_id, "keys")).document
+
+
 def revoke_principal(principal_id: str) -> Operation[Json]:
-    """Revoke a principal and all its API keys."""
+    """Revoke a principal and all its API keys; a proposal where too few security admins would be left."""
     return document_if_any((yield delete("principals", principal_id)))
 
 
@@ -258,6 +290,11 @@ def security_keys(principal_id: str) -> Operation[list[Json]]:
 def revoke_security_key(principal_id: str, kid: str) -> Operation[Json]:
     """Revoke one security key of a principal."""
     return document_if_any((yield delete("principals", principal_id, "security-keys", kid)))
+
+
+def name_principal(pseudonym: str, principal_id: str) -> Operation[Json]:
+    """Give an id to a principal that is known by its pseudonym alone, after a restore without its epoch keys."""
+    return (yield post({"id": principal_id}, "principals", pseudonym, "name")).document
 
 
 def links(principal_id: str) -> Operation[list[Json]]:
@@ -322,14 +359,14 @@ def rotate_key(purpose: str) -> Operation[Json]:
     return document_if_any((yield post(None, "keys", purpose, "rotate")))
 
 
-def revoke_key(kid: str, compromised_at: int | None = None) -> Operation[Json]:
+def revoke_key(kid: str, compromised_at: Moment | None = None) -> Operation[Json]:
     """Revoke one of the gateway's keys: nothing signed by it is believed from then on.
 
     Args:
-        compromised_at: since when it may be in wrong hands, seconds since the epoch: what it signed about entries of
-            the log that a checkpoint covered before goes on being believed.
+        compromised_at: since when it may be in wrong hands: what it signed about entries of the log that a checkpoint
+            covered before goes on being believed.
     """
-    body = None if compromised_at is None else {"compromised_at": compromised_at}
+    body = None if compromised_at is None else {"compromised_at": asked_time(compromised_at)}
     return document_if_any((yield post(body, "keys", kid, "revoke")))
 
 
@@ -420,15 +457,14 @@ def policy_canary() -> Operation[Json]:
 
 
 def evaluations(
-    *, since: int | None = None, until: int | None = None, after: int | None = None, limit: int | None = None
+    *, since: Moment | None = None, until: Moment | None = None, after: int | None = None, limit: int | None = None
 ) -> Operation[bytes]:
     """A page of recorded policy evaluations as lines of JSON: one evaluation a line, the last says where to go on.
 
-    They hold the arguments of real calls. Times are seconds since the epoch.
+    They hold the arguments of real calls.
     """
     asked = {"since": since, "until": until, "after": after, "limit": limit}
-    query = {name: str(value) for name, value in asked.items() if value is not None}
-    reply = yield get("policy", "evaluations", query=query)
+    reply = yield get("policy", "evaluations", query=asked)
     if reply.media_type != "application/x-ndjson":
         raise UnexpectedReply(reply.status, "the answer is not lines of JSON")
     return reply.body

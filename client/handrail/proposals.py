@@ -1,5 +1,6 @@
 """Propose a change, or activate somebody else's, with one's own key over exactly the document that was shown."""
 
+import hashlib
 import re
 import secrets
 import time
@@ -9,10 +10,11 @@ from typing import Any, Final, Literal
 from handrail import jws
 from handrail.errors import ApprovalMismatchError, MalformedError
 from handrail.keys import SigningKey
-from handrail.strict import sha256_canonical
+from handrail.strict import canonical, sha256_canonical
 
 LIFETIME_SECONDS: Final = 300
 _ID: Final = re.compile(r"[0-9a-f]{32}")
+_SALT: Final = re.compile(r"[0-9a-f]{32}")
 _BINDING: Final = ("id", "kind", "tenant", "subject", "document_sha256")
 
 
@@ -50,11 +52,33 @@ def check_proposal(proposal: Mapping[str, Any]) -> dict[str, str]:
         raise ApprovalMismatchError("document_sha256", "the document shown is not the one that would be activated")
     if _ID.fullmatch(str(binding["id"])) is None:
         raise ApprovalMismatchError("id", "not the id of a proposal")
+    if "request" in proposal:
+        check_request(proposal)
     return {name: str(value) for name, value in binding.items()}
 
 
+def check_request(proposal: Mapping[str, Any]) -> None:
+    """Make sure that the request shown beside a change of trust is the one that its document commits to.
+
+    Raises:
+        ApprovalMismatchError: it is another one, or is not shown.
+    """
+    request, salt = proposal.get("request"), proposal.get("request_salt")
+    document = proposal.get("document")
+    if not isinstance(request, dict) or not isinstance(salt, str) or not isinstance(document, dict):
+        raise ApprovalMismatchError("request", "the gateway does not show what it asks to sign")
+    if _SALT.fullmatch(salt) is None:
+        raise ApprovalMismatchError("request_salt", "16 bytes in hexadecimal")
+    try:
+        commitment = hashlib.sha256(bytes.fromhex(salt) + canonical(request)).hexdigest()
+    except MalformedError as exc:
+        raise ApprovalMismatchError("request", str(exc)) from None
+    if commitment != document.get("request"):
+        raise ApprovalMismatchError("request", "what is shown is not what the document commits to")
+
+
 def sign_act(
-    act: Literal["propose", "activate", "rollback"],
+    act: Literal["propose", "activate", "sign", "rollback"],
     binding: Mapping[str, str],
     *,
     key: SigningKey,

@@ -23,7 +23,7 @@ from audit.fsck import check
 from audit.post_quantum import PostQuantumKey
 from audit.tables import entries
 from audit.witnesses import quorum_of
-from gateway import key_stores
+from gateway import key_services, key_stores
 from gateway.cli import audit_bundle, audit_export
 from gateway.cli.command import command, noun
 from gateway.cli.connect import Session
@@ -32,7 +32,7 @@ from gateway.cli.options import NO_SECOND_KEY, Config, PostQuantum, both_require
 from gateway.cli.output import Output
 from gateway.cli.pseudonyms import pseudonym
 from gateway.cli.scope import within
-from gateway.cli.times import moment
+from gateway.cli.times import wire_time
 from gateway.entries import LABELS, EntryType
 from gateway.errors import HandrailError
 from gateway.settings import Settings, load
@@ -86,8 +86,7 @@ def query(
     page = session.client.audit_entries(
         type=type_, effect=effect, context=context, plan=plan, step=step, hand=hand, action=action,
         principal=pseudonym(principal), reason=reason, control=control, policy=policy,
-        since=None if since is None else moment(since, "--since", now),
-        until=None if until is None else moment(until, "--until", now),
+        since=wire_time(since, "--since", now), until=wire_time(until, "--until", now),
         after=after, limit=limit, order="newest" if newest else None, count="true" if count else None,
         proofs=None if trusted is None else "true",
     )  # fmt: skip
@@ -242,7 +241,7 @@ def second_keys(trust: Path | None) -> list[PostQuantumKey]:
 
 def _epochs(settings: Settings) -> EpochKeys:
     """The keys that seal the side table. Nothing is made here: without the gateway's own master key nothing opens."""
-    if not key_stores.has_master(settings):
+    if not key_services.has_wrapper(settings):
         raise Stop(f"{settings.master_key_file}: there is no master key", f"Give {VARIABLE}, or leave out --payloads.")
     return EpochKeys(settings.epochs_directory, key_stores.open_root(settings).derive("epoch"))
 

@@ -15,12 +15,14 @@ from pydantic.fields import FieldInfo
 from gateway.cli.command import command, noun
 from gateway.cli.output import Output
 from gateway.settings import (
+    AwsKmsSettings,
     HandSettings,
     IdentitySettings,
     Pkcs11Settings,
     RemoteSettings,
     Settings,
     SettingsError,
+    TransitSettings,
     WebhookSettings,
     load,
 )
@@ -130,12 +132,18 @@ def example_text() -> str:
     for name, model in tables:
         lines += ["", *_comment(str(model.__doc__)), f"[{name}]"]
         for key, field in model.model_fields.items():
-            if key not in {"remote", "pkcs11"}:
+            if key not in {"remote", "pkcs11", "transit", "aws_kms"}:
                 lines += _setting(key, field)
     lines += ["", *_comment(str(RemoteSettings.__doc__)), "# None is configured by default. All it may say:", "#"]
     lines += _commented_tables("policy.remote", RemoteSettings)
-    lines += ["", *_comment(str(Pkcs11Settings.__doc__)), "# None is configured by default. All it may say:", "#"]
-    lines += _commented_tables("keys.pkcs11", Pkcs11Settings)
+    services: dict[str, type[BaseModel]] = {
+        "pkcs11": Pkcs11Settings,
+        "transit": TransitSettings,
+        "aws_kms": AwsKmsSettings,
+    }
+    for key, service in services.items():
+        lines += ["", *_comment(str(service.__doc__)), "# None is configured by default. All it may say:", "#"]
+        lines += _commented_tables(f"keys.{key}", service)
     lines += ["", *_comment(str(IdentitySettings.__doc__)), "# None is believed by default. All it may say:", "#"]
     lines += _commented_tables("identity.NAME", IdentitySettings)
     lines += ["", *_comment(str(WebhookSettings.__doc__)), "# None is declared by default. All a webhook may say:", "#"]

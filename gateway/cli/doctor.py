@@ -4,6 +4,7 @@ import importlib.util
 import shutil
 import stat
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,6 +26,10 @@ OPTIONAL: Final = "absent"
 """Not needed to serve."""
 FROZEN: Final = "frozen"
 """Found, and not in the way of serving."""
+OVERDUE: Final = "overdue"
+"""The same."""
+ALONE: Final = "alone"
+"""One person may do what should take two; not in the way of serving."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +71,7 @@ def examine(config: Path | None) -> Iterator[Finding]:
         yield Finding("configuration", MISSING, exc.detail, "See: handrail config example")
         return
     yield Finding("configuration", OK, "readable, every key known")
-    for part in (_home, _frozen, _database, _keys, _policy_engine):
+    for part in (_home, _frozen, _database, _backup, _keys, _dual_control, _policy_engine):
         yield part(settings)
     yield from _jail(settings)
     for program in _PROGRAMS:
@@ -122,22 +127,61 @@ def _database(settings: Settings) -> Finding:
     return Finding("database", OK, f"{where}, schema {version}")
 
 
-def _keys(settings: Settings) -> Finding:
-    from gateway import key_stores  # noqa: PLC0415 - 'doctor --help' starts without a database layer
+def _backup(settings: Settings) -> Finding:
+    from gateway.posture.log import BACKUP_RECENT  # noqa: PLC0415 - 'doctor --help' starts without a database layer
+    from gateway.posture.model import State  # noqa: PLC0415
+    from gateway.posture.scene import Scene  # noqa: PLC0415
 
-    token = settings.keys.pkcs11
-    where = settings.keys.store + ("" if token is None else f", token {token.token}: {', '.join(token.purposes)}")
-    if key_stores.is_new(settings):
-        return Finding("keys", OK, f"{where}; made at the first start")
+    if settings.database.url is None and not (settings.home / "handrail.db").exists():
+        return Finding("backup", OK, "nothing to back up yet")
+    scene = Scene(settings, time.time())
     try:
+        verdict = BACKUP_RECENT.look(scene)
+    except HandrailError as exc:
+        return Finding(
+            "backup", OPTIONAL, f"the log cannot be asked: {exc.detail}", "See what is said of the database."
+        )
+    finally:
+        scene.close()
+    return Finding("backup", OK if verdict.state is State.PASS else OVERDUE, verdict.detail, verdict.remedy)
+
+
+def _keys(settings: Settings) -> Finding:
+    from gateway import key_services, key_stores  # noqa: PLC0415 - 'doctor --help' starts without a database layer
+
+    where = "; ".join([settings.keys.store, *key_services.described(settings)])
+    try:
+        key_services.try_services(settings)
+        if key_stores.is_new(settings):
+            return Finding("keys", OK, f"{where}; made at the first start")
         root = key_stores.open_root(settings)
-        key_stores.try_token(settings)
+        wrappers = key_services.wrappers(settings)
         if settings.keys.store == "file" and (settings.home / "keys").is_dir():
             key_stores.open_keys(settings, root)
     except HandrailError as exc:
         return Finding("keys", MISSING, exc.detail, "See docs/key-stores.md.")
-    changing = "; also opened by the master key before" if key_stores.masters(settings).previous is not None else ""
+    changing = "" if wrappers.previous is None else f"; also opened by {wrappers.previous.place} from before"
     return Finding("keys", OK, f"{where}; root {root.id}, wrapped {root.generation} times{changing}")
+
+
+def _dual_control(settings: Settings) -> Finding:
+    from gateway import key_stores  # noqa: PLC0415 - 'doctor --help' starts without a database layer
+    from gateway.posture.people import alone  # noqa: PLC0415
+    from gateway.posture.scene import Scene  # noqa: PLC0415
+
+    name, scene = "dual control", Scene(settings, time.time())
+    if key_stores.is_new(settings):
+        return Finding(name, OK, "off until there are two security admins")
+    try:
+        tenants = alone(scene)
+    except HandrailError as exc:
+        return Finding(name, MISSING, exc.detail, "Check the database, and [keys].")
+    finally:
+        scene.close()
+    if tenants:
+        what = f"OFF: one person alone changes who decides, in: {', '.join(tenants)}"
+        return Finding(name, ALONE, what, "Add a second one: handrail principals add ID --role security_admin")
+    return Finding(name, OK, "changes of trust need several security admins")
 
 
 def _policy_engine(settings: Settings) -> Finding:

@@ -92,6 +92,7 @@ HINTS: Final[Mapping[Reason, str]] = {
     Reason.PROPOSAL_CLOSED: _LIST_PROPOSALS,
     Reason.PROPOSAL_EXPIRED: _PROPOSE_AGAIN,
     Reason.PROPOSAL_OUTDATED: _PROPOSE_AGAIN,
+    Reason.PROPOSAL_REQUIRED: "Security admins make it together; see 'handrail proposals list' and docs/trust.md.",
     Reason.FREEZE_ACTIVE: "'handrail freeze list' shows what is frozen; two people lift it: handrail unfreeze ID",
     Reason.CREDENTIAL_REFUSED: _OPERATOR,
     Reason.LOG_UNAVAILABLE: _LATER,
@@ -115,6 +116,8 @@ HINTS: Final[Mapping[Reason, str]] = {
     Reason.LIMIT_APPROVALS: "Have open requests answered ('handrail approvals list'), then send it again as it is.",
     Reason.LIMIT_LOGINS: "Wait a minute.",
     Reason.LIMIT_NOTICES: "Wait a minute.",
+    Reason.LIMIT_REPORTS: "Wait for the other report, or interrupt the command that asked for it.",
+    Reason.LIMIT_READS: "Read more slowly; whoever runs the gateway may set [server] log_reads_per_second.",
     Reason.OVERLOADED: _LATER,
     Reason.INTERNAL: _OPERATOR,
 }
@@ -140,6 +143,10 @@ CONFLICT_HINTS: Final[Mapping[Conflict, str]] = {
     Conflict.SHADOW_OTHER: "End the shadow first: handrail policy shadow stop",
     Conflict.SHADOW_MEANWHILE: "Look at it: handrail policy shadow show",
     Conflict.PROPOSAL_EXISTS: "Nothing is left to do: 'handrail proposals list' shows it.",
+    Conflict.PROPOSAL_OPEN: "'handrail proposals list' shows it; the proposer can withdraw it.",
+    Conflict.COUNTED: "Sign it: handrail proposals sign ID",
+    Conflict.NOT_COUNTED: "Activate it: handrail proposals activate ID",
+    Conflict.SIGNED: "Somebody else has to sign as well; 'handrail proposals show ID' says how many.",
     Conflict.STEP_DECIDED: "Look at what became of it: handrail plan show ID",
     Conflict.REQUEST_DECIDED: "Look at how it stands: handrail approvals show ID",
     Conflict.PLANS_UNDER_WAY: "Ask again in a moment; 'handrail privacy erase' goes on where it stopped.",
@@ -149,7 +156,9 @@ CONFLICT_HINTS: Final[Mapping[Conflict, str]] = {
     Conflict.FREEZE_ONESELF: "Have somebody else freeze you, or revoke the API key: handrail principals revoke ID",
     Conflict.SECRET_EXISTS: "Give it a new value: handrail secrets rotate NAME --file FILE",
     Conflict.SECRET_CHANGED: "Look who else changes it ('handrail secrets show NAME'), then try again.",
-    Conflict.EXPORT_OTHER: "A key or a value behind it has changed. Start anew: --force, and no --resume.",
+    Conflict.EXPORT_OTHER: "Something of it was erased or dropped meanwhile. Start anew: --force, and no --resume.",
+    Conflict.EXPORT_KEYS: "Start anew: --force, and no --resume.",
+    Conflict.EXPORT_ENDING: "'handrail audit export --resume' does; else cut what you have before 'manifest.json'.",
 }
 """Cause of a ``request.conflict`` -> what to do next. A meta-test requires an entry for every cause."""
 

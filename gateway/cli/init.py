@@ -1,7 +1,11 @@
 """``handrail init``: a home, keys, tables and the first principal; running it again changes nothing that is there."""
 
+import asyncio
 import shlex
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from audit.errors import LogMisconfigured
 from gateway import setup
@@ -10,7 +14,7 @@ from gateway.cli.exits import Stop
 from gateway.cli.options import Config
 from gateway.cli.output import Output
 from gateway.cli.saving import save_json
-from gateway.settings import load
+from gateway.settings import Settings, load
 
 app = noun("init")
 
@@ -24,9 +28,18 @@ app = noun("init")
 def init(
     out: Output,
     config: Config = None,
+    admin: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="Add this security admin, on record, where too few are left to agree on one."),
+    ] = None,
 ) -> None:
     """Make the home, its keys, the tables and the first principal; its API key is shown once and kept in cli.json."""
     settings = load(config)
+    if admin is not None:
+        token = _rescue(settings, admin)
+        facts = [("security admin", admin), ("API key, shown once", token)]
+        out.show({"principal": admin, "token": token}, lambda: out.facts(facts))
+        return
     file = settings.home / "cli.json"
     try:
         done = setup.run(settings)
@@ -46,6 +59,15 @@ def init(
     }
     serve = "handrail serve" if config is None else f"handrail serve --config {shlex.quote(str(config))}"
     out.show(document, lambda: _show(out, document, serve))
+
+
+def _rescue(settings: Settings, admin: str) -> str:
+    if not settings.home.is_dir():
+        raise Stop(f"{settings.home} is no home yet", "Run 'handrail init' without --admin first.")
+    try:
+        return asyncio.run(setup.add_administrator(settings, admin))
+    except LogMisconfigured as exc:
+        raise Stop(exc.detail, _hint(settings.home)) from None
 
 
 def _hint(home: Path) -> str:

@@ -8,13 +8,20 @@ from handrail import load_public
 
 from gateway.cli.command import command, noun
 from gateway.cli.connect import Session
+from gateway.cli.exits import Exit
+from gateway.cli.proposals import is_proposal, proposed
 
 app = noun("issuers")
 
 IssuerId = Annotated[str, typer.Argument(metavar="ID", help="What plans name as their iss.")]
 
 
-@command(app, example="issuers add agent --key agent.jwk", good="it was registered")
+@command(
+    app,
+    example="issuers add agent --key agent.jwk",
+    good="it was registered",
+    waiting="nothing changed yet: others have to sign",
+)
 def add(
     session: Session,
     issuer_id: IssuerId,
@@ -25,19 +32,16 @@ def add(
     attests_request: Annotated[
         bool, typer.Option("--attests-request", help="Its 'request' counts as the user's own words.")
     ] = False,
-) -> None:
+) -> Exit:
     """Register an issuer, or add a key to one that exists."""
     document = session.client.add_issuer(
         issuer_id, load_public(key), speaks_for=speaks_for or (), attests_request=attests_request
     )
+    if is_proposal(document):
+        return proposed(session, document)
     kids = ", ".join(str(item.get("kid")) for item in document.get("keys") or [])
     session.out.show(document, lambda: session.out.facts([("issuer", document.get("id")), ("keys", kids)]))
-    if speaks_for:
-        known = {str(one.get("id")) for one in session.client.principals() if not one.get("revoked_at")}
-        for name in sorted(set(speaks_for) - known):
-            session.out.note(
-                f"There is no principal {name} (yet): plans in its name are refused until there is.", "yellow"
-            )
+    return Exit.GOOD
 
 
 @command(app, "list", example="issuers list", good="they were listed")

@@ -1,6 +1,8 @@
 """``handrail keys``: the gateway's keys, and new keys for clients."""
 
+import hashlib
 import json
+import secrets
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,9 +18,10 @@ from gateway.cli.connect import Session
 from gateway.cli.exits import Stop
 from gateway.cli.output import Output
 from gateway.cli.saving import Force, refuse_existing, save
-from gateway.cli.times import moment
+from gateway.cli.times import wire_time
 from gateway.ports import Purpose
 from gateway.rendering import moment as at
+from gateway.times import parse_time
 
 app = noun("keys")
 app.add_typer(keys_ceremony.app, name="ceremony")
@@ -85,7 +88,7 @@ def revoke(
 
     What it signed before a checkpoint of the log that is older than the compromise stands.
     """
-    since = None if compromised_at is None else moment(compromised_at, "--compromised-at", time.time())
+    since = wire_time(compromised_at, "--compromised-at", time.time())
     document = session.client.revoke_key(kid, since)
     revoked: Mapping[str, Any] = next((key for key in document.get("keys") or [] if key.get("kid") == kid), {})
     session.out.show(
@@ -122,9 +125,9 @@ def history(
 def _age(key: Mapping[str, Any], now: Any) -> str:
     """Days since the first signature of the active key; of others it says nothing."""
     since = key.get("activated_at")
-    if key.get("state") != "active" or not isinstance(since, int | float) or not isinstance(now, int | float):
+    if key.get("state") != "active" or since is None:
         return ""
-    return f"{max(0.0, now - since) / _DAY_SECONDS:.0f}"
+    return f"{max(0.0, parse_time(now) - parse_time(since)) / _DAY_SECONDS:.0f}"
 
 
 def _stands(key: Mapping[str, Any]) -> str:
@@ -149,6 +152,21 @@ def new(
     key.save(file, replace=force)
     document = {"file": str(file), "kid": key.kid, "jwk": key.public.public_jwk()}
     out.show(document, lambda: out.facts([("private key", file), ("kid", key.kid)]))
+
+
+@command(app, example="keys api --out me.key", good="it was written")
+def api(
+    out: Output,
+    file: Annotated[Path, typer.Option("--out", help="The file for the API key.")],
+    force: Force = False,
+) -> None:
+    """Make an API key of one's own, in a file of mode 0600, and print what a security admin may know of it."""
+    refuse_existing(file, force=force)
+    key_id, secret = secrets.token_hex(8), secrets.token_urlsafe(32)
+    public = f"hr_{key_id}:{hashlib.sha256(secret.encode()).hexdigest()}"
+    save(file, f"hr_{key_id}_{secret}\n", force=force, private=True)
+    document = {"file": str(file), "own_key": public}
+    out.show(document, lambda: out.facts([("API key, yours alone", file), ("for --own-key", public)]))
 
 
 @command(app, example="keys trust --out trust.json", good="it was printed or saved")

@@ -1,14 +1,13 @@
 """``handrail keys rewrap`` and ``keys carry``: the gateway's own files and database, without a gateway."""
 
 import asyncio
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from audit.database import make_engine
 from audit.history import newest_wrapping
 from audit.reader import Reader
-from gateway import key_stores
+from gateway import key_services, key_stores
 from gateway.cli.command import command, group
 from gateway.cli.exits import Exit, Stop
 from gateway.cli.options import Config
@@ -19,7 +18,7 @@ from gateway.errors import HandrailError
 from gateway.model import DEFAULT_TENANT
 from gateway.ports import Append
 from gateway.settings import Settings, load
-from keys.stores.master import PREVIOUS
+from keys.stores.master import MasterKey
 from keys.stores.root import DataRoot, open_root
 from keys.stores.root import rewrap as wrap_anew
 
@@ -29,31 +28,32 @@ app = group()
 @command(
     app,
     example="keys rewrap",
-    good="the root is wrapped under the master key, and that is on record",
+    good="the root is wrapped as the configuration says, and that is on record",
     negative="it is not on record, or the root is in an older wrapping than the log says",
 )
 def rewrap(out: Output, config: Config = None) -> Exit:
-    """Wrap the data root under the master key of the configuration, opening it with the one before.
+    """Wrap the data root under the configuration's master key, or key of a service, opening it with the one before.
 
     A change that an earlier run did not put on record, because it was stopped, is put on record now.
     """
     settings = load(config)
     if not settings.root_file.is_file():
         raise Stop(f"{settings.root_file}: there is no data root", "Set HANDRAIL_HOME to the gateway's own.")
-    masters = key_stores.masters(settings, make=_previous_is_given(settings.keys.master_key_previous_file))
-    again = wrap_anew(settings.root_file, masters)
-    root = again or open_root(settings.root_file, masters)
-    index = None
-    if again is not None or _is_missing(settings, root):
-        with _told(f"Mend that and run it again. The old master key opens nothing any more: take {PREVIOUS} away."):
-            (index,) = asyncio.run(appended(settings, Append([_entry(root)])))
+    wrappers = key_services.wrappers(settings, make=key_services.previous_is_given(settings))
+    again = wrap_anew(settings.root_file, wrappers)
+    root = again or open_root(settings.root_file, wrappers)
+    place, index = wrappers.current.place, None
+    if again is not None or _is_missing(settings, root, place):
+        with _told(place, "Mend that and run it again. What wrapped it before opens it no more."):
+            (index,) = asyncio.run(appended(settings, Append([_entry(root, wrappers.current.kind)])))
     document = {
         "root": str(settings.root_file),
+        "by": wrappers.current.kind,
         "rewrapped": again is not None,
         "generation": root.generation,
         "index": index,
     }
-    out.show(document, lambda: out.line(_done(index, rewrapped=again is not None)))
+    out.show(document, lambda: out.line(_done(place, index, rewrapped=again is not None)))
     return Exit.GOOD
 
 
@@ -71,18 +71,13 @@ def carry(out: Output, config: Config = None) -> None:
     out.show({"store": store, "keys": count}, lambda: out.line(f"{count} keys are in the {store} now."))
 
 
-def _previous_is_given(file: object) -> bool:
-    """Whether the old master key is there to open the root with; without it a new one is not made."""
-    return file is not None or PREVIOUS in os.environ
-
-
-def _is_missing(settings: Settings, root: DataRoot) -> bool:
+def _is_missing(settings: Settings, root: DataRoot, place: str) -> bool:
     """Whether the log does not know of this wrapping of the root. Raises ``Stop`` where it knows of a newer one."""
-    with _told("Nothing was changed. Mend that and run it again."):
+    with _told(place, "Nothing was changed. Mend that and run it again."):
         recorded = reading(settings, lambda reader: _recorded(reader, root.id))
     if recorded > root.generation:
         text = f"{settings.root_file}: an older copy, wrapped {root.generation} times; the log says {recorded}"
-        raise Stop(text, "Put the newest root.key back, and give the master key that wraps it.", Exit.NEGATIVE)
+        raise Stop(text, "Put the newest root.key back, and give the key that wraps it.", Exit.NEGATIVE)
     return recorded < root.generation
 
 
@@ -93,24 +88,30 @@ def _recorded(reader: Reader, root: str) -> int:
 
 
 @contextmanager
-def _told(hint: str) -> Iterator[None]:
+def _told(place: str, hint: str) -> Iterator[None]:
     """Say of a failure in here that the log is what could not be told, or asked."""
     try:
         yield
     except (HandrailError, Stop) as error:
         said = error.detail if isinstance(error, HandrailError) else error.text
-        text = f"The master key opens the root, but that is not on record, or not known to be: {said}"
+        text = f"{_upper(place)} opens the root, but that is not on record, or not known to be: {said}"
         raise Stop(text, hint, Exit.NEGATIVE) from None
 
 
-def _done(index: int | None, *, rewrapped: bool) -> str:
+def _done(place: str, index: int | None, *, rewrapped: bool) -> str:
+    opens = f"{_upper(place)} opens the data root already"
     if rewrapped:
-        return f"The root is wrapped under the new master key (entry {index}). Destroy the old one."
+        new = f"{place} now" if place != MasterKey.place else "the new master key"
+        return f"The root is wrapped under {new} (entry {index}). Destroy the old one."
     if index is not None:
-        return f"The master key opens the data root already; that change was not on record, and is now (entry {index})."
-    return "The master key opens the data root already; nothing was changed."
+        return f"{opens}; that change was not on record, and is now (entry {index})."
+    return f"{opens}; nothing was changed."
 
 
-def _entry(root: DataRoot) -> EntryDraft:
-    facts: dict[str, str | int] = {"purpose": "master", "root": root.id, "generation": root.generation}
+def _upper(place: str) -> str:
+    return place[0].upper() + place[1:]
+
+
+def _entry(root: DataRoot, by: str) -> EntryDraft:
+    facts: dict[str, str | int] = {"purpose": "master", "root": root.id, "generation": root.generation, "by": by}
     return EntryDraft(EntryType.KEY_ROTATED, DEFAULT_TENANT, facts=facts)

@@ -8,14 +8,28 @@ from handrail import load_public
 
 from gateway.cli.command import command, noun
 from gateway.cli.connect import Session
+from gateway.cli.exits import Exit
 from gateway.cli.output import Output
+from gateway.cli.proposals import is_proposal, proposed
 from gateway.model import Role
 from gateway.rendering import moment
 
 app = noun("principals")
 
 
-@command(app, example="principals add ada --role approver --approval-key ada.jwk", good="it was added")
+OwnKey = Annotated[
+    str | None,
+    typer.Option(metavar="KEY", help="Public part of an API key that the principal made with 'keys api'."),
+]
+_WAITING = "nothing changed yet: others have to sign"
+
+
+@command(
+    app,
+    example="principals add ada --role approver --approval-key ada.jwk",
+    good="it was added",
+    waiting=_WAITING,
+)
 def add(
     session: Session,
     principal_id: Annotated[str, typer.Argument(metavar="ID", help="The principal's id.")],
@@ -25,7 +39,8 @@ def add(
         Path | None, typer.Option(help="JWK file whose public half signs this person's approvals.")
     ] = None,
     ttl_days: Annotated[int | None, typer.Option(min=1, help="Life of the API key. Default: the gateway's.")] = None,
-) -> None:
+    own_key: OwnKey = None,
+) -> Exit:
     """Add a principal and print its API key, this once."""
     document = session.client.add_principal(
         principal_id,
@@ -33,8 +48,28 @@ def add(
         hands=hand or None,
         approval_key=load_public(approval_key) if approval_key else None,
         ttl_days=ttl_days,
+        own_key=own_key,
     )
+    if is_proposal(document):
+        return proposed(session, document)
     session.out.show(document, lambda: _show(session.out, document))
+    return Exit.GOOD
+
+
+@command(app, example="principals key ada --ttl-days 30", good="it was made", waiting=_WAITING)
+def key(
+    session: Session,
+    principal_id: Annotated[str, typer.Argument(metavar="ID", help="The principal's id.")],
+    ttl_days: Annotated[int | None, typer.Option(min=1, help="Life of the API key. Default: the gateway's.")] = None,
+    own_key: OwnKey = None,
+) -> Exit:
+    """Give a principal one more API key and print it, this once."""
+    document = session.client.issue_api_key(principal_id, ttl_days=ttl_days, own_key=own_key)
+    if is_proposal(document):
+        return proposed(session, document)
+    made = {"principal": {"id": principal_id}, "api_key": document}
+    session.out.show(document, lambda: _show(session.out, made))
+    return Exit.GOOD
 
 
 @command(app, "list", example="principals list", good="they were listed")
@@ -59,13 +94,27 @@ def list_(session: Session) -> None:
     )
 
 
-@command(app, example="principals revoke ada", good="it was revoked")
+@command(app, example="principals revoke ada", good="it was revoked", waiting=_WAITING)
 def revoke(
     session: Session, principal_id: Annotated[str, typer.Argument(metavar="ID", help="The principal's id.")]
-) -> None:
+) -> Exit:
     """Revoke a principal and all its API keys."""
     document = session.client.revoke_principal(principal_id)
+    if is_proposal(document):
+        return proposed(session, document)
     session.out.show(document, lambda: session.out.line(f"{principal_id} is revoked."))
+    return Exit.GOOD
+
+
+@command(app, example="principals name p-5f0c...e1 ada", good="it was named")
+def name(
+    session: Session,
+    pseudonym: Annotated[str, typer.Argument(metavar="PSEUDONYM", help="As 'principals list' shows who has no id.")],
+    principal_id: Annotated[str, typer.Argument(metavar="ID", help="Its id from now on.")],
+) -> None:
+    """Give an id to a principal that has none any more, after a restore without the epoch keys."""
+    document = session.client.name_principal(pseudonym, principal_id)
+    session.out.show(document, lambda: session.out.line(f"{pseudonym} is {principal_id}."))
 
 
 @command(app, example="principals enrol ada", good="the ticket was printed")
@@ -104,17 +153,20 @@ def unenrol(
     session.out.show(document, lambda: session.out.line(f"Key {kid} of {principal_id} is revoked."))
 
 
-@command(app, example="principals link ada --issuer company --subject 00u1a2b3", good="it was linked")
+@command(app, example="principals link ada --issuer company --subject 00u1a2b3", good="it was linked", waiting=_WAITING)
 def link(
     session: Session,
     principal_id: Annotated[str, typer.Argument(metavar="ID", help="The principal's id.")],
     issuer: Annotated[str, typer.Option(help="The issuer, by the name of its [identity.NAME] table.")],
     subject: Annotated[str, typer.Option(help="The sub of its access tokens, exactly.")],
-) -> None:
+) -> Exit:
     """Let access tokens of an issuer's subject call as a principal."""
     document = session.client.link_subject(principal_id, issuer, subject)
+    if is_proposal(document):
+        return proposed(session, document)
     facts = [("link", document.get("id")), ("issuer", document.get("source")), ("subject", document.get("subject"))]
     session.out.show(document, lambda: session.out.facts(facts))
+    return Exit.GOOD
 
 
 @command(app, example="principals links ada", good="they were listed")
@@ -160,7 +212,9 @@ def _show_ticket(out: Output, document: dict[str, Any], url: str) -> None:
 
 def _show(out: Output, document: dict[str, Any]) -> None:
     principal, api_key = document.get("principal") or {}, document.get("api_key") or {}
-    out.facts(
-        [("principal", principal.get("id")), ("roles", principal.get("roles")), ("API key", api_key.get("token"))]
-    )
+    token = api_key.get("token")
+    shown = token or f"{api_key.get('key_id')}, which the principal made"
+    out.facts([("principal", principal.get("id")), ("roles", principal.get("roles")), ("API key", shown)])
+    if token is None:
+        return
     out.note("The key is shown this once. Hand it over privately; it goes into HANDRAIL_API_KEY.")

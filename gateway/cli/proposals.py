@@ -1,11 +1,12 @@
 """``handrail proposals``: changes that take two people."""
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from handrail import SigningKey
-from handrail.proposals import check_proposal
+from handrail.proposals import check_proposal, check_request
 
 from gateway.cli.asking import ask_for
 from gateway.cli.command import command, noun
@@ -13,6 +14,7 @@ from gateway.cli.connect import Session
 from gateway.cli.exits import Exit, Stop
 from gateway.cli.options import Key, Yes
 from gateway.cli.output import Output
+from gateway.dual_control import differences
 from gateway.rendering import moment
 from gateway.two_person import Kind, ProposalStatus
 
@@ -30,7 +32,7 @@ def list_(
     after: Annotated[str | None, typer.Option(help="Only those that follow this one.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Proposals on one page.")] = None,
 ) -> None:
-    """List the proposals that wait for a second person, newest first."""
+    """List the proposals that wait for other people, newest first."""
     page = session.client.proposals(
         status=None if all_ or status is None else str(status),
         kind=None if kind is None else str(kind),
@@ -61,6 +63,30 @@ def activate(session: Session, proposal_id: ProposalId, key: Key = None, yes: Ye
     return activate_shown(session, session.client.proposal(proposal_id), key, yes)
 
 
+@command(
+    app,
+    example="proposals sign ID",
+    good="it took effect: enough people signed",
+    waiting="it waits for more signatures",
+)
+def sign(session: Session, proposal_id: ProposalId, key: Key = None, yes: Yes = False) -> Exit:
+    """Sign a change of trust; shows it first and asks for the word 'sign'."""
+    shown = session.client.proposal(proposal_id)
+    check_proposal(shown)
+    if "needed" not in shown:
+        raise Stop(f"{proposal_id} is activated by a second person, not signed", "handrail proposals activate ID")
+    check_request(shown)
+    signing = signing_key(session, key)
+    if not session.out.json:
+        show_proposal(session.out, shown)
+    if not yes:
+        unasked = "Read it with 'proposals show', then give --yes."
+        ask_for("sign", session.out, to="agree to exactly this", unasked=unasked)
+    done = session.client.sign_proposal(shown, signing)
+    session.out.show(done, lambda: session.out.line(f"{done.get('id')}: {_stands(done)}"))
+    return standing(done)
+
+
 @command(app, example="proposals withdraw ID", good="it was withdrawn, or ended")
 def withdraw(session: Session, proposal_id: ProposalId) -> Exit:
     """Take a proposal back, or end what is in force."""
@@ -81,6 +107,23 @@ def activate_shown(session: Session, shown: dict[str, Any], key: Path | None, ye
     done = session.client.activate(shown, signing)
     session.out.show(done, lambda: session.out.line(f"{done.get('id')}: {done.get('status')}"))
     return Exit.GOOD
+
+
+def proposed(session: Session, document: dict[str, Any]) -> Exit:
+    """Say that nothing has changed yet: what was asked for takes more people than the one who asked."""
+
+    def show() -> None:
+        show_proposal(session.out, document)
+        session.out.section(f"Nothing changed yet. It is proposed, and needs {_missing(document)} more:")
+        session.out.line(f"handrail proposals sign {document.get('id')}")
+
+    session.out.show(document, show)
+    return Exit.WAITING
+
+
+def is_proposal(document: dict[str, Any]) -> bool:
+    """Whether the gateway answered with a proposal where one person may not make the change."""
+    return "document_sha256" in document and "needed" in document
 
 
 def signing_key(session: Session, key: Path | None) -> SigningKey | None:
@@ -131,8 +174,46 @@ def show_proposal(out: Output, shown: dict[str, Any]) -> None:
             ("document sha256", shown.get("document_sha256")),
         ]
     )
+    if "needed" in shown:
+        _show_change(out, shown)
     out.section("the exact document:", style="bold")
     out.block(shown.get("document"))
+
+
+def _show_change(out: Output, shown: dict[str, Any]) -> None:
+    """A change of trust: who signed, what is asked for, and what differs afterwards."""
+    out.facts([("signatures", _stands(shown))])
+    rows = (
+        [one.get("by"), one.get("attested_by"), moment(one.get("at")), "yes" if one.get("counts") else "no"]
+        for one in shown.get("signatures") or []
+    )
+    out.table(["signed by", "attested by", "at", "counts"], rows, "Nobody signed yet.")
+    if isinstance(shown.get("request"), dict):
+        out.section("what is asked for:", style="bold")
+        out.block(shown["request"])
+    document = shown.get("document") or {}
+    before, after = document.get("before"), document.get("after")
+    if isinstance(after, dict):
+        changed = differences(before if isinstance(before, dict) else None, after)
+        out.section("what changes:", style="bold")
+        out.table(["what", "before", "after"], ([name, _value(was), _value(is_)] for name, was, is_ in changed))
+
+
+def _value(value: Any) -> str:
+    return "-" if value is None else json.dumps(value)
+
+
+def _counting(shown: dict[str, Any]) -> int:
+    return sum(1 for one in shown.get("signatures") or [] if one.get("counts"))
+
+
+def _missing(shown: dict[str, Any]) -> int:
+    needed = shown.get("needed")
+    return max(0, (needed if isinstance(needed, int) else 0) - _counting(shown))
+
+
+def _stands(shown: dict[str, Any]) -> str:
+    return f"{shown.get('status')}, {_counting(shown)} of {shown.get('needed')} signed"
 
 
 def _show_page(out: Output, page: dict[str, Any]) -> None:

@@ -42,7 +42,11 @@ class Typ(StrEnum):
 
 
 class Signer(Protocol):
-    """Signs the gateway's own messages with the active key of a purpose. Thread-safe; no I/O."""
+    """Signs the gateway's own messages with the active key of a purpose. Thread-safe.
+
+    No I/O, unless a token or a service holds the key: those of services (``checkpoint, policy, approval``) are used in
+    threads alone.
+    """
 
     def sign(self, purpose: Purpose, typ: Typ, payload: bytes) -> str:
         """Compact JWS, ``alg: Ed25519``, ``kid`` = RFC 7638 thumbprint.

@@ -4,11 +4,13 @@ import json
 from typing import Final
 
 from audit.assurance.access import replay
+from gateway.dual_control import ENOUGH
 from gateway.entries import EntryType
 from gateway.model import Role
 from gateway.permissions import ROLE_PERMISSIONS, Permission
 from gateway.posture.model import Check, Severity, Verdict, bad, good
 from gateway.posture.scene import Scene
+from gateway.store.administrators import AdministratorsOnRecord
 from gateway.store.directory_reads import Found
 
 _AUDITED: Final = frozenset({Role.OPERATOR, Role.SECURITY_ADMIN, Role.AUTHOR})
@@ -41,13 +43,13 @@ def _two_person(scene: Scene) -> Verdict:
         remedy = 'Set [policy] source = "signed".'
         return bad("whoever can write to the bundle's directory changes policy alone", remedy)
     proposers = {
-        (tenant, row["principal_id"])
+        (tenant, row["pseudonym"])
         for tenant, people in scene.people.items()
         for row in people
         if _may(row, Permission.POLICY_PROPOSE)
     }
     activators = {
-        (tenant, row["principal_id"])
+        (tenant, row["pseudonym"])
         for tenant, people in scene.people.items()
         for row in people
         if _may(row, Permission.POLICY_ACTIVATE)
@@ -55,6 +57,27 @@ def _two_person(scene: Scene) -> Verdict:
     if not activators or len(proposers | activators) < 2:
         return bad("nobody could activate what another proposed", "Add an author and an operator that are two people.")
     return good(f"{len(activators)} may activate what others propose")
+
+
+def alone(scene: Scene) -> list[str]:
+    """Tenants with people, of whom one security admin or none could change trust alone."""
+    known = AdministratorsOnRecord()
+    with scene.connect() as connection:
+        return [
+            tenant
+            for tenant, people in scene.people.items()
+            if people and len(known.read(connection, tenant).pseudonyms) < ENOUGH
+        ]
+
+
+def _dual_control(scene: Scene) -> Verdict:
+    tenants = alone(scene)
+    if tenants:
+        remedy = "Add a second person: handrail principals add ID --role security_admin"
+        return bad(f"one person alone changes who decides and whose plans are believed, in: {_some(tenants)}", remedy)
+    proposals = scene.settings.proposals
+    asked = f"{proposals.principals_threshold} for people, {proposals.issuers_threshold} for issuers"
+    return good(f"changes of trust need several security admins ({asked})")
 
 
 def _approvers(scene: Scene) -> Verdict:
@@ -68,7 +91,7 @@ def _approvers(scene: Scene) -> Verdict:
             row["pseudonym"]
             for tenant, row in approvers
             if row["approval_jwk"] is None
-            and not scene.directory.security_key_rows(connection, tenant, row["principal_id"])
+            and not scene.directory.security_key_rows(connection, tenant, row["pseudonym"])
         ]
     if without:
         return bad(f"approvers without a key of their own: {_some(without)}", "handrail principals enrol ID")
@@ -105,6 +128,7 @@ def _some(names: list[str]) -> str:
 CHECKS: Final = (
     Check("duties-apart", Severity.MEDIUM, _duties),
     Check("two-person", Severity.HIGH, _two_person),
+    Check("dual-control", Severity.HIGH, _dual_control),
     Check("approvers-enrolled", Severity.HIGH, _approvers),
     Check("directory-agrees", Severity.HIGH, _agrees),
 )

@@ -8,9 +8,11 @@ from typing import Final
 
 from sqlalchemy import make_url, select
 
+from gateway import key_services
 from gateway.ports import Purpose
 from gateway.posture.model import Check, Severity, Verdict, bad, good
 from gateway.posture.scene import Scene
+from gateway.settings import Settings
 from gateway.store.tables import api_keys
 from keys.keyset import rotate_days
 from keys.rotation import KeyState, age_from
@@ -49,7 +51,7 @@ def _longest(scene: Scene, purpose: Purpose) -> int:
 
 
 def _files(scene: Scene) -> Verdict:
-    wide = [path for path in _secret_paths(scene) if path.lstat().st_mode & _OTHERS and not path.is_symlink()]
+    wide = [path for path in _secret_paths(scene) if path.stat().st_mode & _OTHERS]  # of a link, the file at its end
     if wide:
         shown = ", ".join(map(str, wide[:_SHOWN_MAX]))
         more = f" and {len(wide) - _SHOWN_MAX} more" if len(wide) > _SHOWN_MAX else ""
@@ -66,6 +68,7 @@ def _secret_paths(scene: Scene) -> Iterator[Path]:
         settings.root_file,
         settings.keys.master_key_previous_file,
         None if settings.keys.pkcs11 is None else settings.keys.pkcs11.pin_file,
+        _transit_credential(settings),
         *(home / name for name in ("keys", "epochs", "cli.json")),
         *(path for folder in ("keys", "epochs") for path in sorted((home / folder).glob("*"))),
         settings.policy.opa_token_file,
@@ -83,7 +86,15 @@ def _secret_paths(scene: Scene) -> Iterator[Path]:
             yield path
 
 
+def _transit_credential(settings: Settings) -> Path | None:
+    """A JWT is left out: who may read a pod's is the platform's business, and it is short-lived."""
+    transit = settings.keys.transit
+    return None if transit is None or transit.auth == "jwt" else transit.credential_file
+
+
 def _apart(scene: Scene) -> Verdict:
+    if key_services.is_in_service(scene.settings):
+        return good("the data root is wrapped by a key that stays in a service")
     file = scene.master_key_file.absolute()
     if VARIABLE in os.environ:
         return good(f"the master key is in {VARIABLE}")

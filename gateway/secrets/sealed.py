@@ -20,7 +20,6 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import Connection, Engine, Insert, bindparam, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from audit.entry import format_time
 from audit.history import TREE_SIZE
 from audit.tables import entries
 from gateway.canonical import b64url_decode, b64url_encode
@@ -33,6 +32,7 @@ from gateway.reasons import Conflict, Reason, because
 from gateway.secrets.values import EXPECTED, is_fit, missing, taken, unavailable
 from gateway.store.reading import reading
 from gateway.store.tables import secrets as table
+from gateway.times import format_time
 
 Result = TypeVar("Result")
 

@@ -7,6 +7,7 @@ Environment variables win over the file: ``HANDRAIL_SERVER__PORT=8081`` sets ``[
 from gateway.settings.base import Section, SettingsError
 from gateway.settings.hands import ActionSettings, BindSettings, HandSettings, JailSettings, ProcessingSettings
 from gateway.settings.identity import IdentitySettings, LoginSettings
+from gateway.settings.key_services import AwsKmsSettings, Pkcs11Settings, TransitSettings
 from gateway.settings.loading import Settings, load
 from gateway.settings.policy import (
     PolicySettings,
@@ -29,7 +30,6 @@ from gateway.settings.storage import (
     DatabaseSettings,
     KeySettings,
     LogSettings,
-    Pkcs11Settings,
     PrivacySettings,
     WitnessSettings,
 )
@@ -38,6 +38,7 @@ __all__ = [
     "SEALED",
     "ActionSettings",
     "ArchiveSettings",
+    "AwsKmsSettings",
     "BindSettings",
     "ConsoleSettings",
     "ControllerSettings",
@@ -65,6 +66,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "TelemetrySettings",
+    "TransitSettings",
     "WebhookSettings",
     "WitnessSettings",
     "load",

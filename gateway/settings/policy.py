@@ -122,9 +122,16 @@ class PolicySettings(Section):
 
 
 class ProposalSettings(Section):
-    """Changes that take two people."""
+    """Changes that take two people, or more."""
 
     ttl_seconds: int = Field(259_200, ge=60, le=1_209_600, description="How long a proposal waits for a second person.")
+    principals_threshold: int = Field(
+        2,
+        ge=2,
+        le=16,
+        description="Security admins who have to sign a change of who decides; all, where there are fewer.",
+    )
+    issuers_threshold: int = Field(2, ge=2, le=16, description="The same for a change of whose plans are believed.")
 
 
 class RolloutSettings(Section):

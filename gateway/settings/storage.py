@@ -6,6 +6,7 @@ from typing import Annotated, Final, Literal
 from pydantic import Field, model_validator
 
 from gateway.settings.base import Identifier, Section
+from gateway.settings.key_services import AwsKmsSettings, Pkcs11Settings, TransitSettings
 
 
 class DatabaseSettings(Section):
@@ -139,21 +140,6 @@ class ArchiveSettings(Section):
 
 Days = Annotated[int, Field(ge=0, le=3660)]
 _ROTATED: Final = "Days after which the key {} is rotated; 0 is never."
-KeyPurpose = Literal["connector", "step", "receipt", "checkpoint", "policy", "approval"]
-"""The values of ``gateway.ports.Purpose``, of which settings know nothing."""
-
-
-class Pkcs11Settings(Section):
-    """A PKCS#11 token that makes and holds private keys (the extra pkcs11)."""
-
-    module: Path = Field(description="The vendor's library, for example /usr/lib/softhsm/libsofthsm2.so.")
-    token: str = Field(min_length=1, max_length=32, description="The token's label.")
-    pin_file: Path = Field(description="File with the PIN of the token's user.")
-    purposes: tuple[KeyPurpose, ...] = Field(
-        ("checkpoint",),
-        description="Whose keys are made in the token from now on; none where it only serves those it holds. A "
-        "signature takes as long as the token takes, and every plan waits for connector, step and receipt.",
-    )
 
 
 class KeySettings(Section):
@@ -174,6 +160,8 @@ class KeySettings(Section):
         "file", description="Where the gateway's keys lie, sealed: keys in the home, or the PostgreSQL database."
     )
     pkcs11: Pkcs11Settings | None = Field(None, description="The token; see below.")
+    transit: TransitSettings | None = Field(None, description="Transit; see below.")
+    aws_kms: AwsKmsSettings | None = Field(None, description="AWS KMS; see below.")
     token_lifetime_seconds: int = Field(60, ge=1, le=60, description="Life of a step credential.")
     jwks_lifetime_seconds: int = Field(300, ge=1, le=86_400, description="How long others may cache the JWKS.")
     rotate_connector_days: Days = Field(90, description=_ROTATED.format("that signs an ingress's plans"))
@@ -185,3 +173,17 @@ class KeySettings(Section):
     rotate_checkpoint_pq_days: Days = Field(0, description=_ROTATED.format("of the checkpoints' second signature"))
     rotate_policy_days: Days = Field(90, description=_ROTATED.format("of policy bundles"))
     rotate_approval_days: Days = Field(90, description=_ROTATED.format("of what the gateway attests"))
+
+    @model_validator(mode="after")
+    def _one_place_for_each_key(self) -> "KeySettings":
+        services = [one for one in (self.pkcs11, self.transit, self.aws_kms) if one is not None]
+        named = [purpose for service in services for purpose in service.purposes]
+        if len(set(named)) != len(named):
+            raise ValueError("a purpose's keys are made in one place: it stands in the purposes of two")
+        wrapping = [one for one in (self.transit, self.aws_kms) if one is not None]
+        if sum(one.root_key is not None for one in wrapping) > 1:
+            raise ValueError("one key wraps the data root: root_key stands in two tables")
+        before = [one.root_key_previous for one in wrapping] + [self.master_key_previous_file]
+        if sum(one is not None for one in before) > 1:
+            raise ValueError("one key wrapped the data root before: root_key_previous, or master_key_previous_file")
+        return self

@@ -6,15 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from audit.moved import database_file
 from gateway.errors import Unavailable
 from gateway.reasons import Reason
+from gateway.store import advisory
 
-_LOCK: Final = 0x48414E45
-"""PostgreSQL advisory lock."""
 _SUFFIX: Final = "-settling"
 """Of a file beside a SQLite database. Not the database itself: to close another descriptor of that would take away the
 locks that SQLite has on it."""
@@ -39,12 +38,12 @@ def alone(engine: Engine) -> Iterator[bool]:
 @contextmanager
 def _advisory(engine: Engine) -> Iterator[bool]:
     try:
-        connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        connection = engine.connect()
     except SQLAlchemyError as exc:
         raise Unavailable(Reason.LOG_UNAVAILABLE, f"taking turns: {type(exc).__name__}") from exc
     try:
         try:
-            mine = bool(connection.execute(text("SELECT pg_try_advisory_lock(:lock)"), {"lock": _LOCK}).scalar())
+            mine = advisory.try_lock(connection, advisory.SETTLING_LOCK)
         except SQLAlchemyError as exc:
             raise Unavailable(Reason.LOG_UNAVAILABLE, f"taking turns: {type(exc).__name__}") from exc
         yield mine

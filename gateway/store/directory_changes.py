@@ -1,36 +1,111 @@
 """What every change of the directory shares: reads in threads, one append, and what must not be shared."""
 
+import json
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Final, NoReturn
+from dataclasses import dataclass, replace
+from typing import Any, Final, Generic, NoReturn, TypeVar
 
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, Engine, bindparam, exists, literal, select
 
+from audit.names import Names
 from gateway.canonical import canonical
 from gateway.commitments import Committed, commit, subject_key
-from gateway.errors import Refused
+from gateway.dual_control import Thresholds, TrustChange
+from gateway.entries import EntryDraft, EntryType
+from gateway.errors import Overtaken, Refused
 from gateway.ports import Append, AuditLog
 from gateway.reasons import Conflict, Reason, because
-from gateway.store.directory_reads import DirectoryReads
+from gateway.store import directory_rows as rows
+from gateway.store.administrators import Administrators, AdministratorsOnRecord
+from gateway.store.directory_reads import DirectoryReads, Found
 from gateway.store.reading import Result, blocking_read, reading
 from gateway.store.row_macs import RowMacs
+from gateway.store.tables import principals
 
 _CONTEXT: Final = "@directory"
 """Stands for the context in the data subject of a record of the directory itself."""
+CHANGED: Final = select(literal(1)).where(
+    ~exists().where(
+        principals.c.pseudonym == bindparam("named"),
+        principals.c.mac == bindparam("old_mac"),
+    )
+)
+"""Finds something where a principal's row is not as it was read: changed, revoked or erased."""
+
+
+_LOOKS_MAX: Final = 5
+"""How often a change looks again at who the security admins are, where they change at the same moment."""
+
+View = TypeVar("View")
+
+
+@dataclass(frozen=True, slots=True)
+class Change(Generic[View]):
+    """A change that is ready to be made.
+
+    Attributes:
+        view: what the API shows once it is.
+        trust: what it does to trust; ``None`` where one person may make it in any case.
+    """
+
+    item: Append
+    view: View
+    trust: TrustChange | None = None
 
 
 class Changes:
-    """Base of the operations. Belongs to one event loop."""
+    """Base of the operations. Belongs to one event loop.
 
-    def __init__(self, engine: Engine, log: AuditLog, macs: RowMacs, clock: Callable[[], float] = time.time) -> None:
+    Attributes:
+        thresholds: how many security admins have to agree to a change of trust.
+    """
+
+    thresholds: Thresholds = Thresholds()
+
+    def __init__(
+        self, engine: Engine, log: AuditLog, macs: RowMacs, names: Names, clock: Callable[[], float] = time.time
+    ) -> None:
         self._engine = engine
         self._log = log
         self._macs = macs
-        self._reads = DirectoryReads(macs)
+        self._reads = DirectoryReads(macs, names)
         self._clock = clock
+        self._on_record = AdministratorsOnRecord()
 
     def forget(self) -> None:
         """Drop what is remembered of rows; called after every change."""
+
+    async def administrators(self, tenant: str) -> Administrators:
+        """A tenant's security admins, as the log says. Raises ``log.unavailable``."""
+        return await self._read(lambda connection: self._on_record.read(connection, tenant))
+
+    async def _make(self, tenant: str, change: Change[View]) -> View:
+        """Make a change on one person's word.
+
+        Raises:
+            Refused: ``proposal.required`` where it takes more people.
+        """
+        if change.trust is None:
+            await self._append(change.item)
+            return change.view
+        for look in range(_LOOKS_MAX):
+            known = await self.administrators(tenant)
+            people = change.trust.people(self.thresholds, len(known.pseudonyms))
+            if people > 1:
+                raise Refused(Reason.PROPOSAL_REQUIRED, change.trust.name, needed=people)
+            try:
+                await self._append(replace(change.item, unless=[*change.item.unless, known.unchanged()]))
+            except Overtaken:
+                if look + 1 == _LOOKS_MAX:
+                    raise
+            else:
+                break
+        return change.view
+
+    def target(self, tenant: str, what: str, name: str) -> str:
+        """Stands for something that has no pseudonym yet, in entries: one for each name, and nobody tells which."""
+        return f"new-{self._macs.of_message('trust target', canonical([tenant, what, name])).hex()[:32]}"
 
     async def _append(self, item: Append) -> None:
         try:
@@ -57,6 +132,33 @@ def committed(document: Mapping[str, Any], tenant: str, subject: str) -> Committ
     return commit(canonical(document), subject_key(tenant, subject, _CONTEXT))
 
 
-def conflict(_connection: Connection) -> NoReturn:
-    """The ``on_conflict`` of every guard here."""
+def conflict(_connection: Connection | None = None) -> NoReturn:
+    """The ``on_conflict`` of every guard here, and the ``on_taken`` of every name."""
     raise Refused(Reason.REQUEST_CONFLICT, "the id or key is taken", member="id", **because(Conflict.ID_TAKEN))
+
+
+def principal_entry(row: Found, actor: str, change: str, key: tuple[str, float] | None = None) -> EntryDraft:
+    """What somebody may do stands in clear, for access reviews that replay these; who it is lies under the commitment.
+
+    Args:
+        key: id and end of the API key that it is about.
+    """
+    tenant, principal_id = row["tenant"], row["id"]
+    facts: dict[str, str | int] = {
+        "change": change,
+        "subject": row["pseudonym"],
+        "roles": ",".join(json.loads(row["roles"])),
+    }
+    scope = None if row["hands"] is None else json.loads(row["hands"])
+    facts["hands"] = "*" if scope is None else ",".join(scope)
+    if row["approval_jwk"] is not None:
+        facts["approval_kid"] = rows.public_key(json.loads(row["approval_jwk"]), "/approval_jwk").kid
+    if key is not None:
+        facts |= {"key_id": key[0], "key_expires_at": int(key[1])}
+    return EntryDraft(
+        EntryType.PRINCIPAL_CHANGED,
+        tenant,
+        principal=actor,
+        facts=facts,
+        fields={"principal": committed({"id": principal_id, "hands": scope}, tenant, principal_id)},
+    )

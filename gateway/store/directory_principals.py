@@ -5,22 +5,27 @@ Entries carry pseudonyms and key ids; names and scopes are committed to and lie 
 
 import json
 import secrets
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from typing import Any, Final
 
 from sqlalchemy import bindparam, insert, select, update
 
-from gateway.entries import EntryDraft, EntryType
+from gateway.commitments import name_subject, new_name_key
+from gateway.dual_control import TrustChange, is_trusted
+from gateway.entries import EntryDraft
 from gateway.errors import Malformed, Refused
 from gateway.model import DEFAULT_TENANT, Principal, Role
 from gateway.permissions import Permission, require
-from gateway.ports import Append, Guard, Write
+from gateway.ports import Append, Guard, Naming, Write
 from gateway.reasons import Conflict, Reason, because
 from gateway.store import directory_rows as rows
-from gateway.store.directory_changes import Changes, committed, conflict
+from gateway.store.directory_changes import Change, Changes, conflict, principal_entry
 from gateway.store.directory_reads import Found
 from gateway.store.directory_rows import ApiKeyView, NewPrincipal, NewPrincipalView, PrincipalView
 from gateway.store.tables import api_keys, issuer_keys, principals
+from gateway.times import format_time
+from gateway.two_person import Kind
 
 SYSTEM: Final = "system"
 """Pseudonym of the gateway itself, before there is any principal."""
@@ -30,8 +35,7 @@ _ADD_KEY: Final = insert(api_keys)
 _REVOKE_PRINCIPAL: Final = (
     update(principals)
     .where(
-        principals.c.tenant == bindparam("in_tenant"),
-        principals.c.principal_id == bindparam("named"),
+        principals.c.pseudonym == bindparam("named"),
         principals.c.revoked_at.is_(None),
     )
     .values(revoked_at=bindparam("at"), mac=bindparam("new_mac"))
@@ -41,7 +45,7 @@ _REVOKE_KEY: Final = (
     .where(api_keys.c.key_id == bindparam("named"), api_keys.c.revoked_at.is_(None))
     .values(revoked_at=bindparam("at"), mac=bindparam("new_mac"))
 )
-_ANYBODY: Final = select(principals.c.principal_id).where(principals.c.tenant == bindparam("in_tenant")).limit(1)
+_ANYBODY: Final = select(principals.c.pseudonym).where(principals.c.tenant == bindparam("in_tenant")).limit(1)
 """Believed without a look at its MAC: a row that was tampered with does not open the tenant to a second first one."""
 
 
@@ -60,7 +64,9 @@ class PrincipalAdmin(Changes):
             raise Refused(
                 Reason.REQUEST_CONFLICT, "the tenant has principals already", **because(Conflict.PRINCIPALS_EXIST)
             )
-        return await self._add(tenant, SYSTEM, people)
+        change = await self.prepare_principals(tenant, SYSTEM, people)
+        await self._append(change.item)
+        return change.view
 
     async def add_principal(self, actor: Principal, person: NewPrincipal) -> NewPrincipalView:
         """Add a principal to the actor's tenant, with one API key, whose token is in the answer and nowhere else.
@@ -68,27 +74,41 @@ class PrincipalAdmin(Changes):
         Raises:
             Refused: ``auth.forbidden``; ``request.malformed``; ``request.conflict`` for an id that ever was in use (an
                 id is not given twice: the log would say that one did what the other did), or for an approval key that
-                somebody else holds.
+                somebody else holds; ``proposal.required`` where it may decide and several people have to agree.
         """
         require(actor, Permission.PRINCIPALS_MANAGE)
-        return (await self._add(actor.tenant, actor.pseudonym, [person]))[0]
+        return (await self._make(actor.tenant, await self.prepare_principals(actor.tenant, actor.pseudonym, [person])))[
+            0
+        ]
 
-    async def issue_api_key(self, actor: Principal, principal_id: str, ttl_days: int = 90) -> ApiKeyView:
-        """Give a principal another API key; the ones it has live on until they expire.
+    async def add_administrator(self, principal_id: str, tenant: str = DEFAULT_TENANT) -> NewPrincipalView:
+        """Add a security admin in the name of the gateway itself, where too few are left to agree on one. For whoever
+        holds the gateway's machine, its database and its keys; the entry says ``console``.
 
         Raises:
-            Refused: ``auth.forbidden``, ``request.malformed``, ``request.not_found`` (also for a revoked principal).
+            Refused: ``request.malformed``, ``request.conflict`` for an id that ever was in use.
+        """
+        person = NewPrincipal(principal_id, [str(Role.SECURITY_ADMIN)])
+        change = await self.prepare_principals(tenant, SYSTEM, [person])
+        entries = [replace(draft, facts={**draft.facts, "console": 1}) for draft in change.item.entries]
+        await self._append(replace(change.item, entries=entries))
+        return change.view[0]
+
+    async def issue_api_key(
+        self, actor: Principal, principal_id: str, ttl_days: int = 90, api_key: str | None = None
+    ) -> ApiKeyView:
+        """Give a principal another API key; the ones it has live on until they expire.
+
+        Args:
+            api_key: as in ``NewPrincipal``.
+
+        Raises:
+            Refused: ``auth.forbidden``, ``request.malformed``, ``request.not_found`` (also for a revoked principal);
+                ``proposal.required`` where the principal may decide and several people have to agree.
         """
         require(actor, Permission.PRINCIPALS_MANAGE)
-        lifetime = rows.ttl_seconds(ttl_days)
-        found = await self._principal(actor.tenant, principal_id)
-        if found["revoked_at"] is not None:
-            raise Refused(Reason.REQUEST_NOT_FOUND, "the principal is revoked")
-        now = self._clock()
-        view, row = _key(actor.tenant, principal_id, now, lifetime)
-        entry = _principal_entry(found, actor.pseudonym, "key_added", (view["key_id"], view["expires_at"]))
-        await self._append(Append([entry], [Write(_ADD_KEY, self._macs.seal(api_keys, row))]))
-        return view
+        change = await self.prepare_api_key(actor.tenant, actor.pseudonym, principal_id, ttl_days, api_key)
+        return await self._make(actor.tenant, change)
 
     async def list_principals(self, actor: Principal) -> list[PrincipalView]:
         """Every principal of the actor's tenant, revoked ones too.
@@ -106,58 +126,103 @@ class PrincipalAdmin(Changes):
 
         Raises:
             Refused: ``auth.forbidden``, ``request.not_found``; ``request.conflict`` where it is revoked already, or is
-                the tenant's last security admin, after whom nobody could add another.
+                the tenant's last security admin, after whom nobody could add another; ``proposal.required`` where too
+                few security admins would be left.
             RowChanged: ``gateway.internal``; its row was tampered with, and is of no use to anybody.
         """
         require(actor, Permission.PRINCIPALS_MANAGE)
-        found = await self._principal(actor.tenant, principal_id)
-        if found["revoked_at"] is not None:
-            raise Refused(Reason.REQUEST_CONFLICT, "revoked already", **because(Conflict.REVOKED))
-        return await self._revoke(actor, found)
+        return await self._make(
+            actor.tenant, await self.prepare_revocation(actor.tenant, actor.pseudonym, principal_id)
+        )
 
     async def retire_principal(self, actor: Principal, principal_id: str) -> PrincipalView:
         """Revoke a principal, if it is not, because it is about to be erased.
 
         Raises:
-            Refused: ``auth.forbidden``, ``request.not_found``; ``request.conflict`` for the last security admin.
+            Refused: ``auth.forbidden``, ``request.not_found``; ``request.conflict`` for the last security admin;
+                ``proposal.required`` for one of few, whom the others revoke first.
             RowChanged: ``gateway.internal``.
         """
         require(actor, Permission.PRIVACY_ERASE)
         found = await self._principal(actor.tenant, principal_id)
-        return rows.principal_view(found) if found["revoked_at"] is not None else await self._revoke(actor, found)
-
-    # --- inside ------------------------------------------------------------------------------------------------------
-
-    async def _revoke(self, actor: Principal, found: Found) -> PrincipalView:
-        principal_id = found["principal_id"]
-        # Somebody else's tampered row must not keep anybody from being revoked, and is no admin.
-        everybody = await self._read(
-            lambda connection: self._reads.principal_rows(connection, actor.tenant, strict=False)
+        if found["revoked_at"] is not None:
+            return rows.principal_view(found)
+        return await self._make(
+            actor.tenant, await self.prepare_revocation(actor.tenant, actor.pseudonym, principal_id)
         )
-        if not any(_is_admin(row) for row in everybody if row["principal_id"] != principal_id):
+
+    async def people(self, tenant: str, pseudonyms: Collection[str]) -> dict[str, Principal]:
+        """Principals that are not revoked, by pseudonym. Raises ``log.unavailable``."""
+        if not pseudonyms:
+            return {}
+        wanted = [(tenant, pseudonym) for pseudonym in sorted(pseudonyms)]
+        found = await self._read(lambda connection: self._reads.people(connection, wanted))
+        return {one.pseudonym: one for one in found.values()}
+
+    # --- changes, ready to be made: on one person's word, or as several signed them ----------------------------------
+
+    async def prepare_api_key(
+        self, tenant: str, by: str, principal_id: str, ttl_days: int, api_key: str | None
+    ) -> Change[ApiKeyView]:
+        """Another API key. ``by``: the pseudonym of who makes the change. Raises as :meth:`issue_api_key`."""
+        lifetime = rows.ttl_seconds(ttl_days)
+        found = await self._principal(tenant, principal_id)
+        if found["revoked_at"] is not None:
+            raise Refused(Reason.REQUEST_NOT_FOUND, "the principal is revoked")
+        pseudonym = found["pseudonym"]
+        view, row = _key(tenant, pseudonym, self._clock(), lifetime, api_key)
+        entry = principal_entry(found, by, "key_added", (view["key_id"], row["expires_at"]))
+        guard = Guard(_ADD_KEY, self._macs.seal(api_keys, row), conflict)
+        held = await self._read(lambda connection: self._reads.live_key_rows(connection, tenant, pseudonym))
+        before = {**_state(found), "keys": sorted(one["key_id"] for one in held)}
+        after = {**before, "keys": sorted([*before["keys"], view["key_id"]]), **_key_state(row, ttl_days)}
+        trust = TrustChange(Kind.TRUST_PRINCIPAL, "principal.key", pseudonym, before, after)
+        return Change(Append([entry], guards=[guard]), view, trust if is_trusted(before["roles"]) else None)
+
+    async def prepare_revocation(self, tenant: str, by: str, principal_id: str) -> Change[PrincipalView]:
+        """The end of a principal and its API keys. Raises as :meth:`revoke_principal`."""
+        found = await self._principal(tenant, principal_id)
+        if found["revoked_at"] is not None:
+            raise Refused(Reason.REQUEST_CONFLICT, "revoked already", **because(Conflict.REVOKED))
+        pseudonym = found["pseudonym"]
+        # Somebody else's tampered row must not keep anybody from being revoked, and is no admin.
+        everybody = await self._read(lambda connection: self._reads.principal_rows(connection, tenant, strict=False))
+        if not any(_is_admin(row) for row in everybody if row["pseudonym"] != pseudonym):
             raise Refused(Reason.REQUEST_CONFLICT, "the last security admin stays", **because(Conflict.LAST_ADMIN))
         # A key that is added while this goes on is dead all the same: keys are good only with their principal.
-        keys = await self._read(lambda connection: self._reads.live_key_rows(connection, actor.tenant, principal_id))
+        keys = await self._read(lambda connection: self._reads.live_key_rows(connection, tenant, pseudonym))
         now = self._clock()
         gone = self._macs.seal(principals, {**found, "revoked_at": now})
         writes = [
-            Write(
-                _REVOKE_PRINCIPAL,
-                {"in_tenant": actor.tenant, "named": principal_id, "at": now, "new_mac": gone["mac"]},
-            )
+            Write(_REVOKE_PRINCIPAL, {"named": pseudonym, "at": now, "new_mac": gone["mac"]}),
         ]
         for row in keys:
             dead = self._macs.seal(api_keys, {**row, "revoked_at": now})
             writes.append(Write(_REVOKE_KEY, {"named": row["key_id"], "at": now, "new_mac": dead["mac"]}))
-        await self._append(Append([_principal_entry(found, actor.pseudonym, "revoked")], writes))
-        return rows.principal_view(gone)
+        before = {**_state(found), "revoked": False}
+        trust = TrustChange(
+            Kind.TRUST_PRINCIPAL,
+            "principal.revoke",
+            pseudonym,
+            before,
+            {**before, "revoked": True},
+            removes_admin=True,
+        )
+        item = Append([principal_entry(found, by, "revoked")], writes)
+        view = rows.principal_view({**found, "revoked_at": now})
+        return Change(item, view, trust if _is_admin(found) else None)
 
-    async def _add(self, tenant: str, actor: str, people: Sequence[NewPrincipal]) -> list[NewPrincipalView]:
+    async def prepare_principals(
+        self, tenant: str, by: str, people: Sequence[NewPrincipal]
+    ) -> Change[list[NewPrincipalView]]:
+        """New principals. Raises as :meth:`add_principal`."""
         now = self._clock()
         entries: list[EntryDraft] = []
-        writes: list[Write] = []
         guards: list[Guard] = []
+        namings: list[Naming] = []
+        added: list[Found] = []
         views: list[NewPrincipalView] = []
+        trust: TrustChange | None = None
         for person in people:
             enrolled = (
                 None
@@ -166,9 +231,10 @@ class PrincipalAdmin(Changes):
             )
             scope = rows.hand_scope(person.hands)
             row: Found = {
+                "id": rows.identifier(person.id, "id"),
                 "tenant": tenant,
-                "principal_id": rows.identifier(person.id, "id"),
                 "pseudonym": f"p-{secrets.token_hex(16)}",
+                "name_key": new_name_key(),
                 "roles": json.dumps(rows.roles(person.roles)),
                 "hands": None if scope is None else json.dumps(scope),
                 "approval_jwk": enrolled,
@@ -178,12 +244,19 @@ class PrincipalAdmin(Changes):
             if enrolled is not None:
                 await self._refuse_shared(tenant, principals.c.approval_jwk, enrolled)
                 await self._refuse_shared(tenant, issuer_keys.c.jwk, enrolled)
-            key_view, key_row = _key(tenant, person.id, now, rows.ttl_seconds(person.ttl_days))
-            entries.append(_principal_entry(row, actor, "added", (key_view["key_id"], key_view["expires_at"])))
-            guards.append(Guard(_ADD_PRINCIPAL, self._macs.seal(principals, row), conflict))
-            writes.append(Write(_ADD_KEY, self._macs.seal(api_keys, key_row)))
+            pseudonym = row["pseudonym"]
+            key_view, key_row = _key(tenant, pseudonym, now, rows.ttl_seconds(person.ttl_days), person.api_key)
+            entries.append(principal_entry(row, by, "added", (key_view["key_id"], key_row["expires_at"])))
+            namings.append(Naming(tenant, name_subject(person.id), row["name_key"], conflict))
+            added.append(self._macs.seal(principals, row))
+            guards.append(Guard(_ADD_PRINCIPAL, added[-1], conflict))
+            guards.append(Guard(_ADD_KEY, self._macs.seal(api_keys, key_row), conflict))
             views.append({"principal": rows.principal_view(row), "api_key": key_view})
-        enrolled_keys = [guard.parameters["approval_jwk"] for guard in guards if guard.parameters["approval_jwk"]]
+            if is_trusted(json.loads(row["roles"])):
+                target = self.target(tenant, "principal", person.id)
+                after = {**_state(row), **_key_state(key_row, person.ttl_days)}
+                trust = TrustChange(Kind.TRUST_PRINCIPAL, "principal.add", target, None, after)
+        enrolled_keys = [one["approval_jwk"] for one in added if one["approval_jwk"]]
         if len(set(enrolled_keys)) != len(enrolled_keys):
             raise Refused(
                 Reason.REQUEST_CONFLICT,
@@ -191,8 +264,9 @@ class PrincipalAdmin(Changes):
                 member="approval_jwk",
                 **because(Conflict.KEY_TWICE),
             )
-        await self._append(Append(entries, writes, guards))
-        return views
+        return Change(Append(entries, guards=guards, namings=namings), views, trust)
+
+    # --- inside ------------------------------------------------------------------------------------------------------
 
     async def _principal(self, tenant: str, principal_id: str) -> Found:
         found = await self._read(lambda connection: self._reads.principal_rows(connection, tenant, principal_id))
@@ -201,46 +275,32 @@ class PrincipalAdmin(Changes):
         return found[0]
 
 
-def _key(tenant: str, principal_id: str, now: float, lifetime_seconds: int) -> tuple[ApiKeyView, Found]:
-    minted = rows.mint_token()
+def _key(
+    tenant: str, pseudonym: str, now: float, lifetime_seconds: int, api_key: str | None = None
+) -> tuple[ApiKeyView, Found]:
+    minted = rows.mint_token() if api_key is None else rows.made_elsewhere(api_key)
     expires_at = now + lifetime_seconds
     row: Found = {
         "key_id": minted.key_id,
         "tenant": tenant,
-        "principal_id": principal_id,
+        "pseudonym": pseudonym,
         "secret_sha256": minted.secret_sha256,
         "created_at": now,
         "expires_at": expires_at,
         "revoked_at": None,
     }
-    return {"key_id": minted.key_id, "token": minted.token, "expires_at": expires_at}, row
+    return {"key_id": minted.key_id, "token": minted.token, "expires_at": format_time(expires_at)}, row
 
 
-def _principal_entry(row: Found, actor: str, change: str, key: tuple[str, float] | None = None) -> EntryDraft:
-    """What somebody may do stands in clear, for access reviews that replay these; who it is lies under the commitment.
+def _state(row: Found) -> dict[str, Any]:
+    """What a change of trust shows of a principal: what it may do, and by which key it signs."""
+    enrolled = None if row["approval_jwk"] is None else rows.public_key(json.loads(row["approval_jwk"]), "").kid
+    hands = None if row["hands"] is None else json.loads(row["hands"])
+    return {"roles": json.loads(row["roles"]), "hands": hands, "approval_kid": enrolled}
 
-    Args:
-        key: id and end of the API key that it is about.
-    """
-    tenant, principal_id = row["tenant"], row["principal_id"]
-    facts: dict[str, str | int] = {
-        "change": change,
-        "subject": row["pseudonym"],
-        "roles": ",".join(json.loads(row["roles"])),
-    }
-    scope = None if row["hands"] is None else json.loads(row["hands"])
-    facts["hands"] = "*" if scope is None else ",".join(scope)
-    if row["approval_jwk"] is not None:
-        facts["approval_kid"] = rows.public_key(json.loads(row["approval_jwk"]), "/approval_jwk").kid
-    if key is not None:
-        facts |= {"key_id": key[0], "key_expires_at": int(key[1])}
-    return EntryDraft(
-        EntryType.PRINCIPAL_CHANGED,
-        tenant,
-        principal=actor,
-        facts=facts,
-        fields={"principal": committed({"id": principal_id, "hands": scope}, tenant, principal_id)},
-    )
+
+def _key_state(row: Found, ttl_days: int) -> dict[str, Any]:
+    return {"new_key": row["key_id"], "new_key_sha256": row["secret_sha256"], "new_key_days": ttl_days}
 
 
 def _is_admin(row: Found) -> bool:

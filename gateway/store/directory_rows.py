@@ -11,16 +11,21 @@ from typing import Any, Final, TypedDict
 from gateway.canonical import canonical
 from gateway.errors import Malformed
 from gateway.model import Principal, Role
+from gateway.times import format_time
 from keys import jwk
 from keys.errors import KeyRefused
 from keys.jwk import PublicJwk
 
 IDENTIFIER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}")
 """Principals and issuers. No slash: it separates the parts of a data subject's key."""
+PSEUDONYM: Final = re.compile(r"[pi]-[0-9a-f]{32}")
+"""By which rows and entries name a principal or an issuer. Nobody's id looks like it."""
 TENANT: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 HAND: Final = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 TOKEN: Final = re.compile(r"hr_([0-9a-f]{16})_([A-Za-z0-9_-]{43})")
 """An API key: its public id, and 32 random bytes in base64url."""
+KEY_REQUEST: Final = re.compile(r"hr_([0-9a-f]{16}):([0-9a-f]{64})")
+"""An API key that its holder made: its public id, and the SHA-256 of the rest, as text."""
 API_KEY_PREFIX: Final = "hr_"
 TTL_MAX_DAYS: Final = 366
 HANDS_MAX: Final = 256
@@ -31,23 +36,23 @@ Name = tuple[str, str]
 
 
 class PrincipalView(TypedDict):
-    """A principal as the API shows it. Times are seconds since the epoch."""
+    """A principal as the API shows it."""
 
     id: str
     tenant: str
     roles: list[str]
     hands: list[str] | None
-    created_at: float
-    revoked_at: float | None
+    created_at: str
+    revoked_at: str | None
     approval_kid: str | None
 
 
 class ApiKeyView(TypedDict):
-    """A new API key. ``token`` is shown this once and stored nowhere."""
+    """A new API key. ``token`` is shown this once and stored nowhere; ``None`` where its holder made it."""
 
     key_id: str
-    token: str
-    expires_at: float
+    token: str | None
+    expires_at: str
 
 
 class NewPrincipalView(TypedDict):
@@ -58,12 +63,12 @@ class NewPrincipalView(TypedDict):
 
 
 class IssuerKeyView(TypedDict):
-    """An issuer's key. Times are whole seconds since the epoch."""
+    """An issuer's key."""
 
     kid: str
-    not_before: int
-    not_after: int | None
-    revoked_at: int | None
+    not_before: str
+    not_after: str | None
+    revoked_at: str | None
 
 
 class IssuerView(TypedDict):
@@ -74,7 +79,7 @@ class IssuerView(TypedDict):
     keys: list[IssuerKeyView]
     speaks_for: list[str]
     attests_request: bool
-    revoked_at: float | None
+    revoked_at: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +91,8 @@ class NewPrincipal:
     hands: Sequence[str] | None = None
     approval_jwk: Mapping[str, Any] | None = None
     ttl_days: int = 90
+    api_key: str | None = None
+    """``hr_<id>:<SHA-256 of the secret>`` of an API key that the principal made; ``None`` to have one made here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +110,7 @@ class Linked:
 
     Attributes:
         by_claims: whether the claims of each token say what the principal may do with it.
-        source: the issuer's URL.
+        source: the issuer's URL; empty where nobody can tell, and of a link that is revoked.
     """
 
     link_id: str
@@ -114,10 +121,10 @@ class Linked:
 
 @dataclass(frozen=True, slots=True)
 class Minted:
-    """A fresh API key: what the caller gets, and what is stored."""
+    """A fresh API key: what the caller gets (``None`` where its holder has it already), and what is stored."""
 
     key_id: str
-    token: str
+    token: str | None
     secret_sha256: str
 
 
@@ -130,6 +137,8 @@ def identifier(value: object, member: str) -> str:
         raise Malformed(
             f"{member} is no identifier", pointer=f"/{member}", expected="1 to 128 letters, digits and . _ : @ -"
         )
+    if PSEUDONYM.fullmatch(value.lower()):
+        raise Malformed(f"{member} is a pseudonym", pointer=f"/{member}", expected="an id that is no pseudonym")
     return value
 
 
@@ -192,6 +201,14 @@ def mint_token() -> Minted:
     return Minted(key_id, f"hr_{key_id}_{secret}", hashlib.sha256(secret.encode()).hexdigest())
 
 
+def made_elsewhere(api_key: str) -> Minted:
+    """An API key that its holder made, by what may be known of it. Raises ``request.malformed``."""
+    match = KEY_REQUEST.fullmatch(api_key)
+    if match is None:
+        raise Malformed("api_key", pointer="/api_key", expected="hr_, 16 hex digits, a colon, 64 hex digits")
+    return Minted(match[1], None, match[2])
+
+
 def jwk_text(key: PublicJwk) -> str:
     """How a public key is stored: one spelling, so that equal keys are equal texts."""
     return canonical(key.document()).decode()
@@ -201,33 +218,37 @@ def jwk_text(key: PublicJwk) -> str:
 
 
 def principal_view(row: Mapping[str, Any]) -> PrincipalView:
-    """A row of ``principals`` for people."""
+    """A row of :meth:`DirectoryReads.principal_rows` for people."""
     return {
-        "id": row["principal_id"],
+        "id": row["id"],
         "tenant": row["tenant"],
         "roles": json.loads(row["roles"]),
         "hands": None if row["hands"] is None else json.loads(row["hands"]),
-        "created_at": row["created_at"],
-        "revoked_at": row["revoked_at"],
+        "created_at": format_time(row["created_at"]),
+        "revoked_at": format_time(row["revoked_at"]),
         "approval_kid": None if row["approval_jwk"] is None else jwk.public(json.loads(row["approval_jwk"])).kid,
     }
 
 
-def issuer_view(row: Mapping[str, Any], keys: Iterable[Mapping[str, Any]]) -> IssuerView:
-    """A row of ``issuers`` and those of its keys for people."""
+def issuer_view(row: Mapping[str, Any], keys: Iterable[Mapping[str, Any]], names: Mapping[Name, str]) -> IssuerView:
+    """A row of ``issuers`` and those of its keys for people.
+
+    Args:
+        names: tenant and pseudonym -> id; who is not among them is shown by pseudonym.
+    """
     return {
         "id": row["issuer_id"],
         "tenant": row["tenant"],
         "keys": [
             {
                 "kid": key["kid"],
-                "not_before": key["not_before"],
-                "not_after": key["not_after"],
-                "revoked_at": key["revoked_at"],
+                "not_before": format_time(key["not_before"]),
+                "not_after": format_time(key["not_after"]),
+                "revoked_at": format_time(key["revoked_at"]),
             }
             for key in keys
         ],
-        "speaks_for": json.loads(row["speaks_for"]),
+        "speaks_for": sorted(names.get((row["tenant"], one), one) for one in json.loads(row["speaks_for"])),
         "attests_request": row["attests_request"],
-        "revoked_at": row["revoked_at"],
+        "revoked_at": format_time(row["revoked_at"]),
     }

@@ -113,8 +113,9 @@ class SqlProposals:
     # --- writes ------------------------------------------------------------------------------------------------------
 
     def insert(self, proposal: Proposal) -> Guard:
-        """A new proposal; its id must be. Conflicts raise ``request.conflict``."""
-        return Guard(_INSERT, self._macs.seal(proposals, _row(proposal)), _taken)
+        """A new proposal; its id must be, and no other one about the same may be open. Conflicts raise
+        ``request.conflict``."""
+        return Guard(_INSERT, self._macs.seal(proposals, _row(proposal)), partial(_taken, proposal.id))
 
     def change(self, proposal: Proposal) -> tuple[Guard, Write]:
         """A later state of a proposal. Each step is made once among all gateways; else ``proposal.closed``."""
@@ -227,7 +228,11 @@ def _proposal(row: Mapping[str, Any]) -> Proposal:
     )
 
 
-def _taken(_connection: Connection) -> NoReturn:
+def _taken(proposal_id: str, connection: Connection) -> NoReturn:
+    sent_twice = select(proposals.c.proposal_id).where(proposals.c.proposal_id == proposal_id)
+    if connection.execute(sent_twice).first() is None:
+        detail = "another proposal about the same is open"
+        raise Refused(Reason.REQUEST_CONFLICT, detail, member="document", **because(Conflict.PROPOSAL_OPEN))
     raise Refused(Reason.REQUEST_CONFLICT, "the proposal exists", member="id", **because(Conflict.PROPOSAL_EXISTS))
 
 

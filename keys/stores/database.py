@@ -10,18 +10,17 @@ import time
 from collections.abc import Hashable, Iterator, Sequence
 from typing import Final
 
-from sqlalchemy import Connection, Engine, select, text
+from sqlalchemy import Connection, Engine, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import SQLAlchemyError
 
+from gateway.store import advisory
 from gateway.store.tables import signing_keys
-from keys.errors import KeyUnavailable, SealBroken
+from keys.errors import KeyStoreAway, KeyUnavailable, SealBroken
 from keys.stores.halves import ByPurpose
 from keys.stores.root import Derives
 from keys.stores.sealed import DOCUMENT_MAX_BYTES, LOCK_WAIT_SECONDS, Revoked, SealedKeyStore, nothing_known
 
-LOCK: Final = 0x48414E4B
-"""PostgreSQL advisory lock of the session that changes keys."""
 _ALL: Final = select(signing_keys.c.kid, signing_keys.c.document).order_by(signing_keys.c.kid)
 
 
@@ -51,7 +50,7 @@ class Rows:
         session is lost, so is the lock, and nothing more is written."""
         deadline = time.monotonic() + LOCK_WAIT_SECONDS
         if not self._thread_lock.acquire(timeout=LOCK_WAIT_SECONDS):
-            raise KeyUnavailable("another thread keeps the keys locked")
+            raise KeyStoreAway("another thread keeps the keys locked")
         try:
             with _translated(), self._engine.connect() as connection:
                 self._wait(connection, deadline)
@@ -60,7 +59,7 @@ class Rows:
                     yield
                 finally:
                     self._locked = None
-                    _unlock(connection)
+                    advisory.unlock(connection, advisory.KEYS_LOCK)
         finally:
             self._thread_lock.release()
 
@@ -121,22 +120,10 @@ class Rows:
 
     @staticmethod
     def _wait(connection: Connection, deadline: float) -> None:
-        while not connection.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": LOCK}).scalar_one():
-            connection.rollback()
+        while not advisory.try_lock(connection, advisory.KEYS_LOCK):
             if time.monotonic() >= deadline:
-                raise KeyUnavailable("another process keeps the keys locked")
+                raise KeyStoreAway("another process keeps the keys locked")
             time.sleep(0.02)
-        connection.commit()
-
-
-def _unlock(connection: Connection) -> None:
-    """Give the lock back; a session that cannot is not used again, and the lock ends with it."""
-    try:
-        connection.rollback()
-        connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": LOCK})
-        connection.commit()
-    except SQLAlchemyError:
-        connection.invalidate()
 
 
 @contextlib.contextmanager
@@ -145,4 +132,4 @@ def _translated() -> Iterator[None]:
         yield
     except SQLAlchemyError as exc:
         said = str(getattr(exc, "orig", None) or type(exc).__name__).strip().split("\n")[0]
-        raise KeyUnavailable(f"the table signing_keys cannot be used: {said}") from None
+        raise KeyStoreAway(f"the table signing_keys cannot be used: {said}") from None

@@ -5,27 +5,35 @@ import contextlib
 import os
 import re
 import secrets
-import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Self
 
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from gateway.canonical import b64url_decode, b64url_encode, canonical
+from gateway.errors import Refused
 from gateway.files import make_directory, write
-from keys.errors import KeyUnavailable, MasterKeyUnsafe
+from keys.errors import KeyUnavailable, MasterKeyUnsafe, SealBroken
+from keys.stores.private_files import read_named
 
 VARIABLE: Final = "HANDRAIL_MASTER_KEY"
 PREVIOUS: Final = "HANDRAIL_MASTER_KEY_PREVIOUS"
 """The master key before this one, while the root is not yet wrapped under this one alone."""
 _HEX: Final = re.compile(r"[0-9a-fA-F]{64}")
 _FILE_MAX_BYTES: Final = 128
+_NONCE_BYTES: Final = 12
+_WRAPS: Final = "handrail root/wrap v1"
 
 
 class MasterKey:
-    """A key that wraps another. It is never used itself, only keys derived from it, and never shown."""
+    """A key that wraps another; a ``Wrapper``. It is never used itself, only keys derived from it, and never shown."""
 
+    kind = "master"
+    place = "the master key"
     __slots__ = ("_secret",)
 
     def __init__(self, secret: bytes) -> None:
@@ -43,6 +51,28 @@ class MasterKey:
         """32 bytes for one use (HKDF-SHA256, RFC 5869); ``label`` names the use, and no two uses share one."""
         return HKDF(algorithm=SHA256(), length=32, salt=None, info=label.encode()).derive(self._secret)
 
+    def wrap(self, secret: bytes, context: Mapping[str, str]) -> str:
+        """See ``Wrapper.wrap``: base64url of nonce and AES-256-GCM, the context being associated data."""
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        return b64url_encode(nonce + self._aead().encrypt(nonce, secret, canonical(dict(context))))
+
+    def unwrap(self, wrapped: str, context: Mapping[str, str]) -> bytes:
+        """See ``Wrapper.unwrap``."""
+        try:
+            raw = b64url_decode(wrapped)
+            return self._aead().decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], canonical(dict(context)))
+        except InvalidTag:
+            raise SealBroken(f"{self.place} does not open it") from None
+        except (Refused, ValueError) as exc:
+            raise SealBroken(f"the wrapping is unreadable ({type(exc).__name__})") from None
+
+    def is_newest(self, wrapped: str) -> bool:  # noqa: ARG002 - a master key has one version
+        """See ``Wrapper.is_newest``."""
+        return True
+
+    def _aead(self) -> AESGCM:
+        return AESGCM(self.derive(_WRAPS))
+
     @classmethod
     def load(cls, file: Path, environment: Mapping[str, str] = os.environ, *, make: bool = True) -> Self:
         """From ``HANDRAIL_MASTER_KEY`` if it is set, else from ``file``.
@@ -51,8 +81,8 @@ class MasterKey:
             make: make the file (0600) if it is not there.
 
         Raises:
-            MasterKeyUnsafe: it is not 64 hex digits, is not ours, or the group or others can read it.
-            KeyUnavailable: the file cannot be read or made.
+            MasterKeyUnsafe: it is not 64 hex digits, or not in a regular file.
+            KeyUnavailable: the file cannot be read or made, is not ours, or the group or others can read it.
         """
         value = environment.get(VARIABLE)
         if value is not None:
@@ -90,16 +120,10 @@ class MasterKey:
 
 
 def _read(file: Path) -> str:
-    descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    with os.fdopen(descriptor, "rb") as opened:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise MasterKeyUnsafe(f"{file}: not a regular file")
-        if status.st_mode & 0o077:
-            raise MasterKeyUnsafe(f"{file}: mode {stat.S_IMODE(status.st_mode):04o} lets others read it; chmod 600")
-        if status.st_uid not in (0, os.geteuid()):
-            raise MasterKeyUnsafe(f"{file}: belongs to uid {status.st_uid}")
-        return opened.read(_FILE_MAX_BYTES).decode("ascii", errors="replace")
+    try:
+        return read_named(file, _FILE_MAX_BYTES, "master key").decode("ascii", errors="replace")
+    except SealBroken as exc:
+        raise MasterKeyUnsafe(exc.detail) from None
 
 
 def _make(file: Path) -> None:

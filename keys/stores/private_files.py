@@ -1,30 +1,52 @@
-"""Files of keys, as they may be read: regular, of bounded size, and closed to everybody else."""
+"""Files of keys, as they may be read: regular, of bounded size, and closed to everybody else.
+
+A file that an operator names may be a link: Kubernetes mounts its secrets as links, and what counts is the file at the
+end. A file in a directory that the gateway alone fills is never one, so that nobody puts another's there.
+"""
 
 import os
 import stat
 from pathlib import Path
+from typing import Final
 
 from keys.errors import KeyUnavailable, SealBroken
 
+_FLAGS: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+"""A pipe is not waited for."""
 
-def read_private(file: Path, max_bytes: int, what: str) -> bytes:
-    """The content of a file; neither a symbolic link is followed nor a pipe waited for.
+
+def read_named(file: Path, max_bytes: int, what: str) -> bytes:
+    """The content of a file that an operator names; a link is followed.
 
     Args:
         what: what the file should be, for people.
 
     Raises:
         SealBroken: it is another kind of file, or longer than ``max_bytes``.
-        KeyUnavailable: it cannot be read, or the group or others can read it.
+        KeyUnavailable: it cannot be read, is somebody else's, or the group or others can read it.
     """
+    return _read(file, _FLAGS, max_bytes, what)
+
+
+def read_own(file: Path, max_bytes: int, what: str) -> bytes:
+    """As :func:`read_named`, of a file that the gateway made: a link in its place is refused."""
+    return _read(file, _FLAGS | os.O_NOFOLLOW, max_bytes, what)
+
+
+def _read(file: Path, flags: int, max_bytes: int, what: str) -> bytes:
     try:
-        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-        with os.fdopen(descriptor, "rb") as opened:
+        descriptor = os.open(file, flags)
+        try:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode) or status.st_size > max_bytes:
-                raise SealBroken(f"{file}: not a {what}")
+                raise SealBroken(f"{file}: not a {what}: not a regular file, or over {max_bytes} bytes")
             if status.st_mode & 0o077:
                 raise KeyUnavailable(f"{file}: mode {stat.S_IMODE(status.st_mode):04o} is open to others; chmod 600")
-            return opened.read(max_bytes)
+            if status.st_uid not in (0, os.geteuid()):
+                raise KeyUnavailable(f"{file}: belongs to uid {status.st_uid}")
+            with os.fdopen(descriptor, "rb", closefd=False) as opened:
+                return opened.read(max_bytes)
+        finally:
+            os.close(descriptor)
     except OSError as exc:
         raise KeyUnavailable(f"{file}: {exc.strerror}") from None

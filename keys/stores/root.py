@@ -1,11 +1,12 @@
-"""The data root: 32 random bytes from which every seal and MAC is derived, and which the master key wraps.
+"""The data root: 32 random bytes from which every seal and MAC is derived, and which the master key wraps, or a key in
+a service (:mod:`keys.stores.wrapping`).
 
-The master key opens one small file and nothing else, so a new master key is a new wrapping of that file, written whole
-or not at all; no seal, no row and no epoch key changes. The file is ``{v, id, generation, nonce, wrapped}``, where
-``wrapped`` is AES-256-GCM under a key derived from the master key, with everything but itself as associated data.
+What wraps it opens one small file and nothing else, so a new master key is a new wrapping of that file, written whole
+or not at all; no seal, no row and no epoch key changes. The file is ``{v, id, generation, by, wrapped}``; everything
+but ``wrapped`` is bound to the wrapping.
 
-Who has the old master key *and* a copy of the file from before has the root for good: a new wrapping does not help
-against that (docs/key-stores.md).
+Who can unwrap it *and* has a copy of the file from before has the root for good: a new wrapping does not help against
+that (docs/key-stores.md).
 """
 
 import re
@@ -16,25 +17,23 @@ from pathlib import Path
 from typing import Any, Final, Protocol, Self
 
 import orjson
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from gateway.canonical import b64url_decode, b64url_encode, parse
+from gateway.canonical import parse
 from gateway.errors import Refused
 from gateway.files import make_directory, write
 from keys.errors import KeyUnavailable, SealBroken
-from keys.stores.master import PREVIOUS, MasterKey
-from keys.stores.private_files import read_private
+from keys.stores.master import PREVIOUS
+from keys.stores.private_files import read_named
+from keys.stores.wrapping import Wrapper, Wrappers
 
-VERSION: Final = 1
+VERSION: Final = 2
 ROOT_BYTES: Final = 32
 FILE_MAX_BYTES: Final = 1024
-_NONCE_BYTES: Final = 12
-_LABEL: Final = "handrail root/wrap v1"
-_MEMBERS: Final = frozenset({"v", "id", "generation", "nonce", "wrapped"})
+_MEMBERS: Final = frozenset({"v", "id", "generation", "by", "wrapped"})
 _ID: Final = re.compile(r"[0-9a-f]{16}")
+_PROBE: Final = "handrail root/probe v1"
 
 
 class Derives(Protocol):
@@ -48,7 +47,7 @@ class DataRoot:
     """The opened root. It is never used itself, only keys derived from it, and never shown.
 
     Attributes:
-        id: its random name, 16 hex digits; the same under every master key.
+        id: its random name, 16 hex digits; the same under every wrapping.
         generation: how often it was wrapped, from 1.
     """
 
@@ -76,109 +75,119 @@ class DataRoot:
         """A new one."""
         return cls(secrets.token_bytes(ROOT_BYTES), secrets.token_hex(8), 1)
 
-    def wrap(self, master: MasterKey) -> bytes:
-        """The file's content under ``master``."""
-        nonce = secrets.token_bytes(_NONCE_BYTES)
-        wrapped = _aead(master).encrypt(nonce, self._secret, _bound(self.id, self.generation))
-        return orjson.dumps(
-            {
-                "v": VERSION,
-                "id": self.id,
-                "generation": self.generation,
-                "nonce": b64url_encode(nonce),
-                "wrapped": b64url_encode(wrapped),
-            }
-        )
+    def wrap(self, wrapper: Wrapper) -> bytes:
+        """The file's content under ``wrapper``. Raises ``KeyUnavailable``."""
+        context = _context(self.id, self.generation, wrapper.kind)
+        document = {
+            "v": VERSION,
+            "id": self.id,
+            "generation": self.generation,
+            "by": wrapper.kind,
+            "wrapped": wrapper.wrap(self._secret, context),
+        }
+        return orjson.dumps(document)
 
     def rewrapped(self) -> Self:
         """The same root, one generation on."""
         return type(self)(self._secret, self.id, self.generation + 1)
 
 
-@dataclass(frozen=True, slots=True)
-class Masters:
-    """The master key, and the one before it while the master key is being changed."""
-
-    current: MasterKey
-    previous: MasterKey | None = None
-
-
-def open_root(file: Path, masters: Masters) -> DataRoot:
-    """The root that is in ``file``, under the current master key or the one before.
+def open_root(file: Path, wrappers: Wrappers) -> DataRoot:
+    """The root that is in ``file``, under what wraps it now or what did before.
 
     Raises:
         SealBroken: the file was changed, or is wrapped under neither.
-        KeyUnavailable: it is not there, cannot be read, or others can read it.
+        KeyUnavailable: it is not there, cannot be read, others can read it, or what wraps it is out of reach.
     """
-    return _opened(file, masters)[0]
+    return _opened(file, wrappers).root
 
 
-def make_root(file: Path, master: MasterKey) -> DataRoot:
+def make_root(file: Path, wrapper: Wrapper) -> DataRoot:
     """A new root in ``file``, unless another process was faster: then that one's.
 
     Raises:
-        KeyUnavailable: the file cannot be written or read.
+        KeyUnavailable: the file cannot be written or read, or what wraps it is out of reach.
     """
     root = DataRoot.generate()
+    content = root.wrap(wrapper)
+    if not _opens(content, wrapper, root, file):
+        raise KeyUnavailable(f"{wrapper.place} does not open what it wrapped; no root was made")
     try:
         make_directory(file.parent)
-        write(file, root.wrap(master), replace=False)
+        write(file, content, replace=False)
     except FileExistsError:
-        return open_root(file, Masters(master))
+        return open_root(file, Wrappers(wrapper))
     except OSError as exc:
         raise KeyUnavailable(f"{file}: {exc.strerror}") from None
     return root
 
 
-def rewrap(file: Path, masters: Masters) -> DataRoot | None:
-    """Wrap the root under the current master key, whichever of the two opens it now.
+def rewrap(file: Path, wrappers: Wrappers) -> DataRoot | None:
+    """Wrap the root under the current wrapper, whichever of the two opens it now.
 
-    A process that stops anywhere in this leaves the file under one of the two, whole.
+    A process that stops anywhere in this leaves the file under one of the two, whole. What the new wrapping opens to is
+    looked at before it is written: a service that answers wrongly leaves the old one.
 
     Returns:
-        The root in its new wrapping; ``None`` where the current master key opens it already.
+        The root in its new wrapping; ``None`` where the newest version of the current wrapper opens it already.
 
     Raises:
         SealBroken: the file was changed, or is wrapped under neither.
-        KeyUnavailable: it cannot be read or written.
+        KeyUnavailable: it cannot be read or written; what wraps it is out of reach, or does not open what it wrapped.
     """
-    root, under_current = _opened(file, masters)
-    if under_current:
+    found = _opened(file, wrappers)
+    if found.by is wrappers.current and found.by.is_newest(found.wrapped):
         return None
-    again = root.rewrapped()
+    again = found.root.rewrapped()
+    content = again.wrap(wrappers.current)
+    if not _opens(content, wrappers.current, again, file):
+        raise KeyUnavailable(f"{wrappers.current.place} does not open what it wrapped; nothing was changed")
     try:
-        write(file, again.wrap(masters.current), replace=True)
+        write(file.resolve(), content, replace=True)  # where the name is a link, the file at its end is the root
     except OSError as exc:
         raise KeyUnavailable(f"{file}: {exc.strerror}") from None
     return again
 
 
-def _opened(file: Path, masters: Masters) -> tuple[DataRoot, bool]:
-    document = _read(file)
-    for master in (masters.current, masters.previous):
-        if master is not None and (root := _unwrap(document, master, file)) is not None:
-            return root, master is masters.current
+def _opens(content: bytes, wrapper: Wrapper, root: DataRoot, file: Path) -> bool:
+    try:
+        return _unwrap(_parsed(content, file), wrapper).derive(_PROBE) == root.derive(_PROBE)
+    except SealBroken:
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A root, and the wrapping that was opened."""
+
+    root: DataRoot
+    by: Wrapper
+    wrapped: str
+
+
+def _opened(file: Path, wrappers: Wrappers) -> _Opened:
+    document = _parsed(read_named(file, FILE_MAX_BYTES, "data root"), file)
+    said = []
+    for wrapper in (wrappers.current, wrappers.previous):
+        if wrapper is not None:
+            try:
+                return _Opened(_unwrap(document, wrapper), wrapper, document["wrapped"])
+            except SealBroken as exc:
+                said.append(exc.detail)
     raise SealBroken(
-        f"{file}: changed, or wrapped under another master key; during a change of the master key give the old one as "
-        f"{PREVIOUS}, then run 'handrail keys rewrap'"
+        f"{file}: changed, or wrapped under another master key or another key of a service ({'; '.join(said)}); during "
+        f"a change give the one before too ({PREVIOUS}, or root_key_previous), then run 'handrail keys rewrap'"
     )
 
 
-def _unwrap(document: Mapping[str, Any], master: MasterKey, file: Path) -> DataRoot | None:
-    id_, generation = document["id"], document["generation"]
-    try:
-        secret = _aead(master).decrypt(
-            b64url_decode(document["nonce"]), b64url_decode(document["wrapped"]), _bound(id_, generation)
-        )
-        return DataRoot(secret, id_, generation)
-    except InvalidTag:
-        return None
-    except (Refused, TypeError, ValueError, AttributeError) as exc:
-        raise SealBroken(f"{file}: unreadable ({type(exc).__name__})") from None
+def _unwrap(document: Mapping[str, Any], wrapper: Wrapper) -> DataRoot:
+    id_, generation, by = document["id"], document["generation"], document["by"]
+    if by != wrapper.kind:
+        raise SealBroken(f"it is wrapped by {by[:32]}, not by {wrapper.place}")
+    return DataRoot(wrapper.unwrap(document["wrapped"], _context(id_, generation, by)), id_, generation)
 
 
-def _read(file: Path) -> Mapping[str, Any]:
-    content = read_private(file, FILE_MAX_BYTES, "data root")
+def _parsed(content: bytes, file: Path) -> Mapping[str, Any]:
     try:
         document = parse(content)
     except Refused:
@@ -188,12 +197,11 @@ def _read(file: Path) -> Mapping[str, Any]:
     id_, generation = document["id"], document["generation"]
     if document["v"] != VERSION or type(generation) is not int or not isinstance(id_, str) or not _ID.fullmatch(id_):
         raise SealBroken(f"{file}: another version, or not a data root")
+    if not all(isinstance(document[name], str) and document[name].isascii() for name in ("by", "wrapped")):
+        raise SealBroken(f"{file}: not a data root")
     return document
 
 
-def _aead(master: MasterKey) -> AESGCM:
-    return AESGCM(master.derive(_LABEL))
-
-
-def _bound(id_: str, generation: int) -> bytes:
-    return orjson.dumps(["handrail root", VERSION, id_, generation])
+def _context(id_: str, generation: int, by: str) -> dict[str, str]:
+    """What the wrapping is bound to."""
+    return {"handrail": "root", "v": str(VERSION), "id": id_, "generation": str(generation), "by": by}

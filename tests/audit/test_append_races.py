@@ -1,6 +1,7 @@
 """Several writers on one log: every entry once, no fork, no lost entry."""
 
 import asyncio
+import threading
 
 import pytest
 from sqlalchemy import insert, text
@@ -33,6 +34,38 @@ async def test_two_writers_never_fork_the_log(engine, database_url, open_log, si
     assert sorted(index for indices in taken for index in indices) == list(range(1, 201))
     key = VerifierKey("handrail.local/log", b64url_decode(signer.active_jwk(None)["x"]))
     assert list(check(engine, keys=[key], kept=notes)) == []
+
+
+async def test_a_signature_that_takes_its_time_keeps_no_other_writer_waiting(
+    engine, database_url, open_log, signer, monkeypatch
+):
+    """As a key in a service does, or one that hangs: the lock of the head is nobody's meanwhile."""
+    asked, may_go_on, sign = threading.Event(), threading.Event(), signer.sign_raw
+
+    def slowly(purpose, message):
+        if threading.current_thread() in slow:
+            asked.set()
+            may_go_on.wait()
+        return sign(purpose, message)
+
+    other_engine, slow = make_engine(database_url), set()
+    async with open_log(engine, "g1") as one, open_log(other_engine, "g2") as two:
+        await one.append(Append([draft()]))
+        slow.add(await one._writer.call(lambda _: threading.current_thread()))
+        monkeypatch.setattr(signer, "sign_raw", slowly)
+        signing = asyncio.create_task(one._signed())
+        try:
+            await until(asked.is_set)
+            assert await two.append(Append([draft(1)])) == [2]
+            size, newer = await two._signed()
+        finally:
+            may_go_on.set()
+        await asyncio.wait([signing])
+        older = await one._writer.call(lambda _: one._checkpoint[1])
+    other_engine.dispose()
+    key = VerifierKey("handrail.local/log", b64url_decode(signer.active_jwk(None)["x"]))
+    assert size == 3
+    assert list(check(engine, keys=[key], kept=[older, newer])) == []
 
 
 async def test_a_replay_to_two_gateways_at_once_is_accepted_once(engine, database_url, open_log):

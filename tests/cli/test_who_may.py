@@ -85,6 +85,8 @@ def _of_kind(name: str, target: str, body: bytes) -> set[Permission]:
     if target.endswith("/activate"):
         # Which role activates which kind is the kind's; the page of the general command names every role that has one.
         return {RULES[Kind.POLICY_ACTIVATE].activate} if name == "policy activate" else set()
+    if target.endswith("/sign"):
+        return {RULES[Kind.TRUST_PRINCIPAL].activate}
     if target.endswith("/withdraw") and name != "proposals withdraw":
         # What is in force is ended by who could activate it; an open proposal also by who made it.
         return {RULES[Kind(name.rsplit(" ", 1)[0].replace(" ", "."))].activate}

@@ -92,6 +92,7 @@ def test_every_check_is_made_and_named_with_its_controls(home: Path) -> None:
         ("hands-pinned", {"hands": {"sky": {"adapter": "http", "base_url": "https://sky.example"}}}),
         ("processing-declared", {"controller": {"name": "Example"}}),
         ("two-person", {}),
+        ("dual-control", {}),
         ("approvers-enrolled", {}),
         ("duties-apart", {}),
         ("master-key-apart", {}),
@@ -145,8 +146,9 @@ def test_a_secret_that_others_can_read_is_found(home: Path, name: str) -> None:
     [
         {"master_key_previous_file": "secret"},
         {"pkcs11": {"module": "/usr/lib/none.so", "token": "handrail", "pin_file": "secret", "purposes": []}},
+        {"transit": {"url": "https://openbao.example", "credential_file": "secret"}},
     ],
-    ids=["master_key_previous_file", "pin_file"],
+    ids=["master_key_previous_file", "pin_file", "credential_file"],
 )
 def test_a_secret_of_keys_that_lies_elsewhere_is_looked_at(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keys: dict[str, Any]
@@ -160,6 +162,21 @@ def test_a_secret_of_keys_that_lies_elsewhere_is_looked_at(
     finding = looked(home, keys=keys)["secret-files"]
     assert finding.state is State.FAIL
     assert finding.detail.endswith("secret")
+
+
+def test_a_link_to_a_secret_is_judged_by_the_file_at_its_end(home: Path, tmp_path: Path) -> None:
+    """As Kubernetes mounts them; the mode of a link itself says nothing."""
+    end = tmp_path / "mounted"
+    (home / "root.key").rename(end)
+    (home / "root.key").symlink_to(end)
+    assert looked(home)["secret-files"].state is State.PASS
+    end.chmod(0o644)
+    assert looked(home)["secret-files"].state is State.FAIL
+
+
+def test_a_master_key_in_a_service_lies_apart(home: Path) -> None:
+    keys = {"transit": {"url": "https://openbao.example", "credential_file": "/token", "root_key": "data-root"}}
+    assert looked(home, keys=keys)["master-key-apart"].state is State.PASS
 
 
 def test_keys_grow_old(home: Path) -> None:

@@ -138,12 +138,7 @@ async def test_why_names_the_freeze(house: House) -> None:
 async def test_the_words_are_shown_to_people_and_are_in_no_entry(house: House) -> None:
     await freeze(house, Scope.PRINCIPAL, AGENT.id, why="Ada's laptop was stolen")
     proposals(house)
-    with house.log._engine.connect() as connection:
-        connection.exec_driver_sql(
-            "INSERT INTO principals (tenant, principal_id, pseudonym, roles, created_at, mac) "
-            "VALUES ('default', 'ada', 'p-ada', '[]', 0, 'x'), ('default', 'chief', 'p-chief', '[]', 0, 'x')"
-        )
-        connection.commit()
+    house.directory.people["default", "chief"] = CHIEF
     (shown,) = (await house.freezing.list(CHIEF))["freezes"]
     assert (shown["subject"], shown["by"], shown["why"]) == ("ada", "chief", "Ada's laptop was stolen")
     assert "laptop" not in json.dumps(house.entries())
@@ -235,9 +230,13 @@ async def test_whoever_is_frozen_has_no_say_in_lifting(house: House) -> None:
 async def test_a_proposal_to_lift_what_was_lifted_meanwhile_is_outdated(house: House) -> None:
     made = await freeze(house, Scope.ALL)
     desk = proposals(house)
-    one, two = [await desk.propose(CHIEF, Kind.FREEZE_LIFT, {"freeze": made["id"]}) for _ in range(2)]
+    one = await desk.propose(CHIEF, Kind.FREEZE_LIFT, {"freeze": made["id"]})
+    await refused(desk.propose(DEPUTY, Kind.FREEZE_LIFT, {"freeze": made["id"]}), Reason.REQUEST_CONFLICT)
+    read_before = await desk.store.get("default", one["id"])
     await desk.activate(one["id"], DEPUTY, document_sha256=one["document_sha256"])
-    await refused(desk.activate(two["id"], DEPUTY, document_sha256=two["document_sha256"]), Reason.PROPOSAL_OUTDATED)
+    assert read_before is not None
+    await refused(house.freezing.effects(read_before, DEPUTY), Reason.PROPOSAL_OUTDATED)
+    await refused(desk.propose(CHIEF, Kind.FREEZE_LIFT, {"freeze": made["id"]}), Reason.REQUEST_NOT_FOUND)
 
 
 @pytest.mark.parametrize("document", [{}, {"freeze": 1}, {"freeze": "x", "more": 1}])

@@ -14,6 +14,7 @@ from gateway.model import Role
 from gateway.ports import Append
 from gateway.reasons import Reason
 from gateway.store.tables import proposal_acts, proposals
+from gateway.times import parse_time
 from gateway.two_person import RULES, Act, Kind, ProposalStatus
 from tests.proposals.support import Bench, Person, open_bench
 
@@ -101,11 +102,11 @@ async def test_another_document_than_the_one_looked_at_is_not_activated(bench: B
 async def test_nobody_activates_twice_or_after_its_time_or_what_was_withdrawn(
     bench: Bench, ann: Person, oli: Person
 ) -> None:
-    first, second, third = [
-        (await bench.proposals.propose(ann.principal, Kind.POLICY_ACTIVATE, DOCUMENT))["id"] for _ in range(3)
-    ]
+    first = (await bench.proposals.propose(ann.principal, Kind.POLICY_ACTIVATE, DOCUMENT))["id"]
     await bench.proposals.activate(first, oli.principal, document_sha256=SHA256)
+    second = (await bench.proposals.propose(ann.principal, Kind.POLICY_ACTIVATE, DOCUMENT))["id"]
     await bench.proposals.withdraw(second, ann.principal)
+    third = (await bench.proposals.propose(ann.principal, Kind.POLICY_ACTIVATE, DOCUMENT))["id"]
     for done in (first, second):
         activation = bench.proposals.activate(done, oli.principal, document_sha256=SHA256)
         assert await refusal(activation) is Reason.PROPOSAL_CLOSED
@@ -122,6 +123,25 @@ async def test_nobody_activates_twice_or_after_its_time_or_what_was_withdrawn(
         "withdrawn",
         "activated",
     ]
+
+
+async def test_one_proposal_about_a_thing_is_open_at_a_time(bench: Bench, ann: Person, oli: Person) -> None:
+    """Two for one freeze, hand or bundle: what the second one's reader looked at is not what would be left."""
+    made = await bench.proposals.propose(ann.principal, Kind.POLICY_OBSERVE, OBSERVE)
+    with pytest.raises(Refused) as caught:
+        await bench.proposals.propose(oli.principal, Kind.POLICY_OBSERVE, {**OBSERVE, "lasts_seconds": 60})
+    assert (caught.value.reason, caught.value.facts["problem"]) == (Reason.REQUEST_CONFLICT, "proposal.open")
+    foreign = Person("ann", Role.AUTHOR, tenant="acme")
+    assert (await bench.proposals.propose(foreign.principal, Kind.POLICY_OBSERVE, OBSERVE))["status"] == "open"
+    assert (await bench.proposals.propose(ann.principal, Kind.POLICY_OBSERVE, {**OBSERVE, "hand": "git"}))["id"]
+    await bench.proposals.withdraw(made["id"], ann.principal)
+    again = await bench.proposals.propose(ann.principal, Kind.POLICY_OBSERVE, OBSERVE)
+    bench.now[0] = 3601
+    await bench.proposals.expire()
+    assert (await bench.proposals.show(again["id"], ann.principal))["status"] == "expired"
+    racing = [bench.proposals.propose(ann.principal, Kind.POLICY_OBSERVE, OBSERVE) for _ in range(10)]
+    answers = await asyncio.gather(*racing, return_exceptions=True)
+    assert sum(isinstance(answer, dict) for answer in answers) == 1
 
 
 async def test_a_hundred_activations_at_once_are_one(bench: Bench, ann: Person) -> None:
@@ -217,7 +237,7 @@ async def test_what_is_in_force_ends_by_itself_and_by_one_persons_word(bench: Be
     for _ in range(2):
         made = await bench.proposals.propose(ann.principal, Kind.POLICY_OBSERVE, OBSERVE)
         done = await bench.proposals.activate(made["id"], oli.principal, document_sha256=sha256_canonical(OBSERVE))
-        assert done["in_force_until"] == done["decided_at"] + 3600
+        assert parse_time(done["in_force_until"]) == parse_time(done["decided_at"]) + 3600
         ids.append(made["id"])
     assert {one.id for one in await bench.proposals.in_force(Kind.POLICY_OBSERVE)} == set(ids)
     assert await bench.proposals.in_force(Kind.POLICY_CANARY) == []
@@ -375,7 +395,7 @@ async def test_sql_changes_no_proposal(bench: Bench, ann: Person, oli: Person, c
 async def test_sql_makes_no_proposal(bench: Bench, ann: Person, oli: Person) -> None:
     made = await bench.proposals.propose(ann.principal, Kind.POLICY_ACTIVATE, DOCUMENT)
     with bench.engine.begin() as connection:
-        connection.execute(insert(proposals).values({**stored(bench), "proposal_id": "f" * 32}))
+        connection.execute(insert(proposals).values({**stored(bench), "proposal_id": "f" * 32, "subject": "b" * 64}))
     assert [one["id"] for one in (await bench.proposals.list(oli.principal))["proposals"]] == [made["id"]]
 
 

@@ -14,7 +14,7 @@ BODIES: dict[str, Any] = {
     "/v1/principals": {"id": "bob", "roles": ["agent"]},
     "/v1/principals/{principal_id}/keys": {"ttl_days": 1},
     "/v1/keys": {"purpose": "receipt"},
-    "/v1/keys/{kid}/revoke": {"compromised_at": 1},
+    "/v1/keys/{kid}/revoke": {"compromised_at": "2026-11-21T02:00:00Z"},
     "/v1/principals/{principal_id}/links": {"issuer": "company", "subject": "s"},
     "/v1/issuers": {"id": "brain", "jwk": JWK},
     "/v1/hands/{hand_id}/pin": {"digest": "0" * 64},
@@ -24,10 +24,12 @@ BODIES: dict[str, Any] = {
     "/v1/privacy/access": {"person": "ann"},
     "/v1/privacy/preview": {"person": "ann"},
     "/v1/privacy/erasures": {"person": "ann"},
+    "/v1/principals/{principal_id}/name": {"id": "bob"},
     "/v1/privacy/holds": {"person": "ann", "code": "legal_claim"},
     "/v1/freezes": {"scope": "hand", "subject": "git", "cause": "drill", "why": "a drill"},
     "/v1/proposals": {"kind": "policy.observe", "document": {"hand": "git"}},
     "/v1/proposals/{proposal_id}/activate": {"document_sha256": "0" * 64},
+    "/v1/proposals/{proposal_id}/sign": {"document_sha256": "0" * 64},
 }
 PARAMETERS = {
     "plan_id": PLAN_ID,

@@ -10,6 +10,7 @@ from gateway.permissions import Permission
 from gateway.reasons import Reason
 from gateway.web.bodies import JSON, json_body, query, segment
 from gateway.web.context import gateway_of
+from gateway.web.routes.agreeing import PROPOSED, answer
 from gateway.web.routing import Body, Endpoint, JsonResponse
 from gateway.web.schemas_admin import IssuerList, IssuerRequest, IssuerView
 
@@ -24,14 +25,12 @@ async def add(request: Request, principal: Principal) -> Response:
     """A new issuer with its first key, or a further key of one."""
     query(request)
     asked = await json_body(request, IssuerRequest)
-    view = await gateway_of(request.scope).directory.add_issuer(
-        principal,
-        asked.id,
-        asked.jwk.model_dump(exclude_none=True),
-        asked.speaks_for,
-        attests_request=asked.attests_request,
+    gateway, jwk = gateway_of(request.scope), asked.jwk.model_dump(exclude_none=True)
+    alone = gateway.directory.add_issuer(
+        principal, asked.id, jwk, asked.speaks_for, attests_request=asked.attests_request
     )
-    return JsonResponse(view, 201)
+    named = {**asked.model_dump(mode="json"), "jwk": jwk}
+    return await answer(gateway, principal, "issuer.add", named, alone, 201)
 
 
 async def revoke(request: Request, principal: Principal) -> Response:
@@ -68,7 +67,7 @@ ENDPOINTS: Final = (
         summary="Register an issuer, or a further key of one.",
         handler=add,
         requests=(Body(JSON, IssuerRequest),),
-        answers={201: Body(JSON, IssuerView, "The issuer.")},
+        answers={201: Body(JSON, IssuerView, "The issuer."), 202: PROPOSED},
         problems=_CONFLICTS,
     ),
     Endpoint(

@@ -10,6 +10,7 @@ from gateway.permissions import Permission
 from gateway.reasons import Reason
 from gateway.web.bodies import JSON, json_body, query, segment
 from gateway.web.context import gateway_of
+from gateway.web.routes.agreeing import PROPOSED, answer
 from gateway.web.routing import Body, Endpoint, JsonResponse
 from gateway.web.schemas_admin import LinkList, LinkRequest, LinkShown
 
@@ -26,8 +27,10 @@ async def add(request: Request, principal: Principal) -> Response:
     query(request)
     principal_id = segment(request, "principal_id")
     asked = await json_body(request, LinkRequest)
-    directory = gateway_of(request.scope).directory
-    return JsonResponse(await directory.link_subject(principal, principal_id, asked.issuer, asked.subject), 201)
+    gateway = gateway_of(request.scope)
+    alone = gateway.directory.link_subject(principal, principal_id, asked.issuer, asked.subject)
+    named = {"id": principal_id, "issuer": asked.issuer, "subject": asked.subject}
+    return await answer(gateway, principal, "principal.link", named, alone, 201)
 
 
 async def revoke(request: Request, principal: Principal) -> Response:
@@ -56,7 +59,7 @@ ENDPOINTS: Final = (
         summary="Link a subject of an issuer to a principal.",
         handler=add,
         requests=(Body(JSON, LinkRequest),),
-        answers={201: Body(JSON, LinkShown, "The link.")},
+        answers={201: Body(JSON, LinkShown, "The link."), 202: PROPOSED},
         problems=(Reason.REQUEST_CONFLICT, Reason.LOG_UNAVAILABLE),
     ),
     Endpoint(

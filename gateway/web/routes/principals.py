@@ -11,11 +11,13 @@ from gateway.reasons import Reason
 from gateway.store.directory import NewPrincipal
 from gateway.web.bodies import JSON, json_body, query, segment
 from gateway.web.context import gateway_of
+from gateway.web.routes.agreeing import PROPOSED, answer
 from gateway.web.routing import Body, Endpoint, JsonResponse
 from gateway.web.schemas_admin import (
     ApiKeyRequest,
     ApiKeyShown,
     Me,
+    NameRequest,
     PrincipalCreated,
     PrincipalList,
     PrincipalRequest,
@@ -46,30 +48,38 @@ async def list_(request: Request, principal: Principal) -> Response:
 async def add(request: Request, principal: Principal) -> Response:
     """A new principal with one API key, whose token is shown this once."""
     query(request)
-    asked = await json_body(request, PrincipalRequest)
-    person = NewPrincipal(
-        asked.id,
-        asked.roles,
-        asked.hands,
-        None if asked.approval_jwk is None else asked.approval_jwk.model_dump(exclude_none=True),
-        asked.ttl_days,
-    )
-    return JsonResponse(await gateway_of(request.scope).directory.add_principal(principal, person), 201)
+    asked = (await json_body(request, PrincipalRequest)).model_dump(mode="json")
+    if asked["approval_jwk"] is not None:
+        asked["approval_jwk"] = {name: value for name, value in asked["approval_jwk"].items() if value is not None}
+    gateway = gateway_of(request.scope)
+    alone = gateway.directory.add_principal(principal, NewPrincipal(**asked))
+    return await answer(gateway, principal, "principal.add", asked, alone, 201)
 
 
 async def add_key(request: Request, principal: Principal) -> Response:
     """One more API key for a principal."""
     query(request)
     principal_id = segment(request, "principal_id")
-    days = (await json_body(request, ApiKeyRequest)).ttl_days
-    return JsonResponse(await gateway_of(request.scope).directory.issue_api_key(principal, principal_id, days), 201)
+    asked = (await json_body(request, ApiKeyRequest)).model_dump(mode="json")
+    gateway = gateway_of(request.scope)
+    alone = gateway.directory.issue_api_key(principal, principal_id, **asked)
+    return await answer(gateway, principal, "principal.key", {"id": principal_id, **asked}, alone, 201)
+
+
+async def name(request: Request, principal: Principal) -> Response:
+    """An id for a principal that has none any more."""
+    query(request)
+    directory = gateway_of(request.scope).directory
+    given = (await json_body(request, NameRequest)).id
+    return JsonResponse(await directory.name_anew(principal, segment(request, "principal_id"), given))
 
 
 async def revoke(request: Request, principal: Principal) -> Response:
     """Revoke a principal and all its API keys."""
     query(request)
-    directory = gateway_of(request.scope).directory
-    return JsonResponse(await directory.revoke_principal(principal, segment(request, "principal_id")))
+    gateway, principal_id = gateway_of(request.scope), segment(request, "principal_id")
+    alone = gateway.directory.revoke_principal(principal, principal_id)
+    return await answer(gateway, principal, "principal.revoke", {"id": principal_id}, alone, 200)
 
 
 ENDPOINTS: Final = (
@@ -99,7 +109,7 @@ ENDPOINTS: Final = (
         summary="Add a principal.",
         handler=add,
         requests=(Body(JSON, PrincipalRequest),),
-        answers={201: Body(JSON, PrincipalCreated, "The principal and its API key.")},
+        answers={201: Body(JSON, PrincipalCreated, "The principal and its API key."), 202: PROPOSED},
         problems=(Reason.REQUEST_CONFLICT, Reason.LOG_UNAVAILABLE),
     ),
     Endpoint(
@@ -110,8 +120,19 @@ ENDPOINTS: Final = (
         summary="Give a principal one more API key.",
         handler=add_key,
         requests=(Body(JSON, ApiKeyRequest),),
-        answers={201: Body(JSON, ApiKeyShown, "The API key.")},
-        problems=(Reason.LOG_UNAVAILABLE,),
+        answers={201: Body(JSON, ApiKeyShown, "The API key."), 202: PROPOSED},
+        problems=(Reason.REQUEST_CONFLICT, Reason.LOG_UNAVAILABLE),
+    ),
+    Endpoint(
+        method="POST",
+        path="/v1/principals/{principal_id}/name",
+        access=Permission.PRINCIPALS_MANAGE,
+        tag="principals",
+        summary="Give an id to a principal that is known by its pseudonym alone.",
+        handler=name,
+        requests=(Body(JSON, NameRequest),),
+        answers={200: Body(JSON, PrincipalView, "The principal.")},
+        problems=(Reason.REQUEST_CONFLICT, Reason.LOG_UNAVAILABLE),
     ),
     Endpoint(
         method="DELETE",
@@ -120,7 +141,7 @@ ENDPOINTS: Final = (
         tag="principals",
         summary="Revoke a principal and its API keys.",
         handler=revoke,
-        answers={200: Body(JSON, PrincipalView, "The revoked principal.")},
+        answers={200: Body(JSON, PrincipalView, "The revoked principal."), 202: PROPOSED},
         problems=(Reason.REQUEST_CONFLICT, Reason.LOG_UNAVAILABLE),
     ),
 )

@@ -53,6 +53,17 @@ async def activate(request: Request, principal: Principal) -> Response:
     )
 
 
+async def sign(request: Request, principal: Principal) -> Response:
+    """Agree to a change of trust; with enough signatures it takes effect."""
+    query(request)
+    proposal_id = segment(request, "proposal_id")
+    asked = await json_body(request, ActivationRequest)
+    proposals = gateway_of(request.scope).proposals
+    return JsonResponse(
+        await proposals.sign(proposal_id, principal, document_sha256=asked.document_sha256, signed=_bytes(asked.act))
+    )
+
+
 async def withdraw(request: Request, principal: Principal) -> Response:
     """Take a proposal back, or end what is in force."""
     query(request)
@@ -126,7 +137,18 @@ ENDPOINTS: Final = (
         handler=activate,
         requests=(Body(JSON, ActivationRequest),),
         answers={200: Body(JSON, ProposalView, "The activated proposal.")},
-        problems=(Reason.PROPOSAL_SELF, Reason.PROPOSAL_OUTDATED, *_DECIDED, *_SIGNED),
+        problems=(Reason.PROPOSAL_SELF, Reason.PROPOSAL_OUTDATED, Reason.REQUEST_CONFLICT, *_DECIDED, *_SIGNED),
+    ),
+    Endpoint(
+        method="POST",
+        path="/v1/proposals/{proposal_id}/sign",
+        access=Permission.PROPOSALS_ACTIVATE,
+        tag="proposals",
+        summary="Sign a change of trust.",
+        handler=sign,
+        requests=(Body(JSON, ActivationRequest),),
+        answers={200: Body(JSON, ProposalView, "The proposal as it is now; activated, with the last signature.")},
+        problems=(Reason.PROPOSAL_OUTDATED, Reason.REQUEST_CONFLICT, *_DECIDED, *_SIGNED),
     ),
     Endpoint(
         method="POST",

@@ -12,7 +12,7 @@ from pkcs11.util.ec import encode_named_curve_parameters
 
 from gateway.ports import Purpose, Typ
 from gateway.settings import KeySettings
-from gateway.settings.storage import KeyPurpose
+from gateway.settings.key_services import KeyPurpose
 from keys.errors import KeyUnavailable, SealBroken
 from keys.keyset import Keyset
 from keys.rotation import KeyState

@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from gateway.ports import Purpose
 from keys.errors import KeyUnavailable, SealBroken
 from keys.stores.file import FileKeyStore
 from keys.stores.master import PREVIOUS, MasterKey
-from keys.stores.root import DataRoot, Masters, make_root, open_root, rewrap
+from keys.stores.root import DataRoot, Wrappers, make_root, open_root, rewrap
 
 OLD, NEW, OTHER = (MasterKey(bytes([n]) * 32) for n in (1, 2, 3))
 
@@ -30,12 +31,12 @@ def test_a_root_is_random_and_not_the_master_keys(tmp_path: Path) -> None:
 
 
 def test_a_root_survives_a_restart_and_is_the_owners_alone(file: Path) -> None:
-    assert open_root(file, Masters(OLD)).derive("x") == open_root(file, Masters(OLD)).derive("x")
+    assert open_root(file, Wrappers(OLD)).derive("x") == open_root(file, Wrappers(OLD)).derive("x")
     assert file.stat().st_mode & 0o777 == 0o600
 
 
 def test_a_root_is_not_shown_or_serialised(file: Path) -> None:
-    root = open_root(file, Masters(OLD))
+    root = open_root(file, Wrappers(OLD))
     assert root._secret.hex() not in repr(root)
     assert root._secret not in file.read_bytes()
     with pytest.raises(TypeError):
@@ -43,21 +44,21 @@ def test_a_root_is_not_shown_or_serialised(file: Path) -> None:
 
 
 def test_two_processes_making_a_root_agree(file: Path) -> None:
-    assert make_root(file, OLD).derive("x") == open_root(file, Masters(OLD)).derive("x")
+    assert make_root(file, OLD).derive("x") == open_root(file, Wrappers(OLD)).derive("x")
 
 
 def test_after_the_change_the_old_master_key_opens_nothing_and_every_seal_holds(file: Path, tmp_path: Path) -> None:
-    before = open_root(file, Masters(OLD))
+    before = open_root(file, Wrappers(OLD))
     store = FileKeyStore(tmp_path / "keys", before)
     with store.lock():
         made = store.create(Purpose.STEP, 1.0)
     sealed = (tmp_path / "keys" / f"{made.record.kid}.json").read_bytes()
-    changed = rewrap(file, Masters(NEW, OLD))
+    changed = rewrap(file, Wrappers(NEW, OLD))
     assert changed is not None
     assert (changed.id, changed.generation) == (before.id, 2)
     with pytest.raises(SealBroken, match="another master key"):
-        open_root(file, Masters(OLD))
-    again = open_root(file, Masters(NEW))
+        open_root(file, Wrappers(OLD))
+    again = open_root(file, Wrappers(NEW))
     assert again.derive("x") == before.derive("x")
     [key] = FileKeyStore(tmp_path / "keys", again).load()
     assert key.record == made.record
@@ -65,19 +66,19 @@ def test_after_the_change_the_old_master_key_opens_nothing_and_every_seal_holds(
 
 
 def test_during_the_change_either_master_key_opens_it_wherever_the_change_is(file: Path) -> None:
-    derived = open_root(file, Masters(OLD)).derive("x")
-    assert open_root(file, Masters(NEW, OLD)).derive("x") == derived
-    assert open_root(file, Masters(OLD, NEW)).derive("x") == derived
-    rewrap(file, Masters(NEW, OLD))
-    assert open_root(file, Masters(NEW, OLD)).derive("x") == derived
-    assert open_root(file, Masters(OLD, NEW)).derive("x") == derived
+    derived = open_root(file, Wrappers(OLD)).derive("x")
+    assert open_root(file, Wrappers(NEW, OLD)).derive("x") == derived
+    assert open_root(file, Wrappers(OLD, NEW)).derive("x") == derived
+    rewrap(file, Wrappers(NEW, OLD))
+    assert open_root(file, Wrappers(NEW, OLD)).derive("x") == derived
+    assert open_root(file, Wrappers(OLD, NEW)).derive("x") == derived
 
 
 def test_a_second_rewrap_changes_nothing(file: Path) -> None:
-    rewrap(file, Masters(NEW, OLD))
+    rewrap(file, Wrappers(NEW, OLD))
     before = file.read_bytes()
-    assert rewrap(file, Masters(NEW, OLD)) is None
-    assert rewrap(file, Masters(NEW)) is None
+    assert rewrap(file, Wrappers(NEW, OLD)) is None
+    assert rewrap(file, Wrappers(NEW)) is None
     assert file.read_bytes() == before
 
 
@@ -85,7 +86,7 @@ def test_two_master_keys_that_are_both_wrong_open_nothing_and_change_nothing(fil
     before = file.read_bytes()
     for act in (open_root, rewrap):
         with pytest.raises(SealBroken, match=PREVIOUS):
-            act(file, Masters(NEW, OTHER))
+            act(file, Wrappers(NEW, OTHER))
     assert file.read_bytes() == before
 
 
@@ -98,7 +99,7 @@ class _Stop(BaseException):
 def test_a_stop_at_any_call_leaves_the_root_whole_under_one_of_the_two(
     file: Path, monkeypatch: pytest.MonkeyPatch, call: str, after: bool
 ) -> None:
-    derived, inner = open_root(file, Masters(OLD)).derive("x"), None
+    derived, inner = open_root(file, Wrappers(OLD)).derive("x"), None
 
     def stop(*arguments: object, **named: object) -> object:
         if not after:
@@ -114,19 +115,19 @@ def test_a_stop_at_any_call_leaves_the_root_whole_under_one_of_the_two(
         inner = getattr(os, call)
         monkeypatch.setattr(files.os, call, stop)
     with pytest.raises(_Stop):
-        rewrap(file, Masters(NEW, OLD))
+        rewrap(file, Wrappers(NEW, OLD))
     monkeypatch.undo()
-    assert open_root(file, Masters(NEW, OLD)).derive("x") == derived
+    assert open_root(file, Wrappers(NEW, OLD)).derive("x") == derived
     opened = []
     for master in (OLD, NEW):
         try:
-            open_root(file, Masters(master))
+            open_root(file, Wrappers(master))
         except SealBroken:
             continue
         opened.append(master)
     assert len(opened) == 1
-    assert (rewrap(file, Masters(NEW, OLD)) is None) == (opened == [NEW])
-    assert open_root(file, Masters(NEW)).derive("x") == derived
+    assert (rewrap(file, Wrappers(NEW, OLD)) is None) == (opened == [NEW])
+    assert open_root(file, Wrappers(NEW)).derive("x") == derived
 
 
 def test_a_full_disk_leaves_the_root_as_it_was(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,7 +138,7 @@ def test_a_full_disk_leaves_the_root_as_it_was(file: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(files.os, "fsync", full)
     with pytest.raises(KeyUnavailable, match="No space"):
-        rewrap(file, Masters(NEW, OLD))
+        rewrap(file, Wrappers(NEW, OLD))
     assert file.read_bytes() == before
     assert [path.name for path in file.parent.iterdir()] == [file.name]
 
@@ -145,44 +146,107 @@ def test_a_full_disk_leaves_the_root_as_it_was(file: Path, monkeypatch: pytest.M
 @pytest.mark.parametrize(
     "changed",
     [
-        {"v": 2},
+        {"v": 1},
+        {"v": 3},
         {"v": True},
         {"id": "0" * 16},
         {"id": 1},
         {"id": "x"},
         {"generation": 2},
         {"generation": True},
-        {"nonce": "AAAAAAAAAAAAAAAA"},
-        {"nonce": 1},
-        {"nonce": ""},
+        {"by": "transit"},
+        {"by": 1},
+        {"by": "\u00e9"},
         {"wrapped": "AAAA"},
+        {"wrapped": "A" * 82},
+        {"wrapped": "="},
+        {"wrapped": ""},
+        {"wrapped": 1},
         {"more": 1},
     ],
 )
 def test_a_changed_root_is_refused(file: Path, changed: dict[str, object]) -> None:
     file.write_text(json.dumps({**json.loads(file.read_text()), **changed}))
     with pytest.raises(SealBroken):
-        open_root(file, Masters(OLD))
+        open_root(file, Wrappers(OLD))
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"\xff", b"{}", b"x" * 2000])
 def test_what_is_no_root_is_refused(file: Path, content: bytes) -> None:
     file.write_bytes(content)
     with pytest.raises(SealBroken, match="not a data root"):
-        open_root(file, Masters(OLD))
+        open_root(file, Wrappers(OLD))
 
 
 def test_a_root_that_others_can_read_is_refused(file: Path) -> None:
     file.chmod(0o640)
     with pytest.raises(KeyUnavailable, match="chmod 600"):
-        open_root(file, Masters(OLD))
+        open_root(file, Wrappers(OLD))
 
 
-def test_a_link_in_place_of_a_root_is_not_followed(file: Path) -> None:
-    file.rename(file.with_name("elsewhere"))
+def test_a_link_to_a_root_is_followed_and_judged_by_its_end(file: Path) -> None:
+    """As Kubernetes mounts secrets; ``master.key`` is read by the same rule."""
+    derived = open_root(file, Wrappers(OLD)).derive("x")
+    end = file.with_name("elsewhere")
+    file.rename(end)
     file.symlink_to("elsewhere")
-    with pytest.raises(KeyUnavailable):
-        open_root(file, Masters(OLD))
+    assert open_root(file, Wrappers(OLD)).derive("x") == derived
+    end.chmod(0o644)
+    with pytest.raises(KeyUnavailable, match="chmod 600"):
+        open_root(file, Wrappers(OLD))
+
+
+def test_a_rewrap_through_a_link_leaves_no_old_wrapping_at_its_end(file: Path) -> None:
+    end = file.with_name("elsewhere")
+    file.rename(end)
+    file.symlink_to("elsewhere")
+    assert rewrap(file, Wrappers(NEW, OLD)) is not None
+    assert file.is_symlink()
+    with pytest.raises(SealBroken):
+        open_root(end, Wrappers(OLD))
+    open_root(end, Wrappers(NEW))
+
+
+def test_a_pipe_in_place_of_a_root_is_not_waited_for(file: Path) -> None:
+    file.unlink()
+    os.mkfifo(file, 0o600)
+    with pytest.raises(SealBroken, match="not a data root"):
+        open_root(file, Wrappers(OLD))
+
+
+class _Liar:
+    """A service that wraps, and opens to something else."""
+
+    kind = place = "liar"
+
+    def wrap(self, secret: bytes, context: Mapping[str, str]) -> str:
+        return "x"
+
+    def unwrap(self, wrapped: str, context: Mapping[str, str]) -> bytes:
+        return bytes(32)
+
+    def is_newest(self, wrapped: str) -> bool:
+        return True
+
+
+def test_a_service_that_does_not_open_what_it_wrapped_gets_no_root(file: Path, tmp_path: Path) -> None:
+    """Else the only wrapping of the root would be one that nobody opens."""
+    before = file.read_bytes()
+    with pytest.raises(KeyUnavailable, match="nothing was changed"):
+        rewrap(file, Wrappers(_Liar(), OLD))
+    assert file.read_bytes() == before
+    with pytest.raises(KeyUnavailable, match="no root was made"):
+        make_root(tmp_path / "new.key", _Liar())
+    assert not (tmp_path / "new.key").exists()
+
+
+@pytest.mark.parametrize("member", ["id", "generation"])
+def test_a_wrapping_is_bound_to_the_name_and_number_of_the_root(file: Path, member: str) -> None:
+    document = json.loads(file.read_text())
+    document[member] = {"id": "0" * 16, "generation": 2}[member]
+    file.write_text(json.dumps(document))
+    with pytest.raises(SealBroken, match="does not open it"):
+        open_root(file, Wrappers(OLD))
 
 
 def test_a_root_of_another_length_is_none() -> None:

@@ -12,11 +12,18 @@ from audit.database import make_engine
 from gateway.ports import Purpose
 from gateway.store.tables import signing_keys
 from keys.stores import KeyStore
+from keys.stores.aws_kms.client import Kms
+from keys.stores.aws_kms.halves import KmsHalves
 from keys.stores.database import DatabaseKeyStore
 from keys.stores.file import FileKeyStore
 from keys.stores.halves import ByPurpose
 from keys.stores.master import MasterKey
 from keys.stores.pkcs11 import Token
+from keys.stores.transit.api import Transit
+from keys.stores.transit.halves import TransitHalves
+from keys.stores.transit.http import Http
+from keys.stores.transit.login import TokenFile
+from tests.keys.stores.kms_stand_in import REGION
 
 Spec = Mapping[str, Any]
 """``kind``, ``root`` (hex) and what the kind needs."""
@@ -31,6 +38,14 @@ def open_store(spec: Spec, engine: Engine | None = None) -> KeyStore:
         token = Token(Path(spec["module"]), spec["token"], spec["pin"])
         halves = ByPurpose(dict.fromkeys(Purpose, token), [token])
         return FileKeyStore(Path(spec["directory"]), root, halves)
+    if spec["kind"] == "transit":
+        http = Http(spec["url"], Path(spec["ca"]), 10.0)
+        transit = TransitHalves(Transit(http, TokenFile(Path(spec["token"]))), spec["mount"], "handrail")
+        halves = ByPurpose(dict.fromkeys(Purpose, transit), [transit])
+        return FileKeyStore(Path(spec["directory"]), root, halves)
+    if spec["kind"] == "aws-kms":
+        kms = KmsHalves(Kms(REGION, spec["url"], 10.0))
+        return FileKeyStore(Path(spec["directory"]), root, ByPurpose(dict.fromkeys(Purpose, kms), [kms]))
     if spec["kind"] == "database":
         return DatabaseKeyStore(make_engine(spec["url"]) if engine is None else engine, root)
     return FileKeyStore(Path(spec["directory"]), root)

@@ -13,12 +13,22 @@ from tests.postgres import postgres_server
 __all__ = ["postgres_server"]
 
 
-@pytest.fixture(params=["file", pytest.param("database", marks=pytest.mark.postgres), "pkcs11"])
+@pytest.fixture(params=["file", pytest.param("database", marks=pytest.mark.postgres), "pkcs11", "transit", "aws-kms"])
 def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]:
     if request.param == "pkcs11":
         token = request.getfixturevalue("soft_token")
         places = {"conf": str(token.conf), "module": str(token.module), "token": token.label, "pin": token.pin}
         yield Backend({"kind": "pkcs11", "root": ROOT.hex(), "directory": str(tmp_path / "keys"), **places})
+        return
+    if request.param == "transit":
+        engine = request.getfixturevalue("engine")
+        bao = engine.bao
+        places = {"url": bao.url, "ca": str(bao.ca_file), "mount": engine.mount, "token": str(engine.token_file)}
+        yield Backend({"kind": "transit", "root": ROOT.hex(), "directory": str(tmp_path / "keys"), **places})
+        return
+    if request.param == "aws-kms":
+        places = {"url": request.getfixturevalue("kms_service").url}
+        yield Backend({"kind": "aws-kms", "root": ROOT.hex(), "directory": str(tmp_path / "keys"), **places})
         return
     if request.param == "file":
         yield Backend({"kind": "file", "root": ROOT.hex(), "directory": str(tmp_path / "keys")})

@@ -1,0 +1,33 @@
+"""Signatures a second by a key in OpenBao's Transit engine: ``python -m bench.transit``. Needs ``make tools``."""
+
+import tempfile
+import time
+from pathlib import Path
+
+from gateway.ports import Purpose
+from keys.stores.transit.api import Transit
+from keys.stores.transit.halves import TransitHalves
+from keys.stores.transit.http import Http
+from keys.stores.transit.login import TokenFile
+from tests.keys.stores.openbao import serving
+
+COUNT = 2_000
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as where, serving(Path(where)) as bao:
+        bao.call("POST", "sys/mounts/transit", {"type": "transit"})
+        token = Path(where) / "token"
+        token.write_text(bao.root)
+        transit = Transit(Http(bao.url, bao.ca_file, 5.0), TokenFile(token))
+        sign = TransitHalves(transit, "transit", "handrail").make(Purpose.CHECKPOINT).sign
+        begun = time.perf_counter()
+        for number in range(COUNT):
+            sign(b"a checkpoint of %d entries" % number)
+        rate = COUNT / (time.perf_counter() - begun)
+        transit.close()
+    print(f"{rate:,.0f} signatures a second, one after another over TLS on this machine, each verified")
+
+
+if __name__ == "__main__":
+    main()

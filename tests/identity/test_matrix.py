@@ -1,0 +1,141 @@
+"""Every route and page with every role by every kind of credential, on a real gateway beside a real provider.
+
+What a role may do does not hang on how its holder proved who they are; and a credential of one door opens no other.
+Nothing that a route would change is there to be changed: requests name things that do not exist, and bodies are empty.
+"""
+
+import re
+import time
+from collections.abc import AsyncIterator, Awaitable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from gateway.console.routes import table as pages_of
+from gateway.model import Principal, Role
+from gateway.permissions import EVERYONE, ROLE_PERMISSIONS, Permission, permits
+from gateway.store.directory import NewPrincipal
+from gateway.web.routes import TABLE
+from gateway.web.routing import Access, Endpoint
+from tests.approvals.world import World, person
+from tests.identity.issuer import signed
+from tests.identity.real import AUDIENCE
+from tests.identity.town import FIRST, both
+from tests.trust.hall import own_key
+
+HEADERS = {"origin": "", "sec-fetch-site": "same-origin"}
+NOBODY = "nobody-of-this-name"
+ROUTES = [one for one in TABLE if one.access is not Access.OPEN]
+GROUPS = {f"{role}s": [str(role)] for role in Role}
+
+
+@dataclass(frozen=True)
+class Town:
+    here: World
+    credentials: Mapping[tuple[str, Role], str]
+
+
+@pytest.fixture
+async def town(tmp_path: Path) -> AsyncIterator[Town]:
+    """One principal of each role for each kind of credential."""
+    claims = {
+        "roles_claim": "/groups",
+        "roles": GROUPS,
+        "privileged_roles": ["approver", "security_admin", "privacy_officer"],
+    }
+    async with both(tmp_path, **claims) as (here, provider):
+        root = await person(here, "root")
+        directory = here.gateway.directory
+        found: dict[tuple[str, Role], str] = {}
+        now = int(time.time())
+        body = {"iss": provider.issuer, "aud": AUDIENCE, "iat": now, "exp": now + 600, "client_id": "app"}
+        for role in Role:
+            for name in (f"{role}-key", f"{role}-linked"):
+                token, public = own_key()
+                asked = {"id": name, "roles": [str(role)], "ttl_days": 1, "api_key": public}
+                alone = directory.add_principal(root, NewPrincipal(**asked))
+                await agreed(here, root, "principal.add", asked, alone)
+                found["api key", role] = found.get(("api key", role), token)
+            linked = {"id": f"{role}-linked", "issuer": "company", "subject": f"linked {role}"}
+            alone_linked = directory.link_subject(root, *linked.values())
+            await agreed(here, root, "principal.link", linked, alone_linked)
+            found["linked token", role] = signed({**body, "sub": f"linked {role}"}, FIRST, kid="first")
+            grouped = {**body, "sub": f"claimed {role}", "groups": [f"{role}s", "others"]}
+            found["token with claims", role] = signed(grouped, FIRST, kid="first")
+        yield Town(here, found)
+
+
+async def agreed(here: World, root: Principal, name: str, asked: Any, alone: Awaitable[Any]) -> None:
+    """Make a change; once there is a second security admin, with their signature."""
+    made, done = await here.gateway.trust_changes.or_propose(root, name, asked, alone)
+    if not done:
+        second = await person(here, "security_admin-key")
+        await here.gateway.proposals.sign(made["id"], second, document_sha256=made["document_sha256"])
+
+
+def path_of(endpoint: Endpoint) -> str:
+    return re.sub(r"\{\w+\}", NOBODY, endpoint.path)
+
+
+async def status_of(http: httpx2.AsyncClient, endpoint: Endpoint, headers: Mapping[str, str]) -> tuple[int, str]:
+    """Status and reason; the body of an answer that goes on is not waited for."""
+    async with http.stream(endpoint.method, path_of(endpoint), headers=headers) as answer:
+        if answer.status_code < 400:
+            return answer.status_code, ""
+        await answer.aread()
+        return answer.status_code, str(answer.json().get("code", ""))
+
+
+@pytest.mark.parametrize("kind", ["api key", "linked token", "token with claims"])
+async def test_a_role_opens_the_same_routes_by_every_credential(town: Town, kind: str) -> None:
+    for role in Role:
+        await walk(town, kind, role)
+
+
+async def walk(town: Town, kind: str, role: Role) -> None:
+    headers = {"authorization": f"Bearer {town.credentials[kind, role]}"}
+    me = (await town.here.http.get("/v1/me", headers=headers)).json()
+    assert me["roles"] == [role], kind
+    granted = ROLE_PERMISSIONS[role] | EVERYONE
+    for endpoint in ROUTES:
+        status, code = await status_of(town.here.http, endpoint, headers)
+        allowed = not isinstance(endpoint.access, Permission) or endpoint.access in granted
+        if allowed:
+            assert status != 401, (endpoint.method, endpoint.path, code)
+            assert (status, code) != (403, "auth.forbidden"), (endpoint.method, endpoint.path)
+        else:
+            assert (status, code) == (403, "auth.forbidden"), (endpoint.method, endpoint.path)
+
+
+async def test_a_session_opens_pages_alone_and_a_key_none_of_them(town: Town) -> None:
+    for role in Role:
+        await visit(town, role)
+
+
+async def visit(town: Town, role: Role) -> None:
+    here = town.here
+    key = town.credentials["api key", role]
+    pages = [one for one in pages_of(here.gateway) if one.access is not None and one.method == "GET"]
+    assert pages
+    async with httpx2.AsyncClient(base_url=here.url) as browser:
+        form = {"api_key": key, "next": "/approvals"}
+        entered = await browser.post("/login", data=form, headers={**HEADERS, "origin": here.url})
+        may = permits(await here.gateway.directory.authenticate(key, time.time()), Permission.APPROVALS_READ)
+        assert entered.is_redirect is may, entered.text
+        for one in pages:
+            path = re.sub(r"\{\w+\}", NOBODY, one.path)
+            shown = await browser.get(path)
+            if not may:
+                assert shown.headers.get("location", "").startswith("/login"), path
+            elif one.access is not None and one.access in ROLE_PERMISSIONS[role]:
+                assert shown.status_code in {200, 400, 404}, (path, shown.status_code)
+            else:
+                assert shown.status_code == 403, path
+            stranger = await here.http.get(path, headers={"authorization": f"Bearer {key}"})
+            assert stranger.headers.get("location", "").startswith("/login"), path
+        for endpoint in ROUTES:
+            status, code = await status_of(browser, endpoint, {})
+            assert (status, code) == (401, "auth.missing"), endpoint.path
