@@ -39,6 +39,7 @@ from gateway.pulling import Pulling
 from gateway.reasons import Reason
 from gateway.recovery import recover
 from gateway.rollout import Rollout
+from gateway.secrets.kept import SecretsKept
 from gateway.settings import Settings
 from gateway.signing import SignedProposals
 from gateway.store.plans import forget_replays
@@ -82,6 +83,7 @@ class Gateway:
     sessions: SqlSessions
     logins: Mapping[str, IssuerLogin]
     hands: Registry
+    secrets: SecretsKept
     policy: ReloadingEngine
     pipeline: Pipeline
     approvals: Approvals
@@ -154,6 +156,7 @@ class Gateway:
         await self.pipeline.close()
         await self.freezing.close()
         await self.hands.close()
+        await self.secrets.broker.close()
         await self.jail.close()
         await self.rollout.close()
         await self.policy.close()
@@ -234,6 +237,7 @@ class Gateway:
                 "erase": self.privacy.advance,
                 "purge payloads": self.privacy.purge,
                 "look after messages": self._look_after_messages,
+                "forget secrets": self._forget_secrets,
                 "look for backups": self._look_for_backups,
             }
         )
@@ -275,6 +279,9 @@ class Gateway:
         if now >= self._hear_at:
             await self.log.catch_up()
             self._hear_at = now + HEAR_SECONDS
+
+    async def _forget_secrets(self) -> None:
+        self.secrets.broker.sweep()
 
     async def _look_for_backups(self) -> None:
         await self.backup_gauge.look(self.clock())

@@ -10,6 +10,7 @@ from gateway.ports.keys import Credentials, Purpose, Signer, Typ
 from gateway.ports.log import Append, AuditLog, Guard, Naming, Payloads, Unless, Write
 from gateway.ports.past import FREEZES, Contexts, Logged, LoggedStep, Others, Past, Topic, TopicKind
 from gateway.ports.policy import PolicyEngine
+from gateway.ports.secrets import Secrets, SecretStep, SecretStore, SecretValue, Target
 from gateway.ports.stored import ApprovalAnswer, ApprovalRow, StoredPlan, StoredStep
 from gateway.ports.stores import Directory, PlanStore
 
@@ -39,9 +40,14 @@ __all__ = [
     "PlanStore",
     "PolicyEngine",
     "Purpose",
+    "SecretStep",
+    "SecretStore",
+    "SecretValue",
+    "Secrets",
     "Signer",
     "StoredPlan",
     "StoredStep",
+    "Target",
     "Topic",
     "TopicKind",
     "Typ",

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from gateway.manifest import ArgumentRole, SideEffects, Trust
 from gateway.model import DEFAULT_TENANT
 from gateway.settings.base import Identifier, Pointer, Section, Tenant
+from gateway.settings.secrets import HandSecretSettings
 
 
 class JailSettings(Section):
@@ -92,12 +93,15 @@ class HandSettings(Section):
     idle_seconds: float = Field(300.0, gt=0, description="mcp: a warm process is stopped after this idle time.")
     base_url: str | None = Field(None, pattern=r"^https?://", description="http: scheme, host and port.")
     private_network: bool = Field(False, description="http: whether the host may be a private or loopback address.")
+    secrets: dict[Identifier, HandSecretSettings] = Field({}, description="Secrets that it names; see below.")
     options: dict[str, Any] = Field({}, description="Settings of a third party's adapter, which checks them itself.")
 
     @model_validator(mode="after")
     def _adapter_needs(self) -> "HandSettings":
         if self.adapter == "mcp" and not self.command:
             raise ValueError("adapter = 'mcp' needs command = [...]")
+        if self.adapter == "mcp" and self.secrets:
+            raise ValueError("adapter = 'mcp' takes no secrets: its server runs in a jail, and no secret enters one")
         if self.adapter == "http":
             if not self.base_url:
                 raise ValueError("adapter = 'http' needs base_url")

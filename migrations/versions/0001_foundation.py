@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from migrations import defences, people, postings, privacy, retention, signing, trust, witnesses
+from migrations import defences, people, postings, privacy, retention, secrets, signing, trust, witnesses
 
 revision = "0001"
 down_revision = None
@@ -299,6 +299,7 @@ def upgrade() -> None:
     postings.create()
     witnesses.create()
     retention.create()
+    secrets.create()
     signing.create()
     op.create_table(
         "api_keys",

@@ -26,6 +26,7 @@ from gateway.web.routes import (
     receipts,
     remote,
     rollout,
+    secrets,
     security_keys,
     trust,
 )
@@ -42,6 +43,7 @@ TABLE: Final[tuple[Endpoint, ...]] = (
     *issuers.ENDPOINTS,
     *keys.ENDPOINTS,
     *hands.ENDPOINTS,
+    *secrets.ENDPOINTS,
     *policy.ENDPOINTS,
     *remote.ENDPOINTS,
     *evaluations.ENDPOINTS,
