@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Connection, Row, bindparam, select
 
 from audit.checkpoint import Checkpoint, VerifierKey, note_text, parse_checkpoint, verify_checkpoint
+from audit.entry import COLUMNS, reasons_column
 from audit.errors import ArchiveRefused, LogUnavailable, NoteInvalid, ProofInvalid
 from audit.merkle import HASH_BYTES, fold, inclusion, leaf_hash, node_hash, verify_inclusion
 from audit.reader import load_nodes
@@ -21,14 +22,12 @@ from audit.retained import LEVEL, PARTITION
 from audit.tables import entries
 from gateway.canonical import canonical
 from gateway.commitments import fields_root
-from gateway.entries import EntryType
+from gateway.entries import STANDING, EntryType
 from gateway.errors import HandrailError
 
 FORMAT: Final = "handrail-partition/1"
 _ROWS: Final = (
-    select(entries.c.idx, entries.c.body, entries.c.fields)
-    .where(entries.c.idx >= bindparam("start"), entries.c.idx < bindparam("end"))
-    .order_by(entries.c.idx)
+    select(entries).where(entries.c.idx >= bindparam("start"), entries.c.idx < bindparam("end")).order_by(entries.c.idx)
 )
 
 
@@ -40,6 +39,7 @@ class ArchivedPartition:
         sha256: of the file, in hex.
         root: of the partition's subtree.
         first_time, last_time: of its earliest and its latest entry (RFC 3339).
+        standing: indices of its entries that outlive it (``gateway.entries.STANDING``), by what they say themselves.
     """
 
     partition: int
@@ -48,6 +48,7 @@ class ArchivedPartition:
     checkpoint: Checkpoint
     first_time: str
     last_time: str
+    standing: tuple[int, ...]
 
     @property
     def first(self) -> int:
@@ -72,6 +73,8 @@ def make(connection: Connection, partition: int, note: str) -> bytes:
         note: a signed checkpoint that covers it.
 
     Raises:
+        ArchiveRefused: a column says another thing than the entry that it repeats: holds, the index and what stands
+            are looked for by columns.
         LogUnavailable: an entry of the partition is not there, or a hash of the tree.
         NoteInvalid: ``note`` is no checkpoint, or does not cover the partition.
     """
@@ -82,6 +85,8 @@ def make(connection: Connection, partition: int, note: str) -> bytes:
     rows = connection.execute(_ROWS, {"start": start, "end": end}).all()
     if len(rows) != PARTITION:
         raise LogUnavailable(f"entries of partition {partition} are not there: run fsck")
+    for row in rows:
+        _require_columns(row)
     above = inclusion(start, checkpoint.tree_size)[LEVEL:]
     found = load_nodes(connection, {node for part in above for node in part})
     if any(node not in found for part in above for node in part):
@@ -124,18 +129,33 @@ def verify(data: bytes, keys: Iterable[VerifierKey], origin: str | None = None) 
     except (ValueError, KeyError, TypeError):
         raise ArchiveRefused("the first line is not that of a partition") from None
     checkpoint = verify_checkpoint(note, keys, origin)
-    leaves, times, name = [], [], ""
+    leaves, times, standing, name = [], [], [], ""
     for offset, line in enumerate(lines[1:]):
         index = partition * PARTITION + offset
-        leaf, time, name = _entry(line, index, name)
+        leaf, kind, time, name = _entry(line, index, name)
         leaves.append(leaf)
         times.append(time)
+        if kind in STANDING:
+            standing.append(index)
     inner, root = _climb(leaves)
     try:
         verify_inclusion(leaves[0], partition * PARTITION, checkpoint.tree_size, [*inner, *path], checkpoint.root)
     except ProofInvalid as exc:
         raise ArchiveRefused(f"the entries are not those that the checkpoint covers: {exc.detail}") from None
-    return ArchivedPartition(partition, hashlib.sha256(data).hexdigest(), root, checkpoint, min(times), max(times))
+    sha256 = hashlib.sha256(data).hexdigest()
+    return ArchivedPartition(partition, sha256, root, checkpoint, min(times), max(times), tuple(standing))
+
+
+def _require_columns(row: Row[Any]) -> None:
+    """Raises ``ArchiveRefused`` where a row's columns are not those of its body."""
+    try:
+        entry = orjson.loads(row.body)
+        told = {name: entry.get(name) for name in COLUMNS} | {"reasons": reasons_column(entry["reasons"])}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise ArchiveRefused(f"entry {row.idx}: its body is none") from None
+    wrong = sorted(name for name, value in told.items() if getattr(row, name) != value)
+    if wrong:
+        raise ArchiveRefused(f"entry {row.idx}: column {wrong[0]} differs from the body")
 
 
 def _line(index: int, body: bytes, fields: str | None) -> bytes:
@@ -143,8 +163,8 @@ def _line(index: int, body: bytes, fields: str | None) -> bytes:
     return b'{"entry":' + body + named + b',"index":' + str(index).encode() + b"}"
 
 
-def _entry(line: bytes, index: int, before: str) -> tuple[bytes, str, str]:
-    """Leaf hash and time of the entry on a line, whose exact bytes have one form alone, and the log's name in it.
+def _entry(line: bytes, index: int, before: str) -> tuple[bytes, str, str, str]:
+    """Leaf hash, type and time of the entry on a line, whose exact bytes have one form alone, and the log's name in it.
 
     The tree says which log it is of. Its name is the one ``before``, but where a restore opened a log of another.
     """
@@ -155,15 +175,15 @@ def _entry(line: bytes, index: int, before: str) -> tuple[bytes, str, str]:
         again = _line(index, body, None if fields is None else canonical(fields).decode())
         committed = "" if fields is None else fields_root(fields)
         sound = again == line and entry.get("commitment", "") == committed
-        time, name = entry["time"], entry["origin"]
+        kind, time, name = entry["type"], entry["time"], entry["origin"]
         if before and name != before:
-            opened = entry["type"] == EntryType.BACKUP_RESTORED
+            opened = kind == EntryType.BACKUP_RESTORED
             sound &= opened and (entry["facts"]["origin"], entry["facts"]["size"]) == (before, index)
-        if not sound or not isinstance(time, str) or not isinstance(name, str) or not name:
+        if not sound or not name or not all(isinstance(one, str) for one in (kind, time, name)):
             raise ValueError("not as it was written")
     except (ValueError, KeyError, TypeError, AttributeError, HandrailError):
         raise ArchiveRefused(f"entry {index}: not the line that was written of it") from None
-    return leaf_hash(body), time, name
+    return leaf_hash(body), kind, time, name
 
 
 def _climb(leaves: Sequence[bytes]) -> tuple[list[bytes], bytes]:

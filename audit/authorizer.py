@@ -1,15 +1,16 @@
 """What SQLite lets the gateway's own connections do: rows, but not take away what can be erased, which is the eraser's
-(``audit.eraser``), and nothing that changes the schema that guards them.
+(``audit.eraser``), nor let go of entries, which is the owner's, and nothing that changes the schema that guards them.
 
 SQLite has no roles. An authorizer (sqlite.org/c3ref/set_authorizer.html) is asked while a statement is prepared, so a
 statement injected into the gateway can no more drop a trigger, shadow a table or rewrite the schema than PostgreSQL's
-application role can. Another program that opens the file has no authorizer: keep the file to the gateway's own user.
+application role can, nor say that a partition was dropped and delete it. Another program that opens the file has no
+authorizer: keep the file to the gateway's own user.
 """
 
 import sqlite3
 from typing import Final
 
-from audit.rights import ERASABLE
+from audit.rights import DROPPABLE, ERASABLE
 
 _ROWS: Final = {sqlite3.SQLITE_INSERT: "INSERT", sqlite3.SQLITE_UPDATE: "UPDATE", sqlite3.SQLITE_DELETE: "DELETE"}
 _HARMLESS: Final = frozenset(
@@ -39,8 +40,18 @@ _LOOKING: Final = frozenset(
 """Pragmas whose argument says what to look at, not what to change."""
 
 
-def authorize(action: int, first: str | None, second: str | None, database: str | None, _trigger: str | None) -> int:
+def authorize(action: int, first: str | None, second: str | None, database: str | None, trigger: str | None) -> int:
     """``SQLITE_OK`` or ``SQLITE_DENY`` for one step of a statement. Anything that is not known is denied."""
+    if _ROWS.get(action) in DROPPABLE.get(first or "", ()):
+        return sqlite3.SQLITE_DENY
+    return authorize_owner(action, first, second, database, trigger)
+
+
+def authorize_owner(
+    action: int, first: str | None, second: str | None, database: str | None, _trigger: str | None
+) -> int:
+    """The same for the owner of the tables, who applies the retention and copies a log: the triggers alone say what of
+    the log may be deleted."""
     if action in _HARMLESS:
         allowed = True
     elif action == sqlite3.SQLITE_UPDATE and first == "sqlite_master":

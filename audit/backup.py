@@ -25,7 +25,7 @@ from sqlalchemy import Connection, Engine, Table, create_engine, func, insert, s
 from sqlalchemy.exc import SQLAlchemyError
 
 from audit.checkpoint import Checkpoint, VerifierKey, checkpoint_text, note_text, parse_checkpoint, verify_note
-from audit.database import changing_schema, make_engine, writing
+from audit.database import changing_schema, make_owner, writing
 from audit.errors import BackupRefused, LogUnavailable, NoteInvalid
 from audit.findings import Finding
 from audit.fsck import check
@@ -265,7 +265,7 @@ def copy(
 def _copy_out(
     source: Engine, file: Path, tables: Sequence[Table], prepare: Callable[[Engine], None], progress: Progress
 ) -> dict[str, int]:
-    target = make_engine(f"sqlite:///{file}")
+    target = make_owner(f"sqlite:///{file}")
     try:
         prepare(target)
         with source.connect() as reader, writing(target.connect()) as writer:

@@ -3,7 +3,7 @@
     1 build      canonical entries (no database yet); a draft that cannot be an entry fails alone
     2 lock       the head row; if another writer moved it, what it wrote, and the tree's right edge again; whoever
                  decided by less than that is refused
-    3 guards     all at once; where one conflicts, each alone in a savepoint
+    3 guards     names that are somebody's; then all inserts at once; where one conflicts, each alone in a savepoint
     4 finalise   with the indices, for rows that name them
     5 insert     entries with the subtrees they close, sealed payloads, then the callers' rows grouped by statement
     6 head       UPDATE ... WHERE tree_size = the size that was read
@@ -22,7 +22,7 @@ from sqlalchemy.exc import IntegrityError, ProgrammingError, SQLAlchemyError
 
 from audit.database import is_conflict
 from audit.driver import BulkInsert, Driver, Statements
-from audit.entry import COLUMNS, Built, build, format_time
+from audit.entry import COLUMNS, Built, build
 from audit.errors import AuditError, LogMisconfigured, LogUnavailable
 from audit.job import Job
 from audit.merkle import EMPTY_ROOT, Frontier
@@ -39,6 +39,7 @@ from gateway.errors import HandrailError, Outdated, Overtaken
 from gateway.model import DEFAULT_TENANT
 from gateway.ports import Write
 from gateway.reasons import Reason
+from gateway.times import format_time
 
 _REDO_MAX: Final = 20
 
@@ -228,7 +229,9 @@ class Committer:
             before = self._load_head(connection, driver)
             outdated = [job for job in live if not self._others.all_in_step(job.item.rests_on)]
             sound = [job for job in live if job not in outdated] if outdated else live
+            sound, taken = self._without_taken(driver, sound)
             accepted, refusals = pass_guards(connection, driver, self._statements, sound)
+            refusals.update(taken)
             refusals.update((job, Outdated()) for job in outdated)
             if accepted:
                 edge = before.copy()
@@ -236,7 +239,8 @@ class Committer:
                 indices = _assign(accepted, edge.size + len(opening))
                 writes = self._finalise(accepted, indices)
                 self._insert_tree(driver, edge, opening + [built for job in accepted for built in job.built])
-                sealed = self._sealer.seal(driver, _committed(accepted, indices), now)
+                namings = [one for job in accepted for one in job.item.namings]
+                sealed = self._sealer.seal(driver, _committed(accepted, indices), now, namings)
                 self._insert_sealed(driver, sealed)
                 _require_not_overtaken(connection, accepted, indices)
                 write_rows(driver, self._statements, writes)
@@ -259,6 +263,21 @@ class Committer:
             self._roll_back(None)
         for job, refusal in refusals.items():
             job.refusal = refusal
+
+    def _without_taken(self, driver: Driver, live: list[Job]) -> tuple[list[Job], dict[Job, HandrailError]]:
+        """The jobs that give no name that is somebody's, and why the others are refused."""
+        if not any(job.item.namings for job in live):
+            return live, {}
+        taken = self._sealer.taken(driver, [one for job in live for one in job.item.namings])
+        refusals = {}
+        for job in live:
+            for naming in job.item.namings:
+                if naming in taken:
+                    try:
+                        naming.on_taken()
+                    except Exception as exc:  # noqa: BLE001 - a caller's callback: its fault must not touch the others
+                        refusals[job] = translated(exc, "on_taken")
+        return [job for job in live if job not in refusals], refusals
 
     def _load_head(self, connection: Connection, driver: Driver) -> Frontier:
         self._session.require_in_place()

@@ -1,7 +1,7 @@
 """How Handrail opens a database: durable commits, bounded waits, one transaction meaning on both engines."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -10,7 +10,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from audit.authorizer import authorize
+from audit.authorizer import authorize, authorize_owner
 from audit.driver import Driver
 from audit.errors import LogUnavailable
 from audit.moved import OpenFiles, database_file
@@ -27,6 +27,8 @@ keeps is of no use to its next read while the log is written; the writer's commi
 eight times as much (docs/performance.md). What is not in it the operating system has."""
 _FILES: Final = "handrail_files"
 """Under which a pooled connection keeps its :class:`OpenFiles`."""
+_AUTHORIZER: Final = "handrail_authorizer"
+"""Under which a connection to SQLite keeps what it is guarded by."""
 
 _PRAGMAS: Final = (
     f"PRAGMA busy_timeout = {LOCK_MILLISECONDS}",
@@ -60,6 +62,20 @@ def make_engine(url: str) -> Engine:
     else:
         engine = create_engine(url, connect_args=dict(_POSTGRES), pool_pre_ping=True)
     configure(engine)
+    return engine
+
+
+def make_owner(url: str) -> Engine:
+    """The engine of whoever owns the tables: for applying the retention, and for copying a log.
+
+    On SQLite its connections may do what a gateway's may not (``audit.rights.DROPPABLE``); on PostgreSQL that is up to
+    the role in ``url``.
+    """
+    if not url.startswith("sqlite"):
+        return make_engine(url)
+    engine = create_engine(url)
+    configure(engine)
+    event.listen(engine, "connect", _as_owner)
     return engine
 
 
@@ -101,7 +117,7 @@ def changing_schema(connection: Connection) -> Iterator[None]:
         yield
     finally:
         if isinstance(raw, sqlite3.Connection):
-            raw.set_authorizer(authorize)
+            raw.set_authorizer(connection.info[_AUTHORIZER])
 
 
 def is_full_or_busy(error: DBAPIError) -> bool:
@@ -150,13 +166,22 @@ def open_files(connection: Connection) -> OpenFiles | None:
     return found
 
 
-def _connect_sqlite(dbapi_connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
+def _connect_sqlite(dbapi_connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
     # The driver's own implicit transactions are off: BEGIN is ours, so that SAVEPOINT and DDL are transactional.
     dbapi_connection.isolation_level = None
     _execute(dbapi_connection, _PRAGMAS)
     _require_wal(dbapi_connection)
+    _guard(dbapi_connection, record, authorize)
+
+
+def _as_owner(dbapi_connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
+    _guard(dbapi_connection, record, authorize_owner)
+
+
+def _guard(dbapi_connection: DBAPIConnection, record: ConnectionPoolEntry, authorizer: Callable[..., int]) -> None:
     if isinstance(dbapi_connection, sqlite3.Connection):
-        dbapi_connection.set_authorizer(authorize)
+        record.info[_AUTHORIZER] = authorizer
+        dbapi_connection.set_authorizer(authorizer)
 
 
 def _require_wal(dbapi_connection: DBAPIConnection) -> None:

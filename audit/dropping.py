@@ -61,6 +61,18 @@ def digest_of(indices: Sequence[int]) -> str:
     return hashlib.sha256(",".join(map(str, indices)).encode()).hexdigest()
 
 
+def said_by(connection: Connection, index: int) -> Mapping[str, Any] | None:
+    """What the entry at ``index`` says of a dropped partition; ``None`` where it is no such entry."""
+    row = connection.execute(_ENTRY, {"idx": index}).one_or_none()
+    if row is None or row.type != EntryType.RETENTION_APPLIED:
+        return None
+    try:
+        facts = json.loads(bytes(row.body)).get("facts", {})
+    except (ValueError, HandrailError, AttributeError):
+        return None
+    return facts if isinstance(facts, dict) and facts.get("what") == ENTRIES else None
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """What is wrong with the entries ``first`` to ``last``."""
@@ -112,7 +124,7 @@ class Drops:
                 yield Problem("hashes are kept of a partition that was not dropped", first, first + TILE - 1)
 
     def _problem(self, partition: int, index: int) -> str:
-        facts = self._facts(index)
+        facts = said_by(self._connection, index)
         if facts is None or facts.get("partition") != partition:
             return "marked as dropped, and no entry of the log says so"
         root = facts.get("root")
@@ -121,16 +133,6 @@ class Drops:
         if facts.get("standing_sha256") != digest_of(self._standing[partition]):
             return f"not the entries stand that entry {index} says"
         return ""
-
-    def _facts(self, index: int) -> Mapping[str, Any] | None:
-        row = self._connection.execute(_ENTRY, {"idx": index}).one_or_none()
-        if row is None or row.type != EntryType.RETENTION_APPLIED:
-            return None
-        try:
-            facts = json.loads(bytes(row.body)).get("facts", {})
-        except (ValueError, HandrailError, AttributeError):
-            return None
-        return facts if isinstance(facts, dict) and facts.get("what") == ENTRIES else None
 
 
 def _whole(tile: Tile) -> bool:

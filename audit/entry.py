@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import orjson
@@ -61,11 +60,6 @@ class Built:
     columns: tuple[str | None, ...]
     reasons: str | None
     fields: str | None
-
-
-def format_time(seconds: float) -> str:
-    """RFC 3339, UTC, milliseconds: ``2026-11-21T02:14:33.120Z``."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def build(draft: EntryDraft, *, time: str, origin: str, gateway: str, controls: Sequence[str]) -> Built:

@@ -7,6 +7,7 @@ Entries count only below the head: rows beyond it are nobody's. Blocking; SQLAlc
 import json
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import Connection, bindparam, func, select
@@ -74,6 +75,12 @@ _MOVED: Final = (
     )
     .group_by(entries.c.step_id)
 )
+_NEWEST_OF_TYPE: Final = (
+    select(entries.c.time)
+    .where(entries.c.tenant == DEFAULT_TENANT, entries.c.type == bindparam("type"), entries.c.idx < TREE_SIZE)
+    .order_by(entries.c.idx.desc())
+    .limit(1)
+)
 _REVOKED: Final = select(entries.c.body).where(
     entries.c.tenant == DEFAULT_TENANT, entries.c.type == str(EntryType.KEY_REVOKED), entries.c.idx < TREE_SIZE
 )
@@ -118,6 +125,13 @@ def facts_of(
     )
     for row in connection.execute(query):
         yield row.idx, json.loads(row.body).get("facts", {})
+
+
+def newest_time(connection: Connection, kind: str) -> float | None:
+    """When the newest entry of a type was written, of the operator's tenant, in seconds since the epoch; ``None`` where
+    there is none."""
+    time = connection.execute(_NEWEST_OF_TYPE, {"type": kind}).scalar()
+    return None if time is None else datetime.fromisoformat(time).timestamp()
 
 
 def former_origins(connection: Connection) -> list[str]:

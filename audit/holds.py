@@ -136,6 +136,19 @@ def holding(connection: Connection, holds: Sequence[EntriesHold], start: int, en
     return found
 
 
+def beyond(held: Held, size: int) -> tuple[int, int | None] | None:
+    """First and last place that a hold names and a log of ``size`` entries does not have yet, or that there is none.
+
+    The hold is on what comes there; whoever mistyped an index should hear of it. A range that is open to the end is
+    meant to be so, unless it begins beyond it.
+    """
+    if held.first is not None and held.first >= size:
+        return held.first, held.last
+    if held.last is not None and held.last >= size:
+        return size, held.last
+    return None
+
+
 def none_set_since(since: int) -> Unless:
     """That no hold was set from the log index ``since`` on."""
     return Unless(_SET_SINCE, {"since": since})

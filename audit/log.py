@@ -4,16 +4,14 @@ import asyncio
 import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, Final
 
 import structlog
 from sqlalchemy import Engine
 
 from audit import controls as control_mapping
-from audit import evaluations, post_quantum
+from audit import post_quantum
 from audit.aggregate import Aggregator
-from audit.assurance import access, evidence, report
 from audit.checkpoint import (
     VerifierKey,
     checkpoint_text,
@@ -27,16 +25,14 @@ from audit.cosigned import Cosigned, CosignedCheckpoint
 from audit.database import configure
 from audit.epochs import EpochKeys
 from audit.errors import AuditError, LogUnavailable, NotLogged
-from audit.evaluations import EvaluationPage
 from audit.indexer import Indexer
 from audit.job import Job
+from audit.names import Names
 from audit.others import Others
 from audit.post_quantum import PostQuantumKey
-from audit.query import PAGE_MAX, Filter, Page
 from audit.reader import Reader
-from audit.sealing import Opener, Sealer, sealed_bytes
-from audit.threads import at_length
-from audit.tiles import Tile, Tiles
+from audit.reads import Reads
+from audit.sealing import Opener, Sealer
 from audit.witnesses import quorum_of
 from audit.writer import Writer
 from gateway.canonical import b64url_decode
@@ -47,10 +43,6 @@ from gateway.settings import LogSettings
 
 WINDOW_SECONDS: Final = 60
 """Refusals before authentication become entries this often."""
-_READERS: Final = 4
-_AUDITORS: Final = 2
-"""Queries of auditors looked up at a time: they may look through much, and plans and logins must not wait for them."""
-_QUERY_SECONDS: Final = 20.0
 _READY_SECONDS: Final = 1.0
 _FAILED_SECONDS: Final = 5.0
 """How long after a failed append, with none that succeeded since, the log counts as not writable."""
@@ -59,8 +51,6 @@ _COSIGNED_SECONDS: Final = 1.0
 """How long a served checkpoint with its cosignatures is kept before the database is asked again: it is for anybody."""
 
 _logger: Final = structlog.get_logger("handrail.audit")
-Args = ParamSpec("Args")
-Result = TypeVar("Result")
 
 
 class Log:
@@ -93,26 +83,26 @@ class Log:
         """Origins that the log had before it was restored from a backup, the oldest first."""
         self.reader = Reader(engine)
         self.cosigned = Cosigned(self.reader, quorum_of(settings))
-        self._tiles = Tiles(self.reader)
         self._engine = engine
         self._settings = settings
         self._signer = signer
         self._clock = clock
         self._opener = Opener(epochs)
+        self.reads = Reads(self.reader, self._opener, settings.append_deadline_seconds)
         self.others = Others(engine.dialect)
+        self.names = Names(engine, epochs)
+        """Of people; they end with their keys."""
         self.others.on_forgetting(self._opener.forget)
+        self.others.on_forgetting(self.names.forget)
         self.others.on_forgetting(epochs.forget)
         self._aggregator = Aggregator(WINDOW_SECONDS)
         self._flusher: asyncio.Task[None] | None = None
-        self._threads = ThreadPoolExecutor(_READERS, thread_name_prefix="handrail-audit-reader")
-        self._auditors = ThreadPoolExecutor(_AUDITORS, thread_name_prefix="handrail-audit-query")
         self._checkpoint: tuple[int, str, float] | None = None
         self._cosigned: dict[int | None, tuple[str, CosignedCheckpoint, float]] = {}
         self._asked: asyncio.Task[tuple[int, str]] | None = None
         self._probe: asyncio.Task[None] | None = None
         self._proved = float("-inf")
         self._failed = float("-inf")
-        self._closed = False
         mapping = (controls or control_mapping.load()).ids
 
         def make(claim: Callable[[Sequence[Job]], bool], abandoned: Callable[[Job], bool]) -> Committer:
@@ -135,7 +125,7 @@ class Log:
             group_wait_seconds=settings.group_wait_milliseconds / 1000,
             on_commit=self._after_commit,
         )
-        self._indexer = Indexer(self.reader, self.read, self._writer.call)
+        self._indexer = Indexer(self.reader, self.reads.run, self._writer.call)
 
     # --- life --------------------------------------------------------------------------------------------------------
 
@@ -148,7 +138,7 @@ class Log:
         self._writer.start()
         try:
             await self._writer.call(Committer.probe)
-            self.former = await self.read(self.reader.former)
+            self.former = await self.reads.run(self.reader.former)
             await self._sign_what_was_left()
         except HandrailError:
             await self._stop()
@@ -172,8 +162,8 @@ class Log:
 
     async def _sign_what_was_left(self) -> None:
         """A process that died between a commit and its checkpoint leaves entries that no checkpoint covers."""
-        size, _ = await self.read(self.reader.head)
-        newest = await self.read(self.reader.checkpoint)
+        size, _ = await self.reads.run(self.reader.head)
+        newest = await self.reads.run(self.reader.checkpoint)
         if size and (newest is None or newest[0] < size):
             try:
                 await self._signed()
@@ -181,10 +171,9 @@ class Log:
                 _logger.warning("log.checkpoint", error=type(exc).__name__, detail=exc.detail)
 
     async def _stop(self) -> None:
-        self._closed = True
+        self.reads.refuse()
         await asyncio.to_thread(self._writer.stop)
-        for threads in (self._threads, self._auditors):
-            threads.shutdown(wait=False, cancel_futures=True)
+        self.reads.close()
 
     # --- AuditLog ----------------------------------------------------------------------------------------------------
 
@@ -238,9 +227,9 @@ class Log:
         known = self._cosigned.get(needed)
         if known is None or known[0] != note or time.monotonic() - known[2] >= _COSIGNED_SECONDS:
             if needed is None:
-                found: CosignedCheckpoint | None = await self.read(self.cosigned.attach, _size_of(note), note)
+                found: CosignedCheckpoint | None = await self.reads.run(self.cosigned.attach, _size_of(note), note)
             else:
-                found = await self.read(self.cosigned.newest, needed)
+                found = await self.reads.run(self.cosigned.newest, needed)
             if found is None:
                 raise NotLogged(f"a checkpoint with {needed} cosignatures")
             known = self._cosigned[needed] = (note, found, time.monotonic())
@@ -267,7 +256,7 @@ class Log:
             size, _ = await self._signed()
             if not 0 <= index < size:
                 raise NotLogged(f"entry {index}")
-        return await self.read(self._proof, index)
+        return await self.reads.run(self._proof, index)
 
     def _proof(self, index: int) -> str:
         if index < 0:
@@ -281,14 +270,6 @@ class Log:
             raise NotLogged(f"entry {index}")
         return tlog_proof(index, self.reader.inclusion(index, chosen.tree_size), chosen.note)
 
-    async def tile(self, tile: Tile) -> bytes:
-        """See :meth:`audit.tiles.Tiles.hashes`."""
-        return await self.read(self._tiles.hashes, tile)
-
-    async def bundle(self, tile: Tile) -> bytes:
-        """See :meth:`audit.tiles.Tiles.bundle`."""
-        return await self.read(self._tiles.bundle, tile)
-
     async def proofs(self, indices: Sequence[int]) -> tuple[str, Mapping[int, Sequence[bytes]]]:
         """A signed checkpoint, and for each of ``indices`` its RFC 6962 audit path under it. Raises ``NotLogged``."""
         size, note = self._checkpoint[:2] if self._checkpoint is not None else (0, "")
@@ -297,30 +278,15 @@ class Log:
                 break
             # One under way may be of a head before what another gateway appended meanwhile: then once more.
             size, note = await self._signed()
-        return note, await self.read(self.reader.inclusions, indices, size)
-
-    async def query(self, wanted: Filter, *, after: int | None, limit: int, newest_first: bool, counted: bool) -> Page:
-        """For auditors: see :meth:`audit.reader.Reader.query`. Raises ``LogUnavailable`` after 20 seconds."""
-        work = functools.partial(
-            self.reader.query, wanted, after=after, limit=limit, newest_first=newest_first, counted=counted
-        )
-        return await self._within(self._auditors, _QUERY_SECONDS, work)
+        return note, await self.reads.run(self.reader.inclusions, indices, size)
 
     async def entry(self, index: int) -> bytes:
         """Canonical bytes of the entry at ``index``. Raises ``NotLogged``."""
-        return (await self.read(self.reader.entry, index)).body
+        return await self.reads.entry(index)
 
     async def committing(self, plan_id: str, commitment: str) -> tuple[int, Mapping[str, str]]:
         """See ``gateway.ports.AuditLog``. Raises ``NotLogged``."""
-        after: int | None = None
-        while True:
-            page = await self.read(self.reader.query, Filter(plan_id=plan_id), after=after, limit=PAGE_MAX)
-            for found in page.entries:
-                if commitment in found.fields.values():
-                    return found.index, found.fields
-            if page.next is None:
-                raise NotLogged(f"nothing of plan {plan_id} commits to {commitment}")
-            after = page.next
+        return await self.reads.committing(plan_id, commitment)
 
     async def ready(self) -> None:
         """Raises ``LogUnavailable`` where an append would fail now; an answer may be a second old."""
@@ -341,53 +307,8 @@ class Log:
     # --- Payloads ----------------------------------------------------------------------------------------------------
 
     async def open(self, commitments: Sequence[str]) -> Mapping[str, tuple[bytes, bytes]]:
-        """Commitment -> (salt, value) for those that are still there.
-
-        Raises:
-            SealBroken: a stored payload is not what was sealed.
-        """
-
-        def work() -> Mapping[str, tuple[bytes, bytes]]:
-            with self.reader.connect() as connection:
-                return self._opener.open(connection, commitments)
-
-        return await self.read(work)
-
-    async def sealed_bytes(self, commitments: Sequence[str]) -> Mapping[str, int]:
-        """Commitment -> how many bytes are stored for it, of those that are still there. Reads none of them."""
-
-        def work() -> Mapping[str, int]:
-            with self.reader.connect() as connection:
-                return sealed_bytes(connection, commitments)
-
-        return await self.read(work)
-
-    async def evaluations(
-        self, tenant: str, *, since: str | None, until: str | None, after: int | None, limit: int
-    ) -> EvaluationPage:
-        """A page of the tenant's recorded policy evaluations; see :mod:`audit.evaluations`."""
-        return await self.read(
-            evaluations.page, self.reader, self._opener, tenant, since=since, until=until, after=after, limit=limit
-        )
-
-    async def access(self, tenant: str, at: float, now: float) -> dict[str, Any]:
-        """Who could do what in the tenant at ``at``; see :mod:`audit.assurance.access`."""
-        return await self.read(access.access, self.reader, self._opener, tenant, at, now)
-
-    async def report(self, asked: report.ReportRequest) -> dict[str, Any]:
-        """Evidence by control; see :mod:`audit.assurance.report`. It may take longer than an append may."""
-        return await at_length(report.report, self.reader, asked)
-
-    async def usage(self, tenant: str, since: float, until: float) -> tuple[int, list[dict[str, str | int]]]:
-        """The size of the log, and how often which action of which hand stands in a period of it."""
-
-        def work() -> tuple[int, list[dict[str, str | int]]]:
-            size, _ = self.reader.head()
-            with self.reader.connect() as connection:
-                stretch = evidence.Stretch.between(connection, tenant, since, until, size)
-                return size, evidence.usage(connection, stretch)
-
-        return await at_length(work)
+        """See :meth:`audit.reads.Reads.open`."""
+        return await self.reads.open(commitments)
 
     # --- checkpoints -------------------------------------------------------------------------------------------------
 
@@ -445,21 +366,6 @@ class Log:
         return await asyncio.shield(self._asked)
 
     # --- helpers -----------------------------------------------------------------------------------------------------
-
-    async def read(self, work: Callable[Args, Result], *args: Args.args, **kwargs: Args.kwargs) -> Result:
-        """Run a read in one of our threads; a hung database costs those, never the process's."""
-        seconds = self._settings.append_deadline_seconds
-        return await self._within(self._threads, seconds, functools.partial(work, *args, **kwargs))
-
-    async def _within(self, threads: ThreadPoolExecutor, seconds: float, work: Callable[[], Result]) -> Result:
-        if self._closed:
-            raise LogUnavailable("the log is closed")
-        loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout(seconds):
-                return await loop.run_in_executor(threads, work)
-        except TimeoutError:
-            raise LogUnavailable("a read did not return in time") from None
 
     async def _prove(self) -> None:
         await self._writer.call(Committer.ready)

@@ -12,13 +12,13 @@ from sqlalchemy import Connection, bindparam, func, select
 
 from audit.checkpoint import VerifierKey, parse_checkpoint, verify_note
 from audit.cosigned import Cosigned
-from audit.entry import format_time
 from audit.errors import NoteInvalid
 from audit.history import TREE_SIZE
 from audit.reader import Reader
 from audit.tables import checkpoints, cosignatures, entries
 from gateway.entries import EntryType
 from gateway.model import DEFAULT_TENANT
+from gateway.times import format_time
 
 LOOKED_AT_MAX: Final = 256
 """Cosigned sizes among which one with enough cosignatures is looked for."""

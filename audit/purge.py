@@ -26,6 +26,7 @@ from audit.sealing import SEALING_SECONDS
 from audit.subjects import holds_of, keys_of
 from audit.tables import data_keys, holds, key_buckets, payload_keys, payloads
 from audit.wrapping import every_epoch
+from gateway.commitments import NAME_KEY
 from gateway.entries import EntryDraft, EntryType
 from gateway.model import DEFAULT_TENANT
 from gateway.ports import Append, AuditLog
@@ -205,7 +206,8 @@ class Purge:
             select(payloads.c.key_id).where(payloads.c.key_id == data_keys.c.key_id).exists(),
             select(payload_keys.c.key_id).where(payload_keys.c.key_id == data_keys.c.key_id).exists(),
         )
-        return [data_keys.c.created_at < self._clock() - SEALING_SECONDS - _GRACE_SECONDS, ~used]
+        over = data_keys.c.created_at < self._clock() - SEALING_SECONDS - _GRACE_SECONDS
+        return [over, ~data_keys.c.key_id.startswith(NAME_KEY), ~used]
 
     def _old_slots(self) -> list[int]:
         """Some slots whose newest bucket is old, the oldest first."""

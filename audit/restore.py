@@ -19,7 +19,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from audit.backup import DATABASE, Manifest, Progress, claimed, copy, nothing, reading, refuse_existing, sound, verify
 from audit.checkpoint import VerifierKey, checkpoint_text
-from audit.database import make_engine, writing
+from audit.database import make_owner, writing
 from audit.entry import COLUMNS, build
 from audit.errors import BackupRefused, LogUnavailable
 from audit.history import former_origins
@@ -148,7 +148,7 @@ def _into_file(url: str, fill: Callable[[Engine], str], backup: Backup, opening:
     refuse_existing(file)
     work = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
     try:
-        engine = make_engine(f"sqlite:///{work}")
+        engine = make_owner(f"sqlite:///{work}")
         try:
             note = fill(engine)
             sound(engine, [*backup.keys, *opening.keys], [note])
@@ -169,7 +169,7 @@ def _into_file(url: str, fill: Callable[[Engine], str], backup: Backup, opening:
 
 def _into_server(url: str, fill: Callable[[Engine], str]) -> str:
     """Into an empty database: all rows in one transaction, so that a gateway finds the whole log or none."""
-    engine = make_engine(url)
+    engine = make_owner(url)
     try:
         with engine.connect() as connection:
             for name in inspect(connection).get_table_names():

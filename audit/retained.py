@@ -31,6 +31,9 @@ _DROPPED: Final = (
     )
     .order_by(dropped_partitions.c.partition)
 )
+_DROPPED_SINCE: Final = (
+    select(dropped_partitions.c.partition).where(dropped_partitions.c.partition >= bindparam("first")).limit(1)
+)
 _TILES: Final = select(retained_hashes).where(retained_hashes.c.tile.in_(bindparam("tiles", expanding=True)))
 
 
@@ -88,6 +91,11 @@ def dropped(connection: Connection, low: int, high: int) -> list[tuple[int, int]
         else:
             found.append((first, last))
     return found
+
+
+def dropped_since(connection: Connection, index: int) -> bool:
+    """Whether entries at ``index`` or beyond were dropped, so that the log cannot say what came after it."""
+    return connection.execute(_DROPPED_SINCE, {"first": index // PARTITION}).first() is not None
 
 
 def tiles(connection: Connection, numbers: Collection[int]) -> dict[int, Tile]:

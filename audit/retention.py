@@ -29,8 +29,7 @@ from audit import archive, indexing
 from audit.archive import ArchivedPartition
 from audit.checkpoint import VerifierKey
 from audit.database import writing
-from audit.dropping import NOT_ARCHIVED, Drop
-from audit.entry import format_time
+from audit.dropping import NOT_ARCHIVED, Drop, digest_of, said_by
 from audit.errors import ArchiveRefused, LogUnavailable
 from audit.history import TREE_SIZE
 from audit.holds import EntriesAreHeld, holding, in_force, none_set_since
@@ -42,6 +41,7 @@ from gateway.entries import PAST, STANDING, EntryDraft, EntryType
 from gateway.errors import Overtaken
 from gateway.model import DEFAULT_TENANT
 from gateway.ports import Append, Unless, Write
+from gateway.times import format_time
 
 MONTHS_MIN: Final = 6
 """EU AI Act art. 19(1) and 26(6): logs are kept for at least six months."""
@@ -52,6 +52,7 @@ _LOOKS: Final = 20
 _STANDING: Final = sorted(str(kind) for kind in STANDING)
 _PAST: Final = sorted(str(kind) for kind in PAST)
 _INSERT_DROPPED: Final = insert(dropped_partitions)
+_DROPPED_BY: Final = select(dropped_partitions.c.idx).where(dropped_partitions.c.partition == bindparam("partition"))
 _WITHIN: Final = (entries.c.idx >= bindparam("start"), entries.c.idx < bindparam("end"))
 _NEWEST: Final = select(func.max(entries.c.time)).where(*_WITHIN)
 _FIELDS: Final = select(entries.c.fields).where(*_WITHIN, entries.c.fields.is_not(None))
@@ -213,9 +214,8 @@ class Retention:
         if found.last_time >= self.cut:
             detail = f"its newest entry is of {found.last_time}, whatever its index says"
             raise ArchiveRefused(f"partition {number}: {detail}")
-        standing = await asyncio.to_thread(self._read, lambda connection: _standing(connection, number))
         archived = NOT_ARCHIVED if self._archive is None else found.sha256
-        facts = Drop(number, found.root, standing, archived, found.checkpoint.tree_size).facts()
+        facts = Drop(number, found.root, found.standing, archived, found.checkpoint.tree_size).facts()
         if version:
             facts["archive_version"] = version
 
@@ -315,8 +315,7 @@ def _unheld(connection: Connection, number: int) -> Unless:
 
 
 def _is_dropped(connection: Connection, number: int) -> bool:
-    query = select(dropped_partitions.c.idx).where(dropped_partitions.c.partition == number)
-    return connection.execute(query).first() is not None
+    return connection.execute(_DROPPED_BY, {"partition": number}).first() is not None
 
 
 def _standing(connection: Connection, number: int) -> list[int]:
@@ -346,7 +345,19 @@ def _in_use(connection: Connection, span: dict[str, int], cut: str) -> list[int]
     return kept
 
 
+def _require_recorded(connection: Connection, number: int) -> None:
+    """Raises ``LogUnavailable`` where the log does not say of the partition that it is dropped, and that just those of
+    its entries stand which would: columns decide what is deleted, and the entry names what stood by the bodies."""
+    index = connection.execute(_DROPPED_BY, {"partition": number}).scalar()
+    said = None if index is None else said_by(connection, index)
+    if said is None or said.get("partition") != number:
+        raise LogUnavailable(f"no entry says that partition {number} is dropped: run fsck")
+    if said.get("standing_sha256") != digest_of(_standing(connection, number)):
+        raise LogUnavailable(f"of partition {number} not the entries stand that entry {index} says: run fsck")
+
+
 def _delete(connection: Connection, number: int, cut: str) -> int:
+    _require_recorded(connection, number)
     span = _span(number)
     first_tile = span["start"] // TILE
     known = select(func.count()).select_from(retained_hashes)

@@ -28,12 +28,14 @@ from audit.errors import SealBroken
 from audit.tables import data_keys, erased_keys, key_buckets, key_epochs, payload_keys, payloads
 from audit.wrapping import Subject, WrappingKey, every_epoch
 from gateway.commitments import Committed
+from gateway.ports import Naming
 from gateway.randomness import random_16_bytes
 
 SALT_BYTES: Final = 16
 SEALING_SECONDS: Final = 7 * 86_400.0
 """How long a data key seals. A later value of the same subject gets another, so that the key of what is past its time
 can be deleted although the subject is still active."""
+_LOOKS: Final = 5
 _CACHE: Final = 4096
 """Data keys and stored commitments remembered; older ones are read again."""
 
@@ -106,8 +108,14 @@ class Sealer:
         self._keys: OrderedDict[Subject, DataKey] = OrderedDict()
         self._stored: OrderedDict[str, None] = OrderedDict()
 
-    def seal(self, driver: Driver, values: Iterable[tuple[str, Committed, int]], now: float) -> Sealed:
-        """Rows for every ``(tenant, committed, log index)`` that is not stored yet.
+    def seal(
+        self,
+        driver: Driver,
+        values: Iterable[tuple[str, Committed, int]],
+        now: float,
+        namings: Sequence[Naming] = (),
+    ) -> Sealed:
+        """Rows for every ``(tenant, committed, log index)`` that is not stored yet, and for every name.
 
         Raises:
             SealBroken: the epoch keys cannot be used.
@@ -117,9 +125,12 @@ class Sealer:
             if one[1].commitment not in self._stored:
                 wanted.setdefault(one[1].commitment, one)
         sealed = Sealed()
-        if not wanted:
+        if not wanted and not namings:
             return sealed
         buckets = sealed.buckets = self._buckets or self._enter_epoch(driver, sealed, now)
+        for named in namings:
+            whose = (named.tenant, named.subject)
+            sealed.key_rows.append(_key_row(buckets, whose, named.key_id, os.urandom(KEY_BYTES), now))
         owners = {(tenant, name) for tenant, committed, _ in wanted.values() for name in committed.subjects}
         self._look_up(driver, buckets, owners, now)
         for commitment, (tenant, committed, index) in wanted.items():
@@ -131,6 +142,31 @@ class Sealer:
             blob = nonce + _joint(keys).encrypt(nonce, plain, commitment.encode("ascii"))
             sealed.payload_rows.append((commitment, tenant, keys[0].key_id, len(keys), blob, index, now))
         return sealed
+
+    def taken(self, driver: Driver, namings: Sequence[Naming]) -> set[Naming]:
+        """Those of ``namings`` whose name is somebody's already, or would be by an earlier one of them. Exact while the
+        log's head is locked: whoever names holds that lock.
+
+        Raises:
+            SealBroken: the epoch keys cannot be used.
+        """
+        if not namings:
+            return set()
+        buckets = self._buckets or self._known_buckets(driver)[1]
+        names = {(one.tenant, one.subject) for one in namings}
+        tags = {
+            (name, tenant, tag): (tenant, subject)
+            for tenant, subject in names
+            for (name, tag) in buckets.tags(tenant, [subject])
+        }
+        rows = self._tagged(driver, [tag for _, _, tag in tags], 0.0) if tags else []
+        used = {tags.get((row[3], row[0], row[1])) for row in rows}
+        found = set()
+        for one in namings:
+            if (one.tenant, one.subject) in used:
+                found.add(one)
+            used.add((one.tenant, one.subject))
+        return found
 
     def remember(self, sealed: Sealed) -> None:
         """Take the outcome of a durable commit into the caches."""
@@ -153,19 +189,28 @@ class Sealer:
     def _enter_epoch(self, driver: Driver, sealed: Sealed, now: float) -> Buckets:
         """The buckets of the newest epoch that the database knows of, or nothing at all: an older one may be destroyed
         soon. Slots that have none are given one."""
-        known = driver.fetch(_NEWEST_EPOCH)[0][0]
-        newest = every_epoch(self._epochs)[-1]
-        if known is not None and known > newest.name:
-            raise SealBroken(
-                f"epoch {known} is in the database and its key is not here: gateways that share a database share the "
-                "directory of epoch keys"
-            )
-        rows = [BucketRow(*row) for row in driver.fetch(BUCKETS)]
-        buckets = Buckets.of(self._epochs, rows)
+        rows, buckets = self._known_buckets(driver)
         if buckets.missing:
-            sealed.bucket_rows = make(buckets.missing, newest, now)
+            sealed.bucket_rows = make(buckets.missing, every_epoch(self._epochs)[-1], now)
             buckets = Buckets.of(self._epochs, [*rows, *sealed.bucket_rows])
         return buckets
+
+    def _known_buckets(self, driver: Driver) -> tuple[list[BucketRow], Buckets]:
+        """Rows and keys that fit each other. Raises ``SealBroken``."""
+        for _ in range(_LOOKS):
+            known = driver.fetch(_NEWEST_EPOCH)[0][0]
+            newest = every_epoch(self._epochs)[-1]
+            if known is not None and known > newest.name:
+                raise SealBroken(
+                    f"epoch {known} is in the database and its key is not here: gateways that share a database share "
+                    "the directory of epoch keys"
+                )
+            before = self._epochs.names()
+            rows = [BucketRow(*row) for row in driver.fetch(BUCKETS)]
+            buckets = Buckets.of(self._epochs, rows)
+            if self._epochs.names() == before:
+                return rows, buckets  # or a key was destroyed meanwhile, and what it wrapped is under the next one
+        raise SealBroken("the epoch keys change all the time")
 
     def _look_up(self, driver: Driver, buckets: Buckets, subjects: set[Subject], now: float) -> None:
         """Find the data keys of subjects that this process does not know, in one query."""
@@ -181,7 +226,9 @@ class Sealer:
             for subject in unknown
             for bucket in buckets.of_subject(subject)
         }
-        for tenant, tag, key_id, name, wrapped, made_at in self._stored_keys(driver, [tag for _, _, tag in tags], now):
+        for tenant, tag, key_id, name, wrapped, made_at in self._tagged(
+            driver, [tag for _, _, tag in tags], now - SEALING_SECONDS
+        ):
             found = tags.get((name, tenant, tag))
             if found is None:
                 continue
@@ -192,8 +239,7 @@ class Sealer:
             if known is None or known.made_at < made_at:
                 self._keys[found] = DataKey(key_id, key, AESGCM(key), made_at)
 
-    def _stored_keys(self, driver: Driver, tags: list[str], now: float) -> list[Any]:
-        oldest = now - SEALING_SECONDS
+    def _tagged(self, driver: Driver, tags: list[str], oldest: float) -> list[Any]:
         if self._arrays:
             return driver.fetch(_KEYS_OF_SUBJECTS + "created_at > %s AND subject = ANY(%s)", (oldest, tags))
         marks = ", ".join(["?"] * len(tags))
@@ -206,11 +252,9 @@ class Sealer:
             return found
         found = sealed.fresh.get(subject)
         if found is None:
-            bucket = buckets.of_subject(subject)[-1]
             block = os.urandom(KEY_BYTES + 16)
             key, key_id = block[:KEY_BYTES], block[KEY_BYTES:].hex()
-            wrapped = bucket.wrap(key_id, key, subject[1])
-            sealed.key_rows.append((key_id, subject[0], bucket.tag(subject), bucket.name, wrapped, now))
+            sealed.key_rows.append(_key_row(buckets, subject, key_id, key, now))
             found = sealed.fresh[subject] = DataKey(key_id, key, AESGCM(key), now)
         return found
 
@@ -292,6 +336,14 @@ class Opener:
         return open_bucket(row, {} if key is None else {row.epoch: WrappingKey.of(row.epoch, key)})
 
 
+def _key_row(
+    buckets: Buckets, subject: Subject, key_id: str, key: bytes, now: float
+) -> tuple[str, str, str, str, bytes, float]:
+    """The row of a new data key, in the subject's newest bucket."""
+    bucket = buckets.of_subject(subject)[-1]
+    return (key_id, subject[0], bucket.tag(subject), bucket.name, bucket.wrap(key_id, key, subject[1]), now)
+
+
 def sealed_bytes(connection: Connection, commitments: Sequence[str]) -> dict[str, int]:
     """Commitment -> size of the sealed value, of those that are still there."""
     rows = connection.execute(_SIZES, {"commitments": list(commitments)}) if commitments else ()
@@ -305,7 +357,8 @@ def unseal(key: AESGCM, commitment: str, sealed: bytes) -> tuple[bytes, bytes]:
         SealBroken: the blob is not sealed by ``key`` for ``commitment``, or does not open the commitment.
     """
     try:
-        plain = key.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], commitment.encode("ascii"))
+        rest = memoryview(sealed)[NONCE_BYTES:]  # a value may be large
+        plain = key.decrypt(sealed[:NONCE_BYTES], rest, commitment.encode("ascii"))
     except (InvalidTag, ValueError):
         raise SealBroken(f"payload {commitment} does not open") from None
     if hashlib.sha256(plain).hexdigest() != commitment:

@@ -13,7 +13,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, ParamSpec, Protocol, TypeVar
+from typing import Any, Final, Protocol
 
 import structlog
 
@@ -21,6 +21,7 @@ from audit.cosignature import Cosignature, Quorum, WitnessKey
 from audit.cosigned import Cosigned, store
 from audit.errors import NoteInvalid
 from audit.reader import Reader
+from audit.reads import Reads
 from audit.witness import (
     ALARMS,
     ANSWER_MAX_BYTES,
@@ -35,13 +36,12 @@ from gateway.errors import HandrailError, Refused
 from gateway.ports import Append, Peer
 from gateway.reasons import Reason
 from gateway.settings import LogSettings, SettingsError, WitnessSettings
+from gateway.times import format_time
 
 BACKOFF_MAX_SECONDS: Final = 300.0
 _HEADERS: Final = {"content-type": "text/plain; charset=utf-8"}
 
 _logger: Final = structlog.get_logger("handrail.witnesses")
-Args = ParamSpec("Args")
-Result = TypeVar("Result")
 Connect = Callable[[str, str, bool], Peer]
 """Where it stands in the configuration, URL, whether it may be private -> the peer. Raises ``SettingsError``."""
 
@@ -50,9 +50,7 @@ class WitnessedLog(Protocol):
     """What of the log is needed: reads off the event loop, appends, and a signature over the head."""
 
     reader: Reader
-
-    async def read(self, work: Callable[Args, Result], *args: Args.args, **kwargs: Args.kwargs) -> Result:
-        """Run a blocking read in a thread, within the log's deadline."""
+    reads: Reads
 
     async def append(self, item: Append) -> Sequence[int]:
         """See ``ports.AuditLog``."""
@@ -89,7 +87,7 @@ class Witness:
             "name": self.name,
             "key": self.key.name,
             "tree_size": self.tree_size,
-            "cosigned_at": self.cosigned_at,
+            "cosigned_at": format_time(self.cosigned_at),
             "age_seconds": None if self.cosigned_at is None else max(0, round(now - self.cosigned_at)),
             "fault": None if self.fault is None else str(self.fault),
             "detail": self.detail,
@@ -204,13 +202,13 @@ class Witnesses:
             witness.fault, witness.detail, witness.failures = None, "", 0
 
     async def _attempt(self, witness: Witness) -> None:
-        last = await self._log.read(self._cosigned.last, witness.key)
+        last = await self._log.reads.run(self._cosigned.last, witness.key)
         if last is not None:
             self._learn(witness, *last)
-        newest = await self._log.read(self._log.reader.checkpoint)
+        newest = await self._log.reads.run(self._log.reader.checkpoint)
         if newest is None or self._is_old(witness):
             await self._log.checkpoint()  # signs the head, where that was left undone
-            newest = await self._log.read(self._log.reader.checkpoint)
+            newest = await self._log.reads.run(self._log.reader.checkpoint)
         if newest is None or not newest[0] or (newest[0] <= witness.tree_size and not self._is_old(witness)):
             return
         size, note = newest
@@ -232,7 +230,7 @@ class Witnesses:
         except Conflict as conflict:
             known = conflict.size
         if known > size:
-            head, _ = await self._log.read(self._log.reader.head)
+            head, _ = await self._log.reads.run(self._log.reader.head)
             if known <= head:
                 return None
             raise WitnessFault(Fault.AHEAD, f"it says that it saw {known} entries; there are {head}")
@@ -243,7 +241,7 @@ class Witnesses:
 
     async def _post(self, witness: Witness, old: int, size: int, note: str) -> Cosignature:
         old = min(old, size)
-        proof = await self._log.read(self._log.reader.consistency, old, size)
+        proof = await self._log.reads.run(self._log.reader.consistency, old, size)
         try:
             status, media_type, body = await witness.peer.ask(
                 f"{witness.url}/add-checkpoint",

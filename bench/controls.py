@@ -1,9 +1,9 @@
-"""How long evidence by control takes over a large log, and how much memory: a year of entries on SQLite and PostgreSQL.
+"""How long evidence by control takes over a large log, how much memory, and what an append beside it waits: a year of
+entries on SQLite, and on PostgreSQL where it is installed.
 
-    python -m bench.controls [--entries 1000000] [--postgres URL]
+    python -m bench.controls [--entries 1000000] [--only sqlite|postgresql]
 
-The log is filled through the writer, so that proofs are real; PostgreSQL is measured at ``--postgres`` (an empty
-database).
+The log is filled through the writer, so that proofs are real.
 """
 
 import argparse
@@ -19,19 +19,20 @@ from typing import Any
 from sqlalchemy import Engine
 
 import migrations
-from audit.assurance.catalogue import catalogues
+from audit.assurance.catalogue import Framework, catalogues
 from audit.assurance.evidence import DAY_SECONDS, Stretch, usage
 from audit.assurance.report import ReportRequest, report
 from audit.database import make_engine
 from audit.epochs import EpochKeys
 from audit.log import Log
 from audit.reader import Reader
-from bench.append import BenchSigner
+from bench.append import BenchSigner, postgres
 from gateway.entries import EntryDraft, EntryType
 from gateway.ports import Append
 from gateway.settings import LogSettings
 
 BATCH = 2_000
+BESIDE_SECONDS = 5.0
 YEAR_SECONDS = 365 * DAY_SECONDS
 BEGINNING = 1_767_225_600.0
 RARE = {
@@ -119,25 +120,66 @@ def measure(engine: Engine) -> dict[str, Any]:
     return found
 
 
+async def beside(engine: Engine, home: str, seconds: float, *, reports: bool) -> tuple[float, float]:
+    """Median and worst of appends, one after another, in milliseconds; with ``reports`` while one is always made."""
+    keys = EpochKeys(Path(home), os.urandom(32))
+    log = Log(engine, LogSettings(), BenchSigner(), keys, "bench", time.time)
+    await log.start()
+    asked = ReportRequest(
+        catalogue=catalogues()[Framework.ISO27001],
+        tenant="default",
+        since=BEGINNING,
+        until=BEGINNING + YEAR_SECONDS,
+        now=BEGINNING + YEAR_SECONDS,
+    )
+
+    async def report_on() -> None:
+        while True:
+            await log.reads.report(asked)
+
+    reporting = asyncio.create_task(report_on()) if reports else None
+    took: list[float] = []
+    end = time.perf_counter() + seconds
+    while (began := time.perf_counter()) < end:
+        await log.append(Append([one(len(took), EntryType.PLAN_RECEIVED)]))
+        took.append(time.perf_counter() - began)
+    if reporting is not None:
+        reporting.cancel()
+        await asyncio.gather(reporting, return_exceptions=True)
+    await log.close()
+    return 1000 * statistics.median(took), 1000 * max(took)
+
+
+def run(url: str, directory: str, entries: int) -> None:
+    """Fill, measure and print the rows of one database."""
+    engine = make_engine(url)
+    migrations.upgrade(engine)
+    asyncio.run(fill(engine, entries, f"{directory}/epochs"))
+    kind = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}[engine.dialect.name]
+    for name, (seconds, peak, counted) in measure(engine).items():
+        memory = f"{peak / 1e6:.1f}" if peak else ""
+        print(f"| {kind} | {name} | {counted:,} | {seconds * 1000:,.0f} | {memory} |", flush=True)
+    for words, reports in (("an append alone", False), ("an append beside a report", True)):
+        middle, worst = asyncio.run(beside(engine, f"{directory}/epochs", BESIDE_SECONDS, reports=reports))
+        print(f"| {kind} | {words} | | {middle:.1f}, worst {worst:.0f} | |", flush=True)
+    engine.dispose()
+
+
 def main() -> None:
-    """Fill, measure and print."""
+    """Fill, measure and print a table in Markdown."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--entries", type=int, default=1_000_000)
-    parser.add_argument("--postgres", help="URL of an empty database")
+    parser.add_argument("--only", choices=["sqlite", "postgresql"])
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as directory:
-        urls = [f"sqlite:///{directory}/log.db", *filter(None, [arguments.postgres])]
-        for url in urls:
-            engine = make_engine(url)
-            migrations.upgrade(engine)
-            began = time.perf_counter()
-            asyncio.run(fill(engine, arguments.entries, f"{directory}/epochs"))
-            print(
-                f"{engine.dialect.name}: {arguments.entries:,} entries written in {time.perf_counter() - began:.0f} s"
-            )
-            for name, (seconds, peak, counted) in measure(engine).items():
-                print(f"  {name:20} {seconds * 1000:8.0f} ms  {peak / 1e6:6.1f} MB  {counted:>10,} entries")
-            engine.dispose()
+    print(f"A year of {arguments.entries:,} entries.\n", flush=True)
+    print("| database | what | entries that count | ms | MB |\n|---|---|---:|---:|---:|", flush=True)
+    if arguments.only != "postgresql":
+        with tempfile.TemporaryDirectory() as directory:
+            run(f"sqlite:///{directory}/log.db", directory, arguments.entries)
+    if arguments.only != "sqlite":
+        with tempfile.TemporaryDirectory() as directory, postgres() as server:
+            if server is not None:
+                run(server.create_database(), directory, arguments.entries)
 
 
 if __name__ == "__main__":

@@ -124,7 +124,7 @@ async def parts(gateway: Gateway, judge: Judge, workers: int) -> dict[str, float
     after: int | None = None
     began = time.perf_counter()
     while True:
-        page = await gateway.log.evaluations("default", since=None, until=None, after=after, limit=1000)
+        page = await gateway.log.reads.evaluations("default", since=None, until=None, after=after, limit=1000)
         values += [one.value for one in page.evaluations if one.value is not None]
         if (after := page.next) is None:
             break

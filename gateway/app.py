@@ -21,6 +21,7 @@ from audit.witnesses import Witnesses
 from gateway import key_stores, rollout, witness_gauges
 from gateway.approval_upkeep import ApprovalUpkeep
 from gateway.approvals import Approvals
+from gateway.backup_gauge import BackupGauge
 from gateway.callers import Callers
 from gateway.entries import EntryDraft, EntryType
 from gateway.evidence import Evidence
@@ -97,7 +98,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
     key_history = KeyHistory(log, keyset, clock)
     witnesses = Witnesses.open(settings.log, log, log.cosigned, courier, clock)
     witness_gauges.measure(metrics, witnesses)
-    directory = Callers(engine, log, root.derive("directory rows"), clock)
+    directory = Callers(engine, log, root.derive("directory rows"), log.names, clock)
     directory.connectors = keyset
     directory.bearers = Bearers(_providers(settings, metrics), directory)
     jail = Jail(settings.jail, home)
@@ -194,7 +195,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
     locks = PlanLocks()
     approvals = Approvals(pipeline, locks)
     eraser = make_eraser(settings.eraser_url)
-    personal = Personal(engine, root.derive("directory rows"), root.derive("step rows"))
+    personal = Personal(engine, log.names, root.derive("directory rows"))
     privacy = Privacy(
         log=log,
         reader=reader,
@@ -256,6 +257,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
             controls={str(kind): ids for kind, ids in load_controls().ids.items()},
             clock=clock,
         ),
+        backup_gauge=BackupGauge(log, metrics),
         metrics=metrics,
         tracer=spans,
         clock=clock,

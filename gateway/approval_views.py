@@ -1,16 +1,21 @@
 """An approval request as the API shows it, the pages and messages render it, and people sign it."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from gateway.model import Binding, Principal
 from gateway.ports import ApprovalAnswer, ApprovalRow
 from gateway.state import PlanState
+from gateway.times import format_time
 
 
-def view(row: ApprovalRow, plan: PlanState | None, viewer: Principal | None = None) -> dict[str, Any]:
+def view(
+    row: ApprovalRow, plan: PlanState | None, names: Mapping[str, str], viewer: Principal | None = None
+) -> dict[str, Any]:
     """A request, and the exact call where its plan can be read.
 
     Args:
+        names: pseudonym -> id; who was erased is shown by pseudonym.
         viewer: who looks, and is shown their own answer; ``None`` where nobody in particular does.
     """
     shown: dict[str, Any] = {
@@ -19,16 +24,16 @@ def view(row: ApprovalRow, plan: PlanState | None, viewer: Principal | None = No
         "successor": row.successor,
         "plan_id": row.plan_id,
         "step_id": row.step_id,
-        "requested_by": row.caller_id,
-        "acts_for": row.principal_id,
-        "requested_at": row.request.requested_at,
-        "expires_at": row.request.expires_at,
+        "requested_by": names.get(row.caller, row.caller),
+        "acts_for": names.get(row.principal, row.principal),
+        "requested_at": format_time(row.request.requested_at),
+        "expires_at": format_time(row.request.expires_at),
         "approver_role": row.request.approver_role,
         "quorum": row.request.quorum,
         "enrolled_key": row.request.enrolled_key,
         "asked": row.asked,
-        "answers": [_shown(answer) for answer in row.answers],
-        "void_answers": [_shown(answer) for answer in row.void_answers],
+        "answers": [_shown(answer, names) for answer in row.answers],
+        "void_answers": [_shown(answer, names) for answer in row.void_answers],
         "your_answer": None if viewer is None else _answer_of(row, viewer),
     }
     if plan is None:
@@ -62,14 +67,14 @@ def view(row: ApprovalRow, plan: PlanState | None, viewer: Principal | None = No
 
 
 def _answer_of(row: ApprovalRow, viewer: Principal) -> str | None:
-    given = (str(answer.answer) for answer in row.answers if answer.approver_id == viewer.id)
+    given = (str(answer.answer) for answer in row.answers if answer.approver == viewer.pseudonym)
     return next(given, None)
 
 
-def _shown(answer: ApprovalAnswer) -> dict[str, Any]:
+def _shown(answer: ApprovalAnswer, names: Mapping[str, str]) -> dict[str, Any]:
     return {
-        "approver": answer.approver_id,
+        "approver": names.get(answer.approver, answer.approver),
         "answer": str(answer.answer),
         "attested_by": str(answer.attested_by),
-        "at": answer.answered_at,
+        "at": format_time(answer.answered_at),
     }

@@ -5,7 +5,7 @@ Nothing that a requester or its client says counts as an approval (invariant 9),
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -61,8 +61,9 @@ class Approvals:
         rows = await store.approvals(viewer.tenant, status, viewer.hands, after=after, limit=limit + 1)
         more, rows = len(rows) > limit, rows[:limit]
         plans = {plan_id: await self._plan(plan_id) for plan_id in {row.plan_id for row in rows}}
+        names = await self._names(rows)
         return {
-            "approvals": [view(row, plans[row.plan_id], viewer) for row in rows],
+            "approvals": [view(row, plans[row.plan_id], names, viewer) for row in rows],
             "next": rows[-1].request.approval_id if more else None,
         }
 
@@ -73,7 +74,7 @@ class Approvals:
             Refused: ``request.not_found``.
         """
         row = await self._row(approval_id, viewer)
-        return view(row, await self._plan(row.plan_id), viewer)
+        return await self._view(row, viewer)
 
     async def look(self, approval_id: str, viewer: Principal) -> tuple[dict[str, Any], Reason | None]:
         """One request, and why the viewer may not answer it; ``None`` where they may.
@@ -82,7 +83,7 @@ class Approvals:
             Refused: ``request.not_found``.
         """
         row = await self._row(approval_id, viewer)
-        shown = view(row, await self._plan(row.plan_id), viewer)
+        shown = await self._view(row, viewer)
         try:
             approval.check_approver(row, viewer, self.pipeline.clock())
         except Refused as refusal:
@@ -98,7 +99,7 @@ class Approvals:
         row = await self.pipeline.store.approval(approval_id)
         if row is None or row.tenant != tenant:
             raise Refused(Reason.REQUEST_NOT_FOUND)
-        return view(row, await self._plan(row.plan_id))
+        return await self._view(row, None)
 
     async def challenge(self, approval_id: str, approver: Principal, answer: Answer) -> tuple[bytes, Sequence[str]]:
         """What the approver's security key is to sign the SHA-256 of, and the ids of the keys that may.
@@ -111,7 +112,7 @@ class Approvals:
         now = pipeline.clock()
         approval.check_approver(row, approver, now)
         party = self.party
-        enrolled = await pipeline.directory.security_keys(row.tenant, approver.id)
+        enrolled = await pipeline.directory.security_keys(row.tenant, approver.pseudonym)
         keys = [key.credential_id for key in enrolled if party is not None and key.rp_id == party.id]
         if not keys:
             raise Refused(Reason.APPROVAL_KEY, "no security key is enrolled here")
@@ -181,7 +182,7 @@ class Approvals:
         stands = (
             decision is not None
             and decision.policy_digest == row.policy_digest
-            and pipeline.engine.stands(row.tenant, row.principal_id, row.hand, decision)
+            and pipeline.engine.stands(row.tenant, plan.plan.principal.id, row.hand, decision)
         )
         try:
             approval.check_drift(row, stands=stands, manifest_digest=None if manifest is None else manifest.digest)
@@ -218,7 +219,7 @@ class Approvals:
             )
             return _Given(answer, Attestation.APPROVER, said.signed)
         if said.asserted is not None:
-            keys = await pipeline.directory.security_keys(row.tenant, approver.id)
+            keys = await pipeline.directory.security_keys(row.tenant, approver.pseudonym)
             answer, key, count = approval.verify_assertion(
                 said.asserted, row, approver, binding, keys, party=self.party, audience=audience, now=now
             )
@@ -311,9 +312,9 @@ class Approvals:
         for answer in given:
             keys: Sequence[SecurityKey] = ()
             if answer.attested_by is Attestation.WEBAUTHN:
-                keys = await pipeline.directory.security_keys(row.tenant, answer.approver_id)
+                keys = await pipeline.directory.security_keys(row.tenant, answer.approver)
             try:
-                person = await pipeline.directory.principal(row.tenant, answer.approver_id)
+                person = await pipeline.directory.person(row.tenant, answer.approver)
                 _, proof = proofs.get(answer.commitment, (b"", b""))
                 approval.check_proof(
                     proof,
@@ -340,6 +341,15 @@ class Approvals:
         if Role.APPROVER not in viewer.roles and Role.AUDITOR not in viewer.roles:
             raise Refused(Reason.AUTH_FORBIDDEN)
         return row
+
+    async def _view(self, row: ApprovalRow, viewer: Principal | None) -> dict[str, Any]:
+        return view(row, await self._plan(row.plan_id), await self._names([row]), viewer)
+
+    async def _names(self, rows: Sequence[ApprovalRow]) -> Mapping[str, str]:
+        """Pseudonym -> id of everybody whom the rows, all of one tenant, name."""
+        people = {name for row in rows for name in (row.principal, row.caller)}
+        people |= {answer.approver for row in rows for answer in (*row.answers, *row.void_answers)}
+        return await self.pipeline.directory.names(rows[0].tenant, people) if rows else {}
 
     async def _plan(self, plan_id: str) -> PlanState | None:
         try:

@@ -20,7 +20,6 @@ from audit import restore as restoring
 from audit.backup import Manifest, Progress, nothing, refuse_existing
 from audit.checkpoint import VerifierKey, sign_note
 from audit.controls import load as load_controls
-from audit.entry import format_time
 from audit.errors import BackupRefused, LogUnavailable, LogUncertain
 from audit.post_quantum import PostQuantumKey
 from gateway import key_services, key_stores
@@ -33,12 +32,17 @@ from gateway.ports import Append, Purpose
 from gateway.service import SYSTEM_ACTOR, Gateway
 from gateway.settings import Settings
 from gateway.store.tables import plans, sessions, signing_keys
+from gateway.times import format_time
 from keys.entries import drafts
 
 _TRIES: Final = 5
 """Of one append, beside a gateway that writes too."""
 KEPT_APART: Final = ("keys", "epochs", "master.key", "root.key", "gateway-id")
 """What of a home no backup holds, and ``--keys`` copies to another place."""
+
+
+class HomeUnfit(BackupRefused):
+    """The home or the configuration that a command was given is not a whole gateway's: a key or the log is missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +95,7 @@ def restore(
     _must_have_master(settings)
     if settings.keys.store != "file":
         # They lay in the database that is to be replaced.
-        raise BackupRefused(
+        raise HomeUnfit(
             'restore with [keys] store = "file" and the copy of the keys that "backup create --keys" made; afterwards '
             "'handrail keys carry' puts them into the new database"
         )
@@ -233,7 +237,7 @@ def _keys(settings: Settings, directory: Path, trusted: Sequence[str]) -> list[V
         finally:
             asyncio.run(gateway.close())
     if not keys:
-        raise BackupRefused(f"{settings.home}: no keys to check the backup with; give a trust document")
+        raise HomeUnfit(f"{settings.home}: no keys to check the backup with; give a trust document")
     return keys
 
 
@@ -241,11 +245,11 @@ def _must_be_there(settings: Settings) -> None:
     """Making a home or a file where none is would make an empty log and back that up."""
     _must_have_master(settings)
     if settings.database.url is None and not (settings.home / "handrail.db").is_file():
-        raise BackupRefused(f"{settings.home}: there is no log there")
+        raise HomeUnfit(f"{settings.home}: there is no log there")
 
 
 def _must_have_master(settings: Settings) -> None:
     if not key_services.has_wrapper(settings):
-        raise BackupRefused(f"{settings.home}: there is no master key")
+        raise HomeUnfit(f"{settings.home}: there is no master key")
     if not settings.root_file.is_file():
-        raise BackupRefused(f"{settings.root_file}: there is no data root; rows and keys hold under the old one alone")
+        raise HomeUnfit(f"{settings.root_file}: there is no data root; rows and keys hold under the old one alone")

@@ -1,6 +1,6 @@
 """Who calls and who signs plans: the directory, callers whom others vouch for, and the gateway's own ingresses."""
 
-from gateway.errors import Refused
+from gateway.errors import Absent, Refused
 from gateway.identity.bearers import Bearers, tenants_of
 from gateway.model import CONNECTOR_PREFIX, Issuer, Principal
 from gateway.permissions import Permission, require
@@ -55,7 +55,7 @@ class Callers(SqlDirectory):
         require(actor, Permission.PRINCIPALS_MANAGE)
         provider = self.bearers.source_of(issuer)
         if provider is None or actor.tenant not in tenants_of(provider.settings):
-            raise Refused(Reason.REQUEST_NOT_FOUND, "no such issuer")
+            raise Absent("issuer", issuer)
         identity = Identity(TOKEN, actor.tenant, provider.settings.issuer, subject)
         return await self.link(actor, principal_id, identity)
 

@@ -18,6 +18,7 @@ from gateway.policy.trial import Trial
 from gateway.ports import Append, AuditLog, Guard
 from gateway.proposals import Effects, Proposals
 from gateway.reasons import Conflict, Reason, because
+from gateway.times import format_time
 from gateway.two_person import Kind, Proposal, ProposalStatus
 
 BEGIN_SKEW_SECONDS: Final = 300.0
@@ -186,8 +187,8 @@ class Canaries:
                 "digest": canary.digest,
                 "active": canary.active,
                 "percent": canary.percent,
-                "since": canary.since,
-                "until": canary.until,
+                "since": format_time(canary.since),
+                "until": format_time(canary.until),
                 "in_force": proposal.in_force(self.now()),
                 "stopped": None if canary.stopped is None else str(canary.stopped),
                 "problem": None if problem is None else str(problem),

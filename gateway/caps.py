@@ -16,10 +16,10 @@ from gateway.model import Principal
 from gateway.reasons import Reason
 
 Owner = tuple[str, str]
-"""Tenant and principal id."""
+"""Tenant and pseudonym."""
 
 CountOpen = Callable[[str, str], Awaitable[int]]
-"""Tenant and principal id -> open approval requests of plans that it sent."""
+"""Tenant and pseudonym -> open approval requests of plans that it sent."""
 
 
 class Caps:
@@ -36,12 +36,12 @@ class Caps:
         Raises:
             Unavailable: ``limit.plans``; nothing of the new plan is on record, and it may be sent again.
         """
-        if self._plans[caller.tenant, caller.id] >= limit:
+        if self._plans[caller.tenant, caller.pseudonym] >= limit:
             raise Unavailable(Reason.LIMIT_PLANS, limit=limit)
 
     def begin(self, caller: Principal) -> None:
         """A plan of the caller is taken forward from now on; :meth:`end` follows."""
-        self._plans[caller.tenant, caller.id] += 1
+        self._plans[caller.tenant, caller.pseudonym] += 1
 
     def end(self, caller: Principal) -> None:
         """A plan of :meth:`begin` is done, or waits for people and is nowhere but on record."""
@@ -59,7 +59,7 @@ class Caps:
         Raises:
             Unavailable: ``log.unavailable``; nothing is reserved.
         """
-        owner = (caller.tenant, caller.id)
+        owner = (caller.tenant, caller.pseudonym)
         # Of those that count at the same time, each leaves room for the ones before it. What they record meanwhile may
         # count twice: a little too strict, never too lax.
         ahead = self._opening[owner]
@@ -78,7 +78,7 @@ class Caps:
 
 def _less(counter: Counter[Owner], caller: Principal, number: int) -> None:
     """Count down, and keep no key of those who have nothing."""
-    owner = (caller.tenant, caller.id)
+    owner = (caller.tenant, caller.pseudonym)
     counter[owner] -= number
     if counter[owner] <= 0:
         del counter[owner]

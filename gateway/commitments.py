@@ -3,12 +3,19 @@ sealed, beside the value: from a commitment alone nobody can tell what was erase
 """
 
 import hashlib
+import secrets
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from gateway.canonical import canonical
 from gateway.randomness import random_16_bytes
+
+NAME_KEY: Final = "n-"
+"""With which the ids of data keys begin that wrap names. No other id does: those are hexadecimal."""
+_PRINCIPAL: Final = "@principal/"
+_LINK: Final = "@link/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +50,32 @@ def fields_root(commitments: Mapping[str, str]) -> str:
 def subject_key(tenant: str, principal_id: str, context_id: str) -> str:
     """The data subject that owns the payloads of a principal's context."""
     return f"{tenant}/{principal_id}/{context_id}"
+
+
+def name_subject(principal_id: str) -> str:
+    """The data subject that a principal's id is: its data key is of no value, and wraps the id (``audit.names``)."""
+    return f"{_PRINCIPAL}{principal_id}"
+
+
+def named_principal(subject: str) -> str:
+    """The id that :func:`name_subject` is of."""
+    return subject.removeprefix(_PRINCIPAL)
+
+
+def named_link(subject: str) -> tuple[str, str]:
+    """Source and subject that :func:`link_subject` is of: a URL has no blank."""
+    source, _, name = subject.removeprefix(_LINK).partition(" ")
+    return source, name
+
+
+def link_subject(source: str, subject: str) -> str:
+    """The same of what a link says: an issuer's URL, and the subject of its tokens."""
+    return f"{_LINK}{source} {subject}"
+
+
+def new_name_key() -> str:
+    """An id for the data key of a name. By its prefix it is kept until an erasure, though no value needs it."""
+    return f"{NAME_KEY}{secrets.token_hex(15)}"
 
 
 def person_key(name: str) -> str:

@@ -1,6 +1,11 @@
 """The exception root. Each package derives its own family from it; third-party exceptions stop at the boundary."""
 
+import re
+from typing import Final
+
 from gateway.reasons import TEXTS, Conflict, Reason, because
+
+_LIKE_AN_ID: Final = re.compile(r"[A-Za-z0-9._:@/-]{1,256}")
 
 
 class HandrailError(Exception):
@@ -50,6 +55,25 @@ class Malformed(Refused):
     ) -> None:
         place = {"parameter": parameter or ""} if pointer is None else {"pointer": pointer}
         super().__init__(Reason.REQUEST_MALFORMED, detail, **facts, **place, expected=expected)
+
+
+class Absent(Refused):
+    """``request.not_found``: there is no such thing, or none that the caller may see; which of the two, nobody says."""
+
+    def __init__(self, kind: str, named: str = "", detail: str = "") -> None:
+        super().__init__(Reason.REQUEST_NOT_FOUND, detail or f"no {kind}", **absent(kind, named))
+
+
+def absent(kind: str, named: str = "", *around: tuple[str, str]) -> dict[str, str | int]:
+    """Facts of what is not there: its kind, its id where it looks like one, and the same in words.
+
+    Args:
+        named: the caller's own text, which is repeated to nobody else.
+        around: kind and id of what it is a part of.
+    """
+    words = [f"{what} {text}" if _LIKE_AN_ID.fullmatch(text) else what for what, text in ((kind, named), *around)]
+    facts: dict[str, str | int] = {"kind": kind, "why": f"There is no {' of '.join(words)} that you may see."}
+    return {**facts, "id": named} if _LIKE_AN_ID.fullmatch(named) else facts
 
 
 class Unavailable(HandrailError):

@@ -50,6 +50,7 @@ class ExportRequest:
         tree_size: of the export that broke off, to go on with it: after the entry ``after`` (lines), or after
             ``offset`` bytes whose SHA-256 is ``sha256`` (bundle).
         checkpoint: the note that a bundle was begun with, to go on with it.
+        keys_sha256: of the parts about keys that it was begun with (``audit.export.bundle.keys_sha256``).
     """
 
     format: Format
@@ -65,6 +66,7 @@ class ExportRequest:
     offset: int = 0
     sha256: str = ""
     checkpoint: str = ""
+    keys_sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,8 @@ class Exports:
         Raises:
             Refused: ``auth.forbidden`` for payloads where the principal may not have them, ``auth.bound`` for payloads
                 where they are bound to hands, ``request.malformed`` for a range that the log does not have,
-                ``request.not_found`` for a tree size without a checkpoint.
+                ``request.not_found`` for a tree size without a checkpoint, ``request.conflict`` for a bundle that was
+                begun with another checkpoint or other keys.
             Unavailable: ``log.unavailable``; nothing was exported.
         """
         if asked.payloads:
@@ -126,6 +129,7 @@ class Exports:
         after = -1 if asked.after is None else asked.after
         count = await at_length(self.source.count, selection, after)
         dropped = sum(last - first + 1 for first, last in await at_length(self.source.dropped, selection))
+        around = await self._around(asked, principal, head, later) if asked.format is Format.BUNDLE else None
         draft = EntryDraft(
             EntryType.EXPORT_MADE,
             principal.tenant,
@@ -144,11 +148,11 @@ class Exports:
             },
         )
         await self.log.append(Append([draft]))
-        if asked.format is not Format.BUNDLE:
+        if around is None:
             lines = FORMATS[asked.format]
             return Export(lines.media_type, head, count, self._lines(asked.format, selection, after), dropped)
-        chunks = bundle.bundle(self.source, selection, await self._around(asked, principal, head, later))
-        return Export(bundle.MEDIA_TYPE, head, count, _behind(chunks, asked.offset, asked.sha256), dropped, later)
+        chunks = _behind(bundle.Bundle(self.source, selection, around), asked.offset, asked.sha256)
+        return Export(bundle.MEDIA_TYPE, head, count, chunks, dropped, later)
 
     async def _head(self, asked: ExportRequest) -> Head:
         """Of a bundle: the newest checkpoint that enough witnesses cosigned and that covers what is asked for, where
@@ -192,6 +196,8 @@ class Exports:
         keys, history = self.trust(), await self.history()
         while keys != (now := self.trust()):  # a key changed in between, and the two must say the same
             keys, history = now, await self.history()
+        if asked.keys_sha256 and asked.keys_sha256 != bundle.keys_sha256(keys, history):
+            raise Refused(Reason.REQUEST_CONFLICT, "begun with other keys", **because(Conflict.EXPORT_KEYS))
         return bundle.Around(
             origin=self.log.origin,
             by=principal.pseudonym,
@@ -203,7 +209,7 @@ class Exports:
             receipts=self._receipts,
             # A policy bundle grants to every tenant; the gateway's own shows it to no other (``Lifecycle.require``).
             policy=self._policy if principal.tenant == DEFAULT_TENANT else _no_policy,
-            payloads=self.log if asked.payloads else None,
+            payloads=self.log.reads if asked.payloads else None,
             sign=lambda claims: self.signer.sign(Purpose.RECEIPT, Typ.EXPORT, claims),
             kept=asked.kept,
             now=int(self.clock()),
@@ -240,14 +246,15 @@ def _selection(asked: ExportRequest, principal: Principal, size: int) -> Selecti
     return Selection(asked.wanted, asked.first, end, size, key_changes=changes)
 
 
-async def _behind(chunks: AsyncIterator[bytes], offset: int, sha256: str) -> AsyncIterator[bytes]:
+async def _behind(made: bundle.Bundle, offset: int, sha256: str) -> AsyncIterator[bytes]:
     """What comes after the first ``offset`` bytes, where these are the ones that the reader has.
 
     Raises:
-        Refused: ``request.conflict`` where they are not: something of them was erased, or a key has changed meanwhile.
+        Refused: ``request.conflict`` where they are not: something of them was erased or dropped, a key has changed
+            meanwhile, or they reach into the manifest, which is of now.
     """
     left, digest = offset, hashlib.sha256()
-    async for chunk in chunks:
+    async for chunk in made.content():
         if not left:
             yield chunk
             continue
@@ -259,9 +266,10 @@ async def _behind(chunks: AsyncIterator[bytes], offset: int, sha256: str) -> Asy
             if len(passed) < len(chunk):
                 yield chunk[len(passed) :]
     if left:
-        raise Refused(
-            Reason.REQUEST_CONFLICT, "it is shorter than what the reader has", **because(Conflict.EXPORT_OTHER)
-        )
+        detail = "the content is shorter than what the reader has"
+        raise Refused(Reason.REQUEST_CONFLICT, detail, **because(Conflict.EXPORT_ENDING))
+    async for chunk in made.ending():
+        yield chunk
 
 
 def _same(found: str, expected: str) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Final
 from gateway.errors import Refused
 from gateway.model import DEFAULT_TENANT, Plan, Principal
 from gateway.reasons import Reason
+from gateway.times import format_time
 
 EVERY_TENANT: Final = "*"
 EVERYTHING: Final = "*"
@@ -105,7 +106,7 @@ class Freeze:
             "tenant": self.tenant,
             "scope": str(self.scope),
             "cause": str(self.cause),
-            "at": self.at,
+            "at": format_time(self.at),
             "running": self.running,
             "held": self.held,
             "every_tenant": self.reach == EVERY_TENANT,

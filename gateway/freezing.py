@@ -25,7 +25,7 @@ import structlog
 
 from gateway.commitments import commit, subject_key
 from gateway.entries import EntryDraft, EntryType
-from gateway.errors import HandrailError, Malformed, Refused, Unavailable
+from gateway.errors import Absent, HandrailError, Malformed, Refused, Unavailable
 from gateway.freeze import EVERYTHING, Cause, Freeze, FreezeState, Scope, merged
 from gateway.halts import Halts
 from gateway.model import Principal, Role
@@ -253,7 +253,7 @@ class Freezing:
         await self.refresh()
         found = self._state.freezes.get(freeze)
         if found is None or found.lifted or found.tenant != actor.tenant:
-            raise Refused(Reason.REQUEST_NOT_FOUND, f"no freeze {freeze} to lift")
+            raise Absent("freeze to lift", freeze)
         return freeze
 
     async def effects(self, proposal: Proposal, actor: Principal) -> Effects:
@@ -297,11 +297,11 @@ class Freezing:
             raise Malformed("subject", pointer="/subject", expected=f"the id of a {asked.scope}")
         if asked.scope is Scope.HAND:
             if not actor.may_use(name) or not self.declared(actor.tenant, name):
-                raise Refused(Reason.REQUEST_NOT_FOUND, f"no hand {name}")
+                raise Absent("hand", name)
             return name
         if asked.scope is Scope.CONTEXT:
             if not await self.store.knows_context(actor.tenant, name):
-                raise Refused(Reason.REQUEST_NOT_FOUND, f"no context {name}")
+                raise Absent("context", name)
             return name
         person = await self.directory.principal(actor.tenant, name)
         if person.pseudonym == actor.pseudonym:
@@ -386,7 +386,7 @@ class Freezing:
         if one.tenant != viewer.tenant:
             return shown
         try:
-            names = await self.store.names(one.tenant, [one.by, one.subject])
+            names = await self.directory.names(one.tenant, [one.by, one.subject])
             why = await self.payloads.open([self._why[one.id]]) if one.id in self._why else {}
         except HandrailError:
             return shown

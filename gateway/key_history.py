@@ -17,7 +17,7 @@ from keys.keyset import Keyset, life
 from keys.rotation import Compromise, KeyRecord
 
 VERSION: Final = 1
-_EXPECTED: Final = "a time that is over, in seconds since the epoch"
+_EXPECTED: Final = "a time that is over"
 
 
 @dataclass(frozen=True, slots=True)

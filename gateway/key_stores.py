@@ -13,7 +13,7 @@ from audit.tables import payloads
 from gateway import key_services
 from gateway.settings import Settings
 from gateway.store.tables import metadata, signing_keys
-from keys.errors import KeyUnavailable
+from keys.errors import KeyStoreAway, KeyUnavailable
 from keys.stores import KeyStore
 from keys.stores.database import DatabaseKeyStore, Rows
 from keys.stores.file import FileKeyStore, Files
@@ -47,7 +47,7 @@ class Revocations:
             with self._engine.connect() as connection:
                 return history.revoked_keys(connection)
         except SQLAlchemyError as exc:
-            raise KeyUnavailable(f"the log cannot be asked which keys were revoked: {type(exc).__name__}") from None
+            raise KeyStoreAway(f"the log cannot be asked which keys were revoked: {type(exc).__name__}") from None
 
 
 def recorded(engine: Engine) -> Revoked:

@@ -6,7 +6,7 @@ import asyncio
 import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -16,7 +16,7 @@ from gateway import two_person
 from gateway.canonical import sha256_canonical
 from gateway.commitments import commit, subject_key
 from gateway.entries import EntryDraft, EntryType
-from gateway.errors import HandrailError, Malformed, Refused, Unavailable
+from gateway.errors import Absent, HandrailError, Malformed, Refused, Unavailable
 from gateway.model import DEFAULT_TENANT, Principal
 from gateway.permissions import Permission, permits, require
 from gateway.policy import signed
@@ -29,6 +29,7 @@ from gateway.proposals import Effects
 from gateway.reasons import Conflict, Reason, because
 from gateway.stages.verify import Jws
 from gateway.store.bundles import StoredBundle
+from gateway.times import format_time
 from gateway.two_person import Proposal, ProposalStatus
 
 _log = structlog.get_logger("handrail.lifecycle")
@@ -97,7 +98,7 @@ class Lifecycle:
             await self._prove(kept)
         except BundleError as error:
             raise _refused(error) from None
-        row = StoredBundle(kept, jwk, actor.id, self.clock())
+        row = StoredBundle(kept, jwk, actor.pseudonym, self.clock())
         await self.log.append(Append((), (), [self.bundles.insert(row)]))
         return await self.show(kept.bundle.digest, actor)
 
@@ -123,9 +124,11 @@ class Lifecycle:
         """The newest bundles and every change of the one that decides: ``{bundles, activations}``, newest first."""
         self.require(viewer, Permission.POLICY_READ)
         history = await self.bundles.history()
+        bundles = await self.bundles.list()
+        names = await self._names([*(row["added_by"] for row in bundles), *(one.by for one in history)])
         return {
-            "bundles": [dict(row) for row in await self.bundles.list()],
-            "activations": [_view(one) for one in reversed(history)],
+            "bundles": [{**row, "added_by": names.get(row["added_by"], row["added_by"])} for row in bundles],
+            "activations": [_view(one, names) for one in reversed(history)],
         }
 
     async def show(self, digest: str, viewer: Principal) -> dict[str, Any]:
@@ -137,18 +140,20 @@ class Lifecycle:
         self.require(viewer, Permission.POLICY_READ)
         found = await self._stored(digest)
         kept = found.signed
+        activations = [one for one in await self.bundles.history() if one.digest == digest]
+        names = await self._names([found.added_by, *(one.by for one in activations)])
         return {
             "digest": digest,
             "commit": kept.commit,
             "directory": kept.directory,
-            "built_at": kept.built_at,
+            "built_at": format_time(kept.built_at),
             "signer": kept.signer,
             "kid": kept.kid,
             "checks": dict(kept.checks),
-            "added_by": found.added_by,
-            "added_at": found.added_at,
+            "added_by": names.get(found.added_by, found.added_by),
+            "added_at": format_time(found.added_at),
             "files": [{"path": path, "sha256": sha256} for path, sha256 in kept.bundle.files],
-            "activations": [_view(one) for one in await self.bundles.history() if one.digest == digest],
+            "activations": [_view(one, names) for one in activations],
         }
 
     async def file(self, digest: str, viewer: Principal) -> str:
@@ -178,7 +183,7 @@ class Lifecycle:
         now = self.clock()
         # In a thread, because the key may be in a service.
         proof = await asyncio.to_thread(self._rollback_act, actor, chosen, history[-1].digest, act, now)
-        activation = Activation(len(history) + 1, chosen, Way.ROLLBACK, None, actor.id, now)
+        activation = Activation(len(history) + 1, chosen, Way.ROLLBACK, None, actor.pseudonym, now)
         draft = EntryDraft(
             EntryType.POLICY_ROLLED_BACK,
             DEFAULT_TENANT,
@@ -195,7 +200,7 @@ class Lifecycle:
         await self.log.append(Append([draft], (), [self.bundles.activate(activation)]))
         _log.warning("policy rolled back by one person", digest=chosen, active=history[-1].digest)
         await self.reload()
-        return _view(activation)
+        return _view(activation, {actor.pseudonym: actor.id})
 
     # --- what other parts ask for ------------------------------------------------------------------------------------
 
@@ -257,7 +262,7 @@ class Lifecycle:
         await self.check(proposal.document, actor)
         await self.vouch(proposal.subject)
         number = await self._next(proposal.document)
-        activation = Activation(number, proposal.subject, Way.ACTIVATE, proposal.id, actor.id, self.clock())
+        activation = Activation(number, proposal.subject, Way.ACTIVATE, proposal.id, actor.pseudonym, self.clock())
         return Effects(
             guards=[self.bundles.activate(activation)],
             facts={"number": number, "digest": proposal.subject, "active": str(proposal.document["replaces"] or "")},
@@ -302,13 +307,17 @@ class Lifecycle:
             except PolicyFault as error:
                 raise Unavailable(Reason.POLICY_UNAVAILABLE, error.detail) from None
 
+    async def _names(self, people: Iterable[str]) -> Mapping[str, str]:
+        """Pseudonym -> id; :data:`PULLED` is nobody's."""
+        return await self.directory.names(DEFAULT_TENANT, {one for one in people if one != PULLED})
+
     async def _stored(self, digest: str) -> StoredBundle:
         try:
             found = await self.bundles.get(digest)
         except BundleError as error:
             raise _refused(error) from None
         if found is None:
-            raise Refused(Reason.REQUEST_NOT_FOUND, "no such bundle", member="digest")
+            raise Absent("policy bundle", digest)
         return found
 
     async def _next(self, document: Mapping[str, Any]) -> int:
@@ -343,14 +352,14 @@ class Lifecycle:
             raise Refused(Reason.POLICY_DIRECTORY)
 
 
-def _view(activation: Activation) -> dict[str, Any]:
+def _view(activation: Activation, names: Mapping[str, str]) -> dict[str, Any]:
     return {
         "number": activation.number,
         "digest": activation.digest,
         "way": str(activation.way),
         "proposal_id": activation.proposal_id,
-        "by": activation.by,
-        "at": activation.at,
+        "by": names.get(activation.by, activation.by),
+        "at": format_time(activation.at),
     }
 
 

@@ -25,13 +25,14 @@ from audit.subjects import Hold, holds_of, lifting, new_id, setting
 from audit.threads import at_length
 from gateway.commitments import commit, person_key
 from gateway.entries import EntryDraft, EntryType
-from gateway.errors import Malformed, Refused
+from gateway.errors import Absent, Malformed, Refused
 from gateway.model import Principal
 from gateway.permissions import Permission, require
 from gateway.ports import Append, AuditLog
 from gateway.reasons import Conflict, Reason, because
 from gateway.store.directory import SqlDirectory
 from gateway.store.personal import Person, Personal
+from gateway.times import format_time
 
 ENDING_SECONDS: Final = 20.0
 """How long an erasure waits for the person's plans to end, once the person is revoked."""
@@ -136,22 +137,20 @@ class Privacy:
                 officer themselves.
         """
         require(actor, Permission.PRIVACY_ERASE)
-        if name == actor.id:
+        person = await at_length(self._personal.person, actor.tenant, name)
+        if person.pseudonym == actor.pseudonym:
             raise Refused(Reason.REQUEST_CONFLICT, "nobody erases themselves", **because(Conflict.ONESELF))
         shown = await self.preview(actor, name)
-        person = await at_length(self._personal.person, actor.tenant, name)
         held = await self._erasures.holding(actor.tenant, person_key(name), person.subjects(acts=acts))
         if held:
             raise await self._refused(actor, held)
         if shown.empty:
-            raise Refused(Reason.REQUEST_NOT_FOUND, "nothing is held about that person")
+            raise Absent("data held about that person", detail="nothing is held about that person")
         if shown.principal:
             await self._directory.retire_principal(actor, name)
-            await self._end_plans(actor.tenant, name)
+            await self._end_plans(person)
         person = await at_length(self._personal.person, actor.tenant, name)
-        if person.pseudonym is not None:
-            await self._rename(actor, person, person.pseudonym)
-        writes = await at_length(self._personal.removing, person, acts=acts)
+        writes = await at_length(self._personal.removing, person)
         try:
             erasure_id = await self._erasures.request(
                 actor.tenant, person_key(name), person.subjects(acts=acts), by=actor.pseudonym, writes=writes
@@ -243,10 +242,10 @@ class Privacy:
         """
         require(actor, Permission.PRIVACY_ACCESS)
         person, keys = await at_length(self._found, actor.tenant, name)
-        rows = await at_length(self._personal.rows, actor.tenant, name)
+        rows = await at_length(self._personal.rows, person)
         holds = [_hold_document(hold) for hold in await self._holds(actor.tenant) if hold.subject == person_key(name)]
         if not (keys or rows or holds):
-            raise Refused(Reason.REQUEST_NOT_FOUND, "nothing is held about that person")
+            raise Absent("data held about that person", detail="nothing is held about that person")
         entry = EntryDraft(
             EntryType.EXPORT_MADE,
             actor.tenant,
@@ -267,7 +266,7 @@ class Privacy:
                 "tenant": person.tenant,
                 "person": name,
                 "pseudonym": person.pseudonym,
-                "made_at": self._clock(),
+                "made_at": format_time(self._clock()),
                 "log": self._log.origin,
             },
         )
@@ -302,9 +301,9 @@ class Privacy:
         person = self._personal.person(tenant, name)
         keys = self._access.keys(tenant, [person_key(name), *person.subjects(acts=False)])
         values, shared = self._access.count(keys)
-        rows = {what: len(found) for what, found in self._personal.rows(tenant, name).items()}
+        rows = {what: len(found) for what, found in self._personal.rows(person).items()}
         acts = sum(rows.pop(what, 0) for what in _ACTS)
-        under_way = self._personal.under_way(tenant, name)
+        under_way = self._personal.under_way(person)
         return Preview(len(keys), values, shared, rows, acts, "principal" in rows, under_way, holds)
 
     async def _holds(self, tenant: str) -> list[Hold]:
@@ -315,18 +314,13 @@ class Privacy:
         with self._reader.connect() as connection:
             return holds_of(connection, every, tenant)
 
-    async def _end_plans(self, tenant: str, name: str) -> None:
+    async def _end_plans(self, person: Person) -> None:
         until = time.monotonic() + ENDING_SECONDS
-        while count := await at_length(self._personal.under_way, tenant, name):
+        while count := await at_length(self._personal.under_way, person):
             if time.monotonic() > until:
                 detail = f"{count} plans of that person are under way"
                 raise Refused(Reason.REQUEST_CONFLICT, detail, **because(Conflict.PLANS_UNDER_WAY))
             await asyncio.sleep(_POLL_SECONDS)
-
-    async def _rename(self, actor: Principal, person: Person, pseudonym: str) -> None:
-        """Requests for approval can be many, and each row has a MAC of its own."""
-        while writes := await at_length(self._personal.renaming_approvals, actor.tenant, person.id, pseudonym):
-            await self._log.append(Append((), writes))
 
     async def _refused(self, actor: Principal, holds: Sequence[Hold]) -> Refused:
         facts = {"holds": ",".join(sorted(hold.hold_id for hold in holds))}
@@ -363,7 +357,7 @@ def _value_document(value: HeldValue) -> dict[str, Any]:
     document: dict[str, Any] = {
         "commitment": value.commitment,
         "index": value.index,
-        "created_at": value.created_at,
+        "created_at": format_time(value.created_at),
         "shared_with": value.shared_with,
     }
     if value.value is None:
@@ -386,7 +380,7 @@ def _hold_document(hold: Hold) -> dict[str, Any]:
     return {
         "hold_id": hold.hold_id,
         "code": hold.code,
-        "set_at": hold.set_at,
+        "set_at": format_time(hold.set_at),
         "set_by": hold.set_by,
-        "until": hold.until,
+        "until": format_time(hold.until),
     }

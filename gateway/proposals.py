@@ -23,6 +23,7 @@ from gateway.permissions import Permission, require
 from gateway.ports import Append, AuditLog, Directory, Guard, Purpose, Signer, Typ, Write
 from gateway.reasons import Reason
 from gateway.stages.verify import Jws
+from gateway.times import format_time
 from gateway.two_person import RULES, Act, Kind, Proposal, ProposalStatus
 
 _log = structlog.get_logger("handrail.proposals")
@@ -140,12 +141,13 @@ class Proposals:
         require(viewer, Permission.PROPOSALS_READ)
         found = await self.store.page(viewer.tenant, status, kind, after=after, limit=limit + 1)
         more, found = len(found) > limit, found[:limit]
-        return {"proposals": [view(one) for one in found], "next": found[-1].id if more else None}
+        names = await self._names(found)
+        return {"proposals": [view(one, names) for one in found], "next": found[-1].id if more else None}
 
     async def show(self, proposal_id: str, viewer: Principal) -> dict[str, Any]:
         """One proposal. Raises ``auth.forbidden``, ``request.not_found``."""
         require(viewer, Permission.PROPOSALS_READ)
-        return view(await self._get(proposal_id, viewer))
+        return await self._view(await self._get(proposal_id, viewer))
 
     async def propose(
         self, actor: Principal, kind: Kind, document: Any, *, signed: bytes | None = None
@@ -166,7 +168,7 @@ class Proposals:
         two_person.check_may_propose(kind, actor)
         if signed is None:
             two_person.check_unsigned(actor)
-        return view(await self._propose(actor, kind, document, signed))
+        return await self._view(await self._propose(actor, kind, document, signed))
 
     async def activate(
         self, proposal_id: str, actor: Principal, *, document_sha256: str, signed: bytes | None = None
@@ -196,7 +198,7 @@ class Proposals:
         activated = replace(
             proposal,
             status=ProposalStatus.ACTIVATED,
-            decided_by=actor.id,
+            decided_by=actor.pseudonym,
             decided_attested_by="gateway" if signed is None else "activator",
             decided_at=now,
             in_force_until=two_person.standing_until(proposal.kind, proposal.document, now),
@@ -204,7 +206,7 @@ class Proposals:
         )
         await self._change(activated, Act.ACTIVATE, actor.pseudonym, act, effects)
         await self._applied(activated)
-        return view(activated)
+        return await self._view(activated)
 
     async def withdraw(self, proposal_id: str, actor: Principal) -> dict[str, Any]:
         """Take an open proposal back, or end one that is in force. It only takes away, so one person is enough and no
@@ -220,19 +222,19 @@ class Proposals:
         proposal = await self._get(proposal_id, actor)
         act = two_person.check_may_withdraw(proposal, actor, now)
         if act is Act.END:
-            changed = replace(proposal, status=ProposalStatus.ENDED, ended_by=actor.id, ended_at=now)
+            changed = replace(proposal, status=ProposalStatus.ENDED, ended_by=actor.pseudonym, ended_at=now)
         else:
             changed = replace(
                 proposal,
                 status=ProposalStatus.WITHDRAWN,
-                decided_by=actor.id,
+                decided_by=actor.pseudonym,
                 decided_attested_by="gateway",
                 decided_at=now,
             )
         await self._change(changed, act, actor.pseudonym)
         if act is Act.END:
             await self._applied(changed)
-        return view(changed)
+        return await self._view(changed)
 
     # --- what other parts ask for ------------------------------------------------------------------------------------
 
@@ -291,7 +293,7 @@ class Proposals:
             document=checked,
             document_sha256=binding["document_sha256"],
             status=ProposalStatus.OPEN,
-            proposed_by=actor.id,
+            proposed_by=actor.pseudonym,
             proposed_attested_by="gateway" if signed is None else "proposer",
             proposed_at=now,
             expires_at=now + self.ttl_seconds,
@@ -354,6 +356,14 @@ class Proposals:
     def _payload(self, signed: bytes, actor: Principal) -> bytes:
         return self.jws.verify(signed, Typ.PROPOSAL, two_person.enrolled(actor)).payload
 
+    async def _view(self, proposal: Proposal) -> dict[str, Any]:
+        return view(proposal, await self._names([proposal]))
+
+    async def _names(self, proposals: Sequence[Proposal]) -> Mapping[str, str]:
+        """Pseudonym -> id of everybody whom proposals of one tenant name."""
+        people = {name for one in proposals for name in (one.proposed_by, one.decided_by, one.ended_by) if name}
+        return await self.directory.names(proposals[0].tenant, people) if proposals else {}
+
     async def _get(self, proposal_id: str, viewer: Principal) -> Proposal:
         found = await self.store.get(viewer.tenant, proposal_id)
         if found is None:
@@ -362,7 +372,7 @@ class Proposals:
 
     async def _person(self, proposal: Proposal) -> Principal | None:
         try:
-            person = await self.directory.principal(proposal.tenant, proposal.proposed_by)
+            person = await self.directory.person(proposal.tenant, proposal.proposed_by)
             self.check_acts(person)
         except Refused:
             return None
@@ -391,8 +401,12 @@ class Proposals:
             )
 
 
-def view(proposal: Proposal) -> dict[str, Any]:
-    """A proposal as the API shows it."""
+def view(proposal: Proposal, names: Mapping[str, str]) -> dict[str, Any]:
+    """A proposal as the API shows it.
+
+    Args:
+        names: pseudonym -> id; who was erased is shown by pseudonym.
+    """
     shown: dict[str, Any] = {
         "id": proposal.id,
         "kind": str(proposal.kind),
@@ -401,10 +415,21 @@ def view(proposal: Proposal) -> dict[str, Any]:
         "document": dict(proposal.document),
         "document_sha256": proposal.document_sha256,
         "status": str(proposal.status),
-        "proposed_by": proposal.proposed_by,
+        "proposed_by": names.get(proposal.proposed_by, proposal.proposed_by),
         "proposed_attested_by": proposal.proposed_attested_by,
-        "proposed_at": proposal.proposed_at,
-        "expires_at": proposal.expires_at,
+        "proposed_at": format_time(proposal.proposed_at),
+        "expires_at": format_time(proposal.expires_at),
     }
-    later = ("decided_by", "decided_attested_by", "decided_at", "in_force_until", "ended_by", "ended_at")
-    return shown | {name: value for name in later if (value := getattr(proposal, name)) is not None}
+    later: dict[str, str | None] = {
+        "decided_by": _named(proposal.decided_by, names),
+        "decided_attested_by": proposal.decided_attested_by,
+        "decided_at": format_time(proposal.decided_at),
+        "in_force_until": format_time(proposal.in_force_until),
+        "ended_by": _named(proposal.ended_by, names),
+        "ended_at": format_time(proposal.ended_at),
+    }
+    return shown | {name: value for name, value in later.items() if value is not None}
+
+
+def _named(pseudonym: str | None, names: Mapping[str, str]) -> str | None:
+    return None if pseudonym is None else names.get(pseudonym, pseudonym)

@@ -29,6 +29,7 @@ from gateway.reasons import Reason
 from gateway.secret_files import read_secret
 from gateway.settings import RemoteSettings
 from gateway.telemetry import Metrics
+from gateway.times import format_time
 
 _log = structlog.get_logger("handrail.pulling")
 
@@ -171,8 +172,8 @@ class Pulling:
             "path": settings.path,
             "interval_seconds": settings.interval_seconds,
             "notify": self.secret is not None,
-            "tried_at": self._tried_at,
-            "good_at": self._good_at,
+            "tried_at": format_time(self._tried_at),
+            "good_at": format_time(self._good_at),
             "commit": None if tip is None else tip.commit,
             "digest": self._digest or None,
             "rewritten": None

@@ -121,6 +121,8 @@ class Reason(StrEnum):
     LIMIT_APPROVALS = "limit.approvals"
     LIMIT_LOGINS = "limit.logins"
     LIMIT_NOTICES = "limit.notices"
+    LIMIT_READS = "limit.reads"
+    LIMIT_REPORTS = "limit.reports"
     # anywhere
     OVERLOADED = "gateway.overloaded"
     INTERNAL = "gateway.internal"
@@ -224,6 +226,8 @@ TEXTS: Final[dict[Reason, str]] = {
     Reason.LIMIT_APPROVALS: "You have as many open approval requests as one principal may.",
     Reason.LIMIT_LOGINS: "Too many logins were tried from where you are; wait a minute.",
     Reason.LIMIT_NOTICES: "Too many notices came from where you are; wait a minute.",
+    Reason.LIMIT_READS: "You read the log faster than one reader may.",
+    Reason.LIMIT_REPORTS: "A report of yours is in the making; take it, or end it, before you ask for another.",
     Reason.OVERLOADED: "The gateway is busy; try again later.",
     Reason.INTERNAL: "Something went wrong inside the gateway.",
 }
@@ -258,6 +262,8 @@ class Conflict(StrEnum):
     PLANS_UNDER_WAY = "plans.under_way"
     ONESELF = "erasure.oneself"
     EXPORT_OTHER = "export.other"
+    EXPORT_KEYS = "export.keys"
+    EXPORT_ENDING = "export.ending"
     LINK_TAKEN = "link.taken"
     FREEZE_ONESELF = "freeze.oneself"
 
@@ -290,6 +296,8 @@ CONFLICTS: Final[Mapping[Conflict, str]] = {
     Conflict.LINK_TAKEN: "The subject is, or was, somebody's: it is never given to another.",
     Conflict.FREEZE_ONESELF: "Nobody freezes themselves: somebody has to be left who can lift it.",
     Conflict.EXPORT_OTHER: "The export begins with other bytes now than the ones that you have of it.",
+    Conflict.EXPORT_KEYS: "A key of the gateway has changed since the export was begun: it has to be begun anew.",
+    Conflict.EXPORT_ENDING: "What you have reaches into the manifest, which is made anew: go on where that begins.",
 }
 """Cause -> the one sentence a client may see."""
 

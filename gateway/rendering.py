@@ -19,6 +19,7 @@ from gateway.lookalikes import host_of, warnings_of
 from gateway.manifest import ArgumentRole
 from gateway.pointers import pointer, tokens
 from gateway.safe import safe
+from gateway.times import parse_time
 
 HEAD_CHARACTERS: Final = 1_600
 TAIL_CHARACTERS: Final = 400
@@ -170,8 +171,18 @@ def render(approval: Mapping[str, Any], *, whole: bool = False) -> Rendering:
     )
 
 
-def moment(seconds: Any) -> str:
-    """A time of the API for people, in UTC; empty where it is none."""
+def moment(when: Any) -> str:
+    """A time for people, in UTC; empty where it is none.
+
+    Args:
+        when: as the API writes it, or seconds since the epoch, as signed JSON has them.
+    """
+    seconds = when
+    if isinstance(when, str):
+        try:
+            seconds = parse_time(when)
+        except ValueError:
+            return ""
     if not isinstance(seconds, int | float) or not 0 <= seconds < 253_402_300_800:
         return ""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -57,11 +57,8 @@ async def revive(
     wanted = {stored.commitment, *(c for step in stored.steps for c in step.commitments.values())}
     wanted |= {answer.commitment for row in stored.approvals for answer in row.answers}
     opened = {name: value for name, (_, value) in (await payloads.open(sorted(wanted))).items()}
-    principal = await _principal(directory, stored.tenant, stored.principal_id)
-    caller = await _principal(directory, stored.tenant, stored.caller_id)
-    for person, pseudonym in zip((principal, caller), stored.people, strict=True):
-        if person.pseudonym not in {"", pseudonym}:
-            raise HandrailError(Reason.INTERNAL, f"plan {stored.plan_id}: the row names somebody else than the log")
+    principal = await _principal(directory, stored.tenant, stored.principal)
+    caller = await _principal(directory, stored.tenant, stored.caller)
     issuer = Issuer(stored.issuer, stored.tenant, {})
     raw = opened.get(stored.commitment)
     if raw is None:
@@ -84,10 +81,10 @@ async def revive(
             state.approved = row.status is ApprovalStatus.GRANTED
             proved = []
             for answer in row.answers:
-                person = await _principal(directory, stored.tenant, answer.approver_id)
+                person = await _principal(directory, stored.tenant, answer.approver)
                 keys: Sequence[SecurityKey] = ()
                 if answer.attested_by is Attestation.WEBAUTHN:
-                    keys = await directory.security_keys(stored.tenant, answer.approver_id)
+                    keys = await directory.security_keys(stored.tenant, answer.approver)
                 if answer.answer is Answer.APPROVE and _proves(answer, state, row, person, opened, keys, check):
                     proved.append(Approval(person.pseudonym, answer.attested_by))
             state.approvals = tuple(proved)
@@ -174,12 +171,13 @@ def _proves(
     return True
 
 
-async def _principal(directory: Directory, tenant: str, principal_id: str) -> Principal:
-    """The principal as it is now; one that is gone keeps its id and has no rights."""
+async def _principal(directory: Directory, tenant: str, pseudonym: str) -> Principal:
+    """The principal as it is now; one that is gone has no rights, and one that was erased no id but its pseudonym."""
     try:
-        return await directory.principal(tenant, principal_id)
+        return await directory.person(tenant, pseudonym)
     except Refused:
-        return Principal(principal_id, tenant, "", frozenset(), frozenset())
+        known = (await directory.names(tenant, [pseudonym])).get(pseudonym, pseudonym)
+        return Principal(known, tenant, pseudonym, frozenset(), frozenset())
 
 
 def _erased(stored: StoredPlan, issuer: Issuer, principal: Principal, caller: Principal) -> Plan:

@@ -9,14 +9,13 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import structlog
 
 from audit.reader import Reader
 from gateway.canaries import Canaries
-from gateway.errors import HandrailError, Malformed, Refused
+from gateway.errors import Absent, HandrailError, Malformed, Refused
 from gateway.forward_clock import ForwardClock
 from gateway.lifecycle import Lifecycle
 from gateway.model import DEFAULT_TENANT, Effect, Principal
@@ -35,6 +34,7 @@ from gateway.shadows import Shadows
 from gateway.store.reading import in_thread
 from gateway.store.trials import SqlTrials
 from gateway.telemetry import Metrics
+from gateway.times import format_time
 from gateway.two_person import Kind, Proposal
 
 FLUSH_SECONDS: Final = 5.0
@@ -155,9 +155,7 @@ class Rollout:
     def readiness(self) -> dict[str, str]:
         """Hand -> until when it is observed, for everybody who asks whether this gateway is ready."""
         return {
-            one.hand if one.tenant == DEFAULT_TENANT else f"{one.tenant}/{one.hand}": datetime.fromtimestamp(
-                one.until, UTC
-            ).isoformat(timespec="seconds")
+            one.hand if one.tenant == DEFAULT_TENANT else f"{one.tenant}/{one.hand}": format_time(one.until)
             for one in self.observations.now()
         }
 
@@ -354,7 +352,7 @@ class ObserveHandler:
         if document.keys() != {"hand", "lasts_seconds"} or not isinstance(hand, str):
             raise Malformed("members", pointer="/document", expected="hand, lasts_seconds")
         if not actor.may_use(hand) or self.hands.manifest(actor.tenant, hand) is None:
-            raise Refused(Reason.REQUEST_NOT_FOUND, f"no pinned hand {hand}")
+            raise Absent("pinned hand", hand)
         return hand
 
     async def effects(self, proposal: Proposal, actor: Principal) -> Effects:

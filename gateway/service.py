@@ -19,6 +19,7 @@ from audit.reader import Reader
 from audit.witnesses import Witnesses
 from gateway.approval_upkeep import ApprovalUpkeep
 from gateway.approvals import Approvals
+from gateway.backup_gauge import BackupGauge
 from gateway.callers import Callers
 from gateway.errors import HandrailError
 from gateway.evidence import Evidence
@@ -94,6 +95,7 @@ class Gateway:
     eraser: Engine
     epochs: EpochKeys
     exports: Exports
+    backup_gauge: BackupGauge
     metrics: Metrics
     tracer: Tracer
     clock: Callable[[], float]
@@ -202,6 +204,7 @@ class Gateway:
         def forget() -> None:
             with contextlib.suppress(RuntimeError):  # the loop is closed, and with it all that was remembered
                 loop.call_soon_threadsafe(self.pipeline.contexts.forget_all)
+                loop.call_soon_threadsafe(self.directory.forget)
 
         return forget
 
@@ -225,6 +228,7 @@ class Gateway:
                 "erase": self.privacy.advance,
                 "purge payloads": self.privacy.purge,
                 "look after messages": self._look_after_messages,
+                "look for backups": self._look_for_backups,
             }
         )
 
@@ -261,6 +265,9 @@ class Gateway:
         if now >= self._hear_at:
             await self.log.catch_up()
             self._hear_at = now + HEAR_SECONDS
+
+    async def _look_for_backups(self) -> None:
+        await self.backup_gauge.look(self.clock())
 
     async def _look_after_messages(self) -> None:
         now = self.clock()

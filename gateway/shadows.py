@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol
 import structlog
 
 from gateway.entries import EntryDraft, EntryType
-from gateway.errors import HandrailError, Malformed, Refused
+from gateway.errors import Absent, HandrailError, Malformed, Refused
 from gateway.lifecycle import Lifecycle
 from gateway.model import DEFAULT_TENANT, Principal
 from gateway.permissions import Permission
@@ -16,6 +16,7 @@ from gateway.policy.comparison import Comparison, together
 from gateway.policy.shadow import Shadow
 from gateway.ports import Append, AuditLog, Guard
 from gateway.reasons import Conflict, Reason, because
+from gateway.times import format_time
 
 LASTS_SECONDS: Final = 7 * 86_400
 LASTS_MAX_SECONDS: Final = 14 * 86_400
@@ -86,7 +87,7 @@ class Shadows:
                 Reason.REQUEST_CONFLICT, "a shadow is in force; stop it first", **because(Conflict.SHADOW_RUNS)
             )
         number = 1 if newest is None else newest.number + 1
-        shadow = Shadow(number, digest, actor.id, now, now + lasts_seconds)
+        shadow = Shadow(number, digest, actor.pseudonym, now, now + lasts_seconds)
         draft = self._draft(EntryType.SHADOW_STARTED, "start", shadow, actor)
         await self.log.append(Append([draft], (), [self.rows.start(shadow)]))
         await self._follow()
@@ -102,7 +103,7 @@ class Shadows:
         self.lifecycle.require(actor, Permission.POLICY_SHADOW)
         shadow = await self.rows.shadow()
         if shadow is None or not shadow.in_force(self.now()):
-            raise Refused(Reason.REQUEST_NOT_FOUND, "no shadow is in force")
+            raise Absent("shadow in force")
         await self.flush()
         await self.log.append(Append([self._draft(EntryType.SHADOW_ENDED, "end", shadow, actor)]))
         await self._follow()
@@ -123,13 +124,14 @@ class Shadows:
         # A bundle that decides itself has nothing to look on at, for as long as it does.
         in_force = shadow.in_force(self.now()) and shadow.digest != await self.lifecycle.deciding()
         problem = self.problem() if in_force else None
+        names = await self.lifecycle.directory.names(DEFAULT_TENANT, [shadow.by])
         return {
             "shadow": {
                 "number": shadow.number,
                 "digest": shadow.digest,
-                "by": shadow.by,
-                "since": shadow.since,
-                "until": shadow.until,
+                "by": names.get(shadow.by, shadow.by),
+                "since": format_time(shadow.since),
+                "until": format_time(shadow.until),
                 "in_force": in_force,
                 "problem": None if problem is None else str(problem),
             },

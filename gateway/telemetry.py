@@ -145,6 +145,12 @@ class Metrics:
             registry=self.registry,
         )
 
+        self.backup_made = Gauge(
+            "handrail_backup_made_timestamp_seconds",
+            "When the newest backup on record was made, in seconds since the epoch; 0 for never.",
+            registry=self.registry,
+        )
+
     def count(self, states: Iterable[StepState]) -> None:
         """Count steps that were just held, or that ended."""
         for state in states:

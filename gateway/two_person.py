@@ -151,7 +151,7 @@ ENTRY_TYPES: Final = frozenset(rule.entry(act) for rule in RULES.values() for ac
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """A proposal as it stands. Times are seconds since the epoch; people are principal ids.
+    """A proposal as it stands. Times are seconds since the epoch; people are pseudonyms.
 
     Attributes:
         id: 32 hexadecimal digits, chosen by who signed it.
@@ -213,7 +213,7 @@ def check_may_activate(proposal: Proposal, actor: Principal, proposer: Principal
             ``proposal.outdated`` where the proposer may not propose any more.
     """
     check_open(proposal, now)
-    if actor.id == proposal.proposed_by or (proposer is not None and actor.pseudonym == proposer.pseudonym):
+    if actor.pseudonym == proposal.proposed_by:
         raise Refused(Reason.PROPOSAL_SELF)
     _check_permission(proposal.kind, actor, RULES[proposal.kind].activate)
     if proposer is None or not permits(proposer, RULES[proposal.kind].propose):
@@ -233,7 +233,7 @@ def check_may_withdraw(proposal: Proposal, actor: Principal, now: float) -> Act:
         _check_permission(proposal.kind, actor, RULES[proposal.kind].activate)
         return Act.END
     check_open(proposal, now)
-    if actor.id != proposal.proposed_by:
+    if actor.pseudonym != proposal.proposed_by:
         _check_permission(proposal.kind, actor, RULES[proposal.kind].activate)
     return Act.WITHDRAW
 

@@ -23,6 +23,10 @@ class KeyUnavailable(KeysError, Unavailable):
         super().__init__(Reason.KEY_UNAVAILABLE, detail)
 
 
+class KeyStoreAway(KeyUnavailable):
+    """Where keys lie does not answer, or somebody else has it locked: trying again may help."""
+
+
 class SealBroken(KeyUnavailable):
     """A sealed document was changed, moved, sealed under another root, or is none of ours."""
 

@@ -27,7 +27,6 @@ def create() -> None:
         "security_keys",
         sa.Column("tenant", sa.String(length=64), nullable=False),
         sa.Column("kid", sa.String(length=64), nullable=False, comment="RFC 7638 thumbprint of the public key."),
-        sa.Column("principal_id", sa.String(length=128), nullable=False),
         sa.Column("pseudonym", sa.String(length=64), nullable=False),
         sa.Column("credential_id", sa.String(length=700), nullable=False, comment="base64url"),
         sa.Column("jwk", sa.Text(), nullable=False, comment="Public key: EC P-256 or OKP Ed25519."),
@@ -42,9 +41,7 @@ def create() -> None:
         sa.UniqueConstraint("tenant", "credential_id", name=op.f("uq_security_keys_tenant_credential_id")),
         comment="Authenticators with which people sign approvals.",
     )
-    op.create_index(
-        op.f("ix_security_keys_tenant_principal_id"), "security_keys", ["tenant", "principal_id"], unique=False
-    )
+    op.create_index(op.f("ix_security_keys_tenant_pseudonym"), "security_keys", ["tenant", "pseudonym"], unique=False)
     op.create_table(
         "identity_links",
         sa.Column(
@@ -55,11 +52,9 @@ def create() -> None:
         ),
         sa.Column("link_id", sa.String(length=32), nullable=False, comment="Random; by which entries name it."),
         sa.Column("tenant", sa.String(length=64), nullable=False),
-        sa.Column("principal_id", sa.String(length=128), nullable=False),
         sa.Column("pseudonym", sa.String(length=64), nullable=False),
         sa.Column("kind", sa.String(length=16), nullable=False, comment="token, or claims where these say its roles"),
-        sa.Column("source", sa.String(length=512), nullable=False, comment="The issuer's URL."),
-        sa.Column("subject", sa.String(length=255), nullable=False, comment="The sub of its tokens."),
+        sa.Column("name_key", sa.String(length=32), nullable=False, comment="Data key that wraps source and subject."),
         sa.Column("created_at", sa.Float(), nullable=False),
         sa.Column("revoked_at", sa.Float(), nullable=True),
         _mac(),
@@ -67,14 +62,12 @@ def create() -> None:
         sa.UniqueConstraint("link_id", name=op.f("uq_identity_links_link_id")),
         comment="Who somebody elsewhere is here. A subject is never given to another principal.",
     )
-    op.create_index(
-        op.f("ix_identity_links_tenant_principal_id"), "identity_links", ["tenant", "principal_id"], unique=False
-    )
+    op.create_index(op.f("ix_identity_links_tenant_pseudonym"), "identity_links", ["tenant", "pseudonym"], unique=False)
     op.create_table(
         "sessions",
         sa.Column("session_sha256", sa.String(length=64), nullable=False, comment="Of the person's cookie."),
         sa.Column("tenant", sa.String(length=64), nullable=False),
-        sa.Column("principal_id", sa.String(length=128), nullable=False),
+        sa.Column("pseudonym", sa.String(length=64), nullable=False),
         sa.Column("key_id", sa.String(length=32), nullable=True, comment="Of the API key that opened it; or link_id."),
         sa.Column(
             "link_id",

@@ -14,7 +14,6 @@ from sqlalchemy import Connection, bindparam, select
 
 from audit.assurance.evidence import Stretch
 from audit.checkpoint import note_text, parse_checkpoint
-from audit.entry import format_time
 from audit.errors import LogUnavailable
 from audit.reader import Reader
 from audit.sealing import Opener
@@ -22,6 +21,7 @@ from audit.tables import entries
 from gateway.canonical import parse
 from gateway.entries import EntryType
 from gateway.model import DEFAULT_TENANT
+from gateway.times import format_time
 
 POLICY: Final = (EntryType.POLICY_ACTIVATED, EntryType.POLICY_LOADED, EntryType.POLICY_ROLLED_BACK)
 """What changes which bundle decides."""
@@ -72,6 +72,11 @@ def access(reader: Reader, opener: Opener, tenant: str, at: float, now: float) -
         live = [one for one in (*principals.values(), *issuers.values()) if one.commitment is not None]
         names = opener.open(connection, [one.commitment for one in live if one.commitment is not None])
         documents = {commitment: parse(value) for commitment, (_, value) in names.items()}
+        known = {
+            pseudonym: documents[one.commitment]["id"]
+            for pseudonym, one in principals.items()
+            if one.commitment in documents
+        }
         return {
             "v": 1,
             "origin": parse_checkpoint(note_text(note)).origin,
@@ -82,7 +87,7 @@ def access(reader: Reader, opener: Opener, tenant: str, at: float, now: float) -
             "end": end,
             "checkpoint": note,
             "principals": [_principal(one, documents, at) for one in principals.values() if not one.revoked],
-            "issuers": [_issuer(one, documents) for one in issuers.values() if not one.revoked],
+            "issuers": [_issuer(one, documents, known) for one in issuers.values() if not one.revoked],
             "policy": _policy(connection, end),
             "hands": list(_hands(connection, tenant, end)),
         }
@@ -96,8 +101,7 @@ def replay(connection: Connection, tenant: str, kind: EntryType, end: int) -> di
         change, subject = facts.get("change"), facts.get("subject", "")
         about = {"index": row.idx, "time": row.time, "by": row.principal}
         if change in {"added", "provisioned"}:
-            committed = json.loads(row.fields) if row.fields else {}
-            found[subject] = Holder(subject, about, next(iter(committed.values()), None), facts)
+            found[subject] = Holder(subject, about, _commitment(row), facts)
         holder = found.get(subject)
         if holder is None:
             continue
@@ -105,8 +109,8 @@ def replay(connection: Connection, tenant: str, kind: EntryType, end: int) -> di
             holder.revoked = True
         elif change in {"provisioned", "linked", "link_revoked"}:
             _relink(holder, change, facts, about)
-        elif change == "roles_widened":
-            holder.facts = {**holder.facts, "roles": facts["roles"]}
+        elif change in {"named", "roles_widened"}:
+            _amend(holder, change, facts, row)
         elif change in {"added", "key_added"}:
             key = facts.get("key_id") or facts.get("kid")
             if key is not None:
@@ -119,6 +123,20 @@ def replay(connection: Connection, tenant: str, kind: EntryType, end: int) -> di
             holder.keys.pop(facts.get("kid", ""), None)
             holder.approval_keys.pop(facts.get("kid", ""), None)
     return found
+
+
+def _commitment(row: Any) -> str | None:
+    """Of who it is."""
+    committed = json.loads(row.fields) if row.fields else {}
+    return next(iter(committed.values()), None)
+
+
+def _amend(holder: Holder, change: str, facts: Mapping[str, Any], row: Any) -> None:
+    """Take in a new id, or more roles."""
+    if change == "named":
+        holder.commitment = _commitment(row)
+    else:
+        holder.facts = {**holder.facts, "roles": facts["roles"]}
 
 
 def _relink(holder: Holder, change: str, facts: Mapping[str, Any], about: Mapping[str, Any]) -> None:
@@ -136,7 +154,7 @@ def _principal(holder: Holder, documents: Mapping[str, Any], at: float) -> dict[
         "id": None if known is None else known["id"],
         "roles": sorted(filter(None, holder.facts.get("roles", "").split(","))),
         "hands": _scope(holder.facts.get("hands")),
-        "keys": [key for key in holder.keys.values() if key["expires_at"] is None or key["expires_at"] > at],
+        "keys": [_key(key) for key in holder.keys.values() if key["expires_at"] is None or key["expires_at"] > at],
         "approval_keys": list(holder.approval_keys.values()),
         "links": list(holder.links.values()),
         "added": holder.added,
@@ -148,16 +166,20 @@ def _scope(fact: str | None) -> list[str] | None:
     return None if fact in {None, "*"} else sorted(filter(None, str(fact).split(",")))
 
 
-def _issuer(holder: Holder, documents: Mapping[str, Any]) -> dict[str, Any]:
+def _issuer(holder: Holder, documents: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
     known = documents.get(holder.commitment or "")
     return {
         "pseudonym": holder.pseudonym,
         "id": None if known is None else known["id"],
-        "speaks_for": None if known is None else known["speaks_for"],
+        "speaks_for": None if known is None else sorted(names.get(one, one) for one in known["speaks_for"]),
         "attests_request": bool(holder.facts.get("attests_request")),
-        "keys": list(holder.keys.values()),
+        "keys": [_key(key) for key in holder.keys.values()],
         "added": holder.added,
     }
+
+
+def _key(held: Mapping[str, Any]) -> dict[str, Any]:
+    return {**held, "expires_at": format_time(held["expires_at"])}
 
 
 def _policy(connection: Connection, end: int) -> dict[str, Any] | None:

@@ -6,7 +6,7 @@ itself can be read again from the log by anybody.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -14,9 +14,11 @@ from typing import Final
 from sqlalchemy import Connection, bindparam, func, select
 
 from audit import retained
-from audit.entry import format_time
+from audit.assurance.steps import Progress, Steps, unseen
+from audit.reader import Reader
 from audit.tables import entries
 from gateway.entries import EntryType
+from gateway.times import format_time
 
 DAY_SECONDS: Final = 86_400.0
 _MILLISECOND: Final = 0.001
@@ -42,6 +44,8 @@ _USED: Final = (
 )
 _PART: Final = 100_000
 """Positions that one statement looks at."""
+_COUNTED: Final = 1_000_000
+"""The same of one that counts along an index."""
 CALLS: Final = (EntryType.STEP_DISPATCHED, EntryType.STEP_RELEASED)
 """What is written when an action is let go."""
 _OLDEST: Final = select(entries.c.time).order_by(entries.c.idx).limit(1)
@@ -82,20 +86,43 @@ class Silence:
         return (self.until - self.since) / DAY_SECONDS
 
 
-class Stretch:
-    """One tenant's entries in the positions ``[first, end)``, through a connection that the caller gives."""
+def _at_once() -> None:
+    """No rest."""
 
-    def __init__(self, connection: Connection, tenant: str, first: int, end: int) -> None:
+
+class Stretch:
+    """One tenant's entries in the positions ``[first, end)``, through a connection that the caller gives.
+
+    Args:
+        rest: called between statements, where nothing of the database need be held.
+    """
+
+    def __init__(
+        self, connection: Connection, tenant: str, first: int, end: int, rest: Callable[[], None] = _at_once
+    ) -> None:
         self._connection = connection
+        self.rest = rest
         self.tenant = tenant
         self.first = first
         self.end = max(first, end)
 
     @classmethod
-    def between(cls, connection: Connection, tenant: str, since: float, until: float, size: int) -> "Stretch":
+    def between(
+        cls,
+        connection: Connection,
+        tenant: str,
+        since: float,
+        until: float,
+        size: int,
+        rest: Callable[[], None] = _at_once,
+    ) -> "Stretch":
         """The entries of a period, in seconds since the epoch, of a log of ``size``."""
         first, end = (_position(connection, moment, size) for moment in (since, until))
-        return cls(connection, tenant, first, end)
+        return cls(connection, tenant, first, end, rest)
+
+    def whole(self) -> "Stretch":
+        """The same from the log's beginning on."""
+        return Stretch(self._connection, self.tenant, 0, self.end, self.rest)
 
     def dropped(self) -> int:
         """How many of its positions are of entries whose retention is over: of those only the standing are left."""
@@ -106,15 +133,11 @@ class Stretch:
         first, last = self.first_of([kind]), self.last_of([kind])
         if first is None or last is None:
             return None
-        values = self._values(kind, first.index, last.index + 1)
-        return Tally(int(self._connection.execute(_COUNT, values).scalar_one()), first, last)
+        return Tally(self._counted(kind, first.index, last.index + 1), first, last)
 
     def count(self, kinds: Iterable[EntryType]) -> int:
         """How many of any of ``kinds`` there are."""
-        return sum(
-            int(self._connection.execute(_COUNT, self._values(kind, self.first, self.end)).scalar_one())
-            for kind in kinds
-        )
+        return sum(self._counted(kind, self.first, self.end) for kind in kinds)
 
     def first_of(self, kinds: Iterable[EntryType], at: int | None = None) -> Place | None:
         """The first of any of ``kinds``, at or after position ``at``."""
@@ -138,6 +161,15 @@ class Stretch:
             if place is not None:
                 found.add(place.index)
         return sorted(found)
+
+    def _counted(self, kind: EntryType, first: int, end: int) -> int:
+        """A part at a time: no statement is longer than the database's limit, and one that is unwanted ends soon."""
+        count = 0
+        for start in range(first, end, _COUNTED):
+            values = self._values(kind, start, min(start + _COUNTED, end))
+            count += int(self._connection.execute(_COUNT, values).scalar_one())
+            self.rest()
+        return count
 
     def _found(self, query: object, kinds: Iterable[EntryType], first: int, end: int) -> Iterator[int]:
         for kind in kinds:
@@ -196,6 +228,30 @@ def _position(connection: Connection, moment: float, size: int) -> int:
     return size if index is None else min(int(index), size)
 
 
+def usage_between(
+    reader: Reader, tenant: str, since: float, until: float, progress: Progress = unseen
+) -> tuple[int, list[dict[str, str | int]]]:
+    """The size of the log, and :func:`usage` of a period of it, in seconds since the epoch.
+
+    Between statements it holds no snapshot.
+
+    Args:
+        progress: called with parts done and parts in all; what it raises ends the work.
+    """
+    size, _ = reader.head()
+    with reader.connect() as connection:
+        stretch = Stretch.between(connection, tenant, since, until, size)
+        steps = Steps(len(CALLS) * -(-(stretch.end - stretch.first) // _PART), progress)
+
+        def rest() -> None:
+            connection.rollback()
+            steps.say()
+            steps.done += 1
+
+        stretch.rest = rest
+        return size, usage(connection, stretch)
+
+
 def usage(connection: Connection, stretch: Stretch) -> list[dict[str, str | int]]:
     """``{hand, action, calls, first, last}`` for every action that was let go in the stretch, by name; times as entries
     write them. Reads the entries of calls alone, a part of the stretch at a time, and keeps a line for each action."""
@@ -207,6 +263,7 @@ def usage(connection: Connection, stretch: Stretch) -> list[dict[str, str | int]
             for hand, action, count, lowest, highest in connection.execute(_USED, values):
                 known = found.get((hand, action), (0, lowest, highest))
                 found[hand, action] = (known[0] + count, min(known[1], lowest), max(known[2], highest))
+            stretch.rest()
     times = {index: _time(connection, index) for _, *places in found.values() for index in places}
     return [
         {"hand": hand, "action": action, "calls": count, "first": times[first], "last": times[last]}

@@ -1,6 +1,6 @@
 """What the log shows for each control of a catalogue in a period, and what it lacks. Synchronous: call in a thread."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
@@ -9,12 +9,13 @@ from sqlalchemy import Connection
 
 from audit.assurance.catalogue import Catalogue, Control, Expectation
 from audit.assurance.evidence import Stretch, Tally, silences
+from audit.assurance.steps import Progress, Steps, unseen
 from audit.checkpoint import note_text, parse_checkpoint, tlog_proof
-from audit.entry import format_time
 from audit.errors import LogUnavailable
 from audit.reader import Reader
 from gateway.entries import LABELS, UNWRITTEN, EntryType
 from gateway.model import DEFAULT_TENANT
+from gateway.times import format_time
 
 SAMPLES_MAX: Final = 10
 _SILENCES_MAX: Final = 20
@@ -61,12 +62,15 @@ class ReportRequest:
     samples: int = 2
 
 
-def report(
-    reader: Reader, asked: ReportRequest, progress: Callable[[int, int], None] = lambda _done, _all: None
-) -> dict[str, Any]:
+def report(reader: Reader, asked: ReportRequest, progress: Progress = unseen) -> dict[str, Any]:
     """The report as a JSON document. It covers the log as the newest stored checkpoint signs it.
 
-    Samples are drawn by the checkpoint's root, which nobody knew when the entries were written.
+    Samples are drawn by the checkpoint's root, which nobody knew when the entries were written. Between statements it
+    holds no snapshot: the log only grows, so it needs none, and nothing waits for it, neither SQLite's write-ahead log
+    nor a partition that is to be dropped.
+
+    Args:
+        progress: called with steps done and steps in all, between statements; what it raises ends the report.
 
     Raises:
         LogUnavailable: the database cannot be read, or no checkpoint was ever signed.
@@ -78,28 +82,37 @@ def report(
     checkpoint = parse_checkpoint(note_text(note))
     kinds = sorted({kind for control in asked.catalogue.controls for kind in control.entries})
     samples: list[dict[str, Any]] = []
+    expected = [expectation for control in asked.catalogue.controls for expectation in control.expects]
+    steps = Steps(len(kinds) + len(expected), progress)
     with reader.connect() as connection:
-        stretch = Stretch.between(connection, asked.tenant, asked.since, asked.until, size)
+
+        def rest() -> None:
+            connection.rollback()
+            steps.say()
+
+        stretch = Stretch.between(connection, asked.tenant, asked.since, asked.until, size, rest)
         dropped = stretch.dropped()
         tallies: dict[EntryType, Tally] = {}
         drawn: list[tuple[EntryType, int]] = []
-        for done, kind in enumerate(kinds):
-            progress(done, len(kinds))
+        for kind in kinds:
+            rest()
             tally = stretch.tally(kind)
             if tally is not None:
                 tallies[kind] = tally
                 drawn += [(kind, index) for index in stretch.drawn(kind, tally, checkpoint.root, asked.samples)]
-        judged = {
-            expectation.id: _judge(connection, stretch, expectation, asked)
-            for control in asked.catalogue.controls
-            for expectation in control.expects
-        }
+            steps.done += 1
+        judged = {}
+        for expectation in expected:
+            rest()
+            judged[expectation.id] = _judge(connection, stretch, expectation, asked)
+            steps.done += 1
     for kind, index in drawn:
+        steps.say()
         proof = tlog_proof(index, reader.inclusion(index, size), note)
         samples.append(
             {"type": str(kind), "index": index, "entry": reader.entry(index).body.decode("ascii"), "proof": proof}
         )
-    progress(len(kinds), len(kinds))
+    steps.say()
     controls = [_control(control, tallies, judged) for control in asked.catalogue.controls]
     return {
         "v": 1,
@@ -170,7 +183,7 @@ def _state(connection: Connection, stretch: Stretch, expected: Expectation, aske
         untold = " Of entries of the period that were dropped nobody can tell." if stretch.dropped() else ""
         return Met.NOT_APPLICABLE, f"Expected only beside: {_words(expected.when)}.{untold}"
     if expected.every_days is None:
-        where = Stretch(connection, asked.tenant, 0, stretch.end) if expected.ever else stretch
+        where = stretch.whole() if expected.ever else stretch
         count = where.count(expected.entries)
         period = "so far" if expected.ever else "in the period"
         if count >= expected.at_least:
@@ -186,7 +199,7 @@ def _state(connection: Connection, stretch: Stretch, expected: Expectation, aske
         more = f"; {len(gaps) - _SILENCES_MAX} more" if len(gaps) > _SILENCES_MAX else ""
         detail = f"None for more than {expected.every_days} days: {shown}{more}."
         return Met.MISSING, _unwritten(expected) or detail
-    if Stretch(connection, asked.tenant, 0, stretch.end).last_of(expected.entries) is None:
+    if stretch.whole().last_of(expected.entries) is None:
         return Met.NOT_DUE, f"None yet; due within {expected.every_days} days of the log's beginning."
     return Met.MET, f"Never more than {expected.every_days} days apart."
 

@@ -4,7 +4,7 @@ It needs no key: the entry seals nothing, and no checkpoint is signed here. The 
 copy of a log on which somebody runs this by mistake never gets a signature that contradicts the original.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from sqlalchemy import Engine
@@ -19,7 +19,7 @@ from audit.sealing import Sealed, Sealer
 from gateway.commitments import Committed
 from gateway.entries import EntryDraft, EntryType
 from gateway.model import DEFAULT_TENANT
-from gateway.ports import Append
+from gateway.ports import Append, Naming
 
 FACTS: Final = ("size", "findings", "signatures", "kept", "payloads")
 """What an entry says: entries looked at, faults found, whether checkpoints' signatures were checked, how many kept
@@ -82,9 +82,15 @@ class _NothingToSeal(Sealer):
     def __init__(self) -> None:
         """Nothing is opened."""
 
-    def seal(self, driver: Driver, values: Iterable[tuple[str, Committed, int]], now: float) -> Sealed:  # noqa: ARG002
-        """No rows; raises ``SealBroken`` for a value."""
-        if any(True for _ in values):
+    def seal(
+        self,
+        driver: Driver,  # noqa: ARG002
+        values: Iterable[tuple[str, Committed, int]],
+        now: float,  # noqa: ARG002
+        namings: Sequence[Naming] = (),
+    ) -> Sealed:
+        """No rows; raises ``SealBroken`` for a value or a name."""
+        if namings or any(True for _ in values):
             raise SealBroken("there is no key to seal with")
         return Sealed()
 

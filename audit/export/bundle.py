@@ -1,47 +1,35 @@
 """Write an evidence bundle: one file that the stand-alone verifier checks with no network and no gateway.
 
-Parts come in a fixed order, as ``audit.verifier.check`` reads them. Each is written whole, from one page of the log or
-from a bounded part of the values that a page commits to, so memory does not grow with the export. The manifest, with
-the hash of every part, comes last: a bundle that was cut off is none. Everything before it follows from the log and the
-request alone, so the same request gives the same bytes, and an export that broke off can be gone on with.
+Parts come in a fixed order, as ``audit.verifier.check`` reads them. Each is written from one page of the log, or from a
+bounded part of the values that a page commits to, so memory does not grow with the export. The manifest, with the hash
+of every part, comes last: a bundle that was cut off is none. Everything before it (:meth:`Bundle.content`) follows from
+the log, its keys and the request alone, so the same request gives the same bytes, and an export that broke off can be
+gone on with. The manifest (:meth:`Bundle.ending`) is made anew each time.
 """
 
 import base64
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import orjson
 
 from audit.export.heads import Head
+from audit.export.openings import Payloads, opened
 from audit.export.source import LogSource, Selection
 from audit.query import StoredEntry
 from audit.threads import at_length
 from audit.verifier.archive import END, header, padding
-from audit.verifier.segment import ENTRIES_MAX, LINE_MAX_BYTES
+from audit.verifier.segment import ENTRIES_MAX
 from audit.verifier.tree import Node, spans
-from gateway.canonical import b64url_encode, canonical
+from gateway.canonical import canonical
 
 MEDIA_TYPE: Final = "application/x-tar"
-VALUE_MAX_BYTES: Final = LINE_MAX_BYTES // 2
-"""A value that is larger stays out: its line would be longer than a reader takes."""
-OPENINGS_MAX_BYTES: Final = 8 << 20
-"""Values that are opened at a time, and what one part of their lines holds; a value that is larger comes alone."""
-_SEALED_BYTES: Final = 1_024
-"""More than nonce, salt and tag add to a value where it is stored."""
-_SIZES_AT_ONCE: Final = 500
 KEPT_MAX: Final = 16
-
-
-class Payloads(Protocol):
-    """Opens what entries commit to."""
-
-    async def open(self, commitments: Sequence[str]) -> Mapping[str, tuple[bytes, bytes]]:
-        """Commitment -> (salt, value), of those that are still there."""
-
-    async def sealed_bytes(self, commitments: Sequence[str]) -> Mapping[str, int]:
-        """Commitment -> how many bytes are read to open it, of those that are still there."""
+KEYS: Final = "keys.json"
+HISTORY: Final = "history.jws"
+MANIFEST: Final = "manifest.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,68 +81,106 @@ class _Written:
         self.parts.append({"name": name, "size": len(raw), "sha256": hashlib.sha256(raw).hexdigest()})
         return header(name, len(raw)) + raw + padding(len(raw))
 
+    def streamed(self, name: str, size: int, pieces: Iterable[bytes]) -> Iterator[bytes]:
+        """The same for a part of ``size`` bytes that is never in memory whole."""
+        digest = hashlib.sha256()
+        yield header(name, size)
+        for piece in pieces:
+            digest.update(piece)
+            yield piece
+        yield padding(size)
+        self.parts.append({"name": name, "size": size, "sha256": digest.hexdigest()})
+
+
+class Bundle:
+    """One bundle: :meth:`content` to its end, then :meth:`ending`."""
+
+    def __init__(self, source: LogSource, selection: Selection, around: Around) -> None:
+        self._source = source
+        self._selection = selection
+        self._around = around
+        self._written = _Written()
+        self._asked = _asked(selection, around)
+        self._missing: list[str] = []
+
+    async def content(self) -> AsyncIterator[bytes]:
+        """Every part but those of the manifest.
+
+        Raises:
+            LogUnavailable: the database cannot be read.
+            HandrailError: what the gateway's surroundings raise.
+        """
+        written, around, selection = self._written, self._around, self._selection
+        yield written.part("asked.json", canonical(self._asked))
+        yield written.part("checkpoint.txt", around.head.note.encode())
+        yield written.part(KEYS, canonical(dict(around.keys)))
+        yield written.part(HISTORY, around.history.encode("ascii"))
+        matrix = {code: list(ids) for code, ids in sorted(around.controls.items())}
+        yield written.part("controls.json", canonical({"v": 1, "entries": matrix}))
+        place, number = 0, 0
+        while True:
+            page = await at_length(self._source.page, selection, place - 1, ENTRIES_MAX)
+            last = len(page) < ENTRIES_MAX
+            end = selection.tree_size if last else page[-1].index + 1
+            text = await at_length(_tree, self._source, around.kept, page, place, end)
+            if text or not number:
+                yield written.part(f"tree/{number:06d}.txt", text)
+            if page:
+                async for part in _segment(written, f"{number:06d}", page, around):
+                    yield part
+            written.whole = written.whole and _follow(page, place, end, selection)
+            place, number = end, number + 1
+            if last:
+                break
+        for digest in sorted(written.digests):
+            files = await around.policy(digest)
+            if files is None:
+                self._missing.append(digest)
+            else:
+                yield written.part(f"policies/{digest}.json", canonical({"files": dict(files)}))
+
+    async def ending(self) -> AsyncIterator[bytes]:
+        """The manifest, its signature and what ends the file. Raises as :meth:`content`."""
+        written, around, selection = self._written, self._around, self._selection
+        dropped = await at_length(self._source.dropped, selection)
+        manifest = canonical(
+            {
+                "v": 1,
+                "asked": self._asked,
+                "made_at": around.now,
+                "entries": written.entries,
+                "complete": written.whole,
+                "statement": _statement(selection, dropped, whole=written.whole) + _of_the_head(around),
+                "head": {
+                    "cosignatures": around.head.cosignatures,
+                    "needed": around.head.needed,
+                    "log_size": around.head.log_size,
+                    "later": around.later,
+                },
+                "dropped": [list(stretch) for stretch in dropped],
+                "policies_missing": self._missing,
+                "parts": written.parts,
+            }
+        )
+        yield written.part(MANIFEST, manifest)
+        sha256 = hashlib.sha256(manifest).hexdigest()
+        claims = {"v": 1, "iss": around.origin, "iat": around.now, "manifest_sha256": sha256}
+        yield written.part("manifest.sig", around.sign(canonical(claims)).encode("ascii"))
+        yield END
+
 
 async def bundle(source: LogSource, selection: Selection, around: Around) -> AsyncIterator[bytes]:
-    """The bytes of the bundle, part by part.
+    """The bytes of a bundle from its beginning to its end. Raises as :meth:`Bundle.content`."""
+    made = Bundle(source, selection, around)
+    async for part in made.content():
+        yield part
+    async for part in made.ending():
+        yield part
 
-    Raises:
-        LogUnavailable: the database cannot be read.
-        HandrailError: what ``around`` raises.
-    """
-    written = _Written()
-    asked = _asked(selection, around)
-    yield written.part("asked.json", canonical(asked))
-    yield written.part("checkpoint.txt", around.head.note.encode())
-    yield written.part("keys.json", canonical(dict(around.keys)))
-    yield written.part("history.jws", around.history.encode("ascii"))
-    matrix = {code: list(ids) for code, ids in sorted(around.controls.items())}
-    yield written.part("controls.json", canonical({"v": 1, "entries": matrix}))
-    place, number = 0, 0
-    while True:
-        page = await at_length(source.page, selection, place - 1, ENTRIES_MAX)
-        last = len(page) < ENTRIES_MAX
-        end = selection.tree_size if last else page[-1].index + 1
-        text = await at_length(_tree, source, around.kept, page, place, end)
-        if text or not number:
-            yield written.part(f"tree/{number:06d}.txt", text)
-        if page:
-            async for part in _segment(written, f"{number:06d}", page, around):
-                yield part
-        written.whole = written.whole and _follow(page, place, end, selection)
-        place, number = end, number + 1
-        if last:
-            break
-    missing = []
-    for digest in sorted(written.digests):
-        files = await around.policy(digest)
-        if files is None:
-            missing.append(digest)
-        else:
-            yield written.part(f"policies/{digest}.json", canonical({"files": dict(files)}))
-    dropped = await at_length(source.dropped, selection)
-    manifest = canonical(
-        {
-            "v": 1,
-            "asked": asked,
-            "made_at": around.now,
-            "entries": written.entries,
-            "complete": written.whole,
-            "statement": _statement(selection, dropped, whole=written.whole) + _of_the_head(around),
-            "head": {
-                "cosignatures": around.head.cosignatures,
-                "needed": around.head.needed,
-                "log_size": around.head.log_size,
-                "later": around.later,
-            },
-            "dropped": [list(stretch) for stretch in dropped],
-            "policies_missing": missing,
-            "parts": written.parts,
-        }
-    )
-    yield written.part("manifest.json", manifest)
-    claims = {"v": 1, "iss": around.origin, "iat": around.now, "manifest_sha256": hashlib.sha256(manifest).hexdigest()}
-    yield written.part("manifest.sig", around.sign(canonical(claims)).encode("ascii"))
-    yield END
+
+def keys_sha256(keys: Mapping[str, Any], history: str) -> str:
+    """What tells whether a bundle that broke off was begun with the same keys: of the parts that are about them."""
+    return hashlib.sha256(canonical(dict(keys)) + history.encode("ascii")).hexdigest()
 
 
 def _asked(selection: Selection, around: Around) -> dict[str, Any]:
@@ -223,50 +249,11 @@ async def _segment(written: _Written, number: str, page: Sequence[StoredEntry], 
         lines = (canonical({"index": index, "fields": found}) + b"\n" for index, found in committed.items())
         yield written.part(f"fields/{number}.ndjson", b"".join(lines))
         place = 0
-        async for openings in _openings(around.payloads, committed):
-            yield written.part(f"openings/{number}-{place:06d}.ndjson", openings)
+        async for openings in opened(around.payloads, committed):
+            name = f"openings/{number}-{place:06d}.ndjson"
+            for piece in written.streamed(name, openings.size, openings.pieces()):
+                yield piece
             place += 1
-
-
-async def _openings(payloads: Payloads, committed: Mapping[int, Mapping[str, str]]) -> AsyncIterator[bytes]:
-    """The contents of the parts: a line for each value that is still there, in the order in which entries first commit
-    to them. A part is of at most :data:`OPENINGS_MAX_BYTES`, or of one line."""
-    lines: list[bytes] = []
-    size = 0
-    wanted = list(dict.fromkeys(commitment for found in committed.values() for commitment in found.values()))
-    async for some in _batches(payloads, wanted):
-        found = await payloads.open(some)
-        for commitment in some:
-            if commitment not in found or len(found[commitment][1]) > VALUE_MAX_BYTES:
-                continue
-            salt, value = (b64url_encode(raw) for raw in found[commitment])
-            line = canonical({"commitment": commitment, "salt": salt, "value": value}) + b"\n"
-            if lines and size + len(line) > OPENINGS_MAX_BYTES:
-                yield b"".join(lines)
-                lines, size = [], 0
-            lines.append(line)
-            size += len(line)
-    if lines:
-        yield b"".join(lines)
-
-
-async def _batches(payloads: Payloads, wanted: Sequence[str]) -> AsyncIterator[list[str]]:
-    """The commitments in order, as many at a time as may be opened at once."""
-    batch: list[str] = []
-    size = 0
-    for start in range(0, len(wanted), _SIZES_AT_ONCE):
-        some = wanted[start : start + _SIZES_AT_ONCE]
-        sizes = await payloads.sealed_bytes(some)
-        for commitment in some:
-            if commitment not in sizes or sizes[commitment] > VALUE_MAX_BYTES + _SEALED_BYTES:
-                continue
-            if batch and size + sizes[commitment] > OPENINGS_MAX_BYTES:
-                yield batch
-                batch, size = [], 0
-            batch.append(commitment)
-            size += sizes[commitment]
-    if batch:
-        yield batch
 
 
 def _tree(source: LogSource, kept: Sequence[int], page: Sequence[StoredEntry], place: int, end: int) -> bytes:

@@ -403,6 +403,6 @@ def _signed(keys: Keys, key: Key, text: str, report: Report, about: str = "manif
 
 def _utc(seconds: int) -> str:
     try:
-        return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
+        return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     except (ValueError, OverflowError, OSError):
         return f"{seconds} s"

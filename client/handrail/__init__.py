@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from handrail.keys import SigningKey, VerifyKey, load_public, thumbprint
     from handrail.note import Quorum
     from handrail.plan import Plan, Signer, StepHandle
+    from handrail.times import parse_time
     from handrail.trust import Trust
     from handrail.verify import ReceiptReport, StepReport, verify_receipt
     from handrail.webhooks import verify_webhook
@@ -50,6 +51,7 @@ _HOMES = {
     "keys": ("SigningKey", "VerifyKey", "load_public", "thumbprint"),
     "note": ("Quorum",),
     "plan": ("Plan", "Signer", "StepHandle"),
+    "times": ("parse_time",),
     "trust": ("Trust",),
     "verify": ("ReceiptReport", "StepReport", "verify_receipt"),
     "webhooks": ("verify_webhook",),
@@ -82,6 +84,7 @@ __all__ = [
     "WebhookError",
     "check_shown",
     "load_public",
+    "parse_time",
     "sign_answer",
     "thumbprint",
     "verify_answer",

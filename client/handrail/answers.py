@@ -21,6 +21,7 @@ from handrail.approvals import BINDING
 from handrail.errors import MalformedError
 from handrail.keys import VerifyKey
 from handrail.strict import b64url_decode, b64url_encode, canonical, parse
+from handrail.times import written
 from handrail.trust import Trust
 
 FILE_MAX_BYTES: Final = 16_777_216
@@ -60,7 +61,7 @@ class VerifiedAnswer:
             "binding": dict(self.binding),
             "attested_by": self.attested_by,
             "kid": self.kid,
-            "issued_at": self.issued_at,
+            "issued_at": written(self.issued_at),
             "log_index": self.log_index,
             "rp_id": self.rp_id,
         }

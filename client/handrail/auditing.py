@@ -6,6 +6,7 @@ from typing import Final
 
 from handrail.errors import MalformedError, UnexpectedReply
 from handrail.exchange import Operation, Request, delete, get, listed, post
+from handrail.times import Moment, asked_time
 from handrail.views import Json
 
 _TILE: Final = re.compile(r"tile/(?:entries|[0-9]{1,2})(?:/x[0-9]{3})*/[0-9]{3}(?:\.p/[0-9]{1,3})?")
@@ -16,16 +17,16 @@ ERASE_WAIT_SECONDS: Final = 30.0
 # --- the log ---------------------------------------------------------------------------------------------------------
 
 
-def audit_entries(**filters: str | int | None) -> Operation[Json]:
+def audit_entries(**filters: Moment | int | None) -> Operation[Json]:
     """One page of the log: ``{entries, next, tree_size, covers: {first, last, dropped}, matches, checkpoint, scope:
     {tenant, hands, types}}``; what is covered and counted is so within the scope.
 
     Filters: type, effect, context, plan, step, hand, action, principal, reason, control, policy (digest), since and
-    until (seconds since the epoch). Then: after, limit, order (``oldest`` or ``newest`` first), count (``true`` for
-    ``matches``), and proofs (``true`` for ``checkpoint`` and a ``proof`` each; :func:`handrail.entries.verify_page`).
+    until (a day, or a time with its zone). Then: after, limit, order (``oldest`` or ``newest`` first), count (``true``
+    for ``matches``), and proofs (``true`` for ``checkpoint`` and a ``proof`` each;
+    :func:`handrail.entries.verify_page`).
     """
-    query = {name: str(value) for name, value in filters.items() if value is not None}
-    return (yield get("audit", "entries", query=query)).document
+    return (yield get("audit", "entries", query=filters)).document
 
 
 def log_checkpoint(cosignatures: int | None = None) -> Operation[str]:
@@ -50,21 +51,19 @@ def log_witnesses() -> Operation[Json]:
     return (yield get("log", "witnesses")).document
 
 
-def controls_report(framework: str, **asked: str | int | None) -> Operation[Json]:
+def controls_report(framework: str, **asked: Moment | int | None) -> Operation[Json]:
     """What the log shows for each control of a framework, and what it lacks. Further: from, to, samples."""
-    query = {name: str(value) for name, value in asked.items() if value is not None}
-    return (yield get("controls", "report", query={"framework": framework, **query})).document
+    return (yield get("controls", "report", query={"framework": framework, **asked})).document
 
 
-def access_review(at: str | None = None) -> Operation[Json]:
+def access_review(at: Moment | None = None) -> Operation[Json]:
     """Who could do what at a date or time (RFC 3339); without one now, which is on record as an access review."""
-    return (yield get("controls", "access-review", query={} if at is None else {"at": at})).document
+    return (yield get("controls", "access-review", query={"at": at})).document
 
 
-def processing_record(**asked: str | None) -> Operation[Json]:
+def processing_record(**asked: Moment | None) -> Operation[Json]:
     """The record of processing activities (GDPR, article 30). Further: from, to."""
-    query = {name: value for name, value in asked.items() if value is not None}
-    return (yield get("controls", "processing-record", query=query)).document
+    return (yield get("controls", "processing-record", query=asked)).document
 
 
 # --- privacy ---------------------------------------------------------------------------------------------------------
@@ -95,9 +94,10 @@ def privacy_erasure(erasure_id: str) -> Operation[Json]:
     return (yield get("privacy", "erasures", erasure_id)).document
 
 
-def privacy_hold(person: str, code: str, *, until: int | None = None) -> Operation[Json]:
-    """Keep a person's data from being erased; ``until`` in seconds since the epoch."""
-    return (yield post({"person": person, "code": code, "until": until}, "privacy", "holds")).document
+def privacy_hold(person: str, code: str, *, until: Moment | None = None) -> Operation[Json]:
+    """Keep a person's data from being erased, for ever where there is no ``until``."""
+    ends = None if until is None else asked_time(until)
+    return (yield post({"person": person, "code": code, "until": ends}, "privacy", "holds")).document
 
 
 def privacy_holds() -> Operation[list[Json]]:

@@ -13,9 +13,11 @@ import httpx2
 from handrail import auditing, operations
 from handrail.connection import TIMEOUT_SECONDS, arguments, base_url, reply_of, settings, unreachable
 from handrail.errors import UnexpectedReply
-from handrail.exchange import Operation, Reply, Request
+from handrail.exchange import Operation, Reply, Request, query_of
 from handrail.following import EVENT_MAX_BYTES, RECONNECT_PAUSE_SECONDS, SILENCE_MAX_SECONDS, STREAM_TIMEOUT, Following
-from handrail.views import Download, Event
+from handrail.reports import Watch, watched
+from handrail.times import Moment
+from handrail.views import Download, Event, Json
 
 P = ParamSpec("P")
 Result = TypeVar("Result")
@@ -114,6 +116,7 @@ class Client:
     principals = _sync(operations.principals)
     add_principal = _sync(operations.add_principal)
     revoke_principal = _sync(operations.revoke_principal)
+    name_principal = _sync(operations.name_principal)
     offer_enrolment = _sync(operations.offer_enrolment)
     security_keys = _sync(operations.security_keys)
     revoke_security_key = _sync(operations.revoke_security_key)
@@ -190,14 +193,14 @@ class Client:
             time.sleep(state.broken(self._http.base_url, reason))
 
     @contextmanager
-    def audit_export(self, **asked: str | int | None) -> Iterator[Download]:
+    def audit_export(self, **asked: Moment | int | None) -> Iterator[Download]:
         """Take the log out: ``format`` is bundle, ndjson, csv, ocsf or cloudevents; see docs/api.md for the rest.
 
         What breaks off in the middle raises :class:`~handrail.errors.Unreachable` from the pieces: it is never taken
         for the whole.
         """
-        query = {name: str(value) for name, value in asked.items() if value is not None}
-        silence = SILENCE_MAX_SECONDS + float(asked.get("wait") or 0)
+        query = query_of(asked)
+        silence = SILENCE_MAX_SECONDS + float(query.get("wait", 0))
         timeout = httpx2.Timeout(TIMEOUT_SECONDS, read=silence)
         try:
             with self._http.stream("GET", "/v1/audit/exports", params=query, timeout=timeout) as response:
@@ -207,6 +210,15 @@ class Client:
                 yield _download(response, self._http.base_url)
         except (httpx2.TransportError, httpx2.DecodingError) as exc:
             raise unreachable(self._http.base_url, exc) from None
+
+    def controls_report_watched(self, framework: str, watch: Watch, **asked: Moment | int | None) -> Json:
+        """:meth:`controls_report`; ``watch`` is told steps done and steps in all, and may end it by raising."""
+        query = query_of({"framework": framework, **asked})
+        return watched(self._http, "/v1/controls/report", query, watch)
+
+    def processing_record_watched(self, watch: Watch, **asked: Moment | None) -> Json:
+        """:meth:`processing_record`, likewise."""
+        return watched(self._http, "/v1/controls/processing-record", query_of(asked), watch)
 
 
 _NUMBER_DIGITS_MAX: Final = 15
@@ -278,6 +290,7 @@ class AsyncClient:
     principals = _async(operations.principals)
     add_principal = _async(operations.add_principal)
     revoke_principal = _async(operations.revoke_principal)
+    name_principal = _async(operations.name_principal)
     offer_enrolment = _async(operations.offer_enrolment)
     security_keys = _async(operations.security_keys)
     revoke_security_key = _async(operations.revoke_security_key)

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from handrail.errors import HandrailProblem, MalformedError, UnexpectedReply
 from handrail.strict import parse
+from handrail.times import Moment, asked_time
 from handrail.views import Json
 
 Result = TypeVar("Result")
@@ -103,9 +104,19 @@ def path_of(*parts: str) -> str:
     return "/v1/" + "/".join(quote(part, safe="") for part in parts)
 
 
-def get(*parts: str, query: Mapping[str, str] | None = None) -> Request:
-    """A request for what is at ``parts``."""
-    return Request("GET", path_of(*parts), query or {})
+def get(*parts: str, query: Mapping[str, Moment | int | None] | None = None) -> Request:
+    """A request for what is at ``parts``; see :func:`query_of`."""
+    return Request("GET", path_of(*parts), query_of(query or {}))
+
+
+def query_of(asked: Mapping[str, Moment | int | None]) -> dict[str, str]:
+    """Query parameters; those that are ``None`` are left out.
+
+    Raises:
+        MalformedError: for a time without its zone.
+    """
+    given = {name: value for name, value in asked.items() if value is not None}
+    return {name: str(value) if isinstance(value, int) else asked_time(value) for name, value in given.items()}
 
 
 def post(body: Json | None, *parts: str) -> Request:

@@ -14,6 +14,7 @@ from handrail.errors import UnexpectedReply
 from handrail.exchange import Operation, Request, delete, document_if_any, get, listed, path_of, post, text_of
 from handrail.keys import SigningKey, VerifyKey
 from handrail.proposals import check_proposal, new_binding, sign_act
+from handrail.times import Moment, asked_time
 from handrail.views import ApprovalPage, ApprovalView, Json, PlanView, ReceiptFile
 
 # --- plans -----------------------------------------------------------------------------------------------------------
@@ -155,8 +156,7 @@ def proposals(
     *, status: str | None = None, kind: str | None = None, after: str | None = None, limit: int | None = None
 ) -> Operation[Json]:
     """A page of proposals, newest first: ``{proposals, next}``."""
-    asked = {"status": status, "kind": kind, "after": after, "limit": limit}
-    reply = yield get("proposals", query={name: str(value) for name, value in asked.items() if value is not None})
+    reply = yield get("proposals", query={"status": status, "kind": kind, "after": after, "limit": limit})
     listed(reply, "proposals")
     return reply.document
 
@@ -260,6 +260,11 @@ def revoke_security_key(principal_id: str, kid: str) -> Operation[Json]:
     return document_if_any((yield delete("principals", principal_id, "security-keys", kid)))
 
 
+def name_principal(pseudonym: str, principal_id: str) -> Operation[Json]:
+    """Give an id to a principal that is known by its pseudonym alone, after a restore without its epoch keys."""
+    return (yield post({"id": principal_id}, "principals", pseudonym, "name")).document
+
+
 def links(principal_id: str) -> Operation[list[Json]]:
     """A principal's links to identities elsewhere: ``{id, kind, source, subject, created_at, revoked_at}``."""
     return listed((yield get("principals", principal_id, "links")), "links")
@@ -322,14 +327,14 @@ def rotate_key(purpose: str) -> Operation[Json]:
     return document_if_any((yield post(None, "keys", purpose, "rotate")))
 
 
-def revoke_key(kid: str, compromised_at: int | None = None) -> Operation[Json]:
+def revoke_key(kid: str, compromised_at: Moment | None = None) -> Operation[Json]:
     """Revoke one of the gateway's keys: nothing signed by it is believed from then on.
 
     Args:
-        compromised_at: since when it may be in wrong hands, seconds since the epoch: what it signed about entries of
-            the log that a checkpoint covered before goes on being believed.
+        compromised_at: since when it may be in wrong hands: what it signed about entries of the log that a checkpoint
+            covered before goes on being believed.
     """
-    body = None if compromised_at is None else {"compromised_at": compromised_at}
+    body = None if compromised_at is None else {"compromised_at": asked_time(compromised_at)}
     return document_if_any((yield post(body, "keys", kid, "revoke")))
 
 
@@ -390,15 +395,14 @@ def policy_canary() -> Operation[Json]:
 
 
 def evaluations(
-    *, since: int | None = None, until: int | None = None, after: int | None = None, limit: int | None = None
+    *, since: Moment | None = None, until: Moment | None = None, after: int | None = None, limit: int | None = None
 ) -> Operation[bytes]:
     """A page of recorded policy evaluations as lines of JSON: one evaluation a line, the last says where to go on.
 
-    They hold the arguments of real calls. Times are seconds since the epoch.
+    They hold the arguments of real calls.
     """
     asked = {"since": since, "until": until, "after": after, "limit": limit}
-    query = {name: str(value) for name, value in asked.items() if value is not None}
-    reply = yield get("policy", "evaluations", query=query)
+    reply = yield get("policy", "evaluations", query=asked)
     if reply.media_type != "application/x-ndjson":
         raise UnexpectedReply(reply.status, "the answer is not lines of JSON")
     return reply.body

@@ -14,6 +14,7 @@ from typing import Any, Final
 from handrail import jws, merkle, note
 from handrail.errors import MalformedError, VerificationError
 from handrail.strict import b64url_decode, canonical, parse
+from handrail.times import written
 from handrail.trust import CompromisedKey, Trust
 
 FILE_MAX_BYTES: Final = 67_108_864
@@ -111,7 +112,7 @@ class ReceiptReport:
             "reasons": list(self.reasons),
             "policy_digest": self.policy_digest,
             "status": self.status,
-            "issued_at": self.issued_at,
+            "issued_at": written(self.issued_at),
             "opened": sorted(self.opened),
             "compromised": self.compromised,
             "steps": [{"number": step.number, "title": step.title, "text": step.text} for step in self.steps],

@@ -50,7 +50,10 @@ class PlanView(TypedDict):
 
 
 class ApprovalView(TypedDict):
-    """A held step with the exact call to approve, and what an approval of it binds."""
+    """A held step with the exact call to approve, and what an approval of it binds.
+
+    :func:`handrail.parse_time` reads its times.
+    """
 
     id: str
     status: str
@@ -63,8 +66,8 @@ class ApprovalView(TypedDict):
     reasons: list[ReasonView]
     requested_by: str
     acts_for: str
-    requested_at: float
-    expires_at: float
+    requested_at: str
+    expires_at: str
     approver_role: str
     quorum: int
     enrolled_key: bool

@@ -32,7 +32,7 @@ from gateway.cli.options import NO_SECOND_KEY, Config, PostQuantum, both_require
 from gateway.cli.output import Output
 from gateway.cli.pseudonyms import pseudonym
 from gateway.cli.scope import within
-from gateway.cli.times import moment
+from gateway.cli.times import wire_time
 from gateway.entries import LABELS, EntryType
 from gateway.errors import HandrailError
 from gateway.settings import Settings, load
@@ -86,8 +86,7 @@ def query(
     page = session.client.audit_entries(
         type=type_, effect=effect, context=context, plan=plan, step=step, hand=hand, action=action,
         principal=pseudonym(principal), reason=reason, control=control, policy=policy,
-        since=None if since is None else moment(since, "--since", now),
-        until=None if until is None else moment(until, "--until", now),
+        since=wire_time(since, "--since", now), until=wire_time(until, "--until", now),
         after=after, limit=limit, order="newest" if newest else None, count="true" if count else None,
         proofs=None if trusted is None else "true",
     )  # fmt: skip

@@ -8,6 +8,7 @@ import typer
 from handrail.errors import UnexpectedReply, Unreachable
 from handrail.views import Download
 
+from audit.export import unfinished
 from audit.export.lines import FORMATS, Format
 from gateway.cli.command import command, group
 from gateway.cli.connect import Session
@@ -15,7 +16,7 @@ from gateway.cli.exits import Code, Stop
 from gateway.cli.pseudonyms import pseudonym
 from gateway.cli.saving import Force, Unfinished
 from gateway.cli.scope import within
-from gateway.cli.times import moment
+from gateway.cli.times import wire_time
 
 app = group()
 
@@ -76,10 +77,7 @@ def export(
         "uncosigned": "true" if uncosigned else None, "wait": wait,
     }  # fmt: skip
     file = Unfinished(out_)
-    moments = {
-        "since": moment(since, "--since", now) if since is not None else None,
-        "until": moment(until, "--until", now) if until is not None else None,
-    }
+    moments = {"since": wire_time(since, "--since", now), "until": wire_time(until, "--until", now)}
     asked = {**request, **moments}
     if resume:
         asked = {**request, **file.resume(request)["moments"], **_place(file, format_, request)}
@@ -142,7 +140,10 @@ def _place(file: Unfinished, kind: Format, request: dict[str, Any]) -> dict[str,
         begun = {name: kept[name] for name in ("tree_size", "checkpoint") if kept.get(name) is not None}
         # What chose the checkpoint has chosen.
         chosen = {"uncosigned": None, "wait": None, **begun}
-        return {**chosen, **({"offset": file.size, "sha256": file.sha256()} if file.size else {})}
+        keys_sha256 = file.cut(unfinished.goes_on)
+        if not file.size:
+            return chosen
+        return {**chosen, "offset": file.size, "sha256": file.sha256(), "keys_sha256": keys_sha256}
     line = file.cut_to_last_line()
     try:
         after = FORMATS[kind].index(line)

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Final
 import typer
 
 from audit.backup import names, refuse_existing
-from audit.errors import BackupRefused
+from audit.checkpoint import VerifierKey, note_text, parse_checkpoint
+from audit.errors import BackupRefused, NoteInvalid
 from gateway import backups
 from gateway.cli.command import command, noun
 from gateway.cli.exits import Code, Exit, Stop, unreadable
@@ -73,9 +74,11 @@ def create(
 def verify(out: Output, directory: Directory, trust: Trust = None, kept: Kept = None, config: Config = None) -> Exit:
     """Check a backup's signature and digests, and every entry, node and checkpoint in it; nothing is written."""
     settings = load(config)
+    _must_be_a_directory(directory)
+    trusted, notes = _trusted(trust), _kept(kept)
     try:
         with out.progress("checking the backup", None) as advance:
-            manifest = backups.verify(settings, directory, _trusted(trust), _texts(kept), advance)
+            manifest = backups.verify(settings, directory, trusted, notes, advance)
     except BackupRefused as exc:
         return _refused(out, exc)
     document: dict[str, Any] = {
@@ -107,11 +110,13 @@ def restore(
     """Put a backup into an empty database, as a log under a new name that says what was lost."""
     settings = load(config)
     url = into if "://" in into else f"sqlite:///{Path(into).absolute()}"
+    _must_be_a_directory(directory)
+    trusted, notes = _trusted(trust), _kept(kept)
     try:
         name = origin or _new_name(directory)
         _must_be_a_name(name)
         with out.progress("restoring", None) as advance:
-            done = backups.restore(settings, directory, url, name, _trusted(trust), _texts(kept), advance)
+            done = backups.restore(settings, directory, url, name, trusted, notes, advance)
     except BackupRefused as exc:
         return _refused(out, exc)
     document = {
@@ -123,8 +128,15 @@ def restore(
 
 
 def _refused(out: Output, error: BackupRefused) -> Exit:
-    out.error(error.detail, "Nothing was changed. See docs/backup.md.", Code.REFUSED)
-    return Exit.NEGATIVE
+    unfit = isinstance(error, backups.HomeUnfit)
+    hint = "Set HANDRAIL_HOME and --config as for the gateway." if unfit else "Nothing was changed. See docs/backup.md."
+    out.error(error.detail, hint, Code.FILE if unfit else Code.REFUSED)
+    return Exit.USAGE if unfit else Exit.NEGATIVE
+
+
+def _must_be_a_directory(backup: Path) -> None:
+    if not backup.is_dir():
+        raise Stop(f"{backup}: there is no such directory", "Give one that 'backup create' wrote.", code=Code.FILE)
 
 
 def _new_name(directory: Path) -> str:
@@ -164,19 +176,41 @@ def _must_be_apart(backup: Path, keys: Path) -> None:
 
 
 def _trusted(files: list[Path] | None) -> list[str]:
-    return [key for text in _texts(files) for key in backups.verifier_keys(text.encode())]
-
-
-def _texts(files: list[Path] | None) -> list[str]:
-    texts = []
+    """The verifier keys of trust documents."""
+    found: list[str] = []
     for file in files or ():
         try:
-            texts.append(file.read_text(encoding="utf-8"))
-        except OSError as exc:
-            raise unreadable(file, exc) from None
-        except UnicodeDecodeError:
-            raise Stop(f"{file}: not UTF-8", "Give a file that was saved as text.", code=Code.FILE) from None
-    return texts
+            keys = backups.verifier_keys(_text(file).encode())
+            for key in keys:
+                VerifierKey.parse(key)
+        except (BackupRefused, NoteInvalid):
+            hint = "Give one that 'handrail keys trust' saved."
+            raise Stop(f"{file}: not a trust document", hint, code=Code.FILE) from None
+        found += keys
+    return found
+
+
+def _kept(files: list[Path] | None) -> list[str]:
+    """Kept checkpoints."""
+    found = []
+    for file in files or ():
+        note = _text(file)
+        try:
+            parse_checkpoint(note_text(note))
+        except NoteInvalid as exc:
+            hint = "Give a checkpoint as 'handrail log checkpoint' prints it."
+            raise Stop(f"{file}: not a checkpoint: {exc.detail}", hint, code=Code.FILE) from None
+        found.append(note)
+    return found
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except OSError as exc:
+        raise unreadable(file, exc) from None
+    except UnicodeDecodeError:
+        raise Stop(f"{file}: not UTF-8", "Give a file that was saved as text.", code=Code.FILE) from None
 
 
 def _show_made(out: Output, document: dict[str, Any]) -> None:

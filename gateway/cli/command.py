@@ -28,6 +28,7 @@ from gateway.cli.output import Output
 from gateway.errors import HandrailError, Unavailable
 from gateway.reasons import Reason
 from gateway.settings import SettingsError
+from keys.errors import KeyStoreAway, KeyUnavailable
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Url = Annotated[str | None, typer.Option("--url", help="The gateway. [env: HANDRAIL_URL]")]
@@ -175,15 +176,21 @@ def _errors_become_words(out: Output) -> Iterator[None]:
         raise typer.Exit(Exit.USAGE) from None
     except HandrailError as exc:
         out.error(exc.detail or exc.text, *_local(exc))
-        # A database that is another log's is no outage: it stays so until the configuration is mended.
-        away = isinstance(exc, Unavailable) and not isinstance(exc, LogMisconfigured)
-        raise typer.Exit(Exit.UNREACHABLE if away else Exit.USAGE) from None
+        raise typer.Exit(Exit.UNREACHABLE if _is_away(exc) else Exit.USAGE) from None
     except OSError as exc:
         if exc.filename is None:  # not about a file: a closed pipe is the root command's to handle
             raise
         hint = "Check its name, and who may read or write it."
         out.error(f"{exc.filename}: {exc.strerror}", hint, Code.FILE)
         raise typer.Exit(Exit.USAGE) from None
+
+
+def _is_away(error: HandrailError) -> bool:
+    """Whether trying again later may help. A database that is another log's, and a key file that is missing or does not
+    open, stay so until files or configuration are mended."""
+    if isinstance(error, KeyUnavailable):
+        return isinstance(error, KeyStoreAway)
+    return isinstance(error, Unavailable) and not isinstance(error, LogMisconfigured)
 
 
 def _said(problem: HandrailProblem) -> tuple[str, str]:

@@ -12,7 +12,6 @@ import typer
 
 from audit.assurance.catalogue import Framework, areas, catalogues
 from audit.assurance.report import SAMPLES_MAX
-from audit.entry import format_time
 from gateway.cli.command import command, noun
 from gateway.cli.connect import Session
 from gateway.cli.exits import Exit, Stop
@@ -31,6 +30,7 @@ from gateway.reports.oscal import oscal
 from gateway.reports.processing import record_of_processing
 from gateway.reports.responsibilities import responsibilities as matrix_of
 from gateway.reports.responsibilities import responsibility_matrix
+from gateway.times import format_time
 
 app = noun("controls")
 
@@ -92,8 +92,8 @@ def report(
     """Say for each control what the log shows and what it lacks; asking is recorded."""
     out = session.out
     chosen = ReportFormat(_chosen(format_, out_file, force=force))
-    with out.progress("reading the log", None):
-        found = session.client.controls_report(str(framework), **_period(from_, to), samples=samples)
+    with out.progress("reading the log", None) as advance:
+        found = session.client.controls_report_watched(str(framework), advance, **_period(from_, to), samples=samples)
     if chosen is ReportFormat.OSCAL:
         _deliver(out, json.dumps(oscal(found), indent=2) + "\n", out_file, force=force)
     else:
@@ -129,7 +129,8 @@ def processing_record(
 ) -> None:
     """Draw up the record of processing activities (GDPR, article 30); asking is recorded."""
     chosen = Format(_chosen(format_, out_file, force=force))
-    found = session.client.processing_record(**_period(from_, to))
+    with session.out.progress("reading the log", None) as advance:
+        found = session.client.processing_record_watched(advance, **_period(from_, to))
     _show(session.out, found, record_of_processing, chosen, out_file, force=force)
 
 

@@ -4,6 +4,7 @@ import importlib.util
 import shutil
 import stat
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,6 +26,8 @@ OPTIONAL: Final = "absent"
 """Not needed to serve."""
 FROZEN: Final = "frozen"
 """Found, and not in the way of serving."""
+OVERDUE: Final = "overdue"
+"""The same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,7 @@ def examine(config: Path | None) -> Iterator[Finding]:
         yield Finding("configuration", MISSING, exc.detail, "See: handrail config example")
         return
     yield Finding("configuration", OK, "readable, every key known")
-    for part in (_home, _frozen, _database, _keys, _policy_engine):
+    for part in (_home, _frozen, _database, _backup, _keys, _policy_engine):
         yield part(settings)
     yield from _jail(settings)
     for program in _PROGRAMS:
@@ -120,6 +123,25 @@ def _database(settings: Settings) -> Finding:
     if version is None:
         return Finding("database", OK, f"{where}, empty", "Filled at the first start, or by: handrail db upgrade")
     return Finding("database", OK, f"{where}, schema {version}")
+
+
+def _backup(settings: Settings) -> Finding:
+    from gateway.posture.log import BACKUP_RECENT  # noqa: PLC0415 - 'doctor --help' starts without a database layer
+    from gateway.posture.model import State  # noqa: PLC0415
+    from gateway.posture.scene import Scene  # noqa: PLC0415
+
+    if settings.database.url is None and not (settings.home / "handrail.db").exists():
+        return Finding("backup", OK, "nothing to back up yet")
+    scene = Scene(settings, time.time())
+    try:
+        verdict = BACKUP_RECENT.look(scene)
+    except HandrailError as exc:
+        return Finding(
+            "backup", OPTIONAL, f"the log cannot be asked: {exc.detail}", "See what is said of the database."
+        )
+    finally:
+        scene.close()
+    return Finding("backup", OK if verdict.state is State.PASS else OVERDUE, verdict.detail, verdict.remedy)
 
 
 def _keys(settings: Settings) -> Finding:

@@ -113,6 +113,8 @@ HINTS: Final[Mapping[Reason, str]] = {
     Reason.LIMIT_APPROVALS: "Have open requests answered ('handrail approvals list'), then send it again as it is.",
     Reason.LIMIT_LOGINS: "Wait a minute.",
     Reason.LIMIT_NOTICES: "Wait a minute.",
+    Reason.LIMIT_REPORTS: "Wait for the other report, or interrupt the command that asked for it.",
+    Reason.LIMIT_READS: "Read more slowly; whoever runs the gateway may set [server] log_reads_per_second.",
     Reason.OVERLOADED: _LATER,
     Reason.INTERNAL: _OPERATOR,
 }
@@ -145,7 +147,9 @@ CONFLICT_HINTS: Final[Mapping[Conflict, str]] = {
     Conflict.RECORD_CHANGED: "Send it again as it is.",
     Conflict.LINK_TAKEN: "'handrail principals links ID' shows whose it is; give another subject.",
     Conflict.FREEZE_ONESELF: "Have somebody else freeze you, or revoke the API key: handrail principals revoke ID",
-    Conflict.EXPORT_OTHER: "A key or a value behind it has changed. Start anew: --force, and no --resume.",
+    Conflict.EXPORT_OTHER: "Something of it was erased or dropped meanwhile. Start anew: --force, and no --resume.",
+    Conflict.EXPORT_KEYS: "Start anew: --force, and no --resume.",
+    Conflict.EXPORT_ENDING: "'handrail audit export --resume' does; else cut what you have before 'manifest.json'.",
 }
 """Cause of a ``request.conflict`` -> what to do next. A meta-test requires an entry for every cause."""
 

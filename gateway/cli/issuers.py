@@ -32,12 +32,6 @@ def add(
     )
     kids = ", ".join(str(item.get("kid")) for item in document.get("keys") or [])
     session.out.show(document, lambda: session.out.facts([("issuer", document.get("id")), ("keys", kids)]))
-    if speaks_for:
-        known = {str(one.get("id")) for one in session.client.principals() if not one.get("revoked_at")}
-        for name in sorted(set(speaks_for) - known):
-            session.out.note(
-                f"There is no principal {name} (yet): plans in its name are refused until there is.", "yellow"
-            )
 
 
 @command(app, "list", example="issuers list", good="they were listed")

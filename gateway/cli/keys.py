@@ -16,9 +16,10 @@ from gateway.cli.connect import Session
 from gateway.cli.exits import Stop
 from gateway.cli.output import Output
 from gateway.cli.saving import Force, refuse_existing, save
-from gateway.cli.times import moment
+from gateway.cli.times import wire_time
 from gateway.ports import Purpose
 from gateway.rendering import moment as at
+from gateway.times import parse_time
 
 app = noun("keys")
 app.add_typer(keys_ceremony.app, name="ceremony")
@@ -85,7 +86,7 @@ def revoke(
 
     What it signed before a checkpoint of the log that is older than the compromise stands.
     """
-    since = None if compromised_at is None else moment(compromised_at, "--compromised-at", time.time())
+    since = wire_time(compromised_at, "--compromised-at", time.time())
     document = session.client.revoke_key(kid, since)
     revoked: Mapping[str, Any] = next((key for key in document.get("keys") or [] if key.get("kid") == kid), {})
     session.out.show(
@@ -122,9 +123,9 @@ def history(
 def _age(key: Mapping[str, Any], now: Any) -> str:
     """Days since the first signature of the active key; of others it says nothing."""
     since = key.get("activated_at")
-    if key.get("state") != "active" or not isinstance(since, int | float) or not isinstance(now, int | float):
+    if key.get("state") != "active" or since is None:
         return ""
-    return f"{max(0.0, now - since) / _DAY_SECONDS:.0f}"
+    return f"{max(0.0, parse_time(now) - parse_time(since)) / _DAY_SECONDS:.0f}"
 
 
 def _stands(key: Mapping[str, Any]) -> str:

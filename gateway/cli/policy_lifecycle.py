@@ -23,6 +23,7 @@ from gateway.permissions import ROLE_PERMISSIONS, Permission
 from gateway.policy.activations import Activation, Way, previous
 from gateway.reasons import Reason
 from gateway.rendering import moment
+from gateway.times import parse_time
 from gateway.two_person import Kind
 
 app = group()
@@ -181,7 +182,7 @@ def _history(session: Session) -> list[Activation]:
             Way(item["way"]),
             item.get("proposal_id"),
             str(item["by"]),
-            float(item["at"]),
+            parse_time(item["at"]),
         )
         for item in reversed(found)
     ]

@@ -12,7 +12,6 @@ from typing import Annotated, Any, BinaryIO, Final, Literal
 import orjson
 import typer
 
-from audit.entry import format_time
 from gateway.cli.candidates import Candidate, candidate
 from gateway.cli.command import command, group
 from gateway.cli.connect import Connection, Session
@@ -28,8 +27,10 @@ from gateway.policy.faults import BundleError
 from gateway.policy.judges import judging
 from gateway.policy.replay import Page, ReplayReport, replay
 from gateway.policy.replay_report import markdown
+from gateway.rendering import moment as people
 from gateway.settings import PolicySettings
 from gateway.settings import load as load_settings
+from gateway.times import format_time
 
 app = group()
 
@@ -90,7 +91,7 @@ def replay_(
     except BundleError as exc:
         hint = "'handrail policy check BUNDLE' lists every problem."
         raise Stop(f"the candidate is refused: {exc.detail}", hint) from None
-    document = {"since": window.since, "until": window.until, **report.document()}
+    document = {**window.document(), **report.document()}
     if markdown_ and not out.json:
         out.raw(markdown(document, window.words))
     else:
@@ -140,8 +141,12 @@ class Window:
     @property
     def words(self) -> str:
         """For people."""
-        begin = f"from {_utc(self.since)} " if self.since else ""
-        return f"{begin}up to {_utc(self.until)}"
+        begin = f"from {people(self.since)} " if self.since else ""
+        return f"{begin}up to {people(self.until)}"
+
+    def document(self) -> dict[str, str]:
+        """For programs."""
+        return {"since": format_time(self.since), "until": format_time(self.until)}
 
     async def from_gateway(self, connection: Connection) -> AsyncIterator[Page]:
         """The gateway's pages."""
@@ -158,7 +163,7 @@ class Window:
         async with AsyncClient(connection.url, connection.api_key) as client:
             after: int | None = None
             while True:
-                body = await client.evaluations(since=self.since, until=self.until, after=after, limit=PAGE_LIMIT)
+                body = await client.evaluations(**self.document(), after=after, limit=PAGE_LIMIT)
                 yield body
                 after = orjson.loads(body.splitlines()[-1])["next"]
                 if after is None:
@@ -166,7 +171,7 @@ class Window:
 
     async def from_file(self, file: Path) -> AsyncIterator[Page]:
         """A saved recording, in pages. Raises ``Stop`` where the file is none."""
-        since, until = format_time(self.since), format_time(self.until)
+        since, until = self.document().values()
         with file.open("rb") as stream:
             total = os.fstat(stream.fileno()).st_size
             if _header(stream.readline(LINE_MAX_BYTES)) != HEADER:
@@ -228,7 +233,7 @@ def _loaded_spared() -> Iterator[None]:
 async def _save(out: Output, window: Window, connection: Connection, stream: BinaryIO) -> dict[str, int]:
     counts = {"evaluations": 0, "erased": 0, "unreadable": 0}
     with out.progress("reading", None) as advance:
-        about = {**HEADER, "since": window.since, "until": window.until}
+        about = {**HEADER, **window.document()}
         stream.write(orjson.dumps(about) + b"\n")
         async for body in window.bodies(connection):
             *lines, last = body.splitlines(keepends=True)
@@ -251,10 +256,6 @@ def _failing(asked: list[str] | None) -> tuple[Kind, ...]:
         raise Stop(
             f"--fail-on {', '.join(asked)}: no such difference", f"There are: {', '.join(Kind)}; or none."
         ) from None
-
-
-def _utc(seconds: int) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
 def _show(out: Output, report: Mapping[str, Any]) -> None:

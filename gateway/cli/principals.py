@@ -68,6 +68,17 @@ def revoke(
     session.out.show(document, lambda: session.out.line(f"{principal_id} is revoked."))
 
 
+@command(app, example="principals name p-5f0c...e1 ada", good="it was named")
+def name(
+    session: Session,
+    pseudonym: Annotated[str, typer.Argument(metavar="PSEUDONYM", help="As 'principals list' shows who has no id.")],
+    principal_id: Annotated[str, typer.Argument(metavar="ID", help="Its id from now on.")],
+) -> None:
+    """Give an id to a principal that has none any more, after a restore without the epoch keys."""
+    document = session.client.name_principal(pseudonym, principal_id)
+    session.out.show(document, lambda: session.out.line(f"{pseudonym} is {principal_id}."))
+
+
 @command(app, example="principals enrol ada", good="the ticket was printed")
 def enrol(
     session: Session, principal_id: Annotated[str, typer.Argument(metavar="ID", help="The principal's id.")]

@@ -20,6 +20,7 @@ from gateway.cli.saving import Force, refuse_existing, save
 from gateway.privacy import HoldCode
 from gateway.reasons import Reason
 from gateway.rendering import moment
+from gateway.times import format_time
 
 app = noun("privacy")
 hold_app = group("Set, list and lift legal holds: what must not be erased.")
@@ -167,9 +168,9 @@ def _show_export(out: Output, shown: dict[str, Any]) -> None:
         out.block(shown)
 
 
-def _day(text: str) -> int:
+def _day(text: str) -> str:
     try:
-        return int(datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC).timestamp())
+        return format_time(datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC).timestamp())
     except ValueError:
         raise Stop(f"{text}: not a day", "Write it as 2027-01-31.") from None
 

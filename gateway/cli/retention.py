@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from audit.errors import ArchiveRefused
-from audit.holds import EntriesAreHeld, EntriesHold
+from audit.holds import EntriesAreHeld
 from audit.retained import PARTITION
 from audit.retention import Partition, State
 from gateway.cli import retention_archive, retention_hold
@@ -18,7 +18,7 @@ from gateway.cli.command import command, noun
 from gateway.cli.exits import Exit
 from gateway.cli.options import Config, Yes
 from gateway.cli.output import Output
-from gateway.cli.retention_log import Owner, cut_of, hold_view, opened_retention, reading, settings_of, surveyed
+from gateway.cli.retention_log import Owner, cut_of, opened_retention, reading, settings_of, surveyed
 from gateway.settings import Settings
 
 _WORDS: Final = {
@@ -124,7 +124,9 @@ def _runs(found: list[Partition]) -> list[list[Partition]]:
     return runs
 
 
-def _show_survey(out: Output, settings: Settings, cut: str, found: list[Partition], holds: list[EntriesHold]) -> None:
+def _show_survey(
+    out: Output, settings: Settings, cut: str, found: list[Partition], holds: list[dict[str, Any]]
+) -> None:
     runs = _runs(found)
     document = {
         "retention_months": settings.log.retention_months,
@@ -136,7 +138,7 @@ def _show_survey(out: Output, settings: Settings, cut: str, found: list[Partitio
             {"first": run[0].first, "last": run[-1].end - 1, "state": str(run[0].state), "holds": list(run[0].holds)}
             for run in runs
         ],
-        "holds": [hold_view(one) for one in holds],
+        "holds": holds,
     }
 
     def show() -> None:

@@ -78,7 +78,7 @@ def verify_archive(
         if files:
             with out.progress("verifying", len(files)) as advance:
                 for number, file in enumerate(files, start=1):
-                    kept.append(partitions.verify(_bytes(file), keys))
+                    kept.append(_sound(str(file), _bytes(file), keys))
                     advance(number)
         else:
             settings = settings_of(config, database_url)
@@ -119,13 +119,21 @@ def _archived(reader: Reader) -> list[dict[str, Any]]:
 def _verified(store: S3Archive, origin: str, facts: dict[str, Any], keys: list[VerifierKey]) -> ArchivedPartition:
     name = partitions.object_name(origin, facts["partition"])
     version = str(facts.get("archive_version", ""))
-    found = partitions.verify(store.get(name, version), keys, origin)
+    found = _sound(name, store.get(name, version), keys, origin)
     kept = store.head(name, version)
     if found.sha256 != facts["archive"] or found.root.hex() != facts["root"]:
         raise ArchiveRefused(f"{name}: not what the log says was archived")
     if kept is None or not kept.locked:
         raise ArchiveRefused(f"{name}: no lock is on it any more")
     return found
+
+
+def _sound(name: str, data: bytes, keys: list[VerifierKey], origin: str | None = None) -> ArchivedPartition:
+    """Raises ``ArchiveRefused`` naming the file or object."""
+    try:
+        return partitions.verify(data, keys, origin)
+    except HandrailError as exc:
+        raise ArchiveRefused(f"{name}: {exc.detail}") from None
 
 
 def _bytes(file: Path) -> bytes:
@@ -155,9 +163,12 @@ def _show_archived(out: Output, kept: list[ArchivedPartition], why: str) -> None
 
     def show() -> None:
         rows = ([f"{one.first} to {one.last}", one.first_time, one.last_time, one.sha256] for one in kept)
-        out.table(["entries", "from", "to", "SHA-256"], rows, "Nothing.")
+        if kept:
+            out.table(["entries", "from", "to", "SHA-256"], rows)
         if why:
-            out.section(f"It stopped there: {why}", style="red")
+            out.section(f"It stopped there, {len(kept)} partition(s) being good: {why}", style="red")
+        elif not kept:
+            out.line("There is no partition to look at.")
         else:
             out.section(
                 f"{len(kept)} partition(s): every entry is under a checkpoint that the log signed.", style="green"

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -12,7 +12,17 @@ from gateway.cli.exits import Exit, Stop
 from gateway.cli.options import Config
 from gateway.cli.output import Output
 from gateway.cli.pseudonyms import pseudonym
-from gateway.cli.retention_log import Owner, appended, dropped_before, hold_view, holds_of, reading, settings_of
+from gateway.cli.retention_log import (
+    Owner,
+    appended,
+    dropped_before,
+    hold_views,
+    holds_of,
+    not_there_words,
+    not_there_yet,
+    reading,
+    settings_of,
+)
 from gateway.ports import Append
 
 _CASE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:-]{0,63}")
@@ -47,16 +57,21 @@ def set_(
     hold_id, entry = setting(held, case)
     (index,) = asyncio.run(appended(settings, Append([entry])))
     late = reading(settings, lambda reader: dropped_before(reader, held, index))
+    later = not_there_yet(held, index + 1)
     document = {
         "hold": hold_id,
         "case": case,
         "held": held.facts(),
         "index": index,
         "too_late": [{"first": start, "last": end} for start, end in late],
+        "not_there_yet": later,
     }
 
     def show() -> None:
         out.line(f"Hold {hold_id} is in force on {held} (entry {index}).")
+        if later is not None:
+            text = f"The log has {index + 1} entries: {not_there_words(later)} the hold is on what is still to come."
+            out.line(f"{text} If you mistyped, lift it and set it again.", style="yellow")
         for start, end in late:
             out.line(f"Too late for entries {start} to {end}: they were dropped before.", style="red")
 
@@ -83,8 +98,17 @@ def lift(
 
 @command(app, "list", example="retention hold list", good="they were listed")
 def list_(out: Output, config: Config = None, database_url: Owner = None) -> None:
-    """List the holds in force."""
-    found = reading(settings_of(config, database_url), holds_of)
-    document = {"holds": [hold_view(one) for one in found]}
-    rows = ([one.hold_id, one.case, str(one.held), one.time, one.index] for one in found)
-    out.show(document, lambda: out.table(["hold", "case", "on", "since", "entry"], rows, "No hold is in force."))
+    """List the holds in force, and which of the places that they name the log does not have yet."""
+    found = reading(settings_of(config, database_url), hold_views)
+
+    def show() -> None:
+        rows = ([one["hold"], one["case"], _on(one), one["since"], one["index"]] for one in found)
+        out.table(["hold", "case", "on", "since", "entry"], rows, "No hold is in force.")
+
+    out.show({"holds": found}, show)
+
+
+def _on(view: dict[str, Any]) -> str:
+    """What a hold is on, for people."""
+    later = view["not_there_yet"]
+    return f"{Held(**view['held'])}" + ("" if later is None else f" ({not_there_words(later)}: not in the log yet)")

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
 
 import typer
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine, select
 
 from audit.checkpoint import VerifierKey
-from audit.database import make_engine
+from audit.database import make_engine, make_owner
 from audit.epochs import EpochKeys
 from audit.errors import ArchiveRefused
-from audit.holds import EntriesHold, Held, in_force, too_late
+from audit.history import TREE_SIZE
+from audit.holds import EntriesHold, Held, beyond, in_force, too_late
 from audit.log import Log
 from audit.reader import Reader
 from audit.retention import Partition, Retention, months_before, survey
@@ -56,14 +57,20 @@ def reading(settings: Settings, work: Callable[[Reader], Result]) -> Result:
 
 
 @asynccontextmanager
-async def opened(settings: Settings) -> AsyncIterator[tuple[Engine, Log, list[VerifierKey]]]:
+async def opened(
+    settings: Settings, engine_of: Callable[[str], Engine] = make_engine
+) -> AsyncIterator[tuple[Engine, Log, list[VerifierKey]]]:
     """The log, for writing, with the gateway's own keys; nothing is made that is not there, and no key signs that the
-    log says is revoked."""
+    log says is revoked.
+
+    Args:
+        engine_of: makes the engine of the database's URL; ``make_owner`` for what drops entries.
+    """
     if not key_services.has_wrapper(settings):
         where = settings.master_key_file
         raise Stop(f"{where}: there is no master key", f"Set HANDRAIL_HOME to the gateway's own, or give {VARIABLE}.")
     root = key_stores.open_root(settings)
-    engine = make_engine(settings.database_url)
+    engine = engine_of(settings.database_url)
     try:
         must_hold_a_log(engine)
         store = key_stores.open_store(settings, root, lambda: engine, key_stores.recorded(engine))
@@ -90,7 +97,7 @@ async def appended(settings: Settings, item: Append) -> list[int]:
 async def opened_retention(settings: Settings) -> AsyncIterator[Retention]:
     """The retention of the configured log, with its archive."""
     store = must_archive(settings) if settings.archive.bucket else None
-    async with opened(settings) as (engine, log, keys):
+    async with opened(settings, make_owner) as (engine, log, keys):
         months, lock = settings.log.retention_months, settings.archive.lock_months
         yield Retention(engine, log, keys, months, store, lock, time.time)
 
@@ -111,10 +118,10 @@ def cut_of(settings: Settings) -> str:
     return months_before(time.time(), settings.log.retention_months)
 
 
-def surveyed(reader: Reader, cut: str) -> tuple[list[Partition], list[EntriesHold]]:
-    """Every whole partition, and the holds in force."""
+def surveyed(reader: Reader, cut: str) -> tuple[list[Partition], list[dict[str, Any]]]:
+    """Every whole partition, and the holds in force as JSON."""
     with reader.connect() as connection:
-        return list(survey(connection, cut)), in_force(connection)
+        return list(survey(connection, cut)), _views(connection)
 
 
 def holds_of(reader: Reader) -> list[EntriesHold]:
@@ -123,12 +130,40 @@ def holds_of(reader: Reader) -> list[EntriesHold]:
         return in_force(connection)
 
 
+def hold_views(reader: Reader) -> list[dict[str, Any]]:
+    """The holds in force as JSON."""
+    with reader.connect() as connection:
+        return _views(connection)
+
+
 def dropped_before(reader: Reader, held: Held, index: int) -> list[tuple[int, int]]:
     """Stretches for which a hold that was set at ``index`` is too late."""
     with reader.connect() as connection:
         return too_late(connection, held, index)
 
 
-def hold_view(one: EntriesHold) -> dict[str, Any]:
-    """A hold as JSON."""
-    return {"hold": one.hold_id, "case": one.case, "held": one.held.facts(), "since": one.time, "index": one.index}
+def not_there_yet(held: Held, size: int) -> dict[str, int | None] | None:
+    """Which places of a hold a log of ``size`` entries does not have, as JSON."""
+    found = beyond(held, size)
+    return None if found is None else {"first": found[0], "last": found[1]}
+
+
+def not_there_words(places: dict[str, int | None]) -> str:
+    """The same for people."""
+    first, last = places["first"], places["last"]
+    return f"from entry {first} on" if last is None else f"entries {first} to {last}"
+
+
+def _views(connection: Connection) -> list[dict[str, Any]]:
+    size = connection.execute(select(TREE_SIZE)).scalar() or 0
+    return [
+        {
+            "hold": one.hold_id,
+            "case": one.case,
+            "held": one.held.facts(),
+            "since": one.time,
+            "index": one.index,
+            "not_there_yet": not_there_yet(one.held, size),
+        }
+        for one in in_force(connection)
+    ]

@@ -3,15 +3,17 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO, Final
+from typing import Annotated, Any, BinaryIO, Final, TypeVar
 
 import typer
 
 from gateway.cli.exits import Code, Exit, Stop
 from gateway.files import sync_directory, write, writing
+
+Result = TypeVar("Result")
 
 _TAIL_BYTES: Final = 1 << 20
 
@@ -134,6 +136,13 @@ class Unfinished:
             self.size = place + end
             stream.truncate(self.size)
         return tail[:end].rstrip(b"\n").rpartition(b"\n")[2]
+
+    def cut(self, look: Callable[[BinaryIO], tuple[int, Result]]) -> Result:
+        """Keep as many bytes as ``look``, which reads what is there, says; returns what else it says."""
+        with _file_errors(self.file), self._partial.open("r+b") as stream:
+            self.size, found = look(stream)
+            stream.truncate(self.size)
+        return found
 
     def empty(self) -> None:
         """Drop everything."""

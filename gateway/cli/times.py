@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from gateway.cli.exits import Stop
+from gateway.times import format_time
 
 _AGO: Final = re.compile(r"([1-9][0-9]{0,5})([smhd])")
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -39,3 +40,8 @@ def moment(text: str, option: str, now: float) -> int:
     except ValueError:
         raise Stop(f"{option} {text}: not a time", "Write 7d, 12h, 30m, 2026-01-31 or 2026-01-31T12:00:00Z.") from None
     return int((parsed if parsed.tzinfo is not None else parsed.replace(tzinfo=UTC)).timestamp())
+
+
+def wire_time(text: str | None, option: str, now: float) -> str | None:
+    """The same as the API takes it; ``None`` where the option was not given. Raises :class:`Stop` likewise."""
+    return None if text is None else format_time(moment(text, option, now))

@@ -19,7 +19,7 @@ from handrail.strict import parse
 
 from gateway.cli.command import command, noun
 from gateway.cli.exits import Exit, Stop, unreadable
-from gateway.cli.log import Needed, Witness, quorum
+from gateway.cli.log_notes import Needed, Witness, quorum
 from gateway.cli.options import PostQuantum, both_required
 from gateway.cli.output import Output
 from gateway.rendering import moment

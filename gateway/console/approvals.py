@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from starlette.responses import Response
@@ -18,6 +17,7 @@ from gateway.model import Answer, ApprovalStatus
 from gateway.permissions import Permission, permits
 from gateway.reasons import TEXTS, Reason
 from gateway.rendering import Argument, Rendering, left_out, moment, progress, render
+from gateway.times import parse_time
 from gateway.web.bodies import after_id, one_of, query, segment
 from gateway.web.errors import ERRORS, report
 from gateway.web.routing import JsonResponse
@@ -282,7 +282,7 @@ def _given(answer: Mapping[str, Any]) -> Markup:
 async def own_keys(visit: Visit) -> list[SecurityKey]:
     """The visitor's security keys that a browser can use at this site."""
     party = visit.gateway.approvals.party
-    enrolled = await visit.gateway.directory.security_keys(visit.principal.tenant, visit.principal.id)
+    enrolled = await visit.gateway.directory.security_keys(visit.principal.tenant, visit.principal.pseudonym)
     return [key for key in enrolled if party is not None and key.rp_id == party.id]
 
 
@@ -357,10 +357,9 @@ def _expiry(view: Mapping[str, Any], now: float) -> Markup:
     return element("p", _when("It expires", view["expires_at"], now), class_="quiet")
 
 
-def _when(verb: str, seconds: float, now: float) -> Content:
+def _when(verb: str, when: str, now: float) -> Content:
     """How long from now, in words, and the exact time."""
-    machine = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return (f"{verb} {_distance(seconds - now)} (", element("time", moment(seconds), datetime=machine), ")")
+    return (f"{verb} {_distance(parse_time(when) - now)} (", element("time", moment(when), datetime=when), ")")
 
 
 def _distance(seconds: float) -> str:

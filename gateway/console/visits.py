@@ -131,7 +131,7 @@ async def visitor(request: Request, gateway: Gateway, origin: Origin) -> tuple[S
         gateway.freezing.now.check_acts(person)
     except Refused:
         return None
-    if (person.tenant, person.id) != (session.tenant, session.principal_id):
+    if (person.tenant, person.pseudonym) != (session.tenant, session.pseudonym):
         return None
     return session, person
 

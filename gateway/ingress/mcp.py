@@ -330,7 +330,7 @@ def _context_id(ctx: ServerRequestContext[Any], caller: Principal) -> str:
     session = ctx.request.headers.get(_SESSION_HEADER) if isinstance(ctx.request, Request) else None
     if session is None or ctx.protocol_version not in HANDSHAKE_PROTOCOL_VERSIONS:
         return f"mcp-{secrets.token_hex(16)}"
-    owner = canonical([caller.tenant, caller.id, session])
+    owner = canonical([caller.tenant, caller.pseudonym, session])
     return f"mcp-{hashlib.sha256(owner).hexdigest()[:32]}"
 
 

@@ -12,7 +12,6 @@ spell out, a denial by no rule at all, every fault of an engine.
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import structlog
@@ -22,6 +21,7 @@ from gateway.forward_clock import ForwardClock
 from gateway.model import DEFAULT_TENANT, Decision, DecisionReason, Effect
 from gateway.ports import PolicyEngine
 from gateway.reasons import TEXTS, Reason
+from gateway.times import format_time
 from gateway.two_person import Proposal
 
 STALE_SECONDS: Final = 15.0
@@ -59,7 +59,12 @@ class Observation:
 
     def document(self) -> dict[str, Any]:
         """As JSON."""
-        return {"hand": self.hand, "proposal": self.proposal, "since": self.since, "until": self.until}
+        return {
+            "hand": self.hand,
+            "proposal": self.proposal,
+            "since": format_time(self.since),
+            "until": format_time(self.until),
+        }
 
 
 class Observations:
@@ -243,6 +248,5 @@ def _observation(proposal: Proposal) -> Observation:
 
 
 def _shown(one: Observation) -> dict[str, str]:
-    until = datetime.fromtimestamp(one.until, UTC).isoformat(timespec="seconds")
-    shown = {"hand": one.hand, "until": until, "proposal": one.proposal}
+    shown = {"hand": one.hand, "until": format_time(one.until), "proposal": one.proposal}
     return shown if one.tenant == DEFAULT_TENANT else {"tenant": one.tenant, **shown}

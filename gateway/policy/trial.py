@@ -8,7 +8,6 @@ else the active bundle decides as ever, and a shadow may look on.
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import structlog
@@ -21,6 +20,7 @@ from gateway.policy.comparison import Comparison
 from gateway.policy.observe import Observations, Severity, loosen_all
 from gateway.policy.shadow import Shadowing
 from gateway.ports import PolicyEngine
+from gateway.times import format_time
 
 STALE_SECONDS: Final = 15.0
 """Without news from the database for so long, a canary counts as one that stopped itself."""
@@ -237,5 +237,4 @@ class TrialEngine:
 
 
 def _shown(one: Canary) -> dict[str, Any]:
-    until = datetime.fromtimestamp(one.until, UTC).isoformat(timespec="seconds")
-    return {"digest": one.digest, "percent": one.percent, "until": until, "proposal": one.id}
+    return {"digest": one.digest, "percent": one.percent, "until": format_time(one.until), "proposal": one.id}

@@ -7,7 +7,7 @@ Every method raises ``gateway.errors.HandrailError`` and nothing else.
 from gateway.ports.freezes import Freezes, FreezeStore, Journal
 from gateway.ports.hands import Courier, HandFailure, Hands, Peer
 from gateway.ports.keys import Credentials, Purpose, Signer, Typ
-from gateway.ports.log import Append, AuditLog, Guard, Payloads, Unless, Write
+from gateway.ports.log import Append, AuditLog, Guard, Naming, Payloads, Unless, Write
 from gateway.ports.past import FREEZES, Contexts, Logged, LoggedStep, Others, Past, Topic, TopicKind
 from gateway.ports.policy import PolicyEngine
 from gateway.ports.stored import ApprovalAnswer, ApprovalRow, StoredPlan, StoredStep
@@ -31,6 +31,7 @@ __all__ = [
     "Journal",
     "Logged",
     "LoggedStep",
+    "Naming",
     "Others",
     "Past",
     "Payloads",

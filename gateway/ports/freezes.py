@@ -49,9 +49,6 @@ class FreezeStore(Protocol):
     async def knows_context(self, tenant: str, context_id: str) -> bool:
         """Whether the context was used."""
 
-    async def names(self, tenant: str, pseudonyms: Sequence[str]) -> Mapping[str, str]:
-        """Pseudonym -> id."""
-
 
 class Journal(Protocol):
     """What this gateway's home remembers of freezes; see ``gateway.freeze_journal``."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from sqlalchemy import Connection, Executable, Insert
 
@@ -34,6 +34,23 @@ class Guard:
 
 
 @dataclass(frozen=True, slots=True)
+class Naming:
+    """A name that is somebody's alone, wrapped with a data key of its own (:mod:`audit.names`).
+
+    Attributes:
+        key_id: of that data key, from ``commitments.new_name_key``; the row of whoever is named refers to it.
+        subject: ``commitments.name_subject``.
+        on_taken: called where the name is somebody's already, also by an append of the same commit: raises why the
+            append is refused.
+    """
+
+    tenant: str
+    subject: str
+    key_id: str
+    on_taken: Callable[[], NoReturn]
+
+
+@dataclass(frozen=True, slots=True)
 class Unless:
     """A query that must find nothing, or the whole append is refused with ``errors.Overtaken``.
 
@@ -55,6 +72,7 @@ class Append:
             Where they wrote more by the time of the commit, the append is refused with ``errors.Outdated``: exactly,
             because whoever commits holds the head's lock.
         unless: what must not have come in between since this was decided.
+        namings: names that are given with it.
         finalise: called in the writer with the entries' log indices, before the commit; returns more rows (a receipt
             that names its index). It may be called again with other indices, so it must be quick and pure, and it must
             not touch the database.
@@ -66,6 +84,7 @@ class Append:
     finalise: Callable[[Sequence[int]], Sequence[Write]] | None = None
     rests_on: Mapping[Topic, int] = field(default_factory=dict)
     unless: Sequence[Unless] = ()
+    namings: Sequence[Naming] = ()
 
 
 class AuditLog(Protocol):
@@ -83,7 +102,7 @@ class AuditLog(Protocol):
         Raises:
             Unavailable: ``log.unavailable`` within two seconds where the log cannot be written. An append that timed
                 out before its commit began is dropped, never written later.
-            Refused: what a guard's ``on_conflict`` raised.
+            Refused: what a guard's ``on_conflict``, or a naming's ``on_taken``, raised.
             Overtaken: one of ``unless`` found something.
         """
 

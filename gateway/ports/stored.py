@@ -11,7 +11,8 @@ from gateway.model import Answer, ApprovalRequest, ApprovalStatus, Attestation
 class ApprovalAnswer:
     """One person's answer, as stored."""
 
-    approver_id: str
+    approver: str
+    """Pseudonym."""
     answer: Answer
     attested_by: Attestation
     commitment: str
@@ -24,6 +25,7 @@ class ApprovalRow:
     """An approval request as stored.
 
     Attributes:
+        principal, caller: pseudonyms of whom the plan acts for, and of who sent it.
         asked: how often it was put to people by now; ``policy_digest`` and ``evaluation`` are of the newest asking.
         evaluation: commitment of the evaluation that asked.
         answers: to the newest asking.
@@ -35,8 +37,8 @@ class ApprovalRow:
     tenant: str
     plan_id: str
     step_id: str
-    principal_id: str
-    caller_id: str
+    principal: str
+    caller: str
     hand: str
     status: ApprovalStatus
     policy_digest: str
@@ -70,19 +72,21 @@ class StoredStep:
 
 @dataclass(frozen=True, slots=True)
 class StoredPlan:
-    """A plan's row, its steps in order and its approval requests."""
+    """A plan's row, its steps in order and its approval requests.
+
+    Attributes:
+        principal, caller: pseudonyms, the same that the log names.
+    """
 
     plan_id: str
     tenant: str
     context_id: str
-    principal_id: str
-    caller_id: str
+    principal: str
+    caller: str
     issuer: str
     kid: str
     commitment: str
     received_at: float
     log_index: int
-    people: tuple[str, str]
-    """Pseudonyms of principal and caller, as the log has them."""
     steps: tuple[StoredStep, ...]
     approvals: tuple[ApprovalRow, ...]

@@ -1,6 +1,6 @@
 """The stores: of principals and issuers, and of plans, steps and approvals."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -20,10 +20,16 @@ class Directory(Protocol):
     async def principal(self, tenant: str, principal_id: str) -> Principal:
         """Raises ``request.not_found``."""
 
+    async def person(self, tenant: str, pseudonym: str) -> Principal:
+        """The same by pseudonym. Raises ``request.not_found``."""
+
+    async def names(self, tenant: str, pseudonyms: Iterable[str]) -> Mapping[str, str]:
+        """Pseudonym -> id, also of who is revoked; without those that are nobody's (any more)."""
+
     async def issuer(self, issuer_id: str, tenant: str) -> Issuer:
         """Raises ``verify.unknown_issuer``."""
 
-    async def security_keys(self, tenant: str, principal_id: str) -> Sequence[SecurityKey]:
+    async def security_keys(self, tenant: str, pseudonym: str) -> Sequence[SecurityKey]:
         """The principal's security keys that are not revoked; none where the principal is. Read anew each time."""
 
     async def used(self, tenant: str, key: SecurityKey, sign_count: int) -> Write:
@@ -128,7 +134,7 @@ class PlanStore(Protocol):
         """
 
     async def open_approvals(self, tenant: str, caller: str) -> int:
-        """How many approval requests of plans that ``caller`` sent are open. An index answers it."""
+        """How many approval requests of plans that ``caller`` (a pseudonym) sent are open. An index answers it."""
 
     async def expired_approvals(self, now: float, limit: int) -> Sequence[tuple[str, str]]:
         """``(plan_id, approval_id)`` of open requests past their time."""

@@ -136,10 +136,11 @@ def _witnessed(scene: Scene) -> Verdict:
     return good(f"{needed} of {len(quorum.keys)} witnesses cosigned in the last {max(age, 0):,.0f} seconds")
 
 
+BACKUP_RECENT: Final = Check("backup-recent", Severity.HIGH, partial(_recent, name="backup-made"))
 CHECKS: Final = (
     Check("database-role", Severity.HIGH, _role),
     Check("log-append-only", Severity.HIGH, _append_only),
     Check("witnesses-quorum", Severity.MEDIUM, _witnessed),
     Check("log-verified", Severity.MEDIUM, _verified),
-    Check("backup-recent", Severity.HIGH, partial(_recent, name="backup-made")),
+    BACKUP_RECENT,
 )

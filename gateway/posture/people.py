@@ -41,13 +41,13 @@ def _two_person(scene: Scene) -> Verdict:
         remedy = 'Set [policy] source = "signed".'
         return bad("whoever can write to the bundle's directory changes policy alone", remedy)
     proposers = {
-        (tenant, row["principal_id"])
+        (tenant, row["pseudonym"])
         for tenant, people in scene.people.items()
         for row in people
         if _may(row, Permission.POLICY_PROPOSE)
     }
     activators = {
-        (tenant, row["principal_id"])
+        (tenant, row["pseudonym"])
         for tenant, people in scene.people.items()
         for row in people
         if _may(row, Permission.POLICY_ACTIVATE)
@@ -68,7 +68,7 @@ def _approvers(scene: Scene) -> Verdict:
             row["pseudonym"]
             for tenant, row in approvers
             if row["approval_jwk"] is None
-            and not scene.directory.security_key_rows(connection, tenant, row["principal_id"])
+            and not scene.directory.security_key_rows(connection, tenant, row["pseudonym"])
         ]
     if without:
         return bad(f"approvers without a key of their own: {_some(without)}", "handrail principals enrol ID")

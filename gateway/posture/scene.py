@@ -10,7 +10,9 @@ from typing import Any
 from sqlalchemy import Connection, Engine, make_url, select
 
 from audit.database import make_engine
+from audit.epochs import EpochKeys
 from audit.errors import LogUnavailable
+from audit.names import Names
 from audit.reader import Reader
 from gateway import key_stores
 from gateway.errors import Unavailable
@@ -97,7 +99,8 @@ class Scene:
     @cached_property
     def directory(self) -> DirectoryReads:
         """How rows of the directory are believed."""
-        return DirectoryReads(RowMacs(self.root.derive("directory rows")))
+        epochs = EpochKeys(self.settings.epochs_directory, self.root.derive("epoch"))
+        return DirectoryReads(RowMacs(self.root.derive("directory rows")), Names(self.engine, epochs))
 
     @cached_property
     def bundle(self) -> Bundle | None:

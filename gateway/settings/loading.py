@@ -2,6 +2,7 @@
 
 import os
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -137,10 +138,16 @@ def load(path: Path | None = None) -> Settings:
     try:
         return Settings(**values)
     except ValidationError as exc:
-        problems = "; ".join(
-            f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}" for problem in exc.errors()
-        )
+        problems = "; ".join(map(_said, exc.errors()))
         raise SettingsError(f"{chosen or 'environment'}: {problems}") from None
+
+
+def _said(problem: Mapping[str, Any]) -> str:
+    """Where a setting is wrong, and why. What our own checks say is said without pydantic's words before it."""
+    place = ".".join(str(part) for part in problem["loc"])
+    own = problem.get("ctx", {}).get("error")
+    message = str(own) if problem["type"] == "value_error" and own is not None else problem["msg"]
+    return f"{place}: {message}" if place else message
 
 
 def _from_environment() -> Path | None:

@@ -34,6 +34,16 @@ class ServerSettings(Section):
         le=1_000_000,
         description="Approval requests that one principal's plans may have open; beyond it 429 limit.approvals.",
     )
+    log_reads_per_second: int = Field(
+        200,
+        ge=1,
+        le=1_000_000,
+        description="Checkpoints, tiles and entry bundles that one address or auditor may read steadily; beyond it 429 "
+        "limit.reads.",
+    )
+    log_reads_burst: int = Field(
+        2000, ge=1, le=1_000_000, description="The same at once, after a silence: what a walk over a log begins with."
+    )
 
 
 class PlanSettings(Section):

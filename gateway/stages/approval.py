@@ -113,11 +113,11 @@ def check_approver(row: ApprovalRow, approver: Principal, now: float) -> None:
         raise Refused(_ENDED.get(row.status, Reason.APPROVAL_CLOSED), **_end(row))
     if now >= row.request.expires_at:
         raise Refused(Reason.APPROVAL_EXPIRED)
-    if approver.id in {row.principal_id, row.caller_id}:
+    if approver.pseudonym in {row.principal, row.caller}:
         raise Refused(Reason.APPROVAL_SELF)
     if not may_answer(row, approver):
         raise Refused(Reason.APPROVAL_ROLE, role=row.request.approver_role)
-    if any(answer.approver_id == approver.id for answer in row.answers):
+    if any(answer.approver == approver.pseudonym for answer in row.answers):
         approved = sum(answer.answer is Answer.APPROVE for answer in row.answers)
         raise Refused(
             Reason.APPROVAL_CLOSED,
@@ -246,7 +246,7 @@ def check_proof(
         assertion = Assertion.from_document(proof)
         webauthn.verify_assertion(assertion, _own_key(assertion, keys), origin=None)
         claims = _members(parse(assertion.payload))
-        if _match(claims, row, answer.approver_id, binding, audience) is not Answer.APPROVE:
+        if _match(claims, row, approver.id, binding, audience) is not Answer.APPROVE:
             raise Refused(Reason.APPROVAL_MISMATCH, "answer")
         return
     if answer.attested_by is Attestation.GATEWAY and row.request.enrolled_key:
@@ -255,7 +255,7 @@ def check_proof(
     if answer.attested_by is Attestation.GATEWAY:
         published = {key["kid"]: key for key in signer.jwks()["keys"] if key["purpose"] == Purpose.APPROVAL}
         key_for = published.__getitem__
-    if _match(_claims(proof, jws, key_for), row, answer.approver_id, binding, audience) is not Answer.APPROVE:
+    if _match(_claims(proof, jws, key_for), row, approver.id, binding, audience) is not Answer.APPROVE:
         raise Refused(Reason.APPROVAL_MISMATCH, "answer")
 
 

@@ -102,7 +102,8 @@ async def _people(plan: PlanState, directory: Directory, now: float) -> list[Pri
     the = plan.plan
     try:
         key = (await directory.issuer(the.issuer.id, the.tenant)).keys.get(the.kid)
-        people = [await directory.principal(the.tenant, name) for name in {the.principal.id, the.caller.id}]
+        names = {the.principal.pseudonym, the.caller.pseudonym}
+        people = [await directory.person(the.tenant, name) for name in names]
     except Refused:
         return []
     return people if key is not None and _stands(key, plan.log_index, now) else []

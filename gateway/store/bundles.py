@@ -5,16 +5,22 @@ every reading. The newest activation counts only if the log knows of no later on
 back decides nothing, and one that SQL took away leaves the gateways on what they had.
 """
 
+import hmac
 import json
+import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, NoReturn
 
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import Connection, Engine, insert, select
 
+from audit.epochs import NONCE_BYTES
 from audit.history import facts_of
+from gateway.canonical import b64url_decode, b64url_encode
 from gateway.entries import EntryType
 from gateway.errors import HandrailError, Refused
 from gateway.model import DEFAULT_TENANT
@@ -27,6 +33,7 @@ from gateway.reasons import Reason
 from gateway.store.reading import Result, reading
 from gateway.store.row_macs import RowChanged, RowMacs, sound
 from gateway.store.tables import policy_activations, policy_bundles
+from gateway.times import format_time
 
 _INSERT_BUNDLE: Final = insert(policy_bundles)
 _INSERT_ACTIVATION: Final = insert(policy_activations)
@@ -62,6 +69,7 @@ class SqlBundles:
         """
         self._engine = engine
         self._macs = RowMacs(mac_key)
+        self._cipher = AESGCM(hmac.digest(mac_key, b"signed bundles", "sha256"))
         self._lock = threading.Lock()
         self._read_to = -1
         self._newest: tuple[int, str] = (0, "")
@@ -74,7 +82,7 @@ class SqlBundles:
         row = {
             "digest": kept.bundle.digest,
             "git_commit": kept.commit,
-            "signed": kept.token,
+            "signed": self._sealed(kept.bundle.digest, kept.token),
             "jwk": json.dumps(dict(bundle.jwk), sort_keys=True),
             "added_by": bundle.added_by,
             "added_at": bundle.added_at,
@@ -112,7 +120,7 @@ class SqlBundles:
         try:
             self._macs.verify_row(policy_bundles, row)
             jwk = json.loads(row["jwk"])
-            kept = signed.verify(row["signed"].encode("ascii"), lambda _kid: jwk)
+            kept = signed.verify(self._opened(row), lambda _kid: jwk)
             if kept.bundle.digest != digest:
                 raise RowChanged(policy_bundles, row)
         except BundleError:
@@ -120,6 +128,18 @@ class SqlBundles:
         except HandrailError as error:
             raise BundleError([Problem("", 0, 0, f"the stored bundle is refused: {error.detail}")], digest) from None
         return StoredBundle(kept, jwk, row["added_by"], row["added_at"])
+
+    def _sealed(self, digest: str, token: str) -> str:
+        """A signed file says who signed it, and a row names nobody in clear."""
+        nonce = os.urandom(NONCE_BYTES)
+        return b64url_encode(nonce + self._cipher.encrypt(nonce, token.encode("ascii"), digest.encode("ascii")))
+
+    def _opened(self, row: Mapping[str, Any]) -> bytes:
+        raw = b64url_decode(row["signed"])
+        try:
+            return self._cipher.decrypt(raw[:NONCE_BYTES], raw[NONCE_BYTES:], row["digest"].encode("ascii"))
+        except (InvalidTag, ValueError):
+            raise RowChanged(policy_bundles, row) from None
 
     async def list(self) -> Sequence[Mapping[str, Any]]:
         """``{digest, commit, added_by, added_at}`` of the newest bundles, newest first, without their files."""
@@ -132,7 +152,7 @@ class SqlBundles:
                     "digest": row["digest"],
                     "commit": row["git_commit"],
                     "added_by": row["added_by"],
-                    "added_at": row["added_at"],
+                    "added_at": format_time(row["added_at"]),
                 }
                 for row in rows
             ]

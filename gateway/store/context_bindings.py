@@ -35,12 +35,12 @@ class ContextBindings:
             row = {
                 "tenant": the.tenant,
                 "context_id": the.context_id,
-                "principal_id": the.principal.id,
+                "principal": the.principal.pseudonym,
                 "bound_at": the.received_at,
             }
-            same = _SameContext(the.tenant, the.context_id, the.principal.id, first=plan.first_of_context)
+            same = _SameContext(the.tenant, the.context_id, the.principal.pseudonym, first=plan.first_of_context)
             return Guard(_INSERT, row, same)
-        if known != the.principal.id:
+        if known != the.principal.pseudonym:
             raise Refused(Reason.VERIFY_CONTEXT)
         if plan.first_of_context:
             raise Mistaken
@@ -50,7 +50,7 @@ class ContextBindings:
         """Keep the binding of the plan's context in mind, now that it is on record."""
         if len(self._principals) >= REMEMBERED_MAX:
             self._principals.clear()
-        self._principals[plan.plan.tenant, plan.plan.context_id] = plan.plan.principal.id
+        self._principals[plan.plan.tenant, plan.plan.context_id] = plan.plan.principal.pseudonym
 
     def remembers(self, plan: PlanState) -> bool:
         """Whether the plan's context is in mind."""
@@ -60,21 +60,21 @@ class ContextBindings:
 class _SameContext:
     """A context that exists already is fine if it is this principal's, and the plan was judged with that in mind."""
 
-    __slots__ = ("_context_id", "_first", "_principal_id", "_tenant")
+    __slots__ = ("_context_id", "_first", "_principal", "_tenant")
 
-    def __init__(self, tenant: str, context_id: str, principal_id: str, *, first: bool) -> None:
+    def __init__(self, tenant: str, context_id: str, principal: str, *, first: bool) -> None:
         self._tenant = tenant
         self._context_id = context_id
-        self._principal_id = principal_id
+        self._principal = principal
         self._first = first
 
     def __call__(self, connection: Connection) -> None:
         owner = connection.execute(
-            select(contexts.c.principal_id).where(
+            select(contexts.c.principal).where(
                 contexts.c.tenant == self._tenant, contexts.c.context_id == self._context_id
             )
         ).scalar_one_or_none()
-        if owner != self._principal_id:
+        if owner != self._principal:
             raise Refused(Reason.VERIFY_CONTEXT)
         if self._first:
             raise Mistaken

@@ -5,15 +5,17 @@ process bites at once. Changes are in ``directory_principals`` and ``directory_i
 ``directory_reads``. A row that is not as the gateway left it is answered as if there were none, and logged.
 """
 
+import asyncio
 import hashlib
 import hmac
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from sqlalchemy import Connection, Engine
 
-from gateway.errors import Refused
+from audit.names import Names
+from gateway.errors import Absent, Refused
 from gateway.model import Issuer, Principal
 from gateway.ports import AuditLog
 from gateway.reasons import Reason
@@ -21,6 +23,7 @@ from gateway.store import directory_rows as rows
 from gateway.store.directory_cache import Key, Lookups, Unknown, Value
 from gateway.store.directory_issuers import IssuerAdmin
 from gateway.store.directory_links import Identity, LinkAdmin
+from gateway.store.directory_names import NameAdmin
 from gateway.store.directory_principals import PrincipalAdmin
 from gateway.store.directory_rows import ApiKey, Linked, Name, NewPrincipal
 from gateway.store.directory_security_keys import SecurityKeyAdmin
@@ -34,21 +37,25 @@ _NO_DIGEST: Final = "0" * 64
 """Compared with where there is no key, so that an unknown key takes no other way than a wrong secret."""
 
 
-class SqlDirectory(PrincipalAdmin, IssuerAdmin, SecurityKeyAdmin, LinkAdmin):
+class SqlDirectory(PrincipalAdmin, NameAdmin, IssuerAdmin, SecurityKeyAdmin, LinkAdmin):
     """Implements ``gateway.ports.Directory`` over the database, and the operations on it. Belongs to one event loop."""
 
-    def __init__(self, engine: Engine, log: AuditLog, mac_key: bytes, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, engine: Engine, log: AuditLog, mac_key: bytes, names: Names, clock: Callable[[], float] = time.time
+    ) -> None:
         """Use ``engine`` for reads and ``log`` for changes.
 
         Args:
             mac_key: 32 bytes from outside the database. Whoever can write there and has no key can make nobody an
                 administrator, and register no issuer.
         """
-        super().__init__(engine, log, RowMacs(mac_key), clock)
+        super().__init__(engine, log, RowMacs(mac_key), names, clock)
         self._api_keys: Lookups[str, ApiKey] = self._lookups(self._reads.keys)
         self._links: Lookups[str, Linked] = self._lookups(self._reads.links)
         self._links_by_id: Lookups[str, Linked] = self._lookups(self._reads.links_by_id)
         self._principals: Lookups[Name, Principal] = self._lookups(self._reads.principals)
+        self._people: Lookups[Name, Principal] = self._lookups(self._reads.people)
+        self._names: Lookups[Name, str] = self._lookups(self._reads.names)
         self._issuers: Lookups[Name, Issuer] = self._lookups(self._reads.issuers)
 
     async def authenticate(self, token: str, now: float) -> Principal:
@@ -107,8 +114,21 @@ class SqlDirectory(PrincipalAdmin, IssuerAdmin, SecurityKeyAdmin, LinkAdmin):
         """A principal that is not revoked. Raises ``request.not_found``."""
         found = await self._principals.get((tenant, principal_id))
         if found is None:
+            raise Absent("principal", principal_id)
+        return found
+
+    async def person(self, tenant: str, pseudonym: str) -> Principal:
+        """The same by pseudonym, as rows and entries name people. Raises ``request.not_found``."""
+        found = await self._people.get((tenant, pseudonym))
+        if found is None:
             raise Refused(Reason.REQUEST_NOT_FOUND, "no such principal")
         return found
+
+    async def names(self, tenant: str, pseudonyms: Iterable[str]) -> Mapping[str, str]:
+        """Pseudonym -> id, also of who is revoked; without those that are nobody's (any more). Found together."""
+        wanted = sorted(set(pseudonyms))
+        found = await asyncio.gather(*(self._names.get((tenant, one)) for one in wanted))
+        return {one: name for one, name in zip(wanted, found, strict=True) if name is not None}
 
     async def issuer(self, issuer_id: str, tenant: str) -> Issuer:
         """An issuer that is not revoked, with all its keys; whether one may sign is for whoever verifies.
@@ -123,7 +143,8 @@ class SqlDirectory(PrincipalAdmin, IssuerAdmin, SecurityKeyAdmin, LinkAdmin):
 
     def forget(self) -> None:
         """Believe nothing that was read until now."""
-        for lookups in (self._api_keys, self._links, self._links_by_id, self._principals, self._issuers):
+        by_people = (self._principals, self._people, self._names, self._issuers)
+        for lookups in (self._api_keys, self._links, self._links_by_id, *by_people):
             lookups.forget()
 
     def _lookups(self, read: Callable[[Connection, Sequence[Key]], Mapping[Key, Value]]) -> Lookups[Key, Value]:

@@ -1,32 +1,46 @@
 """What every change of the directory shares: reads in threads, one append, and what must not be shared."""
 
+import json
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NoReturn
 
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, Engine, bindparam, exists, literal, select
 
+from audit.names import Names
 from gateway.canonical import canonical
 from gateway.commitments import Committed, commit, subject_key
+from gateway.entries import EntryDraft, EntryType
 from gateway.errors import Refused
 from gateway.ports import Append, AuditLog
 from gateway.reasons import Conflict, Reason, because
-from gateway.store.directory_reads import DirectoryReads
+from gateway.store import directory_rows as rows
+from gateway.store.directory_reads import DirectoryReads, Found
 from gateway.store.reading import Result, blocking_read, reading
 from gateway.store.row_macs import RowMacs
+from gateway.store.tables import principals
 
 _CONTEXT: Final = "@directory"
 """Stands for the context in the data subject of a record of the directory itself."""
+CHANGED: Final = select(literal(1)).where(
+    ~exists().where(
+        principals.c.pseudonym == bindparam("named"),
+        principals.c.mac == bindparam("old_mac"),
+    )
+)
+"""Finds something where a principal's row is not as it was read: changed, revoked or erased."""
 
 
 class Changes:
     """Base of the operations. Belongs to one event loop."""
 
-    def __init__(self, engine: Engine, log: AuditLog, macs: RowMacs, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, engine: Engine, log: AuditLog, macs: RowMacs, names: Names, clock: Callable[[], float] = time.time
+    ) -> None:
         self._engine = engine
         self._log = log
         self._macs = macs
-        self._reads = DirectoryReads(macs)
+        self._reads = DirectoryReads(macs, names)
         self._clock = clock
 
     def forget(self) -> None:
@@ -57,6 +71,33 @@ def committed(document: Mapping[str, Any], tenant: str, subject: str) -> Committ
     return commit(canonical(document), subject_key(tenant, subject, _CONTEXT))
 
 
-def conflict(_connection: Connection) -> NoReturn:
-    """The ``on_conflict`` of every guard here."""
+def conflict(_connection: Connection | None = None) -> NoReturn:
+    """The ``on_conflict`` of every guard here, and the ``on_taken`` of every name."""
     raise Refused(Reason.REQUEST_CONFLICT, "the id or key is taken", member="id", **because(Conflict.ID_TAKEN))
+
+
+def principal_entry(row: Found, actor: str, change: str, key: tuple[str, float] | None = None) -> EntryDraft:
+    """What somebody may do stands in clear, for access reviews that replay these; who it is lies under the commitment.
+
+    Args:
+        key: id and end of the API key that it is about.
+    """
+    tenant, principal_id = row["tenant"], row["id"]
+    facts: dict[str, str | int] = {
+        "change": change,
+        "subject": row["pseudonym"],
+        "roles": ",".join(json.loads(row["roles"])),
+    }
+    scope = None if row["hands"] is None else json.loads(row["hands"])
+    facts["hands"] = "*" if scope is None else ",".join(scope)
+    if row["approval_jwk"] is not None:
+        facts["approval_kid"] = rows.public_key(json.loads(row["approval_jwk"]), "/approval_jwk").kid
+    if key is not None:
+        facts |= {"key_id": key[0], "key_expires_at": int(key[1])}
+    return EntryDraft(
+        EntryType.PRINCIPAL_CHANGED,
+        tenant,
+        principal=actor,
+        facts=facts,
+        fields={"principal": committed({"id": principal_id, "hands": scope}, tenant, principal_id)},
+    )

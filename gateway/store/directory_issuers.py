@@ -70,7 +70,7 @@ class IssuerAdmin(Changes):
             expected = f"an id that does not begin with {CONNECTOR_PREFIX}"
             raise Malformed("the gateway's own prefix", pointer="/id", expected=expected)
         key = rows.public_key(public_jwk, "/jwk")
-        named = rows.subjects(speaks_for)
+        named = await self._spoken_for(actor.tenant, rows.subjects(speaks_for))
         await self._refuse_shared(actor.tenant, principals.c.approval_jwk, rows.jwk_text(key))
         known = await self._issuer(actor.tenant, issuer_id)
         now = self._clock()
@@ -104,7 +104,7 @@ class IssuerAdmin(Changes):
             change = "key_added"
         guards.append(Guard(_ADD_ISSUER_KEY, self._macs.seal(issuer_keys, key_row), conflict))
         await self._append(Append([_issuer_entry(row, actor.pseudonym, change, key.kid)], guards=guards))
-        return rows.issuer_view(row, [*held, key_row])
+        return await self._view(row, [*held, key_row])
 
     async def list_issuers(self, actor: Principal) -> list[IssuerView]:
         """Every issuer of the actor's tenant, revoked ones too.
@@ -115,7 +115,7 @@ class IssuerAdmin(Changes):
         """
         require(actor, Permission.ISSUERS_MANAGE)
         found = await self._read(lambda connection: self._reads.issuer_rows(connection, actor.tenant))
-        return [rows.issuer_view(row, keys) for row, keys in found]
+        return await self._views(found)
 
     async def revoke_issuer(self, actor: Principal, issuer_id: str) -> IssuerView:
         """Stop believing an issuer, whatever its keys.
@@ -129,7 +129,7 @@ class IssuerAdmin(Changes):
         gone = self._macs.seal(issuers, {**row, "revoked_at": now})
         values = {"in_tenant": actor.tenant, "named": issuer_id, "at": now, "new_mac": gone["mac"]}
         await self._append(Append([_issuer_entry(row, actor.pseudonym, "revoked")], [Write(_REVOKE_ISSUER, values)]))
-        return rows.issuer_view(gone, held)
+        return await self._view(gone, held)
 
     async def revoke_issuer_key(self, actor: Principal, issuer_id: str, kid: str) -> IssuerView:
         """Stop believing one key of an issuer. Raises ``auth.forbidden``, ``request.not_found``, ``.conflict``."""
@@ -146,9 +146,26 @@ class IssuerAdmin(Changes):
         await self._append(
             Append([_issuer_entry(row, actor.pseudonym, "key_revoked", kid)], [Write(_REVOKE_ISSUER_KEY, values)])
         )
-        return rows.issuer_view(row, [gone if one is key else one for one in held])
+        return await self._view(row, [gone if one is key else one for one in held])
 
     # --- inside -----------------------------------------------------------------------------------------------------
+
+    async def _spoken_for(self, tenant: str, ids: Sequence[str]) -> list[str]:
+        """The pseudonyms of principals, sorted."""
+        wanted = [(tenant, one) for one in ids]
+        found = await self._read(lambda connection: self._reads.principals(connection, wanted))
+        if len(found) != len(ids):
+            expected = "ids of principals that are not revoked"
+            raise Malformed("somebody who is no principal", pointer="/speaks_for", expected=expected)
+        return sorted(person.pseudonym for person in found.values())
+
+    async def _view(self, row: Found, keys: list[Found]) -> IssuerView:
+        return (await self._views([(row, keys)]))[0]
+
+    async def _views(self, found: Sequence[tuple[Found, list[Found]]]) -> list[IssuerView]:
+        wanted = {(row["tenant"], one) for row, _ in found for one in json.loads(row["speaks_for"])}
+        names = await self._read(lambda connection: self._reads.names(connection, wanted)) if wanted else {}
+        return [rows.issuer_view(row, keys, names) for row, keys in found]
 
     async def _issuer(self, tenant: str, issuer_id: str) -> tuple[Found, list[Found]] | None:
         found = await self._read(lambda connection: self._reads.issuer_rows(connection, tenant, issuer_id))

@@ -9,21 +9,23 @@ import json
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, TypedDict
+from typing import Final, NoReturn, TypedDict
 
-from sqlalchemy import Connection, bindparam, exists, insert, literal, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from gateway.canonical import canonical
+from gateway.commitments import link_subject, name_subject, new_name_key
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import Refused
-from gateway.model import Principal, Role
+from gateway.model import Principal
 from gateway.permissions import Permission, require
-from gateway.ports import Append, Guard, Unless, Write
+from gateway.ports import Append, Guard, Naming, Unless, Write
 from gateway.reasons import Conflict, Reason, because
 from gateway.store import directory_rows as rows
-from gateway.store.directory_changes import Changes, committed
-from gateway.store.directory_reads import Found
+from gateway.store.directory_changes import CHANGED, Changes, committed
+from gateway.store.directory_reads import Found, principal
 from gateway.store.tables import identity_links, principals
+from gateway.times import format_time
 
 TOKEN: Final = "token"  # noqa: S105 - a kind of proof
 CLAIMS: Final = "claims"
@@ -40,21 +42,12 @@ _REVOKE: Final = (
 _WIDEN: Final = (
     update(principals)
     .where(
-        principals.c.tenant == bindparam("in_tenant"),
-        principals.c.principal_id == bindparam("named"),
+        principals.c.pseudonym == bindparam("named"),
         principals.c.revoked_at.is_(None),
         principals.c.mac == bindparam("old_mac"),
     )
     .values(roles=bindparam("new_roles"), mac=bindparam("new_mac"))
 )
-_CHANGED: Final = select(literal(1)).where(
-    ~exists().where(
-        principals.c.tenant == bindparam("in_tenant"),
-        principals.c.principal_id == bindparam("named"),
-        principals.c.mac == bindparam("old_mac"),
-    )
-)
-"""Finds something where a principal's row is not as it was read: changed, revoked or erased."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +67,14 @@ class Identity:
 
 
 class LinkView(TypedDict):
-    """A link as the API shows it. Times are seconds since the epoch."""
+    """A link as the API shows it. Source and subject are ``None`` where no key is left that opens them."""
 
     id: str
     kind: str
-    source: str
-    subject: str
-    created_at: float
-    revoked_at: float | None
+    source: str | None
+    subject: str | None
+    created_at: str
+    revoked_at: str | None
 
 
 class LinkAdmin(Changes):
@@ -96,11 +89,12 @@ class LinkAdmin(Changes):
         """
         require(actor, Permission.PRINCIPALS_MANAGE)
         person = await self._linkable(actor.tenant, principal_id)
-        if len(await self._rows(actor.tenant, principal_id)) >= LINKS_MAX:
+        if len(await self._rows(person)) >= LINKS_MAX:
             raise Refused(Reason.REQUEST_CONFLICT, "too many links", limit=LINKS_MAX, **because(Conflict.LINK_TAKEN))
-        row = self._row_of(person.id, person.pseudonym, identity)
+        row = self._row_of(person.pseudonym, identity)
         entry = _entry(person, actor.pseudonym, "linked", row)
-        await self._append(Append([entry], guards=[Guard(_ADD_LINK, self._macs.seal(identity_links, row), _taken)]))
+        guard = Guard(_ADD_LINK, self._macs.seal(identity_links, row), _taken)
+        await self._append(Append([entry], guards=[guard], namings=[_naming(row)]))
         return _view(row)
 
     async def links(self, actor: Principal, principal_id: str) -> list[LinkView]:
@@ -111,7 +105,8 @@ class LinkAdmin(Changes):
             RowChanged: ``gateway.internal``; a list that left a row out would look whole.
         """
         require(actor, Permission.PRINCIPALS_MANAGE)
-        return [_view(row) for row in await self._rows(actor.tenant, principal_id)]
+        person = await self._anybody(actor.tenant, principal_id)
+        return [] if person is None else [_view(row) for row in await self._rows(person)]
 
     async def unlink(self, actor: Principal, principal_id: str, link_id: str) -> LinkView:
         """Revoke a link, for ever.
@@ -120,19 +115,18 @@ class LinkAdmin(Changes):
             Refused: ``auth.forbidden``; ``request.not_found``; ``request.conflict`` where it is revoked.
         """
         require(actor, Permission.PRINCIPALS_MANAGE)
-        found = next((row for row in await self._rows(actor.tenant, principal_id) if row["link_id"] == link_id), None)
-        if found is None:
+        person = await self._anybody(actor.tenant, principal_id)
+        held = () if person is None else await self._rows(person)
+        found = next((row for row in held if row["link_id"] == link_id), None)
+        if person is None or found is None:
             raise Refused(Reason.REQUEST_NOT_FOUND, "no such link")
         if found["revoked_at"] is not None:
             raise Refused(Reason.REQUEST_CONFLICT, "revoked already", **because(Conflict.REVOKED))
-        people = await self._read(lambda connection: self._reads.principal_rows(connection, actor.tenant, principal_id))
-        if not people:
-            raise Refused(Reason.REQUEST_NOT_FOUND, "no such principal")
         now = self._clock()
         gone = self._macs.seal(identity_links, {**found, "revoked_at": now})
         write = Write(_REVOKE, {"named": link_id, "at": now, "new_mac": gone["mac"]})
-        await self._append(Append([_entry(_named(people[0]), actor.pseudonym, "link_revoked", found)], [write]))
-        return _view(gone)
+        await self._append(Append([_entry(person, actor.pseudonym, "link_revoked", found)], [write]))
+        return _view({**found, "revoked_at": now})
 
     async def provision(self, identity: Identity, name: str, roles: Sequence[str], hands: Sequence[str] | None) -> None:
         """Make a principal of a subject whose token's claims say that it is one, with its link, in one append.
@@ -144,24 +138,28 @@ class LinkAdmin(Changes):
             Refused: ``request.conflict`` where another request or gateway made it first; ``request.malformed``.
         """
         scope = rows.hand_scope(hands)
+        principal_id = rows.identifier(f"{name}:{secrets.token_hex(10)}", "id")
         person: Found = {
+            "id": principal_id,
+            "named": True,
             "tenant": identity.tenant,
-            "principal_id": rows.identifier(f"{name}:{secrets.token_hex(10)}", "id"),
             "pseudonym": f"p-{secrets.token_hex(16)}",
+            "name_key": new_name_key(),
             "roles": json.dumps(rows.roles(roles)),
             "hands": None if scope is None else json.dumps(scope),
             "approval_jwk": None,
             "created_at": self._clock(),
             "revoked_at": None,
         }
-        link = self._row_of(person["principal_id"], person["pseudonym"], identity)
-        entry = _entry(_named(person), person["pseudonym"], "provisioned", link)
+        link = self._row_of(person["pseudonym"], identity)
+        entry = _entry(principal(person), person["pseudonym"], "provisioned", link)
         # The link first: where it is taken already, nobody is added.
         guards = [
             Guard(_ADD_LINK, self._macs.seal(identity_links, link), _taken),
             Guard(_ADD_PRINCIPAL, self._macs.seal(principals, person), _taken),
         ]
-        await self._append(Append([entry], guards=guards))
+        named = Naming(identity.tenant, name_subject(principal_id), person["name_key"], _taken)
+        await self._append(Append([entry], guards=guards, namings=[_naming(link), named]))
 
     async def widen(self, person: Principal, roles: Sequence[str]) -> None:
         """Keep on record that a token's claims give a principal made from claims more roles than before.
@@ -172,19 +170,20 @@ class LinkAdmin(Changes):
             Malformed: ``request.malformed`` where both together are roles that nobody may have.
             Overtaken: its row changed meanwhile.
         """
-        found = await self._read(lambda connection: self._reads.principal_rows(connection, person.tenant, person.id))
-        if not found or found[0]["revoked_at"] is not None:
+        before = await self._read(
+            lambda connection: self._reads.person_row(connection, person.tenant, person.pseudonym)
+        )
+        if before is None or before["revoked_at"] is not None:
             return
-        before = found[0]
         known = set(json.loads(before["roles"]))
         if known.issuperset(roles):
             return
         united = rows.roles({*known, *roles})
         after = self._macs.seal(principals, {**before, "roles": json.dumps(united)})
-        row = {"in_tenant": person.tenant, "named": person.id, "old_mac": before["mac"]}
+        row = {"named": person.pseudonym, "old_mac": before["mac"]}
         write = Write(_WIDEN, {**row, "new_roles": after["roles"], "new_mac": after["mac"]})
-        entry = _entry(_named(after), person.pseudonym, "roles_widened", None)
-        await self._append(Append([entry], [write], unless=[Unless(_CHANGED, row)]))
+        entry = _entry(principal({**before, **after}), person.pseudonym, "roles_widened", None)
+        await self._append(Append([entry], [write], unless=[Unless(CHANGED, row)]))
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
@@ -193,14 +192,14 @@ class LinkAdmin(Changes):
         message = canonical([identity.tenant, identity.source, identity.subject])
         return self._macs.of_message("identity link", message).hex()
 
-    def _row_of(self, principal_id: str, pseudonym: str, identity: Identity) -> Found:
+    def _row_of(self, pseudonym: str, identity: Identity) -> Found:
         return {
             "name_mac": self._name_mac(identity),
             "link_id": secrets.token_hex(8),
             "tenant": identity.tenant,
-            "principal_id": principal_id,
             "pseudonym": pseudonym,
             "kind": identity.kind,
+            "name_key": new_name_key(),
             "source": identity.source,
             "subject": identity.subject,
             "created_at": self._clock(),
@@ -213,22 +212,26 @@ class LinkAdmin(Changes):
             raise Refused(Reason.REQUEST_NOT_FOUND, "no such principal")
         return found[tenant, principal_id]
 
-    async def _rows(self, tenant: str, principal_id: str) -> list[Found]:
+    async def _anybody(self, tenant: str, principal_id: str) -> Principal | None:
+        """Also one that is revoked."""
+        found = await self._read(lambda connection: self._reads.principal_rows(connection, tenant, principal_id))
+        return principal(found[0]) if found else None
+
+    async def _rows(self, person: Principal) -> list[Found]:
         def read(connection: Connection) -> list[Found]:
             query = (
                 select(identity_links)
-                .where(identity_links.c.tenant == tenant, identity_links.c.principal_id == principal_id)
+                .where(identity_links.c.tenant == person.tenant, identity_links.c.pseudonym == person.pseudonym)
                 .order_by(identity_links.c.created_at, identity_links.c.link_id)
             )
-            return self._reads.link_rows(connection, query, tenant)
+            return self._reads.link_rows(connection, query, person.tenant)
 
         return await self._read(read)
 
 
-def _named(row: Found) -> Principal:
-    roles = frozenset(Role(role) for role in json.loads(row["roles"]))
-    hands = None if row["hands"] is None else frozenset(json.loads(row["hands"]))
-    return Principal(row["principal_id"], row["tenant"], row["pseudonym"], roles, hands)
+def _naming(row: Found) -> Naming:
+    """What a link says, wrapped beside its row."""
+    return Naming(row["tenant"], link_subject(row["source"], row["subject"]), row["name_key"], _taken)
 
 
 def _view(row: Found) -> LinkView:
@@ -237,8 +240,8 @@ def _view(row: Found) -> LinkView:
         "kind": row["kind"],
         "source": row["source"],
         "subject": row["subject"],
-        "created_at": row["created_at"],
-        "revoked_at": row["revoked_at"],
+        "created_at": format_time(row["created_at"]),
+        "revoked_at": format_time(row["revoked_at"]),
     }
 
 
@@ -263,7 +266,7 @@ def _entry(person: Principal, actor: str, change: str, link: Found | None) -> En
     )
 
 
-def _taken(_connection: Connection) -> None:
+def _taken(_connection: Connection | None = None) -> NoReturn:
     raise Refused(
         Reason.REQUEST_CONFLICT, "the identity is or was somebody's", member="subject", **because(Conflict.LINK_TAKEN)
     )

@@ -10,17 +10,19 @@ from typing import Final
 
 from sqlalchemy import bindparam, insert, select, update
 
-from gateway.entries import EntryDraft, EntryType
+from gateway.commitments import name_subject, new_name_key
+from gateway.entries import EntryDraft
 from gateway.errors import Malformed, Refused
 from gateway.model import DEFAULT_TENANT, Principal, Role
 from gateway.permissions import Permission, require
-from gateway.ports import Append, Guard, Write
+from gateway.ports import Append, Guard, Naming, Write
 from gateway.reasons import Conflict, Reason, because
 from gateway.store import directory_rows as rows
-from gateway.store.directory_changes import Changes, committed, conflict
+from gateway.store.directory_changes import Changes, conflict, principal_entry
 from gateway.store.directory_reads import Found
 from gateway.store.directory_rows import ApiKeyView, NewPrincipal, NewPrincipalView, PrincipalView
 from gateway.store.tables import api_keys, issuer_keys, principals
+from gateway.times import format_time
 
 SYSTEM: Final = "system"
 """Pseudonym of the gateway itself, before there is any principal."""
@@ -30,8 +32,7 @@ _ADD_KEY: Final = insert(api_keys)
 _REVOKE_PRINCIPAL: Final = (
     update(principals)
     .where(
-        principals.c.tenant == bindparam("in_tenant"),
-        principals.c.principal_id == bindparam("named"),
+        principals.c.pseudonym == bindparam("named"),
         principals.c.revoked_at.is_(None),
     )
     .values(revoked_at=bindparam("at"), mac=bindparam("new_mac"))
@@ -41,7 +42,7 @@ _REVOKE_KEY: Final = (
     .where(api_keys.c.key_id == bindparam("named"), api_keys.c.revoked_at.is_(None))
     .values(revoked_at=bindparam("at"), mac=bindparam("new_mac"))
 )
-_ANYBODY: Final = select(principals.c.principal_id).where(principals.c.tenant == bindparam("in_tenant")).limit(1)
+_ANYBODY: Final = select(principals.c.pseudonym).where(principals.c.tenant == bindparam("in_tenant")).limit(1)
 """Believed without a look at its MAC: a row that was tampered with does not open the tenant to a second first one."""
 
 
@@ -85,8 +86,8 @@ class PrincipalAdmin(Changes):
         if found["revoked_at"] is not None:
             raise Refused(Reason.REQUEST_NOT_FOUND, "the principal is revoked")
         now = self._clock()
-        view, row = _key(actor.tenant, principal_id, now, lifetime)
-        entry = _principal_entry(found, actor.pseudonym, "key_added", (view["key_id"], view["expires_at"]))
+        view, row = _key(actor.tenant, found["pseudonym"], now, lifetime)
+        entry = principal_entry(found, actor.pseudonym, "key_added", (view["key_id"], row["expires_at"]))
         await self._append(Append([entry], [Write(_ADD_KEY, self._macs.seal(api_keys, row))]))
         return view
 
@@ -129,34 +130,32 @@ class PrincipalAdmin(Changes):
     # --- inside ------------------------------------------------------------------------------------------------------
 
     async def _revoke(self, actor: Principal, found: Found) -> PrincipalView:
-        principal_id = found["principal_id"]
+        pseudonym = found["pseudonym"]
         # Somebody else's tampered row must not keep anybody from being revoked, and is no admin.
         everybody = await self._read(
             lambda connection: self._reads.principal_rows(connection, actor.tenant, strict=False)
         )
-        if not any(_is_admin(row) for row in everybody if row["principal_id"] != principal_id):
+        if not any(_is_admin(row) for row in everybody if row["pseudonym"] != pseudonym):
             raise Refused(Reason.REQUEST_CONFLICT, "the last security admin stays", **because(Conflict.LAST_ADMIN))
         # A key that is added while this goes on is dead all the same: keys are good only with their principal.
-        keys = await self._read(lambda connection: self._reads.live_key_rows(connection, actor.tenant, principal_id))
+        keys = await self._read(lambda connection: self._reads.live_key_rows(connection, actor.tenant, pseudonym))
         now = self._clock()
         gone = self._macs.seal(principals, {**found, "revoked_at": now})
         writes = [
-            Write(
-                _REVOKE_PRINCIPAL,
-                {"in_tenant": actor.tenant, "named": principal_id, "at": now, "new_mac": gone["mac"]},
-            )
+            Write(_REVOKE_PRINCIPAL, {"named": pseudonym, "at": now, "new_mac": gone["mac"]}),
         ]
         for row in keys:
             dead = self._macs.seal(api_keys, {**row, "revoked_at": now})
             writes.append(Write(_REVOKE_KEY, {"named": row["key_id"], "at": now, "new_mac": dead["mac"]}))
-        await self._append(Append([_principal_entry(found, actor.pseudonym, "revoked")], writes))
-        return rows.principal_view(gone)
+        await self._append(Append([principal_entry(found, actor.pseudonym, "revoked")], writes))
+        return rows.principal_view({**found, "revoked_at": now})
 
     async def _add(self, tenant: str, actor: str, people: Sequence[NewPrincipal]) -> list[NewPrincipalView]:
         now = self._clock()
         entries: list[EntryDraft] = []
         writes: list[Write] = []
         guards: list[Guard] = []
+        namings: list[Naming] = []
         views: list[NewPrincipalView] = []
         for person in people:
             enrolled = (
@@ -166,9 +165,10 @@ class PrincipalAdmin(Changes):
             )
             scope = rows.hand_scope(person.hands)
             row: Found = {
+                "id": rows.identifier(person.id, "id"),
                 "tenant": tenant,
-                "principal_id": rows.identifier(person.id, "id"),
                 "pseudonym": f"p-{secrets.token_hex(16)}",
+                "name_key": new_name_key(),
                 "roles": json.dumps(rows.roles(person.roles)),
                 "hands": None if scope is None else json.dumps(scope),
                 "approval_jwk": enrolled,
@@ -178,8 +178,9 @@ class PrincipalAdmin(Changes):
             if enrolled is not None:
                 await self._refuse_shared(tenant, principals.c.approval_jwk, enrolled)
                 await self._refuse_shared(tenant, issuer_keys.c.jwk, enrolled)
-            key_view, key_row = _key(tenant, person.id, now, rows.ttl_seconds(person.ttl_days))
-            entries.append(_principal_entry(row, actor, "added", (key_view["key_id"], key_view["expires_at"])))
+            key_view, key_row = _key(tenant, row["pseudonym"], now, rows.ttl_seconds(person.ttl_days))
+            entries.append(principal_entry(row, actor, "added", (key_view["key_id"], key_row["expires_at"])))
+            namings.append(Naming(tenant, name_subject(person.id), row["name_key"], conflict))
             guards.append(Guard(_ADD_PRINCIPAL, self._macs.seal(principals, row), conflict))
             writes.append(Write(_ADD_KEY, self._macs.seal(api_keys, key_row)))
             views.append({"principal": rows.principal_view(row), "api_key": key_view})
@@ -191,7 +192,7 @@ class PrincipalAdmin(Changes):
                 member="approval_jwk",
                 **because(Conflict.KEY_TWICE),
             )
-        await self._append(Append(entries, writes, guards))
+        await self._append(Append(entries, writes, guards, namings=namings))
         return views
 
     async def _principal(self, tenant: str, principal_id: str) -> Found:
@@ -201,46 +202,19 @@ class PrincipalAdmin(Changes):
         return found[0]
 
 
-def _key(tenant: str, principal_id: str, now: float, lifetime_seconds: int) -> tuple[ApiKeyView, Found]:
+def _key(tenant: str, pseudonym: str, now: float, lifetime_seconds: int) -> tuple[ApiKeyView, Found]:
     minted = rows.mint_token()
     expires_at = now + lifetime_seconds
     row: Found = {
         "key_id": minted.key_id,
         "tenant": tenant,
-        "principal_id": principal_id,
+        "pseudonym": pseudonym,
         "secret_sha256": minted.secret_sha256,
         "created_at": now,
         "expires_at": expires_at,
         "revoked_at": None,
     }
-    return {"key_id": minted.key_id, "token": minted.token, "expires_at": expires_at}, row
-
-
-def _principal_entry(row: Found, actor: str, change: str, key: tuple[str, float] | None = None) -> EntryDraft:
-    """What somebody may do stands in clear, for access reviews that replay these; who it is lies under the commitment.
-
-    Args:
-        key: id and end of the API key that it is about.
-    """
-    tenant, principal_id = row["tenant"], row["principal_id"]
-    facts: dict[str, str | int] = {
-        "change": change,
-        "subject": row["pseudonym"],
-        "roles": ",".join(json.loads(row["roles"])),
-    }
-    scope = None if row["hands"] is None else json.loads(row["hands"])
-    facts["hands"] = "*" if scope is None else ",".join(scope)
-    if row["approval_jwk"] is not None:
-        facts["approval_kid"] = rows.public_key(json.loads(row["approval_jwk"]), "/approval_jwk").kid
-    if key is not None:
-        facts |= {"key_id": key[0], "key_expires_at": int(key[1])}
-    return EntryDraft(
-        EntryType.PRINCIPAL_CHANGED,
-        tenant,
-        principal=actor,
-        facts=facts,
-        fields={"principal": committed({"id": principal_id, "hands": scope}, tenant, principal_id)},
-    )
+    return {"key_id": minted.key_id, "token": minted.token, "expires_at": format_time(expires_at)}, row
 
 
 def _is_admin(row: Found) -> bool:

@@ -6,15 +6,17 @@ the directory change in no other way, so an older copy that somebody put back is
 
 import json
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
 from sqlalchemy import Connection, Select, bindparam, select, tuple_
 
 from audit.history import directory_changes
+from audit.names import Names
+from gateway.commitments import name_subject, named_link, named_principal
 from gateway.model import Issuer, IssuerKey, Principal, Role
-from gateway.store.directory_rows import ApiKey, Linked, Name
+from gateway.store.directory_rows import PSEUDONYM, ApiKey, Linked, Name
 from gateway.store.row_macs import RowChanged, RowMacs, sound
 from gateway.store.tables import api_keys, identity_links, issuer_keys, issuers, principals, security_keys
 
@@ -24,12 +26,14 @@ Found = dict[str, Any]
 _KEYS: Final = select(api_keys).where(api_keys.c.key_id.in_(bindparam("keys", expanding=True)))
 _LIVE_KEYS: Final = select(api_keys).where(
     api_keys.c.tenant == bindparam("tenant"),
-    api_keys.c.principal_id == bindparam("principal_id"),
+    api_keys.c.pseudonym == bindparam("pseudonym"),
     api_keys.c.revoked_at.is_(None),
 )
-_PRINCIPALS: Final = select(principals).where(
-    tuple_(principals.c.tenant, principals.c.principal_id).in_(bindparam("keys", expanding=True))
+_PEOPLE: Final = select(principals).where(principals.c.pseudonym.in_(bindparam("pseudonyms", expanding=True)))
+_NAMED: Final = select(principals).where(
+    principals.c.tenant == bindparam("tenant"), principals.c.name_key.in_(bindparam("name_keys", expanding=True))
 )
+_NAMELESS_ROLES: Final = frozenset({Role.SECURITY_ADMIN})
 _ISSUERS: Final = select(issuers).where(
     tuple_(issuers.c.tenant, issuers.c.issuer_id).in_(bindparam("keys", expanding=True))
 )
@@ -77,8 +81,9 @@ class Revocations:
 class DirectoryReads:
     """Reads through a connection that the caller gives. Thread-safe."""
 
-    def __init__(self, macs: RowMacs) -> None:
+    def __init__(self, macs: RowMacs, names: Names) -> None:
         self._macs = macs
+        self._names = names
         self._revocations = Revocations()
 
     # --- what the pipeline needs; a refused row is not there ---------------------------------------------------------
@@ -87,12 +92,12 @@ class DirectoryReads:
         """API keys by id, each with its principal."""
         found = connection.execute(_KEYS, {"keys": list(key_ids)}).mappings()
         rows = sound(found, partial(self._macs.verify_row, api_keys))
-        people = self.principals(connection, list({(row["tenant"], row["principal_id"]) for row in rows}))
+        people = self.people(connection, [_name(row) for row in rows])
         return {
             row["key_id"]: ApiKey(
                 row["secret_sha256"],
                 row["expires_at"],
-                None if row["revoked_at"] is not None else people.get((row["tenant"], row["principal_id"])),
+                None if row["revoked_at"] is not None else people.get(_name(row)),
             )
             for row in rows
         }
@@ -105,19 +110,30 @@ class DirectoryReads:
         """The same by the links' ids."""
         return self._linked(connection, _LINKS_BY_ID, link_ids, "link_id")
 
-    def principals(self, connection: Connection, names: Sequence[Name]) -> dict[Name, Principal]:
-        """Principals that are not revoked."""
-        if not names:
-            return {}
-        self._revocations.read(connection, {tenant for tenant, _ in names})
-        rows = sound(connection.execute(_PRINCIPALS, {"keys": list(names)}).mappings(), self._verify_principal)
-        return {(row["tenant"], row["principal_id"]): _principal(row) for row in rows if row["revoked_at"] is None}
+    def people(self, connection: Connection, wanted: Iterable[Name]) -> dict[Name, Principal]:
+        """Principals that are not revoked, by tenant and pseudonym."""
+        rows = self._people(connection, set(wanted))
+        return {_name(row): principal(row) for row in rows if row["revoked_at"] is None}
+
+    def principals(self, connection: Connection, wanted: Iterable[Name]) -> dict[Name, Principal]:
+        """The same by tenant and id."""
+        ids: dict[str, set[str]] = {}
+        for tenant, principal_id in wanted:
+            ids.setdefault(tenant, set()).add(principal_id)
+        rows = [row for tenant, some in ids.items() for row in self._of_ids(connection, tenant, some)]
+        return {(row["tenant"], row["id"]): principal(row) for row in rows if row["revoked_at"] is None}
+
+    def names(self, connection: Connection, wanted: Iterable[Name]) -> dict[Name, str]:
+        """Tenant and pseudonym -> id, also of who is revoked; without those whose name does not open."""
+        rows = self._people(connection, set(wanted))
+        return {_name(row): row["id"] for row in rows if row["named"]}
 
     def issuers(self, connection: Connection, names: Sequence[Name]) -> dict[Name, Issuer]:
         """Issuers that are not revoked, with all their keys, the revoked among them."""
         self._revocations.read(connection, {tenant for tenant, _ in names})
         rows = sound(connection.execute(_ISSUERS, {"keys": list(names)}).mappings(), self._verify_issuer)
         pseudonyms = {(row["tenant"], row["issuer_id"]): row["pseudonym"] for row in rows}
+        spoken_for = self.names(connection, [name for row in rows for name in _spoken_for(row)])
         held: dict[Name, dict[str, IssuerKey]] = {}
         found = connection.execute(_ISSUER_KEYS, {"keys": list(names)}).mappings()
         for row in sound(found, partial(self._verify_issuer_key, pseudonyms)):
@@ -128,7 +144,7 @@ class DirectoryReads:
                 row["issuer_id"],
                 row["tenant"],
                 held.get((row["tenant"], row["issuer_id"]), {}),
-                frozenset(json.loads(row["speaks_for"])),
+                frozenset(spoken_for[name] for name in _spoken_for(row) if name in spoken_for),
                 row["attests_request"],
             )
             for row in rows
@@ -140,29 +156,36 @@ class DirectoryReads:
     def principal_rows(
         self, connection: Connection, tenant: str, principal_id: str | None = None, *, strict: bool = True
     ) -> list[Found]:
-        """Rows of a tenant's principals, the revoked among them, by id.
+        """Rows of a tenant's principals, the revoked among them, by id. Each has two more members: ``id``, and whether
+        it is ``named``; where it is not, the id is the pseudonym.
 
         Args:
+            principal_id: the id of one; also the pseudonym of one without a name.
             strict: raise ``RowChanged`` for a refused row, instead of leaving it out.
         """
-        query = select(principals).where(principals.c.tenant == tenant).order_by(principals.c.principal_id)
         if principal_id is not None:
-            query = query.where(principals.c.principal_id == principal_id)
+            return self._of_ids(connection, tenant, {principal_id}, strict=strict)
         self._revocations.read(connection, [tenant])
-        return sound(connection.execute(query).mappings(), self._verify_principal, strict=strict)
+        found = connection.execute(select(principals).where(principals.c.tenant == tenant)).mappings()
+        rows = self._with_ids(connection, sound(found, self._verify_principal, strict=strict))
+        return sorted(rows, key=lambda row: str(row["id"]))
 
-    def live_key_rows(self, connection: Connection, tenant: str, principal_id: str) -> list[Found]:
+    def person_row(self, connection: Connection, tenant: str, pseudonym: str) -> Found | None:
+        """The row of one principal, as :meth:`principal_rows` gives it."""
+        return next(iter(self._people(connection, {(tenant, pseudonym)}, strict=True)), None)
+
+    def live_key_rows(self, connection: Connection, tenant: str, pseudonym: str) -> list[Found]:
         """Rows of a principal's API keys that are not revoked; a refused one is of no use to anybody anyhow."""
-        found = connection.execute(_LIVE_KEYS, {"tenant": tenant, "principal_id": principal_id}).mappings()
+        found = connection.execute(_LIVE_KEYS, {"tenant": tenant, "pseudonym": pseudonym}).mappings()
         return sound(found, partial(self._macs.verify_row, api_keys))
 
     def security_key_rows(
-        self, connection: Connection, tenant: str, principal_id: str | None = None, *, kid: str | None = None
+        self, connection: Connection, tenant: str, pseudonym: str | None = None, *, kid: str | None = None
     ) -> list[Found]:
         """Rows of security keys that are not revoked, of a principal or by thumbprint, oldest first."""
         query = select(security_keys).where(security_keys.c.tenant == tenant, security_keys.c.revoked_at.is_(None))
-        if principal_id is not None:
-            query = query.where(security_keys.c.principal_id == principal_id)
+        if pseudonym is not None:
+            query = query.where(security_keys.c.pseudonym == pseudonym)
         if kid is not None:
             query = query.where(security_keys.c.kid == kid)
         self._revocations.read(connection, [tenant])
@@ -170,13 +193,19 @@ class DirectoryReads:
         return sound(found, self._verify_security_key)
 
     def link_rows(self, connection: Connection, query: Select[Any], tenant: str) -> list[Found]:
-        """Rows of links that ``query`` finds, the revoked among them.
+        """Rows of links that ``query`` finds, the revoked among them. Each has two more members, ``source`` and
+        ``subject``; both are ``None`` where what it links does not open.
 
         Raises:
             RowChanged: one of them is refused.
         """
         self._revocations.read(connection, [tenant])
-        return sound(connection.execute(query).mappings(), self._verify_link, strict=True)
+        rows = sound(connection.execute(query).mappings(), self._verify_link, strict=True)
+        opened = self._names.open(connection, [row["name_key"] for row in rows])
+        for row in rows:
+            known = opened.get(row["name_key"])
+            row["source"], row["subject"] = (None, None) if known is None else named_link(known)
+        return rows
 
     def issuer_rows(
         self, connection: Connection, tenant: str, issuer_id: str | None = None
@@ -200,20 +229,48 @@ class DirectoryReads:
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
+    def _people(self, connection: Connection, wanted: Collection[Name], *, strict: bool = False) -> list[Found]:
+        if not wanted:
+            return []
+        self._revocations.read(connection, {tenant for tenant, _ in wanted})
+        found = connection.execute(_PEOPLE, {"pseudonyms": [pseudonym for _, pseudonym in wanted]}).mappings()
+        rows = sound(found, self._verify_principal, strict=strict)
+        return self._with_ids(connection, [row for row in rows if _name(row) in wanted])
+
+    def _of_ids(
+        self, connection: Connection, tenant: str, ids: Collection[str], *, strict: bool = False
+    ) -> list[Found]:
+        """Rows of who has one of these ids, and of who has none, by pseudonym."""
+        self._revocations.read(connection, [tenant])
+        keys = self._names.find(connection, tenant, map(name_subject, ids))
+        found = connection.execute(_NAMED, {"tenant": tenant, "name_keys": sorted(keys.values())}).mappings()
+        rows = self._with_ids(connection, sound(found, self._verify_principal, strict=strict))
+        unnamed = {(tenant, name) for name in ids if PSEUDONYM.fullmatch(name)}
+        return rows + [row for row in self._people(connection, unnamed, strict=strict) if not row["named"]]
+
+    def _with_ids(self, connection: Connection, rows: list[Found]) -> list[Found]:
+        opened = self._names.open(connection, [row["name_key"] for row in rows])
+        for row in rows:
+            known = opened.get(row["name_key"])
+            row["named"] = known is not None
+            row["id"] = row["pseudonym"] if known is None else named_principal(known)
+        return rows
+
     def _linked(self, connection: Connection, query: Select[Any], keys: Sequence[str], by: str) -> dict[str, Linked]:
         found = connection.execute(query, {"keys": list(keys)}).mappings().all()
         self._revocations.read(connection, {str(row["tenant"]) for row in found})
-        rows = {row["link_id"]: row for row in sound(found, self._verify_link)}
-        people = self.principals(connection, list({(row["tenant"], row["principal_id"]) for row in rows.values()}))
+        rows = {row["link_id"]: row for row in sound(found, self._verify_link) if row["revoked_at"] is None}
+        people = self.people(connection, [_name(row) for row in rows.values()])
+        standing = {link_id: people.get(_name(row)) for link_id, row in rows.items()}
+        says = self._names.open(connection, [row["name_key"] for row in rows.values()])
+        sources = {link_id: named_link(says.get(row["name_key"], ""))[0] for link_id, row in rows.items()}
         # A row that is not as the gateway left it stands for nobody, and is still somebody's: nobody else gets it.
         return {
             row[by]: Linked(
                 row["link_id"],
-                None
-                if row["link_id"] not in rows or row["revoked_at"] is not None
-                else people.get((row["tenant"], row["principal_id"])),
+                standing.get(row["link_id"]),
                 row["kind"] == "claims",
-                row["source"],
+                sources.get(row["link_id"], ""),
             )
             for row in found
         }
@@ -245,12 +302,27 @@ class DirectoryReads:
             raise RowChanged(issuer_keys, row, _PUT_BACK)
 
 
-def _principal(row: Found) -> Principal:
+def _name(row: Mapping[str, Any]) -> Name:
+    return (row["tenant"], row["pseudonym"])
+
+
+def _spoken_for(row: Mapping[str, Any]) -> list[Name]:
+    return [(row["tenant"], pseudonym) for pseudonym in json.loads(row["speaks_for"])]
+
+
+def principal(row: Found) -> Principal:
+    """A row of :meth:`DirectoryReads.principal_rows` as the rest of the gateway knows it.
+
+    Policies, plans and signatures speak of people by their ids. Who has none any more, because the database was put
+    back from before an erasure, may do nothing but what it takes to name people anew.
+    """
+    roles = frozenset(Role(role) for role in json.loads(row["roles"]))
+    hands = None if row["hands"] is None else frozenset(json.loads(row["hands"]))
     return Principal(
-        row["principal_id"],
+        row["id"],
         row["tenant"],
         row["pseudonym"],
-        frozenset(Role(role) for role in json.loads(row["roles"])),
-        None if row["hands"] is None else frozenset(json.loads(row["hands"])),
+        roles if row["named"] else roles & _NAMELESS_ROLES,
+        hands if row["named"] else frozenset(),
         None if row["approval_jwk"] is None else json.loads(row["approval_jwk"]),
     )

@@ -11,12 +11,15 @@ from typing import Any, Final, TypedDict
 from gateway.canonical import canonical
 from gateway.errors import Malformed
 from gateway.model import Principal, Role
+from gateway.times import format_time
 from keys import jwk
 from keys.errors import KeyRefused
 from keys.jwk import PublicJwk
 
 IDENTIFIER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}")
 """Principals and issuers. No slash: it separates the parts of a data subject's key."""
+PSEUDONYM: Final = re.compile(r"[pi]-[0-9a-f]{32}")
+"""By which rows and entries name a principal or an issuer. Nobody's id looks like it."""
 TENANT: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 HAND: Final = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 TOKEN: Final = re.compile(r"hr_([0-9a-f]{16})_([A-Za-z0-9_-]{43})")
@@ -31,14 +34,14 @@ Name = tuple[str, str]
 
 
 class PrincipalView(TypedDict):
-    """A principal as the API shows it. Times are seconds since the epoch."""
+    """A principal as the API shows it."""
 
     id: str
     tenant: str
     roles: list[str]
     hands: list[str] | None
-    created_at: float
-    revoked_at: float | None
+    created_at: str
+    revoked_at: str | None
     approval_kid: str | None
 
 
@@ -47,7 +50,7 @@ class ApiKeyView(TypedDict):
 
     key_id: str
     token: str
-    expires_at: float
+    expires_at: str
 
 
 class NewPrincipalView(TypedDict):
@@ -58,12 +61,12 @@ class NewPrincipalView(TypedDict):
 
 
 class IssuerKeyView(TypedDict):
-    """An issuer's key. Times are whole seconds since the epoch."""
+    """An issuer's key."""
 
     kid: str
-    not_before: int
-    not_after: int | None
-    revoked_at: int | None
+    not_before: str
+    not_after: str | None
+    revoked_at: str | None
 
 
 class IssuerView(TypedDict):
@@ -74,7 +77,7 @@ class IssuerView(TypedDict):
     keys: list[IssuerKeyView]
     speaks_for: list[str]
     attests_request: bool
-    revoked_at: float | None
+    revoked_at: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +106,7 @@ class Linked:
 
     Attributes:
         by_claims: whether the claims of each token say what the principal may do with it.
-        source: the issuer's URL.
+        source: the issuer's URL; empty where nobody can tell, and of a link that is revoked.
     """
 
     link_id: str
@@ -130,6 +133,8 @@ def identifier(value: object, member: str) -> str:
         raise Malformed(
             f"{member} is no identifier", pointer=f"/{member}", expected="1 to 128 letters, digits and . _ : @ -"
         )
+    if PSEUDONYM.fullmatch(value.lower()):
+        raise Malformed(f"{member} is a pseudonym", pointer=f"/{member}", expected="an id that is no pseudonym")
     return value
 
 
@@ -201,33 +206,37 @@ def jwk_text(key: PublicJwk) -> str:
 
 
 def principal_view(row: Mapping[str, Any]) -> PrincipalView:
-    """A row of ``principals`` for people."""
+    """A row of :meth:`DirectoryReads.principal_rows` for people."""
     return {
-        "id": row["principal_id"],
+        "id": row["id"],
         "tenant": row["tenant"],
         "roles": json.loads(row["roles"]),
         "hands": None if row["hands"] is None else json.loads(row["hands"]),
-        "created_at": row["created_at"],
-        "revoked_at": row["revoked_at"],
+        "created_at": format_time(row["created_at"]),
+        "revoked_at": format_time(row["revoked_at"]),
         "approval_kid": None if row["approval_jwk"] is None else jwk.public(json.loads(row["approval_jwk"])).kid,
     }
 
 
-def issuer_view(row: Mapping[str, Any], keys: Iterable[Mapping[str, Any]]) -> IssuerView:
-    """A row of ``issuers`` and those of its keys for people."""
+def issuer_view(row: Mapping[str, Any], keys: Iterable[Mapping[str, Any]], names: Mapping[Name, str]) -> IssuerView:
+    """A row of ``issuers`` and those of its keys for people.
+
+    Args:
+        names: tenant and pseudonym -> id; who is not among them is shown by pseudonym.
+    """
     return {
         "id": row["issuer_id"],
         "tenant": row["tenant"],
         "keys": [
             {
                 "kid": key["kid"],
-                "not_before": key["not_before"],
-                "not_after": key["not_after"],
-                "revoked_at": key["revoked_at"],
+                "not_before": format_time(key["not_before"]),
+                "not_after": format_time(key["not_after"]),
+                "revoked_at": format_time(key["revoked_at"]),
             }
             for key in keys
         ],
-        "speaks_for": json.loads(row["speaks_for"]),
+        "speaks_for": sorted(names.get((row["tenant"], one), one) for one in json.loads(row["speaks_for"])),
         "attests_request": row["attests_request"],
-        "revoked_at": row["revoked_at"],
+        "revoked_at": format_time(row["revoked_at"]),
     }

@@ -22,6 +22,7 @@ from gateway.reasons import Conflict, Reason, because
 from gateway.store.directory_changes import Changes, committed, conflict
 from gateway.store.directory_reads import Found
 from gateway.store.tables import security_keys
+from gateway.times import format_time
 from gateway.webauthn import Registered, RelyingParty, SecurityKey, check_public, thumbprint
 from keys import jwk
 
@@ -50,10 +51,10 @@ _REVOKE: Final = (
 
 
 class TicketView(TypedDict):
-    """A ticket for one enrolment, shown this once. ``expires_at`` is in seconds since the epoch."""
+    """A ticket for one enrolment, shown this once."""
 
     ticket: str
-    expires_at: float
+    expires_at: str
 
 
 class SecurityKeyAdmin(Changes):
@@ -78,10 +79,10 @@ class SecurityKeyAdmin(Changes):
                 **because(Conflict.NOT_AN_APPROVER),
             )
         expires_at = self._clock() + TICKET_SECONDS
-        body = canonical([actor.tenant, principal_id, person.pseudonym, int(expires_at), secrets.token_hex(16)])
+        body = canonical([actor.tenant, person.pseudonym, int(expires_at), secrets.token_hex(16)])
         ticket = f"{_PREFIX}{b64url_encode(body)}.{b64url_encode(self._ticket_mac(body))}"
         await self._append(Append([_entry(person, actor.pseudonym, "enrolment_offered")]))
-        return {"ticket": ticket, "expires_at": expires_at}
+        return {"ticket": ticket, "expires_at": format_time(expires_at)}
 
     async def enrol(self, person: Principal, ticket: str, registered: Registered, party: RelyingParty) -> SecurityKey:
         """Enrol the person's own security key.
@@ -94,7 +95,7 @@ class SecurityKeyAdmin(Changes):
         if registered.jwk["kty"] == "OKP":
             jwk.public(registered.jwk)
         check_public(registered.jwk)
-        if len(await self.security_keys(person.tenant, person.id)) >= KEYS_MAX:
+        if len(await self.security_keys(person.tenant, person.pseudonym)) >= KEYS_MAX:
             raise Refused(
                 Reason.REQUEST_CONFLICT, "too many security keys", limit=KEYS_MAX, **because(Conflict.SECURITY_KEYS)
             )
@@ -102,7 +103,6 @@ class SecurityKeyAdmin(Changes):
         row: Found = {
             "tenant": person.tenant,
             "kid": kid,
-            "principal_id": person.id,
             "pseudonym": person.pseudonym,
             "credential_id": registered.credential_id,
             "jwk": canonical(registered.jwk).decode(),
@@ -116,13 +116,13 @@ class SecurityKeyAdmin(Changes):
         await self._append(Append([_entry(person, person.pseudonym, "security_key_added", kid)], guards=[guard]))
         return _key(row)
 
-    async def security_keys(self, tenant: str, principal_id: str) -> Sequence[SecurityKey]:
+    async def security_keys(self, tenant: str, pseudonym: str) -> Sequence[SecurityKey]:
         """The keys of a principal that are not revoked; none where the principal is."""
 
         def read(connection: Connection) -> list[SecurityKey]:
-            if not self._reads.principals(connection, [(tenant, principal_id)]):
+            if not self._reads.people(connection, [(tenant, pseudonym)]):
                 return []
-            return [_key(row) for row in self._reads.security_key_rows(connection, tenant, principal_id)]
+            return [_key(row) for row in self._reads.security_key_rows(connection, tenant, pseudonym)]
 
         return await self._read(read)
 
@@ -148,7 +148,7 @@ class SecurityKeyAdmin(Changes):
             row = await self._row(actor.tenant, kid)
         except Refused:
             row = None
-        if person is None or row is None or row["principal_id"] != principal_id:
+        if person is None or row is None or row["pseudonym"] != person.pseudonym:
             raise Refused(Reason.REQUEST_NOT_FOUND, "no such security key")
         now = self._clock()
         gone = self._macs.seal(security_keys, {**row, "revoked_at": now})
@@ -175,10 +175,10 @@ class SecurityKeyAdmin(Changes):
             body, mac = (b64url_decode(part) for part in ticket.removeprefix(_PREFIX).split("."))
             if not hmac.compare_digest(mac, self._ticket_mac(body)):
                 raise ValueError("mac")
-            tenant, principal_id, pseudonym, expires_at, nonce = parse(body)
+            tenant, pseudonym, expires_at, nonce = parse(body)
         except (HandrailError, ValueError):
             raise Refused(Reason.APPROVAL_KEY, "not a ticket of this gateway") from None
-        if (tenant, principal_id, pseudonym) != (person.tenant, person.id, person.pseudonym):
+        if (tenant, pseudonym) != (person.tenant, person.pseudonym):
             raise Refused(Reason.APPROVAL_KEY, "somebody else's ticket")
         if self._clock() >= expires_at:
             raise Refused(Reason.APPROVAL_KEY, "the ticket is over")

@@ -6,11 +6,10 @@ that is outside the database. A freeze counts by being there.
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import structlog
-from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, bindparam, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Engine, Row, bindparam, func, or_, select
 
 from audit.history import TREE_SIZE
 from audit.tables import entries
@@ -21,6 +20,7 @@ from gateway.model import DEFAULT_TENANT
 from gateway.store.reading import reading
 from gateway.store.row_macs import RowMacs
 from gateway.store.tables import approvals, contexts, plans, principals, steps
+from gateway.times import parse_time
 
 _log = structlog.get_logger("handrail.freeze")
 
@@ -95,7 +95,7 @@ class SqlFreezes:
                 select(approvals.c.plan_id)
                 .distinct()
                 .join(plans, plans.c.plan_id == approvals.c.plan_id)
-                .where(*self._held(connection, freeze), plans.c.owner == self._owner)
+                .where(*self._held(freeze), plans.c.owner == self._owner)
                 .order_by(approvals.c.plan_id)
                 .limit(limit)
             )
@@ -107,7 +107,7 @@ class SqlFreezes:
         """Steps that run at other gateways, and approval requests that wait at any, which the freeze stops."""
 
         def work(connection: Connection) -> tuple[int, int]:
-            held = select(func.count()).select_from(approvals).where(*self._held(connection, freeze))
+            held = select(func.count()).select_from(approvals).where(*self._held(freeze))
             running = (
                 select(func.count())
                 .select_from(steps.join(plans, plans.c.plan_id == steps.c.plan_id))
@@ -115,7 +115,7 @@ class SqlFreezes:
                     plans.c.status == "running",
                     plans.c.owner != self._owner,
                     steps.c.status == "running",
-                    *_within(connection, freeze, plans.c.tenant, plans.c, steps.c.hand),
+                    *_within(freeze, plans.c.tenant, plans.c, steps.c.hand),
                 )
             )
             return connection.execute(running).scalar_one(), connection.execute(held).scalar_one()
@@ -130,17 +130,6 @@ class SqlFreezes:
                 contexts.c.tenant == tenant, contexts.c.context_id == context_id
             )
             return connection.execute(query).first() is not None
-
-        return await reading(self._engine, "freezes", work)
-
-    async def names(self, tenant: str, pseudonyms: Sequence[str]) -> Mapping[str, str]:
-        """Pseudonym -> id, of the tenant's principals."""
-
-        def work(connection: Connection) -> Mapping[str, str]:
-            query = select(principals.c.pseudonym, principals.c.principal_id).where(
-                principals.c.tenant == tenant, principals.c.pseudonym.in_(pseudonyms)
-            )
-            return {row.pseudonym: row.principal_id for row in connection.execute(query)}
 
         return await reading(self._engine, "freezes", work)
 
@@ -163,8 +152,8 @@ class SqlFreezes:
                 _log.error("a lift of a freeze is not the gateway's, and counts for nothing", index=row.idx)
         return Told(size, known, lifted, why)
 
-    def _held(self, connection: Connection, freeze: Freeze) -> list[ColumnElement[bool]]:
-        within = _within(connection, freeze, approvals.c.tenant, approvals.c, approvals.c.hand)
+    def _held(self, freeze: Freeze) -> list[ColumnElement[bool]]:
+        within = _within(freeze, approvals.c.tenant, approvals.c, approvals.c.hand)
         return [approvals.c.status == "open", *within]
 
 
@@ -176,7 +165,7 @@ def _freeze(row: Row[Any], facts: Mapping[str, Any]) -> Freeze:
         subject=facts["subject"],
         cause=Cause(facts["cause"]),
         by=row.principal or "",
-        at=datetime.strptime(row.time, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC).timestamp(),
+        at=parse_time(row.time),
         running=facts["running"],
         held=facts["held"],
         index=row.idx,
@@ -184,12 +173,12 @@ def _freeze(row: Row[Any], facts: Mapping[str, Any]) -> Freeze:
 
 
 def _within(
-    connection: Connection, freeze: Freeze, tenant: ColumnElement[str], people: Any, hand: ColumnElement[str]
+    freeze: Freeze, tenant: ColumnElement[str], people: Any, hand: ColumnElement[str]
 ) -> list[ColumnElement[bool]]:
     """What narrows rows to those that a freeze stops.
 
     Args:
-        people: columns with ``principal_id``, ``caller_id`` and ``context_id``.
+        people: columns with ``principal``, ``caller`` and ``context_id``.
     """
     narrowed: list[ColumnElement[bool]] = [] if freeze.reach == EVERY_TENANT else [tenant == freeze.tenant]
     if freeze.scope is Scope.HAND:
@@ -197,7 +186,5 @@ def _within(
     elif freeze.scope is Scope.CONTEXT:
         narrowed.append(people.context_id == freeze.subject)
     elif freeze.scope is Scope.PRINCIPAL:
-        query: Select[tuple[str]] = select(principals.c.principal_id).where(principals.c.pseudonym == freeze.subject)
-        name = connection.execute(query).scalar_one_or_none()
-        narrowed.append(or_(people.principal_id == name, people.caller_id == name))
+        narrowed.append(or_(people.principal == freeze.subject, people.caller == freeze.subject))
     return narrowed

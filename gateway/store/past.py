@@ -1,17 +1,16 @@
 """What the log knows of a context or a principal: the entries about its plans and steps (``ports.Past``)."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import orjson
 from sqlalchemy import Connection, Engine, Row, Select, bindparam, select
 
-from audit.entry import format_time
 from audit.tables import entries, head
 from gateway.entries import PAST, STEPS, EntryType
 from gateway.ports import Logged, LoggedStep
 from gateway.store.reading import reading
+from gateway.times import format_time, parse_time
 
 _SIZE: Final = select(head.c.tree_size).where(head.c.id == 1)
 _COLUMNS: Final = (
@@ -91,7 +90,7 @@ def _logged(row: Row[Any]) -> LoggedStep:
     return LoggedStep(
         index=row.idx,
         type=EntryType(row.type),
-        at=datetime.strptime(row.time, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC).timestamp(),
+        at=parse_time(row.time),
         gateway=body["gateway"],
         context_id=row.context_id or "",
         plan_id=row.plan_id or "",

@@ -1,5 +1,6 @@
-"""Rows that name a person by their principal's id: found, for who asks what is held; taken away, for who asks to be
-forgotten. Values of calls are not here: rows hold commitments to them (``audit.tables.payloads``).
+"""Rows that are about a person: found, for who asks what is held; taken away, for who asks to be forgotten. They name a
+principal by its pseudonym, and what tells whose that is ends with an erasure (``audit.names``). Values of calls are not
+here: rows hold commitments to them (``audit.tables.payloads``).
 """
 
 import json
@@ -7,11 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Engine, and_, bindparam, delete, func, or_, select, update
+from sqlalchemy import Connection, Engine, bindparam, delete, func, or_, select, update
 
-from gateway.commitments import person_key, subject_key
+from audit.names import Names
+from gateway.commitments import name_subject, named_link, named_principal, person_key, subject_key
 from gateway.model import DEFAULT_TENANT, PlanStatus
 from gateway.ports import Write
+from gateway.store.directory_rows import PSEUDONYM
 from gateway.store.reading import blocking_read
 from gateway.store.row_macs import RowMacs
 from gateway.store.tables import (
@@ -30,23 +33,24 @@ from gateway.store.tables import (
     security_keys,
     sessions,
 )
+from gateway.times import format_time
 
 RECORDS: Final = ("@directory",)
 """Stand for the context in the data subjects of what is recorded *about* a principal."""
 ACTS: Final = ("@approvals", "@proposals")
 """The same of what somebody answered or changed in office, with their signature. It is evidence about others."""
-RENAMED_AT_ONCE: Final = 500
 
-_HIDDEN: Final = frozenset({"mac", "name_mac", "secret_sha256", "session_sha256", "ticket"})
+_HIDDEN: Final = frozenset({"mac", "name_key", "name_mac", "secret_sha256", "session_sha256", "ticket"})
+_BOUNDS: Final = frozenset({"not_before", "not_after"})
+"""Columns that hold a time, beside those whose names end in ``_at`` or ``_until``."""
 _SHOWN: Final[Mapping[str, Any]] = {
-    "principal": (principals, ("principal_id",)),
-    "api_keys": (api_keys, ("principal_id",)),
-    "security_keys": (security_keys, ("principal_id",)),
-    "identity_links": (identity_links, ("principal_id",)),
-    "sessions": (sessions, ("principal_id",)),
-    "contexts": (contexts, ("principal_id",)),
-    "plans": (plans, ("principal_id", "caller_id")),
-    "approvals": (approvals, ("principal_id", "caller_id")),
+    "principal": (principals, ("pseudonym",)),
+    "api_keys": (api_keys, ("pseudonym",)),
+    "security_keys": (security_keys, ("pseudonym",)),
+    "sessions": (sessions, ("pseudonym",)),
+    "contexts": (contexts, ("principal",)),
+    "plans": (plans, ("principal", "caller")),
+    "approvals": (approvals, ("principal", "caller")),
     "proposals": (proposals, ("proposed_by", "decided_by", "ended_by")),
 }
 _IN_OFFICE: Final = (
@@ -54,8 +58,7 @@ _IN_OFFICE: Final = (
     (policy_activations, "activated_by"),
     (policy_shadows, "started_by"),
 )
-"""Policies are the whole gateway's: who acts on them is a principal of the operator's own tenant, and another tenant
-may have somebody of the same id."""
+"""Policies are the whole gateway's: who acts on them is a principal of the operator's own tenant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,46 +66,48 @@ class Person:
     """A principal as rows know it.
 
     Attributes:
-        pseudonym: by which entries name it; ``None`` where its row is gone.
+        pseudonym: by which rows and entries name it; ``None`` where nobody has the id.
         contexts: ids of its contexts.
+        links: the data subjects that its links to identities elsewhere are.
     """
 
     tenant: str
     id: str
     pseudonym: str | None
     contexts: tuple[str, ...]
+    links: tuple[str, ...]
 
     def subjects(self, *, acts: bool) -> list[str]:
         """The data subjects that stand for it."""
         names = [*self.contexts, *RECORDS, *(ACTS if acts else ())]
-        return [subject_key(self.tenant, self.id, name) for name in names]
+        return [name_subject(self.id), *self.links, *(subject_key(self.tenant, self.id, name) for name in names)]
 
 
 class Personal:
     """Reads in a thread of the caller's; makes rows to write. Thread-safe."""
 
-    def __init__(self, engine: Engine, directory_key: bytes, step_key: bytes) -> None:
+    def __init__(self, engine: Engine, names: Names, directory_key: bytes) -> None:
         """Use ``engine`` for reads.
 
         Args:
-            directory_key, step_key: those of the MACs of the directory's rows, and of approval requests.
+            directory_key: that of the MACs of the directory's rows.
         """
         self._engine = engine
+        self._names = names
         self._directory_macs = RowMacs(directory_key)
-        self._step_macs = RowMacs(step_key)
 
     def person(self, tenant: str, principal_id: str) -> Person:
-        """Raises ``log.unavailable``."""
+        """Whoever has an id; who has none any more, by pseudonym. Raises ``log.unavailable``."""
 
-        def read(connection: Any) -> Person:
-            of = select(contexts.c.context_id).where(
-                contexts.c.tenant == tenant, contexts.c.principal_id == principal_id
-            )
-            pseudonym = select(principals.c.pseudonym).where(
-                principals.c.tenant == tenant, principals.c.principal_id == principal_id
-            )
+        def read(connection: Connection) -> Person:
+            pseudonym = self._pseudonym(connection, tenant, principal_id)
+            if pseudonym is None:
+                return Person(tenant, principal_id, None, (), ())
+            of = select(contexts.c.context_id).where(contexts.c.tenant == tenant, contexts.c.principal == pseudonym)
             found = tuple(connection.execute(of).scalars().all())
-            return Person(tenant, principal_id, connection.execute(pseudonym).scalar(), found)
+            links = select(identity_links.c.name_key).where(identity_links.c.pseudonym == pseudonym)
+            linked = self._names.open(connection, connection.execute(links).scalars().all())
+            return Person(tenant, principal_id, pseudonym, found, tuple(sorted(linked.values())))
 
         return blocking_read(self._engine, "personal data", read)
 
@@ -111,33 +116,46 @@ class Personal:
         wanted = {name for name in self._principal_ids(tenant) if person_key(name) == subject}
         return [one for name in sorted(wanted) for one in self.person(tenant, name).subjects(acts=True)]
 
+    def _pseudonym(self, connection: Connection, tenant: str, principal_id: str) -> str | None:
+        key = self._names.find(connection, tenant, [name_subject(principal_id)]).get(name_subject(principal_id))
+        query = select(principals.c.pseudonym, principals.c.name_key).where(principals.c.tenant == tenant)
+        if key is not None:
+            return connection.execute(query.where(principals.c.name_key == key)).scalar()
+        if PSEUDONYM.fullmatch(principal_id) is None:
+            return None
+        row = connection.execute(query.where(principals.c.pseudonym == principal_id)).one_or_none()
+        return None if row is None or self._names.open(connection, [row.name_key]) else row.pseudonym
+
     def _principal_ids(self, tenant: str) -> set[str]:
-        query = select(contexts.c.principal_id).where(contexts.c.tenant == tenant).distinct()
-        known = select(principals.c.principal_id).where(principals.c.tenant == tenant)
-        return blocking_read(
-            self._engine,
-            "personal data",
-            lambda connection: {*connection.execute(query).scalars(), *connection.execute(known).scalars()},
-        )
+        def read(connection: Connection) -> set[str]:
+            keys = connection.execute(select(principals.c.name_key).where(principals.c.tenant == tenant)).scalars()
+            return {named_principal(name) for name in self._names.open(connection, keys.all()).values()}
 
-    def rows(self, tenant: str, principal_id: str) -> dict[str, list[dict[str, Any]]]:
-        """Every row that names a principal, by what it is about; without what is secret or says nothing of a person."""
+        return blocking_read(self._engine, "personal data", read)
 
-        def read(connection: Any) -> dict[str, list[dict[str, Any]]]:
+    def rows(self, person: Person) -> dict[str, list[dict[str, Any]]]:
+        """Every row about a principal, by what it is; without what is secret or says nothing of a person."""
+        tenant, pseudonym = person.tenant, person.pseudonym
+        if pseudonym is None:
+            return {}
+
+        def read(connection: Connection) -> dict[str, list[dict[str, Any]]]:
             found = {}
             for name, (table, columns) in _SHOWN.items():
-                whose = or_(*(table.c[column] == principal_id for column in columns))
+                whose = or_(*(table.c[column] == pseudonym for column in columns))
                 query = select(table).where(table.c.tenant == tenant, whose)
                 found[name] = [_visible(row) for row in connection.execute(query).mappings()]
+            found["principal"] = [{"id": person.id, **row} for row in found["principal"]]
+            found["identity_links"] = self._links(connection, pseudonym)
             answers = (
                 select(approval_answers)
                 .join_from(approval_answers, approvals, approvals.c.approval_id == approval_answers.c.approval_id)
-                .where(approvals.c.tenant == tenant, approval_answers.c.approver_id == principal_id)
+                .where(approvals.c.tenant == tenant, approval_answers.c.approver == pseudonym)
             )
             found["answers"] = [_visible(row) for row in connection.execute(answers).mappings()]
-            found["issuers"] = [_visible(row) for row in self._issuers(connection, tenant, principal_id)]
+            found["issuers"] = [_visible(row) for row in _issuers(connection, tenant, pseudonym)]
             for table, column in _IN_OFFICE if tenant == DEFAULT_TENANT else ():
-                query = select(table).where(table.c[column] == principal_id)
+                query = select(table).where(table.c[column] == pseudonym)
                 found[table.name] = [
                     {name: value for name, value in _visible(row).items() if name not in {"signed", "jwk"}}
                     for row in connection.execute(query).mappings()
@@ -146,89 +164,64 @@ class Personal:
 
         return blocking_read(self._engine, "personal data", read)
 
-    def under_way(self, tenant: str, principal_id: str) -> int:
+    def under_way(self, person: Person) -> int:
         """How many of a principal's plans are not done."""
-        whose = or_(plans.c.principal_id == principal_id, plans.c.caller_id == principal_id)
-        query = select(func.count()).where(plans.c.tenant == tenant, whose, plans.c.status != str(PlanStatus.DONE))
+        whose = or_(plans.c.principal == person.pseudonym, plans.c.caller == person.pseudonym)
+        query = select(func.count()).where(
+            plans.c.tenant == person.tenant, whose, plans.c.status != str(PlanStatus.DONE)
+        )
         return blocking_read(self._engine, "personal data", lambda connection: connection.execute(query).scalar_one())
 
-    def renaming_approvals(self, tenant: str, principal_id: str, pseudonym: str) -> Sequence[Write]:
-        """Rows of some approval requests that name the principal, under its pseudonym; none when no more do."""
-        whose = or_(approvals.c.principal_id == principal_id, approvals.c.caller_id == principal_id)
-        query = select(approvals).where(approvals.c.tenant == tenant, whose).limit(RENAMED_AT_ONCE)
-        rows = blocking_read(
-            self._engine, "personal data", lambda connection: connection.execute(query).mappings().all()
-        )
-        writes = []
-        for row in rows:
-            names = {
-                column: pseudonym if row[column] == principal_id else row[column]
-                for column in ("principal_id", "caller_id")
-            }
-            sealed = self._step_macs.seal(approvals, {**row, **names})
-            values = {"the_id": row["approval_id"], **{f"new_{name}": value for name, value in names.items()}}
-            writes.append(Write(_RENAME_APPROVAL, {**values, "new_mac": sealed["mac"]}))
-        return writes
-
-    def removing(self, person: Person, *, acts: bool) -> list[Write]:
-        """What takes a principal away: its logins, keys and row, and its name out of the rows of what it did."""
-        which = {"in_tenant": person.tenant, "named": person.id}
+    def removing(self, person: Person) -> list[Write]:
+        """What takes a principal away: its logins, keys and row, and whom issuers may speak for."""
+        pseudonym = person.pseudonym
+        if pseudonym is None:
+            return []
+        which = {"in_tenant": person.tenant, "named": pseudonym}
         writes = [Write(statement, which) for statement in _DELETE]
-        if person.pseudonym is not None:
-            renamed = {**which, "instead": person.pseudonym}
-            writes += [Write(statement, renamed) for statement in _RENAME]
-            if acts:
-                writes.append(Write(_RENAME_ANSWERS, renamed))
         found = blocking_read(
-            self._engine,
-            "personal data",
-            lambda connection: self._issuers(connection, person.tenant, person.id),
+            self._engine, "personal data", lambda connection: _issuers(connection, person.tenant, pseudonym)
         )
         for row in found:
-            left = json.dumps([name for name in json.loads(row["speaks_for"]) if name != person.id])
+            left = json.dumps([name for name in json.loads(row["speaks_for"]) if name != pseudonym])
             sealed = self._directory_macs.seal(issuers, {**row, "speaks_for": left})
             values = {"in_tenant": person.tenant, "named": row["issuer_id"], "left": left, "new_mac": sealed["mac"]}
             writes.append(Write(_UNSPEAK, values))
         return writes
 
-    def _issuers(self, connection: Any, tenant: str, principal_id: str) -> list[Mapping[str, Any]]:
-        query = select(issuers).where(
-            issuers.c.tenant == tenant, issuers.c.speaks_for.contains(json.dumps(principal_id))
-        )
-        return [row for row in connection.execute(query).mappings() if principal_id in json.loads(row["speaks_for"])]
+    def _links(self, connection: Connection, pseudonym: str) -> list[dict[str, Any]]:
+        query = select(identity_links).where(identity_links.c.pseudonym == pseudonym)
+        rows = connection.execute(query).mappings().all()
+        opened = self._names.open(connection, [row["name_key"] for row in rows])
+        found = []
+        for row in rows:
+            known = opened.get(row["name_key"])
+            source, subject = (None, None) if known is None else named_link(known)
+            found.append({**_visible(row), "source": source, "subject": subject})
+        return found
+
+
+def _issuers(connection: Connection, tenant: str, pseudonym: str) -> Sequence[Mapping[Any, Any]]:
+    """Rows of issuers that may speak for somebody."""
+    query = select(issuers).where(issuers.c.tenant == tenant, issuers.c.speaks_for.contains(json.dumps(pseudonym)))
+    return connection.execute(query).mappings().all()
 
 
 _DELETE: Final = tuple(
-    delete(table).where(table.c.tenant == bindparam("in_tenant"), table.c.principal_id == bindparam("named"))
+    delete(table).where(table.c.tenant == bindparam("in_tenant"), table.c.pseudonym == bindparam("named"))
     for table in (sessions, security_keys, identity_links, api_keys, principals)
-)
-_RENAME: Final = tuple(
-    update(table)
-    .where(table.c.tenant == bindparam("in_tenant"), table.c[column] == bindparam("named"))
-    .values({column: bindparam("instead")})
-    for table, column in ((contexts, "principal_id"), (plans, "principal_id"), (plans, "caller_id"))
-)
-_RENAME_APPROVAL: Final = (
-    update(approvals)
-    .where(approvals.c.approval_id == bindparam("the_id"))
-    .values(principal_id=bindparam("new_principal_id"), caller_id=bindparam("new_caller_id"), mac=bindparam("new_mac"))
-)
-_RENAME_ANSWERS: Final = (
-    update(approval_answers)
-    .where(
-        approval_answers.c.approver_id == bindparam("named"),
-        approval_answers.c.approval_id.in_(
-            select(approvals.c.approval_id).where(approvals.c.tenant == bindparam("in_tenant"))
-        ),
-    )
-    .values(approver_id=bindparam("instead"))
 )
 _UNSPEAK: Final = (
     update(issuers)
-    .where(and_(issuers.c.tenant == bindparam("in_tenant"), issuers.c.issuer_id == bindparam("named")))
+    .where(issuers.c.tenant == bindparam("in_tenant"), issuers.c.issuer_id == bindparam("named"))
     .values(speaks_for=bindparam("left"), mac=bindparam("new_mac"))
 )
 
 
 def _visible(row: Mapping[Any, Any]) -> dict[str, Any]:
-    return {str(name): value for name, value in row.items() if name not in _HIDDEN}
+    return {str(name): _shown(str(name), value) for name, value in row.items() if name not in _HIDDEN}
+
+
+def _shown(column: str, value: Any) -> Any:
+    is_time = column.endswith(("_at", "_until")) or column in _BOUNDS
+    return format_time(value) if is_time and value is not None else value

@@ -18,8 +18,8 @@ _COPIED: Final = (
     "tenant",
     "plan_id",
     "step_id",
-    "principal_id",
-    "caller_id",
+    "principal",
+    "caller",
     "hand",
     "policy_digest",
     "manifest_digest",
@@ -96,7 +96,7 @@ def approval_rows(connection: Connection, macs: RowMacs, condition: Any, limit: 
             counts = answer.asked == newest[answer.approval_id]
             (answers if counts else void)[answer.approval_id].append(
                 ApprovalAnswer(
-                    answer.approver_id,
+                    answer.approver,
                     Answer(answer.answer),
                     Attestation(answer.attested_by),
                     answer.commitment,

@@ -10,9 +10,18 @@ import orjson
 from sqlalchemy import Connection, Engine, Row, bindparam, delete, func, insert, select, update
 
 from audit.history import NEWEST_RESTORE, plan_history
-from audit.retained import dropped
+from audit.retained import dropped, dropped_since
 from gateway.errors import HandrailError, Refused
-from gateway.model import Answer, ApprovalRequest, ApprovalStatus, Attestation, Notice, PlanStatus, Principal
+from gateway.model import (
+    Answer,
+    ApprovalRequest,
+    ApprovalStatus,
+    Attestation,
+    Notice,
+    PlanStatus,
+    Principal,
+    StepStatus,
+)
 from gateway.ports import ApprovalRow, Guard, StoredPlan, StoredStep, Write
 from gateway.reasons import Conflict, Reason, because
 from gateway.state import PlanState, StepState
@@ -117,8 +126,8 @@ class SqlPlans:
                 "plan_id": the.plan_id,
                 "tenant": the.tenant,
                 "context_id": the.context_id,
-                "principal_id": the.principal.id,
-                "caller_id": the.caller.id,
+                "principal": the.principal.pseudonym,
+                "caller": the.caller.pseudonym,
                 "issuer": the.issuer.id,
                 "kid": the.kid,
                 "commitment": plan.commitment,
@@ -176,8 +185,8 @@ class SqlPlans:
             "plan_id": plan.plan.plan_id,
             "step_id": state.step.id,
             "context_id": plan.plan.context_id,
-            "principal_id": plan.plan.principal.id,
-            "caller_id": plan.plan.caller.id,
+            "principal": plan.plan.principal.pseudonym,
+            "caller": plan.plan.caller.pseudonym,
             "hand": state.step.hand,
             "action": state.step.action,
             "status": str(ApprovalStatus.OPEN),
@@ -222,7 +231,7 @@ class SqlPlans:
             {
                 "approval_id": approval_id,
                 "asked": asked,
-                "approver_id": approver.id,
+                "approver": approver.pseudonym,
                 "answer": str(answer),
                 "attested_by": str(attested_by),
                 "commitment": commitment,
@@ -247,22 +256,23 @@ class SqlPlans:
             return None
         if history is None and row.log_index is not None and dropped(connection, row.log_index, row.log_index + 1):
             return None  # what vouched for it is over
-        if history is None or history.kid != row.kid:
+        if history is None or (history.kid, history.principal, history.caller) != (row.kid, row.principal, row.caller):
             raise HandrailError(Reason.INTERNAL, f"plan {plan_id}: its row contradicts the log")
         step_rows = connection.execute(select(steps).where(steps.c.plan_id == plan_id).order_by(steps.c.position)).all()
+        if any(not StepStatus(step.status).final and dropped_since(connection, step.log_index) for step in step_rows):
+            return None  # an entry that moved the step may have gone, and so its row may be one that was put back
         requests = approval_rows(connection, self._request_macs, approvals.c.plan_id == plan_id)
         return StoredPlan(
             plan_id=row.plan_id,
             tenant=row.tenant,
             context_id=row.context_id,
-            principal_id=row.principal_id,
-            caller_id=row.caller_id,
+            principal=row.principal,
+            caller=row.caller,
             issuer=row.issuer,
             kid=row.kid,
             commitment=row.commitment,
             received_at=row.received_at,
             log_index=row.log_index,
-            people=(history.principal, history.caller),
             steps=tuple(self._stored_step(step, history.newest.get(step.step_id, 0)) for step in step_rows),
             approvals=tuple(requests),
         )
@@ -316,7 +326,7 @@ class SqlPlans:
 
     async def open_approvals(self, tenant: str, caller: str) -> int:
         """See ``ports.PlanStore``."""
-        open_ = (approvals.c.tenant == tenant, approvals.c.caller_id == caller, _OPEN)
+        open_ = (approvals.c.tenant == tenant, approvals.c.caller == caller, _OPEN)
         counted = select(func.count()).select_from(approvals).where(*open_)
         return await self._read(lambda connection: int(connection.execute(counted).scalar_one()))
 

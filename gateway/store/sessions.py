@@ -49,7 +49,7 @@ class Session:
     token: str = field(repr=False)
     csrf_token: str = field(repr=False)
     tenant: str
-    principal_id: str
+    pseudonym: str
     key_id: str | None
     link_id: str | None
     roles: frozenset[Role] | None
@@ -96,7 +96,7 @@ class SqlSessions:
         row = {
             "session_sha256": _hashed(token),
             "tenant": person.tenant,
-            "principal_id": person.id,
+            "pseudonym": person.pseudonym,
             "key_id": key_id,
             "link_id": link_id,
             "roles": None if link_id is None else json.dumps(sorted(person.roles)),
@@ -157,7 +157,7 @@ class SqlSessions:
             token,
             csrf_token,
             row["tenant"],
-            row["principal_id"],
+            row["pseudonym"],
             row["key_id"],
             row["link_id"],
             None if row["roles"] is None else frozenset(Role(role) for role in json.loads(row["roles"])),

@@ -23,6 +23,8 @@ from gateway.web.headers import SecurityHeadersMiddleware
 from gateway.web.limits import LimitsMiddleware
 from gateway.web.metrics import WebMetrics
 from gateway.web.openapi import openapi
+from gateway.web.rates import Rate
+from gateway.web.reports import Reports
 from gateway.web.routes import TABLE, policy, remote
 from gateway.web.routes.health import ReadinessProbe
 from gateway.web.routes.log import Readings
@@ -75,8 +77,11 @@ def create_app(gateway: "Gateway", pages: Sequence[BaseRoute] = ()) -> Starlette
     app.state.gateway = gateway
     app.state.mcp = mcp
     app.state.streams = Streams(metrics)
+    app.state.reports = Reports()
     app.state.readiness = ReadinessProbe()
     app.state.readings = Readings()
+    server = gateway.settings.server
+    app.state.log_reads = Rate(server.log_reads_per_second, server.log_reads_burst, Reason.LIMIT_READS)
     app.state.notices = Throttle(remote.NOTICES_PER_MINUTE, Reason.LIMIT_NOTICES)
     app.state.openapi = cache(lambda: openapi(TABLE, _version(), gateway.settings.public_url))
     return app

@@ -87,6 +87,11 @@ async def authenticate(scope: Scope) -> Principal:
     return await gateway_of(scope).directory.authenticate(token, time.time())
 
 
+async def still_permitted(scope: Scope) -> None:
+    """Whether whoever takes a long answer may go on. Raises what the key or a freeze says by now."""
+    gateway_of(scope).freezing.now.check_acts(await authenticate(scope))
+
+
 def bearer_token(headers: Iterable[tuple[bytes, bytes]]) -> str:
     """The one bearer token of a request.
 

@@ -10,11 +10,12 @@ import pydantic
 from pydantic import BaseModel
 from starlette.requests import Request
 
-from audit.entry import format_time
 from gateway.canonical import parse
 from gateway.errors import Malformed, Refused
 from gateway.pointers import pointer
 from gateway.reasons import Reason
+from gateway.times import EXPECTED_OR_DATE, format_time, parse_time_or_date
+from gateway.web.times import NotATime
 
 JSON: Final = "application/json"
 JOSE: Final = "application/jose"
@@ -25,8 +26,6 @@ _DIGITS: Final = re.compile(r"[0-9]{1,15}")
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 _INDEX_MAX: Final = 10**15 - 1
-_SECONDS_MAX: Final = 32_503_680_000
-"""The year 3000."""
 _PARAMETERS_MAX: Final = 32
 _LOCATION_STEPS_MAX: Final = 8
 _MODEL_MESSAGES: Final = frozenset({
@@ -73,7 +72,7 @@ def validated(value: Any, model: type[ModelT]) -> ModelT:
     try:
         return model.model_validate(value)
     except pydantic.ValidationError as exc:
-        problem = exc.errors(include_url=False, include_context=False, include_input=False)[0]
+        problem = exc.errors(include_url=False, include_input=False)[0]
         location = problem["loc"]
         if problem["type"] == "extra_forbidden" and _NAME.fullmatch(str(location[-1])) is None:
             # The last part is the caller's own text: it is repeated only where it looks like a name.
@@ -82,12 +81,14 @@ def validated(value: Any, model: type[ModelT]) -> ModelT:
             model.__name__,
             pointer=pointer(location[:_LOCATION_STEPS_MAX]),
             problem=problem["type"],
-            expected=_expected(problem["type"], problem["msg"]),
+            expected=_expected(problem["type"], problem["msg"], problem.get("ctx", {}).get("error")),
         ) from None
 
 
-def _expected(kind: str, message: str) -> str:
+def _expected(kind: str, message: str, error: object) -> str:
     """What should have stood there. Only messages that are made of the model alone are passed on."""
+    if isinstance(error, NotATime):
+        return str(error)
     if kind == "missing":
         return "a value: this member is required"
     if kind == "extra_forbidden":
@@ -191,9 +192,17 @@ def after_index(asked: Mapping[str, str]) -> int | None:
     return integer(asked["after"], "after", minimum=0, maximum=_INDEX_MAX) if "after" in asked else None
 
 
+def moment_of(asked: Mapping[str, str], name: str) -> float | None:
+    """A date (its beginning, UTC) or a time with its zone (RFC 3339), in seconds since the epoch; ``None`` where it is
+    absent.
+    """
+    found: float | None = one_of(asked.get(name), name, parse_time_or_date, EXPECTED_OR_DATE)
+    return found
+
+
 def time_of(asked: Mapping[str, str], name: str) -> str | None:
-    """A moment given in whole seconds since the epoch, as entries write times; ``None`` where it is absent."""
-    return format_time(integer(asked[name], name, minimum=0, maximum=_SECONDS_MAX)) if name in asked else None
+    """The same as entries write times."""
+    return format_time(moment_of(asked, name))
 
 
 def _row_id(text: str) -> str:

@@ -13,6 +13,7 @@ from gateway.entries import EntryDraft, EntryType
 from gateway.errors import HandrailError, Refused
 from gateway.model import DEFAULT_TENANT
 from gateway.reasons import TEXTS, Reason
+from gateway.web.absent import absent_at
 from gateway.web.context import gateway_of, principal_of, request_id_of, source_of
 
 _log = structlog.get_logger(__name__)
@@ -118,6 +119,8 @@ ERRORS: Final[dict[Reason, tuple[int, str]]] = {
     Reason.LIMIT_APPROVALS: (429, "Too many open approvals"),
     Reason.LIMIT_LOGINS: (429, "Too many logins"),
     Reason.LIMIT_NOTICES: (429, "Too many notices"),
+    Reason.LIMIT_READS: (429, "Too many reads"),
+    Reason.LIMIT_REPORTS: (429, "One report at a time"),
     Reason.OVERLOADED: (503, "Overloaded"),
     Reason.INTERNAL: (500, "Internal error"),
 }
@@ -154,7 +157,8 @@ def problem(error: HandrailError, request_id: str, *, headers: Mapping[str, str]
     extra = dict(headers or {})
     if body["status"] in (429, 503):
         people = error.reason is Reason.LIMIT_APPROVALS
-        extra["retry-after"] = str(PEOPLE_RETRY_AFTER_SECONDS if people else RETRY_AFTER_SECONDS)
+        usual = PEOPLE_RETRY_AFTER_SECONDS if people else RETRY_AFTER_SECONDS
+        extra["retry-after"] = str(error.facts.get("retry_after_seconds", usual))
     elif body["status"] == 401:
         # RFC 6750 section 3: no error code where no credential was offered.
         invalid = "" if error.reason is Reason.AUTH_MISSING else ', error="invalid_token"'
@@ -189,6 +193,8 @@ def report(scope: Mapping[str, Any], error: HandrailError) -> None:
 async def on_handrail_error(request: Request, exc: Exception) -> Response:
     """Exception handler for every refusal and failure that has a reason."""
     error = exc if isinstance(exc, HandrailError) else HandrailError(Reason.INTERNAL, type(exc).__name__)
+    if error.reason is Reason.REQUEST_NOT_FOUND and "kind" not in error.facts:
+        error = Refused(error.reason, error.detail, **{**error.facts, **absent_at(request.scope)})
     report(request.scope, error)
     return problem(error, request_id_of(request.scope))
 

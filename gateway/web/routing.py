@@ -60,9 +60,9 @@ _REST: Final = re.compile(r"\{([a-z_]+_path)\}$")
 AFTER: Final = Parameter("after", "Only those that follow this one: next of the page before.")
 AFTER_INDEX: Final = Parameter("after", "Go on after this: next of the page before.", {"type": "integer", "minimum": 0})
 
-_SECONDS: Final = {"type": "integer", "minimum": 0}
-SINCE: Final = Parameter("since", "At or after this time, in seconds since the epoch.", _SECONDS)
-UNTIL: Final = Parameter("until", "Before this time.", _SECONDS)
+TIME: Final = {"type": "string", "anyOf": [{"format": "date-time"}, {"format": "date"}]}
+SINCE: Final = Parameter("since", "At or after this time (RFC 3339), or the beginning of this day in UTC.", TIME)
+UNTIL: Final = Parameter("until", "Before it.", TIME)
 
 
 def limit(default: int, maximum: int, description: str = "At most so many.") -> Parameter:

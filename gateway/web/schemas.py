@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.manifest import ArgumentRole
 from gateway.model import Answer, ApprovalStatus, Attestation, Effect, PlanStatus, Role, StepStatus
+from gateway.web.times import Time
 
 
 class Shape(BaseModel):
@@ -31,6 +32,9 @@ class ProblemDocument(BaseModel):
     pointer: str | None = Field(None, description="RFC 6901: where in the JSON body; empty for all of it.")
     parameter: str | None = Field(None, description="Which parameter; empty for a query that cannot be taken apart.")
     expected: str | None = Field(None, description="What should have been there.")
+    kind: str | None = Field(None, description="Of request.not_found: what there is not, or none that you may see.")
+    id: str | None = Field(None, description="The id that was given for it.")
+    why: str | None = Field(None, description="What stands in the way, or is not there, in words.")
 
 
 # --- plans -----------------------------------------------------------------------------------------------------------
@@ -161,7 +165,7 @@ class AnswerShown(Shape):
     approver: str
     answer: Answer
     attested_by: Attestation
-    at: float
+    at: Time
 
 
 class ApprovalView(Shape):
@@ -176,8 +180,8 @@ class ApprovalView(Shape):
     step_id: str
     requested_by: str
     acts_for: str
-    requested_at: float
-    expires_at: float
+    requested_at: Time
+    expires_at: Time
     approver_role: Role
     quorum: int
     enrolled_key: bool
@@ -253,7 +257,7 @@ class Readiness(Shape):
 
     status: Literal["ok", "unavailable"]
     checks: Checks
-    observed: dict[str, str] = Field(
+    observed: dict[str, Time] = Field(
         description="Hand -> until when it is observed: until then only critical denials are enforced on it."
     )
     notices: dict[str, str] = Field(

@@ -9,6 +9,7 @@ from pydantic import Field
 from gateway.model import Role
 from gateway.two_person import Kind, ProposalStatus
 from gateway.web.schemas import Shape
+from gateway.web.times import GivenTime, Time
 
 Identifier = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}$")
 
@@ -23,8 +24,8 @@ class PrincipalView(Shape):
     tenant: str
     roles: list[Role]
     hands: list[str] | None = Field(description="null: every hand of the tenant.")
-    created_at: float
-    revoked_at: float | None = None
+    created_at: Time
+    revoked_at: Time | None = None
     approval_kid: str | None = None
 
 
@@ -39,7 +40,7 @@ class ApiKeyShown(Shape):
 
     key_id: str
     token: str
-    expires_at: float
+    expires_at: Time
 
 
 class PrincipalCreated(Shape):
@@ -70,6 +71,12 @@ class PrincipalRequest(Shape):
     ttl_days: int = Field(90, ge=1, le=366, strict=True)
 
 
+class NameRequest(Shape):
+    """The id of a principal that has none any more."""
+
+    id: str
+
+
 class ApiKeyRequest(Shape):
     """How long a new API key lives."""
 
@@ -80,7 +87,7 @@ class TicketShown(Shape):
     """A ticket to enrol one security key with; it is shown this once."""
 
     ticket: str
-    expires_at: float
+    expires_at: Time
 
 
 class SecurityKeyView(Shape):
@@ -110,10 +117,10 @@ class LinkShown(Shape):
 
     id: str
     kind: Literal["token", "claims"]
-    source: str = Field(description="The issuer's URL.")
-    subject: str = Field(description="The sub of its tokens.")
-    created_at: float
-    revoked_at: float | None = None
+    source: str | None = Field(description="The issuer's URL; null where no key is left that tells it.")
+    subject: str | None = Field(description="The sub of its tokens; null likewise.")
+    created_at: Time
+    revoked_at: Time | None = None
 
 
 class LinkList(Shape):
@@ -133,12 +140,12 @@ class Me(Shape):
 
 
 class IssuerKeyView(Shape):
-    """A public key of an issuer; times are seconds since the epoch."""
+    """A public key of an issuer."""
 
     kid: str
-    not_before: int
-    not_after: int | None
-    revoked_at: int | None
+    not_before: Time
+    not_after: Time | None
+    revoked_at: Time | None
 
 
 class IssuerView(Shape):
@@ -149,7 +156,7 @@ class IssuerView(Shape):
     keys: list[IssuerKeyView]
     speaks_for: list[str]
     attests_request: bool
-    revoked_at: float | None = None
+    revoked_at: Time | None = None
 
 
 class IssuerList(Shape):
@@ -171,17 +178,17 @@ class IssuerRequest(Shape):
 
 
 class KeyView(Shape):
-    """A key of the gateway; times are seconds since the epoch."""
+    """A key of the gateway."""
 
     kid: str
     purpose: str
     state: Literal["next", "active", "retiring", "retired", "revoked"]
-    created_at: float
-    activated_at: float | None
-    retiring_at: float | None
-    retired_at: float | None
-    revoked_at: float | None
-    compromised_at: float | None = Field(description="Of a revoked one: since when it may have been in wrong hands.")
+    created_at: Time
+    activated_at: Time | None
+    retiring_at: Time | None
+    retired_at: Time | None
+    revoked_at: Time | None
+    compromised_at: Time | None = Field(description="Of a revoked one: since when it may have been in wrong hands.")
     covered_size: int | None = Field(description="Of such a one: what it signed about entries below this index stands.")
 
 
@@ -197,7 +204,7 @@ class KeyList(Shape):
 
     keys: list[KeyView]
     epochs: list[EpochView]
-    now: float = Field(description="The gateway's time, to tell the age of a key by; seconds since the epoch.")
+    now: Time = Field(description="The gateway's time, to tell the age of a key by.")
 
 
 class KeyRequest(Shape):
@@ -209,9 +216,7 @@ class KeyRequest(Shape):
 class KeyRevocation(Shape):
     """Since when the key may be in wrong hands; nothing that it signed stands where that is not said."""
 
-    compromised_at: int | None = Field(
-        None, ge=0, le=32_503_680_000, strict=True, description="Seconds since the epoch; not a time to come."
-    )
+    compromised_at: GivenTime | None = Field(None, description="Not a time to come.")
 
 
 class KeyHistoryView(Shape):
@@ -295,7 +300,7 @@ class PinRequest(Shape):
 
 
 class ProposalView(Shape):
-    """A change that takes two people; times are seconds since the epoch, people are principal ids."""
+    """A change that takes two people; people are principal ids."""
 
     id: str
     kind: Kind
@@ -306,14 +311,14 @@ class ProposalView(Shape):
     status: ProposalStatus
     proposed_by: str
     proposed_attested_by: Literal["proposer", "gateway"]
-    proposed_at: float
-    expires_at: float
+    proposed_at: Time
+    expires_at: Time
     decided_by: str | None = None
     decided_attested_by: Literal["activator", "gateway"] | None = None
-    decided_at: float | None = None
-    in_force_until: float | None = None
+    decided_at: Time | None = None
+    in_force_until: Time | None = None
     ended_by: str | None = None
-    ended_at: float | None = None
+    ended_at: Time | None = None
 
 
 class ProposalList(Shape):
@@ -395,7 +400,7 @@ class WitnessView(Shape):
     name: str
     key: str = Field(description="Name of its key, as signature lines show it.")
     tree_size: int = Field(description="The largest tree that it cosigned.")
-    cosigned_at: int | None = Field(description="When it last did, by its own clock, in seconds since the epoch.")
+    cosigned_at: Time | None = Field(description="When it last did, by its own clock.")
     age_seconds: int | None
     fault: str | None
     detail: str

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from gateway.web.schemas import Shape
 from gateway.web.schemas_admin import ScopeView
+from gateway.web.times import Time
 
 
 class Range(Shape):
@@ -21,7 +22,7 @@ class PlaceShown(Shape):
     """An entry's index and time."""
 
     index: int
-    time: str
+    time: Time
 
 
 class EvidenceShown(Shape):
@@ -83,9 +84,9 @@ class ControlsReport(Shape):
     source: str
     origin: str
     tenant: str
-    from_: str = Field(alias="from")
-    to: str
-    made_at: str
+    from_: Time = Field(alias="from")
+    to: Time
+    made_at: Time
     tree_size: int
     range: Range
     checkpoint: str
@@ -98,7 +99,7 @@ class ChangeShown(Shape):
     """The entry that made a change, and who did it (a pseudonym)."""
 
     index: int
-    time: str
+    time: Time
     by: str | None
 
 
@@ -106,7 +107,7 @@ class KeyHeld(ChangeShown):
     """A key that somebody holds."""
 
     id: str
-    expires_at: int | None = None
+    expires_at: Time | None = None
 
 
 class PrincipalReviewed(Shape):
@@ -152,8 +153,8 @@ class AccessReview(Shape):
     v: Literal[1]
     origin: str
     tenant: str
-    at: str
-    made_at: str
+    at: Time
+    made_at: Time
     tree_size: int
     end: int = Field(description="Entries before this index count.")
     checkpoint: str
@@ -173,8 +174,8 @@ class ActionProcessed(Shape):
     data_subjects: list[str]
     roles: dict[str, str]
     calls: int
-    first: str | None
-    last: str | None
+    first: Time | None
+    last: Time | None
 
 
 class Activity(Shape):
@@ -211,9 +212,9 @@ class ProcessingRecord(Shape):
     v: Literal[1]
     origin: str
     tenant: str
-    from_: str = Field(alias="from")
-    to: str
-    made_at: str
+    from_: Time = Field(alias="from")
+    to: Time
+    made_at: Time
     tree_size: int
     controller: ControllerShown
     data_region: str | None

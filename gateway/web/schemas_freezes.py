@@ -5,6 +5,7 @@ from pydantic import Field
 from gateway.freeze import Cause, Scope
 from gateway.freezing import WHY_MAX
 from gateway.web.schemas import Shape
+from gateway.web.times import Time
 
 
 class FreezeRequest(Shape):
@@ -17,14 +18,14 @@ class FreezeRequest(Shape):
 
 
 class FreezeView(Shape):
-    """A freeze; times are seconds since the epoch. Who and why are shown to its own tenant alone."""
+    """A freeze. Who and why are shown to its own tenant alone."""
 
     id: str
     tenant: str
     scope: Scope
     subject: str | None = Field(None, description="Id of the hand, principal or context; absent for all.")
     cause: Cause
-    at: float
+    at: Time
     running: int = Field(description="Steps that ran when it was set, at all gateways. Each became ambiguous.")
     held: int = Field(description="Approval requests that waited when it was set. Each was voided.")
     every_tenant: bool

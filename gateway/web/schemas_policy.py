@@ -8,6 +8,7 @@ from pydantic import Field
 
 from gateway.policy.activations import Way
 from gateway.web.schemas import Shape
+from gateway.web.times import Time
 
 
 class BundleFile(Shape):
@@ -28,14 +29,14 @@ class PolicyView(Shape):
 
 
 class ActivationView(Shape):
-    """A change of the bundle that decides; times are seconds since the epoch."""
+    """A change of the bundle that decides."""
 
     number: int
     digest: str
     way: Way
     proposal_id: str | None
     by: str
-    at: float
+    at: Time
 
 
 class BundleSummary(Shape):
@@ -44,7 +45,7 @@ class BundleSummary(Shape):
     digest: str
     commit: str
     added_by: str
-    added_at: float
+    added_at: Time
 
 
 class BundleList(Shape):
@@ -78,8 +79,8 @@ class RemoteView(Shape):
     path: str
     interval_seconds: float
     notify: bool = Field(description="Whether the server's webhook may notify.")
-    tried_at: float | None
-    good_at: float | None = Field(description="When the remote last held a good bundle.")
+    tried_at: Time | None
+    good_at: Time | None = Field(description="When the remote last held a good bundle.")
     commit: str | None = Field(description="That brought the newest good bundle.")
     digest: str | None = Field(description="The newest good bundle; propose it to have it decide.")
     rewritten: RewrittenView | None = Field(description="Where its history was last found rewritten.")
@@ -96,7 +97,7 @@ class BundleView(BundleSummary):
     """A signed bundle: what it was built from, by whom, what was checked then, and when it decided."""
 
     directory: str
-    built_at: int
+    built_at: Time
     signer: str
     kid: str
     checks: dict[str, Any]

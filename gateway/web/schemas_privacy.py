@@ -6,6 +6,7 @@ from pydantic import Field
 
 from gateway.privacy import HoldCode
 from gateway.web.schemas import Shape
+from gateway.web.times import GivenTime, Time
 
 Name = Field(min_length=1, max_length=512, description="The person: a principal's id, or as calls name people.")
 
@@ -35,9 +36,7 @@ class HoldRequest(Shape):
 
     person: str = Name
     code: HoldCode
-    until: int | None = Field(
-        None, ge=0, le=32_503_680_000, description="Seconds since the epoch. Default: until lifted."
-    )
+    until: GivenTime | None = Field(None, description="Default: until lifted.")
 
 
 class HoldView(Shape):
@@ -49,9 +48,9 @@ class HoldView(Shape):
         "say whom it is on; it stands against every erasure until it is lifted."
     )
     code: HoldCode
-    set_at: float
+    set_at: Time
     set_by: str = Field(description="Pseudonym.")
-    until: float | None
+    until: Time | None
     in_force: bool
 
 
@@ -79,11 +78,11 @@ class ErasureView(Shape):
 
     erasure_id: str
     state: Literal["erasing", "done"]
-    requested_at: float
+    requested_at: Time
     requested_index: int = Field(description="Of the entry 'erasure requested'.")
     keys: int
     values: int
-    done_at: float | None
+    done_at: Time | None
     done_index: int | None = Field(description="Of the entry 'erasure done': the proof.")
 
 

@@ -3,6 +3,7 @@
 from pydantic import Field
 
 from gateway.web.schemas import Shape
+from gateway.web.times import Time
 
 
 class LetGo(Shape):
@@ -17,8 +18,8 @@ class ObservedHand(Shape):
 
     hand: str
     proposal: str = Field(description="By which two people put it under observation.")
-    since: float
-    until: float
+    since: Time
+    until: Time
     let_go: LetGo
 
 
@@ -92,13 +93,13 @@ class ShadowRequest(Shape):
 
 
 class ShadowState(Shape):
-    """A shadow; times are seconds since the epoch."""
+    """A shadow."""
 
     number: int
     digest: str
     by: str
-    since: float
-    until: float
+    since: Time
+    until: Time
     in_force: bool
     problem: str | None = Field(description="Why the gateway that was asked does not hold the candidate.")
 
@@ -112,14 +113,14 @@ class ShadowView(Shape):
 
 
 class CanaryState(Shape):
-    """A canary; times are seconds since the epoch."""
+    """A canary."""
 
     proposal: str = Field(description="By which two people made it; withdrawing it ends it.")
     digest: str
     active: str = Field(description="The bundle that it is held against.")
     percent: int
-    since: float
-    until: float
+    since: Time
+    until: Time
     in_force: bool
     stopped: str | None = Field(description="Why it stopped itself: denials or errors.")
     problem: str | None = Field(description="Why the gateway that was asked does not hold the candidate.")

@@ -99,7 +99,7 @@ class EventStream:
         """ASGI entry. Raises ``gateway.overloaded`` before anything is sent."""
         self._streams.enter(self._owner)
         pump = asyncio.create_task(self._pump(scope, send))
-        departure = asyncio.create_task(_departed(receive))
+        departure = asyncio.create_task(departed(receive))
         try:
             await asyncio.wait({pump, departure}, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -163,7 +163,7 @@ class EventStream:
             raise ResponseAborted from None
 
 
-async def _departed(receive: Receive) -> None:
+async def departed(receive: Receive) -> None:
     """Returns when the client is gone; a client that sends us nonsense meanwhile counts as gone."""
     try:
         while (await receive())["type"] != "http.disconnect":

@@ -3,7 +3,6 @@ that somebody should look, and where.
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from gateway.canonical import canonical
@@ -12,6 +11,7 @@ from gateway.rendering import moment, render
 from gateway.safe import safe
 from gateway.settings import Settings
 from gateway.store.outbox import Message
+from gateway.times import format_time
 
 TEXT_MAX_CHARACTERS: Final = 2_800
 """Of a rendered call in a message; the page has all of it. Slack takes 3,000 in one block."""
@@ -58,7 +58,7 @@ def standard(message: Message, view: Mapping[str, Any], page_url: str, *, detail
     if details:
         data["details"] = {name: view[name] for name in _DETAILS if name in view}
         data["details"]["text"] = _text(view)
-    return canonical({"type": str(message.notice), "timestamp": _iso(message.created_at), "data": data})
+    return canonical({"type": str(message.notice), "timestamp": format_time(message.created_at), "data": data})
 
 
 def slack(message: Message, view: Mapping[str, Any], page_url: str, *, details: bool) -> bytes:
@@ -86,10 +86,6 @@ def _mrkdwn(text: str) -> str:
     """Escaped as Slack's documentation says; a backtick, which has no escape, becomes an apostrophe."""
     made = safe(text, lines=True).replace("`", "'")
     return made.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
-def _iso(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def listeners(settings: Settings) -> dict[tuple[str, Notice], list[str]]:

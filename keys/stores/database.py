@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.store import advisory
 from gateway.store.tables import signing_keys
-from keys.errors import KeyUnavailable, SealBroken
+from keys.errors import KeyStoreAway, KeyUnavailable, SealBroken
 from keys.stores.halves import ByPurpose
 from keys.stores.root import Derives
 from keys.stores.sealed import DOCUMENT_MAX_BYTES, LOCK_WAIT_SECONDS, Revoked, SealedKeyStore, nothing_known
@@ -50,7 +50,7 @@ class Rows:
         session is lost, so is the lock, and nothing more is written."""
         deadline = time.monotonic() + LOCK_WAIT_SECONDS
         if not self._thread_lock.acquire(timeout=LOCK_WAIT_SECONDS):
-            raise KeyUnavailable("another thread keeps the keys locked")
+            raise KeyStoreAway("another thread keeps the keys locked")
         try:
             with _translated(), self._engine.connect() as connection:
                 self._wait(connection, deadline)
@@ -122,7 +122,7 @@ class Rows:
     def _wait(connection: Connection, deadline: float) -> None:
         while not advisory.try_lock(connection, advisory.KEYS_LOCK):
             if time.monotonic() >= deadline:
-                raise KeyUnavailable("another process keeps the keys locked")
+                raise KeyStoreAway("another process keeps the keys locked")
             time.sleep(0.02)
 
 
@@ -132,4 +132,4 @@ def _translated() -> Iterator[None]:
         yield
     except SQLAlchemyError as exc:
         said = str(getattr(exc, "orig", None) or type(exc).__name__).strip().split("\n")[0]
-        raise KeyUnavailable(f"the table signing_keys cannot be used: {said}") from None
+        raise KeyStoreAway(f"the table signing_keys cannot be used: {said}") from None

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from gateway.files import make_directory, write
-from keys.errors import KeyUnavailable, SealBroken
+from keys.errors import KeyStoreAway, KeyUnavailable, SealBroken
 from keys.stores.halves import ByPurpose
 from keys.stores.private_files import read_own
 from keys.stores.root import Derives
@@ -52,7 +52,7 @@ class Files:
         """See ``KeyStore.lock``."""
         deadline = time.monotonic() + LOCK_WAIT_SECONDS
         if not self._thread_lock.acquire(timeout=LOCK_WAIT_SECONDS):
-            raise KeyUnavailable("another thread keeps the keys locked")
+            raise KeyStoreAway("another thread keeps the keys locked")
         try:
             descriptor = self._open_lock()
             try:
@@ -129,7 +129,7 @@ class Files:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 if time.monotonic() >= deadline:
-                    raise KeyUnavailable("another process keeps the keys locked") from None
+                    raise KeyStoreAway("another process keeps the keys locked") from None
                 time.sleep(0.02)
             else:
                 return

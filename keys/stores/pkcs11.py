@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from gateway.canonical import b64url_decode
 from gateway.ports import Purpose
 from keys import jwk
-from keys.errors import KeyUnavailable
+from keys.errors import KeyStoreAway, KeyUnavailable
 from keys.rotation import KeyRecord
 from keys.stores.halves import NewHalf, Sign
 
@@ -175,8 +175,9 @@ class Token:
             except self._api.exceptions.PKCS11Error as exc:
                 self._drop()
                 gone = isinstance(exc, self._api.exceptions.ObjectHandleInvalid)
-                said = "the key is not in it" if gone else str(exc) or type(exc).__name__
-                raise KeyUnavailable(f"token {self._label}: {said}") from None
+                if gone:
+                    raise KeyUnavailable(f"token {self._label}: the key is not in it") from None
+                raise KeyStoreAway(f"token {self._label}: {str(exc) or type(exc).__name__}") from None
 
     def _once(self, work: Callable[[], Result]) -> Result:
         if self._session is None:

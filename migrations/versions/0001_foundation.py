@@ -74,8 +74,8 @@ def upgrade() -> None:
         sa.Column("plan_id", sa.String(length=64), nullable=False),
         sa.Column("step_id", sa.String(length=64), nullable=False),
         sa.Column("context_id", sa.String(length=128), nullable=False),
-        sa.Column("principal_id", sa.String(length=128), nullable=False, comment="Whom the plan acts for."),
-        sa.Column("caller_id", sa.String(length=128), nullable=False, comment="Who sent it."),
+        sa.Column("principal", sa.String(length=64), nullable=False, comment="Pseudonym of whom the plan acts for."),
+        sa.Column("caller", sa.String(length=64), nullable=False, comment="Pseudonym of who sent it."),
         sa.Column("hand", sa.String(length=64), nullable=False),
         sa.Column("action", sa.String(length=128), nullable=False),
         sa.Column("status", sa.String(length=16), nullable=False, comment="open, granted, refused, expired, voided"),
@@ -98,7 +98,7 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_approvals_plan_id_step_id"), "approvals", ["plan_id", "step_id"], unique=False)
     op.create_index(
-        op.f("ix_approvals_tenant_caller_id_status"), "approvals", ["tenant", "caller_id", "status"], unique=False
+        op.f("ix_approvals_tenant_caller_status"), "approvals", ["tenant", "caller", "status"], unique=False
     )
     op.create_index(
         op.f("ix_approvals_tenant_status_requested_at"), "approvals", ["tenant", "status", "requested_at"], unique=False
@@ -115,7 +115,7 @@ def upgrade() -> None:
         "contexts",
         sa.Column("tenant", sa.String(length=64), nullable=False),
         sa.Column("context_id", sa.String(length=128), nullable=False),
-        sa.Column("principal_id", sa.String(length=128), nullable=False),
+        sa.Column("principal", sa.String(length=64), nullable=False, comment="Pseudonym."),
         sa.Column("bound_at", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("tenant", "context_id", name=op.f("pk_contexts")),
         sqlite_with_rowid=False,
@@ -146,9 +146,14 @@ def upgrade() -> None:
         "policy_bundles",
         sa.Column("digest", sa.String(length=64), nullable=False),
         sa.Column("git_commit", sa.String(length=64), nullable=False, comment="That it was built from."),
-        sa.Column("signed", sa.Text(), nullable=False, comment="The bundle+jws."),
+        sa.Column(
+            "signed",
+            sa.Text(),
+            nullable=False,
+            comment="The bundle+jws, encrypted: it names its signer.",
+        ),
         sa.Column("jwk", sa.Text(), nullable=False, comment="Public key that it was verified with when it came."),
-        sa.Column("added_by", sa.String(length=128), nullable=False, comment="Principal."),
+        sa.Column("added_by", sa.String(length=64), nullable=False, comment="Pseudonym."),
         sa.Column("added_at", sa.Float(), nullable=False),
         _mac(),
         sa.PrimaryKeyConstraint("digest", name=op.f("pk_policy_bundles")),
@@ -162,7 +167,7 @@ def upgrade() -> None:
         sa.Column("digest", sa.String(length=64), nullable=False),
         sa.Column("way", sa.String(length=16), nullable=False, comment="activate or rollback"),
         sa.Column("proposal_id", sa.String(length=64), nullable=True),
-        sa.Column("activated_by", sa.String(length=128), nullable=False, comment="Principal."),
+        sa.Column("activated_by", sa.String(length=64), nullable=False, comment="Pseudonym."),
         sa.Column("activated_at", sa.Float(), nullable=False),
         _mac(),
         sa.PrimaryKeyConstraint("number", name=op.f("pk_policy_activations")),
@@ -174,7 +179,7 @@ def upgrade() -> None:
             "number", sa.Integer(), autoincrement=False, nullable=False, comment="1, 2, 3, ...; the newest counts."
         ),
         sa.Column("digest", sa.String(length=64), nullable=False),
-        sa.Column("started_by", sa.String(length=128), nullable=False, comment="Principal."),
+        sa.Column("started_by", sa.String(length=64), nullable=False, comment="Pseudonym."),
         sa.Column("started_at", sa.Float(), nullable=False),
         sa.Column("ends_at", sa.Float(), nullable=False),
         _mac(),
@@ -201,18 +206,18 @@ def upgrade() -> None:
         sa.Column("subject", sa.String(length=128), nullable=False),
         sa.Column("document", sa.Text(), nullable=False, comment="RFC 8785 canonical JSON; nothing personal."),
         sa.Column("status", sa.String(length=16), nullable=False, comment="open, activated, withdrawn, expired, ended"),
-        sa.Column("proposed_by", sa.String(length=128), nullable=False, comment="Principal."),
+        sa.Column("proposed_by", sa.String(length=64), nullable=False, comment="Pseudonym."),
         sa.Column("proposed_attested_by", sa.String(length=16), nullable=False, comment="proposer or gateway"),
         sa.Column("proposed_at", sa.Float(), nullable=False),
         sa.Column("expires_at", sa.Float(), nullable=False),
         sa.Column("fields", sa.Text(), nullable=False, comment="JSON: name -> commitment (propose, activate)."),
         sa.Column(
-            "decided_by", sa.String(length=128), nullable=True, comment="Principal who activated or withdrew it."
+            "decided_by", sa.String(length=64), nullable=True, comment="Pseudonym of who activated or withdrew it."
         ),
         sa.Column("decided_attested_by", sa.String(length=16), nullable=True, comment="activator or gateway"),
         sa.Column("decided_at", sa.Float(), nullable=True),
         sa.Column("in_force_until", sa.Float(), nullable=True, comment="Of a standing kind, once it is activated."),
-        sa.Column("ended_by", sa.String(length=128), nullable=True),
+        sa.Column("ended_by", sa.String(length=64), nullable=True, comment="Pseudonym."),
         sa.Column("ended_at", sa.Float(), nullable=True),
         _mac(),
         sa.PrimaryKeyConstraint("proposal_id", name=op.f("pk_proposals")),
@@ -236,7 +241,7 @@ def upgrade() -> None:
         sa.Column("tenant", sa.String(length=64), nullable=False),
         sa.Column("issuer_id", sa.String(length=128), nullable=False),
         sa.Column("pseudonym", sa.String(length=64), nullable=False, comment="By which entries name it."),
-        sa.Column("speaks_for", sa.Text(), nullable=False, comment="JSON list of principal ids."),
+        sa.Column("speaks_for", sa.Text(), nullable=False, comment="JSON list of pseudonyms."),
         sa.Column("attests_request", sa.Boolean(), nullable=False),
         sa.Column("created_at", sa.Float(), nullable=False),
         sa.Column("revoked_at", sa.Float(), nullable=True),
@@ -249,8 +254,8 @@ def upgrade() -> None:
         sa.Column("plan_id", sa.String(length=64), nullable=False),
         sa.Column("tenant", sa.String(length=64), nullable=False),
         sa.Column("context_id", sa.String(length=128), nullable=False),
-        sa.Column("principal_id", sa.String(length=128), nullable=False),
-        sa.Column("caller_id", sa.String(length=128), nullable=False),
+        sa.Column("principal", sa.String(length=64), nullable=False, comment="Pseudonym."),
+        sa.Column("caller", sa.String(length=64), nullable=False, comment="Pseudonym."),
         sa.Column("issuer", sa.String(length=128), nullable=False),
         sa.Column("kid", sa.String(length=64), nullable=False),
         sa.Column("commitment", sa.String(length=64), nullable=False, comment="Of the exact JWS."),
@@ -265,7 +270,7 @@ def upgrade() -> None:
     op.create_table(
         "principals",
         sa.Column("tenant", sa.String(length=64), nullable=False),
-        sa.Column("principal_id", sa.String(length=128), nullable=False),
+        sa.Column("name_key", sa.String(length=32), nullable=False, comment="Data key that wraps the id."),
         sa.Column("pseudonym", sa.String(length=64), nullable=False),
         sa.Column("roles", sa.Text(), nullable=False, comment="JSON list."),
         sa.Column("hands", sa.Text(), nullable=True, comment="JSON list, or NULL for all."),
@@ -273,9 +278,11 @@ def upgrade() -> None:
         sa.Column("created_at", sa.Float(), nullable=False),
         sa.Column("revoked_at", sa.Float(), nullable=True),
         _mac(),
-        sa.PrimaryKeyConstraint("tenant", "principal_id", name=op.f("pk_principals")),
-        sa.UniqueConstraint("pseudonym", name=op.f("uq_principals_pseudonym")),
+        sa.PrimaryKeyConstraint("pseudonym", name=op.f("pk_principals")),
+        sa.UniqueConstraint("name_key", name=op.f("uq_principals_name_key")),
+        comment="Who may call. No column tells who that is: audit.names does.",
     )
+    op.create_index(op.f("ix_principals_tenant"), "principals", ["tenant"], unique=False)
     op.create_table(
         "replays",
         sa.Column("tenant", sa.String(length=64), nullable=False),
@@ -296,7 +303,7 @@ def upgrade() -> None:
         "api_keys",
         sa.Column("key_id", sa.String(length=32), nullable=False),
         sa.Column("tenant", sa.String(length=64), nullable=False),
-        sa.Column("principal_id", sa.String(length=128), nullable=False),
+        sa.Column("pseudonym", sa.String(length=64), nullable=False),
         sa.Column(
             "secret_sha256",
             sa.String(length=64),
@@ -308,9 +315,9 @@ def upgrade() -> None:
         sa.Column("revoked_at", sa.Float(), nullable=True),
         _mac(),
         sa.ForeignKeyConstraint(
-            ["tenant", "principal_id"],
-            ["principals.tenant", "principals.principal_id"],
-            name=op.f("fk_api_keys_tenant_principal_id"),
+            ["pseudonym"],
+            ["principals.pseudonym"],
+            name=op.f("fk_api_keys_pseudonym_principals"),
         ),
         sa.PrimaryKeyConstraint("key_id", name=op.f("pk_api_keys")),
     )
@@ -318,7 +325,7 @@ def upgrade() -> None:
         "approval_answers",
         sa.Column("approval_id", sa.String(length=64), nullable=False),
         sa.Column("asked", sa.Integer(), nullable=False, comment="Which asking it answers."),
-        sa.Column("approver_id", sa.String(length=128), nullable=False),
+        sa.Column("approver", sa.String(length=64), nullable=False, comment="Pseudonym."),
         sa.Column("answer", sa.String(length=16), nullable=False, comment="approve or refuse"),
         sa.Column("attested_by", sa.String(length=16), nullable=False, comment="approver or gateway"),
         sa.Column("commitment", sa.String(length=64), nullable=False, comment="Of the approval+jws."),
@@ -326,7 +333,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(
             ["approval_id"], ["approvals.approval_id"], name=op.f("fk_approval_answers_approval_id")
         ),
-        sa.PrimaryKeyConstraint("approval_id", "asked", "approver_id", name=op.f("pk_approval_answers")),
+        sa.PrimaryKeyConstraint("approval_id", "asked", "approver", name=op.f("pk_approval_answers")),
     )
     op.create_table(
         "issuer_keys",

@@ -255,7 +255,8 @@ async def test_a_person_enrols_a_security_key_and_signs_the_exact_call_with_it(
         tab = await browser.tab()
         authenticator = await with_authenticator(tab)
         await enrol(here, tab, algorithms=algorithms)
-        [key] = await here.gateway.directory.security_keys("default", "bob")
+        bob = (await here.gateway.directory.principal("default", "bob")).pseudonym
+        [key] = await here.gateway.directory.security_keys("default", bob)
         assert (key.jwk["crv"], key.rp_id) == (curve, "localhost")
         await tab.goto(f"{here.url}/approvals/{approval_id}")
         assert await _unnamed(tab) == []
@@ -263,7 +264,7 @@ async def test_a_person_enrols_a_security_key_and_signs_the_exact_call_with_it(
         await tab.until("document.querySelector('main')?.innerText.includes('Approved.')")
         shown = await here.approval(approval_id)
         assert [(one["approver"], one["attested_by"]) for one in shown["answers"]] == [("bob", "webauthn")]
-        [counted] = await here.gateway.directory.security_keys("default", "bob")
+        [counted] = await here.gateway.directory.security_keys("default", bob)
         [credential] = (await tab.send("WebAuthn.getCredentials", authenticatorId=authenticator))["credentials"]
         assert counted.sign_count == credential["signCount"] > key.sign_count
         await here.gateway.pipeline.close()

@@ -282,7 +282,7 @@ async def test_a_session_outlives_a_restart(tmp_path: Path) -> None:
 async def test_a_row_that_somebody_wrote_logs_nobody_in(here: World) -> None:
     one = await visitor(here)
     with here.gateway.engine.connect() as connection:
-        connection.exec_driver_sql("UPDATE sessions SET principal_id = 'cy', expires_at = expires_at + 9999")
+        connection.exec_driver_sql("UPDATE sessions SET pseudonym = 'p-cy', expires_at = expires_at + 9999")
         connection.commit()
     assert (await one.get("/approvals")).status_code == 303
 

@@ -26,10 +26,12 @@ def request(args: Any, **changes: Any) -> dict[str, Any]:
         "side_effects": "external",
         "requested_by": "agent",
         "acts_for": "ada",
-        "requested_at": 1_795_226_400.0,
-        "expires_at": 1_795_230_000.0,
+        "requested_at": "2026-11-21T02:00:00.000Z",
+        "expires_at": "2026-11-21T03:00:00.000Z",
         "quorum": 2,
-        "answers": [{"approver": "bob", "answer": "approve", "attested_by": "approver", "at": 1.0}],
+        "answers": [
+            {"approver": "bob", "answer": "approve", "attested_by": "approver", "at": "1970-01-01T00:00:01.000Z"}
+        ],
         "reasons": [{"code": "mail.external", "message": "Mail leaves the house."}],
         "args": args,
         "roles": {"/to": "recipient", "/links/*": "url"},

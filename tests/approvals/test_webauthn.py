@@ -34,7 +34,7 @@ from tests.approvals.authenticator import (
     VERIFIED,
     Authenticator,
 )
-from tests.approvals.world import CHALLENGE, World, asserted, enrol, person, world
+from tests.approvals.world import CHALLENGE, World, asserted, enrol, person, pseudonym, world
 
 KINDS = ["ES256", "EdDSA"]
 
@@ -238,7 +238,7 @@ async def test_a_security_key_approves_the_exact_call_and_the_receipt_says_so(he
     plan = await here.gateway.pipeline.load(answered["plan_id"])
     receipt = parse(b64url_decode(str(plan.steps["s0"].receipt).split(".")[1]))
     assert receipt["approvals"] == [{"approver": bob.pseudonym, "attested_by": "webauthn"}]
-    [after] = await here.gateway.directory.security_keys("default", "bob")
+    [after] = await here.gateway.directory.security_keys("default", await pseudonym(here, "bob"))
     assert (after.kid, after.sign_count) == (enrolled.kid, key.count)
     changes = [entry["facts"]["change"] for entry in here.entries(EntryType.PRINCIPAL_CHANGED)]
     assert changes[-2:] == ["enrolment_offered", "security_key_added"]
@@ -306,7 +306,7 @@ async def test_a_ticket_enrols_one_key_of_one_person_once(here: World) -> None:
     assert await refused(enrol(here, Authenticator(), "bob", ticket)) is Reason.APPROVAL_KEY
     for bad in ("", "hre_", "hre_x.y", ticket[:-1], ticket.replace("hre_", "hrx_"), "hre_" + "A" * 5000, f"{ticket}.x"):
         assert await refused(enrol(here, Authenticator(), "bob", bad)) is Reason.APPROVAL_KEY
-    assert len(await directory.security_keys("default", "bob")) == 1
+    assert len(await directory.security_keys("default", await pseudonym(here, "bob"))) == 1
 
 
 async def test_a_ticket_lasts_a_day_and_comes_from_a_security_admin_to_an_approver(
@@ -367,23 +367,27 @@ async def test_rows_of_keys_are_believed_as_far_as_key_and_log_vouch_for_them(he
     directory, root = here.gateway.directory, await person(here, "root")
     with here.gateway.engine.connect() as connection:
         before = dict(connection.exec_driver_sql("SELECT * FROM security_keys").mappings().one())
-        connection.exec_driver_sql("UPDATE security_keys SET principal_id = 'cy'")
+        connection.exec_driver_sql("UPDATE security_keys SET pseudonym = ?", (await pseudonym(here, "cy"),))
         connection.commit()
-    assert await directory.security_keys("default", "cy") == []
+    assert await directory.security_keys("default", await pseudonym(here, "cy")) == []
     with here.gateway.engine.connect() as connection:
-        connection.exec_driver_sql("UPDATE security_keys SET principal_id = 'bob'")
+        connection.exec_driver_sql("UPDATE security_keys SET pseudonym = ?", (before["pseudonym"],))
         connection.commit()
     await directory.revoke_security_key(root, "bob", enrolled.kid)
     with here.gateway.engine.connect() as connection:
         connection.exec_driver_sql("UPDATE security_keys SET revoked_at = NULL, mac = ?", (before["mac"],))
         connection.commit()
-    assert await directory.security_keys("default", "bob") == [], "the log knows of the revocation"
+    assert await directory.security_keys("default", await pseudonym(here, "bob")) == [], (
+        "the log knows of the revocation"
+    )
 
 
 async def test_a_revoked_person_has_no_keys(here: World) -> None:
     await enrol(here, Authenticator())
+    bob = await pseudonym(here, "bob")
+    assert len(await here.gateway.directory.security_keys("default", bob)) == 1
     await here.gateway.directory.revoke_principal(await person(here, "root"), "bob")
-    assert await here.gateway.directory.security_keys("default", "bob") == []
+    assert await here.gateway.directory.security_keys("default", bob) == []
 
 
 async def test_the_signed_answer_still_counts_after_a_restart(tmp_path: Path) -> None:

@@ -188,6 +188,10 @@ async def person(here: World, who: str) -> Principal:
     return await here.gateway.directory.principal("default", who)
 
 
+async def pseudonym(here: World, who: str) -> str:
+    return (await person(here, who)).pseudonym
+
+
 async def enrol(here: World, key: Authenticator, who: str = "bob", ticket: str | None = None) -> SecurityKey:
     party = here.gateway.approvals.party
     assert party is not None

@@ -1,6 +1,7 @@
 """What a report says of a log, on both databases: counts, silences, samples whose proofs hold, and nobody else's."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -18,7 +19,9 @@ from audit.errors import LogUnavailable
 from audit.log import Log
 from audit.merkle import leaf_hash
 from gateway.entries import EntryDraft, EntryType
+from gateway.errors import HandrailError
 from gateway.ports import Append
+from gateway.reasons import Reason
 from gateway.settings import LogSettings
 from tests.audit.conftest import CONTROLS, CheckpointSigner
 
@@ -227,3 +230,65 @@ async def test_use_is_counted_by_hand_and_action(diary: Diary) -> None:
     assert [(one["hand"], one["action"], one["calls"]) for one in found] == [("git", "log", 2)]
     assert [(one["hand"], one["action"]) for one in everything] == [("git", "add"), ("git", "log"), ("mail", "send")]
     assert everything[1]["first"] == "2026-01-02T00:00:00.000Z"
+
+
+async def test_a_report_that_pauses_holds_nothing_of_the_database(diary: Diary) -> None:
+    for day in range(20):
+        await diary.on(day, EntryType.PLAN_RECEIVED)
+        await diary.on(day, EntryType.KEY_ROTATED)
+    await diary.log._signed()
+    asked = ReportRequest(
+        catalogue=catalogues()[Framework.GDPR], tenant="default", since=START, until=START + 30 * DAY, now=START
+    )
+    paused, going_on = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+    seen: list[tuple[int, int]] = []
+
+    def progress(done: int, total: int) -> None:
+        seen.append((done, total))
+        loop.call_soon_threadsafe(paused.set)
+        going_on.wait()
+
+    making = asyncio.create_task(diary.log.reads.report(asked, progress))
+    try:
+        await paused.wait()
+        await diary.on(21, EntryType.PLAN_RECEIVED)
+        await asyncio.to_thread(_take_all, diary.engine)
+    finally:
+        going_on.set()
+    found = await making
+    assert found["tree_size"] < diary.log.reader.head()[0]
+    assert seen == sorted(seen)
+    assert seen[-1][0] == seen[-1][1] > 40
+
+
+def _take_all(engine: Engine) -> None:
+    """What only whom nobody is in the way of can do: fold in the write-ahead log; lock the entries against readers."""
+    with engine.connect() as connection:
+        if engine.dialect.name == "sqlite":
+            busy, frames, folded = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
+            assert (busy, frames, folded) == (0, 0, 0)
+        else:
+            connection.exec_driver_sql("LOCK TABLE entries IN ACCESS EXCLUSIVE MODE NOWAIT")
+            connection.rollback()
+
+
+@pytest.mark.parametrize("after", [0, 3])
+async def test_whoever_watches_can_end_a_report(diary: Diary, after: int) -> None:
+    await diary.on(1, EntryType.PLAN_RECEIVED)
+    await diary.log._signed()
+
+    class Enough(HandrailError):
+        pass
+
+    def progress(done: int, _total: int) -> None:
+        if done >= after:
+            raise Enough(Reason.INTERNAL)
+
+    asked = ReportRequest(
+        catalogue=catalogues()[Framework.GDPR], tenant="default", since=0, until=START + DAY, now=START
+    )
+    with pytest.raises(Enough):
+        await diary.log.reads.report(asked, progress)
+    with pytest.raises(Enough):
+        await diary.log.reads.usage("default", 0, START + 2 * DAY, lambda _done, _total: progress(after, 0))

@@ -10,10 +10,10 @@ from sqlalchemy.exc import DBAPIError
 
 import migrations
 from audit.checkpoint import signature_line
-from audit.database import changing_schema, make_engine, writing
+from audit.database import changing_schema, make_engine, make_owner, writing
 from audit.findings import Fault
 from audit.fsck import check
-from audit.rights import ERASABLE
+from audit.rights import DROPPABLE, ERASABLE
 from audit.tables import checkpoints, cosignatures, metadata
 from gateway.errors import Unavailable
 from gateway.ports import Append
@@ -121,10 +121,13 @@ async def logged(engine, open_log):
 async def test_the_log_cannot_be_rewritten_in_sql(logged):
     before = list(check(logged))
     assert [finding.fault for finding in before] == [Fault.ERASURE]  # of the mark that the fixture made of nothing
+    owner = make_owner(logged.url.render_as_string(hide_password=False))  # whom no authorizer keeps from deleting
     for attack in ATTACKS + (SQLITE if logged.dialect.name == "sqlite" else POSTGRESQL):
-        with writing(logged.connect()) as connection, pytest.raises(DBAPIError, match="append-only"):
-            connection.execute(text(attack))
+        for engine, words in ((owner, "append-only"), (logged, "append-only|not authorized")):
+            with writing(engine.connect()) as connection, pytest.raises(DBAPIError, match=words):
+                connection.execute(text(attack))
         assert list(check(logged)) == before, attack
+    owner.dispose()
 
 
 @pytest.mark.parametrize("attack", SCHEMA)
@@ -137,16 +140,56 @@ def test_a_gateways_connection_cannot_change_the_schema_of_sqlite(sqlite_engine,
 
 
 @pytest.mark.parametrize(
-    "attack", [f"{right} {table}" for table, rights in ERASABLE.items() for right in sorted(rights)]
+    "attack",
+    [f"{right} {table}" for every in (ERASABLE, DROPPABLE) for table in every for right in sorted(every[table])],
 )
-def test_a_gateways_connection_cannot_take_away_what_is_the_erasers(sqlite_engine, attack):
+def test_a_gateways_connection_cannot_take_away_what_is_the_erasers_or_the_owners(sqlite_engine, attack):
     right, table = attack.split()
-    column = next(iter(metadata.tables[table].c)).name
-    statement = f"DELETE FROM {table}" if right == "DELETE" else f"UPDATE {table} SET {column} = {column}"
+    columns = [column.name for column in metadata.tables[table].c]
+    statement = {
+        "DELETE": f"DELETE FROM {table}",
+        "UPDATE": f"UPDATE {table} SET {columns[0]} = {columns[0]}",
+        "INSERT": f"INSERT INTO {table} VALUES ({', '.join('7' for _ in columns)})",
+    }[right]
     with sqlite_engine.connect() as connection, pytest.raises(DBAPIError, match="not authorized"):
         connection.exec_driver_sql(statement)
     with sqlite_engine.connect() as connection, changing_schema(connection):
         connection.exec_driver_sql(statement)  # a good one where nothing guards it
+
+
+async def test_a_statement_in_the_gateway_cannot_let_go_of_the_log_by_saying_that_it_was_dropped(
+    sqlite_engine, open_log
+):
+    """Two steps, and the triggers stop neither: the first makes them let the second pass."""
+    steps = ["INSERT INTO dropped_partitions VALUES (0, 1)", "DELETE FROM entries WHERE idx > 0"]
+    async with open_log(sqlite_engine) as log:
+        await log.append(Append([draft(number) for number in range(5)]))
+        committer = log._writer._committer.connection
+        with sqlite_engine.connect() as reader:
+            for connection in (reader, committer):
+                for statement in steps:
+                    with pytest.raises(DBAPIError, match="not authorized"):
+                        connection.exec_driver_sql(statement)
+    assert list(check(sqlite_engine)) == []
+    owner = make_owner(str(sqlite_engine.url))
+    with writing(owner.connect()) as connection, connection.begin():
+        for statement in steps:
+            assert connection.exec_driver_sql(statement).rowcount  # and the owner can
+    owner.dispose()
+    assert {finding.fault for finding in check(sqlite_engine)} == {Fault.TRUNCATED, Fault.RETENTION}
+
+
+def test_the_owners_connections_stay_the_owners_and_change_no_schema(sqlite_engine):
+    owner = make_owner(str(sqlite_engine.url))
+    for _ in range(2):
+        with owner.connect() as connection:
+            connection.exec_driver_sql("DELETE FROM retained_hashes")
+            for statement in ("DROP TRIGGER entries_no_update", "DELETE FROM payloads", "PRAGMA writable_schema = ON"):
+                with pytest.raises(DBAPIError, match="not authorized"):
+                    connection.exec_driver_sql(statement)
+            with changing_schema(connection):
+                pass
+    owner.dispose()
 
 
 def test_the_authorizer_is_back_after_a_migration_and_on_every_connection(sqlite_engine):

@@ -8,11 +8,12 @@ import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audit.entry import ENTRY_MAX_BYTES, build, format_time
+from audit.entry import ENTRY_MAX_BYTES, build
 from audit.errors import EntryInvalid
 from gateway.commitments import commit, fields_root
 from gateway.entries import EntryDraft, EntryType
 from gateway.reasons import Reason
+from gateway.times import format_time
 
 WORDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from audit.database import changing_schema
-from audit.entry import format_time
 from audit.evaluations import EvaluationPage, Fault
 from gateway.evaluation import parse
 from gateway.model import Effect, Obligations
+from gateway.times import format_time
 from tests.pipeline.house import APPROVER, House, close_house, open_house, step
 
 
@@ -23,7 +23,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
 
 async def read(house: House, *, tenant: str = "default", limit: int = 1000, **asked: object) -> EvaluationPage:
     named = {"since": None, "until": None, "after": None, **asked}
-    return await house.log.evaluations(tenant, limit=limit, **named)  # type: ignore[arg-type]
+    return await house.log.reads.evaluations(tenant, limit=limit, **named)  # type: ignore[arg-type]
 
 
 def execute(house: House, statement: str, *values: object) -> None:

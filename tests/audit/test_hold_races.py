@@ -13,7 +13,7 @@ from sqlalchemy import Engine, func, select
 
 from audit import holds
 from audit.checkpoint import VerifierKey
-from audit.database import make_engine
+from audit.database import make_engine, make_owner
 from audit.erasure import Erasures, Held
 from audit.errors import LogUnavailable
 from audit.fsck import check
@@ -184,12 +184,13 @@ async def test_in_one_commit_the_order_of_the_entries_decides(engine, epochs, op
 @pytest.fixture
 async def old(engine: Engine, database_url: str, signer: Any, epochs: Any) -> AsyncIterator[tuple[Log, Log, Retention]]:
     """Two writers of a log with one partition that is due, and what drops it."""
-    other = make_engine(database_url)
-    async with own_log(engine, signer, epochs, "g1") as log, own_log(other, signer, epochs, "g2") as second:
+    owner, other = make_owner(database_url), make_engine(database_url)
+    async with own_log(owner, signer, epochs, "g1") as log, own_log(other, signer, epochs, "g2") as second:
         await log.append(Append([draft(number) for number in range(PARTITION // 2)]))
         await log.append(Append([draft(number) for number in range(PARTITION // 2)]))
         key = VerifierKey.parse(log.vkey())
-        yield log, second, Retention(engine, log, [key], 24, None, 60, lambda: TIME + 30 * MONTH)
+        yield log, second, Retention(owner, log, [key], 24, None, 60, lambda: TIME + 30 * MONTH)
+    owner.dispose()
     other.dispose()
 
 

@@ -165,7 +165,7 @@ async def test_an_answer_that_is_no_cosignature_is_named_and_not_kept(sqlite_eng
         assert (witness.tree_size, witness.cosigned_at, witness.failures) == (0, None, 1)
         assert stored(sqlite_engine) == 0
         assert "cosign" not in (await log.cosigned_checkpoint()).note
-        assert await log.read(log.cosigned.newest, 1) is None
+        assert await log.reads.run(log.cosigned.newest, 1) is None
         # And it may come back.
         hostile.answer = lambda checkpoint: response(200, cosign(checkpoint))
         await asking.attempt(witness)

@@ -5,6 +5,7 @@ import threading
 
 from sqlalchemy import delete, event, insert, select, update
 
+from audit.database import changing_schema
 from audit.findings import Fault
 from audit.fsck import check
 from audit.postings import BLOCK, encode
@@ -29,7 +30,8 @@ async def test_fsck_names_an_entry_that_is_gone_from_an_indexed_block(engine, op
         await until(lambda: not missing(log.reader))
     with engine.begin() as connection:
         disarm(connection)
-        connection.execute(delete(entries).where(entries.c.idx == 17))
+        with changing_schema(connection):
+            connection.execute(delete(entries).where(entries.c.idx == 17))
         connection.execute(update(entries).where(entries.c.idx == BLOCK + 1).values(body=b"{}"))
     found = list(check(engine))
     assert (Fault.MISSING_ENTRY, 17) in {(item.fault, item.first) for item in found}
@@ -95,7 +97,7 @@ async def test_queries_that_hang_take_no_thread_from_anybody_else(engine, open_l
         await log.append(Append([draft()]))
         event.listen(engine, "before_cursor_execute", hang)
         asked = {"after": None, "limit": 1, "newest_first": False, "counted": True}
-        queries = [asyncio.create_task(log.query(Filter(tenant="default"), **asked)) for _ in range(20)]
+        queries = [asyncio.create_task(log.reads.query(Filter(tenant="default"), **asked)) for _ in range(20)]
         await until(lambda: len(hung) == 2)
         assert await log.entry(1)
         assert await asyncio.to_thread(lambda: "read") == "read"

@@ -2,12 +2,11 @@
 repeated and exchanged. What nobody can find is named too, with what becomes of it (``UNVOUCHED``).
 """
 
-import random
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from sqlalchemy import Engine, Table, delete, insert, select, update
+from sqlalchemy import Engine, delete, insert, select, update
 
 from audit.checkpoint import KEY_ID_BYTES, note_text, signature_line
 from audit.cosignature import Cosignature, WitnessKey, cosigned_message
@@ -34,10 +33,9 @@ from gateway.ports import Append
 from tests.audit.conftest import draft
 from tests.audit.erasing import eraser_of
 from tests.audit.indexed import missing
-from tests.audit.tampering import UNVOUCHED, flip_value, owner
+from tests.audit.tampering import UNVOUCHED, every_flip, owner, put_back, saved
 from tests.until import until
 
-FLIPS = 3
 SEALED = (payloads, payload_keys, data_keys, key_buckets, key_epochs, erasures, erased_keys)
 WITNESSES = [("w1.example", Ed25519PrivateKey.generate()), ("w2.example", Ed25519PrivateKey.generate())]
 KEYS = [WitnessKey(name, key.public_key().public_bytes_raw()) for name, key in WITNESSES]
@@ -72,29 +70,6 @@ async def indexed(engine: Engine, open_log: Any) -> Engine:
             await log.append(Append([draft(first + number, reasons=("a.b",)) for number in range(256)]))
         await until(lambda: not missing(log.reader))
     return engine
-
-
-def saved(engine: Engine, table: Table) -> list[dict[str, Any]]:
-    with engine.connect() as connection:
-        return [dict(row) for row in connection.execute(select(table)).mappings()]
-
-
-def put_back(engine: Engine, table: Table, rows: list[dict[str, Any]]) -> None:
-    with owner(engine) as connection:
-        connection.execute(delete(table))
-        connection.execute(insert(table), rows)
-
-
-def every_flip(engine: Engine, table: Table, flips: int = FLIPS, **options: Any) -> None:
-    rows = saved(engine, table)
-    assert rows, table
-    for column in table.c:
-        for seed in range(flips):
-            done = flip_value(engine, table, column.name, random.Random(f"{column}{seed}"))
-            found = list(check(engine, **options))
-            assert bool(found) is (str(column) not in UNVOUCHED), done
-            put_back(engine, table, rows)
-    assert list(check(engine, **options)) == []
 
 
 async def test_each_column_of_what_can_be_erased(told: Engine, epochs: Any) -> None:
@@ -192,5 +167,5 @@ async def test_what_is_gone_from_the_index(indexed: Engine, open_log: Any) -> No
     assert list(check(indexed)) == []
     async with open_log(indexed) as log:
         wanted = Filter(tenant="default", type="PLNRCV")
-        page = await log.query(wanted, after=None, limit=10, newest_first=False, counted=True)
+        page = await log.reads.query(wanted, after=None, limit=10, newest_first=False, counted=True)
         assert len(page.entries) == 10

@@ -123,12 +123,12 @@ async def test_what_a_later_checkpoint_covers_is_served_at_once(engine, open_log
     async with open_log(engine, checkpoint_interval_seconds=60) as log:
         await log.append(Append([draft()]))
         await log.checkpoint()
-        assert len(await log.tile(Tile(0, 0, 2))) == 64
+        assert len(await log.reads.tile(Tile(0, 0, 2))) == 64
         await log.append(Append([draft()]))
         with pytest.raises(NotLogged):
-            await log.tile(Tile(0, 0, 3))
+            await log.reads.tile(Tile(0, 0, 3))
         async with open_log(engine, gateway_id="another"):
-            assert len(await log.tile(Tile(0, 0, 3))) == 96, "what another gateway signed counts too"
+            assert len(await log.reads.tile(Tile(0, 0, 3))) == 96, "what another gateway signed counts too"
 
 
 async def test_a_missing_row_is_never_papered_over(sqlite_engine, open_log):

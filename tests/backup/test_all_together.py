@@ -11,9 +11,11 @@ from sqlalchemy import func, select
 
 from audit import archive, holds
 from audit.checkpoint import VerifierKey, verify_tlog_proof
+from audit.database import make_owner
 from audit.eraser import make_eraser
 from audit.erasure import Erasures, Held
 from audit.fsck import check as fsck
+from audit.log import Log
 from audit.merkle import leaf_hash
 from audit.retained import PARTITION
 from audit.retention import Retention, State
@@ -85,11 +87,15 @@ def keys(house: House, *names: str) -> list[VerifierKey]:
 @contextlib.asynccontextmanager
 async def keeping(house: House, name: str) -> AsyncIterator[Keeper]:
     log, eraser = house.log, make_eraser(house.settings.database_url)
-    epochs = log._opener._epochs
-    retention = Retention(log._engine, log, keys(house, name), 24, None, 60, lambda: time.time() + LATER)
+    epochs, owner = log._opener._epochs, make_owner(house.settings.database_url)
+    owners = Log(owner, house.settings.log, house.keyset, epochs, "retention")
+    await owners.start()
+    retention = Retention(owner, owners, keys(house, name), 24, None, 60, lambda: time.time() + LATER)
     try:
         yield Keeper(house, Erasures(log, log.reader, eraser, epochs), retention)
     finally:
+        await owners.close()
+        owner.dispose()
         eraser.dispose()
 
 

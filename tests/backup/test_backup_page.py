@@ -61,7 +61,7 @@ def test_what_goes_wrong_is_said_in_words(tmp_path: Path, monkeypatch: pytest.Mo
         return result.exit_code, result.output
 
     code, said = run("create", "--out", "b")
-    assert (code, "no master key" in said) == (1, True)
+    assert (code, "no master key" in said) == (2, True)
     assert not (tmp_path / "home").exists(), "nothing is made where nothing was"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HANDRAIL_HOME", str(tmp_path / "home"))
@@ -78,11 +78,30 @@ def test_what_goes_wrong_is_said_in_words(tmp_path: Path, monkeypatch: pytest.Mo
     code, said = run("restore", "b", "--into", "new.db", "--origin", "not a name")
     assert (code, "not the name of a log" in said) == (2, True)
     code, said = run("restore", "nowhere", "--into", "new.db")
+    assert (code, "no such directory" in said) == (2, True)
+    (tmp_path / "empty").mkdir()
+    code, said = run("restore", "empty", "--into", "new.db")
     assert (code, "never finished" in said) == (1, True)
     code, said = run("restore", "b", "--into", "home/handrail.db")
     assert (code, "exists already" in said) == (1, True)
     code, said = run("verify", "b", "--kept", "absent")
     assert code == 2
+    for file, text in (("wrong", "hello\n"), ("wrong", "{}"), ("wrong", '{"log": ["no key"]}')):
+        (tmp_path / file).write_text(text)
+        code, said = run("verify", "b", "--trust", file)
+        assert (code, "wrong: not a trust document" in said) == (2, True)
+    for command in (("verify", "b"), ("restore", "b", "--into", "new.db")):
+        code, said = run(*command, "--kept", "wrong")
+        assert (code, "wrong: not a checkpoint" in said) == (2, True)
+    for name in ("root.key", "master.key"):
+        (tmp_path / "home" / name).rename(tmp_path / name)
+        code, said = run("create", "--out", "c")
+        assert (code, "there is no" in said) == (2, True)
+        (tmp_path / name).rename(tmp_path / "home" / name)
+    (tmp_path / "home" / "master.key").chmod(0o644)
+    code, said = run("create", "--out", "c")
+    assert (code, "master.key" in said) == (2, True)
+    (tmp_path / "home" / "master.key").chmod(0o600)
     (tmp_path / "b" / "handrail.db").write_bytes(b"")
     code, said = run("verify", "b")
     assert (code, "not what the manifest says" in said) == (1, True)

@@ -72,10 +72,10 @@ def line(index: int, name: str, /, kind: EntryType = EntryType.STEP_EXECUTED, **
 
 
 def test_an_archived_log_changes_its_name_by_a_restore_alone() -> None:
-    assert archive._entry(line(7, "old"), 7, "")[2] == "old"
-    assert archive._entry(line(7, "old"), 7, "old")[2] == "old"
+    assert archive._entry(line(7, "old"), 7, "")[-1] == "old"
+    assert archive._entry(line(7, "old"), 7, "old")[-1] == "old"
     opened = line(7, NEW, EntryType.BACKUP_RESTORED, origin="old", size=7)
-    leaf, _, name = archive._entry(opened, 7, "old")
+    leaf, _, _, name = archive._entry(opened, 7, "old")
     assert name == NEW
     assert leaf == hashlib.sha256(b"\0" + canonical(orjson.loads(opened)["entry"])).digest()
     for wrong in (

@@ -75,6 +75,7 @@ CASES: dict[str, list[str]] = {
     "principals add": ["p1", "--role", "agent"],
     "principals list": [],
     "principals revoke": ["p1"],
+    "principals name": ["p-1", "p1"],
     "principals enrol": ["p1"],
     "principals keys": ["p1"],
     "principals unenrol": ["p1", "k"],

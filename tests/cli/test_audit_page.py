@@ -102,7 +102,7 @@ def test_nobody_but_an_auditor_takes_the_log_out(home: Path, who: str) -> None:
 
 
 @pytest.mark.parametrize("kind", Format)
-@pytest.mark.parametrize("share", [0.0, 0.02, 0.4, 0.97])
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.4, 0.97, 0.999])
 def test_an_export_that_broke_off_goes_on_without_a_gap_or_a_double(home: Path, kind: Format, share: float) -> None:
     """What came of it is cut anywhere; the log has grown meanwhile."""
     name = f"{kind}-{share}"
@@ -159,6 +159,19 @@ def test_a_bundle_whose_beginning_was_changed_is_not_gone_on_with(home: Path) ->
     result = real.invoke(home, "audit", "export", "--out", "second.tar", "--resume", "--as", "eve")
     assert (result.exit_code, Path("second.tar").exists()) == (1, False)
     assert "Start anew" in result.output
+
+
+def test_a_bundle_that_was_begun_before_a_key_changed_is_not_gone_on_with_and_says_why(home: Path) -> None:
+    real.invoke(home, "audit", "export", "--out", "before.tar", "--as", "eve")
+    whole = Path("before.tar").read_bytes()
+    size = json.loads(taken_apart(whole)[0][1])["tree_size"]
+    assert real.invoke(home, "keys", "create", "step", "--as", "admin").exit_code == 0
+    _broken_off(home, "after.tar", Format.BUNDLE, size, whole[: len(whole) // 2])
+    result = real.invoke(home, "audit", "export", "--out", "after.tar", "--resume", "--as", "eve", "--json")
+    assert (result.exit_code, Path("after.tar").exists()) == (1, False)
+    error = json.loads(result.stdout)["error"]
+    assert error["problem"] == "export.keys"
+    assert "Start anew" in error["hint"]
 
 
 def test_wrong_evidence_is_named_and_exits_with_one(home: Path) -> None:

@@ -19,6 +19,7 @@ from gateway.reasons import Reason
 from tests.cli.commands import CASES, EVERY, SPECIAL, commands, find, parameters
 from tests.cli.conftest import Run
 from tests.client.stand_in import HOSTILE, StandIn, problem, running
+from tests.moments import in_form, moments
 
 # --- every command ---------------------------------------------------------------------------------------------------
 
@@ -36,6 +37,14 @@ def test_json_output_parses_and_hostile_text_is_escaped(run: Run, gateway: Stand
     json.loads(result.stdout)
     assert result.stdout.replace("\n", "").isprintable()
     assert result.stdout.isascii()
+
+
+@pytest.mark.usefixtures("files")
+@pytest.mark.parametrize("name", sorted(set(CASES) - {"keys history"}))
+def test_json_output_writes_every_moment_in_one_form(run: Run, name: str) -> None:
+    """A history of keys is shown as it was signed."""
+    result = run(*name.split(), *CASES[name], "--json")
+    assert [one for one in moments(json.loads(result.stdout)) if not in_form(one[1])] == []
 
 
 @pytest.mark.usefixtures("files")

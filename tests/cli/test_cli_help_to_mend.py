@@ -230,13 +230,6 @@ def test_who_may_not_activate_is_told_before_anything_is_shown(run: Run, gateway
     assert not [path for _, path, _, _ in gateway.seen if "bundles" in path]
 
 
-def test_an_issuer_that_speaks_for_nobody_known_is_pointed_out(run: Run, key_file: Path) -> None:
-    result = run("issuers", "add", "bot", "--key", key_file, "--speaks-for", "nobody", "--speaks-for", "p")
-    assert result.exit_code == 0
-    assert "no principal nobody" in result.stderr
-    assert "no principal p" not in result.stderr
-
-
 def test_a_granted_hand_that_nobody_declares_is_pointed_out(run: Run, tmp_path: Path) -> None:
     grants = tmp_path / "policies" / "handrail" / "grants"
     grants.mkdir(parents=True)

@@ -166,11 +166,17 @@ def test_a_candidate_that_cannot_be_used_is_no_difference_but_an_error(handrail:
     assert "a.rego:3" in result.output
 
 
-def test_what_was_erased_meanwhile_is_counted(handrail: Handrail, home: Path, tmp_path: Path) -> None:
-    """Last in this file: it erases."""
+@pytest.fixture(scope="module")
+def erased(home: Path) -> None:
+    """One evaluation is gone: what asks for this comes last in this file."""
     with closing(sqlite3.connect(home / "handrail.db")) as database, database:
         (fields,) = database.execute("SELECT fields FROM entries WHERE type = 'POLALW' ORDER BY idx LIMIT 1").fetchone()
-        database.execute("DELETE FROM payloads WHERE commitment = ?", (json.loads(fields)["evaluation"],))
+        gone = database.execute("DELETE FROM payloads WHERE commitment = ?", (json.loads(fields)["evaluation"],))
+        assert gone.rowcount == 1
+
+
+@pytest.mark.usefixtures("erased")
+def test_what_was_erased_meanwhile_is_counted(handrail: Handrail) -> None:
     result = handrail("policy", "replay", "--bundle", SHIPPED, "--as", "wil", "--json")
     report = json.loads(result.stdout)
     assert (report["evaluations"], report["erased"]) == (2, 1)
@@ -178,6 +184,7 @@ def test_what_was_erased_meanwhile_is_counted(handrail: Handrail, home: Path, tm
     assert "1 evaluation erased" in markdown.stdout
 
 
+@pytest.mark.usefixtures("erased")
 def test_a_draft_of_grants_is_a_bundle_that_lets_go_what_was_seen_and_nothing_else(
     handrail: Handrail, home: Path, tmp_path: Path
 ) -> None:

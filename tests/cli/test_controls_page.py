@@ -13,6 +13,7 @@ import pytest
 from audit.checkpoint import VerifierKey, verify_tlog_proof
 from audit.merkle import leaf_hash
 from gateway.posture.scan import CHECKS
+from gateway.times import parse_time
 from tests.cli import real
 from tests.meta.tree import ROOT
 
@@ -89,7 +90,7 @@ def test_an_access_review_tells_then_from_now(home: Path) -> None:
     names = {one["id"]: one for one in now["principals"]}
     assert set(names) == {"admin", *PEOPLE}
     assert names["bob"]["approval_keys"]
-    assert names["bob"]["keys"][0]["expires_at"] > datetime.now(UTC).timestamp()
+    assert parse_time(names["bob"]["keys"][0]["expires_at"]) > datetime.now(UTC).timestamp()
     assert names["ada"]["hands"] is None
     assert [one["id"] for one in now["issuers"]] == ["brain"]
     assert now["policy"]["grants"]["table"]

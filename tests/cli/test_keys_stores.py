@@ -15,6 +15,7 @@ from gateway.ports import Purpose
 from gateway.posture.scene import Scene
 from gateway.settings import Settings
 from keys.errors import KeyUnavailable
+from keys.stores.file import Files
 from keys.stores.master import MasterKey
 from keys.stores.root import Wrappers
 from keys.stores.root import rewrap as wrap_anew
@@ -117,7 +118,7 @@ def test_with_a_file_the_new_master_key_is_made_beside_the_old(home: Path) -> No
     refused = invoke(home, "init")
     assert refused.exit_code != 0
     assert not (home / "master.key").exists(), "a new master key would open nothing"
-    assert invoke(home, "keys", "rewrap").exit_code != 0
+    assert invoke(home, "keys", "rewrap").exit_code == 2
     assert not (home / "master.key").exists()
     previous = str(home / "master.key.old")
     done = invoke(home, "keys", "rewrap", HANDRAIL_KEYS__MASTER_KEY_PREVIOUS_FILE=previous)
@@ -129,7 +130,7 @@ def test_with_a_file_the_new_master_key_is_made_beside_the_old(home: Path) -> No
 def test_a_wrong_previous_master_key_changes_nothing(home: Path) -> None:
     before = (home / "root.key").read_bytes()
     done = invoke(home, "keys", "rewrap", HANDRAIL_MASTER_KEY=NEW, HANDRAIL_MASTER_KEY_PREVIOUS="33" * 32)
-    assert done.exit_code != 0
+    assert done.exit_code == 2
     assert (home / "root.key").read_bytes() == before
 
 
@@ -141,7 +142,7 @@ def test_no_new_master_key_is_made_before_the_old_one_opened_the_root(home: Path
         other.write_text("33" * 32)
         other.chmod(0o600)
     done = invoke(home, "keys", "rewrap", HANDRAIL_KEYS__MASTER_KEY_PREVIOUS_FILE=str(other))
-    assert done.exit_code != 0
+    assert done.exit_code == 2, "a file is wrong; nothing is away"
     assert not (home / "master.key").exists(), "whoever runs 'mv master.key master.key.old' again loses the old one"
 
 
@@ -251,7 +252,7 @@ def test_keys_are_not_carried_over_others(tmp_path: Path, postgres_url: str) -> 
     assert invoke(home, "init", **url).exit_code == 0
     assert invoke(home, "init", **there).exit_code == 0  # made keys of its own
     refused = invoke(home, "keys", "carry", **there)
-    assert refused.exit_code != 0
+    assert refused.exit_code == 2
     assert "holds another key" in refused.output
 
 
@@ -274,7 +275,7 @@ def test_a_gateway_with_keys_in_the_database_has_none_in_its_home_or_its_backups
     whole = b"".join(path.read_bytes() for path in out.iterdir())
     assert not any(document.encode() in whole for _, document in documents)
     refused = invoke(home, "backup", "restore", str(out), "--into", str(tmp_path / "new.db"), **there)
-    assert refused.exit_code == 1
+    assert refused.exit_code == 2
     assert "keys carry" in refused.output
 
 
@@ -312,9 +313,9 @@ def test_a_revoked_key_that_is_put_back_signs_for_no_command_either(tmp_path: Pa
     hold = ("retention", "hold", "set", "--case", "c", "--first", "0", "--last", "1")
     old = (home / "master.key").read_text().strip()
     both = {"HANDRAIL_MASTER_KEY": NEW, "HANDRAIL_MASTER_KEY_PREVIOUS": old}
-    for words, environment in ((hold, {}), (("keys", "rewrap"), both)):
+    for words, environment, code in ((hold, {}, 2), (("keys", "rewrap"), both, 1)):
         done = invoke(home, *words, **environment)
-        assert done.exit_code != 0, words
+        assert done.exit_code == code, words
         assert "older copy" in done.output, words
     assert entries(home) == before
     assert invoke(home, "keys", "rewrap", HANDRAIL_MASTER_KEY=NEW).exit_code == 1, "still not on record"
@@ -326,7 +327,7 @@ def test_a_revoked_key_that_is_put_back_is_not_carried(tmp_path: Path, postgres_
     asyncio.run(revoked_and_put_back(Settings(home=home, database={"url": postgres_url}), Purpose.CHECKPOINT))
     there = {"HANDRAIL_DATABASE__URL": postgres_url, "HANDRAIL_KEYS__STORE": "database"}
     refused = invoke(home, "keys", "carry", **there)
-    assert refused.exit_code != 0
+    assert refused.exit_code == 2
     assert "older copy" in refused.output
     engine = make_engine(postgres_url)
     with engine.connect() as connection:
@@ -349,3 +350,14 @@ def entries(home: Path) -> int:
         count: int = connection.exec_driver_sql("SELECT count(*) FROM entries").scalar_one()
     engine.dispose()
     return count
+
+
+def test_keys_that_are_locked_are_away_and_may_be_there_again(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("keys.stores.file.LOCK_WAIT_SECONDS", 0.1)
+    with Files(home / "keys").lock():
+        held = invoke(home, "init")
+    assert held.exit_code == 3
+    assert "keeps the keys locked" in held.output
+    (home / "keys").chmod(0o755)
+    opened = invoke(home, "init")
+    assert (opened.exit_code, "open to others" in opened.output) == (2, True), "nobody but a person mends that"

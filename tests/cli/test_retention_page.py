@@ -28,7 +28,8 @@ SHOWN = {
     "retention hold list": "2026/17",
     "retention hold lift": "is no more",
     "retention archive": "every entry is under a checkpoint",
-    "retention verify-archive": "every entry is under a checkpoint",
+    "retention verify-archive": "no partition to look at",
+    "retention verify-archive --trust trust.json partition.ndjson": "every entry is under a checkpoint",
 }
 """The longest beginning that fits counts."""
 

@@ -23,6 +23,9 @@ from starlette.routing import Route
 from tests.client.receipt_forge import ORIGIN, Forge
 from tests.controls import found
 
+BEFORE = "2027-01-15T08:00:01.000Z"
+AFTER = "2027-01-15T08:00:02.000Z"
+NOW = "2027-01-15T08:00:09.000Z"
 TOKENS = {"hr_0000000000000000_agent": "alice", "hr_0000000000000001_admin": "root"}
 TOKEN = next(iter(TOKENS))
 HOSTILE = "\x1b[2Jrm -rf \u202e/gpj.exe\u2066 \x9b31m\r\n[bold red]x[/]\u200b"
@@ -49,9 +52,17 @@ COMPARISON = {
     }],
     "not_grouped": {},
 }  # fmt: skip
-SHADOW = {"number": 1, "digest": "ab" * 32, "by": "ann", "since": 1.0, "until": 2.0, "in_force": True, "problem": None}
+SHADOW = {
+    "number": 1,
+    "digest": "ab" * 32,
+    "by": "ann",
+    "since": BEFORE,
+    "until": AFTER,
+    "in_force": True,
+    "problem": None,
+}
 CANARY = {
-    "proposal": "0" * 32, "digest": "ab" * 32, "active": "cd" * 32, "percent": 5, "since": 1.0, "until": 2.0,
+    "proposal": "0" * 32, "digest": "ab" * 32, "active": "cd" * 32, "percent": 5, "since": BEFORE, "until": AFTER,
     "in_force": True, "stopped": None, "problem": None,
 }  # fmt: skip
 
@@ -130,8 +141,8 @@ class StandIn:
             "reasons": [{"code": "git.commit", "message": self.text}],
             "requested_by": "alice",
             "acts_for": "alice",
-            "requested_at": 1_800_000_000.0,
-            "expires_at": 1_800_003_600.0,
+            "requested_at": "2027-01-15T08:00:00.000Z",
+            "expires_at": "2027-01-15T09:00:00.000Z",
             "approver_role": "approver",
             "quorum": 1,
             "enrolled_key": True,
@@ -155,13 +166,13 @@ class StandIn:
         rewritten = {"moved": "back", "before": "b" * 40, "commit": "a" * 40}
         problem = {"code": "policy.source", "detail": self.text, "commit": None}
         return {"url": self.text, "ref": "refs/heads/main", "path": "policy.bundle", "interval_seconds": 60.0,
-                "notify": True, "tried_at": 2.0, "good_at": 1.0, "commit": "a" * 40, "digest": DIGEST,
+                "notify": True, "tried_at": AFTER, "good_at": BEFORE, "commit": "a" * 40, "digest": DIGEST,
                 "rewritten": rewritten, "problem": problem}  # fmt: skip
 
     def bundle(self, digest: str) -> dict[str, Any]:
-        return {"digest": digest, "commit": "a" * 40, "directory": "policies", "built_at": 1, "signer": self.text,
+        return {"digest": digest, "commit": "a" * 40, "directory": "policies", "built_at": BEFORE, "signer": self.text,
                 "kid": "k", "checks": {"opa": None, "tests": None, "coverage": None}, "added_by": "alice",
-                "added_at": 1.0, "files": [{"path": self.text, "sha256": digest}], "activations": []}  # fmt: skip
+                "added_at": BEFORE, "files": [{"path": self.text, "sha256": digest}], "activations": []}  # fmt: skip
 
     def proposal(self) -> dict[str, Any]:
         document = {"digest": DIGEST, "commit": self.text, "replaces": "cd" * 32}
@@ -176,8 +187,8 @@ class StandIn:
             "status": "open",
             "proposed_by": "ann",
             "proposed_attested_by": "gateway",
-            "proposed_at": 1_800_000_000.0,
-            "expires_at": 1_800_003_600.0,
+            "proposed_at": "2027-01-15T08:00:00.000Z",
+            "expires_at": "2027-01-15T09:00:00.000Z",
         }
 
     # --- routes ------------------------------------------------------------------------------------------------------
@@ -253,17 +264,17 @@ class StandIn:
         return self._admin(method, parts, body, caller)
 
     def hold(self) -> dict[str, Any]:
-        return {"hold_id": "h1", "person": self.text, "code": "legal_claim", "set_at": 1.0, "set_by": "p-1",
+        return {"hold_id": "h1", "person": self.text, "code": "legal_claim", "set_at": BEFORE, "set_by": "p-1",
                 "until": None, "in_force": True}  # fmt: skip
 
     def _admin(  # noqa: C901, PLR0912 - one line per route
         self, method: str, parts: list[str], body: bytes, caller: str
     ) -> Response:
-        principal = {"id": "p", "tenant": "default", "roles": ["agent"], "hands": None, "created_at": 1.0,
+        principal = {"id": "p", "tenant": "default", "roles": ["agent"], "hands": None, "created_at": BEFORE,
                      "revoked_at": None, "approval_kid": None}  # fmt: skip
-        issuer = {"id": "agent", "tenant": "default", "keys": [{"kid": "k1", "not_before": 0, "not_after": None,
+        issuer = {"id": "agent", "tenant": "default", "keys": [{"kid": "k1", "not_before": BEFORE, "not_after": None,
                   "revoked_at": None}], "speaks_for": [], "attests_request": False, "revoked_at": None}  # fmt: skip
-        key = {"kid": "k1", "purpose": "receipt", "state": "active", "created_at": 1.0}
+        key = {"kid": "k1", "purpose": "receipt", "state": "active", "created_at": BEFORE}
         hand = {"id": "git", "adapter": "mcp", "state": self.hand_state, "trust": "untrusted", "region": None,
                 "problem": self.text, "offered_digest": DIGEST, "pinned_digest": "00" * 32,
                 "actions": [{"name": "git_status", "description": self.text, "side_effects": "none",
@@ -276,10 +287,12 @@ class StandIn:
                 return JSONResponse({"principals": [principal]})
             case ("POST", "principals"):
                 asked = json.loads(body)
-                api_key = {"key_id": "0" * 16, "token": "hr_0000000000000002_new", "expires_at": 2.0}
+                api_key = {"key_id": "0" * 16, "token": "hr_0000000000000002_new", "expires_at": AFTER}
                 return JSONResponse({"principal": {**principal, **asked}, "api_key": api_key}, 201)
+            case ("POST", "principals", _, "name"):
+                return JSONResponse({**principal, **json.loads(body)})
             case ("POST", "principals", _, "enrolments"):
-                return JSONResponse({"ticket": "hre_x.y", "expires_at": 2.0}, 201)
+                return JSONResponse({"ticket": "hre_x.y", "expires_at": AFTER}, 201)
             case ("GET", "principals", _, "links"):
                 return JSONResponse({"links": [self._link()]})
             case ("POST" | "DELETE", "principals", _, "links", *_):
@@ -293,8 +306,8 @@ class StandIn:
                 return JSONResponse({"keys": 1, "values": 2, "shared": 1, "rows": {self.text: 1}, "acts": 0,
                                      "principal": False, "plans_under_way": 0, "holds": []})  # fmt: skip
             case (_, "privacy", "erasures", *_):
-                return JSONResponse({"erasure_id": self.text, "state": "done", "requested_at": 1.0,
-                                     "requested_index": 1, "keys": 1, "values": 2, "done_at": 2.0,
+                return JSONResponse({"erasure_id": self.text, "state": "done", "requested_at": BEFORE,
+                                     "requested_index": 1, "keys": 1, "values": 2, "done_at": AFTER,
                                      "done_index": 2})  # fmt: skip
             case ("GET", "privacy", "holds"):
                 return JSONResponse({"holds": [self.hold()]})
@@ -307,7 +320,7 @@ class StandIn:
             case ("DELETE", "principals" | "issuers", _):
                 return Response(status_code=204)
             case ("GET", "keys"):
-                return JSONResponse({"keys": [key], "epochs": [{"epoch": self.text, "state": "active"}], "now": 9.0})
+                return JSONResponse({"keys": [key], "epochs": [{"epoch": self.text, "state": "active"}], "now": NOW})
             case ("POST", "keys"):
                 return JSONResponse({"keys": [key], "asked": json.loads(body)})
             case ("GET", "keys", "history"):
@@ -330,7 +343,7 @@ class StandIn:
                 status = {"activate": "activated", "withdraw": "withdrawn"}.get(rest[-1] if rest else "", "open")
                 return JSONResponse({**self.proposal(), **asked, "status": status}, 200 if rest else 201)
             case ("GET", "policy", "rollout"):
-                observed = {"hand": "git", "proposal": "0" * 32, "since": 1.0, "until": 2.0, "note": self.text,
+                observed = {"hand": "git", "proposal": "0" * 32, "since": BEFORE, "until": AFTER, "note": self.text,
                             "let_go": {"deny": 3, "ask": 1}}  # fmt: skip
                 return JSONResponse({"observed": [observed]})
             case ("GET", "policy", "shadow"):
@@ -351,9 +364,16 @@ class StandIn:
                 text = "\n".join([*lines, json.dumps({"next": None, "first": 0, "end": 9, "tree_size": 9}), ""])
                 return Response(text, media_type="application/x-ndjson")
             case ("GET", "policy", "bundles"):
-                change = {"number": 1, "digest": DIGEST, "way": "activate", "proposal_id": None, "by": "bob", "at": 1.0}
+                change = {
+                    "number": 1,
+                    "digest": DIGEST,
+                    "way": "activate",
+                    "proposal_id": None,
+                    "by": "bob",
+                    "at": BEFORE,
+                }
                 older = {**change, "digest": "cd" * 32}
-                summary = {"digest": DIGEST, "commit": "a" * 40, "added_by": self.text, "added_at": 1.0}
+                summary = {"digest": DIGEST, "commit": "a" * 40, "added_by": self.text, "added_at": BEFORE}
                 return JSONResponse({"bundles": [summary], "activations": [{**change, "number": 2}, older]})
             case ("GET", "policy", "bundles", digest):
                 return JSONResponse(self.bundle(digest))
@@ -367,13 +387,13 @@ class StandIn:
                 self.answers.append(json.loads(body))
                 digest = json.loads(body)["digest"]
                 return JSONResponse({"number": 3, "digest": digest, "way": "rollback", "proposal_id": None,
-                                     "by": caller, "at": 1.0})  # fmt: skip
+                                     "by": caller, "at": BEFORE})  # fmt: skip
             case ("GET", "policy"):
                 return JSONResponse({"engine": "embedded", "digest": DIGEST, "files": [], "loaded_at": 1.0})
             case ("GET", "checkpoint"):
                 return PlainTextResponse(self.forge.checkpoint())
             case ("GET", "log", "witnesses"):
-                one = {"name": "w1", "key": self.text, "tree_size": 7, "cosigned_at": 1_800_000_000,
+                one = {"name": "w1", "key": self.text, "tree_size": 7, "cosigned_at": "2027-01-15T08:00:00.000Z",
                        "age_seconds": 4, "fault": "forked", "detail": self.text}  # fmt: skip
                 return JSONResponse({"quorum": 1, "lag_seconds": 4, "problem": "log.forked", "witnesses": [one]})
             case ("GET", "controls", "report"):
@@ -384,7 +404,7 @@ class StandIn:
             case ("GET", "controls", "processing-record"):
                 return JSONResponse(found.processing(self.text))
             case ("GET", "audit", "entries"):
-                item = {"index": 4, "code": "STPEXE", "label": "step executed", "entry": entry}
+                item = {"index": 4, "code": "STPEXE", "label": "step executed", "entry": {**entry, "time": AFTER}}
                 return JSONResponse({"entries": [item], "next": 4, "tree_size": 9, "covers": {"first": 0, "last": 4},
                                      "matches": 1, "checkpoint": None})  # fmt: skip
         return problem("request.not_found", 404)
@@ -405,7 +425,7 @@ class StandIn:
         return JSONResponse(view, 200 if status == "done" else 202)
 
     def _link(self) -> dict[str, Any]:
-        return {"id": "l1", "kind": "token", "source": self.text, "subject": self.text, "created_at": 1.0,
+        return {"id": "l1", "kind": "token", "source": self.text, "subject": self.text, "created_at": BEFORE,
                 "revoked_at": None}  # fmt: skip
 
     async def _stream(self) -> AsyncIterator[bytes]:

@@ -1,6 +1,7 @@
 """Both clients over a real socket: what they send, what they make of answers, and streams that break."""
 
 from collections.abc import Awaitable, Callable, Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -18,13 +19,14 @@ from handrail import (
     UnexpectedReply,
     Unreachable,
     operations,
+    parse_time,
     verify_receipt,
 )
 from handrail.following import RECONNECTS_MAX
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 
-from tests.client.stand_in import ORIGIN, TOKEN, StandIn, problem, running
+from tests.client.stand_in import NOW, ORIGIN, TOKEN, StandIn, problem, running
 
 KEY = SigningKey(b"\x01" * 32)
 PLAN_ID = "aa" * 32
@@ -105,6 +107,7 @@ async def test_admin_calls_send_what_the_api_documents(gateway: StandIn, both: B
     assert await both("revoke_principal", "a/b c") == {}
     assert await both("revoke_issuer", "agent") == {}
     assert (await both("answers", "ap-1"))[0]["attested_by"] == "gateway"
+    assert (await both("name_principal", "p-1", "p"))["id"] == "p"
     assert (await both("offer_enrolment", "p"))["ticket"] == "hre_x.y"
     assert (await both("security_keys", "p"))[0]["kid"] == "k"
     assert (await both("revoke_security_key", "p", "k"))["security_keys"]
@@ -113,8 +116,9 @@ async def test_admin_calls_send_what_the_api_documents(gateway: StandIn, both: B
     assert await both("keys")
     assert (await both("rotate_key", "receipt"))["kid"] == "k1"
     assert await both("revoke_key", "k1")
-    assert await both("revoke_key", "k1", 7)
-    assert (await both("key_list"))["now"] == 9.0
+    assert await both("revoke_key", "k1", datetime(2027, 1, 15, 8, tzinfo=UTC))
+    assert (await both("key_list"))["now"] == NOW
+    assert parse_time(NOW).second == 9
     assert (await both("create_key", "receipt"))["asked"] == {"purpose": "receipt"}
     assert (await both("key_history")).count(".") == 2
     assert await both("hands")
@@ -130,7 +134,8 @@ async def test_admin_calls_send_what_the_api_documents(gateway: StandIn, both: B
     assert (await both("start_policy_shadow", "cd" * 32, lasts_seconds=60))["shadow"]["digest"] == "cd" * 32
     assert not (await both("stop_policy_shadow"))["shadow"]["in_force"]
     assert (await both("policy_canary"))["canary"]["percent"] == 5
-    assert (await both("evaluations", since=5, limit=2)).splitlines()[-1].startswith(b'{"next": null')
+    lines = await both("evaluations", since=datetime(2027, 1, 15, 8, tzinfo=UTC), until="2027-01-16", limit=2)
+    assert lines.splitlines()[-1].startswith(b'{"next": null')
     assert (await both("why", PLAN_ID, "s1"))["reasons"][0]["line"] == 12
     assert (await both("me"))["id"] == "alice"
     page = await both("approvals", status="open", after="ap-0", limit=1)
@@ -151,8 +156,9 @@ async def test_admin_calls_send_what_the_api_documents(gateway: StandIn, both: B
     sent = {(method, path) for method, path, _, _ in gateway.seen}
     assert ("DELETE", "/v1/principals/a/b c") in sent, "the server sees the quoted id as one segment's text"
     assert ("GET", "/v1/audit/entries?type=POLDNY&after=3") in sent
-    assert ("GET", "/v1/policy/evaluations?since=5&limit=2") in sent
+    assert ("GET", "/v1/policy/evaluations?since=2027-01-15T08%3A00%3A00%2B00%3A00&until=2027-01-16&limit=2") in sent
     bodies = {path: body for method, path, _, body in gateway.seen if method == "POST"}
+    assert bodies["/v1/keys/k1/revoke"] == b'{"compromised_at": "2027-01-15T08:00:00+00:00"}'
     assert b'"speaks_for": ["bob"]' in bodies["/v1/issuers"]
     assert b'"d"' not in bodies["/v1/issuers"] + bodies["/v1/principals"], "a private key never leaves"
 

@@ -54,14 +54,15 @@ def report(text: str = "plain") -> dict[str, Any]:
 
 def access(text: str = "plain") -> dict[str, Any]:
     """An access review."""
+    when = "2026-04-01T00:00:00.000Z" if text == "plain" else text  # a hostile gateway writes what it likes
     added = {"index": 3, "time": "2026-01-01T00:00:00.000Z", "by": text}
-    key = {"id": text, "expires_at": 4, **added}
+    key = {"id": text, "expires_at": when, **added}
     return {
         "v": 1,
         "origin": text,
         "tenant": text,
-        "at": text,
-        "made_at": text,
+        "at": when,
+        "made_at": when,
         "tree_size": 10,
         "end": 9,
         "checkpoint": text,
@@ -84,13 +85,14 @@ def access(text: str = "plain") -> dict[str, Any]:
 
 def processing(text: str = "plain") -> dict[str, Any]:
     """A record of processing activities."""
+    when = "2026-04-01T00:00:00.000Z" if text == "plain" else text
     return {
         "v": 1,
         "origin": text,
         "tenant": text,
         "from": "1970-01-01T00:00:00.000Z",
-        "to": text,
-        "made_at": text,
+        "to": when,
+        "made_at": when,
         "tree_size": 1,
         "controller": {"name": text, "contact": None, "representative": None, "data_protection_officer": None},
         "data_region": text,
@@ -101,7 +103,7 @@ def processing(text: str = "plain") -> dict[str, Any]:
                 "transfer_safeguard": None, "region": text, "transfer": "unknown", "missing": [text],
                 "actions": [
                     {"action": text, "side_effects": None, "data_subjects": [text], "roles": {text: text},
-                     "calls": 5, "first": text, "last": text},
+                     "calls": 5, "first": when, "last": when},
                 ],
             },
         ],

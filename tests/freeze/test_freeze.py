@@ -138,12 +138,7 @@ async def test_why_names_the_freeze(house: House) -> None:
 async def test_the_words_are_shown_to_people_and_are_in_no_entry(house: House) -> None:
     await freeze(house, Scope.PRINCIPAL, AGENT.id, why="Ada's laptop was stolen")
     proposals(house)
-    with house.log._engine.connect() as connection:
-        connection.exec_driver_sql(
-            "INSERT INTO principals (tenant, principal_id, pseudonym, roles, created_at, mac) "
-            "VALUES ('default', 'ada', 'p-ada', '[]', 0, 'x'), ('default', 'chief', 'p-chief', '[]', 0, 'x')"
-        )
-        connection.commit()
+    house.directory.people["default", "chief"] = CHIEF
     (shown,) = (await house.freezing.list(CHIEF))["freezes"]
     assert (shown["subject"], shown["by"], shown["why"]) == ("ada", "chief", "Ada's laptop was stolen")
     assert "laptop" not in json.dumps(house.entries())

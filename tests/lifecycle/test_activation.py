@@ -11,6 +11,7 @@ from handrail.proposals import new_binding, sign_act
 from sqlalchemy import delete, insert, select, update
 from structlog.testing import capture_logs
 
+from gateway.canonical import b64url_decode
 from gateway.errors import HandrailError
 from gateway.model import Effect
 from gateway.reasons import Reason
@@ -225,6 +226,16 @@ async def test_a_tampered_stored_bundle_decides_nothing(town: Town) -> None:
         connection.execute(update(policy_bundles).where(policy_bundles.c.digest == kept["digest"]).values(signed=other))
     assert await refusal(town.activate(proposal)) is Reason.POLICY_BUNDLE
     assert town.digest == active
+
+
+async def test_a_stored_bundle_names_its_signer_to_nobody_without_the_keys(town: Town) -> None:
+    kept = await town.add(town.bundle(ASK))
+    assert kept["signer"] == kept["added_by"] == "ann"
+    with town.gateway.engine.connect() as connection:
+        row = dict(connection.execute(select(policy_bundles)).mappings().one())
+    assert row["added_by"] == town.people["ann"].pseudonym
+    assert b'"signer"' in b64url_decode(town.bundle(ASK).decode().split(".")[1]), "so the file itself would tell"
+    assert b'"signer"' not in b64url_decode(row["signed"])
 
 
 async def test_sql_activates_nothing(town: Town) -> None:

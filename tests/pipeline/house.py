@@ -5,7 +5,7 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -174,6 +174,7 @@ class SimulatedDirectory:
 
     def __init__(self, issuers: Sequence[Issuer]) -> None:
         self.people = {(p.tenant, p.id): p for p in (AGENT, OTHER, APPROVER, SECOND, AUDITOR, FOREIGNER)}
+        self.named = {(person.tenant, person.pseudonym): person.id for person in self.people.values()}
         self.issuers = {(issuer.tenant, issuer.id): issuer for issuer in issuers}
 
     async def authenticate(self, token: str, now: float) -> Principal:
@@ -184,6 +185,17 @@ class SimulatedDirectory:
             return self.people[tenant, principal_id]
         except KeyError:
             raise Refused(Reason.REQUEST_NOT_FOUND) from None
+
+    async def person(self, tenant: str, pseudonym: str) -> Principal:
+        for person in self.people.values():
+            if (person.tenant, person.pseudonym) == (tenant, pseudonym):
+                return person
+        raise Refused(Reason.REQUEST_NOT_FOUND)
+
+    async def names(self, tenant: str, pseudonyms: Iterable[str]) -> Mapping[str, str]:
+        """Also of who was taken out since the last call: revoked, not erased."""
+        self.named |= {(person.tenant, person.pseudonym): person.id for person in self.people.values()}
+        return {one: self.named[tenant, one] for one in pseudonyms if (tenant, one) in self.named}
 
     async def issuer(self, issuer_id: str, tenant: str) -> Issuer:
         try:

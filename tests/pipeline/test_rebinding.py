@@ -20,6 +20,7 @@ from gateway.ports import Append
 from gateway.reasons import ENGINE_AWAY, Reason
 from gateway.recovery import recover
 from gateway.store.tables import approval_answers, approval_ends, approvals
+from gateway.times import parse_time
 from tests.pipeline.house import APPROVER, SECOND, House, close_house, open_house, step
 from tests.pipeline.people import Person, pages
 from tests.pipeline.spending import as_after_a_restart, in_context
@@ -134,7 +135,7 @@ async def test_a_bundle_that_flips_back_and_forth_neither_prolongs_nor_loses_a_r
     shown = await house.approvals.show(approval_id, APPROVER)
     assert (shown["asked"], shown["answers"], len(shown["void_answers"])) == (7, [], 6)
     assert shown["expires_at"] == expires_at
-    house.pipeline.clock = lambda: expires_at + 1
+    house.pipeline.clock = lambda: parse_time(expires_at) + 1
     assert await house.approval_upkeep.expire() == 1
     [ended] = (await house.until_settled(plan_id))["steps"]
     assert ended["status"] == "expired"
@@ -143,7 +144,7 @@ async def test_a_bundle_that_flips_back_and_forth_neither_prolongs_nor_loses_a_r
 
 async def test_a_request_whose_time_is_over_is_not_prolonged_by_being_asked_anew(house: House) -> None:
     plan_id, approval_id = await ask(house)
-    over = (await house.approvals.show(approval_id, APPROVER))["expires_at"] + 1
+    over = parse_time((await house.approvals.show(approval_id, APPROVER))["expires_at"]) + 1
     house.pipeline.clock = lambda: over
     await change(house, NEXT, plan_id)
     answer = house.approvals.answer(approval_id, APPROVER, answer=Answer.APPROVE)

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, Table, and_, delete, select, text, update
+from sqlalchemy import Engine, Table, and_, delete, insert, select, text, update
 
 from audit import history
-from audit.database import changing_schema, make_engine
+from audit.database import changing_schema, make_engine, writing
+from audit.tables import dropped_partitions
 from gateway.entries import EntryType
 from gateway.errors import HandrailError
 from gateway.model import Answer, Effect
@@ -30,6 +31,8 @@ from tests.pipeline.house import (
     open_house,
     step,
 )
+
+YES = Answer.APPROVE
 
 
 class Owner:
@@ -60,6 +63,11 @@ class Owner:
             else:
                 connection.execute(text("ALTER TABLE fates DISABLE TRIGGER ALL"))
             assert connection.execute(delete(fates)).rowcount
+
+    def drop(self, partition: int) -> None:
+        """Mark a partition as dropped, as retention does when it lets go of it."""
+        with writing(self.engine.connect()) as connection, changing_schema(connection), connection.begin():
+            connection.execute(insert(dropped_partitions).values(partition=partition, idx=0))
 
     def run(self, statement: Any) -> None:
         with self.engine.begin() as connection:
@@ -185,7 +193,7 @@ async def test_what_waits_is_read_as_it_is_after_any_number_of_answers(
     await close_house(again)
 
 
-@pytest.mark.parametrize("column", ["caller_id", "kid"])
+@pytest.mark.parametrize("column", ["caller", "kid"])
 async def test_who_sent_a_plan_is_what_the_log_says(
     tmp_path: Path, database: dict[str, str], owner: Owner, column: str
 ) -> None:
@@ -210,6 +218,32 @@ async def refused_nobody(house: House, plan_id: str) -> None:
     with pytest.raises(HandrailError) as refusal:
         await house.pipeline.view(plan_id, OTHER)
     assert refusal.value.reason is Reason.REQUEST_NOT_FOUND
+
+
+@pytest.mark.parametrize("partition", [0, 7])
+async def test_where_what_came_after_was_dropped_a_step_that_was_put_back_does_not_go_again(
+    tmp_path: Path, database: dict[str, str], owner: Owner, partition: int
+) -> None:
+    """A hold kept the partition in which the plan was received; one with what moved its step was dropped."""
+    house = await open_house(tmp_path, database=database)
+    view = await house.plan(step("w", "write"))
+    ended = await house.plan(step("a"))
+    approval_id = view["steps"][0]["approval_id"]
+    shown = await house.pipeline.view(view["plan_id"], AGENT)
+    assert shown["steps"][0]["status"] == "held"
+
+    def meanwhile() -> None:
+        owner.drop(partition)
+        owner.run(update(plans).values(status="running"))
+
+    again = await restarted(house, tmp_path, database, meanwhile)
+    for asked in (again.pipeline.view(view["plan_id"], AGENT), again.approvals.answer(approval_id, SECOND, answer=YES)):
+        with pytest.raises(HandrailError) as refusal:
+            await asked
+        assert refusal.value.reason is Reason.REQUEST_NOT_FOUND
+    assert not again.hands.calls
+    assert (await again.pipeline.view(ended["plan_id"], AGENT))["steps"][0]["status"] == "succeeded"
+    await close_house(again)
 
 
 def test_every_entry_that_ends_or_moves_a_step_is_looked_for() -> None:

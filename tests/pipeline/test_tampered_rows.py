@@ -23,7 +23,7 @@ TAMPERS = {
     "the step's effect": ["UPDATE steps SET status = 'deferred', effect = 'allow'"],
     "the step's state": ["UPDATE steps SET status = 'deferred', effect = NULL"],
     "the step's args": ["UPDATE steps SET fields = (SELECT fields FROM steps WHERE step_id = 'other')"],
-    "the plan's subject": ["UPDATE plans SET principal_id = 'eve', caller_id = 'eve'"],
+    "the plan's subject": ["UPDATE plans SET principal = 'p-eve', caller = 'p-eve'"],
     "the plan's context": ["UPDATE plans SET context_id = 'another'"],
 }
 
@@ -65,7 +65,7 @@ WAIVERS = {
     "the role": ("approver_role = 'auditor', quorum = 1", AUDITOR),
     "the enrolled key": ("enrolled_key = 0, quorum = 1", APPROVER),
     "the time": ("expires_at = expires_at + 1e6, quorum = 1", APPROVER),
-    "who asked": ("caller_id = 'x', principal_id = 'x', quorum = 1", BOTH),
+    "who asked": ("caller = 'x', principal = 'x', quorum = 1", BOTH),
     "the hand": ("hand = 'another', quorum = 1", APPROVER),
     "the tenant": ("tenant = 'other', quorum = 1", replace(APPROVER, tenant="other")),
 }

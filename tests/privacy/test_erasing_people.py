@@ -62,8 +62,9 @@ async def test_what_concerns_two_people_goes_with_one_and_what_is_the_others_alo
 async def test_a_principal_is_revoked_and_its_name_is_gone_from_every_row(world: World) -> None:
     await world.note("jo.agent", BOB, "of Bob")
     await world.json("POST", "/v1/principals/jo.agent/keys", "admin", {"ttl_days": 3}, 201)
+    assert "jo.agent" not in dump(world), "no row names anybody, before an erasure either"
     held = await access(world, "jo.agent")
-    assert held["rows"]["principal"][0]["principal_id"] == "jo.agent"
+    assert held["rows"]["principal"][0]["id"] == "jo.agent"
     assert len(held["rows"]["api_keys"]) == 2
     assert "secret" not in json.dumps(held["rows"]["api_keys"])
     old = held["about"]["pseudonym"]

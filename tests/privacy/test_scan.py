@@ -113,6 +113,19 @@ def opened(home: Path, buckets: list[Any], keys: list[Any], values: list[Any]) -
     return found
 
 
+async def named_anew(world: World, people: dict[str, str]) -> None:
+    """Nobody's id is known any more, and nobody may do anything but the admin, who names them."""
+    listed = await world.json("GET", "/v1/principals", "admin")
+    assert {one["id"] for one in listed["principals"]} == set(people.values())
+    for who in ("officer", "bot", "auditor", "op"):
+        await world.json("GET", "/v1/hands", who, None, 403)
+        await world.json("GET", "/v1/privacy/holds", who, None, 403)
+    for name, pseudonym in people.items():
+        await world.json("POST", f"/v1/principals/{pseudonym}/name", "admin", {"id": name})
+    listed = await world.json("GET", "/v1/principals", "admin")
+    assert {one["id"] for one in listed["principals"]} == set(people)
+
+
 async def test_a_backup_of_the_database_that_is_restored_gives_nothing_back(tmp_path: Path) -> None:
     """One from before the erasure, put back after it, with the epoch keys of today."""
     home = tmp_path / "home"
@@ -120,15 +133,17 @@ async def test_a_backup_of_the_database_that_is_restored_gives_nothing_back(tmp_
         async with running(home, below) as world:
             await history(world)
             keys = world.keys
+            people = {one: (await world.gateway.directory.principal("default", one)).pseudonym for one in keys}
             with contextlib.closing(sqlite3.connect(home / "handrail.db")) as hot:
                 hot.execute("VACUUM INTO ?", (str(tmp_path / "hot.db"),))
             await world.erase(ANN)
         for file in home.glob("handrail.db*"):
             file.unlink()
         (tmp_path / "hot.db").replace(home / "handrail.db")
-        async with running(home, below, keys) as world:
+        async with running(home, below, keys, pin=False) as world:
             with world.gateway.engine.connect() as connection:
                 assert len(connection.execute(select(payloads)).all()) > 10, "the rows are back"
+            await named_anew(world, people)
             await world.json("POST", "/v1/privacy/access", "officer", {"person": ANN}, 404)
             await world.note("bot", ANN, "new")  # and it goes on
             export = await world.json("POST", "/v1/privacy/access", "officer", {"person": ANN})

@@ -3,7 +3,7 @@
 import itertools
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -67,11 +67,23 @@ class TestingOnlyDirectory:
 
     def __init__(self) -> None:
         self.people: dict[tuple[str, str], Principal] = {}
+        self.named: dict[tuple[str, str], str] = {}
 
     async def principal(self, tenant: str, principal_id: str) -> Principal:
         if (tenant, principal_id) not in self.people:
             raise Refused(Reason.REQUEST_NOT_FOUND)
         return self.people[tenant, principal_id]
+
+    async def person(self, tenant: str, pseudonym: str) -> Principal:
+        for person in self.people.values():
+            if (person.tenant, person.pseudonym) == (tenant, pseudonym):
+                return person
+        raise Refused(Reason.REQUEST_NOT_FOUND)
+
+    async def names(self, tenant: str, pseudonyms: Iterable[str]) -> Mapping[str, str]:
+        """Also of who was taken out since the last call: revoked, not erased."""
+        self.named |= {(person.tenant, person.pseudonym): person.id for person in self.people.values()}
+        return {one: self.named[tenant, one] for one in pseudonyms if (tenant, one) in self.named}
 
 
 @dataclass

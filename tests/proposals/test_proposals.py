@@ -14,6 +14,7 @@ from gateway.model import Role
 from gateway.ports import Append
 from gateway.reasons import Reason
 from gateway.store.tables import proposal_acts, proposals
+from gateway.times import parse_time
 from gateway.two_person import RULES, Act, Kind, ProposalStatus
 from tests.proposals.support import Bench, Person, open_bench
 
@@ -217,7 +218,7 @@ async def test_what_is_in_force_ends_by_itself_and_by_one_persons_word(bench: Be
     for _ in range(2):
         made = await bench.proposals.propose(ann.principal, Kind.POLICY_OBSERVE, OBSERVE)
         done = await bench.proposals.activate(made["id"], oli.principal, document_sha256=sha256_canonical(OBSERVE))
-        assert done["in_force_until"] == done["decided_at"] + 3600
+        assert parse_time(done["in_force_until"]) == parse_time(done["decided_at"]) + 3600
         ids.append(made["id"])
     assert {one.id for one in await bench.proposals.in_force(Kind.POLICY_OBSERVE)} == set(ids)
     assert await bench.proposals.in_force(Kind.POLICY_CANARY) == []

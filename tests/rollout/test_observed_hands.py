@@ -13,6 +13,7 @@ from gateway.errors import HandrailError, Refused
 from gateway.model import Answer, Effect
 from gateway.reasons import Reason
 from gateway.store.tables import proposals
+from gateway.times import format_time, parse_time
 from gateway.two_person import Kind
 from tests.pipeline.house import step
 from tests.rollout.support import Place, open_place
@@ -108,10 +109,11 @@ async def test_it_is_loud_in_readiness_and_metrics(place: Place) -> None:
     done = await observe(place)
     await place.do("write")
     await place.do("change")
-    assert list((await place.get("/readyz"))["observed"]) == ["tool"]
+    [(hand, shown_until)] = (await place.get("/readyz"))["observed"].items()
+    assert hand == "tool"
     metrics = await place.metrics()
     (until,) = re.findall(r'^handrail_policy_observed{hand="tool",tenant="default"} (.*)$', metrics, re.MULTILINE)
-    assert float(until) == done["in_force_until"]
+    assert format_time(float(until)) == done["in_force_until"] == shown_until
     assert 'handrail_policy_let_go_total{hand="tool",said="deny",tenant="default"} 1.0' in metrics
     (shown,) = (await place.get("/v1/policy/rollout"))["observed"]
     assert (shown["hand"], shown["let_go"], shown["proposal"]) == ("tool", {"deny": 1, "ask": 1}, done["id"])
@@ -183,7 +185,7 @@ async def test_a_row_put_back_from_when_it_was_in_force_is_held_against_the_log(
 
 async def test_an_observation_made_longer_in_its_row_is_none_at_all(place: Place) -> None:
     done = await observe(place)
-    execute(place, proposals.update().values(in_force_until=done["in_force_until"] + 365 * DAY))
+    execute(place, proposals.update().values(in_force_until=parse_time(done["in_force_until"]) + 365 * DAY))
     await place.gateway.rollout.refresh()
     assert (await place.do("write"))["status"] == "denied"
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -38,6 +38,8 @@ from keys.rotation import Compromise, KeyRecord, KeyState
 from tests.client.stand_in import CANARY, COMPARISON, SHADOW
 from tests.controls import found
 
+BEFORE = "2027-01-15T08:00:01.000Z"
+AFTER = "2027-01-15T08:00:02.000Z"
 PLAN_ID = "ab" * 32
 APPROVAL_ID = "apr-1"
 PROPOSAL_ID = "0" * 32
@@ -86,6 +88,8 @@ class testing_only_Log:  # noqa: N801
 
     def __init__(self) -> None:
         self.aggregated: list[tuple[EntryDraft, str]] = []
+        self.making: Callable[[Any], None] | None = None
+        """What the making of a report does in its thread."""
         self.appended: list[EntryDraft] = []
         self.reports: list[report.ReportRequest] = []
         self.accesses: list[tuple[str, float, float]] = []
@@ -123,11 +127,15 @@ class testing_only_Log:  # noqa: N801
     async def query(self, wanted: Filter, **asked: Any) -> Page:
         return self.reader.query(wanted, **asked)
 
-    async def report(self, asked: report.ReportRequest) -> dict[str, Any]:
+    async def report(self, asked: report.ReportRequest, progress: Any) -> dict[str, Any]:
         self.reports.append(asked)
+        if self.making is not None:
+            await asyncio.to_thread(self.making, progress)
         return found.report()
 
-    async def usage(self, tenant: str, since: float, until: float) -> tuple[int, list[dict[str, str | int]]]:
+    async def usage(
+        self, tenant: str, since: float, until: float, progress: Any
+    ) -> tuple[int, list[dict[str, str | int]]]:
         names = {"first": "2026-01-01T00:00:00.000Z", "last": "2026-01-01T00:00:00.000Z"}
         return 9, [{"hand": "git", "action": "log", "calls": 3, **names}]
 
@@ -174,21 +182,27 @@ class testing_only_Directory:  # noqa: N801
             raise Refused(Reason.AUTH_INVALID, "unknown")
         return PRINCIPALS[presented]
 
+    async def principal(self, tenant: str, principal_id: str) -> Principal:
+        return principal(principal_id)
+
     async def list_principals(self, actor: Principal) -> list[dict[str, Any]]:
         return [self._principal("agent")]
 
     async def add_principal(self, actor: Principal, person: Any) -> dict[str, Any]:
         self.added.append(person)
-        key = {"key_id": "0" * 16, "token": "hr_new", "expires_at": 2.0}
+        key = {"key_id": "0" * 16, "token": "hr_new", "expires_at": AFTER}
         return {"principal": self._principal(person.id), "api_key": key}
 
     async def issue_api_key(self, actor: Principal, principal_id: str, ttl_days: int) -> dict[str, Any]:
-        return {"key_id": "0" * 16, "token": "hr_new", "expires_at": 2.0}
+        return {"key_id": "0" * 16, "token": "hr_new", "expires_at": AFTER}
+
+    async def name_anew(self, actor: Principal, pseudonym: str, principal_id: str) -> dict[str, Any]:
+        return self._principal(principal_id)
 
     async def offer_enrolment(self, actor: Principal, principal_id: str) -> dict[str, Any]:
-        return {"ticket": "hre_x.y", "expires_at": 2.0}
+        return {"ticket": "hre_x.y", "expires_at": AFTER}
 
-    async def security_keys(self, tenant: str, principal_id: str) -> list[SecurityKey]:
+    async def security_keys(self, tenant: str, pseudonym: str) -> list[SecurityKey]:
         return [SecurityKey("k", "AA", {"kty": "EC", "crv": "P-256", "x": "A", "y": "A"}, "localhost", 3)]
 
     async def revoke_security_key(self, actor: Principal, principal_id: str, kid: str) -> None:
@@ -202,7 +216,7 @@ class testing_only_Directory:  # noqa: N801
         return self._link(subject)
 
     async def unlink(self, actor: Principal, principal_id: str, link_id: str) -> dict[str, Any]:
-        return {**self._link("s"), "id": link_id, "revoked_at": 2.0}
+        return {**self._link("s"), "id": link_id, "revoked_at": AFTER}
 
     @staticmethod
     def _link(subject: str) -> dict[str, Any]:
@@ -211,7 +225,7 @@ class testing_only_Directory:  # noqa: N801
             "kind": "token",
             "source": "https://issuer.example",
             "subject": subject,
-            "created_at": 1.0,
+            "created_at": BEFORE,
             "revoked_at": None,
         }
 
@@ -239,13 +253,13 @@ class testing_only_Directory:  # noqa: N801
             "tenant": "default",
             "roles": ["agent"],
             "hands": None,
-            "created_at": 1.0,
+            "created_at": BEFORE,
             "revoked_at": None,
             "approval_kid": None,
         }
 
     def _issuer(self, name: str) -> dict[str, Any]:
-        key = {"kid": "k", "not_before": 1, "not_after": None, "revoked_at": None}
+        key = {"kid": "k", "not_before": BEFORE, "not_after": None, "revoked_at": None}
         return {
             "id": name,
             "tenant": "default",
@@ -402,8 +416,8 @@ class testing_only_Approvals:  # noqa: N801
             "step_id": "call",
             "requested_by": "agent",
             "acts_for": "agent",
-            "requested_at": 1.0,
-            "expires_at": 2.0,
+            "requested_at": BEFORE,
+            "expires_at": AFTER,
             "approver_role": "approver",
             "quorum": 1,
             "enrolled_key": False,
@@ -444,8 +458,8 @@ class testing_only_Pulling:  # noqa: N801
             "path": "policy.bundle",
             "interval_seconds": 60.0,
             "notify": False,
-            "tried_at": 2.0,
-            "good_at": 1.0,
+            "tried_at": AFTER,
+            "good_at": BEFORE,
             "commit": "a" * 40,
             "digest": DIGEST,
             "rewritten": {"moved": "back", "before": "b" * 40, "commit": "a" * 40},
@@ -475,9 +489,9 @@ class testing_only_Lifecycle:  # noqa: N801
             "digest": digest,
             "commit": "a" * 40,
             "added_by": "author",
-            "added_at": 1.0,
+            "added_at": BEFORE,
             "directory": "policies",
-            "built_at": 1,
+            "built_at": BEFORE,
             "signer": "author",
             "kid": "k",
             "checks": {"opa": None, "tests": None, "coverage": None},
@@ -494,7 +508,7 @@ class testing_only_Lifecycle:  # noqa: N801
 
     async def rollback(self, actor: Principal, digest: str | None, *, act: bytes | None) -> dict[str, Any]:
         self.asked.append((actor.id, digest, act))
-        return {"number": 1, "digest": DIGEST, "way": "rollback", "proposal_id": None, "by": actor.id, "at": 1.0}
+        return {"number": 1, "digest": DIGEST, "way": "rollback", "proposal_id": None, "by": actor.id, "at": BEFORE}
 
 
 class testing_only_Proposals:  # noqa: N801
@@ -520,8 +534,8 @@ class testing_only_Proposals:  # noqa: N801
             "status": "open",
             "proposed_by": "author",
             "proposed_attested_by": "gateway",
-            "proposed_at": 1.0,
-            "expires_at": 2.0,
+            "proposed_at": BEFORE,
+            "expires_at": AFTER,
         }
 
     async def propose(self, actor: Principal, kind: str, document: Any, *, signed: bytes | None) -> dict[str, Any]:
@@ -604,14 +618,14 @@ class testing_only_Canaries:  # noqa: N801
 class testing_only_Rollout:  # noqa: N801
     def document(self, viewer: Principal) -> dict[str, Any]:
         let_go = {"deny": 3, "ask": 1}
-        return {"observed": [{"hand": "git", "proposal": "a" * 32, "since": 1.0, "until": 2.0, "let_go": let_go}]}
+        return {"observed": [{"hand": "git", "proposal": "a" * 32, "since": BEFORE, "until": AFTER, "let_go": let_go}]}
 
     def __init__(self) -> None:
         self.shadows = testing_only_Shadows()
         self.canaries = testing_only_Canaries()
 
     def readiness(self) -> dict[str, str]:
-        return {"git": "2026-01-01T00:00:00+00:00"}
+        return {"git": "2026-01-01T00:00:00.000Z"}
 
 
 class testing_only_Reader:  # noqa: N801

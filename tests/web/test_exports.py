@@ -23,7 +23,7 @@ PATH = "/v1/audit/exports"
 async def test_an_export_says_how_much_comes_and_of_which_log(
     client: httpx2.AsyncClient, gateway: testing_only_Gateway
 ) -> None:
-    asked = f"{PATH}?format=ocsf&hand=git&type=policy%20denied&since=1700000000&first=3&end=9"
+    asked = f"{PATH}?format=ocsf&hand=git&type=policy%20denied&since=2023-11-14T22:13:20Z&first=3&end=9"
     answer = await client.get(asked, headers=token(Role.AUDITOR))
     assert (answer.status_code, answer.content) == (200, b"one\ntwo\n")
     assert answer.headers["handrail-entries"] == "2"

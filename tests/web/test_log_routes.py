@@ -15,13 +15,15 @@ OCTETS = "application/octet-stream"
 FOR_EVER = "max-age=31536000, immutable"
 
 
-async def test_anybody_gets_hash_tiles_and_may_keep_them_for_ever(
+async def test_anybody_gets_hash_tiles_and_may_keep_full_ones_for_ever(
     client: httpx2.AsyncClient, gateway: testing_only_Gateway
 ) -> None:
-    answer = await client.get("/log/tile/0/x001/234.p/7")
-    assert (answer.status_code, answer.headers["content-type"], len(answer.content)) == (200, OCTETS, 7 * 32)
+    answer = await client.get("/log/tile/0/x001/234")
+    assert (answer.status_code, answer.headers["content-type"], len(answer.content)) == (200, OCTETS, 256 * 32)
     assert answer.headers["cache-control"] == f"public, {FOR_EVER}"
-    assert gateway.log.tiles_asked == [Tile(0, 1234, 7)]
+    part = await client.get("/log/tile/0/x001/234.p/7")
+    assert (part.status_code, len(part.content), part.headers["cache-control"]) == (200, 7 * 32, "public, no-cache")
+    assert gateway.log.tiles_asked == [Tile(0, 1234), Tile(0, 1234, 7)]
     assert (await client.head("/log/tile/0/000")).status_code == 200
     assert (await client.post("/log/tile/0/000")).status_code == 405
 
@@ -75,7 +77,9 @@ async def test_a_bundle_is_for_an_auditor_of_the_operator_s_own_tenant(
     path = "/log/tile/entries/000.p/3"
     good = await client.get(path, headers=token(Role.AUDITOR))
     assert (good.status_code, good.headers["content-type"]) == (200, OCTETS)
-    assert good.headers["cache-control"] == f"private, {FOR_EVER}"
+    assert good.headers["cache-control"] == "private, no-cache"
+    full = await client.get("/log/tile/entries/000", headers=token(Role.AUDITOR))
+    assert full.headers["cache-control"] == f"private, {FOR_EVER}"
     for who in (
         "foreign-auditor",
         "scoped-auditor",
@@ -88,7 +92,7 @@ async def test_a_bundle_is_for_an_auditor_of_the_operator_s_own_tenant(
         answer = await client.get(path, headers=token(who))
         code = Reason.AUTH_BOUND if who in {"foreign-auditor", "scoped-auditor"} else Reason.AUTH_FORBIDDEN
         assert (answer.status_code, answer.json()["code"]) == (403, code)
-    assert gateway.log.tiles_asked == [Tile(0, 0, 3)]
+    assert gateway.log.tiles_asked == [Tile(0, 0, 3), Tile(0, 0)]
 
 
 async def test_one_entry_speaks_for_a_minute_of_reading_bundles(

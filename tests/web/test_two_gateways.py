@@ -109,7 +109,7 @@ async def test_a_revocation_is_everywhere_within_five_seconds(two: tuple[str, st
             return (await forged()).json().get("code") == "verify.revoked_key"
 
         await until(lambda: _accepted(forged))  # the other gateway knows the new principal
-        answer = await http.post(f"{here}/v1/keys/{thief.kid}/revoke", json={"compromised_at": 1})
+        answer = await http.post(f"{here}/v1/keys/{thief.kid}/revoke", json={"compromised_at": "1970-01-01T00:00:01Z"})
         assert answer.status_code == 200, answer.text
         await until(refused, WITHIN_SECONDS)
         published = (await http.get(f"{there}/.well-known/jwks.json")).json()["keys"]

@@ -532,7 +532,13 @@ def test_ids_are_random() -> None:
 
 
 def test_the_body_is_the_same_in_whatever_order_a_request_is_read() -> None:
-    view = {"hand": "mail", "action": "send", "args": {"to": "ada", "body": "x"}, "reasons": [], "expires_at": 2e9}
+    view = {
+        "hand": "mail",
+        "action": "send",
+        "args": {"to": "ada", "body": "x"},
+        "reasons": [],
+        "expires_at": "2033-05-18T03:33:20.000Z",
+    }
     message = Message("msg_1", "ops", "default", Notice.REQUESTED, "a" * 32, 1e9, 0)
     bodies = {
         standard(message, shown, "https://gw.example/x", details=True) for shown in (view, dict(reversed(view.items())))

@@ -16,6 +16,7 @@ from gateway.errors import Malformed
 from gateway.model import Effect, Principal
 from gateway.permissions import Permission
 from gateway.ports import Append
+from gateway.pseudonyms import EXPECTED, pseudonym
 from gateway.web.bodies import JSON, after_index, limit_of, one_of, query, time_of
 from gateway.web.context import gateway_of
 from gateway.web.routing import AFTER_INDEX, SINCE, UNTIL, Body, Endpoint, JsonResponse, Parameter, limit
@@ -33,13 +34,12 @@ _WORDS: Final = {
     "step": "step_id",
     "hand": "hand",
     "action": "action",
-    "principal": "principal",
     "reason": "reason",
     "control": "control",
     "policy": "policy_digest",
 }
 """Query parameter -> member of the reader's filter, where any word will do."""
-FILTERS: Final = ("type", "effect", "since", "until", *_WORDS)
+FILTERS: Final = ("type", "effect", "principal", "since", "until", *_WORDS)
 """Query parameters that say which entries."""
 _NOT_FILTERS: Final = {"after", "limit", "order", "count", "proofs"}
 _FLAG: Final = {"type": "boolean", "default": False}
@@ -66,7 +66,7 @@ async def entries(request: Request, principal: Principal) -> Response:
         facts={"filters": ",".join(sorted(asked.keys() - _NOT_FILTERS)) or "none", "limit": at_most},
     )
     await gateway.log.append(Append([draft]))
-    page = await gateway.log.query(wanted, after=after, limit=at_most, newest_first=newest, counted=bool(counted))
+    page = await gateway.log.reads.query(wanted, after=after, limit=at_most, newest_first=newest, counted=bool(counted))
     note, paths = await gateway.log.proofs([stored.index for stored in page.entries]) if proved else (None, {})
     return JsonResponse(
         {
@@ -98,6 +98,7 @@ def filter_of(asked: Mapping[str, str], principal: Principal) -> Filter:
         scope=scope.of_log(principal),
         type=None if entry_type is None else str(entry_type),
         effect=None if effect is None else str(effect),
+        principal=one_of(asked.get("principal"), "principal", pseudonym, EXPECTED),
         since=time_of(asked, "since"),
         until=time_of(asked, "until"),
         **words,
@@ -133,7 +134,7 @@ FILTER_PARAMETERS: Final = (
     Parameter("plan", "plan_id"),
     Parameter("hand", "Hand."),
     Parameter("action", "Action."),
-    Parameter("principal", "Pseudonym of the principal."),
+    Parameter("principal", "Pseudonym of the principal (p-...), as entries have it; no id."),
     Parameter("reason", "Reason code."),
     Parameter("step", "step_id; of a page only beside plan or context."),
     Parameter("control", "A control that the entry is evidence for, as entries write it: gdpr:5(2)."),

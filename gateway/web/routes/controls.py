@@ -1,15 +1,13 @@
 """Evidence by control, access reviews and the record of processing activities, for auditors. Asking is on record."""
 
-import re
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import ASGIApp
 
 from audit.assurance.catalogue import Framework, catalogues
 from audit.assurance.report import SAMPLES_MAX, ReportRequest
-from audit.entry import format_time
 from gateway import scope
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import Malformed
@@ -18,18 +16,17 @@ from gateway.permissions import ROLE_PERMISSIONS, Permission
 from gateway.ports import Append
 from gateway.processing import processing_record
 from gateway.reasons import Reason
-from gateway.web.bodies import JSON, integer, one_of, query
+from gateway.times import format_time
+from gateway.web.bodies import JSON, integer, moment_of, one_of, query
 from gateway.web.context import gateway_of
-from gateway.web.routing import Body, Endpoint, JsonResponse, Parameter
+from gateway.web.reports import Progress, Reports
+from gateway.web.routing import TIME, Body, Endpoint, JsonResponse, Parameter
 from gateway.web.schemas_controls import AccessReview, ControlsReport, ProcessingRecord
 
 SAMPLES_DEFAULT: Final = 2
-_TIME: Final = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?(Z|[+-][0-9]{2}:[0-9]{2}))?"
-)
 
 
-async def show(request: Request, principal: Principal) -> Response:
+async def show(request: Request, principal: Principal) -> ASGIApp:
     """What the log shows for each control of a framework in a period, and what it lacks."""
     asked = query(request, "framework", "from", "to", "samples")
     framework = one_of(asked.get("framework"), "framework", Framework)
@@ -41,7 +38,6 @@ async def show(request: Request, principal: Principal) -> Response:
     since, until = _period(asked, now)
     samples = integer(asked.get("samples", str(SAMPLES_DEFAULT)), "samples", minimum=0, maximum=SAMPLES_MAX)
     facts = {"report": "controls", "framework": str(framework), "from": format_time(since), "to": format_time(until)}
-    await _record(gateway, principal, EntryType.AUDIT_QUERIED, facts)
     wanted = ReportRequest(
         catalogue=catalogues()[framework],
         tenant=principal.tenant,
@@ -50,7 +46,13 @@ async def show(request: Request, principal: Principal) -> Response:
         now=now,
         samples=samples,
     )
-    return JsonResponse(await gateway.log.report(wanted))
+
+    async def make(progress: Progress) -> dict[str, Any]:
+        await _record(gateway, principal, EntryType.AUDIT_QUERIED, facts)
+        found: dict[str, Any] = await gateway.log.reads.report(wanted, progress)
+        return found
+
+    return await _reports(request).answer(request, principal, make)
 
 
 async def access(request: Request, principal: Principal) -> Response:
@@ -58,33 +60,33 @@ async def access(request: Request, principal: Principal) -> Response:
     asked = query(request, "at")
     gateway = gateway_of(request.scope)
     now = gateway.clock()
-    at = _moment(asked.get("at"), "at", now)
+    at = _or(moment_of(asked, "at"), now)
     kind = EntryType.AUDIT_QUERIED if "at" in asked else EntryType.ACCESS_REVIEWED
     await _record(gateway, principal, kind, {"report": "access", "at": format_time(at)})
-    found = scope.of_access(await gateway.log.access(principal.tenant, at, now), principal)
+    found = scope.of_access(await gateway.log.reads.access(principal.tenant, at, now), principal)
     if found["policy"] is not None:
         grants = await _grants(gateway, found["policy"]["digest"])
         found["policy"]["grants"] = None if grants is None else scope.of_grants(grants, principal)
     return JsonResponse({**found, "scope": scope.document(principal), "permissions": _permissions()})
 
 
-async def processing(request: Request, principal: Principal) -> Response:
+async def processing(request: Request, principal: Principal) -> ASGIApp:
     """The tenant's record of processing activities, with what the log knows of a period."""
     asked = query(request, "from", "to")
     gateway = gateway_of(request.scope)
     now = gateway.clock()
     since, until = _period(asked, now)
     facts = {"report": "processing", "from": format_time(since), "to": format_time(until)}
-    await _record(gateway, principal, EntryType.AUDIT_QUERIED, facts)
-    size, found = await gateway.log.usage(principal.tenant, since, until)
-    manifests = {
-        hand: manifest
-        for hand in gateway.settings.hands
-        if (manifest := gateway.hands.manifest(principal.tenant, hand)) is not None
-    }
-    record = processing_record(gateway.settings, principal.tenant, manifests, found, principal.may_use)
-    return JsonResponse(
-        {
+
+    async def make(progress: Progress) -> dict[str, Any]:
+        await _record(gateway, principal, EntryType.AUDIT_QUERIED, facts)
+        size, found = await gateway.log.reads.usage(principal.tenant, since, until, progress)
+        manifests = {
+            hand: manifest
+            for hand in gateway.settings.hands
+            if (manifest := gateway.hands.manifest(principal.tenant, hand)) is not None
+        }
+        return {
             "v": 1,
             "origin": gateway.log.origin,
             "tenant": principal.tenant,
@@ -92,9 +94,15 @@ async def processing(request: Request, principal: Principal) -> Response:
             "to": format_time(until),
             "made_at": format_time(now),
             "tree_size": size,
-            **record,
+            **processing_record(gateway.settings, principal.tenant, manifests, found, principal.may_use),
         }
-    )
+
+    return await _reports(request).answer(request, principal, make)
+
+
+def _reports(request: Request) -> Reports:
+    reports: Reports = request.app.state.reports
+    return reports
 
 
 async def _grants(gateway: Any, digest: str | None) -> dict[str, Any] | None:
@@ -118,26 +126,14 @@ async def _record(gateway: Any, principal: Principal, kind: EntryType, facts: di
 
 
 def _period(asked: dict[str, str], now: float) -> tuple[float, float]:
-    since, until = _moment(asked.get("from"), "from", 0.0), _moment(asked.get("to"), "to", now)
+    since, until = _or(moment_of(asked, "from"), 0.0), _or(moment_of(asked, "to"), now)
     if since >= until:
         raise Malformed("period", parameter="from", expected="a time before 'to'")
     return since, until
 
 
-def _moment(text: str | None, parameter: str, otherwise: float) -> float:
-    """A date (its beginning, UTC) or a time with its zone (RFC 3339), in seconds since the epoch."""
-    found = one_of(text, parameter, _parsed, "a date, or a time as RFC 3339 writes it")
-    return otherwise if found is None else float(found)
-
-
-def _parsed(text: str) -> float:
-    if _TIME.fullmatch(text) is None:
-        raise ValueError(text)
-    parsed = datetime.fromisoformat(text)
-    moment = (parsed if parsed.tzinfo is not None else parsed.replace(tzinfo=UTC)).timestamp()
-    if moment < 0:
-        raise ValueError(text)
-    return moment
+def _or(given: float | None, otherwise: float) -> float:
+    return otherwise if given is None else given
 
 
 def _permissions() -> dict[str, list[str]]:
@@ -146,8 +142,12 @@ def _permissions() -> dict[str, list[str]]:
 
 
 _FROM_TO: Final = (
-    Parameter("from", "Beginning of the period: a date or a time (RFC 3339). Default: of the log."),
-    Parameter("to", "Its end, not included. Default: now."),
+    Parameter("from", "Beginning of the period: a date, or a time (RFC 3339). Default: of the log.", TIME),
+    Parameter("to", "Its end, not included. Default: now.", TIME),
+)
+
+_AS_EVENTS: Final = (
+    " With Accept: text/event-stream, events: progress with {done, total}, and at last report, whose data it is."
 )
 
 ENDPOINTS: Final = (
@@ -167,8 +167,8 @@ ENDPOINTS: Final = (
                 {"type": "integer", "minimum": 0, "maximum": SAMPLES_MAX, "default": SAMPLES_DEFAULT},
             ),
         ),
-        answers={200: Body(JSON, ControlsReport, "The report.")},
-        problems=(Reason.AUTH_BOUND, Reason.LOG_UNAVAILABLE),
+        answers={200: Body(JSON, ControlsReport, f"The report.{_AS_EVENTS}")},
+        problems=(Reason.AUTH_BOUND, Reason.LIMIT_REPORTS, Reason.LOG_UNAVAILABLE),
     ),
     Endpoint(
         method="GET",
@@ -177,7 +177,7 @@ ENDPOINTS: Final = (
         tag="controls",
         summary="Who could do what at a moment.",
         handler=access,
-        parameters=(Parameter("at", "A date or a time (RFC 3339). Default: now."),),
+        parameters=(Parameter("at", "A date, or a time (RFC 3339). Default: now.", TIME),),
         answers={200: Body(JSON, AccessReview, "Principals, issuers, policy and hands.")},
         problems=(Reason.LOG_UNAVAILABLE,),
     ),
@@ -189,7 +189,7 @@ ENDPOINTS: Final = (
         summary="The record of processing activities.",
         handler=processing,
         parameters=_FROM_TO,
-        answers={200: Body(JSON, ProcessingRecord, "The record.")},
-        problems=(Reason.LOG_UNAVAILABLE,),
+        answers={200: Body(JSON, ProcessingRecord, f"The record.{_AS_EVENTS}")},
+        problems=(Reason.LIMIT_REPORTS, Reason.LOG_UNAVAILABLE),
     ),
 )

@@ -37,7 +37,7 @@ async def evaluations(request: Request, principal: Principal) -> Response:
         facts={"filters": ",".join(["evaluations", *sorted(asked.keys() & {"since", "until"})]), "limit": at_most},
     )
     await gateway.log.append(Append([draft]))
-    page = await gateway.log.evaluations(principal.tenant, **times, after=after, limit=at_most)
+    page = await gateway.log.reads.evaluations(principal.tenant, **times, after=after, limit=at_most)
     lines = [_line(one) for one in page.evaluations if _within(one, principal)]
     lines.append(
         orjson.dumps({"next": page.next, "first": page.first, "end": page.end, "tree_size": page.tree_size}) + b"\n"

@@ -15,7 +15,7 @@ from gateway.ingress.plans import wait_seconds
 from gateway.model import Principal
 from gateway.permissions import Permission
 from gateway.reasons import Reason
-from gateway.web.authentication import authenticate
+from gateway.web.authentication import still_permitted
 from gateway.web.bodies import after_index, integer, one_of, query
 from gateway.web.context import gateway_of
 from gateway.web.downloads import Download
@@ -26,7 +26,7 @@ _INDEX_MAX: Final = 10**15
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _NUMBER: Final = {"type": "integer", "minimum": 0}
 _HEAD: Final = ("uncosigned", "wait")
-_RESUMING: Final = ("tree_size", "after", "offset", "sha256", "checkpoint")
+_RESUMING: Final = ("tree_size", "after", "offset", "sha256", "checkpoint", "keys_sha256")
 
 
 async def export(request: Request, principal: Principal) -> ASGIApp:
@@ -56,12 +56,7 @@ async def export(request: Request, principal: Principal) -> ASGIApp:
         headers["handrail-checkpoint"] = b64url_encode(head.note.encode())
     if principal.hands is not None:
         headers["handrail-hands"] = ",".join(sorted(principal.hands))
-    return Download(found.chunks, headers, streams, owner, partial(_still_permitted, request))
-
-
-async def _still_permitted(request: Request) -> None:
-    """Whether whoever takes an export out may go on. Raises what the key or a freeze says by now."""
-    gateway_of(request.scope).freezing.now.check_acts(await authenticate(request.scope))
+    return Download(found.chunks, headers, streams, owner, partial(still_permitted, request.scope))
 
 
 def _asked(given: dict[str, str], principal: Principal, wait_max_seconds: float) -> ExportRequest:
@@ -80,6 +75,7 @@ def _asked(given: dict[str, str], principal: Principal, wait_max_seconds: float)
         after=after_index(given),
         offset=_number(given, "offset") or 0,
         sha256=one_of(given.get("sha256"), "sha256", _digest, "64 hexadecimal digits") or "",
+        keys_sha256=one_of(given.get("keys_sha256"), "keys_sha256", _digest, "64 hexadecimal digits") or "",
     )
     _fits(asked)
     return asked
@@ -97,12 +93,13 @@ def _fits(asked: ExportRequest) -> None:
         "after": asked.after is not None and (whole or asked.tree_size is None),
         "offset": asked.offset > 0 and (not whole or asked.tree_size is None or not asked.sha256),
         "sha256": bool(asked.sha256) and not asked.offset,
+        "keys_sha256": bool(asked.keys_sha256) and (not whole or not asked.offset),
     }
     for name, is_wrong in wrong.items():
         if is_wrong:
             expected = (
                 "a bundle for payloads, kept, uncosigned or wait, and offset; tree_size with after, or with offset, "
-                "sha256 and checkpoint"
+                "sha256, checkpoint and keys_sha256"
             )
             raise Malformed("does not fit", parameter=name, expected=expected)
 
@@ -163,6 +160,11 @@ ENDPOINTS: Final = (
             Parameter("offset", "How many bytes you have of it (bundle).", _NUMBER),
             Parameter("sha256", "Of these bytes, in hexadecimal."),
             Parameter("checkpoint", "handrail-checkpoint of the answer that broke off (bundle)."),
+            Parameter(
+                "keys_sha256",
+                "SHA-256 of the content of keys.json and then of history.jws, which you have of it, in hexadecimal "
+                "(bundle).",
+            ),
         ),
         answers={
             200: Body(

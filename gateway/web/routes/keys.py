@@ -13,6 +13,7 @@ from gateway.model import DEFAULT_TENANT, Principal
 from gateway.permissions import Permission
 from gateway.ports import Purpose
 from gateway.reasons import Reason
+from gateway.times import format_time
 from gateway.web.bodies import JSON, json_body, query, segment
 from gateway.web.context import gateway_of
 from gateway.web.routing import Body, Endpoint, JsonResponse
@@ -59,7 +60,8 @@ async def revoke(request: Request, principal: Principal) -> Response:
     change: Callable[[str], Sequence[KeyRecord]] = gateway.keyset.revoke
     if asked.compromised_at is not None:
         _require_operator(principal)
-        compromise = await gateway.key_history.compromise(kid, asked.compromised_at)
+        # To the second, as the log's entry has it: rounding down, less of what the key signed stands.
+        compromise = await gateway.key_history.compromise(kid, int(asked.compromised_at))
         change = partial(gateway.keyset.revoke, compromise=compromise)
     return await _change(request, principal, change, kid)
 
@@ -94,7 +96,7 @@ async def _listed(request: Request) -> Response:
         {
             "keys": [_view(record) for record in gateway.keyset.list()],
             "epochs": [{"epoch": name, "state": state} for name, state in zip(epochs, states, strict=False)],
-            "now": gateway.clock(),
+            "now": format_time(gateway.clock()),
         }
     )
 
@@ -104,12 +106,12 @@ def _view(record: KeyRecord) -> dict[str, Any]:
         "kid": record.kid,
         "purpose": str(record.purpose),
         "state": str(record.state),
-        "created_at": record.created_at,
-        "activated_at": record.activated_at,
-        "retiring_at": record.retiring_at,
-        "retired_at": record.retired_at,
-        "revoked_at": record.revoked_at,
-        "compromised_at": record.compromised_at,
+        "created_at": format_time(record.created_at),
+        "activated_at": format_time(record.activated_at),
+        "retiring_at": format_time(record.retiring_at),
+        "retired_at": format_time(record.retired_at),
+        "revoked_at": format_time(record.revoked_at),
+        "compromised_at": format_time(record.compromised_at),
         "covered_size": record.covered_size,
     }
 

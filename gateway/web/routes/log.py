@@ -10,7 +10,7 @@ import time
 from typing import Final
 
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import Response
 
 from audit.tiles import ENTRIES, Tile, parse
 from gateway import scope
@@ -20,16 +20,22 @@ from gateway.permissions import Permission
 from gateway.ports import Append
 from gateway.reasons import Reason
 from gateway.web.bodies import JSON, integer, query
-from gateway.web.context import gateway_of
+from gateway.web.conditional import kept_answer
+from gateway.web.context import gateway_of, source_of
+from gateway.web.rates import Rate
 from gateway.web.routing import Access, Body, Endpoint, JsonResponse, Parameter
 from gateway.web.schemas_admin import WitnessList
 
 BINARY: Final = "application/octet-stream"
+TEXT: Final = "text/plain; charset=utf-8"
 READING_SECONDS: Final = 60.0
 """For how long one entry in the log speaks of an auditor's reading of bundles: a walk over a large log takes thousands
 of them, and each entry makes the log longer."""
 _READERS_MAX: Final = 10_000
 _FOR_EVER: Final = "max-age=31536000, immutable"
+_ASK_AGAIN: Final = "no-cache"
+"""Of what is replaced soon: the checkpoint, and a tile or bundle that is not full yet. It may be kept, and must not be
+used without asking."""
 
 
 class Readings:
@@ -52,21 +58,23 @@ class Readings:
 
 async def checkpoint(request: Request) -> Response:
     """The newest signed checkpoint with its cosignatures, or the newest that has so many."""
+    _count(request, source_of(request.scope))
     asked = query(request, "cosignatures")
     log = gateway_of(request.scope).log
     most = len(log.cosigned.quorum.keys)
     given = asked.get("cosignatures")
     needed = None if given is None else integer(given, "cosignatures", minimum=0, maximum=most)
     found = await log.cosigned_checkpoint(needed)
-    return PlainTextResponse(found.note, headers={"cache-control": "no-cache"})
+    return kept_answer(request, found.note.encode(), TEXT, _ASK_AGAIN)
 
 
 async def hash_tile(request: Request) -> Response:
     """One hash tile, the same for ever."""
+    _count(request, source_of(request.scope))
     query(request)
     tile = parse(request.path_params["level"], request.path_params["tile_path"])
-    content = await gateway_of(request.scope).log.tile(tile)
-    return Response(content, media_type=BINARY, headers={"cache-control": f"public, {_FOR_EVER}"})
+    content = await gateway_of(request.scope).log.reads.tile(tile)
+    return kept_answer(request, content, BINARY, f"public, {_lifetime(tile)}")
 
 
 async def entry_bundle(request: Request, principal: Principal) -> Response:
@@ -74,10 +82,21 @@ async def entry_bundle(request: Request, principal: Principal) -> Response:
     query(request)
     scope.require_every_tenant(principal)
     scope.require_every_hand(principal)
+    _count(request, f"{principal.tenant}/{principal.pseudonym}")
     tile = parse(ENTRIES, request.path_params["bundle_path"])
     await _record(request, principal, tile)
-    content = await gateway_of(request.scope).log.bundle(tile)
-    return Response(content, media_type=BINARY, headers={"cache-control": f"private, {_FOR_EVER}"})
+    content = await gateway_of(request.scope).log.reads.bundle(tile)
+    return kept_answer(request, content, BINARY, f"private, {_lifetime(tile)}")
+
+
+def _lifetime(tile: Tile) -> str:
+    return _FOR_EVER if tile.full else _ASK_AGAIN
+
+
+def _count(request: Request, caller: str) -> None:
+    """Raises ``limit.reads``. The gateway's own witnesses are fed by the gateway and ask for nothing here."""
+    rate: Rate = request.app.state.log_reads
+    rate.check(caller)
 
 
 async def _record(request: Request, principal: Principal, tile: Tile) -> None:
@@ -100,6 +119,9 @@ async def witnesses(request: Request, principal: Principal) -> Response:  # noqa
     return JsonResponse(gateway_of(request.scope).witnesses.view())
 
 
+KNOWN: Final = Body("", description="The client has it: its ETag is among those of If-None-Match.")
+IF_NONE_MATCH: Final = Parameter("If-None-Match", "ETags of what the client has.", place="header")
+
 ENDPOINTS: Final = (
     Endpoint(
         method="GET",
@@ -114,9 +136,10 @@ ENDPOINTS: Final = (
                 "The newest with cosignatures of so many of the gateway's witnesses.",
                 {"type": "integer", "minimum": 0},
             ),
+            IF_NONE_MATCH,
         ),
-        answers={200: Body("text/plain", description="C2SP signed note.")},
-        problems=(Reason.LOG_UNAVAILABLE,),
+        answers={200: Body("text/plain", description="C2SP signed note."), 304: KNOWN},
+        problems=(Reason.LOG_UNAVAILABLE, Reason.LIMIT_READS),
     ),
     Endpoint(
         method="GET",
@@ -125,8 +148,9 @@ ENDPOINTS: Final = (
         tag="log",
         summary="Get a bundle of entries.",
         handler=entry_bundle,
-        answers={200: Body(BINARY, description="C2SP tlog-tiles entry bundle.")},
-        problems=(Reason.AUTH_BOUND, Reason.LOG_UNAVAILABLE, Reason.LOG_DROPPED),
+        parameters=(IF_NONE_MATCH,),
+        answers={200: Body(BINARY, description="C2SP tlog-tiles entry bundle."), 304: KNOWN},
+        problems=(Reason.AUTH_BOUND, Reason.LOG_UNAVAILABLE, Reason.LOG_DROPPED, Reason.LIMIT_READS),
     ),
     Endpoint(
         method="GET",
@@ -135,8 +159,9 @@ ENDPOINTS: Final = (
         tag="log",
         summary="Get a tile of the log's hashes.",
         open_handler=hash_tile,
-        answers={200: Body(BINARY, description="C2SP tlog-tiles hash tile.")},
-        problems=(Reason.LOG_UNAVAILABLE,),
+        parameters=(IF_NONE_MATCH,),
+        answers={200: Body(BINARY, description="C2SP tlog-tiles hash tile."), 304: KNOWN},
+        problems=(Reason.LOG_UNAVAILABLE, Reason.LIMIT_READS),
     ),
     Endpoint(
         method="GET",

@@ -16,6 +16,7 @@ from gateway.web.schemas_admin import (
     ApiKeyRequest,
     ApiKeyShown,
     Me,
+    NameRequest,
     PrincipalCreated,
     PrincipalList,
     PrincipalRequest,
@@ -65,6 +66,14 @@ async def add_key(request: Request, principal: Principal) -> Response:
     return JsonResponse(await gateway_of(request.scope).directory.issue_api_key(principal, principal_id, days), 201)
 
 
+async def name(request: Request, principal: Principal) -> Response:
+    """An id for a principal that has none any more."""
+    query(request)
+    directory = gateway_of(request.scope).directory
+    given = (await json_body(request, NameRequest)).id
+    return JsonResponse(await directory.name_anew(principal, segment(request, "principal_id"), given))
+
+
 async def revoke(request: Request, principal: Principal) -> Response:
     """Revoke a principal and all its API keys."""
     query(request)
@@ -112,6 +121,17 @@ ENDPOINTS: Final = (
         requests=(Body(JSON, ApiKeyRequest),),
         answers={201: Body(JSON, ApiKeyShown, "The API key.")},
         problems=(Reason.LOG_UNAVAILABLE,),
+    ),
+    Endpoint(
+        method="POST",
+        path="/v1/principals/{principal_id}/name",
+        access=Permission.PRINCIPALS_MANAGE,
+        tag="principals",
+        summary="Give an id to a principal that is known by its pseudonym alone.",
+        handler=name,
+        requests=(Body(JSON, NameRequest),),
+        answers={200: Body(JSON, PrincipalView, "The principal.")},
+        problems=(Reason.REQUEST_CONFLICT, Reason.LOG_UNAVAILABLE),
     ),
     Endpoint(
         method="DELETE",

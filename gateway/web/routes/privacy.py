@@ -15,6 +15,7 @@ from gateway.model import Principal
 from gateway.permissions import Permission
 from gateway.privacy_page import markdown
 from gateway.reasons import Reason
+from gateway.times import format_time
 from gateway.web.authentication import authenticate
 from gateway.web.bodies import JSON, json_body, query, segment
 from gateway.web.context import gateway_of
@@ -92,8 +93,7 @@ async def hold(request: Request, principal: Principal) -> Response:
     query(request)
     asked = await json_body(request, HoldRequest)
     gateway = gateway_of(request.scope)
-    until = None if asked.until is None else float(asked.until)
-    made = await gateway.privacy.hold(principal, asked.person, asked.code, until)
+    made = await gateway.privacy.hold(principal, asked.person, asked.code, asked.until)
     return JsonResponse(_hold(made, gateway.clock()), 201)
 
 
@@ -116,11 +116,11 @@ def _erasure(found: Erasure) -> dict[str, Any]:
     return {
         "erasure_id": found.erasure_id,
         "state": "erasing" if found.done_at is None else "done",
-        "requested_at": found.requested_at,
+        "requested_at": format_time(found.requested_at),
         "requested_index": found.requested_index,
         "keys": found.keys,
         "values": found.payloads,
-        "done_at": found.done_at,
+        "done_at": format_time(found.done_at),
         "done_index": found.done_index,
     }
 
@@ -130,9 +130,9 @@ def _hold(found: Hold, now: float) -> dict[str, Any]:
         "hold_id": found.hold_id,
         "person": None if found.subject is None else found.subject.removeprefix(_PERSON),
         "code": found.code,
-        "set_at": found.set_at,
+        "set_at": format_time(found.set_at),
         "set_by": found.set_by,
-        "until": found.until,
+        "until": format_time(found.until),
         "in_force": found.holds_at(now),
     }
 

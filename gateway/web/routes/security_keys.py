@@ -36,7 +36,9 @@ async def revoke(request: Request, principal: Principal) -> Response:
 
 
 async def _keys(request: Request, principal: Principal) -> dict[str, object]:
-    found = await gateway_of(request.scope).directory.security_keys(principal.tenant, segment(request, "principal_id"))
+    directory = gateway_of(request.scope).directory
+    person = await directory.principal(principal.tenant, segment(request, "principal_id"))
+    found = await directory.security_keys(person.tenant, person.pseudonym)
     keys = [{"kid": key.kid, "jwk": key.jwk, "rp_id": key.rp_id, "sign_count": key.sign_count} for key in found]
     return {"security_keys": keys}
 

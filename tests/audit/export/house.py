@@ -8,8 +8,11 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from audit.export.bundle import Around, Payloads, bundle
+from sqlalchemy import Engine
+
+from audit.export.bundle import Around, bundle
 from audit.export.heads import Head
+from audit.export.openings import Payloads
 from audit.export.source import LogSource, Selection
 from audit.log import Log
 from audit.query import Filter, StoredEntry
@@ -20,9 +23,13 @@ from audit.verifier.report import Report, Verdict
 from gateway.canonical import canonical
 from gateway.commitments import Committed, commit
 from gateway.entries import EntryDraft, EntryType
+from gateway.exports import Exports
 from gateway.key_history import KeyHistory
+from gateway.model import Principal, Role
 from gateway.ports import Append, Purpose, Typ
 from gateway.settings import KeySettings
+from gateway.store.bundles import SqlBundles
+from gateway.store.receipts import SqlReceipts
 from keys.entries import drafts
 from keys.keyset import Keyset
 from keys.stores.file import FileKeyStore
@@ -34,6 +41,7 @@ DIGEST = hashlib.sha256(
     canonical([[path, hashlib.sha256(text.encode()).hexdigest()] for path, text in sorted(POLICY.items())])
 ).hexdigest()
 OTHERS = "acme"
+AUDITOR = Principal("auditor", "default", "p-auditor", frozenset({Role.AUDITOR}))
 
 
 def make_keyset(directory: Path) -> Keyset:
@@ -104,7 +112,7 @@ class House:
 
     async def bundle(self, *, payloads: bool = False, **asked: Any) -> bytes:
         """A bundle as the gateway makes one."""
-        return b"".join([part async for part in self.parts(payloads=self.log if payloads else None, **asked)])
+        return b"".join([part async for part in self.parts(payloads=self.log.reads if payloads else None, **asked)])
 
     async def parts(
         self, *, payloads: Payloads | None = None, kept: Sequence[int] = (), **asked: Any
@@ -135,6 +143,22 @@ class House:
         )
         async for part in bundle(LogSource(self.log.reader), selection, around):
             yield part
+
+
+def exports_of(house: House, engine: Engine) -> Exports:
+    """A gateway's exports of the house's log."""
+    return Exports(
+        log=house.log,
+        source=LogSource(house.log.reader),
+        receipts=SqlReceipts(engine),
+        bundles=SqlBundles(engine, bytes(32)),
+        signer=house.keyset,
+        trust=house.trust,
+        history=house.history,
+        directory=None,
+        controls={},
+        clock=lambda: float(NOW),
+    )
 
 
 def check(raw: bytes, *keys: Vkey, **asked: Any) -> Report:

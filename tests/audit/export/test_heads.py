@@ -13,21 +13,16 @@ from audit.checkpoint import note_text
 from audit.cosignature import Quorum, WitnessKey, cosigned_message, from_answer
 from audit.cosigned import store
 from audit.export.lines import Format
-from audit.export.source import LogSource
 from audit.query import Filter
 from audit.verifier.note import Vkey
 from audit.verifier.report import Exit, Report, Verdict
 from gateway.errors import Refused
 from gateway.exports import ExportRequest, Exports
-from gateway.model import Principal, Role
 from gateway.ports import Append
-from gateway.store.bundles import SqlBundles
-from gateway.store.receipts import SqlReceipts
-from tests.audit.export.house import NOW, House, check, said, taken_apart
+from tests.audit.export.house import AUDITOR, NOW, House, check, exports_of, said, taken_apart
 from tests.until import until
 
 ALL = Filter(tenant="default")
-AUDITOR = Principal("auditor", "default", "p-auditor", frozenset({Role.AUDITOR}))
 PRIVATE = Ed25519PrivateKey.generate()
 WITNESS = WitnessKey("w.example", PRIVATE.public_key().public_bytes_raw())
 ASKED_OF = Vkey(WITNESS.name, 4, WITNESS.public)
@@ -36,18 +31,7 @@ ASKED_OF = Vkey(WITNESS.name, 4, WITNESS.public)
 @pytest.fixture
 def exports(house: House, sqlite_engine: Engine) -> Exports:
     house.log.cosigned.quorum = Quorum((WITNESS,), 1)
-    return Exports(
-        log=house.log,
-        source=LogSource(house.log.reader),
-        receipts=SqlReceipts(sqlite_engine),
-        bundles=SqlBundles(sqlite_engine, bytes(32)),
-        signer=house.keyset,
-        trust=house.trust,
-        history=house.history,
-        directory=None,
-        controls={},
-        clock=lambda: float(NOW),
-    )
+    return exports_of(house, sqlite_engine)
 
 
 async def cosign(house: House) -> int:

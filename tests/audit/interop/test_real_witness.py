@@ -72,7 +72,7 @@ async def test_a_real_witness_cosigns_as_the_log_grows(engine, open_log, origin,
             assert (witness.fault, witness.detail) == (None, "")
             assert witness.tree_size == witnesses[0].state(origin)
         found = await log.cosigned_checkpoint(1)
-        size = (await log.read(log.reader.head))[0]
+        size = (await log.reads.run(log.reader.head))[0]
         assert found.tree_size == witness.tree_size == size
         [one] = Quorum((witnesses[0].key,), 1).verify(found.note)
         assert abs(one.time - time.time()) < 600
@@ -160,7 +160,7 @@ async def test_another_history_of_the_same_log_is_refused_and_reported(
         await log.checkpoint()
         await asking.attempt(asking.all[0])
         assert asking.problem() is None, "the true log goes on"
-        assert witnesses[0].state(origin) == (await log.read(log.reader.head))[0]
+        assert witnesses[0].state(origin) == (await log.reads.run(log.reader.head))[0]
 
 
 async def test_an_idle_log_is_cosigned_anew_at_its_heartbeat(engine, open_log, origin, witnesses):
@@ -205,7 +205,7 @@ async def test_the_witnesses_are_asked_in_the_background(engine, open_log, origi
         trusting(witnesses, log)
         asking.start()
         [index] = await log.append(Append([draft()]))
-        found = await until(lambda: log.read(log.cosigned.newest, 2, index))
+        found = await until(lambda: log.reads.run(log.cosigned.newest, 2, index))
         assert len(found.cosignatures) == 2
 
 
@@ -215,14 +215,14 @@ async def test_a_forged_row_of_the_database_does_not_spoil_the_checkpoint(engine
         await log.append(Append([draft()]))
         for witness in asking.all:
             await asking.attempt(witness)
-        good = await log.read(log.cosigned.newest, 2)
+        good = await log.reads.run(log.cosigned.newest, 2)
         [line] = [one.line for one in good.cosignatures if one.witness == witnesses[0].name]
         forged = line[:-8] + "AAAAAA=\n"
         row = {"size": good.tree_size, "name": witnesses[0].name, "id": witnesses[0].key.key_id.hex(), "line": forged}
         with engine.begin() as connection:
             insert = "INSERT INTO cosignatures VALUES (:size, :name, :id, 9000000000, :line)"
             connection.execute(text(insert), row)
-        left = await log.read(log.cosigned.attach, *await log.read(log.reader.checkpoint))
+        left = await log.reads.run(log.cosigned.attach, *await log.reads.run(log.reader.checkpoint))
         assert [one.witness for one in left.cosignatures] == [witnesses[1].name]
 
 

@@ -13,6 +13,7 @@ from sqlalchemy import select, update
 
 from audit.tables import entries
 from gateway.ports import Append
+from gateway.settings import Settings
 from gateway.web.asgi import create_app
 from tests import services
 from tests.audit.conftest import draft
@@ -33,22 +34,23 @@ def fsck():
 
 
 @asynccontextmanager
-async def served(log):
+async def served(log, **server):
     """The log behind our routes and a real server; yields the port."""
     gateway = testing_only_Gateway()
+    gateway.settings = Settings(server=server)
     gateway.log, gateway.reader = log, log.reader
     app = create_app(gateway)
     async with serving(app, gateway.settings) as port:
         yield port
 
 
-async def walk(program, tmp_path, log, key="hr_auditor_key"):
+async def walk(program, tmp_path, log, *options, key="hr_auditor_key", **server):
     """What fsck says of the served log."""
     (tmp_path / "log.pub").write_text(log.vkey())
-    async with served(log) as port:
+    async with served(log, **server) as port:
         # More workers than tiles: at a disagreement its reader waits for ever for a worker that has gone.
         command = [program, f"-storage_url=http://127.0.0.1:{port}/log/", f"-public_key={tmp_path / 'log.pub'}",
-                   f"-bearer_token={key}", "-ui=false", "-N=32"]  # fmt: skip
+                   f"-bearer_token={key}", "-ui=false", "-N=32", *options]  # fmt: skip
         process = await asyncio.create_subprocess_exec(
             *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, env={"PATH": os.environ["PATH"]}
         )
@@ -84,6 +86,16 @@ async def test_it_agrees_with_our_log(fsck, engine, open_log, tmp_path, signed_t
     assert "fsck failed" not in said
 
 
+@pytest.mark.parametrize("asked", [["-qps=20"], []], ids=["within", "beyond"])
+async def test_it_walks_as_fast_as_a_reader_may_and_no_faster(fsck, engine, open_log, tmp_path, asked):
+    async with open_log(engine) as log:
+        await log.append(Append([draft(number) for number in range(20 * 256 - 1)]))
+        await log.checkpoint()
+        said = await walk(fsck, tmp_path, log, *asked, log_reads_per_second=25, log_reads_burst=12)
+    assert (f"{GOOD} {20 * 256}" in said) is bool(asked), said
+    assert ("429" in said) is not bool(asked), said
+
+
 def flip(engine, index, column, at):
     """One bit of one byte of one row, by the owner of the database."""
     with engine.connect() as connection:
@@ -114,6 +126,6 @@ async def test_it_disagrees_after_one_flipped_byte(fsck, logged, open_log, tmp_p
 
 async def test_it_gets_nowhere_without_an_auditor_s_key(fsck, logged, open_log, tmp_path):
     async with open_log(logged) as log:
-        said = await walk(fsck, tmp_path, log, "hr_agent_key")
+        said = await walk(fsck, tmp_path, log, key="hr_agent_key")
     assert GOOD not in said, said
     assert "403" in said, said

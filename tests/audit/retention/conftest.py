@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 
 import migrations
 from audit.checkpoint import VerifierKey
-from audit.database import make_engine
+from audit.database import make_owner
 from audit.epochs import EpochKeys
 from audit.log import Log
 from audit.retained import PARTITION
@@ -119,7 +119,7 @@ def grown(tmp_path_factory: pytest.TempPathFactory, signer: CheckpointSigner) ->
     home = tmp_path_factory.mktemp("grown")
 
     async def build() -> None:
-        clock, engine = Clock(), make_engine(f"sqlite:///{home / 'log.db'}")
+        clock, engine = Clock(), make_owner(f"sqlite:///{home / 'log.db'}")
         migrations.upgrade(engine)
         log = Log(engine, LogSettings(), signer, EpochKeys(home / "e", bytes(32)), "g1", clock, controls=CONTROLS)
         await log.start()
@@ -134,7 +134,7 @@ def grown(tmp_path_factory: pytest.TempPathFactory, signer: CheckpointSigner) ->
 @pytest.fixture
 def engine(tmp_path: Path) -> Iterator[Engine]:
     """SQLite; ``test_retention_postgres`` has its own."""
-    engine = make_engine(f"sqlite:///{tmp_path / 'log.db'}")
+    engine = make_owner(f"sqlite:///{tmp_path / 'log.db'}")
     migrations.upgrade(engine)
     yield engine
     engine.dispose()
@@ -145,7 +145,7 @@ def aged(grown: Path, tmp_path: Path, clock: Clock) -> Iterator[Engine]:
     """A copy of the grown log."""
     clock.now = TIME
     shutil.copy(grown, tmp_path / "aged.db")
-    engine = make_engine(f"sqlite:///{tmp_path / 'aged.db'}")
+    engine = make_owner(f"sqlite:///{tmp_path / 'aged.db'}")
     yield engine
     engine.dispose()
 

@@ -13,7 +13,7 @@ from sqlalchemy import event
 
 from audit import retention as module
 from audit.checkpoint import VerifierKey
-from audit.database import make_engine
+from audit.database import make_owner
 from audit.epochs import EpochKeys
 from audit.log import Log
 from gateway.canonical import b64url_encode
@@ -44,7 +44,7 @@ class Signer:
 
 
 async def main(url: str, key: str, now: str, stage: str) -> None:
-    engine = make_engine(url)
+    engine = make_owner(url)
     epochs = EpochKeys(Path(mkdtemp()), bytes(32))
     log = Log(engine, LogSettings(), Signer(bytes.fromhex(key)), epochs, "g2", lambda: float(now))
     await log.start()

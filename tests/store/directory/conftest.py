@@ -77,13 +77,13 @@ async def log(engine: Engine, tmp_path: Path, clock: Clock) -> AsyncIterator[Log
 
 @pytest.fixture
 def directory(engine: Engine, log: Log, clock: Clock) -> SqlDirectory:
-    return SqlDirectory(engine, log, MAC_KEY, clock)
+    return SqlDirectory(engine, log, MAC_KEY, log.names, clock)
 
 
 @pytest.fixture
 def elsewhere(engine: Engine, log: Log, clock: Clock) -> SqlDirectory:
     """Another process over the same database."""
-    return SqlDirectory(engine, log, MAC_KEY, clock)
+    return SqlDirectory(engine, log, MAC_KEY, log.names, clock)
 
 
 @pytest.fixture

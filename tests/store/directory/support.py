@@ -4,11 +4,14 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine, event, select
 
 from gateway.canonical import b64url_encode
+from gateway.commitments import name_subject
 from gateway.errors import Refused
 from gateway.reasons import Reason
+from gateway.store.directory import SqlDirectory
+from gateway.store.tables import principals
 
 T0 = 1_800_000_000.0
 MAC_KEY = bytes(range(32))
@@ -36,6 +39,14 @@ class Counter:
 def new_jwk() -> dict[str, str]:
     raw = Ed25519PrivateKey.generate().public_key().public_bytes_raw()
     return {"kty": "OKP", "crv": "Ed25519", "x": b64url_encode(raw)}
+
+
+def of(directory: SqlDirectory, name: str) -> dict[str, str]:
+    """Which rows are somebody's, whatever they say of them."""
+    with directory._engine.connect() as connection:
+        [key] = directory._reads._names.find(connection, "default", [name_subject(name)]).values()
+        query = select(principals.c.pseudonym).where(principals.c.name_key == key)
+        return {"pseudonym": connection.execute(query).scalar_one()}
 
 
 async def refused(call: Any, reason: Reason) -> Refused:

@@ -36,7 +36,7 @@ async def story(directory: SqlDirectory, root: Principal, alice: NewPrincipalVie
 async def seen(log: Log, clock: Clock, days: float) -> dict[str, Any]:
     """The review as of so many days ago, by name."""
     await log._signed()
-    found = await log.access("default", clock.now - days * DAY, clock.now)
+    found = await log.reads.access("default", clock.now - days * DAY, clock.now)
     return {
         **found,
         "principals": {one["id"] or one["pseudonym"]: one for one in found["principals"]},
@@ -118,5 +118,5 @@ async def test_another_tenants_people_are_not_in_it(
 ) -> None:
     await directory.bootstrap([NewPrincipal("eve", ["security_admin"])], "other")
     await log._signed()
-    assert [one["id"] for one in (await log.access("other", clock.now + 1, clock.now))["principals"]] == ["eve"]
+    assert [one["id"] for one in (await log.reads.access("other", clock.now + 1, clock.now))["principals"]] == ["eve"]
     assert set((await seen(log, clock, -1))["principals"]) == {"root"}

@@ -19,8 +19,9 @@ from gateway.store.directory_cache import Lookups
 from gateway.store.directory_rows import NewPrincipalView
 from gateway.store.row_macs import RowMacs
 from gateway.store.tables import api_keys, principals
+from gateway.times import format_time
 from keys import jwk
-from tests.store.directory.support import MAC_KEY, T0, Clock, Counter, new_jwk, refused
+from tests.store.directory.support import MAC_KEY, T0, Clock, Counter, new_jwk, of, refused
 
 # --- authentication --------------------------------------------------------------------------------------------------
 
@@ -89,7 +90,7 @@ async def test_expired_key_is_told_apart_only_for_who_knows_its_secret(
     directory: SqlDirectory, alice: NewPrincipalView, clock: Clock
 ) -> None:
     token = alice["api_key"]["token"]
-    assert alice["api_key"]["expires_at"] == T0 + 90 * 86_400
+    assert alice["api_key"]["expires_at"] == format_time(T0 + 90 * 86_400)
     clock.now = T0 + 90 * 86_400 - 1
     await directory.authenticate(token, clock.now)
     clock.now += 1
@@ -310,7 +311,7 @@ async def test_database_that_cannot_be_read_is_unavailable_and_nobody_is_let_in(
 async def test_row_with_a_role_nobody_knows_lets_nobody_in(
     directory: SqlDirectory, alice: NewPrincipalView, engine: Engine, clock: Clock
 ) -> None:
-    where = principals.c.principal_id == "alice"
+    where = principals.c.pseudonym == of(directory, "alice")["pseudonym"]
     with engine.begin() as connection:
         row = connection.execute(select(principals).where(where)).mappings().one()
         later = RowMacs(MAC_KEY).seal(principals, {**row, "roles": '["owner"]'})

@@ -88,7 +88,7 @@ async def test_the_name_is_committed_to_and_can_be_opened(
 
 
 async def test_each_change_of_an_issuer_is_an_entry_without_a_name(
-    directory: SqlDirectory, root: Principal, engine: Engine
+    directory: SqlDirectory, root: Principal, alice: NewPrincipalView, engine: Engine
 ) -> None:
     first, second = new_jwk(), new_jwk()
     await directory.add_issuer(root, "alices-laptop", first, ["alice"], attests_request=True)
@@ -208,6 +208,8 @@ async def test_the_last_security_admin_cannot_be_revoked(
         NewPrincipal("a\n", ["agent"]),
         NewPrincipal("\u0430lice", ["agent"]),
         NewPrincipal("a" * 129, ["agent"]),
+        NewPrincipal("p-" + "0" * 32, ["agent"]),
+        NewPrincipal("P-" + "aB" * 16, ["agent"]),
         NewPrincipal("bob", []),
         NewPrincipal("bob", ["root"]),
         NewPrincipal("bob", ["AGENT"]),
@@ -278,14 +280,15 @@ async def test_listing_shows_no_secret(directory: SqlDirectory, root: Principal,
 # --- issuers ---------------------------------------------------------------------------------------------------------
 
 
-async def test_issuer_as_registered(directory: SqlDirectory, root: Principal) -> None:
+async def test_issuer_as_registered(directory: SqlDirectory, root: Principal, alice: NewPrincipalView) -> None:
+    await directory.add_principal(root, NewPrincipal("bob", ["agent"]))
     key = new_jwk()
     view = await directory.add_issuer(root, "bot", key, ["bob", "alice"], attests_request=True)
     kid = jwk.public(key).kid
     assert view == {
         "id": "bot",
         "tenant": "default",
-        "keys": [{"kid": kid, "not_before": 1_800_000_000, "not_after": None, "revoked_at": None}],
+        "keys": [{"kid": kid, "not_before": "2027-01-15T08:00:00.000Z", "not_after": None, "revoked_at": None}],
         "speaks_for": ["alice", "bob"],
         "attests_request": True,
         "revoked_at": None,
@@ -304,7 +307,9 @@ async def test_a_new_issuer_is_known_although_it_was_just_asked_for_in_vain(
     assert (await directory.issuer("bot", "default")).id == "bot"
 
 
-async def test_a_further_key_does_not_bring_further_rights(directory: SqlDirectory, root: Principal) -> None:
+async def test_a_further_key_does_not_bring_further_rights(
+    directory: SqlDirectory, root: Principal, alice: NewPrincipalView
+) -> None:
     await directory.add_issuer(root, "bot", new_jwk(), ["alice"])
     for speaks_for, attests in ((["alice", "root"], False), (["root"], False), ([], True)):
         await refused(
@@ -341,6 +346,9 @@ async def test_same_key_twice_and_key_of_a_revoked_issuer_are_conflicts(
         ("bot", {"kty": "EC", "crv": "P-256", "x": "A" * 43, "y": "A" * 43}, []),
         ("bot", {}, []),
         ("bot", None, ["a/b"]),
+        ("bot", None, ["root", "nobody"]),
+        ("bot", None, ["p-" + "0" * 32]),
+        ("i-" + "0" * 32, None, []),
         ("bot", None, [f"p{n}" for n in range(1025)]),
     ],
 )

@@ -12,6 +12,7 @@ from audit.log import Log
 from gateway.reasons import Reason
 from gateway.settings import LogSettings
 from gateway.store.directory import NewPrincipal, SqlDirectory
+from gateway.times import format_time
 from keys import jwk
 from tests.store.directory.conftest import TestingOnlySigner
 from tests.store.directory.support import MAC_KEY, Clock, new_jwk, refused
@@ -25,7 +26,7 @@ async def on_postgres(postgres_url: str, tmp_path: Path, clock: Clock) -> AsyncI
     migrations.upgrade(engine)
     log = Log(engine, LogSettings(), TestingOnlySigner(), EpochKeys(tmp_path / "epochs", bytes(32)), "test", clock)
     await log.start()
-    yield SqlDirectory(engine, log, MAC_KEY, clock)
+    yield SqlDirectory(engine, log, MAC_KEY, log.names, clock)
     await log.close()
     engine.dispose()
 
@@ -54,5 +55,5 @@ async def test_life_of_a_principal_and_an_issuer(on_postgres: SqlDirectory, cloc
     for token in (alice["api_key"]["token"], again["token"]):
         await refused(directory.authenticate(token, clock.now), Reason.AUTH_INVALID)
     await refused(directory.issuer("bot", "default"), Reason.VERIFY_UNKNOWN_ISSUER)
-    assert [view["revoked_at"] for view in await directory.list_principals(root)] == [clock.now, None]
-    assert [view["revoked_at"] for view in await directory.list_issuers(root)] == [clock.now]
+    assert [view["revoked_at"] for view in await directory.list_principals(root)] == [format_time(clock.now), None]
+    assert [view["revoked_at"] for view in await directory.list_issuers(root)] == [format_time(clock.now)]

@@ -22,7 +22,7 @@ from gateway.store.directory_rows import NewPrincipalView
 from gateway.store.row_macs import RowChanged
 from gateway.store.tables import api_keys, issuer_keys, issuers, principals
 from keys import jwk
-from tests.store.directory.support import MAC_KEY, T0, Clock, new_jwk, refused
+from tests.store.directory.support import MAC_KEY, T0, Clock, new_jwk, of, refused
 
 MINE = "hr_" + "e" * 16 + "_" + "e" * 43
 """The attacker's own token, and what would be stored of it."""
@@ -80,18 +80,18 @@ async def nobody(directory: SqlDirectory, clock: Clock, token: str, name: str = 
 async def test_an_administrator_added_in_sql_is_nobody(
     directory: SqlDirectory, root: Principal, engine: Engine, clock: Clock, mac: str
 ) -> None:
-    admin = read(engine, principals, principal_id="root")
+    admin = read(engine, principals, **of(directory, "root"))
     key = {
         "key_id": "e" * 16,
         "tenant": "default",
-        "principal_id": "eve",
+        "pseudonym": "p-eve",
         "secret_sha256": MY_HASH,
         "created_at": T0,
         "expires_at": T0 + 1e6,
         "revoked_at": None,
     }
     macs = {"nothing": "", "zeros": "0" * 64, "another row's": admin["mac"]}
-    write(engine, principals, {**admin, "principal_id": "eve", "pseudonym": "p-eve", "mac": macs[mac]})
+    write(engine, principals, {**admin, "pseudonym": "p-eve", "name_key": "n-eve", "mac": macs[mac]})
     write(engine, api_keys, {**key, "mac": macs[mac]})
     await nobody(directory, clock, MINE, "eve")
 
@@ -103,7 +103,7 @@ async def test_an_administrator_added_in_sql_is_nobody(
         {"hands": None},
         {"hands": '["git", "shell"]'},
         {"approval_jwk": '{"kty":"OKP"}'},
-        {"pseudonym": "p-somebody"},
+        {"name_key": "n-somebody"},
         {"created_at": 1.0},
     ],
     ids=first,
@@ -111,7 +111,7 @@ async def test_an_administrator_added_in_sql_is_nobody(
 async def test_rights_changed_in_sql_take_everything_away(
     directory: SqlDirectory, alice: NewPrincipalView, engine: Engine, clock: Clock, values: dict[str, Any]
 ) -> None:
-    change(engine, principals, {"principal_id": "alice"}, **values)
+    change(engine, principals, of(directory, "alice"), **values)
     await nobody(directory, clock, alice["api_key"]["token"], "alice")
 
 
@@ -137,7 +137,7 @@ async def test_the_life_of_a_key_is_not_prolonged_in_sql(
 async def test_another_secret_in_the_administrators_key_opens_nothing(
     directory: SqlDirectory, root: Principal, engine: Engine, clock: Clock
 ) -> None:
-    key_id = read(engine, api_keys, principal_id="root")["key_id"]
+    key_id = read(engine, api_keys, **of(directory, "root"))["key_id"]
     change(engine, api_keys, {"key_id": key_id}, secret_sha256=MY_HASH)
     await nobody(directory, clock, f"hr_{key_id}_{'e' * 43}")
 
@@ -145,37 +145,39 @@ async def test_another_secret_in_the_administrators_key_opens_nothing(
 async def test_a_key_handed_to_the_administrator_opens_nothing(
     directory: SqlDirectory, alice: NewPrincipalView, engine: Engine, clock: Clock
 ) -> None:
-    change(engine, api_keys, {"key_id": alice["api_key"]["key_id"]}, principal_id="root")
+    change(engine, api_keys, {"key_id": alice["api_key"]["key_id"]}, **of(directory, "root"))
     await nobody(directory, clock, alice["api_key"]["token"])
 
 
 async def test_rows_swapped_between_two_principals_are_neither(
     directory: SqlDirectory, root: Principal, alice: NewPrincipalView, engine: Engine, clock: Clock
 ) -> None:
-    first, second = (read(engine, principals, principal_id=name) for name in ("root", "alice"))
-    write(engine, principals, {**second, "pseudonym": "between"})
-    write(engine, principals, {**second, "principal_id": "root"})
-    write(engine, principals, {**first, "principal_id": "alice"})
+    first, second = (read(engine, principals, **of(directory, name)) for name in ("root", "alice"))
+    write(engine, principals, {**second, "name_key": "between"})
+    write(engine, principals, {**first, "name_key": second["name_key"]})
+    write(engine, principals, {**second, "name_key": first["name_key"]})
     await nobody(directory, clock, alice["api_key"]["token"], "alice")
 
 
 async def test_rows_of_one_tenant_are_nobody_in_another(
-    directory: SqlDirectory, root: Principal, engine: Engine, clock: Clock
+    directory: SqlDirectory, alice: NewPrincipalView, engine: Engine, clock: Clock
 ) -> None:
     await directory.bootstrap([NewPrincipal("boss", ["security_admin"])], tenant="acme")
-    write(
-        engine, principals, {**read(engine, principals, principal_id="root"), "tenant": "acme", "pseudonym": "p-copy"}
-    )
+    whose = of(directory, "alice")
+    change(engine, principals, whose, tenant="acme")
+    change(engine, api_keys, whose, tenant="acme")
     with capture_logs() as logged:
-        await refused(directory.principal("acme", "root"), Reason.REQUEST_NOT_FOUND)
+        await refused(directory.person("acme", whose["pseudonym"]), Reason.REQUEST_NOT_FOUND)
     assert "changed" in logged[0]["detail"]
+    await nobody(directory, clock, alice["api_key"]["token"])
+    await refused(directory.principal("acme", "alice"), Reason.REQUEST_NOT_FOUND)
 
 
 async def test_a_revocation_cleared_in_sql_revokes_all_the_same(
     directory: SqlDirectory, root: Principal, alice: NewPrincipalView, engine: Engine, clock: Clock
 ) -> None:
     await directory.revoke_principal(root, "alice")
-    change(engine, principals, {"principal_id": "alice"}, revoked_at=None)
+    change(engine, principals, of(directory, "alice"), revoked_at=None)
     change(engine, api_keys, {"key_id": alice["api_key"]["key_id"]}, revoked_at=None)
     await nobody(directory, clock, alice["api_key"]["token"], "alice")
 
@@ -193,11 +195,12 @@ async def test_rows_from_before_a_revocation_bring_nobody_back(
 ) -> None:
     token = alice["api_key"]["token"]
     await elsewhere.authenticate(token, clock.now)
-    person, key = read(engine, principals, principal_id="alice"), read(engine, api_keys, principal_id="alice")
+    person, key = read(engine, principals, **of(directory, "alice")), read(engine, api_keys, **of(directory, "alice"))
     await directory.revoke_principal(root, "alice")
     write(engine, principals, person)
     write(engine, api_keys, key)
-    asked = {"the same": directory, "another": elsewhere}.get(process) or SqlDirectory(engine, log, MAC_KEY, clock)
+    later = SqlDirectory(engine, log, MAC_KEY, log.names, clock)
+    asked = {"the same": directory, "another": elsewhere}.get(process, later)
     await nobody(asked, clock, token, "alice", "put back")
     with pytest.raises(RowChanged):
         await asked.issue_api_key(root, "alice")
@@ -212,7 +215,7 @@ async def test_an_entry_beyond_the_head_hides_no_later_revocation(
         connection.execute(insert(entries).values(**{**last, "idx": 10**9}))
     clock.now += 5
     await directory.principal("default", "alice")
-    before = read(engine, principals, principal_id="alice")
+    before = read(engine, principals, **of(directory, "alice"))
     await directory.revoke_principal(root, "alice")
     write(engine, principals, before)
     clock.now += 5
@@ -223,7 +226,7 @@ async def test_one_bad_row_is_nobody_elses_trouble(
     directory: SqlDirectory, root: Principal, alice: NewPrincipalView, engine: Engine, clock: Clock
 ) -> None:
     bob = await directory.add_principal(root, NewPrincipal("bob", ["agent"]))
-    change(engine, principals, {"principal_id": "alice"}, roles='["security_admin"]')
+    change(engine, principals, of(directory, "alice"), roles='["security_admin"]')
     clock.now += 5
     bad, good = await asyncio.gather(
         *(directory.authenticate(made["api_key"]["token"], clock.now) for made in (alice, bob)), return_exceptions=True
@@ -236,18 +239,18 @@ async def test_one_bad_row_is_nobody_elses_trouble(
 async def test_a_list_with_a_changed_row_is_refused_rather_than_shortened(
     directory: SqlDirectory, root: Principal, alice: NewPrincipalView, engine: Engine
 ) -> None:
-    change(engine, principals, {"principal_id": "alice"}, roles='["security_admin"]')
+    change(engine, principals, of(directory, "alice"), roles='["security_admin"]')
     with pytest.raises(RowChanged) as caught:
         await directory.list_principals(root)
     assert caught.value.reason is Reason.INTERNAL
-    assert read(engine, principals, principal_id="alice")["pseudonym"] in caught.value.detail
+    assert read(engine, principals, **of(directory, "alice"))["pseudonym"] in caught.value.detail
 
 
 async def test_a_changed_row_neither_keeps_anybody_from_being_revoked_nor_counts_as_the_last_administrator(
     directory: SqlDirectory, root: Principal, alice: NewPrincipalView, engine: Engine
 ) -> None:
     await directory.add_principal(root, NewPrincipal("bob", ["agent"]))
-    change(engine, principals, {"principal_id": "alice"}, roles='["security_admin"]')
+    change(engine, principals, of(directory, "alice"), roles='["security_admin"]')
     assert (await directory.revoke_principal(root, "bob"))["revoked_at"] is not None
     await refused(directory.revoke_principal(root, "root"), Reason.REQUEST_CONFLICT)
     with pytest.raises(RowChanged):
@@ -257,21 +260,21 @@ async def test_a_changed_row_neither_keeps_anybody_from_being_revoked_nor_counts
 async def test_a_changed_row_does_not_open_the_tenant_to_a_new_first_administrator(
     directory: SqlDirectory, root: Principal, engine: Engine
 ) -> None:
-    change(engine, principals, {"principal_id": "root"}, roles="[]")
+    change(engine, principals, of(directory, "root"), roles="[]")
     await refused(directory.bootstrap([NewPrincipal("eve", ["security_admin"])]), Reason.REQUEST_CONFLICT)
 
 
 async def test_under_another_master_key_no_row_is_believed(
     directory: SqlDirectory, alice: NewPrincipalView, engine: Engine, log: Log, clock: Clock
 ) -> None:
-    await nobody(SqlDirectory(engine, log, bytes(32), clock), clock, alice["api_key"]["token"], "alice")
+    await nobody(SqlDirectory(engine, log, bytes(32), log.names, clock), clock, alice["api_key"]["token"], "alice")
 
 
 # --- issuers ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-async def bot(directory: SqlDirectory, root: Principal) -> str:
+async def bot(directory: SqlDirectory, root: Principal, alice: NewPrincipalView) -> str:
     """An issuer with one key; the key's id."""
     key = new_jwk()
     await directory.add_issuer(root, "bot", key, ["alice"])
@@ -306,7 +309,7 @@ async def test_an_issuer_added_in_sql_is_unknown(
 
 @pytest.mark.parametrize(
     "values",
-    [{"speaks_for": '["alice", "root"]'}, {"attests_request": True}, {"created_at": 1.0}, {"pseudonym": "i-other"}],
+    [{"speaks_for": '["p-alice", "p-root"]'}, {"attests_request": True}, {"created_at": 1.0}, {"pseudonym": "i-other"}],
     ids=first,
 )
 async def test_an_issuers_rights_widened_in_sql_are_none(
@@ -364,7 +367,7 @@ async def test_a_revoked_key_of_an_issuer_stays_revoked_whatever_its_row_says(
     assert await keys_of(directory, clock) == set()
     write(engine, issuer_keys, before)
     assert await keys_of(directory, clock, "put back") == set()
-    assert await keys_of(SqlDirectory(engine, log, MAC_KEY, clock), clock, "put back") == set()
+    assert await keys_of(SqlDirectory(engine, log, MAC_KEY, log.names, clock), clock, "put back") == set()
     with pytest.raises(RowChanged):
         await directory.list_issuers(root)
 
