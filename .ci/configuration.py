@@ -16,12 +16,14 @@ from gateway.settings import (
     ActionSettings,
     AwsKmsSettings,
     BindSettings,
+    HandSecretSettings,
     HandSettings,
     IdentitySettings,
     LoginSettings,
     Pkcs11Settings,
     ProcessingSettings,
     RemoteSettings,
+    SecretStoreSettings,
     Section,
     Settings,
     TlsSettings,
@@ -132,6 +134,19 @@ BINDS = """\
 Directories that the jail of a hand may see, beside the programs it needs. Everything else of the host is absent.
 """
 
+SECRET_STORES = """\
+## [secrets.stores.NAME]
+
+A store of secrets outside of the database: see [secrets](secrets.md#stores). What is of another kind is left out.
+"""
+
+HAND_SECRETS = """\
+## [hands.ID.secrets.NAME]
+
+A secret that the gateway puts into the hand's requests: see [secrets](secrets.md). It is part of the manifest, so a
+change of it has to be pinned. For `adapter = "http"` and for third parties' adapters that ask for it.
+"""
+
 PROCESSING = """\
 ## [hands.ID.processing]
 
@@ -151,7 +166,7 @@ def document() -> str:
         section = field.annotation
         if isinstance(section, type) and issubclass(section, Section):
             variables = f"HANDRAIL_{name.upper()}__"
-            inner = {"remote", "witnesses", "pkcs11", "transit", "aws_kms", "tls"}
+            inner = {"remote", "witnesses", "pkcs11", "transit", "aws_kms", "tls", "stores"}
             parts += [f"## [{name}]\n", f"{_doc(section)}\n", _table(section, variables, skip=inner)]
             if "tls" in section.model_fields:
                 parts += [TLS, _table(TlsSettings, f"{variables}TLS__")]
@@ -161,13 +176,16 @@ def document() -> str:
                 parts += [PKCS11, _table(Pkcs11Settings, f"{variables}PKCS11__")]
                 parts += [TRANSIT, _table(TransitSettings, f"{variables}TRANSIT__")]
                 parts += [AWS_KMS, _table(AwsKmsSettings, f"{variables}AWS_KMS__")]
+            if "stores" in section.model_fields:
+                parts += [SECRET_STORES, _table(SecretStoreSettings, None)]
             if "witnesses" in section.model_fields:
                 parts += [WITNESSES, _table(WitnessSettings, None)]
     parts += [IDENTITY, _table(IdentitySettings, None), LOGIN, _table(LoginSettings, None)]
     parts += [WEBHOOKS, _table(WebhookSettings, None)]
-    parts += [HANDS, _table(HandSettings, None, skip={"actions", "binds", "processing"})]
+    parts += [HANDS, _table(HandSettings, None, skip={"actions", "binds", "processing", "secrets"})]
     parts += [ACTIONS, _table(ActionSettings, None)]
     parts += [BINDS, _table(BindSettings, None)]
+    parts += [HAND_SECRETS, _table(HandSecretSettings, None)]
     parts += [PROCESSING, _table(ProcessingSettings, None)]
     return "\n".join(parts)
 

@@ -6,6 +6,8 @@ import os
 import time
 from collections.abc import Callable, Mapping
 
+from sqlalchemy import Engine
+
 from audit.access import Access
 from audit.controls import load as load_controls
 from audit.database import make_engine
@@ -49,9 +51,14 @@ from gateway.policy.reloading import EventKind, PolicyEvent
 from gateway.ports import Append
 from gateway.privacy import Privacy
 from gateway.pulling import Pulling
+from gateway.reasons import Reason
 from gateway.results import Results
+from gateway.secrets.broker import Broker
+from gateway.secrets.kept import SecretsKept
+from gateway.secrets.opening import open_stores
+from gateway.secrets.sealed import LABEL, SealedSecrets
 from gateway.service import Gateway, trust_document
-from gateway.settings import Settings
+from gateway.settings import SecretStoreSettings, Settings
 from gateway.signing import SignedProposals
 from gateway.store.bundles import SqlBundles
 from gateway.store.freezes import SqlFreezes
@@ -81,6 +88,7 @@ from keys.credentials import StepCredentials
 from keys.dpop import HandProofs
 from keys.keyset import Keyset
 from keys.proof import ProofKey
+from keys.stores.root import Derives
 
 
 def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway:
@@ -111,7 +119,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
     directory.open(keyset, Bearers(_providers(settings, metrics), directory), settings.server)
     directory.thresholds = Thresholds(settings.proposals.principals_threshold, settings.proposals.issuers_threshold)
     jail = Jail(settings.jail, home)
-    hands = Registry(settings.hands, jail, SqlPins(engine, log, root.derive("pin rows"), newest_pin))
+    hands, secrets = _hands(settings, jail, engine, log, root, clock)
 
     followed = settings.policy.source == "signed"
 
@@ -246,6 +254,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         sessions=SqlSessions(engine, log, root.derive("session rows"), clock),
         logins=_logins(directory.bearers, root.derive("logins"), clock),
         hands=hands,
+        secrets=secrets,
         policy=policy,
         pipeline=pipeline,
         approvals=approvals,
@@ -299,6 +308,28 @@ def _tls(settings: Settings, metrics: Metrics, clock: Callable[[], float]) -> Se
     metrics.tls_ends.set_function(lambda: tls.certificate.ends_at)
     metrics.tls_problem.set_function(lambda: tls.unusable)
     return tls
+
+
+def _hands(
+    settings: Settings, jail: Jail, engine: Engine, log: Log, root: Derives, clock: Callable[[], float]
+) -> tuple[Registry, SecretsKept]:
+    """The hands, and the secrets that they name."""
+    sealed = SealedSecrets(engine, log, root.derive(LABEL), clock)
+    broker = Broker(
+        open_stores(settings.secrets, sealed, _vault),
+        log,
+        fresh_seconds=settings.secrets.fresh_seconds,
+        timeout_seconds=settings.secrets.timeout_seconds,
+    )
+    pins = SqlPins(engine, log, root.derive("pin rows"), newest_pin)
+    hands = Registry(settings.hands, jail, pins, secrets=broker)
+    return hands, SecretsKept(sealed, broker, hands.offered)
+
+
+def _vault(name: str, one: SecretStoreSettings) -> HttpFetcher:
+    """What sends requests to a Vault that keeps secrets."""
+    where, reason = f"secrets.stores.{name}", Reason.SECRET_UNAVAILABLE
+    return HttpFetcher(where, private_network=one.private_network, ca_file=one.ca_file, reason=reason)
 
 
 def _providers(settings: Settings, metrics: Metrics) -> list[Provider]:

@@ -58,6 +58,11 @@ class EntryType(StrEnum):
     PROPOSAL_WITHDRAWN = "PRPWDR"
     PROPOSAL_EXPIRED = "PRPEXP"
     PROPOSAL_ENDED = "PRPEND"
+    SECRET_SET = "SECSET"
+    SECRET_ROTATED = "SECROT"
+    SECRET_REMOVED = "SECREM"
+    SECRET_USED = "SECUSE"
+    SECRET_ECHOED = "SECECH"
     HAND_REGISTERED = "HNDREG"
     HAND_DRIFTED = "HNDDRF"
     HAND_DISABLED = "HNDDIS"
@@ -166,6 +171,9 @@ STANDING: Final = frozenset(
         EntryType.PROPOSAL_WITHDRAWN,
         EntryType.PROPOSAL_EXPIRED,
         EntryType.PROPOSAL_ENDED,
+        EntryType.SECRET_SET,
+        EntryType.SECRET_ROTATED,
+        EntryType.SECRET_REMOVED,
         EntryType.HAND_REGISTERED,
         EntryType.HAND_DISABLED,
         EntryType.PRINCIPAL_CHANGED,

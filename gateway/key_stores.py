@@ -12,7 +12,7 @@ from audit.database import make_engine, unusable
 from audit.tables import payloads
 from gateway import key_services
 from gateway.settings import Settings
-from gateway.store.tables import metadata, signing_keys
+from gateway.store.tables import metadata, secrets, signing_keys
 from keys.errors import KeyStoreAway, KeyUnavailable
 from keys.stores import KeyStore
 from keys.stores.database import DatabaseKeyStore, Rows
@@ -23,6 +23,7 @@ from keys.stores.sealed import Revoked, SealedKeyStore, nothing_known
 
 _UNDER_A_ROOT: Final[tuple[Table, ...]] = (
     signing_keys,
+    secrets,
     *(table for table in metadata.tables.values() if "mac" in table.c),
     payloads,
 )

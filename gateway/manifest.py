@@ -37,6 +37,66 @@ class Trust(StrEnum):
     UNTRUSTED = "untrusted"
 
 
+class SecretPlace(StrEnum):
+    """Where in a request a secret goes. Never into the path, which everybody on the way writes down."""
+
+    BEARER = "bearer"
+    """``Authorization: Bearer`` (RFC 6750)."""
+    BASIC = "basic"
+    """``Authorization: Basic``, as the password of a user that the manifest names (RFC 7617)."""
+    HEADER = "header"
+    QUERY = "query"
+
+
+@dataclass(frozen=True, slots=True)
+class SecretUse:
+    """A secret that a hand names: the gateway puts it into the hand's requests, and the hand never has it.
+
+    Attributes:
+        store: which store keeps it.
+        parameter: name of the header or the query parameter, for the places that have one.
+        username: of the place ``basic``.
+        targets: the only ``scheme://host:port`` that it goes to.
+    """
+
+    name: str
+    store: str
+    place: SecretPlace
+    targets: tuple[str, ...]
+    parameter: str | None = None
+    username: str | None = None
+
+    @property
+    def slot(self) -> tuple[str, str]:
+        """What of a request it fills: two secrets of a hand never fill the same."""
+        if self.place is SecretPlace.QUERY:
+            return ("query", self.parameter or "")
+        return ("header", (self.parameter or "authorization").lower())
+
+    def document(self) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            "name": self.name,
+            "store": self.store,
+            "place": str(self.place),
+            "parameter": self.parameter,
+            "username": self.username,
+            "targets": list(self.targets),
+        }
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> "SecretUse":
+        """Rebuild from :meth:`document`."""
+        return cls(
+            name=document["name"],
+            store=document["store"],
+            place=SecretPlace(document["place"]),
+            targets=tuple(document["targets"]),
+            parameter=document["parameter"],
+            username=document["username"],
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class ActionManifest:
     """One action of a hand: what it says of itself, and what the operator says of it."""
@@ -92,6 +152,8 @@ class Manifest:
     """The server's own words to a model; pinned because they steer it."""
     claim_seconds: float | None = None
     """Of a remote hand: how long an offered step waits to be claimed. Other hands are called, and have none."""
+    secrets: tuple[SecretUse, ...] = ()
+    """What the gateway adds to its requests."""
     digest: str = field(init=False, default="")
 
     def __post_init__(self) -> None:
@@ -114,6 +176,7 @@ class Manifest:
             "trust": str(self.trust),
             "labels": list(self.labels),
             "instructions": self.instructions,
+            **({"secrets": [secret.document() for secret in self.secrets]} if self.secrets else {}),
             "actions": {
                 name: {
                     "description": action.description,
@@ -155,6 +218,7 @@ class Manifest:
             labels=tuple(document["labels"]),
             instructions=document["instructions"],
             claim_seconds=document.get("claim_seconds"),
+            secrets=tuple(SecretUse.from_document(one) for one in document.get("secrets", ())),
             actions={
                 name: ActionManifest(
                     name=name,

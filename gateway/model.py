@@ -5,7 +5,7 @@ A message climbs ``UnverifiedPlan`` -> ``VerifiedPlan`` -> ``Plan``; only ``stag
 here does I/O or knows the time: times are seconds since the epoch, read once per plan and passed in.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
@@ -263,6 +263,19 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
+class Injections:
+    """What the gateway adds to one request to one target, secrets among it. Nobody keeps it."""
+
+    headers: Mapping[str, str] = field(default_factory=lambda: EMPTY, repr=False)
+    query: Mapping[str, str] = field(default_factory=lambda: EMPTY, repr=False)
+
+
+async def no_injections(scheme: str, host: str, port: int) -> Injections:  # noqa: ARG001
+    """Of a call whose hand names no secret."""
+    return Injections()
+
+
+@dataclass(frozen=True, slots=True)
 class HandCall:
     """One exact call for a hand adapter. Everything in it was decided, recorded and bound before."""
 
@@ -285,6 +298,10 @@ class HandCall:
     idempotency_key: str | None = None
     prove: Callable[[str, str], str] = field(repr=False, compare=False, kw_only=True)
     """Method and URL of a request -> its ``DPoP`` header (RFC 9449), for ``credential`` alone."""
+    inject: Callable[[str, str, int], Awaitable[Injections]] = field(
+        default=no_injections, repr=False, compare=False, kw_only=True
+    )
+    """Scheme, host and port of a request -> what the gateway adds to it, asked just before it is sent."""
 
 
 @dataclass(frozen=True, slots=True)

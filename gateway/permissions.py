@@ -63,6 +63,8 @@ class Permission(StrEnum):
     """Propose, and take back; what may be proposed is a permission of each kind (``two_person.RULES``)."""
     PROPOSALS_ACTIVATE = "proposals.activate"
     """Activate; which kinds is a permission of each kind."""
+    SECRETS_MANAGE = "secrets.manage"
+    """See which secrets there are, set, rotate and remove them. Nobody may see a value."""
 
 
 EVERYONE: Final = frozenset({Permission.ME, Permission.TRUST})
@@ -128,6 +130,7 @@ ROLE_PERMISSIONS: Final[Mapping[Role, frozenset[Permission]]] = MappingProxyType
                 Permission.KEYS_MANAGE,
                 Permission.ISSUERS_MANAGE,
                 Permission.PRINCIPALS_MANAGE,
+                Permission.SECRETS_MANAGE,
                 Permission.POLICY_READ,
                 Permission.POLICY_ROLLBACK,
             }

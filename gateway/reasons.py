@@ -126,6 +126,8 @@ class Reason(StrEnum):
     HAND_PROTOCOL = "hand.protocol"
     HAND_RESULT_TOO_LARGE = "hand.result_too_large"
     HAND_LOST_REPLY = "hand.lost_reply"
+    SECRET_MISSING = "secret.missing"
+    SECRET_UNAVAILABLE = "secret.unavailable"
     DEPENDENCY_UNSUCCESSFUL = "dependency.unsuccessful"
     # the listener
     TLS_CERTIFICATE = "tls.certificate"
@@ -245,6 +247,8 @@ TEXTS: Final[dict[Reason, str]] = {
     Reason.HAND_RESULT_TOO_LARGE: "The hand's answer is larger than allowed.",
     Reason.LOG_RESTORED: "The log was restored from a backup; whether the step ran after that backup is unknown.",
     Reason.HAND_LOST_REPLY: "The hand may have acted, but its answer was lost.",
+    Reason.SECRET_MISSING: "A secret that the hand needs is not there, or is not fit to be sent.",
+    Reason.SECRET_UNAVAILABLE: "The store of a secret that the hand needs cannot be asked.",
     Reason.TLS_CERTIFICATE: "The files of the listener's certificate cannot be used, or it is over.",
     Reason.DEPENDENCY_UNSUCCESSFUL: "A step this one depends on did not succeed.",
     Reason.LIMIT_PLANS: "You have as many plans under way as one principal may.",
@@ -296,6 +300,8 @@ class Conflict(StrEnum):
     EXPORT_ENDING = "export.ending"
     LINK_TAKEN = "link.taken"
     FREEZE_ONESELF = "freeze.oneself"
+    SECRET_EXISTS = "secret.exists"
+    SECRET_CHANGED = "secret.changed"
 
 
 CONFLICTS: Final[Mapping[Conflict, str]] = {
@@ -330,6 +336,8 @@ CONFLICTS: Final[Mapping[Conflict, str]] = {
     Conflict.RECORD_CHANGED: "Something was recorded about the context or the principal meanwhile.",
     Conflict.LINK_TAKEN: "The subject is, or was, somebody's: it is never given to another.",
     Conflict.FREEZE_ONESELF: "Nobody freezes themselves: somebody has to be left who can lift it.",
+    Conflict.SECRET_EXISTS: "There is a secret of that name already: rotate it.",
+    Conflict.SECRET_CHANGED: "Others change secrets of the tenant at this moment.",
     Conflict.EXPORT_OTHER: "The export begins with other bytes now than the ones that you have of it.",
     Conflict.EXPORT_KEYS: "A key of the gateway has changed since the export was begun: it has to be begun anew.",
     Conflict.EXPORT_ENDING: "What you have reaches into the manifest, which is made anew: go on where that begins.",

@@ -42,6 +42,7 @@ from gateway.reasons import Reason
 from gateway.recovery import recover
 from gateway.results import Results
 from gateway.rollout import Rollout
+from gateway.secrets.kept import SecretsKept
 from gateway.settings import Settings
 from gateway.signing import SignedProposals
 from gateway.store.plans import forget_replays
@@ -85,6 +86,7 @@ class Gateway:
     sessions: SqlSessions
     logins: Mapping[str, IssuerLogin]
     hands: Registry
+    secrets: SecretsKept
     policy: ReloadingEngine
     pipeline: Pipeline
     approvals: Approvals
@@ -160,6 +162,7 @@ class Gateway:
         await self.pipeline.close()
         await self.freezing.close()
         await self.hands.close()
+        await self.secrets.broker.close()
         await self.jail.close()
         await self.rollout.close()
         await self.policy.close()
@@ -243,6 +246,7 @@ class Gateway:
                 "erase": self.privacy.advance,
                 "purge payloads": self.privacy.purge,
                 "look after messages": self._look_after_messages,
+                "forget secrets": self._forget_secrets,
                 "look for backups": self._look_for_backups,
             }
         )
@@ -284,6 +288,9 @@ class Gateway:
         if now >= self._hear_at:
             await self.log.catch_up()
             self._hear_at = now + HEAR_SECONDS
+
+    async def _forget_secrets(self) -> None:
+        self.secrets.broker.sweep()
 
     async def _look_for_backups(self) -> None:
         await self.backup_gauge.look(self.clock())

@@ -7,8 +7,8 @@ nothing. What decides is what the operator declared, and what nobody declared co
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from gateway.manifest import ActionManifest, Manifest
-from gateway.settings import ActionSettings, HandSettings
+from gateway.manifest import ActionManifest, Manifest, SecretUse
+from gateway.settings import ActionSettings, HandSettings, SettingsError, origin_of
 from hand_adapters.schemas import Checker, SchemaError, normalise, reaches
 
 _UNDECLARED = ActionSettings()
@@ -59,7 +59,11 @@ def action(
 
 
 def manifest(
-    hand_id: str, settings: HandSettings, actions: Iterable[ActionManifest], *, instructions: str = ""
+    hand_id: str,
+    settings: HandSettings,
+    actions: Iterable[ActionManifest],
+    *,
+    instructions: str = "",
 ) -> Manifest:
     """A hand's manifest, actions by name; equal tools and equal words give an equal digest.
 
@@ -75,7 +79,33 @@ def manifest(
         labels=tuple(sorted(settings.labels)),
         instructions=instructions,
         claim_seconds=settings.claim_seconds if settings.adapter == "remote" else None,
+        secrets=secret_uses(hand_id, settings),
     )
+
+
+def secret_uses(hand_id: str, settings: HandSettings) -> tuple[SecretUse, ...]:
+    """The secrets that the operator declared for a hand, by name.
+
+    Raises:
+        SettingsError: one without a target, one that would travel in clear, or two for one place.
+    """
+    uses: list[SecretUse] = []
+    for name, secret in sorted(settings.secrets.items()):
+        where = f"hands.{hand_id}.secrets.{name}"
+        given = secret.targets or ((settings.base_url,) if settings.base_url else ())
+        try:
+            targets = tuple(sorted({origin_of(target) for target in given}))
+        except ValueError as exc:
+            raise SettingsError(f"{where}.targets: {exc}") from None
+        if not targets:
+            raise SettingsError(f"{where}: name its targets")
+        if not settings.private_network and any(target.startswith("http://") for target in targets):
+            raise SettingsError(f"{where}.targets: plain http needs private_network = true; use https")
+        use = SecretUse(name, secret.store, secret.place, targets, secret.parameter, secret.username)
+        if use.slot in {other.slot for other in uses}:
+            raise SettingsError(f"{where}: another secret of the hand is in the same place")
+        uses.append(use)
+    return tuple(uses)
 
 
 def _in_result(schema: Any, pointer: str) -> bool:

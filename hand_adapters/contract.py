@@ -69,7 +69,8 @@ class HandAdapter(Protocol):
 
     async def run(self, call: HandCall) -> HandResult:
         """Run one call within ``call.deadline_seconds``; at most once, never retried here. Cancelled, it ends at once:
-        a process is killed, a connection closed.
+        a process is killed, a connection closed. Where the hand names secrets, ``call.inject`` is asked for each
+        request just before it is sent, and what it gives goes to that target alone.
 
         Raises:
             HandDrifted: the tool no longer offers the manifest of ``call.manifest_digest``; nothing was sent.

@@ -126,6 +126,7 @@ class DeclaredHand:
             "offered_digest": self.offered.digest if self.offered is not None else None,
             "region": self.settings.region,
             "trust": str(self.settings.trust),
+            "secrets": [use.document() for use in (self.offered.secrets if self.offered is not None else ())],
             "actions": [
                 {
                     "name": action.name,

@@ -14,9 +14,10 @@ import structlog
 from gateway.errors import HandrailError, Refused, Unavailable
 from gateway.manifest import Manifest
 from gateway.model import DEFAULT_TENANT, HandCall, HandResult, Principal
-from gateway.ports import HandFailure
+from gateway.ports import HandFailure, Secrets
 from gateway.reasons import Conflict, Reason, because
 from gateway.settings import HandSettings, SettingsError
+from hand_adapters import secrets as served
 from hand_adapters.contract import HandAdapter, HandDrifted, HandError
 from hand_adapters.declared import DeclaredHand, State
 from hand_adapters.http import HttpAdapter
@@ -45,16 +46,21 @@ class Registry:
         jail: Jail,
         pins: PinStore,
         *,
+        secrets: Secrets | None = None,
         retry_seconds: Sequence[float] = RETRY_SECONDS,
         ask_seconds: float = ASK_SECONDS,
     ) -> None:
         """Build every adapter; touches no tool.
+
+        Args:
+            secrets: gives hands what their manifests name; without it, no hand that names a secret is run.
 
         Raises:
             SettingsError: an unknown adapter, or a declaration its adapter refuses.
         """
         self._jail = jail
         self._pins = pins
+        self._secrets = secrets
         self._retry_seconds = tuple(retry_seconds)
         self._ask_seconds = ask_seconds
         self._profiles: dict[str, Mapping[str, str]] = {}
@@ -182,7 +188,11 @@ class Registry:
         if manifest.digest != call.manifest_digest or call.action not in manifest.actions:
             raise HandError(Reason.HAND_DRIFTED, HandFailure.NOT_EXECUTED, "pinned anew since the decision")
         try:
-            return await hand.adapter.run(call)
+            if not manifest.secrets:
+                return await hand.adapter.run(call)
+            if self._secrets is None:
+                raise HandError(Reason.SECRET_UNAVAILABLE, HandFailure.NOT_EXECUTED, "no store")
+            return await served.run(self._secrets, hand.adapter, call, manifest.secrets)
         except HandDrifted as drift:
             self._observe(hand, drift.offered)
             await self._record_drifts(hand)
@@ -193,6 +203,11 @@ class Registry:
         known = self._hands.get(hand)
         if known is not None and known.adapter is not None:
             await known.adapter.close()
+
+    def offered(self, tenant: str) -> Sequence[Manifest]:
+        """What the hands that are declared for the tenant offer now, pinned or not, by id."""
+        hands = (hand for hand in self._hands.values() if hand.for_tenant(tenant))
+        return [hand.offered for hand in hands if hand.offered is not None]
 
     def declared(self, tenant: str, hand: str) -> bool:
         """Whether the hand is declared for the tenant; the gateway's own tenant knows them all."""

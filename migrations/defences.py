@@ -41,6 +41,7 @@ WITHHELD: Final[Mapping[str, frozenset[str]]] = {
     **ERASABLE,
     "head": frozenset({"DELETE"}),
     "signing_keys": frozenset({"DELETE"}),
+    "secrets": frozenset({"DELETE"}),
     "alembic_version": _CHANGES | {"INSERT"},
 }
 """Table -> what a gateway's role may not do on PostgreSQL (``deploy/postgres/application-role.sql``). TRUNCATE and

@@ -42,5 +42,7 @@ REVOKE UPDATE ON holds FROM handrail_app;
 REVOKE INSERT, UPDATE, DELETE ON alembic_version FROM handrail_app;
 -- A key of the gateway is replaced by its next state and never taken away: what it signed must go on verifying.
 REVOKE DELETE ON signing_keys FROM handrail_app;
+-- A secret that is removed leaves its row behind, without a value, so that versions go on counting.
+REVOKE DELETE ON secrets FROM handrail_app;
 
 COMMIT;

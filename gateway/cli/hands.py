@@ -98,6 +98,20 @@ def _show(out: Output, hand: dict[str, Any]) -> None:
     names = ("id", "adapter", "state", "region", "trust", "pinned_digest", "offered_digest")
     out.facts([(name.replace("_", " "), hand.get(name)) for name in names])
     out.line("")
+    if hand.get("secrets"):
+        out.table(
+            ["secret", "store", "place", "goes to"],
+            (
+                [
+                    use.get("name"),
+                    use.get("store"),
+                    " ".join(filter(None, [use.get("place"), use.get("parameter"), use.get("username")])),
+                    use.get("targets"),
+                ]
+                for use in hand["secrets"]
+            ),
+        )
+        out.line("")
     out.table(
         ["action", "side effects", "idempotent", "description"],
         (

@@ -22,6 +22,7 @@ NOUNS: Final = {
     "issuers": "Add, list and revoke signers of plans.",
     "privacy": "See, erase and hold what is kept about a person.",
     "keys": "The gateway's keys, and new keys for clients.",
+    "secrets": "Keep the secrets that hands name; nothing shows their values.",
     "hands": "List hands and pin their manifests.",
     "jail": "Run a program in a jail.",
     "doctor": "Say what is missing on this machine.",

@@ -16,6 +16,7 @@ from gateway.settings.policy import (
     RemoteSettings,
     RolloutSettings,
 )
+from gateway.settings.secrets import SEALED, HandSecretSettings, SecretSettings, SecretStoreSettings, origin_of
 from gateway.settings.server import (
     ConsoleSettings,
     ControllerSettings,
@@ -35,6 +36,7 @@ from gateway.settings.storage import (
 )
 
 __all__ = [
+    "SEALED",
     "ActionSettings",
     "ArchiveSettings",
     "AwsKmsSettings",
@@ -42,6 +44,7 @@ __all__ = [
     "ConsoleSettings",
     "ControllerSettings",
     "DatabaseSettings",
+    "HandSecretSettings",
     "HandSettings",
     "IdentitySettings",
     "JailSettings",
@@ -57,6 +60,8 @@ __all__ = [
     "ProvenanceSettings",
     "RemoteSettings",
     "RolloutSettings",
+    "SecretSettings",
+    "SecretStoreSettings",
     "Section",
     "ServerSettings",
     "Settings",
@@ -67,4 +72,5 @@ __all__ = [
     "WebhookSettings",
     "WitnessSettings",
     "load",
+    "origin_of",
 ]

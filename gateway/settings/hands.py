@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from gateway.manifest import ArgumentRole, SideEffects, Trust
 from gateway.model import DEFAULT_TENANT
 from gateway.settings.base import Identifier, Pointer, Section, Tenant
+from gateway.settings.secrets import HandSecretSettings
 
 
 class JailSettings(Section):
@@ -100,12 +101,15 @@ class HandSettings(Section):
     queue_max: int = Field(
         10_000, ge=1, le=1_000_000, description="remote: steps that may wait to be claimed; one too many fails at once."
     )
+    secrets: dict[Identifier, HandSecretSettings] = Field({}, description="Secrets that it names; see below.")
     options: dict[str, Any] = Field({}, description="Settings of a third party's adapter, which checks them itself.")
 
     @model_validator(mode="after")
     def _adapter_needs(self) -> "HandSettings":
         if self.adapter == "mcp" and not self.command:
             raise ValueError("adapter = 'mcp' needs command = [...]")
+        if self.adapter == "mcp" and self.secrets:
+            raise ValueError("adapter = 'mcp' takes no secrets: its server runs in a jail, and no secret enters one")
         if self.adapter == "http":
             if not self.base_url:
                 raise ValueError("adapter = 'http' needs base_url")

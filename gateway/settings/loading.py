@@ -13,6 +13,7 @@ from gateway.settings.base import Identifier, SettingsError
 from gateway.settings.hands import HandSettings, JailSettings
 from gateway.settings.identity import IdentitySettings
 from gateway.settings.policy import PolicySettings, ProposalSettings, ProvenanceSettings, RolloutSettings
+from gateway.settings.secrets import SEALED, SecretSettings
 from gateway.settings.server import (
     ConsoleSettings,
     ControllerSettings,
@@ -48,6 +49,7 @@ class Settings(BaseSettings):
     proposals: ProposalSettings = ProposalSettings()
     rollout: RolloutSettings = RolloutSettings()
     keys: KeySettings = KeySettings()
+    secrets: SecretSettings = SecretSettings()
     jail: JailSettings = JailSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     controller: ControllerSettings = ControllerSettings()
@@ -60,6 +62,14 @@ class Settings(BaseSettings):
         issuers = [one.issuer for one in self.identity.values()]
         if len(set(issuers)) != len(issuers):
             raise ValueError("identity: two tables of one issuer; which of them a token is of could not be told")
+        return self
+
+    @model_validator(mode="after")
+    def _stores_of_secrets_are_there(self) -> "Settings":
+        for hand_id, hand in self.hands.items():
+            for name, secret in hand.secrets.items():
+                if secret.store != SEALED and secret.store not in self.secrets.stores:
+                    raise ValueError(f"hands.{hand_id}.secrets.{name}: there is no [secrets.stores.{secret.store}]")
         return self
 
     @model_validator(mode="after")

@@ -431,3 +431,16 @@ signing_keys: Final = Table(
     Column("document", Text, nullable=False, comment="JSON: record and private half, sealed under the data root."),
     comment="The gateway's own keys, where [keys] keeps them in the database.",
 )
+
+secrets: Final = Table(
+    "secrets",
+    metadata,
+    Column("tenant", String(64), nullable=False),
+    Column("name", String(64), nullable=False),
+    Column("version", Integer, nullable=False, comment="1, 2, 3, ...; the log knows the newest."),
+    Column("sealed", Text, nullable=False, comment="AES-256-GCM under the data root, bound to its row."),
+    Column("set_by", String(128), nullable=False, comment="Pseudonym."),
+    Column("set_at", Float, nullable=False),
+    PrimaryKeyConstraint("tenant", "name"),
+    comment="Secrets that the gateway puts into requests of hands.",
+)

@@ -125,6 +125,8 @@ ERRORS: Final[dict[Reason, tuple[int, str]]] = {
     Reason.HAND_PROTOCOL: (502, "Hand unreadable"),
     Reason.HAND_RESULT_TOO_LARGE: (502, "Result too large"),
     Reason.HAND_LOST_REPLY: (502, "Reply lost"),
+    Reason.SECRET_MISSING: (502, "Secret missing"),
+    Reason.SECRET_UNAVAILABLE: (503, "Secret unavailable"),
     Reason.LOG_RESTORED: (502, "Log restored"),
     Reason.TLS_CERTIFICATE: (503, "Certificate unusable"),
     Reason.DEPENDENCY_UNSUCCESSFUL: (424, "Dependency unsuccessful"),

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from gateway.manifest import SecretPlace
 from gateway.model import Role
 from gateway.two_person import Kind, ProposalStatus
 from gateway.web.schemas import Shape
@@ -289,6 +290,17 @@ class Difference(Shape):
     offered: Any = None
 
 
+class SecretUseView(Shape):
+    """A secret that a hand names."""
+
+    name: str
+    store: str
+    place: SecretPlace
+    parameter: str | None = Field(description="Of the places header and query.")
+    username: str | None = Field(description="Of the place basic.")
+    targets: list[str] = Field(description="scheme://host:port; it goes nowhere else.")
+
+
 class HandView(Shape):
     """A configured hand."""
 
@@ -300,6 +312,7 @@ class HandView(Shape):
     offered_digest: str | None = None
     region: str | None
     trust: str
+    secrets: list[SecretUseView] = Field(description="What the gateway puts into its requests.")
     actions: list[ActionView]
 
 

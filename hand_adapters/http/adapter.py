@@ -2,16 +2,17 @@
 
 import asyncio
 from typing import ClassVar, Final
+from urllib.parse import quote, urlencode
 
 import aiohttp
 from yarl import URL
 
 from gateway.errors import Refused
 from gateway.manifest import ActionManifest, Manifest
-from gateway.model import HandCall, HandResult
+from gateway.model import HandCall, HandResult, Injections
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
-from gateway.settings import ActionSettings, HandSettings, SettingsError
+from gateway.settings import ActionSettings, HandSettings, SettingsError, origin_of
 from hand_adapters import annotate
 from hand_adapters.contract import HandDrifted, HandError
 from hand_adapters.dialer import CURRENT, Attempt, Dialer, Disconnected, permitted, session
@@ -27,7 +28,8 @@ class HttpAdapter:
     """One HTTP API. It runs no code here and discovers nothing: what it offers is what the operator declared.
 
     The step credential goes out as ``Authorization: DPoP`` with a proof for this one request (RFC 9449 section 7.1);
-    the API checks both.
+    the API checks both. Where the hand names a secret that has its place in ``Authorization``, the API is one that
+    knows nothing of step credentials: it is sent the secret, and neither credential nor proof.
     """
 
     needs_jail: ClassVar[bool] = False
@@ -61,7 +63,9 @@ class HttpAdapter:
         if _is_literal(host) and not permitted(host, private_network=settings.private_network):
             raise SettingsError(f"{where}: the gateway does not dial that address")
         _templates(hand_id, settings)
-        _manifest(hand_id, settings)
+        for use in _manifest(hand_id, settings).secrets:
+            if origin_of(str(url)) not in use.targets:
+                raise SettingsError(f"hands.{hand_id}.secrets.{use.name}.targets: base_url is not among them")
 
     async def manifest(self) -> Manifest:
         """The declared actions. Asks nobody."""
@@ -79,22 +83,21 @@ class HttpAdapter:
             raise HandDrifted(self._manifest)
         template = self._templates[call.action]
         url, body = template.request(call)
-        headers = {"Authorization": f"DPoP {call.credential}", "DPoP": call.prove(template.method, str(url))}
-        if body is not None:
-            headers |= _JSON
         if self._session is None:
             self._session = session(Dialer(private_network=self._settings.private_network))
         attempt = Attempt()
         token = CURRENT.set(attempt)
         try:
-            async with (
-                asyncio.timeout(call.deadline_seconds),
-                self._session.request(
+            async with asyncio.timeout(call.deadline_seconds):
+                added = await call.inject(url.scheme, url.raw_host or "", url.port or 0)
+                url, headers = _with(added, call, template.method, url)
+                if body is not None:
+                    headers |= _JSON
+                async with self._session.request(
                     template.method, url, data=body, headers=headers, allow_redirects=False
-                ) as response,
-            ):
-                received = await answer.read(response, call.result_max_bytes)
-                return answer.result(response, received)
+                ) as response:
+                    received = await answer.read(response, call.result_max_bytes)
+                    return answer.result(response, received)
         except TimeoutError:
             failure = HandFailure.UNKNOWN if attempt.connected else HandFailure.NOT_EXECUTED
             raise HandError(Reason.HAND_TIMEOUT, failure) from None
@@ -111,6 +114,23 @@ class HttpAdapter:
         if self._session is not None:
             await self._session.close()
             self._session = None
+
+
+def _with(added: Injections, call: HandCall, method: str, url: URL) -> tuple[URL, dict[str, str]]:
+    """URL and headers of a request with what the gateway adds to it.
+
+    Raises:
+        HandError: ``schema.args``, not executed: an argument has the name of a parameter that carries a secret.
+    """
+    headers = dict(added.headers)
+    if not any(name.lower() == "authorization" for name in headers):
+        headers |= {"Authorization": f"DPoP {call.credential}", "DPoP": call.prove(method, str(url))}
+    if added.query:
+        if added.query.keys() & url.query.keys():
+            raise HandError(Reason.SCHEMA_ARGS, HandFailure.NOT_EXECUTED, "an argument in a secret's place")
+        secret = urlencode(added.query, quote_via=quote)
+        url = URL(f"{url}{'&' if url.raw_query_string else '?'}{secret}", encoded=True)
+    return url, headers
 
 
 def _templates(hand_id: str, settings: HandSettings) -> dict[str, Template]:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from keys.errors import KeyUnavailable
+from keys.errors import KeyStoreAway
 
 PAUSE_SECONDS: Final = 5.0
 
@@ -22,12 +22,12 @@ class Breaker:
         self._why = ""
 
     def check(self) -> None:
-        """Raises ``KeyUnavailable``, saying what happened, while it is open."""
+        """Raises ``KeyStoreAway``, saying what happened, while it is open."""
         if self._clock() < self._until:
-            raise KeyUnavailable(f"{self._why}; not asked again for {PAUSE_SECONDS:g} seconds")
+            raise KeyStoreAway(f"{self._why}; not asked again for {PAUSE_SECONDS:g} seconds")
 
-    def open(self, why: str) -> KeyUnavailable:
+    def open(self, why: str) -> KeyStoreAway:
         """Open it; returns what to raise."""
         self._why = why
         self._until = self._clock() + PAUSE_SECONDS
-        return KeyUnavailable(why)
+        return KeyStoreAway(why)

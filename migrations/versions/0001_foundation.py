@@ -3,7 +3,18 @@
 import sqlalchemy as sa
 from alembic import op
 
-from migrations import defences, offers, people, postings, privacy, retention, signing, trust, witnesses
+from migrations import (
+    defences,
+    offers,
+    people,
+    postings,
+    privacy,
+    retention,
+    secrets,
+    signing,
+    trust,
+    witnesses,
+)
 
 revision = "0001"
 down_revision = None
@@ -300,6 +311,7 @@ def upgrade() -> None:
     witnesses.create()
     offers.create()
     retention.create()
+    secrets.create()
     signing.create()
     op.create_table(
         "api_keys",

@@ -56,7 +56,7 @@ async def test_a_signature_that_takes_its_time_keeps_no_other_writer_waiting(
         signing = asyncio.create_task(one._signed())
         try:
             await until(asked.is_set)
-            assert await two.append(Append([draft(1)])) == [2]
+            assert list(await two.append(Append([draft(1)]))) == [2]
             size, newer = await two._signed()
         finally:
             may_go_on.set()

@@ -76,6 +76,7 @@ def files(run: Run, gateway: StandIn, key_file: Path, plan_file: Path, tmp_path:
     run("plan", "submit", "-", stdin=token)
     (tmp_path / "receipt.json").write_bytes(gateway.forge.raw())
     bundle_file(tmp_path / "policy.bundle")
+    (tmp_path / "value.txt").write_text("the-value-of-a-secret\n")
     (tmp_path / "trust.json").write_text(json.dumps(gateway.forge.trust()))
 
 

@@ -128,7 +128,7 @@ def test_a_root_goes_from_the_master_key_to_transit_and_back(tmp_path: Path, eng
     local(tmp_path, "init")
     (home / "master.key").rename(tmp_path / "old")
     config.write_text(tables(engine, root='root_key = "data-root"').replace("purposes", "# purposes"))
-    assert "wrapped by master" in local(tmp_path, "init", code=3)["error"]["detail"]
+    assert "wrapped by master" in local(tmp_path, "init", code=2)["error"]["detail"]
     both = {"HANDRAIL_KEYS__MASTER_KEY_PREVIOUS_FILE": str(tmp_path / "old")}
     assert "from before" in keys_in(local(tmp_path, "doctor", **both))
     there = local(tmp_path, "keys", "rewrap", **both)
@@ -155,5 +155,6 @@ def test_the_doctor_names_each_right_that_the_login_lacks(tmp_path: Path, engine
     engine.bao.seal()
     try:
         assert "503" in keys_in(local(tmp_path, "doctor", code=1))
+        assert "503" in local(tmp_path, "init", code=3)["error"]["detail"], "an outage, which passes"
     finally:
         engine.bao.unseal()

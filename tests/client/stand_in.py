@@ -352,6 +352,13 @@ class StandIn:
                 return JSONResponse({"history": self.forge.history()})
             case ("POST", "keys", _, "rotate" | "revoke"):
                 return JSONResponse(key)
+            case ("POST", "secrets", "check"):
+                told = {**dict.fromkeys(("store", "name", "version"), self.text), "hands": [self.text], "usable": True}
+                return JSONResponse({"checks": [told]})
+            case ("GET", "secrets"):
+                return JSONResponse({"secrets": [self._secret()]})
+            case (_, "secrets", *_):
+                return JSONResponse(self._secret())
             case ("GET", "hands"):
                 return JSONResponse({"hands": [hand]})
             case ("GET", "hands", _):
@@ -451,6 +458,10 @@ class StandIn:
                 "acceptance": "a.b.c", "steps": steps}  # fmt: skip
         self.plans[view["plan_id"]] = view
         return JSONResponse(view, 200 if status == "done" else 202)
+
+    def _secret(self) -> dict[str, Any]:
+        told = dict.fromkeys(("name", "store", "version", "set_by", "set_at"), self.text)
+        return {**told, "hands": [self.text]}
 
     def _link(self) -> dict[str, Any]:
         return {"id": "l1", "kind": "token", "source": self.text, "subject": self.text, "created_at": BEFORE,

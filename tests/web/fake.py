@@ -406,8 +406,39 @@ class testing_only_Hands:  # noqa: N801
             "offered_digest": "0" * 64,
             "region": None,
             "trust": "untrusted",
+            "secrets": [],
             "actions": [],
         }
+
+
+class testing_only_Secrets:  # noqa: N801
+    def __init__(self) -> None:
+        self.changed: list[tuple[str, ...]] = []
+
+    async def listed(self, actor: Principal) -> list[dict[str, Any]]:
+        return [self._document("token")]
+
+    async def show(self, actor: Principal, name: str) -> dict[str, Any]:
+        return self._document(name)
+
+    async def check(self, actor: Principal) -> list[dict[str, Any]]:
+        return [{"store": "sealed", "name": "token", "hands": ["git"], "usable": True, "version": "1"}]
+
+    async def set(self, actor: Principal, name: str, value: str) -> dict[str, Any]:
+        self.changed.append(("set", actor.id, name, value))
+        return self._document(name)
+
+    async def rotate(self, actor: Principal, name: str, value: str) -> dict[str, Any]:
+        self.changed.append(("rotate", actor.id, name, value))
+        return self._document(name)
+
+    async def remove(self, actor: Principal, name: str) -> dict[str, Any]:
+        self.changed.append(("remove", actor.id, name))
+        return self._document(name)
+
+    def _document(self, name: str) -> dict[str, Any]:
+        known = {"version": "1", "set_by": "p-admin", "set_at": "2026-11-26T15:00:00.000Z"}
+        return {**known, "name": name, "store": "sealed", "hands": ["git"]}
 
 
 class testing_only_Approvals:  # noqa: N801
@@ -804,6 +835,7 @@ class testing_only_Gateway:  # noqa: N801
         self.key_history = testing_only_KeyHistory()
         self.epochs = testing_only_Epochs()
         self.hands = testing_only_Hands()
+        self.secrets = testing_only_Secrets()
         self.approvals = testing_only_Approvals()
         self.claims = self.results = testing_only_Claims()
         self.lifecycle = testing_only_Lifecycle()

@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from keys.errors import KeyUnavailable
+from keys.errors import KeyStoreAway, KeyUnavailable
 from keys.stores.breaker import Breaker
 
 ATTEMPTS_MAX: Final = 3
 """Of a call that nobody's step waits for; the SDK waits up to a second, then two, between them (standard mode)."""
 _SAID_MAX: Final = 200
+_AWAY: Final = frozenset({"ThrottlingException", "DependencyTimeoutException", "KeyUnavailableException"})
+"""Errors that pass by themselves; so do those of the service's own (5xx)."""
 
 
 class KmsRefused(KeyUnavailable):
@@ -78,7 +80,10 @@ class Kms:
             said = exc.response.get("Error", {})
             code = str(said.get("Code", "unknown"))
             text = " ".join(str(said.get("Message", "")).split())[:_SAID_MAX]
-            raise KmsRefused(code, f"{self.where}: {operation}: {code} {text}".rstrip()) from None
+            detail = f"{self.where}: {operation}: {code} {text}".rstrip()
+            if code in _AWAY or exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= 500:
+                raise KeyStoreAway(detail) from None
+            raise KmsRefused(code, detail) from None
         except (self._errors.HTTPClientError, self._errors.ConnectionError) as exc:
             raise self._breaker.open(f"{self.where}: {operation}: {type(exc).__name__}") from None
         except self._errors.BotoCoreError as exc:

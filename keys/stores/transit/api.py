@@ -7,7 +7,7 @@ import orjson
 
 from gateway.canonical import parse
 from gateway.errors import Refused
-from keys.errors import KeyUnavailable
+from keys.errors import KeyStoreAway, KeyUnavailable
 from keys.stores.transit.http import Answer, Http
 from keys.stores.transit.login import Login
 
@@ -86,6 +86,8 @@ class Transit:
         if answer.status not in _GOOD:
             said = "; ".join(" ".join(str(one).split()) for one in _errors(answer) or ())
             text = f"{self.where}: {path}: {answer.status}{' ' if said else ''}{_printable(said)}"
+            if answer.status == 429 or answer.status >= 500:
+                raise KeyStoreAway(text)
             raise (RequestRefused if answer.status == 400 else KeyUnavailable)(text)
         if not answer.body:
             return {}

@@ -1,0 +1,116 @@
+"""Known values taken out of what a hand answered, however it spelt them.
+
+A value is looked for as it is, and in the encodings that echoes come in: base64 at any offset and in both alphabets,
+hex, percent-encoding, JSON and HTML escapes, and those within each other. Where an encoding is found that cannot be cut
+out alone, all of that text goes. What this cannot find: a value that was encrypted, compressed or cut into pieces.
+"""
+
+import base64
+import binascii
+import html
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
+from urllib.parse import quote, unquote, unquote_plus
+
+from gateway.model import HandResult
+
+MARK: Final = "[secret]"
+_DEPTH: Final = 2
+"""Encodings within each other that are undone."""
+_BLOBS: Final = frozenset({"blob", "data"})
+"""Members of content blocks that hold base64 (MCP: embedded resources, images, audio)."""
+_ESCAPE: Final = re.compile(r"\\(?:u([0-9A-Fa-f]{4})|x([0-9A-Fa-f]{2})|(.))")
+
+
+class Redactor:
+    """Takes a set of values out of texts and results."""
+
+    def __init__(self, values: Iterable[str]) -> None:
+        self._values = tuple(sorted(set(values), key=len, reverse=True))
+        found = {form for value in self._values for form in _forms(value)}
+        self._forms = tuple(sorted(found, key=len, reverse=True))
+        self._folded = tuple(value.encode().hex() for value in self._values)
+
+    def text(self, text: str) -> str:
+        """``text`` without the values."""
+        for form in self._forms:
+            if form in text:
+                text = text.replace(form, MARK)
+        return MARK if any(self._holds(view) for view in _views(text, _DEPTH)) else text
+
+    def result(self, result: HandResult) -> HandResult:
+        """``result`` without the values, in names of members too."""
+        content = tuple(self._value(block) for block in result.content)
+        return HandResult(content, self._value(result.structured), result.is_error)
+
+    def _holds(self, text: str) -> bool:
+        if any(form in text for form in self._forms):
+            return True
+        folded = text.lower()
+        return any(form in folded for form in self._folded)
+
+    def _value(self, value: Any, member: str = "") -> Any:
+        if isinstance(value, str):
+            return self._blob(value) if member in _BLOBS else self.text(value)
+        if isinstance(value, Mapping):
+            return {self.text(name): self._value(inner, name) for name, inner in value.items()}
+        if isinstance(value, list | tuple):
+            return [self._value(item) for item in value]
+        if isinstance(value, int | float) and not isinstance(value, bool) and str(value) in self._values:
+            return MARK
+        return value
+
+    def _blob(self, text: str) -> str:
+        """Base64 stays base64: it is cleaned within."""
+        try:
+            plain = base64.b64decode(text, validate=True).decode("latin-1")
+        except (binascii.Error, ValueError):
+            return self.text(text)
+        cleaned = self.text(plain)
+        return text if cleaned == plain else base64.b64encode(cleaned.encode("latin-1")).decode("ascii")
+
+
+def _forms(value: str) -> Iterator[str]:
+    """The encodings of a value that can be cut out of a text alone."""
+    yield value
+    for safe in ("", "/", "-._~/:@!$&'()*+,;="):
+        quoted = quote(value, safe=safe)
+        yield quoted
+        yield re.sub("%[0-9A-F]{2}", lambda match: match[0].lower(), quoted)
+        yield quoted.replace("%20", "+")
+    escaped = json.dumps(value)[1:-1]
+    yield escaped
+    yield escaped.replace("/", "\\/")
+    yield html.escape(value)
+    raw = value.encode()
+    yield raw.hex()
+    yield raw.hex().upper()
+    for offset in range(3):
+        # The characters that the value's own bits fill: those at the edges belong to what stands beside it, too.
+        encoded = base64.b64encode(bytes(offset) + raw).decode("ascii")
+        core = encoded[-(-offset * 8 // 6) : (offset + len(raw)) * 8 // 6]
+        yield core
+        yield core.translate(str.maketrans("+/", "-_"))
+
+
+def _views(text: str, depth: int) -> Iterator[str]:
+    """The text with one kind of encoding undone, and of each of these the same again."""
+    yield text
+    if depth == 0:
+        return
+    undone = {"".join(text.split())}
+    if "%" in text:
+        undone |= {unquote(text), unquote_plus(text)}
+    if "\\" in text:
+        undone.add(_ESCAPE.sub(_unescaped, text))
+    if "&" in text:
+        undone.add(html.unescape(text))
+    for view in undone - {text}:
+        yield from _views(view, depth - 1)
+
+
+def _unescaped(match: re.Match[str]) -> str:
+    code = match[1] or match[2]
+    return chr(int(code, 16)) if code else match[3]

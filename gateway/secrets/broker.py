@@ -1,0 +1,210 @@
+"""The only way from a store into a request: by the pinned manifest, for a step under way, to a target that is named.
+
+Each use is on record before the value leaves. A step that was given a value keeps it until it ends, so that a rotation
+breaks no call under way; that it may still be given it is asked of the store each time. Values are kept in memory for
+:attr:`SecretSettings.fresh_seconds`, and no longer: where a store is away after that, its hands stop.
+"""
+
+import asyncio
+import base64
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Final
+from weakref import WeakValueDictionary
+
+from gateway.entries import EntryDraft, EntryType
+from gateway.errors import HandrailError
+from gateway.manifest import SecretPlace, SecretUse
+from gateway.model import HandCall, HandResult, Injections
+from gateway.ports import Append, AuditLog, SecretStore, SecretValue, Target
+from gateway.reasons import Reason
+from gateway.redaction import Redactor
+from gateway.secrets.values import missing, unavailable
+
+KEPT_MAX: Final = 256
+"""Values in memory at most; the one that was used longest ago goes."""
+
+_Key = tuple[str, str, str]
+"""Store, tenant, name."""
+
+
+class Broker:
+    """``ports.Secrets``. Belongs to one event loop."""
+
+    def __init__(
+        self,
+        stores: Mapping[str, SecretStore],
+        log: AuditLog,
+        *,
+        fresh_seconds: float,
+        timeout_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._stores = stores
+        self._log = log
+        self._fresh_seconds = fresh_seconds
+        self._timeout_seconds = timeout_seconds
+        self._clock = clock
+        self._kept: OrderedDict[_Key, tuple[float, SecretValue]] = OrderedDict()
+        self._asking: WeakValueDictionary[_Key, asyncio.Lock] = WeakValueDictionary()
+        self._steps: dict[tuple[str, str], _Step] = {}
+
+    @asynccontextmanager
+    async def serving(self, call: HandCall, uses: Sequence[SecretUse]) -> AsyncIterator["_Step"]:
+        """See ``ports.Secrets``. Raises ``secret.missing`` where the same step is under way already."""
+        key = (call.plan_id, call.step_id)
+        if key in self._steps:
+            raise missing("the step is under way already")
+        step = self._steps[key] = _Step(self, call, uses)
+        try:
+            yield step
+        finally:
+            del self._steps[key]
+
+    async def inject(self, hand: str, plan_id: str, step_id: str, target: Target) -> Injections:
+        """See ``ports.Secrets``."""
+        step = self._steps.get((plan_id, step_id))
+        if step is None or step.call.hand != hand:
+            raise missing("no such step is under way on that hand")
+        return await step.inject(target)
+
+    async def value(self, store: str, tenant: str, name: str) -> SecretValue:
+        """The value as its store has it, or had it less than ``fresh_seconds`` ago.
+
+        Raises:
+            Refused: ``secret.missing``.
+            Unavailable: ``secret.unavailable``, also where the store takes too long.
+        """
+        key = (store, tenant, name)
+        lock = self._asking.setdefault(key, asyncio.Lock())
+        async with lock:
+            self.sweep()
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key][1]
+            known = self._stores.get(store)
+            if known is None:
+                raise missing(f"there is no store {store}")
+            asked_at = self._clock()  # what changes while the store answers may be in the answer, or not
+            try:
+                async with asyncio.timeout(self._timeout_seconds):
+                    found = await known.read(tenant, name)
+            except TimeoutError:
+                raise unavailable(f"{store}: no answer in {self._timeout_seconds:g} s") from None
+            self._kept[key] = (asked_at, found)
+            while len(self._kept) > KEPT_MAX:
+                self._kept.popitem(last=False)
+            return found
+
+    def forget(self, tenant: str, name: str) -> None:
+        """What somebody changed here is asked for anew at once."""
+        for key in [key for key in self._kept if key[1:] == (tenant, name)]:
+            del self._kept[key]
+
+    def sweep(self) -> None:
+        """Drop what may not be used again."""
+        now = self._clock()
+        for key in [key for key, (asked_at, _) in self._kept.items() if now - asked_at >= self._fresh_seconds]:
+            del self._kept[key]
+
+    async def close(self) -> None:
+        """Forget every value and close the stores."""
+        self._kept.clear()
+        await asyncio.gather(*(store.close() for store in self._stores.values()), return_exceptions=True)
+
+    async def record(self, kind: EntryType, call: HandCall, facts: Sequence[Mapping[str, str]]) -> None:
+        """One entry about the call for each of ``facts``. Raises ``log.unavailable``."""
+        await self._log.append(
+            Append(
+                [
+                    EntryDraft(
+                        kind,
+                        call.tenant,
+                        context_id=call.context_id,
+                        plan_id=call.plan_id,
+                        step_id=call.step_id,
+                        hand=call.hand,
+                        action=call.action,
+                        manifest_digest=call.manifest_digest,
+                        facts=dict(one),
+                    )
+                    for one in facts
+                ]
+            )
+        )
+
+
+class _Step:
+    """``ports.SecretStep``."""
+
+    def __init__(self, broker: Broker, call: HandCall, uses: Sequence[SecretUse]) -> None:
+        self.call = call
+        self._broker = broker
+        self._uses = tuple(uses)
+        self._given: dict[str, SecretValue] = {}
+        """Name -> the value that the step keeps."""
+        self._recorded: set[tuple[str, str]] = set()
+        self._redactor: Redactor | None = None
+
+    async def inject(self, target: Target) -> Injections:
+        """See ``ports.SecretStep``."""
+        due = [use for use in self._uses if target.origin in use.targets]
+        for use in due:
+            # Asked also where the step has a value: one that was removed meanwhile is given to nobody any more.
+            current = await self._broker.value(use.store, self.call.tenant, use.name)
+            self._given.setdefault(use.name, current)
+        new = [use for use in due if (use.name, target.origin) not in self._recorded]
+        if new:
+            await self._broker.record(
+                EntryType.SECRET_USED, self.call, [self._facts(use, target.origin) for use in new]
+            )
+            self._recorded |= {(use.name, target.origin) for use in new}
+            self._redactor = None
+        headers: dict[str, str] = {}
+        query: dict[str, str] = {}
+        for use in due:
+            place, content = _placed(use, self._given[use.name].value)
+            (query if use.place is SecretPlace.QUERY else headers)[place] = content
+        return Injections(headers, query)
+
+    def clean(self, text: str) -> str:
+        """See ``ports.SecretStep``."""
+        return self._redact().text(text) if self._given else text
+
+    async def answer(self, result: HandResult) -> HandResult:
+        """See ``ports.SecretStep``."""
+        if not self._given:
+            return result
+        cleaned = await asyncio.to_thread(self._redact().result, result)
+        if cleaned.document() != result.document():
+            held = [use for use in self._uses if use.name in self._given]
+            await self._broker.record(EntryType.SECRET_ECHOED, self.call, [self._facts(use, "") for use in held])
+        return cleaned
+
+    def _redact(self) -> Redactor:
+        if self._redactor is None:
+            given = [use for use in self._uses if use.name in self._given]
+            values = [self._given[use.name].value for use in given]
+            sent = [_placed(use, self._given[use.name].value)[1] for use in given if use.place is SecretPlace.BASIC]
+            self._redactor = Redactor([*values, *(one.removeprefix("Basic ") for one in sent)])
+        return self._redactor
+
+    def _facts(self, use: SecretUse, target: str) -> Mapping[str, str]:
+        facts = {"secret": use.name, "store": use.store, "version": self._given[use.name].version}
+        return {**facts, "target": target} if target else facts
+
+
+def _placed(use: SecretUse, value: str) -> tuple[str, str]:
+    """Name and content of the header or parameter."""
+    if use.place is SecretPlace.BEARER:
+        return "Authorization", f"Bearer {value}"
+    if use.place is SecretPlace.BASIC:
+        return "Authorization", "Basic " + base64.b64encode(f"{use.username}:{value}".encode()).decode("ascii")
+    return use.parameter or "", value
+
+
+def problem_of(error: HandrailError) -> str:
+    """What keeps a secret from being used, for the operator."""
+    return error.text if error.reason is Reason.LOG_UNAVAILABLE else f"{error.text} {error.detail}".strip()
