@@ -39,6 +39,8 @@ class RemoteAdapter:
             raise SettingsError(f"hands.{hand_id}: a remote hand needs actions: it is asked nothing")
         if settings.base_url is not None or settings.command is not None:
             raise SettingsError(f"hands.{hand_id}: a remote hand has neither base_url nor command: it is not called")
+        if settings.secrets:
+            raise SettingsError(f"hands.{hand_id}: a remote hand is sent no secrets: it has its own")
         _manifest(hand_id, settings)
 
     async def manifest(self) -> Manifest:
