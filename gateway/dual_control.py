@@ -5,6 +5,7 @@ issuers of plans. Giving it takes a threshold of security admins, each of whom s
 where too few would be left to give any.
 """
 
+import secrets
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -15,6 +16,7 @@ from gateway.two_person import Kind
 
 TRUSTED: Final = frozenset({Role.APPROVER, Role.AUTHOR, Role.OPERATOR, Role.PRIVACY_OFFICER, Role.SECURITY_ADMIN})
 """Roles that decide. Agents ask and auditors read: one person adds them."""
+_NEW: Final = "new-"
 ENOUGH: Final = 2
 """Security admins from which on nobody changes trust alone."""
 
@@ -91,6 +93,17 @@ class TrustChange:
         """
         before = None if self.before is None else dict(self.before)
         return {"change": self.name, "before": before, "after": dict(self.after), "request": request}
+
+
+def new_target() -> str:
+    """Stands for somebody or something that has no pseudonym yet. Random: entries keep it, and what could be computed
+    from an id would tell of the id after its erasure."""
+    return f"{_NEW}{secrets.token_hex(16)}"
+
+
+def same_target(one: str, other: str) -> bool:
+    """Whether two changes are about the same, as far as their targets tell: of what is new, the request says it."""
+    return one == other or (one.startswith(_NEW) and other.startswith(_NEW))
 
 
 def is_trusted(roles: Collection[str]) -> bool:

@@ -10,6 +10,7 @@ from gateway.callers import Callers
 from gateway.canonical import canonical
 from gateway.certificates import Certificate, NameKind
 from gateway.commitments import commit, subject_key
+from gateway.dual_control import same_target
 from gateway.errors import Malformed, Refused
 from gateway.model import Principal
 from gateway.ports import Append
@@ -78,7 +79,7 @@ class TrustChanges:
         except Refused as refusal:
             raise Refused(Reason.PROPOSAL_OUTDATED, f"it could not be made any more: {refusal.reason}") from refusal
         trust = change.trust
-        if trust is None or trust.kind is not proposal.kind or trust.target != proposal.subject:
+        if trust is None or trust.kind is not proposal.kind or not same_target(trust.target, proposal.subject):
             raise Refused(Reason.PROPOSAL_OUTDATED, "another change by now")
         if trust.document(str(proposal.document["request"])) != proposal.document:
             raise Refused(Reason.PROPOSAL_OUTDATED, "what it changes moved meanwhile")

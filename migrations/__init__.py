@@ -13,7 +13,7 @@ from audit.database import changing_schema, configure, writing
 from audit.tables import metadata as audit_metadata
 from gateway.errors import Unavailable
 from gateway.reasons import Reason
-from gateway.store.offer_tables import metadata as store_metadata
+from gateway.store.tables.offers import metadata as store_metadata
 
 TARGETS: Final[tuple[MetaData, ...]] = (audit_metadata, store_metadata)
 """Everything that the newest version must have, no more and no less."""

@@ -103,10 +103,6 @@ class Changes:
                 break
         return change.view
 
-    def target(self, tenant: str, what: str, name: str) -> str:
-        """Stands for something that has no pseudonym yet, in entries: one for each name, and nobody tells which."""
-        return f"new-{self._macs.of_message('trust target', canonical([tenant, what, name])).hex()[:32]}"
-
     async def _append(self, item: Append) -> None:
         try:
             await self._log.append(item)

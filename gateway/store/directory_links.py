@@ -113,10 +113,8 @@ class LinkAdmin(Changes):
             "hands": None if person.hands is None else sorted(person.hands),
             "links": sorted(one["link_id"] for one in held if one["revoked_at"] is None),
         }
-        after = {
-            **before,
-            "new_link": self.target(tenant, "link", canonical([identity.source, identity.subject]).decode()),
-        }
+        # Which subject it is, the request says, to which the proposal commits; in an entry it would outlast an erasure.
+        after = {**before, "new_link": identity.kind}
         trust = TrustChange(Kind.TRUST_PRINCIPAL, "principal.link", person.pseudonym, before, after)
         return Change(item, _view(row), trust if is_trusted(person.roles) else None)
 

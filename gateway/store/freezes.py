@@ -17,10 +17,10 @@ from gateway.canonical import canonical
 from gateway.entries import FREEZING, EntryType
 from gateway.freeze import EVERY_TENANT, Cause, Freeze, Scope, Told
 from gateway.model import DEFAULT_TENANT
-from gateway.store.offer_tables import offers
 from gateway.store.reading import reading
 from gateway.store.row_macs import RowMacs
 from gateway.store.tables import approvals, contexts, plans, principals, steps
+from gateway.store.tables.offers import offers
 from gateway.times import parse_time
 
 _log = structlog.get_logger("handrail.freeze")

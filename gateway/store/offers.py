@@ -12,10 +12,10 @@ from gateway.ports import Guard, Move, Offer, OfferStatus, Write
 from gateway.reasons import Conflict, Reason, because
 from gateway.state import PlanState, StepState
 from gateway.store.freezes import within
-from gateway.store.offer_tables import offer_moves, offers
 from gateway.store.reading import Result, reading
 from gateway.store.row_macs import RowMacs, sound
 from gateway.store.tables import plans, steps
+from gateway.store.tables.offers import offer_moves, offers
 
 _INSERT: Final = insert(offers)
 _INSERT_MOVE: Final = insert(offer_moves)

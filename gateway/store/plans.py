@@ -27,12 +27,12 @@ from gateway.reasons import Conflict, Reason, because
 from gateway.state import PlanState, StepState
 from gateway.store.alone import alone
 from gateway.store.context_bindings import ContextBindings
-from gateway.store.offer_tables import offers
 from gateway.store.outbox import SqlOutbox
 from gateway.store.plan_rows import approval_page, approval_rows, stored_step
 from gateway.store.reading import Result, reading
 from gateway.store.row_macs import RowMacs
 from gateway.store.tables import approval_answers, approval_ends, approvals, fates, plans, replays, steps
+from gateway.store.tables.offers import offers
 
 _INSERT_REPLAY: Final = insert(replays)
 _FORGET_REPLAYS: Final = delete(replays).where(replays.c.expires_at < bindparam("past"))

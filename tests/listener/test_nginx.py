@@ -23,7 +23,7 @@ from gateway.web.context import CERTIFICATE
 from gateway.web.proxies import certificate
 from tests.approvals.world import World, person, world
 from tests.authority import Authority
-from tests.listener.test_proxies import PROXY, passed, server
+from tests.listener.proxied import PROXY, passed, server
 from tests.meta.tree import ROOT
 from tests.services import require
 from tests.until import until

@@ -5,52 +5,17 @@ from typing import Any
 import pytest
 
 from gateway.settings import ServerSettings
-from gateway.web.asgi import create_app
 from gateway.web.context import CERTIFICATE, source_of
-from gateway.web.proxies import HOPS_MAX, ProxyMiddleware, address, listener_problem, loopback
-from tests.web.fake import testing_only_Gateway
+from gateway.web.proxies import HOPS_MAX, address, listener_problem, loopback
+from tests.listener.proxied import PROXY, passed, server
 
-PROXY = "10.0.0.1"
 OTHER = "203.0.113.9"
 CLIENT = "198.51.100.7"
-
-
-def server(**changed: Any) -> ServerSettings:
-    return ServerSettings.model_validate({"trusted_proxies": ["10.0.0.0/24", "2001:db8::1"], **changed})
 
 
 def test_certificates_are_said_by_declared_proxies_alone() -> None:
     with pytest.raises(ValueError, match="trusted_proxies"):
         ServerSettings(proxy_client_certificates=True)
-
-
-async def passed(
-    peer: str | None, *headers: tuple[str, str], settings: ServerSettings | None = None, **more: Any
-) -> dict[str, Any]:
-    """The scope as the application gets it."""
-    found: dict[str, Any] = {}
-
-    async def app(scope: Any, _receive: Any, _send: Any) -> None:
-        found.update(scope)
-
-    scope = {
-        "type": "http",
-        "path": "/v1/plans",
-        "scheme": "http",
-        "client": None if peer is None else (peer, 1),
-        "headers": [(name.lower().encode(), value.encode("latin-1")) for name, value in headers],
-        "app": create_app(testing_only_Gateway()),  # type: ignore[arg-type]
-        **more,
-    }
-
-    async def receive() -> Any:
-        raise AssertionError("nothing is read")
-
-    async def send(message: Any) -> None:
-        found.setdefault("sent", []).append(message)
-
-    await ProxyMiddleware(app, settings or server())(scope, receive, send)
-    return found
 
 
 FOR = "X-Forwarded-For"

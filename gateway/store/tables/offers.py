@@ -4,7 +4,7 @@ from typing import Final
 
 from sqlalchemy import BigInteger, Column, Float, Index, PrimaryKeyConstraint, String, Table
 
-from gateway.store.tables import metadata
+from gateway.store.tables.base import metadata
 
 __all__ = ["metadata", "offer_moves", "offers"]
 

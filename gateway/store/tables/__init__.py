@@ -1,0 +1,68 @@
+"""Tables of everything but the log itself. Rows hold ids, states and commitments; personal values lie sealed in the
+log's side table (``audit.tables.payloads``) and are found by commitment.
+"""
+
+from gateway.store.tables.base import metadata
+from gateway.store.tables.changes import (
+    policy_activations,
+    policy_bundles,
+    policy_comparisons,
+    policy_shadows,
+    proposal_acts,
+    proposal_signatures,
+    proposals,
+)
+from gateway.store.tables.kept import hand_pins, secrets, signing_keys
+from gateway.store.tables.offers import offer_moves, offers
+from gateway.store.tables.people import (
+    api_keys,
+    identity_links,
+    issuer_keys,
+    issuers,
+    principals,
+    security_keys,
+    sessions,
+)
+from gateway.store.tables.plans import (
+    approval_answers,
+    approval_ends,
+    approvals,
+    contexts,
+    fates,
+    outbox,
+    plans,
+    replays,
+    steps,
+)
+
+__all__ = [
+    "api_keys",
+    "approval_answers",
+    "approval_ends",
+    "approvals",
+    "contexts",
+    "fates",
+    "hand_pins",
+    "identity_links",
+    "issuer_keys",
+    "issuers",
+    "metadata",
+    "offer_moves",
+    "offers",
+    "outbox",
+    "plans",
+    "policy_activations",
+    "policy_bundles",
+    "policy_comparisons",
+    "policy_shadows",
+    "principals",
+    "proposal_acts",
+    "proposal_signatures",
+    "proposals",
+    "replays",
+    "secrets",
+    "security_keys",
+    "sessions",
+    "signing_keys",
+    "steps",
+]
