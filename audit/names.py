@@ -6,6 +6,7 @@ ends as values do: an erasure marks its key and destroys what wraps it, and from
 name, or can be asked whether it is one that somebody guesses. A name whose key is gone is nobody's, and free.
 """
 
+import hmac
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -20,6 +21,7 @@ from audit.epochs import EpochKeys
 from audit.errors import SealBroken
 from audit.tables import data_keys, erased_keys, key_buckets
 from audit.wrapping import WrappingKey
+from gateway.canonical import canonical
 
 _AT_ONCE: Final = 500
 _SLOTS_AT_ONCE: Final = 8
@@ -91,6 +93,13 @@ class Names:
         if len(found) < sum(map(len, by_slot.values())):
             found |= self._anew(lambda fresh: self._find(fresh, tenant, by_slot))
         return found
+
+    def stand_in(self, *words: str) -> str:
+        """32 hexadecimal digits that stand for what has no random id yet, such as somebody who is about to be added:
+        the same for the same words, until the next erasure destroys the key that they are hashed under. From then on
+        nobody can be asked whether they stand for a guess."""
+        _, key = self._epochs.current()
+        return hmac.digest(key, canonical(["stand-in", *words]), "sha256").hex()[:32]
 
     def forget(self) -> None:
         """Remember no name: one was erased."""

@@ -5,7 +5,6 @@ issuers of plans. Giving it takes a threshold of security admins, each of whom s
 where too few would be left to give any.
 """
 
-import secrets
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -14,9 +13,11 @@ from typing import Any, Final
 from gateway.model import Role
 from gateway.two_person import Kind
 
-TRUSTED: Final = frozenset({Role.APPROVER, Role.AUTHOR, Role.OPERATOR, Role.PRIVACY_OFFICER, Role.SECURITY_ADMIN})
-"""Roles that decide. Agents ask and auditors read: one person adds them."""
-_NEW: Final = "new-"
+TRUSTED: Final = frozenset(
+    {Role.APPROVER, Role.AUTHOR, Role.HAND, Role.OPERATOR, Role.PRIVACY_OFFICER, Role.SECURITY_ADMIN}
+)
+"""Roles that decide, or that calls are handed to. Agents ask and auditors read: one person adds them."""
+NEW: Final = "new-"
 ENOUGH: Final = 2
 """Security admins from which on nobody changes trust alone."""
 
@@ -95,15 +96,10 @@ class TrustChange:
         return {"change": self.name, "before": before, "after": dict(self.after), "request": request}
 
 
-def new_target() -> str:
-    """Stands for somebody or something that has no pseudonym yet. Random: entries keep it, and what could be computed
-    from an id would tell of the id after its erasure."""
-    return f"{_NEW}{secrets.token_hex(16)}"
-
-
 def same_target(one: str, other: str) -> bool:
-    """Whether two changes are about the same, as far as their targets tell: of what is new, the request says it."""
-    return one == other or (one.startswith(_NEW) and other.startswith(_NEW))
+    """Whether two changes are about the same, as far as their targets tell. What is new has another target after an
+    erasure (``audit.names.Names.stand_in``); of that, the request says what it is."""
+    return one == other or (one.startswith(NEW) and other.startswith(NEW))
 
 
 def is_trusted(roles: Collection[str]) -> bool:

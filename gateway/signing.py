@@ -245,19 +245,22 @@ class SignedProposals(Proposals):
         )
         guard, write = self.store.change(activated)
         decided = self._draft(activated, Act.ACTIVATE, actor.pseudonym)
-        await self.log.append(
-            replace(
-                change,
-                entries=[
-                    draft,
-                    decided,
-                    *(replace(one, facts={**one.facts, "proposal": proposal.id}) for one in change.entries),
-                ],
-                writes=[write, *change.writes],
-                guards=[self.signatures.insert(signature), guard, *change.guards],
-                unless=[electorate.unchanged, *change.unless],
-            )
+        item = replace(
+            change,
+            entries=[
+                draft,
+                decided,
+                *(replace(one, facts={**one.facts, "proposal": proposal.id}) for one in change.entries),
+            ],
+            writes=[write, *change.writes],
+            guards=[self.signatures.insert(signature), guard, *change.guards],
+            unless=[electorate.unchanged, *change.unless],
         )
+        try:
+            await self.log.append(item)
+        except Refused:
+            two_person.check_open(await self._get(proposal_id, actor), now)  # somebody else's signature was the last
+            raise
         self.changing.applied()
         return activated
 

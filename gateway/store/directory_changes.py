@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine, bindparam, exists, literal, select
 from audit.names import Names
 from gateway.canonical import canonical
 from gateway.commitments import Committed, commit, subject_key
-from gateway.dual_control import Thresholds, TrustChange
+from gateway.dual_control import NEW, Thresholds, TrustChange
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import Overtaken, Refused
 from gateway.ports import Append, AuditLog
@@ -19,7 +19,7 @@ from gateway.reasons import Conflict, Reason, because
 from gateway.store import directory_rows as rows
 from gateway.store.administrators import Administrators, AdministratorsOnRecord
 from gateway.store.directory_reads import DirectoryReads, Found
-from gateway.store.reading import Result, blocking_read, reading
+from gateway.store.reading import Result, blocking_read, in_thread, reading
 from gateway.store.row_macs import RowMacs
 from gateway.store.tables import principals
 
@@ -69,6 +69,7 @@ class Changes:
         self._engine = engine
         self._log = log
         self._macs = macs
+        self._known_names = names
         self._reads = DirectoryReads(macs, names)
         self._clock = clock
         self._on_record = AdministratorsOnRecord()
@@ -102,6 +103,10 @@ class Changes:
             else:
                 break
         return change.view
+
+    async def _stand_in(self, *words: str) -> str:
+        """The target of a change that makes something new."""
+        return f"{NEW}{await in_thread('directory', self._known_names.stand_in, *words)}"
 
     async def _append(self, item: Append) -> None:
         try:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from sqlalchemy import bindparam, insert, update
 
-from gateway.dual_control import TrustChange, new_target
+from gateway.dual_control import TrustChange
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import Malformed, Refused
 from gateway.model import CONNECTOR_PREFIX, Principal
@@ -125,7 +125,7 @@ class IssuerAdmin(Changes):
         item = Append([_issuer_entry(row, by, change, key.kid)], guards=guards)
         before = None if known is None else _state(row, held)
         after = {**_state(row, [*held, key_row]), "new_key": key.kid}
-        target = new_target() if known is None else row["pseudonym"]
+        target = await self._stand_in(tenant, "issuer", issuer_id) if known is None else row["pseudonym"]
         trust = TrustChange(Kind.TRUST_ISSUER, "issuer.add", target, before, after)
         return Change(item, await self._view(row, [*held, key_row]), trust)
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 from sqlalchemy import bindparam, insert, select, update
 
 from gateway.commitments import name_subject, new_name_key
-from gateway.dual_control import TrustChange, is_trusted, new_target
+from gateway.dual_control import TrustChange, is_trusted
 from gateway.entries import EntryDraft
 from gateway.errors import Malformed, Refused
 from gateway.model import DEFAULT_TENANT, Principal, Role
@@ -254,7 +254,7 @@ class PrincipalAdmin(Changes):
             guards.append(Guard(_ADD_KEY, self._macs.seal(api_keys, key_row), conflict))
             views.append({"principal": rows.principal_view(row), "api_key": key_view})
             if is_trusted(json.loads(row["roles"])):
-                target = new_target()
+                target = await self._stand_in(tenant, "principal", person.id)
                 after = {**_state(row), **_key_state(key_row, person.ttl_days)}
                 trust = TrustChange(Kind.TRUST_PRINCIPAL, "principal.add", target, None, after)
         enrolled_keys = [one["approval_jwk"] for one in added if one["approval_jwk"]]

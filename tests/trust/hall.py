@@ -16,7 +16,7 @@ from handrail.proposals import check_proposal, check_request, sign_act
 from sqlalchemy import Table, select
 
 from gateway.app import build
-from gateway.model import Principal
+from gateway.model import Principal, Role
 from gateway.service import Gateway
 from gateway.settings import Settings
 from gateway.store.directory import NewPrincipal
@@ -73,7 +73,8 @@ class Hall:
     async def add(self, name: str, role: str, by: str = "ann", **more: Any) -> dict[str, Any]:
         """Propose somebody with a key of their own."""
         token, public = own_key()
-        body = {"id": name, "roles": [role], "api_key": public, **more}
+        hands = {"hands": ["crm"]} if role == Role.HAND else {}
+        body = {"id": name, "roles": [role], "api_key": public, **hands, **more}
         made = await self.ok(by, "POST", "/v1/principals", body, status=202)
         self.tokens[name] = token
         return made

@@ -260,16 +260,15 @@ async def test_another_request_than_the_document_commits_to_is_not_signed(town: 
 
 async def test_an_admin_whose_row_is_taken_away_still_has_to_agree(town: Hall) -> None:
     """Else whoever is admin and writes to the database were alone at once."""
+    ben, oli = (await town.person("ben")).pseudonym, (await town.person("oli")).pseudonym
     with town.gateway.engine.begin() as connection:
-        connection.execute(delete(api_keys).where(api_keys.c.principal_id == "ben"))
-        connection.execute(delete(principals).where(principals.c.principal_id == "ben"))
+        connection.execute(delete(api_keys).where(api_keys.c.pseudonym == ben))
+        connection.execute(delete(principals).where(principals.c.pseudonym == ben))
     town.gateway.directory.forget()
     made = await town.add("new", "operator")
     assert (made["needed"], made["status"]) == (2, "open")
     with town.gateway.engine.begin() as connection:
-        connection.execute(
-            update(principals).where(principals.c.principal_id == "oli").values(roles='["security_admin"]')
-        )
+        connection.execute(update(principals).where(principals.c.pseudonym == oli).values(roles='["security_admin"]'))
     town.gateway.directory.forget()
     assert (await town.refused("oli", "GET", "/v1/me"))[0] == 401
     assert (await town.refused("new", "GET", "/v1/me"))[0] == 401
