@@ -376,15 +376,12 @@ class Freezing:
                 await self._record(one)
         with suppress(TimeoutError):  # what is left is looked at again: a plan may have a call that goes on for long
             async with asyncio.timeout(SWEEP_SECONDS):
-                await self._sweep()
-
-    async def _sweep(self) -> None:
-        for one in list(self._unswept.values()):
-            found = await self.store.waiting(one, _SWEEP)
-            if self.resume is not None:
-                await asyncio.gather(*map(self.resume, found))
-            if len(found) < _SWEEP:
-                self._unswept.pop(one.id, None)
+                for one in list(self._unswept.values()):
+                    found = await self.store.waiting(one, _SWEEP)
+                    if self.resume is not None:
+                        await asyncio.gather(*map(self.resume, found))
+                    if len(found) < _SWEEP:
+                        self._unswept.pop(one.id, None)
 
     async def _view(self, one: Freeze, viewer: Principal) -> dict[str, Any]:
         shown = one.document()

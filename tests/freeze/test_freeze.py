@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -142,7 +143,8 @@ async def test_the_words_are_shown_to_people_and_are_in_no_entry(house: House) -
     (shown,) = (await house.freezing.list(CHIEF))["freezes"]
     assert (shown["subject"], shown["by"], shown["why"]) == ("ada", "chief", "Ada's laptop was stolen")
     assert "laptop" not in json.dumps(house.entries())
-    assert "ada" not in json.dumps(house.entries()).replace("p-ada", "")
+    told = json.dumps(house.entries()).replace("p-ada", "")
+    assert "ada" not in re.sub(r"\b[0-9a-f]{16,}\b", "", told), "beside digests, which spell what they like"
 
 
 async def test_a_stranger_sees_that_the_gateway_is_frozen_and_not_who_or_why(house: House) -> None:
@@ -422,6 +424,7 @@ async def test_a_call_that_goes_on_keeps_no_gateway_from_hearing_of_the_next_fre
         return bool(await open_requests())
 
     await until(is_asked)
+    house.freezing.wake = lambda: None  # the plan has not come to look by itself
     await freeze(other, Scope.HAND, "desk")
     looking = asyncio.create_task(house.freezing.look())
     done, _ = await asyncio.wait({looking}, timeout=20)
