@@ -59,7 +59,8 @@ async def town(tmp_path: Path) -> AsyncIterator[Town]:
         for role in Role:
             for name in (f"{role}-key", f"{role}-linked", f"{role}-certified"):
                 token, public = own_key()
-                asked = {"id": name, "roles": [str(role)], "ttl_days": 1, "api_key": public}
+                asked: dict[str, Any] = {"id": name, "roles": [str(role)], "ttl_days": 1, "api_key": public}
+                asked |= {"hands": ["crm"]} if role is Role.HAND else {}
                 alone = directory.add_principal(root, NewPrincipal(**asked))
                 await agreed(here, root, "principal.add", asked, alone)
                 found["api key", role] = found.get(("api key", role), token)
