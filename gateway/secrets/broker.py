@@ -62,6 +62,7 @@ class Broker:
             yield step
         finally:
             del self._steps[key]
+            step.ended = True
 
     async def inject(self, hand: str, plan_id: str, step_id: str, target: Target) -> Injections:
         """See ``ports.Secrets``."""
@@ -147,6 +148,7 @@ class _Step:
         """Name -> the value that the step keeps."""
         self._recorded: set[tuple[str, str]] = set()
         self._redactor: Redactor | None = None
+        self.ended = False
 
     async def inject(self, target: Target) -> Injections:
         """See ``ports.SecretStep``."""
@@ -154,6 +156,7 @@ class _Step:
         for use in due:
             # Asked also where the step has a value: one that was removed meanwhile is given to nobody any more.
             current = await self._broker.value(use.store, self.call.tenant, use.name)
+            self._require_under_way()
             self._given.setdefault(use.name, current)
         new = [use for use in due if (use.name, target.origin) not in self._recorded]
         if new:
@@ -162,6 +165,7 @@ class _Step:
             )
             self._recorded |= {(use.name, target.origin) for use in new}
             self._redactor = None
+        self._require_under_way()
         headers: dict[str, str] = {}
         query: dict[str, str] = {}
         for use in due:
@@ -182,6 +186,11 @@ class _Step:
             held = [use for use in self._uses if use.name in self._given]
             await self._broker.record(EntryType.SECRET_ECHOED, self.call, [self._facts(use, "") for use in held])
         return cleaned
+
+    def _require_under_way(self) -> None:
+        """An adapter that goes on with a call that has ended, or that a freeze has, is given nothing for it."""
+        if self.ended:
+            raise missing("the step has ended")
 
     def _redact(self) -> Redactor:
         if self._redactor is None:
