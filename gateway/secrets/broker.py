@@ -50,6 +50,7 @@ class Broker:
         self._kept: OrderedDict[_Key, tuple[float, SecretValue]] = OrderedDict()
         self._asking: WeakValueDictionary[_Key, asyncio.Lock] = WeakValueDictionary()
         self._steps: dict[tuple[str, str], _Step] = {}
+        self._changes = 0
 
     @asynccontextmanager
     async def serving(self, call: HandCall, uses: Sequence[SecretUse]) -> AsyncIterator["_Step"]:
@@ -88,19 +89,25 @@ class Broker:
             known = self._stores.get(store)
             if known is None:
                 raise missing(f"there is no store {store}")
-            asked_at = self._clock()  # what changes while the store answers may be in the answer, or not
+            asked_at, changes = (
+                self._clock(),
+                self._changes,
+            )  # what changes while the store answers may be in the answer, or not
             try:
                 async with asyncio.timeout(self._timeout_seconds):
                     found = await known.read(tenant, name)
             except TimeoutError:
                 raise unavailable(f"{store}: no answer in {self._timeout_seconds:g} s") from None
+            if changes != self._changes:
+                return found
             self._kept[key] = (asked_at, found)
             while len(self._kept) > KEPT_MAX:
                 self._kept.popitem(last=False)
             return found
 
     def forget(self, tenant: str, name: str) -> None:
-        """What somebody changed here is asked for anew at once."""
+        """What somebody changed here is asked for anew at once; also where its store answers at this moment."""
+        self._changes += 1
         for key in [key for key in self._kept if key[1:] == (tenant, name)]:
             del self._kept[key]
 
