@@ -28,11 +28,12 @@ from audit.errors import AuditError, LogUnavailable, NotLogged
 from audit.indexer import Indexer
 from audit.job import Job
 from audit.names import Names
+from audit.opening import Opener
 from audit.others import Others
 from audit.post_quantum import PostQuantumKey
 from audit.reader import Reader
 from audit.reads import Reads
-from audit.sealing import Opener, Sealer
+from audit.sealing import Sealer
 from audit.witnesses import quorum_of
 from audit.writer import Writer
 from gateway.canonical import b64url_decode

@@ -13,8 +13,8 @@ from audit.epochs import EpochKeys
 from audit.erasure import Held
 from audit.errors import SealBroken
 from audit.fsck import check
+from audit.opening import Opener
 from audit.query import Filter
-from audit.sealing import Opener
 from audit.subjects import Hold, setting
 from audit.tables import data_keys, erased_keys, payload_keys, payloads
 from gateway.commitments import commit, person_key
