@@ -11,9 +11,9 @@ from sqlalchemy import select
 from audit.buckets import Buckets
 from audit.epochs import EpochKeys
 from audit.errors import SealBroken
+from audit.opening import OPENING, Opener, unseal
 from audit.query import PAGE_MAX, Filter, StoredEntry
 from audit.reader import Reader
-from audit.sealing import OPENING, Opener, unseal
 from audit.subjects import KeyRow, keys_of
 from audit.tables import payload_keys, payloads
 

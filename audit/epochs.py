@@ -72,7 +72,12 @@ class EpochKeys:
         with self._lock:
             if epoch not in self._keys and epoch not in self._names():
                 return None
-            return self._read(epoch)
+            try:
+                return self._read(epoch)
+            except SealBroken:
+                if epoch not in self._names():
+                    return None  # another process destroyed it between the two
+                raise
 
     def names(self) -> list[str]:
         """Every epoch whose key is there, oldest first. Raises ``SealBroken``."""

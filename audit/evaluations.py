@@ -15,9 +15,9 @@ from sqlalchemy import Connection, bindparam, select
 
 from audit.errors import SealBroken
 from audit.history import TREE_SIZE
+from audit.opening import Opener
 from audit.query import PAGE_MAX
 from audit.reader import Reader
-from audit.sealing import Opener
 from audit.tables import entries
 from gateway.commitments import fields_root
 from gateway.entries import EntryType

@@ -15,7 +15,7 @@ from audit.buckets import open_bucket
 from audit.epochs import EpochKeys
 from audit.errors import SealBroken
 from audit.findings import Fault, Finding
-from audit.sealing import OPENING, Opener, unseal
+from audit.opening import OPENING, Opener, unseal
 from audit.tables import data_keys, entries, erased_keys, key_buckets, payload_keys
 from audit.tables import erasures as erasure_rows
 from audit.tables import payloads as table

@@ -13,9 +13,9 @@ from audit.assurance import access, evidence, report
 from audit.assurance.steps import Progress, unseen
 from audit.errors import LogUnavailable, NotLogged
 from audit.evaluations import EvaluationPage
+from audit.opening import Opener, sealed_bytes
 from audit.query import PAGE_MAX, Filter, Page
 from audit.reader import Reader
-from audit.sealing import Opener, sealed_bytes
 from audit.threads import REPORT_SECONDS, within
 from audit.tiles import Tile, Tiles
 

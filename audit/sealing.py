@@ -7,26 +7,23 @@ an epoch key (:mod:`audit.epochs`). A row names its subject only by a keyed hash
 nothing once the epoch key is gone.
 """
 
-import hashlib
 import os
-import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from sqlalchemy import Connection, Dialect, bindparam, func, select
+from sqlalchemy import Dialect
 
-from audit.buckets import BUCKETS, BucketRow, Buckets, make, open_bucket
+from audit.buckets import BUCKETS, BucketRow, Buckets, make
 from audit.driver import Driver
 from audit.epochs import KEY_BYTES, NONCE_BYTES, EpochKeys
 from audit.errors import SealBroken
-from audit.tables import data_keys, erased_keys, key_buckets, key_epochs, payload_keys, payloads
-from audit.wrapping import Subject, WrappingKey, every_epoch
+from audit.tables import data_keys, erased_keys, key_epochs
+from audit.wrapping import Subject, every_epoch
 from gateway.commitments import Committed
 from gateway.ports import Naming
 from gateway.randomness import random_16_bytes
@@ -44,26 +41,6 @@ _KEYS_OF_SUBJECTS: Final = (
     f"SELECT tenant, subject, key_id, bucket, wrapped, created_at FROM {data_keys.name} WHERE {_IN_USE} AND "  # noqa: S608
 )
 _NEWEST_EPOCH: Final = f"SELECT max(epoch) FROM {key_epochs.name}"  # noqa: S608
-_UNERASED: Final = ~select(erased_keys.c.key_id).where(erased_keys.c.key_id == data_keys.c.key_id).exists()
-OPENING: Final = select(
-    payloads.c.commitment,
-    payloads.c.sealed,
-    payloads.c.owners,
-    data_keys.c.key_id,
-    data_keys.c.bucket,
-    data_keys.c.wrapped,
-).join_from(payloads, data_keys, payloads.c.key_id == data_keys.c.key_id)
-"""What :meth:`Opener.open_rows` wants of each payload."""
-_BUCKET: Final = select(key_buckets).where(key_buckets.c.bucket == bindparam("the_bucket"))
-_PAYLOADS: Final = OPENING.where(payloads.c.commitment.in_(bindparam("commitments", expanding=True)), _UNERASED)
-_SIZES: Final = select(payloads.c.commitment, func.length(payloads.c.sealed)).where(
-    payloads.c.commitment.in_(bindparam("commitments", expanding=True))
-)
-_OWNERS: Final = (
-    select(payload_keys.c.commitment, data_keys.c.key_id, data_keys.c.bucket, data_keys.c.wrapped)
-    .join_from(payload_keys, data_keys, payload_keys.c.key_id == data_keys.c.key_id)
-    .where(payload_keys.c.commitment.in_(bindparam("commitments", expanding=True)), _UNERASED)
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +116,7 @@ class Sealer:
                 sealed.owner_rows.extend((commitment, key.key_id) for key in keys)
             nonce = random_16_bytes()[:NONCE_BYTES]
             plain = committed.salt + committed.value
-            blob = nonce + _joint(keys).encrypt(nonce, plain, commitment.encode("ascii"))
+            blob = nonce + joint(keys).encrypt(nonce, plain, commitment.encode("ascii"))
             sealed.payload_rows.append((commitment, tenant, keys[0].key_id, len(keys), blob, index, now))
         return sealed
 
@@ -259,83 +236,6 @@ class Sealer:
         return found
 
 
-class Opener:
-    """Opens sealed payloads. Thread-safe."""
-
-    def __init__(self, epochs: EpochKeys) -> None:
-        self._epochs = epochs
-        self._keys: OrderedDict[str, DataKey] = OrderedDict()
-        self._buckets: dict[str, WrappingKey | None] = {}
-        self._lock = threading.Lock()
-
-    def open(self, connection: Connection, commitments: Sequence[str]) -> Mapping[str, tuple[bytes, bytes]]:
-        """Commitment -> (salt, value) for those whose payload, data keys and epoch key still exist.
-
-        Raises:
-            SealBroken: a stored payload is not what was sealed.
-        """
-        if not commitments:
-            return {}
-        rows = connection.execute(_PAYLOADS, {"commitments": list(commitments)}).all()
-        ciphers = self.ciphers(connection, rows)
-        return {
-            row.commitment: unseal(ciphers[row.commitment], row.commitment, row.sealed)
-            for row in rows
-            if row.commitment in ciphers
-        }
-
-    def ciphers(self, connection: Connection, rows: Sequence[Any]) -> dict[str, AESGCM]:
-        """Commitment -> what opens it, for those rows of :data:`OPENING` whose keys are all there.
-
-        Raises:
-            SealBroken: a key is not what was wrapped.
-        """
-        owners: dict[str, list[DataKey | None]] = {}
-        shared = [row.commitment for row in rows if row.owners != 1]
-        if shared:
-            for commitment, key_id, bucket, wrapped in connection.execute(_OWNERS, {"commitments": shared}).all():
-                owners.setdefault(commitment, []).append(self._key(connection, key_id, bucket, wrapped))
-        found = {}
-        for row in rows:
-            if row.owners == 1:
-                keys = [self._key(connection, row.key_id, row.bucket, row.wrapped)]
-            else:
-                keys = owners.get(row.commitment, [])
-            there = [key for key in keys if key is not None]
-            if len(there) == row.owners:
-                found[row.commitment] = _joint(there)
-        return found
-
-    def forget(self) -> None:
-        """Use no key that is in memory."""
-        with self._lock:
-            self._keys.clear()
-            self._buckets.clear()
-
-    def _key(self, connection: Connection, key_id: str, bucket: str, wrapped: bytes) -> DataKey | None:
-        """The data key of a row, or ``None`` where a key above it was destroyed."""
-        with self._lock:
-            found = self._keys.get(key_id)
-            if found is None:
-                if bucket not in self._buckets:
-                    self._buckets[bucket] = self._open(connection, bucket)
-                wrapper = self._buckets[bucket]
-                if wrapper is None:
-                    return None
-                raw = wrapper.unwrap(key_id, wrapped)[0]
-                found = self._keys[key_id] = DataKey(key_id, raw, AESGCM(raw))
-                while len(self._keys) > _CACHE:
-                    self._keys.popitem(last=False)
-            return found
-
-    def _open(self, connection: Connection, bucket: str) -> WrappingKey | None:
-        row = connection.execute(_BUCKET, {"the_bucket": bucket}).one_or_none()
-        if row is None:
-            return None
-        key = self._epochs.get(row.epoch)
-        return open_bucket(row, {} if key is None else {row.epoch: WrappingKey.of(row.epoch, key)})
-
-
 def _key_row(
     buckets: Buckets, subject: Subject, key_id: str, key: bytes, now: float
 ) -> tuple[str, str, str, str, bytes, float]:
@@ -344,29 +244,7 @@ def _key_row(
     return (key_id, subject[0], bucket.tag(subject), bucket.name, bucket.wrap(key_id, key, subject[1]), now)
 
 
-def sealed_bytes(connection: Connection, commitments: Sequence[str]) -> dict[str, int]:
-    """Commitment -> size of the sealed value, of those that are still there."""
-    rows = connection.execute(_SIZES, {"commitments": list(commitments)}) if commitments else ()
-    return {commitment: int(size) for commitment, size in rows}
-
-
-def unseal(key: AESGCM, commitment: str, sealed: bytes) -> tuple[bytes, bytes]:
-    """(salt, value) of a payload.
-
-    Raises:
-        SealBroken: the blob is not sealed by ``key`` for ``commitment``, or does not open the commitment.
-    """
-    try:
-        rest = memoryview(sealed)[NONCE_BYTES:]  # a value may be large
-        plain = key.decrypt(sealed[:NONCE_BYTES], rest, commitment.encode("ascii"))
-    except (InvalidTag, ValueError):
-        raise SealBroken(f"payload {commitment} does not open") from None
-    if hashlib.sha256(plain).hexdigest() != commitment:
-        raise SealBroken(f"payload {commitment} does not match its commitment")
-    return plain[:SALT_BYTES], plain[SALT_BYTES:]
-
-
-def _joint(keys: Sequence[DataKey]) -> AESGCM:
+def joint(keys: Sequence[DataKey]) -> AESGCM:
     """The key of a value that concerns the subjects of ``keys``: HKDF-SHA256 (RFC 5869) over all of them, in the order
     of their ids, where there are several."""
     if len(keys) == 1:

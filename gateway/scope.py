@@ -40,14 +40,18 @@ def require_every_tenant(reader: Principal) -> None:
 
 def of_access(review: Mapping[str, Any], reader: Principal) -> dict[str, Any]:
     """The part of an access review (``audit.assurance.access``) that speaks of the reader's hands: these hands, and
-    whoever may use one of them."""
+    whoever may use one of them. Of the others no issuer's row says that they are there."""
     if reader.hands is None:
         return dict(review)
+    shown = [one for one in review["principals"] if one["hands"] is None or not reader.hands.isdisjoint(one["hands"])]
+    named = {one["id"] or one["pseudonym"] for one in shown}
     return {
         **review,
         "hands": [one for one in review["hands"] if one["hand"] in reader.hands],
-        "principals": [
-            one for one in review["principals"] if one["hands"] is None or not reader.hands.isdisjoint(one["hands"])
+        "principals": shown,
+        "issuers": [
+            {**one, "speaks_for": one["speaks_for"] and [name for name in one["speaks_for"] if name in named]}
+            for one in review["issuers"]
         ],
     }
 

@@ -15,8 +15,8 @@ from sqlalchemy import Connection, bindparam, select
 from audit.assurance.evidence import Stretch
 from audit.checkpoint import note_text, parse_checkpoint
 from audit.errors import LogUnavailable
+from audit.opening import Opener
 from audit.reader import Reader
-from audit.sealing import Opener
 from audit.tables import entries
 from gateway.canonical import parse
 from gateway.entries import EntryType

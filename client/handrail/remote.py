@@ -48,6 +48,8 @@ class Claimed:
     """A step that is this process's to do. Nobody else gets it, and nobody gets it again.
 
     Attributes:
+        begin_until: by ``time.monotonic()``: a hand that has not begun by then does nothing. An answer that was slow,
+            or kept back, must not have a step run that the gateway gave up and people may have asked for anew.
         lease_until: by ``time.monotonic()``: when the gateway stops to wait for the result.
         result_max_bytes: of ``{content, structured}`` in canonical JSON.
     """
@@ -55,6 +57,7 @@ class Claimed:
     step: Step
     args: dict[str, Any]
     credential: str = field(repr=False)
+    begin_until: float
     lease_until: float
     result_max_bytes: int
     idempotency_key: str | None
@@ -140,6 +143,7 @@ class RemoteHand:
         try:
             token, args = _typed(document, "access_token", str), _typed(document, "args", dict)
             lease = _typed(document, "lease_seconds", (int, float))
+            begin = min(lease, _typed(document, "expires_in", int))
             most = _typed(document, "result_max_bytes", int)
             action = _typed(document, "scope", str)
         except KeyError:
@@ -147,7 +151,7 @@ class RemoteHand:
         step = self._verifier.claimed(token, action, args, self._key.jkt)
         if step.jti != step_jti:
             raise StepRefused("credential.refused", "another step than the one that was asked for")
-        return Claimed(step, args, token, began + lease, most, document.get("idempotency_key"))
+        return Claimed(step, args, token, began + begin, began + lease, most, document.get("idempotency_key"))
 
     def give_back(
         self, claimed: Claimed, *, content: Any = (), structured: Any = None, is_error: bool = False
@@ -240,6 +244,8 @@ class RemoteHand:
         try:
             if action is None:
                 raise ToolError("This hand has no such action.")
+            if time.monotonic() >= claimed.begin_until:
+                raise ToolError("The step came too late, and was not begun.")
             answer = action(claimed.args, claimed.step)
             text = answer if isinstance(answer, str) else json.dumps(answer, allow_nan=False)
         except ToolError as error:

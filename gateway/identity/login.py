@@ -71,7 +71,8 @@ class PendingLogins:
         """
         body, _, mac = (cookie or "").rpartition("~")
         parts = body.split("~")
-        if len(body) > _PENDING_MAX or len(parts) != 4 or not hmac.compare_digest(mac, self._mac("cookie", body)):
+        ours = hmac.compare_digest(mac.encode(), self._mac("cookie", body).encode())
+        if len(body) > _PENDING_MAX or len(parts) != 4 or not ours:
             raise Refused(Reason.AUTH_INVALID, "login: no login is under way in this browser")
         _, expires_at, named, onward = parts
         if named != issuer or self._clock() >= int(expires_at):

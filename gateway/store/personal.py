@@ -22,8 +22,10 @@ from gateway.store.tables import (
     approval_answers,
     approvals,
     contexts,
+    hand_pins,
     identity_links,
     issuers,
+    offers,
     plans,
     policy_activations,
     policy_bundles,
@@ -31,6 +33,7 @@ from gateway.store.tables import (
     principals,
     proposal_signatures,
     proposals,
+    secrets,
     security_keys,
     sessions,
 )
@@ -41,7 +44,12 @@ RECORDS: Final = ("@directory",)
 ACTS: Final = ("@approvals", "@proposals")
 """The same of what somebody answered or changed in office, with their signature. It is evidence about others."""
 
-_HIDDEN: Final = frozenset({"mac", "name_key", "name_mac", "secret_sha256", "session_sha256", "ticket"})
+_HIDDEN: Final = frozenset(
+    {
+        *("mac", "name_key", "name_mac", "secret_sha256", "session_sha256", "ticket"),
+        *("credential_sha256", "manifest", "sealed"),
+    }
+)
 _BOUNDS: Final = frozenset({"not_before", "not_after"})
 """Columns that hold a time, beside those whose names end in ``_at`` or ``_until``."""
 _SHOWN: Final[Mapping[str, Any]] = {
@@ -53,6 +61,9 @@ _SHOWN: Final[Mapping[str, Any]] = {
     "plans": (plans, ("principal", "caller")),
     "approvals": (approvals, ("principal", "caller")),
     "proposals": (proposals, ("proposed_by", "decided_by", "ended_by")),
+    "offers": (offers, ("claimant",)),
+    "hand_pins": (hand_pins, ("pinned_by",)),
+    "secrets": (secrets, ("set_by",)),
 }
 _IN_OFFICE: Final = (
     (policy_bundles, "added_by"),

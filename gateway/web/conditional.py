@@ -20,14 +20,17 @@ _TAGS: Final = re.compile(rf"[ \t,]*{_TAG}(?:[ \t]*,[ \t,]*{_TAG})*[ \t,]*")
 _EACH: Final = re.compile(_TAG)
 
 
-def kept_answer(request: Request, content: bytes, media_type: str, cache: str) -> Response:
+def kept_answer(request: Request, content: bytes, media_type: str, cache: str, *, vary: str | None = None) -> Response:
     """``content``, or 304 without it where the request says that the client has exactly this.
 
     Args:
         cache: for ``Cache-Control``.
+        vary: the header of the request by whose value what is kept may be used (RFC 9110 section 12.5.5).
     """
     tag = entity_tag(content)
     headers = {"etag": tag, "cache-control": cache, "accept-ranges": "none"}
+    if vary is not None:
+        headers["vary"] = vary
     if matches(request.headers.getlist("if-none-match"), tag):
         return Response(status_code=304, headers=headers)
     return Response(content, media_type=media_type, headers=headers)

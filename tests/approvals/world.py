@@ -142,7 +142,11 @@ async def world(
         url = f"{scheme}://localhost:{listener.getsockname()[1]}"
         server = {"port": 0, "public_url": url, **settings.pop("server", {})}
         configured = Settings(
-            home=home / "home", server=server, policy={"bundle": policy}, hands={"mail": hand}, **settings
+            home=home / "home",
+            server=server,
+            policy={"bundle": policy},
+            hands={"mail": hand, **settings.pop("hands", {})},
+            **settings,
         )
         gateway = build(configured)
         async with (

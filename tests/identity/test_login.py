@@ -291,6 +291,8 @@ def test_what_a_browser_keeps_is_not_what_the_issuer_is_told() -> None:
         (first.cookie[:-1] + ("A" if first.cookie[-1] != "A" else "B"), "company", logins),
         (first.cookie.replace("company", "other"), "other", logins),
         (first.cookie + "~" + "x" * 600, "company", logins),
+        (first.cookie[:-1] + "\xe9", "company", logins),
+        ("a~b~c~d~\u20ac", "company", logins),
         ("", "company", logins),
         (None, "company", logins),
     ):

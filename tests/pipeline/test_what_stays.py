@@ -38,6 +38,7 @@ async def test_plans_that_are_done_leave_no_more_than_the_newest_contexts(
     monkeypatch.setattr("gateway.policy.contexts.CONTEXTS_MAX", MOST)
     monkeypatch.setattr("gateway.store.context_bindings.REMEMBERED_MAX", MOST)
     monkeypatch.setattr("audit.sealing._CACHE", MOST)
+    monkeypatch.setattr("audit.opening._CACHE", MOST)
     of_other_tests = kept()
     house = await open_house(tmp_path)
     try:

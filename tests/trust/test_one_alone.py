@@ -20,8 +20,9 @@ async def first_issuer(town: Hall) -> None:
 
 CHANGES: dict[str, tuple[str, str, Any]] = {
     **{
-        f"add {role}": ("POST", "/v1/principals", {"id": "new", "roles": [str(role)], "api_key": "own"})
+        f"add {role}": ("POST", "/v1/principals", {"id": "new", "roles": [str(role)], "api_key": "own", **hands})
         for role in TRUSTED
+        for hands in ({"hands": ["crm"]} if role is Role.HAND else {},)
     },
     "add a mixed one": ("POST", "/v1/principals", {"id": "new", "roles": ["auditor", "operator"], "api_key": "own"}),
     **{

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gateway.dual_control import TRUSTED
+from gateway.model import TRUSTED
 from tests.cli import real
 from tests.meta.tree import ROOT
 
@@ -104,6 +104,6 @@ def test_whoever_asks_for_the_wrong_verb_is_told(home: Path) -> None:
     assert made.exit_code == 0, made.output
     lift = give(home, f"handrail unfreeze {json.loads(made.stdout)['id']}", "--json")
     proposal = json.loads(lift.stdout)["id"]
-    refused = real.invoke(home, "proposals", "sign", proposal, "--yes", "--as", "dan")
+    refused = real.invoke(home, "proposals", "sign", proposal, "--yes", "--as", "admin")
     assert refused.exit_code == 2
     assert "proposals activate" in refused.output

@@ -44,6 +44,16 @@ async def test_what_a_client_has_is_not_sent_again(client: httpx2.AsyncClient, p
     assert (changed.status_code, changed.content) == (200, first.content)
 
 
+async def test_a_bundle_that_one_reader_keeps_is_not_anothers(client: httpx2.AsyncClient) -> None:
+    """One client may hold several readers' keys; what it keeps asks nobody who may read, and is not on record."""
+    key = token(Role.AUDITOR)
+    first = await client.get(BUNDLE, headers=key)
+    again = await client.get(BUNDLE, headers={**key, "if-none-match": first.headers["etag"]})
+    assert [one.headers["vary"] for one in (first, again)] == ["authorization"] * 2
+    for path in OPEN:
+        assert "vary" not in (await client.get(path)).headers, "everybody's"
+
+
 async def test_contents_that_differ_have_tags_that_differ(client: httpx2.AsyncClient) -> None:
     tags = [(await client.get(path)).headers["etag"] for path in OPEN]
     assert len(set(tags)) == len(OPEN)

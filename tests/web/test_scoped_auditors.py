@@ -83,6 +83,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
                     NewPrincipal("bot", ["agent"]), NewPrincipal("all", ["auditor"]),
                     NewPrincipal("bound", ["auditor"], [OURS]), NewPrincipal("nothing", ["auditor"], []),
                     NewPrincipal("harbour-master", ["operator"], [THEIRS]),
+                    NewPrincipal("harbour-bot", ["agent"], [THEIRS]),
                 ]
             )  # fmt: skip
             people += await gateway.directory.bootstrap(
@@ -105,7 +106,8 @@ async def fill(house: House) -> None:
     """One plan on each hand, and one on both."""
     private = Ed25519PrivateKey.generate()
     jwk = {"kty": "OKP", "crv": "Ed25519", "x": b64url_encode(private.public_key().public_bytes_raw())}
-    brain = await house.http.post("/v1/issuers", json={"id": "brain", "jwk": jwk}, headers=house.keys["admin"])
+    issuer = {"id": "brain", "jwk": jwk, "speaks_for": ["bot", "harbour-bot"]}
+    brain = await house.http.post("/v1/issuers", json=issuer, headers=house.keys["admin"])
     kid = brain.json()["keys"][0]["kid"]
     for name, hands in (("ours", [OURS]), ("theirs", [THEIRS]), ("both", [OURS, THEIRS])):
         now = int(time.time())
@@ -289,7 +291,9 @@ async def test_an_access_review_names_who_may_use_ones_hands(house: House) -> No
     names = {who: {one["id"] for one in found["principals"]} for who, found in
              (("every", every), ("bound", bound), ("foreign", foreign))}  # fmt: skip
     assert "harbour-master" in names["every"]
-    assert names["bound"] == names["every"] - {"harbour-master", "nothing"}
+    assert names["bound"] == names["every"] - {"harbour-master", "harbour-bot", "nothing"}
+    assert [one["speaks_for"] for one in every["issuers"]] == [["bot", "harbour-bot"]]
+    assert [one["speaks_for"] for one in bound["issuers"]] == [["bot"]], "nor by way of who may speak for them"
     assert names["foreign"] == {"foreign", "foreign-bound"}
     assert [one["hand"] for one in bound["hands"]] == [OURS]
     assert bound["scope"]["hands"] == [OURS]

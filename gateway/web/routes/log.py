@@ -86,7 +86,7 @@ async def entry_bundle(request: Request, principal: Principal) -> Response:
     tile = parse(ENTRIES, request.path_params["bundle_path"])
     await _record(request, principal, tile)
     content = await gateway_of(request.scope).log.reads.bundle(tile)
-    return kept_answer(request, content, BINARY, f"private, {_lifetime(tile)}")
+    return kept_answer(request, content, BINARY, f"private, {_lifetime(tile)}", vary="authorization")
 
 
 def _lifetime(tile: Tile) -> str:

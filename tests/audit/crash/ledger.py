@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from audit.database import make_engine
 from audit.fsck import check
 from audit.merkle import Frontier, leaf_hash
-from audit.sealing import Opener
+from audit.opening import Opener
 from audit.tables import entries, head
 from tests.audit.crash.appender import VERIFIER, epoch_keys, plan_id, value
 
