@@ -48,6 +48,10 @@ class Unreachable(ClientError):
     """Nothing answered at the gateway's URL, or the connection broke before an answer came."""
 
 
+class Unverified(Unreachable):
+    """The gateway's certificate does not verify by the authorities that were given, or by the system's."""
+
+
 class UnexpectedReply(ClientError):
     """Something answered, but not in the gateway's words (a proxy, another program).
 

@@ -66,6 +66,7 @@ class Verifier:
         *,
         issuer: str,
         hand: str,
+        ca_file: Path | None = None,
         uses: Uses | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -75,10 +76,11 @@ class Verifier:
             jwks: where the gateway's keys are; see :class:`handrail.step_keys.StepKeys`.
             issuer: the gateway's log origin (``GET /v1/trust``).
             hand: the hand's id, as the operator declared it.
+            ca_file: as for :class:`~handrail.step_keys.StepKeys`.
             uses: what remembers used credentials; memory where ``None``.
             clock: seconds since the epoch.
         """
-        self._keys = StepKeys(jwks)
+        self._keys = StepKeys(jwks, ca_file=ca_file)
         self._issuer = issuer
         self._hand = hand
         self._uses = uses or MemoryUses()
