@@ -66,6 +66,7 @@ class Claims:
     proofs: Proofs
     _bells: dict[tuple[str, str], asyncio.Event] = field(default_factory=dict)
     _waiters: Counter[tuple[str, str]] = field(default_factory=Counter)
+    _leaving: bool = False
 
     # --- which work there is -----------------------------------------------------------------------------------------
 
@@ -75,6 +76,11 @@ class Claims:
             bell = self._bells.pop(key, None)
             if bell is not None:
                 bell.set()
+
+    def leave(self) -> None:
+        """The gateway stops: whoever waits for work is told that there is none, and asks another one or later."""
+        self._leaving = True
+        self.ring(list(self._bells))
 
     async def work(self, claimant: Principal, hand: str, limit: int, wait_seconds: float) -> Sequence[str]:
         """``step_jti`` of steps that wait to be claimed, oldest first; waits for one where there is none.
@@ -102,7 +108,7 @@ class Claims:
             bell = self._bells.setdefault(key, asyncio.Event())
             found = await self.pipeline.offers.work(*key, self.pipeline.clock(), limit)
             left = until - loop.time()
-            if found or left <= 0:
+            if found or left <= 0 or self._leaving:
                 return found
             try:
                 async with asyncio.timeout(min(left, LOOK_SECONDS)):

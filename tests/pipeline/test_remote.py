@@ -103,6 +103,14 @@ async def test_one_hand_that_waits_very_often_keeps_no_other_from_its_work(house
     assert await house.claims.work(CRM, "crm", 1, 0.0) == []
 
 
+async def test_a_gateway_that_stops_lets_go_of_who_waits_for_work(house: House) -> None:
+    waiting = [asyncio.create_task(house.claims.work(CRM, "crm", 1, 60.0)) for _ in range(3)]
+    await until(lambda: house.claims._waiters.total() == 3)
+    house.claims.leave()
+    assert await asyncio.gather(*waiting) == [[], [], []]
+    assert await house.claims.work(CRM, "crm", 1, 60.0) == []
+
+
 async def test_who_waits_for_a_plan_waits_for_the_remote_hand(house: House) -> None:
     asked = asyncio.create_task(house.plan(note("a")))
     [step_jti] = await house.claims.work(CRM, "crm", 1, 30.0)
