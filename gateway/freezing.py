@@ -18,6 +18,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -40,6 +41,8 @@ BLIND_SECONDS: Final = 4.0
 """Together with the time that a call takes to end, less than the five seconds in which a freeze stops everything."""
 COUNT_SECONDS: Final = 1.0
 """How long a freeze waits to know how much it stops."""
+SWEEP_SECONDS: Final = 1.0
+"""How long a look waits for what is void to end, before it looks at the log again."""
 WHY_MAX: Final = 2000
 """Characters of the words that say why."""
 _SWEEP: Final = 64
@@ -371,11 +374,15 @@ class Freezing:
         for one in self._state.in_force:
             if one.index is None:
                 await self._record(one)
+        with suppress(TimeoutError):  # what is left is looked at again: a plan may have a call that goes on for long
+            async with asyncio.timeout(SWEEP_SECONDS):
+                await self._sweep()
+
+    async def _sweep(self) -> None:
         for one in list(self._unswept.values()):
             found = await self.store.waiting(one, _SWEEP)
-            for plan_id in found:
-                if self.resume is not None:
-                    await self.resume(plan_id)
+            if self.resume is not None:
+                await asyncio.gather(*map(self.resume, found))
             if len(found) < _SWEEP:
                 self._unswept.pop(one.id, None)
 

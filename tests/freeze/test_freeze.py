@@ -409,6 +409,37 @@ async def test_where_nobody_can_say_what_is_frozen_every_call_is_ended_and_none_
     assert (await house.plan(step("b")))["steps"][0]["status"] == "succeeded"
 
 
+async def test_a_call_that_goes_on_keeps_no_gateway_from_hearing_of_the_next_freeze(pair: tuple[House, House]) -> None:
+    """One step of a plan waits on a hand that is frozen; another one runs for as long as its hand likes."""
+    house, other = pair
+    hand = Stuck()
+    house.hands.behaviour["echo"] = hand
+    house.hands.manifests = other.hands.manifests = {"tool": MANIFEST, "desk": replace(MANIFEST, hand="desk")}
+    task = asyncio.create_task(house.plan(step("a"), step("w", "write", hand="desk")))
+    await hand.reached.wait()
+
+    async def open_requests() -> list[Any]:
+        found = (await house.approvals.list(APPROVER))["approvals"]
+        return [one for one in found if one["status"] == str(ApprovalStatus.OPEN)]
+
+    async def is_asked() -> bool:
+        return bool(await open_requests())
+
+    await until(is_asked)
+    await freeze(other, Scope.HAND, "desk")
+    looking = asyncio.create_task(house.freezing.look())
+    done, _ = await asyncio.wait({looking}, timeout=20)
+    if not done:
+        hand.open.set()  # or nothing of this would end
+    assert done, "it does not wait for the call"
+    looking.result()
+    assert not hand.ended.is_set()
+    await freeze(other, Scope.HAND, "tool")
+    await house.freezing.look()
+    assert {one["status"] for one in (await task)["steps"]} == {"ambiguous", "denied"}
+    assert await open_requests() == []
+
+
 async def test_freezes_at_one_moment_are_all_kept(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """However slow the disk is with one of them: no older list is written over a newer one."""
     keep, slow = house.freezing.journal.keep, threading.Event()
