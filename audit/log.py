@@ -101,6 +101,7 @@ class Log:
         self._checkpoint: tuple[int, str, float] | None = None
         self._cosigned: dict[int | None, tuple[str, CosignedCheckpoint, float]] = {}
         self._asked: asyncio.Task[tuple[int, str]] | None = None
+        self._begun = False
         self._probe: asyncio.Task[None] | None = None
         self._proved = float("-inf")
         self._failed = float("-inf")
@@ -340,6 +341,7 @@ class Log:
         return post_quantum.line(text, key, functools.partial(self._signer.sign_raw, purpose))
 
     def _store_checkpoint(self, committer: Committer) -> tuple[int, str]:
+        self._begun = True
         size, note = committer.checkpoint(self._sign)
         self._checkpoint = (size, note, time.monotonic())
         return size, note
@@ -360,8 +362,9 @@ class Log:
         return None
 
     async def _signed(self) -> tuple[int, str]:
-        """Have the current head signed; callers at the same time share one signature."""
-        if self._asked is None or self._asked.done():
+        """Have a head signed that is read from now on; callers before that moment share the signature."""
+        if self._asked is None or self._asked.done() or self._begun:
+            self._begun = False
             self._asked = asyncio.create_task(self._writer.call(self._store_checkpoint))
             self._asked.add_done_callback(_heed)
         return await asyncio.shield(self._asked)

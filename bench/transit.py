@@ -9,7 +9,7 @@ from keys.stores.transit.api import Transit
 from keys.stores.transit.halves import TransitHalves
 from keys.stores.transit.http import Http
 from keys.stores.transit.login import TokenFile
-from tests.keys.stores.openbao import serving
+from tests.openbao import serving
 
 COUNT = 2_000
 

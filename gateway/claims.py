@@ -7,6 +7,7 @@ over. Any gateway of the database serves any claim: what decides is one row (``p
 
 import asyncio
 import hashlib
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -29,6 +30,8 @@ LOOK_SECONDS: Final = 1.0
 """How often whoever waits for work looks for steps that another gateway offered."""
 WAITERS_MAX: Final = 512
 """Who may wait for work at one gateway at a time."""
+WAITERS_MAX_OF_HAND: Final = WAITERS_MAX // 4
+"""The same of one hand: whoever holds its key keeps no other hand from its work."""
 _TRIES_MAX: Final = 4
 """How often a claim is tried again because something was frozen or lifted meanwhile."""
 
@@ -62,7 +65,8 @@ class Claims:
     """The same that answers to approval requests take."""
     proofs: Proofs
     _bells: dict[tuple[str, str], asyncio.Event] = field(default_factory=dict)
-    _waiters: int = 0
+    _waiters: Counter[tuple[str, str]] = field(default_factory=Counter)
+    _leaving: bool = False
 
     # --- which work there is -----------------------------------------------------------------------------------------
 
@@ -73,6 +77,11 @@ class Claims:
             if bell is not None:
                 bell.set()
 
+    def leave(self) -> None:
+        """The gateway stops: whoever waits for work is told that there is none, and asks another one or later."""
+        self._leaving = True
+        self.ring(list(self._bells))
+
     async def work(self, claimant: Principal, hand: str, limit: int, wait_seconds: float) -> Sequence[str]:
         """``step_jti`` of steps that wait to be claimed, oldest first; waits for one where there is none.
 
@@ -82,13 +91,15 @@ class Claims:
         """
         if not _bound(claimant, hand):
             raise Refused(Reason.AUTH_BOUND, "not bound to that hand")
-        if self._waiters >= WAITERS_MAX:
+        key = (claimant.tenant, hand)
+        if self._waiters[key] >= WAITERS_MAX_OF_HAND or self._waiters.total() >= WAITERS_MAX:
             raise Unavailable(Reason.OVERLOADED, "too many wait for work")
-        self._waiters += 1
+        self._waiters[key] += 1
         try:
-            return await self._work((claimant.tenant, hand), limit, wait_seconds)
+            return await self._work(key, limit, wait_seconds)
         finally:
-            self._waiters -= 1
+            self._waiters[key] -= 1
+            self._waiters += Counter()  # keeps those above zero
 
     async def _work(self, key: tuple[str, str], limit: int, wait_seconds: float) -> Sequence[str]:
         loop = asyncio.get_running_loop()
@@ -97,7 +108,7 @@ class Claims:
             bell = self._bells.setdefault(key, asyncio.Event())
             found = await self.pipeline.offers.work(*key, self.pipeline.clock(), limit)
             left = until - loop.time()
-            if found or left <= 0:
+            if found or left <= 0 or self._leaving:
                 return found
             try:
                 async with asyncio.timeout(min(left, LOOK_SECONDS)):

@@ -10,13 +10,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
 
-from gateway.model import Role
+from gateway.model import TRUSTED
 from gateway.two_person import Kind
 
-TRUSTED: Final = frozenset(
-    {Role.APPROVER, Role.AUTHOR, Role.HAND, Role.OPERATOR, Role.PRIVACY_OFFICER, Role.SECURITY_ADMIN}
-)
-"""Roles that decide, or that calls are handed to. Agents ask and auditors read: one person adds them."""
 NEW: Final = "new-"
 ENOUGH: Final = 2
 """Security admins from which on nobody changes trust alone."""

@@ -124,6 +124,12 @@ class Role(StrEnum):
     HAND = "hand"
 
 
+TRUSTED: Final = frozenset(Role) - {Role.AGENT, Role.AUDITOR}
+"""Roles that decide, or that calls are handed to: who has one was agreed to by several, or said twice in the
+configuration. Agents ask and auditors read.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Principal:
     """An authenticated caller.

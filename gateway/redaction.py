@@ -1,16 +1,18 @@
 """Known values taken out of what a hand answered, however it spelt them.
 
-A value is looked for as it is, and in the encodings that echoes come in: base64 at any offset and in both alphabets,
-hex, percent-encoding, JSON and HTML escapes, and those within each other. Where an encoding is found that cannot be cut
-out alone, all of that text goes. What this cannot find: a value that was encrypted, compressed or cut into pieces.
+A value is looked for as it is, in either case, and in the encodings that echoes come in: base64 and base32 at any
+offset, hex whatever stands between its digits, lists of bytes, percent-encoding, quoted-printable, JSON and HTML
+escapes, characters of two or four bytes, and those within each other. Where an encoding is found that cannot be cut out
+alone, all of that text goes. What this cannot find: a value that was encrypted, compressed or cut into pieces.
 """
 
 import base64
 import binascii
 import html
 import json
+import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import quote, unquote, unquote_plus
 
@@ -22,6 +24,13 @@ _DEPTH: Final = 2
 _BLOBS: Final = frozenset({"blob", "data"})
 """Members of content blocks that hold base64 (MCP: embedded resources, images, audio)."""
 _ESCAPE: Final = re.compile(r"\\(?:u([0-9A-Fa-f]{4})|x([0-9A-Fa-f]{2})|(.))")
+_BASE64: Final = re.compile(r"[A-Za-z0-9+/_-]{12,}")
+_BYTES: Final = re.compile(r"\d{1,3}(?:\s*,\s*\d{1,3}){7,}")
+_QUOTED: Final = re.compile(r"=[0-9A-Fa-f]{2}")
+_URL_SAFE: Final = str.maketrans("-_", "+/")
+_UNPRINTABLE: Final = dict.fromkeys([*range(0x20), 0x7F])
+_SPACE: Final = {0x20: None}
+_NOT_HEX: Final = dict.fromkeys(code for code in range(0x80) if chr(code) not in "0123456789abcdef")
 
 
 class Redactor:
@@ -31,7 +40,8 @@ class Redactor:
         self._values = tuple(sorted(set(values), key=len, reverse=True))
         found = {form for value in self._values for form in _forms(value)}
         self._forms = tuple(sorted(found, key=len, reverse=True))
-        self._folded = tuple(value.encode().hex() for value in self._values)
+        self._hex = tuple(value.encode().hex() for value in self._values)
+        self._folded = tuple({*(form for value in self._values for form in _caseless(value)), *self._hex})
 
     def text(self, text: str) -> str:
         """``text`` without the values."""
@@ -49,7 +59,10 @@ class Redactor:
         if any(form in text for form in self._forms):
             return True
         folded = text.lower()
-        return any(form in folded for form in self._folded)
+        if any(form in folded for form in self._folded):
+            return True
+        digits = _ascii(folded).replace("0x", "").translate(_NOT_HEX)
+        return any(form in digits for form in self._hex)
 
     def _value(self, value: Any, member: str = "") -> Any:
         if isinstance(value, str):
@@ -57,19 +70,19 @@ class Redactor:
         if isinstance(value, Mapping):
             return {self.text(name): self._value(inner, name) for name, inner in value.items()}
         if isinstance(value, list | tuple):
-            return [self._value(item) for item in value]
-        if isinstance(value, int | float) and not isinstance(value, bool) and str(value) in self._values:
-            return MARK
+            return MARK if self._holds(_of_bytes(value)) else [self._value(item) for item in value]
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return MARK if any(self._holds(digits) for digits in _numerals(value)) else value
         return value
 
     def _blob(self, text: str) -> str:
-        """Base64 stays base64: it is cleaned within."""
+        """Base64 stays base64: it is cleaned within. What only looks like it, as many a value does, is text."""
         try:
             plain = base64.b64decode(text, validate=True).decode("latin-1")
         except (binascii.Error, ValueError):
             return self.text(text)
         cleaned = self.text(plain)
-        return text if cleaned == plain else base64.b64encode(cleaned.encode("latin-1")).decode("ascii")
+        return self.text(text) if cleaned == plain else base64.b64encode(cleaned.encode("latin-1")).decode("ascii")
 
 
 def _forms(value: str) -> Iterator[str]:
@@ -95,20 +108,60 @@ def _forms(value: str) -> Iterator[str]:
         yield core.translate(str.maketrans("+/", "-_"))
 
 
+def _caseless(value: str) -> Iterator[str]:
+    """Encodings that stay what they are in either case, and the value itself, in lower case."""
+    yield value.lower()
+    raw = value.encode()
+    for offset in range(5):
+        encoded = base64.b32encode(bytes(offset) + raw).decode("ascii")
+        yield encoded[-(-offset * 8 // 5) : (offset + len(raw)) * 8 // 5].lower()
+
+
 def _views(text: str, depth: int) -> Iterator[str]:
     """The text with one kind of encoding undone, and of each of these the same again."""
     yield text
     if depth == 0:
         return
-    undone = {"".join(text.split())}
+    printable = _ascii(text).translate(_UNPRINTABLE)
+    undone = {"".join(text.split()), printable, printable.translate(_SPACE)}
     if "%" in text:
         undone |= {unquote(text), unquote_plus(text)}
+    if _QUOTED.search(text):
+        undone.add(unquote(text.replace("=\r\n", "").replace("=\n", "").replace("%", "%25").replace("=", "%")))
     if "\\" in text:
         undone.add(_ESCAPE.sub(_unescaped, text))
     if "&" in text:
         undone.add(html.unescape(text))
-    for view in undone - {text}:
+    undone |= {"\n".join(map(_decoded, _BASE64.findall(text))), "\n".join(map(_listed, _BYTES.findall(text)))}
+    for view in undone - {text, ""}:
         yield from _views(view, depth - 1)
+
+
+def _ascii(text: str) -> str:
+    return text if text.isascii() else text.encode("ascii", "ignore").decode("ascii")
+
+
+def _decoded(run: str) -> str:
+    whole = run[: len(run) - 1] if len(run) % 4 == 1 else run
+    return base64.b64decode(whole.translate(_URL_SAFE) + "=" * (-len(whole) % 4)).decode("latin-1")
+
+
+def _listed(numbers: str) -> str:
+    return "".join(chr(int(number)) for number in numbers.split(","))
+
+
+def _of_bytes(items: Sequence[Any]) -> str:
+    """The text that a list of bytes is; empty for any other list."""
+    if not all(type(item) is int and 0 <= item < 256 for item in items):
+        return ""
+    return "".join(map(chr, items))
+
+
+def _numerals(value: float) -> Iterator[str]:
+    """A number as texts write it."""
+    yield str(value)
+    if isinstance(value, float) and math.isfinite(value):
+        yield f"{value:.0f}"
 
 
 def _unescaped(match: re.Match[str]) -> str:

@@ -224,7 +224,8 @@ class SignedProposals(Proposals):
             two_person.check_unsigned(actor)
         act = self._act(Act.SIGN, proposal.binding(), actor, signed, now)
         signature = self._signature(proposal, len(given) + 1, actor, signed, act)
-        counted = 1 + sum(self._counts(electorate.people.get(one)) for one in signers)
+        # Each person once, also where somebody wrote a signature's row to the database a second time.
+        counted = 1 + sum(self._counts(electorate.people.get(one)) for one in {*signers})
         draft = self._signed_draft(proposal, actor, act, signature, counted, electorate.needed)
         if counted < electorate.needed:
             await self.log.append(

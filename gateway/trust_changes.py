@@ -110,6 +110,8 @@ class TrustChanges:
                 )
             case "principal.link":
                 return await directory.prepare_link(tenant, by, request["id"], self._identity(tenant, request))
+            case "principal.name":
+                return await directory.prepare_name(tenant, by, request["pseudonym"], request["id"])
             case "principal.revoke":
                 return await directory.prepare_revocation(tenant, by, request["id"])
             case "issuer.add":

@@ -33,7 +33,7 @@ class RemoteAdapter:
         """Check the declaration.
 
         Raises:
-            SettingsError: no action, a bad schema, or a place to call that nobody would call.
+            SettingsError: no action, a bad schema, or a place to call or secrets to send, where nobody calls.
         """
         if not settings.actions:
             raise SettingsError(f"hands.{hand_id}: a remote hand needs actions: it is asked nothing")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         TrustError,
         UnexpectedReply,
         Unreachable,
+        Unverified,
         VerificationError,
         WebhookError,
     )
@@ -45,6 +46,7 @@ _HOMES = {
         "TrustError",
         "UnexpectedReply",
         "Unreachable",
+        "Unverified",
         "VerificationError",
         "WebhookError",
     ),
@@ -78,6 +80,7 @@ __all__ = [
     "TrustError",
     "UnexpectedReply",
     "Unreachable",
+    "Unverified",
     "VerificationError",
     "VerifiedAnswer",
     "VerifyKey",

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from handrail.errors import ClientError, Unreachable
+from handrail.errors import ClientError, Unreachable, Unverified
 from handrail.exchange import Reply, Request
 
 TIMEOUT_SECONDS: Final = 30.0
@@ -51,12 +51,18 @@ def settings(
         if ca_file is not None or client_cert is not None or client_key is not None:
             raise ClientError("certificates go with https:// alone: over http:// nobody is verified")
     elif ca_file is not None or client_cert is not None or client_key is not None:
-        chosen["verify"] = _context(ca_file, client_cert, client_key)
+        chosen["verify"] = tls_context(ca_file, client_cert, client_key)
     return chosen
 
 
-def _context(ca_file: Path | None, client_cert: Path | None, client_key: Path | None) -> ssl.SSLContext:
-    """The gateway is verified in any case; ``ca_file`` says by whose word instead of the system's authorities."""
+def tls_context(
+    ca_file: Path | None, client_cert: Path | None = None, client_key: Path | None = None
+) -> ssl.SSLContext:
+    """The gateway is verified in any case; ``ca_file`` says by whose word instead of the system's authorities.
+
+    Raises:
+        ClientError: for a file that cannot be used.
+    """
     if client_key is not None and client_cert is None:
         raise ClientError("the client's key goes with its certificate")
     try:
@@ -114,5 +120,15 @@ def reply_of(response: httpx2.Response) -> Reply:
 
 def unreachable(url: httpx2.URL, reason: Exception | None) -> Unreachable:
     """The error for a gateway at ``url`` that did not answer, or whose stream ended too soon (no ``reason``)."""
+    refused = _unverified(reason)
+    if refused is not None:
+        return Unverified(f"{url} is not trusted: its certificate does not verify: {refused.verify_message}")
     what = type(reason).__name__ if reason is not None else "the event stream ends before the plan is done"
     return Unreachable(f"no answer from {url}: {what}")
+
+
+def _unverified(reason: BaseException | None) -> ssl.SSLCertVerificationError | None:
+    """The refusal of a certificate that an HTTP client's error was raised from."""
+    while reason is not None and not isinstance(reason, ssl.SSLCertVerificationError):
+        reason = reason.__cause__ or reason.__context__
+    return reason

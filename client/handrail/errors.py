@@ -12,6 +12,18 @@ class MalformedError(ClientError):
     """Bytes that two readers could read differently, or that are not what they should be."""
 
 
+class JwsError(MalformedError):
+    """A text that is not a compact JWS of the class that is expected.
+
+    Attributes:
+        code: ``verify.malformed``, ``verify.algorithm``, ``verify.header`` or ``verify.type``.
+    """
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
 class KeyFileError(ClientError):
     """A key file that is missing, unreadable, not an Ed25519 JWK, or open to other users."""
 
@@ -34,6 +46,10 @@ class ApprovalMismatchError(ClientError):
 
 class Unreachable(ClientError):
     """Nothing answered at the gateway's URL, or the connection broke before an answer came."""
+
+
+class Unverified(Unreachable):
+    """The gateway's certificate does not verify by the authorities that were given, or by the system's."""
 
 
 class UnexpectedReply(ClientError):

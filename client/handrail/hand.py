@@ -19,16 +19,17 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
 
-from handrail.errors import MalformedError, StepRefused
+from handrail import jws
+from handrail.errors import JwsError, MalformedError, StepRefused
 from handrail.keys import VerifyKey
 from handrail.single_use import LATE_SECONDS, MemoryUses, Uses
 from handrail.step_keys import StepKeys
-from handrail.strict import b64url_decode, b64url_encode, parse, sha256_canonical
+from handrail.strict import b64url_encode, parse, sha256_canonical
 
 LIFETIME_MAX_SECONDS: Final = 60
 TOKEN_MAX_BYTES: Final = 65_536
 PROOF_MAX_BYTES: Final = 8_192
-_HEADER_MAX_BYTES: Final = 512
+_PROOF_MEMBERS: Final = frozenset({"alg", "jwk", "typ"})
 _KID: Final = re.compile(r"[A-Za-z0-9_-]{43}")
 _PORTS: Final = {"http": 80, "https": 443}
 
@@ -65,6 +66,7 @@ class Verifier:
         *,
         issuer: str,
         hand: str,
+        ca_file: Path | None = None,
         uses: Uses | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -74,10 +76,11 @@ class Verifier:
             jwks: where the gateway's keys are; see :class:`handrail.step_keys.StepKeys`.
             issuer: the gateway's log origin (``GET /v1/trust``).
             hand: the hand's id, as the operator declared it.
+            ca_file: as for :class:`~handrail.step_keys.StepKeys`.
             uses: what remembers used credentials; memory where ``None``.
             clock: seconds since the epoch.
         """
-        self._keys = StepKeys(jwks)
+        self._keys = StepKeys(jwks, ca_file=ca_file)
         self._issuer = issuer
         self._hand = hand
         self._uses = uses or MemoryUses()
@@ -131,7 +134,7 @@ class Verifier:
         return step
 
     def _signed(self, token: str, now: float) -> dict[str, Any]:
-        header, body, signed, signature = _taken_apart(token, {"alg", "kid", "typ"}, "step+jws", TOKEN_MAX_BYTES)
+        header, body, signed, signature = _taken_apart(token, jws.MEMBERS, "step+jws", TOKEN_MAX_BYTES)
         kid = header["kid"]
         if not isinstance(kid, str) or _KID.fullmatch(kid) is None:
             raise StepRefused("verify.header", "the kid is not a thumbprint")
@@ -159,35 +162,11 @@ def _presented(headers: Headers) -> tuple[str, str]:
     return token, found["dpop"][0]
 
 
-def _taken_apart(token: str, members: set[str], typ: str, max_bytes: int) -> tuple[dict[str, Any], bytes, bytes, bytes]:
-    """Header, payload, signed bytes and signature of a compact JWS (RFC 7515) in its one spelling."""
-    segments = token.split(".", 3)
-    if len(token) > max_bytes or not token.isascii() or len(segments) != 3:
-        raise StepRefused("verify.malformed", "not a compact JWS")
-    head, body, tail = segments
-    if len(head) > _HEADER_MAX_BYTES:
-        raise StepRefused("verify.malformed", "the header is too long")
+def _taken_apart(token: str, members: frozenset[str], typ: str, max_bytes: int) -> jws.Parts:
     try:
-        header = parse(b64url_decode(head))
-    except MalformedError as exc:
-        raise StepRefused("verify.malformed", str(exc)) from None
-    if not isinstance(header, dict):
-        raise StepRefused("verify.malformed", "the header is not an object")
-    if header.get("alg") != "Ed25519":
-        raise StepRefused("verify.algorithm", "the algorithm is not Ed25519")
-    if not header.keys() <= members:
-        raise StepRefused("verify.header", f"members beside {', '.join(sorted(members))}")
-    if header.get("typ") != typ:
-        raise StepRefused("verify.type", f"the typ is not {typ}")
-    if header.keys() != members:
-        raise StepRefused("verify.header", f"not all of {', '.join(sorted(members))}")
-    try:
-        payload, signature = b64url_decode(body), b64url_decode(tail)
-    except MalformedError as exc:
-        raise StepRefused("verify.malformed", str(exc)) from None
-    if not payload or len(signature) != 64:
-        raise StepRefused("verify.malformed", "no payload, or a signature of another length")
-    return header, payload, f"{head}.{body}".encode("ascii"), signature
+        return jws.take_apart(token, members, typ, max_bytes)
+    except JwsError as exc:
+        raise StepRefused(exc.code, str(exc)) from None
 
 
 def _holds(key: VerifyKey, signature: bytes, signed: bytes) -> None:
@@ -264,7 +243,7 @@ def _for_this_call(step: Step, hand: str, action: str, args: Mapping[str, Any]) 
 def _proved(proof: str, token: str, jkt: str, method: str, url: str, now: float) -> None:
     """RFC 9449 section 4.3. A proof's ``jti`` needs no memory: ``ath`` ties it to a credential that is used once."""
     try:
-        header, body, signed, signature = _taken_apart(proof, {"alg", "jwk", "typ"}, "dpop+jwt", PROOF_MAX_BYTES)
+        header, body, signed, signature = _taken_apart(proof, _PROOF_MEMBERS, "dpop+jwt", PROOF_MAX_BYTES)
         if not isinstance(header["jwk"], dict) or set(header["jwk"]) != {"kty", "crv", "x"}:
             raise StepRefused("proof.refused", "the jwk is not exactly kty, crv and x")
         key = VerifyKey.from_jwk(header["jwk"])

@@ -1,14 +1,12 @@
 """A hand's own key, with which it proves who it is (DPoP, RFC 9449). It lives in this process, and nowhere else."""
 
 import hashlib
-import json
 import secrets
 import time
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
-from handrail.keys import VerifyKey
+from handrail import jws
+from handrail.keys import SigningKey
 from handrail.strict import b64url_encode
 
 
@@ -17,10 +15,8 @@ class ProofKey:
 
     def __init__(self) -> None:
         """A fresh Ed25519 key."""
-        self._private = Ed25519PrivateKey.generate()
-        x = b64url_encode(self._private.public_key().public_bytes_raw())
-        self._jwk = {"kty": "OKP", "crv": "Ed25519", "x": x}
-        self.jkt = VerifyKey.from_jwk(self._jwk).kid
+        self._key = SigningKey.generate()
+        self.jkt = self._key.kid
         """RFC 7638 thumbprint: ``cnf.jkt`` of the credentials that are bound to it."""
 
     def prove(self, method: str, url: str, body: bytes, *, nonce: str | None, credential: str | None = None) -> str:
@@ -41,10 +37,5 @@ class ProofKey:
             claims["nonce"] = nonce
         if credential is not None:
             claims["ath"] = b64url_encode(hashlib.sha256(credential.encode("ascii")).digest())
-        header = {"typ": "dpop+jwt", "alg": "Ed25519", "jwk": self._jwk}
-        signed = f"{_part(header)}.{_part(claims)}"
-        return f"{signed}.{b64url_encode(self._private.sign(signed.encode('ascii')))}"
-
-
-def _part(value: dict[str, Any]) -> str:
-    return b64url_encode(json.dumps(value, separators=(",", ":")).encode())
+        header = {"typ": "dpop+jwt", "alg": "Ed25519", "jwk": self._key.public.jwk()}
+        return jws.sign_under(header, claims, self._key)

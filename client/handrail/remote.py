@@ -10,11 +10,13 @@ gateway calls it ambiguous. Run as many processes as there is work. docs/remote-
 """
 
 import json
+import logging
 import random
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 from urllib.parse import urlencode
@@ -35,6 +37,7 @@ PAUSE_SECONDS: Final = 1.0
 """After the gateway could not be reached, or was too busy."""
 _BUSY: Final = frozenset({429, 502, 503, 504})
 _UNREADABLE: Final = frozenset({400, 413})
+_LOG: Final = logging.getLogger(__name__)
 
 Action = Callable[[dict[str, Any], Step], Any]
 """Takes the arguments and the step; see :meth:`RemoteHand.serve` for what it returns."""
@@ -45,6 +48,8 @@ class Claimed:
     """A step that is this process's to do. Nobody else gets it, and nobody gets it again.
 
     Attributes:
+        begin_until: by ``time.monotonic()``: a hand that has not begun by then does nothing. An answer that was slow,
+            or kept back, must not have a step run that the gateway gave up and people may have asked for anew.
         lease_until: by ``time.monotonic()``: when the gateway stops to wait for the result.
         result_max_bytes: of ``{content, structured}`` in canonical JSON.
     """
@@ -52,6 +57,7 @@ class Claimed:
     step: Step
     args: dict[str, Any]
     credential: str = field(repr=False)
+    begin_until: float
     lease_until: float
     result_max_bytes: int
     idempotency_key: str | None
@@ -70,6 +76,7 @@ class RemoteHand:
         issuer: str,
         jwks: Any = None,
         key: ProofKey | None = None,
+        ca_file: Path | None = None,
         timeout_seconds: float = TIMEOUT_SECONDS,
     ) -> None:
         """Connect to nothing yet.
@@ -83,14 +90,16 @@ class RemoteHand:
             jwks: where the gateway's keys are, as ``handrail.step_keys.StepKeys`` takes them; default: the gateway.
                 Give a file where whoever stands between this hand and its gateway should not be believed.
             key: the proof key; a fresh one by default.
+            ca_file: authorities (PEM) that the gateway's certificate is verified by, instead of the system's.
         """
         self._base = base_url(url)
         self._hand = hand
         self._actions = dict(actions)
         self._key = key or ProofKey()
-        self._verifier = Verifier(jwks or f"{self._base}/.well-known/jwks.json", issuer=issuer, hand=hand)
+        keys = jwks or f"{self._base}/.well-known/jwks.json"
+        self._verifier = Verifier(keys, issuer=issuer, hand=hand, ca_file=ca_file)
         self._timeout_seconds = timeout_seconds
-        self._http = httpx2.Client(**settings(self._base, api_key))
+        self._http = httpx2.Client(**settings(self._base, api_key, ca_file))
         self._nonce: str | None = None
 
     def __enter__(self) -> Self:
@@ -134,6 +143,7 @@ class RemoteHand:
         try:
             token, args = _typed(document, "access_token", str), _typed(document, "args", dict)
             lease = _typed(document, "lease_seconds", (int, float))
+            begin = min(lease, _typed(document, "expires_in", int))
             most = _typed(document, "result_max_bytes", int)
             action = _typed(document, "scope", str)
         except KeyError:
@@ -141,7 +151,7 @@ class RemoteHand:
         step = self._verifier.claimed(token, action, args, self._key.jkt)
         if step.jti != step_jti:
             raise StepRefused("credential.refused", "another step than the one that was asked for")
-        return Claimed(step, args, token, began + lease, most, document.get("idempotency_key"))
+        return Claimed(step, args, token, began + begin, began + lease, most, document.get("idempotency_key"))
 
     def give_back(
         self, claimed: Claimed, *, content: Any = (), structured: Any = None, is_error: bool = False
@@ -172,13 +182,19 @@ class RemoteHand:
 
         An action returns a text, JSON that becomes ``structured``, or ``None``; it raises
         :class:`~handrail.errors.ToolError` with words for the caller where it fails. Of any other exception the caller
-        learns that there was one.
+        learns that there was one. A gateway that is away is asked again until it is back, with one warning in the log
+        of this module for each reason.
         """
         stop = stop or threading.Event()
+        said = ""
         while not stop.is_set():
             try:
                 self.once(stop)
-            except Unreachable:
+                said = ""
+            except Unreachable as away:
+                if str(away) != said:
+                    said = str(away)
+                    _LOG.warning("%s; asking again", said)
                 stop.wait(PAUSE_SECONDS)
             except HandrailProblem as problem:
                 if problem.status not in _BUSY:
@@ -228,6 +244,8 @@ class RemoteHand:
         try:
             if action is None:
                 raise ToolError("This hand has no such action.")
+            if time.monotonic() >= claimed.begin_until:
+                raise ToolError("The step came too late, and was not begun.")
             answer = action(claimed.args, claimed.step)
             text = answer if isinstance(answer, str) else json.dumps(answer, allow_nan=False)
         except ToolError as error:

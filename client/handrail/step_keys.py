@@ -1,6 +1,7 @@
 """The gateway's keys for step credentials, from its JWKS: fetched when needed, and no more often than that."""
 
 import asyncio
+import ssl
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
-from handrail.errors import MalformedError, StepRefused
+from handrail.errors import ClientError, MalformedError, StepRefused
 from handrail.keys import VerifyKey
 from handrail.strict import parse
 
@@ -42,15 +43,17 @@ class StepKeys:
     One thread fetches at a time. Who asks for a key that is known and young waits for no fetch.
     """
 
-    def __init__(self, jwks: str | Path | Mapping[str, Any]) -> None:
+    def __init__(self, jwks: str | Path | Mapping[str, Any], *, ca_file: Path | None = None) -> None:
         """Fetch nothing yet.
 
         Args:
             jwks: the address of ``/.well-known/jwks.json`` (``https``, or ``http`` on this machine), a file that
                 somebody keeps current, or the set itself.
+            ca_file: authorities (PEM) that the address is verified by, instead of the system's.
 
         Raises:
             StepRefused: ``verify.unknown_key``: an address that could be answered by anybody, or a set that is none.
+            ClientError: for a ``ca_file`` without authorities, or with ``http``.
         """
         self._known = _Known({}, float("-inf"))
         self._fetch: Fetch | None = None
@@ -61,7 +64,7 @@ class StepKeys:
         elif isinstance(jwks, Path):
             self._fetch = jwks.read_bytes
         else:
-            self._fetch = _address(jwks)
+            self._fetch = _address(jwks, ca_file)
 
     def get(self, kid: str, now: float) -> VerifyKey:
         """The step key of that thumbprint; ``now`` in seconds of any one clock.
@@ -111,10 +114,19 @@ def _read(document: Any) -> dict[str, VerifyKey]:
     return {key.kid: key for key in keys}
 
 
-def _address(url: str) -> Fetch:
+def _verifying(scheme: str, ca_file: Path) -> ssl.SSLContext:
+    if scheme != "https":
+        raise ClientError("authorities go with https:// alone: over http:// nobody is verified")
+    from handrail.connection import tls_context  # noqa: PLC0415 - a hand that reads a file needs no HTTP client
+
+    return tls_context(ca_file)
+
+
+def _address(url: str, ca_file: Path | None) -> Fetch:
     parts = urlsplit(url)
     if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK):
         raise StepRefused("verify.unknown_key", "keys come over https, or from this machine")
+    verify = True if ca_file is None else _verifying(parts.scheme, ca_file)
 
     async def download() -> bytes:
         import httpx2  # noqa: PLC0415 - a hand that reads a file needs no HTTP client
@@ -122,7 +134,7 @@ def _address(url: str) -> Fetch:
         try:
             async with (
                 asyncio.timeout(TIMEOUT_SECONDS),
-                httpx2.AsyncClient(follow_redirects=False, trust_env=False, timeout=None) as client,
+                httpx2.AsyncClient(verify=verify, follow_redirects=False, trust_env=False, timeout=None) as client,
                 client.stream("GET", url) as answer,
             ):
                 if answer.status_code != 200:

@@ -17,6 +17,7 @@ from handrail.errors import (
     HandrailProblem,
     UnexpectedReply,
     Unreachable,
+    Unverified,
     VerificationError,
 )
 from typer.core import TyperCommand
@@ -55,6 +56,10 @@ ClientKey = Annotated[
 _OUTPUT_OPTIONS: Final = {"json_": Json}
 _TLS_OPTIONS: Final = {"ca_file": CaFile, "client_cert": ClientCert, "client_key": ClientKey}
 _SESSION_OPTIONS: Final = {"url": Url, "api_key": ApiKey, "as_name": As, **_TLS_OPTIONS, **_OUTPUT_OPTIONS}
+_AUTHORITIES: Final = (
+    'Say who vouches for it: --ca-file FILE, HANDRAIL_CA_FILE or "ca_file" in cli.json; and call it by a name of the '
+    "certificate."
+)
 _KEYWORD: Final = inspect.Parameter.KEYWORD_ONLY
 _DASHED_KID: Final = re.compile(r"-[A-Za-z0-9_-]{42}")
 """An RFC 7638 thumbprint; no option is as long."""
@@ -172,6 +177,9 @@ def _errors_become_words(out: Output) -> Iterator[None]:
     except HandrailProblem as exc:
         out.error(*_said(exc), exc.code, _facts(exc))
         raise typer.Exit(_problem_exit(exc)) from None
+    except Unverified as exc:
+        out.error(str(exc), _AUTHORITIES, Code.UNREACHABLE)
+        raise typer.Exit(Exit.UNREACHABLE) from None
     except Unreachable as exc:
         hint = "Is the gateway running? Start it with 'handrail serve', or give its --url."
         out.error(str(exc), hint, Code.UNREACHABLE)

@@ -53,6 +53,21 @@ def check(
     """Read a configuration as the gateway would and print what it comes to, or name each wrong key."""
     settings = load(file)
     _check_listener(settings)
+    check_declared(settings)
+    document = settings.model_dump(mode="json")
+    if settings.database.url is not None:
+        from sqlalchemy.engine import make_url  # noqa: PLC0415 - only to hide a password
+
+        document["database"]["url"] = make_url(settings.database.url).render_as_string(hide_password=True)
+    out.show(document, lambda: out.block(document))
+
+
+def check_declared(settings: Settings) -> None:
+    """Look at hands, issuers, webhooks and the Git remote, as the gateway does when it starts.
+
+    Raises:
+        HandrailError: naming what is wrong.
+    """
     _check_hands(settings)
     _check_issuers(settings)
     _check_webhooks(settings)
@@ -60,12 +75,6 @@ def check(
         from gateway.policy.remote import Remote  # noqa: PLC0415 - 'config example' needs none
 
         Remote.open(settings.policy.remote)
-    document = settings.model_dump(mode="json")
-    if settings.database.url is not None:
-        from sqlalchemy.engine import make_url  # noqa: PLC0415 - only to hide a password
-
-        document["database"]["url"] = make_url(settings.database.url).render_as_string(hide_password=True)
-    out.show(document, lambda: out.block(document))
 
 
 def _check_listener(settings: Settings) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from gateway.cli.command import command, noun
+from gateway.cli.config import check_declared
 from gateway.cli.exits import Exit
 from gateway.cli.options import Config
 from gateway.cli.output import Output
@@ -70,7 +71,12 @@ def examine(config: Path | None) -> Iterator[Finding]:
     except HandrailError as exc:
         yield Finding("configuration", MISSING, exc.detail, "See: handrail config example")
         return
-    yield Finding("configuration", OK, "readable, every key known")
+    try:
+        check_declared(settings)
+    except HandrailError as exc:
+        yield Finding("configuration", MISSING, exc.detail, "See: handrail config check")
+    else:
+        yield Finding("configuration", OK, "readable, every key known")
     for part in (_home, _listener, _frozen, _database, _backup, _keys, _dual_control, _policy_engine):
         yield part(settings)
     yield from _jail(settings)
@@ -187,7 +193,7 @@ def _dual_control(settings: Settings) -> Finding:
     from gateway.posture.scene import Scene  # noqa: PLC0415
 
     name, scene = "dual control", Scene(settings, time.time())
-    if key_stores.is_new(settings):
+    if key_stores.is_new(settings) or (settings.database.url is None and not (settings.home / "handrail.db").exists()):
         return Finding(name, OK, "off until there are two security admins")
     try:
         tenants = alone(scene)

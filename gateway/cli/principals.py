@@ -108,15 +108,18 @@ def revoke(
     return Exit.GOOD
 
 
-@command(app, example="principals name p-5f0c...e1 ada", good="it was named")
+@command(app, example="principals name p-5f0c...e1 ada", good="it was named", waiting=_WAITING)
 def name(
     session: Session,
     pseudonym: Annotated[str, typer.Argument(metavar="PSEUDONYM", help="As 'principals list' shows who has no id.")],
     principal_id: Annotated[str, typer.Argument(metavar="ID", help="Its id from now on.")],
-) -> None:
+) -> Exit:
     """Give an id to a principal that has none any more, after a restore without the epoch keys."""
     document = session.client.name_principal(pseudonym, principal_id)
+    if is_proposal(document):
+        return proposed(session, document)
     session.out.show(document, lambda: session.out.line(f"{pseudonym} is {principal_id}."))
+    return Exit.GOOD
 
 
 @command(app, example="principals enrol ada", good="the ticket was printed")

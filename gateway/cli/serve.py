@@ -3,6 +3,7 @@
 import gc
 import socket
 import sys
+from collections.abc import Callable
 
 import uvicorn
 from sqlalchemy.exc import SQLAlchemyError
@@ -43,7 +44,7 @@ def serve(
         app_ = _Starting(create_app(gateway, pages(gateway)))
     except HandrailError as exc:
         raise _not_started(exc) from None
-    server = _Server(uvicorn_config(app_, settings, tls=gateway.tls), out)
+    server = _Server(uvicorn_config(app_, settings, tls=gateway.tls), out, gateway.claims.leave)
     try:
         server.run()
     except SystemExit:
@@ -99,11 +100,17 @@ class _Starting:
 
 
 class _Server(uvicorn.Server):
-    """Says where it listens once it does (with port 0 only the socket knows)."""
+    """Says where it listens once it does (with port 0 only the socket knows), and lets go of who waits for work when
+    it stops."""
 
-    def __init__(self, config: uvicorn.Config, out: Output) -> None:
+    def __init__(self, config: uvicorn.Config, out: Output, leave: Callable[[], None]) -> None:
         super().__init__(config)
         self._out = out
+        self._leave = leave
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._leave()
+        await super().shutdown(sockets)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)

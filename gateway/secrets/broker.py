@@ -50,6 +50,7 @@ class Broker:
         self._kept: OrderedDict[_Key, tuple[float, SecretValue]] = OrderedDict()
         self._asking: WeakValueDictionary[_Key, asyncio.Lock] = WeakValueDictionary()
         self._steps: dict[tuple[str, str], _Step] = {}
+        self._changes = 0
 
     @asynccontextmanager
     async def serving(self, call: HandCall, uses: Sequence[SecretUse]) -> AsyncIterator["_Step"]:
@@ -62,6 +63,7 @@ class Broker:
             yield step
         finally:
             del self._steps[key]
+            step.ended = True
 
     async def inject(self, hand: str, plan_id: str, step_id: str, target: Target) -> Injections:
         """See ``ports.Secrets``."""
@@ -87,19 +89,25 @@ class Broker:
             known = self._stores.get(store)
             if known is None:
                 raise missing(f"there is no store {store}")
-            asked_at = self._clock()  # what changes while the store answers may be in the answer, or not
+            asked_at, changes = (
+                self._clock(),
+                self._changes,
+            )  # what changes while the store answers may be in the answer, or not
             try:
                 async with asyncio.timeout(self._timeout_seconds):
                     found = await known.read(tenant, name)
             except TimeoutError:
                 raise unavailable(f"{store}: no answer in {self._timeout_seconds:g} s") from None
+            if changes != self._changes:
+                return found
             self._kept[key] = (asked_at, found)
             while len(self._kept) > KEPT_MAX:
                 self._kept.popitem(last=False)
             return found
 
     def forget(self, tenant: str, name: str) -> None:
-        """What somebody changed here is asked for anew at once."""
+        """What somebody changed here is asked for anew at once; also where its store answers at this moment."""
+        self._changes += 1
         for key in [key for key in self._kept if key[1:] == (tenant, name)]:
             del self._kept[key]
 
@@ -147,6 +155,7 @@ class _Step:
         """Name -> the value that the step keeps."""
         self._recorded: set[tuple[str, str]] = set()
         self._redactor: Redactor | None = None
+        self.ended = False
 
     async def inject(self, target: Target) -> Injections:
         """See ``ports.SecretStep``."""
@@ -154,6 +163,7 @@ class _Step:
         for use in due:
             # Asked also where the step has a value: one that was removed meanwhile is given to nobody any more.
             current = await self._broker.value(use.store, self.call.tenant, use.name)
+            self._require_under_way()
             self._given.setdefault(use.name, current)
         new = [use for use in due if (use.name, target.origin) not in self._recorded]
         if new:
@@ -162,6 +172,7 @@ class _Step:
             )
             self._recorded |= {(use.name, target.origin) for use in new}
             self._redactor = None
+        self._require_under_way()
         headers: dict[str, str] = {}
         query: dict[str, str] = {}
         for use in due:
@@ -182,6 +193,11 @@ class _Step:
             held = [use for use in self._uses if use.name in self._given]
             await self._broker.record(EntryType.SECRET_ECHOED, self.call, [self._facts(use, "") for use in held])
         return cleaned
+
+    def _require_under_way(self) -> None:
+        """An adapter that goes on with a call that has ended, or that a freeze has, is given nothing for it."""
+        if self.ended:
+            raise missing("the step has ended")
 
     def _redact(self) -> Redactor:
         if self._redactor is None:

@@ -6,11 +6,8 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
-from gateway.model import DEFAULT_TENANT, Role
+from gateway.model import DEFAULT_TENANT, TRUSTED, Role
 from gateway.settings.base import Identifier, Pointer, Section, Tenant
-
-PRIVILEGED = frozenset({Role.APPROVER, Role.SECURITY_ADMIN, Role.PRIVACY_OFFICER})
-"""Roles that a claim gives to nobody unless ``privileged_roles`` names them as well."""
 
 
 class LoginSettings(Section):
@@ -68,7 +65,7 @@ class IdentitySettings(Section):
         {}, description="Value of roles_claim -> roles here. Values that are not listed give nothing."
     )
     privileged_roles: tuple[Role, ...] = Field(
-        (), description="Which of approver, security_admin and privacy_officer the table of roles may give at all."
+        (), description="Which roles other than agent and auditor the table of roles may give at all."
     )
     hands: tuple[Identifier, ...] | None = Field(
         None, description="Hands that principals made from claims may see. Default: all of the tenant."
@@ -103,7 +100,9 @@ class IdentitySettings(Section):
         if self.keys_max_age_seconds < self.keys_refresh_seconds:
             raise ValueError("keys_max_age_seconds must not be shorter than keys_refresh_seconds")
         given = {role for roles in self.roles.values() for role in roles}
-        unsaid = sorted(given & PRIVILEGED - set(self.privileged_roles))
+        unsaid = sorted(given & TRUSTED - set(self.privileged_roles))
+        if Role.HAND in given and self.hands is None:
+            raise ValueError("the role hand needs hands: the ids of the hands that it is")
         if unsaid:
             raise ValueError(f"name {', '.join(unsaid)} in privileged_roles too, or give it to nobody by a claim")
         return self

@@ -138,6 +138,13 @@ def conflict(_connection: Connection | None = None) -> NoReturn:
     raise Refused(Reason.REQUEST_CONFLICT, "the id or key is taken", member="id", **because(Conflict.ID_TAKEN))
 
 
+def state(row: Found) -> dict[str, Any]:
+    """What a change of trust shows of a principal: what it may do, and by which key it signs."""
+    enrolled = None if row["approval_jwk"] is None else rows.public_key(json.loads(row["approval_jwk"]), "").kid
+    hands = None if row["hands"] is None else json.loads(row["hands"])
+    return {"roles": json.loads(row["roles"]), "hands": hands, "approval_kid": enrolled}
+
+
 def principal_entry(row: Found, actor: str, change: str, key: tuple[str, float] | None = None) -> EntryDraft:
     """What somebody may do stands in clear, for access reviews that replay these; who it is lies under the commitment.
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NoReturn, TypedDict
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, update
 
 from gateway.canonical import canonical
 from gateway.commitments import link_subject, name_subject, new_name_key
@@ -100,7 +100,8 @@ class LinkAdmin(Changes):
 
     async def prepare_link(self, tenant: str, by: str, principal_id: str, identity: Identity) -> Change[LinkView]:
         """A link, ready to be made. ``by``: the pseudonym of who makes it. Raises as :meth:`link`."""
-        person = await self._linkable(tenant, principal_id)
+        found = await self._linkable(tenant, principal_id)
+        person = principal(found)
         held = await self._rows(person)
         if len(held) >= LINKS_MAX:
             raise Refused(Reason.REQUEST_CONFLICT, "too many links", limit=LINKS_MAX, **because(Conflict.LINK_TAKEN))
@@ -108,15 +109,17 @@ class LinkAdmin(Changes):
         entry = _entry(person, by, "linked", row)
         guard = Guard(_ADD_LINK, self._macs.seal(identity_links, row), _taken)
         item = Append([entry], guards=[guard], namings=[_naming(row)])
+        # What its row says: who has no name may use less of it, until somebody names them.
+        roles: list[str] = json.loads(found["roles"])
         before = {
-            "roles": sorted(map(str, person.roles)),
-            "hands": None if person.hands is None else sorted(person.hands),
+            "roles": roles,
+            "hands": None if found["hands"] is None else json.loads(found["hands"]),
             "links": sorted(one["link_id"] for one in held if one["revoked_at"] is None),
         }
         # Which subject it is, the request says, to which the proposal commits; in an entry it would outlast an erasure.
         after = {**before, "new_link": identity.kind}
         trust = TrustChange(Kind.TRUST_PRINCIPAL, "principal.link", person.pseudonym, before, after)
-        return Change(item, _view(row), trust if is_trusted(person.roles) else None)
+        return Change(item, _view(row), trust if is_trusted(roles) or any(map(rows.grows, held)) else None)
 
     async def links(self, actor: Principal, principal_id: str) -> list[LinkView]:
         """A principal's links, the revoked among them, oldest first.
@@ -228,11 +231,11 @@ class LinkAdmin(Changes):
             "revoked_at": None,
         }
 
-    async def _linkable(self, tenant: str, principal_id: str) -> Principal:
-        found = await self._read(lambda connection: self._reads.principals(connection, [(tenant, principal_id)]))
-        if (tenant, principal_id) not in found:
+    async def _linkable(self, tenant: str, principal_id: str) -> Found:
+        found = await self._read(lambda connection: self._reads.principal_rows(connection, tenant, principal_id))
+        if not found or found[0]["revoked_at"] is not None:
             raise Refused(Reason.REQUEST_NOT_FOUND, "no such principal")
-        return found[tenant, principal_id]
+        return found[0]
 
     async def _anybody(self, tenant: str, principal_id: str) -> Principal | None:
         """Also one that is revoked."""
@@ -240,15 +243,7 @@ class LinkAdmin(Changes):
         return principal(found[0]) if found else None
 
     async def _rows(self, person: Principal) -> list[Found]:
-        def read(connection: Connection) -> list[Found]:
-            query = (
-                select(identity_links)
-                .where(identity_links.c.tenant == person.tenant, identity_links.c.pseudonym == person.pseudonym)
-                .order_by(identity_links.c.created_at, identity_links.c.link_id)
-            )
-            return self._reads.link_rows(connection, query, person.tenant)
-
-        return await self._read(read)
+        return await self._read(lambda connection: self._reads.link_rows(connection, person.tenant, person.pseudonym))
 
 
 def _naming(row: Found) -> Naming:

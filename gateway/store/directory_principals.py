@@ -20,7 +20,7 @@ from gateway.permissions import Permission, require
 from gateway.ports import Append, Guard, Naming, Write
 from gateway.reasons import Conflict, Reason, because
 from gateway.store import directory_rows as rows
-from gateway.store.directory_changes import Change, Changes, conflict, principal_entry
+from gateway.store.directory_changes import Change, Changes, conflict, principal_entry, state
 from gateway.store.directory_reads import Found
 from gateway.store.directory_rows import ApiKeyView, NewPrincipal, NewPrincipalView, PrincipalView
 from gateway.store.tables import api_keys, issuer_keys, principals
@@ -174,10 +174,12 @@ class PrincipalAdmin(Changes):
         entry = principal_entry(found, by, "key_added", (view["key_id"], row["expires_at"]))
         guard = Guard(_ADD_KEY, self._macs.seal(api_keys, row), conflict)
         held = await self._read(lambda connection: self._reads.live_key_rows(connection, tenant, pseudonym))
-        before = {**_state(found), "keys": sorted(one["key_id"] for one in held)}
+        links = await self._read(lambda connection: self._reads.link_rows(connection, tenant, pseudonym))
+        before = {**state(found), "keys": sorted(one["key_id"] for one in held)}
         after = {**before, "keys": sorted([*before["keys"], view["key_id"]]), **_key_state(row, ttl_days)}
         trust = TrustChange(Kind.TRUST_PRINCIPAL, "principal.key", pseudonym, before, after)
-        return Change(Append([entry], guards=[guard]), view, trust if is_trusted(before["roles"]) else None)
+        trusted = is_trusted(before["roles"]) or any(map(rows.grows, links))
+        return Change(Append([entry], guards=[guard]), view, trust if trusted else None)
 
     async def prepare_revocation(self, tenant: str, by: str, principal_id: str) -> Change[PrincipalView]:
         """The end of a principal and its API keys. Raises as :meth:`revoke_principal`."""
@@ -199,7 +201,7 @@ class PrincipalAdmin(Changes):
         for row in keys:
             dead = self._macs.seal(api_keys, {**row, "revoked_at": now})
             writes.append(Write(_REVOKE_KEY, {"named": row["key_id"], "at": now, "new_mac": dead["mac"]}))
-        before = {**_state(found), "revoked": False}
+        before = {**state(found), "revoked": False}
         trust = TrustChange(
             Kind.TRUST_PRINCIPAL,
             "principal.revoke",
@@ -255,7 +257,7 @@ class PrincipalAdmin(Changes):
             views.append({"principal": rows.principal_view(row), "api_key": key_view})
             if is_trusted(json.loads(row["roles"])):
                 target = await self._stand_in(tenant, "principal", person.id)
-                after = {**_state(row), **_key_state(key_row, person.ttl_days)}
+                after = {**state(row), **_key_state(key_row, person.ttl_days)}
                 trust = TrustChange(Kind.TRUST_PRINCIPAL, "principal.add", target, None, after)
         enrolled_keys = [one["approval_jwk"] for one in added if one["approval_jwk"]]
         if len(set(enrolled_keys)) != len(enrolled_keys):
@@ -291,13 +293,6 @@ def _key(
         "revoked_at": None,
     }
     return {"key_id": minted.key_id, "token": minted.token, "expires_at": format_time(expires_at)}, row
-
-
-def _state(row: Found) -> dict[str, Any]:
-    """What a change of trust shows of a principal: what it may do, and by which key it signs."""
-    enrolled = None if row["approval_jwk"] is None else rows.public_key(json.loads(row["approval_jwk"]), "").kid
-    hands = None if row["hands"] is None else json.loads(row["hands"])
-    return {"roles": json.loads(row["roles"]), "hands": hands, "approval_kid": enrolled}
 
 
 def _key_state(row: Found, ttl_days: int) -> dict[str, Any]:

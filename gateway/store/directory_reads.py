@@ -192,13 +192,18 @@ class DirectoryReads:
         found = connection.execute(query.order_by(security_keys.c.created_at)).mappings()
         return sound(found, self._verify_security_key)
 
-    def link_rows(self, connection: Connection, query: Select[Any], tenant: str) -> list[Found]:
-        """Rows of links that ``query`` finds, the revoked among them. Each has two more members, ``source`` and
+    def link_rows(self, connection: Connection, tenant: str, pseudonym: str) -> list[Found]:
+        """Rows of a principal's links, the revoked among them, oldest first. Each has two more members, ``source`` and
         ``subject``; both are ``None`` where what it links does not open.
 
         Raises:
             RowChanged: one of them is refused.
         """
+        query = (
+            select(identity_links)
+            .where(identity_links.c.tenant == tenant, identity_links.c.pseudonym == pseudonym)
+            .order_by(identity_links.c.created_at, identity_links.c.link_id)
+        )
         self._revocations.read(connection, [tenant])
         rows = sound(connection.execute(query).mappings(), self._verify_link, strict=True)
         opened = self._names.open(connection, [row["name_key"] for row in rows])

@@ -188,6 +188,12 @@ def hand_scope(values: Iterable[str] | None, roles: Iterable[str] = ()) -> list[
     return found
 
 
+def grows(link: Mapping[str, Any]) -> bool:
+    """Whether tokens of a link may give its principal more roles at any time: then a further credential of it is one of
+    whoever it becomes."""
+    return link["kind"] == "claims" and link["revoked_at"] is None
+
+
 def subjects(values: Iterable[str]) -> list[str]:
     """Principals that an issuer may speak for, sorted."""
     found = sorted({identifier(value, "speaks_for") for value in values})

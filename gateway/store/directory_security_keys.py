@@ -13,6 +13,7 @@ from typing import Final, TypedDict
 from sqlalchemy import Connection, bindparam, insert, update
 
 from gateway.canonical import b64url_decode, b64url_encode, canonical, parse
+from gateway.dual_control import ENOUGH
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import HandrailError, Refused
 from gateway.model import Principal, Role
@@ -64,8 +65,8 @@ class SecurityKeyAdmin(Changes):
         """A ticket with which the principal may enrol one security key, once.
 
         Raises:
-            Refused: ``auth.forbidden``; ``request.not_found`` (also for a revoked principal); ``request.conflict`` for
-                one that is no approver.
+            Refused: ``auth.forbidden``, also for a ticket of one's own where somebody else could give it;
+                ``request.not_found`` (also for a revoked principal); ``request.conflict`` for one that is no approver.
         """
         require(actor, Permission.PRINCIPALS_MANAGE)
         person = await self._person(actor.tenant, principal_id)
@@ -78,6 +79,11 @@ class SecurityKeyAdmin(Changes):
                 member="roles",
                 **because(Conflict.NOT_AN_APPROVER),
             )
+        if person.pseudonym == actor.pseudonym:
+            # A stolen API key of an approver who is a security admin too would be ticket and person in one.
+            known = await self.administrators(actor.tenant)
+            if len(known.pseudonyms) >= ENOUGH:
+                raise Refused(Reason.AUTH_FORBIDDEN, "a ticket comes from another security admin")
         expires_at = self._clock() + TICKET_SECONDS
         body = canonical([actor.tenant, person.pseudonym, int(expires_at), secrets.token_hex(16)])
         ticket = f"{_PREFIX}{b64url_encode(body)}.{b64url_encode(self._ticket_mac(body))}"

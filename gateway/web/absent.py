@@ -11,6 +11,7 @@ from gateway.web.context import ROUTE
 KINDS: Final[Mapping[str, str]] = {
     "plan_id": "plan",
     "step_id": "step",
+    "step_jti": "step",
     "approval_id": "approval request",
     "receipt_id": "receipt",
     "principal_id": "principal",
@@ -23,6 +24,7 @@ KINDS: Final[Mapping[str, str]] = {
     "proposal_id": "proposal",
     "erasure_id": "erasure",
     "hold_id": "hold",
+    "secret_name": "secret",
     "level": "level",
     "tile_path": "tile",
     "bundle_path": "entry bundle",

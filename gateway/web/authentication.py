@@ -15,9 +15,8 @@ from gateway.reasons import Reason
 from gateway.web.context import PRINCIPAL, certificate_of, gateway_of
 from gateway.web.errors import answer, report
 
-OPEN_PATHS: Final = frozenset(
-    {"/healthz", "/readyz", "/.well-known/jwks.json", "/log/checkpoint", "/v1/policy/remote/notify"}
-)
+NOTICE_PATH: Final = "/v1/policy/remote/notify"
+OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/.well-known/jwks.json", "/log/checkpoint", NOTICE_PATH})
 """The only paths, hash tiles apart, that answer without a credential. The route table must agree (tested). A notice has
 a secret of its own, because no Git server can send an API key."""
 
@@ -75,6 +74,11 @@ def is_open(path: str) -> bool:
     return (
         path in OPEN_PATHS or is_result(path) or (path.startswith(TILES_PREFIX) and not path.startswith(ENTRIES_PREFIX))
     )
+
+
+def is_public(path: str) -> bool:
+    """Whether ``path`` takes no secret of any kind, so that it may be asked for in clear."""
+    return is_open(path) and not is_result(path) and path != NOTICE_PATH
 
 
 def is_result(path: str) -> bool:

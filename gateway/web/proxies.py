@@ -18,7 +18,7 @@ from gateway.certificates import Certificate
 from gateway.errors import HandrailError, Malformed, Refused
 from gateway.reasons import Reason
 from gateway.settings import ServerSettings
-from gateway.web.authentication import is_open
+from gateway.web.authentication import is_public
 from gateway.web.context import CERTIFICATE, request_id_of
 from gateway.web.errors import problem, report
 
@@ -64,7 +64,7 @@ class ProxyMiddleware:
         peer = None if not client else address(client[0])
         if peer is None or not self._declared(peer):
             local = not client or (peer is not None and peer.is_loopback)
-            if self._clear and not local and not is_open(scope["path"]):
+            if self._clear and not local and not is_public(scope["path"]):
                 raise Refused(Reason.REQUEST_INSECURE, "without TLS, and from no declared proxy")
             return
         # Whatever certificate the connection has is the proxy's own.

@@ -56,7 +56,7 @@ async def test_what_is_erased_opens_nowhere_and_others_keep_theirs(engine, epoch
         assert log.reader.root(before[0]) == before[1]
         entry = log.reader.query(Filter(type=str(EntryType.ERASURE_DONE))).entries[0]
         assert entry.index == done.done_index
-        assert b"ann" not in entry.body
+        assert b"ann@" not in entry.body
         assert list(check(engine, epochs=epochs)) == []
 
 

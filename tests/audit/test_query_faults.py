@@ -125,5 +125,36 @@ async def test_a_proof_is_made_of_what_another_gateway_appended_meanwhile(engine
         assert int(note.splitlines()[1]) > indices[0]
 
 
+async def test_a_signature_under_way_is_not_shared_with_who_means_what_came_after_its_head(
+    engine, open_log: Opener, monkeypatch
+):
+    going_on, signing = threading.Event(), threading.Event()
+    async with open_log(engine, checkpoint_interval_seconds=60) as one, open_log(engine, "g2") as two:
+        await one.append(Append([draft()]))
+        await one.signed_head()
+        sign = one._sign
+
+        def slowly(size, root):
+            signing.set()
+            going_on.wait(30)
+            return sign(size, root)
+
+        monkeypatch.setattr(one, "_sign", slowly)
+        early = asyncio.create_task(one.signed_head())
+        await until(signing.is_set)
+        [index] = await two.append(Append([draft(1)]))
+        covering = asyncio.create_task(one.cover(index))
+        late = asyncio.create_task(one.signed_head())
+        proof = asyncio.create_task(one.proof(index))
+        await asyncio.sleep(0)
+        going_on.set()
+        await covering
+        assert one._checkpoint is not None
+        assert one._checkpoint[0] > index
+        assert (await early)[0] == index
+        assert (await late)[0] > index
+        assert f"index {index}" in await proof
+
+
 def _row(block):
     return {"block": block, "first_time": "2026-11-21T02:00:00.125Z", "last_time": "2026-11-21T02:00:00.125Z"}

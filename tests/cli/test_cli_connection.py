@@ -1,13 +1,18 @@
 """Which gateway a command speaks to, and as whom."""
 
+import contextlib
 import hashlib
 import json
+import socket
+import ssl
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gateway.cli.connect import resolve
+from tests.authority import Authority
 from tests.cli.conftest import Run, claims_of
 from tests.client.stand_in import TOKEN, StandIn, running
 
@@ -128,3 +133,26 @@ def test_a_clients_key_that_others_can_read_is_refused(run: Run, tmp_path: Path,
 def test_nothing_turns_verification_off(run: Run) -> None:
     for option in ("--insecure", "--no-verify", "-k"):
         assert run("keys", "list", option).exit_code == 2
+
+
+def test_a_gateway_whose_certificate_does_not_verify_is_told_apart_from_one_that_is_away(
+    run: Run, tmp_path: Path
+) -> None:
+    authority = Authority(tmp_path / "ca")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*authority.issue("server"))
+    with socket.create_server(("127.0.0.1", 0)) as listening, ThreadPoolExecutor(1) as pool:
+
+        def answer() -> None:
+            with listening.accept()[0] as raw, contextlib.suppress(OSError), context.wrap_socket(raw, server_side=True):
+                pass
+
+        served = pool.submit(answer)
+        url = f"https://127.0.0.1:{listening.getsockname()[1]}"
+        result = run("hands", "list", "--json", HANDRAIL_URL=url)
+        served.result(10)
+    assert result.exit_code == 3
+    error = json.loads(result.stdout)["error"]
+    assert error["code"] == "cli.unreachable"
+    assert "its certificate does not verify" in error["detail"]
+    assert "--ca-file" in error["hint"]

@@ -152,11 +152,12 @@ def test_the_example_names_and_explains_every_setting() -> None:
     models += [
         field.annotation for field in Settings.model_fields.values() if hasattr(field.annotation, "model_fields")
     ]
+    tables = {"hands", "actions", "identity", "webhooks", "remote", "secrets", "pkcs11", "transit", "aws_kms", "tls"}
     for model in models:
         for name, field in model.model_fields.items():
             if isinstance(field.annotation, type) and hasattr(field.annotation, "model_fields"):
                 continue
-            if name not in {"hands", "actions", "identity", "webhooks", "remote", "pkcs11", "tls"}:
+            if name not in tables:
                 assert f"{name} =" in text, name
                 assert field.description is not None
                 assert " ".join(field.description.split()) in text, name
@@ -284,6 +285,28 @@ def test_doctor_reports_a_broken_configuration_instead_of_failing(tmp_path: Path
     result = invoke("doctor", "--config", file)
     assert result.exit_code == 1
     assert "nonsense" in result.output
+
+
+def test_doctor_names_a_declaration_that_no_gateway_starts_with(tmp_path: Path) -> None:
+    file = tmp_path / "handrail.toml"
+    file.write_text('[hands.crm]\nadapter = "http"\nbase_url = "http://127.0.0.1:1"\n')
+    result = invoke("doctor", "--json", "--config", file, HANDRAIL_HOME=str(tmp_path / "home"))
+    found = {one["name"]: one for one in json.loads(result.stdout)["findings"]}
+    assert result.exit_code == 1
+    assert found["configuration"]["state"] == "missing"
+    assert found["configuration"]["detail"].startswith("hands.crm.base_url: plain http")
+    assert found["policy engine"]["state"] == "ok", "the rest is looked at all the same"
+
+
+def test_doctor_lacks_nothing_in_a_home_whose_first_start_ended_before_its_database(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    file = tmp_path / "handrail.toml"
+    file.write_text('[hands.crm]\nadapter = "http"\nbase_url = "http://127.0.0.1:1"\n')
+    assert invoke("init", "--config", file, HANDRAIL_HOME=str(home)).exit_code == 2
+    file.write_text("")
+    result = invoke("doctor", "--json", "--config", file, HANDRAIL_HOME=str(home))
+    found = {one["name"]: one["detail"] for one in json.loads(result.stdout)["findings"] if one["state"] == "missing"}
+    assert "dual control" not in found
 
 
 def test_the_schema_is_made_once_and_an_empty_log_is_sound(tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ import tomllib
 from pathlib import Path
 
 from gateway.settings import Settings
-from tests.keys.stores.openbao import SHOWN_POLICY, OpenBao, openbao
+from tests.keys.stores.openbao import SHOWN_POLICY, openbao
 from tests.meta.tree import ROOT
+from tests.openbao import OpenBao
 
 __all__ = ["openbao"]
 

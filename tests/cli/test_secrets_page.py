@@ -15,7 +15,7 @@ from gateway.settings import Settings
 from tests.canaries import Canaries, files_of
 from tests.cli.real import CONFIG, gateway
 from tests.meta.tree import ROOT
-from tests.secrets.openbao import POLICY
+from tests.secrets.backends import POLICY
 
 PAGE = (ROOT / "docs" / "secrets.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^ *```(\w+)\n(.*?)^ *```$", PAGE, re.DOTALL | re.MULTILINE)

@@ -460,7 +460,7 @@ class StandIn:
         return JSONResponse(view, 200 if status == "done" else 202)
 
     def _secret(self) -> dict[str, Any]:
-        told = dict.fromkeys(("name", "store", "version", "set_by", "set_at"), self.text)
+        told = {**dict.fromkeys(("name", "store", "version", "set_by"), self.text), "set_at": BEFORE}
         return {**told, "hands": [self.text]}
 
     def _link(self) -> dict[str, Any]:

@@ -1,14 +1,18 @@
 """How the client connects by TLS: the gateway is always verified, and unusable files are said before a call."""
 
 import asyncio
+import json
 import ssl
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from handrail import AsyncClient, Client, ClientError, Unreachable
+from handrail import AsyncClient, Client, ClientError, SigningKey, Unverified
+from handrail.remote import RemoteHand
+from handrail.step_keys import StepKeys
 
 from tests.authority import Authority
 
@@ -19,8 +23,10 @@ def authority(tmp_path: Path) -> Authority:
 
 
 @asynccontextmanager
-async def serving(authority: Authority, server: tuple[Path, Path]) -> AsyncIterator[tuple[str, list[str]]]:
-    """A TLS server that answers ``{}``, its URL, and the names of clients' certificates."""
+async def serving(
+    authority: Authority, server: tuple[Path, Path], body: bytes = b"{}"
+) -> AsyncIterator[tuple[str, list[str]]]:
+    """A TLS server that answers ``body``, its URL, and the names of clients' certificates."""
     seen: list[str] = []
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*server)
@@ -31,7 +37,8 @@ async def serving(authority: Authority, server: tuple[Path, Path]) -> AsyncItera
         await reader.readuntil(b"\r\n\r\n")
         shown = writer.get_extra_info("ssl_object").getpeercert()
         seen.append(dict(pair[0] for pair in shown["subject"])["commonName"] if shown else "")
-        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}")
+        head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+        writer.write(head.encode() + body)
         await writer.drain()
         writer.close()
 
@@ -47,10 +54,10 @@ async def test_the_gateway_is_verified_by_the_given_authorities_alone(tmp_path: 
             assert await made.me() == {}
         for options in ({}, {"ca_file": foreign.certificate}):
             async with AsyncClient(url, **options) as made:
-                with pytest.raises(Unreachable):
+                with pytest.raises(Unverified, match="is not trusted: its certificate does not verify: "):
                     await made.me()
         async with AsyncClient(url.replace("127.0.0.1", "localhost"), ca_file=authority.certificate) as made:
-            with pytest.raises(Unreachable):
+            with pytest.raises(Unverified, match="Hostname mismatch"):
                 await made.me()
     assert seen == [""]
 
@@ -89,3 +96,50 @@ def test_files_that_cannot_be_used_are_said(kind: Any, tmp_path: Path, authority
             kind("https://127.0.0.1:1", **options)
     with pytest.raises(ClientError, match="https"):
         kind("http://127.0.0.1:1", ca_file=authority.certificate)
+
+
+def remote_hand(url: str, ca_file: Path | None = None) -> RemoteHand:
+    return RemoteHand(url, "key", "crm", {}, issuer="handrail.test/log", ca_file=ca_file)
+
+
+async def test_a_remote_hand_and_the_keys_it_checks_by_come_over_the_given_authorities(authority: Authority) -> None:
+    public = SigningKey.generate().public
+    body = json.dumps({"steps": ["s"], "keys": [{**public.jwk(), "purpose": "step", "state": "active"}]}).encode()
+    async with serving(authority, authority.issue("server"), body) as (url, _):
+
+        def come() -> None:
+            with remote_hand(url, authority.certificate) as hand:
+                assert hand.work() == ["s"]
+            keys = StepKeys(f"{url}/.well-known/jwks.json", ca_file=authority.certificate)
+            assert keys.get(public.kid, 0.0).kid == public.kid
+            with remote_hand(url) as hand, pytest.raises(Unverified):
+                hand.work()
+
+        await asyncio.to_thread(come)
+
+
+async def test_a_remote_hand_that_waits_for_its_gateway_says_once_why(
+    authority: Authority, caplog: pytest.LogCaptureFixture
+) -> None:
+    tried = 0
+
+    class Stop(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            nonlocal tried
+            tried += 1
+            if tried == 3:
+                self.set()
+            return self.is_set()
+
+    async with serving(authority, authority.issue("server")) as (url, _):
+        with remote_hand(url) as hand:
+            await asyncio.to_thread(hand.serve, Stop())
+    assert tried == 3
+    [record] = caplog.records
+    assert (record.levelname, record.name) == ("WARNING", "handrail.remote")
+    assert record.getMessage().startswith(f"{url} is not trusted: its certificate does not verify: ")
+
+
+def test_authorities_for_keys_that_come_in_clear_are_refused(authority: Authority) -> None:
+    with pytest.raises(ClientError, match="https"):
+        StepKeys("http://127.0.0.1:1/jwks.json", ca_file=authority.certificate)

@@ -25,6 +25,7 @@ def declared(**changes: Any) -> HandSettings:
         ({"actions": {}}, "needs actions"),
         ({"base_url": "https://api.example"}, "not called"),
         ({"command": ("python",)}, "not called"),
+        ({"secrets": {"token": {"targets": ["https://api.example"]}}}, "sent no secrets"),
         ({"actions": {"note": {**ACTION, "args_schema": {"$ref": "https://elsewhere/schema"}}}}, "schema"),
         ({"actions": {"note": {**ACTION, "args": {"/nowhere": "url"}}}}, "nowhere"),
     ],

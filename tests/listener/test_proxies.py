@@ -115,7 +115,10 @@ async def test_without_declared_proxies_nothing_is_believed() -> None:
     [
         (OTHER, "/v1/plans", False, False),
         (OTHER, "/login", False, False),
+        (OTHER, "/v1/steps/0123/result", False, False),
+        (OTHER, "/v1/policy/remote/notify", False, False),
         (OTHER, "/healthz", False, True),
+        (OTHER, "/log/tile/0/000", False, True),
         (OTHER, "/v1/plans", True, True),
         (PROXY, "/v1/plans", False, True),
         ("127.0.0.1", "/v1/plans", False, True),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from audit.tables import entries
-from gateway.claims import Handed
+from gateway.claims import WAITERS_MAX_OF_HAND, Handed
 from gateway.errors import HandrailError, Refused
 from gateway.freeze import Scope
 from gateway.freezing import FreezeOrder
@@ -32,6 +32,7 @@ from tests.pipeline.remote import (
     pass_time,
     remote_house,
 )
+from tests.until import until
 
 
 @pytest.fixture
@@ -88,6 +89,26 @@ async def test_what_depends_on_a_remote_step_goes_on_with_its_result(house: Hous
     done = await house.until_settled(view["plan_id"])
     assert [state["status"] for state in done["steps"]] == ["succeeded", "succeeded"]
     assert house.hands.calls[0].args == {"text": "for b"}
+
+
+async def test_one_hand_that_waits_very_often_keeps_no_other_from_its_work(house: House) -> None:
+    waiting = [asyncio.create_task(house.claims.work(CRM, "crm", 1, 60.0)) for _ in range(WAITERS_MAX_OF_HAND)]
+    await until(lambda: house.claims._waiters.total() == WAITERS_MAX_OF_HAND)
+    assert await refused(house.claims.work(CRM, "crm", 1, 60.0)) is Reason.OVERLOADED
+    assert await house.claims.work(STRANGER, "erp", 1, 0.0) == []
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    assert not house.claims._waiters
+    assert await house.claims.work(CRM, "crm", 1, 0.0) == []
+
+
+async def test_a_gateway_that_stops_lets_go_of_who_waits_for_work(house: House) -> None:
+    waiting = [asyncio.create_task(house.claims.work(CRM, "crm", 1, 60.0)) for _ in range(3)]
+    await until(lambda: house.claims._waiters.total() == 3)
+    house.claims.leave()
+    assert await asyncio.gather(*waiting) == [[], [], []]
+    assert await house.claims.work(CRM, "crm", 1, 60.0) == []
 
 
 async def test_who_waits_for_a_plan_waits_for_the_remote_hand(house: House) -> None:

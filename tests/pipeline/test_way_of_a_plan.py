@@ -145,7 +145,7 @@ async def test_a_misfit_denies_its_step_alone(house: House, changed: dict[str, o
 async def test_a_problem_names_the_place_and_never_the_value(house: House) -> None:
     view = await house.plan({**step("a"), "args": {"text": ["4111-1111"]}})
     assert view["steps"][0]["error"]["problems"] == [{"pointer": "/text", "keyword": "type"}]
-    assert "4111" not in str(view)
+    assert "4111-1111" not in str(view)
 
 
 async def test_a_denied_step_never_reaches_its_hand(house: House) -> None:

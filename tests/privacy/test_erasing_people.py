@@ -43,7 +43,7 @@ async def test_a_customer_is_shown_all_that_is_held_and_then_erased(world: World
     assert list(check(world.gateway.engine, epochs=world.gateway.epochs)) == []
     entry = await world.json("GET", "/v1/audit/entries?type=ERADON", "auditor")
     assert entry["entries"][0]["index"] == done["done_index"]
-    assert "ann" not in json.dumps(entry)
+    assert ANN not in json.dumps(entry)
 
 
 async def test_what_concerns_two_people_goes_with_one_and_what_is_the_others_alone_stays(world: World) -> None:

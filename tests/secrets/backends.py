@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,10 +27,13 @@ from gateway.secrets.sealed import LABEL, SealedSecrets
 from gateway.secrets.vault import VaultSecrets
 from gateway.settings import SecretStoreSettings, Settings
 from hand_adapters.fetcher import HttpFetcher
+from tests import openbao as server
 from tests.pipeline.house import close_house, open_house
-from tests.secrets import openbao as server
+from tests.until import until
 from tests.web.conftest import serving
 
+POLICY = 'path "secret/data/handrail/*" { capabilities = ["read"] }'
+"""What the gateway may in Vault or OpenBao: the page's own policy."""
 TOKEN = "hvs.the-token-of-the-gateway"
 
 
@@ -192,22 +195,43 @@ async def vault(directory: Path) -> AsyncIterator[Backend]:
 
 @asynccontextmanager
 async def openbao(directory: Path) -> AsyncIterator[Backend]:
-    """OpenBao itself."""
-    async with server.running(directory) as bao:
-        settings = SecretStoreSettings(kind="vault", url=bao.url, token_file=bao.token_file, private_network=True)
-        asks = HttpFetcher("secrets.stores.v", private_network=True, ca_file=None, reason=Reason.SECRET_UNAVAILABLE)
+    """OpenBao itself, with a token in a file as an agent beside the gateway writes it."""
+    with ExitStack() as stack:
+        bao = await asyncio.to_thread(stack.enter_context, server.serving(directory))
+        bao.call("POST", "sys/mounts/secret", {"type": "kv", "options": {"version": "2"}})
+        await until(lambda: _is_version_2(bao))
+        bao.call("PUT", "sys/policies/acl/handrail", {"policy": POLICY})
+        token = bao.call("POST", "auth/token/create", {"policies": ["handrail"], "ttl": "10m"})
+        token_file = directory / "token"
+        token_file.write_text(token["auth"]["client_token"] + "\n")
+        settings = SecretStoreSettings(kind="vault", url=bao.url, token_file=token_file, private_network=True)
+        asks = HttpFetcher(
+            "secrets.stores.v", private_network=True, ca_file=bao.ca_file, reason=Reason.SECRET_UNAVAILABLE
+        )
         store = VaultSecrets(settings, asks, 5.0)
 
         async def put(tenant: str, name: str, value: str) -> None:
-            await bao.call("POST", f"secret/data/handrail/{tenant}/{name}", {"data": {"value": value}})
+            bao.call("POST", f"secret/data/handrail/{tenant}/{name}", {"data": {"value": value}})
 
         async def drop(tenant: str, name: str) -> None:
-            await bao.call("DELETE", f"secret/data/handrail/{tenant}/{name}")
+            bao.call("DELETE", f"secret/data/handrail/{tenant}/{name}")
+
+        async def away() -> None:
+            bao.seal()
 
         try:
-            yield Backend(store, put, drop, lambda: bao.call("PUT", "sys/seal"), bao)
+            yield Backend(store, put, drop, away, bao)
         finally:
             await store.close()
+
+
+def _is_version_2(bao: server.OpenBao) -> bool:
+    """The engine is upgraded a moment after it is mounted."""
+    try:
+        bao.call("GET", "secret/config")
+    except server.Answered:
+        return False
+    return True
 
 
 @asynccontextmanager

@@ -174,6 +174,37 @@ async def test_a_step_is_served_while_it_runs_and_once_at_a_time() -> None:
             await desk.broker.inject(hand, "p", "s", TARGET)
 
 
+async def test_what_is_changed_while_its_store_answers_is_not_used_again() -> None:
+    desk = Desk()
+    desk.store.gate = asyncio.Event()
+    asked = asyncio.create_task(desk.value())
+    await until(lambda: desk.store.reads)
+    desk.broker.forget("default", "token")
+    desk.store.gate.set()
+    await asked
+    del desk.store.values["default", "token"]
+    with pytest.raises(Refused):
+        await desk.value()
+
+
+async def test_an_adapter_that_goes_on_after_its_step_has_ended_is_given_nothing() -> None:
+    desk = Desk()
+    async with desk.broker.serving(CALL, [USE]) as step:
+        await step.inject(TARGET)
+    with pytest.raises(Refused) as caught:
+        await step.inject(TARGET)
+    assert caught.value.reason is Reason.SECRET_MISSING
+    desk.now += 2
+    desk.store.gate = asyncio.Event()
+    async with desk.broker.serving(CALL, [USE]) as step:
+        late = asyncio.create_task(step.inject(TARGET))
+        await until(lambda: desk.store.reads == 2)
+    desk.store.gate.set()
+    with pytest.raises(Refused):
+        await late
+    assert [entry.type for entry in desk.log.entries] == [EntryType.SECRET_USED], "of the first alone"
+
+
 async def test_a_use_is_on_record_once_for_a_step_and_holds_no_value() -> None:
     desk = Desk()
     async with desk.broker.serving(CALL, [USE]) as step:

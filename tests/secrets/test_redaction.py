@@ -1,6 +1,9 @@
 """What a hand echoes: each encoding that is looked for, within each other, and what must be left alone."""
 
 import base64
+import quopri
+from collections.abc import Callable
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
@@ -55,6 +58,54 @@ def test_all_places_of_a_result_are_looked_at() -> None:
     assert base64.b64decode(cleaned.content[1]["resource"]["blob"]) == b"\x00\xff" + MARK.encode()
     assert cleaned.content[2]["data"] == f"not base64 {MARK}"
     assert cleaned.structured == {"deep": [[{"x": MARK}]], "number": MARK, "other": 1, "none": None, "true": True}
+
+
+KEY = "0123456789abcdef0123456789abcDEF"
+
+
+@pytest.mark.parametrize("member", ["data", "blob"])
+def test_a_value_that_looks_like_base64_is_taken_out_of_members_of_base64_too(member: str) -> None:
+    assert Redactor([KEY]).result(HandResult((), {member: KEY})).structured == {member: MARK}
+    assert Redactor([KEY]).result(HandResult(({"type": "image", member: KEY},))).content[0][member] == MARK
+
+
+@pytest.mark.parametrize("value", [KEY, VALUE])
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-32"])
+def test_wide_characters_are_found_in_a_blob(value: str, encoding: str) -> None:
+    blob = base64.b64encode(f"before {value} after".encode(encoding)).decode()
+    cleaned = Redactor([value]).result(HandResult(({"type": "resource", "resource": {"blob": blob}},)))
+    assert base64.b64decode(cleaned.content[0]["resource"]["blob"]) == MARK.encode()
+
+
+@pytest.mark.parametrize("value", [KEY, VALUE])
+@pytest.mark.parametrize(
+    "encode",
+    [
+        lambda value: base64.b64encode(base64.b64encode(value.encode())).decode(),
+        lambda value: base64.b64encode(quote(quote(value, safe=""), safe="").encode()).decode(),
+        lambda value: base64.b32encode(value.encode()).decode(),
+        lambda value: base64.b32encode(b"abc" + value.encode() + b"x").decode().lower(),
+        lambda value: value.encode().hex(":"),
+        lambda value: " ".join(f"0x{byte:02X}" for byte in value.encode()),
+        lambda value: str(list(value.encode())),
+        lambda value: quopri.encodestring(value.encode(), quotetabs=True).decode(),
+        lambda value: "".join(f"={byte:02X}" for byte in value.encode()),
+        "\u200b".join,
+        "\0".join,
+        str.upper,
+        str.swapcase,
+    ],
+)
+def test_encodings_that_echoes_rarely_come_in(value: str, encode: Callable[[str], str]) -> None:
+    assert MARK in Redactor([value]).text(f"before: {encode(value)} :after")
+
+
+def test_numbers_and_lists_of_bytes_are_texts_too() -> None:
+    redactor = Redactor([KEY, "4907312255"])
+    given = {"float": 4907312255.0, "negative": -4907312255, "longer": 14907312255, "bytes": list(KEY.encode())}
+    assert redactor.result(HandResult((), given)).structured == dict.fromkeys(given, MARK)
+    other = {"float": 1.5, "huge": 1e300, "bytes": [1, 2, 300], "none": [], "true": [True]}
+    assert redactor.result(HandResult((), other)).structured == other
 
 
 def test_a_longer_value_goes_before_a_shorter_one_within_it() -> None:

@@ -55,6 +55,7 @@ async def test_a_secret_is_kept_shown_replaced_and_forgotten_without_its_value(
     check("SecretView", removed.json())
     gone = [await send(world, "GET", "/v1/secrets/token"), await send(world, "DELETE", "/v1/secrets/token")]
     assert [answer.status_code for answer in gone] == [404, 404]
+    assert [(answer.json()["kind"], answer.json()["id"]) for answer in gone] == [("secret", "token")] * 2
     answers = [made, again, rotated, listed, checked, removed, *gone]
     canaries.must_not_be_in("an answer", b"".join(answer.content for answer in answers))
     facts = [entry["facts"] for kind in ("SECSET", "SECROT", "SECREM") for entry in world.entries(kind)]

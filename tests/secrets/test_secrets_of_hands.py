@@ -34,7 +34,7 @@ async def evidence(world: World) -> bytes:
             assert answer.status_code == 200, answer.text
             found.append(answer.content)
         for kind in ("ndjson", "csv", "ocsf", "cloudevents"):
-            answer = await http.get(f"/v1/audit/export?format={kind}", headers=world.tokens["eve"])
+            answer = await http.get(f"/v1/audit/exports?format={kind}", headers=world.tokens["eve"])
             assert answer.status_code == 200, answer.text
             found.append(answer.content)
         found.append((await http.get("/metrics", headers=world.tokens["op"])).content)

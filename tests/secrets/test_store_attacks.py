@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Engine, text
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from gateway import key_stores
+from gateway import key_services
 from gateway.errors import HandrailError, Refused, Unavailable
 from gateway.model import Principal, Role
 from gateway.reasons import Conflict, Reason
@@ -17,7 +17,8 @@ from gateway.secrets.environment import EnvironmentSecrets
 from gateway.secrets.sealed import LABEL, SealedSecrets
 from gateway.settings import SecretSettings, SecretStoreSettings
 from keys.stores.master import MasterKey
-from keys.stores.root import Masters, rewrap
+from keys.stores.root import open_root, rewrap
+from keys.stores.wrapping import Wrappers
 from tests.canaries import Canaries, found_in, rows_of
 from tests.secrets import backends
 from tests.secrets.backends import TOKEN, Backend
@@ -139,11 +140,11 @@ async def test_a_new_master_key_leaves_every_secret_readable(rows: Backend) -> N
     store, engine = sealed(rows)
     await store.set(ADMIN, "token", "the-first-value")
     settings = rows.more.settings
-    old, new = key_stores.masters(settings).current, MasterKey(b"\x07" * 32)
-    assert rewrap(settings.root_file, Masters(new, old)) is not None
+    old, new = key_services.wrappers(settings).current, MasterKey(b"\x07" * 32)
+    assert rewrap(settings.root_file, Wrappers(new, old)) is not None
     with pytest.raises(HandrailError):
-        key_stores.open_file(settings.root_file, Masters(old))
-    root = key_stores.open_file(settings.root_file, Masters(new))
+        open_root(settings.root_file, Wrappers(old))
+    root = open_root(settings.root_file, Wrappers(new))
     again = SealedSecrets(engine, rows.more.log, root.derive(LABEL))
     assert (await again.read("default", "token")).value == "the-first-value"
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gateway.dual_control import TRUSTED
+from gateway.model import TRUSTED
 from tests.cli import real
 from tests.meta.tree import ROOT
 

@@ -9,8 +9,9 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -335,6 +336,21 @@ def test_a_gateway_killed_at_any_moment_of_a_claim_hands_a_step_out_once_at_most
         assert step["status"] in {"succeeded", "ambiguous", "failed"}
         if step["status"] == "succeeded":
             assert step["receipt_id"] in got
+
+
+@pytest.mark.postgres
+def test_a_step_whose_answer_was_kept_back_until_its_time_was_over_is_not_begun(place: Place) -> None:
+    view = place.send("kept back")
+    ran: list[Any] = []
+    with RemoteHand(place.urls[0], place.keys["crm"], "crm", {"note": lambda *_: ran.append(1)}, issuer=ISSUER) as hand:
+        [step_jti] = hand.work()
+        claimed = hand.claim(step_jti)
+        assert claimed.begin_until == claimed.lease_until <= time.monotonic() + 8
+        hand._do(replace(claimed, begin_until=time.monotonic()))
+    assert ran == []
+    step = place.step(view)
+    assert (step["status"], step["error"]["code"]) == ("failed", "hand.failed")
+    assert "not begun" in step["result"]["content"][0]["text"]
 
 
 @pytest.mark.postgres

@@ -69,9 +69,11 @@ async def add_key(request: Request, principal: Principal) -> Response:
 async def name(request: Request, principal: Principal) -> Response:
     """An id for a principal that has none any more."""
     query(request)
-    directory = gateway_of(request.scope).directory
+    gateway, pseudonym = gateway_of(request.scope), segment(request, "principal_id")
     given = (await json_body(request, NameRequest)).id
-    return JsonResponse(await directory.name_anew(principal, segment(request, "principal_id"), given))
+    alone = gateway.directory.name_anew(principal, pseudonym, given)
+    asked = {"id": given, "pseudonym": pseudonym}
+    return await answer(gateway, principal, "principal.name", asked, alone, 200)
 
 
 async def revoke(request: Request, principal: Principal) -> Response:
@@ -131,7 +133,7 @@ ENDPOINTS: Final = (
         summary="Give an id to a principal that is known by its pseudonym alone.",
         handler=name,
         requests=(Body(JSON, NameRequest),),
-        answers={200: Body(JSON, PrincipalView, "The principal.")},
+        answers={200: Body(JSON, PrincipalView, "The principal."), 202: PROPOSED},
         problems=(Reason.REQUEST_CONFLICT, Reason.LOG_UNAVAILABLE),
     ),
     Endpoint(

@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
-from tests.keys.stores.openbao import OpenBao
+from tests.openbao import OpenBao
 
 
 @dataclass

@@ -21,7 +21,8 @@ from keys.stores.transit.halves import TransitHalves
 from keys.stores.transit.http import Http
 from keys.stores.transit.login import TokenFile
 from tests.keys.stores.front import Front, Passing, front
-from tests.keys.stores.openbao import Answered, Engine
+from tests.keys.stores.openbao import Engine
+from tests.openbao import Answered
 
 ROOT = MasterKey(bytes(range(32)))
 PATIENT_SECONDS = 30.0

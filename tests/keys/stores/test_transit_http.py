@@ -12,7 +12,7 @@ from keys.errors import KeyUnavailable
 from keys.stores.breaker import PAUSE_SECONDS, Breaker
 from keys.stores.transit.http import Http
 from tests.authority import Authority
-from tests.keys.stores.openbao import OpenBao
+from tests.openbao import OpenBao
 
 GOOD = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 PATIENT_SECONDS = 30.0
