@@ -285,7 +285,11 @@ class SqlPlans:
     def _stored_step(self, row: Row[Any], newest: int) -> StoredStep:
         """The step, if the gateway wrote its row and no entry, the ``newest`` among them, changed the step since."""
         values = {name: getattr(row, name) for name in _STEP_STATE}
-        if not hmac.compare_digest(self._mac(row.plan_id, row.step_id, values), row.mac):
+        try:
+            holds = hmac.compare_digest(self._mac(row.plan_id, row.step_id, values), row.mac)
+        except (TypeError, ValueError):
+            holds = False  # a type or text that no MAC is: SQLite stores what it is given
+        if not holds:
             raise HandrailError(Reason.INTERNAL, f"the row of step {row.plan_id}.{row.step_id} was changed")
         if newest > row.log_index:
             raise HandrailError(Reason.INTERNAL, f"the row of step {row.plan_id}.{row.step_id} was put back")

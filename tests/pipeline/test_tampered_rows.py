@@ -23,6 +23,8 @@ TAMPERS = {
     "the step's effect": ["UPDATE steps SET status = 'deferred', effect = 'allow'"],
     "the step's state": ["UPDATE steps SET status = 'deferred', effect = NULL"],
     "the step's args": ["UPDATE steps SET fields = (SELECT fields FROM steps WHERE step_id = 'other')"],
+    "the step's MAC, by what is none": ["UPDATE steps SET mac = 'é'"],
+    "the step's MAC, by bytes": ["UPDATE steps SET mac = x'00ff'"],
     "the plan's subject": ["UPDATE plans SET principal = 'p-eve', caller = 'p-eve'"],
     "the plan's context": ["UPDATE plans SET context_id = 'another'"],
 }
