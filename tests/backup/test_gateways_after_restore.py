@@ -105,7 +105,7 @@ async def test_whoever_comes_second_does_not_serve_before_all_is_settled(
 
     real = first.pipeline.recorder
     monkeypatch.setattr(
-        first.pipeline, "recorder", Halting(real.log, real.store, real.signer, real.contexts, real.freezes)
+        first.pipeline, "recorder", Halting(real.log, real.store, real.signer, real.contexts, real.freezes, real.offers)
     )
     one = asyncio.create_task(recover(first.pipeline, first=True))
     await half_way.wait()
