@@ -5,6 +5,7 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from tests import services
 
@@ -14,6 +15,18 @@ TOOLS = ROOT / ".tools" / "bin"
 pytest_plugins = [
     f"tests.{name}" for name in ("postgres", "opa", "chromium", "canaries") if (ROOT / "tests" / f"{name}.py").is_file()
 ]
+
+
+# Without this, structlog draws a traceback with every local variable: of a gateway that is a minute's work.
+structlog.configure(
+    processors=[
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        structlog.dev.ConsoleRenderer(colors=False),
+    ]
+)
 
 
 def _strip() -> dict[str, str]:
