@@ -18,6 +18,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from sqlalchemy import make_url
 
 from tests import services
 
@@ -43,6 +44,18 @@ class Server:
         with psycopg.connect(self.dsn("postgres"), autocommit=True) as connection:
             connection.execute(f'CREATE DATABASE "{name}"'.encode())
         return f"postgresql+psycopg://handrail@/{name}?host={self.socket_directory}"
+
+    def files_of(self, url: str) -> list[Path]:
+        """Where everything lies that the server keeps of a database: its own directory, the write-ahead log, and what
+        all databases share. Other databases of the run are not among it."""
+        name = make_url(url).database or ""
+        with psycopg.connect(self.dsn(name), autocommit=True) as connection:
+            connection.execute("CHECKPOINT")
+            row = connection.execute("SELECT oid FROM pg_database WHERE datname = current_database()").fetchone()
+        if row is None:
+            raise LookupError(name)
+        data = self.socket_directory / "data"
+        return [data / "base" / str(row[0]), data / "pg_wal", data / "global"]
 
     def dsn(self, database: str) -> str:
         """A libpq connection string."""

@@ -256,7 +256,7 @@ async def test_nobodys_name_lies_in_clear_before_or_after_an_erasure(
     places = [home / "home"]
     if database:
         server: Server = request.getfixturevalue("postgres_server")
-        places.append(server.socket_directory / "data")
+        places += server.files_of(database["database"]["url"])
     async with receiver(told) as port:
         secret = tmp_path / "secret"
         secret.write_text("whsec_" + "A" * 43 + "=\n")
