@@ -3,6 +3,7 @@
 from pydantic import Field, SecretStr
 
 from gateway.web.schemas import Shape
+from gateway.web.times import Time
 
 _NAME = r"^[a-z][a-z0-9_-]{0,62}$"
 
@@ -14,7 +15,7 @@ class SecretView(Shape):
     store: str = Field(description="sealed, or a store of the settings.")
     version: str | None = Field(description="Of a sealed one.")
     set_by: str | None = Field(description="Pseudonym of who set a sealed one last.")
-    set_at: str | None = Field(description="When: RFC 3339, UTC.", json_schema_extra={"format": "date-time"})
+    set_at: Time | None = Field(description="When that was.")
     hands: list[str] = Field(description="Hands of the tenant that name it.")
 
 

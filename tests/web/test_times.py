@@ -137,7 +137,7 @@ async def http(tmp_path: Path) -> AsyncIterator[httpx2.AsyncClient]:
     ):
         assert (await client.get("/readyz")).status_code == 200
         [one] = await gateway.directory.bootstrap(
-            [NewPrincipal("root", [str(role) for role in Role if role is not Role.AGENT])]
+            [NewPrincipal("root", [str(role) for role in Role if role not in {Role.AGENT, Role.HAND}])]
         )
         client.headers["authorization"] = f"Bearer {one['api_key']['token']}"
         yield client

@@ -35,8 +35,8 @@ from gateway.ports import Append, Purpose
 from gateway.service import Gateway
 from gateway.settings import load
 from keys.stores.master import MasterKey
-from keys.stores.root import Masters
 from keys.stores.root import rewrap as wrap_anew
+from keys.stores.wrapping import Wrappers
 from tests.audit.export.house import check, said, taken_apart
 from tests.audit.retention.conftest import MONTH, drafts
 from tests.cli import real
@@ -91,7 +91,7 @@ async def live(home: Path) -> Aged:
     await gateway.freezing.set(CHIEF, FreezeOrder(Scope.ALL, None, Cause.DRILL))
     await gateway.log.append(Append([holds.setting(holds.Held(first=PARTITION, last=PARTITION), "2024/7")[1]]))
     old, new = MasterKey.load(home / "master.key", make=False), MasterKey(bytes.fromhex(NEW_MASTER))
-    root = wrap_anew(home / "root.key", Masters(new, old))
+    root = wrap_anew(home / "root.key", Wrappers(new, old))
     assert root is not None
     facts: dict[str, str | int] = {"purpose": "master", "root": root.id, "generation": root.generation}
     await gateway.log.append(Append([EntryDraft(EntryType.KEY_ROTATED, DEFAULT_TENANT, facts=facts)]))
