@@ -140,6 +140,11 @@ async def test_nobody_else_may_look_erase_or_hold(world: World, who: str) -> Non
 
 async def test_an_officer_erases_not_themselves_nor_the_last_admin(world: World) -> None:
     await world.json("POST", "/v1/privacy/erasures", "officer", {"person": "officer"}, 409)
+    refused = await world.json("POST", "/v1/privacy/erasures", "officer", {"person": "other-admin"}, 409)
+    assert refused["code"] == "proposal.required", "where one of two goes, the two of them agree first"
+    made = await world.json("DELETE", "/v1/principals/other-admin", "admin", None, 202)
+    path, seen = f"/v1/proposals/{made['id']}/sign", {"document_sha256": made["document_sha256"]}
+    await world.json("POST", path, "other-admin", seen)
     await world.erase("other-admin")
     refused = await world.json("POST", "/v1/privacy/erasures", "officer", {"person": "admin"}, 409)
     assert refused["code"] == "request.conflict"

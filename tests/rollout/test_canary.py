@@ -606,12 +606,17 @@ async def test_without_news_from_the_database_both_are_asked(stage: Stage, monke
 
 
 async def test_of_two_canaries_activated_at_once_one_counts_and_the_other_is_ended(stage: Stage) -> None:
-    digest = await stage.bring(STRICT)
     proposals_, people = stage.place.gateway.proposals, stage.place.people
+    # Two bundles: about one, a second proposal is not taken in while the first is open.
     made = [
-        await proposals_.propose(people["ann"], Kind.POLICY_CANARY, await stage.document(digest, percent))
-        for percent in (10, 20)
+        await proposals_.propose(
+            people["ann"], Kind.POLICY_CANARY, await stage.document(await stage.bring(rule), percent)
+        )
+        for rule, percent in ((STRICT, 10), (LAX, 20))
     ]
+    with pytest.raises(Refused) as again:
+        await proposals_.propose(people["ann"], Kind.POLICY_CANARY, made[0]["document"])
+    assert again.value.facts["problem"] == "proposal.open"
     activations = (
         proposals_.activate(one["id"], people["oli"], document_sha256=one["document_sha256"]) for one in made
     )
