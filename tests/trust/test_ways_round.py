@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import insert, select
+from sqlalchemy import insert, literal, select
 
 from audit.database import changing_schema
 from audit.tables import erased_keys
@@ -29,10 +29,9 @@ async def unname(town: Hall, name: str) -> str:
     """As whoever writes to the database can, and as a restore without epoch keys does: nobody knows who it is."""
     person = await town.person(name)
     with town.gateway.engine.begin() as connection:
-        key = connection.execute(
-            select(principals.c.name_key).where(principals.c.pseudonym == person.pseudonym)
-        ).scalar_one()
-        connection.execute(insert(erased_keys).values(key_id=key, erasure_id="0" * 32))
+        # One statement: a transaction that has read is refused the write where the gateway wrote meanwhile.
+        key = select(principals.c.name_key, literal("0" * 32)).where(principals.c.pseudonym == person.pseudonym)
+        assert connection.execute(insert(erased_keys).from_select(["key_id", "erasure_id"], key)).rowcount == 1
     town.gateway.log.names.forget()
     town.gateway.directory.forget()
     return person.pseudonym
