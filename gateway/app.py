@@ -218,7 +218,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
     claims = Claims(pipeline, locks, HandProofs(root.derive("proof nonces"), settings.server.public_url, clock))
     _introduce(freezing, pipeline, claims)
     eraser = make_eraser(settings.eraser_url)
-    personal = Personal(engine, log.names, root.derive("directory rows"))
+    personal = Personal(engine, log.names)
     privacy = Privacy(
         log=log,
         reader=reader,

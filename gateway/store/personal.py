@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, bindparam, delete, func, or_, select, update
+from sqlalchemy import Connection, Engine, bindparam, delete, func, or_, select
 
 from audit.names import Names
 from gateway.commitments import name_subject, named_link, named_principal, person_key, subject_key
@@ -16,7 +16,6 @@ from gateway.model import DEFAULT_TENANT, PlanStatus
 from gateway.ports import Write
 from gateway.store.directory_rows import PSEUDONYM
 from gateway.store.reading import blocking_read
-from gateway.store.row_macs import RowMacs
 from gateway.store.tables import (
     api_keys,
     approval_answers,
@@ -98,15 +97,10 @@ class Person:
 class Personal:
     """Reads in a thread of the caller's; makes rows to write. Thread-safe."""
 
-    def __init__(self, engine: Engine, names: Names, directory_key: bytes) -> None:
-        """Use ``engine`` for reads.
-
-        Args:
-            directory_key: that of the MACs of the directory's rows.
-        """
+    def __init__(self, engine: Engine, names: Names) -> None:
+        """Use ``engine`` for reads."""
         self._engine = engine
         self._names = names
-        self._directory_macs = RowMacs(directory_key)
 
     def person(self, tenant: str, principal_id: str) -> Person:
         """Whoever has an id; who has none any more, by pseudonym. Raises ``log.unavailable``."""
@@ -191,21 +185,12 @@ class Personal:
         return blocking_read(self._engine, "personal data", lambda connection: connection.execute(query).scalar_one())
 
     def removing(self, person: Person) -> list[Write]:
-        """What takes a principal away: its logins, keys and row, and whom issuers may speak for."""
-        pseudonym = person.pseudonym
-        if pseudonym is None:
+        """What takes a principal away: its logins, keys and row. What else names its pseudonym stays: the pseudonym is
+        nobody's from then on."""
+        if person.pseudonym is None:
             return []
-        which = {"in_tenant": person.tenant, "named": pseudonym}
-        writes = [Write(statement, which) for statement in _DELETE]
-        found = blocking_read(
-            self._engine, "personal data", lambda connection: _issuers(connection, person.tenant, pseudonym)
-        )
-        for row in found:
-            left = json.dumps([name for name in json.loads(row["speaks_for"]) if name != pseudonym])
-            sealed = self._directory_macs.seal(issuers, {**row, "speaks_for": left})
-            values = {"in_tenant": person.tenant, "named": row["issuer_id"], "left": left, "new_mac": sealed["mac"]}
-            writes.append(Write(_UNSPEAK, values))
-        return writes
+        which = {"in_tenant": person.tenant, "named": person.pseudonym}
+        return [Write(statement, which) for statement in _DELETE]
 
     def _links(self, connection: Connection, pseudonym: str) -> list[dict[str, Any]]:
         query = select(identity_links).where(identity_links.c.pseudonym == pseudonym)
@@ -228,11 +213,6 @@ def _issuers(connection: Connection, tenant: str, pseudonym: str) -> Sequence[Ma
 _DELETE: Final = tuple(
     delete(table).where(table.c.tenant == bindparam("in_tenant"), table.c.pseudonym == bindparam("named"))
     for table in (sessions, security_keys, identity_links, api_keys, principals)
-)
-_UNSPEAK: Final = (
-    update(issuers)
-    .where(issuers.c.tenant == bindparam("in_tenant"), issuers.c.issuer_id == bindparam("named"))
-    .values(speaks_for=bindparam("left"), mac=bindparam("new_mac"))
 )
 
 

@@ -5,10 +5,12 @@ import shutil
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import text
 
 from audit.database import changing_schema
 from audit.fsck import check
+from gateway.canonical import b64url_encode
 from tests.privacy.conftest import PEOPLE, World, running, upstream
 from tests.until import until
 
@@ -78,6 +80,35 @@ async def test_a_principal_is_revoked_and_its_name_is_gone_from_every_row(world:
     assert again["principal"]["id"] == "jo.agent"
     assert (await access(world, "jo.agent"))["about"]["pseudonym"] not in {old, None}
     assert (await world.send("GET", "/v1/me", "jo.agent")).status_code == 401, "the old key is nobody's"
+
+
+async def test_an_issuer_that_spoke_for_somebody_erased_stays_sound_and_speaks_for_nobody(world: World) -> None:
+    """Its row is not written by the erasure: beside a revocation one of them would leave a MAC that does not hold."""
+    jwk = {
+        "kty": "OKP",
+        "crv": "Ed25519",
+        "x": b64url_encode(Ed25519PrivateKey.generate().public_key().public_bytes_raw()),
+    }
+    asked = {"id": "desk", "jwk": jwk, "speaks_for": ["jo.agent"]}
+    made = await world.json("POST", "/v1/issuers", "admin", asked, 202)
+    path, seen = f"/v1/proposals/{made['id']}/sign", {"document_sha256": made["document_sha256"]}
+    await world.json("POST", path, "other-admin", seen)
+    found = {"person": "jo.agent"}
+    erasing = await world.json("POST", "/v1/privacy/erasures", "officer", found, 202)
+    await world.json("DELETE", "/v1/issuers/desk", "admin")
+
+    async def done() -> bool:
+        state = await world.json("GET", f"/v1/privacy/erasures/{erasing['erasure_id']}", "officer")
+        return bool(state["state"] == "done")
+
+    await until(done)
+    [issuer] = (await world.json("GET", "/v1/issuers", "admin"))["issuers"]
+    assert issuer["revoked_at"] is not None
+    [pseudonym] = issuer["speaks_for"]
+    assert pseudonym.startswith("p-"), "of nobody, for good"
+    again = await world.json("POST", "/v1/principals", "admin", {"id": "jo.agent", "roles": ["agent"]}, 201)
+    assert again["principal"]["id"] == "jo.agent"
+    assert (await world.json("GET", "/v1/issuers", "admin"))["issuers"] == [issuer]
 
 
 def dump(world: World) -> str:

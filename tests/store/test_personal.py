@@ -21,7 +21,7 @@ def test_policies_of_the_operator_are_nothing_of_somebody_of_the_same_id_elsewhe
     row = {"digest": "0" * 64, "git_commit": "c", "signed": "s", "jwk": "{}", "added_by": "p-ann", "added_at": 1.0}
     with engine.begin() as connection:
         connection.execute(insert(policy_bundles), {**row, "mac": "0" * 64})
-    personal = Personal(engine, Names(engine, EpochKeys(tmp_path / "epochs", bytes(32))), bytes(32))
+    personal = Personal(engine, Names(engine, EpochKeys(tmp_path / "epochs", bytes(32))))
     ann = Person(DEFAULT_TENANT, "ann", "p-ann", (), ())
     assert [one["added_by"] for one in personal.rows(ann)["policy_bundles"]] == ["p-ann"]
     assert personal.rows(replace(ann, tenant="acme")) == {}
@@ -51,7 +51,7 @@ def test_whoever_asks_is_shown_every_row_that_names_them_and_no_secret(tmp_path:
     with engine.begin() as connection:
         for table in naming:
             connection.execute(insert(table), row_about(table, "p-ann"))
-    personal = Personal(engine, Names(engine, EpochKeys(tmp_path / "epochs", bytes(32))), bytes(32))
+    personal = Personal(engine, Names(engine, EpochKeys(tmp_path / "epochs", bytes(32))))
     ann = Person(DEFAULT_TENANT, "ann", "p-ann", (), ())
     found = personal.rows(ann)
     aliases = {"principals": "principal", "approval_answers": "answers", "proposal_signatures": "signatures"}
