@@ -28,6 +28,8 @@ _BASE64: Final = re.compile(r"[A-Za-z0-9+/_-]{12,}")
 _BYTES: Final = re.compile(r"\d{1,3}(?:\s*,\s*\d{1,3}){7,}")
 _QUOTED: Final = re.compile(r"=[0-9A-Fa-f]{2}")
 _URL_SAFE: Final = str.maketrans("-_", "+/")
+_TO_URL_SAFE: Final = str.maketrans("+/", "-_")
+_SHARED: Final = "[A-Za-z0-9+/_-]?"
 _UNPRINTABLE: Final = dict.fromkeys([*range(0x20), 0x7F])
 _SPACE: Final = {0x20: None}
 _NOT_HEX: Final = dict.fromkeys(code for code in range(0x80) if chr(code) not in "0123456789abcdef")
@@ -40,11 +42,14 @@ class Redactor:
         self._values = tuple(sorted(set(values), key=len, reverse=True))
         found = {form for value in self._values for form in _forms(value)}
         self._forms = tuple(sorted(found, key=len, reverse=True))
+        self._base64 = tuple(whole for value in self._values for _, whole in _in_base64(value))
         self._hex = tuple(value.encode().hex() for value in self._values)
         self._folded = tuple({*(form for value in self._values for form in _caseless(value)), *self._hex})
 
     def text(self, text: str) -> str:
         """``text`` without the values."""
+        for whole in self._base64:
+            text = whole.sub(MARK, text)
         for form in self._forms:
             if form in text:
                 text = text.replace(form, MARK)
@@ -100,12 +105,22 @@ def _forms(value: str) -> Iterator[str]:
     raw = value.encode()
     yield raw.hex()
     yield raw.hex().upper()
-    for offset in range(3):
-        # The characters that the value's own bits fill: those at the edges belong to what stands beside it, too.
-        encoded = base64.b64encode(bytes(offset) + raw).decode("ascii")
-        core = encoded[-(-offset * 8 // 6) : (offset + len(raw)) * 8 // 6]
+    for core, _ in _in_base64(value):
         yield core
-        yield core.translate(str.maketrans("+/", "-_"))
+        yield core.translate(_TO_URL_SAFE)
+
+
+def _in_base64(value: str) -> Iterator[tuple[str, re.Pattern[str]]]:
+    """At each offset: the characters that the value's own bits fill, by which it is known; and the same with those at
+    the edges, which some bits of the value share with what stands beside it, as they are cut out."""
+    raw = value.encode()
+    for offset in range(3):
+        encoded = base64.b64encode(bytes(offset) + raw).decode("ascii")
+        first, end = offset * 8, (offset + len(raw)) * 8
+        core = encoded[-(-first // 6) : end // 6]
+        spelt = re.escape(core).replace(r"\+", "[+-]").replace(r"\-", "-").replace("/", "[/_]")
+        before, after = (_SHARED if edge % 6 else "" for edge in (first, end))
+        yield core, re.compile(f"{before}{spelt}{after}={{0,2}}" if after else f"{before}{spelt}")
 
 
 def _caseless(value: str) -> Iterator[str]:

@@ -63,6 +63,22 @@ def test_all_places_of_a_result_are_looked_at() -> None:
 KEY = "0123456789abcdef0123456789abcDEF"
 
 
+@pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode])
+@pytest.mark.parametrize("length", range(16, 28))
+@pytest.mark.parametrize("offset", range(3))
+def test_not_one_bit_of_a_value_stays_at_the_edges_of_its_base64(
+    offset: int, length: int, encode: Callable[[bytes], bytes]
+) -> None:
+    """Two values that differ in their first and last bit alone are cut out to the same."""
+    middle = "s3cr3t~?>" * 4
+    left = {
+        Redactor([value]).text(encode(b"x" * offset + value.encode() + b"after").decode())
+        for value in (f"p{middle[: length - 2]}q", f"q{middle[: length - 2]}p")
+    }
+    assert len(left) == 1
+    assert MARK in left.pop()
+
+
 @pytest.mark.parametrize("member", ["data", "blob"])
 def test_a_value_that_looks_like_base64_is_taken_out_of_members_of_base64_too(member: str) -> None:
     assert Redactor([KEY]).result(HandResult((), {member: KEY})).structured == {member: MARK}
