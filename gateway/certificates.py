@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Self
+from urllib.parse import urlsplit
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -118,6 +119,8 @@ def checked_name(kind: NameKind, value: str) -> str:
             return x509.Name.from_rfc4514_string(value).rfc4514_string()
         except ValueError:
             raise Malformed("subject", pointer="/value", expected="a distinguished name (RFC 4514)") from None
+    if kind is NameKind.URI and not urlsplit(value).scheme:
+        raise Malformed("uri", pointer="/value", expected="a URI with its scheme, such as spiffe://example.org/agent")
     if kind is NameKind.DNS:
         if "*" in value:
             raise Malformed("wildcard", pointer="/value", expected="one name, without a wildcard")

@@ -268,6 +268,7 @@ async def test_a_certificate_is_linked_once_and_for_ever_and_by_security_admins_
             {"value": URI},
             {"kind": "x5t#S256", "value": "A" * 43},
             {"kind": "dns", "value": "*.example.org"},
+            {"kind": "uri", "value": "example.org/agent"},
             {"kind": "subject", "value": "no name"},
             {"kind": "uri", "value": "a\nb"},
             {**body, "kind": "uri", "value": URI},

@@ -80,6 +80,14 @@ async def test_a_review_of_now_is_on_record_as_one_and_one_of_the_past_as_a_quer
     assert gateway.log.accesses[1][1] == 1_767_225_600
 
 
+async def test_nobody_is_told_who_could_do_what_in_a_time_that_is_ahead(
+    client: httpx2.AsyncClient, gateway: testing_only_Gateway
+) -> None:
+    answer = await client.get("/v1/controls/access-review?at=2999-01-01", headers=AUDITOR)
+    assert (answer.status_code, answer.json()["parameter"]) == (400, "at")
+    assert gateway.log.appended == []
+
+
 async def test_an_auditor_who_is_bound_to_hands_hears_of_no_others(client: httpx2.AsyncClient) -> None:
     scoped = token("scoped-auditor")
     assert (await client.get("/v1/controls/access-review", headers=scoped)).json()["hands"] == []

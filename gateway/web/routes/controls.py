@@ -61,6 +61,8 @@ async def access(request: Request, principal: Principal) -> Response:
     gateway = gateway_of(request.scope)
     now = gateway.clock()
     at = _or(moment_of(asked, "at"), now)
+    if at > now:
+        raise Malformed("at", parameter="at", expected="a time that is not ahead: nobody knows who could do what then")
     kind = EntryType.AUDIT_QUERIED if "at" in asked else EntryType.ACCESS_REVIEWED
     await _record(gateway, principal, kind, {"report": "access", "at": format_time(at)})
     found = scope.of_access(await gateway.log.reads.access(principal.tenant, at, now), principal)
