@@ -144,17 +144,25 @@ class Recorder:
         _tell(plan, this.judged)
 
     async def outcome(
-        self, plan: PlanState, state: StepState, ending: StepState, now: float, offered: Offer | None = None
+        self,
+        plan: PlanState,
+        state: StepState,
+        ending: StepState,
+        now: float,
+        offered: Offer | None = None,
+        frozen: FreezeState | None = None,
     ) -> None:
         """Make a step's ending and its receipt durable; only then does ``state`` become what ``ending`` is.
 
         Args:
             ending: from ``state.begin_ending()``, with its final status.
             offered: of a step that was offered to a remote hand, its offer, which ends with it.
+            frozen: what was frozen when the ending was decided, where it rests on that.
 
         Raises:
             Unavailable: ``log.unavailable``; ``state`` is as it was, and the result must be withheld.
             Refused: ``request.conflict`` where another gateway decided the step's fate first.
+            Outdated: something was frozen or lifted since; decide again.
         """
         entries = _Entries(plan)
         if ending.redacted:
@@ -181,7 +189,10 @@ class Recorder:
             return writes
 
         try:
-            indices = await self.log.append(Append(entries.drafts, (), guards, finalise))
+            if frozen is not None and not self.freezes.stands(frozen):
+                raise Outdated
+            rests_on = EMPTY if frozen is None else self.freezes.rests_on()
+            indices = await self.log.append(Append(entries.drafts, (), guards, finalise, rests_on))
         except BaseException:
             state.ending = None
             raise
