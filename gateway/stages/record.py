@@ -191,7 +191,7 @@ class Recorder:
         try:
             if frozen is not None and not self.freezes.stands(frozen):
                 raise Outdated
-            rests_on = EMPTY if frozen is None else self.freezes.rests_on()
+            rests_on: Mapping[Topic, int] = {} if frozen is None else self.freezes.rests_on()
             indices = await self.log.append(Append(entries.drafts, (), guards, finalise, rests_on))
         except BaseException:
             state.ending = None
