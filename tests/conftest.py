@@ -12,9 +12,7 @@ from tests import services
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = ROOT / ".tools" / "bin"
 
-pytest_plugins = [
-    f"tests.{name}" for name in ("postgres", "opa", "chromium", "canaries") if (ROOT / "tests" / f"{name}.py").is_file()
-]
+pytest_plugins = [f"tests.{name}" for name in ("planted.plugin", "postgres", "opa", "chromium", "canaries", "answers")]
 
 
 # Without this, structlog draws a traceback with every local variable: of a gateway that is a minute's work.
