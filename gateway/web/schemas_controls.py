@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from gateway.web.schemas import Shape
-from gateway.web.schemas_admin import ScopeView
+from gateway.web.schemas_log import ScopeView
 from gateway.web.times import Time
 
 
