@@ -35,7 +35,7 @@ def _planted(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRe
     sys.addaudithook(_before_it_is_gone)
     yield
     for place in sorted(_places):
-        search.tree(Path(place))
+        search.what_stayed(Path(place))
     _places.clear()
     if hasattr(request.config, "workeroutput"):
         request.config.workeroutput[_SEARCHED] = str(base)

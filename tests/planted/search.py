@@ -3,7 +3,7 @@
 import mmap
 import re
 import stat
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -43,10 +43,16 @@ class Hit:
 
 @dataclass(slots=True)
 class Search:
-    """What was searched, and what was found."""
+    """What was searched, and what was found.
 
+    Attributes:
+        also: what else to look for in a content: names each thing that it finds. For what stays to the end alone.
+    """
+
+    also: list[Callable[[bytes | mmap.mmap], list[str]]] = field(default_factory=list)
     hits: list[Hit] = field(default_factory=list)
     files: int = 0
+    _at_the_end: bool = False
 
     def content(self, where: str, content: bytes | mmap.mmap, homes: Collection[bytes] = ()) -> None:
         """Search some bytes.
@@ -54,6 +60,8 @@ class Search:
         Args:
             homes: kinds of secret that may be there.
         """
+        if self._at_the_end:
+            self.hits += [Hit(where, 0, what) for look in self.also for what in look(content)]
         for pattern, spelling in _MARKS.items():
             at = content.find(pattern)
             while at >= 0:
@@ -62,6 +70,11 @@ class Search:
                     self.hits.append(Hit(where, at, f"{KINDS.get(kind, 'a secret')}, {spelling}"))
                     break
                 at = content.find(pattern, at + 1)
+
+    def what_stayed(self, directory: Path) -> None:
+        """Search every file below a directory when nothing is written any more."""
+        self._at_the_end = True
+        self.tree(directory)
 
     def file(self, path: Path) -> None:
         """Search a file. What vanishes meanwhile is a server's own."""
