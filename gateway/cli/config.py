@@ -12,6 +12,7 @@ import typer
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from gateway.cli import toml_text
 from gateway.cli.command import command, noun
 from gateway.cli.output import Output
 from gateway.errors import HandrailError
@@ -31,7 +32,6 @@ from gateway.settings import (
 
 app = noun("config")
 
-_WIDTH: Final = 116
 _WORDS: Final = {str: "text", int: "whole number", float: "number", bool: "true or false", Path: "path", dict: "table"}
 _BOUNDS: Final = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<", "max_length": "length <="}
 
@@ -161,29 +161,32 @@ def example_text() -> str:
         elif name not in {"hands", "identity", "webhooks"}:
             lines += _setting(name, field)
     for name, model in tables:
-        lines += ["", *_comment(str(model.__doc__)), f"[{name}]"]
+        lines += ["", *toml_text.comment(str(model.__doc__)), f"[{name}]"]
         for key, field in model.model_fields.items():
             if key not in {"remote", "pkcs11", "transit", "aws_kms", "tls"}:
                 lines += _setting(key, field)
-    lines += ["", *_comment(str(TlsSettings.__doc__)), "# There is none by default. All it may say:", "#"]
-    lines += _commented_tables("server.tls", TlsSettings)
-    lines += ["", *_comment(str(RemoteSettings.__doc__)), "# None is configured by default. All it may say:", "#"]
-    lines += _commented_tables("policy.remote", RemoteSettings)
-    services: dict[str, type[BaseModel]] = {
-        "pkcs11": Pkcs11Settings,
-        "transit": TransitSettings,
-        "aws_kms": AwsKmsSettings,
+    lines += _optional("server.tls", TlsSettings, "There is none by default. All it may say:")
+    configured: dict[str, type[BaseModel]] = {
+        "policy.remote": RemoteSettings,
+        "keys.pkcs11": Pkcs11Settings,
+        "keys.transit": TransitSettings,
+        "keys.aws_kms": AwsKmsSettings,
     }
-    for key, service in services.items():
-        lines += ["", *_comment(str(service.__doc__)), "# None is configured by default. All it may say:", "#"]
-        lines += _commented_tables(f"keys.{key}", service)
-    lines += ["", *_comment(str(IdentitySettings.__doc__)), "# None is believed by default. All it may say:", "#"]
-    lines += _commented_tables("identity.NAME", IdentitySettings)
-    lines += ["", *_comment(str(WebhookSettings.__doc__)), "# None is declared by default. All a webhook may say:", "#"]
-    lines += _commented_tables("webhooks.NAME", WebhookSettings)
-    lines += ["", *_comment(str(HandSettings.__doc__)), "# None is declared by default. All a hand may say:", "#"]
-    lines += _commented_tables("hands.NAME", HandSettings)
+    for path, optional in configured.items():
+        lines += _optional(path, optional, "None is configured by default. All it may say:")
+    lines += _optional("identity.NAME", IdentitySettings, "None is believed by default. All it may say:")
+    lines += _optional("webhooks.NAME", WebhookSettings, "None is declared by default. All a webhook may say:")
+    lines += _optional("hands.NAME", HandSettings, "None is declared by default. All a hand may say:")
     return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def _optional(path: str, model: type[BaseModel], said: str) -> Iterator[str]:
+    """A table that is not there unless somebody writes it."""
+    yield ""
+    yield from toml_text.comment(str(model.__doc__))
+    yield f"# {said}"
+    yield "#"
+    yield from _commented_tables(path, model)
 
 
 def _commented_tables(path: str, model: type[BaseModel]) -> Iterator[str]:
@@ -200,12 +203,12 @@ def _commented_tables(path: str, model: type[BaseModel]) -> Iterator[str]:
         elif typing.get_origin(field.annotation) is dict:
             inner.append((f"{path}.{name}.NAME", found))
         else:
-            shape = ", ".join(f"{key} = {_toml(_default(item))}" for key, item in found.model_fields.items())
-            yield from _comment(f"{field.description} (list of tables)")
+            shape = ", ".join(f"{key} = {toml_text.value(_default(item))}" for key, item in found.model_fields.items())
+            yield from toml_text.comment(f"{field.description} (list of tables)")
             yield f"# {name} = [{{ {shape} }}]"
     for inner_path, inner_model in inner:
         yield "#"
-        yield from _comment(str(inner_model.__doc__))
+        yield from toml_text.comment(str(inner_model.__doc__))
         yield from _commented_tables(inner_path, inner_model)
 
 
@@ -216,37 +219,14 @@ def _setting(name: str, field: FieldInfo) -> list[str]:
     ]
     kind = ", ".join([_kind(field.annotation), *bounds])
     default = _default(field)
-    line = f"{name} = {_toml(default)}"
+    line = f"{name} = {toml_text.value(default)}"
     if default is None:
         line = f"# {name} ="
-    return [*_comment(f"{field.description} ({kind})"), line]
+    return [*toml_text.comment(f"{field.description} ({kind})"), line]
 
 
 def _default(field: FieldInfo) -> Any:
     return None if field.is_required() else field.get_default(call_default_factory=True)
-
-
-def _comment(text: str) -> Iterator[str]:
-    line = "#"
-    for word in " ".join(text.split()).split(" "):
-        if len(line) + len(word) + 1 > _WIDTH:
-            yield line
-            line = "#"
-        line += f" {word}"
-    yield line
-
-
-def _toml(value: Any) -> str:
-    """A TOML value. JSON's strings, numbers, booleans and arrays are TOML's too."""
-    if value is None:
-        return '""'
-    if isinstance(value, dict):
-        return "{ " + ", ".join(f"{json.dumps(str(key))} = {_toml(item)}" for key, item in value.items()) + " }"
-    if isinstance(value, tuple | list):
-        return "[" + ", ".join(_toml(item) for item in value) + "]"
-    if isinstance(value, Enum | Path):
-        return json.dumps(str(value))
-    return json.dumps(value, ensure_ascii=False)
 
 
 def _kind(annotation: Any) -> str:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from handrail import HandrailProblem
 
+from gateway.cli import hands_import
 from gateway.cli.asking import ask_for
 from gateway.cli.command import command, noun
 from gateway.cli.connect import Session
@@ -17,6 +18,7 @@ from gateway.reasons import Reason
 from gateway.safe import safe_json
 
 app = noun("hands")
+app.add_typer(hands_import.app)
 
 
 @command(app, "list", example="hands list", good="they were listed")
