@@ -104,14 +104,16 @@ class Origin:
         return f"{self._scheme}://{host}" if local else None
 
 
-def check_may_log_in(person: Principal) -> None:
-    """Pages are for people who look at approvals. An agent's client holds its key, so that key opens none of them.
+def check_may_log_in(person: Principal, gateway: Gateway) -> None:
+    """Pages are for people who look at approvals, and for those who connect services. An agent's client holds its key,
+    so whoever may ask for steps sees their own connections and no other page, and only where there are any.
 
     Raises:
         Refused: ``auth.forbidden``.
     """
-    require(person, Permission.APPROVALS_READ)
-    if permits(person, Permission.PLANS_SUBMIT) or permits(person, Permission.MCP_USE):
+    if not (permits(person, Permission.PLANS_SUBMIT) or permits(person, Permission.MCP_USE)):
+        require(person, Permission.APPROVALS_READ)
+    elif permits(person, Permission.APPROVALS_READ) or not gateway.connections.of(person.tenant):
         raise Refused(Reason.AUTH_FORBIDDEN, "an agent's key logs nobody in")
 
 
@@ -128,7 +130,7 @@ async def visitor(request: Request, gateway: Gateway, origin: Origin) -> tuple[S
         return None
     try:
         person = await gateway.directory.logged_in(session, gateway.clock())
-        check_may_log_in(person)
+        check_may_log_in(person, gateway)
         gateway.freezing.now.check_acts(person)
     except Refused:
         return None
