@@ -1,5 +1,5 @@
-"""``handrail connections``: the services at which a person lets the gateway act for them. Consent is given in a browser:
-a terminal only says where.
+"""``handrail connections``: the services at which people let the gateway act for them. Consent is given in a browser: a
+terminal only says where.
 """
 
 from typing import Annotated, Any
