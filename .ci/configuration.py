@@ -144,8 +144,8 @@ A store of secrets outside of the database: see [secrets](secrets.md#stores). Wh
 CONNECTIONS = """\
 ## [connections.ID]
 
-A service at which people let the gateway act for them: see [connections](connections.md). Lower-case letters, digits, `-` and `_`
-make an id.
+A service at which people let the gateway act for them: see [connections](connections.md). Lower-case letters, digits,
+`-` and `_` make an id.
 """
 
 HAND_SECRETS = """\

@@ -211,13 +211,13 @@ class Grants:
         item = Append([entry], [Write(_DELETE, whose.parameters)], unless=[_unchanged(whose, since)])
         await self._log.append(item)
 
-    async def lease(self, whose: Whose, grant: Grant, until: float) -> bool:
-        """Whether this gateway alone refreshes the grant until then: not where another one does, or it is another one
-        by now. Raises ``log.unavailable``."""
+    async def lease(self, whose: Whose, grant: Grant, now: float, until: float) -> bool:
+        """Whether this gateway alone refreshes the grant from now until then (seconds since the epoch): not where
+        another one does, or it is another grant by now. Raises ``log.unavailable``."""
         asked = {**whose.parameters, "the_index": grant.index}
         write = Write(_LEASE, {**asked, "until": until})
         try:
-            await self._log.append(Append((), [write], unless=[Unless(_TAKEN, {**asked, "the_time": self._clock()})]))
+            await self._log.append(Append((), [write], unless=[Unless(_TAKEN, {**asked, "the_time": now})]))
         except Overtaken:
             return False
         return True
@@ -245,11 +245,23 @@ class Grants:
 
     async def refuse(self, whose: Whose, reason: Reason, cause: str) -> None:
         """Have a consent on record that did not come to its end. Raises ``log.unavailable``."""
-        await self._log.append(Append([_entry(whose, EntryType.CONNECTION_REFUSED, reason, cause=cause)]))
+        facts = {"connection": whose.connection, "cause": cause}
+        entry = EntryDraft(
+            EntryType.CONNECTION_REFUSED,
+            whose.tenant,
+            principal=whose.subject,
+            reasons=(str(reason),),
+            facts=facts,
+        )
+        await self._log.append(Append([entry]))
 
     async def failed(self, whose: Whose, reason: Reason) -> None:
         """Have a refresh on record that failed for now. Raises ``log.unavailable``."""
-        await self._log.append(Append([_entry(whose, EntryType.CONNECTION_FAILED, reason)]))
+        facts = {"connection": whose.connection}
+        entry = EntryDraft(
+            EntryType.CONNECTION_FAILED, whose.tenant, principal=whose.subject, reasons=(str(reason),), facts=facts
+        )
+        await self._log.append(Append([entry]))
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
@@ -276,10 +288,9 @@ class Grants:
             raise _unavailable(whose, "changed, moved, or sealed under another root") from None
 
 
-def _entry(whose: Whose, kind: EntryType, /, *given: Reason, **facts: str | int) -> EntryDraft:
-    reasons = tuple(map(str, given))
+def _entry(whose: Whose, kind: EntryType, **facts: str | int) -> EntryDraft:
     said = {"connection": whose.connection, **facts}
-    return EntryDraft(kind, whose.tenant, principal=whose.subject, reasons=reasons, facts=said)
+    return EntryDraft(kind, whose.tenant, principal=whose.subject, facts=said)
 
 
 def _unchanged(whose: Whose, since: int) -> Unless:

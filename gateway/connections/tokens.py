@@ -90,8 +90,13 @@ class PeoplesTokens:
         self._failures.pop(whose, None)
 
     async def close(self) -> None:
-        """Let the refreshes that are under way come to their end: what a server answered is not thrown away."""
-        await asyncio.gather(*self._refreshing.values(), return_exceptions=True)
+        """Let the refreshes that are under way come to their end, for a while: what a server answers now is needed."""
+        under_way = list(self._refreshing.values())
+        if under_way:
+            _, late = await asyncio.wait(under_way, timeout=LEASE_SECONDS)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
@@ -154,7 +159,7 @@ class PeoplesTokens:
             now = self._clock()
             if known.leased_until > now + seconds:
                 raise _away(whose, "its row says that somebody refreshes it for longer than anybody may")
-            if known.leased_until <= now and await self._grants.lease(whose, grant, now + seconds):
+            if known.leased_until <= now and await self._grants.lease(whose, grant, now, now + seconds):
                 return None
             await asyncio.sleep(_POLL_SECONDS)
 

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from gateway.console.html import element
 from gateway.console.layout import page, redirect
 from gateway.console.login import check_and_enter, form, next_path, within
-from gateway.console.visits import Origin, cookie
+from gateway.console.visits import Origin, as_visitor, cookie
 from gateway.errors import HandrailError, Malformed, Refused
 from gateway.identity.login import PENDING_SECONDS, IssuerLogin
 from gateway.reasons import Reason
@@ -59,7 +59,7 @@ async def finish(request: Request, gateway: Gateway, origin: Origin, throttle: T
         report(request.scope, refusal)
         response = form(gateway, next_path(None), refusal)
     else:
-        onward = within(person, next_path(pending.onward))
+        onward = within(as_visitor(person, gateway), next_path(pending.onward))
         text = element("p", element("a", "Go on to the page", href=onward))
         response = page("Logged in", element("h1", "Logged in"), text, refresh=onward)
         response.headers.append("set-cookie", entered)

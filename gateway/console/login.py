@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from gateway.console.html import Markup, element
 from gateway.console.layout import alert, page, redirect
-from gateway.console.visits import Origin, Visit, check_may_log_in, read_form, set_cookie, visitor
+from gateway.console.visits import Origin, Visit, as_visitor, read_form, set_cookie, visitor
 from gateway.errors import HandrailError, Refused
 from gateway.model import Principal
 from gateway.permissions import Permission, permits
@@ -51,7 +51,7 @@ async def log_in(request: Request, gateway: Gateway, origin: Origin, throttle: T
     except HandrailError as refusal:
         report(request.scope, refusal)
         return form(gateway, onward, refusal)
-    return redirect(within(person, onward), cookie=entered)
+    return redirect(within(as_visitor(person, gateway), onward), cookie=entered)
 
 
 async def check_and_enter(
@@ -73,7 +73,7 @@ async def check_and_enter(
         Refused: ``auth.forbidden``, ``freeze.active``.
         Unavailable: the log cannot be written; nobody is logged in.
     """
-    check_may_log_in(person, gateway)
+    as_visitor(person, gateway)
     gateway.freezing.now.check_acts(person)
     before = await visitor(request, gateway, origin)
     if before is not None:
@@ -95,7 +95,7 @@ def next_path(text: str | None) -> str:
 
 
 def within(person: Principal, onward: str) -> str:
-    """Where a person goes on to: whoever sees no approvals sees their connections."""
+    """Where a visitor goes on to: whoever sees no approvals sees their connections."""
     return onward if permits(person, Permission.APPROVALS_READ) else CONNECTIONS
 
 

@@ -4,9 +4,6 @@ from pathlib import Path
 import pytest
 
 from tests.connections.world import Api, World, opened, opened_api, server
-from tests.postgres import postgres_server, postgres_url
-
-__all__ = ["postgres_server", "postgres_url"]
 
 
 @pytest.fixture

@@ -176,10 +176,10 @@ def web(url: str = "") -> httpx2.AsyncClient:
 
 
 @asynccontextmanager
-async def server(home: Path, *more: Mapping[str, Any], lifetime_seconds: int = 300) -> AsyncIterator[RealProvider]:
+async def server(home: Path, hub: Mapping[str, Any] = HUB, lifetime_seconds: int = 300) -> AsyncIterator[RealProvider]:
     """The authorization server, which knows two gateways below ``home``."""
     uris = [f"http://localhost:{port_of(home / name)}/connections/hub/callback" for name in ("one", "two")]
-    clients = [{**one, "redirect_uris": uris} for one in (HUB, *more)]
+    clients = [{**hub, "redirect_uris": uris}]
     async with running(FIRST, clients=clients, lifetime_seconds=lifetime_seconds) as provider:
         yield provider
 
@@ -227,7 +227,12 @@ async def opened_api() -> AsyncIterator[Api]:
 
 @asynccontextmanager
 async def opened(
-    home: Path, api: Api, provider: RealProvider, changes: Mapping[str, Any] | None = None, **settings: Any
+    home: Path,
+    api: Api,
+    provider: RealProvider,
+    changes: Mapping[str, Any] | None = None,
+    secret: str = SECRET,
+    **settings: Any,
 ) -> AsyncIterator[World]:
     """A running gateway with its pages; its hand is pinned."""
     async with _gateway(home, api, provider, changes, settings) as (gateway, url):
@@ -236,7 +241,7 @@ async def opened(
         people = {name: await gateway.directory.principal("default", name) for name in keys}
         key = SigningKey.generate()
         await gateway.directory.add_issuer(people["root"], "brain", key.public.jwk(), ["ann", "bob"])
-        await gateway.secrets.set(people["root"], "hub-client", SECRET)
+        await gateway.secrets.set(people["root"], "hub-client", secret)
         await gateway.hands.settled()
         await gateway.hands.pin("hub", (await gateway.hands.offer("hub")).digest, people["op"])
         yield World(gateway, url, api, provider, key, people, keys)
