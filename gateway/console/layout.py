@@ -133,10 +133,9 @@ def _bar(visit: Visit | None) -> Markup:
     brand = element("a", "Handrail", href="/approvals", class_="brand")
     if visit is None:
         return element("header", brand)
+    pages = [("Connections", "/connections")]
     if permits(visit.principal, Permission.APPROVALS_READ):
-        pages = (("Requests", "/approvals"), ("Security keys", "/security-keys"))
-    else:
-        pages = (("Connections", "/connections"),)
+        pages = [("Requests", "/approvals"), ("Security keys", "/security-keys")]
     links = element("nav", *(element("a", name, href=path) for name, path in pages), aria_label="Pages")
     leave = form(visit, "/logout", element("button", "Log out", type="submit", class_="plain"))
     who = element("span", "Logged in as ", element("strong", isolated(visit.principal.id)), class_="who")

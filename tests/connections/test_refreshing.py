@@ -29,8 +29,9 @@ async def grant_of(world: World, who: str = "ann") -> Grant:
 
 def age(world: World, seconds: float) -> None:
     """Have the gateway's clock be ahead; what it remembers of tokens is over."""
-    tokens = world.gateway.connections.tokens
-    tokens._clock = lambda: world.gateway.clock() + seconds
+    connections = world.gateway.connections
+    for part in (connections.tokens, *connections.servers.values()):
+        part._clock = lambda: world.gateway.clock() + seconds
     world.gateway.secrets.broker.forget("default", world.people["ann"].pseudonym)
 
 
