@@ -29,6 +29,8 @@ USABLE_SECONDS: Final = 5.0
 """A token is not sent with less than this left of its time. More than a value is kept in memory (``fresh_seconds``)."""
 LEASE_SECONDS: Final = 10.0
 """How long a gateway may take to write a new token down, beyond the time that the server may take."""
+PATIENCE_SECONDS: Final = 1.0
+"""How long a call waits for a new token while the one before is still good."""
 RETRY_SECONDS: Final = 2.0
 """Between two tries at a server that does not answer."""
 _POLL_SECONDS: Final = 0.05
@@ -113,7 +115,7 @@ class PeoplesTokens:
             task = self._refreshing[whose] = asyncio.create_task(self._refresh(whose, grant, server))
             task.add_done_callback(lambda done: self._ended(whose, done))
         try:
-            async with asyncio.timeout(server.settings.timeout_seconds):
+            async with asyncio.timeout(PATIENCE_SECONDS if usable else server.settings.timeout_seconds):
                 return await asyncio.shield(task)
         except TimeoutError:
             if usable:
