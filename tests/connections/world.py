@@ -205,6 +205,7 @@ def connection(provider: RealProvider, api: Api, **changes: Any) -> dict[str, An
         "resource": AUDIENCE,
         "targets": (api.url,),
         "private_network": True,
+        "timeout_seconds": 30,
         **changes,
     }
 
