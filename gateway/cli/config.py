@@ -18,6 +18,7 @@ from gateway.cli.output import Output
 from gateway.errors import HandrailError
 from gateway.settings import (
     AwsKmsSettings,
+    ConnectionSettings,
     HandSettings,
     IdentitySettings,
     Pkcs11Settings,
@@ -123,7 +124,8 @@ def _check_hands(settings: Settings) -> None:
 
 
 def _check_issuers(settings: Settings) -> None:
-    """Read the authorities of each issuer's certificate, as the gateway does when it starts. No issuer is asked.
+    """Read the authorities of each issuer's and connection's certificate, as the gateway does when it starts. Nobody is
+    asked.
 
     Raises:
         SettingsError: naming the issuer.
@@ -132,6 +134,8 @@ def _check_issuers(settings: Settings) -> None:
 
     for name, issuer in settings.identity.items():
         HttpFetcher(f"identity.{name}", private_network=issuer.private_network, ca_file=issuer.ca_file)
+    for name, one in settings.connections.items():
+        HttpFetcher(f"connections.{name}", private_network=one.private_network, ca_file=one.ca_file)
 
 
 def _check_webhooks(settings: Settings) -> None:
@@ -158,7 +162,7 @@ def example_text() -> str:
     for name, field in Settings.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             tables.append((name, field.annotation))
-        elif name not in {"hands", "identity", "webhooks"}:
+        elif name not in {"hands", "identity", "webhooks", "connections"}:
             lines += _setting(name, field)
     for name, model in tables:
         lines += ["", *toml_text.comment(str(model.__doc__)), f"[{name}]"]
@@ -175,6 +179,7 @@ def example_text() -> str:
     for path, optional in configured.items():
         lines += _optional(path, optional, "None is configured by default. All it may say:")
     lines += _optional("identity.NAME", IdentitySettings, "None is believed by default. All it may say:")
+    lines += _optional("connections.NAME", ConnectionSettings, "None is declared by default. All it may say:")
     lines += _optional("webhooks.NAME", WebhookSettings, "None is declared by default. All a webhook may say:")
     lines += _optional("hands.NAME", HandSettings, "None is declared by default. All a hand may say:")
     return "\n".join(line.rstrip() for line in lines) + "\n"

@@ -102,11 +102,11 @@ def _show(out: Output, hand: dict[str, Any]) -> None:
     out.line("")
     if hand.get("secrets"):
         out.table(
-            ["secret", "store", "place", "goes to"],
+            ["secret", "from", "place", "goes to"],
             (
                 [
                     use.get("name"),
-                    use.get("store"),
+                    f"connection {use['connection']}" if use.get("connection") else use.get("store"),
                     " ".join(filter(None, [use.get("place"), use.get("parameter"), use.get("username")])),
                     use.get("targets"),
                 ]

@@ -5,6 +5,7 @@ Environment variables win over the file: ``HANDRAIL_SERVER__PORT=8081`` sets ``[
 """
 
 from gateway.settings.base import Section, SettingsError
+from gateway.settings.connections import ConnectionSettings
 from gateway.settings.hands import (
     ActionSettings,
     BindSettings,
@@ -48,6 +49,7 @@ __all__ = [
     "ArchiveSettings",
     "AwsKmsSettings",
     "BindSettings",
+    "ConnectionSettings",
     "ConsoleSettings",
     "ControllerSettings",
     "DatabaseSettings",
