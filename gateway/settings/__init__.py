@@ -5,7 +5,15 @@ Environment variables win over the file: ``HANDRAIL_SERVER__PORT=8081`` sets ``[
 """
 
 from gateway.settings.base import Section, SettingsError
-from gateway.settings.hands import ActionSettings, BindSettings, HandSettings, JailSettings, ProcessingSettings
+from gateway.settings.connections import ConnectionSettings
+from gateway.settings.hands import (
+    ActionSettings,
+    BindSettings,
+    HandSettings,
+    JailSettings,
+    ProcessingSettings,
+    holds_a_secret,
+)
 from gateway.settings.identity import IdentitySettings, LoginSettings
 from gateway.settings.key_services import AwsKmsSettings, Pkcs11Settings, TransitSettings
 from gateway.settings.loading import Settings, load
@@ -41,6 +49,7 @@ __all__ = [
     "ArchiveSettings",
     "AwsKmsSettings",
     "BindSettings",
+    "ConnectionSettings",
     "ConsoleSettings",
     "ControllerSettings",
     "DatabaseSettings",
@@ -71,6 +80,7 @@ __all__ = [
     "TransitSettings",
     "WebhookSettings",
     "WitnessSettings",
+    "holds_a_secret",
     "load",
     "origin_of",
 ]

@@ -23,6 +23,8 @@ HOMES: Final = {
     "master.key": {b"m"},
     "cli.json": {b"t"},
     "*.jwk": {b"S"},
+    "me.key": {b"t"},  # 'handrail keys api --out' in tests/cli/commands.py
+    "people.json": {b"t"},  # what tests/approvals gives the process of its gateway
 }
 """Files in which a secret lies because that is what they are for -> kinds of secret that may."""
 _UNDER_WAY: Final = re.compile(r"\.(.+)\.[0-9a-f]{16}")

@@ -7,6 +7,7 @@ generators over a blocking and over an asynchronous connection.
 
 from handrail.operations import (
     approvals,
+    connections,
     freezes,
     gateway,
     hands,
@@ -21,6 +22,7 @@ from handrail.operations import (
 
 __all__ = [
     "approvals",
+    "connections",
     "freezes",
     "gateway",
     "hands",
