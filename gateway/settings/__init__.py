@@ -5,6 +5,7 @@ Environment variables win over the file: ``HANDRAIL_SERVER__PORT=8081`` sets ``[
 """
 
 from gateway.settings.base import Section, SettingsError
+from gateway.settings.code_hands import CodeActionSettings, OutputFileSettings, PythonSettings, WasmSettings
 from gateway.settings.hands import ActionSettings, BindSettings, HandSettings, JailSettings, ProcessingSettings
 from gateway.settings.identity import IdentitySettings, LoginSettings
 from gateway.settings.key_services import AwsKmsSettings, Pkcs11Settings, TransitSettings
@@ -41,6 +42,7 @@ __all__ = [
     "ArchiveSettings",
     "AwsKmsSettings",
     "BindSettings",
+    "CodeActionSettings",
     "ConsoleSettings",
     "ControllerSettings",
     "DatabaseSettings",
@@ -51,6 +53,7 @@ __all__ = [
     "KeySettings",
     "LogSettings",
     "LoginSettings",
+    "OutputFileSettings",
     "Pkcs11Settings",
     "PlanSettings",
     "PolicySettings",
@@ -58,6 +61,7 @@ __all__ = [
     "ProcessingSettings",
     "ProposalSettings",
     "ProvenanceSettings",
+    "PythonSettings",
     "RemoteSettings",
     "RolloutSettings",
     "SecretSettings",
@@ -69,6 +73,7 @@ __all__ = [
     "TelemetrySettings",
     "TlsSettings",
     "TransitSettings",
+    "WasmSettings",
     "WebhookSettings",
     "WitnessSettings",
     "load",
