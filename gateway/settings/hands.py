@@ -81,7 +81,7 @@ class HandSettings(Section):
     """A hand: a tool server or API that plans may use once its manifest is pinned."""
 
     adapter: Identifier = Field(
-        description="Which adapter speaks to it: mcp, http, remote, process, python, wasm, or an installed third party's."
+        description="Which adapter speaks to it: mcp, http, remote, process, python, wasm, or a third party's."
     )
     enabled: bool = Field(True, description="Whether the hand is loaded.")
     tenants: tuple[Tenant, ...] = Field(

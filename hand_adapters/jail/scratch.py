@@ -61,10 +61,11 @@ class Scratch:
         number = kernel.libc.syscall(kernel.SYS_OPENAT2, self.descriptor, os.fsencode(name), how, len(how))
         if number < 0:
             return None
+        found = os.fstat(number)
+        if not stat.S_ISREG(found.st_mode):
+            os.close(number)
+            return None
         with os.fdopen(number, "rb") as file:
-            found = os.fstat(number)
-            if not stat.S_ISREG(found.st_mode):
-                return None
             if found.st_size > max_bytes:
                 raise ValueError(f"{name} has {found.st_size} bytes")
             return file.read(max_bytes)

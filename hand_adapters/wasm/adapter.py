@@ -1,11 +1,12 @@
 """The ``wasm`` adapter: one module, compiled once in a jailed worker of each principal, instantiated for each call."""
 
+import asyncio
 import hashlib
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
 from gateway.canonical import canonical
 from gateway.errors import Refused
@@ -45,6 +46,7 @@ class WasmAdapter:
         self._module = b""
         self._exports: Mapping[str, tuple[str, str]] = {}
         self._offered: Manifest | None = None
+        self._asking = asyncio.Lock()
 
     @classmethod
     def validate(cls, hand_id: str, settings: HandSettings) -> None:
@@ -81,12 +83,19 @@ class WasmAdapter:
             HandError: ``hand.unavailable``: no such file, another content than declared, or no module that can be
                 used; ``hand.crashed``, ``hand.timeout``.
         """
-        await self._workers.close()
-        self._seen = jailed.signature(self._told.module)
-        self._module = jailed.read_file(self._told.module, MODULE_MAX_BYTES)
-        sha256 = hashlib.sha256(self._module).hexdigest()
+        async with self._asking:
+            return await self._ask()
+
+    async def _ask(self) -> Manifest:
+        seen = jailed.signature(self._told.module)
+        module = jailed.read_file(self._told.module, MODULE_MAX_BYTES)
+        sha256 = hashlib.sha256(module).hexdigest()
         if self._told.sha256 is not None and sha256 != self._told.sha256:
             raise HandError(Reason.HAND_UNAVAILABLE, HandFailure.NOT_EXECUTED, f"the module's digest is {sha256}")
+        if module != self._module:
+            self._offered = None
+            await self._workers.close()
+        self._seen, self._module = seen, module
         session = self._workers.new(self._settings.jail_profile)
         try:
             self._exports = await session.opened

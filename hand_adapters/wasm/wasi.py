@@ -95,7 +95,7 @@ class _Guest:
         if not 0 <= count <= VECTORS_MAX:
             raise _Fault
         raw = self.read(start, 8 * count)
-        return [struct.unpack_from("<II", raw, 8 * number) for number in range(count)]  # type: ignore[misc]
+        return [struct.unpack_from("<II", raw, 8 * number) for number in range(count)]
 
 
 # --- the functions ---------------------------------------------------------------------------------------------------

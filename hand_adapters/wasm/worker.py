@@ -149,7 +149,7 @@ class Worker:
         except wasi.TooMuch:
             return {"stopped": "output"}
         except Trap as trap:
-            return {"stopped": _WHY.get(trap.trap_code, "trap")}
+            return {"stopped": _WHY.get(trap.trap_code, "trap") if trap.trap_code is not None else "trap"}
         except (WasmtimeError, KeyError, TypeError, ValueError, OverflowError, MemoryError) as exc:
             return {"stopped": type(exc).__name__}
         finally:
