@@ -20,14 +20,17 @@ from gateway.settings import (
     HandSettings,
     IdentitySettings,
     LoginSettings,
+    OutputFileSettings,
     Pkcs11Settings,
     ProcessingSettings,
+    PythonSettings,
     RemoteSettings,
     SecretStoreSettings,
     Section,
     Settings,
     TlsSettings,
     TransitSettings,
+    WasmSettings,
     WebhookSettings,
     WitnessSettings,
 )
@@ -147,6 +150,24 @@ A secret that the gateway puts into the hand's requests: see [secrets](secrets.m
 change of it has to be pinned. For `adapter = "http"` and for third parties' adapters that ask for it.
 """
 
+PYTHON = """\
+## [hands.ID.python]
+
+What a hand of `adapter = "python"` runs: see [hands](hands.md#python-functions-adapter--python).
+"""
+
+WASM = """\
+## [hands.ID.wasm]
+
+What a hand of `adapter = "wasm"` runs: see [hands](hands.md#webassembly-modules-adapter--wasm). Needs the extra `wasm`.
+"""
+
+OUTPUT_FILES = """\
+## [hands.ID.actions.NAME.output_files.FILE]
+
+A file that a program of `adapter = "process"` leaves in its scratch directory.
+"""
+
 PROCESSING = """\
 ## [hands.ID.processing]
 
@@ -182,8 +203,10 @@ def document() -> str:
                 parts += [WITNESSES, _table(WitnessSettings, None)]
     parts += [IDENTITY, _table(IdentitySettings, None), LOGIN, _table(LoginSettings, None)]
     parts += [WEBHOOKS, _table(WebhookSettings, None)]
-    parts += [HANDS, _table(HandSettings, None, skip={"actions", "binds", "processing", "secrets"})]
-    parts += [ACTIONS, _table(ActionSettings, None)]
+    parts += [HANDS, _table(HandSettings, None, skip={"actions", "binds", "processing", "python", "secrets", "wasm"})]
+    parts += [ACTIONS, _table(ActionSettings, None, skip={"output_files"})]
+    parts += [OUTPUT_FILES, _table(OutputFileSettings, None)]
+    parts += [PYTHON, _table(PythonSettings, None), WASM, _table(WasmSettings, None)]
     parts += [BINDS, _table(BindSettings, None)]
     parts += [HAND_SECRETS, _table(HandSecretSettings, None)]
     parts += [PROCESSING, _table(ProcessingSettings, None)]

@@ -49,7 +49,7 @@ async def hand(opened: Any, file: Path, actions: dict[str, Any] | None = None, *
 
 
 async def test_a_function_takes_and_gives_numbers(opened: Any, module: Any) -> None:
-    adapter, run = await hand(opened, module(ARITHMETIC), NUMBERS)
+    _, run = await hand(opened, module(ARITHMETIC), NUMBERS)
     result = await run("add", {"a": 2, "b": 40})
     assert (result.structured, result.content) == (42, ({"type": "text", "text": "42"},))
     assert (await run("add", {"a": -(2**31), "b": 2.0})).structured == -(2**31) + 2
@@ -137,8 +137,8 @@ async def test_a_cancelled_call_takes_its_worker_with_it_and_the_next_gets_anoth
         opened, module(loop), {"it": COMMAND, "fine": {"export": "fine", "args_schema": schema()}}
     )
     running = asyncio.ensure_future(run("it"))
-    await until(lambda: any(session.busy and session._turn.locked() for session in adapter._workers._serving.values()))
-    await until(lambda: adapter._workers._serving["default", "ana", "default"].opened.done())
+    serving = adapter._workers._serving
+    await until(lambda: any(one._turn.locked() and one.opened.done() for one in serving.values()))
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     assert (await run("fine", deadline_seconds=20.0)).structured is None
