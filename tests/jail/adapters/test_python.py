@@ -354,3 +354,9 @@ def test_the_table_and_the_adapter_go_together(jail: Jail) -> None:
     for given in ({"adapter": "python"}, {"adapter": "mcp", "command": ("x",), "python": {"source": "x.py"}}):
         with pytest.raises(ValueError, match="go together"):
             HandSettings(**given)
+
+
+async def test_an_interpreter_runs_in_the_narrowest_profile_too(opened: Any, source: Path) -> None:
+    adapter, run = await hand(opened, source)
+    assert (await run("later", {"word": "a"}, jail_profile="strict")).structured == "A"
+    assert adapter._pool._spare is None, "the one that is kept ready has the hand's own profile"

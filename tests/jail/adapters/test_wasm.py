@@ -241,3 +241,8 @@ def test_a_wasm_hand_is_checked_before_it_is_used(
     with pytest.raises(SettingsError) as caught:
         WasmAdapter.validate("h", HandSettings(**given))
     assert said in caught.value.detail
+
+
+async def test_a_worker_runs_in_the_narrowest_profile_too(opened: Any, module: Any) -> None:
+    _, run = await hand(opened, module(ARITHMETIC), NUMBERS)
+    assert (await run("add", {"a": 1, "b": 1}, jail_profile="strict")).structured == 2
