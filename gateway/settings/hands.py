@@ -119,11 +119,16 @@ class HandSettings(Section):
     secrets: dict[Identifier, HandSecretSettings] = Field({}, description="Secrets that it names; see below.")
     options: dict[str, Any] = Field({}, description="Settings of a third party's adapter, which checks them itself.")
 
+    @property
+    def runs_code(self) -> bool:
+        """Whether it needs the jail: its adapter runs code here. Of a third party's adapter that is not known here."""
+        return self.adapter in RUNS_CODE
+
     @model_validator(mode="after")
     def _adapter_needs(self) -> "HandSettings":
         if self.adapter == "mcp" and not self.command:
             raise ValueError("adapter = 'mcp' needs command = [...]")
-        if self.adapter in RUNS_CODE and self.secrets:
+        if self.runs_code and self.secrets:
             raise ValueError(f"adapter = '{self.adapter}' takes no secrets: no secret enters the jail that it runs in")
         if self.adapter == "http":
             if not self.base_url:
