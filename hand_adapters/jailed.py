@@ -3,6 +3,7 @@
 import hashlib
 import os
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +24,7 @@ ENVIRONMENT: Final = {
     "PYTHONDONTWRITEBYTECODE": "1",
     "TZ": "UTC",
 }
-"""The whole environment of a jailed hand: the same for everybody, so it tells nothing."""
+"""The environment of a jailed hand but for what its declaration says: the same for everybody, so it tells nothing."""
 
 
 def check(hand_id: str, settings: HandSettings) -> None:
@@ -42,6 +43,11 @@ def binds(settings: HandSettings) -> tuple[Bind, ...]:
         Bind(bind.source.absolute(), bind.target or str(bind.source.absolute()), bind.writable)
         for bind in settings.binds
     )
+
+
+def environment(settings: HandSettings) -> Mapping[str, str]:
+    """The whole environment of a hand's programs."""
+    return ENVIRONMENT | settings.env
 
 
 def cut_short(action: ActionSettings) -> HandFailure:

@@ -6,7 +6,15 @@ Environment variables win over the file: ``HANDRAIL_SERVER__PORT=8081`` sets ``[
 
 from gateway.settings.base import Section, SettingsError
 from gateway.settings.code_hands import CodeActionSettings, OutputFileSettings, PythonSettings, WasmSettings
-from gateway.settings.hands import ActionSettings, BindSettings, HandSettings, JailSettings, ProcessingSettings
+from gateway.settings.connections import ConnectionSettings
+from gateway.settings.hands import (
+    ActionSettings,
+    BindSettings,
+    HandSettings,
+    JailSettings,
+    ProcessingSettings,
+    holds_a_secret,
+)
 from gateway.settings.identity import IdentitySettings, LoginSettings
 from gateway.settings.key_services import AwsKmsSettings, Pkcs11Settings, TransitSettings
 from gateway.settings.loading import Settings, load
@@ -43,6 +51,7 @@ __all__ = [
     "AwsKmsSettings",
     "BindSettings",
     "CodeActionSettings",
+    "ConnectionSettings",
     "ConsoleSettings",
     "ControllerSettings",
     "DatabaseSettings",
@@ -76,6 +85,7 @@ __all__ = [
     "WasmSettings",
     "WebhookSettings",
     "WitnessSettings",
+    "holds_a_secret",
     "load",
     "origin_of",
 ]

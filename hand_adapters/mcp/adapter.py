@@ -81,4 +81,6 @@ class McpAdapter:
         """What the jail runs. ``{python}`` is the gateway's own interpreter, which the jail brings along."""
         program, *rest = self._settings.command or ()
         argv = ("python" if program == "{python}" else program, *rest)
-        return JailSpec(argv=argv, profile=profile, binds=jailed.binds(self._settings), env=jailed.ENVIRONMENT)
+        return JailSpec(
+            argv=argv, profile=profile, binds=jailed.binds(self._settings), env=jailed.environment(self._settings)
+        )

@@ -83,7 +83,7 @@ class ProcessAdapter:
             argv=self._commands[call.action].build(call.args),
             profile=call.jail_profile or self._settings.jail_profile,
             binds=jailed.binds(self._settings),
-            env=jailed.ENVIRONMENT,
+            env=jailed.environment(self._settings),
             cwd=SCRATCH if _has_files(action) else None,
             deadline_seconds=call.deadline_seconds,
         )

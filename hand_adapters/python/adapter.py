@@ -49,6 +49,7 @@ class PythonAdapter:
                 Bind(source, f"/hand/{source.name}"),
                 *jailed.binds(settings),
             ),
+            env=jailed.environment(settings),
             setup={"source": source.name, "functions": self._functions},
             idle_seconds=settings.idle_seconds,
         )

@@ -11,7 +11,7 @@ import orjson
 from gateway.errors import HandrailError
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
-from hand_adapters import exchange, jailed
+from hand_adapters import exchange
 from hand_adapters.contract import HandError
 from hand_adapters.jail import Bind, Jail, JailedProcess, JailError, JailSpec
 
@@ -34,11 +34,19 @@ class Interpreters:
     """The interpreters of one hand: those of calls under way, and the spare one."""
 
     def __init__(
-        self, jail: Jail, *, program: str, binds: tuple[Bind, ...], setup: Mapping[str, Any], idle_seconds: float
+        self,
+        jail: Jail,
+        *,
+        program: str,
+        binds: tuple[Bind, ...],
+        env: Mapping[str, str],
+        setup: Mapping[str, Any],
+        idle_seconds: float,
     ) -> None:
         self._jail = jail
         self._program = program
         self._binds = binds
+        self._env = env
         self._setup = setup
         self._idle_seconds = idle_seconds
         self._living: set[JailedProcess] = set()
@@ -91,7 +99,7 @@ class Interpreters:
                     argv=(self._program, "-I", "/runner.py"),
                     profile=profile,
                     binds=self._binds,
-                    env=jailed.ENVIRONMENT,
+                    env=self._env,
                 )
             )
         except JailError as exc:
