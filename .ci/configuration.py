@@ -128,8 +128,8 @@ ACTIONS = """\
 ## [hands.ID.actions.NAME]
 
 What the operator says of one action. For `adapter = "mcp"` the server names its actions and their schemas; for
-all others the request, command line, function or export is declared here: see [hands](hands.md). What is not said counts as the worst: side effects `external`, not
-idempotent, not cacheable, untrusted.
+all others the request, command line, function or export is declared here: see [hands](hands.md). What is not said
+counts as the worst: side effects `external`, not idempotent, not cacheable, untrusted.
 """
 
 BINDS = """\
