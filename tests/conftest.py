@@ -12,11 +12,8 @@ from tests import services
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = ROOT / ".tools" / "bin"
 
-pytest_plugins = [
-    f"tests.{name}"
-    for name in ("patience", "unsynchronised", "timing", "migrated", "postgres", "opa", "chromium", "canaries")
-    if (ROOT / "tests" / f"{name}.py").is_file()
-]
+_PLUGINS = ("patience", "unsynchronised", "timing", "migrated", "inspected", "postgres", "opa", "chromium", "canaries")
+pytest_plugins = [f"tests.{name}" for name in _PLUGINS]
 
 
 # Without this, structlog draws a traceback with every local variable: of a gateway that is a minute's work.
