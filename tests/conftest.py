@@ -12,8 +12,13 @@ from tests import services
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = ROOT / ".tools" / "bin"
 
-_PLUGINS = ("patience", "unsynchronised", "timing", "migrated", "inspected", "postgres", "opa", "chromium", "canaries")
-pytest_plugins = [f"tests.{name}" for name in _PLUGINS]
+pytest_plugins = [
+    f"tests.{name}"
+    for name in (
+        "planted.plugin", "patience", "unsynchronised", "timing", "migrated", "inspected", "postgres", "opa",
+        "chromium", "canaries", "answers",
+    )
+]  # fmt: skip
 
 
 # Without this, structlog draws a traceback with every local variable: of a gateway that is a minute's work.
