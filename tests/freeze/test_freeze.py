@@ -496,6 +496,7 @@ async def test_a_home_whose_disk_hangs_keeps_no_freeze_from_the_log(
     assert asked == 2
 
 
+@pytest.mark.limits
 async def test_a_database_that_hangs_does_not_delay_the_stop_here(house: House) -> None:
     hand = Stuck()
     house.hands.behaviour["echo"] = hand
