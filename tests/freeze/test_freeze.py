@@ -71,6 +71,7 @@ async def test_what_waits_is_voided_and_stays_so_after_the_freeze_is_lifted(hous
 
 async def test_an_old_request_is_no_way_around_a_freeze_that_was_lifted_before_anybody_swept(house: House) -> None:
     """Frozen and lifted while the gateway that holds the plan looked elsewhere: what was asked before is void."""
+    await house.freezing.close()  # it does not look by itself
     waiting = await held(house)
     made = await freeze(house, Scope.PRINCIPAL, AGENT.id)
     await lift(house, made["id"])
@@ -496,6 +497,7 @@ async def test_a_home_whose_disk_hangs_keeps_no_freeze_from_the_log(
     assert asked == 2
 
 
+@pytest.mark.limits
 async def test_a_database_that_hangs_does_not_delay_the_stop_here(house: House) -> None:
     hand = Stuck()
     house.hands.behaviour["echo"] = hand
