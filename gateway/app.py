@@ -79,6 +79,7 @@ from gateway.two_person import Kind
 from gateway.webhooks.delivery import Deliveries, Webhook
 from gateway.webhooks.messages import listeners
 from hand_adapters.courier import courier
+from hand_adapters.egress.reports import Reports
 from hand_adapters.fetcher import HttpFetcher
 from hand_adapters.jail import Jail
 from hand_adapters.pins import SqlPins
@@ -119,7 +120,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
     directory.open(keyset, Bearers(_providers(settings, metrics), directory), settings.server)
     directory.thresholds = Thresholds(settings.proposals.principals_threshold, settings.proposals.issuers_threshold)
     jail = Jail(settings.jail, home)
-    hands, secrets = _hands(settings, jail, engine, log, root, clock)
+    hands, secrets = _hands(settings, jail, engine, log, root, metrics, clock)
 
     followed = settings.policy.source == "signed"
 
@@ -311,7 +312,13 @@ def _tls(settings: Settings, metrics: Metrics, clock: Callable[[], float]) -> Se
 
 
 def _hands(
-    settings: Settings, jail: Jail, engine: Engine, log: Log, root: Derives, clock: Callable[[], float]
+    settings: Settings,
+    jail: Jail,
+    engine: Engine,
+    log: Log,
+    root: Derives,
+    metrics: Metrics,
+    clock: Callable[[], float],
 ) -> tuple[Registry, SecretsKept]:
     """The hands, and the secrets that they name."""
     sealed = SealedSecrets(engine, log, root.derive(LABEL), clock)
@@ -322,7 +329,7 @@ def _hands(
         timeout_seconds=settings.secrets.timeout_seconds,
     )
     pins = SqlPins(engine, log, root.derive("pin rows"), newest_pin)
-    hands = Registry(settings.hands, jail, pins, secrets=broker)
+    hands = Registry(settings.hands, jail, pins, secrets=broker, reports=Reports(log, metrics.egress))
     return hands, SecretsKept(sealed, broker, hands.offered)
 
 

@@ -5,7 +5,15 @@ Environment variables win over the file: ``HANDRAIL_SERVER__PORT=8081`` sets ``[
 """
 
 from gateway.settings.base import Section, SettingsError
-from gateway.settings.hands import ActionSettings, BindSettings, HandSettings, JailSettings, ProcessingSettings
+from gateway.settings.hands import (
+    ActionSettings,
+    BindSettings,
+    EgressLimits,
+    EgressSettings,
+    HandSettings,
+    JailSettings,
+    ProcessingSettings,
+)
 from gateway.settings.identity import IdentitySettings, LoginSettings
 from gateway.settings.key_services import AwsKmsSettings, Pkcs11Settings, TransitSettings
 from gateway.settings.loading import Settings, load
@@ -44,6 +52,8 @@ __all__ = [
     "ConsoleSettings",
     "ControllerSettings",
     "DatabaseSettings",
+    "EgressLimits",
+    "EgressSettings",
     "HandSecretSettings",
     "HandSettings",
     "IdentitySettings",

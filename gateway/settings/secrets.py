@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, StringConstraints, model_validator
 
 from gateway.manifest import SecretPlace
-from gateway.settings.base import Identifier, Section
+from gateway.settings.base import Identifier, PathPattern, Section
 
 SEALED: Final = "sealed"
 """The store that is always there: rows of the database, sealed under the data root."""
@@ -108,6 +108,12 @@ class HandSecretSettings(Section):
     username: str | None = Field(None, pattern=r"^[\x21-\x39\x3b-\x7e]{1,128}$", description="basic: the user name.")
     targets: tuple[Origin, ...] = Field(
         (), max_length=16, description="Where it may go, scheme://host[:port]. Default: the hand's base_url."
+    )
+    methods: tuple[Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"], ...] = Field(
+        (), description="Which requests carry it. Default: all to its targets."
+    )
+    paths: tuple[PathPattern, ...] = Field(
+        (), max_length=64, description="Paths of requests that carry it, as those of egress. Default: all."
     )
 
     @model_validator(mode="after")

@@ -5,7 +5,8 @@ Handrail but its two siblings ``kernel`` and ``become``, and talks JSON over a S
 so that the gateway never forks. It lives as the first process of a pid namespace of its own: when it ends, however it
 ends, the kernel kills every process in every jail. It ends when the gateway closes the socket or dies.
 
-Gateway to launcher: ``setup`` (first), ``start`` (with the three stdio descriptors), ``kill``.
+Gateway to launcher: ``setup`` (first), ``start`` (with the three stdio descriptors, and for a jail with a way out the
+one that its listeners are handed over by), ``kill``.
 Launcher to gateway: ``ready``, ``started``, ``refused``, ``gone``.
 """
 
@@ -111,7 +112,7 @@ class Launcher:
     def receive(self) -> None:
         """Take one order."""
         try:
-            message, descriptors = kernel.receive(self.control, 3)
+            message, descriptors = kernel.receive(self.control, 4)
         except BlockingIOError:
             return
         if message is None:

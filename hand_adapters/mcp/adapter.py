@@ -10,7 +10,9 @@ from gateway.model import HandCall, HandResult
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from gateway.settings import HandSettings, SettingsError
+from hand_adapters import annotate
 from hand_adapters.contract import HandError
+from hand_adapters.egress import EgressGate, gate
 from hand_adapters.jail import PROFILES, Bind, Jail, JailedProcess, JailSpec
 from hand_adapters.mcp import listing
 from hand_adapters.mcp.session import Session
@@ -54,6 +56,8 @@ class McpAdapter:
             raise SettingsError(f"{where}.command: name a program")
         if settings.jail_profile not in PROFILES:
             raise SettingsError(f"{where}.jail_profile: one of {', '.join(sorted(PROFILES))}")
+        annotate.egress_rules(hand_id, settings)
+        annotate.secret_uses(hand_id, settings)
         for bind in settings.binds:
             if not bind.source.exists():
                 raise SettingsError(f"{where}.binds: {bind.source} does not exist")
@@ -115,10 +119,12 @@ class McpAdapter:
         return self._session(key[2])
 
     def _session(self, profile: str) -> Session:
-        async def start() -> JailedProcess:
-            return await self._jail.start(self._spec(profile))
+        way_out = gate(self.id, self._settings)
 
-        return Session(start, self._describe, self._settings.idle_seconds)
+        async def start() -> JailedProcess:
+            return await self._jail.start(self._spec(profile, way_out))
+
+        return Session(start, self._describe, self._settings.idle_seconds, way_out)
 
     def _retire(self, session: Session) -> None:
         task = asyncio.get_running_loop().create_task(session.close())
@@ -130,7 +136,7 @@ class McpAdapter:
         manifest, self.notes = listing.manifest(self.id, self._settings, offered, client.session.instructions)
         return manifest
 
-    def _spec(self, profile: str) -> JailSpec:
+    def _spec(self, profile: str, way_out: EgressGate | None) -> JailSpec:
         """What the jail runs. ``{python}`` is the gateway's own interpreter, which the jail brings along."""
         program, *rest = self._settings.command or ()
         binds = tuple(
@@ -138,4 +144,4 @@ class McpAdapter:
             for bind in self._settings.binds
         )
         argv = ("python" if program == "{python}" else program, *rest)
-        return JailSpec(argv=argv, profile=profile, binds=binds, env=ENVIRONMENT)
+        return JailSpec(argv=argv, profile=profile, binds=binds, env=ENVIRONMENT, gate=way_out)
