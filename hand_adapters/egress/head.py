@@ -16,9 +16,8 @@ HEADERS_MAX: Final = 100
 END: Final = b"\r\n\r\n"
 METHODS: Final = frozenset({"CONNECT", "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _LINE: Final = re.compile(r"([A-Z]{1,16}) ([\x21-\x7e]{1,8192}) HTTP/1\.([01])")
-_FIELD: Final = re.compile(
-    r"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}):[ \t]*([\x21-\x7e]?(?:[\x20-\x7e\t]*[\x21-\x7e])?)[ \t]*"
-)
+_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
+_VALUE: Final = re.compile(r"[\x20-\x7e\t]*")
 _LENGTH: Final = re.compile(r"[0-9]{1,15}")
 _SEGMENT: Final = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,=:@-]|%[0-9A-Fa-f]{2})*")
 _QUERY: Final = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]|%[0-9A-Fa-f]{2})*")
@@ -71,12 +70,19 @@ def parse(raw: bytes) -> Head:
     except UnicodeDecodeError:
         raise Denied(Cause.MALFORMED) from None
     first = _LINE.fullmatch(lines[0])
-    found = [_FIELD.fullmatch(line) for line in lines[1:]]
-    if first is None or not all(found) or len(found) > HEADERS_MAX or first[1] not in METHODS:
+    if first is None or len(lines) > HEADERS_MAX + 1 or first[1] not in METHODS:
         raise Denied(Cause.MALFORMED)
-    headers = tuple((match[1].lower(), match[2]) for match in found if match is not None)
+    headers = tuple(map(_field, lines[1:]))
     head = Head(first[1], first[2], int(first[3]), headers)
     return Head(head.method, head.target, head.minor, headers, _length(head))
+
+
+def _field(line: str) -> tuple[str, str]:
+    """Name in lower case and value of a header. Raises Denied."""
+    name, colon, value = line.partition(":")
+    if not colon or not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
+        raise Denied(Cause.MALFORMED)
+    return name.lower(), value.strip(" \t")
 
 
 def _length(head: Head) -> int | None:
