@@ -36,9 +36,11 @@ REQUEST = b"GET /whatever HTTP/1.1\r\nHost: x\r\n\r\n"
 async def test_a_blind_host_is_spoken_to_end_to_end_and_given_nothing(world: World) -> None:
     host = await world.host()
     world.injected = {"Authorization": "Bearer secret"}
-    async with opened(settings(world.rule(host, blind=True, ca_file=None))) as (gate, port):
-        async with serving(gate, world.call()):
-            assert status(await blind(world, port, host, REQUEST)) == 200
+    async with (
+        opened(settings(world.rule(host, blind=True, ca_file=None))) as (gate, port),
+        serving(gate, world.call()),
+    ):
+        assert status(await blind(world, port, host, REQUEST)) == 200
     assert host.requests == [REQUEST]
     assert world.asked_for == []
     assert world.records[0][:2] == (
@@ -52,39 +54,45 @@ async def test_a_blind_host_is_spoken_to_end_to_end_and_given_nothing(world: Wor
 async def test_a_greeting_for_another_host_goes_nowhere(world: World, name: str) -> None:
     """Domain fronting: the tunnel is for one host, and what is within for another behind the same address."""
     host = await world.host()
-    async with opened(settings(world.rule(host, blind=True, ca_file=None))) as (gate, port):
-        async with serving(gate, world.call()):
-            with pytest.raises((ConnectionError, ssl.SSLError)):
-                await blind(world, port, host, REQUEST, name)
-            await until(lambda: world.causes() == ["greeting"])
+    async with (
+        opened(settings(world.rule(host, blind=True, ca_file=None))) as (gate, port),
+        serving(gate, world.call()),
+    ):
+        with pytest.raises((ConnectionError, ssl.SSLError)):
+            await blind(world, port, host, REQUEST, name)
+        await until(lambda: world.causes() == ["greeting"])
     assert host.connections == 0
 
 
 @pytest.mark.parametrize("said", [b"GET / HTTP/1.1\r\n\r\n", b"SSH-2.0-x\r\n", b"\x16\x03\x01", b""])
 async def test_what_is_no_greeting_goes_nowhere(world: World, said: bytes) -> None:
     host = await world.host()
-    async with opened(settings(world.rule(host, blind=True, ca_file=None))) as (gate, port):
-        async with serving(gate, world.call()):
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.write(f"CONNECT {host.name}:{host.port} HTTP/1.1\r\n\r\n".encode())
-            await reader.readuntil(b"\r\n\r\n")
-            writer.write(said)
-            writer.write_eof()
-            await reader.read()
-            writer.close()
-            await until(lambda: world.causes() == ["greeting"])
+    async with (
+        opened(settings(world.rule(host, blind=True, ca_file=None))) as (gate, port),
+        serving(gate, world.call()),
+    ):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(f"CONNECT {host.name}:{host.port} HTTP/1.1\r\n\r\n".encode())
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(said)
+        writer.write_eof()
+        await reader.read()
+        writer.close()
+        await until(lambda: world.causes() == ["greeting"])
     assert host.connections == 0
 
 
 async def test_no_request_that_can_be_seen_goes_to_a_blind_host(world: World) -> None:
     host = await world.host()
     where = f"{host.name}:{host.port}"
-    async with opened(settings(world.rule(host, blind=True, ca_file=None))) as (gate, port):
-        async with serving(gate, world.call()):
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.write(f"GET http://{where}/ HTTP/1.1\r\nHost: {where}\r\n\r\n".encode())
-            assert status(await reader.readuntil(b"\r\n\r\n")) == 403
-            writer.close()
+    async with (
+        opened(settings(world.rule(host, blind=True, ca_file=None))) as (gate, port),
+        serving(gate, world.call()),
+    ):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(f"GET http://{where}/ HTTP/1.1\r\nHost: {where}\r\n\r\n".encode())
+        assert status(await reader.readuntil(b"\r\n\r\n")) == 403
+        writer.close()
     assert host.connections == 0
 
 
@@ -113,9 +121,11 @@ async def test_blind_bytes_are_counted_and_end_with_the_step(world: World) -> No
 
 async def test_a_decision_that_does_not_name_a_blind_host_keeps_it_closed(world: World) -> None:
     host = await world.host()
-    async with opened(settings(world.rule(host, blind=True, ca_file=None))) as (gate, port):
-        async with serving(gate, world.call(egress_hosts=())):
-            assert status(await blind(world, port, host, REQUEST)) == 403
+    async with (
+        opened(settings(world.rule(host, blind=True, ca_file=None))) as (gate, port),
+        serving(gate, world.call(egress_hosts=())),
+    ):
+        assert status(await blind(world, port, host, REQUEST)) == 403
     assert host.connections == 0
 
 

@@ -165,8 +165,7 @@ def test_a_declaration_that_could_not_be_kept_stops_the_start(
 ) -> None:
     declared = settings(*(EgressSettings(**rule) for rule in rules), secrets=secrets)
     with pytest.raises(SettingsError) as caught:
-        annotate.egress_rules("h", declared)
-        annotate.secret_uses("h", declared)
+        annotate.manifest("h", declared, ())
     assert words in caught.value.detail
 
 

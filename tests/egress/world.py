@@ -144,12 +144,12 @@ class World:
             return text
 
         given = {"record": self.record, "inject": inject, "search": search, **changes}
-        return call("h", "fetch", {}, "d", **given)
+        return call("h", "fetch", given.pop("args", {}), given.pop("manifest_digest", "d"), **given)
 
 
 def settings(*rules: EgressSettings, **changes: Any) -> HandSettings:
     """A hand with rules of egress."""
-    return HandSettings(adapter="mcp", command=("server",), egress=rules, **changes)
+    return HandSettings(**{"adapter": "mcp", "command": ("server",), "egress": rules, **changes})
 
 
 @contextlib.asynccontextmanager

@@ -178,7 +178,8 @@ async def test_an_obligation_binds(house: House, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "hosts", ["a.example", [1], ["A.example"], ["https://a.example"], ["a.example:443"], ["*.example"], [""], None, ["a b"]]
+    "hosts",
+    ["a.example", [1], ["A.example"], ["https://a.example"], ["a.example:443"], ["*.example"], [""], None, ["a b"]],
 )
 def test_hosts_that_could_match_nothing_deny(hosts: object) -> None:
     answer = [{"step": "s", "effect": "allow", "reasons": [], "obligations": {"egress_hosts": hosts}}]
