@@ -329,7 +329,7 @@ def _hands(
         timeout_seconds=settings.secrets.timeout_seconds,
     )
     pins = SqlPins(engine, log, root.derive("pin rows"), newest_pin)
-    hands = Registry(settings.hands, jail, pins, secrets=broker, reports=Reports(log, metrics.egress))
+    hands = Registry(settings.hands, jail, pins, secrets=broker, reports=Reports(log, metrics.count_egress))
     return hands, SecretsKept(sealed, broker, hands.offered)
 
 

@@ -177,6 +177,10 @@ class Metrics:
             elif state.status.final:
                 self.steps.labels(str(state.status), hand).inc()
 
+    def count_egress(self, hand: str, outcome: str, number: int) -> None:
+        """Count what a hand's jail asked to be sent: ``connected``, or the cause of a refusal."""
+        self.egress.labels(hand, outcome).inc(number)
+
 
 class Tracer:
     """One span per numbered step, with the plan's ``context_id``; free of cost where nobody listens."""

@@ -7,7 +7,6 @@ from typing import Final
 from urllib.parse import parse_qsl, quote, urlencode
 
 import aiohttp
-from multidict import CIMultiDict
 from yarl import URL
 
 from gateway.canonical import canonical
@@ -27,7 +26,15 @@ _HOP: Final = frozenset(
     }
 )  # fmt: skip
 """What speaks of one connection and not of the request (RFC 9110 section 7.6.1)."""
-_OURS: Final = frozenset({"accept-encoding", "expect", "host", "forwarded", "via"})
+_OURS: Final = frozenset(
+    {
+        "accept-encoding", "expect", "forwarded", "host", "via", "x-forwarded-for", "x-forwarded-host",
+        "x-forwarded-port", "x-forwarded-prefix", "x-forwarded-proto", "x-forwarded-server", "x-real-ip",
+    }
+)  # fmt: skip
+"""What says of a request where it comes from and goes to: the gateway's to say."""
+_PARTS: Final = frozenset({"if-range", "range"})
+"""By which a jail could have an echo of a secret in two halves, neither of which would be found."""
 _IDENTITY: Final = frozenset({"authorization", "cookie", "cookie2", "dpop"})
 """Who the jail says that it is: that word is the gateway's. A jail that could log in as somebody else at a host that it
 may reach could carry out data there."""
@@ -144,12 +151,13 @@ async def _added(step: Step, rule: EgressRule, asked: Asked) -> Injections:
         raise Denied(Cause.SECRET, rule.host) from None
 
 
-def _with(step: Step, rule: EgressRule, asked: Asked, head: Head, added: Injections) -> tuple[URL, CIMultiDict[str]]:
+def _with(
+    step: Step, rule: EgressRule, asked: Asked, head: Head, added: Injections
+) -> tuple[URL, list[tuple[str, str]]]:
     """The URL and the headers that go out. What the gateway adds is in no place that the jail filled."""
     ours = {name.lower() for name in added.headers}
-    dropped = _HOP | _OURS | _IDENTITY | head.connection | ours
-    headers = CIMultiDict((name, value) for name, value in head.headers if name not in dropped)
-    headers.update(added.headers)
+    dropped = _HOP | _OURS | _IDENTITY | head.connection | ours | (_PARTS if step.searches else frozenset())
+    headers = [(name, value) for name, value in head.headers if name not in dropped] + [*added.headers.items()]
     query = asked.query
     if added.query:
         given = {
@@ -160,8 +168,8 @@ def _with(step: Step, rule: EgressRule, asked: Asked, head: Head, added: Injecti
         query = f"{query}{'&' if query else ''}{urlencode(added.query, quote_via=quote)}"
     url = URL(f"{rule.origin}{asked.path}{'?' if query else ''}{query}", encoded=True)
     if rule.credential and "authorization" not in ours:
-        headers["Authorization"] = f"DPoP {step.call.credential}"
-        headers["DPoP"] = step.call.prove(asked.method, str(url))
+        proof = step.call.prove(asked.method, str(url))
+        headers += [("Authorization", f"DPoP {step.call.credential}"), ("DPoP", proof)]
     return url, headers
 
 

@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import tempfile
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -24,6 +25,7 @@ from hand_adapters.egress.authority import JailAuthority
 from hand_adapters.egress.causes import Cause, Denied
 from hand_adapters.egress.channel import Channel
 from hand_adapters.egress.conversation import Refused, converse, refuse
+from hand_adapters.egress.limits import Bucket
 from hand_adapters.egress.rules import Rules
 from hand_adapters.egress.step import Step
 from hand_adapters.jail import Bind
@@ -49,6 +51,11 @@ ENVIRONMENT: Final[Mapping[str, str]] = {
 """What common clients read: curl, Python's and Node's, git, pip."""
 _SYSTEM_BUNDLE: Final = "/etc/ssl/certs/ca-certificates.crt"
 _BUSY_SECONDS: Final = 0.1
+_REFUSING: Final = 8
+"""Connections beside those that a jail may hold: they are told so. Further ones wait in the listeners, where they take
+nothing of this process."""
+_ACCEPTED_PER_SECOND: Final = 100.0
+"""After four times as many at once. A handshake takes this process a millisecond, and a refused one is no request."""
 
 
 def gate(hand_id: str, settings: HandSettings) -> "EgressGate | None":
@@ -105,6 +112,9 @@ class EgressGate:
         self._connections: set[asyncio.Task[None]] = set()
         self._between = 0
         self._closed = False
+        self._room = asyncio.Semaphore(self._limits.connections + _REFUSING)
+        per_second = max(_ACCEPTED_PER_SECOND, settings.egress_limits.requests_per_second)
+        self._pace = Bucket(4 * per_second, per_second, time.monotonic)
 
     # --- for Jail ----------------------------------------------------------------------------------------------------
 
@@ -157,9 +167,14 @@ class EgressGate:
     async def _accept(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         while True:
+            if not self._pace.take():
+                await asyncio.sleep(_BUSY_SECONDS)
+                continue
+            await self._room.acquire()
             try:
                 connection, _ = await loop.sock_accept(listener)
             except OSError as exc:
+                self._room.release()
                 if self._closed:
                     return
                 _log.warning(
@@ -169,10 +184,17 @@ class EgressGate:
                 continue
             task = loop.create_task(self._serve(connection, self._step))
             self._connections.add(task)
-            task.add_done_callback(self._connections.discard)
+            task.add_done_callback(self._gone)
+
+    def _gone(self, task: asyncio.Task[None]) -> None:
+        self._connections.discard(task)
+        self._room.release()
 
     async def _serve(self, connection: socket.socket, step: Step | None) -> None:
         connection.setblocking(False)
+        if connection.family == socket.AF_INET:
+            # Answers go in pieces; asyncio does this by itself only where a socket names its protocol.
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
             reader, writer = await asyncio.open_connection(sock=connection)
         except OSError:

@@ -33,12 +33,12 @@ class Ledger:
         """Put a connection on record, before its first byte leaves. Raises Denied (``log``)."""
         if self._broken:
             raise Denied(Cause.LOG)
+        self._connections += 1
         try:
             await self._call.record(str(EntryType.EGRESS_CONNECTED), facts, personal)
         except HandrailError:
             self._broken = True
             raise Denied(Cause.LOG) from None
-        self._connections += 1
 
     async def refused(self, denied: Denied, asked: bytes = b"") -> None:
         """Put a refusal on record; one that is like an earlier one is counted until the step ends.
@@ -50,11 +50,12 @@ class Ledger:
         self._refused[kind] += 1
         if self._refused[kind] > 1 or self._broken:
             return
-        self._told[kind] = 1
         try:
             await self._call.record(str(EntryType.EGRESS_REFUSED), _facts(kind, 1), asked)
         except HandrailError:
             self._broken = True
+        else:
+            self._told[kind] = 1  # one that the step's end cut off is told again rather than not at all
 
     def between(self, count: int) -> None:
         """Count what was asked for before the step, while none ran."""

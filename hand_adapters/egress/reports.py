@@ -1,8 +1,6 @@
 """Entries of the log about what jails send."""
 
-from collections.abc import Mapping
-
-from prometheus_client import Counter
+from collections.abc import Callable, Mapping
 
 from gateway.commitments import commit, subject_key
 from gateway.entries import EntryDraft, EntryType
@@ -13,9 +11,10 @@ from gateway.ports import Append, AuditLog
 class Reports:
     """``HandCall.record`` of every call."""
 
-    def __init__(self, log: AuditLog, counter: Counter) -> None:
+    def __init__(self, log: AuditLog, count: Callable[[str, str, int], None]) -> None:
+        """``count`` is told hand, outcome and how many: a metric."""
         self._log = log
-        self._counter = counter
+        self._count = count
 
     async def record(self, call: HandCall, code: str, facts: Mapping[str, str | int], personal: bytes) -> None:
         """One entry about the call. What the jail chose (a path, a name) may tell of people: the entry commits to it.
@@ -44,4 +43,4 @@ class Reports:
             )
         )
         if kind is not EntryType.EGRESS_ENDED:
-            self._counter.labels(call.hand, str(facts.get("cause", "connected"))).inc(int(facts.get("count", 1)))
+            self._count(call.hand, str(facts.get("cause", "connected")), int(facts.get("count", 1)))

@@ -77,6 +77,16 @@ async def test_what_a_host_says_of_a_secret_does_not_reach_the_jail(world: World
     assert f"Content-Length: {len(said)}".encode() in head
 
 
+async def test_a_jail_cannot_have_an_echo_in_halves(world: World) -> None:
+    host = await world.host()
+    async with opened(with_secret(world, host)) as (gate, port), serving(gate, world.call()):
+        await say(port, get(host, "/v1/x", "Range: bytes=0-3", 'If-Range: "a"'))
+    assert host.header("range") == host.header("if-range") == []
+    async with opened(settings(world.rule(host))) as (gate, port), serving(gate, world.call()):
+        await say(port, get(host, "/v1/x", "Range: bytes=0-3"))
+    assert host.header("range") == ["bytes=0-3"], "without secrets there is nothing to search for"
+
+
 @pytest.mark.parametrize("coding", ["gzip", "br", "x-own"])
 async def test_an_answer_that_cannot_be_read_is_not_given(world: World, coding: str) -> None:
     host = await world.host()

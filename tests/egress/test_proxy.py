@@ -189,7 +189,8 @@ async def test_what_speaks_of_one_connection_or_of_who_the_jail_is_goes_nowhere(
     sent = [
         "Authorization: Bearer of-another", "Cookie: session=of-another", "Proxy-Authorization: Basic eDp5",
         "DPoP: forged", "Keep-Alive: timeout=5", "TE: trailers", "Via: 1.1 me", "Forwarded: for=10.0.0.1",
-        "Accept-Encoding: gzip", "X-Named: 1", "Connection: x-named", "X-Kept: 1",
+        "X-Forwarded-Host: evil.example",
+        "X-Forwarded-For: 10.0.0.1", "Accept-Encoding: gzip", "X-Named: 1", "Connection: x-named", "X-Kept: 1",
     ]  # fmt: skip
     async with opened(settings(world.rule(host))) as (gate, port), serving(gate, world.call()):
         assert status(await say(port, get(host, "/v1/x", *sent))) == 200
@@ -479,6 +480,18 @@ async def test_a_jail_holds_no_more_connections_than_it_may(world: World) -> Non
         await until(lambda: len(gate._connections) == 0)
         assert status(await say(port, get(host))) == 200
     assert "connections" in world.causes()
+
+
+async def test_a_flood_of_connections_takes_no_more_of_the_gateway_than_a_jail_may_hold(world: World) -> None:
+    host = await world.host()
+    limits = EgressLimits(connections=2)
+    async with opened(settings(world.rule(host), egress_limits=limits)) as (gate, port), serving(gate, world.call()):
+        held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(40)]
+        await until(lambda: len(gate._connections) == 10)
+        for _, writer in held:
+            writer.transport.abort()
+        await until(lambda: not gate._connections)
+        assert status(await say(port, get(host))) == 200
 
 
 async def test_the_other_listener_serves_the_same(world: World) -> None:
