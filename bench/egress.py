@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 from typing import Final
 
+from audit.log import Log
 from bench.append import opened
 from gateway.model import HandCall
 from gateway.settings import EgressLimits, EgressSettings, HandSettings
@@ -70,25 +71,24 @@ async def measure(requests: int, rounds: int) -> dict[str, dict[str, float]]:
         absolute = f"GET http://{where}/x HTTP/1.1\r\nHost: {where}\r\n\r\n".encode()
         origin = f"GET /x HTTP/1.1\r\nHost: {where}\r\n\r\n".encode()
         times: dict[str, list[float]] = {"direct": [], "originated": [], "terminated": []}
-        async with opened(f"sqlite:///{home / 'log.db'}", home) as log:
-            async with serving(gate, _call(Reports(log, lambda *_: None))):
-                connections = {
-                    "direct": await asyncio.open_connection("127.0.0.1", port, ssl=direct),
-                    "originated": await asyncio.open_connection("127.0.0.1", proxy),
-                    "terminated": await asyncio.open_connection("127.0.0.1", proxy),
-                }
-                reader, writer = connections["terminated"]
-                writer.write(f"CONNECT {where} HTTP/1.1\r\n\r\n".encode())
-                await reader.readuntil(b"\r\n\r\n")
-                await writer.start_tls(inside, server_hostname="127.0.0.1")
+        async with opened(f"sqlite:///{home / 'log.db'}", home) as log, serving(gate, _call(log)):
+            connections = {
+                "direct": await asyncio.open_connection("127.0.0.1", port, ssl=direct),
+                "originated": await asyncio.open_connection("127.0.0.1", proxy),
+                "terminated": await asyncio.open_connection("127.0.0.1", proxy),
+            }
+            reader, writer = connections["terminated"]
+            writer.write(f"CONNECT {where} HTTP/1.1\r\n\r\n".encode())
+            await reader.readuntil(b"\r\n\r\n")
+            await writer.start_tls(inside, server_hostname="127.0.0.1")
+            for way, (reader, writer) in connections.items():
+                await ask(reader, writer, absolute if way == "originated" else origin)  # its connection to the host
+            for _ in range(rounds):
                 for way, (reader, writer) in connections.items():
-                    await ask(reader, writer, absolute if way == "originated" else origin)  # its connection to the host
-                for _ in range(rounds):
-                    for way, (reader, writer) in connections.items():
-                        request = absolute if way == "originated" else origin
-                        times[way] += [await ask(reader, writer, request) for _ in range(requests)]
-                for _, writer in connections.values():
-                    writer.transport.abort()
+                    request = absolute if way == "originated" else origin
+                    times[way] += [await ask(reader, writer, request) for _ in range(requests)]
+            for _, writer in connections.values():
+                writer.transport.abort()
         gate.close()
         host.close()
     bare = statistics.median(times["direct"])
@@ -103,7 +103,9 @@ async def measure(requests: int, rounds: int) -> dict[str, dict[str, float]]:
     }
 
 
-def _call(reports: Reports) -> HandCall:
+def _call(log: Log) -> HandCall:
+    reports = Reports(log, lambda *_: None)
+
     async def record(code: str, facts: object, personal: bytes) -> None:
         await reports.record(call, code, facts, personal)  # type: ignore[arg-type]
 

@@ -48,14 +48,14 @@ def wait_for_order(setup: Setup, orders: socket.socket, groups: list[str]) -> No
     try:
         if problem is not None:
             raise problem
-        become(setup, message, descriptors[:3], descriptors[-1], *descriptors[3:-1])
+        *streams, status = descriptors
+        gate = streams.pop() if "gate" in message else None
+        become(setup, message, streams, status, gate)
     except Exception as exc:  # noqa: BLE001 - a fork must never return into the launcher's loop
         os.write(descriptors[2], f"jail: {exc}\n".encode())
 
 
-def become(
-    setup: Setup, message: dict[str, Any], descriptors: list[int], status: int, gate: int | None = None
-) -> NoReturn:
+def become(setup: Setup, message: dict[str, Any], descriptors: list[int], status: int, gate: int | None) -> NoReturn:
     """In the child: stage the binds, give up the uid, set the limits, become bwrap."""
     arguments = stage_binds(setup, message)
     uid, gid = setup["uid"], setup["gid"]

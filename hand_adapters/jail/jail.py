@@ -238,7 +238,7 @@ class Jail:
                 process.hear(None, 0)
                 self._forget(key)
             return
-        process_heard = self._processes.get(message["id"])
+        process_heard = self._processes.get(message.get("id", 0))  # a launcher that was given up may still say "ready"
         if process_heard is not None:
             process_heard.hear(message, pid)
             if message["event"] != "started":

@@ -83,7 +83,7 @@ async def test_node_believes_the_jails_authority(jail: Jail, world: World) -> No
 
 
 SOCKETS = """
-import json, socket
+import fcntl, json, socket
 found = {}
 def attempt(name, *arguments):
     try:
@@ -107,6 +107,13 @@ for where in ("169.254.169.254", "10.0.0.1", "127.0.0.2", "192.0.2.1"):
         found[where] = "connected"
     except OSError as error:
         found[where] = "held"
+with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as handle:
+    for name, number in (("flags", 0x8914), ("address", 0x8916), ("route", 0x890B)):
+        try:
+            fcntl.ioctl(handle, number, bytes(120))
+            found[name] = "done"
+        except OSError as error:
+            found[name] = "held" if error.errno == 25 else error.errno
 found["interfaces"] = [line.split(":")[0].strip() for line in open("/proc/net/dev").readlines()[2:]]
 print(json.dumps(found))
 """

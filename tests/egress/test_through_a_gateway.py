@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from handrail.errors import StepRefused
+from handrail.hand import Verifier
 
 from gateway.model import Injections
 from gateway.ports import HandFailure
@@ -77,6 +79,26 @@ async def test_a_tool_uses_a_secret_that_it_never_sees(tmp_path: Path, world: Wo
         assert counted == 2
         canaries.must_not_be_in("the database", rows_of(running.gateway.engine))
         canaries.must_not_be_in("a result", str(step).encode())
+
+
+@pytest.mark.jail
+async def test_a_host_that_checks_step_credentials_is_shown_one_that_the_jail_never_had(
+    tmp_path: Path, world: World
+) -> None:
+    host = await world.host()
+    url = f"https://{host.name}:{host.port}/v1/x"
+    declared = tool(world, host, secrets={}, egress=(world.rule(host, credential=True).model_dump(),))
+    async with opened(tmp_path, Api(), {}, crm=declared) as running:
+        step = await running.call("requests", action="fetch", url=url)
+        assert step["status"] == "succeeded", step
+        keys, origin = running.gateway.keyset.jwks(), running.gateway.log.origin
+        lines = [line.partition(": ") for line in host.requests[0].decode().split("\r\n")[1:] if line]
+        headers, args = [(name, value) for name, _, value in lines], {"how": "requests", "url": url}
+        checked = Verifier(keys, issuer=origin, hand="crm").verify(headers, "fetch", args, method="GET", url=url)
+        assert checked.binding["step_id"] == step["id"]
+        for changed in ({"method": "POST", "url": url}, {"method": "GET", "url": f"{url}/y"}):
+            with pytest.raises(StepRefused):
+                Verifier(keys, issuer=origin, hand="crm").verify(headers, "fetch", args, **changed)
 
 
 async def test_a_decision_that_names_hosts_holds_a_declared_api_to_them(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from gateway.model import Principal, UnverifiedPlan
 from gateway.service import Gateway
 from gateway.settings import Settings
 from gateway.store.directory import NewPrincipal
+from tests.until import until
 from tests.web.conftest import serving
 
 SCHEMA = {"type": "object", "properties": {"how": {"type": "string"}}, "additionalProperties": False}
@@ -149,7 +150,11 @@ async def opened(home: Path, api: Api, named: Mapping[str, Any], **settings: Any
     async with serving(create_app(gateway), gateway.settings) as port:
         url = f"http://127.0.0.1:{port}"
         async with httpx2.AsyncClient(timeout=30) as http:
-            assert (await http.get(f"{url}/readyz")).status_code == 200
+
+            async def ready() -> bool:
+                return (await http.get(f"{url}/readyz")).status_code == 200
+
+            await until(ready)  # a hand that runs a program is asked first what it offers
         yield await _peopled(gateway, url, api)
 
 
