@@ -58,10 +58,11 @@ class SecretUse:
     """A secret that a hand names: the gateway puts it into the hand's requests, and the hand never has it.
 
     Attributes:
-        store: which store keeps it.
+        store: which store keeps it; empty for a connection's.
         parameter: name of the header or the query parameter, for the places that have one.
         username: of the place ``basic``.
         targets: the only ``scheme://host:port`` that it goes to.
+        connection: instead of a store: the connection whose token of the plan's subject it is.
         methods: the only methods of requests that carry it; empty is all.
         paths: the only paths of requests that carry it, as :class:`EgressRule` has them; empty is all.
     """
@@ -72,6 +73,7 @@ class SecretUse:
     targets: tuple[str, ...]
     parameter: str | None = None
     username: str | None = None
+    connection: str | None = None
     methods: tuple[str, ...] = ()
     paths: tuple[str, ...] = ()
 
@@ -97,6 +99,7 @@ class SecretUse:
             "parameter": self.parameter,
             "username": self.username,
             "targets": list(self.targets),
+            **({} if self.connection is None else {"connection": self.connection}),
             **({"methods": list(self.methods)} if self.methods else {}),
             **({"paths": list(self.paths)} if self.paths else {}),
         }
@@ -111,6 +114,7 @@ class SecretUse:
             targets=tuple(document["targets"]),
             parameter=document["parameter"],
             username=document["username"],
+            connection=document.get("connection"),
             methods=tuple(document.get("methods", ())),
             paths=tuple(document.get("paths", ())),
         )

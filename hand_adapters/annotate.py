@@ -143,13 +143,14 @@ def secret_uses(hand_id: str, settings: HandSettings) -> tuple[SecretUse, ...]:
             raise SettingsError(f"{where}.targets: plain http needs private_network = true; use https")
         use = SecretUse(
             name,
-            secret.store,
+            secret.store if secret.connection is None else "",
             secret.place,
             targets,
             secret.parameter,
             secret.username,
-            tuple(sorted(set(secret.methods))),
-            tuple(sorted(set(secret.paths))),
+            connection=secret.connection,
+            methods=tuple(sorted(set(secret.methods))),
+            paths=tuple(sorted(set(secret.paths))),
         )
         if use.slot in {other.slot for other in uses}:
             raise SettingsError(f"{where}: another secret of the hand is in the same place")

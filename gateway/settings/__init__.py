@@ -5,6 +5,7 @@ Environment variables win over the file: ``HANDRAIL_SERVER__PORT=8081`` sets ``[
 """
 
 from gateway.settings.base import Section, SettingsError
+from gateway.settings.connections import ConnectionSettings
 from gateway.settings.hands import (
     ActionSettings,
     BindSettings,
@@ -13,6 +14,7 @@ from gateway.settings.hands import (
     HandSettings,
     JailSettings,
     ProcessingSettings,
+    holds_a_secret,
 )
 from gateway.settings.identity import IdentitySettings, LoginSettings
 from gateway.settings.key_services import AwsKmsSettings, Pkcs11Settings, TransitSettings
@@ -49,6 +51,7 @@ __all__ = [
     "ArchiveSettings",
     "AwsKmsSettings",
     "BindSettings",
+    "ConnectionSettings",
     "ConsoleSettings",
     "ControllerSettings",
     "DatabaseSettings",
@@ -81,6 +84,7 @@ __all__ = [
     "TransitSettings",
     "WebhookSettings",
     "WitnessSettings",
+    "holds_a_secret",
     "load",
     "origin_of",
 ]
