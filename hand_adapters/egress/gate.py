@@ -55,7 +55,7 @@ _REFUSING: Final = 8
 """Connections beside those that a jail may hold: they are told so. Further ones wait in the listeners, where they take
 nothing of this process."""
 _ACCEPTED_PER_SECOND: Final = 100.0
-"""After four times as many at once. A handshake takes this process a millisecond, and a refused one is no request."""
+"""After four times as many at once. A handshake takes this process time, and none of a step's requests."""
 
 
 def gate(hand_id: str, settings: HandSettings) -> "EgressGate | None":
