@@ -23,14 +23,17 @@ from gateway.settings import (
     HandSettings,
     IdentitySettings,
     LoginSettings,
+    OutputFileSettings,
     Pkcs11Settings,
     ProcessingSettings,
+    PythonSettings,
     RemoteSettings,
     SecretStoreSettings,
     Section,
     Settings,
     TlsSettings,
     TransitSettings,
+    WasmSettings,
     WebhookSettings,
     WitnessSettings,
 )
@@ -127,8 +130,8 @@ ACTIONS = """\
 ## [hands.ID.actions.NAME]
 
 What the operator says of one action. For `adapter = "mcp"` the server names its actions and their schemas; for
-`adapter = "http"` the request is declared here. What is not said counts as the worst: side effects `external`, not
-idempotent, not cacheable, untrusted.
+all others the request, command line, function or export is declared here: see [hands](hands.md). What is not said
+counts as the worst: side effects `external`, not idempotent, not cacheable, untrusted.
 """
 
 BINDS = """\
@@ -171,6 +174,24 @@ change of it has to be pinned. For `adapter = "http"`, for what the jail of a ha
 adapters that ask for it.
 """
 
+PYTHON = """\
+## [hands.ID.python]
+
+What a hand of `adapter = "python"` runs: see [hands](hands.md#python-functions-adapter--python).
+"""
+
+WASM = """\
+## [hands.ID.wasm]
+
+What a hand of `adapter = "wasm"` runs: see [hands](hands.md#webassembly-modules-adapter--wasm). Needs the extra `wasm`.
+"""
+
+OUTPUT_FILES = """\
+## [hands.ID.actions.NAME.output_files.FILE]
+
+A file that a program of `adapter = "process"` leaves in its scratch directory.
+"""
+
 PROCESSING = """\
 ## [hands.ID.processing]
 
@@ -207,11 +228,11 @@ def document() -> str:
     parts += [IDENTITY, _table(IdentitySettings, None), LOGIN, _table(LoginSettings, None)]
     parts += [CONNECTIONS, _table(ConnectionSettings, None)]
     parts += [WEBHOOKS, _table(WebhookSettings, None)]
-    parts += [
-        HANDS,
-        _table(HandSettings, None, skip={"actions", "binds", "egress", "egress_limits", "processing", "secrets"}),
-    ]
-    parts += [ACTIONS, _table(ActionSettings, None)]
+    elsewhere = {"actions", "binds", "egress", "egress_limits", "processing", "python", "secrets", "wasm"}
+    parts += [HANDS, _table(HandSettings, None, skip=elsewhere)]
+    parts += [ACTIONS, _table(ActionSettings, None, skip={"output_files"})]
+    parts += [OUTPUT_FILES, _table(OutputFileSettings, None)]
+    parts += [PYTHON, _table(PythonSettings, None), WASM, _table(WasmSettings, None)]
     parts += [BINDS, _table(BindSettings, None)]
     parts += [EGRESS, _table(EgressSettings, None)]
     parts += [EGRESS_LIMITS, _table(EgressLimits, None)]

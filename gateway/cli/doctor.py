@@ -220,7 +220,7 @@ def _jail(settings: Settings) -> Iterator[Finding]:
     """Every layer of the jail. Hands that run programs do not load without them; without such hands none is needed."""
     from hand_adapters.jail.doctor import diagnose  # noqa: PLC0415 - tries a jail for real, so only when asked
 
-    needed = any(hand.adapter == "mcp" and hand.enabled for hand in settings.hands.values())
+    needed = any(hand.runs_code and hand.enabled for hand in settings.hands.values())
     for layer in diagnose(settings.jail):
         if layer.name != "python":  # looked at already, whatever becomes of the jail
             state = OK if layer.ok else MISSING if needed else OPTIONAL

@@ -5,6 +5,7 @@ Environment variables win over the file: ``HANDRAIL_SERVER__PORT=8081`` sets ``[
 """
 
 from gateway.settings.base import Section, SettingsError
+from gateway.settings.code_hands import CodeActionSettings, OutputFileSettings, PythonSettings, WasmSettings
 from gateway.settings.connections import ConnectionSettings
 from gateway.settings.hands import (
     ActionSettings,
@@ -51,6 +52,7 @@ __all__ = [
     "ArchiveSettings",
     "AwsKmsSettings",
     "BindSettings",
+    "CodeActionSettings",
     "ConnectionSettings",
     "ConsoleSettings",
     "ControllerSettings",
@@ -64,6 +66,7 @@ __all__ = [
     "KeySettings",
     "LogSettings",
     "LoginSettings",
+    "OutputFileSettings",
     "Pkcs11Settings",
     "PlanSettings",
     "PolicySettings",
@@ -71,6 +74,7 @@ __all__ = [
     "ProcessingSettings",
     "ProposalSettings",
     "ProvenanceSettings",
+    "PythonSettings",
     "RemoteSettings",
     "RolloutSettings",
     "SecretSettings",
@@ -82,6 +86,7 @@ __all__ = [
     "TelemetrySettings",
     "TlsSettings",
     "TransitSettings",
+    "WasmSettings",
     "WebhookSettings",
     "WitnessSettings",
     "holds_a_secret",

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from gateway.manifest import HOST, ArgumentRole, SideEffects, Trust
 from gateway.model import DEFAULT_TENANT
 from gateway.settings.base import Identifier, PathPattern, Pointer, Section, Tenant
+from gateway.settings.code_hands import CodeActionSettings, PythonSettings, WasmSettings
 from gateway.settings.secrets import HandSecretSettings
 
 VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=128)]
@@ -41,7 +42,11 @@ class JailSettings(Section):
     )
 
 
-class ActionSettings(Section):
+RUNS_CODE: Final = frozenset({"mcp", "process", "python", "wasm"})
+"""Built-in adapters whose hands run in a jail here."""
+
+
+class ActionSettings(CodeActionSettings):
     """What the operator says of one action. What is not said counts as the worst."""
 
     side_effects: SideEffects = Field(SideEffects.EXTERNAL, description="none, reversible, irreversible or external.")
@@ -58,12 +63,12 @@ class ActionSettings(Section):
     )
     deadline_seconds: float = Field(30.0, gt=0, le=3600, description="Longest run of one call.")
     result_max_bytes: int = Field(1_048_576, ge=64, le=67_108_864, description="Largest result.")
-    # http and remote adapters: what the tool does not say itself
+    # What a tool does not say itself
     method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"] | None = Field(None, description="http: method.")
     path: str | None = Field(None, pattern=r"^/", description="http: path with {name} for arguments.")
-    description: str | None = Field(None, description="http, remote: what the action does.")
-    args_schema: dict[str, Any] | None = Field(None, description="http, remote: JSON Schema 2020-12 of the args.")
-    result_schema: dict[str, Any] | None = Field(None, description="http, remote: JSON Schema 2020-12 of the result.")
+    description: str | None = Field(None, description="All but mcp: what the action does.")
+    args_schema: dict[str, Any] | None = Field(None, description="All but mcp: JSON Schema 2020-12 of the args.")
+    result_schema: dict[str, Any] | None = Field(None, description="All but mcp: JSON Schema 2020-12 of the result.")
 
 
 class BindSettings(Section):
@@ -146,7 +151,7 @@ class HandSettings(Section):
     """A hand: a tool server or API that plans may use once its manifest is pinned."""
 
     adapter: Identifier = Field(
-        description="Which adapter speaks to it: mcp, http, remote, or an installed third party's."
+        description="Which adapter speaks to it: mcp, http, remote, process, python, wasm, or a third party's."
     )
     enabled: bool = Field(True, description="Whether the hand is loaded.")
     tenants: tuple[Tenant, ...] = Field(
@@ -160,12 +165,24 @@ class HandSettings(Section):
     )
     actions: dict[str, ActionSettings] = Field({}, description="The operator's word on each action.")
     command: tuple[str, ...] | None = Field(None, description="mcp: program and arguments of the stdio server.")
-    binds: tuple[BindSettings, ...] = Field((), description="mcp: directories the jail may see.")
-    jail_profile: Identifier = Field("default", description="mcp: jail profile.")
+    binds: tuple[BindSettings, ...] = Field((), description="mcp, process, python: directories the jail may see.")
+    jail_profile: Identifier = Field("default", description="mcp, process, python, wasm: jail profile.")
     env: dict[VariableName, str] = Field(
-        {}, description="mcp: variables of its environment. No secret may enter a jail, so none that looks like one."
+        {},
+        description="mcp, process, python: variables of its environment. No secret may enter a jail, so none that "
+        "looks like one.",
     )
-    idle_seconds: float = Field(300.0, gt=0, description="mcp: a warm process is stopped after this idle time.")
+    idle_seconds: float = Field(
+        300.0, gt=0, description="mcp, python, wasm: a warm process is stopped after this idle time."
+    )
+    scratch_max_bytes: int = Field(
+        16_777_216,
+        ge=4096,
+        le=1_073_741_824,
+        description="process: size of the scratch directory of one call, where an action declares files.",
+    )
+    python: PythonSettings | None = Field(None, description="python: what to run; see below.")
+    wasm: WasmSettings | None = Field(None, description="wasm: what to run; see below.")
     base_url: str | None = Field(None, pattern=r"^https?://", description="http: scheme, host and port.")
     private_network: bool = Field(False, description="http: whether the host may be a private or loopback address.")
     claim_seconds: float = Field(
@@ -176,10 +193,19 @@ class HandSettings(Section):
     )
     secrets: dict[Identifier, HandSecretSettings] = Field({}, description="Secrets that it names; see below.")
     egress: tuple[EgressSettings, ...] = Field(
-        (), max_length=64, description="mcp: what its jail may reach; nothing where it is empty; see below."
+        (),
+        max_length=64,
+        description="mcp, process, python: what its jail may reach; nothing where it is empty; see below.",
     )
-    egress_limits: EgressLimits = Field(EgressLimits(), description="mcp: how much of it in one step; see below.")
+    egress_limits: EgressLimits = Field(
+        EgressLimits(), description="mcp, process, python: how much of it in one step; see below."
+    )
     options: dict[str, Any] = Field({}, description="Settings of a third party's adapter, which checks them itself.")
+
+    @property
+    def runs_code(self) -> bool:
+        """Whether it needs the jail: its adapter runs code here. Of a third party's adapter that is not known here."""
+        return self.adapter in RUNS_CODE
 
     @model_validator(mode="after")
     def _holds_no_secret(self) -> "HandSettings":
@@ -194,21 +220,30 @@ class HandSettings(Section):
     def _adapter_needs(self) -> "HandSettings":
         if self.adapter == "mcp" and not self.command:
             raise ValueError("adapter = 'mcp' needs command = [...]")
-        if self.adapter == "mcp" and self.secrets and not self.egress:
+        if self.runs_code and self.secrets and not self.egress:
             raise ValueError(
-                "adapter = 'mcp' takes secrets for what egress names alone: its server runs in a jail, and no secret "
-                "enters one"
+                f"adapter = '{self.adapter}' takes secrets for what egress names alone: no secret enters the jail that "
+                "it runs in"
             )
-        if self.adapter in {"http", "remote"} and self.egress:
-            raise ValueError(f"adapter = '{self.adapter}' runs in no jail here, and takes no egress")
+        if self.adapter in {"http", "remote", "wasm"} and self.egress:
+            raise ValueError(f"adapter = '{self.adapter}' speaks with no host from a jail here, and takes no egress")
         if self.adapter == "http":
             if not self.base_url:
                 raise ValueError("adapter = 'http' needs base_url")
             for name, action in self.actions.items():
                 if action.method is None or action.path is None or action.args_schema is None:
                     raise ValueError(f"actions.{name} needs method, path and args_schema")
-        if self.adapter == "remote":
+        if self.adapter in {"remote", "process", "wasm"}:
             for name, action in self.actions.items():
                 if action.args_schema is None:
                     raise ValueError(f"actions.{name} needs args_schema")
+        return self
+
+    @model_validator(mode="after")
+    def _code_needs(self) -> "HandSettings":
+        for kind, told in (("python", self.python), ("wasm", self.wasm)):
+            if (self.adapter == kind) is (told is None):
+                raise ValueError(f"adapter = '{kind}' and the table {kind} go together")
+        if self.adapter in {"python", "process", "wasm"} and not self.actions:
+            raise ValueError(f"adapter = '{self.adapter}' needs actions")
         return self

@@ -4,6 +4,7 @@ from hand_adapters.jail.jail import Jail
 from hand_adapters.jail.process import JailedProcess
 from hand_adapters.jail.profiles import PROFILES, Profile
 from hand_adapters.jail.runtime import program
+from hand_adapters.jail.scratch import Scratch
 from hand_adapters.jail.spec import Bind, Completed, Gate, JailError, JailSpec
 
 __all__ = [
@@ -16,5 +17,6 @@ __all__ = [
     "JailSpec",
     "JailedProcess",
     "Profile",
+    "Scratch",
     "program",
 ]

@@ -10,6 +10,8 @@ import pytest
 from hand_adapters.egress import EgressGate, serving
 from hand_adapters.jail import Bind, Jail, JailError, JailSpec
 from hand_adapters.mcp import McpAdapter
+from hand_adapters.process import ProcessAdapter
+from hand_adapters.python import PythonAdapter
 from tests.egress.world import Host, World, settings
 from tests.hands.hands_support import need
 from tests.until import until
@@ -220,3 +222,50 @@ async def test_a_warm_server_reaches_its_hosts_during_its_own_steps_alone(jail: 
         assert "between_steps" in world.causes(), "and the next step tells of it"
     await adapter.close()
     assert not way_out.binds[0].source.exists()
+
+
+# --- the other adapters that run code --------------------------------------------------------------------------------
+
+FETCH = """
+import urllib.error, urllib.request
+
+def fetch(url: str) -> str:
+    try:
+        return urllib.request.urlopen(url, timeout=10).read().decode()
+    except urllib.error.HTTPError as error:
+        return f"{error.code} {error.read().decode()}"
+"""
+
+
+@pytest.mark.parametrize("adapter", ["process", "python"])
+async def test_every_adapter_that_runs_code_lets_out_what_its_hand_names(
+    jail: Jail, world: World, tmp_path: Path, adapter: str
+) -> None:
+    host = await world.host()
+    args_schema = {"type": "object", "properties": {"url": {"type": "string"}}, "required": ["url"]}
+    if adapter == "process":
+        kind: dict[str, Any] = {"adapter": "process", "command": None}
+        action = {"argv": (need("curl"), "-sS", "{url}"), "args_schema": args_schema, "stdout": "text"}
+        made: type[Any] = ProcessAdapter
+    else:
+        source = tmp_path / "tool.py"
+        source.write_text(FETCH)
+        kind = {"adapter": "python", "command": None, "python": {"source": str(source)}}
+        action = {"function": "tool:fetch", "args_schema": args_schema}
+        made = PythonAdapter
+    declared = settings(world.rule(host), **kind, actions={"fetch": action})
+    made.validate("h", declared)
+    hand = made("h", declared, jail)
+    manifest = await hand.manifest()
+    assert [rule.host for rule in manifest.egress] == ["api.example"]
+
+    async def fetch(path: str, **changes: Any) -> str:
+        args = {"url": f"https://{host.name}:{host.port}{path}"}
+        return str(await hand.run(world.call(args=args, manifest_digest=manifest.digest, **changes)))
+
+    assert "hello" in await fetch("/v1/x")
+    assert "hello" not in await fetch("/v2/x")
+    assert "hello" not in await fetch("/v1/x", egress_hosts=())
+    assert [code for code in world.codes() if code == "EGRCON"] == ["EGRCON"]
+    assert len(host.requests) == 1
+    await hand.close()
