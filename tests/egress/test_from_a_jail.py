@@ -212,7 +212,7 @@ async def test_a_warm_server_reaches_its_hosts_during_its_own_steps_alone(jail: 
     assert (await fetch("direct", "192.0.2.1")).startswith("held")
 
     assert await fetch("background", f"http://{host.name}:{host.port}/v1/background") == "started"
-    way_out = next(iter(adapter._sessions.values()))._way_out
+    way_out = next(iter(adapter._sessions._serving.values()))._way_out
     assert way_out is not None
     for _ in range(2):  # it asks all the time, during the steps too: these two it may use
         seen, sent = way_out._between, len(host.requests)
