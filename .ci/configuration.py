@@ -17,6 +17,8 @@ from gateway.settings import (
     AwsKmsSettings,
     BindSettings,
     ConnectionSettings,
+    EgressLimits,
+    EgressSettings,
     HandSecretSettings,
     HandSettings,
     IdentitySettings,
@@ -138,6 +140,19 @@ BINDS = """\
 Directories that the jail of a hand may see, beside the programs it needs. Everything else of the host is absent.
 """
 
+EGRESS = """\
+## [[hands.ID.egress]]
+
+Where the jail of a hand may send requests, and which: see [what a jail may reach](egress.md). What is not named is
+refused. It is part of the manifest, so a change of it has to be pinned.
+"""
+
+EGRESS_LIMITS = """\
+## [hands.ID.egress_limits]
+
+How much of that one step may use. It is not pinned.
+"""
+
 SECRET_STORES = """\
 ## [secrets.stores.NAME]
 
@@ -155,7 +170,8 @@ HAND_SECRETS = """\
 ## [hands.ID.secrets.NAME]
 
 A secret that the gateway puts into the hand's requests: see [secrets](secrets.md). It is part of the manifest, so a
-change of it has to be pinned. For `adapter = "http"` and for third parties' adapters that ask for it.
+change of it has to be pinned. For `adapter = "http"`, for what the jail of a hand may reach, and for third parties'
+adapters that ask for it.
 """
 
 PYTHON = """\
@@ -212,11 +228,14 @@ def document() -> str:
     parts += [IDENTITY, _table(IdentitySettings, None), LOGIN, _table(LoginSettings, None)]
     parts += [CONNECTIONS, _table(ConnectionSettings, None)]
     parts += [WEBHOOKS, _table(WebhookSettings, None)]
-    parts += [HANDS, _table(HandSettings, None, skip={"actions", "binds", "processing", "python", "secrets", "wasm"})]
+    elsewhere = {"actions", "binds", "egress", "egress_limits", "processing", "python", "secrets", "wasm"}
+    parts += [HANDS, _table(HandSettings, None, skip=elsewhere)]
     parts += [ACTIONS, _table(ActionSettings, None, skip={"output_files"})]
     parts += [OUTPUT_FILES, _table(OutputFileSettings, None)]
     parts += [PYTHON, _table(PythonSettings, None), WASM, _table(WasmSettings, None)]
     parts += [BINDS, _table(BindSettings, None)]
+    parts += [EGRESS, _table(EgressSettings, None)]
+    parts += [EGRESS_LIMITS, _table(EgressLimits, None)]
     parts += [HAND_SECRETS, _table(HandSecretSettings, None)]
     parts += [PROCESSING, _table(ProcessingSettings, None)]
     return "\n".join(parts)

@@ -81,6 +81,7 @@ from gateway.two_person import Kind
 from gateway.webhooks.delivery import Deliveries, Webhook
 from gateway.webhooks.messages import listeners
 from hand_adapters.courier import courier
+from hand_adapters.egress.reports import Reports
 from hand_adapters.fetcher import HttpFetcher
 from hand_adapters.jail import Jail
 from hand_adapters.pins import SqlPins
@@ -121,7 +122,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
     directory.open(keyset, Bearers(_providers(settings, metrics), directory), settings.server)
     directory.thresholds = Thresholds(settings.proposals.principals_threshold, settings.proposals.issuers_threshold)
     jail = Jail(settings.jail, home)
-    hands, secrets, connections = _hands(settings, jail, engine, log, root, clock)
+    hands, secrets, connections = _hands(settings, jail, engine, log, root, metrics, clock)
 
     followed = settings.policy.source == "signed"
 
@@ -315,7 +316,13 @@ def _tls(settings: Settings, metrics: Metrics, clock: Callable[[], float]) -> Se
 
 
 def _hands(
-    settings: Settings, jail: Jail, engine: Engine, log: Log, root: Derives, clock: Callable[[], float]
+    settings: Settings,
+    jail: Jail,
+    engine: Engine,
+    log: Log,
+    root: Derives,
+    metrics: Metrics,
+    clock: Callable[[], float],
 ) -> tuple[Registry, SecretsKept, Connections]:
     """The hands, the secrets that they name, and what people let them do."""
     sealed = SealedSecrets(engine, log, root.derive(LABEL), clock)
@@ -326,7 +333,7 @@ def _hands(
         timeout_seconds=settings.secrets.timeout_seconds,
     )
     pins = SqlPins(engine, log, root.derive("pin rows"), newest_pin)
-    hands = Registry(settings.hands, jail, pins, secrets=broker)
+    hands = Registry(settings.hands, jail, pins, secrets=broker, reports=Reports(log, metrics.count_egress))
     connect = _authorization_server
     connections = open_connections(settings, engine, log, root.derive, broker, hands.offered, connect, clock)
     return hands, SecretsKept(sealed, broker, hands.offered), connections

@@ -6,8 +6,11 @@ since, not answering, switched off, another tenant's, unknown) looks the same to
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from importlib.metadata import entry_points
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import structlog
 
@@ -20,6 +23,7 @@ from gateway.settings import HandSettings, SettingsError
 from hand_adapters import secrets as served
 from hand_adapters.contract import Confined, HandAdapter, HandDrifted, HandError
 from hand_adapters.declared import DeclaredHand, State
+from hand_adapters.egress.reports import Reports
 from hand_adapters.http import HttpAdapter
 from hand_adapters.jail import Jail
 from hand_adapters.mcp import McpAdapter
@@ -57,6 +61,7 @@ class Registry:
         pins: PinStore,
         *,
         secrets: Secrets | None = None,
+        reports: Reports | None = None,
         retry_seconds: Sequence[float] = RETRY_SECONDS,
         ask_seconds: float = ASK_SECONDS,
     ) -> None:
@@ -64,6 +69,7 @@ class Registry:
 
         Args:
             secrets: gives hands what their manifests name; without it, no hand that names a secret is run.
+            reports: records what jails send; without it they can send nothing.
 
         Raises:
             SettingsError: an unknown adapter, or a declaration its adapter refuses.
@@ -71,9 +77,10 @@ class Registry:
         self._jail = jail
         self._pins = pins
         self._secrets = secrets
+        self._reports = reports
         self._retry_seconds = tuple(retry_seconds)
         self._ask_seconds = ask_seconds
-        self._profiles: dict[str, Mapping[str, str]] = {}
+        self._profiles: dict[tuple[str, bool], Mapping[str, str]] = {}
         self._watchers: list[asyncio.Task[None]] = []
         self._changed = asyncio.Condition()
         self._hands: dict[str, DeclaredHand] = {}
@@ -179,9 +186,13 @@ class Registry:
         chosen = profile or known.settings.jail_profile
         if isinstance(known.adapter, Confined):
             return known.adapter.confinement(chosen)
-        if chosen not in self._profiles:
-            self._profiles[chosen] = {"tier": self._jail.tier, "profile_sha256": self._jail.profile_sha256(chosen)}
-        return self._profiles[chosen]
+        gated = bool(known.settings.egress)
+        if (chosen, gated) not in self._profiles:
+            self._profiles[chosen, gated] = {
+                "tier": self._jail.tier,
+                "profile_sha256": self._jail.profile_sha256(chosen, gated=gated),
+            }
+        return self._profiles[chosen, gated]
 
     async def run(self, call: HandCall) -> HandResult:
         """Run one call on its hand.
@@ -199,6 +210,9 @@ class Registry:
             )
         if manifest.digest != call.manifest_digest or call.action not in manifest.actions:
             raise HandError(Reason.HAND_DRIFTED, HandFailure.NOT_EXECUTED, "pinned anew since the decision")
+        _require_reach(hand, call)
+        if self._reports is not None:
+            call = replace(call, record=partial(self._reports.record, call))
         try:
             if not manifest.secrets:
                 return await hand.adapter.run(call)
@@ -345,6 +359,16 @@ class Registry:
         if known is None or (tenant is not None and not known.for_tenant(tenant)):
             raise Refused(Reason.REQUEST_NOT_FOUND, "no such hand")
         return known
+
+
+def _require_reach(hand: DeclaredHand, call: HandCall) -> None:
+    """Where policy lets a call reach named hosts alone, somebody has to hold it to them: a jail's gate, or the base URL
+    of a declared API. Raises HandError (``policy.obligation``, not executed) where nobody does."""
+    if call.egress_hosts is None or (hand.adapter is not None and hand.adapter.needs_jail):
+        return
+    base = urlsplit(hand.settings.base_url or "").hostname
+    if not isinstance(hand.adapter, HttpAdapter) or base not in call.egress_hosts:
+        raise HandError(Reason.POLICY_OBLIGATION, HandFailure.NOT_EXECUTED, "a host that the decision does not name")
 
 
 _ABSENT: Final[Sequence[Mapping[str, str]]] = ({"pointer": "", "keyword": "absent"},)

@@ -114,6 +114,22 @@ def _show(out: Output, hand: dict[str, Any]) -> None:
             ),
         )
         out.line("")
+    if hand.get("egress"):
+        out.table(
+            ["its jail reaches", "methods", "paths", "how"],
+            (
+                [
+                    f"{rule.get('scheme')}://{rule.get('host')}:{rule.get('port')}",
+                    rule.get("methods"),
+                    rule.get("paths"),
+                    " ".join(
+                        name.replace("_", " ") for name in ("blind", "credential", "private_network") if rule.get(name)
+                    ),
+                ]
+                for rule in hand["egress"]
+            ),
+        )
+        out.line("")
     out.table(
         ["action", "side effects", "idempotent", "description"],
         (

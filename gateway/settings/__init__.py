@@ -10,6 +10,8 @@ from gateway.settings.connections import ConnectionSettings
 from gateway.settings.hands import (
     ActionSettings,
     BindSettings,
+    EgressLimits,
+    EgressSettings,
     HandSettings,
     JailSettings,
     ProcessingSettings,
@@ -55,6 +57,8 @@ __all__ = [
     "ConsoleSettings",
     "ControllerSettings",
     "DatabaseSettings",
+    "EgressLimits",
+    "EgressSettings",
     "HandSecretSettings",
     "HandSettings",
     "IdentitySettings",

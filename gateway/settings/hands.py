@@ -6,9 +6,9 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, model_validator
 
-from gateway.manifest import ArgumentRole, SideEffects, Trust
+from gateway.manifest import HOST, ArgumentRole, SideEffects, Trust
 from gateway.model import DEFAULT_TENANT
-from gateway.settings.base import Identifier, Pointer, Section, Tenant
+from gateway.settings.base import Identifier, PathPattern, Pointer, Section, Tenant
 from gateway.settings.code_hands import CodeActionSettings, PythonSettings, WasmSettings
 from gateway.settings.secrets import HandSecretSettings
 
@@ -79,6 +79,60 @@ class BindSettings(Section):
     writable: bool = Field(False, description="Whether the hand may write there.")
 
 
+class EgressSettings(Section):
+    """Where a hand's jail may send requests, and which. It reaches nothing that is not named."""
+
+    host: str = Field(pattern=rf"^(?:{HOST.pattern})$", description="Name or address literal, in lower case.")
+    scheme: Literal["https", "http"] = Field("https", description="What the host is spoken to in.")
+    port: int | None = Field(None, ge=1, le=65_535, description="Its port. Default: the scheme's.")
+    methods: tuple[Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"], ...] = Field(
+        ("GET", "HEAD"), min_length=1, description="Which requests are let through."
+    )
+    paths: tuple[PathPattern, ...] = Field(
+        (), max_length=256, description="Which paths are: `*` is one segment, `**` at the end whatever follows."
+    )
+    blind: bool = Field(
+        False,
+        description="The hand speaks TLS with the host itself. Nothing of its requests is seen, so methods and paths "
+        "cannot be named, and no secret goes there.",
+    )
+    credential: bool = Field(
+        False, description="The host checks step credentials: each request carries one, and a proof."
+    )
+    private_network: bool = Field(False, description="Whether it may be at a private or loopback address.")
+    ca_file: Path | None = Field(None, description="Authorities (PEM) of its certificate. Default: the system's.")
+
+    @model_validator(mode="after")
+    def _complete(self) -> "EgressSettings":
+        if self.blind:
+            if self.paths or self.credential or self.scheme != "https" or "methods" in self.model_fields_set:
+                raise ValueError("blind takes https alone, and no methods, paths or credential: nothing of it is seen")
+            if self.host.replace(".", "").isdecimal() or ":" in self.host:
+                raise ValueError("blind needs a name: an address stands in no TLS greeting that could be compared")
+        elif not self.paths:
+            raise ValueError("paths: name them ('/**' is all)")
+        if self.scheme == "http" and not self.private_network:
+            raise ValueError("plain http needs private_network = true; use https")
+        if any(segment in {".", ".."} for path in self.paths for segment in path.split("/")):
+            raise ValueError("paths: no segment is . or ..")
+        if any("//" in path for path in self.paths):
+            raise ValueError("paths: no segment is empty")
+        return self
+
+
+class EgressLimits(Section):
+    """What one step may send and receive through its jail's way out."""
+
+    requests: int = Field(100, ge=1, le=100_000, description="Requests and blind connections of one step.")
+    requests_per_second: float = Field(20.0, gt=0, le=10_000, description="How fast, after as many at once.")
+    connections: int = Field(16, ge=1, le=64, description="Connections that the jail may hold at once.")
+    sent_bytes: int = Field(1_048_576, ge=0, le=2**40, description="Bodies, and blind bytes, that leave in one step.")
+    received_bytes: int = Field(16_777_216, ge=0, le=2**40, description="The same that come in.")
+    searched_bytes: int = Field(
+        4_194_304, ge=1024, le=67_108_864, description="Longest answer that a hand with secrets may be given."
+    )
+
+
 class ProcessingSettings(Section):
     """What the operator says of a hand for the record of processing activities. No rule reads it, no pin holds it."""
 
@@ -138,6 +192,14 @@ class HandSettings(Section):
         10_000, ge=1, le=1_000_000, description="remote: steps that may wait to be claimed; one too many fails at once."
     )
     secrets: dict[Identifier, HandSecretSettings] = Field({}, description="Secrets that it names; see below.")
+    egress: tuple[EgressSettings, ...] = Field(
+        (),
+        max_length=64,
+        description="mcp, process, python: what its jail may reach; nothing where it is empty; see below.",
+    )
+    egress_limits: EgressLimits = Field(
+        EgressLimits(), description="mcp, process, python: how much of it in one step; see below."
+    )
     options: dict[str, Any] = Field({}, description="Settings of a third party's adapter, which checks them itself.")
 
     @property
@@ -158,8 +220,13 @@ class HandSettings(Section):
     def _adapter_needs(self) -> "HandSettings":
         if self.adapter == "mcp" and not self.command:
             raise ValueError("adapter = 'mcp' needs command = [...]")
-        if self.runs_code and self.secrets:
-            raise ValueError(f"adapter = '{self.adapter}' takes no secrets: no secret enters the jail that it runs in")
+        if self.runs_code and self.secrets and not self.egress:
+            raise ValueError(
+                f"adapter = '{self.adapter}' takes secrets for what egress names alone: no secret enters the jail that "
+                "it runs in"
+            )
+        if self.adapter in {"http", "remote", "wasm"} and self.egress:
+            raise ValueError(f"adapter = '{self.adapter}' speaks with no host from a jail here, and takes no egress")
         if self.adapter == "http":
             if not self.base_url:
                 raise ValueError("adapter = 'http' needs base_url")

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, StringConstraints, model_validator
 
 from gateway.manifest import SecretPlace
-from gateway.settings.base import Identifier, Section
+from gateway.settings.base import Identifier, PathPattern, Section
 
 SEALED: Final = "sealed"
 """The store that is always there: rows of the database, sealed under the data root."""
@@ -111,6 +111,12 @@ class HandSecretSettings(Section):
     )
     connection: Identifier | None = Field(
         None, description="Instead of a store: the [connections] whose token of the person who asked is sent (bearer)."
+    )
+    methods: tuple[Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"], ...] = Field(
+        (), description="Which requests carry it. Default: all to its targets."
+    )
+    paths: tuple[PathPattern, ...] = Field(
+        (), max_length=64, description="Paths of requests that carry it, as those of egress. Default: all."
     )
 
     @model_validator(mode="after")

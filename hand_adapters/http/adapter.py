@@ -89,7 +89,7 @@ class HttpAdapter:
         token = CURRENT.set(attempt)
         try:
             async with asyncio.timeout(call.deadline_seconds):
-                added = await call.inject(url.scheme, url.raw_host or "", url.port or 0)
+                added = await call.inject(url.scheme, url.raw_host or "", url.port or 0, template.method, url.raw_path)
                 url, headers = _with(added, call, template.method, url)
                 if body is not None:
                     headers |= _JSON
