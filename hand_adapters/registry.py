@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import structlog
 
+from gateway.canonical import canonical
 from gateway.errors import HandrailError, Refused, Unavailable
 from gateway.manifest import Manifest
 from gateway.model import DEFAULT_TENANT, HandCall, HandResult, Principal
@@ -18,7 +19,7 @@ from gateway.ports import HandFailure, Secrets
 from gateway.reasons import Conflict, Reason, because
 from gateway.settings import HandSettings, SettingsError
 from hand_adapters import secrets as served
-from hand_adapters.contract import HandAdapter, HandDrifted, HandError
+from hand_adapters.contract import Analyses, HandAdapter, HandDrifted, HandError
 from hand_adapters.declared import DeclaredHand, State
 from hand_adapters.http import HttpAdapter
 from hand_adapters.jail import Jail
@@ -26,13 +27,21 @@ from hand_adapters.mcp import McpAdapter
 from hand_adapters.pins import Pin, PinStore
 from hand_adapters.remote import RemoteAdapter
 from hand_adapters.schemas import Checker
+from hand_adapters.sql import SqlAdapter
 
 _log = structlog.get_logger("handrail.hands")
 
-BUILT_IN: Final[Mapping[str, type[HandAdapter]]] = {"http": HttpAdapter, "mcp": McpAdapter, "remote": RemoteAdapter}
+BUILT_IN: Final[Mapping[str, type[HandAdapter]]] = {
+    "http": HttpAdapter,
+    "mcp": McpAdapter,
+    "remote": RemoteAdapter,
+    "sql": SqlAdapter,
+}
 ENTRY_POINT_GROUP: Final = "handrail.adapters"
 RETRY_SECONDS: Final = (5.0, 15.0, 60.0, 300.0)
 """When a hand that did not answer is asked again; the last one repeats."""
+ANALYSIS_MAX_BYTES: Final = 131_072
+"""Of an analysis as canonical JSON."""
 ASK_SECONDS: Final = 60.0
 """How long a hand may take to say what it offers, whatever its adapter thinks; the MCP adapter's own limit is 30 s."""
 
@@ -160,6 +169,23 @@ class Registry:
         if checkers is None:
             return _ABSENT
         return () if checkers[1] is None else checkers[1].problems(structured)
+
+    def analyse(self, tenant: str, hand: str, action: str, args: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """See ``gateway.ports.Hands``."""
+        known = self._hands.get(hand)
+        if known is None or (tenant, hand) not in self._usable or not isinstance(known.adapter, Analyses):
+            return None
+        try:
+            analysis = known.adapter.analyse(action, args)
+            size = len(canonical(analysis)) if isinstance(analysis, Mapping) else None
+        except Refused:
+            raise
+        except Exception as exc:  # noqa: BLE001 - a third party's adapter
+            _log.error("adapter failed to analyse", hand=hand, action=action, kind=type(exc).__name__)
+            raise Refused(Reason.SCHEMA_ANALYSIS, type(exc).__name__) from None
+        if size is None or size > ANALYSIS_MAX_BYTES:
+            raise Refused(Reason.SCHEMA_ANALYSIS, "no analysis, or a large one")
+        return analysis
 
     def confinement(self, hand: str, profile: str | None) -> Mapping[str, str] | None:
         """``{tier, profile_sha256}`` of a hand whose code runs in a jail here; see ``gateway.ports.Hands``."""

@@ -5,6 +5,7 @@ Environment variables win over the file: ``HANDRAIL_SERVER__PORT=8081`` sets ``[
 """
 
 from gateway.settings.base import Section, SettingsError
+from gateway.settings.hand_databases import HandDatabaseSettings
 from gateway.settings.hands import ActionSettings, BindSettings, HandSettings, JailSettings, ProcessingSettings
 from gateway.settings.identity import IdentitySettings, LoginSettings
 from gateway.settings.key_services import AwsKmsSettings, Pkcs11Settings, TransitSettings
@@ -44,6 +45,7 @@ __all__ = [
     "ConsoleSettings",
     "ControllerSettings",
     "DatabaseSettings",
+    "HandDatabaseSettings",
     "HandSecretSettings",
     "HandSettings",
     "IdentitySettings",

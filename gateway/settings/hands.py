@@ -5,9 +5,10 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from gateway.manifest import ArgumentRole, SideEffects, Trust
+from gateway.manifest import ArgumentRole, SecretPlace, SideEffects, Trust
 from gateway.model import DEFAULT_TENANT
 from gateway.settings.base import Identifier, Pointer, Section, Tenant
+from gateway.settings.hand_databases import HandDatabaseSettings
 from gateway.settings.secrets import HandSecretSettings
 
 
@@ -42,11 +43,14 @@ class ActionSettings(Section):
     )
     deadline_seconds: float = Field(30.0, gt=0, le=3600, description="Longest run of one call.")
     result_max_bytes: int = Field(1_048_576, ge=64, le=67_108_864, description="Largest result.")
-    # http and remote adapters: what the tool does not say itself
+    # http, remote and sql adapters: what the tool does not say itself
     method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"] | None = Field(None, description="http: method.")
     path: str | None = Field(None, pattern=r"^/", description="http: path with {name} for arguments.")
-    description: str | None = Field(None, description="http, remote: what the action does.")
-    args_schema: dict[str, Any] | None = Field(None, description="http, remote: JSON Schema 2020-12 of the args.")
+    statement: str | None = Field(
+        None, max_length=16_384, description="sql: the statement that the action runs, with :NAME for arguments."
+    )
+    description: str | None = Field(None, description="http, remote, sql: what the action does.")
+    args_schema: dict[str, Any] | None = Field(None, description="http, remote, sql: JSON Schema 2020-12 of the args.")
     result_schema: dict[str, Any] | None = Field(None, description="http, remote: JSON Schema 2020-12 of the result.")
 
 
@@ -76,7 +80,7 @@ class HandSettings(Section):
     """A hand: a tool server or API that plans may use once its manifest is pinned."""
 
     adapter: Identifier = Field(
-        description="Which adapter speaks to it: mcp, http, remote, or an installed third party's."
+        description="Which adapter speaks to it: mcp, http, sql, remote, or an installed third party's."
     )
     enabled: bool = Field(True, description="Whether the hand is loaded.")
     tenants: tuple[Tenant, ...] = Field(
@@ -94,7 +98,10 @@ class HandSettings(Section):
     jail_profile: Identifier = Field("default", description="mcp: jail profile.")
     idle_seconds: float = Field(300.0, gt=0, description="mcp: a warm process is stopped after this idle time.")
     base_url: str | None = Field(None, pattern=r"^https?://", description="http: scheme, host and port.")
-    private_network: bool = Field(False, description="http: whether the host may be a private or loopback address.")
+    private_network: bool = Field(
+        False, description="http, sql: whether the host may be a private or loopback address."
+    )
+    database: HandDatabaseSettings | None = Field(None, description="sql: the database; see below.")
     claim_seconds: float = Field(
         300.0, gt=0, le=86_400, description="remote: how long a step waits for the hand to claim it; then it fails."
     )
@@ -116,6 +123,10 @@ class HandSettings(Section):
             for name, action in self.actions.items():
                 if action.method is None or action.path is None or action.args_schema is None:
                     raise ValueError(f"actions.{name} needs method, path and args_schema")
+        if (self.adapter == "sql") != (self.database is not None):
+            raise ValueError("adapter = 'sql' needs database, and no other adapter takes one")
+        if any((one.place is SecretPlace.PASSWORD) != (self.adapter == "sql") for one in self.secrets.values()):
+            raise ValueError("a secret of adapter = 'sql' has place = 'password', and no other hand's has")
         if self.adapter == "remote":
             for name, action in self.actions.items():
                 if action.args_schema is None:
