@@ -16,6 +16,7 @@ from gateway.settings import (
     ActionSettings,
     AwsKmsSettings,
     BindSettings,
+    HandDatabaseSettings,
     HandSecretSettings,
     HandSettings,
     IdentitySettings,
@@ -124,7 +125,7 @@ ACTIONS = """\
 ## [hands.ID.actions.NAME]
 
 What the operator says of one action. For `adapter = "mcp"` the server names its actions and their schemas; for
-`adapter = "http"` the request is declared here. What is not said counts as the worst: side effects `external`, not
+`adapter = "http"` the request is declared here, for `adapter = "sql"` the statement. What is not said counts as the worst: side effects `external`, not
 idempotent, not cacheable, untrusted.
 """
 
@@ -138,6 +139,12 @@ SECRET_STORES = """\
 ## [secrets.stores.NAME]
 
 A store of secrets outside of the database: see [secrets](secrets.md#stores). What is of another kind is left out.
+"""
+
+DATABASE = """\
+## [hands.ID.database]
+
+The database of a hand with `adapter = "sql"`: see [databases](sql.md). All of it is pinned.
 """
 
 HAND_SECRETS = """\
@@ -182,9 +189,10 @@ def document() -> str:
                 parts += [WITNESSES, _table(WitnessSettings, None)]
     parts += [IDENTITY, _table(IdentitySettings, None), LOGIN, _table(LoginSettings, None)]
     parts += [WEBHOOKS, _table(WebhookSettings, None)]
-    parts += [HANDS, _table(HandSettings, None, skip={"actions", "binds", "processing", "secrets"})]
+    parts += [HANDS, _table(HandSettings, None, skip={"actions", "binds", "database", "processing", "secrets"})]
     parts += [ACTIONS, _table(ActionSettings, None)]
     parts += [BINDS, _table(BindSettings, None)]
+    parts += [DATABASE, _table(HandDatabaseSettings, None)]
     parts += [HAND_SECRETS, _table(HandSecretSettings, None)]
     parts += [PROCESSING, _table(ProcessingSettings, None)]
     return "\n".join(parts)

@@ -177,13 +177,12 @@ class Registry:
             return None
         try:
             analysis = known.adapter.analyse(action, args)
-            size = len(canonical(analysis)) if isinstance(analysis, Mapping) else None
         except Refused:
             raise
         except Exception as exc:  # noqa: BLE001 - a third party's adapter
             _log.error("adapter failed to analyse", hand=hand, action=action, kind=type(exc).__name__)
             raise Refused(Reason.SCHEMA_ANALYSIS, type(exc).__name__) from None
-        if size is None or size > ANALYSIS_MAX_BYTES:
+        if not _is_analysis(analysis):
             raise Refused(Reason.SCHEMA_ANALYSIS, "no analysis, or a large one")
         return analysis
 
@@ -359,6 +358,14 @@ class Registry:
         if known is None or (tenant is not None and not known.for_tenant(tenant)):
             raise Refused(Reason.REQUEST_NOT_FOUND, "no such hand")
         return known
+
+
+def _is_analysis(said: Any) -> bool:
+    """Whether it is a JSON object of a size that policies are given."""
+    try:
+        return isinstance(said, Mapping) and len(canonical(said)) <= ANALYSIS_MAX_BYTES
+    except Refused:
+        return False
 
 
 _ABSENT: Final[Sequence[Mapping[str, str]]] = ({"pointer": "", "keyword": "absent"},)
