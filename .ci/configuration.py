@@ -125,8 +125,8 @@ ACTIONS = """\
 ## [hands.ID.actions.NAME]
 
 What the operator says of one action. For `adapter = "mcp"` the server names its actions and their schemas; for
-`adapter = "http"` the request is declared here, for `adapter = "sql"` the statement. What is not said counts as the worst: side effects `external`, not
-idempotent, not cacheable, untrusted.
+`adapter = "http"` the request is declared here, for `adapter = "sql"` the statement. What is not said counts as the
+worst: side effects `external`, not idempotent, not cacheable, untrusted.
 """
 
 BINDS = """\

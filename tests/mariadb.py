@@ -94,8 +94,9 @@ def running(*options: str) -> Iterator[MariadbServer]:
 
 
 def _answers(server: MariadbServer) -> bool:
-    with contextlib.suppress(pymysql.Error, OSError):
-        server.administer().close()
+    """Its socket takes connections only once it is ready for them."""
+    with socket.socket(socket.AF_UNIX) as probe, contextlib.suppress(OSError):
+        probe.connect(str(server.socket))
         return True
     return False
 
