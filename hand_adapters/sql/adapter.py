@@ -38,8 +38,8 @@ from hand_adapters.sql.session import (
 )
 from hand_adapters.sql.sqlite import SqliteSession
 
-_MARGIN: Final = 0.9
-"""Of the time that is left: the database ends a statement itself before the call is given up, and says so."""
+_MARGIN_SECONDS: Final = 0.25
+"""The database ends a statement itself this long before the call is given up, so that it can say so."""
 
 
 class SqlAdapter:
@@ -158,7 +158,7 @@ class SqlAdapter:
     ) -> Outcome:
         database = self._declared.database
         limits = Limits(
-            seconds=max(0.001, (ends - time.monotonic()) * _MARGIN),
+            seconds=_within(ends - time.monotonic()),
             rows_max=database.rows_max,
             result_max_bytes=result_max_bytes,
             changed_rows_max=database.changed_rows_max,
@@ -195,6 +195,11 @@ class SqlAdapter:
             schemas=database.default_schemas,
             seconds=seconds,
         )
+
+
+def _within(left: float) -> float:
+    """Seconds for the database, of those that are left of a call."""
+    return max(0.001, left - min(max(_MARGIN_SECONDS, left * 0.1), left / 2))
 
 
 def resolve(host: str, port: int, *, private_network: bool) -> str:

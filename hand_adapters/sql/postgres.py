@@ -3,7 +3,7 @@
 import re
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -115,6 +115,9 @@ class PostgresSession:
                     raise DatabaseTimedOut
             outcome = self._run(cursor, statement, [values[name] for name in statement.parameters], limits)
             cursor.execute("COMMIT" if changes else "ROLLBACK")
+        except DatabaseRefused:
+            self._undo()
+            raise
         except errors.QueryCanceled:
             self._undo()
             raise DatabaseTimedOut from None
@@ -160,30 +163,25 @@ class PostgresSession:
         changing = isinstance(statement.tree, exp.Insert | exp.Update | exp.Delete)
         if changing and not statement.tree.args.get("returning"):
             cursor.execute(text, values)
-            self._check_changed(cursor.rowcount, limits)
+            _check_changed(cursor.rowcount, limits)
             return Outcome((), (), truncated=False, changed=cursor.rowcount)
         collected: Collected | None = None
+        stamps: list[bool] = []
         number = 0
-        stream = cursor.stream(text, values)
-        for row in stream:
-            number += 1
-            if collected is None:
-                collected = Collected([column.name for column in cursor.description or ()], limits)
-                stamps = [column.type_code in _TIMESTAMPS for column in cursor.description or ()]
-            if not collected.take(map(_shown, row, stamps)) and not changing:
-                stream.close()
-                break
-            if changing:
-                self._check_changed(number, limits)
-        names = collected.columns if collected else tuple(column.name for column in cursor.description or ())
-        rows = collected.rows if collected else []
-        return Outcome(names, rows, collected is not None and collected.truncated, number if changing else None)
-
-    def _check_changed(self, number: int, limits: Limits) -> None:
-        if number > limits.changed_rows_max:
-            self._undo()
-            message = f"it would change more than {limits.changed_rows_max} rows"
-            raise DatabaseRefused(Failure.TOO_MANY_ROWS, "-", message)
+        # The stream holds the connection until it is closed, and ends what the database still has to send.
+        with closing(cursor.stream(text, values)) as stream:
+            for row in stream:
+                number += 1
+                if collected is None:
+                    collected = Collected([column.name for column in cursor.description or ()], limits)
+                    stamps = [column.type_code in _TIMESTAMPS for column in cursor.description or ()]
+                if not collected.take(map(_shown, row, stamps)) and not changing:
+                    break
+                if changing:
+                    _check_changed(number, limits)
+        if collected is None:
+            collected = Collected([column.name for column in cursor.description or ()], limits)
+        return Outcome(collected.columns, collected.rows, collected.truncated, number if changing else None)
 
     def _undo(self) -> None:
         """Roll back; where that cannot be said, the connection's end does it."""
@@ -212,6 +210,12 @@ class PostgresSession:
     def close(self) -> None:
         """See ``session.Session``."""
         self._connection.close()
+
+
+def _check_changed(number: int, limits: Limits) -> None:
+    if number > limits.changed_rows_max:
+        message = f"it would change more than {limits.changed_rows_max} rows"
+        raise DatabaseRefused(Failure.TOO_MANY_ROWS, "-", message)
 
 
 def _lost(error: psycopg.Error) -> bool:

@@ -85,9 +85,7 @@ class SqliteSession:
         changes = bool(statement.facts.changes)
         ends = time.monotonic() + limits.seconds
         connection = self._connection
-        connection.execute(f"PRAGMA busy_timeout = {max(1, int(limits.seconds * 1000))}")
-        connection.execute(f"PRAGMA query_only = {'OFF' if changes else 'ON'}")
-        connection.set_progress_handler(lambda: self._cancelled.is_set() or time.monotonic() > ends, _STEPS)
+        self._set(limits, ends, changes=changes)
         sending()
         try:
             connection.execute("BEGIN IMMEDIATE" if changes else "BEGIN")
@@ -102,6 +100,8 @@ class SqliteSession:
             code = _code(exc)
             if code == "SQLITE_INTERRUPT":
                 raise DatabaseTimedOut from None
+            if code.startswith("SQLITE_IOERR"):
+                raise DatabaseLost(code) from None  # what of it is on the disk, the next who opens the file will see
             primary = "_".join(code.split("_")[:2])
             raise DatabaseRefused(_FAILURES.get(primary, Failure.OTHER), code, str(exc)) from None
         except OverflowError:
@@ -113,6 +113,14 @@ class SqliteSession:
         finally:
             connection.set_progress_handler(None, 0)
         return outcome
+
+    def _set(self, limits: Limits, ends: float, *, changes: bool) -> None:
+        try:
+            self._connection.execute(f"PRAGMA busy_timeout = {max(1, int(limits.seconds * 1000))}")
+            self._connection.execute(f"PRAGMA query_only = {'OFF' if changes else 'ON'}")
+        except sqlite3.Error as exc:
+            raise DatabaseLost(_code(exc)) from None
+        self._connection.set_progress_handler(lambda: self._cancelled.is_set() or time.monotonic() > ends, _STEPS)
 
     def _run(self, statement: Statement, values: Mapping[str, Any], limits: Limits) -> Outcome:
         changing = isinstance(statement.tree, exp.Insert | exp.Update | exp.Delete)

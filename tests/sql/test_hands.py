@@ -84,6 +84,16 @@ async def test_a_change_of_too_many_rows_is_undone(database: Database, connect: 
     assert (await hand.run("execute", "DELETE FROM users WHERE id < 4")).structured["changed"] == 3
 
 
+@pytest.mark.parametrize("number", [2, 3])
+async def test_rows_that_come_back_from_a_change_count_too(database: Database, connect: Any, number: int) -> None:
+    hand = await connect(database, changed_rows_max=2, rows_max=1)
+    result = await hand.run("execute", "DELETE FROM users WHERE id <= :id RETURNING id, name", id=number)
+    assert result.is_error is (number == 3)
+    assert database.ask("SELECT count(*) FROM users")[0][0] == (4 if result.is_error else 2)
+    if not result.is_error:
+        assert (result.structured["rows"], result.structured["truncated"]) == ([[1, "Ann"]], True)
+
+
 async def test_rows_and_bytes_are_cut_and_that_is_said(database: Database, connect: Any) -> None:
     fill(database)
     hand = await connect(database, rows_max=5)
@@ -119,7 +129,7 @@ async def test_the_database_ends_a_statement_at_the_deadline_and_nothing_happene
 ) -> None:
     fill(database)
     hand = await connect(database)
-    ended = await refused(hand.call("query", {"sql": HEAVY}, deadline_seconds=0.5))
+    ended = await refused(hand.call("query", {"sql": HEAVY}, deadline_seconds=3.0))
     assert ended == (Reason.HAND_TIMEOUT, HandFailure.NOT_EXECUTED)
     assert (await hand.run("query", "SELECT 1 AS a")).structured["rows"] == [[1]]
 
@@ -228,7 +238,7 @@ async def test_tenants_share_no_connection(postgresql: Database, connect: Any) -
     hand = await connect(postgresql)
     for tenant in ("acme", "globex", "acme"):
         await hand.call("query", {"sql": "SELECT 1 AS a"}, tenant=tenant)
-    assert {key[0] for _, key, _ in hand.adapter._pool._idle} == {"acme", "globex"}
+    assert {key[0] for key, _ in hand.adapter._pool._idle} == {"acme", "globex"}
 
 
 async def test_nothing_of_a_call_is_left_for_the_next(postgresql: Database, connect: Any) -> None:
