@@ -9,6 +9,7 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,10 @@ def running(*options: str) -> Iterator[MariadbServer]:
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             found = MariadbServer(port, home / "s", process.pid)
-            asyncio.run(until(lambda: _answers(found) or process.poll() is not None))
+            with ThreadPoolExecutor(1) as thread:  # the fixture's own may have a loop already
+                thread.submit(
+                    lambda: asyncio.run(until(lambda: _answers(found) or process.poll() is not None))
+                ).result()
             with contextlib.closing(found.administer()) as connection, connection.cursor() as cursor:
                 cursor.execute(f"CREATE USER '{USER}'@'%' IDENTIFIED BY '{PASSWORD}'")
             yield found
