@@ -45,15 +45,16 @@ default everything(_) := false
 everything(analysis) if {
 	some change in analysis.changes
 	change.verb in {"update", "delete"}
-	not change.where == true
+	object.get(change, "where", false) != true
 }
 
 default reads_other(_) := false
 
 reads_other(step) if {
 	listed := data.handrail.statements.tables[step.hand]
+	permitted := object.get(listed, "read", [])
 	some table in step.analysis.reads
-	not table in object.get(listed, "read", [])
+	not table in permitted
 }
 
 default changes_other(_) := false
@@ -61,7 +62,9 @@ default changes_other(_) := false
 changes_other(step) if {
 	listed := data.handrail.statements.tables[step.hand]
 	some change in step.analysis.changes
-	not change.table in object.get(listed, change.verb, [])
+	permitted := object.get(listed, object.get(change, "verb", ""), [])
+	table := object.get(change, "table", "")
+	not table in permitted
 }
 
 default reads_hidden(_) := false
@@ -82,5 +85,6 @@ unkeyed(step) if {
 	lower(change.table) == lower(table)
 	change.verb in {"update", "delete"}
 	some column in columns
-	not column in change.equals
+	equals := object.get(change, "equals", [])
+	not column in equals
 }
