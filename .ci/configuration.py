@@ -16,19 +16,23 @@ from gateway.settings import (
     ActionSettings,
     AwsKmsSettings,
     BindSettings,
+    ConnectionSettings,
     HandDatabaseSettings,
     HandSecretSettings,
     HandSettings,
     IdentitySettings,
     LoginSettings,
+    OutputFileSettings,
     Pkcs11Settings,
     ProcessingSettings,
+    PythonSettings,
     RemoteSettings,
     SecretStoreSettings,
     Section,
     Settings,
     TlsSettings,
     TransitSettings,
+    WasmSettings,
     WebhookSettings,
     WitnessSettings,
 )
@@ -125,8 +129,8 @@ ACTIONS = """\
 ## [hands.ID.actions.NAME]
 
 What the operator says of one action. For `adapter = "mcp"` the server names its actions and their schemas; for
-`adapter = "http"` the request is declared here, for `adapter = "sql"` the statement. What is not said counts as the
-worst: side effects `external`, not idempotent, not cacheable, untrusted.
+all others the request, statement, command line, function or export is declared here: see [hands](hands.md). What is
+not said counts as the worst: side effects `external`, not idempotent, not cacheable, untrusted.
 """
 
 BINDS = """\
@@ -147,11 +151,36 @@ DATABASE = """\
 The database of a hand with `adapter = "sql"`: see [databases](sql.md). All of it is pinned.
 """
 
+CONNECTIONS = """\
+## [connections.ID]
+
+A service at which people let the gateway act for them: see [connections](connections.md). Lower-case letters, digits,
+`-` and `_` make an id.
+"""
+
 HAND_SECRETS = """\
 ## [hands.ID.secrets.NAME]
 
 A secret that the gateway puts into the hand's requests: see [secrets](secrets.md). It is part of the manifest, so a
 change of it has to be pinned. For `adapter = "http"` and for third parties' adapters that ask for it.
+"""
+
+PYTHON = """\
+## [hands.ID.python]
+
+What a hand of `adapter = "python"` runs: see [hands](hands.md#python-functions-adapter--python).
+"""
+
+WASM = """\
+## [hands.ID.wasm]
+
+What a hand of `adapter = "wasm"` runs: see [hands](hands.md#webassembly-modules-adapter--wasm). Needs the extra `wasm`.
+"""
+
+OUTPUT_FILES = """\
+## [hands.ID.actions.NAME.output_files.FILE]
+
+A file that a program of `adapter = "process"` leaves in its scratch directory.
 """
 
 PROCESSING = """\
@@ -167,7 +196,7 @@ def document() -> str:
     parts = [
         INTRODUCTION,
         "## Top level\n",
-        _table(Settings, "", skip=_sections(Settings) | {"hands", "identity", "webhooks"}),
+        _table(Settings, "", skip=_sections(Settings) | {"hands", "identity", "webhooks", "connections"}),
     ]
     for name, field in Settings.model_fields.items():
         section = field.annotation
@@ -188,9 +217,13 @@ def document() -> str:
             if "witnesses" in section.model_fields:
                 parts += [WITNESSES, _table(WitnessSettings, None)]
     parts += [IDENTITY, _table(IdentitySettings, None), LOGIN, _table(LoginSettings, None)]
+    parts += [CONNECTIONS, _table(ConnectionSettings, None)]
     parts += [WEBHOOKS, _table(WebhookSettings, None)]
-    parts += [HANDS, _table(HandSettings, None, skip={"actions", "binds", "database", "processing", "secrets"})]
-    parts += [ACTIONS, _table(ActionSettings, None)]
+    tables = {"actions", "binds", "database", "processing", "python", "secrets", "wasm"}
+    parts += [HANDS, _table(HandSettings, None, skip=tables)]
+    parts += [ACTIONS, _table(ActionSettings, None, skip={"output_files"})]
+    parts += [OUTPUT_FILES, _table(OutputFileSettings, None)]
+    parts += [PYTHON, _table(PythonSettings, None), WASM, _table(WasmSettings, None)]
     parts += [BINDS, _table(BindSettings, None)]
     parts += [DATABASE, _table(HandDatabaseSettings, None)]
     parts += [HAND_SECRETS, _table(HandSecretSettings, None)]

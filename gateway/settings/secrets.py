@@ -111,6 +111,9 @@ class HandSecretSettings(Section):
         max_length=16,
         description="Where it may go, scheme://host[:port]. Default: base_url. A password goes to its database.",
     )
+    connection: Identifier | None = Field(
+        None, description="Instead of a store: the [connections] whose token of the person who asked is sent (bearer)."
+    )
 
     @model_validator(mode="after")
     def _complete(self) -> "HandSecretSettings":
@@ -123,6 +126,8 @@ class HandSecretSettings(Section):
             raise ValueError(f"parameter: {self.parameter} says where a request ends or what it is, and is no secret")
         if self.place is SecretPlace.PASSWORD and self.targets:
             raise ValueError("place = 'password' takes no targets: it goes to the hand's database")
+        if self.connection is not None and (self.place is not SecretPlace.BEARER or self.store != SEALED):
+            raise ValueError("connection goes with no store, and with place = 'bearer' alone")
         for target in self.targets:
             origin_of(target)
         return self
