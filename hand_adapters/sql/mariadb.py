@@ -44,7 +44,9 @@ _FAILURES: Final = {
     1452: Failure.CONSTRAINT, 4025: Failure.CONSTRAINT, 1054: Failure.STATEMENT, 1064: Failure.STATEMENT,
     1146: Failure.STATEMENT, 1305: Failure.STATEMENT,
 }  # fmt: skip
-_DECODERS: Final = {kind: decoder for kind, decoder in converters.decoders.items() if decoder in {int, float}}
+_DECODERS: Final[dict[int | type[Any], Callable[[str], Any]]] = {
+    kind: decoder for kind, decoder in converters.decoders.items() if decoder in {int, float}
+}
 """Times and decimals stay the text that the server sent: it has all digits, and dates that Python has not."""
 _TIMES: Final = {FIELD_TYPE.DATETIME: "", FIELD_TYPE.TIMESTAMP: "Z"}
 _TIME: Final = re.compile(r"(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d(?:\.\d+)?)")

@@ -2,10 +2,10 @@
 
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import psycopg
 from psycopg import errors
@@ -169,7 +169,8 @@ class PostgresSession:
         stamps: list[bool] = []
         number = 0
         # The stream holds the connection until it is closed, and ends what the database still has to send.
-        with closing(cursor.stream(text, values)) as stream:
+        rows = cast("Generator[Any, None, None]", cursor.stream(text, values))
+        with closing(rows) as stream:
             for row in stream:
                 number += 1
                 if collected is None:
