@@ -23,7 +23,6 @@ from hand_adapters.dialer import permitted
 from hand_adapters.jail import Jail
 from hand_adapters.jail.ownership import withheld
 from hand_adapters.sql.declaration import EXECUTE, QUERY, Declaration
-from hand_adapters.sql.mariadb import MariadbSession, Place
 from hand_adapters.sql.pool import Attempt, Ended, Pool
 from hand_adapters.sql.postgres import PostgresSession
 from hand_adapters.sql.problems import TEXTS, NotTaken
@@ -181,6 +180,8 @@ class SqlAdapter:
         address = resolve(host, port, private_network=self._settings.private_network)
         name, user = database.name or "", database.user or ""
         if database.dialect == "mariadb":
+            from hand_adapters.sql.mariadb import MariadbSession, Place  # noqa: PLC0415 - an extra
+
             place = Place(host, port, name, user, database.tls, database.ca_file)
             return MariadbSession.connect(address, place, password, self._declared.grammar, seconds)
         return PostgresSession.connect(

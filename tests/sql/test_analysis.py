@@ -1,5 +1,7 @@
 """What an adapter says of a call reaches the policy and its record as it is; what it cannot say is denied."""
 
+import subprocess
+import sys
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,6 +25,12 @@ def test_only_adapters_that_analyse_do() -> None:
     settings = HandSettings(adapter="sql", database={"dialect": "sqlite", "path": "/a"}, actions={"query": {}})
     assert isinstance(SqlAdapter("db", settings, PlainJail()), Analyses)  # type: ignore[arg-type]
     assert not any(issubclass(kind, Analyses) for kind in (HttpAdapter, McpAdapter, RemoteAdapter))
+
+
+def test_a_gateway_without_the_extra_starts() -> None:
+    """Importing the registry, and a hand of another database, needs no driver of MariaDB."""
+    code = "import sys; sys.modules['pymysql'] = None; import hand_adapters.registry"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
 class Strange:
