@@ -19,6 +19,7 @@ from gateway.settings import (
     ConnectionSettings,
     EgressLimits,
     EgressSettings,
+    HandDatabaseSettings,
     HandSecretSettings,
     HandSettings,
     IdentitySettings,
@@ -130,8 +131,8 @@ ACTIONS = """\
 ## [hands.ID.actions.NAME]
 
 What the operator says of one action. For `adapter = "mcp"` the server names its actions and their schemas; for
-all others the request, command line, function or export is declared here: see [hands](hands.md). What is not said
-counts as the worst: side effects `external`, not idempotent, not cacheable, untrusted.
+all others the request, statement, command line, function or export is declared here: see [hands](hands.md). What is
+not said counts as the worst: side effects `external`, not idempotent, not cacheable, untrusted.
 """
 
 BINDS = """\
@@ -157,6 +158,12 @@ SECRET_STORES = """\
 ## [secrets.stores.NAME]
 
 A store of secrets outside of the database: see [secrets](secrets.md#stores). What is of another kind is left out.
+"""
+
+DATABASE = """\
+## [hands.ID.database]
+
+The database of a hand with `adapter = "sql"`: see [databases](sql.md). All of it is pinned.
 """
 
 CONNECTIONS = """\
@@ -228,7 +235,7 @@ def document() -> str:
     parts += [IDENTITY, _table(IdentitySettings, None), LOGIN, _table(LoginSettings, None)]
     parts += [CONNECTIONS, _table(ConnectionSettings, None)]
     parts += [WEBHOOKS, _table(WebhookSettings, None)]
-    elsewhere = {"actions", "binds", "egress", "egress_limits", "processing", "python", "secrets", "wasm"}
+    elsewhere = {"actions", "binds", "database", "egress", "egress_limits", "processing", "python", "secrets", "wasm"}
     parts += [HANDS, _table(HandSettings, None, skip=elsewhere)]
     parts += [ACTIONS, _table(ActionSettings, None, skip={"output_files"})]
     parts += [OUTPUT_FILES, _table(OutputFileSettings, None)]
@@ -236,6 +243,7 @@ def document() -> str:
     parts += [BINDS, _table(BindSettings, None)]
     parts += [EGRESS, _table(EgressSettings, None)]
     parts += [EGRESS_LIMITS, _table(EgressLimits, None)]
+    parts += [DATABASE, _table(HandDatabaseSettings, None)]
     parts += [HAND_SECRETS, _table(HandSecretSettings, None)]
     parts += [PROCESSING, _table(ProcessingSettings, None)]
     return "\n".join(parts)

@@ -51,6 +51,8 @@ class SecretPlace(StrEnum):
     """``Authorization: Basic``, as the password of a user that the manifest names (RFC 7617)."""
     HEADER = "header"
     QUERY = "query"
+    PASSWORD = "password"  # noqa: S105 - a place
+    """The password of the user of a database."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,8 @@ class SecretUse:
         """What of a request it fills: two secrets of a hand never fill the same."""
         if self.place is SecretPlace.QUERY:
             return ("query", self.parameter or "")
+        if self.place is SecretPlace.PASSWORD:
+            return ("password", "")
         return ("header", (self.parameter or "authorization").lower())
 
     def document(self) -> dict[str, Any]:

@@ -275,6 +275,8 @@ class Injections:
 
     headers: Mapping[str, str] = field(default_factory=lambda: EMPTY, repr=False)
     query: Mapping[str, str] = field(default_factory=lambda: EMPTY, repr=False)
+    password: str | None = field(default=None, repr=False)
+    """Of the user of a database."""
 
 
 async def no_injections(scheme: str, host: str, port: int, method: str = "", path: str = "", /) -> Injections:  # noqa: ARG001

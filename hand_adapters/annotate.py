@@ -164,7 +164,9 @@ def secret_uses(hand_id: str, settings: HandSettings) -> tuple[SecretUse, ...]:
     uses: list[SecretUse] = []
     for name, secret in sorted(settings.secrets.items()):
         where = f"hands.{hand_id}.secrets.{name}"
-        given = secret.targets or ((settings.base_url,) if settings.base_url else ())
+        database = settings.database.origin if settings.database is not None else None
+        own = settings.base_url or database
+        given = secret.targets or ((own,) if own else ())
         try:
             targets = tuple(sorted({origin_of(target) for target in given}))
         except ValueError as exc:

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import structlog
 
+from gateway.canonical import canonical
 from gateway.errors import HandrailError, Refused, Unavailable
 from gateway.manifest import Manifest
 from gateway.model import DEFAULT_TENANT, HandCall, HandResult, Principal
@@ -21,7 +22,7 @@ from gateway.ports import HandFailure, Secrets
 from gateway.reasons import Conflict, Reason, because
 from gateway.settings import HandSettings, SettingsError
 from hand_adapters import secrets as served
-from hand_adapters.contract import Confined, HandAdapter, HandDrifted, HandError
+from hand_adapters.contract import Analyses, Confined, HandAdapter, HandDrifted, HandError
 from hand_adapters.declared import DeclaredHand, State
 from hand_adapters.egress.reports import Reports
 from hand_adapters.http import HttpAdapter
@@ -32,6 +33,7 @@ from hand_adapters.process import ProcessAdapter
 from hand_adapters.python import PythonAdapter
 from hand_adapters.remote import RemoteAdapter
 from hand_adapters.schemas import Checker
+from hand_adapters.sql import SqlAdapter
 from hand_adapters.wasm import WasmAdapter
 
 _log = structlog.get_logger("handrail.hands")
@@ -42,11 +44,14 @@ BUILT_IN: Final[Mapping[str, type[HandAdapter]]] = {
     "process": ProcessAdapter,
     "python": PythonAdapter,
     "remote": RemoteAdapter,
+    "sql": SqlAdapter,
     "wasm": WasmAdapter,
 }
 ENTRY_POINT_GROUP: Final = "handrail.adapters"
 RETRY_SECONDS: Final = (5.0, 15.0, 60.0, 300.0)
 """When a hand that did not answer is asked again; the last one repeats."""
+ANALYSIS_MAX_BYTES: Final = 131_072
+"""Of an analysis as canonical JSON."""
 ASK_SECONDS: Final = 60.0
 """How long a hand may take to say what it offers, whatever its adapter thinks; the MCP adapter's own limit is 30 s."""
 
@@ -177,6 +182,22 @@ class Registry:
         if checkers is None:
             return _ABSENT
         return () if checkers[1] is None else checkers[1].problems(structured)
+
+    def analyse(self, tenant: str, hand: str, action: str, args: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """See ``gateway.ports.Hands``."""
+        known = self._hands.get(hand)
+        if known is None or (tenant, hand) not in self._usable or not isinstance(known.adapter, Analyses):
+            return None
+        try:
+            analysis = known.adapter.analyse(action, args)
+        except Refused:
+            raise
+        except Exception as exc:  # noqa: BLE001 - a third party's adapter
+            _log.error("adapter failed to analyse", hand=hand, action=action, kind=type(exc).__name__)
+            raise Refused(Reason.SCHEMA_ANALYSIS, type(exc).__name__) from None
+        if not _is_analysis(analysis):
+            raise Refused(Reason.SCHEMA_ANALYSIS, "no analysis, or a large one")
+        return analysis
 
     def confinement(self, hand: str, profile: str | None) -> Mapping[str, str] | None:
         """``{tier, profile_sha256}`` of a hand whose code runs in a jail here; see ``gateway.ports.Hands``."""
@@ -369,6 +390,14 @@ def _require_reach(hand: DeclaredHand, call: HandCall) -> None:
     base = urlsplit(hand.settings.base_url or "").hostname
     if not isinstance(hand.adapter, HttpAdapter) or base not in call.egress_hosts:
         raise HandError(Reason.POLICY_OBLIGATION, HandFailure.NOT_EXECUTED, "a host that the decision does not name")
+
+
+def _is_analysis(said: Any) -> bool:
+    """Whether it is a JSON object of a size that policies are given."""
+    try:
+        return isinstance(said, Mapping) and len(canonical(said)) <= ANALYSIS_MAX_BYTES
+    except Refused:
+        return False
 
 
 _ABSENT: Final[Sequence[Mapping[str, str]]] = ({"pointer": "", "keyword": "absent"},)

@@ -15,7 +15,7 @@ TOOLS = ROOT / ".tools" / "bin"
 pytest_plugins = [
     f"tests.{name}"
     for name in (
-        "planted.plugin", "patience", "unsynchronised", "timing", "migrated", "inspected", "postgres", "opa",
+        "planted.plugin", "patience", "unsynchronised", "timing", "migrated", "inspected", "postgres", "mariadb", "opa",
         "chromium", "canaries", "answers",
     )
 ]  # fmt: skip

@@ -202,10 +202,14 @@ class _Step:
         self._require_under_way()
         headers: dict[str, str] = {}
         query: dict[str, str] = {}
+        password: str | None = None
         for use in due:
+            if use.place is SecretPlace.PASSWORD:
+                password = self._given[use.name].value
+                continue
             place, content = _placed(use, self._given[use.name].value)
             (query if use.place is SecretPlace.QUERY else headers)[place] = content
-        return Injections(headers, query)
+        return Injections(headers, query, password)
 
     async def _current(self, use: SecretUse) -> SecretValue:
         if use.connection is None:

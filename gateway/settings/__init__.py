@@ -7,6 +7,7 @@ Environment variables win over the file: ``HANDRAIL_SERVER__PORT=8081`` sets ``[
 from gateway.settings.base import Section, SettingsError
 from gateway.settings.code_hands import CodeActionSettings, OutputFileSettings, PythonSettings, WasmSettings
 from gateway.settings.connections import ConnectionSettings
+from gateway.settings.hand_databases import HandDatabaseSettings
 from gateway.settings.hands import (
     ActionSettings,
     BindSettings,
@@ -59,6 +60,7 @@ __all__ = [
     "DatabaseSettings",
     "EgressLimits",
     "EgressSettings",
+    "HandDatabaseSettings",
     "HandSecretSettings",
     "HandSettings",
     "IdentitySettings",

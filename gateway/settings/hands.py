@@ -6,10 +6,11 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, model_validator
 
-from gateway.manifest import HOST, ArgumentRole, SideEffects, Trust
+from gateway.manifest import HOST, ArgumentRole, SecretPlace, SideEffects, Trust
 from gateway.model import DEFAULT_TENANT
 from gateway.settings.base import Identifier, PathPattern, Pointer, Section, Tenant
 from gateway.settings.code_hands import CodeActionSettings, PythonSettings, WasmSettings
+from gateway.settings.hand_databases import HandDatabaseSettings
 from gateway.settings.secrets import HandSecretSettings
 
 VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=128)]
@@ -66,6 +67,9 @@ class ActionSettings(CodeActionSettings):
     # What a tool does not say itself
     method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"] | None = Field(None, description="http: method.")
     path: str | None = Field(None, pattern=r"^/", description="http: path with {name} for arguments.")
+    statement: str | None = Field(
+        None, max_length=16_384, description="sql: the statement that the action runs, with :NAME for arguments."
+    )
     description: str | None = Field(None, description="All but mcp: what the action does.")
     args_schema: dict[str, Any] | None = Field(None, description="All but mcp: JSON Schema 2020-12 of the args.")
     result_schema: dict[str, Any] | None = Field(None, description="All but mcp: JSON Schema 2020-12 of the result.")
@@ -151,7 +155,7 @@ class HandSettings(Section):
     """A hand: a tool server or API that plans may use once its manifest is pinned."""
 
     adapter: Identifier = Field(
-        description="Which adapter speaks to it: mcp, http, remote, process, python, wasm, or a third party's."
+        description="Which adapter speaks to it: mcp, http, sql, remote, process, python, wasm, or a third party's."
     )
     enabled: bool = Field(True, description="Whether the hand is loaded.")
     tenants: tuple[Tenant, ...] = Field(
@@ -184,7 +188,10 @@ class HandSettings(Section):
     python: PythonSettings | None = Field(None, description="python: what to run; see below.")
     wasm: WasmSettings | None = Field(None, description="wasm: what to run; see below.")
     base_url: str | None = Field(None, pattern=r"^https?://", description="http: scheme, host and port.")
-    private_network: bool = Field(False, description="http: whether the host may be a private or loopback address.")
+    private_network: bool = Field(
+        False, description="http, sql: whether the host may be a private or loopback address."
+    )
+    database: HandDatabaseSettings | None = Field(None, description="sql: the database; see below.")
     claim_seconds: float = Field(
         300.0, gt=0, le=86_400, description="remote: how long a step waits for the hand to claim it; then it fails."
     )
@@ -233,6 +240,10 @@ class HandSettings(Section):
             for name, action in self.actions.items():
                 if action.method is None or action.path is None or action.args_schema is None:
                     raise ValueError(f"actions.{name} needs method, path and args_schema")
+        if (self.adapter == "sql") != (self.database is not None):
+            raise ValueError("adapter = 'sql' needs database, and no other adapter takes one")
+        if any((one.place is SecretPlace.PASSWORD) != (self.adapter == "sql") for one in self.secrets.values()):
+            raise ValueError("a secret of adapter = 'sql' has place = 'password', and no other hand's has")
         if self.adapter in {"remote", "process", "wasm"}:
             for name, action in self.actions.items():
                 if action.args_schema is None:

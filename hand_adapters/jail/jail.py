@@ -46,6 +46,11 @@ class Jail:
         self._reserved: dict[int, int] = {}
         self._scratches: dict[int, asyncio.Future[int]] = {}
 
+    @property
+    def home(self) -> Path:
+        """The gateway's home, of which hands see nothing but work areas."""
+        return self._home
+
     def missing(self) -> list[str]:
         """What this machine lacks for a jail, each as a sentence with its remedy; empty where jails can start.
 
