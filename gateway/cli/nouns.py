@@ -23,7 +23,7 @@ NOUNS: Final = {
     "privacy": "See, erase and hold what is kept about a person.",
     "keys": "The gateway's keys, and new keys for clients.",
     "secrets": "Keep the secrets that hands name; nothing shows their values.",
-    "hands": "List hands and pin their manifests.",
+    "hands": "List hands, pin their manifests, and declare one from an OpenAPI document.",
     "jail": "Run a program in a jail.",
     "doctor": "Say what is missing on this machine.",
     "config": "Print and check the configuration.",

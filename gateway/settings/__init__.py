@@ -5,7 +5,14 @@ Environment variables win over the file: ``HANDRAIL_SERVER__PORT=8081`` sets ``[
 """
 
 from gateway.settings.base import Section, SettingsError
-from gateway.settings.hands import ActionSettings, BindSettings, HandSettings, JailSettings, ProcessingSettings
+from gateway.settings.hands import (
+    ActionSettings,
+    BindSettings,
+    HandSettings,
+    JailSettings,
+    PaginationSettings,
+    ProcessingSettings,
+)
 from gateway.settings.identity import IdentitySettings, LoginSettings
 from gateway.settings.key_services import AwsKmsSettings, Pkcs11Settings, TransitSettings
 from gateway.settings.loading import Settings, load
@@ -51,6 +58,7 @@ __all__ = [
     "KeySettings",
     "LogSettings",
     "LoginSettings",
+    "PaginationSettings",
     "Pkcs11Settings",
     "PlanSettings",
     "PolicySettings",

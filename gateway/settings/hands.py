@@ -25,6 +25,36 @@ class JailSettings(Section):
     )
 
 
+class PaginationSettings(Section):
+    """How an answer goes on: a GET without side effects is asked for page after page, as one call."""
+
+    by: Literal["link", "cursor", "page", "offset"] = Field(
+        description="link: the Link header names the next page. cursor: a value in the answer. page, offset: counted."
+    )
+    parameter: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9_.$\[\]-]{1,64}$",
+        description="cursor, page, offset: the query parameter that takes it.",
+    )
+    cursor: Pointer | None = Field(None, description="cursor: JSON pointer into the answer; null or absent at the end.")
+    items: Pointer | None = Field(
+        None, description="page, offset: JSON pointer to the list in the answer; an empty list is the end."
+    )
+    first: int = Field(1, ge=0, le=1, description="page: the number of the first page.")
+    pages_max: int = Field(10, ge=1, le=100, description="Most pages of one call.")
+
+    @model_validator(mode="after")
+    def _complete(self) -> "PaginationSettings":
+        counted = self.by in {"page", "offset"}
+        if (self.by != "link") != (self.parameter is not None):
+            raise ValueError("by = 'cursor', 'page' and 'offset' need parameter, and 'link' takes none")
+        if (self.by == "cursor") != (self.cursor is not None):
+            raise ValueError("by = 'cursor' needs cursor, and no other takes one")
+        if counted != (self.items is not None):
+            raise ValueError("by = 'page' and 'offset' need items, and no other takes them")
+        return self
+
+
 class ActionSettings(Section):
     """What the operator says of one action. What is not said counts as the worst."""
 
@@ -48,6 +78,7 @@ class ActionSettings(Section):
     description: str | None = Field(None, description="http, remote: what the action does.")
     args_schema: dict[str, Any] | None = Field(None, description="http, remote: JSON Schema 2020-12 of the args.")
     result_schema: dict[str, Any] | None = Field(None, description="http, remote: JSON Schema 2020-12 of the result.")
+    pagination: PaginationSettings | None = Field(None, description="http: that answers come in pages; see below.")
 
 
 class BindSettings(Section):
@@ -94,6 +125,12 @@ class HandSettings(Section):
     jail_profile: Identifier = Field("default", description="mcp: jail profile.")
     idle_seconds: float = Field(300.0, gt=0, description="mcp: a warm process is stopped after this idle time.")
     base_url: str | None = Field(None, pattern=r"^https?://", description="http: scheme, host and port.")
+    openapi: Path | None = Field(None, description="http: file with an OpenAPI 3.0 or 3.1 document, JSON or YAML.")
+    operations: tuple[str, ...] = Field(
+        (),
+        description="http: which operations of the document are offered: operationIds, tag:NAME, or METHOD /path with "
+        "* for a segment and ** for anything.",
+    )
     private_network: bool = Field(False, description="http: whether the host may be a private or loopback address.")
     claim_seconds: float = Field(
         300.0, gt=0, le=86_400, description="remote: how long a step waits for the hand to claim it; then it fails."
@@ -111,13 +148,23 @@ class HandSettings(Section):
         if self.adapter == "mcp" and self.secrets:
             raise ValueError("adapter = 'mcp' takes no secrets: its server runs in a jail, and no secret enters one")
         if self.adapter == "http":
-            if not self.base_url:
-                raise ValueError("adapter = 'http' needs base_url")
-            for name, action in self.actions.items():
-                if action.method is None or action.path is None or action.args_schema is None:
-                    raise ValueError(f"actions.{name} needs method, path and args_schema")
+            self._http_needs()
+        elif self.openapi is not None or self.operations:
+            raise ValueError(f"adapter = {self.adapter!r} takes neither openapi nor operations")
+        elif any(action.pagination is not None for action in self.actions.values()):
+            raise ValueError(f"adapter = {self.adapter!r} takes no pagination")
         if self.adapter == "remote":
             for name, action in self.actions.items():
                 if action.args_schema is None:
                     raise ValueError(f"actions.{name} needs args_schema")
         return self
+
+    def _http_needs(self) -> None:
+        if not self.base_url:
+            raise ValueError("adapter = 'http' needs base_url")
+        if (self.openapi is not None) != bool(self.operations):
+            raise ValueError("openapi and operations = [...] go together: nothing is offered that is not listed")
+        for name, action in self.actions.items():
+            said = [action.method is not None, action.path is not None, action.args_schema is not None]
+            if not all(said) and (any(said) or self.openapi is None):
+                raise ValueError(f"actions.{name} needs method, path and args_schema")

@@ -1,0 +1,170 @@
+"""What a document makes likely of an operation, for a person to review: nothing here decides anything."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from gateway.manifest import ArgumentRole, SideEffects
+from gateway.pointers import escape
+from hand_adapters.http.openapi.document import Document, Operation
+from hand_adapters.http.openapi.offers import Offer, offer
+from hand_adapters.http.openapi.reading import DocumentError
+from hand_adapters.http.openapi.security import Scheme, requirements
+
+_EFFECTS: Final = {
+    "GET": SideEffects.NONE,
+    "HEAD": SideEffects.NONE,
+    "PUT": SideEffects.REVERSIBLE,
+    "DELETE": SideEffects.IRREVERSIBLE,
+}
+_ROLES: Final = (
+    (ArgumentRole.URL, re.compile(r"(^|[_-])(url|uri|href|webhook|callback)s?$")),
+    (ArgumentRole.RECIPIENT, re.compile(r"(^|[_-])(to|cc|bcc|e-?mail|recipient|payee|phone|assignee)s?$")),
+    (ArgumentRole.AMOUNT, re.compile(r"(^|[_-])(amount|price|total|quantity|limit_amount|cents)$")),
+    (ArgumentRole.ACCOUNT, re.compile(r"(^|[_-])(account|iban|account_id|account_number|wallet)$")),
+    (ArgumentRole.PATH, re.compile(r"(^|[_-])(path|file|filename|directory|folder)$")),
+    (ArgumentRole.CONTENT, re.compile(r"(^|[_-])(body|text|message|content|comment|description|subject)$")),
+)
+_FORMATS: Final = {
+    "uri": ArgumentRole.URL,
+    "url": ArgumentRole.URL,
+    "iri": ArgumentRole.URL,
+    "email": ArgumentRole.RECIPIENT,
+}
+_CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_LEVELS_MAX: Final = 4
+ROLES_MAX: Final = 16
+"""Suggested roles of one operation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """One operation as it would be offered."""
+
+    offer: Offer
+    side_effects: SideEffects
+    roles: Mapping[str, ArgumentRole]
+    security: Sequence[Sequence[Scheme]]
+
+    def document(self) -> dict[str, Any]:
+        """As JSON."""
+        operation = self.offer.operation
+        return {
+            "name": operation.name,
+            "method": operation.method,
+            "path": operation.path,
+            "operation_id": operation.operation_id,
+            "tags": list(operation.tags),
+            "title": self.offer.title,
+            "suggested_side_effects": str(self.side_effects),
+            "suggested_roles": {pointer: str(role) for pointer, role in self.roles.items()},
+            "security": [[scheme.name for scheme in way] for way in self.security],
+            "notes": list(self.offer.notes),
+        }
+
+
+def suggest(
+    document: Document, operations: Sequence[Operation]
+) -> tuple[list[Suggestion], list[tuple[Operation, str]]]:
+    """Suggestions for operations that can be offered, and why the others cannot."""
+    found: list[Suggestion] = []
+    left_out: list[tuple[Operation, str]] = []
+    for operation in operations:
+        try:
+            ways = requirements(document, operation)
+            slots = [scheme.slot for way in ways for scheme in way if scheme.slot is not None]
+            made = offer(document, operation, "", slots)
+        except DocumentError as exc:
+            left_out.append((operation, exc.detail))
+            continue
+        effects = _EFFECTS.get(operation.method, SideEffects.EXTERNAL)
+        roles = dict(list(_roles(made.args_schema, made.args_schema, "", 0))[:ROLES_MAX])
+        found.append(Suggestion(made, effects, roles, ways))
+    return found, left_out
+
+
+def toml(
+    hand_id: str, file: Path, document: Document, base_url: str | None, found: Sequence[Suggestion]
+) -> Iterator[str]:
+    """The lines of a declaration to review. What is only suggested is commented out, so that the worst counts."""
+    yield f"[hands.{hand_id}]"
+    yield 'adapter = "http"'
+    if base_url is not None:
+        yield f"base_url = {_text(base_url)}"
+    else:
+        yield f"# base_url = {_text(_server(document))}  # as the document says: is that where you mean to send this?"
+    yield f"openapi = {_text(str(file))}"
+    yield "operations = ["
+    yield from (f"  {_text(one.offer.operation.operation_id or one.offer.operation.name)}," for one in found)
+    yield "]"
+    yield from _secrets(hand_id, found)
+    for one in found:
+        yield ""
+        yield f"[hands.{hand_id}.actions.{one.offer.operation.name}]"
+        yield f"# {_comment(one.offer.operation.title)}"
+        yield f'# side_effects = "{one.side_effects}"  # suggested by the method alone; without it: external'
+        if one.roles:
+            inner = ", ".join(f'{_text(pointer)} = "{role}"' for pointer, role in one.roles.items())
+            yield f"# args = {{ {inner} }}"
+
+
+def _secrets(hand_id: str, found: Sequence[Suggestion]) -> Iterator[str]:
+    schemes = {scheme.name: scheme for one in found for way in one.security for scheme in way}
+    for name, scheme in sorted(schemes.items()):
+        yield ""
+        yield f"# The document asks for {_comment(scheme.kind)} ({_comment(name)})."
+        if scheme.slot is not None:
+            yield f"# [hands.{hand_id}.secrets.{_secret_name(name)}]"
+            yield from (f"# {line}" for line in scheme.toml)
+
+
+def _secret_name(name: str) -> str:
+    plain = re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-_")[:63]
+    return plain if plain[:1].isalpha() else f"key-{plain}"[:63]
+
+
+def _server(document: Document) -> str:
+    servers = document.root.get("servers")
+    first = servers[0] if isinstance(servers, list) and servers else {}
+    url = first.get("url") if isinstance(first, Mapping) else None
+    return url if isinstance(url, str) else "https://..."
+
+
+def _roles(schema: Any, root: Mapping[str, Any], at: str, level: int) -> Iterator[tuple[str, ArgumentRole]]:
+    """Roles that names and formats of arguments suggest, by pointer."""
+    if level > _LEVELS_MAX or not isinstance(schema, Mapping):
+        return
+    reference = schema.get("$ref")
+    if isinstance(reference, str):
+        yield from _roles(root.get("$defs", {}).get(reference.rpartition("/")[2]), root, at, level + 1)
+    for branch in [*schema.get("allOf", ()), *schema.get("anyOf", ()), *schema.get("oneOf", ())]:
+        yield from _roles(branch, root, at, level + 1)
+    properties = schema.get("properties")
+    for name, member in properties.items() if isinstance(properties, Mapping) else ():
+        here = f"{at}/{escape(name)}"
+        role = _role(name, member)
+        if role is not None and level > 0:
+            yield here, role
+        yield from _roles(member, root, here, level + 1)
+
+
+def _role(name: str, member: Any) -> ArgumentRole | None:
+    node: Mapping[str, Any] = member if isinstance(member, Mapping) else {}
+    kinds = node.get("type")
+    if kinds in ("object", "boolean", "array"):
+        return None
+    by_format = _FORMATS.get(str(node.get("format")))
+    plain = _CAMEL.sub("_", name).lower()
+    return by_format or next((role for role, pattern in _ROLES if pattern.search(plain)), None)
+
+
+def _text(value: str) -> str:
+    """A TOML basic string; JSON escapes what TOML escapes, and DEL besides."""
+    return json.dumps(value).replace("\x7f", "\\u007f")
+
+
+def _comment(value: str) -> str:
+    return re.sub(r"[^\x20-\x7e]", "?", value)
