@@ -20,6 +20,7 @@ from gateway.settings import (
     HandSettings,
     IdentitySettings,
     LoginSettings,
+    PaginationSettings,
     Pkcs11Settings,
     ProcessingSettings,
     RemoteSettings,
@@ -124,8 +125,14 @@ ACTIONS = """\
 ## [hands.ID.actions.NAME]
 
 What the operator says of one action. For `adapter = "mcp"` the server names its actions and their schemas; for
-`adapter = "http"` the request is declared here. What is not said counts as the worst: side effects `external`, not
-idempotent, not cacheable, untrusted.
+`adapter = "http"` the request is declared here, or an OpenAPI document has it. What is not said counts as the worst:
+side effects `external`, not idempotent, not cacheable, untrusted.
+"""
+
+PAGINATION = """\
+## [hands.ID.actions.NAME.pagination]
+
+How the answers of an `http` hand go on: see [hands](hands.md#answers-in-pages).
 """
 
 BINDS = """\
@@ -183,7 +190,7 @@ def document() -> str:
     parts += [IDENTITY, _table(IdentitySettings, None), LOGIN, _table(LoginSettings, None)]
     parts += [WEBHOOKS, _table(WebhookSettings, None)]
     parts += [HANDS, _table(HandSettings, None, skip={"actions", "binds", "processing", "secrets"})]
-    parts += [ACTIONS, _table(ActionSettings, None)]
+    parts += [ACTIONS, _table(ActionSettings, None, skip={"pagination"}), PAGINATION, _table(PaginationSettings, None)]
     parts += [BINDS, _table(BindSettings, None)]
     parts += [HAND_SECRETS, _table(HandSecretSettings, None)]
     parts += [PROCESSING, _table(ProcessingSettings, None)]

@@ -199,6 +199,8 @@ def _commented_tables(path: str, model: type[BaseModel]) -> Iterator[str]:
                 yield line if line.startswith("# ") else f"# {line}"
         elif typing.get_origin(field.annotation) is dict:
             inner.append((f"{path}.{name}.NAME", found))
+        elif typing.get_origin(field.annotation) in {types.UnionType, typing.Union}:
+            inner.append((f"{path}.{name}", found))
         else:
             shape = ", ".join(f"{key} = {_toml(_default(item))}" for key, item in found.model_fields.items())
             yield from _comment(f"{field.description} (list of tables)")

@@ -78,7 +78,7 @@ class ActionSettings(Section):
     description: str | None = Field(None, description="http, remote: what the action does.")
     args_schema: dict[str, Any] | None = Field(None, description="http, remote: JSON Schema 2020-12 of the args.")
     result_schema: dict[str, Any] | None = Field(None, description="http, remote: JSON Schema 2020-12 of the result.")
-    pagination: PaginationSettings | None = Field(None, description="http: that answers come in pages; see below.")
+    pagination: PaginationSettings | None = Field(None, description="http: how answers go on.")
 
 
 class BindSettings(Section):

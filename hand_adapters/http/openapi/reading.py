@@ -30,6 +30,7 @@ _BASED: Final = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT: Final = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 _NO_NUMBER: Final = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
 _DIGITS_MAX: Final = 400
+_SURROGATE_ESCAPE: Final = re.compile(r"\\u[dD]|\\U0000[dD]")
 # libyaml's scanner, some ten times as fast, where this build of PyYAML has it. Both give texts alone: what a text means
 # is said here.
 _LOADER: Final = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
@@ -64,6 +65,8 @@ def read(raw: bytes) -> Any:
         raise DocumentError(f"byte {exc.start}", "is not UTF-8", "Save the file as UTF-8.") from None
     value = _json(text) if text.lstrip().startswith("{") else _yaml(text)
     _bound(value)
+    if _SURROGATE_ESCAPE.search(text):
+        _check_texts(value)
     return value
 
 
@@ -255,6 +258,18 @@ def _bound(value: Any) -> None:
             return
         level = below
     raise _too_deep()
+
+
+def _check_texts(value: Any) -> None:
+    """Raises ``DocumentError`` for a lone surrogate: strict UTF-8 has none, so that only an escape can bring one in."""
+    waiting = [value]
+    for item in waiting:
+        if isinstance(item, dict):
+            waiting += [*item, *item.values()]
+        elif isinstance(item, list):
+            waiting += item
+        elif isinstance(item, str) and not item.isascii() and any("\ud800" <= one <= "\udfff" for one in item):
+            raise DocumentError("", "a text holds half a character (a lone surrogate)", "Write the character whole.")
 
 
 def _at(event: Any, problem: str, remedy: str) -> DocumentError:

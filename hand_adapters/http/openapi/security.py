@@ -3,12 +3,16 @@
 Nothing of a document is taken for a secret: it names places, and the operator names what goes there.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from hand_adapters.http.openapi.document import Document, Operation
 from hand_adapters.http.openapi.parameters import Slot
+
+_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+"""A parameter that a secret may have (``HandSecretSettings.parameter``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +52,9 @@ def _scheme(document: Document, name: str) -> Scheme:
     node = document.component("securitySchemes").get(name)
     said: Mapping[str, Any] = document.mapping(node, f"/components/securitySchemes/{name}")[0] if node else {}
     kind, where = said.get("type"), said.get("in")
-    if kind == "apiKey" and where in {"header", "query"} and isinstance(said.get("name"), str):
-        parameter: str = said["name"]
+    parameter = said.get("name")
+    if kind == "apiKey" and where in {"header", "query"} and _NAME.fullmatch(str(parameter)):
+        parameter = str(parameter)
         if where == "header" and parameter.lower() == "authorization":
             return Scheme(name, "an API key in Authorization", ("header", "authorization"), _place("header", parameter))
         slot = (where, parameter.lower() if where == "header" else parameter)

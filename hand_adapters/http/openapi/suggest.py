@@ -1,6 +1,5 @@
 """What a document makes likely of an operation, for a person to review: nothing here decides anything."""
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -118,7 +117,7 @@ def _secrets(hand_id: str, found: Sequence[Suggestion]) -> Iterator[str]:
         yield f"# The document asks for {_comment(scheme.kind)} ({_comment(name)})."
         if scheme.slot is not None:
             yield f"# [hands.{hand_id}.secrets.{_secret_name(name)}]"
-            yield from (f"# {line}" for line in scheme.toml)
+            yield from (f"# {_comment(line)}" for line in scheme.toml)
 
 
 def _secret_name(name: str) -> str:
@@ -142,28 +141,44 @@ def _roles(schema: Any, root: Mapping[str, Any], at: str, level: int) -> Iterato
         yield from _roles(root.get("$defs", {}).get(reference.rpartition("/")[2]), root, at, level + 1)
     for branch in [*schema.get("allOf", ()), *schema.get("anyOf", ()), *schema.get("oneOf", ())]:
         yield from _roles(branch, root, at, level + 1)
+    yield from _roles(schema.get("items"), root, f"{at}/*", level + 1)
     properties = schema.get("properties")
     for name, member in properties.items() if isinstance(properties, Mapping) else ():
         here = f"{at}/{escape(name)}"
-        role = _role(name, member)
-        if role is not None and level > 0:
-            yield here, role
+        if level > 0:  # the outermost names are places, not arguments
+            yield from _named(name, member, here)
         yield from _roles(member, root, here, level + 1)
 
 
-def _role(name: str, member: Any) -> ArgumentRole | None:
+def _named(name: str, member: Any, at: str) -> Iterator[tuple[str, ArgumentRole]]:
+    """The role of one argument, or of each item of a list."""
     node: Mapping[str, Any] = member if isinstance(member, Mapping) else {}
     kinds = node.get("type")
-    if kinds in ("object", "boolean", "array"):
-        return None
-    by_format = _FORMATS.get(str(node.get("format")))
-    plain = _CAMEL.sub("_", name).lower()
-    return by_format or next((role for role, pattern in _ROLES if pattern.search(plain)), None)
+    of_any = {kinds} if isinstance(kinds, str) else set(kinds or ())
+    if "array" in of_any:
+        yield from _named(name, node.get("items"), f"{at}/*")
+    elif not of_any & {"object", "boolean"}:
+        plain = _CAMEL.sub("_", name).lower()
+        named = next((role for role, pattern in _ROLES if pattern.search(plain)), None)
+        role = _FORMATS.get(str(node.get("format")), named)
+        if role is not None:
+            yield at, role
 
 
 def _text(value: str) -> str:
-    """A TOML basic string; JSON escapes what TOML escapes, and DEL besides."""
-    return json.dumps(value).replace("\x7f", "\\u007f")
+    """A TOML basic string in printable ASCII."""
+    return '"' + "".join(map(_escaped, value)) + '"'
+
+
+def _escaped(character: str) -> str:
+    if character in '"\\':
+        return f"\\{character}"
+    if " " <= character <= "~":
+        return character
+    number = ord(character)
+    if 0xD800 <= number <= 0xDFFF:
+        return "?"
+    return f"\\u{number:04X}" if number <= 0xFFFF else f"\\U{number:08X}"
 
 
 def _comment(value: str) -> str:

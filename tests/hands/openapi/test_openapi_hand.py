@@ -220,6 +220,8 @@ def test_a_key_that_a_document_asks_for_is_named_to_the_operator(
 def test_a_key_that_no_secret_can_be_is_said_to_be_so(file: Path) -> None:
     write(file, root(PETS, **key("cookie", "sid")))
     assert "no secret can be put into" in hand(file, "listPets").notes[0]
+    write(file, root(PETS, **key("header", 'x"\n[policy]\nsource = "directory')))
+    assert "no secret can be put into" in hand(file, "listPets").notes[0]
     write(file, root(PETS, security=[{"unknown": []}]))
     assert "no secret can be put into" in hand(file, "listPets").notes[0]
     write(file, root(PETS, **BEARER | {"security": [{"token": []}, {}]}))

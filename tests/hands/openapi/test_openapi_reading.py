@@ -39,6 +39,9 @@ HOSTILE = {
     "a nest of aliases": (
         "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}]\n" for n in range(1, DEPTH_MAX + 2)), "levels deep",
     ),
+    "half a character": ('{"a": "\\ud800"}', "half a character"),
+    "half a character in a name": ('{"\\uDFFF": 1}', "half a character"),
+    "half a character in YAML": ('a: "\\ud800"', ""),
     "control characters": ("a: \x01", "is not YAML"),
 }  # fmt: skip
 
