@@ -16,6 +16,7 @@ from gateway.settings import (
     ActionSettings,
     AwsKmsSettings,
     BindSettings,
+    ConnectionSettings,
     HandSecretSettings,
     HandSettings,
     IdentitySettings,
@@ -147,6 +148,13 @@ SECRET_STORES = """\
 A store of secrets outside of the database: see [secrets](secrets.md#stores). What is of another kind is left out.
 """
 
+CONNECTIONS = """\
+## [connections.ID]
+
+A service at which people let the gateway act for them: see [connections](connections.md). Lower-case letters, digits,
+`-` and `_` make an id.
+"""
+
 HAND_SECRETS = """\
 ## [hands.ID.secrets.NAME]
 
@@ -167,7 +175,7 @@ def document() -> str:
     parts = [
         INTRODUCTION,
         "## Top level\n",
-        _table(Settings, "", skip=_sections(Settings) | {"hands", "identity", "webhooks"}),
+        _table(Settings, "", skip=_sections(Settings) | {"hands", "identity", "webhooks", "connections"}),
     ]
     for name, field in Settings.model_fields.items():
         section = field.annotation
@@ -188,6 +196,7 @@ def document() -> str:
             if "witnesses" in section.model_fields:
                 parts += [WITNESSES, _table(WitnessSettings, None)]
     parts += [IDENTITY, _table(IdentitySettings, None), LOGIN, _table(LoginSettings, None)]
+    parts += [CONNECTIONS, _table(ConnectionSettings, None)]
     parts += [WEBHOOKS, _table(WebhookSettings, None)]
     parts += [HANDS, _table(HandSettings, None, skip={"actions", "binds", "processing", "secrets"})]
     parts += [ACTIONS, _table(ActionSettings, None, skip={"pagination"}), PAGINATION, _table(PaginationSettings, None)]

@@ -101,7 +101,10 @@ def secret_uses(hand_id: str, settings: HandSettings) -> tuple[SecretUse, ...]:
             raise SettingsError(f"{where}: name its targets")
         if not settings.private_network and any(target.startswith("http://") for target in targets):
             raise SettingsError(f"{where}.targets: plain http needs private_network = true; use https")
-        use = SecretUse(name, secret.store, secret.place, targets, secret.parameter, secret.username)
+        store = secret.store if secret.connection is None else ""
+        use = SecretUse(
+            name, store, secret.place, targets, secret.parameter, secret.username, connection=secret.connection
+        )
         if use.slot in {other.slot for other in uses}:
             raise SettingsError(f"{where}: another secret of the hand is in the same place")
         uses.append(use)

@@ -22,8 +22,8 @@ class HandError(HandrailError):
         failure: whether the hand acted; it decides between ``failed`` and ``ambiguous``, never a retry.
     """
 
-    def __init__(self, reason: Reason, failure: HandFailure, detail: str = "") -> None:
-        super().__init__(reason, detail)
+    def __init__(self, reason: Reason, failure: HandFailure, detail: str = "", /, **facts: str | int) -> None:
+        super().__init__(reason, detail, **facts)
         self.failure = failure
 
 

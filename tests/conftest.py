@@ -13,7 +13,9 @@ ROOT = Path(__file__).resolve().parent.parent
 TOOLS = ROOT / ".tools" / "bin"
 
 pytest_plugins = [
-    f"tests.{name}" for name in ("postgres", "opa", "chromium", "canaries") if (ROOT / "tests" / f"{name}.py").is_file()
+    f"tests.{name}"
+    for name in ("patience", "unsynchronised", "timing", "migrated", "postgres", "opa", "chromium", "canaries")
+    if (ROOT / "tests" / f"{name}.py").is_file()
 ]
 
 

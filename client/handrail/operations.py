@@ -433,6 +433,21 @@ def check_secrets() -> Operation[list[Json]]:
     return listed((yield post({}, "secrets", "check")), "checks")
 
 
+def connections() -> Operation[list[Json]]:
+    """Services at which tools may act as the caller, and whether the caller has connected them."""
+    return listed((yield get("connections")), "connections")
+
+
+def connection(connection_id: str) -> Operation[Json]:
+    """One of them; ``page`` is where the caller consents, in a browser."""
+    return (yield get("connections", connection_id)).document
+
+
+def remove_connection(connection_id: str) -> Operation[Json]:
+    """Take a consent back; ``revoked`` says whether the service revoked the tokens."""
+    return (yield delete("connections", connection_id)).document
+
+
 def policy() -> Operation[Json]:
     """The active policy bundle: ``{engine, digest, files, loaded_at, problem?}``."""
     return (yield get("policy")).document

@@ -9,6 +9,7 @@ from gateway.console.html import Attribute, Content, Markup, document, element
 from gateway.console.visits import CSRF_FIELD, Visit
 from gateway.errors import HandrailError
 from gateway.freeze import Scope
+from gateway.permissions import Permission, permits
 from gateway.web.errors import ERRORS
 
 STYLE_PATH: Final = "/assets/console.css"
@@ -132,8 +133,10 @@ def _bar(visit: Visit | None) -> Markup:
     brand = element("a", "Handrail", href="/approvals", class_="brand")
     if visit is None:
         return element("header", brand)
-    keys = element("a", "Security keys", href="/security-keys")
-    links = element("nav", element("a", "Requests", href="/approvals"), keys, aria_label="Pages")
+    pages = [("Connections", "/connections")]
+    if permits(visit.principal, Permission.APPROVALS_READ):
+        pages = [("Requests", "/approvals"), ("Security keys", "/security-keys")]
+    links = element("nav", *(element("a", name, href=path) for name, path in pages), aria_label="Pages")
     leave = form(visit, "/logout", element("button", "Log out", type="submit", class_="plain"))
     who = element("span", "Logged in as ", element("strong", isolated(visit.principal.id)), class_="who")
     return element("header", brand, links, element("div", who, leave, class_="person"))

@@ -9,9 +9,10 @@ from starlette.responses import Response
 
 from gateway.console.html import Markup, element
 from gateway.console.layout import alert, page, redirect
-from gateway.console.visits import Origin, Visit, check_may_log_in, read_form, set_cookie, visitor
+from gateway.console.visits import Origin, Visit, as_visitor, read_form, set_cookie, visitor
 from gateway.errors import HandrailError, Refused
 from gateway.model import Principal
+from gateway.permissions import Permission, permits
 from gateway.reasons import TEXTS, Reason
 from gateway.service import Gateway
 from gateway.store.directory_rows import API_KEY_PREFIX
@@ -21,15 +22,17 @@ from gateway.web.errors import ERRORS, report
 from gateway.web.throttle import Throttle
 
 HOME: Final = "/approvals"
-_NEXT: Final = re.compile(r"/(approvals(/[A-Za-z0-9_-]{1,64})?|security-keys)")
+CONNECTIONS: Final = "/connections"
+_NEXT: Final = re.compile(r"/(approvals(/[A-Za-z0-9_-]{1,64})?|security-keys|connections)")
 """Where a login may lead: pages of ours by their full form, so that it leads nowhere else."""
 
 
 async def show(request: Request, gateway: Gateway, origin: Origin) -> Response:
     """The form; straight on for who is logged in already."""
     onward = next_path(query(request, "next").get("next"))
-    if await visitor(request, gateway, origin) is not None:
-        return redirect(onward)
+    known = await visitor(request, gateway, origin)
+    if known is not None:
+        return redirect(within(known[1], onward))
     return form(gateway, onward)
 
 
@@ -48,7 +51,7 @@ async def log_in(request: Request, gateway: Gateway, origin: Origin, throttle: T
     except HandrailError as refusal:
         report(request.scope, refusal)
         return form(gateway, onward, refusal)
-    return redirect(onward, cookie=entered)
+    return redirect(within(as_visitor(person, gateway), onward), cookie=entered)
 
 
 async def check_and_enter(
@@ -70,7 +73,7 @@ async def check_and_enter(
         Refused: ``auth.forbidden``, ``freeze.active``.
         Unavailable: the log cannot be written; nobody is logged in.
     """
-    check_may_log_in(person)
+    as_visitor(person, gateway)
     gateway.freezing.now.check_acts(person)
     before = await visitor(request, gateway, origin)
     if before is not None:
@@ -91,6 +94,11 @@ def next_path(text: str | None) -> str:
     return text if text is not None and _NEXT.fullmatch(text) else HOME
 
 
+def within(person: Principal, onward: str) -> str:
+    """Where a visitor goes on to: whoever sees no approvals sees their connections."""
+    return onward if permits(person, Permission.APPROVALS_READ) else CONNECTIONS
+
+
 def form(gateway: Gateway, onward: str, refusal: HandrailError | None = None) -> Response:
     """The page to log in at.
 
@@ -100,7 +108,7 @@ def form(gateway: Gateway, onward: str, refusal: HandrailError | None = None) ->
     """
     said = None
     if refusal is not None:
-        text = "This login cannot be used here: pages are for approvers and auditors, and an agent's login opens none."
+        text = "This login cannot be used here: it opens no page of this gateway."
         said = alert(text if refusal.reason is Reason.AUTH_FORBIDDEN else TEXTS[refusal.reason])
     content = (
         element("h1", "Log in"),

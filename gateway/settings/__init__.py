@@ -5,6 +5,7 @@ Environment variables win over the file: ``HANDRAIL_SERVER__PORT=8081`` sets ``[
 """
 
 from gateway.settings.base import Section, SettingsError
+from gateway.settings.connections import ConnectionSettings
 from gateway.settings.hands import (
     ActionSettings,
     BindSettings,
@@ -12,6 +13,7 @@ from gateway.settings.hands import (
     JailSettings,
     PaginationSettings,
     ProcessingSettings,
+    holds_a_secret,
 )
 from gateway.settings.identity import IdentitySettings, LoginSettings
 from gateway.settings.key_services import AwsKmsSettings, Pkcs11Settings, TransitSettings
@@ -48,6 +50,7 @@ __all__ = [
     "ArchiveSettings",
     "AwsKmsSettings",
     "BindSettings",
+    "ConnectionSettings",
     "ConsoleSettings",
     "ControllerSettings",
     "DatabaseSettings",
@@ -79,6 +82,7 @@ __all__ = [
     "TransitSettings",
     "WebhookSettings",
     "WitnessSettings",
+    "holds_a_secret",
     "load",
     "origin_of",
 ]

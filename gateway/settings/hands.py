@@ -1,7 +1,8 @@
 """The hands, the operator's word on each of their actions, and the jail that they run in."""
 
+import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, model_validator
 
@@ -9,6 +10,21 @@ from gateway.manifest import ArgumentRole, SideEffects, Trust
 from gateway.model import DEFAULT_TENANT
 from gateway.settings.base import Identifier, Pointer, Section, Tenant
 from gateway.settings.secrets import HandSecretSettings
+
+VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=128)]
+_SECRET_WORDS: Final = frozenset(
+    {"secret", "secrets", "token", "password", "passwd", "passphrase", "pass", "pat", "credential", "credentials",
+     "key", "apikey", "auth", "bearer", "cookie", "dsn"}
+)  # fmt: skip
+_SECRET_VALUE: Final = re.compile(
+    r"-----BEGIN |eyJ[\w-]{8,}\.|(?:gh[pousr]_|github_pat_|glpat-|xox[abeprs]-|sk-|npm_|AKIA)[\w-]{8,}|://[^/\s:@]+:[^/\s@]+@"
+)
+
+
+def holds_a_secret(name: str, value: str) -> bool:
+    """Whether a variable looks like one that holds a secret: a word of its name says so, or its value has the form."""
+    words = re.findall(r"[a-z]+", re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower())
+    return not _SECRET_WORDS.isdisjoint(words) or _SECRET_VALUE.search(value) is not None
 
 
 class JailSettings(Section):
@@ -123,6 +139,9 @@ class HandSettings(Section):
     command: tuple[str, ...] | None = Field(None, description="mcp: program and arguments of the stdio server.")
     binds: tuple[BindSettings, ...] = Field((), description="mcp: directories the jail may see.")
     jail_profile: Identifier = Field("default", description="mcp: jail profile.")
+    env: dict[VariableName, str] = Field(
+        {}, description="mcp: variables of its environment. No secret may enter a jail, so none that looks like one."
+    )
     idle_seconds: float = Field(300.0, gt=0, description="mcp: a warm process is stopped after this idle time.")
     base_url: str | None = Field(None, pattern=r"^https?://", description="http: scheme, host and port.")
     openapi: Path | None = Field(None, description="http: file with an OpenAPI 3.0 or 3.1 document, JSON or YAML.")
@@ -140,6 +159,15 @@ class HandSettings(Section):
     )
     secrets: dict[Identifier, HandSecretSettings] = Field({}, description="Secrets that it names; see below.")
     options: dict[str, Any] = Field({}, description="Settings of a third party's adapter, which checks them itself.")
+
+    @model_validator(mode="after")
+    def _holds_no_secret(self) -> "HandSettings":
+        for name, value in self.env.items():
+            if holds_a_secret(name, value):
+                raise ValueError(f"env.{name} looks like a secret, and no secret enters a jail")
+            if "\0" in value:
+                raise ValueError(f"env.{name} has a NUL character")
+        return self
 
     @model_validator(mode="after")
     def _adapter_needs(self) -> "HandSettings":

@@ -121,7 +121,7 @@ class HttpAdapter:
             except HandError as error:
                 if not found or error.failure is not HandFailure.NOT_EXECUTED:
                     raise
-                raise HandError(error.reason, HandFailure.EXECUTED, error.detail) from None
+                raise HandError(error.reason, HandFailure.EXECUTED, error.detail, **error.facts) from None
             if result.is_error:
                 return result
             if result.structured is None:

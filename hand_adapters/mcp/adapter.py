@@ -27,7 +27,7 @@ ENVIRONMENT: Final = {
     "PYTHONDONTWRITEBYTECODE": "1",
     "TZ": "UTC",
 }
-"""The whole environment of a server: the same for everybody, so it tells nothing."""
+"""The environment of a server, beside what its declaration says: the same for everybody, so it tells nothing."""
 
 _Key = tuple[str, str, str]
 
@@ -138,4 +138,4 @@ class McpAdapter:
             for bind in self._settings.binds
         )
         argv = ("python" if program == "{python}" else program, *rest)
-        return JailSpec(argv=argv, profile=profile, binds=binds, env=ENVIRONMENT)
+        return JailSpec(argv=argv, profile=profile, binds=binds, env=ENVIRONMENT | self._settings.env)

@@ -18,7 +18,7 @@ SPECIAL = {
     "keys ceremony make", "keys ceremony check",
     "backup create", "backup verify", "backup restore", "retention apply", "retention archive", "retention hold lift",
     "retention hold list", "retention hold set", "retention status", "retention verify-archive", "keys rewrap",
-    "keys carry", "hands openapi",
+    "keys carry", "hands import", "hands openapi",
 }  # fmt: skip
 """Commands with tests of their own (also in tests/backup): a stand-in is not enough for them."""
 CASES: dict[str, list[str]] = {
@@ -110,6 +110,9 @@ CASES: dict[str, list[str]] = {
     "secrets show": ["token"],
     "secrets remove": ["token", "--yes"],
     "secrets check": [],
+    "connections list": [],
+    "connections connect": ["hub"],
+    "connections remove": ["hub", "--yes"],
     "hands list": [],
     "hands pin": ["git", "--yes"],
     "doctor": [],

@@ -25,11 +25,8 @@ from handrail.remote import GRANT_TYPE, STEP_TOKEN, RemoteHand
 
 from gateway import setup
 from gateway.settings import load
-from tests.postgres import postgres_server, postgres_url
 from tests.until import until
 from tests.web.remote_process import ISSUER
-
-__all__ = ["postgres_server", "postgres_url"]
 
 CONFIG = """
 [log]

@@ -12,6 +12,7 @@ from hand_adapters.http.openapi.document import Document, Operation
 from hand_adapters.http.openapi.offers import Offer, offer
 from hand_adapters.http.openapi.reading import DocumentError
 from hand_adapters.http.openapi.security import Scheme, requirements
+from hand_adapters.suggest import role_of
 
 _EFFECTS: Final = {
     "GET": SideEffects.NONE,
@@ -19,21 +20,6 @@ _EFFECTS: Final = {
     "PUT": SideEffects.REVERSIBLE,
     "DELETE": SideEffects.IRREVERSIBLE,
 }
-_ROLES: Final = (
-    (ArgumentRole.URL, re.compile(r"(^|[_-])(url|uri|href|webhook|callback)s?$")),
-    (ArgumentRole.RECIPIENT, re.compile(r"(^|[_-])(to|cc|bcc|e-?mail|recipient|payee|phone|assignee)s?$")),
-    (ArgumentRole.AMOUNT, re.compile(r"(^|[_-])(amount|price|total|quantity|limit_amount|cents)$")),
-    (ArgumentRole.ACCOUNT, re.compile(r"(^|[_-])(account|iban|account_id|account_number|wallet)$")),
-    (ArgumentRole.PATH, re.compile(r"(^|[_-])(path|file|filename|directory|folder)$")),
-    (ArgumentRole.CONTENT, re.compile(r"(^|[_-])(body|text|message|content|comment|description|subject)$")),
-)
-_FORMATS: Final = {
-    "uri": ArgumentRole.URL,
-    "url": ArgumentRole.URL,
-    "iri": ArgumentRole.URL,
-    "email": ArgumentRole.RECIPIENT,
-}
-_CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _LEVELS_MAX: Final = 4
 ROLES_MAX: Final = 16
 """Suggested roles of one operation."""
@@ -157,10 +143,8 @@ def _named(name: str, member: Any, at: str) -> Iterator[tuple[str, ArgumentRole]
     of_any = {kinds} if isinstance(kinds, str) else set(kinds or ())
     if "array" in of_any:
         yield from _named(name, node.get("items"), f"{at}/*")
-    elif not of_any & {"object", "boolean"}:
-        plain = _CAMEL.sub("_", name).lower()
-        named = next((role for role, pattern in _ROLES if pattern.search(plain)), None)
-        role = _FORMATS.get(str(node.get("format")), named)
+    elif of_any & {"string", "number", "integer"}:
+        role = role_of(name, node)
         if role is not None:
             yield at, role
 
