@@ -1,7 +1,8 @@
 """The actions of an http hand: those that the operator declared, and those of the OpenAPI document that it names."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from gateway.errors import Refused
@@ -50,7 +51,7 @@ def build(hand_id: str, settings: HandSettings) -> Actions:
     notes: list[str] = []
     if settings.openapi is not None:
         try:
-            found.update(_described(hand_id, settings, notes, taken=declared.keys()))
+            found.update(_described(hand_id, settings, settings.openapi, notes, taken=declared.keys()))
         except DocumentError as exc:
             raise SettingsError(f"hands.{hand_id}.openapi: {settings.openapi}: {exc.detail}") from None
     for name, action in found.items():
@@ -82,14 +83,16 @@ def _declared(hand_id: str, settings: HandSettings, name: str, declared: ActionS
     return Action(manifest, template, declared.pagination)
 
 
-def _described(hand_id: str, settings: HandSettings, notes: list[str], *, taken: Any) -> Iterator[tuple[str, Action]]:
+def _described(
+    hand_id: str, settings: HandSettings, file: Path, notes: list[str], *, taken: Collection[str]
+) -> Iterator[tuple[str, Action]]:
     """Actions of the selected operations; what cannot be offered is noted.
 
     Raises:
         DocumentError: the document cannot be used, or no selected operation can.
         SettingsError: an operation has the name of a declared action, or a secret cannot be used.
     """
-    document = Document.load(settings.openapi) if settings.openapi is not None else Document({})
+    document = Document.load(file)
     slots = [use.slot for use in annotate.secret_uses(hand_id, settings)]
     lacking: dict[str, tuple[Scheme, list[str]]] = {}
     offered = 0
@@ -100,7 +103,7 @@ def _described(hand_id: str, settings: HandSettings, notes: list[str], *, taken:
             made = offer(document, operation, settings.base_url or "", slots)
             action = _of_offer(settings, made)
         except (DocumentError, SchemaError) as exc:
-            notes.append(f"Operation {operation.name} is left out: {exc.detail}.".replace("..", "."))
+            notes.append(f"Operation {operation.name} is left out: {exc.detail.removesuffix('.')}.")
             continue
         offered += 1
         notes += made.notes

@@ -1,5 +1,5 @@
-"""The page on hands, from an OpenAPI file to a governed hand: its file, its declaration and its commands in their order,
-with a real gateway and a real API."""
+"""The page on hands, from an OpenAPI file to a governed hand: its file, declaration and commands in their order, with a
+real gateway and a real API."""
 
 import json
 import re
