@@ -21,15 +21,18 @@ from gateway.settings import (
     HandSettings,
     IdentitySettings,
     LoginSettings,
+    OutputFileSettings,
     PaginationSettings,
     Pkcs11Settings,
     ProcessingSettings,
+    PythonSettings,
     RemoteSettings,
     SecretStoreSettings,
     Section,
     Settings,
     TlsSettings,
     TransitSettings,
+    WasmSettings,
     WebhookSettings,
     WitnessSettings,
 )
@@ -126,8 +129,9 @@ ACTIONS = """\
 ## [hands.ID.actions.NAME]
 
 What the operator says of one action. For `adapter = "mcp"` the server names its actions and their schemas; for
-`adapter = "http"` the request is declared here, or an OpenAPI document has it. What is not said counts as the worst:
-side effects `external`, not idempotent, not cacheable, untrusted.
+all others the request, command line, function or export is declared here, or an OpenAPI document has it: see
+[hands](hands.md). What is not said counts as the worst: side effects `external`, not idempotent, not cacheable,
+untrusted.
 """
 
 PAGINATION = """\
@@ -160,6 +164,24 @@ HAND_SECRETS = """\
 
 A secret that the gateway puts into the hand's requests: see [secrets](secrets.md). It is part of the manifest, so a
 change of it has to be pinned. For `adapter = "http"` and for third parties' adapters that ask for it.
+"""
+
+PYTHON = """\
+## [hands.ID.python]
+
+What a hand of `adapter = "python"` runs: see [hands](hands.md#python-functions-adapter--python).
+"""
+
+WASM = """\
+## [hands.ID.wasm]
+
+What a hand of `adapter = "wasm"` runs: see [hands](hands.md#webassembly-modules-adapter--wasm). Needs the extra `wasm`.
+"""
+
+OUTPUT_FILES = """\
+## [hands.ID.actions.NAME.output_files.FILE]
+
+A file that a program of `adapter = "process"` leaves in its scratch directory.
 """
 
 PROCESSING = """\
@@ -198,8 +220,11 @@ def document() -> str:
     parts += [IDENTITY, _table(IdentitySettings, None), LOGIN, _table(LoginSettings, None)]
     parts += [CONNECTIONS, _table(ConnectionSettings, None)]
     parts += [WEBHOOKS, _table(WebhookSettings, None)]
-    parts += [HANDS, _table(HandSettings, None, skip={"actions", "binds", "processing", "secrets"})]
-    parts += [ACTIONS, _table(ActionSettings, None, skip={"pagination"}), PAGINATION, _table(PaginationSettings, None)]
+    parts += [HANDS, _table(HandSettings, None, skip={"actions", "binds", "processing", "python", "secrets", "wasm"})]
+    parts += [ACTIONS, _table(ActionSettings, None, skip={"output_files", "pagination"})]
+    parts += [PAGINATION, _table(PaginationSettings, None)]
+    parts += [OUTPUT_FILES, _table(OutputFileSettings, None)]
+    parts += [PYTHON, _table(PythonSettings, None), WASM, _table(WasmSettings, None)]
     parts += [BINDS, _table(BindSettings, None)]
     parts += [HAND_SECRETS, _table(HandSecretSettings, None)]
     parts += [PROCESSING, _table(ProcessingSettings, None)]

@@ -5,6 +5,7 @@ Environment variables win over the file: ``HANDRAIL_SERVER__PORT=8081`` sets ``[
 """
 
 from gateway.settings.base import Section, SettingsError
+from gateway.settings.code_hands import CodeActionSettings, OutputFileSettings, PythonSettings, WasmSettings
 from gateway.settings.connections import ConnectionSettings
 from gateway.settings.hands import (
     ActionSettings,
@@ -50,6 +51,7 @@ __all__ = [
     "ArchiveSettings",
     "AwsKmsSettings",
     "BindSettings",
+    "CodeActionSettings",
     "ConnectionSettings",
     "ConsoleSettings",
     "ControllerSettings",
@@ -61,6 +63,7 @@ __all__ = [
     "KeySettings",
     "LogSettings",
     "LoginSettings",
+    "OutputFileSettings",
     "PaginationSettings",
     "Pkcs11Settings",
     "PlanSettings",
@@ -69,6 +72,7 @@ __all__ = [
     "ProcessingSettings",
     "ProposalSettings",
     "ProvenanceSettings",
+    "PythonSettings",
     "RemoteSettings",
     "RolloutSettings",
     "SecretSettings",
@@ -80,6 +84,7 @@ __all__ = [
     "TelemetrySettings",
     "TlsSettings",
     "TransitSettings",
+    "WasmSettings",
     "WebhookSettings",
     "WitnessSettings",
     "holds_a_secret",

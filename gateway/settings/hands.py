@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from gateway.manifest import ArgumentRole, SideEffects, Trust
 from gateway.model import DEFAULT_TENANT
 from gateway.settings.base import Identifier, Pointer, Section, Tenant
+from gateway.settings.code_hands import CodeActionSettings, PythonSettings, WasmSettings
 from gateway.settings.secrets import HandSecretSettings
 
 VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=128)]
@@ -71,7 +72,11 @@ class PaginationSettings(Section):
         return self
 
 
-class ActionSettings(Section):
+RUNS_CODE: Final = frozenset({"mcp", "process", "python", "wasm"})
+"""Built-in adapters whose hands run in a jail here."""
+
+
+class ActionSettings(CodeActionSettings):
     """What the operator says of one action. What is not said counts as the worst."""
 
     side_effects: SideEffects = Field(SideEffects.EXTERNAL, description="none, reversible, irreversible or external.")
@@ -88,12 +93,12 @@ class ActionSettings(Section):
     )
     deadline_seconds: float = Field(30.0, gt=0, le=3600, description="Longest run of one call.")
     result_max_bytes: int = Field(1_048_576, ge=64, le=67_108_864, description="Largest result.")
-    # http and remote adapters: what the tool does not say itself
+    # What a tool does not say itself
     method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"] | None = Field(None, description="http: method.")
     path: str | None = Field(None, pattern=r"^/", description="http: path with {name} for arguments.")
-    description: str | None = Field(None, description="http, remote: what the action does.")
-    args_schema: dict[str, Any] | None = Field(None, description="http, remote: JSON Schema 2020-12 of the args.")
-    result_schema: dict[str, Any] | None = Field(None, description="http, remote: JSON Schema 2020-12 of the result.")
+    description: str | None = Field(None, description="All but mcp: what the action does.")
+    args_schema: dict[str, Any] | None = Field(None, description="All but mcp: JSON Schema 2020-12 of the args.")
+    result_schema: dict[str, Any] | None = Field(None, description="All but mcp: JSON Schema 2020-12 of the result.")
     pagination: PaginationSettings | None = Field(None, description="http: how answers go on.")
 
 
@@ -123,7 +128,7 @@ class HandSettings(Section):
     """A hand: a tool server or API that plans may use once its manifest is pinned."""
 
     adapter: Identifier = Field(
-        description="Which adapter speaks to it: mcp, http, remote, or an installed third party's."
+        description="Which adapter speaks to it: mcp, http, remote, process, python, wasm, or a third party's."
     )
     enabled: bool = Field(True, description="Whether the hand is loaded.")
     tenants: tuple[Tenant, ...] = Field(
@@ -137,12 +142,24 @@ class HandSettings(Section):
     )
     actions: dict[str, ActionSettings] = Field({}, description="The operator's word on each action.")
     command: tuple[str, ...] | None = Field(None, description="mcp: program and arguments of the stdio server.")
-    binds: tuple[BindSettings, ...] = Field((), description="mcp: directories the jail may see.")
-    jail_profile: Identifier = Field("default", description="mcp: jail profile.")
+    binds: tuple[BindSettings, ...] = Field((), description="mcp, process, python: directories the jail may see.")
+    jail_profile: Identifier = Field("default", description="mcp, process, python, wasm: jail profile.")
     env: dict[VariableName, str] = Field(
-        {}, description="mcp: variables of its environment. No secret may enter a jail, so none that looks like one."
+        {},
+        description="mcp, process, python: variables of its environment. No secret may enter a jail, so none that "
+        "looks like one.",
     )
-    idle_seconds: float = Field(300.0, gt=0, description="mcp: a warm process is stopped after this idle time.")
+    idle_seconds: float = Field(
+        300.0, gt=0, description="mcp, python, wasm: a warm process is stopped after this idle time."
+    )
+    scratch_max_bytes: int = Field(
+        16_777_216,
+        ge=4096,
+        le=1_073_741_824,
+        description="process: size of the scratch directory of one call, where an action declares files.",
+    )
+    python: PythonSettings | None = Field(None, description="python: what to run; see below.")
+    wasm: WasmSettings | None = Field(None, description="wasm: what to run; see below.")
     base_url: str | None = Field(None, pattern=r"^https?://", description="http: scheme, host and port.")
     openapi: Path | None = Field(None, description="http: file with an OpenAPI 3.0 or 3.1 document, JSON or YAML.")
     operations: tuple[str, ...] = Field(
@@ -160,6 +177,11 @@ class HandSettings(Section):
     secrets: dict[Identifier, HandSecretSettings] = Field({}, description="Secrets that it names; see below.")
     options: dict[str, Any] = Field({}, description="Settings of a third party's adapter, which checks them itself.")
 
+    @property
+    def runs_code(self) -> bool:
+        """Whether it needs the jail: its adapter runs code here. Of a third party's adapter that is not known here."""
+        return self.adapter in RUNS_CODE
+
     @model_validator(mode="after")
     def _holds_no_secret(self) -> "HandSettings":
         for name, value in self.env.items():
@@ -173,15 +195,15 @@ class HandSettings(Section):
     def _adapter_needs(self) -> "HandSettings":
         if self.adapter == "mcp" and not self.command:
             raise ValueError("adapter = 'mcp' needs command = [...]")
-        if self.adapter == "mcp" and self.secrets:
-            raise ValueError("adapter = 'mcp' takes no secrets: its server runs in a jail, and no secret enters one")
+        if self.runs_code and self.secrets:
+            raise ValueError(f"adapter = '{self.adapter}' takes no secrets: no secret enters the jail that it runs in")
         if self.adapter == "http":
             self._http_needs()
         elif self.openapi is not None or self.operations:
             raise ValueError(f"adapter = {self.adapter!r} takes neither openapi nor operations")
         elif any(action.pagination is not None for action in self.actions.values()):
             raise ValueError(f"adapter = {self.adapter!r} takes no pagination")
-        if self.adapter == "remote":
+        if self.adapter in {"remote", "process", "wasm"}:
             for name, action in self.actions.items():
                 if action.args_schema is None:
                     raise ValueError(f"actions.{name} needs args_schema")
@@ -196,3 +218,12 @@ class HandSettings(Section):
             said = [action.method is not None, action.path is not None, action.args_schema is not None]
             if not all(said) and (any(said) or self.openapi is None):
                 raise ValueError(f"actions.{name} needs method, path and args_schema")
+
+    @model_validator(mode="after")
+    def _code_needs(self) -> "HandSettings":
+        for kind, told in (("python", self.python), ("wasm", self.wasm)):
+            if (self.adapter == kind) is (told is None):
+                raise ValueError(f"adapter = '{kind}' and the table {kind} go together")
+        if self.adapter in {"python", "process", "wasm"} and not self.actions:
+            raise ValueError(f"adapter = '{self.adapter}' needs actions")
+        return self

@@ -67,7 +67,7 @@ CASES: dict[str, list[str]] = {
     "policy suggest": [],
     "policy inputs": ["--out", "inputs.ndjson"],
     "policy replay": ["--workers", "1"],
-    "freeze all": ["--cause", "drill"],
+    "freeze all": ["--cause", "drill", "--why", "a drill"],
     "freeze hand": ["git"],
     "freeze principal": ["p1"],
     "freeze context": ["c1"],

@@ -469,7 +469,7 @@ class StandIn:
 
     def _connection(self) -> dict[str, Any]:
         told = dict.fromkeys(("id", "title", "state", "page"), self.text)
-        return {**told, **dict.fromkeys(("scopes", "targets", "hands"), [self.text])}
+        return {**told, **{name: [self.text] for name in ("scopes", "targets", "hands")}}
 
     def _link(self) -> dict[str, Any]:
         return {"id": "l1", "kind": "token", "source": self.text, "subject": self.text, "created_at": BEFORE,
