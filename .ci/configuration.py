@@ -25,6 +25,7 @@ from gateway.settings import (
     IdentitySettings,
     LoginSettings,
     OutputFileSettings,
+    PaginationSettings,
     Pkcs11Settings,
     ProcessingSettings,
     PythonSettings,
@@ -131,8 +132,15 @@ ACTIONS = """\
 ## [hands.ID.actions.NAME]
 
 What the operator says of one action. For `adapter = "mcp"` the server names its actions and their schemas; for
-all others the request, statement, command line, function or export is declared here: see [hands](hands.md). What is
-not said counts as the worst: side effects `external`, not idempotent, not cacheable, untrusted.
+all others the request, statement, command line, function or export is declared here, or an OpenAPI document has it: see
+[hands](hands.md). What is not said counts as the worst: side effects `external`, not idempotent, not cacheable,
+untrusted.
+"""
+
+PAGINATION = """\
+## [hands.ID.actions.NAME.pagination]
+
+How the answers of an `http` hand go on: see [hands](hands.md#answers-in-pages).
 """
 
 BINDS = """\
@@ -237,7 +245,8 @@ def document() -> str:
     parts += [WEBHOOKS, _table(WebhookSettings, None)]
     elsewhere = {"actions", "binds", "database", "egress", "egress_limits", "processing", "python", "secrets", "wasm"}
     parts += [HANDS, _table(HandSettings, None, skip=elsewhere)]
-    parts += [ACTIONS, _table(ActionSettings, None, skip={"output_files"})]
+    parts += [ACTIONS, _table(ActionSettings, None, skip={"output_files", "pagination"})]
+    parts += [PAGINATION, _table(PaginationSettings, None)]
     parts += [OUTPUT_FILES, _table(OutputFileSettings, None)]
     parts += [PYTHON, _table(PythonSettings, None), WASM, _table(WasmSettings, None)]
     parts += [BINDS, _table(BindSettings, None)]

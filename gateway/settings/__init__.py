@@ -15,6 +15,7 @@ from gateway.settings.hands import (
     EgressSettings,
     HandSettings,
     JailSettings,
+    PaginationSettings,
     ProcessingSettings,
     holds_a_secret,
 )
@@ -69,6 +70,7 @@ __all__ = [
     "LogSettings",
     "LoginSettings",
     "OutputFileSettings",
+    "PaginationSettings",
     "Pkcs11Settings",
     "PlanSettings",
     "PolicySettings",

@@ -43,6 +43,36 @@ class JailSettings(Section):
     )
 
 
+class PaginationSettings(Section):
+    """How an answer goes on: a GET without side effects is asked for page after page, as one call."""
+
+    by: Literal["link", "cursor", "page", "offset"] = Field(
+        description="link: the Link header names the next page. cursor: a value in the answer. page, offset: counted."
+    )
+    parameter: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9_.$\[\]-]{1,64}$",
+        description="cursor, page, offset: the query parameter that takes it.",
+    )
+    cursor: Pointer | None = Field(None, description="cursor: JSON pointer into the answer; null or absent at the end.")
+    items: Pointer | None = Field(
+        None, description="page, offset: JSON pointer to the list in the answer; an empty list is the end."
+    )
+    first: int = Field(1, ge=0, le=1, description="page: the number of the first page.")
+    pages_max: int = Field(10, ge=1, le=100, description="Most pages of one call.")
+
+    @model_validator(mode="after")
+    def _complete(self) -> "PaginationSettings":
+        counted = self.by in {"page", "offset"}
+        if (self.by != "link") != (self.parameter is not None):
+            raise ValueError("by = 'cursor', 'page' and 'offset' need parameter, and 'link' takes none")
+        if (self.by == "cursor") != (self.cursor is not None):
+            raise ValueError("by = 'cursor' needs cursor, and no other takes one")
+        if counted != (self.items is not None):
+            raise ValueError("by = 'page' and 'offset' need items, and no other takes them")
+        return self
+
+
 RUNS_CODE: Final = frozenset({"mcp", "process", "python", "wasm"})
 """Built-in adapters whose hands run in a jail here."""
 
@@ -73,6 +103,7 @@ class ActionSettings(CodeActionSettings):
     description: str | None = Field(None, description="All but mcp: what the action does.")
     args_schema: dict[str, Any] | None = Field(None, description="All but mcp: JSON Schema 2020-12 of the args.")
     result_schema: dict[str, Any] | None = Field(None, description="All but mcp: JSON Schema 2020-12 of the result.")
+    pagination: PaginationSettings | None = Field(None, description="http: how answers go on.")
 
 
 class BindSettings(Section):
@@ -188,6 +219,12 @@ class HandSettings(Section):
     python: PythonSettings | None = Field(None, description="python: what to run; see below.")
     wasm: WasmSettings | None = Field(None, description="wasm: what to run; see below.")
     base_url: str | None = Field(None, pattern=r"^https?://", description="http: scheme, host and port.")
+    openapi: Path | None = Field(None, description="http: file with an OpenAPI 3.0 or 3.1 document, JSON or YAML.")
+    operations: tuple[str, ...] = Field(
+        (),
+        description="http: which operations of the document are offered: operationIds, tag:NAME, or METHOD /path with "
+        "* for a segment and ** for anything.",
+    )
     private_network: bool = Field(
         False, description="http, sql: whether the host may be a private or loopback address."
     )
@@ -227,28 +264,42 @@ class HandSettings(Section):
     def _adapter_needs(self) -> "HandSettings":
         if self.adapter == "mcp" and not self.command:
             raise ValueError("adapter = 'mcp' needs command = [...]")
-        if self.runs_code and self.secrets and not self.egress:
-            raise ValueError(
-                f"adapter = '{self.adapter}' takes secrets for what egress names alone: no secret enters the jail that "
-                "it runs in"
-            )
-        if self.adapter in {"http", "remote", "wasm"} and self.egress:
-            raise ValueError(f"adapter = '{self.adapter}' speaks with no host from a jail here, and takes no egress")
         if self.adapter == "http":
-            if not self.base_url:
-                raise ValueError("adapter = 'http' needs base_url")
-            for name, action in self.actions.items():
-                if action.method is None or action.path is None or action.args_schema is None:
-                    raise ValueError(f"actions.{name} needs method, path and args_schema")
+            self._http_needs()
+        elif self.openapi is not None or self.operations:
+            raise ValueError(f"adapter = {self.adapter!r} takes neither openapi nor operations")
+        elif any(action.pagination is not None for action in self.actions.values()):
+            raise ValueError(f"adapter = {self.adapter!r} takes no pagination")
         if (self.adapter == "sql") != (self.database is not None):
             raise ValueError("adapter = 'sql' needs database, and no other adapter takes one")
-        if any((one.place is SecretPlace.PASSWORD) != (self.adapter == "sql") for one in self.secrets.values()):
-            raise ValueError("a secret of adapter = 'sql' has place = 'password', and no other hand's has")
         if self.adapter in {"remote", "process", "wasm"}:
             for name, action in self.actions.items():
                 if action.args_schema is None:
                     raise ValueError(f"actions.{name} needs args_schema")
         return self
+
+    @model_validator(mode="after")
+    def _secrets_have_a_way(self) -> "HandSettings":
+        if self.runs_code and self.secrets and not self.egress:
+            raise ValueError(
+                f"adapter = '{self.adapter}' takes secrets for what egress names alone: no secret enters the jail that "
+                "it runs in"
+            )
+        if self.adapter in {"http", "remote", "sql", "wasm"} and self.egress:
+            raise ValueError(f"adapter = '{self.adapter}' speaks with no host from a jail here, and takes no egress")
+        if any((one.place is SecretPlace.PASSWORD) != (self.adapter == "sql") for one in self.secrets.values()):
+            raise ValueError("a secret of adapter = 'sql' has place = 'password', and no other hand's has")
+        return self
+
+    def _http_needs(self) -> None:
+        if not self.base_url:
+            raise ValueError("adapter = 'http' needs base_url")
+        if (self.openapi is not None) != bool(self.operations):
+            raise ValueError("openapi and operations = [...] go together: nothing is offered that is not listed")
+        for name, action in self.actions.items():
+            said = [action.method is not None, action.path is not None, action.args_schema is not None]
+            if not all(said) and (any(said) or self.openapi is None):
+                raise ValueError(f"actions.{name} needs method, path and args_schema")
 
     @model_validator(mode="after")
     def _code_needs(self) -> "HandSettings":
