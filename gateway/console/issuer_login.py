@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from gateway.console.html import element
 from gateway.console.layout import page, redirect
-from gateway.console.login import check_and_enter, form, next_path
+from gateway.console.login import HOME, check_and_enter, form, home_of, next_path
 from gateway.console.visits import Origin, cookie
 from gateway.errors import HandrailError, Malformed, Refused
 from gateway.identity.login import PENDING_SECONDS, IssuerLogin
@@ -59,6 +59,7 @@ async def finish(request: Request, gateway: Gateway, origin: Origin, throttle: T
         response = form(gateway, next_path(None), refusal)
     else:
         onward = next_path(pending.onward)
+        onward = home_of(person) if onward == HOME else onward
         text = element("p", element("a", "Go on to the page", href=onward))
         response = page("Logged in", element("h1", "Logged in"), text, refresh=onward)
         response.headers.append("set-cookie", entered)

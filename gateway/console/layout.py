@@ -9,6 +9,9 @@ from gateway.console.html import Attribute, Content, Markup, document, element
 from gateway.console.visits import CSRF_FIELD, Visit
 from gateway.errors import HandrailError
 from gateway.freeze import Scope
+from gateway.permissions import Permission, permits
+from gateway.rendering import moment
+from gateway.times import parse_time
 from gateway.web.errors import ERRORS
 
 STYLE_PATH: Final = "/assets/console.css"
@@ -80,7 +83,7 @@ def error(failure: HandrailError, request_id: str, visit: Visit | None = None) -
     content = (
         element("h1", title),
         alert(failure.text),
-        element("p", element("a", "Requests that wait", href="/approvals")),
+        element("p", element("a", "What waits for you", href="/")),
         element("p", f"{failure.reason}, request {request_id}", class_="quiet"),
     )
     return page(title, *content, visit=visit, status=status)
@@ -97,6 +100,12 @@ def form(visit: Visit, path: str, *content: Content, data: Mapping[str, Attribut
     return element("form", known, *content, attributes={"method": "post", "action": path, **named})
 
 
+def section(name: str, title: str, *content: Content, class_: str = "card") -> Markup:
+    """A part of a page under a heading of its own."""
+    heading = element("h2", title, id=f"{name}-title")
+    return element("section", heading, *content, class_=class_, aria_labelledby=f"{name}-title")
+
+
 def facts(pairs: Iterable[tuple[str, Content]]) -> Markup:
     """Names and values."""
     rows = (element("div", element("dt", name), element("dd", value)) for name, value in pairs)
@@ -106,6 +115,21 @@ def facts(pairs: Iterable[tuple[str, Content]]) -> Markup:
 def isolated(text: str) -> Markup:
     """Text of somebody else's: its own direction does not reach beyond it."""
     return element("bdi", text, dir="ltr")
+
+
+def when(verb: str, at: str, now: float) -> Content:
+    """How long from now, in words, and the exact time."""
+    return (f"{verb} {_distance(parse_time(at) - now)} (", element("time", moment(at), datetime=at), ")")
+
+
+def _distance(seconds: float) -> str:
+    if seconds <= 0:
+        return "now"
+    for size, word in ((86_400, "day"), (3600, "hour"), (60, "minute")):
+        if seconds >= size:
+            number = int(seconds // size)
+            return f"in {number} {word}{'s' if number > 1 else ''}"
+    return "in less than a minute"
 
 
 def _frozen(visit: Visit | None) -> list[Markup]:
@@ -129,11 +153,18 @@ _SCOPES: Final[Mapping[Scope, str]] = {
 
 
 def _bar(visit: Visit | None) -> Markup:
-    brand = element("a", "Handrail", href="/approvals", class_="brand")
+    brand = element("a", "Handrail", href="/", class_="brand")
     if visit is None:
         return element("header", brand)
-    keys = element("a", "Security keys", href="/security-keys")
-    links = element("nav", element("a", "Requests", href="/approvals"), keys, aria_label="Pages")
+    requests = permits(visit.principal, Permission.APPROVALS_READ)
+    proposals = permits(visit.principal, Permission.PROPOSALS_READ)
+    links = element(
+        "nav",
+        element("a", "Requests", href="/approvals") if requests else None,
+        element("a", "Proposals", href="/proposals") if proposals else None,
+        element("a", "Security keys", href="/security-keys"),
+        aria_label="Pages",
+    )
     leave = form(visit, "/logout", element("button", "Log out", type="submit", class_="plain"))
     who = element("span", "Logged in as ", element("strong", isolated(visit.principal.id)), class_="who")
     return element("header", brand, links, element("div", who, leave, class_="person"))

@@ -12,6 +12,7 @@ from gateway.console.layout import alert, page, redirect
 from gateway.console.visits import Origin, Visit, check_may_log_in, read_form, set_cookie, visitor
 from gateway.errors import HandrailError, Refused
 from gateway.model import Principal
+from gateway.permissions import Permission, permits
 from gateway.reasons import TEXTS, Reason
 from gateway.service import Gateway
 from gateway.store.directory_rows import API_KEY_PREFIX
@@ -21,7 +22,8 @@ from gateway.web.errors import ERRORS, report
 from gateway.web.throttle import Throttle
 
 HOME: Final = "/approvals"
-_NEXT: Final = re.compile(r"/(approvals(/[A-Za-z0-9_-]{1,64})?|security-keys)")
+PROPOSALS: Final = "/proposals"
+_NEXT: Final = re.compile(r"/((approvals|proposals)(/[A-Za-z0-9_-]{1,64})?|security-keys)")
 """Where a login may lead: pages of ours by their full form, so that it leads nowhere else."""
 
 
@@ -48,7 +50,7 @@ async def log_in(request: Request, gateway: Gateway, origin: Origin, throttle: T
     except HandrailError as refusal:
         report(request.scope, refusal)
         return form(gateway, onward, refusal)
-    return redirect(onward, cookie=entered)
+    return redirect(home_of(person) if onward == HOME else onward, cookie=entered)
 
 
 async def check_and_enter(
@@ -91,6 +93,11 @@ def next_path(text: str | None) -> str:
     return text if text is not None and _NEXT.fullmatch(text) else HOME
 
 
+def home_of(person: Principal) -> str:
+    """The first page of somebody who is logged in."""
+    return HOME if permits(person, Permission.APPROVALS_READ) else PROPOSALS
+
+
 def form(gateway: Gateway, onward: str, refusal: HandrailError | None = None) -> Response:
     """The page to log in at.
 
@@ -100,7 +107,10 @@ def form(gateway: Gateway, onward: str, refusal: HandrailError | None = None) ->
     """
     said = None
     if refusal is not None:
-        text = "This login cannot be used here: pages are for approvers and auditors, and an agent's login opens none."
+        text = (
+            "This login cannot be used here: pages are for people who approve, sign or audit, "
+            "and an agent's login opens none."
+        )
         said = alert(text if refusal.reason is Reason.AUTH_FORBIDDEN else TEXTS[refusal.reason])
     content = (
         element("h1", "Log in"),

@@ -14,11 +14,12 @@ from starlette.requests import Request
 
 from gateway.errors import Malformed, Refused
 from gateway.model import Principal
-from gateway.permissions import Permission, permits, require
+from gateway.permissions import PAGES, Permission, permits
 from gateway.reasons import Reason
 from gateway.service import Gateway
 from gateway.store.sessions import Session
 from gateway.web.bodies import require_media_type
+from gateway.webauthn import SecurityKey
 
 FORM: Final = "application/x-www-form-urlencoded"
 LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -105,12 +106,13 @@ class Origin:
 
 
 def check_may_log_in(person: Principal) -> None:
-    """Pages are for people who look at approvals. An agent's client holds its key, so that key opens none of them.
+    """Pages are for people who look at approvals or proposals. An agent's client holds its key, so that key opens none.
 
     Raises:
         Refused: ``auth.forbidden``.
     """
-    require(person, Permission.APPROVALS_READ)
+    if not any(permits(person, permission) for permission in PAGES):
+        raise Refused(Reason.AUTH_FORBIDDEN, "nothing on the pages is for this person")
     if permits(person, Permission.PLANS_SUBMIT) or permits(person, Permission.MCP_USE):
         raise Refused(Reason.AUTH_FORBIDDEN, "an agent's key logs nobody in")
 
@@ -135,6 +137,13 @@ async def visitor(request: Request, gateway: Gateway, origin: Origin) -> tuple[S
     if (person.tenant, person.pseudonym) != (session.tenant, session.pseudonym):
         return None
     return session, person
+
+
+async def own_keys(visit: Visit) -> list[SecurityKey]:
+    """The visitor's security keys that a browser can use at this site."""
+    party = visit.gateway.approvals.party
+    enrolled = await visit.gateway.directory.security_keys(visit.principal.tenant, visit.principal.pseudonym)
+    return [key for key in enrolled if party is not None and key.rp_id == party.id]
 
 
 def cookie(request: Request, name: str) -> str | None:

@@ -30,13 +30,14 @@ PAGE_PATHS: Final = frozenset(
         "/login",
         "/logout",
         "/approvals",
+        "/proposals",
         "/security-keys",
         "/assets/console.css",
         "/assets/console.js",
         "/assets/icon.svg",
     }
 )
-PAGE_PREFIXES: Final = ("/approvals/", "/login/")
+PAGE_PREFIXES: Final = ("/approvals/", "/proposals/", "/login/")
 """Pages for people, which have a login of their own (``gateway.console``) and take none of the API's. Its table of
 pages must agree, and no route of the API may be among them (tested)."""
 
