@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
 
-from gateway.dual_control import differences
+from gateway.dual_control import NEW, differences
 from gateway.rendering import Argument, moment, render
 from gateway.safe import safe
 from gateway.two_person import DAY_SECONDS, Kind
@@ -19,6 +19,12 @@ _ADDRESSES: Final[Mapping[str, str]] = MappingProxyType({"/id": "account", "/sub
 """Values of a request that say who somebody is: one wrong letter is somebody else."""
 _WHAT: Final[Mapping[str, str]] = MappingProxyType(
     {
+        "commit": "built from the commit",
+        "digest": "bundle",
+        "freeze": "freeze",
+        "hand": "hand",
+        "lasts_seconds": "seconds that it lasts",
+        "percent": "principals in a hundred",
         "approval_kid": "key in a file that signs for them (thumbprint)",
         "attests_request": "may attest what a user asked for",
         "hands": "hands",
@@ -67,7 +73,7 @@ class ProposalRendering:
         title: what would change, in one sentence without its full stop.
         standing: how far it is.
         meaning: sentences on what the change lets somebody do.
-        changes: what, before and after, of what differs; empty where the document is no difference.
+        changes: what, before and after, of what differs.
         request: values of what was asked for; ``None`` where it is not shown.
         warnings: what to look at twice.
     """
@@ -82,24 +88,32 @@ class ProposalRendering:
 
 def render_proposal(proposal: Mapping[str, Any]) -> ProposalRendering:
     """The readable form of a proposal, as ``GET /v1/proposals/{id}`` answers it."""
-    document = proposal.get("document")
-    document = document if isinstance(document, Mapping) else {}
-    request = proposal.get("request")
+    document, request = _mapping(proposal.get("document")), proposal.get("request")
     arguments: tuple[Argument, ...] | None = None
     if isinstance(request, Mapping):
         given = {name: value for name, value in request.items() if value is not None}
         arguments = render({"args": given, "roles": dict(_ADDRESSES)}, whole=True).arguments
-    after = document.get("after")
-    before = document.get("before")
-    changed = differences(before if isinstance(before, Mapping) else None, after) if isinstance(after, Mapping) else []
     return ProposalRendering(
-        title=_title(proposal, document, request if isinstance(request, Mapping) else {}),
+        title=_title(proposal, document, _mapping(request)),
         standing=_standing(proposal),
         meaning=tuple(_meaning(document)),
-        changes=tuple((_WHAT.get(name, safe(name)), shown(was), shown(is_)) for name, was, is_ in changed),
+        changes=tuple((_WHAT.get(name, safe(name)), shown(was), shown(is_)) for name, was, is_ in _changes(document)),
         request=arguments,
         warnings=tuple(_warnings(arguments or ())),
     )
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _changes(document: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    before, after = document.get("before"), document.get("after")
+    if isinstance(after, Mapping):
+        return differences(before if isinstance(before, Mapping) else None, after)
+    # What a bundle takes the place of, or decides beside, is its before.
+    was = {"digest": document.get("replaces", document.get("active"))}
+    return [(name, was.get(name), value) for name, value in document.items() if name not in {"replaces", "active"}]
 
 
 def shown(value: Any) -> str:
@@ -138,7 +152,8 @@ def _title(proposal: Mapping[str, Any], document: Mapping[str, Any], request: Ma
 
 
 def _trust_title(proposal: Mapping[str, Any], document: Mapping[str, Any], request: Mapping[str, Any]) -> str:
-    who = _name(request.get("id") or proposal.get("subject"))
+    subject = str(proposal.get("subject"))
+    who = _name(request.get("id") or ("somebody new" if subject.startswith(NEW) else subject))
     after = document.get("after")
     roles = shown(after.get("roles")) if isinstance(after, Mapping) else "-"
     match document.get("change"):

@@ -167,8 +167,6 @@ def _mind(told: ProposalRendering) -> Content:
 
 def _changes(told: ProposalRendering) -> list[Content]:
     meaning = element("ul", *(element("li", isolated(one)) for one in told.meaning)) if told.meaning else None
-    if not told.changes:
-        return [meaning or element("p", "What the title says; the document below has it exactly.")]
     head = element("tr", *(element("th", name, scope="col") for name in ("What", "Before", "After")))
     rows = (
         element(
