@@ -6,7 +6,7 @@ and everything that it brings about become durable in one append, or not at all.
 
 import secrets
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 
@@ -19,7 +19,7 @@ from gateway.entries import EntryDraft
 from gateway.errors import HandrailError, Malformed, Refused
 from gateway.model import Principal
 from gateway.permissions import Permission, require
-from gateway.ports import Append, AuditLog, Directory, Guard, Write
+from gateway.ports import Append, AuditLog, Directory, Guard, ProposalStore, Write
 from gateway.proposal_views import view
 from gateway.reasons import Reason
 from gateway.two_person import RULES, Act, Kind, Proposal, ProposalStatus
@@ -31,30 +31,6 @@ SYSTEM: Final = "system"
 PAGE_DEFAULT: Final = 20
 PAGE_MAX: Final = 100
 DUE_BATCH: Final = 64
-
-
-class ProposalStore(Protocol):
-    """Rows of proposals; see ``gateway.store.proposals``."""
-
-    def insert(self, proposal: Proposal) -> Guard:
-        """A new proposal, the only open one about its subject; a conflict raises ``request.conflict``."""
-
-    def change(self, proposal: Proposal) -> tuple[Guard, Write]:
-        """A later state; a conflict raises ``proposal.closed``."""
-
-    async def get(self, tenant: str, proposal_id: str) -> Proposal | None:
-        """One proposal."""
-
-    async def page(
-        self, tenant: str, status: ProposalStatus | None, kind: Kind | None, *, after: str | None, limit: int
-    ) -> Sequence[Proposal]:
-        """A tenant's proposals, newest first."""
-
-    async def in_force(self, kinds: Collection[Kind], now: float) -> Sequence[Proposal]:
-        """Activated proposals of standing kinds that count at ``now``, of all tenants."""
-
-    async def due(self, now: float, limit: int) -> Sequence[Proposal]:
-        """Those whose time is over."""
 
 
 @dataclass(frozen=True, slots=True)

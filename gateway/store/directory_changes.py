@@ -103,6 +103,11 @@ class Changes:
         """A tenant's security admins. Raises ``log.unavailable``."""
         return await self._read(lambda connection: self._on_record.read(connection, tenant))
 
+    async def keep_administrators(self) -> None:
+        """Have the home remember those of every tenant. Raises ``log.unavailable``."""
+        for tenant in await self._read(self._reads.administered):
+            await self.administrators(tenant)
+
     async def able(self, known: Administrators, pseudonyms: Collection[str]) -> dict[str, Principal]:
         """Of these people, by pseudonym, the security admins whose word counts now, frozen ones too. Raises
         ``log.unavailable``."""

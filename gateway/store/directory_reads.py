@@ -36,6 +36,7 @@ _NAMED: Final = select(principals).where(
 _ADMINISTRATORS: Final = select(principals).where(
     principals.c.tenant == bindparam("tenant"), principals.c.roles.contains(Role.SECURITY_ADMIN)
 )
+_ADMINISTERED: Final = select(principals.c.tenant).where(principals.c.roles.contains(Role.SECURITY_ADMIN)).distinct()
 _NAMELESS_ROLES: Final = frozenset({Role.SECURITY_ADMIN})
 _ISSUERS: Final = select(issuers).where(
     tuple_(issuers.c.tenant, issuers.c.issuer_id).in_(bindparam("keys", expanding=True))
@@ -176,6 +177,10 @@ class DirectoryReads:
     def person_row(self, connection: Connection, tenant: str, pseudonym: str) -> Found | None:
         """The row of one principal, as :meth:`principal_rows` gives it."""
         return next(iter(self._people(connection, {(tenant, pseudonym)}, strict=True)), None)
+
+    def administered(self, connection: Connection) -> list[str]:
+        """Tenants that have, or had, a security admin by their rows."""
+        return list(connection.execute(_ADMINISTERED).scalars())
 
     def administrators(self, connection: Connection, tenant: str) -> tuple[set[str], set[str]]:
         """Pseudonyms of a tenant's security admins by their rows, and of those whose row says that they are revoked.

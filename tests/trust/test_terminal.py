@@ -28,7 +28,9 @@ def test_an_enrolled_key_signs_what_is_shown_and_the_end_is_said_before_the_docu
     public = tmp_path / "ben.pub.jwk"
     public.write_text(json.dumps(ben.public.public_jwk()))
     admin = ("--as", "admin", "--json")
-    added = real.invoke(home, "principals", "add", "ben", "--role", "security_admin", "--approval-key", str(public), *admin)
+    added = real.invoke(
+        home, "principals", "add", "ben", "--role", "security_admin", "--approval-key", str(public), *admin
+    )
     assert added.exit_code == 0, added.output
     stored = json.loads((home / "cli.json").read_text())
     stored["principals"]["ben"] = {"api_key": json.loads(added.stdout)["api_key"]["token"]}

@@ -144,6 +144,22 @@ async def test_who_is_revoked_and_erased_is_not_remembered_for_ever(tmp_path: Pa
         assert cat not in (await town.gateway.directory.administrators("default")).pseudonyms
 
 
+@pytest.mark.postgres
+async def test_a_home_remembers_whom_another_gateway_added(tmp_path: Path, postgres_url: str) -> None:
+    keys: dict[str, Any] = {"keys": {"store": "database", "master_key_file": str(tmp_path / "first" / "master.key")}}
+    keys["keys"]["root_file"] = str(tmp_path / "first" / "root.key")
+    shared = {**keys, "privacy": {"epochs": str(tmp_path / "first" / "epochs")}}
+    async with (
+        hall(tmp_path / "first", postgres_url, people={"ann": "security_admin"}, **shared) as here,
+        hall(tmp_path / "second", postgres_url, people={}, **shared) as there,
+    ):
+        made = await here.ok("ann", "POST", "/v1/principals", {"id": "ben", "roles": ["security_admin"]}, status=201)
+        assert made["principal"]["id"] == "ben"
+        ben = (await here.person("ben")).pseudonym
+        await there.gateway.directory.keep_administrators()
+        assert ben in (tmp_path / "second" / FILE).read_text()
+
+
 def test_what_the_home_remembers_is_whole_or_refused(tmp_path: Path) -> None:
     journal = TrustJournal(tmp_path, "a.example/log")
     assert journal.load() == {}
