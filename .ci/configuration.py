@@ -16,18 +16,22 @@ from gateway.settings import (
     ActionSettings,
     AwsKmsSettings,
     BindSettings,
+    ConnectionSettings,
     HandSecretSettings,
     HandSettings,
     IdentitySettings,
     LoginSettings,
+    OutputFileSettings,
     Pkcs11Settings,
     ProcessingSettings,
+    PythonSettings,
     RemoteSettings,
     SecretStoreSettings,
     Section,
     Settings,
     TlsSettings,
     TransitSettings,
+    WasmSettings,
     WebhookSettings,
     WitnessSettings,
 )
@@ -124,8 +128,8 @@ ACTIONS = """\
 ## [hands.ID.actions.NAME]
 
 What the operator says of one action. For `adapter = "mcp"` the server names its actions and their schemas; for
-`adapter = "http"` the request is declared here. What is not said counts as the worst: side effects `external`, not
-idempotent, not cacheable, untrusted.
+all others the request, command line, function or export is declared here: see [hands](hands.md). What is not said
+counts as the worst: side effects `external`, not idempotent, not cacheable, untrusted.
 """
 
 BINDS = """\
@@ -140,11 +144,36 @@ SECRET_STORES = """\
 A store of secrets outside of the database: see [secrets](secrets.md#stores). What is of another kind is left out.
 """
 
+CONNECTIONS = """\
+## [connections.ID]
+
+A service at which people let the gateway act for them: see [connections](connections.md). Lower-case letters, digits,
+`-` and `_` make an id.
+"""
+
 HAND_SECRETS = """\
 ## [hands.ID.secrets.NAME]
 
 A secret that the gateway puts into the hand's requests: see [secrets](secrets.md). It is part of the manifest, so a
 change of it has to be pinned. For `adapter = "http"` and for third parties' adapters that ask for it.
+"""
+
+PYTHON = """\
+## [hands.ID.python]
+
+What a hand of `adapter = "python"` runs: see [hands](hands.md#python-functions-adapter--python).
+"""
+
+WASM = """\
+## [hands.ID.wasm]
+
+What a hand of `adapter = "wasm"` runs: see [hands](hands.md#webassembly-modules-adapter--wasm). Needs the extra `wasm`.
+"""
+
+OUTPUT_FILES = """\
+## [hands.ID.actions.NAME.output_files.FILE]
+
+A file that a program of `adapter = "process"` leaves in its scratch directory.
 """
 
 PROCESSING = """\
@@ -160,7 +189,7 @@ def document() -> str:
     parts = [
         INTRODUCTION,
         "## Top level\n",
-        _table(Settings, "", skip=_sections(Settings) | {"hands", "identity", "webhooks"}),
+        _table(Settings, "", skip=_sections(Settings) | {"hands", "identity", "webhooks", "connections"}),
     ]
     for name, field in Settings.model_fields.items():
         section = field.annotation
@@ -181,9 +210,12 @@ def document() -> str:
             if "witnesses" in section.model_fields:
                 parts += [WITNESSES, _table(WitnessSettings, None)]
     parts += [IDENTITY, _table(IdentitySettings, None), LOGIN, _table(LoginSettings, None)]
+    parts += [CONNECTIONS, _table(ConnectionSettings, None)]
     parts += [WEBHOOKS, _table(WebhookSettings, None)]
-    parts += [HANDS, _table(HandSettings, None, skip={"actions", "binds", "processing", "secrets"})]
-    parts += [ACTIONS, _table(ActionSettings, None)]
+    parts += [HANDS, _table(HandSettings, None, skip={"actions", "binds", "processing", "python", "secrets", "wasm"})]
+    parts += [ACTIONS, _table(ActionSettings, None, skip={"output_files"})]
+    parts += [OUTPUT_FILES, _table(OutputFileSettings, None)]
+    parts += [PYTHON, _table(PythonSettings, None), WASM, _table(WasmSettings, None)]
     parts += [BINDS, _table(BindSettings, None)]
     parts += [HAND_SECRETS, _table(HandSecretSettings, None)]
     parts += [PROCESSING, _table(ProcessingSettings, None)]

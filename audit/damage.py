@@ -4,8 +4,10 @@ import sqlite3
 from collections.abc import Iterator
 from typing import Final
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Float, Integer, LargeBinary, func, select, text
 from sqlalchemy.exc import SQLAlchemyError
+
+from audit.tables import metadata
 
 REPORTS_MAX: Final = 16
 _DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR})
@@ -16,6 +18,28 @@ def reports(connection: Connection) -> Iterator[str]:
     for line in connection.execute(text(f"PRAGMA integrity_check({REPORTS_MAX})")).scalars():
         if line != "ok":
             yield str(line)
+
+
+def mistyped(connection: Connection) -> Iterator[str]:
+    """Columns that hold a value of a type that nobody can have written there: SQLite keeps each value's type beside it,
+    a flipped bit makes a number of a blob, and ``integrity_check`` says nothing of it.
+    """
+    for table in metadata.sorted_tables:
+        wrong = {
+            column.name: func.typeof(column).not_in([*_stored_as(column.type), *(["null"] if column.nullable else [])])
+            for column in table.columns
+        }
+        found = select(*(func.max(expression).label(name) for name, expression in wrong.items())).select_from(table)
+        row = connection.execute(found).mappings().one()
+        yield from (f"{table.name}.{name}" for name in wrong if row[name])
+
+
+def _stored_as(kind: object) -> tuple[str, ...]:
+    if isinstance(kind, LargeBinary):
+        return ("blob",)
+    if isinstance(kind, Integer):
+        return ("integer",)
+    return ("real", "integer") if isinstance(kind, Float) else ("text",)
 
 
 def is_reported_by(error: SQLAlchemyError | UnicodeDecodeError) -> bool:

@@ -347,6 +347,11 @@ def check(
             else:
                 for line in damage.reports(connection):
                     yield Finding(Fault.STORAGE, f"SQLite says: {line}")
+                mistyped = list(damage.mistyped(connection))
+                for column in mistyped:
+                    yield Finding(Fault.STORAGE, f"{column} holds a value of another type; nothing else was looked at")
+                if mistyped:
+                    return
             yield from _Check(connection, keys, second).run(kept, progress or (lambda _done, _all: None))
             yield from fsck_beside.index(connection)
             yield from fsck_beside.cosigned(connection, witnesses)

@@ -195,6 +195,8 @@ def unseal(key: AESGCM, commitment: str, sealed: bytes) -> tuple[bytes, bytes]:
     Raises:
         SealBroken: the blob is not sealed by ``key`` for ``commitment``, or does not open the commitment.
     """
+    if not isinstance(sealed, bytes):  # SQLite's columns take any type, and a flipped bit changes it
+        raise SealBroken(f"payload {commitment} is no sealed value")
     try:
         rest = memoryview(sealed)[NONCE_BYTES:]  # a value may be large
         plain = key.decrypt(sealed[:NONCE_BYTES], rest, commitment.encode("ascii"))

@@ -38,6 +38,8 @@ class WrappingKey:
 
     def unwrap(self, key_id: str, wrapped: bytes) -> tuple[bytes, str]:
         """What :meth:`wrap` wrapped. Raises ``SealBroken``."""
+        if not isinstance(wrapped, bytes):  # SQLite's columns take any type, and a flipped bit changes it
+            raise SealBroken(f"key {key_id} is no wrapped key")
         try:
             plain = self.wrapper.decrypt(wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], key_id.encode("ascii"))
         except (InvalidTag, ValueError):

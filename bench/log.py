@@ -183,6 +183,7 @@ def measure_all(seconds: float, entries: int, say: Say) -> dict[str, Any]:
             parts: dict[str, Any] = {}
             for name_of_part, (part, *flags) in _PARTS.items():
                 url = next(fresh)
+                os.sync()  # what the parts before left to be written would be waited for by this one
                 parts[name_of_part] = _part(part, url, "--seconds", str(seconds), *flags)
                 found["checked"] += 0 if part == "bare" else fsck(url)
             parts["ratio_to_bare"] = parts["append"]["appends_per_second"] / parts["bare"]["rows_per_second"]

@@ -27,6 +27,8 @@ from gateway.approvals import Approvals
 from gateway.backup_gauge import BackupGauge
 from gateway.callers import Callers
 from gateway.claims import Claims
+from gateway.connections.connections import Connections
+from gateway.connections.opening import open_connections
 from gateway.dual_control import Thresholds
 from gateway.entries import EntryDraft, EntryType
 from gateway.evidence import Evidence
@@ -59,7 +61,7 @@ from gateway.secrets.kept import SecretsKept
 from gateway.secrets.opening import open_stores
 from gateway.secrets.sealed import LABEL, SealedSecrets
 from gateway.service import Gateway, trust_document
-from gateway.settings import SecretStoreSettings, Settings
+from gateway.settings import ConnectionSettings, SecretStoreSettings, Settings
 from gateway.signing import SignedProposals
 from gateway.store.bundles import SqlBundles
 from gateway.store.freezes import SqlFreezes
@@ -120,7 +122,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
     witness_gauges.measure(metrics, witnesses)
     directory = _directory(settings, engine, log, root, keyset, metrics, clock)
     jail = Jail(settings.jail, home)
-    hands, secrets = _hands(settings, jail, engine, log, root, clock)
+    hands, secrets, connections = _hands(settings, jail, engine, log, root, clock)
 
     followed = settings.policy.source == "signed"
 
@@ -229,6 +231,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         personal=personal,
         directory=directory,
         payload_days=settings.privacy.payload_days,
+        leave=connections.leave,
         clock=clock,
     )
     webhooks = {name: Webhook.open(name, one, courier) for name, one in settings.webhooks.items()}
@@ -256,6 +259,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         logins=_logins(directory.bearers, root.derive("logins"), clock),
         hands=hands,
         secrets=secrets,
+        connections=connections,
         policy=policy,
         pipeline=pipeline,
         approvals=approvals,
@@ -313,8 +317,8 @@ def _tls(settings: Settings, metrics: Metrics, clock: Callable[[], float]) -> Se
 
 def _hands(
     settings: Settings, jail: Jail, engine: Engine, log: Log, root: Derives, clock: Callable[[], float]
-) -> tuple[Registry, SecretsKept]:
-    """The hands, and the secrets that they name."""
+) -> tuple[Registry, SecretsKept, Connections]:
+    """The hands, the secrets that they name, and what people let them do."""
     sealed = SealedSecrets(engine, log, root.derive(LABEL), clock)
     broker = Broker(
         open_stores(settings.secrets, sealed, _vault),
@@ -324,12 +328,20 @@ def _hands(
     )
     pins = SqlPins(engine, log, root.derive("pin rows"), newest_pin)
     hands = Registry(settings.hands, jail, pins, secrets=broker)
-    return hands, SecretsKept(sealed, broker, hands.offered)
+    connect = _authorization_server
+    connections = open_connections(settings, engine, log, root.derive, broker, hands.offered, connect, clock)
+    return hands, SecretsKept(sealed, broker, hands.offered), connections
 
 
 def _vault(name: str, one: SecretStoreSettings) -> HttpFetcher:
     """What sends requests to a Vault that keeps secrets."""
     where, reason = f"secrets.stores.{name}", Reason.SECRET_UNAVAILABLE
+    return HttpFetcher(where, private_network=one.private_network, ca_file=one.ca_file, reason=reason)
+
+
+def _authorization_server(name: str, one: ConnectionSettings) -> HttpFetcher:
+    """What sends requests to the authorization server of a connection."""
+    where, reason = f"connections.{name}", Reason.CONNECTION_UNAVAILABLE
     return HttpFetcher(where, private_network=one.private_network, ca_file=one.ca_file, reason=reason)
 
 

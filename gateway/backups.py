@@ -31,7 +31,7 @@ from gateway.model import DEFAULT_TENANT, PlanStatus
 from gateway.ports import Append, Purpose
 from gateway.service import SYSTEM_ACTOR, Gateway
 from gateway.settings import Settings
-from gateway.store.tables import plans, sessions, signing_keys
+from gateway.store.tables import connection_grants, plans, sessions, signing_keys
 from gateway.store.tables import secrets as sealed_secrets
 from gateway.times import format_time
 from keys.entries import drafts
@@ -158,7 +158,7 @@ def copy_keys(settings: Settings, to: Path) -> list[str]:
 def tables() -> list[Table]:
     """What a backup holds, in an order in which foreign keys hold. Nobody stays logged in through a restore, and
     neither a key nor a secret is in a backup, wherever it lies otherwise."""
-    left = (sessions, signing_keys, sealed_secrets)
+    left = (sessions, signing_keys, sealed_secrets, connection_grants)
     return [table for target in migrations.TARGETS for table in target.sorted_tables if table not in left]
 
 

@@ -53,10 +53,11 @@ class SecretUse:
     """A secret that a hand names: the gateway puts it into the hand's requests, and the hand never has it.
 
     Attributes:
-        store: which store keeps it.
+        store: which store keeps it; empty for a connection's.
         parameter: name of the header or the query parameter, for the places that have one.
         username: of the place ``basic``.
         targets: the only ``scheme://host:port`` that it goes to.
+        connection: instead of a store: the connection whose token of the plan's subject it is.
     """
 
     name: str
@@ -65,6 +66,7 @@ class SecretUse:
     targets: tuple[str, ...]
     parameter: str | None = None
     username: str | None = None
+    connection: str | None = None
 
     @property
     def slot(self) -> tuple[str, str]:
@@ -82,6 +84,7 @@ class SecretUse:
             "parameter": self.parameter,
             "username": self.username,
             "targets": list(self.targets),
+            **({} if self.connection is None else {"connection": self.connection}),
         }
 
     @classmethod
@@ -94,6 +97,7 @@ class SecretUse:
             targets=tuple(document["targets"]),
             parameter=document["parameter"],
             username=document["username"],
+            connection=document.get("connection"),
         )
 
 

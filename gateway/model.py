@@ -302,6 +302,8 @@ class HandCall:
     result_max_bytes: int
     jail_profile: str | None = None
     idempotency_key: str | None = None
+    subject: str = field(default="", kw_only=True)
+    """Pseudonym of whom the plan acts for; without one, nobody's tokens are sent."""
     prove: Callable[[str, str], str] = field(repr=False, compare=False, kw_only=True)
     """Method and URL of a request -> its ``DPoP`` header (RFC 9449), for ``credential`` alone."""
     inject: Callable[[str, str, int], Awaitable[Injections]] = field(

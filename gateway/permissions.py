@@ -28,6 +28,8 @@ class Permission(StrEnum):
     WHY = "why"
     APPROVALS_READ = "approvals.read"
     APPROVALS_ANSWER = "approvals.answer"
+    CONNECTIONS_OWN = "connections.own"
+    """Let the gateway act for oneself at a service, see that, and take it back. Nobody does it for somebody else."""
     AUDIT_READ = "audit.read"
     AUDIT_PAYLOADS = "audit.payloads"
     """Take the values that entries commit to out of the log: arguments and results, personal data among them."""
@@ -79,6 +81,7 @@ ROLE_PERMISSIONS: Final[Mapping[Role, frozenset[Permission]]] = MappingProxyType
                 Permission.RECEIPTS_READ,
                 Permission.HANDS_LIST,
                 Permission.MCP_USE,
+                Permission.CONNECTIONS_OWN,
             }
         ),
         Role.AUTHOR: frozenset(

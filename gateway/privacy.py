@@ -7,7 +7,7 @@ A person is asked for by one name: as the operator's pointers name them in calls
 import asyncio
 import base64
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import islice
@@ -97,8 +97,14 @@ class Privacy:
         personal: Personal,
         directory: SqlDirectory,
         payload_days: int,
+        leave: Callable[[str, str], Awaitable[None]],
         clock: Callable[[], float] = time.time,
     ) -> None:
+        """Join the parts.
+
+        Args:
+            leave: tenant and pseudonym -> what a person granted elsewhere is taken back there.
+        """
         self._log = log
         self._reader = reader
         self._access = access
@@ -107,6 +113,7 @@ class Privacy:
         self._personal = personal
         self._directory = directory
         self._payload_days = payload_days
+        self._leave = leave
         self._clock = clock
         self._purge_at = 0.0
 
@@ -149,6 +156,8 @@ class Privacy:
         if shown.principal:
             await self._directory.retire_principal(actor, name)
             await self._end_plans(person)
+        if person.pseudonym is not None:
+            await self._leave(actor.tenant, person.pseudonym)
         person = await at_length(self._personal.person, actor.tenant, name)
         writes = await at_length(self._personal.removing, person)
         try:

@@ -128,6 +128,9 @@ class Reason(StrEnum):
     HAND_LOST_REPLY = "hand.lost_reply"
     SECRET_MISSING = "secret.missing"
     SECRET_UNAVAILABLE = "secret.unavailable"
+    CONNECTION_NEEDED = "connection.needed"
+    CONNECTION_REFUSED = "connection.refused"
+    CONNECTION_UNAVAILABLE = "connection.unavailable"
     DEPENDENCY_UNSUCCESSFUL = "dependency.unsuccessful"
     # the listener
     TLS_CERTIFICATE = "tls.certificate"
@@ -249,6 +252,9 @@ TEXTS: Final[dict[Reason, str]] = {
     Reason.HAND_LOST_REPLY: "The hand may have acted, but its answer was lost.",
     Reason.SECRET_MISSING: "A secret that the hand needs is not there, or is not fit to be sent.",
     Reason.SECRET_UNAVAILABLE: "The store of a secret that the hand needs cannot be asked.",
+    Reason.CONNECTION_NEEDED: "The person whom the plan acts for has to connect the service that the hand needs.",
+    Reason.CONNECTION_REFUSED: "The service did not agree, or its answer is not to a consent that you began here.",
+    Reason.CONNECTION_UNAVAILABLE: "The authorization server of the service cannot be asked.",
     Reason.TLS_CERTIFICATE: "The files of the listener's certificate cannot be used, or it is over.",
     Reason.DEPENDENCY_UNSUCCESSFUL: "A step this one depends on did not succeed.",
     Reason.LIMIT_PLANS: "You have as many plans under way as one principal may.",
@@ -302,6 +308,7 @@ class Conflict(StrEnum):
     FREEZE_ONESELF = "freeze.oneself"
     SECRET_EXISTS = "secret.exists"
     SECRET_CHANGED = "secret.changed"
+    CONNECTION_CHANGED = "connection.changed"
 
 
 CONFLICTS: Final[Mapping[Conflict, str]] = {
@@ -338,6 +345,7 @@ CONFLICTS: Final[Mapping[Conflict, str]] = {
     Conflict.FREEZE_ONESELF: "Nobody freezes themselves: somebody has to be left who can lift it.",
     Conflict.SECRET_EXISTS: "There is a secret of that name already: rotate it.",
     Conflict.SECRET_CHANGED: "Others change secrets of the tenant at this moment.",
+    Conflict.CONNECTION_CHANGED: "Others change connections of the person at this moment.",
     Conflict.EXPORT_OTHER: "The export begins with other bytes now than the ones that you have of it.",
     Conflict.EXPORT_KEYS: "A key of the gateway has changed since the export was begun: it has to be begun anew.",
     Conflict.EXPORT_ENDING: "What you have reaches into the manifest, which is made anew: go on where that begins.",

@@ -22,6 +22,7 @@ from gateway.approvals import Approvals
 from gateway.backup_gauge import BackupGauge
 from gateway.callers import Callers
 from gateway.claims import Claims
+from gateway.connections.connections import Connections
 from gateway.errors import HandrailError
 from gateway.evidence import Evidence
 from gateway.exports import Exports
@@ -89,6 +90,7 @@ class Gateway:
     logins: Mapping[str, IssuerLogin]
     hands: Registry
     secrets: SecretsKept
+    connections: Connections
     policy: ReloadingEngine
     pipeline: Pipeline
     approvals: Approvals
@@ -165,6 +167,7 @@ class Gateway:
         await self.pipeline.close()
         await self.freezing.close()
         await self.hands.close()
+        await self.connections.close()
         await self.secrets.broker.close()
         await self.jail.close()
         await self.rollout.close()

@@ -156,7 +156,7 @@ class StepState:
             setattr(self, name, getattr(ending, name))
         self.ending = None
 
-    def fail(self, status: StepStatus, reason: Reason, **facts: Any) -> None:
+    def fail(self, status: StepStatus, reason: Reason, /, **facts: Any) -> None:
         """End the step."""
         self.status = status
         self.error = StepError(reason, facts)

@@ -4,9 +4,10 @@ A tool's annotations are claims by the party that is to be governed; they are ke
 nothing. What decides is what the operator declared, and what nobody declared counts as the worst.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from gateway.errors import Refused
 from gateway.manifest import ActionManifest, Manifest, SecretUse
 from gateway.settings import ActionSettings, HandSettings, SettingsError, origin_of
 from hand_adapters.schemas import Checker, SchemaError, normalise, reaches
@@ -83,6 +84,37 @@ def manifest(
     )
 
 
+def declared(
+    hand_id: str, settings: HandSettings, claims: Callable[[str, ActionSettings], Mapping[str, Any]]
+) -> Manifest:
+    """The manifest of a hand of which the operator declares all.
+
+    Args:
+        claims: name and declaration of an action -> what the manifest says of how it is run.
+
+    Raises:
+        SettingsError: a schema that cannot be used.
+    """
+
+    def one(name: str, word: ActionSettings) -> ActionManifest:
+        try:
+            return action(
+                name,
+                word,
+                args_schema=word.args_schema,
+                result_schema=word.result_schema,
+                description=word.description or "",
+                annotations=claims(name, word),
+            )
+        except SchemaError as exc:
+            raise SettingsError(f"hands.{hand_id}.actions.{name}: schema {exc.detail}") from None
+
+    try:
+        return manifest(hand_id, settings, (one(*item) for item in settings.actions.items()))
+    except Refused:
+        raise SettingsError(f"hands.{hand_id}: a schema has no canonical JSON form") from None
+
+
 def secret_uses(hand_id: str, settings: HandSettings) -> tuple[SecretUse, ...]:
     """The secrets that the operator declared for a hand, by name.
 
@@ -101,7 +133,10 @@ def secret_uses(hand_id: str, settings: HandSettings) -> tuple[SecretUse, ...]:
             raise SettingsError(f"{where}: name its targets")
         if not settings.private_network and any(target.startswith("http://") for target in targets):
             raise SettingsError(f"{where}.targets: plain http needs private_network = true; use https")
-        use = SecretUse(name, secret.store, secret.place, targets, secret.parameter, secret.username)
+        store = secret.store if secret.connection is None else ""
+        use = SecretUse(
+            name, store, secret.place, targets, secret.parameter, secret.username, connection=secret.connection
+        )
         if use.slot in {other.slot for other in uses}:
             raise SettingsError(f"{where}: another secret of the hand is in the same place")
         uses.append(use)

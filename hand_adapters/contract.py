@@ -4,7 +4,8 @@ A third party's distribution names its class in the entry point group ``handrail
 what ``[hands.ID] adapter`` says.
 """
 
-from typing import ClassVar, Protocol
+from collections.abc import Mapping
+from typing import ClassVar, Protocol, runtime_checkable
 
 from gateway.errors import HandrailError
 from gateway.manifest import Manifest
@@ -22,8 +23,8 @@ class HandError(HandrailError):
         failure: whether the hand acted; it decides between ``failed`` and ``ambiguous``, never a retry.
     """
 
-    def __init__(self, reason: Reason, failure: HandFailure, detail: str = "") -> None:
-        super().__init__(reason, detail)
+    def __init__(self, reason: Reason, failure: HandFailure, detail: str = "", /, **facts: str | int) -> None:
+        super().__init__(reason, detail, **facts)
         self.failure = failure
 
 
@@ -79,3 +80,15 @@ class HandAdapter(Protocol):
 
     async def close(self) -> None:
         """Stop every process and connection of this hand. A later call starts anew: a freeze closes a hand, too."""
+
+
+@runtime_checkable
+class Confined(Protocol):
+    """An adapter whose hands are confined by more than the jail: it says itself what a receipt tells of that."""
+
+    def confinement(self, profile: str) -> Mapping[str, str]:
+        """``{tier, profile_sha256}`` of a call in the jail profile.
+
+        Raises:
+            JailError: where there is no such profile.
+        """

@@ -18,18 +18,28 @@ from gateway.ports import HandFailure, Secrets
 from gateway.reasons import Conflict, Reason, because
 from gateway.settings import HandSettings, SettingsError
 from hand_adapters import secrets as served
-from hand_adapters.contract import HandAdapter, HandDrifted, HandError
+from hand_adapters.contract import Confined, HandAdapter, HandDrifted, HandError
 from hand_adapters.declared import DeclaredHand, State
 from hand_adapters.http import HttpAdapter
 from hand_adapters.jail import Jail
 from hand_adapters.mcp import McpAdapter
 from hand_adapters.pins import Pin, PinStore
+from hand_adapters.process import ProcessAdapter
+from hand_adapters.python import PythonAdapter
 from hand_adapters.remote import RemoteAdapter
 from hand_adapters.schemas import Checker
+from hand_adapters.wasm import WasmAdapter
 
 _log = structlog.get_logger("handrail.hands")
 
-BUILT_IN: Final[Mapping[str, type[HandAdapter]]] = {"http": HttpAdapter, "mcp": McpAdapter, "remote": RemoteAdapter}
+BUILT_IN: Final[Mapping[str, type[HandAdapter]]] = {
+    "http": HttpAdapter,
+    "mcp": McpAdapter,
+    "process": ProcessAdapter,
+    "python": PythonAdapter,
+    "remote": RemoteAdapter,
+    "wasm": WasmAdapter,
+}
 ENTRY_POINT_GROUP: Final = "handrail.adapters"
 RETRY_SECONDS: Final = (5.0, 15.0, 60.0, 300.0)
 """When a hand that did not answer is asked again; the last one repeats."""
@@ -167,6 +177,8 @@ class Registry:
         if known is None or known.adapter is None or not known.adapter.needs_jail:
             return None
         chosen = profile or known.settings.jail_profile
+        if isinstance(known.adapter, Confined):
+            return known.adapter.confinement(chosen)
         if chosen not in self._profiles:
             self._profiles[chosen] = {"tier": self._jail.tier, "profile_sha256": self._jail.profile_sha256(chosen)}
         return self._profiles[chosen]

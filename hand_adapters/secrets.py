@@ -20,8 +20,8 @@ async def run(secrets: Secrets, adapter: HandAdapter, call: HandCall, uses: Sequ
 
     Raises:
         HandDrifted: as the adapter says.
-        HandError: as the adapter says, its detail without secrets; ``secret.missing``, ``secret.unavailable`` or
-            ``log.unavailable`` (not executed). An adapter that raises anything else may have acted
+        HandError: as the adapter says, its detail without secrets; ``secret.missing``, ``secret.unavailable``,
+            ``connection.*`` or ``log.unavailable`` (not executed). An adapter that raises anything else may have acted
             (``hand.lost_reply``); what it says goes nowhere, because nobody knows what is in it.
     """
     async with secrets.serving(call, uses) as step:
@@ -30,7 +30,7 @@ async def run(secrets: Secrets, adapter: HandAdapter, call: HandCall, uses: Sequ
         except HandDrifted:
             raise
         except HandError as error:
-            raise HandError(error.reason, error.failure, step.clean(error.detail)) from None
+            raise HandError(error.reason, error.failure, step.clean(error.detail), **error.facts) from None
         except HandrailError as error:
             raise HandError(error.reason, HandFailure.UNKNOWN, step.clean(error.detail)) from None
         except Exception as exc:  # noqa: BLE001 - a third party's adapter
@@ -47,6 +47,6 @@ def _injecting(step: SecretStep) -> Callable[[str, str, int], Awaitable[Injectio
         try:
             return await step.inject(Target(scheme, host, port))
         except HandrailError as error:
-            raise HandError(error.reason, HandFailure.NOT_EXECUTED, error.detail) from None
+            raise HandError(error.reason, HandFailure.NOT_EXECUTED, error.detail, **error.facts) from None
 
     return inject

@@ -13,8 +13,12 @@ ROOT = Path(__file__).resolve().parent.parent
 TOOLS = ROOT / ".tools" / "bin"
 
 pytest_plugins = [
-    f"tests.{name}" for name in ("postgres", "opa", "chromium", "canaries") if (ROOT / "tests" / f"{name}.py").is_file()
-]
+    f"tests.{name}"
+    for name in (
+        "planted.plugin", "patience", "unsynchronised", "timing", "migrated", "postgres", "opa", "chromium", "canaries",
+        "answers",
+    )
+]  # fmt: skip
 
 
 # Without this, structlog draws a traceback with every local variable: of a gateway that is a minute's work.

@@ -1,10 +1,8 @@
-"""A throw-away PostgreSQL server for tests: its own cluster in a temporary directory, on a unix socket alone.
-
-``from tests.postgres import postgres_server, postgres_url`` in a conftest makes the fixtures available.
-"""
+"""A throw-away PostgreSQL server for tests: its own cluster in a temporary directory, on a unix socket alone."""
 
 import contextlib
 import ctypes
+import functools
 import os
 import secrets
 import select
@@ -20,7 +18,9 @@ import psycopg
 import pytest
 from sqlalchemy import make_url
 
-from tests import services
+import migrations
+from audit.database import make_engine
+from tests import services, unsynchronised
 
 _PR_SET_CHILD_SUBREAPER = 36
 _WANTED = ("initdb", "pg_ctl", "postgres")
@@ -40,10 +40,24 @@ class Server:
 
     def create_database(self) -> str:
         """A new, empty database; returns its SQLAlchemy URL."""
+        return self._create("template1")
+
+    def _create(self, template: str) -> str:
         name = "t" + secrets.token_hex(8)
         with psycopg.connect(self.dsn("postgres"), autocommit=True) as connection:
-            connection.execute(f'CREATE DATABASE "{name}"'.encode())
+            connection.execute(f'CREATE DATABASE "{name}" TEMPLATE {template}'.encode())
         return f"postgresql+psycopg://handrail@/{name}?host={self.socket_directory}"
+
+    def migrated_database(self) -> str:
+        """A new database as ``migrations.upgrade`` leaves one; returns its SQLAlchemy URL."""
+        return self._create(f'"{self._template}" STRATEGY file_copy')
+
+    @functools.cached_property
+    def _template(self) -> str:
+        engine = make_engine(self.create_database())
+        migrations.upgrade(engine)
+        engine.dispose()
+        return str(engine.url.database)
 
     def files_of(self, url: str) -> list[Path]:
         """Where everything lies that the server keeps of a database: its own directory, the write-ahead log, and what
@@ -93,7 +107,7 @@ class Cluster:
 
     def initialise(self) -> None:
         """Make the database."""
-        locale = ("-E", "UTF8", "--no-instructions")
+        locale = ("-E", "UTF8", "--no-instructions", "--no-sync")
         self._run({}, "initdb", "-D", str(self.data), "-U", "handrail", "-A", "trust", *locale)
 
     def start(self, *settings: str, environment: Mapping[str, str] | None = None) -> Server:
@@ -179,7 +193,7 @@ def running() -> Iterator[Server]:
     try:
         cluster = Cluster(home)
         cluster.initialise()
-        server = cluster.start()
+        server = cluster.start(environment=unsynchronised.environment())
         try:
             yield server
         finally:
@@ -197,5 +211,5 @@ def postgres_server() -> Iterator[Server]:
 
 @pytest.fixture
 def postgres_url(postgres_server: Server) -> str:
-    """A fresh database of its own for one test."""
-    return postgres_server.create_database()
+    """A fresh database of its own for one test, migrated."""
+    return postgres_server.migrated_database()

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from inspect import isawaitable
 from typing import Any, Final
 
-PATIENCE_SECONDS: Final = 30.0
+PATIENCE_SECONDS: Final = 120.0
 """A bound against hanging, no measure of speed."""
 _PAUSE_SECONDS: Final = 0.01
 """Between two looks; long enough for another process on the same core."""

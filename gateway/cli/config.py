@@ -12,11 +12,13 @@ import typer
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from gateway.cli import toml_text
 from gateway.cli.command import command, noun
 from gateway.cli.output import Output
 from gateway.errors import HandrailError
 from gateway.settings import (
     AwsKmsSettings,
+    ConnectionSettings,
     HandSettings,
     IdentitySettings,
     Pkcs11Settings,
@@ -31,7 +33,6 @@ from gateway.settings import (
 
 app = noun("config")
 
-_WIDTH: Final = 116
 _WORDS: Final = {str: "text", int: "whole number", float: "number", bool: "true or false", Path: "path", dict: "table"}
 _BOUNDS: Final = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<", "max_length": "length <="}
 
@@ -123,7 +124,8 @@ def _check_hands(settings: Settings) -> None:
 
 
 def _check_issuers(settings: Settings) -> None:
-    """Read the authorities of each issuer's certificate, as the gateway does when it starts. No issuer is asked.
+    """Read the authorities of each issuer's and connection's certificate, as the gateway does when it starts. Nobody is
+    asked.
 
     Raises:
         SettingsError: naming the issuer.
@@ -132,6 +134,8 @@ def _check_issuers(settings: Settings) -> None:
 
     for name, issuer in settings.identity.items():
         HttpFetcher(f"identity.{name}", private_network=issuer.private_network, ca_file=issuer.ca_file)
+    for name, one in settings.connections.items():
+        HttpFetcher(f"connections.{name}", private_network=one.private_network, ca_file=one.ca_file)
 
 
 def _check_webhooks(settings: Settings) -> None:
@@ -158,32 +162,36 @@ def example_text() -> str:
     for name, field in Settings.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             tables.append((name, field.annotation))
-        elif name not in {"hands", "identity", "webhooks"}:
+        elif name not in {"hands", "identity", "webhooks", "connections"}:
             lines += _setting(name, field)
     for name, model in tables:
-        lines += ["", *_comment(str(model.__doc__)), f"[{name}]"]
+        lines += ["", *toml_text.comment(str(model.__doc__)), f"[{name}]"]
         for key, field in model.model_fields.items():
             if key not in {"remote", "pkcs11", "transit", "aws_kms", "tls"}:
                 lines += _setting(key, field)
-    lines += ["", *_comment(str(TlsSettings.__doc__)), "# There is none by default. All it may say:", "#"]
-    lines += _commented_tables("server.tls", TlsSettings)
-    lines += ["", *_comment(str(RemoteSettings.__doc__)), "# None is configured by default. All it may say:", "#"]
-    lines += _commented_tables("policy.remote", RemoteSettings)
-    services: dict[str, type[BaseModel]] = {
-        "pkcs11": Pkcs11Settings,
-        "transit": TransitSettings,
-        "aws_kms": AwsKmsSettings,
+    lines += _optional("server.tls", TlsSettings, "There is none by default. All it may say:")
+    configured: dict[str, type[BaseModel]] = {
+        "policy.remote": RemoteSettings,
+        "keys.pkcs11": Pkcs11Settings,
+        "keys.transit": TransitSettings,
+        "keys.aws_kms": AwsKmsSettings,
     }
-    for key, service in services.items():
-        lines += ["", *_comment(str(service.__doc__)), "# None is configured by default. All it may say:", "#"]
-        lines += _commented_tables(f"keys.{key}", service)
-    lines += ["", *_comment(str(IdentitySettings.__doc__)), "# None is believed by default. All it may say:", "#"]
-    lines += _commented_tables("identity.NAME", IdentitySettings)
-    lines += ["", *_comment(str(WebhookSettings.__doc__)), "# None is declared by default. All a webhook may say:", "#"]
-    lines += _commented_tables("webhooks.NAME", WebhookSettings)
-    lines += ["", *_comment(str(HandSettings.__doc__)), "# None is declared by default. All a hand may say:", "#"]
-    lines += _commented_tables("hands.NAME", HandSettings)
+    for path, optional in configured.items():
+        lines += _optional(path, optional, "None is configured by default. All it may say:")
+    lines += _optional("identity.NAME", IdentitySettings, "None is believed by default. All it may say:")
+    lines += _optional("connections.NAME", ConnectionSettings, "None is declared by default. All it may say:")
+    lines += _optional("webhooks.NAME", WebhookSettings, "None is declared by default. All a webhook may say:")
+    lines += _optional("hands.NAME", HandSettings, "None is declared by default. All a hand may say:")
     return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def _optional(path: str, model: type[BaseModel], said: str) -> Iterator[str]:
+    """A table that is not there unless somebody writes it."""
+    yield ""
+    yield from toml_text.comment(str(model.__doc__))
+    yield f"# {said}"
+    yield "#"
+    yield from _commented_tables(path, model)
 
 
 def _commented_tables(path: str, model: type[BaseModel]) -> Iterator[str]:
@@ -199,13 +207,15 @@ def _commented_tables(path: str, model: type[BaseModel]) -> Iterator[str]:
                 yield line if line.startswith("# ") else f"# {line}"
         elif typing.get_origin(field.annotation) is dict:
             inner.append((f"{path}.{name}.NAME", found))
+        elif typing.get_origin(field.annotation) in {types.UnionType, typing.Union}:
+            inner.append((f"{path}.{name}", found))
         else:
-            shape = ", ".join(f"{key} = {_toml(_default(item))}" for key, item in found.model_fields.items())
-            yield from _comment(f"{field.description} (list of tables)")
+            shape = ", ".join(f"{key} = {toml_text.value(_default(item))}" for key, item in found.model_fields.items())
+            yield from toml_text.comment(f"{field.description} (list of tables)")
             yield f"# {name} = [{{ {shape} }}]"
     for inner_path, inner_model in inner:
         yield "#"
-        yield from _comment(str(inner_model.__doc__))
+        yield from toml_text.comment(str(inner_model.__doc__))
         yield from _commented_tables(inner_path, inner_model)
 
 
@@ -216,37 +226,14 @@ def _setting(name: str, field: FieldInfo) -> list[str]:
     ]
     kind = ", ".join([_kind(field.annotation), *bounds])
     default = _default(field)
-    line = f"{name} = {_toml(default)}"
+    line = f"{name} = {toml_text.value(default)}"
     if default is None:
         line = f"# {name} ="
-    return [*_comment(f"{field.description} ({kind})"), line]
+    return [*toml_text.comment(f"{field.description} ({kind})"), line]
 
 
 def _default(field: FieldInfo) -> Any:
     return None if field.is_required() else field.get_default(call_default_factory=True)
-
-
-def _comment(text: str) -> Iterator[str]:
-    line = "#"
-    for word in " ".join(text.split()).split(" "):
-        if len(line) + len(word) + 1 > _WIDTH:
-            yield line
-            line = "#"
-        line += f" {word}"
-    yield line
-
-
-def _toml(value: Any) -> str:
-    """A TOML value. JSON's strings, numbers, booleans and arrays are TOML's too."""
-    if value is None:
-        return '""'
-    if isinstance(value, dict):
-        return "{ " + ", ".join(f"{json.dumps(str(key))} = {_toml(item)}" for key, item in value.items()) + " }"
-    if isinstance(value, tuple | list):
-        return "[" + ", ".join(_toml(item) for item in value) + "]"
-    if isinstance(value, Enum | Path):
-        return json.dumps(str(value))
-    return json.dumps(value, ensure_ascii=False)
 
 
 def _kind(annotation: Any) -> str:

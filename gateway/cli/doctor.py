@@ -14,7 +14,7 @@ from gateway.cli.command import command, noun
 from gateway.cli.config import check_declared
 from gateway.cli.exits import Exit
 from gateway.cli.options import Config
-from gateway.cli.output import Output
+from gateway.cli.output import Output, how_often
 from gateway.errors import HandrailError
 from gateway.settings import Settings, load
 
@@ -184,7 +184,7 @@ def _keys(settings: Settings) -> Finding:
     except HandrailError as exc:
         return Finding("keys", MISSING, exc.detail, "See docs/key-stores.md.")
     changing = "" if wrappers.previous is None else f"; also opened by {wrappers.previous.place} from before"
-    return Finding("keys", OK, f"{where}; root {root.id}, wrapped {root.generation} times{changing}")
+    return Finding("keys", OK, f"{where}; root {root.id}, wrapped {how_often(root.generation)}{changing}")
 
 
 def _dual_control(settings: Settings) -> Finding:
@@ -220,7 +220,7 @@ def _jail(settings: Settings) -> Iterator[Finding]:
     """Every layer of the jail. Hands that run programs do not load without them; without such hands none is needed."""
     from hand_adapters.jail.doctor import diagnose  # noqa: PLC0415 - tries a jail for real, so only when asked
 
-    needed = any(hand.adapter == "mcp" and hand.enabled for hand in settings.hands.values())
+    needed = any(hand.runs_code and hand.enabled for hand in settings.hands.values())
     for layer in diagnose(settings.jail):
         if layer.name != "python":  # looked at already, whatever becomes of the jail
             state = OK if layer.ok else MISSING if needed else OPTIONAL

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from handrail import HandrailProblem
 
+from gateway.cli import hands_import
 from gateway.cli.asking import ask_for
 from gateway.cli.command import command, noun
 from gateway.cli.connect import Session
@@ -17,6 +18,7 @@ from gateway.reasons import Reason
 from gateway.safe import safe_json
 
 app = noun("hands")
+app.add_typer(hands_import.app)
 
 
 @command(app, "list", example="hands list", good="they were listed")
@@ -100,11 +102,11 @@ def _show(out: Output, hand: dict[str, Any]) -> None:
     out.line("")
     if hand.get("secrets"):
         out.table(
-            ["secret", "store", "place", "goes to"],
+            ["secret", "from", "place", "goes to"],
             (
                 [
                     use.get("name"),
-                    use.get("store"),
+                    f"connection {use['connection']}" if use.get("connection") else use.get("store"),
                     " ".join(filter(None, [use.get("place"), use.get("parameter"), use.get("username")])),
                     use.get("targets"),
                 ]

@@ -23,6 +23,7 @@ NOUNS: Final = {
     "privacy": "See, erase and hold what is kept about a person.",
     "keys": "The gateway's keys, and new keys for clients.",
     "secrets": "Keep the secrets that hands name; nothing shows their values.",
+    "connections": "See, connect and take back services at which tools act as you.",
     "hands": "List hands and pin their manifests.",
     "jail": "Run a program in a jail.",
     "doctor": "Say what is missing on this machine.",

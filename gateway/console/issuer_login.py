@@ -9,8 +9,8 @@ from starlette.responses import Response
 
 from gateway.console.html import element
 from gateway.console.layout import page, redirect
-from gateway.console.login import HOME, check_and_enter, form, home_of, next_path
-from gateway.console.visits import Origin, cookie
+from gateway.console.login import check_and_enter, form, next_path, within
+from gateway.console.visits import Origin, as_visitor, cookie
 from gateway.errors import HandrailError, Malformed, Refused
 from gateway.identity.login import PENDING_SECONDS, IssuerLogin
 from gateway.reasons import Reason
@@ -22,7 +22,8 @@ from gateway.web.throttle import Throttle
 
 ANSWER_MAX: Final = 8192
 """Characters of the query that an issuer sends a browser back with."""
-_KNOWN: Final = frozenset({"code", "state", "iss", "error"})
+KNOWN: Final = frozenset({"code", "state", "iss", "error"})
+"""Parameters of an answer that mean something (RFC 6749 section 4.1.2, RFC 9207)."""
 
 
 async def begin(request: Request, gateway: Gateway, origin: Origin, throttle: Throttle) -> Response:
@@ -51,15 +52,14 @@ async def finish(request: Request, gateway: Gateway, origin: Origin, throttle: T
         throttle.check(source_of(request.scope))
         now = gateway.clock()
         kept = cookie(request, _name(origin))
-        verified, pending = await login.finish(kept, _answer(request), _redirect_uri(request, origin, login), now)
+        verified, pending = await login.finish(kept, answer_of(request), _redirect_uri(request, origin, login), now)
         link_id, person = await gateway.directory.bearers.subject(login.provider, verified)
         entered = await check_and_enter(request, gateway, origin, person, link_id=link_id)
     except HandrailError as refusal:
         report(request.scope, refusal)
         response = form(gateway, next_path(None), refusal)
     else:
-        onward = next_path(pending.onward)
-        onward = home_of(person) if onward == HOME else onward
+        onward = within(as_visitor(person, gateway), next_path(pending.onward))
         text = element("p", element("a", "Go on to the page", href=onward))
         response = page("Logged in", element("h1", "Logged in"), text, refresh=onward)
         response.headers.append("set-cookie", entered)
@@ -79,7 +79,7 @@ def _redirect_uri(request: Request, origin: Origin, login: IssuerLogin) -> str:
     return f"{origin.url(request)}/login/{login.name}/callback"
 
 
-def _answer(request: Request) -> Mapping[str, str]:
+def answer_of(request: Request, known: frozenset[str] = KNOWN) -> Mapping[str, str]:
     """The parameters that mean something. Issuers add others, which RFC 6749 section 4.1.2 has clients ignore; one that
     comes twice is somebody's trick."""
     raw: bytes = request.scope["query_string"]
@@ -89,7 +89,7 @@ def _answer(request: Request) -> Mapping[str, str]:
         given = parse_qsl(raw.decode("ascii"), errors="strict", max_num_fields=32)
     except ValueError:
         raise Malformed("query", parameter="", problem="malformed", expected="an answer of an issuer") from None
-    pairs = [pair for pair in given if pair[0] in _KNOWN]
+    pairs = [pair for pair in given if pair[0] in known]
     if len(dict(pairs)) != len(pairs):
         raise Malformed("repeated", parameter="", problem="repeated", expected="each parameter once")
     return dict(pairs)

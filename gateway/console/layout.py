@@ -6,7 +6,7 @@ from typing import Final
 from starlette.responses import RedirectResponse, Response
 
 from gateway.console.html import Attribute, Content, Markup, document, element
-from gateway.console.visits import CSRF_FIELD, Visit
+from gateway.console.visits import CSRF_FIELD, Visit, sees_keys
 from gateway.errors import HandrailError
 from gateway.freeze import Scope
 from gateway.permissions import Permission, permits
@@ -156,15 +156,15 @@ def _bar(visit: Visit | None) -> Markup:
     brand = element("a", "Handrail", href="/", class_="brand")
     if visit is None:
         return element("header", brand)
-    requests = permits(visit.principal, Permission.APPROVALS_READ)
-    proposals = permits(visit.principal, Permission.PROPOSALS_READ)
-    links = element(
-        "nav",
-        element("a", "Requests", href="/approvals") if requests else None,
-        element("a", "Proposals", href="/proposals") if proposals else None,
-        element("a", "Security keys", href="/security-keys"),
-        aria_label="Pages",
-    )
+    pages = [
+        ("Connections", "/connections", Permission.CONNECTIONS_OWN),
+        ("Requests", "/approvals", Permission.APPROVALS_READ),
+        ("Proposals", "/proposals", Permission.PROPOSALS_READ),
+    ]
+    shown = [(name, path) for name, path, needed in pages if permits(visit.principal, needed)]
+    if sees_keys(visit.principal):
+        shown.append(("Security keys", "/security-keys"))
+    links = element("nav", *(element("a", name, href=path) for name, path in shown), aria_label="Pages")
     leave = form(visit, "/logout", element("button", "Log out", type="submit", class_="plain"))
     who = element("span", "Logged in as ", element("strong", isolated(visit.principal.id)), class_="who")
     return element("header", brand, links, element("div", who, leave, class_="person"))

@@ -1,6 +1,7 @@
 """The pages for coming and going: a login at an issuer, or an API key that is pasted once, becomes a session."""
 
 import re
+from collections.abc import Mapping
 from typing import Final
 from urllib.parse import quote
 
@@ -9,7 +10,7 @@ from starlette.responses import Response
 
 from gateway.console.html import Markup, element
 from gateway.console.layout import alert, page, redirect
-from gateway.console.visits import Origin, Visit, check_may_log_in, read_form, set_cookie, visitor
+from gateway.console.visits import Origin, Visit, as_visitor, read_form, sees_keys, set_cookie, visitor
 from gateway.errors import HandrailError, Refused
 from gateway.model import Principal
 from gateway.permissions import Permission, permits
@@ -23,15 +24,17 @@ from gateway.web.throttle import Throttle
 
 HOME: Final = "/approvals"
 PROPOSALS: Final = "/proposals"
-_NEXT: Final = re.compile(r"/((approvals|proposals)(/[A-Za-z0-9_-]{1,64})?|security-keys)")
+CONNECTIONS: Final = "/connections"
+_NEXT: Final = re.compile(r"/((approvals|proposals)(/[A-Za-z0-9_-]{1,64})?|security-keys|connections)")
 """Where a login may lead: pages of ours by their full form, so that it leads nowhere else."""
 
 
 async def show(request: Request, gateway: Gateway, origin: Origin) -> Response:
     """The form; straight on for who is logged in already."""
     onward = next_path(query(request, "next").get("next"))
-    if await visitor(request, gateway, origin) is not None:
-        return redirect(onward)
+    known = await visitor(request, gateway, origin)
+    if known is not None:
+        return redirect(within(known[1], onward))
     return form(gateway, onward)
 
 
@@ -50,7 +53,7 @@ async def log_in(request: Request, gateway: Gateway, origin: Origin, throttle: T
     except HandrailError as refusal:
         report(request.scope, refusal)
         return form(gateway, onward, refusal)
-    return redirect(home_of(person) if onward == HOME else onward, cookie=entered)
+    return redirect(within(as_visitor(person, gateway), onward), cookie=entered)
 
 
 async def check_and_enter(
@@ -72,7 +75,7 @@ async def check_and_enter(
         Refused: ``auth.forbidden``, ``freeze.active``.
         Unavailable: the log cannot be written; nobody is logged in.
     """
-    check_may_log_in(person)
+    as_visitor(person, gateway)
     gateway.freezing.now.check_acts(person)
     before = await visitor(request, gateway, origin)
     if before is not None:
@@ -93,9 +96,26 @@ def next_path(text: str | None) -> str:
     return text if text is not None and _NEXT.fullmatch(text) else HOME
 
 
+_NEEDED: Final[Mapping[str, Permission]] = {
+    "approvals": Permission.APPROVALS_READ,
+    "proposals": Permission.PROPOSALS_READ,
+    "connections": Permission.CONNECTIONS_OWN,
+}
+
+
 def home_of(person: Principal) -> str:
-    """The first page of somebody who is logged in."""
-    return HOME if permits(person, Permission.APPROVALS_READ) else PROPOSALS
+    """The first page of a visitor."""
+    if permits(person, Permission.APPROVALS_READ):
+        return HOME
+    return PROPOSALS if permits(person, Permission.PROPOSALS_READ) else CONNECTIONS
+
+
+def within(person: Principal, onward: str) -> str:
+    """Where a visitor goes on to: to a page of their own where they may not see the one that they came for."""
+    part = onward.split("/")[1]
+    if part == "security-keys":
+        return onward if sees_keys(person) else home_of(person)
+    return onward if permits(person, _NEEDED[part]) else home_of(person)
 
 
 def form(gateway: Gateway, onward: str, refusal: HandrailError | None = None) -> Response:
@@ -107,10 +127,7 @@ def form(gateway: Gateway, onward: str, refusal: HandrailError | None = None) ->
     """
     said = None
     if refusal is not None:
-        text = (
-            "This login cannot be used here: pages are for people who approve, sign or audit, "
-            "and an agent's login opens none."
-        )
+        text = "This login cannot be used here: it opens no page of this gateway."
         said = alert(text if refusal.reason is Reason.AUTH_FORBIDDEN else TEXTS[refusal.reason])
     content = (
         element("h1", "Log in"),

@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from gateway.console import approvals, issuer_login, login, proposals, security_keys, signing
+from gateway.console import approvals, connections, issuer_login, login, proposals, security_keys, signing
 from gateway.console.html import element
 from gateway.console.layout import ICON_PATH, SCRIPT_PATH, STYLE_PATH, error, page, redirect
 from gateway.console.visits import CSRF_FIELD, Origin, Visit, check_csrf, read_form, visitor
@@ -128,6 +128,30 @@ def table(gateway: Gateway) -> tuple[Page, ...]:
             access=Permission.ME,
             handler=security_keys.enrol,
             fields=("ticket", *security_keys.REGISTERED),
+        ),
+        Page(
+            method="GET",
+            path="/connections",
+            access=Permission.CONNECTIONS_OWN,
+            handler=connections.list_,
+        ),
+        Page(
+            method="POST",
+            path="/connections/{connection}",
+            access=Permission.CONNECTIONS_OWN,
+            handler=partial(connections.begin, origin=origin),
+        ),
+        Page(
+            method="POST",
+            path="/connections/{connection}/remove",
+            access=Permission.CONNECTIONS_OWN,
+            handler=connections.remove,
+        ),
+        Page(
+            method="GET",
+            path="/connections/{connection}/callback",
+            access=None,
+            open_handler=partial(connections.finish, gateway=gateway, origin=origin, throttle=throttle),
         ),
         _asset(STYLE_PATH, "text/css"),
         _asset(SCRIPT_PATH, "text/javascript"),

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from gateway.canonical import b64url_decode, b64url_encode
 from gateway.console.html import Content, element
 from gateway.console.layout import alert, form, isolated, page, redirect
-from gateway.console.visits import Visit, own_keys
+from gateway.console.visits import Visit, own_keys, sees_keys
 from gateway.errors import HandrailError, Refused
 from gateway.permissions import signs
 from gateway.reasons import Reason
@@ -26,6 +26,8 @@ _KINDS: Final = {"EC": "ES256", "OKP": "EdDSA"}
 async def show(visit: Visit) -> Response:
     """The visitor's keys, and the form to enrol one."""
     query(visit.request)
+    if not sees_keys(visit.principal):
+        raise Refused(Reason.AUTH_FORBIDDEN, "an agent's key opens no page of security keys")
     return await _page(visit)
 
 

@@ -6,14 +6,14 @@ own token in the form, from this gateway's origin: the cookie alone does nothing
 """
 
 import hmac
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 from urllib.parse import parse_qsl, urlsplit
 
 from starlette.requests import Request
 
 from gateway.errors import Malformed, Refused
-from gateway.model import Principal
+from gateway.model import Principal, Role
 from gateway.permissions import PAGES, Permission, permits
 from gateway.reasons import Reason
 from gateway.service import Gateway
@@ -105,16 +105,26 @@ class Origin:
         return f"{self._scheme}://{host}" if local else None
 
 
-def check_may_log_in(person: Principal) -> None:
-    """Pages are for people who look at approvals or proposals. An agent's client holds its key, so that key opens none.
+def sees_keys(person: Principal) -> bool:
+    """Whether somebody looks at approvals or proposals, and so at the page of their security keys."""
+    return any(permits(person, permission) for permission in PAGES)
+
+
+def as_visitor(person: Principal, gateway: Gateway) -> Principal:
+    """What a person may at the pages. They are for people who look at approvals or proposals, and for those who connect
+    services. An agent's client holds its key, so whoever may ask for steps sees their own connections alone, whatever
+    other roles they have, and no page where there is nothing to connect.
 
     Raises:
         Refused: ``auth.forbidden``.
     """
-    if not any(permits(person, permission) for permission in PAGES):
-        raise Refused(Reason.AUTH_FORBIDDEN, "nothing on the pages is for this person")
-    if permits(person, Permission.PLANS_SUBMIT) or permits(person, Permission.MCP_USE):
+    if not (permits(person, Permission.PLANS_SUBMIT) or permits(person, Permission.MCP_USE)):
+        if not sees_keys(person):
+            raise Refused(Reason.AUTH_FORBIDDEN, "nothing on the pages is for this person")
+        return person
+    if not gateway.connections.of(person.tenant):
         raise Refused(Reason.AUTH_FORBIDDEN, "an agent's key logs nobody in")
+    return replace(person, roles=frozenset({Role.AGENT}))
 
 
 async def visitor(request: Request, gateway: Gateway, origin: Origin) -> tuple[Session, Principal] | None:
@@ -129,8 +139,7 @@ async def visitor(request: Request, gateway: Gateway, origin: Origin) -> tuple[S
     if session is None:
         return None
     try:
-        person = await gateway.directory.logged_in(session, gateway.clock())
-        check_may_log_in(person)
+        person = as_visitor(await gateway.directory.logged_in(session, gateway.clock()), gateway)
         gateway.freezing.now.check_acts(person)
     except Refused:
         return None

@@ -53,6 +53,8 @@ def answered(view: Mapping[str, Any], public_url: str, *, object_only: bool) -> 
     if error:
         lines.append(f"{error['code']}: {error['text']}")
         lines += _problems(error.get("problems") or [])
+        if "page" in error:
+            lines.append(f"The person whom this is for connects it at {error['page']}; then ask again.")
     if status is StepStatus.DENIED:
         lines += _messages(step.get("decision"))
     if status in _AFTERMATH:

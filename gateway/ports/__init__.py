@@ -12,7 +12,7 @@ from gateway.ports.offers import Move, Offer, Offers, OfferStatus
 from gateway.ports.past import FREEZES, Contexts, Logged, LoggedStep, Others, Past, Topic, TopicKind
 from gateway.ports.policy import PolicyEngine
 from gateway.ports.proposals import ProposalStore
-from gateway.ports.secrets import Secrets, SecretStep, SecretStore, SecretValue, Target
+from gateway.ports.secrets import PersonalTokens, Secrets, SecretStep, SecretStore, SecretValue, Target
 from gateway.ports.stored import ApprovalAnswer, ApprovalRow, StoredPlan, StoredStep
 from gateway.ports.stores import Directory, PlanStore
 
@@ -43,6 +43,7 @@ __all__ = [
     "Past",
     "Payloads",
     "Peer",
+    "PersonalTokens",
     "PlanStore",
     "PolicyEngine",
     "Proof",

@@ -39,6 +39,22 @@ class SecretStore(Protocol):
         """Close connections."""
 
 
+class PersonalTokens(Protocol):
+    """Access tokens that people let the gateway have at a connection, each for themselves."""
+
+    async def token(self, tenant: str, subject: str, connection: str) -> SecretValue:
+        """The token of one person as it is now, refreshed where its time is nearly over.
+
+        Args:
+            subject: the person's pseudonym.
+
+        Raises:
+            Refused: ``connection.needed`` where the person has to consent, first or again; ``secret.missing`` where
+                the tenant has no such connection.
+            Unavailable: ``connection.unavailable``; ``log.unavailable``.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """Where a request goes. ``host`` is ASCII, as it is dialled."""
@@ -62,8 +78,8 @@ class SecretStep(Protocol):
         is on record before this returns.
 
         Raises:
-            Refused: ``secret.missing``.
-            Unavailable: ``secret.unavailable``; ``log.unavailable``.
+            Refused: ``secret.missing``; ``connection.needed``.
+            Unavailable: ``secret.unavailable``, ``connection.unavailable``; ``log.unavailable``.
         """
 
     def clean(self, text: str) -> str:

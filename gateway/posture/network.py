@@ -120,7 +120,7 @@ def _metrics(_scene: Scene) -> Verdict:
 def _sandbox(scene: Scene) -> Verdict:
     from hand_adapters.jail.doctor import diagnose  # noqa: PLC0415 - tries a jail for real, so only when asked
 
-    if not any(hand.enabled and hand.adapter == "mcp" for hand in scene.settings.hands.values()):
+    if not any(hand.enabled and hand.runs_code for hand in scene.settings.hands.values()):
         return none("no hand is a program")
     lacking = [f"{layer.name}: {layer.detail}" for layer in diagnose(scene.settings.jail) if not layer.ok]
     return bad("; ".join(lacking), "See: handrail doctor") if lacking else good("a trial jail started")

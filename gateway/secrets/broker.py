@@ -9,7 +9,7 @@ import asyncio
 import base64
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 from weakref import WeakValueDictionary
@@ -18,7 +18,7 @@ from gateway.entries import EntryDraft, EntryType
 from gateway.errors import HandrailError
 from gateway.manifest import SecretPlace, SecretUse
 from gateway.model import HandCall, HandResult, Injections
-from gateway.ports import Append, AuditLog, SecretStore, SecretValue, Target
+from gateway.ports import Append, AuditLog, PersonalTokens, SecretStore, SecretValue, Target
 from gateway.reasons import Reason
 from gateway.redaction import Redactor
 from gateway.secrets.values import missing, unavailable
@@ -26,12 +26,19 @@ from gateway.secrets.values import missing, unavailable
 KEPT_MAX: Final = 256
 """Values in memory at most; the one that was used longest ago goes."""
 
+_CONNECTION: Final = "connection "
 _Key = tuple[str, str, str]
-"""Store, tenant, name."""
+"""Store, tenant, name; of a token: the connection (no store's name has a space), tenant, and whose it is."""
 
 
 class Broker:
-    """``ports.Secrets``. Belongs to one event loop."""
+    """``ports.Secrets``. Belongs to one event loop.
+
+    Attributes:
+        people: keeps the tokens of people; without it, no hand that names a connection is given anything.
+    """
+
+    people: PersonalTokens | None = None
 
     def __init__(
         self,
@@ -79,25 +86,37 @@ class Broker:
             Refused: ``secret.missing``.
             Unavailable: ``secret.unavailable``, also where the store takes too long.
         """
-        key = (store, tenant, name)
+        known = self._stores.get(store)
+        if known is None:
+            raise missing(f"there is no store {store}")
+
+        async def ask() -> SecretValue:
+            try:
+                async with asyncio.timeout(self._timeout_seconds):
+                    return await known.read(tenant, name)
+            except TimeoutError:
+                raise unavailable(f"{store}: no answer in {self._timeout_seconds:g} s") from None
+
+        return await self._fresh((store, tenant, name), ask)
+
+    async def token(self, tenant: str, subject: str, connection: str) -> SecretValue:
+        """A person's token of a connection, as :meth:`value`. Raises as ``PersonalTokens.token``."""
+        people = self.people
+        if people is None or not subject:
+            raise missing(f"{connection}: there is nobody whose token it could be")
+        key = (_CONNECTION + connection, tenant, subject)
+        return await self._fresh(key, lambda: people.token(tenant, subject, connection))
+
+    async def _fresh(self, key: _Key, ask: Callable[[], Awaitable[SecretValue]]) -> SecretValue:
         lock = self._asking.setdefault(key, asyncio.Lock())
         async with lock:
             self.sweep()
             if key in self._kept:
                 self._kept.move_to_end(key)
                 return self._kept[key][1]
-            known = self._stores.get(store)
-            if known is None:
-                raise missing(f"there is no store {store}")
-            asked_at, changes = (
-                self._clock(),
-                self._changes,
-            )  # what changes while the store answers may be in the answer, or not
-            try:
-                async with asyncio.timeout(self._timeout_seconds):
-                    found = await known.read(tenant, name)
-            except TimeoutError:
-                raise unavailable(f"{store}: no answer in {self._timeout_seconds:g} s") from None
+            # What changes while the store answers may be in the answer, or not.
+            asked_at, changes = self._clock(), self._changes
+            found = await ask()
             if changes != self._changes:
                 return found
             self._kept[key] = (asked_at, found)
@@ -106,7 +125,11 @@ class Broker:
             return found
 
     def forget(self, tenant: str, name: str) -> None:
-        """What somebody changed here is asked for anew at once; also where its store answers at this moment."""
+        """What somebody changed here is asked for anew at once; also where its store answers at this moment.
+
+        Args:
+            name: of a secret, or the pseudonym of a person whose tokens changed.
+        """
         self._changes += 1
         for key in [key for key in self._kept if key[1:] == (tenant, name)]:
             del self._kept[key]
@@ -132,6 +155,7 @@ class Broker:
                         call.tenant,
                         context_id=call.context_id,
                         plan_id=call.plan_id,
+                        principal=call.subject if "connection" in one else None,
                         step_id=call.step_id,
                         hand=call.hand,
                         action=call.action,
@@ -153,6 +177,8 @@ class _Step:
         self._uses = tuple(uses)
         self._given: dict[str, SecretValue] = {}
         """Name -> the value that the step keeps."""
+        self._former: list[str] = []
+        """Tokens whose time was over while the step ran."""
         self._recorded: set[tuple[str, str]] = set()
         self._redactor: Redactor | None = None
         self.ended = False
@@ -162,9 +188,9 @@ class _Step:
         due = [use for use in self._uses if target.origin in use.targets]
         for use in due:
             # Asked also where the step has a value: one that was removed meanwhile is given to nobody any more.
-            current = await self._broker.value(use.store, self.call.tenant, use.name)
+            current = await self._current(use)
             self._require_under_way()
-            self._given.setdefault(use.name, current)
+            self._take(use, current)
         new = [use for use in due if (use.name, target.origin) not in self._recorded]
         if new:
             await self._broker.record(
@@ -179,6 +205,19 @@ class _Step:
             place, content = _placed(use, self._given[use.name].value)
             (query if use.place is SecretPlace.QUERY else headers)[place] = content
         return Injections(headers, query)
+
+    async def _current(self, use: SecretUse) -> SecretValue:
+        if use.connection is None:
+            return await self._broker.value(use.store, self.call.tenant, use.name)
+        return await self._broker.token(self.call.tenant, self.call.subject, use.connection)
+
+    def _take(self, use: SecretUse, current: SecretValue) -> None:
+        """A step goes on with the secret that it began with; a token's time may be over before it ends."""
+        before = self._given.setdefault(use.name, current)
+        if use.connection is not None and before.version != current.version:
+            self._given[use.name] = current
+            self._former.append(before.value)
+            self._recorded = {one for one in self._recorded if one[0] != use.name}
 
     def clean(self, text: str) -> str:
         """See ``ports.SecretStep``."""
@@ -204,11 +243,12 @@ class _Step:
             given = [use for use in self._uses if use.name in self._given]
             values = [self._given[use.name].value for use in given]
             sent = [_placed(use, self._given[use.name].value)[1] for use in given if use.place is SecretPlace.BASIC]
-            self._redactor = Redactor([*values, *(one.removeprefix("Basic ") for one in sent)])
+            self._redactor = Redactor([*values, *self._former, *(one.removeprefix("Basic ") for one in sent)])
         return self._redactor
 
     def _facts(self, use: SecretUse, target: str) -> Mapping[str, str]:
-        facts = {"secret": use.name, "store": use.store, "version": self._given[use.name].version}
+        place = {"store": use.store} if use.connection is None else {"connection": use.connection}
+        facts = {"secret": use.name, **place, "version": self._given[use.name].version}
         return {**facts, "target": target} if target else facts
 
 

@@ -74,6 +74,8 @@ class SecretsKept:
         used: dict[tuple[str, str], list[str]] = {}
         for manifest in self.offered(tenant):
             for use in manifest.secrets:
+                if use.connection is not None:
+                    continue
                 used.setdefault(_key(use), []).append(manifest.hand)
         return used
 

@@ -30,7 +30,7 @@ from gateway.permissions import Permission, require
 from gateway.ports import Append, AuditLog, SecretValue, Unless, Write
 from gateway.reasons import Conflict, Reason, because
 from gateway.secrets.values import EXPECTED, is_fit, missing, taken, unavailable
-from gateway.store.reading import reading
+from gateway.store.reading import reading, snapshot
 from gateway.store.tables import secrets as table
 from gateway.times import format_time
 
@@ -251,14 +251,8 @@ def _state(connection: Connection, tenant: str, name: str) -> tuple[int, _Newest
 
 
 def _rows(connection: Connection, query: Any, parameters: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    _snapshot(connection)
+    snapshot(connection)
     return [dict(row) for row in connection.execute(query, parameters).mappings()]
-
-
-def _snapshot(connection: Connection) -> None:
-    """Row and entry of a change that is made meanwhile are seen both, or neither, as they are on SQLite."""
-    if connection.dialect.name == "postgresql":
-        connection.execution_options(isolation_level="REPEATABLE READ")
 
 
 def _known(row: Mapping[str, Any]) -> Known:

@@ -5,7 +5,16 @@ Environment variables win over the file: ``HANDRAIL_SERVER__PORT=8081`` sets ``[
 """
 
 from gateway.settings.base import Section, SettingsError
-from gateway.settings.hands import ActionSettings, BindSettings, HandSettings, JailSettings, ProcessingSettings
+from gateway.settings.code_hands import CodeActionSettings, OutputFileSettings, PythonSettings, WasmSettings
+from gateway.settings.connections import ConnectionSettings
+from gateway.settings.hands import (
+    ActionSettings,
+    BindSettings,
+    HandSettings,
+    JailSettings,
+    ProcessingSettings,
+    holds_a_secret,
+)
 from gateway.settings.identity import IdentitySettings, LoginSettings
 from gateway.settings.key_services import AwsKmsSettings, Pkcs11Settings, TransitSettings
 from gateway.settings.loading import Settings, load
@@ -41,6 +50,8 @@ __all__ = [
     "ArchiveSettings",
     "AwsKmsSettings",
     "BindSettings",
+    "CodeActionSettings",
+    "ConnectionSettings",
     "ConsoleSettings",
     "ControllerSettings",
     "DatabaseSettings",
@@ -51,6 +62,7 @@ __all__ = [
     "KeySettings",
     "LogSettings",
     "LoginSettings",
+    "OutputFileSettings",
     "Pkcs11Settings",
     "PlanSettings",
     "PolicySettings",
@@ -58,6 +70,7 @@ __all__ = [
     "ProcessingSettings",
     "ProposalSettings",
     "ProvenanceSettings",
+    "PythonSettings",
     "RemoteSettings",
     "RolloutSettings",
     "SecretSettings",
@@ -69,8 +82,10 @@ __all__ = [
     "TelemetrySettings",
     "TlsSettings",
     "TransitSettings",
+    "WasmSettings",
     "WebhookSettings",
     "WitnessSettings",
+    "holds_a_secret",
     "load",
     "origin_of",
 ]

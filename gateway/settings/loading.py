@@ -9,11 +9,13 @@ from typing import Any
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from gateway.expected import REQUIRED, UNKNOWN, expected
 from gateway.settings.base import Identifier, SettingsError
+from gateway.settings.connections import ConnectionSettings
 from gateway.settings.hands import HandSettings, JailSettings
 from gateway.settings.identity import IdentitySettings
 from gateway.settings.policy import PolicySettings, ProposalSettings, ProvenanceSettings, RolloutSettings
-from gateway.settings.secrets import SEALED, SecretSettings
+from gateway.settings.secrets import SEALED, SecretSettings, origin_of
 from gateway.settings.server import (
     ConsoleSettings,
     ControllerSettings,
@@ -54,6 +56,7 @@ class Settings(BaseSettings):
     telemetry: TelemetrySettings = TelemetrySettings()
     controller: ControllerSettings = ControllerSettings()
     identity: dict[Identifier, IdentitySettings] = Field({}, description="Issuers of access tokens, by name.")
+    connections: dict[Identifier, ConnectionSettings] = Field({}, description="Services that people connect, by name.")
     webhooks: dict[Identifier, WebhookSettings] = Field({}, description="The webhooks, by name.")
     hands: dict[Identifier, HandSettings] = Field({}, description="The hands, by id.")
 
@@ -70,6 +73,26 @@ class Settings(BaseSettings):
             for name, secret in hand.secrets.items():
                 if secret.store != SEALED and secret.store not in self.secrets.stores:
                     raise ValueError(f"hands.{hand_id}.secrets.{name}: there is no [secrets.stores.{secret.store}]")
+        return self
+
+    @model_validator(mode="after")
+    def _connections_are_there(self) -> "Settings":
+        stores = {SEALED, *self.secrets.stores}
+        for name, one in self.connections.items():
+            if one.client_secret_store not in stores:
+                raise ValueError(f"connections.{name}: there is no [secrets.stores.{one.client_secret_store}]")
+        for hand_id, hand in self.hands.items():
+            for name, secret in hand.secrets.items():
+                where = f"hands.{hand_id}.secrets.{name}"
+                if secret.connection is None:
+                    continue
+                known = self.connections.get(secret.connection)
+                if known is None:
+                    raise ValueError(f"{where}: there is no [connections.{secret.connection}]")
+                named = secret.targets or ((hand.base_url,) if hand.base_url else ())
+                beyond = [target for target in named if origin_of(target) not in known.origins]
+                if beyond:
+                    raise ValueError(f"{where}: {beyond[0]} is not among the targets of the connection")
         return self
 
     @model_validator(mode="after")
@@ -163,10 +186,17 @@ def load(path: Path | None = None) -> Settings:
 
 
 def _said(problem: Mapping[str, Any]) -> str:
-    """Where a setting is wrong, and why. What our own checks say is said without pydantic's words before it."""
+    """Where a setting is wrong, and what should be there."""
     place = ".".join(str(part) for part in problem["loc"])
     own = problem.get("ctx", {}).get("error")
-    message = str(own) if problem["type"] == "value_error" and own is not None else problem["msg"]
+    if problem["type"] == UNKNOWN:
+        message = "there is no such setting"
+    elif problem["type"] == REQUIRED:
+        message = "it must be given"
+    elif problem["type"] == "value_error" and own is not None:
+        message = str(own)
+    else:
+        message = f"it should be {expected(problem, 'a table') or 'another value'}"
     return f"{place}: {message}" if place else message
 
 

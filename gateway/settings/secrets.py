@@ -109,6 +109,9 @@ class HandSecretSettings(Section):
     targets: tuple[Origin, ...] = Field(
         (), max_length=16, description="Where it may go, scheme://host[:port]. Default: the hand's base_url."
     )
+    connection: Identifier | None = Field(
+        None, description="Instead of a store: the [connections] whose token of the person who asked is sent (bearer)."
+    )
 
     @model_validator(mode="after")
     def _complete(self) -> "HandSecretSettings":
@@ -119,6 +122,8 @@ class HandSecretSettings(Section):
             raise ValueError("place = 'basic' needs username, and no other place takes one")
         if self.place is SecretPlace.HEADER and (self.parameter or "").lower() in _FRAMING:
             raise ValueError(f"parameter: {self.parameter} says where a request ends or what it is, and is no secret")
+        if self.connection is not None and (self.place is not SecretPlace.BEARER or self.store != SEALED):
+            raise ValueError("connection goes with no store, and with place = 'bearer' alone")
         for target in self.targets:
             origin_of(target)
         return self

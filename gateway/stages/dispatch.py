@@ -25,6 +25,7 @@ async def dispatch(plan: PlanState, state: StepState, hands: Hands, credentials:
     call = HandCall(
         tenant=plan.plan.tenant,
         principal_id=plan.plan.principal.id,
+        subject=plan.plan.principal.pseudonym,
         context_id=plan.plan.context_id,
         plan_id=plan.plan.plan_id,
         step_id=state.step.id,
@@ -54,7 +55,7 @@ async def dispatch(plan: PlanState, state: StepState, hands: Hands, credentials:
     except HandrailError as error:
         failure = getattr(error, "failure", HandFailure.UNKNOWN)
         status = StepStatus.AMBIGUOUS if failure is HandFailure.UNKNOWN else StepStatus.FAILED
-        state.fail(status, error.reason)
+        state.fail(status, error.reason, **error.facts)
     except Exception:  # noqa: BLE001
         # An adapter of a third party may raise anything. Whether its tool acted, nobody can tell.
         _log.exception("adapter raised", hand=state.step.hand, action=state.step.action)

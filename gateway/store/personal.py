@@ -20,6 +20,7 @@ from gateway.store.tables import (
     api_keys,
     approval_answers,
     approvals,
+    connection_grants,
     contexts,
     hand_pins,
     identity_links,
@@ -63,6 +64,7 @@ _SHOWN: Final[Mapping[str, Any]] = {
     "offers": (offers, ("claimant",)),
     "hand_pins": (hand_pins, ("pinned_by",)),
     "secrets": (secrets, ("set_by",)),
+    "connections": (connection_grants, ("subject",)),
 }
 _IN_OFFICE: Final = (
     (policy_bundles, "added_by"),
@@ -185,8 +187,8 @@ class Personal:
         return blocking_read(self._engine, "personal data", lambda connection: connection.execute(query).scalar_one())
 
     def removing(self, person: Person) -> list[Write]:
-        """What takes a principal away: its logins, keys and row. What else names its pseudonym stays: the pseudonym is
-        nobody's from then on."""
+        """What takes a principal away: its logins, keys, tokens of elsewhere and row. What else names its pseudonym
+        stays: the pseudonym is nobody's from then on."""
         if person.pseudonym is None:
             return []
         which = {"in_tenant": person.tenant, "named": person.pseudonym}
@@ -211,8 +213,11 @@ def _issuers(connection: Connection, tenant: str, pseudonym: str) -> Sequence[Ma
 
 
 _DELETE: Final = tuple(
-    delete(table).where(table.c.tenant == bindparam("in_tenant"), table.c.pseudonym == bindparam("named"))
-    for table in (sessions, security_keys, identity_links, api_keys, principals)
+    delete(column.table).where(column.table.c.tenant == bindparam("in_tenant"), column == bindparam("named"))
+    for column in (
+        connection_grants.c.subject,
+        *(table.c.pseudonym for table in (sessions, security_keys, identity_links, api_keys, principals)),
+    )
 )
 
 

@@ -30,6 +30,13 @@ async def reading(engine: Engine, what: str, read: Callable[[Connection], Result
     return await in_thread(what, blocking_read, engine, what, read)
 
 
+def snapshot(connection: Connection) -> None:
+    """To be called before the first query: what is committed meanwhile is seen by all that is read, or by nothing, as
+    it is on SQLite."""
+    if connection.dialect.name == "postgresql":
+        connection.execution_options(isolation_level="REPEATABLE READ")
+
+
 async def in_thread(what: str, work: Callable[Args, Result], *args: Args.args, **kwargs: Args.kwargs) -> Result:
     """What ``work`` returns, that only reads.
 

@@ -32,12 +32,13 @@ PAGE_PATHS: Final = frozenset(
         "/approvals",
         "/proposals",
         "/security-keys",
+        "/connections",
         "/assets/console.css",
         "/assets/console.js",
         "/assets/icon.svg",
     }
 )
-PAGE_PREFIXES: Final = ("/approvals/", "/proposals/", "/login/")
+PAGE_PREFIXES: Final = ("/approvals/", "/proposals/", "/connections/", "/login/")
 """Pages for people, which have a login of their own (``gateway.console``) and take none of the API's. Its table of
 pages must agree, and no route of the API may be among them (tested)."""
 

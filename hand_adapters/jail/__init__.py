@@ -3,6 +3,19 @@
 from hand_adapters.jail.jail import Jail
 from hand_adapters.jail.process import JailedProcess
 from hand_adapters.jail.profiles import PROFILES, Profile
+from hand_adapters.jail.runtime import program
+from hand_adapters.jail.scratch import Scratch
 from hand_adapters.jail.spec import Bind, Completed, JailError, JailSpec
 
-__all__ = ["PROFILES", "Bind", "Completed", "Jail", "JailError", "JailSpec", "JailedProcess", "Profile"]
+__all__ = [
+    "PROFILES",
+    "Bind",
+    "Completed",
+    "Jail",
+    "JailError",
+    "JailSpec",
+    "JailedProcess",
+    "Profile",
+    "Scratch",
+    "program",
+]

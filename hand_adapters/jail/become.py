@@ -41,20 +41,20 @@ def wait_for_order(setup: Setup, orders: socket.socket, groups: list[str]) -> No
         kernel.unshare(kernel.CLONE_NEWNS, "mount namespace")
     except OSError as exc:
         problem = exc
-    message, descriptors = kernel.receive(orders, 4)
+    message, descriptors = kernel.receive(orders, 5)
     if message is None:
         return
     try:
         if problem is not None:
             raise problem
-        become(setup, message, descriptors[:3], descriptors[3])
+        become(setup, message, descriptors[:3], descriptors[3:-1], descriptors[-1])
     except Exception as exc:  # noqa: BLE001 - a fork must never return into the launcher's loop
         os.write(descriptors[2], f"jail: {exc}\n".encode())
 
 
-def become(setup: Setup, message: dict[str, Any], descriptors: list[int], status: int) -> NoReturn:
+def become(setup: Setup, message: dict[str, Any], descriptors: list[int], scratch: list[int], status: int) -> NoReturn:
     """In the child: stage the binds, give up the uid, set the limits, become bwrap."""
-    arguments = stage_binds(setup, message)
+    arguments = stage_binds(setup, message, scratch)
     uid, gid = setup["uid"], setup["gid"]
     if os.getuid() == 0:
         os.setgroups([])
@@ -91,17 +91,26 @@ def become(setup: Setup, message: dict[str, Any], descriptors: list[int], status
     os.execve(setup["bwrap"], ["bwrap", "--args", str(listed), "--", *message["argv"]], {})  # noqa: S606
 
 
-def stage_binds(setup: Setup, message: dict[str, Any]) -> list[str]:
-    """Bind what the jail may see where its uid can reach it; returns all of bwrap's options but descriptors."""
+def stage_binds(setup: Setup, message: dict[str, Any], scratch: list[int]) -> list[str]:
+    """Bind what the jail may see where its uid can reach it; returns all of bwrap's options but descriptors.
+
+    Args:
+        scratch: none, or the one descriptor of the scratch directory that the order came with.
+    """
     stage = setup["stage"]
     opened = [(kernel.open_without_symlinks(source), target, writable) for source, target, writable in message["binds"]]
     arguments: list[str] = [*message["arguments"], "--ro-bind", f"{stage}/etc", "/etc"]
-    if opened:
+    if opened or scratch:
         kernel.mount("handrail", f"{stage}/binds", "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "size=256k,mode=0755")
     for number, (descriptor, target, writable) in enumerate(opened):
         place = f"{stage}/binds/{number}"
         is_directory = os.fstat(descriptor).st_mode & 0o170000 == 0o040000
         kernel.bind(f"/proc/self/fd/{descriptor}", place, is_directory=is_directory)
         arguments += ["--bind" if writable else "--ro-bind", place, target]
+    for descriptor in scratch:
+        place = f"{stage}/binds/scratch"
+        os.mkdir(place)
+        kernel.attach(descriptor, place)
+        arguments += ["--bind", place, message["scratch"]]
     arguments += message["last_arguments"]
     return arguments

@@ -19,6 +19,7 @@ from hand_adapters.jail.link import Link
 from hand_adapters.jail.process import JailedProcess
 from hand_adapters.jail.profiles import PROFILES, Profile
 from hand_adapters.jail.runtime import program
+from hand_adapters.jail.scratch import Scratch
 from hand_adapters.jail.seccomp import program as seccomp_program
 from hand_adapters.jail.spec import OUTPUT_MAX_BYTES, Bind, Completed, JailError, JailSpec
 
@@ -41,6 +42,7 @@ class Jail:
         self._keys = itertools.count(1)
         self._processes: dict[int, JailedProcess] = {}
         self._reserved: dict[int, int] = {}
+        self._scratches: dict[int, asyncio.Future[int]] = {}
 
     def missing(self) -> list[str]:
         """What this machine lacks for a jail, each as a sentence with its remedy; empty where jails can start.
@@ -58,9 +60,11 @@ class Jail:
             JailError: where a layer is missing, the profile is unknown, a bind is refused, the program is not there,
                 or the memory budget has no room.
         """
-        return await self._start(spec, None)
+        return await self._start(spec, None, None, None)
 
-    async def _start(self, spec: JailSpec, capture: int | None) -> JailedProcess:
+    async def _start(
+        self, spec: JailSpec, capture: int | None, error_tail: int | None, scratch: Scratch | None
+    ) -> JailedProcess:
         profile = PROFILES.get(spec.profile)
         if profile is None:
             raise JailError(f"no jail profile {spec.profile!r}; there are {', '.join(PROFILES)}")
@@ -84,9 +88,10 @@ class Jail:
             "limits": layers.controllers.limits(profile) if layers.controllers else [],
             "seccomp": profile.seccomp,
             "deadline_seconds": spec.deadline_seconds,
+            "scratch": None if scratch is None else scratch.target,
         }
         try:
-            await self._hand_over(link, process, order, capture)
+            await self._hand_over(link, process, order, (capture, error_tail), scratch)
             await process.started()
         except BaseException:
             # Refused or cancelled: what may run already must not run on unowned.
@@ -94,13 +99,26 @@ class Jail:
             raise
         return process
 
-    async def run(self, spec: JailSpec, stdin: bytes = b"", *, output_max_bytes: int = OUTPUT_MAX_BYTES) -> Completed:
+    async def run(
+        self,
+        spec: JailSpec,
+        stdin: bytes = b"",
+        *,
+        output_max_bytes: int = OUTPUT_MAX_BYTES,
+        error_tail_bytes: int | None = None,
+        scratch: Scratch | None = None,
+    ) -> Completed:
         """Run a program to its end, with each output stream capped at ``output_max_bytes``.
+
+        Args:
+            error_tail_bytes: keep so many of the last bytes of standard error instead of ending a program that
+                writes more.
+            scratch: a scratch directory of :meth:`scratch`, which the program may write.
 
         Raises:
             JailError: as :meth:`start`, and where the program never began.
         """
-        process = await self._start(spec, output_max_bytes)
+        process = await self._start(spec, output_max_bytes, error_tail_bytes, scratch)
         feeding = asyncio.ensure_future(_feed(process, stdin))
         try:
             return await process.completed()
@@ -108,6 +126,25 @@ class Jail:
             feeding.cancel()
             await asyncio.gather(feeding, return_exceptions=True)
             await process.kill()
+
+    async def scratch(self, size_bytes: int, target: str = "/scratch") -> Scratch:
+        """A directory for one run: a tmpfs of its own size, which no path of the host leads to. Close it after.
+
+        Raises:
+            JailError: the kernel gives none (Linux 5.2 has fsopen), or a layer is missing.
+        """
+        link = await self._open(await self._layers())
+        key = next(self._keys)
+        made: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._scratches[key] = made
+        try:
+            await link.send({"op": "scratch", "id": key, "size_bytes": size_bytes})
+            return Scratch(await asyncio.shield(made), target)
+        except asyncio.CancelledError:
+            made.add_done_callback(_drop)
+            raise
+        finally:
+            self._scratches.pop(key, None)
 
     def adopt(self, path: Path) -> None:
         """Give a directory tree under the gateway's home to the jail's uid, so that a writable bind works.
@@ -179,14 +216,21 @@ class Jail:
             )
         self._reserved[key] = profile.bare_cost_bytes
 
-    async def _hand_over(self, link: Link, process: JailedProcess, order: dict[str, Any], capture: int | None) -> None:
+    async def _hand_over(
+        self,
+        link: Link,
+        process: JailedProcess,
+        order: dict[str, Any],
+        capture: tuple[int | None, int | None],
+        scratch: Scratch | None,
+    ) -> None:
         """Make the three pipes, keep our ends, send the others with the order."""
         stdin_theirs, stdin_ours = os.pipe2(os.O_CLOEXEC)
         stdout_ours, stdout_theirs = os.pipe2(os.O_CLOEXEC)
         stderr_ours, stderr_theirs = os.pipe2(os.O_CLOEXEC)
         theirs = (stdin_theirs, stdout_theirs, stderr_theirs)
         try:
-            await link.send(order, theirs)
+            await link.send(order, theirs if scratch is None else (*theirs, scratch.descriptor))
         except BaseException:
             process.hear(None, 0)  # it was never asked for
             self._forget(process.key)
@@ -196,7 +240,7 @@ class Jail:
         finally:
             for descriptor in theirs:
                 os.close(descriptor)
-        await process.connect(stdin_ours, stdout_ours, stderr_ours, capture)
+        await process.connect(stdin_ours, stdout_ours, stderr_ours, *capture)
 
     async def _kill(self, key: int) -> None:
         if self._link is None:
@@ -205,9 +249,15 @@ class Jail:
 
     def _heard(self, message: dict[str, Any] | None, pid: int) -> None:
         if message is None:
+            for waiting in self._scratches.values():
+                if not waiting.done():
+                    waiting.set_exception(JailError("the launcher has ended"))
             for key, process in list(self._processes.items()):
                 process.hear(None, 0)
                 self._forget(key)
+            return
+        if "descriptor" in message or message["id"] in self._scratches:
+            self._take_scratch(message)
             return
         process_heard = self._processes.get(message["id"])
         if process_heard is not None:
@@ -215,9 +265,24 @@ class Jail:
             if message["event"] != "started":
                 self._forget(message["id"])
 
+    def _take_scratch(self, message: dict[str, Any]) -> None:
+        made, descriptor = self._scratches.pop(message["id"], None), message.get("descriptor")
+        if made is None and descriptor is not None:  # whoever asked has left
+            os.close(descriptor)
+        elif made is not None and descriptor is not None:
+            made.set_result(descriptor)
+        elif made is not None:
+            made.set_exception(JailError(f"no scratch directory: {message['detail']}"))
+
     def _forget(self, key: int) -> None:
         self._processes.pop(key, None)
         self._reserved.pop(key, None)
+
+
+def _drop(made: "asyncio.Future[int]") -> None:
+    """Let go of a directory that nobody waits for any more."""
+    if made.exception() is None:
+        os.close(made.result())
 
 
 async def _feed(process: JailedProcess, stdin: bytes) -> None:

@@ -16,7 +16,10 @@ CLONE_NEWUSER = 0x10000000
 CLONE_NEWPID = 0x20000000
 MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_PRIVATE = 2, 4, 8, 0x1000, 0x4000, 0x40000
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE = 1, 4
-SYS_CLOSE_RANGE, SYS_OPENAT2 = 436, 437  # the same on every architecture
+# Numbers that are the same on every architecture.
+SYS_MOVE_MOUNT, SYS_FSOPEN, SYS_FSCONFIG, SYS_FSMOUNT, SYS_CLOSE_RANGE, SYS_OPENAT2 = 429, 430, 431, 432, 436, 437
+FSOPEN_CLOEXEC, FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NODEV, MOVE_MOUNT_F_EMPTY_PATH = 1, 1, 2, 4, 4
+FSCONFIG_SET_STRING, FSCONFIG_CMD_CREATE = 1, 6
 CLOSE_RANGE_CLOEXEC = 4
 RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS = 0x02, 0x04
 MESSAGE_MAX_BYTES = 192 * 1024
@@ -45,6 +48,27 @@ def mount(source: str, target: str, kind: str | None, flags: int, data: str | No
     data_bytes = None if data is None else data.encode()
     flag_word = ctypes.c_ulong(flags)
     check(libc.mount(os.fsencode(source), os.fsencode(target), kind_bytes, flag_word, data_bytes), f"mount {target}")
+
+
+def detached_tmpfs(size_bytes: int, inodes: int, uid: int, gid: int) -> int:
+    """Descriptor of a fresh tmpfs of that size, mounted nowhere (fsopen(2)). It ends with its last user."""
+    context = check(libc.syscall(SYS_FSOPEN, b"tmpfs", FSOPEN_CLOEXEC), "fsopen")
+    try:
+        options = {"size": size_bytes, "nr_inodes": inodes, "mode": "0700", "uid": uid, "gid": gid}
+        for name, value in options.items():
+            key, text = name.encode(), str(value).encode()
+            check(libc.syscall(SYS_FSCONFIG, context, FSCONFIG_SET_STRING, key, text, 0), f"fsconfig {name}")
+        check(libc.syscall(SYS_FSCONFIG, context, FSCONFIG_CMD_CREATE, None, None, 0), "fsconfig create")
+        flags = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV
+        return check(libc.syscall(SYS_FSMOUNT, context, FSMOUNT_CLOEXEC, flags), "fsmount")
+    finally:
+        os.close(context)
+
+
+def attach(descriptor: int, target: str) -> None:
+    """Mount what :func:`detached_tmpfs` made on the directory ``target`` (move_mount(2))."""
+    moved = libc.syscall(SYS_MOVE_MOUNT, descriptor, b"", -100, os.fsencode(target), MOVE_MOUNT_F_EMPTY_PATH)
+    check(moved, f"move_mount {target}")
 
 
 def open_without_symlinks(path: str) -> int:

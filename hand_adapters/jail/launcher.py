@@ -5,8 +5,9 @@ Handrail but its two siblings ``kernel`` and ``become``, and talks JSON over a S
 so that the gateway never forks. It lives as the first process of a pid namespace of its own: when it ends, however it
 ends, the kernel kills every process in every jail. It ends when the gateway closes the socket or dies.
 
-Gateway to launcher: ``setup`` (first), ``start`` (with the three stdio descriptors), ``kill``.
-Launcher to gateway: ``ready``, ``started``, ``refused``, ``gone``.
+Gateway to launcher: ``setup`` (first), ``scratch``, ``start`` (with the three stdio descriptors, and the scratch
+directory's where there is one), ``kill``.
+Launcher to gateway: ``ready``, ``scratch`` (with its descriptor), ``started``, ``refused``, ``gone``.
 """
 
 # pathlib alone would add milliseconds to every start of the launcher:
@@ -40,6 +41,8 @@ SCM_CREDENTIALS = 2
 QUIET_SECONDS = 0.02
 GROUPS_LEFT_MAX = 64
 END_TRIES = 200
+SCRATCH_FILES_MAX = 1024
+"""Files and directories of a scratch directory: the kernel keeps some of each outside of its size."""
 SPARES = 2
 """Processes kept ready; each costs about a megabyte."""
 
@@ -75,7 +78,7 @@ class Launcher:
         self.control = control
         self.wakeup = wakeup
         self.ends = (gateway, lifeline)
-        self.outgoing: deque[tuple[bytes, int]] = deque()
+        self.outgoing: deque[tuple[bytes, int, int]] = deque()
         self.running: dict[int, Running] = {}
         self.by_key: dict[int, Running] = {}
         self.setup: dict[str, Any] = {}
@@ -86,32 +89,40 @@ class Launcher:
 
     # --- talking ---------------------------------------------------------------------------------------------------
 
-    def say(self, message: dict[str, Any], pid: int = 0) -> None:
-        """Queue ``message``; the kernel translates ``pid`` into the gateway's pid namespace (SCM_CREDENTIALS)."""
-        self.outgoing.append((json.dumps(message).encode(), pid))
+    def say(self, message: dict[str, Any], pid: int = 0, descriptor: int = -1) -> None:
+        """Queue ``message``; the kernel translates ``pid`` into the gateway's pid namespace (SCM_CREDENTIALS).
+
+        ``descriptor`` goes along and is closed here.
+        """
+        self.outgoing.append((json.dumps(message).encode(), pid, descriptor))
         self.flush()
 
     def flush(self) -> None:
         """Send what is queued, as far as the socket takes it."""
         while self.outgoing:
-            data, pid = self.outgoing[0]
+            data, pid, descriptor = self.outgoing[0]
             credentials = struct.pack("iII", pid or os.getpid(), os.getuid(), os.getgid())
+            ancillary = [(socket.SOL_SOCKET, SCM_CREDENTIALS, credentials)]
+            if descriptor >= 0:
+                ancillary.append((socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", descriptor)))
             try:
-                self.control.sendmsg([data], [(socket.SOL_SOCKET, SCM_CREDENTIALS, credentials)])
+                self.control.sendmsg([data], ancillary)
             except BlockingIOError:
                 break
             except OSError:
                 if not pid:
                     self.end()
-                self.outgoing[0] = (data, 0)
+                self.outgoing[0] = (data, 0, descriptor)
                 continue
             self.outgoing.popleft()
+            if descriptor >= 0:
+                os.close(descriptor)
         self.poll.register(self.control, select.POLLIN | (select.POLLOUT if self.outgoing else 0))
 
     def receive(self) -> None:
         """Take one order."""
         try:
-            message, descriptors = kernel.receive(self.control, 3)
+            message, descriptors = kernel.receive(self.control, 4)
         except BlockingIOError:
             return
         if message is None:
@@ -131,9 +142,12 @@ class Launcher:
             gc.collect()
             gc.freeze()
             self.say({"event": "ready"})
-        elif operation == "start":
+        elif operation in {"scratch", "start"}:
             try:
-                self.start(message, descriptors)
+                if operation == "start":
+                    self.start(message, descriptors)
+                else:
+                    self.scratch(message)
             except OSError as exc:
                 self.say({"event": "refused", "id": message["id"], "detail": str(exc)})
         elif operation == "kill":
@@ -164,6 +178,11 @@ class Launcher:
                 os._exit(kernel.SETUP_FAILED)
         theirs.close()
         self.spares.append(Spare(pid, ours, groups))
+
+    def scratch(self, message: dict[str, Any]) -> None:
+        """Make a scratch directory that belongs to the jails' uid, and hand it over."""
+        made = kernel.detached_tmpfs(message["size_bytes"], SCRATCH_FILES_MAX, self.setup["uid"], self.setup["gid"])
+        self.say({"event": "scratch", "id": message["id"]}, descriptor=made)
 
     def start(self, message: dict[str, Any], descriptors: list[int]) -> None:
         """Give a spare process its order; the limits of its cgroups are in force before it hears it."""

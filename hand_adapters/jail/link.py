@@ -100,13 +100,21 @@ def with_descriptors(descriptors: Sequence[int]) -> list[tuple[int, int, bytes]]
 
 
 def receive(control: socket.socket) -> tuple[dict[str, Any] | None, int]:
-    """One report and the pid that came with it; ``None`` where the launcher is gone. May raise BlockingIOError."""
+    """One report and the pid that came with it; ``None`` where the launcher is gone. May raise BlockingIOError.
+
+    A descriptor that came along is the report's ``descriptor``, and whoever hears it closes it.
+    """
+    space = socket.CMSG_SPACE(12) + socket.CMSG_SPACE(4)
     try:
-        data, ancillary, _flags, _address = control.recvmsg(MESSAGE_MAX_BYTES, socket.CMSG_SPACE(12))
+        data, ancillary, _flags, _address = control.recvmsg(MESSAGE_MAX_BYTES, space, socket.MSG_CMSG_CLOEXEC)
     except ConnectionResetError:
         return None, 0
     pid = next((struct.unpack("iII", raw)[0] for _level, kind, raw in ancillary if kind == _CREDENTIALS), 0)
-    return (json.loads(data) if data else None), pid
+    message = json.loads(data) if data else None
+    for _level, kind, raw in ancillary:
+        if kind == socket.SCM_RIGHTS and message is not None:
+            message["descriptor"] = struct.unpack("i", raw[:4])[0]
+    return message, pid
 
 
 def _settle(future: asyncio.Future[None]) -> None:

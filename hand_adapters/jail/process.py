@@ -123,8 +123,9 @@ class JailedProcess:
 
     # --- for Jail alone ----------------------------------------------------------------------------------------------
 
-    async def connect(self, stdin: int, stdout: int, stderr: int, capture: int | None) -> None:
-        """Put asyncio's streams on our ends of the pipes; with ``capture``, collect at most so many bytes of each."""
+    async def connect(self, stdin: int, stdout: int, stderr: int, capture: int | None, error_tail: int | None) -> None:
+        """Put asyncio's streams on our ends of the pipes; with ``capture``, collect at most so many bytes of each, and
+        of the errors, with ``error_tail``, the last so many."""
         loop = asyncio.get_running_loop()
         self.stdout = asyncio.StreamReader(limit=LINE_MAX_BYTES)
         protocol: asyncio.BaseProtocol = asyncio.StreamReaderProtocol(self.stdout)
@@ -132,6 +133,8 @@ class JailedProcess:
         if capture is not None:
             self.captured = protocol = Tail(capture, tail=False, over=self._too_much)
             self._stderr = Tail(capture, tail=False, over=self._too_much)
+            if error_tail is not None:
+                self._stderr = Tail(error_tail)
         unread = asyncio.StreamReader()
         files = (os.fdopen(stdout, "rb", 0), os.fdopen(stderr, "rb", 0), os.fdopen(stdin, "wb", 0))
         try:

@@ -4,6 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from migrations import (
+    connections,
     defences,
     offers,
     people,
@@ -312,6 +313,7 @@ def upgrade() -> None:
     offers.create()
     retention.create()
     secrets.create()
+    connections.create()
     signing.create()
     op.create_table(
         "api_keys",

@@ -217,8 +217,9 @@ def schema(engine):
         return connection.exec_driver_sql("SELECT type, name, sql FROM sqlite_master ORDER BY name").all()
 
 
-async def test_migrating_twice_changes_nothing_and_leaves_no_drift(database_url):
-    engine = make_engine(database_url)
+@pytest.mark.migrates
+async def test_migrating_twice_changes_nothing_and_leaves_no_drift(empty_url):
+    engine = make_engine(empty_url)
     assert migrations.current(engine) is None
     migrations.upgrade(engine)
     first = migrations.current(engine)
@@ -243,8 +244,9 @@ def test_a_column_of_a_newer_version_is_no_reason_to_refuse(engine):
     migrations.upgrade(engine)
 
 
-async def test_a_migration_that_fails_leaves_nothing(database_url, monkeypatch):
-    engine = make_engine(database_url)
+@pytest.mark.migrates
+async def test_a_migration_that_fails_leaves_nothing(empty_url, monkeypatch):
+    engine = make_engine(empty_url)
 
     def broken():
         return ["CREATE TRIGGER nonsense"]

@@ -18,6 +18,8 @@ from gateway.ports import Append
 from tests.audit.conftest import draft
 from tests.postgres import Cluster
 
+pytestmark = pytest.mark.durable
+
 SUFFIXES = ["", "-wal", "-shm"]
 
 

@@ -6,21 +6,26 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from sqlalchemy import Engine, delete, insert, select, update
+from sqlalchemy import Engine, delete, insert, select, text, update
+from sqlalchemy.exc import IntegrityError
 
 from audit.checkpoint import KEY_ID_BYTES, note_text, signature_line
 from audit.cosignature import Cosignature, WitnessKey, cosigned_message
 from audit.cosigned import store
+from audit.errors import SealBroken
 from audit.findings import Fault
 from audit.fsck import check
+from audit.opening import unseal
 from audit.postings import BLOCK
 from audit.query import Filter
 from audit.tables import (
     checkpoints,
     cosignatures,
     data_keys,
+    entries,
     erased_keys,
     erasures,
+    head,
     key_buckets,
     key_epochs,
     payload_keys,
@@ -28,6 +33,7 @@ from audit.tables import (
     posting_blocks,
     postings,
 )
+from audit.wrapping import every_epoch
 from gateway.commitments import commit
 from gateway.ports import Append
 from tests.audit.conftest import draft
@@ -50,6 +56,11 @@ def word(note: str, number: int, time: int) -> Cosignature:
 
 @pytest.fixture
 async def told(engine: Engine, open_log: Any, epochs: Any) -> Engine:
+    """See :func:`tell`, on each database."""
+    return await tell(engine, open_log, epochs)
+
+
+async def tell(engine: Engine, open_log: Any, epochs: Any) -> Engine:
     """A log with values of one and of two people, of whom a third was erased, and with the word of two witnesses."""
     ann, bob, cid = ("default/people/" + name for name in ("ann", "bob", "cid"))
     async with open_log(engine, checkpoint_interval_seconds=0.001) as log, eraser_of(engine, log, epochs) as eraser:
@@ -85,6 +96,36 @@ async def test_each_column_of_a_cosignature(told: Engine) -> None:
 async def test_each_column_of_the_index(indexed: Engine) -> None:
     for table in (postings, posting_blocks):
         every_flip(indexed, table, flips=1)
+
+
+async def test_a_value_of_another_type_is_found(sqlite_engine: Engine, open_log: Any, epochs: Any) -> None:
+    """SQLite keeps each value's type beside it: a bit of the file makes a number of a wrapped key."""
+    told = await tell(sqlite_engine, open_log, epochs)
+    for table in (entries, head, checkpoints, cosignatures, *SEALED):
+        rows = saved(told, table)
+        chosen = " AND ".join(f"{key.name} = :{key.name}" for key in table.primary_key)
+        for column in table.c:
+            for value in ("4711", "-1.5", "X'00FF'", "'other'"):
+                changed = text(f"UPDATE {table.name} SET {column.name} = {value} WHERE {chosen}")
+                try:
+                    with owner(told) as connection:
+                        connection.execute(changed, {key.name: rows[-1][key.name] for key in table.primary_key})
+                except IntegrityError:  # there is one head, and an index is a number
+                    assert column.primary_key
+                    continue
+                found = list(check(told, epochs=epochs, witnesses=KEYS))
+                assert found or str(column) in UNVOUCHED, f"{column} = {value}"
+                put_back(told, table, rows)
+    assert list(check(told, epochs=epochs, witnesses=KEYS)) == []
+
+
+async def test_a_wrapped_key_of_another_type_is_a_broken_seal(told: Engine, epochs: Any) -> None:
+    """A gateway that meets one refuses what depends on it, and goes on."""
+    [bucket, *_] = every_epoch(epochs)
+    with pytest.raises(SealBroken):
+        bucket.unwrap("k", 7)  # type: ignore[arg-type]
+    with pytest.raises(SealBroken):
+        unseal(bucket.wrapper, "c", 7)  # type: ignore[arg-type]
 
 
 async def test_rows_that_changed_places_are_found(told: Engine, epochs: Any) -> None:

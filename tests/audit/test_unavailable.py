@@ -22,6 +22,8 @@ from gateway.reasons import Reason
 from tests.audit.conftest import claims, draft
 from tests.postgres import children, running
 
+pytestmark = pytest.mark.durable
+
 
 def size(engine):
     with engine.connect() as connection:
@@ -234,8 +236,8 @@ async def test_a_fault_in_the_writer_itself_does_not_end_it(sqlite_engine, open_
         assert await log.append(Append([draft()])) == range(2, 3)
 
 
-async def test_a_log_without_its_tables_does_not_start(database_url, open_log):
-    engine = make_engine(database_url)
+async def test_a_log_without_its_tables_does_not_start(empty_url, open_log):
+    engine = make_engine(empty_url)
     with pytest.raises(LogUnavailable):
         async with open_log(engine):
             pass

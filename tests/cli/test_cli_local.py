@@ -269,9 +269,16 @@ def test_doctor_shows_every_layer_of_the_jail_and_how_to_mend_it(
         assert all(item[member] in row for member in ("state", "detail", "remedy"))
 
 
-def test_doctor_needs_a_jail_where_a_hand_does(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "hand",
+    [
+        'adapter = "mcp"\ncommand = ["x"]',
+        'adapter = "process"\nactions.a = { argv = ["true"], args_schema = { type = "object" } }',
+    ],
+)
+def test_doctor_needs_a_jail_where_a_hand_does(tmp_path: Path, hand: str) -> None:
     file = tmp_path / "handrail.toml"
-    file.write_text('[hands.x]\nadapter = "mcp"\ncommand = ["x"]\n[jail]\nbwrap = "/nonexistent/bwrap"')
+    file.write_text(f'[hands.x]\n{hand}\n[jail]\nbwrap = "/nonexistent/bwrap"')
     result = invoke("doctor", "--json", "--config", file, HANDRAIL_HOME=str(tmp_path / "home"))
     assert result.exit_code == 1
     findings = {item["name"]: item for item in json.loads(result.stdout)["findings"]}

@@ -19,9 +19,7 @@ from keys.stores.file import Files
 from keys.stores.master import MasterKey
 from keys.stores.root import Wrappers
 from keys.stores.root import rewrap as wrap_anew
-from tests.postgres import postgres_server, postgres_url
 
-__all__ = ["postgres_server", "postgres_url"]
 NEW = "22" * 32
 SHARED = {
     "HANDRAIL_KEYS__MASTER_KEY_FILE": "master.key",

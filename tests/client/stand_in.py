@@ -366,6 +366,10 @@ class StandIn:
                 return JSONResponse({"secrets": [self._secret()]})
             case (_, "secrets", *_):
                 return JSONResponse(self._secret())
+            case ("GET", "connections"):
+                return JSONResponse({"connections": [self._connection()]})
+            case (_, "connections", _):
+                return JSONResponse({**self._connection(), "revoked": True})
             case ("GET", "hands"):
                 return JSONResponse({"hands": [hand]})
             case ("GET", "hands", _):
@@ -469,6 +473,10 @@ class StandIn:
     def _secret(self) -> dict[str, Any]:
         told = {**dict.fromkeys(("name", "store", "version", "set_by"), self.text), "set_at": BEFORE}
         return {**told, "hands": [self.text]}
+
+    def _connection(self) -> dict[str, Any]:
+        told = dict.fromkeys(("id", "title", "state", "page"), self.text)
+        return {**told, **{name: [self.text] for name in ("scopes", "targets", "hands")}}
 
     def _link(self) -> dict[str, Any]:
         return {"id": "l1", "kind": "token", "source": self.text, "subject": self.text, "created_at": BEFORE,

@@ -4,9 +4,6 @@ from pathlib import Path
 import pytest
 
 from tests.pipeline.house import House, close_house, open_house
-from tests.postgres import postgres_server, postgres_url
-
-__all__ = ["postgres_server", "postgres_url"]
 
 
 @pytest.fixture

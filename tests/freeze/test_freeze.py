@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from audit.database import changing_schema, make_engine
+from gateway import freeze_journal
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import HandrailError, Unavailable
 from gateway.freeze import Cause, Freeze, FreezeState, Scope
@@ -492,6 +493,33 @@ async def test_a_full_home_keeps_nobody_from_stopping(house: House, monkeypatch:
     monkeypatch.setattr(house.freezing.journal, "keep", full)
     await freeze(house, Scope.ALL)
     await refused(house.plan(step("a")), Reason.FREEZE_ACTIVE)
+
+
+async def test_a_home_whose_disk_hangs_keeps_no_freeze_from_the_log(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other gateways hear of it, and the home's copy follows once the disk is back."""
+    monkeypatch.setattr(freeze_journal, "KEEP_SECONDS", 0.05)
+    keep, back, asked = house.freezing.journal.keep, threading.Event(), 0
+
+    def hung(freezes: Any) -> None:
+        nonlocal asked
+        asked += 1
+        back.wait(30)
+        keep(freezes)
+
+    monkeypatch.setattr(house.freezing.journal, "keep", hung)
+    try:
+        made = [await freeze(house, *one) for one in ((Scope.ALL,), (Scope.HAND, "tool"))]
+        assert [one["recorded"] for one in made] == [True, True]
+        assert asked == 1, "one thread waits for the disk, however much is frozen meanwhile"
+        assert not (house.settings.home / "freezes.json").exists()
+    finally:
+        back.set()
+    file = house.settings.home / "freezes.json"
+    await until(lambda: file.exists() and len(json.loads(file.read_text())) == 2)
+    assert {one["id"] for one in json.loads(file.read_text())} == {one["id"] for one in made}
+    assert asked == 2
 
 
 async def test_a_database_that_hangs_does_not_delay_the_stop_here(house: House) -> None:

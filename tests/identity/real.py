@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -44,6 +44,10 @@ class RealProvider:
     async def group(self, **groups: list[str]) -> None:
         """Have people be in other groups from now on."""
         await self._tell({"groups": groups})
+
+    async def live(self, seconds: int) -> None:
+        """Have access tokens live that long from now on."""
+        await self._tell({"lifetime_seconds": seconds})
 
     async def machine(self, client: str = "machine") -> dict[str, Any]:
         """A token by client credentials (RFC 6749 section 4.4)."""
@@ -121,6 +125,7 @@ async def running(
     callback: str = CALLBACK,
     groups: dict[str, list[str]] | None = None,
     lifetime_seconds: int = 300,
+    clients: Sequence[Mapping[str, Any]] = (),
 ) -> AsyncIterator[RealProvider]:
     """Start the provider and end it.
 
@@ -128,6 +133,7 @@ async def running(
         claims: client -> claims of its access tokens.
         callback: where the code flow leads back to.
         groups: person -> groups in their ID token, for the scope ``groups``.
+        clients: further ones, as RFC 7591 has their metadata.
     """
     own = ROOT / ".tools" / "node" / "bin" / "node"
     node = str(own) if own.exists() else shutil.which("node") or ""
@@ -145,6 +151,7 @@ async def running(
         "clients": [
             {**machine, "client_id": "machine"},
             {**shared, "client_id": "app", "grant_types": ["authorization_code"], "redirect_uris": [callback]},
+            *clients,
         ],
     }
     process = await asyncio.create_subprocess_exec(

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from hand_adapters.jail.profiles import PROFILES
+from tests.jail.adapters.attempts import ATTEMPTS
 from tests.jail.battery.table import PROBES
 
 DOCUMENT = (Path(__file__).resolve().parents[2] / "docs" / "sandbox.md").read_text(encoding="utf-8")
@@ -13,6 +14,12 @@ def test_every_probe_is_listed_with_what_stops_it_and_none_else() -> None:
     table = DOCUMENT.split("| probe | what it tries | what stops it |")[1].split("\n\n")[0]
     listed = re.findall(r"^\| `(\w+)` \| (.+) \| (.+) \|$", table, flags=re.MULTILINE)
     assert listed == [(probe.name, probe.tries, probe.stopped_by) for probe in PROBES]
+
+
+def test_every_attempt_of_a_module_is_listed_and_none_else() -> None:
+    table = DOCUMENT.split("| attempt | what it tries | what stops it |")[1].split("\n\n")[0]
+    listed = re.findall(r"^\| `(\w+)` \| (.+) \| (.+) \|$", table, flags=re.MULTILINE)
+    assert listed == [(attempt.name, attempt.tries, attempt.stopped_by) for attempt in ATTEMPTS]
 
 
 def row(name: str) -> list[str]:

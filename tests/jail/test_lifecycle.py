@@ -15,6 +15,7 @@ from gateway.reasons import Reason
 from gateway.settings import JailSettings
 from hand_adapters.jail import PROFILES, Bind, Jail, JailError, JailSpec
 from hand_adapters.jail import jail as jail_module
+from tests.jail.processes import marked
 from tests.until import until
 
 pytestmark = pytest.mark.jail
@@ -25,20 +26,6 @@ DAEMON = """
 (setsid sh -c 'echo up; exec sleep {marker}' &)
 exec sleep 300
 """
-
-
-def marked(marker: str) -> list[int]:
-    """Host pids of processes with ``marker`` among their arguments."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                words = (entry / "cmdline").read_bytes().split(b"\0")
-            except OSError:
-                continue
-            if marker.encode() in words:
-                found.append(int(entry.name))
-    return found
 
 
 async def died(pidfd: int) -> None:

@@ -17,6 +17,7 @@ ROOMS = ("audit", "gateway", "keys", "hand_adapters")
 NEED_NOT: dict[EntryType, str] = {
     EntryType.BACKUP_MADE: "a backup that is older than the retention is none to count on, and none is what is shown",
     EntryType.SESSION_CLOSED: "a login lasts 12 hours at most, and its end is under its row's MAC",
+    EntryType.CONNECTION_REFRESHED: "an older row holds tokens that were replaced; what was taken back or lost stands",
     EntryType.SCHEMA_REJECTED: "a step that may still move is refused where a later stretch of the log was dropped",
     EntryType.CREDENTIAL_ISSUED: "the same; the step's dispatch is written with it",
     EntryType.RESULT_REDACTED: "the same; the step's outcome is written with it",

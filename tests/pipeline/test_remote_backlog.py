@@ -8,9 +8,6 @@ import pytest
 from gateway.recovery import recover
 from tests.pipeline.house import close_house
 from tests.pipeline.remote import CRM, claim, give, note, pass_time, remote_house
-from tests.postgres import postgres_server, postgres_url
-
-__all__ = ["postgres_server", "postgres_url"]
 
 PLANS, STEPS = 100, 100
 """As many as the default of ``queue_max`` lets wait."""

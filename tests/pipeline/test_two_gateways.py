@@ -23,9 +23,6 @@ from gateway.reasons import Reason
 from gateway.stages import standing
 from tests.pipeline.house import APPROVER, MANIFEST, House, SimulatedPolicy, close_house, crash, echo, open_house, step
 from tests.pipeline.spending import in_context, of_principal, pay, seen
-from tests.postgres import postgres_server, postgres_url
-
-__all__ = ["postgres_server", "postgres_url"]
 
 LIMIT = 100.0
 

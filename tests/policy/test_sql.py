@@ -20,10 +20,9 @@ import pytest
 
 from gateway.policy.bundle import load
 from tests.policy.support import SHIPPED
-from tests.postgres import Server, postgres_server
+from tests.postgres import Server
 
 regorus = pytest.importorskip("regorus", reason="no regorus wheel for this platform")
-__all__ = ["postgres_server"]
 
 TABLES = """
 CREATE TABLE users (id integer PRIMARY KEY, name text, role text, age integer, x text);

@@ -28,6 +28,7 @@ from gateway.secrets.vault import VaultSecrets
 from gateway.settings import SecretStoreSettings, Settings
 from hand_adapters.fetcher import HttpFetcher
 from tests import openbao as server
+from tests.patience import SECONDS
 from tests.pipeline.house import close_house, open_house
 from tests.until import until
 from tests.web.conftest import serving
@@ -176,7 +177,7 @@ async def vault(directory: Path) -> AsyncIterator[Backend]:
             kind="vault", url=f"http://127.0.0.1:{port}", mount="kv", token_file=token, private_network=True
         )
         asks = HttpFetcher("secrets.stores.v", private_network=True, ca_file=None, reason=Reason.SECRET_UNAVAILABLE)
-        store = VaultSecrets(settings, asks, 5.0)
+        store = VaultSecrets(settings, asks, SECONDS)
 
         async def put(tenant: str, name: str, value: str) -> None:
             fake.held.setdefault(f"handrail/{tenant}/{name}", []).append(value)
@@ -208,7 +209,7 @@ async def openbao(directory: Path) -> AsyncIterator[Backend]:
         asks = HttpFetcher(
             "secrets.stores.v", private_network=True, ca_file=bao.ca_file, reason=Reason.SECRET_UNAVAILABLE
         )
-        store = VaultSecrets(settings, asks, 5.0)
+        store = VaultSecrets(settings, asks, SECONDS)
 
         async def put(tenant: str, name: str, value: str) -> None:
             bao.call("POST", f"secret/data/handrail/{tenant}/{name}", {"data": {"value": value}})
@@ -245,7 +246,7 @@ async def aws(directory: Path) -> AsyncIterator[Backend]:
         await http.post(f"{url}/moto-api/reset")
     settings = SecretStoreSettings(kind="aws", region="us-east-1", endpoint_url=url)
     client = boto3.client("secretsmanager", endpoint_url=url, region_name="us-east-1")
-    store = AwsSecrets.open(settings, 5.0)
+    store = AwsSecrets.open(settings, SECONDS)
 
     async def put(tenant: str, name: str, value: str) -> None:
         id_ = f"handrail/{tenant}/{name}"

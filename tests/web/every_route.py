@@ -51,6 +51,7 @@ PARAMETERS = {
     "purpose": "step",
     "hand_id": "git",
     "secret_name": "token",
+    "connection_id": "hub",
     "proposal_id": PROPOSAL_ID,
     "erasure_id": "e1",
     "hold_id": "h1",

@@ -442,6 +442,24 @@ class testing_only_Secrets:  # noqa: N801
         return {**known, "name": name, "store": "sealed", "hands": ["git"]}
 
 
+class testing_only_Connections:  # noqa: N801
+    def of(self, tenant: str) -> bool:
+        return False
+
+    async def listed(self, person: Principal) -> list[dict[str, Any]]:
+        return [self._document("hub")]
+
+    async def show(self, person: Principal, name: str) -> dict[str, Any]:
+        return self._document(name)
+
+    async def remove(self, person: Principal, name: str) -> dict[str, Any]:
+        return {**self._document(name), "revoked": True}
+
+    def _document(self, name: str) -> dict[str, Any]:
+        lists = {"scopes": ["read"], "targets": ["https://hub.example:443"], "hands": ["git"]}
+        return {"id": name, "title": "Hub", "state": "none", "page": "https://gw.example/connections", **lists}
+
+
 class testing_only_Approvals:  # noqa: N801
     def __init__(self) -> None:
         self.answers: list[tuple[str, str, str | None, bytes | None]] = []
@@ -833,6 +851,7 @@ class testing_only_Gateway:  # noqa: N801
         self.epochs = testing_only_Epochs()
         self.hands = testing_only_Hands()
         self.secrets = testing_only_Secrets()
+        self.connections = testing_only_Connections()
         self.approvals = testing_only_Approvals()
         self.claims = self.results = testing_only_Claims()
         self.lifecycle = testing_only_Lifecycle()

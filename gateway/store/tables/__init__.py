@@ -12,6 +12,7 @@ from gateway.store.tables.changes import (
     proposal_signatures,
     proposals,
 )
+from gateway.store.tables.connections import connection_grants, spent_consents
 from gateway.store.tables.kept import hand_pins, secrets, signing_keys
 from gateway.store.tables.offers import offer_moves, offers
 from gateway.store.tables.people import (
@@ -40,6 +41,7 @@ __all__ = [
     "approval_answers",
     "approval_ends",
     "approvals",
+    "connection_grants",
     "contexts",
     "fates",
     "hand_pins",
@@ -64,5 +66,6 @@ __all__ = [
     "security_keys",
     "sessions",
     "signing_keys",
+    "spent_consents",
     "steps",
 ]

@@ -5,6 +5,7 @@ from typing import Final
 from gateway.web.routes import (
     approvals,
     audit,
+    connections,
     controls,
     description,
     evaluations,
@@ -46,6 +47,7 @@ TABLE: Final[tuple[Endpoint, ...]] = (
     *keys.ENDPOINTS,
     *hands.ENDPOINTS,
     *secrets.ENDPOINTS,
+    *connections.ENDPOINTS,
     *policy.ENDPOINTS,
     *remote.ENDPOINTS,
     *evaluations.ENDPOINTS,

@@ -14,7 +14,7 @@ from gateway.two_person import Kind, ProposalStatus
 from gateway.web.bodies import JSON, after_id, json_body, limit_of, one_of, query, segment
 from gateway.web.context import gateway_of
 from gateway.web.routing import AFTER, Body, Endpoint, JsonResponse, Parameter, limit
-from gateway.web.schemas_admin import ActivationRequest, ProposalList, ProposalRequest, ProposalView
+from gateway.web.schemas_proposals import ActivationRequest, ProposalList, ProposalRequest, ProposalView
 
 
 async def list_(request: Request, principal: Principal) -> Response:

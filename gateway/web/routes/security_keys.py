@@ -11,7 +11,7 @@ from gateway.reasons import Reason
 from gateway.web.bodies import JSON, query, segment
 from gateway.web.context import gateway_of
 from gateway.web.routing import Body, Endpoint, JsonResponse
-from gateway.web.schemas_admin import SecurityKeyList, TicketShown
+from gateway.web.schemas_directory import SecurityKeyList, TicketShown
 
 
 async def offer(request: Request, principal: Principal) -> Response:

@@ -12,6 +12,8 @@ from tests import postgres, services
 from tests.audit.crash.disk import Disk, compile_interposer
 from tests.audit.crash.process import ROOT, crash
 
+pytestmark = pytest.mark.durable
+
 DATABASES = ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)]
 
 

@@ -20,6 +20,8 @@ from tests.audit.faults.world import governed
 from tests.postgres import Cluster, children, running
 from tests.until import until
 
+pytestmark = [pytest.mark.durable, pytest.mark.limits]
+
 PLANS = 3
 
 

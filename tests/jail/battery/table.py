@@ -143,7 +143,11 @@ held()
         """
 for name in os.listdir('/proc'):
     if name.isdigit() and int(name) != os.getpid():
-        if ARGUMENTS['marker'] in open('/proc/' + name + '/cmdline').read():
+        try:
+            said = open('/proc/' + name + '/cmdline').read()
+        except OSError:  # processes come and go
+            continue
+        if ARGUMENTS['marker'] in said:
             escaped(name)
 held()
 """,
@@ -158,7 +162,7 @@ held()
         "signal_supervisor",
         "signal its own supervisor",
         "pid namespace: the parent has no number in it",
-        "os.kill(os.getppid(), 0) if os.getppid() > 0 else held(); escaped()",
+        "parent = ARGUMENTS.get('supervisor', os.getppid()); os.kill(parent, 0) if parent > 0 else held(); escaped()",
         as_gateway=True,
     ),
     Probe(

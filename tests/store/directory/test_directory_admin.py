@@ -396,7 +396,7 @@ async def test_nobody_but_a_security_admin_changes_the_directory(
 
 
 TABLE = {
-    Role.AGENT: "hands.list mcp.use plans.read plans.submit receipts.read",
+    Role.AGENT: "connections.own hands.list mcp.use plans.read plans.submit receipts.read",
     Role.APPROVER: "approvals.answer approvals.read plans.read plans.read_all",
     Role.AUDITOR: "approvals.read audit.payloads audit.read freezes.read keys.read metrics.read plans.read "
     "plans.read_all policy.inputs policy.read proposals.read receipts.read why",

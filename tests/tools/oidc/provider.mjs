@@ -24,7 +24,11 @@ function start() {
     conformIdTokenClaims: false, // a scope's claims are in the ID token, as most company providers have it
     scopes: ['openid', 'groups', ...told.scopes],
     pkce: { required: () => true },
+    // A refresh token for each client that may use one; it is good once, and a second use ends the grant.
+    issueRefreshToken: (_, client) => client.grantTypeAllowed('refresh_token'),
+    rotateRefreshToken: () => true,
     features: {
+      revocation: { enabled: true },
       devInteractions: { enabled: true },
       clientCredentials: { enabled: true },
       resourceIndicators: {

@@ -8,9 +8,6 @@ import pytest
 import migrations
 from audit.database import make_engine
 from tests.keys.stores.contract.backends import ROOT, Backend
-from tests.postgres import postgres_server
-
-__all__ = ["postgres_server"]
 
 
 @pytest.fixture(params=["file", pytest.param("database", marks=pytest.mark.postgres), "pkcs11", "transit", "aws-kms"])

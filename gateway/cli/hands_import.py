@@ -1,0 +1,160 @@
+"""``handrail hands import``: from the servers that an MCP client knows to hands that somebody can review."""
+
+import asyncio
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gateway.cli import toml_text
+from gateway.cli.command import command, group
+from gateway.cli.exits import Exit, Stop
+from gateway.cli.options import Config
+from gateway.cli.output import Output
+from gateway.errors import HandrailError
+from gateway.settings import HandSettings, Settings, load
+from hand_adapters.jail import Jail
+from hand_adapters.mcp import McpAdapter
+from hand_adapters.mcp.servers_file import Declared, declare, read
+from hand_adapters.suggest import Suggestion, suggestion
+
+app = group()
+
+
+@command(
+    app,
+    "import",
+    example="hands import .mcp.json --ask >> handrail.toml",
+    good="every server was turned into a hand",
+    negative="one could not be; the output says why",
+)
+def import_(
+    out: Output,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help=".mcp.json, claude_desktop_config.json, mcp.json.")],
+    only: Annotated[list[str] | None, typer.Option(help="A server by its name; again for more. Default: all.")] = None,
+    packages: Annotated[
+        Path | None, typer.Option(help="Where npm installed the servers that npx would fetch (has node_modules).")
+    ] = None,
+    ask: Annotated[
+        bool, typer.Option("--ask", help="Start each in the jail, and suggest annotations by what it offers.")
+    ] = False,
+    config: Config = None,
+) -> Exit:
+    """Print declarations of hands for the servers of an MCP client's file, and change nothing."""
+    servers = read(file)
+    missing = sorted(set(only or ()) - {server.name for server in servers})
+    if missing:
+        there = ", ".join(server.name for server in servers)
+        raise Stop(f"{file} has no {', '.join(missing)}", f"There are: {there}.", Exit.USAGE)
+    chosen = [server for server in servers if not only or server.name in only]
+    declared = declare(chosen, packages.absolute() if packages is not None else None)
+    offered: dict[str, list[Suggestion] | str] = {}
+    if ask:
+        usable = [item for item in declared if not item.problem]
+        with out.progress("asking the servers", len(usable)) as advance:
+            offered = asyncio.run(_ask(load(config), usable, advance))
+    text = "\n\n".join("\n".join(_block(item, offered.get(item.id))) for item in declared)
+    out.show(
+        {"toml": text, "hands": [_document(item, offered.get(item.id)) for item in declared]}, lambda: out.raw(text)
+    )
+    failed = [item for item in declared if item.problem or isinstance(offered.get(item.id), str)]
+    return Exit.NEGATIVE if failed else Exit.GOOD
+
+
+async def _ask(settings: Settings, declared: Sequence[Declared], advance: Any) -> dict[str, list[Suggestion] | str]:
+    """What each offers, by id; a text where it could not be asked."""
+    found: dict[str, list[Suggestion] | str] = {}
+    with tempfile.TemporaryDirectory(prefix="handrail-import-") as scratch:
+        jail = Jail(settings.jail, settings.home if settings.home.is_dir() else Path(scratch))
+        problems = jail.missing()
+        if problems:
+            raise Stop("no jail can start on this machine: " + "; ".join(problems), "See: handrail doctor")
+        try:
+            for number, item in enumerate(declared, 1):
+                found[item.id] = await _offered(item, jail)
+                advance(number, len(declared))
+        finally:
+            await jail.close()
+    return found
+
+
+async def _offered(item: Declared, jail: Jail) -> list[Suggestion] | str:
+    adapter = None
+    try:
+        settings = HandSettings.model_validate(_settings(item))
+        McpAdapter.validate(item.id, settings)
+        adapter = McpAdapter(item.id, settings, jail)
+        manifest = await adapter.manifest()
+    except HandrailError as exc:
+        return exc.detail or exc.text
+    finally:
+        if adapter is not None:
+            await adapter.close()
+    return [suggestion(action) for action in manifest.actions.values()]
+
+
+def _settings(item: Declared) -> dict[str, Any]:
+    binds = [{"source": str(directory)} for directory in item.directories]
+    return {"adapter": "mcp", "command": item.command, "env": item.env, "binds": binds}
+
+
+def _block(item: Declared, offered: list[Suggestion] | str | None) -> Iterator[str]:
+    if item.problem:
+        yield from toml_text.comment(f"{item.name}: not a hand. {item.problem}")
+        return
+    yield from toml_text.comment(f"{item.name}. What is not said of an action counts as the worst.")
+    for note in item.notes:
+        yield from toml_text.comment(note)
+    yield f"[hands.{item.id}]"
+    yield 'adapter = "mcp"'
+    if not item.enabled:
+        yield "enabled = false"
+    yield f"command = {toml_text.value(item.command)}"
+    if item.env:
+        yield f"env = {toml_text.value(dict(item.env))}"
+    for directory in item.directories:
+        yield f"\n[[hands.{item.id}.binds]]"
+        yield f"source = {toml_text.value(directory)}"
+    if isinstance(offered, str):
+        yield ""
+        yield from toml_text.comment(f"It could not be asked what it offers: {offered}")
+    elif offered is not None:
+        yield ""
+        yield from toml_text.comment(
+            "Suggested by what the server says of itself, which may be wrong: look at each action, and uncomment what "
+            "is true."
+        )
+        for found in offered:
+            yield from _suggested(item.id, found)
+
+
+def _suggested(hand_id: str, found: Suggestion) -> Iterator[str]:
+    yield f"# [hands.{hand_id}.actions.{toml_text.key(found.action)}]"
+    if found.side_effects is not None:
+        yield f'# side_effects = "{found.side_effects}"  # it says: {found.why}'
+    if found.idempotent:
+        yield "# idempotent = true"
+    if found.roles:
+        yield f"# args = {toml_text.value(dict(found.roles))}"
+
+
+def _document(item: Declared, offered: list[Suggestion] | str | None) -> Mapping[str, Any]:
+    document: dict[str, Any] = {"id": item.id, "name": item.name, "notes": list(item.notes)}
+    if item.problem:
+        return document | {"problem": item.problem}
+    document |= {"enabled": item.enabled, "declaration": _settings(item) | {"command": list(item.command)}}
+    if isinstance(offered, str):
+        document["problem"] = offered
+    elif offered is not None:
+        document["actions"] = [
+            {
+                "name": found.action,
+                "side_effects": None if found.side_effects is None else str(found.side_effects),
+                "idempotent": found.idempotent,
+                "args": {pointer: str(role) for pointer, role in found.roles.items()},
+            }
+            for found in offered
+        ]
+    return document

@@ -1,0 +1,300 @@
+"""The files in which MCP clients keep their servers, and what of them can be a hand.
+
+Claude Code's ``.mcp.json``, Claude Desktop's ``claude_desktop_config.json`` and others have ``mcpServers``, VS Code's
+``mcp.json`` has ``servers``: name -> ``{command, args, env}`` or ``{type, url, headers}``. Clients start those programs
+with the user's rights, files, network and secrets; a hand has none of them. So what is read here is translated, not
+copied, and what cannot be is said. Nothing is run, fetched or written.
+"""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from gateway.model import EMPTY
+from gateway.settings import SettingsError, holds_a_secret
+from hand_adapters.jail import JailError, program
+
+FILE_MAX_BYTES: Final = 4_194_304
+_SECTIONS: Final = ("mcpServers", "servers")
+_VARIABLE: Final = re.compile(r"\$\{(?:env:)?([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+_PLACEHOLDER: Final = re.compile(r"\$\{[^}]*\}")
+_SHELLS: Final = frozenset({"sh", "bash", "zsh", "dash", "fish", "cmd", "powershell", "pwsh"})
+_CONTAINERS: Final = frozenset({"docker", "podman", "nerdctl"})
+_NPX_WITH_VALUE: Final = frozenset({"-p", "--package", "-c", "--call", "-w", "--workspace"})
+_UVX_WITH_VALUE: Final = frozenset(
+    {"--from", "--with", "--with-editable", "--python", "-p", "--index", "--index-url", "--directory", "--project"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """One server of such a file, as it stands there."""
+
+    name: str
+    entry: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """What a server becomes.
+
+    Attributes:
+        id: the hand's id, made of the server's name.
+        problem: why it cannot be a hand; empty where it can.
+        notes: what whoever reviews it should know, each a sentence.
+        command, directories, env, enabled: as ``[hands.ID]`` has them; the directories are bound read-only.
+    """
+
+    id: str
+    name: str
+    problem: str = ""
+    notes: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+    directories: tuple[Path, ...] = ()
+    env: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+    enabled: bool = True
+
+
+class _Cannot(Exception):
+    """A server that cannot be a hand; the text says why and what to do instead."""
+
+
+def read(path: Path) -> list[Server]:
+    """The servers of a file, in its order.
+
+    Raises:
+        SettingsError: no such file, no JSON, or no servers in it.
+    """
+    try:
+        with path.open("rb") as stream:
+            raw = stream.read(FILE_MAX_BYTES + 1)
+    except OSError as exc:
+        raise SettingsError(f"{path}: {exc.strerror}") from None
+    if len(raw) > FILE_MAX_BYTES:
+        raise SettingsError(f"{path}: larger than {FILE_MAX_BYTES} bytes")
+    try:
+        document = json.loads(raw.decode("utf-8-sig"))
+    except json.JSONDecodeError as exc:
+        raise SettingsError(f"{path}: line {exc.lineno}, column {exc.colno}: {exc.msg}") from None
+    except (UnicodeDecodeError, RecursionError):
+        raise SettingsError(f"{path}: is not JSON in UTF-8") from None
+    found = next((document[key] for key in _SECTIONS if key in document), None) if isinstance(document, dict) else None
+    if not isinstance(found, dict):
+        raise SettingsError(f"{path}: has no mcpServers (Claude Code, Claude Desktop) and no servers (VS Code)")
+    return [Server(name, entry if isinstance(entry, dict) else {}) for name, entry in found.items()]
+
+
+def declare(servers: Sequence[Server], packages: Path | None = None) -> list[Declared]:
+    """What each becomes, with ids that differ.
+
+    Args:
+        packages: where npm installed the servers that ``npx`` would have fetched (the parent of ``node_modules``).
+    """
+    taken: set[str] = set()
+    declared = []
+    for server in servers:
+        hand_id = _identifier(server.name, taken)
+        taken.add(hand_id)
+        try:
+            declared.append(_declare(hand_id, server, packages))
+        except _Cannot as exc:
+            declared.append(Declared(hand_id, server.name, problem=str(exc)))
+    return declared
+
+
+def _identifier(name: str, taken: set[str]) -> str:
+    base = re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-_")[:56]
+    if not re.match(r"[a-z]", base):
+        base = f"hand-{base}".strip("-")
+    return next(found for found in (base, *(f"{base}-{number}" for number in range(2, 10_000))) if found not in taken)
+
+
+def _declare(hand_id: str, server: Server, packages: Path | None) -> Declared:
+    entry, notes = server.entry, list[str]()
+    if entry.get("url") or entry.get("serverUrl"):
+        raise _Cannot(
+            "It is reached over HTTP, and only servers that are started here can be hands of the adapter mcp. Declare "
+            "the API behind it with adapter = 'http', or run its program here."
+        )
+    argv = [entry.get("command"), *_list(entry.get("args"))]
+    if not all(isinstance(word, str) for word in argv) or not argv[0]:
+        raise _Cannot("It names no command. Give the program that starts it.")
+    words = [_expanded(word) for word in argv]
+    command = _command(words, packages, notes)
+    env = dict(_environment(entry.get("env"), notes))
+    if entry.get("autoApprove") or entry.get("alwaysAllow"):
+        notes.append("The client let some of its tools pass unasked. That decides nothing here: policies do.")
+    directories = tuple(_directories(command[1:]))
+    if directories:
+        notes.append("Directories are bound read-only. Say writable = true for those that it may change.")
+    if packages is not None and any(word.startswith(f"{packages}/node_modules/") for word in command):
+        directories = (packages / "node_modules", *directories)
+    return Declared(
+        hand_id,
+        server.name,
+        notes=tuple(notes),
+        command=command,
+        directories=directories,
+        env=env,
+        enabled=not entry.get("disabled", False),
+    )
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [] if value is None else [None]
+
+
+def _expanded(word: str) -> str:
+    """A word with the defaults of its variables. What has none is a value that only the user's environment knows."""
+    text = _VARIABLE.sub(lambda found: found[0] if found[2] is None else found[2], word)
+    left = _PLACEHOLDER.search(text)
+    if left is not None:
+        raise _Cannot(f"{left[0]} stands for something that this file does not say. Write it out.")
+    return text
+
+
+def _command(words: list[str], packages: Path | None, notes: list[str]) -> tuple[str, ...]:
+    name = _program_name(words[0])
+    if name == "cmd" and len(words) > 2 and words[1].lower() == "/c":
+        return _command(words[2:], packages, notes)
+    if name in _SHELLS and any(word in {"-c", "-lc", "/c", "-Command"} for word in words[1:]):
+        raise _Cannot("It is a line for a shell. Give program and arguments as a list.")
+    if name in _CONTAINERS:
+        raise _Cannot("It is started as a container, which a jail cannot hold. Install the program that is in it.")
+    if name == "npx" or (name == "npm" and words[1:2] in (["exec"], ["x"])):
+        return _of_npm(words[1:] if name == "npx" else words[2:], packages)
+    if name == "uvx" or (name == "uv" and words[1:3] == ["tool", "run"]):
+        return _of_python(words[1:] if name == "uvx" else words[3:], notes)
+    if name == "pipx" and words[1:2] == ["run"]:
+        return _of_python(words[2:], notes)
+    if name == "uv":
+        return _of_project(words[1:], notes)
+    _look_for(words[0], words[0], notes)
+    return tuple(words)
+
+
+def _program_name(word: str) -> str:
+    return re.split(r"[\\/]", word)[-1].lower().removesuffix(".exe").removesuffix(".cmd")
+
+
+def _split(words: Sequence[str], with_value: frozenset[str]) -> tuple[dict[str, str], list[str]]:
+    """Options before the first word that is none, and the rest."""
+    options: dict[str, str] = {}
+    rest = list(words)
+    while rest and rest[0].startswith("-") and rest[0] != "--":
+        option, equals, value = rest.pop(0).partition("=")
+        options[option] = value if equals else rest.pop(0) if option in with_value and rest else ""
+    return options, rest[1:] if rest[:1] == ["--"] else rest
+
+
+def _of_npm(words: Sequence[str], packages: Path | None) -> tuple[str, ...]:
+    options, rest = _split(words, _NPX_WITH_VALUE)
+    if {"-c", "--call"} & options.keys():
+        raise _Cannot("It is a line for a shell. Give program and arguments as a list.")
+    spec = options.get("--package") or options.get("-p") or (rest[0] if rest else "")
+    found = re.fullmatch(r"((?:@[a-z0-9~._-]+/)?[a-z0-9~._-]+)(?:@([^/\s]+))?", spec)
+    if found is None or not rest:
+        raise _Cannot("npx is told to run what is no package of the registry. Install it and name its program.")
+    package, wanted = found[1], package_program(found[1]) if spec == rest[0] else rest[0]
+    if packages is None:
+        raise _Cannot(
+            "npx fetches it anew whenever it starts, and a jail has no network. Run "
+            f"'npm install --ignore-scripts --prefix DIR {spec}', and this again with --packages DIR."
+        )
+    script = _npm_program(packages, package, wanted)
+    if script is None:
+        raise _Cannot(f"{packages} has no {package}. Run 'npm install --ignore-scripts --prefix {packages} {spec}'.")
+    node = shutil.which("node")
+    if node is None:
+        raise _Cannot("It needs Node, and there is no program node on PATH.")
+    return (node, str(script), *rest[1:])
+
+
+def package_program(package: str) -> str:
+    """The program that npm runs where only a package is named: its name without a scope."""
+    return package.rpartition("/")[2]
+
+
+def _npm_program(packages: Path, package: str, wanted: str) -> Path | None:
+    """The script behind a program of an installed package (``bin`` of its ``package.json``)."""
+    root = packages / "node_modules" / package
+    try:
+        declared = json.loads((root / "package.json").read_text(encoding="utf-8")).get("bin")
+    except (OSError, ValueError, AttributeError):
+        return None
+    programs = {package_program(package): declared} if isinstance(declared, str) else declared
+    if not isinstance(programs, dict) or not programs:
+        return None
+    relative = programs.get(wanted) or (next(iter(programs.values())) if len(programs) == 1 else None)
+    if not isinstance(relative, str):
+        return None
+    script = Path(os.path.normpath(root / relative))
+    return script if script.is_relative_to(root) and script.is_file() else None
+
+
+def _of_python(words: Sequence[str], notes: list[str]) -> tuple[str, ...]:
+    options, rest = _split(words, _UVX_WITH_VALUE)
+    if not rest:
+        raise _Cannot("It names no program.")
+    wanted = re.split(r"[@=<>~!\[]", rest[0])[0]
+    _look_for(wanted, options.get("--from") or rest[0].replace("@latest", "").replace("@", "=="), notes)
+    return (wanted, *rest[1:])
+
+
+def _of_project(words: Sequence[str], notes: list[str]) -> tuple[str, ...]:
+    """``uv [--directory DIR] run PROGRAM``: the project's own environment has the program."""
+    before, rest = _split(words, _UVX_WITH_VALUE)
+    if rest[:1] != ["run"]:
+        raise _Cannot("uv is told something else than to run a program. Name the program.")
+    after, rest = _split(rest[1:], _UVX_WITH_VALUE)
+    options = before | after
+    directory = options.get("--directory") or options.get("--project")
+    if not directory or not rest:
+        raise _Cannot("uv runs it where the client happens to be. Name the program by its absolute path.")
+    project = Path(directory)
+    if rest[0].endswith(".py"):
+        rest = ["python", str(project / rest[0]), *rest[1:]]
+    path = str(project / ".venv" / "bin" / rest[0])
+    _look_for(path, f"the project in {project} (run 'uv sync' there)", notes)
+    return (path, *rest[1:])
+
+
+def _look_for(name: str, from_: str, notes: list[str]) -> None:
+    try:
+        program(name, ())
+    except JailError as exc:
+        remedy = f"Install it: pip install '{from_}'." if name != from_ and " " not in from_ else f"Install {from_}."
+        notes.append(f"{exc.detail}. {remedy} An absolute path will do as well.")
+
+
+def _environment(env: Any, notes: list[str]) -> Iterator[tuple[str, str]]:
+    """The variables that may be in a jail. A secret may not, and a value that is elsewhere is none."""
+    if not isinstance(env, dict):
+        return
+    for name, value in env.items():
+        if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            notes.append(f"{name} in its env is left out: a variable is a name with a text.")
+        elif holds_a_secret(name, value):
+            notes.append(
+                f"{name} in its env looks like a secret and is left out: none may enter a jail. If it is one, keep it "
+                "with 'handrail secrets set', and take it out of that file."
+            )
+        elif _PLACEHOLDER.search(_VARIABLE.sub(lambda found: found[2] or found[0], value)):
+            notes.append(f"{name} in its env is left out: {value} stands for something that this file does not say.")
+        else:
+            yield name, _VARIABLE.sub(lambda found: found[2] or "", value)
+
+
+def _directories(words: Sequence[str]) -> Iterator[Path]:
+    """Directories that its arguments name, each once."""
+    seen: set[Path] = set()
+    for word in words:
+        path = Path(word.partition("=")[2] if word.startswith("--") and "=" in word else word)
+        if path.is_absolute() and path != Path("/") and path not in seen and path.is_dir():
+            seen.add(path)
+            yield path

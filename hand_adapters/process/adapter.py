@@ -1,0 +1,189 @@
+"""The ``process`` adapter: declared command lines, each run once in a jail of its own that nobody used before."""
+
+import shutil
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Final
+
+from gateway.canonical import canonical
+from gateway.manifest import Manifest
+from gateway.model import HandCall, HandResult
+from gateway.ports import HandFailure
+from gateway.reasons import Reason
+from gateway.settings import ActionSettings, HandSettings, SettingsError
+from hand_adapters import annotate, jailed
+from hand_adapters.contract import HandDrifted, HandError
+from hand_adapters.jail import Completed, Jail, JailError, JailSpec, Scratch
+from hand_adapters.jail.runtime import SEARCHED, SYSTEM_DIRECTORIES
+from hand_adapters.process import output
+from hand_adapters.process.command import SCRATCH, Command
+
+PROGRAM_MAX_BYTES: Final = 268_435_456
+"""Largest program of the operator's own, which is hashed for the manifest."""
+_SIGNAL_MAX: Final = 64
+_KILLED: Final = 128 + signal.SIGKILL
+
+
+class ProcessAdapter:
+    """Command lines. Each call has a process tree, a ``/tmp`` and a scratch directory of its own, and no network."""
+
+    needs_jail: ClassVar[bool] = True
+
+    def __init__(self, hand_id: str, settings: HandSettings, jail: Jail) -> None:
+        self.id = hand_id
+        self.notes: tuple[str, ...] = ()
+        self._settings = settings
+        self._jail = jail
+        self._commands = _commands(hand_id, settings)
+        self._digests: dict[Path, tuple[tuple[int, ...], str]] = {}
+
+    @classmethod
+    def validate(cls, hand_id: str, settings: HandSettings) -> None:
+        """Check the declaration.
+
+        Raises:
+            SettingsError: a command line that a value could bend, an argument that nothing takes, a bad schema,
+                profile or bind.
+        """
+        jailed.check(hand_id, settings)
+        _commands(hand_id, settings)
+        for name, word in settings.actions.items():
+            if _KILLED in word.ok_statuses:
+                raise SettingsError(f"hands.{hand_id}.actions.{name}.ok_statuses: {_KILLED} is a killed program's")
+        annotate.declared(hand_id, settings, lambda _name, word: _claims(word))
+
+    async def manifest(self) -> Manifest:
+        """The declared actions, and what the operator's own programs contain now.
+
+        Raises:
+            HandError: ``hand.unavailable``: such a program is not there.
+        """
+
+        def claims(_name: str, word: ActionSettings) -> Mapping[str, Any]:
+            sha256 = self._program_sha256(str((word.argv or ("",))[0]))
+            return {**_claims(word), **({"program_sha256": sha256} if sha256 else {})}
+
+        return annotate.declared(self.id, self._settings, claims)
+
+    async def run(self, call: HandCall) -> HandResult:
+        """Run one command line to its end.
+
+        Raises:
+            HandDrifted: the declaration or a program is not the pinned one.
+            HandError: ``schema.args``, ``hand.unavailable`` (not executed); ``hand.timeout``, ``hand.crashed``,
+                ``hand.result_too_large`` (unknown, or executed where the action has no side effects);
+                ``hand.protocol`` (executed).
+        """
+        offered = await self.manifest()
+        if offered.digest != call.manifest_digest:
+            raise HandDrifted(offered)
+        action = self._settings.actions[call.action]
+        spec = JailSpec(
+            argv=self._commands[call.action].build(call.args),
+            profile=call.jail_profile or self._settings.jail_profile,
+            binds=jailed.binds(self._settings),
+            env=jailed.environment(self._settings),
+            cwd=SCRATCH if _has_files(action) else None,
+            deadline_seconds=call.deadline_seconds,
+        )
+        stdin = b"" if action.stdin is None else _content(call.args.get(action.stdin))
+        try:
+            if not _has_files(action):
+                return await self._run(spec, stdin, call, action, None)
+            with await self._jail.scratch(self._settings.scratch_max_bytes, SCRATCH) as scratch:
+                for name, file in action.input_files.items():
+                    if call.args.get(name) is not None:
+                        scratch.write(file, _content(call.args[name]))
+                return await self._run(spec, stdin, call, action, scratch)
+        except JailError as exc:
+            raise HandError(Reason.HAND_UNAVAILABLE, HandFailure.NOT_EXECUTED, exc.detail) from None
+
+    async def close(self) -> None:
+        """Nothing lives between calls; whoever cancels a call ends its processes."""
+
+    async def _run(
+        self, spec: JailSpec, stdin: bytes, call: HandCall, action: ActionSettings, scratch: Scratch | None
+    ) -> HandResult:
+        ended = await self._jail.run(
+            spec,
+            stdin,
+            output_max_bytes=call.result_max_bytes,
+            error_tail_bytes=output.NOTE_MAX_BYTES,
+            scratch=scratch,
+        )
+        status = _status(ended, action)
+        return output.result(status, ended, action, scratch, call.result_max_bytes)
+
+    def _program_sha256(self, program: str) -> str | None:
+        """Of a program of the operator's own. What lies in the system's directories is its package manager's."""
+        path = _on_host(program, self._settings)
+        if path is None or f"/{path.parts[1]}" in SYSTEM_DIRECTORIES:
+            return None
+        now = jailed.signature(path)
+        known = self._digests.get(path)
+        if known is None or not now or known[0] != now:
+            known = self._digests[path] = (now, jailed.file_sha256(path, PROGRAM_MAX_BYTES))
+        return known[1]
+
+
+def _status(ended: Completed, action: ActionSettings) -> int:
+    """The exit status of a program that came to its own end.
+
+    Raises:
+        HandError: it did not.
+    """
+    failure = jailed.cut_short(action)
+    if ended.timed_out:
+        raise HandError(Reason.HAND_TIMEOUT, failure)
+    if ended.truncated:
+        raise HandError(Reason.HAND_RESULT_TOO_LARGE, failure, "standard output")
+    status = ended.returncode
+    if status < 0:
+        # bubblewrap reports a signal as 128 and its number, as a shell does; no signal has a number above 64.
+        status = 128 - status
+        if status not in action.ok_statuses and status <= 128 + _SIGNAL_MAX:
+            raise HandError(Reason.HAND_CRASHED, failure, f"signal {status - 128}, or exit status {status}")
+    return status
+
+
+def _commands(hand_id: str, settings: HandSettings) -> dict[str, Command]:
+    return {name: Command(f"hands.{hand_id}.actions.{name}.argv", word) for name, word in settings.actions.items()}
+
+
+def _claims(word: ActionSettings) -> dict[str, Any]:
+    """How an action is run, as the manifest shows and pins it."""
+    return {
+        "argv": [item if isinstance(item, str) else list(item) for item in word.argv or ()],
+        "stdin": word.stdin,
+        "stdout": word.stdout,
+        "ok_statuses": list(word.ok_statuses),
+        "multiline": list(word.multiline),
+        "input_files": dict(word.input_files),
+        "output_files": {name: file.model_dump() for name, file in word.output_files.items()},
+    }
+
+
+def _has_files(action: ActionSettings) -> bool:
+    return bool(action.input_files or action.output_files)
+
+
+def _content(value: Any) -> bytes:
+    """What a program reads: a text as it is, anything else as JSON."""
+    if value is None:
+        return b""
+    return value.encode() if isinstance(value, str) else canonical(value)
+
+
+def _on_host(program: str, settings: HandSettings) -> Path | None:
+    """Where a program lies on the host, through the hand's binds; ``None`` for one that only the jail can find."""
+    if "/" not in program:
+        found = shutil.which(program, path=":".join(SEARCHED))
+        return None if found is None else Path(found)
+    path = Path(program)
+    if not path.is_absolute():
+        raise SettingsError(f"{program}: a program is a bare name or an absolute path")
+    for bind in jailed.binds(settings):
+        if path.is_relative_to(bind.target):
+            return bind.source / path.relative_to(bind.target)
+    return path

@@ -1,0 +1,173 @@
+"""Jailed interpreters that have imported a source and wait for their one call."""
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from gateway.errors import HandrailError
+from gateway.ports import HandFailure
+from gateway.reasons import Reason
+from hand_adapters import exchange
+from hand_adapters.contract import HandError
+from hand_adapters.jail import Bind, Jail, JailedProcess, JailError, JailSpec
+
+OPEN_SECONDS: Final = 30.0
+"""How long an interpreter may take to start and to import the source."""
+LISTING_MAX_BYTES: Final = 4_194_304
+PROCESSES_MAX: Final = 32
+"""Interpreters of one hand at once."""
+
+
+@dataclass(eq=False, slots=True)
+class Interpreter:
+    """A process and what it said of the source: ``{"sha256", "actions"}``."""
+
+    process: JailedProcess
+    said: dict[str, Any]
+
+
+class Interpreters:
+    """The interpreters of one hand: those of calls under way, and the spare one."""
+
+    def __init__(
+        self,
+        jail: Jail,
+        *,
+        program: str,
+        binds: tuple[Bind, ...],
+        env: Mapping[str, str],
+        setup: Mapping[str, Any],
+        idle_seconds: float,
+    ) -> None:
+        self._jail = jail
+        self._program = program
+        self._binds = binds
+        self._env = env
+        self._setup = setup
+        self._idle_seconds = idle_seconds
+        self._living: set[JailedProcess] = set()
+        self._starting = 0
+        self._closed = False
+        self._spare: asyncio.Task[Interpreter] | None = None
+        self._retiring: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def take(self, profile: str, *, spare: bool) -> Interpreter:
+        """An interpreter that nobody has used. Give it to :meth:`end` after its call.
+
+        Args:
+            spare: whether the one that is kept ready will do.
+
+        Raises:
+            HandError: not executed.
+        """
+        self._closed = False
+        found, self._spare = (self._spare, None) if spare else (None, self._spare)
+        interpreter: Interpreter | None = None
+        if found is not None:
+            with suppress(HandrailError):  # what kept the spare from coming up may be over by now
+                interpreter = await found
+        if interpreter is None or interpreter.process.returncode is not None:
+            interpreter = await self.start(profile, describe=False)
+        return interpreter
+
+    def prepare(self, profile: str) -> None:
+        """Have an interpreter ready for the next call; it stays while calls come."""
+        if self._closed:
+            return
+        if self._spare is None:
+            self._spare = asyncio.get_running_loop().create_task(self.start(profile, describe=False))
+            self._spare.add_done_callback(lambda done: done.cancelled() or done.exception())
+        self._put_off()
+
+    async def start(self, profile: str, *, describe: bool) -> Interpreter:
+        """A fresh interpreter that has imported the source.
+
+        Raises:
+            HandError: not executed.
+        """
+        if len(self._living) + self._starting >= PROCESSES_MAX:
+            raise HandError(Reason.OVERLOADED, HandFailure.NOT_EXECUTED, "too many interpreters of this hand")
+        self._starting += 1
+        try:
+            process = await self._jail.start(
+                JailSpec(
+                    argv=(self._program, "-I", "/runner.py"),
+                    profile=profile,
+                    binds=self._binds,
+                    env=self._env,
+                )
+            )
+        except JailError as exc:
+            raise HandError(Reason.HAND_UNAVAILABLE, HandFailure.NOT_EXECUTED, exc.detail) from None
+        finally:
+            self._starting -= 1
+        self._living.add(process)
+        interpreter = Interpreter(process, {})
+        try:
+            async with asyncio.timeout(OPEN_SECONDS):
+                question = orjson.dumps({**self._setup, "describe": describe}) + b"\n"
+                said = await exchange.ask(process, question, LISTING_MAX_BYTES, HandFailure.NOT_EXECUTED)
+        except TimeoutError:
+            await self.end(interpreter)
+            raise HandError(Reason.HAND_TIMEOUT, HandFailure.NOT_EXECUTED, "opening") from None
+        except HandError as exc:
+            await self.end(interpreter)
+            raise _opening(exc, process) from None
+        except asyncio.CancelledError:
+            await self.end(interpreter)
+            raise
+        if not isinstance(said.get("sha256"), str) or not isinstance(said.get("actions"), dict):
+            await self.end(interpreter)
+            raise HandError(Reason.HAND_PROTOCOL, HandFailure.NOT_EXECUTED, "opening")
+        interpreter.said = said
+        return interpreter
+
+    async def end(self, interpreter: Interpreter) -> None:
+        """Kill it with all that it started."""
+        await interpreter.process.kill()
+        self._living.discard(interpreter.process)
+
+    async def close(self) -> None:
+        """Kill every interpreter; none is made ready until the next call."""
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        await self._retire()
+        await asyncio.gather(*(process.kill() for process in tuple(self._living)))
+        self._living.clear()
+
+    # --- the spare one -----------------------------------------------------------------------------------------------
+
+    def _put_off(self) -> None:
+        """Begin its idle time anew."""
+        loop = asyncio.get_running_loop()
+        if self._timer is not None:
+            self._timer.cancel()
+
+        def retire() -> None:
+            task = loop.create_task(self._retire())
+            self._retiring.add(task)
+            task.add_done_callback(self._retiring.discard)
+
+        self._timer = loop.call_later(self._idle_seconds, retire)
+
+    async def _retire(self) -> None:
+        spare, self._spare = self._spare, None
+        if spare is None:
+            return
+        spare.cancel()
+        with suppress(asyncio.CancelledError, HandrailError):
+            await self.end(await spare)
+
+
+def _opening(cause: HandError, process: JailedProcess) -> HandError:
+    """Why an interpreter did not come up. No call was sent yet, so its last words hold nobody's data and are kept."""
+    said = exchange.last_words(process)
+    return HandError(
+        cause.reason, HandFailure.NOT_EXECUTED, f"{cause.detail}; it said: {said}" if said else cause.detail
+    )

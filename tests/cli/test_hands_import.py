@@ -1,0 +1,113 @@
+"""``handrail hands import``, with real servers in the real jail."""
+
+import json
+import shutil
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from gateway.cli.main import app
+from gateway.settings import JailSettings, Settings
+from hand_adapters.jail import Jail
+from tests import services
+from tests.meta.tree import ROOT
+
+NPM = ROOT / ".tools" / "mcp-servers"
+SERVERS = "@modelcontextprotocol/server-"
+
+
+def run(directory: Path, servers: dict[str, Any], *words: str) -> Result:
+    path = directory / ".mcp.json"
+    path.write_text(json.dumps({"mcpServers": servers}))
+    return CliRunner().invoke(app, ["hands", "import", str(path), *words])
+
+
+def uncommented(toml: str) -> dict[str, Any]:
+    """What a person has who agrees to each suggestion."""
+    lines = [
+        line.removeprefix("# ") if line.startswith(("# [", "# side", "# idem", "# args")) else line
+        for line in toml.split("\n")
+    ]
+    return tomllib.loads("\n".join(lines))
+
+
+@pytest.fixture
+def jail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    problems = Jail(JailSettings(), tmp_path).missing()
+    services.require(not problems, "a working jail", " ".join(problems) or "-")
+
+
+def test_what_is_printed_is_a_configuration(tmp_path: Path) -> None:
+    servers = {
+        "Time": {"command": "uvx", "args": ["mcp-server-time"], "env": {"A": 'q"\u202e\x1b\n'}},
+        "far": {"url": "https://mcp.example/mcp"},
+    }
+    done = run(tmp_path, servers)
+    assert done.exit_code == 1, done.output
+    assert "far: not a hand. It is reached over HTTP" in done.output
+    assert "\x1b" not in done.output
+    assert "\u202e" not in done.output
+    settings = Settings.model_validate(tomllib.loads(done.stdout))
+    assert settings.hands["time"].command == ("mcp-server-time",)
+    assert settings.hands["time"].env == {"A": 'q"\u202e\x1b\n'}
+
+
+def test_names_cannot_write_toml(tmp_path: Path) -> None:
+    """A file from a repository that somebody cloned is not to be trusted with the gateway's configuration."""
+    name = 'x"]\n[hands.evil]\nadapter = "mcp"\ncommand = ["sh"]\n#'
+    done = run(tmp_path, {name: {"command": "serve", "args": [name], "env": {"A": name}}})
+    assert set(tomllib.loads(done.stdout)["hands"]) == {"x-hands-evil-adapter-mcp-command-sh"}
+
+
+def test_one_server_is_chosen_by_its_name(tmp_path: Path) -> None:
+    servers = {"a": {"command": "python"}, "b": {"command": "python"}}
+    assert set(tomllib.loads(run(tmp_path, servers, "--only", "b").stdout)["hands"]) == {"b"}
+    wrong = run(tmp_path, servers, "--only", "c")
+    assert wrong.exit_code == 2
+    assert "There are: a, b." in wrong.output
+
+
+@pytest.mark.jail
+def test_a_server_of_python_is_asked_and_its_answers_are_suggestions(tmp_path: Path, jail: None) -> None:
+    servers = {
+        "time": {"command": "uvx", "args": ["mcp-server-time"]},
+        "gone": {"command": "python", "args": ["-c", ""]},
+    }
+    done = run(tmp_path, servers, "--ask")
+    assert done.exit_code == 1
+    declared = tomllib.loads(done.stdout)["hands"]
+    assert "actions" not in declared["time"]
+    assert "# It could not be asked what it offers:" in done.stdout
+    agreed = uncommented(done.stdout)["hands"]["time"]["actions"]
+    assert agreed["convert_time"] == {"side_effects": "none", "idempotent": True}
+    document = json.loads(run(tmp_path, servers, "--ask", "--json").stdout)
+    assert [item["id"] for item in document["hands"]] == ["time", "gone"]
+    assert document["hands"][0]["actions"][0] == {
+        "name": "convert_time", "side_effects": "none", "idempotent": True, "args": {},
+    }  # fmt: skip
+    assert document["hands"][1]["problem"]
+
+
+@pytest.mark.jail
+def test_the_reference_servers_of_npm_become_hands(tmp_path: Path, jail: None) -> None:
+    services.require((NPM / "node_modules").is_dir(), "npm's reference MCP servers", "make tools")
+    services.require(shutil.which("node"), "Node", "Install Node 20.")
+    data = tmp_path / "data"
+    data.mkdir()
+    servers = {
+        "files": {"command": "npx", "args": ["-y", f"{SERVERS}filesystem", str(data)]},
+        "memory": {"command": "npx", "args": ["-y", f"{SERVERS}memory"], "env": {"MEMORY_FILE_PATH": "/tmp/m.json"}},
+        "every": {"command": "npx", "args": ["-y", f"{SERVERS}everything", "stdio"]},
+    }
+    done = run(tmp_path, servers, "--ask", "--packages", str(NPM))
+    assert done.exit_code == 0, done.output
+    hands = Settings.model_validate(uncommented(done.stdout)).hands
+    assert {str(bind.source) for bind in hands["files"].binds} == {str(NPM / "node_modules"), str(data)}
+    assert not any(bind.writable for bind in hands["files"].binds)
+    assert str(hands["files"].actions["write_file"].args["/path"]) == "path"
+    assert str(hands["memory"].actions["delete_entities"].side_effects) == "irreversible"
+    assert "echo" in hands["every"].actions
