@@ -320,7 +320,7 @@ CONFLICTS: Final[Mapping[Conflict, str]] = {
     Conflict.KEY_TWICE: "Two principals of the request have one approval key.",
     Conflict.REVOKED: "It is revoked already, and that is for ever.",
     Conflict.LAST_ADMIN: "It is the last security admin: nobody could add another one.",
-    Conflict.NOT_AN_APPROVER: "Only approvers sign with security keys, and the principal is none.",
+    Conflict.NOT_AN_APPROVER: "Security keys are for who approves or signs proposals, and the principal does neither.",
     Conflict.SECURITY_KEYS: "The person has as many security keys as one may have.",
     Conflict.ISSUER_RIGHTS: "A further key does not change what an issuer may do.",
     Conflict.DIGEST_OTHER: "The hand offers something else than the digest that was given.",

@@ -195,6 +195,9 @@ class SimulatedDirectory:
     async def authenticate(self, token: str, now: float) -> Principal:
         raise Refused(Reason.AUTH_INVALID)
 
+    async def has_key(self, tenant: str, pseudonym: str) -> bool:
+        return False
+
     async def principal(self, tenant: str, principal_id: str) -> Principal:
         try:
             return self.people[tenant, principal_id]
