@@ -26,14 +26,12 @@ def faults(method: str, route: str | None, status: int, media_type: str, body: b
     """What of an answer is not as it is described.
 
     Args:
-        route: the route's template; ``None`` where none matched.
+        route: the route's template; ``None`` where none matched. Pages for people are not described.
         media_type: without parameters; empty where there is no content.
     """
-    from gateway.web.authentication import is_page
-
-    where = f"{method} {route or 'no route'} -> {status}"
-    if route is not None and is_page(route):
-        return []  # a page for people is no part of the API
+    if route not in _document()["paths"]:
+        route = None
+    where = f"{method} {route or 'no route of the API'} -> {status}"
     if media_type == _PROBLEM:
         return [f"{where}: {fault}" for fault in _problem(method, route, status, body)]
     if route is None or route in _SELF_MADE:

@@ -15,8 +15,8 @@ TOOLS = ROOT / ".tools" / "bin"
 pytest_plugins = [
     f"tests.{name}"
     for name in (
-        "planted.plugin", "patience", "unsynchronised", "timing", "migrated", "postgres", "opa", "chromium", "canaries",
-        "answers",
+        "planted.plugin", "patience", "unsynchronised", "timing", "migrated", "inspected", "postgres", "mariadb", "opa",
+        "chromium", "canaries", "answers",
     )
 ]  # fmt: skip
 

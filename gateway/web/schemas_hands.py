@@ -35,6 +35,22 @@ class SecretUseView(Shape):
     parameter: str | None = Field(description="Of the places header and query.")
     username: str | None = Field(description="Of the place basic.")
     targets: list[str] = Field(description="scheme://host:port; it goes nowhere else.")
+    connection: str | None = Field(None, description="Instead of a store: the connection whose token it is.")
+    methods: list[str] = Field([], description="Of requests that carry it; all where it is left out.")
+    paths: list[str] = Field([], description="Of requests that carry it; all where it is left out.")
+
+
+class EgressRuleView(Shape):
+    """Where a hand's jail may send requests, and which."""
+
+    scheme: Literal["https", "http"]
+    host: str
+    port: int
+    methods: list[str]
+    paths: list[str] = Field(description="`*` is one segment, `**` at the end whatever follows.")
+    blind: bool = Field(description="The hand speaks TLS with the host itself; its requests are not seen.")
+    credential: bool = Field(description="The host is sent the step credential.")
+    private_network: bool = Field(description="It may be at a private or loopback address.")
 
 
 class HandView(Shape):
@@ -49,6 +65,7 @@ class HandView(Shape):
     region: str | None
     trust: str
     secrets: list[SecretUseView] = Field(description="What the gateway puts into its requests.")
+    egress: list[EgressRuleView] = Field(description="What its jail may reach; it reaches nothing else.")
     actions: list[ActionView]
 
 

@@ -13,9 +13,10 @@ class SignatureView(Shape):
     """One person's signature under a change that takes several."""
 
     by: str
-    attested_by: Literal["signer", "gateway"]
+    attested_by: Literal["signer", "webauthn", "gateway"]
+    kid: str | None = Field(description="RFC 7638 thumbprint of the person's key; null where the gateway attests.")
     at: Time
-    counts: bool = Field(description="Whether the person still may sign, and is not frozen.")
+    counts: bool = Field(description="Whether person and key still may sign, and are not frozen.")
 
 
 class ProposalView(Shape):
@@ -33,7 +34,7 @@ class ProposalView(Shape):
     proposed_at: Time
     expires_at: Time
     decided_by: str | None = None
-    decided_attested_by: Literal["activator", "gateway"] | None = None
+    decided_attested_by: Literal["activator", "webauthn", "gateway"] | None = None
     decided_at: Time | None = None
     in_force_until: Time | None = None
     ended_by: str | None = None

@@ -345,6 +345,7 @@ async def test_policy_that_wants_a_jail_lets_no_remote_hand_have_the_step(house:
     assert await offered(house) == []
 
 
+@pytest.mark.limits
 async def test_a_claim_that_the_log_cannot_take_hands_out_nothing(house: House) -> None:
     view, step_jti = await begin(house)
     with locked(house):

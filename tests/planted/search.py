@@ -23,7 +23,8 @@ HOMES: Final = {
     "master.key": {b"m"},
     "cli.json": {b"t"},
     "*.jwk": {b"S"},
-    "me.key": {b"t"},  # 'handrail keys api --out' in tests/cli/commands.py
+    "me.key": {b"t"},  # "handrail keys api --out me.key"
+    "written": {b"t", b"S"},  # what any command of tests/cli/commands.py writes with --out
     "people.json": {b"t"},  # what tests/approvals gives the process of its gateway
 }
 """Files in which a secret lies because that is what they are for -> kinds of secret that may."""

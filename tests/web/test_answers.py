@@ -21,6 +21,7 @@ def test_an_answer_as_it_is_described_has_no_fault() -> None:
     assert said("/v1/freezes", 405, PROBLEM_JSON, {**PROBLEM, "code": "request.method"}, method="PATCH") == []
     assert said(None, 404, PROBLEM_JSON, {**PROBLEM, "code": "request.not_found"}) == []
     assert said("/v1/audit/exports", 200, "text/csv", b"a,b") == []
+    assert said("/login", 303, "", b"", method="POST") == [], "a page, which is not of the API"
 
 
 @pytest.mark.parametrize(

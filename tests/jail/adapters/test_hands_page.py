@@ -28,14 +28,16 @@ def test_every_built_in_adapter_but_the_remote_one_is_shown() -> None:
 
 
 async def test_the_command_lines(opened: Any, tmp_path: Path) -> None:
-    git = ("git", "-c", "user.name=a", "-c", "user.email=a@example.org", "-C", str(tmp_path))
+    repository = tmp_path / "repository"
+    repository.mkdir()
+    git = ("git", "-c", "user.name=a", "-c", "user.email=a@example.org", "-C", str(repository))
     for words in (
         ("init", "-q"),
         ("commit", "-q", "--allow-empty", "-m", "one"),
         ("commit", "-q", "--allow-empty", "-m", "two"),
     ):
         subprocess.run((*git, *words), check=True)
-    declared = {**DECLARED["files"], "binds": [{"source": tmp_path, "target": "/repo"}]}
+    declared = {**DECLARED["files"], "binds": [{"source": repository, "target": "/repo"}]}
     _, run = await opened(ProcessAdapter, **declared)
     said = (await run("history", {"count": 1, "author": "a@example", "paths": []})).content[0]["text"]
     assert ("two" in said, "one" in said) == (True, False)
