@@ -17,11 +17,15 @@ from gateway.settings import (
     AwsKmsSettings,
     BindSettings,
     ConnectionSettings,
+    EgressLimits,
+    EgressSettings,
+    HandDatabaseSettings,
     HandSecretSettings,
     HandSettings,
     IdentitySettings,
     LoginSettings,
     OutputFileSettings,
+    PaginationSettings,
     Pkcs11Settings,
     ProcessingSettings,
     PythonSettings,
@@ -128,8 +132,15 @@ ACTIONS = """\
 ## [hands.ID.actions.NAME]
 
 What the operator says of one action. For `adapter = "mcp"` the server names its actions and their schemas; for
-all others the request, command line, function or export is declared here: see [hands](hands.md). What is not said
-counts as the worst: side effects `external`, not idempotent, not cacheable, untrusted.
+all others the request, statement, command line, function or export is declared here, or an OpenAPI document has it: see
+[hands](hands.md). What is not said counts as the worst: side effects `external`, not idempotent, not cacheable,
+untrusted.
+"""
+
+PAGINATION = """\
+## [hands.ID.actions.NAME.pagination]
+
+How the answers of an `http` hand go on: see [hands](hands.md#answers-in-pages).
 """
 
 BINDS = """\
@@ -138,10 +149,29 @@ BINDS = """\
 Directories that the jail of a hand may see, beside the programs it needs. Everything else of the host is absent.
 """
 
+EGRESS = """\
+## [[hands.ID.egress]]
+
+Where the jail of a hand may send requests, and which: see [what a jail may reach](egress.md). What is not named is
+refused. It is part of the manifest, so a change of it has to be pinned.
+"""
+
+EGRESS_LIMITS = """\
+## [hands.ID.egress_limits]
+
+How much of that one step may use. It is not pinned.
+"""
+
 SECRET_STORES = """\
 ## [secrets.stores.NAME]
 
 A store of secrets outside of the database: see [secrets](secrets.md#stores). What is of another kind is left out.
+"""
+
+DATABASE = """\
+## [hands.ID.database]
+
+The database of a hand with `adapter = "sql"`: see [databases](sql.md). All of it is pinned.
 """
 
 CONNECTIONS = """\
@@ -155,7 +185,8 @@ HAND_SECRETS = """\
 ## [hands.ID.secrets.NAME]
 
 A secret that the gateway puts into the hand's requests: see [secrets](secrets.md). It is part of the manifest, so a
-change of it has to be pinned. For `adapter = "http"` and for third parties' adapters that ask for it.
+change of it has to be pinned. For `adapter = "http"`, for what the jail of a hand may reach, and for third parties'
+adapters that ask for it.
 """
 
 PYTHON = """\
@@ -212,11 +243,16 @@ def document() -> str:
     parts += [IDENTITY, _table(IdentitySettings, None), LOGIN, _table(LoginSettings, None)]
     parts += [CONNECTIONS, _table(ConnectionSettings, None)]
     parts += [WEBHOOKS, _table(WebhookSettings, None)]
-    parts += [HANDS, _table(HandSettings, None, skip={"actions", "binds", "processing", "python", "secrets", "wasm"})]
-    parts += [ACTIONS, _table(ActionSettings, None, skip={"output_files"})]
+    elsewhere = {"actions", "binds", "database", "egress", "egress_limits", "processing", "python", "secrets", "wasm"}
+    parts += [HANDS, _table(HandSettings, None, skip=elsewhere)]
+    parts += [ACTIONS, _table(ActionSettings, None, skip={"output_files", "pagination"})]
+    parts += [PAGINATION, _table(PaginationSettings, None)]
     parts += [OUTPUT_FILES, _table(OutputFileSettings, None)]
     parts += [PYTHON, _table(PythonSettings, None), WASM, _table(WasmSettings, None)]
     parts += [BINDS, _table(BindSettings, None)]
+    parts += [EGRESS, _table(EgressSettings, None)]
+    parts += [EGRESS_LIMITS, _table(EgressLimits, None)]
+    parts += [DATABASE, _table(HandDatabaseSettings, None)]
     parts += [HAND_SECRETS, _table(HandSecretSettings, None)]
     parts += [PROCESSING, _table(ProcessingSettings, None)]
     return "\n".join(parts)

@@ -52,6 +52,7 @@ DEFAULTS: Final[Mapping[str, str]] = {
     "side_effects": "on: changes ask, external ones need a grant that says so",
     "special_categories": "on for labels `special:` and for what leaves the organisation",
     "sql": "on for hands labelled `sql`",
+    "statements": "on for hands of the adapter `sql`; no tables listed",
     "transfers": "silent until `policy.data_region` is set",
     "windows": "silent: no windows and freezes",
 }

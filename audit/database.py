@@ -1,8 +1,10 @@
 """How Handrail opens a database: durable commits, bounded waits, one transaction meaning on both engines."""
 
+import os
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
@@ -148,6 +150,8 @@ class _Opening:
     ) -> None:
         if self._file is None:
             return
+        if not self._made:
+            _make_private(self._file)
         record.info[_FILES] = OpenFiles(self._file)
         if self._made:
             arguments[0] = f"{self._file.as_uri()}?mode=rw"
@@ -158,6 +162,13 @@ class _Opening:
         files: OpenFiles | None = record.info.get(_FILES)
         if files is not None and files.missing:  # this connection made it
             record.info[_FILES] = OpenFiles(files.database)
+
+
+def _make_private(file: Path) -> None:
+    """A database that is not there yet is made for its owner alone; its write-ahead log takes after it. What keeps it
+    from being made, SQLite says in a moment."""
+    with suppress(OSError):
+        os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
 
 def open_files(connection: Connection) -> OpenFiles | None:

@@ -134,14 +134,14 @@ def newest_time(connection: Connection, kind: str) -> float | None:
     return None if time is None else datetime.fromisoformat(time).timestamp()
 
 
+def renamings(connection: Connection) -> list[tuple[int, str]]:
+    """Each restore from a backup, the oldest first: its entry's index, and the name that the log had before it."""
+    return [(index, str(facts["origin"])) for index, facts in facts_of(connection, DEFAULT_TENANT, {RESTORED}, -1)]
+
+
 def former_origins(connection: Connection) -> list[str]:
     """The names that the log had before it was restored from a backup, the oldest first."""
-    query = (
-        select(entries.c.body)
-        .where(entries.c.tenant == DEFAULT_TENANT, entries.c.type == RESTORED, entries.c.idx < TREE_SIZE)
-        .order_by(entries.c.idx)
-    )
-    return [str(json.loads(body)["facts"]["origin"]) for body in connection.execute(query).scalars()]
+    return [name for _, name in renamings(connection)]
 
 
 def newest_pin(connection: Connection, tenant: str, hand: str) -> str | None:

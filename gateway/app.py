@@ -21,6 +21,7 @@ from audit.purge import Purge
 from audit.reader import Reader
 from audit.witnesses import Witnesses
 from gateway import key_stores, rollout, witness_gauges
+from gateway.acts import Acts
 from gateway.approval_upkeep import ApprovalUpkeep
 from gateway.approvals import Approvals
 from gateway.backup_gauge import BackupGauge
@@ -77,10 +78,13 @@ from gateway.store.trials import SqlTrials
 from gateway.telemetry import Metrics, tracer
 from gateway.tls import ServerTls
 from gateway.trust_changes import TrustChanges
+from gateway.trust_journal import TrustJournal
 from gateway.two_person import Kind
+from gateway.webauthn import relying_party
 from gateway.webhooks.delivery import Deliveries, Webhook
 from gateway.webhooks.messages import listeners
 from hand_adapters.courier import courier
+from hand_adapters.egress.reports import Reports
 from hand_adapters.fetcher import HttpFetcher
 from hand_adapters.jail import Jail
 from hand_adapters.pins import SqlPins
@@ -117,11 +121,9 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
     key_history = KeyHistory(log, keyset, clock)
     witnesses = Witnesses.open(settings.log, log, log.cosigned, courier, clock)
     witness_gauges.measure(metrics, witnesses)
-    directory = Callers(engine, log, root.derive("directory rows"), log.names, clock)
-    directory.open(keyset, Bearers(_providers(settings, metrics), directory), settings.server)
-    directory.thresholds = Thresholds(settings.proposals.principals_threshold, settings.proposals.issuers_threshold)
+    directory = _directory(settings, engine, log, root, keyset, metrics, clock)
     jail = Jail(settings.jail, home)
-    hands, secrets, connections = _hands(settings, jail, engine, log, root, clock)
+    hands, secrets, connections = _hands(settings, jail, engine, log, root, metrics, clock)
 
     followed = settings.policy.source == "signed"
 
@@ -162,12 +164,12 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         rest=hands.rest,
         clock=clock,
     )
+    directory.check_acts, directory.look = freezing.check_acts, freezing.refresh
     proposals = trust_changes.proposals = SignedProposals(
         log=log,
         store=SqlProposals(engine, root.derive("proposal rows")),
         directory=directory,
-        signer=keyset,
-        jws=jws,
+        acts=Acts(log, directory, keyset, jws, relying_party(settings.server.public_url)),
         ttl_seconds=settings.proposals.ttl_seconds,
         clock=clock,
         check_acts=freezing.check_acts,
@@ -175,7 +177,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         signatures=SqlSignatures(engine, root.derive("signature rows")),
         payloads=log,
         changing=trust_changes,
-        look=freezing.refresh,
+        refresh_freezes=freezing.refresh,
     )
     staged = rollout.build(
         policy,
@@ -315,7 +317,13 @@ def _tls(settings: Settings, metrics: Metrics, clock: Callable[[], float]) -> Se
 
 
 def _hands(
-    settings: Settings, jail: Jail, engine: Engine, log: Log, root: Derives, clock: Callable[[], float]
+    settings: Settings,
+    jail: Jail,
+    engine: Engine,
+    log: Log,
+    root: Derives,
+    metrics: Metrics,
+    clock: Callable[[], float],
 ) -> tuple[Registry, SecretsKept, Connections]:
     """The hands, the secrets that they name, and what people let them do."""
     sealed = SealedSecrets(engine, log, root.derive(LABEL), clock)
@@ -326,7 +334,7 @@ def _hands(
         timeout_seconds=settings.secrets.timeout_seconds,
     )
     pins = SqlPins(engine, log, root.derive("pin rows"), newest_pin)
-    hands = Registry(settings.hands, jail, pins, secrets=broker)
+    hands = Registry(settings.hands, jail, pins, secrets=broker, reports=Reports(log, metrics.count_egress))
     connect = _authorization_server
     connections = open_connections(settings, engine, log, root.derive, broker, hands.offered, connect, clock)
     return hands, SecretsKept(sealed, broker, hands.offered), connections
@@ -365,6 +373,22 @@ def _logins(bearers: Bearers, key: bytes, clock: Callable[[], float]) -> Mapping
         for one in bearers.providers
         if one.settings.login is not None
     }
+
+
+def _directory(
+    settings: Settings,
+    engine: Engine,
+    log: Log,
+    root: Derives,
+    keyset: Keyset,
+    metrics: Metrics,
+    clock: Callable[[], float],
+) -> Callers:
+    directory = Callers(engine, log, root.derive("directory rows"), log.names, clock)
+    directory.open(keyset, Bearers(_providers(settings, metrics), directory), settings.server)
+    directory.remember(TrustJournal(settings.home, log.origin))
+    directory.thresholds = Thresholds(settings.proposals.principals_threshold, settings.proposals.issuers_threshold)
+    return directory
 
 
 def _gateway_id(settings: Settings) -> str:

@@ -327,9 +327,11 @@ class Approvals:
                     signer=pipeline.signer,
                     audience=pipeline.log.origin,
                 )
+                if frozen.ever_on(row.tenant, person.pseudonym):
+                    index, _ = await pipeline.log.committing(row.plan_id, answer.commitment)
+                    if frozen.voids_answer(row.tenant, person.pseudonym, index):
+                        continue
             except Refused:
-                continue
-            if frozen.voids_answer(row.tenant, person.pseudonym, answer.answered_at):
                 continue
             counted += approval.may_answer(row, person)
         return counted

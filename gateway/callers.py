@@ -1,14 +1,16 @@
 """Who calls and who signs plans: the directory, callers whom others vouch for, and the gateway's own ingresses."""
 
 import asyncio
+from collections.abc import Collection
 
 from gateway.certificates import Certificate, CertificateName, NameKind, checked_name
 from gateway.errors import Absent, Malformed, Refused
 from gateway.identity.bearers import Bearers, tenants_of
-from gateway.model import CONNECTOR_PREFIX, Issuer, Principal
+from gateway.model import CONNECTOR_PREFIX, Issuer, Principal, Role
 from gateway.permissions import Permission, require
 from gateway.reasons import Reason
 from gateway.settings import ServerSettings
+from gateway.store.administrators import Administrators
 from gateway.store.directory import SqlDirectory
 from gateway.store.directory_links import CERTIFICATE, TOKEN, Identity, LinkView
 from gateway.store.directory_rows import API_KEY_PREFIX
@@ -106,6 +108,21 @@ class Callers(SqlDirectory):
         if linked is None or linked.principal is None or not self.bearers.believed(linked.source):
             raise Refused(Reason.AUTH_INVALID, "a session whose link or issuer is no more")
         return session.narrowed(linked.principal)
+
+    async def able(self, known: Administrators, pseudonyms: Collection[str]) -> dict[str, Principal]:
+        """As ``Changes.able``. Whom claims made is a security admin while their issuer can say so, and as long as this
+        process has seen no newer token that does not."""
+        people = await super().able(known, pseudonyms)
+        return {name: person for name, person in people.items() if await self._still(known, person)}
+
+    async def _still(self, known: Administrators, person: Principal) -> bool:
+        claimed = known.claimed.get(person.pseudonym, frozenset())
+        if not claimed:
+            return True
+        if self.bearers.took_away(person, Role.SECURITY_ADMIN):
+            return False
+        links = [await self.link_of(one) for one in sorted(claimed)]
+        return any(one is not None and self.bearers.may_give(one.source, Role.SECURITY_ADMIN) for one in links)
 
     async def link_subject(self, actor: Principal, principal_id: str, issuer: str, subject: str) -> LinkView:
         """Let tokens of a subject of a configured issuer call as a principal.

@@ -32,8 +32,8 @@ WAITERS_MAX: Final = 512
 """Who may wait for work at one gateway at a time."""
 WAITERS_MAX_OF_HAND: Final = WAITERS_MAX // 4
 """The same of one hand: whoever holds its key keeps no other hand from its work."""
-_TRIES_MAX: Final = 4
-"""How often a claim is tried again because something was frozen or lifted meanwhile."""
+TRIES_MAX: Final = 4
+"""How often a claim, or the taking of a result, is tried again because something was frozen or lifted meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +136,7 @@ class Claims:
             if offer is None or offer.tenant != claimant.tenant or not _bound(claimant, offer.hand):
                 raise Refused(Reason.CLAIM_UNKNOWN)
             async with self.locks.of(offer.plan_id):
-                for _ in range(_TRIES_MAX):
+                for _ in range(TRIES_MAX):
                     try:
                         return await self._claim(claimant, step_jti, jkt)
                     except Outdated:
@@ -288,11 +288,27 @@ async def withdraw(pipeline: Pipeline, plan: PlanState, state: StepState, offer:
     return await end(pipeline, plan, state, ending, offer)
 
 
-async def end(pipeline: Pipeline, plan: PlanState, state: StepState, ending: StepState, offer: Offer) -> bool:
-    """Put a step's ending on record, and take its plan up again. Returns false where it was decided elsewhere."""
+async def end(
+    pipeline: Pipeline,
+    plan: PlanState,
+    state: StepState,
+    ending: StepState,
+    offer: Offer,
+    frozen: FreezeState | None = None,
+) -> bool:
+    """Put a step's ending on record, and take its plan up again. Returns false where it was decided elsewhere.
+
+    Args:
+        frozen: what was frozen when the ending was decided, where it rests on that.
+
+    Raises:
+        Outdated: something was frozen or lifted since; nothing is on record.
+    """
     now = pipeline.clock()
     try:
-        await pipeline.recorder.outcome(plan, state, ending, now, offer)
+        await pipeline.recorder.outcome(plan, state, ending, now, offer, frozen)
+    except Outdated:
+        raise
     except HandrailError as error:
         if error.reason is Reason.REQUEST_CONFLICT:
             return False

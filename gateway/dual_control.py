@@ -25,9 +25,10 @@ class Signature:
     Attributes:
         number: 1, 2, 3, ... under this proposal.
         signer: pseudonym.
-        attested_by: ``signer`` where their enrolled key signed, else ``gateway``.
+        attested_by: ``signer`` for their key in a file, ``webauthn`` for a security key, else ``gateway``.
         audience: the log's name that it was signed for; under another name (after a restore) it counts for nothing.
         commitment: of the signed act.
+        kid: RFC 7638 thumbprint of the person's key; ``None`` where the gateway attests.
     """
 
     proposal_id: str
@@ -37,6 +38,7 @@ class Signature:
     audience: str
     signed_at: float
     commitment: str
+    kid: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +76,15 @@ class TrustChange:
     after: Mapping[str, Any]
     removes_admin: bool = False
 
-    def people(self, thresholds: Thresholds, admins: int) -> int:
-        """How many people it takes where there are so many security admins; one where that is nobody's second."""
+    def people(self, thresholds: Thresholds, admins: int, left: int) -> int:
+        """How many people it takes where there are so many security admins; one where that is nobody's second.
+
+        Args:
+            left: of the others, how many could agree to a change once this one is made.
+        """
         if admins < ENOUGH:
             return 1
-        if self.removes_admin and admins - 1 >= max(ENOUGH, thresholds.of(self.kind)):
+        if self.removes_admin and left >= max(ENOUGH, thresholds.of(self.kind)):
             return 1
         return thresholds.needed(self.kind, admins)
 

@@ -39,6 +39,7 @@ class EntryType(StrEnum):
     STEP_REPORTED = "STPREP"
     EGRESS_CONNECTED = "EGRCON"
     EGRESS_REFUSED = "EGRREF"
+    EGRESS_ENDED = "EGREND"
     KEY_CREATED = "KEYCRE"
     KEY_ROTATED = "KEYROT"
     KEY_REVOKED = "KEYREV"
@@ -240,8 +241,6 @@ UNWRITTEN: Final[frozenset[EntryType]] = frozenset(
         EntryType.CREDENTIAL_EXPIRED,
         EntryType.STEP_RELEASED,
         EntryType.STEP_REPORTED,
-        EntryType.EGRESS_CONNECTED,
-        EntryType.EGRESS_REFUSED,
         EntryType.HAND_DISABLED,
         EntryType.CONFIGURATION_CHANGED,
     }

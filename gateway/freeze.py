@@ -175,10 +175,18 @@ class FreezeState:
         found = self._by_key.get((Scope.PRINCIPAL, principal.tenant, principal.pseudonym), ())
         return next((one for one in found if not one.lifted), None)
 
-    def voids_answer(self, tenant: str, pseudonym: str, answered_at: float) -> bool:
-        """Whether an approver's answer does not count: the person is frozen, or was after they gave it."""
+    def ever_on(self, tenant: str, pseudonym: str) -> bool:
+        """Whether a principal is frozen, or ever was."""
+        return (Scope.PRINCIPAL, tenant, pseudonym) in self._by_key
+
+    def voids_answer(self, tenant: str, pseudonym: str, answered_index: int) -> bool:
+        """Whether an approver's answer does not count: the person is frozen, or was after they gave it.
+
+        Args:
+            answered_index: of the answer's entry in the log, whose order two gateways' clocks do not decide.
+        """
         found = self._by_key.get((Scope.PRINCIPAL, tenant, pseudonym), ())
-        return any(not one.lifted or answered_at <= one.at for one in found)
+        return any(not one.lifted or one.index is None or answered_index < one.index for one in found)
 
     def admit(self, plan: Plan) -> None:
         """Whether a new plan may come in at all. Steps on a frozen hand are another matter: the plan's others may run.

@@ -28,6 +28,7 @@ from gateway.commitments import commit, subject_key
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import Absent, HandrailError, Malformed, Refused, Unavailable
 from gateway.freeze import EVERYTHING, Cause, Freeze, FreezeState, Scope, merged
+from gateway.freeze_journal import JournalKeeper
 from gateway.halts import Halts
 from gateway.model import Principal, Role
 from gateway.ports import FREEZES, Append, AuditLog, Directory, FreezeStore, Journal, Payloads, Topic
@@ -98,12 +99,13 @@ class Freezing:
     _seen_at: float = float("-inf")
     _unswept: dict[str, Freeze] = field(default_factory=dict)
     _reading: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _keeping: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _keeper: JournalKeeper = field(init=False)
     _task: asyncio.Task[None] | None = None
     _resting: set[asyncio.Task[None]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.halts = Halts(lambda: self._state)
+        self._keeper = JournalKeeper(self.journal, lambda: self._state.in_force)
         self.metrics.freezes.set_function(lambda: len(self._state.in_force))
 
     # --- ports.Freezes -----------------------------------------------------------------------------------------------
@@ -155,6 +157,7 @@ class Freezing:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, *self._resting, return_exceptions=True)
+        await self._keeper.close()
 
     async def refresh(self) -> None:
         """Read on in the log, and stop what was frozen since. Raises ``HandrailError``."""
@@ -358,16 +361,12 @@ class Freezing:
             if state.freezes[one.id].lifted:
                 _log.warning("lifted", freeze=one.id, scope=str(one.scope), tenant=one.tenant)
         self.wake()
-        async with self._keeping:  # one at a time, each with the newest: no older list is written over a newer one
-            try:
-                await asyncio.to_thread(self.journal.keep, self._state.in_force)
-            except OSError as error:
-                _log.error("freezes were not kept in the home", error=type(error).__name__)
         for one in new:
             if one.scope is Scope.HAND:
                 task = asyncio.get_running_loop().create_task(self.rest(one.subject))
                 self._resting.add(task)
                 task.add_done_callback(self._resting.discard)
+        await self._keeper.follow()
 
     async def _settle(self) -> None:
         """Put on record what is not, and end what waits and is frozen."""

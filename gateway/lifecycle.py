@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol
 
 import structlog
 
-from gateway import two_person
+from gateway import acts
 from gateway.canonical import sha256_canonical
 from gateway.commitments import commit, subject_key
 from gateway.entries import EntryDraft, EntryType
@@ -332,13 +332,13 @@ class Lifecycle:
         document_sha256 = sha256_canonical({"digest": digest, "replaces": active})
         binding = {"kind": ROLLBACK, "tenant": actor.tenant, "subject": digest, "document_sha256": document_sha256}
         if act is None:
-            two_person.check_unsigned(actor)
+            acts.check_unsigned(actor)
             whole = {"id": secrets.token_hex(16), **binding}
-            payload = two_person.act_payload("rollback", whole, actor.id, self.log.origin, now)
+            payload = acts.act_payload("rollback", whole, actor.id, self.log.origin, now)
             return self.keys.sign(Purpose.APPROVAL, Typ.PROPOSAL, payload).encode("ascii")
-        payload = self.jws.verify(act, Typ.PROPOSAL, two_person.enrolled(actor)).payload
-        whole = {"id": two_person.signed_id(payload), **binding}
-        two_person.verify_act(payload, "rollback", whole, actor.id, self.log.origin, now)
+        payload = self.jws.verify(act, Typ.PROPOSAL, acts.enrolled(actor)).payload
+        whole = {"id": acts.signed_id(payload), **binding}
+        acts.verify_act(payload, "rollback", whole, actor.id, self.log.origin, now)
         return act
 
     def require(self, actor: Principal, permission: Permission) -> None:

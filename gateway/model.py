@@ -6,11 +6,12 @@ here does I/O or knows the time: times are seconds since the epoch, read once pe
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
+from gateway.errors import Unavailable
 from gateway.reasons import Reason
 
 DEFAULT_TENANT: Final = "default"
@@ -274,11 +275,30 @@ class Injections:
 
     headers: Mapping[str, str] = field(default_factory=lambda: EMPTY, repr=False)
     query: Mapping[str, str] = field(default_factory=lambda: EMPTY, repr=False)
+    password: str | None = field(default=None, repr=False)
+    """Of the user of a database."""
 
 
-async def no_injections(scheme: str, host: str, port: int) -> Injections:  # noqa: ARG001
+async def no_injections(scheme: str, host: str, port: int, method: str = "", path: str = "", /) -> Injections:  # noqa: ARG001
     """Of a call whose hand names no secret."""
     return Injections()
+
+
+class Inject(Protocol):
+    """Asked for each request just before it is sent: what the gateway adds to it."""
+
+    def __call__(self, scheme: str, host: str, port: int, method: str = "", path: str = "", /) -> Awaitable[Injections]:
+        """Without a method and a path, only what is bound to neither."""
+
+
+async def unsearched(text: str) -> str:
+    """Of a call whose hand names no secret: there is nothing to take out."""
+    return text
+
+
+async def unrecorded(code: str, facts: Mapping[str, str | int], personal: bytes) -> None:  # noqa: ARG001
+    """Of a call that nobody records connections of: none can be made."""
+    raise Unavailable(Reason.LOG_UNAVAILABLE, "nobody records what this call sends")
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,10 +326,18 @@ class HandCall:
     """Pseudonym of whom the plan acts for; without one, nobody's tokens are sent."""
     prove: Callable[[str, str], str] = field(repr=False, compare=False, kw_only=True)
     """Method and URL of a request -> its ``DPoP`` header (RFC 9449), for ``credential`` alone."""
-    inject: Callable[[str, str, int], Awaitable[Injections]] = field(
-        default=no_injections, repr=False, compare=False, kw_only=True
+    inject: Inject = field(default=no_injections, repr=False, compare=False, kw_only=True)
+    """Scheme, host, port, method and path of a request -> what the gateway adds to it."""
+    search: Callable[[str], Awaitable[str]] = field(default=unsearched, repr=False, compare=False, kw_only=True)
+    """What came back from outside, without the secrets that the call was given; that it held one is on record before
+    this returns."""
+    egress_hosts: tuple[str, ...] | None = None
+    """The hosts that the decision lets the call reach, of those that the manifest names; ``None`` is all of these."""
+    record: Callable[[str, Mapping[str, str | int], bytes], Awaitable[None]] = field(
+        default=unrecorded, repr=False, compare=False, kw_only=True
     )
-    """Scheme, host and port of a request -> what the gateway adds to it, asked just before it is sent."""
+    """Code of an entry type, facts, and what the entry commits to (may be empty): on record before this returns. Raises
+    ``log.unavailable``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -359,10 +387,12 @@ class Obligations:
 
     def document(self) -> dict[str, Any]:
         """The obligations that say something, as JSON."""
+        said = {field.name: getattr(self, field.name) for field in fields(self)}
         return {
             name: list(value) if isinstance(value, tuple) else str(value) if isinstance(value, Role) else value
-            for name in self.__slots__
-            if (value := getattr(self, name)) not in {None, ()}
+            for name, value in said.items()
+            # No host at all (an empty tuple) is something else than no word about hosts (None).
+            if value is not None and (value != () or name == "egress_hosts")
         }
 
     @classmethod

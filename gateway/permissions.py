@@ -175,9 +175,20 @@ WHILE_FROZEN: Final = EVERYONE
 """What a frozen principal may still do: learn who it is, and why nothing else works."""
 
 
+SIGNING: Final = frozenset({Permission.APPROVALS_ANSWER, Permission.PROPOSALS_ACTIVATE})
+"""What people may sign with security keys of their own."""
+PAGES: Final = frozenset({Permission.APPROVALS_READ, Permission.PROPOSALS_READ})
+"""One of these opens the pages for people."""
+
+
 def permits(principal: Principal, permission: Permission) -> bool:
     """Whether any of the principal's roles has ``permission``; to choose what to show, not to let in."""
     return permission in EVERYONE or any(permission in ROLE_PERMISSIONS[role] for role in principal.roles)
+
+
+def signs(principal: Principal) -> bool:
+    """Whether there is anything that the principal may sign with a security key."""
+    return any(permits(principal, permission) for permission in SIGNING)
 
 
 def require(principal: Principal, permission: Permission) -> None:

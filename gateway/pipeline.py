@@ -27,10 +27,10 @@ from gateway.stages import (
     approval,
     credential,
     dispatch,
+    drafts,
     ingress,
     offer,
     policy,
-    record,
     result,
     schema,
     standing,
@@ -115,7 +115,7 @@ class Pipeline(Plans):
                 await policy.decide(plan, sound, self.engine, self.contexts, self.settings.policy, now)
             if policy.put_off(plan, outdated):
                 # What waits for people goes on waiting: nothing of this round counts, and it is tried again soon.
-                plan = self._anew(live, plan, record.Round(judged, fallen=fallen, frozen=frozen), before)
+                plan = self._anew(live, plan, drafts.Round(judged, fallen=fallen, frozen=frozen), before)
                 live.recorded.set()
                 if not running:
                     return
@@ -151,7 +151,7 @@ class Pipeline(Plans):
 
             # record: decisions and intent, durable before anything runs, and for every denial.
             with stage("6 record", context_id):
-                this = record.Round(judged, requests, orphans, fallen, voided, launched, rebound, frozen)
+                this = drafts.Round(judged, requests, orphans, fallen, voided, launched, rebound, frozen)
                 try:
                     await self.recorder.intent(plan, this, now)
                 except Mistaken:
@@ -206,7 +206,7 @@ class Pipeline(Plans):
         self._live[plan.plan_id] = live
         return live.plan
 
-    def _anew(self, live: Live, plan: PlanState, this: record.Round, before: Mapping[str, StepState]) -> PlanState:
+    def _anew(self, live: Live, plan: PlanState, this: drafts.Round, before: Mapping[str, StepState]) -> PlanState:
         """The plan as it was before this round."""
         self._release(live)
         self.contexts.left(plan, certain=True)

@@ -38,7 +38,7 @@ from gateway.ports import (
 from gateway.reasons import Reason
 from gateway.revive import revive
 from gateway.settings import Settings
-from gateway.stages import approval, record, verify
+from gateway.stages import approval, drafts, record, verify
 from gateway.state import PlanState
 from gateway.telemetry import Metrics, Tracer
 
@@ -329,7 +329,7 @@ class Plans(ABC):
         self.metrics.refusals.labels(str(refusal.reason)).inc()
         if isinstance(refusal, Unavailable):
             return
-        kind, reasons = record.recordable(refusal.reason), (str(refusal.reason),)
+        kind, reasons = drafts.recordable(refusal.reason), (str(refusal.reason),)
         caller = unverified.caller
         await self.log.append(Append([EntryDraft(kind, caller.tenant, principal=caller.pseudonym, reasons=reasons)]))
 

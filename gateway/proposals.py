@@ -4,26 +4,24 @@ What a kind's document means is its handler's business; who may do what, and whe
 and everything that it brings about become durable in one append, or not at all.
 """
 
-import asyncio
 import secrets
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 
 import structlog
 
 from gateway import two_person
+from gateway.acts import UNSIGNED, Acts, Given, Said, check_unsigned, signed_id
 from gateway.canonical import sha256_canonical
-from gateway.commitments import Committed, commit, subject_key
 from gateway.entries import EntryDraft
 from gateway.errors import HandrailError, Malformed, Refused
 from gateway.model import Principal
 from gateway.permissions import Permission, require
-from gateway.ports import Append, AuditLog, Directory, Guard, Purpose, Signer, Typ, Write
+from gateway.ports import Append, AuditLog, Directory, Guard, ProposalStore, Write
+from gateway.proposal_views import view
 from gateway.reasons import Reason
-from gateway.stages.verify import Jws
-from gateway.times import format_time
 from gateway.two_person import RULES, Act, Kind, Proposal, ProposalStatus
 
 _log = structlog.get_logger("handrail.proposals")
@@ -33,32 +31,6 @@ SYSTEM: Final = "system"
 PAGE_DEFAULT: Final = 20
 PAGE_MAX: Final = 100
 DUE_BATCH: Final = 64
-_CONTEXT: Final = "@proposals"
-"""Stands for the context in the data subject of a signed act, which names who signed it."""
-
-
-class ProposalStore(Protocol):
-    """Rows of proposals; see ``gateway.store.proposals``."""
-
-    def insert(self, proposal: Proposal) -> Guard:
-        """A new proposal, the only open one about its subject; a conflict raises ``request.conflict``."""
-
-    def change(self, proposal: Proposal) -> tuple[Guard, Write]:
-        """A later state; a conflict raises ``proposal.closed``."""
-
-    async def get(self, tenant: str, proposal_id: str) -> Proposal | None:
-        """One proposal."""
-
-    async def page(
-        self, tenant: str, status: ProposalStatus | None, kind: Kind | None, *, after: str | None, limit: int
-    ) -> Sequence[Proposal]:
-        """A tenant's proposals, newest first."""
-
-    async def in_force(self, kinds: Collection[Kind], now: float) -> Sequence[Proposal]:
-        """Activated proposals of standing kinds that count at ``now``, of all tenants."""
-
-    async def due(self, now: float, limit: int) -> Sequence[Proposal]:
-        """Those whose time is over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +86,7 @@ class Proposals:
     log: AuditLog
     store: ProposalStore
     directory: Directory
-    signer: Signer
-    jws: Jws
+    acts: Acts
     ttl_seconds: int
     clock: Callable[[], float] = time.time
     check_acts: Callable[[Principal], None] = lambda _person: None
@@ -167,44 +138,62 @@ class Proposals:
         self.check_acts(actor)
         two_person.check_may_propose(kind, actor)
         if signed is None:
-            two_person.check_unsigned(actor)
+            check_unsigned(actor)
         return await self._view(await self._propose(actor, kind, document, signed))
 
+    async def look(self, proposal_id: str, viewer: Principal) -> tuple[dict[str, Any], Refused | None]:
+        """One proposal, and why the viewer may not agree to it now; ``None`` where they may.
+
+        Raises:
+            Refused: ``auth.forbidden``, ``request.not_found``.
+        """
+        shown = await self.show(proposal_id, viewer)
+        try:
+            await self._may_agree(proposal_id, viewer)
+        except Refused as refusal:
+            return shown, refusal
+        return shown, None
+
+    async def challenge(self, proposal_id: str, actor: Principal) -> tuple[bytes, Sequence[str]]:
+        """What a security key of the person is to sign the SHA-256 of to agree, and the ids of the keys that may.
+
+        Raises:
+            Refused: as :meth:`activate`; ``proposal.key`` where the person has no security key here.
+        """
+        proposal = await self._may_agree(proposal_id, actor)
+        act = Act.SIGN if RULES[proposal.kind].counted else Act.ACTIVATE
+        return await self.acts.challenge(act, proposal.binding(), actor, self.clock())
+
     async def activate(
-        self, proposal_id: str, actor: Principal, *, document_sha256: str, signed: bytes | None = None
+        self, proposal_id: str, actor: Principal, *, document_sha256: str, said: Said = UNSIGNED
     ) -> dict[str, Any]:
         """Have a proposal take effect on a second person's word.
 
         Args:
             document_sha256: of the document that the person looked at.
-            signed: the person's ``proposal+jws``; needed from everybody who has an enrolled key.
+            said: the person's signature; needed from everybody who has, or had, a key of their own.
 
         Raises:
             Refused: ``request.not_found``, ``auth.forbidden``, ``proposal.*``, ``verify.*``; whatever the kind's
                 handler refuses.
             Unavailable: ``log.unavailable``; unless it is ``Uncertain``, nothing took effect.
         """
-        require(actor, Permission.PROPOSALS_ACTIVATE)
-        self.check_acts(actor)
         now = self.clock()
-        proposal = await self._get(proposal_id, actor)
-        two_person.check_may_activate(proposal, actor, await self._person(proposal), now)
+        proposal = await self._may_agree(proposal_id, actor)
         if document_sha256 != proposal.document_sha256:
             raise Refused(Reason.PROPOSAL_MISMATCH, "document", member="document_sha256")
-        if signed is None:
-            two_person.check_unsigned(actor)
-        act = await asyncio.to_thread(self._act, Act.ACTIVATE, proposal.binding(), actor, signed, now)
+        given = await self.acts.take(Act.ACTIVATE, proposal.binding(), actor, said, now)
         effects = await self._handler(proposal.kind).effects(proposal, actor)
         activated = replace(
             proposal,
             status=ProposalStatus.ACTIVATED,
             decided_by=actor.pseudonym,
-            decided_attested_by="gateway" if signed is None else "activator",
+            decided_attested_by=given.attested_by,
             decided_at=now,
             in_force_until=two_person.standing_until(proposal.kind, proposal.document, now),
-            commitments={**proposal.commitments, "activate": act.commitment},
+            commitments={**proposal.commitments, "activate": given.proof.commitment},
         )
-        await self._change(activated, Act.ACTIVATE, actor.pseudonym, act, effects)
+        await self._change(activated, Act.ACTIVATE, actor.pseudonym, given, effects)
         await self._applied(activated)
         return await self._view(activated)
 
@@ -270,21 +259,29 @@ class Proposals:
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
+    async def _may_agree(self, proposal_id: str, actor: Principal) -> Proposal:
+        """A proposal that the person may agree to now. Raises as :meth:`activate`."""
+        require(actor, Permission.PROPOSALS_ACTIVATE)
+        self.check_acts(actor)
+        proposal = await self._get(proposal_id, actor)
+        two_person.check_may_activate(proposal, actor, await self._person(proposal), self.clock())
+        return proposal
+
     async def _propose(self, actor: Principal, kind: Kind, document: Any, signed: bytes | None) -> Proposal:
         handler = self._handler(kind)
         checked, _ = two_person.check_document(document)
         now = self.clock()
         two_person.standing_until(kind, checked, now)
         subject = two_person.check_subject(await handler.check(checked, actor))
-        payload = None if signed is None else self._payload(signed, actor)
+        payload = None if signed is None else self.acts.payload(signed, actor)
         binding = {
-            "id": secrets.token_hex(16) if payload is None else two_person.signed_id(payload),
+            "id": secrets.token_hex(16) if payload is None else signed_id(payload),
             "kind": str(kind),
             "tenant": actor.tenant,
             "subject": subject,
             "document_sha256": sha256_canonical(checked),
         }
-        act = await asyncio.to_thread(self._act, Act.PROPOSE, binding, actor, signed, now)
+        given = await self.acts.take(Act.PROPOSE, binding, actor, Said(signed), now)
         proposal = Proposal(
             id=binding["id"],
             kind=kind,
@@ -294,25 +291,26 @@ class Proposals:
             document_sha256=binding["document_sha256"],
             status=ProposalStatus.OPEN,
             proposed_by=actor.pseudonym,
-            proposed_attested_by="gateway" if signed is None else "proposer",
+            proposed_attested_by=given.attested_by,
             proposed_at=now,
             expires_at=now + self.ttl_seconds,
-            commitments={"propose": act.commitment},
+            commitments={"propose": given.proof.commitment},
         )
-        draft = self._draft(proposal, Act.PROPOSE, actor.pseudonym, act)
+        draft = self._draft(proposal, Act.PROPOSE, actor.pseudonym, given)
         await self.log.append(Append([draft], (), [self.store.insert(proposal)]))
         return proposal
 
     async def _change(
-        self, proposal: Proposal, act: Act, actor: str, signed: Committed | None = None, effects: Effects | None = None
+        self, proposal: Proposal, act: Act, actor: str, given: Given | None = None, effects: Effects | None = None
     ) -> None:
         brought = effects or Effects()
         guard, write = self.store.change(proposal)
-        draft = self._draft(proposal, act, actor, signed, brought)
-        await self.log.append(Append([draft, *brought.entries], [write, *brought.writes], [guard, *brought.guards]))
+        draft = self._draft(proposal, act, actor, given, brought)
+        writes = [write, *brought.writes, *(given.writes if given is not None else ())]
+        await self.log.append(Append([draft, *brought.entries], writes, [guard, *brought.guards]))
 
     def _draft(
-        self, proposal: Proposal, act: Act, actor: str, signed: Committed | None = None, effects: Effects | None = None
+        self, proposal: Proposal, act: Act, actor: str, given: Given | None = None, effects: Effects | None = None
     ) -> EntryDraft:
         facts: dict[str, str | int] = dict(effects.facts) if effects is not None else {}
         facts |= {
@@ -322,12 +320,13 @@ class Proposals:
             "subject": proposal.subject,
             "document_sha256": proposal.document_sha256,
         }
-        if signed is not None:
-            attested = proposal.proposed_attested_by if act is Act.PROPOSE else proposal.decided_attested_by
-            facts["attested_by"] = str(attested)
+        if given is not None:
+            facts["attested_by"] = given.attested_by
+            if given.kid is not None:
+                facts["kid"] = given.kid
         if proposal.in_force_until is not None:
             facts["in_force_until"] = int(proposal.in_force_until)
-        fresh = {} if signed is None else {str(act): signed}
+        fresh = {} if given is None else {str(act): given.proof}
         known = {name: value for name, value in proposal.commitments.items() if name not in fresh}
         return EntryDraft(
             RULES[proposal.kind].entry(act),
@@ -338,23 +337,6 @@ class Proposals:
             fields=fresh,
             commitments=known,
         )
-
-    def _act(
-        self, act: Act, binding: Mapping[str, str], actor: Principal, signed: bytes | None, now: float
-    ) -> Committed:
-        """The signed act as a committed value: by the person's own key, else attested by the gateway. In a thread,
-        because the key may be in a service.
-        """
-        if signed is not None:
-            two_person.verify_act(self._payload(signed, actor), act, binding, actor.id, self.log.origin, now)
-            proof = signed
-        else:
-            payload = two_person.act_payload(act, binding, actor.id, self.log.origin, now)
-            proof = self.signer.sign(Purpose.APPROVAL, Typ.PROPOSAL, payload).encode("ascii")
-        return commit(proof, subject_key(actor.tenant, actor.id, _CONTEXT))
-
-    def _payload(self, signed: bytes, actor: Principal) -> bytes:
-        return self.jws.verify(signed, Typ.PROPOSAL, two_person.enrolled(actor)).payload
 
     async def _view(self, proposal: Proposal) -> dict[str, Any]:
         return view(proposal, await self._names([proposal]))
@@ -399,37 +381,3 @@ class Proposals:
                 reason=str(error.reason),
                 detail=error.detail,
             )
-
-
-def view(proposal: Proposal, names: Mapping[str, str]) -> dict[str, Any]:
-    """A proposal as the API shows it.
-
-    Args:
-        names: pseudonym -> id; who was erased is shown by pseudonym.
-    """
-    shown: dict[str, Any] = {
-        "id": proposal.id,
-        "kind": str(proposal.kind),
-        "tenant": proposal.tenant,
-        "subject": proposal.subject,
-        "document": dict(proposal.document),
-        "document_sha256": proposal.document_sha256,
-        "status": str(proposal.status),
-        "proposed_by": names.get(proposal.proposed_by, proposal.proposed_by),
-        "proposed_attested_by": proposal.proposed_attested_by,
-        "proposed_at": format_time(proposal.proposed_at),
-        "expires_at": format_time(proposal.expires_at),
-    }
-    later: dict[str, str | None] = {
-        "decided_by": _named(proposal.decided_by, names),
-        "decided_attested_by": proposal.decided_attested_by,
-        "decided_at": format_time(proposal.decided_at),
-        "in_force_until": format_time(proposal.in_force_until),
-        "ended_by": _named(proposal.ended_by, names),
-        "ended_at": format_time(proposal.ended_at),
-    }
-    return shown | {name: value for name, value in later.items() if value is not None}
-
-
-def _named(pseudonym: str | None, names: Mapping[str, str]) -> str | None:
-    return None if pseudonym is None else names.get(pseudonym, pseudonym)

@@ -64,6 +64,7 @@ class Reason(StrEnum):
     SCHEMA_UNKNOWN_HAND = "schema.unknown_hand"
     SCHEMA_UNKNOWN_ACTION = "schema.unknown_action"
     SCHEMA_UNRESOLVED = "schema.unresolved"
+    SCHEMA_ANALYSIS = "schema.analysis"
     # 4 policy
     POLICY_DENIED = "policy.denied"
     POLICY_UNDECIDED = "policy.undecided"
@@ -194,6 +195,7 @@ TEXTS: Final[dict[Reason, str]] = {
     Reason.SCHEMA_UNKNOWN_HAND: "No such hand is available to you.",
     Reason.SCHEMA_UNKNOWN_ACTION: "The hand has no such action.",
     Reason.SCHEMA_UNRESOLVED: "A reference points at nothing in the earlier result.",
+    Reason.SCHEMA_ANALYSIS: "What this call would do cannot be said, so it cannot be judged.",
     Reason.POLICY_DENIED: "Policy denies this step.",
     Reason.POLICY_UNDECIDED: "No policy rule allows this step.",
     Reason.POLICY_ERROR: "The policy could not be evaluated.",
@@ -318,7 +320,7 @@ CONFLICTS: Final[Mapping[Conflict, str]] = {
     Conflict.KEY_TWICE: "Two principals of the request have one approval key.",
     Conflict.REVOKED: "It is revoked already, and that is for ever.",
     Conflict.LAST_ADMIN: "It is the last security admin: nobody could add another one.",
-    Conflict.NOT_AN_APPROVER: "Only approvers sign with security keys, and the principal is none.",
+    Conflict.NOT_AN_APPROVER: "Security keys are for who approves or signs proposals, and the principal does neither.",
     Conflict.SECURITY_KEYS: "The person has as many security keys as one may have.",
     Conflict.ISSUER_RIGHTS: "A further key does not change what an issuer may do.",
     Conflict.DIGEST_OTHER: "The hand offers something else than the digest that was given.",

@@ -6,9 +6,10 @@ import hmac
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.claims import end, load, withdraw
+from gateway.claims import TRIES_MAX, end, load, withdraw
 from gateway.entries import EntryDraft, EntryType
-from gateway.errors import HandrailError, Refused
+from gateway.errors import HandrailError, Outdated, Refused, Unavailable
+from gateway.freeze import refusal
 from gateway.model import HandResult, Principal, Role, StepStatus
 from gateway.pipeline import Pipeline
 from gateway.plan_locks import PlanLocks
@@ -55,26 +56,38 @@ class Results:
             offer = await self.pipeline.offers.find(lease.step_jti)
             if offer is None:
                 raise Refused(Reason.CREDENTIAL_REFUSED, "the step's offer is gone")
-            claimant = await self._claimant(offer)
+            try:
+                claimant = await self._claimant(offer)
+            except Refused as gone:
+                await self._record(offer, gone.reason, returned)
+                raise
             if offer.status is OfferStatus.ENDED:
-                await self._refuse(offer, claimant, returned)
-            return await self._take(offer, claimant, returned)
+                await self._refuse(offer, returned)
+            for _ in range(TRIES_MAX):
+                try:
+                    return await self._take(offer, claimant, returned)
+                except Outdated:
+                    continue
+            raise Unavailable(Reason.OVERLOADED, "what is frozen changes again and again")
 
     async def _take(self, offer: Offer, claimant: Principal, returned: HandResult) -> dict[str, Any]:
+        """Raises ``Outdated`` where somebody froze or lifted something meanwhile, here or at another gateway."""
         pipeline = self.pipeline
         plan, state = await load(pipeline, offer)
         frozen = await pipeline.freezes.current()
-        frozen.check_acts(claimant)
+        if (freeze := frozen.on(claimant)) is not None:
+            await self._record(offer, Reason.FREEZE_ACTIVE, returned)
+            raise refusal(freeze)
         stopped = frozen.stopping(standing.concern(plan, state))
         if stopped is not None:
             why = StepError(Reason.FREEZE_ACTIVE, {"freeze": stopped.id, "scope": str(stopped.scope)})
             await withdraw(pipeline, plan, state, offer, why)
         elif pipeline.clock() >= offer.due_at:
             await withdraw(pipeline, plan, state, offer, StepError(Reason.HAND_TIMEOUT))
-        elif await end(pipeline, plan, state, self._settled(plan, state, returned), offer):
+        elif await end(pipeline, plan, state, self._settled(plan, state, returned), offer, frozen):
             error = {} if state.error is None else {"error": state.error.document()}
             return {"status": str(state.status), **error}
-        await self._refuse(offer, claimant, returned)
+        await self._refuse(offer, returned)
         raise Refused(Reason.RESULT_LATE)
 
     def _settled(self, plan: PlanState, state: StepState, returned: HandResult) -> StepState:
@@ -99,18 +112,29 @@ class Results:
             raise Refused(Reason.CREDENTIAL_REFUSED, "the hand's principal is another one now")
         return person
 
-    async def _refuse(self, offer: Offer, claimant: Principal, returned: HandResult) -> None:
-        """Put the first result that comes after the step's end on record, for whoever has to find out what happened.
+    async def _refuse(self, offer: Offer, returned: HandResult) -> None:
+        """Put a result that comes after the step's end on record.
 
         Raises:
             Refused: ``result.late``, or ``result.taken`` where the step has a result.
         """
+        raise Refused(await self._record(offer, None, returned))
+
+    async def _record(self, offer: Offer, reason: Reason | None, returned: HandResult) -> Reason:
+        """Put the first result of a step that is not taken on record, for whoever has to find out what happened.
+
+        Args:
+            reason: why it is not taken; ``None`` where the step has ended, and how it did says why.
+
+        Returns:
+            Why it is not taken.
+        """
         pipeline = self.pipeline
         plan = await pipeline.revive(offer.plan_id)
         if plan is None:
-            raise Refused(Reason.RESULT_LATE, "its plan is gone")
+            return reason or Reason.RESULT_LATE
         state = plan.steps[offer.step_id]
-        reason = Reason.RESULT_LATE if state.status is StepStatus.AMBIGUOUS else Reason.RESULT_TAKEN
+        reason = reason or (Reason.RESULT_LATE if state.status is StepStatus.AMBIGUOUS else Reason.RESULT_TAKEN)
         kept = state.snapshot()
         kept.fresh, kept.commitments = {}, {}
         if kept.manifest is not None:
@@ -127,7 +151,7 @@ class Results:
             action=state.names[1],
             reasons=(str(reason),),
             manifest_digest=state.manifest_digest,
-            facts={"step_jti": offer.step_jti, "claimant": claimant.pseudonym},
+            facts={"step_jti": offer.step_jti, "claimant": offer.claimant or ""},
             fields=kept.fresh,
             commitments={"plan": plan.commitment},
         )
@@ -136,4 +160,4 @@ class Results:
         except HandrailError as error:
             if error.reason is not Reason.REQUEST_CONFLICT:
                 raise
-        raise Refused(reason)
+        return reason

@@ -66,6 +66,8 @@ KEYS_SECONDS = 1.0
 """How often what other processes did to the keys is taken in. A revocation must be everywhere within 5 s, so this waits
 for nothing else's turn."""
 PURGE_SECONDS = 60.0
+ADMINS_SECONDS = 60.0
+"""A home learns this often whom other gateways added as security admins."""
 HEAR_SECONDS = 5.0
 """A gateway that nobody calls learns from the log this often what others erased, and empties its memory of it."""
 
@@ -118,6 +120,7 @@ class Gateway:
     _purge_at: float = 0.0
     _messages_at: float = 0.0
     _hear_at: float = 0.0
+    _admins_at: float = 0.0
 
     async def prepare(self) -> None:
         """Make missing tables and keys, and open the log: what every use of a home needs.
@@ -246,6 +249,7 @@ class Gateway:
                 "record key changes": self.key_changes.settle,
                 "purge replays": self._purge,
                 "hear of erasures": self._hear,
+                "remember security admins": self._remember_admins,
                 "erase": self.privacy.advance,
                 "purge payloads": self.privacy.purge,
                 "look after messages": self._look_after_messages,
@@ -291,6 +295,13 @@ class Gateway:
         if now >= self._hear_at:
             await self.log.catch_up()
             self._hear_at = now + HEAR_SECONDS
+
+    async def _remember_admins(self) -> None:
+        """Keep in the home whom other gateways added, also where nobody asks this one to change anything."""
+        now = self.clock()
+        if now >= self._admins_at:
+            await self.directory.keep_administrators()
+            self._admins_at = now + ADMINS_SECONDS
 
     async def _forget_secrets(self) -> None:
         self.secrets.broker.sweep()

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
 from gateway import two_person
+from gateway.acts import UNSIGNED, WEBAUTHN, Given, Said
 from gateway.canonical import canonical, parse, sha256_canonical
 from gateway.commitments import Committed
 from gateway.dual_control import Signature
@@ -19,7 +20,8 @@ from gateway.errors import Malformed, Overtaken, Refused, Unavailable
 from gateway.model import Principal
 from gateway.permissions import Permission, permits, require
 from gateway.ports import Append, Guard, Payloads, Unless
-from gateway.proposals import PAGE_DEFAULT, Proposals, view
+from gateway.proposal_views import view
+from gateway.proposals import PAGE_DEFAULT, Proposals
 from gateway.reasons import Conflict, Reason, because
 from gateway.times import format_time
 from gateway.two_person import RULES, Act, Kind, Proposal, ProposalStatus
@@ -46,11 +48,13 @@ class Electorate:
 
     Attributes:
         people: pseudonym -> security admin, of those who are asked about.
+        keys: pseudonym -> thumbprints of their security keys that are not revoked.
         needed: how many have to sign.
         unchanged: that this still holds, by the time of a commit.
     """
 
     people: Mapping[str, Principal]
+    keys: Mapping[str, frozenset[str]]
     needed: int
     unchanged: Unless
 
@@ -77,13 +81,13 @@ class SignedProposals(Proposals):
     """Proposals of one gateway, of counted kinds too.
 
     Attributes:
-        look: learn what was frozen until now.
+        refresh_freezes: learn what was frozen until now.
     """
 
     signatures: SignatureStore
     payloads: Payloads
     changing: Changing
-    look: Callable[[], Awaitable[None]]
+    refresh_freezes: Callable[[], Awaitable[None]]
 
     # --- what people ask for -----------------------------------------------------------------------------------------
 
@@ -114,13 +118,13 @@ class SignedProposals(Proposals):
         return await self._shown(proposal, viewer)
 
     async def activate(
-        self, proposal_id: str, actor: Principal, *, document_sha256: str, signed: bytes | None = None
+        self, proposal_id: str, actor: Principal, *, document_sha256: str, said: Said = UNSIGNED
     ) -> dict[str, Any]:
         """As ``Proposals.activate``. Raises ``request.conflict`` for a counted kind, which nobody activates alone."""
         require(actor, Permission.PROPOSALS_ACTIVATE)
         if RULES[(await self._get(proposal_id, actor)).kind].counted:
             raise Refused(Reason.REQUEST_CONFLICT, "signed, not activated", **because(Conflict.COUNTED))
-        return await super().activate(proposal_id, actor, document_sha256=document_sha256, signed=signed)
+        return await super().activate(proposal_id, actor, document_sha256=document_sha256, said=said)
 
     async def propose_change(
         self, actor: Principal, kind: Kind, subject: str, document: Mapping[str, Any], request: Committed
@@ -148,7 +152,7 @@ class SignedProposals(Proposals):
             "subject": two_person.check_subject(subject),
             "document_sha256": sha256_canonical(checked),
         }
-        act = self._act(Act.PROPOSE, binding, actor, None, now)
+        given = await self.acts.take(Act.PROPOSE, binding, replace(actor, approval_jwk=None), UNSIGNED, now)
         proposal = Proposal(
             id=binding["id"],
             kind=kind,
@@ -161,25 +165,25 @@ class SignedProposals(Proposals):
             proposed_attested_by="gateway",
             proposed_at=now,
             expires_at=now + self.ttl_seconds,
-            commitments={"propose": act.commitment, REQUEST: request.commitment},
+            commitments={"propose": given.proof.commitment, REQUEST: request.commitment},
         )
-        draft = self._draft(proposal, Act.PROPOSE, actor.pseudonym, act)
+        draft = self._draft(proposal, Act.PROPOSE, actor.pseudonym, given)
         kept = {name: value for name, value in draft.commitments.items() if name != REQUEST}
         draft = replace(draft, fields={**draft.fields, REQUEST: request}, commitments=kept)
         guards = [self.store.insert(proposal)]
-        if actor.approval_jwk is None:
-            guards.append(self.signatures.insert(self._signature(proposal, 1, actor, None, act)))
+        if actor.approval_jwk is None and not await self.directory.has_key(actor.tenant, actor.pseudonym):
+            guards.append(self.signatures.insert(self._signature(proposal, 1, actor, given)))
         await self.log.append(Append([draft], (), guards))
         return await self._shown(proposal, actor)
 
     async def sign(
-        self, proposal_id: str, actor: Principal, *, document_sha256: str, signed: bytes | None = None
+        self, proposal_id: str, actor: Principal, *, document_sha256: str, said: Said = UNSIGNED
     ) -> dict[str, Any]:
         """Agree to a change; with enough signatures it takes effect at once.
 
         Args:
             document_sha256: of the document that the person looked at.
-            signed: the person's ``proposal+jws`` (``act: sign``); needed from everybody who has an enrolled key.
+            said: the person's signature (``act: sign``); needed from everybody who has, or had, a key of their own.
 
         Raises:
             Refused: ``request.not_found``, ``auth.forbidden``, ``proposal.*``, ``verify.*``; ``request.conflict`` where
@@ -189,7 +193,7 @@ class SignedProposals(Proposals):
         require(actor, Permission.PROPOSALS_ACTIVATE)
         for looked in range(_LOOKS_MAX):
             try:
-                proposal = await self._sign(proposal_id, actor, document_sha256, signed)
+                proposal = await self._sign(proposal_id, actor, document_sha256, said)
             except Overtaken:
                 if looked + 1 == _LOOKS_MAX:
                     raise Unavailable(Reason.OVERLOADED, "others sign at the same moment") from None
@@ -199,37 +203,50 @@ class SignedProposals(Proposals):
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
-    async def _sign(self, proposal_id: str, actor: Principal, document_sha256: str, signed: bytes | None) -> Proposal:
-        now = self.clock()
+    async def _may_agree(self, proposal_id: str, actor: Principal) -> Proposal:
         proposal = await self._get(proposal_id, actor)
+        if not RULES[proposal.kind].counted:
+            return await super()._may_agree(proposal_id, actor)
+        require(actor, Permission.PROPOSALS_ACTIVATE)
+        await self._may_sign(proposal, actor, self.clock())
+        return proposal
+
+    async def _may_sign(
+        self, proposal: Proposal, actor: Principal, now: float
+    ) -> tuple[Sequence[Signature], Electorate]:
+        """The signatures so far, and who may agree, where the person may sign now. Raises as :meth:`sign`."""
         given = (await self.signatures.of([proposal.id])).get(proposal.id, ())
         signers = [one.signer for one in given]
         proposer = await self._person(proposal)
         asked = [*signers, actor.pseudonym, *([proposer.pseudonym] if proposer is not None else [])]
         electorate = await self.changing.electorate(proposal.tenant, proposal.kind, asked)
-        await self.look()  # what is frozen, up to where the electorate was read at least
+        await self.refresh_freezes()  # what is frozen, up to where the electorate was read at least
         self.check_acts(actor)
-        if proposer is not None and not self._counts(electorate.people.get(proposer.pseudonym)):
+        if proposer is not None and not self._acts(electorate.people.get(proposer.pseudonym)):
             proposer = None
         two_person.check_may_sign(proposal, actor, proposer, now)
         if actor.pseudonym not in electorate.people:
             raise Refused(Reason.AUTH_FORBIDDEN, "no security admin by the log")
-        if document_sha256 != proposal.document_sha256:
-            raise Refused(Reason.PROPOSAL_MISMATCH, "document", member="document_sha256")
         if actor.pseudonym in signers:
             raise Refused(Reason.REQUEST_CONFLICT, "signed before", **because(Conflict.SIGNED))
         if any(one.audience != self.log.origin for one in given):
             raise Refused(Reason.PROPOSAL_OUTDATED, "made before the log was restored")
-        if signed is None:
-            two_person.check_unsigned(actor)
-        act = self._act(Act.SIGN, proposal.binding(), actor, signed, now)
-        signature = self._signature(proposal, len(given) + 1, actor, signed, act)
+        return given, electorate
+
+    async def _sign(self, proposal_id: str, actor: Principal, document_sha256: str, said: Said) -> Proposal:
+        now = self.clock()
+        proposal = await self._get(proposal_id, actor)
+        before, electorate = await self._may_sign(proposal, actor, now)
+        if document_sha256 != proposal.document_sha256:
+            raise Refused(Reason.PROPOSAL_MISMATCH, "document", member="document_sha256")
+        given = await self.acts.take(Act.SIGN, proposal.binding(), actor, said, now)
+        signature = self._signature(proposal, len(before) + 1, actor, given)
         # Each person once, also where somebody wrote a signature's row to the database a second time.
-        counted = 1 + sum(self._counts(electorate.people.get(one)) for one in {*signers})
-        draft = self._signed_draft(proposal, actor, act, signature, counted, electorate.needed)
+        counted = 1 + len({one.signer for one in before if self._counts(one, electorate)})
+        draft = self._signed_draft(proposal, actor, given, counted, electorate.needed)
         if counted < electorate.needed:
             await self.log.append(
-                Append([draft], (), [self.signatures.insert(signature)], unless=[electorate.unchanged])
+                Append([draft], given.writes, [self.signatures.insert(signature)], unless=[electorate.unchanged])
             )
             return proposal
         request = await self._request(proposal)
@@ -240,9 +257,9 @@ class SignedProposals(Proposals):
             proposal,
             status=ProposalStatus.ACTIVATED,
             decided_by=actor.pseudonym,
-            decided_attested_by="gateway" if signed is None else "activator",
+            decided_attested_by="activator" if given.attested_by == "signer" else given.attested_by,
             decided_at=now,
-            commitments={**proposal.commitments, "activate": act.commitment},
+            commitments={**proposal.commitments, "activate": given.proof.commitment},
         )
         guard, write = self.store.change(activated)
         decided = self._draft(activated, Act.ACTIVATE, actor.pseudonym)
@@ -253,7 +270,7 @@ class SignedProposals(Proposals):
                 decided,
                 *(replace(one, facts={**one.facts, "proposal": proposal.id}) for one in change.entries),
             ],
-            writes=[write, *change.writes],
+            writes=[write, *given.writes, *change.writes],
             guards=[self.signatures.insert(signature), guard, *change.guards],
             unless=[electorate.unchanged, *change.unless],
         )
@@ -265,30 +282,38 @@ class SignedProposals(Proposals):
         self.changing.applied()
         return activated
 
-    def _counts(self, signer: Principal | None) -> bool:
-        """Whether who signed still may: revoked or frozen meanwhile, they count for nothing."""
-        if signer is None:
+    def _counts(self, signature: Signature, electorate: Electorate) -> bool:
+        """Whether a signature still counts: not where its person was revoked or frozen meanwhile, or its key was."""
+        kept = signature.attested_by != WEBAUTHN or signature.kid in electorate.keys.get(signature.signer, ())
+        here = signature.audience == self.log.origin
+        return here and kept and self._acts(electorate.people.get(signature.signer))
+
+    def _acts(self, person: Principal | None) -> bool:
+        if person is None:
             return False
         try:
-            self.check_acts(signer)
+            self.check_acts(person)
         except Refused:
             return False
         return True
 
-    def _signature(
-        self, proposal: Proposal, number: int, actor: Principal, signed: bytes | None, act: Committed
-    ) -> Signature:
-        attested_by = "gateway" if signed is None else "signer"
+    def _signature(self, proposal: Proposal, number: int, actor: Principal, given: Given) -> Signature:
         return Signature(
-            proposal.id, number, actor.pseudonym, attested_by, self.log.origin, self.clock(), act.commitment
+            proposal.id,
+            number,
+            actor.pseudonym,
+            given.attested_by,
+            self.log.origin,
+            self.clock(),
+            given.proof.commitment,
+            given.kid,
         )
 
     def _signed_draft(
-        self, proposal: Proposal, actor: Principal, act: Committed, signature: Signature, counted: int, needed: int
+        self, proposal: Proposal, actor: Principal, given: Given, counted: int, needed: int
     ) -> EntryDraft:
-        draft = self._draft(proposal, Act.SIGN, actor.pseudonym, act)
-        facts = {**draft.facts, "attested_by": signature.attested_by, "signatures": counted, "needed": needed}
-        return replace(draft, facts=facts)
+        draft = self._draft(proposal, Act.SIGN, actor.pseudonym, given)
+        return replace(draft, facts={**draft.facts, "signatures": counted, "needed": needed})
 
     async def _request(self, proposal: Proposal) -> tuple[dict[str, Any], str] | None:
         """What is asked for, and its salt in hexadecimal; ``None`` where it was erased."""
@@ -325,8 +350,9 @@ class SignedProposals(Proposals):
                     {
                         "by": names.get(one.signer, one.signer),
                         "attested_by": one.attested_by,
+                        "kid": one.kid,
                         "at": format_time(one.signed_at),
-                        "counts": one.audience == self.log.origin and self._counts(may[kind].people.get(one.signer)),
+                        "counts": self._counts(one, may[kind]),
                     }
                     for one in signed.get(proposal, ())
                 ],

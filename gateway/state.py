@@ -89,6 +89,8 @@ class StepState:
     args_bytes: bytes = b""
     args_sha256: str = ""
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    analysis: Mapping[str, Any] | None = None
+    """What the hand's adapter says that the call would do; ``None`` where it says nothing beyond the args."""
     amount: float = 0.0
     """Sum of the args with the role ``amount``."""
     decision: Decision | None = None

@@ -38,6 +38,12 @@ class Metrics:
         )
         self.plans_live = Gauge("handrail_plans_live", "Plans under way in this process.", registry=self.registry)
         self.held = Counter("handrail_steps_held", "Steps held for a person.", ["hand"], registry=self.registry)
+        self.egress = Counter(
+            "handrail_egress",
+            "What jails asked to be sent, by hand and by what became of it: connected, or refused for a cause.",
+            ["hand", "outcome"],
+            registry=self.registry,
+        )
         self.key_age = Gauge(
             "handrail_key_age_seconds",
             "Seconds since the active key of a purpose began to sign.",
@@ -170,6 +176,10 @@ class Metrics:
                 self.held.labels(hand).inc()
             elif state.status.final:
                 self.steps.labels(str(state.status), hand).inc()
+
+    def count_egress(self, hand: str, outcome: str, number: int) -> None:
+        """Count what a hand's jail asked to be sent: ``connected``, or the cause of a refusal."""
+        self.egress.labels(hand, outcome).inc(number)
 
 
 class Tracer:

@@ -68,8 +68,12 @@ class TrustChanges:
     async def electorate(self, tenant: str, kind: Kind, pseudonyms: Sequence[str]) -> Electorate:
         """See ``gateway.signing.Changing``."""
         known = await self.directory.administrators(tenant)
-        people = await self.directory.people(tenant, known.pseudonyms.intersection(pseudonyms))
-        return Electorate(people, self.directory.thresholds.needed(kind, len(known.pseudonyms)), known.unchanged())
+        people = await self.directory.able(known, pseudonyms)
+        keys = {name: await self.directory.security_keys(tenant, name) for name in people if name in known.keyed}
+        kids = {name: frozenset(key.kid for key in held) for name, held in keys.items()}
+        return Electorate(
+            people, kids, self.directory.thresholds.needed(kind, len(known.pseudonyms)), known.unchanged()
+        )
 
     async def change(self, proposal: Proposal, request: Mapping[str, Any], by: str) -> Append:
         """See ``gateway.signing.Changing``: prepared anew, it must be exactly what was proposed."""
@@ -83,6 +87,8 @@ class TrustChanges:
             raise Refused(Reason.PROPOSAL_OUTDATED, "another change by now")
         if trust.document(str(proposal.document["request"])) != proposal.document:
             raise Refused(Reason.PROPOSAL_OUTDATED, "what it changes moved meanwhile")
+        if trust.removes_admin:
+            await self.directory.administrators_left(await self.directory.administrators(proposal.tenant), trust.target)
         return change.item
 
     def applied(self) -> None:

@@ -10,7 +10,7 @@ takes effect. What each kind of document means is its handler's business (``gate
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
@@ -24,9 +24,6 @@ from gateway.permissions import Permission, permits
 from gateway.reasons import Conflict, Reason, because
 
 DOCUMENT_MAX_BYTES: Final = 16_384
-ACT_SECONDS: Final = 300
-"""Longest life of a signed act."""
-SKEW_SECONDS: Final = 5
 DAY_SECONDS: Final = 86_400
 _SUBJECT: Final = re.compile(r"[A-Za-z0-9._:@-]{1,128}")
 
@@ -319,79 +316,6 @@ def standing_until(kind: Kind, document: Mapping[str, Any], now: float) -> float
         expected = f"whole seconds from 1 to {longest}"
         raise Malformed("lasts_seconds", pointer="/document/lasts_seconds", limit=longest, expected=expected)
     return now + lasts
-
-
-def act_payload(act: str, binding: Mapping[str, str], by: str, audience: str, now: float) -> bytes:
-    """What is signed (``proposal+jws``) by a person's key, or by the gateway in attestation."""
-    return canonical(
-        {
-            "v": 1,
-            "act": str(act),
-            "proposal": dict(binding),
-            "by": by,
-            "aud": audience,
-            "iat": int(now),
-            "exp": int(now) + ACT_SECONDS,
-        }
-    )
-
-
-_MEMBERS: Final = frozenset({"v", "act", "proposal", "by", "aud", "iat", "exp"})
-_BINDING: Final = frozenset({"id", "kind", "tenant", "subject", "document_sha256"})
-
-
-def signed_id(payload: bytes) -> str:
-    """The id that the proposer chose, read from an act whose signature holds. Raises ``proposal.mismatch``."""
-    chosen = _claims(payload)["proposal"].get("id")
-    if not isinstance(chosen, str) or len(chosen) != 32 or not set(chosen) <= set("0123456789abcdef"):
-        raise Refused(Reason.PROPOSAL_MISMATCH, "id")
-    return chosen
-
-
-def verify_act(payload: bytes, act: str, binding: Mapping[str, str], by: str, audience: str, now: float) -> None:
-    """Hold the payload of an act, whose signature was verified, against what it must say.
-
-    Raises:
-        Refused: ``proposal.mismatch`` with the member, ``verify.lifetime``, ``verify.not_yet_valid``,
-            ``verify.expired``.
-    """
-    claims = _claims(payload)
-    for member, value in {"act": str(act), "proposal": dict(binding), "by": by, "aud": audience}.items():
-        if claims[member] != value:
-            raise Refused(Reason.PROPOSAL_MISMATCH, member, member=member)
-    issued, expires = claims["iat"], claims["exp"]
-    if type(issued) is not int or type(expires) is not int or not 0 < expires - issued <= ACT_SECONDS:
-        raise Refused(Reason.VERIFY_LIFETIME, limit_seconds=ACT_SECONDS)
-    if issued > now + SKEW_SECONDS:
-        raise Refused(Reason.VERIFY_NOT_YET_VALID)
-    if expires <= now - SKEW_SECONDS:
-        raise Refused(Reason.VERIFY_EXPIRED)
-
-
-def enrolled(actor: Principal) -> Callable[[str], Mapping[str, str]]:
-    """A ``key_for`` that knows the person's enrolled key alone. Raises ``proposal.key``."""
-
-    def key_for(kid: str) -> Mapping[str, str]:
-        if actor.approval_jwk is None or kid != actor.approval_jwk["kid"]:
-            raise Refused(Reason.PROPOSAL_KEY, "not the enrolled key")
-        return actor.approval_jwk
-
-    return key_for
-
-
-def check_unsigned(actor: Principal) -> None:
-    """An act may go without a signature only where the person has no key to sign with. Raises ``proposal.key``."""
-    if actor.approval_jwk is not None:
-        raise Refused(Reason.PROPOSAL_KEY, "the person has an enrolled key and must sign with it")
-
-
-def _claims(payload: bytes) -> dict[str, Any]:
-    claims = parse(payload)
-    if not isinstance(claims, dict) or claims.keys() != _MEMBERS or claims["v"] != 1 or claims["v"] is True:
-        raise Refused(Reason.PROPOSAL_MISMATCH, "members")
-    if not isinstance(claims["proposal"], dict) or claims["proposal"].keys() != _BINDING:
-        raise Refused(Reason.PROPOSAL_MISMATCH, "proposal")
-    return claims
 
 
 def _check_permission(kind: Kind, actor: Principal, permission: Permission) -> None:

@@ -1,6 +1,7 @@
 """Security keys of people (W3C Web Authentication, Level 3): what a registration brings and what an assertion proves.
 
-An approval is asserted over the SHA-256 of its own payload, so that the authenticator's signature covers that call.
+An answer, or an act on a proposal, is asserted over the SHA-256 of its own payload, so that the authenticator's
+signature covers exactly that.
 Only ``cryptography`` verifies; formats are read by what they must be, byte for byte, and nothing else is accepted: the
 two public keys that are asked for have one encoding each, so no CBOR is interpreted. No I/O, no clock.
 """
@@ -23,6 +24,9 @@ ES256: Final = -7
 EDDSA: Final = -8
 """COSE algorithms (RFC 9053) that are asked for, in this order of preference: EdDSA, then ES256."""
 CREDENTIAL_ID_MAX_BYTES: Final = 512
+APPROVAL: Final = "approval+webauthn"
+PROPOSAL: Final = "proposal+webauthn"
+"""What an assertion was made over: an answer to an approval request, or an act on a proposal."""
 PART_MAX_BYTES: Final = 8192
 """Of any one part of an assertion or registration."""
 
@@ -94,12 +98,16 @@ class Assertion:
     client_data_json: bytes = field(repr=False)
     signature: bytes = field(repr=False)
 
-    def document(self) -> bytes:
-        """How an assertion is recorded: canonical JSON, so that anyone with the public key can verify it later."""
+    def document(self, typ: str = APPROVAL) -> bytes:
+        """How an assertion is recorded: canonical JSON, so that anyone with the public key can verify it later.
+
+        Args:
+            typ: :data:`APPROVAL` or :data:`PROPOSAL`.
+        """
         return canonical(
             {
                 "v": 1,
-                "typ": "approval+webauthn",
+                "typ": typ,
                 "payload": b64url_encode(self.payload),
                 "credential_id": self.credential_id,
                 "authenticator_data": b64url_encode(self.authenticator_data),
@@ -125,7 +133,7 @@ class Assertion:
     def from_document(cls, raw: bytes) -> "Assertion":
         """Rebuild from :meth:`document`. Raises ``verify.malformed`` or ``schema.json``."""
         document = parse(raw)
-        if not isinstance(document, dict) or document.get("v") != 1 or document.get("typ") != "approval+webauthn":
+        if not isinstance(document, dict) or document.get("v") != 1 or document.get("typ") != APPROVAL:
             raise Refused(Reason.VERIFY_MALFORMED, "not an asserted approval")
         return cls.from_parts(document)
 

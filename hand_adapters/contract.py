@@ -5,7 +5,7 @@ what ``[hands.ID] adapter`` says.
 """
 
 from collections.abc import Mapping
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from gateway.errors import HandrailError
 from gateway.manifest import Manifest
@@ -38,6 +38,20 @@ class HandDrifted(HandError):
     def __init__(self, offered: Manifest, detail: str = "") -> None:
         super().__init__(Reason.HAND_DRIFTED, HandFailure.NOT_EXECUTED, detail)
         self.offered = offered
+
+
+@runtime_checkable
+class Analyses(Protocol):
+    """An adapter that can say more of a call than its arguments do. What it says, policies see as ``analysis``."""
+
+    def analyse(self, action: str, args: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What the call would do, as JSON: a promise that :meth:`HandAdapter.run` keeps. Of an action of the manifest
+        and args that match its schema; pure, and quick, for the gateway waits for it. What cannot be analysed is
+        denied.
+
+        Raises:
+            Refused: ``schema.analysis``, with safe facts: what the call would do cannot be said.
+        """
 
 
 class HandAdapter(Protocol):

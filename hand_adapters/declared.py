@@ -127,6 +127,7 @@ class DeclaredHand:
             "region": self.settings.region,
             "trust": str(self.settings.trust),
             "secrets": [use.document() for use in (self.offered.secrets if self.offered is not None else ())],
+            "egress": [rule.document() for rule in (self.offered.egress if self.offered is not None else ())],
             "actions": [
                 {
                     "name": action.name,

@@ -4,6 +4,7 @@ Judging the address that is dialled, and not the name, is what stops a name that
 (DNS rebinding), a literal in an odd spelling, and an address wrapped in another family.
 """
 
+import asyncio
 import contextvars
 import ipaddress
 import socket
@@ -155,3 +156,20 @@ def session(dialer: Dialer) -> aiohttp.ClientSession:
         middlewares=(_once,),
         headers={"User-Agent": "handrail", "Accept-Encoding": "identity"},
     )
+
+
+async def dial(host: str, port: int, *, private_network: bool) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection to a name or an address literal, by the first of its addresses that answers; each is judged, and
+    that very address is dialled.
+
+    Raises:
+        OSError: none is permitted (:class:`AddressRefused`), or none answers.
+    """
+    resolver = _Resolver(private_network=private_network)
+    failure: OSError = AddressRefused("no address")
+    for found in await resolver.resolve(host, port, socket.AF_UNSPEC):
+        try:
+            return await asyncio.open_connection(found["host"], found["port"])
+        except OSError as exc:
+            failure = exc
+    raise failure

@@ -6,11 +6,15 @@ since, not answering, switched off, another tenant's, unknown) looks the same to
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from importlib.metadata import entry_points
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import structlog
 
+from gateway.canonical import canonical
 from gateway.errors import HandrailError, Refused, Unavailable
 from gateway.manifest import Manifest
 from gateway.model import DEFAULT_TENANT, HandCall, HandResult, Principal
@@ -18,8 +22,9 @@ from gateway.ports import HandFailure, Secrets
 from gateway.reasons import Conflict, Reason, because
 from gateway.settings import HandSettings, SettingsError
 from hand_adapters import secrets as served
-from hand_adapters.contract import Confined, HandAdapter, HandDrifted, HandError
+from hand_adapters.contract import Analyses, Confined, HandAdapter, HandDrifted, HandError
 from hand_adapters.declared import DeclaredHand, State
+from hand_adapters.egress.reports import Reports
 from hand_adapters.http import HttpAdapter
 from hand_adapters.jail import Jail
 from hand_adapters.mcp import McpAdapter
@@ -28,6 +33,7 @@ from hand_adapters.process import ProcessAdapter
 from hand_adapters.python import PythonAdapter
 from hand_adapters.remote import RemoteAdapter
 from hand_adapters.schemas import Checker
+from hand_adapters.sql import SqlAdapter
 from hand_adapters.wasm import WasmAdapter
 
 _log = structlog.get_logger("handrail.hands")
@@ -38,11 +44,14 @@ BUILT_IN: Final[Mapping[str, type[HandAdapter]]] = {
     "process": ProcessAdapter,
     "python": PythonAdapter,
     "remote": RemoteAdapter,
+    "sql": SqlAdapter,
     "wasm": WasmAdapter,
 }
 ENTRY_POINT_GROUP: Final = "handrail.adapters"
 RETRY_SECONDS: Final = (5.0, 15.0, 60.0, 300.0)
 """When a hand that did not answer is asked again; the last one repeats."""
+ANALYSIS_MAX_BYTES: Final = 131_072
+"""Of an analysis as canonical JSON."""
 ASK_SECONDS: Final = 60.0
 """How long a hand may take to say what it offers, whatever its adapter thinks; the MCP adapter's own limit is 30 s."""
 
@@ -57,6 +66,7 @@ class Registry:
         pins: PinStore,
         *,
         secrets: Secrets | None = None,
+        reports: Reports | None = None,
         retry_seconds: Sequence[float] = RETRY_SECONDS,
         ask_seconds: float = ASK_SECONDS,
     ) -> None:
@@ -64,6 +74,7 @@ class Registry:
 
         Args:
             secrets: gives hands what their manifests name; without it, no hand that names a secret is run.
+            reports: records what jails send; without it they can send nothing.
 
         Raises:
             SettingsError: an unknown adapter, or a declaration its adapter refuses.
@@ -71,9 +82,10 @@ class Registry:
         self._jail = jail
         self._pins = pins
         self._secrets = secrets
+        self._reports = reports
         self._retry_seconds = tuple(retry_seconds)
         self._ask_seconds = ask_seconds
-        self._profiles: dict[str, Mapping[str, str]] = {}
+        self._profiles: dict[tuple[str, bool], Mapping[str, str]] = {}
         self._watchers: list[asyncio.Task[None]] = []
         self._changed = asyncio.Condition()
         self._hands: dict[str, DeclaredHand] = {}
@@ -171,6 +183,22 @@ class Registry:
             return _ABSENT
         return () if checkers[1] is None else checkers[1].problems(structured)
 
+    def analyse(self, tenant: str, hand: str, action: str, args: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """See ``gateway.ports.Hands``."""
+        known = self._hands.get(hand)
+        if known is None or (tenant, hand) not in self._usable or not isinstance(known.adapter, Analyses):
+            return None
+        try:
+            analysis = known.adapter.analyse(action, args)
+        except Refused:
+            raise
+        except Exception as exc:  # noqa: BLE001 - a third party's adapter
+            _log.error("adapter failed to analyse", hand=hand, action=action, kind=type(exc).__name__)
+            raise Refused(Reason.SCHEMA_ANALYSIS, type(exc).__name__) from None
+        if not _is_analysis(analysis):
+            raise Refused(Reason.SCHEMA_ANALYSIS, "no analysis, or a large one")
+        return analysis
+
     def confinement(self, hand: str, profile: str | None) -> Mapping[str, str] | None:
         """``{tier, profile_sha256}`` of a hand whose code runs in a jail here; see ``gateway.ports.Hands``."""
         known = self._hands.get(hand)
@@ -179,9 +207,13 @@ class Registry:
         chosen = profile or known.settings.jail_profile
         if isinstance(known.adapter, Confined):
             return known.adapter.confinement(chosen)
-        if chosen not in self._profiles:
-            self._profiles[chosen] = {"tier": self._jail.tier, "profile_sha256": self._jail.profile_sha256(chosen)}
-        return self._profiles[chosen]
+        gated = bool(known.settings.egress)
+        if (chosen, gated) not in self._profiles:
+            self._profiles[chosen, gated] = {
+                "tier": self._jail.tier,
+                "profile_sha256": self._jail.profile_sha256(chosen, gated=gated),
+            }
+        return self._profiles[chosen, gated]
 
     async def run(self, call: HandCall) -> HandResult:
         """Run one call on its hand.
@@ -199,6 +231,9 @@ class Registry:
             )
         if manifest.digest != call.manifest_digest or call.action not in manifest.actions:
             raise HandError(Reason.HAND_DRIFTED, HandFailure.NOT_EXECUTED, "pinned anew since the decision")
+        _require_reach(hand, call)
+        if self._reports is not None:
+            call = replace(call, record=partial(self._reports.record, call))
         try:
             if not manifest.secrets:
                 return await hand.adapter.run(call)
@@ -345,6 +380,24 @@ class Registry:
         if known is None or (tenant is not None and not known.for_tenant(tenant)):
             raise Refused(Reason.REQUEST_NOT_FOUND, "no such hand")
         return known
+
+
+def _require_reach(hand: DeclaredHand, call: HandCall) -> None:
+    """Where policy lets a call reach named hosts alone, somebody has to hold it to them: a jail's gate, or the base URL
+    of a declared API. Raises HandError (``policy.obligation``, not executed) where nobody does."""
+    if call.egress_hosts is None or (hand.adapter is not None and hand.adapter.needs_jail):
+        return
+    base = urlsplit(hand.settings.base_url or "").hostname
+    if not isinstance(hand.adapter, HttpAdapter) or base not in call.egress_hosts:
+        raise HandError(Reason.POLICY_OBLIGATION, HandFailure.NOT_EXECUTED, "a host that the decision does not name")
+
+
+def _is_analysis(said: Any) -> bool:
+    """Whether it is a JSON object of a size that policies are given."""
+    try:
+        return isinstance(said, Mapping) and len(canonical(said)) <= ANALYSIS_MAX_BYTES
+    except Refused:
+        return False
 
 
 _ABSENT: Final[Sequence[Mapping[str, str]]] = ({"pointer": "", "keyword": "absent"},)

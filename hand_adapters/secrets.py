@@ -1,13 +1,13 @@
 """A call of a hand that names secrets: they are put into its requests, and taken out of whatever comes back."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import structlog
 
 from gateway.errors import HandrailError
 from gateway.manifest import SecretUse
-from gateway.model import HandCall, HandResult, Injections
+from gateway.model import HandCall, HandResult, Inject, Injections
 from gateway.ports import HandFailure, Secrets, SecretStep, Target
 from gateway.reasons import Reason
 from hand_adapters.contract import HandAdapter, HandDrifted, HandError
@@ -26,7 +26,7 @@ async def run(secrets: Secrets, adapter: HandAdapter, call: HandCall, uses: Sequ
     """
     async with secrets.serving(call, uses) as step:
         try:
-            result = await adapter.run(replace(call, inject=_injecting(step)))
+            result = await adapter.run(replace(call, inject=_injecting(step), search=step.search))
         except HandDrifted:
             raise
         except HandError as error:
@@ -39,13 +39,13 @@ async def run(secrets: Secrets, adapter: HandAdapter, call: HandCall, uses: Sequ
         return await step.answer(result)
 
 
-def _injecting(step: SecretStep) -> Callable[[str, str, int], Awaitable[Injections]]:
+def _injecting(step: SecretStep) -> Inject:
     """``HandCall.inject`` of a step. What it raises, it raises before that request leaves: not executed. An adapter
     that sends more than one knows better than that."""
 
-    async def inject(scheme: str, host: str, port: int) -> Injections:
+    async def inject(scheme: str, host: str, port: int, method: str = "", path: str = "", /) -> Injections:
         try:
-            return await step.inject(Target(scheme, host, port))
+            return await step.inject(Target(scheme, host, port, method, path))
         except HandrailError as error:
             raise HandError(error.reason, HandFailure.NOT_EXECUTED, error.detail, **error.facts) from None
 

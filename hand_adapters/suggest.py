@@ -74,9 +74,9 @@ def _roles(schema: Any, pointer: str, depth: int) -> Iterator[tuple[str, Argumen
         at = f"{pointer}/{name.replace('~', '~0').replace('/', '~1')}"
         items = member.get("items")
         if _is_scalar(member):
-            found = _role(name, member)
+            found = role_of(name, member)
         elif isinstance(items, dict) and _is_scalar(items):
-            found, at = _role(name, items), f"{at}/*"
+            found, at = role_of(name, items), f"{at}/*"
         else:
             found = None
             yield from _roles(member, at, depth - 1)
@@ -95,7 +95,8 @@ def _types(schema: Mapping[str, Any]) -> set[Any]:
     return set(type_) if isinstance(type_, list) else {type_}
 
 
-def _role(name: str, schema: Mapping[str, Any]) -> ArgumentRole | None:
+def role_of(name: str, schema: Mapping[str, Any]) -> ArgumentRole | None:
+    """The role of an argument that is a scalar, by its format and its name."""
     if "enum" in schema or "const" in schema:
         return None  # what can only be one of a few words names nobody and nothing
     format_ = schema.get("format")

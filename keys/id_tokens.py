@@ -94,7 +94,11 @@ def _check_times(claims: dict[str, Any], profile: IdTokenProfile, now: float) ->
         raise _invalid("not fresh")
     if profile.max_age_seconds is None:
         return
-    if now - _seconds(claims, "auth_time") > profile.max_age_seconds + profile.skew_seconds:
+    proved_ago = now - _seconds(claims, "auth_time")
+    if not proved_ago >= -profile.skew_seconds:
+        # A time that is ahead would stay young for as long as it is ahead.
+        raise _invalid("the person proves themselves in the future")
+    if proved_ago > profile.max_age_seconds + profile.skew_seconds:
         raise Refused(Reason.AUTH_EXPIRED, "ID token: the person proved themselves too long ago")
 
 

@@ -14,9 +14,11 @@ TOOLS = ROOT / ".tools" / "bin"
 
 pytest_plugins = [
     f"tests.{name}"
-    for name in ("patience", "unsynchronised", "timing", "migrated", "postgres", "opa", "chromium", "canaries")
-    if (ROOT / "tests" / f"{name}.py").is_file()
-]
+    for name in (
+        "planted.plugin", "patience", "unsynchronised", "timing", "migrated", "inspected", "postgres", "mariadb", "opa",
+        "chromium", "canaries", "answers",
+    )
+]  # fmt: skip
 
 
 # Without this, structlog draws a traceback with every local variable: of a gateway that is a minute's work.

@@ -2,8 +2,8 @@
 a tenth of a second on SQLite and half of one on PostgreSQL, and nearly every test needs one.
 
 A database file that is not there yet is such a copy after ``upgrade``; everything else, a file that is there above all,
-is migrated for real, and so is everything under a test with the marker ``migrates``. Databases of PostgreSQL that
-``postgres_url`` names come migrated.
+is migrated for real, and so is everything under a test with the marker ``migrates``, or ``durable``: a copy is not
+synchronised. Databases of PostgreSQL that ``postgres_url`` names come migrated.
 """
 
 import os
@@ -61,7 +61,7 @@ def _migrated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pytest.Monke
 @pytest.fixture(autouse=True)
 def _migrates(request: pytest.FixtureRequest, _migrated: pytest.MonkeyPatch) -> Iterator[None]:
     """The migrations themselves for a test with the marker."""
-    if request.node.get_closest_marker("migrates") is None:
+    if not any(request.node.get_closest_marker(name) for name in ("migrates", "durable")):
         yield
         return
     copying = migrations.upgrade

@@ -21,6 +21,9 @@ from audit import database
 SECONDS: Final = 120.0
 """Against hanging; no measure of speed."""
 
+LOCK_SECONDS: Final = 15.0
+"""For another's lock in the database."""
+
 CONSTANTS: Final = (
     "audit.erasure._STEADY_SECONDS",
     "audit.reads._QUERY_SECONDS",
@@ -77,6 +80,10 @@ def _lengthen(patch: pytest.MonkeyPatch) -> None:
         patch.setattr(path, SECONDS)
     for path, (argument, shipped) in SETTINGS.items():
         patch.setattr(path, _patiently(resolve_name(path), argument, shipped))
+    milliseconds = int(LOCK_SECONDS * 1000)
+    waits = (f"SET lock_timeout = {milliseconds}", f"SET statement_timeout = {int(SECONDS * 1000)}")
+    patch.setattr(database, "_PRAGMAS", (f"PRAGMA busy_timeout = {milliseconds}", *database._PRAGMAS[1:]))
+    patch.setattr(database, "_POSTGRES_SESSION", (*waits, *database._POSTGRES_SESSION[2:]))
     patch.setitem(database._POSTGRES, "connect_timeout", int(SECONDS))
     for client in (httpx2.Client, httpx2.AsyncClient):
         patch.setitem(client.__init__.__kwdefaults__ or {}, "timeout", httpx2.Timeout(SECONDS))

@@ -96,6 +96,7 @@ _BY_NAME: Final = {
     "STEP_REPORTED": Event(_API, OTHER, _OTHER),
     "EGRESS_CONNECTED": Event(_NET, 1),
     "EGRESS_REFUSED": Event(_NET, 5, _FAILED, _MEDIUM),
+    "EGRESS_ENDED": Event(_NET, 2),
     "KEY_CREATED": Event(_ENTITY, _CREATE, entity="key"),
     "KEY_ROTATED": Event(_ENTITY, _UPDATE, entity="key"),
     "KEY_REVOKED": Event(_ENTITY, _DISABLE, severity=_MEDIUM, entity="key"),

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from handrail.client import AsyncClient, Client
     from handrail.errors import (
         ApprovalMismatchError,
+        CertificateRefused,
         ClientError,
         HandrailProblem,
         KeyFileError,
@@ -38,6 +39,7 @@ _HOMES = {
     "client": ("AsyncClient", "Client"),
     "errors": (
         "ApprovalMismatchError",
+        "CertificateRefused",
         "ClientError",
         "HandrailProblem",
         "KeyFileError",
@@ -63,6 +65,7 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = [
     "ApprovalMismatchError",
     "AsyncClient",
+    "CertificateRefused",
     "Client",
     "ClientError",
     "HandrailProblem",

@@ -8,10 +8,22 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from handrail.errors import ClientError, Unreachable, Unverified
+from handrail.errors import CertificateRefused, ClientError, Unreachable, Unverified
 from handrail.exchange import Reply, Request
 
 TIMEOUT_SECONDS: Final = 30.0
+_REFUSALS: Final = {
+    "CERTIFICATE_REQUIRED": "takes nobody without a certificate of theirs",
+    "UNKNOWN_CA": "does not know the authority that issued your certificate",
+    "CERTIFICATE_EXPIRED": "refuses your certificate: its time is over, or has not begun",
+    "CERTIFICATE_REVOKED": "refuses your certificate: it was revoked",
+    "CERTIFICATE_UNKNOWN": "refuses your certificate",
+    "BAD_CERTIFICATE": "refuses your certificate: it does not verify there",
+    "UNSUPPORTED_CERTIFICATE": "refuses your certificate: not one for clients, or of a kind that it does not take",
+    "ACCESS_DENIED": "refuses your certificate",
+}
+"""Alert of TLS -> what the gateway does, in words."""
+_CLOSED: Final = (httpx2.RemoteProtocolError, httpx2.ReadError, httpx2.WriteError)
 
 
 def base_url(url: str) -> str:
@@ -68,14 +80,34 @@ def tls_context(
     try:
         context = ssl.create_default_context(cafile=ca_file)
     except (OSError, ssl.SSLError) as exc:
-        raise ClientError(f"{ca_file}: no authorities in PEM: {exc.strerror or type(exc).__name__}") from None
+        why = "holds no certificates in PEM" if isinstance(exc, ssl.SSLError) else exc.strerror
+        raise ClientError(f"{ca_file}: {why}") from None
     if client_cert is not None:
         try:
             context.load_cert_chain(client_cert, client_key, password=_no_password)
         except (OSError, ValueError) as exc:
-            where = client_cert if client_key is None else f"{client_cert}, {client_key}"
-            raise ClientError(f"{where}: no certificate with its key: {getattr(exc, 'strerror', exc)}") from None
+            raise ClientError(_no_pair(client_cert, client_key, exc)) from None
     return context
+
+
+def _no_pair(certificate: Path, key: Path | None, reason: Exception) -> str:
+    """Why two files are no certificate with its key. OpenSSL's own words name neither file nor cause."""
+    holder = certificate if key is None else key
+    try:
+        held, keys = certificate.read_bytes(), holder.read_bytes()
+    except OSError as exc:
+        return f"{exc.filename}: {exc.strerror}"
+    if b"-----BEGIN CERTIFICATE-----" not in held:
+        return f"{certificate}: holds no certificate in PEM"
+    if b"PRIVATE KEY-----" not in keys and key is None:
+        return f"{certificate}: holds no private key; give the file of its key too (--client-key, client_key)"
+    if b"PRIVATE KEY-----" not in keys:
+        return f"{holder}: holds no private key in PEM"
+    if not isinstance(reason, ssl.SSLError):
+        return f"{holder}: the key is encrypted; give one without a password"
+    if reason.reason == "KEY_VALUES_MISMATCH":
+        return f"{holder}: not the key of {certificate}"
+    return f"{certificate}, {holder}: not a certificate with its key"
 
 
 def _no_password() -> str:
@@ -120,15 +152,26 @@ def reply_of(response: httpx2.Response) -> Reply:
 
 def unreachable(url: httpx2.URL, reason: Exception | None) -> Unreachable:
     """The error for a gateway at ``url`` that did not answer, or whose stream ended too soon (no ``reason``)."""
-    refused = _unverified(reason)
-    if refused is not None:
+    refused = _tls_error(reason)
+    if isinstance(refused, ssl.SSLCertVerificationError):
         return Unverified(f"{url} is not trusted: its certificate does not verify: {refused.verify_message}")
+    if refused is not None and (said := _REFUSALS.get(_alert(refused))) is not None:
+        return CertificateRefused(f"{url} {said}")
     what = type(reason).__name__ if reason is not None else "the event stream ends before the plan is done"
+    if url.scheme == "https" and isinstance(reason, _CLOSED):
+        # Servers on asyncio, the gateway's own among them, close a failed handshake without an alert.
+        what = "the connection was closed; so does a gateway that does not take your certificate, or wants one"
     return Unreachable(f"no answer from {url}: {what}")
 
 
-def _unverified(reason: BaseException | None) -> ssl.SSLCertVerificationError | None:
-    """The refusal of a certificate that an HTTP client's error was raised from."""
-    while reason is not None and not isinstance(reason, ssl.SSLCertVerificationError):
+def _tls_error(reason: BaseException | None) -> ssl.SSLError | None:
+    """The error of TLS that an HTTP client's error was raised from."""
+    while reason is not None and not isinstance(reason, ssl.SSLError):
         reason = reason.__cause__ or reason.__context__
     return reason
+
+
+def _alert(error: ssl.SSLError) -> str:
+    """Which alert the other side sent (RFC 8446, section 6.2), as OpenSSL calls it; empty for none."""
+    _, _, name = str(error.reason or "").partition("_ALERT_")
+    return name

@@ -52,6 +52,10 @@ class Unverified(Unreachable):
     """The gateway's certificate does not verify by the authorities that were given, or by the system's."""
 
 
+class CertificateRefused(Unreachable):
+    """The gateway, or what stands before it, does not take the client's certificate, or wants one."""
+
+
 class UnexpectedReply(ClientError):
     """Something answered, but not in the gateway's words (a proxy, another program).
 

@@ -24,6 +24,7 @@ from urllib.parse import urlencode
 import httpx2
 
 from handrail.connection import TIMEOUT_SECONDS, base_url, reply_of, settings, unreachable
+from handrail.deadline import Deadline, Start
 from handrail.errors import ClientError, HandrailProblem, StepRefused, ToolError, UnexpectedReply, Unreachable
 from handrail.exchange import REPLY_MAX_DEPTH, Reply, path_of
 from handrail.hand import Step, Verifier
@@ -48,17 +49,17 @@ class Claimed:
     """A step that is this process's to do. Nobody else gets it, and nobody gets it again.
 
     Attributes:
-        begin_until: by ``time.monotonic()``: a hand that has not begun by then does nothing. An answer that was slow,
-            or kept back, must not have a step run that the gateway gave up and people may have asked for anew.
-        lease_until: by ``time.monotonic()``: when the gateway stops to wait for the result.
+        begin_until: a hand that has not begun by then does nothing. An answer that was slow, or kept back, or a machine
+            that slept, must not have a step run that the gateway gave up and people may have asked for anew.
+        lease_until: when the gateway stops to wait for the result.
         result_max_bytes: of ``{content, structured}`` in canonical JSON.
     """
 
     step: Step
     args: dict[str, Any]
     credential: str = field(repr=False)
-    begin_until: float
-    lease_until: float
+    begin_until: Deadline
+    lease_until: Deadline
     result_max_bytes: int
     idempotency_key: str | None
 
@@ -135,7 +136,7 @@ class RemoteHand:
         """
         form = {"grant_type": GRANT_TYPE, "subject_token": step_jti, "subject_token_type": STEP_TOKEN}
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
-        began = time.monotonic()
+        asked = Start()
         reply = self._proved("/v1/token", urlencode(form).encode(), headers, None)
         if reply.status != 200:
             raise _refusal(reply)
@@ -151,7 +152,8 @@ class RemoteHand:
         step = self._verifier.claimed(token, action, args, self._key.jkt)
         if step.jti != step_jti:
             raise StepRefused("credential.refused", "another step than the one that was asked for")
-        return Claimed(step, args, token, began + begin, began + lease, most, document.get("idempotency_key"))
+        until = Deadline(asked, begin), Deadline(asked, lease)
+        return Claimed(step, args, token, *until, most, document.get("idempotency_key"))
 
     def give_back(
         self, claimed: Claimed, *, content: Any = (), structured: Any = None, is_error: bool = False
@@ -230,10 +232,10 @@ class RemoteHand:
                     # The tool acted, and what it said cannot be taken: that is what the caller learns.
                     result = _failed(f"The tool's result was refused ({problem.code}).")
                     continue
-                if problem.status not in _BUSY or time.monotonic() >= claimed.lease_until:
+                if problem.status not in _BUSY or claimed.lease_until.is_over():
                     return  # taken before, or too late: the gateway has put it on record
             except Unreachable:
-                if time.monotonic() >= claimed.lease_until:
+                if claimed.lease_until.is_over():
                     raise
             else:
                 return
@@ -244,7 +246,7 @@ class RemoteHand:
         try:
             if action is None:
                 raise ToolError("This hand has no such action.")
-            if time.monotonic() >= claimed.begin_until:
+            if claimed.begin_until.is_over():
                 raise ToolError("The step came too late, and was not begun.")
             answer = action(claimed.args, claimed.step)
             text = answer if isinstance(answer, str) else json.dumps(answer, allow_nan=False)

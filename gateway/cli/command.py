@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final
 import typer
 from handrail.errors import (
     ApprovalMismatchError,
+    CertificateRefused,
     ClientError,
     HandrailProblem,
     UnexpectedReply,
@@ -60,6 +61,12 @@ _AUTHORITIES: Final = (
     'Say who vouches for it: --ca-file FILE, HANDRAIL_CA_FILE or "ca_file" in cli.json; and call it by a name of the '
     "certificate."
 )
+_YOUR_CERTIFICATE: Final = (
+    "Look at its dates and issuer: openssl x509 -noout -dates -issuer -in FILE. Whoever runs the gateway says which "
+    "authorities it takes ([server.tls] client_ca)."
+)
+_NOBODY_THERE: Final = "Is the gateway running? Start it with 'handrail serve', or give its --url."
+_NOT_REACHED: Final = {Unverified: _AUTHORITIES, CertificateRefused: _YOUR_CERTIFICATE}
 _KEYWORD: Final = inspect.Parameter.KEYWORD_ONLY
 _DASHED_KID: Final = re.compile(r"-[A-Za-z0-9_-]{42}")
 """An RFC 7638 thumbprint; no option is as long."""
@@ -177,12 +184,8 @@ def _errors_become_words(out: Output) -> Iterator[None]:
     except HandrailProblem as exc:
         out.error(*_said(exc), exc.code, _facts(exc))
         raise typer.Exit(_problem_exit(exc)) from None
-    except Unverified as exc:
-        out.error(str(exc), _AUTHORITIES, Code.UNREACHABLE)
-        raise typer.Exit(Exit.UNREACHABLE) from None
     except Unreachable as exc:
-        hint = "Is the gateway running? Start it with 'handrail serve', or give its --url."
-        out.error(str(exc), hint, Code.UNREACHABLE)
+        out.error(str(exc), _NOT_REACHED.get(type(exc), _NOBODY_THERE), Code.UNREACHABLE)
         raise typer.Exit(Exit.UNREACHABLE) from None
     except UnexpectedReply as exc:
         hint = "Check --url: something other than a Handrail gateway may be answering there."

@@ -14,7 +14,7 @@ from gateway.cli.command import command, noun
 from gateway.cli.config import check_declared
 from gateway.cli.exits import Exit
 from gateway.cli.options import Config
-from gateway.cli.output import Output
+from gateway.cli.output import Output, how_often
 from gateway.errors import HandrailError
 from gateway.settings import Settings, load
 
@@ -184,7 +184,7 @@ def _keys(settings: Settings) -> Finding:
     except HandrailError as exc:
         return Finding("keys", MISSING, exc.detail, "See docs/key-stores.md.")
     changing = "" if wrappers.previous is None else f"; also opened by {wrappers.previous.place} from before"
-    return Finding("keys", OK, f"{where}; root {root.id}, wrapped {root.generation} times{changing}")
+    return Finding("keys", OK, f"{where}; root {root.id}, wrapped {how_often(root.generation)}{changing}")
 
 
 def _dual_control(settings: Settings) -> Finding:

@@ -14,14 +14,14 @@ from gateway.rendering import moment
 app = noun("freeze")
 
 CauseOption = Annotated[Cause, typer.Option("--cause", help="Why, as a code that the log keeps.")]
-Reason = Annotated[str | None, typer.Option("--reason", help="Why, in words: erasable, and in no entry.")]
+Why = Annotated[str | None, typer.Option("--why", help="Why, in words: erasable, and in no entry.")]
 _WAITING = "it holds in the gateway that was asked, and everywhere once its log can be written"
 
 
 @command(app, "all", example="freeze all --cause key_compromised", good="nothing runs", waiting=_WAITING)
-def all_(session: Session, cause: CauseOption = Cause.OTHER, reason: Reason = None) -> Exit:
+def all_(session: Session, cause: CauseOption = Cause.OTHER, why: Why = None) -> Exit:
     """Stop everything of the tenant; of the gateway's own tenant, everything."""
-    return _set(session, Scope.ALL, None, cause, reason)
+    return _set(session, Scope.ALL, None, cause, why)
 
 
 @command(app, example="freeze hand git --cause hand_poisoned", good="no step runs on it", waiting=_WAITING)
@@ -29,10 +29,10 @@ def hand(
     session: Session,
     hand_id: Annotated[str, typer.Argument(metavar="HAND", help="As 'hands list' shows it.")],
     cause: CauseOption = Cause.OTHER,
-    reason: Reason = None,
+    why: Why = None,
 ) -> Exit:
     """Stop every step on a hand, and end its processes."""
-    return _set(session, Scope.HAND, hand_id, cause, reason)
+    return _set(session, Scope.HAND, hand_id, cause, why)
 
 
 @command(app, example="freeze principal ada --cause access_stolen", good="it does nothing", waiting=_WAITING)
@@ -40,10 +40,10 @@ def principal(
     session: Session,
     principal_id: Annotated[str, typer.Argument(metavar="PRINCIPAL", help="As 'principals list' shows it.")],
     cause: CauseOption = Cause.OTHER,
-    reason: Reason = None,
+    why: Why = None,
 ) -> Exit:
     """Stop a principal: its plans, and everything else that it may do."""
-    return _set(session, Scope.PRINCIPAL, principal_id, cause, reason)
+    return _set(session, Scope.PRINCIPAL, principal_id, cause, why)
 
 
 @command(app, example="freeze context journey-7 --cause agent_runaway", good="it goes no further", waiting=_WAITING)
@@ -51,10 +51,10 @@ def context(
     session: Session,
     context_id: Annotated[str, typer.Argument(metavar="CONTEXT", help="As plans and entries name it.")],
     cause: CauseOption = Cause.OTHER,
-    reason: Reason = None,
+    why: Why = None,
 ) -> Exit:
     """Stop one user journey."""
-    return _set(session, Scope.CONTEXT, context_id, cause, reason)
+    return _set(session, Scope.CONTEXT, context_id, cause, why)
 
 
 @command(app, "list", example="freeze list", good="it was listed")
@@ -67,8 +67,8 @@ def list_(
     session.out.show({"freezes": found}, lambda: _show(session.out, found))
 
 
-def _set(session: Session, scope: Scope, subject: str | None, cause: Cause, reason: str | None) -> Exit:
-    made = session.client.freeze(str(scope), subject, cause=str(cause), why=reason)
+def _set(session: Session, scope: Scope, subject: str | None, cause: Cause, why: str | None) -> Exit:
+    made = session.client.freeze(str(scope), subject, cause=str(cause), why=why)
     session.out.show(made, lambda: _made(session.out, made))
     return Exit.GOOD if made.get("recorded") else Exit.WAITING
 

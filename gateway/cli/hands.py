@@ -1,4 +1,4 @@
-"""``handrail hands``: list hands and pin their manifests."""
+"""``handrail hands``: list hands, pin their manifests, and declare one from an OpenAPI document."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from handrail import HandrailProblem
 
-from gateway.cli import hands_import
+from gateway.cli import hands_import, hands_openapi
 from gateway.cli.asking import ask_for
 from gateway.cli.command import command, noun
 from gateway.cli.connect import Session
@@ -19,6 +19,7 @@ from gateway.safe import safe_json
 
 app = noun("hands")
 app.add_typer(hands_import.app)
+app.add_typer(hands_openapi.app)
 
 
 @command(app, "list", example="hands list", good="they were listed")
@@ -111,6 +112,22 @@ def _show(out: Output, hand: dict[str, Any]) -> None:
                     use.get("targets"),
                 ]
                 for use in hand["secrets"]
+            ),
+        )
+        out.line("")
+    if hand.get("egress"):
+        out.table(
+            ["its jail reaches", "methods", "paths", "how"],
+            (
+                [
+                    f"{rule.get('scheme')}://{rule.get('host')}:{rule.get('port')}",
+                    rule.get("methods"),
+                    rule.get("paths"),
+                    " ".join(
+                        name.replace("_", " ") for name in ("blind", "credential", "private_network") if rule.get(name)
+                    ),
+                ]
+                for rule in hand["egress"]
             ),
         )
         out.line("")

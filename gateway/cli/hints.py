@@ -16,6 +16,7 @@ _HAND: Final = "'handrail hands list' shows the state of each hand, and its prob
 _LIST_APPROVALS: Final = "'handrail approvals list' shows what waits now."
 _LIST_PROPOSALS: Final = "'handrail proposals list --all' shows how each proposal stands."
 _OWN_KEY: Final = "Give the private JWK that is enrolled for you with --key FILE."
+_OWN_PROPOSAL_KEY: Final = "Give your enrolled private JWK with --key FILE; with a security key, sign at /proposals/ID."
 _PROPOSE_AGAIN: Final = "Look at what is in force now, and propose it again."
 
 HINTS: Final[Mapping[Reason, str]] = {
@@ -62,6 +63,7 @@ HINTS: Final[Mapping[Reason, str]] = {
     Reason.SCHEMA_RESULT: "The hand broke its own schema: have an operator review it with 'handrail hands pin ID'.",
     Reason.SCHEMA_UNKNOWN_HAND: "'handrail hands list' shows the hands that you may use.",
     Reason.SCHEMA_UNKNOWN_ACTION: "'handrail hands list' shows the actions of each hand.",
+    Reason.SCHEMA_ANALYSIS: "'handrail plan show ID' has the problem; docs/sql.md says what is understood.",
     Reason.SCHEMA_UNRESOLVED: "Look at the earlier result with 'handrail plan show ID', and mend the pointer.",
     Reason.POLICY_DENIED: _WHY,
     Reason.POLICY_UNDECIDED: _WHY,
@@ -89,7 +91,7 @@ HINTS: Final[Mapping[Reason, str]] = {
     Reason.APPROVAL_KEY: _OWN_KEY,
     Reason.APPROVAL_CLOSED: _LIST_APPROVALS,
     Reason.PROPOSAL_SELF: "A second person has to: somebody else runs 'handrail proposals activate ID' (--as NAME).",
-    Reason.PROPOSAL_KEY: _OWN_KEY,
+    Reason.PROPOSAL_KEY: _OWN_PROPOSAL_KEY,
     Reason.PROPOSAL_MISMATCH: "Show the proposal again and activate what it shows: handrail proposals show ID",
     Reason.PROPOSAL_CLOSED: _LIST_PROPOSALS,
     Reason.PROPOSAL_EXPIRED: _PROPOSE_AGAIN,

@@ -11,7 +11,7 @@ from gateway import key_services, key_stores
 from gateway.cli.command import command, group
 from gateway.cli.exits import Exit, Stop
 from gateway.cli.options import Config
-from gateway.cli.output import Output
+from gateway.cli.output import Output, how_often
 from gateway.cli.retention_log import appended, reading
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import HandrailError
@@ -76,7 +76,7 @@ def _is_missing(settings: Settings, root: DataRoot, place: str) -> bool:
     with _told(place, "Nothing was changed. Mend that and run it again."):
         recorded = reading(settings, lambda reader: _recorded(reader, root.id))
     if recorded > root.generation:
-        text = f"{settings.root_file}: an older copy, wrapped {root.generation} times; the log says {recorded}"
+        text = f"{settings.root_file}: an older copy, wrapped {how_often(root.generation)}; the log says {recorded}"
         raise Stop(text, "Put the newest root.key back, and give the key that wraps it.", Exit.NEGATIVE)
     return recorded < root.generation
 

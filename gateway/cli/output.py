@@ -138,7 +138,7 @@ class Output:
             error = {**(facts or {}), "code": code, "detail": detail, "hint": hint}
             sys.stdout.write(json.dumps({"error": error}, indent=2) + "\n")
             return
-        shown = ", ".join(f"{name}={value}" for name, value in (facts or {}).items())
+        shown = said_facts(facts or {})
         said = f"{detail} ({code}{'; ' + shown if shown else ''})" if facts is not None else detail
         self._errors.print(Text.assemble(("error: ", "bold red"), safe(said)), soft_wrap=True)
         self._errors.print(Text(safe(hint)), soft_wrap=True)
@@ -153,6 +153,20 @@ class Output:
         with Progress(*columns, console=self._errors, transient=True, disable=hidden) as bar:
             task = bar.add_task(title, total=total)
             yield lambda done, all_=total: bar.update(task, completed=done, total=all_)
+
+
+def said_facts(facts: Mapping[str, Any]) -> str:
+    """Facts for people, in one line: ``name=value``, and as JSON what is no text."""
+    return ", ".join(f"{name}={_said(value)}" for name, value in facts.items())
+
+
+def how_often(count: int) -> str:
+    """A count of times, in words where it is one."""
+    return "once" if count == 1 else f"{count} times"
+
+
+def _said(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _folded(columns: Sequence[str], cells: Sequence[Sequence[Text]]) -> Table:
@@ -185,6 +199,6 @@ def _cell(value: Any) -> Text:
     if isinstance(value, Text):
         return value
     if isinstance(value, list | tuple | set | frozenset):
-        return Text(", ".join(safe(item) for item in value))
-    shown = safe(value, lines=True)
+        return Text(", ".join(safe(_said(item)) for item in value))
+    shown = safe(_said(value) if isinstance(value, dict) else value, lines=True)
     return Text(shown, style=_STYLES.get(shown, ""))

@@ -18,7 +18,7 @@ from gateway.cli.connect import Session
 from gateway.cli.exits import Exit, Stop, unreadable
 from gateway.cli.hands import known_hands
 from gateway.cli.hints import HINTS
-from gateway.cli.output import Output
+from gateway.cli.output import Output, said_facts
 from gateway.cli.saving import Force, make_directory, save
 from gateway.reasons import Reason
 
@@ -170,7 +170,7 @@ def _reasons(step: Mapping[str, Any]) -> str:
     lines = [f"{reason.get('code')}: {reason.get('message') or ''}".rstrip(": ") for reason in reasons]
     error = step.get("error")
     if isinstance(error, dict):
-        facts = ", ".join(f"{name}={value}" for name, value in error.items() if name not in {"code", "text"})
+        facts = said_facts({name: value for name, value in error.items() if name not in {"code", "text"}})
         lines.append(f"{error.get('code')}: {error.get('text')}{f' ({facts})' if facts else ''}")
     return "\n".join(lines)
 

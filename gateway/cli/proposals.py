@@ -15,6 +15,7 @@ from gateway.cli.exits import Exit, Stop
 from gateway.cli.options import Key, Yes
 from gateway.cli.output import Output
 from gateway.dual_control import differences
+from gateway.reasons import Reason
 from gateway.rendering import moment
 from gateway.two_person import Kind, ProposalStatus
 
@@ -75,6 +76,7 @@ def sign(session: Session, proposal_id: ProposalId, key: Key = None, yes: Yes = 
     check_proposal(shown)
     if "needed" not in shown:
         raise Stop(f"{proposal_id} is activated by a second person, not signed", "handrail proposals activate ID")
+    _require_open(shown)
     check_request(shown)
     signing = signing_key(session, key)
     if not session.out.json:
@@ -98,6 +100,7 @@ def withdraw(session: Session, proposal_id: ProposalId) -> Exit:
 def activate_shown(session: Session, shown: dict[str, Any], key: Path | None, yes: bool) -> Exit:
     """Show a proposal, ask, and activate exactly what was shown."""
     check_proposal(shown)
+    _require_open(shown)
     signing = signing_key(session, key)
     if not session.out.json:
         show_proposal(session.out, shown)
@@ -146,6 +149,27 @@ def signing_key(session: Session, key: Path | None) -> SigningKey | None:
     if loaded.kid != enrolled:
         raise Stop(f"{file} is not your enrolled key", f"The enrolled one has the kid {enrolled}: give it with --key.")
     return loaded
+
+
+def _require_open(shown: dict[str, Any]) -> None:
+    """Say first that there is nothing left to agree to: nobody should read a document for that.
+
+    Raises:
+        Stop: with the exit code of a refusal.
+    """
+    status = shown.get("status")
+    if status == ProposalStatus.EXPIRED:
+        text = f"{shown.get('id')} has expired: too few agreed in time"
+        raise Stop(text, "Have it proposed again.", Exit.NEGATIVE, code=Reason.PROPOSAL_EXPIRED)
+    if status != ProposalStatus.OPEN:
+        by = f" by {shown.get('decided_by')}" if shown.get("decided_by") else ""
+        at = moment(shown.get("decided_at"))
+        raise Stop(
+            f"{shown.get('id')} is closed: it was {status}{by}{f' at {at}' if at else ''}",
+            f"Look at it: handrail proposals show {shown.get('id')}",
+            Exit.NEGATIVE,
+            code=Reason.PROPOSAL_CLOSED,
+        )
 
 
 def standing(shown: dict[str, Any]) -> Exit:

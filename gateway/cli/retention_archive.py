@@ -11,7 +11,7 @@ from audit.archive import ArchivedPartition
 from audit.checkpoint import VerifierKey
 from audit.dropping import ENTRIES, NOT_ARCHIVED
 from audit.errors import ArchiveRefused
-from audit.history import facts_of
+from audit.history import facts_of, renamings
 from audit.reader import Reader
 from audit.retention import Partition, State
 from audit.worm import S3Archive
@@ -83,10 +83,10 @@ def verify_archive(
         else:
             settings = settings_of(config, database_url)
             store = must_archive(settings)
-            said = reading(settings, _archived)
+            said = reading(settings, lambda reader: _archived(reader, settings.log.origin))
             with out.progress("verifying", len(said)) as advance:
-                for number, facts in enumerate(said, start=1):
-                    kept.append(_verified(store, settings.log.origin, facts, keys))
+                for number, (origin, facts) in enumerate(said, start=1):
+                    kept.append(_verified(store, origin, facts, keys))
                     advance(number)
     except HandrailError as exc:
         _show_archived(out, kept, exc.detail)
@@ -109,11 +109,20 @@ async def _archive(out: Output, settings: Settings, wanted: list[Partition], kep
     return ""
 
 
-def _archived(reader: Reader) -> list[dict[str, Any]]:
-    """What the log says of each archived partition that it dropped."""
+def _archived(reader: Reader, origin: str) -> list[tuple[str, dict[str, Any]]]:
+    """What the log says of each archived partition that it dropped, after the name that the log had then.
+
+    Args:
+        origin: its name today.
+    """
     with reader.connect() as connection:
-        found = [facts for _, facts in facts_of(connection, DEFAULT_TENANT, {EntryType.RETENTION_APPLIED}, -1)]
-    return [facts for facts in found if facts.get("what") == ENTRIES and facts.get("archive") != NOT_ARCHIVED]
+        renamed = renamings(connection)
+        found = list(facts_of(connection, DEFAULT_TENANT, {EntryType.RETENTION_APPLIED}, -1))
+    return [
+        (next((name for at, name in renamed if at > index), origin), facts)
+        for index, facts in found
+        if facts.get("what") == ENTRIES and facts.get("archive") != NOT_ARCHIVED
+    ]
 
 
 def _verified(store: S3Archive, origin: str, facts: dict[str, Any], keys: list[VerifierKey]) -> ArchivedPartition:

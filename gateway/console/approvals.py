@@ -1,30 +1,25 @@
 """The pages of approval requests: what waits, and one exact call with its reasons and the person's answer."""
 
 import hashlib
-import json
 from collections.abc import Mapping
 from typing import Any, Final
 
 from starlette.responses import Response
 
-from gateway.canonical import b64url_encode, canonical
+from gateway.canonical import canonical
+from gateway.console import signing
 from gateway.console.html import Content, Markup, element
-from gateway.console.layout import alert, facts, form, isolated, page, redirect
-from gateway.console.visits import Visit
+from gateway.console.layout import alert, facts, form, isolated, page, redirect, section, when
+from gateway.console.visits import Visit, own_keys
 from gateway.errors import HandrailError, Malformed, Refused
 from gateway.lookalikes import ADDRESSES
 from gateway.model import Answer, ApprovalStatus
 from gateway.permissions import Permission, permits
 from gateway.reasons import TEXTS, Reason
 from gateway.rendering import Argument, Rendering, left_out, moment, progress, render
-from gateway.times import parse_time
 from gateway.web.bodies import after_id, one_of, query, segment
 from gateway.web.errors import ERRORS, report
-from gateway.web.routing import JsonResponse
-from gateway.webauthn import Assertion, SecurityKey
 
-ASSERTED: Final = ("payload", "credential_id", "authenticator_data", "client_data_json", "signature")
-"""Fields that the page's script fills with what a security key signed."""
 _PREVIEWS: Final = 3
 _PREVIEW_CHARACTERS: Final = 100
 _QUIET: Final = frozenset({"hand", "action", "status", "approvals", "context", "plan", "step", "args sha256"})
@@ -61,8 +56,8 @@ async def answer(visit: Visit) -> Response:
             raise Malformed("no answer", parameter="answer", expected=", ".join(Answer))
         if visit.form.get("call") != call_of(view):
             raise Refused(Reason.APPROVAL_MISMATCH, "not the call that the page showed")
-        if visit.form.get("signature"):
-            asserted = Assertion.from_parts(dict(visit.form))
+        asserted = signing.asserted(visit.form)
+        if asserted is not None:
             await visit.gateway.approvals.answer(approval_id, visit.principal, asserted=asserted)
         else:
             asked = view.get("asked")
@@ -80,14 +75,7 @@ async def challenge(visit: Visit) -> Response:
     approval_id = segment(visit.request, "approval_id")
     approvals = visit.gateway.approvals
     payload, keys = await approvals.challenge(approval_id, visit.principal, asked or Answer.APPROVE)
-    return JsonResponse(
-        {
-            "payload": b64url_encode(payload),
-            "challenge": b64url_encode(hashlib.sha256(payload).digest()),
-            "rp_id": None if approvals.party is None else approvals.party.id,
-            "credential_ids": list(keys),
-        }
-    )
+    return signing.challenge(payload, keys, approvals.party)
 
 
 def call_of(view: Mapping[str, Any]) -> str:
@@ -107,7 +95,7 @@ def _row(request: Mapping[str, Any], now: float) -> Markup:
             "Asked by ",
             isolated(str(request["requested_by"])),
             ", ",
-            _when("expires", request["expires_at"], now),
+            when("expires", request["expires_at"], now),
             f", {progress(request)} approvals",
             class_="quiet",
         ),
@@ -150,14 +138,14 @@ async def _page(
         element("h1", "May this run? " if asks else "No longer asked: ", element("code", isolated(shown.call))),
         _expiry(view, now) if asks else None,
         _warnings(shown),
-        _section(
+        section(
             "why",
             "Why you are asked" if asks else "Why people were asked",
             *(reason_line(reason) for reason in shown.reasons),
         ),
-        _section("call", "The exact call", facts(_call_facts(shown)), _arguments(view, shown, whole=whole)),
-        _section("asker", "Who asks", facts(_asker_facts(shown))),
-        _section("answers", f"Answers so far: {progress(view)}", _answers(view)),
+        section("call", "The exact call", facts(_call_facts(shown)), _arguments(view, shown, whole=whole)),
+        section("asker", "Who asks", facts(_asker_facts(shown))),
+        section("answers", f"Answers so far: {progress(view)}", _answers(view)),
         _answer_form(visit, view, shown, obstacle, has_key=bool(await own_keys(visit))),
         _bound(view),
     ]
@@ -193,11 +181,6 @@ def _successor(view: Mapping[str, Any]) -> Content:
     return element("p", element("a", "Open the request that asks now", href=f"/approvals/{view['successor']}"))
 
 
-def _section(name: str, title: str, *content: Content) -> Markup:
-    heading = element("h2", title, id=f"{name}-title")
-    return element("section", heading, *content, class_="card", aria_labelledby=f"{name}-title")
-
-
 def _warnings(shown: Rendering) -> Content:
     if not shown.warnings:
         return None
@@ -224,7 +207,7 @@ def _arguments(view: Mapping[str, Any], shown: Rendering, *, whole: bool) -> Con
         return element("p", "The arguments were erased and can no longer be shown.")
     if not shown.arguments:
         return element("p", "It has no arguments.")
-    listed = element("ol", *(_argument(argument) for argument in shown.arguments), class_="arguments")
+    listed = element("ol", *(argument_item(argument) for argument in shown.arguments), class_="arguments")
     cut = any(argument.cut is not None for argument in shown.arguments) or shown.left_out
     notes: list[Content] = []
     if shown.left_out:
@@ -235,7 +218,8 @@ def _arguments(view: Mapping[str, Any], shown: Rendering, *, whole: bool) -> Con
     return (listed, *notes)
 
 
-def _argument(argument: Argument) -> Markup:
+def argument_item(argument: Argument) -> Markup:
+    """One value of what is asked for, with what to look at twice in it."""
     role = None if argument.role is None else element("span", argument.role, class_="role")
     name = element(
         "div",
@@ -279,29 +263,22 @@ def _given(answer: Mapping[str, Any]) -> Markup:
     )
 
 
-async def own_keys(visit: Visit) -> list[SecurityKey]:
-    """The visitor's security keys that a browser can use at this site."""
-    party = visit.gateway.approvals.party
-    enrolled = await visit.gateway.directory.security_keys(visit.principal.tenant, visit.principal.pseudonym)
-    return [key for key in enrolled if party is not None and key.rp_id == party.id]
-
-
 def _answer_form(
     visit: Visit, view: Mapping[str, Any], shown: Rendering, obstacle: Reason | None, *, has_key: bool
 ) -> Markup:
     if not permits(visit.principal, Permission.APPROVALS_ANSWER):
-        return _section("answer", "Your answer", element("p", "You may look at requests and answer none."))
+        return section("answer", "Your answer", element("p", "You may look at requests and answer none."))
     if obstacle is not None:
-        return _section("answer", "Your answer", element("p", _no_form(view, shown, obstacle)))
+        return section("answer", "Your answer", element("p", _no_form(view, shown, obstacle)))
     if shown.arguments is None:
-        return _section("answer", "Your answer", element("p", "A call that cannot be shown cannot be approved."))
+        return section("answer", "Your answer", element("p", "A call that cannot be shown cannot be approved."))
     needs_key = bool(view["enrolled_key"])
     approve = element("button", "Approve", type="submit", name="answer", value="approve", class_="approve")
     refuse = element("button", "Refuse", type="submit", name="answer", value="refuse", class_="refuse")
     inputs = [element("input", type="hidden", name="call", value=call_of(view))]
     if has_key:
-        inputs += [element("input", type="hidden", name=name, value="") for name in ASSERTED]
-    return _section(
+        inputs += signing.inputs()
+    return section(
         "answer",
         "Your answer",
         form(
@@ -312,11 +289,11 @@ def _answer_form(
             element("p", _vouching(view, has_key=has_key, needs_key=needs_key)),
             element("p", id="key-status", role="status"),
             element("div", approve if has_key or not needs_key else None, refuse, class_="buttons"),
-            data={"challenge": f"/approvals/{view['id']}/challenge", "call": json.dumps(view["binding"])}
+            data=signing.data(f"/approvals/{view['id']}/challenge?answer=approve", "approve", view["binding"])
             if has_key
             else None,
         ),
-        element("noscript", element("p", "Security keys need a script, and scripts are off.")) if has_key else None,
+        signing.NO_SCRIPT if has_key else None,
     )
 
 
@@ -354,19 +331,4 @@ def _bound(view: Mapping[str, Any]) -> Content:
 
 
 def _expiry(view: Mapping[str, Any], now: float) -> Markup:
-    return element("p", _when("It expires", view["expires_at"], now), class_="quiet")
-
-
-def _when(verb: str, when: str, now: float) -> Content:
-    """How long from now, in words, and the exact time."""
-    return (f"{verb} {_distance(parse_time(when) - now)} (", element("time", moment(when), datetime=when), ")")
-
-
-def _distance(seconds: float) -> str:
-    if seconds <= 0:
-        return "now"
-    for size, word in ((86_400, "day"), (3600, "hour"), (60, "minute")):
-        if seconds >= size:
-            number = int(seconds // size)
-            return f"in {number} {word}{'s' if number > 1 else ''}"
-    return "in less than a minute"
+    return element("p", when("It expires", view["expires_at"], now), class_="quiet")

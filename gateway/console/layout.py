@@ -6,10 +6,12 @@ from typing import Final
 from starlette.responses import RedirectResponse, Response
 
 from gateway.console.html import Attribute, Content, Markup, document, element
-from gateway.console.visits import CSRF_FIELD, Visit
+from gateway.console.visits import CSRF_FIELD, Visit, sees_keys
 from gateway.errors import HandrailError
 from gateway.freeze import Scope
 from gateway.permissions import Permission, permits
+from gateway.rendering import moment
+from gateway.times import parse_time
 from gateway.web.errors import ERRORS
 
 STYLE_PATH: Final = "/assets/console.css"
@@ -81,7 +83,7 @@ def error(failure: HandrailError, request_id: str, visit: Visit | None = None) -
     content = (
         element("h1", title),
         alert(failure.text),
-        element("p", element("a", "Requests that wait", href="/approvals")),
+        element("p", element("a", "What waits for you", href="/")),
         element("p", f"{failure.reason}, request {request_id}", class_="quiet"),
     )
     return page(title, *content, visit=visit, status=status)
@@ -98,6 +100,12 @@ def form(visit: Visit, path: str, *content: Content, data: Mapping[str, Attribut
     return element("form", known, *content, attributes={"method": "post", "action": path, **named})
 
 
+def section(name: str, title: str, *content: Content, class_: str = "card") -> Markup:
+    """A part of a page under a heading of its own."""
+    heading = element("h2", title, id=f"{name}-title")
+    return element("section", heading, *content, class_=class_, aria_labelledby=f"{name}-title")
+
+
 def facts(pairs: Iterable[tuple[str, Content]]) -> Markup:
     """Names and values."""
     rows = (element("div", element("dt", name), element("dd", value)) for name, value in pairs)
@@ -107,6 +115,21 @@ def facts(pairs: Iterable[tuple[str, Content]]) -> Markup:
 def isolated(text: str) -> Markup:
     """Text of somebody else's: its own direction does not reach beyond it."""
     return element("bdi", text, dir="ltr")
+
+
+def when(verb: str, at: str, now: float) -> Content:
+    """How long from now, in words, and the exact time."""
+    return (f"{verb} {_distance(parse_time(at) - now)} (", element("time", moment(at), datetime=at), ")")
+
+
+def _distance(seconds: float) -> str:
+    if seconds <= 0:
+        return "now"
+    for size, word in ((86_400, "day"), (3600, "hour"), (60, "minute")):
+        if seconds >= size:
+            number = int(seconds // size)
+            return f"in {number} {word}{'s' if number > 1 else ''}"
+    return "in less than a minute"
 
 
 def _frozen(visit: Visit | None) -> list[Markup]:
@@ -130,13 +153,18 @@ _SCOPES: Final[Mapping[Scope, str]] = {
 
 
 def _bar(visit: Visit | None) -> Markup:
-    brand = element("a", "Handrail", href="/approvals", class_="brand")
+    brand = element("a", "Handrail", href="/", class_="brand")
     if visit is None:
         return element("header", brand)
-    pages = [("Connections", "/connections")]
-    if permits(visit.principal, Permission.APPROVALS_READ):
-        pages = [("Requests", "/approvals"), ("Security keys", "/security-keys")]
-    links = element("nav", *(element("a", name, href=path) for name, path in pages), aria_label="Pages")
+    pages = [
+        ("Connections", "/connections", Permission.CONNECTIONS_OWN),
+        ("Requests", "/approvals", Permission.APPROVALS_READ),
+        ("Proposals", "/proposals", Permission.PROPOSALS_READ),
+    ]
+    shown = [(name, path) for name, path, needed in pages if permits(visit.principal, needed)]
+    if sees_keys(visit.principal):
+        shown.append(("Security keys", "/security-keys"))
+    links = element("nav", *(element("a", name, href=path) for name, path in shown), aria_label="Pages")
     leave = form(visit, "/logout", element("button", "Log out", type="submit", class_="plain"))
     who = element("span", "Logged in as ", element("strong", isolated(visit.principal.id)), class_="who")
     return element("header", brand, links, element("div", who, leave, class_="person"))

@@ -1,6 +1,7 @@
 """The pages for coming and going: a login at an issuer, or an API key that is pasted once, becomes a session."""
 
 import re
+from collections.abc import Mapping
 from typing import Final
 from urllib.parse import quote
 
@@ -9,7 +10,7 @@ from starlette.responses import Response
 
 from gateway.console.html import Markup, element
 from gateway.console.layout import alert, page, redirect
-from gateway.console.visits import Origin, Visit, as_visitor, read_form, set_cookie, visitor
+from gateway.console.visits import Origin, Visit, as_visitor, read_form, sees_keys, set_cookie, visitor
 from gateway.errors import HandrailError, Refused
 from gateway.model import Principal
 from gateway.permissions import Permission, permits
@@ -22,8 +23,9 @@ from gateway.web.errors import ERRORS, report
 from gateway.web.throttle import Throttle
 
 HOME: Final = "/approvals"
+PROPOSALS: Final = "/proposals"
 CONNECTIONS: Final = "/connections"
-_NEXT: Final = re.compile(r"/(approvals(/[A-Za-z0-9_-]{1,64})?|security-keys|connections)")
+_NEXT: Final = re.compile(r"/((approvals|proposals)(/[A-Za-z0-9_-]{1,64})?|security-keys|connections)")
 """Where a login may lead: pages of ours by their full form, so that it leads nowhere else."""
 
 
@@ -94,9 +96,26 @@ def next_path(text: str | None) -> str:
     return text if text is not None and _NEXT.fullmatch(text) else HOME
 
 
+_NEEDED: Final[Mapping[str, Permission]] = {
+    "approvals": Permission.APPROVALS_READ,
+    "proposals": Permission.PROPOSALS_READ,
+    "connections": Permission.CONNECTIONS_OWN,
+}
+
+
+def home_of(person: Principal) -> str:
+    """The first page of a visitor."""
+    if permits(person, Permission.APPROVALS_READ):
+        return HOME
+    return PROPOSALS if permits(person, Permission.PROPOSALS_READ) else CONNECTIONS
+
+
 def within(person: Principal, onward: str) -> str:
-    """Where a visitor goes on to: whoever sees no approvals sees their connections."""
-    return onward if permits(person, Permission.APPROVALS_READ) else CONNECTIONS
+    """Where a visitor goes on to: to a page of their own where they may not see the one that they came for."""
+    part = onward.split("/")[1]
+    if part == "security-keys":
+        return onward if sees_keys(person) else home_of(person)
+    return onward if permits(person, _NEEDED[part]) else home_of(person)
 
 
 def form(gateway: Gateway, onward: str, refusal: HandrailError | None = None) -> Response:

@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from gateway.console import approvals, connections, issuer_login, login, security_keys
+from gateway.console import approvals, connections, issuer_login, login, proposals, security_keys, signing
 from gateway.console.html import element
 from gateway.console.layout import ICON_PATH, SCRIPT_PATH, STYLE_PATH, error, page, redirect
 from gateway.console.visits import CSRF_FIELD, Origin, Visit, check_csrf, read_form, visitor
@@ -60,7 +60,7 @@ def table(gateway: Gateway) -> tuple[Page, ...]:
     origin = Origin(gateway.settings.server.public_url, tls=gateway.settings.server.tls is not None)
     throttle = Throttle(gateway.settings.console.logins_per_minute)
     return (
-        Page(method="GET", path="/", access=None, open_handler=_home),
+        Page(method="GET", path="/", access=None, open_handler=partial(_home, gateway=gateway, origin=origin)),
         Page(
             method="GET",
             path="/login",
@@ -98,7 +98,7 @@ def table(gateway: Gateway) -> tuple[Page, ...]:
             path="/approvals/{approval_id}",
             access=Permission.APPROVALS_ANSWER,
             handler=approvals.answer,
-            fields=("call", "answer", *approvals.ASSERTED),
+            fields=("call", "answer", *signing.ASSERTED),
         ),
         Page(
             method="GET",
@@ -106,11 +106,26 @@ def table(gateway: Gateway) -> tuple[Page, ...]:
             access=Permission.APPROVALS_ANSWER,
             handler=approvals.challenge,
         ),
-        Page(method="GET", path="/security-keys", access=Permission.APPROVALS_READ, handler=security_keys.show),
+        Page(method="GET", path="/proposals", access=Permission.PROPOSALS_READ, handler=proposals.list_),
+        Page(method="GET", path="/proposals/{proposal_id}", access=Permission.PROPOSALS_READ, handler=proposals.show),
+        Page(
+            method="POST",
+            path="/proposals/{proposal_id}",
+            access=Permission.PROPOSALS_MAKE,
+            handler=proposals.act,
+            fields=proposals.FIELDS,
+        ),
+        Page(
+            method="GET",
+            path="/proposals/{proposal_id}/challenge",
+            access=Permission.PROPOSALS_ACTIVATE,
+            handler=proposals.challenge,
+        ),
+        Page(method="GET", path="/security-keys", access=Permission.ME, handler=security_keys.show),
         Page(
             method="POST",
             path="/security-keys",
-            access=Permission.APPROVALS_ANSWER,
+            access=Permission.ME,
             handler=security_keys.enrol,
             fields=("ticket", *security_keys.REGISTERED),
         ),
@@ -217,9 +232,10 @@ def _stranger(request: Request, *, changes: bool) -> Response:
     return redirect(f"/login?next={quote(login.next_path(path), safe='')}")
 
 
-async def _home(request: Request) -> Response:
+async def _home(request: Request, gateway: Gateway, origin: Origin) -> Response:
     query(request)
-    return redirect(login.HOME)
+    known = await visitor(request, gateway, origin)
+    return redirect(login.HOME if known is None else login.home_of(known[1]))
 
 
 def _asset(path: str, media_type: str) -> Page:

@@ -7,12 +7,11 @@ from typing import Final
 from starlette.responses import Response
 
 from gateway.canonical import b64url_decode, b64url_encode
-from gateway.console.approvals import own_keys
 from gateway.console.html import Content, element
 from gateway.console.layout import alert, form, isolated, page, redirect
-from gateway.console.visits import Visit
+from gateway.console.visits import Visit, own_keys, sees_keys
 from gateway.errors import HandrailError, Refused
-from gateway.permissions import Permission, permits
+from gateway.permissions import signs
 from gateway.reasons import Reason
 from gateway.web.bodies import query
 from gateway.web.errors import ERRORS, report
@@ -27,6 +26,8 @@ _KINDS: Final = {"EC": "ES256", "OKP": "EdDSA"}
 async def show(visit: Visit) -> Response:
     """The visitor's keys, and the form to enrol one."""
     query(visit.request)
+    if not sees_keys(visit.principal):
+        raise Refused(Reason.AUTH_FORBIDDEN, "an agent's key opens no page of security keys")
     return await _page(visit)
 
 
@@ -34,6 +35,8 @@ async def enrol(visit: Visit) -> Response:
     """Take in a new key: the person is logged in, and holds a ticket that a security admin gave them."""
     party = visit.gateway.approvals.party
     try:
+        if not signs(visit.principal):
+            raise Refused(Reason.AUTH_FORBIDDEN, "nothing to sign")
         if party is None:
             raise Refused(Reason.APPROVAL_KEY, "the gateway has no name for security keys")
         client_data, authenticator_data = (b64url_decode(visit.form.get(name, "")) for name in reversed(REGISTERED))
@@ -83,7 +86,7 @@ def _said(refusal: HandrailError) -> str:
 
 def _enrolment(visit: Visit, party: RelyingParty | None, known: list[str]) -> Content:
     title = element("h2", "Enrol a key", id="enrol-title")
-    if not permits(visit.principal, Permission.APPROVALS_ANSWER):
+    if not signs(visit.principal):
         return None
     if party is None:
         text = (

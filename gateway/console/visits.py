@@ -14,11 +14,12 @@ from starlette.requests import Request
 
 from gateway.errors import Malformed, Refused
 from gateway.model import Principal, Role
-from gateway.permissions import Permission, permits, require
+from gateway.permissions import PAGES, Permission, permits
 from gateway.reasons import Reason
 from gateway.service import Gateway
 from gateway.store.sessions import Session
 from gateway.web.bodies import require_media_type
+from gateway.webauthn import SecurityKey
 
 FORM: Final = "application/x-www-form-urlencoded"
 LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -104,16 +105,22 @@ class Origin:
         return f"{self._scheme}://{host}" if local else None
 
 
+def sees_keys(person: Principal) -> bool:
+    """Whether somebody looks at approvals or proposals, and so at the page of their security keys."""
+    return any(permits(person, permission) for permission in PAGES)
+
+
 def as_visitor(person: Principal, gateway: Gateway) -> Principal:
-    """What a person may at the pages. They are for people who look at approvals, and for those who connect services. An
-    agent's client holds its key, so whoever may ask for steps sees their own connections alone, whatever other roles
-    they have, and no page where there is nothing to connect.
+    """What a person may at the pages. They are for people who look at approvals or proposals, and for those who connect
+    services. An agent's client holds its key, so whoever may ask for steps sees their own connections alone, whatever
+    other roles they have, and no page where there is nothing to connect.
 
     Raises:
         Refused: ``auth.forbidden``.
     """
     if not (permits(person, Permission.PLANS_SUBMIT) or permits(person, Permission.MCP_USE)):
-        require(person, Permission.APPROVALS_READ)
+        if not sees_keys(person):
+            raise Refused(Reason.AUTH_FORBIDDEN, "nothing on the pages is for this person")
         return person
     if not gateway.connections.of(person.tenant):
         raise Refused(Reason.AUTH_FORBIDDEN, "an agent's key logs nobody in")
@@ -139,6 +146,13 @@ async def visitor(request: Request, gateway: Gateway, origin: Origin) -> tuple[S
     if (person.tenant, person.pseudonym) != (session.tenant, session.pseudonym):
         return None
     return session, person
+
+
+async def own_keys(visit: Visit) -> list[SecurityKey]:
+    """The visitor's security keys that a browser can use at this site."""
+    party = visit.gateway.approvals.party
+    enrolled = await visit.gateway.directory.security_keys(visit.principal.tenant, visit.principal.pseudonym)
+    return [key for key in enrolled if party is not None and key.rp_id == party.id]
 
 
 def cookie(request: Request, name: str) -> str | None:

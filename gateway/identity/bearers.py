@@ -9,6 +9,7 @@ gone with its next token.
 
 import asyncio
 import hmac
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
@@ -22,11 +23,13 @@ from gateway.reasons import Reason
 from gateway.settings import IdentitySettings
 from gateway.store.directory import SqlDirectory
 from gateway.store.directory_links import CLAIMS, TOKEN, Identity
-from gateway.store.directory_rows import Linked
+from gateway.store.directory_rows import Linked, Name
 from keys.access_tokens import Profile, VerifiedToken, peek, verify
 
 CLAIMED_MAX: Final = 1024
 """Groups, roles or scopes of one token that are looked at; with more, the token is refused."""
+SEEN_MAX: Final = 10_000
+"""People whose newest token's roles are remembered."""
 WIDEN_ATTEMPTS: Final = 4
 """How often a row that others change meanwhile is looked at again."""
 
@@ -41,6 +44,7 @@ class Bearers:
         self._providers = {one.settings.issuer: (one, profile_of(one.settings)) for one in providers}
         self._directory = directory
         self._widening = asyncio.Lock()
+        self._newest: OrderedDict[Name, tuple[float, frozenset[Role]]] = OrderedDict()
 
     @property
     def providers(self) -> list[Provider]:
@@ -50,6 +54,17 @@ class Bearers:
     def believed(self, issuer: str) -> bool:
         """Whether tokens of the issuer of that URL are believed."""
         return issuer in self._providers
+
+    def may_give(self, issuer: str, role: Role) -> bool:
+        """Whether the settings still say that claims of the issuer of that URL can give a role."""
+        known = self._providers.get(issuer)
+        return known is not None and any(role in roles for roles in known[0].settings.roles.values())
+
+    def took_away(self, person: Principal, role: Role) -> bool:
+        """Whether the newest token of a principal that claims made, of those that this process saw, gives it a role no
+        more. Where none was seen, nobody here knows."""
+        seen = self._newest.get((person.tenant, person.pseudonym))
+        return seen is not None and role not in seen[1]
 
     def source_of(self, name: str) -> Provider | None:
         """The issuer of that name in the settings."""
@@ -118,13 +133,29 @@ class Bearers:
     async def _by_claims(
         self, provider: Provider, identity: Identity, person: Principal, token: VerifiedToken
     ) -> Principal:
-        roles = self._roles(provider, token)
+        try:
+            roles = self._roles(provider, token)
+        except Refused:
+            self._saw(person, token, frozenset())
+            raise
+        self._saw(person, token, roles)
         for _ in range(WIDEN_ATTEMPTS):
             if roles <= person.roles:
                 return replace(person, roles=roles, hands=_narrowed(person.hands, provider.settings.hands))
             await self._widen(person, roles)
             _, person = _standing(provider, await self._directory.linked(identity))
         raise Unavailable(Reason.OVERLOADED, f"a subject of issuer {provider.name} that changes all the time")
+
+    def _saw(self, person: Principal, token: VerifiedToken, roles: frozenset[Role]) -> None:
+        """Of tokens of one second, what all of them give."""
+        issued = float(token.claims["iat"])
+        name = (person.tenant, person.pseudonym)
+        before = self._newest.pop(name, (issued, roles))
+        if before[0] >= issued:
+            issued, roles = before[0], before[1] & roles if before[0] == issued else before[1]
+        self._newest[name] = (issued, roles)
+        if len(self._newest) > SEEN_MAX:
+            self._newest.popitem(last=False)
 
     async def _widen(self, person: Principal, roles: frozenset[Role]) -> None:
         """One at a time: a commit may hold several appends, and each must see the row as the one before left it."""

@@ -2,14 +2,15 @@
 
 Where several decisions speak of one step, deny beats ask beats allow; the reasons are those of the decisions with the
 winning effect. The obligations of *all* of them hold (of a denial none, for nothing runs), merged to the strictest: the
-smallest limit, the largest quorum, the union of what is to be redacted, an enrolled key if one asks for it. Two
-different jail profiles or approver roles have no strictest, so they deny.
+smallest limit, the largest quorum, the union of what is to be redacted, the hosts that all of them name, an enrolled
+key if one asks for it. Two different jail profiles or approver roles have no strictest, so they deny.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, Final
 
+from gateway.manifest import HOST
 from gateway.model import LOG_LEVELS, Decision, DecisionReason, Effect, Obligations, Role
 from gateway.reasons import POLICY_CODE, TEXTS, Reason
 
@@ -161,6 +162,15 @@ def _level(value: Any) -> str:
     return str(value)
 
 
+def _hosts(value: Any) -> tuple[str, ...]:
+    """Names and address literals as manifests have them: an answer in another spelling would match nothing, and deny
+    by accident what was meant to be allowed."""
+    names = _list(value, ITEMS_MAX)
+    if not all(isinstance(name, str) and HOST.fullmatch(name) for name in names):
+        raise Unenforceable
+    return tuple(sorted(set(names)))
+
+
 def _flag(value: Any) -> bool:
     if not isinstance(value, bool):
         raise Unenforceable
@@ -170,6 +180,7 @@ def _flag(value: Any) -> bool:
 _READERS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "redact": _pointers,
     "result_max_bytes": _whole(1, 67_108_864),
+    "egress_hosts": _hosts,
     "jail_profile": _word,
     "deadline_seconds": _seconds,
     "credential_ttl_seconds": _whole(1, 60),
@@ -229,6 +240,10 @@ def _union(values: list[tuple[str, ...]]) -> tuple[str, ...]:
     return tuple(sorted(set().union(*values)))
 
 
+def _common(values: list[tuple[str, ...]]) -> tuple[str, ...]:
+    return tuple(sorted(set(values[0]).intersection(*values[1:])))
+
+
 def _same(values: list[Any]) -> Any:
     if any(value != values[0] for value in values):
         raise Unenforceable
@@ -238,6 +253,7 @@ def _same(values: list[Any]) -> Any:
 _MERGERS: Final[Mapping[str, Callable[[list[Any]], Any]]] = {
     "redact": _union,
     "result_max_bytes": min,
+    "egress_hosts": _common,
     "jail_profile": _same,
     "deadline_seconds": min,
     "credential_ttl_seconds": min,

@@ -11,6 +11,7 @@ from gateway.ports.log import Append, AuditLog, Guard, Naming, Payloads, Unless,
 from gateway.ports.offers import Move, Offer, Offers, OfferStatus
 from gateway.ports.past import FREEZES, Contexts, Logged, LoggedStep, Others, Past, Topic, TopicKind
 from gateway.ports.policy import PolicyEngine
+from gateway.ports.proposals import ProposalStore
 from gateway.ports.secrets import PersonalTokens, Secrets, SecretStep, SecretStore, SecretValue, Target
 from gateway.ports.stored import ApprovalAnswer, ApprovalRow, StoredPlan, StoredStep
 from gateway.ports.stores import Directory, PlanStore
@@ -47,6 +48,7 @@ __all__ = [
     "PolicyEngine",
     "Proof",
     "Proofs",
+    "ProposalStore",
     "Purpose",
     "SecretStep",
     "SecretStore",

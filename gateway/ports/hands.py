@@ -37,6 +37,14 @@ class Hands(Protocol):
     def check_result(self, tenant: str, hand: str, action: str, structured: Any) -> Sequence[Mapping[str, str]]:
         """The same for a structured result."""
 
+    def analyse(self, tenant: str, hand: str, action: str, args: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """What a call would do, as JSON for policies, where the hand's adapter says more than its args do; ``None``
+        where it never does. Pure: equal args of an equal manifest give an equal answer.
+
+        Raises:
+            Refused: ``schema.analysis``, with safe facts: it cannot say, so the call cannot be judged.
+        """
+
     async def confirm(self, tenant: str, hand: str) -> Manifest | None:
         """The same as :meth:`manifest`, by the pins as they are in the database now: for whoever acts on a pin that
         another gateway may have changed a moment ago. Raises ``hand.unavailable``."""

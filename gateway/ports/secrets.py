@@ -57,11 +57,14 @@ class PersonalTokens(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a request goes. ``host`` is ASCII, as it is dialled."""
+    """Where a request goes. ``host`` is ASCII, as it is dialled; ``path`` is percent-encoded, as it is sent. Without
+    method and path it is a request that nothing is known of but where it goes."""
 
     scheme: str
     host: str
     port: int
+    method: str = ""
+    path: str = ""
 
     @property
     def origin(self) -> str:
@@ -84,6 +87,13 @@ class SecretStep(Protocol):
 
     def clean(self, text: str) -> str:
         """``text`` without the secrets that the call was given."""
+
+    async def search(self, text: str) -> str:
+        """``text``, which came back from outside, without them; that it held one is on record before this returns.
+
+        Raises:
+            Unavailable: ``log.unavailable``.
+        """
 
     async def answer(self, result: HandResult) -> HandResult:
         """``result`` without them; that it held one is on record before this returns.

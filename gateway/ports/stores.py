@@ -32,6 +32,9 @@ class Directory(Protocol):
     async def security_keys(self, tenant: str, pseudonym: str) -> Sequence[SecurityKey]:
         """The principal's security keys that are not revoked; none where the principal is. Read anew each time."""
 
+    async def has_key(self, tenant: str, pseudonym: str) -> bool:
+        """Whether the principal ever enrolled a security key, as the log says too."""
+
     async def used(self, tenant: str, key: SecurityKey, sign_count: int) -> Write:
         """The row that keeps a security key's counter. Raises ``approval.key`` where the key was revoked."""
 

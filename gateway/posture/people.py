@@ -61,7 +61,7 @@ def _two_person(scene: Scene) -> Verdict:
 
 def alone(scene: Scene) -> list[str]:
     """Tenants with people, of whom one security admin or none could change trust alone."""
-    known = AdministratorsOnRecord()
+    known = AdministratorsOnRecord(scene.directory)
     with scene.connect() as connection:
         return [
             tenant

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from gateway.reports.document import Cell, Document, Section, Table
 
-_COLUMNS: Final = ("what", "name", "pseudonym", "may", "bound to", "keys", "approval keys", "since", "by")
+_COLUMNS: Final = ("what", "name", "pseudonym", "may", "bound to", "keys", "approval keys", "identities", "since", "by")
 
 
 def access_review(found: Mapping[str, Any]) -> Document:
@@ -45,7 +45,7 @@ def access_review(found: Mapping[str, Any]) -> Document:
     )
 
 
-_PRINCIPAL: Final = ("name", "pseudonym", "roles", "hands", "API keys", "approval keys", "since", "by")
+_PRINCIPAL: Final = ("name", "pseudonym", "roles", "hands", "API keys", "approval keys", "identities", "since", "by")
 _ISSUER: Final = ("name", "pseudonym", "speaks for", "attests requests", "keys", "since", "by")
 _HAND: Final = ("hand", "manifest", "since", "by")
 
@@ -59,6 +59,7 @@ def _principal(one: Mapping[str, Any]) -> tuple[Cell, ...]:
         bound,
         _keys(one["keys"]),
         _keys(one["approval_keys"]),
+        ", ".join(f"{link['kind']} {link['id']}" for link in one["links"]) or "none",
         *_since(one),
     )
 
@@ -69,7 +70,7 @@ def _issuer(one: Mapping[str, Any]) -> tuple[Cell, ...]:
 
 
 def _flat(one: Mapping[str, Any]) -> tuple[Cell, ...]:
-    return "issuer", *_issuer(one)[:2], f"speak for {_speaks(one)}", None, _keys(one["keys"]), None, *_since(one)
+    return "issuer", *_issuer(one)[:2], f"speak for {_speaks(one)}", None, _keys(one["keys"]), None, None, *_since(one)
 
 
 def _speaks(one: Mapping[str, Any]) -> str:

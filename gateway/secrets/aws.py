@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any, Final
 
+from gateway.bounded import Bounded
 from gateway.ports import SecretValue
 from gateway.secrets.values import missing, taken, unavailable
 from gateway.settings import SecretStoreSettings, SettingsError
@@ -14,9 +15,11 @@ _ABSENT: Final = frozenset({"ResourceNotFoundException", "InvalidRequestExceptio
 class AwsSecrets:
     """A ``SecretStore`` over Secrets Manager: the current version (``AWSCURRENT``), and text alone."""
 
-    def __init__(self, client: Any, prefix: str) -> None:
+    def __init__(self, client: Any, prefix: str, timeout_seconds: float) -> None:
         self._client = client
         self._prefix = prefix
+        self._timeout_seconds = timeout_seconds
+        self._bounded = Bounded()
 
     @classmethod
     def open(cls, settings: SecretStoreSettings, timeout_seconds: float) -> "AwsSecrets":
@@ -36,7 +39,7 @@ class AwsSecrets:
             )
         except (BotoCoreError, ValueError) as exc:
             raise SettingsError(f"secrets: Secrets Manager cannot be used: {type(exc).__name__}") from None
-        return cls(client, settings.prefix)
+        return cls(client, settings.prefix, timeout_seconds)
 
     async def read(self, tenant: str, name: str) -> SecretValue:
         """See ``SecretStore``. The version is the service's VersionId."""
@@ -50,7 +53,9 @@ class AwsSecrets:
         from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
 
         try:
-            answer = self._client.get_secret_value(SecretId=id_)
+            answer = self._bounded.call(lambda: self._client.get_secret_value(SecretId=id_), self._timeout_seconds)
+        except TimeoutError:
+            raise unavailable(f"aws: {id_}: no whole answer in {self._timeout_seconds:g} s") from None
         except ClientError as exc:
             code = str(exc.response.get("Error", {}).get("Code", ""))
             if code in _ABSENT:

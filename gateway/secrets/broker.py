@@ -181,11 +181,12 @@ class _Step:
         """Tokens whose time was over while the step ran."""
         self._recorded: set[tuple[str, str]] = set()
         self._redactor: Redactor | None = None
+        self._told = False
         self.ended = False
 
     async def inject(self, target: Target) -> Injections:
         """See ``ports.SecretStep``."""
-        due = [use for use in self._uses if target.origin in use.targets]
+        due = [use for use in self._uses if use.fits(target.origin, target.method, target.path)]
         for use in due:
             # Asked also where the step has a value: one that was removed meanwhile is given to nobody any more.
             current = await self._current(use)
@@ -201,10 +202,14 @@ class _Step:
         self._require_under_way()
         headers: dict[str, str] = {}
         query: dict[str, str] = {}
+        password: str | None = None
         for use in due:
+            if use.place is SecretPlace.PASSWORD:
+                password = self._given[use.name].value
+                continue
             place, content = _placed(use, self._given[use.name].value)
             (query if use.place is SecretPlace.QUERY else headers)[place] = content
-        return Injections(headers, query)
+        return Injections(headers, query, password)
 
     async def _current(self, use: SecretUse) -> SecretValue:
         if use.connection is None:
@@ -223,15 +228,28 @@ class _Step:
         """See ``ports.SecretStep``."""
         return self._redact().text(text) if self._given else text
 
+    async def search(self, text: str) -> str:
+        """See ``ports.SecretStep``. One entry tells of all that such texts hold of one step."""
+        if not self._given:
+            return text
+        cleaned = await asyncio.to_thread(self._redact().text, text)
+        if cleaned != text and not self._told:
+            self._told = True
+            await self._tell_of_echo()
+        return cleaned
+
     async def answer(self, result: HandResult) -> HandResult:
         """See ``ports.SecretStep``."""
         if not self._given:
             return result
         cleaned = await asyncio.to_thread(self._redact().result, result)
         if cleaned.document() != result.document():
-            held = [use for use in self._uses if use.name in self._given]
-            await self._broker.record(EntryType.SECRET_ECHOED, self.call, [self._facts(use, "") for use in held])
+            await self._tell_of_echo()
         return cleaned
+
+    async def _tell_of_echo(self) -> None:
+        held = [use for use in self._uses if use.name in self._given]
+        await self._broker.record(EntryType.SECRET_ECHOED, self.call, [self._facts(use, "") for use in held])
 
     def _require_under_way(self) -> None:
         """An adapter that goes on with a call that has ended, or that a freeze has, is given nothing for it."""

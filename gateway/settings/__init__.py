@@ -7,11 +7,15 @@ Environment variables win over the file: ``HANDRAIL_SERVER__PORT=8081`` sets ``[
 from gateway.settings.base import Section, SettingsError
 from gateway.settings.code_hands import CodeActionSettings, OutputFileSettings, PythonSettings, WasmSettings
 from gateway.settings.connections import ConnectionSettings
+from gateway.settings.hand_databases import HandDatabaseSettings
 from gateway.settings.hands import (
     ActionSettings,
     BindSettings,
+    EgressLimits,
+    EgressSettings,
     HandSettings,
     JailSettings,
+    PaginationSettings,
     ProcessingSettings,
     holds_a_secret,
 )
@@ -55,6 +59,9 @@ __all__ = [
     "ConsoleSettings",
     "ControllerSettings",
     "DatabaseSettings",
+    "EgressLimits",
+    "EgressSettings",
+    "HandDatabaseSettings",
     "HandSecretSettings",
     "HandSettings",
     "IdentitySettings",
@@ -63,6 +70,7 @@ __all__ = [
     "LogSettings",
     "LoginSettings",
     "OutputFileSettings",
+    "PaginationSettings",
     "Pkcs11Settings",
     "PlanSettings",
     "PolicySettings",

@@ -6,10 +6,11 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, model_validator
 
-from gateway.manifest import ArgumentRole, SideEffects, Trust
+from gateway.manifest import HOST, ArgumentRole, SecretPlace, SideEffects, Trust
 from gateway.model import DEFAULT_TENANT
-from gateway.settings.base import Identifier, Pointer, Section, Tenant
+from gateway.settings.base import Identifier, PathPattern, Pointer, Section, Tenant
 from gateway.settings.code_hands import CodeActionSettings, PythonSettings, WasmSettings
+from gateway.settings.hand_databases import HandDatabaseSettings
 from gateway.settings.secrets import HandSecretSettings
 
 VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=128)]
@@ -42,6 +43,36 @@ class JailSettings(Section):
     )
 
 
+class PaginationSettings(Section):
+    """How an answer goes on: a GET without side effects is asked for page after page, as one call."""
+
+    by: Literal["link", "cursor", "page", "offset"] = Field(
+        description="link: the Link header names the next page. cursor: a value in the answer. page, offset: counted."
+    )
+    parameter: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9_.$\[\]-]{1,64}$",
+        description="cursor, page, offset: the query parameter that takes it.",
+    )
+    cursor: Pointer | None = Field(None, description="cursor: JSON pointer into the answer; null or absent at the end.")
+    items: Pointer | None = Field(
+        None, description="page, offset: JSON pointer to the list in the answer; an empty list is the end."
+    )
+    first: int = Field(1, ge=0, le=1, description="page: the number of the first page.")
+    pages_max: int = Field(10, ge=1, le=100, description="Most pages of one call.")
+
+    @model_validator(mode="after")
+    def _complete(self) -> "PaginationSettings":
+        counted = self.by in {"page", "offset"}
+        if (self.by != "link") != (self.parameter is not None):
+            raise ValueError("by = 'cursor', 'page' and 'offset' need parameter, and 'link' takes none")
+        if (self.by == "cursor") != (self.cursor is not None):
+            raise ValueError("by = 'cursor' needs cursor, and no other takes one")
+        if counted != (self.items is not None):
+            raise ValueError("by = 'page' and 'offset' need items, and no other takes them")
+        return self
+
+
 RUNS_CODE: Final = frozenset({"mcp", "process", "python", "wasm"})
 """Built-in adapters whose hands run in a jail here."""
 
@@ -66,9 +97,13 @@ class ActionSettings(CodeActionSettings):
     # What a tool does not say itself
     method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"] | None = Field(None, description="http: method.")
     path: str | None = Field(None, pattern=r"^/", description="http: path with {name} for arguments.")
+    statement: str | None = Field(
+        None, max_length=16_384, description="sql: the statement that the action runs, with :NAME for arguments."
+    )
     description: str | None = Field(None, description="All but mcp: what the action does.")
     args_schema: dict[str, Any] | None = Field(None, description="All but mcp: JSON Schema 2020-12 of the args.")
     result_schema: dict[str, Any] | None = Field(None, description="All but mcp: JSON Schema 2020-12 of the result.")
+    pagination: PaginationSettings | None = Field(None, description="http: how answers go on.")
 
 
 class BindSettings(Section):
@@ -77,6 +112,60 @@ class BindSettings(Section):
     source: Path = Field(description="Directory on the host.")
     target: str | None = Field(None, pattern=r"^/", description="Where the jail sees it. Default: the same path.")
     writable: bool = Field(False, description="Whether the hand may write there.")
+
+
+class EgressSettings(Section):
+    """Where a hand's jail may send requests, and which. It reaches nothing that is not named."""
+
+    host: str = Field(pattern=rf"^(?:{HOST.pattern})$", description="Name or address literal, in lower case.")
+    scheme: Literal["https", "http"] = Field("https", description="What the host is spoken to in.")
+    port: int | None = Field(None, ge=1, le=65_535, description="Its port. Default: the scheme's.")
+    methods: tuple[Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"], ...] = Field(
+        ("GET", "HEAD"), min_length=1, description="Which requests are let through."
+    )
+    paths: tuple[PathPattern, ...] = Field(
+        (), max_length=256, description="Which paths are: `*` is one segment, `**` at the end whatever follows."
+    )
+    blind: bool = Field(
+        False,
+        description="The hand speaks TLS with the host itself. Nothing of its requests is seen, so methods and paths "
+        "cannot be named, and no secret goes there.",
+    )
+    credential: bool = Field(
+        False, description="The host checks step credentials: each request carries one, and a proof."
+    )
+    private_network: bool = Field(False, description="Whether it may be at a private or loopback address.")
+    ca_file: Path | None = Field(None, description="Authorities (PEM) of its certificate. Default: the system's.")
+
+    @model_validator(mode="after")
+    def _complete(self) -> "EgressSettings":
+        if self.blind:
+            if self.paths or self.credential or self.scheme != "https" or "methods" in self.model_fields_set:
+                raise ValueError("blind takes https alone, and no methods, paths or credential: nothing of it is seen")
+            if self.host.replace(".", "").isdecimal() or ":" in self.host:
+                raise ValueError("blind needs a name: an address stands in no TLS greeting that could be compared")
+        elif not self.paths:
+            raise ValueError("paths: name them ('/**' is all)")
+        if self.scheme == "http" and not self.private_network:
+            raise ValueError("plain http needs private_network = true; use https")
+        if any(segment in {".", ".."} for path in self.paths for segment in path.split("/")):
+            raise ValueError("paths: no segment is . or ..")
+        if any("//" in path for path in self.paths):
+            raise ValueError("paths: no segment is empty")
+        return self
+
+
+class EgressLimits(Section):
+    """What one step may send and receive through its jail's way out."""
+
+    requests: int = Field(100, ge=1, le=100_000, description="Requests and blind connections of one step.")
+    requests_per_second: float = Field(20.0, gt=0, le=10_000, description="How fast, after as many at once.")
+    connections: int = Field(16, ge=1, le=64, description="Connections that the jail may hold at once.")
+    sent_bytes: int = Field(1_048_576, ge=0, le=2**40, description="Bodies, and blind bytes, that leave in one step.")
+    received_bytes: int = Field(16_777_216, ge=0, le=2**40, description="The same that come in.")
+    searched_bytes: int = Field(
+        4_194_304, ge=1024, le=67_108_864, description="Longest answer that a hand with secrets may be given."
+    )
 
 
 class ProcessingSettings(Section):
@@ -97,7 +186,7 @@ class HandSettings(Section):
     """A hand: a tool server or API that plans may use once its manifest is pinned."""
 
     adapter: Identifier = Field(
-        description="Which adapter speaks to it: mcp, http, remote, process, python, wasm, or a third party's."
+        description="Which adapter speaks to it: mcp, http, sql, remote, process, python, wasm, or a third party's."
     )
     enabled: bool = Field(True, description="Whether the hand is loaded.")
     tenants: tuple[Tenant, ...] = Field(
@@ -130,7 +219,16 @@ class HandSettings(Section):
     python: PythonSettings | None = Field(None, description="python: what to run; see below.")
     wasm: WasmSettings | None = Field(None, description="wasm: what to run; see below.")
     base_url: str | None = Field(None, pattern=r"^https?://", description="http: scheme, host and port.")
-    private_network: bool = Field(False, description="http: whether the host may be a private or loopback address.")
+    openapi: Path | None = Field(None, description="http: file with an OpenAPI 3.0 or 3.1 document, JSON or YAML.")
+    operations: tuple[str, ...] = Field(
+        (),
+        description="http: which operations of the document are offered: operationIds, tag:NAME, or METHOD /path with "
+        "* for a segment and ** for anything.",
+    )
+    private_network: bool = Field(
+        False, description="http, sql: whether the host may be a private or loopback address."
+    )
+    database: HandDatabaseSettings | None = Field(None, description="sql: the database; see below.")
     claim_seconds: float = Field(
         300.0, gt=0, le=86_400, description="remote: how long a step waits for the hand to claim it; then it fails."
     )
@@ -138,6 +236,14 @@ class HandSettings(Section):
         10_000, ge=1, le=1_000_000, description="remote: steps that may wait to be claimed; one too many fails at once."
     )
     secrets: dict[Identifier, HandSecretSettings] = Field({}, description="Secrets that it names; see below.")
+    egress: tuple[EgressSettings, ...] = Field(
+        (),
+        max_length=64,
+        description="mcp, process, python: what its jail may reach; nothing where it is empty; see below.",
+    )
+    egress_limits: EgressLimits = Field(
+        EgressLimits(), description="mcp, process, python: how much of it in one step; see below."
+    )
     options: dict[str, Any] = Field({}, description="Settings of a third party's adapter, which checks them itself.")
 
     @property
@@ -158,19 +264,42 @@ class HandSettings(Section):
     def _adapter_needs(self) -> "HandSettings":
         if self.adapter == "mcp" and not self.command:
             raise ValueError("adapter = 'mcp' needs command = [...]")
-        if self.runs_code and self.secrets:
-            raise ValueError(f"adapter = '{self.adapter}' takes no secrets: no secret enters the jail that it runs in")
         if self.adapter == "http":
-            if not self.base_url:
-                raise ValueError("adapter = 'http' needs base_url")
-            for name, action in self.actions.items():
-                if action.method is None or action.path is None or action.args_schema is None:
-                    raise ValueError(f"actions.{name} needs method, path and args_schema")
+            self._http_needs()
+        elif self.openapi is not None or self.operations:
+            raise ValueError(f"adapter = {self.adapter!r} takes neither openapi nor operations")
+        elif any(action.pagination is not None for action in self.actions.values()):
+            raise ValueError(f"adapter = {self.adapter!r} takes no pagination")
+        if (self.adapter == "sql") != (self.database is not None):
+            raise ValueError("adapter = 'sql' needs database, and no other adapter takes one")
         if self.adapter in {"remote", "process", "wasm"}:
             for name, action in self.actions.items():
                 if action.args_schema is None:
                     raise ValueError(f"actions.{name} needs args_schema")
         return self
+
+    @model_validator(mode="after")
+    def _secrets_have_a_way(self) -> "HandSettings":
+        if self.runs_code and self.secrets and not self.egress:
+            raise ValueError(
+                f"adapter = '{self.adapter}' takes secrets for what egress names alone: no secret enters the jail that "
+                "it runs in"
+            )
+        if self.adapter in {"http", "remote", "sql", "wasm"} and self.egress:
+            raise ValueError(f"adapter = '{self.adapter}' speaks with no host from a jail here, and takes no egress")
+        if any((one.place is SecretPlace.PASSWORD) != (self.adapter == "sql") for one in self.secrets.values()):
+            raise ValueError("a secret of adapter = 'sql' has place = 'password', and no other hand's has")
+        return self
+
+    def _http_needs(self) -> None:
+        if not self.base_url:
+            raise ValueError("adapter = 'http' needs base_url")
+        if (self.openapi is not None) != bool(self.operations):
+            raise ValueError("openapi and operations = [...] go together: nothing is offered that is not listed")
+        for name, action in self.actions.items():
+            said = [action.method is not None, action.path is not None, action.args_schema is not None]
+            if not all(said) and (any(said) or self.openapi is None):
+                raise ValueError(f"actions.{name} needs method, path and args_schema")
 
     @model_validator(mode="after")
     def _code_needs(self) -> "HandSettings":

@@ -112,7 +112,7 @@ class AwsKmsSettings(Section):
         None,
         description="Of a VPC endpoint; plain http on a loopback address alone. Default: the region's.",
     )
-    timeout_seconds: float = Field(1.0, gt=0, le=10, description="For connecting, and for each part of an answer.")
+    timeout_seconds: float = Field(1.0, gt=0, le=10, description="For one attempt as a whole.")
     purposes: tuple[RemotePurpose, ...] = Field((), description=_PURPOSES)
     root_key: str | None = Field(
         None,

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from gateway.expected import REQUIRED, UNKNOWN, expected
 from gateway.settings.base import Identifier, SettingsError
 from gateway.settings.connections import ConnectionSettings
 from gateway.settings.hands import HandSettings, JailSettings
@@ -185,10 +186,17 @@ def load(path: Path | None = None) -> Settings:
 
 
 def _said(problem: Mapping[str, Any]) -> str:
-    """Where a setting is wrong, and why. What our own checks say is said without pydantic's words before it."""
+    """Where a setting is wrong, and what should be there."""
     place = ".".join(str(part) for part in problem["loc"])
     own = problem.get("ctx", {}).get("error")
-    message = str(own) if problem["type"] == "value_error" and own is not None else problem["msg"]
+    if problem["type"] == UNKNOWN:
+        message = "there is no such setting"
+    elif problem["type"] == REQUIRED:
+        message = "it must be given"
+    elif problem["type"] == "value_error" and own is not None:
+        message = str(own)
+    else:
+        message = f"it should be {expected(problem, 'a table') or 'another value'}"
     return f"{place}: {message}" if place else message
 
 

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, StringConstraints, model_validator
 
 from gateway.manifest import SecretPlace
-from gateway.settings.base import Identifier, Section
+from gateway.settings.base import Identifier, PathPattern, Section
 
 SEALED: Final = "sealed"
 """The store that is always there: rows of the database, sealed under the data root."""
@@ -107,10 +107,18 @@ class HandSecretSettings(Section):
     )
     username: str | None = Field(None, pattern=r"^[\x21-\x39\x3b-\x7e]{1,128}$", description="basic: the user name.")
     targets: tuple[Origin, ...] = Field(
-        (), max_length=16, description="Where it may go, scheme://host[:port]. Default: the hand's base_url."
+        (),
+        max_length=16,
+        description="Where it may go, scheme://host[:port]. Default: base_url. A password goes to its database.",
     )
     connection: Identifier | None = Field(
         None, description="Instead of a store: the [connections] whose token of the person who asked is sent (bearer)."
+    )
+    methods: tuple[Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"], ...] = Field(
+        (), description="Which requests carry it. Default: all to its targets."
+    )
+    paths: tuple[PathPattern, ...] = Field(
+        (), max_length=64, description="Paths of requests that carry it, as those of egress. Default: all."
     )
 
     @model_validator(mode="after")
@@ -122,6 +130,8 @@ class HandSecretSettings(Section):
             raise ValueError("place = 'basic' needs username, and no other place takes one")
         if self.place is SecretPlace.HEADER and (self.parameter or "").lower() in _FRAMING:
             raise ValueError(f"parameter: {self.parameter} says where a request ends or what it is, and is no secret")
+        if self.place is SecretPlace.PASSWORD and self.targets:
+            raise ValueError("place = 'password' takes no targets: it goes to the hand's database")
         if self.connection is not None and (self.place is not SecretPlace.BEARER or self.store != SEALED):
             raise ValueError("connection goes with no store, and with place = 'bearer' alone")
         for target in self.targets:

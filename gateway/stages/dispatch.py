@@ -38,6 +38,7 @@ async def dispatch(plan: PlanState, state: StepState, hands: Hands, credentials:
         deadline_seconds=deadline_seconds(state),
         result_max_bytes=result_limit(state),
         jail_profile=duties.jail_profile,
+        egress_hosts=duties.egress_hosts,
         idempotency_key=state.step.idempotency_key,
         prove=partial(credentials.prove, state.credential),
     )

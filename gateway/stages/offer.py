@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from gateway.model import StepStatus
+from gateway.model import Obligations, StepStatus
 from gateway.ports import Offers
 from gateway.reasons import Reason
 from gateway.settings import HandSettings
@@ -15,8 +15,8 @@ def remote(state: StepState) -> bool:
 
 
 async def unfit(plan: PlanState, offers: Offers, hands: Mapping[str, HandSettings]) -> list[StepState]:
-    """End steps that could go now and are not offered: policy lets them go in a jail alone, and a remote hand runs in
-    none of ours; or as many wait for their hand as may.
+    """End steps that could go now and are not offered: policy lets them go in a jail alone, or to named hosts alone,
+    and a remote hand runs in no jail and behind no proxy of ours; or as many wait for their hand as may.
 
     Raises:
         Unavailable: ``log.unavailable``; it cannot be known how many wait.
@@ -30,7 +30,8 @@ async def unfit(plan: PlanState, offers: Offers, hands: Mapping[str, HandSetting
         if hand not in room:
             most = (hands.get(hand) or _DEFAULT).queue_max
             room[hand] = most - await offers.waiting(plan.plan.tenant, hand, most)
-        if state.decision is not None and state.decision.obligations.jail_profile:
+        duties = Obligations() if state.decision is None else state.decision.obligations
+        if duties.jail_profile or duties.egress_hosts is not None:
             state.fail(StepStatus.FAILED, Reason.POLICY_OBLIGATION)
         elif room[hand] <= 0:
             state.fail(StepStatus.FAILED, Reason.OVERLOADED)

@@ -123,6 +123,7 @@ def build_input(
                 "args_sha256": state.args_sha256,
                 "data_subjects": list(state.step.data_subjects),
                 "provenance": state.provenance,
+                **({} if state.analysis is None else {"analysis": state.analysis}),
             }
             for state in states
         ],

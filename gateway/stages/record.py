@@ -7,17 +7,16 @@ step is ``ambiguous`` (invariant 1).
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 import structlog
 
 from gateway.canonical import canonical
-from gateway.commitments import Committed
-from gateway.entries import EntryDraft, EntryType
+from gateway.entries import EntryType
 from gateway.errors import Mistaken, Outdated
 from gateway.freeze import FreezeState
-from gateway.model import EMPTY, ApprovalRequest, ApprovalStatus, Effect, Notice, StepStatus
+from gateway.model import ApprovalStatus, Effect, Notice, StepStatus
 from gateway.ports import (
     Append,
     AuditLog,
@@ -34,46 +33,14 @@ from gateway.ports import (
     Typ,
     Write,
 )
-from gateway.reasons import Reason
 from gateway.stages import offer
-from gateway.state import PlanState, Question, StepState
+from gateway.stages.drafts import ENDINGS, Drafts, Round, codes, describe, said
+from gateway.state import PlanState, StepState
 
 _log = structlog.get_logger("handrail.record")
 
-_ENDINGS: Final[dict[StepStatus, EntryType]] = {
-    StepStatus.SUCCEEDED: EntryType.STEP_EXECUTED,
-    StepStatus.FAILED: EntryType.STEP_FAILED,
-    StepStatus.AMBIGUOUS: EntryType.STEP_AMBIGUOUS,
-    StepStatus.SKIPPED: EntryType.STEP_SKIPPED,
-    StepStatus.CANCELLED: EntryType.STEP_CANCELLED,
-    StepStatus.EXPIRED: EntryType.APPROVAL_EXPIRED,
-    StepStatus.RELEASED: EntryType.STEP_RELEASED,
-    StepStatus.DENIED: EntryType.POLICY_DENIED,
-}
 _LAPSES: Final = {StepStatus.EXPIRED: ApprovalStatus.EXPIRED, StepStatus.AMBIGUOUS: ApprovalStatus.VOIDED}
 """Endings of a step that nobody answered for -> what becomes of its approval request."""
-
-
-@dataclass(frozen=True, slots=True)
-class Round:
-    """What one pass over a plan decided; it becomes durable as one."""
-
-    judged: Sequence[StepState] = ()
-    """Steps that got a decision, or failed their schema."""
-    requests: Mapping[str, ApprovalRequest] = field(default_factory=dict)
-    """Step id -> the approval it now waits for."""
-    orphans: Sequence[StepState] = ()
-    """Steps skipped because a dependency did not succeed."""
-    fallen: Sequence[StepState] = ()
-    """Steps ended because whoever asked for them lost the standing to, or their approval grew old."""
-    voided: Mapping[str, Question] = field(default_factory=dict)
-    """Step id -> what people were asked before policy or hand outdated it; the step is among the judged."""
-    launched: Sequence[StepState] = ()
-    """Steps with a credential, to be dispatched as soon as this is durable."""
-    rebound: Mapping[str, Question] = field(default_factory=dict)
-    """Step id -> what people were asked and are asked anew under the new policy; the step is among the judged."""
-    frozen: FreezeState = field(default_factory=FreezeState)
-    """What was frozen when the round began."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +65,7 @@ class Recorder:
                 something; judge this round again.
         """
         new = plan.log_index is None
-        entries = _describe(plan, this)
+        entries = describe(plan, this)
         if not entries.drafts:
             return
         if new:
@@ -144,22 +111,30 @@ class Recorder:
         _tell(plan, this.judged)
 
     async def outcome(
-        self, plan: PlanState, state: StepState, ending: StepState, now: float, offered: Offer | None = None
+        self,
+        plan: PlanState,
+        state: StepState,
+        ending: StepState,
+        now: float,
+        offered: Offer | None = None,
+        frozen: FreezeState | None = None,
     ) -> None:
         """Make a step's ending and its receipt durable; only then does ``state`` become what ``ending`` is.
 
         Args:
             ending: from ``state.begin_ending()``, with its final status.
             offered: of a step that was offered to a remote hand, its offer, which ends with it.
+            frozen: what was frozen when the ending was decided, where it rests on that.
 
         Raises:
             Unavailable: ``log.unavailable``; ``state`` is as it was, and the result must be withheld.
             Refused: ``request.conflict`` where another gateway decided the step's fate first.
+            Outdated: something was frozen or lifted since; decide again.
         """
-        entries = _Entries(plan)
+        entries = Drafts(plan)
         if ending.redacted:
             entries.add(ending, EntryType.RESULT_REDACTED)
-        entries.add(ending, _ENDINGS[ending.status], _said(ending))
+        entries.add(ending, ENDINGS[ending.status], said(ending))
         guards = [] if state.dispatched else [self.store.fate_guard(plan, ending)]
         unanswered = ending.status in _LAPSES and not ending.approved
         if unanswered and ending.approval_id is not None:
@@ -181,7 +156,10 @@ class Recorder:
             return writes
 
         try:
-            indices = await self.log.append(Append(entries.drafts, (), guards, finalise))
+            if frozen is not None and not self.freezes.stands(frozen):
+                raise Outdated
+            rests_on: Mapping[Topic, int] = {} if frozen is None else self.freezes.rests_on()
+            indices = await self.log.append(Append(entries.drafts, (), guards, finalise, rests_on))
         except BaseException:
             state.ending = None
             raise
@@ -192,9 +170,7 @@ class Recorder:
         state.adopt(ending)
         self.contexts.outcome(plan, state, document, now, indices[-1])
 
-    def _offers(
-        self, plan: PlanState, this: Round, entries: "_Entries", indices: Sequence[int], now: float
-    ) -> list[Write]:
+    def _offers(self, plan: PlanState, this: Round, entries: Drafts, indices: Sequence[int], now: float) -> list[Write]:
         """The rows by which remote hands learn of their steps."""
         remote = filter(offer.remote, this.launched)
         return [self.offers.open(plan, state, now, indices[entries.last[state.step.id]]) for state in remote]
@@ -272,7 +248,7 @@ class Recorder:
         }
         payload["decision"] = {
             "effect": str(Effect.DENY if state.decision is None else state.decision.effect),
-            "reasons": list(_codes(state)),
+            "reasons": list(codes(state)),
             "policy_digest": None if state.decision is None else state.decision.policy_digest,
         }
         if state.step_jti is not None:
@@ -298,138 +274,5 @@ def _tell(plan: PlanState, judged: Sequence[StepState]) -> None:
                 hand=state.names[0],
                 action=state.names[1],
                 status=str(state.status),
-                reasons=_codes(state),
+                reasons=codes(state),
             )
-
-
-class _Entries:
-    """Drafts of one record, and which of them is the last about each step."""
-
-    def __init__(self, plan: PlanState) -> None:
-        self.plan = plan
-        self.drafts: list[EntryDraft] = []
-        self.last: dict[str, int] = {}
-        self._stored: set[str] = set()
-
-    def add_plan(self) -> None:
-        """The entry that a plan was received."""
-        plan = self.plan.plan
-        fields: Mapping[str, Committed] = {"plan": self.plan.committed} if self.plan.committed else EMPTY
-        self.drafts.append(
-            EntryDraft(
-                EntryType.PLAN_RECEIVED,
-                plan.tenant,
-                context_id=plan.context_id,
-                plan_id=plan.plan_id,
-                principal=plan.principal.pseudonym,
-                facts={"kid": plan.kid, "steps": len(plan.steps), "caller": plan.caller.pseudonym},
-                fields=fields,
-            )
-        )
-
-    def add(
-        self,
-        state: StepState,
-        kind: EntryType,
-        reasons: tuple[str, ...] = (),
-        facts: Mapping[str, str | int] = EMPTY,
-    ) -> None:
-        """An entry about one step."""
-        plan = self.plan.plan
-        decision = state.decision
-        # Several entries commit to one value (an evaluation, the args); the side table takes it once.
-        fields = {name: value for name, value in state.fresh.items() if value.commitment not in self._stored}
-        self._stored.update(value.commitment for value in fields.values())
-        self.last[state.step.id] = len(self.drafts)
-        self.drafts.append(
-            EntryDraft(
-                kind,
-                plan.tenant,
-                context_id=plan.context_id,
-                plan_id=plan.plan_id,
-                step_id=state.step.id,
-                principal=plan.principal.pseudonym,
-                hand=state.names[0],
-                action=state.names[1],
-                effect=None if decision is None else str(decision.effect),
-                reasons=reasons,
-                policy_digest=None if decision is None else decision.policy_digest,
-                manifest_digest=state.manifest_digest,
-                facts=facts,
-                fields=fields,
-                commitments={"plan": self.plan.commitment, **state.commitments},
-            )
-        )
-
-
-def _describe(plan: PlanState, this: Round) -> _Entries:
-    """The entries of one round, in the order in which things were decided."""
-    entries = _Entries(plan)
-    if plan.log_index is None:
-        entries.add_plan()
-    for name in this.voided:
-        entries.add(plan.steps[name], EntryType.APPROVAL_VOIDED, (str(Reason.APPROVAL_VOIDED),))
-    for state in this.judged:
-        question = this.rebound.get(state.step.id)
-        if question is None:
-            entries.add(state, _judgement(state), _said(state), _kind(state))
-        else:
-            entries.add(state, EntryType.APPROVAL_REBOUND, _said(state), {**_kind(state), **_anew(state, question)})
-    for state in (*this.orphans, *this.fallen):
-        if state.approval_id is not None and state.status is not StepStatus.EXPIRED:
-            entries.add(state, EntryType.APPROVAL_VOIDED)
-        entries.add(state, _ENDINGS[state.status], _said(state))
-    for state in this.launched:
-        if offer.remote(state):
-            entries.add(
-                state, EntryType.STEP_DISPATCHED, facts={"transport": "remote", "step_jti": state.step_jti or ""}
-            )
-            continue
-        entries.add(state, EntryType.CREDENTIAL_ISSUED, facts={"step_jti": state.step_jti or ""})
-        entries.add(state, EntryType.STEP_DISPATCHED)
-    return entries
-
-
-def _judgement(state: StepState) -> EntryType:
-    if state.decision is None:
-        return EntryType.SCHEMA_REJECTED
-    if state.status is StepStatus.DENIED:
-        return EntryType.POLICY_DENIED
-    if state.decision.effect is Effect.ASK:
-        return EntryType.APPROVAL_REQUESTED
-    return EntryType.POLICY_ALLOWED if state.decision.observed is None else EntryType.POLICY_OBSERVED
-
-
-def _anew(state: StepState, question: Question) -> dict[str, str | int]:
-    """Which request is asked anew, how often by now, and instead of under which bundle."""
-    replaced = "" if question.decision is None else question.decision.policy_digest
-    return {"approval": question.approval_id, "asked": state.asked, "replaces": replaced}
-
-
-def _kind(state: StepState) -> Mapping[str, str]:
-    """What a judged step may change: an account of the context is made from these entries."""
-    if state.decision is None or state.manifest is None:
-        return EMPTY
-    return {"side_effects": str(state.manifest.actions[state.step.action].side_effects)}
-
-
-def _said(state: StepState) -> tuple[str, ...]:
-    """The codes an entry carries: the rules' own, and the gateway's where a step ended badly."""
-    codes = _codes(state)
-    if state.error is not None and str(state.error.reason) not in codes:
-        return (*codes, str(state.error.reason))
-    return codes
-
-
-def _codes(state: StepState) -> tuple[str, ...]:
-    if state.decision is not None:
-        return tuple(reason.code for reason in state.decision.reasons)
-    return (str(state.error.reason),) if state.error is not None else ()
-
-
-def recordable(reason: Reason) -> EntryType:
-    """Which entry a refusal of a whole plan is: a faulty shape, what is frozen, or a signature or standing that does
-    not hold."""
-    if reason is Reason.FREEZE_ACTIVE:
-        return EntryType.ACCESS_REFUSED
-    return EntryType.SCHEMA_REJECTED if reason.startswith(("schema.", "request.")) else EntryType.SIGNATURE_REJECTED

@@ -121,7 +121,8 @@ def admit(verified: VerifiedPlan, *, steps_max: int) -> Plan:
 def check_steps(plan: PlanState, states: list[StepState], hands: Hands, *, args_max_bytes: int) -> None:
     """Resolve references and hold each step's args against its pinned manifest; a misfit denies that step.
 
-    A step that passes has ``manifest``, ``args``, ``args_bytes`` and ``args_sha256`` set.
+    A step that passes has ``manifest``, ``args``, ``args_bytes`` and ``args_sha256`` set, and ``analysis`` where its
+    hand gives one.
 
     Args:
         args_max_bytes: what the results that references bring in may add up to in one round. A small plan could
@@ -153,6 +154,11 @@ def check_steps(plan: PlanState, states: list[StepState], hands: Hands, *, args_
         problems = hands.check_args(tenant, step.hand, step.action, args)
         if problems:
             state.fail(StepStatus.DENIED, Reason.SCHEMA_ARGS, problems=list(problems))
+            continue
+        try:
+            state.analysis = hands.analyse(tenant, step.hand, step.action, args)
+        except Refused as refusal:
+            state.fail(StepStatus.DENIED, refusal.reason, **refusal.facts)
 
 
 def put_args(state: StepState, args: Mapping[str, Any], args_bytes: bytes) -> None:

@@ -119,7 +119,8 @@ class LinkAdmin(Changes):
         # Which subject it is, the request says, to which the proposal commits; in an entry it would outlast an erasure.
         after = {**before, "new_link": identity.kind}
         trust = TrustChange(Kind.TRUST_PRINCIPAL, "principal.link", person.pseudonym, before, after)
-        return Change(item, _view(row), trust if is_trusted(roles) or any(map(rows.grows, held)) else None)
+        trusted = is_trusted(roles) or await self.grows(tenant, person.pseudonym)
+        return Change(item, _view(row), trust if trusted else None)
 
     async def links(self, actor: Principal, principal_id: str) -> list[LinkView]:
         """A principal's links, the revoked among them, oldest first.

@@ -60,6 +60,5 @@ class NameAdmin(Changes):
         item = Append([entry], [write], unless=[Unless(CHANGED, row)], namings=[naming])
         before = {**state(found), "named": False}
         trust = TrustChange(Kind.TRUST_PRINCIPAL, "principal.name", pseudonym, before, {**before, "named": True})
-        links = await self._read(lambda connection: self._reads.link_rows(connection, tenant, pseudonym))
-        trusted = is_trusted(before["roles"]) or any(map(rows.grows, links))
+        trusted = is_trusted(before["roles"]) or await self.grows(tenant, pseudonym)
         return Change(item, rows.principal_view(after), trust if trusted else None)

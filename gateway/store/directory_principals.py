@@ -5,7 +5,7 @@ Entries carry pseudonyms and key ids; names and scopes are committed to and lie 
 
 import json
 import secrets
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -151,14 +151,6 @@ class PrincipalAdmin(Changes):
             actor.tenant, await self.prepare_revocation(actor.tenant, actor.pseudonym, principal_id)
         )
 
-    async def people(self, tenant: str, pseudonyms: Collection[str]) -> dict[str, Principal]:
-        """Principals that are not revoked, by pseudonym. Raises ``log.unavailable``."""
-        if not pseudonyms:
-            return {}
-        wanted = [(tenant, pseudonym) for pseudonym in sorted(pseudonyms)]
-        found = await self._read(lambda connection: self._reads.people(connection, wanted))
-        return {one.pseudonym: one for one in found.values()}
-
     # --- changes, ready to be made: on one person's word, or as several signed them ----------------------------------
 
     async def prepare_api_key(
@@ -174,11 +166,10 @@ class PrincipalAdmin(Changes):
         entry = principal_entry(found, by, "key_added", (view["key_id"], row["expires_at"]))
         guard = Guard(_ADD_KEY, self._macs.seal(api_keys, row), conflict)
         held = await self._read(lambda connection: self._reads.live_key_rows(connection, tenant, pseudonym))
-        links = await self._read(lambda connection: self._reads.link_rows(connection, tenant, pseudonym))
         before = {**state(found), "keys": sorted(one["key_id"] for one in held)}
         after = {**before, "keys": sorted([*before["keys"], view["key_id"]]), **_key_state(row, ttl_days)}
         trust = TrustChange(Kind.TRUST_PRINCIPAL, "principal.key", pseudonym, before, after)
-        trusted = is_trusted(before["roles"]) or any(map(rows.grows, links))
+        trusted = is_trusted(before["roles"]) or await self.grows(tenant, pseudonym)
         return Change(Append([entry], guards=[guard]), view, trust if trusted else None)
 
     async def prepare_revocation(self, tenant: str, by: str, principal_id: str) -> Change[PrincipalView]:

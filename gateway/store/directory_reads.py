@@ -33,6 +33,10 @@ _PEOPLE: Final = select(principals).where(principals.c.pseudonym.in_(bindparam("
 _NAMED: Final = select(principals).where(
     principals.c.tenant == bindparam("tenant"), principals.c.name_key.in_(bindparam("name_keys", expanding=True))
 )
+_ADMINISTRATORS: Final = select(principals).where(
+    principals.c.tenant == bindparam("tenant"), principals.c.roles.contains(Role.SECURITY_ADMIN)
+)
+_ADMINISTERED: Final = select(principals.c.tenant).where(principals.c.roles.contains(Role.SECURITY_ADMIN)).distinct()
 _NAMELESS_ROLES: Final = frozenset({Role.SECURITY_ADMIN})
 _ISSUERS: Final = select(issuers).where(
     tuple_(issuers.c.tenant, issuers.c.issuer_id).in_(bindparam("keys", expanding=True))
@@ -173,6 +177,19 @@ class DirectoryReads:
     def person_row(self, connection: Connection, tenant: str, pseudonym: str) -> Found | None:
         """The row of one principal, as :meth:`principal_rows` gives it."""
         return next(iter(self._people(connection, {(tenant, pseudonym)}, strict=True)), None)
+
+    def administered(self, connection: Connection) -> list[str]:
+        """Tenants that have, or had, a security admin by their rows."""
+        return list(connection.execute(_ADMINISTERED).scalars())
+
+    def administrators(self, connection: Connection, tenant: str) -> tuple[set[str], set[str]]:
+        """Pseudonyms of a tenant's security admins by their rows, and of those whose row says that they are revoked.
+        Whatever the log says of them: what is asked is only whether the gateway wrote the row."""
+        found = connection.execute(_ADMINISTRATORS, {"tenant": tenant}).mappings()
+        rows = sound(found, partial(self._macs.verify_row, principals))
+        admins = [row for row in rows if Role.SECURITY_ADMIN in json.loads(row["roles"])]
+        gone = {row["pseudonym"] for row in admins if row["revoked_at"] is not None}
+        return {row["pseudonym"] for row in admins} - gone, gone
 
     def live_key_rows(self, connection: Connection, tenant: str, pseudonym: str) -> list[Found]:
         """Rows of a principal's API keys that are not revoked; a refused one is of no use to anybody anyhow."""

@@ -16,8 +16,8 @@ from gateway.canonical import b64url_decode, b64url_encode, canonical, parse
 from gateway.dual_control import ENOUGH
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import HandrailError, Refused
-from gateway.model import Principal, Role
-from gateway.permissions import Permission, require
+from gateway.model import Principal
+from gateway.permissions import Permission, require, signs
 from gateway.ports import Append, Guard, Write
 from gateway.reasons import Conflict, Reason, because
 from gateway.store.directory_changes import Changes, committed, conflict
@@ -66,16 +66,16 @@ class SecurityKeyAdmin(Changes):
 
         Raises:
             Refused: ``auth.forbidden``, also for a ticket of one's own where somebody else could give it;
-                ``request.not_found`` (also for a revoked principal); ``request.conflict`` for one that is no approver.
+                ``request.not_found`` (also for a revoked principal); ``request.conflict`` for who has nothing to sign.
         """
         require(actor, Permission.PRINCIPALS_MANAGE)
         person = await self._person(actor.tenant, principal_id)
         if person is None:
             raise Refused(Reason.REQUEST_NOT_FOUND, "no such principal")
-        if Role.APPROVER not in person.roles:
+        if not signs(person):
             raise Refused(
                 Reason.REQUEST_CONFLICT,
-                "only approvers sign with security keys",
+                "nothing to sign with security keys",
                 member="roles",
                 **because(Conflict.NOT_AN_APPROVER),
             )

@@ -97,7 +97,7 @@ class Progress:
 
 
 class SqlProposals:
-    """``gateway.proposals.ProposalStore`` over SQLAlchemy Core. Writes are carried by the log's writer."""
+    """``gateway.ports.ProposalStore`` over SQLAlchemy Core. Writes are carried by the log's writer."""
 
     def __init__(self, engine: Engine, mac_key: bytes) -> None:
         """Use ``engine`` for reads.

@@ -30,6 +30,7 @@ PAGE_PATHS: Final = frozenset(
         "/login",
         "/logout",
         "/approvals",
+        "/proposals",
         "/security-keys",
         "/connections",
         "/assets/console.css",
@@ -37,7 +38,7 @@ PAGE_PATHS: Final = frozenset(
         "/assets/icon.svg",
     }
 )
-PAGE_PREFIXES: Final = ("/approvals/", "/connections/", "/login/")
+PAGE_PREFIXES: Final = ("/approvals/", "/proposals/", "/connections/", "/login/")
 """Pages for people, which have a login of their own (``gateway.console``) and take none of the API's. Its table of
 pages must agree, and no route of the API may be among them (tested)."""
 

@@ -12,6 +12,7 @@ from starlette.requests import Request
 
 from gateway.canonical import parse
 from gateway.errors import Malformed, Refused
+from gateway.expected import REQUIRED, UNKNOWN, expected
 from gateway.pointers import pointer
 from gateway.reasons import Reason
 from gateway.times import EXPECTED_OR_DATE, format_time, parse_time_or_date
@@ -29,11 +30,6 @@ _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 _INDEX_MAX: Final = 10**15 - 1
 _PARAMETERS_MAX: Final = 32
 _LOCATION_STEPS_MAX: Final = 8
-_MODEL_MESSAGES: Final = frozenset({
-    "enum", "literal_error", "string_pattern_mismatch", "string_too_short", "string_too_long", "too_short", "too_long",
-    "greater_than", "greater_than_equal", "less_than", "less_than_equal", "finite_number", "int_from_float",
-})  # fmt: skip
-"""Kinds of problem whose message repeats nothing of what was sent."""
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -97,26 +93,27 @@ def validated(value: Any, model: type[ModelT]) -> ModelT:
     except pydantic.ValidationError as exc:
         problem = exc.errors(include_url=False, include_input=False)[0]
         location = problem["loc"]
-        if problem["type"] == "extra_forbidden" and _NAME.fullmatch(str(location[-1])) is None:
+        if problem["type"] == UNKNOWN and _NAME.fullmatch(str(location[-1])) is None:
             # The last part is the caller's own text: it is repeated only where it looks like a name.
             location = location[:-1]
         raise Malformed(
             model.__name__,
             pointer=pointer(location[:_LOCATION_STEPS_MAX]),
             problem=problem["type"],
-            expected=_expected(problem["type"], problem["msg"], problem.get("ctx", {}).get("error")),
+            expected=_expected(problem),
         ) from None
 
 
-def _expected(kind: str, message: str, error: object) -> str:
-    """What should have stood there. Only messages that are made of the model alone are passed on."""
+def _expected(problem: Mapping[str, Any]) -> str:
+    """What should have stood there. Only what is made of the model alone is passed on."""
+    error = problem.get("ctx", {}).get("error")
     if isinstance(error, NotATime):
         return str(error)
-    if kind == "missing":
+    if problem["type"] == REQUIRED:
         return "a value: this member is required"
-    if kind == "extra_forbidden":
+    if problem["type"] == UNKNOWN:
         return "nothing: there is no such member"
-    return message if kind in _MODEL_MESSAGES or kind.endswith("_type") else "another value"
+    return expected(problem, "an object") or "another value"
 
 
 def query(request: Request, *allowed: str) -> dict[str, str]:

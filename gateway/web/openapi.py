@@ -20,6 +20,7 @@ _SECURITY: Final = "apiKey"
 _CERTIFICATE: Final = "certificate"
 
 EVERYWHERE: Final = (
+    Reason.REQUEST_MALFORMED,
     Reason.REQUEST_METHOD,
     Reason.REQUEST_NOT_FOUND,
     Reason.REQUEST_HEADERS_TOO_LARGE,
@@ -27,9 +28,9 @@ EVERYWHERE: Final = (
     Reason.INTERNAL,
 )
 """What any route may answer."""
-AUTHENTICATED: Final = (Reason.AUTH_MISSING, Reason.AUTH_INVALID, Reason.AUTH_EXPIRED)
+AUTHENTICATED: Final = (Reason.AUTH_MISSING, Reason.AUTH_INVALID, Reason.AUTH_EXPIRED, Reason.LOG_UNAVAILABLE)
+"""Who calls is asked of the database that has the log."""
 BODY: Final = (
-    Reason.REQUEST_MALFORMED,
     Reason.REQUEST_MEDIA_TYPE,
     Reason.REQUEST_TIMEOUT,
     Reason.REQUEST_TOO_LARGE,
@@ -41,7 +42,8 @@ def openapi(table: Sequence[Endpoint], version: str, server_url: str) -> dict[st
     modes: dict[tuple[type[BaseModel], JsonSchemaMode], None] = {(ProblemDocument, "serialization"): None}
     for endpoint in table:
         modes.update({(body.model, "validation"): None for body in endpoint.requests if body.model})
-        modes.update({(body.model, "serialization"): None for body in endpoint.answers.values() if body.model})
+        answers = (*endpoint.answers.values(), *endpoint.refusals.values())
+        modes.update({(body.model, "serialization"): None for body in answers if body.model})
     references, definitions = models_json_schema(list(modes), ref_template=_REF)
     paths: dict[str, dict[str, Any]] = {}
     for endpoint in table:
@@ -79,8 +81,6 @@ def problems_of(endpoint: Endpoint) -> list[Reason]:
         reasons += BODY
     if any(body.media_type == JSON for body in endpoint.requests):
         reasons.append(Reason.SCHEMA_JSON)
-    if endpoint.parameters:
-        reasons.append(Reason.REQUEST_MALFORMED)
     return list(dict.fromkeys(reasons))
 
 
@@ -108,6 +108,7 @@ def _operation(endpoint: Endpoint, references: dict[Any, Any]) -> dict[str, Any]
         "responses": {
             **{str(status): _answer(body, references) for status, body in endpoint.answers.items()},
             **_problems(endpoint, references),
+            **{str(status): _answer(body, references) for status, body in endpoint.refusals.items()},
         },
     }
     if access is Access.OPEN:
@@ -139,7 +140,8 @@ def _media(body: Body, references: dict[Any, Any], mode: str) -> dict[str, Any]:
 def _answer(body: Body, references: dict[Any, Any]) -> dict[str, Any]:
     answer: dict[str, Any] = {"description": body.description or "Done."}
     if body.media_type:
-        answer["content"] = {body.media_type: _media(body, references, "serialization")}
+        others = {other: {"schema": {"type": "string"}} for other in body.others}
+        answer["content"] = {body.media_type: _media(body, references, "serialization"), **others}
     return answer
 
 

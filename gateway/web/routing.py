@@ -38,11 +38,16 @@ class Access(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """One representation: a media type, and its model where it is JSON of ours."""
+    """One representation: a media type, and its model where it is JSON of ours.
+
+    Attributes:
+        others: media types in which the same comes where it is asked for.
+    """
 
     media_type: str
     model: type[BaseModel] | None = None
     description: str = ""
+    others: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +85,7 @@ class Endpoint:
         handler: takes the request and the authenticated principal; of an open route, the request alone.
         answers: status -> representation of the good answers.
         problems: reasons beyond those that every route may give.
+        refusals: status -> representation of refusals that are no problem documents.
     """
 
     method: str
@@ -93,6 +99,7 @@ class Endpoint:
     requests: Sequence[Body] = ()
     parameters: Sequence[Parameter] = ()
     problems: Sequence[Reason] = ()
+    refusals: Mapping[int, Body] = field(default_factory=dict)
 
 
 class JsonResponse(Response):

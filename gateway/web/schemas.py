@@ -153,6 +153,8 @@ class BindingShown(Shape):
     tenant: str
     plan_id: str
     step_id: str
+    hand: str
+    action: str
     args_sha256: str
     policy_digest: str
     manifest_digest: str

@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from gateway.web.schemas import Shape
-from gateway.web.schemas_admin import ScopeView
+from gateway.web.schemas_log import ScopeView
 from gateway.web.times import Time
 
 
@@ -110,6 +110,13 @@ class KeyHeld(ChangeShown):
     expires_at: Time | None = None
 
 
+class LinkHeld(ChangeShown):
+    """An identity that somebody is known by; whose it is at its issuer is erasable, and not here."""
+
+    id: str
+    kind: str
+
+
 class PrincipalReviewed(Shape):
     """A principal; ``id`` is null where the person was erased."""
 
@@ -119,6 +126,7 @@ class PrincipalReviewed(Shape):
     hands: list[str] | None = Field(description="null: every hand of the tenant.")
     keys: list[KeyHeld]
     approval_keys: list[KeyHeld]
+    links: list[LinkHeld] = Field(description="Identities at other issuers, and certificates, that are this principal.")
     added: ChangeShown
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pydantic import ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.web.schemas import Shape
 
@@ -28,6 +28,17 @@ class TokenView(Shape):
     lease_seconds: float = Field(description="Within which the result has to be returned.")
     result_max_bytes: int = Field(description="Of the result's {content, structured} in canonical JSON.")
     idempotency_key: str | None = None
+
+
+class TokenRefusal(BaseModel):
+    """An OAuth error, and the closed reason that it is. Further members are safe facts."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    error: str = Field(description="RFC 6749 section 5.2, or RFC 8693, 9449, 6750.")
+    error_description: str
+    code: str = Field(description="The closed reason code.")
+    request_id: str
 
 
 class ResultReturn(Shape):

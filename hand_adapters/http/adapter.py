@@ -1,31 +1,28 @@
-"""The ``http`` adapter: declared requests to one base URL, over one session for the life of the hand."""
+"""The ``http`` adapter: requests to one base URL, declared or described, over one session for the life of the hand."""
 
 import asyncio
-from typing import ClassVar, Final
+from typing import Any, ClassVar
 from urllib.parse import quote, urlencode
 
 import aiohttp
 from yarl import URL
 
-from gateway.errors import Refused
-from gateway.manifest import ActionManifest, Manifest
+from gateway.manifest import Manifest
 from gateway.model import HandCall, HandResult, Injections
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
-from gateway.settings import ActionSettings, HandSettings, SettingsError, origin_of
-from hand_adapters import annotate
+from gateway.settings import HandSettings, PaginationSettings, SettingsError, origin_of
 from hand_adapters.contract import HandDrifted, HandError
 from hand_adapters.dialer import CURRENT, Attempt, Dialer, Disconnected, permitted, session
-from hand_adapters.http import answer
-from hand_adapters.http.template import Template
+from hand_adapters.http import answer, pages
+from hand_adapters.http.actions import build
+from hand_adapters.http.template import Request
 from hand_adapters.jail import Jail
-from hand_adapters.schemas import SchemaError
-
-_JSON: Final = {"Content-Type": "application/json"}
 
 
 class HttpAdapter:
-    """One HTTP API. It runs no code here and discovers nothing: what it offers is what the operator declared.
+    """One HTTP API. It runs no code here and discovers nothing: what it offers is what the operator declared, or
+    selected from a document in a file.
 
     The step credential goes out as ``Authorization: DPoP`` with a proof for this one request (RFC 9449 section 7.1);
     the API checks both. Where the hand names a secret that has its place in ``Authorization``, the API is one that
@@ -36,19 +33,21 @@ class HttpAdapter:
 
     def __init__(self, hand_id: str, settings: HandSettings, jail: Jail) -> None:  # noqa: ARG002
         self.id = hand_id
-        self.notes: tuple[str, ...] = ()
         self._settings = settings
-        self._templates = _templates(hand_id, settings)
-        self._manifest = _manifest(hand_id, settings)
+        built = build(hand_id, settings)
+        self.notes: tuple[str, ...] = built.notes
+        self._actions = built.by_name
+        self._manifest = built.manifest
         self._session: aiohttp.ClientSession | None = None
 
     @classmethod
     def validate(cls, hand_id: str, settings: HandSettings) -> None:
-        """Check the declaration.
+        """Check the declaration, and the document that it names.
 
         Raises:
             SettingsError: a base URL with credentials, a query or an address that would be refused; plain HTTP
-                outside a private network (the credential would travel in clear); a bad path or schema.
+                outside a private network (the credential would travel in clear); a bad path or schema; a document of
+                which nothing can be used.
         """
         where = f"hands.{hand_id}.base_url"
         try:
@@ -62,17 +61,17 @@ class HttpAdapter:
             raise SettingsError(f"{where}: plain http needs private_network = true; use https")
         if _is_literal(host) and not permitted(host, private_network=settings.private_network):
             raise SettingsError(f"{where}: the gateway does not dial that address")
-        _templates(hand_id, settings)
-        for use in _manifest(hand_id, settings).secrets:
+        for use in build(hand_id, settings).manifest.secrets:
             if origin_of(str(url)) not in use.targets:
                 raise SettingsError(f"hands.{hand_id}.secrets.{use.name}.targets: base_url is not among them")
 
     async def manifest(self) -> Manifest:
-        """The declared actions. Asks nobody."""
+        """The declared actions, and those of the document as it was read at the start. Asks nobody."""
         return self._manifest
 
     async def run(self, call: HandCall) -> HandResult:
-        """Send one request and read its answer. Redirects are answers, not followed.
+        """Send one request and read its answer, or page after page where that is declared. Redirects are answers, not
+        followed.
 
         Raises:
             HandError: ``hand.unavailable`` (no connection: not executed), ``hand.timeout``, ``hand.lost_reply``
@@ -81,23 +80,17 @@ class HttpAdapter:
         """
         if call.manifest_digest != self._manifest.digest:
             raise HandDrifted(self._manifest)
-        template = self._templates[call.action]
-        url, body = template.request(call)
+        action = self._actions[call.action]
+        request = action.template.request(call)
         if self._session is None:
             self._session = session(Dialer(private_network=self._settings.private_network))
         attempt = Attempt()
         token = CURRENT.set(attempt)
         try:
             async with asyncio.timeout(call.deadline_seconds):
-                added = await call.inject(url.scheme, url.raw_host or "", url.port or 0)
-                url, headers = _with(added, call, template.method, url)
-                if body is not None:
-                    headers |= _JSON
-                async with self._session.request(
-                    template.method, url, data=body, headers=headers, allow_redirects=False
-                ) as response:
-                    received = await answer.read(response, call.result_max_bytes)
-                    return answer.result(response, received)
+                if action.paging is not None:
+                    return await self._pages(self._session, call, request, action.paging)
+                return (await _exchange(self._session, call, action.template.method, request, call.result_max_bytes))[0]
         except TimeoutError:
             failure = HandFailure.UNKNOWN if attempt.connected else HandFailure.NOT_EXECUTED
             raise HandError(Reason.HAND_TIMEOUT, failure) from None
@@ -109,6 +102,41 @@ class HttpAdapter:
         finally:
             CURRENT.reset(token)
 
+    async def _pages(
+        self, http: aiohttp.ClientSession, call: HandCall, request: Request, paging: PaginationSettings
+    ) -> HandResult:
+        """Pages until there is no next one, or as many as are declared; all of them within the bytes of one result.
+
+        A page that is an error is the result. Each is a request of its own, with a proof and with secrets for the same
+        target.
+        """
+        secrets = [use.parameter for use in self._manifest.secrets if use.slot[0] == "query" and use.parameter]
+        base, first = self._settings.base_url or "", request.url
+        found: list[Any] = []
+        room = call.result_max_bytes
+        seen = {first}
+        while True:
+            try:
+                result, size, link = await _exchange(http, call, "GET", request, room)
+            except HandError as error:
+                if not found or error.failure is not HandFailure.NOT_EXECUTED:
+                    raise
+                raise HandError(error.reason, HandFailure.EXECUTED, error.detail, **error.facts) from None
+            if result.is_error:
+                return result
+            if result.structured is None:
+                raise HandError(Reason.HAND_PROTOCOL, HandFailure.EXECUTED, "a page that is no JSON")
+            found.append(result.structured)
+            room -= size
+            following = pages.following(paging, base, first, request.url, link, result.structured)
+            if following is None or len(found) >= paging.pages_max:
+                return pages.joined(found, complete=following is None)
+            following = pages.without(following, secrets) if secrets else following
+            if following in seen:
+                raise HandError(Reason.HAND_PROTOCOL, HandFailure.EXECUTED, "pages that go in a circle")
+            seen.add(following)
+            request = request._replace(url=following)
+
     async def close(self) -> None:
         """Close the session and its pool."""
         if self._session is not None:
@@ -116,46 +144,40 @@ class HttpAdapter:
             self._session = None
 
 
-def _with(added: Injections, call: HandCall, method: str, url: URL) -> tuple[URL, dict[str, str]]:
+async def _exchange(
+    http: aiohttp.ClientSession, call: HandCall, method: str, request: Request, limit: int
+) -> tuple[HandResult, int, str]:
+    """One request and its answer: the result, the bytes that it took, and its ``Link`` header."""
+    url = request.url
+    added = await call.inject(url.scheme, url.raw_host or "", url.port or 0, method, url.raw_path)
+    url, headers = _with(added, call, method, request)
+    async with http.request(method, url, data=request.body, headers=headers, allow_redirects=False) as response:
+        received = await answer.read(response, limit)
+        link = ", ".join(response.headers.getall("Link", ()))
+        return answer.result(response, received), len(received), link
+
+
+def _with(added: Injections, call: HandCall, method: str, request: Request) -> tuple[URL, dict[str, str]]:
     """URL and headers of a request with what the gateway adds to it.
 
     Raises:
-        HandError: ``schema.args``, not executed: an argument has the name of a parameter that carries a secret.
+        HandError: ``schema.args``, not executed: an argument has the name of a parameter or header that carries a
+            secret.
     """
+    url = request.url
     headers = dict(added.headers)
     if not any(name.lower() == "authorization" for name in headers):
         headers |= {"Authorization": f"DPoP {call.credential}", "DPoP": call.prove(method, str(url))}
+    ours = {name.lower() for name in headers}
+    if any(name.lower() in ours for name in request.headers):
+        raise HandError(Reason.SCHEMA_ARGS, HandFailure.NOT_EXECUTED, "an argument in a secret's place")
+    headers |= request.headers
     if added.query:
         if added.query.keys() & url.query.keys():
             raise HandError(Reason.SCHEMA_ARGS, HandFailure.NOT_EXECUTED, "an argument in a secret's place")
         secret = urlencode(added.query, quote_via=quote)
         url = URL(f"{url}{'&' if url.raw_query_string else '?'}{secret}", encoded=True)
     return url, headers
-
-
-def _templates(hand_id: str, settings: HandSettings) -> dict[str, Template]:
-    base = settings.base_url or ""
-    return {name: Template(hand_id, name, base, action) for name, action in settings.actions.items()}
-
-
-def _manifest(hand_id: str, settings: HandSettings) -> Manifest:
-    def one(name: str, declared: ActionSettings) -> ActionManifest:
-        try:
-            return annotate.action(
-                name,
-                declared,
-                args_schema=declared.args_schema,
-                result_schema=declared.result_schema,
-                description=declared.description or "",
-                annotations={"method": declared.method, "path": declared.path, "base_url": settings.base_url},
-            )
-        except SchemaError as exc:
-            raise SettingsError(f"hands.{hand_id}.actions.{name}: schema {exc.detail}") from None
-
-    try:
-        return annotate.manifest(hand_id, settings, (one(*item) for item in settings.actions.items()))
-    except Refused:
-        raise SettingsError(f"hands.{hand_id}: a schema has no canonical JSON form") from None
 
 
 def _is_literal(host: str) -> bool:

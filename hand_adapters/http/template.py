@@ -5,23 +5,47 @@ The declared template alone decides; an argument's value can fill its own segmen
 
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, Protocol
 from urllib.parse import quote
 
 from yarl import URL
 
 from gateway.canonical import canonical
-from gateway.model import HandCall
+from gateway.model import EMPTY, HandCall
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from gateway.settings import ActionSettings, SettingsError
 from hand_adapters.contract import HandError
 
+JSON: Final[Mapping[str, str]] = {"Content-Type": "application/json"}
 _PLACEHOLDER: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_-]*)\}")
 _QUERY_METHODS: Final = frozenset({"GET", "HEAD", "DELETE"})
 _SCALARS: Final = frozenset({"string", "integer", "number", "boolean"})
 # A segment of dots alone climbs (RFC 3986 section 5.2.4); some servers decode %2F and %5C before they route.
 _UNFIT: Final = re.compile(r"[/\\\x00-\x1f\x7f]|^\.*$")
+
+
+class Request(NamedTuple):
+    """One exact request, before the gateway adds credential and secrets."""
+
+    url: URL
+    body: bytes | None = None
+    headers: Mapping[str, str] = EMPTY
+
+
+class RequestTemplate(Protocol):
+    """What makes an action's requests."""
+
+    @property
+    def method(self) -> str:
+        """In capitals."""
+
+    def request(self, call: HandCall) -> Request:
+        """The request of a call.
+
+        Raises:
+            HandError: ``schema.args``, not executed: a value that does not fit its place.
+        """
 
 
 class Template:
@@ -55,48 +79,57 @@ class Template:
         self._base = base_url.rstrip("/")
         self._fixed = None if self._names else URL(self._base + path, encoded=True)
 
-    def request(self, call: HandCall) -> tuple[URL, bytes | None]:
-        """The URL, and the JSON body or ``None``.
+    def request(self, call: HandCall) -> Request:
+        """The URL, and the JSON body where the method has one.
 
         Raises:
             HandError: ``schema.args``, not executed: a value that does not fit its place.
         """
         args = call.args
         if self._fixed is not None and (not args or self.method not in _QUERY_METHODS):
-            return self._fixed, None if self.method in _QUERY_METHODS else call.args_bytes
+            return (
+                Request(self._fixed) if self.method in _QUERY_METHODS else Request(self._fixed, call.args_bytes, JSON)
+            )
         path = self._base + self._parts[0]
         for name, part in zip(self._names, self._parts[1:], strict=True):
-            path += quote(_segment(args[name]), safe="") + part
+            path += quote(segment(args[name]), safe="") + part
         rest = args if not self._names else {key: value for key, value in args.items() if key not in self._names}
         if self.method in _QUERY_METHODS:
-            return URL(f"{path}?{_query(rest)}" if rest else path, encoded=True), None
-        return URL(path, encoded=True), canonical(rest)
+            return Request(URL(f"{path}?{_query(rest)}" if rest else path, encoded=True))
+        return Request(URL(path, encoded=True), canonical(rest), JSON)
 
 
-def _segment(value: Any) -> str:
-    text = _text(value)
+def segment(value: Any) -> str:
+    """A scalar that can be one path segment.
+
+    Raises:
+        HandError: ``schema.args``, not executed: it would be none, or several.
+    """
+    text = scalar(value)
     if _UNFIT.search(text):
-        raise _misfit("a value that is no single path segment")
+        raise misfit("a value that is no single path segment")
     return text
 
 
 def _query(args: Mapping[str, Any]) -> str:
     """``name=value`` pairs in the order of the names; an array repeats its name, ``null`` is left out."""
     return "&".join(
-        f"{quote(name, safe='')}={quote(_text(item), safe='')}"
+        f"{quote(name, safe='')}={quote(scalar(item), safe='')}"
         for name in sorted(args)
         if (value := args[name]) is not None
         for item in (value if isinstance(value, list | tuple) else (value,))
     )
 
 
-def _text(value: Any) -> str:
+def scalar(value: Any) -> str:
+    """A scalar as text. Raises ``HandError`` (``schema.args``, not executed) for anything else."""
     if isinstance(value, str):
         return value
     if isinstance(value, bool | int | float):
         return canonical(value).decode("ascii")
-    raise _misfit("a value that is no scalar")
+    raise misfit("a value that is no scalar")
 
 
-def _misfit(detail: str) -> HandError:
+def misfit(detail: str) -> HandError:
+    """An argument that does not fit its place: nothing was sent."""
     return HandError(Reason.SCHEMA_ARGS, HandFailure.NOT_EXECUTED, detail)

@@ -5,12 +5,13 @@ from hand_adapters.jail.process import JailedProcess
 from hand_adapters.jail.profiles import PROFILES, Profile
 from hand_adapters.jail.runtime import program
 from hand_adapters.jail.scratch import Scratch
-from hand_adapters.jail.spec import Bind, Completed, JailError, JailSpec
+from hand_adapters.jail.spec import Bind, Completed, Gate, JailError, JailSpec
 
 __all__ = [
     "PROFILES",
     "Bind",
     "Completed",
+    "Gate",
     "Jail",
     "JailError",
     "JailSpec",

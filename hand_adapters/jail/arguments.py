@@ -17,6 +17,8 @@ _KERNEL_TREES: Final = ("/proc", "/sys", "/dev")
 def first_arguments(spec: JailSpec, profile: Profile, *, disable_userns: bool) -> list[str]:
     """The options of bwrap before the binds: namespaces, the system's read-only directories, environment."""
     arguments = ["--unshare-all", "--unshare-user", "--hostname", "jail", "--cap-drop", "ALL"]
+    if spec.gate is not None:
+        arguments.append("--share-net")  # the one that the launcher has made for this jail (become.listen)
     arguments += ["--die-with-parent", "--new-session"]
     if disable_userns:
         arguments.append("--disable-userns")

@@ -3,6 +3,7 @@
 # pathlib alone would add milliseconds to every start of the launcher:
 # ruff: noqa: PTH102, PTH103, PTH112, PTH120, PTH123
 
+import array
 import base64
 import ctypes
 import os
@@ -41,18 +42,27 @@ def wait_for_order(setup: Setup, orders: socket.socket, groups: list[str]) -> No
         kernel.unshare(kernel.CLONE_NEWNS, "mount namespace")
     except OSError as exc:
         problem = exc
-    message, descriptors = kernel.receive(orders, 5)
+    message, descriptors = kernel.receive(orders, 6)
     if message is None:
         return
     try:
         if problem is not None:
             raise problem
-        become(setup, message, descriptors[:3], descriptors[3:-1], descriptors[-1])
+        *more, status = descriptors[3:]
+        gate = more.pop() if "gate" in message else None  # the last one before the status
+        become(setup, message, descriptors[:3], more, status, gate)
     except Exception as exc:  # noqa: BLE001 - a fork must never return into the launcher's loop
         os.write(descriptors[2], f"jail: {exc}\n".encode())
 
 
-def become(setup: Setup, message: dict[str, Any], descriptors: list[int], scratch: list[int], status: int) -> NoReturn:
+def become(
+    setup: Setup,
+    message: dict[str, Any],
+    descriptors: list[int],
+    scratch: list[int],
+    status: int,
+    gate: int | None,
+) -> NoReturn:
     """In the child: stage the binds, give up the uid, set the limits, become bwrap."""
     arguments = stage_binds(setup, message, scratch)
     uid, gid = setup["uid"], setup["gid"]
@@ -67,6 +77,8 @@ def become(setup: Setup, message: dict[str, Any], descriptors: list[int], scratc
     # bwrap's own: what it counts is this jail alone, not its neighbours.
     kernel.unshare(kernel.CLONE_NEWUSER, "user namespace")
     kernel.map_ids(uid, gid)
+    if gate is not None:
+        listen(message["gate"], gate)
     for name, value in message["rlimits"].items():
         number = getattr(resource, name)
         hard = resource.getrlimit(number)[1]
@@ -89,6 +101,24 @@ def become(setup: Setup, message: dict[str, Any], descriptors: list[int], scratc
     for descriptor in (seccomp, listed, status):
         os.set_inheritable(descriptor, True)
     os.execve(setup["bwrap"], ["bwrap", "--args", str(listed), "--", *message["argv"]], {})  # noqa: S606
+
+
+def listen(where: dict[str, Any], gate: int) -> None:
+    """Enter a network namespace that has nothing but a loopback interface, listen on it, and hand the two listeners
+    over. A socket stays in the namespace that it was made in, whoever holds it; this process keeps neither."""
+    kernel.unshare(kernel.CLONE_NEWNET, "network namespace")
+    kernel.raise_loopback()
+    with (
+        socket.socket(fileno=gate) as control,
+        socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp,
+        socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as unix,
+    ):
+        tcp.bind(("127.0.0.1", where["port"]))
+        unix.bind("\0" + where["name"])
+        for listener in (tcp, unix):
+            listener.listen(64)
+        handed = array.array("i", [tcp.fileno(), unix.fileno()]).tobytes()
+        control.sendmsg([b"open"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, handed)])
 
 
 def stage_binds(setup: Setup, message: dict[str, Any], scratch: list[int]) -> list[str]:

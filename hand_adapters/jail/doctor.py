@@ -3,18 +3,22 @@
 import os
 import platform
 import re
+import socket
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from gateway.settings import JailSettings
-from hand_adapters.jail import cgroups
+from hand_adapters.jail import cgroups, layers
 from hand_adapters.jail.layers import GET_BWRAP, examine, find_bwrap, ids, read_switch
 from hand_adapters.jail.profiles import PROFILES
 from hand_adapters.jail.seccomp import ARCHITECTURES, LISTS
 from hand_adapters.jail.seccomp import program as seccomp_program
+from hand_adapters.jail.spec import Bind
 
 KERNEL_MIN: Final = (5, 14)
 
@@ -46,6 +50,7 @@ def diagnose(settings: JailSettings) -> list[Finding]:
         _cgroups(settings),
         _uid(settings),
         trial,
+        _way_out(settings),
     ]
 
 
@@ -54,6 +59,34 @@ def _proved(finding: Finding, trial: Finding) -> Finding:
     if finding.ok or not trial.ok:
         return finding
     return replace(finding, ok=True, detail=f"{finding.detail}, but jails start all the same", remedy="")
+
+
+class _TrialGate:
+    """A gate that serves nobody: whether its listeners can be had is the question."""
+
+    env: Mapping[str, str] = MappingProxyType({})
+    binds: Sequence[Bind] = ()
+    port = 3128
+    name = "handrail-trial"
+
+    def open(self, listeners: Sequence[socket.socket]) -> None:
+        """Nobody is served."""
+        for listener in listeners:
+            listener.close()
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def _way_out(settings: JailSettings) -> Finding:
+    """What hands that name ``egress`` need beside: a network namespace made by the launcher, and a socket out of it."""
+    found, _ = examine(settings)
+    if found is None:
+        return Finding("way out", ok=False, detail="no jail", remedy="See the findings above.")
+    failure = layers.try_one(found, _TrialGate())
+    if failure is None:
+        return Finding("way out", ok=True, detail="a jail handed its loopback listeners over")
+    return Finding("way out", ok=False, detail=failure, remedy=layers.remedy(failure))
 
 
 def _python() -> Finding:
@@ -145,8 +178,8 @@ def _accounts() -> list[str]:
 
 
 def _trial(settings: JailSettings) -> Finding:
-    layers, problems = examine(settings)
-    if layers is None:
+    found, problems = examine(settings)
+    if found is None:
         return Finding("trial jail", ok=False, detail=" ".join(problems), remedy="See the findings above.")
-    extra = "" if layers.disable_userns else "; bwrap cannot set max_user_namespaces here, seccomp alone forbids them"
+    extra = "" if found.disable_userns else "; bwrap cannot set max_user_namespaces here, seccomp alone forbids them"
     return Finding("trial jail", ok=True, detail=f"a program ran and ended{extra}")

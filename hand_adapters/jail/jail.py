@@ -6,7 +6,7 @@ import itertools
 import os
 import secrets
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,14 @@ from gateway.canonical import canonical
 from gateway.settings import JailSettings
 from hand_adapters.jail import ownership
 from hand_adapters.jail.arguments import check, first_arguments, last_arguments, resolve_binds, rlimits
+from hand_adapters.jail.handover import Handover
 from hand_adapters.jail.layers import Layers, examine
 from hand_adapters.jail.link import Link
 from hand_adapters.jail.process import JailedProcess
 from hand_adapters.jail.profiles import PROFILES, Profile
 from hand_adapters.jail.runtime import program
 from hand_adapters.jail.scratch import Scratch
+from hand_adapters.jail.seccomp import GATED
 from hand_adapters.jail.seccomp import program as seccomp_program
 from hand_adapters.jail.spec import OUTPUT_MAX_BYTES, Bind, Completed, JailError, JailSpec
 
@@ -44,6 +46,11 @@ class Jail:
         self._reserved: dict[int, int] = {}
         self._scratches: dict[int, asyncio.Future[int]] = {}
 
+    @property
+    def home(self) -> Path:
+        """The gateway's home, of which hands see nothing but work areas."""
+        return self._home
+
     def missing(self) -> list[str]:
         """What this machine lacks for a jail, each as a sentence with its remedy; empty where jails can start.
 
@@ -65,10 +72,37 @@ class Jail:
     async def _start(
         self, spec: JailSpec, capture: int | None, error_tail: int | None, scratch: Scratch | None
     ) -> JailedProcess:
+        if spec.gate is None:
+            return await self._begin(spec, None, (capture, error_tail), scratch)
+        gate = spec.gate
+        try:
+            with Handover(gate) as handover:
+                seen = replace(spec, env={**spec.env, **gate.env}, binds=(*spec.binds, *gate.binds))
+                process = await self._begin(seen, handover, (capture, error_tail), scratch)
+                try:
+                    process.when_gone(gate.close)
+                    gate.open(await handover.listeners(process))
+                except BaseException:
+                    await process.kill()
+                    raise
+        except BaseException:
+            gate.close()
+            raise
+        return process
+
+    async def _begin(
+        self,
+        spec: JailSpec,
+        handover: Handover | None,
+        capture: tuple[int | None, int | None],
+        scratch: Scratch | None,
+    ) -> JailedProcess:
         profile = PROFILES.get(spec.profile)
         if profile is None:
             raise JailError(f"no jail profile {spec.profile!r}; there are {', '.join(PROFILES)}")
         check(spec)
+        if handover is not None and profile.seccomp != "default":
+            raise JailError(f"the profile {spec.profile!r} has no sockets, and this hand names hosts (egress)")
         path, needed = program(spec.argv[0], spec.binds)
         binds = resolve_binds((*_missing_from(needed, spec.binds), *spec.binds), self._home)
         layers = await self._layers()
@@ -86,12 +120,14 @@ class Jail:
             "last_arguments": last_arguments(),
             "rlimits": rlimits(profile, bare=layers.controllers is None),
             "limits": layers.controllers.limits(profile) if layers.controllers else [],
-            "seccomp": profile.seccomp,
+            "seccomp": profile.seccomp if handover is None else GATED,
             "deadline_seconds": spec.deadline_seconds,
             "scratch": None if scratch is None else scratch.target,
+            **({"gate": handover.where} if handover is not None else {}),
         }
+        more = () if scratch is None else (scratch.descriptor,)
         try:
-            await self._hand_over(link, process, order, (capture, error_tail), scratch)
+            await self._hand_over(link, process, order, capture, more if handover is None else (*more, handover.theirs))
             await process.started()
         except BaseException:
             # Refused or cancelled: what may run already must not run on unowned.
@@ -156,15 +192,18 @@ class Jail:
         """
         ownership.adopt(path, self._home, self._settings)
 
-    def profile_sha256(self, profile: str) -> str:
+    def profile_sha256(self, profile: str, *, gated: bool = False) -> str:
         """Hex SHA-256 over everything the profile fixes (limits and seccomp program), for receipts.
+
+        Args:
+            gated: of a jail that has a way out (``JailSpec.gate``).
 
         Raises:
             JailError: where there is no such profile.
         """
         if profile not in PROFILES:
             raise JailError(f"no jail profile {profile!r}")
-        filter_sha256 = hashlib.sha256(seccomp_program(PROFILES[profile].seccomp)).hexdigest()
+        filter_sha256 = hashlib.sha256(seccomp_program(GATED if gated else PROFILES[profile].seccomp)).hexdigest()
         limits = {name: str(value) for name, value in asdict(PROFILES[profile]).items()}
         return hashlib.sha256(canonical({**limits, "name": profile, "seccomp_sha256": filter_sha256})).hexdigest()
 
@@ -222,15 +261,15 @@ class Jail:
         process: JailedProcess,
         order: dict[str, Any],
         capture: tuple[int | None, int | None],
-        scratch: Scratch | None,
+        more: tuple[int, ...],
     ) -> None:
-        """Make the three pipes, keep our ends, send the others with the order."""
+        """Make the three pipes, keep our ends, send the others with the order, and ``more`` after them."""
         stdin_theirs, stdin_ours = os.pipe2(os.O_CLOEXEC)
         stdout_ours, stdout_theirs = os.pipe2(os.O_CLOEXEC)
         stderr_ours, stderr_theirs = os.pipe2(os.O_CLOEXEC)
         theirs = (stdin_theirs, stdout_theirs, stderr_theirs)
         try:
-            await link.send(order, theirs if scratch is None else (*theirs, scratch.descriptor))
+            await link.send(order, (*theirs, *more))
         except BaseException:
             process.hear(None, 0)  # it was never asked for
             self._forget(process.key)
@@ -256,10 +295,10 @@ class Jail:
                 process.hear(None, 0)
                 self._forget(key)
             return
-        if "descriptor" in message or message["id"] in self._scratches:
+        if "descriptor" in message or message.get("id") in self._scratches:
             self._take_scratch(message)
             return
-        process_heard = self._processes.get(message["id"])
+        process_heard = self._processes.get(message.get("id", 0))  # a launcher that was given up may still say "ready"
         if process_heard is not None:
             process_heard.hear(message, pid)
             if message["event"] != "started":

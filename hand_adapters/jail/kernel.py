@@ -5,6 +5,7 @@
 
 import array
 import ctypes
+import fcntl
 import json
 import os
 import socket
@@ -14,8 +15,11 @@ from typing import Any
 CLONE_NEWNS = 0x00020000
 CLONE_NEWUSER = 0x10000000
 CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
 MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_PRIVATE = 2, 4, 8, 0x1000, 0x4000, 0x40000
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE = 1, 4
+SIOCSIFFLAGS = 0x8914
+IFF_UP = 1
 # Numbers that are the same on every architecture.
 SYS_MOVE_MOUNT, SYS_FSOPEN, SYS_FSCONFIG, SYS_FSMOUNT, SYS_CLOSE_RANGE, SYS_OPENAT2 = 429, 430, 431, 432, 436, 437
 FSOPEN_CLOEXEC, FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NODEV, MOVE_MOUNT_F_EMPTY_PATH = 1, 1, 2, 4, 4
@@ -100,6 +104,12 @@ def bind(source: str, target: str, *, is_directory: bool) -> None:
     else:
         os.close(os.open(target, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o444))
     mount(source, target, None, MS_BIND | MS_REC)
+
+
+def raise_loopback() -> None:
+    """Bring up the loopback interface of this process's network namespace (netdevice(7))."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as handle:
+        fcntl.ioctl(handle, SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", IFF_UP))
 
 
 def receive(connection: socket.socket, most: int) -> tuple[dict[str, Any] | None, list[int]]:

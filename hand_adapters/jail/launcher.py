@@ -5,8 +5,8 @@ Handrail but its two siblings ``kernel`` and ``become``, and talks JSON over a S
 so that the gateway never forks. It lives as the first process of a pid namespace of its own: when it ends, however it
 ends, the kernel kills every process in every jail. It ends when the gateway closes the socket or dies.
 
-Gateway to launcher: ``setup`` (first), ``scratch``, ``start`` (with the three stdio descriptors, and the scratch
-directory's where there is one), ``kill``.
+Gateway to launcher: ``setup`` (first), ``scratch``, ``start`` (with the three stdio descriptors, then the scratch
+directory's and the one by which listeners are handed over, where there are such), ``kill``.
 Launcher to gateway: ``ready``, ``scratch`` (with its descriptor), ``started``, ``refused``, ``gone``.
 """
 
@@ -122,7 +122,7 @@ class Launcher:
     def receive(self) -> None:
         """Take one order."""
         try:
-            message, descriptors = kernel.receive(self.control, 4)
+            message, descriptors = kernel.receive(self.control, 5)
         except BlockingIOError:
             return
         if message is None:

@@ -13,8 +13,8 @@ from hand_adapters.jail import cgroups
 from hand_adapters.jail.arguments import first_arguments, last_arguments, rlimits
 from hand_adapters.jail.link import setup_message, trial
 from hand_adapters.jail.profiles import PROFILES
-from hand_adapters.jail.seccomp import ARCHITECTURES
-from hand_adapters.jail.spec import JailError, JailSpec
+from hand_adapters.jail.seccomp import ARCHITECTURES, GATED
+from hand_adapters.jail.spec import Gate, JailError, JailSpec
 
 GET_BWRAP: Final = "install bubblewrap 0.8 or newer (Debian and Ubuntu: apt-get install bubblewrap)"
 
@@ -88,13 +88,14 @@ def examine(settings: JailSettings) -> tuple[Layers | None, list[str]]:
     return None, [f"A trial jail failed ({failure}). {remedy(failure or '')}"]
 
 
-def try_one(layers: Layers) -> str | None:
-    """Run ``true`` in a jail made of ``layers``; what went wrong, or ``None``."""
+def try_one(layers: Layers, gate: Gate | None = None) -> str | None:
+    """Run ``true`` in a jail made of ``layers``, with a way out where there is a ``gate``; what went wrong, or
+    ``None``."""
     profile = PROFILES["default"]
     program = shutil.which("true", path="/usr/bin:/bin")
     if program is None:
         return "there is no 'true' to try"
-    spec = JailSpec((program,), deadline_seconds=10)
+    spec = JailSpec((program,), deadline_seconds=10, gate=gate)
     order = {
         "op": "start",
         "id": 1,
@@ -104,8 +105,9 @@ def try_one(layers: Layers) -> str | None:
         "last_arguments": last_arguments(),
         "rlimits": rlimits(profile, bare=layers.controllers is None),
         "limits": [],
-        "seccomp": profile.seccomp,
+        "seccomp": profile.seccomp if gate is None else GATED,
         "deadline_seconds": 10,
+        **({"gate": {"port": gate.port, "name": gate.name}} if gate is not None else {}),
     }
     try:
         return trial(layers.setup(), order)

@@ -262,19 +262,25 @@ class Link:
 
 
 def trial(setup: Mapping[str, Any], order: Mapping[str, Any]) -> str | None:
-    """Start a launcher and one jail, blocking; ``None`` where its program ended well, else what went wrong."""
+    """Start a launcher and one jail, blocking; ``None`` where its program ended well, else what went wrong. An order
+    that names a gate is of a jail that hands its listeners over."""
     try:
         process, control = spawn()
     except JailError as exc:
         return exc.detail
     stderr_read, stderr_write = os.pipe2(os.O_CLOEXEC)
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    handed = (theirs.fileno(),) if "gate" in order else ()
     control.settimeout(READY_SECONDS)
     try:
         control.sendmsg([encode(setup)])
         if (problem := _expect(control, "ready")) is None:
-            control.sendmsg([encode(order)], with_descriptors((null, null, stderr_write)))
+            control.sendmsg([encode(order)], with_descriptors((null, null, stderr_write, *handed)))
             problem = _expect(control, "gone")
+        theirs.close()
+        if handed and problem is None and not ours.recv(16):
+            problem = "the jail handed no listeners over"
         os.close(stderr_write)
         stderr_write = -1
         said = os.read(stderr_read, 4096).decode("utf-8", errors="replace").strip() if problem else ""
@@ -284,7 +290,8 @@ def trial(setup: Mapping[str, Any], order: Mapping[str, Any]) -> str | None:
         for descriptor in (null, stderr_read, stderr_write):
             if descriptor >= 0:
                 os.close(descriptor)
-        control.close()
+        for end in (control, ours, theirs):
+            end.close()
         process.wait()
     return f"{problem}: {said}" if problem and said else problem
 

@@ -121,6 +121,10 @@ class JailedProcess:
                 await asyncio.shield(self._gone)
         self.release()
 
+    def when_gone(self, callback: Callable[[], None]) -> None:
+        """Have ``callback`` called once the whole tree is gone."""
+        self._gone.add_done_callback(lambda _: callback())
+
     # --- for Jail alone ----------------------------------------------------------------------------------------------
 
     async def connect(self, stdin: int, stdout: int, stderr: int, capture: int | None, error_tail: int | None) -> None:

@@ -54,18 +54,32 @@ class NoneOf:
 
 
 @dataclass(frozen=True, slots=True)
+class UnixOrTcp:
+    """Of ``socket``: AF_UNIX of any kind, and AF_INET as TCP alone (no datagrams, no MPTCP, SCTP or raw sockets)."""
+
+    otherwise: int
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """Never allowed, whatever the arguments."""
 
     action: int
 
 
-Rule = OneOf | NoneOf | Answer
+Rule = OneOf | NoneOf | UnixOrTcp | Answer
 
 NEW_NAMESPACES: Final = 0x7E020000
 """CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID and NEWNET; with CLONE_PTRACE denied in one test."""
 CLONE_PTRACE: Final = 0x00002000
 AF_UNIX: Final = 1
+AF_INET: Final = 2
+SOCK_STREAM: Final = 1
+GATED: Final = "gated"
+"""The list of a jail with a way out, in place of ``default``."""
+SOCKET_KINDS: Final = 0xF
+"""The bits of ``socket``'s second argument that are the kind; SOCK_CLOEXEC and SOCK_NONBLOCK lie above."""
+IPPROTO_TCP: Final = 6
 
 TERMINAL_CONTROLS: Final = (
     *(0x5401, 0x5402, 0x5403, 0x5404),  # TCGETS, TCSETS, TCSETSW, TCSETSF
@@ -100,6 +114,11 @@ _SERVER: Final[dict[str, Rule]] = {
 LISTS: Final[dict[str, tuple[frozenset[str], dict[str, Rule]]]] = {
     "strict": (frozenset(FILES + MEMORY + PROCESS), _EVERYWHERE),
     "default": (frozenset(FILES + MEMORY + PROCESS + SERVER), _EVERYWHERE | _SERVER),
+    GATED: (
+        frozenset(FILES + MEMORY + PROCESS + SERVER),
+        # TCP to the loopback interface, where the gate listens; nothing else is in that network namespace.
+        _EVERYWHERE | _SERVER | {"socket": UnixOrTcp(errno_action(errno.EAFNOSUPPORT))},
+    ),
 }
 """List name -> allowed names, and the rules that go before the plain allowance."""
 
@@ -147,6 +166,20 @@ def _block(rule: Rule) -> Sequence[Instruction]:
     """Instructions that always return; reached only for the call that the rule is about."""
     if isinstance(rule, Answer):
         return [(RETURN, 0, 0, rule.action)]
+    if isinstance(rule, UnixOrTcp):
+        return [
+            (LOAD, 0, 0, AT_ARGUMENTS),
+            (JUMP_EQ, 7, 0, AF_UNIX),
+            (JUMP_EQ, 0, 7, AF_INET),
+            (LOAD, 0, 0, AT_ARGUMENTS + 8),
+            (AND, 0, 0, SOCKET_KINDS),
+            (JUMP_EQ, 0, 4, SOCK_STREAM),
+            (LOAD, 0, 0, AT_ARGUMENTS + 16),
+            (JUMP_EQ, 1, 0, IPPROTO_TCP),
+            (JUMP_EQ, 0, 1, 0),
+            (RETURN, 0, 0, ALLOW),
+            (RETURN, 0, 0, rule.otherwise),
+        ]
     load = (LOAD, 0, 0, AT_ARGUMENTS + 8 * rule.argument)
     if isinstance(rule, NoneOf):
         return [load, (JUMP_SET, 0, 1, rule.bits), (RETURN, 0, 0, rule.otherwise), (RETURN, 0, 0, ALLOW)]

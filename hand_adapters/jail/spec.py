@@ -1,8 +1,10 @@
 """What a caller says of a jailed process, and what it hears back. No I/O."""
 
-from collections.abc import Mapping
+import socket
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from gateway.errors import HandrailError
 from gateway.model import EMPTY
@@ -36,6 +38,34 @@ class Bind:
     writable: bool = False
 
 
+class Gate(Protocol):
+    """The one way out of one jail (``hand_adapters.egress``). The jail's network namespace has a loopback interface
+    and nothing else; this listens on it from outside. One gate serves one jail, once."""
+
+    @property
+    def env(self) -> Mapping[str, str]:
+        """What the program's environment says of it, beside the spec's own."""
+
+    @property
+    def binds(self) -> Sequence[Bind]:
+        """What the jail sees beside the spec's own."""
+
+    @property
+    def port(self) -> int:
+        """Where on the loopback interface it listens."""
+
+    @property
+    def name(self) -> str:
+        """The abstract name (unix(7)) that it listens on as well."""
+
+    def open(self, listeners: Sequence[socket.socket]) -> None:
+        """Serve these from now on, and own them: of TCP on 127.0.0.1, and of unix sockets (abstract, ``name``), both
+        within the jail's network namespace."""
+
+    def close(self) -> None:
+        """The jail is gone, or never began: close what is open. Safe to call twice."""
+
+
 @dataclass(frozen=True, slots=True)
 class JailSpec:
     """One process to jail.
@@ -51,6 +81,7 @@ class JailSpec:
         deadline_seconds: the whole tree is killed after it; ``None`` lives until :meth:`JailedProcess.kill`.
         as_pid_1: whether the program itself is the first process of its pid namespace: its end ends everything that
             it started. Say ``False`` for a program that needs an init to reap its orphans (bwrap's then does).
+        gate: what it may reach beyond itself; ``None`` is nothing.
     """
 
     argv: tuple[str, ...]
@@ -60,6 +91,7 @@ class JailSpec:
     cwd: str | None = None
     deadline_seconds: float | None = None
     as_pid_1: bool = True
+    gate: Gate | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from gateway.manifest import Manifest
 from gateway.model import HandCall, HandResult
 from gateway.settings import HandSettings, SettingsError
 from hand_adapters import jailed
+from hand_adapters.egress import EgressGate, gate
 from hand_adapters.jail import Jail, JailedProcess, JailSpec
 from hand_adapters.mcp import listing
 from hand_adapters.mcp.session import Session
@@ -67,20 +68,21 @@ class McpAdapter:
         await self._sessions.close()
 
     def _session(self, profile: str) -> Session:
-        async def start() -> JailedProcess:
-            return await self._jail.start(self._spec(profile))
+        way_out = gate(self.id, self._settings)
 
-        return Session(start, self._describe, self._settings.idle_seconds)
+        async def start() -> JailedProcess:
+            return await self._jail.start(self._spec(profile, way_out))
+
+        return Session(start, self._describe, self._settings.idle_seconds, way_out)
 
     async def _describe(self, client: Client) -> Manifest:
         offered = await listing.tools(client)
         manifest, self.notes = listing.manifest(self.id, self._settings, offered, client.session.instructions)
         return manifest
 
-    def _spec(self, profile: str) -> JailSpec:
+    def _spec(self, profile: str, way_out: EgressGate | None) -> JailSpec:
         """What the jail runs. ``{python}`` is the gateway's own interpreter, which the jail brings along."""
         program, *rest = self._settings.command or ()
         argv = ("python" if program == "{python}" else program, *rest)
-        return JailSpec(
-            argv=argv, profile=profile, binds=jailed.binds(self._settings), env=jailed.environment(self._settings)
-        )
+        binds, env = jailed.binds(self._settings), jailed.environment(self._settings)
+        return JailSpec(argv=argv, profile=profile, binds=binds, env=env, gate=way_out)

@@ -33,6 +33,7 @@ from gateway.model import HandCall, HandResult
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from hand_adapters.contract import HandDrifted, HandError
+from hand_adapters.egress import EgressGate, serving
 from hand_adapters.jail import JailedProcess, JailError
 from hand_adapters.mcp.listing import LISTING_MAX_BYTES
 from hand_adapters.mcp.transport import Transport
@@ -86,12 +87,14 @@ class Session:
         start: Callable[[], Awaitable[JailedProcess]],
         describe: Callable[[Client], Awaitable[Manifest]],
         idle_seconds: float,
+        way_out: EgressGate | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
         self.opened: asyncio.Future[Manifest] = loop.create_future()
         self.opened.add_done_callback(lambda done: done.cancelled() or done.exception())
         self.idle_since = loop.time()
         self._start = start
+        self._way_out = way_out
         self._describe = describe
         self._idle_seconds = idle_seconds
         self._jobs: deque[_Job] = deque()
@@ -169,6 +172,8 @@ class Session:
         else:
             failure = await self._drive(process)
         finally:
+            if self._way_out is not None:
+                self._way_out.close()
             self._closing = True
             self._settle(failure or HandError(Reason.HAND_UNAVAILABLE, HandFailure.NOT_EXECUTED, "closed"))
 
@@ -260,7 +265,8 @@ class Session:
                 raise self._drift()
             transport.window(call.result_max_bytes)
             request = CallToolRequest(params=CallToolRequestParams(name=call.action, arguments=dict(call.args)))
-            answer = await client.session.send_request(request, _Answer)
+            async with serving(self._way_out, call):
+                answer = await client.session.send_request(request, _Answer)
         except MCPError as exc:
             if transport.fault is None:
                 begun = HandFailure.NOT_EXECUTED if exc.code in _NOT_BEGUN else HandFailure.EXECUTED

@@ -3,6 +3,7 @@
 import shutil
 import signal
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -14,6 +15,7 @@ from gateway.reasons import Reason
 from gateway.settings import ActionSettings, HandSettings, SettingsError
 from hand_adapters import annotate, jailed
 from hand_adapters.contract import HandDrifted, HandError
+from hand_adapters.egress import gate, serving
 from hand_adapters.jail import Completed, Jail, JailError, JailSpec, Scratch
 from hand_adapters.jail.runtime import SEARCHED, SYSTEM_DIRECTORIES
 from hand_adapters.process import output
@@ -105,13 +107,15 @@ class ProcessAdapter:
     async def _run(
         self, spec: JailSpec, stdin: bytes, call: HandCall, action: ActionSettings, scratch: Scratch | None
     ) -> HandResult:
-        ended = await self._jail.run(
-            spec,
-            stdin,
-            output_max_bytes=call.result_max_bytes,
-            error_tail_bytes=output.NOTE_MAX_BYTES,
-            scratch=scratch,
-        )
+        way_out = gate(self.id, self._settings)
+        async with serving(way_out, call):
+            ended = await self._jail.run(
+                replace(spec, gate=way_out),
+                stdin,
+                output_max_bytes=call.result_max_bytes,
+                error_tail_bytes=output.NOTE_MAX_BYTES,
+                scratch=scratch,
+            )
         status = _status(ended, action)
         return output.result(status, ended, action, scratch, call.result_max_bytes)
 

@@ -6,6 +6,7 @@ global, a file, a thread) is there for the next one, whoever asks.
 
 import asyncio
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -19,6 +20,7 @@ from gateway.reasons import Reason
 from gateway.settings import ActionSettings, HandSettings, PythonSettings, SettingsError
 from hand_adapters import annotate, exchange, jailed
 from hand_adapters.contract import HandDrifted, HandError
+from hand_adapters.egress import gate, serving
 from hand_adapters.jail import Bind, Jail
 from hand_adapters.python.interpreter import Interpreter, Interpreters
 from hand_adapters.python.result import result
@@ -52,6 +54,7 @@ class PythonAdapter:
             env=jailed.environment(settings),
             setup={"source": source.name, "functions": self._functions},
             idle_seconds=settings.idle_seconds,
+            gate=partial(gate, hand_id, settings),
         )
 
     @classmethod
@@ -136,7 +139,8 @@ class PythonAdapter:
             began.append(True)
             question = orjson.dumps({"action": call.action, "args": dict(call.args)}) + b"\n"
             failure = jailed.cut_short(action)
-            said = await exchange.ask(interpreter.process, question, call.result_max_bytes, failure)
+            async with serving(interpreter.way_out, call):
+                said = await exchange.ask(interpreter.process, question, call.result_max_bytes, failure)
         finally:
             await self._pool.end(interpreter)
             if own:

@@ -1,7 +1,7 @@
 """Jailed interpreters that have imported a source and wait for their one call."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
@@ -13,6 +13,7 @@ from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from hand_adapters import exchange
 from hand_adapters.contract import HandError
+from hand_adapters.egress import EgressGate
 from hand_adapters.jail import Bind, Jail, JailedProcess, JailError, JailSpec
 
 OPEN_SECONDS: Final = 30.0
@@ -28,6 +29,7 @@ class Interpreter:
 
     process: JailedProcess
     said: dict[str, Any]
+    way_out: EgressGate | None = None
 
 
 class Interpreters:
@@ -42,8 +44,11 @@ class Interpreters:
         env: Mapping[str, str],
         setup: Mapping[str, Any],
         idle_seconds: float,
+        gate: Callable[[], EgressGate | None],
     ) -> None:
+        """``gate`` makes what one jail of the hand may reach."""
         self._jail = jail
+        self._gate = gate
         self._program = program
         self._binds = binds
         self._env = env
@@ -93,6 +98,7 @@ class Interpreters:
         if len(self._living) + self._starting >= PROCESSES_MAX:
             raise HandError(Reason.OVERLOADED, HandFailure.NOT_EXECUTED, "too many interpreters of this hand")
         self._starting += 1
+        way_out = self._gate()
         try:
             process = await self._jail.start(
                 JailSpec(
@@ -100,6 +106,7 @@ class Interpreters:
                     profile=profile,
                     binds=self._binds,
                     env=self._env,
+                    gate=way_out,
                 )
             )
         except JailError as exc:
@@ -107,7 +114,7 @@ class Interpreters:
         finally:
             self._starting -= 1
         self._living.add(process)
-        interpreter = Interpreter(process, {})
+        interpreter = Interpreter(process, {}, way_out)
         try:
             async with asyncio.timeout(OPEN_SECONDS):
                 question = orjson.dumps({**self._setup, "describe": describe}) + b"\n"

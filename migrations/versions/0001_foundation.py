@@ -226,7 +226,7 @@ def upgrade() -> None:
         sa.Column(
             "decided_by", sa.String(length=64), nullable=True, comment="Pseudonym of who activated or withdrew it."
         ),
-        sa.Column("decided_attested_by", sa.String(length=16), nullable=True, comment="activator or gateway"),
+        sa.Column("decided_attested_by", sa.String(length=16), nullable=True, comment="activator, webauthn or gateway"),
         sa.Column("decided_at", sa.Float(), nullable=True),
         sa.Column("in_force_until", sa.Float(), nullable=True, comment="Of a standing kind, once it is activated."),
         sa.Column("ended_by", sa.String(length=64), nullable=True, comment="Pseudonym."),

@@ -85,6 +85,12 @@ decisions contains decision if {
 decisions contains decision if some decision in data.handrail.special_categories.decisions
 
 decisions contains decision if {
+	some step in input.steps
+	step.analysis
+	some decision in data.handrail.statements.decisions
+}
+
+decisions contains decision if {
 	data.handrail.manifest.labelled.sql
 	some decision in data.handrail.sql.decisions
 }

@@ -10,8 +10,9 @@ from starlette.responses import HTMLResponse
 from starlette.routing import Route
 
 from gateway.settings import Settings
+from tests.approvals.looking import CONTRAST, enrol, log_in, named, unnamed, with_authenticator
 from tests.approvals.world import World, world
-from tests.chromium import Browser, Tab
+from tests.chromium import Browser
 from tests.web.conftest import serving
 
 
@@ -19,13 +20,6 @@ from tests.web.conftest import serving
 async def here(tmp_path: Path) -> AsyncIterator[World]:
     async with world(tmp_path) as running:
         yield running
-
-
-async def log_in(here: World, tab: Tab, who: str = "bob", path: str = "/approvals") -> None:
-    await tab.goto(f"{here.url}{path}")
-    await tab.fill("#api_key", here.keys[who])
-    async with tab.loading():
-        await tab.key("Enter")
 
 
 async def test_a_person_logs_in_reads_the_call_and_approves_it_without_any_script(
@@ -74,12 +68,11 @@ async def test_a_screen_reader_is_told_what_everything_is(here: World, browser: 
     approval_id = await here.ask({"to": "p\u0430ypal.example", "body": "hello"})
     tab = await browser.tab()
     await tab.goto(f"{here.url}/login")
-    assert await _unnamed(tab) == []
+    assert await unnamed(tab) == []
     assert await tab.eval("document.documentElement.lang") == "en"
     await log_in(here, tab, path=f"/approvals/{approval_id}")
-    assert await _unnamed(tab) == []
-    tree = (await tab.send("Accessibility.getFullAXTree"))["nodes"]
-    found = [(_of(node, "role"), _of(node, "name")) for node in tree]
+    assert await unnamed(tab) == []
+    found = await named(tab)
     headings = [name for role, name in found if role == "heading"]
     assert headings[0].startswith("May this run? mail send")
     assert {"Why you are asked", "The exact call", "Who asks", "Your answer", "Before you answer"} <= set(headings)
@@ -90,35 +83,6 @@ async def test_a_screen_reader_is_told_what_everything_is(here: World, browser: 
     levels = await tab.eval("[...document.querySelectorAll('h1,h2,h3')].map(h => h.tagName)")
     assert levels.count("H1") == 1
     assert set(levels) == {"H1", "H2"}
-
-
-async def _unnamed(tab: Tab) -> list[str]:
-    """Controls without a name that could be read out."""
-    tree = (await tab.send("Accessibility.getFullAXTree"))["nodes"]
-    controls = {"button", "link", "textbox", "combobox", "checkbox", "DisclosureTriangle"}
-    return [str(node) for node in tree if _of(node, "role") in controls and not _of(node, "name")]
-
-
-def _of(node: dict[str, dict[str, str]], member: str) -> str:
-    return str(node.get(member, {}).get("value", ""))
-
-
-CONTRAST = """(() => {
-  const parse = c => (c.match(/[\\d.]+/g) || []).map(Number);
-  const light = ([r, g, b]) => [r, g, b].map(v => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
-    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
-  const under = e => { for (; e; e = e.parentElement) { const c = parse(getComputedStyle(e).backgroundColor);
-    if (c.length === 3 || c[3] === 1) return c; } return [255, 255, 255]; };
-  const bad = [];
-  for (const e of document.querySelectorAll('body *')) {
-    if (![...e.childNodes].some(n => n.nodeType === 3 && n.data.trim()) || !e.checkVisibility()) continue;
-    const [a, b] = [light(parse(getComputedStyle(e).color)), light(under(e))];
-    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-    if (ratio < 4.5) bad.push(`${e.tagName}.${e.className}: ${ratio.toFixed(2)}`);
-  }
-  return bad;
-})()"""
-"""Text whose contrast is under WCAG 2.2's 4.5 to 1 (success criterion 1.4.3)."""
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -215,36 +179,6 @@ async def test_the_cookie_is_out_of_reach_of_scripts(here: World, browser: Brows
 
 # --- security keys ---------------------------------------------------------------------------------------------------
 
-VIRTUAL = {
-    "protocol": "ctap2",
-    "transport": "usb",
-    "hasResidentKey": False,
-    "hasUserVerification": True,
-    "isUserVerified": True,
-    "automaticPresenceSimulation": True,
-}
-
-
-async def with_authenticator(tab: Tab, **options: object) -> str:
-    """Plug an authenticator into the browser; its id."""
-    await tab.send("WebAuthn.enable")
-    added = await tab.send("WebAuthn.addVirtualAuthenticator", options={**VIRTUAL, **options})
-    return str(added["authenticatorId"])
-
-
-async def enrol(here: World, tab: Tab, who: str = "bob", *, algorithms: str = "[-8, -7]") -> None:
-    directory = here.gateway.directory
-    ticket = (await directory.offer_enrolment(await directory.principal("default", "root"), who))["ticket"]
-    await log_in(here, tab, who, "/security-keys")
-    await tab.eval(
-        "(form => { form.dataset.enrol = JSON.stringify("
-        f"{{...JSON.parse(form.dataset.enrol), algorithms: {algorithms}}}); }})"
-        "(document.querySelector('main form'))"
-    )
-    await tab.fill("#ticket", ticket)
-    await tab.key("Enter")
-    await tab.until("!!document.querySelector('main li code')")
-
 
 @pytest.mark.parametrize(("algorithms", "curve"), [("[-8, -7]", "Ed25519"), ("[-7]", "P-256")])
 async def test_a_person_enrols_a_security_key_and_signs_the_exact_call_with_it(
@@ -259,7 +193,7 @@ async def test_a_person_enrols_a_security_key_and_signs_the_exact_call_with_it(
         [key] = await here.gateway.directory.security_keys("default", bob)
         assert (key.jwk["crv"], key.rp_id) == (curve, "localhost")
         await tab.goto(f"{here.url}/approvals/{approval_id}")
-        assert await _unnamed(tab) == []
+        assert await unnamed(tab) == []
         await tab.click("button[value=approve]")
         await tab.until("document.querySelector('main')?.innerText.includes('Approved.')")
         shown = await here.approval(approval_id)

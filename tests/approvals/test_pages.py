@@ -5,7 +5,6 @@ import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import httpx2
 import pytest
 
 from gateway.console.approvals import call_of
@@ -21,67 +20,14 @@ from gateway.store.directory import NewPrincipal
 from gateway.web.authentication import PAGE_PATHS, is_page
 from gateway.web.routes import TABLE
 from gateway.web.throttle import Throttle
+from tests.approvals.visitor import Visitor, hidden, visitor
 from tests.approvals.world import World, bundle, world
-
-FORM = "application/x-www-form-urlencoded"
 
 
 @pytest.fixture
 async def here(tmp_path: Path) -> AsyncIterator[World]:
     async with world(tmp_path) as running:
         yield running
-
-
-class Visitor:
-    """A browser's cookies, and nothing else of it."""
-
-    def __init__(self, here: World, **headers: str) -> None:
-        self.here = here
-        self.cookie = ""
-        self.headers = headers
-
-    async def get(self, path: str, **headers: str) -> httpx2.Response:
-        return await self.here.http.get(path, headers=self._all(headers))
-
-    async def post(self, path: str, form: dict[str, str] | bytes, **headers: str) -> httpx2.Response:
-        sent = {"origin": self.here.url, "sec-fetch-site": "same-origin", **headers}
-        sent = {name: value for name, value in sent.items() if value}
-        if isinstance(form, bytes):
-            answer = await self.here.http.post(path, content=form, headers={"content-type": FORM, **self._all(sent)})
-        else:
-            answer = await self.here.http.post(path, data=form, headers=self._all(sent))
-        self.here.http.cookies.clear()  # the client would keep them for every visitor
-        if "set-cookie" in answer.headers:
-            self.cookie = answer.headers["set-cookie"].partition(";")[0]
-        return answer
-
-    async def log_in(self, who: str, onward: str = "/approvals") -> httpx2.Response:
-        return await self.post("/login", {"api_key": self.here.keys[who], "next": onward})
-
-    async def form(self, approval_id: str) -> dict[str, str]:
-        """The hidden fields of a request's page."""
-        return hidden((await self.get(f"/approvals/{approval_id}")).text)
-
-    async def answer(self, approval_id: str, given: str, **headers: str) -> httpx2.Response:
-        fields = await self.form(approval_id)
-        return await self.post(f"/approvals/{approval_id}", {**fields, "answer": given}, **headers)
-
-    def _all(self, more: dict[str, str]) -> dict[str, str]:
-        cookie = {"cookie": self.cookie} if self.cookie else {}
-        return {**self.headers, **cookie, **{name.replace("_", "-"): value for name, value in more.items()}}
-
-
-def hidden(page: str) -> dict[str, str]:
-    """Fields of the last form on a page."""
-    inputs = re.findall(r'<input type="hidden" name="([a-z_]+)" value="([^"]*)">', page.rpartition("<form")[2])
-    return {name: html.unescape(value) for name, value in inputs}
-
-
-async def visitor(here: World, who: str = "bob") -> Visitor:
-    one = Visitor(here)
-    answer = await one.log_in(who)
-    assert (answer.status_code, answer.headers["location"]) == (303, "/approvals")
-    return one
 
 
 # --- the tables ------------------------------------------------------------------------------------------------------
@@ -102,15 +48,20 @@ async def test_a_page_serves_exactly_the_roles_that_have_its_permission(here: Wo
     here.keys["one"] = made["api_key"]["token"]
     one = Visitor(here)
     answer = await one.log_in("one")
-    if role not in {Role.APPROVER, Role.AUDITOR}:
+    if role not in {Role.APPROVER, Role.AUDITOR, Role.AUTHOR, Role.OPERATOR, Role.SECURITY_ADMIN}:
         assert answer.status_code == 403
         assert "set-cookie" not in answer.headers
         return
     assert answer.status_code == 303
+    home = (await one.get("/")).headers["location"]
+    assert home == ("/approvals" if role in {Role.APPROVER, Role.AUDITOR} else "/proposals")
+    assert (await one.get("/proposals")).status_code == (403 if role is Role.APPROVER else 200)
+    assert (await one.get("/security-keys")).status_code == 200
     approval_id = await here.ask()
-    assert (await one.get("/approvals")).status_code == 200
-    assert (await one.get(f"/approvals/{approval_id}")).status_code == 200
-    fields = {"csrf_token": hidden((await one.get("/approvals")).text)["csrf_token"]}
+    sees = 200 if role in {Role.APPROVER, Role.AUDITOR} else 403
+    assert (await one.get("/approvals")).status_code == sees
+    assert (await one.get(f"/approvals/{approval_id}")).status_code == sees
+    fields = {"csrf_token": hidden((await one.get(home)).text)["csrf_token"]}
     refused = await one.post(f"/approvals/{approval_id}", {**fields, "answer": "refuse", "call": "0" * 64})
     assert refused.status_code == (409 if role is Role.APPROVER else 403)
 

@@ -261,6 +261,7 @@ async def test_a_migration_that_fails_leaves_nothing(empty_url, monkeypatch):
     engine.dispose()
 
 
+@pytest.mark.limits
 async def test_commits_are_durable_and_waits_are_bounded(engine):
     with engine.connect() as connection:
         if engine.dialect.name == "sqlite":

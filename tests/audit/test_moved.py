@@ -2,10 +2,13 @@
 
 import os
 import sqlite3
+import stat
 
 import pytest
 from sqlalchemy import create_engine
+from sqlalchemy.exc import OperationalError
 
+from audit.database import changing_schema, make_engine
 from audit.moved import OpenFiles, database_file
 
 
@@ -87,3 +90,23 @@ def test_a_relative_name_means_the_directory_that_it_was_given_in(tmp_path, monk
     monkeypatch.chdir("/")
     assert found == tmp_path / "log.db"
     assert not OpenFiles(found).missing
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o000])
+def test_a_database_is_made_for_its_owner_alone_whatever_the_mask(tmp_path, mask):
+    former = os.umask(mask)
+    try:
+        engine = make_engine(f"sqlite:///{tmp_path / 'log.db'}")
+        with engine.begin() as connection, changing_schema(connection):
+            connection.exec_driver_sql("CREATE TABLE t (x)")
+            modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+        engine.dispose()
+    finally:
+        os.umask(former)
+    assert modes == {"log.db": 0o600, "log.db-wal": 0o600, "log.db-shm": 0o600}
+
+
+def test_a_database_that_cannot_be_made_is_sqlite_s_to_report(tmp_path):
+    engine = make_engine(f"sqlite:///{tmp_path / 'nowhere' / 'log.db'}")
+    with pytest.raises(OperationalError, match="unable to open database file"):
+        engine.connect()

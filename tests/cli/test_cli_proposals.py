@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pytest
 from handrail import SigningKey
 
 from tests.cli.conftest import Run, bundle_file, claims_of
@@ -83,3 +84,16 @@ def test_a_proposal_names_the_bundle_it_replaces_and_waits(run: Run, gateway: St
     assert result.exit_code == 4
     assert gateway.answers[-1]["document"] == {"digest": "ab" * 32, "commit": "a" * 40, "replaces": "ab" * 32}
     assert run("policy", "propose", "none.bundle").exit_code == 2
+
+
+@pytest.mark.parametrize(("status", "said"), [("expired", "has expired"), ("withdrawn", "is closed: it was withdrawn")])
+@pytest.mark.parametrize("verb", ["sign", "activate"])
+def test_what_ended_is_said_to_have_ended_before_anybody_reads_a_document(
+    run: Run, gateway: StandIn, verb: str, status: str, said: str
+) -> None:
+    gateway.proposal_status = status
+    result = run("proposals", verb, "1" * 32 if verb == "sign" else ID, "--yes")
+    assert result.exit_code == 1, result.output
+    assert said in result.stderr
+    assert "the exact document" not in result.output
+    assert gateway.answers == []

@@ -5,7 +5,7 @@ import unicodedata
 
 import pytest
 
-from gateway.cli.output import Output
+from gateway.cli.output import Output, how_often
 from gateway.safe import safe, safe_json
 
 ATTACKS = {
@@ -113,3 +113,20 @@ def test_json_output_is_ascii_and_exact(capsys: pytest.CaptureFixture[str]) -> N
 def test_a_section_begins_with_an_empty_line_and_no_escaped_one(capsys: pytest.CaptureFixture[str]) -> None:
     Output().section("one\ntwo")
     assert capsys.readouterr().out == "\none\\u{a}two\n"
+
+
+def test_facts_and_cells_that_are_no_text_are_shown_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    problems = [{"pointer": "/n", "problem": "type"}]
+    out = Output()
+    out.error("refused", "Mend it.", "schema.args", {"problems": problems, "limit": 3, "open": True, "name": "plain"})
+    out.facts([("problems", problems), ("binding", {"step": "a"})])
+    said = capsys.readouterr()
+    shown = 'problems=[{"pointer": "/n", "problem": "type"}], limit=3, open=true, name=plain'
+    assert shown in " ".join(said.err.split())
+    assert '{"pointer": "/n", "problem": "type"}' in said.out
+    assert '{"step": "a"}' in said.out
+    assert "'" not in said.err + said.out, "nothing as Python writes it"
+
+
+def test_a_count_of_times_is_said_as_people_say_it() -> None:
+    assert [how_often(count) for count in (1, 2, 10)] == ["once", "2 times", "10 times"]

@@ -105,6 +105,20 @@ def test_the_page_is_true(home, tmp_path):
         assert real.invoke(home, *command.split()).exit_code == 0
     assert real.invoke(home, "retention", "apply", "--json").exit_code == 0
     assert json.loads(real.invoke(home, "retention", "status", "--json").stdout)["states"]["dropped"] == 1
+    _the_archive_is_found_under_the_name_that_the_log_had(home, tmp_path)
+
+
+def _the_archive_is_found_under_the_name_that_the_log_had(home, directory):
+    """A log that was restored from a backup has another name; what it archived before lies under the old one."""
+    for command in ("create --out backup", "restore backup --into restored.db --origin handrail.test/restored"):
+        result = real.invoke(home, "backup", *command.split())
+        assert result.exit_code == 0, f"{command}\n{result.output}"
+    today = directory / "restored.toml"
+    log, database = 'origin = "handrail.test/restored"', f'url = "sqlite:///{directory}/restored.db"'
+    archive = (directory / "handrail.toml").read_text()
+    today.write_text(f"{archive}\n[log]\n{log}\n[database]\n{database}\n")
+    result = real.invoke(home, "retention", "verify-archive", "--trust", "trust.json", "--config", str(today))
+    assert (result.exit_code, "1 partition(s): every entry" in result.output) == (0, True), result.output
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,7 @@ class StandIn:
         self.hand_state = "unpinned"
         self.approval_kid: str | None = None
         self.proposal_kind = "policy.activate"
+        self.proposal_status = "open"
         self.evaluations: list[dict[str, Any]] = []
         self.forge = Forge()
         self.always: Handler | None = None
@@ -184,7 +185,7 @@ class StandIn:
             "subject": DIGEST,
             "document": shown,
             "document_sha256": hashlib.sha256(rfc8785.dumps(document)).hexdigest(),
-            "status": "open",
+            "status": self.proposal_status,
             "proposed_by": "ann",
             "proposed_attested_by": "gateway",
             "proposed_at": "2027-01-15T08:00:00.000Z",
@@ -201,7 +202,13 @@ class StandIn:
             "after": {"roles": ["operator"], "note": self.text},
             "request": commitment,
         }
-        signature = {"by": self.text, "attested_by": "signer", "at": "2027-01-15T08:00:00.000Z", "counts": True}
+        signature = {
+            "by": self.text,
+            "attested_by": "signer",
+            "kid": "k",
+            "at": "2027-01-15T08:00:00.000Z",
+            "counts": True,
+        }
         return {
             **self.proposal(),
             "id": "1" * 32,
@@ -469,7 +476,7 @@ class StandIn:
 
     def _connection(self) -> dict[str, Any]:
         told = dict.fromkeys(("id", "title", "state", "page"), self.text)
-        return {**told, **dict.fromkeys(("scopes", "targets", "hands"), [self.text])}
+        return {**told, **{name: [self.text] for name in ("scopes", "targets", "hands")}}
 
     def _link(self) -> dict[str, Any]:
         return {"id": "l1", "kind": "token", "source": self.text, "subject": self.text, "created_at": BEFORE,

@@ -2,15 +2,17 @@
 
 import asyncio
 import json
+import socket
 import ssl
 import threading
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from handrail import AsyncClient, Client, ClientError, SigningKey, Unverified
+from cryptography.hazmat.primitives import serialization
+from handrail import AsyncClient, CertificateRefused, Client, ClientError, SigningKey, Unreachable, Unverified
 from handrail.remote import RemoteHand
 from handrail.step_keys import StepKeys
 
@@ -84,18 +86,96 @@ def test_files_that_cannot_be_used_are_said(kind: Any, tmp_path: Path, authority
     certificate, key = authority.issue("mine")
     other = authority.issue("other")[1]
     (tmp_path / "junk").write_text("junk")
+    sealed = tmp_path / "sealed.key"
+    sealed.write_bytes(
+        serialization.load_pem_private_key(key.read_bytes(), None).private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.BestAvailableEncryption(b"pw")
+        )
+    )
     for options, words in (
         ({"ca_file": tmp_path / "none"}, "none"),
         ({"ca_file": tmp_path / "junk"}, "junk"),
-        ({"client_cert": tmp_path / "none", "client_key": key}, "none"),
-        ({"client_cert": certificate, "client_key": other}, "mine.pem"),
-        ({"client_cert": certificate}, "mine.pem"),
+        ({"client_cert": tmp_path / "none", "client_key": key}, "none: No such file or directory"),
+        ({"client_cert": certificate, "client_key": tmp_path / "none"}, "none: No such file or directory"),
+        ({"client_cert": certificate, "client_key": other}, f"{other}: not the key of {certificate}"),
+        ({"client_cert": certificate}, f"{certificate}: holds no private key; give the file of its key too"),
+        ({"client_cert": key, "client_key": key}, f"{key}: holds no certificate in PEM"),
+        ({"client_cert": certificate, "client_key": certificate}, f"{certificate}: holds no private key in PEM"),
+        ({"client_cert": certificate, "client_key": sealed}, f"{sealed}: the key is encrypted"),
         ({"client_key": key}, "goes with its certificate"),
     ):
-        with pytest.raises(ClientError, match=words):
+        with pytest.raises(ClientError, match=words) as refused:
             kind("https://127.0.0.1:1", **options)
+        assert "_ssl.c" not in str(refused.value)
     with pytest.raises(ClientError, match="https"):
         kind("http://127.0.0.1:1", ca_file=authority.certificate)
+
+
+@contextmanager
+def demanding(authority: Authority) -> Iterator[str]:
+    """A TLS server, with alerts as OpenSSL sends them, that answers nobody without a certificate of its authority."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*authority.issue("server"))
+    context.load_verify_locations(authority.certificate)
+    context.verify_mode = ssl.CERT_REQUIRED
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection.dup() as kept, suppress(ssl.SSLError):
+                try:
+                    context.wrap_socket(connection, server_side=True)
+                finally:
+                    kept.shutdown(socket.SHUT_WR)
+                    while kept.recv(4096):
+                        """Until the client closes: a reset would take the alert with it."""
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"https://127.0.0.1:{listener.getsockname()[1]}"
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("who", "words"),
+    [
+        ("nobody", "takes nobody without a certificate"),
+        ("a stranger", "does not know the authority that issued your certificate"),
+        ("one whose time is over", "its time is over"),
+    ],
+)
+def test_a_certificate_that_is_refused_is_told_apart_from_a_gateway_that_is_away(
+    tmp_path: Path, authority: Authority, who: str, words: str
+) -> None:
+    shown: dict[str, Any] = {
+        "nobody": {},
+        "a stranger": files_of(Authority(tmp_path / "foreign").issue("theirs")),
+        "one whose time is over": files_of(authority.issue("old", days=(-2, -1))),
+    }
+    with (
+        demanding(authority) as url,
+        Client(url, ca_file=authority.certificate, **shown[who]) as made,
+        pytest.raises(CertificateRefused, match=words) as refused,
+    ):
+        made.me()
+    assert "_ssl.c" not in str(refused.value)
+
+
+async def test_a_gateway_that_closes_without_a_word_may_not_take_the_certificate(
+    tmp_path: Path, authority: Authority
+) -> None:
+    files = files_of(Authority(tmp_path / "foreign").issue("theirs"))
+    async with (
+        serving(authority, authority.issue("server")) as (url, seen),
+        AsyncClient(url, ca_file=authority.certificate, **files) as made,
+    ):
+        with pytest.raises(Unreachable, match="does not take your certificate"):
+            await made.me()
+    assert seen == []
+
+
+def files_of(pair: tuple[Path, Path]) -> dict[str, Path]:
+    return {"client_cert": pair[0], "client_key": pair[1]}
 
 
 def remote_hand(url: str, ca_file: Path | None = None) -> RemoteHand:

@@ -68,9 +68,9 @@ def access(text: str = "plain") -> dict[str, Any]:
         "checkpoint": text,
         "principals": [
             {"pseudonym": text, "id": text, "roles": [text], "hands": None, "keys": [key], "approval_keys": [key],
-             "added": added},
+             "links": [{"id": text, "kind": text, **added}], "added": added},
             {"pseudonym": text, "id": None, "roles": [text], "hands": [], "keys": [], "approval_keys": [],
-             "added": added},
+             "links": [], "added": added},
         ],
         "issuers": [
             {"pseudonym": text, "id": text, "speaks_for": [text], "attests_request": True, "keys": [key],

@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+from gateway.acts import Acts
 from gateway.freeze import Cause, Scope
 from gateway.freezing import FreezeOrder
 from gateway.model import HandCall, HandResult, Principal, Role
@@ -48,8 +49,7 @@ def proposals(house: House) -> Proposals:
         log=house.log,
         store=SqlProposals(house.log._engine, MAC_KEY),
         directory=house.directory,  # type: ignore[arg-type]
-        signer=house.keyset,
-        jws=jws,
+        acts=Acts(house.log, house.directory, house.keyset, jws, None),  # type: ignore[arg-type]
         ttl_seconds=3600,
         check_acts=house.freezing.check_acts,
     )

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from audit.database import changing_schema, make_engine
+from gateway import freeze_journal
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import HandrailError, Unavailable
-from gateway.freeze import Cause, Scope
+from gateway.freeze import Cause, Freeze, FreezeState, Scope
 from gateway.freezing import FreezeOrder
 from gateway.model import Answer, ApprovalStatus, Obligations, Principal, Role
 from gateway.ports import Append
@@ -70,6 +71,7 @@ async def test_what_waits_is_voided_and_stays_so_after_the_freeze_is_lifted(hous
 
 async def test_an_old_request_is_no_way_around_a_freeze_that_was_lifted_before_anybody_swept(house: House) -> None:
     """Frozen and lifted while the gateway that holds the plan looked elsewhere: what was asked before is void."""
+    await house.freezing.close()  # it does not look by itself
     waiting = await held(house)
     made = await freeze(house, Scope.PRINCIPAL, AGENT.id)
     await lift(house, made["id"])
@@ -91,6 +93,32 @@ async def test_a_frozen_approver_neither_answers_nor_counts(house: House) -> Non
     assert house.hands.calls == []
     await lift(house, made["id"])
     assert (await house.approvals.show(waiting["id"], APPROVER))["status"] == "open"
+    assert house.hands.calls == []
+
+
+def test_the_log_says_what_came_first_whatever_two_gateways_clocks_say() -> None:
+    """A gateway whose clock is ahead took the answer, another one set the freeze after it: the answer is void."""
+    frozen = Freeze("0" * 16, "default", Scope.PRINCIPAL, "p-bob", Cause.DRILL, "p-ann", at=100.0, index=7)
+    for lifted, index, void in ((True, 6, True), (True, 8, False), (False, 8, True)):
+        state = FreezeState.of([replace(frozen, lifted=lifted)], 9)
+        assert state.voids_answer("default", "p-bob", index) is void, (lifted, index)
+    assert FreezeState.of([replace(frozen, index=None, lifted=True)], 9).voids_answer("default", "p-bob", 8)
+    assert not FreezeState.of([frozen], 9).voids_answer("acme", "p-bob", 6)
+    assert not FreezeState.of([frozen], 9).voids_answer("default", "p-cy", 6)
+
+
+async def test_an_answer_from_a_clock_that_is_ahead_does_not_outlive_a_freeze(house: House) -> None:
+    """Answered at another gateway whose clock is an hour ahead, frozen here since, lifted: it does not count."""
+    house.policy.obligations = Obligations(quorum=2)
+    waiting = await held(house)
+    clock = house.pipeline.clock
+    house.pipeline.clock = lambda: clock() + 3000
+    await house.approvals.answer(waiting["id"], SECOND, answer=Answer.APPROVE)
+    house.pipeline.clock = clock
+    made = await freeze(house, Scope.PRINCIPAL, SECOND.id)
+    await lift(house, made["id"])
+    await house.approvals.answer(waiting["id"], APPROVER, answer=Answer.APPROVE)
+    assert (await house.approvals.show(waiting["id"], APPROVER))["status"] == "open", "one of two"
     assert house.hands.calls == []
 
 
@@ -468,6 +496,34 @@ async def test_a_full_home_keeps_nobody_from_stopping(house: House, monkeypatch:
     await refused(house.plan(step("a")), Reason.FREEZE_ACTIVE)
 
 
+async def test_a_home_whose_disk_hangs_keeps_no_freeze_from_the_log(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other gateways hear of it, and the home's copy follows once the disk is back."""
+    monkeypatch.setattr(freeze_journal, "KEEP_SECONDS", 0.05)
+    keep, back, asked = house.freezing.journal.keep, threading.Event(), 0
+
+    def hung(freezes: Any) -> None:
+        nonlocal asked
+        asked += 1
+        back.wait(30)
+        keep(freezes)
+
+    monkeypatch.setattr(house.freezing.journal, "keep", hung)
+    try:
+        made = [await freeze(house, *one) for one in ((Scope.ALL,), (Scope.HAND, "tool"))]
+        assert [one["recorded"] for one in made] == [True, True]
+        assert asked == 1, "one thread waits for the disk, however much is frozen meanwhile"
+        assert not (house.settings.home / "freezes.json").exists()
+    finally:
+        back.set()
+    file = house.settings.home / "freezes.json"
+    await until(lambda: file.exists() and len(json.loads(file.read_text())) == 2)
+    assert {one["id"] for one in json.loads(file.read_text())} == {one["id"] for one in made}
+    assert asked == 2
+
+
+@pytest.mark.limits
 async def test_a_database_that_hangs_does_not_delay_the_stop_here(house: House) -> None:
     hand = Stuck()
     house.hands.behaviour["echo"] = hand

@@ -4,6 +4,7 @@ on record after it, and what was under way is on record as what it is."""
 import asyncio
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from gateway.reasons import Reason
 from gateway.stages import approval, credential, dispatch, ingress, policy, result, schema, standing, verify
 from tests.freeze.support import Stuck, freeze
 from tests.pipeline.house import AGENT, APPROVER, House, close_house, open_house, step
+from tests.pipeline.remote import claim, give, note, offered, remote_house
 
 SCOPES = {Scope.ALL: None, Scope.HAND: "tool", Scope.PRINCIPAL: AGENT.id, Scope.CONTEXT: "journey"}
 BEFORE_THE_RECORD = {
@@ -181,6 +183,28 @@ async def test_a_call_that_ended_before_the_freeze_keeps_its_outcome_and_nothing
     assert view["steps"][1]["error"]["code"] == "freeze.active"
     assert len(used.hands.calls) == 1
     nothing_is_let_go_after_the_freeze(used)
+
+
+async def test_a_remote_hand_s_result_that_comes_beside_a_freeze_elsewhere_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The freeze is on record before the outcome is, so nothing may go on from that result: the append finds it."""
+    house = await remote_house(tmp_path)
+    try:
+        view = await house.submit(house.brain.payload(note("a")), wait=0)
+        await house.until_settled(view["plan_id"])
+        [step_jti] = await offered(house)
+        handed = await claim(house, step_jti)
+        monkeypatch.setattr(result, "settle", Elsewhere(house, Scope.ALL).before(result.settle))
+        with pytest.raises(Refused) as refused:
+            await give(house, step_jti, handed)
+        assert refused.value.reason is Reason.RESULT_LATE
+        [state] = (await house.pipeline.load(view["plan_id"])).view()["steps"]
+        assert (state["status"], state["error"]["code"]) == ("ambiguous", "freeze.active")
+        codes = house.codes()
+        assert codes[codes.index("FRZSET") :] == ["FRZSET", "STPAMB", "RESREF"], "what it said is on record"
+    finally:
+        await close_house(house)
 
 
 async def test_a_freeze_between_an_answer_and_its_dispatch_voids_the_answer(

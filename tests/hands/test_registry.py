@@ -394,7 +394,8 @@ async def test_a_call_decided_on_an_older_pin_is_refused(world, operator):
 async def test_what_the_api_shows_of_a_hand(world):
     [shown] = (await world({"api": HTTP})).describe("default")
     assert set(shown) == {
-        "id", "adapter", "state", "pinned_digest", "offered_digest", "region", "trust", "secrets", "actions"
+        "id", "adapter", "state", "pinned_digest", "offered_digest", "region", "trust", "egress",
+        "secrets", "actions"
     }  # fmt: skip
     assert shown["actions"][0]["args_schema"]["additionalProperties"] is False
 

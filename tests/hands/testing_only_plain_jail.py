@@ -5,6 +5,7 @@ import asyncio
 import contextlib
 import os
 import signal
+from pathlib import Path
 
 from hand_adapters.jail import JailError, JailSpec
 
@@ -52,6 +53,10 @@ class PlainJail:
         self._missing = list(missing)
         self.started: list[PlainProcess] = []
         self.specs: list[JailSpec] = []
+
+    @property
+    def home(self) -> Path:
+        return Path("/nonexistent/handrail")
 
     def missing(self) -> list[str]:
         return self._missing

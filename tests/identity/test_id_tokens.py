@@ -127,3 +127,12 @@ def test_a_proof_must_be_new_where_no_age_is_allowed() -> None:
     assert check(said(auth_time=NOW), profile=strict) == "ada"
     with pytest.raises(Refused):
         check(said(auth_time=NOW - 6), profile=strict)
+
+
+@pytest.mark.parametrize("ahead", [6, 3_600, 10**12, float("inf"), float("nan")])
+def test_a_proof_in_the_future_is_no_proof(ahead: float) -> None:
+    strict = IdTokenProfile(issuer=ISSUER, algorithm="RS256", client_id=CLIENT, skew_seconds=5, max_age_seconds=60)
+    assert check(said(auth_time=NOW + 5), profile=strict) == "ada"
+    with pytest.raises(Refused) as refused:
+        check(said(auth_time=NOW + ahead), profile=strict)
+    assert refused.value.reason == "auth.invalid"

@@ -32,6 +32,7 @@ def test_a_good_machine_gets_a_clean_bill() -> None:
         "cgroups",
         "uid",
         "trial jail",
+        "way out",
     }
     assert [finding for finding in findings.values() if not finding.ok] == []
 

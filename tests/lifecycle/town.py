@@ -11,6 +11,7 @@ import pytest
 from handrail import SigningKey
 from handrail.proposals import new_binding, sign_act
 
+from gateway.acts import Said
 from gateway.app import build
 from gateway.canonical import sha256_canonical
 from gateway.errors import HandrailError
@@ -74,7 +75,7 @@ class Town:
         binding = {name: proposal[name] for name in ("id", "kind", "tenant", "subject", "document_sha256")}
         act = sign_act("activate", binding, key=KEYS[by], by=by, audience=self.gateway.log.origin)
         return await self.gateway.proposals.activate(
-            proposal["id"], self.people[by], document_sha256=proposal["document_sha256"], signed=act.encode()
+            proposal["id"], self.people[by], document_sha256=proposal["document_sha256"], said=Said(act.encode())
         )
 
     async def put_in_force(self, files: Mapping[str, str]) -> str:

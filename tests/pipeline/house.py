@@ -104,6 +104,8 @@ class SimulatedHands:
 
     manifests: dict[str, Manifest] = field(default_factory=lambda: {"tool": MANIFEST})
     behaviour: dict[str, Behaviour] = field(default_factory=dict)
+    analyses: dict[str, Any] = field(default_factory=dict)
+    """Action -> its analysis, or the refusal of one."""
     calls: list[HandCall] = field(default_factory=list)
     rested: list[str] = field(default_factory=list)
 
@@ -118,6 +120,11 @@ class SimulatedHands:
 
     def check_args(self, tenant: str, hand: str, action: str, args: Mapping[str, Any]) -> Sequence[Mapping[str, str]]:
         return Checker(normalise(self.manifests[hand].actions[action].args_schema, close=True)).problems(args)
+
+    def analyse(self, tenant: str, hand: str, action: str, args: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        if isinstance(self.analyses.get(action), Refused):
+            raise self.analyses[action]
+        return self.analyses.get(action)
 
     def check_result(self, tenant: str, hand: str, action: str, structured: Any) -> Sequence[Mapping[str, str]]:
         schema = self.manifests[hand].actions[action].result_schema
@@ -187,6 +194,9 @@ class SimulatedDirectory:
 
     async def authenticate(self, token: str, now: float) -> Principal:
         raise Refused(Reason.AUTH_INVALID)
+
+    async def has_key(self, tenant: str, pseudonym: str) -> bool:
+        return False
 
     async def principal(self, tenant: str, principal_id: str) -> Principal:
         try:

@@ -155,6 +155,7 @@ async def test_a_step_that_is_judged_anew_is_counted_once(paying: House) -> None
     assert [past["status"] for past in seen(paying)["history"]] == ["held"]
 
 
+@pytest.mark.limits
 async def test_a_log_that_cannot_be_written_lets_nothing_be_spent(paying: House) -> None:
     with locked(paying), pytest.raises(HandrailError):
         await paying.plan(pay("a", 10), context_id="journey")
@@ -277,6 +278,7 @@ async def test_two_plans_judged_without_their_contexts_past_are_both_judged_agai
     assert in_context(paying) == of_principal(paying) == (3, 3, 12)
 
 
+@pytest.mark.limits
 async def test_an_interrupted_step_stays_spent(paying: House) -> None:
     """The intent's commit went through, its answer was lost, and recovery found that nothing was dispatched."""
     lock = locked(paying)

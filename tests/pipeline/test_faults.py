@@ -18,6 +18,7 @@ from gateway.recovery import recover
 from tests.pipeline.house import AGENT, House, close_house, locked, open_house, step
 
 
+@pytest.mark.limits
 async def test_a_locked_database_refuses_the_plan_and_nothing_runs(house: House) -> None:
     with locked(house), pytest.raises(HandrailError) as refusal:
         await house.plan(step("a"))
@@ -28,6 +29,7 @@ async def test_a_locked_database_refuses_the_plan_and_nothing_runs(house: House)
     assert [call.step_id for call in house.hands.calls] == ["b"]
 
 
+@pytest.mark.limits
 async def test_an_outcome_that_cannot_be_recorded_is_withheld_and_settled_later(house: House) -> None:
     lock = locked(house)
 

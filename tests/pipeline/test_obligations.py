@@ -24,7 +24,7 @@ from gateway.settings import Settings
 from tests.meta.tree import ROOT
 from tests.pipeline.house import AGENT, APPROVER, SECOND, House, step
 
-NOT_YET = {"egress_hosts": ["a.example"]}
+NOT_YET: dict[str, object] = {}
 """Obligations that are defined and not carried out: whoever demands one is denied."""
 
 
@@ -58,6 +58,19 @@ async def jailed(house: House) -> None:
     view = await house.plan(step("a"))
     assert view["steps"][0]["status"] == "succeeded"
     assert house.hands.calls[-1].jail_profile == "strict"
+
+
+async def held_to_hosts(house: House) -> None:
+    house.policy.obligations = demanded(egress_hosts=["b.example", "a.example"])
+    await house.plan(step("a"))
+    assert house.hands.calls[-1].egress_hosts == ("a.example", "b.example")
+    house.policy.obligations = demanded(egress_hosts=[])
+    await house.plan(step("b"))
+    assert house.hands.calls[-1].egress_hosts == (), "no host is something else than no word"
+    assert Obligations.from_document(demanded(egress_hosts=[]).document()).egress_hosts == ()
+    house.policy.obligations = demanded()
+    await house.plan(step("c"))
+    assert house.hands.calls[-1].egress_hosts is None
 
 
 async def ended_in_time(house: House) -> None:
@@ -149,6 +162,7 @@ BINDS: dict[str, Callable[[House], Awaitable[None]]] = {
     "quorum": asked_of_several,
     "enrolled_key": asked_with_a_key,
     "data_subjects": sealed_for_whom_it_names,
+    "egress_hosts": held_to_hosts,
     "log_level": told_loudly,
 }
 
@@ -163,11 +177,26 @@ async def test_an_obligation_binds(house: House, name: str) -> None:
     await BINDS[name](house)
 
 
-@pytest.mark.parametrize("name", NOT_YET)
-def test_what_is_not_carried_out_yet_denies(name: str) -> None:
-    answer = [{"step": "s", "effect": "allow", "reasons": [], "obligations": {name: NOT_YET[name]}}]
+@pytest.mark.parametrize(
+    "hosts",
+    ["a.example", [1], ["A.example"], ["https://a.example"], ["a.example:443"], ["*.example"], [""], None, ["a b"]],
+)
+def test_hosts_that_could_match_nothing_deny(hosts: object) -> None:
+    answer = [{"step": "s", "effect": "allow", "reasons": [], "obligations": {"egress_hosts": hosts}}]
     decision = decide(["s"], answer, "d" * 64)["s"]
-    assert (str(decision.effect), [reason.code for reason in decision.reasons]) == ("deny", ["policy.obligation"])
+    assert str(decision.effect) == "deny"
+
+
+def test_of_several_decisions_the_hosts_hold_that_all_of_them_name() -> None:
+    def merged(*several: list[str]) -> tuple[str, ...] | None:
+        answer = [
+            {"step": "s", "effect": "allow", "reasons": [], "obligations": {"egress_hosts": hosts}} for hosts in several
+        ]
+        return decide(["s"], answer, "d" * 64)["s"].obligations.egress_hosts
+
+    assert merged(["a.example", "b.example"], ["b.example", "c.example"]) == ("b.example",)
+    assert merged(["a.example"], ["b.example"]) == ()
+    assert merged(["a.example"], []) == ()
 
 
 def test_every_obligation_binds_or_denies_and_the_page_lists_each() -> None:

@@ -275,6 +275,30 @@ async def test_a_hand_that_is_frozen_or_revoked_gets_and_gives_nothing(house: Ho
     assert (await shown(house, view))["status"] == "running"
 
 
+@pytest.mark.parametrize("how", ["revoked", "another role", "frozen"])
+async def test_what_a_hand_says_that_it_did_is_on_record_once_when_it_may_no_longer_say_it(
+    house: House, how: str
+) -> None:
+    view, step_jti = await begin(house)
+    handed = await claim(house, step_jti)
+    if how == "revoked":
+        del house.directory.people["default", CRM.id]
+    elif how == "another role":
+        house.directory.people["default", CRM.id] = replace(CRM, roles=frozenset({Role.AGENT}))
+    else:
+        await frozen(house, Scope.PRINCIPAL, CRM.id)
+    reason = Reason.FREEZE_ACTIVE if how == "frozen" else Reason.CREDENTIAL_REFUSED
+    assert await refused(give(house, step_jti, handed, "I sent it")) is reason
+    assert await refused(give(house, step_jti, handed, "I sent it again")) is reason
+    assert (await shown(house, view))["status"] == "running", "its time is not over"
+    [entry] = [one for one in house.entries() if one["type"] == "RESREF"]
+    assert entry["reasons"] == [str(reason)]
+    assert entry["facts"] == {"step_jti": step_jti, "claimant": "p-crm"}
+    with house.log._engine.connect() as connection:
+        fields = connection.execute(entries.select().where(entries.c.type == "RESREF")).one().fields
+    assert '"result"' in fields, "what it says is kept, sealed"
+
+
 async def test_a_claim_is_refused_once_what_let_the_step_go_is_gone(house: House) -> None:
     view, step_jti = await begin(house)
     house.policy.digest = "e" * 64
@@ -321,6 +345,7 @@ async def test_policy_that_wants_a_jail_lets_no_remote_hand_have_the_step(house:
     assert await offered(house) == []
 
 
+@pytest.mark.limits
 async def test_a_claim_that_the_log_cannot_take_hands_out_nothing(house: House) -> None:
     view, step_jti = await begin(house)
     with locked(house):

@@ -17,7 +17,7 @@ from gateway.errors import HandrailError
 from gateway.model import Answer, Effect
 from gateway.reasons import Reason
 from gateway.recovery import recover
-from gateway.stages import record
+from gateway.stages import drafts
 from gateway.store.tables import approvals, fates, plans, steps
 from tests.pipeline.house import (
     AGENT,
@@ -259,4 +259,4 @@ def test_every_entry_that_ends_or_moves_a_step_is_looked_for() -> None:
         EntryType.STEP_DISPATCHED,
         EntryType.RESULT_REDACTED,
     }
-    assert set(history.STEPS) == judgements | set(record._ENDINGS.values())
+    assert set(history.STEPS) == judgements | set(drafts.ENDINGS.values())

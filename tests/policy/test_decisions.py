@@ -89,7 +89,7 @@ def test_an_ill_shaped_answer_denies_every_step(answer: Any) -> None:
     "obligations",
     [
         {"unknown": 1},
-        {"egress_hosts": ["example.com"]},
+        {"egress_hosts": ["https://example.com"]},
         {"data_subjects": [" "]},
         {"data_subjects": [7]},
         {"data_subjects": ["a" * 513]},

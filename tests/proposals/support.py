@@ -17,6 +17,7 @@ from audit.database import make_engine
 from audit.epochs import EpochKeys
 from audit.log import Log
 from gateway import key_stores
+from gateway.acts import Acts
 from gateway.canonical import sha256_canonical
 from gateway.errors import Refused
 from gateway.model import Principal, Role
@@ -79,6 +80,9 @@ class TestingOnlyDirectory:
             if (person.tenant, person.pseudonym) == (tenant, pseudonym):
                 return person
         raise Refused(Reason.REQUEST_NOT_FOUND)
+
+    async def has_key(self, tenant: str, pseudonym: str) -> bool:
+        return False
 
     async def names(self, tenant: str, pseudonyms: Iterable[str]) -> Mapping[str, str]:
         """Also of who was taken out since the last call: revoked, not erased."""
@@ -161,8 +165,7 @@ async def open_bench(home: Path, url: str | None = None, *, gateway: str = "gw-t
         log=log,
         store=store,
         directory=directory,  # type: ignore[arg-type]
-        signer=keyset,
-        jws=jws,
+        acts=Acts(log, directory, keyset, jws, None),  # type: ignore[arg-type]
         ttl_seconds=3600,
         clock=lambda: time.time() + now[0],
         handlers={Kind.POLICY_ACTIVATE: handler, Kind.POLICY_OBSERVE: handler},

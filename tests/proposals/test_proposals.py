@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import insert, select, update
 
+from gateway.acts import Said
 from gateway.canonical import sha256_canonical
 from gateway.errors import HandrailError, Refused, Unavailable
 from gateway.model import Role
@@ -284,7 +285,7 @@ async def test_both_sign_with_their_own_keys(bench: Bench, keen: Person, kit: Pe
     made = await signed_proposal(bench, keen)
     assert made["proposed_attested_by"] == "proposer"
     act = kit.act("activate", Kind.POLICY_ACTIVATE, "a" * 64, DOCUMENT, id=made["id"])
-    done = await bench.proposals.activate(made["id"], kit.principal, document_sha256=SHA256, signed=act)
+    done = await bench.proposals.activate(made["id"], kit.principal, document_sha256=SHA256, said=Said(act))
     assert done["decided_attested_by"] == "activator"
     assert [entry["facts"]["attested_by"] for entry in bench.entries()[-2:]] == ["proposer", "activator"]
     assert bench.entries()[-1]["commitment"]
@@ -326,7 +327,7 @@ async def test_a_signature_over_anything_else_activates_nothing(
     act = changes.pop("act", "activate")
     kind, subject = changes.pop("of_kind", Kind.POLICY_ACTIVATE), changes.pop("about", "a" * 64)
     signed = kit.act(act, kind, subject, DOCUMENT, **{"id": made["id"], **changes})
-    activation = bench.proposals.activate(made["id"], kit.principal, document_sha256=SHA256, signed=signed)
+    activation = bench.proposals.activate(made["id"], kit.principal, document_sha256=SHA256, said=Said(signed))
     assert await refusal(activation) is reason
 
 
@@ -337,17 +338,17 @@ async def test_somebody_elses_key_and_another_class_of_message_sign_nothing(
     good = {"id": made["id"], "by": "kit"}
     stolen = keen.act("activate", Kind.POLICY_ACTIVATE, "a" * 64, DOCUMENT, **good)
     assert (
-        await refusal(bench.proposals.activate(made["id"], kit.principal, document_sha256=SHA256, signed=stolen))
+        await refusal(bench.proposals.activate(made["id"], kit.principal, document_sha256=SHA256, said=Said(stolen)))
         is Reason.PROPOSAL_KEY
     )
     other = kit.sign({"v": 1}, typ="approval+jws")
     assert (
-        await refusal(bench.proposals.activate(made["id"], kit.principal, document_sha256=SHA256, signed=other))
+        await refusal(bench.proposals.activate(made["id"], kit.principal, document_sha256=SHA256, said=Said(other)))
         is Reason.VERIFY_TYPE
     )
     act = bytearray(kit.act("activate", Kind.POLICY_ACTIVATE, "a" * 64, DOCUMENT, **good))
     act[-10] = act[-10] ^ 1 if chr(act[-10] ^ 1).isalnum() else ord("A")
-    tampered = bench.proposals.activate(made["id"], kit.principal, document_sha256=SHA256, signed=bytes(act))
+    tampered = bench.proposals.activate(made["id"], kit.principal, document_sha256=SHA256, said=Said(bytes(act)))
     assert await refusal(tampered) is Reason.VERIFY_SIGNATURE
 
 

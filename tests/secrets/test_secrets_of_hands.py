@@ -212,7 +212,7 @@ def test_a_secret_does_not_travel_in_clear_to_the_internet() -> None:
 
 
 def test_a_server_in_a_jail_names_no_secret() -> None:
-    with pytest.raises(ValueError, match="no secret enters one"):
+    with pytest.raises(ValueError, match="no secret enters the jail"):
         HandSettings(adapter="mcp", command=("server",), secrets={"token": {}})
 
 

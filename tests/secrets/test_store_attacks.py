@@ -13,6 +13,7 @@ from gateway import key_services
 from gateway.errors import HandrailError, Refused, Unavailable
 from gateway.model import Principal, Role
 from gateway.reasons import Conflict, Reason
+from gateway.secrets.aws import AwsSecrets
 from gateway.secrets.environment import EnvironmentSecrets
 from gateway.secrets.sealed import LABEL, SealedSecrets
 from gateway.settings import SecretSettings, SecretStoreSettings
@@ -20,6 +21,7 @@ from keys.stores.master import MasterKey
 from keys.stores.root import open_root, rewrap
 from keys.stores.wrapping import Wrappers
 from tests.canaries import Canaries, found_in, rows_of
+from tests.dripping import dripping
 from tests.secrets import backends
 from tests.secrets.backends import TOKEN, Backend
 
@@ -319,3 +321,16 @@ async def test_a_token_that_is_taken_back_stops_and_one_that_is_renewed_goes_on(
     token.write_text(TOKEN)
     assert (await vault.store.read("default", "token")).value == "the-first-value"
     assert [found_in([TOKEN], str(one.url).encode()) for one in fake.asked] == [[], []]
+
+
+async def test_an_aws_that_sends_a_byte_now_and_then_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each read is in time, and the SDK bounds nothing else: the thread that reads would never be free again."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    with dripping() as url:
+        store = AwsSecrets.open(SecretStoreSettings(kind="aws", region="us-east-1", endpoint_url=url), 0.2)
+        with pytest.raises(Unavailable) as refused:
+            await store.read("default", "token")
+        await store.close()
+    assert refused.value.reason is Reason.SECRET_UNAVAILABLE
+    assert "no whole answer in 0.2 s" in str(refused.value.detail)

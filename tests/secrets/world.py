@@ -23,6 +23,7 @@ from gateway.model import Principal, UnverifiedPlan
 from gateway.service import Gateway
 from gateway.settings import Settings
 from gateway.store.directory import NewPrincipal
+from tests.until import until
 from tests.web.conftest import serving
 
 SCHEMA = {"type": "object", "properties": {"how": {"type": "string"}}, "additionalProperties": False}
@@ -104,10 +105,10 @@ class World:
     people: Mapping[str, Principal]
     tokens: Mapping[str, dict[str, str]]
 
-    async def call(self, how: str = "none", hand: str = "crm") -> dict[str, Any]:
+    async def call(self, how: str = "none", hand: str = "crm", action: str = "call", **args: str) -> dict[str, Any]:
         """One step of the hand; its view."""
         plan = Plan()
-        plan.step(hand, "call", {"how": how})
+        plan.step(hand, action, {"how": how, **args})
         raw = self.signer.sign(plan).encode()
         view = await self.gateway.pipeline.submit(UnverifiedPlan(raw, self.people["bot"], time.time()), wait_seconds=30)
         return {**view["steps"][0], "plan_id": view["plan_id"]}
@@ -141,15 +142,19 @@ def hand(api: Api, secrets: Mapping[str, Any]) -> dict[str, Any]:
 
 @asynccontextmanager
 async def opened(home: Path, api: Api, named: Mapping[str, Any], **settings: Any) -> AsyncIterator[World]:
-    """A running gateway; its hand is pinned."""
+    """A running gateway; its hand is pinned. ``crm``: settings of that hand, in place of the API's own."""
     from gateway.web.asgi import create_app
 
-    hands = {"crm": hand(api, named)}
+    hands = {"crm": settings.pop("crm", None) or hand(api, named)}
     gateway = build(Settings(home=home, server={"port": 0}, hands=hands, **settings))
     async with serving(create_app(gateway), gateway.settings) as port:
         url = f"http://127.0.0.1:{port}"
         async with httpx2.AsyncClient(timeout=30) as http:
-            assert (await http.get(f"{url}/readyz")).status_code == 200
+
+            async def ready() -> bool:
+                return (await http.get(f"{url}/readyz")).status_code == 200
+
+            await until(ready)  # a hand that runs a program is asked first what it offers
         yield await _peopled(gateway, url, api)
 
 

@@ -23,6 +23,7 @@ from gateway.store.directory import NewPrincipal
 from gateway.web.asgi import create_app
 
 ISSUER = "https://login.example.com"
+COMPANY = {"issuer": ISSUER, "audiences": ["https://g.example"], "algorithm": "ES256"}
 PEOPLE = {
     "ann": "security_admin",
     "ben": "security_admin",
@@ -132,9 +133,14 @@ async def hall(
     *,
     people: Mapping[str, str] = PEOPLE,
     enrolled: Mapping[str, SigningKey] | None = None,
+    claims: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> AsyncIterator[Hall]:
-    """A gateway in ``home``; opening the same home again is a restart, with whom it knows already."""
+    """A gateway in ``home``; opening the same home again is a restart, with whom it knows already.
+
+    Args:
+        claims: the issuer, where its tokens' claims make people.
+    """
     late = [0.0]
     built = build(
         Settings(
@@ -142,7 +148,7 @@ async def hall(
             database={"url": url},
             server={"port": 0},
             policy={"workers": 1, "deadline_milliseconds": 2000},
-            identity={"company": {"issuer": ISSUER, "audiences": ["https://g.example"], "algorithm": "ES256"}},
+            identity={"company": dict(claims or COMPANY)},
             **settings,
         ),
         clock=lambda: time.time() + late[0],

@@ -19,6 +19,7 @@ from audit.query import Filter, Page, StoredEntry
 from audit.subjects import Hold
 from audit.tiles import Tile
 from audit.witnesses import Witnesses
+from gateway.acts import Said
 from gateway.canonical import b64url_decode, b64url_encode
 from gateway.claims import Handed
 from gateway.entries import EntryDraft
@@ -602,17 +603,13 @@ class testing_only_Proposals:  # noqa: N801
         self.asked.append((actor.id, str(kind), document, signed))
         return await self.show(PROPOSAL_ID, actor)
 
-    async def activate(
-        self, proposal_id: str, actor: Principal, *, document_sha256: str, signed: bytes | None
-    ) -> dict[str, Any]:
-        self.asked.append((proposal_id, actor.id, document_sha256, signed))
+    async def activate(self, proposal_id: str, actor: Principal, *, document_sha256: str, said: Said) -> dict[str, Any]:
+        self.asked.append((proposal_id, actor.id, document_sha256, said.signed))
         return {**await self.show(proposal_id, actor), "status": "activated", "decided_by": actor.id}
 
-    async def sign(
-        self, proposal_id: str, actor: Principal, *, document_sha256: str, signed: bytes | None
-    ) -> dict[str, Any]:
-        self.asked.append((proposal_id, actor.id, document_sha256, signed))
-        signature = {"by": actor.id, "attested_by": "gateway", "at": AFTER, "counts": True}
+    async def sign(self, proposal_id: str, actor: Principal, *, document_sha256: str, said: Said) -> dict[str, Any]:
+        self.asked.append((proposal_id, actor.id, document_sha256, said.signed))
+        signature = {"by": actor.id, "attested_by": "gateway", "kid": None, "at": AFTER, "counts": True}
         return {**await self.show(proposal_id, actor), "needed": 2, "signatures": [signature]}
 
     async def withdraw(self, proposal_id: str, actor: Principal) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Whatever a request gets wrong is named, on every route: the member or the parameter, and what was expected."""
 
 import ast
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,6 +22,9 @@ from tests.web.fake import principal, token
 
 PLAIN = [endpoint for endpoint in EVERY if endpoint.path != NOTIFY]
 """A Git server's notice is whatever that server sends: nothing of it is read."""
+
+
+PYDANTIC = re.compile(r"Input|instance|valid |inputs|Field required")
 
 
 def caller(endpoint: Endpoint) -> dict[str, str]:
@@ -50,6 +54,7 @@ async def refused(client: httpx2.AsyncClient, endpoint: Endpoint, query: str = "
     assert ("pointer" in problem) != ("parameter" in problem)
     assert isinstance(problem["expected"], str)
     assert problem["expected"]
+    assert not PYDANTIC.search(problem["expected"]), "words for people"
     return problem
 
 

@@ -132,7 +132,7 @@ async def test_an_answer_that_breaks_off_closes_the_connection(app: Starlette, g
 async def test_the_private_detail_of_a_refusal_stays_private(
     client: httpx2.AsyncClient, gateway: testing_only_Gateway
 ) -> None:
-    gateway.pipeline.answer = Refused(Reason.SCHEMA_ARGS, "row 7 of table users", pointer="/a")
+    gateway.pipeline.answer = Refused(Reason.SCHEMA_PLAN, "row 7 of table users", pointer="/a")
     answer = await client.post("/v1/plans", content=b"x", headers=token(Role.AGENT) | JOSE)
     assert (answer.status_code, answer.json()["pointer"]) == (422, "/a")
     assert "users" not in answer.text

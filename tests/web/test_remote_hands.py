@@ -9,7 +9,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from urllib.parse import urlencode
 import httpx2
 import pytest
 from handrail import Plan, Signer, SigningKey
+from handrail.deadline import Deadline
 from handrail.errors import HandrailProblem, Unreachable
 from handrail.proving import ProofKey
 from handrail.remote import GRANT_TYPE, STEP_TOKEN, RemoteHand
@@ -342,8 +342,10 @@ def test_a_step_whose_answer_was_kept_back_until_its_time_was_over_is_not_begun(
     with RemoteHand(place.urls[0], place.keys["crm"], "crm", {"note": lambda *_: ran.append(1)}, issuer=ISSUER) as hand:
         [step_jti] = hand.work()
         claimed = hand.claim(step_jti)
-        assert claimed.begin_until == claimed.lease_until <= time.monotonic() + 8
-        hand._do(replace(claimed, begin_until=time.monotonic()))
+        assert claimed.begin_until == claimed.lease_until
+        assert 0 < claimed.begin_until.seconds <= 8
+        assert not claimed.begin_until.is_over()
+        hand._do(replace(claimed, begin_until=Deadline(claimed.begin_until.start, 0)))
     assert ran == []
     step = place.step(view)
     assert (step["status"], step["error"]["code"]) == ("failed", "hand.failed")

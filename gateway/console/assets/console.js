@@ -33,14 +33,17 @@
     }
   };
 
-  const approve = async (form) => {
-    const reply = await fetch(`${form.dataset.challenge}?answer=approve`, { headers: { accept: "application/json" } });
+  // What is signed must be what this page shows: an answer to its call, or an act on its proposal.
+  const sign = async (form, submitter) => {
+    const reply = await fetch(form.dataset.challenge, { headers: { accept: "application/json" } });
     if (!reply.ok || !(reply.headers.get("content-type") || "").startsWith("application/json")) {
-      throw new Error("this request can no longer be answered; load the page again");
+      throw new Error("this can no longer be answered; load the page again");
     }
     const asked = await reply.json();
     const payload = JSON.parse(new TextDecoder().decode(bytes(asked.payload)));
-    if (sorted(payload.binding) !== sorted(JSON.parse(form.dataset.call)) || payload.answer !== "approve") {
+    const about = payload.binding ?? payload.proposal;
+    const word = payload.answer ?? payload.act;
+    if (sorted(about) !== sorted(JSON.parse(form.dataset.about)) || word !== form.dataset.word) {
       throw new Error("what was to be signed is not the call on this page");
     }
     const challenge = await crypto.subtle.digest("SHA-256", bytes(asked.payload));
@@ -62,8 +65,8 @@
     });
     const answer = document.createElement("input");
     answer.type = "hidden";
-    answer.name = "answer";
-    answer.value = "approve";
+    answer.name = submitter.name;
+    answer.value = submitter.value;
     form.append(answer);
     form.submit();
   };
@@ -91,9 +94,9 @@
 
   for (const form of document.querySelectorAll("form[data-challenge]")) {
     form.addEventListener("submit", (event) => {
-      if (event.submitter?.value !== "approve") return;
+      if (event.submitter?.value !== form.dataset.word) return;
       event.preventDefault();
-      during(form, "Use your security key to sign this call.", () => approve(form));
+      during(form, "Use your security key to sign this.", () => sign(form, event.submitter));
     });
   }
   for (const form of document.querySelectorAll("form[data-enrol]")) {

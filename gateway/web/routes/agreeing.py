@@ -9,7 +9,7 @@ from gateway.model import Principal
 from gateway.service import Gateway
 from gateway.web.bodies import JSON
 from gateway.web.routing import Body, JsonResponse
-from gateway.web.schemas_admin import ProposalView
+from gateway.web.schemas_proposals import ProposalView
 
 PROPOSED: Final = Body(JSON, ProposalView, "Nothing changed: security admins have to sign this proposal first.")
 

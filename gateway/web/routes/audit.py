@@ -20,7 +20,7 @@ from gateway.pseudonyms import EXPECTED, pseudonym
 from gateway.web.bodies import JSON, after_index, limit_of, one_of, query, time_of
 from gateway.web.context import gateway_of
 from gateway.web.routing import AFTER_INDEX, SINCE, UNTIL, Body, Endpoint, JsonResponse, Parameter, limit
-from gateway.web.schemas_admin import EntryPage
+from gateway.web.schemas_log import EntryPage
 
 LIMIT_MAX: Final = 1000
 LIMIT_DEFAULT: Final = 100

@@ -19,7 +19,7 @@ from gateway.reasons import Reason
 from gateway.times import format_time
 from gateway.web.bodies import JSON, integer, moment_of, one_of, query
 from gateway.web.context import gateway_of
-from gateway.web.reports import Progress, Reports
+from gateway.web.reports import EVENTS, Progress, Reports
 from gateway.web.routing import TIME, Body, Endpoint, JsonResponse, Parameter
 from gateway.web.schemas_controls import AccessReview, ControlsReport, ProcessingRecord
 
@@ -169,7 +169,7 @@ ENDPOINTS: Final = (
                 {"type": "integer", "minimum": 0, "maximum": SAMPLES_MAX, "default": SAMPLES_DEFAULT},
             ),
         ),
-        answers={200: Body(JSON, ControlsReport, f"The report.{_AS_EVENTS}")},
+        answers={200: Body(JSON, ControlsReport, f"The report.{_AS_EVENTS}", others=(EVENTS,))},
         problems=(Reason.AUTH_BOUND, Reason.LIMIT_REPORTS, Reason.LOG_UNAVAILABLE),
     ),
     Endpoint(
@@ -191,7 +191,7 @@ ENDPOINTS: Final = (
         summary="The record of processing activities.",
         handler=processing,
         parameters=_FROM_TO,
-        answers={200: Body(JSON, ProcessingRecord, f"The record.{_AS_EVENTS}")},
+        answers={200: Body(JSON, ProcessingRecord, f"The record.{_AS_EVENTS}", others=(EVENTS,))},
         problems=(Reason.LIMIT_REPORTS, Reason.LOG_UNAVAILABLE),
     ),
 )

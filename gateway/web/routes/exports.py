@@ -176,6 +176,7 @@ ENDPOINTS: Final = (
                 "Of a bundle, handrail-cosignatures says how many witnesses cosigned its checkpoint and how many are "
                 "asked for, handrail-later how many entries are left out because they came after it, and "
                 "handrail-checkpoint what going on needs.",
+                others=sorted({lines.media_type.partition(";")[0] for lines in FORMATS.values()}),
             )
         },
         problems=(Reason.AUTH_BOUND, Reason.REQUEST_CONFLICT, Reason.REQUEST_NOT_FOUND, Reason.OVERLOADED),

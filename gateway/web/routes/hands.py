@@ -12,7 +12,7 @@ from gateway.reasons import Reason
 from gateway.web.bodies import JSON, json_body, query, segment
 from gateway.web.context import gateway_of
 from gateway.web.routing import Body, Endpoint, JsonResponse
-from gateway.web.schemas_admin import HandDetail, HandList, PinRequest
+from gateway.web.schemas_hands import HandDetail, HandList, PinRequest
 
 
 async def list_(request: Request, principal: Principal) -> Response:

@@ -12,7 +12,7 @@ from gateway.web.bodies import JSON, json_body, query, segment
 from gateway.web.context import gateway_of
 from gateway.web.routes.agreeing import PROPOSED, answer
 from gateway.web.routing import Body, Endpoint, JsonResponse
-from gateway.web.schemas_admin import IssuerList, IssuerRequest, IssuerView
+from gateway.web.schemas_directory import IssuerList, IssuerRequest, IssuerView
 
 
 async def list_(request: Request, principal: Principal) -> Response:

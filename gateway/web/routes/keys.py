@@ -17,7 +17,7 @@ from gateway.times import format_time
 from gateway.web.bodies import JSON, json_body, query, segment
 from gateway.web.context import gateway_of
 from gateway.web.routing import Body, Endpoint, JsonResponse
-from gateway.web.schemas_admin import KeyHistoryView, KeyList, KeyRequest, KeyRevocation
+from gateway.web.schemas_keys import KeyHistoryView, KeyList, KeyRequest, KeyRevocation
 from keys.rotation import KeyRecord
 
 EPOCH: Final = "epoch"

@@ -24,7 +24,7 @@ from gateway.web.conditional import kept_answer
 from gateway.web.context import gateway_of, source_of
 from gateway.web.rates import Rate
 from gateway.web.routing import Access, Body, Endpoint, JsonResponse, Parameter
-from gateway.web.schemas_admin import WitnessList
+from gateway.web.schemas_log import WitnessList
 
 BINARY: Final = "application/octet-stream"
 TEXT: Final = "text/plain; charset=utf-8"

@@ -5,6 +5,7 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
+from gateway.acts import Said
 from gateway.model import Principal
 from gateway.permissions import Permission
 from gateway.proposals import PAGE_DEFAULT, PAGE_MAX
@@ -13,7 +14,7 @@ from gateway.two_person import Kind, ProposalStatus
 from gateway.web.bodies import JSON, after_id, json_body, limit_of, one_of, query, segment
 from gateway.web.context import gateway_of
 from gateway.web.routing import AFTER, Body, Endpoint, JsonResponse, Parameter, limit
-from gateway.web.schemas_admin import ActivationRequest, ProposalList, ProposalRequest, ProposalView
+from gateway.web.schemas_proposals import ActivationRequest, ProposalList, ProposalRequest, ProposalView
 
 
 async def list_(request: Request, principal: Principal) -> Response:
@@ -48,7 +49,7 @@ async def activate(request: Request, principal: Principal) -> Response:
     proposals = gateway_of(request.scope).proposals
     return JsonResponse(
         await proposals.activate(
-            proposal_id, principal, document_sha256=asked.document_sha256, signed=_bytes(asked.act)
+            proposal_id, principal, document_sha256=asked.document_sha256, said=Said(_bytes(asked.act))
         )
     )
 
@@ -60,7 +61,9 @@ async def sign(request: Request, principal: Principal) -> Response:
     asked = await json_body(request, ActivationRequest)
     proposals = gateway_of(request.scope).proposals
     return JsonResponse(
-        await proposals.sign(proposal_id, principal, document_sha256=asked.document_sha256, signed=_bytes(asked.act))
+        await proposals.sign(
+            proposal_id, principal, document_sha256=asked.document_sha256, said=Said(_bytes(asked.act))
+        )
     )
 
 

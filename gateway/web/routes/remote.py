@@ -68,7 +68,7 @@ ENDPOINTS: Final = (
         summary="See the Git remote and its newest pull.",
         handler=show,
         answers={200: Body(JSON, RemoteView, "The remote, the newest bundle that it brought, and what is wrong.")},
-        problems=(Reason.POLICY_NO_REMOTE,),
+        problems=(Reason.AUTH_BOUND, Reason.POLICY_NO_REMOTE),
     ),
     Endpoint(
         method="POST",
@@ -78,7 +78,7 @@ ENDPOINTS: Final = (
         summary="Pull from the Git remote now.",
         handler=pull,
         answers={200: Body(JSON, RemoteView, "What became of the pull. It has no bundle decide.")},
-        problems=(Reason.POLICY_NO_REMOTE,),
+        problems=(Reason.AUTH_BOUND, Reason.POLICY_NO_REMOTE),
     ),
     Endpoint(
         method="POST",

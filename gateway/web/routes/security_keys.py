@@ -11,7 +11,7 @@ from gateway.reasons import Reason
 from gateway.web.bodies import JSON, query, segment
 from gateway.web.context import gateway_of
 from gateway.web.routing import Body, Endpoint, JsonResponse
-from gateway.web.schemas_admin import SecurityKeyList, TicketShown
+from gateway.web.schemas_directory import SecurityKeyList, TicketShown
 
 
 async def offer(request: Request, principal: Principal) -> Response:
@@ -49,7 +49,7 @@ ENDPOINTS: Final = (
         path="/v1/principals/{principal_id}/enrolments",
         access=Permission.PRINCIPALS_MANAGE,
         tag="principals",
-        summary="Give an approver a ticket to enrol a security key.",
+        summary="Give a person a ticket to enrol a security key.",
         handler=offer,
         answers={201: Body(JSON, TicketShown, "The ticket.")},
         problems=(Reason.REQUEST_CONFLICT, Reason.LOG_UNAVAILABLE),

@@ -16,7 +16,7 @@ from gateway.web.bodies import FORM, JSON, form, limit_of, parsed, query, requir
 from gateway.web.context import gateway_of
 from gateway.web.oauth import TOKEN_PATH
 from gateway.web.routing import Access, Body, Endpoint, JsonResponse, Parameter, limit
-from gateway.web.schemas_steps import ResultReturn, ResultTaken, TokenView, WorkView
+from gateway.web.schemas_steps import ResultReturn, ResultTaken, TokenRefusal, TokenView, WorkView
 
 GRANT_TYPE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
 STEP: Final = "urn:handrail:token-type:step"
@@ -126,6 +126,13 @@ _WHY_NOT: Final = (
     Reason.KEY_UNAVAILABLE,
 )
 
+_REFUSALS: Final = {
+    400: "The step is not the claimant's, or the request is not one for it",
+    401: "It is not known who asks",
+    500: "The gateway failed",
+    503: "Not now",
+}
+
 ENDPOINTS: Final = (
     Endpoint(
         method="GET",
@@ -151,6 +158,9 @@ ENDPOINTS: Final = (
         requests=(Body(FORM, description="RFC 8693: grant_type, subject_token (a step_jti), subject_token_type."),),
         parameters=(Parameter("DPoP", "A proof (RFC 9449) with nonce and body_sha256.", place="header"),),
         answers={200: Body(JSON, TokenView, "The step is the claimant's.")},
+        refusals={
+            status: Body(JSON, TokenRefusal, f"{said} (RFC 6749, section 5.2).") for status, said in _REFUSALS.items()
+        },
         problems=_WHY_NOT,
     ),
     Endpoint(

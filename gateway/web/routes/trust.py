@@ -10,7 +10,7 @@ from gateway.permissions import Permission
 from gateway.web.bodies import JSON, query
 from gateway.web.context import gateway_of
 from gateway.web.routing import Access, Body, Endpoint, JsonResponse
-from gateway.web.schemas_admin import Jwks, TrustView
+from gateway.web.schemas_keys import Jwks, TrustView
 
 
 async def trust(request: Request, principal: Principal) -> Response:  # noqa: ARG001 - a handler's shape

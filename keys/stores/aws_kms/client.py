@@ -3,11 +3,14 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+from gateway.bounded import Bounded
 from keys.errors import KeyStoreAway, KeyUnavailable
 from keys.stores.breaker import Breaker
 
 ATTEMPTS_MAX: Final = 3
 """Of a call that nobody's step waits for; the SDK waits up to a second, then two, between them (standard mode)."""
+PAUSE_SECONDS: Final = 1.0
+"""For each attempt of such a call: what the SDK waits before the next one, on average."""
 _SAID_MAX: Final = 200
 _AWAY: Final = frozenset({"ThrottlingException", "DependencyTimeoutException", "KeyUnavailableException"})
 """Errors that pass by themselves; so do those of the service's own (5xx)."""
@@ -31,7 +34,7 @@ class Kms:
     Args:
         region: as the SDK finds it where it is ``None``.
         endpoint_url: the region's where it is ``None``.
-        timeout_seconds: for connecting, and for each part of an answer.
+        timeout_seconds: for one attempt, from its first packet to the last byte of its answer.
 
     Raises:
         KeyUnavailable: the SDK is not installed, or finds no region.
@@ -46,6 +49,8 @@ class Kms:
             raise KeyUnavailable("keys in AWS KMS need the extra: pip install 'handrail[aws]'") from None
         self._errors: Any = botocore.exceptions
         self._breaker = Breaker()
+        self._bounded = Bounded()
+        self._timeout_seconds = timeout_seconds
 
         def client(attempts: int) -> Any:
             config = Config(
@@ -74,8 +79,12 @@ class Kms:
             KeyUnavailable: it cannot be reached, or there are no credentials.
         """
         self._breaker.check()
+        work = getattr(self._at_once if once else self._patient, operation)
+        most = self._timeout_seconds if once else ATTEMPTS_MAX * (self._timeout_seconds + PAUSE_SECONDS)
         try:
-            answer = getattr(self._at_once if once else self._patient, operation)(**arguments)
+            answer = self._bounded.call(lambda: work(**arguments), most)
+        except TimeoutError:
+            raise self._breaker.open(f"{self.where}: {operation}: no whole answer in {most:g} s") from None
         except self._errors.ClientError as exc:
             said = exc.response.get("Error", {})
             code = str(said.get("Code", "unknown"))

@@ -19,6 +19,7 @@ from keys.stores.aws_kms.halves import MESSAGE_MAX_BYTES, KmsHalves
 from keys.stores.file import FileKeyStore
 from keys.stores.halves import ByPurpose
 from keys.stores.master import MasterKey
+from tests.dripping import dripping
 from tests.keys.stores.kms_stand_in import REGION, Refusal, Service
 
 ROOT = MasterKey(bytes(range(32)))
@@ -282,3 +283,15 @@ def test_no_credential_is_in_a_repr_or_an_error(store: FileKeyStore, kms_service
         made.sign(b"m")
     for secret in ("AKIDEXAMPLE", "AWS4"):
         assert secret not in refusal.value.detail + repr(made)
+
+
+@pytest.mark.usefixtures("credentials")
+@pytest.mark.parametrize("once", [True, False])
+def test_a_service_that_sends_a_byte_now_and_then_has_one_deadline(once: bool) -> None:
+    """Each read is in time, and the SDK bounds nothing else."""
+    with dripping() as url:
+        kms = Kms(REGION, url, 0.2)
+        with pytest.raises(KeyUnavailable, match="describe_key: no whole answer in"):
+            kms.call("describe_key", once=once, KeyId="k")
+        with pytest.raises(KeyUnavailable, match="not asked again for"):
+            kms.call("describe_key", once=once, KeyId="k")

@@ -1,0 +1,19 @@
+"""Hands and their pins."""
+
+from handrail.exchange import Operation, document_if_any, get, listed, post
+from handrail.views import Json
+
+
+def hands() -> Operation[list[Json]]:
+    """The hands, their states and actions."""
+    return listed((yield get("hands")), "hands")
+
+
+def hand(hand_id: str) -> Operation[Json]:
+    """One hand, with the difference between what is pinned and what is offered."""
+    return (yield get("hands", hand_id)).document
+
+
+def pin_hand(hand_id: str, digest: str) -> Operation[Json]:
+    """Pin exactly the manifest with that digest."""
+    return document_if_any((yield post({"digest": digest}, "hands", hand_id, "pin")))

@@ -1,0 +1,1 @@
+"""Secrets that carry marks, and the search for them in everything that a run of the tests wrote."""
