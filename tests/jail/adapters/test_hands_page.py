@@ -23,7 +23,7 @@ pytestmark = pytest.mark.jail
 
 
 def test_every_adapter_that_runs_code_is_shown() -> None:
-    assert {hand["adapter"] for hand in DECLARED.values()} >= RUNS_CODE
+    assert {hand.get("adapter") for hand in DECLARED.values()} >= RUNS_CODE
 
 
 async def test_the_command_lines(opened: Any, tmp_path: Path) -> None:
