@@ -27,9 +27,13 @@ _PLAIN: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz
 _DIVIDING: Final = frozenset(b"/\\;%?#")
 """What some servers take for a divider or for another escape once it is unescaped."""
 _OVERRIDES: Final = frozenset(
-    {"x-http-method", "x-http-method-override", "x-method-override", "x-original-url", "x-rewrite-url"}
-)
+    {
+        "x-http-method", "x-http-method-override", "x-method-override", "x-original-method", "x-original-uri",
+        "x-original-url", "x-rewrite-uri", "x-rewrite-url",
+    }
+)  # fmt: skip
 """Headers by which some frameworks take a request for another than its first line says."""
+_NOT_WORD: Final = re.compile("[^0-9a-z]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +94,7 @@ def _length(head: Head) -> int | None:
     lengths, codings, names = (
         head.all("content-length"),
         head.all("transfer-encoding"),
-        {name for name, _ in head.headers},
+        {spelling(name) for name, _ in head.headers},
     )
     if names & _OVERRIDES or "upgrade" in names or "upgrade" in head.connection or "trailer" in names:
         raise Denied(Cause.MALFORMED)
@@ -151,6 +155,12 @@ def split(target: str) -> tuple[str, str]:
             if octet in _PLAIN or octet in _DIVIDING or octet < 0x20 or octet == 0x7F:
                 raise Denied(Cause.MALFORMED)
     return path, query
+
+
+def spelling(name: str) -> str:
+    """A header's name (in lower case) as those servers know it that hand headers on as variables (RFC 3875 section
+    4.1.18): ``x_api_key`` and ``x-api-key`` are one to them, and so are names with other marks to some."""
+    return _NOT_WORD.sub("-", name)
 
 
 def chunk_size(line: bytes) -> int:
