@@ -7,6 +7,7 @@ the request that was judged. Bodies are framed by one ``Content-Length`` or by c
 import re
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import unquote_to_bytes
 
 from gateway.manifest import HOST
 from hand_adapters.egress.causes import Cause, Denied
@@ -140,7 +141,8 @@ def split(target: str) -> tuple[str, str]:
 
     Raises:
         Denied: ``malformed``: not in the one spelling that everybody reads alike (dot segments, empty segments, path
-            parameters, escapes of dividers, of controls or of what needs none).
+            parameters, escapes of dividers, of controls, of what needs none, or of no UTF-8: some servers read overlong
+            forms, as ``%c0%af``, as the divider or dot that they stand for).
     """
     path, _, query = target.partition("?")
     first, *segments = path.split("/")
@@ -154,6 +156,10 @@ def split(target: str) -> tuple[str, str]:
             octet = int(escaped, 16)
             if octet in _PLAIN or octet in _DIVIDING or octet < 0x20 or octet == 0x7F:
                 raise Denied(Cause.MALFORMED)
+        try:
+            unquote_to_bytes(segment).decode()
+        except UnicodeDecodeError:
+            raise Denied(Cause.MALFORMED) from None
     return path, query
 
 
