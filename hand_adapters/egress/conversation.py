@@ -29,8 +29,8 @@ async def converse(step: Step, channel: Channel, jail_authority: JailAuthority) 
             if "close" in head.connection:
                 return
     except Denied as denied:
+        await step.ledger.refused(denied)  # first: whoever hangs up before the answer is on record as well
         await refuse(channel, denied)
-        await step.ledger.refused(denied)
 
 
 async def refuse(channel: Channel, denied: Denied) -> None:
@@ -119,6 +119,6 @@ async def _requests(step: Step, channel: Channel, scheme: str, where: tuple[str,
             if "close" in head.connection:
                 break
     except Denied as denied:
-        await refuse(channel, denied)
         await step.ledger.refused(denied)
+        await refuse(channel, denied)
     await channel.finish()

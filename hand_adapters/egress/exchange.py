@@ -16,7 +16,7 @@ from gateway.model import Injections
 from hand_adapters.dialer import Disconnected
 from hand_adapters.egress.causes import Cause, Denied
 from hand_adapters.egress.channel import PIECE, Channel
-from hand_adapters.egress.head import Head
+from hand_adapters.egress.head import Head, spelling
 from hand_adapters.egress.step import Step
 
 _HOP: Final = frozenset(
@@ -28,11 +28,13 @@ _HOP: Final = frozenset(
 """What speaks of one connection and not of the request (RFC 9110 section 7.6.1)."""
 _OURS: Final = frozenset(
     {
-        "accept-encoding", "expect", "forwarded", "host", "via", "x-forwarded-for", "x-forwarded-host",
-        "x-forwarded-port", "x-forwarded-prefix", "x-forwarded-proto", "x-forwarded-server", "x-real-ip",
+        "accept-encoding", "client-ip", "expect", "forwarded", "host", "true-client-ip", "via", "x-client-ip", "x-host",
+        "x-original-host", "x-real-ip",
     }
 )  # fmt: skip
-"""What says of a request where it comes from and goes to: the gateway's to say."""
+"""What says of a request where it comes from and goes to, beside whatever begins with :data:`_FORWARDED`: the gateway's
+to say."""
+_FORWARDED: Final = "x-forwarded-"
 _PARTS: Final = frozenset({"if-range", "range"})
 """By which a jail could have an echo of a secret in two halves, neither of which would be found."""
 _IDENTITY: Final = frozenset({"authorization", "cookie", "cookie2", "dpop"})
@@ -157,13 +159,21 @@ def _with(
     """The URL and the headers that go out. What the gateway adds is in no place that the jail filled."""
     ours = {name.lower() for name in added.headers}
     dropped = _HOP | _OURS | _IDENTITY | head.connection | ours | (_PARTS if step.searches else frozenset())
-    headers = [(name, value) for name, value in head.headers if name not in dropped] + [*added.headers.items()]
+    dropped = frozenset(map(spelling, dropped))
+    headers = [
+        (name, value)
+        for name, value in head.headers
+        if spelling(name) not in dropped and not spelling(name).startswith(_FORWARDED)
+    ] + [*added.headers.items()]
     query = asked.query
     if added.query:
         given = {
             name for separator in "&;" for name, _ in parse_qsl(query, keep_blank_values=True, separator=separator)
         }
-        if given & added.query.keys():
+        # Frameworks take names in either case, with marks for others, and ``name[]``, for the name.
+        if {spelling(name.partition("[")[0].lower()) for name in given} & {
+            spelling(name.lower()) for name in added.query
+        }:
             raise Denied(Cause.PARAMETER, rule.host)
         query = f"{query}{'&' if query else ''}{urlencode(added.query, quote_via=quote)}"
     url = URL(f"{rule.origin}{asked.path}{'?' if query else ''}{query}", encoded=True)

@@ -206,8 +206,8 @@ class EgressGate:
                 self._between += 1
                 await refuse(channel, Denied(Cause.BETWEEN_STEPS))
             elif len(self._connections) > self._limits.connections:
-                await refuse(channel, Denied(Cause.CONNECTIONS))
                 await step.ledger.refused(Denied(Cause.CONNECTIONS))
+                await refuse(channel, Denied(Cause.CONNECTIONS))
             else:
                 await converse(step, channel, self._authority)
             await channel.finish()

@@ -7,6 +7,7 @@ the request that was judged. Bodies are framed by one ``Content-Length`` or by c
 import re
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import unquote_to_bytes
 
 from gateway.manifest import HOST
 from hand_adapters.egress.causes import Cause, Denied
@@ -27,9 +28,13 @@ _PLAIN: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz
 _DIVIDING: Final = frozenset(b"/\\;%?#")
 """What some servers take for a divider or for another escape once it is unescaped."""
 _OVERRIDES: Final = frozenset(
-    {"x-http-method", "x-http-method-override", "x-method-override", "x-original-url", "x-rewrite-url"}
-)
+    {
+        "x-http-method", "x-http-method-override", "x-method-override", "x-original-method", "x-original-uri",
+        "x-original-url", "x-rewrite-uri", "x-rewrite-url",
+    }
+)  # fmt: skip
 """Headers by which some frameworks take a request for another than its first line says."""
+_NOT_WORD: Final = re.compile("[^0-9a-z]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +95,7 @@ def _length(head: Head) -> int | None:
     lengths, codings, names = (
         head.all("content-length"),
         head.all("transfer-encoding"),
-        {name for name, _ in head.headers},
+        {spelling(name) for name, _ in head.headers},
     )
     if names & _OVERRIDES or "upgrade" in names or "upgrade" in head.connection or "trailer" in names:
         raise Denied(Cause.MALFORMED)
@@ -136,7 +141,8 @@ def split(target: str) -> tuple[str, str]:
 
     Raises:
         Denied: ``malformed``: not in the one spelling that everybody reads alike (dot segments, empty segments, path
-            parameters, escapes of dividers, of controls or of what needs none).
+            parameters, escapes of dividers, of controls, of what needs none, or of no UTF-8: some servers read overlong
+            forms, as ``%c0%af``, as the divider or dot that they stand for).
     """
     path, _, query = target.partition("?")
     first, *segments = path.split("/")
@@ -150,7 +156,17 @@ def split(target: str) -> tuple[str, str]:
             octet = int(escaped, 16)
             if octet in _PLAIN or octet in _DIVIDING or octet < 0x20 or octet == 0x7F:
                 raise Denied(Cause.MALFORMED)
+        try:
+            unquote_to_bytes(segment).decode()
+        except UnicodeDecodeError:
+            raise Denied(Cause.MALFORMED) from None
     return path, query
+
+
+def spelling(name: str) -> str:
+    """A header's name (in lower case) as those servers know it that hand headers on as variables (RFC 3875 section
+    4.1.18): ``x_api_key`` and ``x-api-key`` are one to them, and so are names with other marks to some."""
+    return _NOT_WORD.sub("-", name)
 
 
 def chunk_size(line: bytes) -> int:

@@ -6,6 +6,9 @@ from gateway.manifest import HOST
 from hand_adapters.egress.causes import Cause, Denied
 
 HELLO_MAX_BYTES: Final = 16_384
+RECORDS_MAX: Final = 8
+"""Of one greeting. Clients say it in one, a few in two or three; thousands of a byte each, read again as each
+byte comes, would cost this process minutes."""
 _HANDSHAKE, _CLIENT_HELLO, _SERVER_NAME, _HOST_NAME = 22, 1, 0, 0
 _ENCRYPTED_HELLO: Final = frozenset({0xFE0D, 0xFFCE})
 """Encrypted ClientHello (RFC 9849), and the encrypted server name of its drafts: the name that can be read is not the
@@ -44,7 +47,7 @@ def server_name(data: bytes) -> str | None:
     """
     message = b""
     records = data
-    while True:
+    for _ in range(RECORDS_MAX):
         if records and records[0] != _HANDSHAKE:
             raise Denied(Cause.GREETING)
         if len(records) < 5:
@@ -62,6 +65,8 @@ def server_name(data: bytes) -> str | None:
         if len(records) < 5 + size:
             break
         records = records[5 + size :]
+    else:
+        raise Denied(Cause.GREETING)
     if len(data) >= HELLO_MAX_BYTES:
         raise Denied(Cause.GREETING)
     return None

@@ -1,5 +1,6 @@
 """How a jail's listeners come to the gateway: made in the jail's network namespace, handed out of it by a socket."""
 
+import array
 import asyncio
 import contextlib
 import os
@@ -39,7 +40,7 @@ class Handover:
         loop.add_reader(self._ours, readable.set)
         try:
             await readable.wait()
-            data, descriptors, _flags, _address = socket.recv_fds(self._ours, 16, LISTENERS)
+            data, descriptors = _received(self._ours)
         finally:
             loop.remove_reader(self._ours)
         if not data or len(descriptors) != LISTENERS:
@@ -61,3 +62,15 @@ class Handover:
         self._ours.close()
         with contextlib.suppress(OSError):
             self._theirs.close()
+
+
+def _received(ours: socket.socket) -> tuple[bytes, list[int]]:
+    """A message and its descriptors, none of which a program of the gateway inherits (``socket.recv_fds`` of
+    Python 3.11 ignores its flags)."""
+    space = socket.CMSG_SPACE(4 * LISTENERS)
+    data, ancillary, _flags, _address = ours.recvmsg(16, space, socket.MSG_CMSG_CLOEXEC)
+    descriptors = array.array("i")
+    for _level, kind, raw in ancillary:
+        if kind == socket.SCM_RIGHTS:
+            descriptors.frombytes(raw[: len(raw) - len(raw) % descriptors.itemsize])
+    return data, list(descriptors)

@@ -27,13 +27,14 @@ def program(name: str, binds: tuple[Bind, ...]) -> tuple[str, tuple[Bind, ...]]:
         if any(path.is_relative_to(bind.target) for bind in binds):
             return name, ()  # a path of the jail, not of the host
     else:
-        path = _search(name)
+        path = search(name)
     if not os.access(path, os.X_OK) or path.is_dir():
         raise JailError(f"{path}: no such program")
     return str(path), _needs(path)
 
 
-def _search(name: str) -> Path:
+def search(name: str) -> Path:
+    """Where the host has the program of a bare name that a jail executes. Raises JailError where it has none."""
     own = Path(sys.executable).parent
     if name in {"python", "python3"}:
         return own / Path(sys.executable).name

@@ -1,6 +1,5 @@
 """The ``process`` adapter: declared command lines, each run once in a jail of its own that nobody used before."""
 
-import shutil
 import signal
 from collections.abc import Mapping
 from dataclasses import replace
@@ -17,7 +16,7 @@ from hand_adapters import annotate, jailed
 from hand_adapters.contract import HandDrifted, HandError
 from hand_adapters.egress import gate, serving
 from hand_adapters.jail import Completed, Jail, JailError, JailSpec, Scratch
-from hand_adapters.jail.runtime import SEARCHED, SYSTEM_DIRECTORIES
+from hand_adapters.jail.runtime import SYSTEM_DIRECTORIES, search
 from hand_adapters.process import output
 from hand_adapters.process.command import SCRATCH, Command
 
@@ -182,12 +181,15 @@ def _content(value: Any) -> bytes:
 def _on_host(program: str, settings: HandSettings) -> Path | None:
     """Where a program lies on the host, through the hand's binds; ``None`` for one that only the jail can find."""
     if "/" not in program:
-        found = shutil.which(program, path=":".join(SEARCHED))
-        return None if found is None else Path(found)
+        try:
+            return search(program).resolve()
+        except JailError:
+            return None
     path = Path(program)
     if not path.is_absolute():
         raise SettingsError(f"{program}: a program is a bare name or an absolute path")
-    for bind in jailed.binds(settings):
+    # The launcher binds the deepest last, so that is the one which the jail sees.
+    for bind in sorted(jailed.binds(settings), key=lambda bind: len(Path(bind.target).parts), reverse=True):
         if path.is_relative_to(bind.target):
             return bind.source / path.relative_to(bind.target)
     return path

@@ -136,6 +136,8 @@ class PythonAdapter:
         interpreter = await self._pool.take(profile, spare=own)
         try:
             await self._compare(call, interpreter)
+            if await interpreter.stale():
+                raise HandDrifted(await self.manifest())
             began.append(True)
             question = orjson.dumps({"action": call.action, "args": dict(call.args)}) + b"\n"
             failure = jailed.cut_short(action)
@@ -145,9 +147,6 @@ class PythonAdapter:
             await self._pool.end(interpreter)
             if own:
                 self._pool.prepare(profile)
-        if "stale" in said:
-            # The source changed since this interpreter read it; it ran nothing.
-            raise HandDrifted(await self.manifest())
         return result(said, action, failure)
 
     def _claims(self, name: str, sha256: str) -> dict[str, Any]:

@@ -18,18 +18,33 @@ from hand_adapters.jail import Bind, Jail, JailedProcess, JailError, JailSpec
 
 OPEN_SECONDS: Final = 30.0
 """How long an interpreter may take to start and to import the source."""
+DIGEST_MAX_BYTES: Final = 128
 LISTING_MAX_BYTES: Final = 4_194_304
+GO_ON: Final = b"{}\n"
+"""Of the exchanges that ask nothing (``runner``)."""
 PROCESSES_MAX: Final = 32
 """Interpreters of one hand at once."""
 
 
 @dataclass(eq=False, slots=True)
 class Interpreter:
-    """A process and what it said of the source: ``{"sha256", "actions"}``."""
+    """A process and what it said of the source: ``{"sha256", "actions"}``, the first before the source was imported."""
 
     process: JailedProcess
     said: dict[str, Any]
     way_out: EgressGate | None = None
+
+    async def stale(self) -> bool:
+        """Whether the source is another than the one that it has read. Asked before the call is told, for whatever
+        comes after that may be the word of a function that has acted.
+
+        Raises:
+            HandError: not executed.
+        """
+        said = await exchange.ask(self.process, GO_ON, DIGEST_MAX_BYTES, HandFailure.NOT_EXECUTED)
+        if said.keys() != {"stale"} or not isinstance(said["stale"], bool):
+            raise HandError(Reason.HAND_PROTOCOL, HandFailure.NOT_EXECUTED, "before the call")
+        return said["stale"]
 
 
 class Interpreters:
@@ -118,7 +133,9 @@ class Interpreters:
         try:
             async with asyncio.timeout(OPEN_SECONDS):
                 question = orjson.dumps({**self._setup, "describe": describe}) + b"\n"
-                said = await exchange.ask(process, question, LISTING_MAX_BYTES, HandFailure.NOT_EXECUTED)
+                said = await exchange.ask(process, question, DIGEST_MAX_BYTES, HandFailure.NOT_EXECUTED)
+                # Imported only now, so that no code of the source can say what its digest is.
+                told = await exchange.ask(process, GO_ON, LISTING_MAX_BYTES, HandFailure.NOT_EXECUTED)
         except TimeoutError:
             await self.end(interpreter)
             raise HandError(Reason.HAND_TIMEOUT, HandFailure.NOT_EXECUTED, "opening") from None
@@ -128,10 +145,10 @@ class Interpreters:
         except asyncio.CancelledError:
             await self.end(interpreter)
             raise
-        if not isinstance(said.get("sha256"), str) or not isinstance(said.get("actions"), dict):
+        if not isinstance(said.get("sha256"), str) or not isinstance(told.get("actions"), dict):
             await self.end(interpreter)
             raise HandError(Reason.HAND_PROTOCOL, HandFailure.NOT_EXECUTED, "opening")
-        interpreter.said = said
+        interpreter.said = {"sha256": said["sha256"], "actions": told["actions"]}
         return interpreter
 
     async def end(self, interpreter: Interpreter) -> None:

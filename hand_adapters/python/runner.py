@@ -2,8 +2,13 @@
 
 A script of its own, standard library only (``python -I runner.py``). One JSON line is read and written at a time:
 
-1. in ``{"source": NAME, "functions": {ACTION: "module:function"}, "describe": bool}``; out ``{"sha256", "actions"}``
-2. in ``{"action", "args"}``; out ``{"value"}``, ``{"raised": TYPE, "text": str | None}`` or ``{"stale": true}``
+1. in ``{"source": NAME, "functions": {ACTION: "module:function"}, "describe": bool}``; out ``{"sha256"}``
+2. in ``{}``, once that was heard; the source is imported; out ``{"actions"}``
+3. in ``{}``; out ``{"stale": bool}``: whether the source is another by now. Then this process ends
+4. in ``{"action", "args"}``; out ``{"value"}`` or ``{"raised": TYPE, "text": str | None}``
+
+What decides whether a call is made is said before any code of the source can say it (1), or before the call is known
+here (3), so that nothing which has acted can claim that it was never asked.
 
 The answers have a descriptor of their own: what a function prints goes to standard error, and so does what the programs
 print that it starts. A function that wants to can still find that descriptor. It can then forge its own answer, which
@@ -58,8 +63,9 @@ def files(root: str) -> Iterator[tuple[str, str]]:
             yield os.path.relpath(path, root), path
 
 
-def digest(root: str) -> str:
-    """Hex SHA-256 over names and contents. Raises OSError for what is no plain file, or is too much."""
+def digest(root: str, sources: dict[str, bytes]) -> str:
+    """Hex SHA-256 over names and contents; every source is put into ``sources``, by its path. Raises OSError for what
+    is no plain file, or is too much."""
     whole = hashlib.sha256()
     left = BYTES_MAX
     for number, (name, path) in enumerate(files(root)):
@@ -70,6 +76,8 @@ def digest(root: str) -> str:
         left -= len(content)
         if left < 0:
             raise OSError(f"the source has more than {BYTES_MAX} bytes")
+        if path.endswith(tuple(importlib.machinery.SOURCE_SUFFIXES)):
+            sources[path] = content
         whole.update(hashlib.sha256(name.encode()).digest() + hashlib.sha256(content).digest())
     return whole.hexdigest()
 
@@ -84,12 +92,17 @@ def marks(root: str) -> list[tuple[str, int, int, int, int]]:
 
 
 class Uncached(importlib.machinery.SourceFileLoader):
-    """Compiles what the digest is of. A cached compilation beside a source is believed by its time and size alone."""
+    """Compiles the very bytes that the digest is of, whenever they are imported. A cached compilation beside a source
+    is believed by its time and size alone."""
+
+    sources: typing.ClassVar[dict[str, bytes]] = {}
 
     def get_code(self, fullname: str) -> types.CodeType:
-        """The code of a module, from its source."""
+        """The code of a module, from its source. Raises ImportError for one that the digest is not of."""
         path = self.get_filename(fullname)
-        return self.source_to_code(self.get_data(path), path)
+        if path not in self.sources:
+            raise ImportError(f"{fullname} came after the source was read", name=fullname, path=path)
+        return self.source_to_code(self.sources[path], path)
 
 
 def finder(path: str) -> importlib.machinery.FileFinder:
@@ -196,23 +209,29 @@ async def _wait(value: Any) -> Any:
 def main() -> None:
     """Serve the one call that this process is for."""
     questions, answers = streams()
+
+    def say(message: dict[str, Any]) -> None:
+        answers.write(json.dumps(message, allow_nan=False).encode() + b"\n")
+        answers.flush()
+
     setup = json.loads(questions.readline())
     root = f"{ROOT}/{setup['source']}"
     before = marks(root)
-    sha256 = digest(root)
+    say({"sha256": digest(root, Uncached.sources)})
+    if not questions.readline():
+        return
     sys.path_hooks.insert(0, finder)
     sys.path.insert(0, ROOT)
     functions = {action: load(reference) for action, reference in setup["functions"].items()}
-    actions = {action: problem(function) if setup["describe"] else {} for action, function in functions.items()}
-    answers.write(json.dumps({"sha256": sha256, "actions": actions}).encode() + b"\n")
-    answers.flush()
-    question = questions.readline()
-    if not question:
+    say({"actions": {action: problem(function) if setup["describe"] else {} for action, function in functions.items()}})
+    if not questions.readline():
         return
-    order = json.loads(question)
-    answer = call(functions[order["action"]], order["args"]) if marks(root) == before else {"stale": True}
-    answers.write(json.dumps(answer, allow_nan=False).encode() + b"\n")
-    answers.flush()
+    stale = marks(root) != before
+    say({"stale": stale})
+    question = "" if stale else questions.readline()
+    if question:
+        order = json.loads(question)
+        say(call(functions[order["action"]], order["args"]))
 
 
 if __name__ == "__main__":

@@ -135,6 +135,7 @@ async def test_nobody_else_reaches_a_jails_proxy(jail: Jail, world: World) -> No
     way_out = EgressGate("h", settings(world.rule(host)))
     other = EgressGate("h", settings(world.rule(host)))
     waiting = await jail.start(JailSpec(("/usr/bin/sleep", "60"), gate=way_out))
+    assert not any(listener.get_inheritable() for listener in way_out._listeners), "no program of the gateway's"
     with pytest.raises(ConnectionRefusedError):
         await asyncio.open_connection("127.0.0.1", EgressGate.port)
     with pytest.raises(ConnectionRefusedError):

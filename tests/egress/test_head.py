@@ -58,7 +58,10 @@ def test_a_plain_request_is_read_as_it_is() -> None:
         b"Trailer: X-A\r\n",
         b"Expect: something\r\n",
         b"X-HTTP-Method-Override: DELETE\r\n",
+        b"X_HTTP_Method_Override: DELETE\r\n",
+        b"X.HTTP-Method_Override: DELETE\r\n",
         b"X-Original-URL: /admin\r\n",
+        b"X_Original_URL: /admin\r\n",
         b"X-Rewrite-URL: /admin\r\n",
         b"X: y\r\n" * 101,
         b"X: " + b"y" * 17_000 + b"\r\n",
@@ -107,6 +110,7 @@ def test_only_connect_may_be_of_the_older_protocol() -> None:
         "/v1/%2e%2e/admin", "/v1/%2E./x", "/v1/%2f..%2fadmin", "/v1%2Fadmin", "/v1%5cadmin", "/v1\\admin", "/v1;x=1",
         "/v1/..;/admin", "/v1%3bx", "/v1/%252e%252e/x", "/v1/%25", "/v1/%", "/v1/%zz", "/v1/%0d%0ax", "/v1/%00",
         "/v1/%7f", "/v1/%41", "/v1#x", "/v1%23x", "/v1%3fx", "/v1/x?a=<", "/v1/x?a=#b", "/v1/x?%", "/v1/\u00e9",
+        "/v1/%c0%ae%c0%ae/admin", "/v1/..%c0%afadmin", "/v1/%e0%80%afadmin", "/v1/%ff",
     ],
 )  # fmt: skip
 def test_a_path_with_a_second_spelling_is_refused(target: str) -> None:

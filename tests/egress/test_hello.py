@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hand_adapters.egress.causes import Cause, Denied
-from hand_adapters.egress.hello import HELLO_MAX_BYTES, server_name
+from hand_adapters.egress.hello import HELLO_MAX_BYTES, RECORDS_MAX, server_name
 
 
 def greeting(name: str | None, *, version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3) -> bytes:
@@ -49,8 +49,21 @@ def test_a_greeting_in_pieces_is_waited_for() -> None:
     for size in range(len(whole)):
         assert server_name(whole[:size]) is None
     body = whole[5:]
-    split = b"".join(b"\x16\x03\x01" + struct.pack("!H", 1) + body[at : at + 1] for at in range(len(body)))
-    assert server_name(split) == "api.example"
+    assert server_name(records(body, -(-len(body) // RECORDS_MAX))) == "api.example"
+
+
+def records(body: bytes, size: int) -> bytes:
+    """A greeting in records of at most ``size`` bytes."""
+    pieces = [body[at : at + size] for at in range(0, len(body), size)]
+    return b"".join(b"\x16\x03\x01" + struct.pack("!H", len(piece)) + piece for piece in pieces)
+
+
+def test_a_greeting_in_crumbs_is_refused_before_it_is_whole() -> None:
+    """Each byte that comes has all of it read again."""
+    crumbs = records(greeting("api.example")[5:], 1)
+    with pytest.raises(Denied) as caught:
+        server_name(crumbs[: 6 * RECORDS_MAX])
+    assert caught.value.cause is Cause.GREETING
 
 
 @pytest.mark.parametrize(

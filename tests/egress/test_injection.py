@@ -29,6 +29,30 @@ async def test_a_secret_takes_the_place_of_what_the_jail_put_there(world: World)
     assert world.asked_for == [("https", "api.example", host.port, "GET", "/v1/x")], "host, method and path"
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        "x_api_key: forged",
+        "X_Api-Key: forged",
+        "x.api.key: forged",
+        "X-Forwarded-Client-Cert: forged",
+        "X_Forwarded_For: forged",
+        "Proxy_Authorization: forged",
+        "Transfer_Encoding: forged",
+        "Content_Length: forged",
+    ],
+)
+async def test_another_spelling_of_a_header_is_that_header(world: World, header: str) -> None:
+    """CGI, WSGI and their kin know headers as variables, in which both are one; some take the last, some the first."""
+    host = await world.host()
+    world.injected = {"X-Api-Key": "real"}
+    async with opened(with_secret(world, host)) as (gate, port), serving(gate, world.call()):
+        assert status(await say(port, get(host, "/v1/x", header, "x_mine: 1"))) == 200
+    assert b"forged" not in host.requests[0]
+    assert host.header("x-api-key") == ["real"]
+    assert host.header("x_mine") == ["1"]
+
+
 async def test_a_request_that_fills_the_parameter_of_a_secret_is_refused(world: World) -> None:
     host = await world.host()
 
@@ -36,7 +60,7 @@ async def test_a_request_that_fills_the_parameter_of_a_secret_is_refused(world: 
         return Injections({}, {"key": "re al"})
 
     async with opened(with_secret(world, host)) as (gate, port), serving(gate, world.call(inject=inject)):
-        for query in ("key=x", "a=b&key=", "%6bey=x", "a=b;key=x"):
+        for query in ("key=x", "a=b&key=", "%6bey=x", "a=b;key=x", "KEY=x", "key%5B0%5D=x"):
             answer = await say(port, get(host, f"/v1/x?{query}"))
             assert (status(answer), b"egress.parameter" in answer) == (400, True), query
         assert not host.requests

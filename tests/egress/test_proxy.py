@@ -534,3 +534,33 @@ async def test_head_and_empty_answers_have_no_body(world: World) -> None:
         answer = await say(port, get(host))
         assert status(answer) == 204
         assert b"chunked" not in answer
+
+
+@pytest.mark.parametrize("within_tunnel", [False, True])
+async def test_whoever_hangs_up_before_the_answer_is_on_record(world: World, within_tunnel: bool) -> None:
+    """A jail that looks for what it may reach does not hide it so."""
+    host = await world.host()
+    tunnel = f"CONNECT {host.name}:{host.port} HTTP/1.1\r\n\r\n".encode()
+    gate = EgressGate("h", settings(world.rule(host)))
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind("")  # an abstract name of the kernel's choice
+    listener.listen(8)
+    listener.setblocking(False)
+    gate.open([listener])
+    try:
+        async with serving(gate, world.call()):
+            client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            client.setblocking(False)
+            loop = asyncio.get_running_loop()
+            await loop.sock_connect(client, listener.getsockname())
+            if within_tunnel:
+                await loop.sock_sendall(client, tunnel)
+                assert (await loop.sock_recv(client, 200)).startswith(b"HTTP/1.1 200")
+                await loop.sock_sendall(client, within(host, "/admin"))
+            else:
+                await loop.sock_sendall(client, get(host, "/admin"))
+            client.close()
+            await until(lambda: not gate._connections and world.causes() == ["path"])
+    finally:
+        gate.close()
+    assert not host.requests

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -192,6 +193,38 @@ async def test_a_script_that_changed_since_it_was_pinned_is_not_run(opened: Any,
     run = await one(opened, "/opt/tool", hand={"binds": binds})
     assert (await run()).content[0]["text"] == "one\n"
     script.write_text("#!/bin/sh\necho two\n")
+    with pytest.raises(HandDrifted):
+        await run()
+
+
+async def test_the_program_that_is_pinned_is_the_one_that_the_jail_sees(opened: Any, tmp_path: Path) -> None:
+    """Of binds within each other the deeper one counts, in whichever order they stand."""
+    outer, inner = tmp_path / "outer", tmp_path / "inner"
+    for directory, word in ((outer / "bin", "hidden"), (inner, "seen")):
+        directory.mkdir(parents=True)
+        (directory / "tool").write_text(f"#!/bin/sh\necho {word}\n")
+        (directory / "tool").chmod(0o755)
+    binds = ({"source": outer, "target": "/opt"}, {"source": inner, "target": "/opt/bin"})
+    run = await one(opened, "/opt/bin/tool", hand={"binds": binds})
+    assert (await run()).content[0]["text"] == "seen\n"
+    (inner / "tool").write_text("#!/bin/sh\necho changed\n")
+    with pytest.raises(HandDrifted):
+        await run()
+
+
+async def test_a_bare_name_is_pinned_where_the_jail_finds_it(
+    opened: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside the gateway's interpreter first: a name of the system is no word for what lies there."""
+    beside = tmp_path / "bin"
+    beside.mkdir()
+    (beside / "python").symlink_to(sys.executable)
+    (beside / "uname").write_text("#!/bin/sh\necho ours\n")
+    (beside / "uname").chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(beside / "python"))
+    run = await one(opened, "uname")
+    assert (await run()).content[0]["text"] == "ours\n"
+    (beside / "uname").write_text("#!/bin/sh\necho changed\n")
     with pytest.raises(HandDrifted):
         await run()
 
