@@ -20,7 +20,7 @@ def value(item: Any) -> str:
     if item is None:
         return '""'
     if isinstance(item, dict):
-        inner = ", ".join(f"{json.dumps(str(key))} = {value(member)}" for key, member in item.items())
+        inner = ", ".join(f"{value(str(key))} = {value(member)}" for key, member in item.items())
         return f"{{ {inner} }}" if inner else "{  }"
     if isinstance(item, tuple | list):
         return "[" + ", ".join(value(member) for member in item) + "]"

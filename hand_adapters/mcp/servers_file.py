@@ -20,6 +20,8 @@ from gateway.settings import SettingsError, holds_a_secret
 from hand_adapters.jail import JailError, program
 
 FILE_MAX_BYTES: Final = 4_194_304
+_REQUIREMENT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._,<>=!~+\[\]-]*")
+"""What may stand in a command that a person is told to run: the file is somebody else's."""
 _SECTIONS: Final = ("mcpServers", "servers")
 _VARIABLE: Final = re.compile(r"\$\{(?:env:)?([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 _PLACEHOLDER: Final = re.compile(r"\$\{[^}]*\}")
@@ -197,7 +199,7 @@ def _of_npm(words: Sequence[str], packages: Path | None) -> tuple[str, ...]:
     if {"-c", "--call"} & options.keys():
         raise _Cannot("It is a line for a shell. Give program and arguments as a list.")
     spec = options.get("--package") or options.get("-p") or (rest[0] if rest else "")
-    found = re.fullmatch(r"((?:@[a-z0-9~._-]+/)?[a-z0-9~._-]+)(?:@([^/\s]+))?", spec)
+    found = re.fullmatch(r"((?:@[a-z0-9~._-]+/)?[a-z0-9~._-]+)(?:@([A-Za-z0-9._~^*+-]+))?", spec)
     if found is None or not rest:
         raise _Cannot("npx is told to run what is no package of the registry. Install it and name its program.")
     package, wanted = found[1], package_program(found[1]) if spec == rest[0] else rest[0]
@@ -268,7 +270,11 @@ def _look_for(name: str, from_: str, notes: list[str]) -> None:
     try:
         program(name, ())
     except JailError as exc:
-        remedy = f"Install it: pip install '{from_}'." if name != from_ and " " not in from_ else f"Install {from_}."
+        remedy = (
+            f"Install it: pip install '{from_}'."
+            if name != from_ and _REQUIREMENT.fullmatch(from_)
+            else f"Install {from_}."
+        )
         notes.append(f"{exc.detail}. {remedy} An absolute path will do as well.")
 
 

@@ -16,7 +16,7 @@ _TARGET_NAMES: Final = frozenset({"excluded", "old", "new"})
 """What a change calls the rows of its table in RETURNING and ON CONFLICT."""
 EVERY: Final = "*"
 """Every column of a table."""
-_VALUES: Final = (exp.Literal, exp.Placeholder, exp.Parameter, exp.Null, exp.Boolean, exp.Neg, exp.Cast)
+_VALUES: Final = (exp.Literal, exp.Placeholder, exp.Parameter, exp.Null, exp.Boolean)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +24,8 @@ class Change:
     """One change of rows.
 
     Attributes:
-        where: whether a condition that names a column limits the rows; ``None`` of an INSERT.
-        equals: columns that have to equal given values, all of them at once.
+        where: whether a condition that names a column of the table limits the rows; ``None`` of an INSERT.
+        equals: columns of the table that have to equal given values, all of them at once.
         columns: that are written; ``*`` is all.
     """
 
@@ -55,6 +55,7 @@ class Facts:
         reads: ``schema.table``.
         columns: ``schema.table.column`` that may be read; ``*`` is all of a table's.
         attributes: those of ``columns`` that are written with a prefix.
+        members: names after a dot whose row is none of a table: of a query's, or of a value in brackets.
         where: whether the statement itself has a condition that names a column.
     """
 
@@ -62,6 +63,7 @@ class Facts:
     reads: tuple[str, ...]
     columns: tuple[str, ...]
     attributes: tuple[tuple[str, str, str], ...]
+    members: tuple[str, ...]
     changes: tuple[Change, ...]
     functions: tuple[str, ...]
     joins: int
@@ -116,16 +118,17 @@ def folded(facts: Facts, dialect: str) -> Facts:
     )
 
 
-def gather(tree: exp.Expr, bases: Mapping[int, str], functions: tuple[str, ...]) -> Facts:
+def gather(tree: exp.Expr, bases: Mapping[int, str], functions: tuple[str, ...], dialect: str) -> Facts:
     """The facts of a statement whose names are resolved.
 
     Args:
         bases: from ``names.qualify``.
 
     Raises:
-        NotTaken: a column's prefix is no table of the statement.
+        NotTaken: a column's prefix is no table of the statement, or two tables' names differ by case alone where the
+            database tells them apart.
     """
-    sources = _sources(tree, bases)
+    sources = _sources(tree, bases, dialect)
     columns: set[tuple[str, str]] = set()
     attributes: set[tuple[str, str]] = set()
     for column in tree.find_all(exp.Column):
@@ -143,7 +146,9 @@ def gather(tree: exp.Expr, bases: Mapping[int, str], functions: tuple[str, ...])
     for conflict in tree.find_all(exp.OnConflict):
         table = bases[id(_target(_nearest(conflict)))]
         columns.update((table, one.name) for one in conflict.args.get("conflict_keys") or ())
-    changes = tuple(change for part in tree.find_all(*_SCOPES[1:]) for change in _changes(part, bases))
+    changes = tuple(change for part in tree.find_all(*_SCOPES[1:]) for change in _changes(part, bases, sources))
+    if dialect == "postgresql" and any(_is_written(one) and one.args.get("table") for one in tree.find_all(exp.Column)):
+        raise NotTaken(Problem.PART)  # what looks like a prefix is the column, and the name a field of its value
     read = {bases[id(table)] for table in tree.find_all(exp.Table) if id(table) in bases and not _is_target(table)}
     verbs = {"select" for _ in tree.find_all(exp.Select)} | {change.verb for change in changes}
     return Facts(
@@ -151,10 +156,11 @@ def gather(tree: exp.Expr, bases: Mapping[int, str], functions: tuple[str, ...])
         reads=tuple(sorted(read | {table for table, _ in columns})),
         columns=tuple(sorted(f"{table}.{column}" for table, column in columns)),
         attributes=tuple(sorted((*table.split(".", 1), column) for table, column in attributes)),  # type: ignore[misc]
+        members=tuple(sorted(_members(tree, sources))),
         changes=changes,
         functions=functions,
         joins=sum(1 for _ in tree.find_all(exp.Join)),
-        where=_limits(tree.args.get("where")),
+        where=changes[0].where is True if changes else _limits(tree.args.get("where")),
     )
 
 
@@ -162,17 +168,31 @@ _Sources = Mapping[int, Mapping[str, str | None]]
 """``id`` of a scope's node -> alias or name of each of its sources -> table; ``None`` is no table of the database."""
 
 
-def _sources(tree: exp.Expr, bases: Mapping[int, str]) -> _Sources:
+def _sources(tree: exp.Expr, bases: Mapping[int, str], dialect: str) -> _Sources:
     sources: dict[int, dict[str, str | None]] = {id(scope): {} for scope in tree.find_all(*_SCOPES)}
+    spelled: dict[str, str] = {}
     for alias in tree.find_all(exp.TableAlias):
         owner = alias.parent
         if isinstance(owner, exp.CTE) or owner is None:
             continue
+        _check_spelled(spelled, alias.name, dialect)
         _put(sources, owner, alias.name, bases.get(id(owner)))
     for table in tree.find_all(exp.Table):
         if not table.alias and isinstance(table.this, exp.Identifier):
+            _check_spelled(spelled, table.name, dialect)
             _put(sources, table, table.name, bases.get(id(table)))
     return sources
+
+
+def _check_spelled(spelled: dict[str, str], name: str, dialect: str) -> None:
+    """Names that are looked up as the same are the same to the database, too: a prefix cannot mean another table."""
+    known = "".join(map(_small, name)) if dialect == "sqlite" else name
+    if spelled.setdefault(name.casefold(), known) != known:
+        raise NotTaken(Problem.NAME)
+
+
+def _small(character: str) -> str:
+    return character.lower() if character.isascii() else character
 
 
 def _put(sources: dict[int, dict[str, str | None]], node: exp.Expr, name: str, table: str | None) -> None:
@@ -234,6 +254,19 @@ def _column(column: exp.Column, sources: _Sources) -> Iterator[tuple[str, str]]:
             yield row, EVERY
 
 
+def _members(tree: exp.Expr, sources: _Sources) -> set[str]:
+    """What stands after a dot whose row is no table's."""
+    found = {dot.expression.name for dot in tree.find_all(exp.Dot) if isinstance(dot.expression, exp.Identifier)}
+    for column in tree.find_all(exp.Column):
+        prefix = column.args.get("table")
+        if prefix is None or isinstance(column.this, exp.Star):
+            continue
+        of = next((one for scope in _scopes(column) if prefix.name.casefold() in (one := sources[id(scope)])), {})
+        if of.get(prefix.name.casefold()) is None:
+            found.add(column.name)
+    return found
+
+
 def _joined(join: exp.Join, sources: _Sources) -> Iterator[tuple[str, str]]:
     tables = _tables(_nearest(join), sources)
     using = [one.name for one in join.args.get("using") or ()]
@@ -273,8 +306,9 @@ def _is_written(column: exp.Column) -> bool:
     return isinstance(owner, exp.Update | exp.OnConflict) and assignment.arg_key == "expressions"
 
 
-def _changes(change: exp.Expr, bases: Mapping[int, str]) -> Iterator[Change]:
-    table = bases[id(_target(change))]
+def _changes(change: exp.Expr, bases: Mapping[int, str], sources: _Sources) -> Iterator[Change]:
+    target = _target(change)
+    table = bases[id(target)]
     written = tuple(sorted({column.name for one in _assignments(change) for column in _left(one)}))
     if isinstance(change, exp.Insert):
         named = change.this.expressions if isinstance(change.this, exp.Schema) else ()
@@ -286,14 +320,34 @@ def _changes(change: exp.Expr, bases: Mapping[int, str]) -> Iterator[Change]:
         return
     where = change.args.get("where")
     verb = "update" if isinstance(change, exp.Update) else "delete"
-    yield Change(verb, table, _limits(where), tuple(sorted(_equals(where))), written or (EVERY,))
+    limited = where is not None and any(_is_own(one, change, sources) for one in where.find_all(exp.Column))
+    yield Change(verb, table, limited, tuple(sorted(_equals(where, change, sources))), written or (EVERY,))
 
 
 def _limits(where: exp.Expr | None) -> bool:
     return where is not None and where.find(exp.Column) is not None
 
 
-def _equals(where: exp.Expr | None) -> set[str]:
+def _is_own(column: exp.Column, change: exp.Expr, sources: _Sources) -> bool:
+    """Whether a column of a condition is one of the table that is changed: by its prefix, or because it can be of no
+    other. A condition on the tables beside it limits no rows of this one.
+    """
+    prefix = column.args.get("table")
+    if prefix is None:
+        return _nearest(column) is change and len(sources[id(change)]) == 1
+    target, key = _target(change), prefix.name.casefold()
+    scope = next((one for one in _scopes(column) if key in sources[id(one)]), None)
+    return scope is change and isinstance(target, exp.Table) and key == (target.alias or target.name).casefold()
+
+
+def _is_given(value: exp.Expr) -> bool:
+    """Whether it is one value, the same for every row."""
+    while isinstance(value, exp.Neg | exp.Cast | exp.Paren):
+        value = value.this
+    return isinstance(value, _VALUES)
+
+
+def _equals(where: exp.Expr | None, change: exp.Expr, sources: _Sources) -> set[str]:
     found: set[str] = set()
     parts = [] if where is None else [where.this]
     while parts:
@@ -304,6 +358,6 @@ def _equals(where: exp.Expr | None) -> set[str]:
             parts.append(part.this)
         elif isinstance(part, exp.EQ):
             for one, other in ((part.this, part.expression), (part.expression, part.this)):
-                if isinstance(one, exp.Column) and isinstance(other, _VALUES) and other.find(exp.Column) is None:
+                if isinstance(one, exp.Column) and _is_given(other) and _is_own(one, change, sources):
                     found.add(one.name)
     return found

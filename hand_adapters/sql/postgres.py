@@ -37,6 +37,13 @@ _ATTRIBUTES: Final = """
     JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = wanted.name
     JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attname = wanted.attribute AND NOT a.attisdropped
 """
+_ROW_FUNCTIONS: Final = """
+    SELECT count(*) FROM pg_catalog.pg_proc p
+    JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+    JOIN pg_catalog.pg_type t ON t.oid = p.proargtypes[0]
+    WHERE p.proname = ANY($1::text[]) AND n.nspname = ANY($2::text[]) AND t.typtype IN ('c', 'p', 'd')
+"""
+"""Functions outside of the database's own that take a row: their name after a dot calls them."""
 
 
 class PostgresSession:
@@ -44,6 +51,7 @@ class PostgresSession:
 
     def __init__(self, connection: psycopg.Connection[Any], schemas: tuple[str, ...]) -> None:
         self._connection = connection
+        self._schemas = list(schemas)
         # Functions and operators of pg_catalog come first; temporary tables last, and never for a name without schema.
         self._path = ", ".join(f'"{name}"' for name in ("pg_catalog", *schemas, "pg_temp"))
         self._lock = threading.Lock()
@@ -155,6 +163,12 @@ class PostgresSession:
             if found is None or found[0] < len(attributes):
                 self._undo()
                 raise DatabaseRefused(Failure.STATEMENT, "42703", "a column that has a prefix does not exist")
+        if statement.facts.members:
+            # Of other rows than tables' only the database knows the columns; here no function may have such a name.
+            found = cursor.execute(_ROW_FUNCTIONS, [list(statement.facts.members), self._schemas]).fetchone()
+            if found is None or found[0]:
+                self._undo()
+                raise DatabaseRefused(Failure.STATEMENT, "42883", "a name after a row is that of a function")
 
     def _run(
         self, cursor: "psycopg.RawCursor[Any]", statement: Statement, values: list[Any], limits: Limits

@@ -112,7 +112,7 @@ class Grammar:
         sent = self.write(tree)
         called = self._called(sent)
         self._check_sent(tree, sent)
-        found = facts.folded(facts.gather(tree, bases, called), self.dialect)
+        found = facts.folded(facts.gather(tree, bases, called, self.dialect), self.dialect)
         return Statement(sent, parameters, found, tree)
 
     @property

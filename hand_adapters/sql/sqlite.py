@@ -159,6 +159,7 @@ class Authorizer:
     """SQLite's own question, for each thing that a statement would touch: is it among what was analysed?
 
     What views and triggers of the file do is theirs: SQLite names them as the source, and they were named themselves.
+    It names a query of WITH in the same way, and what that does is the statement's own.
     """
 
     def __init__(self, statement: Statement, functions: frozenset[str]) -> None:
@@ -176,6 +177,8 @@ class Authorizer:
     def _permits(self, action: int, one: str | None, two: str | None, schema: str | None, source: str | None) -> bool:
         if action in {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_RECURSIVE}:
             return True
+        if source is not None and _fold(source) in self._queries:
+            source = None
         if action == sqlite3.SQLITE_FUNCTION:
             return source is not None or (two or "").lower() in self._functions
         if action not in {sqlite3.SQLITE_READ, sqlite3.SQLITE_INSERT, sqlite3.SQLITE_UPDATE, sqlite3.SQLITE_DELETE}:

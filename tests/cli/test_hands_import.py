@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from gateway.cli import toml_text
 from gateway.cli.main import app
 from gateway.settings import JailSettings, Settings
 from hand_adapters.jail import Jail
@@ -23,6 +24,13 @@ def run(directory: Path, servers: dict[str, Any], *words: str) -> Result:
     path = directory / ".mcp.json"
     path.write_text(json.dumps({"mcpServers": servers}))
     return CliRunner().invoke(app, ["hands", "import", str(path), *words])
+
+
+@pytest.mark.parametrize("text", ["/a\U0001f600", 'x" = 1\ny', "\x00\x7f\u202e", "back\\slash", "a]\n[hands.evil]"])
+def test_no_name_of_a_file_ends_its_place_in_toml(text: str) -> None:
+    written = f"a = {toml_text.value({text: text, 'list': [text]})}\n[{toml_text.key(text)}]\n"
+    assert tomllib.loads(written) == {"a": {text: text, "list": [text]}, text: {}}
+    assert len(written.splitlines()) == 2
 
 
 def uncommented(toml: str) -> dict[str, Any]:

@@ -159,20 +159,20 @@ ELSEWHERE = {
 
 @pytest.mark.parametrize("name", ELSEWHERE)
 async def test_no_link_leads_the_gateway_somewhere_else(paged, name: str) -> None:
-    given: list[tuple[str, str, int]] = []
+    given: list[tuple[str, str, int, str, str]] = []
 
     async def answer(request: web.Request) -> web.Response:
         target = ELSEWHERE[name].format(port=request.url.port)
         return web.json_response({"data": [1]}, headers={"Link": f'<{target}>; rel="next"'})
 
-    async def inject(scheme: str, host: str, port: int) -> Injections:
-        given.append((scheme, host, port))
+    async def inject(scheme: str, host: str, port: int, method: str, path: str) -> Injections:
+        given.append((scheme, host, port, method, path))
         return Injections(headers={"X-Key": "the secret"})
 
     api = await paged(answer, LINK)
     assert await refused(api.run(inject=inject)) == PROTOCOL
     assert api.seen == ["/v1/items"]
-    assert len(given) == 1, "no secret was asked for another request"
+    assert [(method, path) for *_, method, path in given] == [("GET", "/v1/items")], "no other request was to be sent"
 
 
 async def test_each_page_is_given_credential_proof_and_secrets_of_its_own(paged) -> None:
@@ -184,7 +184,7 @@ async def test_each_page_is_given_credential_proof_and_secrets_of_its_own(paged)
         more = {"Link": f'</v1/items?page=2&key={key[0]}&x=a+b%FF>; rel="next"'} if len(proofs) == 1 else {}
         return web.json_response({"data": [len(key)]}, headers=more)
 
-    async def inject(scheme: str, host: str, port: int) -> Injections:
+    async def inject(scheme: str, host: str, port: int, method: str, path: str) -> Injections:
         return Injections(query={"key": "s3cret"})
 
     secrets = {"k": {"place": "query", "parameter": "key"}}
@@ -256,7 +256,7 @@ async def test_a_secret_that_is_gone_after_the_first_page_does_not_undo_it(paged
     async def answer(request: web.Request) -> web.Response:
         return web.json_response({"data": [1]})
 
-    async def inject(scheme: str, host: str, port: int) -> Injections:
+    async def inject(scheme: str, host: str, port: int, method: str, path: str) -> Injections:
         asked.append(port)
         if len(asked) > 1:
             raise HandError(Reason.SECRET_MISSING, HandFailure.NOT_EXECUTED, "gone")

@@ -116,6 +116,12 @@ def test_what_python_s_runners_would_fetch(words: list[str], command: tuple[str,
     assert one({"command": words[0], "args": words[1:]}).command == command
 
 
+@pytest.mark.parametrize("evil", ["x@1';reboot;'", "x@1;reboot", "x@$(reboot)", "x@`reboot`", "x@1|sh"])
+def test_no_command_to_copy_holds_what_a_shell_runs(evil: str) -> None:
+    assert "npm install" not in one({"command": "npx", "args": ["-y", evil]}).problem
+    assert not any("pip install" in note for note in one({"command": "uvx", "args": [evil]}).notes)
+
+
 def test_a_program_that_is_not_there_is_said() -> None:
     [note] = one({"command": "uvx", "args": ["no-such-server@1.2"]}).notes
     assert "no-such-server: no such program" in note

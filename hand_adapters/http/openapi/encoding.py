@@ -6,6 +6,7 @@ A multipart boundary is a hash of what it parts, so one call has one body, and n
 import base64
 import binascii
 import hashlib
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
@@ -16,6 +17,8 @@ from hand_adapters.http.template import misfit, scalar
 
 _ESCAPED: Final = str.maketrans({'"': "%22", "\r": "%0D", "\n": "%0A"})
 """In names of parts, as browsers do it (WHATWG HTML, multipart/form-data)."""
+_MISREAD: Final = re.compile(r"[\\\x00-\x09\x0b\x0c\x0e-\x1f\x7f]")
+"""A backslash escapes what follows for some readers and is a character for others (RFC 7578 section 4.2)."""
 
 
 class _Part(NamedTuple):
@@ -75,6 +78,8 @@ def _multipart(parts: list[_Part]) -> tuple[bytes, str]:
     boundary = f"handrail-{digest.hexdigest()[:48]}"
     out = bytearray()
     for part in parts:
+        if _MISREAD.search(part.name):
+            raise misfit("a name that two readers could read differently")
         name = part.name.translate(_ESCAPED)
         file = f'; filename="{name}"' if part.is_file else ""
         media = f"Content-Type: {part.media}\r\n" if part.media else ""

@@ -1,14 +1,14 @@
 """From an operation to what a hand offers: schemas of its args and its answer, and the template of its requests."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from hand_adapters.http.openapi.bodies import Body, body
 from hand_adapters.http.openapi.dialect import Direction, Translation
 from hand_adapters.http.openapi.document import Document, Operation
-from hand_adapters.http.openapi.parameters import Parameter, Place, Slot, parameters
+from hand_adapters.http.openapi.parameters import Parameter, Place, Slot, credential_slots, parameters
 from hand_adapters.http.openapi.reading import DocumentError
 from hand_adapters.http.openapi.requests import BODY, OperationTemplate
 from hand_adapters.schemas import Checker, SchemaError, normalise
@@ -39,7 +39,7 @@ class Offer:
     notes: tuple[str, ...]
 
 
-def offer(document: Document, operation: Operation, base_url: str, secrets: Iterable[Slot]) -> Offer:
+def offer(document: Document, operation: Operation, base_url: str, secrets: Collection[Slot]) -> Offer:
     """Make an operation an action.
 
     Args:
@@ -50,7 +50,8 @@ def offer(document: Document, operation: Operation, base_url: str, secrets: Iter
     """
     usable, notes = parameters(document, operation, secrets)
     taken = body(document, operation)
-    template = OperationTemplate(base_url, operation, usable, taken)
+    withheld = sorted(name for place, name in {*secrets, *credential_slots(document)} if place == Place.QUERY)
+    template = OperationTemplate(base_url, operation, usable, taken, withheld)
     args = _args_schema(document, operation, usable, taken)
     result: Mapping[str, Any] | None = None
     try:

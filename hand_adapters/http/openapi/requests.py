@@ -1,9 +1,9 @@
 """From approved args, ``{path, query, header, body}``, to the one exact request that an operation describes."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from yarl import URL
 
@@ -25,13 +25,24 @@ _LITERAL: Final = "/:@!$&'()*+,;=-._~"
 class OperationTemplate:
     """An operation's request, parsed once. ``servers`` of the document count for nothing: the base URL is given."""
 
-    __slots__ = ("_base", "_body", "_names", "_parameters", "_parts", "method")
+    __slots__ = ("_base", "_body", "_names", "_parameters", "_parts", "_reserved", "method")
 
-    def __init__(self, base_url: str, operation: Operation, parameters: Sequence[Parameter], body: Body | None) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        operation: Operation,
+        parameters: Sequence[Parameter],
+        body: Body | None,
+        withheld: Iterable[str] = (),
+    ) -> None:
         """Parse a path.
 
+        Args:
+            withheld: names in a query that are no agent's: of secrets, and of what carries a credential.
+
         Raises:
-            DocumentError: a path that holds more than segments, or names that are not its parameters'.
+            DocumentError: a path that holds more than segments, or names that are not its parameters'; two headers
+                whose names differ by case alone.
         """
         pieces = _PLACEHOLDER.split(operation.path)
         literals, self._names = pieces[0::2], tuple(pieces[1::2])
@@ -45,6 +56,11 @@ class OperationTemplate:
             raise DocumentError(
                 operation.at, f"{odd} is in its path, or among its parameters, alone", "Mend the document."
             )
+        headers = [parameter.name.lower() for parameter in parameters if parameter.place is Place.HEADER]
+        if len(headers) != len(set(headers)):
+            raise DocumentError(operation.at, "two of its headers differ by case alone", "Mend the document.")
+        queried = (parameter.name for parameter in parameters if parameter.place is Place.QUERY)
+        self._reserved = frozenset(map(_plain, (*queried, *withheld)))
         self.method = operation.method
         self._base = base_url.rstrip("/")
         self._parts = tuple(quote(literal, safe=_LITERAL) for literal in literals)
@@ -74,7 +90,8 @@ class OperationTemplate:
             else:
                 pairs = in_query(parameter, value)
                 names = {name for name, _ in pairs}
-                if names & taken:
+                others = {_plain(unquote(name)) for name in names} - {_plain(parameter.name)}
+                if names & taken or others & self._reserved:
                     raise misfit("two parameters come to one name")
                 taken |= names
                 query += (f"{name}={text}" for name, text in pairs)
@@ -91,3 +108,8 @@ class OperationTemplate:
             return None, headers
         body, media = body_bytes(self._body, args[BODY])
         return body, {**headers, "Content-Type": media}
+
+
+def _plain(name: str) -> str:
+    """A parameter's name as a lenient server reads it: without regard to case, and less what follows a bracket."""
+    return name.partition("[")[0].casefold()

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,8 @@ DOCUMENT = root(
                 ],
             )
         },
-    }
+    },
+    components={"securitySchemes": {"key": {"type": "apiKey", "in": "query", "name": "key"}}},
 )
 Sender = Callable[[str, dict[str, Any]], Any]
 
@@ -243,7 +245,7 @@ def test_a_multipart_form_is_the_members_and_files(
     encoded = {"data": base64.b64encode(data).decode(), "more": [base64.b64encode(one).decode() for one in more]}
     got = arrives(send, "files", {"body": {**others, "note": note, **encoded}})
     if got is None:
-        assert not more or any(set(name) & set('"\r\n') for name in others)
+        assert not more or any(re.search(r"[\\\x00-\x1f\x7f]", name) for name in others)
         return
     files = [(name, text) for name, text, *kind in got["form"] if kind]
     assert sorted(files) == sorted([("data", encoded["data"]), *(("more", one) for one in encoded["more"])])
@@ -319,9 +321,26 @@ def test_a_value_that_two_readers_could_read_differently_does_not_leave(send: Se
 
 def test_no_member_of_a_free_object_stands_in_for_another_parameter(send: Sender) -> None:
     assert arrives(send, "free", {"query": {"free": {"a": "evil"}, "a": "good"}}) is None
+    for name in ("a", "A", "a[]", "a[0]", "key", "Key", "n"):
+        assert arrives(send, "free", {"query": {"free": {name: "evil"}}}) is None
+    assert arrives(send, "free", {"query": {"free": {"free": "1"}}}) is not None
     assert arrives(send, "free", {"query": {"n": None}}) is None
     assert arrives(send, "form", {"body": {"deep": {"x": "1"}, "deep[x]": "2"}}) is None
     assert arrives(send, "form", {"body": {"many": []}}) is None
+
+
+def test_headers_that_differ_by_case_alone_are_not_offered(tmp_path: Path) -> None:
+    described = operation(operationId="two", parameters=[parameter("X-A", "header"), parameter("x-a", "header")])
+    file = tmp_path / "api.json"
+    file.write_text(json.dumps(root({"/two": {"get": described}, "/one": {"get": operation(operationId="one")}})))
+    adapter = adapter_of("https://api.example", file)
+    assert list(asyncio.run(adapter.manifest()).actions) == ["one"]
+    assert "differ by case alone" in adapter.notes[0]
+
+
+@pytest.mark.parametrize("name", ["a\\", 'a\\"; filename="x', "a\0b", "a\x7f"])
+def test_a_name_of_a_part_that_could_end_elsewhere_does_not_leave(send: Sender, name: str) -> None:
+    assert arrives(send, "files", {"body": {name: "x"}}) is None
 
 
 def test_bodies_of_text_and_bytes(send: Sender) -> None:
