@@ -90,7 +90,7 @@ class Connections:
         """
         server = self._server(person, name)
         pages = await server.endpoints()
-        consent = self.consents.begin(_beginner(person, name, session, redirect_uri))
+        consent = self.consents.begin(_beginner(person, server, session, redirect_uri))
         return server.consent_url(pages, consent.state, consent.verifier, redirect_uri)
 
     async def complete(
@@ -109,7 +109,7 @@ class Connections:
         server = self._server(person, name)
         whose = Whose(person.tenant, person.pseudonym, name)
         try:
-            tokens = await self._answered(server, _beginner(person, name, session, redirect_uri), answer)
+            tokens = await self._answered(server, _beginner(person, server, session, redirect_uri), answer)
         except Refused as refusal:
             await self.grants.refuse(whose, refusal.reason, str(refusal.facts.get("problem", "")))
             raise
@@ -223,8 +223,8 @@ class Connections:
         }
 
 
-def _beginner(person: Principal, name: str, session: str, redirect_uri: str) -> Beginner:
-    return Beginner(person.tenant, person.pseudonym, session, name, redirect_uri)
+def _beginner(person: Principal, server: AuthorizationServer, session: str, redirect_uri: str) -> Beginner:
+    return Beginner(person.tenant, person.pseudonym, session, server.name, server.identity, redirect_uri)
 
 
 def _check_issuer(pages: Endpoints, named: str | None) -> None:

@@ -1,9 +1,9 @@
 """Consents under way. Whoever began one ends it: the same principal, in the same session, within ten minutes, once.
 
-Nothing is kept of a consent: its ``state`` is random bytes and a time with a MAC over them, the person, the session and
-the way back. Any gateway with the same key finishes what another began, and elsewhere a state is worth nothing:
-a link to an answer, sent to somebody else, ends nothing (RFC 9700 section 4.7, RFC 6819 section 4.4.1.8). The PKCE
-verifier is derived from the same, and never in a browser.
+Nothing is kept of a consent: its ``state`` is random bytes and a time with a MAC over them, the person, the session,
+the server and the way back. Any gateway with the same key finishes what another began, and elsewhere a state is worth
+nothing: a link to an answer, sent to somebody else, ends nothing (RFC 9700 section 4.7, RFC 6819 section 4.4.1.8). The
+PKCE verifier is derived from the same, and never in a browser.
 """
 
 import hashlib
@@ -31,12 +31,14 @@ class Beginner:
     Attributes:
         subject: the person's pseudonym.
         session: the secret of the session in which the person is logged in.
+        server: ``AuthorizationServer.identity`` of where the person was sent: their code goes nowhere else.
     """
 
     tenant: str
     subject: str
     session: str
     connection: str
+    server: str
     redirect_uri: str
 
 
@@ -91,5 +93,7 @@ class Consents:
         return Consent(state, self._mac("verifier", head, beginner), expires_at)
 
     def _mac(self, purpose: str, head: str, by: Beginner) -> str:
-        text = orjson.dumps([purpose, head, by.tenant, by.subject, by.session, by.connection, by.redirect_uri])
+        text = orjson.dumps(
+            [purpose, head, by.tenant, by.subject, by.session, by.connection, by.server, by.redirect_uri]
+        )
         return b64url_encode(hmac.digest(self._key, text, hashlib.sha256))

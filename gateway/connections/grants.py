@@ -30,7 +30,7 @@ from gateway.ports import Append, AuditLog, Guard, Unless, Write
 from gateway.reasons import Reason
 from gateway.store.reading import reading, snapshot
 from gateway.store.tables import connection_grants as table
-from gateway.store.tables import spent_consents
+from gateway.store.tables import principals, spent_consents
 
 LABEL: Final = "connection grants"
 """What the key is derived for."""
@@ -72,7 +72,16 @@ _FREE: Final = exists().where(
 _TAKEN: Final = select(literal(1)).where(~_FREE)
 _THIS_ONE: Final = _ONE & (table.c.entry_index == bindparam("the_index"))
 _LEASE: Final = update(table).where(_THIS_ONE).values(refreshing_until=bindparam("until"))
+_RELEASE: Final = _LEASE.where(table.c.refreshing_until == bindparam("held"))
 _DELETE: Final = delete(table).where(_ONE)
+_GONE: Final = select(literal(1)).where(
+    ~exists().where(
+        principals.c.tenant == bindparam("the_tenant"),
+        principals.c.pseudonym == bindparam("the_subject"),
+        principals.c.revoked_at.is_(None),
+    )
+)
+"""Finds something where the person was revoked or forgotten."""
 _SPEND: Final = insert(spent_consents)
 _FORGET: Final = delete(spent_consents).where(spent_consents.c.expires_at <= bindparam("past"))
 
@@ -195,6 +204,8 @@ class Grants:
 
         Raises:
             Overtaken: something was.
+            Refused: ``auth.forbidden``: the person was revoked or forgotten while the server answered. Of somebody who
+                is forgotten, nobody would ever take away what came after.
             Unavailable: ``log.unavailable``; nothing was changed.
         """
 
@@ -202,8 +213,18 @@ class Grants:
             return [Write(self._upsert, self._row(whose, tokens, server, indices[0]))]
 
         entry = _entry(whose, kind, scopes=len(tokens.scopes))
-        item = Append([entry], finalise=written, unless=[_unchanged(whose, since)])
-        return Grant((await self._log.append(item))[0], tokens, server)
+        gone = Unless(_GONE, _person(whose))
+        item = Append([entry], finalise=written, unless=[_unchanged(whose, since), gone])
+
+        def look(connection: Connection) -> bool:
+            return connection.execute(gone.query, gone.parameters).first() is not None
+
+        try:
+            return Grant((await self._log.append(item))[0], tokens, server)
+        except Overtaken:
+            if not await reading(self._engine, "grants", look):
+                raise
+            raise Refused(Reason.AUTH_FORBIDDEN, "revoked or forgotten meanwhile") from None
 
     async def end(self, whose: Whose, kind: EntryType, since: int, cause: str = "") -> None:
         """Forget a grant, on record with the same commit. Raises as :meth:`keep`."""
@@ -222,11 +243,14 @@ class Grants:
             return False
         return True
 
-    async def release(self, whose: Whose, grant: Grant, until: float) -> None:
-        """Have another try wait until then. Raises ``log.unavailable``."""
-        await self._log.append(
-            Append((), [Write(_LEASE, {**whose.parameters, "the_index": grant.index, "until": until})])
-        )
+    async def release(self, whose: Whose, grant: Grant, held: float, until: float) -> None:
+        """Have another try wait until then. Raises ``log.unavailable``.
+
+        Args:
+            held: until when this gateway's turn is, or was: somebody else's is not touched.
+        """
+        asked = {**whose.parameters, "the_index": grant.index, "held": held, "until": until}
+        await self._log.append(Append((), [Write(_RELEASE, asked)]))
 
     async def spend(self, consent: Consent) -> None:
         """Take a consent's answer, once.

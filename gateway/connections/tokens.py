@@ -29,6 +29,8 @@ USABLE_SECONDS: Final = 5.0
 """A token is not sent with less than this left of its time. More than a value is kept in memory (``fresh_seconds``)."""
 LEASE_SECONDS: Final = 10.0
 """How long a gateway may take to write a new token down, beyond the time that the server may take."""
+SKEW_SECONDS: Final = 5.0
+"""How far clocks of gateways are apart, at most."""
 PATIENCE_SECONDS: Final = 1.0
 """How long a call waits for a new token while the one before is still good."""
 RETRY_SECONDS: Final = 2.0
@@ -135,23 +137,34 @@ class PeoplesTokens:
         """A new token, by this gateway or by whichever is at it."""
         key = (whose, grant.index)
         if key not in self._answered:
-            others = await self._take_turn(whose, grant, server.settings.timeout_seconds + LEASE_SECONDS)
-            if others is not None:
-                return others
+            turn = await self._take_turn(whose, grant, server.settings.timeout_seconds + LEASE_SECONDS)
+            if isinstance(turn, Grant):
+                return turn
             try:
-                self._answered[key] = await server.refresh(grant.tokens)
+                # Beyond its turn it would send a refresh token that another gateway may have sent meanwhile.
+                async with asyncio.timeout(turn - self._clock()):
+                    self._answered[key] = await server.refresh(grant.tokens)
+            except TimeoutError:
+                late = _away(whose, "the server took longer than a turn lasts")
+                await self._put_off(whose, grant, turn, late)
+                raise late from None
             except ConsentOver:
                 await self._lose(whose, grant)
                 raise self.needed(whose.connection) from None
             except HandrailError as failure:
-                await self._put_off(whose, grant, failure)
+                await self._put_off(whose, grant, turn, failure)
                 raise
-        renewed = await self._write_down(whose, grant, self._answered[key], server)
+        try:
+            renewed = await self._write_down(whose, grant, self._answered[key], server)
+        except Refused:
+            self._answered.pop(key, None)
+            raise
         self._answered.pop(key, None)
         return renewed
 
-    async def _take_turn(self, whose: Whose, grant: Grant, seconds: float) -> Grant | None:
-        """Wait until this gateway alone may refresh the grant; or the grant that another one made of it meanwhile."""
+    async def _take_turn(self, whose: Whose, grant: Grant, seconds: float) -> Grant | float:
+        """Wait until this gateway alone may refresh the grant; until when it may, by this process's clock. Or the grant
+        that another one made of it meanwhile."""
         while True:
             known = await self._grants.find(whose)
             if known.grant is None:
@@ -159,10 +172,10 @@ class PeoplesTokens:
             if known.grant.index != grant.index:
                 return known.grant
             now = self._clock()
-            if known.leased_until > now + seconds:
+            if known.leased_until > now + seconds + SKEW_SECONDS:
                 raise _away(whose, "its row says that somebody refreshes it for longer than anybody may")
             if known.leased_until <= now and await self._grants.lease(whose, grant, now, now + seconds):
-                return None
+                return now + seconds
             await asyncio.sleep(_POLL_SECONDS)
 
     async def _write_down(self, whose: Whose, grant: Grant, tokens: Tokens, server: AuthorizationServer) -> Grant:
@@ -179,6 +192,9 @@ class PeoplesTokens:
                 )
             except Overtaken:
                 continue
+            except Refused:
+                await server.revoke(tokens)
+                raise self.needed(whose.connection) from None
         raise _away(whose, "others change grants of the person")
 
     async def _lose(self, whose: Whose, grant: Grant) -> None:
@@ -191,10 +207,10 @@ class PeoplesTokens:
                 await self._grants.end(whose, EntryType.CONNECTION_LOST, known.size, cause="invalid_grant")
                 return
 
-    async def _put_off(self, whose: Whose, grant: Grant, failure: HandrailError) -> None:
+    async def _put_off(self, whose: Whose, grant: Grant, turn: float, failure: HandrailError) -> None:
         """The server is away: the next try is soon, and the log says so once a minute."""
         _log.warning("a token was not refreshed", connection=whose.connection, detail=failure.detail)
-        await self._grants.release(whose, grant, self._clock() + RETRY_SECONDS)
+        await self._grants.release(whose, grant, turn, self._clock() + RETRY_SECONDS)
         now = self._monotonic()
         if now - self._failures.get(whose, -_FAILURE_SECONDS) >= _FAILURE_SECONDS:
             self._failures[whose] = now

@@ -164,11 +164,11 @@ async def test_where_there_is_nothing_to_connect_an_agents_key_opens_no_page(tmp
         assert await world.whose("ann") == Reason.SECRET_MISSING
 
 
-BEGINNER = Beginner("default", "p-1", "session", "hub", "https://gw.example/connections/hub/callback")
+BEGINNER = Beginner("default", "p-1", "session", "hub", "0" * 64, "https://gw.example/connections/hub/callback")
 
 
 @pytest.mark.parametrize("member", BEGINNER.__slots__)
-def test_a_state_is_of_one_tenant_person_session_connection_and_way_back(member: str) -> None:
+def test_a_state_is_of_one_tenant_person_session_connection_server_and_way_back(member: str) -> None:
     consents = Consents(b"k" * 32, lambda: 1_800_000_000.0)
     begun = consents.begin(BEGINNER)
     assert consents.read(begun.state, BEGINNER) == begun

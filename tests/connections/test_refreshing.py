@@ -9,8 +9,9 @@ from sqlalchemy import select, update
 
 from audit.tables import entries
 from gateway.connections.grants import Grant, Whose
-from gateway.connections.server import ConsentOver
-from gateway.errors import Unavailable
+from gateway.connections.server import ConsentOver, Tokens
+from gateway.connections.tokens import LEASE_SECONDS
+from gateway.errors import Refused, Unavailable
 from gateway.ports import Target
 from gateway.reasons import Reason
 from gateway.store.tables import connection_grants
@@ -246,6 +247,99 @@ async def test_who_is_forgotten_is_forgotten_at_the_service_too(world: World) ->
     with pytest.raises(ConsentOver):
         await world.gateway.connections.servers["hub"].refresh(grant.tokens)
     assert await world.whose("bob") == "bob"
+
+
+async def test_a_consent_that_comes_after_its_person_was_forgotten_is_kept_nowhere(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody would take it away any more: an erasure looks for what there is when it is made."""
+    hub = world.gateway.connections.servers["hub"]
+    exchange, given = hub.exchange, list[Tokens]()
+
+    async def overtaken(*args: Any) -> Tokens:
+        given.append(await exchange(*args))
+        async with web(world.url) as http:
+            asked = await http.post("/v1/privacy/erasures", json={"person": "ann"}, headers=world.bearer("pia"))
+            assert asked.status_code in {200, 202}, asked.text
+        return given[0]
+
+    monkeypatch.setattr(hub, "exchange", overtaken)
+    assert (await world.connect("ann")).status_code == 403
+    with world.gateway.engine.connect() as connection:
+        assert connection.execute(select(connection_grants.c.subject)).scalars().all() == []
+    assert world.entries("CONGRT") == []
+    with pytest.raises(ConsentOver):
+        await hub.refresh(given[0])
+
+
+async def test_a_refresh_that_ends_after_its_person_was_revoked_is_kept_nowhere(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.connect("ann")
+    hub, tokens = world.gateway.connections.servers["hub"], world.gateway.connections.tokens
+    refresh, given = hub.refresh, list[Tokens]()
+
+    async def overtaken(before: Tokens) -> Tokens:
+        given.append(await refresh(before))
+        await world.gateway.directory.revoke_principal(world.people["root"], "ann")
+        return given[0]
+
+    monkeypatch.setattr(hub, "refresh", overtaken)
+    age(world, 300)
+    with pytest.raises(Refused) as refusal:
+        await tokens.token("default", world.people["ann"].pseudonym, "hub")
+    assert refusal.value.reason is Reason.CONNECTION_NEEDED
+    assert kinds(world) == ["CONGRT"]
+    assert tokens._answered == {}
+    with pytest.raises(ConsentOver):
+        await refresh(given[0])
+
+
+async def test_a_refresh_token_is_not_sent_after_the_turn_is_over(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another gateway may have sent it by then; a server that rotates ends a grant whose token comes twice."""
+    await world.connect("ann")
+    ended: list[Tokens] = []
+
+    async def slow(before: Tokens) -> Tokens:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(before)
+        return before
+
+    monkeypatch.setattr(world.gateway.connections.servers["hub"], "refresh", slow)
+    monkeypatch.setattr("gateway.connections.tokens.LEASE_SECONDS", -29.5)
+    age(world, 300)
+    assert await world.whose("ann") == Reason.CONNECTION_UNAVAILABLE
+    assert len(ended) == 1
+    assert kinds(world) == ["CONGRT", "CONFAI"]
+
+
+async def test_a_gateway_whose_turn_is_over_ends_no_other_ones(world: World) -> None:
+    await world.connect("ann")
+    grants, grant, now = world.gateway.connections.grants, await grant_of(world), world.gateway.clock()
+    assert await grants.lease(whose(world), grant, now, now + 1)
+    assert await grants.lease(whose(world), grant, now + 2, now + 12)
+    await grants.release(whose(world), grant, now + 1, now + 3)
+    assert (await grants.find(whose(world))).leased_until == now + 12
+    await grants.release(whose(world), grant, now + 12, now + 3)
+    assert (await grants.find(whose(world))).leased_until == now + 3
+
+
+async def test_another_gateways_turn_is_waited_for_where_its_clock_is_ahead(world: World) -> None:
+    await world.connect("ann")
+    grants, grant = world.gateway.connections.grants, await grant_of(world)
+    age(world, 300)
+    now = world.gateway.clock() + 300
+    longest = world.gateway.connections.servers["hub"].settings.timeout_seconds + LEASE_SECONDS
+    ahead = now + longest + 2
+    assert await grants.lease(whose(world), grant, now, ahead)
+    asked = asyncio.create_task(world.whose("ann"))
+    await until(lambda: bool(world.gateway.connections.tokens._refreshing))
+    await grants.release(whose(world), grant, ahead, 0.0)
+    assert await asked == "ann"
 
 
 async def test_a_server_that_is_away_stops_nobody_who_has_a_good_token(world: World) -> None:
