@@ -65,7 +65,7 @@ class CodeActionSettings(Section):
 
 
 class PythonSettings(Section):
-    """A hand of `adapter = "python"`: functions of a file or package, run in a jailed interpreter."""
+    """A hand of the adapter `python`: functions of a file or package, run in a jailed interpreter."""
 
     source: Path = Field(description="A file `NAME.py` or a package directory `NAME`; the jail sees it read-only.")
     interpreter: Path | None = Field(
@@ -75,7 +75,7 @@ class PythonSettings(Section):
 
 
 class WasmSettings(Section):
-    """A hand of `adapter = "wasm"`: a WebAssembly module, run by a jailed worker."""
+    """A hand of the adapter `wasm`: a WebAssembly module, run by a jailed worker."""
 
     module: Path = Field(description="The module's file, binary or text.")
     sha256: Sha256 | None = Field(None, description="Refuse any other content; a pin of the manifest does so as well.")

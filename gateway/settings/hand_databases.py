@@ -25,7 +25,7 @@ class HandDatabaseSettings(Section):
     user: str | None = Field(
         None,
         pattern=r"^[\x21-\x7e]{1,63}$",
-        description="postgresql, mariadb: as whom. The password is a secret with place = 'password'.",
+        description="postgresql, mariadb: as whom. The password is a secret in the place `password`.",
     )
     path: Path | None = Field(None, description="sqlite: the file; an absolute path without symbolic links.")
     tls: bool = Field(True, description="Whether the server has to prove by TLS who it is. Off: private_network only.")

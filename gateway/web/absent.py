@@ -25,6 +25,7 @@ KINDS: Final[Mapping[str, str]] = {
     "erasure_id": "erasure",
     "hold_id": "hold",
     "secret_name": "secret",
+    "connection_id": "connection",
     "level": "level",
     "tile_path": "tile",
     "bundle_path": "entry bundle",

@@ -24,6 +24,8 @@ HOMES: Final = {
     "cli.json": {b"t"},
     "*.jwk": {b"S"},
     "me.key": {b"t"},  # "handrail keys api --out me.key"
+    "cat.key": {b"t"},  # the same, as docs/trust.md has it
+    "ben-2.key": {b"t"},
     "written": {b"t", b"S"},  # what any command of tests/cli/commands.py writes with --out
     "people.json": {b"t"},  # what tests/approvals gives the process of its gateway
 }

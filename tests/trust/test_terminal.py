@@ -35,7 +35,7 @@ def test_an_enrolled_key_signs_what_is_shown_and_the_end_is_said_before_the_docu
     stored = json.loads((home / "cli.json").read_text())
     stored["principals"]["ben"] = {"api_key": json.loads(added.stdout)["api_key"]["token"]}
     (home / "cli.json").write_text(json.dumps(stored))
-    own = json.loads(real.invoke(home, "keys", "api", "--out", "cat.key", "--json").stdout)["own_key"]
+    own = json.loads(real.invoke(home, "keys", "api", "--out", "me.key", "--json").stdout)["own_key"]
     made = real.invoke(
         home, "principals", "add", "cat", "--role", "operator", "--own-key", own, "--as", "admin", "--json"
     )
