@@ -4,7 +4,6 @@ One YAML file per catalogue. It maps every entry type's code to a list of contro
 where the type is evidence for nothing in that catalogue.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,6 @@ from gateway.entries import EntryType
 
 DEFAULT_DIRECTORY: Final = Path(__file__).resolve().parent.parent / "policies" / "controls"
 """Beside this package, in a checkout and in an installation alike."""
-_IDENTIFIER: Final = re.compile(r"[!#-\[\]-~]+")
 
 
 @dataclass(frozen=True, slots=True)

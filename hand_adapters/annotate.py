@@ -125,24 +125,32 @@ def egress_rules(hand_id: str, settings: HandSettings) -> tuple[EgressRule, ...]
 
 
 def declared(
-    hand_id: str, settings: HandSettings, claims: Callable[[str, ActionSettings], Mapping[str, Any]]
+    hand_id: str,
+    settings: HandSettings,
+    claims: Callable[[str, ActionSettings], Mapping[str, Any]] = lambda _name, _word: {},
+    schemas: Callable[[str, ActionSettings], tuple[Any, Any]] = lambda _name, word: (
+        word.args_schema,
+        word.result_schema,
+    ),
 ) -> Manifest:
     """The manifest of a hand of which the operator declares all.
 
     Args:
         claims: name and declaration of an action -> what the manifest says of how it is run.
+        schemas: of its args and of its result; else those that are declared.
 
     Raises:
         SettingsError: a schema that cannot be used.
     """
 
     def one(name: str, word: ActionSettings) -> ActionManifest:
+        args_schema, result_schema = schemas(name, word)
         try:
             return action(
                 name,
                 word,
-                args_schema=word.args_schema,
-                result_schema=word.result_schema,
+                args_schema=args_schema,
+                result_schema=result_schema,
                 description=word.description or "",
                 annotations=claims(name, word),
             )

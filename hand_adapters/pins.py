@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import sqlalchemy
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.canonical import canonical
@@ -25,6 +24,7 @@ from gateway.ports import Append, AuditLog, Write
 from gateway.reasons import Reason
 from gateway.store.row_macs import RowChanged, RowMacs, sound
 from gateway.store.tables import hand_pins
+from gateway.store.upsert import upsert
 
 PinKey = tuple[str, str]
 """Tenant and hand."""
@@ -74,7 +74,7 @@ class SqlPins:
         self._macs = RowMacs(mac_key)
         self._newest = newest
         self._clock = clock
-        self._upsert = _upsert(engine.dialect.name)
+        self._upsert = upsert(hand_pins, engine.dialect.name)
 
     async def load(self) -> Mapping[PinKey, Pin]:
         """Every pin of every tenant.
@@ -146,16 +146,6 @@ class SqlPins:
         self._macs.verify_row(hand_pins, row)
         if self._newest(connection, row["tenant"], row["hand"]) != row["manifest_digest"]:
             raise RowChanged(hand_pins, row, "was put back from before a later pin")
-
-
-def _upsert(dialect: str) -> sqlalchemy.Insert:
-    key = list(hand_pins.primary_key)
-    names = [column.name for column in hand_pins.c if not column.primary_key]
-    if dialect == "postgresql":
-        ours = postgresql.insert(hand_pins)
-        return ours.on_conflict_do_update(index_elements=key, set_={name: ours.excluded[name] for name in names})
-    theirs = sqlite.insert(hand_pins)
-    return theirs.on_conflict_do_update(index_elements=key, set_={name: theirs.excluded[name] for name in names})
 
 
 def _stored(hand: str, digest: str, document: str) -> Manifest | None:

@@ -6,16 +6,14 @@ Nothing is sent to such a hand. Its steps are offered (``gateway.stages.offer``)
 
 from typing import ClassVar
 
-from gateway.errors import Refused
-from gateway.manifest import ActionManifest, Manifest
+from gateway.manifest import Manifest
 from gateway.model import HandCall, HandResult
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
-from gateway.settings import ActionSettings, HandSettings, SettingsError
+from gateway.settings import HandSettings, SettingsError
 from hand_adapters import annotate
 from hand_adapters.contract import HandError
 from hand_adapters.jail import Jail
-from hand_adapters.schemas import SchemaError
 
 
 class RemoteAdapter:
@@ -26,7 +24,7 @@ class RemoteAdapter:
     def __init__(self, hand_id: str, settings: HandSettings, jail: Jail) -> None:  # noqa: ARG002
         self.id = hand_id
         self.notes: tuple[str, ...] = ()
-        self._manifest = _manifest(hand_id, settings)
+        self._manifest = annotate.declared(hand_id, settings)
 
     @classmethod
     def validate(cls, hand_id: str, settings: HandSettings) -> None:
@@ -41,7 +39,7 @@ class RemoteAdapter:
             raise SettingsError(f"hands.{hand_id}: a remote hand has neither base_url nor command: it is not called")
         if settings.secrets:
             raise SettingsError(f"hands.{hand_id}: a remote hand is sent no secrets: it has its own")
-        _manifest(hand_id, settings)
+        annotate.declared(hand_id, settings)
 
     async def manifest(self) -> Manifest:
         """The declared actions. Asks nobody."""
@@ -57,22 +55,3 @@ class RemoteAdapter:
 
     async def close(self) -> None:
         """There is nothing to close."""
-
-
-def _manifest(hand_id: str, settings: HandSettings) -> Manifest:
-    def one(name: str, declared: ActionSettings) -> ActionManifest:
-        try:
-            return annotate.action(
-                name,
-                declared,
-                args_schema=declared.args_schema,
-                result_schema=declared.result_schema,
-                description=declared.description or "",
-            )
-        except SchemaError as exc:
-            raise SettingsError(f"hands.{hand_id}.actions.{name}: schema {exc.detail}") from None
-
-    try:
-        return annotate.manifest(hand_id, settings, (one(*item) for item in settings.actions.items()))
-    except Refused:
-        raise SettingsError(f"hands.{hand_id}: a schema has no canonical JSON form") from None

@@ -194,7 +194,7 @@ def _describes_object(schema: Any, root: Mapping[str, Any], seen: set[int]) -> b
     seen.add(id(schema))
     if _is_object(schema):
         return True
-    return any(_describes_object(branch, root, seen) for branch in _branches(schema, root))
+    return any(_describes_object(branch, root, seen) for branch in branches(schema, root))
 
 
 def _resolve(reference: str, root: Mapping[str, Any]) -> Any:
@@ -239,11 +239,11 @@ def _reaches(schema: Any, root: Mapping[str, Any], tokens: list[str], seen: set[
     below = [*_members(schema, tokens[0]), *_items(schema, tokens[0])]
     if any(_reaches(child, root, tokens[1:], seen) for child in below):
         return True
-    branches = list(_branches(schema, root))
-    if any(_reaches(branch, root, tokens, seen) for branch in branches):
+    in_place = list(branches(schema, root))
+    if any(_reaches(branch, root, tokens, seen) for branch in in_place):
         return True
     # It says nothing of what it is made of, so it may be made of anything.
-    return not (branches or schema.keys() & _SHAPING)
+    return not (in_place or schema.keys() & _SHAPING)
 
 
 _SHAPING: Final = _OBJECT_KEYWORDS | {"type", "const", "enum", "items", "prefixItems", "contains", "unevaluatedItems"}
@@ -281,7 +281,7 @@ def _items(schema: Mapping[str, Any], token: str) -> Iterator[Any]:
         yield True
 
 
-def _branches(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Iterator[Any]:
+def branches(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Iterator[Any]:
     """The schemas that apply in place."""
     for composer in _COMPOSERS:
         value = schema.get(composer)

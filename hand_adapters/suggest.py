@@ -5,11 +5,15 @@ file that somebody reviews, and nothing else.
 """
 
 import re
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from itertools import islice
+from typing import Any, Final, NamedTuple
 
 from gateway.manifest import ActionManifest, ArgumentRole, SideEffects
+from gateway.pointers import escape
+from hand_adapters.schemas import branches
 
 _FORMATS: Final = {
     "email": ArgumentRole.RECIPIENT,
@@ -29,7 +33,9 @@ _WORDS: Final = {
     ArgumentRole.RESOURCE: {"id", "ids", "resource", "repo", "repository", "project", "issue", "branch", "table"},
 }
 """Role -> words of an argument's name, the telling ones first: the first role that fits is taken."""
-_DEPTH: Final = 4
+_LEVELS_MAX: Final = 6
+_NODES_MAX: Final = 4096
+"""Schemas looked at: one that refers to itself has no end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,52 +66,69 @@ def suggestion(action: ActionManifest) -> Suggestion:
     elif claims.get("destructiveHint") is False and claims.get("openWorldHint") is False:
         effects, why = SideEffects.REVERSIBLE, "not destructiveHint"
     idempotent = effects is SideEffects.NONE or claims.get("idempotentHint") is True
-    return Suggestion(action.name, effects, idempotent, why, dict(_roles(action.args_schema, "", _DEPTH)))
+    return Suggestion(action.name, effects, idempotent, why, dict(roles(action.args_schema)))
 
 
-def _roles(schema: Any, pointer: str, depth: int) -> Iterator[tuple[str, ArgumentRole]]:
-    """Roles of the members of an object schema, and of arrays of texts in it."""
-    if not isinstance(schema, dict) or depth == 0:
-        return
-    properties = schema.get("properties")
-    for name, member in properties.items() if isinstance(properties, dict) else ():
-        if not isinstance(member, dict):
+def roles(schema: Mapping[str, Any], *, places: int = 0) -> Iterator[tuple[str, ArgumentRole]]:
+    """Roles that the names and formats of arguments suggest, by JSON pointer, the outer ones first.
+
+    Args:
+        schema: a result of ``schemas.normalise``.
+        places: so many outer levels of names are places of a request, and tell nothing of what is in them.
+    """
+    seen: set[tuple[int, str]] = set()
+    queue: deque[_Node] = deque([_Node(schema, "", 0, "")])
+    while queue and len(seen) < _NODES_MAX:
+        node = queue.popleft()
+        if (id(node.schema), node.at) in seen:
             continue
-        at = f"{pointer}/{name.replace('~', '~0').replace('/', '~1')}"
-        items = member.get("items")
-        if _is_scalar(member):
-            found = role_of(name, member)
-        elif isinstance(items, dict) and _is_scalar(items):
-            found, at = role_of(name, items), f"{at}/*"
-        else:
-            found = None
-            yield from _roles(member, at, depth - 1)
-            if isinstance(items, dict):
-                yield from _roles(items, f"{at}/*", depth - 1)
-        if found is not None:
-            yield at, found
+        seen.add((id(node.schema), node.at))
+        role = _role(node.name, node.schema) if node.name else None
+        if role is not None:
+            yield node.at, role
+        queue.extend(islice(_within(node, schema, places), _NODES_MAX - len(queue)))
 
 
-def _is_scalar(schema: Mapping[str, Any]) -> bool:
-    return not _types(schema).isdisjoint({"string", "number", "integer"})
+class _Node(NamedTuple):
+    """A schema, the pointer of what it is of, how many levels deep that is, and the name that it goes by."""
+
+    schema: Mapping[str, Any]
+    at: str
+    level: int
+    name: str
 
 
-def _types(schema: Mapping[str, Any]) -> set[Any]:
-    type_ = schema.get("type")
-    return set(type_) if isinstance(type_, list) else {type_}
+def _within(node: _Node, root: Mapping[str, Any], places: int) -> Iterator[_Node]:
+    """The schemas that a schema is made of, and those of what is in it."""
+    schema, at, level, name = node
+    yield from (_Node(one, at, level, name) for one in branches(schema, root) if isinstance(one, Mapping))
+    if level == _LEVELS_MAX:
+        return
+    items, properties = schema.get("items"), schema.get("properties")
+    if isinstance(items, Mapping):
+        yield _Node(items, f"{at}/*", level + 1, name)
+    for inner, member in properties.items() if isinstance(properties, Mapping) else ():
+        if isinstance(member, Mapping):
+            yield _Node(member, f"{at}/{escape(inner)}", level + 1, inner if level >= places else "")
 
 
-def role_of(name: str, schema: Mapping[str, Any]) -> ArgumentRole | None:
+def _role(name: str, schema: Mapping[str, Any]) -> ArgumentRole | None:
     """The role of an argument that is a scalar, by its format and its name."""
-    if "enum" in schema or "const" in schema:
+    types = _types(schema)
+    if types.isdisjoint({"string", "number", "integer"}) or "enum" in schema or "const" in schema:
         return None  # what can only be one of a few words names nobody and nothing
     format_ = schema.get("format")
     if isinstance(format_, str) and format_ in _FORMATS:
         return _FORMATS[format_]
     words = re.findall(r"[a-z]+", re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower())
-    numeric = "string" not in _types(schema)
+    numeric = "string" not in types
     for role, telling in _WORDS.items():
         fits = role is ArgumentRole.RESOURCE or (role is ArgumentRole.AMOUNT) == numeric
         if fits and not telling.isdisjoint(words):
             return role
     return None
+
+
+def _types(schema: Mapping[str, Any]) -> set[Any]:
+    type_ = schema.get("type")
+    return set(type_) if isinstance(type_, list) else {type_}

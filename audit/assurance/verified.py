@@ -5,7 +5,6 @@ copy of a log on which somebody runs this by mistake never gets a signature that
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Final
 
 from sqlalchemy import Engine
 
@@ -20,10 +19,6 @@ from gateway.commitments import Committed
 from gateway.entries import EntryDraft, EntryType
 from gateway.model import DEFAULT_TENANT
 from gateway.ports import Append, Naming
-
-FACTS: Final = ("size", "findings", "signatures", "kept", "payloads")
-"""What an entry says: entries looked at, faults found, whether checkpoints' signatures were checked, how many kept
-checkpoints were compared, whether sealed values were opened."""
 
 
 def record_verification(
@@ -43,6 +38,11 @@ def record_verification(
     Args:
         gateway_id: of the gateway in whose home it was done.
         now: seconds since the epoch.
+        size: entries that were looked at.
+        findings: faults that were found.
+        signatures: whether those of checkpoints were checked.
+        kept: kept checkpoints that were compared.
+        payloads: whether sealed values were opened.
 
     Raises:
         LogUnavailable: the database cannot be written, holds another log, or has a tree that does not fit its head.

@@ -37,10 +37,11 @@ def openapi(
 ) -> Exit:
     """Print a declaration of a hand to review, with what the document suggests as comments."""
     # Only this command needs the reader of documents.
+    from gateway.cli.openapi_declaration import declaration  # noqa: PLC0415
     from hand_adapters.http.openapi.document import Document  # noqa: PLC0415
     from hand_adapters.http.openapi.reading import DocumentError  # noqa: PLC0415
     from hand_adapters.http.openapi.selection import select  # noqa: PLC0415
-    from hand_adapters.http.openapi.suggest import suggest, toml  # noqa: PLC0415
+    from hand_adapters.http.openapi.suggest import suggest  # noqa: PLC0415
 
     _check_id(hand_id)
     try:
@@ -54,7 +55,7 @@ def openapi(
         out.note(f"{operation.name} is left out: {why}", "yellow")
     for note in (note for one in found for note in one.offer.notes):
         out.note(note, "yellow")
-    text = "\n".join(toml(hand_id, file, document, base_url, found)) + "\n"
+    text = "\n".join(declaration(hand_id, file, document, base_url, found)) + "\n"
     result: dict[str, Any] = {
         "hand": hand_id,
         "toml": text,

@@ -16,8 +16,7 @@ from typing import Any, Final
 import orjson
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from sqlalchemy import Connection, Engine, Insert, bindparam, delete, exists, insert, literal, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, Engine, bindparam, delete, exists, insert, literal, select, update
 
 from audit.history import TREE_SIZE
 from audit.tables import entries
@@ -31,6 +30,7 @@ from gateway.reasons import Reason
 from gateway.store.reading import reading, snapshot
 from gateway.store.tables import connection_grants as table
 from gateway.store.tables import principals, spent_consents
+from gateway.store.upsert import upsert
 
 LABEL: Final = "connection grants"
 """What the key is derived for."""
@@ -140,7 +140,7 @@ class Grants:
         self._log = log
         self._aead = AESGCM(key)
         self._clock = clock
-        self._upsert = _upsert(engine.dialect.name)
+        self._upsert = upsert(table, engine.dialect.name)
         self._checked: OrderedDict[tuple[Whose, int], int] = OrderedDict()
         """Grant and its index -> size of the log in which no later change of it was."""
 
@@ -336,13 +336,3 @@ def _bound(whose: Whose, index: int) -> bytes:
 
 def _unavailable(whose: Whose, detail: str) -> Unavailable:
     return Unavailable(Reason.CONNECTION_UNAVAILABLE, f"connection {whose.connection}: {detail}")
-
-
-def _upsert(dialect: str) -> Insert:
-    key = list(table.primary_key)
-    names = [column.name for column in table.c if not column.primary_key]
-    if dialect == "postgresql":
-        ours = postgresql.insert(table)
-        return ours.on_conflict_do_update(index_elements=key, set_={name: ours.excluded[name] for name in names})
-    theirs = sqlite.insert(table)
-    return theirs.on_conflict_do_update(index_elements=key, set_={name: theirs.excluded[name] for name in names})

@@ -17,8 +17,7 @@ from typing import Any, Final, TypeVar
 import orjson
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from sqlalchemy import Connection, Engine, Insert, bindparam, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, Engine, bindparam, select
 
 from audit.history import TREE_SIZE
 from audit.tables import entries
@@ -32,6 +31,7 @@ from gateway.reasons import Conflict, Reason, because
 from gateway.secrets.values import EXPECTED, is_fit, missing, taken, unavailable
 from gateway.store.reading import reading, snapshot
 from gateway.store.tables import secrets as table
+from gateway.store.upsert import upsert
 from gateway.times import format_time
 
 Result = TypeVar("Result")
@@ -88,7 +88,7 @@ class SealedSecrets:
         self._log = log
         self._aead = AESGCM(key)
         self._clock = clock
-        self._upsert = _upsert(engine.dialect.name)
+        self._upsert = upsert(table, engine.dialect.name)
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
@@ -270,13 +270,3 @@ def _fit(value: str) -> str:
     if not is_fit(value):
         raise Malformed("value of a secret", pointer="/value", problem="unfit", expected=EXPECTED)
     return value
-
-
-def _upsert(dialect: str) -> Insert:
-    key = list(table.primary_key)
-    names = [column.name for column in table.c if not column.primary_key]
-    if dialect == "postgresql":
-        ours = postgresql.insert(table)
-        return ours.on_conflict_do_update(index_elements=key, set_={name: ours.excluded[name] for name in names})
-    theirs = sqlite.insert(table)
-    return theirs.on_conflict_do_update(index_elements=key, set_={name: theirs.excluded[name] for name in names})

@@ -7,7 +7,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
-from gateway.permissions import Permission
+from gateway.permissions import WHILE_FROZEN, Permission
 from gateway.reasons import Reason
 from gateway.web.bodies import JSON
 from gateway.web.errors import ERRORS
@@ -83,6 +83,8 @@ def problems_of(endpoint: Endpoint) -> list[Reason]:
         reasons += AUTHENTICATED
     if isinstance(endpoint.access, Permission):
         reasons.append(Reason.AUTH_FORBIDDEN)
+        if endpoint.access not in WHILE_FROZEN:
+            reasons.append(Reason.FREEZE_ACTIVE)
     if endpoint.requests:
         reasons += BODY
     if any(body.media_type == JSON for body in endpoint.requests):

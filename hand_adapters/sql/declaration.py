@@ -5,11 +5,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
 
-from gateway.errors import Refused
-from gateway.manifest import ActionManifest, Manifest, SideEffects
+from gateway.manifest import Manifest, SideEffects
 from gateway.settings import ActionSettings, HandDatabaseSettings, HandSettings, SettingsError
 from hand_adapters import annotate
-from hand_adapters.schemas import SchemaError
 from hand_adapters.sql.problems import TEXTS, NotTaken, Problem
 from hand_adapters.sql.reading import STATEMENT_MAX, Grammar, Statement
 
@@ -178,23 +176,11 @@ def _manifest(
         "changed_rows_max": database.changed_rows_max,
     }
 
-    def one(name: str, declared: ActionSettings) -> ActionManifest:
-        empty: dict[str, Any] = {"type": "object", "properties": {}}
-        schema = _FREE if name in {QUERY, EXECUTE} else declared.args_schema or empty
-        said = {"statement": statements[name].text} if name in statements else {}
-        try:
-            return annotate.action(
-                name,
-                declared,
-                args_schema=schema,
-                result_schema=declared.result_schema or _RESULT,
-                description=declared.description or "",
-                annotations={**place, **said},
-            )
-        except SchemaError as exc:
-            raise SettingsError(f"hands.{hand_id}.actions.{name}: schema {exc.detail}") from None
+    def claims(name: str, _word: ActionSettings) -> Mapping[str, Any]:
+        return {**place, **({"statement": statements[name].text} if name in statements else {})}
 
-    try:
-        return annotate.manifest(hand_id, settings, (one(*item) for item in settings.actions.items()))
-    except Refused:
-        raise SettingsError(f"hands.{hand_id}: a schema has no canonical JSON form") from None
+    def schemas(name: str, word: ActionSettings) -> tuple[Any, Any]:
+        empty: dict[str, Any] = {"type": "object", "properties": {}}
+        return _FREE if name in {QUERY, EXECUTE} else word.args_schema or empty, word.result_schema or _RESULT
+
+    return annotate.declared(hand_id, settings, claims, schemas)

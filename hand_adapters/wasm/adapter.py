@@ -64,7 +64,7 @@ class WasmAdapter:
             raise SettingsError(f"hands.{hand_id}.binds: a wasm hand sees no directory")
         for name, word in settings.actions.items():
             _check(f"hands.{hand_id}.actions.{name}", word)
-        annotate.declared(hand_id, settings, lambda _name, _word: {})
+        annotate.declared(hand_id, settings)
 
     def confinement(self, profile: str) -> Mapping[str, str]:
         """Tier and digest of what confines a call: the jail of the worker, the runtime, and its limits."""

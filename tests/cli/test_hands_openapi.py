@@ -10,6 +10,7 @@ from typer.testing import CliRunner, Result
 
 from gateway.cli.main import app
 from gateway.manifest import SideEffects
+from gateway.pointers import pointer
 from gateway.settings import Settings
 from hand_adapters.http import HttpAdapter
 from tests.client.stand_in import HOSTILE
@@ -72,7 +73,7 @@ def test_what_is_printed_is_a_declaration_in_which_the_worst_counts_until_somebo
     assert {name: str(action.side_effects) for name, action in hand.actions.items()} == {
         "list_payments": "none", "pay": "external", "drop": "irreversible",
     }  # fmt: skip
-    assert {pointer: str(role) for pointer, role in hand.actions["pay"].args.items()} == {
+    assert {at: str(role) for at, role in hand.actions["pay"].args.items()} == {
         "/body/payeeEmail": "recipient",
         "/body/amount": "amount",
         "/body/callback": "url",
@@ -111,6 +112,7 @@ def test_text_of_a_document_reaches_neither_the_terminal_nor_the_toml(tmp_path: 
             )
         },
         "/y": {"post": operation(operationId="y", requestBody=body({}, evil))},
+        "/z": {"get": operation(operationId="z", parameters=[parameter(f"url{evil}")])},
     }
     scheme = {"securitySchemes": {evil: {"type": "apiKey", "in": "query", "name": evil}}}
     made = root(paths, components=scheme, security=[{evil: []}], servers=[{"url": evil}])
@@ -120,6 +122,8 @@ def test_text_of_a_document_reaches_neither_the_terminal_nor_the_toml(tmp_path: 
     for shown in (result.stdout, result.stderr):
         assert [line for line in shown.splitlines() if not line.isprintable()] == []
     assert set(tomllib.loads(result.stdout)) == {"hands"}
+    reviewed = "\n".join(line.removeprefix("# ") if "args =" in line else line for line in result.stdout.splitlines())
+    assert tomllib.loads(reviewed)["hands"]["a"]["actions"]["z"]["args"] == {pointer(["query", f"url{evil}"]): "url"}
     assert give(file, "--id", "a", "--json").stdout.isascii()
 
 

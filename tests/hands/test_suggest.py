@@ -7,7 +7,7 @@ import pytest
 from gateway.manifest import ActionManifest, ArgumentRole, SideEffects
 from gateway.settings import ActionSettings
 from hand_adapters.annotate import action
-from hand_adapters.suggest import suggestion
+from hand_adapters.suggest import roles, suggestion
 
 
 def offered(claims: dict[str, Any] | None = None, properties: dict[str, Any] | None = None) -> ActionManifest:
@@ -63,11 +63,35 @@ def test_roles_by_names_and_formats() -> None:
         "/page": ArgumentRole.URL,
         "/file_path": ArgumentRole.PATH,
         "/amountCents": ArgumentRole.AMOUNT,
+        "/message": ArgumentRole.CONTENT,
         "/body": ArgumentRole.CONTENT,
         "/issueId": ArgumentRole.RESOURCE,
         "/nested/url~1of": ArgumentRole.URL,
         "/rows/*/iban": ArgumentRole.ACCOUNT,
     }
+
+
+def test_roles_of_what_a_schema_refers_to() -> None:
+    """As tools in Python describe an optional argument, and one with a class of its own."""
+    schema = {
+        "type": "object",
+        "properties": {
+            "url": {"anyOf": [{"type": "string"}, {"type": "null"}]},
+            "payment": {"$ref": "#/$defs/Payment"},
+        },
+        "$defs": {"Payment": {"type": "object", "properties": {"amount": {"type": "number"}}}},
+    }
+    assert suggestion(action("do", None, args_schema=schema)).roles == {
+        "/url": ArgumentRole.URL,
+        "/payment/amount": ArgumentRole.AMOUNT,
+    }
+
+
+def test_a_schema_that_refers_to_itself_keeps_nobody_busy() -> None:
+    again = [{"$ref": "#/$defs/Node"}] * 64
+    node = {"type": "object", "allOf": again, "properties": {f"path{i}": {"anyOf": again} for i in range(64)}}
+    schema = {"type": "object", "properties": {"url": {"type": "string"}, "node": again[0]}, "$defs": {"Node": node}}
+    assert list(roles(schema)) == [("/url", ArgumentRole.URL)]
 
 
 def test_every_suggested_role_can_be_declared() -> None:

@@ -408,6 +408,7 @@ class testing_only_Hands:  # noqa: N801
             "region": None,
             "trust": "untrusted",
             "secrets": [],
+            "egress": [],
             "actions": [],
         }
 

@@ -99,10 +99,10 @@ async def test_an_answer_is_what_the_description_says(
     )
     answer = await call(client, endpoint, token(role))
     described = DOCUMENT["paths"][endpoint.path][endpoint.method.lower()]["responses"][str(answer.status_code)]
-    [(media_type, media)] = described["content"].items()
-    assert answer.headers["content-type"].split(";")[0] == media_type
+    media_type = answer.headers["content-type"].split(";")[0]
+    assert media_type in described["content"]
     if media_type == "application/json":
-        schema = {**media["schema"], "components": DOCUMENT["components"]}
+        schema = {**described["content"][media_type]["schema"], "components": DOCUMENT["components"]}
         problems = [error.message for error in Draft202012Validator(schema).iter_errors(answer.json())]
         assert problems == []
 
@@ -124,7 +124,8 @@ def test_the_description_covers_every_route_and_every_reason_that_a_route_gives(
         operation = DOCUMENT["paths"][endpoint.path][endpoint.method.lower()]
         for reason in problems_of(endpoint):
             status = ERRORS[reason][0]
-            assert status in endpoint.answers or f"`{reason}`" in operation["responses"][str(status)]["description"]
+            of_its_own = status in endpoint.answers or status in endpoint.refusals
+            assert of_its_own or f"`{reason}`" in operation["responses"][str(status)]["description"]
         assert (operation.get("security") == []) == is_open(endpoint.path.format(**PARAMETERS))
     operations = [operation["operationId"] for item in DOCUMENT["paths"].values() for operation in item.values()]
     assert len(set(operations)) == len(operations)
