@@ -14,7 +14,7 @@ from gateway.cli.exits import Exit, Stop
 from gateway.cli.options import Config
 from gateway.cli.output import Output
 from gateway.errors import HandrailError
-from gateway.settings import HandSettings, Settings, load
+from gateway.settings import HandSettings, Settings, SettingsError, load
 from hand_adapters.jail import Jail
 from hand_adapters.mcp import McpAdapter
 from hand_adapters.mcp.servers_file import Declared, declare, read
@@ -43,7 +43,10 @@ def import_(
     config: Config = None,
 ) -> Exit:
     """Print declarations of hands for the servers of an MCP client's file, and change nothing."""
-    servers = read(file)
+    try:
+        servers = read(file)
+    except SettingsError as exc:
+        raise Stop(exc.detail, "Give the file in which an MCP client keeps its servers.", Exit.USAGE) from None
     missing = sorted(set(only or ()) - {server.name for server in servers})
     if missing:
         there = ", ".join(server.name for server in servers)

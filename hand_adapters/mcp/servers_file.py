@@ -10,7 +10,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -83,8 +83,8 @@ def read(path: Path) -> list[Server]:
         document = json.loads(raw.decode("utf-8-sig"))
     except json.JSONDecodeError as exc:
         raise SettingsError(f"{path}: line {exc.lineno}, column {exc.colno}: {exc.msg}") from None
-    except (UnicodeDecodeError, RecursionError):
-        raise SettingsError(f"{path}: is not JSON in UTF-8") from None
+    except (ValueError, RecursionError):
+        raise SettingsError(f"{path}: is not JSON in UTF-8, or holds a number that is too long") from None
     found = next((document[key] for key in _SECTIONS if key in document), None) if isinstance(document, dict) else None
     if not isinstance(found, dict):
         raise SettingsError(f"{path}: has no mcpServers (Claude Code, Claude Desktop) and no servers (VS Code)")
@@ -123,19 +123,26 @@ def _declare(hand_id: str, server: Server, packages: Path | None) -> Declared:
             "It is reached over HTTP, and only servers that are started here can be hands of the adapter mcp. Declare "
             "the API behind it with adapter = 'http', or run its program here."
         )
-    argv = [entry.get("command"), *_list(entry.get("args"))]
-    if not all(isinstance(word, str) for word in argv) or not argv[0]:
+    if not isinstance(entry.get("command"), str) or not entry["command"]:
         raise _Cannot("It names no command. Give the program that starts it.")
+    argv = [entry["command"], *_list(entry.get("args"))]
+    if not all(isinstance(word, str) and _can_be_passed(word) for word in argv):
+        raise _Cannot("Its args are no list of texts that a program can be given. Write them as one, without NUL.")
     words = [_expanded(word) for word in argv]
     command = _command(words, packages, notes)
     env = dict(_environment(entry.get("env"), notes))
     if entry.get("autoApprove") or entry.get("alwaysAllow"):
         notes.append("The client let some of its tools pass unasked. That decides nothing here: policies do.")
-    directories = tuple(_directories(command[1:]))
+    directories = tuple(_named(command[1:], Path.is_dir))
     if directories:
         notes.append("Directories are bound read-only. Say writable = true for those that it may change.")
     if packages is not None and any(word.startswith(f"{packages}/node_modules/") for word in command):
         directories = (packages / "node_modules", *directories)
+    notes.extend(
+        f"{path} is a file that its jail does not see. Add a bind of the directory with all that the server needs."
+        for path in _named(command[1:], Path.is_file)
+        if not any(path.is_relative_to(directory) for directory in directories)
+    )
     return Declared(
         hand_id,
         server.name,
@@ -283,7 +290,8 @@ def _environment(env: Any, notes: list[str]) -> Iterator[tuple[str, str]]:
     if not isinstance(env, dict):
         return
     for name, value in env.items():
-        if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        named = re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name)
+        if named is None or not isinstance(value, str) or not _can_be_passed(value):
             notes.append(f"{name} in its env is left out: a variable is a name with a text.")
         elif holds_a_secret(name, value):
             notes.append(
@@ -296,11 +304,26 @@ def _environment(env: Any, notes: list[str]) -> Iterator[tuple[str, str]]:
             yield name, _VARIABLE.sub(lambda found: found[2] or "", value)
 
 
-def _directories(words: Sequence[str]) -> Iterator[Path]:
-    """Directories that its arguments name, each once."""
+def _named(words: Sequence[str], kind: Callable[[Path], bool]) -> Iterator[Path]:
+    """Absolute paths of one kind that its arguments name, each once. What cannot be looked at is none."""
     seen: set[Path] = set()
     for word in words:
         path = Path(word.partition("=")[2] if word.startswith("--") and "=" in word else word)
-        if path.is_absolute() and path != Path("/") and path not in seen and path.is_dir():
+        if path.is_absolute() and path != Path("/") and path not in seen and _is(path, kind):
             seen.add(path)
             yield path
+
+
+def _is(path: Path, kind: Callable[[Path], bool]) -> bool:
+    try:
+        return kind(path)
+    except OSError:  # a name that is too long, or a directory that is closed to whoever asks
+        return False
+
+
+def _can_be_passed(word: str) -> bool:
+    """Whether a program can be given it: JSON knows NUL and half characters, the kernel does not."""
+    try:
+        return b"\0" not in word.encode()
+    except UnicodeEncodeError:
+        return False

@@ -198,7 +198,7 @@ class Session:
                 await self._serve(client, transport)
         except _SDK_ERRORS as exc:
             return _opening(
-                HandError(transport.fault or Reason.HAND_PROTOCOL, HandFailure.NOT_EXECUTED, type(exc).__name__),
+                HandError(transport.fault or Reason.HAND_PROTOCOL, HandFailure.NOT_EXECUTED, _first(exc)),
                 process,
             )
         finally:
@@ -317,6 +317,13 @@ def _answer(job: _Job, outcome: HandResult | HandError) -> None:
 def _broken(transport: Transport, *, began: bool) -> HandError:
     failure = HandFailure.UNKNOWN if began else HandFailure.NOT_EXECUTED
     return HandError(transport.fault or Reason.HAND_CRASHED, failure, transport.detail)
+
+
+def _first(error: BaseException) -> str:
+    """The kind of error that a group holds, for "ExceptionGroup" says nothing to whoever declares the hand."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return type(error).__name__
 
 
 def _opening(cause: HandrailError, process: JailedProcess) -> HandError:

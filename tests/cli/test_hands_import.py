@@ -79,6 +79,14 @@ def test_one_server_is_chosen_by_its_name(tmp_path: Path) -> None:
     assert "There are: a, b." in wrong.output
 
 
+def test_what_is_no_such_file_is_not_answered_with_the_settings_of_a_gateway(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text("{}")
+    done = CliRunner().invoke(app, ["hands", "import", str(tmp_path / "x.json")])
+    assert done.exit_code == 2
+    assert "Give the file in which an MCP client keeps its servers." in done.output
+    assert "config example" not in done.output
+
+
 @pytest.mark.jail
 def test_a_server_of_python_is_asked_and_its_answers_are_suggestions(tmp_path: Path, jail: None) -> None:
     servers = {
@@ -90,6 +98,7 @@ def test_a_server_of_python_is_asked_and_its_answers_are_suggestions(tmp_path: P
     declared = tomllib.loads(done.stdout)["hands"]
     assert "actions" not in declared["time"]
     assert "# It could not be asked what it offers:" in done.stdout
+    assert "ExceptionGroup" not in done.stdout
     agreed = uncommented(done.stdout)["hands"]["time"]["actions"]
     assert agreed["convert_time"] == {"side_effects": "none", "idempotent": True}
     document = json.loads(run(tmp_path, servers, "--ask", "--json").stdout)

@@ -36,6 +36,7 @@ def test_each_client_s_file_is_read(tmp_path: Path, section: str) -> None:
         ("[]", "has no mcpServers"),
         ('{"mcpServers": []}', "has no mcpServers"),
         ("[" * 100_000, "is not JSON"),
+        ('{"mcpServers": {"a": {"n": ' + "1" * 5_000 + "}}}", "a number that is too long"),
         ('{"a": "' + "x" * 5_000_000 + '"}', "larger than"),
     ],
 )
@@ -56,6 +57,35 @@ def test_ids_are_made_of_names_and_differ() -> None:
     assert len(set(ids)) == len(names)
     for hand_id in ids:  # every one is an identifier of a settings file
         HandSettings.model_validate({"adapter": hand_id, "enabled": False})
+
+
+@pytest.mark.parametrize("word", ["\ud800", "a\0b"])
+def test_what_no_program_can_be_given(word: str) -> None:
+    for entry in ({"command": word}, {"command": sys.executable, "args": ["/" + word]}):
+        assert "no list of texts that a program can be given" in one(entry).problem
+    passed = one({"command": sys.executable, "env": {"A": word, "B": "b"}})
+    assert passed.env == {"B": "b"}
+    assert "A in its env is left out" in " ".join(passed.notes)
+
+
+@pytest.mark.parametrize("args", ["--root /data", [1], {"a": "b"}])
+def test_arguments_that_are_no_list_of_texts(args: Any) -> None:
+    assert one({"command": sys.executable, "args": args}).problem.startswith("Its args are no list of texts")
+
+
+def test_a_path_that_nobody_can_look_at_is_no_directory() -> None:
+    declared = one({"command": sys.executable, "args": ["/" + "x" * 5_000]})
+    assert (declared.problem, declared.directories) == ("", ())
+
+
+def test_a_script_that_the_jail_would_not_see_is_named(tmp_path: Path) -> None:
+    script = tmp_path / "server.py"
+    script.write_text("")
+    declared = one({"command": sys.executable, "args": [str(script)]})
+    assert declared.directories == ()  # what lies beside it is for a person to judge
+    assert f"{script} is a file that its jail does not see. Add a bind" in " ".join(declared.notes)
+    beside = one({"command": sys.executable, "args": [str(script), str(tmp_path)]})
+    assert "that its jail does not see" not in " ".join(beside.notes)
 
 
 def installed(directory: Path, package: str, bin_: Any, script: str = "dist/index.js") -> None:
@@ -141,7 +171,7 @@ def test_a_program_that_is_not_there_is_said() -> None:
         ({"command": "uv", "args": ["run", "serve"]}, "absolute path"),
         ({"args": ["x"]}, "no command"),
         ({"command": 7}, "no command"),
-        ({"command": "serve", "args": "all of it"}, "no command"),
+        ({"command": "serve", "args": "all of it"}, "no list of texts"),
         ({"command": "npx", "args": ["github:somebody/something"]}, "no package"),
         ({"command": "npx", "args": ["../here"]}, "no package"),
     ],
