@@ -52,13 +52,16 @@ def _forget(directory: Path) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _durable(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Real synchronisation for a test with the marker."""
+def _durable(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Real synchronisation for a test with the marker. The test's own ``monkeypatch`` is none of its business: asked for
+    here, that would be undone after the fixtures of the test, and not before.
+    """
     switch = _loaded()
     if switch is None or request.node.get_closest_marker("durable") is None:
         yield
         return
-    monkeypatch.delenv(_VARIABLE, raising=False)
-    switch.value = 1
-    yield
-    switch.value = 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv(_VARIABLE, raising=False)
+        switch.value = 1
+        yield
+        switch.value = 0

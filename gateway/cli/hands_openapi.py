@@ -16,7 +16,7 @@ app = group()
 @command(
     app,
     "openapi",
-    example="hands openapi petstore.yaml --id petstore --operations tag:pets --base-url https://petstore.example/v1",
+    example="hands openapi petstore.yaml --id petstore --operations tag:pets",
     good="it was printed",
     negative="none of the operations can be offered",
 )

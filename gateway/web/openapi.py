@@ -28,13 +28,7 @@ EVERYWHERE: Final = (
     Reason.INTERNAL,
 )
 """What any route may answer."""
-AUTHENTICATED: Final = (
-    Reason.AUTH_MISSING,
-    Reason.AUTH_INVALID,
-    Reason.AUTH_EXPIRED,
-    Reason.FREEZE_ACTIVE,
-    Reason.LOG_UNAVAILABLE,
-)
+AUTHENTICATED: Final = (Reason.AUTH_MISSING, Reason.AUTH_INVALID, Reason.AUTH_EXPIRED, Reason.LOG_UNAVAILABLE)
 """Who calls is asked of the database that has the log."""
 BODY: Final = (
     Reason.REQUEST_MEDIA_TYPE,

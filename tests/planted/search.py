@@ -27,6 +27,14 @@ HOMES: Final = {
     "cat.key": {b"t"},  # the same, as docs/trust.md has it
     "ben-2.key": {b"t"},
     "written": {b"t", b"S"},  # what any command of tests/cli/commands.py writes with --out
+    "master.key.old": {b"m"},  # the master key before the one that "keys rewrap" changes to
+    "old": {b"m"},
+    "one": {b"K", b"S"},  # copies of tests/cli/test_ceremony.py
+    "two": {b"K", b"S"},
+    "copy-[12].key": {b"K"},  # the same, as docs/keys.md has them
+    "key": {b"S"},  # a witness's, which tests/audit/interop starts
+    "*.header": {b"t"},  # what docs/api.md has curl send
+    "tokens.json": {b"t"},  # what tests give the processes of their gateways
     "people.json": {b"t"},  # what tests/approvals gives the process of its gateway
 }
 """Files in which a secret lies because that is what they are for -> kinds of secret that may."""

@@ -29,6 +29,11 @@ SPENT: list[Any] = [
 
 BODIES = ["It builds.", "Pay with 4111 1111 1111 1111.", "to DE89 3704 0044 0532 0130 00", "diagnosis: diabetes"]
 STATEMENTS = ["SELECT 1", "DROP TABLE users", "DELETE FROM users", "SELECT 1; SELECT 2", "EXPLAIN SELECT 1"]
+CHANGES = [
+    {"verb": "update", "table": "public.orders", "where": where, "equals": ["id"] if where else [], "columns": []}
+    for where in (True, False)
+]
+"""What an ``sql`` hand's adapter says of a statement that changes one row, and of one that changes every row."""
 MAIL = {
     "region": "eu",
     "trust": "untrusted",
@@ -39,6 +44,11 @@ MAIL = {
         "query": {"side_effects": "none", "idempotent": True, "args": {"/sql": "content"}},
     },
 }
+
+
+def analysis(change: dict[str, Any]) -> dict[str, Any]:
+    """Of a statement that changes one table and reads none."""
+    return {"kind": "sql", "reads": [], "columns": [], "changes": [change]}
 
 
 def drawn() -> list[dict[str, Any]]:
@@ -56,6 +66,10 @@ def drawn() -> list[dict[str, Any]]:
         ask(*[step(f"s{n}", "time", "get_current_time") for n in range(101)]),
         *(ask(step("send", "mail", "send", to="ann@example.com", body=body), hands={"mail": MAIL}) for body in BODIES),
         *(ask(step("query", "mail", "query", sql=sql), hands={"mail": MAIL}) for sql in STATEMENTS),
+        *(
+            ask({**step("change", "mail", "query", sql="..."), "analysis": analysis(change)}, hands={"mail": MAIL})
+            for change in CHANGES
+        ),
         *(ask(*LATER, context={**ask()["context"], "spent": spent}) for spent in SPENT),
     ]
     shape = st.tuples(steps, principals, hands, contexts, moments)

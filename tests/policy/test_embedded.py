@@ -86,11 +86,13 @@ async def test_a_known_step_is_decided(tricky: EmbeddedEngine) -> None:
     assert await only(tricky, step(hand="nowhere")) == ("deny", ["policy.undecided"])
 
 
+@pytest.mark.limits
 async def test_a_slow_policy_is_killed_and_denied_and_the_next_plan_decided(tricky: EmbeddedEngine) -> None:
     assert await only(tricky, step(hand="slow")) == ("deny", ["policy.timeout"])
     assert await only(tricky, step()) == ("allow", [])
 
 
+@pytest.mark.limits
 async def test_a_flood_of_slow_policies_does_not_starve_others(tricky: EmbeddedEngine) -> None:
     slow = [only(tricky, step(hand="slow")) for _ in range(3)]
     outcomes = await asyncio.gather(*slow, only(tricky, step()))

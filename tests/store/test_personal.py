@@ -54,7 +54,10 @@ def test_whoever_asks_is_shown_every_row_that_names_them_and_no_secret(tmp_path:
     personal = Personal(engine, Names(engine, EpochKeys(tmp_path / "epochs", bytes(32))))
     ann = Person(DEFAULT_TENANT, "ann", "p-ann", (), ())
     found = personal.rows(ann)
-    aliases = {"principals": "principal", "approval_answers": "answers", "proposal_signatures": "signatures"}
+    aliases = {
+        "principals": "principal", "approval_answers": "answers", "proposal_signatures": "signatures",
+        "connection_grants": "connections",
+    }  # fmt: skip
     assert found.keys() == {aliases.get(table.name, table.name) for table in naming}
     assert SECRET not in str(found)
     assert personal.rows(replace(ann, pseudonym="p-bob")) == {}

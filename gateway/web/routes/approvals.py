@@ -106,6 +106,7 @@ ENDPOINTS: Final = (
             Reason.APPROVAL_KEY,
             Reason.APPROVAL_MISMATCH,
             Reason.APPROVAL_CLOSED,
+            Reason.APPROVAL_VOIDED,
             Reason.APPROVAL_EXPIRED,
             Reason.VERIFY_MALFORMED,
             Reason.VERIFY_SIGNATURE,

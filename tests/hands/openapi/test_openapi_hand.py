@@ -264,7 +264,7 @@ async def test_a_call_goes_to_the_base_url_and_to_no_server_of_the_document(file
     made = hand(file, url=url, private_network=True, secrets={"k": {"place": "header", "parameter": "X-Key"}})
     digest = (await made.manifest()).digest
 
-    async def inject(scheme: str, host: str, port: int) -> Injections:
+    async def inject(scheme: str, host: str, port: int, _method: str, _path: str) -> Injections:
         return Injections(headers={"X-Key": f"for {scheme}://{host}:{port}"})
 
     got = await made.run(call("pets", "addPet", {"body": {"name": "Rex"}}, digest, inject=inject))
