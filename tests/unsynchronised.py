@@ -53,8 +53,8 @@ def _forget(directory: Path) -> None:
 
 @pytest.fixture(autouse=True)
 def _durable(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Real synchronisation for a test with the marker. The test's own ``monkeypatch`` is none of its business: asked for
-    here, that would be undone after the fixtures of the test, and not before.
+    """Real synchronisation for a test with the marker. It leaves the test's own ``monkeypatch`` alone: asked for here,
+    that would be undone after the fixtures of the test, and not before.
     """
     switch = _loaded()
     if switch is None or request.node.get_closest_marker("durable") is None:
