@@ -74,7 +74,18 @@ class SqlAdapter:
             raise SettingsError(f"{where}.host: the gateway does not dial that address")
 
     async def manifest(self) -> Manifest:
-        """The declared actions. Asks nobody."""
+        """The declared actions. No database is asked, but a file has to be one that would be opened.
+
+        Raises:
+            HandError: ``hand.unavailable``, not executed: what is at the path of an SQLite database is none.
+        """
+        database = self._declared.database
+        if database.dialect == "sqlite":
+            try:
+                file_of(database, self._home)
+            except DatabaseLost as lost:
+                detail = f"{database.path}: {lost}"
+                raise HandError(Reason.HAND_UNAVAILABLE, HandFailure.NOT_EXECUTED, detail) from None
         return self._declared.manifest
 
     def analyse(self, action: str, args: Mapping[str, Any]) -> Mapping[str, Any]:

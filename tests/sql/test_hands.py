@@ -12,11 +12,12 @@ from gateway.errors import HandrailError
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from gateway.settings import HandSettings, SettingsError
-from hand_adapters.contract import HandDrifted
+from hand_adapters.contract import HandDrifted, HandError
 from hand_adapters.sql import SqlAdapter
 from hand_adapters.sql.adapter import file_of, resolve
 from hand_adapters.sql.session import DatabaseLost
 from tests import mariadb
+from tests.hands.testing_only_plain_jail import PlainJail
 from tests.sql.conftest import ACTIONS, PASSWORD, Database
 from tests.until import until
 
@@ -373,6 +374,17 @@ def test_a_file_of_sqlite_is_a_plain_file_outside_of_the_home(tmp_path: Path) ->
     for path in (mine, link, hard, tmp_path / "missing.db", tmp_path.resolve()):
         with pytest.raises(DatabaseLost):
             opened(path)
+
+
+async def test_a_hand_without_its_file_says_so_before_anybody_pins_it(tmp_path: Path) -> None:
+    path = tmp_path.resolve() / "shop.db"
+    settings = HandSettings(adapter="sql", database={"dialect": "sqlite", "path": path}, actions={"tables": {}})
+    adapter = SqlAdapter("db", settings, PlainJail())  # type: ignore[arg-type]
+    with pytest.raises(HandError, match=f"{path}: FileNotFoundError") as refused:
+        await adapter.manifest()
+    assert (refused.value.reason, refused.value.failure) == (Reason.HAND_UNAVAILABLE, HandFailure.NOT_EXECUTED)
+    path.write_bytes(b"")
+    assert (await adapter.manifest()).hand == "db"
 
 
 def test_an_address_is_resolved_once_and_judged() -> None:
