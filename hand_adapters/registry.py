@@ -1,4 +1,4 @@
-"""The registry of hands: which adapters there are, which hands are declared, and which of them may be used now.
+"""The registry of hands: which hands are declared, and which of them may be used now.
 
 A hand is used for a tenant only while it offers exactly what that tenant pinned. Everything else (never pinned, changed
 since, not answering, switched off, another tenant's, unknown) looks the same to a plan: there is no such hand.
@@ -8,7 +8,6 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from importlib.metadata import entry_points
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -20,34 +19,19 @@ from gateway.manifest import Manifest
 from gateway.model import DEFAULT_TENANT, HandCall, HandResult, Principal
 from gateway.ports import HandFailure, Secrets
 from gateway.reasons import Conflict, Reason, because
-from gateway.settings import HandSettings, SettingsError
+from gateway.settings import HandSettings
 from hand_adapters import secrets as served
-from hand_adapters.contract import Analyses, Confined, HandAdapter, HandDrifted, HandError
+from hand_adapters.contract import Analyses, Confined, HandDrifted, HandError
 from hand_adapters.declared import DeclaredHand, State
 from hand_adapters.egress.reports import Reports
 from hand_adapters.http import HttpAdapter
 from hand_adapters.jail import Jail
-from hand_adapters.mcp import McpAdapter
+from hand_adapters.kinds import adapter_class
 from hand_adapters.pins import Pin, PinStore
-from hand_adapters.process import ProcessAdapter
-from hand_adapters.python import PythonAdapter
-from hand_adapters.remote import RemoteAdapter
 from hand_adapters.schemas import Checker
-from hand_adapters.sql import SqlAdapter
-from hand_adapters.wasm import WasmAdapter
 
 _log = structlog.get_logger("handrail.hands")
 
-BUILT_IN: Final[Mapping[str, type[HandAdapter]]] = {
-    "http": HttpAdapter,
-    "mcp": McpAdapter,
-    "process": ProcessAdapter,
-    "python": PythonAdapter,
-    "remote": RemoteAdapter,
-    "sql": SqlAdapter,
-    "wasm": WasmAdapter,
-}
-ENTRY_POINT_GROUP: Final = "handrail.adapters"
 RETRY_SECONDS: Final = (5.0, 15.0, 60.0, 300.0)
 """When a hand that did not answer is asked again; the last one repeats."""
 ANALYSIS_MAX_BYTES: Final = 131_072
@@ -401,22 +385,3 @@ def _is_analysis(said: Any) -> bool:
 
 
 _ABSENT: Final[Sequence[Mapping[str, str]]] = ({"pointer": "", "keyword": "absent"},)
-
-
-def adapter_class(name: str) -> type[HandAdapter]:
-    """The adapter called ``name``: a built-in one, or the entry point of that name in ``handrail.adapters``.
-
-    Raises:
-        SettingsError: there is none, two distributions claim the name, or it does not load.
-    """
-    if name in BUILT_IN:
-        return BUILT_IN[name]
-    points = entry_points(group=ENTRY_POINT_GROUP, name=name)
-    if len(points) != 1:
-        count = "no" if not points else "more than one"
-        raise SettingsError(f"{count} adapter is called {name}; built in are {', '.join(sorted(BUILT_IN))}")
-    try:
-        loaded: type[HandAdapter] = next(iter(points)).load()
-    except (ImportError, AttributeError) as exc:
-        raise SettingsError(f"the adapter {name} does not load: {type(exc).__name__}") from None
-    return loaded

@@ -103,7 +103,7 @@ def _check_hands(settings: Settings) -> None:
     Raises:
         SettingsError: naming the hand.
     """
-    from hand_adapters.registry import adapter_class  # noqa: PLC0415 - 'config example' needs no adapters
+    from hand_adapters.kinds import adapter_class  # noqa: PLC0415 - 'config example' needs no adapters
     from hand_adapters.schemas import Checker, SchemaError  # noqa: PLC0415
 
     for hand_id, hand in settings.hands.items():
