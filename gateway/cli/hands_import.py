@@ -1,7 +1,6 @@
 """``handrail hands import``: from the servers that an MCP client knows to hands that somebody can review."""
 
 import asyncio
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +10,7 @@ import typer
 from gateway.cli import toml_text
 from gateway.cli.command import command, group
 from gateway.cli.exits import Exit, Stop
+from gateway.cli.jailing import jailing
 from gateway.cli.options import Config
 from gateway.cli.output import Output
 from gateway.errors import HandrailError
@@ -69,17 +69,10 @@ def import_(
 async def _ask(settings: Settings, declared: Sequence[Declared], advance: Any) -> dict[str, list[Suggestion] | str]:
     """What each offers, by id; a text where it could not be asked."""
     found: dict[str, list[Suggestion] | str] = {}
-    with tempfile.TemporaryDirectory(prefix="handrail-import-") as scratch:
-        jail = Jail(settings.jail, settings.home if settings.home.is_dir() else Path(scratch))
-        problems = jail.missing()
-        if problems:
-            raise Stop("no jail can start on this machine: " + "; ".join(problems), "See: handrail doctor")
-        try:
-            for number, item in enumerate(declared, 1):
-                found[item.id] = await _offered(item, jail)
-                advance(number, len(declared))
-        finally:
-            await jail.close()
+    async with jailing(settings) as jail:
+        for number, item in enumerate(declared, 1):
+            found[item.id] = await _offered(item, jail)
+            advance(number, len(declared))
     return found
 
 

@@ -2,19 +2,18 @@
 
 import asyncio
 import sys
-import tempfile
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from gateway.cli.command import command, noun
-from gateway.cli.exits import Exit, Stop
+from gateway.cli.exits import Exit
+from gateway.cli.jailing import jailing
 from gateway.cli.options import Config
 from gateway.cli.output import Output
 from gateway.safe import safe
 from gateway.settings import Settings, load
-from hand_adapters.jail import Completed, Jail, JailSpec
+from hand_adapters.jail import Completed, JailSpec
 
 app = noun("jail")
 # Without a callback Typer would take a lone command for the noun itself.
@@ -51,15 +50,8 @@ def run(
 
 
 async def _run(settings: Settings, spec: JailSpec, stdin: bytes) -> Completed:
-    with tempfile.TemporaryDirectory(prefix="handrail-jail-") as scratch:
-        jail = Jail(settings.jail, settings.home if settings.home.is_dir() else Path(scratch))
-        missing = jail.missing()
-        if missing:
-            raise Stop("no jail can start on this machine: " + "; ".join(missing), "See: handrail doctor")
-        try:
-            return await jail.run(spec, stdin)
-        finally:
-            await jail.close()
+    async with jailing(settings) as jail:
+        return await jail.run(spec, stdin)
 
 
 def _show(out: Output, completed: Completed) -> None:
