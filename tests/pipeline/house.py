@@ -64,6 +64,7 @@ from keys.dpop import HandProofs
 from keys.keyset import Keyset
 from keys.proof import ProofKey
 from keys.stores.file import FileKeyStore
+from tests.until import until
 
 ORIGIN = "handrail.test/log"
 AGENT = Principal("ada", "default", "p-ada", frozenset({Role.AGENT}))
@@ -404,7 +405,10 @@ async def close_house(house: House) -> None:
     await house.pipeline.close()
     await house.freezing.close()
     await house.log.close()
-    house.log._engine.dispose()
+    engine: Any = house.log._engine
+    # A thread whose caller was cancelled still reads. What it has out when the pool ends is closed by nobody.
+    await until(lambda: engine.pool.checkedout() == 0)
+    engine.dispose()
 
 
 def crash(reason: Reason, failure: Any) -> Behaviour:
