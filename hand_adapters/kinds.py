@@ -1,29 +1,25 @@
 """Which kinds of hands there are: the built-in adapters, and those that other distributions bring."""
 
-from collections.abc import Mapping
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from typing import Final
 
 from gateway.settings import SettingsError
 from hand_adapters.contract import HandAdapter
-from hand_adapters.http import HttpAdapter
-from hand_adapters.mcp import McpAdapter
-from hand_adapters.process import ProcessAdapter
-from hand_adapters.python import PythonAdapter
-from hand_adapters.remote import RemoteAdapter
-from hand_adapters.sql import SqlAdapter
-from hand_adapters.wasm import WasmAdapter
 
-BUILT_IN: Final[Mapping[str, type[HandAdapter]]] = {
-    "http": HttpAdapter,
-    "mcp": McpAdapter,
-    "process": ProcessAdapter,
-    "python": PythonAdapter,
-    "remote": RemoteAdapter,
-    "sql": SqlAdapter,
-    "wasm": WasmAdapter,
-}
 ENTRY_POINT_GROUP: Final = "handrail.adapters"
+BUILT_IN: Final = EntryPoints(
+    EntryPoint(name, value, ENTRY_POINT_GROUP)
+    for name, value in {
+        "http": "hand_adapters.http:HttpAdapter",
+        "mcp": "hand_adapters.mcp:McpAdapter",
+        "process": "hand_adapters.process:ProcessAdapter",
+        "python": "hand_adapters.python:PythonAdapter",
+        "remote": "hand_adapters.remote:RemoteAdapter",
+        "sql": "hand_adapters.sql:SqlAdapter",
+        "wasm": "hand_adapters.wasm:WasmAdapter",
+    }.items()
+)
+"""Loaded by whoever declares such a hand: a parser of SQL alone takes 20 MB, which no other gateway needs."""
 
 
 def adapter_class(name: str) -> type[HandAdapter]:
@@ -32,12 +28,10 @@ def adapter_class(name: str) -> type[HandAdapter]:
     Raises:
         SettingsError: there is none, two distributions claim the name, or it does not load.
     """
-    if name in BUILT_IN:
-        return BUILT_IN[name]
-    points = entry_points(group=ENTRY_POINT_GROUP, name=name)
+    points = BUILT_IN.select(name=name) or entry_points(group=ENTRY_POINT_GROUP, name=name)
     if len(points) != 1:
         count = "no" if not points else "more than one"
-        raise SettingsError(f"{count} adapter is called {name}; built in are {', '.join(sorted(BUILT_IN))}")
+        raise SettingsError(f"{count} adapter is called {name}; built in are {', '.join(sorted(BUILT_IN.names))}")
     try:
         loaded: type[HandAdapter] = next(iter(points)).load()
     except (ImportError, AttributeError) as exc:

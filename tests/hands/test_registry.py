@@ -1,6 +1,8 @@
 """Only what was pinned is served; what changed, is missing or was never agreed to looks as if it were not there."""
 
 import asyncio
+import subprocess
+import sys
 
 import pytest
 import sqlalchemy
@@ -16,6 +18,7 @@ from gateway.store.tables import hand_pins, metadata
 from hand_adapters.contract import HandError
 from hand_adapters.diff import differences
 from hand_adapters.http import HttpAdapter
+from hand_adapters.kinds import BUILT_IN, adapter_class
 from hand_adapters.pins import Pin, SqlPins
 from hand_adapters.registry import Registry
 from tests.hands.hands_support import call, hostile
@@ -433,3 +436,12 @@ def test_a_diff_tells_absence_from_null_and_true_from_one():
         {"path": "/f", "offered": None},
     ]
     assert len(differences({}, {str(number): number for number in range(1000)})) == 200
+
+
+def test_every_built_in_adapter_loads_and_none_before_a_hand_is_declared() -> None:
+    """A gateway without a database pays for no parser of SQL."""
+    for point in BUILT_IN:
+        assert adapter_class(point.name).__module__.startswith(f"hand_adapters.{point.name}")
+    code = "import sys, gateway.app; print({'sqlglot', 'wasmtime'} & sys.modules.keys())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
