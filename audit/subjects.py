@@ -58,7 +58,7 @@ class Hold:
     Attributes:
         subject: whose data has to stay; ``None`` where the key that says whose is gone, as in a database that was
             restored from before an erasure. Until it is lifted it may be anybody's, and so it is everybody's.
-        code: why (``gateway.privacy.HoldCode``).
+        code: why (``gateway.privacy.requests.HoldCode``).
         until: when it ends by itself; ``None``: when it is lifted.
     """
 

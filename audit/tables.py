@@ -223,7 +223,7 @@ holds: Final = Table(
     Column("subject", String(64), nullable=False, comment="Keyed hash of the data subject, under the epoch key."),
     Column("epoch", String(32), nullable=False),
     Column("wrapped", LargeBinary, nullable=False, comment="nonce || AES-256-GCM(nothing || subject), AAD = hold_id."),
-    Column("code", String(32), nullable=False, comment="Why: gateway.privacy.HoldCode"),
+    Column("code", String(32), nullable=False, comment="Why: gateway.privacy.requests.HoldCode"),
     Column("set_at", Float, nullable=False),
     Column("set_by", String(64), nullable=False, comment="Pseudonym."),
     Column("until", Float, nullable=True),

@@ -20,13 +20,14 @@ from audit.log import Log
 from audit.purge import Purge
 from audit.reader import Reader
 from audit.witnesses import Witnesses
-from gateway import key_stores, rollout, witness_gauges
-from gateway.acts import Acts
-from gateway.approval_upkeep import ApprovalUpkeep
-from gateway.approvals import Approvals
+from gateway import witness_gauges
+from gateway.activation import rollout
+from gateway.activation.lifecycle import Lifecycle
+from gateway.activation.pulling import Pulling
+from gateway.approvals.answers import Approvals
+from gateway.approvals.upkeep import ApprovalUpkeep
 from gateway.backup_gauge import BackupGauge
 from gateway.callers import Callers
-from gateway.claims import Claims
 from gateway.connections.connections import Connections
 from gateway.connections.opening import open_connections
 from gateway.dual_control import Thresholds
@@ -39,12 +40,11 @@ from gateway.freezing import Freezing
 from gateway.identity.bearers import Bearers
 from gateway.identity.login import IssuerLogin, PendingLogins
 from gateway.identity.provider import Provider
-from gateway.key_changes import KeyChanges
-from gateway.key_history import KeyHistory
-from gateway.key_stores import Revocations
-from gateway.lifecycle import Lifecycle
+from gateway.keyring import stores as key_stores
+from gateway.keyring.changes import KeyChanges
+from gateway.keyring.history import KeyHistory
+from gateway.keyring.stores import Revocations
 from gateway.model import DEFAULT_TENANT
-from gateway.offer_upkeep import OfferUpkeep
 from gateway.pipeline import Pipeline
 from gateway.plan_locks import PlanLocks
 from gateway.policy.contexts import Contexts
@@ -52,17 +52,20 @@ from gateway.policy.engine import bundle_directory, load_engine
 from gateway.policy.recall import Recall
 from gateway.policy.reloading import EventKind, PolicyEvent
 from gateway.ports import Append
-from gateway.privacy import Privacy
-from gateway.pulling import Pulling
+from gateway.privacy.requests import Privacy
+from gateway.proposals.acts import Acts
+from gateway.proposals.signing import SignedProposals
+from gateway.proposals.trust import TrustChanges
 from gateway.reasons import Reason
-from gateway.results import Results
+from gateway.remote_steps.claims import Claims
+from gateway.remote_steps.results import Results
+from gateway.remote_steps.upkeep import OfferUpkeep
 from gateway.secrets.broker import Broker
 from gateway.secrets.kept import SecretsKept
 from gateway.secrets.opening import open_stores
 from gateway.secrets.sealed import LABEL, SealedSecrets
 from gateway.service import Gateway, trust_document
 from gateway.settings import ConnectionSettings, SecretStoreSettings, Settings
-from gateway.signing import SignedProposals
 from gateway.store.bundles import SqlBundles
 from gateway.store.freezes import SqlFreezes
 from gateway.store.offers import SqlOffers
@@ -77,7 +80,6 @@ from gateway.store.sessions import SqlSessions
 from gateway.store.trials import SqlTrials
 from gateway.telemetry import Metrics, tracer
 from gateway.tls import ServerTls
-from gateway.trust_changes import TrustChanges
 from gateway.trust_journal import TrustJournal
 from gateway.two_person import Kind
 from gateway.webauthn import relying_party

@@ -22,11 +22,12 @@ from audit.checkpoint import VerifierKey, sign_note
 from audit.controls import load as load_controls
 from audit.errors import BackupRefused, LogUnavailable, LogUncertain
 from audit.post_quantum import PostQuantumKey
-from gateway import key_services, key_stores
 from gateway.app import build
 from gateway.canonical import b64url_decode
 from gateway.entries import EntryDraft, EntryType
 from gateway.files import sync_directory
+from gateway.keyring import services as key_services
+from gateway.keyring import stores as key_stores
 from gateway.model import DEFAULT_TENANT, PlanStatus
 from gateway.ports import Append, Purpose
 from gateway.service import SYSTEM_ACTOR, Gateway

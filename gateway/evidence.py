@@ -10,7 +10,7 @@ from gateway.errors import Refused
 from gateway.model import Principal
 from gateway.permissions import Permission, permits
 from gateway.pipeline import Pipeline
-from gateway.plans import may_see, may_use_all
+from gateway.plans.under_way import may_see, may_use_all
 from gateway.reasons import Reason
 from gateway.state import PlanState, StepState
 

@@ -21,7 +21,7 @@ from gateway import data_subjects
 from gateway.commitments import commit
 from gateway.errors import HandrailError, Mistaken, Refused, Unavailable
 from gateway.model import Plan, Principal, StepStatus, UnverifiedPlan
-from gateway.plans import Live, Plans
+from gateway.plans.under_way import Live, Plans
 from gateway.reasons import Reason
 from gateway.stages import (
     approval,
@@ -167,7 +167,7 @@ class Pipeline(Plans):
             self.metrics.count([*judged, *orphans, *fallen])
             self.followers.announce(plan, [*judged, *orphans, *fallen, *launched])
 
-            # Remote hands come for their steps themselves (``gateway.claims``): nothing here waits for one.
+            # Remote hands come for their steps themselves (``gateway.remote_steps``): nothing here waits for one.
             here = [state for state in launched if not offer.remote(state)]
             self.offered(
                 {(plan.plan.tenant, state.step.hand) for state in launched} if len(here) < len(launched) else ()

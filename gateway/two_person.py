@@ -2,7 +2,7 @@
 
 Rules alone: no clock, database or network. What is proposed is a *document* (JSON with closed members, nothing personal
 in it: digests, hand ids, numbers); its SHA-256 is bound into what both people sign, so that what was looked at is what
-takes effect. What each kind of document means is its handler's business (``gateway.proposals``).
+takes effect. What each kind of document means is its handler's business (``gateway.proposals.life``).
 
     open ──▶ activated ──▶ ended        a standing kind (observe, canary) is in force until then
       ├────▶ withdrawn
@@ -112,8 +112,8 @@ class Rule:
         gateway_wide: it changes something for every tenant, so only people of the gateway's own tenant may.
         standing_max_seconds: an activated one stays in force, at most so long; ``None`` where activation is one act.
         entries: act -> the type of its entry, where it is not the general one.
-        counted: it takes effect with the last of several people's signatures (``gateway.signing``), not by one other
-            person's activation.
+        counted: it takes effect with the last of several people's signatures (``gateway.proposals.signing``), not by
+            one other person's activation.
     """
 
     propose: Permission

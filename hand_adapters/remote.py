@@ -1,7 +1,7 @@
 """The ``remote`` adapter: hands that come for their steps themselves, from machines that the gateway cannot reach.
 
 Nothing is sent to such a hand. Its steps are offered (``gateway.stages.offer``), it claims one at ``POST /v1/token``
-(``gateway.claims``) and returns the result (``gateway.results``). What it offers is what the operator declared.
+and returns the result (``gateway.remote_steps``). What it offers is what the operator declared.
 """
 
 from typing import ClassVar

@@ -132,7 +132,7 @@ def _erasures() -> None:
             nullable=False,
             comment="nonce || AES-256-GCM(nothing || subject), AAD = hold_id.",
         ),
-        sa.Column("code", sa.String(length=32), nullable=False, comment="Why: gateway.privacy.HoldCode"),
+        sa.Column("code", sa.String(length=32), nullable=False, comment="Why: gateway.privacy.requests.HoldCode"),
         sa.Column("set_at", sa.Float(), nullable=False),
         sa.Column("set_by", sa.String(length=64), nullable=False, comment="Pseudonym."),
         sa.Column("until", sa.Float(), nullable=True),

@@ -35,7 +35,7 @@ CONSTANTS: Final = (
     "gateway.policy.pool.QUEUE_SECONDS",
     "gateway.policy.pool.START_SECONDS",
     "gateway.policy.private_opa.START_SECONDS",
-    "gateway.privacy.ENDING_SECONDS",
+    "gateway.privacy.requests.ENDING_SECONDS",
     "gateway.store.reading.DEADLINE_SECONDS",
     "gateway.web.routes.health.CHECK_TIMEOUT_SECONDS",
     "gateway.web.server.HEAD_TIMEOUT_SECONDS",

@@ -23,7 +23,6 @@ from audit.fsck import check
 from audit.post_quantum import PostQuantumKey
 from audit.tables import entries
 from audit.witnesses import quorum_of
-from gateway import key_services, key_stores
 from gateway.cli import audit_bundle, audit_export
 from gateway.cli.command import command, noun
 from gateway.cli.connect import Session
@@ -35,6 +34,8 @@ from gateway.cli.scope import within
 from gateway.cli.times import wire_time
 from gateway.entries import LABELS, EntryType
 from gateway.errors import HandrailError
+from gateway.keyring import services as key_services
+from gateway.keyring import stores as key_stores
 from gateway.settings import Settings, load
 from keys.stores.master import VARIABLE
 

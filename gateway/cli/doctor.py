@@ -170,7 +170,8 @@ def _backup(settings: Settings) -> Finding:
 
 
 def _keys(settings: Settings) -> Finding:
-    from gateway import key_services, key_stores  # noqa: PLC0415 - 'doctor --help' starts without a database layer
+    from gateway.keyring import services as key_services  # noqa: PLC0415 - 'doctor --help' starts without a database layer
+    from gateway.keyring import stores as key_stores  # noqa: PLC0415 - 'doctor --help' starts without a database layer
 
     where = "; ".join([settings.keys.store, *key_services.described(settings)])
     try:
@@ -188,7 +189,7 @@ def _keys(settings: Settings) -> Finding:
 
 
 def _dual_control(settings: Settings) -> Finding:
-    from gateway import key_stores  # noqa: PLC0415 - 'doctor --help' starts without a database layer
+    from gateway.keyring import stores as key_stores  # noqa: PLC0415 - 'doctor --help' starts without a database layer
     from gateway.posture.people import alone  # noqa: PLC0415
     from gateway.posture.scene import Scene  # noqa: PLC0415
 

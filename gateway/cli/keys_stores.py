@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from audit.database import make_engine
 from audit.history import newest_wrapping
 from audit.reader import Reader
-from gateway import key_services, key_stores
 from gateway.cli.command import command, group
 from gateway.cli.exits import Exit, Stop
 from gateway.cli.options import Config
@@ -15,6 +14,8 @@ from gateway.cli.output import Output, how_often
 from gateway.cli.retention_log import appended, reading
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import HandrailError
+from gateway.keyring import services as key_services
+from gateway.keyring import stores as key_stores
 from gateway.model import DEFAULT_TENANT
 from gateway.ports import Append
 from gateway.settings import Settings, load

@@ -17,7 +17,7 @@ from gateway.cli.connect import Session
 from gateway.cli.exits import Exit, Stop
 from gateway.cli.output import Output
 from gateway.cli.saving import Force, refuse_existing, save
-from gateway.privacy import HoldCode
+from gateway.privacy.requests import HoldCode
 from gateway.reasons import Reason
 from gateway.rendering import moment
 from gateway.times import format_time

@@ -19,9 +19,10 @@ from audit.log import Log
 from audit.reader import Reader
 from audit.retention import Partition, Retention, months_before, survey
 from audit.worm import S3Archive
-from gateway import key_services, key_stores
 from gateway.cli.audit import must_hold_a_log
 from gateway.cli.exits import Exit, Stop
+from gateway.keyring import services as key_services
+from gateway.keyring import stores as key_stores
 from gateway.ports import Append, Purpose
 from gateway.settings import Settings, load
 from keys.keyset import Keyset

@@ -7,7 +7,6 @@ from typing import Any, Final
 
 from starlette.responses import Response
 
-from gateway.acts import Said
 from gateway.canonical import canonical
 from gateway.console import signing
 from gateway.console.approvals import argument_item
@@ -16,7 +15,8 @@ from gateway.console.layout import alert, facts, form, isolated, page, redirect,
 from gateway.console.visits import Visit, own_keys
 from gateway.errors import HandrailError, Malformed, Refused
 from gateway.permissions import Permission, permits
-from gateway.proposal_rendering import ProposalRendering, agreed, render_proposal
+from gateway.proposals.acts import Said
+from gateway.proposals.rendering import ProposalRendering, agreed, render_proposal
 from gateway.reasons import Reason
 from gateway.rendering import moment
 from gateway.two_person import RULES, Kind, ProposalStatus

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from gateway.policy import tools
 from gateway.posture.model import Check, Severity, Verdict, bad, good, none
 from gateway.posture.scene import Scene
-from gateway.processing import processing_record
+from gateway.privacy.processing import processing_record
 from gateway.settings import HandSettings
 from gateway.store.tables import hand_pins
 

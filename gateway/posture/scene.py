@@ -14,8 +14,8 @@ from audit.epochs import EpochKeys
 from audit.errors import LogUnavailable
 from audit.names import Names
 from audit.reader import Reader
-from gateway import key_stores
 from gateway.errors import Unavailable
+from gateway.keyring import stores as key_stores
 from gateway.model import DEFAULT_TENANT
 from gateway.policy.bundle import Bundle, load
 from gateway.policy.engine import bundle_directory

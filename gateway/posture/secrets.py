@@ -8,7 +8,7 @@ from typing import Final
 
 from sqlalchemy import make_url, select
 
-from gateway import key_services
+from gateway.keyring import services as key_services
 from gateway.ports import Purpose
 from gateway.posture.model import Check, Severity, Verdict, bad, good
 from gateway.posture.scene import Scene

@@ -1,4 +1,4 @@
-"""The record of processing activities (the document of ``gateway.processing``) as a report."""
+"""The record of processing activities (the document of ``gateway.privacy.processing``) as a report."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final

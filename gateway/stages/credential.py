@@ -19,7 +19,7 @@ def mint(
     """
     for state in states:
         if offer.remote(state):
-            # Its credential is handed out when a hand claims the step (``gateway.claims``): its time begins there.
+            # Its credential is handed out when a hand claims it (``gateway.remote_steps``): its time begins there.
             state.step_jti = random_id()
             continue
         duties = state.decision.obligations if state.decision is not None else Obligations()

@@ -23,7 +23,7 @@ _OF: Final = (
 
 
 class SqlSignatures:
-    """``gateway.signing.SignatureStore`` over SQLAlchemy Core. Writes are carried by the log's writer."""
+    """``gateway.proposals.signing.SignatureStore`` over SQLAlchemy Core. Writes are carried by the log's writer."""
 
     def __init__(self, engine: Engine, mac_key: bytes) -> None:
         """Use ``engine`` for reads.

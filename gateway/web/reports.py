@@ -13,8 +13,8 @@ from starlette.requests import Request
 from starlette.types import ASGIApp
 
 from gateway.errors import HandrailError, Unavailable
-from gateway.followers import Event
 from gateway.model import Principal
+from gateway.plans.followers import Event
 from gateway.reasons import Reason
 from gateway.web.access import ResponseAborted
 from gateway.web.authentication import still_permitted

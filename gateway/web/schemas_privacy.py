@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from gateway.privacy import HoldCode
+from gateway.privacy.requests import HoldCode
 from gateway.web.schemas import Shape
 from gateway.web.times import GivenTime, Time
 

@@ -15,7 +15,7 @@ import structlog
 from starlette.types import Message, Receive, Scope, Send
 
 from gateway.errors import HandrailError, Unavailable
-from gateway.followers import Event
+from gateway.plans.followers import Event
 from gateway.reasons import TEXTS, Reason
 from gateway.web.access import ResponseAborted
 from gateway.web.context import request_id_of

@@ -7,7 +7,7 @@ from handrail import ApprovalMismatchError, SigningKey, strict
 from handrail import jws as client_jws
 from handrail.proposals import check_proposal, new_binding, sign_act
 
-from gateway.acts import verify_act
+from gateway.proposals.acts import verify_act
 from gateway.two_person import Act
 
 KEY = SigningKey(b"\x02" * 32)

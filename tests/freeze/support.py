@@ -3,11 +3,11 @@
 import asyncio
 from typing import Any
 
-from gateway.acts import Acts
 from gateway.freeze import Cause, Scope
 from gateway.freezing import FreezeOrder
 from gateway.model import HandCall, HandResult, Principal, Role
-from gateway.proposals import Proposals
+from gateway.proposals.acts import Acts
+from gateway.proposals.life import Proposals
 from gateway.store.proposals import SqlProposals
 from gateway.two_person import Kind
 from keys import jws

@@ -11,7 +11,6 @@ import pytest
 from handrail import SigningKey
 from handrail.proposals import new_binding, sign_act
 
-from gateway.acts import Said
 from gateway.app import build
 from gateway.canonical import sha256_canonical
 from gateway.errors import HandrailError
@@ -19,6 +18,7 @@ from gateway.model import Decision, Principal
 from gateway.policy import signed
 from gateway.policy.git import revision
 from gateway.ports import Typ
+from gateway.proposals.acts import Said
 from gateway.reasons import Reason
 from gateway.service import Gateway
 from gateway.settings import Settings

@@ -19,14 +19,13 @@ import migrations
 from audit.database import make_engine
 from audit.epochs import EpochKeys
 from audit.log import Log
-from gateway import key_stores
-from gateway.approval_upkeep import ApprovalUpkeep
-from gateway.approvals import Approvals
-from gateway.claims import Claims
+from gateway.approvals.answers import Approvals
+from gateway.approvals.upkeep import ApprovalUpkeep
 from gateway.errors import Refused
 from gateway.evidence import Evidence
 from gateway.freeze_journal import FreezeJournal
 from gateway.freezing import Freezing
+from gateway.keyring import stores as key_stores
 from gateway.manifest import ActionManifest, Manifest, SideEffects
 from gateway.model import (
     Decision,
@@ -41,14 +40,15 @@ from gateway.model import (
     Role,
     UnverifiedPlan,
 )
-from gateway.offer_upkeep import OfferUpkeep
 from gateway.pipeline import Pipeline
 from gateway.plan_locks import PlanLocks
 from gateway.policy.contexts import Contexts
 from gateway.policy.recall import Recall
 from gateway.reasons import Reason
 from gateway.recovery import recover
-from gateway.results import Results
+from gateway.remote_steps.claims import Claims
+from gateway.remote_steps.results import Results
+from gateway.remote_steps.upkeep import OfferUpkeep
 from gateway.settings import KeySettings, Settings
 from gateway.store.freezes import SqlFreezes
 from gateway.store.offers import SqlOffers

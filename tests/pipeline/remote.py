@@ -5,10 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from gateway.claims import Handed
 from gateway.manifest import ActionManifest, Manifest, SideEffects
 from gateway.model import HandResult, Principal, Role
 from gateway.ports import Offer
+from gateway.remote_steps.claims import Handed
 from keys.proof import ProofKey
 from tests.pipeline.house import ECHO_SCHEMA, MANIFEST, House, SimulatedHands, open_house, step
 

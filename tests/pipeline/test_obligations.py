@@ -13,10 +13,10 @@ from audit.buckets import Buckets
 from audit.epochs import EpochKeys
 from audit.query import Filter
 from audit.tables import data_keys, payload_keys, payloads
-from gateway import key_stores
 from gateway.canonical import b64url_decode, parse
 from gateway.commitments import person_key
 from gateway.errors import HandrailError, Refused
+from gateway.keyring import stores as key_stores
 from gateway.model import Answer, HandCall, HandResult, Obligations, Principal, Role
 from gateway.policy.decisions import decide
 from gateway.reasons import Reason

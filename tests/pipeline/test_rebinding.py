@@ -12,7 +12,7 @@ from sqlalchemy import select, text, update
 from audit.database import changing_schema
 from audit.fsck import check
 from audit.log import Log
-from gateway import approval_upkeep
+from gateway.approvals import upkeep as approval_upkeep
 from gateway.entries import EntryType
 from gateway.errors import HandrailError
 from gateway.model import Answer, ApprovalStatus, DecisionReason, Effect, HandCall, HandResult, Obligations

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gateway import approval_upkeep
+from gateway.approvals import upkeep as approval_upkeep
 from gateway.errors import HandrailError
 from gateway.model import Answer, ApprovalStatus, DecisionReason, Effect, Obligations
 from tests.pipeline.house import APPROVER, MANIFEST, SECOND, House, close_house, open_house, step

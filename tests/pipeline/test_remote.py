@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from audit.tables import entries
-from gateway.claims import WAITERS_MAX_OF_HAND, Handed
 from gateway.errors import HandrailError, Refused
 from gateway.freeze import Scope
 from gateway.freezing import FreezeOrder
@@ -17,6 +16,7 @@ from gateway.model import Answer, HandResult, Obligations, Principal, Role
 from gateway.pipeline import Pipeline
 from gateway.reasons import Reason
 from gateway.recovery import recover
+from gateway.remote_steps.claims import WAITERS_MAX_OF_HAND, Handed
 from tests.pipeline.house import AGENT, APPROVER, House, close_house, locked, step
 from tests.pipeline.remote import (
     CRM,

@@ -27,8 +27,9 @@ from starlette.routing import Route
 from audit.database import make_engine
 from audit.epochs import EpochKeys
 from audit.names import Names
-from gateway import backups, key_stores
+from gateway import backups
 from gateway.certificates import NameKind
+from gateway.keyring import stores as key_stores
 from gateway.model import Answer, Principal, UnverifiedPlan
 from gateway.settings import Settings
 from gateway.store.directory import NewPrincipal

@@ -16,7 +16,7 @@ from audit.buckets import Buckets
 from audit.epochs import EpochKeys
 from audit.errors import SealBroken
 from audit.tables import data_keys, key_buckets, payloads
-from gateway import key_stores
+from gateway.keyring import stores as key_stores
 from gateway.settings import Settings
 from tests.postgres import Server
 from tests.privacy.conftest import World, running, upstream

@@ -16,12 +16,12 @@ import migrations
 from audit.database import make_engine
 from audit.epochs import EpochKeys
 from audit.log import Log
-from gateway import key_stores
-from gateway.acts import Acts
 from gateway.canonical import sha256_canonical
 from gateway.errors import Refused
+from gateway.keyring import stores as key_stores
 from gateway.model import Principal, Role
-from gateway.proposals import Effects, Proposals
+from gateway.proposals.acts import Acts
+from gateway.proposals.life import Effects, Proposals
 from gateway.reasons import Reason
 from gateway.settings import KeySettings, LogSettings, Settings
 from gateway.store.proposals import SqlProposals

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from sqlalchemy import insert, select, update
 
-from gateway.acts import Said
 from gateway.canonical import sha256_canonical
 from gateway.errors import HandrailError, Refused, Unavailable
 from gateway.model import Role
 from gateway.ports import Append
+from gateway.proposals.acts import Said
 from gateway.reasons import Reason
 from gateway.store.tables import proposal_acts, proposals
 from gateway.times import parse_time

@@ -58,7 +58,7 @@ class Backend:
 @asynccontextmanager
 async def sealed(directory: Path, **database: str) -> AsyncIterator[Backend]:
     """Rows of the database, changed as a security admin changes them."""
-    from gateway import key_stores
+    from gateway.keyring import stores as key_stores
 
     settings = {"database": database} if database else {}
     house = await open_house(directory, **settings)

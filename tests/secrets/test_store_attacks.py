@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import Engine, text
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from gateway import key_services
 from gateway.errors import HandrailError, Refused, Unavailable
+from gateway.keyring import services as key_services
 from gateway.model import Principal, Role
 from gateway.reasons import Conflict, Reason
 from gateway.secrets.aws import AwsSecrets

@@ -19,23 +19,23 @@ from audit.query import Filter, Page, StoredEntry
 from audit.subjects import Hold
 from audit.tiles import Tile
 from audit.witnesses import Witnesses
-from gateway.acts import Said
 from gateway.canonical import b64url_decode, b64url_encode
-from gateway.claims import Handed
 from gateway.entries import EntryDraft
 from gateway.errors import HandrailError, Refused
 from gateway.exports import Export, ExportRequest
 from gateway.freeze import Cause, Freeze, FreezeState, Scope
 from gateway.freezing import FreezeOrder
-from gateway.key_changes import KeyChanges
+from gateway.keyring.changes import KeyChanges
 from gateway.manifest import ActionManifest, Manifest, SideEffects
 from gateway.model import Binding, HandResult, Principal, Role, UnverifiedPlan
 from gateway.ports import Append, Offer, OfferStatus, Purpose, Typ
-from gateway.privacy import Preview
+from gateway.privacy.requests import Preview
+from gateway.proposals.acts import Said
+from gateway.proposals.trust import TrustChanges
 from gateway.reasons import Reason
+from gateway.remote_steps.claims import Handed
 from gateway.settings import Settings
 from gateway.telemetry import Metrics
-from gateway.trust_changes import TrustChanges
 from gateway.webauthn import SecurityKey
 from keys.rotation import Compromise, KeyRecord, KeyState
 from tests.client.stand_in import CANARY, COMPARISON, SHADOW
@@ -814,7 +814,7 @@ class testing_only_Proofs:  # noqa: N801
 
 
 class testing_only_Claims:  # noqa: N801
-    """``gateway.claims.Claims`` and ``gateway.results.Results`` with one step, which is always to be had."""
+    """The claims and results of ``gateway.remote_steps`` with one step, which is always to be had."""
 
     def __init__(self) -> None:
         self.proofs = testing_only_Proofs()

@@ -8,8 +8,8 @@ import httpx2
 import pytest
 
 from gateway.errors import HandrailError, Refused
-from gateway.followers import Event
 from gateway.model import Role
+from gateway.plans.followers import Event
 from gateway.reasons import Reason
 from gateway.telemetry import Metrics
 from gateway.web import sse

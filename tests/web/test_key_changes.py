@@ -10,12 +10,12 @@ import pytest
 
 from audit.errors import LogUnavailable
 from audit.query import Filter
-from gateway import key_changes
 from gateway import service as service_module
 from gateway.app import build
 from gateway.entries import EntryType
 from gateway.errors import Unavailable
-from gateway.key_changes import KeyChanges
+from gateway.keyring import changes as key_changes
+from gateway.keyring.changes import KeyChanges
 from gateway.model import Role
 from gateway.ports import Append, Purpose
 from gateway.service import Gateway

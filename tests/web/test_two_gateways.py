@@ -15,7 +15,8 @@ import pytest
 from handrail import Plan, Signer, SigningKey
 
 from audit.database import make_engine
-from gateway import key_stores, service, setup
+from gateway import service, setup
+from gateway.keyring import stores as key_stores
 from gateway.model import DEFAULT_TENANT
 from gateway.ports import Purpose
 from gateway.settings import Settings

@@ -5,7 +5,7 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.approvals import PAGE_DEFAULT, PAGE_MAX
+from gateway.approvals.answers import PAGE_DEFAULT, PAGE_MAX
 from gateway.errors import Refused
 from gateway.model import Answer, ApprovalStatus, Principal
 from gateway.permissions import Permission

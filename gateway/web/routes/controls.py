@@ -14,7 +14,7 @@ from gateway.errors import Malformed
 from gateway.model import Principal
 from gateway.permissions import ROLE_PERMISSIONS, Permission
 from gateway.ports import Append
-from gateway.processing import processing_record
+from gateway.privacy.processing import processing_record
 from gateway.reasons import Reason
 from gateway.times import format_time
 from gateway.web.bodies import JSON, integer, moment_of, one_of, query

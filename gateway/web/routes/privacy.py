@@ -13,7 +13,7 @@ from audit.erasure import Erasure
 from audit.subjects import Hold
 from gateway.model import Principal
 from gateway.permissions import Permission
-from gateway.privacy_page import markdown
+from gateway.privacy.page import markdown
 from gateway.reasons import Reason
 from gateway.times import format_time
 from gateway.web.authentication import authenticate

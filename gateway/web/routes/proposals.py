@@ -5,10 +5,10 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.acts import Said
 from gateway.model import Principal
 from gateway.permissions import Permission
-from gateway.proposals import PAGE_DEFAULT, PAGE_MAX
+from gateway.proposals.acts import Said
+from gateway.proposals.life import PAGE_DEFAULT, PAGE_MAX
 from gateway.reasons import Reason
 from gateway.two_person import Kind, ProposalStatus
 from gateway.web.bodies import JSON, after_id, json_body, limit_of, one_of, query, segment

@@ -5,13 +5,13 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.claims import WORK_MAX
 from gateway.errors import Malformed, Refused
 from gateway.ingress.plans import wait_seconds
 from gateway.model import HandResult, Principal
 from gateway.permissions import Permission
 from gateway.ports import Proof
 from gateway.reasons import Reason
+from gateway.remote_steps.claims import WORK_MAX
 from gateway.web.bodies import FORM, JSON, form, limit_of, parsed, query, require_media_type, segment
 from gateway.web.context import gateway_of
 from gateway.web.oauth import TOKEN_PATH

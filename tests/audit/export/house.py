@@ -24,7 +24,7 @@ from gateway.canonical import canonical
 from gateway.commitments import Committed, commit
 from gateway.entries import EntryDraft, EntryType
 from gateway.exports import Exports
-from gateway.key_history import KeyHistory
+from gateway.keyring.history import KeyHistory
 from gateway.model import Principal, Role
 from gateway.ports import Append, Purpose, Typ
 from gateway.settings import KeySettings

@@ -6,7 +6,7 @@ from typing import Any, get_args
 import pytest
 from pydantic import ValidationError
 
-from gateway import key_services
+from gateway.keyring import services as key_services
 from gateway.ports import Purpose
 from gateway.settings import KeySettings, Settings
 from gateway.settings.key_services import RemotePurpose

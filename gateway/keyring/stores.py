@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from audit import history
 from audit.database import make_engine, unusable
 from audit.tables import payloads
-from gateway import key_services
+from gateway.keyring import services as key_services
 from gateway.settings import Settings
 from gateway.store.tables import metadata, secrets, signing_keys
 from keys.errors import KeyStoreAway, KeyUnavailable

@@ -7,9 +7,9 @@ from typing import Any, Final, Protocol
 
 import structlog
 
+from gateway.activation.lifecycle import Lifecycle
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import Absent, HandrailError, Malformed, Refused
-from gateway.lifecycle import Lifecycle
 from gateway.model import DEFAULT_TENANT, Principal
 from gateway.permissions import Permission
 from gateway.policy.comparison import Comparison, together

@@ -6,7 +6,6 @@ import hmac
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.claims import TRIES_MAX, end, load, withdraw
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import HandrailError, Outdated, Refused, Unavailable
 from gateway.freeze import refusal
@@ -15,6 +14,7 @@ from gateway.pipeline import Pipeline
 from gateway.plan_locks import PlanLocks
 from gateway.ports import Append, Move, Offer, OfferStatus
 from gateway.reasons import Reason
+from gateway.remote_steps.claims import TRIES_MAX, end, load, withdraw
 from gateway.stages import result as stage
 from gateway.stages import standing
 from gateway.state import PlanState, StepError, StepState

@@ -14,10 +14,11 @@ from typing import Any, Final
 import structlog
 
 from audit.reader import Reader
-from gateway.canaries import Canaries
+from gateway.activation.canaries import Canaries
+from gateway.activation.lifecycle import Lifecycle
+from gateway.activation.shadows import Shadows
 from gateway.errors import Absent, HandrailError, Malformed, Refused
 from gateway.forward_clock import ForwardClock
-from gateway.lifecycle import Lifecycle
 from gateway.model import DEFAULT_TENANT, Effect, Principal
 from gateway.policy.canary import Limits
 from gateway.policy.candidate import Candidate
@@ -27,10 +28,9 @@ from gateway.policy.observe import Observation, Observations, ObservingEngine
 from gateway.policy.shadow import Shadow, Shadowing
 from gateway.policy.trial import Trial, TrialEngine
 from gateway.ports import Append, AuditLog, Hands, PolicyEngine
-from gateway.proposals import Effects, Handler, Proposals
+from gateway.proposals.life import Effects, Handler, Proposals
 from gateway.reasons import Reason
 from gateway.settings import Settings
-from gateway.shadows import Shadows
 from gateway.store.reading import in_thread
 from gateway.store.trials import SqlTrials
 from gateway.telemetry import Metrics

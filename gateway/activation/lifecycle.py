@@ -12,7 +12,6 @@ from typing import Any, Final, Protocol
 
 import structlog
 
-from gateway import acts
 from gateway.canonical import sha256_canonical
 from gateway.commitments import commit, subject_key
 from gateway.entries import EntryDraft, EntryType
@@ -25,7 +24,8 @@ from gateway.policy.build import prove
 from gateway.policy.faults import BundleError, PolicyFault
 from gateway.policy.signed import SignedBundle
 from gateway.ports import Append, AuditLog, Directory, Guard, Purpose, Signer, Typ
-from gateway.proposals import Effects
+from gateway.proposals import acts
+from gateway.proposals.life import Effects
 from gateway.reasons import Conflict, Reason, because
 from gateway.stages.verify import Jws
 from gateway.store.bundles import StoredBundle
@@ -240,8 +240,8 @@ class Lifecycle:
     # --- the handler of policy.activate ------------------------------------------------------------------------------
 
     async def check(self, document: Mapping[str, Any], actor: Principal) -> str:
-        """See ``gateway.proposals.Handler``. The document is ``{digest, commit, replaces}``: the bundle, where it comes
-        from, and the bundle that decides now (``null`` where none does)."""
+        """See ``gateway.proposals.life.Handler``. The document is ``{digest, commit, replaces}``: the bundle, where it
+        comes from, and the bundle that decides now (``null`` where none does)."""
         del actor
         self._require_followed()
         if document.keys() != _DOCUMENT:
@@ -258,7 +258,7 @@ class Lifecycle:
         return digest
 
     async def effects(self, proposal: Proposal, actor: Principal) -> Effects:
-        """See ``gateway.proposals.Handler``: everything is verified again, and the bundle tried out again."""
+        """See ``gateway.proposals.life.Handler``: everything is verified again, and the bundle tried out again."""
         await self.check(proposal.document, actor)
         await self.vouch(proposal.subject)
         number = await self._next(proposal.document)
@@ -270,7 +270,7 @@ class Lifecycle:
         )
 
     async def applied(self, proposal: Proposal) -> None:
-        """See ``gateway.proposals.Handler``; other gateways follow within a reload interval."""
+        """See ``gateway.proposals.life.Handler``; other gateways follow within a reload interval."""
         if proposal.status is ProposalStatus.ACTIVATED:
             await self.reload()
 

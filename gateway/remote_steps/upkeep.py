@@ -6,12 +6,12 @@ from typing import Final
 
 import structlog
 
-from gateway.claims import load, withdraw
 from gateway.errors import HandrailError, Refused, Unavailable
 from gateway.pipeline import Pipeline
 from gateway.plan_locks import PlanLocks
 from gateway.ports import Offer, OfferStatus
 from gateway.reasons import Reason
+from gateway.remote_steps.claims import load, withdraw
 from gateway.state import StepError
 
 BATCH: Final = 256

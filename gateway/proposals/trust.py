@@ -14,8 +14,8 @@ from gateway.dual_control import same_target
 from gateway.errors import Malformed, Refused
 from gateway.model import Principal
 from gateway.ports import Append
+from gateway.proposals.signing import Electorate, SignedProposals
 from gateway.reasons import Reason
-from gateway.signing import Electorate, SignedProposals
 from gateway.store.directory_changes import Change
 from gateway.store.directory_links import Identity
 from gateway.store.directory_rows import NewPrincipal
@@ -24,7 +24,7 @@ from gateway.two_person import Kind, Proposal
 
 @dataclass(slots=True)
 class TrustChanges:
-    """Implements ``gateway.signing.Changing`` over the directory, and turns changes into proposals."""
+    """Implements ``gateway.proposals.signing.Changing`` over the directory, and turns changes into proposals."""
 
     directory: Callers
     proposals: SignedProposals = field(init=False)
@@ -63,10 +63,10 @@ class TrustChanges:
         document = trust.document(sealed.commitment)
         return await self.proposals.propose_change(actor, trust.kind, trust.target, document, sealed), False
 
-    # --- gateway.signing.Changing ------------------------------------------------------------------------------------
+    # --- gateway.proposals.signing.Changing ---------------------------------------------------------------------------
 
     async def electorate(self, tenant: str, kind: Kind, pseudonyms: Sequence[str]) -> Electorate:
-        """See ``gateway.signing.Changing``."""
+        """See ``gateway.proposals.signing.Changing``."""
         known = await self.directory.administrators(tenant)
         people = await self.directory.able(known, pseudonyms)
         keys = {name: await self.directory.security_keys(tenant, name) for name in people if name in known.keyed}
@@ -76,7 +76,7 @@ class TrustChanges:
         )
 
     async def change(self, proposal: Proposal, request: Mapping[str, Any], by: str) -> Append:
-        """See ``gateway.signing.Changing``: prepared anew, it must be exactly what was proposed."""
+        """See ``gateway.proposals.signing.Changing``: prepared anew, it must be exactly what was proposed."""
         name = str(proposal.document["change"])
         try:
             change = await self._prepare(name, proposal.tenant, by, request)
@@ -92,7 +92,7 @@ class TrustChanges:
         return change.item
 
     def applied(self) -> None:
-        """See ``gateway.signing.Changing``."""
+        """See ``gateway.proposals.signing.Changing``."""
         self.directory.forget()
 
     # --- inside ------------------------------------------------------------------------------------------------------

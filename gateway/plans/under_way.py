@@ -15,12 +15,13 @@ from typing import Any
 
 import structlog
 
-from gateway.caps import Caps
 from gateway.entries import EntryDraft
 from gateway.errors import HandrailError, Refused, Unavailable, Uncertain
-from gateway.followers import Event, Followers, index_of, newest_id, plan_event, plan_events
 from gateway.model import PlanStatus, Principal, StepStatus, UnverifiedPlan
 from gateway.permissions import Permission, permits
+from gateway.plans.caps import Caps
+from gateway.plans.followers import Event, Followers, index_of, newest_id, plan_event, plan_events
+from gateway.plans.revive import revive
 from gateway.ports import (
     Append,
     AuditLog,
@@ -36,7 +37,6 @@ from gateway.ports import (
     Signer,
 )
 from gateway.reasons import Reason
-from gateway.revive import revive
 from gateway.settings import Settings
 from gateway.stages import approval, drafts, record, verify
 from gateway.state import PlanState

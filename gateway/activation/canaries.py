@@ -7,16 +7,16 @@ from typing import Any, Final, Protocol
 
 import structlog
 
+from gateway.activation.lifecycle import Lifecycle
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import HandrailError, Malformed, Refused, Unavailable
-from gateway.lifecycle import Lifecycle
 from gateway.model import DEFAULT_TENANT, Principal
 from gateway.permissions import Permission
 from gateway.policy.canary import PERCENT_MAX, Canary, Cause, Counts
 from gateway.policy.comparison import Comparison, together
 from gateway.policy.trial import Trial
 from gateway.ports import Append, AuditLog, Guard
-from gateway.proposals import Effects, Proposals
+from gateway.proposals.life import Effects, Proposals
 from gateway.reasons import Conflict, Reason, because
 from gateway.times import format_time
 from gateway.two_person import Kind, Proposal, ProposalStatus
@@ -72,7 +72,7 @@ class Canaries:
     # --- the handler of policy.canary --------------------------------------------------------------------------------
 
     async def check(self, document: Mapping[str, Any], actor: Principal) -> str:
-        """See ``gateway.proposals.Handler``. The document is ``{digest, active, percent, lasts_seconds}``: the
+        """See ``gateway.proposals.life.Handler``. The document is ``{digest, active, percent, lasts_seconds}``: the
         candidate, the bundle that it is held against (the one that decides now), and for how many principals in a
         hundred it decides."""
         del actor
@@ -91,8 +91,8 @@ class Canaries:
         return digest
 
     async def effects(self, proposal: Proposal, actor: Principal) -> Effects:
-        """See ``gateway.proposals.Handler``: everything is verified again, the bundle tried out again, and an engine
-        holds it before anybody is decided for by it."""
+        """See ``gateway.proposals.life.Handler``: everything is verified again, the bundle tried out again, and an
+        engine holds it before anybody is decided for by it."""
         await self.check(proposal.document, actor)
         await self.lifecycle.vouch(proposal.subject)
         if await self.proposals.in_force(Kind.POLICY_CANARY):
@@ -115,7 +115,7 @@ class Canaries:
         return Effects(facts=facts, policy_digest=proposal.subject)
 
     async def applied(self, proposal: Proposal) -> None:  # noqa: ARG002 - what is in force is asked anew
-        """See ``gateway.proposals.Handler``."""
+        """See ``gateway.proposals.life.Handler``."""
         await self.follow()
 
     # --- which one counts --------------------------------------------------------------------------------------------

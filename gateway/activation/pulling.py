@@ -18,9 +18,9 @@ from typing import Any, Final
 
 import structlog
 
+from gateway.activation.lifecycle import Lifecycle
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import HandrailError, Refused, Unavailable
-from gateway.lifecycle import Lifecycle
 from gateway.model import DEFAULT_TENANT
 from gateway.policy.git import GitFailed
 from gateway.policy.remote import Mirror, Moved, Remote, Tip

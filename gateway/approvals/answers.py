@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import structlog
 
-from gateway.approval_views import view
+from gateway.approvals.views import view
 from gateway.commitments import commit, subject_key
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import HandrailError, Malformed, Refused, Unavailable
@@ -188,8 +188,8 @@ class Approvals:
             approval.check_drift(row, stands=stands, manifest_digest=None if manifest is None else manifest.digest)
         except Refused:
             # Where the hand changed, the plan itself has the step judged anew, as it would before any dispatch. Where
-            # the policy did, that is for ``approval_upkeep``, at the gateway that takes the plan forward: this one may
-            # be the one that still holds an older bundle.
+            # the policy did, that is for ``gateway.approvals.upkeep``, at the gateway that takes the plan forward: this
+            # one may still hold an older bundle.
             if stands:
                 pipeline.resume(plan)
             raise

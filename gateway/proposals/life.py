@@ -13,14 +13,14 @@ from typing import Any, Final, Protocol
 import structlog
 
 from gateway import two_person
-from gateway.acts import UNSIGNED, Acts, Given, Said, check_unsigned, signed_id
 from gateway.canonical import sha256_canonical
 from gateway.entries import EntryDraft
 from gateway.errors import HandrailError, Malformed, Refused
 from gateway.model import Principal
 from gateway.permissions import Permission, require
 from gateway.ports import Append, AuditLog, Directory, Guard, ProposalStore, Write
-from gateway.proposal_views import view
+from gateway.proposals.acts import UNSIGNED, Acts, Given, Said, check_unsigned, signed_id
+from gateway.proposals.views import view
 from gateway.reasons import Reason
 from gateway.two_person import RULES, Act, Kind, Proposal, ProposalStatus
 

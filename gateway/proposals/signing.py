@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
 from gateway import two_person
-from gateway.acts import UNSIGNED, WEBAUTHN, Given, Said
 from gateway.canonical import canonical, parse, sha256_canonical
 from gateway.commitments import Committed
 from gateway.dual_control import Signature
@@ -20,8 +19,9 @@ from gateway.errors import Malformed, Overtaken, Refused, Unavailable
 from gateway.model import Principal
 from gateway.permissions import Permission, permits, require
 from gateway.ports import Append, Guard, Payloads, Unless
-from gateway.proposal_views import view
-from gateway.proposals import PAGE_DEFAULT, Proposals
+from gateway.proposals.acts import UNSIGNED, WEBAUTHN, Given, Said
+from gateway.proposals.life import PAGE_DEFAULT, Proposals
+from gateway.proposals.views import view
 from gateway.reasons import Conflict, Reason, because
 from gateway.times import format_time
 from gateway.two_person import RULES, Act, Kind, Proposal, ProposalStatus
@@ -60,7 +60,7 @@ class Electorate:
 
 
 class Changing(Protocol):
-    """What proposals of counted kinds mean; see ``gateway.trust_changes``."""
+    """What proposals of counted kinds mean; see ``gateway.proposals.trust``."""
 
     async def electorate(self, tenant: str, kind: Kind, pseudonyms: Sequence[str]) -> Electorate:
         """Who of ``pseudonyms`` may agree now, and how many have to. Raises ``log.unavailable``."""

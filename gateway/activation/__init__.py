@@ -1,0 +1,1 @@
+"""Policy in time: how bundles arrive, come into force, and go back."""

@@ -1,0 +1,1 @@
+"""The gateway's own keys: where they lie, who holds them, and what became of them."""

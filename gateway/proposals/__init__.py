@@ -1,0 +1,1 @@
+"""Changes that take several people: from the proposal to its effect."""

@@ -1,0 +1,1 @@
+"""Steps that hands claim for themselves, and what they return."""
