@@ -70,12 +70,11 @@ class Bulkhead:
         if self._held[who] <= 0:
             del self._held[who]
         for other, queue in self._queues.items():
-            if self._held[other] < self._slots_of_one:
-                turn = queue.popleft()
-                self.waiting -= 1
+            # One whose task was cancelled in this very moment is still in the queue, and leaves it by itself.
+            turn = next((one for one in queue if not one.done()), None)
+            if turn is not None and self._held[other] < self._slots_of_one:
                 self._queues.move_to_end(other)
-                if not queue:
-                    del self._queues[other]
+                self._remove(other, turn)
                 self._grant(other)
                 turn.set_result(None)
                 return
@@ -88,6 +87,9 @@ class Bulkhead:
         if turn.done() and not turn.cancelled():
             self.give(who)  # its turn came at the very moment when it was given up
             return
+        self._remove(who, turn)
+
+    def _remove(self, who: Who, turn: "asyncio.Future[None]") -> None:
         queue = self._queues[who]
         queue.remove(turn)
         self.waiting -= 1

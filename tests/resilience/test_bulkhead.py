@@ -76,15 +76,20 @@ async def test_no_room_to_wait_refuses_at_once_and_a_wait_has_an_end() -> None:
     assert (bulkhead.running, bulkhead.waiting) == (1, 0)
 
 
-async def test_a_turn_that_comes_at_the_moment_of_a_cancellation_goes_on_to_the_next() -> None:
+@pytest.mark.parametrize("cancelled_first", [False, True])
+async def test_a_turn_that_comes_at_the_moment_of_a_cancellation_goes_on_to_the_next(cancelled_first: bool) -> None:
     bulkhead = Bulkhead(Room(1, 5, 1.0))
     await bulkhead.take(ANA, 60.0)
     order: list[str] = []
     first = asyncio.ensure_future(waiting(bulkhead, BEN, order))
     second = asyncio.ensure_future(waiting(bulkhead, CY, order))
     await settle()
-    bulkhead.give(ANA)
-    first.cancel()
+    if cancelled_first:
+        first.cancel()
+        bulkhead.give(ANA)
+    else:
+        bulkhead.give(ANA)
+        first.cancel()
     await asyncio.gather(first, second, return_exceptions=True)
     assert order == ["cy"]
     assert (bulkhead.running, bulkhead.waiting) == (1, 0)
