@@ -54,7 +54,7 @@ _CLAIM_TYPES: Final[Mapping[str, type]] = {
     "action": str, "decision": dict, "approvals": list, "status": str, "log": dict, "iat": int,
 }  # fmt: skip
 _OPTIONAL_CLAIM_TYPES: Final[Mapping[str, type]] = {
-    "step_jti": str, "args_commitment": str, "result_commitment": str, "jail": dict,
+    "step_jti": str, "args_commitment": str, "result_commitment": str, "jail": dict, "attempts": int,
 }  # fmt: skip
 _ENTRY_TYPES: Final[Mapping[str, type]] = {"v": int, "type": str, "origin": str, "tenant": str, "commitment": str}
 _RAN: Final = frozenset({"succeeded", "failed", "ambiguous", "released"})

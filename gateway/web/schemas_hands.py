@@ -53,6 +53,16 @@ class EgressRuleView(Shape):
     private_network: bool = Field(description="It may be at a private or loopback address.")
 
 
+class LoadView(Shape):
+    """What stands before a hand on this gateway, now; others know their own."""
+
+    circuit: Literal["closed", "open", "half_open"] = Field(
+        description="For the caller's tenant. open: it failed in a row, and nothing is sent. half_open: a probe is."
+    )
+    running: int = Field(description="Calls that hold one of its slots.")
+    waiting: int = Field(description="Calls that wait for one.")
+
+
 class HandView(Shape):
     """A configured hand."""
 
@@ -66,6 +76,7 @@ class HandView(Shape):
     trust: str
     secrets: list[SecretUseView] = Field(description="What the gateway puts into its requests.")
     egress: list[EgressRuleView] = Field(description="What its jail may reach; it reaches nothing else.")
+    load: LoadView
     actions: list[ActionView]
 
 
