@@ -54,10 +54,10 @@ class EgressRuleView(Shape):
 
 
 class LoadView(Shape):
-    """What stands before a hand on this gateway, now; others know their own."""
+    """What stands before a hand on this gateway, of the caller's tenant; others know their own."""
 
     circuit: Literal["closed", "open", "half_open"] = Field(
-        description="For the caller's tenant. open: it failed in a row, and nothing is sent. half_open: a probe is."
+        description="open: it failed in a row, and nothing is sent. half_open: a probe is."
     )
     running: int = Field(description="Calls that hold one of its slots.")
     waiting: int = Field(description="Calls that wait for one.")

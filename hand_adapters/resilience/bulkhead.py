@@ -79,6 +79,11 @@ class Bulkhead:
                 turn.set_result(None)
                 return
 
+    def of(self, tenant: str) -> tuple[int, int]:
+        """How many calls of one tenant run, and how many wait."""
+        running = sum(count for who, count in self._held.items() if who[0] == tenant)
+        return running, sum(len(queue) for who, queue in self._queues.items() if who[0] == tenant)
+
     def _grant(self, who: Who) -> None:
         self.running += 1
         self._held[who] += 1

@@ -132,12 +132,9 @@ class Guard:
         return self._circuits.unclosed(self._clock())[kind]
 
     def document(self, tenant: str) -> dict[str, Any]:
-        """What operators of a tenant see of it."""
-        return {
-            "circuit": str(self.circuit(tenant)),
-            "running": self.bulkhead.running,
-            "waiting": self.bulkhead.waiting,
-        }
+        """What people of a tenant see of it: nothing of other tenants'."""
+        running, waiting = self.bulkhead.of(tenant)
+        return {"circuit": str(self.circuit(tenant)), "running": running, "waiting": waiting}
 
     @asynccontextmanager
     async def _turn(self, call: HandCall, ends: float) -> AsyncIterator[float]:

@@ -55,7 +55,7 @@ async def serving(handler: Handler, port: int = 0) -> AsyncIterator[int]:
         await runner.cleanup()
 
 
-def http(port: int, host: str = "127.0.0.1", **resilience: Any) -> HandSettings:
+def http(port: int, host: str = "127.0.0.1", secrets: Any = None, **resilience: Any) -> HandSettings:
     """An API with an idempotent action, ``get``, and one that is not, ``post``."""
     actions = {
         "get": {"method": "GET", "path": "/", "args_schema": NOTHING, "side_effects": "none", "idempotent": True},
@@ -66,15 +66,16 @@ def http(port: int, host: str = "127.0.0.1", **resilience: Any) -> HandSettings:
         base_url=f"http://{host}:{port}",
         private_network=True,
         actions=actions,
+        secrets=secrets or {},
         resilience={"backoff_first_seconds": 0.001, **resilience},
     )
 
 
 @asynccontextmanager
-async def registry(**hands: HandSettings) -> AsyncIterator[Registry]:
+async def registry(secrets: Any = None, /, **hands: HandSettings) -> AsyncIterator[Registry]:
     """Every hand declared and pinned."""
     jail = PlainJail()
-    opened = Registry(hands, jail, MemoryPins())
+    opened = Registry(hands, jail, MemoryPins(), secrets=secrets)
     await opened.start()
     await opened.settled()
     for hand in hands:

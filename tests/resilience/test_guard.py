@@ -11,6 +11,7 @@ from gateway.errors import Unavailable
 from gateway.model import HandCall, HandResult
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
+from gateway.redaction import Redactor
 from gateway.settings import ResilienceSettings
 from hand_adapters.contract import HandDrifted, HandError, HandUnusable
 from hand_adapters.resilience.retrying import RESERVE, backoff, judge
@@ -213,6 +214,7 @@ async def test_one_too_many_is_busy_at_once_and_nothing_was_sent() -> None:
     assert refused.value.facts == {"retry_after_seconds": 10}
     assert (one.progress.attempts, one.progress.unsent) == (0, True)
     assert world.guard.document("default") == {"circuit": "closed", "running": 2, "waiting": 0}
+    assert world.guard.document("globex") == {"circuit": "closed", "running": 0, "waiting": 0}
     for _, turn in gate.held:
         turn.set_result(GOOD)
     assert await asyncio.gather(*running) == [GOOD, GOOD]
@@ -304,6 +306,13 @@ async def test_a_probe_that_is_cancelled_makes_room_for_another() -> None:
     probe.cancel()
     await asyncio.gather(probe, return_exceptions=True)
     assert await world.run() == GOOD
+
+
+def test_an_answer_without_its_secrets_still_says_when_to_ask_again() -> None:
+    later = HandResult(({"type": "text", "text": "a-long-secret"},), is_error=True, retry_after_seconds=5.0)
+    cleaned = Redactor(["a-long-secret"]).result(later)
+    assert "a-long-secret" not in str(cleaned)
+    assert judge(cleaned, idempotent=True).after_seconds == 5.0
 
 
 @given(st.integers(1, 10_000), st.floats(1e-3, 60), st.floats(1e-3, 600), st.floats(0, 1))

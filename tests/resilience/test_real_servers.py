@@ -1,10 +1,17 @@
 """Retries against real servers that fail: what arrives there, how often, and with what."""
 
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
 import pytest
 from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.manifest import SecretUse
+from gateway.model import HandCall, HandResult, Injections
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from hand_adapters.contract import HandError
@@ -78,6 +85,48 @@ async def test_a_server_that_starts_meanwhile_gets_the_one_request_of_an_action_
         result = await hands.run(calls.call("api", "post"))
         await started.__aexit__(None, None, None)
     assert (result.structured, result.attempts, len(server.credentials)) == ({"done": True}, 2, 1)
+
+
+class Rotating:
+    """``gateway.ports.Secrets`` whose value is another one each time; one call of a step at a time, as it is."""
+
+    def __init__(self) -> None:
+        self.given = 0
+        self.under_way = 0
+
+    @asynccontextmanager
+    async def serving(self, call: HandCall, uses: Sequence[SecretUse]) -> AsyncIterator["Rotating"]:
+        assert self.under_way == 0
+        self.under_way += 1
+        try:
+            yield self
+        finally:
+            self.under_way -= 1
+
+    async def inject(self, *target: Any) -> Injections:
+        self.given += 1
+        return Injections({"Authorization": f"Key {self.given}"})
+
+    def clean(self, text: str) -> str:
+        return text
+
+    async def search(self, text: str) -> str:
+        return text
+
+    async def answer(self, result: HandResult) -> HandResult:
+        return replace(result, content=())
+
+
+async def test_secrets_are_asked_for_anew_for_each_attempt() -> None:
+    """One that was rotated or taken away between two attempts is not sent again."""
+    server = Failing(2, "503")
+    async with serving(server) as port:
+        key = {"store": "sealed", "place": "header", "parameter": "Authorization"}
+        declared = http(port, secrets={"key": {**key, "targets": [f"http://127.0.0.1:{port}"]}})
+        async with registry(Rotating(), api=declared) as hands:
+            result = await hands.run(Calls(hands).call("api"))
+    assert (result.structured, result.attempts) == ({"done": True}, 3)
+    assert server.credentials == ["Key 1", "Key 2", "Key 3"]
 
 
 async def test_a_storm_of_calls_to_a_server_that_is_down_ends_at_the_circuit() -> None:
