@@ -290,6 +290,9 @@ def _agreement(state: _State) -> str:
     for name, value in said.items():
         if entry.get(name) != value:
             raise MalformedError(f"{name} of the receipt is not {name} of the entry")
+    facts = entry.get("facts")
+    if claims.get("attempts") != (facts.get("attempts") if isinstance(facts, dict) else None):
+        raise MalformedError("attempts of the receipt is not attempts of the entry")
     codes = entry.get("reasons")
     # The entry may add the gateway's own code for how the step ended.
     if not isinstance(codes, list) or codes[: len(decision["reasons"])] != decision["reasons"]:
