@@ -140,9 +140,7 @@ class Session:
     @property
     def ended(self) -> bool:
         """Whether it takes no more calls."""
-        return (
-            self._closing or self._owner.done() or (self._channel is not None and self._channel.fault is not None)
-        )
+        return self._closing or self._owner.done() or (self._channel is not None and self._channel.fault is not None)
 
     @property
     def busy(self) -> bool:
@@ -303,7 +301,9 @@ class Session:
                 answer = await client.session.send_request(request, _Answer)
         except MCPError as exc:
             if channel.fault is None:
-                begun = HandFailure.NOT_EXECUTED if exc.code in _NOT_BEGUN else HandFailure.EXECUTED
+                begun = HandFailure.EXECUTED
+                if sent is None or exc.code in _NOT_BEGUN:
+                    begun = HandFailure.NOT_EXECUTED
                 raise HandError(Reason.HAND_FAILED, begun, f"JSON-RPC error {exc.code}") from None
             raise _broken(channel, began=sent is not None and channel.sent > sent) from None
         except _SDK_ERRORS as exc:
@@ -344,9 +344,7 @@ def _answer(job: _Job, outcome: HandResult | HandError) -> None:
         job.answer.set_result(outcome)
 
 
-def _broken(
-    channel: Channel, *, began: bool, otherwise: Reason = Reason.HAND_CRASHED, detail: str = ""
-) -> HandError:
+def _broken(channel: Channel, *, began: bool, otherwise: Reason = Reason.HAND_CRASHED, detail: str = "") -> HandError:
     """What became of a call, or of what came before it, when the channel ended.
 
     Args:
