@@ -332,7 +332,8 @@ class Session:
         if not self.opened.done():
             self.opened.set_exception(failure)
         while self._jobs:
-            _answer(self._jobs.popleft(), HandError(failure.reason, HandFailure.NOT_EXECUTED, failure.detail))
+            never_sent = HandError(failure.reason, HandFailure.NOT_EXECUTED, failure.detail, **failure.facts)
+            _answer(self._jobs.popleft(), never_sent)
 
 
 def _answer(job: _Job, outcome: HandResult | HandError) -> None:
