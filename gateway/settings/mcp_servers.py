@@ -44,6 +44,10 @@ def check(
             "secrets need listing: no server is sent one before its offer was pinned, so a file says what that is"
         )
     for name, secret in secrets.items():
-        parameter = (secret.parameter or "").lower()
-        if secret.place == "header" and (parameter.startswith("mcp-") or parameter in _PROTOCOL):
+        if secret.place == "header" and of_the_protocol(secret.parameter or ""):
             raise ValueError(f"secrets.{name}.parameter: {secret.parameter} is a header of the protocol")
+
+
+def of_the_protocol(header: str) -> bool:
+    """Whether the transport fills a header itself."""
+    return header.lower().startswith("mcp-") or header.lower() in _PROTOCOL

@@ -42,11 +42,10 @@ OPEN_SECONDS: Final = 30.0
 """How long a server may take to start, agree on a protocol and list its tools."""
 WAITING_MAX: Final = 64
 """Calls that may wait for one session."""
-_WHO: Final = Implementation(name="client", version="0")
+WHO: Final = Implementation(name="client", version="0")
 # The server says that it did not even begin (JSON-RPC 2.0 section 5.1).
 _NOT_BEGUN: Final = frozenset({METHOD_NOT_FOUND, INVALID_PARAMS})
-# What the SDK lets through: its task groups wrap, its models complain, its state machine raises RuntimeError.
-_SDK_ERRORS: Final = (
+SDK_ERRORS: Final = (
     MCPError,
     ValidationError,
     RuntimeError,
@@ -56,6 +55,7 @@ _SDK_ERRORS: Final = (
     anyio.BrokenResourceError,
     anyio.ClosedResourceError,
 )
+"""What the SDK lets through: its task groups wrap, its models complain, its state machine raises RuntimeError."""
 
 
 class _Answer(BaseModel):
@@ -215,7 +215,7 @@ class Session:
         try:
             async with (
                 Client(
-                    channel.streams(), mode="auto", cache=None, client_info=_WHO, message_handler=self._on_message
+                    channel.streams(), mode="auto", cache=None, client_info=WHO, message_handler=self._on_message
                 ) as client,
                 AsyncExitStack() as stack,
             ):
@@ -225,7 +225,7 @@ class Session:
                     return _opening(exc, channel)
                 timer.cancel()
                 await self._serve(client, channel)
-        except _SDK_ERRORS as exc:
+        except SDK_ERRORS as exc:
             return _opening(_broken(channel, began=False, otherwise=Reason.HAND_PROTOCOL, detail=_first(exc)), channel)
         finally:
             timer.cancel()
@@ -306,7 +306,7 @@ class Session:
                     begun = HandFailure.NOT_EXECUTED
                 raise HandError(Reason.HAND_FAILED, begun, f"JSON-RPC error {exc.code}") from None
             raise _broken(channel, began=sent is not None and channel.sent > sent) from None
-        except _SDK_ERRORS as exc:
+        except SDK_ERRORS as exc:
             channel.fail(Reason.HAND_PROTOCOL, type(exc).__name__)
             raise _broken(channel, began=sent is not None and channel.sent > sent) from None
         finally:

@@ -9,7 +9,7 @@ steps nobody asked for.
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from types import TracebackType
@@ -36,6 +36,7 @@ from yarl import URL
 
 from gateway.canonical import parse
 from gateway.errors import Refused
+from gateway.model import EMPTY
 from gateway.reasons import Reason
 from hand_adapters.contract import HandError
 from hand_adapters.dialer import CURRENT, Attempt, Disconnected
@@ -65,17 +66,21 @@ _UNKNOWN: Final = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT}
 class HttpChannel(Channel):
     """One session with one server (or none, where the server keeps none)."""
 
-    def __init__(self, http: aiohttp.ClientSession, endpoint: URL, *, parts: bool) -> None:
+    def __init__(
+        self, http: aiohttp.ClientSession, endpoint: URL, *, parts: bool, headers: Mapping[str, str] = EMPTY
+    ) -> None:
         """
         Args:
             http: over the gateway's dialer; shared by all channels to this server.
             parts: whether the server is told that its session is over. Outside of a step nobody is given a secret to
                 say that with.
+            headers: sent with every message, for whoever asks outside of a step.
         """
         super().__init__()
         self._http = http
         self._endpoint = endpoint
         self._parts = parts
+        self._headers = headers
         self._session_id: str | None = None
         self._version: str | None = None
         self._status = 0
@@ -181,6 +186,7 @@ class HttpChannel(Channel):
 
     def _ours(self) -> dict[str, str]:
         headers = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
+        headers |= self._headers
         if self._session_id is not None:
             headers[SESSION_HEADER] = self._session_id
         if self._version is not None:

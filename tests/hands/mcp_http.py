@@ -1,8 +1,11 @@
 """MCP servers over HTTP, written by hand, to be honest or not; and a hand in front of one."""
 
+import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+import queue
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -140,6 +143,27 @@ async def served(handler: Callable[[web.Request], Any]) -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{runner.addresses[0][1]}/mcp"
     finally:
         await runner.cleanup()
+
+
+@contextlib.contextmanager
+def threaded(handler: Callable[[web.Request], Any]) -> Iterator[str]:
+    """:func:`served` for whoever has no event loop, or one that blocks."""
+    started: queue.Queue[tuple[str, asyncio.AbstractEventLoop, asyncio.Event]] = queue.Queue()
+
+    async def serve() -> None:
+        over = asyncio.Event()
+        async with served(handler) as url:
+            started.put((url, asyncio.get_running_loop(), over))
+            await over.wait()
+
+    thread = threading.Thread(target=asyncio.run, args=(serve(),))
+    thread.start()
+    url, loop, over = started.get()
+    try:
+        yield url
+    finally:
+        loop.call_soon_threadsafe(over.set)
+        thread.join()
 
 
 @contextlib.asynccontextmanager
