@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import re
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from tests.until import until
 
 pytestmark = pytest.mark.jail
 FETCHING = Path(__file__).with_name("fetching.py")
+PAGE = Path(__file__).parents[2] / "docs" / "egress.md"
 NODE = Path(__file__).parents[2] / ".tools/node/bin/node"
 ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/tmp"}
 
@@ -132,14 +135,14 @@ PAGE = b"<html><head><title>t</title></head><body><article><h1>News</h1><p>One s
 
 
 async def test_the_fetch_server_reads_a_page_through_the_proxy_and_obeys_it(jail: Jail, world: World) -> None:
-    """``mcp-server-fetch``: its robots.txt, its redirects, and hosts that nobody named."""
+    """``mcp-server-fetch`` as docs/egress.md declares it: robots.txt, redirects, and hosts that nobody named."""
     need("mcp-server-fetch")
 
     def answered(head: bytes) -> bytes:
         path = head.split(b" ")[1]
         if path == b"/robots.txt":
             return b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
-        if path == b"/v1/elsewhere":
+        if path == b"/guide/elsewhere":
             place = b"https://other.example/v1/x"
             return b"HTTP/1.1 302 Found\r\nLocation: %s\r\nContent-Length: 0\r\n\r\n" % place
         return b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: %d\r\n\r\n%s" % (len(PAGE), PAGE)
@@ -147,11 +150,9 @@ async def test_the_fetch_server_reads_a_page_through_the_proxy_and_obeys_it(jail
     host = await world.host()
     host.answer = answered
     other = await world.host("other.example")
-    declared = settings(
-        world.rule(host, paths=("/robots.txt", "/v1/**"), methods=("GET",)),
-        command=("python", "-m", "mcp_server_fetch"),
-        env={"PATH": "/nowhere"},  # where it finds a node, it has npm fetch packages before it reads a page
-    )
+    shown = tomllib.loads(re.findall(r"```toml\n(.*?)```", PAGE.read_text(), re.DOTALL)[1])["hands"]["pages"]
+    [rule] = shown.pop("egress")
+    declared = settings(world.rule(host, paths=rule["paths"], methods=("GET",)), **shown)
     adapter = McpAdapter("h", declared, jail)
     try:
         manifest = await adapter.manifest()
@@ -165,11 +166,11 @@ async def test_the_fetch_server_reads_a_page_through_the_proxy_and_obeys_it(jail
             return done.is_error, done.content[0]["text"]
 
         url = f"https://{host.name}:{host.port}"
-        failed, text = await fetch(f"{url}/v1/news")
+        failed, text = await fetch(f"{url}/guide/news")
         assert not failed, text
         assert "One sentence." in text
-        assert [head.split(b" ")[1] for head in host.requests] == [b"/robots.txt", b"/v1/news"]
-        for place in ("/v2/news", "/v1/elsewhere"):
+        assert [head.split(b" ")[1] for head in host.requests] == [b"/robots.txt", b"/guide/news"]
+        for place in ("/v2/news", "/guide/elsewhere"):
             failed, text = await fetch(f"{url}{place}")
             assert failed, text
         failed, _ = await fetch(f"https://{other.name}:{other.port}/v1/x")
