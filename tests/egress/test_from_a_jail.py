@@ -24,7 +24,7 @@ from tests.until import until
 
 pytestmark = pytest.mark.jail
 FETCHING = Path(__file__).with_name("fetching.py")
-PAGE = Path(__file__).parents[2] / "docs" / "egress.md"
+EGRESS_PAGE = Path(__file__).parents[2] / "docs" / "egress.md"
 NODE = Path(__file__).parents[2] / ".tools/node/bin/node"
 ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/tmp"}
 
@@ -150,7 +150,7 @@ async def test_the_fetch_server_reads_a_page_through_the_proxy_and_obeys_it(jail
     host = await world.host()
     host.answer = answered
     other = await world.host("other.example")
-    shown = tomllib.loads(re.findall(r"```toml\n(.*?)```", PAGE.read_text(), re.DOTALL)[1])["hands"]["pages"]
+    shown = tomllib.loads(re.findall(r"```toml\n(.*?)```", EGRESS_PAGE.read_text(), re.DOTALL)[1])["hands"]["pages"]
     [rule] = shown.pop("egress")
     declared = settings(world.rule(host, paths=rule["paths"], methods=("GET",)), **shown)
     adapter = McpAdapter("h", declared, jail)
