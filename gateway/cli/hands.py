@@ -99,8 +99,8 @@ def hand_named(session: Session, hand_id: str) -> Iterator[None]:
 
 
 def _show(out: Output, hand: dict[str, Any]) -> None:
-    names = ("id", "adapter", "state", "region", "trust", "pinned_digest", "offered_digest")
-    out.facts([(name.replace("_", " "), hand.get(name)) for name in names])
+    names = ("id", "adapter", "endpoint", "state", "region", "trust", "pinned_digest", "offered_digest")
+    out.facts([(name.replace("_", " "), hand.get(name)) for name in names if name != "endpoint" or hand.get(name)])
     out.line("")
     if hand.get("secrets"):
         out.table(

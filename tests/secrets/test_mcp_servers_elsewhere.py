@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from aiohttp import web
 from handrail.hand import StepRefused, Verifier
@@ -48,6 +49,9 @@ async def test_a_server_that_repeats_its_secret_has_it_taken_out(tmp_path: Path,
         [used] = world.entries("SECUSE")
         assert used["facts"] == {"secret": "token", "store": "sealed", "target": origin, "version": "1"}
         assert len(world.entries("SECECH")) == 1
+        async with httpx2.AsyncClient() as http:
+            shown = (await http.get(f"{world.url}/v1/hands/crm", headers=world.tokens["op"])).json()
+        assert (shown["endpoint"], shown["secrets"][0]["targets"]) == (url, [origin])
         server.tools = [{**TOOL, "description": f"for {value}"}]
         drifted = await world.call()
         assert drifted["error"]["code"] == Reason.HAND_DRIFTED
@@ -81,7 +85,5 @@ async def test_a_server_can_check_the_step_credential_of_a_call(tmp_path: Path, 
 
 
 async def jwks(world: World) -> Any:
-    import httpx2
-
     async with httpx2.AsyncClient() as http:
         return (await http.get(f"{world.url}/.well-known/jwks.json")).json()
