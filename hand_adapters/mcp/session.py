@@ -75,14 +75,14 @@ class _Job:
 
 
 class SessionOver(HandError):
-    """The server no longer knows the session; what it was asked in it, it did not begin.
+    """The session ended, and what the server was asked in it, it did not begin.
 
     Attributes:
         sent: whether it was the call itself that it was asked.
     """
 
-    def __init__(self, *, sent: bool) -> None:
-        super().__init__(Reason.HAND_UNAVAILABLE, HandFailure.NOT_EXECUTED, "the server no longer knows the session")
+    def __init__(self, detail: str, *, sent: bool) -> None:
+        super().__init__(Reason.HAND_UNAVAILABLE, HandFailure.NOT_EXECUTED, detail)
         self.sent = sent
 
 
@@ -305,10 +305,10 @@ class Session:
                 if sent is None or exc.code in _NOT_BEGUN:
                     begun = HandFailure.NOT_EXECUTED
                 raise HandError(Reason.HAND_FAILED, begun, f"JSON-RPC error {exc.code}") from None
-            raise _broken(channel, began=sent is not None and channel.sent > sent) from None
+            raise _in_step(channel, sent) from None
         except SDK_ERRORS as exc:
             channel.fail(Reason.HAND_PROTOCOL, type(exc).__name__)
-            raise _broken(channel, began=sent is not None and channel.sent > sent) from None
+            raise _in_step(channel, sent) from None
         finally:
             channel.window(0)
             channel.call = None
@@ -353,12 +353,25 @@ def _broken(channel: Channel, *, began: bool, otherwise: Reason = Reason.HAND_CR
         otherwise, detail: of a channel that did not end by itself.
     """
     if channel.session_over:
-        return SessionOver(sent=began)
+        return SessionOver(channel.detail, sent=began)
     failure = HandFailure.UNKNOWN if began and not channel.not_taken else HandFailure.NOT_EXECUTED
     reason = channel.fault or otherwise
     if reason is Reason.HAND_LOST_REPLY and not began:
         reason = Reason.HAND_UNAVAILABLE  # what was lost is no answer to the call
     return HandError(reason, failure, channel.detail or detail, **channel.facts)
+
+
+def _in_step(channel: Channel, sent: int | None) -> HandError:
+    """What became of a call when the channel ended.
+
+    Args:
+        sent: requests that had left before it; ``None`` where its turn to leave had not come.
+    """
+    began = sent is not None and channel.sent > sent
+    if channel.fault is Reason.HAND_LOST_REPLY and not began:
+        # A connection that was kept, and had ended meanwhile: another one may do.
+        return SessionOver(channel.detail, sent=False)
+    return _broken(channel, began=began)
 
 
 def _first(error: BaseException) -> str:

@@ -4,11 +4,13 @@ import asyncio
 import json
 import os
 import socket
+import ssl
 import subprocess
 from pathlib import Path
 
 import pytest
 import uvicorn
+from cryptography import x509
 from mcp.server.mcpserver import Context, MCPServer
 
 from gateway.ports import HandFailure
@@ -17,6 +19,7 @@ from gateway.settings import HandSettings, SettingsError
 from hand_adapters.contract import HandDrifted, HandError
 from hand_adapters.mcp import McpHttpAdapter
 from tests import services
+from tests.authority import Authority
 from tests.hands import mcp_http
 from tests.hands.hands_support import call, need
 from tests.hands.mcp_http import ECHO, Server, answer, said
@@ -163,6 +166,24 @@ async def test_a_session_that_was_forgotten_before_the_call_left_is_begun_anew(s
         assert len(server.messages("initialize")) == 3, "one to be asked, one for each session"
 
 
+async def test_a_connection_that_ended_meanwhile_costs_no_call():
+    server = Server()
+    breaking = [True]
+
+    async def listed(one, request, message):
+        if one.messages("tools/call") and breaking:
+            breaking.pop()
+            request.transport.abort()
+        return answer(message, {"tools": one.tools})
+
+    server.listed = listed
+    async with mcp_http.served(server.handle) as url, mcp_http.hand(url) as hand:
+        await hand.say("one")
+        assert (await hand.say("two")).content[0]["text"] == "two"
+        assert not breaking
+        assert len(server.messages("tools/call")) == 2
+
+
 @pytest.mark.parametrize("idempotent", [False, True])
 async def test_a_call_that_met_a_forgotten_session_is_sent_again_only_where_twice_is_once(idempotent):
     async def called(one, request, message):
@@ -300,6 +321,27 @@ async def test_the_address_is_part_of_what_is_pinned():
         assert type(manifest).from_document(manifest.document()).digest == manifest.digest
         async with mcp_http.hand(f"{url}/other") as moved:
             assert moved.digest != hand.digest
+
+
+async def test_a_certificate_that_nobody_vouches_for_is_not_believed(tmp_path):
+    authority = Authority(tmp_path / "authority")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(*authority.issue("localhost", x509.DNSName("localhost")))
+    heard = []
+
+    async def serve(reader, writer):
+        heard.append(await reader.read(100))
+        writer.close()
+
+    listening = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+    async with listening:
+        url = f"https://localhost:{listening.sockets[0].getsockname()[1]}/mcp"
+        with pytest.raises(HandError) as caught:
+            async with mcp_http.hand(url):
+                pass
+    assert (caught.value.reason, caught.value.failure) == (Reason.HAND_UNAVAILABLE, NOT_EXECUTED)
+    assert "Certificate" in caught.value.detail
+    assert b"".join(heard) == b""
 
 
 # --- declarations -------------------------------------------------------------------------------------------------
