@@ -64,7 +64,8 @@ def test_a_token_that_a_server_repeats_is_not_written_down(tmp_path: Path, token
     with mcp_http.threaded(Server(listed=echoing).handle) as url:
         header = run(url, "--private-network", "--header", f"Authorization={token}", "--out", str(file))
         assert header.exit_code == 0, header.output
-        assert run(url, "--private-network", "--bearer", str(token), "--out", str(file)).exit_code == 2, "it is there"
+        there = run(url, "--private-network", "--bearer", str(token), "--out", str(file), "--json")
+        assert (there.exit_code, json.loads(there.stderr)["code"]) == (2, "cli.exists")
         again = run(url, "--private-network", "--bearer", str(token), "--out", str(file), "--force")
     assert again.exit_code == 0, again.output
     assert TOKEN not in file.read_text()
