@@ -18,13 +18,15 @@ from tests.conformance.legs import direct, everything, through
 from tests.conformance.suite import REVISIONS, Found, SuiteError, lost, run
 
 
-async def measure(revisions: list[str], place: Path, say: Console) -> dict[str, dict[str, dict[str, Found]]]:
+async def measure(
+    revisions: list[str], homes: Path, place: Path, say: Console
+) -> dict[str, dict[str, dict[str, Found]]]:
     """Revision -> leg -> scenario -> what was found."""
     found: dict[str, dict[str, dict[str, Found]]] = {}
     async with everything(place / "server.log") as server:
         for revision in revisions:
             found[revision] = {}
-            for leg, way in (("direct", direct(server)), ("through", through(server, place / f"home-{revision}"))):
+            for leg, way in (("direct", direct(server)), ("through", through(server, homes / revision))):
                 async with way as url:
                     say.print(f"{revision} {leg} ...", style="dim")
                     found[revision][leg] = dict(await run(url, revision, place / f"{revision}-{leg}.log"))
@@ -54,7 +56,7 @@ def main() -> int:
         place = asked.keep or Path(temporary)
         place.mkdir(parents=True, exist_ok=True)
         try:
-            found = asyncio.run(measure(asked.requirements or list(REVISIONS), place, say))
+            found = asyncio.run(measure(asked.requirements or list(REVISIONS), Path(temporary), place, say))
         except SuiteError as error:
             say.print(f"{error}", style="red")
             return 2

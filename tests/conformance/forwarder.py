@@ -3,6 +3,7 @@
 Everything else goes through as it came, ``Host`` and ``Origin`` with it: scenarios lie in these.
 """
 
+import contextlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
@@ -41,10 +42,11 @@ async def forwarding(target: str, added: Mapping[str, str]) -> AsyncIterator[str
                 allow_redirects=False,
             ) as answer:
                 response = web.StreamResponse(status=answer.status, headers=_through(answer.headers))
-                await response.prepare(request)
-                async for chunk in answer.content.iter_any():
-                    await response.write(chunk)
-                await response.write_eof()
+                with contextlib.suppress(aiohttp.ClientConnectionResetError):  # the suite has left
+                    await response.prepare(request)
+                    async for chunk in answer.content.iter_any():
+                        await response.write(chunk)
+                    await response.write_eof()
                 return response
 
         application = web.Application(client_max_size=1 << 26)

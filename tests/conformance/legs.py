@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
+import aiohttp
+
 from gateway.app import build
 from gateway.settings import Settings
 from gateway.store.directory import NewPrincipal
@@ -23,7 +25,11 @@ START_SECONDS: Final = 60.0
 
 _ALLOW: Final = """package handrail
 
-decisions contains {"step": step.id, "effect": "allow", "reasons": [], "obligations": {}} if some step in input.steps
+decisions contains decision if {
+	some step in input.steps
+	input.hands[step.hand].actions[step.action]
+	decision := {"step": step.id, "effect": "allow", "reasons": [], "obligations": {}}
+}
 """
 
 
@@ -73,7 +79,9 @@ async def through(server: str, home: Path) -> AsyncIterator[str]:
     hand: dict[str, Any] = {"adapter": "mcp", "url": server, "private_network": True}
     settings = Settings(home=home / "home", server={"port": 0}, policy={"bundle": policy}, hands={HAND: hand})  # type: ignore[arg-type]
     gateway = build(settings)
-    async with serving(create_app(gateway), settings) as port:
+    async with serving(create_app(gateway), settings) as port, aiohttp.ClientSession() as http:
+        async with http.get(f"http://127.0.0.1:{port}/healthz") as answer:  # whoever comes early waits for the start
+            answer.raise_for_status()
         made = await gateway.directory.bootstrap(
             [NewPrincipal("suite", ["agent"]), NewPrincipal("root", ["security_admin"])]
         )
