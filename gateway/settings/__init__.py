@@ -29,6 +29,7 @@ from gateway.settings.policy import (
     RemoteSettings,
     RolloutSettings,
 )
+from gateway.settings.results import ActionResultSettings, RecogniserSettings, ResultSettings
 from gateway.settings.secrets import SEALED, HandSecretSettings, SecretSettings, SecretStoreSettings, origin_of
 from gateway.settings.server import (
     ConsoleSettings,
@@ -50,6 +51,7 @@ from gateway.settings.storage import (
 
 __all__ = [
     "SEALED",
+    "ActionResultSettings",
     "ActionSettings",
     "ArchiveSettings",
     "AwsKmsSettings",
@@ -79,7 +81,9 @@ __all__ = [
     "ProposalSettings",
     "ProvenanceSettings",
     "PythonSettings",
+    "RecogniserSettings",
     "RemoteSettings",
+    "ResultSettings",
     "RolloutSettings",
     "SecretSettings",
     "SecretStoreSettings",
