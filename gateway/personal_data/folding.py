@@ -8,6 +8,7 @@ the view is a span of the text.
 import re
 import unicodedata
 from bisect import bisect_right
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -23,6 +24,9 @@ _LOOKALIKES: Final = str.maketrans(
     "abeijkmhopctyxABEIJKMHOPCTYXdsaikvoptuxABEIKMNOPTYXil",
 )
 """Cyrillic and Greek letters (and a few more) with the shape of a Latin one; UTS 39 has the whole list."""
+_FEW: Final = 32
+"""Distinct characters that are quicker replaced one after another than looked up."""
+_TAKEN: Final = frozenset({chr(LETTER), chr(OTHER)})
 _MARKS: Final = frozenset({"Mn", "Me", "Cf", "Cc"})
 _DASHES: Final = frozenset("\u2212\u2043\u02d7")
 _DOTS: Final = frozenset("\u3002\u00b7\u2024\u2027\u30fb\u0589\u0701\u0702")
@@ -59,7 +63,7 @@ def fold(text: str) -> View:
     if _UNSEEN.search(text) is None:
         return View(text.encode("ascii"))
     table = {char: _folded(char) for char in set(text) if _UNSEEN.match(char)}
-    folded = text.translate({ord(char): read.decode("latin-1") for char, read in table.items()}).encode("latin-1")
+    folded = _replaced(text, table)
     uneven = [char for char, read in table.items() if len(read) != 1]
     if not uneven:
         return View(folded)
@@ -72,6 +76,16 @@ def fold(text: str) -> View:
         text_places += (place, place + 1)
         shift += size - 1
     return View(folded, (tuple(places), tuple(text_places)))
+
+
+def _replaced(text: str, table: Mapping[str, bytes]) -> bytes:
+    """``text`` with each character of ``table`` as its bytes."""
+    read = {char: bytes_.decode("latin-1") for char, bytes_ in table.items()}
+    if len(read) > _FEW or read.keys() & _TAKEN:
+        return text.translate(str.maketrans(read)).encode("latin-1")
+    for char, shown in read.items():
+        text = text.replace(char, shown)
+    return text.encode("latin-1")
 
 
 @lru_cache(maxsize=8192)

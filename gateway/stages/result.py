@@ -17,8 +17,8 @@ from gateway.stages.dispatch import result_limit
 from gateway.state import PlanState, StepState
 
 REDACTED = "[redacted]"
-INLINE_MAX_BYTES: Final = 32_768
-"""A result that is looked through in the event loop: a few milliseconds. A larger one goes to a thread."""
+INLINE_MAX_BYTES: Final = 8192
+"""A result that is looked through in the event loop: some milliseconds at worst. A larger one goes to a thread."""
 
 
 async def settle(plan: PlanState, state: StepState, hands: Hands, scanner: Scanner) -> None:
