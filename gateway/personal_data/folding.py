@@ -82,7 +82,7 @@ def _replaced(text: str, table: Mapping[str, bytes]) -> bytes:
     """``text`` with each character of ``table`` as its bytes."""
     read = {char: bytes_.decode("latin-1") for char, bytes_ in table.items()}
     if len(read) > _FEW or read.keys() & _TAKEN:
-        return text.translate(str.maketrans(read)).encode("latin-1")
+        return text.translate({ord(char): shown for char, shown in read.items()}).encode("latin-1")
     for char, shown in read.items():
         text = text.replace(char, shown)
     return text.encode("latin-1")

@@ -42,6 +42,8 @@ class Recogniser:
     pattern: Any
     check: Callable[[bytes, Any], Spans]
     needs: tuple[bytes, ...] = ()
+    declared: bool = False
+    """Whether an operator wrote it."""
 
 
 def declared(name: str, pattern: str) -> Recogniser:
@@ -63,7 +65,7 @@ def declared(name: str, pattern: str) -> Recogniser:
     compiled = _compile(pattern.encode("ascii"))
     if compiled.search(b"") is not None:
         raise PatternError("it matches the empty text")
-    return Recogniser(name, name, compiled, _short)
+    return Recogniser(name, name, compiled, _short, declared=True)
 
 
 def _compile(pattern: bytes) -> Any:

@@ -6,9 +6,12 @@ the name of its member (``{"phone": "030 1234567"}``) as by a word before it.
 """
 
 import json
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import accumulate
 from typing import Any, Final
 
 from gateway.manifest import EVERY_KIND
@@ -22,6 +25,8 @@ DEPTH_MAX: Final = 64
 """Levels of a result that are gone through, JSON in texts included."""
 _NAME_MAX: Final = 64
 _PLACE_BYTES: Final = 8
+_BETWEEN: Final = b"\n\x00\n"
+"""Between two texts: no built-in pattern goes over it, and no view has a NUL."""
 _NUMBER_MIN: Final = 10_000_000
 """Below it no number is an identifier."""
 
@@ -63,10 +68,12 @@ class Scanner:
         wanted = self.chosen(look) | taking
         search = _Search(tuple(one for one in self.recognisers if one.kind in wanted), taking)
         try:
-            blocks = tuple(search.members(block, 0) for block in result.content)
-            structured = search.value(result.structured, "")
+            # Once to see what texts there are, and once, when all of them were searched together, to take out of them.
+            search.document(result)
+            search.find()
+            blocks, structured = search.document(result)
         except _TooMany:
-            search.counts[UNSEARCHED] += 1
+            search.counts = Counter({UNSEARCHED: 1})
             search.changed = bool(taking)
             blocks = ({"type": "text", "text": _marker(UNSEARCHED)},)
             structured = None if result.structured is None else _marker(UNSEARCHED)
@@ -81,6 +88,10 @@ class _TooMany(Exception):
     """A result holds more candidates than are looked at."""
 
 
+_Span = tuple[int, int, int, str]
+"""Start and end in a text, rank of the recogniser, kind."""
+
+
 @dataclass(slots=True)
 class _Search:
     recognisers: tuple[Recogniser, ...]
@@ -88,6 +99,49 @@ class _Search:
     counts: Counter[str] = field(default_factory=Counter)
     changed: bool = False
     candidates: int = 0
+    texts: list[tuple[str, str]] = field(default_factory=list)
+    """What stands before each text, and the text, in the order in which they are met."""
+    spans: Iterator[list[_Span]] | None = None
+    """What was found in each; ``None`` until then."""
+
+    def document(self, result: HandResult) -> tuple[tuple[dict[str, Any], ...], Any]:
+        """Content and structure without what is to be taken out; as they are until it is known."""
+        blocks = tuple(self.members(block, 0) for block in result.content)
+        return blocks, self.value(result.structured, "")
+
+    def find(self) -> None:
+        """Search all texts that were met."""
+        self.spans = iter(self._found(self.texts))
+        self.counts.clear()
+        self.changed = False
+
+    def _found(self, texts: list[tuple[str, str]]) -> list[list[_Span]]:
+        """What each text holds. One look at all of them, in one buffer, costs what one look at one costs."""
+        views = [fold(lead + text) for lead, text in texts]
+        buffer = _BETWEEN.join(view.folded for view in views)
+        starts = list(accumulate((len(view.folded) + len(_BETWEEN) for view in views), initial=0))
+        found: list[list[_Span]] = [[] for _ in texts]
+        for rank, recogniser in enumerate(self.recognisers):
+            if recogniser.needs and not any(sign in buffer for sign in recogniser.needs):
+                continue
+            # A declared pattern might run from one text into the next.
+            alone = [view.folded for view in views] if recogniser.declared else [buffer]
+            for place, piece in enumerate(alone):
+                for match in recogniser.pattern.finditer(piece):
+                    self._count(match)
+                    for start, end in recogniser.check(piece, match):
+                        index = place if recogniser.declared else bisect_right(starts, start) - 1
+                        before = 0 if recogniser.declared else starts[index]
+                        begin, stop = views[index].span(start - before, end - before)
+                        lead = len(texts[index][0])
+                        if begin >= lead:
+                            found[index].append((begin - lead, stop - lead, rank, recogniser.kind))
+        return found
+
+    def _count(self, match: Any) -> None:
+        self.candidates += 1 + (match.end() - match.start()) // _PLACE_BYTES
+        if self.candidates > CANDIDATES_MAX:
+            raise _TooMany
 
     def value(self, value: Any, name: str, depth: int = 0) -> Any:
         """A value without what is to be taken out of it.
@@ -127,37 +181,35 @@ class _Search:
         before = Counter(self.counts)
         changed, self.changed = self.changed, False
         inside = self.value(inner, name, depth + 1)
-        if self.changed or (self.taking and "\\" in text):
+        made = False
+        if self.spans is not None and (self.changed or (self.taking and "\\" in text)):
             # Escapes, and members that stand there twice, would hide what the next look is for.
             plain = json.dumps(inside, ensure_ascii=False, separators=(",", ":"))
-            self.changed |= plain != text
+            made = plain != text
+            self.changed |= made
             text = plain
         self.changed |= changed
         within = self.counts - before
         # As it is written, too: of two members of one name a parser sees the last, and a reader both.
         self.counts = Counter(before)
-        shown = self._spans(text, name)
+        shown = self._spans(text, name, made=made)
         beside = self.counts - before
         self.counts = before + (within | beside)
         return shown
 
-    def _spans(self, text: str, name: str) -> str:
-        """A text without what is to be taken out; counts what is in it."""
-        lead = f"{name[:_NAME_MAX]}: " if name and says_what_it_is(fold(name[:_NAME_MAX]).folded) else ""
-        whole = fold(lead + text)
-        view = whole.folded
-        found: list[tuple[int, int, int, str]] = []
-        for rank, recogniser in enumerate(self.recognisers):
-            if recogniser.needs and not any(sign in view for sign in recogniser.needs):
-                continue
-            for match in recogniser.pattern.finditer(view):
-                self.candidates += 1 + (match.end() - match.start()) // _PLACE_BYTES
-                if self.candidates > CANDIDATES_MAX:
-                    raise _TooMany
-                for start, end in recogniser.check(view, match):
-                    begin, stop = whole.span(start, end)
-                    if begin >= len(lead):
-                        found.append((begin - len(lead), stop - len(lead), rank, recogniser.kind))
+    def _spans(self, text: str, name: str, *, made: bool = False) -> str:
+        """A text without what is to be taken out; counts what is in it.
+
+        Args:
+            made: it was made here, so nobody has looked for it yet.
+        """
+        lead = _lead(name[:_NAME_MAX]) if name else ""
+        if self.spans is None:
+            self.texts.append((lead, text))
+            return text
+        found = next(self.spans)
+        if made:
+            [found] = self._found([(lead, text)])
         if not found:
             return text
         for _, _, kind in _apart(found):
@@ -182,14 +234,20 @@ class _Search:
         return _marker(UNSEARCHED)
 
 
+@lru_cache(maxsize=4096)
+def _lead(name: str) -> str:
+    """What is read before a text: the name of its member, where that tells what a number is."""
+    return f"{name}: " if says_what_it_is(fold(name).folded) else ""
+
+
 def _marker(kind: str) -> str:
     """What stands where something was taken out."""
     return f"[redacted:{kind}]"
 
 
-def _apart(found: list[tuple[int, int, int, str]]) -> list[tuple[int, int, str]]:
+def _apart(found: list[_Span]) -> list[tuple[int, int, str]]:
     """Spans that do not overlap: those that do become one, of the kind that is believed first."""
-    apart: list[tuple[int, int, int, str]] = []
+    apart: list[_Span] = []
     for start, end, rank, kind in sorted(found):
         if apart and start < apart[-1][1]:
             before = apart[-1]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gateway.manifest import EVERY_KIND
 from gateway.model import HandResult
-from gateway.personal_data import BUILT_IN, UNSEARCHED, Scanner
+from gateway.personal_data import BUILT_IN, UNSEARCHED, Scanner, declared
 from gateway.personal_data.folding import fold
 from gateway.personal_data.scanner import CANDIDATES_MAX, DEPTH_MAX
 
@@ -78,6 +78,24 @@ def test_it_is_found_in_names_numbers_lists_and_json_in_text() -> None:
     assert shown["[redacted:email] 2"] == 2, "a name that is taken out hides no member"
     assert (shown["n"], shown["f"]) == ("[redacted:card]", "[redacted:card]")
     assert json.loads(json.loads(shown["text"])["inner"]) == {"mail": "[redacted:email]"}
+
+
+def test_what_stands_in_two_values_is_not_one() -> None:
+    """All texts are searched together, and each for itself: nothing of one counts in the next."""
+    apart: list[Any] = ["4111 1111", "1111 1111", "tel", "1234567", "born", "1980-03-12", "jo@example", ".org", "ssn"]
+    apart += ["123456789", {"a": "jo@", "b": "example.org"}, "123-45-", "6789"]
+    assert out(apart) == ({}, apart)
+    beside = ["12", CARD, "XX00", "GB82 WEST 1234 5698 7654 32", "+", "jo@example.org", "@example.org", "", "x"]
+    assert out(beside) == (
+        {"card": 1, "email": 1, "iban": 1},
+        ["12", "[redacted:card]", "XX00", "[redacted:iban]", "+", "[redacted:email]", "@example.org", "", "x"],
+    )
+
+
+def test_a_declared_pattern_ends_with_its_text() -> None:
+    greedy = Scanner([declared("code", "K[^;]{0,50}"), declared("number", "[0-9]{2,30}")])
+    scan = greedy.scan(HandResult((), ["aK1", "b", "Kc;d", CARD]), look=(), take=("code", "number"))
+    assert scan.result.structured == ["a[redacted:code]", "b", "[redacted:code];d", "[redacted:number]"]
 
 
 def test_of_two_members_of_one_name_none_hides_the_other() -> None:
