@@ -67,6 +67,18 @@ async def test_an_action_whose_results_go_without_it(house: House) -> None:
     assert "4111" not in str(revived.view())
 
 
+def test_the_operators_word_is_pinned_and_what_everybody_has_changes_no_pin() -> None:
+    assert "personal_data" not in str(MANIFEST.document()), "pins from before stay"
+    for changed in (
+        saying(personal_data=PersonalData.REDACT),
+        saying(personal_data=PersonalData.OFF),
+        saying(personal_kinds=("card",)),
+    ):
+        assert changed.digest != MANIFEST.digest
+        read = Manifest.from_document(changed.document())
+        assert (read, read.digest) == (changed, changed.digest)
+
+
 async def test_a_failed_call_is_looked_through_too(house: House) -> None:
     async def fail(call: HandCall) -> HandResult:
         return HandResult(({"type": "text", "text": TEXT},), None, is_error=True)
