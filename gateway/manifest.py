@@ -53,6 +53,15 @@ class PersonalData(StrEnum):
     """Nobody looks."""
 
 
+class Oversize(StrEnum):
+    """What becomes of a result that is larger than allowed."""
+
+    FAIL = "fail"
+    """The step fails, and the result is withheld."""
+    TRUNCATE = "truncate"
+    """Its text is cut, and marked; the step fails where that is not enough."""
+
+
 EVERY_KIND: Final = "*"
 """In a list of kinds of personal data: all that the gateway knows."""
 
@@ -228,6 +237,7 @@ class ActionManifest:
     personal_data: PersonalData = PersonalData.TAG
     personal_kinds: tuple[str, ...] = (EVERY_KIND,)
     """The kinds of personal data that are looked for."""
+    oversize: Oversize = Oversize.FAIL
 
     def trust_at(self, path: Sequence[str], otherwise: Trust) -> Trust:
         """How far the part of a result at ``path`` (reference tokens, escaped) may vouch: the longest pointer that
@@ -242,13 +252,15 @@ class ActionManifest:
         return word
 
 
-def _personal(action: ActionManifest) -> dict[str, Any]:
-    """What is said of personal data, where it is not what holds for every action."""
+def _results(action: ActionManifest) -> dict[str, Any]:
+    """What is said of its results, where it is not what holds for every action."""
     said: dict[str, Any] = {}
     if action.personal_data is not PersonalData.TAG:
         said["personal_data"] = str(action.personal_data)
     if action.personal_kinds != (EVERY_KIND,):
         said["personal_kinds"] = list(action.personal_kinds)
+    if action.oversize is not Oversize.FAIL:
+        said["oversize"] = str(action.oversize)
     return said
 
 
@@ -317,7 +329,7 @@ class Manifest:
                     "result_trust": {pointer: str(trust) for pointer, trust in action.result_trust.items()},
                     "deadline_seconds": action.deadline_seconds,
                     "result_max_bytes": action.result_max_bytes,
-                    **_personal(action),
+                    **_results(action),
                 }
                 for name, action in self.actions.items()
             },
@@ -365,6 +377,7 @@ class Manifest:
                     result_max_bytes=action["result_max_bytes"],
                     personal_data=PersonalData(action.get("personal_data", PersonalData.TAG)),
                     personal_kinds=tuple(action.get("personal_kinds", (EVERY_KIND,))),
+                    oversize=Oversize(action.get("oversize", Oversize.FAIL)),
                 )
                 for name, action in document["actions"].items()
             },

@@ -339,6 +339,8 @@ class HandCall:
     manifest_digest: str
     deadline_seconds: float
     result_max_bytes: int
+    truncates: bool = field(default=False, kw_only=True)
+    """Whether text over ``result_max_bytes`` is to be cut, instead of failing the call."""
     jail_profile: str | None = None
     idempotency_key: str | None = None
     subject: str = field(default="", kw_only=True)
@@ -366,6 +368,21 @@ class HandCall:
 
 
 @dataclass(frozen=True, slots=True)
+class Truncation:
+    """That the end of a result's text is missing.
+
+    Attributes:
+        left_out_bytes: of UTF-8; ``None`` where what is missing was not read to its end, so that nobody knows.
+    """
+
+    left_out_bytes: int | None
+
+    def document(self) -> dict[str, int | None]:
+        """``{left_out_bytes}``."""
+        return {"left_out_bytes": self.left_out_bytes}
+
+
+@dataclass(frozen=True, slots=True)
 class HandResult:
     """What a hand answered: MCP-style content blocks, and structured data where the action has it."""
 
@@ -376,6 +393,9 @@ class HandResult:
     """Of an error by which a hand says that it cannot serve now: until it may be asked again; 0 where it is silent."""
     attempts: int = field(default=1, compare=False, kw_only=True)
     """How often the call was sent."""
+    truncated: Truncation | None = field(default=None, compare=False, kw_only=True)
+    """Of an adapter's answer: the one text block goes on, and that is where reading stopped, at least
+    ``truncation.LOOK_AHEAD_BYTES`` behind the limit. Only where ``HandCall.truncates``."""
 
     def document(self) -> dict[str, Any]:
         """``{content, structured}``, which references point into."""

@@ -37,10 +37,15 @@ _NOT_HEX: Final = dict.fromkeys(code for code in range(0x80) if chr(code) not in
 
 
 class Redactor:
-    """Takes a set of values out of texts and results."""
+    """Takes a set of values out of texts and results.
+
+    Attributes:
+        longest_bytes: of the longest value, in UTF-8.
+    """
 
     def __init__(self, values: Iterable[str]) -> None:
         self._values = tuple(sorted(set(values), key=len, reverse=True))
+        self.longest_bytes = max((len(value.encode()) for value in self._values), default=0)
         found = {form for value in self._values for form in _forms(value)}
         self._forms = tuple(sorted(found, key=len, reverse=True))
         self._base64 = tuple(whole for value in self._values for _, whole in _in_base64(value))

@@ -22,6 +22,7 @@ from gateway.model import (
     PlanStatus,
     Step,
     StepStatus,
+    Truncation,
 )
 from gateway.reasons import TEXTS, Reason
 
@@ -123,6 +124,8 @@ class StepState:
     """Kind -> how many of personal data were found in the result and left there."""
     personal_data_taken: Mapping[str, int] = field(default_factory=dict)
     """Kind -> how many were taken out."""
+    truncated: Truncation | None = None
+    """That the end of the result's text was cut off."""
     error: StepError | None = None
     receipt: str | None = None
     log_index: int | None = None
@@ -244,7 +247,7 @@ class StepState:
 
     def marks(self) -> dict[str, Any]:
         """What is to be known of the result beside it, and what its own text cannot say otherwise: the operator's word
-        on how far each part may vouch, and what of personal data stands in it or was taken out.
+        on how far each part may vouch, what of personal data stands in it or was taken out, and that it was cut.
         """
         blocks = 0 if self.result is None else len(self.result.content)
         shown: dict[str, Any] = {
@@ -257,6 +260,8 @@ class StepState:
             shown["personal_data"] = dict(self.personal_data)
         if self.personal_data_taken:
             shown["personal_data_redacted"] = dict(self.personal_data_taken)
+        if self.truncated is not None:
+            shown["truncated"] = self.truncated.document()
         return shown
 
     def _trust_at(self, pointer: str) -> Trust:

@@ -59,6 +59,7 @@ def action(
         result_max_bytes=word.result_max_bytes,
         personal_data=word.results.personal_data,
         personal_kinds=tuple(sorted(set(word.results.personal_kinds))),
+        oversize=word.results.oversize,
     )
 
 

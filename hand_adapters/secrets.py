@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import structlog
 
-from gateway.errors import HandrailError
+from gateway.errors import HandrailError, Refused
 from gateway.manifest import SecretUse
 from gateway.model import HandCall, HandResult, Inject, Injections
 from gateway.ports import HandFailure, Secrets, SecretStep, Target
@@ -36,7 +36,10 @@ async def run(secrets: Secrets, adapter: HandAdapter, call: HandCall, uses: Sequ
         except Exception as exc:  # noqa: BLE001 - a third party's adapter
             _log.error("adapter raised", hand=call.hand, action=call.action, kind=type(exc).__name__)
             raise HandError(Reason.HAND_LOST_REPLY, HandFailure.UNKNOWN, type(exc).__name__) from None
-        return await step.answer(result)
+        try:
+            return await step.answer(result)
+        except Refused as refused:
+            raise HandError(refused.reason, HandFailure.EXECUTED, refused.detail, **refused.facts) from None
 
 
 def _injecting(step: SecretStep) -> Inject:

@@ -46,18 +46,30 @@ def frame(step: Mapping[str, Any], *, datamark: bool = False) -> str:
     if not isinstance(result, Mapping):
         return ""
     code = secrets.token_hex(8)
-    trust = step.get("result_marks", {}).get("trust", {})
+    marks = step.get("result_marks", {})
+    trust = marks.get("trust", {})
     words = trust.get("content", ())
     parts = []
-    for number, block in enumerate(result.get("content", ())):
+    content = result.get("content", ())
+    for number, block in enumerate(content):
         text = block.get("text") if block.get("type") == "text" else None
         shown = text if isinstance(text, str) else f"(a block of type {block.get('type')} is not shown)"
         word = words[number] if number < len(words) else "untrusted"
-        parts.append(_framed(step, f"text {number}", word, shown, code, datamark=datamark))
+        cut = _cut(marks) if number == len(content) - 1 else ""
+        parts.append(_framed(step, f"text {number}{cut}", word, shown, code, datamark=datamark))
     if result.get("structured") is not None:
         shown = json.dumps(_plain(result["structured"]), ensure_ascii=False, sort_keys=True)
         parts.append(_framed(step, "structure", trust.get("structured"), shown, code, datamark=datamark))
     return "\n".join(parts)
+
+
+def _cut(marks: Mapping[str, Any]) -> str:
+    """That the gateway cut the text, in the frame's own line: the text can say so itself, and lie."""
+    cut = marks.get("truncated")
+    if cut is None:
+        return ""
+    left_out = cut.get("left_out_bytes")
+    return ", cut by the gateway" if left_out is None else f", cut by the gateway, {int(left_out)} bytes left out"
 
 
 def _framed(step: Mapping[str, Any], part: str, trust: Any, text: str, code: str, *, datamark: bool) -> str:

@@ -29,12 +29,19 @@ class TrustView(TypedDict):
     structured: str
 
 
+class TruncationView(TypedDict):
+    """That the end of a result's text was cut off; ``None`` where nobody knows how much that is."""
+
+    left_out_bytes: int | None
+
+
 class MarksView(TypedDict):
-    """What is to be known of a result beside it: trust, and personal data by kind, left in it or taken out."""
+    """What is to be known of a result beside it: trust, personal data by kind, left in it or taken out, and a cut."""
 
     trust: TrustView
     personal_data: NotRequired[dict[str, int]]
     personal_data_redacted: NotRequired[dict[str, int]]
+    truncated: NotRequired[TruncationView]
 
 
 class StepView(TypedDict):

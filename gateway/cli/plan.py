@@ -186,8 +186,16 @@ def _show_marks(out: Output, marks: Mapping[str, Any]) -> None:
             ("trusted", [name for name, words in trust.items() if words and set(_words(words)) == {"trusted"}]),
             ("personal data", _counted(marks.get("personal_data"))),
             ("taken out", _counted(marks.get("personal_data_redacted"))),
+            ("cut", _cut(marks.get("truncated"))),
         ]
     )
+
+
+def _cut(truncated: Mapping[str, Any] | None) -> str:
+    if truncated is None:
+        return ""
+    left_out = truncated.get("left_out_bytes")
+    return "the rest was not read" if left_out is None else f"{left_out} bytes left out"
 
 
 def _words(trust: Any) -> Iterable[Any]:

@@ -45,7 +45,7 @@ def answered(view: Mapping[str, Any], public_url: str, *, object_only: bool) -> 
     step = view["steps"][0]
     status = StepStatus(step["status"])
     if status is StepStatus.SUCCEEDED:
-        return _success(step.get("result") or {}, object_only=object_only)
+        return _success(step.get("result") or {}, _cut(step), object_only=object_only)
     if status is StepStatus.HELD:
         return _failure(_held(step, view["plan_id"], public_url))
     lines: list[str] = []
@@ -62,7 +62,17 @@ def answered(view: Mapping[str, Any], public_url: str, *, object_only: bool) -> 
     if not status.final or status is StepStatus.AMBIGUOUS:
         lines.append(f"Its state is at {public_url}/v1/plans/{view['plan_id']}")
     shown = step.get("result") if status is StepStatus.FAILED else None
-    return _failure(lines, (shown or {}).get("content") or [])
+    return _failure([*lines, *_cut(step)], (shown or {}).get("content") or [])
+
+
+def _cut(step: Mapping[str, Any]) -> list[str]:
+    """That the result's text is not all of it, in a block of the gateway's own: the text may say anything."""
+    truncated = step.get("result_marks", {}).get("truncated")
+    if truncated is None:
+        return []
+    left_out = truncated["left_out_bytes"]
+    how_much = "the rest was not read" if left_out is None else f"{left_out} bytes are left out"
+    return [f"The tool's answer was longer than allowed and is cut: {how_much}."]
 
 
 def _held(step: Mapping[str, Any], plan_id: str, public_url: str) -> list[str]:
@@ -98,7 +108,7 @@ def _messages(decision: Mapping[str, Any] | None) -> list[str]:
     ]
 
 
-def _success(result: Mapping[str, Any], *, object_only: bool) -> types.CallToolResult:
+def _success(result: Mapping[str, Any], told: list[str], *, object_only: bool) -> types.CallToolResult:
     structured = result.get("structured")
     blocks = _content(result.get("content") or [])
     if blocks is None:
@@ -107,6 +117,7 @@ def _success(result: Mapping[str, Any], *, object_only: bool) -> types.CallToolR
         blocks = [types.TextContent(text=orjson.dumps(structured).decode())]
     if object_only and not isinstance(structured, dict):
         structured = None
+    blocks = [*(types.TextContent(text=text) for text in told), *blocks]
     return types.CallToolResult(content=blocks, structured_content=structured)
 
 

@@ -9,7 +9,7 @@ import json
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import accumulate
 from typing import Any, Final
@@ -81,7 +81,8 @@ class Scanner:
         gone = taking | {UNSEARCHED} if taking else taking
         found = {kind: number for kind, number in counts if kind not in gone}
         taken = {kind: number for kind, number in counts if kind in gone}
-        return Scan(found, taken, HandResult(blocks, structured, result.is_error) if search.changed else result)
+        changed = replace(result, content=blocks, structured=structured) if search.changed else result
+        return Scan(found, taken, changed)
 
 
 class _TooMany(Exception):

@@ -99,6 +99,8 @@ class SecretStep(Protocol):
         """``result`` without them; that it held one is on record before this returns.
 
         Raises:
+            Refused: ``hand.result_too_large``: the result was not read to its end, and one of them is so long that its
+                half could stand there.
             Unavailable: ``log.unavailable``.
         """
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.model import Answer, ApprovalRequest, ApprovalStatus, Attestation
+from gateway.model import Answer, ApprovalRequest, ApprovalStatus, Attestation, Truncation
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +67,7 @@ class StoredStep:
     error: Mapping[str, Any] | None
     personal_data: tuple[Mapping[str, int], Mapping[str, int]]
     """Kind -> how many were found in the result: left in it, and taken out."""
+    truncated: Truncation | None
     step_jti: str | None
     receipt: str | None
     log_index: int | None

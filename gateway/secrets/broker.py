@@ -15,13 +15,14 @@ from typing import Final
 from weakref import WeakValueDictionary
 
 from gateway.entries import EntryDraft, EntryType
-from gateway.errors import HandrailError
+from gateway.errors import HandrailError, Refused
 from gateway.manifest import SecretPlace, SecretUse
 from gateway.model import HandCall, HandResult, Injections
 from gateway.ports import Append, AuditLog, PersonalTokens, SecretStore, SecretValue, Target
 from gateway.reasons import Reason
 from gateway.redaction import Redactor
 from gateway.secrets.values import missing, unavailable
+from gateway.truncation import SEARCHED_VALUE_MAX_BYTES
 
 KEPT_MAX: Final = 256
 """Values in memory at most; the one that was used longest ago goes."""
@@ -242,7 +243,10 @@ class _Step:
         """See ``ports.SecretStep``."""
         if not self._given:
             return result
-        cleaned = await asyncio.to_thread(self._redact().result, result)
+        redactor = self._redact()
+        if result.truncated is not None and redactor.longest_bytes > SEARCHED_VALUE_MAX_BYTES:
+            raise Refused(Reason.HAND_RESULT_TOO_LARGE, "its end is not read, and one of its secrets is too long")
+        cleaned = await asyncio.to_thread(redactor.result, result)
         if cleaned.document() != result.document():
             await self._tell_of_echo()
         return cleaned

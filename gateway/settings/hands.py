@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, model_validator
 
-from gateway.manifest import HOST, ArgumentRole, SecretPlace, SideEffects, Trust
+from gateway.manifest import HOST, ArgumentRole, Oversize, SecretPlace, SideEffects, Trust
 from gateway.model import DEFAULT_TENANT
 from gateway.settings import mcp_servers
 from gateway.settings.base import Identifier, PathPattern, Pointer, Section, Tenant
@@ -78,6 +78,8 @@ class PaginationSettings(Section):
 
 RUNS_CODE: Final = frozenset({"mcp", "process", "python", "wasm"})
 """Built-in adapters whose hands run in a jail here."""
+_TRUNCATES: Final = frozenset({"http", "mcp", "process"})
+"""Adapters that can stop reading at a limit and give what they read."""
 
 
 class ActionSettings(CodeActionSettings):
@@ -301,6 +303,19 @@ class HandSettings(Section):
             for name, action in self.actions.items():
                 if action.args_schema is None:
                     raise ValueError(f"actions.{name} needs args_schema")
+        return self
+
+    @model_validator(mode="after")
+    def _can_truncate(self) -> "HandSettings":
+        for name, action in self.actions.items():
+            if action.results.oversize is not Oversize.TRUNCATE:
+                continue
+            if self.adapter not in _TRUNCATES:
+                raise ValueError(f"actions.{name}.results: adapter = {self.adapter!r} cannot truncate")
+            if action.pagination is not None:
+                raise ValueError(f"actions.{name}.results: pages are JSON, which is never truncated")
+            if self.adapter == "process" and (action.stdout != "text" or action.output_files):
+                raise ValueError(f"actions.{name}.results: only text on standard output is truncated, and no files")
         return self
 
     @model_validator(mode="after")

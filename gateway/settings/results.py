@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from gateway.manifest import EVERY_KIND, PersonalData
+from gateway.manifest import EVERY_KIND, Oversize, PersonalData
 from gateway.personal_data import KINDS, PatternError, declared
 from gateway.settings.base import Identifier, Section
 
@@ -53,4 +53,9 @@ class ActionResultSettings(Section):
     )
     personal_kinds: tuple[Kind, ...] = Field(
         (EVERY_KIND,), min_length=1, description="The kinds that are looked for; `*` is all."
+    )
+    oversize: Oversize = Field(
+        Oversize.FAIL,
+        description="fail: a result over result_max_bytes fails the step. truncate: its text is cut and marked; http "
+        "(but no JSON), mcp, and process with text on standard output.",
     )

@@ -9,6 +9,7 @@ import structlog
 
 from gateway.errors import HandrailError
 from gateway.halts import Halted, Halts
+from gateway.manifest import Oversize
 from gateway.model import HandCall, Progress, StepStatus
 from gateway.ports import HandFailure, Hands
 from gateway.reasons import Reason
@@ -42,6 +43,7 @@ async def dispatch(plan: PlanState, state: StepState, hands: Hands, attempts: At
         manifest_digest=state.manifest.digest,
         deadline_seconds=deadline_seconds(state),
         result_max_bytes=result_limit(state),
+        truncates=truncates(state),
         jail_profile=duties.jail_profile,
         egress_hosts=duties.egress_hosts,
         idempotency_key=state.step.idempotency_key,
@@ -108,3 +110,8 @@ def result_limit(state: StepState) -> int:
         raise RuntimeError("only a decided step has a result")
     limit = state.manifest.actions[state.step.action].result_max_bytes
     return min(limit, state.decision.obligations.result_max_bytes or limit)
+
+
+def truncates(state: StepState) -> bool:
+    """Whether text of its result over :func:`result_limit` is cut, instead of failing it."""
+    return state.manifest is not None and state.manifest.actions[state.step.action].oversize is Oversize.TRUNCATE

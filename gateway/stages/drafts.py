@@ -10,7 +10,7 @@ from gateway.freeze import FreezeState
 from gateway.model import EMPTY, ApprovalRequest, Effect, StepStatus
 from gateway.reasons import Reason
 from gateway.stages import offer
-from gateway.state import PlanState, Question, StepState
+from gateway.state import UNKNOWN, PlanState, Question, StepState
 
 ENDINGS: Final[dict[StepStatus, EntryType]] = {
     StepStatus.SUCCEEDED: EntryType.STEP_EXECUTED,
@@ -157,11 +157,16 @@ def _kind(state: StepState) -> Mapping[str, str]:
     return {"side_effects": str(state.manifest.actions[state.step.action].side_effects)}
 
 
-def found(state: StepState) -> Mapping[str, str]:
-    """What of personal data was found in the result and left there: kinds and numbers, never a value."""
-    if not state.personal_data:
-        return EMPTY
-    return {"personal_data": counted(state.personal_data)}
+def found(state: StepState) -> Mapping[str, str | int]:
+    """What of personal data was found in the result and left there, kinds and numbers, never a value; and where the
+    result was cut, ``left_out_bytes``: how many, or ``unknown``."""
+    facts: dict[str, str | int] = {}
+    if state.personal_data:
+        facts["personal_data"] = counted(state.personal_data)
+    if state.truncated is not None:
+        left_out = state.truncated.left_out_bytes
+        facts["left_out_bytes"] = UNKNOWN if left_out is None else left_out
+    return facts
 
 
 def counted(kinds: Mapping[str, int]) -> str:

@@ -1,6 +1,7 @@
 """Step 8: what came back is data, never instructions: held against its schema, capped and redacted as obliged."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any, Final
 
 from gateway import data_subjects
@@ -13,8 +14,9 @@ from gateway.personal_data import Scanner
 from gateway.pointers import tokens
 from gateway.ports import Hands
 from gateway.reasons import Reason
-from gateway.stages.dispatch import result_limit
+from gateway.stages.dispatch import result_limit, truncates
 from gateway.state import PlanState, StepState
+from gateway.truncation import truncate
 
 REDACTED = "[redacted]"
 INLINE_MAX_BYTES: Final = 8192
@@ -40,14 +42,19 @@ async def settle(plan: PlanState, state: StepState, hands: Hands, scanner: Scann
         state.redacted = True
     # Whom it concerns, it concerns without their address too.
     subjects = _subjects(plan, state)
+    document: bytes | None
     try:
         document = canonical(state.result.document())
-        if len(document) <= limit and await _look_through(state, len(document), scanner):
+        # All of it is looked through before any of it is cut off: half a number is found by nobody.
+        searched = len(document) <= limit or truncates(state)
+        if searched and await _look_through(state, len(document), scanner):
             document = canonical(state.result.document())
+        if len(document) > limit or state.result.truncated is not None:
+            document = await _cut(state, len(document), limit)
     except Refused:
         _withhold(state, Reason.HAND_PROTOCOL)
         return
-    if len(document) > limit:
+    if document is None:
         _withhold(state, Reason.HAND_RESULT_TOO_LARGE, limit_bytes=limit)
         return
     try:
@@ -55,6 +62,21 @@ async def settle(plan: PlanState, state: StepState, hands: Hands, scanner: Scann
         state.put("result", commit(document, *subjects))
     except Refused as refusal:
         _withhold(state, Reason.SCHEMA_RESULT, **refusal.facts)
+
+
+async def _cut(state: StepState, size_bytes: int, limit: int) -> bytes | None:
+    """Cut a result that is too large. Returns its canonical JSON; ``None`` where it is to be withheld."""
+    if state.result is None or not truncates(state):
+        return None
+    if size_bytes <= INLINE_MAX_BYTES:
+        cut = truncate(state.result, limit)
+    else:
+        cut = await asyncio.to_thread(truncate, state.result, limit)
+    if cut is None:
+        return None
+    state.result, state.truncated = cut, cut.truncated
+    document = canonical(cut.document())
+    return document if len(document) <= limit else None
 
 
 async def _look_through(state: StepState, size_bytes: int, scanner: Scanner) -> bool:
@@ -84,6 +106,7 @@ def _withhold(state: StepState, reason: Reason, /, **facts: Any) -> None:
     """Fail the step, and forget what came back."""
     state.result = None
     state.personal_data, state.personal_data_taken = {}, {}
+    state.truncated = None
     state.fail(StepStatus.FAILED, reason, **facts)
 
 
@@ -105,16 +128,15 @@ def redact(result: HandResult, pointers: tuple[str, ...]) -> HandResult:
     for pointer in pointers:
         document = _replace(document, tokens(pointer))
     if not isinstance(document, dict):
-        return HandResult((_text(REDACTED),), None, result.is_error)
+        return replace(result, content=(_text(REDACTED),), structured=None)
     structured = document["structured"]
     content = document["content"]
     if any(pointer == "/structured" or pointer.startswith("/structured/") for pointer in pointers):
         content = [_text(REDACTED if structured is None else canonical(structured).decode())]
     elif not isinstance(content, list):
         content = [_text(REDACTED)]
-    return HandResult(
-        tuple(block if isinstance(block, dict) else _text(REDACTED) for block in content), structured, result.is_error
-    )
+    blocks = tuple(block if isinstance(block, dict) else _text(REDACTED) for block in content)
+    return replace(result, content=blocks, structured=structured)
 
 
 def _text(text: str) -> dict[str, str]:

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Row, select
 
 from gateway.errors import Malformed
 from gateway.evaluation import FIELD as EVALUATION
-from gateway.model import Answer, ApprovalRequest, ApprovalStatus, Attestation, Effect
+from gateway.model import Answer, ApprovalRequest, ApprovalStatus, Attestation, Effect, Truncation
 from gateway.ports import ApprovalAnswer, ApprovalRow, StoredStep
 from gateway.store.row_macs import RowMacs, sound
 from gateway.store.tables import approval_answers, approvals
@@ -42,6 +42,7 @@ def stored_step(row: Row[Any]) -> StoredStep:
         commitments=orjson.loads(row.fields),
         error=None if row.error is None else orjson.loads(row.error),
         personal_data=({}, {}) if row.personal_data is None else tuple(orjson.loads(row.personal_data)),
+        truncated=None if row.truncated is None else Truncation(**orjson.loads(row.truncated)),
         step_jti=row.step_jti,
         receipt=row.receipt,
         log_index=row.log_index,

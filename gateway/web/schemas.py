@@ -69,12 +69,19 @@ class TrustShown(Shape):
     structured: str
 
 
+class TruncationShown(Shape):
+    """That the end of a result's text was cut off."""
+
+    left_out_bytes: int | None = Field(description="Of UTF-8; null where the rest was not read to its end.")
+
+
 class MarksShown(Shape):
     """What is to be known of a result beside it."""
 
     trust: TrustShown
     personal_data: dict[str, int] | None = Field(None, description="Kind -> how many were found and left.")
     personal_data_redacted: dict[str, int] | None = Field(None, description="Kind -> how many were taken out.")
+    truncated: TruncationShown | None = Field(None, description="Where the content is longer than allowed.")
 
 
 class ErrorShown(BaseModel):

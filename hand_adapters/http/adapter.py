@@ -152,9 +152,9 @@ async def _exchange(
     added = await call.inject(url.scheme, url.raw_host or "", url.port or 0, method, url.raw_path)
     url, headers = _with(added, call, method, request)
     async with http.request(method, url, data=request.body, headers=headers, allow_redirects=False) as response:
-        received = await answer.read(response, limit)
+        received, truncated = await answer.read(response, limit, truncates=call.truncates)
         link = ", ".join(response.headers.getall("Link", ()))
-        return answer.result(response, received), len(received), link
+        return answer.result(response, received, truncated), len(received), link
 
 
 def _with(added: Injections, call: HandCall, method: str, request: Request) -> tuple[URL, dict[str, str]]:

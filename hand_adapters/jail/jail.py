@@ -23,7 +23,7 @@ from hand_adapters.jail.runtime import program
 from hand_adapters.jail.scratch import Scratch
 from hand_adapters.jail.seccomp import GATED
 from hand_adapters.jail.seccomp import program as seccomp_program
-from hand_adapters.jail.spec import OUTPUT_MAX_BYTES, Bind, Completed, JailError, JailSpec
+from hand_adapters.jail.spec import OUTPUT_MAX_BYTES, Bind, Capture, Completed, JailError, JailSpec
 
 
 class Jail:
@@ -67,18 +67,16 @@ class Jail:
             JailError: where a layer is missing, the profile is unknown, a bind is refused, the program is not there,
                 or the memory budget has no room.
         """
-        return await self._start(spec, None, None, None)
+        return await self._start(spec, None, None)
 
-    async def _start(
-        self, spec: JailSpec, capture: int | None, error_tail: int | None, scratch: Scratch | None
-    ) -> JailedProcess:
+    async def _start(self, spec: JailSpec, capture: Capture | None, scratch: Scratch | None) -> JailedProcess:
         if spec.gate is None:
-            return await self._begin(spec, None, (capture, error_tail), scratch)
+            return await self._begin(spec, None, capture, scratch)
         gate = spec.gate
         try:
             with Handover(gate) as handover:
                 seen = replace(spec, env={**spec.env, **gate.env}, binds=(*spec.binds, *gate.binds))
-                process = await self._begin(seen, handover, (capture, error_tail), scratch)
+                process = await self._begin(seen, handover, capture, scratch)
                 try:
                     process.when_gone(gate.close)
                     gate.open(await handover.listeners(process))
@@ -94,7 +92,7 @@ class Jail:
         self,
         spec: JailSpec,
         handover: Handover | None,
-        capture: tuple[int | None, int | None],
+        capture: Capture | None,
         scratch: Scratch | None,
     ) -> JailedProcess:
         profile = PROFILES.get(spec.profile)
@@ -142,6 +140,7 @@ class Jail:
         *,
         output_max_bytes: int = OUTPUT_MAX_BYTES,
         error_tail_bytes: int | None = None,
+        drain_bytes: int = 0,
         scratch: Scratch | None = None,
     ) -> Completed:
         """Run a program to its end, with each output stream capped at ``output_max_bytes``.
@@ -149,12 +148,13 @@ class Jail:
         Args:
             error_tail_bytes: keep so many of the last bytes of standard error instead of ending a program that
                 writes more.
+            drain_bytes: let it write so many more to standard output, which are counted and thrown away.
             scratch: a scratch directory of :meth:`scratch`, which the program may write.
 
         Raises:
             JailError: as :meth:`start`, and where the program never began.
         """
-        process = await self._start(spec, output_max_bytes, error_tail_bytes, scratch)
+        process = await self._start(spec, Capture(output_max_bytes, error_tail_bytes, drain_bytes), scratch)
         feeding = asyncio.ensure_future(_feed(process, stdin))
         try:
             return await process.completed()
@@ -260,7 +260,7 @@ class Jail:
         link: Link,
         process: JailedProcess,
         order: dict[str, Any],
-        capture: tuple[int | None, int | None],
+        capture: Capture | None,
         more: tuple[int, ...],
     ) -> None:
         """Make the three pipes, keep our ends, send the others with the order, and ``more`` after them."""
@@ -279,7 +279,7 @@ class Jail:
         finally:
             for descriptor in theirs:
                 os.close(descriptor)
-        await process.connect(stdin_ours, stdout_ours, stderr_ours, *capture)
+        await process.connect(stdin_ours, stdout_ours, stderr_ours, capture)
 
     async def _kill(self, key: int) -> None:
         if self._link is None:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any, Final
 
-from hand_adapters.jail.spec import Completed, JailError
+from hand_adapters.jail.spec import Capture, Completed, JailError
 
 LINE_MAX_BYTES: Final = 1_048_576
 STDERR_TAIL_BYTES: Final = 16_384
@@ -20,24 +20,40 @@ def _same(protocol: asyncio.BaseProtocol) -> asyncio.BaseProtocol:
 
 
 class Tail(asyncio.Protocol):
-    """Reads a pipe to its end and keeps the first ``head`` or, without one, the last bytes."""
+    """Reads a pipe to its end and keeps the last ``keep`` bytes, or the first.
 
-    def __init__(self, keep: int, *, tail: bool = True, over: Callable[[], None] | None = None) -> None:
+    Attributes:
+        truncated: more was written than may be.
+        left_out: bytes that were read and not kept.
+    """
+
+    def __init__(self, keep: int, *, tail: bool = True, over: Callable[[], None] | None = None, drain: int = 0) -> None:
+        """
+        Args:
+            tail: keep the last bytes. Else:
+            over: called where more than ``drain`` bytes are written beyond the first.
+        """
         self._keep = keep
         self._tail = tail
         self._over = over
+        self._drain = drain
         self._chunks: deque[bytes] = deque()
         self._size = 0
         self.truncated = False
+        self.left_out = 0
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def data_received(self, data: bytes) -> None:
         """Keep what fits; count what does not."""
         if not self._tail and self._size + len(data) > self._keep:
+            self.left_out += len(data) - (self._keep - self._size)
             data = data[: self._keep - self._size]
-            self.truncated = True
-            if self._over is not None:
-                self._over()
+            if self.left_out > self._drain:
+                self.truncated = True
+                if self._over is not None:
+                    self._over()
+            if not data:
+                return
         self._chunks.append(data)
         self._size += len(data)
         while self._tail and self._size - len(self._chunks[0]) >= self._keep:
@@ -127,18 +143,18 @@ class JailedProcess:
 
     # --- for Jail alone ----------------------------------------------------------------------------------------------
 
-    async def connect(self, stdin: int, stdout: int, stderr: int, capture: int | None, error_tail: int | None) -> None:
-        """Put asyncio's streams on our ends of the pipes; with ``capture``, collect at most so many bytes of each, and
-        of the errors, with ``error_tail``, the last so many."""
+    async def connect(self, stdin: int, stdout: int, stderr: int, capture: Capture | None) -> None:
+        """Put asyncio's streams on our ends of the pipes, and collect what ``capture`` says; without it, nothing."""
         loop = asyncio.get_running_loop()
         self.stdout = asyncio.StreamReader(limit=LINE_MAX_BYTES)
         protocol: asyncio.BaseProtocol = asyncio.StreamReaderProtocol(self.stdout)
         self._stderr = Tail(STDERR_TAIL_BYTES)
         if capture is not None:
-            self.captured = protocol = Tail(capture, tail=False, over=self._too_much)
-            self._stderr = Tail(capture, tail=False, over=self._too_much)
-            if error_tail is not None:
-                self._stderr = Tail(error_tail)
+            most, drain = capture.max_bytes, capture.drain_bytes
+            self.captured = protocol = Tail(most, tail=False, over=self._too_much, drain=drain)
+            self._stderr = Tail(most, tail=False, over=self._too_much)
+            if capture.error_tail_bytes is not None:
+                self._stderr = Tail(capture.error_tail_bytes)
         unread = asyncio.StreamReader()
         files = (os.fdopen(stdout, "rb", 0), os.fdopen(stderr, "rb", 0), os.fdopen(stdin, "wb", 0))
         try:
@@ -167,7 +183,8 @@ class JailedProcess:
         outputs = [output for output in (self.captured, self._stderr) if output is not None]
         await asyncio.gather(*(output.ended for output in outputs))
         truncated = any(output.truncated for output in outputs)
-        return Completed(returncode, outputs[0].content(), outputs[-1].content(), self._timed_out, truncated)
+        left_out = 0 if self.captured is None else self.captured.left_out
+        return Completed(returncode, outputs[0].content(), outputs[-1].content(), self._timed_out, truncated, left_out)
 
     def hear(self, message: Mapping[str, Any] | None, pid: int) -> None:
         """Take a report of the launcher; ``None`` where the launcher itself has ended."""

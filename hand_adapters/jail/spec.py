@@ -95,6 +95,21 @@ class JailSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class Capture:
+    """What is kept of what a one-shot command writes.
+
+    Attributes:
+        max_bytes: of each output stream; a program that writes more is killed.
+        error_tail_bytes: keep so many of the last bytes of standard error instead.
+        drain_bytes: let it write so many more to standard output, which are read, counted and thrown away.
+    """
+
+    max_bytes: int
+    error_tail_bytes: int | None = None
+    drain_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Completed:
     """How a one-shot command ended.
 
@@ -102,6 +117,7 @@ class Completed:
         returncode: exit status, or the negative number of the signal that ended the program.
         timed_out: whether the deadline killed it.
         truncated: whether it wrote more than the cap; it was killed then.
+        left_out_bytes: of standard output, what it wrote beyond the cap and was let go on.
     """
 
     returncode: int
@@ -109,3 +125,4 @@ class Completed:
     stderr: bytes
     timed_out: bool = False
     truncated: bool = False
+    left_out_bytes: int = 0

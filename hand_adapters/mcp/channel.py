@@ -27,8 +27,19 @@ CHATTER_MAX_BYTES: Final = 65_536
 """What a server may send beside the answer in one window: notifications, logging, requests of its own."""
 NOTE_MAX_BYTES: Final = 16_384
 """The longest message that is no answer."""
+TRUNCATED_FACTOR: Final = 8
+TRUNCATED_MAX_BYTES: Final = 67_108_864
 # Keys that the SDK's tracing puts into a request; a server need not know our traces.
 _TRACE_KEYS: Final = frozenset({"traceparent", "tracestate", "baggage"})
+
+
+def answer_max_bytes(call: HandCall) -> int:
+    """Of the answer to a call, as a message. A message that ends early is none, so a result whose text is to be cut is
+    read whole: up to :data:`TRUNCATED_FACTOR` times its limit."""
+    limit = call.result_max_bytes
+    if not call.truncates:
+        return limit
+    return max(limit, min(max(TRUNCATED_FACTOR * limit, NOTE_MAX_BYTES), TRUNCATED_MAX_BYTES))
 
 
 class Writer(Protocol):

@@ -35,7 +35,7 @@ from gateway.reasons import Reason
 from hand_adapters.contract import HandDrifted, HandError
 from hand_adapters.egress import EgressGate, serving
 from hand_adapters.jail import JailError
-from hand_adapters.mcp.channel import Channel
+from hand_adapters.mcp.channel import Channel, answer_max_bytes
 from hand_adapters.mcp.listing import LISTING_MAX_BYTES
 
 OPEN_SECONDS: Final = 30.0
@@ -296,7 +296,7 @@ class Session:
             if (drifted := self._drift(self._manifest, call)) is not None:
                 raise drifted
             sent = channel.sent
-            channel.window(call.result_max_bytes)
+            channel.window(answer_max_bytes(call))
             request = CallToolRequest(params=CallToolRequestParams(name=call.action, arguments=dict(call.args)))
             async with serving(self._way_out, call):
                 answer = await client.session.send_request(request, _Answer)

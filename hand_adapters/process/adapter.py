@@ -12,6 +12,7 @@ from gateway.model import HandCall, HandResult
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from gateway.settings import ActionSettings, HandSettings, SettingsError
+from gateway.truncation import LOOK_AHEAD_BYTES
 from hand_adapters import annotate, jailed
 from hand_adapters.contract import HandDrifted, HandError
 from hand_adapters.egress import gate, serving
@@ -22,6 +23,8 @@ from hand_adapters.process.command import SCRATCH, Command
 
 PROGRAM_MAX_BYTES: Final = 268_435_456
 """Largest program of the operator's own, which is hashed for the manifest."""
+DRAIN_MAX_BYTES: Final = 67_108_864
+"""What a program may write beyond a result that is truncated. How it ends matters, so it is let go on; not for ever."""
 _SIGNAL_MAX: Final = 64
 _KILLED: Final = 128 + signal.SIGKILL
 
@@ -111,7 +114,8 @@ class ProcessAdapter:
             ended = await self._jail.run(
                 replace(spec, gate=way_out),
                 stdin,
-                output_max_bytes=call.result_max_bytes,
+                output_max_bytes=call.result_max_bytes + (LOOK_AHEAD_BYTES if call.truncates else 0),
+                drain_bytes=DRAIN_MAX_BYTES if call.truncates else 0,
                 error_tail_bytes=output.NOTE_MAX_BYTES,
                 scratch=scratch,
             )

@@ -1,11 +1,12 @@
 """What a program left: its standard output as declared, a note of its errors, and the files that it was to write."""
 
 import base64
+from codecs import getincrementaldecoder
 from typing import Any, Final
 
 from gateway.canonical import parse
 from gateway.errors import Refused
-from gateway.model import HandResult
+from gateway.model import HandResult, Truncation
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from gateway.settings import ActionSettings
@@ -22,12 +23,15 @@ def result(
     """The result of a program that came to its own end.
 
     An exit status that is not declared makes an error result, whose ``structured`` is ``{"status": N}`` and whose
-    output is taken as far as it is text. The note of standard error is a text block marked ``_meta.stream = "stderr"``.
+    output is taken as far as it is text. The note of standard error is a text block marked ``_meta.stream = "stderr"``;
+    it is left out where standard output goes on behind what was kept, and that block is the only one.
 
     Raises:
         HandError: ``hand.protocol`` (executed): output that is not as declared, a required file that is none;
             ``hand.result_too_large`` (executed).
     """
+    if ended.left_out_bytes:
+        return _beginning(status, ended, action)
     if status not in action.ok_statuses:
         said = _text_block(ended.stdout.decode("utf-8", "backslashreplace")) if ended.stdout else None
         blocks = [block for block in (said, _note(ended.stderr)) if block is not None]
@@ -36,6 +40,17 @@ def result(
     content += _files(action, scratch, max_bytes)
     note = _note(ended.stderr)
     return HandResult((*content, *((note,) if note else ())), structured)
+
+
+def _beginning(status: int, ended: Completed, action: ActionSettings) -> HandResult:
+    """The result of a program that wrote more than is kept."""
+    failed = status not in action.ok_statuses
+    try:
+        text = getincrementaldecoder("utf-8")("backslashreplace" if failed else "strict").decode(ended.stdout)
+    except UnicodeDecodeError:
+        raise _protocol("standard output is no UTF-8") from None
+    truncated = Truncation(ended.left_out_bytes)
+    return HandResult((_text_block(text),), {"status": status} if failed else None, failed, truncated=truncated)
 
 
 def _stdout(said: bytes, action: ActionSettings) -> tuple[list[dict[str, Any]], Any]:
