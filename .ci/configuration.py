@@ -182,7 +182,7 @@ A kind of personal data beside the built-in ones: see [results](results.md#your-
 ACTION_RESULTS = """\
 ## [hands.ID.actions.NAME.results]
 
-Personal data in the results of the action: see [results](results.md). It is part of the manifest where it is not the
+What becomes of the results of the action: see [results](results.md). It is part of the manifest where it is not the
 default, so a change of it has to be pinned.
 """
 
