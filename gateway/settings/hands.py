@@ -99,9 +99,7 @@ class ActionSettings(CodeActionSettings):
     )
     deadline_seconds: float = Field(30.0, gt=0, le=3600, description="Longest run of one call.")
     result_max_bytes: int = Field(1_048_576, ge=64, le=67_108_864, description="Largest result.")
-    results: ActionResultSettings = Field(
-        ActionResultSettings(), description="What becomes of its results; see below."
-    )
+    results: ActionResultSettings = Field(ActionResultSettings(), description="What becomes of its results; see below.")
     # What a tool does not say itself
     method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"] | None = Field(None, description="http: method.")
     path: str | None = Field(None, pattern=r"^/", description="http: path with {name} for arguments.")

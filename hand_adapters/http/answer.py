@@ -3,8 +3,8 @@
 import base64
 import time
 import zlib
-from email.utils import parsedate_to_datetime
 from codecs import getincrementaldecoder
+from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 import aiohttp
