@@ -28,6 +28,7 @@ from gateway.settings import (
     OutputFileSettings,
     PaginationSettings,
     Pkcs11Settings,
+    PresidioSettings,
     ProcessingSettings,
     PythonSettings,
     RecogniserSettings,
@@ -179,6 +180,12 @@ RECOGNISERS = """\
 A kind of personal data beside the built-in ones: see [results](results.md#your-own-kinds).
 """
 
+PRESIDIO = """\
+## [results.presidio]
+
+Microsoft Presidio beside the gateway's own recognisers: see [results](results.md#presidio).
+"""
+
 ACTION_RESULTS = """\
 ## [hands.ID.actions.NAME.results]
 
@@ -249,7 +256,7 @@ def document() -> str:
     for name, field in Settings.model_fields.items():
         section = field.annotation
         if section is ResultSettings:
-            parts += [RECOGNISERS, _table(RecogniserSettings, None)]
+            parts += [RECOGNISERS, _table(RecogniserSettings, None), PRESIDIO, _table(PresidioSettings, None)]
         elif isinstance(section, type) and issubclass(section, Section):
             variables = f"HANDRAIL_{name.upper()}__"
             inner = {"remote", "witnesses", "pkcs11", "transit", "aws_kms", "tls", "stores"}

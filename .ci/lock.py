@@ -1,6 +1,6 @@
 """Write requirements.lock from pyproject.toml and client/pyproject.toml: every extra, every hash, no registry address.
-deploy/requirements.lock is its part that a container runs, without the tools of developers. AgentDojo and
-compliance-trestle, which tests run, have environments and locks of their own.
+deploy/requirements.lock is its part that a container runs, without the tools of developers. AgentDojo,
+compliance-trestle and Presidio, which tests run, have environments and locks of their own.
 
 Pins stay where they are unless ``--upgrade`` is given. Handrail's own two distributions are left out; they are
 installed from the checkout. setuptools and wheel are in, so that those two build offline, without isolation.
@@ -22,6 +22,7 @@ RUNTIME = ROOT / "deploy" / "requirements.lock"
 APART = {
     "agentdojo": ROOT / "tests" / "agentdojo" / "requirements.lock",
     "trestle": ROOT / "tests" / "controls" / "trestle" / "requirements.lock",
+    "presidio": ROOT / "tests" / "personal_data" / "presidio" / "requirements.lock",
 }
 OWN = frozenset({"handrail", "handrail-client"})
 HEADER = """\

@@ -1,9 +1,11 @@
 """Personal data in what a hand answered: found by its form, its check digits and the words beside it.
 
 ``folding`` gives a text as a person reads it, ``check_digits`` holds the arithmetic, ``recognisers`` what is looked
-for, ``scanner`` goes through a result. Pure: no I/O, no clock; the work is linear in the bytes of a result.
+for, ``scanner`` goes through a result. Pure: no I/O, no clock; the work is linear in the bytes of a result. Beside that
+stands ``presidio``, a process that an operator may add, with a deadline.
 """
 
+from gateway.personal_data.presidio import Presidio, PresidioError
 from gateway.personal_data.recognisers import BUILT_IN, KINDS, UNSEARCHED, PatternError, Recogniser, declared
 from gateway.personal_data.scanner import Scan, Scanner
 
@@ -12,6 +14,8 @@ __all__ = [
     "KINDS",
     "UNSEARCHED",
     "PatternError",
+    "Presidio",
+    "PresidioError",
     "Recogniser",
     "Scan",
     "Scanner",

@@ -17,6 +17,7 @@ from typing import Any, Final
 from gateway.manifest import EVERY_KIND
 from gateway.model import HandResult
 from gateway.personal_data.folding import fold
+from gateway.personal_data.presidio import Ask, Presidio, Unsearched
 from gateway.personal_data.recognisers import BUILT_IN, UNSEARCHED, Recogniser, says_what_it_is
 
 CANDIDATES_MAX: Final = 40_000
@@ -49,9 +50,26 @@ class Scan:
 class Scanner:
     """Looks for the built-in kinds and an operator's own. Immutable; may be used by several threads."""
 
-    def __init__(self, declared: Iterable[Recogniser] = ()) -> None:
+    def __init__(self, declared: Iterable[Recogniser] = (), presidio: Presidio | None = None) -> None:
         self.recognisers = (*BUILT_IN, *declared)
-        self.kinds = frozenset(one.kind for one in self.recognisers)
+        self.presidio = presidio
+        asked = frozenset[str]() if presidio is None else presidio.kinds
+        self.kinds = frozenset(one.kind for one in self.recognisers) | asked
+
+    @property
+    def waits(self) -> bool:
+        """Whether a scan waits for another process, however short the result."""
+        return self.presidio is not None
+
+    def start(self) -> None:
+        """Start what it needs beside; blocks. Raises ``PresidioError``."""
+        if self.presidio is not None:
+            self.presidio.start()
+
+    def close(self) -> None:
+        """End it."""
+        if self.presidio is not None:
+            self.presidio.close()
 
     def chosen(self, kinds: Collection[str]) -> frozenset[str]:
         """The kinds that a list names."""
@@ -61,19 +79,22 @@ class Scanner:
         """Find ``look`` and ``take``, and take out ``take``.
 
         What is deeper than :data:`DEPTH_MAX` is not looked through, and of a result with more candidates than
-        :data:`CANDIDATES_MAX` the rest is not. It is counted as ``unsearched``; if anything is to be taken out, what is
+        :data:`CANDIDATES_MAX`, or that Presidio is to take something out of and does not answer about, the rest is not.
+        It is counted as ``unsearched``; if anything is to be taken out, what is
         too deep is taken out whole, and so is all of a result with too many candidates.
         """
         taking = self.chosen(take)
         wanted = self.chosen(look) | taking
         search = _Search(tuple(one for one in self.recognisers if one.kind in wanted), taking)
+        if self.presidio is not None and self.presidio.kinds & wanted:
+            search.ask, search.asked = self.presidio.session(), self.presidio.kinds & wanted
         try:
             # Once to see what texts there are, and once, when all of them were searched together, to take out of them.
             search.document(result)
             search.find()
             blocks, structured = search.document(result)
         except _TooMany:
-            search.counts = Counter({UNSEARCHED: 1})
+            search.counts, search.unanswered = Counter({UNSEARCHED: 1}), False
             search.changed = bool(taking)
             blocks = ({"type": "text", "text": _marker(UNSEARCHED)},)
             structured = None if result.structured is None else _marker(UNSEARCHED)
@@ -81,12 +102,14 @@ class Scanner:
         gone = taking | {UNSEARCHED} if taking else taking
         found = {kind: number for kind, number in counts if kind not in gone}
         taken = {kind: number for kind, number in counts if kind in gone}
+        if search.unanswered:
+            found[UNSEARCHED] = found.get(UNSEARCHED, 0) + 1
         changed = replace(result, content=blocks, structured=structured) if search.changed else result
         return Scan(found, taken, changed)
 
 
 class _TooMany(Exception):
-    """A result holds more candidates than are looked at."""
+    """A result holds more candidates than are looked at, or what is to go from it was not looked for."""
 
 
 _Span = tuple[int, int, int, str]
@@ -102,6 +125,13 @@ class _Search:
     candidates: int = 0
     texts: list[tuple[str, str]] = field(default_factory=list)
     """What stands before each text, and the text, in the order in which they are met."""
+    ask: Ask | None = None
+    asked: frozenset[str] = frozenset()
+    """The kinds that Presidio is asked for."""
+    unanswered: bool = False
+    """Presidio did not answer; what else there is was found."""
+    names: set[int] = field(default_factory=set)
+    """Which of the texts are names of members."""
     spans: Iterator[list[_Span]] | None = None
     """What was found in each; ``None`` until then."""
 
@@ -137,7 +167,30 @@ class _Search:
                         lead = len(texts[index][0])
                         if begin >= lead:
                             found[index].append((begin - lead, stop - lead, rank, recogniser.kind))
+        if self.ask is not None and not self.unanswered:
+            self._asked(texts, found, self.ask)
         return found
+
+    def _asked(self, texts: list[tuple[str, str]], found: list[list[_Span]], ask: Ask) -> None:
+        """Ask Presidio about values. Its model may take a word for a name that is the name of a member, or says what
+        kind of block it stands in; without that the result would be none any more."""
+        values = [
+            index
+            for index, (_, text) in enumerate(texts)
+            if not (texts is self.texts and index in self.names) and not (text.isalpha() and text.islower())
+        ]
+        if not values:
+            return
+        try:
+            answered = ask([texts[index][1] for index in values])
+        except Unsearched:
+            if self.taking & self.asked:
+                raise _TooMany from None
+            self.unanswered = True
+            return
+        rank = len(self.recognisers)
+        for places, index in zip(answered, values, strict=True):
+            found[index].extend((start, end, rank, kind) for start, end, kind in places if kind in self.asked)
 
     def _count(self, match: Any) -> None:
         self.candidates += 1 + (match.end() - match.start()) // _PLACE_BYTES
@@ -168,6 +221,7 @@ class _Search:
         """The same of an object, its names included."""
         made: dict[str, Any] = {}
         for name, member in value.items():
+            self.names.add(len(self.texts))
             shown = self._spans(name, "")
             distinct, number = shown, 2
             while distinct in made:

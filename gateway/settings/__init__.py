@@ -30,7 +30,7 @@ from gateway.settings.policy import (
     RolloutSettings,
 )
 from gateway.settings.resilience import ResilienceSettings
-from gateway.settings.results import ActionResultSettings, RecogniserSettings, ResultSettings
+from gateway.settings.results import ActionResultSettings, PresidioSettings, RecogniserSettings, ResultSettings
 from gateway.settings.secrets import SEALED, HandSecretSettings, SecretSettings, SecretStoreSettings, origin_of
 from gateway.settings.server import (
     ConsoleSettings,
@@ -77,6 +77,7 @@ __all__ = [
     "Pkcs11Settings",
     "PlanSettings",
     "PolicySettings",
+    "PresidioSettings",
     "PrivacySettings",
     "ProcessingSettings",
     "ProposalSettings",

@@ -90,7 +90,7 @@ async def _look_through(state: StepState, size_bytes: int, scanner: Scanner) -> 
     take = {*duties.redact_personal, *(look if mode is PersonalData.REDACT else ())}
     if not look and not take:
         return False
-    if size_bytes <= INLINE_MAX_BYTES:
+    if size_bytes <= INLINE_MAX_BYTES and not scanner.waits:
         scan = scanner.scan(state.result, look=look, take=take)
     else:
         scan = await asyncio.to_thread(scanner.scan, state.result, look=look, take=take)

@@ -5,6 +5,7 @@ import io
 import json
 import re
 import shutil
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from gateway.personal_data import KINDS, UNSEARCHED
+from gateway.settings import Settings
 from tests.cli import real
 from tests.cli.real import CONFIG
 from tests.meta.tree import ROOT
@@ -19,7 +21,7 @@ from tests.policy.support import SHIPPED, ask, embedded, step
 
 PAGE = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
-[DECLARATION] = [text for language, text in BLOCKS if language == "toml"]
+[DECLARATION, PRESIDIO] = [text for language, text in BLOCKS if language == "toml"]
 [RULE] = [text for language, text in BLOCKS if language == "rego"]
 [PROGRAM] = [text for language, text in BLOCKS if language == "python"]
 [MARKS] = [json.loads(text) for language, text in BLOCKS if language == "json"]
@@ -84,6 +86,13 @@ async def test_the_rule_of_the_page_decides_as_it_says(tmp_path: Path) -> None:
         assert decided.obligations.redact_personal == ("email",)
     finally:
         await engine.close()
+
+
+def test_the_presidio_of_the_page_is_a_configuration() -> None:
+    results = Settings(**tomllib.loads(PRESIDIO)).results
+    assert {"person", "place", "wallet"} <= results.kinds
+    assert results.presidio is not None
+    assert results.presidio.model == "en_core_web_lg"
 
 
 def test_the_page_lists_every_kind() -> None:
