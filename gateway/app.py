@@ -30,6 +30,7 @@ from gateway.backup_gauge import BackupGauge
 from gateway.callers import Callers
 from gateway.connections.connections import Connections
 from gateway.connections.opening import open_connections
+from gateway.dead_letters.settling import DeadLetters
 from gateway.dual_control import Thresholds
 from gateway.entries import EntryDraft, EntryType
 from gateway.evidence import Evidence
@@ -68,6 +69,7 @@ from gateway.service import Gateway, trust_document
 from gateway.settings import ConnectionSettings, SecretStoreSettings, Settings
 from gateway.store.bundles import SqlBundles
 from gateway.store.freezes import SqlFreezes
+from gateway.store.letters import SqlLetters
 from gateway.store.offers import SqlOffers
 from gateway.store.outbox import SqlOutbox
 from gateway.store.past import SqlPast
@@ -217,6 +219,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         ),
         freezes=freezing,
         offers=SqlOffers(engine, gateway_id, root.derive("offer rows")),
+        letters=SqlLetters(engine),
         clock=clock,
     )
     locks = PlanLocks()
@@ -278,6 +281,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         lifecycle=lifecycle,
         pulling=Pulling.open(settings.policy.remote, home / "policy-remote", lifecycle, log, metrics, clock),
         evidence=Evidence(pipeline),
+        dead_letters=DeadLetters(pipeline),
         privacy=privacy,
         eraser=eraser,
         epochs=epochs,

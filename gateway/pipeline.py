@@ -62,7 +62,8 @@ class Pipeline(Plans):
             #   is no replay, and that the context is the caller's, the database itself decides with the first record.
             with stage("2 verify"):
                 claimed = verify.claimed_issuer(unverified, self.jws)
-                issuer = await self.directory.issuer(claimed.issuer, unverified.caller.tenant)
+                named = await self.directory.issuer(claimed.issuer, unverified.caller.tenant)
+                issuer = verify.speaking(named, claimed)
                 subjects = {name: await self._principal(issuer.tenant, name) for name in issuer.speaks_for}
                 verified = verify.verify(
                     unverified,

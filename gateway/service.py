@@ -25,6 +25,7 @@ from gateway.approvals.upkeep import ApprovalUpkeep
 from gateway.backup_gauge import BackupGauge
 from gateway.callers import Callers
 from gateway.connections.connections import Connections
+from gateway.dead_letters.settling import DeadLetters
 from gateway.errors import HandrailError
 from gateway.evidence import Evidence
 from gateway.exports import Exports
@@ -106,6 +107,7 @@ class Gateway:
     lifecycle: Lifecycle
     pulling: Pulling
     evidence: Evidence
+    dead_letters: DeadLetters
     privacy: Privacy
     eraser: Engine
     epochs: EpochKeys

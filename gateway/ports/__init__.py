@@ -7,6 +7,7 @@ Every method raises ``gateway.errors.HandrailError`` and nothing else.
 from gateway.ports.freezes import Freezes, FreezeStore, Journal
 from gateway.ports.hands import Courier, HandFailure, Hands, Peer
 from gateway.ports.keys import Credentials, Proof, Proofs, Purpose, Signer, Typ
+from gateway.ports.letters import Letter, Letters, LetterStatus, Settled, Verdict
 from gateway.ports.log import Append, AuditLog, Guard, Naming, Payloads, Unless, Write
 from gateway.ports.offers import Move, Offer, Offers, OfferStatus
 from gateway.ports.past import FREEZES, Contexts, Logged, LoggedStep, Others, Past, Topic, TopicKind
@@ -32,6 +33,9 @@ __all__ = [
     "HandFailure",
     "Hands",
     "Journal",
+    "Letter",
+    "LetterStatus",
+    "Letters",
     "Logged",
     "LoggedStep",
     "Move",
@@ -54,6 +58,7 @@ __all__ = [
     "SecretStore",
     "SecretValue",
     "Secrets",
+    "Settled",
     "Signer",
     "StoredPlan",
     "StoredStep",
@@ -62,5 +67,6 @@ __all__ = [
     "TopicKind",
     "Typ",
     "Unless",
+    "Verdict",
     "Write",
 ]

@@ -28,6 +28,7 @@ from gateway.freezing import Freezing
 from gateway.keyring import stores as key_stores
 from gateway.manifest import ActionManifest, Manifest, SideEffects
 from gateway.model import (
+    RETRIES,
     Decision,
     DecisionReason,
     Effect,
@@ -51,6 +52,7 @@ from gateway.remote_steps.results import Results
 from gateway.remote_steps.upkeep import OfferUpkeep
 from gateway.settings import KeySettings, Settings
 from gateway.store.freezes import SqlFreezes
+from gateway.store.letters import SqlLetters
 from gateway.store.offers import SqlOffers
 from gateway.store.outbox import SqlOutbox
 from gateway.store.past import SqlPast
@@ -331,7 +333,7 @@ async def open_house(
     await asyncio.to_thread(migrations.upgrade, engine)
     log = Log(engine, configured.log, keyset, EpochKeys(home / "epochs", root.derive("epoch")), gateway)
     await log.start()
-    directory = SimulatedDirectory([brain.registration()])
+    directory = SimulatedDirectory([brain.registration(), keyset.issuer(RETRIES, "default")])
     hands, policy = SimulatedHands(), SimulatedPolicy()
     store = SqlPlans(
         engine, gateway, root.derive("step rows"), SqlOutbox(engine, gateway, {}, root.derive("outbox rows"))
@@ -363,6 +365,7 @@ async def open_house(
         contexts=remembering(configured, engine, log, hands, store, directory),
         freezes=freezing,
         offers=SqlOffers(engine, gateway, root.derive("offer rows")),
+        letters=SqlLetters(engine),
     )
     freezing.wake, freezing.resume = pipeline.wake, pipeline.settle
     locks = PlanLocks()
