@@ -30,7 +30,6 @@ from gateway.backup_gauge import BackupGauge
 from gateway.callers import Callers
 from gateway.connections.connections import Connections
 from gateway.connections.opening import open_connections
-from gateway.dead_letters.settling import DeadLetters
 from gateway.dual_control import Thresholds
 from gateway.entries import EntryDraft, EntryType
 from gateway.evidence import Evidence
@@ -67,6 +66,7 @@ from gateway.secrets.opening import open_stores
 from gateway.secrets.sealed import LABEL, SealedSecrets
 from gateway.service import Gateway, trust_document
 from gateway.settings import ConnectionSettings, SecretStoreSettings, Settings
+from gateway.settling import DeadLetters
 from gateway.store.bundles import SqlBundles
 from gateway.store.freezes import SqlFreezes
 from gateway.store.letters import SqlLetters

@@ -25,7 +25,6 @@ from gateway.approvals.upkeep import ApprovalUpkeep
 from gateway.backup_gauge import BackupGauge
 from gateway.callers import Callers
 from gateway.connections.connections import Connections
-from gateway.dead_letters.settling import DeadLetters
 from gateway.errors import HandrailError
 from gateway.evidence import Evidence
 from gateway.exports import Exports
@@ -48,6 +47,7 @@ from gateway.remote_steps.results import Results
 from gateway.remote_steps.upkeep import OfferUpkeep
 from gateway.secrets.kept import SecretsKept
 from gateway.settings import Settings
+from gateway.settling import DeadLetters
 from gateway.store.plans import forget_replays
 from gateway.store.sessions import SqlSessions
 from gateway.telemetry import Metrics, Tracer

@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SpanExporter
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from gateway.dead_letters.rules import is_dead
+from gateway.dead_letters import is_dead
 from gateway.model import StepStatus
 from gateway.settings import SettingsError, TelemetrySettings
 from gateway.state import StepState

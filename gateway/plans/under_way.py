@@ -15,7 +15,7 @@ from typing import Any
 
 import structlog
 
-from gateway.dead_letters.rules import is_dead
+from gateway.dead_letters import is_dead
 from gateway.entries import EntryDraft
 from gateway.errors import HandrailError, Refused, Unavailable, Uncertain
 from gateway.model import PlanStatus, Principal, StepStatus, UnverifiedPlan

@@ -13,7 +13,7 @@ from typing import Final
 import structlog
 
 from gateway.canonical import canonical
-from gateway.dead_letters.rules import is_dead
+from gateway.dead_letters import is_dead
 from gateway.entries import EntryType
 from gateway.errors import Mistaken, Outdated
 from gateway.freeze import FreezeState

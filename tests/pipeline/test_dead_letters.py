@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, create_engine
 
-from gateway.dead_letters.settling import DeadLetters
 from gateway.errors import HandrailError
 from gateway.freeze import Scope
 from gateway.freezing import FreezeOrder
@@ -17,6 +16,7 @@ from gateway.model import Answer, Effect, HandCall, HandResult, Principal, Role
 from gateway.ports import HandFailure, LetterStatus
 from gateway.reasons import Reason
 from gateway.recovery import recover
+from gateway.settling import DeadLetters
 from tests.pipeline.house import AGENT, APPROVER, MANIFEST, ORIGIN, House, close_house, crash, locked, open_house, step
 from tests.pipeline.remote import note, pass_time, remote_house
 

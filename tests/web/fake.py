@@ -28,7 +28,7 @@ from gateway.freezing import FreezeOrder
 from gateway.keyring.changes import KeyChanges
 from gateway.manifest import ActionManifest, Manifest, SideEffects
 from gateway.model import Binding, HandResult, Principal, Role, UnverifiedPlan
-from gateway.ports import Append, Offer, OfferStatus, Purpose, Typ
+from gateway.ports import Append, LetterStatus, Offer, OfferStatus, Purpose, Typ
 from gateway.privacy.requests import Preview
 from gateway.proposals.acts import Said
 from gateway.proposals.trust import TrustChanges
@@ -798,6 +798,28 @@ def testing_only_freeze(**changes: Any) -> dict[str, Any]:
     return {**at.document(), "subject": "git", "by": "x", "why": None, **changes}
 
 
+class testing_only_DeadLetters:  # noqa: N801
+    """One dead letter."""
+
+    async def list(self, viewer: Principal, status: LetterStatus, *, after: int | None, limit: int) -> dict[str, Any]:
+        settled = {"verdict": str(status), "by": "op", "at": AFTER, "retry_plan": None}
+        one = {
+            "plan_id": PLAN_ID, "step_id": "call", "context_id": "c", "principal": "ada", "hand": "git",
+            "action": "status", "status": "ambiguous", "reason": "hand.lost_reply", "ended_at": BEFORE,
+            "age_seconds": 1, "log_index": 4, "hand_usable": True,
+            "settled": None if status is LetterStatus.OPEN else settled,
+        }  # fmt: skip
+        return {"dead_letters": [one], "next": None}
+
+    async def discard(self, actor: Principal, plan_id: str, step_id: str, why: str) -> dict[str, Any]:
+        return {"plan_id": plan_id, "step_id": step_id, "verdict": "discarded"}
+
+    async def retry(
+        self, actor: Principal, plan_id: str, step_id: str, why: str, *, not_executed: bool, wait_seconds: float
+    ) -> dict[str, Any]:
+        return view("done", step())
+
+
 class testing_only_Proofs:  # noqa: N801
     """Believes every proof: the real ones are checked in ``tests/keys/test_dpop.py``."""
 
@@ -864,6 +886,7 @@ class testing_only_Gateway:  # noqa: N801
         self.policy = testing_only_Policy()
         self.rollout = testing_only_Rollout()
         self.freezing = testing_only_Freezing()
+        self.dead_letters = testing_only_DeadLetters()
         self.reader = self.log.reader
         self.witnesses = Witnesses(self.settings.log, self.log, self.log.cosigned, ())  # type: ignore[arg-type]
         self.privacy = testing_only_Privacy()

@@ -15,7 +15,7 @@ import orjson
 from gateway import data_subjects
 from gateway.canonical import canonical
 from gateway.commitments import commit
-from gateway.dead_letters.rules import is_dead, may_have_run
+from gateway.dead_letters import is_dead, may_have_run
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import Absent, Refused
 from gateway.evaluation import FIELD as EVALUATION

@@ -1,1 +1,0 @@
-"""Steps that ended without anybody knowing, or reaching, what they were for; and people who settle them."""
