@@ -27,6 +27,7 @@ from gateway.activation.pulling import Pulling
 from gateway.approvals.answers import Approvals
 from gateway.approvals.upkeep import ApprovalUpkeep
 from gateway.backup_gauge import BackupGauge
+from gateway.cached_results import CachedResults
 from gateway.callers import Callers
 from gateway.connections.connections import Connections
 from gateway.connections.opening import open_connections
@@ -220,6 +221,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         freezes=freezing,
         offers=SqlOffers(engine, gateway_id, root.derive("offer rows")),
         letters=SqlLetters(engine),
+        cached=_cached(settings, hands, log, metrics),
         clock=clock,
     )
     locks = PlanLocks()
@@ -310,6 +312,14 @@ def _introduce(freezing: Freezing, pipeline: Pipeline, claims: Claims) -> None:
     """Have parts know each other that cannot be built in one order."""
     freezing.wake, freezing.resume = pipeline.wake, pipeline.settle
     pipeline.offered = claims.ring
+
+
+def _cached(settings: Settings, hands: Registry, log: Log, metrics: Metrics) -> CachedResults:
+    """What is kept of answers, until the log says something that outdates them."""
+    sizes = settings.cache
+    cached = CachedResults(hands, metrics, bytes_max=sizes.bytes_max, entries_max=sizes.entries_max)
+    log.others.on_outdating(cached.empty)
+    return cached
 
 
 def _tls(settings: Settings, metrics: Metrics, clock: Callable[[], float]) -> ServerTls | None:

@@ -201,6 +201,8 @@ class ActionManifest:
     side_effects: SideEffects = SideEffects.EXTERNAL
     idempotent: bool = False
     cacheable: bool = False
+    cache_seconds: float = 60.0
+    """For how long, where it is cacheable."""
     roles: Mapping[str, ArgumentRole] = field(default_factory=lambda: EMPTY)
     """JSON pointer (``*`` matches array items) -> role."""
     data_subjects: tuple[str, ...] = ()
@@ -280,6 +282,7 @@ class Manifest:
                     "side_effects": str(action.side_effects),
                     "idempotent": action.idempotent,
                     "cacheable": action.cacheable,
+                    **({"cache_seconds": action.cache_seconds} if action.cacheable else {}),
                     "roles": {pointer: str(role) for pointer, role in action.roles.items()},
                     "data_subjects": list(action.data_subjects),
                     "trust": None if action.trust is None else str(action.trust),
@@ -324,6 +327,7 @@ class Manifest:
                     side_effects=SideEffects(action["side_effects"]),
                     idempotent=action["idempotent"],
                     cacheable=action["cacheable"],
+                    cache_seconds=action.get("cache_seconds", 60.0),
                     roles={pointer: ArgumentRole(role) for pointer, role in action["roles"].items()},
                     data_subjects=tuple(action["data_subjects"]),
                     trust=None if action["trust"] is None else Trust(action["trust"]),

@@ -368,6 +368,8 @@ class HandResult:
     content: tuple[Mapping[str, Any], ...]
     structured: Any = None
     is_error: bool = False
+    cached_from: str | None = field(default=None, kw_only=True)
+    """Receipt id of the step whose answer this is, where the hand was not asked again."""
 
     def document(self) -> dict[str, Any]:
         """``{content, structured}``, which references point into."""

@@ -88,7 +88,7 @@ class Pipeline(Plans):
             ending = state.begin_ending()
             # 7 dispatch: the exact call that was decided, approved and recorded; never retried, and ended by a freeze.
             with stage("7 dispatch", context_id), self.metrics.step_seconds.labels(state.step.hand).time():
-                await dispatch.dispatch(plan, ending, self.hands, self.credentials, self.freezes.halts)
+                await dispatch.dispatch(plan, ending, self.cached, self.credentials, self.freezes.halts)
 
             # 8 result: schema, size, redaction.
             with stage("8 result", context_id):
@@ -97,6 +97,9 @@ class Pipeline(Plans):
             # 9 record: outcome and receipt. Nobody sees a result, and nothing follows from it, before it is on record.
             with stage("9 record", context_id):
                 await self._record_outcome(plan, state, ending)
+            the = plan.plan.plan_id
+            good = state.status is StepStatus.SUCCEEDED
+            self.cached.ended(the, state.step.id, state.receipt_id(the), good=good)
 
         while True:
             live.wake.clear()

@@ -116,6 +116,8 @@ class StepState:
     """Whether its intent is on record (and so it may never be recorded again)."""
     result: HandResult | None = None
     redacted: bool = False
+    cached_from: str | None = None
+    """Receipt id of the step whose answer it got."""
     error: StepError | None = None
     receipt: str | None = None
     log_index: int | None = None

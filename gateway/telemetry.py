@@ -43,6 +43,15 @@ class Metrics:
             ["hand", "outcome"],
             registry=self.registry,
         )
+        self.cached_results = Counter(
+            "handrail_cached_results",
+            "Calls of cacheable actions, by whether an answer was at hand: hit or miss.",
+            ["hand", "outcome"],
+            registry=self.registry,
+        )
+        self.cached_bytes = Gauge(
+            "handrail_cached_results_bytes", "What kept answers are counted for.", registry=self.registry
+        )
         self.plans_live = Gauge("handrail_plans_live", "Plans under way in this process.", registry=self.registry)
         self.held = Counter("handrail_steps_held", "Steps held for a person.", ["hand"], registry=self.registry)
         self.egress = Counter(

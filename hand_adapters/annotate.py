@@ -51,6 +51,7 @@ def action(
         side_effects=word.side_effects,
         idempotent=word.idempotent,
         cacheable=word.cacheable,
+        cache_seconds=word.cache_seconds,
         roles=dict(sorted(word.args.items())),
         data_subjects=tuple(sorted(word.data_subjects)),
         trust=word.trust,

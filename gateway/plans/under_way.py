@@ -15,6 +15,7 @@ from typing import Any
 
 import structlog
 
+from gateway.cached_results import CachedResults
 from gateway.dead_letters import is_dead
 from gateway.entries import EntryDraft
 from gateway.errors import HandrailError, Refused, Unavailable, Uncertain
@@ -94,6 +95,7 @@ class Plans(ABC):
     freezes: Freezes
     offers: Offers
     letters: Letters
+    cached: CachedResults
     clock: Callable[[], float] = time.time
     offered: Callable[[Collection[tuple[str, str]]], None] = lambda _: None
     """Told of tenants and remote hands for which there is new work."""

@@ -5,7 +5,7 @@ Every method raises ``gateway.errors.HandrailError`` and nothing else.
 """
 
 from gateway.ports.freezes import Freezes, FreezeStore, Journal
-from gateway.ports.hands import Courier, HandFailure, Hands, Peer
+from gateway.ports.hands import Courier, HandFailure, Hands, Peer, Runs
 from gateway.ports.keys import Credentials, Proof, Proofs, Purpose, Signer, Typ
 from gateway.ports.letters import Letter, Letters, LetterStatus, Settled, Verdict
 from gateway.ports.log import Append, AuditLog, Guard, Naming, Payloads, Unless, Write
@@ -54,6 +54,7 @@ __all__ = [
     "Proofs",
     "ProposalStore",
     "Purpose",
+    "Runs",
     "SecretStep",
     "SecretStore",
     "SecretValue",

@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 
 from gateway.expected import REQUIRED, UNKNOWN, expected
 from gateway.settings.base import Identifier, SettingsError
+from gateway.settings.cache import CacheSettings
 from gateway.settings.connections import ConnectionSettings
 from gateway.settings.hands import HandSettings, JailSettings
 from gateway.settings.identity import IdentitySettings
@@ -54,6 +55,7 @@ class Settings(BaseSettings):
     secrets: SecretSettings = SecretSettings()
     jail: JailSettings = JailSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
+    cache: CacheSettings = CacheSettings()
     controller: ControllerSettings = ControllerSettings()
     identity: dict[Identifier, IdentitySettings] = Field({}, description="Issuers of access tokens, by name.")
     connections: dict[Identifier, ConnectionSettings] = Field({}, description="Services that people connect, by name.")

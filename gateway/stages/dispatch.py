@@ -7,7 +7,7 @@ import structlog
 from gateway.errors import HandrailError
 from gateway.halts import Halted, Halts
 from gateway.model import HandCall, StepStatus
-from gateway.ports import Credentials, HandFailure, Hands
+from gateway.ports import Credentials, HandFailure, Runs
 from gateway.reasons import Reason
 from gateway.stages.standing import concern
 from gateway.state import PlanState, StepState
@@ -15,7 +15,7 @@ from gateway.state import PlanState, StepState
 _log = structlog.get_logger("handrail.dispatch")
 
 
-async def dispatch(plan: PlanState, state: StepState, hands: Hands, credentials: Credentials, halts: Halts) -> None:
+async def dispatch(plan: PlanState, state: StepState, hands: Runs, credentials: Credentials, halts: Halts) -> None:
     """Run the step on its hand. Sets ``result``, or ends the step as ``failed`` or ``ambiguous``; as ``cancelled``
     where a freeze came between the record of its intent and the call.
     """
@@ -63,7 +63,7 @@ async def dispatch(plan: PlanState, state: StepState, hands: Hands, credentials:
         state.fail(StepStatus.AMBIGUOUS, Reason.HAND_LOST_REPLY)
 
 
-def _confined(state: StepState, hands: Hands, profile: str | None) -> bool:
+def _confined(state: StepState, hands: Runs, profile: str | None) -> bool:
     """Name the jail that the step runs in. Where policy asks for a profile that there is not, or of a hand that runs in
     no jail here, the step fails and nothing runs."""
     try:

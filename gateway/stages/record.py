@@ -140,7 +140,8 @@ class Recorder:
         entries = Drafts(plan)
         if ending.redacted:
             entries.add(ending, EntryType.RESULT_REDACTED)
-        entries.add(ending, ENDINGS[ending.status], said(ending))
+        cached = {} if ending.cached_from is None else {"cached_from": ending.cached_from}
+        entries.add(ending, ENDINGS[ending.status], said(ending), cached)
         guards = [] if state.dispatched else [self.store.fate_guard(plan, ending)]
         unanswered = ending.status in _LAPSES and not ending.approved
         if unanswered and ending.approval_id is not None:

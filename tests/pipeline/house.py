@@ -21,6 +21,7 @@ from audit.epochs import EpochKeys
 from audit.log import Log
 from gateway.approvals.answers import Approvals
 from gateway.approvals.upkeep import ApprovalUpkeep
+from gateway.cached_results import CachedResults
 from gateway.errors import Refused
 from gateway.evidence import Evidence
 from gateway.freeze_journal import FreezeJournal
@@ -366,8 +367,10 @@ async def open_house(
         freezes=freezing,
         offers=SqlOffers(engine, gateway, root.derive("offer rows")),
         letters=SqlLetters(engine),
+        cached=CachedResults(hands, metrics, bytes_max=1_000_000, entries_max=100),
     )
     freezing.wake, freezing.resume = pipeline.wake, pipeline.settle
+    log.others.on_outdating(pipeline.cached.empty)
     locks = PlanLocks()
     house = House(
         configured,
