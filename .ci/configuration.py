@@ -33,6 +33,7 @@ from gateway.settings import (
     SecretStoreSettings,
     Section,
     Settings,
+    SloSettings,
     TlsSettings,
     TransitSettings,
     WasmSettings,
@@ -189,6 +190,12 @@ change of it has to be pinned. For `adapter = "http"`, for what the jail of a ha
 adapters that ask for it.
 """
 
+SLO = """\
+## [hands.ID.slo]
+
+What is expected of the hand, part of its pin: see [objectives of hands](slo.md).
+"""
+
 PYTHON = """\
 ## [hands.ID.python]
 
@@ -243,7 +250,18 @@ def document() -> str:
     parts += [IDENTITY, _table(IdentitySettings, None), LOGIN, _table(LoginSettings, None)]
     parts += [CONNECTIONS, _table(ConnectionSettings, None)]
     parts += [WEBHOOKS, _table(WebhookSettings, None)]
-    elsewhere = {"actions", "binds", "database", "egress", "egress_limits", "processing", "python", "secrets", "wasm"}
+    elsewhere = {
+        "actions",
+        "binds",
+        "database",
+        "egress",
+        "egress_limits",
+        "processing",
+        "python",
+        "secrets",
+        "slo",
+        "wasm",
+    }
     parts += [HANDS, _table(HandSettings, None, skip=elsewhere)]
     parts += [ACTIONS, _table(ActionSettings, None, skip={"output_files", "pagination"})]
     parts += [PAGINATION, _table(PaginationSettings, None)]
@@ -254,6 +272,7 @@ def document() -> str:
     parts += [EGRESS_LIMITS, _table(EgressLimits, None)]
     parts += [DATABASE, _table(HandDatabaseSettings, None)]
     parts += [HAND_SECRETS, _table(HandSecretSettings, None)]
+    parts += [SLO, _table(SloSettings, None)]
     parts += [PROCESSING, _table(ProcessingSettings, None)]
     return "\n".join(parts)
 

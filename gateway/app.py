@@ -46,6 +46,7 @@ from gateway.keyring.changes import KeyChanges
 from gateway.keyring.history import KeyHistory
 from gateway.keyring.stores import Revocations
 from gateway.model import DEFAULT_TENANT
+from gateway.objectives import Objectives
 from gateway.pipeline import Pipeline
 from gateway.plan_locks import PlanLocks
 from gateway.policy.contexts import Contexts
@@ -222,6 +223,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         offers=SqlOffers(engine, gateway_id, root.derive("offer rows")),
         letters=SqlLetters(engine),
         cached=_cached(settings, hands, log, metrics),
+        objectives=_objectives(settings, metrics, clock),
         clock=clock,
     )
     locks = PlanLocks()
@@ -320,6 +322,16 @@ def _cached(settings: Settings, hands: Registry, log: Log, metrics: Metrics) -> 
     cached = CachedResults(hands, metrics, bytes_max=sizes.bytes_max, entries_max=sizes.entries_max)
     log.others.on_outdating(cached.empty)
     return cached
+
+
+def _objectives(settings: Settings, metrics: Metrics, clock: Callable[[], float]) -> Objectives:
+    """What is measured of hands, with the gauges that say what is expected of them."""
+    for name, hand in settings.hands.items():
+        if hand.slo is not None and hand.slo.availability is not None:
+            metrics.hand_objective.labels(name, "availability").set(hand.slo.availability)
+        if hand.slo is not None and hand.slo.latency_seconds is not None:
+            metrics.hand_objective.labels(name, "latency_quantile").set(hand.slo.latency_quantile)
+    return Objectives(metrics, clock)
 
 
 def _tls(settings: Settings, metrics: Metrics, clock: Callable[[], float]) -> ServerTls | None:

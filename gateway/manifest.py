@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
@@ -231,6 +231,26 @@ def _matches(part: str, name: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class Slo:
+    """What the operator expects of a hand.
+
+    Attributes:
+        availability: part of its calls that it shall answer; ``None`` for nothing said.
+        latency_seconds: within which it shall answer.
+        latency_quantile: part of its answers that shall be within that.
+    """
+
+    availability: float | None
+    latency_seconds: float | None
+    latency_quantile: float | None
+    window_days: int
+
+    def document(self) -> dict[str, Any]:
+        """As JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """What a hand can do. Pinned by :attr:`digest`; what is not pinned is not listed."""
 
@@ -248,6 +268,7 @@ class Manifest:
     """What the gateway adds to its requests."""
     egress: tuple[EgressRule, ...] = ()
     """What its jail may reach; nothing where it is empty."""
+    slo: Slo | None = None
     digest: str = field(init=False, default="")
 
     def __post_init__(self) -> None:
@@ -272,6 +293,7 @@ class Manifest:
             "instructions": self.instructions,
             **({"secrets": [secret.document() for secret in self.secrets]} if self.secrets else {}),
             **({"egress": [rule.document() for rule in self.egress]} if self.egress else {}),
+            **({"slo": self.slo.document()} if self.slo is not None else {}),
             "actions": {
                 name: {
                     "description": action.description,
@@ -316,6 +338,7 @@ class Manifest:
             claim_seconds=document.get("claim_seconds"),
             secrets=tuple(SecretUse.from_document(one) for one in document.get("secrets", ())),
             egress=tuple(EgressRule.from_document(one) for one in document.get("egress", ())),
+            slo=Slo(**document["slo"]) if "slo" in document else None,
             actions={
                 name: ActionManifest(
                     name=name,

@@ -10,6 +10,7 @@ answer (or a restart) picks the plan up from there.
 """
 
 import asyncio
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -87,8 +88,11 @@ class Pipeline(Plans):
         async def execute(state: StepState) -> None:
             ending = state.begin_ending()
             # 7 dispatch: the exact call that was decided, approved and recorded; never retried, and ended by a freeze.
+            began = time.perf_counter()
             with stage("7 dispatch", context_id), self.metrics.step_seconds.labels(state.step.hand).time():
                 await dispatch.dispatch(plan, ending, self.cached, self.credentials, self.freezes.halts)
+
+            seconds = time.perf_counter() - began
 
             # 8 result: schema, size, redaction.
             with stage("8 result", context_id):
@@ -97,6 +101,7 @@ class Pipeline(Plans):
             # 9 record: outcome and receipt. Nobody sees a result, and nothing follows from it, before it is on record.
             with stage("9 record", context_id):
                 await self._record_outcome(plan, state, ending)
+            self.objectives.measure(plan, state, seconds)
             the = plan.plan.plan_id
             good = state.status is StepStatus.SUCCEEDED
             self.cached.ended(the, state.step.id, state.receipt_id(the), good=good)

@@ -43,6 +43,18 @@ class Metrics:
             ["hand", "outcome"],
             registry=self.registry,
         )
+        self.hand_calls = Counter(
+            "handrail_hand_calls",
+            "Calls that say something of their hand: answered, late by its objective, or a fault of the hand.",
+            ["hand", "outcome"],
+            registry=self.registry,
+        )
+        self.hand_objective = Gauge(
+            "handrail_hand_objective",
+            "What is expected of a hand, as a part of 1: availability, or latency_quantile.",
+            ["hand", "objective"],
+            registry=self.registry,
+        )
         self.cached_results = Counter(
             "handrail_cached_results",
             "Calls of cacheable actions, by whether an answer was at hand: hit or miss.",

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from gateway.errors import Refused
-from gateway.manifest import ActionManifest, EgressRule, Manifest, SecretUse
+from gateway.manifest import ActionManifest, EgressRule, Manifest, SecretUse, Slo
 from gateway.settings import ActionSettings, HandSettings, SettingsError, origin_of
 from hand_adapters.dialer import permitted
 from hand_adapters.schemas import Checker, SchemaError, normalise, reaches
@@ -84,7 +84,16 @@ def manifest(
         claim_seconds=settings.claim_seconds if settings.adapter == "remote" else None,
         secrets=secret_uses(hand_id, settings),
         egress=egress_rules(hand_id, settings),
+        slo=_objectives(settings),
     )
+
+
+def _objectives(settings: HandSettings) -> Slo | None:
+    if settings.slo is None:
+        return None
+    said = settings.slo
+    quantile = None if said.latency_seconds is None else said.latency_quantile
+    return Slo(said.availability, said.latency_seconds, quantile, said.window_days)
 
 
 def egress_rules(hand_id: str, settings: HandSettings) -> tuple[EgressRule, ...]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from handrail import HandrailProblem
 
-from gateway.cli import hands_import, hands_openapi
+from gateway.cli import hands_import, hands_openapi, hands_slo
 from gateway.cli.asking import ask_for
 from gateway.cli.command import command, noun
 from gateway.cli.connect import Session
@@ -20,6 +20,7 @@ from gateway.safe import safe_json
 app = noun("hands")
 app.add_typer(hands_import.app)
 app.add_typer(hands_openapi.app)
+app.add_typer(hands_slo.app)
 
 
 @command(app, "list", example="hands list", good="they were listed")

@@ -20,6 +20,7 @@ from gateway.dead_letters import is_dead
 from gateway.entries import EntryDraft
 from gateway.errors import HandrailError, Refused, Unavailable, Uncertain
 from gateway.model import PlanStatus, Principal, StepStatus, UnverifiedPlan
+from gateway.objectives import Objectives
 from gateway.permissions import Permission, permits
 from gateway.plans.caps import Caps
 from gateway.plans.followers import Event, Followers, index_of, newest_id, plan_event, plan_events
@@ -96,6 +97,7 @@ class Plans(ABC):
     offers: Offers
     letters: Letters
     cached: CachedResults
+    objectives: Objectives
     clock: Callable[[], float] = time.time
     offered: Callable[[Collection[tuple[str, str]]], None] = lambda _: None
     """Told of tenants and remote hands for which there is new work."""

@@ -22,6 +22,7 @@ from gateway.settings.hands import (
 from gateway.settings.identity import IdentitySettings, LoginSettings
 from gateway.settings.key_services import AwsKmsSettings, Pkcs11Settings, TransitSettings
 from gateway.settings.loading import Settings, load
+from gateway.settings.objectives import SloSettings
 from gateway.settings.policy import (
     PolicySettings,
     ProposalSettings,
@@ -87,6 +88,7 @@ __all__ = [
     "ServerSettings",
     "Settings",
     "SettingsError",
+    "SloSettings",
     "TelemetrySettings",
     "TlsSettings",
     "TransitSettings",

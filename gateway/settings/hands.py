@@ -11,6 +11,7 @@ from gateway.model import DEFAULT_TENANT
 from gateway.settings.base import Identifier, PathPattern, Pointer, Section, Tenant
 from gateway.settings.code_hands import CodeActionSettings, PythonSettings, WasmSettings
 from gateway.settings.hand_databases import HandDatabaseSettings
+from gateway.settings.objectives import SloSettings
 from gateway.settings.secrets import HandSecretSettings
 
 VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=128)]
@@ -244,6 +245,7 @@ class HandSettings(Section):
     queue_max: int = Field(
         10_000, ge=1, le=1_000_000, description="remote: steps that may wait to be claimed; one too many fails at once."
     )
+    slo: SloSettings | None = Field(None, description="What is expected of it; see below.")
     secrets: dict[Identifier, HandSecretSettings] = Field({}, description="Secrets that it names; see below.")
     egress: tuple[EgressSettings, ...] = Field(
         (),

@@ -117,6 +117,7 @@ CASES: dict[str, list[str]] = {
     "connections connect": ["hub"],
     "connections remove": ["hub", "--yes"],
     "hands list": [],
+    "hands slo": [],
     "hands pin": ["git", "--yes"],
     "doctor": [],
     "config example": [],

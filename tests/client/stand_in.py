@@ -377,6 +377,11 @@ class StandIn:
                 return JSONResponse({"connections": [self._connection()]})
             case (_, "connections", _):
                 return JSONResponse({**self._connection(), "revoked": True})
+            case ("GET", "slo"):
+                objective = {"availability": 0.99, "latency_seconds": 1.5, "latency_quantile": 0.95, "window_days": 28}
+                measured = {"since": BEFORE, "calls": 4, "faults": 0, "late": 0, "availability": 1.0,
+                            "within_latency": 1.0, "budget_left": 1.0, "burn_rate": None}  # fmt: skip
+                return JSONResponse({"hands": [{"id": self.text, "objective": objective, "measured": measured}]})
             case ("GET", "hands"):
                 return JSONResponse({"hands": [hand]})
             case ("GET", "hands", _):

@@ -42,6 +42,7 @@ from gateway.model import (
     Role,
     UnverifiedPlan,
 )
+from gateway.objectives import Objectives
 from gateway.pipeline import Pipeline
 from gateway.plan_locks import PlanLocks
 from gateway.policy.contexts import Contexts
@@ -367,6 +368,7 @@ async def open_house(
         freezes=freezing,
         offers=SqlOffers(engine, gateway, root.derive("offer rows")),
         letters=SqlLetters(engine),
+        objectives=Objectives(metrics, time.time),
         cached=CachedResults(hands, metrics, bytes_max=1_000_000, entries_max=100),
     )
     freezing.wake, freezing.resume = pipeline.wake, pipeline.settle

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -26,8 +27,9 @@ from gateway.exports import Export, ExportRequest
 from gateway.freeze import Cause, Freeze, FreezeState, Scope
 from gateway.freezing import FreezeOrder
 from gateway.keyring.changes import KeyChanges
-from gateway.manifest import ActionManifest, Manifest, SideEffects
+from gateway.manifest import ActionManifest, Manifest, SideEffects, Slo
 from gateway.model import Binding, HandResult, Principal, Role, UnverifiedPlan
+from gateway.objectives import Objectives
 from gateway.ports import Append, LetterStatus, Offer, OfferStatus, Purpose, Typ
 from gateway.privacy.requests import Preview
 from gateway.proposals.acts import Said
@@ -284,6 +286,7 @@ class testing_only_Directory:  # noqa: N801
 
 class testing_only_Pipeline:  # noqa: N801
     def __init__(self) -> None:
+        self.objectives = Objectives(Metrics(), time.time)
         self.submitted: list[tuple[UnverifiedPlan, float]] = []
         self.answer: dict[str, Any] | Exception = view("done", step(result={"content": [], "structured": None}))
         self.script: list[tuple[int, str, dict[str, Any]]] = []
@@ -378,7 +381,10 @@ class testing_only_Hands:  # noqa: N801
         self.pinned: list[tuple[str, str, str]] = []
         self.manifests = [
             manifest("git", action("status"), action("commit", SideEffects.REVERSIBLE)),
-            manifest("clock", action("now", idempotent=True), action("set", SideEffects.EXTERNAL)),
+            replace(
+                manifest("clock", action("now", idempotent=True), action("set", SideEffects.EXTERNAL)),
+                slo=Slo(0.99, 2.0, 0.95, 28),
+            ),
         ]
 
     def listed(self, caller: Principal) -> Sequence[Manifest]:
