@@ -65,7 +65,7 @@ _SHOWN: Final[Mapping[str, Any]] = {
     "proposals": (proposals, ("proposed_by", "decided_by", "ended_by")),
     "offers": (offers, ("claimant",)),
     "dead_letters": (dead_letters, ("principal",)),
-    "settled_dead_letters": (dead_letter_ends, ("settled_by",)),
+    "dead_letter_ends": (dead_letter_ends, ("settled_by",)),
     "hand_pins": (hand_pins, ("pinned_by",)),
     "secrets": (secrets, ("set_by",)),
     "connections": (connection_grants, ("subject",)),
