@@ -116,7 +116,7 @@ class CachedResults:
         self._metrics.cached_results.labels(call.hand, "miss" if kept is None else "hit").inc()
         if kept is not None:
             document = orjson.loads(kept.answer)
-            return HandResult(tuple(document["content"]), document["structured"], cached_from=kept.step)
+            return HandResult(tuple(document["content"]), document["structured"], cached_from=kept.step, attempts=0)
         with self._lock:
             emptied = self._emptied
         answer = await self._hands.run(call)

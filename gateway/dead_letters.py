@@ -9,6 +9,8 @@ from gateway.state import StepState
 UNREACHED: Final = frozenset(
     {
         Reason.HAND_UNAVAILABLE,
+        Reason.HAND_CIRCUIT_OPEN,
+        Reason.HAND_BUSY,
         Reason.OVERLOADED,
         Reason.CLAIM_EXPIRED,
         Reason.SECRET_UNAVAILABLE,

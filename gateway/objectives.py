@@ -20,6 +20,8 @@ from gateway.times import format_time
 FAULTS: Final = frozenset(
     {
         Reason.HAND_UNAVAILABLE,
+        Reason.HAND_CIRCUIT_OPEN,
+        Reason.HAND_BUSY,
         Reason.HAND_DRIFTED,
         Reason.HAND_CRASHED,
         Reason.HAND_TIMEOUT,

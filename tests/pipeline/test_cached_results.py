@@ -62,7 +62,7 @@ async def test_a_second_call_is_decided_and_recorded_and_not_made(caching: House
     assert second["receipt_id"] != first["receipt_id"]
     entries = caching.entries()[before:]
     assert [one["type"] for one in entries] == ["PLNRCV", "POLALW", "CRDISS", "STPDSP", "STPEXE"]
-    assert entries[-1]["facts"] == {"cached_from": first["receipt_id"]}
+    assert entries[-1]["facts"] == {"attempts": 0, "cached_from": first["receipt_id"]}
     assert len(caching.policy.inputs) == 2
     receipts = [json.loads(_payload(one["receipt"])) for one in (first, second)]
     assert "jail" in receipts[0]
