@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.settings import JailSettings
-from hand_adapters.jail import Bind, JailError, cgroups, doctor
+from hand_adapters.jail import Bind, Jail, JailError, cgroups, doctor, landlock
 from hand_adapters.jail.layers import remedy
 from hand_adapters.jail.profiles import PROFILES
 from hand_adapters.jail.runtime import program
@@ -29,6 +29,7 @@ def test_a_good_machine_gets_a_clean_bill() -> None:
         "bubblewrap",
         "user namespaces",
         "seccomp",
+        "landlock",
         "cgroups",
         "uid",
         "trial jail",
@@ -94,6 +95,33 @@ def test_every_layer_that_lacks_comes_with_a_remedy(machine: str, monkeypatch: p
     monkeypatch.setattr(doctor, "_accounts", lambda: [f"taken:x:{JailSettings().uid}:"])
     for finding in doctor.diagnose(JailSettings(bwrap=Path("/nonexistent/bwrap"), memory_budget_bytes=2**26)):
         assert finding.ok or finding.remedy, finding
+
+
+@pytest.mark.parametrize(
+    ("version", "words", "complete"),
+    [
+        (0, "this kernel has none", False),
+        (3, "ABI 3: it holds files of python and wasm hands", False),
+        (4, "ABI 4: it holds tcp, files of python and wasm hands", False),
+        (6, "ABI 6: it holds tcp, abstract sockets, signals, files of python and wasm hands", True),
+        (9, "ABI 9: it holds tcp, abstract sockets, signals, files of python and wasm hands", True),
+    ],
+)
+def test_what_landlock_holds_here_is_said(
+    version: int, words: str, complete: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(landlock, "abi", lambda: version)
+    finding = doctor._landlock()
+    assert (finding.ok, finding.detail) == (True, words), "jails start without it"
+    assert complete == (not finding.remedy)
+
+
+def test_receipts_tell_a_kernel_that_holds_less(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    digests = set()
+    for version in (0, 4, 6):
+        monkeypatch.setattr(landlock, "abi", lambda version=version: version)
+        digests.add(Jail(JailSettings(), tmp_path).profile_sha256("default"))
+    assert len(digests) == 3
 
 
 def test_no_cgroup_is_said_with_what_it_costs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -176,6 +176,19 @@ async def test_environment_of_the_first_process_is_what_the_spec_says(jail: Jail
     assert set(alone.stdout.rstrip(b"\0").split(b"\0")) == {b"GIVEN=yes", b"PWD=/tmp"}
 
 
+async def test_every_namespace_is_its_own(jail: Jail) -> None:
+    """Neither the host's nor that of a jail beside it, whichever program made it."""
+    kinds = ("cgroup", "ipc", "mnt", "net", "pid", "user", "uts")
+    seen = [tuple(f"{kind} {Path('/proc/self/ns', kind).readlink()}".encode() for kind in kinds)]
+    code = "; ".join(f"echo {kind} $(readlink /proc/self/ns/{kind})" for kind in kinds)
+    processes = [await jail.start(JailSpec((SH, "-c", f"{code}; read end"))) for _ in range(2)]
+    seen += [tuple([(await process.stdout.readline()).rstrip() for _ in kinds]) for process in processes]
+    for process in processes:
+        await process.kill()
+    for kind, *found in zip(kinds, *seen, strict=True):
+        assert len(set(found)) == 3, (kind, found)
+
+
 async def test_no_descriptor_but_the_three(jail: Jail) -> None:
     opened = os.open("/dev/null", os.O_RDONLY)
     os.set_inheritable(opened, True)
