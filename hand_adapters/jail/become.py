@@ -4,7 +4,6 @@
 # ruff: noqa: PTH102, PTH103, PTH112, PTH120, PTH123
 
 import array
-import base64
 import ctypes
 import os
 import resource
@@ -40,6 +39,7 @@ def wait_for_order(setup: Setup, orders: socket.socket, groups: list[str]) -> No
     launcher is root, root outside owns it: nobody inside has any right over it.
     """
     problem: OSError | None = None
+    filters: dict[str, int] = {}
     try:
         for path in groups:
             kernel.write_file(f"{path}/cgroup.procs", "0")
@@ -47,6 +47,13 @@ def wait_for_order(setup: Setup, orders: socket.socket, groups: list[str]) -> No
             kernel.CLONE_NEWNS | kernel.CLONE_NEWNET | kernel.CLONE_NEWIPC, "mount, network and ipc namespaces"
         )
         kernel.raise_loopback()
+        if os.getuid() == 0:
+            kernel.detach("/sys")
+        for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD):
+            signal.signal(number, signal.SIG_DFL)
+        os.umask(0o022)
+        os.chdir("/")
+        filters = {name: kernel.memory_file(content) for name, content in setup["filters"].items()}
     except OSError as exc:
         problem = exc
     message, descriptors = kernel.receive(orders, 6)
@@ -57,7 +64,7 @@ def wait_for_order(setup: Setup, orders: socket.socket, groups: list[str]) -> No
             raise problem
         *more, status = descriptors[3:]
         gate = more.pop() if "gate" in message else None  # the last one before the status
-        become(setup, message, descriptors[:3], more, status, gate)
+        become(setup, message, descriptors[:3], more, status, gate, filters[message["seccomp"]])
     except Exception as exc:  # noqa: BLE001 - a fork must never return into the launcher's loop
         os.write(descriptors[2], f"jail: {exc}\n".encode())
 
@@ -69,6 +76,7 @@ def become(
     scratch: list[int],
     status: int,
     gate: int | None,
+    seccomp: int,
 ) -> NoReturn:
     """In the child: stage the binds, give up the uid, set the limits, become bwrap."""
     arguments = stage_binds(setup, message, scratch)
@@ -90,11 +98,6 @@ def become(
         hard = resource.getrlimit(number)[1]
         bound = value if hard == resource.RLIM_INFINITY else min(value, hard)
         resource.setrlimit(number, (bound, bound))
-    for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD):
-        signal.signal(number, signal.SIG_DFL)
-    os.umask(0o022)
-    os.chdir("/")
-    seccomp = kernel.memory_file(base64.b64decode(setup["filters"][message["seccomp"]]))
     arguments += ["--seccomp", str(seccomp), "--json-status-fd", str(status)]
     listed = kernel.memory_file(b"\0".join(os.fsencode(argument) for argument in arguments) + b"\0")
     # Every descriptor but these closes with the exec; bwrap itself would hand on whatever is open.

@@ -14,6 +14,7 @@ Launcher to gateway: ``ready``, ``scratch`` (with its descriptor), ``started``, 
 # ruff: noqa: PTH100, PTH103, PTH106, PTH120
 
 import array
+import base64
 import contextlib
 import gc
 import json
@@ -138,6 +139,7 @@ class Launcher:
         operation = message["op"]
         if operation == "setup":
             self.setup = message
+            self.setup["filters"] = {name: base64.b64decode(text) for name, text in message["filters"].items()}
             become.build_etc(self.setup)
             gc.collect()
             gc.freeze()
