@@ -1,7 +1,9 @@
 """What the doctor says, and what the programs of a virtual environment need."""
 
+import json
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -85,6 +87,29 @@ def test_a_switch_that_stops_no_jail_here_is_nothing_to_mend(monkeypatch: pytest
     for name in ("user namespaces", "seccomp"):
         assert (findings[name].ok, findings[name].remedy) == (True, ""), findings[name]
     assert "apparmor_restrict_unprivileged_userns is 1, but jails start" in findings["user namespaces"].detail
+
+
+@pytest.mark.jail
+def test_a_machine_that_permits_no_user_namespaces_is_told_so_by_itself() -> None:
+    """A real one: the kernel keeps the switch for each user namespace, and in this one it is off."""
+    services.require(shutil.which("bwrap"), "bubblewrap", "Install it: apt-get install bubblewrap.")
+    code = """
+import json, os
+from hand_adapters.jail import doctor, kernel
+from gateway.settings import JailSettings
+uid, gid = os.getuid(), os.getgid()
+kernel.unshare(kernel.CLONE_NEWUSER, "user namespace")
+kernel.map_ids(uid, gid)
+kernel.write_file("/proc/sys/user/max_user_namespaces", "0")
+print(json.dumps({one.name: [one.ok, one.detail, one.remedy] for one in doctor.diagnose(JailSettings())}))
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, env=environment)
+    findings = json.loads(said.stdout)
+    for name in ("user namespaces", "trial jail", "way out"):
+        assert not findings[name][0], findings[name]
+    assert findings["user namespaces"][2] == "sysctl -w user.max_user_namespaces=15000"
+    assert "User namespaces are switched off: sysctl -w user.max_user_namespaces" in findings["trial jail"][1]
 
 
 @pytest.mark.parametrize("machine", ["x86_64", "mips"])
