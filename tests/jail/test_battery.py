@@ -85,6 +85,7 @@ async def test_battery_holds_where_the_gateway_is_no_root(jail: Jail) -> None:
         str(runner),
         "tests/jail/test_battery.py",
         "tests/jail/test_landlock.py",
+        "tests/jail/test_lessons.py",
         "tests/jail/test_lifecycle.py",
         "tests/jail/test_programs.py",
         stdout=subprocess.PIPE,
