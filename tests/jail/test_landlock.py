@@ -208,12 +208,13 @@ def usual() -> int:
 """
 
 
-async def test_a_python_hand_executes_nothing_that_it_could_write(jail: Jail, home: Path) -> None:
+@pytest.mark.parametrize("profile", ["default", "strict"])
+async def test_a_python_hand_executes_nothing_that_it_could_write(jail: Jail, home: Path, profile: str) -> None:
     source = home.parent / "source" / "tools.py"
     source.parent.mkdir()
     source.write_text(DROPPED)
     told: dict[str, Any] = {"adapter": "python", "python": {"source": source}, "actions": {"dropped": {}, "usual": {}}}
-    hand = PythonAdapter("h", HandSettings(**told), jail)
+    hand = PythonAdapter("h", HandSettings(**told, jail_profile=profile), jail)
     digest = (await hand.manifest()).digest
     assert (await hand.run(call("h", "dropped", {}, digest))).structured == "PermissionError"
     assert (await hand.run(call("h", "usual", {}, digest))).structured == 0
@@ -252,3 +253,17 @@ async def test_the_worker_of_webassembly_opens_no_file_once_it_serves(jail: Jail
         if not wanted:
             assert b'"exports"' in ended.stdout
             assert b"PermissionError" in ended.stderr
+
+
+def test_what_a_jail_is_shown_of_us_needs_the_standard_library_alone() -> None:
+    """``kernel`` and ``landlock`` run under whatever interpreter a Python hand names."""
+    code = ALONE + "print(sorted(name for name in sys.modules if name.split('.')[0] not in sys.stdlib_module_names))"
+    shown = subprocess.check_output([PYTHON, "-I", "-S", "-c", code], text=True)
+    ours = [
+        "__main__",
+        "hand_adapters",
+        "hand_adapters.jail",
+        "hand_adapters.jail.kernel",
+        "hand_adapters.jail.landlock",
+    ]
+    assert shown == f"{ours}\n"
