@@ -47,6 +47,7 @@ from gateway.keyring.history import KeyHistory
 from gateway.keyring.stores import Revocations
 from gateway.model import DEFAULT_TENANT
 from gateway.objectives import Objectives
+from gateway.personal_data import Scanner, declared
 from gateway.pipeline import Pipeline
 from gateway.plan_locks import PlanLocks
 from gateway.policy.contexts import Contexts
@@ -224,6 +225,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         letters=SqlLetters(engine),
         cached=_cached(settings, hands, log, metrics),
         objectives=_objectives(settings, metrics, clock),
+        scanner=Scanner(declared(name, one.pattern) for name, one in settings.results.recognisers.items()),
         clock=clock,
     )
     locks = PlanLocks()

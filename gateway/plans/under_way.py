@@ -22,6 +22,7 @@ from gateway.errors import HandrailError, Refused, Unavailable, Uncertain
 from gateway.model import PlanStatus, Principal, StepStatus, UnverifiedPlan
 from gateway.objectives import Objectives
 from gateway.permissions import Permission, permits
+from gateway.personal_data import Scanner
 from gateway.plans.caps import Caps
 from gateway.plans.followers import Event, Followers, index_of, newest_id, plan_event, plan_events
 from gateway.plans.revive import revive
@@ -98,6 +99,8 @@ class Plans(ABC):
     letters: Letters
     cached: CachedResults
     objectives: Objectives
+    scanner: Scanner = field(default_factory=Scanner)
+    """Looks for personal data in results."""
     clock: Callable[[], float] = time.time
     offered: Callable[[Collection[tuple[str, str]]], None] = lambda _: None
     """Told of tenants and remote hands for which there is new work."""

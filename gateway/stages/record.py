@@ -17,7 +17,7 @@ from gateway.dead_letters import is_dead
 from gateway.entries import EntryType
 from gateway.errors import Mistaken, Outdated
 from gateway.freeze import FreezeState
-from gateway.model import ApprovalStatus, Effect, Notice, StepStatus
+from gateway.model import EMPTY, ApprovalStatus, Effect, Notice, StepStatus
 from gateway.ports import (
     Append,
     AuditLog,
@@ -38,7 +38,7 @@ from gateway.ports import (
     Write,
 )
 from gateway.stages import offer
-from gateway.stages.drafts import ENDINGS, Drafts, Round, codes, describe, said, sent
+from gateway.stages.drafts import ENDINGS, Drafts, Round, codes, counted, describe, found, said, sent
 from gateway.state import PlanState, StepState
 
 _log = structlog.get_logger("handrail.record")
@@ -139,9 +139,11 @@ class Recorder:
         """
         entries = Drafts(plan)
         if ending.redacted:
-            entries.add(ending, EntryType.RESULT_REDACTED)
-        cached = {} if ending.cached_from is None else {"cached_from": ending.cached_from}
-        entries.add(ending, ENDINGS[ending.status], said(ending), {**sent(ending), **cached})
+            taken = {"personal_data": counted(ending.personal_data_taken)} if ending.personal_data_taken else EMPTY
+            entries.add(ending, EntryType.RESULT_REDACTED, facts=taken)
+        cached: Mapping[str, str | int] = {} if ending.cached_from is None else {"cached_from": ending.cached_from}
+        facts: Mapping[str, str | int] = {**sent(ending), **found(ending), **cached}
+        entries.add(ending, ENDINGS[ending.status], said(ending), facts)
         guards = [] if state.dispatched else [self.store.fate_guard(plan, ending)]
         unanswered = ending.status in _LAPSES and not ending.approved
         if unanswered and ending.approval_id is not None:
