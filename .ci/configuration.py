@@ -24,6 +24,7 @@ from gateway.settings import (
     HandSettings,
     IdentitySettings,
     LoginSettings,
+    MailSettings,
     OutputFileSettings,
     PaginationSettings,
     Pkcs11Settings,
@@ -174,6 +175,13 @@ DATABASE = """\
 The database of a hand with `adapter = "sql"`: see [databases](sql.md). All of it is pinned.
 """
 
+MAIL = """\
+## [hands.ID.mail]
+
+The server of a hand with `adapter = "mail"`, and whom it may write to: see [mail](mail.md). All of it but `ca_file` and
+`connections_max` is pinned.
+"""
+
 CONNECTIONS = """\
 ## [connections.ID]
 
@@ -185,8 +193,8 @@ HAND_SECRETS = """\
 ## [hands.ID.secrets.NAME]
 
 A secret that the gateway puts into the hand's requests: see [secrets](secrets.md). It is part of the manifest, so a
-change of it has to be pinned. For `adapter = "http"`, for what the jail of a hand may reach, and for third parties'
-adapters that ask for it.
+change of it has to be pinned. For `adapter = "http"`, `"sql"`, `"mail"` and `"webhook"`, for what the jail of a
+hand may reach, and for third parties' adapters that ask for it.
 """
 
 PYTHON = """\
@@ -243,7 +251,18 @@ def document() -> str:
     parts += [IDENTITY, _table(IdentitySettings, None), LOGIN, _table(LoginSettings, None)]
     parts += [CONNECTIONS, _table(ConnectionSettings, None)]
     parts += [WEBHOOKS, _table(WebhookSettings, None)]
-    elsewhere = {"actions", "binds", "database", "egress", "egress_limits", "processing", "python", "secrets", "wasm"}
+    elsewhere = {
+        "actions",
+        "binds",
+        "database",
+        "egress",
+        "egress_limits",
+        "mail",
+        "processing",
+        "python",
+        "secrets",
+        "wasm",
+    }
     parts += [HANDS, _table(HandSettings, None, skip=elsewhere)]
     parts += [ACTIONS, _table(ActionSettings, None, skip={"output_files", "pagination"})]
     parts += [PAGINATION, _table(PaginationSettings, None)]
@@ -253,6 +272,7 @@ def document() -> str:
     parts += [EGRESS, _table(EgressSettings, None)]
     parts += [EGRESS_LIMITS, _table(EgressLimits, None)]
     parts += [DATABASE, _table(HandDatabaseSettings, None)]
+    parts += [MAIL, _table(MailSettings, None)]
     parts += [HAND_SECRETS, _table(HandSecretSettings, None)]
     parts += [PROCESSING, _table(ProcessingSettings, None)]
     return "\n".join(parts)

@@ -24,7 +24,6 @@ from hand_adapters import secrets as served
 from hand_adapters.contract import Analyses, Confined, HandDrifted, HandError
 from hand_adapters.declared import DeclaredHand, State
 from hand_adapters.egress.reports import Reports
-from hand_adapters.http import HttpAdapter
 from hand_adapters.jail import Jail
 from hand_adapters.kinds import adapter_class
 from hand_adapters.pins import Pin, PinStore
@@ -371,8 +370,9 @@ def _require_reach(hand: DeclaredHand, call: HandCall) -> None:
     of a declared API. Raises HandError (``policy.obligation``, not executed) where nobody does."""
     if call.egress_hosts is None or (hand.adapter is not None and hand.adapter.needs_jail):
         return
-    base = urlsplit(hand.settings.base_url or "").hostname
-    if not isinstance(hand.adapter, HttpAdapter) or base not in call.egress_hosts:
+    told = hand.settings
+    base = told.mail.host.lower() if told.mail is not None else urlsplit(told.base_url or "").hostname
+    if told.adapter not in {"http", "mail", "webhook"} or base not in call.egress_hosts:
         raise HandError(Reason.POLICY_OBLIGATION, HandFailure.NOT_EXECUTED, "a host that the decision does not name")
 
 

@@ -1,7 +1,10 @@
-"""Reading an HTTP answer: bounded while it arrives, decompressed or not, and turned into content blocks."""
+"""The answer to one HTTP request: whether the request may have left, and what came back, bounded while it arrives."""
 
+import asyncio
 import base64
+import contextlib
 import zlib
+from collections.abc import AsyncIterator
 from typing import Any, Final
 
 import aiohttp
@@ -12,12 +15,47 @@ from gateway.model import HandResult
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from hand_adapters.contract import HandError
+from hand_adapters.dialer import CURRENT, Attempt, Disconnected
 
 # wbits for zlib: 31 expects a gzip header (RFC 1952), 15 a zlib one (RFC 1950, HTTP's "deflate").
 _CODINGS: Final = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 # Statuses of a proxy that does not know whether its upstream acted (RFC 9110 sections 15.6.3 and 15.6.5).
 _UNKNOWN_STATUSES: Final = frozenset({502, 504})
 _UTF8: Final = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
+
+
+@contextlib.asynccontextmanager
+async def attempted(deadline_seconds: float) -> AsyncIterator[None]:
+    """The time of a request over a :class:`Dialer`, and what is known where no answer comes.
+
+    Raises:
+        HandError: ``hand.timeout``, ``hand.unavailable`` (not executed) or ``hand.lost_reply`` (unknown).
+    """
+    attempt = Attempt()
+    token = CURRENT.set(attempt)
+    try:
+        async with asyncio.timeout(deadline_seconds):
+            yield
+    except TimeoutError:
+        failure = HandFailure.UNKNOWN if attempt.connected else HandFailure.NOT_EXECUTED
+        raise HandError(Reason.HAND_TIMEOUT, failure) from None
+    except (aiohttp.ClientError, OSError, Disconnected) as exc:
+        detail = type(exc).__name__
+        if attempt.connected:
+            raise HandError(Reason.HAND_LOST_REPLY, HandFailure.UNKNOWN, detail) from None
+        raise HandError(Reason.HAND_UNAVAILABLE, HandFailure.NOT_EXECUTED, detail) from None
+    finally:
+        CURRENT.reset(token)
+
+
+def told(status: int) -> None:
+    """Go on, unless a status says that nobody knows.
+
+    Raises:
+        HandError: ``hand.lost_reply``, unknown: 502, 504.
+    """
+    if status in _UNKNOWN_STATUSES:
+        raise HandError(Reason.HAND_LOST_REPLY, HandFailure.UNKNOWN, f"status {status}")
 
 
 async def read(response: aiohttp.ClientResponse, limit: int) -> bytes:
@@ -86,8 +124,7 @@ def result(response: aiohttp.ClientResponse, body: bytes) -> HandResult:
         HandError: ``hand.protocol``, executed: JSON that is not strict JSON. ``hand.lost_reply``, unknown: 502, 504.
     """
     status = response.status
-    if status in _UNKNOWN_STATUSES:
-        raise HandError(Reason.HAND_LOST_REPLY, HandFailure.UNKNOWN, f"status {status}")
+    told(status)
     media = response.content_type
     ok = 200 <= status < 300
     structured: Any = None if ok else {"status": status}
@@ -97,10 +134,11 @@ def result(response: aiohttp.ClientResponse, body: bytes) -> HandResult:
         except Refused as refused:
             raise HandError(Reason.HAND_PROTOCOL, HandFailure.EXECUTED, refused.detail) from None
         return HandResult(({"type": "text", "text": body.decode("utf-8")},), structured)
-    return HandResult(_blocks(body, media, response.charset), structured, is_error=not ok)
+    return HandResult(blocks(body, media, response.charset), structured, is_error=not ok)
 
 
-def _blocks(body: bytes, media: str, charset: str | None) -> tuple[dict[str, Any], ...]:
+def blocks(body: bytes, media: str, charset: str | None) -> tuple[dict[str, Any], ...]:
+    """A body as content blocks: text where it says that it is, and is; else a blob."""
     if not body:
         return ()
     textual = media.startswith("text/") or media.endswith(("json", "xml", "x-www-form-urlencoded", "javascript"))
