@@ -4,7 +4,8 @@ The declared template alone decides; an argument's value can fill its own segmen
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any, Final, NamedTuple, Protocol
 from urllib.parse import quote
 
@@ -21,6 +22,8 @@ JSON: Final[Mapping[str, str]] = {"Content-Type": "application/json"}
 _PLACEHOLDER: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_-]*)\}")
 _QUERY_METHODS: Final = frozenset({"GET", "HEAD", "DELETE"})
 _SCALARS: Final = frozenset({"string", "integer", "number", "boolean"})
+OVERRIDES: Final = frozenset({"_method", "x-http-method", "x-http-method-override", "x-method-override"})
+"""Names of a query or a body by which servers take a request for one with another method than it was sent with."""
 # A segment of dots alone climbs (RFC 3986 section 5.2.4); some servers decode %2F and %5C before they route.
 _UNFIT: Final = re.compile(r"[/\\\x00-\x1f\x7f]|^\.*$")
 
@@ -51,7 +54,7 @@ class RequestTemplate(Protocol):
 class Template:
     """A declared action's request, parsed once."""
 
-    __slots__ = ("_base", "_fixed", "_names", "_parts", "method")
+    __slots__ = ("_base", "_fixed", "_names", "_overrides", "_parts", "method")
 
     def __init__(self, hand_id: str, name: str, base_url: str, action: ActionSettings) -> None:
         """Parse a declaration.
@@ -75,6 +78,7 @@ class Template:
                 raise SettingsError(f"{where}: {{{argument}}} must be a declared scalar property of args_schema")
             if argument not in schema.get("required", ()):
                 raise SettingsError(f"{where}: {{{argument}}} must be required by args_schema")
+        self._overrides = OVERRIDES - set(map(plain, schema.get("properties", ())))
         self.method: str = action.method or "GET"
         self._base = base_url.rstrip("/")
         self._fixed = None if self._names else URL(self._base + path, encoded=True)
@@ -86,6 +90,7 @@ class Template:
             HandError: ``schema.args``, not executed: a value that does not fit its place.
         """
         args = call.args
+        no_override(args, self._overrides)
         if self._fixed is not None and (not args or self.method not in _QUERY_METHODS):
             return (
                 Request(self._fixed) if self.method in _QUERY_METHODS else Request(self._fixed, call.args_bytes, JSON)
@@ -109,6 +114,21 @@ def segment(value: Any) -> str:
     if _UNFIT.search(text):
         raise misfit("a value that is no single path segment")
     return text
+
+
+def plain(name: str) -> str:
+    """A name of a query or a form as a lenient server reads it: without regard to case and what follows a bracket."""
+    return name.strip().partition("[")[0].casefold()
+
+
+def no_override(names: Iterable[str], overrides: AbstractSet[str] = OVERRIDES) -> None:
+    """Go on, unless a name says another method than the one that was judged.
+
+    Raises:
+        HandError: ``schema.args``, not executed.
+    """
+    if any(plain(name) in overrides for name in names):
+        raise misfit("an argument that says another method")
 
 
 def _query(args: Mapping[str, Any]) -> str:
