@@ -19,6 +19,7 @@ from hand_adapters.http import pages
 from hand_adapters.http.actions import build
 from hand_adapters.http.template import Request
 from hand_adapters.jail import Jail
+from hand_adapters.misfit import misfit
 
 
 class HttpAdapter:
@@ -147,11 +148,11 @@ def _with(added: Injections, call: HandCall, method: str, request: Request) -> t
         headers |= {"Authorization": f"DPoP {call.credential}", "DPoP": call.prove(method, str(url))}
     ours = {name.lower() for name in headers}
     if any(name.lower() in ours for name in request.headers):
-        raise HandError(Reason.SCHEMA_ARGS, HandFailure.NOT_EXECUTED, "an argument in a secret's place")
+        raise misfit("an argument in a secret's place")
     headers |= request.headers
     if added.query:
         if added.query.keys() & url.query.keys():
-            raise HandError(Reason.SCHEMA_ARGS, HandFailure.NOT_EXECUTED, "an argument in a secret's place")
+            raise misfit("an argument in a secret's place")
         secret = urlencode(added.query, quote_via=quote)
         url = URL(f"{url}{'&' if url.raw_query_string else '?'}{secret}", encoded=True)
     return url, headers

@@ -13,10 +13,8 @@ from yarl import URL
 
 from gateway.canonical import canonical
 from gateway.model import EMPTY, HandCall
-from gateway.ports import HandFailure
-from gateway.reasons import Reason
 from gateway.settings import ActionSettings, SettingsError
-from hand_adapters.contract import HandError
+from hand_adapters.misfit import misfit, placed
 
 JSON: Final[Mapping[str, str]] = {"Content-Type": "application/json"}
 _PLACEHOLDER: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_-]*)\}")
@@ -54,7 +52,7 @@ class RequestTemplate(Protocol):
 class Template:
     """A declared action's request, parsed once."""
 
-    __slots__ = ("_base", "_fixed", "_names", "_overrides", "_parts", "method")
+    __slots__ = ("_base", "_declared", "_fixed", "_names", "_overrides", "_parts", "method")
 
     def __init__(self, hand_id: str, name: str, base_url: str, action: ActionSettings) -> None:
         """Parse a declaration.
@@ -78,7 +76,8 @@ class Template:
                 raise SettingsError(f"{where}: {{{argument}}} must be a declared scalar property of args_schema")
             if argument not in schema.get("required", ()):
                 raise SettingsError(f"{where}: {{{argument}}} must be required by args_schema")
-        self._overrides = OVERRIDES - set(map(plain, schema.get("properties", ())))
+        self._declared = frozenset(schema.get("properties", ()))
+        self._overrides = OVERRIDES - set(map(plain, self._declared))
         self.method: str = action.method or "GET"
         self._base = base_url.rstrip("/")
         self._fixed = None if self._names else URL(self._base + path, encoded=True)
@@ -97,11 +96,22 @@ class Template:
             )
         path = self._base + self._parts[0]
         for name, part in zip(self._names, self._parts[1:], strict=True):
-            path += quote(segment(args[name]), safe="") + part
+            with placed(name):
+                path += quote(segment(args[name]), safe="") + part
         rest = args if not self._names else {key: value for key, value in args.items() if key not in self._names}
         if self.method in _QUERY_METHODS:
-            return Request(URL(f"{path}?{_query(rest)}" if rest else path, encoded=True))
+            return Request(URL(f"{path}?{self._query(rest)}" if rest else path, encoded=True))
         return Request(URL(path, encoded=True), canonical(rest), JSON)
+
+    def _query(self, args: Mapping[str, Any]) -> str:
+        """``name=value`` pairs in the order of the names; an array repeats its name, ``null`` is left out."""
+        pairs: list[str] = []
+        for name in sorted(args):
+            value = args[name]
+            items = value if isinstance(value, list | tuple) else () if value is None else (value,)
+            with placed(name if name in self._declared else "*"):
+                pairs += (f"{quote(name, safe='')}={quote(scalar(item), safe='')}" for item in items)
+        return "&".join(pairs)
 
 
 def segment(value: Any) -> str:
@@ -128,17 +138,7 @@ def no_override(names: Iterable[str], overrides: AbstractSet[str] = OVERRIDES) -
         HandError: ``schema.args``, not executed.
     """
     if any(plain(name) in overrides for name in names):
-        raise misfit("an argument that says another method")
-
-
-def _query(args: Mapping[str, Any]) -> str:
-    """``name=value`` pairs in the order of the names; an array repeats its name, ``null`` is left out."""
-    return "&".join(
-        f"{quote(name, safe='')}={quote(scalar(item), safe='')}"
-        for name in sorted(args)
-        if (value := args[name]) is not None
-        for item in (value if isinstance(value, list | tuple) else (value,))
-    )
+        raise misfit("an argument that says another method", "*")
 
 
 def scalar(value: Any) -> str:
@@ -148,8 +148,3 @@ def scalar(value: Any) -> str:
     if isinstance(value, bool | int | float):
         return canonical(value).decode("ascii")
     raise misfit("a value that is no scalar")
-
-
-def misfit(detail: str) -> HandError:
-    """An argument that does not fit its place: nothing was sent."""
-    return HandError(Reason.SCHEMA_ARGS, HandFailure.NOT_EXECUTED, detail)

@@ -135,6 +135,23 @@ async def test_no_argument_that_nobody_declared_tells_a_server_another_method(se
     assert await refused(run(action, args)) == (Reason.SCHEMA_ARGS, NOT_EXECUTED)
 
 
+@pytest.mark.parametrize(
+    ("action", "args", "pointer", "why"),
+    [
+        ("item", {"id": "a/b"}, "/id", "A value that is no single path segment."),
+        ("item", {"id": "1", "secret": {"a": 1}}, "/*", "A value that is no scalar."),
+        ("post", {"_method": "DELETE"}, "/*", "An argument that says another method."),
+    ],
+)
+async def test_a_value_that_does_not_fit_is_said_to_be_where_it_is_and_not_what_it_is(
+    served, action, args, pointer, why
+):
+    run = await served(echo)
+    with pytest.raises(HandError) as refusal:
+        await run(action, args)
+    assert refusal.value.facts == {"pointer": pointer, "why": why}
+
+
 async def test_an_operator_may_declare_such_an_argument(served):
     schema = {"type": "object", "properties": {"_method": {"const": "PATCH"}}}
     run = await served(echo, actions={"post": {"method": "POST", "path": "/anything", "args_schema": schema}})

@@ -13,7 +13,8 @@ from typing import Any, Final, NamedTuple
 from gateway.canonical import canonical
 from hand_adapters.http.openapi.bodies import Body, BodyKind
 from hand_adapters.http.openapi.styles import Pair, deep, encoded
-from hand_adapters.http.template import misfit, no_override, scalar
+from hand_adapters.http.template import no_override, scalar
+from hand_adapters.misfit import misfit
 
 _ESCAPED: Final = str.maketrans({'"': "%22", "\r": "%0D", "\n": "%0A"})
 """In names of parts, as browsers do it (WHATWG HTML, multipart/form-data)."""

@@ -14,7 +14,8 @@ from hand_adapters.http.openapi.encoding import body_bytes
 from hand_adapters.http.openapi.parameters import Parameter, Place
 from hand_adapters.http.openapi.reading import DocumentError
 from hand_adapters.http.openapi.styles import in_header, in_path, in_query
-from hand_adapters.http.template import OVERRIDES, Request, misfit, plain
+from hand_adapters.http.template import OVERRIDES, Request, plain
+from hand_adapters.misfit import misfit, placed
 
 BODY: Final = "body"
 """The member of the args that is the body; the others are named after the places of parameters."""
@@ -83,18 +84,19 @@ class OperationTemplate:
             if key not in given:
                 continue
             value = given.pop(key)
-            if parameter.place is Place.PATH:
-                filled[parameter.name] = in_path(parameter, value)
-            elif parameter.place is Place.HEADER:
-                headers[parameter.name] = in_header(parameter, value)
-            else:
-                pairs = in_query(parameter, value)
-                names = {name for name, _ in pairs}
-                others = {plain(unquote(name)) for name in names} - {plain(parameter.name)}
-                if names & taken or others & self._reserved:
-                    raise misfit("two parameters come to one name")
-                taken |= names
-                query += (f"{name}={text}" for name, text in pairs)
+            with placed(*key):
+                if parameter.place is Place.PATH:
+                    filled[parameter.name] = in_path(parameter, value)
+                elif parameter.place is Place.HEADER:
+                    headers[parameter.name] = in_header(parameter, value)
+                else:
+                    pairs = in_query(parameter, value)
+                    names = {name for name, _ in pairs}
+                    others = {plain(unquote(name)) for name in names} - {plain(parameter.name)}
+                    if names & taken or others & self._reserved:
+                        raise misfit("two parameters come to one name")
+                    taken |= names
+                    query += (f"{name}={text}" for name, text in pairs)
         if given or set(self._names) - filled.keys():
             raise misfit("an argument that is no parameter, or a path that lacks one")
         path = self._parts[0] + "".join(
@@ -106,5 +108,6 @@ class OperationTemplate:
     def _written(self, args: Mapping[str, Any], headers: dict[str, str]) -> tuple[bytes | None, dict[str, str]]:
         if self._body is None or BODY not in args:
             return None, headers
-        body, media = body_bytes(self._body, args[BODY])
+        with placed(BODY):
+            body, media = body_bytes(self._body, args[BODY])
         return body, {**headers, "Content-Type": media}

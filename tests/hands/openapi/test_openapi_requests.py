@@ -329,6 +329,25 @@ def test_no_member_of_a_free_object_stands_in_for_another_parameter(send: Sender
     assert arrives(send, "form", {"body": {"many": []}}) is None
 
 
+@pytest.mark.parametrize(
+    ("action", "args", "pointer"),
+    [
+        ("look", {"path": {"id": "a/b", "names": ["n"]}}, "/path/id"),
+        ("look", {"path": {"id": "i", "names": ["n"]}, "query": {"comma": ["a,b"]}}, "/query/comma"),
+        ("look", {"path": {"id": "i", "names": ["n"]}, "header": {"X-Note": " a"}}, "/header/X-Note"),
+        ("form", {"body": {"many": []}}, "/body"),
+        ("form", {"body": {"_method": "x"}}, "/body/*"),
+    ],
+)
+def test_a_value_that_does_not_fit_is_said_to_be_where_it_is(
+    send: Sender, action: str, args: dict[str, Any], pointer: str
+) -> None:
+    with pytest.raises(HandError) as refusal:
+        send(action, args)
+    assert refusal.value.facts["pointer"] == pointer
+    assert str(refusal.value.facts["why"]).endswith(".")
+
+
 @pytest.mark.parametrize("name", ["_method", "_METHOD", "_method[]", "X-HTTP-Method-Override", " _method"])
 def test_no_member_tells_a_server_another_method(send: Sender, name: str) -> None:
     assert arrives(send, "free", {"query": {"free": {name: "DELETE"}}}) is None
