@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import pytest
 from aiohttp import web
 from handrail import Plan, Signer, SigningKey
 from sqlalchemy import func, select
@@ -20,10 +21,14 @@ from standardwebhooks import Webhook
 
 from audit.tables import entries
 from gateway.app import build
-from gateway.model import UnverifiedPlan
+from gateway.model import HandResult, UnverifiedPlan
+from gateway.ports import HandFailure
+from gateway.reasons import Reason
 from gateway.settings import Settings
 from gateway.store.directory import NewPrincipal
+from hand_adapters.contract import HandError
 from tests.authority import Authority
+from tests.hands.hands_support import call
 from tests.mail.conftest import ARGS, MAIL
 from tests.mail.servers import PASSWORD, USER, Mailbox, authenticate, real
 from tests.web.conftest import serving
@@ -65,6 +70,23 @@ class World:
         with self.gateway.engine.connect() as connection:
             query = select(func.count()).select_from(entries).where(entries.c.type == kind)
             return int(connection.execute(query).scalar_one())
+
+
+async def require_held_to_its_host(world: World, action: str, args: dict[str, Any]) -> None:
+    """Where a decision names hosts, the hand reaches no other."""
+    manifest = world.gateway.hands.manifest("default", world.hand)
+
+    async def run(hosts: tuple[str, ...] | None) -> HandResult:
+        one = call(world.hand, action, args, manifest.digest, egress_hosts=hosts)
+        result: HandResult = await world.gateway.hands.run(one)
+        return result
+
+    for hosts in (("other.example",), ()):
+        with pytest.raises(HandError) as caught:
+            await run(hosts)
+        assert (caught.value.reason, caught.value.failure) == (Reason.POLICY_OBLIGATION, HandFailure.NOT_EXECUTED)
+    for reached in (("127.0.0.1",), None):
+        assert (await run(reached)).structured
 
 
 @asynccontextmanager
@@ -121,6 +143,7 @@ async def test_a_message_is_judged_by_who_gets_it_and_the_password_is_on_record(
         mailbox.refused["ann@example.org"] = "550 no such user"
         refused = await world.call("send", ARGS)
         assert (refused["status"], refused["error"]["code"]) == ("failed", "hand.failed")
+        await require_held_to_its_host(world, "send", ARGS)
 
 
 async def test_a_webhook_is_signed_by_the_secret_of_the_hand_which_nobody_is_shown(tmp_path: Path) -> None:
@@ -153,5 +176,6 @@ async def test_a_webhook_is_signed_by_the_secret_of_the_hand_which_nobody_is_sho
             assert world.recorded("SECUSE") == 1
             ((body, headers),) = got
             assert Webhook(secret).verify(body, headers) == {"text": "hello"}
+            await require_held_to_its_host(world, "alert", {"text": "hello"})
     finally:
         await runner.cleanup()

@@ -10,7 +10,7 @@ from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from hand_adapters.contract import HandDrifted, HandError
 from tests.authority import Authority
-from tests.mail.servers import Mailbox, Scripted, real
+from tests.mail.servers import PLAIN, Mailbox, Scripted, real
 from tests.until import until
 
 NOT_EXECUTED, UNKNOWN = HandFailure.NOT_EXECUTED, HandFailure.UNKNOWN
@@ -138,6 +138,16 @@ async def test_a_goodbye_that_goes_wrong_changes_nothing(listen: Any, connect: A
     hand = await connect(await listen(Scripted({"QUIT": said})))
     result = await hand.send(deadline_seconds=DEADLINE)
     assert (result.is_error, result.structured["code"]) == (False, 250)
+
+
+@pytest.mark.parametrize("verb", ["EHLO", "MAIL", "RCPT", "DATA"])
+async def test_a_server_that_answers_twice_is_not_believed_beyond_the_next_question(
+    listen: Any, connect: Any, verb: str
+) -> None:
+    """A reply too many would be taken for the answer to the next command, and so for one to the message."""
+    said = PLAIN.get(verb, b"250 OK\r\n")
+    hand = await connect(await listen(Scripted({verb: said + said})))
+    assert await failing(hand.send()) == (Reason.HAND_LOST_REPLY, UNKNOWN)
 
 
 async def test_a_freeze_breaks_the_connection_off(listen: Any, connect: Any) -> None:
