@@ -10,7 +10,7 @@ from typing import Any
 from gateway.errors import Refused
 from gateway.manifest import ActionManifest, EgressRule, Manifest, SecretUse
 from gateway.settings import ActionSettings, HandSettings, SettingsError, origin_of
-from hand_adapters.dialer import permitted
+from hand_adapters.dialer import is_literal, permitted
 from hand_adapters.schemas import Checker, SchemaError, normalise, reaches
 
 _UNDECLARED = ActionSettings()
@@ -99,8 +99,7 @@ def egress_rules(hand_id: str, settings: HandSettings) -> tuple[EgressRule, ...]
     rules: list[EgressRule] = []
     for number, one in enumerate(settings.egress):
         where = f"hands.{hand_id}.egress[{number}]"
-        literal = ":" in one.host or one.host.replace(".", "").isdecimal()
-        if literal and not permitted(one.host, private_network=one.private_network):
+        if is_literal(one.host) and not permitted(one.host, private_network=one.private_network):
             raise SettingsError(f"{where}.host: the gateway does not dial that address")
         rules.append(
             EgressRule(
@@ -175,8 +174,7 @@ def secret_uses(hand_id: str, settings: HandSettings) -> tuple[SecretUse, ...]:
     uses: list[SecretUse] = []
     for name, secret in sorted(settings.secrets.items()):
         where = f"hands.{hand_id}.secrets.{name}"
-        database = settings.database.origin if settings.database is not None else None
-        own = settings.base_url or settings.url or database
+        own = settings.base_url or settings.url or settings.password_origin
         given = secret.targets or ((own,) if own else ())
         try:
             targets = tuple(sorted({origin_of(target) for target in given}))

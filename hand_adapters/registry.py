@@ -390,7 +390,10 @@ def _require_reach(hand: DeclaredHand, call: HandCall) -> None:
     of a declared API or server. Raises HandError (``policy.obligation``, not executed) where nobody does."""
     if call.egress_hosts is None or (hand.adapter is not None and hand.adapter.needs_jail):
         return
-    place = {"http": hand.settings.base_url, "mcp": hand.settings.url}.get(hand.settings.adapter)
+    told = hand.settings
+    mail = None if told.mail is None else told.mail.origin
+    places = {"http": told.base_url, "webhook": told.base_url, "mcp": told.url, "mail": mail}
+    place = places.get(told.adapter)
     if place is None or urlsplit(place).hostname not in call.egress_hosts:
         raise HandError(Reason.POLICY_OBLIGATION, HandFailure.NOT_EXECUTED, "a host that the decision does not name")
 
