@@ -277,16 +277,7 @@ def document() -> str:
     parts += [IDENTITY, _table(IdentitySettings, None), LOGIN, _table(LoginSettings, None)]
     parts += [CONNECTIONS, _table(ConnectionSettings, None)]
     parts += [WEBHOOKS, _table(WebhookSettings, None)]
-    elsewhere = _sections(HandSettings) | {
-        "actions",
-        "binds",
-        "database",
-        "egress",
-        "mail",
-        "python",
-        "secrets",
-        "wasm",
-    }
+    tables = {"actions", "binds", "database", "egress", "mail", "python", "secrets", "wasm"}
     parts += [HANDS, _table(HandSettings, None, skip=_sections(HandSettings) | tables)]
     parts += [ACTIONS, _table(ActionSettings, None, skip={"output_files", "pagination", "results"})]
     parts += [ACTION_RESULTS, _table(ActionResultSettings, None)]
