@@ -339,7 +339,7 @@ def _hands(
     hands = Registry(settings.hands, jail, pins, secrets=broker, reports=Reports(log, metrics.count_egress))
     connect = _authorization_server
     connections = open_connections(settings, engine, log, root.derive, broker, hands.offered, connect, clock)
-    return hands, SecretsKept(sealed, broker, hands.offered), connections
+    return hands, SecretsKept(sealed, broker, hands.offered, settings.connections), connections
 
 
 def _vault(name: str, one: SecretStoreSettings) -> HttpFetcher:

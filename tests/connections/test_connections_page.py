@@ -47,6 +47,7 @@ async def test_a_person_connects_and_takes_back_by_the_page_s_commands(world: Wo
     await world.gateway.secrets.remove(world.people["root"], "hub-client")
     (tmp_path / "hub-client.txt").write_text(SECRET)
     assert "is kept, version 2" in await run(world, "root", KEEP, tmp_path)
+    assert "connections.hub" in await run(world, "root", "handrail secrets check", tmp_path)
     assert "hub is pinned" in await run(world, "op", PIN, tmp_path)
     said = await run(world, "ann", CONNECT, tmp_path)
     assert "none" in said

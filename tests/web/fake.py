@@ -424,7 +424,16 @@ class testing_only_Secrets:  # noqa: N801
         return self._document(name)
 
     async def check(self, actor: Principal) -> list[dict[str, Any]]:
-        return [{"store": "sealed", "name": "token", "hands": ["git"], "usable": True, "version": "1"}]
+        return [
+            {
+                "store": "sealed",
+                "name": "token",
+                "hands": ["git"],
+                "connections": ["hub"],
+                "usable": True,
+                "version": "1",
+            }
+        ]
 
     async def set(self, actor: Principal, name: str, value: str) -> dict[str, Any]:
         self.changed.append(("set", actor.id, name, value))
@@ -440,7 +449,7 @@ class testing_only_Secrets:  # noqa: N801
 
     def _document(self, name: str) -> dict[str, Any]:
         known = {"version": "1", "set_by": "p-admin", "set_at": "2026-11-26T15:00:00.000Z"}
-        return {**known, "name": name, "store": "sealed", "hands": ["git"]}
+        return {**known, "name": name, "store": "sealed", "hands": ["git"], "connections": ["hub"]}
 
 
 class testing_only_Connections:  # noqa: N801
