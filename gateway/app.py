@@ -125,7 +125,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
     witness_gauges.measure(metrics, witnesses)
     directory = _directory(settings, engine, log, root, keyset, metrics, clock)
     jail = Jail(settings.jail, home)
-    hands, secrets, connections = _hands(settings, jail, engine, log, root, metrics, clock)
+    hands, secrets, connections = _hands(settings, jail, engine, log, root, directory, metrics, clock)
 
     followed = settings.policy.source == "signed"
 
@@ -324,6 +324,7 @@ def _hands(
     engine: Engine,
     log: Log,
     root: Derives,
+    directory: Callers,
     metrics: Metrics,
     clock: Callable[[], float],
 ) -> tuple[Registry, SecretsKept, Connections]:
@@ -337,8 +338,9 @@ def _hands(
     )
     pins = SqlPins(engine, log, root.derive("pin rows"), newest_pin)
     hands = Registry(settings.hands, jail, pins, secrets=broker, reports=Reports(log, metrics.count_egress))
-    connect = _authorization_server
-    connections = open_connections(settings, engine, log, root.derive, broker, hands.offered, connect, clock)
+    connections = open_connections(
+        settings, engine, log, root.derive, broker, hands.offered, directory.principal, _authorization_server, clock
+    )
     return hands, SecretsKept(sealed, broker, hands.offered, settings.connections), connections
 
 

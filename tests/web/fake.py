@@ -465,6 +465,12 @@ class testing_only_Connections:  # noqa: N801
     async def remove(self, person: Principal, name: str) -> dict[str, Any]:
         return {**self._document(name), "revoked": True}
 
+    async def listed_of(self, actor: Principal, principal_id: str) -> list[dict[str, Any]]:
+        return [{"id": "hub", "title": "Hub", "state": "connected"}]
+
+    async def end(self, actor: Principal, principal_id: str, name: str) -> dict[str, Any]:
+        return {"id": name, "title": "Hub", "state": "removed", "revoked": True}
+
     def _document(self, name: str) -> dict[str, Any]:
         lists = {"scopes": ["read"], "targets": ["https://hub.example:443"], "hands": ["git"]}
         return {"id": name, "title": "Hub", "state": "none", "page": "https://gw.example/connections", **lists}
