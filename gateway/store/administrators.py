@@ -44,6 +44,11 @@ _GRANTS: Final = frozenset({"added", "provisioned", "roles_widened"})
 _NOBODY: Final[frozenset[str]] = frozenset()
 
 
+def nobody_changed(tenant: str, as_of: int) -> Unless:
+    """That of a tenant nobody was added, revoked or frozen, or given or lost a key, since the log had that size."""
+    return Unless(_CHANGED, {"in_tenant": tenant, "as_of": as_of})
+
+
 @dataclass(frozen=True, slots=True)
 class Administrators:
     """A tenant's security admins who are not revoked.
@@ -63,7 +68,7 @@ class Administrators:
 
     def unchanged(self) -> Unless:
         """That nobody was added, revoked or frozen since, by the time of a commit."""
-        return Unless(_CHANGED, {"in_tenant": self.tenant, "as_of": self.as_of})
+        return nobody_changed(self.tenant, self.as_of)
 
 
 @dataclass(slots=True)
