@@ -16,6 +16,7 @@ from gateway.cli.connect import Session
 from gateway.cli.exits import Exit, Stop, unreadable
 from gateway.cli.options import Yes
 from gateway.cli.output import Output
+from gateway.files import read_bounded
 from gateway.secrets.values import EXPECTED, MAX_CHARACTERS, is_fit
 
 app = noun("secrets")
@@ -107,8 +108,7 @@ def _value(out: Output, file: Path | None) -> str:
     """The value, less one line break at its end. Raises ``Stop``, never with any of it."""
     if file is not None:
         try:
-            with file.open("rb") as stream:
-                raw = stream.read(_READ_MAX)
+            raw = read_bounded(file, _READ_MAX, regular=False)
         except OSError as exc:
             raise unreadable(file, exc) from None
     elif out.interactive:
