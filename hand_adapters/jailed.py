@@ -10,7 +10,7 @@ from gateway.manifest import SideEffects
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from gateway.settings import ActionSettings, HandSettings, SettingsError
-from hand_adapters import annotate
+from hand_adapters import reach
 from hand_adapters.contract import HandError
 from hand_adapters.jail import PROFILES, Bind
 
@@ -35,8 +35,8 @@ def check(hand_id: str, settings: HandSettings) -> None:
     for bind in settings.binds:
         if not bind.source.exists():
             raise SettingsError(f"{where}.binds: {bind.source} does not exist")
-    annotate.egress_rules(hand_id, settings)
-    annotate.secret_uses(hand_id, settings)
+    reach.egress_rules(hand_id, settings)
+    reach.secret_uses(hand_id, settings)
 
 
 def binds(settings: HandSettings) -> tuple[Bind, ...]:

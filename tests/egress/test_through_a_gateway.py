@@ -101,7 +101,9 @@ async def test_a_host_that_checks_step_credentials_is_shown_one_that_the_jail_ne
                 Verifier(keys, issuer=origin, hand="crm").verify(headers, "fetch", args, **changed)
 
 
-async def test_a_decision_that_names_hosts_holds_a_declared_api_to_them(tmp_path: Path) -> None:
+async def test_a_decision_that_names_hosts_holds_a_declared_api_to_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     api = Api("http://127.0.0.1:9")
     async with opened(tmp_path, api, {}) as running:
         manifest = running.gateway.hands.manifest("default", "crm")
@@ -121,3 +123,13 @@ async def test_a_decision_that_names_hosts_holds_a_declared_api_to_them(tmp_path
         assert await reason(()) is Reason.POLICY_OBLIGATION
         assert await reason(("127.0.0.1",)) is Reason.SECRET_MISSING
         assert await reason(None) is Reason.SECRET_MISSING
+
+        adapter = running.gateway.hands._hands["crm"].adapter
+        assert adapter is not None
+        monkeypatch.setattr(type(adapter), "hosts", ("127.0.0.1", "b.example"))
+        assert await reason(("127.0.0.1",)) is Reason.POLICY_OBLIGATION, "all of them have to be named"
+        assert await reason(("127.0.0.1", "b.example", "c.example")) is Reason.SECRET_MISSING
+        monkeypatch.setattr(type(adapter), "hosts", ())
+        assert await reason(("127.0.0.1",)) is Reason.POLICY_OBLIGATION, "none is no promise"
+        monkeypatch.delattr(type(adapter), "hosts")
+        assert await reason(("127.0.0.1",)) is Reason.POLICY_OBLIGATION, "and so is silence"
