@@ -4,9 +4,7 @@ Milliseconds from the adapter's ``run`` to its result, the end of the process in
 ``wasm, in this process`` is the same instance without the jail and the pipes: what isolation costs.
 """
 
-import argparse
 import asyncio
-import json
 import sys
 import tempfile
 import time
@@ -16,7 +14,7 @@ from typing import Any
 
 from wasmtime import wat2wasm
 
-from bench.jail import summary
+from bench.jail import show, summary
 from gateway.canonical import canonical
 from gateway.model import HandCall
 from gateway.settings import HandSettings, JailSettings
@@ -127,8 +125,4 @@ async def measure(rounds: int, pause: float) -> dict[str, dict[str, float]]:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=50)
-    parser.add_argument("--pause-seconds", type=float, default=0.05)
-    options = parser.parse_args()
-    print(json.dumps(asyncio.run(measure(options.rounds, options.pause_seconds)), indent=2))
+    show(__doc__, measure)

@@ -11,7 +11,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 from gateway.settings import JailSettings
 from hand_adapters.jail import Jail, JailSpec
@@ -63,9 +65,14 @@ async def measure(rounds: int, pause: float) -> dict[str, dict[str, dict[str, fl
     return {name: {kind: summary(values) for kind, values in kinds.items()} for name, kinds in times.items()}
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
+def show(what: str | None, measure: Callable[[int, float], Coroutine[Any, Any, object]]) -> None:
+    """Measure as the command line says, and print it."""
+    parser = argparse.ArgumentParser(description=what)
     parser.add_argument("--rounds", type=int, default=50)
     parser.add_argument("--pause-seconds", type=float, default=0.05)
     options = parser.parse_args()
     print(json.dumps(asyncio.run(measure(options.rounds, options.pause_seconds)), indent=2))
+
+
+if __name__ == "__main__":
+    show(__doc__, measure)
