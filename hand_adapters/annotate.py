@@ -80,6 +80,7 @@ def manifest(
         trust=settings.trust,
         labels=tuple(sorted(settings.labels)),
         instructions=instructions,
+        endpoint=settings.url,
         claim_seconds=settings.claim_seconds if settings.adapter == "remote" else None,
         secrets=reach.secret_uses(hand_id, settings),
         egress=reach.egress_rules(hand_id, settings),

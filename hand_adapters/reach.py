@@ -53,7 +53,7 @@ def secret_uses(hand_id: str, settings: HandSettings) -> tuple[SecretUse, ...]:
     for name, secret in sorted(settings.secrets.items()):
         where = f"hands.{hand_id}.secrets.{name}"
         database = settings.database.origin if settings.database is not None else None
-        own = settings.base_url or database
+        own = settings.base_url or settings.url or database
         given = secret.targets or ((own,) if own else ())
         try:
             targets = tuple(sorted({origin_of(target) for target in given}))

@@ -24,7 +24,7 @@ from hand_adapters.contract import Aimed, Confined, HandDrifted, HandError
 from hand_adapters.declared import DeclaredHand, State
 from hand_adapters.egress.reports import Reports
 from hand_adapters.jail import Jail
-from hand_adapters.kinds import adapter_class
+from hand_adapters.kinds import kind_of
 from hand_adapters.pins import Pin, PinStore
 from hand_adapters.schemas import Checker
 
@@ -74,7 +74,7 @@ class Registry:
         self._usable: dict[tuple[str, str], Manifest] = {}
         """Tenant and hand -> what the tenant pinned and the hand offers now: the one look-up of a call."""
         for hand_id, declared in sorted(settings.items()):
-            kind = adapter_class(declared.adapter)
+            kind = kind_of(declared)
             if not declared.enabled:
                 self._hands[hand_id] = DeclaredHand(hand_id, declared, None, "Switched off (enabled = false).")
                 continue
