@@ -30,6 +30,7 @@ from gateway.settings import (
     ProcessingSettings,
     PythonSettings,
     RemoteSettings,
+    ResilienceSettings,
     SecretStoreSettings,
     Section,
     Settings,
@@ -156,6 +157,13 @@ Where the jail of a hand may send requests, and which: see [what a jail may reac
 refused. It is part of the manifest, so a change of it has to be pinned.
 """
 
+RESILIENCE = """\
+## [hands.ID.resilience]
+
+How calls of the hand are tried again, limited, and withheld while it fails: see [resilience](resilience.md). It is not
+pinned.
+"""
+
 EGRESS_LIMITS = """\
 ## [hands.ID.egress_limits]
 
@@ -243,7 +251,7 @@ def document() -> str:
     parts += [IDENTITY, _table(IdentitySettings, None), LOGIN, _table(LoginSettings, None)]
     parts += [CONNECTIONS, _table(ConnectionSettings, None)]
     parts += [WEBHOOKS, _table(WebhookSettings, None)]
-    elsewhere = {"actions", "binds", "database", "egress", "egress_limits", "processing", "python", "secrets", "wasm"}
+    elsewhere = _sections(HandSettings) | {"actions", "binds", "database", "egress", "python", "secrets", "wasm"}
     parts += [HANDS, _table(HandSettings, None, skip=elsewhere)]
     parts += [ACTIONS, _table(ActionSettings, None, skip={"output_files", "pagination"})]
     parts += [PAGINATION, _table(PaginationSettings, None)]
@@ -252,6 +260,7 @@ def document() -> str:
     parts += [BINDS, _table(BindSettings, None)]
     parts += [EGRESS, _table(EgressSettings, None)]
     parts += [EGRESS_LIMITS, _table(EgressLimits, None)]
+    parts += [RESILIENCE, _table(ResilienceSettings, None)]
     parts += [DATABASE, _table(HandDatabaseSettings, None)]
     parts += [HAND_SECRETS, _table(HandSecretSettings, None)]
     parts += [PROCESSING, _table(ProcessingSettings, None)]

@@ -20,7 +20,7 @@ from audit.log import Log
 from audit.purge import Purge
 from audit.reader import Reader
 from audit.witnesses import Witnesses
-from gateway import witness_gauges
+from gateway import hand_gauges, witness_gauges
 from gateway.activation import rollout
 from gateway.activation.lifecycle import Lifecycle
 from gateway.activation.pulling import Pulling
@@ -337,7 +337,9 @@ def _hands(
         timeout_seconds=settings.secrets.timeout_seconds,
     )
     pins = SqlPins(engine, log, root.derive("pin rows"), newest_pin)
-    hands = Registry(settings.hands, jail, pins, secrets=broker, reports=Reports(log, metrics.count_egress))
+    reports, observer = Reports(log, metrics.count_egress), hand_gauges.Counting(metrics)
+    hands = Registry(settings.hands, jail, pins, secrets=broker, reports=reports, observer=observer)
+    hand_gauges.measure(metrics, hands.guards)
     connections = open_connections(
         settings, engine, log, root.derive, broker, hands.offered, directory.principal, _authorization_server, clock
     )

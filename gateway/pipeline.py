@@ -25,6 +25,7 @@ from gateway.plans.under_way import Live, Plans
 from gateway.reasons import Reason
 from gateway.stages import (
     approval,
+    attempts,
     credential,
     dispatch,
     drafts,
@@ -81,13 +82,17 @@ class Pipeline(Plans):
         context_id = plan.plan.context_id
         now = plan.plan.received_at if plan.log_index is None else self.clock()
         running: set[asyncio.Task[None]] = set()
+        retrying = attempts.Attempts(
+            self.log, self.freezes, self.credentials, self.settings.keys.token_lifetime_seconds, self.clock
+        )
         again = 0
 
         async def execute(state: StepState) -> None:
             ending = state.begin_ending()
-            # 7 dispatch: the exact call that was decided, approved and recorded; never retried, and ended by a freeze.
+            # 7 dispatch: the exact call that was decided, approved and recorded; again only on record, and ended by a
+            #   freeze.
             with stage("7 dispatch", context_id), self.metrics.step_seconds.labels(state.step.hand).time():
-                await dispatch.dispatch(plan, ending, self.hands, self.credentials, self.freezes.halts)
+                await dispatch.dispatch(plan, ending, self.hands, retrying, self.freezes.halts)
 
             # 8 result: schema, size, redaction.
             with stage("8 result", context_id):

@@ -114,6 +114,8 @@ class StepState:
     step_jti: str | None = None
     dispatched: bool = False
     """Whether its intent is on record (and so it may never be recorded again)."""
+    attempts: int = 1
+    """How often its call was sent, once it ended; 0 where something ended it before."""
     result: HandResult | None = None
     redacted: bool = False
     error: StepError | None = None
@@ -162,6 +164,10 @@ class StepState:
         """End the step."""
         self.status = status
         self.error = StepError(reason, facts)
+
+    def tried(self) -> dict[str, int]:
+        """For the facts of an error: how often the call was sent, where that was more than once."""
+        return {"attempts": self.attempts} if self.attempts > 1 else {}
 
     def rejudge(self) -> None:
         """Forget a decision that no longer binds, so that the step is judged anew."""

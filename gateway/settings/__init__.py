@@ -29,6 +29,7 @@ from gateway.settings.policy import (
     RemoteSettings,
     RolloutSettings,
 )
+from gateway.settings.resilience import ResilienceSettings
 from gateway.settings.secrets import SEALED, HandSecretSettings, SecretSettings, SecretStoreSettings, origin_of
 from gateway.settings.server import (
     ConsoleSettings,
@@ -80,6 +81,7 @@ __all__ = [
     "ProvenanceSettings",
     "PythonSettings",
     "RemoteSettings",
+    "ResilienceSettings",
     "RolloutSettings",
     "SecretSettings",
     "SecretStoreSettings",

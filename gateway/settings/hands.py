@@ -12,6 +12,7 @@ from gateway.settings import mcp_servers
 from gateway.settings.base import Identifier, PathPattern, Pointer, Section, Tenant
 from gateway.settings.code_hands import CodeActionSettings, PythonSettings, WasmSettings
 from gateway.settings.hand_databases import HandDatabaseSettings
+from gateway.settings.resilience import ResilienceSettings
 from gateway.settings.secrets import HandSecretSettings
 
 VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=128)]
@@ -252,6 +253,9 @@ class HandSettings(Section):
     )
     egress_limits: EgressLimits = Field(
         EgressLimits(), description="mcp, process, python: how much of it in one step; see below."
+    )
+    resilience: ResilienceSettings = Field(
+        ResilienceSettings(), description="All but remote: how calls are retried, limited and withheld; see below."
     )
     options: dict[str, Any] = Field({}, description="Settings of a third party's adapter, which checks them itself.")
 

@@ -165,6 +165,11 @@ def said(state: StepState) -> tuple[str, ...]:
     return given
 
 
+def sent(state: StepState) -> Mapping[str, int]:
+    """How often its call was sent, where that was not once."""
+    return EMPTY if state.attempts == 1 else {"attempts": state.attempts}
+
+
 def codes(state: StepState) -> tuple[str, ...]:
     """The codes of what decided a step; the gateway's own where no rule did."""
     if state.decision is not None:

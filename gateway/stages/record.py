@@ -34,7 +34,7 @@ from gateway.ports import (
     Write,
 )
 from gateway.stages import offer
-from gateway.stages.drafts import ENDINGS, Drafts, Round, codes, describe, said
+from gateway.stages.drafts import ENDINGS, Drafts, Round, codes, describe, said, sent
 from gateway.state import PlanState, StepState
 
 _log = structlog.get_logger("handrail.record")
@@ -134,7 +134,7 @@ class Recorder:
         entries = Drafts(plan)
         if ending.redacted:
             entries.add(ending, EntryType.RESULT_REDACTED)
-        entries.add(ending, ENDINGS[ending.status], said(ending))
+        entries.add(ending, ENDINGS[ending.status], said(ending), sent(ending))
         guards = [] if state.dispatched else [self.store.fate_guard(plan, ending)]
         unanswered = ending.status in _LAPSES and not ending.approved
         if unanswered and ending.approval_id is not None:
@@ -253,6 +253,7 @@ class Recorder:
         }
         if state.step_jti is not None:
             payload["step_jti"] = state.step_jti
+        payload |= sent(state)
         if state.jail is not None:
             payload["jail"] = dict(state.jail)
         for name in ("args", "result"):

@@ -22,7 +22,7 @@ def settle(plan: PlanState, state: StepState, hands: Hands) -> None:
         return
     limit = result_limit(state)
     if state.result.is_error:
-        state.fail(StepStatus.FAILED, Reason.HAND_FAILED)
+        state.fail(StepStatus.FAILED, Reason.HAND_FAILED, **state.tried())
     else:
         # An action with a result schema owes a structure: none at all is held against the schema too.
         problems = hands.check_result(plan.plan.tenant, state.step.hand, state.step.action, state.result.structured)

@@ -1,7 +1,9 @@
 """Reading an HTTP answer: bounded while it arrives, decompressed or not, and turned into content blocks."""
 
 import base64
+import time
 import zlib
+from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 import aiohttp
@@ -17,6 +19,8 @@ from hand_adapters.contract import HandError
 _CODINGS: Final = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 # Statuses of a proxy that does not know whether its upstream acted (RFC 9110 sections 15.6.3 and 15.6.5).
 _UNKNOWN_STATUSES: Final = frozenset({502, 504})
+# Statuses of an API that will serve later.
+_LATER_STATUSES: Final = frozenset({429, 503})
 _UTF8: Final = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
 
 
@@ -82,6 +86,8 @@ def result(response: aiohttp.ClientResponse, body: bytes) -> HandResult:
     embedded resource with a base64 ``blob`` (the shape of MCP's ``EmbeddedResource``). Any other status is an error
     result: the body as a text block or blob, and ``structured`` is ``{"status": <code>}``. 502 and 504 tell nothing.
 
+    429 and 503 say when to ask again (RFC 6585 section 4, RFC 9110 section 10.2.3).
+
     Raises:
         HandError: ``hand.protocol``, executed: JSON that is not strict JSON. ``hand.lost_reply``, unknown: 502, 504.
     """
@@ -97,7 +103,24 @@ def result(response: aiohttp.ClientResponse, body: bytes) -> HandResult:
         except Refused as refused:
             raise HandError(Reason.HAND_PROTOCOL, HandFailure.EXECUTED, refused.detail) from None
         return HandResult(({"type": "text", "text": body.decode("utf-8")},), structured)
-    return HandResult(_blocks(body, media, response.charset), structured, is_error=not ok)
+    later = retry_after(response.headers.get("Retry-After", ""), time.time()) if status in _LATER_STATUSES else None
+    blocks = _blocks(body, media, response.charset)
+    return HandResult(blocks, structured, is_error=not ok, retry_after_seconds=later)
+
+
+def retry_after(said: str, now: float) -> float:
+    """Seconds from ``now`` (since the epoch) that a ``Retry-After`` asks to wait: a number of them, or a date
+    (RFC 9110 section 10.2.3). 0 where it says neither."""
+    text = said.strip()
+    if text.isascii() and text.isdigit():
+        return float(text[:9])
+    try:
+        moment = parsedate_to_datetime(text)
+    except (TypeError, ValueError, IndexError, OverflowError):
+        return 0.0
+    if moment.tzinfo is None:
+        return 0.0
+    return max(0.0, moment.timestamp() - now)
 
 
 def _blocks(body: bytes, media: str, charset: str | None) -> tuple[dict[str, Any], ...]:
