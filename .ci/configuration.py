@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from gateway.settings import (
+    ActionResultSettings,
     ActionSettings,
     AwsKmsSettings,
     BindSettings,
@@ -29,8 +30,10 @@ from gateway.settings import (
     Pkcs11Settings,
     ProcessingSettings,
     PythonSettings,
+    RecogniserSettings,
     RemoteSettings,
     ResilienceSettings,
+    ResultSettings,
     SecretStoreSettings,
     Section,
     Settings,
@@ -170,6 +173,19 @@ EGRESS_LIMITS = """\
 How much of that one step may use. It is not pinned.
 """
 
+RECOGNISERS = """\
+## [results.recognisers.NAME]
+
+A kind of personal data beside the built-in ones: see [results](results.md#your-own-kinds).
+"""
+
+ACTION_RESULTS = """\
+## [hands.ID.actions.NAME.results]
+
+Personal data in the results of the action: see [results](results.md). It is part of the manifest where it is not the
+default, so a change of it has to be pinned.
+"""
+
 SECRET_STORES = """\
 ## [secrets.stores.NAME]
 
@@ -232,7 +248,9 @@ def document() -> str:
     ]
     for name, field in Settings.model_fields.items():
         section = field.annotation
-        if isinstance(section, type) and issubclass(section, Section):
+        if section is ResultSettings:
+            parts += [RECOGNISERS, _table(RecogniserSettings, None)]
+        elif isinstance(section, type) and issubclass(section, Section):
             variables = f"HANDRAIL_{name.upper()}__"
             inner = {"remote", "witnesses", "pkcs11", "transit", "aws_kms", "tls", "stores"}
             parts += [f"## [{name}]\n", f"{_doc(section)}\n", _table(section, variables, skip=inner)]
@@ -253,7 +271,8 @@ def document() -> str:
     parts += [WEBHOOKS, _table(WebhookSettings, None)]
     elsewhere = _sections(HandSettings) | {"actions", "binds", "database", "egress", "python", "secrets", "wasm"}
     parts += [HANDS, _table(HandSettings, None, skip=elsewhere)]
-    parts += [ACTIONS, _table(ActionSettings, None, skip={"output_files", "pagination"})]
+    parts += [ACTIONS, _table(ActionSettings, None, skip={"output_files", "pagination", "results"})]
+    parts += [ACTION_RESULTS, _table(ActionResultSettings, None)]
     parts += [PAGINATION, _table(PaginationSettings, None)]
     parts += [OUTPUT_FILES, _table(OutputFileSettings, None)]
     parts += [PYTHON, _table(PythonSettings, None), WASM, _table(WasmSettings, None)]

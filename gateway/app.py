@@ -45,6 +45,7 @@ from gateway.keyring.changes import KeyChanges
 from gateway.keyring.history import KeyHistory
 from gateway.keyring.stores import Revocations
 from gateway.model import DEFAULT_TENANT
+from gateway.personal_data import Scanner, declared
 from gateway.pipeline import Pipeline
 from gateway.plan_locks import PlanLocks
 from gateway.policy.contexts import Contexts
@@ -217,6 +218,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         ),
         freezes=freezing,
         offers=SqlOffers(engine, gateway_id, root.derive("offer rows")),
+        scanner=Scanner(declared(name, one.pattern) for name, one in settings.results.recognisers.items()),
         clock=clock,
     )
     locks = PlanLocks()

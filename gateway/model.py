@@ -411,6 +411,8 @@ class Obligations:
     quorum: int | None = None
     enrolled_key: bool | None = None
     data_subjects: tuple[str, ...] = ()
+    redact_personal: tuple[str, ...] = ()
+    """Kinds of personal data that are taken out of the result, wherever in it they stand; ``*`` is every kind."""
     log_level: str | None = None
     """One of :data:`LOG_LEVELS`: how loudly the gateway's own log tells of the step."""
 

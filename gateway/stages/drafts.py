@@ -157,6 +157,18 @@ def _kind(state: StepState) -> Mapping[str, str]:
     return {"side_effects": str(state.manifest.actions[state.step.action].side_effects)}
 
 
+def found(state: StepState) -> Mapping[str, str]:
+    """What of personal data was found in the result and left there: kinds and numbers, never a value."""
+    if not state.personal_data:
+        return EMPTY
+    return {"personal_data": counted(state.personal_data)}
+
+
+def counted(kinds: Mapping[str, int]) -> str:
+    """``card:1 email:3``."""
+    return " ".join(f"{kind}:{number}" for kind, number in sorted(kinds.items()))
+
+
 def said(state: StepState) -> tuple[str, ...]:
     """The codes an entry carries: the rules' own, and the gateway's where a step ended badly."""
     given = codes(state)
