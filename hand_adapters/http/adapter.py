@@ -1,7 +1,8 @@
 """The ``http`` adapter: requests to one base URL, declared or described, over one session for the life of the hand."""
 
+from collections.abc import Collection
 from typing import Any, ClassVar
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 import aiohttp
 from yarl import URL
@@ -55,6 +56,12 @@ class HttpAdapter:
         for use in build(hand_id, settings).manifest.secrets:
             if origin_of(str(url)) not in use.targets:
                 raise SettingsError(f"hands.{hand_id}.secrets.{use.name}.targets: base_url is not among them")
+
+    @property
+    def hosts(self) -> Collection[str]:
+        """See ``contract.Aimed``: that of ``base_url``, for redirects are not followed."""
+        host = urlsplit(self._settings.base_url or "").hostname
+        return () if host is None else (host,)
 
     async def manifest(self) -> Manifest:
         """The declared actions, and those of the document as it was read at the start. Asks nobody."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
@@ -48,6 +48,11 @@ class MailAdapter:
         manifest_of(hand_id, settings, mail)
         if is_literal(mail.host) and not permitted(mail.host, private_network=settings.private_network):
             raise SettingsError(f"hands.{hand_id}.mail.host: the gateway does not dial that address")
+
+    @property
+    def hosts(self) -> Collection[str]:
+        """See ``contract.Aimed``: the server that is given the messages."""
+        return (self._mail.host,)
 
     async def manifest(self) -> Manifest:
         """The action ``send``. Asks nobody."""

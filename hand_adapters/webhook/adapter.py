@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, ClassVar, Final
 
 import aiohttp
@@ -65,6 +65,11 @@ class WebhookAdapter:
                 raise SettingsError(f"{where}: every message is signed, and no method or path is left out")
             if use.place is SecretPlace.QUERY or (use.parameter or "").lower().startswith("webhook-"):
                 raise SettingsError(f"{where}.place: a receiver is told secrets in headers of their own alone")
+
+    @property
+    def hosts(self) -> Collection[str]:
+        """See ``contract.Aimed``: that of ``base_url``, for redirects are not followed."""
+        return {url.host for url in self._urls.values() if url.host is not None}
 
     async def manifest(self) -> Manifest:
         """The declared actions. Asks nobody."""
