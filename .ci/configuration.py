@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from gateway.settings import (
+    ActionResultSettings,
     ActionSettings,
     AwsKmsSettings,
     BindSettings,
@@ -30,7 +31,10 @@ from gateway.settings import (
     Pkcs11Settings,
     ProcessingSettings,
     PythonSettings,
+    RecogniserSettings,
     RemoteSettings,
+    ResilienceSettings,
+    ResultSettings,
     SecretStoreSettings,
     Section,
     Settings,
@@ -157,10 +161,30 @@ Where the jail of a hand may send requests, and which: see [what a jail may reac
 refused. It is part of the manifest, so a change of it has to be pinned.
 """
 
+RESILIENCE = """\
+## [hands.ID.resilience]
+
+How calls of the hand are tried again, limited, and withheld while it fails: see [resilience](resilience.md). It is not
+pinned.
+"""
+
 EGRESS_LIMITS = """\
 ## [hands.ID.egress_limits]
 
 How much of that one step may use. It is not pinned.
+"""
+
+RECOGNISERS = """\
+## [results.recognisers.NAME]
+
+A kind of personal data beside the built-in ones: see [results](results.md#your-own-kinds).
+"""
+
+ACTION_RESULTS = """\
+## [hands.ID.actions.NAME.results]
+
+Personal data in the results of the action: see [results](results.md). It is part of the manifest where it is not the
+default, so a change of it has to be pinned.
 """
 
 SECRET_STORES = """\
@@ -232,7 +256,9 @@ def document() -> str:
     ]
     for name, field in Settings.model_fields.items():
         section = field.annotation
-        if isinstance(section, type) and issubclass(section, Section):
+        if section is ResultSettings:
+            parts += [RECOGNISERS, _table(RecogniserSettings, None)]
+        elif isinstance(section, type) and issubclass(section, Section):
             variables = f"HANDRAIL_{name.upper()}__"
             inner = {"remote", "witnesses", "pkcs11", "transit", "aws_kms", "tls", "stores"}
             parts += [f"## [{name}]\n", f"{_doc(section)}\n", _table(section, variables, skip=inner)]
@@ -251,26 +277,19 @@ def document() -> str:
     parts += [IDENTITY, _table(IdentitySettings, None), LOGIN, _table(LoginSettings, None)]
     parts += [CONNECTIONS, _table(ConnectionSettings, None)]
     parts += [WEBHOOKS, _table(WebhookSettings, None)]
-    elsewhere = {
-        "actions",
-        "binds",
-        "database",
-        "egress",
-        "egress_limits",
-        "mail",
-        "processing",
-        "python",
-        "secrets",
-        "wasm",
-    }
+    elsewhere = {"actions", "binds", "database", "egress", "mail", "python", "secrets", "wasm"} | _sections(
+        HandSettings
+    )
     parts += [HANDS, _table(HandSettings, None, skip=elsewhere)]
-    parts += [ACTIONS, _table(ActionSettings, None, skip={"output_files", "pagination"})]
+    parts += [ACTIONS, _table(ActionSettings, None, skip={"output_files", "pagination", "results"})]
+    parts += [ACTION_RESULTS, _table(ActionResultSettings, None)]
     parts += [PAGINATION, _table(PaginationSettings, None)]
     parts += [OUTPUT_FILES, _table(OutputFileSettings, None)]
     parts += [PYTHON, _table(PythonSettings, None), WASM, _table(WasmSettings, None)]
     parts += [BINDS, _table(BindSettings, None)]
     parts += [EGRESS, _table(EgressSettings, None)]
     parts += [EGRESS_LIMITS, _table(EgressLimits, None)]
+    parts += [RESILIENCE, _table(ResilienceSettings, None)]
     parts += [DATABASE, _table(HandDatabaseSettings, None)]
     parts += [MAIL, _table(MailSettings, None)]
     parts += [HAND_SECRETS, _table(HandSecretSettings, None)]

@@ -57,6 +57,8 @@ def action(
         result_trust=dict(sorted(word.result_trust.items())),
         deadline_seconds=word.deadline_seconds,
         result_max_bytes=word.result_max_bytes,
+        personal_data=word.results.personal_data,
+        personal_kinds=tuple(sorted(set(word.results.personal_kinds))),
     )
 
 

@@ -3,8 +3,10 @@
 import asyncio
 import base64
 import contextlib
+import time
 import zlib
 from collections.abc import AsyncIterator
+from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 import aiohttp
@@ -21,6 +23,8 @@ from hand_adapters.dialer import CURRENT, Attempt, Disconnected
 _CODINGS: Final = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 # Statuses of a proxy that does not know whether its upstream acted (RFC 9110 sections 15.6.3 and 15.6.5).
 _UNKNOWN_STATUSES: Final = frozenset({502, 504})
+# Statuses of an API that will serve later.
+_LATER_STATUSES: Final = frozenset({429, 503})
 _UTF8: Final = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
 
 
@@ -120,6 +124,8 @@ def result(response: aiohttp.ClientResponse, body: bytes) -> HandResult:
     embedded resource with a base64 ``blob`` (the shape of MCP's ``EmbeddedResource``). Any other status is an error
     result: the body as a text block or blob, and ``structured`` is ``{"status": <code>}``. 502 and 504 tell nothing.
 
+    429 and 503 say when to ask again (RFC 6585 section 4, RFC 9110 section 10.2.3).
+
     Raises:
         HandError: ``hand.protocol``, executed: JSON that is not strict JSON. ``hand.lost_reply``, unknown: 502, 504.
     """
@@ -134,7 +140,30 @@ def result(response: aiohttp.ClientResponse, body: bytes) -> HandResult:
         except Refused as refused:
             raise HandError(Reason.HAND_PROTOCOL, HandFailure.EXECUTED, refused.detail) from None
         return HandResult(({"type": "text", "text": body.decode("utf-8")},), structured)
-    return HandResult(blocks(body, media, response.charset), structured, is_error=not ok)
+    content = blocks(body, media, response.charset)
+    return HandResult(content, structured, is_error=not ok, retry_after_seconds=wait(response))
+
+
+def wait(response: aiohttp.ClientResponse) -> float | None:
+    """Seconds that an answer asks to wait before another request; ``None`` where it says nothing of that."""
+    if response.status not in _LATER_STATUSES:
+        return None
+    return retry_after(response.headers.get("Retry-After", ""), time.time())
+
+
+def retry_after(said: str, now: float) -> float:
+    """Seconds from ``now`` (since the epoch) that a ``Retry-After`` asks to wait: a number of them, or a date
+    (RFC 9110 section 10.2.3). 0 where it says neither."""
+    text = said.strip()
+    if text.isascii() and text.isdigit():
+        return float(text[:9])
+    try:
+        moment = parsedate_to_datetime(text)
+    except (TypeError, ValueError, IndexError, OverflowError):
+        return 0.0
+    if moment.tzinfo is None:
+        return 0.0
+    return max(0.0, moment.timestamp() - now)
 
 
 def blocks(body: bytes, media: str, charset: str | None) -> tuple[dict[str, Any], ...]:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -28,6 +28,8 @@ WAIT_MAX_SECONDS: Final = 600
 """More than any gateway can be told to honour ([server] wait_max_seconds)."""
 _INPUT_MAX_BYTES: Final = 16_777_216
 _GOOD: Final = frozenset({"succeeded", "released"})
+_BESIDE: Final = "| "
+"""Before each line of a result's own text, so that none of it passes for words of this program."""
 _FILE_NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
 
 
@@ -159,6 +161,7 @@ def show_plan(out: Output, view: Mapping[str, Any]) -> None:
     for step in view.get("steps", []):
         if step.get("result") is not None:
             out.section(f"result of {step.get('id')}:", style="bold")
+            _show_marks(out, step.get("result_marks") or {})
             _show_result(out, step["result"])
     waiting = [step.get("approval_id") for step in view.get("steps", []) if step.get("status") == "held"]
     for approval_id in filter(None, waiting):
@@ -175,6 +178,26 @@ def _reasons(step: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _show_marks(out: Output, marks: Mapping[str, Any]) -> None:
+    """What is to be known of a result before it is read."""
+    trust = marks.get("trust") or {}
+    out.facts(
+        [
+            ("trusted", [name for name, words in trust.items() if words and set(_words(words)) == {"trusted"}]),
+            ("personal data", _counted(marks.get("personal_data"))),
+            ("taken out", _counted(marks.get("personal_data_redacted"))),
+        ]
+    )
+
+
+def _words(trust: Any) -> Iterable[Any]:
+    return trust if isinstance(trust, list) else [trust]
+
+
+def _counted(kinds: Mapping[str, int] | None) -> str:
+    return ", ".join(f"{kind} {number}" for kind, number in (kinds or {}).items())
+
+
 def _show_result(out: Output, result: Mapping[str, Any]) -> None:
     if result.get("structured") is not None:
         out.block(result["structured"])
@@ -182,7 +205,7 @@ def _show_result(out: Output, result: Mapping[str, Any]) -> None:
     for block in result.get("content") or []:
         if isinstance(block, dict) and block.get("type") == "text":
             for line in str(block.get("text")).splitlines():
-                out.line(line)
+                out.line(f"{_BESIDE}{line}")
         else:
             out.block(block)
 

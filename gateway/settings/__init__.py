@@ -30,6 +30,8 @@ from gateway.settings.policy import (
     RemoteSettings,
     RolloutSettings,
 )
+from gateway.settings.resilience import ResilienceSettings
+from gateway.settings.results import ActionResultSettings, RecogniserSettings, ResultSettings
 from gateway.settings.secrets import SEALED, HandSecretSettings, SecretSettings, SecretStoreSettings, origin_of
 from gateway.settings.server import (
     ConsoleSettings,
@@ -51,6 +53,7 @@ from gateway.settings.storage import (
 
 __all__ = [
     "SEALED",
+    "ActionResultSettings",
     "ActionSettings",
     "ArchiveSettings",
     "AwsKmsSettings",
@@ -81,7 +84,10 @@ __all__ = [
     "ProposalSettings",
     "ProvenanceSettings",
     "PythonSettings",
+    "RecogniserSettings",
     "RemoteSettings",
+    "ResilienceSettings",
+    "ResultSettings",
     "RolloutSettings",
     "SecretSettings",
     "SecretStoreSettings",

@@ -13,6 +13,8 @@ from gateway.settings.base import Identifier, PathPattern, Pointer, Section, Ten
 from gateway.settings.code_hands import CodeActionSettings, PythonSettings, WasmSettings
 from gateway.settings.hand_databases import HandDatabaseSettings
 from gateway.settings.mail import MailSettings
+from gateway.settings.resilience import ResilienceSettings
+from gateway.settings.results import ActionResultSettings
 from gateway.settings.secrets import HandSecretSettings
 
 VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=128)]
@@ -96,6 +98,9 @@ class ActionSettings(CodeActionSettings):
     )
     deadline_seconds: float = Field(30.0, gt=0, le=3600, description="Longest run of one call.")
     result_max_bytes: int = Field(1_048_576, ge=64, le=67_108_864, description="Largest result.")
+    results: ActionResultSettings = Field(
+        ActionResultSettings(), description="Personal data in its results; see below."
+    )
     # What a tool does not say itself
     method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"] | None = Field(None, description="http: method.")
     path: str | None = Field(None, pattern=r"^/", description="http: path with {name} for arguments.")
@@ -256,6 +261,9 @@ class HandSettings(Section):
     )
     egress_limits: EgressLimits = Field(
         EgressLimits(), description="mcp, process, python: how much of it in one step; see below."
+    )
+    resilience: ResilienceSettings = Field(
+        ResilienceSettings(), description="All but remote: how calls are retried, limited and withheld; see below."
     )
     options: dict[str, Any] = Field({}, description="Settings of a third party's adapter, which checks them itself.")
 

@@ -104,8 +104,7 @@ class McpHttpAdapter:
     async def run(self, call: HandCall) -> HandResult:
         """Run one call in the session of the caller and of whom it asks for.
 
-        A session that the server forgot is begun anew, once, and the call is sent in it: where it had not been sent, or
-        where the operator says that running it twice is the same as once.
+        A session that the server forgot before the call was sent is begun anew, once, and the call is sent in it.
 
         Raises:
             HandDrifted: the server's tools are not the pinned ones, or the file is not.
@@ -122,9 +121,8 @@ class McpHttpAdapter:
         try:
             return await self._sessions.of(key).call(call)
         except SessionOver as over:
-            declared = self._settings.actions.get(call.action)
             left = ends - loop.time()
-            if left <= 0 or (over.sent and not (declared is not None and declared.idempotent)):
+            if left <= 0 or over.sent:
                 raise
             return await self._sessions.of(key).call(replace(call, deadline_seconds=left))
 

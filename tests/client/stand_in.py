@@ -124,6 +124,11 @@ class StandIn:
         if status in {"succeeded", "failed"}:
             step |= {"receipt": "x.y.z", "receipt_id": "jti-1"}
             step["result"] = {"content": [{"type": "text", "text": self.text}], "structured": None}
+            step["result_marks"] = {
+                "trust": {"content": ["untrusted"], "structured": "trusted"},
+                "personal_data": {"email": 2},
+                "personal_data_redacted": {"card": 1},
+            }
         if status == "failed":
             step["error"] = {"code": "hand.failed", "text": "The hand reported an error.", "pointer": "/a"}
         return step

@@ -411,6 +411,7 @@ class testing_only_Hands:  # noqa: N801
             "trust": "untrusted",
             "secrets": [],
             "egress": [],
+            "load": {"circuit": "closed", "running": 0, "waiting": 0},
             "actions": [],
         }
 
