@@ -277,10 +277,8 @@ def document() -> str:
     parts += [IDENTITY, _table(IdentitySettings, None), LOGIN, _table(LoginSettings, None)]
     parts += [CONNECTIONS, _table(ConnectionSettings, None)]
     parts += [WEBHOOKS, _table(WebhookSettings, None)]
-    elsewhere = {"actions", "binds", "database", "egress", "mail", "python", "secrets", "wasm"} | _sections(
-        HandSettings
-    )
-    parts += [HANDS, _table(HandSettings, None, skip=elsewhere)]
+    tables = {"actions", "binds", "database", "egress", "mail", "python", "secrets", "wasm"}
+    parts += [HANDS, _table(HandSettings, None, skip=_sections(HandSettings) | tables)]
     parts += [ACTIONS, _table(ActionSettings, None, skip={"output_files", "pagination", "results"})]
     parts += [ACTION_RESULTS, _table(ActionResultSettings, None)]
     parts += [PAGINATION, _table(PaginationSettings, None)]

@@ -87,11 +87,6 @@ def _innermost(address: Address) -> Address:
     return address
 
 
-def is_literal(host: str) -> bool:
-    """Whether a host is an address and no name; an odd spelling of one (``127.1``) counts as one, which is refused."""
-    return ":" in host or host.replace(".", "").isdecimal()
-
-
 class _Lookups:
     """An event loop that looks names up in threads of one peer's own: names that are slow to answer for take no thread
     that anybody else waits for. The system's look-ups cannot be ended, so a thread is busy until the system gives up.
@@ -109,6 +104,11 @@ class _Lookups:
     async def _run(self, look: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self.threads, functools.partial(look, *args, **kwargs))
+
+
+def is_literal(host: str) -> bool:
+    """Whether a host is an address and no name; an odd spelling of one (``127.1``) counts as one, which is refused."""
+    return ":" in host or host.replace(".", "").isdecimal()
 
 
 class _Resolver(AbstractResolver):
