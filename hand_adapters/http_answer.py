@@ -140,9 +140,15 @@ def result(response: aiohttp.ClientResponse, body: bytes) -> HandResult:
         except Refused as refused:
             raise HandError(Reason.HAND_PROTOCOL, HandFailure.EXECUTED, refused.detail) from None
         return HandResult(({"type": "text", "text": body.decode("utf-8")},), structured)
-    later = retry_after(response.headers.get("Retry-After", ""), time.time()) if status in _LATER_STATUSES else None
-    said = blocks(body, media, response.charset)
-    return HandResult(said, structured, is_error=not ok, retry_after_seconds=later)
+    content = blocks(body, media, response.charset)
+    return HandResult(content, structured, is_error=not ok, retry_after_seconds=wait(response))
+
+
+def wait(response: aiohttp.ClientResponse) -> float | None:
+    """Seconds that an answer asks to wait before another request; ``None`` where it says nothing of that."""
+    if response.status not in _LATER_STATUSES:
+        return None
+    return retry_after(response.headers.get("Retry-After", ""), time.time())
 
 
 def retry_after(said: str, now: float) -> float:

@@ -99,7 +99,9 @@ class WebhookAdapter:
                 http_answer.told(response.status)
                 body = await http_answer.read(response, call.result_max_bytes)
                 content = http_answer.blocks(body, response.content_type, response.charset)
-                return HandResult(content, {"status": response.status}, is_error=not 200 <= response.status < 300)
+                failed = not 200 <= response.status < 300
+                later = http_answer.wait(response)
+                return HandResult(content, {"status": response.status}, is_error=failed, retry_after_seconds=later)
 
     async def close(self) -> None:
         """Close the session and its pool."""

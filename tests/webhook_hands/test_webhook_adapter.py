@@ -170,6 +170,11 @@ async def test_an_answer_that_is_no_yes_is_an_error_and_no_redirect_is_followed(
     assert "cookie" not in link.receiver.got[1][1]
 
 
+async def test_a_receiver_says_when_to_come_again(connect: Any) -> None:
+    link = await connect(answer=lambda: web.Response(status=429, headers={"Retry-After": "7"}))
+    assert (await link.send()).retry_after_seconds == 7
+
+
 @pytest.mark.parametrize("status", [502, 504])
 async def test_a_proxy_that_does_not_know_tells_nothing(connect: Any, status: int) -> None:
     link = await connect(answer=lambda: web.Response(status=status))
