@@ -130,7 +130,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
     witness_gauges.measure(metrics, witnesses)
     directory = _directory(settings, engine, log, root, keyset, metrics, clock)
     jail = Jail(settings.jail, home)
-    hands, secrets, connections = _hands(settings, jail, engine, log, root, metrics, clock)
+    hands, secrets, connections = _hands(settings, jail, engine, log, root, directory, metrics, clock)
 
     followed = settings.policy.source == "signed"
 
@@ -352,6 +352,7 @@ def _hands(
     engine: Engine,
     log: Log,
     root: Derives,
+    directory: Callers,
     metrics: Metrics,
     clock: Callable[[], float],
 ) -> tuple[Registry, SecretsKept, Connections]:
@@ -367,9 +368,10 @@ def _hands(
     reports, observer = Reports(log, metrics.count_egress), hand_gauges.Counting(metrics)
     hands = Registry(settings.hands, jail, pins, secrets=broker, reports=reports, observer=observer)
     hand_gauges.measure(metrics, hands.guards)
-    connect = _authorization_server
-    connections = open_connections(settings, engine, log, root.derive, broker, hands.offered, connect, clock)
-    return hands, SecretsKept(sealed, broker, hands.offered), connections
+    connections = open_connections(
+        settings, engine, log, root.derive, broker, hands.offered, directory.principal, _authorization_server, clock
+    )
+    return hands, SecretsKept(sealed, broker, hands.offered, settings.connections), connections
 
 
 def _vault(name: str, one: SecretStoreSettings) -> HttpFetcher:

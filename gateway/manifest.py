@@ -67,7 +67,9 @@ class SecretPlace(StrEnum):
     HEADER = "header"
     QUERY = "query"
     PASSWORD = "password"  # noqa: S105 - a place
-    """The password of the user of a database."""
+    """The password of the user of a database or a mail server."""
+    SIGNATURE = "signature"
+    """Nowhere: the key by which a webhook's messages are signed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +107,8 @@ class SecretUse:
         """What of a request it fills: two secrets of a hand never fill the same."""
         if self.place is SecretPlace.QUERY:
             return ("query", self.parameter or "")
-        if self.place is SecretPlace.PASSWORD:
-            return ("password", "")
+        if self.place in {SecretPlace.PASSWORD, SecretPlace.SIGNATURE}:
+            return (str(self.place), "")
         return ("header", (self.parameter or "authorization").lower())
 
     def document(self) -> dict[str, Any]:

@@ -297,7 +297,9 @@ class Injections:
     headers: Mapping[str, str] = field(default_factory=lambda: EMPTY, repr=False)
     query: Mapping[str, str] = field(default_factory=lambda: EMPTY, repr=False)
     password: str | None = field(default=None, repr=False)
-    """Of the user of a database."""
+    """Of the user of a database or a mail server."""
+    signing_secret: str | None = field(default=None, repr=False)
+    """By which a message is signed; it is not sent."""
 
 
 async def no_injections(scheme: str, host: str, port: int, method: str = "", path: str = "", /) -> Injections:  # noqa: ARG001

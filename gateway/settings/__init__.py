@@ -22,6 +22,7 @@ from gateway.settings.hands import (
 from gateway.settings.identity import IdentitySettings, LoginSettings
 from gateway.settings.key_services import AwsKmsSettings, Pkcs11Settings, TransitSettings
 from gateway.settings.loading import Settings, load
+from gateway.settings.mail import MailSettings
 from gateway.settings.objectives import SloSettings
 from gateway.settings.policy import (
     PolicySettings,
@@ -73,6 +74,7 @@ __all__ = [
     "KeySettings",
     "LogSettings",
     "LoginSettings",
+    "MailSettings",
     "OutputFileSettings",
     "PaginationSettings",
     "Pkcs11Settings",

@@ -12,6 +12,7 @@ from gateway.settings import mcp_servers
 from gateway.settings.base import Identifier, PathPattern, Pointer, Section, Tenant
 from gateway.settings.code_hands import CodeActionSettings, PythonSettings, WasmSettings
 from gateway.settings.hand_databases import HandDatabaseSettings
+from gateway.settings.mail import MailSettings
 from gateway.settings.objectives import SloSettings
 from gateway.settings.resilience import ResilienceSettings
 from gateway.settings.results import ActionResultSettings
@@ -202,7 +203,8 @@ class HandSettings(Section):
     """A hand: a tool server or API that plans may use once its manifest is pinned."""
 
     adapter: Identifier = Field(
-        description="Which adapter speaks to it: mcp, http, sql, remote, process, python, wasm, or a third party's."
+        description="Which adapter speaks to it: mcp, http, sql, mail, webhook, remote, process, python, wasm, or "
+        "one of a third party."
     )
     enabled: bool = Field(True, description="Whether the hand is loaded.")
     tenants: tuple[Tenant, ...] = Field(
@@ -250,9 +252,11 @@ class HandSettings(Section):
         "* for a segment and ** for anything.",
     )
     private_network: bool = Field(
-        False, description="http, mcp with url, sql: whether the host may be a private or loopback address."
+        False,
+        description="http, mcp with url, sql, mail, webhook: whether the host may be a private or loopback address.",
     )
     database: HandDatabaseSettings | None = Field(None, description="sql: the database; see below.")
+    mail: MailSettings | None = Field(None, description="mail: the server, and whom it may write to; see below.")
     claim_seconds: float = Field(
         300.0, gt=0, le=86_400, description="remote: how long a step waits for the hand to claim it; then it fails."
     )
@@ -278,6 +282,12 @@ class HandSettings(Section):
     def runs_code(self) -> bool:
         """Whether it needs the jail: its adapter runs code here. Of a third party's adapter that is not known here."""
         return self.adapter in RUNS_CODE and self.url is None
+
+    @property
+    def password_origin(self) -> str | None:
+        """``scheme://host:port`` of the one server that a password goes to."""
+        server = self.database or self.mail
+        return None if server is None else server.origin
 
     @model_validator(mode="after")
     def _holds_no_secret(self) -> "HandSettings":
@@ -310,6 +320,8 @@ class HandSettings(Section):
             raise ValueError(f"adapter = {self.adapter!r} takes no pagination")
         if (self.adapter == "sql") != (self.database is not None):
             raise ValueError("adapter = 'sql' needs database, and no other adapter takes one")
+        if (self.adapter == "mail") != (self.mail is not None):
+            raise ValueError("adapter = 'mail' and the table mail go together")
         if self.adapter in {"remote", "process", "wasm"}:
             for name, action in self.actions.items():
                 if action.args_schema is None:
@@ -323,10 +335,14 @@ class HandSettings(Section):
                 f"adapter = '{self.adapter}' takes secrets for what egress names alone: no secret enters the jail that "
                 "it runs in"
             )
-        if self.adapter in {"http", "remote", "sql", "wasm"} and self.egress:
+        if self.adapter in {"http", "mail", "remote", "sql", "wasm", "webhook"} and self.egress:
             raise ValueError(f"adapter = '{self.adapter}' speaks with no host from a jail here, and takes no egress")
-        if any((one.place is SecretPlace.PASSWORD) != (self.adapter == "sql") for one in self.secrets.values()):
-            raise ValueError("a secret of adapter = 'sql' has place = 'password', and no other hand's has")
+        passwords = self.adapter in {"sql", "mail"}
+        if any((one.place is SecretPlace.PASSWORD) != passwords for one in self.secrets.values()):
+            raise ValueError("a secret of adapter = 'sql' or 'mail' has place = 'password', and no other hand's has")
+        signatures = sum(one.place is SecretPlace.SIGNATURE for one in self.secrets.values())
+        if signatures != (self.adapter == "webhook"):
+            raise ValueError("adapter = 'webhook' has one secret with place = 'signature', and no other hand has one")
         return self
 
     def _http_needs(self) -> None:

@@ -124,7 +124,9 @@ class WasmAdapter:
         question = {
             "export": export,
             "argv": ["hand", *map(str, word.argv or ())] if export == COMMAND else [],
-            "params": answer.parameters(self._exports[export][0], [call.args.get(name) for name in word.params]),
+            "params": answer.parameters(
+                self._exports[export][0], [(name, call.args.get(name)) for name in word.params]
+            ),
             "stdin": call.args_bytes.decode() if export == COMMAND else "",
             "fuel_max": word.fuel_max,
             "output_max_bytes": call.result_max_bytes,

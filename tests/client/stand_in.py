@@ -372,12 +372,21 @@ class StandIn:
             case ("POST", "keys", _, "rotate" | "revoke"):
                 return JSONResponse(key)
             case ("POST", "secrets", "check"):
-                told = {**dict.fromkeys(("store", "name", "version"), self.text), "hands": [self.text], "usable": True}
+                told = {
+                    **dict.fromkeys(("store", "name", "version"), self.text),
+                    "hands": [self.text],
+                    "connections": [self.text],
+                    "usable": True,
+                }
                 return JSONResponse({"checks": [told]})
             case ("GET", "secrets"):
                 return JSONResponse({"secrets": [self._secret()]})
             case (_, "secrets", *_):
                 return JSONResponse(self._secret())
+            case ("GET", "principals", _, "connections"):
+                return JSONResponse({"connections": [self._connection()]})
+            case ("DELETE", "principals", _, "connections", _):
+                return JSONResponse({**self._connection(), "revoked": True})
             case ("GET", "connections"):
                 return JSONResponse({"connections": [self._connection()]})
             case (_, "connections", _):
@@ -496,7 +505,7 @@ class StandIn:
 
     def _secret(self) -> dict[str, Any]:
         told = {**dict.fromkeys(("name", "store", "version", "set_by"), self.text), "set_at": BEFORE}
-        return {**told, "hands": [self.text]}
+        return {**told, "hands": [self.text], "connections": [self.text]}
 
     def _connection(self) -> dict[str, Any]:
         told = dict.fromkeys(("id", "title", "state", "page"), self.text)
