@@ -10,33 +10,46 @@ from gateway.reasons import Reason
 from hand_adapters.conformance.promises import Promise
 from hand_adapters.conformance.traces import Traces, WatchedJail, settled
 from hand_adapters.conformance.trial import Outcome, Trial, Tried
+from hand_adapters.contract import HandAdapter
 
-_TURNS: Final = 3
+_SHARES: Final = (4, 8, 32)
+"""Calls are cut short after one of so many parts of the time that they take."""
+_NOISE_SECONDS: Final = 0.005
 _SHORTEST_SECONDS: Final = 0.001
 
 
 async def deadline(trial: Trial, name: str, tried: Tried) -> None:
     """Give calls less time than they take."""
     usual = min((outcome.seconds for outcome in tried.answered), default=0.0)
-    shares = iter((2, 8, 32))
+    given = iter(max(usual / share, _SHORTEST_SECONDS) for share in _SHARES)
     timed_out = 0
+    late: list[tuple[Outcome, float]] = []
 
     async def turn(args: Mapping[str, Any]) -> None:
         nonlocal timed_out
-        outcome = await trial.call(name, args, deadline_seconds=max(usual / next(shares), _SHORTEST_SECONDS))
+        seconds = next(given)
+        outcome = await trial.call(name, args, deadline_seconds=seconds)
         timed_out += outcome.error is not None and outcome.error.reason is Reason.HAND_TIMEOUT
+        if outcome.result is not None and outcome.seconds > seconds * 1.5 + _NOISE_SECONDS:
+            late.append((outcome, seconds))
 
-    if await _cut_short(trial, name, tried, Promise.DEADLINE, turn):
-        if timed_out:
-            trial.kept(Promise.DEADLINE, f"{timed_out} of {_TURNS} calls ended as hand.timeout", name, _TURNS)
-        else:
-            trial.not_shown(Promise.DEADLINE, "it answered within every deadline", name)
+    if not await _cut_short(trial, name, tried, Promise.DEADLINE, turn):
+        return
+    if len(late) == len(_SHARES):
+        outcome, seconds = late[0]
+        seen = f"given {seconds:.3g} s, it answered after {outcome.seconds:.3g} s"
+        trial.broken(Promise.DEADLINE, seen, name, outcome.args)
+    if timed_out:
+        seen = f"{timed_out} of {len(_SHARES)} calls ended as hand.timeout"
+        trial.kept(Promise.DEADLINE, seen, name, len(_SHARES))
+    else:
+        trial.not_shown(Promise.DEADLINE, "it answered within every deadline", name)
 
 
 async def cancellation(trial: Trial, name: str, tried: Tried) -> None:
     """Cancel calls that are under way."""
     usual = min((outcome.seconds for outcome in tried.answered), default=0.0)
-    shares = iter((2, 8, 32))
+    shares = iter(_SHARES)
     ignored: list[Mapping[str, Any]] = []
     cut = 0
 
@@ -59,7 +72,7 @@ async def cancellation(trial: Trial, name: str, tried: Tried) -> None:
         if ignored and not cut:
             trial.broken(Promise.CANCELLATION, "a cancelled call goes on as if it were not", name, ignored[0])
         if cut:
-            trial.kept(Promise.CANCELLATION, f"{cut} of {_TURNS} calls ended when they were cancelled", name, _TURNS)
+            trial.kept(Promise.CANCELLATION, f"{cut} of {len(_SHARES)} calls ended when they were cancelled", name, cut)
         else:
             trial.not_shown(Promise.CANCELLATION, "it answered before it was cancelled", name)
 
@@ -76,7 +89,7 @@ async def _cut_short(
     ``False`` where nothing was tried.
     """
     counts = [len(Traces.now().processes)]
-    for _ in range(_TURNS):
+    for _ in _SHARES:
         args = tried.again()
         if args is None:
             trial.not_shown(promise, "no arguments are left that it was not called with", name)
@@ -119,7 +132,7 @@ async def restart(trial: Trial) -> None:
         await trial.call(name, tried.answered[0].args)  # it may tell of the loss
         await _works(trial, name, tried, Promise.RESTART, "after its processes were killed")
         how.append("killed")
-    await _closed(trial, Promise.RESTART)
+    await closed(trial, trial.adapter, Promise.RESTART)
     await _works(trial, name, tried, Promise.RESTART, "after it was closed")
     how.append("closed")
     if not trial.is_broken(Promise.RESTART, name):
@@ -132,7 +145,7 @@ async def close(trial: Trial, before: Traces) -> None:
     Args:
         before: what there was before the hand was built.
     """
-    await _closed(trial, Promise.CLOSE)
+    await closed(trial, trial.adapter, Promise.CLOSE)
     left = (await settled(lambda now: not now.since(before), trial.options.grace_seconds)).since(before)
     if left:
         trial.broken(Promise.CLOSE, f"closed, it leaves {left}")
@@ -141,8 +154,9 @@ async def close(trial: Trial, before: Traces) -> None:
     trial.kept(Promise.CLOSE, "closed, it left nothing", calls=1)
 
 
-async def _closed(trial: Trial, promise: Promise) -> None:
-    closing = asyncio.get_running_loop().create_task(trial.adapter.close())
+async def closed(trial: Trial, adapter: HandAdapter, promise: Promise) -> None:
+    """Close an adapter, and keep whether it ends and what it raises."""
+    closing = asyncio.get_running_loop().create_task(adapter.close())
     await asyncio.wait({closing}, timeout=2 * trial.options.grace_seconds)
     if not closing.done():
         trial.broken(promise, "close does not end")

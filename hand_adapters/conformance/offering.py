@@ -6,6 +6,7 @@ from typing import Any, Final
 from gateway.canonical import canonical
 from gateway.errors import HandrailError, Refused
 from gateway.manifest import ActionManifest, Manifest
+from hand_adapters.conformance.ending import closed
 from hand_adapters.conformance.inputs import Inputs, wrong
 from hand_adapters.conformance.promises import Promise
 from hand_adapters.conformance.trial import Trial, Tried
@@ -38,7 +39,7 @@ async def manifest(trial: Trial, anew: Callable[[], HandAdapter]) -> None:
         if await _asked(trial, fresh) not in {None, first.digest}:
             trial.broken(Promise.MANIFEST, "built anew, it offers something else")
     finally:
-        await fresh.close()
+        await closed(trial, fresh, Promise.CLOSE)
     trial.kept(Promise.MANIFEST, f"asked 3 times: {first.digest}", calls=3)
 
 

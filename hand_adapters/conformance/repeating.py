@@ -49,11 +49,11 @@ class Probes:
                     self._probes.append(_Probe(name, args, first.document()))
 
     async def changed(self, but: str) -> tuple[str, Mapping[str, Any]] | None:
-        """The first action but ``but`` that answers otherwise than before, and goes on to; all are taken as they are
-        now."""
+        """The first action that answers otherwise than before, and goes on to; all are taken as they are now. The
+        action ``but`` is not asked: where it changes something, asking would hide it."""
         found = None
         began = time.monotonic()
-        for probe in list(self._probes):
+        for probe in [probe for probe in self._probes if probe.name != but]:
             outcome = await self._trial.call(probe.name, probe.args)
             if not outcome.answered or outcome.document() == probe.said:
                 continue
@@ -61,7 +61,7 @@ class Probes:
             await asyncio.sleep(max(_CLOCK_SECONDS, time.monotonic() - began))
             if (await self._trial.call(probe.name, probe.args)).document() != probe.said:
                 self._probes.remove(probe)  # it changes by itself
-            elif probe.name != but:
+            else:
                 found = found or (probe.name, probe.args)
         return found
 

@@ -3,13 +3,17 @@
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 from xml.etree import ElementTree as ET
 
+from gateway.canonical import canonical
 from gateway.model import EMPTY
-from gateway.safe import safe, safe_json
+from gateway.safe import safe
 from hand_adapters.conformance.options import Options
 from hand_adapters.conformance.promises import TEXTS, Promise, Status, Verdict
+
+_TEXT_MAX: Final = 2000
+"""Characters of arguments in :meth:`Report.text`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,7 @@ class Report:
         """The findings, one a line: what a test says when it fails."""
         return "\n".join(
             f"{verdict.promise} of {verdict.action or self.hand}: {verdict.seen}"
-            f"{'' if verdict.args is None else f' {safe_json(verdict.args)[:2000]}'} [{self.again(verdict)}]"
+            f"{_arguments(verdict, ' ', _TEXT_MAX)} [{self.again(verdict)}]"
             for verdict in self.broken
         )
 
@@ -113,11 +117,19 @@ class Report:
             for verdict in broken:
                 lines.append(verdict.seen)
                 if verdict.args is not None:
-                    lines.append(f"arguments: {safe_json(verdict.args)}")
+                    lines.append(_arguments(verdict, "arguments: ", None))
             lines.append(f"again: handrail {self.again(broken[0])}")
             failure.text = _xml("\n".join(lines))
         elif all(verdict.status is Status.NOT_SHOWN for verdict in verdicts):
             ET.SubElement(case, "skipped", message=_xml(verdicts[0].seen))
+
+
+def _arguments(verdict: Verdict, before: str, most: int | None) -> str:
+    """The arguments of a finding in one line of JSON, at most so many characters of it; empty where it has none."""
+    if verdict.args is None:
+        return ""
+    written = canonical(verdict.args).decode()
+    return before + (written if most is None or len(written) <= most else f"{written[:most]} ...")
 
 
 def _xml(text: str) -> str:

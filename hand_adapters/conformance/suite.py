@@ -82,7 +82,7 @@ async def check_hand(
             except HandrailError:
                 raise
             except Exception as exc:  # noqa: BLE001 - an adapter's
-                await adapter.close()
+                await _let_go(adapter)
                 return _without_manifest(hand_id, settings, options, exc)
             _check_names(manifest, settings, options)
             trial = Trial(adapter, manifest, settings, jail, options)
@@ -91,9 +91,14 @@ async def check_hand(
                 trial.broken(Promise.MANIFEST, f"building it left {built}: it must not touch the tool")
             await _tried(trial, lambda: kind(hand_id, settings, jail), before, advance)
         except BaseException:
-            await adapter.close()
+            await _let_go(adapter)
             raise
         return _report(hand_id, trial)
+
+
+async def _let_go(adapter: HandAdapter) -> None:
+    """Close an adapter of which nothing more is told."""
+    await asyncio.gather(adapter.close(), return_exceptions=True)
 
 
 async def _asked(adapter: HandAdapter) -> Manifest:
