@@ -160,7 +160,7 @@ def _show(out: Output, report: Report) -> None:
     )
     out.line("")
     out.table(
-        ["promise", "action", "", "seen"],
+        ["promise", "action", "status", "seen"],
         ([one.promise, one.action or "", _WORDS[one.status], one.seen] for one in report.verdicts),
     )
     for one in report.broken:
@@ -181,7 +181,8 @@ def _verdict(report: Report) -> str:
         return f"{count} promise{'' if count == 1 else 's'} broken."
     if not report.complete:
         return "No promise was broken, and not every action was called."
-    return f"No promise was broken. {len(report.called)} actions were called."
+    count = len(report.called)
+    return f"No promise was broken. {count} action{' was' if count == 1 else 's were'} called."
 
 
 _WORDS = {Status.KEPT: "kept", Status.BROKEN: "broken", Status.NOT_SHOWN: "not shown"}

@@ -15,8 +15,10 @@ from hand_adapters.conformance.trial import Trial, Tried
 from hand_adapters.contract import Analyses
 from hand_adapters.registry import ANALYSIS_MAX_BYTES
 
-_LEAST_BYTES: Final = 128
+_LEAST_BYTES: Final = 1024
 """Of a result that is large enough to be allowed less."""
+_FRAME_BYTES: Final = 128
+"""What may stand around the part of a result that was cut off: names of columns, say."""
 _OVERRUNS_MAX: Final = 2
 """Calls that do not end, after which no more are made."""
 _OTHER_DIGEST: Final = "0" * 64
@@ -71,7 +73,7 @@ async def result_size(trial: Trial, name: str, tried: Tried) -> None:
         return
     allowed = size // 4
     outcome = await trial.call(name, largest.args, result_max_bytes=allowed)
-    if outcome.result is not None and _payload(outcome.result) > 2 * allowed:
+    if outcome.result is not None and _payload(outcome.result) > 2 * allowed + _FRAME_BYTES:
         seen = f"allowed {allowed} bytes, it gave {_payload(outcome.result)}"
         trial.broken(Promise.RESULT_SIZE, seen, name, largest.args)
     elif outcome.result is not None or (outcome.error and outcome.error.reason is Reason.HAND_RESULT_TOO_LARGE):

@@ -6,17 +6,20 @@ from typing import Any, Final
 
 from gateway.canonical import canonical
 from gateway.errors import Refused
-from hand_adapters.conformance.values import Impossible, Size, Values
+from hand_adapters.conformance.values import Endless, Impossible, Size, Values
 from hand_adapters.schemas import Checker
 
 ATTEMPTS_MAX: Final = 60
 """Values that are made for one that matches."""
+_ENDLESS_MAX: Final = 3
+"""Values that were too large to be made, after which no more are: a schema comes from a tool."""
 ARGS_MAX_BYTES: Final = 65_536
 """Of one call's arguments in canonical JSON."""
 
 
 class Inputs:
-    """Arguments of one action, each once: the given ones, the smallest, the largest, and then random ones."""
+    """Arguments of one action, each once: the given ones, the smallest, the largest, one with texts that programs
+    stumble over, and then random ones."""
 
     def __init__(
         self,
@@ -37,6 +40,7 @@ class Inputs:
         self._given = list(given)
         self._seen: set[bytes] = set()
         self._number = 0
+        self._endless = 0
 
     def take(self, most: int) -> Iterator[Mapping[str, Any]]:
         """The next ones, at most ``most``; fewer where the schema admits no more, or no more are found."""
@@ -52,14 +56,18 @@ class Inputs:
             if self._is_new(given):
                 return given
         for _ in range(ATTEMPTS_MAX):
+            if self._endless > _ENDLESS_MAX:
+                return None
             number, self._number = self._number, self._number + 1
-            size = {0: Size.LEAST, 1: Size.MOST}.get(number, Size.RANDOM)
+            size = {0: Size.LEAST, 1: Size.MOST, 2: Size.NASTY}.get(number, Size.RANDOM)
             # Of its own number alone, so that a finding is met again however many came before it.
             rng = random.Random(f"{self._key}:{number}")  # noqa: S311 - the same for the same seed, by intent
             try:
                 made = Values(self._schema, rng, size).value()
                 if isinstance(made, dict) and not self._checker.problems(made) and self._is_new(made):
                     return made
+            except Endless:
+                self._endless += 1
             except (Impossible, Refused):
                 continue
         return None

@@ -20,24 +20,44 @@ _SIGNS: Final = "-_.,:;!?+*#@/() äß€"
 _ANY: Final = _CLASSES["w"] + _SIGNS
 _ESCAPES: Final = {"n": "\n", "t": "\t", "r": "\r", "f": "\f", "v": "\v"}
 
-_Piece = Callable[[random.Random], str]
+_STEPS_MAX: Final = 50_000
+"""Repetitions of one text, those within each other counted: a pattern comes from a tool."""
 
 
 class NotUnderstood(ValueError):
-    """A pattern beyond the part that is read here."""
+    """A pattern beyond the part that is read here, or one whose texts are too long."""
 
 
-def texts(pattern: str) -> Callable[[random.Random], str]:
-    """A maker of texts that ``pattern`` finds a match in.
+class _Draw:
+    """The chance of one text, and how much of it may still be made."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self.rng = rng
+        self.left = _STEPS_MAX
+
+    def step(self) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise NotUnderstood("too long")
+
+
+_Piece = Callable[[_Draw], str]
+
+
+def text(pattern: str, rng: random.Random) -> str:
+    """A text that ``pattern`` finds a match in.
 
     Raises:
         NotUnderstood: it uses what is not read here.
     """
     reader = _Reader(pattern)
-    made = reader.alternatives()
-    if reader.at < len(pattern):
-        raise NotUnderstood(f"at {reader.at}")
-    return made
+    try:
+        made = reader.alternatives()
+        if reader.at < len(pattern):
+            raise NotUnderstood(f"at {reader.at}")
+        return made(_Draw(rng))
+    except RecursionError:
+        raise NotUnderstood("too deep") from None
 
 
 class _Reader:
@@ -51,7 +71,7 @@ class _Reader:
         branches = [self._sequence()]
         while self._next("|"):
             branches.append(self._sequence())
-        return lambda rng: rng.choice(branches)(rng)
+        return lambda draw: draw.rng.choice(branches)(draw)
 
     def _sequence(self) -> _Piece:
         pieces: list[_Piece] = []
@@ -59,7 +79,7 @@ class _Reader:
             piece = self._piece()
             if piece is not None:
                 pieces.append(self._repeated(piece))
-        return lambda rng: "".join(piece(rng) for piece in pieces)
+        return lambda draw: "".join(piece(draw) for piece in pieces)
 
     def _piece(self) -> _Piece | None:
         sign = self._take()
@@ -151,7 +171,16 @@ class _Reader:
         most = least + _MORE if most is None else most
         if most < least or least > _REPEATED_MAX:
             raise NotUnderstood("bounds")
-        return lambda rng: "".join(piece(rng) for _ in range(rng.randint(least, min(most, least + 64))))
+        most = min(most, least + 64)
+
+        def several(draw: _Draw) -> str:
+            made = ""
+            for _ in range(draw.rng.randint(least, most)):
+                draw.step()
+                made += piece(draw)
+            return made
+
+        return several
 
     def _bounds(self) -> tuple[int, int | None] | None:
         for sign, bounds in (("*", (0, None)), ("+", (1, None)), ("?", (0, 1))):
@@ -191,4 +220,4 @@ def _members(sign: str) -> str:
 
 
 def _one_of(members: Sequence[str]) -> _Piece:
-    return lambda rng: rng.choice(members)
+    return lambda draw: draw.rng.choice(members)

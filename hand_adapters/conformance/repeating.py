@@ -108,7 +108,8 @@ async def idempotent(trial: Trial, name: str, tried: Tried, probes: Probes) -> N
         seen = f"run again with the same key it changed what {changed[0]} answers"
         trial.broken(Promise.IDEMPOTENT, seen, name, args)
     if same:
-        shown = f", and {', '.join(probes.names)} as before" if probes.names else ""
+        others = ", ".join(other for other in probes.names if other != name)
+        shown = f", and {others} as before" if others else ""
         trial.kept(Promise.IDEMPOTENT, f"run again with the same key it answered the same{shown}", name, 2)
     else:
         why = "it answered otherwise the second time: a clock does, and so does a counter, which is none"

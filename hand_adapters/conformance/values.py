@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from gateway.canonical import MAX_SAFE_INTEGER
 from gateway.pointers import tokens
-from hand_adapters.conformance.patterns import NotUnderstood, texts
+from hand_adapters.conformance.patterns import NotUnderstood, text
 
 LONG: Final = 4096
 """Characters of the longest text that is made where the schema allows it."""
@@ -25,7 +25,7 @@ _FROM_HERE_LEAST: Final = 6
 _ITEMS_MAX: Final = 8
 _LEAST_FROM: Final = 500
 """Values within one from which on only what has to be there is made."""
-_VALUES_MAX: Final = 20_000
+_VALUES_MAX: Final = 10_000
 _TYPES: Final = ("object", "array", "string", "integer", "number", "boolean", "null")
 _NASTY: Final = (
     "",
@@ -72,17 +72,25 @@ _FORMATS: Final[Mapping[str, Sequence[str]]] = {
     "uuid": ("00000000-0000-4000-8000-000000000000", "f81d4fae-7dec-41d0-a765-00a0c91e6bf6"),
 }
 
+_WORST: Final = "\u4f60e\u0301\u202e\U0001f9d1\u200d\U0001f680 '\"\\<&%2f${x}"
+
 
 class Size(Enum):
     """How much of what a schema allows."""
 
     LEAST = "least"
     MOST = "most"
+    NASTY = "nasty"
+    """Random, and each text that may be anything is one that programs stumble over."""
     RANDOM = "random"
 
 
 class Impossible(ValueError):
     """No value of a schema can be made here."""
+
+
+class Endless(Impossible):
+    """One of a schema was not made, because it would be too large."""
 
 
 class Values:
@@ -105,7 +113,7 @@ class Values:
     def _of(self, schema: Any, level: int) -> Any:
         self._made += 1
         if level > _LEVELS_MAX or self._made > _VALUES_MAX:
-            raise Impossible("too deep, or too much")
+            raise Endless("too deep, or too much")
         if schema is False:
             raise Impossible("false")
         flat = {} if schema is True else self._flat(schema, 0)
@@ -132,8 +140,9 @@ class Values:
 
     def _flat(self, schema: Mapping[str, Any], turns: int) -> dict[str, Any]:
         """A schema with its references followed, and one branch of each choice merged into it."""
-        if turns > _LEVELS_MAX:
-            raise Impossible("references that never end")
+        self._made += 1
+        if turns > _LEVELS_MAX or self._made > _VALUES_MAX:
+            raise Endless("references that never end")
         flat = {key: value for key, value in schema.items() if key not in _IN_PLACE}
         also = [self._referred(schema[key]) for key in ("$ref", "$dynamicRef") if key in schema]
         also += schema.get("allOf", ())
@@ -248,22 +257,23 @@ class Values:
             return "a" * least
         if self._size is Size.MOST:
             return "a" * max(least, min(longest, LONG))
-        text = self._rng.choice(_NASTY) if self._rng.random() < 0.4 else self._word()
-        text = text + "a" * (least - len(text))
-        return text[: max(least, longest)]
+        if self._size is Size.NASTY:
+            return (_WORST + "a" * (least - len(_WORST)))[: max(least, longest)]
+        chosen = self._rng.choice(_NASTY) if self._rng.random() < 0.4 else self._word()
+        return (chosen + "a" * (least - len(chosen)))[: max(least, longest)]
 
-    def _fitted(self, text: str, flat: Mapping[str, Any]) -> str:
+    def _fitted(self, made: str, flat: Mapping[str, Any]) -> str:
         """Another text of the pattern, where this one is too short or too long."""
         least, most = int(flat.get("minLength", 0)), int(flat.get("maxLength", LONG))
         for _ in range(20):
-            if least <= len(text) <= most:
+            if least <= len(made) <= most:
                 break
-            text = self._matching(flat["pattern"])
-        return text
+            made = self._matching(flat["pattern"])
+        return made
 
     def _matching(self, pattern: str) -> str:
         try:
-            return texts(pattern)(self._rng)
+            return text(pattern, self._rng)
         except NotUnderstood as exc:
             raise Impossible(f"a pattern: {exc}") from None
 

@@ -17,7 +17,7 @@ from hand_adapters.jail import Jail
 LATENCY_SECONDS = 0.016
 KEYS = ["a", "b"]
 _KEYED = {"type": "object", "properties": {"key": {"enum": KEYS}}, "required": ["key"]}
-TEXT = {"type": "object", "properties": {"text": {"type": "string", "maxLength": 600}}, "required": ["text"]}
+TEXT = {"type": "object", "properties": {"text": {"type": "string", "maxLength": 1500}}, "required": ["text"]}
 SETTINGS: dict[str, Any] = {
     "adapter": "shelf",
     "secrets": {"token": {"place": "bearer", "targets": ["https://shelf.example"]}},

@@ -168,8 +168,6 @@ class AnswersWithTheSecret(Shelf):
 class AnswersWithTheCredential(Shelf):
     async def run(self, call: HandCall) -> HandResult:
         given = await super().run(call)
-        if call.result_max_bytes < 1000:
-            return given
         return replace(given, content=({"type": "text", "text": call.credential.encode().hex()},))
 
 

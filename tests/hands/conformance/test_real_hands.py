@@ -25,17 +25,17 @@ from tests.hands.openapi.documents import answers, body, parameter, root
 from tests.jail.adapters.modules import ECHO
 
 NONE = {"side_effects": "none", "idempotent": True}
-TEXT = {"type": "object", "properties": {"text": {"type": "string", "maxLength": 400}}, "required": ["text"]}
+TEXT = {"type": "object", "properties": {"text": {"type": "string", "maxLength": 1500}}, "required": ["text"]}
 NOTE = {
     "type": "object",
-    "properties": {"id": {"type": "integer"}, "text": {"type": "string", "maxLength": 400}},
+    "properties": {"id": {"type": "integer"}, "text": {"type": "string", "maxLength": 1500}},
     "required": ["text"],
 }
 NOTES = {
     "/notes": {
         "get": {
             "operationId": "find",
-            "parameters": [parameter("text", schema={"type": "string", "maxLength": 400}, required=True)],
+            "parameters": [parameter("text", schema={"type": "string", "maxLength": 1500}, required=True)],
             "responses": answers(NOTE),
         }
     },
