@@ -12,7 +12,7 @@ from typing import Any
 
 from gateway.manifest import Manifest
 from gateway.settings import HandSettings
-from hand_adapters.contract import HandAdapter
+from hand_adapters.contract import Analyses, HandAdapter
 from hand_adapters.diff import differences
 from hand_adapters.pins import Pin
 from hand_adapters.schemas import Checker, SchemaError
@@ -56,6 +56,11 @@ class DeclaredHand:
     recorded_drifts: dict[str, str] = field(default_factory=dict)
     """Tenant -> the offered digest that the log has an entry for."""
     asking: asyncio.Lock = field(default_factory=asyncio.Lock)
+    analyst: Analyses | None = field(init=False)
+    """The adapter, where it can say more of a call than its arguments do."""
+
+    def __post_init__(self) -> None:
+        self.analyst = self.adapter if isinstance(self.adapter, Analyses) else None
 
     def for_tenant(self, tenant: str) -> bool:
         """Whether the tenant may know of the hand at all."""

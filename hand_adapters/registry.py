@@ -21,7 +21,7 @@ from gateway.ports import HandFailure, Secrets
 from gateway.reasons import Conflict, Reason, because
 from gateway.settings import HandSettings
 from hand_adapters import secrets as served
-from hand_adapters.contract import Analyses, Confined, HandDrifted, HandError
+from hand_adapters.contract import Confined, HandDrifted, HandError
 from hand_adapters.declared import DeclaredHand, State
 from hand_adapters.egress.reports import Reports
 from hand_adapters.http import HttpAdapter
@@ -170,10 +170,10 @@ class Registry:
     def analyse(self, tenant: str, hand: str, action: str, args: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """See ``gateway.ports.Hands``."""
         known = self._hands.get(hand)
-        if known is None or (tenant, hand) not in self._usable or not isinstance(known.adapter, Analyses):
+        if known is None or (tenant, hand) not in self._usable or known.analyst is None:
             return None
         try:
-            analysis = known.adapter.analyse(action, args)
+            analysis = known.analyst.analyse(action, args)
         except Refused:
             raise
         except Exception as exc:  # noqa: BLE001 - a third party's adapter

@@ -13,6 +13,7 @@ from gateway.reasons import Reason
 from gateway.settings import HandSettings
 from hand_adapters import registry
 from hand_adapters.contract import Analyses
+from hand_adapters.declared import DeclaredHand
 from hand_adapters.http import HttpAdapter
 from hand_adapters.mcp import McpAdapter
 from hand_adapters.remote import RemoteAdapter
@@ -50,7 +51,7 @@ class Strange:
 
 def known(adapter: Any) -> registry.Registry:
     found = registry.Registry({}, PlainJail(), SimpleNamespace())  # type: ignore[arg-type]
-    found._hands["h"] = SimpleNamespace(adapter=adapter)  # type: ignore[assignment]
+    found._hands["h"] = DeclaredHand("h", SimpleNamespace(), adapter, problem="")  # type: ignore[arg-type]
     found._usable["default", "h"] = Manifest("h", "strange", {})
     return found
 

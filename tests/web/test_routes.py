@@ -264,7 +264,7 @@ async def test_an_answer_that_is_not_strict_json_of_its_shape_is_refused(
 ) -> None:
     answer = await client.post(f"/v1/approvals/{APPROVAL_ID}", content=body, headers=token(Role.APPROVER) | JSON)
     assert (answer.status_code, answer.json()["code"]) == (400, code)
-    assert gateway.approvals == []
+    assert gateway.approvals.answers == []
 
 
 async def test_what_a_client_made_up_is_not_repeated_to_it(client: httpx2.AsyncClient) -> None:
@@ -281,7 +281,7 @@ async def test_a_signed_answer_and_a_plain_one_are_told_apart_by_content_type(
     await client.post(url, content=b"a.b.c", headers=headers | JOSE)
     await client.post(url, content=b'{"answer":"refuse"}', headers=headers | JSON)
     assert (await client.post(url, content=b"approve", headers=headers)).status_code == 415
-    assert gateway.approvals == [
+    assert gateway.approvals.answers == [
         (APPROVAL_ID, "approver", None, b"a.b.c"),
         (APPROVAL_ID, "approver", "refuse", None),
     ]
