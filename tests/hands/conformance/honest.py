@@ -80,7 +80,9 @@ class Shelf:
             raise HandDrifted(self.offered)
 
     async def work(self) -> None:
-        await asyncio.sleep(LATENCY_SECONDS)
+        done = asyncio.Event()
+        asyncio.get_running_loop().call_later(LATENCY_SECONDS, done.set)
+        await done.wait()
 
     def answer(self, action: str, args: Mapping[str, Any]) -> Any:
         if action == "put":

@@ -252,7 +252,7 @@ class NeverEnds(Shelf):
     async def work(self) -> None:
         while not self.over:
             try:
-                await asyncio.sleep(3600)
+                await asyncio.Event().wait()
             except (asyncio.CancelledError, TimeoutError):
                 continue
 
@@ -370,6 +370,17 @@ class RefusesByAnotherReason(Shelf):
         if args.get("text") == "":
             raise Refused(Reason.SCHEMA_ARGS)
         return super().analyse(action, args)
+
+
+async def tidy() -> None:
+    """End what liars left on purpose."""
+    if LeavesAProcess.left is not None:
+        LeavesAProcess.left.kill()
+        await LeavesAProcess.left.wait()
+        LeavesAProcess.left = None
+    for one in LeavesAConnection.left:
+        one.close()
+    LeavesAConnection.left.clear()
 
 
 LIARS: list[tuple[Promise, str | None, type[Shelf]]] = [

@@ -2,6 +2,7 @@
 
 import asyncio
 import shlex
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -21,6 +22,12 @@ def options(**changes: Any) -> Options:
 
 async def check(kind: type[Shelf], **changes: Any) -> Report:
     return await check_adapter(kind, SETTINGS, options=options(**changes))
+
+
+@pytest.fixture(autouse=True)
+async def nothing_left() -> AsyncIterator[None]:
+    yield
+    await liars.tidy()
 
 
 async def test_one_that_keeps_its_promises_passes() -> None:
