@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -26,7 +26,8 @@ from hand_adapters.contract import HandError
 from hand_adapters.kinds import adapter_class
 
 app = group()
-_SHOWN_MAX = 300
+_DEADLINE_SECONDS: Final = 10.0
+_SHOWN_MAX: Final = 300
 """Characters of arguments in the table; JSON and JUnit have them whole."""
 
 
@@ -54,6 +55,9 @@ def check(
     secret: Annotated[
         list[str] | None, typer.Option(help="NAME=FILE with a secret of a test account; again for more.")
     ] = None,
+    deadline: Annotated[
+        float, typer.Option(min=0.1, max=3600, help="Seconds that a call may take at most.")
+    ] = _DEADLINE_SECONDS,
     digest: Annotated[str | None, typer.Option(help="The manifest that was reviewed.")] = None,
     junit: Annotated[Path | None, typer.Option(help="Write JUnit XML there, too.")] = None,
     config: Config = None,
@@ -76,6 +80,8 @@ def check(
         inputs=_inputs(inputs),
         secrets=_secrets(secret or []),
         digest=digest,
+        call_seconds=deadline,
+        words=_words(config, inputs, secret or [], deadline),
     )
     report = _run(out, settings, hand_id, declared, options)
     if junit is not None:
@@ -93,11 +99,11 @@ def check(
 
 
 def _run(out: Output, settings: Settings, hand_id: str, declared: HandSettings, options: Options) -> Report:
-    loop = asyncio.new_event_loop()
+    runner = asyncio.Runner()
     report = None
     try:
         with out.progress(f"checking {hand_id}", None) as advance:
-            report = loop.run_until_complete(_check(settings, hand_id, declared, options, advance))
+            report = runner.run(_check(settings, hand_id, declared, options, advance))
     except HandError as error:
         raise Stop(
             f"{hand_id} cannot be asked what it offers: {error.detail or error.text}",
@@ -106,9 +112,7 @@ def _run(out: Output, settings: Settings, hand_id: str, declared: HandSettings, 
         ) from None
     finally:
         if report is None or not report.unended:
-            loop.run_until_complete(loop.shutdown_asyncgens())
-            loop.run_until_complete(loop.shutdown_default_executor())
-            loop.close()
+            runner.close()
     return report
 
 
@@ -147,6 +151,14 @@ def _secrets(given: list[str]) -> Mapping[str, str]:
             raise SettingsError(f"--secret {name}: {file}: not {EXPECTED}")
         found[name] = value
     return found
+
+
+def _words(config: Path | None, inputs: Path | None, secret: list[str], deadline: float) -> tuple[str, ...]:
+    """What the command has to say again, beside what the options of a check hold."""
+    words = ["--deadline", f"{deadline:g}"] if deadline != _DEADLINE_SECONDS else []
+    words += ["--inputs", str(inputs)] if inputs is not None else []
+    words += [word for one in secret for word in ("--secret", one)]
+    return (*words, *(["--config", str(config)] if config is not None else []))
 
 
 def _show(out: Output, report: Report) -> None:

@@ -11,7 +11,7 @@ from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from hand_adapters.conformance.promises import Promise
 from hand_adapters.conformance.traces import Traces
-from hand_adapters.conformance.trial import Trial, Tried
+from hand_adapters.conformance.trial import Outcome, Trial, Tried
 from hand_adapters.contract import Analyses
 from hand_adapters.registry import ANALYSIS_MAX_BYTES
 
@@ -19,8 +19,8 @@ _LEAST_BYTES: Final = 1024
 """Of a result that is large enough to be allowed less."""
 _FRAME_BYTES: Final = 128
 """What may stand around the part of a result that was cut off: names of columns, say."""
-_OVERRUNS_MAX: Final = 2
-"""Calls that do not end, after which no more are made."""
+_LATE_MAX: Final = 3
+"""Calls that reach their deadlines, where none gave a result, after which no more are made."""
 _OTHER_DIGEST: Final = "0" * 64
 
 
@@ -29,7 +29,7 @@ async def examples(trial: Trial, name: str, tried: Tried) -> None:
     for args in tried.examples:
         if _is_analysed(trial, name, args):
             tried.outcomes.append(await trial.call(name, args))
-        if sum(outcome.overran for outcome in tried.outcomes) >= _OVERRUNS_MAX:
+        if not tried.answered and sum(map(_is_late, tried.outcomes)) >= _LATE_MAX:
             break
     outcomes, answered = tried.outcomes, tried.answered
     if not answered:
@@ -44,6 +44,10 @@ async def examples(trial: Trial, name: str, tried: Tried) -> None:
         trial.kept(Promise.ERRORS, f"{errors} of {len(outcomes)} calls raised HandError", name, errors)
     else:
         trial.not_shown(Promise.ERRORS, "no call gave an error", name)
+
+
+def _is_late(outcome: Outcome) -> bool:
+    return outcome.overran or (outcome.error is not None and outcome.error.reason is Reason.HAND_TIMEOUT)
 
 
 def _is_analysed(trial: Trial, name: str, args: Mapping[str, Any]) -> bool:

@@ -149,9 +149,10 @@ async def close(trial: Trial, before: Traces) -> None:
     left = (await settled(lambda now: not now.since(before), trial.options.grace_seconds)).since(before)
     if left:
         trial.broken(Promise.CLOSE, f"closed, it leaves {left}")
-    if not Traces.visible():
+    if Traces.visible():
+        trial.kept(Promise.CLOSE, "closed, it left nothing", calls=1)
+    else:
         trial.not_shown(Promise.CLOSE, "this system does not show processes as Linux does")
-    trial.kept(Promise.CLOSE, "closed, it left nothing", calls=1)
 
 
 async def closed(trial: Trial, adapter: HandAdapter, promise: Promise) -> None:

@@ -28,6 +28,7 @@ class Options:
         call_seconds: the most that one call is given, where its action is declared to take longer.
         grace_seconds: how long after its deadline, or its cancellation, a call may take to end, and a process to go.
         analysis_seconds: how long one analysis may take.
+        words: what else a command says that shows a finding again.
     """
 
     examples: int = 25
@@ -40,3 +41,4 @@ class Options:
     call_seconds: float = 10.0
     grace_seconds: float = 5.0
     analysis_seconds: float = 1.0
+    words: tuple[str, ...] = ()

@@ -54,7 +54,7 @@ class Report:
             words += ["--action", verdict.action]
         for action in sorted(self.options.allow_effects):
             words += ["--allow-effects", action]
-        return shlex.join(words)
+        return shlex.join([*words, *self.options.words])
 
     def text(self) -> str:
         """The findings, one a line: what a test says when it fails."""

@@ -60,7 +60,7 @@ def test_what_may_change_something_is_not_called_unless_it_is_named(work: Path) 
 
 
 def test_a_broken_promise_is_told_to_people_programs_and_pipelines_and_shown_again(work: Path) -> None:
-    done = check("clumsy", "--action", "echo", "--seed", "7", "--junit", "found.xml")
+    done = check("clumsy", "--action", "echo", "--seed", "7", "--junit", "found.xml", "--config", "handrail.toml")
     assert done.exit_code == 1, done.output
     assert "1 promise broken." in done.output
     [again] = [line.removeprefix("again: handrail ") for line in done.output.splitlines() if "again:" in line][:1]
@@ -130,11 +130,11 @@ def test_one_that_cannot_be_asked_is_unreachable(work: Path) -> None:
 
 
 def test_one_that_never_ends_is_left_behind_with_the_process(work: Path) -> None:
-    words = ["hands", "check", "endless", "--action", "read", "--examples", "1", "--json"]
+    words = ["hands", "check", "endless", "--action", "read", "--examples", "1", "--deadline", "0.1", "--json"]
     code = (
         "from hand_adapters.conformance import options as o, suite; import sys, functools;"
         "from gateway.cli import hands_check as c;"
-        "c.Options = functools.partial(o.Options, call_seconds=0.1, grace_seconds=0.1);"
+        "c.Options = functools.partial(o.Options, grace_seconds=0.1);"
         f"sys.argv = ['handrail', *{words!r}]; from gateway.cli.main import run; run()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)

@@ -13,11 +13,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from gateway.settings import JailSettings
+from gateway.model import HandCall, HandResult
+from gateway.settings import HandSettings, JailSettings
 from hand_adapters.conformance import Options, Promise, Report, Status, check_adapter
 from hand_adapters.http import HttpAdapter
-from hand_adapters.jail import Jail
+from hand_adapters.jail import Jail, JailSpec
 from hand_adapters.kinds import adapter_class
+from hand_adapters.process import ProcessAdapter
 from tests import services
 from tests.client.stand_in import serving
 from tests.hands.hands_support import HOSTILE
@@ -135,6 +137,18 @@ def server(mode: str) -> dict[str, Any]:
     }
 
 
+class TellsTheJail(ProcessAdapter):
+    """Has a program of its own do something with the step credential."""
+
+    def __init__(self, hand_id: str, settings: HandSettings, jail: Jail) -> None:
+        super().__init__(hand_id, settings, jail)
+        self.jail = jail
+
+    async def run(self, call: HandCall) -> HandResult:
+        await self.jail.run(JailSpec(("true", f"--token={call.credential}"), env={"TOKEN": call.credential}))
+        return await super().run(call)
+
+
 @pytest.fixture
 def jailed(tmp_path: Path) -> None:
     problems = Jail(JailSettings(), tmp_path).missing()
@@ -199,3 +213,12 @@ class TestInTheJail:
         assert not report.broken, report.text()
         assert report.complete
         assert kept(report) >= {Promise.RESULT, Promise.RESULT_SIZE, Promise.CONCURRENCY}
+
+    async def test_an_adapter_that_lets_the_credential_into_the_jail_is_found_out(self) -> None:
+        word = {"argv": ["cat"], "stdin": "text", "args_schema": TEXT, **NONE}
+        settings = {"adapter": "process", "actions": {"echo": word}}
+        report = await check_adapter(TellsTheJail, settings, options=Options(examples=1, seed=3))
+        assert {(one.promise, one.seen) for one in report.broken} == {
+            (Promise.SECRETS, "the step credential was in the environment of a jail"),
+            (Promise.SECRETS, "the step credential was in the command line of a jail"),
+        }
