@@ -43,8 +43,8 @@ class Report:
 
     @property
     def complete(self) -> bool:
-        """Whether every action was called, and gave a result."""
-        return not self.left_out
+        """Whether there are actions, and every one was called and gave a result."""
+        return bool(self.called) and not self.left_out
 
     def again(self, verdict: Verdict) -> str:
         """The command that shows a finding again, without ``handrail``."""

@@ -18,7 +18,7 @@ from hand_adapters.conformance.report import Report
 from hand_adapters.conformance.traces import Traces, WatchedJail, overhearing
 from hand_adapters.conformance.trial import Trial, Tried
 from hand_adapters.contract import HandAdapter, HandError
-from hand_adapters.jail import Jail, JailSpec
+from hand_adapters.jail import Jail, JailError, JailSpec
 from hand_adapters.registry import ASK_SECONDS
 
 Advance = Callable[[int, int], None]
@@ -69,12 +69,19 @@ async def check_hand(
         SettingsError: as :func:`check_adapter` says.
         HandError: the same.
     """
-    kind.validate(hand_id, settings)
-    if kind.needs_jail:
-        await jail.run(JailSpec(("true",)))  # so that the launcher was there before the hand
-    before = Traces.now()
     with overhearing() as lines:
-        adapter = kind(hand_id, settings, jail)
+        try:
+            kind.validate(hand_id, settings)
+            if kind.needs_jail:
+                await jail.run(JailSpec(("true",)))  # so that the launcher was there before the hand
+            before = Traces.now()
+            adapter = kind(hand_id, settings, jail)
+        except JailError as exc:
+            raise HandError(exc.reason, HandFailure.NOT_EXECUTED, exc.detail) from None
+        except HandrailError:
+            raise
+        except Exception as exc:  # noqa: BLE001 - an adapter's
+            return _not_asked(hand_id, settings, options, f"building it raised {type(exc).__name__}")
         try:
             built = Traces.now().since(before)
             try:
@@ -83,7 +90,8 @@ async def check_hand(
                 raise
             except Exception as exc:  # noqa: BLE001 - an adapter's
                 await _let_go(adapter)
-                return _without_manifest(hand_id, settings, options, exc)
+                seen = f"manifest raised {type(exc).__name__}, which is no HandError"
+                return _not_asked(hand_id, settings, options, seen)
             _check_names(manifest, settings, options)
             trial = Trial(adapter, manifest, settings, jail, options)
             trial.lines = lines
@@ -196,6 +204,5 @@ def _report(hand_id: str, trial: Trial) -> Report:
     )
 
 
-def _without_manifest(hand_id: str, settings: HandSettings, options: Options, exc: Exception) -> Report:
-    seen = f"manifest raised {type(exc).__name__}, which is no HandError"
+def _not_asked(hand_id: str, settings: HandSettings, options: Options, seen: str) -> Report:
     return Report(hand_id, settings.adapter, "", options, (Verdict(Promise.ERRORS, Status.BROKEN, seen),))

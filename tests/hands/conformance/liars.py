@@ -372,6 +372,21 @@ class RefusesByAnotherReason(Shelf):
         return super().analyse(action, args)
 
 
+class FailsToBeBuilt(Shelf):
+    def __init__(self, hand_id: str, settings: HandSettings, jail: Jail) -> None:
+        raise KeyError(settings.options["directory"])
+
+
+class FailsToSayWhatItOffers(Shelf):
+    async def manifest(self) -> Manifest:
+        raise ZeroDivisionError
+
+
+class IsAway(Shelf):
+    async def manifest(self) -> Manifest:
+        raise HandError(Reason.HAND_UNAVAILABLE, HandFailure.NOT_EXECUTED, "away")
+
+
 async def tidy() -> None:
     """End what liars left on purpose."""
     if LeavesAProcess.left is not None:

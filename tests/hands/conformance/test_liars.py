@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from gateway.reasons import Reason
 from hand_adapters.conformance import Options, Promise, Report, Status, check_adapter
 from hand_adapters.conformance.promises import TEXTS
+from hand_adapters.contract import HandError
 from tests.hands.conformance import liars
 from tests.hands.conformance.honest import SETTINGS, Shelf
 
@@ -46,6 +48,31 @@ async def test_a_liar_is_found_out(promise: Promise, action: str | None, kind: t
     assert promise in found, report.document()
     assert found <= {promise, *liars.BESIDES.get(kind, ())}, report.text()
     assert action in {one.action for one in report.broken if one.promise is promise}, report.text()
+
+
+@pytest.mark.parametrize(
+    ("kind", "seen"),
+    [
+        (liars.FailsToBeBuilt, "building it raised KeyError"),
+        (liars.FailsToSayWhatItOffers, "manifest raised ZeroDivisionError, which is no HandError"),
+    ],
+)
+async def test_one_that_does_not_come_as_far_as_a_manifest_is_found_out(kind: type[Shelf], seen: str) -> None:
+    report = await check(kind)
+    assert [(one.promise, one.seen) for one in report.broken] == [(Promise.ERRORS, seen)]
+    assert not report.complete
+    assert report.junit().count("<failure") == 1
+
+
+async def test_one_that_says_why_it_cannot_be_asked_is_believed() -> None:
+    with pytest.raises(HandError) as caught:
+        await check(liars.IsAway)
+    assert caught.value.reason is Reason.HAND_UNAVAILABLE
+
+
+async def test_a_hand_without_actions_was_not_checked() -> None:
+    report = await check_adapter(Shelf, {"adapter": "shelf"}, options=Options())
+    assert (report.broken, report.complete) == ((), False)
 
 
 async def test_every_promise_has_a_liar() -> None:

@@ -50,6 +50,13 @@ NOTES = {
         }
     },
 }
+REACHING = """
+import urllib.parse, urllib.request
+
+def find(text: str) -> str:
+    with urllib.request.urlopen("URL?" + urllib.parse.urlencode({"text": text}), timeout=10) as answer:
+        return answer.read().decode()
+"""
 PYTHON = "def echo(text: str) -> dict[str, str]:\n    return {'text': text * 4}\n"
 
 
@@ -203,6 +210,25 @@ class TestInTheJail:
         assert not report.broken, report.text()
         assert report.complete
         assert kept(report) >= {Promise.RESULT, Promise.RESULT_SIZE, Promise.CONCURRENCY, Promise.DEADLINE}
+
+    async def test_a_function_that_reaches_an_api_through_the_way_out_of_its_jail(
+        self, api: str, tmp_path: Path
+    ) -> None:
+        """The API lets in who has the secret, which the function never sees."""
+        (tmp_path / "notes.py").write_text(REACHING.replace("URL", f"{api}/notes"))
+        host, port = api.removeprefix("http://").removesuffix("/v1").split(":")
+        rule = {"host": host, "scheme": "http", "port": int(port), "paths": ["/v1/notes"], "private_network": True}
+        settings = {
+            "adapter": "python",
+            "python": {"source": tmp_path / "notes.py"},
+            "egress": [rule],
+            "secrets": {"token": {"place": "bearer", "targets": [f"http://{host}:{port}"]}},
+            "actions": {"find": NONE},
+        }
+        report = await check(settings, examples=3)
+        assert not report.broken, report.text()
+        assert report.complete
+        assert Promise.SECRETS in kept(report), "it was asked for, and seen nowhere"
 
     async def test_a_module(self, tmp_path: Path) -> None:
         wasmtime = pytest.importorskip("wasmtime")
