@@ -30,11 +30,14 @@ class Callers(SqlDirectory):
         self.connectors, self.bearers = connectors, bearers
         self._certificate_tenant = server.client_certificate_tenant
 
-    async def authenticate(self, token: str, now: float, certificate: Certificate | None = None) -> Principal:
+    async def authenticate(
+        self, token: str, now: float, certificate: Certificate | None = None, audiences: Collection[str] = ()
+    ) -> Principal:
         """The principal behind an API key or an access token.
 
         Args:
             certificate: what the client proved to hold; a token that is bound to one goes with it alone.
+            audiences: what an access token may be for, beside its issuer's audiences: the resource that is asked for.
 
         Raises:
             Refused: ``auth.invalid``, ``auth.expired``, ``auth.scope``, ``auth.forbidden``.
@@ -42,7 +45,7 @@ class Callers(SqlDirectory):
         """
         if token.startswith(API_KEY_PREFIX):
             return await super().authenticate(token, now)
-        return await self.bearers.authenticate(token, now, certificate)
+        return await self.bearers.authenticate(token, now, certificate, audiences)
 
     async def holder_of(self, certificate: Certificate, now: float) -> Principal:
         """The principal that a client certificate stands for, by its thumbprint or by any name in it.

@@ -256,6 +256,8 @@ class Manifest:
     """What the gateway adds to its requests."""
     egress: tuple[EgressRule, ...] = ()
     """What its jail may reach; nothing where it is empty."""
+    endpoint: str | None = None
+    """URL of an MCP server that is reached over HTTP."""
     digest: str = field(init=False, default="")
 
     def __post_init__(self) -> None:
@@ -278,6 +280,7 @@ class Manifest:
             "trust": str(self.trust),
             "labels": list(self.labels),
             "instructions": self.instructions,
+            **({"endpoint": self.endpoint} if self.endpoint is not None else {}),
             **({"secrets": [secret.document() for secret in self.secrets]} if self.secrets else {}),
             **({"egress": [rule.document() for rule in self.egress]} if self.egress else {}),
             "actions": {
@@ -321,6 +324,7 @@ class Manifest:
             labels=tuple(document["labels"]),
             instructions=document["instructions"],
             claim_seconds=document.get("claim_seconds"),
+            endpoint=document.get("endpoint"),
             secrets=tuple(SecretUse.from_document(one) for one in document.get("secrets", ())),
             egress=tuple(EgressRule.from_document(one) for one in document.get("egress", ())),
             actions={

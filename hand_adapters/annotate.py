@@ -80,6 +80,7 @@ def manifest(
         trust=settings.trust,
         labels=tuple(sorted(settings.labels)),
         instructions=instructions,
+        endpoint=settings.url,
         claim_seconds=settings.claim_seconds if settings.adapter == "remote" else None,
         secrets=secret_uses(hand_id, settings),
         egress=egress_rules(hand_id, settings),
@@ -173,7 +174,7 @@ def secret_uses(hand_id: str, settings: HandSettings) -> tuple[SecretUse, ...]:
     for name, secret in sorted(settings.secrets.items()):
         where = f"hands.{hand_id}.secrets.{name}"
         database = settings.database.origin if settings.database is not None else None
-        own = settings.base_url or database
+        own = settings.base_url or settings.url or database
         given = secret.targets or ((own,) if own else ())
         try:
             targets = tuple(sorted({origin_of(target) for target in given}))

@@ -131,6 +131,7 @@ class DeclaredHand:
             "offered_digest": self.offered.digest if self.offered is not None else None,
             "region": self.settings.region,
             "trust": str(self.settings.trust),
+            **({"endpoint": self.offered.endpoint} if self.offered is not None and self.offered.endpoint else {}),
             "secrets": [use.document() for use in (self.offered.secrets if self.offered is not None else ())],
             "egress": [rule.document() for rule in (self.offered.egress if self.offered is not None else ())],
             "actions": [

@@ -3,7 +3,7 @@
 from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from typing import Final
 
-from gateway.settings import SettingsError
+from gateway.settings import HandSettings, SettingsError
 from hand_adapters.contract import HandAdapter
 
 ENTRY_POINT_GROUP: Final = "handrail.adapters"
@@ -20,6 +20,19 @@ BUILT_IN: Final = EntryPoints(
     }.items()
 )
 """Loaded by whoever declares such a hand: a parser of SQL alone takes 20 MB, which no other gateway needs."""
+_BY_URL: Final = EntryPoint("mcp", "hand_adapters.mcp:McpHttpAdapter", ENTRY_POINT_GROUP)
+
+
+def kind_of(settings: HandSettings) -> type[HandAdapter]:
+    """The adapter of a declaration: an MCP server is a program or an address, and else its name says.
+
+    Raises:
+        SettingsError: as :func:`adapter_class`.
+    """
+    if settings.adapter == "mcp" and settings.url is not None:
+        loaded: type[HandAdapter] = _BY_URL.load()
+        return loaded
+    return adapter_class(settings.adapter)
 
 
 def adapter_class(name: str) -> type[HandAdapter]:

@@ -24,9 +24,8 @@ from hand_adapters import secrets as served
 from hand_adapters.contract import Confined, HandDrifted, HandError
 from hand_adapters.declared import DeclaredHand, State
 from hand_adapters.egress.reports import Reports
-from hand_adapters.http import HttpAdapter
 from hand_adapters.jail import Jail
-from hand_adapters.kinds import adapter_class
+from hand_adapters.kinds import kind_of
 from hand_adapters.pins import Pin, PinStore
 from hand_adapters.schemas import Checker
 
@@ -76,7 +75,7 @@ class Registry:
         self._usable: dict[tuple[str, str], Manifest] = {}
         """Tenant and hand -> what the tenant pinned and the hand offers now: the one look-up of a call."""
         for hand_id, declared in sorted(settings.items()):
-            kind = adapter_class(declared.adapter)
+            kind = kind_of(declared)
             if not declared.enabled:
                 self._hands[hand_id] = DeclaredHand(hand_id, declared, None, "Switched off (enabled = false).")
                 continue
@@ -367,12 +366,12 @@ class Registry:
 
 
 def _require_reach(hand: DeclaredHand, call: HandCall) -> None:
-    """Where policy lets a call reach named hosts alone, somebody has to hold it to them: a jail's gate, or the base URL
-    of a declared API. Raises HandError (``policy.obligation``, not executed) where nobody does."""
+    """Where policy lets a call reach named hosts alone, somebody has to hold it to them: a jail's gate, or the address
+    of a declared API or server. Raises HandError (``policy.obligation``, not executed) where nobody does."""
     if call.egress_hosts is None or (hand.adapter is not None and hand.adapter.needs_jail):
         return
-    base = urlsplit(hand.settings.base_url or "").hostname
-    if not isinstance(hand.adapter, HttpAdapter) or base not in call.egress_hosts:
+    place = {"http": hand.settings.base_url, "mcp": hand.settings.url}.get(hand.settings.adapter)
+    if place is None or urlsplit(place).hostname not in call.egress_hosts:
         raise HandError(Reason.POLICY_OBLIGATION, HandFailure.NOT_EXECUTED, "a host that the decision does not name")
 
 

@@ -42,13 +42,15 @@ S = TypeVar("S", bound=Warm)
 class WarmProcesses(Generic[S]):
     """The warm processes of one hand, and a spare one that nobody has used."""
 
-    def __init__(self, make: Callable[[str], S], profile: str) -> None:
+    def __init__(self, make: Callable[[str], S], profile: str, most: int | None = None) -> None:
         """
         Args:
             make: jail profile -> a process that begins to start.
             profile: the hand's own, which the spare one has.
+            most: how many at once; ``PROCESSES_MAX`` by default.
         """
         self._make = make
+        self._most = most
         self._profile = profile
         self._serving: dict[Key, S] = {}
         self._spare: S | None = None
@@ -93,7 +95,7 @@ class WarmProcesses(Generic[S]):
     def _take(self, key: Key) -> S:
         for other in [other for other, process in self._serving.items() if process.ended]:
             self.retire(self._serving.pop(other))
-        if len(self._serving) >= PROCESSES_MAX:
+        if len(self._serving) >= (self._most or PROCESSES_MAX):
             idle = [other for other, process in self._serving.items() if not process.busy]
             if not idle:
                 raise HandError(Reason.OVERLOADED, HandFailure.NOT_EXECUTED, "every process of this hand is busy")

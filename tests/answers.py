@@ -15,7 +15,7 @@ import pytest
 
 _JSON: Final = "application/json"
 _PROBLEM: Final = "application/problem+json"
-_SELF_MADE: Final = frozenset({"/mcp", "/mcp/{hand}"})
+_SELF_MADE: Final = frozenset({"/mcp", "/mcp/{hand_id}"})
 """Routes whose answers are MCP's own messages."""
 
 found: Final[list[str]] = []

@@ -41,6 +41,8 @@ CONSTANTS: Final = (
     "gateway.web.server.HEAD_TIMEOUT_SECONDS",
     "hand_adapters.jail.link.READY_SECONDS",
     "hand_adapters.jail.process.KILL_SECONDS",
+    "hand_adapters.mcp.session.OPEN_SECONDS",
+    "hand_adapters.mcp.streamable.PARTING_SECONDS",
     "keys.stores.database.LOCK_WAIT_SECONDS",
     "keys.stores.file.LOCK_WAIT_SECONDS",
 )

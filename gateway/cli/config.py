@@ -103,12 +103,12 @@ def _check_hands(settings: Settings) -> None:
     Raises:
         SettingsError: naming the hand.
     """
-    from hand_adapters.kinds import adapter_class  # noqa: PLC0415 - 'config example' needs no adapters
+    from hand_adapters.kinds import kind_of  # noqa: PLC0415 - 'config example' needs no adapters
     from hand_adapters.schemas import Checker, SchemaError  # noqa: PLC0415
 
     for hand_id, hand in settings.hands.items():
         try:
-            kind = adapter_class(hand.adapter)
+            kind = kind_of(hand)
         except SettingsError as exc:
             raise SettingsError(f"hands.{hand_id}.adapter: {exc.detail}") from None
         if not hand.enabled:

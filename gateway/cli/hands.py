@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from handrail import HandrailProblem
 
-from gateway.cli import hands_check, hands_import, hands_openapi
+from gateway.cli import hands_check, hands_import, hands_listing, hands_openapi
 from gateway.cli.asking import ask_for
 from gateway.cli.command import command, noun
 from gateway.cli.connect import Session
@@ -21,6 +21,7 @@ app = noun("hands")
 app.add_typer(hands_check.app)
 app.add_typer(hands_import.app)
 app.add_typer(hands_openapi.app)
+app.add_typer(hands_listing.app)
 
 
 @command(app, "list", example="hands list", good="they were listed")
@@ -99,8 +100,8 @@ def hand_named(session: Session, hand_id: str) -> Iterator[None]:
 
 
 def _show(out: Output, hand: dict[str, Any]) -> None:
-    names = ("id", "adapter", "state", "region", "trust", "pinned_digest", "offered_digest")
-    out.facts([(name.replace("_", " "), hand.get(name)) for name in names])
+    names = ("id", "adapter", "endpoint", "state", "region", "trust", "pinned_digest", "offered_digest")
+    out.facts([(name.replace("_", " "), hand.get(name)) for name in names if name != "endpoint" or hand.get(name)])
     out.line("")
     if hand.get("secrets"):
         out.table(

@@ -23,7 +23,7 @@ from gateway.settings import HandSettings, Settings, SettingsError, load
 from hand_adapters.conformance import TEXTS, Options, Report, Status, WatchedJail, check_hand
 from hand_adapters.conformance.options import new_seed
 from hand_adapters.contract import HandError
-from hand_adapters.kinds import adapter_class
+from hand_adapters.kinds import kind_of
 
 app = group()
 _DEADLINE_SECONDS: Final = 10.0
@@ -117,7 +117,7 @@ def _run(out: Output, settings: Settings, hand_id: str, declared: HandSettings, 
 
 
 async def _check(settings: Settings, hand_id: str, declared: HandSettings, options: Options, advance: Any) -> Report:
-    kind = adapter_class(declared.adapter)
+    kind = kind_of(declared)
     if kind.needs_jail:
         async with jailing(settings, WatchedJail) as jail:
             return await check_hand(hand_id, declared, kind, jail, options, advance)

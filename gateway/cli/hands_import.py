@@ -16,7 +16,7 @@ from gateway.cli.output import Output
 from gateway.errors import HandrailError
 from gateway.settings import HandSettings, Settings, SettingsError, load
 from hand_adapters.jail import Jail
-from hand_adapters.mcp import McpAdapter
+from hand_adapters.kinds import kind_of
 from hand_adapters.mcp.servers_file import Declared, declare, read
 from hand_adapters.suggest import Suggestion, suggestion
 
@@ -38,7 +38,10 @@ def import_(
         Path | None, typer.Option(help="Where npm installed the servers that npx would fetch (has node_modules).")
     ] = None,
     ask: Annotated[
-        bool, typer.Option("--ask", help="Start each in the jail, and suggest annotations by what it offers.")
+        bool,
+        typer.Option(
+            "--ask", help="Start each in the jail, or ask at its URL, and suggest annotations by what it offers."
+        ),
     ] = False,
     config: Config = None,
 ) -> Exit:
@@ -80,8 +83,9 @@ async def _offered(item: Declared, jail: Jail) -> list[Suggestion] | str:
     adapter = None
     try:
         settings = HandSettings.model_validate(_settings(item))
-        McpAdapter.validate(item.id, settings)
-        adapter = McpAdapter(item.id, settings, jail)
+        kind = kind_of(settings)
+        kind.validate(item.id, settings)
+        adapter = kind(item.id, settings, jail)
         manifest = await adapter.manifest()
     except HandrailError as exc:
         return exc.detail or exc.text
@@ -92,6 +96,16 @@ async def _offered(item: Declared, jail: Jail) -> list[Suggestion] | str:
 
 
 def _settings(item: Declared) -> dict[str, Any]:
+    if item.url is not None:
+        return {"adapter": "mcp", "url": item.url} | {
+            key: value
+            for key, value in (
+                ("private_network", item.private_network),
+                ("listing", item.listing),
+                ("secrets", {name: dict(secret) for name, secret in item.secrets.items()}),
+            )
+            if value
+        }
     binds = [{"source": str(directory)} for directory in item.directories]
     return {"adapter": "mcp", "command": item.command, "env": item.env, "binds": binds}
 
@@ -107,12 +121,7 @@ def _block(item: Declared, offered: list[Suggestion] | str | None) -> Iterator[s
     yield 'adapter = "mcp"'
     if not item.enabled:
         yield "enabled = false"
-    yield f"command = {toml_text.value(item.command)}"
-    if item.env:
-        yield f"env = {toml_text.value(dict(item.env))}"
-    for directory in item.directories:
-        yield f"\n[[hands.{item.id}.binds]]"
-        yield f"source = {toml_text.value(directory)}"
+    yield from _place(item)
     if isinstance(offered, str):
         yield ""
         yield from toml_text.comment(f"It could not be asked what it offers: {offered}")
@@ -124,6 +133,28 @@ def _block(item: Declared, offered: list[Suggestion] | str | None) -> Iterator[s
         )
         for found in offered:
             yield from _suggested(item.id, found)
+
+
+def _place(item: Declared) -> Iterator[str]:
+    """Where the server is: a program with its directories, or an address with its secrets."""
+    if item.url is None:
+        yield f"command = {toml_text.value(item.command)}"
+        if item.env:
+            yield f"env = {toml_text.value(dict(item.env))}"
+        for directory in item.directories:
+            yield f"\n[[hands.{item.id}.binds]]"
+            yield f"source = {toml_text.value(directory)}"
+        return
+    yield f"url = {toml_text.value(item.url)}"
+    if item.private_network:
+        yield "private_network = true"
+    if item.listing is not None:
+        yield from toml_text.comment(f"Written by: handrail hands listing URL --out {item.listing}")
+        yield f"listing = {toml_text.value(item.listing)}"
+    for name, secret in item.secrets.items():
+        yield f"\n[hands.{item.id}.secrets.{name}]"
+        for key, value in secret.items():
+            yield f"{key} = {toml_text.value(value)}"
 
 
 def _suggested(hand_id: str, found: Suggestion) -> Iterator[str]:
@@ -140,7 +171,10 @@ def _document(item: Declared, offered: list[Suggestion] | str | None) -> Mapping
     document: dict[str, Any] = {"id": item.id, "name": item.name, "notes": list(item.notes)}
     if item.problem:
         return document | {"problem": item.problem}
-    document |= {"enabled": item.enabled, "declaration": _settings(item) | {"command": list(item.command)}}
+    declaration = _settings(item)
+    if item.url is None:
+        declaration["command"] = list(item.command)
+    document |= {"enabled": item.enabled, "declaration": declaration}
     if isinstance(offered, str):
         document["problem"] = offered
     elif offered is not None:

@@ -10,7 +10,7 @@ gone with its next token.
 import asyncio
 import hmac
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -70,11 +70,15 @@ class Bearers:
         """The issuer of that name in the settings."""
         return next((one for one, _ in self._providers.values() if one.name == name), None)
 
-    async def authenticate(self, token: str, now: float, certificate: Certificate | None = None) -> Principal:
+    async def authenticate(
+        self, token: str, now: float, certificate: Certificate | None = None, audiences: Collection[str] = ()
+    ) -> Principal:
         """The principal behind an access token.
 
         Args:
             certificate: what the client proved to hold.
+            audiences: what the token may be for, beside the issuer's audiences: the resource that is asked for (RFC
+                8707).
 
         Raises:
             Refused: ``auth.invalid``, ``auth.expired``, ``auth.scope``; ``auth.forbidden`` for a subject that is nobody
@@ -86,6 +90,8 @@ class Bearers:
         if known is None:
             raise Refused(Reason.AUTH_INVALID, "bearer token: of an issuer that is not configured")
         provider, profile = known
+        if audiences:
+            profile = replace(profile, audiences=profile.audiences.union(audiences))
         verified = verify(unverified, profile, await provider.key(unverified.kid), now)
         _check_bound(verified, provider.settings, certificate, now)
         return (await self.subject(provider, verified))[1]

@@ -1,4 +1,5 @@
-"""The MCP ingress: ``/mcp`` over streamable HTTP, both protocol eras, on the SDK's own server.
+"""The MCP ingress: ``/mcp`` with the tools of all hands, ``/mcp/{hand}`` with those of one, over streamable HTTP, both
+protocol eras, on the SDK's own server.
 
 A ``tools/call`` becomes a one-step plan, signed by the connector, on the one way that every plan takes. The caller is
 the principal that was authenticated for *this* HTTP request; a session belongs to the principal that opened it.
@@ -9,7 +10,7 @@ import hashlib
 import re
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
@@ -31,11 +32,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.canonical import canonical, parse
 from gateway.entries import EntryDraft, EntryType
-from gateway.errors import HandrailError, Refused
+from gateway.errors import Absent, HandrailError, Refused
 from gateway.ingress.mcp_results import answered, refused
 from gateway.ingress.mcp_sessions import Sessions
 from gateway.ingress.mcp_tools import OfferedTool, Tools
 from gateway.ingress.plans import Submits
+from gateway.manifest import Manifest
 from gateway.model import CONNECTOR_PREFIX, Principal, UnverifiedPlan
 from gateway.ports import AuditLog, Hands, Purpose, Signer, Typ
 from gateway.reasons import TEXTS, Reason
@@ -84,7 +86,7 @@ class GatewayParts(Protocol):
 
 
 class McpIngress:
-    """The ASGI app of ``/mcp``. ``principal_of`` reads the authenticated caller from an ASGI scope."""
+    """The ASGI app of both. ``principal_of`` reads the authenticated caller from an ASGI scope."""
 
     def __init__(self, gateway: GatewayParts, principal_of: Callable[[Mapping[str, Any]], Principal | None]) -> None:
         self._gateway = gateway
@@ -122,6 +124,9 @@ class McpIngress:
         and the same bytes are then handed on.
         """
         principal = self._principal(scope)
+        hand = _hand_of(scope)
+        if hand is not None and not self._manifests(principal, hand):
+            raise Absent("hand", hand)
         manager = self._manager
         if manager is None:
             raise HandrailError(Reason.INTERNAL, "the MCP ingress is not running")
@@ -134,17 +139,7 @@ class McpIngress:
                 await _parse_error(refusal.reason)(scope, receive, send)
                 return
             receive = _replay(body, receive)
-        # The SDK binds each session to this user and answers 404 to every other.
-        scope["user"] = AuthenticatedUser(
-            AccessToken(
-                token="",
-                client_id=principal.id,
-                scopes=[],
-                subject=principal.pseudonym,
-                claims={"iss": principal.tenant},
-            )
-        )
-        await self._serve(manager.handle_request, principal, scope, receive, send)
+        await self._serve(manager.handle_request, principal, {**scope, "user": _user(principal, hand)}, receive, send)
 
     async def _serve(self, app: ASGIApp, principal: Principal, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the SDK answer, and keep count of the sessions that its answers open and end.
@@ -171,9 +166,9 @@ class McpIngress:
                     if status == 404 or (scope["method"] == "DELETE" and status == 200):
                         self._sessions.ended(session_id, owner)
                 elif status < 400 and (session_id := Headers(raw=message["headers"]).get(_SESSION_HEADER)) is not None:
-                    for surplus in self._sessions.opened(session_id, owner):
+                    for surplus, hand in self._sessions.opened(session_id, owner, _hand_of(scope)):
                         _log.info("closing the principal's least used MCP session", principal=principal.pseudonym)
-                        await app(_deletion(scope, surplus), _nothing, _unheard)
+                        await app(_deletion(scope, surplus, _user(principal, hand)), _nothing, _unheard)
             await send(message)
 
         try:
@@ -192,7 +187,7 @@ class McpIngress:
         if params is not None and params.cursor is not None:
             raise MCPError(types.INVALID_PARAMS, "Invalid cursor")
         with _guarded("tools/list"):
-            offered = self._offered(self._caller(ctx))
+            offered = self._offered(ctx)
         return types.ListToolsResult(tools=[entry.tool for entry in offered.values()])
 
     async def _call_tool(
@@ -200,7 +195,7 @@ class McpIngress:
     ) -> types.CallToolResult:
         with _guarded("tools/call"):
             caller = self._caller(ctx)
-            entry = self._offered(caller).get(params.name)
+            entry = self._offered(ctx).get(params.name)
             if entry is None:
                 self._count(caller, Reason.SCHEMA_UNKNOWN_ACTION)
                 raise MCPError(types.INVALID_PARAMS, "Unknown tool")
@@ -264,13 +259,18 @@ class McpIngress:
 
     def _caller(self, ctx: ServerRequestContext[Any]) -> Principal:
         """The principal of the HTTP request that carried this very message."""
-        request = ctx.request
-        if not isinstance(request, Request):
-            raise Refused(Reason.AUTH_MISSING, "a message without its request")
-        return self._principal(request.scope)
+        return self._principal(_scope_of(ctx))
 
-    def _offered(self, caller: Principal) -> Mapping[str, OfferedTool]:
-        return self._tools.offered(self._gateway.hands.listed(caller))
+    def _offered(self, ctx: ServerRequestContext[Any]) -> Mapping[str, OfferedTool]:
+        """The tools of the endpoint that this very message came to."""
+        scope = _scope_of(ctx)
+        hand = _hand_of(scope)
+        return self._tools.offered(self._manifests(self._principal(scope), hand), alone=hand is not None)
+
+    def _manifests(self, caller: Principal, hand: str | None) -> Sequence[Manifest]:
+        """What the caller may use of all hands, or of one."""
+        listed = self._gateway.hands.listed(caller)
+        return listed if hand is None else [manifest for manifest in listed if manifest.hand == hand]
 
     def _count(self, caller: Principal, reason: Reason) -> None:
         """Record a refusal of something that never became a plan."""
@@ -298,6 +298,32 @@ class _guarded:  # noqa: N801 - reads as a statement
         reason = exc.reason if isinstance(exc, HandrailError) else Reason.INTERNAL
         _log.error("MCP request failed", method=self._method, error=type(exc).__name__, exc_info=exc)
         raise MCPError(types.INTERNAL_ERROR, f"{reason}: {TEXTS[reason]}") from None
+
+
+def _scope_of(ctx: ServerRequestContext[Any]) -> Scope:
+    request = ctx.request
+    if not isinstance(request, Request):
+        raise Refused(Reason.AUTH_MISSING, "a message without its request")
+    return request.scope
+
+
+def _hand_of(scope: Scope) -> str | None:
+    """Whose endpoint was asked; ``None`` for that of all hands."""
+    hand: str | None = scope.get("path_params", {}).get("hand_id")
+    return hand
+
+
+def _user(principal: Principal, hand: str | None) -> AuthenticatedUser:
+    """Whom the SDK binds a session to, so that it answers 404 to every other: the principal at this endpoint. A session
+    that could be used at another one would offer other tools than those that it was opened for."""
+    token = AccessToken(
+        token="",
+        client_id=principal.id if hand is None else f"{principal.id} {hand}",
+        scopes=[],
+        subject=principal.pseudonym,
+        claims={"iss": principal.tenant},
+    )
+    return AuthenticatedUser(token)
 
 
 def transport_security(settings: Settings) -> TransportSecuritySettings:
@@ -358,10 +384,11 @@ def _replay(body: bytes, receive: Receive) -> Receive:
     return replay
 
 
-def _deletion(scope: Scope, session_id: str) -> Scope:
-    """A request of the same user, to the same host, that ends one of its sessions (MCP, streamable HTTP)."""
+def _deletion(scope: Scope, session_id: str, user: AuthenticatedUser) -> Scope:
+    """A request to the same host that ends one of the user's sessions (MCP, streamable HTTP)."""
     kept = [(name, value) for name, value in scope["headers"] if name == b"host"]
-    return {**scope, "method": "DELETE", "headers": [*kept, (_SESSION_HEADER.encode(), session_id.encode("latin-1"))]}
+    headers = [*kept, (_SESSION_HEADER.encode(), session_id.encode("latin-1"))]
+    return {**scope, "user": user, "method": "DELETE", "headers": headers}
 
 
 async def _nothing() -> Message:

@@ -22,6 +22,7 @@ Owner = tuple[str, str]
 @dataclass(slots=True)
 class _Session:
     owner: Owner
+    hand: str | None
     used_at: float
     in_flight: int = 0
 
@@ -63,24 +64,25 @@ class Sessions:
         if not self._opening[owner]:
             del self._opening[owner]
 
-    def opened(self, session_id: str, owner: Owner) -> list[str]:
+    def opened(self, session_id: str, owner: Owner, hand: str | None = None) -> list[tuple[str, str | None]]:
         """The request of :meth:`begin_opening` opened a session, and is in flight in it until :meth:`leave`.
 
+        Args:
+            hand: whose endpoint it is a session with; ``None`` for that of all hands.
+
         Returns:
-            The sessions that ``owner`` now has too many, forgotten here and still to be closed: idle ones first, of
-            those the one whose last use is oldest.
+            The sessions that ``owner`` now has too many, forgotten here and still to be closed, each with its hand:
+            idle ones first, of those the one whose last use is oldest.
         """
         self.not_opened(owner)
-        self._sessions[session_id] = _Session(owner, self._clock(), in_flight=1)
+        self._sessions[session_id] = _Session(owner, hand, self._clock(), in_flight=1)
         own = sorted(
             (session.in_flight > 0, session.used_at, other)
             for other, session in self._sessions.items()
             if session.owner == owner
         )
         surplus = [other for *_, other in own[: max(0, len(own) - SESSIONS_PER_PRINCIPAL_MAX)]]
-        for other in surplus:
-            del self._sessions[other]
-        return surplus
+        return [(other, self._sessions.pop(other).hand) for other in surplus]
 
     def enter(self, session_id: str, owner: Owner) -> None:
         """A request of ``owner`` within a session begins. Somebody else's session is left alone."""

@@ -14,7 +14,9 @@ from gateway.manifest import ActionManifest, Manifest, SideEffects
 
 _log = structlog.get_logger(__name__)
 
-NAME_MAX_CHARACTERS: Final = 64
+NAME_MAX_CHARACTERS: Final = 49
+"""Clients take 64 characters and write a prefix of their own before a name: Claude Code ``mcp__SERVER__``, which leaves
+so many where the server is called ``handrail``."""
 SEPARATOR: Final = "__"
 _FOREIGN: Final = re.compile(r"[^A-Za-z0-9_-]")
 _CACHE_MAX: Final = 256
@@ -29,21 +31,22 @@ class OfferedTool:
     tool: types.Tool
 
 
-def tool_name(hand: str, action: str) -> str:
-    """``<hand>__<action>``, at most 64 characters of ``[A-Za-z0-9_-]``.
+def tool_name(hand: str, action: str, *, alone: bool = False) -> str:
+    """``<hand>__<action>``, at most :data:`NAME_MAX_CHARACTERS` of ``[A-Za-z0-9_-]``; where the hand is ``alone``, the
+    action's own name.
 
     A pair that does not fit, or that another pair could be read as, gets a name that ends in a hash of the pair; so
     no two pairs share a name, whoever sees them. The way back is a lookup, never a split.
     """
-    plain = f"{hand}{SEPARATOR}{action}"
-    readable = SEPARATOR not in hand and not hand.endswith("_")
+    plain = action if alone else f"{hand}{SEPARATOR}{action}"
+    readable = alone or (SEPARATOR not in hand and not hand.endswith("_"))
     if readable and len(plain) <= NAME_MAX_CHARACTERS and _FOREIGN.search(plain) is None:
         return plain
     tail = hashlib.sha256(f"{hand}\x00{action}".encode()).hexdigest()[:16]
     return f"{_FOREIGN.sub('_', plain)[: NAME_MAX_CHARACTERS - 17]}_{tail}"
 
 
-def describe(hand: str, action: ActionManifest) -> types.Tool:
+def describe(hand: str, action: ActionManifest, *, alone: bool = False) -> types.Tool:
     """The tool as a client sees it: the pinned schema, and hints by the *operator's* word alone (the server's own
     annotations are a claim by what is being governed).
 
@@ -51,7 +54,7 @@ def describe(hand: str, action: ActionManifest) -> types.Tool:
     offered schema (MCP, tools, output schema).
     """
     return types.Tool(
-        name=tool_name(hand, action.name),
+        name=tool_name(hand, action.name, alone=alone),
         title=action.title,
         description=action.description,
         input_schema=dict(action.args_schema),
@@ -68,14 +71,18 @@ class Tools:
     """Tools by manifest, built once per pinned digest."""
 
     def __init__(self) -> None:
-        self._built: OrderedDict[str, tuple[OfferedTool, ...]] = OrderedDict()
+        self._built: OrderedDict[tuple[str, bool], tuple[OfferedTool, ...]] = OrderedDict()
 
-    def offered(self, manifests: Iterable[Manifest]) -> Mapping[str, OfferedTool]:
-        """Name -> tool for every action of ``manifests``. A name claimed twice is nobody's."""
+    def offered(self, manifests: Iterable[Manifest], *, alone: bool = False) -> Mapping[str, OfferedTool]:
+        """Name -> tool for every action of ``manifests``. A name claimed twice is nobody's.
+
+        Args:
+            alone: they are one hand's, and its name is no part of theirs.
+        """
         offered: dict[str, OfferedTool] = {}
         contested: set[str] = set()
         for manifest in manifests:
-            for entry in self._tools(manifest):
+            for entry in self._tools(manifest, alone):
                 if offered.setdefault(entry.tool.name, entry) is not entry:
                     contested.add(entry.tool.name)
         for name in contested:
@@ -83,14 +90,14 @@ class Tools:
             del offered[name]
         return offered
 
-    def _tools(self, manifest: Manifest) -> tuple[OfferedTool, ...]:
-        built = self._built.get(manifest.digest)
+    def _tools(self, manifest: Manifest, alone: bool) -> tuple[OfferedTool, ...]:  # noqa: FBT001
+        built = self._built.get((manifest.digest, alone))
         if built is None:
             built = tuple(
-                OfferedTool(manifest.hand, action.name, describe(manifest.hand, action))
+                OfferedTool(manifest.hand, action.name, describe(manifest.hand, action, alone=alone))
                 for action in manifest.actions.values()
             )
-            self._built[manifest.digest] = built
+            self._built[manifest.digest, alone] = built
             if len(self._built) > _CACHE_MAX:
                 self._built.popitem(last=False)
         return built

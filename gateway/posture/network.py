@@ -73,8 +73,9 @@ def _urls(scene: Scene) -> Iterator[tuple[str, str]]:
     for name, witness in settings.log.witnesses.items():
         yield f"log.witnesses.{name}", witness.url
     for name, hand in settings.hands.items():
-        if hand.enabled and hand.base_url is not None:
-            yield f"hands.{name}", hand.base_url
+        place = hand.base_url or hand.url
+        if hand.enabled and place is not None:
+            yield f"hands.{name}", place
     for name, webhook in settings.webhooks.items():
         url = webhook.url
         if url is None and webhook.url_file is not None:

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from gateway.manifest import HOST, ArgumentRole, SecretPlace, SideEffects, Trust
 from gateway.model import DEFAULT_TENANT
+from gateway.settings import mcp_servers
 from gateway.settings.base import Identifier, PathPattern, Pointer, Section, Tenant
 from gateway.settings.code_hands import CodeActionSettings, PythonSettings, WasmSettings
 from gateway.settings.hand_databases import HandDatabaseSettings
@@ -200,6 +201,14 @@ class HandSettings(Section):
     )
     actions: dict[str, ActionSettings] = Field({}, description="The operator's word on each action.")
     command: tuple[str, ...] | None = Field(None, description="mcp: program and arguments of the stdio server.")
+    url: str | None = Field(
+        None, pattern=r"^https?://", max_length=2048, description="mcp: endpoint of a server that is reached over HTTP."
+    )
+    listing: Path | None = Field(
+        None,
+        description="mcp: file with what the server at url offers, as `handrail hands listing` writes it. Needed where "
+        "the hand has secrets: the server is sent none before the pin.",
+    )
     binds: tuple[BindSettings, ...] = Field((), description="mcp, process, python: directories the jail may see.")
     jail_profile: Identifier = Field("default", description="mcp, process, python, wasm: jail profile.")
     env: dict[VariableName, str] = Field(
@@ -226,7 +235,7 @@ class HandSettings(Section):
         "* for a segment and ** for anything.",
     )
     private_network: bool = Field(
-        False, description="http, sql: whether the host may be a private or loopback address."
+        False, description="http, mcp with url, sql: whether the host may be a private or loopback address."
     )
     database: HandDatabaseSettings | None = Field(None, description="sql: the database; see below.")
     claim_seconds: float = Field(
@@ -249,7 +258,7 @@ class HandSettings(Section):
     @property
     def runs_code(self) -> bool:
         """Whether it needs the jail: its adapter runs code here. Of a third party's adapter that is not known here."""
-        return self.adapter in RUNS_CODE
+        return self.adapter in RUNS_CODE and self.url is None
 
     @model_validator(mode="after")
     def _holds_no_secret(self) -> "HandSettings":
@@ -262,8 +271,16 @@ class HandSettings(Section):
 
     @model_validator(mode="after")
     def _adapter_needs(self) -> "HandSettings":
-        if self.adapter == "mcp" and not self.command:
-            raise ValueError("adapter = 'mcp' needs command = [...]")
+        if self.adapter == "mcp":
+            mcp_servers.check(
+                command=self.command,
+                url=self.url,
+                listing=self.listing,
+                secrets=self.secrets,
+                jailed={"binds": self.binds, "env": self.env, "egress": self.egress},
+            )
+        elif self.url is not None or self.listing is not None:
+            raise ValueError(f"adapter = {self.adapter!r} takes neither url nor listing")
         if self.adapter == "http":
             self._http_needs()
         elif self.openapi is not None or self.operations:

@@ -12,13 +12,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from gateway.errors import HandrailError, Refused
 from gateway.model import Principal
 from gateway.reasons import Reason
+from gateway.web import resources
 from gateway.web.context import PRINCIPAL, certificate_of, gateway_of
 from gateway.web.errors import answer, report
 
 NOTICE_PATH: Final = "/v1/policy/remote/notify"
 OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/.well-known/jwks.json", "/log/checkpoint", NOTICE_PATH})
-"""The only paths, hash tiles apart, that answer without a credential. The route table must agree (tested). A notice has
-a secret of its own, because no Git server can send an API key."""
+"""The only paths that answer without a credential, hash tiles and the metadata of resources apart. The route table
+must agree (tested). A notice has a secret of its own, because no Git server can send an API key."""
 
 TILES_PREFIX: Final = "/log/tile/"
 ENTRIES_PREFIX: Final = "/log/tile/entries/"
@@ -74,7 +75,10 @@ class AuthenticationMiddleware:
 def is_open(path: str) -> bool:
     """Whether ``path`` answers without a credential."""
     return (
-        path in OPEN_PATHS or is_result(path) or (path.startswith(TILES_PREFIX) and not path.startswith(ENTRIES_PREFIX))
+        path in OPEN_PATHS
+        or is_result(path)
+        or resources.is_metadata(path)
+        or (path.startswith(TILES_PREFIX) and not path.startswith(ENTRIES_PREFIX))
     )
 
 
@@ -101,10 +105,12 @@ async def authenticate(scope: Scope) -> Principal:
     Raises:
         HandrailError: ``auth.*``; whatever the directory cannot do.
     """
-    directory, certificate = gateway_of(scope).directory, certificate_of(scope)
+    gateway, certificate = gateway_of(scope), certificate_of(scope)
+    directory = gateway.directory
     if certificate is not None and not any(name == b"authorization" for name, _ in scope["headers"]):
         return await directory.holder_of(certificate, time.time())
-    return await directory.authenticate(bearer_token(scope["headers"]), time.time(), certificate)
+    audiences = resources.audiences(gateway.settings, scope["path"])
+    return await directory.authenticate(bearer_token(scope["headers"]), time.time(), certificate, audiences)
 
 
 async def still_permitted(scope: Scope) -> None:

@@ -13,7 +13,7 @@ from gateway.entries import EntryDraft, EntryType
 from gateway.errors import HandrailError, Refused
 from gateway.model import DEFAULT_TENANT
 from gateway.reasons import TEXTS, Reason
-from gateway.web import oauth
+from gateway.web import oauth, resources
 from gateway.web.absent import absent_at
 from gateway.web.context import gateway_of, principal_of, request_id_of, source_of
 
@@ -201,6 +201,10 @@ def answer(scope: Mapping[str, Any], error: HandrailError) -> Response:
         # RFC 9449 sections 8 and 9: whoever is refused for its proof learns what the next one needs.
         headers["dpop-nonce"] = gateway_of(scope).claims.proofs.nonce()
     shown = problem(error, request_id, headers=headers)
+    challenge = shown.headers.get("www-authenticate")
+    if challenge is not None:
+        settings = gateway_of(scope).settings
+        shown.headers["www-authenticate"] = resources.challenged(settings, scope["path"], challenge)
     if scope["path"] != oauth.TOKEN_PATH:
         return shown
     status, body = oauth.refusal(error, shown.status_code, request_id)

@@ -64,6 +64,7 @@ class HandView(Shape):
     offered_digest: str | None = None
     region: str | None
     trust: str
+    endpoint: str | None = Field(None, description="Where an MCP server is that is reached over HTTP.")
     secrets: list[SecretUseView] = Field(description="What the gateway puts into its requests.")
     egress: list[EgressRuleView] = Field(description="What its jail may reach; it reaches nothing else.")
     actions: list[ActionView]

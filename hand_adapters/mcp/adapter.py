@@ -10,8 +10,9 @@ from gateway.model import HandCall, HandResult
 from gateway.settings import HandSettings, SettingsError
 from hand_adapters import jailed
 from hand_adapters.egress import EgressGate, gate
-from hand_adapters.jail import Jail, JailedProcess, JailSpec
+from hand_adapters.jail import Jail, JailSpec
 from hand_adapters.mcp import listing
+from hand_adapters.mcp.pipes import PipeChannel
 from hand_adapters.mcp.session import Session
 from hand_adapters.warm import WarmProcesses
 
@@ -70,8 +71,8 @@ class McpAdapter:
     def _session(self, profile: str) -> Session:
         way_out = gate(self.id, self._settings)
 
-        async def start() -> JailedProcess:
-            return await self._jail.start(self._spec(profile, way_out))
+        async def start() -> PipeChannel:
+            return PipeChannel(await self._jail.start(self._spec(profile, way_out)))
 
         return Session(start, self._describe, self._settings.idle_seconds, way_out)
 

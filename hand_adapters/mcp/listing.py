@@ -42,11 +42,22 @@ async def tools(client: Client) -> list[Tool]:
         if len(found) > TOOLS_MAX or cursor in seen:
             break
         if not cursor:
-            if len({tool.name for tool in found}) != len(found):
-                raise _protocol("one tool name twice")
-            return found
+            return checked(found)
         seen.add(cursor)
     raise _protocol("the tool list does not end")
+
+
+def checked(found: list[Tool]) -> list[Tool]:
+    """Tools that can be told apart, and are not too many.
+
+    Raises:
+        HandError: ``hand.protocol``, not executed.
+    """
+    if len(found) > TOOLS_MAX:
+        raise _protocol("too many tools")
+    if len({tool.name for tool in found}) != len(found):
+        raise _protocol("one tool name twice")
+    return found
 
 
 def manifest(

@@ -18,6 +18,7 @@ from typing import Any, Final
 from gateway.model import EMPTY
 from gateway.settings import SettingsError, holds_a_secret
 from hand_adapters.jail import JailError, program
+from hand_adapters.mcp.servers_by_url import NoHand, address
 
 FILE_MAX_BYTES: Final = 4_194_304
 _REQUIREMENT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._,<>=!~+\[\]-]*")
@@ -50,6 +51,7 @@ class Declared:
         problem: why it cannot be a hand; empty where it can.
         notes: what whoever reviews it should know, each a sentence.
         command, directories, env, enabled: as ``[hands.ID]`` has them; the directories are bound read-only.
+        url, private_network, secrets, listing: the same, of a server that is reached over HTTP instead.
     """
 
     id: str
@@ -60,10 +62,14 @@ class Declared:
     directories: tuple[Path, ...] = ()
     env: Mapping[str, str] = field(default_factory=lambda: EMPTY)
     enabled: bool = True
+    url: str | None = None
+    private_network: bool = False
+    secrets: Mapping[str, Mapping[str, str]] = field(default_factory=lambda: EMPTY)
 
-
-class _Cannot(Exception):
-    """A server that cannot be a hand; the text says why and what to do instead."""
+    @property
+    def listing(self) -> str | None:
+        """The file that says what it offers, where it is sent secrets."""
+        return f"{self.id}-tools.json" if self.secrets else None
 
 
 def read(path: Path) -> list[Server]:
@@ -104,7 +110,7 @@ def declare(servers: Sequence[Server], packages: Path | None = None) -> list[Dec
         taken.add(hand_id)
         try:
             declared.append(_declare(hand_id, server, packages))
-        except _Cannot as exc:
+        except NoHand as exc:
             declared.append(Declared(hand_id, server.name, problem=str(exc)))
     return declared
 
@@ -118,16 +124,13 @@ def _identifier(name: str, taken: set[str]) -> str:
 
 def _declare(hand_id: str, server: Server, packages: Path | None) -> Declared:
     entry, notes = server.entry, list[str]()
-    if entry.get("url") or entry.get("serverUrl"):
-        raise _Cannot(
-            "It is reached over HTTP, and only servers that are started here can be hands of the adapter mcp. Declare "
-            "the API behind it with adapter = 'http', or run its program here."
-        )
+    if place := entry.get("url") or entry.get("serverUrl") or entry.get("httpUrl"):
+        return _reached(hand_id, server, place)
     if not isinstance(entry.get("command"), str) or not entry["command"]:
-        raise _Cannot("It names no command. Give the program that starts it.")
+        raise NoHand("It names no command. Give the program that starts it.")
     argv = [entry["command"], *_list(entry.get("args"))]
     if not all(isinstance(word, str) and _can_be_passed(word) for word in argv):
-        raise _Cannot("Its args are no list of texts that a program can be given. Write them as one, without NUL.")
+        raise NoHand("Its args are no list of texts that a program can be given. Write them as one, without NUL.")
     words = [_expanded(word) for word in argv]
     command = _command(words, packages, notes)
     env = dict(_environment(entry.get("env"), notes))
@@ -154,6 +157,21 @@ def _declare(hand_id: str, server: Server, packages: Path | None) -> Declared:
     )
 
 
+def _reached(hand_id: str, server: Server, place: Any) -> Declared:
+    if not isinstance(place, str) or not _can_be_passed(place):
+        raise NoHand("Its url is none.")
+    found = address(hand_id, server.entry, _expanded(place))
+    return Declared(
+        hand_id,
+        server.name,
+        notes=found.notes,
+        enabled=not server.entry.get("disabled", False),
+        url=found.url,
+        private_network=found.private_network,
+        secrets=found.secrets,
+    )
+
+
 def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [] if value is None else [None]
 
@@ -163,7 +181,7 @@ def _expanded(word: str) -> str:
     text = _VARIABLE.sub(lambda found: found[0] if found[2] is None else found[2], word)
     left = _PLACEHOLDER.search(text)
     if left is not None:
-        raise _Cannot(f"{left[0]} stands for something that this file does not say. Write it out.")
+        raise NoHand(f"{left[0]} stands for something that this file does not say. Write it out.")
     return text
 
 
@@ -172,9 +190,9 @@ def _command(words: list[str], packages: Path | None, notes: list[str]) -> tuple
     if name == "cmd" and len(words) > 2 and words[1].lower() == "/c":
         return _command(words[2:], packages, notes)
     if name in _SHELLS and any(word in {"-c", "-lc", "/c", "-Command"} for word in words[1:]):
-        raise _Cannot("It is a line for a shell. Give program and arguments as a list.")
+        raise NoHand("It is a line for a shell. Give program and arguments as a list.")
     if name in _CONTAINERS:
-        raise _Cannot("It is started as a container, which a jail cannot hold. Install the program that is in it.")
+        raise NoHand("It is started as a container, which a jail cannot hold. Install the program that is in it.")
     if name == "npx" or (name == "npm" and words[1:2] in (["exec"], ["x"])):
         return _of_npm(words[1:] if name == "npx" else words[2:], packages)
     if name == "uvx" or (name == "uv" and words[1:3] == ["tool", "run"]):
@@ -204,23 +222,23 @@ def _split(words: Sequence[str], with_value: frozenset[str]) -> tuple[dict[str, 
 def _of_npm(words: Sequence[str], packages: Path | None) -> tuple[str, ...]:
     options, rest = _split(words, _NPX_WITH_VALUE)
     if {"-c", "--call"} & options.keys():
-        raise _Cannot("It is a line for a shell. Give program and arguments as a list.")
+        raise NoHand("It is a line for a shell. Give program and arguments as a list.")
     spec = options.get("--package") or options.get("-p") or (rest[0] if rest else "")
     found = re.fullmatch(r"((?:@[a-z0-9~._-]+/)?[a-z0-9~._-]+)(?:@([A-Za-z0-9._~^*+-]+))?", spec)
     if found is None or not rest:
-        raise _Cannot("npx is told to run what is no package of the registry. Install it and name its program.")
+        raise NoHand("npx is told to run what is no package of the registry. Install it and name its program.")
     package, wanted = found[1], package_program(found[1]) if spec == rest[0] else rest[0]
     if packages is None:
-        raise _Cannot(
+        raise NoHand(
             "npx fetches it anew whenever it starts, and a jail has no network. Run "
             f"'npm install --ignore-scripts --prefix DIR {spec}', and this again with --packages DIR."
         )
     script = _npm_program(packages, package, wanted)
     if script is None:
-        raise _Cannot(f"{packages} has no {package}. Run 'npm install --ignore-scripts --prefix {packages} {spec}'.")
+        raise NoHand(f"{packages} has no {package}. Run 'npm install --ignore-scripts --prefix {packages} {spec}'.")
     node = shutil.which("node")
     if node is None:
-        raise _Cannot("It needs Node, and there is no program node on PATH.")
+        raise NoHand("It needs Node, and there is no program node on PATH.")
     return (node, str(script), *rest[1:])
 
 
@@ -249,7 +267,7 @@ def _npm_program(packages: Path, package: str, wanted: str) -> Path | None:
 def _of_python(words: Sequence[str], notes: list[str]) -> tuple[str, ...]:
     options, rest = _split(words, _UVX_WITH_VALUE)
     if not rest:
-        raise _Cannot("It names no program.")
+        raise NoHand("It names no program.")
     wanted = re.split(r"[@=<>~!\[]", rest[0])[0]
     _look_for(wanted, options.get("--from") or rest[0].replace("@latest", "").replace("@", "=="), notes)
     return (wanted, *rest[1:])
@@ -259,12 +277,12 @@ def _of_project(words: Sequence[str], notes: list[str]) -> tuple[str, ...]:
     """``uv [--directory DIR] run PROGRAM``: the project's own environment has the program."""
     before, rest = _split(words, _UVX_WITH_VALUE)
     if rest[:1] != ["run"]:
-        raise _Cannot("uv is told something else than to run a program. Name the program.")
+        raise NoHand("uv is told something else than to run a program. Name the program.")
     after, rest = _split(rest[1:], _UVX_WITH_VALUE)
     options = before | after
     directory = options.get("--directory") or options.get("--project")
     if not directory or not rest:
-        raise _Cannot("uv runs it where the client happens to be. Name the program by its absolute path.")
+        raise NoHand("uv runs it where the client happens to be. Name the program by its absolute path.")
     project = Path(directory)
     if rest[0].endswith(".py"):
         rest = ["python", str(project / rest[0]), *rest[1:]]

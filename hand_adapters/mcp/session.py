@@ -1,7 +1,7 @@
-"""One warm jailed server for one principal: started, asked for its tools, then called one step at a time.
+"""One warm channel to a server for one principal: opened, asked for its tools, then called one step at a time.
 
-A task of its own owns the process from start to end, because the SDK's task groups must be left by the task that
-entered them. Callers put jobs into its queue and wait. A process that broke a rule is never used again.
+A task of its own owns the channel from start to end, because the SDK's task groups must be left by the task that
+entered them. Callers put jobs into its queue and wait. A channel whose server broke a rule is never used again.
 """
 
 import asyncio
@@ -34,19 +34,18 @@ from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from hand_adapters.contract import HandDrifted, HandError
 from hand_adapters.egress import EgressGate, serving
-from hand_adapters.jail import JailedProcess, JailError
+from hand_adapters.jail import JailError
+from hand_adapters.mcp.channel import Channel
 from hand_adapters.mcp.listing import LISTING_MAX_BYTES
-from hand_adapters.mcp.transport import Transport
 
 OPEN_SECONDS: Final = 30.0
 """How long a server may take to start, agree on a protocol and list its tools."""
 WAITING_MAX: Final = 64
-"""Calls that may wait for one process."""
-_WHO: Final = Implementation(name="client", version="0")
+"""Calls that may wait for one session."""
+WHO: Final = Implementation(name="client", version="0")
 # The server says that it did not even begin (JSON-RPC 2.0 section 5.1).
 _NOT_BEGUN: Final = frozenset({METHOD_NOT_FOUND, INVALID_PARAMS})
-# What the SDK lets through: its task groups wrap, its models complain, its state machine raises RuntimeError.
-_SDK_ERRORS: Final = (
+SDK_ERRORS: Final = (
     MCPError,
     ValidationError,
     RuntimeError,
@@ -56,6 +55,7 @@ _SDK_ERRORS: Final = (
     anyio.BrokenResourceError,
     anyio.ClosedResourceError,
 )
+"""What the SDK lets through: its task groups wrap, its models complain, its state machine raises RuntimeError."""
 
 
 class _Answer(BaseModel):
@@ -74,8 +74,25 @@ class _Job:
     started: bool = False
 
 
+class SessionOver(HandError):
+    """The session ended, and what the server was asked in it, it did not begin.
+
+    Attributes:
+        sent: whether it was the call itself that it was asked.
+    """
+
+    def __init__(self, detail: str, *, sent: bool) -> None:
+        super().__init__(Reason.HAND_UNAVAILABLE, HandFailure.NOT_EXECUTED, detail)
+        self.sent = sent
+
+
+def drift(offered: Manifest, call: HandCall) -> HandError | None:
+    """Why what a server offers is not what a call was decided on, or ``None``."""
+    return None if offered.digest == call.manifest_digest else HandDrifted(offered)
+
+
 class Session:
-    """A server process and its queue.
+    """A channel to a server and its queue.
 
     Attributes:
         opened: resolves to the manifest the server offers, or raises the ``HandError`` that kept it from opening.
@@ -84,11 +101,21 @@ class Session:
 
     def __init__(
         self,
-        start: Callable[[], Awaitable[JailedProcess]],
+        start: Callable[[], Awaitable[Channel]],
         describe: Callable[[Client], Awaitable[Manifest]],
         idle_seconds: float,
         way_out: EgressGate | None = None,
+        *,
+        drift: Callable[[Manifest, HandCall], HandError | None] = drift,
+        asks_each_time: bool = False,
     ) -> None:
+        """
+        Args:
+            start: opens the channel; raises ``JailError`` where there is no process to speak with.
+            describe: what the server offers, asked through the client.
+            drift: why what is offered is not what a call was decided on.
+            asks_each_time: the server is not trusted to say when its tools change.
+        """
         loop = asyncio.get_running_loop()
         self.opened: asyncio.Future[Manifest] = loop.create_future()
         self.opened.add_done_callback(lambda done: done.cancelled() or done.exception())
@@ -96,24 +123,24 @@ class Session:
         self._start = start
         self._way_out = way_out
         self._describe = describe
+        self._drift = drift
+        self._asks_each_time = asks_each_time
         self._idle_seconds = idle_seconds
         self._jobs: deque[_Job] = deque()
         self._wake = asyncio.Event()
         self._running: _Job | None = None
         self._closing = False
-        self._transport: Transport | None = None
+        self._channel: Channel | None = None
         self._manifest: Manifest | None = None
         self._stale = False
-        self._always_stale = False
-        # In a context of its own: the process outlives the call that started it, and serves others.
+        self._always_stale = asks_each_time
+        # In a context of its own: the channel outlives the call that started it, and serves others.
         self._owner = loop.create_task(self._live(), context=contextvars.Context())
 
     @property
     def ended(self) -> bool:
         """Whether it takes no more calls."""
-        return (
-            self._closing or self._owner.done() or (self._transport is not None and self._transport.fault is not None)
-        )
+        return self._closing or self._owner.done() or (self._channel is not None and self._channel.fault is not None)
 
     @property
     def busy(self) -> bool:
@@ -121,14 +148,14 @@ class Session:
         return self._running is not None or bool(self._jobs)
 
     async def call(self, call: HandCall) -> HandResult:
-        """Wait for the process's turn, run ``call``, and answer within its deadline.
+        """Wait for its turn, run ``call``, and answer within its deadline.
 
         Raises:
             HandDrifted: the server offers something else than ``call.manifest_digest``.
             HandError: as ``HandAdapter.run`` says.
         """
         if len(self._jobs) >= WAITING_MAX:
-            raise HandError(Reason.OVERLOADED, HandFailure.NOT_EXECUTED, "too many calls wait for this process")
+            raise HandError(Reason.OVERLOADED, HandFailure.NOT_EXECUTED, "too many calls wait for this session")
         loop = asyncio.get_running_loop()
         job = _Job(call, loop.create_future())
         self._jobs.append(job)
@@ -138,17 +165,17 @@ class Session:
         try:
             return await job.answer
         except asyncio.CancelledError:
-            # Nobody waits any more, and nobody would know what a process in mid-step still does.
-            if job.started and self._transport is not None:
-                self._transport.fail(Reason.HAND_CRASHED, "the caller left")
+            # Nobody waits any more, and nobody would know what a server in mid-step still does.
+            if job.started and self._channel is not None:
+                self._channel.fail(Reason.HAND_CRASHED, "the caller left")
             raise
 
     async def close(self) -> None:
-        """Kill the process and wait until it is gone."""
+        """End the channel and wait until it is gone."""
         self._closing = True
         self._wake.set()
-        if self._transport is not None:
-            self._transport.fail(Reason.HAND_CRASHED, "closed")
+        if self._channel is not None:
+            self._channel.close()
         else:
             self._owner.cancel()
         await asyncio.wait({self._owner})
@@ -156,8 +183,8 @@ class Session:
     def _expire(self, job: _Job) -> None:
         if job.answer.done():
             return
-        if job.started and self._transport is not None:
-            self._transport.fail(Reason.HAND_TIMEOUT)
+        if job.started and self._channel is not None:
+            self._channel.fail(Reason.HAND_TIMEOUT)
         else:
             job.answer.set_exception(HandError(Reason.HAND_TIMEOUT, HandFailure.NOT_EXECUTED, "never began"))
 
@@ -166,66 +193,68 @@ class Session:
     async def _live(self) -> None:
         failure: HandError | None = None
         try:
-            process = await self._start()
+            channel = await self._start()
         except JailError as exc:
             failure = HandError(Reason.HAND_UNAVAILABLE, HandFailure.NOT_EXECUTED, exc.detail)
         else:
-            failure = await self._drive(process)
+            failure = await self._drive(channel)
         finally:
             if self._way_out is not None:
                 self._way_out.close()
             self._closing = True
             self._settle(failure or HandError(Reason.HAND_UNAVAILABLE, HandFailure.NOT_EXECUTED, "closed"))
 
-    async def _drive(self, process: JailedProcess) -> HandError | None:
-        """Open the process and serve its queue; what kept it from opening, or ``None``."""
-        self._transport = transport = Transport(process)
-        transport.window(LISTING_MAX_BYTES)
+    async def _drive(self, channel: Channel) -> HandError | None:
+        """Open the channel and serve its queue; what kept it from opening, or ``None``."""
+        self._channel = channel
+        # Whoever comes first, it is opened for.
+        channel.call = self._jobs[0].call if self._jobs else None
+        channel.window(LISTING_MAX_BYTES)
         loop = asyncio.get_running_loop()
-        timer = loop.call_later(OPEN_SECONDS, transport.fail, Reason.HAND_TIMEOUT, "opening")
+        timer = loop.call_later(OPEN_SECONDS, channel.fail, Reason.HAND_TIMEOUT, "opening")
         try:
             async with (
                 Client(
-                    transport.streams(), mode="auto", cache=None, client_info=_WHO, message_handler=self._on_message
+                    channel.streams(), mode="auto", cache=None, client_info=WHO, message_handler=self._on_message
                 ) as client,
                 AsyncExitStack() as stack,
             ):
                 try:
-                    await self._open(client, stack, transport)
+                    await self._open(client, stack, channel)
                 except HandrailError as exc:
-                    return _opening(exc, process)
+                    return _opening(exc, channel)
                 timer.cancel()
-                await self._serve(client, transport)
-        except _SDK_ERRORS as exc:
-            return _opening(
-                HandError(transport.fault or Reason.HAND_PROTOCOL, HandFailure.NOT_EXECUTED, _first(exc)),
-                process,
-            )
+                await self._serve(client, channel)
+        except SDK_ERRORS as exc:
+            return _opening(_broken(channel, began=False, otherwise=Reason.HAND_PROTOCOL, detail=_first(exc)), channel)
         finally:
             timer.cancel()
-            transport.fail(Reason.HAND_CRASHED, "closed")
-            await process.kill()
+            channel.close()
+            await channel.gone()
         return None
 
-    async def _open(self, client: Client, stack: AsyncExitStack, transport: Transport) -> None:
+    async def _open(self, client: Client, stack: AsyncExitStack, channel: Channel) -> None:
         capabilities = client.session.server_capabilities
         announces = bool(capabilities and capabilities.tools and capabilities.tools.list_changed)
-        if announces and client.session.protocol_version in MODERN_PROTOCOL_VERSIONS:
+        modern = client.session.protocol_version in MODERN_PROTOCOL_VERSIONS
+        if announces and modern and not self._asks_each_time:
             subscription = await stack.enter_async_context(client.listen(tools_list_changed=True))
             self._always_stale = not subscription.honored.tools_list_changed
             follower = asyncio.get_running_loop().create_task(self._follow(subscription))
             stack.callback(follower.cancel)
-        self._manifest = await self._describe(client)
-        transport.window(0)
-        if not self.opened.done():
-            self.opened.set_result(self._manifest)
+        if not self._asks_each_time or channel.call is None:
+            self._manifest = await self._describe(client)
+            if not self.opened.done():
+                self.opened.set_result(self._manifest)
+        channel.window(0)
+        channel.call = None
 
-    async def _serve(self, client: Client, transport: Transport) -> None:
-        """Run jobs in their order until the process ends, is closed, or was idle for long enough."""
-        ended = asyncio.get_running_loop().create_task(transport.ended.wait())
+    async def _serve(self, client: Client, channel: Channel) -> None:
+        """Run jobs in their order until the channel ends, is closed, or was idle for long enough."""
+        ended = asyncio.get_running_loop().create_task(channel.ended.wait())
         ended.add_done_callback(lambda _: self._wake.set())
         try:
-            while transport.fault is None and not self._closing:
+            while channel.fault is None and not self._closing:
                 if not self._jobs:
                     self._wake.clear()
                     try:
@@ -240,7 +269,7 @@ class Session:
                     continue
                 self._running = job
                 try:
-                    result = await self._run(client, transport, job)
+                    result = await self._run(client, channel, job)
                 except HandError as exc:
                     _answer(job, exc)
                 else:
@@ -251,38 +280,39 @@ class Session:
         finally:
             ended.cancel()
 
-    async def _run(self, client: Client, transport: Transport, job: _Job) -> HandResult:
+    async def _run(self, client: Client, channel: Channel, job: _Job) -> HandResult:
         call = job.call
-        sent = transport.sent
+        sent: int | None = None
         job.started = True
+        channel.call = call
         try:
             if self._stale or self._always_stale:
                 self._stale = False
-                transport.window(LISTING_MAX_BYTES)
+                channel.window(LISTING_MAX_BYTES)
                 self._manifest = await self._describe(client)
-                sent = transport.sent
-            if self._manifest is None or self._manifest.digest != call.manifest_digest:
-                raise self._drift()
-            transport.window(call.result_max_bytes)
+            if self._manifest is None:
+                raise HandError(Reason.HAND_UNAVAILABLE, HandFailure.NOT_EXECUTED, "no manifest")
+            if (drifted := self._drift(self._manifest, call)) is not None:
+                raise drifted
+            sent = channel.sent
+            channel.window(call.result_max_bytes)
             request = CallToolRequest(params=CallToolRequestParams(name=call.action, arguments=dict(call.args)))
             async with serving(self._way_out, call):
                 answer = await client.session.send_request(request, _Answer)
         except MCPError as exc:
-            if transport.fault is None:
-                begun = HandFailure.NOT_EXECUTED if exc.code in _NOT_BEGUN else HandFailure.EXECUTED
+            if channel.fault is None:
+                begun = HandFailure.EXECUTED
+                if sent is None or exc.code in _NOT_BEGUN:
+                    begun = HandFailure.NOT_EXECUTED
                 raise HandError(Reason.HAND_FAILED, begun, f"JSON-RPC error {exc.code}") from None
-            raise _broken(transport, began=transport.sent > sent) from None
-        except _SDK_ERRORS as exc:
-            transport.fail(Reason.HAND_PROTOCOL, type(exc).__name__)
-            raise _broken(transport, began=transport.sent > sent) from None
+            raise _in_step(channel, sent) from None
+        except SDK_ERRORS as exc:
+            channel.fail(Reason.HAND_PROTOCOL, type(exc).__name__)
+            raise _in_step(channel, sent) from None
         finally:
-            transport.window(0)
-        return _result(answer, transport)
-
-    def _drift(self) -> HandError:
-        if self._manifest is None:
-            return HandError(Reason.HAND_UNAVAILABLE, HandFailure.NOT_EXECUTED, "no manifest")
-        return HandDrifted(self._manifest)
+            channel.window(0)
+            channel.call = None
+        return _result(answer, channel)
 
     async def _follow(self, subscription: Subscription) -> None:
         """Watch a stateless-era server for changes; where the watch is lost, ask before every call."""
@@ -302,7 +332,8 @@ class Session:
         if not self.opened.done():
             self.opened.set_exception(failure)
         while self._jobs:
-            _answer(self._jobs.popleft(), HandError(failure.reason, HandFailure.NOT_EXECUTED, failure.detail))
+            never_sent = HandError(failure.reason, HandFailure.NOT_EXECUTED, failure.detail, **failure.facts)
+            _answer(self._jobs.popleft(), never_sent)
 
 
 def _answer(job: _Job, outcome: HandResult | HandError) -> None:
@@ -314,9 +345,33 @@ def _answer(job: _Job, outcome: HandResult | HandError) -> None:
         job.answer.set_result(outcome)
 
 
-def _broken(transport: Transport, *, began: bool) -> HandError:
-    failure = HandFailure.UNKNOWN if began else HandFailure.NOT_EXECUTED
-    return HandError(transport.fault or Reason.HAND_CRASHED, failure, transport.detail)
+def _broken(channel: Channel, *, began: bool, otherwise: Reason = Reason.HAND_CRASHED, detail: str = "") -> HandError:
+    """What became of a call, or of what came before it, when the channel ended.
+
+    Args:
+        began: whether the call itself may have left.
+        otherwise, detail: of a channel that did not end by itself.
+    """
+    if channel.session_over:
+        return SessionOver(channel.detail, sent=began)
+    failure = HandFailure.UNKNOWN if began and not channel.not_taken else HandFailure.NOT_EXECUTED
+    reason = channel.fault or otherwise
+    if reason is Reason.HAND_LOST_REPLY and not began:
+        reason = Reason.HAND_UNAVAILABLE  # what was lost is no answer to the call
+    return HandError(reason, failure, channel.detail or detail, **channel.facts)
+
+
+def _in_step(channel: Channel, sent: int | None) -> HandError:
+    """What became of a call when the channel ended.
+
+    Args:
+        sent: requests that had left before it; ``None`` where its turn to leave had not come.
+    """
+    began = sent is not None and channel.sent > sent
+    if channel.fault is Reason.HAND_LOST_REPLY and not began:
+        # A connection that was kept, and had ended meanwhile: another one may do.
+        return SessionOver(channel.detail, sent=False)
+    return _broken(channel, began=began)
 
 
 def _first(error: BaseException) -> str:
@@ -326,17 +381,18 @@ def _first(error: BaseException) -> str:
     return type(error).__name__
 
 
-def _opening(cause: HandrailError, process: JailedProcess) -> HandError:
+def _opening(cause: HandrailError, channel: Channel) -> HandError:
     """Why a server did not open. No call was sent yet, so its last words hold nobody's data and are kept."""
-    lines = process.stderr_tail().decode("utf-8", errors="replace").strip().splitlines()
-    last = "".join(character for character in lines[-1] if character.isprintable())[:300] if lines else ""
+    if isinstance(cause, SessionOver):
+        return cause
+    last = channel.last_words()
     detail = f"{cause.detail}; it said: {last}" if last else cause.detail
-    return HandError(cause.reason, HandFailure.NOT_EXECUTED, detail)
+    return HandError(cause.reason, HandFailure.NOT_EXECUTED, detail, **cause.facts)
 
 
-def _result(answer: _Answer, transport: Transport) -> HandResult:
+def _result(answer: _Answer, channel: Channel) -> HandResult:
     if answer.kind != "complete":
-        # A request for input, say, which this client never said it could give: the process waits in mid-step.
-        transport.fail(Reason.HAND_PROTOCOL, "not a finished result")
+        # A request for input, say, which this client never said it could give: the server waits in mid-step.
+        channel.fail(Reason.HAND_PROTOCOL, "not a finished result")
         raise HandError(Reason.HAND_PROTOCOL, HandFailure.UNKNOWN, "not a finished result")
     return HandResult(tuple(answer.content), answer.structured, is_error=answer.is_error)

@@ -230,8 +230,8 @@ PRIVATE = {
 }
 TARGETS = {"plan receipts": "jti-1.json"}
 """Where what ``--out`` names is a directory: the file in it that is written."""
-ELSEWHERE = {"policy build", "policy suggest", "policy show", "keys ceremony make"}
-"""They need a repository, a whole bundle or several people: tests of their own hold the same."""
+ELSEWHERE = {"policy build", "policy suggest", "policy show", "keys ceremony make", "hands listing"}
+"""They need a repository, a whole bundle, several people or a server: tests of their own hold the same."""
 
 
 def test_every_command_that_writes_a_file_can_be_forced() -> None:

@@ -3,6 +3,7 @@
 import json
 import shutil
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from gateway.cli.main import app
 from gateway.settings import JailSettings, Settings
 from hand_adapters.jail import Jail
 from tests import services
+from tests.hands import mcp_http
 from tests.meta.tree import ROOT
 
 NPM = ROOT / ".tools" / "mcp-servers"
@@ -43,6 +45,12 @@ def uncommented(toml: str) -> dict[str, Any]:
 
 
 @pytest.fixture
+def http_server() -> Iterator[str]:
+    with mcp_http.threaded(mcp_http.Server().handle) as url:
+        yield url
+
+
+@pytest.fixture
 def jail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     problems = Jail(JailSettings(), tmp_path).missing()
@@ -52,16 +60,27 @@ def jail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_printed_is_a_configuration(tmp_path: Path) -> None:
     servers = {
         "Time": {"command": "uvx", "args": ["mcp-server-time"], "env": {"A": 'q"\u202e\x1b\n'}},
-        "far": {"url": "https://mcp.example/mcp"},
+        "far": {"url": "https://mcp.example/sse", "type": "sse"},
+        "near": {"url": "http://localhost:1/mcp", "headers": {"X-Api-Key": "s3cr3t-value"}},
     }
     done = run(tmp_path, servers)
     assert done.exit_code == 1, done.output
-    assert "far: not a hand. It is reached over HTTP" in done.output
+    assert "far: not a hand. It speaks sse" in done.output
+    assert "s3cr3t-value" not in done.output
     assert "\x1b" not in done.output
     assert "\u202e" not in done.output
     settings = Settings.model_validate(tomllib.loads(done.stdout))
     assert settings.hands["time"].command == ("mcp-server-time",)
+    near = settings.hands["near"]
+    assert (near.url, near.private_network, str(near.listing)) == ("http://localhost:1/mcp", True, "near-tools.json")
+    assert near.secrets["near-x-api-key"].parameter == "X-Api-Key"
     assert settings.hands["time"].env == {"A": 'q"\u202e\x1b\n'}
+
+
+def test_a_server_with_a_url_is_asked_there(tmp_path: Path, jail: None, http_server: str) -> None:
+    done = run(tmp_path, {"near": {"url": http_server}}, "--ask")
+    assert done.exit_code == 0, done.output
+    assert "# [hands.near.actions.echo]" in done.stdout
 
 
 def test_names_cannot_write_toml(tmp_path: Path) -> None:

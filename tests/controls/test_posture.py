@@ -84,6 +84,7 @@ def test_every_check_is_made_and_named_with_its_controls(home: Path) -> None:
         ("outbound-tls", {"policy": {"engine": "opa", "opa_url": "http://opa.example:8181"}}),
         ("outbound-tls", {"telemetry": {"traces": "otlp", "otlp_endpoint": "http://traces.example"}}),
         ("outbound-tls", {"hands": {"sky": {"adapter": "http", "base_url": "http://sky.example"}}}),
+        ("outbound-tls", {"hands": {"sky": {"adapter": "mcp", "url": "http://sky.example/mcp"}}}),
         ("outbound-tls", {"webhooks": {"chat": {"url": "http://chat.example", "format": "slack"}}}),
         ("outbound-tls", {"archive": {"bucket": "log", "endpoint_url": "http://archive.example"}}),
         (

@@ -2,22 +2,30 @@
 
 import asyncio
 import json
+import re
+import shutil
+import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gateway.canonical import canonical
 from hand_adapters.egress import EgressGate, serving
 from hand_adapters.jail import Bind, Jail, JailError, JailSpec
 from hand_adapters.mcp import McpAdapter
 from hand_adapters.process import ProcessAdapter
 from hand_adapters.python import PythonAdapter
+from tests import services
 from tests.egress.world import Host, World, settings
 from tests.hands.hands_support import need
 from tests.until import until
 
 pytestmark = pytest.mark.jail
 FETCHING = Path(__file__).with_name("fetching.py")
+EGRESS_PAGE = Path(__file__).parents[2] / "docs" / "egress.md"
+NODE = Path(__file__).parents[2] / ".tools/node/bin/node"
 ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/tmp"}
 
 
@@ -62,7 +70,7 @@ async def test_common_clients_work_as_they_are(jail: Jail, world: World, client:
     assert world.records[0][1]["how"] == ("terminated" if scheme == "https" else "originated")
 
 
-NODE = """
+TUNNEL = """
 const http = require('http'), tls = require('tls'), url = new URL(process.argv[1]);
 const proxy = new URL(process.env.HTTPS_PROXY);
 const headers = {Host: url.host};
@@ -80,8 +88,99 @@ begin.end();
 
 async def test_node_believes_the_jails_authority(jail: Jail, world: World) -> None:
     host = await world.host()
-    said = await run(jail, world, host, need("node"), "-e", NODE, f"https://{host.name}:{host.port}/v1/x")
+    said = await run(jail, world, host, need("node"), "-e", TUNNEL, f"https://{host.name}:{host.port}/v1/x")
     assert "hello" in said
+
+
+BY_FETCH = """
+fetch(process.argv[1]).then(
+  async answer => console.log(answer.status, await answer.text()),
+  error => console.log('held', error.cause?.code ?? error.message),
+);
+"""
+
+
+def modern_node() -> str:
+    """A Node whose fetch obeys the variables of proxies: the system's, or the one that make tools installs."""
+    found = next((path for path in (shutil.which("node"), str(NODE)) if path and _major(path) >= 24), None)
+    services.require(found, "Node 24", "make tools installs it.")
+    return str(found)
+
+
+def _major(node: str) -> int:
+    if not Path(node).exists():
+        return 0
+    told = subprocess.run([node, "-p", "process.versions.node"], capture_output=True, text=True, check=True)
+    return int(told.stdout.split(".")[0])
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_the_fetch_of_a_modern_node_works_as_it_is(jail: Jail, world: World, scheme: str) -> None:
+    host = await world.host()
+    url = f"{scheme}://{host.name}:{host.port}"
+    assert await run(jail, world, host, modern_node(), "-e", BY_FETCH, f"{url}/v1/x") == "200 hello\n"
+    assert (await run(jail, world, host, modern_node(), "-e", BY_FETCH, f"{url}/v2/x")).startswith("403 ")
+    assert len(host.requests) == 1
+
+
+async def test_the_fetch_of_a_node_that_knows_no_proxy_reaches_nothing(jail: Jail, world: World) -> None:
+    host = await world.host()
+    url = f"https://{host.name}:{host.port}/v1/x"
+    said = await run(jail, world, host, modern_node(), "--no-use-env-proxy", "-e", BY_FETCH, url)
+    assert said.startswith("held "), said
+    assert host.requests == []
+
+
+PAGE = b"<html><head><title>t</title></head><body><article><h1>News</h1><p>One sentence.</p></article></body></html>"
+
+
+async def test_the_fetch_server_reads_a_page_through_the_proxy_and_obeys_it(jail: Jail, world: World) -> None:
+    """``mcp-server-fetch`` as docs/egress.md declares it: robots.txt, redirects, and hosts that nobody named."""
+    need("mcp-server-fetch")
+
+    def answered(head: bytes) -> bytes:
+        path = head.split(b" ")[1]
+        if path == b"/robots.txt":
+            return b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
+        if path == b"/guide/elsewhere":
+            place = b"https://other.example/v1/x"
+            return b"HTTP/1.1 302 Found\r\nLocation: %s\r\nContent-Length: 0\r\n\r\n" % place
+        return b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: %d\r\n\r\n%s" % (len(PAGE), PAGE)
+
+    host = await world.host()
+    host.answer = answered
+    other = await world.host("other.example")
+    shown = tomllib.loads(re.findall(r"```toml\n(.*?)```", EGRESS_PAGE.read_text(), re.DOTALL)[1])["hands"]["pages"]
+    [rule] = shown.pop("egress")
+    declared = settings(world.rule(host, paths=rule["paths"], methods=("GET",)), **shown)
+    adapter = McpAdapter("h", declared, jail)
+    try:
+        manifest = await adapter.manifest()
+        assert list(manifest.actions) == ["fetch"]
+
+        async def fetch(url: str) -> tuple[bool, str]:
+            args = {"url": url}
+            done = await adapter.run(
+                world.call(args=args, args_bytes=canonical(args), manifest_digest=manifest.digest, deadline_seconds=60)
+            )
+            return done.is_error, done.content[0]["text"]
+
+        url = f"https://{host.name}:{host.port}"
+        failed, text = await fetch(f"{url}/guide/news")
+        assert not failed, text
+        assert "One sentence." in text
+        assert [head.split(b" ")[1] for head in host.requests] == [b"/robots.txt", b"/guide/news"]
+        for place in ("/v2/news", "/guide/elsewhere"):
+            failed, text = await fetch(f"{url}{place}")
+            assert failed, text
+        failed, _ = await fetch(f"https://{other.name}:{other.port}/v1/x")
+        assert failed
+        failed, _ = await fetch("http://169.254.169.254/latest/meta-data/")
+        assert failed
+        assert other.requests == []
+        assert set(world.causes()) == {"path", "host"}
+    finally:
+        await adapter.close()
 
 
 SOCKETS = """

@@ -1,6 +1,7 @@
 """A whole gateway: a tool in a jail uses a secret that it never sees, and the log tells of it."""
 
 import base64
+import json
 from pathlib import Path
 from typing import Any
 
@@ -101,9 +102,18 @@ async def test_a_host_that_checks_step_credentials_is_shown_one_that_the_jail_ne
                 Verifier(keys, issuer=origin, hand="crm").verify(headers, "fetch", args, **changed)
 
 
-async def test_a_decision_that_names_hosts_holds_a_declared_api_to_them(tmp_path: Path) -> None:
+def elsewhere(tmp_path: Path) -> dict[str, Any]:
+    """An MCP server over HTTP that is not there."""
+    listing = tmp_path / "tools.json"
+    schema = {"type": "object", "properties": {"how": {"type": "string"}}}
+    listing.write_text(json.dumps({"tools": [{"name": "call", "inputSchema": schema}]}))
+    return {"adapter": "mcp", "url": "http://127.0.0.1:9/mcp", "private_network": True, "listing": listing}
+
+
+@pytest.mark.parametrize("crm", [lambda _: None, elsewhere], ids=["api", "mcp server"])
+async def test_a_decision_that_names_hosts_holds_a_hand_elsewhere_to_them(tmp_path: Path, crm: Any) -> None:
     api = Api("http://127.0.0.1:9")
-    async with opened(tmp_path, api, {}) as running:
+    async with opened(tmp_path, api, {}, crm=crm(tmp_path)) as running:
         manifest = running.gateway.hands.manifest("default", "crm")
         assert manifest is not None
 

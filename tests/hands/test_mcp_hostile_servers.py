@@ -170,7 +170,7 @@ async def test_a_call_that_waited_too_long_was_not_executed(mcp_hand):
 async def test_a_caller_that_leaves_in_mid_step_ends_the_process(mcp_hand):
     hand = await mcp_hand("hang")
     leaving = asyncio.create_task(hand.say())
-    await until(lambda: any(session._transport.sent >= 4 for session in hand.adapter._sessions._serving.values()))
+    await until(lambda: any(session._channel.sent >= 4 for session in hand.adapter._sessions._serving.values()))
     leaving.cancel()
     with pytest.raises(asyncio.CancelledError):
         await leaving
@@ -180,7 +180,7 @@ async def test_a_caller_that_leaves_in_mid_step_ends_the_process(mcp_hand):
 async def test_a_freeze_kills_the_process_that_works_and_leaves_the_others_alone(mcp_hand):
     hand, other, halts = await mcp_hand("hang"), await mcp_hand("good"), Halts()
     call_ = asyncio.create_task(halts.run(Concern("default", ("p-ana",), "h", "c"), hand.say))
-    await until(lambda: any(session._transport.sent >= 4 for session in hand.adapter._sessions._serving.values()))
+    await until(lambda: any(session._channel.sent >= 4 for session in hand.adapter._sessions._serving.values()))
     frozen = Freeze("f" * 16, "default", Scope.PRINCIPAL, "p-ana", Cause.DRILL, "p-chief", 0.0)
     assert halts.apply(FreezeState.of([frozen], 0)) == 1
     with pytest.raises(Halted) as halted:

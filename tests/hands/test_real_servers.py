@@ -1,4 +1,4 @@
-"""Two real MCP servers, in the real jail."""
+"""Real MCP servers, in the real jail."""
 
 import subprocess
 from pathlib import Path
@@ -15,6 +15,7 @@ from tests import services
 from tests.hands.hands_support import call, hostile, need
 
 pytestmark = pytest.mark.jail
+SERVERS = Path(__file__).parents[2] / ".tools/mcp-servers/node_modules"
 
 
 @pytest.fixture
@@ -80,6 +81,52 @@ async def test_the_git_server_reads_a_repository_it_was_given(hand, jail, tmp_pa
     assert "First" in log.content[0]["text"]
     outside = await run("git_status", {"repo_path": "/etc"})
     assert outside.is_error
+
+
+def npm(name: str, *arguments: str, **more) -> HandSettings:
+    """A reference server of npm, as ``handrail hands import --packages`` declares it."""
+    services.require(SERVERS.is_dir(), "npm's MCP servers", "make tools installs them.")
+    script = SERVERS / "@modelcontextprotocol" / f"server-{name}" / "dist" / "index.js"
+    binds = ({"source": SERVERS}, *more.pop("binds", ()))
+    return HandSettings(adapter="mcp", command=(need("node"), str(script), *arguments), binds=binds, **more)
+
+
+async def test_the_filesystem_server_reads_its_directory_and_no_other(hand, jail, tmp_path):
+    notes = tmp_path / "home" / "work" / "notes"
+    notes.mkdir(parents=True)
+    (notes / "a.txt").write_text("chairs: 3\n")
+    jail.adopt(notes)
+    manifest, run = await hand(npm("filesystem", "/notes", binds=({"source": notes, "target": "/notes"},)))
+    assert {"read_text_file", "list_directory", "write_file"} <= set(manifest.actions)
+    read = await run("read_text_file", {"path": "/notes/a.txt"})
+    assert not read.is_error
+    assert "chairs: 3" in read.content[0]["text"]
+    listed = await run("list_directory", {"path": "/notes"})
+    assert "[FILE] a.txt" in listed.content[0]["text"]
+    for path in ("/etc/passwd", "/notes/../etc/passwd"):
+        assert (await run("read_text_file", {"path": path})).is_error
+    written = await run("write_file", {"path": "/notes/b.txt", "content": "x"})
+    assert written.is_error, "the bind is read-only, whatever the server thinks"
+    assert not (notes / "b.txt").exists()
+
+
+async def test_the_memory_server_keeps_what_one_principal_said_from_another(hand):
+    _, run = await hand(npm("memory", env={"MEMORY_FILE_PATH": "/tmp/memory.jsonl"}))
+    entity = {"name": "Ana", "entityType": "person", "observations": ["likes chairs"]}
+    assert not (await run("create_entities", {"entities": [entity]})).is_error
+    mine = await run("read_graph", {})
+    assert "likes chairs" in mine.content[0]["text"]
+    theirs = await run("read_graph", {}, principal_id="bob")
+    assert "likes chairs" not in theirs.content[0]["text"]
+
+
+async def test_the_reference_server_is_spoken_with_over_its_pipes(hand):
+    manifest, run = await hand(npm("everything"))
+    assert {"echo", "get-sum"} <= set(manifest.actions)
+    assert "trigger-sampling-request" not in manifest.actions, "no capability of the client is announced"
+    assert "5" in (await run("get-sum", {"a": 2, "b": 3})).content[0]["text"]
+    environment = await run("get-env", {})
+    assert "HANDRAIL" not in environment.content[0]["text"]
 
 
 async def test_the_jailed_server_sees_no_environment_of_the_gateway(hand, monkeypatch, tmp_path):

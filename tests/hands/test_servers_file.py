@@ -161,7 +161,14 @@ def test_a_program_that_is_not_there_is_said() -> None:
 @pytest.mark.parametrize(
     ("entry", "said"),
     [
-        ({"type": "http", "url": "https://mcp.example/mcp"}, "over HTTP"),
+        ({"type": "sse", "url": "https://mcp.example/sse"}, "speaks sse"),
+        ({"url": "https://${HOST}/mcp"}, "stands for something"),
+        ({"url": "https://user:w0rd@mcp.example/mcp"}, "credentials in it"),
+        ({"url": "http://mcp.example/mcp"}, "in clear"),
+        ({"url": "http://169.254.169.254/latest"}, "does not dial"),
+        ({"url": "file:///etc/passwd"}, "begins with https"),
+        ({"url": ["https://mcp.example"]}, "url is none"),
+        ({"url": "https://[::1/mcp"}, "url is none"),
         ({"command": "docker", "args": ["run", "-i", "image"]}, "container"),
         ({"command": "bash", "args": ["-c", "serve | tee log"]}, "shell"),
         ({"command": "npx", "args": ["-c", "serve"]}, "shell"),
@@ -229,3 +236,53 @@ def test_what_the_client_let_pass_and_what_it_switched_off() -> None:
     declared = one({"command": sys.executable, "autoApprove": ["delete_all"], "disabled": True})
     assert not declared.enabled
     assert any("policies do" in note for note in declared.notes)
+
+
+def test_a_server_with_a_url_is_a_hand_and_what_its_headers_hold_is_not_copied() -> None:
+    entry = {
+        "type": "http",
+        "url": "https://${HOST:-mcp.example}/mcp?api_key=s3cr3t-in-query",
+        "headers": {
+            "Authorization": "Bearer s3cr3t-token",
+            "X-Region": "s3cr3t-region",
+            "Mcp-Session-Id": "s3cr3t-session",
+            "Host": "s3cr3t-host",
+            "a b": "s3cr3t-name",
+        },
+    }
+    declared = one(entry, name="tracker")
+    assert not declared.problem
+    assert declared.url == "https://mcp.example/mcp"
+    assert declared.listing == "tracker-tools.json"
+    assert declared.secrets == {
+        "tracker-api_key": {"place": "query", "parameter": "api_key"},
+        "tracker-token": {"place": "bearer"},
+        "tracker-x-region": {"place": "header", "parameter": "X-Region"},
+    }
+    assert "s3cr3t" not in repr(declared)
+    assert sum("left out" in note for note in declared.notes) == 3
+    HandSettings.model_validate(
+        {"adapter": "mcp", "url": declared.url, "listing": declared.listing, "secrets": declared.secrets}
+    )
+
+
+def test_a_basic_password_and_a_login_of_the_client_are_pointed_out() -> None:
+    declared = one({"url": "https://a.example/mcp", "headers": {"Authorization": "Basic dTpw"}, "oauth": {}})
+    assert declared.secrets == {}
+    assert declared.listing is None
+    assert any("place = 'basic'" in note for note in declared.notes)
+    assert any("connection" in note for note in declared.notes)
+
+
+@pytest.mark.parametrize(
+    ("url", "private"),
+    [
+        ("http://localhost:3000/mcp", True),
+        ("http://127.0.0.1:3000/mcp", True),
+        ("https://10.0.0.7/mcp", True),
+        ("https://mcp.example/mcp", False),
+        ("https://8.8.8.8/mcp", False),
+    ],
+)
+def test_a_private_address_is_said_to_be_one(url: str, private: bool) -> None:
+    assert one({"url": url}).private_network is private

@@ -180,7 +180,9 @@ class testing_only_Directory:  # noqa: N801
         self.failure: Exception | None = None
         self.added: list[Any] = []
 
-    async def authenticate(self, presented: str, now: float, certificate: Any = None) -> Principal:
+    async def authenticate(
+        self, presented: str, now: float, certificate: Any = None, audiences: Sequence[str] = ()
+    ) -> Principal:
         if self.failure is not None:
             raise self.failure
         if presented == "hr_expired_key":

@@ -34,10 +34,10 @@ MODES = ["legacy", "2026-07-28", "auto"]
 
 
 @asynccontextmanager
-async def mcp_client(port: int, mode: str, role: Role | str = Role.AGENT) -> AsyncIterator[Client]:
+async def mcp_client(port: int, mode: str, role: Role | str = Role.AGENT, path: str = "/mcp") -> AsyncIterator[Client]:
     async with (
         httpx2.AsyncClient(headers=token(role), timeout=20) as http,
-        Client(streamable_http_client(f"http://127.0.0.1:{port}/mcp", http_client=http), mode=mode) as client,
+        Client(streamable_http_client(f"http://127.0.0.1:{port}{path}", http_client=http), mode=mode) as client,
     ):
         yield client
 
@@ -75,6 +75,33 @@ async def test_a_caller_sees_only_the_hands_in_its_scope(gateway: testing_only_G
     [(entry, source)] = gateway.log.aggregated
     assert (entry.type, entry.reasons) == (EntryType.SCHEMA_REJECTED, ("schema.unknown_action",))
     assert source == entry.principal == "pseudonym-of-scoped"
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_one_hands_endpoint_offers_that_hands_tools_under_their_own_names(
+    gateway: testing_only_Gateway, port: int, mode: str
+) -> None:
+    gateway.pipeline.answer = view("done", step(result={"content": [{"type": "text", "text": "clean"}]}))
+    async with mcp_client(port, mode, path="/mcp/git") as client:
+        assert sorted(tool.name for tool in (await client.list_tools()).tools) == ["commit", "status"]
+        assert text_of(await client.call_tool("status", {})) == "clean"
+        for name in ("git__status", "clock__now", "now"):
+            with pytest.raises(MCPError, match="Unknown tool"):
+                await client.call_tool(name, {})
+    [action] = gateway.pipeline.claims()["actions"]
+    assert (action["hand"], action["action"]) == ("git", "status")
+    assert len(gateway.pipeline.submitted) == 1
+
+
+@pytest.mark.parametrize("hand", ["nothing", "git%2F..", "git__status", "%00", "GIT"])
+async def test_a_hand_that_a_caller_may_not_see_has_no_endpoint_and_none_is_told_from_the_other(
+    client: httpx2.AsyncClient, hand: str
+) -> None:
+    out_of_scope = await client.post("/mcp/git", content=INITIALIZE, headers=token("scoped") | JSON_RPC)
+    unknown = await client.post(f"/mcp/{hand}", content=INITIALIZE, headers=token("scoped") | JSON_RPC)
+    assert out_of_scope.status_code == unknown.status_code == 404
+    assert {out_of_scope.json()["code"], unknown.json()["code"]} == {"request.not_found"}
+    assert out_of_scope.json()["why"] == "There is no hand git that you may see."
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -432,13 +459,17 @@ NAMES = [
 def test_no_two_actions_share_a_name_and_every_name_is_a_legal_one() -> None:
     names = [tool_name(hand, name) for hand, name in NAMES]
     assert len(set(names)) == len(NAMES)
-    assert all(0 < len(name) <= 64 and name.isascii() for name in names)
+    assert all(0 < len(f"mcp__handrail__{name}") <= 64 and name.isascii() for name in names)
+    alone = [tool_name("git", name, alone=True) for name in ("a__b", "a", "x" * 60, "x" * 61, "é", "a/b")]
+    assert alone[:2] == ["a__b", "a"]
+    assert len({*alone, *names}) == len(alone) + len(NAMES)
+    assert all(0 < len(f"mcp__handrail__{name}") <= 64 and name.isascii() for name in alone)
     assert all(set(name) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") for name in names)
     assert names[0] == "git__status"
 
 
 def test_a_name_that_is_claimed_twice_is_nobodys(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.ingress.mcp_tools.tool_name", lambda hand, name: "same")
+    monkeypatch.setattr("gateway.ingress.mcp_tools.tool_name", lambda hand, name, **_: "same")
     assert Tools().offered([manifest("a", action("x")), manifest("b", action("y"))]) == {}
 
 

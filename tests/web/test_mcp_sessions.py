@@ -25,17 +25,17 @@ class Agent:
         self.http = http
         self.headers = token(who) | JSON_RPC
 
-    async def opening(self, body: bytes = INITIALIZE) -> httpx2.Response:
-        return await self.http.post("/mcp", content=body, headers=self.headers)
+    async def opening(self, body: bytes = INITIALIZE, path: str = "/mcp") -> httpx2.Response:
+        return await self.http.post(path, content=body, headers=self.headers)
 
-    async def open(self) -> str:
-        answer = await self.opening()
+    async def open(self, path: str = "/mcp") -> str:
+        answer = await self.opening(path=path)
         assert answer.status_code == 200, answer.text
         return str(answer.headers["mcp-session-id"])
 
-    async def ping(self, session: str) -> int:
+    async def ping(self, session: str, path: str = "/mcp") -> int:
         headers = self.headers | {"mcp-session-id": session}
-        return (await self.http.post("/mcp", content=rpc("ping"), headers=headers)).status_code
+        return (await self.http.post(path, content=rpc("ping"), headers=headers)).status_code
 
     async def end(self, session: str) -> int:
         return (await self.http.delete("/mcp", headers=self.headers | {"mcp-session-id": session})).status_code
@@ -63,6 +63,27 @@ async def test_a_principal_that_opens_without_end_keeps_only_its_newest_sessions
     assert [await agent.ping(session) for session in sessions[1:4]] == [404] * 3
     assert [await agent.ping(session) for session in (sessions[0], *sessions[4:], *newer)] == [200] * MAX
     assert await other.ping(theirs) == 200
+    assert gateway.log.aggregated == []
+
+
+async def test_a_session_is_one_with_the_endpoint_that_opened_it(agent: Agent) -> None:
+    """Another would offer other tools in it than those that its client was shown."""
+    paths = ["/mcp", "/mcp/git", "/mcp/clock"]
+    sessions = {path: await agent.open(path) for path in paths}
+    for path in paths:
+        assert {other: await agent.ping(sessions[path], other) for other in paths} == {
+            other: 200 if other == path else 404 for other in paths
+        }
+    assert [await agent.ping(sessions[path], path) for path in paths] == [200] * 3
+
+
+async def test_a_surplus_session_is_closed_whichever_endpoint_it_is_with(
+    agent: Agent, gateway: testing_only_Gateway
+) -> None:
+    oldest = await agent.open("/mcp/git")
+    newer = [await agent.open(path) for path in ("/mcp", "/mcp/clock") * (MAX // 2)]
+    assert await agent.ping(oldest, "/mcp/git") == 404
+    assert await agent.ping(newer[1], "/mcp/clock") == 200
     assert gateway.log.aggregated == []
 
 

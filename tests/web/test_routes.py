@@ -19,6 +19,7 @@ from gateway.web.authentication import OPEN_PATHS, is_open
 from gateway.web.errors import ERRORS
 from gateway.web.oauth import TOKEN_PATH
 from gateway.web.openapi import openapi, problems_of
+from gateway.web.resources import METADATA_PATH
 from gateway.web.routes import TABLE
 from gateway.web.routes.remote import NOTIFY
 from gateway.web.routing import Access, Endpoint
@@ -63,6 +64,8 @@ async def test_only_the_listed_routes_answer_without_a_key(client: httpx2.AsyncC
         assert status == 404, "it has a secret of its own, and here is none"
     elif endpoint.path == RESULT:
         assert status == 403, "it takes a step's credential, and here is none"
+    elif endpoint.path.startswith(METADATA_PATH):
+        assert status == 404, "no issuer is configured"
     elif is_open(endpoint.path.format(**PARAMETERS)):
         assert status == 200
     else:
@@ -135,6 +138,8 @@ def test_open_routes_are_those_in_the_one_list() -> None:
     assert {endpoint.path for endpoint in TABLE if endpoint.access is Access.OPEN} == OPEN_PATHS | {
         "/log/tile/{level}/{tile_path}",
         RESULT,
+        METADATA_PATH + "/mcp",
+        METADATA_PATH + "/mcp/{hand_id}",
     }
     for endpoint in TABLE:
         assert (endpoint.open_handler is not None) == (endpoint.access is Access.OPEN)

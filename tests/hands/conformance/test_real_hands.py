@@ -18,7 +18,7 @@ from gateway.settings import HandSettings, JailSettings
 from hand_adapters.conformance import Options, Promise, Report, Status, check_adapter
 from hand_adapters.http import HttpAdapter
 from hand_adapters.jail import Jail, JailSpec
-from hand_adapters.kinds import adapter_class
+from hand_adapters.kinds import kind_of
 from hand_adapters.process import ProcessAdapter
 from tests import services
 from tests.client.stand_in import serving
@@ -66,7 +66,8 @@ def kept(report: Report) -> set[Promise]:
 
 async def check(settings: dict[str, Any], **changes: Any) -> Report:
     options = Options(**{"examples": 8, "seed": 3, **changes})
-    return await check_adapter(adapter_class(settings["adapter"]), settings, options=options)
+    declared = HandSettings.model_validate(settings)
+    return await check_adapter(kind_of(declared), declared, options=options)
 
 
 @pytest.fixture

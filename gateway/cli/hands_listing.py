@@ -1,0 +1,95 @@
+"""``handrail hands listing``: what an MCP server offers, asked once and kept in a file. Asks no gateway."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gateway.cli import saving
+from gateway.cli.command import command, group
+from gateway.cli.exits import Code, Exit, Stop
+from gateway.cli.output import Output
+from gateway.errors import HandrailError
+from gateway.model import HandResult
+from gateway.redaction import Redactor
+from gateway.secrets.values import EXPECTED, MAX_CHARACTERS, is_fit
+
+app = group()
+
+
+@command(
+    app,
+    "listing",
+    example="hands listing https://mcp.example/mcp --bearer token.txt --out tracker-tools.json",
+    good="the file is written",
+    negative="the server cannot be asked",
+)
+def listing(
+    out: Output,
+    url: Annotated[str, typer.Argument(metavar="URL", help="Endpoint of the server.")],
+    file: Annotated[Path, typer.Option("--out", help="Which file to write.")],
+    bearer: Annotated[
+        Path | None, typer.Option(help="File with a token of yours, sent as Authorization: Bearer.")
+    ] = None,
+    header: Annotated[
+        list[str] | None, typer.Option(help="NAME=FILE: a header with the value in the file; repeatable.")
+    ] = None,
+    private_network: Annotated[
+        bool, typer.Option("--private-network", help="The server may be at a private or loopback address.")
+    ] = False,
+    force: saving.Force = False,
+) -> Exit:
+    """Ask an MCP server over HTTP what it offers, and write that to the file that a hand's listing names."""
+    # Only this command and a gateway need the protocol.
+    from gateway.settings import HandSettings, SettingsError  # noqa: PLC0415
+    from hand_adapters.mcp import McpHttpAdapter  # noqa: PLC0415
+    from hand_adapters.mcp.asking import listed  # noqa: PLC0415
+
+    saving.refuse_existing(file, force=force)
+    headers = {name: _value(Path(path)) for name, path in (_named(one) for one in header or ())}
+    values = list(headers.values())
+    if bearer is not None:
+        values.append(_value(bearer))
+        headers["Authorization"] = f"Bearer {values[-1]}"
+    try:
+        declared = HandSettings.model_validate({"adapter": "mcp", "url": url, "private_network": private_network})
+        McpHttpAdapter.validate("x", declared)
+    except (SettingsError, ValueError) as exc:
+        detail = exc.detail if isinstance(exc, SettingsError) else "not the URL of a server"
+        raise Stop(detail.removeprefix("hands.x."), "Give https://HOST/PATH.", Exit.USAGE) from None
+    try:
+        with out.progress("Asking", None):
+            found: dict[str, Any] = asyncio.run(listed(url, headers, private_network=private_network))
+    except HandrailError as exc:
+        raise Stop(f"{url}: {exc.text} {exc.detail}".strip(), _hint(exc.detail), Exit.NEGATIVE) from None
+    if values:
+        found = Redactor(values).result(HandResult((), found)).structured
+    saving.save_json(file, found, force=force, private=False)
+    names = [tool["name"] for tool in found["tools"]]
+    out.show({"file": str(file), "tools": names}, lambda: out.line(f"{file} has {len(names)} tools."))
+    return Exit.GOOD
+
+
+def _named(text: str) -> tuple[str, str]:
+    name, equals, path = text.partition("=")
+    if not equals or not path or not name.replace("-", "").replace("_", "").isalnum() or not name.isascii():
+        raise Stop(f"--header {text}: not NAME=FILE", "Give --header X-Api-Key=key.txt.", Exit.USAGE)
+    return name, path
+
+
+def _value(file: Path) -> str:
+    try:
+        with file.open("rb") as stream:
+            text = stream.read(MAX_CHARACTERS + 3).decode("ascii", "replace").strip("\r\n")
+    except OSError as exc:
+        raise Stop(f"{file}: {exc.strerror}", "Name a file with the value.", code=Code.FILE) from None
+    if not is_fit(text):
+        raise Stop(f"{file}: not a value that can be sent", f"It has to be {EXPECTED}.", code=Code.FILE)
+    return text
+
+
+def _hint(detail: str) -> str:
+    if "status 401" in detail or "status 403" in detail:
+        return "It wants to know who asks: give --bearer FILE, or --header NAME=FILE."
+    return "Is it the URL of an MCP server, and can it be reached from here?"

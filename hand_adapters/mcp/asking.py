@@ -1,0 +1,49 @@
+"""A server's own list of tools, for the file that a hand's ``listing`` names: asked by a person, with that person's
+credentials, and of no consequence until somebody pins it.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from mcp import Client
+from yarl import URL
+
+from gateway.errors import HandrailError
+from gateway.ports import HandFailure
+from gateway.reasons import Reason
+from hand_adapters.contract import HandError
+from hand_adapters.dialer import Dialer, session
+from hand_adapters.mcp import listing
+from hand_adapters.mcp.session import OPEN_SECONDS, SDK_ERRORS, WHO
+from hand_adapters.mcp.streamable import HttpChannel
+
+
+async def listed(url: str, headers: Mapping[str, str], *, private_network: bool) -> dict[str, Any]:
+    """``{tools, instructions}`` of a server, as it says them.
+
+    Args:
+        headers: sent with every message.
+
+    Raises:
+        HandError: it cannot be asked.
+    """
+    http = session(Dialer(private_network=private_network))
+    channel = HttpChannel(http, URL(url), parts=True, headers=headers)
+    channel.window(listing.LISTING_MAX_BYTES)
+    timer = asyncio.get_running_loop().call_later(OPEN_SECONDS, channel.fail, Reason.HAND_TIMEOUT, "no answer in time")
+    try:
+        async with Client(channel.streams(), mode="auto", cache=None, client_info=WHO) as client:
+            tools = await listing.tools(client)
+            instructions = client.session.instructions or ""
+    except HandrailError as error:
+        raise HandError(error.reason, HandFailure.NOT_EXECUTED, error.detail) from None
+    except SDK_ERRORS as exc:
+        words = (channel.detail or type(exc).__name__, channel.last_words())
+        detail = "; ".join(word for number, word in enumerate(words) if word and word not in words[:number])
+        raise HandError(channel.fault or Reason.HAND_PROTOCOL, HandFailure.NOT_EXECUTED, detail) from None
+    finally:
+        timer.cancel()
+        await http.close()
+    shown = [tool.model_dump(by_alias=True, mode="json", exclude_none=True) for tool in tools]
+    return {"tools": shown, "instructions": instructions}

@@ -1,0 +1,188 @@
+"""The ``mcp`` adapter for servers that are reached over streamable HTTP: one session per principal, none shared."""
+
+import asyncio
+from dataclasses import replace
+from typing import ClassVar, Final
+
+import aiohttp
+from mcp import Client
+from mcp_types import Tool
+from pydantic import BaseModel, ConfigDict, ValidationError
+from yarl import URL
+
+from gateway.canonical import parse
+from gateway.errors import Refused
+from gateway.manifest import Manifest
+from gateway.model import HandCall, HandResult
+from gateway.ports import HandFailure
+from gateway.reasons import Reason
+from gateway.settings import HandSettings, SettingsError, origin_of
+from hand_adapters import annotate
+from hand_adapters.contract import HandDrifted, HandError
+from hand_adapters.dialer import Dialer, permitted, session
+from hand_adapters.jail import Jail
+from hand_adapters.mcp import listing
+from hand_adapters.mcp.session import Session, SessionOver, drift
+from hand_adapters.mcp.streamable import HttpChannel
+from hand_adapters.warm import WarmProcesses
+
+SESSIONS_MAX: Final = 256
+"""Sessions with one server; beyond it the one idle for longest makes room."""
+
+
+class Listing(BaseModel):
+    """What a server offers, in a file."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    tools: list[Tool]
+    instructions: str = ""
+
+
+class McpHttpAdapter:
+    """One MCP server elsewhere. It runs no code here.
+
+    What it offers is asked of it, without any secret; where the hand has secrets, a file says it, and each session
+    compares. Secrets go with every message of a step, the step credential with its ``tools/call`` alone.
+    """
+
+    needs_jail: ClassVar[bool] = False
+
+    def __init__(self, hand_id: str, settings: HandSettings, jail: Jail) -> None:  # noqa: ARG002
+        self.id = hand_id
+        self.notes: tuple[str, ...] = ()
+        self._settings = settings
+        self._endpoint = URL(settings.url or "")
+        self._http: aiohttp.ClientSession | None = None
+        self._sessions = WarmProcesses(self._session, "", SESSIONS_MAX)
+        self._listed: Manifest | None = None
+        if settings.listing is not None:
+            self._listed, self.notes = _listed(hand_id, settings)
+
+    @classmethod
+    def validate(cls, hand_id: str, settings: HandSettings) -> None:
+        """Check the declaration, and the file that says what is offered. Asks nobody.
+
+        Raises:
+            SettingsError: a URL with credentials or an address that would be refused; plain HTTP outside a private
+                network; a secret that goes elsewhere; a file that is no listing.
+        """
+        where = f"hands.{hand_id}.url"
+        try:
+            url = URL(settings.url or "")
+            host = url.host
+        except ValueError:
+            raise SettingsError(f"{where}: is not a URL") from None
+        if not host or url.user is not None or url.password is not None or url.query_string or url.fragment:
+            raise SettingsError(f"{where}: give scheme, host, port and path only")
+        if url.scheme == "http" and not settings.private_network:
+            raise SettingsError(f"{where}: plain http needs private_network = true; use https")
+        literal = ":" in host or host.replace(".", "").isdecimal()
+        if literal and not permitted(host, private_network=settings.private_network):
+            raise SettingsError(f"{where}: the gateway does not dial that address")
+        for use in annotate.secret_uses(hand_id, settings):
+            if origin_of(str(url)) not in use.targets:
+                raise SettingsError(f"hands.{hand_id}.secrets.{use.name}.targets: url is not among them")
+        if settings.listing is not None:
+            _listed(hand_id, settings)
+
+    async def manifest(self) -> Manifest:
+        """What the file says, or what the server says in a session of its own, which nobody uses afterwards.
+
+        Raises:
+            HandError: ``hand.unavailable``, ``hand.timeout``, ``hand.failed`` (it wants to know who asks) or
+                ``hand.protocol``.
+        """
+        if self._listed is not None:
+            return self._listed
+        opening = self._sessions.new("")
+        try:
+            return await asyncio.shield(opening.opened)
+        finally:
+            self._sessions.retire(opening)
+
+    async def run(self, call: HandCall) -> HandResult:
+        """Run one call in the session of the caller and of whom it asks for.
+
+        A session that the server forgot is begun anew, once, and the call is sent in it: where it had not been sent, or
+        where the operator says that running it twice is the same as once.
+
+        Raises:
+            HandDrifted: the server's tools are not the pinned ones, or the file is not.
+            HandError: ``hand.drifted``, of a server whose offer is in a file; ``gateway.overloaded``,
+                ``hand.unavailable``, ``secret.*``, ``connection.*`` (not executed); ``hand.failed`` (a JSON-RPC error,
+                or a status that says no); ``hand.timeout``, ``hand.lost_reply``, ``hand.protocol``,
+                ``hand.result_too_large`` (unknown where the call may have left).
+        """
+        if self._listed is not None and self._listed.digest != call.manifest_digest:
+            raise HandDrifted(self._listed)
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + call.deadline_seconds
+        key = (call.tenant, call.principal_id, call.subject)
+        try:
+            return await self._sessions.of(key).call(call)
+        except SessionOver as over:
+            declared = self._settings.actions.get(call.action)
+            left = ends - loop.time()
+            if left <= 0 or (over.sent and not (declared is not None and declared.idempotent)):
+                raise
+            return await self._sessions.of(key).call(replace(call, deadline_seconds=left))
+
+    async def close(self) -> None:
+        """End every session and connection of this hand."""
+        await self._sessions.close()
+        if self._http is not None:
+            await self._http.close()
+            self._http = None
+
+    def _session(self, _profile: str) -> Session:
+        async def start() -> HttpChannel:
+            if self._http is None:
+                self._http = session(Dialer(private_network=self._settings.private_network))
+            return HttpChannel(self._http, self._endpoint, parts=not self._settings.secrets)
+
+        return Session(start, self._describe, self._settings.idle_seconds, drift=self._drift, asks_each_time=True)
+
+    async def _describe(self, client: Client) -> Manifest:
+        offered = await listing.tools(client)
+        manifest, notes = listing.manifest(self.id, self._settings, offered, client.session.instructions)
+        if self._listed is None:
+            self.notes = notes
+        return manifest
+
+    def _drift(self, offered: Manifest, call: HandCall) -> HandError | None:
+        """Of a server whose offer is in a file, only the action itself has to be as the file says: others may be hidden
+        from this person, and nobody here is shown the server's own words. What it offers is not kept either: it was
+        sent secrets, and may repeat them."""
+        if self._listed is None:
+            return drift(offered, call)
+        if offered.actions.get(call.action) == self._listed.actions[call.action]:
+            return None
+        return HandError(Reason.HAND_DRIFTED, HandFailure.NOT_EXECUTED, "the server offers the action otherwise")
+
+
+def _listed(hand_id: str, settings: HandSettings) -> tuple[Manifest, tuple[str, ...]]:
+    """The manifest of a file, and sentences about what was left out of it.
+
+    Raises:
+        SettingsError: it is no listing, or nothing of it can be offered.
+    """
+    where = f"hands.{hand_id}.listing: {settings.listing}"
+    if settings.listing is None:
+        raise SettingsError(f"{where}: name the file")
+    try:
+        with settings.listing.open("rb") as file:
+            content = file.read(listing.LISTING_MAX_BYTES + 1)
+    except OSError as exc:
+        raise SettingsError(f"{where}: {exc.strerror}") from None
+    if len(content) > listing.LISTING_MAX_BYTES:
+        raise SettingsError(f"{where}: has more than {listing.LISTING_MAX_BYTES} bytes")
+    try:
+        found = Listing.model_validate(parse(content), by_name=False)
+        return listing.manifest(hand_id, settings, listing.checked(found.tools), found.instructions)
+    except Refused as refused:
+        raise SettingsError(f"{where}: is not strict JSON: {refused.detail}") from None
+    except ValidationError:
+        raise SettingsError(f"{where}: is not what 'handrail hands listing' writes") from None
+    except HandError as error:
+        raise SettingsError(f"{where}: {error.detail}") from None
