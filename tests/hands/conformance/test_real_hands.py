@@ -22,6 +22,7 @@ from hand_adapters.kinds import kind_of
 from hand_adapters.process import ProcessAdapter
 from tests import services
 from tests.client.stand_in import serving
+from tests.hands import mcp_http
 from tests.hands.hands_support import HOSTILE
 from tests.hands.openapi.documents import answers, body, parameter, root
 from tests.jail.adapters.modules import ECHO
@@ -126,6 +127,14 @@ async def test_an_api_that_is_not_there_is_incomplete_and_nothing_is_broken() ->
     assert not report.broken, report.text()
     assert "hand.unavailable" in next(one.seen for one in report.verdicts if one.promise is Promise.RESULT)
     assert not report.complete
+
+
+async def test_a_server_elsewhere() -> None:
+    with mcp_http.threaded(mcp_http.Server().handle) as url:
+        report = await check({"adapter": "mcp", "url": url, "private_network": True, "actions": {"echo": NONE}})
+    assert not report.broken, report.text()
+    assert report.complete
+    assert kept(report) >= {Promise.MANIFEST, Promise.DRIFT, Promise.CONCURRENCY, Promise.RESTART, Promise.CLOSE}
 
 
 async def test_a_remote_hand_is_not_called() -> None:
