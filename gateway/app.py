@@ -20,7 +20,7 @@ from audit.log import Log
 from audit.purge import Purge
 from audit.reader import Reader
 from audit.witnesses import Witnesses
-from gateway import witness_gauges
+from gateway import hand_gauges, witness_gauges
 from gateway.activation import rollout
 from gateway.activation.lifecycle import Lifecycle
 from gateway.activation.pulling import Pulling
@@ -45,6 +45,7 @@ from gateway.keyring.changes import KeyChanges
 from gateway.keyring.history import KeyHistory
 from gateway.keyring.stores import Revocations
 from gateway.model import DEFAULT_TENANT
+from gateway.personal_data import Scanner, declared
 from gateway.pipeline import Pipeline
 from gateway.plan_locks import PlanLocks
 from gateway.policy.contexts import Contexts
@@ -125,7 +126,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
     witness_gauges.measure(metrics, witnesses)
     directory = _directory(settings, engine, log, root, keyset, metrics, clock)
     jail = Jail(settings.jail, home)
-    hands, secrets, connections = _hands(settings, jail, engine, log, root, metrics, clock)
+    hands, secrets, connections = _hands(settings, jail, engine, log, root, directory, metrics, clock)
 
     followed = settings.policy.source == "signed"
 
@@ -217,6 +218,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         ),
         freezes=freezing,
         offers=SqlOffers(engine, gateway_id, root.derive("offer rows")),
+        scanner=Scanner(declared(name, one.pattern) for name, one in settings.results.recognisers.items()),
         clock=clock,
     )
     locks = PlanLocks()
@@ -324,6 +326,7 @@ def _hands(
     engine: Engine,
     log: Log,
     root: Derives,
+    directory: Callers,
     metrics: Metrics,
     clock: Callable[[], float],
 ) -> tuple[Registry, SecretsKept, Connections]:
@@ -336,10 +339,13 @@ def _hands(
         timeout_seconds=settings.secrets.timeout_seconds,
     )
     pins = SqlPins(engine, log, root.derive("pin rows"), newest_pin)
-    hands = Registry(settings.hands, jail, pins, secrets=broker, reports=Reports(log, metrics.count_egress))
-    connect = _authorization_server
-    connections = open_connections(settings, engine, log, root.derive, broker, hands.offered, connect, clock)
-    return hands, SecretsKept(sealed, broker, hands.offered), connections
+    reports, observer = Reports(log, metrics.count_egress), hand_gauges.Counting(metrics)
+    hands = Registry(settings.hands, jail, pins, secrets=broker, reports=reports, observer=observer)
+    hand_gauges.measure(metrics, hands.guards)
+    connections = open_connections(
+        settings, engine, log, root.derive, broker, hands.offered, directory.principal, _authorization_server, clock
+    )
+    return hands, SecretsKept(sealed, broker, hands.offered, settings.connections), connections
 
 
 def _vault(name: str, one: SecretStoreSettings) -> HttpFetcher:

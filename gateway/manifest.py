@@ -43,6 +43,21 @@ class Trust(StrEnum):
     UNTRUSTED = "untrusted"
 
 
+class PersonalData(StrEnum):
+    """What becomes of personal data that is found in a result."""
+
+    TAG = "tag"
+    """Its kinds and how many of each are on record and shown; it stays."""
+    REDACT = "redact"
+    """It is taken out before anything else sees the result."""
+    OFF = "off"
+    """Nobody looks."""
+
+
+EVERY_KIND: Final = "*"
+"""In a list of kinds of personal data: all that the gateway knows."""
+
+
 class SecretPlace(StrEnum):
     """Where in a request a secret goes. Never into the path, which everybody on the way writes down."""
 
@@ -53,7 +68,9 @@ class SecretPlace(StrEnum):
     HEADER = "header"
     QUERY = "query"
     PASSWORD = "password"  # noqa: S105 - a place
-    """The password of the user of a database."""
+    """The password of the user of a database or a mail server."""
+    SIGNATURE = "signature"
+    """Nowhere: the key by which a webhook's messages are signed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +108,8 @@ class SecretUse:
         """What of a request it fills: two secrets of a hand never fill the same."""
         if self.place is SecretPlace.QUERY:
             return ("query", self.parameter or "")
-        if self.place is SecretPlace.PASSWORD:
-            return ("password", "")
+        if self.place in {SecretPlace.PASSWORD, SecretPlace.SIGNATURE}:
+            return (str(self.place), "")
         return ("header", (self.parameter or "authorization").lower())
 
     def placed(self, value: str) -> tuple[str, str]:
@@ -220,6 +237,9 @@ class ActionManifest:
     """JSON pointer into ``{content, structured}`` (``*`` matches array items) -> trust of what is there."""
     deadline_seconds: float = 30.0
     result_max_bytes: int = 1_048_576
+    personal_data: PersonalData = PersonalData.TAG
+    personal_kinds: tuple[str, ...] = (EVERY_KIND,)
+    """The kinds of personal data that are looked for."""
 
     def trust_at(self, path: Sequence[str], otherwise: Trust) -> Trust:
         """How far the part of a result at ``path`` (reference tokens, escaped) may vouch: the longest pointer that
@@ -232,6 +252,16 @@ class ActionManifest:
             if len(pattern) > best or (len(pattern) == best and trust is Trust.UNTRUSTED):
                 best, word = len(pattern), trust
         return word
+
+
+def _personal(action: ActionManifest) -> dict[str, Any]:
+    """What is said of personal data, where it is not what holds for every action."""
+    said: dict[str, Any] = {}
+    if action.personal_data is not PersonalData.TAG:
+        said["personal_data"] = str(action.personal_data)
+    if action.personal_kinds != (EVERY_KIND,):
+        said["personal_kinds"] = list(action.personal_kinds)
+    return said
 
 
 def _matches(part: str, name: str) -> bool:
@@ -299,6 +329,7 @@ class Manifest:
                     "result_trust": {pointer: str(trust) for pointer, trust in action.result_trust.items()},
                     "deadline_seconds": action.deadline_seconds,
                     "result_max_bytes": action.result_max_bytes,
+                    **_personal(action),
                 }
                 for name, action in self.actions.items()
             },
@@ -344,6 +375,8 @@ class Manifest:
                     result_trust={pointer: Trust(trust) for pointer, trust in action["result_trust"].items()},
                     deadline_seconds=action["deadline_seconds"],
                     result_max_bytes=action["result_max_bytes"],
+                    personal_data=PersonalData(action.get("personal_data", PersonalData.TAG)),
+                    personal_kinds=tuple(action.get("personal_kinds", (EVERY_KIND,))),
                 )
                 for name, action in document["actions"].items()
             },

@@ -11,7 +11,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Final, Protocol
 
-from gateway.errors import Unavailable
+from gateway.errors import Refused, Unavailable
 from gateway.reasons import Reason
 
 DEFAULT_TENANT: Final = "default"
@@ -276,7 +276,9 @@ class Injections:
     headers: Mapping[str, str] = field(default_factory=lambda: EMPTY, repr=False)
     query: Mapping[str, str] = field(default_factory=lambda: EMPTY, repr=False)
     password: str | None = field(default=None, repr=False)
-    """Of the user of a database."""
+    """Of the user of a database or a mail server."""
+    signing_secret: str | None = field(default=None, repr=False)
+    """By which a message is signed; it is not sent."""
 
 
 async def no_injections(scheme: str, host: str, port: int, method: str = "", path: str = "", /) -> Injections:  # noqa: ARG001
@@ -299,6 +301,25 @@ async def unsearched(text: str) -> str:
 async def unrecorded(code: str, facts: Mapping[str, str | int], personal: bytes) -> None:  # noqa: ARG001
     """Of a call that nobody records connections of: none can be made."""
     raise Unavailable(Reason.LOG_UNAVAILABLE, "nobody records what this call sends")
+
+
+@dataclass(slots=True)
+class Progress:
+    """What has become of a call so far, for whoever ends it from outside."""
+
+    attempts: int = 1
+    """How often it was sent; 1 where nobody counts."""
+    unsent: bool = False
+    """Whether the hand surely has not acted, and nothing is under way: it waits."""
+
+
+Prove = Callable[[str, str], str]
+"""Method and URL of a request -> its ``DPoP`` header (RFC 9449)."""
+
+
+async def unrenewed(attempt: int, cause: Reason | None) -> tuple[str, Prove]:  # noqa: ARG001
+    """Of a call that nobody mints credentials for: it is sent once."""
+    raise Refused(Reason.CREDENTIAL_REFUSED, "nobody renews this call's credential")
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,8 +345,14 @@ class HandCall:
     idempotency_key: str | None = None
     subject: str = field(default="", kw_only=True)
     """Pseudonym of whom the plan acts for; without one, nobody's tokens are sent."""
-    prove: Callable[[str, str], str] = field(repr=False, compare=False, kw_only=True)
-    """Method and URL of a request -> its ``DPoP`` header (RFC 9449), for ``credential`` alone."""
+    prove: Prove = field(repr=False, compare=False, kw_only=True)
+    """For ``credential`` alone."""
+    renew: Callable[[int, Reason | None], Awaitable[tuple[str, Prove]]] = field(
+        default=unrenewed, repr=False, compare=False, kw_only=True
+    )
+    """Number of the attempt that is due, and why the one before it failed (``None``: there was none, the call waited)
+    -> a credential that no hand has seen, on record before this returns. Raises HandrailError: then nothing is sent."""
+    progress: Progress = field(default_factory=Progress, repr=False, compare=False, kw_only=True)
     inject: Inject = field(default=no_injections, repr=False, compare=False, kw_only=True)
     """Scheme, host, port, method and path of a request -> what the gateway adds to it."""
     search: Callable[[str], Awaitable[str]] = field(default=unsearched, repr=False, compare=False, kw_only=True)
@@ -347,6 +374,10 @@ class HandResult:
     content: tuple[Mapping[str, Any], ...]
     structured: Any = None
     is_error: bool = False
+    retry_after_seconds: float | None = field(default=None, compare=False, kw_only=True)
+    """Of an error by which a hand says that it cannot serve now: until it may be asked again; 0 where it is silent."""
+    attempts: int = field(default=1, compare=False, kw_only=True)
+    """How often the call was sent."""
 
     def document(self) -> dict[str, Any]:
         """``{content, structured}``, which references point into."""
@@ -382,6 +413,8 @@ class Obligations:
     quorum: int | None = None
     enrolled_key: bool | None = None
     data_subjects: tuple[str, ...] = ()
+    redact_personal: tuple[str, ...] = ()
+    """Kinds of personal data that are taken out of the result, wherever in it they stand; ``*`` is every kind."""
     log_level: str | None = None
     """One of :data:`LOG_LEVELS`: how loudly the gateway's own log tells of the step."""
 

@@ -29,7 +29,9 @@ class Permission(StrEnum):
     APPROVALS_READ = "approvals.read"
     APPROVALS_ANSWER = "approvals.answer"
     CONNECTIONS_OWN = "connections.own"
-    """Let the gateway act for oneself at a service, see that, and take it back. Nobody does it for somebody else."""
+    """Let the gateway act for oneself at a service, see that, and take it back. Nobody consents for somebody else."""
+    CONNECTIONS_END = "connections.end"
+    """See which services somebody has connected, and end that."""
     AUDIT_READ = "audit.read"
     AUDIT_PAYLOADS = "audit.payloads"
     """Take the values that entries commit to out of the log: arguments and results, personal data among them."""
@@ -133,6 +135,7 @@ ROLE_PERMISSIONS: Final[Mapping[Role, frozenset[Permission]]] = MappingProxyType
                 Permission.KEYS_MANAGE,
                 Permission.ISSUERS_MANAGE,
                 Permission.PRINCIPALS_MANAGE,
+                Permission.CONNECTIONS_END,
                 Permission.SECRETS_MANAGE,
                 Permission.POLICY_READ,
                 Permission.POLICY_ROLLBACK,

@@ -44,6 +44,30 @@ class Metrics:
             ["hand", "outcome"],
             registry=self.registry,
         )
+        self.hand_retries = Counter(
+            "handrail_hand_retries",
+            "Attempts after the first of a call, by why the one before failed.",
+            ["hand", "reason"],
+            registry=self.registry,
+        )
+        self.hand_withheld = Counter(
+            "handrail_hand_withheld",
+            "Attempts that were not made, by why: the hand is busy, or its circuit is open.",
+            ["hand", "reason"],
+            registry=self.registry,
+        )
+        self.hand_circuits = Gauge(
+            "handrail_hand_circuits_open",
+            "Circuits of a hand that do not let everything through: of whole tenants, or of single principals.",
+            ["hand", "of"],
+            registry=self.registry,
+        )
+        self.hand_running = Gauge(
+            "handrail_hand_running", "Calls of a hand that hold one of its slots.", ["hand"], registry=self.registry
+        )
+        self.hand_waiting = Gauge(
+            "handrail_hand_waiting", "Calls of a hand that wait for a slot.", ["hand"], registry=self.registry
+        )
         self.key_age = Gauge(
             "handrail_key_age_seconds",
             "Seconds since the active key of a purpose began to sign.",
@@ -180,6 +204,11 @@ class Metrics:
     def count_egress(self, hand: str, outcome: str, number: int) -> None:
         """Count what a hand's jail asked to be sent: ``connected``, or the cause of a refusal."""
         self.egress.labels(hand, outcome).inc(number)
+
+
+def note(name: str, **attributes: str | int) -> None:
+    """Mark a moment in the span that is open, where there is one."""
+    trace.get_current_span().add_event(name, attributes)
 
 
 class Tracer:

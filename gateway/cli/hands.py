@@ -31,12 +31,13 @@ def list_(session: Session) -> None:
     session.out.show(
         {"hands": found},
         lambda: session.out.table(
-            ["id", "adapter", "state", "trust", "actions", "problem"],
+            ["id", "adapter", "state", "circuit", "trust", "actions", "problem"],
             (
                 [
                     item.get("id"),
                     item.get("adapter"),
                     item.get("state"),
+                    (item.get("load") or {}).get("circuit"),
                     item.get("trust"),
                     [str(action.get("name")) for action in item.get("actions") or []],
                     item.get("problem"),

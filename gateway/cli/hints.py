@@ -121,6 +121,8 @@ HINTS: Final[Mapping[Reason, str]] = {
     Reason.HAND_RESULT_TOO_LARGE: "Ask the hand for less.",
     Reason.LOG_RESTORED: "Look at the hand whether it acted; then send a new plan if it did not.",
     Reason.HAND_LOST_REPLY: "Look whether the hand acted before you call it again.",
+    Reason.HAND_CIRCUIT_OPEN: "Send the plan again after retry_after_seconds; 'handrail hands list' shows the circuit.",
+    Reason.HAND_BUSY: _LATER,
     Reason.SECRET_MISSING: "'handrail secrets check' names it; set it: handrail secrets set NAME --file FILE",
     Reason.SECRET_UNAVAILABLE: "'handrail secrets check' says which store does not answer, and why.",
     Reason.CONNECTION_NEEDED: "Consent in a browser, then send the plan again: handrail connections connect ID",

@@ -22,7 +22,7 @@ NOUNS: Final = {
     "issuers": "Add, list and revoke signers of plans.",
     "privacy": "See, erase and hold what is kept about a person.",
     "keys": "The gateway's keys, and new keys for clients.",
-    "secrets": "Keep the secrets that hands name; nothing shows their values.",
+    "secrets": "Keep the secrets that hands and connections name; nothing shows their values.",
     "connections": "See, connect and take back services at which tools act as you.",
     "hands": "List hands, pin and check them, and declare hands from files of others.",
     "jail": "Run a program in a jail.",

@@ -19,6 +19,7 @@ from gateway.entries import EntryDraft
 from gateway.errors import HandrailError, Refused, Unavailable, Uncertain
 from gateway.model import PlanStatus, Principal, StepStatus, UnverifiedPlan
 from gateway.permissions import Permission, permits
+from gateway.personal_data import Scanner
 from gateway.plans.caps import Caps
 from gateway.plans.followers import Event, Followers, index_of, newest_id, plan_event, plan_events
 from gateway.plans.revive import revive
@@ -91,6 +92,8 @@ class Plans(ABC):
     contexts: Contexts
     freezes: Freezes
     offers: Offers
+    scanner: Scanner = field(default_factory=Scanner)
+    """Looks for personal data in results."""
     clock: Callable[[], float] = time.time
     offered: Callable[[Collection[tuple[str, str]]], None] = lambda _: None
     """Told of tenants and remote hands for which there is new work."""

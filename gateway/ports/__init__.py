@@ -14,7 +14,7 @@ from gateway.ports.policy import PolicyEngine
 from gateway.ports.proposals import ProposalStore
 from gateway.ports.secrets import PersonalTokens, Secrets, SecretStep, SecretStore, SecretValue, Target
 from gateway.ports.stored import ApprovalAnswer, ApprovalRow, StoredPlan, StoredStep
-from gateway.ports.stores import Directory, PlanStore
+from gateway.ports.stores import Directory, PlanStore, Standing
 
 __all__ = [
     "FREEZES",
@@ -55,6 +55,7 @@ __all__ = [
     "SecretValue",
     "Secrets",
     "Signer",
+    "Standing",
     "StoredPlan",
     "StoredStep",
     "Target",

@@ -15,6 +15,7 @@ from gateway.settings.connections import ConnectionSettings
 from gateway.settings.hands import HandSettings, JailSettings
 from gateway.settings.identity import IdentitySettings
 from gateway.settings.policy import PolicySettings, ProposalSettings, ProvenanceSettings, RolloutSettings
+from gateway.settings.results import ResultSettings
 from gateway.settings.secrets import SEALED, SecretSettings, origin_of
 from gateway.settings.server import (
     ConsoleSettings,
@@ -53,6 +54,7 @@ class Settings(BaseSettings):
     keys: KeySettings = KeySettings()
     secrets: SecretSettings = SecretSettings()
     jail: JailSettings = JailSettings()
+    results: ResultSettings = ResultSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     controller: ControllerSettings = ControllerSettings()
     identity: dict[Identifier, IdentitySettings] = Field({}, description="Issuers of access tokens, by name.")
@@ -93,6 +95,17 @@ class Settings(BaseSettings):
                 beyond = [target for target in named if origin_of(target) not in known.origins]
                 if beyond:
                     raise ValueError(f"{where}: {beyond[0]} is not among the targets of the connection")
+        return self
+
+    @model_validator(mode="after")
+    def _kinds_are_known(self) -> "Settings":
+        for hand_id, hand in self.hands.items():
+            for action, word in hand.actions.items():
+                if unknown := sorted({*word.results.personal_kinds} - self.results.kinds):
+                    where = f"hands.{hand_id}.actions.{action}.results.personal_kinds"
+                    raise ValueError(
+                        f"{where}: there is no kind {unknown[0]}; declare [results.recognisers.{unknown[0]}]"
+                    )
         return self
 
     @model_validator(mode="after")

@@ -157,12 +157,29 @@ def _kind(state: StepState) -> Mapping[str, str]:
     return {"side_effects": str(state.manifest.actions[state.step.action].side_effects)}
 
 
+def found(state: StepState) -> Mapping[str, str]:
+    """What of personal data was found in the result and left there: kinds and numbers, never a value."""
+    if not state.personal_data:
+        return EMPTY
+    return {"personal_data": counted(state.personal_data)}
+
+
+def counted(kinds: Mapping[str, int]) -> str:
+    """``card:1 email:3``."""
+    return " ".join(f"{kind}:{number}" for kind, number in sorted(kinds.items()))
+
+
 def said(state: StepState) -> tuple[str, ...]:
     """The codes an entry carries: the rules' own, and the gateway's where a step ended badly."""
     given = codes(state)
     if state.error is not None and str(state.error.reason) not in given:
         return (*given, str(state.error.reason))
     return given
+
+
+def sent(state: StepState) -> Mapping[str, int]:
+    """How often its call was sent, where that was not once."""
+    return EMPTY if state.attempts == 1 else {"attempts": state.attempts}
 
 
 def codes(state: StepState) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from gateway.canonical import canonical
 from gateway.entries import EntryType
 from gateway.errors import Mistaken, Outdated
 from gateway.freeze import FreezeState
-from gateway.model import ApprovalStatus, Effect, Notice, StepStatus
+from gateway.model import EMPTY, ApprovalStatus, Effect, Notice, StepStatus
 from gateway.ports import (
     Append,
     AuditLog,
@@ -34,7 +34,7 @@ from gateway.ports import (
     Write,
 )
 from gateway.stages import offer
-from gateway.stages.drafts import ENDINGS, Drafts, Round, codes, describe, said
+from gateway.stages.drafts import ENDINGS, Drafts, Round, codes, counted, describe, found, said, sent
 from gateway.state import PlanState, StepState
 
 _log = structlog.get_logger("handrail.record")
@@ -133,8 +133,9 @@ class Recorder:
         """
         entries = Drafts(plan)
         if ending.redacted:
-            entries.add(ending, EntryType.RESULT_REDACTED)
-        entries.add(ending, ENDINGS[ending.status], said(ending))
+            taken = {"personal_data": counted(ending.personal_data_taken)} if ending.personal_data_taken else EMPTY
+            entries.add(ending, EntryType.RESULT_REDACTED, facts=taken)
+        entries.add(ending, ENDINGS[ending.status], said(ending), {**sent(ending), **found(ending)})
         guards = [] if state.dispatched else [self.store.fate_guard(plan, ending)]
         unanswered = ending.status in _LAPSES and not ending.approved
         if unanswered and ending.approval_id is not None:
@@ -253,6 +254,7 @@ class Recorder:
         }
         if state.step_jti is not None:
             payload["step_jti"] = state.step_jti
+        payload |= sent(state)
         if state.jail is not None:
             payload["jail"] = dict(state.jail)
         for name in ("args", "result"):

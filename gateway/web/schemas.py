@@ -62,6 +62,21 @@ class ResultShown(Shape):
     structured: Any = None
 
 
+class TrustShown(Shape):
+    """The operator's word on how far parts of a result may vouch: trusted or untrusted."""
+
+    content: list[str] = Field(description="Of each content block, in order.")
+    structured: str
+
+
+class MarksShown(Shape):
+    """What is to be known of a result beside it."""
+
+    trust: TrustShown
+    personal_data: dict[str, int] | None = Field(None, description="Kind -> how many were found and left.")
+    personal_data_redacted: dict[str, int] | None = Field(None, description="Kind -> how many were taken out.")
+
+
 class ErrorShown(BaseModel):
     """Why a step did not succeed. Further members are safe facts."""
 
@@ -81,6 +96,7 @@ class StepView(Shape):
     decision: DecisionShown | None
     approval_id: str | None = None
     result: ResultShown | None = None
+    result_marks: MarksShown | None = None
     error: ErrorShown | None = None
     receipt: str | None = Field(None, description="receipt+jws")
     receipt_id: str | None = None

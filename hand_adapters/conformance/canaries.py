@@ -1,5 +1,6 @@
 """Made-up secrets in the places of the real ones, and where they turned up."""
 
+import base64
 import secrets
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -26,7 +27,7 @@ class Canaries:
             given: secret -> the value of a test account, where a made-up one would be let in nowhere.
         """
         self._uses = manifest.secrets
-        self.values = {use.name: given.get(use.name) or f"canary-{secrets.token_hex(16)}" for use in self._uses}
+        self.values = {use.name: given.get(use.name) or _made_up(use.place) for use in self._uses}
         self.credential = f"canary.{secrets.token_hex(16)}.{secrets.token_hex(16)}"
         self._proof = f"canary.{secrets.token_hex(16)}.proof"
         named = {**self.values, CREDENTIAL: self.credential, PROOF: self._proof}
@@ -43,17 +44,17 @@ class Canaries:
         target = Target(scheme, host, port, method, path)
         headers: dict[str, str] = {}
         query: dict[str, str] = {}
-        password: str | None = None
+        unsent: dict[SecretPlace, str] = {}
         for use in self._uses:
             if not use.fits(target.origin, method, path):
                 continue
             self.injected.add(use.name)
-            if use.place is SecretPlace.PASSWORD:
-                password = self.values[use.name]
+            if use.place in {SecretPlace.PASSWORD, SecretPlace.SIGNATURE}:
+                unsent[use.place] = self.values[use.name]
                 continue
             place, content = use.placed(self.values[use.name])
             (query if use.place is SecretPlace.QUERY else headers)[place] = content
-        return Injections(headers, query, password)
+        return Injections(headers, query, unsent.get(SecretPlace.PASSWORD), unsent.get(SecretPlace.SIGNATURE))
 
     def within(self, text: str) -> Iterator[str]:
         """The names of those that ``text`` holds, however it spells them (``gateway.redaction``)."""
@@ -67,6 +68,13 @@ class Canaries:
         for name, redactor in self._redactors.items():
             if _written(redactor.result(result)) != before:
                 yield name
+
+
+def _made_up(place: SecretPlace) -> str:
+    """A value that nobody has; a key for signatures in the form of Standard Webhooks."""
+    if place is SecretPlace.SIGNATURE:
+        return f"whsec_{base64.b64encode(secrets.token_bytes(24)).decode('ascii')}"
+    return f"canary-{secrets.token_hex(16)}"
 
 
 def _written(result: HandResult) -> bytes:

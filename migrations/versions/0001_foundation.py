@@ -382,6 +382,7 @@ def upgrade() -> None:
         sa.Column("manifest_digest", sa.String(length=64), nullable=True),
         sa.Column("fields", sa.Text(), nullable=False, comment="JSON: name -> commitment."),
         sa.Column("error", sa.Text(), nullable=True, comment="JSON: code and safe facts."),
+        sa.Column("personal_data", sa.Text(), nullable=True, comment="JSON: kind -> how many, left in and taken out."),
         sa.Column("step_jti", sa.String(length=64), nullable=True),
         sa.Column("receipt_id", sa.String(length=160), nullable=True),
         sa.Column("receipt", sa.Text(), nullable=True, comment="receipt+jws"),

@@ -124,6 +124,11 @@ class StandIn:
         if status in {"succeeded", "failed"}:
             step |= {"receipt": "x.y.z", "receipt_id": "jti-1"}
             step["result"] = {"content": [{"type": "text", "text": self.text}], "structured": None}
+            step["result_marks"] = {
+                "trust": {"content": ["untrusted"], "structured": "trusted"},
+                "personal_data": {"email": 2},
+                "personal_data_redacted": {"card": 1},
+            }
         if status == "failed":
             step["error"] = {"code": "hand.failed", "text": "The hand reported an error.", "pointer": "/a"}
         return step
@@ -360,12 +365,21 @@ class StandIn:
             case ("POST", "keys", _, "rotate" | "revoke"):
                 return JSONResponse(key)
             case ("POST", "secrets", "check"):
-                told = {**dict.fromkeys(("store", "name", "version"), self.text), "hands": [self.text], "usable": True}
+                told = {
+                    **dict.fromkeys(("store", "name", "version"), self.text),
+                    "hands": [self.text],
+                    "connections": [self.text],
+                    "usable": True,
+                }
                 return JSONResponse({"checks": [told]})
             case ("GET", "secrets"):
                 return JSONResponse({"secrets": [self._secret()]})
             case (_, "secrets", *_):
                 return JSONResponse(self._secret())
+            case ("GET", "principals", _, "connections"):
+                return JSONResponse({"connections": [self._connection()]})
+            case ("DELETE", "principals", _, "connections", _):
+                return JSONResponse({**self._connection(), "revoked": True})
             case ("GET", "connections"):
                 return JSONResponse({"connections": [self._connection()]})
             case (_, "connections", _):
@@ -472,7 +486,7 @@ class StandIn:
 
     def _secret(self) -> dict[str, Any]:
         told = {**dict.fromkeys(("name", "store", "version", "set_by"), self.text), "set_at": BEFORE}
-        return {**told, "hands": [self.text]}
+        return {**told, "hands": [self.text], "connections": [self.text]}
 
     def _connection(self) -> dict[str, Any]:
         told = dict.fromkeys(("id", "title", "state", "page"), self.text)

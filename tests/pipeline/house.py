@@ -5,7 +5,7 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,12 +44,14 @@ from gateway.pipeline import Pipeline
 from gateway.plan_locks import PlanLocks
 from gateway.policy.contexts import Contexts
 from gateway.policy.recall import Recall
+from gateway.ports import Standing
 from gateway.reasons import Reason
 from gateway.recovery import recover
 from gateway.remote_steps.claims import Claims
 from gateway.remote_steps.results import Results
 from gateway.remote_steps.upkeep import OfferUpkeep
 from gateway.settings import KeySettings, Settings
+from gateway.store.administrators import nobody_changed
 from gateway.store.freezes import SqlFreezes
 from gateway.store.offers import SqlOffers
 from gateway.store.outbox import SqlOutbox
@@ -210,6 +212,10 @@ class SimulatedDirectory:
             if (person.tenant, person.pseudonym) == (tenant, pseudonym):
                 return person
         raise Refused(Reason.REQUEST_NOT_FOUND)
+
+    async def standing(self, tenant: str, pseudonyms: Collection[str]) -> Standing:
+        found = [one for one in self.people.values() if one.tenant == tenant and one.pseudonym in pseudonyms]
+        return Standing({one.pseudonym: one for one in found}, nobody_changed(tenant, 2**62))
 
     async def names(self, tenant: str, pseudonyms: Iterable[str]) -> Mapping[str, str]:
         """Also of who was taken out since the last call: revoked, not erased."""

@@ -411,6 +411,7 @@ class testing_only_Hands:  # noqa: N801
             "trust": "untrusted",
             "secrets": [],
             "egress": [],
+            "load": {"circuit": "closed", "running": 0, "waiting": 0},
             "actions": [],
         }
 
@@ -426,7 +427,16 @@ class testing_only_Secrets:  # noqa: N801
         return self._document(name)
 
     async def check(self, actor: Principal) -> list[dict[str, Any]]:
-        return [{"store": "sealed", "name": "token", "hands": ["git"], "usable": True, "version": "1"}]
+        return [
+            {
+                "store": "sealed",
+                "name": "token",
+                "hands": ["git"],
+                "connections": ["hub"],
+                "usable": True,
+                "version": "1",
+            }
+        ]
 
     async def set(self, actor: Principal, name: str, value: str) -> dict[str, Any]:
         self.changed.append(("set", actor.id, name, value))
@@ -442,7 +452,7 @@ class testing_only_Secrets:  # noqa: N801
 
     def _document(self, name: str) -> dict[str, Any]:
         known = {"version": "1", "set_by": "p-admin", "set_at": "2026-11-26T15:00:00.000Z"}
-        return {**known, "name": name, "store": "sealed", "hands": ["git"]}
+        return {**known, "name": name, "store": "sealed", "hands": ["git"], "connections": ["hub"]}
 
 
 class testing_only_Connections:  # noqa: N801
@@ -457,6 +467,12 @@ class testing_only_Connections:  # noqa: N801
 
     async def remove(self, person: Principal, name: str) -> dict[str, Any]:
         return {**self._document(name), "revoked": True}
+
+    async def listed_of(self, actor: Principal, principal_id: str) -> list[dict[str, Any]]:
+        return [{"id": "hub", "title": "Hub", "state": "connected"}]
+
+    async def end(self, actor: Principal, principal_id: str, name: str) -> dict[str, Any]:
+        return {"id": name, "title": "Hub", "state": "removed", "revoked": True}
 
     def _document(self, name: str) -> dict[str, Any]:
         lists = {"scopes": ["read"], "targets": ["https://hub.example:443"], "hands": ["git"]}

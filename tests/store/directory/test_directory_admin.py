@@ -401,8 +401,8 @@ TABLE = {
     Role.AUDITOR: "approvals.read audit.payloads audit.read freezes.read keys.read metrics.read plans.read "
     "plans.read_all policy.inputs policy.read proposals.read receipts.read why",
     Role.AUTHOR: "hands.list policy.inputs policy.propose policy.read policy.shadow proposals.make proposals.read why",
-    Role.SECURITY_ADMIN: "freezes.lift freezes.read freezes.set issuers.manage keys.manage keys.read policy.read "
-    "policy.rollback principals.manage proposals.activate proposals.make proposals.read secrets.manage",
+    Role.SECURITY_ADMIN: "connections.end freezes.lift freezes.read freezes.set issuers.manage keys.manage keys.read "
+    "policy.read policy.rollback principals.manage proposals.activate proposals.make proposals.read secrets.manage",
     Role.OPERATOR: "freezes.lift freezes.read freezes.set hands.list hands.manage metrics.read plans.read "
     "plans.read_all policy.activate "
     "policy.propose policy.read policy.rollback policy.shadow proposals.activate proposals.make proposals.read",
