@@ -25,6 +25,7 @@ from gateway.settings import (
     HandSettings,
     IdentitySettings,
     LoginSettings,
+    MailSettings,
     OutputFileSettings,
     PaginationSettings,
     Pkcs11Settings,
@@ -38,6 +39,7 @@ from gateway.settings import (
     SecretStoreSettings,
     Section,
     Settings,
+    SloSettings,
     TlsSettings,
     TransitSettings,
     WasmSettings,
@@ -205,6 +207,13 @@ DATABASE = """\
 The database of a hand with `adapter = "sql"`: see [databases](sql.md). All of it is pinned.
 """
 
+MAIL = """\
+## [hands.ID.mail]
+
+The server of a hand with `adapter = "mail"`, and whom it may write to: see [mail](mail.md). All of it but `ca_file` and
+`connections_max` is pinned.
+"""
+
 CONNECTIONS = """\
 ## [connections.ID]
 
@@ -216,8 +225,14 @@ HAND_SECRETS = """\
 ## [hands.ID.secrets.NAME]
 
 A secret that the gateway puts into the hand's requests: see [secrets](secrets.md). It is part of the manifest, so a
-change of it has to be pinned. For `adapter = "http"`, for what the jail of a hand may reach, and for third parties'
-adapters that ask for it.
+change of it has to be pinned. For `adapter = "http"`, `"sql"`, `"mail"` and `"webhook"`, for what the jail of a
+hand may reach, and for third parties' adapters that ask for it.
+"""
+
+SLO = """\
+## [hands.ID.slo]
+
+What is expected of the hand, part of its pin: see [objectives of hands](slo.md).
 """
 
 PYTHON = """\
@@ -276,8 +291,8 @@ def document() -> str:
     parts += [IDENTITY, _table(IdentitySettings, None), LOGIN, _table(LoginSettings, None)]
     parts += [CONNECTIONS, _table(ConnectionSettings, None)]
     parts += [WEBHOOKS, _table(WebhookSettings, None)]
-    elsewhere = _sections(HandSettings) | {"actions", "binds", "database", "egress", "python", "secrets", "wasm"}
-    parts += [HANDS, _table(HandSettings, None, skip=elsewhere)]
+    tables = {"actions", "binds", "database", "egress", "mail", "python", "secrets", "slo", "wasm"}
+    parts += [HANDS, _table(HandSettings, None, skip=_sections(HandSettings) | tables)]
     parts += [ACTIONS, _table(ActionSettings, None, skip={"output_files", "pagination", "results"})]
     parts += [ACTION_RESULTS, _table(ActionResultSettings, None)]
     parts += [PAGINATION, _table(PaginationSettings, None)]
@@ -288,7 +303,9 @@ def document() -> str:
     parts += [EGRESS_LIMITS, _table(EgressLimits, None)]
     parts += [RESILIENCE, _table(ResilienceSettings, None)]
     parts += [DATABASE, _table(HandDatabaseSettings, None)]
+    parts += [MAIL, _table(MailSettings, None)]
     parts += [HAND_SECRETS, _table(HandSecretSettings, None)]
+    parts += [SLO, _table(SloSettings, None)]
     parts += [PROCESSING, _table(ProcessingSettings, None)]
     return "\n".join(parts)
 

@@ -20,6 +20,7 @@ from gateway.cli.hands import known_hands
 from gateway.cli.hints import HINTS
 from gateway.cli.output import Output, said_facts
 from gateway.cli.saving import Force, make_directory, save
+from gateway.files import TooLarge, bounded, read_bounded
 from gateway.reasons import Reason
 
 app = noun("plan")
@@ -221,12 +222,9 @@ def _show_result(out: Output, result: Mapping[str, Any]) -> None:
 def _read(file: str) -> bytes:
     try:
         if file == "-":
-            content = sys.stdin.buffer.read(_INPUT_MAX_BYTES + 1)
-        else:
-            with Path(file).open("rb") as stream:
-                content = stream.read(_INPUT_MAX_BYTES + 1)
+            return bounded(sys.stdin.buffer, _INPUT_MAX_BYTES, file)
+        return read_bounded(Path(file), _INPUT_MAX_BYTES, regular=False)
+    except TooLarge as exc:
+        raise Stop(f"{file}: {exc.strerror}", "A plan is much smaller: check the file's name.") from None
     except OSError as exc:
         raise unreadable(file, exc) from None
-    if len(content) > _INPUT_MAX_BYTES:
-        raise Stop(f"{file}: larger than {_INPUT_MAX_BYTES} bytes", "A plan is much smaller: check the file's name.")
-    return content

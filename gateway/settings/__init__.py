@@ -22,6 +22,8 @@ from gateway.settings.hands import (
 from gateway.settings.identity import IdentitySettings, LoginSettings
 from gateway.settings.key_services import AwsKmsSettings, Pkcs11Settings, TransitSettings
 from gateway.settings.loading import Settings, load
+from gateway.settings.mail import MailSettings
+from gateway.settings.objectives import SloSettings
 from gateway.settings.policy import (
     PolicySettings,
     ProposalSettings,
@@ -72,6 +74,7 @@ __all__ = [
     "KeySettings",
     "LogSettings",
     "LoginSettings",
+    "MailSettings",
     "OutputFileSettings",
     "PaginationSettings",
     "Pkcs11Settings",
@@ -94,6 +97,7 @@ __all__ = [
     "ServerSettings",
     "Settings",
     "SettingsError",
+    "SloSettings",
     "TelemetrySettings",
     "TlsSettings",
     "TransitSettings",

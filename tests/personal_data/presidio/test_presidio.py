@@ -120,9 +120,9 @@ MISBEHAVIOURS = {
 }
 
 
-@pytest.fixture(params=MISBEHAVIOURS.values(), ids=MISBEHAVIOURS)
+@pytest.fixture(params=list(MISBEHAVIOURS))
 def misbehaving(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Presidio]:
-    presidio = Presidio(worker(tmp_path, request.param), NAMES, deadline_seconds=0.7)
+    presidio = Presidio(worker(tmp_path, MISBEHAVIOURS[request.param]), NAMES, deadline_seconds=0.7)
     yield presidio
     presidio.close()
 
