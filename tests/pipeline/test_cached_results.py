@@ -15,10 +15,12 @@ from gateway.entries import OUTDATING, EntryDraft, EntryType
 from gateway.errors import HandrailError
 from gateway.freeze import Scope
 from gateway.freezing import FreezeOrder
-from gateway.model import Effect, HandCall, HandResult, Obligations, Principal, Role
+from gateway.manifest import Oversize
+from gateway.model import Effect, HandCall, HandResult, Obligations, Principal, Role, Truncation
 from gateway.ports import Append, HandFailure
 from gateway.reasons import Reason
 from gateway.telemetry import Metrics
+from gateway.truncation import LOOK_AHEAD_BYTES
 from tests.pipeline.house import (
     AGENT,
     MANIFEST,
@@ -135,6 +137,24 @@ async def test_no_error_nothing_off_schema_and_nothing_too_large_is_kept(caching
         del caching.hands.behaviour[action]
         assert (await ask(caching, action=action))["status"] == "succeeded"
     assert len(caching.hands.calls) == 2 * len(answers)
+
+
+async def test_an_answer_that_was_not_read_to_its_end_is_not_kept(caching: House) -> None:
+    """Another decision may let more of it be read, and what was read ahead is no part of any result."""
+    echo = replace(KEPT.actions["echo"], oversize=Oversize.TRUNCATE)
+    caching.hands.manifests["tool"] = replace(KEPT, actions={**KEPT.actions, "echo": echo})
+
+    async def endless(call: HandCall) -> HandResult:
+        text = "x" * (call.result_max_bytes + LOOK_AHEAD_BYTES)
+        return HandResult(({"type": "text", "text": text},), truncated=Truncation(None))
+
+    caching.hands.behaviour["echo"] = endless
+    caching.policy.obligations = Obligations(result_max_bytes=1000)
+    assert (await ask(caching))["status"] == "succeeded"
+    caching.policy.obligations = Obligations(result_max_bytes=5000)
+    shown = await ask(caching)
+    assert len(shown["result"]["content"][0]["text"]) > 4000
+    assert len(caching.hands.calls) == 2
 
 
 async def test_redaction_is_by_the_decision_of_each_step(caching: House) -> None:

@@ -2,19 +2,20 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gateway.app import build
 from gateway.manifest import EVERY_KIND, PersonalData
 from gateway.model import HandResult
 from gateway.personal_data import UNSEARCHED, Presidio, PresidioError, Scanner
 from gateway.settings import Settings
 from tests.meta.tree import ROOT
 from tests.personal_data.presidio.workers import ANSWERING, ANSWERS, READY, worker
-from tests.personal_data.test_in_the_pipeline import saying
-from tests.pipeline.house import close_house, open_house, step
+from tests.pipeline.house import MANIFEST, close_house, open_house, step
 from tests.services import require
 
 PYTHON = ROOT / ".tools" / "presidio" / "bin" / "python"
@@ -180,11 +181,22 @@ async def test_a_short_result_waits_for_it_beside(tmp_path: Path, real: Presidio
     house = await open_house(tmp_path)
     try:
         house.pipeline.scanner = scanning(real)
-        house.hands.manifests["tool"] = saying(personal_data=PersonalData.REDACT, personal_kinds=("person",))
+        echo = replace(MANIFEST.actions["echo"], personal_data=PersonalData.REDACT, personal_kinds=("person",))
+        house.hands.manifests["tool"] = replace(MANIFEST, actions={"echo": echo})
         [shown] = (await house.plan(step("a", args={"text": TEXT})))["steps"]
         assert shown["result"]["structured"] == {"said": TEXT.replace("John Smith", "[redacted:person]")}
     finally:
         await close_house(house)
+
+
+async def test_a_gateway_that_cannot_start_it_does_not_start(tmp_path: Path) -> None:
+    results = {"presidio": {"interpreter": tmp_path / "python", "entities": {"PERSON": "person"}}}
+    gateway = build(Settings(home=tmp_path / "home", results=results))
+    try:
+        with pytest.raises(PresidioError, match="cannot be run"):
+            await gateway.start()
+    finally:
+        await gateway.close()
 
 
 def test_the_configuration_makes_it_and_knows_its_kinds() -> None:
