@@ -55,8 +55,8 @@ async def withdrawn(
     now: float,
 ) -> StepError | None:
     """Why a step whose intent is on record may not be sent any more, or not again: what :func:`fallen` and
-    :func:`outdated` ask before a dispatch, at the moment when a remote hand claims it, or a call is tried again. ``None``
-    where all holds."""
+    :func:`outdated` ask before a dispatch, at the moment when a remote hand claims it, or a call is tried again.
+    ``None`` where all holds."""
     freeze = frozen.stopping(concern(plan, state))
     if freeze is not None:
         return StepError(Reason.FREEZE_ACTIVE, {"freeze": freeze.id, "scope": str(freeze.scope)})

@@ -23,7 +23,7 @@ from gateway.settings import ResilienceSettings
 from hand_adapters.contract import HandError
 from hand_adapters.resilience.breaker import Circuit, Circuits, Rules, Who
 from hand_adapters.resilience.bulkhead import Bulkhead, Full, Room
-from hand_adapters.resilience.retrying import Budget, Verdict, backoff, judge
+from hand_adapters.resilience.retrying import Budget, Budgets, Verdict, backoff, judge
 
 _log = structlog.get_logger("handrail.hands")
 
@@ -70,7 +70,7 @@ class Guard:
         self._clock = clock
         self._draw = draw
         self._sleep = sleep
-        self._budget = Budget(settings.retries_share)
+        self._budgets = Budgets(settings.retries_share)
         self._circuits = Circuits(
             Rules(
                 settings.breaker_failures,
@@ -96,14 +96,15 @@ class Guard:
         progress = call.progress
         progress.attempts, progress.unsent = 0, True
         ends = self._clock() + call.deadline_seconds
-        self._budget.called()
+        budget = self._budgets.of(_who(call))
+        budget.called()
         before: HandResult | Exception | None = None
         certain = untouched = True
         while True:
             try:
                 async with self._turn(call, ends) as waited:
                     attempt = await self._due(call, ends, waited, before, idempotent=idempotent)
-                    permit = self._circuits.begin(_who(call))
+                    permit = self._circuits.begin(_who(call), self._clock())
                     verdict: Verdict | None = None
                     progress.attempts, progress.unsent = progress.attempts + 1, False
                     try:
@@ -117,7 +118,7 @@ class Guard:
                 return _given(before, progress.attempts, certain=certain)
             certain = certain and not _uncertain(outcome)
             untouched = progress.unsent = untouched and isinstance(outcome, HandError) and _not_executed(outcome)
-            pause = self._pause(verdict, progress.attempts, ends)
+            pause = self._pause(verdict, progress.attempts, ends, budget)
             if pause is None:
                 return _given(outcome, progress.attempts, certain=certain)
             before = outcome
@@ -180,14 +181,14 @@ class Guard:
             return attempt
         return replace(attempt, deadline_seconds=left)
 
-    def _pause(self, verdict: Verdict, attempts: int, ends: float) -> float | None:
+    def _pause(self, verdict: Verdict, attempts: int, ends: float, budget: Budget) -> float | None:
         """Seconds until the call is tried again; ``None`` where it is not."""
         rules = self._settings
         if not verdict.again or attempts > rules.retries_max:
             return None
         pause = backoff(attempts, rules.backoff_first_seconds, rules.backoff_max_seconds, self._draw)
         pause = max(pause, verdict.after_seconds)
-        if self._clock() + pause >= ends or not self._budget.take():
+        if self._clock() + pause >= ends or not budget.take():
             return None
         return pause
 
