@@ -59,11 +59,17 @@ class Guard:
         settings: ResilienceSettings,
         observer: Observer | None = None,
         *,
+        at_once: int | None = None,
         clock: Callable[[], float] = time.monotonic,
         draw: Callable[[], float] = _chance,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """``clock`` is steady, in seconds; ``draw`` gives a number from 0 to 1."""
+        """
+        Args:
+            at_once: how many calls the adapter can do at once, where it says so.
+            clock: steady, in seconds.
+            draw: gives a number from 0 to 1.
+        """
         self._hand = hand
         self._settings = settings
         self._observer = observer
@@ -80,7 +86,8 @@ class Guard:
             ),
             self._circuit_changed,
         )
-        self.bulkhead: Final = Bulkhead(Room(settings.concurrency_max, settings.queue_max, settings.principal_share))
+        slots = settings.concurrency_max if at_once is None else min(at_once, settings.concurrency_max)
+        self.bulkhead: Final = Bulkhead(Room(slots, settings.queue_max, settings.principal_share))
 
     async def run(self, call: HandCall, once: Once, *, idempotent: bool) -> HandResult:
         """Run ``call`` by ``once``, as often as it may be.
@@ -118,7 +125,7 @@ class Guard:
                 return _given(before, progress.attempts, certain=certain)
             certain = certain and not _uncertain(outcome)
             untouched = progress.unsent = untouched and isinstance(outcome, HandError) and _not_executed(outcome)
-            pause = self._pause(verdict, progress.attempts, ends, budget)
+            pause = None if _given_up() else self._pause(verdict, progress.attempts, ends, budget)
             if pause is None:
                 return _given(outcome, progress.attempts, certain=certain)
             before = outcome
@@ -214,6 +221,12 @@ class _Withheld(Exception):
         self.error = error
 
 
+def _given_up() -> bool:
+    """Whether the call was cancelled, and the adapter of a third party ended it in its own way all the same."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
 async def _outcome(once: Once, call: HandCall) -> HandResult | Exception:
     try:
         return await once(call)
@@ -231,7 +244,7 @@ def _given(outcome: HandResult | Exception, attempts: int, *, certain: bool) -> 
         if outcome.is_error and not certain:
             # What the hand says of the last attempt does not tell what it did at an earlier one.
             raise HandError(Reason.HAND_LOST_REPLY, HandFailure.UNKNOWN, "an error after an attempt without an answer")
-        return outcome if attempts == 1 else replace(outcome, attempts=attempts)
+        return outcome if outcome.attempts == attempts else replace(outcome, attempts=attempts)
     if isinstance(outcome, HandError) and _not_executed(outcome) and not certain:
         raise HandError(outcome.reason, HandFailure.UNKNOWN, outcome.detail, **outcome.facts) from None
     raise outcome

@@ -313,6 +313,35 @@ async def test_a_call_that_is_cancelled_gives_everything_back(where: str) -> Non
     assert one.progress.attempts == (0 if where == "queue" else 1)
 
 
+async def test_a_call_that_was_given_up_is_not_tried_again_whatever_its_adapter_makes_of_that() -> None:
+    """Its step has ended, perhaps on record: nothing may be sent for it any more."""
+    world = World()
+    sent = []
+
+    async def once(one: HandCall) -> HandResult:
+        sent.append(one)
+        try:
+            await asyncio.get_running_loop().create_future()
+        except asyncio.CancelledError:
+            raise LOST from None
+        return GOOD
+
+    task = asyncio.ensure_future(world.guard.run(world.call(), once, idempotent=True))
+    await settle()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert len(sent) == 1
+    assert world.renewed == world.pauses == []
+
+
+async def test_how_often_it_was_sent_is_not_the_adapters_to_say() -> None:
+    world = World()
+    for said in (0, 7):
+        result = await world.run(HandResult((), attempts=said))
+        assert isinstance(result, HandResult)
+        assert result.attempts == 1
+
+
 async def test_a_probe_that_is_cancelled_makes_room_for_another() -> None:
     world = World(ResilienceSettings(breaker_failures=1, retries_max=0))
     await world.run(LOST)
