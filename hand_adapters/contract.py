@@ -4,7 +4,7 @@ A third party's distribution names its class in the entry point group ``handrail
 what ``[hands.ID] adapter`` says.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from gateway.errors import HandrailError
@@ -104,6 +104,16 @@ class HandAdapter(Protocol):
 
     async def close(self) -> None:
         """Stop every process and connection of this hand. A later call starts anew: a freeze closes a hand, too."""
+
+
+@runtime_checkable
+class Aimed(Protocol):
+    """An adapter without a jail that knows where its requests go. Where a policy names hosts, only such a one is called
+    (a jail's gate holds the others to them)."""
+
+    @property
+    def hosts(self) -> Collection[str]:
+        """Every host that a call is sent to."""
 
 
 @runtime_checkable

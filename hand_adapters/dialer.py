@@ -106,6 +106,11 @@ class _Lookups:
         return await loop.run_in_executor(self.threads, functools.partial(look, *args, **kwargs))
 
 
+def is_literal(host: str) -> bool:
+    """Whether a host is an address and no name; an odd spelling of one (``127.1``) counts as one, which is refused."""
+    return ":" in host or host.replace(".", "").isdecimal()
+
+
 class _Resolver(AbstractResolver):
     """The system's resolver, less every address that may not be dialled."""
 
@@ -193,22 +198,41 @@ def session(dialer: Dialer) -> aiohttp.ClientSession:
     )
 
 
-async def dial(host: str, port: int, *, private_network: bool) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """A connection to a name or an address literal, by the first of its addresses that answers; each is judged, and
-    that very address is dialled.
+async def connected(host: str, port: int, *, private_network: bool) -> socket.socket:
+    """A socket to a name or an address literal, by the first of its addresses that answers; each is judged, and that
+    very address is dialled.
 
     Raises:
         OSError: none is permitted (:class:`AddressRefused`), or none answers.
     """
     resolver = _Resolver(private_network=private_network)
+    loop = asyncio.get_running_loop()
     failure: OSError = AddressRefused("no address")
     try:
         addresses = await resolver.resolve(host, port, socket.AF_UNSPEC)
     finally:
         resolver.end()
     for found in addresses:
+        family = socket.AF_INET6 if ":" in found["host"] else socket.AF_INET
+        opened = socket.socket(family, socket.SOCK_STREAM)
         try:
-            return await asyncio.open_connection(found["host"], found["port"])
+            opened.setblocking(False)
+            await loop.sock_connect(opened, (found["host"], found["port"]))
         except OSError as exc:
+            opened.close()
             failure = exc
+        except BaseException:
+            opened.close()
+            raise
+        else:
+            return opened
     raise failure
+
+
+async def dial(host: str, port: int, *, private_network: bool) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection as :func:`connected` makes it.
+
+    Raises:
+        OSError: none is permitted (:class:`AddressRefused`), or none answers.
+    """
+    return await asyncio.open_connection(sock=await connected(host, port, private_network=private_network))

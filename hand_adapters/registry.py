@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import structlog
 
@@ -21,7 +20,7 @@ from gateway.ports import HandFailure, Secrets
 from gateway.reasons import Conflict, Reason, because
 from gateway.settings import HandSettings
 from hand_adapters import secrets as served
-from hand_adapters.contract import Confined, HandAdapter, HandDrifted, HandError, HandUnusable, Limited
+from hand_adapters.contract import Aimed, Confined, HandAdapter, HandDrifted, HandError, HandUnusable, Limited
 from hand_adapters.declared import DeclaredHand, State
 from hand_adapters.egress.reports import Reports
 from hand_adapters.jail import Jail
@@ -389,12 +388,13 @@ def _guard(hand: DeclaredHand, observer: Observer | None) -> Guard:
 
 
 def _require_reach(hand: DeclaredHand, call: HandCall) -> None:
-    """Where policy lets a call reach named hosts alone, somebody has to hold it to them: a jail's gate, or the address
-    of a declared API or server. Raises HandError (``policy.obligation``, not executed) where nobody does."""
-    if call.egress_hosts is None or (hand.adapter is not None and hand.adapter.needs_jail):
+    """Where policy lets a call reach named hosts alone, somebody has to hold it to them: a jail's gate, or an adapter
+    that knows where it sends. Raises HandError (``policy.obligation``, not executed) where nobody does."""
+    adapter = hand.adapter
+    if call.egress_hosts is None or (adapter is not None and adapter.needs_jail):
         return
-    place = {"http": hand.settings.base_url, "mcp": hand.settings.url}.get(hand.settings.adapter)
-    if place is None or urlsplit(place).hostname not in call.egress_hosts:
+    hosts: set[str] = set(adapter.hosts) if isinstance(adapter, Aimed) else set()
+    if not hosts or not hosts <= set(call.egress_hosts):
         raise HandError(Reason.POLICY_OBLIGATION, HandFailure.NOT_EXECUTED, "a host that the decision does not name")
 
 

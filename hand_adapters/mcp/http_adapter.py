@@ -1,6 +1,7 @@
 """The ``mcp`` adapter for servers that are reached over streamable HTTP: one session per principal, none shared."""
 
 import asyncio
+from collections.abc import Collection
 from dataclasses import replace
 from typing import ClassVar, Final
 
@@ -17,7 +18,7 @@ from gateway.model import HandCall, HandResult
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from gateway.settings import HandSettings, SettingsError, origin_of
-from hand_adapters import annotate
+from hand_adapters import reach
 from hand_adapters.contract import HandDrifted, HandError
 from hand_adapters.dialer import Dialer, permitted, session
 from hand_adapters.jail import Jail
@@ -80,11 +81,16 @@ class McpHttpAdapter:
         literal = ":" in host or host.replace(".", "").isdecimal()
         if literal and not permitted(host, private_network=settings.private_network):
             raise SettingsError(f"{where}: the gateway does not dial that address")
-        for use in annotate.secret_uses(hand_id, settings):
+        for use in reach.secret_uses(hand_id, settings):
             if origin_of(str(url)) not in use.targets:
                 raise SettingsError(f"hands.{hand_id}.secrets.{use.name}.targets: url is not among them")
         if settings.listing is not None:
             _listed(hand_id, settings)
+
+    @property
+    def hosts(self) -> Collection[str]:
+        """See ``contract.Aimed``: that of ``url``, for redirects are not followed."""
+        return () if self._endpoint.host is None else (self._endpoint.host,)
 
     async def manifest(self) -> Manifest:
         """What the file says, or what the server says in a session of its own, which nobody uses afterwards.

@@ -15,7 +15,7 @@ from gateway.model import HandCall, HandResult, Injections
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from hand_adapters.contract import HandError
-from hand_adapters.http.answer import retry_after
+from hand_adapters.http_answer import retry_after
 from tests.resilience.servers import Calls, http, registry, serving
 
 
