@@ -223,9 +223,9 @@ def without_the_hand(house: House) -> None:
 
 
 def without_its_key(house: House) -> None:
-    [(name, issuer)] = house.directory.issuers.items()
-    keys = {kid: replace(key, revoked_at=0.0) for kid, key in issuer.keys.items()}
-    house.directory.issuers[name] = replace(issuer, keys=keys)
+    for name, issuer in list(house.directory.issuers.items()):
+        keys = {kid: replace(key, revoked_at=0.0) for kid, key in issuer.keys.items()}
+        house.directory.issuers[name] = replace(issuer, keys=keys)
 
 
 def under_another_policy(house: House) -> None:
@@ -251,11 +251,15 @@ async def test_what_let_a_step_go_has_to_hold_when_it_is_tried_again(
 ) -> None:
     """A revoked agent's call is not sent once more, with a new credential, for as long as its deadline lasts."""
 
+    changed = []
+
     async def meanwhile(_: float) -> None:
         change(house)
+        changed.append(change)
 
     calls = guarded(house, LOST, sleep=meanwhile)
     [one] = (await house.plan(step("a")))["steps"]
+    assert changed
     assert (one["status"], one["error"]["code"]) == ("ambiguous", "hand.lost_reply")
     assert len(calls) == 1
     assert "CRDREN" not in house.codes()
