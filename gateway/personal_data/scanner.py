@@ -166,11 +166,13 @@ class _Search:
     def members(self, value: Mapping[str, Any], depth: int) -> dict[str, Any]:
         """The same of an object, its names included."""
         made: dict[str, Any] = {}
+        following: dict[str, int] = {}
         for name, member in value.items():
-            shown = self._spans(name, "")
-            distinct, number = shown, 2
+            shown = distinct = self._spans(name, "")
             while distinct in made:
-                distinct, number = f"{shown} {number}", number + 1
+                # Counted on from the last one: to count anew for each would be work by the square of the members.
+                number = following[shown] = following.get(shown, 1) + 1
+                distinct = f"{shown} {number}"
             made[distinct] = self.value(member, name, depth + 1)
         return made
 
@@ -259,8 +261,8 @@ def _apart(found: list[_Span]) -> list[tuple[int, int, str]]:
 
 
 def _json(text: str) -> Any:
-    """What a text says in JSON, if it is an object or a list."""
-    if text.lstrip()[:1] not in {"{", "["}:
+    """What a text says in JSON, if it is an object, a list or a text."""
+    if text.lstrip()[:1] not in {"{", "[", '"'}:
         return None
     try:
         return json.loads(text)
