@@ -31,6 +31,8 @@ HIDDEN = {
     "other dashes": "4111\u20131111\u20141111\u22121111",
     "control characters": "4111\x001111\x1b1111\x081111",
     "tag characters": "4111\U000e00411111\U000e004211111111",
+    "letters that show nothing": "4111\u31641111\u115f1111\uffa01111",
+    "signs that show nothing": "4111\u28001111\U000e0fff1111\ufff01111",
     "marks on digits": "4\u0301" + "1" * 15,
 }
 ADDRESSES = {
