@@ -25,6 +25,10 @@ async def settle(plan: PlanState, state: StepState, hands: Hands, scanner: Scann
     """Turn the hand's answer into the step's status and result, committed to as it will be recorded and returned."""
     if state.result is None:
         return
+    if state.forgotten:
+        # What was to be taken out of it is not known any more, nor whom it concerns: nobody could ever erase it.
+        _withhold(state, Reason.POLICY_OBLIGATION)
+        return
     limit = result_limit(state)
     if state.result.is_error:
         state.fail(StepStatus.FAILED, Reason.HAND_FAILED, **state.tried())

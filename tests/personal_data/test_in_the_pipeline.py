@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from audit.database import changing_schema
 from audit.query import Filter
 from gateway.commitments import person_key
 from gateway.manifest import Manifest, PersonalData
@@ -173,6 +174,27 @@ async def test_what_a_remote_hand_returns_is_looked_through(tmp_path: Path) -> N
         [shown] = (await house.pipeline.load(view["plan_id"])).view()["steps"]
         assert shown["result"]["structured"] == {"said": "[redacted:email] paid with 4111 1111 1111 1111"}
         assert shown["result_marks"]["personal_data"] == {"card": 2}
+    finally:
+        await close_house(house)
+
+
+async def test_what_comes_back_after_its_decision_was_erased_is_withheld(tmp_path: Path) -> None:
+    """What was to be taken out of it, and whom the args named, nobody knows any more."""
+    house = await remote_house(tmp_path)
+    try:
+        house.policy.obligations = Obligations(redact_personal=("email",), redact=("/structured/said",))
+        view = await house.submit(house.brain.payload(note("a", args={"text": "about jo"})), wait=0)
+        await house.until_settled(view["plan_id"])
+        [step_jti] = await offered(house)
+        handed = await claim(house, step_jti)
+        with house.log._engine.begin() as connection, changing_schema(connection):
+            connection.exec_driver_sql("DELETE FROM payloads")
+        await give(house, step_jti, handed, TEXT)
+        [shown] = (await house.pipeline.load(view["plan_id"])).view()["steps"]
+        assert (shown["status"], shown["error"]["code"]) == ("failed", "policy.obligation")
+        assert "result" not in shown
+        entry = house.log.reader.query(Filter(plan_id=view["plan_id"], type="STPFAI")).entries[0]
+        assert "result" not in entry.fields
     finally:
         await close_house(house)
 
