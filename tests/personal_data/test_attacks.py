@@ -241,6 +241,14 @@ def test_a_text_with_too_many_candidates_is_taken_out_whole() -> None:
     assert SCANNER.scan(HandResult((), crowd), look=(EVERY_KIND,)).found[UNSEARCHED] == 1
 
 
+def test_texts_that_are_looked_through_again_are_bounded() -> None:
+    """An escape in each of many small texts of JSON has each of them written anew, and searched by itself."""
+    assert out(['["\\/"]'] * 100) == ({}, ['["/"]'] * 100)
+    assert out(['["\\/"]'] * CANDIDATES_MAX) == ({UNSEARCHED: 1}, "[redacted:unsearched]")
+    left = ['["\\/"]'] * CANDIDATES_MAX
+    assert SCANNER.scan(HandResult((), left), look=(EVERY_KIND,)).found == {}, "nothing is written anew"
+
+
 @given(st.text(alphabet=st.characters(), max_size=40), st.text(max_size=40))
 def test_whatever_stands_around_it_the_span_is_the_number(before: str, after: str) -> None:
     """The way back from the view: what is cut out begins and ends where the number does."""
