@@ -12,6 +12,7 @@ from typing import Any, Final
 import aiohttp
 
 from gateway.app import build
+from gateway.mcp_methods import McpMethod
 from gateway.settings import Settings
 from gateway.store.directory import NewPrincipal
 from gateway.web.asgi import create_app
@@ -76,7 +77,8 @@ async def through(server: str, home: Path) -> AsyncIterator[str]:
     policy = home / "policy"
     (policy / "handrail").mkdir(parents=True)
     (policy / "handrail" / "decisions.rego").write_text(_ALLOW)
-    hand: dict[str, Any] = {"adapter": "mcp", "url": server, "private_network": True}
+    methods = {str(method): {"side_effects": "none"} for method in McpMethod}
+    hand: dict[str, Any] = {"adapter": "mcp", "url": server, "private_network": True, "actions": methods}
     settings = Settings(home=home / "home", server={"port": 0}, policy={"bundle": policy}, hands={HAND: hand})  # type: ignore[arg-type]
     gateway = build(settings)
     async with serving(create_app(gateway), settings) as port, aiohttp.ClientSession() as http:
