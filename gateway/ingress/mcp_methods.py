@@ -304,7 +304,7 @@ class Methods:
             _Failed: it gives nothing, or, since policy took something out, nothing that the protocol knows.
         """
         try:
-            view = await self._ingress.submit(endpoint.caller, hand, method, arguments, context)
+            view = await self._ingress.submit(endpoint.caller, hand, method.value, arguments, context)
         except HandrailError as error:
             _log.info("call refused", code=str(error.reason), detail=error.detail)
             raise _Failed(str(error.reason), refusal_lines(error)) from None

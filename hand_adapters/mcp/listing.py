@@ -136,7 +136,7 @@ def manifest(hand_id: str, settings: HandSettings, offered: Offer) -> tuple[Mani
     texts = [offered.instructions, *methods.texts(offered.prompts or (), offered.templates or ())]
     if any(len(text) > TEXT_MAX for text in texts):
         raise _protocol("texts beyond measure")
-    for method in sorted(METHODS & set(settings.actions)):
+    for method in (known for known in McpMethod if known in settings.actions):
         try:
             actions += methods.action(
                 method, settings.actions[method], offered.prompts, offered.templates, completes=offered.completions

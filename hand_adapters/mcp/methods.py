@@ -114,7 +114,7 @@ def action(
         schema = _object({"uri": _URI}, "uri")
         roles["/uri"] = ArgumentRole.RESOURCE
     made = annotate.action(
-        method, declared, args_schema=schema, description=_DESCRIPTIONS[method], annotations=annotations
+        method.value, declared, args_schema=schema, description=_DESCRIPTIONS[method], annotations=annotations
     )
     return [replace(made, roles=dict(sorted((roles | dict(made.roles)).items())))]
 
