@@ -32,6 +32,8 @@ class Server:
         asked: every request: method of HTTP, headers, and message.
         called: what is done with a ``tools/call`` instead of the answer.
         tools: what is offered.
+        answers: other methods that it has -> what makes a result, or ``{"error": ...}``, of a message.
+        capabilities: what it says of itself beside tools.
     """
 
     called: Callable[["Server", web.Request, Mapping[str, Any]], Any] | None = None
@@ -39,6 +41,8 @@ class Server:
     initialized: Callable[["Server", web.Request, Mapping[str, Any]], Any] | None = None
     tools: list[Mapping[str, Any]] = field(default_factory=lambda: [dict(ECHO)])
     session_header: str | None = SESSION
+    answers: dict[str, Callable[[Mapping[str, Any]], Any]] = field(default_factory=dict)
+    capabilities: dict[str, Any] = field(default_factory=dict)
     asked: list[tuple[str, Mapping[str, str], Mapping[str, Any]]] = field(default_factory=list)
 
     def messages(self, method: str) -> list[Mapping[str, Any]]:
@@ -66,6 +70,9 @@ class Server:
             if self.listed is not None:
                 return await self.listed(self, request, message)
             return answer(message, {"tools": self.tools})
+        if method in self.answers:
+            given = self.answers[method](message)
+            return answer(message, error=given["error"]) if "error" in given else answer(message, given)
         if method == "tools/call":
             if self.called is not None:
                 return await self.called(self, request, message)
@@ -77,7 +84,7 @@ class Server:
         headers = {} if self.session_header is None else {"Mcp-Session-Id": self.session_header}
         result = {
             "protocolVersion": "2025-11-25",
-            "capabilities": {"tools": {"listChanged": True}},
+            "capabilities": {"tools": {"listChanged": True}, **self.capabilities},
             "serverInfo": {"name": "s", "version": "1"},
             "instructions": "Call echo.",
         }
