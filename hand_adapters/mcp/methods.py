@@ -36,7 +36,8 @@ from gateway.reasons import Reason
 from gateway.settings import ActionSettings
 from hand_adapters import annotate
 
-URI_MAX_CHARACTERS: Final = 8192
+URI_MAX_CHARACTERS: Final = 4096
+"""From 2026-07-28 a URI is a header as well, and servers take some 8 KiB of these."""
 PAGES_MAX: Final = 64
 COMPLETIONS_MAX: Final = 100
 """Values of one completion (MCP, completion)."""

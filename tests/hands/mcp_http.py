@@ -22,6 +22,9 @@ ECHO = {
     "inputSchema": {"type": "object", "properties": {"text": {"type": "string"}}},
 }
 SESSION = "session-1"
+HAS = {"resources": {}, "prompts": {}, "completions": {}}
+PROMPT = {"name": "review", "description": "Reviews code.", "arguments": [{"name": "code", "required": True}]}
+TEMPLATE = {"uriTemplate": "note://{id}", "name": "note"}
 
 
 @dataclass
@@ -89,6 +92,21 @@ class Server:
             "instructions": "Call echo.",
         }
         return answer(message, result, headers=headers)
+
+
+def old_server(**answers) -> Server:
+    """A server of the era with sessions that has all of it."""
+    server = Server(capabilities=dict(HAS))
+    server.answers = {
+        "prompts/list": lambda message: {"prompts": [PROMPT]},
+        "resources/templates/list": lambda message: {"resourceTemplates": [TEMPLATE]},
+        "resources/list": lambda message: {"resources": [{"uri": "note://1", "name": "1"}]},
+        "resources/read": lambda message: {"contents": [{"uri": message["params"]["uri"], "text": "one"}]},
+        "prompts/get": lambda message: {"messages": [{"role": "user", "content": {"type": "text", "text": "hi"}}]},
+        "completion/complete": lambda message: {"completion": {"values": ["a"]}},
+        **answers,
+    }
+    return server
 
 
 def answer(

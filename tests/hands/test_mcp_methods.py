@@ -1,11 +1,10 @@
 """Resources, prompts and completion of MCP servers as actions of a hand: real servers, old ones, and those that lie."""
 
 import json
+import sys
+from pathlib import Path
 
 import pytest
-from mcp.server.mcpserver import MCPServer
-from mcp.server.mcpserver.prompts.base import UserMessage
-from mcp.types import Completion, ElicitRequest, ElicitRequestFormParams, InputRequiredResult, PromptReference
 
 from gateway.canonical import canonical
 from gateway.manifest import ArgumentRole, SideEffects
@@ -14,66 +13,15 @@ from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from gateway.settings import HandSettings
 from hand_adapters.contract import HandDrifted, HandError
-from hand_adapters.mcp import McpHttpAdapter, asking, listing
+from hand_adapters.mcp import McpAdapter, McpHttpAdapter, asking, listing
 from tests.hands import mcp_http
 from tests.hands.hands_support import call
-from tests.hands.mcp_http import Server
+from tests.hands.mcp_http import PROMPT, TEMPLATE, Server, old_server
+from tests.hands.servers.library import library
 
 UNKNOWN, EXECUTED, NOT_EXECUTED = HandFailure.UNKNOWN, HandFailure.EXECUTED, HandFailure.NOT_EXECUTED
+LIBRARY = Path(__file__).parent / "servers" / "library.py"
 ALL = {str(method): {"side_effects": "none", "idempotent": True} for method in McpMethod}
-HAS = {"resources": {}, "prompts": {}, "completions": {}}
-PROMPT = {"name": "review", "description": "Reviews code.", "arguments": [{"name": "code", "required": True}]}
-TEMPLATE = {"uriTemplate": "note://{id}", "name": "note"}
-
-
-def the_sdks_server() -> MCPServer:
-    server = MCPServer("library")
-
-    @server.resource("note://one")
-    def one() -> str:
-        """The first."""
-        return "first"
-
-    @server.resource("note://blob", mime_type="application/octet-stream")
-    def blob() -> bytes:
-        return b"\0\1"
-
-    @server.resource("note://by/{name}")
-    def by(name: str) -> str:
-        return f"by {name}"
-
-    @server.prompt()
-    def review(code: str) -> list[UserMessage]:
-        """Reviews code."""
-        return [UserMessage(f"Review {code}")]
-
-    @server.prompt()
-    def asks() -> InputRequiredResult:
-        schema = {"type": "object", "properties": {"name": {"type": "string"}}}
-        params = ElicitRequestFormParams(message="Who?", requested_schema=schema)
-        return InputRequiredResult(input_requests={"who": ElicitRequest(params=params)})
-
-    @server.completion()
-    async def complete(ref, argument, context):
-        found = ["python", "perl"] if isinstance(ref, PromptReference) else ["ana"]
-        return Completion(values=[one for one in found if one.startswith(argument.value)])
-
-    return server
-
-
-def old_server(**answers) -> Server:
-    """A server of the era with sessions that has all of it."""
-    server = Server(capabilities=dict(HAS))
-    server.answers = {
-        "prompts/list": lambda message: {"prompts": [PROMPT]},
-        "resources/templates/list": lambda message: {"resourceTemplates": [TEMPLATE]},
-        "resources/list": lambda message: {"resources": [{"uri": "note://1", "name": "1"}]},
-        "resources/read": lambda message: {"contents": [{"uri": message["params"]["uri"], "text": "one"}]},
-        "prompts/get": lambda message: {"messages": [{"role": "user", "content": {"type": "text", "text": "hi"}}]},
-        "completion/complete": lambda message: {"completion": {"values": ["a"]}},
-        **answers,
-    }
-    return server
 
 
 async def did(hand, method: str, args: dict, **changes):
@@ -91,7 +39,7 @@ async def refused(awaitable) -> tuple[Reason, HandFailure, dict]:
 
 @pytest.mark.parametrize("stateless", [False, True])
 async def test_a_new_server_lists_reads_prompts_and_completes(uvicorns, stateless):
-    url = await uvicorns(the_sdks_server().streamable_http_app(stateless_http=stateless))
+    url = await uvicorns(library().streamable_http_app(stateless_http=stateless))
     async with mcp_http.hand(url, actions=ALL) as hand:
         listed = (await did(hand, "resources/list", {})).structured["resources"]
         assert [one["uri"] for one in listed] == ["note://one", "note://blob"]
@@ -138,7 +86,7 @@ async def test_the_step_credential_goes_with_the_method_that_is_the_action_alone
 
 
 async def test_a_prompt_that_asks_back_is_no_result(uvicorns):
-    url = await uvicorns(the_sdks_server().streamable_http_app(stateless_http=True))
+    url = await uvicorns(library().streamable_http_app(stateless_http=True))
     async with mcp_http.hand(url, actions=ALL) as hand:
         reason, failure, _ = await refused(did(hand, "prompts/get", {"name": "asks"}))
         assert (reason, failure is NOT_EXECUTED) == (Reason.HAND_PROTOCOL, False)
@@ -224,6 +172,22 @@ async def test_icons_and_meta_of_a_prompt_are_not_pinned_and_so_never_shown():
     server = old_server(**{"prompts/list": lambda message: {"prompts": [{**PROMPT, **icon}]}})
     async with mcp_http.served(server.handle) as url, mcp_http.hand(url, actions=ALL) as hand:
         assert (await hand.adapter.manifest()).actions["prompts/get"].annotations == {"prompts": [PROMPT]}
+
+
+async def test_a_program_in_the_jail_offers_them_too_and_a_prompt_that_it_changes_is_drift(plain_jail):
+    settings = HandSettings(adapter="mcp", command=(sys.executable, str(LIBRARY)), actions=ALL)
+    adapter = McpAdapter("h", settings, plain_jail)
+    try:
+        digest = (await adapter.manifest()).digest
+        read = await adapter.run(call("h", "resources/read", {"uri": "note://one"}, digest))
+        assert read.structured["contents"][0]["text"] == "first"
+        got = await adapter.run(call("h", "prompts/get", {"name": "review", "arguments": {"code": "x"}}, digest))
+        assert got.structured["messages"]
+        await adapter.run(call("h", "change", {}, digest))
+        with pytest.raises(HandDrifted):
+            await adapter.run(call("h", "prompts/get", {"name": "review"}, digest))
+    finally:
+        await adapter.close()
 
 
 # --- servers that lie ---------------------------------------------------------------------------------------------
