@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from gateway.settings import (
+    ActionResultSettings,
     ActionSettings,
     AwsKmsSettings,
     BindSettings,
@@ -24,15 +25,20 @@ from gateway.settings import (
     HandSettings,
     IdentitySettings,
     LoginSettings,
+    MailSettings,
     OutputFileSettings,
     PaginationSettings,
     Pkcs11Settings,
     ProcessingSettings,
     PythonSettings,
+    RecogniserSettings,
     RemoteSettings,
+    ResilienceSettings,
+    ResultSettings,
     SecretStoreSettings,
     Section,
     Settings,
+    SloSettings,
     TlsSettings,
     TransitSettings,
     WasmSettings,
@@ -156,10 +162,30 @@ Where the jail of a hand may send requests, and which: see [what a jail may reac
 refused. It is part of the manifest, so a change of it has to be pinned.
 """
 
+RESILIENCE = """\
+## [hands.ID.resilience]
+
+How calls of the hand are tried again, limited, and withheld while it fails: see [resilience](resilience.md). It is not
+pinned.
+"""
+
 EGRESS_LIMITS = """\
 ## [hands.ID.egress_limits]
 
 How much of that one step may use. It is not pinned.
+"""
+
+RECOGNISERS = """\
+## [results.recognisers.NAME]
+
+A kind of personal data beside the built-in ones: see [results](results.md#your-own-kinds).
+"""
+
+ACTION_RESULTS = """\
+## [hands.ID.actions.NAME.results]
+
+Personal data in the results of the action: see [results](results.md). It is part of the manifest where it is not the
+default, so a change of it has to be pinned.
 """
 
 SECRET_STORES = """\
@@ -174,6 +200,13 @@ DATABASE = """\
 The database of a hand with `adapter = "sql"`: see [databases](sql.md). All of it is pinned.
 """
 
+MAIL = """\
+## [hands.ID.mail]
+
+The server of a hand with `adapter = "mail"`, and whom it may write to: see [mail](mail.md). All of it but `ca_file` and
+`connections_max` is pinned.
+"""
+
 CONNECTIONS = """\
 ## [connections.ID]
 
@@ -185,8 +218,14 @@ HAND_SECRETS = """\
 ## [hands.ID.secrets.NAME]
 
 A secret that the gateway puts into the hand's requests: see [secrets](secrets.md). It is part of the manifest, so a
-change of it has to be pinned. For `adapter = "http"`, for what the jail of a hand may reach, and for third parties'
-adapters that ask for it.
+change of it has to be pinned. For `adapter = "http"`, `"sql"`, `"mail"` and `"webhook"`, for what the jail of a
+hand may reach, and for third parties' adapters that ask for it.
+"""
+
+SLO = """\
+## [hands.ID.slo]
+
+What is expected of the hand, part of its pin: see [objectives of hands](slo.md).
 """
 
 PYTHON = """\
@@ -224,7 +263,9 @@ def document() -> str:
     ]
     for name, field in Settings.model_fields.items():
         section = field.annotation
-        if isinstance(section, type) and issubclass(section, Section):
+        if section is ResultSettings:
+            parts += [RECOGNISERS, _table(RecogniserSettings, None)]
+        elif isinstance(section, type) and issubclass(section, Section):
             variables = f"HANDRAIL_{name.upper()}__"
             inner = {"remote", "witnesses", "pkcs11", "transit", "aws_kms", "tls", "stores"}
             parts += [f"## [{name}]\n", f"{_doc(section)}\n", _table(section, variables, skip=inner)]
@@ -243,17 +284,21 @@ def document() -> str:
     parts += [IDENTITY, _table(IdentitySettings, None), LOGIN, _table(LoginSettings, None)]
     parts += [CONNECTIONS, _table(ConnectionSettings, None)]
     parts += [WEBHOOKS, _table(WebhookSettings, None)]
-    elsewhere = {"actions", "binds", "database", "egress", "egress_limits", "processing", "python", "secrets", "wasm"}
-    parts += [HANDS, _table(HandSettings, None, skip=elsewhere)]
-    parts += [ACTIONS, _table(ActionSettings, None, skip={"output_files", "pagination"})]
+    tables = {"actions", "binds", "database", "egress", "mail", "python", "secrets", "slo", "wasm"}
+    parts += [HANDS, _table(HandSettings, None, skip=_sections(HandSettings) | tables)]
+    parts += [ACTIONS, _table(ActionSettings, None, skip={"output_files", "pagination", "results"})]
+    parts += [ACTION_RESULTS, _table(ActionResultSettings, None)]
     parts += [PAGINATION, _table(PaginationSettings, None)]
     parts += [OUTPUT_FILES, _table(OutputFileSettings, None)]
     parts += [PYTHON, _table(PythonSettings, None), WASM, _table(WasmSettings, None)]
     parts += [BINDS, _table(BindSettings, None)]
     parts += [EGRESS, _table(EgressSettings, None)]
     parts += [EGRESS_LIMITS, _table(EgressLimits, None)]
+    parts += [RESILIENCE, _table(ResilienceSettings, None)]
     parts += [DATABASE, _table(HandDatabaseSettings, None)]
+    parts += [MAIL, _table(MailSettings, None)]
     parts += [HAND_SECRETS, _table(HandSecretSettings, None)]
+    parts += [SLO, _table(SloSettings, None)]
     parts += [PROCESSING, _table(ProcessingSettings, None)]
     return "\n".join(parts)
 

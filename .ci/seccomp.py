@@ -16,8 +16,9 @@ TARGET = Path(__file__).resolve().parent.parent / "deploy" / "seccomp.json"
 NAMESPACES = (
     "clone", "clone3", "unshare", "setns", "mount", "umount2", "pivot_root", "chroot", "sethostname", "capset",
     "setuid", "setgid", "setreuid", "setregid", "setresuid", "setresgid", "setgroups", "setfsuid", "setfsgid",
+    "fsopen", "fsconfig", "fsmount", "move_mount",
 )  # fmt: skip
-"""bubblewrap: namespaces, mounts, and giving up what it got in them."""
+"""bubblewrap and the launcher: namespaces, mounts and scratch directories, and giving up what it got in them."""
 
 GATEWAY = (
     "ioctl", "prctl", "seccomp", "tgkill", "execveat", "name_to_handle_at", "mlockall", "munlockall",

@@ -33,7 +33,7 @@ from audit.history import former_origins
 from audit.tables import head
 from gateway.canonical import canonical
 from gateway.errors import HandrailError
-from gateway.files import sync_directory, write
+from gateway.files import read_bounded, sync_directory, write
 
 DATABASE: Final = "handrail.db"
 TRUST: Final = "trust.json"
@@ -238,8 +238,7 @@ def verify(
 
 def _note(directory: Path) -> str:
     try:
-        with (directory / MANIFEST).open("rb") as stream:
-            return stream.read(_MANIFEST_MAX_BYTES + 1).decode()
+        return read_bounded(directory / MANIFEST, _MANIFEST_MAX_BYTES).decode()
     except (OSError, UnicodeDecodeError):
         raise BackupRefused(f"{directory}: no backup, or one that was never finished ({MANIFEST})") from None
 

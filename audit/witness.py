@@ -15,8 +15,6 @@ from audit.checkpoint import note_text
 from audit.cosignature import Cosignature, WitnessKey, from_answer
 from audit.errors import NoteInvalid
 
-PROOF_MAX: Final = 63
-"""Lines of a consistency proof that a client may send."""
 ANSWER_MAX_BYTES: Final = 65_536
 """Room for sixteen of the largest cosignatures."""
 SIZE_TYPE: Final = "text/x.tlog.size"

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, Protocol, TypeVar
 
 from audit.errors import ArchiveRefused
+from gateway.bounded import Bounded
 from gateway.settings import ArchiveSettings
 
 Result = TypeVar("Result")
@@ -21,7 +22,9 @@ _MODE: Final = "COMPLIANCE"
 """Not even the account's root user shortens it; ``GOVERNANCE`` yields to whoever has the permission."""
 _ABSENT: Final = frozenset({"404", "NoSuchKey", "NotFound", "NoSuchVersion"})
 _TAKEN: Final = frozenset({"412", "PreconditionFailed", "409", "ConditionalRequestConflict"})
-_TIMEOUT_SECONDS: Final = 30
+_READ_SECONDS: Final = 30
+CALL_SECONDS: Final = 300.0
+"""A whole call, however steadily the store sends: a partition is at most 256 MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,7 @@ class S3Archive:
 
     def __init__(self, client: Any, bucket: str, prefix: str = "") -> None:
         self._client = client
+        self._bounded = Bounded()
         self._bucket = bucket
         self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
 
@@ -79,8 +83,8 @@ class S3Archive:
         except ImportError:
             raise ArchiveRefused("boto3 is not installed: pip install 'handrail[s3]'") from None
         config = Config(
-            connect_timeout=_TIMEOUT_SECONDS,
-            read_timeout=_TIMEOUT_SECONDS,
+            connect_timeout=_READ_SECONDS,
+            read_timeout=_READ_SECONDS,
             retries={"max_attempts": 3, "mode": "standard"},
         )
 
@@ -93,7 +97,7 @@ class S3Archive:
 
     def must_lock(self) -> None:
         """Raises ``ArchiveRefused`` unless the bucket locks objects."""
-        answer = _translated(
+        answer = self._call(
             lambda: self._client.get_object_lock_configuration(Bucket=self._bucket), f"bucket {self._bucket}"
         )
         if answer.get("ObjectLockConfiguration", {}).get("ObjectLockEnabled") != "Enabled":
@@ -102,7 +106,7 @@ class S3Archive:
     def put(self, name: str, data: bytes, *, retain_until: datetime, legal_hold: bool = False) -> Stored:
         """See :class:`Archive`. The archive itself checks the bytes' SHA-256 before it takes them."""
         checksum = base64.b64encode(hashlib.sha256(data).digest()).decode("ascii")
-        _translated(
+        self._call(
             lambda: self._client.put_object(
                 Bucket=self._bucket,
                 Key=self._prefix + name,
@@ -135,7 +139,7 @@ class S3Archive:
             content: bytes = self._client.get_object(**self._named(name, version))["Body"].read()
             return content
 
-        return _translated(read, name)
+        return self._call(read, name)
 
     def head(self, name: str, version: str = "") -> Stored | None:
         """See :class:`Archive`."""
@@ -151,7 +155,7 @@ class S3Archive:
                 raise
             return found
 
-        answer = _translated(ask, name)
+        answer = self._call(ask, name)
         if answer is None:
             return None
         until = answer.get("ObjectLockRetainUntilDate")
@@ -165,6 +169,13 @@ class S3Archive:
             legal_hold=answer.get("ObjectLockLegalHoldStatus") == "ON",
             locked=answer.get("ObjectLockMode") == _MODE and until is not None and until > datetime.now(UTC),
         )
+
+    def _call(self, work: Callable[[], Result], what: str) -> Result:
+        """One call of the store, with one deadline for all of it. What was put too late may be there all the same."""
+        try:
+            return _translated(lambda: self._bounded.call(work, CALL_SECONDS), what)
+        except TimeoutError:
+            raise ArchiveRefused(f"{what}: no whole answer in {CALL_SECONDS:g} s") from None
 
     def _named(self, name: str, version: str) -> dict[str, str]:
         named = {"Bucket": self._bucket, "Key": self._prefix + name}

@@ -13,10 +13,20 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from bench import log, policy
+from bench import code_hands, jail, log, policy
 from bench.governed import Measurement, measure, say_to_terminal, summary
 from bench.load import BenchError
-from bench.page import BEGIN, BEGIN_LOG, BEGIN_POLICY, RESULTS, machine, measured, write_page
+from bench.page import (
+    BEGIN,
+    BEGIN_CODE,
+    BEGIN_JAIL,
+    BEGIN_LOG,
+    BEGIN_POLICY,
+    RESULTS,
+    machine,
+    measured,
+    write_page,
+)
 
 TITLES = ("of bare", "p50 ms", "p99 ms", "p50 added ms", "CPU us/step")
 MEMORY = {
@@ -72,11 +82,31 @@ def log_tables(found: Mapping[str, Any]) -> Iterator[Table]:
         yield shown
 
 
+Times = list[tuple[str, dict[str, float]]]
+"""(what was started or called, milliseconds)."""
+
+
+def jails() -> tuple[Times, Times]:
+    """Cold starts, and calls of hands that run code. Raises BenchError where no jail can start."""
+    return jail.rows(asyncio.run(jail.measure(50, 0.05))), list(asyncio.run(code_hands.measure(50, 0.05)).items())
+
+
+def jail_table(times: Times) -> Table:
+    """Milliseconds of starts and calls, for people."""
+    shown = Table(title="Cold starts of jails, and calls of hands that run code (milliseconds)")
+    for column in ("", "median", "p90", "least"):
+        shown.add_column(column, justify="right" if column else "left")
+    for name, one in times:
+        shown.add_row(name, str(one["median"]), str(one["p90"]), str(one["min"]))
+    return shown
+
+
 def write(
     measurement: Measurement,
     rows: list[dict[str, Any]],
     decisions: list[dict[str, Any]],
     logged: Mapping[str, Any],
+    jailed: tuple[Times, Times],
     about: dict[str, Any],
 ) -> Path:
     """The whole run as one JSON file; returns its path."""
@@ -87,6 +117,7 @@ def write(
         "summary": rows,
         "policy": decisions,
         "log": logged,
+        "jail": {name: times for group in jailed for name, times in group},
         "turns": [
             {
                 "connections": turn.connections,
@@ -158,21 +189,26 @@ def main() -> int:
     decisions = uvloop.run(policy.decisions_per_second(arguments.seconds, say_to_terminal))
     try:
         logged = log.measure_all(arguments.seconds, arguments.entries, say_to_terminal)
+        say_to_terminal("measuring jails")
+        starts, calls = jails()
     except BenchError as error:
         sys.stderr.write(f"bench: {error}\n")
         return 1
     rows = summary(measurement)
     about = machine()
-    path = write(measurement, rows, decisions, logged, about)
+    path = write(measurement, rows, decisions, logged, (starts, calls), about)
     if arguments.record:
         write_page(document(rows, about), BEGIN)
         write_page(policy_document(decisions), BEGIN_POLICY)
         write_page(log.document(logged, about), BEGIN_LOG)
+        write_page(jail.document(starts, about), BEGIN_JAIL)
+        write_page(jail.document(calls, about), BEGIN_CODE)
     console = Console(width=max(Console().width, 140))
     console.print(table(rows))
     console.print(policy_table(decisions))
     for shown in log_tables(logged):
         console.print(shown)
+    console.print(jail_table([*starts, *calls]))
     print(
         f"{measurement.steps_checked:,} governed steps had the right body and a receipt; "
         f"{measurement.receipts_verified} receipts verified offline; {measurement.entries_checked:,} log entries "

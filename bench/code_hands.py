@@ -1,10 +1,9 @@
-"""What a call of each adapter that runs code costs: ``python -m bench.code_hands``. JSON on standard output.
+"""What a call of each adapter that runs code costs: ``python -m bench.code_hands [--record]``. JSON on standard output.
 
 Milliseconds from the adapter's ``run`` to its result, the end of the process included where a call has one of its own.
 ``wasm, in this process`` is the same instance without the jail and the pipes: what isolation costs.
 """
 
-import argparse
 import asyncio
 import json
 import sys
@@ -16,7 +15,9 @@ from typing import Any
 
 from wasmtime import wat2wasm
 
-from bench.jail import summary
+from bench.jail import document, options_of, summary
+from bench.load import BenchError
+from bench.page import BEGIN_CODE, machine, write_page
 from gateway.canonical import canonical
 from gateway.model import HandCall
 from gateway.settings import HandSettings, JailSettings
@@ -90,7 +91,7 @@ async def measure(rounds: int, pause: float) -> dict[str, dict[str, float]]:
         (place / "module.wasm").write_bytes(MODULE)
         jail = Jail(JailSettings(), place / "home")
         if problems := await asyncio.to_thread(jail.missing):
-            sys.exit(" ".join(problems))
+            raise BenchError(" ".join(problems))
         plain = {"true": {"argv": ("true",), "args_schema": NOTHING}, "file": {**SCRATCH, "args_schema": NOTHING}}
         process = ProcessAdapter("bench", HandSettings(adapter="process", actions=plain), jail)
         for title, action in (("process, /bin/true", "true"), ("process, with a scratch directory", "file")):
@@ -127,8 +128,11 @@ async def measure(rounds: int, pause: float) -> dict[str, dict[str, float]]:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=50)
-    parser.add_argument("--pause-seconds", type=float, default=0.05)
-    options = parser.parse_args()
-    print(json.dumps(asyncio.run(measure(options.rounds, options.pause_seconds)), indent=2))
+    options = options_of(__doc__)
+    try:
+        figures = asyncio.run(measure(options.rounds, options.pause_seconds))
+    except BenchError as error:
+        sys.exit(f"bench: {error}")
+    print(json.dumps(figures, indent=2))
+    if options.record:
+        write_page(document(list(figures.items()), machine()), BEGIN_CODE)

@@ -1,4 +1,5 @@
-"""Cold start of a jail against a plain start of the same program: ``python -m bench.jail``. JSON on standard output.
+"""Cold start of a jail against a plain start of the same program: ``python -m bench.jail [--record]``. JSON on standard
+output.
 
 Rounds alternate between the two, so that other load on the machine falls on both alike.
 """
@@ -12,7 +13,10 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
+from bench.load import BenchError
+from bench.page import BEGIN_JAIL, machine, measured, write_page
 from gateway.settings import JailSettings
 from hand_adapters.jail import Jail, JailSpec
 
@@ -25,7 +29,7 @@ async def jailed(jail: Jail, argv: tuple[str, ...]) -> float:
     ended = await jail.run(JailSpec(argv))
     elapsed = (time.perf_counter() - started) * 1000
     if ended.returncode != 0:
-        sys.exit(f"{argv} failed: {ended}")
+        raise BenchError(f"{argv} failed: {ended}")
     return elapsed
 
 
@@ -51,7 +55,7 @@ async def measure(rounds: int, pause: float) -> dict[str, dict[str, dict[str, fl
         jail = Jail(JailSettings(), Path(home))
         problems = await asyncio.to_thread(jail.missing)
         if problems:
-            sys.exit(" ".join(problems))
+            raise BenchError(" ".join(problems))
         times: dict[str, dict[str, list[float]]] = {name: {"plain": [], "jailed": []} for name in PROGRAMS}
         for _ in range(rounds):
             for name, argv in PROGRAMS.items():
@@ -63,9 +67,38 @@ async def measure(rounds: int, pause: float) -> dict[str, dict[str, dict[str, fl
     return {name: {kind: summary(values) for kind, values in kinds.items()} for name, kinds in times.items()}
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
+def rows(found: dict[str, dict[str, dict[str, float]]]) -> list[tuple[str, dict[str, float]]]:
+    """(what, milliseconds), each program without and with a jail."""
+    titles = {"plain": "no jail", "jailed": "in a jail"}
+    return [
+        (f"`{' '.join(PROGRAMS[name])}`, {titles[kind]}", times)
+        for name, kinds in found.items()
+        for kind, times in kinds.items()
+    ]
+
+
+def document(shown: list[tuple[str, dict[str, float]]], about: dict[str, Any]) -> str:
+    """Milliseconds as the Markdown that docs/performance.md holds."""
+    lines = [measured(about), "", "| | median ms | p90 ms | least ms |", "|---|---:|---:|---:|"]
+    lines += [f"| {name} | {times['median']} | {times['p90']} | {times['min']} |" for name, times in shown]
+    return "\n".join(lines)
+
+
+def options_of(description: str | None) -> argparse.Namespace:
+    """What this and ``bench.code_hands`` are told."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--rounds", type=int, default=50)
     parser.add_argument("--pause-seconds", type=float, default=0.05)
-    options = parser.parse_args()
-    print(json.dumps(asyncio.run(measure(options.rounds, options.pause_seconds)), indent=2))
+    parser.add_argument("--record", action="store_true", help="also write the figures into docs/performance.md")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    options = options_of(__doc__)
+    try:
+        figures = asyncio.run(measure(options.rounds, options.pause_seconds))
+    except BenchError as error:
+        sys.exit(f"bench: {error}")
+    print(json.dumps(figures, indent=2))
+    if options.record:
+        write_page(document(rows(figures), machine()), BEGIN_JAIL)

@@ -20,13 +20,14 @@ from audit.log import Log
 from audit.purge import Purge
 from audit.reader import Reader
 from audit.witnesses import Witnesses
-from gateway import witness_gauges
+from gateway import hand_gauges, witness_gauges
 from gateway.activation import rollout
 from gateway.activation.lifecycle import Lifecycle
 from gateway.activation.pulling import Pulling
 from gateway.approvals.answers import Approvals
 from gateway.approvals.upkeep import ApprovalUpkeep
 from gateway.backup_gauge import BackupGauge
+from gateway.cached_results import CachedResults
 from gateway.callers import Callers
 from gateway.connections.connections import Connections
 from gateway.connections.opening import open_connections
@@ -45,6 +46,8 @@ from gateway.keyring.changes import KeyChanges
 from gateway.keyring.history import KeyHistory
 from gateway.keyring.stores import Revocations
 from gateway.model import DEFAULT_TENANT
+from gateway.objectives import Objectives
+from gateway.personal_data import Scanner, declared
 from gateway.pipeline import Pipeline
 from gateway.plan_locks import PlanLocks
 from gateway.policy.contexts import Contexts
@@ -66,8 +69,10 @@ from gateway.secrets.opening import open_stores
 from gateway.secrets.sealed import LABEL, SealedSecrets
 from gateway.service import Gateway, trust_document
 from gateway.settings import ConnectionSettings, SecretStoreSettings, Settings
+from gateway.settling import DeadLetters
 from gateway.store.bundles import SqlBundles
 from gateway.store.freezes import SqlFreezes
+from gateway.store.letters import SqlLetters
 from gateway.store.offers import SqlOffers
 from gateway.store.outbox import SqlOutbox
 from gateway.store.past import SqlPast
@@ -125,7 +130,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
     witness_gauges.measure(metrics, witnesses)
     directory = _directory(settings, engine, log, root, keyset, metrics, clock)
     jail = Jail(settings.jail, home)
-    hands, secrets, connections = _hands(settings, jail, engine, log, root, metrics, clock)
+    hands, secrets, connections = _hands(settings, jail, engine, log, root, directory, metrics, clock)
 
     followed = settings.policy.source == "signed"
 
@@ -217,6 +222,10 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         ),
         freezes=freezing,
         offers=SqlOffers(engine, gateway_id, root.derive("offer rows")),
+        letters=SqlLetters(engine),
+        cached=_cached(settings, hands, log, metrics),
+        objectives=_objectives(settings, metrics, clock),
+        scanner=Scanner(declared(name, one.pattern) for name, one in settings.results.recognisers.items()),
         clock=clock,
     )
     locks = PlanLocks()
@@ -278,6 +287,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         lifecycle=lifecycle,
         pulling=Pulling.open(settings.policy.remote, home / "policy-remote", lifecycle, log, metrics, clock),
         evidence=Evidence(pipeline),
+        dead_letters=DeadLetters(pipeline),
         privacy=privacy,
         eraser=eraser,
         epochs=epochs,
@@ -308,6 +318,24 @@ def _introduce(freezing: Freezing, pipeline: Pipeline, claims: Claims) -> None:
     pipeline.offered = claims.ring
 
 
+def _cached(settings: Settings, hands: Registry, log: Log, metrics: Metrics) -> CachedResults:
+    """What is kept of answers, until the log says something that outdates them."""
+    sizes = settings.cache
+    cached = CachedResults(hands, metrics, bytes_max=sizes.bytes_max, entries_max=sizes.entries_max)
+    log.others.on_outdating(cached.empty)
+    return cached
+
+
+def _objectives(settings: Settings, metrics: Metrics, clock: Callable[[], float]) -> Objectives:
+    """What is measured of hands, with the gauges that say what is expected of them."""
+    for name, hand in settings.hands.items():
+        if hand.slo is not None and hand.slo.availability is not None:
+            metrics.hand_objective.labels(name, "availability").set(hand.slo.availability)
+        if hand.slo is not None and hand.slo.latency_seconds is not None:
+            metrics.hand_objective.labels(name, "latency_quantile").set(hand.slo.latency_quantile)
+    return Objectives(metrics, clock)
+
+
 def _tls(settings: Settings, metrics: Metrics, clock: Callable[[], float]) -> ServerTls | None:
     """The listener's certificate, with the gauges that look at it."""
     if settings.server.tls is None:
@@ -324,6 +352,7 @@ def _hands(
     engine: Engine,
     log: Log,
     root: Derives,
+    directory: Callers,
     metrics: Metrics,
     clock: Callable[[], float],
 ) -> tuple[Registry, SecretsKept, Connections]:
@@ -336,10 +365,13 @@ def _hands(
         timeout_seconds=settings.secrets.timeout_seconds,
     )
     pins = SqlPins(engine, log, root.derive("pin rows"), newest_pin)
-    hands = Registry(settings.hands, jail, pins, secrets=broker, reports=Reports(log, metrics.count_egress))
-    connect = _authorization_server
-    connections = open_connections(settings, engine, log, root.derive, broker, hands.offered, connect, clock)
-    return hands, SecretsKept(sealed, broker, hands.offered), connections
+    reports, observer = Reports(log, metrics.count_egress), hand_gauges.Counting(metrics)
+    hands = Registry(settings.hands, jail, pins, secrets=broker, reports=reports, observer=observer)
+    hand_gauges.measure(metrics, hands.guards)
+    connections = open_connections(
+        settings, engine, log, root.derive, broker, hands.offered, directory.principal, _authorization_server, clock
+    )
+    return hands, SecretsKept(sealed, broker, hands.offered, settings.connections), connections
 
 
 def _vault(name: str, one: SecretStoreSettings) -> HttpFetcher:

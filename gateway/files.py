@@ -1,8 +1,11 @@
-"""How files are written: all of it or nothing, durably, and over another file only where that is meant."""
+"""How files are written: all of it or nothing, durably, and over another file only where that is meant. And how they
+are read: no more than is expected, and from nothing else than a file where that matters.
+"""
 
 import errno
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +14,57 @@ from typing import BinaryIO, Final
 _PRIVATE: Final = 0o600
 _PUBLIC: Final = 0o666
 """Less what the umask takes away."""
+
+
+class NotRegular(OSError):
+    """A pipe, a device or a directory where a regular file is expected."""
+
+    def __init__(self, file: object) -> None:
+        super().__init__(errno.EINVAL, "not a regular file", str(file))
+
+
+class TooLarge(OSError):
+    """More bytes than are taken."""
+
+    def __init__(self, file: object, limit: int) -> None:
+        super().__init__(errno.EFBIG, f"larger than {limit} bytes", str(file))
+
+
+@contextmanager
+def reading(file: Path, *, regular: bool = True, follow: bool = True) -> Iterator[BinaryIO]:
+    """A stream of what is in a file.
+
+    Args:
+        regular: take nothing but a regular file, and wait for no pipe. What people name may be a pipe of their shell.
+        follow: whether it may be a link.
+
+    Raises:
+        NotRegular: see ``regular``.
+        OSError: it cannot be opened.
+    """
+    flags = os.O_RDONLY | os.O_CLOEXEC | (os.O_NONBLOCK if regular else 0) | (0 if follow else os.O_NOFOLLOW)
+    descriptor = os.open(file, flags)
+    try:
+        if regular and not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise NotRegular(file)
+        with os.fdopen(descriptor, "rb", closefd=False) as stream:
+            yield stream
+    finally:
+        os.close(descriptor)
+
+
+def bounded(stream: BinaryIO, limit: int, name: object) -> bytes:
+    """All of a stream. Raises ``TooLarge``, with ``name``, for more than ``limit`` bytes, and ``OSError``."""
+    content = stream.read(limit + 1)
+    if len(content) > limit:
+        raise TooLarge(name, limit)
+    return content
+
+
+def read_bounded(file: Path, limit: int, *, regular: bool = True, follow: bool = True) -> bytes:
+    """All of a file. Raises as :func:`reading` and :func:`bounded`."""
+    with reading(file, regular=regular, follow=follow) as stream:
+        return bounded(stream, limit, file)
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
@@ -42,6 +42,21 @@ class Trust(StrEnum):
     UNTRUSTED = "untrusted"
 
 
+class PersonalData(StrEnum):
+    """What becomes of personal data that is found in a result."""
+
+    TAG = "tag"
+    """Its kinds and how many of each are on record and shown; it stays."""
+    REDACT = "redact"
+    """It is taken out before anything else sees the result."""
+    OFF = "off"
+    """Nobody looks."""
+
+
+EVERY_KIND: Final = "*"
+"""In a list of kinds of personal data: all that the gateway knows."""
+
+
 class SecretPlace(StrEnum):
     """Where in a request a secret goes. Never into the path, which everybody on the way writes down."""
 
@@ -52,7 +67,9 @@ class SecretPlace(StrEnum):
     HEADER = "header"
     QUERY = "query"
     PASSWORD = "password"  # noqa: S105 - a place
-    """The password of the user of a database."""
+    """The password of the user of a database or a mail server."""
+    SIGNATURE = "signature"
+    """Nowhere: the key by which a webhook's messages are signed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +107,8 @@ class SecretUse:
         """What of a request it fills: two secrets of a hand never fill the same."""
         if self.place is SecretPlace.QUERY:
             return ("query", self.parameter or "")
-        if self.place is SecretPlace.PASSWORD:
-            return ("password", "")
+        if self.place in {SecretPlace.PASSWORD, SecretPlace.SIGNATURE}:
+            return (str(self.place), "")
         return ("header", (self.parameter or "authorization").lower())
 
     def document(self) -> dict[str, Any]:
@@ -201,6 +218,8 @@ class ActionManifest:
     side_effects: SideEffects = SideEffects.EXTERNAL
     idempotent: bool = False
     cacheable: bool = False
+    cache_seconds: float = 60.0
+    """For how long, where it is cacheable."""
     roles: Mapping[str, ArgumentRole] = field(default_factory=lambda: EMPTY)
     """JSON pointer (``*`` matches array items) -> role."""
     data_subjects: tuple[str, ...] = ()
@@ -210,6 +229,9 @@ class ActionManifest:
     """JSON pointer into ``{content, structured}`` (``*`` matches array items) -> trust of what is there."""
     deadline_seconds: float = 30.0
     result_max_bytes: int = 1_048_576
+    personal_data: PersonalData = PersonalData.TAG
+    personal_kinds: tuple[str, ...] = (EVERY_KIND,)
+    """The kinds of personal data that are looked for."""
 
     def trust_at(self, path: Sequence[str], otherwise: Trust) -> Trust:
         """How far the part of a result at ``path`` (reference tokens, escaped) may vouch: the longest pointer that
@@ -224,8 +246,38 @@ class ActionManifest:
         return word
 
 
+def _personal(action: ActionManifest) -> dict[str, Any]:
+    """What is said of personal data, where it is not what holds for every action."""
+    said: dict[str, Any] = {}
+    if action.personal_data is not PersonalData.TAG:
+        said["personal_data"] = str(action.personal_data)
+    if action.personal_kinds != (EVERY_KIND,):
+        said["personal_kinds"] = list(action.personal_kinds)
+    return said
+
+
 def _matches(part: str, name: str) -> bool:
     return part == name or (part == "*" and name.isdigit())
+
+
+@dataclass(frozen=True, slots=True)
+class Slo:
+    """What the operator expects of a hand.
+
+    Attributes:
+        availability: part of its calls that it shall answer; ``None`` for nothing said.
+        latency_seconds: within which it shall answer.
+        latency_quantile: part of its answers that shall be within that.
+    """
+
+    availability: float | None
+    latency_seconds: float | None
+    latency_quantile: float | None
+    window_days: int
+
+    def document(self) -> dict[str, Any]:
+        """As JSON."""
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +298,7 @@ class Manifest:
     """What the gateway adds to its requests."""
     egress: tuple[EgressRule, ...] = ()
     """What its jail may reach; nothing where it is empty."""
+    slo: Slo | None = None
     endpoint: str | None = None
     """URL of an MCP server that is reached over HTTP."""
     digest: str = field(init=False, default="")
@@ -273,6 +326,7 @@ class Manifest:
             **({"endpoint": self.endpoint} if self.endpoint is not None else {}),
             **({"secrets": [secret.document() for secret in self.secrets]} if self.secrets else {}),
             **({"egress": [rule.document() for rule in self.egress]} if self.egress else {}),
+            **({"slo": self.slo.document()} if self.slo is not None else {}),
             "actions": {
                 name: {
                     "description": action.description,
@@ -283,12 +337,14 @@ class Manifest:
                     "side_effects": str(action.side_effects),
                     "idempotent": action.idempotent,
                     "cacheable": action.cacheable,
+                    **({"cache_seconds": action.cache_seconds} if action.cacheable else {}),
                     "roles": {pointer: str(role) for pointer, role in action.roles.items()},
                     "data_subjects": list(action.data_subjects),
                     "trust": None if action.trust is None else str(action.trust),
                     "result_trust": {pointer: str(trust) for pointer, trust in action.result_trust.items()},
                     "deadline_seconds": action.deadline_seconds,
                     "result_max_bytes": action.result_max_bytes,
+                    **_personal(action),
                 }
                 for name, action in self.actions.items()
             },
@@ -317,6 +373,7 @@ class Manifest:
             endpoint=document.get("endpoint"),
             secrets=tuple(SecretUse.from_document(one) for one in document.get("secrets", ())),
             egress=tuple(EgressRule.from_document(one) for one in document.get("egress", ())),
+            slo=Slo(**document["slo"]) if "slo" in document else None,
             actions={
                 name: ActionManifest(
                     name=name,
@@ -328,12 +385,15 @@ class Manifest:
                     side_effects=SideEffects(action["side_effects"]),
                     idempotent=action["idempotent"],
                     cacheable=action["cacheable"],
+                    cache_seconds=action.get("cache_seconds", 60.0),
                     roles={pointer: ArgumentRole(role) for pointer, role in action["roles"].items()},
                     data_subjects=tuple(action["data_subjects"]),
                     trust=None if action["trust"] is None else Trust(action["trust"]),
                     result_trust={pointer: Trust(trust) for pointer, trust in action["result_trust"].items()},
                     deadline_seconds=action["deadline_seconds"],
                     result_max_bytes=action["result_max_bytes"],
+                    personal_data=PersonalData(action.get("personal_data", PersonalData.TAG)),
+                    personal_kinds=tuple(action.get("personal_kinds", (EVERY_KIND,))),
                 )
                 for name, action in document["actions"].items()
             },

@@ -11,7 +11,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Final, Protocol
 
-from gateway.errors import Unavailable
+from gateway.errors import Refused, Unavailable
 from gateway.reasons import Reason
 
 DEFAULT_TENANT: Final = "default"
@@ -20,6 +20,8 @@ DEFAULT_TENANT: Final = "default"
 EMPTY: Final[Mapping[str, Any]] = MappingProxyType({})
 CONNECTOR_PREFIX: Final = "connector:"
 """Issuers with this prefix are the gateway's own ingresses; nobody can register one."""
+RETRIES: Final = f"{CONNECTOR_PREFIX}retries"
+"""The gateway itself, where a person has it try a dead letter again. It alone says what a plan retries."""
 
 
 class Effect(StrEnum):
@@ -246,6 +248,24 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class Retry:
+    """The dead letter that a plan tries again.
+
+    Attributes:
+        not_executed: the caller said that the step did not happen.
+        why: the caller's words.
+        provenance: pointer into the args -> where the value came from that a reference brought in: the new plan has it
+            in clear, and it is no more trusted for that.
+    """
+
+    plan_id: str
+    step_id: str
+    not_executed: bool
+    why: str = field(repr=False)
+    provenance: Mapping[str, Any] = field(default_factory=lambda: EMPTY, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """A verified plan whose envelope and graph are sound."""
 
@@ -264,6 +284,7 @@ class Plan:
     raw: bytes = field(repr=False)
     purpose: str | None = None
     request: str | None = None
+    retries: Retry | None = None
 
 
 # --- hands -----------------------------------------------------------------------------------------------------------
@@ -276,7 +297,9 @@ class Injections:
     headers: Mapping[str, str] = field(default_factory=lambda: EMPTY, repr=False)
     query: Mapping[str, str] = field(default_factory=lambda: EMPTY, repr=False)
     password: str | None = field(default=None, repr=False)
-    """Of the user of a database."""
+    """Of the user of a database or a mail server."""
+    signing_secret: str | None = field(default=None, repr=False)
+    """By which a message is signed; it is not sent."""
 
 
 async def no_injections(scheme: str, host: str, port: int, method: str = "", path: str = "", /) -> Injections:  # noqa: ARG001
@@ -299,6 +322,25 @@ async def unsearched(text: str) -> str:
 async def unrecorded(code: str, facts: Mapping[str, str | int], personal: bytes) -> None:  # noqa: ARG001
     """Of a call that nobody records connections of: none can be made."""
     raise Unavailable(Reason.LOG_UNAVAILABLE, "nobody records what this call sends")
+
+
+@dataclass(slots=True)
+class Progress:
+    """What has become of a call so far, for whoever ends it from outside."""
+
+    attempts: int = 1
+    """How often it was sent; 1 where nobody counts."""
+    unsent: bool = False
+    """Whether the hand surely has not acted, and nothing is under way: it waits."""
+
+
+Prove = Callable[[str, str], str]
+"""Method and URL of a request -> its ``DPoP`` header (RFC 9449)."""
+
+
+async def unrenewed(attempt: int, cause: Reason | None) -> tuple[str, Prove]:  # noqa: ARG001
+    """Of a call that nobody mints credentials for: it is sent once."""
+    raise Refused(Reason.CREDENTIAL_REFUSED, "nobody renews this call's credential")
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,8 +366,14 @@ class HandCall:
     idempotency_key: str | None = None
     subject: str = field(default="", kw_only=True)
     """Pseudonym of whom the plan acts for; without one, nobody's tokens are sent."""
-    prove: Callable[[str, str], str] = field(repr=False, compare=False, kw_only=True)
-    """Method and URL of a request -> its ``DPoP`` header (RFC 9449), for ``credential`` alone."""
+    prove: Prove = field(repr=False, compare=False, kw_only=True)
+    """For ``credential`` alone."""
+    renew: Callable[[int, Reason | None], Awaitable[tuple[str, Prove]]] = field(
+        default=unrenewed, repr=False, compare=False, kw_only=True
+    )
+    """Number of the attempt that is due, and why the one before it failed (``None``: there was none, the call waited)
+    -> a credential that no hand has seen, on record before this returns. Raises HandrailError: then nothing is sent."""
+    progress: Progress = field(default_factory=Progress, repr=False, compare=False, kw_only=True)
     inject: Inject = field(default=no_injections, repr=False, compare=False, kw_only=True)
     """Scheme, host, port, method and path of a request -> what the gateway adds to it."""
     search: Callable[[str], Awaitable[str]] = field(default=unsearched, repr=False, compare=False, kw_only=True)
@@ -347,6 +395,12 @@ class HandResult:
     content: tuple[Mapping[str, Any], ...]
     structured: Any = None
     is_error: bool = False
+    cached_from: str | None = field(default=None, kw_only=True)
+    """Receipt id of the step whose answer this is, where the hand was not asked again."""
+    retry_after_seconds: float | None = field(default=None, compare=False, kw_only=True)
+    """Of an error by which a hand says that it cannot serve now: until it may be asked again; 0 where it is silent."""
+    attempts: int = field(default=1, compare=False, kw_only=True)
+    """How often the call was sent."""
 
     def document(self) -> dict[str, Any]:
         """``{content, structured}``, which references point into."""
@@ -382,6 +436,8 @@ class Obligations:
     quorum: int | None = None
     enrolled_key: bool | None = None
     data_subjects: tuple[str, ...] = ()
+    redact_personal: tuple[str, ...] = ()
+    """Kinds of personal data that are taken out of the result, wherever in it they stand; ``*`` is every kind."""
     log_level: str | None = None
     """One of :data:`LOG_LEVELS`: how loudly the gateway's own log tells of the step."""
 

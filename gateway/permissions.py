@@ -29,10 +29,15 @@ class Permission(StrEnum):
     APPROVALS_READ = "approvals.read"
     APPROVALS_ANSWER = "approvals.answer"
     CONNECTIONS_OWN = "connections.own"
-    """Let the gateway act for oneself at a service, see that, and take it back. Nobody does it for somebody else."""
+    """Let the gateway act for oneself at a service, see that, and take it back. Nobody consents for somebody else."""
+    CONNECTIONS_END = "connections.end"
+    """See which services somebody has connected, and end that."""
     AUDIT_READ = "audit.read"
     AUDIT_PAYLOADS = "audit.payloads"
     """Take the values that entries commit to out of the log: arguments and results, personal data among them."""
+    DEAD_LETTERS_READ = "dead_letters.read"
+    DEAD_LETTERS_SETTLE = "dead_letters.settle"
+    """Have a step that ended in doubt, or did not reach its hand, tried again, or say that it is done with."""
     FREEZES_READ = "freezes.read"
     FREEZES_SET = "freezes.set"
     """Stop a hand, a principal, a context or everything, at once and alone."""
@@ -108,6 +113,7 @@ ROLE_PERMISSIONS: Final[Mapping[Role, frozenset[Permission]]] = MappingProxyType
             {
                 Permission.AUDIT_READ,
                 Permission.AUDIT_PAYLOADS,
+                Permission.DEAD_LETTERS_READ,
                 Permission.FREEZES_READ,
                 Permission.PLANS_READ,
                 Permission.PLANS_READ_ALL,
@@ -133,6 +139,7 @@ ROLE_PERMISSIONS: Final[Mapping[Role, frozenset[Permission]]] = MappingProxyType
                 Permission.KEYS_MANAGE,
                 Permission.ISSUERS_MANAGE,
                 Permission.PRINCIPALS_MANAGE,
+                Permission.CONNECTIONS_END,
                 Permission.SECRETS_MANAGE,
                 Permission.POLICY_READ,
                 Permission.POLICY_ROLLBACK,
@@ -151,6 +158,8 @@ ROLE_PERMISSIONS: Final[Mapping[Role, frozenset[Permission]]] = MappingProxyType
                 Permission.FREEZES_READ,
                 Permission.FREEZES_SET,
                 Permission.FREEZES_LIFT,
+                Permission.DEAD_LETTERS_READ,
+                Permission.DEAD_LETTERS_SETTLE,
                 Permission.HANDS_MANAGE,
                 Permission.HANDS_LIST,
                 Permission.METRICS_READ,

@@ -10,6 +10,7 @@ answer (or a restart) picks the plan up from there.
 """
 
 import asyncio
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +26,7 @@ from gateway.plans.under_way import Live, Plans
 from gateway.reasons import Reason
 from gateway.stages import (
     approval,
+    attempts,
     credential,
     dispatch,
     drafts,
@@ -62,7 +64,8 @@ class Pipeline(Plans):
             #   is no replay, and that the context is the caller's, the database itself decides with the first record.
             with stage("2 verify"):
                 claimed = verify.claimed_issuer(unverified, self.jws)
-                issuer = await self.directory.issuer(claimed.issuer, unverified.caller.tenant)
+                named = await self.directory.issuer(claimed.issuer, unverified.caller.tenant)
+                issuer = verify.speaking(named, claimed)
                 subjects = {name: await self._principal(issuer.tenant, name) for name in issuer.speaks_for}
                 verified = verify.verify(
                     unverified,
@@ -81,21 +84,31 @@ class Pipeline(Plans):
         context_id = plan.plan.context_id
         now = plan.plan.received_at if plan.log_index is None else self.clock()
         running: set[asyncio.Task[None]] = set()
+        retrying = attempts.Attempts(
+            self.log, self.freezes, self.credentials, self.settings.keys.token_lifetime_seconds, self.clock
+        )
         again = 0
 
         async def execute(state: StepState) -> None:
             ending = state.begin_ending()
-            # 7 dispatch: the exact call that was decided, approved and recorded; never retried, and ended by a freeze.
+            # 7 dispatch: the exact call that was decided, approved and recorded; again only on record, and ended by a
+            #   freeze.
+            began = time.perf_counter()
             with stage("7 dispatch", context_id), self.metrics.step_seconds.labels(state.step.hand).time():
-                await dispatch.dispatch(plan, ending, self.hands, self.credentials, self.freezes.halts)
+                await dispatch.dispatch(plan, ending, self.cached, retrying, self.freezes.halts)
+            seconds = time.perf_counter() - began
 
-            # 8 result: schema, size, redaction.
+            # 8 result: schema, size, redaction, personal data.
             with stage("8 result", context_id):
-                result.settle(plan, ending, self.hands)
+                await result.settle(plan, ending, self.hands, self.scanner)
 
             # 9 record: outcome and receipt. Nobody sees a result, and nothing follows from it, before it is on record.
             with stage("9 record", context_id):
                 await self._record_outcome(plan, state, ending)
+            self.objectives.measure(plan, state, seconds)
+            the = plan.plan.plan_id
+            good = state.status is StepStatus.SUCCEEDED
+            self.cached.ended(the, state.step.id, state.receipt_id(the), good=good)
 
         while True:
             live.wake.clear()
@@ -112,7 +125,9 @@ class Pipeline(Plans):
             # 4 policy: one evaluation for all steps whose inputs are known.
             with stage("4 policy", context_id):
                 sound = [state for state in judged if not state.status.final]
-                await policy.decide(plan, sound, self.engine, self.contexts, self.settings.policy, now)
+                await policy.decide(
+                    plan, sound, self.engine, self.contexts, self.settings.policy, now, kinds=self.scanner.kinds
+                )
             if policy.put_off(plan, outdated):
                 # What waits for people goes on waiting: nothing of this round counts, and it is tried again soon.
                 plan = self._anew(live, plan, drafts.Round(judged, fallen=fallen, frozen=frozen), before)

@@ -127,6 +127,8 @@ class Reason(StrEnum):
     HAND_PROTOCOL = "hand.protocol"
     HAND_RESULT_TOO_LARGE = "hand.result_too_large"
     HAND_LOST_REPLY = "hand.lost_reply"
+    HAND_CIRCUIT_OPEN = "hand.circuit_open"
+    HAND_BUSY = "hand.busy"
     SECRET_MISSING = "secret.missing"
     SECRET_UNAVAILABLE = "secret.unavailable"
     CONNECTION_NEEDED = "connection.needed"
@@ -252,6 +254,8 @@ TEXTS: Final[dict[Reason, str]] = {
     Reason.HAND_RESULT_TOO_LARGE: "The hand's answer is larger than allowed.",
     Reason.LOG_RESTORED: "The log was restored from a backup; whether the step ran after that backup is unknown.",
     Reason.HAND_LOST_REPLY: "The hand may have acted, but its answer was lost.",
+    Reason.HAND_CIRCUIT_OPEN: "The hand failed again and again, so it is left alone for a while; nothing was sent.",
+    Reason.HAND_BUSY: "As many calls of the hand run and wait as may; nothing was sent.",
     Reason.SECRET_MISSING: "A secret that the hand needs is not there, or is not fit to be sent.",
     Reason.SECRET_UNAVAILABLE: "The store of a secret that the hand needs cannot be asked.",
     Reason.CONNECTION_NEEDED: "The person whom the plan acts for has to connect the service that the hand needs.",
@@ -311,6 +315,11 @@ class Conflict(StrEnum):
     SECRET_EXISTS = "secret.exists"
     SECRET_CHANGED = "secret.changed"
     CONNECTION_CHANGED = "connection.changed"
+    LETTER_SETTLED = "letter.settled"
+    LETTER_STATEMENT = "letter.statement"
+    LETTER_OWN = "letter.own"
+    LETTER_ERASED = "letter.erased"
+    LETTER_OLD = "letter.old"
 
 
 CONFLICTS: Final[Mapping[Conflict, str]] = {
@@ -348,6 +357,11 @@ CONFLICTS: Final[Mapping[Conflict, str]] = {
     Conflict.SECRET_EXISTS: "There is a secret of that name already: rotate it.",
     Conflict.SECRET_CHANGED: "Others change secrets of the tenant at this moment.",
     Conflict.CONNECTION_CHANGED: "Others change connections of the person at this moment.",
+    Conflict.LETTER_SETTLED: "The dead letter was retried or discarded before.",
+    Conflict.LETTER_STATEMENT: "The step may have run, and twice is not the same as once: say that it did not.",
+    Conflict.LETTER_OWN: "Whoever asked for a step does not retry it: they send a new plan.",
+    Conflict.LETTER_ERASED: "What the step was to do was erased, so nobody can do it again.",
+    Conflict.LETTER_OLD: "The log no longer holds what became of the step, so it can only be discarded.",
     Conflict.EXPORT_OTHER: "The export begins with other bytes now than the ones that you have of it.",
     Conflict.EXPORT_KEYS: "A key of the gateway has changed since the export was begun: it has to be begun anew.",
     Conflict.EXPORT_ENDING: "What you have reaches into the manifest, which is made anew: go on where that begins.",

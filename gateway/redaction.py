@@ -13,6 +13,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import quote, unquote, unquote_plus
 
@@ -58,7 +59,7 @@ class Redactor:
     def result(self, result: HandResult) -> HandResult:
         """``result`` without the values, in names of members too."""
         content = tuple(self._value(block) for block in result.content)
-        return HandResult(content, self._value(result.structured), result.is_error)
+        return replace(result, content=content, structured=self._value(result.structured))
 
     def _holds(self, text: str) -> bool:
         if any(form in text for form in self._forms):

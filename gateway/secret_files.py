@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Final
 
+from gateway.files import read_bounded
 from gateway.settings import SettingsError
 
 MAX_BYTES: Final = 65_536
@@ -18,12 +19,11 @@ def read_secret(file: Path, what: str) -> str:
         SettingsError: where it cannot be read or is not one line of ASCII; never with its content.
     """
     try:
-        with file.open("rb") as stream:
-            content = stream.read(MAX_BYTES + 1)
+        content = read_bounded(file, MAX_BYTES)
     except OSError as exc:
         raise SettingsError(f"{what}: {file}: {exc.strerror}") from None
-    if len(content) > MAX_BYTES or not content.isascii():
-        raise SettingsError(f"{what}: {file}: not ASCII, or over {MAX_BYTES} bytes")
+    if not content.isascii():
+        raise SettingsError(f"{what}: {file}: not ASCII")
     text = content.decode("ascii").strip()
     if not text or any(character.isspace() for character in text):
         raise SettingsError(f"{what}: {file}: not one line")

@@ -47,6 +47,7 @@ from gateway.remote_steps.results import Results
 from gateway.remote_steps.upkeep import OfferUpkeep
 from gateway.secrets.kept import SecretsKept
 from gateway.settings import Settings
+from gateway.settling import DeadLetters
 from gateway.store.plans import forget_replays
 from gateway.store.sessions import SqlSessions
 from gateway.telemetry import Metrics, Tracer
@@ -68,6 +69,8 @@ for nothing else's turn."""
 PURGE_SECONDS = 60.0
 ADMINS_SECONDS = 60.0
 """A home learns this often whom other gateways added as security admins."""
+GRANTS_SECONDS = 5.0
+"""How soon what a revoked person granted elsewhere is ended. Its servers may be slow, so that nothing waits for it."""
 HEAR_SECONDS = 5.0
 """A gateway that nobody calls learns from the log this often what others erased, and empties its memory of it."""
 
@@ -106,6 +109,7 @@ class Gateway:
     lifecycle: Lifecycle
     pulling: Pulling
     evidence: Evidence
+    dead_letters: DeadLetters
     privacy: Privacy
     eraser: Engine
     epochs: EpochKeys
@@ -156,6 +160,7 @@ class Gateway:
         self.witnesses.start()
         self._tasks.append(asyncio.create_task(self._every(UPKEEP_SECONDS, self._upkeep)))
         self._tasks.append(asyncio.create_task(self._every(KEYS_SECONDS, self._follow_keys)))
+        self._tasks.append(asyncio.create_task(self._every(GRANTS_SECONDS, self._follow_people)))
 
     async def close(self) -> None:
         """Stop taking plans forward, then stop everything in the reverse order of :meth:`start`."""
@@ -260,6 +265,9 @@ class Gateway:
 
     async def _follow_keys(self) -> None:
         await self._each({"age keys": self._age_keys, "take new certificate files": self._follow_tls})
+
+    async def _follow_people(self) -> None:
+        await self._each({"end what revoked people granted": self.connections.settle})
 
     async def _follow_tls(self) -> None:
         if self.tls is not None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from gateway.commitments import Committed
-from gateway.manifest import Manifest
+from gateway.manifest import Manifest, Trust
 from gateway.model import (
     ApprovalRequest,
     Attestation,
@@ -114,8 +114,17 @@ class StepState:
     step_jti: str | None = None
     dispatched: bool = False
     """Whether its intent is on record (and so it may never be recorded again)."""
+    attempts: int = 1
+    """How often its call was sent, once it ended; 0 where something ended it before."""
     result: HandResult | None = None
     redacted: bool = False
+    """Whether something was taken out of the result."""
+    cached_from: str | None = None
+    """Receipt id of the step whose answer it got."""
+    personal_data: Mapping[str, int] = field(default_factory=dict)
+    """Kind -> how many of personal data were found in the result and left there."""
+    personal_data_taken: Mapping[str, int] = field(default_factory=dict)
+    """Kind -> how many were taken out."""
     error: StepError | None = None
     receipt: str | None = None
     log_index: int | None = None
@@ -162,6 +171,10 @@ class StepState:
         """End the step."""
         self.status = status
         self.error = StepError(reason, facts)
+
+    def tried(self) -> dict[str, int]:
+        """For the facts of an error: how often the call was sent, where that was more than once."""
+        return {"attempts": self.attempts} if self.attempts > 1 else {}
 
     def rejudge(self) -> None:
         """Forget a decision that no longer binds, so that the step is judged anew."""
@@ -231,6 +244,28 @@ class StepState:
         """The ``step_jti``, or plan and step id where no credential was minted."""
         return self.step_jti or f"{plan_id}.{self.step.id}"
 
+    def marks(self) -> dict[str, Any]:
+        """What is to be known of the result beside it, and what its own text cannot say otherwise: the operator's word
+        on how far each part may vouch, and what of personal data stands in it or was taken out.
+        """
+        blocks = 0 if self.result is None else len(self.result.content)
+        shown: dict[str, Any] = {
+            "trust": {
+                "content": [str(self._trust_at(f"/content/{number}")) for number in range(blocks)],
+                "structured": str(self._trust_at("/structured")),
+            }
+        }
+        if self.personal_data:
+            shown["personal_data"] = dict(self.personal_data)
+        if self.personal_data_taken:
+            shown["personal_data_redacted"] = dict(self.personal_data_taken)
+        return shown
+
+    def _trust_at(self, pointer: str) -> Trust:
+        if self.manifest is None or self.step.action not in self.manifest.actions:
+            return Trust.UNTRUSTED
+        return self.manifest.trust_at(self.step.action, pointer)
+
     def view(self, plan_id: str) -> dict[str, Any]:
         """The step as a caller sees it."""
         shown: dict[str, Any] = {
@@ -250,6 +285,7 @@ class StepState:
             shown["approval_id"] = self.approval_id
         if self.result is not None and self.status in {StepStatus.SUCCEEDED, StepStatus.FAILED}:
             shown["result"] = self.result.document()
+            shown["result_marks"] = self.marks()
         if self.error is not None:
             shown["error"] = self.error.document()
         if self.receipt is not None:

@@ -18,6 +18,7 @@ import structlog
 
 from gateway.certificates import Certificate
 from gateway.errors import HandrailError, Malformed, Unavailable
+from gateway.files import read_bounded, reading
 from gateway.reasons import Reason
 from gateway.settings import TlsSettings
 
@@ -209,39 +210,25 @@ def _stamp(settings: TlsSettings) -> _Stamp:
 
 
 def _content(file: Path) -> bytes:
-    descriptor = _open(file)
-    with os.fdopen(descriptor, "rb") as opened:
-        content = opened.read(FILE_MAX_BYTES + 1)
-    if len(content) > FILE_MAX_BYTES:
-        raise _unusable(f"{file}: over {FILE_MAX_BYTES} bytes")
-    return content
+    try:
+        return read_bounded(file, FILE_MAX_BYTES)
+    except OSError as exc:
+        raise _unusable(f"{file}: {exc.strerror}") from None
 
 
 def _check_private(file: Path) -> None:
     """The key is its owner's alone; or root's, for the one group that runs the gateway."""
-    descriptor = _open(file)
     try:
-        status = os.fstat(descriptor)
-    finally:
-        os.close(descriptor)
+        with reading(file) as stream:
+            status = os.fstat(stream.fileno())
+    except OSError as exc:
+        raise _unusable(f"{file}: {exc.strerror}") from None
     mode = stat.S_IMODE(status.st_mode)
     mounted = status.st_uid == 0 and os.geteuid() != 0 and not mode & _NOT_BY_GROUP
     if mode & _OTHERS and not mounted:
         raise _unusable(f"{file}: mode {mode:04o} is open to others; chmod 600")
     if status.st_uid not in (0, os.geteuid()):
         raise _unusable(f"{file}: belongs to uid {status.st_uid}")
-
-
-def _open(file: Path) -> int:
-    """A descriptor of a regular file; a pipe is not waited for."""
-    try:
-        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError as exc:
-        raise _unusable(f"{file}: {exc.strerror}") from None
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise _unusable(f"{file}: not a regular file")
-    return descriptor
 
 
 def _unusable(detail: str) -> Unavailable:

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from gateway.errors import Refused
-from gateway.manifest import ActionManifest, EgressRule, Manifest, SecretUse
-from gateway.settings import ActionSettings, HandSettings, SettingsError, origin_of
-from hand_adapters.dialer import permitted
+from gateway.manifest import ActionManifest, Manifest, Slo
+from gateway.settings import ActionSettings, HandSettings, SettingsError
+from hand_adapters import reach
 from hand_adapters.schemas import Checker, SchemaError, normalise, reaches
 
 _UNDECLARED = ActionSettings()
@@ -51,12 +51,15 @@ def action(
         side_effects=word.side_effects,
         idempotent=word.idempotent,
         cacheable=word.cacheable,
+        cache_seconds=word.cache_seconds,
         roles=dict(sorted(word.args.items())),
         data_subjects=tuple(sorted(word.data_subjects)),
         trust=word.trust,
         result_trust=dict(sorted(word.result_trust.items())),
         deadline_seconds=word.deadline_seconds,
         result_max_bytes=word.result_max_bytes,
+        personal_data=word.results.personal_data,
+        personal_kinds=tuple(sorted(set(word.results.personal_kinds))),
     )
 
 
@@ -82,47 +85,18 @@ def manifest(
         instructions=instructions,
         endpoint=settings.url,
         claim_seconds=settings.claim_seconds if settings.adapter == "remote" else None,
-        secrets=secret_uses(hand_id, settings),
-        egress=egress_rules(hand_id, settings),
+        secrets=reach.secret_uses(hand_id, settings),
+        egress=reach.egress_rules(hand_id, settings),
+        slo=_objectives(settings),
     )
 
 
-def egress_rules(hand_id: str, settings: HandSettings) -> tuple[EgressRule, ...]:
-    """What the operator lets a hand's jail reach, in one order.
-
-    Raises:
-        SettingsError: an address that is never dialled, a host both seen and blind, or a secret that no rule lets go
-            where it belongs.
-    """
-    rules: list[EgressRule] = []
-    for number, one in enumerate(settings.egress):
-        where = f"hands.{hand_id}.egress[{number}]"
-        literal = ":" in one.host or one.host.replace(".", "").isdecimal()
-        if literal and not permitted(one.host, private_network=one.private_network):
-            raise SettingsError(f"{where}.host: the gateway does not dial that address")
-        rules.append(
-            EgressRule(
-                one.scheme,
-                one.host,
-                one.port or (443 if one.scheme == "https" else 80),
-                () if one.blind else tuple(sorted(set(one.methods))),
-                tuple(sorted(set(one.paths))),
-                one.blind,
-                one.credential,
-                one.private_network,
-            )
-        )
-    blind = {rule.origin for rule in rules if rule.blind}
-    seen = {rule.origin for rule in rules if not rule.blind}
-    if both := sorted(blind & seen):
-        raise SettingsError(f"hands.{hand_id}.egress: {both[0]} is blind in one rule and not in another")
-    if rules:
-        for name, secret in settings.secrets.items():
-            if lost := sorted({origin_of(target) for target in secret.targets} - seen):
-                raise SettingsError(
-                    f"hands.{hand_id}.secrets.{name}.targets: no rule of egress that is not blind names {lost[0]}"
-                )
-    return tuple(sorted(rules, key=lambda rule: (rule.origin, rule.paths, rule.methods)))
+def _objectives(settings: HandSettings) -> Slo | None:
+    if settings.slo is None:
+        return None
+    said = settings.slo
+    quantile = None if said.latency_seconds is None else said.latency_quantile
+    return Slo(said.availability, said.latency_seconds, quantile, said.window_days)
 
 
 def declared(
@@ -162,48 +136,6 @@ def declared(
         return manifest(hand_id, settings, (one(*item) for item in settings.actions.items()))
     except Refused:
         raise SettingsError(f"hands.{hand_id}: a schema has no canonical JSON form") from None
-
-
-def secret_uses(hand_id: str, settings: HandSettings) -> tuple[SecretUse, ...]:
-    """The secrets that the operator declared for a hand, by name.
-
-    Raises:
-        SettingsError: one without a target, one that would travel in clear, or two for one place.
-    """
-    uses: list[SecretUse] = []
-    for name, secret in sorted(settings.secrets.items()):
-        where = f"hands.{hand_id}.secrets.{name}"
-        database = settings.database.origin if settings.database is not None else None
-        own = settings.base_url or settings.url or database
-        given = secret.targets or ((own,) if own else ())
-        try:
-            targets = tuple(sorted({origin_of(target) for target in given}))
-        except ValueError as exc:
-            raise SettingsError(f"{where}.targets: {exc}") from None
-        if not targets:
-            raise SettingsError(f"{where}: name its targets")
-        if not _private(settings) and any(target.startswith("http://") for target in targets):
-            raise SettingsError(f"{where}.targets: plain http needs private_network = true; use https")
-        use = SecretUse(
-            name,
-            secret.store if secret.connection is None else "",
-            secret.place,
-            targets,
-            secret.parameter,
-            secret.username,
-            connection=secret.connection,
-            methods=tuple(sorted(set(secret.methods))),
-            paths=tuple(sorted(set(secret.paths))),
-        )
-        if use.slot in {other.slot for other in uses}:
-            raise SettingsError(f"{where}: another secret of the hand is in the same place")
-        uses.append(use)
-    return tuple(uses)
-
-
-def _private(settings: HandSettings) -> bool:
-    """Whether plain HTTP may be spoken: by the hand, or, of one in a jail, where its rules of egress say so."""
-    return settings.private_network or bool(settings.egress)
 
 
 def _in_result(schema: Any, pointer: str) -> bool:

@@ -4,7 +4,7 @@ A third party's distribution names its class in the entry point group ``handrail
 what ``[hands.ID] adapter`` says.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from gateway.errors import HandrailError
@@ -20,12 +20,20 @@ class HandError(HandrailError):
     """A hand gave no usable result.
 
     Attributes:
-        failure: whether the hand acted; it decides between ``failed`` and ``ambiguous``, never a retry.
+        failure: whether the hand acted. It decides between ``failed`` and ``ambiguous``, and with ``hand.unavailable``
+            whether a call may be tried again that is not idempotent.
     """
 
     def __init__(self, reason: Reason, failure: HandFailure, detail: str = "", /, **facts: str | int) -> None:
         super().__init__(reason, detail, **facts)
         self.failure = failure
+
+
+class HandUnusable(HandError):
+    """A hand may not be used, or not any more: nothing was sent, and asking again changes nothing."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(reason, HandFailure.NOT_EXECUTED, detail)
 
 
 class HandDrifted(HandError):
@@ -83,17 +91,29 @@ class HandAdapter(Protocol):
         """
 
     async def run(self, call: HandCall) -> HandResult:
-        """Run one call within ``call.deadline_seconds``; at most once, never retried here. Cancelled, it ends at once:
-        a process is killed, a connection closed. Where the hand names secrets, ``call.inject`` is asked for each
-        request just before it is sent, and what it gives goes to that target alone.
+        """Run one call within ``call.deadline_seconds``; at most once, never retried here: the registry tries again
+        what may be (``hand_adapters.resilience``). Cancelled, it ends at once: a process is killed, a connection
+        closed. Where the hand names secrets, ``call.inject`` is asked for each request just before it is sent, and what
+        it gives goes to that target alone.
 
         Raises:
             HandDrifted: the tool no longer offers the manifest of ``call.manifest_digest``; nothing was sent.
-            HandError: with the failure class that invariant 5 needs.
+            HandError: with the failure class that invariant 5 needs. ``hand.unavailable``, not executed, promises that
+                nothing left for the hand: the call may be tried again, whatever it does.
         """
 
     async def close(self) -> None:
         """Stop every process and connection of this hand. A later call starts anew: a freeze closes a hand, too."""
+
+
+@runtime_checkable
+class Aimed(Protocol):
+    """An adapter without a jail that knows where its requests go. Where a policy names hosts, only such a one is called
+    (a jail's gate holds the others to them)."""
+
+    @property
+    def hosts(self) -> Collection[str]:
+        """Every host that a call is sent to."""
 
 
 @runtime_checkable

@@ -12,7 +12,7 @@ from yarl import URL
 from gateway.errors import Refused
 from gateway.reasons import Reason
 from gateway.settings import SettingsError
-from hand_adapters.dialer import Dialer, Disconnected, permitted, session
+from hand_adapters.dialer import Dialer, Disconnected, is_literal, permitted, session
 
 
 class HttpCourier:
@@ -83,8 +83,7 @@ def courier(where: str, url: str, private_network: bool) -> HttpCourier:  # noqa
         raise SettingsError(f"{where}: not a URL") from None
     if not host or parsed.user is not None or parsed.password is not None or parsed.fragment:
         raise SettingsError(f"{where}: a URL without credentials and fragment is needed")
-    literal = ":" in host or host.replace(".", "").isdecimal()
-    if literal and not permitted(host, private_network=private_network):
+    if is_literal(host) and not permitted(host, private_network=private_network):
         raise SettingsError(f"{where}: the gateway does not dial that address")
     return HttpCourier(private_network=private_network)
 

@@ -6,9 +6,12 @@ Judging the address that is dialled, and not the name, is what stops a name that
 
 import asyncio
 import contextvars
+import functools
 import ipaddress
 import socket
-from typing import Any, Final
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final, cast
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -22,6 +25,9 @@ _NEVER: Final = tuple(
 )
 _NAT64: Final = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("64:ff9b:1::/48"))
 _SHARED: Final = ipaddress.ip_network("100.64.0.0/10")
+
+LOOKUPS_MAX: Final = 4
+"""Names that are looked up for one peer at once."""
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -81,11 +87,36 @@ def _innermost(address: Address) -> Address:
     return address
 
 
+class _Lookups:
+    """An event loop that looks names up in threads of one peer's own: names that are slow to answer for take no thread
+    that anybody else waits for. The system's look-ups cannot be ended, so a thread is busy until the system gives up.
+    """
+
+    def __init__(self) -> None:
+        self.threads = ThreadPoolExecutor(LOOKUPS_MAX, "lookup")
+
+    async def getaddrinfo(self, *args: Any, **kwargs: Any) -> Any:
+        return await self._run(socket.getaddrinfo, args, kwargs)
+
+    async def getnameinfo(self, *args: Any) -> Any:
+        return await self._run(socket.getnameinfo, args, {})
+
+    async def _run(self, look: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self.threads, functools.partial(look, *args, **kwargs))
+
+
+def is_literal(host: str) -> bool:
+    """Whether a host is an address and no name; an odd spelling of one (``127.1``) counts as one, which is refused."""
+    return ":" in host or host.replace(".", "").isdecimal()
+
+
 class _Resolver(AbstractResolver):
     """The system's resolver, less every address that may not be dialled."""
 
     def __init__(self, *, private_network: bool) -> None:
-        self._system = aiohttp.ThreadedResolver()
+        self._lookups = _Lookups()
+        self._system = aiohttp.ThreadedResolver(cast("asyncio.AbstractEventLoop", self._lookups))
         self._private_network = private_network
 
     async def resolve(
@@ -97,8 +128,12 @@ class _Resolver(AbstractResolver):
             raise AddressRefused(f"every address of the name is refused ({len(found)})")
         return kept
 
+    def end(self) -> None:
+        """Let the threads go; what they look up has nobody who waits for it."""
+        self._lookups.threads.shutdown(wait=False, cancel_futures=True)
+
     async def close(self) -> None:
-        await self._system.close()
+        self.end()
 
 
 class Dialer(aiohttp.TCPConnector):
@@ -120,6 +155,11 @@ class Dialer(aiohttp.TCPConnector):
             ttl_dns_cache=30,
             keepalive_timeout=15.0,
         )
+
+    async def close(self, *, abort_ssl: bool = False) -> None:
+        """Close every connection, and end looking up."""
+        self._resolver_of_ours.end()
+        await super().close(abort_ssl=abort_ssl)
 
     async def connect(self, *args: Any, **kwargs: Any) -> Connection:
         """Take or open a connection; from here on the peer may see the request."""
@@ -158,18 +198,41 @@ def session(dialer: Dialer) -> aiohttp.ClientSession:
     )
 
 
-async def dial(host: str, port: int, *, private_network: bool) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """A connection to a name or an address literal, by the first of its addresses that answers; each is judged, and
-    that very address is dialled.
+async def connected(host: str, port: int, *, private_network: bool) -> socket.socket:
+    """A socket to a name or an address literal, by the first of its addresses that answers; each is judged, and that
+    very address is dialled.
 
     Raises:
         OSError: none is permitted (:class:`AddressRefused`), or none answers.
     """
     resolver = _Resolver(private_network=private_network)
+    loop = asyncio.get_running_loop()
     failure: OSError = AddressRefused("no address")
-    for found in await resolver.resolve(host, port, socket.AF_UNSPEC):
+    try:
+        addresses = await resolver.resolve(host, port, socket.AF_UNSPEC)
+    finally:
+        resolver.end()
+    for found in addresses:
+        family = socket.AF_INET6 if ":" in found["host"] else socket.AF_INET
+        opened = socket.socket(family, socket.SOCK_STREAM)
         try:
-            return await asyncio.open_connection(found["host"], found["port"])
+            opened.setblocking(False)
+            await loop.sock_connect(opened, (found["host"], found["port"]))
         except OSError as exc:
+            opened.close()
             failure = exc
+        except BaseException:
+            opened.close()
+            raise
+        else:
+            return opened
     raise failure
+
+
+async def dial(host: str, port: int, *, private_network: bool) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection as :func:`connected` makes it.
+
+    Raises:
+        OSError: none is permitted (:class:`AddressRefused`), or none answers.
+    """
+    return await asyncio.open_connection(sock=await connected(host, port, private_network=private_network))

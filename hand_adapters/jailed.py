@@ -1,17 +1,16 @@
 """What the adapters share whose hands run in the jail: environment, binds, checks, and how a broken run is judged."""
 
 import hashlib
-import os
-import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from gateway.files import read_bounded
 from gateway.manifest import SideEffects
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from gateway.settings import ActionSettings, HandSettings, SettingsError
-from hand_adapters import annotate
+from hand_adapters import reach
 from hand_adapters.contract import HandError
 from hand_adapters.jail import PROFILES, Bind
 
@@ -36,8 +35,8 @@ def check(hand_id: str, settings: HandSettings) -> None:
     for bind in settings.binds:
         if not bind.source.exists():
             raise SettingsError(f"{where}.binds: {bind.source} does not exist")
-    annotate.egress_rules(hand_id, settings)
-    annotate.secret_uses(hand_id, settings)
+    reach.egress_rules(hand_id, settings)
+    reach.secret_uses(hand_id, settings)
 
 
 def binds(settings: HandSettings) -> tuple[Bind, ...]:
@@ -70,20 +69,9 @@ def read_file(path: Path, most: int) -> bytes:
         HandError: ``hand.unavailable``, not executed: it is not there, no regular file, or larger than ``most`` bytes.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        return read_bounded(path, most)
     except OSError as exc:
         raise _unavailable(f"{path}: {exc.strerror}") from None
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise _unavailable(f"{path} is no regular file")
-    with os.fdopen(descriptor, "rb") as file:
-        try:
-            content = file.read(most + 1)
-        except OSError as exc:
-            raise _unavailable(f"{path}: {exc.strerror}") from None
-    if len(content) > most:
-        raise _unavailable(f"{path} has more than {most} bytes")
-    return content
 
 
 def signature(path: Path) -> tuple[int, ...]:

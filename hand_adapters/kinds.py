@@ -11,12 +11,14 @@ BUILT_IN: Final = EntryPoints(
     EntryPoint(name, value, ENTRY_POINT_GROUP)
     for name, value in {
         "http": "hand_adapters.http:HttpAdapter",
+        "mail": "hand_adapters.mail:MailAdapter",
         "mcp": "hand_adapters.mcp:McpAdapter",
         "process": "hand_adapters.process:ProcessAdapter",
         "python": "hand_adapters.python:PythonAdapter",
         "remote": "hand_adapters.remote:RemoteAdapter",
         "sql": "hand_adapters.sql:SqlAdapter",
         "wasm": "hand_adapters.wasm:WasmAdapter",
+        "webhook": "hand_adapters.webhook:WebhookAdapter",
     }.items()
 )
 """Loaded by whoever declares such a hand: a parser of SQL alone takes 20 MB, which no other gateway needs."""

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import structlog
 
@@ -21,12 +20,13 @@ from gateway.ports import HandFailure, Secrets
 from gateway.reasons import Conflict, Reason, because
 from gateway.settings import HandSettings
 from hand_adapters import secrets as served
-from hand_adapters.contract import Confined, HandDrifted, HandError
+from hand_adapters.contract import Aimed, Confined, HandAdapter, HandDrifted, HandError, HandUnusable
 from hand_adapters.declared import DeclaredHand, State
 from hand_adapters.egress.reports import Reports
 from hand_adapters.jail import Jail
 from hand_adapters.kinds import kind_of
 from hand_adapters.pins import Pin, PinStore
+from hand_adapters.resilience import Guard, Observer
 from hand_adapters.schemas import Checker
 
 _log = structlog.get_logger("handrail.hands")
@@ -50,6 +50,7 @@ class Registry:
         *,
         secrets: Secrets | None = None,
         reports: Reports | None = None,
+        observer: Observer | None = None,
         retry_seconds: Sequence[float] = RETRY_SECONDS,
         ask_seconds: float = ASK_SECONDS,
     ) -> None:
@@ -58,6 +59,7 @@ class Registry:
         Args:
             secrets: gives hands what their manifests name; without it, no hand that names a secret is run.
             reports: records what jails send; without it they can send nothing.
+            observer: counts what is tried again and what is withheld.
 
         Raises:
             SettingsError: an unknown adapter, or a declaration its adapter refuses.
@@ -74,6 +76,9 @@ class Registry:
         self._hands: dict[str, DeclaredHand] = {}
         self._usable: dict[tuple[str, str], Manifest] = {}
         """Tenant and hand -> what the tenant pinned and the hand offers now: the one look-up of a call."""
+        self.guards: Final[Mapping[str, Guard]] = {
+            hand_id: Guard(hand_id, declared.resilience, observer) for hand_id, declared in settings.items()
+        }
         for hand_id, declared in sorted(settings.items()):
             kind = kind_of(declared)
             if not declared.enabled:
@@ -199,30 +204,41 @@ class Registry:
         return self._profiles[chosen, gated]
 
     async def run(self, call: HandCall) -> HandResult:
-        """Run one call on its hand.
+        """Run one call on its hand, when it is its turn, and again where that does no harm (``resilience.Guard``).
 
         Raises:
             HandError: as the adapter says; ``hand.unavailable`` or ``hand.drifted`` (not executed) where the hand is
-                not usable, or no longer offers the manifest that was decided on.
+                not usable, or no longer offers the manifest that was decided on; ``hand.busy`` and
+                ``hand.circuit_open`` (not executed).
         """
+        call.progress.attempts = 0
+        _, _, manifest = self._required(call)
+        idempotent = manifest.actions[call.action].idempotent
+        return await self.guards[call.hand].run(call, self._once, idempotent=idempotent)
+
+    def _required(self, call: HandCall) -> tuple[DeclaredHand, HandAdapter, Manifest]:
+        """The hand of a call as it is now. Raises ``HandUnusable``."""
         hand = self._hands.get(call.hand)
         manifest = self.manifest(call.tenant, call.hand)
         if hand is None or hand.adapter is None or manifest is None:
             drifted = hand is not None and hand.state(call.tenant) is State.DRIFTED
-            raise HandError(
-                Reason.HAND_DRIFTED if drifted else Reason.HAND_UNAVAILABLE, HandFailure.NOT_EXECUTED, "not usable"
-            )
+            raise HandUnusable(Reason.HAND_DRIFTED if drifted else Reason.HAND_UNAVAILABLE, "not usable")
         if manifest.digest != call.manifest_digest or call.action not in manifest.actions:
-            raise HandError(Reason.HAND_DRIFTED, HandFailure.NOT_EXECUTED, "pinned anew since the decision")
+            raise HandUnusable(Reason.HAND_DRIFTED, "pinned anew since the decision")
+        return hand, hand.adapter, manifest
+
+    async def _once(self, call: HandCall) -> HandResult:
+        """One attempt, with the hand, its pin and its secrets as they are when it is made."""
+        hand, adapter, manifest = self._required(call)
         _require_reach(hand, call)
         if self._reports is not None:
             call = replace(call, record=partial(self._reports.record, call))
         try:
             if not manifest.secrets:
-                return await hand.adapter.run(call)
+                return await adapter.run(call)
             if self._secrets is None:
                 raise HandError(Reason.SECRET_UNAVAILABLE, HandFailure.NOT_EXECUTED, "no store")
-            return await served.run(self._secrets, hand.adapter, call, manifest.secrets)
+            return await served.run(self._secrets, adapter, call, manifest.secrets)
         except HandDrifted as drift:
             self._observe(hand, drift.offered)
             await self._record_drifts(hand)
@@ -252,7 +268,7 @@ class Registry:
 
     def describe(self, tenant: str) -> list[dict[str, Any]]:
         """Every hand that is declared for the tenant, as ``GET /v1/hands`` shows it."""
-        return [hand.document(tenant) for hand in self._hands.values() if hand.for_tenant(tenant)]
+        return [self._document(hand, tenant) for hand in self._hands.values() if hand.for_tenant(tenant)]
 
     def describe_one(self, tenant: str, hand: str) -> dict[str, Any]:
         """One hand, with ``diff``: where the offered manifest differs from the one that the tenant pinned.
@@ -261,7 +277,7 @@ class Registry:
             Refused: ``request.not_found``.
         """
         known = self._known(hand, tenant)
-        return {**known.document(tenant), "diff": known.diff(tenant)}
+        return {**self._document(known, tenant), "diff": known.diff(tenant)}
 
     async def offer(self, hand: str) -> Manifest:
         """Ask the hand what it offers now, and judge anew for whom it can be used.
@@ -304,6 +320,9 @@ class Registry:
             self._observe(known, offered)
 
     # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _document(self, hand: DeclaredHand, tenant: str) -> dict[str, Any]:
+        return {**hand.document(tenant), "load": self.guards[hand.id].document(tenant)}
 
     async def _ask(self, hand: DeclaredHand) -> None:
         """Ask a hand for its manifest and judge it by that. Raises what kept it from answering."""
@@ -366,12 +385,13 @@ class Registry:
 
 
 def _require_reach(hand: DeclaredHand, call: HandCall) -> None:
-    """Where policy lets a call reach named hosts alone, somebody has to hold it to them: a jail's gate, or the address
-    of a declared API or server. Raises HandError (``policy.obligation``, not executed) where nobody does."""
-    if call.egress_hosts is None or (hand.adapter is not None and hand.adapter.needs_jail):
+    """Where policy lets a call reach named hosts alone, somebody has to hold it to them: a jail's gate, or an adapter
+    that knows where it sends. Raises HandError (``policy.obligation``, not executed) where nobody does."""
+    adapter = hand.adapter
+    if call.egress_hosts is None or (adapter is not None and adapter.needs_jail):
         return
-    place = {"http": hand.settings.base_url, "mcp": hand.settings.url}.get(hand.settings.adapter)
-    if place is None or urlsplit(place).hostname not in call.egress_hosts:
+    hosts: set[str] = set(adapter.hosts) if isinstance(adapter, Aimed) else set()
+    if not hosts or not hosts <= set(call.egress_hosts):
         raise HandError(Reason.POLICY_OBLIGATION, HandFailure.NOT_EXECUTED, "a host that the decision does not name")
 
 

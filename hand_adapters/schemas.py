@@ -12,7 +12,7 @@ from urllib.parse import unquote
 import jsonschema_rs
 
 from gateway.errors import HandrailError
-from gateway.pointers import escape, pointer, unescape
+from gateway.pointers import escape, pointer, tokens, unescape
 from gateway.reasons import Reason
 
 PROBLEMS_MAX: Final = 16
@@ -223,24 +223,23 @@ def reaches(schema: Mapping[str, Any], pointer: str) -> bool:
     Args:
         schema: a result of :func:`normalise`.
     """
-    tokens = [token.replace("~1", "/").replace("~0", "~") for token in pointer.split("/")[1:]]
-    return _reaches(schema, schema, tokens, set())
+    return _reaches(schema, schema, tokens(pointer), set())
 
 
-def _reaches(schema: Any, root: Mapping[str, Any], tokens: list[str], seen: set[tuple[int, int]]) -> bool:
-    if not tokens:
+def _reaches(schema: Any, root: Mapping[str, Any], names: list[str], seen: set[tuple[int, int]]) -> bool:
+    if not names:
         return schema is not False
     if not isinstance(schema, Mapping):
         return schema is True
-    here = (id(schema), len(tokens))
+    here = (id(schema), len(names))
     if here in seen:
         return False
     seen.add(here)
-    below = [*_members(schema, tokens[0]), *_items(schema, tokens[0])]
-    if any(_reaches(child, root, tokens[1:], seen) for child in below):
+    below = [*_members(schema, names[0]), *_items(schema, names[0])]
+    if any(_reaches(child, root, names[1:], seen) for child in below):
         return True
     in_place = list(branches(schema, root))
-    if any(_reaches(branch, root, tokens, seen) for branch in in_place):
+    if any(_reaches(branch, root, names, seen) for branch in in_place):
         return True
     # It says nothing of what it is made of, so it may be made of anything.
     return not (in_place or schema.keys() & _SHAPING)

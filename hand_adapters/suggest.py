@@ -44,7 +44,7 @@ class Suggestion:
 
     Attributes:
         side_effects: ``None`` where the tool says nothing; what is not declared counts as ``external``.
-        why: which of the tool's own words that rests on.
+        why: what that rests on: a word of the tool's own, or the method of a request.
         roles: JSON pointer into the args -> role, by the names and formats of its schema.
     """
 
@@ -53,6 +53,15 @@ class Suggestion:
     idempotent: bool
     why: str
     roles: Mapping[str, ArgumentRole]
+
+    def document(self) -> dict[str, Any]:
+        """As JSON, in the words of a declaration."""
+        return {
+            "name": self.action,
+            "side_effects": None if self.side_effects is None else str(self.side_effects),
+            "idempotent": self.idempotent,
+            "args": {pointer: str(role) for pointer, role in self.roles.items()},
+        }
 
 
 def suggestion(action: ActionManifest) -> Suggestion:

@@ -29,8 +29,6 @@ _FORMS: Final[Mapping[str, tuple[str, str | None]]] = {
 """Algorithm -> ``kty`` and ``crv`` of its keys. Symmetric ones are not among them: an issuer's public key must never be
 taken for a shared secret."""
 
-ALGORITHMS: Final = frozenset(_FORMS)
-
 
 @dataclass(frozen=True, slots=True)
 class ProviderKey:

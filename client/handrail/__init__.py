@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         VerificationError,
         WebhookError,
     )
+    from handrail.framing import frame
     from handrail.keys import SigningKey, VerifyKey, load_public, thumbprint
     from handrail.note import Quorum
     from handrail.plan import Plan, Signer, StepHandle
@@ -52,6 +53,7 @@ _HOMES = {
         "VerificationError",
         "WebhookError",
     ),
+    "framing": ("frame",),
     "keys": ("SigningKey", "VerifyKey", "load_public", "thumbprint"),
     "note": ("Quorum",),
     "plan": ("Plan", "Signer", "StepHandle"),
@@ -89,6 +91,7 @@ __all__ = [
     "VerifyKey",
     "WebhookError",
     "check_shown",
+    "frame",
     "load_public",
     "parse_time",
     "sign_answer",

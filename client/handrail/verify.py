@@ -54,7 +54,7 @@ _CLAIM_TYPES: Final[Mapping[str, type]] = {
     "action": str, "decision": dict, "approvals": list, "status": str, "log": dict, "iat": int,
 }  # fmt: skip
 _OPTIONAL_CLAIM_TYPES: Final[Mapping[str, type]] = {
-    "step_jti": str, "args_commitment": str, "result_commitment": str, "jail": dict,
+    "step_jti": str, "args_commitment": str, "result_commitment": str, "jail": dict, "attempts": int,
 }  # fmt: skip
 _ENTRY_TYPES: Final[Mapping[str, type]] = {"v": int, "type": str, "origin": str, "tenant": str, "commitment": str}
 _RAN: Final = frozenset({"succeeded", "failed", "ambiguous", "released"})
@@ -290,6 +290,9 @@ def _agreement(state: _State) -> str:
     for name, value in said.items():
         if entry.get(name) != value:
             raise MalformedError(f"{name} of the receipt is not {name} of the entry")
+    facts = entry.get("facts")
+    if claims.get("attempts") != (facts.get("attempts") if isinstance(facts, dict) else None):
+        raise MalformedError("attempts of the receipt is not attempts of the entry")
     codes = entry.get("reasons")
     # The entry may add the gateway's own code for how the step ended.
     if not isinstance(codes, list) or codes[: len(decision["reasons"])] != decision["reasons"]:

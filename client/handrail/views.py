@@ -22,6 +22,21 @@ class DecisionView(TypedDict):
     policy_digest: str
 
 
+class TrustView(TypedDict):
+    """How far parts of a result may vouch, by the operator's word: ``trusted`` or ``untrusted``."""
+
+    content: list[str]
+    structured: str
+
+
+class MarksView(TypedDict):
+    """What is to be known of a result beside it: trust, and personal data by kind, left in it or taken out."""
+
+    trust: TrustView
+    personal_data: NotRequired[dict[str, int]]
+    personal_data_redacted: NotRequired[dict[str, int]]
+
+
 class StepView(TypedDict):
     """One step of a plan."""
 
@@ -32,10 +47,12 @@ class StepView(TypedDict):
     decision: DecisionView | None
     approval_id: NotRequired[str]
     result: NotRequired[Json]
+    result_marks: NotRequired[MarksView]
     error: NotRequired[Json]
     receipt: NotRequired[str]
     receipt_id: NotRequired[str]
     log_index: NotRequired[int]
+    settled: NotRequired[Json]
 
 
 class PlanView(TypedDict):

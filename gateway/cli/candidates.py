@@ -13,6 +13,7 @@ import typer
 
 from gateway.cli.connect import Session
 from gateway.cli.exits import Code, Exit, Stop, unreadable
+from gateway.files import TooLarge, read_bounded
 from gateway.policy.bundle import Bundle, load
 from gateway.policy.engine import bundle_directory
 from gateway.policy.signed import SIGNED_MAX_BYTES, SignedBundle, damage, read_unverified
@@ -123,12 +124,11 @@ def signed_file(file: Path) -> bytes:
         Stop: it cannot be read, or which part of it is broken.
     """
     try:
-        with file.open("rb") as stream:
-            token = stream.read(SIGNED_MAX_BYTES + 1)
+        token = read_bounded(file, SIGNED_MAX_BYTES, regular=False)
+    except TooLarge as exc:
+        raise Stop(f"{file}: {exc.strerror}", "Make the bundle smaller.", code=Code.FILE) from None
     except OSError as exc:
         raise unreadable(file, exc) from None
-    if len(token) > SIGNED_MAX_BYTES:
-        raise Stop(f"{file}: larger than {SIGNED_MAX_BYTES:,} bytes", "Make the bundle smaller.", code=Code.FILE)
     broken = damage(token)
     if broken is not None:
         hint = (

@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING, Any, Final, TypedDict, cast
 
 from gateway.cli.exits import Code, Stop
 from gateway.cli.output import Output
+from gateway.files import bounded, reading
 
 if TYPE_CHECKING:
     from handrail import Client
 
+_FILE_MAX_BYTES: Final = 1_048_576
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
 TLS_VARIABLES: Final = {
     "ca_file": "HANDRAIL_CA_FILE",
@@ -171,9 +173,9 @@ def _stored_url(file: Path) -> str | None:
 def _read(file: Path) -> dict[str, Any] | None:
     """The file's object; ``None`` where there is no file. It holds API keys, so nobody else may read it."""
     try:
-        with file.open("rb") as stream:
+        with reading(file) as stream:
             mode = os.fstat(stream.fileno()).st_mode
-            content = stream.read(1_048_576)
+            content = bounded(stream, _FILE_MAX_BYTES, file)
     except FileNotFoundError:
         return None
     except OSError as exc:

@@ -16,6 +16,9 @@ app = noun("connections")
 Id = Annotated[str, typer.Argument(metavar="ID", help="As the configuration names it: [connections.ID].")]
 
 
+Whose = Annotated[str, typer.Option("--principal", metavar="ID", help="Whose connection it is.")]
+
+
 @command(app, "list", example="connections list", good="they were listed")
 def list_(session: Session) -> None:
     """List services, and whether you have connected them."""
@@ -55,6 +58,18 @@ def remove(session: Session, connection: Id, yes: Yes = False) -> None:
     document = session.client.remove_connection(connection)
     told = "and revoked there" if document.get("revoked") else "but not revoked there: do that at the service, too"
     session.out.show(document, lambda: session.out.line(f"{connection} is taken back, {told}."))
+
+
+@command(app, example="connections end github --principal ada --yes", good="it is ended")
+def end(session: Session, connection: Id, principal: Whose, yes: Yes = False) -> None:
+    """End somebody's connection: the tokens are forgotten, and the service is asked to revoke them."""
+    if not yes:
+        ask_for("end", session.out, to=f"end what {principal} granted at {connection}", unasked="Give --yes.")
+    document = session.client.end_connection(principal, connection)
+    told = (
+        "and revoked there" if document.get("revoked") else "but not revoked there: have the account's sessions ended"
+    )
+    session.out.show(document, lambda: session.out.line(f"{connection} of {principal} is ended, {told}."))
 
 
 def _shown(value: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from handrail import HandrailProblem
 
-from gateway.cli import hands_import, hands_listing, hands_openapi
+from gateway.cli import hands_import, hands_listing, hands_openapi, hands_slo
 from gateway.cli.asking import ask_for
 from gateway.cli.command import command, noun
 from gateway.cli.connect import Session
@@ -21,6 +21,7 @@ app = noun("hands")
 app.add_typer(hands_import.app)
 app.add_typer(hands_openapi.app)
 app.add_typer(hands_listing.app)
+app.add_typer(hands_slo.app)
 
 
 @command(app, "list", example="hands list", good="they were listed")
@@ -30,12 +31,13 @@ def list_(session: Session) -> None:
     session.out.show(
         {"hands": found},
         lambda: session.out.table(
-            ["id", "adapter", "state", "trust", "actions", "problem"],
+            ["id", "adapter", "state", "circuit", "trust", "actions", "problem"],
             (
                 [
                     item.get("id"),
                     item.get("adapter"),
                     item.get("state"),
+                    (item.get("load") or {}).get("circuit"),
                     item.get("trust"),
                     [str(action.get("name")) for action in item.get("actions") or []],
                     item.get("problem"),

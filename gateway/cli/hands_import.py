@@ -178,13 +178,5 @@ def _document(item: Declared, offered: list[Suggestion] | str | None) -> Mapping
     if isinstance(offered, str):
         document["problem"] = offered
     elif offered is not None:
-        document["actions"] = [
-            {
-                "name": found.action,
-                "side_effects": None if found.side_effects is None else str(found.side_effects),
-                "idempotent": found.idempotent,
-                "args": {pointer: str(role) for pointer, role in found.roles.items()},
-            }
-            for found in offered
-        ]
+        document["actions"] = [found.document() for found in offered]
     return document

@@ -1,13 +1,15 @@
 """``handrail jail``: run a program in the jail that hands run in, to see what it can and cannot do."""
 
 import asyncio
+import os
 import sys
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Final
 
 import typer
 
 from gateway.cli.command import command, noun
-from gateway.cli.exits import Exit
+from gateway.cli.exits import Code, Exit, Stop
 from gateway.cli.jailing import jailing
 from gateway.cli.options import Config
 from gateway.cli.output import Output
@@ -16,6 +18,7 @@ from gateway.settings import Settings, load
 from hand_adapters.jail import Completed, JailSpec
 
 app = noun("jail")
+STDIN_MAX_BYTES: Final = 16 * 2**20
 # Without a callback Typer would take a lone command for the noun itself.
 app.callback()(lambda: None)
 
@@ -34,9 +37,14 @@ def run(
     deadline: Annotated[float, typer.Option(min=0.1, max=3600, help="Seconds until everything is killed.")] = 60.0,
     config: Config = None,
 ) -> Exit:
-    """Run a program in a jail: no network, no files but its own, an empty environment."""
+    """Run a program in a jail: no network, no files but its own, an empty environment.
+
+    What comes through a pipe or a file is read to its end before the program starts, and is its standard input.
+    """
     settings = load(config)
-    stdin = b"" if sys.stdin is None or sys.stdin.isatty() else sys.stdin.buffer.read()
+    stdin = b"" if sys.stdin is None or sys.stdin.isatty() else sys.stdin.buffer.read(STDIN_MAX_BYTES + 1)
+    if len(stdin) > STDIN_MAX_BYTES:
+        raise Stop(f"standard input has more than {STDIN_MAX_BYTES // 2**20} MiB", "Cut it: | head -c 16M")
     completed = asyncio.run(_run(settings, JailSpec(tuple(cmd), profile=profile, deadline_seconds=deadline), stdin))
     document = {
         "returncode": completed.returncode,
@@ -56,13 +64,14 @@ async def _run(settings: Settings, spec: JailSpec, stdin: bytes) -> Completed:
 
 def _show(out: Output, completed: Completed) -> None:
     """Pass bytes through to a pipe or a file; spell out control characters for a terminal."""
-    for stream, content in ((sys.stdout, completed.stdout), (sys.stderr, completed.stderr)):
-        if stream.isatty() or not hasattr(stream, "buffer"):
-            stream.write(safe(content.decode("utf-8", "backslashreplace"), lines=True))
-        else:
-            stream.flush()
-            stream.buffer.write(content)
-        stream.flush()
+    try:
+        _pass_through(completed)
+    except BrokenPipeError:
+        raise
+    except OSError as exc:
+        with Path(os.devnull).open("wb") as nowhere:  # what is left in the buffer has to go somewhere
+            os.dup2(nowhere.fileno(), 1)
+        raise Stop(f"what it wrote cannot be written: {exc.strerror}", "Check where it goes.", code=Code.FILE) from None
     if completed.timed_out:
         out.note("The deadline killed it.", "yellow")
     elif completed.truncated:
@@ -71,3 +80,13 @@ def _show(out: Output, completed: Completed) -> None:
         out.note(f"Signal {-completed.returncode} ended it.", "yellow")
     elif completed.returncode:
         out.note(f"It exited with {completed.returncode}.", "yellow")
+
+
+def _pass_through(completed: Completed) -> None:
+    for stream, content in ((sys.stdout, completed.stdout), (sys.stderr, completed.stderr)):
+        if stream.isatty() or not hasattr(stream, "buffer"):
+            stream.write(safe(content.decode("utf-8", "backslashreplace"), lines=True))
+        else:
+            stream.flush()
+            stream.buffer.write(content)
+        stream.flush()

@@ -21,6 +21,7 @@ from gateway.cli.command import command, group
 from gateway.cli.exits import Code, Exit, Stop, unreadable
 from gateway.cli.output import Output
 from gateway.cli.saving import Force, refuse_existing, save, save_json
+from gateway.files import read_bounded
 from gateway.rendering import moment
 from keys.stores.master import MasterKey
 
@@ -112,7 +113,7 @@ def check(
 def _checked(record: Path, attendants: Mapping[str, VerifyKey]) -> dict[str, Any]:
     """The transcript that exactly these people signed. Raises ``MalformedError``."""
     try:
-        raw = record.read_bytes()[: _RECORD_MAX_BYTES + 1]
+        raw = read_bounded(record, _RECORD_MAX_BYTES, regular=False)
     except OSError as exc:
         raise unreadable(record, exc) from None
     document = parse(raw)

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from gateway.cli import toml_text
 from hand_adapters.http.openapi.document import Document
-from hand_adapters.http.openapi.suggest import Suggestion
+from hand_adapters.http.openapi.suggest import Likely
 
 
 def declaration(
-    hand_id: str, file: Path, document: Document, base_url: str | None, found: Sequence[Suggestion]
+    hand_id: str, file: Path, document: Document, base_url: str | None, found: Sequence[Likely]
 ) -> Iterator[str]:
     """Its lines. What is only suggested is commented out, so that the worst counts."""
     yield f"[hands.{hand_id}]"
@@ -30,12 +30,15 @@ def declaration(
         yield ""
         yield f"[hands.{hand_id}.actions.{toml_text.key(one.offer.operation.name)}]"
         yield from toml_text.comment(one.offer.operation.title)
-        yield f'# side_effects = "{one.side_effects}"  # suggested by the method alone; without it: external'
-        if one.roles:
-            yield f"# args = {toml_text.value(dict(one.roles))}"
+        told = one.suggestion
+        yield f'# side_effects = "{told.side_effects}"  # suggested by the method alone; without it: external'
+        if told.idempotent:
+            yield "# idempotent = true"
+        if told.roles:
+            yield f"# args = {toml_text.value(dict(told.roles))}"
 
 
-def _secrets(hand_id: str, found: Sequence[Suggestion]) -> Iterator[str]:
+def _secrets(hand_id: str, found: Sequence[Likely]) -> Iterator[str]:
     schemes = {scheme.name: scheme for one in found for way in one.security for scheme in way}
     for name, scheme in sorted(schemes.items()):
         yield ""

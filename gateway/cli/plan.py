@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -20,6 +20,7 @@ from gateway.cli.hands import known_hands
 from gateway.cli.hints import HINTS
 from gateway.cli.output import Output, said_facts
 from gateway.cli.saving import Force, make_directory, save
+from gateway.files import TooLarge, bounded, read_bounded
 from gateway.reasons import Reason
 
 app = noun("plan")
@@ -28,6 +29,8 @@ WAIT_MAX_SECONDS: Final = 600
 """More than any gateway can be told to honour ([server] wait_max_seconds)."""
 _INPUT_MAX_BYTES: Final = 16_777_216
 _GOOD: Final = frozenset({"succeeded", "released"})
+_BESIDE: Final = "| "
+"""Before each line of a result's own text, so that none of it passes for words of this program."""
 _FILE_NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
 
 
@@ -159,6 +162,7 @@ def show_plan(out: Output, view: Mapping[str, Any]) -> None:
     for step in view.get("steps", []):
         if step.get("result") is not None:
             out.section(f"result of {step.get('id')}:", style="bold")
+            _show_marks(out, step.get("result_marks") or {})
             _show_result(out, step["result"])
     waiting = [step.get("approval_id") for step in view.get("steps", []) if step.get("status") == "held"]
     for approval_id in filter(None, waiting):
@@ -175,6 +179,26 @@ def _reasons(step: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _show_marks(out: Output, marks: Mapping[str, Any]) -> None:
+    """What is to be known of a result before it is read."""
+    trust = marks.get("trust") or {}
+    out.facts(
+        [
+            ("trusted", [name for name, words in trust.items() if words and set(_words(words)) == {"trusted"}]),
+            ("personal data", _counted(marks.get("personal_data"))),
+            ("taken out", _counted(marks.get("personal_data_redacted"))),
+        ]
+    )
+
+
+def _words(trust: Any) -> Iterable[Any]:
+    return trust if isinstance(trust, list) else [trust]
+
+
+def _counted(kinds: Mapping[str, int] | None) -> str:
+    return ", ".join(f"{kind} {number}" for kind, number in (kinds or {}).items())
+
+
 def _show_result(out: Output, result: Mapping[str, Any]) -> None:
     if result.get("structured") is not None:
         out.block(result["structured"])
@@ -182,7 +206,7 @@ def _show_result(out: Output, result: Mapping[str, Any]) -> None:
     for block in result.get("content") or []:
         if isinstance(block, dict) and block.get("type") == "text":
             for line in str(block.get("text")).splitlines():
-                out.line(line)
+                out.line(f"{_BESIDE}{line}")
         else:
             out.block(block)
 
@@ -190,12 +214,9 @@ def _show_result(out: Output, result: Mapping[str, Any]) -> None:
 def _read(file: str) -> bytes:
     try:
         if file == "-":
-            content = sys.stdin.buffer.read(_INPUT_MAX_BYTES + 1)
-        else:
-            with Path(file).open("rb") as stream:
-                content = stream.read(_INPUT_MAX_BYTES + 1)
+            return bounded(sys.stdin.buffer, _INPUT_MAX_BYTES, file)
+        return read_bounded(Path(file), _INPUT_MAX_BYTES, regular=False)
+    except TooLarge as exc:
+        raise Stop(f"{file}: {exc.strerror}", "A plan is much smaller: check the file's name.") from None
     except OSError as exc:
         raise unreadable(file, exc) from None
-    if len(content) > _INPUT_MAX_BYTES:
-        raise Stop(f"{file}: larger than {_INPUT_MAX_BYTES} bytes", "A plan is much smaller: check the file's name.")
-    return content

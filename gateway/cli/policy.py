@@ -27,6 +27,7 @@ from gateway.cli.exits import Code, Exit, Stop, unreadable
 from gateway.cli.options import Config
 from gateway.cli.output import Output
 from gateway.errors import Refused
+from gateway.files import read_bounded
 from gateway.model import Effect
 from gateway.policy import tools
 from gateway.policy.faults import BundleError, Problem
@@ -66,8 +67,7 @@ def evaluate(
     out, settings = session.out, load(config).policy
     _log_to_standard_error()
     try:
-        with input_.open("rb") as stream:
-            document = parse(stream.read(_INPUT_MAX_BYTES + 1))
+        document = parse(read_bounded(input_, _INPUT_MAX_BYTES, regular=False))
     except OSError as exc:
         raise unreadable(input_, exc) from None
     except Refused as exc:

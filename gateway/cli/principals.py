@@ -174,6 +174,22 @@ def link(
     return Exit.GOOD
 
 
+@command(app, example="principals connections ada", good="they were listed")
+def connections(
+    session: Session, principal_id: Annotated[str, typer.Argument(metavar="ID", help="The principal's id.")]
+) -> None:
+    """List services, and whether a principal has connected them; 'connections end' ends one."""
+    found = session.client.connections_of(principal_id)
+    session.out.show(
+        {"connections": found},
+        lambda: session.out.table(
+            ["id", "service", "state"],
+            ([one.get(key) for key in ("id", "title", "state")] for one in found),
+            "There is nothing to connect.",
+        ),
+    )
+
+
 @command(app, example="principals links ada", good="they were listed")
 def links(
     session: Session, principal_id: Annotated[str, typer.Argument(metavar="ID", help="The principal's id.")]

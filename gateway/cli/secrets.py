@@ -1,9 +1,10 @@
-"""``handrail secrets``: keep the secrets that hands name. A value is read from a file or the standard input, never from
-the command line or a variable, where others see it; nothing prints one.
+"""``handrail secrets``: keep the secrets that hands and connections name. A value is read from a file or the standard
+input, never from the command line or a variable, where others see it; nothing prints one.
 """
 
 import getpass
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -15,11 +16,17 @@ from gateway.cli.connect import Session
 from gateway.cli.exits import Exit, Stop, unreadable
 from gateway.cli.options import Yes
 from gateway.cli.output import Output
+from gateway.files import read_bounded
 from gateway.secrets.values import EXPECTED, MAX_CHARACTERS, is_fit
 
 app = noun("secrets")
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="As hands name it: [hands.ID.secrets.NAME].")]
+Name = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME", help="As a hand ([hands.ID.secrets.NAME]) or a connection (client_secret) names it."
+    ),
+]
 ValueFile = Annotated[
     Path | None, typer.Option("--file", help="File with the value. Default: the standard input, or a hidden prompt.")
 ]
@@ -42,14 +49,14 @@ def rotate(session: Session, name: Name, file: ValueFile = None) -> None:
 
 @command(app, "list", example="secrets list", good="they were listed")
 def list_(session: Session) -> None:
-    """List secrets and the hands that name them, without values."""
+    """List secrets, and the hands and connections that name them, without values."""
     found = session.client.secrets()
     session.out.show(
         {"secrets": found},
         lambda: session.out.table(
-            ["name", "store", "version", "set at", "hands"],
-            ([one.get(key) for key in ("name", "store", "version", "set_at", "hands")] for one in found),
-            "There are no secrets, and no hand names one.",
+            ["name", "store", "version", "set at", "used by"],
+            ([*(one.get(key) for key in ("name", "store", "version", "set_at")), _users(one)] for one in found),
+            "There are no secrets, and nothing names one.",
         ),
     )
 
@@ -58,7 +65,7 @@ def list_(session: Session) -> None:
 def show(session: Session, name: Name) -> None:
     """Show what is known of a sealed secret, without its value."""
     document = session.client.secret(name)
-    names = ("name", "store", "version", "set_at", "set_by", "hands")
+    names = ("name", "store", "version", "set_at", "set_by", "hands", "connections")
     session.out.show(
         document, lambda: session.out.facts([(one.replace("_", " "), _shown(document.get(one))) for one in names])
     )
@@ -66,7 +73,7 @@ def show(session: Session, name: Name) -> None:
 
 @command(app, example="secrets remove crm-token --yes", good="it is gone")
 def remove(session: Session, name: Name, yes: Yes = False) -> None:
-    """Forget a secret: hands that name it fail from then on."""
+    """Forget a secret: hands and connections that name it fail from then on."""
     if not yes:
         ask_for("remove", session.out, to=f"forget {name}", unasked="Give --yes.")
     document = session.client.remove_secret(name)
@@ -75,23 +82,23 @@ def remove(session: Session, name: Name, yes: Yes = False) -> None:
 
 @command(app, example="secrets check", good="every secret can be used", negative="one cannot be used")
 def check(session: Session) -> Exit:
-    """Ask each store for every secret that a hand names."""
+    """Ask each store for every secret that a hand or a connection names."""
     found = session.client.check_secrets()
     session.out.show(
         {"checks": found},
         lambda: session.out.table(
-            ["name", "store", "version", "hands", "state"],
+            ["name", "store", "version", "used by", "state"],
             (
                 [
                     one.get("name"),
                     one.get("store"),
                     one.get("version"),
-                    one.get("hands"),
+                    _users(one),
                     "ok" if one.get("usable") else one.get("problem"),
                 ]
                 for one in found
             ),
-            "No hand names a secret.",
+            "Nothing names a secret.",
         ),
     )
     return Exit.GOOD if all(one.get("usable") for one in found) else Exit.NEGATIVE
@@ -101,8 +108,7 @@ def _value(out: Output, file: Path | None) -> str:
     """The value, less one line break at its end. Raises ``Stop``, never with any of it."""
     if file is not None:
         try:
-            with file.open("rb") as stream:
-                raw = stream.read(_READ_MAX)
+            raw = read_bounded(file, _READ_MAX, regular=False)
         except OSError as exc:
             raise unreadable(file, exc) from None
     elif out.interactive:
@@ -113,6 +119,10 @@ def _value(out: Output, file: Path | None) -> str:
     if not is_fit(value):
         raise Stop(f"the value is not {EXPECTED}", "Look at the file, or at what is piped in.")
     return value
+
+
+def _users(one: Mapping[str, Any]) -> list[str]:
+    return [*one.get("hands", ()), *(f"connections.{name}" for name in one.get("connections", ()))]
 
 
 def _shown(value: Any) -> Any:

@@ -1,11 +1,12 @@
-"""What a person sees of connections, and does with their own: consent at one, and take that back.
+"""What a person sees of connections, and does with their own: consent at one, and take that back. And how others end
+that.
 
 A consent begins and ends at a page, in one session of one person; no API key begins one, because whoever sends an API
 request has no browser by which the answer could be known to be theirs.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -26,6 +27,8 @@ from gateway.secrets.broker import Broker
 _log = structlog.get_logger("handrail.connections")
 
 CODE_MAX: Final = 4096
+LEFT_MAX: Final = 16
+"""Revoked people whose grants are ended at one time."""
 _TRIES: Final = 5
 """Of one change, beside others of the person."""
 _STATES: Final[Mapping[EntryType, str]] = {
@@ -42,6 +45,7 @@ class Connections:
         servers: by connection.
         page_url: of the page at which people consent.
         offered: tenant -> manifests of its hands that are declared and known now, pinned or not.
+        principal: tenant and id -> one that is not revoked; raises ``request.not_found``.
     """
 
     servers: Mapping[str, AuthorizationServer]
@@ -51,6 +55,7 @@ class Connections:
     broker: Broker
     page_url: str
     offered: Callable[[str], Iterable[Manifest]]
+    principal: Callable[[str, str], Awaitable[Principal]]
 
     def of(self, tenant: str) -> bool:
         """Whether people of a tenant have anything to connect."""
@@ -138,9 +143,51 @@ class Connections:
     async def leave(self, tenant: str, subject: str) -> None:
         """End everything that a person granted, who is to be forgotten. A server that does not answer keeps nobody
         from being forgotten. Raises ``log.unavailable``."""
-        granted, _ = await self.grants.every(tenant, subject)
-        for name in granted:
-            await self._end(Whose(tenant, subject, name))
+        await self._end_all(tenant, subject, cause="erased")
+
+    # --- of somebody else --------------------------------------------------------------------------------------------
+
+    async def listed_of(self, actor: Principal, principal_id: str) -> list[dict[str, Any]]:
+        """How each connection stands for a principal of the actor's tenant; those that are no longer configured, too,
+        while there are tokens of them.
+
+        Raises:
+            Refused: ``auth.forbidden``; ``request.not_found``: no such principal, or a revoked one, which has none.
+            Unavailable: ``log.unavailable``.
+        """
+        require(actor, Permission.CONNECTIONS_END)
+        person = await self.principal(actor.tenant, principal_id)
+        granted, said = await self.grants.every(person.tenant, person.pseudonym)
+        ours = {name for name, one in self.servers.items() if person.tenant in one.settings.tenants}
+        return [
+            self._brief(name, "connected" if name in granted else _state(said.get(name)))
+            for name in sorted(ours.union(granted))
+        ]
+
+    async def end(self, actor: Principal, principal_id: str, name: str) -> dict[str, Any]:
+        """End what a principal granted, as :meth:`remove` does it. The person may consent anew: who must not is frozen
+        or revoked.
+
+        Raises:
+            Refused: as :meth:`listed_of`; ``request.not_found`` where there is no consent; ``request.conflict``: others
+                change it at this moment.
+            Unavailable: ``log.unavailable``; nothing was changed.
+        """
+        require(actor, Permission.CONNECTIONS_END)
+        person = await self.principal(actor.tenant, principal_id)
+        revoked = await self._end(Whose(person.tenant, person.pseudonym, name), cause="ended", by=actor.pseudonym)
+        if revoked is None:
+            raise Absent("consent to connection", name)
+        return {**self._brief(name, "removed"), "revoked": revoked}
+
+    async def settle(self) -> None:
+        """End what people granted who are revoked or forgotten by now, whoever did that and wherever. Raises
+        ``log.unavailable``."""
+        while left := await self.grants.left(LEFT_MAX):
+            ends = (self._end_all(tenant, subject, cause="revoked") for tenant, subject in left)
+            for failed in await asyncio.gather(*ends, return_exceptions=True):
+                if failed is not None:
+                    raise failed
 
     async def close(self) -> None:
         """Let refreshes come to their end, and close every connection."""
@@ -175,7 +222,13 @@ class Connections:
             return
         raise _busy()
 
-    async def _end(self, whose: Whose) -> bool | None:
+    async def _end_all(self, tenant: str, subject: str, **facts: str) -> None:
+        """One after the other: what is written of a person's grants is decided beside all of them."""
+        granted, _ = await self.grants.every(tenant, subject)
+        for name in granted:
+            await self._end(Whose(tenant, subject, name), **facts)
+
+    async def _end(self, whose: Whose, **facts: str) -> bool | None:
         """Whether the server says that it revoked the tokens; ``None`` where there are none."""
         for _ in range(_TRIES):
             known = await self.grants.find(whose, lenient=True)
@@ -183,7 +236,7 @@ class Connections:
                 return None
             server = self.servers.get(whose.connection)
             try:
-                await self.grants.end(whose, EntryType.CONNECTION_REMOVED, known.size)
+                await self.grants.end(whose, EntryType.CONNECTION_REMOVED, known.size, **facts)
             except Overtaken:
                 continue
             self._forget(whose)
@@ -205,6 +258,10 @@ class Connections:
         if server is None or person.tenant not in server.settings.tenants:
             raise Absent("connection", name)
         return server
+
+    def _brief(self, name: str, state: str) -> dict[str, Any]:
+        server = self.servers.get(name)
+        return {"id": name, "title": name if server is None else server.title, "state": state}
 
     def _view(self, tenant: str, server: AuthorizationServer, state: str) -> dict[str, Any]:
         hands = {

@@ -82,6 +82,20 @@ _GONE: Final = select(literal(1)).where(
     )
 )
 """Finds something where the person was revoked or forgotten."""
+_LEFT: Final = (
+    select(table.c.tenant, table.c.subject)
+    .distinct()
+    .where(
+        ~exists().where(
+            principals.c.tenant == table.c.tenant,
+            principals.c.pseudonym == table.c.subject,
+            principals.c.revoked_at.is_(None),
+        )
+    )
+    .order_by(table.c.tenant, table.c.subject)
+    .limit(bindparam("most"))
+)
+"""Believed without a look at the MACs of people: whoever can change these rows could delete the grants as well."""
 _SPEND: Final = insert(spent_consents)
 _FORGET: Final = delete(spent_consents).where(spent_consents.c.expires_at <= bindparam("past"))
 
@@ -195,6 +209,14 @@ class Grants:
 
         return await reading(self._engine, "grants", read)
 
+    async def left(self, most: int) -> list[tuple[str, str]]:
+        """Tenant and pseudonym of people who were revoked or forgotten and have grants. Raises ``log.unavailable``."""
+
+        def read(connection: Connection) -> list[tuple[str, str]]:
+            return [(row.tenant, row.subject) for row in connection.execute(_LEFT, {"most": most})]
+
+        return await reading(self._engine, "grants", read)
+
     async def keep(self, whose: Whose, tokens: Tokens, server: str, kind: EntryType, since: int) -> Grant:
         """Put tokens in the place of what there is; on record with the same commit.
 
@@ -226,9 +248,9 @@ class Grants:
                 raise
             raise Refused(Reason.AUTH_FORBIDDEN, "revoked or forgotten meanwhile") from None
 
-    async def end(self, whose: Whose, kind: EntryType, since: int, cause: str = "") -> None:
-        """Forget a grant, on record with the same commit. Raises as :meth:`keep`."""
-        entry = _entry(whose, kind, **({"cause": cause} if cause else {}))
+    async def end(self, whose: Whose, kind: EntryType, since: int, **facts: str) -> None:
+        """Forget a grant, on record with the same commit, with ``facts``. Raises as :meth:`keep`."""
+        entry = _entry(whose, kind, **facts)
         item = Append([entry], [Write(_DELETE, whose.parameters)], unless=[_unchanged(whose, since)])
         await self._log.append(item)
 

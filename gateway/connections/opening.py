@@ -1,6 +1,6 @@
 """The connections that the settings name."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
 from sqlalchemy import Engine
@@ -11,7 +11,7 @@ from gateway.connections.grants import LABEL, Grants
 from gateway.connections.server import AuthorizationServer, Fetcher
 from gateway.connections.tokens import PeoplesTokens
 from gateway.manifest import Manifest
-from gateway.model import DEFAULT_TENANT
+from gateway.model import DEFAULT_TENANT, Principal
 from gateway.ports import AuditLog
 from gateway.secrets.broker import Broker
 from gateway.settings import ConnectionSettings, Settings
@@ -29,6 +29,7 @@ def open_connections(
     derive: Callable[[str], bytes],
     broker: Broker,
     offered: Callable[[str], Iterable[Manifest]],
+    principal: Callable[[str, str], Awaitable[Principal]],
     connect: Connect,
     clock: Callable[[], float],
 ) -> Connections:
@@ -36,12 +37,13 @@ def open_connections(
 
     Args:
         derive: purpose -> 32 bytes from outside the database.
+        principal: tenant and id -> one that is not revoked.
     """
     servers = {name: _server(name, one, broker, connect, clock) for name, one in settings.connections.items()}
     grants = Grants(engine, log, derive(LABEL), clock)
     page = f"{settings.public_url}{PAGE}"
     tokens = broker.people = PeoplesTokens(grants, servers, page, clock)
-    return Connections(servers, grants, Consents(derive("consents"), clock), tokens, broker, page, offered)
+    return Connections(servers, grants, Consents(derive("consents"), clock), tokens, broker, page, offered, principal)
 
 
 def _server(

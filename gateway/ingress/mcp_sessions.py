@@ -41,11 +41,6 @@ class Sessions:
         self._sessions: dict[str, _Session] = {}
         self._opening: Counter[Owner] = Counter()
 
-    def open_of(self, owner: Owner) -> int:
-        """Sessions of ``owner`` that are open now."""
-        self._forget_idle()
-        return sum(session.owner == owner for session in self._sessions.values())
-
     def begin_opening(self, owner: Owner) -> None:
         """Count a request that may open a session; :meth:`opened` or :meth:`not_opened` follows.
 

@@ -116,6 +116,7 @@ def _state(tenant: str, step: Step, row: StoredStep, opened: dict[str, bytes], h
     if row.error is not None:
         facts = {name: value for name, value in row.error.items() if name != "code"}
         state.error = StepError(Reason(row.error["code"]), facts)
+    state.personal_data, state.personal_data_taken = row.personal_data
     state.receipt = row.receipt
     state.log_index = row.log_index
     return state

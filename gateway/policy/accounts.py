@@ -163,6 +163,8 @@ class ContextAccount:
     """Untrusted results that were read here: their action -> its trust."""
     private: dict[ActionKey, None] = field(default_factory=dict)
     """Results that were read here of hands whose results are not for everybody."""
+    personal_data: set[str] = field(default_factory=set)
+    """Kinds of personal data in results that were read here."""
     memory: Memory = field(default_factory=lambda: Memory(0))
     used_at: float = 0.0
 

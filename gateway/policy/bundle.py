@@ -7,8 +7,6 @@ entries are links to ``..data/``) works.
 """
 
 import hashlib
-import os
-import stat
 import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ from typing import Any, Final
 
 from gateway.canonical import canonical, parse, sha256_canonical
 from gateway.errors import HandrailError
+from gateway.files import read_bounded
 from gateway.policy import schemas
 from gateway.policy.faults import BundleError, Problem
 from gateway.policy.schemas import DATA, SCHEMA
@@ -219,14 +218,7 @@ def _read(root: Path, path: str) -> bytes:
     real = (root / path).resolve(strict=True)
     if not real.is_relative_to(root):
         raise _Unfit("links out of the bundle")
-    descriptor = os.open(real, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    with open(descriptor, "rb") as file:  # noqa: PTH123 (a descriptor has no Path)
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise _Unfit("not a regular file")
-        raw = file.read(FILE_MAX_BYTES + 1)
-    if len(raw) > FILE_MAX_BYTES:
-        raise _Unfit(f"larger than {FILE_MAX_BYTES} bytes")
-    return raw
+    return read_bounded(real, FILE_MAX_BYTES, follow=False)
 
 
 def _merge(documents: Mapping[str, Any], problems: list[Problem]) -> dict[str, Any]:

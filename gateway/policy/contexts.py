@@ -140,6 +140,7 @@ class Contexts:
                 _taint(action, Trust.UNTRUSTED) for action in use.principal.taint_beside(context.context_id, now)
             ],
             "private": [{"hand": hand, "action": action} for hand, action in context.private],
+            "personal_data": sorted(context.personal_data),
         }
         context.memory.begin_round()
         for state in states:
@@ -231,6 +232,7 @@ class Contexts:
                 self._bytes += context.memory.result(shown, *key, state.manifest, state.names)
                 if not public(state.manifest):
                     context.read_private(state.names)
+                context.personal_data |= state.personal_data.keys()
             if untrusted:
                 context.read(state.names, str(Trust.UNTRUSTED))
 

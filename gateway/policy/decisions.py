@@ -6,6 +6,7 @@ smallest limit, the largest quorum, the union of what is to be redacted, the hos
 key if one asks for it. Two different jail profiles or approver roles have no strictest, so they deny.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, Final
@@ -20,6 +21,7 @@ QUORUM_MAX: Final = 16
 ITEMS_MAX: Final = 256
 PERSON_MAX: Final = 512
 """Characters of a data subject's name, or of a pointer to one."""
+_KIND: Final = re.compile(r"\*|[a-z][a-z0-9_-]{0,62}")
 _STRENGTH: Final = {Effect.DENY: 2, Effect.ASK: 1, Effect.ALLOW: 0}
 _MEMBERS: Final = frozenset({"step", "effect", "reasons", "obligations"})
 _NONE: Final = Obligations()
@@ -143,6 +145,14 @@ def _seconds(value: Any) -> float:
     return float(value)
 
 
+def _kinds(value: Any) -> tuple[str, ...]:
+    """Names of kinds of personal data; whether there are such, the gateway's configuration says."""
+    kinds = _list(value, ITEMS_MAX)
+    if not all(isinstance(kind, str) and _KIND.fullmatch(kind) for kind in kinds):
+        raise Unenforceable
+    return tuple(sorted(set(kinds)))
+
+
 def _word(value: Any) -> str:
     if not isinstance(value, str) or not value:
         raise Unenforceable
@@ -179,6 +189,7 @@ def _flag(value: Any) -> bool:
 
 _READERS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "redact": _pointers,
+    "redact_personal": _kinds,
     "result_max_bytes": _whole(1, 67_108_864),
     "egress_hosts": _hosts,
     "jail_profile": _word,
@@ -252,6 +263,7 @@ def _same(values: list[Any]) -> Any:
 
 _MERGERS: Final[Mapping[str, Callable[[list[Any]], Any]]] = {
     "redact": _union,
+    "redact_personal": _union,
     "result_max_bytes": min,
     "egress_hosts": _common,
     "jail_profile": _same,

@@ -35,7 +35,15 @@ _KNOWN_BAD: Final[Mapping[str, Any]] = {
     "hands": {
         "self-test": {"region": None, "trust": "untrusted", "labels": [], "manifest_digest": "0" * 64, "actions": {}}
     },
-    "context": {"data_region": None, "taint": [], "principal_taint": [], "private": [], "spent": {}, "history": []},
+    "context": {
+        "data_region": None,
+        "taint": [],
+        "principal_taint": [],
+        "private": [],
+        "personal_data": [],
+        "spent": {},
+        "history": [],
+    },
 }
 
 

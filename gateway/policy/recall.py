@@ -71,7 +71,7 @@ class Recall:
         account = ContextAccount(plan.context_id, context_topic(plan), memory=memory)
         account.size = account.as_of = logged.size
         counted = tell_context(account, steps, await self._amounts(steps), self._trust_of(plan.tenant))
-        self._tell_private(account, plan.tenant, steps)
+        self._tell_read(account, plan.tenant, steps)
         asked: AskedSteps = {}
         async for step, opened in self._opened(_since_last_pause(steps, plan.received_at, idle_seconds)):
             if memory.full:
@@ -107,17 +107,19 @@ class Recall:
         if account.torn or account.unrecorded or account.newest > indices[0] or account.memory is not memory:
             return False
         tell_context(account, steps, amounts, self._trust_of(tenant))
-        self._tell_private(account, tenant, steps)
+        self._tell_read(account, tenant, steps)
         for step, values, words in opened:
             self._remember(tenant, memory, step, values, words, {})
         account.used_at = max(account.used_at, steps[-1].at if steps else 0.0)
         account.as_of = indices[-1] + 1
         return True
 
-    def _tell_private(self, account: ContextAccount, tenant: str, steps: Iterable[LoggedStep]) -> None:
+    def _tell_read(self, account: ContextAccount, tenant: str, steps: Iterable[LoggedStep]) -> None:
         for step in steps:
             if step.type in READ and not public(self._manifest(tenant, step)):
                 account.read_private((step.hand, step.action))
+            if step.type in READ:
+                account.personal_data |= _kinds(step)
 
     def _remember(
         self,
@@ -180,6 +182,11 @@ class Recall:
 
     def _trust_of(self, tenant: str) -> Callable[[LoggedStep], Trust]:
         return lambda step: trust(self._manifest(tenant, step), step.action)
+
+
+def _kinds(step: LoggedStep) -> set[str]:
+    """Kinds of personal data that an entry says were left in a result (``stages.drafts.found``)."""
+    return {one.partition(":")[0] for one in str(step.facts.get("personal_data", "")).split()}
 
 
 def trust(manifest: Manifest | None, action: str) -> Trust:

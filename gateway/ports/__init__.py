@@ -5,8 +5,9 @@ Every method raises ``gateway.errors.HandrailError`` and nothing else.
 """
 
 from gateway.ports.freezes import Freezes, FreezeStore, Journal
-from gateway.ports.hands import Courier, HandFailure, Hands, Peer
+from gateway.ports.hands import Courier, HandFailure, Hands, Peer, Runs
 from gateway.ports.keys import Credentials, Proof, Proofs, Purpose, Signer, Typ
+from gateway.ports.letters import Letter, Letters, LetterStatus, Settled, Verdict
 from gateway.ports.log import Append, AuditLog, Guard, Naming, Payloads, Unless, Write
 from gateway.ports.offers import Move, Offer, Offers, OfferStatus
 from gateway.ports.past import FREEZES, Contexts, Logged, LoggedStep, Others, Past, Topic, TopicKind
@@ -14,7 +15,7 @@ from gateway.ports.policy import PolicyEngine
 from gateway.ports.proposals import ProposalStore
 from gateway.ports.secrets import PersonalTokens, Secrets, SecretStep, SecretStore, SecretValue, Target
 from gateway.ports.stored import ApprovalAnswer, ApprovalRow, StoredPlan, StoredStep
-from gateway.ports.stores import Directory, PlanStore
+from gateway.ports.stores import Directory, PlanStore, Standing
 
 __all__ = [
     "FREEZES",
@@ -32,6 +33,9 @@ __all__ = [
     "HandFailure",
     "Hands",
     "Journal",
+    "Letter",
+    "LetterStatus",
+    "Letters",
     "Logged",
     "LoggedStep",
     "Move",
@@ -50,11 +54,14 @@ __all__ = [
     "Proofs",
     "ProposalStore",
     "Purpose",
+    "Runs",
     "SecretStep",
     "SecretStore",
     "SecretValue",
     "Secrets",
+    "Settled",
     "Signer",
+    "Standing",
     "StoredPlan",
     "StoredStep",
     "Target",
@@ -62,5 +69,6 @@ __all__ = [
     "TopicKind",
     "Typ",
     "Unless",
+    "Verdict",
     "Write",
 ]

@@ -115,8 +115,8 @@ class Contexts(Protocol):
         """What the round that is being decided rests on (``Append.rests_on``); nothing where nobody was judged."""
 
     def consider(self, plan: PlanState, states: Sequence[StepState], now: float) -> Mapping[str, Any]:
-        """The ``context`` members ``spent, history, taint, principal_taint, private`` for a round, before it; what the
-        round may spend is reserved from now on, and each state has its ``provenance``."""
+        """The ``context`` members ``spent, history, taint, principal_taint, private, personal_data`` for a round, as
+        they were before it; what the round may spend is reserved from now on, and each state has its ``provenance``."""
 
     def decided(self, plan: PlanState, states: Sequence[StepState]) -> None:
         """Release what was denied."""

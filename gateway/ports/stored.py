@@ -65,6 +65,8 @@ class StoredStep:
     commitments: Mapping[str, str]
     """Name (``args``, ``evaluation``, ``result``) -> commitment."""
     error: Mapping[str, Any] | None
+    personal_data: tuple[Mapping[str, int], Mapping[str, int]]
+    """Kind -> how many were found in the result: left in it, and taken out."""
     step_jti: str | None
     receipt: str | None
     log_index: int | None

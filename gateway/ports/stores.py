@@ -2,13 +2,27 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from typing import Protocol
 
 from gateway.model import Answer, ApprovalRequest, ApprovalStatus, Attestation, Issuer, Notice, PlanStatus, Principal
-from gateway.ports.log import Guard, Write
+from gateway.ports.log import Guard, Unless, Write
 from gateway.ports.stored import ApprovalRow, StoredPlan
 from gateway.state import PlanState, StepState
 from gateway.webauthn import SecurityKey
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Of some people, who may act.
+
+    Attributes:
+        people: by pseudonym, those who are neither revoked nor frozen; read anew.
+        unchanged: that this still holds, by the time of a commit, also of their keys.
+    """
+
+    people: Mapping[str, Principal]
+    unchanged: Unless
 
 
 class Directory(Protocol):
@@ -22,6 +36,9 @@ class Directory(Protocol):
 
     async def person(self, tenant: str, pseudonym: str) -> Principal:
         """The same by pseudonym. Raises ``request.not_found``."""
+
+    async def standing(self, tenant: str, pseudonyms: Collection[str]) -> Standing:
+        """Who of them may act now, for what must not take effect on the word of somebody who was revoked meanwhile."""
 
     async def names(self, tenant: str, pseudonyms: Iterable[str]) -> Mapping[str, str]:
         """Pseudonym -> id, also of who is revoked; without those that are nobody's (any more)."""

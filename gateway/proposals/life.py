@@ -15,10 +15,10 @@ import structlog
 from gateway import two_person
 from gateway.canonical import sha256_canonical
 from gateway.entries import EntryDraft
-from gateway.errors import HandrailError, Malformed, Refused
+from gateway.errors import HandrailError, Malformed, Overtaken, Refused, Unavailable
 from gateway.model import Principal
 from gateway.permissions import Permission, require
-from gateway.ports import Append, AuditLog, Directory, Guard, ProposalStore, Write
+from gateway.ports import Append, AuditLog, Directory, Guard, ProposalStore, Unless, Write
 from gateway.proposals.acts import UNSIGNED, Acts, Given, Said, check_unsigned, signed_id
 from gateway.proposals.views import view
 from gateway.reasons import Reason
@@ -31,6 +31,8 @@ SYSTEM: Final = "system"
 PAGE_DEFAULT: Final = 20
 PAGE_MAX: Final = 100
 DUE_BATCH: Final = 64
+LOOKS_MAX: Final = 5
+"""How often an act looks again at who may decide, where people change at the same moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,22 +180,14 @@ class Proposals:
                 handler refuses.
             Unavailable: ``log.unavailable``; unless it is ``Uncertain``, nothing took effect.
         """
-        now = self.clock()
-        proposal = await self._may_agree(proposal_id, actor)
-        if document_sha256 != proposal.document_sha256:
-            raise Refused(Reason.PROPOSAL_MISMATCH, "document", member="document_sha256")
-        given = await self.acts.take(Act.ACTIVATE, proposal.binding(), actor, said, now)
-        effects = await self._handler(proposal.kind).effects(proposal, actor)
-        activated = replace(
-            proposal,
-            status=ProposalStatus.ACTIVATED,
-            decided_by=actor.pseudonym,
-            decided_attested_by=given.attested_by,
-            decided_at=now,
-            in_force_until=two_person.standing_until(proposal.kind, proposal.document, now),
-            commitments={**proposal.commitments, "activate": given.proof.commitment},
-        )
-        await self._change(activated, Act.ACTIVATE, actor.pseudonym, given, effects)
+        for looked in range(LOOKS_MAX):
+            try:
+                activated = await self._activate(proposal_id, actor, document_sha256, said)
+            except Overtaken:
+                if looked + 1 == LOOKS_MAX:
+                    raise Unavailable(Reason.OVERLOADED, "people change at the same moment") from None
+            else:
+                break
         await self._applied(activated)
         return await self._view(activated)
 
@@ -267,6 +261,32 @@ class Proposals:
         two_person.check_may_activate(proposal, actor, await self._person(proposal), self.clock())
         return proposal
 
+    async def _activate(self, proposal_id: str, actor: Principal, document_sha256: str, said: Said) -> Proposal:
+        """Durable, and not acted on yet. Raises as :meth:`activate`, and ``Overtaken`` where somebody was revoked,
+        frozen, or lost a key between the look and the commit."""
+        now = self.clock()
+        proposal = await self._may_agree(proposal_id, actor)
+        if document_sha256 != proposal.document_sha256:
+            raise Refused(Reason.PROPOSAL_MISMATCH, "document", member="document_sha256")
+        standing = await self.directory.standing(proposal.tenant, [actor.pseudonym, proposal.proposed_by])
+        self.check_acts(actor)
+        if actor.pseudonym not in standing.people:
+            raise Refused(Reason.AUTH_FORBIDDEN, "revoked meanwhile")
+        two_person.check_may_activate(proposal, actor, standing.people.get(proposal.proposed_by), now)
+        given = await self.acts.take(Act.ACTIVATE, proposal.binding(), actor, said, now)
+        effects = await self._handler(proposal.kind).effects(proposal, actor)
+        activated = replace(
+            proposal,
+            status=ProposalStatus.ACTIVATED,
+            decided_by=actor.pseudonym,
+            decided_attested_by=given.attested_by,
+            decided_at=now,
+            in_force_until=two_person.standing_until(proposal.kind, proposal.document, now),
+            commitments={**proposal.commitments, "activate": given.proof.commitment},
+        )
+        await self._change(activated, Act.ACTIVATE, actor.pseudonym, given, effects, [standing.unchanged])
+        return activated
+
     async def _propose(self, actor: Principal, kind: Kind, document: Any, signed: bytes | None) -> Proposal:
         handler = self._handler(kind)
         checked, _ = two_person.check_document(document)
@@ -301,13 +321,19 @@ class Proposals:
         return proposal
 
     async def _change(
-        self, proposal: Proposal, act: Act, actor: str, given: Given | None = None, effects: Effects | None = None
+        self,
+        proposal: Proposal,
+        act: Act,
+        actor: str,
+        given: Given | None = None,
+        effects: Effects | None = None,
+        unless: Sequence[Unless] = (),
     ) -> None:
         brought = effects or Effects()
         guard, write = self.store.change(proposal)
         draft = self._draft(proposal, act, actor, given, brought)
         writes = [write, *brought.writes, *(given.writes if given is not None else ())]
-        await self.log.append(Append([draft, *brought.entries], writes, [guard, *brought.guards]))
+        await self.log.append(Append([draft, *brought.entries], writes, [guard, *brought.guards], unless=unless))
 
     def _draft(
         self, proposal: Proposal, act: Act, actor: str, given: Given | None = None, effects: Effects | None = None

@@ -20,14 +20,12 @@ from gateway.model import Principal
 from gateway.permissions import Permission, permits, require
 from gateway.ports import Append, Guard, Payloads, Unless
 from gateway.proposals.acts import UNSIGNED, WEBAUTHN, Given, Said
-from gateway.proposals.life import PAGE_DEFAULT, Proposals
+from gateway.proposals.life import LOOKS_MAX, PAGE_DEFAULT, Proposals
 from gateway.proposals.views import view
 from gateway.reasons import Conflict, Reason, because
 from gateway.times import format_time
 from gateway.two_person import RULES, Act, Kind, Proposal, ProposalStatus
 
-_LOOKS_MAX: Final = 5
-"""How often a signature is judged anew, where others sign or people are revoked at the same moment."""
 REQUEST: Final = "request"
 """Name of the committed field, and member of the document: what exactly is asked for, which names people."""
 
@@ -191,11 +189,11 @@ class SignedProposals(Proposals):
             Unavailable: ``log.unavailable``; unless it is ``Uncertain``, nothing took effect.
         """
         require(actor, Permission.PROPOSALS_ACTIVATE)
-        for looked in range(_LOOKS_MAX):
+        for looked in range(LOOKS_MAX):
             try:
                 proposal = await self._sign(proposal_id, actor, document_sha256, said)
             except Overtaken:
-                if looked + 1 == _LOOKS_MAX:
+                if looked + 1 == LOOKS_MAX:
                     raise Unavailable(Reason.OVERLOADED, "others sign at the same moment") from None
             else:
                 break

@@ -84,13 +84,13 @@ class Results:
             await withdraw(pipeline, plan, state, offer, why)
         elif pipeline.clock() >= offer.due_at:
             await withdraw(pipeline, plan, state, offer, StepError(Reason.HAND_TIMEOUT))
-        elif await end(pipeline, plan, state, self._settled(plan, state, returned), offer, frozen):
+        elif await end(pipeline, plan, state, await self._settled(plan, state, returned), offer, frozen):
             error = {} if state.error is None else {"error": state.error.document()}
             return {"status": str(state.status), **error}
         await self._refuse(offer, returned)
         raise Refused(Reason.RESULT_LATE)
 
-    def _settled(self, plan: PlanState, state: StepState, returned: HandResult) -> StepState:
+    async def _settled(self, plan: PlanState, state: StepState, returned: HandResult) -> StepState:
         ending = state.begin_ending()
         ending.result = returned
         if ending.manifest is None:
@@ -98,7 +98,7 @@ class Results:
             ending.result = None
             ending.fail(StepStatus.FAILED, Reason.HAND_DRIFTED)
         else:
-            stage.settle(plan, ending, self.pipeline.hands)
+            await stage.settle(plan, ending, self.pipeline.hands, self.pipeline.scanner)
         return ending
 
     async def _claimant(self, offer: Offer) -> Principal:
@@ -139,7 +139,7 @@ class Results:
         kept.fresh, kept.commitments = {}, {}
         if kept.manifest is not None:
             kept.result = returned
-            stage.settle(plan, kept, pipeline.hands)
+            await stage.settle(plan, kept, pipeline.hands, pipeline.scanner)
         draft = EntryDraft(
             EntryType.RESULT_REFUSED,
             plan.plan.tenant,

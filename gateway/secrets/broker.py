@@ -202,14 +202,15 @@ class _Step:
         self._require_under_way()
         headers: dict[str, str] = {}
         query: dict[str, str] = {}
-        password: str | None = None
+        unsent: dict[SecretPlace, str] = {}
         for use in due:
-            if use.place is SecretPlace.PASSWORD:
-                password = self._given[use.name].value
+            if use.place in {SecretPlace.PASSWORD, SecretPlace.SIGNATURE}:
+                unsent[use.place] = self._given[use.name].value
                 continue
             place, content = _placed(use, self._given[use.name].value)
             (query if use.place is SecretPlace.QUERY else headers)[place] = content
-        return Injections(headers, query, password)
+        password, signing_secret = unsent.get(SecretPlace.PASSWORD), unsent.get(SecretPlace.SIGNATURE)
+        return Injections(headers, query, password, signing_secret)
 
     async def _current(self, use: SecretUse) -> SecretValue:
         if use.connection is None:

@@ -22,6 +22,8 @@ from gateway.settings.hands import (
 from gateway.settings.identity import IdentitySettings, LoginSettings
 from gateway.settings.key_services import AwsKmsSettings, Pkcs11Settings, TransitSettings
 from gateway.settings.loading import Settings, load
+from gateway.settings.mail import MailSettings
+from gateway.settings.objectives import SloSettings
 from gateway.settings.policy import (
     PolicySettings,
     ProposalSettings,
@@ -29,6 +31,8 @@ from gateway.settings.policy import (
     RemoteSettings,
     RolloutSettings,
 )
+from gateway.settings.resilience import ResilienceSettings
+from gateway.settings.results import ActionResultSettings, RecogniserSettings, ResultSettings
 from gateway.settings.secrets import SEALED, HandSecretSettings, SecretSettings, SecretStoreSettings, origin_of
 from gateway.settings.server import (
     ConsoleSettings,
@@ -50,6 +54,7 @@ from gateway.settings.storage import (
 
 __all__ = [
     "SEALED",
+    "ActionResultSettings",
     "ActionSettings",
     "ArchiveSettings",
     "AwsKmsSettings",
@@ -69,6 +74,7 @@ __all__ = [
     "KeySettings",
     "LogSettings",
     "LoginSettings",
+    "MailSettings",
     "OutputFileSettings",
     "PaginationSettings",
     "Pkcs11Settings",
@@ -79,7 +85,10 @@ __all__ = [
     "ProposalSettings",
     "ProvenanceSettings",
     "PythonSettings",
+    "RecogniserSettings",
     "RemoteSettings",
+    "ResilienceSettings",
+    "ResultSettings",
     "RolloutSettings",
     "SecretSettings",
     "SecretStoreSettings",
@@ -87,6 +96,7 @@ __all__ = [
     "ServerSettings",
     "Settings",
     "SettingsError",
+    "SloSettings",
     "TelemetrySettings",
     "TlsSettings",
     "TransitSettings",

@@ -12,6 +12,10 @@ from gateway.settings import mcp_servers
 from gateway.settings.base import Identifier, PathPattern, Pointer, Section, Tenant
 from gateway.settings.code_hands import CodeActionSettings, PythonSettings, WasmSettings
 from gateway.settings.hand_databases import HandDatabaseSettings
+from gateway.settings.mail import MailSettings
+from gateway.settings.objectives import SloSettings
+from gateway.settings.resilience import ResilienceSettings
+from gateway.settings.results import ActionResultSettings
 from gateway.settings.secrets import HandSecretSettings
 
 VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=128)]
@@ -83,7 +87,8 @@ class ActionSettings(CodeActionSettings):
 
     side_effects: SideEffects = Field(SideEffects.EXTERNAL, description="none, reversible, irreversible or external.")
     idempotent: bool = Field(False, description="Whether running it twice is the same as once.")
-    cacheable: bool = Field(False, description="Whether an answer may be reused (part of the pin; none is reused yet).")
+    cacheable: bool = Field(False, description="Whether an answer may be given again to the same principal.")
+    cache_seconds: float = Field(60.0, gt=0, le=3600, description="cacheable: for how long.")
     args: dict[Pointer, ArgumentRole] = Field({}, description="JSON pointer into the args -> role.")
     data_subjects: tuple[Pointer, ...] = Field(
         (),
@@ -95,6 +100,9 @@ class ActionSettings(CodeActionSettings):
     )
     deadline_seconds: float = Field(30.0, gt=0, le=3600, description="Longest run of one call.")
     result_max_bytes: int = Field(1_048_576, ge=64, le=67_108_864, description="Largest result.")
+    results: ActionResultSettings = Field(
+        ActionResultSettings(), description="Personal data in its results; see below."
+    )
     # What a tool does not say itself
     method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"] | None = Field(None, description="http: method.")
     path: str | None = Field(None, pattern=r"^/", description="http: path with {name} for arguments.")
@@ -105,6 +113,14 @@ class ActionSettings(CodeActionSettings):
     args_schema: dict[str, Any] | None = Field(None, description="All but mcp: JSON Schema 2020-12 of the args.")
     result_schema: dict[str, Any] | None = Field(None, description="All but mcp: JSON Schema 2020-12 of the result.")
     pagination: PaginationSettings | None = Field(None, description="http: how answers go on.")
+
+    @model_validator(mode="after")
+    def _cacheable_has_no_effects(self) -> "ActionSettings":
+        if self.cacheable and self.side_effects is not SideEffects.NONE:
+            raise ValueError("cacheable needs side_effects = 'none': an answer from before has none")
+        if not self.cacheable and "cache_seconds" in self.model_fields_set:
+            raise ValueError("cache_seconds goes with cacheable = true")
+        return self
 
 
 class BindSettings(Section):
@@ -187,7 +203,8 @@ class HandSettings(Section):
     """A hand: a tool server or API that plans may use once its manifest is pinned."""
 
     adapter: Identifier = Field(
-        description="Which adapter speaks to it: mcp, http, sql, remote, process, python, wasm, or a third party's."
+        description="Which adapter speaks to it: mcp, http, sql, mail, webhook, remote, process, python, wasm, or "
+        "one of a third party."
     )
     enabled: bool = Field(True, description="Whether the hand is loaded.")
     tenants: tuple[Tenant, ...] = Field(
@@ -235,15 +252,18 @@ class HandSettings(Section):
         "* for a segment and ** for anything.",
     )
     private_network: bool = Field(
-        False, description="http, mcp with url, sql: whether the host may be a private or loopback address."
+        False,
+        description="http, mcp with url, sql, mail, webhook: whether the host may be a private or loopback address.",
     )
     database: HandDatabaseSettings | None = Field(None, description="sql: the database; see below.")
+    mail: MailSettings | None = Field(None, description="mail: the server, and whom it may write to; see below.")
     claim_seconds: float = Field(
         300.0, gt=0, le=86_400, description="remote: how long a step waits for the hand to claim it; then it fails."
     )
     queue_max: int = Field(
         10_000, ge=1, le=1_000_000, description="remote: steps that may wait to be claimed; one too many fails at once."
     )
+    slo: SloSettings | None = Field(None, description="What is expected of it; see below.")
     secrets: dict[Identifier, HandSecretSettings] = Field({}, description="Secrets that it names; see below.")
     egress: tuple[EgressSettings, ...] = Field(
         (),
@@ -253,12 +273,21 @@ class HandSettings(Section):
     egress_limits: EgressLimits = Field(
         EgressLimits(), description="mcp, process, python: how much of it in one step; see below."
     )
+    resilience: ResilienceSettings = Field(
+        ResilienceSettings(), description="All but remote: how calls are retried, limited and withheld; see below."
+    )
     options: dict[str, Any] = Field({}, description="Settings of a third party's adapter, which checks them itself.")
 
     @property
     def runs_code(self) -> bool:
         """Whether it needs the jail: its adapter runs code here. Of a third party's adapter that is not known here."""
         return self.adapter in RUNS_CODE and self.url is None
+
+    @property
+    def password_origin(self) -> str | None:
+        """``scheme://host:port`` of the one server that a password goes to."""
+        server = self.database or self.mail
+        return None if server is None else server.origin
 
     @model_validator(mode="after")
     def _holds_no_secret(self) -> "HandSettings":
@@ -271,6 +300,8 @@ class HandSettings(Section):
 
     @model_validator(mode="after")
     def _adapter_needs(self) -> "HandSettings":
+        if self.adapter == "remote" and any(action.cacheable for action in self.actions.values()):
+            raise ValueError("adapter = 'remote' takes no cacheable actions: each step is the hand's to claim")
         if self.adapter == "mcp":
             mcp_servers.check(
                 command=self.command,
@@ -289,6 +320,8 @@ class HandSettings(Section):
             raise ValueError(f"adapter = {self.adapter!r} takes no pagination")
         if (self.adapter == "sql") != (self.database is not None):
             raise ValueError("adapter = 'sql' needs database, and no other adapter takes one")
+        if (self.adapter == "mail") != (self.mail is not None):
+            raise ValueError("adapter = 'mail' and the table mail go together")
         if self.adapter in {"remote", "process", "wasm"}:
             for name, action in self.actions.items():
                 if action.args_schema is None:
@@ -302,10 +335,14 @@ class HandSettings(Section):
                 f"adapter = '{self.adapter}' takes secrets for what egress names alone: no secret enters the jail that "
                 "it runs in"
             )
-        if self.adapter in {"http", "remote", "sql", "wasm"} and self.egress:
+        if self.adapter in {"http", "mail", "remote", "sql", "wasm", "webhook"} and self.egress:
             raise ValueError(f"adapter = '{self.adapter}' speaks with no host from a jail here, and takes no egress")
-        if any((one.place is SecretPlace.PASSWORD) != (self.adapter == "sql") for one in self.secrets.values()):
-            raise ValueError("a secret of adapter = 'sql' has place = 'password', and no other hand's has")
+        passwords = self.adapter in {"sql", "mail"}
+        if any((one.place is SecretPlace.PASSWORD) != passwords for one in self.secrets.values()):
+            raise ValueError("a secret of adapter = 'sql' or 'mail' has place = 'password', and no other hand's has")
+        signatures = sum(one.place is SecretPlace.SIGNATURE for one in self.secrets.values())
+        if signatures != (self.adapter == "webhook"):
+            raise ValueError("adapter = 'webhook' has one secret with place = 'signature', and no other hand has one")
         return self
 
     def _http_needs(self) -> None:

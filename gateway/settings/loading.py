@@ -11,10 +11,12 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 
 from gateway.expected import REQUIRED, UNKNOWN, expected
 from gateway.settings.base import Identifier, SettingsError
+from gateway.settings.cache import CacheSettings
 from gateway.settings.connections import ConnectionSettings
 from gateway.settings.hands import HandSettings, JailSettings
 from gateway.settings.identity import IdentitySettings
 from gateway.settings.policy import PolicySettings, ProposalSettings, ProvenanceSettings, RolloutSettings
+from gateway.settings.results import ResultSettings
 from gateway.settings.secrets import SEALED, SecretSettings, origin_of
 from gateway.settings.server import (
     ConsoleSettings,
@@ -53,7 +55,9 @@ class Settings(BaseSettings):
     keys: KeySettings = KeySettings()
     secrets: SecretSettings = SecretSettings()
     jail: JailSettings = JailSettings()
+    results: ResultSettings = ResultSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
+    cache: CacheSettings = CacheSettings()
     controller: ControllerSettings = ControllerSettings()
     identity: dict[Identifier, IdentitySettings] = Field({}, description="Issuers of access tokens, by name.")
     connections: dict[Identifier, ConnectionSettings] = Field({}, description="Services that people connect, by name.")
@@ -93,6 +97,17 @@ class Settings(BaseSettings):
                 beyond = [target for target in named if origin_of(target) not in known.origins]
                 if beyond:
                     raise ValueError(f"{where}: {beyond[0]} is not among the targets of the connection")
+        return self
+
+    @model_validator(mode="after")
+    def _kinds_are_known(self) -> "Settings":
+        for hand_id, hand in self.hands.items():
+            for action, word in hand.actions.items():
+                if unknown := sorted({*word.results.personal_kinds} - self.results.kinds):
+                    where = f"hands.{hand_id}.actions.{action}.results.personal_kinds"
+                    raise ValueError(
+                        f"{where}: there is no kind {unknown[0]}; declare [results.recognisers.{unknown[0]}]"
+                    )
         return self
 
     @model_validator(mode="after")

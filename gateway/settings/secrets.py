@@ -109,7 +109,7 @@ class HandSecretSettings(Section):
     targets: tuple[Origin, ...] = Field(
         (),
         max_length=16,
-        description="Where it may go, scheme://host[:port]. Default: base_url. A password goes to its database.",
+        description="Where it may go, scheme://host[:port]. Default: base_url. A password goes to its server.",
     )
     connection: Identifier | None = Field(
         None, description="Instead of a store: the [connections] whose token of the person who asked is sent (bearer)."
@@ -131,7 +131,7 @@ class HandSecretSettings(Section):
         if self.place is SecretPlace.HEADER and (self.parameter or "").lower() in _FRAMING:
             raise ValueError(f"parameter: {self.parameter} says where a request ends or what it is, and is no secret")
         if self.place is SecretPlace.PASSWORD and self.targets:
-            raise ValueError("place = 'password' takes no targets: it goes to the hand's database")
+            raise ValueError("place = 'password' takes no targets: it goes to the hand's database or mail server")
         if self.connection is not None and (self.place is not SecretPlace.BEARER or self.store != SEALED):
             raise ValueError("connection goes with no store, and with place = 'bearer' alone")
         for target in self.targets:

@@ -22,9 +22,14 @@ def mint(
             # Its credential is handed out when a hand claims it (``gateway.remote_steps``): its time begins there.
             state.step_jti = random_id()
             continue
-        duties = state.decision.obligations if state.decision is not None else Obligations()
-        ttl = min(ttl_max_seconds, duties.credential_ttl_seconds or ttl_max_seconds)
-        binding = state.binding(plan.plan.tenant, plan.plan.plan_id)
-        state.credential, state.step_jti = credentials.mint(
-            plan.plan, state.step.hand, state.step.action, binding, ttl, now
-        )
+        state.credential, state.step_jti = mint_one(plan, state, credentials, ttl_max_seconds=ttl_max_seconds, now=now)
+
+
+def mint_one(
+    plan: PlanState, state: StepState, credentials: Credentials, *, ttl_max_seconds: int, now: float
+) -> tuple[str, str]:
+    """A credential of the step that is called from here, and its ``jti``. Raises ``key.unavailable``."""
+    duties = state.decision.obligations if state.decision is not None else Obligations()
+    ttl = min(ttl_max_seconds, duties.credential_ttl_seconds or ttl_max_seconds)
+    binding = state.binding(plan.plan.tenant, plan.plan.plan_id)
+    return credentials.mint(plan.plan, state.step.hand, state.step.action, binding, ttl, now)

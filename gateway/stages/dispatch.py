@@ -1,27 +1,32 @@
-"""Step 7: the call itself. The decision, the credential and the intent are durable by now; nothing is retried."""
+"""Step 7: the call itself. The decision, the credential and the intent are durable by now. What is tried again, the
+hand's guard decides (``hand_adapters.resilience``); that it is, goes on record first (``stages.attempts``).
+"""
 
+from dataclasses import replace
 from functools import partial
 
 import structlog
 
 from gateway.errors import HandrailError
 from gateway.halts import Halted, Halts
-from gateway.model import HandCall, StepStatus
-from gateway.ports import Credentials, HandFailure, Hands
+from gateway.model import HandCall, Progress, StepStatus
+from gateway.ports import HandFailure, Runs
 from gateway.reasons import Reason
+from gateway.stages.attempts import Attempts
 from gateway.stages.standing import concern
 from gateway.state import PlanState, StepState
 
 _log = structlog.get_logger("handrail.dispatch")
 
 
-async def dispatch(plan: PlanState, state: StepState, hands: Hands, credentials: Credentials, halts: Halts) -> None:
+async def dispatch(plan: PlanState, state: StepState, hands: Runs, attempts: Attempts, halts: Halts) -> None:
     """Run the step on its hand. Sets ``result``, or ends the step as ``failed`` or ``ambiguous``; as ``cancelled``
-    where a freeze came between the record of its intent and the call.
+    where a freeze came after the record of its intent, and surely before the hand acted. Sets ``attempts``.
     """
     if state.manifest is None or state.args is None or state.decision is None:
         raise RuntimeError("only a decided step is dispatched")
     duties = state.decision.obligations
+    progress = Progress()
     call = HandCall(
         tenant=plan.plan.tenant,
         principal_id=plan.plan.principal.id,
@@ -40,15 +45,21 @@ async def dispatch(plan: PlanState, state: StepState, hands: Hands, credentials:
         jail_profile=duties.jail_profile,
         egress_hosts=duties.egress_hosts,
         idempotency_key=state.step.idempotency_key,
-        prove=partial(credentials.prove, state.credential),
+        prove=partial(attempts.credentials.prove, state.credential),
+        renew=partial(attempts.renew, plan, state),
+        progress=progress,
     )
     state.credential = ""
     if not _confined(state, hands, duties.jail_profile):
         return
     try:
         state.result = await halts.run(concern(plan, state), partial(hands.run, call))
+        progress.attempts = state.result.attempts
     except Halted as halted:
-        status = StepStatus.AMBIGUOUS if halted.begun else StepStatus.CANCELLED
+        if not halted.begun:
+            progress.attempts = 0
+        acted = halted.begun and not progress.unsent
+        status = StepStatus.AMBIGUOUS if acted else StepStatus.CANCELLED
         if halted.freeze is None:
             state.fail(status, Reason.LOG_UNAVAILABLE)
         else:
@@ -56,14 +67,20 @@ async def dispatch(plan: PlanState, state: StepState, hands: Hands, credentials:
     except HandrailError as error:
         failure = getattr(error, "failure", HandFailure.UNKNOWN)
         status = StepStatus.AMBIGUOUS if failure is HandFailure.UNKNOWN else StepStatus.FAILED
+        if error.reason is Reason.FREEZE_ACTIVE and progress.unsent:
+            status = StepStatus.CANCELLED
         state.fail(status, error.reason, **error.facts)
     except Exception:  # noqa: BLE001
         # An adapter of a third party may raise anything. Whether its tool acted, nobody can tell.
         _log.exception("adapter raised", hand=state.step.hand, action=state.step.action)
         state.fail(StepStatus.AMBIGUOUS, Reason.HAND_LOST_REPLY)
+    finally:
+        state.attempts = progress.attempts
+    if state.error is not None:
+        state.error = replace(state.error, facts={**state.error.facts, **state.tried()})
 
 
-def _confined(state: StepState, hands: Hands, profile: str | None) -> bool:
+def _confined(state: StepState, hands: Runs, profile: str | None) -> bool:
     """Name the jail that the step runs in. Where policy asks for a profile that there is not, or of a hand that runs in
     no jail here, the step fails and nothing runs."""
     try:

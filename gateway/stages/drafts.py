@@ -7,7 +7,7 @@ from typing import Final
 from gateway.commitments import Committed
 from gateway.entries import EntryDraft, EntryType
 from gateway.freeze import FreezeState
-from gateway.model import EMPTY, ApprovalRequest, Effect, StepStatus
+from gateway.model import EMPTY, ApprovalRequest, Effect, Retry, StepStatus
 from gateway.reasons import Reason
 from gateway.stages import offer
 from gateway.state import PlanState, Question, StepState
@@ -71,6 +71,25 @@ class Drafts:
             )
         )
 
+    def add_retry(self, retries: Retry) -> None:
+        """The entry that a dead letter of an earlier plan is tried again, by the plan's caller."""
+        plan = self.plan.plan
+        [state] = self.plan
+        self.drafts.append(
+            EntryDraft(
+                EntryType.STEP_RETRIED,
+                plan.tenant,
+                context_id=plan.context_id,
+                plan_id=retries.plan_id,
+                step_id=retries.step_id,
+                principal=plan.caller.pseudonym,
+                hand=state.names[0],
+                action=state.names[1],
+                facts={"retry_plan": plan.plan_id, "said": "not_executed" if retries.not_executed else ""},
+                commitments={"plan": self.plan.commitment},
+            )
+        )
+
     def add(
         self,
         state: StepState,
@@ -111,6 +130,8 @@ def describe(plan: PlanState, this: Round) -> Drafts:
     entries = Drafts(plan)
     if plan.log_index is None:
         entries.add_plan()
+        if plan.plan.retries is not None:
+            entries.add_retry(plan.plan.retries)
     for name in this.voided:
         entries.add(plan.steps[name], EntryType.APPROVAL_VOIDED, (str(Reason.APPROVAL_VOIDED),))
     for state in this.judged:
@@ -157,12 +178,29 @@ def _kind(state: StepState) -> Mapping[str, str]:
     return {"side_effects": str(state.manifest.actions[state.step.action].side_effects)}
 
 
+def found(state: StepState) -> Mapping[str, str]:
+    """What of personal data was found in the result and left there: kinds and numbers, never a value."""
+    if not state.personal_data:
+        return EMPTY
+    return {"personal_data": counted(state.personal_data)}
+
+
+def counted(kinds: Mapping[str, int]) -> str:
+    """``card:1 email:3``."""
+    return " ".join(f"{kind}:{number}" for kind, number in sorted(kinds.items()))
+
+
 def said(state: StepState) -> tuple[str, ...]:
     """The codes an entry carries: the rules' own, and the gateway's where a step ended badly."""
     given = codes(state)
     if state.error is not None and str(state.error.reason) not in given:
         return (*given, str(state.error.reason))
     return given
+
+
+def sent(state: StepState) -> Mapping[str, int]:
+    """How often its call was sent, where that was not once."""
+    return EMPTY if state.attempts == 1 else {"attempts": state.attempts}
 
 
 def codes(state: StepState) -> tuple[str, ...]:

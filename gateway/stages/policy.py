@@ -1,6 +1,6 @@
 """Step 4: one evaluation for all steps whose inputs are known. Whatever is not a clear ``allow`` or ``ask`` denies."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -9,10 +9,10 @@ from gateway import data_subjects, evaluation
 from gateway.arguments import amount
 from gateway.canonical import canonical
 from gateway.commitments import commit
-from gateway.manifest import Manifest, SideEffects
-from gateway.model import Decision, Effect, Obligations, StepStatus
+from gateway.manifest import EVERY_KIND, Manifest, SideEffects
+from gateway.model import Decision, DecisionReason, Effect, Obligations, StepStatus
 from gateway.ports import Contexts, PolicyEngine
-from gateway.reasons import ENGINE_AWAY, Reason
+from gateway.reasons import ENGINE_AWAY, TEXTS, Reason
 from gateway.settings import PolicySettings
 from gateway.state import PlanState, Question, StepState
 
@@ -24,11 +24,16 @@ async def decide(
     contexts: Contexts,
     settings: PolicySettings,
     now: float,
+    *,
+    kinds: Collection[str],
 ) -> None:
     """Judge ``states``; each gets its decision, and a denial ends it.
 
     The input and every rule's words are committed to under ``evaluation``: one sealed document for all the steps of
     one evaluation, so that ``handrail why`` can show exactly what the policy saw.
+
+    Args:
+        kinds: of personal data that can be found in results.
     """
     await contexts.recall(plan)
     if not states:
@@ -37,7 +42,7 @@ async def decide(
         state.amount = _amount(state)
     await contexts.prepare(plan)
     policy_input = build_input(plan, states, settings, contexts.consider(plan, states, now), now)
-    decisions = await engine.decide(policy_input)
+    decisions = {name: _enforceable(decision, kinds) for name, decision in (await engine.decide(policy_input)).items()}
     subjects = _subjects(plan, states, decisions)
     recorded = commit(evaluation.record(policy_input, decisions), *subjects)
     for state in states:
@@ -51,6 +56,14 @@ async def decide(
         elif state.amount:
             state.put("amount", commit(canonical(state.amount), data_subjects.of_context(plan.plan)))
     contexts.decided(plan, states)
+
+
+def _enforceable(decision: Decision, kinds: Collection[str]) -> Decision:
+    """The decision; or a denial, where it wants something taken out of the result that nobody here could find."""
+    if decision.effect is Effect.DENY or {*decision.obligations.redact_personal} <= {EVERY_KIND, *kinds}:
+        return decision
+    said = DecisionReason(str(Reason.POLICY_OBLIGATION), TEXTS[Reason.POLICY_OBLIGATION])
+    return Decision(decision.step_id, Effect.DENY, (said,), decision.policy_digest)
 
 
 def _subjects(plan: PlanState, states: Sequence[StepState], decisions: Mapping[str, Decision]) -> tuple[str, ...]:

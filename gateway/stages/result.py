@@ -1,12 +1,15 @@
 """Step 8: what came back is data, never instructions: held against its schema, capped and redacted as obliged."""
 
-from typing import Any
+import asyncio
+from typing import Any, Final
 
 from gateway import data_subjects
 from gateway.canonical import canonical
 from gateway.commitments import commit
 from gateway.errors import Refused
+from gateway.manifest import PersonalData
 from gateway.model import HandResult, Obligations, StepStatus
+from gateway.personal_data import Scanner
 from gateway.pointers import tokens
 from gateway.ports import Hands
 from gateway.reasons import Reason
@@ -14,43 +17,76 @@ from gateway.stages.dispatch import result_limit
 from gateway.state import PlanState, StepState
 
 REDACTED = "[redacted]"
+INLINE_MAX_BYTES: Final = 8192
+"""A result that is looked through in the event loop: some milliseconds at worst. A larger one goes to a thread."""
 
 
-def settle(plan: PlanState, state: StepState, hands: Hands) -> None:
+async def settle(plan: PlanState, state: StepState, hands: Hands, scanner: Scanner) -> None:
     """Turn the hand's answer into the step's status and result, committed to as it will be recorded and returned."""
     if state.result is None:
         return
+    if state.result.cached_from is not None:
+        state.cached_from, state.jail = state.result.cached_from, None  # nothing ran
     limit = result_limit(state)
     if state.result.is_error:
-        state.fail(StepStatus.FAILED, Reason.HAND_FAILED)
+        state.fail(StepStatus.FAILED, Reason.HAND_FAILED, **state.tried())
     else:
         # An action with a result schema owes a structure: none at all is held against the schema too.
         problems = hands.check_result(plan.plan.tenant, state.step.hand, state.step.action, state.result.structured)
         if problems:
-            state.result = None
-            state.fail(StepStatus.FAILED, Reason.SCHEMA_RESULT, problems=list(problems))
+            _withhold(state, Reason.SCHEMA_RESULT, problems=list(problems))
             return
         state.status = StepStatus.SUCCEEDED
     if state.decision is not None and state.decision.obligations.redact:
         state.result = redact(state.result, state.decision.obligations.redact)
         state.redacted = True
+    # Whom it concerns, it concerns without their address too.
+    subjects = _subjects(plan, state)
     try:
         document = canonical(state.result.document())
+        if len(document) <= limit and await _look_through(state, len(document), scanner):
+            document = canonical(state.result.document())
     except Refused:
-        state.result = None
-        state.fail(StepStatus.FAILED, Reason.HAND_PROTOCOL)
+        _withhold(state, Reason.HAND_PROTOCOL)
         return
     if len(document) > limit:
-        state.result = None
-        state.fail(StepStatus.FAILED, Reason.HAND_RESULT_TOO_LARGE, limit_bytes=limit)
+        _withhold(state, Reason.HAND_RESULT_TOO_LARGE, limit_bytes=limit)
         return
     try:
-        subjects = _subjects(plan, state)
         data_subjects.check_number(subjects)
         state.put("result", commit(document, *subjects))
     except Refused as refusal:
-        state.result = None
-        state.fail(StepStatus.FAILED, Reason.SCHEMA_RESULT, **refusal.facts)
+        _withhold(state, Reason.SCHEMA_RESULT, **refusal.facts)
+
+
+async def _look_through(state: StepState, size_bytes: int, scanner: Scanner) -> bool:
+    """Find personal data, and take out what is to be. Returns whether the result is another one now."""
+    if state.result is None:
+        return False
+    action = None if state.manifest is None else state.manifest.actions.get(state.step.action)
+    duties = Obligations() if state.decision is None else state.decision.obligations
+    mode = PersonalData.TAG if action is None else action.personal_data
+    look = () if action is None or mode is PersonalData.OFF else action.personal_kinds
+    take = {*duties.redact_personal, *(look if mode is PersonalData.REDACT else ())}
+    if not look and not take:
+        return False
+    if size_bytes <= INLINE_MAX_BYTES:
+        scan = scanner.scan(state.result, look=look, take=take)
+    else:
+        scan = await asyncio.to_thread(scanner.scan, state.result, look=look, take=take)
+    state.personal_data, state.personal_data_taken = scan.found, scan.taken
+    if scan.result is state.result:
+        return False
+    state.result = scan.result
+    state.redacted = True
+    return True
+
+
+def _withhold(state: StepState, reason: Reason, /, **facts: Any) -> None:
+    """Fail the step, and forget what came back."""
+    state.result = None
+    state.personal_data, state.personal_data_taken = {}, {}
+    state.fail(StepStatus.FAILED, reason, **facts)
 
 
 def _subjects(plan: PlanState, state: StepState) -> tuple[str, ...]:

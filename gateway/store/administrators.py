@@ -2,12 +2,15 @@
 
 Whoever writes to the database can take rows away, write an entry's columns anew, and append an entry that says that
 somebody was revoked. None of that may take away the second person whom a change of trust needs. So a security admin is
-whom any of the three knows, and is none any more where a row says so that the gateway itself sealed.
+whom any of the three knows, and is none any more where the gateway itself sealed that: in the row, and in the entry,
+which is still there when the row has gone with an erasure.
 """
 
+import hmac
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -41,6 +44,11 @@ _GRANTS: Final = frozenset({"added", "provisioned", "roles_widened"})
 _NOBODY: Final[frozenset[str]] = frozenset()
 
 
+def nobody_changed(tenant: str, as_of: int) -> Unless:
+    """That of a tenant nobody was added, revoked or frozen, or given or lost a key, since the log had that size."""
+    return Unless(_CHANGED, {"in_tenant": tenant, "as_of": as_of})
+
+
 @dataclass(frozen=True, slots=True)
 class Administrators:
     """A tenant's security admins who are not revoked.
@@ -60,7 +68,7 @@ class Administrators:
 
     def unchanged(self) -> Unless:
         """That nobody was added, revoked or frozen since, by the time of a commit."""
-        return Unless(_CHANGED, {"in_tenant": self.tenant, "as_of": self.as_of})
+        return nobody_changed(self.tenant, self.as_of)
 
 
 @dataclass(slots=True)
@@ -71,14 +79,18 @@ class _Told:
     admins: set[str] = field(default_factory=set)
     keyed: set[str] = field(default_factory=set)
     claimed: dict[str, frozenset[str]] = field(default_factory=dict)
+    ended: set[str] = field(default_factory=set)
+    """Revoked by an entry that the gateway sealed."""
 
-    def take(self, index: int, facts: Mapping[str, Any]) -> None:
+    def take(self, index: int, facts: Mapping[str, Any], seal_of: Callable[[str], str]) -> None:
         if index <= self.read_to:
             return  # another thread was faster
         self.read_to = index
         subject, change = str(facts.get("subject", "")), facts.get("change")
         if change == "revoked":
             self.admins.discard(subject)
+            if hmac.compare_digest(str(facts.get("seal", "")).encode(), seal_of(subject).encode()):
+                self.ended.add(subject)
         elif change in _GRANTS and Role.SECURITY_ADMIN in str(facts.get("roles", "")).split(","):
             self.admins.add(subject)
         if change == "security_key_added":
@@ -115,7 +127,8 @@ class AdministratorsOnRecord:
         with self._lock:
             told = self._told.setdefault(tenant, _Told())
             for index, facts in found:
-                told.take(index, facts)
+                told.take(index, facts, partial(self._reads.end_seal, tenant))
+            gone |= told.ended
             known = (told.admins | live | self._remembered(tenant)) - gone
             if hidden := self._remembered(tenant) - told.admins - gone:
                 _log.error(

@@ -10,6 +10,7 @@ from typing import Any, Final, Generic, NoReturn, TypeVar
 import structlog
 from sqlalchemy import Connection, Engine, bindparam, exists, literal, select
 
+from audit.history import TREE_SIZE
 from audit.names import Names
 from gateway.canonical import canonical
 from gateway.commitments import Committed, commit, subject_key
@@ -17,10 +18,10 @@ from gateway.dual_control import NEW, Thresholds, TrustChange
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import HandrailError, Overtaken, Refused
 from gateway.model import Principal, Role
-from gateway.ports import Append, AuditLog
+from gateway.ports import Append, AuditLog, Standing
 from gateway.reasons import Conflict, Reason, because
 from gateway.store import directory_rows as rows
-from gateway.store.administrators import Administrators, AdministratorsOnRecord
+from gateway.store.administrators import Administrators, AdministratorsOnRecord, nobody_changed
 from gateway.store.directory_reads import DirectoryReads, Found
 from gateway.store.reading import Result, blocking_read, in_thread, reading
 from gateway.store.row_macs import RowMacs
@@ -116,6 +117,24 @@ class Changes:
             return {}
         found = await self._read(lambda connection: self._reads.people(connection, wanted))
         return {one.pseudonym: one for one in found.values()}
+
+    async def standing(self, tenant: str, pseudonyms: Collection[str]) -> Standing:
+        """See ``gateway.ports.Directory``. Raises ``log.unavailable``."""
+        wanted = [(tenant, pseudonym) for pseudonym in sorted(set(pseudonyms))]
+
+        def read(connection: Connection) -> tuple[int, list[Principal]]:
+            # The size first: what comes after it is for the commit to see.
+            size = connection.execute(select(TREE_SIZE)).scalar_one_or_none() or 0
+            return size, list(self._reads.people(connection, wanted).values())
+
+        size, found = await self._read(read)
+        await self.look()
+        people = {}
+        for person in found:
+            with suppress(Refused):
+                self.check_acts(person)
+                people[person.pseudonym] = person
+        return Standing(people, nobody_changed(tenant, size))
 
     async def administrators_left(self, known: Administrators, without: str) -> int:
         """How many security admins who could agree to a change now are left without one of them.

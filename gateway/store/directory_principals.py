@@ -201,7 +201,10 @@ class PrincipalAdmin(Changes):
             {**before, "revoked": True},
             removes_admin=True,
         )
-        item = Append([principal_entry(found, by, "revoked")], writes)
+        entry = principal_entry(found, by, "revoked")
+        if _is_admin(found):
+            entry = replace(entry, facts={**entry.facts, "seal": self._reads.end_seal(tenant, pseudonym)})
+        item = Append([entry], writes)
         view = rows.principal_view({**found, "revoked_at": now})
         return Change(item, view, trust if _is_admin(found) else None)
 

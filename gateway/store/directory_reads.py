@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Select, bindparam, select, tuple_
 
 from audit.history import directory_changes
 from audit.names import Names
+from gateway.canonical import b64url_encode, canonical
 from gateway.commitments import name_subject, named_link, named_principal
 from gateway.model import Issuer, IssuerKey, Principal, Role
 from gateway.store.directory_rows import PSEUDONYM, ApiKey, Linked, Name
@@ -190,6 +191,11 @@ class DirectoryReads:
         admins = [row for row in rows if Role.SECURITY_ADMIN in json.loads(row["roles"])]
         gone = {row["pseudonym"] for row in admins if row["revoked_at"] is not None}
         return {row["pseudonym"] for row in admins} - gone, gone
+
+    def end_seal(self, tenant: str, pseudonym: str) -> str:
+        """The fact ``seal`` of the entry of a security admin's revocation, by which it is believed without the row. A
+        revocation is for ever, so that nobody gains by what the entry shows."""
+        return b64url_encode(self._macs.of_message("end of a security admin", canonical([tenant, pseudonym])))
 
     def live_key_rows(self, connection: Connection, tenant: str, pseudonym: str) -> list[Found]:
         """Rows of a principal's API keys that are not revoked; a refused one is of no use to anybody anyhow."""

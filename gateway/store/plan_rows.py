@@ -41,6 +41,7 @@ def stored_step(row: Row[Any]) -> StoredStep:
         manifest_digest=row.manifest_digest,
         commitments=orjson.loads(row.fields),
         error=None if row.error is None else orjson.loads(row.error),
+        personal_data=({}, {}) if row.personal_data is None else tuple(orjson.loads(row.personal_data)),
         step_jti=row.step_jti,
         receipt=row.receipt,
         log_index=row.log_index,

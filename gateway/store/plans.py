@@ -62,6 +62,7 @@ _STEP_STATE: Final = (
     "manifest_digest",
     "fields",
     "error",
+    "personal_data",
     "step_jti",
     "receipt_id",
     "receipt",
@@ -440,6 +441,12 @@ def _json(value: Any) -> str:
     return orjson.dumps(value).decode()
 
 
+def _found(state: StepState) -> str | None:
+    if not state.personal_data and not state.personal_data_taken:
+        return None
+    return _json([dict(state.personal_data), dict(state.personal_data_taken)])
+
+
 def _step_values(plan: PlanState, state: StepState, log_index: int, receipt: str | None) -> dict[str, Any]:
     decision = state.decision
     return {
@@ -450,6 +457,7 @@ def _step_values(plan: PlanState, state: StepState, log_index: int, receipt: str
         "manifest_digest": state.manifest_digest,
         "fields": _json(state.commitments),
         "error": None if state.error is None else _json({"code": str(state.error.reason), **state.error.facts}),
+        "personal_data": _found(state),
         "step_jti": state.step_jti,
         "receipt_id": None if receipt is None else state.receipt_id(plan.plan.plan_id),
         "receipt": receipt,

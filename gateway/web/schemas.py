@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.manifest import ArgumentRole
 from gateway.model import Answer, ApprovalStatus, Attestation, Effect, PlanStatus, Role, StepStatus
+from gateway.ports import Verdict
 from gateway.web.times import Time
 
 
@@ -62,6 +63,21 @@ class ResultShown(Shape):
     structured: Any = None
 
 
+class TrustShown(Shape):
+    """The operator's word on how far parts of a result may vouch: trusted or untrusted."""
+
+    content: list[str] = Field(description="Of each content block, in order.")
+    structured: str
+
+
+class MarksShown(Shape):
+    """What is to be known of a result beside it."""
+
+    trust: TrustShown
+    personal_data: dict[str, int] | None = Field(None, description="Kind -> how many were found and left.")
+    personal_data_redacted: dict[str, int] | None = Field(None, description="Kind -> how many were taken out.")
+
+
 class ErrorShown(BaseModel):
     """Why a step did not succeed. Further members are safe facts."""
 
@@ -69,6 +85,13 @@ class ErrorShown(BaseModel):
 
     code: str
     text: str
+
+
+class LetterSettled(Shape):
+    """What became of a dead letter."""
+
+    verdict: Verdict
+    retry_plan: str | None = Field(description="The plan that tries it again.")
 
 
 class StepView(Shape):
@@ -81,10 +104,12 @@ class StepView(Shape):
     decision: DecisionShown | None
     approval_id: str | None = None
     result: ResultShown | None = None
+    result_marks: MarksShown | None = None
     error: ErrorShown | None = None
     receipt: str | None = Field(None, description="receipt+jws")
     receipt_id: str | None = None
     log_index: int | None = None
+    settled: LetterSettled | None = Field(None, description="Of a dead letter that a person settled.")
 
 
 class PlanView(Shape):

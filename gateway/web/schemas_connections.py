@@ -27,6 +27,26 @@ class ConnectionList(Shape):
     connections: list[ConnectionView]
 
 
+class PersonsConnection(Shape):
+    """A service, and how it stands for somebody."""
+
+    id: str
+    title: str = Field(description="The id of one that is no longer configured.")
+    state: Literal["none", "connected", "lost", "removed"]
+
+
+class PersonsConnectionList(Shape):
+    """Connections, as they stand for somebody."""
+
+    connections: list[PersonsConnection]
+
+
+class PersonsConnectionEnded(PersonsConnection):
+    """A connection that was ended."""
+
+    revoked: bool = Field(description="Whether the service said that it revoked the tokens (RFC 7009).")
+
+
 class ConnectionRemoved(ConnectionView):
     """A connection that was taken back."""
 

@@ -53,6 +53,16 @@ class EgressRuleView(Shape):
     private_network: bool = Field(description="It may be at a private or loopback address.")
 
 
+class LoadView(Shape):
+    """What stands before a hand on this gateway, of the caller's tenant; others know their own."""
+
+    circuit: Literal["closed", "open", "half_open"] = Field(
+        description="open: it failed in a row, and nothing is sent. half_open: a probe is."
+    )
+    running: int = Field(description="Calls that hold one of its slots.")
+    waiting: int = Field(description="Calls that wait for one.")
+
+
 class HandView(Shape):
     """A configured hand."""
 
@@ -67,6 +77,7 @@ class HandView(Shape):
     endpoint: str | None = Field(None, description="Where an MCP server is that is reached over HTTP.")
     secrets: list[SecretUseView] = Field(description="What the gateway puts into its requests.")
     egress: list[EgressRuleView] = Field(description="What its jail may reach; it reaches nothing else.")
+    load: LoadView
     actions: list[ActionView]
 
 

@@ -17,6 +17,7 @@ class SecretView(Shape):
     set_by: str | None = Field(description="Pseudonym of who set a sealed one last.")
     set_at: Time | None = Field(description="When that was.")
     hands: list[str] = Field(description="Hands of the tenant that name it.")
+    connections: list[str] = Field(description="Connections whose client authenticates with it.")
 
 
 class SecretList(Shape):
@@ -39,11 +40,12 @@ class SecretValueRequest(Shape):
 
 
 class SecretCheck(Shape):
-    """Whether a secret that hands name could be used now."""
+    """Whether a secret that hands or connections name could be used now."""
 
     store: str
     name: str
     hands: list[str]
+    connections: list[str]
     usable: bool
     version: str | None = None
     reason: str | None = Field(None, description="The closed reason code, where it is not usable.")
@@ -51,6 +53,6 @@ class SecretCheck(Shape):
 
 
 class SecretChecks(Shape):
-    """Every secret that a hand of the tenant names."""
+    """Every secret that a hand or connection of the tenant names."""
 
     checks: list[SecretCheck]

@@ -19,7 +19,7 @@ from gateway.manifest import EgressRule
 from gateway.model import HandCall
 from gateway.ports import HandFailure
 from gateway.settings import HandSettings
-from hand_adapters import annotate
+from hand_adapters import reach
 from hand_adapters.contract import HandError
 from hand_adapters.egress.authority import JailAuthority
 from hand_adapters.egress.causes import Cause, Denied
@@ -94,7 +94,7 @@ class EgressGate:
     env: Mapping[str, str] = ENVIRONMENT
 
     def __init__(self, hand_id: str, settings: HandSettings) -> None:
-        rules = annotate.egress_rules(hand_id, settings)
+        rules = reach.egress_rules(hand_id, settings)
         self._hand = hand_id
         self._rules = Rules(rules)
         self._limits = settings.egress_limits

@@ -8,7 +8,7 @@ from typing import Any, Final
 from gateway.errors import Refused
 from gateway.manifest import ActionManifest, Manifest, SideEffects
 from gateway.settings import ActionSettings, HandSettings, PaginationSettings, SettingsError
-from hand_adapters import annotate
+from hand_adapters import annotate, reach
 from hand_adapters.http import pages
 from hand_adapters.http.openapi.document import Document
 from hand_adapters.http.openapi.offers import Offer, offer
@@ -93,7 +93,7 @@ def _described(
         SettingsError: an operation has the name of a declared action, or a secret cannot be used.
     """
     document = Document.load(file)
-    slots = [use.slot for use in annotate.secret_uses(hand_id, settings)]
+    slots = [use.slot for use in reach.secret_uses(hand_id, settings)]
     lacking: dict[str, tuple[Scheme, list[str]]] = {}
     offered = 0
     for operation in select(document.operations, settings.operations):

@@ -1,8 +1,8 @@
 """The ``http`` adapter: requests to one base URL, declared or described, over one session for the life of the hand."""
 
-import asyncio
+from collections.abc import Collection
 from typing import Any, ClassVar
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 import aiohttp
 from yarl import URL
@@ -12,12 +12,15 @@ from gateway.model import HandCall, HandResult, Injections
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from gateway.settings import HandSettings, PaginationSettings, SettingsError, origin_of
+from hand_adapters import http_answer
+from hand_adapters.base_url import checked
 from hand_adapters.contract import HandDrifted, HandError
-from hand_adapters.dialer import CURRENT, Attempt, Dialer, Disconnected, permitted, session
-from hand_adapters.http import answer, pages
+from hand_adapters.dialer import Dialer, session
+from hand_adapters.http import pages
 from hand_adapters.http.actions import build
 from hand_adapters.http.template import Request
 from hand_adapters.jail import Jail
+from hand_adapters.misfit import misfit
 
 
 class HttpAdapter:
@@ -49,21 +52,16 @@ class HttpAdapter:
                 outside a private network (the credential would travel in clear); a bad path or schema; a document of
                 which nothing can be used.
         """
-        where = f"hands.{hand_id}.base_url"
-        try:
-            url = URL(settings.base_url or "")
-            host = url.host
-        except ValueError:
-            raise SettingsError(f"{where}: is not a URL") from None
-        if not host or url.user is not None or url.password is not None or url.query_string or url.fragment:
-            raise SettingsError(f"{where}: give scheme, host, port and path only")
-        if url.scheme == "http" and not settings.private_network:
-            raise SettingsError(f"{where}: plain http needs private_network = true; use https")
-        if _is_literal(host) and not permitted(host, private_network=settings.private_network):
-            raise SettingsError(f"{where}: the gateway does not dial that address")
+        url = checked(hand_id, settings)
         for use in build(hand_id, settings).manifest.secrets:
             if origin_of(str(url)) not in use.targets:
                 raise SettingsError(f"hands.{hand_id}.secrets.{use.name}.targets: base_url is not among them")
+
+    @property
+    def hosts(self) -> Collection[str]:
+        """See ``contract.Aimed``: that of ``base_url``, for redirects are not followed."""
+        host = urlsplit(self._settings.base_url or "").hostname
+        return () if host is None else (host,)
 
     async def manifest(self) -> Manifest:
         """The declared actions, and those of the document as it was read at the start. Asks nobody."""
@@ -84,23 +82,10 @@ class HttpAdapter:
         request = action.template.request(call)
         if self._session is None:
             self._session = session(Dialer(private_network=self._settings.private_network))
-        attempt = Attempt()
-        token = CURRENT.set(attempt)
-        try:
-            async with asyncio.timeout(call.deadline_seconds):
-                if action.paging is not None:
-                    return await self._pages(self._session, call, request, action.paging)
-                return (await _exchange(self._session, call, action.template.method, request, call.result_max_bytes))[0]
-        except TimeoutError:
-            failure = HandFailure.UNKNOWN if attempt.connected else HandFailure.NOT_EXECUTED
-            raise HandError(Reason.HAND_TIMEOUT, failure) from None
-        except (aiohttp.ClientError, OSError, Disconnected) as exc:
-            detail = type(exc).__name__
-            if attempt.connected:
-                raise HandError(Reason.HAND_LOST_REPLY, HandFailure.UNKNOWN, detail) from None
-            raise HandError(Reason.HAND_UNAVAILABLE, HandFailure.NOT_EXECUTED, detail) from None
-        finally:
-            CURRENT.reset(token)
+        async with http_answer.attempted(call.deadline_seconds):
+            if action.paging is not None:
+                return await self._pages(self._session, call, request, action.paging)
+            return (await _exchange(self._session, call, action.template.method, request, call.result_max_bytes))[0]
 
     async def _pages(
         self, http: aiohttp.ClientSession, call: HandCall, request: Request, paging: PaginationSettings
@@ -152,9 +137,9 @@ async def _exchange(
     added = await call.inject(url.scheme, url.raw_host or "", url.port or 0, method, url.raw_path)
     url, headers = _with(added, call, method, request)
     async with http.request(method, url, data=request.body, headers=headers, allow_redirects=False) as response:
-        received = await answer.read(response, limit)
+        received = await http_answer.read(response, limit)
         link = ", ".join(response.headers.getall("Link", ()))
-        return answer.result(response, received), len(received), link
+        return http_answer.result(response, received), len(received), link
 
 
 def _with(added: Injections, call: HandCall, method: str, request: Request) -> tuple[URL, dict[str, str]]:
@@ -170,15 +155,11 @@ def _with(added: Injections, call: HandCall, method: str, request: Request) -> t
         headers |= {"Authorization": f"DPoP {call.credential}", "DPoP": call.prove(method, str(url))}
     ours = {name.lower() for name in headers}
     if any(name.lower() in ours for name in request.headers):
-        raise HandError(Reason.SCHEMA_ARGS, HandFailure.NOT_EXECUTED, "an argument in a secret's place")
+        raise misfit("an argument in a secret's place")
     headers |= request.headers
     if added.query:
         if added.query.keys() & url.query.keys():
-            raise HandError(Reason.SCHEMA_ARGS, HandFailure.NOT_EXECUTED, "an argument in a secret's place")
+            raise misfit("an argument in a secret's place")
         secret = urlencode(added.query, quote_via=quote)
         url = URL(f"{url}{'&' if url.raw_query_string else '?'}{secret}", encoded=True)
     return url, headers
-
-
-def _is_literal(host: str) -> bool:
-    return ":" in host or host.replace(".", "").isdecimal()

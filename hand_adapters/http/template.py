@@ -4,7 +4,8 @@ The declared template alone decides; an argument's value can fill its own segmen
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any, Final, NamedTuple, Protocol
 from urllib.parse import quote
 
@@ -12,15 +13,15 @@ from yarl import URL
 
 from gateway.canonical import canonical
 from gateway.model import EMPTY, HandCall
-from gateway.ports import HandFailure
-from gateway.reasons import Reason
 from gateway.settings import ActionSettings, SettingsError
-from hand_adapters.contract import HandError
+from hand_adapters.misfit import misfit, placed
 
 JSON: Final[Mapping[str, str]] = {"Content-Type": "application/json"}
 _PLACEHOLDER: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_-]*)\}")
 _QUERY_METHODS: Final = frozenset({"GET", "HEAD", "DELETE"})
 _SCALARS: Final = frozenset({"string", "integer", "number", "boolean"})
+OVERRIDES: Final = frozenset({"_method", "x-http-method", "x-http-method-override", "x-method-override"})
+"""Names of a query or a body by which servers take a request for one with another method than it was sent with."""
 # A segment of dots alone climbs (RFC 3986 section 5.2.4); some servers decode %2F and %5C before they route.
 _UNFIT: Final = re.compile(r"[/\\\x00-\x1f\x7f]|^\.*$")
 
@@ -51,7 +52,7 @@ class RequestTemplate(Protocol):
 class Template:
     """A declared action's request, parsed once."""
 
-    __slots__ = ("_base", "_fixed", "_names", "_parts", "method")
+    __slots__ = ("_base", "_declared", "_fixed", "_names", "_overrides", "_parts", "method")
 
     def __init__(self, hand_id: str, name: str, base_url: str, action: ActionSettings) -> None:
         """Parse a declaration.
@@ -75,6 +76,8 @@ class Template:
                 raise SettingsError(f"{where}: {{{argument}}} must be a declared scalar property of args_schema")
             if argument not in schema.get("required", ()):
                 raise SettingsError(f"{where}: {{{argument}}} must be required by args_schema")
+        self._declared = frozenset(schema.get("properties", ()))
+        self._overrides = OVERRIDES - set(map(plain, self._declared))
         self.method: str = action.method or "GET"
         self._base = base_url.rstrip("/")
         self._fixed = None if self._names else URL(self._base + path, encoded=True)
@@ -86,17 +89,29 @@ class Template:
             HandError: ``schema.args``, not executed: a value that does not fit its place.
         """
         args = call.args
+        no_override(args, self._overrides)
         if self._fixed is not None and (not args or self.method not in _QUERY_METHODS):
             return (
                 Request(self._fixed) if self.method in _QUERY_METHODS else Request(self._fixed, call.args_bytes, JSON)
             )
         path = self._base + self._parts[0]
         for name, part in zip(self._names, self._parts[1:], strict=True):
-            path += quote(segment(args[name]), safe="") + part
+            with placed(name):
+                path += quote(segment(args[name]), safe="") + part
         rest = args if not self._names else {key: value for key, value in args.items() if key not in self._names}
         if self.method in _QUERY_METHODS:
-            return Request(URL(f"{path}?{_query(rest)}" if rest else path, encoded=True))
+            return Request(URL(f"{path}?{self._query(rest)}" if rest else path, encoded=True))
         return Request(URL(path, encoded=True), canonical(rest), JSON)
+
+    def _query(self, args: Mapping[str, Any]) -> str:
+        """``name=value`` pairs in the order of the names; an array repeats its name, ``null`` is left out."""
+        pairs: list[str] = []
+        for name in sorted(args):
+            value = args[name]
+            items = value if isinstance(value, list | tuple) else () if value is None else (value,)
+            with placed(name if name in self._declared else "*"):
+                pairs += (f"{quote(name, safe='')}={quote(scalar(item), safe='')}" for item in items)
+        return "&".join(pairs)
 
 
 def segment(value: Any) -> str:
@@ -111,14 +126,19 @@ def segment(value: Any) -> str:
     return text
 
 
-def _query(args: Mapping[str, Any]) -> str:
-    """``name=value`` pairs in the order of the names; an array repeats its name, ``null`` is left out."""
-    return "&".join(
-        f"{quote(name, safe='')}={quote(scalar(item), safe='')}"
-        for name in sorted(args)
-        if (value := args[name]) is not None
-        for item in (value if isinstance(value, list | tuple) else (value,))
-    )
+def plain(name: str) -> str:
+    """A name of a query or a form as a lenient server reads it: without regard to case and what follows a bracket."""
+    return name.strip().partition("[")[0].casefold()
+
+
+def no_override(names: Iterable[str], overrides: AbstractSet[str] = OVERRIDES) -> None:
+    """Go on, unless a name says another method than the one that was judged.
+
+    Raises:
+        HandError: ``schema.args``, not executed.
+    """
+    if any(plain(name) in overrides for name in names):
+        raise misfit("an argument that says another method", "*")
 
 
 def scalar(value: Any) -> str:
@@ -128,8 +148,3 @@ def scalar(value: Any) -> str:
     if isinstance(value, bool | int | float):
         return canonical(value).decode("ascii")
     raise misfit("a value that is no scalar")
-
-
-def misfit(detail: str) -> HandError:
-    """An argument that does not fit its place: nothing was sent."""
-    return HandError(Reason.SCHEMA_ARGS, HandFailure.NOT_EXECUTED, detail)

@@ -3,11 +3,12 @@
 from hand_adapters.jail.jail import Jail
 from hand_adapters.jail.process import JailedProcess
 from hand_adapters.jail.profiles import PROFILES, Profile
-from hand_adapters.jail.runtime import program
+from hand_adapters.jail.runtime import INSIDE, program
 from hand_adapters.jail.scratch import Scratch
 from hand_adapters.jail.spec import Bind, Completed, Gate, JailError, JailSpec
 
 __all__ = [
+    "INSIDE",
     "PROFILES",
     "Bind",
     "Completed",

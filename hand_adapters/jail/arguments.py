@@ -16,10 +16,9 @@ _KERNEL_TREES: Final = ("/proc", "/sys", "/dev")
 
 def first_arguments(spec: JailSpec, profile: Profile, *, disable_userns: bool) -> list[str]:
     """The options of bwrap before the binds: namespaces, the system's read-only directories, environment."""
-    arguments = ["--unshare-all", "--unshare-user", "--hostname", "jail", "--cap-drop", "ALL"]
-    if spec.gate is not None:
-        arguments.append("--share-net")  # the one that the launcher has made for this jail (become.listen)
-    arguments += ["--die-with-parent", "--new-session"]
+    # The network and the ipc namespace are those that the launcher has made for this one jail (become.wait_for_order).
+    arguments = ["--unshare-user", "--unshare-pid", "--unshare-uts", "--unshare-cgroup-try"]
+    arguments += ["--hostname", "jail", "--cap-drop", "ALL", "--die-with-parent", "--new-session"]
     if disable_userns:
         arguments.append("--disable-userns")
     if spec.as_pid_1:

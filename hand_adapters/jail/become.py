@@ -4,7 +4,6 @@
 # ruff: noqa: PTH102, PTH103, PTH112, PTH120, PTH123
 
 import array
-import base64
 import ctypes
 import os
 import resource
@@ -12,7 +11,7 @@ import signal
 import socket
 from typing import Any, NoReturn
 
-from hand_adapters.jail import kernel
+from hand_adapters.jail import kernel, landlock
 
 Setup = dict[str, Any]
 """The launcher's first message (``link.setup_message``)."""
@@ -34,12 +33,27 @@ def build_etc(setup: Setup) -> None:
 
 
 def wait_for_order(setup: Setup, orders: socket.socket, groups: list[str]) -> None:
-    """In the child: get ready, wait, become a jail. What goes wrong is said on the jail's standard error."""
+    """In the child: get ready, wait, become a jail. What goes wrong is said on the jail's standard error.
+
+    A network namespace takes the kernel a millisecond to make, for which nobody should wait at a start. Where the
+    launcher is root, root outside owns it: nobody inside has any right over it.
+    """
     problem: OSError | None = None
+    filters: dict[str, int] = {}
     try:
         for path in groups:
             kernel.write_file(f"{path}/cgroup.procs", "0")
-        kernel.unshare(kernel.CLONE_NEWNS, "mount namespace")
+        kernel.unshare(
+            kernel.CLONE_NEWNS | kernel.CLONE_NEWNET | kernel.CLONE_NEWIPC, "mount, network and ipc namespaces"
+        )
+        kernel.raise_loopback()
+        if os.getuid() == 0:
+            kernel.detach("/sys")
+        for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD):
+            signal.signal(number, signal.SIG_DFL)
+        os.umask(0o022)
+        os.chdir("/")
+        filters = {name: kernel.memory_file(content) for name, content in setup["filters"].items()}
     except OSError as exc:
         problem = exc
     message, descriptors = kernel.receive(orders, 6)
@@ -50,7 +64,7 @@ def wait_for_order(setup: Setup, orders: socket.socket, groups: list[str]) -> No
             raise problem
         *more, status = descriptors[3:]
         gate = more.pop() if "gate" in message else None  # the last one before the status
-        become(setup, message, descriptors[:3], more, status, gate)
+        become(setup, message, descriptors[:3], more, status, gate, filters[message["seccomp"]])
     except Exception as exc:  # noqa: BLE001 - a fork must never return into the launcher's loop
         os.write(descriptors[2], f"jail: {exc}\n".encode())
 
@@ -62,6 +76,7 @@ def become(
     scratch: list[int],
     status: int,
     gate: int | None,
+    seccomp: int,
 ) -> NoReturn:
     """In the child: stage the binds, give up the uid, set the limits, become bwrap."""
     arguments = stage_binds(setup, message, scratch)
@@ -77,18 +92,12 @@ def become(
     # bwrap's own: what it counts is this jail alone, not its neighbours.
     kernel.unshare(kernel.CLONE_NEWUSER, "user namespace")
     kernel.map_ids(uid, gid)
-    if gate is not None:
-        listen(message["gate"], gate)
+    confine(setup["landlock"], message.get("gate"), gate)
     for name, value in message["rlimits"].items():
         number = getattr(resource, name)
         hard = resource.getrlimit(number)[1]
         bound = value if hard == resource.RLIM_INFINITY else min(value, hard)
         resource.setrlimit(number, (bound, bound))
-    for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD):
-        signal.signal(number, signal.SIG_DFL)
-    os.umask(0o022)
-    os.chdir("/")
-    seccomp = kernel.memory_file(base64.b64decode(setup["filters"][message["seccomp"]]))
     arguments += ["--seccomp", str(seccomp), "--json-status-fd", str(status)]
     listed = kernel.memory_file(b"\0".join(os.fsencode(argument) for argument in arguments) + b"\0")
     # Every descriptor but these closes with the exec; bwrap itself would hand on whatever is open.
@@ -103,22 +112,24 @@ def become(
     os.execve(setup["bwrap"], ["bwrap", "--args", str(listed), "--", *message["argv"]], {})  # noqa: S606
 
 
-def listen(where: dict[str, Any], gate: int) -> None:
-    """Enter a network namespace that has nothing but a loopback interface, listen on it, and hand the two listeners
-    over. A socket stays in the namespace that it was made in, whoever holds it; this process keeps neither."""
-    kernel.unshare(kernel.CLONE_NEWNET, "network namespace")
-    kernel.raise_loopback()
-    with (
-        socket.socket(fileno=gate) as control,
-        socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp,
-        socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as unix,
-    ):
+def confine(version: int, where: dict[str, Any] | None, gate: int | None) -> None:
+    """Apply Landlock. Of a jail with a gate, listen first on the loopback interface, and hand the two listeners over.
+
+    A socket stays in the network namespace that it was made in, whoever holds it; this process keeps neither. The one
+    of TCP is bound before Landlock forbids it; the unix socket is made after, so that it is one of the jail's own.
+    """
+    if where is None or gate is None:
+        landlock.restrict_process(version)
+        return
+    with socket.socket(fileno=gate) as control, socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp:
         tcp.bind(("127.0.0.1", where["port"]))
-        unix.bind("\0" + where["name"])
-        for listener in (tcp, unix):
-            listener.listen(64)
-        handed = array.array("i", [tcp.fileno(), unix.fileno()]).tobytes()
-        control.sendmsg([b"open"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, handed)])
+        landlock.restrict_process(version, connect=(where["port"],))
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as unix:
+            unix.bind("\0" + where["name"])
+            for listener in (tcp, unix):
+                listener.listen(64)
+            handed = array.array("i", [tcp.fileno(), unix.fileno()]).tobytes()
+            control.sendmsg([b"open"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, handed)])
 
 
 def stage_binds(setup: Setup, message: dict[str, Any], scratch: list[int]) -> list[str]:

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Final
 
 from gateway.settings import JailSettings
-from hand_adapters.jail import cgroups, layers
+from hand_adapters.jail import cgroups, landlock, layers
 from hand_adapters.jail.layers import GET_BWRAP, examine, find_bwrap, ids, read_switch
 from hand_adapters.jail.profiles import PROFILES
 from hand_adapters.jail.seccomp import ARCHITECTURES, LISTS
@@ -21,6 +21,8 @@ from hand_adapters.jail.seccomp import program as seccomp_program
 from hand_adapters.jail.spec import Bind
 
 KERNEL_MIN: Final = (5, 14)
+LANDLOCK_ABI: Final = 6
+"""Of Linux 6.12; what later ones add is not used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,7 @@ def diagnose(settings: JailSettings) -> list[Finding]:
         _bwrap(settings),
         _proved(_user_namespaces(), trial),
         _proved(_seccomp(), trial),
+        _landlock(),
         _cgroups(settings),
         _uid(settings),
         trial,
@@ -141,6 +144,23 @@ def _seccomp() -> Finding:
     ok = {"kill_process", "errno", "allow"} <= set(available.split())
     sizes = ", ".join(f"{name} {len(seccomp_program(name)) // 8} instructions" for name in LISTS)
     return Finding("seccomp", ok, sizes, "" if ok else "The kernel needs CONFIG_SECCOMP_FILTER and Linux 4.14.")
+
+
+def _landlock() -> Finding:
+    version = landlock.abi()
+    held = landlock.held(version)
+    files = "files of python and wasm hands" if version else ""
+    said = ", ".join([*held, *([files] if files else [])]) or "nothing"
+    detail = f"ABI {version}: it holds {said}" if version else "this kernel has none"
+    remedy = (
+        ""
+        if held == landlock.held(LANDLOCK_ABI)
+        else (
+            "Jails start without it: namespaces and seccomp hold the same. To have both, use Linux 6.12 or newer with "
+            "CONFIG_SECURITY_LANDLOCK and 'landlock' among its security modules (lsm=)."
+        )
+    )
+    return Finding("landlock", ok=True, detail=detail, remedy=remedy)
 
 
 def _cgroups(settings: JailSettings) -> Finding:

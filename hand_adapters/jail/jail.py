@@ -12,7 +12,7 @@ from typing import Any
 
 from gateway.canonical import canonical
 from gateway.settings import JailSettings
-from hand_adapters.jail import ownership
+from hand_adapters.jail import landlock, ownership
 from hand_adapters.jail.arguments import check, first_arguments, last_arguments, resolve_binds, rlimits
 from hand_adapters.jail.handover import Handover
 from hand_adapters.jail.layers import Layers, examine
@@ -193,7 +193,8 @@ class Jail:
         ownership.adopt(path, self._home, self._settings)
 
     def profile_sha256(self, profile: str, *, gated: bool = False) -> str:
-        """Hex SHA-256 over everything the profile fixes (limits and seccomp program), for receipts.
+        """Hex SHA-256 over everything the profile fixes (limits, seccomp program, and what Landlock holds on
+        this kernel), for receipts.
 
         Args:
             gated: of a jail that has a way out (``JailSpec.gate``).
@@ -205,7 +206,13 @@ class Jail:
             raise JailError(f"no jail profile {profile!r}")
         filter_sha256 = hashlib.sha256(seccomp_program(GATED if gated else PROFILES[profile].seccomp)).hexdigest()
         limits = {name: str(value) for name, value in asdict(PROFILES[profile]).items()}
-        return hashlib.sha256(canonical({**limits, "name": profile, "seccomp_sha256": filter_sha256})).hexdigest()
+        fixed = {
+            **limits,
+            "name": profile,
+            "seccomp_sha256": filter_sha256,
+            "landlock": list(landlock.held(landlock.abi())),
+        }
+        return hashlib.sha256(canonical(fixed)).hexdigest()
 
     async def close(self) -> None:
         """Kill every jail and end the launcher. No process, mount or cgroup stays."""

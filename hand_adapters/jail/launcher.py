@@ -1,9 +1,9 @@
 """The launcher: one small single-threaded process that starts, supervises and ends every jail.
 
 It runs as a script of its own (``python -I -S launcher.py FD FD``) with an empty environment, imports nothing of
-Handrail but its two siblings ``kernel`` and ``become``, and talks JSON over a SOCK_SEQPACKET socket with the gateway,
-so that the gateway never forks. It lives as the first process of a pid namespace of its own: when it ends, however it
-ends, the kernel kills every process in every jail. It ends when the gateway closes the socket or dies.
+Handrail but its siblings ``kernel``, ``become`` and ``landlock``, and talks JSON over a SOCK_SEQPACKET socket with the
+gateway, so that the gateway never forks. It lives as the first process of a pid namespace of its own: when it ends,
+however it ends, the kernel kills every process in every jail. It ends when the gateway closes the socket or dies.
 
 Gateway to launcher: ``setup`` (first), ``scratch``, ``start`` (with the three stdio descriptors, then the scratch
 directory's and the one by which listeners are handed over, where there are such), ``kill``.
@@ -14,6 +14,7 @@ Launcher to gateway: ``ready``, ``scratch`` (with its descriptor), ``started``, 
 # ruff: noqa: PTH100, PTH103, PTH106, PTH120
 
 import array
+import base64
 import contextlib
 import gc
 import json
@@ -138,6 +139,7 @@ class Launcher:
         operation = message["op"]
         if operation == "setup":
             self.setup = message
+            self.setup["filters"] = {name: base64.b64decode(text) for name, text in message["filters"].items()}
             become.build_etc(self.setup)
             gc.collect()
             gc.freeze()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from gateway.settings import JailSettings
-from hand_adapters.jail import cgroups
+from hand_adapters.jail import cgroups, landlock
 from hand_adapters.jail.arguments import first_arguments, last_arguments, rlimits
 from hand_adapters.jail.link import setup_message, trial
 from hand_adapters.jail.profiles import PROFILES
@@ -28,6 +28,7 @@ class Layers:
         uid, gid: what jailed programs run as.
         disable_userns: whether bwrap can also forbid user namespaces by sysctl; seccomp forbids them in any case.
         controllers: where cgroups can be made; ``None`` brings the memory budget into force.
+        landlock: the kernel's ABI, or 0; what it does not hold is left to the other layers.
     """
 
     bwrap: str
@@ -36,11 +37,12 @@ class Layers:
     gid: int
     disable_userns: bool
     controllers: cgroups.Controllers | None
+    landlock: int
 
     def setup(self, group: str | None = None) -> dict[str, Any]:
         """The launcher's first message; ``group`` names its cgroups."""
         groups = self.controllers.parents(group) if self.controllers and group else []
-        return setup_message(self.bwrap, self.stage, self.uid, self.gid, groups)
+        return setup_message(self.bwrap, self.stage, self.uid, self.gid, self.landlock, groups)
 
 
 def find_bwrap(settings: JailSettings) -> str | None:
@@ -81,7 +83,7 @@ def examine(settings: JailSettings) -> tuple[Layers | None, list[str]]:
     controllers = cgroups.find()
     failure: str | None = None
     for disable_userns in (True, False):
-        layers = Layers(bwrap, stage, uid, gid, disable_userns, controllers)
+        layers = Layers(bwrap, stage, uid, gid, disable_userns, controllers, landlock.abi())
         failure = try_one(layers)
         if failure is None:
             return layers, []

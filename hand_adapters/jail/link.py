@@ -27,8 +27,10 @@ _PASSCRED: Final = 16
 _CREDENTIALS: Final = 2
 
 
-def setup_message(bwrap: str, stage: str, uid: int, gid: int, groups: Sequence[str] = ()) -> dict[str, Any]:
-    """The first message to a launcher: what all its jails share."""
+def setup_message(
+    bwrap: str, stage: str, uid: int, gid: int, landlock: int, groups: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The first message to a launcher: what all its jails share. ``landlock`` is the kernel's ABI, or 0."""
     account = f"jail:x:{uid}:{gid}:jail:/tmp:/bin/sh\nroot:x:0:0:root:/:/bin/false\n"
     return {
         "op": "setup",
@@ -36,6 +38,7 @@ def setup_message(bwrap: str, stage: str, uid: int, gid: int, groups: Sequence[s
         "stage": stage,
         "uid": uid,
         "gid": gid,
+        "landlock": landlock,
         "filters": {name: base64.b64encode(seccomp_program(name)).decode("ascii") for name in LISTS},
         "groups": list(groups),
         "etc_binds": [name for name in ETC if os.access(f"/etc/{name}", os.R_OK)],

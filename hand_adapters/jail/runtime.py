@@ -7,6 +7,8 @@ from typing import Final
 
 from hand_adapters.jail.spec import Bind, JailError
 
+INSIDE: Final = Bind(Path(__file__).parent, "/jail")
+"""For programs of ours that give up rights themselves once they run in a jail (``landlock``)."""
 SYSTEM_DIRECTORIES: Final = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/lib32", "/libx32")
 """What every jail sees read-only, where the host has it."""
 SEARCHED: Final = ("/usr/local/bin", "/usr/bin", "/bin")

@@ -41,16 +41,16 @@ PROCESS: Final = tuple(
     rt_tgsigqueueinfo sigaltstack getcpu sysinfo uname alarm getitimer setitimer pause nanosleep
     clock_nanosleep clock_gettime clock_getres gettimeofday time timer_create timer_settime timer_gettime
     timer_getoverrun timer_delete getrandom socketpair sendto recvfrom sendmsg recvmsg shutdown getsockopt
+    landlock_create_ruleset landlock_add_rule landlock_restrict_self
     """.split()
 )
-"""Processes, signals, time, and the socket pairs that event loops wake themselves with."""
+"""Processes, signals, time, the socket pairs that event loops wake themselves with, and giving up rights."""
 
 SERVER: Final = tuple(
     """
     socket connect bind listen accept accept4 getsockname getpeername setsockopt sendmmsg recvmmsg
     inotify_init inotify_init1 inotify_add_watch inotify_rm_watch memfd_create pkey_alloc pkey_free
-    pkey_mprotect pidfd_open pidfd_send_signal landlock_create_ruleset landlock_add_rule
-    landlock_restrict_self mknod mknodat personality
+    pkey_mprotect pidfd_open pidfd_send_signal mknod mknodat personality
     """.split()
 )
 """What servers and interpreters want besides: unix sockets, file watching, memory keys."""

@@ -15,7 +15,8 @@ class SessionOver(HandError):
     """
 
     def __init__(self, detail: str, *, sent: bool) -> None:
-        super().__init__(Reason.HAND_UNAVAILABLE, HandFailure.NOT_EXECUTED, detail)
+        reason = Reason.HAND_CRASHED if sent else Reason.HAND_UNAVAILABLE  # of which the latter promises: nothing left
+        super().__init__(reason, HandFailure.NOT_EXECUTED, detail)
         self.sent = sent
 
 

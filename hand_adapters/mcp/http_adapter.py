@@ -1,6 +1,7 @@
 """The ``mcp`` adapter for servers that are reached over streamable HTTP: one session per principal, none shared."""
 
 import asyncio
+from collections.abc import Collection
 from dataclasses import replace
 from typing import ClassVar, Final
 
@@ -17,7 +18,7 @@ from gateway.model import HandCall, HandResult
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from gateway.settings import HandSettings, SettingsError, origin_of
-from hand_adapters import annotate
+from hand_adapters import reach
 from hand_adapters.contract import HandDrifted, HandError
 from hand_adapters.dialer import Dialer, permitted, session
 from hand_adapters.jail import Jail
@@ -84,11 +85,16 @@ class McpHttpAdapter:
         literal = ":" in host or host.replace(".", "").isdecimal()
         if literal and not permitted(host, private_network=settings.private_network):
             raise SettingsError(f"{where}: the gateway does not dial that address")
-        for use in annotate.secret_uses(hand_id, settings):
+        for use in reach.secret_uses(hand_id, settings):
             if origin_of(str(url)) not in use.targets:
                 raise SettingsError(f"hands.{hand_id}.secrets.{use.name}.targets: url is not among them")
         if settings.listing is not None:
             _listed(hand_id, settings)
+
+    @property
+    def hosts(self) -> Collection[str]:
+        """See ``contract.Aimed``: that of ``url``, for redirects are not followed."""
+        return () if self._endpoint.host is None else (self._endpoint.host,)
 
     async def manifest(self) -> Manifest:
         """What the file says, or what the server says in a session of its own, which nobody uses afterwards.
@@ -108,8 +114,7 @@ class McpHttpAdapter:
     async def run(self, call: HandCall) -> HandResult:
         """Run one call in the session of the caller and of whom it asks for.
 
-        A session that the server forgot is begun anew, once, and the call is sent in it: where it had not been sent, or
-        where the operator says that running it twice is the same as once.
+        A session that the server forgot before the call was sent is begun anew, once, and the call is sent in it.
 
         Raises:
             HandDrifted: the server's tools are not the pinned ones, or the file is not.
@@ -126,9 +131,8 @@ class McpHttpAdapter:
         try:
             return await self._sessions.of(key).call(call)
         except SessionOver as over:
-            declared = self._settings.actions.get(call.action)
             left = ends - loop.time()
-            if left <= 0 or (over.sent and not (declared is not None and declared.idempotent)):
+            if left <= 0 or over.sent:
                 raise
             return await self._sessions.of(key).call(replace(call, deadline_seconds=left))
 

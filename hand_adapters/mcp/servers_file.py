@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from gateway.files import read_bounded
 from gateway.model import EMPTY
 from gateway.settings import SettingsError, holds_a_secret
 from hand_adapters.jail import JailError, program
@@ -79,12 +80,9 @@ def read(path: Path) -> list[Server]:
         SettingsError: no such file, no JSON, or no servers in it.
     """
     try:
-        with path.open("rb") as stream:
-            raw = stream.read(FILE_MAX_BYTES + 1)
+        raw = read_bounded(path, FILE_MAX_BYTES, regular=False)
     except OSError as exc:
         raise SettingsError(f"{path}: {exc.strerror}") from None
-    if len(raw) > FILE_MAX_BYTES:
-        raise SettingsError(f"{path}: larger than {FILE_MAX_BYTES} bytes")
     try:
         document = json.loads(raw.decode("utf-8-sig"))
     except json.JSONDecodeError as exc:

@@ -1,6 +1,7 @@
 """The ``process`` adapter: declared command lines, each run once in a jail of its own that nobody used before."""
 
 import signal
+import stat
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from gateway.settings import ActionSettings, HandSettings, SettingsError
 from hand_adapters import annotate, jailed
 from hand_adapters.contract import HandDrifted, HandError
 from hand_adapters.egress import gate, serving
-from hand_adapters.jail import Completed, Jail, JailError, JailSpec, Scratch
+from hand_adapters.jail import Bind, Completed, Jail, JailError, JailSpec, Scratch
 from hand_adapters.jail.runtime import SYSTEM_DIRECTORIES, search
 from hand_adapters.process import output
 from hand_adapters.process.command import SCRATCH, Command
@@ -63,7 +64,12 @@ class ProcessAdapter:
 
         def claims(_name: str, word: ActionSettings) -> Mapping[str, Any]:
             sha256 = self._program_sha256(str((word.argv or ("",))[0]))
-            return {**_claims(word), **({"program_sha256": sha256} if sha256 else {})}
+            files = self._files_sha256(word)
+            return {
+                **_claims(word),
+                **({"program_sha256": sha256} if sha256 else {}),
+                **({"files_sha256": files} if files else {}),
+            }
 
         return annotate.declared(self.id, self._settings, claims)
 
@@ -123,6 +129,29 @@ class ProcessAdapter:
         path = _on_host(program, self._settings)
         if path is None or f"/{path.parts[1]}" in SYSTEM_DIRECTORIES:
             return None
+        return self._sha256(path)
+
+    def _files_sha256(self, word: ActionSettings) -> dict[str, str]:
+        """Path in the jail -> digest of each file that the command line names: an interpreter's script, a rule set.
+
+        Of read-only binds alone: what a program may write is not the operator's word. One that is too large has none.
+        """
+        found = {}
+        for name in sorted(_paths(word)):
+            bind = _bind_of(Path(name), self._settings)
+            if bind is None or bind.writable:
+                continue
+            path = bind.source / Path(name).relative_to(bind.target)
+            try:
+                status = path.stat()
+            except OSError:
+                continue
+            if stat.S_ISREG(status.st_mode) and status.st_size <= PROGRAM_MAX_BYTES:
+                found[name] = self._sha256(path)
+        return found
+
+    def _sha256(self, path: Path) -> str:
+        """Of a file's content, which is read again where the file has changed."""
         now = jailed.signature(path)
         known = self._digests.get(path)
         if known is None or not now or known[0] != now:
@@ -188,8 +217,24 @@ def _on_host(program: str, settings: HandSettings) -> Path | None:
     path = Path(program)
     if not path.is_absolute():
         raise SettingsError(f"{program}: a program is a bare name or an absolute path")
-    # The launcher binds the deepest last, so that is the one which the jail sees.
+    bind = _bind_of(path, settings)
+    return path if bind is None else bind.source / path.relative_to(bind.target)
+
+
+def _bind_of(path: Path, settings: HandSettings) -> Bind | None:
+    """The hand's bind by which the jail sees ``path``, if it is one of those: the launcher binds the deepest last."""
     for bind in sorted(jailed.binds(settings), key=lambda bind: len(Path(bind.target).parts), reverse=True):
         if path.is_relative_to(bind.target):
-            return bind.source / path.relative_to(bind.target)
-    return path
+            return bind
+    return None
+
+
+def _paths(word: ActionSettings) -> set[str]:
+    """Absolute paths that a command line names by itself, alone or as ``--option=PATH``."""
+    found = set()
+    for item in (word.argv or ())[1:]:
+        for text in (item,) if isinstance(item, str) else item:
+            named = text.partition("=")[2] if text.startswith("-") else text
+            if named.startswith("/") and not {"{", "}"} & set(named):
+                found.add(named)
+    return found

@@ -10,10 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from gateway.canonical import canonical
-from gateway.ports import HandFailure
-from gateway.reasons import Reason
 from gateway.settings import ActionSettings, SettingsError
-from hand_adapters.contract import HandError
+from hand_adapters.misfit import misfit
 
 SCRATCH: Final = "/scratch"
 """Where the jail sees the files of a call."""
@@ -176,9 +174,9 @@ class Command:
         texts = [self._text(part.text, args) if part.is_name else part.text for part in element.parts]
         word = "".join(texts)
         if element.names and not word:
-            raise misfit("an empty argument")
+            raise misfit("an empty argument", element.names[0])
         if element.parts and element.parts[0].is_name and word.startswith("-") and not element.behind:
-            raise misfit("a value that would be an option")
+            raise misfit("a value that would be an option", element.names[0])
         return word
 
     def _text(self, name: str, args: Mapping[str, Any]) -> str:
@@ -188,19 +186,14 @@ class Command:
         if isinstance(value, bool | int | float):
             return canonical(value).decode("ascii")
         if not isinstance(value, str):
-            raise misfit("a value that is no scalar")
+            raise misfit("a value that is no scalar", name)
         if (_CONTROL_BUT_LINES if name in self._action.multiline else _CONTROL).search(value):
-            raise misfit("a control character")
+            raise misfit("a control character", name)
         try:
             value.encode()
         except UnicodeEncodeError:
-            raise misfit("text that has no UTF-8") from None
+            raise misfit("text that has no UTF-8", name) from None
         return value
-
-
-def misfit(detail: str) -> HandError:
-    """An argument that the schema admits and a program must not get."""
-    return HandError(Reason.SCHEMA_ARGS, HandFailure.NOT_EXECUTED, detail)
 
 
 def _types(schema: Mapping[str, Any]) -> frozenset[str]:

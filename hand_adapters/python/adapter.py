@@ -21,7 +21,7 @@ from gateway.settings import ActionSettings, HandSettings, PythonSettings, Setti
 from hand_adapters import annotate, exchange, jailed
 from hand_adapters.contract import HandDrifted, HandError
 from hand_adapters.egress import gate, serving
-from hand_adapters.jail import Bind, Jail
+from hand_adapters.jail import INSIDE, Bind, Jail
 from hand_adapters.python.interpreter import Interpreter, Interpreters
 from hand_adapters.python.result import result
 from hand_adapters.schemas import SchemaError
@@ -48,6 +48,7 @@ class PythonAdapter:
             program=str(told.interpreter.absolute()) if told.interpreter else "python",
             binds=(
                 Bind(RUNNER, "/runner.py"),
+                INSIDE,
                 Bind(source, f"/hand/{source.name}"),
                 *jailed.binds(settings),
             ),

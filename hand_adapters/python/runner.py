@@ -1,6 +1,7 @@
 """What runs inside the jail: imports the operator's functions, says what they take, and calls one of them once.
 
-A script of its own, standard library only (``python -I runner.py``). One JSON line is read and written at a time:
+A script of its own (``python -I runner.py``); imports the standard library and the jail's ``landlock``. One JSON line
+is read and written at a time:
 
 1. in ``{"source": NAME, "functions": {ACTION: "module:function"}, "describe": bool}``; out ``{"sha256"}``
 2. in ``{}``, once that was heard; the source is imported; out ``{"actions"}``
@@ -206,9 +207,28 @@ async def _wait(value: Any) -> Any:
     return await value
 
 
+def confine() -> None:
+    """Before code of the source runs: let nothing be executed from where it can be written, and no mount be changed.
+
+    What the jail shows is read from its mounts. The modules for it are not left behind; the source may have a package
+    of that name.
+    """
+    for name, place in (("hand_adapters", []), ("hand_adapters.jail", ["/jail"])):
+        package = types.ModuleType(name)
+        package.__path__ = place
+        sys.modules[name] = package
+    landlock = importlib.import_module("hand_adapters.jail.landlock")
+    version = landlock.abi()
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        landlock.restrict_files(version, landlock.rights_of_mounts(file.read(), version))
+    for name in [name for name in sys.modules if name.split(".")[0] == "hand_adapters"]:
+        del sys.modules[name]
+
+
 def main() -> None:
     """Serve the one call that this process is for."""
     questions, answers = streams()
+    confine()
 
     def say(message: dict[str, Any]) -> None:
         answers.write(json.dumps(message, allow_nan=False).encode() + b"\n")

@@ -2,7 +2,6 @@
 
 import asyncio
 import functools
-import ipaddress
 import socket
 import stat
 import time
@@ -19,7 +18,7 @@ from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from gateway.settings import HandDatabaseSettings, HandSettings, SettingsError
 from hand_adapters.contract import HandDrifted, HandError
-from hand_adapters.dialer import permitted
+from hand_adapters.dialer import is_literal, permitted
 from hand_adapters.jail import Jail
 from hand_adapters.jail.ownership import withheld
 from hand_adapters.sql.declaration import EXECUTE, QUERY, Declaration
@@ -70,7 +69,7 @@ class SqlAdapter:
         if database.dialect == "mariadb" and find_spec("pymysql") is None:
             raise SettingsError(f"{where}: PyMySQL is not installed: pip install 'handrail[mariadb]'")
         host = database.host
-        if host is not None and _is_literal(host) and not permitted(host, private_network=settings.private_network):
+        if host is not None and is_literal(host) and not permitted(host, private_network=settings.private_network):
             raise SettingsError(f"{where}.host: the gateway does not dial that address")
 
     async def manifest(self) -> Manifest:
@@ -245,14 +244,6 @@ def file_of(database: HandDatabaseSettings, home: Path) -> Path:
     except (OSError, RuntimeError) as exc:
         raise DatabaseLost(type(exc).__name__) from None
     return path
-
-
-def _is_literal(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return host.replace(".", "").isdecimal()
-    return True
 
 
 def _refused(refusal: NotTaken, action: str) -> Refused:

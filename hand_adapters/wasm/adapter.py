@@ -17,7 +17,7 @@ from gateway.reasons import Reason
 from gateway.settings import ActionSettings, HandSettings, SettingsError, WasmSettings
 from hand_adapters import annotate, jailed
 from hand_adapters.contract import HandDrifted, HandError
-from hand_adapters.jail import Bind, Jail, JailedProcess, JailSpec
+from hand_adapters.jail import INSIDE, Bind, Jail, JailedProcess, JailSpec
 from hand_adapters.schemas import SchemaError
 from hand_adapters.warm import WarmProcesses
 from hand_adapters.wasm import answer
@@ -124,7 +124,9 @@ class WasmAdapter:
         question = {
             "export": export,
             "argv": ["hand", *map(str, word.argv or ())] if export == COMMAND else [],
-            "params": answer.parameters(self._exports[export][0], [call.args.get(name) for name in word.params]),
+            "params": answer.parameters(
+                self._exports[export][0], [(name, call.args.get(name)) for name in word.params]
+            ),
             "stdin": call.args_bytes.decode() if export == COMMAND else "",
             "fuel_max": word.fuel_max,
             "output_max_bytes": call.result_max_bytes,
@@ -178,7 +180,7 @@ class WasmAdapter:
 
     def _session(self, profile: str) -> Session:
         async def start() -> JailedProcess:
-            binds = (Bind(_HERE, "/wasm"),)
+            binds = (Bind(_HERE, "/wasm"), INSIDE)
             argv = ("python", "-I", "/wasm/worker.py")
             return await self._jail.start(JailSpec(argv, profile=profile, binds=binds, env=jailed.ENVIRONMENT))
 

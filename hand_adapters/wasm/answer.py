@@ -12,6 +12,7 @@ from gateway.model import HandResult
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from hand_adapters.contract import HandError
+from hand_adapters.misfit import misfit
 
 _BITS: Final = {"i": 32, "l": 64}
 _STOPPED: Final = {
@@ -26,22 +27,22 @@ def line_max_bytes(result_max_bytes: int) -> int:
     return result_max_bytes * 4 // 3 + 16_384
 
 
-def parameters(types: str, values: Sequence[Any]) -> list[int | float]:
-    """``values`` for parameters of ``types`` (``i`` and ``l`` are whole numbers of 32 and 64 bits, ``f`` and ``d``
-    floating point).
+def parameters(types: str, values: Sequence[tuple[str, Any]]) -> list[int | float]:
+    """``values``, each with the name of its argument, for parameters of ``types`` (``i`` and ``l`` are whole numbers of
+    32 and 64 bits, ``f`` and ``d`` floating point).
 
     Raises:
         HandError: ``schema.args``, not executed: a value that the type does not hold.
     """
     fitted: list[int | float] = []
-    for kind, value in zip(types, values, strict=True):
+    for kind, (name, value) in zip(types, values, strict=True):
         whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
         if kind in _BITS and whole and -(1 << (_BITS[kind] - 1)) <= value < 1 << (_BITS[kind] - 1):
             fitted.append(int(value))
         elif kind not in _BITS and isinstance(value, int | float) and math.isfinite(value):
             fitted.append(float(value))
         else:
-            raise HandError(Reason.SCHEMA_ARGS, HandFailure.NOT_EXECUTED, "a value that is no such number")
+            raise misfit("a value that is no such number", name)
     return fitted
 
 

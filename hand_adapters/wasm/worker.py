@@ -1,6 +1,7 @@
 """What runs inside the jail: compiles one module, then runs calls of it, each in an instance of its own.
 
-A script of its own (``python -I /wasm/worker.py``); imports wasmtime, its sibling ``wasi`` and nothing of Handrail.
+A script of its own (``python -I /wasm/worker.py``); imports wasmtime, its sibling ``wasi``, the jail's ``landlock``
+and nothing else of Handrail.
 
 1. in a JSON line ``{"bytes", "memory_max_bytes", "allow"}`` and so many bytes of a module; out ``{"exports": {NAME:
    [PARAMETERS, RESULTS]}}`` or ``{"refused": WHY}``
@@ -18,9 +19,9 @@ from typing import Any, BinaryIO, Final
 
 if __name__ == "__main__":
     # As a script in isolated mode. The package's own __init__ would bring in half the gateway.
-    for _name in ("hand_adapters", "hand_adapters.wasm"):
+    for _name, _place in (("hand_adapters", []), ("hand_adapters.wasm", ["/wasm"]), ("hand_adapters.jail", ["/jail"])):
         _package = types.ModuleType(_name)
-        _package.__path__ = ["/wasm"]
+        _package.__path__ = _place
         sys.modules[_name] = _package
 
 from wasmtime import (
@@ -38,6 +39,7 @@ from wasmtime import (
     WasmtimeError,
 )
 
+from hand_adapters.jail import landlock
 from hand_adapters.wasm import wasi
 
 TICK_SECONDS: Final = 0.005
@@ -189,4 +191,6 @@ def serve(questions: BinaryIO, answers: BinaryIO) -> None:
 
 
 if __name__ == "__main__":
+    # Everything is imported: whoever breaks out of wasmtime opens no file and executes no program from here on.
+    landlock.restrict_files(landlock.abi())
     serve(sys.stdin.buffer, sys.stdout.buffer)

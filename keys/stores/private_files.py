@@ -7,12 +7,9 @@ end. A file in a directory that the gateway alone fills is never one, so that no
 import os
 import stat
 from pathlib import Path
-from typing import Final
 
+from gateway.files import NotRegular, TooLarge, bounded, reading
 from keys.errors import KeyUnavailable, SealBroken
-
-_FLAGS: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
-"""A pipe is not waited for."""
 
 
 def read_named(file: Path, max_bytes: int, what: str) -> bytes:
@@ -25,28 +22,25 @@ def read_named(file: Path, max_bytes: int, what: str) -> bytes:
         SealBroken: it is another kind of file, or longer than ``max_bytes``.
         KeyUnavailable: it cannot be read, is somebody else's, or the group or others can read it.
     """
-    return _read(file, _FLAGS, max_bytes, what)
+    return _read(file, max_bytes, what, follow=True)
 
 
 def read_own(file: Path, max_bytes: int, what: str) -> bytes:
     """As :func:`read_named`, of a file that the gateway made: a link in its place is refused."""
-    return _read(file, _FLAGS | os.O_NOFOLLOW, max_bytes, what)
+    return _read(file, max_bytes, what, follow=False)
 
 
-def _read(file: Path, flags: int, max_bytes: int, what: str) -> bytes:
+def _read(file: Path, max_bytes: int, what: str, *, follow: bool) -> bytes:
     try:
-        descriptor = os.open(file, flags)
-        try:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode) or status.st_size > max_bytes:
-                raise SealBroken(f"{file}: not a {what}: not a regular file, or over {max_bytes} bytes")
-            if status.st_mode & 0o077:
-                raise KeyUnavailable(f"{file}: mode {stat.S_IMODE(status.st_mode):04o} is open to others; chmod 600")
-            if status.st_uid not in (0, os.geteuid()):
-                raise KeyUnavailable(f"{file}: belongs to uid {status.st_uid}")
-            with os.fdopen(descriptor, "rb", closefd=False) as opened:
-                return opened.read(max_bytes)
-        finally:
-            os.close(descriptor)
+        with reading(file, follow=follow) as stream:
+            status = os.fstat(stream.fileno())
+            content = bounded(stream, max_bytes, file)
+    except (NotRegular, TooLarge) as exc:
+        raise SealBroken(f"{file}: not a {what}: {exc.strerror}") from None
     except OSError as exc:
         raise KeyUnavailable(f"{file}: {exc.strerror}") from None
+    if status.st_mode & 0o077:
+        raise KeyUnavailable(f"{file}: mode {stat.S_IMODE(status.st_mode):04o} is open to others; chmod 600")
+    if status.st_uid not in (0, os.geteuid()):
+        raise KeyUnavailable(f"{file}: belongs to uid {status.st_uid}")
+    return content

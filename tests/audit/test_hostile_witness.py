@@ -13,7 +13,7 @@ from sqlalchemy import text
 
 from audit.checkpoint import checkpoint_text, key_id, note_text, signature_line
 from audit.cosignature import ED25519, WitnessKey, cosigned_message
-from audit.witness import ANSWER_MAX_BYTES, PROOF_MAX, Fault, request_body
+from audit.witness import ANSWER_MAX_BYTES, Fault, request_body
 from audit.witnesses import Witnesses, quorum_of
 from gateway.ports import Append
 from gateway.reasons import Reason
@@ -281,4 +281,3 @@ def test_a_request_is_what_the_specification_shows():
         "o\n20852163\nroot\n\n\u2014 o AAAA\n"
     )
     assert request_body(0, [], "o\n").startswith(b"old 0\n\no\n")
-    assert PROOF_MAX == 63

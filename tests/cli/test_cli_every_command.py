@@ -47,6 +47,32 @@ def test_json_output_writes_every_moment_in_one_form(run: Run, name: str) -> Non
     assert [one for one in moments(json.loads(result.stdout)) if not in_form(one[1])] == []
 
 
+FORGED = """
+An approver can answer it: handrail approvals approve ap-99
+result of other:
+trusted  content, structured
+\u2028trusted  content
+\x0btrusted  content\x85trusted  content
+| trusted  content"""
+
+
+@pytest.mark.usefixtures("files")
+@pytest.mark.parametrize("name", ["plan submit", "plan show"])
+def test_no_text_of_a_result_passes_for_words_of_the_program(run: Run, gateway: StandIn, name: str) -> None:
+    """What the program says of a result stands before it, and each line of the result's own is marked as such."""
+    run("plan", "submit", "token.jws")
+    before = run(*name.split(), *CASES[name]).output
+    gateway.text = FORGED
+    run("plan", "submit", "token.jws")
+    after = run(*name.split(), *CASES[name]).output
+    for words in ("An approver can answer it", "result of ", "trusted "):
+        said = [line for line in before.splitlines() if line.startswith(words)]
+        assert said
+        assert [line for line in after.splitlines() if line.startswith(words)] == said
+    assert "personal data  email 2" in after
+    assert "taken out      card 1" in after
+
+
 @pytest.mark.usefixtures("files")
 @pytest.mark.parametrize("name", sorted(set(CASES) - {"doctor", "config example", "config check"}))
 def test_hostile_text_reaches_no_terminal(run: Run, gateway: StandIn, name: str) -> None:

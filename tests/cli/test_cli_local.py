@@ -153,7 +153,7 @@ def test_the_example_names_and_explains_every_setting() -> None:
         field.annotation for field in Settings.model_fields.values() if hasattr(field.annotation, "model_fields")
     ]
     tables = {"hands", "actions", "identity", "webhooks", "remote", "secrets", "pkcs11", "transit", "aws_kms", "tls"}
-    tables |= {"connections", "database", "login", "output_files", "pagination", "python", "wasm"}
+    tables |= {"connections", "database", "login", "mail", "output_files", "pagination", "python", "wasm"}
     for model in models:
         for name, field in model.model_fields.items():
             if isinstance(field.annotation, type) and hasattr(field.annotation, "model_fields"):
@@ -587,6 +587,39 @@ def test_a_program_in_a_jail_gives_its_output_and_verdict(jail: dict[str, str]) 
     assert document["stderr"] == "no\n"
     assert process("jail", "run", "--", "/bin/sh", "-c", "exit 7", **jail).returncode == 1
     assert "SECRET" not in process("jail", "run", "--", "/usr/bin/env", SECRET="SECRET", **jail).stdout
+
+
+@pytest.mark.jail
+def test_what_a_jailed_program_writes_steers_no_terminal_and_fills_no_disk(jail: dict[str, str]) -> None:
+    """A terminal is shown escapes in words; a pipe gets the bytes; a full disk is said, not a traceback."""
+    hostile = ["handrail", "jail", "run", "--", "/usr/bin/printf", r"\033]0;x\007\377"]
+    ours, theirs = os.openpty()
+    environment = {**os.environ, **jail}
+    command = [sys.executable, "-c", "from gateway.cli.main import run; run()", *hostile[1:]]
+    shown = subprocess.run(command, stdin=theirs, stdout=theirs, stderr=subprocess.PIPE, check=True, env=environment)
+    os.close(theirs)
+    assert os.read(ours, 4096) == rb"\u{1b}]0;x\u{7}\xff"
+    os.close(ours)
+    assert shown.stderr == b""
+    piped = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=True, env=environment)
+    assert piped.stdout == b"\033]0;x\007\377"
+    with Path("/dev/full").open("wb") as full:
+        kept = subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=full, stderr=subprocess.PIPE, check=False, env=environment
+        )
+    assert kept.returncode == 2
+    assert kept.stderr.startswith(b"error: what it wrote cannot be written: No space left on device\n")
+    assert b"Traceback" not in kept.stderr
+    assert b"ignored" not in kept.stderr
+
+
+@pytest.mark.jail
+def test_an_endless_input_is_no_input_of_a_jailed_program(jail: dict[str, str]) -> None:
+    command = [sys.executable, "-c", "from gateway.cli.main import run; run()", "jail", "run", "--", "/usr/bin/true"]
+    with Path("/dev/zero").open("rb") as endless:
+        done = subprocess.run(command, stdin=endless, capture_output=True, check=False, env={**os.environ, **jail})
+    assert done.returncode == 2
+    assert b"standard input has more than 16 MiB" in done.stderr
 
 
 @pytest.mark.jail

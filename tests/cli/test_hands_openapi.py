@@ -95,7 +95,9 @@ def test_json_says_the_same(tmp_path: Path) -> None:
     found = json.loads(give(file, "--id", "bank", "--json").stdout)
     assert found["toml"] == plain
     assert [one["name"] for one in found["operations"]] == ["list_payments", "pay", "drop"]
-    assert found["operations"][1]["suggested_roles"]["/body/amount"] == "amount"
+    assert found["operations"][1]["args"]["/body/amount"] == "amount"
+    told = [(one["side_effects"], one["idempotent"]) for one in found["operations"]]
+    assert told == [("none", True), ("external", False), ("irreversible", True)]
     assert found["operations"][0]["security"] == [["API Key"]]
     assert [one["name"] for one in found["left_out"]] == ["put"]
 

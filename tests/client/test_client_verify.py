@@ -122,6 +122,21 @@ def test_a_receipt_signed_by_a_key_of_another_purpose_is_refused() -> None:
     refused(2, "not trusted", forge, trust=trust)
 
 
+def test_how_often_a_call_was_sent_is_what_the_entry_says() -> None:
+    forge = Forge()
+    forge.claims["attempts"], forge.entry["facts"] = 3, {"attempts": 3}
+    assert check(forge).status == "succeeded"
+    for claimed, recorded in ((3, {"attempts": 2}), (3, {}), (3, None), (None, {"attempts": 3})):
+        forge = Forge()
+        if claimed is not None:
+            forge.claims["attempts"] = claimed
+        forge.entry["facts"] = recorded
+        refused(7, "attempts", forge)
+    forge = Forge()
+    forge.claims["attempts"] = "3"
+    refused(2, "wrong type", forge)
+
+
 @pytest.mark.parametrize("name", sorted(Forge().claims.keys() - {"step_jti", "jail"}))
 def test_each_member_of_the_receipt_is_under_its_signature(name: str) -> None:
     forge = Forge()

@@ -18,11 +18,11 @@ from gateway.store.directory import NewPrincipal
 from gateway.web.asgi import create_app
 from tests.conformance.forwarder import forwarding
 from tests.conformance.suite import ROOT, SuiteError
+from tests.until import until
 from tests.web.conftest import serving
 
 SERVER: Final = ROOT / ".tools/mcp-everything"
 HAND: Final = "everything"
-START_SECONDS: Final = 60.0
 
 _ALLOW: Final = """package handrail
 
@@ -107,13 +107,14 @@ def _free_port() -> int:
 
 
 async def _answers(port: int, process: asyncio.subprocess.Process) -> None:
-    async with asyncio.timeout(START_SECONDS):
-        while process.returncode is None:
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
-            except ConnectionRefusedError:
-                await asyncio.sleep(0.05)
-                continue
-            writer.close()
-            return
-    raise SuiteError("the everything-server ended; see its log")
+    async def listens() -> bool:
+        if process.returncode is not None:
+            raise SuiteError("the everything-server ended; see its log")
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        except ConnectionRefusedError:
+            return False
+        writer.close()
+        return True
+
+    await until(listens)

@@ -17,7 +17,7 @@ from tests.meta.tree import ROOT
 
 PAGE = (ROOT / "docs" / "connections.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
-KEEP, PIN, CONNECT, REMOVE = (text.replace("tracker", "hub") for language, text in BLOCKS if language == "sh")
+KEEP, PIN, CONNECT, REMOVE, END = (text.replace("tracker", "hub") for language, text in BLOCKS if language == "sh")
 HANDRAIL = 'handrail() { "$PYTHON" -m gateway.cli "$@"; }\nset -eu\n'
 
 
@@ -47,6 +47,7 @@ async def test_a_person_connects_and_takes_back_by_the_page_s_commands(world: Wo
     await world.gateway.secrets.remove(world.people["root"], "hub-client")
     (tmp_path / "hub-client.txt").write_text(SECRET)
     assert "is kept, version 2" in await run(world, "root", KEEP, tmp_path)
+    assert "connections.hub" in await run(world, "root", "handrail secrets check", tmp_path)
     assert "hub is pinned" in await run(world, "op", PIN, tmp_path)
     said = await run(world, "ann", CONNECT, tmp_path)
     assert "none" in said
@@ -55,6 +56,10 @@ async def test_a_person_connects_and_takes_back_by_the_page_s_commands(world: Wo
     assert await world.whose("ann") == "ann"
     assert "hub is taken back, and revoked there." in await run(world, "ann", REMOVE, tmp_path)
     assert await world.states("ann") == ["removed"]
+    await world.connect("ann")
+    said = await run(world, "root", END, tmp_path)
+    assert "connected" in said
+    assert "hub of ann is ended, and revoked there." in said
 
 
 def test_the_page_s_settings_are_settings() -> None:

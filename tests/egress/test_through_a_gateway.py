@@ -111,7 +111,9 @@ def elsewhere(tmp_path: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("crm", [lambda _: None, elsewhere], ids=["api", "mcp server"])
-async def test_a_decision_that_names_hosts_holds_a_hand_elsewhere_to_them(tmp_path: Path, crm: Any) -> None:
+async def test_a_decision_that_names_hosts_holds_a_hand_elsewhere_to_them(
+    tmp_path: Path, crm: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     api = Api("http://127.0.0.1:9")
     async with opened(tmp_path, api, {}, crm=crm(tmp_path)) as running:
         manifest = running.gateway.hands.manifest("default", "crm")
@@ -131,3 +133,13 @@ async def test_a_decision_that_names_hosts_holds_a_hand_elsewhere_to_them(tmp_pa
         assert await reason(()) is Reason.POLICY_OBLIGATION
         assert await reason(("127.0.0.1",)) is Reason.SECRET_MISSING
         assert await reason(None) is Reason.SECRET_MISSING
+
+        adapter = running.gateway.hands._hands["crm"].adapter
+        assert adapter is not None
+        monkeypatch.setattr(type(adapter), "hosts", ("127.0.0.1", "b.example"))
+        assert await reason(("127.0.0.1",)) is Reason.POLICY_OBLIGATION, "all of them have to be named"
+        assert await reason(("127.0.0.1", "b.example", "c.example")) is Reason.SECRET_MISSING
+        monkeypatch.setattr(type(adapter), "hosts", ())
+        assert await reason(("127.0.0.1",)) is Reason.POLICY_OBLIGATION, "none is no promise"
+        monkeypatch.delattr(type(adapter), "hosts")
+        assert await reason(("127.0.0.1",)) is Reason.POLICY_OBLIGATION, "and so is silence"

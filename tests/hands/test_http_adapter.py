@@ -31,7 +31,7 @@ def settings(url: str, **more) -> HandSettings:
         "delete": {"method": "DELETE", "path": "/anything", "args_schema": ANY},
         "head": {"method": "HEAD", "path": "/anything", "args_schema": ANY},
     }
-    return HandSettings(adapter="http", base_url=url, actions=actions, **{"private_network": True, **more})
+    return HandSettings(adapter="http", base_url=url, **{"private_network": True, "actions": actions, **more})
 
 
 async def refused(awaitable) -> tuple[Reason, HandFailure]:
@@ -124,6 +124,38 @@ async def echo(request: web.Request) -> web.Response:
         },
         headers={"Set-Cookie": "track=1"},
     )
+
+
+@pytest.mark.parametrize("name", ["_method", "_METHOD", "_method[]", "X-HTTP-Method-Override"])
+@pytest.mark.parametrize("action", ["get", "item", "put", "post", "delete"])
+async def test_no_argument_that_nobody_declared_tells_a_server_another_method(served, action, name):
+    """Servers that obey such a name (Rack, Laravel, Symfony, Express) would do what no rule judged."""
+    run = await served(echo)
+    args = {"id": "1", name: "DELETE"}
+    assert await refused(run(action, args)) == (Reason.SCHEMA_ARGS, NOT_EXECUTED)
+
+
+@pytest.mark.parametrize(
+    ("action", "args", "pointer", "why"),
+    [
+        ("item", {"id": "a/b"}, "/id", "A value that is no single path segment."),
+        ("item", {"id": "1", "secret": {"a": 1}}, "/*", "A value that is no scalar."),
+        ("post", {"_method": "DELETE"}, "/*", "An argument that says another method."),
+    ],
+)
+async def test_a_value_that_does_not_fit_is_said_to_be_where_it_is_and_not_what_it_is(
+    served, action, args, pointer, why
+):
+    run = await served(echo)
+    with pytest.raises(HandError) as refusal:
+        await run(action, args)
+    assert refusal.value.facts == {"pointer": pointer, "why": why}
+
+
+async def test_an_operator_may_declare_such_an_argument(served):
+    schema = {"type": "object", "properties": {"_method": {"const": "PATCH"}}}
+    run = await served(echo, actions={"post": {"method": "POST", "path": "/anything", "args_schema": schema}})
+    assert (await run("post", {"_method": "PATCH"})).structured["body"] == '{"_method":"PATCH"}'
 
 
 async def test_arguments_go_where_the_template_says(served):

@@ -398,8 +398,9 @@ async def test_what_the_api_shows_of_a_hand(world):
     [shown] = (await world({"api": HTTP})).describe("default")
     assert set(shown) == {
         "id", "adapter", "state", "pinned_digest", "offered_digest", "region", "trust", "egress",
-        "secrets", "actions"
+        "secrets", "load", "actions"
     }  # fmt: skip
+    assert shown["load"] == {"circuit": "closed", "running": 0, "waiting": 0}
     assert shown["actions"][0]["args_schema"]["additionalProperties"] is False
 
 

@@ -13,7 +13,7 @@ from gateway.errors import Refused, Unavailable
 from gateway.identity.bearers import profile_of
 from gateway.reasons import Reason
 from keys.access_tokens import TOKEN_MAX_BYTES, VerifiedToken, peek, verify
-from keys.provider_jwks import ALGORITHMS, KEYS_MAX, read_jwks
+from keys.provider_jwks import KEYS_MAX, read_jwks
 from tests.identity.issuer import (
     AUDIENCE,
     CURVE,
@@ -268,7 +268,6 @@ def test_a_set_that_two_readers_could_read_differently_or_that_holds_a_secret_is
 
 
 def test_no_symmetric_algorithm_can_be_configured() -> None:
-    assert not {name for name in ALGORITHMS if name.startswith("HS") or name == "none"}
     for name in ("HS256", "none", "EdDSA"):
         with pytest.raises(ValueError, match="algorithm"):
             settings(algorithm=name)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from gateway.settings import JailSettings
-from hand_adapters.jail import Jail
+from hand_adapters.jail import Jail, kernel
 from tests import services
 
 
@@ -59,6 +59,7 @@ async def host(jail: Jail, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> As
     os.set_inheritable(opened, True)
     tcp = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0)
     udp, _ = await asyncio.get_running_loop().create_datagram_endpoint(_Echo, local_addr=("127.0.0.1", 0))
+    queue = kernel.check(kernel.libc.msgget(os.getpid(), 0o1666), "msgget")  # IPC_CREAT
     listeners = [socket.socket(socket.AF_UNIX), socket.socket(socket.AF_UNIX)]
     abstract = f"handrail-battery-{os.getpid()}"
     listeners[0].bind("\0" + abstract)
@@ -78,6 +79,7 @@ async def host(jail: Jail, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> As
         "port": tcp.sockets[0].getsockname()[1],
         "udp_port": udp.get_extra_info("sockname")[1],
         "abstract": abstract,
+        "queue": os.getpid(),
         "socket_path": str(place / "socket"),
         "scratch": str(control_scratch),
         "jail_scratch": scratch,
@@ -86,6 +88,7 @@ async def host(jail: Jail, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> As
     os.close(opened)
     for listener in listeners:
         listener.close()
+    kernel.check(kernel.libc.msgctl(queue, 0, None), "msgctl")  # IPC_RMID
     udp.close()
     tcp.close()
     victim.kill()

@@ -1,6 +1,9 @@
 """Processes of the host, found by what stands on their command line."""
 
+import os
 from pathlib import Path
+
+from hand_adapters.jail.kernel import parent
 
 
 def marked(marker: str) -> list[int]:
@@ -14,4 +17,17 @@ def marked(marker: str) -> list[int]:
                 continue
             if marker.encode() in words:
                 found.append(int(entry.name))
+    return found
+
+
+def descendants() -> set[int]:
+    """Host pids of everything that this process has started, and that these have, down to the processes in jails."""
+    parents: dict[int, int] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            parents[int(entry.name)] = parent(int(entry.name))
+    found, newer = set[int](), {os.getpid()}
+    while newer:
+        newer = {pid for pid, above in parents.items() if above in newer}
+        found |= newer
     return found

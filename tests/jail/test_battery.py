@@ -12,12 +12,15 @@ from typing import Any
 
 import pytest
 
+from hand_adapters.egress import EgressGate
 from hand_adapters.jail import Bind, Jail, JailSpec
 from hand_adapters.jail.kernel import CLONE_NEWUSER
+from tests.egress.world import settings
 from tests.jail.battery.scripts import arguments, held, script
 from tests.jail.battery.table import PROBES, Probe
 
 PYTHON = "/usr/bin/python3"
+ELSEWHERE: Any = {"host": "example.com", "paths": ("/**",)}
 pytestmark = [
     pytest.mark.jail,
     pytest.mark.skipif(not Path(PYTHON).exists(), reason="the probes are written for the system's own python3"),
@@ -59,7 +62,9 @@ async def test_probe_escapes_without_the_jail(probe: Probe, host: dict[str, Any]
 
 
 @pytest.mark.parametrize("probe", PROBES, ids=lambda probe: probe.name)
-async def test_probe_is_held_inside_the_jail(probe: Probe, jail: Jail, host: dict[str, Any]) -> None:
+@pytest.mark.parametrize("kind", ["default", "strict", "gated"])
+async def test_probe_is_held_inside_the_jail(kind: str, probe: Probe, jail: Jail, host: dict[str, Any]) -> None:
+    """In each profile, and in a jail that has a way out, whose filter has to let more through."""
     binds = [Bind(host["jail_scratch"], "/scratch", writable=True)]
     if probe.name == "setuid_program":
         binds.append(Bind(Path(host["setuid_id"]), "/id"))
@@ -68,6 +73,8 @@ async def test_probe_is_held_inside_the_jail(probe: Probe, jail: Jail, host: dic
     ended = await jail.run(
         JailSpec(
             (PYTHON, "-I", "-S", "-c", script(probe), arguments(host, probe.inside)),
+            profile="strict" if kind == "strict" else "default",
+            gate=EgressGate("h", settings(ELSEWHERE)) if kind == "gated" else None,
             binds=tuple(binds),
             deadline_seconds=60,
         )
@@ -84,6 +91,8 @@ async def test_battery_holds_where_the_gateway_is_no_root(jail: Jail) -> None:
         sys.executable,
         str(runner),
         "tests/jail/test_battery.py",
+        "tests/jail/test_landlock.py",
+        "tests/jail/test_lessons.py",
         "tests/jail/test_lifecycle.py",
         "tests/jail/test_programs.py",
         stdout=subprocess.PIPE,

@@ -1,14 +1,16 @@
 """What the doctor says, and what the programs of a virtual environment need."""
 
+import json
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from gateway.settings import JailSettings
-from hand_adapters.jail import Bind, JailError, cgroups, doctor
+from hand_adapters.jail import Bind, Jail, JailError, cgroups, doctor, landlock
 from hand_adapters.jail.layers import remedy
 from hand_adapters.jail.profiles import PROFILES
 from hand_adapters.jail.runtime import program
@@ -29,6 +31,7 @@ def test_a_good_machine_gets_a_clean_bill() -> None:
         "bubblewrap",
         "user namespaces",
         "seccomp",
+        "landlock",
         "cgroups",
         "uid",
         "trial jail",
@@ -86,6 +89,29 @@ def test_a_switch_that_stops_no_jail_here_is_nothing_to_mend(monkeypatch: pytest
     assert "apparmor_restrict_unprivileged_userns is 1, but jails start" in findings["user namespaces"].detail
 
 
+@pytest.mark.jail
+def test_a_machine_that_permits_no_user_namespaces_is_told_so_by_itself() -> None:
+    """A real one: the kernel keeps the switch for each user namespace, and in this one it is off."""
+    services.require(shutil.which("bwrap"), "bubblewrap", "Install it: apt-get install bubblewrap.")
+    code = """
+import json, os
+from hand_adapters.jail import doctor, kernel
+from gateway.settings import JailSettings
+uid, gid = os.getuid(), os.getgid()
+kernel.unshare(kernel.CLONE_NEWUSER, "user namespace")
+kernel.map_ids(uid, gid)
+kernel.write_file("/proc/sys/user/max_user_namespaces", "0")
+print(json.dumps({one.name: [one.ok, one.detail, one.remedy] for one in doctor.diagnose(JailSettings())}))
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, env=environment)
+    findings = json.loads(said.stdout)
+    for name in ("user namespaces", "trial jail", "way out"):
+        assert not findings[name][0], findings[name]
+    assert findings["user namespaces"][2] == "sysctl -w user.max_user_namespaces=15000"
+    assert "User namespaces are switched off: sysctl -w user.max_user_namespaces" in findings["trial jail"][1]
+
+
 @pytest.mark.parametrize("machine", ["x86_64", "mips"])
 def test_every_layer_that_lacks_comes_with_a_remedy(machine: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("platform.machine", lambda: machine)
@@ -94,6 +120,33 @@ def test_every_layer_that_lacks_comes_with_a_remedy(machine: str, monkeypatch: p
     monkeypatch.setattr(doctor, "_accounts", lambda: [f"taken:x:{JailSettings().uid}:"])
     for finding in doctor.diagnose(JailSettings(bwrap=Path("/nonexistent/bwrap"), memory_budget_bytes=2**26)):
         assert finding.ok or finding.remedy, finding
+
+
+@pytest.mark.parametrize(
+    ("version", "words", "complete"),
+    [
+        (0, "this kernel has none", False),
+        (3, "ABI 3: it holds files of python and wasm hands", False),
+        (4, "ABI 4: it holds tcp, files of python and wasm hands", False),
+        (6, "ABI 6: it holds tcp, abstract sockets, signals, files of python and wasm hands", True),
+        (9, "ABI 9: it holds tcp, abstract sockets, signals, files of python and wasm hands", True),
+    ],
+)
+def test_what_landlock_holds_here_is_said(
+    version: int, words: str, complete: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(landlock, "abi", lambda: version)
+    finding = doctor._landlock()
+    assert (finding.ok, finding.detail) == (True, words), "jails start without it"
+    assert complete == (not finding.remedy)
+
+
+def test_receipts_tell_a_kernel_that_holds_less(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    digests = set()
+    for version in (0, 4, 6):
+        monkeypatch.setattr(landlock, "abi", lambda version=version: version)
+        digests.add(Jail(JailSettings(), tmp_path).profile_sha256("default"))
+    assert len(digests) == 3
 
 
 def test_no_cgroup_is_said_with_what_it_costs(monkeypatch: pytest.MonkeyPatch) -> None:

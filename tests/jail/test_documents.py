@@ -42,3 +42,11 @@ def test_the_profiles_are_documented_with_their_numbers() -> None:
     assert row("without a cgroup: tasks, address space of each") == [
         f"{p.bare_processes}, {mib(p.bare_address_space_bytes)}" for p in profiles
     ]
+
+
+def test_every_test_and_probe_that_is_named_exists() -> None:
+    sources = "\n".join(path.read_text(encoding="utf-8") for path in Path(__file__).parents[1].rglob("test_*.py"))
+    named = set(re.findall(r"`(test_\w+)`", DOCUMENT))
+    assert len(named) >= 10
+    assert {name for name in named if f"def {name}(" not in sources} == set()
+    assert set(re.findall(r"probe `(\w+)`", DOCUMENT)) <= {probe.name for probe in PROBES}

@@ -176,6 +176,19 @@ async def test_environment_of_the_first_process_is_what_the_spec_says(jail: Jail
     assert set(alone.stdout.rstrip(b"\0").split(b"\0")) == {b"GIVEN=yes", b"PWD=/tmp"}
 
 
+async def test_every_namespace_is_its_own(jail: Jail) -> None:
+    """Neither the host's nor that of a jail beside it, whichever program made it."""
+    kinds = ("cgroup", "ipc", "mnt", "net", "pid", "user", "uts")
+    seen = [tuple(f"{kind} {Path('/proc/self/ns', kind).readlink()}".encode() for kind in kinds)]
+    code = "; ".join(f"echo {kind} $(readlink /proc/self/ns/{kind})" for kind in kinds)
+    processes = [await jail.start(JailSpec((SH, "-c", f"{code}; read end"))) for _ in range(2)]
+    seen += [tuple([(await process.stdout.readline()).rstrip() for _ in kinds]) for process in processes]
+    for process in processes:
+        await process.kill()
+    for kind, *found in zip(kinds, *seen, strict=True):
+        assert len(set(found)) == 3, (kind, found)
+
+
 async def test_no_descriptor_but_the_three(jail: Jail) -> None:
     opened = os.open("/dev/null", os.O_RDONLY)
     os.set_inheritable(opened, True)
@@ -361,6 +374,42 @@ async def test_without_cgroups_only_what_fits_the_budget_starts(jail: Jail, home
     await third.kill()
     await bare.close()
     assert jail.missing() == []
+
+
+async def test_a_jail_is_held_by_cgroups_where_there_are_some_and_else_by_its_address_space(jail: Jail) -> None:
+    process = await jail.start(JailSpec((SH, "-c", "echo up; read end"), profile="strict"))
+    assert await process.stdout.readline() == b"up\n"
+    assert jail._examined is not None
+    layers = jail._examined[0]
+    assert layers is not None
+    limits = Path(f"/proc/{process.pid}/limits").read_text()
+    address_space = next(line for line in limits.splitlines() if line.startswith("Max address space"))
+    if layers.controllers is None:
+        assert address_space.split()[3] == str(PROFILES["strict"].bare_address_space_bytes)
+    else:
+        assert address_space.split()[3] == "unlimited"
+        of_the_launcher = layers.controllers.parents(jail._group)
+        for parent, wanted in zip(of_the_launcher, layers.controllers.limits(PROFILES["strict"]), strict=True):
+            members = {group: (group / "cgroup.procs").read_text().split() for group in Path(parent).glob("*/")}
+            [own] = [group for group, pids in members.items() if str(process.pid) in pids]
+            assert len(members[own]) >= 2, "the program is in it too"
+            for file, value in wanted:
+                assert (own / file).read_text().strip() == value, (own, file)
+    await process.kill()
+
+
+async def test_without_cgroups_memory_is_held_by_the_address_space(jail: Jail, home: Path) -> None:
+    bare = Jail(JailSettings(), home)
+    assert bare.missing() == jail.missing() == []
+    assert bare._examined is not None
+    assert bare._examined[0] is not None
+    bare._examined = (dataclasses.replace(bare._examined[0], controllers=None), [])
+    code = "import mmap\narea = mmap.mmap(-1, {0} * 2**20)\narea[-1] = 1\nprint('HAD')"
+    for mebibytes, wanted in ((16, True), (300, False)):
+        argv = ("/usr/bin/python3", "-I", "-S", "-c", code.format(mebibytes))
+        ended = await bare.run(JailSpec(argv, deadline_seconds=60))
+        assert (ended.stdout == b"HAD\n") == wanted, ended
+    await bare.close()
 
 
 async def test_a_busy_loop_ends_with_the_deadline(jail: Jail) -> None:

@@ -197,6 +197,7 @@ def test_container_profile_allows_what_jails_and_bubblewrap_call_and_no_more() -
     allowed = {name for rule in profile["syscalls"] if rule["action"] == "SCMP_ACT_ALLOW" for name in rule["names"]}
     assert {"unshare", "mount", "umount2", "pivot_root", "setns", "clone"} <= allowed
     assert {*FILES, *MEMORY, *PROCESS, *SERVER} - {"pidfd_getfd"} <= allowed
+    assert {"fsopen", "fsconfig", "fsmount", "move_mount", "openat2", "landlock_restrict_self"} <= allowed, "launcher"
     assert not {"ptrace", "bpf", "io_uring_setup", "keyctl", "perf_event_open", "kexec_load", "init_module"} & allowed
     assert profile["defaultAction"] == "SCMP_ACT_ERRNO"
     gateway = _compose()["services"]["gateway"]["security_opt"]

@@ -5,7 +5,7 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,7 @@ from audit.epochs import EpochKeys
 from audit.log import Log
 from gateway.approvals.answers import Approvals
 from gateway.approvals.upkeep import ApprovalUpkeep
+from gateway.cached_results import CachedResults
 from gateway.errors import Refused
 from gateway.evidence import Evidence
 from gateway.freeze_journal import FreezeJournal
@@ -28,6 +29,7 @@ from gateway.freezing import Freezing
 from gateway.keyring import stores as key_stores
 from gateway.manifest import ActionManifest, Manifest, SideEffects
 from gateway.model import (
+    RETRIES,
     Decision,
     DecisionReason,
     Effect,
@@ -40,17 +42,21 @@ from gateway.model import (
     Role,
     UnverifiedPlan,
 )
+from gateway.objectives import Objectives
 from gateway.pipeline import Pipeline
 from gateway.plan_locks import PlanLocks
 from gateway.policy.contexts import Contexts
 from gateway.policy.recall import Recall
+from gateway.ports import Standing
 from gateway.reasons import Reason
 from gateway.recovery import recover
 from gateway.remote_steps.claims import Claims
 from gateway.remote_steps.results import Results
 from gateway.remote_steps.upkeep import OfferUpkeep
 from gateway.settings import KeySettings, Settings
+from gateway.store.administrators import nobody_changed
 from gateway.store.freezes import SqlFreezes
+from gateway.store.letters import SqlLetters
 from gateway.store.offers import SqlOffers
 from gateway.store.outbox import SqlOutbox
 from gateway.store.past import SqlPast
@@ -211,6 +217,10 @@ class SimulatedDirectory:
                 return person
         raise Refused(Reason.REQUEST_NOT_FOUND)
 
+    async def standing(self, tenant: str, pseudonyms: Collection[str]) -> Standing:
+        found = [one for one in self.people.values() if one.tenant == tenant and one.pseudonym in pseudonyms]
+        return Standing({one.pseudonym: one for one in found}, nobody_changed(tenant, 2**62))
+
     async def names(self, tenant: str, pseudonyms: Iterable[str]) -> Mapping[str, str]:
         """Also of who was taken out since the last call: revoked, not erased."""
         self.named |= {(person.tenant, person.pseudonym): person.id for person in self.people.values()}
@@ -331,7 +341,7 @@ async def open_house(
     await asyncio.to_thread(migrations.upgrade, engine)
     log = Log(engine, configured.log, keyset, EpochKeys(home / "epochs", root.derive("epoch")), gateway)
     await log.start()
-    directory = SimulatedDirectory([brain.registration()])
+    directory = SimulatedDirectory([brain.registration(), keyset.issuer(RETRIES, "default")])
     hands, policy = SimulatedHands(), SimulatedPolicy()
     store = SqlPlans(
         engine, gateway, root.derive("step rows"), SqlOutbox(engine, gateway, {}, root.derive("outbox rows"))
@@ -363,8 +373,12 @@ async def open_house(
         contexts=remembering(configured, engine, log, hands, store, directory),
         freezes=freezing,
         offers=SqlOffers(engine, gateway, root.derive("offer rows")),
+        letters=SqlLetters(engine),
+        objectives=Objectives(metrics, time.time),
+        cached=CachedResults(hands, metrics, bytes_max=1_000_000, entries_max=100),
     )
     freezing.wake, freezing.resume = pipeline.wake, pipeline.settle
+    log.others.on_outdating(pipeline.cached.empty)
     locks = PlanLocks()
     house = House(
         configured,

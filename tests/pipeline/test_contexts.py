@@ -42,6 +42,7 @@ async def test_the_first_plan_of_a_context_has_nothing_before_it(house: House) -
         "taint": [],
         "principal_taint": [],
         "private": [],
+        "personal_data": [],
         "history": [],
         "spent": {
             "steps": 0,

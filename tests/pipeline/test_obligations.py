@@ -7,22 +7,17 @@ from typing import Any
 
 import pytest
 import structlog
-from sqlalchemy import select
 
-from audit.buckets import Buckets
-from audit.epochs import EpochKeys
 from audit.query import Filter
-from audit.tables import data_keys, payload_keys, payloads
 from gateway.canonical import b64url_decode, parse
 from gateway.commitments import person_key
 from gateway.errors import HandrailError, Refused
-from gateway.keyring import stores as key_stores
 from gateway.model import Answer, HandCall, HandResult, Obligations, Principal, Role
 from gateway.policy.decisions import decide
 from gateway.reasons import Reason
-from gateway.settings import Settings
 from tests.meta.tree import ROOT
 from tests.pipeline.house import AGENT, APPROVER, SECOND, House, step
+from tests.pipeline.owners import owners
 
 NOT_YET: dict[str, object] = {}
 """Obligations that are defined and not carried out: whoever demands one is denied."""
@@ -41,6 +36,15 @@ async def redacted(house: House) -> None:
     view = await house.plan(step("a", args={"text": "jo@example.org"}))
     assert view["steps"][0]["result"]["structured"] == {"said": "[redacted]"}
     assert "jo@example.org" not in str(view)
+
+
+async def taken_out(house: House) -> None:
+    house.policy.obligations = demanded(redact_personal=["email"])
+    view = await house.plan(step("a", args={"text": "jo@example.org has 4111 1111 1111 1111"}))
+    assert view["steps"][0]["result"]["structured"] == {"said": "[redacted:email] has 4111 1111 1111 1111"}
+    house.policy.obligations = demanded(redact_personal=["*"])
+    view = await house.plan(step("b", args={"text": "jo@example.org has 4111 1111 1111 1111"}))
+    assert view["steps"][0]["result"]["structured"] == {"said": "[redacted:email] has [redacted:card]"}
 
 
 async def kept_small(house: House) -> None:
@@ -140,20 +144,9 @@ async def sealed_for_whom_it_names(house: House) -> None:
     assert owners(house, fields["plan"]) == owners(house, fields["evaluation"]) == both
 
 
-def owners(house: House, commitment: str) -> set[str]:
-    """The data subjects whose keys seal a value."""
-    home = house.settings.home
-    keys = EpochKeys(home / "epochs", key_stores.open_root(Settings(home=home)).derive("epoch"))
-    shared = select(payload_keys.c.key_id).where(payload_keys.c.commitment == commitment)
-    alone = select(payloads.c.key_id).where(payloads.c.commitment == commitment)
-    with house.log._engine.connect() as connection:
-        rows = connection.execute(select(data_keys).where(data_keys.c.key_id.in_(shared.union(alone)))).all()
-        buckets = Buckets.load(connection, keys).by_name
-    return {buckets[row.bucket].unwrap(row.key_id, row.wrapped)[1] for row in rows}
-
-
 BINDS: dict[str, Callable[[House], Awaitable[None]]] = {
     "redact": redacted,
+    "redact_personal": taken_out,
     "result_max_bytes": kept_small,
     "jail_profile": jailed,
     "deadline_seconds": ended_in_time,

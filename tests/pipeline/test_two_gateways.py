@@ -114,9 +114,8 @@ async def test_a_principal_whose_plans_alternate_between_gateways_is_told_the_sa
     assert in_context(pair[1]) == (17, 8, 80)
     assert [past["action"] for past in second["history"]][1:] == [past["action"] for past in first["history"]]
     assert of_principal(pair[1]) == (25, 16, 80)
-    assert [second[name] for name in ("taint", "principal_taint", "private")] == [
-        first[name] for name in ("taint", "principal_taint", "private")
-    ]
+    told = ("taint", "principal_taint", "private", "personal_data")
+    assert [second[name] for name in told] == [first[name] for name in told]
 
 
 @pytest.mark.parametrize("fresh", [True, False])

@@ -68,7 +68,15 @@ def ask(*steps: dict[str, Any], **members: Any) -> dict[str, Any]:
         "plan": {"id": "0" * 64, "context_id": "c", "issuer": "i", "purpose": None},
         "steps": list(steps),
         "hands": GIT,
-        "context": {"data_region": None, "taint": [], "principal_taint": [], "private": [], "spent": {}, "history": []},
+        "context": {
+            "data_region": None,
+            "taint": [],
+            "principal_taint": [],
+            "private": [],
+            "personal_data": [],
+            "spent": {},
+            "history": [],
+        },
         **members,
     }
 

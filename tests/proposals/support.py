@@ -3,7 +3,7 @@
 import itertools
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,12 @@ from gateway.canonical import sha256_canonical
 from gateway.errors import Refused
 from gateway.keyring import stores as key_stores
 from gateway.model import Principal, Role
+from gateway.ports import Standing
 from gateway.proposals.acts import Acts
 from gateway.proposals.life import Effects, Proposals
 from gateway.reasons import Reason
 from gateway.settings import KeySettings, LogSettings, Settings
+from gateway.store.administrators import nobody_changed
 from gateway.store.proposals import SqlProposals
 from gateway.two_person import Kind, Proposal
 from keys import jws
@@ -83,6 +85,10 @@ class TestingOnlyDirectory:
 
     async def has_key(self, tenant: str, pseudonym: str) -> bool:
         return False
+
+    async def standing(self, tenant: str, pseudonyms: Collection[str]) -> Standing:
+        found = [one for one in self.people.values() if one.tenant == tenant and one.pseudonym in pseudonyms]
+        return Standing({one.pseudonym: one for one in found}, nobody_changed(tenant, 2**62))
 
     async def names(self, tenant: str, pseudonyms: Iterable[str]) -> Mapping[str, str]:
         """Also of who was taken out since the last call: revoked, not erased."""

@@ -147,10 +147,10 @@ async def test_one_proposal_about_a_thing_is_open_at_a_time(bench: Bench, ann: P
 
 async def test_a_hundred_activations_at_once_are_one(bench: Bench, ann: Person) -> None:
     made = await bench.proposals.propose(ann.principal, Kind.POLICY_ACTIVATE, DOCUMENT)
-    people = [Person(f"op{number}", Role.OPERATOR).principal for number in range(100)]
-    answers = await asyncio.gather(
-        *(bench.proposals.activate(made["id"], one, document_sha256=SHA256) for one in people), return_exceptions=True
-    )
+    people = [Person(f"op{number}", Role.OPERATOR) for number in range(100)]
+    bench.add(*people)
+    racing = (bench.proposals.activate(made["id"], one.principal, document_sha256=SHA256) for one in people)
+    answers = await asyncio.gather(*racing, return_exceptions=True)
     assert sum(not isinstance(answer, BaseException) for answer in answers) == 1
     refused = [answer for answer in answers if isinstance(answer, Refused)]
     assert {answer.reason for answer in refused} == {Reason.PROPOSAL_CLOSED}

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,36 @@ async def test_who_is_revoked_and_erased_is_not_remembered_for_ever(tmp_path: Pa
         assert cat not in (tmp_path / FILE).read_text()
         await town.ok("pia", "POST", "/v1/privacy/erasures", {"person": "cat"}, status=202)
         assert cat not in (await town.gateway.directory.administrators("default")).pseudonyms
+
+
+async def test_a_home_that_was_away_forgets_who_was_revoked_and_erased_meanwhile(tmp_path: Path) -> None:
+    people = {**THREE, "pia": "privacy_officer"}
+    async with hall(tmp_path, people=people) as town:
+        tokens, cat = town.tokens, (await town.person("cat")).pseudonym
+        before = (tmp_path / FILE).read_bytes()
+        assert cat.encode() in before
+        await town.ok("ann", "DELETE", "/v1/principals/cat")
+        await town.ok("pia", "POST", "/v1/privacy/erasures", {"person": "cat"}, status=202)
+    (tmp_path / FILE).write_bytes(before)
+    async with hall(tmp_path, people={}) as again:
+        again.tokens = tokens
+        await again.gateway.directory.keep_administrators()
+        assert cat not in (await again.gateway.directory.administrators("default")).pseudonyms
+        assert cat not in (tmp_path / FILE).read_text()
+
+
+async def test_a_seal_of_somebody_else_ends_nobody(tmp_path: Path) -> None:
+    """Whoever writes to the database has seen the seal of a revocation, and gives it to another one."""
+    async with hall(tmp_path, people=THREE) as town:
+        ben = (await town.person("ben")).pseudonym
+        await town.ok("ann", "DELETE", "/v1/principals/cat")
+        [seal] = [entry["facts"]["seal"] for entry in town.entries("PRNCHG") if "seal" in entry["facts"]]
+        found = await town.gateway.directory._principal("default", "ben")
+        for made_up in (seal, "", "A" * 43, "\u00e9"):
+            draft = principal_entry(found, "system", "revoked")
+            await town.gateway.log.append(Append([replace(draft, facts={**draft.facts, "seal": made_up})]))
+        take_rows(town, ben)
+        assert ben in (await town.gateway.directory.administrators("default")).pseudonyms
 
 
 @pytest.mark.postgres

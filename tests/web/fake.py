@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -26,9 +27,10 @@ from gateway.exports import Export, ExportRequest
 from gateway.freeze import Cause, Freeze, FreezeState, Scope
 from gateway.freezing import FreezeOrder
 from gateway.keyring.changes import KeyChanges
-from gateway.manifest import ActionManifest, Manifest, SideEffects
+from gateway.manifest import ActionManifest, Manifest, SideEffects, Slo
 from gateway.model import Binding, HandResult, Principal, Role, UnverifiedPlan
-from gateway.ports import Append, Offer, OfferStatus, Purpose, Typ
+from gateway.objectives import Objectives
+from gateway.ports import Append, LetterStatus, Offer, OfferStatus, Purpose, Typ
 from gateway.privacy.requests import Preview
 from gateway.proposals.acts import Said
 from gateway.proposals.trust import TrustChanges
@@ -286,6 +288,7 @@ class testing_only_Directory:  # noqa: N801
 
 class testing_only_Pipeline:  # noqa: N801
     def __init__(self) -> None:
+        self.objectives = Objectives(Metrics(), time.time)
         self.submitted: list[tuple[UnverifiedPlan, float]] = []
         self.answer: dict[str, Any] | Exception = view("done", step(result={"content": [], "structured": None}))
         self.answers: dict[str, dict[str, Any] | Exception] = {}
@@ -383,7 +386,10 @@ class testing_only_Hands:  # noqa: N801
         self.pinned: list[tuple[str, str, str]] = []
         self.manifests = [
             manifest("git", action("status"), action("commit", SideEffects.REVERSIBLE)),
-            manifest("clock", action("now", idempotent=True), action("set", SideEffects.EXTERNAL)),
+            replace(
+                manifest("clock", action("now", idempotent=True), action("set", SideEffects.EXTERNAL)),
+                slo=Slo(0.99, 2.0, 0.95, 28),
+            ),
         ]
 
     def listed(self, caller: Principal) -> Sequence[Manifest]:
@@ -414,6 +420,7 @@ class testing_only_Hands:  # noqa: N801
             "trust": "untrusted",
             "secrets": [],
             "egress": [],
+            "load": {"circuit": "closed", "running": 0, "waiting": 0},
             "actions": [],
         }
 
@@ -429,7 +436,16 @@ class testing_only_Secrets:  # noqa: N801
         return self._document(name)
 
     async def check(self, actor: Principal) -> list[dict[str, Any]]:
-        return [{"store": "sealed", "name": "token", "hands": ["git"], "usable": True, "version": "1"}]
+        return [
+            {
+                "store": "sealed",
+                "name": "token",
+                "hands": ["git"],
+                "connections": ["hub"],
+                "usable": True,
+                "version": "1",
+            }
+        ]
 
     async def set(self, actor: Principal, name: str, value: str) -> dict[str, Any]:
         self.changed.append(("set", actor.id, name, value))
@@ -445,7 +461,7 @@ class testing_only_Secrets:  # noqa: N801
 
     def _document(self, name: str) -> dict[str, Any]:
         known = {"version": "1", "set_by": "p-admin", "set_at": "2026-11-26T15:00:00.000Z"}
-        return {**known, "name": name, "store": "sealed", "hands": ["git"]}
+        return {**known, "name": name, "store": "sealed", "hands": ["git"], "connections": ["hub"]}
 
 
 class testing_only_Connections:  # noqa: N801
@@ -460,6 +476,12 @@ class testing_only_Connections:  # noqa: N801
 
     async def remove(self, person: Principal, name: str) -> dict[str, Any]:
         return {**self._document(name), "revoked": True}
+
+    async def listed_of(self, actor: Principal, principal_id: str) -> list[dict[str, Any]]:
+        return [{"id": "hub", "title": "Hub", "state": "connected"}]
+
+    async def end(self, actor: Principal, principal_id: str, name: str) -> dict[str, Any]:
+        return {"id": name, "title": "Hub", "state": "removed", "revoked": True}
 
     def _document(self, name: str) -> dict[str, Any]:
         lists = {"scopes": ["read"], "targets": ["https://hub.example:443"], "hands": ["git"]}
@@ -803,6 +825,28 @@ def testing_only_freeze(**changes: Any) -> dict[str, Any]:
     return {**at.document(), "subject": "git", "by": "x", "why": None, **changes}
 
 
+class testing_only_DeadLetters:  # noqa: N801
+    """One dead letter."""
+
+    async def list(self, viewer: Principal, status: LetterStatus, *, after: int | None, limit: int) -> dict[str, Any]:
+        settled = {"verdict": str(status), "by": "op", "at": AFTER, "retry_plan": None}
+        one = {
+            "plan_id": PLAN_ID, "step_id": "call", "context_id": "c", "principal": "ada", "hand": "git",
+            "action": "status", "status": "ambiguous", "reason": "hand.lost_reply", "ended_at": BEFORE,
+            "age_seconds": 1, "log_index": 4, "hand_usable": True,
+            "settled": None if status is LetterStatus.OPEN else settled,
+        }  # fmt: skip
+        return {"dead_letters": [one], "next": None}
+
+    async def discard(self, actor: Principal, plan_id: str, step_id: str, why: str) -> dict[str, Any]:
+        return {"plan_id": plan_id, "step_id": step_id, "verdict": "discarded"}
+
+    async def retry(
+        self, actor: Principal, plan_id: str, step_id: str, why: str, *, not_executed: bool, wait_seconds: float
+    ) -> dict[str, Any]:
+        return view("done", step())
+
+
 class testing_only_Proofs:  # noqa: N801
     """Believes every proof: the real ones are checked in ``tests/keys/test_dpop.py``."""
 
@@ -869,6 +913,7 @@ class testing_only_Gateway:  # noqa: N801
         self.policy = testing_only_Policy()
         self.rollout = testing_only_Rollout()
         self.freezing = testing_only_Freezing()
+        self.dead_letters = testing_only_DeadLetters()
         self.reader = self.log.reader
         self.witnesses = Witnesses(self.settings.log, self.log, self.log.cosigned, ())  # type: ignore[arg-type]
         self.privacy = testing_only_Privacy()

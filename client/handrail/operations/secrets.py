@@ -1,11 +1,11 @@
-"""Secrets of hands: values go there, and none comes back."""
+"""Secrets of hands and connections: values go there, and none comes back."""
 
 from handrail.exchange import Operation, delete, get, listed, post
 from handrail.views import Json
 
 
 def secrets() -> Operation[list[Json]]:
-    """Secrets of the tenant and the hands that name them, without values."""
+    """Secrets of the tenant and the hands and connections that name them, without values."""
     return listed((yield get("secrets")), "secrets")
 
 
@@ -30,5 +30,5 @@ def remove_secret(name: str) -> Operation[Json]:
 
 
 def check_secrets() -> Operation[list[Json]]:
-    """Whether each secret that hands name could be used now."""
+    """Whether each secret that hands and connections name could be used now."""
     return listed((yield post({}, "secrets", "check")), "checks")

@@ -83,6 +83,7 @@ steps: Final = Table(
     Column("manifest_digest", String(64), nullable=True),
     Column("fields", Text, nullable=False, default="{}", comment="JSON: name -> commitment."),
     Column("error", Text, nullable=True, comment="JSON: code and safe facts."),
+    Column("personal_data", Text, nullable=True, comment="JSON: kind -> how many, left in and taken out."),
     Column("step_jti", String(64), nullable=True),
     Column("receipt_id", String(160), nullable=True),
     Column("receipt", Text, nullable=True, comment="receipt+jws"),

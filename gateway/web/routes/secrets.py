@@ -1,4 +1,4 @@
-"""Secrets that hands name: which there are, and new values for them. No route gives a value."""
+"""Secrets that hands and connections name: which there are, and new values for them. No route gives a value."""
 
 from typing import Final
 
@@ -49,7 +49,7 @@ async def remove(request: Request, principal: Principal) -> Response:
 
 
 async def check(request: Request, principal: Principal) -> Response:
-    """Ask each store for what hands name."""
+    """Ask each store for what hands and connections name."""
     query(request)
     return JsonResponse({"checks": await gateway_of(request.scope).secrets.check(principal)})
 
@@ -83,7 +83,7 @@ ENDPOINTS: Final = (
         path="/v1/secrets/check",
         access=Permission.SECRETS_MANAGE,
         tag="secrets",
-        summary="Ask each store for the secrets that hands name.",
+        summary="Ask each store for the secrets that hands and connections name.",
         handler=check,
         answers={200: Body(JSON, SecretChecks, "Which of them could be used now.")},
     ),

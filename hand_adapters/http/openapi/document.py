@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote
 
+from gateway.files import TooLarge, read_bounded
 from gateway.pointers import escape, unescape
 from hand_adapters.http.openapi.reading import DOCUMENT_MAX_BYTES, DocumentError, read
 
@@ -87,8 +88,9 @@ class Document:
             DocumentError: it cannot be read, or not used.
         """
         try:
-            with file.open("rb") as stream:
-                raw = stream.read(DOCUMENT_MAX_BYTES + 1)
+            raw = read_bounded(file, DOCUMENT_MAX_BYTES, regular=False)
+        except TooLarge as exc:
+            raise DocumentError("", str(exc.strerror), "Cut it down to what you use.") from None
         except OSError as exc:
             hint = (
                 "Name a file of this machine; a document at a URL is saved first, and reviewed."

@@ -13,7 +13,8 @@ from typing import Any, Final, NamedTuple
 from gateway.canonical import canonical
 from hand_adapters.http.openapi.bodies import Body, BodyKind
 from hand_adapters.http.openapi.styles import Pair, deep, encoded
-from hand_adapters.http.template import misfit, scalar
+from hand_adapters.http.template import no_override, scalar
+from hand_adapters.misfit import misfit
 
 _ESCAPED: Final = str.maketrans({'"': "%22", "\r": "%0D", "\n": "%0A"})
 """In names of parts, as browsers do it (WHATWG HTML, multipart/form-data)."""
@@ -34,6 +35,8 @@ def body_bytes(body: Body, value: Any) -> tuple[bytes, str]:
     Raises:
         HandError: ``schema.args``, not executed: a value that cannot be written so.
     """
+    if isinstance(value, Mapping):
+        no_override(value)
     match body.kind:
         case BodyKind.JSON:
             return canonical(value), body.media

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from hand_adapters.http.openapi.document import Document, Operation
 from hand_adapters.http.openapi.reading import DocumentError
+from hand_adapters.http.template import OVERRIDES, plain
 
 Slot = tuple[str, str]
 """What of a request a secret fills: see ``SecretUse.slot``."""
@@ -148,6 +149,8 @@ def _problem(place: str, name: str, *, is_key: bool) -> tuple[str, str] | None:
     lowered = name.lower()
     if is_key or (place == Place.HEADER and _CREDENTIAL.search(lowered)):
         return "which carries a credential", (f'Name a secret of the hand: place = "{place}", parameter = "{name}".')
+    if place == Place.QUERY and plain(name) in OVERRIDES:
+        return "which says another method", "Choose the operation that has that method."
     if place == Place.HEADER:
         if not _TOKEN.fullmatch(name):
             return "which is no name of a header", "Mend the document."

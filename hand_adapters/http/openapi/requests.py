@@ -14,7 +14,8 @@ from hand_adapters.http.openapi.encoding import body_bytes
 from hand_adapters.http.openapi.parameters import Parameter, Place
 from hand_adapters.http.openapi.reading import DocumentError
 from hand_adapters.http.openapi.styles import in_header, in_path, in_query
-from hand_adapters.http.template import Request, misfit
+from hand_adapters.http.template import OVERRIDES, Request, plain
+from hand_adapters.misfit import misfit, placed
 
 BODY: Final = "body"
 """The member of the args that is the body; the others are named after the places of parameters."""
@@ -60,7 +61,7 @@ class OperationTemplate:
         if len(headers) != len(set(headers)):
             raise DocumentError(operation.at, "two of its headers differ by case alone", "Mend the document.")
         queried = (parameter.name for parameter in parameters if parameter.place is Place.QUERY)
-        self._reserved = frozenset(map(_plain, (*queried, *withheld)))
+        self._reserved = frozenset(map(plain, (*queried, *withheld, *OVERRIDES)))
         self.method = operation.method
         self._base = base_url.rstrip("/")
         self._parts = tuple(quote(literal, safe=_LITERAL) for literal in literals)
@@ -83,18 +84,19 @@ class OperationTemplate:
             if key not in given:
                 continue
             value = given.pop(key)
-            if parameter.place is Place.PATH:
-                filled[parameter.name] = in_path(parameter, value)
-            elif parameter.place is Place.HEADER:
-                headers[parameter.name] = in_header(parameter, value)
-            else:
-                pairs = in_query(parameter, value)
-                names = {name for name, _ in pairs}
-                others = {_plain(unquote(name)) for name in names} - {_plain(parameter.name)}
-                if names & taken or others & self._reserved:
-                    raise misfit("two parameters come to one name")
-                taken |= names
-                query += (f"{name}={text}" for name, text in pairs)
+            with placed(*key):
+                if parameter.place is Place.PATH:
+                    filled[parameter.name] = in_path(parameter, value)
+                elif parameter.place is Place.HEADER:
+                    headers[parameter.name] = in_header(parameter, value)
+                else:
+                    pairs = in_query(parameter, value)
+                    names = {name for name, _ in pairs}
+                    others = {plain(unquote(name)) for name in names} - {plain(parameter.name)}
+                    if names & taken or others & self._reserved:
+                        raise misfit("two parameters come to one name")
+                    taken |= names
+                    query += (f"{name}={text}" for name, text in pairs)
         if given or set(self._names) - filled.keys():
             raise misfit("an argument that is no parameter, or a path that lacks one")
         path = self._parts[0] + "".join(
@@ -106,10 +108,6 @@ class OperationTemplate:
     def _written(self, args: Mapping[str, Any], headers: dict[str, str]) -> tuple[bytes | None, dict[str, str]]:
         if self._body is None or BODY not in args:
             return None, headers
-        body, media = body_bytes(self._body, args[BODY])
+        with placed(BODY):
+            body, media = body_bytes(self._body, args[BODY])
         return body, {**headers, "Content-Type": media}
-
-
-def _plain(name: str) -> str:
-    """A parameter's name as a lenient server reads it: without regard to case, and less what follows a bracket."""
-    return name.partition("[")[0].casefold()

@@ -11,7 +11,8 @@ from urllib.parse import quote
 
 from gateway.canonical import canonical
 from hand_adapters.http.openapi.parameters import Parameter, Style
-from hand_adapters.http.template import misfit, scalar, segment
+from hand_adapters.http.template import scalar, segment
+from hand_adapters.misfit import misfit
 
 Pair = tuple[str, str]
 """Name and value, both as they are, or percent-encoded: the function says."""

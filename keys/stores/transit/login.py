@@ -11,6 +11,7 @@ import orjson
 
 from gateway.canonical import parse
 from gateway.errors import Refused
+from gateway.files import read_bounded
 from keys.errors import KeyUnavailable
 from keys.stores.transit.http import Answer, Http
 
@@ -25,12 +26,11 @@ have either, and each login is a lease that the server keeps."""
 def read_credential(file: Path) -> str:
     """The one line of a file, as it is now: agents write it anew. Raises ``KeyUnavailable``."""
     try:
-        with file.open("rb") as stream:
-            content = stream.read(CREDENTIAL_MAX_BYTES + 1)
+        content = read_bounded(file, CREDENTIAL_MAX_BYTES)
     except OSError as exc:
         raise KeyUnavailable(f"{file}: {exc.strerror}") from None
     text = content.decode("ascii", errors="replace").strip()
-    if len(content) > CREDENTIAL_MAX_BYTES or not text or not text.isascii() or not text.isprintable() or " " in text:
+    if not text or not text.isascii() or not text.isprintable() or " " in text:
         raise KeyUnavailable(f"{file}: not one line of ASCII")
     return text
 

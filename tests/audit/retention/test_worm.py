@@ -10,7 +10,7 @@ import pytest
 from botocore.exceptions import ClientError
 from moto.server import ThreadedMotoServer
 
-from audit import archive
+from audit import archive, worm
 from audit.checkpoint import VerifierKey
 from audit.errors import ArchiveRefused, NoteInvalid
 from audit.fsck import check
@@ -19,6 +19,7 @@ from audit.retained import PARTITION
 from audit.worm import S3Archive
 from gateway.settings import ArchiveSettings
 from tests.audit.retention.conftest import retention
+from tests.dripping import dripping
 
 BUCKET = "handrail-archive"
 UNTIL = datetime.now(UTC).replace(microsecond=0) + timedelta(days=365)
@@ -99,6 +100,21 @@ def test_a_store_that_is_away_is_refused_with_no_word_of_its_own(credentials):
     away = ArchiveSettings(bucket="somewhere", endpoint_url="http://127.0.0.1:9", region="us-east-1")
     with pytest.raises(ArchiveRefused, match="EndpointConnectionError"):
         S3Archive.open(away)
+
+
+def test_a_store_that_sends_a_byte_now_and_then_keeps_nobody(credentials, monkeypatch):
+    monkeypatch.setattr(worm, "CALL_SECONDS", 0.2)
+    with dripping() as url:
+        settings = ArchiveSettings(bucket="somewhere", endpoint_url=url, region="us-east-1")
+        with pytest.raises(ArchiveRefused, match=r"bucket somewhere: no whole answer in 0\.2 s"):
+            S3Archive.open(settings)
+        store = S3Archive(boto3.client("s3", endpoint_url=url, region_name="us-east-1"), "somewhere")
+        for work in (
+            lambda: store.get("log/0.ndjson"),
+            lambda: store.put("log/0.ndjson", b"entries", retain_until=UNTIL),
+        ):
+            with pytest.raises(ArchiveRefused, match="no whole answer"):
+                work()
 
 
 # --- partitions ------------------------------------------------------------------------------------------------------

@@ -329,6 +329,42 @@ def test_no_member_of_a_free_object_stands_in_for_another_parameter(send: Sender
     assert arrives(send, "form", {"body": {"many": []}}) is None
 
 
+@pytest.mark.parametrize(
+    ("action", "args", "pointer"),
+    [
+        ("look", {"path": {"id": "a/b", "names": ["n"]}}, "/path/id"),
+        ("look", {"path": {"id": "i", "names": ["n"]}, "query": {"comma": ["a,b"]}}, "/query/comma"),
+        ("look", {"path": {"id": "i", "names": ["n"]}, "header": {"X-Note": " a"}}, "/header/X-Note"),
+        ("form", {"body": {"many": []}}, "/body"),
+        ("form", {"body": {"_method": "x"}}, "/body/*"),
+    ],
+)
+def test_a_value_that_does_not_fit_is_said_to_be_where_it_is(
+    send: Sender, action: str, args: dict[str, Any], pointer: str
+) -> None:
+    with pytest.raises(HandError) as refusal:
+        send(action, args)
+    assert refusal.value.facts["pointer"] == pointer
+    assert str(refusal.value.facts["why"]).endswith(".")
+
+
+@pytest.mark.parametrize("name", ["_method", "_METHOD", "_method[]", "X-HTTP-Method-Override", " _method"])
+def test_no_member_tells_a_server_another_method(send: Sender, name: str) -> None:
+    assert arrives(send, "free", {"query": {"free": {name: "DELETE"}}}) is None
+    for action in ("form", "files"):
+        assert arrives(send, action, {"body": {name: "DELETE"}}) is None
+
+
+def test_a_parameter_that_says_another_method_is_not_offered(tmp_path: Path) -> None:
+    described = operation(operationId="one", parameters=[parameter("_method"), parameter("a")])
+    file = tmp_path / "api.json"
+    file.write_text(json.dumps(root({"/one": {"post": described}})))
+    adapter = adapter_of("https://api.example", file)
+    (action,) = asyncio.run(adapter.manifest()).actions.values()
+    assert list(action.args_schema["properties"]["query"]["properties"]) == ["a"]
+    assert "says another method" in adapter.notes[0]
+
+
 def test_headers_that_differ_by_case_alone_are_not_offered(tmp_path: Path) -> None:
     described = operation(operationId="two", parameters=[parameter("X-A", "header"), parameter("x-a", "header")])
     file = tmp_path / "api.json"

@@ -23,6 +23,7 @@ def misfit(made: Command, **args: Any) -> str:
     with pytest.raises(HandError) as caught:
         made.build(args)
     assert (caught.value.reason, caught.value.failure) == (Reason.SCHEMA_ARGS, NOT_EXECUTED)
+    assert caught.value.facts["pointer"] in {f"/{name}" for name in args} | {""}
     return caught.value.detail
 
 

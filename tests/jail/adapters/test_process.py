@@ -257,3 +257,35 @@ async def test_policy_can_ask_for_a_narrower_profile(opened: Any) -> None:
     run = await one(opened, "/usr/bin/python3", "-I", "-S", "-c", code)
     assert (await run()).content[0]["text"] == "open\n"
     assert (await run(jail_profile="strict")).content[0]["text"] == "held\n"
+
+
+async def test_a_script_that_the_command_line_names_is_pinned_like_a_program(opened: Any, tmp_path: Path) -> None:
+    """An interpreter is the system's, and hashes of it say nothing of what it is told to run."""
+    tools, data = tmp_path / "tools", tmp_path / "data"
+    for directory in (tools, data):
+        directory.mkdir()
+        directory.chmod(0o777)
+    (tools / "say.sh").write_text('echo "said $(cat "${1#--rules=}")"\n')
+    (tools / "rules").write_text("a")
+    (data / "state").write_text("1")
+    binds = (
+        {"source": tools, "target": "/tools"},
+        {"source": data, "target": "/data", "writable": True},
+    )
+    argv = ("sh", "/tools/say.sh", "--rules=/tools/rules", "/data/state", "/tools/later", "/tools", "/etc/passwd")
+    hand, run = await opened(ProcessAdapter, adapter="process", binds=binds, actions={"it": action(*argv)})
+    offered = (await hand.manifest()).actions["it"]
+    assert set(offered.annotations["files_sha256"]) == {"/tools/say.sh", "/tools/rules"}
+    assert (await run("it")).content[0]["text"] == "said a\n"
+    (data / "state").write_text("2")
+    assert (await run("it")).content[0]["text"] == "said a\n", "what the program may write is not pinned"
+    for name, content in (("say.sh", "echo evil\n"), ("rules", "b"), ("later", "")):
+        before = (tools / name).read_bytes() if name != "later" else None
+        (tools / name).write_text(content)
+        with pytest.raises(HandDrifted):
+            await run("it")
+        if before is None:
+            (tools / name).unlink()
+        else:
+            (tools / name).write_bytes(before)
+        assert (await run("it")).content[0]["text"] == "said a\n"

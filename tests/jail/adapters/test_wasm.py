@@ -171,8 +171,8 @@ async def test_a_module_is_the_declared_one_a_plain_file_and_a_module(opened: An
     await hand(opened, file, NUMBERS, wasm={"sha256": sha256})
     for other, said in (
         ({"module": file, "sha256": "0" * 64}, sha256),
-        ({"module": tmp_path}, "no regular file"),
-        ({"module": tmp_path / "pipe"}, "no regular file"),
+        ({"module": tmp_path}, "not a regular file"),
+        ({"module": tmp_path / "pipe"}, "not a regular file"),
         ({"module": tmp_path / "garbage"}, "the module:"),
     ):
         if not (tmp_path / "pipe").exists():

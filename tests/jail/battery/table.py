@@ -155,7 +155,7 @@ held()
     Probe(
         "signal_host",
         "signal a process of the host by its pid",
-        "pid namespace",
+        "pid namespace, Landlock (signals)",
         "os.kill(ARGUMENTS['victim'], 0); escaped()",
     ),
     Probe(
@@ -284,6 +284,20 @@ escaped()
         outside={"mebibytes": 4},
     ),
     Probe(
+        "shared_tmp_bomb",
+        "fill /dev/shm",
+        "tmpfs with a size, RLIMIT_FSIZE",
+        """
+with open('/dev/shm/probe-' + str(os.getpid()), 'wb') as file:
+    os.unlink(file.name)
+    for _ in range(ARGUMENTS['mebibytes']):
+        file.write(bytes(2**20))
+escaped()
+""",
+        inside={"mebibytes": 40},
+        outside={"mebibytes": 4},
+    ),
+    Probe(
         "descriptor_bomb",
         "open files without end",
         "RLIMIT_NOFILE",
@@ -295,7 +309,7 @@ escaped()
     Probe(
         "network",
         "connect to a TCP port of the host",
-        "network namespace, seccomp (AF_UNIX only)",
+        "network namespace, seccomp (AF_UNIX only), Landlock (tcp)",
         "socket.create_connection(('127.0.0.1', ARGUMENTS['port']), 2); escaped()",
     ),
     Probe(
@@ -313,7 +327,7 @@ escaped()
     Probe(
         "metadata",
         "connect to the cloud's metadata address",
-        "network namespace, seccomp (AF_UNIX only)",
+        "network namespace, seccomp (AF_UNIX only), Landlock (tcp)",
         """
 if ARGUMENTS.get('serve'):  # the control's own network namespace gets that address, and a listener
     import fcntl
@@ -329,9 +343,26 @@ escaped()
         namespaces=NEWUSER | NEWNET,
     ),
     Probe(
+        "listen",
+        "wait for connections on a TCP port",
+        "network namespace, seccomp (AF_UNIX only), Landlock (tcp)",
+        """
+waiting = socket.socket(socket.AF_INET)
+waiting.bind(('127.0.0.1', 0))
+waiting.listen()
+escaped()
+""",
+    ),
+    Probe(
+        "message_queue",
+        "open a System V message queue of the host",
+        "ipc namespace, seccomp (msgget not listed)",
+        "syscall(68, 186, ARGUMENTS['queue'], 0); escaped()",
+    ),
+    Probe(
         "abstract_socket",
         "connect to an abstract unix socket of the host",
-        "network namespace",
+        "network namespace, Landlock (abstract sockets)",
         "socket.socket(socket.AF_UNIX).connect('\\0' + ARGUMENTS['abstract']); escaped()",
     ),
     Probe(
@@ -434,6 +465,30 @@ os._exit(0) if pid == 0 else escaped()
         "open /proc/sys/kernel/core_pattern for writing",
         "unprivileged uid, mounts",
         "open('/proc/sys/kernel/core_pattern', 'r+'); escaped()",
+        root=True,
+        as_gateway=True,
+    ),
+    Probe(
+        "switches",
+        "open other switches of the kernel for writing",
+        "unprivileged uid, mounts",
+        """
+for path in ('sys/kernel/modprobe', 'sys/vm/drop_caches', 'sys/fs/suid_dumpable', 'sysrq-trigger'):
+    try:
+        os.close(os.open('/proc/' + path, os.O_WRONLY))
+    except OSError:
+        continue
+    escaped(path)
+held()
+""",
+        root=True,
+        as_gateway=True,
+    ),
+    Probe(
+        "clock",
+        "set the clock (the control sets the time zone that it has)",
+        "seccomp (not listed), no capabilities",
+        "syscall(164, 170, None, struct.pack('ii', 0, 0)); escaped()",
         root=True,
         as_gateway=True,
     ),

@@ -1,7 +1,12 @@
-"""Reading an HTTP answer: bounded while it arrives, decompressed or not, and turned into content blocks."""
+"""The answer to one HTTP request: whether the request may have left, and what came back, bounded while it arrives."""
 
+import asyncio
 import base64
+import contextlib
+import time
 import zlib
+from collections.abc import AsyncIterator
+from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 import aiohttp
@@ -12,12 +17,49 @@ from gateway.model import HandResult
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from hand_adapters.contract import HandError
+from hand_adapters.dialer import CURRENT, Attempt, Disconnected
 
 # wbits for zlib: 31 expects a gzip header (RFC 1952), 15 a zlib one (RFC 1950, HTTP's "deflate").
 _CODINGS: Final = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 # Statuses of a proxy that does not know whether its upstream acted (RFC 9110 sections 15.6.3 and 15.6.5).
 _UNKNOWN_STATUSES: Final = frozenset({502, 504})
+# Statuses of an API that will serve later.
+_LATER_STATUSES: Final = frozenset({429, 503})
 _UTF8: Final = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
+
+
+@contextlib.asynccontextmanager
+async def attempted(deadline_seconds: float) -> AsyncIterator[None]:
+    """The time of a request over a :class:`Dialer`, and what is known where no answer comes.
+
+    Raises:
+        HandError: ``hand.timeout``, ``hand.unavailable`` (not executed) or ``hand.lost_reply`` (unknown).
+    """
+    attempt = Attempt()
+    token = CURRENT.set(attempt)
+    try:
+        async with asyncio.timeout(deadline_seconds):
+            yield
+    except TimeoutError:
+        failure = HandFailure.UNKNOWN if attempt.connected else HandFailure.NOT_EXECUTED
+        raise HandError(Reason.HAND_TIMEOUT, failure) from None
+    except (aiohttp.ClientError, OSError, Disconnected) as exc:
+        detail = type(exc).__name__
+        if attempt.connected:
+            raise HandError(Reason.HAND_LOST_REPLY, HandFailure.UNKNOWN, detail) from None
+        raise HandError(Reason.HAND_UNAVAILABLE, HandFailure.NOT_EXECUTED, detail) from None
+    finally:
+        CURRENT.reset(token)
+
+
+def told(status: int) -> None:
+    """Go on, unless a status says that nobody knows.
+
+    Raises:
+        HandError: ``hand.lost_reply``, unknown: 502, 504.
+    """
+    if status in _UNKNOWN_STATUSES:
+        raise HandError(Reason.HAND_LOST_REPLY, HandFailure.UNKNOWN, f"status {status}")
 
 
 async def read(response: aiohttp.ClientResponse, limit: int) -> bytes:
@@ -82,12 +124,13 @@ def result(response: aiohttp.ClientResponse, body: bytes) -> HandResult:
     embedded resource with a base64 ``blob`` (the shape of MCP's ``EmbeddedResource``). Any other status is an error
     result: the body as a text block or blob, and ``structured`` is ``{"status": <code>}``. 502 and 504 tell nothing.
 
+    429 and 503 say when to ask again (RFC 6585 section 4, RFC 9110 section 10.2.3).
+
     Raises:
         HandError: ``hand.protocol``, executed: JSON that is not strict JSON. ``hand.lost_reply``, unknown: 502, 504.
     """
     status = response.status
-    if status in _UNKNOWN_STATUSES:
-        raise HandError(Reason.HAND_LOST_REPLY, HandFailure.UNKNOWN, f"status {status}")
+    told(status)
     media = response.content_type
     ok = 200 <= status < 300
     structured: Any = None if ok else {"status": status}
@@ -97,10 +140,34 @@ def result(response: aiohttp.ClientResponse, body: bytes) -> HandResult:
         except Refused as refused:
             raise HandError(Reason.HAND_PROTOCOL, HandFailure.EXECUTED, refused.detail) from None
         return HandResult(({"type": "text", "text": body.decode("utf-8")},), structured)
-    return HandResult(_blocks(body, media, response.charset), structured, is_error=not ok)
+    content = blocks(body, media, response.charset)
+    return HandResult(content, structured, is_error=not ok, retry_after_seconds=wait(response))
 
 
-def _blocks(body: bytes, media: str, charset: str | None) -> tuple[dict[str, Any], ...]:
+def wait(response: aiohttp.ClientResponse) -> float | None:
+    """Seconds that an answer asks to wait before another request; ``None`` where it says nothing of that."""
+    if response.status not in _LATER_STATUSES:
+        return None
+    return retry_after(response.headers.get("Retry-After", ""), time.time())
+
+
+def retry_after(said: str, now: float) -> float:
+    """Seconds from ``now`` (since the epoch) that a ``Retry-After`` asks to wait: a number of them, or a date
+    (RFC 9110 section 10.2.3). 0 where it says neither."""
+    text = said.strip()
+    if text.isascii() and text.isdigit():
+        return float(text[:9])
+    try:
+        moment = parsedate_to_datetime(text)
+    except (TypeError, ValueError, IndexError, OverflowError):
+        return 0.0
+    if moment.tzinfo is None:
+        return 0.0
+    return max(0.0, moment.timestamp() - now)
+
+
+def blocks(body: bytes, media: str, charset: str | None) -> tuple[dict[str, Any], ...]:
+    """A body as content blocks: text where it says that it is, and is; else a blob."""
     if not body:
         return ()
     textual = media.startswith("text/") or media.endswith(("json", "xml", "x-www-form-urlencoded", "javascript"))

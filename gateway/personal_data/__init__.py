@@ -1,0 +1,19 @@
+"""Personal data in what a hand answered: found by its form, its check digits and the words beside it.
+
+``folding`` gives a text as a person reads it, ``check_digits`` holds the arithmetic, ``recognisers`` what is looked
+for, ``scanner`` goes through a result. Pure: no I/O, no clock; the work is linear in the bytes of a result.
+"""
+
+from gateway.personal_data.recognisers import BUILT_IN, KINDS, UNSEARCHED, PatternError, Recogniser, declared
+from gateway.personal_data.scanner import Scan, Scanner
+
+__all__ = [
+    "BUILT_IN",
+    "KINDS",
+    "UNSEARCHED",
+    "PatternError",
+    "Recogniser",
+    "Scan",
+    "Scanner",
+    "declared",
+]

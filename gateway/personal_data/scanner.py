@@ -1,0 +1,268 @@
+"""A result gone through: what personal data stands where in it, and the result without it.
+
+Every text and number of ``{content, structured}`` is looked at, and the names of members; a text that is JSON as what
+it says, too. Base64, percent-encoding and what is split over two values are not undone. A national number is known by
+the name of its member (``{"phone": "030 1234567"}``) as by a word before it.
+"""
+
+import json
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import accumulate
+from typing import Any, Final
+
+from gateway.manifest import EVERY_KIND
+from gateway.model import HandResult
+from gateway.personal_data.folding import fold
+from gateway.personal_data.recognisers import BUILT_IN, UNSEARCHED, Recogniser, says_what_it_is
+
+CANDIDATES_MAX: Final = 40_000
+"""Places of one result that are looked at closely; a long one counts as several."""
+DEPTH_MAX: Final = 64
+"""Levels of a result that are gone through, JSON in texts included."""
+_NAME_MAX: Final = 64
+_PLACE_BYTES: Final = 8
+_BETWEEN: Final = b"\n\x00\n"
+"""Between two texts: no built-in pattern goes over it, and no view has a NUL."""
+_NUMBER_MIN: Final = 10_000_000
+"""Below it no number is an identifier."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What one result holds.
+
+    Attributes:
+        found: kind -> how many were found and left; ``unsearched`` where not all of it was looked through.
+        taken: kind -> how many were taken out.
+        result: the result without those that were to be taken out; the same object where there were none.
+    """
+
+    found: Mapping[str, int]
+    taken: Mapping[str, int]
+    result: HandResult
+
+
+class Scanner:
+    """Looks for the built-in kinds and an operator's own. Immutable; may be used by several threads."""
+
+    def __init__(self, declared: Iterable[Recogniser] = ()) -> None:
+        self.recognisers = (*BUILT_IN, *declared)
+        self.kinds = frozenset(one.kind for one in self.recognisers)
+
+    def chosen(self, kinds: Collection[str]) -> frozenset[str]:
+        """The kinds that a list names."""
+        return self.kinds if EVERY_KIND in kinds else self.kinds & frozenset(kinds)
+
+    def scan(self, result: HandResult, *, look: Collection[str], take: Collection[str] = ()) -> Scan:
+        """Find ``look`` and ``take``, and take out ``take``.
+
+        What is deeper than :data:`DEPTH_MAX` is not looked through, and of a result with more candidates than
+        :data:`CANDIDATES_MAX` the rest is not. It is counted as ``unsearched``; if anything is to be taken out, what is
+        too deep is taken out whole, and so is all of a result with too many candidates.
+        """
+        taking = self.chosen(take)
+        wanted = self.chosen(look) | taking
+        search = _Search(tuple(one for one in self.recognisers if one.kind in wanted), taking)
+        try:
+            # Once to see what texts there are, and once, when all of them were searched together, to take out of them.
+            search.document(result)
+            search.find()
+            blocks, structured = search.document(result)
+        except _TooMany:
+            search.counts = Counter({UNSEARCHED: 1})
+            search.changed = bool(taking)
+            blocks = ({"type": "text", "text": _marker(UNSEARCHED)},)
+            structured = None if result.structured is None else _marker(UNSEARCHED)
+        counts = sorted(search.counts.items())
+        gone = taking | {UNSEARCHED} if taking else taking
+        found = {kind: number for kind, number in counts if kind not in gone}
+        taken = {kind: number for kind, number in counts if kind in gone}
+        return Scan(found, taken, HandResult(blocks, structured, result.is_error) if search.changed else result)
+
+
+class _TooMany(Exception):
+    """A result holds more candidates than are looked at."""
+
+
+_Span = tuple[int, int, int, str]
+"""Start and end in a text, rank of the recogniser, kind."""
+
+
+@dataclass(slots=True)
+class _Search:
+    recognisers: tuple[Recogniser, ...]
+    taking: frozenset[str]
+    counts: Counter[str] = field(default_factory=Counter)
+    changed: bool = False
+    candidates: int = 0
+    texts: list[tuple[str, str]] = field(default_factory=list)
+    """What stands before each text, and the text, in the order in which they are met."""
+    spans: Iterator[list[_Span]] | None = None
+    """What was found in each; ``None`` until then."""
+
+    def document(self, result: HandResult) -> tuple[tuple[dict[str, Any], ...], Any]:
+        """Content and structure without what is to be taken out; as they are until it is known."""
+        blocks = tuple(self.members(block, 0) for block in result.content)
+        return blocks, self.value(result.structured, "")
+
+    def find(self) -> None:
+        """Search all texts that were met."""
+        self.spans = iter(self._found(self.texts))
+        self.counts.clear()
+        self.changed = False
+
+    def _found(self, texts: list[tuple[str, str]]) -> list[list[_Span]]:
+        """What each text holds. One look at all of them, in one buffer, costs what one look at one costs."""
+        views = [fold(lead + text) for lead, text in texts]
+        buffer = _BETWEEN.join(view.folded for view in views)
+        starts = list(accumulate((len(view.folded) + len(_BETWEEN) for view in views), initial=0))
+        found: list[list[_Span]] = [[] for _ in texts]
+        for rank, recogniser in enumerate(self.recognisers):
+            if recogniser.needs and not any(sign in buffer for sign in recogniser.needs):
+                continue
+            # A declared pattern might run from one text into the next.
+            alone = [view.folded for view in views] if recogniser.declared else [buffer]
+            for place, piece in enumerate(alone):
+                for match in recogniser.pattern.finditer(piece):
+                    self._count(match)
+                    for start, end in recogniser.check(piece, match):
+                        index = place if recogniser.declared else bisect_right(starts, start) - 1
+                        before = 0 if recogniser.declared else starts[index]
+                        begin, stop = views[index].span(start - before, end - before)
+                        lead = len(texts[index][0])
+                        if begin >= lead:
+                            found[index].append((begin - lead, stop - lead, rank, recogniser.kind))
+        return found
+
+    def _count(self, match: Any) -> None:
+        self.candidates += 1 + (match.end() - match.start()) // _PLACE_BYTES
+        if self.candidates > CANDIDATES_MAX:
+            raise _TooMany
+
+    def value(self, value: Any, name: str, depth: int = 0) -> Any:
+        """A value without what is to be taken out of it.
+
+        Args:
+            name: of the member that it stands in, nearest first.
+        """
+        if isinstance(value, str):
+            return self._text(value, name, depth)
+        if isinstance(value, Mapping | list | tuple):
+            if depth >= DEPTH_MAX:
+                return self._unsearched(value)
+            if isinstance(value, Mapping):
+                return self.members(value, depth)
+            return [self.value(item, name, depth + 1) for item in value]
+        if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) >= _NUMBER_MIN:
+            said = str(value) if isinstance(value, int) else f"{value:.0f}" if value.is_integer() else ""
+            shown = self._spans(said, name)
+            return value if shown == said else shown
+        return value
+
+    def members(self, value: Mapping[str, Any], depth: int) -> dict[str, Any]:
+        """The same of an object, its names included."""
+        made: dict[str, Any] = {}
+        for name, member in value.items():
+            shown = self._spans(name, "")
+            distinct, number = shown, 2
+            while distinct in made:
+                distinct, number = f"{shown} {number}", number + 1
+            made[distinct] = self.value(member, name, depth + 1)
+        return made
+
+    def _text(self, text: str, name: str, depth: int) -> str:
+        inner = _json(text)
+        if inner is None:
+            return self._spans(text, name)
+        before = Counter(self.counts)
+        changed, self.changed = self.changed, False
+        inside = self.value(inner, name, depth + 1)
+        made = False
+        if self.spans is not None and (self.changed or (self.taking and "\\" in text)):
+            # Escapes, and members that stand there twice, would hide what the next look is for.
+            plain = json.dumps(inside, ensure_ascii=False, separators=(",", ":"))
+            made = plain != text
+            self.changed |= made
+            text = plain
+        self.changed |= changed
+        within = self.counts - before
+        # As it is written, too: of two members of one name a parser sees the last, and a reader both.
+        self.counts = Counter(before)
+        shown = self._spans(text, name, made=made)
+        beside = self.counts - before
+        self.counts = before + (within | beside)
+        return shown
+
+    def _spans(self, text: str, name: str, *, made: bool = False) -> str:
+        """A text without what is to be taken out; counts what is in it.
+
+        Args:
+            made: it was made here, so nobody has looked for it yet.
+        """
+        lead = _lead(name[:_NAME_MAX]) if name else ""
+        if self.spans is None:
+            self.texts.append((lead, text))
+            return text
+        found = next(self.spans)
+        if made:
+            [found] = self._found([(lead, text)])
+        if not found:
+            return text
+        for _, _, kind in _apart(found):
+            self.counts[kind] += 1
+        taken = [one for one in found if one[3] in self.taking]
+        return self._without(text, _apart(taken)) if taken else text
+
+    def _without(self, text: str, spans: list[tuple[int, int, str]]) -> str:
+        self.changed = True
+        parts, last = [], 0
+        for start, end, kind in spans:
+            parts += [text[last:start], _marker(kind)]
+            last = end
+        return "".join((*parts, text[last:]))
+
+    def _unsearched(self, value: Any) -> Any:
+        """What is too deep: a value, or the marker for it."""
+        self.counts[UNSEARCHED] += 1
+        if not self.taking:
+            return value
+        self.changed = True
+        return _marker(UNSEARCHED)
+
+
+@lru_cache(maxsize=4096)
+def _lead(name: str) -> str:
+    """What is read before a text: the name of its member, where that tells what a number is."""
+    return f"{name}: " if says_what_it_is(fold(name).folded) else ""
+
+
+def _marker(kind: str) -> str:
+    """What stands where something was taken out."""
+    return f"[redacted:{kind}]"
+
+
+def _apart(found: list[_Span]) -> list[tuple[int, int, str]]:
+    """Spans that do not overlap: those that do become one, of the kind that is believed first."""
+    apart: list[_Span] = []
+    for start, end, rank, kind in sorted(found):
+        if apart and start < apart[-1][1]:
+            before = apart[-1]
+            best = min((before[2], before[3]), (rank, kind))
+            apart[-1] = (before[0], max(end, before[1]), *best)
+        else:
+            apart.append((start, end, rank, kind))
+    return [(start, end, kind) for start, end, _, kind in apart]
+
+
+def _json(text: str) -> Any:
+    """What a text says in JSON, if it is an object or a list."""
+    if text.lstrip()[:1] not in {"{", "["}:
+        return None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None

@@ -1,0 +1,212 @@
+"""A hand that hides what it says from the gateway and not from its reader, and one that wants to be slow to read."""
+
+import json
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.manifest import EVERY_KIND
+from gateway.model import HandResult
+from gateway.personal_data import BUILT_IN, UNSEARCHED, Scanner, declared
+from gateway.personal_data.folding import fold
+from gateway.personal_data.scanner import CANDIDATES_MAX, DEPTH_MAX
+
+SCANNER = Scanner()
+CARD = "4111111111111111"
+
+HIDDEN = {
+    "full-width digits": "４１１１１１１１１１１１１１１１",
+    "Arabic digits": "٤١١١١١١١١١١١١١١١",
+    "mathematical digits": "𝟒𝟏𝟏𝟏𝟏𝟏𝟏𝟏𝟏𝟏𝟏𝟏𝟏𝟏𝟏𝟏",
+    "zero-width spaces": "\u200b".join(CARD),
+    "soft hyphens": "4111\u00ad1111\u00ad1111\u00ad1111",
+    "a right-to-left override": "\u202e4111111111111111\u202c",
+    "no-break spaces": "4111\u00a01111\u00a01111\u00a01111",
+    "other dashes": "4111\u20131111\u20141111\u22121111",
+    "control characters": "4111\x001111\x1b1111\x081111",
+    "tag characters": "4111\U000e00411111\U000e004211111111",
+    "marks on digits": "4\u0301" + "1" * 15,
+}
+ADDRESSES = {
+    "a full-width at": "jo＠example.org",
+    "a small at": "jo﹫example.org",
+    "a Cyrillic letter": "j\u043e@ex\u0430mple.org",
+    "letters of another script": "名前@例え.example",
+    "an ideographic full stop": "jo@example。org",
+    "a zero-width joiner in it": "jo\u200d@exam\u200dple.org",
+    "accents": "jö@exämple.org",
+}
+
+
+def out(value: Any) -> tuple[dict[str, int], Any]:
+    """What is taken out of a value, and the value without it."""
+    scan = SCANNER.scan(HandResult((), value), look=(), take=(EVERY_KIND,))
+    assert not scan.found
+    return dict(scan.taken), scan.result.structured
+
+
+@pytest.mark.parametrize("text", HIDDEN.values(), ids=HIDDEN)
+def test_a_card_number_is_found_however_it_is_spelt(text: str) -> None:
+    taken, shown = out(f"it is {text}, yes")
+    assert taken == {"card": 1}
+    assert shown.replace("\u202e", "").replace("\u202c", "") == "it is [redacted:card], yes"
+
+
+@pytest.mark.parametrize("text", ADDRESSES.values(), ids=ADDRESSES)
+def test_an_address_is_found_however_it_is_spelt(text: str) -> None:
+    assert out(f"mail {text} soon") == ({"email": 1}, "mail [redacted:email] soon")
+
+
+def test_it_is_found_in_names_numbers_lists_and_json_in_text() -> None:
+    taken, shown = out(
+        {
+            "jo@example.org": 1,
+            "bo@example.org": 2,
+            "n": int(CARD),
+            "f": float(CARD),
+            "phones": ["030 1234567", {"mobile": 40123456789}],
+            "birthDate": "1980-03-12",
+            "text": json.dumps({"inner": json.dumps({"mail": "al@example.org"})}),
+        }
+    )
+    assert taken == {"birth_date": 1, "card": 2, "email": 3, "phone": 2}
+    assert shown["[redacted:email]"] == 1
+    assert shown["[redacted:email] 2"] == 2, "a name that is taken out hides no member"
+    assert (shown["n"], shown["f"]) == ("[redacted:card]", "[redacted:card]")
+    assert json.loads(json.loads(shown["text"])["inner"]) == {"mail": "[redacted:email]"}
+
+
+def test_what_stands_in_two_values_is_not_one() -> None:
+    """All texts are searched together, and each for itself: nothing of one counts in the next."""
+    apart: list[Any] = ["4111 1111", "1111 1111", "tel", "1234567", "born", "1980-03-12", "jo@example", ".org", "ssn"]
+    apart += ["123456789", {"a": "jo@", "b": "example.org"}, "123-45-", "6789"]
+    assert out(apart) == ({}, apart)
+    beside = ["12", CARD, "XX00", "GB82 WEST 1234 5698 7654 32", "+", "jo@example.org", "@example.org", "", "x"]
+    assert out(beside) == (
+        {"card": 1, "email": 1, "iban": 1},
+        ["12", "[redacted:card]", "XX00", "[redacted:iban]", "+", "[redacted:email]", "@example.org", "", "x"],
+    )
+
+
+def test_a_declared_pattern_ends_with_its_text() -> None:
+    greedy = Scanner([declared("code", "K[^;]{0,50}"), declared("number", "[0-9]{2,30}")])
+    scan = greedy.scan(HandResult((), ["aK1", "b", "Kc;d", CARD]), look=(), take=("code", "number"))
+    assert scan.result.structured == ["a[redacted:code]", "b", "[redacted:code];d", "[redacted:number]"]
+
+
+def test_of_two_members_of_one_name_none_hides_the_other() -> None:
+    """A parser sees the last, and a model reads both; escapes hide the first from a look at the text."""
+    taken, shown = out('{"a": "jo\\u0040example.org", "a": 1, "b": "bo@example.org"}')
+    assert taken == {"email": 1}
+    assert json.loads(shown) == {"a": 1, "b": "[redacted:email]"}
+    assert "jo" not in shown
+    assert out('{"a": "jo\\u0040example.org", "a": 1}')[1] == '{"a":1}'
+
+
+def test_a_large_number_in_json_in_text_stays_what_it_was() -> None:
+    assert out('{"id": 123456789012345678901, "m": "jo@example.org"}')[1] == (
+        '{"id":123456789012345678901,"m":"[redacted:email]"}'
+    )
+
+
+def test_what_is_too_deep_is_taken_out_whole() -> None:
+    deep: Any = "jo@example.org"
+    for _ in range(DEPTH_MAX + 1):
+        deep = [deep]
+    _taken, shown = out(deep)
+    assert "jo@example.org" not in str(shown)
+    scan = SCANNER.scan(HandResult((), deep), look=(EVERY_KIND,))
+    assert scan.found == {UNSEARCHED: 1}
+    assert scan.result.structured is deep, "nothing was to be taken out"
+    assert out("[" * 100_000)[1] == "[" * 100_000, "a text that is no JSON is a text"
+    nested = json.dumps("jo@example.org")
+    for _ in range(12):
+        nested = json.dumps([nested])
+        if len(nested) > 500_000:
+            break
+    assert "jo@example.org" not in str(out(nested)[1])
+
+
+def pieces() -> Iterator[tuple[str, str]]:
+    """What patterns with repetitions are slow on, a hundred kilobytes each."""
+    for one in (
+        "1",
+        "1 ",
+        "42 ",
+        "a",
+        "a@",
+        "a@b.",
+        "DE00 ",
+        "1.",
+        ":1",
+        "+1",
+        "tel ",
+        "born ",
+        "ssn ",
+        "(",
+        "4-",
+        "9" * 19,
+    ):
+        yield one, one * (100_000 // len(one))
+    mixed = random.Random(7)
+    yield "all mixed", "".join(mixed.choices("0123456789 .-@:+aDEF/(tel", k=100_000))
+
+
+@pytest.mark.parametrize("text", [text for _, text in pieces()], ids=[name for name, _ in pieces()])
+def test_hostile_texts_take_bounded_work(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The patterns are RE2's, linear in the text; what Python does beside is counted here: no more than a few looks for
+    each byte, and none after the bound."""
+    looks = 0
+
+    def counted(check: Any) -> Any:
+        def look(view: bytes, match: Any) -> Iterator[tuple[int, int]]:
+            nonlocal looks
+            looks += 1 + (match.end() - match.start())
+            yield from check(view, match)
+
+        return look
+
+    scanner = Scanner()
+    scanner.recognisers = tuple(
+        type(one)(one.id, one.kind, one.pattern, counted(one.check), one.needs) for one in BUILT_IN
+    )
+    scan = scanner.scan(HandResult((), text), look=(EVERY_KIND,))
+    assert scan.result.structured is text
+    assert looks <= min(8 * len(text), 16 * CANDIDATES_MAX)
+
+
+def test_a_text_with_too_many_candidates_is_taken_out_whole() -> None:
+    crowd = "joe@example.org " * 60_000
+    scan = SCANNER.scan(
+        HandResult(({"type": "text", "text": crowd}, {"type": "text", "text": "and jo@example.org"})),
+        look=(EVERY_KIND,),
+        take=("email",),
+    )
+    assert (scan.found, scan.taken["unsearched"]) == ({}, 1)
+    assert scan.result.content == ({"type": "text", "text": "[redacted:unsearched]"},)
+    assert SCANNER.scan(HandResult((), crowd), look=(EVERY_KIND,)).found[UNSEARCHED] == 1
+
+
+@given(st.text(alphabet=st.characters(), max_size=40), st.text(max_size=40))
+def test_whatever_stands_around_it_the_span_is_the_number(before: str, after: str) -> None:
+    """The way back from the view: what is cut out begins and ends where the number does."""
+    text = f"{before} | {CARD} | {after}"
+    view = fold(text)
+    at = view.folded.find(CARD.encode())
+    start, end = view.span(at, at + len(CARD))
+    assert text[start:end].replace("\u200b", "")[-1] == "1"
+    assert fold(text[start:end]).folded == CARD.encode()
+
+
+@given(st.text(alphabet=st.sampled_from("1４\u200bä…™ｊ@．.漢\x00 ﷺ"), max_size=60))
+def test_each_byte_of_a_view_stands_for_a_character_in_order(text: str) -> None:
+    view = fold(text)
+    spans = [view.span(index, index + 1) for index in range(len(view.folded))]
+    assert all(0 <= start < end <= len(text) for start, end in spans)
+    assert spans == sorted(spans)
+    if spans:
+        assert view.span(0, len(view.folded)) == (spans[0][0], spans[-1][1])
