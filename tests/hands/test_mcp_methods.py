@@ -13,6 +13,7 @@ from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from gateway.settings import HandSettings
 from hand_adapters.contract import HandDrifted, HandError
+from hand_adapters.declared import DeclaredHand
 from hand_adapters.mcp import McpAdapter, McpHttpAdapter, asking, listing
 from tests.hands import mcp_http
 from tests.hands.hands_support import call
@@ -333,3 +334,17 @@ async def test_a_file_whose_prompt_the_server_changed_is_drift(tmp_path):
             drifted = await refused(did(hand, "prompts/get", {"name": "review"}, inject=inject))
             assert drifted[:2] == (Reason.HAND_DRIFTED, NOT_EXECUTED)
     assert not server.messages("prompts/get")
+
+
+async def test_who_pins_is_shown_the_words_that_are_pinned():
+    async with mcp_http.served(old_server().handle) as url, mcp_http.hand(url, actions=ALL) as hand:
+        declared = DeclaredHand("h", HandSettings(adapter="mcp", url=url, private_network=True), hand.adapter, "")
+        declared.observe(await hand.adapter.manifest())
+    shown = {one["name"]: one.get("annotations") for one in declared.document("default")["actions"]}
+    assert shown == {
+        "echo": None,
+        "resources/list": None,
+        "resources/read": {"resourceTemplates": [TEMPLATE]},
+        "prompts/get": {"prompts": [PROMPT]},
+        "completion/complete": None,
+    }
