@@ -1,5 +1,6 @@
 """What a hand can do: what it says of itself, and what only the operator may say of it."""
 
+import base64
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -110,6 +111,15 @@ class SecretUse:
         if self.place in {SecretPlace.PASSWORD, SecretPlace.SIGNATURE}:
             return (str(self.place), "")
         return ("header", (self.parameter or "authorization").lower())
+
+    def placed(self, value: str) -> tuple[str, str]:
+        """Name and content of the header or the query parameter that carries ``value``."""
+        if self.place is SecretPlace.BEARER:
+            return "Authorization", f"Bearer {value}"
+        if self.place is SecretPlace.BASIC:
+            pair = base64.b64encode(f"{self.username}:{value}".encode()).decode("ascii")
+            return "Authorization", f"Basic {pair}"
+        return self.parameter or "", value
 
     def document(self) -> dict[str, Any]:
         """As JSON."""

@@ -25,7 +25,7 @@ NOUNS: Final = {
     "keys": "The gateway's keys, and new keys for clients.",
     "secrets": "Keep the secrets that hands and connections name; nothing shows their values.",
     "connections": "See, connect and take back services at which tools act as you.",
-    "hands": "List hands, pin their manifests, and declare hands from files of others.",
+    "hands": "List hands, pin and check them, and declare hands from files of others.",
     "jail": "Run a program in a jail.",
     "doctor": "Say what is missing on this machine.",
     "config": "Print and check the configuration.",
