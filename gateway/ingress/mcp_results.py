@@ -31,7 +31,12 @@ _AFTERMATH: Final = {
 
 def refused(error: HandrailError) -> types.CallToolResult:
     """The whole plan was refused; nothing ran."""
-    return _failure([f"{error.reason}: {error.text}", "Nothing was run."])
+    return _failure(refusal_lines(error))
+
+
+def refusal_lines(error: HandrailError) -> list[str]:
+    """What is said of a plan that was refused as a whole."""
+    return [f"{error.reason}: {error.text}", "Nothing was run."]
 
 
 def answered(view: Mapping[str, Any], public_url: str, *, object_only: bool) -> types.CallToolResult:
@@ -46,8 +51,26 @@ def answered(view: Mapping[str, Any], public_url: str, *, object_only: bool) -> 
     status = StepStatus(step["status"])
     if status is StepStatus.SUCCEEDED:
         return _success(step.get("result") or {}, _cut(step), object_only=object_only)
+    shown = step.get("result") if status is StepStatus.FAILED else None
+    return _failure([*told(view, public_url), *_cut(step)], (shown or {}).get("content") or [])
+
+
+def _cut(step: Mapping[str, Any]) -> list[str]:
+    """That the result's text is not all of it, in a block of the gateway's own: the text may say anything."""
+    truncated = step.get("result_marks", {}).get("truncated")
+    if truncated is None:
+        return []
+    left_out = truncated["left_out_bytes"]
+    how_much = "the rest was not read" if left_out is None else f"{left_out} bytes are left out"
+    return [f"The tool's answer was longer than allowed and is cut: {how_much}."]
+
+
+def told(view: Mapping[str, Any], public_url: str) -> list[str]:
+    """What is said of a one-step plan that did not succeed, as lines; see :func:`answered`."""
+    step = view["steps"][0]
+    status = StepStatus(step["status"])
     if status is StepStatus.HELD:
-        return _failure(_held(step, view["plan_id"], public_url))
+        return _held(step, view["plan_id"], public_url)
     lines: list[str] = []
     error = step.get("error")
     if error:
@@ -61,18 +84,7 @@ def answered(view: Mapping[str, Any], public_url: str, *, object_only: bool) -> 
         lines.append(_AFTERMATH[status])
     if not status.final or status is StepStatus.AMBIGUOUS:
         lines.append(f"Its state is at {public_url}/v1/plans/{view['plan_id']}")
-    shown = step.get("result") if status is StepStatus.FAILED else None
-    return _failure([*lines, *_cut(step)], (shown or {}).get("content") or [])
-
-
-def _cut(step: Mapping[str, Any]) -> list[str]:
-    """That the result's text is not all of it, in a block of the gateway's own: the text may say anything."""
-    truncated = step.get("result_marks", {}).get("truncated")
-    if truncated is None:
-        return []
-    left_out = truncated["left_out_bytes"]
-    how_much = "the rest was not read" if left_out is None else f"{left_out} bytes are left out"
-    return [f"The tool's answer was longer than allowed and is cut: {how_much}."]
+    return lines
 
 
 def _held(step: Mapping[str, Any], plan_id: str, public_url: str) -> list[str]:
@@ -108,7 +120,7 @@ def _messages(decision: Mapping[str, Any] | None) -> list[str]:
     ]
 
 
-def _success(result: Mapping[str, Any], told: list[str], *, object_only: bool) -> types.CallToolResult:
+def _success(result: Mapping[str, Any], notes: list[str], *, object_only: bool) -> types.CallToolResult:
     structured = result.get("structured")
     blocks = _content(result.get("content") or [])
     if blocks is None:
@@ -117,7 +129,7 @@ def _success(result: Mapping[str, Any], told: list[str], *, object_only: bool) -
         blocks = [types.TextContent(text=orjson.dumps(structured).decode())]
     if object_only and not isinstance(structured, dict):
         structured = None
-    blocks = [*(types.TextContent(text=text) for text in told), *blocks]
+    blocks = [*(types.TextContent(text=text) for text in notes), *blocks]
     return types.CallToolResult(content=blocks, structured_content=structured)
 
 
