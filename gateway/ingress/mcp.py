@@ -159,12 +159,12 @@ class McpIngress:
         if headers.get(MCP_PROTOCOL_VERSION_HEADER, HANDSHAKE_PROTOCOL_VERSIONS[0]) not in HANDSHAKE_PROTOCOL_VERSIONS:
             await app(scope, receive, send)  # that era has no sessions
             return
-        owner = (principal.tenant, principal.id)
+        owner, hand = (principal.tenant, principal.id), hand_of(scope)
         session_id = headers.get(SESSION_HEADER)
         if session_id is None:
             self._sessions.begin_opening(owner)
         else:
-            self._sessions.enter(session_id, owner)
+            self._sessions.enter(session_id, owner, hand)
 
         async def watch(message: Message) -> None:
             nonlocal session_id
@@ -172,18 +172,18 @@ class McpIngress:
                 status = message["status"]
                 if session_id is not None:
                     if status == 404 or (scope["method"] == "DELETE" and status == 200):
-                        self._sessions.ended(session_id, owner)
+                        self._sessions.ended(session_id, owner, hand)
                 elif status < 400 and (session_id := Headers(raw=message["headers"]).get(SESSION_HEADER)) is not None:
-                    for surplus, hand in self._sessions.opened(session_id, owner, hand_of(scope)):
+                    for surplus, whose in self._sessions.opened(session_id, owner, hand):
                         _log.info("closing the principal's least used MCP session", principal=principal.pseudonym)
-                        await app(_deletion(scope, surplus, _user(principal, hand)), _nothing, _unheard)
+                        await app(_deletion(scope, surplus, _user(principal, whose)), _nothing, _unheard)
             await send(message)
 
         try:
             await app(scope, receive, watch)
         finally:
             if session_id is not None:
-                self._sessions.leave(session_id, owner)
+                self._sessions.leave(session_id, owner, hand)
             else:
                 self._sessions.not_opened(owner)
 

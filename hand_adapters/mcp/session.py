@@ -204,8 +204,8 @@ class Session:
     async def _drive(self, channel: Channel) -> HandError | None:
         """Open the channel and serve its queue; what kept it from opening, or ``None``."""
         self._channel = channel
-        # Whoever comes first, it is opened for.
-        channel.call = self._jobs[0].call if self._jobs else None
+        # Whoever comes first and still waits, it is opened for.
+        channel.call = next((job.call for job in self._jobs if not job.answer.done()), None)
         channel.window(LISTING_MAX_BYTES)
         loop = asyncio.get_running_loop()
         timer = loop.call_later(OPEN_SECONDS, channel.fail, Reason.HAND_TIMEOUT, "opening")
