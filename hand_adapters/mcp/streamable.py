@@ -36,6 +36,7 @@ from yarl import URL
 
 from gateway.canonical import parse
 from gateway.errors import Refused
+from gateway.mcp_methods import METHODS
 from gateway.model import EMPTY
 from gateway.reasons import Reason
 from hand_adapters.contract import HandError
@@ -180,7 +181,8 @@ class HttpChannel(Channel):
             url = URL(f"{url}?{urlencode(added.query, quote_via=quote)}", encoded=True)
         headers |= added.headers
         named = any(name.lower() == "authorization" for name in added.headers)
-        if isinstance(message, JSONRPCRequest) and message.method == "tools/call" and not named:
+        acts = call.action if call.action in METHODS else "tools/call"
+        if isinstance(message, JSONRPCRequest) and message.method == acts and not named:
             headers |= {"Authorization": f"DPoP {call.credential}", "DPoP": call.prove("POST", str(self._endpoint))}
         return url, headers
 
