@@ -19,8 +19,8 @@ UNSEARCHED: Final = "unsearched"
 """What is counted instead of a kind where not all of a result was looked through."""
 PATTERN_MAX: Final = 512
 PROGRAM_MAX: Final = 256
-"""Instructions of a declared pattern: RE2's time is linear in the text, times these where its automaton does not fit into
-memory. With thousands a megabyte takes a minute."""
+"""Instructions of a declared pattern: RE2's time is linear in the text, times these where its automaton does not fit
+into memory. With thousands a megabyte takes a minute."""
 _MEMORY_MAX: Final = 1 << 20
 _NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 
