@@ -8,9 +8,10 @@ import typer
 
 from gateway.cli import saving
 from gateway.cli.command import command, group
-from gateway.cli.exits import Code, Exit, Stop
+from gateway.cli.exits import Code, Exit, Stop, unreadable
 from gateway.cli.output import Output
 from gateway.errors import HandrailError
+from gateway.files import read_bounded
 from gateway.model import HandResult
 from gateway.redaction import Redactor
 from gateway.secrets.values import EXPECTED, MAX_CHARACTERS, is_fit
@@ -80,10 +81,9 @@ def _named(text: str) -> tuple[str, str]:
 
 def _value(file: Path) -> str:
     try:
-        with file.open("rb") as stream:
-            text = stream.read(MAX_CHARACTERS + 3).decode("ascii", "replace").strip("\r\n")
+        text = read_bounded(file, MAX_CHARACTERS + 2, regular=False).decode("ascii", "replace").strip("\r\n")
     except OSError as exc:
-        raise Stop(f"{file}: {exc.strerror}", "Name a file with the value.", code=Code.FILE) from None
+        raise unreadable(file, exc) from None
     if not is_fit(text):
         raise Stop(f"{file}: not a value that can be sent", f"It has to be {EXPECTED}.", code=Code.FILE)
     return text

@@ -18,6 +18,7 @@ from gateway.reasons import Reason
 from gateway.settings import HandSettings, SettingsError
 from hand_adapters.contract import HandDrifted, HandError
 from hand_adapters.mcp import McpHttpAdapter
+from hand_adapters.mcp.listing import LISTING_MAX_BYTES
 from tests import services
 from tests.authority import Authority
 from tests.hands import mcp_http
@@ -397,3 +398,12 @@ def test_a_secret_goes_to_no_other_place_than_the_url(secret):
     declared = {**secret, "secrets": {"key": {"place": "bearer", "targets": ("https://b.example",)}}}
     with pytest.raises(SettingsError, match="url is not among them"):
         McpHttpAdapter.validate("h", HandSettings(adapter="mcp", url="https://a.example/mcp", **declared))
+
+
+def test_a_listing_is_a_file_of_some_size_and_no_pipe(tmp_path):
+    large, pipe = tmp_path / "large.json", tmp_path / "pipe.json"
+    large.write_bytes(b" " * (LISTING_MAX_BYTES + 1))
+    os.mkfifo(pipe)
+    for file, why in ((large, "larger than"), (pipe, "not a regular file")):
+        with pytest.raises(SettingsError, match=why):
+            McpHttpAdapter.validate("h", HandSettings(adapter="mcp", url="https://a.example/mcp", listing=file))
