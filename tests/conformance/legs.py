@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,6 +16,7 @@ from gateway.store.directory import NewPrincipal
 from gateway.web.asgi import create_app
 from tests.conformance.forwarder import forwarding
 from tests.conformance.suite import ROOT, SuiteError
+from tests.ports import free_port
 from tests.until import until
 from tests.web.conftest import serving
 
@@ -42,7 +42,7 @@ async def everything(log: Path) -> AsyncIterator[str]:
     """
     if not SERVER.is_dir():
         raise SuiteError("the everything-server is missing; run make tools")
-    port = _free_port()
+    port = free_port()
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "mcp_everything_server", "--port", str(port)),
@@ -96,12 +96,6 @@ async def through(server: str, home: Path) -> AsyncIterator[str]:
             f"http://127.0.0.1:{port}/mcp/{HAND}", {"authorization": f"Bearer {keys['suite']}"}
         ) as url:
             yield url
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def _answers(port: int, process: asyncio.subprocess.Process) -> None:

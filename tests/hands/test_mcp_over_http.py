@@ -24,6 +24,7 @@ from tests.authority import Authority
 from tests.hands import mcp_http
 from tests.hands.hands_support import call, need
 from tests.hands.mcp_http import ECHO, Server, answer
+from tests.ports import free_port
 from tests.until import until
 
 UNKNOWN, EXECUTED, NOT_EXECUTED = HandFailure.UNKNOWN, HandFailure.EXECUTED, HandFailure.NOT_EXECUTED
@@ -91,8 +92,7 @@ async def everything():
     """The reference server of the TypeScript SDK, which keeps sessions; its URL."""
     node = need("node")
     services.require(EVERYTHING.is_dir(), "server-everything", "make tools installs it.")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     process = subprocess.Popen(
         [node, str(EVERYTHING / "dist" / "index.js"), "streamableHttp"],
         env={**os.environ, "PORT": str(port)},
