@@ -38,6 +38,7 @@ from gateway.settings import (
     SecretStoreSettings,
     Section,
     Settings,
+    SloSettings,
     TlsSettings,
     TransitSettings,
     WasmSettings,
@@ -221,6 +222,12 @@ change of it has to be pinned. For `adapter = "http"`, `"sql"`, `"mail"` and `"w
 hand may reach, and for third parties' adapters that ask for it.
 """
 
+SLO = """\
+## [hands.ID.slo]
+
+What is expected of the hand, part of its pin: see [objectives of hands](slo.md).
+"""
+
 PYTHON = """\
 ## [hands.ID.python]
 
@@ -277,7 +284,7 @@ def document() -> str:
     parts += [IDENTITY, _table(IdentitySettings, None), LOGIN, _table(LoginSettings, None)]
     parts += [CONNECTIONS, _table(ConnectionSettings, None)]
     parts += [WEBHOOKS, _table(WebhookSettings, None)]
-    tables = {"actions", "binds", "database", "egress", "mail", "python", "secrets", "wasm"}
+    tables = {"actions", "binds", "database", "egress", "mail", "python", "secrets", "slo", "wasm"}
     parts += [HANDS, _table(HandSettings, None, skip=_sections(HandSettings) | tables)]
     parts += [ACTIONS, _table(ActionSettings, None, skip={"output_files", "pagination", "results"})]
     parts += [ACTION_RESULTS, _table(ActionResultSettings, None)]
@@ -291,6 +298,7 @@ def document() -> str:
     parts += [DATABASE, _table(HandDatabaseSettings, None)]
     parts += [MAIL, _table(MailSettings, None)]
     parts += [HAND_SECRETS, _table(HandSecretSettings, None)]
+    parts += [SLO, _table(SloSettings, None)]
     parts += [PROCESSING, _table(ProcessingSettings, None)]
     return "\n".join(parts)
 

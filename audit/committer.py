@@ -34,7 +34,7 @@ from audit.sealing import Sealed, Sealer
 from audit.session import Session, describe, is_lost, is_outage
 from audit.tables import checkpoints, data_keys, entries, head, key_buckets, payload_keys, payloads
 from gateway.commitments import Committed
-from gateway.entries import FORGETTING, EntryDraft, EntryType
+from gateway.entries import EntryDraft, EntryType
 from gateway.errors import HandrailError, Outdated, Overtaken
 from gateway.model import DEFAULT_TENANT
 from gateway.ports import Write
@@ -255,8 +255,7 @@ class Committer:
             self._edge = self._seen = edge
             self._others.own(edge.size)
             self._sealer.remember(sealed)
-            if any(draft.type in FORGETTING for job in accepted for draft in job.item.entries):
-                self._others.forgetting(edge.size)
+            self._others.told({draft.type for job in accepted for draft in job.item.entries}, edge.size)
             for job in accepted:
                 job.indices, job.durable = indices[job], True
         else:

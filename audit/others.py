@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 from sqlalchemy import Dialect
 
 from audit.tables import entries
-from gateway.entries import FORGETTING, FREEZING, PAST
+from gateway.entries import FORGETTING, FREEZING, OUTDATING, PAST
 from gateway.ports import FREEZES, Topic, TopicKind
 
 RANGE_MAX: Final = 20_000
@@ -48,9 +48,10 @@ class Others:
 
     def __init__(self, dialect: Dialect) -> None:
         mark = "?" if dialect.paramstyle == "qmark" else "%s"
-        self._all = _between(mark, PAST | FORGETTING | FREEZING)
-        self._forgetting = _between(mark, FORGETTING)
+        self._all = _between(mark, PAST | FORGETTING | FREEZING | OUTDATING)
+        self._outdating = _between(mark, FORGETTING | OUTDATING)
         self._forget: list[Callable[[], None]] = []
+        self._outdate: list[Callable[[], None]] = []
         self._lock = threading.Lock()
         self._heard: dict[Topic, _Heard] = {}
         self._seen = 0
@@ -86,6 +87,10 @@ class Others:
         quick, and raise nothing."""
         self._forget.append(forget)
 
+    def on_outdating(self, outdate: Callable[[], None]) -> None:
+        """The same of an entry that says that what hands answered before is worth nothing any more."""
+        self._outdate.append(outdate)
+
     # --- in the writer -----------------------------------------------------------------------------------------------
 
     def all_in_step(self, rests_on: Mapping[Topic, int]) -> bool:
@@ -98,16 +103,23 @@ class Others:
             return
         seen, self._seen = self._seen, size
         if not 0 < size - seen <= RANGE_MAX:
-            self.forgetting(max(size, seen))  # whatever is in there
+            self.told(OUTDATING, max(size, seen))  # whatever is in there
             return
-        found = rows.fetch(self._all if self._heard else self._forgetting, (seen, size))
+        found = rows.fetch(self._all if self._heard else self._outdating, (seen, size))
         for index, kind, tenant, context_id, principal in found:
             if kind in PAST:
                 self._note(Topic(TopicKind.CONTEXT, tenant, context_id), index)
                 self._note(Topic(TopicKind.PRINCIPAL, tenant, principal), index)
             elif kind in FREEZING:
                 self._note(FREEZES, index)
-        if any(kind in FORGETTING for _, kind, *_ in found):
+        self.told({kind for _, kind, *_ in found}, size)
+
+    def told(self, kinds: Collection[str], size: int) -> None:
+        """What kinds of entries were appended up to ``size``, by others or here."""
+        if not OUTDATING.isdisjoint(kinds):
+            for outdate in self._outdate:
+                outdate()
+        if not FORGETTING.isdisjoint(kinds):
             self.forgetting(size)
 
     def forgetting(self, size: int) -> None:

@@ -27,6 +27,7 @@ from gateway.activation.pulling import Pulling
 from gateway.approvals.answers import Approvals
 from gateway.approvals.upkeep import ApprovalUpkeep
 from gateway.backup_gauge import BackupGauge
+from gateway.cached_results import CachedResults
 from gateway.callers import Callers
 from gateway.connections.connections import Connections
 from gateway.connections.opening import open_connections
@@ -45,6 +46,7 @@ from gateway.keyring.changes import KeyChanges
 from gateway.keyring.history import KeyHistory
 from gateway.keyring.stores import Revocations
 from gateway.model import DEFAULT_TENANT
+from gateway.objectives import Objectives
 from gateway.personal_data import Scanner, declared
 from gateway.pipeline import Pipeline
 from gateway.plan_locks import PlanLocks
@@ -67,8 +69,10 @@ from gateway.secrets.opening import open_stores
 from gateway.secrets.sealed import LABEL, SealedSecrets
 from gateway.service import Gateway, trust_document
 from gateway.settings import ConnectionSettings, SecretStoreSettings, Settings
+from gateway.settling import DeadLetters
 from gateway.store.bundles import SqlBundles
 from gateway.store.freezes import SqlFreezes
+from gateway.store.letters import SqlLetters
 from gateway.store.offers import SqlOffers
 from gateway.store.outbox import SqlOutbox
 from gateway.store.past import SqlPast
@@ -218,6 +222,9 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         ),
         freezes=freezing,
         offers=SqlOffers(engine, gateway_id, root.derive("offer rows")),
+        letters=SqlLetters(engine),
+        cached=_cached(settings, hands, log, metrics),
+        objectives=_objectives(settings, metrics, clock),
         scanner=Scanner(declared(name, one.pattern) for name, one in settings.results.recognisers.items()),
         clock=clock,
     )
@@ -280,6 +287,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         lifecycle=lifecycle,
         pulling=Pulling.open(settings.policy.remote, home / "policy-remote", lifecycle, log, metrics, clock),
         evidence=Evidence(pipeline),
+        dead_letters=DeadLetters(pipeline),
         privacy=privacy,
         eraser=eraser,
         epochs=epochs,
@@ -308,6 +316,24 @@ def _introduce(freezing: Freezing, pipeline: Pipeline, claims: Claims) -> None:
     """Have parts know each other that cannot be built in one order."""
     freezing.wake, freezing.resume = pipeline.wake, pipeline.settle
     pipeline.offered = claims.ring
+
+
+def _cached(settings: Settings, hands: Registry, log: Log, metrics: Metrics) -> CachedResults:
+    """What is kept of answers, until the log says something that outdates them."""
+    sizes = settings.cache
+    cached = CachedResults(hands, metrics, bytes_max=sizes.bytes_max, entries_max=sizes.entries_max)
+    log.others.on_outdating(cached.empty)
+    return cached
+
+
+def _objectives(settings: Settings, metrics: Metrics, clock: Callable[[], float]) -> Objectives:
+    """What is measured of hands, with the gauges that say what is expected of them."""
+    for name, hand in settings.hands.items():
+        if hand.slo is not None and hand.slo.availability is not None:
+            metrics.hand_objective.labels(name, "availability").set(hand.slo.availability)
+        if hand.slo is not None and hand.slo.latency_seconds is not None:
+            metrics.hand_objective.labels(name, "latency_quantile").set(hand.slo.latency_quantile)
+    return Objectives(metrics, clock)
 
 
 def _tls(settings: Settings, metrics: Metrics, clock: Callable[[], float]) -> ServerTls | None:

@@ -34,6 +34,8 @@ class EntryType(StrEnum):
     STEP_AMBIGUOUS = "STPAMB"
     STEP_SKIPPED = "STPSKP"
     STEP_CANCELLED = "STPCAN"
+    STEP_RETRIED = "STPRTY"
+    STEP_DISCARDED = "STPDSC"
     RESULT_REDACTED = "RESRED"
     RESULT_REFUSED = "RESREF"
     STEP_RELEASED = "STPREL"
@@ -233,6 +235,18 @@ FORGETTING: Final = frozenset(
     }
 )
 """Whoever sees one of these in the log forgets the data keys, and what was read by them, that are kept in memory."""
+
+OUTDATING: Final = FORGETTING | {
+    EntryType.SECRET_SET,
+    EntryType.SECRET_ROTATED,
+    EntryType.SECRET_REMOVED,
+    EntryType.CONNECTION_GRANTED,
+    EntryType.CONNECTION_LOST,
+    EntryType.CONNECTION_REMOVED,
+    EntryType.HAND_REGISTERED,
+    EntryType.FROZEN,
+}
+"""Whoever sees one of these in the log gives no answer of a hand from before again (``gateway.cached_results``)."""
 
 FREEZING: Final = frozenset({EntryType.FROZEN, EntryType.UNFROZEN})
 """What freezes something, or lifts a freeze: the log is the only table of freezes."""

@@ -1,8 +1,9 @@
 """What a hand can do: what it says of itself, and what only the operator may say of it."""
 
+import base64
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
@@ -111,6 +112,15 @@ class SecretUse:
             return (str(self.place), "")
         return ("header", (self.parameter or "authorization").lower())
 
+    def placed(self, value: str) -> tuple[str, str]:
+        """Name and content of the header or the query parameter that carries ``value``."""
+        if self.place is SecretPlace.BEARER:
+            return "Authorization", f"Bearer {value}"
+        if self.place is SecretPlace.BASIC:
+            pair = base64.b64encode(f"{self.username}:{value}".encode()).decode("ascii")
+            return "Authorization", f"Basic {pair}"
+        return self.parameter or "", value
+
     def document(self) -> dict[str, Any]:
         """As JSON."""
         return {
@@ -218,6 +228,8 @@ class ActionManifest:
     side_effects: SideEffects = SideEffects.EXTERNAL
     idempotent: bool = False
     cacheable: bool = False
+    cache_seconds: float = 60.0
+    """For how long, where it is cacheable."""
     roles: Mapping[str, ArgumentRole] = field(default_factory=lambda: EMPTY)
     """JSON pointer (``*`` matches array items) -> role."""
     data_subjects: tuple[str, ...] = ()
@@ -259,6 +271,26 @@ def _matches(part: str, name: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class Slo:
+    """What the operator expects of a hand.
+
+    Attributes:
+        availability: part of its calls that it shall answer; ``None`` for nothing said.
+        latency_seconds: within which it shall answer.
+        latency_quantile: part of its answers that shall be within that.
+    """
+
+    availability: float | None
+    latency_seconds: float | None
+    latency_quantile: float | None
+    window_days: int
+
+    def document(self) -> dict[str, Any]:
+        """As JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """What a hand can do. Pinned by :attr:`digest`; what is not pinned is not listed."""
 
@@ -276,6 +308,7 @@ class Manifest:
     """What the gateway adds to its requests."""
     egress: tuple[EgressRule, ...] = ()
     """What its jail may reach; nothing where it is empty."""
+    slo: Slo | None = None
     endpoint: str | None = None
     """URL of an MCP server that is reached over HTTP."""
     digest: str = field(init=False, default="")
@@ -303,6 +336,7 @@ class Manifest:
             **({"endpoint": self.endpoint} if self.endpoint is not None else {}),
             **({"secrets": [secret.document() for secret in self.secrets]} if self.secrets else {}),
             **({"egress": [rule.document() for rule in self.egress]} if self.egress else {}),
+            **({"slo": self.slo.document()} if self.slo is not None else {}),
             "actions": {
                 name: {
                     "description": action.description,
@@ -313,6 +347,7 @@ class Manifest:
                     "side_effects": str(action.side_effects),
                     "idempotent": action.idempotent,
                     "cacheable": action.cacheable,
+                    **({"cache_seconds": action.cache_seconds} if action.cacheable else {}),
                     "roles": {pointer: str(role) for pointer, role in action.roles.items()},
                     "data_subjects": list(action.data_subjects),
                     "trust": None if action.trust is None else str(action.trust),
@@ -348,6 +383,7 @@ class Manifest:
             endpoint=document.get("endpoint"),
             secrets=tuple(SecretUse.from_document(one) for one in document.get("secrets", ())),
             egress=tuple(EgressRule.from_document(one) for one in document.get("egress", ())),
+            slo=Slo(**document["slo"]) if "slo" in document else None,
             actions={
                 name: ActionManifest(
                     name=name,
@@ -359,6 +395,7 @@ class Manifest:
                     side_effects=SideEffects(action["side_effects"]),
                     idempotent=action["idempotent"],
                     cacheable=action["cacheable"],
+                    cache_seconds=action.get("cache_seconds", 60.0),
                     roles={pointer: ArgumentRole(role) for pointer, role in action["roles"].items()},
                     data_subjects=tuple(action["data_subjects"]),
                     trust=None if action["trust"] is None else Trust(action["trust"]),

@@ -20,6 +20,8 @@ DEFAULT_TENANT: Final = "default"
 EMPTY: Final[Mapping[str, Any]] = MappingProxyType({})
 CONNECTOR_PREFIX: Final = "connector:"
 """Issuers with this prefix are the gateway's own ingresses; nobody can register one."""
+RETRIES: Final = f"{CONNECTOR_PREFIX}retries"
+"""The gateway itself, where a person has it try a dead letter again. It alone says what a plan retries."""
 
 
 class Effect(StrEnum):
@@ -246,6 +248,24 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class Retry:
+    """The dead letter that a plan tries again.
+
+    Attributes:
+        not_executed: the caller said that the step did not happen.
+        why: the caller's words.
+        provenance: pointer into the args -> where the value came from that a reference brought in: the new plan has it
+            in clear, and it is no more trusted for that.
+    """
+
+    plan_id: str
+    step_id: str
+    not_executed: bool
+    why: str = field(repr=False)
+    provenance: Mapping[str, Any] = field(default_factory=lambda: EMPTY, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """A verified plan whose envelope and graph are sound."""
 
@@ -264,6 +284,7 @@ class Plan:
     raw: bytes = field(repr=False)
     purpose: str | None = None
     request: str | None = None
+    retries: Retry | None = None
 
 
 # --- hands -----------------------------------------------------------------------------------------------------------
@@ -374,6 +395,8 @@ class HandResult:
     content: tuple[Mapping[str, Any], ...]
     structured: Any = None
     is_error: bool = False
+    cached_from: str | None = field(default=None, kw_only=True)
+    """Receipt id of the step whose answer this is, where the hand was not asked again."""
     retry_after_seconds: float | None = field(default=None, compare=False, kw_only=True)
     """Of an error by which a hand says that it cannot serve now: until it may be asked again; 0 where it is silent."""
     attempts: int = field(default=1, compare=False, kw_only=True)

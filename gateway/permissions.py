@@ -35,6 +35,9 @@ class Permission(StrEnum):
     AUDIT_READ = "audit.read"
     AUDIT_PAYLOADS = "audit.payloads"
     """Take the values that entries commit to out of the log: arguments and results, personal data among them."""
+    DEAD_LETTERS_READ = "dead_letters.read"
+    DEAD_LETTERS_SETTLE = "dead_letters.settle"
+    """Have a step that ended in doubt, or did not reach its hand, tried again, or say that it is done with."""
     FREEZES_READ = "freezes.read"
     FREEZES_SET = "freezes.set"
     """Stop a hand, a principal, a context or everything, at once and alone."""
@@ -110,6 +113,7 @@ ROLE_PERMISSIONS: Final[Mapping[Role, frozenset[Permission]]] = MappingProxyType
             {
                 Permission.AUDIT_READ,
                 Permission.AUDIT_PAYLOADS,
+                Permission.DEAD_LETTERS_READ,
                 Permission.FREEZES_READ,
                 Permission.PLANS_READ,
                 Permission.PLANS_READ_ALL,
@@ -154,6 +158,8 @@ ROLE_PERMISSIONS: Final[Mapping[Role, frozenset[Permission]]] = MappingProxyType
                 Permission.FREEZES_READ,
                 Permission.FREEZES_SET,
                 Permission.FREEZES_LIFT,
+                Permission.DEAD_LETTERS_READ,
+                Permission.DEAD_LETTERS_SETTLE,
                 Permission.HANDS_MANAGE,
                 Permission.HANDS_LIST,
                 Permission.METRICS_READ,

@@ -10,6 +10,7 @@ answer (or a restart) picks the plan up from there.
 """
 
 import asyncio
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -63,7 +64,8 @@ class Pipeline(Plans):
             #   is no replay, and that the context is the caller's, the database itself decides with the first record.
             with stage("2 verify"):
                 claimed = verify.claimed_issuer(unverified, self.jws)
-                issuer = await self.directory.issuer(claimed.issuer, unverified.caller.tenant)
+                named = await self.directory.issuer(claimed.issuer, unverified.caller.tenant)
+                issuer = verify.speaking(named, claimed)
                 subjects = {name: await self._principal(issuer.tenant, name) for name in issuer.speaks_for}
                 verified = verify.verify(
                     unverified,
@@ -91,8 +93,10 @@ class Pipeline(Plans):
             ending = state.begin_ending()
             # 7 dispatch: the exact call that was decided, approved and recorded; again only on record, and ended by a
             #   freeze.
+            began = time.perf_counter()
             with stage("7 dispatch", context_id), self.metrics.step_seconds.labels(state.step.hand).time():
-                await dispatch.dispatch(plan, ending, self.hands, retrying, self.freezes.halts)
+                await dispatch.dispatch(plan, ending, self.cached, retrying, self.freezes.halts)
+            seconds = time.perf_counter() - began
 
             # 8 result: schema, size, redaction, personal data.
             with stage("8 result", context_id):
@@ -101,6 +105,10 @@ class Pipeline(Plans):
             # 9 record: outcome and receipt. Nobody sees a result, and nothing follows from it, before it is on record.
             with stage("9 record", context_id):
                 await self._record_outcome(plan, state, ending)
+            self.objectives.measure(plan, state, seconds)
+            the = plan.plan.plan_id
+            good = state.status is StepStatus.SUCCEEDED
+            self.cached.ended(the, state.step.id, state.receipt_id(the), good=good)
 
         while True:
             live.wake.clear()

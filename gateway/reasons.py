@@ -315,6 +315,11 @@ class Conflict(StrEnum):
     SECRET_EXISTS = "secret.exists"
     SECRET_CHANGED = "secret.changed"
     CONNECTION_CHANGED = "connection.changed"
+    LETTER_SETTLED = "letter.settled"
+    LETTER_STATEMENT = "letter.statement"
+    LETTER_OWN = "letter.own"
+    LETTER_ERASED = "letter.erased"
+    LETTER_OLD = "letter.old"
 
 
 CONFLICTS: Final[Mapping[Conflict, str]] = {
@@ -352,6 +357,11 @@ CONFLICTS: Final[Mapping[Conflict, str]] = {
     Conflict.SECRET_EXISTS: "There is a secret of that name already: rotate it.",
     Conflict.SECRET_CHANGED: "Others change secrets of the tenant at this moment.",
     Conflict.CONNECTION_CHANGED: "Others change connections of the person at this moment.",
+    Conflict.LETTER_SETTLED: "The dead letter was retried or discarded before.",
+    Conflict.LETTER_STATEMENT: "The step may have run, and twice is not the same as once: say that it did not.",
+    Conflict.LETTER_OWN: "Whoever asked for a step does not retry it: they send a new plan.",
+    Conflict.LETTER_ERASED: "What the step was to do was erased, so nobody can do it again.",
+    Conflict.LETTER_OLD: "The log no longer holds what became of the step, so it can only be discarded.",
     Conflict.EXPORT_OTHER: "The export begins with other bytes now than the ones that you have of it.",
     Conflict.EXPORT_KEYS: "A key of the gateway has changed since the export was begun: it has to be begun anew.",
     Conflict.EXPORT_ENDING: "What you have reaches into the manifest, which is made anew: go on where that begins.",

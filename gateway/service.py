@@ -47,6 +47,7 @@ from gateway.remote_steps.results import Results
 from gateway.remote_steps.upkeep import OfferUpkeep
 from gateway.secrets.kept import SecretsKept
 from gateway.settings import Settings
+from gateway.settling import DeadLetters
 from gateway.store.plans import forget_replays
 from gateway.store.sessions import SqlSessions
 from gateway.telemetry import Metrics, Tracer
@@ -108,6 +109,7 @@ class Gateway:
     lifecycle: Lifecycle
     pulling: Pulling
     evidence: Evidence
+    dead_letters: DeadLetters
     privacy: Privacy
     eraser: Engine
     epochs: EpochKeys

@@ -119,6 +119,8 @@ class StepState:
     result: HandResult | None = None
     redacted: bool = False
     """Whether something was taken out of the result."""
+    cached_from: str | None = None
+    """Receipt id of the step whose answer it got."""
     personal_data: Mapping[str, int] = field(default_factory=dict)
     """Kind -> how many of personal data were found in the result and left there."""
     personal_data_taken: Mapping[str, int] = field(default_factory=dict)

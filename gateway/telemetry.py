@@ -14,6 +14,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SpanExporter
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from gateway.dead_letters import is_dead
 from gateway.model import StepStatus
 from gateway.settings import SettingsError, TelemetrySettings
 from gateway.state import StepState
@@ -35,6 +36,33 @@ class Metrics:
             ["hand"],
             registry=self.registry,
             buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+        )
+        self.dead_letters = Counter(
+            "handrail_dead_letters",
+            "Steps that ended as dead letters, and dead letters that people settled: dead, retried or discarded.",
+            ["hand", "outcome"],
+            registry=self.registry,
+        )
+        self.hand_calls = Counter(
+            "handrail_hand_calls",
+            "Calls that say something of their hand: answered, late by its objective, or a fault of the hand.",
+            ["hand", "outcome"],
+            registry=self.registry,
+        )
+        self.hand_objective = Gauge(
+            "handrail_hand_objective",
+            "What is expected of a hand, as a part of 1: availability, or latency_quantile.",
+            ["hand", "objective"],
+            registry=self.registry,
+        )
+        self.cached_results = Counter(
+            "handrail_cached_results",
+            "Calls of cacheable actions, by whether an answer was at hand: hit or miss.",
+            ["hand", "outcome"],
+            registry=self.registry,
+        )
+        self.cached_bytes = Gauge(
+            "handrail_cached_results_bytes", "What kept answers are counted for.", registry=self.registry
         )
         self.plans_live = Gauge("handrail_plans_live", "Plans under way in this process.", registry=self.registry)
         self.held = Counter("handrail_steps_held", "Steps held for a person.", ["hand"], registry=self.registry)
@@ -200,6 +228,8 @@ class Metrics:
                 self.held.labels(hand).inc()
             elif state.status.final:
                 self.steps.labels(str(state.status), hand).inc()
+                if is_dead(state):
+                    self.dead_letters.labels(hand, "dead").inc()
 
     def count_egress(self, hand: str, outcome: str, number: int) -> None:
         """Count what a hand's jail asked to be sent: ``connected``, or the cause of a refusal."""

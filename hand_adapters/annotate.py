@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from gateway.errors import Refused
-from gateway.manifest import ActionManifest, Manifest
+from gateway.manifest import ActionManifest, Manifest, Slo
 from gateway.settings import ActionSettings, HandSettings, SettingsError
 from hand_adapters import reach
 from hand_adapters.schemas import Checker, SchemaError, normalise, reaches
@@ -51,6 +51,7 @@ def action(
         side_effects=word.side_effects,
         idempotent=word.idempotent,
         cacheable=word.cacheable,
+        cache_seconds=word.cache_seconds,
         roles=dict(sorted(word.args.items())),
         data_subjects=tuple(sorted(word.data_subjects)),
         trust=word.trust,
@@ -86,7 +87,16 @@ def manifest(
         claim_seconds=settings.claim_seconds if settings.adapter == "remote" else None,
         secrets=reach.secret_uses(hand_id, settings),
         egress=reach.egress_rules(hand_id, settings),
+        slo=_objectives(settings),
     )
+
+
+def _objectives(settings: HandSettings) -> Slo | None:
+    if settings.slo is None:
+        return None
+    said = settings.slo
+    quantile = None if said.latency_seconds is None else said.latency_quantile
+    return Slo(said.availability, said.latency_seconds, quantile, said.window_days)
 
 
 def declared(

@@ -52,6 +52,7 @@ class StepView(TypedDict):
     receipt: NotRequired[str]
     receipt_id: NotRequired[str]
     log_index: NotRequired[int]
+    settled: NotRequired[Json]
 
 
 class PlanView(TypedDict):

@@ -1,4 +1,4 @@
-"""``handrail hands``: list hands, pin their manifests, and declare one from an OpenAPI document."""
+"""``handrail hands``: list hands, pin their manifests, check them, and declare one from an OpenAPI document."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from handrail import HandrailProblem
 
-from gateway.cli import hands_import, hands_listing, hands_openapi
+from gateway.cli import hands_check, hands_import, hands_listing, hands_openapi, hands_slo
 from gateway.cli.asking import ask_for
 from gateway.cli.command import command, noun
 from gateway.cli.connect import Session
@@ -18,9 +18,11 @@ from gateway.reasons import Reason
 from gateway.safe import safe_json
 
 app = noun("hands")
+app.add_typer(hands_check.app)
 app.add_typer(hands_import.app)
 app.add_typer(hands_openapi.app)
 app.add_typer(hands_listing.app)
+app.add_typer(hands_slo.app)
 
 
 @command(app, "list", example="hands list", good="they were listed")

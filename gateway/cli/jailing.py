@@ -11,14 +11,17 @@ from hand_adapters.jail import Jail
 
 
 @asynccontextmanager
-async def jailing(settings: Settings) -> AsyncIterator[Jail]:
+async def jailing(settings: Settings, kind: type[Jail] = Jail) -> AsyncIterator[Jail]:
     """The machine's jail, as hands of this configuration have it; closed afterwards.
+
+    Args:
+        kind: a jail that does more.
 
     Raises:
         Stop: no jail can start on this machine; says what is missing.
     """
     with tempfile.TemporaryDirectory(prefix="handrail-jail-") as scratch:
-        jail = Jail(settings.jail, settings.home if settings.home.is_dir() else Path(scratch))
+        jail = kind(settings.jail, settings.home if settings.home.is_dir() else Path(scratch))
         missing = jail.missing()
         if missing:
             raise Stop("no jail can start on this machine: " + "; ".join(missing), "See: handrail doctor")

@@ -17,12 +17,13 @@ from gateway.safe import safe, safe_json
 
 _STYLES: Final = {
     "succeeded": "green", "released": "green", "allow": "green", "granted": "green", "pinned": "green",
-    "active": "green", "done": "green", "ok": "green",
+    "active": "green", "done": "green", "ok": "green", "kept": "green",
     "held": "yellow", "ask": "yellow", "running": "yellow", "deferred": "yellow", "open": "yellow",
     "waiting": "yellow", "unpinned": "yellow", "ambiguous": "yellow", "next": "yellow", "retiring": "yellow",
-    "missing": "yellow", "asking": "yellow",
+    "missing": "yellow", "asking": "yellow", "not shown": "yellow",
     "denied": "red", "failed": "red", "deny": "red", "refused": "red", "expired": "red", "voided": "red",
     "skipped": "red", "cancelled": "red", "drifted": "red", "unavailable": "red", "revoked": "red",
+    "broken": "red",
 }  # fmt: skip
 """Words that carry a verdict -> colour. The word itself is always printed too."""
 

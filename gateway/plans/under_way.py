@@ -15,9 +15,12 @@ from typing import Any
 
 import structlog
 
+from gateway.cached_results import CachedResults
+from gateway.dead_letters import is_dead
 from gateway.entries import EntryDraft
 from gateway.errors import HandrailError, Refused, Unavailable, Uncertain
 from gateway.model import PlanStatus, Principal, StepStatus, UnverifiedPlan
+from gateway.objectives import Objectives
 from gateway.permissions import Permission, permits
 from gateway.personal_data import Scanner
 from gateway.plans.caps import Caps
@@ -31,6 +34,7 @@ from gateway.ports import (
     Directory,
     Freezes,
     Hands,
+    Letters,
     Offers,
     Payloads,
     PlanStore,
@@ -92,6 +96,9 @@ class Plans(ABC):
     contexts: Contexts
     freezes: Freezes
     offers: Offers
+    letters: Letters
+    cached: CachedResults
+    objectives: Objectives
     scanner: Scanner = field(default_factory=Scanner)
     """Looks for personal data in results."""
     clock: Callable[[], float] = time.time
@@ -111,7 +118,9 @@ class Plans(ABC):
 
     def __post_init__(self) -> None:
         self.metrics.plans_live.set_function(lambda: len(self._live))
-        self.recorder = record.Recorder(self.log, self.store, self.signer, self.contexts, self.freezes, self.offers)
+        self.recorder = record.Recorder(
+            self.log, self.store, self.signer, self.contexts, self.freezes, self.offers, self.letters
+        )
         self.caps = Caps(self.store.open_approvals)
 
     @abstractmethod
@@ -156,7 +165,13 @@ class Plans(ABC):
             Refused: ``request.not_found`` where there is none that the viewer may see.
         """
         plan = await self.load(plan_id, viewer)
-        return {**plan.view(), "acceptance": self.recorder.acceptance(plan, plan.plan.received_at)}
+        view = plan.view()
+        if any(is_dead(state) for state in plan):
+            settled = await self.letters.settled(plan_id)
+            for shown in (one for one in view["steps"] if one["id"] in settled):
+                one = settled[shown["id"]]
+                shown["settled"] = {"verdict": str(one.verdict), "retry_plan": one.retry_plan}
+        return {**view, "acceptance": self.recorder.acceptance(plan, plan.plan.received_at)}
 
     async def events(self, plan_id: str, viewer: Principal, after: int = 0) -> AsyncIterator[Event]:
         """The plan's progress: what it is now, then every change, each once and with a higher id than the last.

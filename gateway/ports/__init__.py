@@ -5,8 +5,9 @@ Every method raises ``gateway.errors.HandrailError`` and nothing else.
 """
 
 from gateway.ports.freezes import Freezes, FreezeStore, Journal
-from gateway.ports.hands import Courier, HandFailure, Hands, Peer
+from gateway.ports.hands import Courier, HandFailure, Hands, Peer, Runs
 from gateway.ports.keys import Credentials, Proof, Proofs, Purpose, Signer, Typ
+from gateway.ports.letters import Letter, Letters, LetterStatus, Settled, Verdict
 from gateway.ports.log import Append, AuditLog, Guard, Naming, Payloads, Unless, Write
 from gateway.ports.offers import Move, Offer, Offers, OfferStatus
 from gateway.ports.past import FREEZES, Contexts, Logged, LoggedStep, Others, Past, Topic, TopicKind
@@ -32,6 +33,9 @@ __all__ = [
     "HandFailure",
     "Hands",
     "Journal",
+    "Letter",
+    "LetterStatus",
+    "Letters",
     "Logged",
     "LoggedStep",
     "Move",
@@ -50,10 +54,12 @@ __all__ = [
     "Proofs",
     "ProposalStore",
     "Purpose",
+    "Runs",
     "SecretStep",
     "SecretStore",
     "SecretValue",
     "Secrets",
+    "Settled",
     "Signer",
     "Standing",
     "StoredPlan",
@@ -63,5 +69,6 @@ __all__ = [
     "TopicKind",
     "Typ",
     "Unless",
+    "Verdict",
     "Write",
 ]

@@ -19,7 +19,21 @@ class HandFailure(StrEnum):
     """Nobody can tell."""
 
 
-class Hands(Protocol):
+class Runs(Protocol):
+    """What a dispatch needs of the hands."""
+
+    def confinement(self, hand: str, profile: str | None) -> Mapping[str, str] | None:
+        """How a hand's code is confined, for receipts: ``{tier, profile_sha256}``; ``None`` where it runs none here.
+
+        Args:
+            profile: the decision's jail profile; ``None`` is the hand's own.
+        """
+
+    async def run(self, call: HandCall) -> HandResult:
+        """Run one call; see :meth:`Hands.run`."""
+
+
+class Hands(Runs, Protocol):
     """The registry of hands as the pipeline sees it."""
 
     def manifest(self, tenant: str, hand: str) -> Manifest | None:
@@ -48,13 +62,6 @@ class Hands(Protocol):
     async def confirm(self, tenant: str, hand: str) -> Manifest | None:
         """The same as :meth:`manifest`, by the pins as they are in the database now: for whoever acts on a pin that
         another gateway may have changed a moment ago. Raises ``hand.unavailable``."""
-
-    def confinement(self, hand: str, profile: str | None) -> Mapping[str, str] | None:
-        """How a hand's code is confined, for receipts: ``{tier, profile_sha256}``; ``None`` where it runs none here.
-
-        Args:
-            profile: the decision's jail profile; ``None`` is the hand's own.
-        """
 
     async def run(self, call: HandCall) -> HandResult:
         """Run one call on its hand, within its deadline.

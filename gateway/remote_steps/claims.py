@@ -313,7 +313,9 @@ async def end(
         if error.reason is Reason.REQUEST_CONFLICT:
             return False
         raise
-    pipeline.metrics.step_seconds.labels(offer.hand).observe(max(0.0, now - offer.changed_at))
+    seconds = max(0.0, now - offer.changed_at)
+    pipeline.metrics.step_seconds.labels(offer.hand).observe(seconds)
+    pipeline.objectives.measure(plan, state, seconds)
     pipeline.metrics.count([state])
     pipeline.followers.announce(plan, [state])
     pipeline.resume(plan)

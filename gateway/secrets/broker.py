@@ -6,7 +6,6 @@ breaks no call under way; that it may still be given it is asked of the store ea
 """
 
 import asyncio
-import base64
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -207,7 +206,7 @@ class _Step:
             if use.place in {SecretPlace.PASSWORD, SecretPlace.SIGNATURE}:
                 unsent[use.place] = self._given[use.name].value
                 continue
-            place, content = _placed(use, self._given[use.name].value)
+            place, content = use.placed(self._given[use.name].value)
             (query if use.place is SecretPlace.QUERY else headers)[place] = content
         password, signing_secret = unsent.get(SecretPlace.PASSWORD), unsent.get(SecretPlace.SIGNATURE)
         return Injections(headers, query, password, signing_secret)
@@ -261,7 +260,7 @@ class _Step:
         if self._redactor is None:
             given = [use for use in self._uses if use.name in self._given]
             values = [self._given[use.name].value for use in given]
-            sent = [_placed(use, self._given[use.name].value)[1] for use in given if use.place is SecretPlace.BASIC]
+            sent = [use.placed(self._given[use.name].value)[1] for use in given if use.place is SecretPlace.BASIC]
             self._redactor = Redactor([*values, *self._former, *(one.removeprefix("Basic ") for one in sent)])
         return self._redactor
 
@@ -269,15 +268,6 @@ class _Step:
         place = {"store": use.store} if use.connection is None else {"connection": use.connection}
         facts = {"secret": use.name, **place, "version": self._given[use.name].version}
         return {**facts, "target": target} if target else facts
-
-
-def _placed(use: SecretUse, value: str) -> tuple[str, str]:
-    """Name and content of the header or parameter."""
-    if use.place is SecretPlace.BEARER:
-        return "Authorization", f"Bearer {value}"
-    if use.place is SecretPlace.BASIC:
-        return "Authorization", "Basic " + base64.b64encode(f"{use.username}:{value}".encode()).decode("ascii")
-    return use.parameter or "", value
 
 
 def problem_of(error: HandrailError) -> str:

@@ -23,6 +23,7 @@ from gateway.settings.identity import IdentitySettings, LoginSettings
 from gateway.settings.key_services import AwsKmsSettings, Pkcs11Settings, TransitSettings
 from gateway.settings.loading import Settings, load
 from gateway.settings.mail import MailSettings
+from gateway.settings.objectives import SloSettings
 from gateway.settings.policy import (
     PolicySettings,
     ProposalSettings,
@@ -95,6 +96,7 @@ __all__ = [
     "ServerSettings",
     "Settings",
     "SettingsError",
+    "SloSettings",
     "TelemetrySettings",
     "TlsSettings",
     "TransitSettings",

@@ -13,6 +13,7 @@ from gateway.settings.base import Identifier, PathPattern, Pointer, Section, Ten
 from gateway.settings.code_hands import CodeActionSettings, PythonSettings, WasmSettings
 from gateway.settings.hand_databases import HandDatabaseSettings
 from gateway.settings.mail import MailSettings
+from gateway.settings.objectives import SloSettings
 from gateway.settings.resilience import ResilienceSettings
 from gateway.settings.results import ActionResultSettings
 from gateway.settings.secrets import HandSecretSettings
@@ -86,7 +87,8 @@ class ActionSettings(CodeActionSettings):
 
     side_effects: SideEffects = Field(SideEffects.EXTERNAL, description="none, reversible, irreversible or external.")
     idempotent: bool = Field(False, description="Whether running it twice is the same as once.")
-    cacheable: bool = Field(False, description="Whether an answer may be reused (part of the pin; none is reused yet).")
+    cacheable: bool = Field(False, description="Whether an answer may be given again to the same principal.")
+    cache_seconds: float = Field(60.0, gt=0, le=3600, description="cacheable: for how long.")
     args: dict[Pointer, ArgumentRole] = Field({}, description="JSON pointer into the args -> role.")
     data_subjects: tuple[Pointer, ...] = Field(
         (),
@@ -115,6 +117,14 @@ class ActionSettings(CodeActionSettings):
     args_schema: dict[str, Any] | None = Field(None, description="All but mcp: JSON Schema 2020-12 of the args.")
     result_schema: dict[str, Any] | None = Field(None, description="All but mcp: JSON Schema 2020-12 of the result.")
     pagination: PaginationSettings | None = Field(None, description="http: how answers go on.")
+
+    @model_validator(mode="after")
+    def _cacheable_has_no_effects(self) -> "ActionSettings":
+        if self.cacheable and self.side_effects is not SideEffects.NONE:
+            raise ValueError("cacheable needs side_effects = 'none': an answer from before has none")
+        if not self.cacheable and "cache_seconds" in self.model_fields_set:
+            raise ValueError("cache_seconds goes with cacheable = true")
+        return self
 
 
 class BindSettings(Section):
@@ -259,6 +269,7 @@ class HandSettings(Section):
     queue_max: int = Field(
         10_000, ge=1, le=1_000_000, description="remote: steps that may wait to be claimed; one too many fails at once."
     )
+    slo: SloSettings | None = Field(None, description="What is expected of it; see below.")
     secrets: dict[Identifier, HandSecretSettings] = Field({}, description="Secrets that it names; see below.")
     egress: tuple[EgressSettings, ...] = Field(
         (),
@@ -295,6 +306,8 @@ class HandSettings(Section):
 
     @model_validator(mode="after")
     def _adapter_needs(self) -> "HandSettings":
+        if self.adapter == "remote" and any(action.cacheable for action in self.actions.values()):
+            raise ValueError("adapter = 'remote' takes no cacheable actions: each step is the hand's to claim")
         if self.adapter == "mcp":
             mcp_servers.check(
                 command=self.command,

@@ -10,7 +10,7 @@ import structlog
 from gateway.errors import HandrailError
 from gateway.halts import Halted, Halts
 from gateway.model import HandCall, Progress, StepStatus
-from gateway.ports import HandFailure, Hands
+from gateway.ports import HandFailure, Runs
 from gateway.reasons import Reason
 from gateway.stages.attempts import Attempts
 from gateway.stages.standing import concern
@@ -19,7 +19,7 @@ from gateway.state import PlanState, StepState
 _log = structlog.get_logger("handrail.dispatch")
 
 
-async def dispatch(plan: PlanState, state: StepState, hands: Hands, attempts: Attempts, halts: Halts) -> None:
+async def dispatch(plan: PlanState, state: StepState, hands: Runs, attempts: Attempts, halts: Halts) -> None:
     """Run the step on its hand. Sets ``result``, or ends the step as ``failed`` or ``ambiguous``; as ``cancelled``
     where a freeze came after the record of its intent, and surely before the hand acted. Sets ``attempts``.
     """
@@ -80,7 +80,7 @@ async def dispatch(plan: PlanState, state: StepState, hands: Hands, attempts: At
         state.error = replace(state.error, facts={**state.error.facts, **state.tried()})
 
 
-def _confined(state: StepState, hands: Hands, profile: str | None) -> bool:
+def _confined(state: StepState, hands: Runs, profile: str | None) -> bool:
     """Name the jail that the step runs in. Where policy asks for a profile that there is not, or of a hand that runs in
     no jail here, the step fails and nothing runs."""
     try:

@@ -7,7 +7,7 @@ from typing import Final
 from gateway.commitments import Committed
 from gateway.entries import EntryDraft, EntryType
 from gateway.freeze import FreezeState
-from gateway.model import EMPTY, ApprovalRequest, Effect, StepStatus
+from gateway.model import EMPTY, ApprovalRequest, Effect, Retry, StepStatus
 from gateway.reasons import Reason
 from gateway.stages import offer
 from gateway.state import PlanState, Question, StepState
@@ -71,6 +71,25 @@ class Drafts:
             )
         )
 
+    def add_retry(self, retries: Retry) -> None:
+        """The entry that a dead letter of an earlier plan is tried again, by the plan's caller."""
+        plan = self.plan.plan
+        [state] = self.plan
+        self.drafts.append(
+            EntryDraft(
+                EntryType.STEP_RETRIED,
+                plan.tenant,
+                context_id=plan.context_id,
+                plan_id=retries.plan_id,
+                step_id=retries.step_id,
+                principal=plan.caller.pseudonym,
+                hand=state.names[0],
+                action=state.names[1],
+                facts={"retry_plan": plan.plan_id, "said": "not_executed" if retries.not_executed else ""},
+                commitments={"plan": self.plan.commitment},
+            )
+        )
+
     def add(
         self,
         state: StepState,
@@ -111,6 +130,8 @@ def describe(plan: PlanState, this: Round) -> Drafts:
     entries = Drafts(plan)
     if plan.log_index is None:
         entries.add_plan()
+        if plan.plan.retries is not None:
+            entries.add_retry(plan.plan.retries)
     for name in this.voided:
         entries.add(plan.steps[name], EntryType.APPROVAL_VOIDED, (str(Reason.APPROVAL_VOIDED),))
     for state in this.judged:

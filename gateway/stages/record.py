@@ -13,6 +13,7 @@ from typing import Final
 import structlog
 
 from gateway.canonical import canonical
+from gateway.dead_letters import is_dead
 from gateway.entries import EntryType
 from gateway.errors import Mistaken, Outdated
 from gateway.freeze import FreezeState
@@ -23,14 +24,17 @@ from gateway.ports import (
     Contexts,
     Freezes,
     Guard,
+    Letters,
     Offer,
     Offers,
     OfferStatus,
     PlanStore,
     Purpose,
+    Settled,
     Signer,
     Topic,
     Typ,
+    Verdict,
     Write,
 )
 from gateway.stages import offer
@@ -53,6 +57,7 @@ class Recorder:
     contexts: Contexts
     freezes: Freezes
     offers: Offers
+    letters: Letters
 
     async def intent(self, plan: PlanState, this: Round, now: float) -> None:
         """Make the plan (if new), every new decision, request and ending, and the intent to dispatch durable.
@@ -69,7 +74,7 @@ class Recorder:
         if not entries.drafts:
             return
         if new:
-            guards = list(self.store.guards(plan))
+            guards = [*self.store.guards(plan), *self._settling(plan, now)]
         else:
             ended = [state for state in (*this.judged, *this.orphans, *this.fallen) if state.status.final]
             guards = [self.store.fate_guard(plan, state) for state in (*ended, *this.launched)]
@@ -88,6 +93,7 @@ class Recorder:
                 if state.status.final:
                     receipts[state.step.id] = self._receipt(plan, state, index, now)
                 writes.append(self.store.save_step(plan, state, index, receipts.get(state.step.id), new=new))
+                writes += self._dead(plan, state, now, index)
             return [*writes, *requests, *self._offers(plan, this, entries, indices, now)]
 
         try:
@@ -135,7 +141,9 @@ class Recorder:
         if ending.redacted:
             taken = {"personal_data": counted(ending.personal_data_taken)} if ending.personal_data_taken else EMPTY
             entries.add(ending, EntryType.RESULT_REDACTED, facts=taken)
-        entries.add(ending, ENDINGS[ending.status], said(ending), {**sent(ending), **found(ending)})
+        cached: Mapping[str, str | int] = {} if ending.cached_from is None else {"cached_from": ending.cached_from}
+        facts: Mapping[str, str | int] = {**sent(ending), **found(ending), **cached}
+        entries.add(ending, ENDINGS[ending.status], said(ending), facts)
         guards = [] if state.dispatched else [self.store.fate_guard(plan, ending)]
         unanswered = ending.status in _LAPSES and not ending.approved
         if unanswered and ending.approval_id is not None:
@@ -150,7 +158,7 @@ class Recorder:
         def finalise(indices: Sequence[int]) -> Sequence[Write]:
             receipt[:] = [self._receipt(plan, ending, indices[-1], now)]
             saved = self.store.save_step(plan, ending, indices[-1], receipt[0], new=False)
-            writes = [saved, self.store.plan_status(plan), *closed]
+            writes = [saved, self.store.plan_status(plan), *closed, *self._dead(plan, ending, now, indices[-1])]
             if offered is not None:
                 ended = replace(offered, status=OfferStatus.ENDED, changed_at=now, log_index=indices[-1])
                 writes.append(self.offers.change(ended))
@@ -175,6 +183,18 @@ class Recorder:
         """The rows by which remote hands learn of their steps."""
         remote = filter(offer.remote, this.launched)
         return [self.offers.open(plan, state, now, indices[entries.last[state.step.id]]) for state in remote]
+
+    def _settling(self, plan: PlanState, now: float) -> list[Guard]:
+        """What settles the dead letter that a new plan tries again: with its first record, or not at all."""
+        the, retries = plan.plan, plan.plan.retries
+        if retries is None:
+            return []
+        settled = Settled(Verdict.RETRIED, the.caller.pseudonym, now, the.plan_id)
+        return [self.letters.settle(the.tenant, retries.plan_id, retries.step_id, settled)]
+
+    def _dead(self, plan: PlanState, state: StepState, now: float, index: int) -> list[Write]:
+        """The row by which a step that ended is listed as a dead letter, where it is one."""
+        return [self.letters.add(plan, state, now, index)] if is_dead(state) else []
 
     def _rests_on(self, plan: PlanState, this: Round) -> Mapping[Topic, int]:
         """What the append must find as it was. There is nothing to wait for between this and the log's queue, in which

@@ -25,6 +25,8 @@ async def settle(plan: PlanState, state: StepState, hands: Hands, scanner: Scann
     """Turn the hand's answer into the step's status and result, committed to as it will be recorded and returned."""
     if state.result is None:
         return
+    if state.result.cached_from is not None:
+        state.cached_from, state.jail = state.result.cached_from, None  # nothing ran
     limit = result_limit(state)
     if state.result.is_error:
         state.fail(StepStatus.FAILED, Reason.HAND_FAILED, **state.tried())

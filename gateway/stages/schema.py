@@ -15,7 +15,7 @@ from gateway import data_subjects
 from gateway.canonical import canonical
 from gateway.commitments import commit
 from gateway.errors import Refused
-from gateway.model import Plan, Reference, Step, StepStatus, VerifiedPlan
+from gateway.model import RETRIES, Plan, Reference, Retry, Step, StepStatus, VerifiedPlan
 from gateway.pointers import escape, pointer, tokens
 from gateway.ports import Hands
 from gateway.reasons import Reason
@@ -46,6 +46,18 @@ PLAN_SCHEMA: Final[dict[str, Any]] = {
         "seq": {"type": "integer", "minimum": 0},
         "purpose": {"type": "string", "maxLength": 256},
         "request": {"type": "string", "maxLength": 65536},
+        "retries": {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["plan_id", "step_id", "not_executed", "why", "provenance"],
+            "properties": {
+                "plan_id": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+                "step_id": {"type": "string", "pattern": _STEP_ID},
+                "not_executed": {"type": "boolean"},
+                "why": {"type": "string", "minLength": 1, "maxLength": 1000},
+                "provenance": {"type": "object"},
+            },
+        },
         "actions": {
             "type": "array",
             "minItems": 1,
@@ -94,6 +106,8 @@ def admit(verified: VerifiedPlan, *, steps_max: int) -> Plan:
         raise Refused(Reason.SCHEMA_TOO_MANY_STEPS, limit=steps_max)
     if not _VALIDATOR.is_valid(claims):
         raise Refused(Reason.SCHEMA_PLAN, pointer=_first_problem(claims))
+    if "retries" in claims and verified.issuer.id != RETRIES:
+        raise Refused(Reason.SCHEMA_PLAN, "only the gateway itself retries", pointer="/retries")
     steps: dict[str, Step] = {}
     for action in claims["actions"]:
         if action["id"] in steps:
@@ -115,6 +129,7 @@ def admit(verified: VerifiedPlan, *, steps_max: int) -> Plan:
         raw=verified.raw,
         purpose=claims.get("purpose"),
         request=claims.get("request"),
+        retries=Retry(**claims["retries"]) if "retries" in claims else None,
     )
 
 
@@ -131,6 +146,7 @@ def check_steps(plan: PlanState, states: list[StepState], hands: Hands, *, args_
     room = _Room(args_max_bytes)
     people = (plan.plan.principal, plan.plan.caller)
     tenant = plan.plan.tenant
+    inherited = {} if plan.plan.retries is None else plan.plan.retries.provenance
     for state in states:
         step = state.step
         manifest = hands.manifest(tenant, step.hand) if all(person.may_use(step.hand) for person in people) else None
@@ -142,7 +158,7 @@ def check_steps(plan: PlanState, states: list[StepState], hands: Hands, *, args_
             state.fail(StepStatus.DENIED, Reason.SCHEMA_UNKNOWN_ACTION)
             continue
         try:
-            args, state.provenance = _resolve(plan, state, room) if step.references else (step.args, {})
+            args, state.provenance = _resolve(plan, state, room) if step.references else (step.args, inherited)
             # What a tool returned never went through the strict parser; what has no canonical form is refused here.
             put_args(state, args, canonical(args))
             subjects = data_subjects.of_value(plan.plan, step, manifest.actions[step.action], [args])

@@ -7,14 +7,14 @@ signature holds, except the ``iss`` that selects the key which then has to verif
 import hashlib
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
 import orjson
 
 from gateway.canonical import b64url_decode, parse
 from gateway.errors import Refused
-from gateway.model import Issuer, IssuerKey, Principal, UnverifiedPlan, VerifiedPlan
+from gateway.model import RETRIES, Issuer, IssuerKey, Principal, UnverifiedPlan, VerifiedPlan
 from gateway.ports import Typ
 from gateway.reasons import Reason
 from gateway.settings import PlanSettings
@@ -47,6 +47,7 @@ class Claimed:
 
     token: Any
     issuer: str
+    subject: str = ""
 
 
 def claimed_issuer(unverified: UnverifiedPlan, jws: Jws) -> Claimed:
@@ -63,7 +64,14 @@ def claimed_issuer(unverified: UnverifiedPlan, jws: Jws) -> Claimed:
     issuer = payload.get("iss") if isinstance(payload, dict) else None
     if not isinstance(issuer, str) or not IDENTIFIER.fullmatch(issuer):
         raise Refused(Reason.VERIFY_UNKNOWN_ISSUER, "iss is absent or ill-formed")
-    return Claimed(token, issuer)
+    subject = payload.get("sub")
+    return Claimed(token, issuer, subject if isinstance(subject, str) and IDENTIFIER.fullmatch(subject) else "")
+
+
+def speaking(issuer: Issuer, claimed: Claimed) -> Issuer:
+    """The issuer with everybody whom it may speak for. What it retries for whoever asked first, the gateway itself
+    signs in their name: no other issuer has that id, and nobody else its key."""
+    return replace(issuer, speaks_for=frozenset({claimed.subject})) if issuer.id == RETRIES else issuer
 
 
 def verify(

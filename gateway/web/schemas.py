@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.manifest import ArgumentRole
 from gateway.model import Answer, ApprovalStatus, Attestation, Effect, PlanStatus, Role, StepStatus
+from gateway.ports import Verdict
 from gateway.web.times import Time
 
 
@@ -86,6 +87,13 @@ class ErrorShown(BaseModel):
     text: str
 
 
+class LetterSettled(Shape):
+    """What became of a dead letter."""
+
+    verdict: Verdict
+    retry_plan: str | None = Field(description="The plan that tries it again.")
+
+
 class StepView(Shape):
     """One step as its caller sees it."""
 
@@ -101,6 +109,7 @@ class StepView(Shape):
     receipt: str | None = Field(None, description="receipt+jws")
     receipt_id: str | None = None
     log_index: int | None = None
+    settled: LetterSettled | None = Field(None, description="Of a dead letter that a person settled.")
 
 
 class PlanView(Shape):

@@ -6,6 +6,7 @@ from alembic import op
 from migrations import (
     connections,
     defences,
+    letters,
     offers,
     people,
     postings,
@@ -306,15 +307,8 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
         comment="Accepted plans by (iss, jti), kept until exp + skew.",
     )
-    people.create()
-    privacy.create()
-    postings.create()
-    witnesses.create()
-    offers.create()
-    retention.create()
-    secrets.create()
-    connections.create()
-    signing.create()
+    for part in (people, privacy, postings, witnesses, offers, letters, retention, secrets, connections, signing):
+        part.create()
     op.create_table(
         "api_keys",
         sa.Column("key_id", sa.String(length=32), nullable=False),

@@ -18,7 +18,7 @@ SPECIAL = {
     "keys ceremony make", "keys ceremony check",
     "backup create", "backup verify", "backup restore", "retention apply", "retention archive", "retention hold lift",
     "retention hold list", "retention hold set", "retention status", "retention verify-archive", "keys rewrap",
-    "keys carry", "hands import", "hands openapi", "hands listing",
+    "keys carry", "hands check", "hands import", "hands openapi", "hands listing",
 }  # fmt: skip
 """Commands with tests of their own (also in tests/backup): a stand-in is not enough for them."""
 CASES: dict[str, list[str]] = {
@@ -27,6 +27,9 @@ CASES: dict[str, list[str]] = {
     "plan show": [PLAN_ID],
     "plan receipts": [PLAN_ID, "--out", "out"],
     "why": [f"{PLAN_ID}/s1"],
+    "steps list": [],
+    "steps retry": [f"{PLAN_ID}/s1", "--why", "it was down", "--not-executed"],
+    "steps discard": [f"{PLAN_ID}/s1", "--why", "booked by hand"],
     "approvals list": [],
     "approvals show": ["ap-1"],
     "approvals answers": ["ap-1", "--out", "answers.json"],
@@ -116,6 +119,7 @@ CASES: dict[str, list[str]] = {
     "connections remove": ["hub", "--yes"],
     "connections end": ["hub", "--principal", "ada", "--yes"],
     "hands list": [],
+    "hands slo": [],
     "hands pin": ["git", "--yes"],
     "doctor": [],
     "config example": [],

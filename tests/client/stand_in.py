@@ -272,6 +272,13 @@ class StandIn:
                         "input": {"v": 1, "text": self.text},
                     }
                 )  # fmt: skip
+            case ("GET", "dead-letters"):
+                return JSONResponse({"dead_letters": [self._dead_letter()], "next": 3})
+            case ("POST", "plans", plan_id, "steps", step_id, "discard"):
+                return JSONResponse({"plan_id": plan_id, "step_id": step_id, "verdict": "discarded"})
+            case ("POST", "plans", _, "steps", step_id, "retry"):
+                tried = self.step({"id": step_id, "hand": "git", "action": "log"})
+                return JSONResponse({"plan_id": "cc" * 32, "context_id": "c1", "status": "done", "steps": [tried]})
             case ("GET", "receipts", _):
                 bundle = self.forge.file()
                 del bundle["proof"]
@@ -384,6 +391,11 @@ class StandIn:
                 return JSONResponse({"connections": [self._connection()]})
             case (_, "connections", _):
                 return JSONResponse({**self._connection(), "revoked": True})
+            case ("GET", "slo"):
+                objective = {"availability": 0.99, "latency_seconds": 1.5, "latency_quantile": 0.95, "window_days": 28}
+                measured = {"since": BEFORE, "calls": 4, "faults": 0, "late": 0, "availability": 1.0,
+                            "within_latency": 1.0, "budget_left": 1.0, "burn_rate": None}  # fmt: skip
+                return JSONResponse({"hands": [{"id": self.text, "objective": objective, "measured": measured}]})
             case ("GET", "hands"):
                 return JSONResponse({"hands": [hand]})
             case ("GET", "hands", _):
@@ -483,6 +495,13 @@ class StandIn:
                 "acceptance": "a.b.c", "steps": steps}  # fmt: skip
         self.plans[view["plan_id"]] = view
         return JSONResponse(view, 200 if status == "done" else 202)
+
+    def _dead_letter(self) -> dict[str, Any]:
+        return {
+            "plan_id": "aa" * 32, "step_id": "s1", "context_id": "c1", "principal": self.text, "hand": "git",
+            "action": "log", "status": "ambiguous", "reason": "hand.lost_reply", "ended_at": BEFORE, "age_seconds": 3,
+            "log_index": 4, "hand_usable": False, "settled": None,
+        }  # fmt: skip
 
     def _secret(self) -> dict[str, Any]:
         told = {**dict.fromkeys(("name", "store", "version", "set_by"), self.text), "set_at": BEFORE}

@@ -20,6 +20,8 @@ NEED_NOT: dict[EntryType, str] = {
     EntryType.CONNECTION_REFRESHED: "an older row holds tokens that were replaced; what was taken back or lost stands",
     EntryType.SCHEMA_REJECTED: "a step that may still move is refused where a later stretch of the log was dropped",
     EntryType.CREDENTIAL_ISSUED: "the same; the step's dispatch is written with it",
+    EntryType.STEP_RETRIED: "a dead letter of before a dropped stretch can only be discarded",
+    EntryType.STEP_DISCARDED: "the same, and twice is as good as once",
     EntryType.RESULT_REDACTED: "the same; the step's outcome is written with it",
 }
 """``PAST`` need not be named: it stands for as long as its context is in use."""

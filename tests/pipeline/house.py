@@ -21,6 +21,7 @@ from audit.epochs import EpochKeys
 from audit.log import Log
 from gateway.approvals.answers import Approvals
 from gateway.approvals.upkeep import ApprovalUpkeep
+from gateway.cached_results import CachedResults
 from gateway.errors import Refused
 from gateway.evidence import Evidence
 from gateway.freeze_journal import FreezeJournal
@@ -28,6 +29,7 @@ from gateway.freezing import Freezing
 from gateway.keyring import stores as key_stores
 from gateway.manifest import ActionManifest, Manifest, SideEffects
 from gateway.model import (
+    RETRIES,
     Decision,
     DecisionReason,
     Effect,
@@ -40,6 +42,7 @@ from gateway.model import (
     Role,
     UnverifiedPlan,
 )
+from gateway.objectives import Objectives
 from gateway.pipeline import Pipeline
 from gateway.plan_locks import PlanLocks
 from gateway.policy.contexts import Contexts
@@ -53,6 +56,7 @@ from gateway.remote_steps.upkeep import OfferUpkeep
 from gateway.settings import KeySettings, Settings
 from gateway.store.administrators import nobody_changed
 from gateway.store.freezes import SqlFreezes
+from gateway.store.letters import SqlLetters
 from gateway.store.offers import SqlOffers
 from gateway.store.outbox import SqlOutbox
 from gateway.store.past import SqlPast
@@ -337,7 +341,7 @@ async def open_house(
     await asyncio.to_thread(migrations.upgrade, engine)
     log = Log(engine, configured.log, keyset, EpochKeys(home / "epochs", root.derive("epoch")), gateway)
     await log.start()
-    directory = SimulatedDirectory([brain.registration()])
+    directory = SimulatedDirectory([brain.registration(), keyset.issuer(RETRIES, "default")])
     hands, policy = SimulatedHands(), SimulatedPolicy()
     store = SqlPlans(
         engine, gateway, root.derive("step rows"), SqlOutbox(engine, gateway, {}, root.derive("outbox rows"))
@@ -369,8 +373,12 @@ async def open_house(
         contexts=remembering(configured, engine, log, hands, store, directory),
         freezes=freezing,
         offers=SqlOffers(engine, gateway, root.derive("offer rows")),
+        letters=SqlLetters(engine),
+        objectives=Objectives(metrics, time.time),
+        cached=CachedResults(hands, metrics, bytes_max=1_000_000, entries_max=100),
     )
     freezing.wake, freezing.resume = pipeline.wake, pipeline.settle
+    log.others.on_outdating(pipeline.cached.empty)
     locks = PlanLocks()
     house = House(
         configured,

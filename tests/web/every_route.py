@@ -34,6 +34,8 @@ BODIES: dict[str, Any] = {
     "/v1/privacy/holds": {"person": "ann", "code": "legal_claim"},
     "/v1/freezes": {"scope": "hand", "subject": "git", "cause": "drill", "why": "a drill"},
     RESULT: {"structured": {"x": 1}},
+    "/v1/plans/{plan_id}/steps/{step_id}/retry": {"why": "it was down", "not_executed": True},
+    "/v1/plans/{plan_id}/steps/{step_id}/discard": {"why": "booked by hand"},
     "/v1/proposals": {"kind": "policy.observe", "document": {"hand": "git"}},
     "/v1/proposals/{proposal_id}/activate": {"document_sha256": "0" * 64},
     "/v1/proposals/{proposal_id}/sign": {"document_sha256": "0" * 64},

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -26,9 +27,10 @@ from gateway.exports import Export, ExportRequest
 from gateway.freeze import Cause, Freeze, FreezeState, Scope
 from gateway.freezing import FreezeOrder
 from gateway.keyring.changes import KeyChanges
-from gateway.manifest import ActionManifest, Manifest, SideEffects
+from gateway.manifest import ActionManifest, Manifest, SideEffects, Slo
 from gateway.model import Binding, HandResult, Principal, Role, UnverifiedPlan
-from gateway.ports import Append, Offer, OfferStatus, Purpose, Typ
+from gateway.objectives import Objectives
+from gateway.ports import Append, LetterStatus, Offer, OfferStatus, Purpose, Typ
 from gateway.privacy.requests import Preview
 from gateway.proposals.acts import Said
 from gateway.proposals.trust import TrustChanges
@@ -286,6 +288,7 @@ class testing_only_Directory:  # noqa: N801
 
 class testing_only_Pipeline:  # noqa: N801
     def __init__(self) -> None:
+        self.objectives = Objectives(Metrics(), time.time)
         self.submitted: list[tuple[UnverifiedPlan, float]] = []
         self.answer: dict[str, Any] | Exception = view("done", step(result={"content": [], "structured": None}))
         self.script: list[tuple[int, str, dict[str, Any]]] = []
@@ -380,7 +383,10 @@ class testing_only_Hands:  # noqa: N801
         self.pinned: list[tuple[str, str, str]] = []
         self.manifests = [
             manifest("git", action("status"), action("commit", SideEffects.REVERSIBLE)),
-            manifest("clock", action("now", idempotent=True), action("set", SideEffects.EXTERNAL)),
+            replace(
+                manifest("clock", action("now", idempotent=True), action("set", SideEffects.EXTERNAL)),
+                slo=Slo(0.99, 2.0, 0.95, 28),
+            ),
         ]
 
     def listed(self, caller: Principal) -> Sequence[Manifest]:
@@ -816,6 +822,28 @@ def testing_only_freeze(**changes: Any) -> dict[str, Any]:
     return {**at.document(), "subject": "git", "by": "x", "why": None, **changes}
 
 
+class testing_only_DeadLetters:  # noqa: N801
+    """One dead letter."""
+
+    async def list(self, viewer: Principal, status: LetterStatus, *, after: int | None, limit: int) -> dict[str, Any]:
+        settled = {"verdict": str(status), "by": "op", "at": AFTER, "retry_plan": None}
+        one = {
+            "plan_id": PLAN_ID, "step_id": "call", "context_id": "c", "principal": "ada", "hand": "git",
+            "action": "status", "status": "ambiguous", "reason": "hand.lost_reply", "ended_at": BEFORE,
+            "age_seconds": 1, "log_index": 4, "hand_usable": True,
+            "settled": None if status is LetterStatus.OPEN else settled,
+        }  # fmt: skip
+        return {"dead_letters": [one], "next": None}
+
+    async def discard(self, actor: Principal, plan_id: str, step_id: str, why: str) -> dict[str, Any]:
+        return {"plan_id": plan_id, "step_id": step_id, "verdict": "discarded"}
+
+    async def retry(
+        self, actor: Principal, plan_id: str, step_id: str, why: str, *, not_executed: bool, wait_seconds: float
+    ) -> dict[str, Any]:
+        return view("done", step())
+
+
 class testing_only_Proofs:  # noqa: N801
     """Believes every proof: the real ones are checked in ``tests/keys/test_dpop.py``."""
 
@@ -882,6 +910,7 @@ class testing_only_Gateway:  # noqa: N801
         self.policy = testing_only_Policy()
         self.rollout = testing_only_Rollout()
         self.freezing = testing_only_Freezing()
+        self.dead_letters = testing_only_DeadLetters()
         self.reader = self.log.reader
         self.witnesses = Witnesses(self.settings.log, self.log, self.log.cosigned, ())  # type: ignore[arg-type]
         self.privacy = testing_only_Privacy()

@@ -149,6 +149,7 @@ MAY: dict[str, str] = {
     "/v1/policy/evaluations": "parted",
     "/v1/policy/rollout": "parted",
     "/v1/freezes": "parted",
+    "/v1/dead-letters": "parted",
     "/v1/policy": "common",
     "/v1/keys": "common",
     "/v1/proposals": "common",

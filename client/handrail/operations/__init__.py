@@ -8,6 +8,7 @@ generators over a blocking and over an asynchronous connection.
 from handrail.operations import (
     approvals,
     connections,
+    dead_letters,
     freezes,
     gateway,
     hands,
@@ -23,6 +24,7 @@ from handrail.operations import (
 __all__ = [
     "approvals",
     "connections",
+    "dead_letters",
     "freezes",
     "gateway",
     "hands",

@@ -14,6 +14,11 @@ def hand(hand_id: str) -> Operation[Json]:
     return (yield get("hands", hand_id)).document
 
 
+def hand_objectives() -> Operation[list[Json]]:
+    """How hands do against their objectives, as the gateway that answers saw it: ``{id, objective, measured}``."""
+    return listed((yield get("slo")), "hands")
+
+
 def pin_hand(hand_id: str, digest: str) -> Operation[Json]:
     """Pin exactly the manifest with that digest."""
     return document_if_any((yield post({"digest": digest}, "hands", hand_id, "pin")))

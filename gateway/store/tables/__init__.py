@@ -14,6 +14,7 @@ from gateway.store.tables.changes import (
 )
 from gateway.store.tables.connections import connection_grants, spent_consents
 from gateway.store.tables.kept import hand_pins, secrets, signing_keys
+from gateway.store.tables.letters import dead_letter_ends, dead_letters
 from gateway.store.tables.offers import offer_moves, offers
 from gateway.store.tables.people import (
     api_keys,
@@ -43,6 +44,8 @@ __all__ = [
     "approvals",
     "connection_grants",
     "contexts",
+    "dead_letter_ends",
+    "dead_letters",
     "fates",
     "hand_pins",
     "identity_links",

@@ -18,7 +18,7 @@ from tests.jail.adapters.modules import ECHO
 PAGE = (Path(__file__).resolve().parents[3] / "docs" / "hands.md").read_text(encoding="utf-8")
 DECLARED: dict[str, Any] = {}
 for block in re.findall(r"```toml\n(.*?)```", PAGE, flags=re.DOTALL):
-    DECLARED |= tomllib.loads(block)["hands"]
+    DECLARED |= tomllib.loads(block).get("hands", {})
 pytestmark = pytest.mark.jail
 
 

@@ -398,12 +398,14 @@ async def test_nobody_but_a_security_admin_changes_the_directory(
 TABLE = {
     Role.AGENT: "connections.own hands.list mcp.use plans.read plans.submit receipts.read",
     Role.APPROVER: "approvals.answer approvals.read plans.read plans.read_all",
-    Role.AUDITOR: "approvals.read audit.payloads audit.read freezes.read keys.read metrics.read plans.read "
+    Role.AUDITOR: "approvals.read audit.payloads audit.read dead_letters.read "
+    "freezes.read keys.read metrics.read plans.read "
     "plans.read_all policy.inputs policy.read proposals.read receipts.read why",
     Role.AUTHOR: "hands.list policy.inputs policy.propose policy.read policy.shadow proposals.make proposals.read why",
     Role.SECURITY_ADMIN: "connections.end freezes.lift freezes.read freezes.set issuers.manage keys.manage keys.read "
     "policy.read policy.rollback principals.manage proposals.activate proposals.make proposals.read secrets.manage",
-    Role.OPERATOR: "freezes.lift freezes.read freezes.set hands.list hands.manage metrics.read plans.read "
+    Role.OPERATOR: "dead_letters.read dead_letters.settle "
+    "freezes.lift freezes.read freezes.set hands.list hands.manage metrics.read plans.read "
     "plans.read_all policy.activate "
     "policy.propose policy.read policy.rollback policy.shadow proposals.activate proposals.make proposals.read",
     Role.HAND: "steps.claim",
