@@ -12,8 +12,7 @@ import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 import aiohttp
@@ -40,7 +39,7 @@ from gateway.model import EMPTY
 from gateway.reasons import Reason
 from hand_adapters.contract import HandError
 from hand_adapters.dialer import CURRENT, Attempt, Disconnected
-from hand_adapters.mcp.channel import NOTE_MAX_BYTES, Channel, Streams, written
+from hand_adapters.mcp.channel import NOTE_MAX_BYTES, Channel, Streams, Writer, written
 from hand_adapters.mcp.events import EventStream, TooLong
 
 SESSION_HEADER: Final = "Mcp-Session-Id"
@@ -323,7 +322,7 @@ class _Counted(Attempt):
         self._connected = value
 
 
-class _PostWriter:
+class _PostWriter(Writer):
     """The SDK's write stream."""
 
     def __init__(self, channel: HttpChannel) -> None:
@@ -332,17 +331,6 @@ class _PostWriter:
     async def send(self, item: SessionMessage, /) -> None:
         """Post one message. Raises ``anyio.BrokenResourceError`` once the channel has ended."""
         await self._channel.post(item)
-
-    async def aclose(self) -> None:
-        """Nothing is held open."""
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        return None
 
 
 def _forgotten(message: JSONRPCMessage, status: int) -> bool:
