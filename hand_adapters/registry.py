@@ -21,7 +21,7 @@ from gateway.reasons import Conflict, Reason, because
 from gateway.settings import HandSettings
 from hand_adapters import reach
 from hand_adapters import secrets as served
-from hand_adapters.contract import Confined, HandAdapter, HandDrifted, HandError, HandUnusable
+from hand_adapters.contract import Confined, HandAdapter, HandDrifted, HandError, HandUnusable, Limited
 from hand_adapters.declared import DeclaredHand, State
 from hand_adapters.egress.reports import Reports
 from hand_adapters.jail import Jail
@@ -77,9 +77,6 @@ class Registry:
         self._hands: dict[str, DeclaredHand] = {}
         self._usable: dict[tuple[str, str], Manifest] = {}
         """Tenant and hand -> what the tenant pinned and the hand offers now: the one look-up of a call."""
-        self.guards: Final[Mapping[str, Guard]] = {
-            hand_id: Guard(hand_id, declared.resilience, observer) for hand_id, declared in settings.items()
-        }
         for hand_id, declared in sorted(settings.items()):
             kind = kind_of(declared)
             if not declared.enabled:
@@ -88,6 +85,7 @@ class Registry:
             kind.validate(hand_id, declared)
             adapter = kind(hand_id, declared, jail)
             self._hands[hand_id] = DeclaredHand(hand_id, declared, adapter, "Being asked what it offers.")
+        self.guards: Final = {one.id: _guard(one, observer) for one in self._hands.values()}
 
     # --- life --------------------------------------------------------------------------------------------------------
 
@@ -383,6 +381,11 @@ class Registry:
         if known is None or (tenant is not None and not known.for_tenant(tenant)):
             raise Refused(Reason.REQUEST_NOT_FOUND, "no such hand")
         return known
+
+
+def _guard(hand: DeclaredHand, observer: Observer | None) -> Guard:
+    at_once = hand.adapter.at_once if isinstance(hand.adapter, Limited) else None
+    return Guard(hand.id, hand.settings.resilience, observer, at_once=at_once)
 
 
 def _is_analysis(said: Any) -> bool:

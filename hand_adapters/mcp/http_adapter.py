@@ -7,8 +7,8 @@ from typing import ClassVar, Final
 
 import aiohttp
 from mcp import Client
-from mcp_types import Tool
-from pydantic import BaseModel, ConfigDict, ValidationError
+from mcp_types import Prompt, ResourceTemplate, Tool
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from yarl import URL
 
 from gateway.canonical import parse
@@ -24,7 +24,8 @@ from hand_adapters.contract import HandDrifted, HandError
 from hand_adapters.dialer import Dialer, session
 from hand_adapters.jail import Jail
 from hand_adapters.mcp import listing
-from hand_adapters.mcp.session import Session, SessionOver, drift
+from hand_adapters.mcp.endings import SessionOver
+from hand_adapters.mcp.session import Session, drift
 from hand_adapters.mcp.streamable import HttpChannel
 from hand_adapters.warm import WarmProcesses
 
@@ -39,6 +40,9 @@ class Listing(BaseModel):
 
     tools: list[Tool]
     instructions: str = ""
+    prompts: list[Prompt] | None = None
+    templates: list[ResourceTemplate] | None = Field(None, alias="resourceTemplates")
+    completions: bool = False
 
 
 class McpHttpAdapter:
@@ -137,8 +141,8 @@ class McpHttpAdapter:
         return Session(start, self._describe, self._settings.idle_seconds, drift=self._drift, asks_each_time=True)
 
     async def _describe(self, client: Client) -> Manifest:
-        offered = await listing.tools(client)
-        manifest, notes = listing.manifest(self.id, self._settings, offered, client.session.instructions)
+        offered = await listing.offer(client, self._settings.actions)
+        manifest, notes = listing.manifest(self.id, self._settings, offered)
         if self._listed is None:
             self.notes = notes
         return manifest
@@ -169,7 +173,8 @@ def _listed(hand_id: str, settings: HandSettings) -> tuple[Manifest, tuple[str, 
         raise SettingsError(f"{where}: {exc.strerror}") from None
     try:
         found = Listing.model_validate(parse(content), by_name=False)
-        return listing.manifest(hand_id, settings, listing.checked(found.tools), found.instructions)
+        offered = listing.Offer(found.tools, found.instructions, found.prompts, found.templates, found.completions)
+        return listing.manifest(hand_id, settings, listing.checked(offered))
     except Refused as refused:
         raise SettingsError(f"{where}: is not strict JSON: {refused.detail}") from None
     except ValidationError:

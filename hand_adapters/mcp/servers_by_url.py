@@ -2,8 +2,9 @@
 stands there becomes a secret to keep, and no value is copied.
 """
 
+import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import parse_qsl
@@ -16,6 +17,9 @@ from gateway.settings.mcp_servers import of_the_protocol
 from hand_adapters.dialer import is_literal, permitted
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_HAND_MAX: Final = 42
+_SAID_MAX: Final = 20
+"""Characters of a hand's id and of a parameter in the name of a secret, which has 63."""
 
 
 class NoHand(Exception):
@@ -37,11 +41,12 @@ class Address:
     notes: tuple[str, ...]
 
 
-def address(hand_id: str, entry: Mapping[str, Any], text: str) -> Address:
+def address(hand_id: str, entry: Mapping[str, Any], text: str, taken: Collection[str] = ()) -> Address:
     """What a server that is reached over HTTP becomes.
 
     Args:
         text: its URL, with the defaults of its variables.
+        taken: names of secrets that other servers are sent.
 
     Raises:
         NoHand: it cannot be one.
@@ -64,44 +69,60 @@ def address(hand_id: str, entry: Mapping[str, Any], text: str) -> Address:
     if url.scheme == "http" and not private:
         raise NoHand("It is spoken to in clear. Give its https:// URL.")
     notes: list[str] = []
-    secrets: dict[str, Mapping[str, str]] = {}
+    secrets = _Secrets(hand_id, taken)
     for name, _ in parse_qsl(url.raw_query_string, keep_blank_values=True):
-        _take(hand_id, {"place": "query", "parameter": name}, f"{name} in its query", secrets, notes)
-    _headers(hand_id, entry.get("headers"), secrets, notes)
+        secrets.take({"place": "query", "parameter": name}, f"{name} in its query", notes)
+    _headers(entry.get("headers"), secrets, notes)
     if private:
         notes.append("It is on this machine or in a private network. Take private_network out if it should not be.")
     if "oauth" in entry or "headersHelper" in entry:
         notes.append("Its client logs in there. Declare a connection, and name that in a secret of the hand.")
-    return Address(str(url.with_query(None).with_fragment(None)), private, secrets, tuple(notes))
+    return Address(str(url.with_query(None).with_fragment(None)), private, secrets.found, tuple(notes))
 
 
-def _headers(hand_id: str, headers: Any, secrets: dict[str, Mapping[str, str]], notes: list[str]) -> None:
+def _headers(headers: Any, secrets: "_Secrets", notes: list[str]) -> None:
     for name, value in (headers if isinstance(headers, dict) else {}).items():
         scheme = value.partition(" ")[0].lower() if isinstance(value, str) else ""
         if name.lower() == "authorization":
             if scheme == "basic":
                 notes.append("Authorization is left out: declare a secret with place = 'basic' and its username.")
                 continue
-            _take(hand_id, {"place": "bearer"}, name, secrets, notes)
+            secrets.take({"place": "bearer"}, name, notes)
         elif of_the_protocol(name):
             notes.append("A header of the protocol is left out: the gateway sends its own.")
         else:
-            _take(hand_id, {"place": "header", "parameter": name}, name, secrets, notes)
+            secrets.take({"place": "header", "parameter": name}, name, notes)
 
 
-def _take(
-    hand_id: str, declared: Mapping[str, str], what: str, secrets: dict[str, Mapping[str, str]], notes: list[str]
-) -> None:
-    parameter = declared.get("parameter", "token")
-    name = f"{hand_id[:40]}-{re.sub(r'[^a-z0-9_-]+', '-', parameter.lower())[:20]}"
-    try:
-        if _NAME.fullmatch(parameter) is None or name in secrets:
-            raise ValueError
-        HandSecretSettings.model_validate(declared)
-    except (ValidationError, ValueError):
-        notes.append("A header or a parameter of its query is left out: no secret can be sent there.")
-        return
-    secrets[name] = declared
-    notes.append(
-        f"{what} is sent as a secret. Keep its value with 'handrail secrets set {name}', and take it out of that file."
-    )
+class _Secrets:
+    """What one server is sent, by names that are no other server's: who keeps a value for one keeps it for that one."""
+
+    def __init__(self, hand_id: str, taken: Collection[str]) -> None:
+        self._hand_id = hand_id
+        self._taken = taken
+        self.found: dict[str, Mapping[str, str]] = {}
+
+    def take(self, declared: Mapping[str, str], what: str, notes: list[str]) -> None:
+        """Declare one, and say so."""
+        parameter = declared.get("parameter", "token")
+        name = self._name(parameter)
+        try:
+            if _NAME.fullmatch(parameter) is None or name in self.found:
+                raise ValueError
+            HandSecretSettings.model_validate(declared)
+        except (ValidationError, ValueError):
+            notes.append("A header or a parameter of its query is left out: no secret can be sent there.")
+            return
+        self.found[name] = declared
+        notes.append(
+            f"{what} is sent as a secret. Keep its value with 'handrail secrets set {name}', and take it out of that "
+            "file."
+        )
+
+    def _name(self, parameter: str) -> str:
+        said = re.sub(r"[^a-z0-9_-]+", "-", parameter.lower())
+        name = f"{self._hand_id}-{said}"
+        if len(self._hand_id) <= _HAND_MAX and len(said) <= _SAID_MAX and name not in self._taken:
+            return name
+        tail = hashlib.sha256(f"{self._hand_id}\x00{said}".encode()).hexdigest()[:8]
+        return f"{self._hand_id[: _HAND_MAX - 9]}-{said[:_SAID_MAX]}-{tail}"

@@ -35,6 +35,7 @@ from yarl import URL
 
 from gateway.canonical import parse
 from gateway.errors import Refused
+from gateway.mcp_methods import METHODS
 from gateway.model import EMPTY
 from gateway.reasons import Reason
 from hand_adapters.contract import HandError
@@ -179,7 +180,8 @@ class HttpChannel(Channel):
             url = URL(f"{url}?{urlencode(added.query, quote_via=quote)}", encoded=True)
         headers |= added.headers
         named = any(name.lower() == "authorization" for name in added.headers)
-        if isinstance(message, JSONRPCRequest) and message.method == "tools/call" and not named:
+        acts = call.action if call.action in METHODS else "tools/call"
+        if isinstance(message, JSONRPCRequest) and message.method == acts and not named:
             headers |= {"Authorization": f"DPoP {call.credential}", "DPoP": call.prove("POST", str(self._endpoint))}
         return url, headers
 
@@ -217,16 +219,18 @@ class HttpChannel(Channel):
         return self.fail(Reason.HAND_PROTOCOL, "neither JSON nor events")
 
     def _turned_away(self, message: JSONRPCMessage, status: int) -> bool:
-        """Whether a status alone ends the channel."""
+        """Whether a status alone ends the channel. What a server says to a message of ours that belongs to a request
+        (the refusal of one of its own, say) tells nothing of that request, which it may have begun."""
+        of_the_request = isinstance(message, JSONRPCRequest) or not self._expected
         if status in _NOT_TAKEN:
-            self.not_taken = True
+            self.not_taken = of_the_request
             self.fail(Reason.HAND_FAILED, f"status {status}")
         elif status in _UNKNOWN:
             self.fail(Reason.HAND_LOST_REPLY, f"status {status}")
         elif HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
             self.fail(Reason.HAND_PROTOCOL, "a redirect, which is not followed")
         elif self._session_id is not None and _forgotten(message, status):
-            self.session_over = True
+            self.session_over = of_the_request
             self.fail(Reason.HAND_UNAVAILABLE, "the server no longer knows the session")
         return self.fault is not None
 

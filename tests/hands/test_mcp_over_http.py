@@ -9,7 +9,6 @@ import subprocess
 from pathlib import Path
 
 import pytest
-import uvicorn
 from cryptography import x509
 from mcp.server.mcpserver import Context, MCPServer
 
@@ -35,24 +34,6 @@ async def refused(awaitable) -> tuple[Reason, HandFailure]:
     with pytest.raises(HandError) as caught:
         await awaitable
     return caught.value.reason, caught.value.failure
-
-
-@pytest.fixture
-async def uvicorns():
-    """``await uvicorns(app)`` -> its endpoint."""
-    running = []
-
-    async def serve(application):
-        server = uvicorn.Server(uvicorn.Config(application, port=0, log_config=None, timeout_graceful_shutdown=1))
-        task = asyncio.create_task(server.serve())
-        running.append((server, task))
-        await until(lambda: server.started)
-        return f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/mcp"
-
-    yield serve
-    for server, task in running:
-        server.should_exit = True
-        await task
 
 
 def the_sdks_server() -> MCPServer:
