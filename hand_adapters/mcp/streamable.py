@@ -40,6 +40,7 @@ from gateway.model import EMPTY
 from gateway.reasons import Reason
 from hand_adapters.contract import HandError
 from hand_adapters.dialer import CURRENT, Attempt, Disconnected
+from hand_adapters.http_answer import UNKNOWN_STATUSES
 from hand_adapters.mcp.channel import NOTE_MAX_BYTES, Channel, Streams, Writer, written
 from hand_adapters.mcp.events import EventStream, TooLong
 
@@ -59,8 +60,6 @@ _NOT_TAKEN: Final = frozenset(
         HTTPStatus.TOO_MANY_REQUESTS,
     }
 )
-# A proxy that does not know whether its upstream acted.
-_UNKNOWN: Final = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT})
 
 
 class HttpChannel(Channel):
@@ -225,7 +224,7 @@ class HttpChannel(Channel):
         if status in _NOT_TAKEN:
             self.not_taken = of_the_request
             self.fail(Reason.HAND_FAILED, f"status {status}")
-        elif status in _UNKNOWN:
+        elif status in UNKNOWN_STATUSES:
             self.fail(Reason.HAND_LOST_REPLY, f"status {status}")
         elif HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
             self.fail(Reason.HAND_PROTOCOL, "a redirect, which is not followed")
