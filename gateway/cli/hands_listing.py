@@ -6,14 +6,13 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.cli import saving
+from gateway.cli import saving, secret_values
 from gateway.cli.command import command, group
-from gateway.cli.exits import Code, Exit, Stop
+from gateway.cli.exits import Exit, Stop
 from gateway.cli.output import Output
 from gateway.errors import HandrailError
 from gateway.model import HandResult
 from gateway.redaction import Redactor
-from gateway.secrets.values import EXPECTED, MAX_CHARACTERS, is_fit
 
 app = group()
 
@@ -47,10 +46,10 @@ def listing(
     from hand_adapters.mcp.asking import listed  # noqa: PLC0415
 
     saving.refuse_existing(file, force=force)
-    headers = {name: _value(Path(path)) for name, path in (_named(one) for one in header or ())}
+    headers = {name: secret_values.from_file(path) for name, path in (_named(one) for one in header or ())}
     values = list(headers.values())
     if bearer is not None:
-        values.append(_value(bearer))
+        values.append(secret_values.from_file(bearer))
         headers["Authorization"] = f"Bearer {values[-1]}"
     try:
         declared = HandSettings.model_validate({"adapter": "mcp", "url": url, "private_network": private_network})
@@ -71,22 +70,11 @@ def listing(
     return Exit.GOOD
 
 
-def _named(text: str) -> tuple[str, str]:
-    name, equals, path = text.partition("=")
-    if not equals or not path or not name.replace("-", "").replace("_", "").isalnum() or not name.isascii():
-        raise Stop(f"--header {text}: not NAME=FILE", "Give --header X-Api-Key=key.txt.", Exit.USAGE)
-    return name, path
-
-
-def _value(file: Path) -> str:
-    try:
-        with file.open("rb") as stream:
-            text = stream.read(MAX_CHARACTERS + 3).decode("ascii", "replace").strip("\r\n")
-    except OSError as exc:
-        raise Stop(f"{file}: {exc.strerror}", "Name a file with the value.", code=Code.FILE) from None
-    if not is_fit(text):
-        raise Stop(f"{file}: not a value that can be sent", f"It has to be {EXPECTED}.", code=Code.FILE)
-    return text
+def _named(text: str) -> tuple[str, Path]:
+    name, file = secret_values.named("--header", text)
+    if not name.replace("-", "").replace("_", "").isalnum() or not name.isascii():
+        raise Stop(f"--header {name}: not NAME=FILE", "Give --header X-Api-Key=key.txt.", Exit.USAGE)
+    return name, file
 
 
 def _hint(detail: str) -> str:

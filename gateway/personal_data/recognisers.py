@@ -18,6 +18,9 @@ Spans = Iterator[tuple[int, int]]
 UNSEARCHED: Final = "unsearched"
 """What is counted instead of a kind where not all of a result was looked through."""
 PATTERN_MAX: Final = 512
+PROGRAM_MAX: Final = 256
+"""Instructions of a declared pattern: RE2's time is linear in the text, times these where its automaton does not fit
+into memory. With thousands a megabyte takes a minute."""
 _MEMORY_MAX: Final = 1 << 20
 _NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 
@@ -63,6 +66,8 @@ def declared(name: str, pattern: str) -> Recogniser:
     if re.search(r"(?<!\\)(?:\\\\)*(?:[*+]|\{\d+,\})", re.sub(r"\[(?:\\.|[^\]\\])*\]", "x", pattern)):
         raise PatternError("*, + and {n,} have no end: say how many at most, as in {1,20}")
     compiled = _compile(pattern.encode("ascii"))
+    if compiled.programsize > PROGRAM_MAX:
+        raise PatternError("it matches too much: repeat less, with a smaller n in {1,n}")
     if compiled.search(b"") is not None:
         raise PatternError("it matches the empty text")
     return Recogniser(name, name, compiled, _short, declared=True)

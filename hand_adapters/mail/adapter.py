@@ -53,7 +53,7 @@ class MailAdapter:
     @property
     def hosts(self) -> Collection[str]:
         """See ``contract.Aimed``: the server that is given the messages."""
-        return (self._mail.host,)
+        return (self._mail.host.lower(),)
 
     async def manifest(self) -> Manifest:
         """The action ``send``. Asks nobody."""

@@ -13,14 +13,15 @@ from yarl import URL
 
 from gateway.canonical import parse
 from gateway.errors import Refused
+from gateway.files import read_bounded
 from gateway.manifest import Manifest
 from gateway.model import HandCall, HandResult
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from gateway.settings import HandSettings, SettingsError, origin_of
-from hand_adapters import reach
+from hand_adapters import peer_url, reach
 from hand_adapters.contract import HandDrifted, HandError
-from hand_adapters.dialer import Dialer, permitted, session
+from hand_adapters.dialer import Dialer, session
 from hand_adapters.jail import Jail
 from hand_adapters.mcp import listing
 from hand_adapters.mcp.endings import SessionOver
@@ -72,19 +73,7 @@ class McpHttpAdapter:
             SettingsError: a URL with credentials or an address that would be refused; plain HTTP outside a private
                 network; a secret that goes elsewhere; a file that is no listing.
         """
-        where = f"hands.{hand_id}.url"
-        try:
-            url = URL(settings.url or "")
-            host = url.host
-        except ValueError:
-            raise SettingsError(f"{where}: is not a URL") from None
-        if not host or url.user is not None or url.password is not None or url.query_string or url.fragment:
-            raise SettingsError(f"{where}: give scheme, host, port and path only")
-        if url.scheme == "http" and not settings.private_network:
-            raise SettingsError(f"{where}: plain http needs private_network = true; use https")
-        literal = ":" in host or host.replace(".", "").isdecimal()
-        if literal and not permitted(host, private_network=settings.private_network):
-            raise SettingsError(f"{where}: the gateway does not dial that address")
+        url = peer_url.checked(f"hands.{hand_id}.url", settings.url, private_network=settings.private_network)
         for use in reach.secret_uses(hand_id, settings):
             if origin_of(str(url)) not in use.targets:
                 raise SettingsError(f"hands.{hand_id}.secrets.{use.name}.targets: url is not among them")
@@ -93,8 +82,8 @@ class McpHttpAdapter:
 
     @property
     def hosts(self) -> Collection[str]:
-        """See ``contract.Aimed``: that of ``url``, for redirects are not followed."""
-        return () if self._endpoint.host is None else (self._endpoint.host,)
+        """See ``contract.Aimed``: that of ``url``."""
+        return peer_url.hosts(self._settings.url)
 
     async def manifest(self) -> Manifest:
         """What the file says, or what the server says in a session of its own, which nobody uses afterwards.
@@ -179,12 +168,9 @@ def _listed(hand_id: str, settings: HandSettings) -> tuple[Manifest, tuple[str, 
     if settings.listing is None:
         raise SettingsError(f"{where}: name the file")
     try:
-        with settings.listing.open("rb") as file:
-            content = file.read(listing.LISTING_MAX_BYTES + 1)
+        content = read_bounded(settings.listing, listing.LISTING_MAX_BYTES)
     except OSError as exc:
         raise SettingsError(f"{where}: {exc.strerror}") from None
-    if len(content) > listing.LISTING_MAX_BYTES:
-        raise SettingsError(f"{where}: has more than {listing.LISTING_MAX_BYTES} bytes")
     try:
         found = Listing.model_validate(parse(content), by_name=False)
         offered = listing.Offer(found.tools, found.instructions, found.prompts, found.templates, found.completions)

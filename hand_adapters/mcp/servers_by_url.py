@@ -14,7 +14,7 @@ from yarl import URL
 
 from gateway.settings import HandSecretSettings
 from gateway.settings.mcp_servers import of_the_protocol
-from hand_adapters.dialer import permitted
+from hand_adapters.dialer import is_literal, permitted
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _HAND_MAX: Final = 42
@@ -62,7 +62,7 @@ def address(hand_id: str, entry: Mapping[str, Any], text: str, taken: Collection
         raise NoHand("Its url is none that begins with https:// or http://.")
     if url.user is not None or url.password is not None:
         raise NoHand("Its url has credentials in it. Take them out, and declare a secret with place = 'basic'.")
-    literal = ":" in host or host.replace(".", "").isdecimal()
+    literal = is_literal(host)
     private = host == "localhost" or (literal and not permitted(host, private_network=False))
     if private and literal and not permitted(host, private_network=True):
         raise NoHand("Its url is an address that the gateway does not dial.")

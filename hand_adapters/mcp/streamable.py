@@ -12,8 +12,7 @@ import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 import aiohttp
@@ -41,7 +40,8 @@ from gateway.model import EMPTY
 from gateway.reasons import Reason
 from hand_adapters.contract import HandError
 from hand_adapters.dialer import CURRENT, Attempt, Disconnected
-from hand_adapters.mcp.channel import NOTE_MAX_BYTES, Channel, Streams, written
+from hand_adapters.http_answer import UNKNOWN_STATUSES
+from hand_adapters.mcp.channel import NOTE_MAX_BYTES, Channel, Streams, Writer, written
 from hand_adapters.mcp.events import EventStream, TooLong
 
 SESSION_HEADER: Final = "Mcp-Session-Id"
@@ -60,8 +60,6 @@ _NOT_TAKEN: Final = frozenset(
         HTTPStatus.TOO_MANY_REQUESTS,
     }
 )
-# A proxy that does not know whether its upstream acted.
-_UNKNOWN: Final = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT})
 
 
 class HttpChannel(Channel):
@@ -226,7 +224,7 @@ class HttpChannel(Channel):
         if status in _NOT_TAKEN:
             self.not_taken = of_the_request
             self.fail(Reason.HAND_FAILED, f"status {status}")
-        elif status in _UNKNOWN:
+        elif status in UNKNOWN_STATUSES:
             self.fail(Reason.HAND_LOST_REPLY, f"status {status}")
         elif HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
             self.fail(Reason.HAND_PROTOCOL, "a redirect, which is not followed")
@@ -327,7 +325,7 @@ class _Counted(Attempt):
         self._connected = value
 
 
-class _PostWriter:
+class _PostWriter(Writer):
     """The SDK's write stream."""
 
     def __init__(self, channel: HttpChannel) -> None:
@@ -336,17 +334,6 @@ class _PostWriter:
     async def send(self, item: SessionMessage, /) -> None:
         """Post one message. Raises ``anyio.BrokenResourceError`` once the channel has ended."""
         await self._channel.post(item)
-
-    async def aclose(self) -> None:
-        """Nothing is held open."""
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        return None
 
 
 def _forgotten(message: JSONRPCMessage, status: int) -> bool:

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import socket
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -19,6 +18,7 @@ from gateway.store.directory import NewPrincipal
 from gateway.web.asgi import create_app
 from tests.conformance.forwarder import forwarding
 from tests.conformance.suite import ROOT, SuiteError
+from tests.ports import free_port
 from tests.until import until
 from tests.web.conftest import serving
 
@@ -44,7 +44,7 @@ async def everything(log: Path) -> AsyncIterator[str]:
     """
     if not SERVER.is_dir():
         raise SuiteError("the everything-server is missing; run make tools")
-    port = _free_port()
+    port = free_port()
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "mcp_everything_server", "--port", str(port)),
@@ -117,12 +117,6 @@ async def governed(
                 raise SuiteError(f"the gateway cannot ask the server: {shown['problem']}")
             await gateway.hands.pin(hand, shown["offered_digest"], root)
         yield f"http://127.0.0.1:{port}", keys["suite"]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def _answers(port: int, process: asyncio.subprocess.Process) -> None:

@@ -366,7 +366,7 @@ def test_an_answer_without_its_secrets_still_says_when_to_ask_again() -> None:
 def test_a_pause_is_drawn_from_nothing_to_what_doubles(retry: int, first: float, most: float, drawn: float) -> None:
     pause = backoff(retry, first, most, lambda: drawn)
     assert 0 <= pause <= most
-    assert pause <= drawn * first * 2.0 ** min(retry - 1, 64)
+    assert pause <= drawn * (first * 2.0 ** min(retry - 1, 64))
     assert backoff(retry, first, most, lambda: 0.0) == 0.0
 
 
