@@ -5,6 +5,7 @@ stands there becomes a secret to keep, and no value is copied.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain, count
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
@@ -93,14 +94,18 @@ def _take(
     hand_id: str, declared: Mapping[str, str], what: str, secrets: dict[str, Mapping[str, str]], notes: list[str]
 ) -> None:
     parameter = declared.get("parameter", "token")
-    name = f"{hand_id[:40]}-{re.sub(r'[^a-z0-9_-]+', '-', parameter.lower())[:20]}"
+    named = _NAME.fullmatch(parameter) is not None
     try:
-        if _NAME.fullmatch(parameter) is None or name in secrets:
+        if not named or declared in secrets.values():
             raise ValueError
         HandSecretSettings.model_validate(declared)
     except (ValidationError, ValueError):
-        notes.append("A header or a parameter of its query is left out: no secret can be sent there.")
+        notes.append(
+            f"{what if named else 'A header or a parameter of its query'} is left out: no secret can be sent there."
+        )
         return
+    wanted = f"{hand_id[:40]}-{re.sub(r'[^a-z0-9_-]+', '-', parameter.lower())[:20]}"
+    name = next(name for name in chain([wanted], (f"{wanted}-{n}" for n in count(2))) if name not in secrets)
     secrets[name] = declared
     notes.append(
         f"{what} is sent as a secret. Keep its value with 'handrail secrets set {name}', and take it out of that file."
