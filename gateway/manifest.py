@@ -255,6 +255,13 @@ class ActionManifest:
                 best, word = len(pattern), trust
         return word
 
+    def untrusted_below(self, path: Sequence[str]) -> bool:
+        """Whether the operator said of anything in the part at ``path`` that it is untrusted."""
+        return any(
+            trust is Trust.UNTRUSTED and len(pattern) > len(path) and all(map(_matches, pattern, path))
+            for pattern, trust in ((pointer.split("/")[1:], trust) for pointer, trust in self.result_trust.items())
+        )
+
 
 def _personal(action: ActionManifest) -> dict[str, Any]:
     """What is said of personal data, where it is not what holds for every action."""
@@ -362,12 +369,14 @@ class Manifest:
 
     def trust_at(self, action: str, pointer: str) -> Trust:
         """How far the part of an action's result at a JSON pointer may vouch; of a container, the least of what the
-        operator said of anything in it."""
+        operator said of anything in it. Tools repeat their structure as text: content that the operator said nothing of
+        vouches no further than the structure does."""
         known = self.actions[action]
-        below = (trust for inner, trust in known.result_trust.items() if inner.startswith(f"{pointer}/"))
-        if any(trust is Trust.UNTRUSTED for trust in below):
+        path = pointer.split("/")[1:]
+        unsaid = path[:1] == ["content"] and not any(one.startswith("/content") for one in known.result_trust)
+        if known.untrusted_below(path) or (unsaid and known.untrusted_below(["structured"])):
             return Trust.UNTRUSTED
-        return known.trust_at(pointer.split("/")[1:], self.trust)
+        return known.trust_at(path, self.trust)
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> "Manifest":

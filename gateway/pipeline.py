@@ -85,7 +85,14 @@ class Pipeline(Plans):
         now = plan.plan.received_at if plan.log_index is None else self.clock()
         running: set[asyncio.Task[None]] = set()
         retrying = attempts.Attempts(
-            self.log, self.freezes, self.credentials, self.settings.keys.token_lifetime_seconds, self.clock
+            self.log,
+            self.freezes,
+            self.directory,
+            self.hands,
+            self.engine,
+            self.credentials,
+            self.settings.keys.token_lifetime_seconds,
+            self.clock,
         )
         again = 0
 

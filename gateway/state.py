@@ -114,6 +114,8 @@ class StepState:
     step_jti: str | None = None
     dispatched: bool = False
     """Whether its intent is on record (and so it may never be recorded again)."""
+    forgotten: bool = False
+    """Whether it was decided, and what the decision obliges to, or the args, opens no more: they were erased."""
     attempts: int = 1
     """How often its call was sent, once it ended; 0 where something ended it before."""
     result: HandResult | None = None

@@ -126,3 +126,14 @@ class Confined(Protocol):
         Raises:
             JailError: where there is no such profile.
         """
+
+
+@runtime_checkable
+class Limited(Protocol):
+    """An adapter that can do so many calls at once. More wait before it, where no principal takes every place.
+
+    Attributes:
+        at_once: calls.
+    """
+
+    at_once: int

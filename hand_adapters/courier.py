@@ -4,6 +4,7 @@ a receiver of messages answers beyond its status is not read; a witness's answer
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Mapping
 
 import aiohttp
@@ -13,6 +14,7 @@ from gateway.errors import Refused
 from gateway.reasons import Reason
 from gateway.settings import SettingsError
 from hand_adapters.dialer import Dialer, Disconnected, is_literal, permitted, session
+from hand_adapters.http_answer import retry_after
 
 
 class HttpCourier:
@@ -28,7 +30,8 @@ class HttpCourier:
         """See ``ports.Courier``."""
         async with self._exchange(url, headers, body, timeout_seconds) as response:
             response.close()  # its body is the receiver's to choose, and nobody's to read
-        return response.status, _seconds(response.headers.get("retry-after"))
+        said = response.headers.get("Retry-After")
+        return response.status, None if said is None else retry_after(said, time.time())
 
     async def ask(
         self, url: str, headers: Mapping[str, str], body: bytes, *, timeout_seconds: float, answer_max_bytes: int
@@ -86,7 +89,3 @@ def courier(where: str, url: str, private_network: bool) -> HttpCourier:  # noqa
     if is_literal(host) and not permitted(host, private_network=private_network):
         raise SettingsError(f"{where}: the gateway does not dial that address")
     return HttpCourier(private_network=private_network)
-
-
-def _seconds(text: str | None) -> float | None:
-    return float(text) if text is not None and text.isascii() and text.isdecimal() and len(text) < 8 else None

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from gateway.manifest import Manifest
+from gateway.mcp_methods import is_method
 from gateway.settings import HandSettings
 from hand_adapters.contract import Analyses, HandAdapter
 from hand_adapters.diff import differences
@@ -141,6 +142,11 @@ class DeclaredHand:
                     "side_effects": str(action.side_effects),
                     "idempotent": action.idempotent,
                     "args_schema": action.args_schema,
+                    **(
+                        {"annotations": dict(action.annotations)}
+                        if is_method(self.settings.adapter, action.name) and action.annotations
+                        else {}
+                    ),
                 }
                 for action in (self.offered.actions.values() if self.offered is not None else ())
             ],

@@ -21,8 +21,8 @@ from hand_adapters.dialer import CURRENT, Attempt, Disconnected
 
 # wbits for zlib: 31 expects a gzip header (RFC 1952), 15 a zlib one (RFC 1950, HTTP's "deflate").
 _CODINGS: Final = {"gzip": 31, "x-gzip": 31, "deflate": 15}
-# Statuses of a proxy that does not know whether its upstream acted (RFC 9110 sections 15.6.3 and 15.6.5).
-_UNKNOWN_STATUSES: Final = frozenset({502, 504})
+UNKNOWN_STATUSES: Final = frozenset({502, 504})
+"""Of a proxy that does not know whether its upstream acted (RFC 9110 sections 15.6.3 and 15.6.5)."""
 # Statuses of an API that will serve later.
 _LATER_STATUSES: Final = frozenset({429, 503})
 _UTF8: Final = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
@@ -58,7 +58,7 @@ def told(status: int) -> None:
     Raises:
         HandError: ``hand.lost_reply``, unknown: 502, 504.
     """
-    if status in _UNKNOWN_STATUSES:
+    if status in UNKNOWN_STATUSES:
         raise HandError(Reason.HAND_LOST_REPLY, HandFailure.UNKNOWN, f"status {status}")
 
 

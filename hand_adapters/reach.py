@@ -1,7 +1,13 @@
-"""Where a hand's requests may go, and which secrets go with them: the operator's word, as the manifest has it."""
+"""Where a hand's requests may go, and which secrets go with them: the operator's word, as the manifest has it, and what
+a decision leaves of it.
+"""
 
 from gateway.manifest import EgressRule, SecretUse
+from gateway.model import HandCall
+from gateway.ports import HandFailure
+from gateway.reasons import Reason
 from gateway.settings import HandSettings, SettingsError, origin_of
+from hand_adapters.contract import Aimed, HandAdapter, HandError
 from hand_adapters.dialer import is_literal, permitted
 
 
@@ -76,6 +82,20 @@ def secret_uses(hand_id: str, settings: HandSettings) -> tuple[SecretUse, ...]:
             raise SettingsError(f"{where}: another secret of the hand is in the same place")
         uses.append(use)
     return tuple(uses)
+
+
+def require(adapter: HandAdapter, call: HandCall) -> None:
+    """Go on, unless policy lets a call reach named hosts alone and nobody holds it to them: a jail's gate does, or an
+    adapter that knows where it sends.
+
+    Raises:
+        HandError: ``policy.obligation``, not executed.
+    """
+    if call.egress_hosts is None or adapter.needs_jail:
+        return
+    hosts: set[str] = set(adapter.hosts) if isinstance(adapter, Aimed) else set()
+    if not hosts or not hosts <= set(call.egress_hosts):
+        raise HandError(Reason.POLICY_OBLIGATION, HandFailure.NOT_EXECUTED, "a host that the decision does not name")
 
 
 def _private(settings: HandSettings) -> bool:

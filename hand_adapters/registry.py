@@ -19,8 +19,9 @@ from gateway.model import DEFAULT_TENANT, HandCall, HandResult, Principal
 from gateway.ports import HandFailure, Secrets
 from gateway.reasons import Conflict, Reason, because
 from gateway.settings import HandSettings
+from hand_adapters import reach
 from hand_adapters import secrets as served
-from hand_adapters.contract import Aimed, Confined, HandAdapter, HandDrifted, HandError, HandUnusable
+from hand_adapters.contract import Confined, HandAdapter, HandDrifted, HandError, HandUnusable, Limited
 from hand_adapters.declared import DeclaredHand, State
 from hand_adapters.egress.reports import Reports
 from hand_adapters.jail import Jail
@@ -76,9 +77,6 @@ class Registry:
         self._hands: dict[str, DeclaredHand] = {}
         self._usable: dict[tuple[str, str], Manifest] = {}
         """Tenant and hand -> what the tenant pinned and the hand offers now: the one look-up of a call."""
-        self.guards: Final[Mapping[str, Guard]] = {
-            hand_id: Guard(hand_id, declared.resilience, observer) for hand_id, declared in settings.items()
-        }
         for hand_id, declared in sorted(settings.items()):
             kind = kind_of(declared)
             if not declared.enabled:
@@ -87,6 +85,7 @@ class Registry:
             kind.validate(hand_id, declared)
             adapter = kind(hand_id, declared, jail)
             self._hands[hand_id] = DeclaredHand(hand_id, declared, adapter, "Being asked what it offers.")
+        self.guards: Final = {one.id: _guard(one, observer) for one in self._hands.values()}
 
     # --- life --------------------------------------------------------------------------------------------------------
 
@@ -230,7 +229,7 @@ class Registry:
     async def _once(self, call: HandCall) -> HandResult:
         """One attempt, with the hand, its pin and its secrets as they are when it is made."""
         hand, adapter, manifest = self._required(call)
-        _require_reach(hand, call)
+        reach.require(adapter, call)
         if self._reports is not None:
             call = replace(call, record=partial(self._reports.record, call))
         try:
@@ -384,15 +383,9 @@ class Registry:
         return known
 
 
-def _require_reach(hand: DeclaredHand, call: HandCall) -> None:
-    """Where policy lets a call reach named hosts alone, somebody has to hold it to them: a jail's gate, or an adapter
-    that knows where it sends. Raises HandError (``policy.obligation``, not executed) where nobody does."""
-    adapter = hand.adapter
-    if call.egress_hosts is None or (adapter is not None and adapter.needs_jail):
-        return
-    hosts: set[str] = set(adapter.hosts) if isinstance(adapter, Aimed) else set()
-    if not hosts or not hosts <= set(call.egress_hosts):
-        raise HandError(Reason.POLICY_OBLIGATION, HandFailure.NOT_EXECUTED, "a host that the decision does not name")
+def _guard(hand: DeclaredHand, observer: Observer | None) -> Guard:
+    at_once = hand.adapter.at_once if isinstance(hand.adapter, Limited) else None
+    return Guard(hand.id, hand.settings.resilience, observer, at_once=at_once)
 
 
 def _is_analysis(said: Any) -> bool:

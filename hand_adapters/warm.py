@@ -1,4 +1,6 @@
-"""Warm jailed processes, one for each principal and jail profile: none ever serves two."""
+"""Warm jailed processes, one for each principal and jail profile, and sessions with servers elsewhere, one for each
+principal and whom it acts for: none ever serves two.
+"""
 
 import asyncio
 from collections.abc import Callable
@@ -12,7 +14,7 @@ PROCESSES_MAX: Final = 32
 """Warm processes of one hand; beyond it the one idle for longest makes room."""
 
 Key = tuple[str, str, str]
-"""Tenant, principal, jail profile."""
+"""Tenant, principal, and the jail profile; of a session elsewhere, the pseudonym of whom the plan acts for."""
 
 
 class Warm(Protocol):

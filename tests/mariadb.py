@@ -18,6 +18,7 @@ import pymysql
 import pytest
 
 from tests import services
+from tests.ports import free_port
 from tests.until import until
 
 USER, PASSWORD = "handrail", "a-password-of-tests"
@@ -70,9 +71,7 @@ def running(*options: str) -> Iterator[MariadbServer]:
         if os.geteuid() == 0:
             make.append("--user=root")
         subprocess.run(make, check=True, capture_output=True, timeout=120)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         command = [
             server, "--no-defaults", f"--datadir={data}", f"--socket={home / 's'}", f"--port={port}",
             "--bind-address=127.0.0.1", "--innodb-buffer-pool-size=32M", "--skip-log-bin", "--skip-name-resolve",

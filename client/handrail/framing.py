@@ -20,14 +20,16 @@ QUOTED: Final = "[marker]"
 """What stands where a text had something that reads like a frame."""
 _KEPT: Final = frozenset("\n\t\u200c\u200d")
 """Invisible characters that writing needs."""
+_BLANK: Final = frozenset("\u115f\u1160\u2065\u2800\u3164\uffa0")
+"""Letters and signs that show nothing."""
 _LIKE: Final[Mapping[str, str]] = {
-    "a": "\u0430\u03b1\u0391\u0251\u0410@4",
-    "d": "\u0501\u0257",
-    "h": "\u04bb\u0570\u0397",
-    "i": "\u0456\u0406\u03b9\u0399\u0131\u04cf\u0627lL1|!",
-    "n": "\u0578\u057c\u039d\u043f",
-    "r": "\u0433\u027e",
-    "t": "\u0442\u0422\u03c4\u03a4",
+    "a": "\u0430\u03b1\u0391\u0251\u0410\u1d00\ua4ee@4",
+    "d": "\u0501\u0257\u1d05\ua4d3",
+    "h": "\u04bb\u0570\u0397\u041d\u029c\ua4e7",
+    "i": "\u0456\u0406\u03b9\u0399\u0131\u04cf\u0627\u026a\u029f\ua4f2\ua4e1lL1|!",
+    "n": "\u0578\u057c\u039d\u043f\u0274\ua4e0",
+    "r": "\u0433\u027e\u0280\ua4e3",
+    "t": "\u0442\u0422\u03c4\u03a4\u1d1b\ua4d4",
 }
 """Letters with the shape of one in a marker; ``l`` and ``i`` are one."""
 _LOOKALIKES: Final = str.maketrans({like: letter for letter, alike in _LIKE.items() for like in alike})
@@ -102,7 +104,7 @@ def _line(value: Any) -> str:
 def _seen(char: str) -> str:
     if char.isascii() and char.isprintable():
         return char
-    hidden = unicodedata.category(char) in {"Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"}
+    hidden = char in _BLANK or unicodedata.category(char) in {"Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"}
     return f"\\u{{{ord(char):x}}}" if hidden and char not in _KEPT else char
 
 
@@ -113,7 +115,8 @@ def _fold(text: str) -> tuple[str, list[int]]:
     for place, char in enumerate(text):
         for part in unicodedata.normalize("NFKD", char.translate(_LOOKALIKES)).lower():
             category = unicodedata.category(part)
-            if category in {"Mn", "Me", "Cf"} or (category == "Cc" and part not in "\n\t"):
+            unseen = category in {"Mn", "Me", "Cf"} or part in _BLANK
+            if unseen or (category == "Cc" and part not in "\n\t"):
                 continue
             dash, space = category in {"Pd", "Pc"}, category in {"Zs", "Zl", "Zp", "Cc"}
             folded.append("-" if dash else " " if space else "i" if part == "l" else part)

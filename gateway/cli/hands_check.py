@@ -10,16 +10,16 @@ from typing import Annotated, Any, Final
 import typer
 
 from gateway.canonical import parse
+from gateway.cli import secret_values
 from gateway.cli.command import command, group
 from gateway.cli.exits import Exit, Stop, unreadable
 from gateway.cli.jailing import jailing
 from gateway.cli.options import Config
 from gateway.cli.output import Output
 from gateway.errors import Refused
+from gateway.files import read_bounded
 from gateway.safe import safe_json
-from gateway.secret_files import read_secret
-from gateway.secrets.values import EXPECTED, is_fit
-from gateway.settings import HandSettings, Settings, SettingsError, load
+from gateway.settings import HandSettings, Settings, load
 from hand_adapters.conformance import TEXTS, Options, Report, Status, WatchedJail, check_hand
 from hand_adapters.conformance.options import new_seed
 from hand_adapters.contract import HandError
@@ -27,6 +27,7 @@ from hand_adapters.kinds import kind_of
 
 app = group()
 _DEADLINE_SECONDS: Final = 10.0
+_INPUTS_MAX_BYTES: Final = 16_777_216
 _SHOWN_MAX: Final = 300
 """Characters of arguments in the table; JSON and JUnit have them whole."""
 
@@ -128,7 +129,7 @@ def _inputs(file: Path | None) -> Mapping[str, list[Mapping[str, Any]]]:
     if file is None:
         return {}
     try:
-        given = parse(file.read_bytes())
+        given = parse(read_bounded(file, _INPUTS_MAX_BYTES, regular=False))
     except OSError as exc:
         raise unreadable(file, exc) from None
     except Refused:
@@ -141,16 +142,8 @@ def _inputs(file: Path | None) -> Mapping[str, list[Mapping[str, Any]]]:
 
 
 def _secrets(given: list[str]) -> Mapping[str, str]:
-    found: dict[str, str] = {}
-    for one in given:
-        name, equals, file = one.partition("=")
-        if not equals or not name or not file:
-            raise Stop(f"--secret {name}: not NAME=FILE", "Put the value of a test account into a file.")
-        value = read_secret(Path(file), f"--secret {name}")
-        if not is_fit(value):
-            raise SettingsError(f"--secret {name}: {file}: not {EXPECTED}")
-        found[name] = value
-    return found
+    files = dict(secret_values.named("--secret", one) for one in given)
+    return {name: secret_values.from_file(file) for name, file in files.items()}
 
 
 def _words(config: Path | None, inputs: Path | None, secret: list[str], deadline: float) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.cli import toml_text
+from gateway.cli import suggested, toml_text
 from gateway.cli.command import command, group
 from gateway.cli.exits import Exit, Stop
 from gateway.cli.jailing import jailing
@@ -132,7 +132,8 @@ def _block(item: Declared, offered: list[Suggestion] | str | None) -> Iterator[s
             "is true."
         )
         for found in offered:
-            yield from _suggested(item.id, found)
+            yield f"# [hands.{item.id}.actions.{toml_text.key(found.action)}]"
+            yield from suggested.lines(found, f"it says: {found.why}")
 
 
 def _place(item: Declared) -> Iterator[str]:
@@ -155,16 +156,6 @@ def _place(item: Declared) -> Iterator[str]:
         yield f"\n[hands.{item.id}.secrets.{name}]"
         for key, value in secret.items():
             yield f"{key} = {toml_text.value(value)}"
-
-
-def _suggested(hand_id: str, found: Suggestion) -> Iterator[str]:
-    yield f"# [hands.{hand_id}.actions.{toml_text.key(found.action)}]"
-    if found.side_effects is not None:
-        yield f'# side_effects = "{found.side_effects}"  # it says: {found.why}'
-    if found.idempotent:
-        yield "# idempotent = true"
-    if found.roles:
-        yield f"# args = {toml_text.value(dict(found.roles))}"
 
 
 def _document(item: Declared, offered: list[Suggestion] | str | None) -> Mapping[str, Any]:

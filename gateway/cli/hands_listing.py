@@ -6,14 +6,13 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.cli import saving
+from gateway.cli import saving, secret_values
 from gateway.cli.command import command, group
-from gateway.cli.exits import Code, Exit, Stop
+from gateway.cli.exits import Exit, Stop
 from gateway.cli.output import Output
 from gateway.errors import HandrailError
 from gateway.model import HandResult
 from gateway.redaction import Redactor
-from gateway.secrets.values import EXPECTED, MAX_CHARACTERS, is_fit
 
 app = group()
 
@@ -54,7 +53,7 @@ def listing(
     parameters = _values("--query", query)
     values = [*headers.values(), *parameters.values()]
     if bearer is not None:
-        values.append(_value(bearer))
+        values.append(secret_values.from_file(bearer))
         headers["Authorization"] = f"Bearer {values[-1]}"
     try:
         declared = HandSettings.model_validate({"adapter": "mcp", "url": url, "private_network": private_network})
@@ -78,22 +77,11 @@ def listing(
 def _values(option: str, given: list[str] | None) -> dict[str, str]:
     found: dict[str, str] = {}
     for one in given or ():
-        name, equals, path = one.partition("=")
-        if not equals or not path or not name.replace("-", "").replace("_", "").isalnum() or not name.isascii():
-            raise Stop(f"{option} {one}: not NAME=FILE", f"Give {option} X-Api-Key=key.txt.", Exit.USAGE)
-        found[name] = _value(Path(path))
+        name, file = secret_values.named(option, one)
+        if not name.replace("-", "").replace("_", "").isalnum() or not name.isascii():
+            raise Stop(f"{option} {name}: not NAME=FILE", f"Give {option} X-Api-Key=key.txt.", Exit.USAGE)
+        found[name] = secret_values.from_file(file)
     return found
-
-
-def _value(file: Path) -> str:
-    try:
-        with file.open("rb") as stream:
-            text = stream.read(MAX_CHARACTERS + 3).decode("ascii", "replace").strip("\r\n")
-    except OSError as exc:
-        raise Stop(f"{file}: {exc.strerror}", "Name a file with the value.", code=Code.FILE) from None
-    if not is_fit(text):
-        raise Stop(f"{file}: not a value that can be sent", f"It has to be {EXPECTED}.", code=Code.FILE)
-    return text
 
 
 def _mend(url: str, *, private_network: bool) -> str:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from gateway.cli import toml_text
+from gateway.cli import suggested, toml_text
 from hand_adapters.http.openapi.document import Document
 from hand_adapters.http.openapi.suggest import Likely
 
@@ -30,12 +30,7 @@ def declaration(
         yield ""
         yield f"[hands.{hand_id}.actions.{toml_text.key(one.offer.operation.name)}]"
         yield from toml_text.comment(one.offer.operation.title)
-        told = one.suggestion
-        yield f'# side_effects = "{told.side_effects}"  # suggested by the method alone; without it: external'
-        if told.idempotent:
-            yield "# idempotent = true"
-        if told.roles:
-            yield f"# args = {toml_text.value(dict(told.roles))}"
+        yield from suggested.lines(one.suggestion, "suggested by the method alone; without it: external")
 
 
 def _secrets(hand_id: str, found: Sequence[Likely]) -> Iterator[str]:

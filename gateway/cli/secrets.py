@@ -6,18 +6,17 @@ import getpass
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import typer
 
+from gateway.cli import secret_values
 from gateway.cli.asking import ask_for
 from gateway.cli.command import command, noun
 from gateway.cli.connect import Session
-from gateway.cli.exits import Exit, Stop, unreadable
+from gateway.cli.exits import Exit
 from gateway.cli.options import Yes
 from gateway.cli.output import Output
-from gateway.files import read_bounded
-from gateway.secrets.values import EXPECTED, MAX_CHARACTERS, is_fit
 
 app = noun("secrets")
 
@@ -30,7 +29,6 @@ Name = Annotated[
 ValueFile = Annotated[
     Path | None, typer.Option("--file", help="File with the value. Default: the standard input, or a hidden prompt.")
 ]
-_READ_MAX: Final = MAX_CHARACTERS + 3
 
 
 @command(app, "set", example="secrets set crm-token --file crm-token.txt", good="it is kept")
@@ -105,20 +103,12 @@ def check(session: Session) -> Exit:
 
 
 def _value(out: Output, file: Path | None) -> str:
-    """The value, less one line break at its end. Raises ``Stop``, never with any of it."""
+    """The value. Raises ``Stop``, never with any of it."""
     if file is not None:
-        try:
-            raw = read_bounded(file, _READ_MAX, regular=False)
-        except OSError as exc:
-            raise unreadable(file, exc) from None
-    elif out.interactive:
-        raw = getpass.getpass("Value (not shown): ").encode()
-    else:
-        raw = sys.stdin.buffer.read(_READ_MAX)
-    value = raw.decode("latin-1").removesuffix("\n").removesuffix("\r")
-    if not is_fit(value):
-        raise Stop(f"the value is not {EXPECTED}", "Look at the file, or at what is piped in.")
-    return value
+        return secret_values.from_file(file)
+    if out.interactive:
+        return secret_values.fit(getpass.getpass("Value (not shown): ").encode(), "what was typed")
+    return secret_values.fit(sys.stdin.buffer.read(secret_values.READ_MAX + 1), "standard input")
 
 
 def _users(one: Mapping[str, Any]) -> list[str]:

@@ -1,13 +1,12 @@
-"""The MCP ingress: ``/mcp`` with the tools of all hands, ``/mcp/{hand}`` with those of one, over streamable HTTP, both
+"""The MCP ingress: ``/mcp`` with what all hands offer, ``/mcp/{hand}`` with what one does, over streamable HTTP, both
 protocol eras, on the SDK's own server.
 
-A ``tools/call`` becomes a one-step plan, signed by the connector, on the one way that every plan takes. The caller is
-the principal that was authenticated for *this* HTTP request; a session belongs to the principal that opened it.
+A ``tools/call``, as every other method that a hand runs, becomes a one-step plan, signed by the connector, on the one
+way that every plan takes. The caller is the principal that was authenticated for *this* HTTP request; a session belongs
+to the principal that opened it.
 """
 
 import asyncio
-import hashlib
-import re
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -20,7 +19,6 @@ from mcp import MCPError, types
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.auth.provider import AccessToken
 from mcp.server.context import ServerRequestContext
-from mcp.server.lowlevel import Server
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.server.transport_security import TransportSecuritySettings
 from mcp.shared.inbound import MCP_PROTOCOL_VERSION_HEADER
@@ -33,6 +31,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from gateway.canonical import canonical, parse
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import Absent, HandrailError, Refused
+from gateway.ingress.mcp_methods import GovernedServer, Methods, declare, offered
+from gateway.ingress.mcp_requests import SESSION_HEADER, context_id, guarded, hand_of, scope_of
 from gateway.ingress.mcp_results import answered, refused
 from gateway.ingress.mcp_sessions import Sessions
 from gateway.ingress.mcp_tools import OfferedTool, Tools
@@ -46,16 +46,12 @@ from gateway.settings import Settings
 _log = structlog.get_logger(__name__)
 
 ISSUER: Final = f"{CONNECTOR_PREFIX}mcp"
-CONTEXT_META_KEY: Final = "handrail/context_id"
-"""``_meta`` member by which a client without a session keeps its calls in one context."""
 CALL_WAIT_SECONDS: Final = 50.0
 """How long a call waits for its outcome: less than the 60 s after which common clients give up."""
 PLAN_LIFETIME_SECONDS: Final = 60
 SESSIONS_MAX: Final = 1024
 SESSION_IDLE_SECONDS: Final = 1800.0
 
-_SESSION_HEADER: Final = "mcp-session-id"
-_CONTEXT_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "[::1]")
 _INSTRUCTIONS: Final = (
     "Every tool here is governed by Handrail: each call is checked against policy and recorded. A call may be denied, "
@@ -92,6 +88,7 @@ class McpIngress:
         self._gateway = gateway
         self._principal_of = principal_of
         self._tools = Tools()
+        self._methods = Methods(self)
         self._manager: StreamableHTTPSessionManager | None = None
         self._sessions = Sessions(SESSION_IDLE_SECONDS)
         self._calls: set[asyncio.Task[dict[str, Any]]] = set()
@@ -99,8 +96,17 @@ class McpIngress:
     @asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
         """Serve while the context lasts; may be entered again afterwards (the SDK's manager may not)."""
-        server: Server[Any] = Server(
-            "handrail", instructions=_INSTRUCTIONS, on_list_tools=self._list_tools, on_call_tool=self._call_tool
+        server = GovernedServer(
+            "handrail",
+            instructions=_INSTRUCTIONS,
+            on_list_tools=self._list_tools,
+            on_call_tool=self._call_tool,
+            on_list_resources=self._methods.list_resources,
+            on_list_resource_templates=self._methods.list_templates,
+            on_read_resource=self._methods.read_resource,
+            on_list_prompts=self._methods.list_prompts,
+            on_get_prompt=self._methods.get_prompt,
+            on_completion=self._methods.complete,
         )
         manager = StreamableHTTPSessionManager(
             server,
@@ -124,9 +130,11 @@ class McpIngress:
         and the same bytes are then handed on.
         """
         principal = self._principal(scope)
-        hand = _hand_of(scope)
-        if hand is not None and not self._manifests(principal, hand):
+        hand = hand_of(scope)
+        manifests = self.manifests(principal, hand)
+        if hand is not None and not manifests:
             raise Absent("hand", hand)
+        declare(offered(manifests))
         manager = self._manager
         if manager is None:
             raise HandrailError(Reason.INTERNAL, "the MCP ingress is not running")
@@ -135,7 +143,7 @@ class McpIngress:
             try:
                 parse(body)
             except Refused as refusal:
-                self._count(principal, refusal.reason)
+                self.count(principal, refusal.reason)
                 await _parse_error(refusal.reason)(scope, receive, send)
                 return
             receive = _replay(body, receive)
@@ -151,12 +159,12 @@ class McpIngress:
         if headers.get(MCP_PROTOCOL_VERSION_HEADER, HANDSHAKE_PROTOCOL_VERSIONS[0]) not in HANDSHAKE_PROTOCOL_VERSIONS:
             await app(scope, receive, send)  # that era has no sessions
             return
-        owner = (principal.tenant, principal.id)
-        session_id = headers.get(_SESSION_HEADER)
+        owner, hand = (principal.tenant, principal.id), hand_of(scope)
+        session_id = headers.get(SESSION_HEADER)
         if session_id is None:
             self._sessions.begin_opening(owner)
         else:
-            self._sessions.enter(session_id, owner)
+            self._sessions.enter(session_id, owner, hand)
 
         async def watch(message: Message) -> None:
             nonlocal session_id
@@ -164,18 +172,18 @@ class McpIngress:
                 status = message["status"]
                 if session_id is not None:
                     if status == 404 or (scope["method"] == "DELETE" and status == 200):
-                        self._sessions.ended(session_id, owner)
-                elif status < 400 and (session_id := Headers(raw=message["headers"]).get(_SESSION_HEADER)) is not None:
-                    for surplus, hand in self._sessions.opened(session_id, owner, _hand_of(scope)):
+                        self._sessions.ended(session_id, owner, hand)
+                elif status < 400 and (session_id := Headers(raw=message["headers"]).get(SESSION_HEADER)) is not None:
+                    for surplus, whose in self._sessions.opened(session_id, owner, hand):
                         _log.info("closing the principal's least used MCP session", principal=principal.pseudonym)
-                        await app(_deletion(scope, surplus, _user(principal, hand)), _nothing, _unheard)
+                        await app(_deletion(scope, surplus, _user(principal, whose)), _nothing, _unheard)
             await send(message)
 
         try:
             await app(scope, receive, watch)
         finally:
             if session_id is not None:
-                self._sessions.leave(session_id, owner)
+                self._sessions.leave(session_id, owner, hand)
             else:
                 self._sessions.not_opened(owner)
 
@@ -186,35 +194,36 @@ class McpIngress:
     ) -> types.ListToolsResult:
         if params is not None and params.cursor is not None:
             raise MCPError(types.INVALID_PARAMS, "Invalid cursor")
-        with _guarded("tools/list"):
+        with guarded("tools/list"):
             offered = self._offered(ctx)
         return types.ListToolsResult(tools=[entry.tool for entry in offered.values()])
 
     async def _call_tool(
         self, ctx: ServerRequestContext[Any], params: types.CallToolRequestParams
     ) -> types.CallToolResult:
-        with _guarded("tools/call"):
-            caller = self._caller(ctx)
+        with guarded("tools/call"):
+            caller = self.caller(ctx)
             entry = self._offered(ctx).get(params.name)
             if entry is None:
-                self._count(caller, Reason.SCHEMA_UNKNOWN_ACTION)
+                self.count(caller, Reason.SCHEMA_UNKNOWN_ACTION)
                 raise MCPError(types.INVALID_PARAMS, "Unknown tool")
-            context_id = _context_id(ctx, caller)
+            context = context_id(ctx, caller)
             try:
-                view = await self._submit(caller, entry, params.arguments or {}, context_id)
+                view = await self.submit(caller, entry.hand, entry.action, params.arguments or {}, context)
             except HandrailError as error:
                 _log.info("call refused", code=str(error.reason), detail=error.detail)
                 return refused(error)
-            return answered(
-                view,
-                self._gateway.settings.public_url,
-                object_only=ctx.protocol_version in HANDSHAKE_PROTOCOL_VERSIONS,
-            )
+            result = answered(view, self.public_url, object_only=ctx.protocol_version in HANDSHAKE_PROTOCOL_VERSIONS)
+            return self._methods.placed(ctx, entry.hand, result)
 
-    async def _submit(
-        self, caller: Principal, entry: OfferedTool, arguments: Mapping[str, Any], context_id: str
+    async def submit(
+        self, caller: Principal, hand: str, action: str, arguments: Mapping[str, Any], context_id: str
     ) -> dict[str, Any]:
-        """Sign the one-step plan and send it on its way, which a client that hangs up does not interrupt."""
+        """Sign the one-step plan and send it on its way, which a client that hangs up does not interrupt.
+
+        Raises:
+            HandrailError: the whole plan is refused.
+        """
         now = time.time()
         settings = self._gateway.settings
         issued_at = int(now)
@@ -233,8 +242,8 @@ class McpIngress:
                 "actions": [
                     {
                         "id": "call",
-                        "hand": entry.hand,
-                        "action": entry.action,
+                        "hand": hand,
+                        "action": action,
                         "args": dict(arguments),
                         "depends_on": [],
                     }
@@ -249,6 +258,11 @@ class McpIngress:
         call.add_done_callback(self._calls.discard)
         return await asyncio.shield(call)
 
+    @property
+    def public_url(self) -> str:
+        """Base URL for the links in texts."""
+        return self._gateway.settings.public_url
+
     # --- the caller --------------------------------------------------------------------------------------------------
 
     def _principal(self, scope: Mapping[str, Any]) -> Principal:
@@ -257,22 +271,22 @@ class McpIngress:
             raise Refused(Reason.AUTH_MISSING)
         return principal
 
-    def _caller(self, ctx: ServerRequestContext[Any]) -> Principal:
+    def caller(self, ctx: ServerRequestContext[Any]) -> Principal:
         """The principal of the HTTP request that carried this very message."""
-        return self._principal(_scope_of(ctx))
+        return self._principal(scope_of(ctx))
 
     def _offered(self, ctx: ServerRequestContext[Any]) -> Mapping[str, OfferedTool]:
         """The tools of the endpoint that this very message came to."""
-        scope = _scope_of(ctx)
-        hand = _hand_of(scope)
-        return self._tools.offered(self._manifests(self._principal(scope), hand), alone=hand is not None)
+        scope = scope_of(ctx)
+        hand = hand_of(scope)
+        return self._tools.offered(self.manifests(self._principal(scope), hand), alone=hand is not None)
 
-    def _manifests(self, caller: Principal, hand: str | None) -> Sequence[Manifest]:
+    def manifests(self, caller: Principal, hand: str | None) -> Sequence[Manifest]:
         """What the caller may use of all hands, or of one."""
         listed = self._gateway.hands.listed(caller)
         return listed if hand is None else [manifest for manifest in listed if manifest.hand == hand]
 
-    def _count(self, caller: Principal, reason: Reason) -> None:
+    def count(self, caller: Principal, reason: Reason) -> None:
         """Record a refusal of something that never became a plan."""
         draft = EntryDraft(
             type=EntryType.SCHEMA_REJECTED,
@@ -281,36 +295,6 @@ class McpIngress:
             reasons=(str(reason),),
         )
         self._gateway.log.aggregate(draft, caller.pseudonym)
-
-
-class _guarded:  # noqa: N801 - reads as a statement
-    """The SDK would send an unforeseen exception's text to a client of the handshake era; nothing of it leaves here."""
-
-    def __init__(self, method: str) -> None:
-        self._method = method
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, exc: BaseException | None, traceback: object) -> None:
-        if exc is None or isinstance(exc, MCPError) or not isinstance(exc, Exception):
-            return
-        reason = exc.reason if isinstance(exc, HandrailError) else Reason.INTERNAL
-        _log.error("MCP request failed", method=self._method, error=type(exc).__name__, exc_info=exc)
-        raise MCPError(types.INTERNAL_ERROR, f"{reason}: {TEXTS[reason]}") from None
-
-
-def _scope_of(ctx: ServerRequestContext[Any]) -> Scope:
-    request = ctx.request
-    if not isinstance(request, Request):
-        raise Refused(Reason.AUTH_MISSING, "a message without its request")
-    return request.scope
-
-
-def _hand_of(scope: Scope) -> str | None:
-    """Whose endpoint was asked; ``None`` for that of all hands."""
-    hand: str | None = scope.get("path_params", {}).get("hand_id")
-    return hand
 
 
 def _user(principal: Principal, hand: str | None) -> AuthenticatedUser:
@@ -337,27 +321,6 @@ def transport_security(settings: Settings) -> TransportSecuritySettings:
         hosts += [name, f"{name}:*"]
         origins += [f"http://{name}", f"http://{name}:*"]
     return TransportSecuritySettings(enable_dns_rebinding_protection=True, allowed_hosts=hosts, allowed_origins=origins)
-
-
-def _context_id(ctx: ServerRequestContext[Any], caller: Principal) -> str:
-    """The context of a call: what the client named, else its session's, else one of its own.
-
-    A session's id is a secret of its client, so its context carries a hash of it, and of the caller, so that nobody
-    else can take the name first. A context that is somebody else's is refused by the pipeline, whoever names it.
-
-    Raises:
-        MCPError: the named context is not an id.
-    """
-    named = (ctx.meta or {}).get(CONTEXT_META_KEY)
-    if named is not None:
-        if not isinstance(named, str) or _CONTEXT_ID.fullmatch(named) is None:
-            raise MCPError(types.INVALID_PARAMS, f"Invalid _meta {CONTEXT_META_KEY}")
-        return named
-    session = ctx.request.headers.get(_SESSION_HEADER) if isinstance(ctx.request, Request) else None
-    if session is None or ctx.protocol_version not in HANDSHAKE_PROTOCOL_VERSIONS:
-        return f"mcp-{secrets.token_hex(16)}"
-    owner = canonical([caller.tenant, caller.pseudonym, session])
-    return f"mcp-{hashlib.sha256(owner).hexdigest()[:32]}"
 
 
 def _parse_error(reason: Reason) -> Response:
@@ -387,7 +350,7 @@ def _replay(body: bytes, receive: Receive) -> Receive:
 def _deletion(scope: Scope, session_id: str, user: AuthenticatedUser) -> Scope:
     """A request to the same host that ends one of the user's sessions (MCP, streamable HTTP)."""
     kept = [(name, value) for name, value in scope["headers"] if name == b"host"]
-    headers = [*kept, (_SESSION_HEADER.encode(), session_id.encode("latin-1"))]
+    headers = [*kept, (SESSION_HEADER.encode(), session_id.encode("latin-1"))]
     return {**scope, "user": user, "method": "DELETE", "headers": headers}
 
 

@@ -32,7 +32,12 @@ _AFTERMATH: Final = {
 
 def refused(error: HandrailError) -> types.CallToolResult:
     """The whole plan was refused; nothing ran."""
-    return _failure([f"{error.reason}: {error.text}", "Nothing was run."])
+    return _failure(refusal_lines(error))
+
+
+def refusal_lines(error: HandrailError) -> list[str]:
+    """What is said of a plan that was refused as a whole."""
+    return [f"{error.reason}: {error.text}", "Nothing was run."]
 
 
 def answered(view: Mapping[str, Any], public_url: str, *, object_only: bool) -> types.CallToolResult:
@@ -47,8 +52,16 @@ def answered(view: Mapping[str, Any], public_url: str, *, object_only: bool) -> 
     status = StepStatus(step["status"])
     if status is StepStatus.SUCCEEDED:
         return _success(step.get("result") or {}, object_only=object_only)
+    shown = step.get("result") if status is StepStatus.FAILED else None
+    return _failure(told(view, public_url), (shown or {}).get("content") or [])
+
+
+def told(view: Mapping[str, Any], public_url: str) -> list[str]:
+    """What is said of a one-step plan that did not succeed, as lines; see :func:`answered`."""
+    step = view["steps"][0]
+    status = StepStatus(step["status"])
     if status is StepStatus.HELD:
-        return _failure(_held(step, view["plan_id"], public_url))
+        return _held(step, view["plan_id"], public_url)
     lines: list[str] = []
     error = step.get("error")
     if error:
@@ -63,8 +76,7 @@ def answered(view: Mapping[str, Any], public_url: str, *, object_only: bool) -> 
         lines.append(_AFTERMATH[status])
     if not status.final or status is StepStatus.AMBIGUOUS:
         lines.append(f"Its state is at {public_url}/v1/plans/{view['plan_id']}")
-    shown = step.get("result") if status is StepStatus.FAILED else None
-    return _failure(lines, (shown or {}).get("content") or [])
+    return lines
 
 
 def _held(step: Mapping[str, Any], plan_id: str, public_url: str) -> list[str]:

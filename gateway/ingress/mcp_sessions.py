@@ -79,24 +79,26 @@ class Sessions:
         surplus = [other for *_, other in own[: max(0, len(own) - SESSIONS_PER_PRINCIPAL_MAX)]]
         return [(other, self._sessions.pop(other).hand) for other in surplus]
 
-    def enter(self, session_id: str, owner: Owner) -> None:
-        """A request of ``owner`` within a session begins. Somebody else's session is left alone."""
-        session = self._sessions.get(session_id)
-        if session is not None and session.owner == owner:
+    def enter(self, session_id: str, owner: Owner, hand: str | None = None) -> None:
+        """A request of ``owner`` within a session begins. Somebody else's session, and one with another endpoint, is
+        left alone: the SDK knows neither by that name there."""
+        if (session := self._of(session_id, owner, hand)) is not None:
             session.in_flight += 1
 
-    def leave(self, session_id: str, owner: Owner) -> None:
+    def leave(self, session_id: str, owner: Owner, hand: str | None = None) -> None:
         """The request of :meth:`enter` or :meth:`opened` is over."""
-        session = self._sessions.get(session_id)
-        if session is not None and session.owner == owner:
+        if (session := self._of(session_id, owner, hand)) is not None:
             session.in_flight -= 1
             session.used_at = self._clock()
 
-    def ended(self, session_id: str, owner: Owner) -> None:
-        """The SDK told ``owner`` that this session is no more."""
-        session = self._sessions.get(session_id)
-        if session is not None and session.owner == owner:
+    def ended(self, session_id: str, owner: Owner, hand: str | None = None) -> None:
+        """The SDK told ``owner`` that at this endpoint this session is no more."""
+        if self._of(session_id, owner, hand) is not None:
             del self._sessions[session_id]
+
+    def _of(self, session_id: str, owner: Owner, hand: str | None) -> _Session | None:
+        session = self._sessions.get(session_id)
+        return session if session is not None and (session.owner, session.hand) == (owner, hand) else None
 
     def _forget_idle(self) -> None:
         oldest = self._clock() - self._idle_seconds

@@ -11,6 +11,7 @@ import structlog
 from mcp import types
 
 from gateway.manifest import ActionManifest, Manifest, SideEffects
+from gateway.mcp_methods import is_method
 
 _log = structlog.get_logger(__name__)
 
@@ -18,6 +19,8 @@ NAME_MAX_CHARACTERS: Final = 49
 """Clients take 64 characters and write a prefix of their own before a name: Claude Code ``mcp__SERVER__``, which leaves
 so many where the server is called ``handrail``."""
 SEPARATOR: Final = "__"
+DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+"""What a pinned schema is in, whatever its server wrote it in."""
 _FOREIGN: Final = re.compile(r"[^A-Za-z0-9_-]")
 _CACHE_MAX: Final = 256
 
@@ -57,7 +60,7 @@ def describe(hand: str, action: ActionManifest, *, alone: bool = False) -> types
         name=tool_name(hand, action.name, alone=alone),
         title=action.title,
         description=action.description,
-        input_schema=dict(action.args_schema),
+        input_schema={"$schema": DIALECT, **action.args_schema},
         annotations=types.ToolAnnotations(
             title=action.title,
             read_only_hint=action.side_effects is SideEffects.NONE,
@@ -96,6 +99,7 @@ class Tools:
             built = tuple(
                 OfferedTool(manifest.hand, action.name, describe(manifest.hand, action, alone=alone))
                 for action in manifest.actions.values()
+                if not is_method(manifest.adapter, action.name)
             )
             self._built[manifest.digest, alone] = built
             if len(self._built) > _CACHE_MAX:

@@ -28,6 +28,10 @@ _FEW: Final = 32
 """Distinct characters that are quicker replaced one after another than looked up."""
 _TAKEN: Final = frozenset({chr(LETTER), chr(OTHER)})
 _MARKS: Final = frozenset({"Mn", "Me", "Cf", "Cc"})
+_BLANK: Final = frozenset("\u115f\u1160\u2065\u2800")
+"""Letters and signs that show nothing; what NFKD makes one of these, too (U+3164, U+FFA0)."""
+_IGNORED: Final = (range(0xFFF0, 0xFFF9), range(0xE0000, 0xE1000))
+"""Default_Ignorable_Code_Point (UAX 44) beyond what has a name: not shown, whatever comes to stand there."""
 _DASHES: Final = frozenset("\u2212\u2043\u02d7")
 _DOTS: Final = frozenset("\u3002\u00b7\u2024\u2027\u30fb\u0589\u0701\u0702")
 
@@ -96,7 +100,7 @@ def _folded(char: str) -> bytes:
         category = unicodedata.category(part)
         if part.isascii() and part.isprintable():
             out += part.encode("ascii")
-        elif category in _MARKS:
+        elif category in _MARKS or part in _BLANK or any(ord(part) in places for places in _IGNORED):
             continue
         elif category == "Nd":
             out += str(unicodedata.digit(part)).encode("ascii")

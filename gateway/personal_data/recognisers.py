@@ -18,6 +18,9 @@ Spans = Iterator[tuple[int, int]]
 UNSEARCHED: Final = "unsearched"
 """What is counted instead of a kind where not all of a result was looked through."""
 PATTERN_MAX: Final = 512
+PROGRAM_MAX: Final = 256
+"""Instructions of a declared pattern: RE2's time is linear in the text, times these where its automaton does not fit
+into memory. With thousands a megabyte takes a minute."""
 _MEMORY_MAX: Final = 1 << 20
 _NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 
@@ -63,6 +66,8 @@ def declared(name: str, pattern: str) -> Recogniser:
     if re.search(r"(?<!\\)(?:\\\\)*(?:[*+]|\{\d+,\})", re.sub(r"\[(?:\\.|[^\]\\])*\]", "x", pattern)):
         raise PatternError("*, + and {n,} have no end: say how many at most, as in {1,20}")
     compiled = _compile(pattern.encode("ascii"))
+    if compiled.programsize > PROGRAM_MAX:
+        raise PatternError("it matches too much: repeat less, with a smaller n in {1,n}")
     if compiled.search(b"") is not None:
         raise PatternError("it matches the empty text")
     return Recogniser(name, name, compiled, _short, declared=True)
@@ -83,26 +88,18 @@ def _compile(pattern: bytes) -> Any:
 # --- checks ----------------------------------------------------------------------------------------------------------
 
 
-def _whole(view: bytes, match: Any) -> Spans:  # noqa: ARG001
-    yield match.span()
-
-
-def _group(view: bytes, match: Any) -> Spans:  # noqa: ARG001
-    yield match.span(1)
-
-
 def _short(view: bytes, match: Any) -> Spans:  # noqa: ARG001
     start, end = match.span()
     if start < end:
         yield start, end
 
 
-def _if(holds: Callable[[bytes], bool], group: int = 0) -> Callable[[bytes, Any], Spans]:
-    """The match (or a group of it), where its capitals and digits pass ``holds``."""
+def _if(holds: Callable[[bytes], bool]) -> Callable[[bytes, Any], Spans]:
+    """Group 1 of the match, where its capitals and digits pass ``holds``."""
 
     def check(view: bytes, match: Any) -> Spans:  # noqa: ARG001
-        if holds(_bare(match[group])):
-            yield match.span(group)
+        if holds(_bare(match[1])):
+            yield match.span(1)
 
     return check
 
@@ -114,8 +111,6 @@ def _bare(text: bytes) -> bytes:
 _GROUP: Final = re.compile(rb"[0-9]+")
 _GROUPS_MAX: Final = 10
 _LOCAL_MAX: Final = 64
-_DOMAIN_MAX: Final = 253
-_LABEL: Final = re.compile(rb"[0-9A-Za-z\xff](?:[0-9A-Za-z\xff-]{0,61}[0-9A-Za-z\xff])?")
 _FIRST_DIGITS: Final = frozenset({b"2", b"3", b"4", b"5", b"6"})
 
 
@@ -152,8 +147,8 @@ _ACCOUNTS: Final = {
 
 
 def _accounts(view: bytes, match: Any) -> Spans:
-    length = check_digits.IBAN_LENGTHS.get(match[0][:2].upper())
-    found = None if length is None else _ACCOUNTS[length].match(view, match.start())
+    length = check_digits.IBAN_LENGTHS.get(match[1][:2].upper())
+    found = None if length is None else _ACCOUNTS[length].match(view, match.start(1))
     if found is not None and check_digits.iban(_bare(found[0])):
         yield found.span()
 
@@ -167,11 +162,14 @@ def _phone(view: bytes, match: Any) -> Spans:
 
 
 def _email(view: bytes, match: Any) -> Spans:  # noqa: ARG001
-    """An address without quotes (RFC 5321, section 4.1.2): 64 before the sign at most, and a name of several labels."""
+    """An address without quotes (RFC 5321, section 4.1.2): 64 before the sign at most, and a name of several labels.
+
+    A name that is too long counts as well: the match is over, and what it reaches may be the beginning of another one.
+    """
     start, end = match.span()
-    local, _, domain = match[0].rpartition(b"@")
+    local, _, _ = match[0].rpartition(b"@")
     kept = local[-_LOCAL_MAX:].lstrip(b".'`={}|/*&")
-    if kept and len(domain) <= _DOMAIN_MAX and all(_LABEL.fullmatch(label) for label in domain.split(b".")):
+    if kept:
         yield start + len(local) - len(kept), end
 
 
@@ -202,7 +200,11 @@ def _birth(view: bytes, match: Any) -> Spans:  # noqa: ARG001
 
 # --- the table -------------------------------------------------------------------------------------------------------
 
+_WORD: Final = rb"(?:\b|_)"
+"""Where a word begins or ends. Markdown's ``_`` is read as an emphasis, and ``scan_123-45-6789.pdf`` as three words."""
 _EDGE: Final = rb"(?:^|[^0-9A-Za-z])"
+_LABEL: Final = rb"[0-9A-Za-z\xff](?:[0-9A-Za-z\xff-]{0,61}[0-9A-Za-z\xff])?"
+"""Of a domain: here and not in a check, so that a name which is none uses up nothing of a good one beside it."""
 _SAID: Final = rb"[a-z_ -]{0,16}[^0-9a-z\n+(]{0,8}"
 """What may stand between the word that says what a number is, and the number."""
 _TELEPHONE: Final = (
@@ -217,37 +219,43 @@ def _made(identity: str, kind: str, pattern: bytes, check: Callable[[bytes, Any]
     return Recogniser(identity, kind, _compile(pattern), check, needs)
 
 
+def _alone(number: bytes) -> bytes:
+    """The pattern of a number that is a word of its own: group 1."""
+    return _WORD + b"(" + number + b")" + _WORD
+
+
 BUILT_IN: Final[tuple[Recogniser, ...]] = (
     _made(
         "email", "email",
-        rb"[0-9A-Za-z!#$%&'*+/=?^_`{|}~.\xff-]+@[0-9A-Za-z\xff.-]+\.[A-Za-z\xff]{2,24}",
+        rb"[0-9A-Za-z!#$%&'*+/=?^_`{|}~.\xff-]+@(?:" + _LABEL + rb"\.)+[A-Za-z\xff]{2,24}",
         _email, b"@",
     ),
-    _made("iban", "iban", rb"\b[A-Za-z]{2}[0-9]{2}", _accounts),
+    _made("iban", "iban", _WORD + rb"([A-Za-z]{2}[0-9]{2})", _accounts),
     _made("card", "card", rb"[0-9](?:[ \r\n._/-]{0,3}[0-9]){13,}", _cards),
-    _made("us_ssn", "national_id", rb"\b[0-9]{3}[ -][0-9]{2}[ -][0-9]{4}\b", _if(check_digits.us_ssn)),
+    _made("us_ssn", "national_id", _alone(rb"[0-9]{3}[ -][0-9]{2}[ -][0-9]{4}"), _if(check_digits.us_ssn)),
     _made(
         "us_ssn_said", "national_id",
-        rb"(?i)(?:(?:^|[^a-z])ssn|social.?security)" + _SAID + rb"([0-9]{9})\b", _if(check_digits.us_ssn, 1),
+        rb"(?i)(?:(?:^|[^a-z])ssn|social.?security)" + _SAID + rb"([0-9]{9})" + _WORD, _if(check_digits.us_ssn),
     ),
-    _made("de_tax_id", "national_id", rb"\b[0-9]{2} ?[0-9]{3} ?[0-9]{3} ?[0-9]{3}\b", _if(check_digits.de_tax_id)),
-    _made("gb_nhs", "national_id", rb"\b[0-9]{3}[ -][0-9]{3}[ -][0-9]{4}\b", _if(check_digits.gb_nhs)),
+    _made("de_tax_id", "national_id", _alone(rb"[0-9]{2} ?[0-9]{3} ?[0-9]{3} ?[0-9]{3}"), _if(check_digits.de_tax_id)),
+    _made("gb_nhs", "national_id", _alone(rb"[0-9]{3}[ -][0-9]{3}[ -][0-9]{4}"), _if(check_digits.gb_nhs)),
     _made(
-        "gb_nhs_said", "national_id", rb"(?i)(?:^|[^a-z])nhs" + _SAID + rb"([0-9]{10})\b", _if(check_digits.gb_nhs, 1)
+        "gb_nhs_said", "national_id",
+        rb"(?i)(?:^|[^a-z])nhs" + _SAID + rb"([0-9]{10})" + _WORD, _if(check_digits.gb_nhs),
     ),
-    _made("es_dni", "national_id", rb"\b[0-9XYZ][0-9]{7}[ -]?[A-Z]\b", _if(check_digits.es_dni)),
+    _made("es_dni", "national_id", _alone(rb"[0-9XYZ][0-9]{7}[ -]?[A-Z]"), _if(check_digits.es_dni)),
     _made(
         "fr_nir", "national_id",
-        rb"\b[12] ?[0-9]{2} ?[0-9]{2} ?[0-9][0-9AB] ?[0-9]{3} ?[0-9]{3} ?[0-9]{2}\b",
+        _alone(rb"[12] ?[0-9]{2} ?[0-9]{2} ?[0-9][0-9AB] ?[0-9]{3} ?[0-9]{3} ?[0-9]{2}"),
         _if(check_digits.fr_nir),
     ),
     _made(
         "it_fiscal_code", "national_id",
-        rb"\b[A-Z]{6}[0-9LMNP-V]{2}[A-EHLMPRST][0-9LMNP-V]{2}[A-Z][0-9LMNP-V]{3}[A-Z]\b",
+        _alone(rb"[A-Z]{6}[0-9LMNP-V]{2}[A-EHLMPRST][0-9LMNP-V]{2}[A-Z][0-9LMNP-V]{3}[A-Z]"),
         _if(check_digits.it_fiscal_code),
     ),
-    _made("pl_pesel", "national_id", rb"\b[0-9]{11}\b", _if(check_digits.pl_pesel)),
-    _made("ipv4", "ip_address", rb"\b((?:[0-9]{1,3}\.){3}[0-9]{1,3})\b", _address, b"."),
+    _made("pl_pesel", "national_id", _alone(rb"[0-9]{11}"), _if(check_digits.pl_pesel)),
+    _made("ipv4", "ip_address", _alone(rb"(?:[0-9]{1,3}\.){3}[0-9]{1,3}"), _address, b"."),
     _made("ipv6", "ip_address", rb"(?:^|[^0-9A-Za-z:])([0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){2,7})\b", _address, b":"),
     _made(
         "birth_date", "birth_date",

@@ -25,6 +25,8 @@ DEPTH_MAX: Final = 64
 """Levels of a result that are gone through, JSON in texts included."""
 _NAME_MAX: Final = 64
 _PLACE_BYTES: Final = 8
+_AGAIN: Final = 8
+"""Places that it costs to look through one text by itself."""
 _BETWEEN: Final = b"\n\x00\n"
 """Between two texts: no built-in pattern goes over it, and no view has a NUL."""
 _NUMBER_MIN: Final = 10_000_000
@@ -139,7 +141,10 @@ class _Search:
         return found
 
     def _count(self, match: Any) -> None:
-        self.candidates += 1 + (match.end() - match.start()) // _PLACE_BYTES
+        self._spend(1 + (match.end() - match.start()) // _PLACE_BYTES)
+
+    def _spend(self, places: int) -> None:
+        self.candidates += places
         if self.candidates > CANDIDATES_MAX:
             raise _TooMany
 
@@ -166,11 +171,13 @@ class _Search:
     def members(self, value: Mapping[str, Any], depth: int) -> dict[str, Any]:
         """The same of an object, its names included."""
         made: dict[str, Any] = {}
+        following: dict[str, int] = {}
         for name, member in value.items():
-            shown = self._spans(name, "")
-            distinct, number = shown, 2
+            shown = distinct = self._spans(name, "")
             while distinct in made:
-                distinct, number = f"{shown} {number}", number + 1
+                # Counted on from the last one: to count anew for each would be work by the square of the members.
+                number = following[shown] = following.get(shown, 1) + 1
+                distinct = f"{shown} {number}"
             made[distinct] = self.value(member, name, depth + 1)
         return made
 
@@ -178,23 +185,26 @@ class _Search:
         inner = _json(text)
         if inner is None:
             return self._spans(text, name)
-        before = Counter(self.counts)
-        changed, self.changed = self.changed, False
+        if self.spans is None:
+            self.value(inner, name, depth + 1)
+            return self._spans(text, name)
+        counts, changed = self.counts, self.changed
+        self.counts, self.changed = Counter(), False
         inside = self.value(inner, name, depth + 1)
         made = False
-        if self.spans is not None and (self.changed or (self.taking and "\\" in text)):
+        if self.changed or (self.taking and "\\" in text):
             # Escapes, and members that stand there twice, would hide what the next look is for.
             plain = json.dumps(inside, ensure_ascii=False, separators=(",", ":"))
             made = plain != text
             self.changed |= made
             text = plain
         self.changed |= changed
-        within = self.counts - before
+        within, self.counts = self.counts, Counter()
         # As it is written, too: of two members of one name a parser sees the last, and a reader both.
-        self.counts = Counter(before)
         shown = self._spans(text, name, made=made)
-        beside = self.counts - before
-        self.counts = before + (within | beside)
+        if within or self.counts:
+            counts += within | self.counts
+        self.counts = counts
         return shown
 
     def _spans(self, text: str, name: str, *, made: bool = False) -> str:
@@ -209,6 +219,7 @@ class _Search:
             return text
         found = next(self.spans)
         if made:
+            self._spend(_AGAIN)
             [found] = self._found([(lead, text)])
         if not found:
             return text
@@ -259,8 +270,8 @@ def _apart(found: list[_Span]) -> list[tuple[int, int, str]]:
 
 
 def _json(text: str) -> Any:
-    """What a text says in JSON, if it is an object or a list."""
-    if text.lstrip()[:1] not in {"{", "["}:
+    """What a text says in JSON, if it is an object, a list or a text."""
+    if text.lstrip()[:1] not in {"{", "[", '"'}:
         return None
     try:
         return json.loads(text)

@@ -107,6 +107,7 @@ def _state(tenant: str, step: Step, row: StoredStep, opened: dict[str, bytes], h
             raise HandrailError(Reason.INTERNAL, f"step {step.id}: the record holds other args than the plan")
         schema.put_args(state, orjson.loads(args), args)
     state.decision = _decision(row, opened)
+    state.forgotten = state.decision is not None and (row.commitments.get(EVALUATION) not in opened or args is None)
     state.step_jti = row.step_jti
     state.dispatched = row.step_jti is not None
     result = opened.get(row.commitments.get("result", ""))

@@ -80,7 +80,8 @@ class Courier(Protocol):
     async def post(
         self, url: str, headers: Mapping[str, str], body: bytes, timeout_seconds: float
     ) -> tuple[int, float | None]:
-        """The status that was answered, and the seconds of its ``Retry-After``. Follows no redirect, reads no body.
+        """The status that was answered, and the seconds that its ``Retry-After`` asks to wait (0 where it makes no
+        sense), if it has one. Follows no redirect, reads no body.
 
         Raises:
             Refused: ``hand.timeout`` or ``hand.unavailable``: nothing was answered.

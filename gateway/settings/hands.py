@@ -104,8 +104,12 @@ class ActionSettings(CodeActionSettings):
         ActionResultSettings(), description="Personal data in its results; see below."
     )
     # What a tool does not say itself
-    method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"] | None = Field(None, description="http: method.")
-    path: str | None = Field(None, pattern=r"^/", description="http: path with {name} for arguments.")
+    method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"] | None = Field(
+        None, description="http: method. A webhook's is POST."
+    )
+    path: str | None = Field(
+        None, pattern=r"^/", description="http: path with {name} for arguments. webhook: path, without any."
+    )
     statement: str | None = Field(
         None, max_length=16_384, description="sql: the statement that the action runs, with :NAME for arguments."
     )
@@ -244,7 +248,9 @@ class HandSettings(Section):
     )
     python: PythonSettings | None = Field(None, description="python: what to run; see below.")
     wasm: WasmSettings | None = Field(None, description="wasm: what to run; see below.")
-    base_url: str | None = Field(None, pattern=r"^https?://", description="http: scheme, host and port.")
+    base_url: str | None = Field(
+        None, pattern=r"^https?://", description="http, webhook: scheme, host, port, and how every path begins."
+    )
     openapi: Path | None = Field(None, description="http: file with an OpenAPI 3.0 or 3.1 document, JSON or YAML.")
     operations: tuple[str, ...] = Field(
         (),

@@ -39,7 +39,8 @@ class IdentitySettings(Section):
     audiences: tuple[str, ...] = Field(
         min_length=1,
         max_length=16,
-        description="This gateway's names at the issuer. A token names one at least, and nobody else beside.",
+        description="This gateway's names at the issuer. A token names one at least, or the MCP endpoint that it is "
+        "shown to, and nobody else beside.",
     )
     algorithm: Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "Ed25519"] = (
         Field(description="The one algorithm of its tokens.")

@@ -19,7 +19,10 @@ class ResilienceSettings(Section):
     )
     backoff_max_seconds: float = Field(5.0, gt=0, le=600, description="What it doubles up to.")
     retries_share: float = Field(
-        0.1, ge=0, le=1, description="How many retries there may be for each call, beyond a reserve of ten."
+        0.1,
+        ge=0,
+        le=1,
+        description="How many retries a principal may have for each of its calls, beyond a reserve of ten.",
     )
     attempt_seconds: float | None = Field(
         None,

@@ -8,11 +8,11 @@ from typing import Final
 from gateway.entries import EntryType
 from gateway.errors import Outdated, Refused, Unavailable
 from gateway.model import Prove
-from gateway.ports import Append, AuditLog, Credentials, Freezes
+from gateway.ports import Append, AuditLog, Credentials, Directory, Freezes, Hands, PolicyEngine
 from gateway.reasons import Reason
 from gateway.stages import credential
 from gateway.stages.drafts import Drafts
-from gateway.stages.standing import concern
+from gateway.stages.standing import withdrawn
 from gateway.state import PlanState, StepState
 from gateway.telemetry import note
 
@@ -31,17 +31,21 @@ class Attempts:
 
     log: AuditLog
     freezes: Freezes
+    directory: Directory
+    hands: Hands
+    engine: PolicyEngine
     credentials: Credentials
     ttl_max_seconds: int
     clock: Callable[[], float]
 
     async def renew(self, plan: PlanState, state: StepState, attempt: int, cause: Reason | None) -> tuple[str, Prove]:
         """See ``HandCall.renew``. A hand takes a credential once, so an attempt that may have reached it has used its
-        own up.
+        own up. Nothing is judged again, but what let the step go has to hold still.
 
         Raises:
-            Refused: ``freeze.active``.
-            Unavailable: ``log.unavailable`` or ``key.unavailable``; nothing may be sent.
+            Refused: ``freeze.active``, ``auth.forbidden``, ``approval.expired``, ``policy.outdated`` or
+                ``hand.drifted``: whatever does not hold any more.
+            Unavailable: ``log.unavailable``, ``key.unavailable``, or what the directory says; nothing may be sent.
         """
         token, jti = credential.mint_one(
             plan, state, self.credentials, ttl_max_seconds=self.ttl_max_seconds, now=self.clock()
@@ -54,12 +58,12 @@ class Attempts:
         return token, partial(self.credentials.prove, token)
 
     async def _record(self, plan: PlanState, state: StepState, entries: Drafts) -> None:
-        """Put it on record, unless and until a freeze stops the step: of this gateway or of another one."""
+        """Put it on record, unless and until the step may not run any more, by this gateway's word or another one's."""
         for _ in range(LOOKED_AGAIN_MAX):
             frozen = await self.freezes.current()
-            stopping = frozen.stopping(concern(plan, state))
-            if stopping is not None:
-                raise Refused(Reason.FREEZE_ACTIVE, freeze=stopping.id, scope=str(stopping.scope))
+            fallen = await withdrawn(plan, state, self.directory, self.hands, self.engine, frozen, self.clock())
+            if fallen is not None:
+                raise Refused(fallen.reason, **fallen.facts)
             try:
                 if not self.freezes.stands(frozen):
                     raise Outdated

@@ -27,6 +27,10 @@ async def settle(plan: PlanState, state: StepState, hands: Hands, scanner: Scann
         return
     if state.result.cached_from is not None:
         state.cached_from, state.jail = state.result.cached_from, None  # nothing ran
+    if state.forgotten:
+        # What was to be taken out of it is not known any more, nor whom it concerns: nobody could ever erase it.
+        _withhold(state, Reason.POLICY_OBLIGATION)
+        return
     limit = result_limit(state)
     if state.result.is_error:
         state.fail(StepStatus.FAILED, Reason.HAND_FAILED, **state.tried())

@@ -54,8 +54,9 @@ async def withdrawn(
     frozen: FreezeState,
     now: float,
 ) -> StepError | None:
-    """Why a step that was offered to a remote hand, and that none claimed yet, may not run any more: what
-    :func:`fallen` and :func:`outdated` ask before a dispatch, at the moment of the claim. ``None`` where all holds."""
+    """Why a step whose intent is on record may not be sent any more, or not again: what :func:`fallen` and
+    :func:`outdated` ask before a dispatch, at the moment when a remote hand claims it, or a call is tried again.
+    ``None`` where all holds."""
     freeze = frozen.stopping(concern(plan, state))
     if freeze is not None:
         return StepError(Reason.FREEZE_ACTIVE, {"freeze": freeze.id, "scope": str(freeze.scope)})

@@ -7,11 +7,11 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import orjson
-from sqlalchemy import Connection, Engine, Row, and_, bindparam, delete, func, insert, not_, select, update
+from sqlalchemy import Connection, Engine, Row, and_, func, not_, select
 
 from audit.history import NEWEST_RESTORE, plan_history
 from audit.retained import dropped, dropped_since
-from gateway.errors import HandrailError, Refused
+from gateway.errors import HandrailError
 from gateway.model import (
     Answer,
     ApprovalRequest,
@@ -23,57 +23,17 @@ from gateway.model import (
     StepStatus,
 )
 from gateway.ports import ApprovalRow, Guard, StoredPlan, StoredStep, Write
-from gateway.reasons import Conflict, Reason, because
+from gateway.reasons import Reason
 from gateway.state import PlanState, StepState
+from gateway.store import plan_writes as writes
 from gateway.store.alone import alone
 from gateway.store.context_bindings import ContextBindings
 from gateway.store.outbox import SqlOutbox
 from gateway.store.plan_rows import approval_page, approval_rows, stored_step
 from gateway.store.reading import Result, reading
 from gateway.store.row_macs import RowMacs
-from gateway.store.tables import approval_answers, approval_ends, approvals, fates, plans, replays, steps
+from gateway.store.tables import approvals, plans, steps
 from gateway.store.tables.offers import offers
-
-_INSERT_REPLAY: Final = insert(replays)
-_FORGET_REPLAYS: Final = delete(replays).where(replays.c.expires_at < bindparam("past"))
-_INSERT_FATE: Final = insert(fates)
-_INSERT_PLAN: Final = insert(plans)
-_INSERT_STEP: Final = insert(steps)
-_INSERT_APPROVAL: Final = insert(approvals)
-_INSERT_ANSWER: Final = insert(approval_answers)
-_INSERT_END: Final = insert(approval_ends)
-_UPDATE_PLAN: Final = (
-    update(plans).where(plans.c.plan_id == bindparam("the_plan")).values(status=bindparam("new_status"))
-)
-_UPDATE_APPROVAL: Final = (
-    update(approvals).where(approvals.c.approval_id == bindparam("the_approval")).values(status=bindparam("new_status"))
-)
-_BOUND: Final = ("policy_digest", "manifest_digest", "fields", "asked", "mac")
-_REBIND_APPROVAL: Final = (
-    update(approvals)
-    .where(approvals.c.approval_id == bindparam("the_approval"))
-    .values({name: bindparam(f"new_{name}") for name in _BOUND})
-)
-_STEP_STATE: Final = (
-    "status",
-    "effect",
-    "reasons",
-    "policy_digest",
-    "manifest_digest",
-    "fields",
-    "error",
-    "personal_data",
-    "step_jti",
-    "receipt_id",
-    "receipt",
-    "log_index",
-    "mac",
-)
-_UPDATE_STEP: Final = (
-    update(steps)
-    .where(steps.c.plan_id == bindparam("the_plan"), steps.c.step_id == bindparam("the_step"))
-    .values({name: bindparam(f"new_{name}") for name in _STEP_STATE})
-)
 
 _OPEN: Final = approvals.c.status == str(ApprovalStatus.OPEN)
 
@@ -103,7 +63,7 @@ class SqlPlans:
         """See ``ports.PlanStore``."""
         the = plan.plan
         row = {"tenant": the.tenant, "issuer": the.issuer.id, "jti": the.jti, "expires_at": the.expires_at + 5}
-        replay, context = Guard(_INSERT_REPLAY, row, _replayed), self._contexts.guard(plan)
+        replay, context = Guard(writes.INSERT_REPLAY, row, writes.replayed), self._contexts.guard(plan)
         return [replay] if context is None else [replay, context]
 
     def bound(self, plan: PlanState) -> None:
@@ -117,13 +77,13 @@ class SqlPlans:
     def fate_guard(self, plan: PlanState, state: StepState) -> Guard:
         """See ``ports.PlanStore``."""
         row = {"plan_id": plan.plan.plan_id, "step_id": state.step.id, "step_jti": state.step_jti}
-        return Guard(_INSERT_FATE, row, _decided)
+        return Guard(writes.INSERT_FATE, row, writes.decided)
 
     def insert_plan(self, plan: PlanState, log_index: int) -> Write:
         """See ``ports.PlanStore``."""
         the = plan.plan
         return Write(
-            _INSERT_PLAN,
+            writes.INSERT_PLAN,
             {
                 "plan_id": the.plan_id,
                 "tenant": the.tenant,
@@ -142,15 +102,15 @@ class SqlPlans:
 
     def plan_status(self, plan: PlanState, status: PlanStatus | None = None) -> Write:
         """See ``ports.PlanStore``."""
-        return Write(_UPDATE_PLAN, {"the_plan": plan.plan.plan_id, "new_status": str(status or plan.next_status)})
+        return Write(writes.UPDATE_PLAN, {"the_plan": plan.plan.plan_id, "new_status": str(status or plan.next_status)})
 
     def save_step(self, plan: PlanState, state: StepState, log_index: int, receipt: str | None, *, new: bool) -> Write:
         """See ``ports.PlanStore``."""
-        values = _step_values(plan, state, log_index, receipt)
+        values = writes.step_values(plan, state, log_index, receipt)
         values["mac"] = self._mac(plan.plan.plan_id, state.step.id, values)
         if new:
             return Write(
-                _INSERT_STEP,
+                writes.INSERT_STEP,
                 {
                     "plan_id": plan.plan.plan_id,
                     "step_id": state.step.id,
@@ -161,7 +121,7 @@ class SqlPlans:
                 },
             )
         return Write(
-            _UPDATE_STEP,
+            writes.UPDATE_STEP,
             {
                 "the_plan": plan.plan.plan_id,
                 "the_step": state.step.id,
@@ -171,13 +131,13 @@ class SqlPlans:
 
     def insert_approval(self, plan: PlanState, state: StepState, request: ApprovalRequest) -> Write:
         """See ``ports.PlanStore``."""
-        return Write(_INSERT_APPROVAL, self._request_row(plan, state, request))
+        return Write(writes.INSERT_APPROVAL, self._request_row(plan, state, request))
 
     def rebind_approval(self, plan: PlanState, state: StepState, request: ApprovalRequest) -> Write:
         """See ``ports.PlanStore``."""
         row = self._request_row(plan, state, request)
-        bound = {f"new_{name}": row[name] for name in _BOUND}
-        return Write(_REBIND_APPROVAL, {"the_approval": request.approval_id, **bound})
+        bound = {f"new_{name}": row[name] for name in writes.BOUND}
+        return Write(writes.REBIND_APPROVAL, {"the_approval": request.approval_id, **bound})
 
     def _request_row(self, plan: PlanState, state: StepState, request: ApprovalRequest) -> dict[str, Any]:
         binding = state.binding(plan.plan.tenant, plan.plan.plan_id)
@@ -194,7 +154,7 @@ class SqlPlans:
             "status": str(ApprovalStatus.OPEN),
             "policy_digest": binding.policy_digest,
             "manifest_digest": binding.manifest_digest,
-            "fields": _json(state.commitments),
+            "fields": writes.as_json(state.commitments),
             "approver_role": request.approver_role,
             "quorum": request.quorum,
             "enrolled_key": request.enrolled_key,
@@ -207,11 +167,11 @@ class SqlPlans:
     def asking_guard(self, approval_id: str, asked: int, *, answered: bool = False) -> Guard:
         """See ``ports.PlanStore``."""
         row = {"approval_id": approval_id, "asked": asked}
-        return Guard(_INSERT_END, row, _closed if answered else _ended)
+        return Guard(writes.INSERT_END, row, writes.closed if answered else writes.ended)
 
     def approval_status(self, approval_id: str, status: ApprovalStatus) -> Write:
         """See ``ports.PlanStore``."""
-        return Write(_UPDATE_APPROVAL, {"the_approval": approval_id, "new_status": str(status)})
+        return Write(writes.UPDATE_APPROVAL, {"the_approval": approval_id, "new_status": str(status)})
 
     def notices(self, tenant: str, approval_id: str, told: ApprovalStatus | Notice, at: float) -> Sequence[Write]:
         """See ``ports.PlanStore``."""
@@ -229,7 +189,7 @@ class SqlPlans:
     ) -> Guard:
         """See ``ports.PlanStore``."""
         return Guard(
-            _INSERT_ANSWER,
+            writes.INSERT_ANSWER,
             {
                 "approval_id": approval_id,
                 "asked": asked,
@@ -239,7 +199,7 @@ class SqlPlans:
                 "commitment": commitment,
                 "answered_at": at,
             },
-            _answered,
+            writes.answered,
         )
 
     # --- reads -------------------------------------------------------------------------------------------------------
@@ -280,12 +240,12 @@ class SqlPlans:
         )
 
     def _mac(self, plan_id: str, step_id: str, values: Mapping[str, Any]) -> str:
-        covered = [plan_id, step_id, *(values[name] for name in _STEP_STATE if name != "mac")]
+        covered = [plan_id, step_id, *(values[name] for name in writes.STEP_STATE if name != "mac")]
         return hmac.digest(self._mac_key, orjson.dumps(covered), "sha256").hex()
 
     def _stored_step(self, row: Row[Any], newest: int) -> StoredStep:
         """The step, if the gateway wrote its row and no entry, the ``newest`` among them, changed the step since."""
-        values = {name: getattr(row, name) for name in _STEP_STATE}
+        values = {name: getattr(row, name) for name in writes.STEP_STATE}
         try:
             holds = hmac.compare_digest(self._mac(row.plan_id, row.step_id, values), row.mac)
         except (TypeError, ValueError):
@@ -408,58 +368,4 @@ class SqlPlans:
 
 def forget_replays(now: float) -> Write:
     """Drop what is kept against replays of plans that are past their time by now (seconds since the epoch)."""
-    return Write(_FORGET_REPLAYS, {"past": int(now)})
-
-
-def _replayed(_: Connection) -> None:
-    raise Refused(Reason.VERIFY_REPLAYED)
-
-
-def _decided(_: Connection) -> None:
-    raise HandrailError(
-        Reason.REQUEST_CONFLICT, "the step was let go or ended before", **because(Conflict.STEP_DECIDED)
-    )
-
-
-def _ended(_: Connection) -> None:
-    raise HandrailError(
-        Reason.REQUEST_CONFLICT,
-        "the request was answered, or judged anew, elsewhere",
-        **because(Conflict.REQUEST_DECIDED),
-    )
-
-
-def _closed(_: Connection) -> None:
-    raise Refused(Reason.APPROVAL_CLOSED, "answered, or judged anew, meanwhile")
-
-
-def _answered(_: Connection) -> None:
-    raise Refused(Reason.APPROVAL_CLOSED, "answered twice by one person")
-
-
-def _json(value: Any) -> str:
-    return orjson.dumps(value).decode()
-
-
-def _found(state: StepState) -> str | None:
-    if not state.personal_data and not state.personal_data_taken:
-        return None
-    return _json([dict(state.personal_data), dict(state.personal_data_taken)])
-
-
-def _step_values(plan: PlanState, state: StepState, log_index: int, receipt: str | None) -> dict[str, Any]:
-    decision = state.decision
-    return {
-        "status": str(state.status),
-        "effect": None if decision is None else str(decision.effect),
-        "reasons": _json([] if decision is None else [reason.code for reason in decision.reasons]),
-        "policy_digest": None if decision is None else decision.policy_digest,
-        "manifest_digest": state.manifest_digest,
-        "fields": _json(state.commitments),
-        "error": None if state.error is None else _json({"code": str(state.error.reason), **state.error.facts}),
-        "personal_data": _found(state),
-        "step_jti": state.step_jti,
-        "receipt_id": None if receipt is None else state.receipt_id(plan.plan.plan_id),
-        "receipt": receipt,
-        "log_index": log_index,
-    }
+    return Write(writes.FORGET_REPLAYS, {"past": int(now)})

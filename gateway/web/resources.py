@@ -14,7 +14,9 @@ MCP_PATH: Final = "/mcp"
 METADATA_PATH: Final = "/.well-known/oauth-protected-resource"
 """What follows it is the path of the resource (RFC 9728 section 3.1)."""
 
-_RESOURCE: Final = re.compile(r"/mcp(?:/[^/]+)?")
+# A hand's id, whether there is such a hand or not. Paths come here with their escapes undone: what else may stand in
+# one would close the quotes of a challenge, and lead a client to a server of somebody else's.
+_RESOURCE: Final = re.compile(r"/mcp(?:/[a-z][a-z0-9_-]{0,62})?")
 
 
 def is_metadata(path: str) -> bool:

@@ -16,6 +16,9 @@ class ActionView(Shape):
     side_effects: str
     idempotent: bool
     args_schema: dict[str, Any]
+    annotations: dict[str, Any] | None = Field(
+        None, description="Of prompts/get and resources/read: the prompts or the templates that are pinned with it."
+    )
 
 
 class Difference(Shape):

@@ -14,7 +14,8 @@ from hand_adapters.contract import HandAdapter
 
 _SHARES: Final = (4, 8, 32)
 """Calls are cut short after one of so many parts of the time that they take."""
-_NOISE_SECONDS: Final = 0.005
+_NOISE_SECONDS: Final = 0.02
+"""A busy machine is this late."""
 _SHORTEST_SECONDS: Final = 0.001
 
 

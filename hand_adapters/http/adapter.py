@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from typing import Any, ClassVar
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
 import aiohttp
 from yarl import URL
@@ -12,8 +12,7 @@ from gateway.model import HandCall, HandResult, Injections
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from gateway.settings import HandSettings, PaginationSettings, SettingsError, origin_of
-from hand_adapters import http_answer
-from hand_adapters.base_url import checked
+from hand_adapters import http_answer, peer_url
 from hand_adapters.contract import HandDrifted, HandError
 from hand_adapters.dialer import Dialer, session
 from hand_adapters.http import pages
@@ -52,16 +51,15 @@ class HttpAdapter:
                 outside a private network (the credential would travel in clear); a bad path or schema; a document of
                 which nothing can be used.
         """
-        url = checked(hand_id, settings)
+        url = peer_url.checked(f"hands.{hand_id}.base_url", settings.base_url, private_network=settings.private_network)
         for use in build(hand_id, settings).manifest.secrets:
             if origin_of(str(url)) not in use.targets:
                 raise SettingsError(f"hands.{hand_id}.secrets.{use.name}.targets: base_url is not among them")
 
     @property
     def hosts(self) -> Collection[str]:
-        """See ``contract.Aimed``: that of ``base_url``, for redirects are not followed."""
-        host = urlsplit(self._settings.base_url or "").hostname
-        return () if host is None else (host,)
+        """See ``contract.Aimed``: that of ``base_url``."""
+        return peer_url.hosts(self._settings.base_url)
 
     async def manifest(self) -> Manifest:
         """The declared actions, and those of the document as it was read at the start. Asks nobody."""

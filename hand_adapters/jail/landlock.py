@@ -103,17 +103,19 @@ def rights_of_mounts(mountinfo: str, version: int) -> list[tuple[str, int]]:
     """(path, rights) of every mount of a jail, from the text of its ``/proc/self/mountinfo`` (proc(5)): what is mounted
     read-only may be read and executed, what is writable may be read and written, and not executed.
 
-    A right reaches everything below, so the root directory is only for reading. No device can be made anywhere.
+    A right reaches everything below, other mounts as well. So the root directory is only for reading, and so is what is
+    read-only and has something writable mounted below it. No device can be made anywhere.
     """
     everything = file_rights(version)
+    lines = [line.split() for line in mountinfo.splitlines()]
+    mounts = [(_unescaped(words[4]), "rw" in words[5].split(",")) for words in lines]
+    written = [path for path, writable in mounts if writable]
     found = []
-    for line in mountinfo.splitlines():
-        words = line.split()
-        path, writable = _unescaped(words[4]), "rw" in words[5].split(",")
+    for path, writable in mounts:
         rights = READ_FILE | READ_DIR
         if writable and path != "/proc":
             rights |= everything & ~(EXECUTE | MAKE_CHAR | MAKE_BLOCK)
-        elif path not in {"/", "/proc", "/dev"}:
+        elif path != "/proc" and not any(other.startswith(f"{path.rstrip('/')}/") for other in written):
             rights |= EXECUTE
         found.append((path, rights))
     return found

@@ -34,6 +34,7 @@ class MailAdapter:
         self._private_network = settings.private_network
         self._mail = mail_of(hand_id, settings)
         self._manifest = manifest_of(hand_id, settings, self._mail)
+        self.at_once = self._mail.connections_max
         self._places = asyncio.Semaphore(self._mail.connections_max)
         self._tls: ssl.SSLContext | None = None
 
@@ -52,7 +53,7 @@ class MailAdapter:
     @property
     def hosts(self) -> Collection[str]:
         """See ``contract.Aimed``: the server that is given the messages."""
-        return (self._mail.host,)
+        return (self._mail.host.lower(),)
 
     async def manifest(self) -> Manifest:
         """The action ``send``. Asks nobody."""

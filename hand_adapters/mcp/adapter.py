@@ -74,11 +74,11 @@ class McpAdapter:
         async def start() -> PipeChannel:
             return PipeChannel(await self._jail.start(self._spec(profile, way_out)))
 
-        return Session(start, self._describe, self._settings.idle_seconds, way_out)
+        return Session(start, self._describe, self._settings.idle_seconds, way_out, declared=self._settings.actions)
 
     async def _describe(self, client: Client) -> Manifest:
-        offered = await listing.tools(client)
-        manifest, self.notes = listing.manifest(self.id, self._settings, offered, client.session.instructions)
+        offered = await listing.offer(client, self._settings.actions)
+        manifest, self.notes = listing.manifest(self.id, self._settings, offered)
         return manifest
 
     def _spec(self, profile: str, way_out: EgressGate | None) -> JailSpec:

@@ -1,13 +1,14 @@
-"""A server's own list of tools, for the file that a hand's ``listing`` names: asked by a person, with that person's
-credentials, and of no consequence until somebody pins it.
+"""What a server says that it offers, for the file that a hand's ``listing`` names: asked by a person, with that
+person's credentials, and of no consequence until somebody pins it.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, urlencode
 
 from mcp import Client
+from pydantic import BaseModel
 from yarl import URL
 
 from gateway.errors import HandrailError
@@ -23,7 +24,8 @@ from hand_adapters.mcp.streamable import HttpChannel
 async def listed(
     url: str, headers: Mapping[str, str], query: Mapping[str, str], *, private_network: bool
 ) -> dict[str, Any]:
-    """``{tools, instructions}`` of a server, as it says them.
+    """``{tools, instructions}`` of a server, as it says them; with ``prompts``, ``resourceTemplates`` and
+    ``completions`` of one that has them.
 
     Args:
         url: without a query.
@@ -40,8 +42,7 @@ async def listed(
     timer = asyncio.get_running_loop().call_later(OPEN_SECONDS, channel.fail, Reason.HAND_TIMEOUT, "no answer in time")
     try:
         async with Client(channel.streams(), mode="auto", cache=None, client_info=WHO) as client:
-            tools = await listing.tools(client)
-            instructions = client.session.instructions or ""
+            offered = await listing.offer(client)
     except HandrailError as error:
         raise HandError(error.reason, HandFailure.NOT_EXECUTED, error.detail) from None
     except SDK_ERRORS as exc:
@@ -51,5 +52,14 @@ async def listed(
     finally:
         timer.cancel()
         await http.close()
-    shown = [tool.model_dump(by_alias=True, mode="json", exclude_none=True) for tool in tools]
-    return {"tools": shown, "instructions": instructions}
+    return {
+        "tools": _shown(offered.tools),
+        "instructions": offered.instructions,
+        **({} if offered.prompts is None else {"prompts": _shown(offered.prompts)}),
+        **({} if offered.templates is None else {"resourceTemplates": _shown(offered.templates)}),
+        **({"completions": True} if offered.completions else {}),
+    }
+
+
+def _shown(items: Sequence[BaseModel]) -> list[dict[str, Any]]:
+    return [item.model_dump(by_alias=True, mode="json", exclude_none=True) for item in items]

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, Self
 
 from anyio.streams.memory import MemoryObjectReceiveStream
 from mcp.shared.message import SessionMessage
@@ -31,20 +31,23 @@ NOTE_MAX_BYTES: Final = 16_384
 _TRACE_KEYS: Final = frozenset({"traceparent", "tracestate", "baggage"})
 
 
-class Writer(Protocol):
-    """The SDK's write stream."""
+class Writer(ABC):
+    """The SDK's write stream. It holds nothing open: what it writes to ends with the channel."""
 
+    @abstractmethod
     async def send(self, item: SessionMessage, /) -> None:
         """Write one message. Raises ``anyio.BrokenResourceError`` once the channel has ended."""
 
-    async def aclose(self) -> None:
+    async def aclose(self) -> None:  # noqa: B027 - there is nothing to do, for any of them
         """Leave it to the channel to end."""
 
-    async def __aenter__(self) -> Self: ...
+    async def __aenter__(self) -> Self:
+        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
-    ) -> None: ...
+    ) -> None:
+        return None
 
 
 Streams = tuple[MemoryObjectReceiveStream[SessionMessage | Exception], Writer]

@@ -7,23 +7,25 @@ from typing import ClassVar, Final
 
 import aiohttp
 from mcp import Client
-from mcp_types import Tool
-from pydantic import BaseModel, ConfigDict, ValidationError
+from mcp_types import Prompt, ResourceTemplate, Tool
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from yarl import URL
 
 from gateway.canonical import parse
 from gateway.errors import Refused
+from gateway.files import read_bounded
 from gateway.manifest import Manifest
 from gateway.model import HandCall, HandResult
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from gateway.settings import HandSettings, SettingsError, origin_of
-from hand_adapters import reach
+from hand_adapters import peer_url, reach
 from hand_adapters.contract import HandDrifted, HandError
-from hand_adapters.dialer import Dialer, permitted, session
+from hand_adapters.dialer import Dialer, session
 from hand_adapters.jail import Jail
 from hand_adapters.mcp import listing
-from hand_adapters.mcp.session import Session, SessionOver, drift
+from hand_adapters.mcp.endings import SessionOver
+from hand_adapters.mcp.session import Session, drift
 from hand_adapters.mcp.streamable import HttpChannel
 from hand_adapters.warm import WarmProcesses
 
@@ -38,6 +40,9 @@ class Listing(BaseModel):
 
     tools: list[Tool]
     instructions: str = ""
+    prompts: list[Prompt] | None = None
+    templates: list[ResourceTemplate] | None = Field(None, alias="resourceTemplates")
+    completions: bool = False
 
 
 class McpHttpAdapter:
@@ -68,19 +73,7 @@ class McpHttpAdapter:
             SettingsError: a URL with credentials or an address that would be refused; plain HTTP outside a private
                 network; a secret that goes elsewhere; a file that is no listing.
         """
-        where = f"hands.{hand_id}.url"
-        try:
-            url = URL(settings.url or "")
-            host = url.host
-        except ValueError:
-            raise SettingsError(f"{where}: is not a URL") from None
-        if not host or url.user is not None or url.password is not None or url.query_string or url.fragment:
-            raise SettingsError(f"{where}: give scheme, host, port and path only")
-        if url.scheme == "http" and not settings.private_network:
-            raise SettingsError(f"{where}: plain http needs private_network = true; use https")
-        literal = ":" in host or host.replace(".", "").isdecimal()
-        if literal and not permitted(host, private_network=settings.private_network):
-            raise SettingsError(f"{where}: the gateway does not dial that address")
+        url = peer_url.checked(f"hands.{hand_id}.url", settings.url, private_network=settings.private_network)
         for use in reach.secret_uses(hand_id, settings):
             if origin_of(str(url)) not in use.targets:
                 raise SettingsError(f"hands.{hand_id}.secrets.{use.name}.targets: url is not among them")
@@ -89,8 +82,8 @@ class McpHttpAdapter:
 
     @property
     def hosts(self) -> Collection[str]:
-        """See ``contract.Aimed``: that of ``url``, for redirects are not followed."""
-        return () if self._endpoint.host is None else (self._endpoint.host,)
+        """See ``contract.Aimed``: that of ``url``."""
+        return peer_url.hosts(self._settings.url)
 
     async def manifest(self) -> Manifest:
         """What the file says, or what the server says in a session of its own, which nobody uses afterwards.
@@ -148,8 +141,8 @@ class McpHttpAdapter:
         return Session(start, self._describe, self._settings.idle_seconds, drift=self._drift, asks_each_time=True)
 
     async def _describe(self, client: Client) -> Manifest:
-        offered = await listing.tools(client)
-        manifest, notes = listing.manifest(self.id, self._settings, offered, client.session.instructions)
+        offered = await listing.offer(client, self._settings.actions)
+        manifest, notes = listing.manifest(self.id, self._settings, offered)
         if self._listed is None:
             self.notes = notes
         return manifest
@@ -175,15 +168,13 @@ def _listed(hand_id: str, settings: HandSettings) -> tuple[Manifest, tuple[str, 
     if settings.listing is None:
         raise SettingsError(f"{where}: name the file")
     try:
-        with settings.listing.open("rb") as file:
-            content = file.read(listing.LISTING_MAX_BYTES + 1)
+        content = read_bounded(settings.listing, listing.LISTING_MAX_BYTES)
     except OSError as exc:
         raise SettingsError(f"{where}: {exc.strerror}") from None
-    if len(content) > listing.LISTING_MAX_BYTES:
-        raise SettingsError(f"{where}: has more than {listing.LISTING_MAX_BYTES} bytes")
     try:
         found = Listing.model_validate(parse(content), by_name=False)
-        return listing.manifest(hand_id, settings, listing.checked(found.tools), found.instructions)
+        offered = listing.Offer(found.tools, found.instructions, found.prompts, found.templates, found.completions)
+        return listing.manifest(hand_id, settings, listing.checked(offered))
     except Refused as refused:
         raise SettingsError(f"{where}: is not strict JSON: {refused.detail}") from None
     except ValidationError:

@@ -7,8 +7,6 @@ shrugs at garbage.
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from types import TracebackType
-from typing import Self
 
 import anyio
 from anyio.streams.memory import MemoryObjectSendStream
@@ -18,7 +16,7 @@ from mcp_types import JSONRPCRequest
 from gateway.reasons import Reason
 from hand_adapters.exchange import last_words
 from hand_adapters.jail import JailedProcess
-from hand_adapters.mcp.channel import Channel, Streams, written
+from hand_adapters.mcp.channel import Channel, Streams, Writer, written
 
 
 class PipeChannel(Channel):
@@ -86,7 +84,7 @@ class PipeChannel(Channel):
         return self.fail(Reason.HAND_CRASHED, "half a line" if buffer else "end of output")
 
 
-class _PipeWriter:
+class _PipeWriter(Writer):
     """The SDK's write stream, straight into the process's input."""
 
     def __init__(self, channel: PipeChannel, stdin: asyncio.StreamWriter) -> None:
@@ -105,14 +103,3 @@ class _PipeWriter:
             await self._stdin.drain()
         except (OSError, RuntimeError):
             raise anyio.BrokenResourceError from None
-
-    async def aclose(self) -> None:
-        """Leave the pipe alone: it closes with the process."""
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        return None

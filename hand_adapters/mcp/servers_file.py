@@ -10,7 +10,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -102,12 +102,13 @@ def declare(servers: Sequence[Server], packages: Path | None = None) -> list[Dec
         packages: where npm installed the servers that ``npx`` would have fetched (the parent of ``node_modules``).
     """
     taken: set[str] = set()
-    declared = []
+    declared: list[Declared] = []
     for server in servers:
         hand_id = _identifier(server.name, taken)
         taken.add(hand_id)
         try:
-            declared.append(_declare(hand_id, server, packages))
+            names = {name for one in declared for name in one.secrets}
+            declared.append(_declare(hand_id, server, packages, names))
         except NoHand as exc:
             declared.append(Declared(hand_id, server.name, problem=str(exc)))
     return declared
@@ -120,10 +121,10 @@ def _identifier(name: str, taken: set[str]) -> str:
     return next(found for found in (base, *(f"{base}-{number}" for number in range(2, 10_000))) if found not in taken)
 
 
-def _declare(hand_id: str, server: Server, packages: Path | None) -> Declared:
+def _declare(hand_id: str, server: Server, packages: Path | None, names: Collection[str]) -> Declared:
     entry, notes = server.entry, list[str]()
     if place := entry.get("url") or entry.get("serverUrl") or entry.get("httpUrl"):
-        return _reached(hand_id, server, place)
+        return _reached(hand_id, server, place, names)
     if not isinstance(entry.get("command"), str) or not entry["command"]:
         raise NoHand("It names no command. Give the program that starts it.")
     argv = [entry["command"], *_list(entry.get("args"))]
@@ -155,10 +156,10 @@ def _declare(hand_id: str, server: Server, packages: Path | None) -> Declared:
     )
 
 
-def _reached(hand_id: str, server: Server, place: Any) -> Declared:
+def _reached(hand_id: str, server: Server, place: Any, names: Collection[str]) -> Declared:
     if not isinstance(place, str) or not _can_be_passed(place):
         raise NoHand("Its url is none.")
-    found = address(hand_id, server.entry, _expanded(place))
+    found = address(hand_id, server.entry, _expanded(place), names)
     return Declared(
         hand_id,
         server.name,

@@ -7,7 +7,7 @@ entered them. Callers put jobs into its queue and wait. A channel whose server b
 import asyncio
 import contextvars
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any, Final
@@ -22,6 +22,9 @@ from mcp_types import (
     CallToolRequest,
     CallToolRequestParams,
     Implementation,
+    PromptListChangedNotification,
+    ResourceListChangedNotification,
+    ServerCapabilities,
     ToolListChangedNotification,
 )
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
@@ -29,13 +32,16 @@ from pydantic import BaseModel, Field, ValidationError
 
 from gateway.errors import HandrailError
 from gateway.manifest import Manifest
+from gateway.mcp_methods import CODE_FACT, METHODS, RESOURCE_NOT_FOUND, McpMethod
 from gateway.model import HandCall, HandResult
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from hand_adapters.contract import HandDrifted, HandError
 from hand_adapters.egress import EgressGate, serving
 from hand_adapters.jail import JailError
+from hand_adapters.mcp import methods
 from hand_adapters.mcp.channel import Channel
+from hand_adapters.mcp.endings import broken, first, in_step, opening
 from hand_adapters.mcp.listing import LISTING_MAX_BYTES
 
 OPEN_SECONDS: Final = 30.0
@@ -74,19 +80,6 @@ class _Job:
     started: bool = False
 
 
-class SessionOver(HandError):
-    """The session ended, and what the server was asked in it, it did not begin.
-
-    Attributes:
-        sent: whether it was the call itself that it was asked.
-    """
-
-    def __init__(self, detail: str, *, sent: bool) -> None:
-        reason = Reason.HAND_CRASHED if sent else Reason.HAND_UNAVAILABLE  # of which the latter promises: nothing left
-        super().__init__(reason, HandFailure.NOT_EXECUTED, detail)
-        self.sent = sent
-
-
 def drift(offered: Manifest, call: HandCall) -> HandError | None:
     """Why what a server offers is not what a call was decided on, or ``None``."""
     return None if offered.digest == call.manifest_digest else HandDrifted(offered)
@@ -109,6 +102,7 @@ class Session:
         *,
         drift: Callable[[Manifest, HandCall], HandError | None] = drift,
         asks_each_time: bool = False,
+        declared: Container[str] = (),
     ) -> None:
         """
         Args:
@@ -116,6 +110,7 @@ class Session:
             describe: what the server offers, asked through the client.
             drift: why what is offered is not what a call was decided on.
             asks_each_time: the server is not trusted to say when its tools change.
+            declared: the actions that the operator speaks of: what else than tools is watched for changes.
         """
         loop = asyncio.get_running_loop()
         self.opened: asyncio.Future[Manifest] = loop.create_future()
@@ -126,6 +121,7 @@ class Session:
         self._describe = describe
         self._drift = drift
         self._asks_each_time = asks_each_time
+        self._declared = declared
         self._idle_seconds = idle_seconds
         self._jobs: deque[_Job] = deque()
         self._wake = asyncio.Event()
@@ -208,8 +204,8 @@ class Session:
     async def _drive(self, channel: Channel) -> HandError | None:
         """Open the channel and serve its queue; what kept it from opening, or ``None``."""
         self._channel = channel
-        # Whoever comes first, it is opened for.
-        channel.call = self._jobs[0].call if self._jobs else None
+        # Whoever comes first and still waits, it is opened for.
+        channel.call = next((job.call for job in self._jobs if not job.answer.done()), None)
         channel.window(LISTING_MAX_BYTES)
         loop = asyncio.get_running_loop()
         timer = loop.call_later(OPEN_SECONDS, channel.fail, Reason.HAND_TIMEOUT, "opening")
@@ -223,11 +219,11 @@ class Session:
                 try:
                     await self._open(client, stack, channel)
                 except HandrailError as exc:
-                    return _opening(exc, channel)
+                    return opening(exc, channel)
                 timer.cancel()
                 await self._serve(client, channel)
         except SDK_ERRORS as exc:
-            return _opening(_broken(channel, began=False, otherwise=Reason.HAND_PROTOCOL, detail=_first(exc)), channel)
+            return opening(broken(channel, began=False, otherwise=Reason.HAND_PROTOCOL, detail=first(exc)), channel)
         finally:
             timer.cancel()
             channel.close()
@@ -236,11 +232,17 @@ class Session:
 
     async def _open(self, client: Client, stack: AsyncExitStack, channel: Channel) -> None:
         capabilities = client.session.server_capabilities
-        announces = bool(capabilities and capabilities.tools and capabilities.tools.list_changed)
+        watched = self._watched(capabilities) if capabilities is not None else set()
         modern = client.session.protocol_version in MODERN_PROTOCOL_VERSIONS
-        if announces and modern and not self._asks_each_time:
-            subscription = await stack.enter_async_context(client.listen(tools_list_changed=True))
-            self._always_stale = not subscription.honored.tools_list_changed
+        if watched and modern and not self._asks_each_time:
+            subscription = await stack.enter_async_context(
+                client.listen(
+                    tools_list_changed="tools_list_changed" in watched,
+                    prompts_list_changed="prompts_list_changed" in watched,
+                    resources_list_changed="resources_list_changed" in watched,
+                )
+            )
+            self._always_stale = not all(getattr(subscription.honored, name) for name in watched)
             follower = asyncio.get_running_loop().create_task(self._follow(subscription))
             stack.callback(follower.cancel)
         if not self._asks_each_time or channel.call is None:
@@ -249,6 +251,19 @@ class Session:
                 self.opened.set_result(self._manifest)
         channel.window(0)
         channel.call = None
+
+    def _watched(self, has: ServerCapabilities) -> set[str]:
+        """Which changes of what is pinned the server says that it announces."""
+        watched = {
+            "tools_list_changed": has.tools is not None and has.tools.list_changed,
+            "prompts_list_changed": McpMethod.PROMPTS_GET in self._declared
+            and has.prompts is not None
+            and has.prompts.list_changed,
+            "resources_list_changed": McpMethod.RESOURCES_READ in self._declared
+            and has.resources is not None
+            and has.resources.list_changed,
+        }
+        return {name for name, announced in watched.items() if announced}
 
     async def _serve(self, client: Client, channel: Channel) -> None:
         """Run jobs in their order until the channel ends, is closed, or was idle for long enough."""
@@ -297,19 +312,25 @@ class Session:
                 raise drifted
             sent = channel.sent
             channel.window(call.result_max_bytes)
-            request = CallToolRequest(params=CallToolRequestParams(name=call.action, arguments=dict(call.args)))
             async with serving(self._way_out, call):
+                if call.action in METHODS:
+                    return await methods.run(client, call)
+                request = CallToolRequest(params=CallToolRequestParams(name=call.action, arguments=dict(call.args)))
                 answer = await client.session.send_request(request, _Answer)
         except MCPError as exc:
             if channel.fault is None:
                 begun = HandFailure.EXECUTED
-                if sent is None or exc.code in _NOT_BEGUN:
+                facts = _told(call, exc.code) if sent is not None else {}
+                if sent is None or facts or exc.code in _NOT_BEGUN:
                     begun = HandFailure.NOT_EXECUTED
-                raise HandError(Reason.HAND_FAILED, begun, f"JSON-RPC error {exc.code}") from None
-            raise _in_step(channel, sent) from None
+                raise HandError(Reason.HAND_FAILED, begun, f"JSON-RPC error {exc.code}", **facts) from None
+            raise in_step(channel, sent) from None
+        except methods.Faulty as fault:
+            channel.fail(fault.reason, fault.detail)
+            raise in_step(channel, sent) from None
         except SDK_ERRORS as exc:
             channel.fail(Reason.HAND_PROTOCOL, type(exc).__name__)
-            raise _in_step(channel, sent) from None
+            raise in_step(channel, sent) from None
         finally:
             channel.window(0)
             channel.call = None
@@ -325,7 +346,11 @@ class Session:
         self._always_stale = True
 
     async def _on_message(self, message: IncomingMessage) -> None:
-        if isinstance(message, ToolListChangedNotification):
+        of_prompts = isinstance(message, PromptListChangedNotification) and McpMethod.PROMPTS_GET in self._declared
+        of_resources = (
+            isinstance(message, ResourceListChangedNotification) and McpMethod.RESOURCES_READ in self._declared
+        )
+        if of_prompts or of_resources or isinstance(message, ToolListChangedNotification):
             self._stale = True
 
     def _settle(self, failure: HandError) -> None:
@@ -346,49 +371,10 @@ def _answer(job: _Job, outcome: HandResult | HandError) -> None:
         job.answer.set_result(outcome)
 
 
-def _broken(channel: Channel, *, began: bool, otherwise: Reason = Reason.HAND_CRASHED, detail: str = "") -> HandError:
-    """What became of a call, or of what came before it, when the channel ended.
-
-    Args:
-        began: whether the call itself may have left.
-        otherwise, detail: of a channel that did not end by itself.
-    """
-    if channel.session_over:
-        return SessionOver(channel.detail, sent=began)
-    failure = HandFailure.UNKNOWN if began and not channel.not_taken else HandFailure.NOT_EXECUTED
-    reason = channel.fault or otherwise
-    if reason is Reason.HAND_LOST_REPLY and not began:
-        reason = Reason.HAND_UNAVAILABLE  # what was lost is no answer to the call
-    return HandError(reason, failure, channel.detail or detail, **channel.facts)
-
-
-def _in_step(channel: Channel, sent: int | None) -> HandError:
-    """What became of a call when the channel ended.
-
-    Args:
-        sent: requests that had left before it; ``None`` where its turn to leave had not come.
-    """
-    began = sent is not None and channel.sent > sent
-    if channel.fault is Reason.HAND_LOST_REPLY and not began:
-        # A connection that was kept, and had ended meanwhile: another one may do.
-        return SessionOver(channel.detail, sent=False)
-    return _broken(channel, began=began)
-
-
-def _first(error: BaseException) -> str:
-    """The kind of error that a group holds, for "ExceptionGroup" says nothing to whoever declares the hand."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return type(error).__name__
-
-
-def _opening(cause: HandrailError, channel: Channel) -> HandError:
-    """Why a server did not open. No call was sent yet, so its last words hold nobody's data and are kept."""
-    if isinstance(cause, SessionOver):
-        return cause
-    last = channel.last_words()
-    detail = f"{cause.detail}; it said: {last}" if last else cause.detail
-    return HandError(cause.reason, HandFailure.NOT_EXECUTED, detail, **cause.facts)
+def _told(call: HandCall, code: int) -> dict[str, int]:
+    """The fact that says which of a method's own errors it was, for whoever asked in MCP; no other code of a server's
+    choosing is passed on."""
+    return {CODE_FACT: code} if call.action in METHODS and code in {INVALID_PARAMS, RESOURCE_NOT_FOUND} else {}
 
 
 def _result(answer: _Answer, channel: Channel) -> HandResult:

@@ -12,8 +12,7 @@ import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 import aiohttp
@@ -36,11 +35,13 @@ from yarl import URL
 
 from gateway.canonical import parse
 from gateway.errors import Refused
+from gateway.mcp_methods import METHODS
 from gateway.model import EMPTY
 from gateway.reasons import Reason
 from hand_adapters.contract import HandError
 from hand_adapters.dialer import CURRENT, Attempt, Disconnected
-from hand_adapters.mcp.channel import NOTE_MAX_BYTES, Channel, Streams, written
+from hand_adapters.http_answer import UNKNOWN_STATUSES
+from hand_adapters.mcp.channel import NOTE_MAX_BYTES, Channel, Streams, Writer, written
 from hand_adapters.mcp.events import EventStream, TooLong
 
 SESSION_HEADER: Final = "Mcp-Session-Id"
@@ -59,8 +60,6 @@ _NOT_TAKEN: Final = frozenset(
         HTTPStatus.TOO_MANY_REQUESTS,
     }
 )
-# A proxy that does not know whether its upstream acted.
-_UNKNOWN: Final = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT})
 
 
 class HttpChannel(Channel):
@@ -180,7 +179,8 @@ class HttpChannel(Channel):
             url = URL(f"{url}?{urlencode(added.query, quote_via=quote)}", encoded=True)
         headers |= added.headers
         named = any(name.lower() == "authorization" for name in added.headers)
-        if isinstance(message, JSONRPCRequest) and message.method == "tools/call" and not named:
+        acts = call.action if call.action in METHODS else "tools/call"
+        if isinstance(message, JSONRPCRequest) and message.method == acts and not named:
             headers |= {"Authorization": f"DPoP {call.credential}", "DPoP": call.prove("POST", str(self._endpoint))}
         return url, headers
 
@@ -218,16 +218,18 @@ class HttpChannel(Channel):
         return self.fail(Reason.HAND_PROTOCOL, "neither JSON nor events")
 
     def _turned_away(self, message: JSONRPCMessage, status: int) -> bool:
-        """Whether a status alone ends the channel."""
+        """Whether a status alone ends the channel. What a server says to a message of ours that belongs to a request
+        (the refusal of one of its own, say) tells nothing of that request, which it may have begun."""
+        of_the_request = isinstance(message, JSONRPCRequest) or not self._expected
         if status in _NOT_TAKEN:
-            self.not_taken = True
+            self.not_taken = of_the_request
             self.fail(Reason.HAND_FAILED, f"status {status}")
-        elif status in _UNKNOWN:
+        elif status in UNKNOWN_STATUSES:
             self.fail(Reason.HAND_LOST_REPLY, f"status {status}")
         elif HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
             self.fail(Reason.HAND_PROTOCOL, "a redirect, which is not followed")
         elif self._session_id is not None and _forgotten(message, status):
-            self.session_over = True
+            self.session_over = of_the_request
             self.fail(Reason.HAND_UNAVAILABLE, "the server no longer knows the session")
         return self.fault is not None
 
@@ -323,7 +325,7 @@ class _Counted(Attempt):
         self._connected = value
 
 
-class _PostWriter:
+class _PostWriter(Writer):
     """The SDK's write stream."""
 
     def __init__(self, channel: HttpChannel) -> None:
@@ -332,17 +334,6 @@ class _PostWriter:
     async def send(self, item: SessionMessage, /) -> None:
         """Post one message. Raises ``anyio.BrokenResourceError`` once the channel has ended."""
         await self._channel.post(item)
-
-    async def aclose(self) -> None:
-        """Nothing is held open."""
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        return None
 
 
 def _forgotten(message: JSONRPCMessage, status: int) -> bool:

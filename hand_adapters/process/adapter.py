@@ -22,13 +22,15 @@ from hand_adapters.process import output
 from hand_adapters.process.command import SCRATCH, Command
 
 PROGRAM_MAX_BYTES: Final = 268_435_456
-"""Largest program of the operator's own, which is hashed for the manifest."""
+"""Largest program of the operator's own, and largest file that a command line names, which are hashed for the
+manifest."""
 _SIGNAL_MAX: Final = 64
 _KILLED: Final = 128 + signal.SIGKILL
 
 
 class ProcessAdapter:
-    """Command lines. Each call has a process tree, a ``/tmp`` and a scratch directory of its own, and no network."""
+    """Command lines. Each call has a process tree, a ``/tmp`` and a scratch directory of its own; the network that it
+    reaches is the hand's egress."""
 
     needs_jail: ClassVar[bool] = True
 

@@ -22,7 +22,7 @@ from hand_adapters import annotate, exchange, jailed
 from hand_adapters.contract import HandDrifted, HandError
 from hand_adapters.egress import gate, serving
 from hand_adapters.jail import INSIDE, Bind, Jail
-from hand_adapters.python.interpreter import Interpreter, Interpreters
+from hand_adapters.python.interpreter import PROCESSES_MAX, Interpreter, Interpreters
 from hand_adapters.python.result import result
 from hand_adapters.schemas import SchemaError
 
@@ -37,6 +37,7 @@ class PythonAdapter:
     def __init__(self, hand_id: str, settings: HandSettings, jail: Jail) -> None:
         self.id = hand_id
         self.notes: tuple[str, ...] = ()
+        self.at_once = PROCESSES_MAX - 1  # one starts for the next call meanwhile
         self._settings = settings
         self._functions = _functions(hand_id, settings)
         self._source_sha256 = ""

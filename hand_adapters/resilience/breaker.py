@@ -34,22 +34,35 @@ class Rules:
     probes: int
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Begun:
+    """A call that one circuit let through."""
+
+    principal: str
+    at: float
+    era: int
+
+
 class Breaker:
     """One circuit. It opens after so many failures in a row within the window, and closes when every probe succeeded.
 
-    Where ``shared``, no principal's failures count for more than half of those that it takes: nobody opens alone a
-    circuit that holds others up.
+    Where ``shared``, nobody keeps it open alone for others. No principal's failures count for more than half of those
+    that it takes. Half open, each principal has one probe at a time; whose probe failed or said nothing takes no more
+    of the places for probes, and opens it no more, before another principal's does.
     """
 
     def __init__(self, rules: Rules, *, shared: bool) -> None:
         self._rules = rules
+        self._shared = shared
         self._most_of_one = (rules.failures + 1) // 2 if shared and rules.failures > 1 else max(1, rules.failures)
         self._needed = max(2, rules.failures) if shared else rules.failures
         self._failures: dict[str, deque[float]] = {}
         self._opened_at: float | None = None
         self._era = 0
-        self._probing = 0
+        self._probes: set[Begun] = set()
         self._passed = 0
+        self._heard: set[str] = set()
+        """Whose probes are let through beside the others, and prolong nothing."""
 
     def state(self, now: float) -> Circuit:
         """What it lets through now."""
@@ -57,38 +70,58 @@ class Breaker:
             return Circuit.CLOSED
         return Circuit.OPEN if self._left(now) > 0 else Circuit.HALF_OPEN
 
-    def refuses(self, now: float) -> float | None:
-        """Seconds after which to ask again; ``None`` where a call may go now."""
+    def refuses(self, now: float, principal: str) -> float | None:
+        """Seconds after which to ask again; ``None`` where a call of the principal may go now."""
         if self._opened_at is None:
             return None
         left = self._left(now)
         if left > 0:
             return left
-        return None if self._probing + self._passed < self._rules.probes else min(1.0, self._rules.open_seconds)
+        return None if self._has_place(now, principal) else min(1.0, self._rules.open_seconds)
 
-    def begin(self) -> int:
+    def begin(self, now: float, principal: str) -> Begun:
         """A call goes that :meth:`refuses` did not refuse; what it returns goes to :meth:`end`, however that ends."""
+        begun = Begun(principal, now, self._era)
         if self._opened_at is not None:
-            self._probing += 1
-        return self._era
+            self._probes.add(begun)
+        return begun
 
-    def end(self, era: int, now: float, principal: str, *, failed: bool | None) -> None:
+    def end(self, begun: Begun, now: float, *, failed: bool | None) -> None:
         """How a call ended; ``failed`` is ``None`` where that says nothing about the hand. A call that began before
         the circuit last opened or closed says nothing any more."""
-        if era != self._era:
+        if begun.era != self._era:
             return
         if self._opened_at is not None:
-            self._probing -= 1
-            if failed:
-                self._open(now)
-            elif failed is False:
-                self._passed += 1
-                if self._passed >= self._rules.probes:
-                    self._close()
+            self._probes.discard(begun)
+            self._probed(begun.principal, now, failed=failed)
         elif failed is False:
             self._failures.clear()
         elif failed:
-            self._count(now, principal)
+            self._count(now, begun.principal)
+
+    def _probed(self, principal: str, now: float, *, failed: bool | None) -> None:
+        if failed is False:
+            self._passed += 1
+            if self._passed >= self._rules.probes:
+                self._close()
+            return
+        if failed and principal not in self._heard:
+            self._open(now)
+        if self._shared:
+            self._heard.add(principal)
+
+    def _has_place(self, now: float, principal: str) -> bool:
+        if self._shared:
+            if any(probe.principal == principal for probe in self._probes):
+                return False
+            if principal in self._heard:
+                return True
+        # One that takes longer than the circuit stays open keeps nobody waiting any more.
+        taken = sum(
+            probe.principal not in self._heard and 0 <= now - probe.at < self._rules.open_seconds
+            for probe in self._probes
+        )
+        return taken + self._passed < self._rules.probes
 
     def _count(self, now: float, principal: str) -> None:
         if not self._rules.failures:
@@ -116,7 +149,9 @@ class Breaker:
 
     def _turn(self) -> None:
         self._era += 1
-        self._probing = self._passed = 0
+        self._passed = 0
+        self._probes.clear()
+        self._heard.clear()
         self._failures.clear()
 
     def _left(self, now: float) -> float:
@@ -132,8 +167,8 @@ class Permit:
     """A call that two circuits let through."""
 
     who: Who
-    own: tuple[Breaker, int]
-    common: tuple[Breaker, int]
+    own: tuple[Breaker, Begun]
+    common: tuple[Breaker, Begun]
 
 
 class Circuits:
@@ -153,23 +188,22 @@ class Circuits:
     def refuses(self, who: Who, now: float) -> float | None:
         """Seconds after which to ask again; ``None`` where a call may go now."""
         own, common = self._of(who)
-        waits = [left for left in (own.refuses(now), common.refuses(now)) if left is not None]
+        waits = [left for left in (own.refuses(now, who[1]), common.refuses(now, who[1])) if left is not None]
         return max(waits) if waits else None
 
-    def begin(self, who: Who) -> Permit:
+    def begin(self, who: Who, now: float) -> Permit:
         """See :meth:`Breaker.begin`."""
         own, common = self._of(who)
-        return Permit(who, (own, own.begin()), (common, common.begin()))
+        return Permit(who, (own, own.begin(now, who[1])), (common, common.begin(now, who[1])))
 
     def end(self, permit: Permit, now: float, *, failed: bool | None) -> None:
         """See :meth:`Breaker.end`."""
-        tenant, principal = permit.who
-        for breaker, era in (permit.own, permit.common):
+        for breaker, begun in (permit.own, permit.common):
             before = breaker.state(now)
-            breaker.end(era, now, principal, failed=failed)
+            breaker.end(begun, now, failed=failed)
             after = breaker.state(now)
             if before is not after and breaker is permit.common[0]:
-                self._changed(tenant, after)
+                self._changed(permit.who[0], after)
 
     def state(self, tenant: str, now: float) -> Circuit:
         """Of a tenant's own circuit."""

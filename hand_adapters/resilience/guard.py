@@ -23,7 +23,7 @@ from gateway.settings import ResilienceSettings
 from hand_adapters.contract import HandError
 from hand_adapters.resilience.breaker import Circuit, Circuits, Rules, Who
 from hand_adapters.resilience.bulkhead import Bulkhead, Full, Room
-from hand_adapters.resilience.retrying import Budget, Verdict, backoff, judge
+from hand_adapters.resilience.retrying import Budget, Budgets, Verdict, backoff, judge
 
 _log = structlog.get_logger("handrail.hands")
 
@@ -59,18 +59,24 @@ class Guard:
         settings: ResilienceSettings,
         observer: Observer | None = None,
         *,
+        at_once: int | None = None,
         clock: Callable[[], float] = time.monotonic,
         draw: Callable[[], float] = _chance,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """``clock`` is steady, in seconds; ``draw`` gives a number from 0 to 1."""
+        """
+        Args:
+            at_once: how many calls the adapter can do at once, where it says so.
+            clock: steady, in seconds.
+            draw: gives a number from 0 to 1.
+        """
         self._hand = hand
         self._settings = settings
         self._observer = observer
         self._clock = clock
         self._draw = draw
         self._sleep = sleep
-        self._budget = Budget(settings.retries_share)
+        self._budgets = Budgets(settings.retries_share)
         self._circuits = Circuits(
             Rules(
                 settings.breaker_failures,
@@ -80,7 +86,8 @@ class Guard:
             ),
             self._circuit_changed,
         )
-        self.bulkhead: Final = Bulkhead(Room(settings.concurrency_max, settings.queue_max, settings.principal_share))
+        slots = settings.concurrency_max if at_once is None else min(at_once, settings.concurrency_max)
+        self.bulkhead: Final = Bulkhead(Room(slots, settings.queue_max, settings.principal_share))
 
     async def run(self, call: HandCall, once: Once, *, idempotent: bool) -> HandResult:
         """Run ``call`` by ``once``, as often as it may be.
@@ -96,14 +103,15 @@ class Guard:
         progress = call.progress
         progress.attempts, progress.unsent = 0, True
         ends = self._clock() + call.deadline_seconds
-        self._budget.called()
+        budget = self._budgets.of(_who(call))
+        budget.called()
         before: HandResult | Exception | None = None
         certain = untouched = True
         while True:
             try:
                 async with self._turn(call, ends) as waited:
                     attempt = await self._due(call, ends, waited, before, idempotent=idempotent)
-                    permit = self._circuits.begin(_who(call))
+                    permit = self._circuits.begin(_who(call), self._clock())
                     verdict: Verdict | None = None
                     progress.attempts, progress.unsent = progress.attempts + 1, False
                     try:
@@ -117,7 +125,7 @@ class Guard:
                 return _given(before, progress.attempts, certain=certain)
             certain = certain and not _uncertain(outcome)
             untouched = progress.unsent = untouched and isinstance(outcome, HandError) and _not_executed(outcome)
-            pause = self._pause(verdict, progress.attempts, ends)
+            pause = None if _given_up() else self._pause(verdict, progress.attempts, ends, budget)
             if pause is None:
                 return _given(outcome, progress.attempts, certain=certain)
             before = outcome
@@ -180,14 +188,14 @@ class Guard:
             return attempt
         return replace(attempt, deadline_seconds=left)
 
-    def _pause(self, verdict: Verdict, attempts: int, ends: float) -> float | None:
+    def _pause(self, verdict: Verdict, attempts: int, ends: float, budget: Budget) -> float | None:
         """Seconds until the call is tried again; ``None`` where it is not."""
         rules = self._settings
         if not verdict.again or attempts > rules.retries_max:
             return None
         pause = backoff(attempts, rules.backoff_first_seconds, rules.backoff_max_seconds, self._draw)
         pause = max(pause, verdict.after_seconds)
-        if self._clock() + pause >= ends or not self._budget.take():
+        if self._clock() + pause >= ends or not budget.take():
             return None
         return pause
 
@@ -213,6 +221,12 @@ class _Withheld(Exception):
         self.error = error
 
 
+def _given_up() -> bool:
+    """Whether the call was cancelled, and the adapter of a third party ended it in its own way all the same."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
 async def _outcome(once: Once, call: HandCall) -> HandResult | Exception:
     try:
         return await once(call)
@@ -230,7 +244,7 @@ def _given(outcome: HandResult | Exception, attempts: int, *, certain: bool) -> 
         if outcome.is_error and not certain:
             # What the hand says of the last attempt does not tell what it did at an earlier one.
             raise HandError(Reason.HAND_LOST_REPLY, HandFailure.UNKNOWN, "an error after an attempt without an answer")
-        return outcome if attempts == 1 else replace(outcome, attempts=attempts)
+        return outcome if outcome.attempts == attempts else replace(outcome, attempts=attempts)
     if isinstance(outcome, HandError) and _not_executed(outcome) and not certain:
         raise HandError(outcome.reason, HandFailure.UNKNOWN, outcome.detail, **outcome.facts) from None
     raise outcome

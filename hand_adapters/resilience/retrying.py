@@ -1,5 +1,6 @@
 """Which calls are tried again, and when. No I/O: chance is passed in."""
 
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -10,7 +11,9 @@ from gateway.reasons import Reason
 from hand_adapters.contract import HandDrifted, HandError, HandUnusable
 
 RESERVE: Final = 10.0
-"""Retries that a hand may have beyond its share, so that one that is seldom called has some."""
+"""Retries that a principal may have of a hand beyond its share, so that one that seldom calls has some."""
+PRINCIPALS_MAX: Final = 10_000
+"""Principals whose budgets one hand remembers; the one that called longest ago is forgotten."""
 
 _OF_THE_HAND: Final = frozenset(
     {Reason.HAND_UNAVAILABLE, Reason.HAND_TIMEOUT, Reason.HAND_CRASHED, Reason.HAND_LOST_REPLY}
@@ -64,7 +67,7 @@ def backoff(retry: int, first_seconds: float, max_seconds: float, draw: Callable
 
 
 class Budget:
-    """How many retries a hand may have: a share of its calls, and a reserve."""
+    """How many retries a principal may have of a hand: a share of its calls, and a reserve."""
 
     def __init__(self, share: float) -> None:
         self._share = share
@@ -80,3 +83,26 @@ class Budget:
             return False
         self._left -= 1.0
         return True
+
+
+class Budgets:
+    """Of one hand: a budget for each principal, so that nobody whose calls fail spends the retries of others."""
+
+    def __init__(self, share: float) -> None:
+        self._share = share
+        self._of: OrderedDict[tuple[str, str], Budget] = OrderedDict()
+
+    def of(self, who: tuple[str, str]) -> Budget:
+        """The budget of a principal.
+
+        Args:
+            who: tenant, and the pseudonym of the principal.
+        """
+        found = self._of.get(who)
+        if found is None:
+            found = self._of[who] = Budget(self._share)
+            if len(self._of) > PRINCIPALS_MAX:
+                self._of.popitem(last=False)
+        else:
+            self._of.move_to_end(who)
+        return found

@@ -53,6 +53,7 @@ class SqlAdapter:
         self._settings = settings
         self._home = jail.home
         self._declared = Declaration.of(hand_id, settings)
+        self.at_once = self._declared.database.connections_max
         self._pool: Pool | None = None
 
     @classmethod

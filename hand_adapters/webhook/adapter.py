@@ -14,8 +14,7 @@ from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from gateway.settings import ActionSettings, HandSettings, SettingsError, origin_of
 from gateway.webhooks.signing import MessageSigner
-from hand_adapters import annotate, http_answer
-from hand_adapters.base_url import checked
+from hand_adapters import annotate, http_answer, peer_url
 from hand_adapters.contract import HandDrifted, HandError
 from hand_adapters.dialer import Dialer, session
 from hand_adapters.jail import Jail
@@ -44,6 +43,7 @@ class WebhookAdapter:
         self.notes: tuple[str, ...] = ()
         self._private_network = settings.private_network
         self._manifest = _manifest(hand_id, settings)
+        self._base_url = settings.base_url
         base = (settings.base_url or "").rstrip("/")
         self._urls = {name: URL(f"{base}{word.path}", encoded=True) for name, word in settings.actions.items()}
         self._session: aiohttp.ClientSession | None = None
@@ -56,7 +56,7 @@ class WebhookAdapter:
             SettingsError: a base URL that may not be asked, an action that is no path with a schema, a secret that goes
                 elsewhere or into the query.
         """
-        url = checked(hand_id, settings)
+        url = peer_url.checked(f"hands.{hand_id}.base_url", settings.base_url, private_network=settings.private_network)
         for use in _manifest(hand_id, settings).secrets:
             where = f"hands.{hand_id}.secrets.{use.name}"
             if use.targets != (origin_of(str(url)),):
@@ -68,8 +68,8 @@ class WebhookAdapter:
 
     @property
     def hosts(self) -> Collection[str]:
-        """See ``contract.Aimed``: that of ``base_url``, for redirects are not followed."""
-        return {url.host for url in self._urls.values() if url.host is not None}
+        """See ``contract.Aimed``: that of ``base_url``."""
+        return peer_url.hosts(self._base_url)
 
     async def manifest(self) -> Manifest:
         """The declared actions. Asks nobody."""

@@ -3,7 +3,6 @@
 import importlib.util
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests import services
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 SCENES = 8
@@ -26,12 +26,6 @@ def repository(at: Path) -> Path:
         subprocess.run(["git", "-C", str(at), "add", "file.txt"], check=True)
         subprocess.run(["git", "-C", str(at), *author, "commit", "--quiet", "--message", text], check=True)
     return at
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 @pytest.mark.jail

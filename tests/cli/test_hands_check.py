@@ -105,6 +105,8 @@ def test_a_secret_of_a_test_account_is_used_and_never_shown(work: Path) -> None:
         (["shelf", "--secret", "token"], "not NAME=FILE"),
         (["shelf", "--secret", "tokn=short"], "names no secret tokn"),
         (["shelf", "--secret", "token=no-such-file"], "No such file"),
+        (["shelf", "--secret", "token=list.json"], "not a value that can be sent"),
+        (["shelf", "--inputs", "/dev/zero"], "larger than"),
         (["shelf", "--inputs", "list.json"], "not an object of lists of objects"),
         (["shelf", "--inputs", "twice.json"], "no strict JSON"),
         (["shelf", "--inputs", "no-such-file"], "No such file"),
@@ -112,7 +114,7 @@ def test_a_secret_of_a_test_account_is_used_and_never_shown(work: Path) -> None:
 )
 def test_what_is_mistyped_checks_nothing(work: Path, words: list[str], said: str) -> None:
     (work / "short").write_text("long-enough")
-    (work / "list.json").write_text('{"echo": {"text": "a"}}')
+    (work / "list.json").write_text('{"echo":\n {"text": "a"}}')
     (work / "twice.json").write_text('{"echo": [], "echo": []}')
     done = check(*words)
     assert done.exit_code == 2, done.output

@@ -81,9 +81,9 @@ def test_keys_of_one_name_are_secrets_of_their_own_and_what_is_left_out_is_named
     headers = {"Authorization": "Bearer s3cr3t-value", "Token": "s3cr3t-value", "Host": "a", "a\n[b]": "c"}
     done = run(tmp_path, {"far": {"url": "https://mcp.example/mcp?token=s3cr3t-value", "headers": headers}})
     assert "s3cr3t-value" not in done.output
-    assert Settings.model_validate(tomllib.loads(done.stdout)).hands["far"].secrets.keys() == {
-        "far-token", "far-token-2", "far-token-3",
-    }  # fmt: skip
+    secrets = Settings.model_validate(tomllib.loads(done.stdout)).hands["far"].secrets
+    assert "far-token" in secrets
+    assert sorted(secret.place for secret in secrets.values()) == ["bearer", "header", "query"]
     assert "Host is left out: no secret can be sent there." in done.stdout
     assert "A header or a parameter of its query is left out" in done.stdout
 

@@ -75,10 +75,11 @@ async def test_the_rule_of_the_page_decides_as_it_says(tmp_path: Path) -> None:
         asked = ask(step("s", **sent))
         decided = (await engine.decide(asked))["s"]
         assert "cards.leaving" not in {reason.code for reason in decided.reasons}
-        asked["context"] = {**asked["context"], "personal_data": ["card", "email"]}
-        decided = (await engine.decide(asked))["s"]
-        assert str(decided.effect) == "deny"
-        assert "cards.leaving" in {reason.code for reason in decided.reasons}
+        for kinds in (["card", "email"], ["unsearched"]):
+            asked["context"] = {**asked["context"], "personal_data": kinds}
+            decided = (await engine.decide(asked))["s"]
+            assert str(decided.effect) == "deny"
+            assert "cards.leaving" in {reason.code for reason in decided.reasons}
         crm = {**asked["hands"]["git"], "actions": {"find": {"side_effects": "none", "idempotent": False, "args": {}}}}
         decided = (await engine.decide({**ask(step("s", "crm", "find")), "hands": {"crm": crm}}))["s"]
         assert decided.obligations.redact_personal == ("email",)

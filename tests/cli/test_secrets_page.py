@@ -71,7 +71,7 @@ def test_a_value_is_taken_from_the_standard_input_and_never_from_the_command_lin
     assert "version 1" in run("handrail secrets set crm-token", home, stdin=value + "\n")
     said = run(f"handrail secrets rotate crm-token {value}", home, good=False)
     assert "rotate" in said
-    assert "is not 8 to 8192" in run("handrail secrets rotate crm-token", home, good=False, stdin="two\nlines of it")
+    assert "to be 8 to 8192" in run("handrail secrets rotate crm-token", home, good=False, stdin="two\nlines of it")
     listed = json.loads(run("handrail secrets list --json", home))["secrets"]
     assert [(one["name"], one["version"], one["hands"]) for one in listed] == [("crm-token", "1", ["git"])]
     canaries.values.clear()

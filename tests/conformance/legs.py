@@ -2,9 +2,8 @@
 
 import asyncio
 import os
-import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -12,11 +11,14 @@ from typing import Any, Final
 import aiohttp
 
 from gateway.app import build
+from gateway.mcp_methods import McpMethod
+from gateway.model import EMPTY
 from gateway.settings import Settings
 from gateway.store.directory import NewPrincipal
 from gateway.web.asgi import create_app
 from tests.conformance.forwarder import forwarding
 from tests.conformance.suite import ROOT, SuiteError
+from tests.ports import free_port
 from tests.until import until
 from tests.web.conftest import serving
 
@@ -42,7 +44,7 @@ async def everything(log: Path) -> AsyncIterator[str]:
     """
     if not SERVER.is_dir():
         raise SuiteError("the everything-server is missing; run make tools")
-    port = _free_port()
+    port = free_port()
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "mcp_everything_server", "--port", str(port)),
@@ -73,11 +75,32 @@ async def through(server: str, home: Path) -> AsyncIterator[str]:
     Raises:
         SuiteError: the gateway offers nothing of it.
     """
+    methods = {str(method): {"side_effects": "none"} for method in McpMethod}
+    hand = {"adapter": "mcp", "url": server, "private_network": True, "actions": methods}
+    async with (
+        governed({HAND: hand}, home) as (gateway, key),
+        forwarding(f"{gateway}/mcp/{HAND}", {"authorization": f"Bearer {key}"}) as url,
+    ):
+        yield url
+
+
+@asynccontextmanager
+async def governed(
+    hands: Mapping[str, Mapping[str, Any]], home: Path, more: Mapping[str, str] = EMPTY
+) -> AsyncIterator[tuple[str, str]]:
+    """A gateway with these hands, all pinned: its URL, and the key of an agent. Its policy allows everything.
+
+    Args:
+        more: further modules of the policy, by file.
+
+    Raises:
+        SuiteError: the gateway offers nothing of a hand.
+    """
     policy = home / "policy"
     (policy / "handrail").mkdir(parents=True)
-    (policy / "handrail" / "decisions.rego").write_text(_ALLOW)
-    hand: dict[str, Any] = {"adapter": "mcp", "url": server, "private_network": True}
-    settings = Settings(home=home / "home", server={"port": 0}, policy={"bundle": policy}, hands={HAND: hand})  # type: ignore[arg-type]
+    for name, text in {"decisions.rego": _ALLOW, **more}.items():
+        (policy / "handrail" / name).write_text(text)
+    settings = Settings(home=home / "home", server={"port": 0}, policy={"bundle": policy}, hands=hands)  # type: ignore[arg-type]
     gateway = build(settings)
     async with serving(create_app(gateway), settings) as port, aiohttp.ClientSession() as http:
         async with http.get(f"http://127.0.0.1:{port}/healthz") as answer:  # whoever comes early waits for the start
@@ -87,21 +110,13 @@ async def through(server: str, home: Path) -> AsyncIterator[str]:
         )
         keys = {str(one["principal"]["id"]): str(one["api_key"]["token"]) for one in made}
         await gateway.hands.settled()
-        shown = gateway.hands.describe_one("default", HAND)
-        if shown["offered_digest"] is None:
-            raise SuiteError(f"the gateway cannot ask the server: {shown['problem']}")
         root = await gateway.directory.principal("default", "root")
-        await gateway.hands.pin(HAND, shown["offered_digest"], root)
-        async with forwarding(
-            f"http://127.0.0.1:{port}/mcp/{HAND}", {"authorization": f"Bearer {keys['suite']}"}
-        ) as url:
-            yield url
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+        for hand in hands:
+            shown = gateway.hands.describe_one("default", hand)
+            if shown["offered_digest"] is None:
+                raise SuiteError(f"the gateway cannot ask the server: {shown['problem']}")
+            await gateway.hands.pin(hand, shown["offered_digest"], root)
+        yield f"http://127.0.0.1:{port}", keys["suite"]
 
 
 async def _answers(port: int, process: asyncio.subprocess.Process) -> None:

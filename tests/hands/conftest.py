@@ -1,11 +1,14 @@
+import asyncio
 from types import SimpleNamespace
 
 import pytest
+import uvicorn
 
 from gateway.model import Principal, Role
 from hand_adapters.mcp import McpAdapter
 from tests.hands.hands_support import call, hostile
 from tests.hands.testing_only_plain_jail import PlainJail
+from tests.until import until
 
 
 @pytest.fixture
@@ -34,6 +37,24 @@ async def mcp_hand(plain_jail):
     for adapter in opened:
         await adapter.close()
     assert plain_jail.alive == 0
+
+
+@pytest.fixture
+async def uvicorns():
+    """``await uvicorns(app)`` -> its endpoint."""
+    running = []
+
+    async def serve(application):
+        server = uvicorn.Server(uvicorn.Config(application, port=0, log_config=None, timeout_graceful_shutdown=1))
+        task = asyncio.create_task(server.serve())
+        running.append((server, task))
+        await until(lambda: server.started)
+        return f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/mcp"
+
+    yield serve
+    for server, task in running:
+        server.should_exit = True
+        await task
 
 
 @pytest.fixture

@@ -22,6 +22,9 @@ ECHO = {
     "inputSchema": {"type": "object", "properties": {"text": {"type": "string"}}},
 }
 SESSION = "session-1"
+HAS = {"resources": {}, "prompts": {}, "completions": {}}
+PROMPT = {"name": "review", "description": "Reviews code.", "arguments": [{"name": "code", "required": True}]}
+TEMPLATE = {"uriTemplate": "note://{id}", "name": "note"}
 
 
 @dataclass
@@ -32,6 +35,8 @@ class Server:
         asked: every request: method of HTTP, headers, and message.
         called: what is done with a ``tools/call`` instead of the answer.
         tools: what is offered.
+        answers: other methods that it has -> what makes a result, or ``{"error": ...}``, of a message.
+        capabilities: what it says of itself beside tools.
     """
 
     called: Callable[["Server", web.Request, Mapping[str, Any]], Any] | None = None
@@ -39,6 +44,8 @@ class Server:
     initialized: Callable[["Server", web.Request, Mapping[str, Any]], Any] | None = None
     tools: list[Mapping[str, Any]] = field(default_factory=lambda: [dict(ECHO)])
     session_header: str | None = SESSION
+    answers: dict[str, Callable[[Mapping[str, Any]], Any]] = field(default_factory=dict)
+    capabilities: dict[str, Any] = field(default_factory=dict)
     asked: list[tuple[str, Mapping[str, str], Mapping[str, Any]]] = field(default_factory=list)
 
     def messages(self, method: str) -> list[Mapping[str, Any]]:
@@ -66,6 +73,9 @@ class Server:
             if self.listed is not None:
                 return await self.listed(self, request, message)
             return answer(message, {"tools": self.tools})
+        if method in self.answers:
+            given = self.answers[method](message)
+            return answer(message, error=given["error"]) if "error" in given else answer(message, given)
         if method == "tools/call":
             if self.called is not None:
                 return await self.called(self, request, message)
@@ -77,11 +87,26 @@ class Server:
         headers = {} if self.session_header is None else {"Mcp-Session-Id": self.session_header}
         result = {
             "protocolVersion": "2025-11-25",
-            "capabilities": {"tools": {"listChanged": True}},
+            "capabilities": {"tools": {"listChanged": True}, **self.capabilities},
             "serverInfo": {"name": "s", "version": "1"},
             "instructions": "Call echo.",
         }
         return answer(message, result, headers=headers)
+
+
+def old_server(**answers) -> Server:
+    """A server of the era with sessions that has all of it."""
+    server = Server(capabilities=dict(HAS))
+    server.answers = {
+        "prompts/list": lambda message: {"prompts": [PROMPT]},
+        "resources/templates/list": lambda message: {"resourceTemplates": [TEMPLATE]},
+        "resources/list": lambda message: {"resources": [{"uri": "note://1", "name": "1"}]},
+        "resources/read": lambda message: {"contents": [{"uri": message["params"]["uri"], "text": "one"}]},
+        "prompts/get": lambda message: {"messages": [{"role": "user", "content": {"type": "text", "text": "hi"}}]},
+        "completion/complete": lambda message: {"completion": {"values": ["a"]}},
+        **answers,
+    }
+    return server
 
 
 def answer(

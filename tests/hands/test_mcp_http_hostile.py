@@ -344,6 +344,27 @@ async def test_a_server_that_asks_the_client_for_something_is_refused(method):
         assert "result" not in refusal
 
 
+@pytest.mark.parametrize("status", [401, 403, 404, 407, 429])
+async def test_what_a_server_answers_to_a_refusal_says_nothing_of_the_call_that_it_has(status):
+    """It acts, asks something, and turns the answer to that away: the call was taken all the same."""
+
+    async def called(one, request, message):
+        stream = await streaming(request)
+        await stream.write(event({"jsonrpc": "2.0", "id": "mine-1", "method": "roots/list", "params": {}}))
+        await asyncio.Event().wait()
+
+    server = Server(called=called)
+
+    async def handle(request):
+        turned_away = "method" not in json.loads(await request.read() or b'{"method": ""}')
+        return web.Response(status=status) if turned_away else await server.handle(request)
+
+    async with mcp_http.served(handle) as url, mcp_http.hand(url) as hand:
+        _, failure = await refused(hand.say())
+        assert failure is UNKNOWN
+        assert len(server.messages("tools/call")) == 1
+
+
 async def test_a_slow_drip_ends_at_the_deadline():
     over = asyncio.Event()
 

@@ -16,6 +16,7 @@ from gateway.settings import HandSettings
 from hand_adapters.mcp import McpHttpAdapter
 from tests.hands.hands_support import call
 from tests.meta.tree import ROOT
+from tests.ports import free_port
 from tests.until import until
 
 PAGE = (ROOT / "docs" / "hands.md").read_text(encoding="utf-8")
@@ -32,8 +33,7 @@ for language, text in BLOCKS:
 @pytest.fixture
 async def port(tmp_path: Path):
     """The page's server, on a free port."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        found = free.getsockname()[1]
+    found = free_port()
     program = tmp_path / "orders.py"
     program.write_text(PROGRAM.replace("9100", str(found)))
     process = subprocess.Popen([sys.executable, str(program)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -9,7 +9,6 @@ import subprocess
 from pathlib import Path
 
 import pytest
-import uvicorn
 from cryptography import x509
 from mcp.server.mcpserver import Context, MCPServer
 
@@ -18,11 +17,13 @@ from gateway.reasons import Reason
 from gateway.settings import HandSettings, SettingsError
 from hand_adapters.contract import HandDrifted, HandError
 from hand_adapters.mcp import McpHttpAdapter
+from hand_adapters.mcp.listing import LISTING_MAX_BYTES
 from tests import services
 from tests.authority import Authority
 from tests.hands import mcp_http
 from tests.hands.hands_support import call, need
 from tests.hands.mcp_http import ECHO, Server, answer
+from tests.ports import free_port
 from tests.until import until
 
 UNKNOWN, EXECUTED, NOT_EXECUTED = HandFailure.UNKNOWN, HandFailure.EXECUTED, HandFailure.NOT_EXECUTED
@@ -33,24 +34,6 @@ async def refused(awaitable) -> tuple[Reason, HandFailure]:
     with pytest.raises(HandError) as caught:
         await awaitable
     return caught.value.reason, caught.value.failure
-
-
-@pytest.fixture
-async def uvicorns():
-    """``await uvicorns(app)`` -> its endpoint."""
-    running = []
-
-    async def serve(application):
-        server = uvicorn.Server(uvicorn.Config(application, port=0, log_config=None, timeout_graceful_shutdown=1))
-        task = asyncio.create_task(server.serve())
-        running.append((server, task))
-        await until(lambda: server.started)
-        return f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/mcp"
-
-    yield serve
-    for server, task in running:
-        server.should_exit = True
-        await task
 
 
 def the_sdks_server() -> MCPServer:
@@ -90,8 +73,7 @@ async def everything():
     """The reference server of the TypeScript SDK, which keeps sessions; its URL."""
     node = need("node")
     services.require(EVERYTHING.is_dir(), "server-everything", "make tools installs it.")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     process = subprocess.Popen(
         [node, str(EVERYTHING / "dist" / "index.js"), "streamableHttp"],
         env={**os.environ, "PORT": str(port)},
@@ -397,3 +379,12 @@ def test_a_secret_goes_to_no_other_place_than_the_url(secret):
     declared = {**secret, "secrets": {"key": {"place": "bearer", "targets": ("https://b.example",)}}}
     with pytest.raises(SettingsError, match="url is not among them"):
         McpHttpAdapter.validate("h", HandSettings(adapter="mcp", url="https://a.example/mcp", **declared))
+
+
+def test_a_listing_is_a_file_of_some_size_and_no_pipe(tmp_path):
+    large, pipe = tmp_path / "large.json", tmp_path / "pipe.json"
+    large.write_bytes(b" " * (LISTING_MAX_BYTES + 1))
+    os.mkfifo(pipe)
+    for file, why in ((large, "larger than"), (pipe, "not a regular file")):
+        with pytest.raises(SettingsError, match=why):
+            McpHttpAdapter.validate("h", HandSettings(adapter="mcp", url="https://a.example/mcp", listing=file))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gateway.settings import HandSettings, SettingsError
+from gateway.settings import HandSettings, Settings, SettingsError
 from hand_adapters.mcp.servers_file import Declared, Server, declare, read
 
 
@@ -264,6 +264,32 @@ def test_a_server_with_a_url_is_a_hand_and_what_its_headers_hold_is_not_copied()
     HandSettings.model_validate(
         {"adapter": "mcp", "url": declared.url, "listing": declared.listing, "secrets": declared.secrets}
     )
+
+
+LONG = "internal-tools-of-production-in-us-east-number"
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (("github", "Enterprise-Token"), ("github-enterprise", "Authorization")),
+        ((f"{LONG}-1", "X-Key"), (f"{LONG}-2", "X-Key")),
+        ((f"{LONG}-1", "Authorization"), (f"{LONG}-2", "Authorization")),
+    ],
+)
+def test_what_is_kept_for_one_server_is_sent_to_no_other(first: tuple[str, str], second: tuple[str, str]) -> None:
+    """A secret is found by its name: two servers with one name would both be sent what was meant for one of them."""
+    servers = [
+        Server(name, {"url": f"https://{number}.example/mcp", "headers": {header: "Bearer x"}})
+        for number, (name, header) in enumerate((first, second))
+    ]
+    found = declare(servers)
+    names = [name for declared in found for name in declared.secrets]
+    assert len(names) == len(set(names)) == 2
+    hands = {
+        one.id: {"adapter": "mcp", "url": one.url, "listing": one.listing, "secrets": one.secrets} for one in found
+    }
+    Settings.model_validate({"hands": hands})
 
 
 def test_a_basic_password_and_a_login_of_the_client_are_pointed_out() -> None:

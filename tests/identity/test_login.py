@@ -1,7 +1,6 @@
 """People log in to the pages at a real OpenID provider: the way there, the way back, and every detour."""
 
 import re
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -23,6 +22,7 @@ from tests.approvals.world import World, person, world
 from tests.chromium import Browser
 from tests.identity.real import AUDIENCE, SECRET, RealProvider, log_in, running
 from tests.identity.town import FIRST
+from tests.ports import free_port
 from tests.until import until
 
 GROUPS = {"gus": ["approvers"], "ann": ["agents"], "nil": []}
@@ -39,8 +39,7 @@ async def town(
 ) -> AsyncIterator[tuple[World, RealProvider]]:
     """A gateway whose people log in at a provider."""
     home.mkdir(parents=True, exist_ok=True)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     (home / "gateway.port").write_text(str(port))
     (home / "client-secret").write_text(SECRET)
     callback = f"http://localhost:{port}/login/company/callback"

@@ -4,6 +4,7 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx2
 import pytest
@@ -135,6 +136,30 @@ async def test_what_is_no_resource_asks_for_a_key_like_every_other_path(plain: T
     async with httpx2.AsyncClient(base_url=plain.base) as http:
         for path in (METADATA_PATH, f"{METADATA_PATH}/mcp/mail/more", f"{METADATA_PATH}/v1/plans"):
             assert (await http.get(path)).status_code == 401
+
+
+FORGED = [
+    '/mcp/mail", resource_metadata="https:evil.example',
+    "/mcp/mail\r\nset-cookie: a=b",
+    "/mcp/mail\n",
+    "/mcp/m\u00e4il",
+    "/mcp/\u4fe1",
+    "/mcp/mail\\",
+    "/mcp/" + "m" * 64,
+]
+
+
+@pytest.mark.parametrize("path", FORGED, ids=ascii)
+async def test_a_path_writes_nothing_into_the_challenge(plain: Town, path: str) -> None:
+    """A link to this very gateway would else name the attacker's metadata, and so whom a client logs in at."""
+    escaped = quote(path)
+    async with httpx2.AsyncClient(base_url=plain.base) as http:
+        for asked in (escaped, f"{METADATA_PATH}{escaped}"):
+            refused = await http.get(asked)
+            assert (refused.status_code, refused.headers["www-authenticate"]) == (401, 'Bearer realm="handrail"')
+            assert "set-cookie" not in refused.headers
+    assert not is_metadata(METADATA_PATH + path)
+    assert audiences(plain.here.gateway.settings, path) == ()
 
 
 def test_other_paths_take_no_more_audiences_and_other_challenges_stay() -> None:

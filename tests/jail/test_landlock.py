@@ -152,6 +152,16 @@ def test_rights_of_a_jails_mounts() -> None:
     assert all(rights & landlock.READ_FILE for rights in found.values())
 
 
+def test_what_is_writable_below_what_is_read_only_is_not_executed() -> None:
+    """A rule about a directory holds for what is mounted below it, too."""
+    line = "24 1 0:20 / {} {},relatime - tmpfs tmpfs rw"
+    mounts = {"/": "ro", "/work": "ro", "/work/out": "rw", "/work/bin": "ro", "/workshop": "ro"}
+    text = "\n".join(line.format(path, how) for path, how in mounts.items())
+    found = dict(landlock.rights_of_mounts(text, 6))
+    assert {path for path, rights in found.items() if rights & landlock.EXECUTE} == {"/work/bin", "/workshop"}
+    assert {path for path, rights in found.items() if rights & landlock.WRITE_FILE} == {"/work/out"}
+
+
 # --- in jails --------------------------------------------------------------------------------------------------------
 
 ELSEWHERE: Any = {"host": "example.com", "paths": ("/**",)}
@@ -267,3 +277,21 @@ def test_what_a_jail_is_shown_of_us_needs_the_standard_library_alone() -> None:
         "hand_adapters.jail.landlock",
     ]
     assert shown == f"{ours}\n"
+
+
+async def test_nor_what_it_could_write_below_what_it_could_not(jail: Jail, home: Path) -> None:
+    source = home.parent / "source" / "tools.py"
+    source.parent.mkdir()
+    source.write_text(DROPPED.replace("/tmp/dropped", "/data/out/dropped"))
+    (home.parent / "work" / "out").mkdir(parents=True)
+    (home.parent / "out").mkdir(mode=0o777)
+    (home.parent / "out").chmod(0o777)
+    binds = [
+        {"source": home.parent / "work", "target": "/data"},
+        {"source": home.parent / "out", "target": "/data/out", "writable": True},
+    ]
+    told: dict[str, Any] = {"adapter": "python", "python": {"source": source}, "actions": {"dropped": {}, "usual": {}}}
+    hand = PythonAdapter("h", HandSettings(**told, binds=binds), jail)
+    digest = (await hand.manifest()).digest
+    assert (await hand.run(call("h", "dropped", {}, digest))).structured == "PermissionError"
+    assert (await hand.run(call("h", "usual", {}, digest))).structured == 0

@@ -5,7 +5,6 @@ import base64
 import random
 import re
 import shutil
-import socket
 import ssl
 import subprocess
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -25,6 +24,7 @@ from tests.approvals.world import World, person, world
 from tests.authority import Authority
 from tests.listener.proxied import PROXY, passed, server
 from tests.meta.tree import ROOT
+from tests.ports import free_port
 from tests.services import require
 from tests.until import until
 
@@ -56,9 +56,7 @@ async def town(tmp_path: Path, authority: Authority, **changed: Any) -> AsyncIte
     shutil.copy(authority.certificate, directory / "ca.pem")
     for file, name in zip(authority.issue("front", x509.DNSName("localhost")), ("tls.crt", "tls.key"), strict=True):
         shutil.copy(file, directory / name)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     url = f"https://localhost:{port}"
     settings = {"trusted_proxies": ["127.0.0.1"], "proxy_client_certificates": True, "public_url": url, **changed}
     async with world(tmp_path / "home", server=settings) as here:

@@ -1,6 +1,7 @@
 """Every member of a closed set is documented, used and tested, and every setting is on its page."""
 
 import ast
+import re
 import runpy
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from audit import controls
 from gateway.cli.hints import CONFLICT_HINTS
 from gateway.entries import LABELS, UNWRITTEN, EntryType
 from gateway.reasons import CONFLICTS, POLICY_CODE, TEXTS, Conflict, Reason
+from gateway.settings import HandSettings
+from hand_adapters.kinds import BUILT_IN
 from tests.meta.tree import CODE, ROOT, python_files, syntax, text
 
 SOURCES = [path for path in python_files("gateway", "hand_adapters", "audit", "keys") if path.name != "reasons.py"]
@@ -18,6 +21,17 @@ TESTS = [path for path in python_files("tests", "client") if path.parent.name !=
 
 def _mentioned(paths: list[Path], *spellings: str) -> bool:
     return any(spelling in text(path) for path in paths for spelling in spellings)
+
+
+@pytest.mark.parametrize("adapter", sorted(BUILT_IN.names))
+def test_every_adapter_stands_where_adapters_are_listed(adapter: str) -> None:
+    hands, concepts = (text(ROOT / "docs" / page) for page in ("hands.md", "concepts.md"))
+    assert f'(`adapter = "{adapter}"`)' in hands, "a section"
+    [taken] = re.findall(r"\(([^()]+)\) cannot be taken over", hands)
+    [kinds] = re.findall(r"speaks to one kind of\s+\[hand\]\(hands.md\) \(([^()]+)\)", concepts)
+    described = re.split(r"[ ,:.]+", HandSettings.model_fields["adapter"].description or "")
+    assert all(f"`{adapter}`" in listed for listed in (taken, kinds))
+    assert adapter in described
 
 
 @pytest.mark.parametrize("reason", Reason)

@@ -2,7 +2,9 @@
 
 import json
 import random
+import sys
 from collections.abc import Iterator
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -29,6 +31,8 @@ HIDDEN = {
     "other dashes": "4111\u20131111\u20141111\u22121111",
     "control characters": "4111\x001111\x1b1111\x081111",
     "tag characters": "4111\U000e00411111\U000e004211111111",
+    "letters that show nothing": "4111\u31641111\u115f1111\uffa01111",
+    "signs that show nothing": "4111\u28001111\U000e0fff1111\ufff01111",
     "marks on digits": "4\u0301" + "1" * 15,
 }
 ADDRESSES = {
@@ -59,6 +63,52 @@ def test_a_card_number_is_found_however_it_is_spelt(text: str) -> None:
 @pytest.mark.parametrize("text", ADDRESSES.values(), ids=ADDRESSES)
 def test_an_address_is_found_however_it_is_spelt(text: str) -> None:
     assert out(f"mail {text} soon") == ({"email": 1}, "mail [redacted:email] soon")
+
+
+BESIDE = {
+    "dots after it": ("jo@example.org...thanks", "[redacted:email]...thanks"),
+    "a label that is none after it": ("jo@example.org.-.com", "[redacted:email].-.com"),
+    "a dash after it": ("jo@example.org-.com", "[redacted:email]-.com"),
+    "a name that is none before it": ("x@-.jo@example.org", "x@[redacted:email]"),
+    "a label that is too long before it": (f"x@{'b' * 70}.jo@example.org", f"x@{'b' * 9}[redacted:email]"),
+    "a name that is too long before it": (f"x@{'a.' * 200}jo@example.org", "[redacted:email]@example.org"),
+    "emphasis around a number": ("_123-45-6789_", "_[redacted:national_id]_"),
+    "the name of a file": ("scan_123-45-6789_2.pdf", "scan_[redacted:national_id]_2.pdf"),
+    "emphasis around an account": ("_DE89370400440532013000_", "_[redacted:iban]_"),
+    "a text in JSON": ('"jo\\u0040example.org"', '"[redacted:email]"'),
+}
+
+
+@pytest.mark.parametrize(("text", "shown"), BESIDE.values(), ids=BESIDE)
+def test_what_stands_beside_it_hides_nothing(text: str, shown: str) -> None:
+    assert out(text)[1] == shown
+
+
+def test_names_that_become_one_name_are_told_apart_in_linear_work() -> None:
+    """A result of a megabyte can have tens of thousands of them."""
+
+    def lines(members: int) -> int:
+        ran = 0
+
+        def trace(frame: FrameType, _event: str, _argument: Any) -> Any:
+            nonlocal ran
+            ran += frame.f_code.co_name == "members"
+            return trace
+
+        value = {
+            **{f"[redacted:email] {n}": n for n in range(members)},
+            **{f"{n}@example.org": n for n in range(members)},
+        }
+        before = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            shown = out(value)[1]
+        finally:
+            sys.settrace(before)
+        assert len(shown) == 2 * members, "none hides another"
+        return ran
+
+    assert lines(400) < 3 * lines(200)
 
 
 def test_it_is_found_in_names_numbers_lists_and_json_in_text() -> None:
@@ -189,6 +239,14 @@ def test_a_text_with_too_many_candidates_is_taken_out_whole() -> None:
     assert (scan.found, scan.taken["unsearched"]) == ({}, 1)
     assert scan.result.content == ({"type": "text", "text": "[redacted:unsearched]"},)
     assert SCANNER.scan(HandResult((), crowd), look=(EVERY_KIND,)).found[UNSEARCHED] == 1
+
+
+def test_texts_that_are_looked_through_again_are_bounded() -> None:
+    """An escape in each of many small texts of JSON has each of them written anew, and searched by itself."""
+    assert out(['["\\/"]'] * 100) == ({}, ['["/"]'] * 100)
+    assert out(['["\\/"]'] * CANDIDATES_MAX) == ({UNSEARCHED: 1}, "[redacted:unsearched]")
+    left = ['["\\/"]'] * CANDIDATES_MAX
+    assert SCANNER.scan(HandResult((), left), look=(EVERY_KIND,)).found == {}, "nothing is written anew"
 
 
 @given(st.text(alphabet=st.characters(), max_size=40), st.text(max_size=40))

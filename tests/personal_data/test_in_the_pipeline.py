@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from audit.database import changing_schema
 from audit.query import Filter
 from gateway.commitments import person_key
-from gateway.manifest import Manifest, PersonalData
+from gateway.manifest import Manifest, PersonalData, Trust
 from gateway.model import HandCall, HandResult, Obligations
 from gateway.personal_data import Scanner, declared
 from gateway.stages.result import INLINE_MAX_BYTES
@@ -177,11 +178,62 @@ async def test_what_a_remote_hand_returns_is_looked_through(tmp_path: Path) -> N
         await close_house(house)
 
 
+async def test_what_comes_back_after_its_decision_was_erased_is_withheld(tmp_path: Path) -> None:
+    """What was to be taken out of it, and whom the args named, nobody knows any more."""
+    house = await remote_house(tmp_path)
+    try:
+        house.policy.obligations = Obligations(redact_personal=("email",), redact=("/structured/said",))
+        view = await house.submit(house.brain.payload(note("a", args={"text": "about jo"})), wait=0)
+        await house.until_settled(view["plan_id"])
+        [step_jti] = await offered(house)
+        handed = await claim(house, step_jti)
+        with house.log._engine.begin() as connection, changing_schema(connection):
+            connection.exec_driver_sql("DELETE FROM payloads")
+        await give(house, step_jti, handed, TEXT)
+        [shown] = (await house.pipeline.load(view["plan_id"])).view()["steps"]
+        assert (shown["status"], shown["error"]["code"]) == ("failed", "policy.obligation")
+        assert "result" not in shown
+        entry = house.log.reader.query(Filter(plan_id=view["plan_id"], type="STPFAI")).entries[0]
+        assert "result" not in entry.fields
+    finally:
+        await close_house(house)
+
+
 async def test_the_operators_word_on_parts_of_a_result_stands_beside_it(house: House) -> None:
     house.hands.manifests["tool"] = saying(result_trust={"/structured/said": "trusted"}, trust="trusted")
     [shown] = (await house.plan(step("a")))["steps"]
     assert shown["result_marks"]["trust"] == {"content": ["trusted"], "structured": "trusted"}
     assert AGENT.id not in str(shown["result_marks"])
+
+
+@pytest.mark.parametrize(
+    ("said", "content", "structured"),
+    [
+        ({"/content/*/text": Trust.UNTRUSTED}, "untrusted", "trusted"),
+        ({"/structured/said": Trust.UNTRUSTED}, "untrusted", "untrusted"),
+        ({"/structured/said": Trust.UNTRUSTED, "/content": Trust.TRUSTED}, "trusted", "untrusted"),
+        ({}, "trusted", "trusted"),
+    ],
+)
+async def test_of_what_holds_something_untrusted_nothing_is_vouched_for(
+    house: House, said: dict[str, Trust], content: str, structured: str
+) -> None:
+    """Also where the operator named every item; and the text repeats what the structure says."""
+    house.hands.manifests["tool"] = saying(result_trust=said, trust="trusted")
+    [shown] = (await house.plan(step("a")))["steps"]
+    assert shown["result_marks"]["trust"] == {"content": [content], "structured": structured}
+
+
+def test_an_item_of_a_list_is_no_more_trusted_than_what_is_in_it() -> None:
+    manifest = saying(result_trust={"/structured/items/*/note": Trust.UNTRUSTED}, trust=Trust.TRUSTED)
+    assert manifest.trust_at("echo", "/structured/items/3") is Trust.UNTRUSTED
+    assert manifest.trust_at("echo", "/structured/items/3/note/word") is Trust.UNTRUSTED
+    assert manifest.trust_at("echo", "/structured/items/3/name") is Trust.TRUSTED
+    assert manifest.trust_at("echo", "/structured/items/name") is Trust.TRUSTED
+    structure = saying(result_trust={"/structured": Trust.TRUSTED}, trust=Trust.UNTRUSTED)
+    assert structure.trust_at("echo", "/structured") is Trust.TRUSTED
+    assert structure.trust_at("echo", "/content/0") is Trust.UNTRUSTED, "nothing is trusted for the structure's sake"
+    assert manifest.trust_at("echo", "") is Trust.UNTRUSTED
 
 
 async def test_of_a_hand_that_is_pinned_anew_nothing_is_trusted(house: House) -> None:

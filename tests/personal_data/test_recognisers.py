@@ -114,6 +114,7 @@ def test_an_operators_own_kind() -> None:
         ("staff", r"(a)\1", "invalid escape"),
         ("staff", "(?=a)b", "invalid perl operator"),
         ("staff", "a{1000}{1000}", "repetition"),
+        ("staff", "a{1,999}", "too much"),
         ("staff", "", "empty text"),
         ("staff", "x{0,3}", "empty text"),
         ("staff", "é", "ASCII"),

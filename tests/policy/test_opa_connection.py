@@ -18,6 +18,7 @@ from gateway.policy.opa_client import tls_context
 from gateway.settings import PolicySettings, SettingsError
 from tests.authority import Authority
 from tests.policy.support import OPEN, ask, inspected, record, said, step, write
+from tests.ports import free_port
 from tests.until import until
 
 pytestmark = pytest.mark.opa
@@ -41,14 +42,6 @@ async def opa_with(program: Path, *options: str) -> AsyncIterator[int]:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
         await process.wait()
-
-
-def free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def listens(port: int) -> None:

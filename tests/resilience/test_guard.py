@@ -14,7 +14,8 @@ from gateway.reasons import Reason
 from gateway.redaction import Redactor
 from gateway.settings import ResilienceSettings
 from hand_adapters.contract import HandDrifted, HandError, HandUnusable
-from hand_adapters.resilience.retrying import RESERVE, backoff, judge
+from hand_adapters.resilience import retrying
+from hand_adapters.resilience.retrying import RESERVE, Budgets, backoff, judge
 from tests.pipeline.house import MANIFEST
 from tests.resilience.world import CRASHED, DOWN, GOOD, LATER, LOST, REFUSED, Outcome, World, told
 
@@ -140,6 +141,23 @@ async def test_retries_make_an_outage_worse_by_a_share_only() -> None:
     for _ in range(1000):
         await world.run(*[DOWN] * 6)
     assert len(world.sent) <= 1000 * 1.1 + RESERVE
+
+
+async def test_a_principal_whose_calls_fail_spends_nobody_elses_retries() -> None:
+    world = World(ResilienceSettings(breaker_failures=0, retries_share=0.0))
+    for _ in range(20):
+        await world.run(*[LOST] * 3, principal="mallory")
+    assert len(world.renewed) == RESERVE
+    for principal, tenant in (("ana", "default"), ("mallory", "globex")):
+        assert getattr(await world.run(LOST, principal=principal, tenant=tenant), "attempts", None) == 2
+
+
+def test_no_more_budgets_are_remembered_than_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retrying, "PRINCIPALS_MAX", 10)
+    budgets = Budgets(0.0)
+    for number in range(1000):
+        budgets.of(("acme", f"p-{number}"))
+    assert len(budgets._of) == 10
 
 
 async def test_an_open_circuit_withholds_retries_and_calls_and_sends_nothing() -> None:
@@ -295,6 +313,35 @@ async def test_a_call_that_is_cancelled_gives_everything_back(where: str) -> Non
     assert one.progress.attempts == (0 if where == "queue" else 1)
 
 
+async def test_a_call_that_was_given_up_is_not_tried_again_whatever_its_adapter_makes_of_that() -> None:
+    """Its step has ended, perhaps on record: nothing may be sent for it any more."""
+    world = World()
+    sent = []
+
+    async def once(one: HandCall) -> HandResult:
+        sent.append(one)
+        try:
+            await asyncio.get_running_loop().create_future()
+        except asyncio.CancelledError:
+            raise LOST from None
+        return GOOD
+
+    task = asyncio.ensure_future(world.guard.run(world.call(), once, idempotent=True))
+    await settle()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert len(sent) == 1
+    assert world.renewed == world.pauses == []
+
+
+async def test_how_often_it_was_sent_is_not_the_adapters_to_say() -> None:
+    world = World()
+    for said in (0, 7):
+        result = await world.run(HandResult((), attempts=said))
+        assert isinstance(result, HandResult)
+        assert result.attempts == 1
+
+
 async def test_a_probe_that_is_cancelled_makes_room_for_another() -> None:
     world = World(ResilienceSettings(breaker_failures=1, retries_max=0))
     await world.run(LOST)
@@ -319,7 +366,7 @@ def test_an_answer_without_its_secrets_still_says_when_to_ask_again() -> None:
 def test_a_pause_is_drawn_from_nothing_to_what_doubles(retry: int, first: float, most: float, drawn: float) -> None:
     pause = backoff(retry, first, most, lambda: drawn)
     assert 0 <= pause <= most
-    assert pause <= drawn * first * 2.0 ** min(retry - 1, 64)
+    assert pause <= drawn * (first * 2.0 ** min(retry - 1, 64))
     assert backoff(retry, first, most, lambda: 0.0) == 0.0
 
 

@@ -92,19 +92,36 @@ def mute() -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
-async def test_a_database_that_says_nothing_keeps_its_own_threads_waiting_and_no_others(mute: int) -> None:
-    database = HandSettings(
+def database(port: int, connections: int) -> HandSettings:
+    return HandSettings(
         adapter="sql",
         private_network=True,
         database={
-            "dialect": "postgresql", "host": "127.0.0.1", "port": mute, "name": "d", "user": "u", "tls": False,
-            "connections_max": 32,
+            "dialect": "postgresql", "host": "127.0.0.1", "port": port, "name": "d", "user": "u", "tls": False,
+            "connections_max": connections,
         },
         actions={"one": {"statement": "SELECT 1 AS n", "args_schema": NOTHING | {"additionalProperties": False}}},
     )  # fmt: skip
-    async with serving(good) as port, registry(slow=database, quick=http(port)) as hands:
+
+
+async def test_a_database_that_says_nothing_keeps_its_own_threads_waiting_and_no_others(mute: int) -> None:
+    async with serving(good) as port, registry(slow=database(mute, 32), quick=http(port)) as hands:
         calls = Calls(hands)
         slow = [calls.begin("slow", "one", principal=f"user-{number}") for number in range(OUTSTANDING)]
-        await until(lambda: hands.guards["slow"].bulkhead.running == OUTSTANDING)
+        load = hands.guards["slow"].bulkhead
+        await until(lambda: (load.running, load.waiting) == (32, OUTSTANDING - 32))
         await quick_calls_complete(calls, slow)
+        await ended(slow)
+
+
+async def test_one_principal_does_not_take_every_connection_of_a_database(mute: int) -> None:
+    """It has fewer of them than the hand has slots: whoever had most slots would be first at each of them."""
+    async with registry(slow=database(mute, 4)) as hands:
+        calls = Calls(hands)
+        load = hands.guards["slow"].bulkhead
+        slow = [calls.begin("slow", "one", principal="mallory") for _ in range(OUTSTANDING)]
+        await until(lambda: load.running + load.waiting == OUTSTANDING)
+        assert load.running == 3
+        slow.append(calls.begin("slow", "one", principal="ana"))
+        await until(lambda: load.running == 4)
         await ended(slow)

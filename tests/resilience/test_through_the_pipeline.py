@@ -29,7 +29,7 @@ from gateway.settings import ResilienceSettings
 from gateway.telemetry import Tracer
 from hand_adapters.resilience import Guard
 from tests.freeze.support import freeze
-from tests.pipeline.house import MANIFEST, House, SimulatedHands, close_house, open_house, step
+from tests.pipeline.house import AGENT, MANIFEST, House, SimulatedHands, close_house, open_house, step
 from tests.resilience.world import DOWN, GOOD, LATER, LOST
 from tests.until import until
 
@@ -212,6 +212,80 @@ async def test_a_freeze_that_came_elsewhere_refuses_the_record_of_the_next_attem
     assert "FRZSET" in codes
     assert "CRDREN" not in codes
     await close_house(other)
+
+
+def revoked(house: House) -> None:
+    del house.directory.people[AGENT.tenant, AGENT.id]
+
+
+def without_the_hand(house: House) -> None:
+    house.directory.people[AGENT.tenant, AGENT.id] = replace(AGENT, hands=frozenset({"another"}))
+
+
+def without_its_key(house: House) -> None:
+    for name, issuer in list(house.directory.issuers.items()):
+        keys = {kid: replace(key, revoked_at=0.0) for kid, key in issuer.keys.items()}
+        house.directory.issuers[name] = replace(issuer, keys=keys)
+
+
+def under_another_policy(house: House) -> None:
+    house.policy.digest = "e" * 64
+
+
+def pinned_anew(house: House) -> None:
+    house.hands.manifests["tool"] = MANIFEST
+
+
+CHANGES = {
+    revoked: "auth.forbidden",
+    without_the_hand: "auth.forbidden",
+    without_its_key: "auth.forbidden",
+    under_another_policy: "policy.outdated",
+    pinned_anew: "hand.drifted",
+}
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
+async def test_what_let_a_step_go_has_to_hold_when_it_is_tried_again(
+    house: House, change: Callable[[House], None]
+) -> None:
+    """A revoked agent's call is not sent once more, with a new credential, for as long as its deadline lasts."""
+
+    changed = []
+
+    async def meanwhile(_: float) -> None:
+        change(house)
+        changed.append(change)
+
+    calls = guarded(house, LOST, sleep=meanwhile)
+    [one] = (await house.plan(step("a")))["steps"]
+    assert changed
+    assert (one["status"], one["error"]["code"]) == ("ambiguous", "hand.lost_reply")
+    assert len(calls) == 1
+    assert "CRDREN" not in house.codes()
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
+async def test_what_let_a_step_go_has_to_hold_when_its_turn_comes(
+    house: House, monkeypatch: pytest.MonkeyPatch, change: Callable[[House], None]
+) -> None:
+    monkeypatch.setattr("hand_adapters.resilience.guard.FRESH_SECONDS", -1.0)
+    calls = guarded(house, concurrency_max=1, principal_share=1.0)
+    over = asyncio.Event()
+
+    async def hang(call: HandCall) -> HandResult:
+        await over.wait()
+        return GOOD
+
+    house.hands.behaviour["echo"] = hang
+    plan = asyncio.ensure_future(house.plan(step("a"), step("b")))
+    await until(lambda: len(calls) == 1 and house.codes().count("STPDSP") == 2)
+    change(house)
+    over.set()
+    ended = {one["status"]: one for one in (await plan)["steps"]}
+    assert ended["failed"]["error"]["code"] == CHANGES[change]
+    assert len(calls) == 1
+    assert house.codes().count("CRDREN") == 1
 
 
 async def test_a_span_marks_the_attempt(house: House) -> None:

@@ -3,7 +3,6 @@
 import contextlib
 import secrets
 import shutil
-import socket
 import sqlite3
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -20,6 +19,7 @@ from hand_adapters.sql import SqlAdapter
 from tests import mariadb, postgres
 from tests.hands.hands_support import call
 from tests.hands.testing_only_plain_jail import PlainJail
+from tests.ports import free_port
 from tests.sql import corpus
 
 ACTIONS = {"query": {"side_effects": "none"}, "execute": {}, "tables": {"side_effects": "none"}}
@@ -69,9 +69,7 @@ def tcp_postgres() -> Iterator[tuple[postgres.Server, int]]:
     try:
         cluster = postgres.Cluster(home)
         cluster.initialise()
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = int(probe.getsockname()[1])
+        port = free_port()
         rules = cluster.data / "pg_hba.conf"
         rules.write_text("local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n")
         server = cluster.start("listen_addresses='127.0.0.1'", f"port={port}")

@@ -1,7 +1,6 @@
 """A server proves who it is before it is told a password; whoever cannot is told nothing."""
 
 import shutil
-import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from gateway.errors import HandrailError
 from gateway.reasons import Reason
 from tests import mariadb, postgres
 from tests.authority import Authority
+from tests.ports import free_port
 from tests.sql.conftest import PASSWORD, Database
 
 
@@ -32,9 +32,7 @@ def tls_postgres(authority: Authority) -> Iterator[Database]:
             placed = Path(shutil.copy(file, cluster.data / file.name))
             shutil.chown(placed, cluster.data.stat().st_uid, cluster.data.stat().st_gid)
         (cluster.data / "pg_hba.conf").write_text("local all all trust\nhostssl all all 127.0.0.1/32 scram-sha-256\n")
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = int(probe.getsockname()[1])
+        port = free_port()
         files = ("ssl=on", "ssl_cert_file=postgres.pem", "ssl_key_file=postgres.key")
         server = cluster.start("listen_addresses='127.0.0.1'", f"port={port}", *files)
         with psycopg.connect(f"{server.dsn('postgres')} port={port}", autocommit=True) as connection:

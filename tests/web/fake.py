@@ -291,6 +291,8 @@ class testing_only_Pipeline:  # noqa: N801
         self.objectives = Objectives(Metrics(), time.time)
         self.submitted: list[tuple[UnverifiedPlan, float]] = []
         self.answer: dict[str, Any] | Exception = view("done", step(result={"content": [], "structured": None}))
+        self.answers: dict[str, dict[str, Any] | Exception] = {}
+        """Hand -> what its plans get instead."""
         self.script: list[tuple[int, str, dict[str, Any]]] = []
         self.hold = asyncio.Event()
         self.holds = False
@@ -304,9 +306,10 @@ class testing_only_Pipeline:  # noqa: N801
         if self.slow is not None:
             await self.slow.wait()
         self.completed += 1
-        if isinstance(self.answer, Exception):
-            raise self.answer
-        return self.answer
+        answer = self.answers.get(self.claims()["actions"][0]["hand"], self.answer) if self.answers else self.answer
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
     async def view(self, plan_id: str, viewer: Principal) -> dict[str, Any]:
         if plan_id != PLAN_ID:

@@ -17,7 +17,8 @@ from starlette.applications import Starlette
 
 from gateway.entries import EntryType
 from gateway.errors import Refused
-from gateway.ingress.mcp import CONTEXT_META_KEY, transport_security
+from gateway.ingress.mcp import transport_security
+from gateway.ingress.mcp_requests import CONTEXT_META_KEY
 from gateway.ingress.mcp_results import answered
 from gateway.ingress.mcp_tools import Tools, tool_name
 from gateway.manifest import SideEffects

@@ -77,6 +77,15 @@ async def test_a_session_is_one_with_the_endpoint_that_opened_it(agent: Agent) -
     assert [await agent.ping(sessions[path], path) for path in paths] == [200] * 3
 
 
+async def test_a_session_that_is_asked_for_at_another_endpoint_goes_on_counting(agent: Agent) -> None:
+    """Else a principal opens some, has them forgotten by asking elsewhere, and opens more until nobody else can."""
+    sessions = [await agent.open() for _ in range(MAX)]
+    for session in sessions:
+        assert await agent.ping(session, "/mcp/git") == 404
+    await agent.open()
+    assert [await agent.ping(session) for session in sessions] == [404, *[200] * (MAX - 1)]
+
+
 async def test_a_surplus_session_is_closed_whichever_endpoint_it_is_with(
     agent: Agent, gateway: testing_only_Gateway
 ) -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
@@ -251,6 +252,17 @@ async def test_a_receiver_that_asks_for_patience_gets_it(tmp_path: Path) -> None
         await send(here)
         [row] = rows(here)
         assert row["next_at"] - row["created_at"] >= 1800
+
+
+async def test_a_receiver_may_name_the_hour_until_which_to_wait(tmp_path: Path) -> None:
+    """RFC 9110 section 10.2.3; and however far away it is, nobody waits for longer than usual."""
+    async with told(tmp_path) as (here, receiver):
+        await here.ask()
+        hour = formatdate(time.time() + 10 * BACKOFF_MAX_SECONDS, usegmt=True)
+        receiver.answer = lambda: PlainTextResponse("later", 503, {"retry-after": hour})
+        await send(here)
+        [row] = rows(here)
+        assert row["next_at"] - row["created_at"] >= BACKOFF_MAX_SECONDS
 
 
 async def test_a_message_is_given_up_after_so_many_attempts_loudly(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import hashlib
 import os
 import re
 import shutil
-import socket
 import sqlite3
 import subprocess
 import tempfile
@@ -22,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from audit.cosignature import WitnessKey
 from tests import services
 from tests.meta.tree import ROOT
+from tests.ports import free_port
 from tests.until import until
 
 EMPTY_ROOT = base64.b64encode(hashlib.sha256(b"").digest()).decode()
@@ -88,12 +88,6 @@ def programs() -> dict[str, str]:
     return {name: str(place) for name, place in found.items()}
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @contextmanager
 def _process(command: list[str], log: Path) -> Iterator[None]:
     with log.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=output) as process:
@@ -115,7 +109,7 @@ def _running(name: str) -> Iterator[LiteWitness]:
         key_file.write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
         public = private.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).split()[1]
         fingerprint = base64.b64encode(hashlib.sha256(base64.b64decode(public)).digest()).decode().rstrip("=")
-        witness = LiteWitness(name, directory, _free_port())
+        witness = LiteWitness(name, directory, free_port())
         command = [known["litewitness"], "-name", name, "-db", str(directory / "witness.db"), "-ssh-agent", str(agent),
                    "-key", f"SHA256:{fingerprint}", "-listen", witness.url.removeprefix("http://")]  # fmt: skip
         with _process([known["ssh-agent"], "-D", "-a", str(agent)], directory / "agent.log"):

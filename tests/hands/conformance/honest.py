@@ -14,7 +14,7 @@ from hand_adapters import annotate
 from hand_adapters.contract import HandDrifted, HandError
 from hand_adapters.jail import Jail
 
-LATENCY_SECONDS = 0.03
+LATENCY_SECONDS = 0.06
 KEYS = ["a", "b"]
 _KEYED = {"type": "object", "properties": {"key": {"enum": KEYS}}, "required": ["key"]}
 TEXT = {"type": "object", "properties": {"text": {"type": "string", "maxLength": 1500}}, "required": ["text"]}
