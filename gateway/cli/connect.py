@@ -149,9 +149,9 @@ def _principal(file: Path, stored: Mapping[str, Any], url: str, as_name: str | N
     if not isinstance(principals, dict) or not isinstance(name, str):
         raise Stop(f"{file}: no principals, or no default", "Choose one with --as NAME, or give --api-key.")
     entry = principals.get(name)
-    if not isinstance(entry, dict):
+    if name not in principals:
         raise Stop(f"{file}: no principal {name!r}", f"It has: {', '.join(sorted(map(str, principals)))}.")
-    if not isinstance(entry.get("api_key"), str):
+    if not isinstance(entry, dict) or not isinstance(entry.get("api_key"), str):
         raise Stop(f"{file}: {name} has no api_key", 'It should hold {"api_key": "hr_..."}.')
     key_file, issuer, ca_file = entry.get("jwk_file"), entry.get("issuer"), stored.get("ca_file")
     return Connection(

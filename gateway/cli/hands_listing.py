@@ -34,6 +34,9 @@ def listing(
     header: Annotated[
         list[str] | None, typer.Option(help="NAME=FILE: a header with the value in the file; repeatable.")
     ] = None,
+    query: Annotated[
+        list[str] | None, typer.Option(help="NAME=FILE: a query parameter with the value in the file; repeatable.")
+    ] = None,
     private_network: Annotated[
         bool, typer.Option("--private-network", help="The server may be at a private or loopback address.")
     ] = False,
@@ -46,8 +49,9 @@ def listing(
     from hand_adapters.mcp.asking import listed  # noqa: PLC0415
 
     saving.refuse_existing(file, force=force)
-    headers = {name: secret_values.from_file(path) for name, path in (_named(one) for one in header or ())}
-    values = list(headers.values())
+    headers = _values("--header", header)
+    parameters = _values("--query", query)
+    values = [*headers.values(), *parameters.values()]
     if bearer is not None:
         values.append(secret_values.from_file(bearer))
         headers["Authorization"] = f"Bearer {values[-1]}"
@@ -56,10 +60,10 @@ def listing(
         McpHttpAdapter.validate("x", declared)
     except (SettingsError, ValueError) as exc:
         detail = exc.detail if isinstance(exc, SettingsError) else "not the URL of a server"
-        raise Stop(detail.removeprefix("hands.x."), "Give https://HOST/PATH.", Exit.USAGE) from None
+        raise Stop(detail.removeprefix("hands.x."), _mend(url, private_network=private_network), Exit.USAGE) from None
     try:
         with out.progress("Asking", None):
-            found: dict[str, Any] = asyncio.run(listed(url, headers, private_network=private_network))
+            found: dict[str, Any] = asyncio.run(listed(url, headers, parameters, private_network=private_network))
     except HandrailError as exc:
         raise Stop(f"{url}: {exc.text} {exc.detail}".strip(), _hint(exc.detail), Exit.NEGATIVE) from None
     if values:
@@ -70,14 +74,27 @@ def listing(
     return Exit.GOOD
 
 
-def _named(text: str) -> tuple[str, Path]:
-    name, file = secret_values.named("--header", text)
-    if not name.replace("-", "").replace("_", "").isalnum() or not name.isascii():
-        raise Stop(f"--header {name}: not NAME=FILE", "Give --header X-Api-Key=key.txt.", Exit.USAGE)
-    return name, file
+def _values(option: str, given: list[str] | None) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for one in given or ():
+        name, file = secret_values.named(option, one)
+        if not name.replace("-", "").replace("_", "").isalnum() or not name.isascii():
+            raise Stop(f"{option} {name}: not NAME=FILE", f"Give {option} X-Api-Key=key.txt.", Exit.USAGE)
+        found[name] = secret_values.from_file(file)
+    return found
+
+
+def _mend(url: str, *, private_network: bool) -> str:
+    if "?" in url:
+        return "Take its query off, and give --query NAME=FILE for what stands there."
+    if url.startswith("http://") and not private_network:
+        return (
+            "Give https://HOST/PATH. If the server is on this machine or in a private network: give --private-network."
+        )
+    return "Give https://HOST/PATH."
 
 
 def _hint(detail: str) -> str:
     if "status 401" in detail or "status 403" in detail:
-        return "It wants to know who asks: give --bearer FILE, or --header NAME=FILE."
+        return "It wants to know who asks: give --bearer FILE, --header NAME=FILE or --query NAME=FILE."
     return "Is it the URL of an MCP server, and can it be reached from here?"

@@ -48,11 +48,11 @@ def _show(out: Output, found: list[dict[str, Any]]) -> None:
             "-" if one["measured"].get("burn_rate") is None else f"{one['measured']['burn_rate']:.1f}",
             one["measured"]["calls"],
             moment(one["measured"]["since"]),
-            "missed" if _missed(one) else "",
+            "missed" if _missed(one) else "kept",
         ]
         for one in found
     )
-    heads = ["hand", "answered", "in time", "budget left", "burn, 1 h", "calls", "since", ""]
+    heads = ["hand", "answered", "in time", "budget left", "burn, 1 h", "calls", "since", "objective"]
     out.table(heads, rows, "No pinned hand has objectives: [hands.ID.slo].")
 
 

@@ -63,7 +63,7 @@ HINTS: Final[Mapping[Reason, str]] = {
     Reason.SCHEMA_RESULT: "The hand broke its own schema: have an operator review it with 'handrail hands pin ID'.",
     Reason.SCHEMA_UNKNOWN_HAND: "'handrail hands list' shows the hands that you may use.",
     Reason.SCHEMA_UNKNOWN_ACTION: "'handrail hands list' shows the actions of each hand.",
-    Reason.SCHEMA_ANALYSIS: "'handrail plan show ID' has the problem; docs/sql.md says what is understood.",
+    Reason.SCHEMA_ANALYSIS: "'handrail plan show ID' has the problem; docs/sql.md or docs/mail.md what is taken.",
     Reason.SCHEMA_UNRESOLVED: "Look at the earlier result with 'handrail plan show ID', and mend the pointer.",
     Reason.POLICY_DENIED: _WHY,
     Reason.POLICY_UNDECIDED: _WHY,

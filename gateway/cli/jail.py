@@ -41,6 +41,8 @@ def run(
 
     What comes through a pipe or a file is read to its end before the program starts, and is its standard input.
     """
+    if cmd[0].startswith("-"):
+        raise Stop(f"{cmd[0]}: no such option", "Options stand before --, the program after it: see --help.")
     settings = load(config)
     stdin = b"" if sys.stdin is None or sys.stdin.isatty() else sys.stdin.buffer.read(STDIN_MAX_BYTES + 1)
     if len(stdin) > STDIN_MAX_BYTES:

@@ -16,6 +16,7 @@ from gateway.reasons import TEXTS, Reason
 PROBLEMS_SHOWN_MAX: Final = 8
 POINTER_SHOWN_MAX_CHARACTERS: Final = 256
 """A pointer into args of a recursive schema can be as long as the args are."""
+WHY_SHOWN_MAX_CHARACTERS: Final = 512
 
 _BLOCKS: Final[pydantic.TypeAdapter[list[types.ContentBlock]]] = pydantic.TypeAdapter(list[types.ContentBlock])
 _AFTERMATH: Final = {
@@ -76,6 +77,7 @@ def told(view: Mapping[str, Any], public_url: str) -> list[str]:
     if error:
         lines.append(f"{error['code']}: {error['text']}")
         lines += _problems(error.get("problems") or [])
+        lines += _why(error)
         if "page" in error:
             lines.append(f"The person whom this is for connects it at {error['page']}; then ask again.")
     if status is StepStatus.DENIED:
@@ -102,15 +104,28 @@ def _problems(problems: Sequence[Mapping[str, str]]) -> list[str]:
     A pointer names members that the schema declares, so a tool server chose their letters: as JSON strings they cannot
     begin a line of their own.
     """
-    lines = []
-    for problem in problems[:PROBLEMS_SHOWN_MAX]:
-        pointer = problem["pointer"]
-        if len(pointer) > POINTER_SHOWN_MAX_CHARACTERS:
-            pointer = f"{pointer[:POINTER_SHOWN_MAX_CHARACTERS]}..."
-        lines.append(f"at {orjson.dumps(pointer).decode()}: {problem['keyword']}")
+    lines = [f"{_at(problem['pointer'])}{problem['keyword']}" for problem in problems[:PROBLEMS_SHOWN_MAX]]
     if len(problems) > PROBLEMS_SHOWN_MAX:
         lines.append("There are more.")
     return lines
+
+
+def _why(error: Mapping[str, Any]) -> list[str]:
+    """What an adapter found wrong with the args, and where, as one line; an adapter may be anybody's."""
+    said = ": ".join(str(error[name]) for name in ("problem", "why") if error.get(name))
+    if not said:
+        return []
+    return [
+        f"{_at(error['pointer']) if 'pointer' in error else ''}{_cut(' '.join(said.split()), WHY_SHOWN_MAX_CHARACTERS)}"
+    ]
+
+
+def _at(pointer: str) -> str:
+    return f"at {orjson.dumps(_cut(pointer, POINTER_SHOWN_MAX_CHARACTERS)).decode()}: "
+
+
+def _cut(text: str, characters: int) -> str:
+    return text if len(text) <= characters else f"{text[:characters]}..."
 
 
 def _messages(decision: Mapping[str, Any] | None) -> list[str]:

@@ -5,6 +5,7 @@ person's credentials, and of no consequence until somebody pins it.
 import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import quote, urlencode
 
 from mcp import Client
 from pydantic import BaseModel
@@ -20,18 +21,23 @@ from hand_adapters.mcp.session import OPEN_SECONDS, SDK_ERRORS, WHO
 from hand_adapters.mcp.streamable import HttpChannel
 
 
-async def listed(url: str, headers: Mapping[str, str], *, private_network: bool) -> dict[str, Any]:
+async def listed(
+    url: str, headers: Mapping[str, str], query: Mapping[str, str], *, private_network: bool
+) -> dict[str, Any]:
     """``{tools, instructions}`` of a server, as it says them; with ``prompts``, ``resourceTemplates`` and
     ``completions`` of one that has them.
 
     Args:
+        url: without a query.
         headers: sent with every message.
+        query: the same, as parameters of the URL.
 
     Raises:
         HandError: it cannot be asked.
     """
     http = session(Dialer(private_network=private_network))
-    channel = HttpChannel(http, URL(url), parts=True, headers=headers)
+    endpoint = URL(f"{url}?{urlencode(query, quote_via=quote)}", encoded=True) if query else URL(url)
+    channel = HttpChannel(http, endpoint, parts=True, headers=headers)
     channel.window(listing.LISTING_MAX_BYTES)
     timer = asyncio.get_running_loop().call_later(OPEN_SECONDS, channel.fail, Reason.HAND_TIMEOUT, "no answer in time")
     try:

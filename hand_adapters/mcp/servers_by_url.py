@@ -105,13 +105,15 @@ class _Secrets:
     def take(self, declared: Mapping[str, str], what: str, notes: list[str]) -> None:
         """Declare one, and say so."""
         parameter = declared.get("parameter", "token")
-        name = self._name(parameter)
+        name = self._name(declared["place"], parameter)
+        named = _NAME.fullmatch(parameter) is not None
         try:
-            if _NAME.fullmatch(parameter) is None or name in self.found:
+            if not named or name in self.found or declared in self.found.values():
                 raise ValueError
             HandSecretSettings.model_validate(declared)
         except (ValidationError, ValueError):
-            notes.append("A header or a parameter of its query is left out: no secret can be sent there.")
+            shown = what if named else "A header or a parameter of its query"
+            notes.append(f"{shown} is left out: no secret can be sent there.")
             return
         self.found[name] = declared
         notes.append(
@@ -119,10 +121,12 @@ class _Secrets:
             "file."
         )
 
-    def _name(self, parameter: str) -> str:
+    def _name(self, place: str, parameter: str) -> str:
         said = re.sub(r"[^a-z0-9_-]+", "-", parameter.lower())
         name = f"{self._hand_id}-{said}"
-        if len(self._hand_id) <= _HAND_MAX and len(said) <= _SAID_MAX and name not in self._taken:
+        free = name not in self._taken and name not in self.found
+        if len(self._hand_id) <= _HAND_MAX and len(said) <= _SAID_MAX and free:
             return name
-        tail = hashlib.sha256(f"{self._hand_id}\x00{said}".encode()).hexdigest()[:8]
+        hashed = (self._hand_id, said, place, parameter) if name in self.found else (self._hand_id, said)
+        tail = hashlib.sha256("\x00".join(hashed).encode()).hexdigest()[:8]
         return f"{self._hand_id[: _HAND_MAX - 9]}-{said[:_SAID_MAX]}-{tail}"

@@ -87,6 +87,15 @@ def test_a_broken_file_of_keys_is_wrong_use(run: Run, stored: Path, content: str
     assert stored_run(run, stored, "keys", "list").exit_code == 2
 
 
+def test_a_key_in_place_of_an_entry_is_not_said_to_be_an_absent_principal(run: Run, stored: Path) -> None:
+    document = {"url": "http://x", "default": "a", "principals": {"a": TOKEN}}
+    (stored / "cli.json").write_text(json.dumps(document))
+    result = stored_run(run, stored, "keys", "list")
+    assert result.exit_code == 2
+    assert "a has no api_key" in result.output
+    assert TOKEN not in result.output
+
+
 def test_a_principal_without_a_key_is_not_said_to_be_absent(run: Run, stored: Path) -> None:
     document = {"url": "http://x", "default": "a", "principals": {"a": {"api_key": {"token": TOKEN}}}}
     (stored / "cli.json").write_text(json.dumps(document))

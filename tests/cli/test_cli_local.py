@@ -631,6 +631,9 @@ def test_the_deadline_kills_a_jailed_program(jail: dict[str, str]) -> None:
 
 @pytest.mark.jail
 def test_a_program_or_profile_that_does_not_exist_is_said(jail: dict[str, str]) -> None:
+    mistyped = process("jail", "run", "--profil", "strict", "--", "id", **jail)
+    assert mistyped.returncode == 2
+    assert "--profil: no such option" in mistyped.stderr
     for arguments in (["--", "/nonexistent"], ["--profile", "nonsense", "--", "/bin/true"]):
         done = process("jail", "run", *arguments, **jail)
         assert done.returncode in {1, 2}

@@ -77,6 +77,17 @@ def test_what_is_printed_is_a_configuration(tmp_path: Path) -> None:
     assert settings.hands["time"].env == {"A": 'q"\u202e\x1b\n'}
 
 
+def test_keys_of_one_name_are_secrets_of_their_own_and_what_is_left_out_is_named(tmp_path: Path) -> None:
+    headers = {"Authorization": "Bearer s3cr3t-value", "Token": "s3cr3t-value", "Host": "a", "a\n[b]": "c"}
+    done = run(tmp_path, {"far": {"url": "https://mcp.example/mcp?token=s3cr3t-value", "headers": headers}})
+    assert "s3cr3t-value" not in done.output
+    secrets = Settings.model_validate(tomllib.loads(done.stdout)).hands["far"].secrets
+    assert "far-token" in secrets
+    assert sorted(secret.place for secret in secrets.values()) == ["bearer", "header", "query"]
+    assert "Host is left out: no secret can be sent there." in done.stdout
+    assert "A header or a parameter of its query is left out" in done.stdout
+
+
 def test_a_server_with_a_url_is_asked_there(tmp_path: Path, jail: None, http_server: str) -> None:
     done = run(tmp_path, {"near": {"url": http_server}}, "--ask")
     assert done.exit_code == 0, done.output

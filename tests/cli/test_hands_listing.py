@@ -72,13 +72,36 @@ def test_a_token_that_a_server_repeats_is_not_written_down(tmp_path: Path, token
     assert "[secret]" in file.read_text()
 
 
+async def only_with_the_key(server: Server, request: web.Request, message: Any) -> web.Response:
+    """A server that looks for its key in the query, and repeats it."""
+    if request.query.get("api_key") != TOKEN:
+        return web.Response(status=401)
+    return answer(message, {"tools": [{**ECHO, "description": str(request.url)}]})
+
+
+def test_a_key_that_belongs_into_the_query_is_read_from_a_file(tmp_path: Path, token: Path) -> None:
+    file = tmp_path / "tools.json"
+    with mcp_http.threaded(Server(listed=only_with_the_key).handle) as url:
+        without = run(url, "--private-network", "--out", str(file))
+        done = run(url, "--private-network", "--query", f"api_key={token}", "--out", str(file))
+        none = run(
+            "http://127.0.0.1:1/mcp", "--private-network", "--query", f"k={token}", "--out", str(file), "--force"
+        )
+    assert (without.exit_code, "--query NAME=FILE" in without.output) == (1, True), without.output
+    assert done.exit_code == 0, done.output
+    assert "[secret]" in file.read_text()
+    assert TOKEN not in file.read_text() + none.output
+
+
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
         (["http://a.example/mcp"], 2, "plain http"),
+        (["http://a.example/mcp"], 2, "give --private-network"),
         (["https://127.0.0.1/mcp"], 2, "does not dial"),
         (["ftp://a.example"], 2, "not the URL"),
-        (["https://a.example/mcp?key=x"], 2, "not the URL"),
+        (["https://a.example/mcp?key=x"], 2, "give --query NAME=FILE"),
+        (["https://a.example/mcp", "--query", "key"], 2, "--query key: not NAME=FILE"),
         (["https://a.example/mcp", "--header", "X-Key"], 2, "not NAME=FILE"),
         (["https://a.example/mcp", "--header", "X Key=f"], 2, "not NAME=FILE"),
         (["https://a.example/mcp", "--bearer", "/nonexistent"], 2, "No such file"),

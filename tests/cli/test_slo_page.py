@@ -34,6 +34,8 @@ def test_the_declaration_is_pinned_and_the_commands_say_how_the_hand_does(tmp_pa
             assert done.exit_code == 0, done.output
             assert "100 % of 99.5 %" in done.stdout
             assert "100 % of 95 % within 2 s" in done.stdout
+            assert done.stdout.split("\n")[0].split()[-1] == "objective"
+            assert done.stdout.split("\n")[1].split()[-1] == "kept"
         [hand] = json.loads(real.invoke(home, *COMMANDS[0], "--as", "op", "--json").stdout)["hands"]
         assert (hand["measured"]["calls"], hand["measured"]["budget_left"]) == (1, 1.0)
         none = real.invoke(home, "hands", "slo", "nowhere", "--as", "op")

@@ -111,7 +111,9 @@ async def test_without_an_issuer_there_is_nobody_to_get_a_token_from(tmp_path: P
     async with world(tmp_path) as here:
         refused = await here.http.post("/mcp", content=INITIALIZE, headers=JSON_RPC)
         assert (refused.status_code, refused.headers["www-authenticate"]) == (401, 'Bearer realm="handrail"')
-        assert (await here.http.get(f"{METADATA_PATH}/mcp")).status_code == 404
+        absent = await here.http.get(f"{METADATA_PATH}/mcp")
+        assert (absent.status_code, absent.json()["kind"]) == (404, "issuer of access tokens")
+        assert "id" not in absent.json()
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ async def metadata(request: Request) -> Response:
     path = request.scope["path"].removeprefix(resources.METADATA_PATH)
     found = resources.metadata(gateway_of(request.scope).settings, path)
     if found is None:
-        raise Absent("issuer", "any")
+        raise Absent("issuer of access tokens")
     return JsonResponse(found, headers={"cache-control": "max-age=300"})
 
 
