@@ -115,16 +115,15 @@ def _why(error: Mapping[str, Any]) -> list[str]:
     said = ": ".join(str(error[name]) for name in ("problem", "why") if error.get(name))
     if not said:
         return []
-    return [
-        f"{_at(error['pointer']) if 'pointer' in error else ''}{_cut(' '.join(said.split()), WHY_SHOWN_MAX_CHARACTERS)}"
-    ]
+    place = _at(error["pointer"]) if "pointer" in error else ""
+    return [place + _shortened(" ".join(said.split()), WHY_SHOWN_MAX_CHARACTERS)]
 
 
 def _at(pointer: str) -> str:
-    return f"at {orjson.dumps(_cut(pointer, POINTER_SHOWN_MAX_CHARACTERS)).decode()}: "
+    return f"at {orjson.dumps(_shortened(pointer, POINTER_SHOWN_MAX_CHARACTERS)).decode()}: "
 
 
-def _cut(text: str, characters: int) -> str:
+def _shortened(text: str, characters: int) -> str:
     return text if len(text) <= characters else f"{text[:characters]}..."
 
 
