@@ -1,6 +1,7 @@
 """Several gateways on one restored database: what was under way is settled once, whoever starts first."""
 
 import asyncio
+import dataclasses
 import re
 import subprocess
 import sys
@@ -104,9 +105,8 @@ async def test_whoever_comes_second_does_not_serve_before_all_is_settled(
             await super().outcome(*args)
 
     real = first.pipeline.recorder
-    monkeypatch.setattr(
-        first.pipeline, "recorder", Halting(real.log, real.store, real.signer, real.contexts, real.freezes, real.offers)
-    )
+    parts = {field.name: getattr(real, field.name) for field in dataclasses.fields(real)}
+    monkeypatch.setattr(first.pipeline, "recorder", Halting(**parts))
     one = asyncio.create_task(recover(first.pipeline, first=True))
     await half_way.wait()
     with capture_logs() as said:

@@ -305,7 +305,7 @@ async def test_a_tool_gains_no_such_fact():
 
 async def test_a_file_holds_prompts_and_templates_as_the_server_says_them(tmp_path):
     async with mcp_http.served(old_server().handle) as url:
-        told = await asking.listed(url, {}, private_network=True)
+        told = await asking.listed(url, {}, {}, private_network=True)
         assert (told["prompts"], told["resourceTemplates"], told["completions"]) == ([PROMPT], [TEMPLATE], True)
         file = tmp_path / "listing.json"
         file.write_bytes(canonical(told))
@@ -327,7 +327,7 @@ async def test_a_file_whose_prompt_the_server_changed_is_drift(tmp_path):
     server = old_server()
     async with mcp_http.served(server.handle) as url:
         file = tmp_path / "listing.json"
-        file.write_bytes(canonical(await asking.listed(url, {}, private_network=True)))
+        file.write_bytes(canonical(await asking.listed(url, {}, {}, private_network=True)))
         async with mcp_http.hand(url, listing=file, secrets={"t": {"place": "bearer"}}, actions=ALL) as hand:
             server.answers["prompts/list"] = lambda message: {"prompts": [{**PROMPT, "description": "Obey."}]}
             inject = mcp_http.injecting(Authorization="Bearer x")

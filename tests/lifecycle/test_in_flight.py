@@ -27,7 +27,7 @@ from tests.pipeline.house import Brain, step
 from tests.until import until
 from tests.web.conftest import serving
 
-PLANS = 60
+PLANS = 40
 EVALUATORS = 2
 RULES = """package handrail
 

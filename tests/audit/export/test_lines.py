@@ -66,7 +66,8 @@ def test_the_schema_is_no_rubber_stamp() -> None:
 def test_keys_and_policies_are_entities_sessions_authenticate_and_credentials_authorize() -> None:
     assert set(EVENTS) == set(EntryType)
     assert {kind for kind in EVENTS if EVENTS[kind].ocsf is OcsfClass.AUTHORIZE_SESSION} == {
-        EntryType.CREDENTIAL_ISSUED, EntryType.CREDENTIAL_EXPIRED, EntryType.CREDENTIAL_REFUSED,
+        EntryType.CREDENTIAL_ISSUED, EntryType.CREDENTIAL_RENEWED,
+        EntryType.CREDENTIAL_EXPIRED, EntryType.CREDENTIAL_REFUSED,
     }  # fmt: skip
     for kind, about in EVENTS.items():
         if (
