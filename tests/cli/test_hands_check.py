@@ -1,6 +1,7 @@
 """``handrail hands check``: what it prints, what it writes for pipelines, its exit codes, and what it leaves alone."""
 
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from gateway.cli import toml_text
 from gateway.cli.main import app
 from tests.hands.conformance.honest import SETTINGS
 
+ROOT = Path(__file__).parents[2]
 KINDS = {"shelf": "honest:Shelf", "clumsy": "liars:RaisesWhatItLikes", "endless": "liars:NeverEnds"}
 SECRET = "of-a-test-account-7f3a"
 
@@ -139,6 +141,9 @@ def test_one_that_never_ends_is_left_behind_with_the_process(work: Path) -> None
         "c.Options = functools.partial(o.Options, grace_seconds=0.1);"
         f"sys.argv = ['handrail', *{words!r}]; from gateway.cli.main import run; run()"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 1, done.stderr
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, str(ROOT), str(ROOT / "client")])}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False, env=environment
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
     assert json.loads(done.stdout)["verdict"] == "broken"
