@@ -13,7 +13,8 @@ from typing import Final
 from handrail import Plan, Signer, SigningKey
 
 from gateway.app import build
-from gateway.model import HandResult, Principal, UnverifiedPlan
+from gateway.calls import HandResult
+from gateway.model import Principal, UnverifiedPlan
 from gateway.service import Gateway
 from gateway.settings import load
 from gateway.store.directory_rows import NewPrincipal

@@ -18,8 +18,8 @@ from wasmtime import wat2wasm
 from bench.jail import document, options_of, summary
 from bench.load import BenchError
 from bench.page import BEGIN_CODE, machine, write_page
+from gateway.calls import HandCall
 from gateway.canonical import canonical
-from gateway.model import HandCall
 from gateway.settings import HandSettings, JailSettings
 from hand_adapters.contract import HandAdapter
 from hand_adapters.jail import Jail

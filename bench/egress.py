@@ -19,7 +19,7 @@ from typing import Final
 
 from audit.log import Log
 from bench.append import opened
-from gateway.model import HandCall
+from gateway.calls import HandCall
 from gateway.settings import EgressLimits, EgressSettings, HandSettings
 from hand_adapters.egress import EgressGate, serving
 from hand_adapters.egress.reports import Reports

@@ -7,8 +7,8 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 
+from gateway.calls import HandResult
 from gateway.manifest import EVERY_KIND
-from gateway.model import HandResult
 from gateway.personal_data import Scanner
 
 PROSE = "The meeting was moved to Thursday; whoever cannot come tells the others by noon. "

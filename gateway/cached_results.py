@@ -21,9 +21,9 @@ from typing import Final
 
 import orjson
 
+from gateway.calls import HandCall, HandResult
 from gateway.canonical import canonical
 from gateway.errors import Refused
-from gateway.model import HandCall, HandResult
 from gateway.ports import Hands
 from gateway.telemetry import Metrics
 

@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import quote, unquote, unquote_plus
 
-from gateway.model import HandResult
+from gateway.calls import HandResult
 
 MARK: Final = "[secret]"
 _DEPTH: Final = 2

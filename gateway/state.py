@@ -9,21 +9,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from gateway.calls import HandResult, Truncation
 from gateway.commitments import Committed
 from gateway.manifest import Manifest, Trust
-from gateway.model import (
-    ApprovalRequest,
-    Attestation,
-    Binding,
-    Decision,
-    Effect,
-    HandResult,
-    Plan,
-    PlanStatus,
-    Step,
-    StepStatus,
-    Truncation,
-)
+from gateway.model import ApprovalRequest, Attestation, Binding, Decision, Effect, Plan, PlanStatus, Step, StepStatus
 from gateway.reasons import TEXTS, Reason
 
 UNKNOWN: Final = "unknown"

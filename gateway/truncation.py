@@ -12,8 +12,8 @@ from typing import Any, Final
 
 import orjson
 
+from gateway.calls import HandResult, Truncation
 from gateway.canonical import MAX_SAFE_INTEGER, canonical
-from gateway.model import HandResult, Truncation
 
 LOOK_AHEAD_BYTES: Final = 65_536
 """What is read beyond a limit, is searched with the rest, and is thrown away: a value that the end of reading cut in

@@ -7,9 +7,9 @@ what ``[hands.ID] adapter`` says.
 from collections.abc import Collection, Mapping
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
+from gateway.calls import HandCall, HandResult
 from gateway.errors import HandrailError
 from gateway.manifest import Manifest
-from gateway.model import HandCall, HandResult
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from gateway.settings import HandSettings

@@ -12,9 +12,9 @@ from typing import Any, Final
 
 import aiohttp
 
+from gateway.calls import HandResult, Truncation
 from gateway.canonical import parse
 from gateway.errors import Refused
-from gateway.model import HandResult, Truncation
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from gateway.truncation import LOOK_AHEAD_BYTES

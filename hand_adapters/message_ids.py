@@ -2,8 +2,8 @@
 
 from typing import Final
 
+from gateway.calls import HandCall
 from gateway.canonical import sha256_canonical
-from gateway.model import HandCall
 
 _LENGTH: Final = 32
 

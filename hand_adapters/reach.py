@@ -2,8 +2,8 @@
 a decision leaves of it.
 """
 
+from gateway.calls import HandCall
 from gateway.manifest import EgressRule, SecretUse
-from gateway.model import HandCall
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from gateway.settings import HandSettings, SettingsError, origin_of

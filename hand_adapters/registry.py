@@ -12,10 +12,11 @@ from typing import Any, Final
 
 import structlog
 
+from gateway.calls import HandCall, HandResult
 from gateway.canonical import canonical
 from gateway.errors import HandrailError, Refused, Unavailable
 from gateway.manifest import Manifest
-from gateway.model import DEFAULT_TENANT, HandCall, HandResult, Principal
+from gateway.model import DEFAULT_TENANT, Principal
 from gateway.ports import HandFailure, Secrets
 from gateway.reasons import Conflict, Reason, because
 from gateway.settings import HandSettings

@@ -6,8 +6,8 @@ and returns the result (``gateway.remote_steps``). What it offers is what the op
 
 from typing import ClassVar
 
+from gateway.calls import HandCall, HandResult
 from gateway.manifest import Manifest
-from gateway.model import HandCall, HandResult
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from gateway.settings import HandSettings, SettingsError

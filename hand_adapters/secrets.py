@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import structlog
 
+from gateway.calls import HandCall, HandResult, Inject, Injections
 from gateway.errors import HandrailError, Refused
 from gateway.manifest import SecretUse
-from gateway.model import HandCall, HandResult, Inject, Injections
 from gateway.ports import HandFailure, Secrets, SecretStep, Target
 from gateway.reasons import Reason
 from hand_adapters.contract import HandAdapter, HandDrifted, HandError

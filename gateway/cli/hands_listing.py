@@ -6,12 +6,12 @@ from typing import Annotated, Any
 
 import typer
 
+from gateway.calls import HandResult
 from gateway.cli import saving, secret_values
 from gateway.cli.command import command, group
 from gateway.cli.exits import Exit, Stop
 from gateway.cli.output import Output
 from gateway.errors import HandrailError
-from gateway.model import HandResult
 from gateway.redaction import Redactor
 
 app = group()

@@ -14,8 +14,8 @@ from functools import lru_cache
 from itertools import accumulate
 from typing import Any, Final
 
+from gateway.calls import HandResult
 from gateway.manifest import EVERY_KIND
-from gateway.model import HandResult
 from gateway.personal_data.folding import fold
 from gateway.personal_data.presidio import Ask, Presidio, Unsearched
 from gateway.personal_data.recognisers import BUILT_IN, UNSEARCHED, Recogniser, says_what_it_is

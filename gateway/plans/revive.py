@@ -5,6 +5,7 @@ from typing import Any
 
 import orjson
 
+from gateway.calls import HandResult
 from gateway.canonical import canonical
 from gateway.errors import HandrailError, Refused
 from gateway.evaluation import FIELD as EVALUATION
@@ -16,7 +17,6 @@ from gateway.model import (
     Decision,
     DecisionReason,
     Effect,
-    HandResult,
     Issuer,
     Obligations,
     Plan,

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any, Protocol
 
+from gateway.calls import HandCall, HandResult
 from gateway.manifest import Manifest
-from gateway.model import HandCall, HandResult, Principal
+from gateway.model import Principal
 
 
 class HandFailure(StrEnum):

@@ -5,8 +5,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from gateway.calls import HandCall, HandResult, Injections
 from gateway.manifest import SecretUse
-from gateway.model import HandCall, HandResult, Injections
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.model import Answer, ApprovalRequest, ApprovalStatus, Attestation, Truncation
+from gateway.calls import Truncation
+from gateway.model import Answer, ApprovalRequest, ApprovalStatus, Attestation
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,11 @@ import hmac
 from dataclasses import dataclass
 from typing import Any
 
+from gateway.calls import HandResult
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import HandrailError, Outdated, Refused, Unavailable
 from gateway.freeze import refusal
-from gateway.model import HandResult, Principal, Role, StepStatus
+from gateway.model import Principal, Role, StepStatus
 from gateway.pipeline import Pipeline
 from gateway.plan_locks import PlanLocks
 from gateway.ports import Append, Move, Offer, OfferStatus

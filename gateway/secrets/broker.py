@@ -13,10 +13,10 @@ from contextlib import asynccontextmanager
 from typing import Final
 from weakref import WeakValueDictionary
 
+from gateway.calls import HandCall, HandResult, Injections
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import HandrailError, Refused
 from gateway.manifest import SecretPlace, SecretUse
-from gateway.model import HandCall, HandResult, Injections
 from gateway.ports import Append, AuditLog, PersonalTokens, SecretStore, SecretValue, Target
 from gateway.reasons import Reason
 from gateway.redaction import Redactor

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
+from gateway.calls import Prove
 from gateway.entries import EntryType
 from gateway.errors import Outdated, Refused, Unavailable
-from gateway.model import Prove
 from gateway.ports import Append, AuditLog, Credentials, Directory, Freezes, Hands, PolicyEngine
 from gateway.reasons import Reason
 from gateway.stages import credential

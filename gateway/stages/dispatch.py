@@ -7,10 +7,11 @@ from functools import partial
 
 import structlog
 
+from gateway.calls import HandCall, Progress
 from gateway.errors import HandrailError
 from gateway.halts import Halted, Halts
 from gateway.manifest import Oversize
-from gateway.model import HandCall, Progress, StepStatus
+from gateway.model import StepStatus
 from gateway.ports import HandFailure, Runs
 from gateway.reasons import Reason
 from gateway.stages.attempts import Attempts

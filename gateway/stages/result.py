@@ -5,11 +5,12 @@ from dataclasses import replace
 from typing import Any, Final
 
 from gateway import data_subjects
+from gateway.calls import HandResult
 from gateway.canonical import canonical
 from gateway.commitments import commit
 from gateway.errors import Refused
 from gateway.manifest import PersonalData
-from gateway.model import HandResult, Obligations, StepStatus
+from gateway.model import Obligations, StepStatus
 from gateway.personal_data import Scanner
 from gateway.pointers import tokens
 from gateway.ports import Hands

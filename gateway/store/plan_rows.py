@@ -7,9 +7,10 @@ from typing import Any, Final
 import orjson
 from sqlalchemy import Connection, Row, select
 
+from gateway.calls import Truncation
 from gateway.errors import Malformed
 from gateway.evaluation import FIELD as EVALUATION
-from gateway.model import Answer, ApprovalRequest, ApprovalStatus, Attestation, Effect, Truncation
+from gateway.model import Answer, ApprovalRequest, ApprovalStatus, Attestation, Effect
 from gateway.ports import ApprovalAnswer, ApprovalRow, StoredStep
 from gateway.store.row_macs import RowMacs, sound
 from gateway.store.tables import approval_answers, approvals

@@ -4,9 +4,9 @@ import time
 from collections.abc import Mapping
 from typing import Any, Final
 
+from gateway.calls import HandResult
 from gateway.canonical import canonical
 from gateway.errors import Refused
-from gateway.model import HandResult
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from hand_adapters.conformance.promises import Promise

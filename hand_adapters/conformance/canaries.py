@@ -5,9 +5,9 @@ import secrets
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from gateway.calls import HandResult, Injections
 from gateway.canonical import canonical
 from gateway.manifest import Manifest, SecretPlace
-from gateway.model import HandResult, Injections
 from gateway.ports import Target
 from gateway.redaction import Redactor
 

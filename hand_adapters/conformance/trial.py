@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from gateway.calls import HandCall, HandResult
 from gateway.canonical import canonical
 from gateway.errors import HandrailError, Refused
 from gateway.manifest import ActionManifest, Manifest, SideEffects
-from gateway.model import HandCall, HandResult
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from gateway.settings import ActionSettings, HandSettings

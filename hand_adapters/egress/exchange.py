@@ -9,10 +9,10 @@ from urllib.parse import parse_qsl, quote, urlencode
 import aiohttp
 from yarl import URL
 
+from gateway.calls import Injections
 from gateway.canonical import canonical
 from gateway.errors import HandrailError
 from gateway.manifest import EgressRule
-from gateway.model import Injections
 from hand_adapters.dialer import Disconnected
 from hand_adapters.egress.causes import Cause, Denied
 from hand_adapters.egress.channel import PIECE, Channel

@@ -14,9 +14,9 @@ from typing import Final
 
 import structlog
 
+from gateway.calls import HandCall
 from gateway.errors import HandrailError
 from gateway.manifest import EgressRule
-from gateway.model import HandCall
 from gateway.ports import HandFailure
 from gateway.settings import HandSettings
 from hand_adapters import reach

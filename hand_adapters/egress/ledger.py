@@ -4,9 +4,9 @@ counts against the step's limit, and of refusals that are alike the first is an 
 from collections import Counter
 from collections.abc import Collection, Mapping
 
+from gateway.calls import HandCall
 from gateway.entries import EntryType
 from gateway.errors import HandrailError, Unavailable
-from gateway.model import HandCall
 from gateway.reasons import Reason
 from hand_adapters.egress.causes import Cause, Denied
 from hand_adapters.egress.limits import Budget

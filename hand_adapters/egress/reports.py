@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Mapping
 
+from gateway.calls import HandCall
 from gateway.commitments import commit, subject_key
 from gateway.entries import EntryDraft, EntryType
-from gateway.model import HandCall
 from gateway.ports import Append, AuditLog
 
 

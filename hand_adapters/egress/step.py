@@ -8,8 +8,8 @@ from pathlib import Path
 
 import aiohttp
 
+from gateway.calls import HandCall
 from gateway.manifest import EgressRule
-from gateway.model import HandCall
 from gateway.settings import EgressLimits
 from hand_adapters.dialer import Dialer, session
 from hand_adapters.egress.ledger import Ledger

@@ -7,8 +7,8 @@ from urllib.parse import quote, urlencode
 import aiohttp
 from yarl import URL
 
+from gateway.calls import HandCall, HandResult, Injections
 from gateway.manifest import Manifest
-from gateway.model import HandCall, HandResult, Injections
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from gateway.settings import HandSettings, PaginationSettings, SettingsError, origin_of

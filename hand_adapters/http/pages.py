@@ -10,8 +10,8 @@ from urllib.parse import parse_qsl, quote
 
 from yarl import URL
 
+from gateway.calls import HandResult
 from gateway.canonical import canonical
-from gateway.model import HandResult
 from gateway.pointers import tokens
 from gateway.ports import HandFailure
 from gateway.reasons import Reason

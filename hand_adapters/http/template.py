@@ -11,8 +11,9 @@ from urllib.parse import quote
 
 from yarl import URL
 
+from gateway.calls import HandCall
 from gateway.canonical import canonical
-from gateway.model import EMPTY, HandCall
+from gateway.model import EMPTY
 from gateway.settings import ActionSettings, SettingsError
 from hand_adapters.misfit import misfit, placed
 

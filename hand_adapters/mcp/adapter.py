@@ -5,8 +5,8 @@ from typing import ClassVar
 
 from mcp import Client
 
+from gateway.calls import HandCall, HandResult
 from gateway.manifest import Manifest
-from gateway.model import HandCall, HandResult
 from gateway.settings import HandSettings, SettingsError
 from hand_adapters import jailed
 from hand_adapters.egress import EgressGate, gate

@@ -16,9 +16,10 @@ from mcp.shared.message import SessionMessage
 from mcp_types import JSONRPCError, JSONRPCMessage, JSONRPCRequest, JSONRPCResponse, jsonrpc_message_adapter
 from pydantic import ValidationError
 
+from gateway.calls import HandCall
 from gateway.canonical import parse
 from gateway.errors import Refused
-from gateway.model import EMPTY, HandCall
+from gateway.model import EMPTY
 from gateway.reasons import Reason
 
 MESSAGES_MAX: Final = 1000

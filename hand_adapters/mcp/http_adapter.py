@@ -11,11 +11,11 @@ from mcp_types import Prompt, ResourceTemplate, Tool
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from yarl import URL
 
+from gateway.calls import HandCall, HandResult
 from gateway.canonical import parse
 from gateway.errors import Refused
 from gateway.files import read_bounded
 from gateway.manifest import Manifest
-from gateway.model import HandCall, HandResult
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from gateway.settings import HandSettings, SettingsError, origin_of

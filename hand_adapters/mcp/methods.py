@@ -29,9 +29,9 @@ from mcp_types import (
 from mcp_types import Request as McpRequest
 from pydantic import BaseModel, ConfigDict
 
+from gateway.calls import HandCall, HandResult
 from gateway.manifest import ActionManifest, ArgumentRole
 from gateway.mcp_methods import PROMPTS, TEMPLATES, McpMethod
-from gateway.model import HandCall, HandResult
 from gateway.reasons import Reason
 from gateway.settings import ActionSettings
 from hand_adapters import annotate

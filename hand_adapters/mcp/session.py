@@ -30,10 +30,10 @@ from mcp_types import (
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import BaseModel, Field, ValidationError
 
+from gateway.calls import HandCall, HandResult
 from gateway.errors import HandrailError
 from gateway.manifest import Manifest
 from gateway.mcp_methods import CODE_FACT, METHODS, RESOURCE_NOT_FOUND, McpMethod
-from gateway.model import HandCall, HandResult
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from hand_adapters.contract import HandDrifted, HandError

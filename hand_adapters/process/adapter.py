@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
+from gateway.calls import HandCall, HandResult
 from gateway.canonical import canonical
 from gateway.manifest import Manifest
-from gateway.model import HandCall, HandResult
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from gateway.settings import ActionSettings, HandSettings, SettingsError

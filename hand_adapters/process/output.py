@@ -4,9 +4,9 @@ import base64
 from codecs import getincrementaldecoder
 from typing import Any, Final
 
+from gateway.calls import HandResult, Truncation
 from gateway.canonical import parse
 from gateway.errors import Refused
-from gateway.model import HandResult, Truncation
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from gateway.settings import ActionSettings

@@ -12,9 +12,9 @@ from typing import Any, ClassVar, Final
 
 import orjson
 
+from gateway.calls import HandCall, HandResult
 from gateway.errors import Refused
 from gateway.manifest import ActionManifest, Manifest
-from gateway.model import HandCall, HandResult
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from gateway.settings import ActionSettings, HandSettings, PythonSettings, SettingsError

@@ -3,9 +3,9 @@
 import re
 from typing import Any, Final
 
+from gateway.calls import HandResult
 from gateway.canonical import canonical
 from gateway.errors import Refused
-from gateway.model import HandResult
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from gateway.settings import ActionSettings

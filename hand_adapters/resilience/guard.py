@@ -15,8 +15,8 @@ from typing import Any, Final, Protocol
 
 import structlog
 
+from gateway.calls import HandCall, HandResult
 from gateway.errors import HandrailError
-from gateway.model import HandCall, HandResult
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from gateway.settings import ResilienceSettings

@@ -10,10 +10,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
+from gateway.calls import HandCall, HandResult
 from gateway.canonical import canonical
 from gateway.errors import Refused
 from gateway.manifest import Manifest
-from gateway.model import HandCall, HandResult
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from gateway.settings import HandDatabaseSettings, HandSettings, SettingsError

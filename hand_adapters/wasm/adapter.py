@@ -8,10 +8,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar, Final
 
+from gateway.calls import HandCall, HandResult
 from gateway.canonical import canonical
 from gateway.errors import Refused
 from gateway.manifest import ActionManifest, Manifest
-from gateway.model import HandCall, HandResult
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from gateway.settings import ActionSettings, HandSettings, SettingsError, WasmSettings

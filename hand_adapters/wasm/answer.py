@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import Any, Final
 
+from gateway.calls import HandResult
 from gateway.canonical import canonical, parse
 from gateway.errors import Refused
-from gateway.model import HandResult
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from hand_adapters.contract import HandError

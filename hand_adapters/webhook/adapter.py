@@ -8,8 +8,8 @@ from typing import Any, ClassVar, Final
 import aiohttp
 from yarl import URL
 
+from gateway.calls import HandCall, HandResult, Injections
 from gateway.manifest import Manifest, SecretPlace
-from gateway.model import HandCall, HandResult, Injections
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from gateway.settings import ActionSettings, HandSettings, SettingsError, origin_of

@@ -18,8 +18,9 @@ from typing import Any
 
 import orjson
 
+from gateway.calls import HandCall, HandResult
 from gateway.manifest import ActionManifest, ArgumentRole, Manifest, SideEffects, Trust
-from gateway.model import Answer, HandCall, HandResult
+from gateway.model import Answer
 from gateway.policy.bundle import load
 from gateway.policy.embedded import EmbeddedEngine
 from gateway.policy.engine import SHIPPED

@@ -22,9 +22,10 @@ from audit.fsck import check
 from audit.merkle import leaf_hash, verify_consistency
 from audit.tables import entries, payloads
 from gateway import backups
+from gateway.calls import HandCall, HandResult
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import Refused
-from gateway.model import Answer, HandCall, HandResult
+from gateway.model import Answer
 from gateway.ports import Append, Purpose
 from gateway.reasons import Reason
 from gateway.store.tables import plans, sessions

@@ -20,9 +20,9 @@ from audit.fsck import check
 from audit.merkle import EMPTY_ROOT
 from audit.tables import entries, head
 from gateway import backups, recovery
+from gateway.calls import HandCall, HandResult
 from gateway.entries import EntryType
 from gateway.errors import Unavailable
-from gateway.model import HandCall, HandResult
 from gateway.recovery import recover
 from gateway.stages.record import Recorder
 from gateway.store.tables import plans, steps

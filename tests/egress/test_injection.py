@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
+from gateway.calls import Injections
 from gateway.errors import Unavailable
 from gateway.manifest import SecretPlace, SecretUse
-from gateway.model import Injections
 from gateway.reasons import Reason
 from gateway.settings import EgressLimits, EgressSettings, HandSettings, SettingsError
 from hand_adapters import annotate

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from gateway.calls import unrecorded
 from gateway.errors import Unavailable
-from gateway.model import unrecorded
 from gateway.reasons import Reason
 from gateway.settings import EgressLimits
 from hand_adapters.contract import HandError

@@ -9,7 +9,7 @@ import pytest
 from handrail.errors import StepRefused
 from handrail.hand import Verifier
 
-from gateway.model import Injections
+from gateway.calls import Injections
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from hand_adapters.contract import HandError

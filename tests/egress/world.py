@@ -15,8 +15,8 @@ from typing import Any
 
 from cryptography import x509
 
+from gateway.calls import HandCall, Injections
 from gateway.errors import Unavailable
-from gateway.model import HandCall, Injections
 from gateway.reasons import Reason
 from gateway.settings import EgressSettings, HandSettings
 from hand_adapters.egress import EgressGate

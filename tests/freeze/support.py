@@ -3,9 +3,10 @@
 import asyncio
 from typing import Any
 
+from gateway.calls import HandCall, HandResult
 from gateway.freeze import Cause, Scope
 from gateway.freezing import FreezeOrder
-from gateway.model import HandCall, HandResult, Principal, Role
+from gateway.model import Principal, Role
 from gateway.proposals.acts import Acts
 from gateway.proposals.life import Proposals
 from gateway.store.proposals import SqlProposals

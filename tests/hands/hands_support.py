@@ -5,8 +5,8 @@ import shutil
 import sys
 from pathlib import Path
 
+from gateway.calls import HandCall
 from gateway.canonical import canonical
-from gateway.model import HandCall
 from gateway.settings import HandSettings
 from tests import services
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from aiohttp import web
 
-from gateway.model import Injections
+from gateway.calls import Injections
 from gateway.settings import HandSettings
 from hand_adapters.mcp import McpHttpAdapter
 from tests.hands.hands_support import call

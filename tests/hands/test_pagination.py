@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from gateway.model import HandResult, Injections
+from gateway.calls import HandResult, Injections
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from gateway.settings import HandSettings

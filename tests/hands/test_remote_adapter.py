@@ -4,7 +4,7 @@ from typing import Any, cast
 
 import pytest
 
-from gateway.model import HandCall
+from gateway.calls import HandCall
 from gateway.ports import HandFailure
 from gateway.settings import HandSettings, SettingsError
 from hand_adapters.contract import HandError

@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 from pydantic import ValidationError
 
-from gateway.model import HandResult, Truncation
+from gateway.calls import HandResult, Truncation
 from gateway.reasons import Reason
 from gateway.settings import HandSettings
 from gateway.truncation import LOOK_AHEAD_BYTES

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gateway.model import HandResult, Injections
+from gateway.calls import HandResult, Injections
 from gateway.settings import HandSettings
 from hand_adapters.mail import MailAdapter
 from tests.authority import Authority

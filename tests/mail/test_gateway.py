@@ -21,7 +21,8 @@ from standardwebhooks import Webhook
 
 from audit.tables import entries
 from gateway.app import build
-from gateway.model import HandResult, UnverifiedPlan
+from gateway.calls import HandResult
+from gateway.model import UnverifiedPlan
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from gateway.settings import Settings

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from gateway.model import HandCall, Issuer, Plan, Principal, Role, UnverifiedPlan, VerifiedPlan
+from gateway.calls import HandCall
+from gateway.model import Issuer, Plan, Principal, Role, UnverifiedPlan, VerifiedPlan
 
 CANARY = "canary-7f3a"
 CALLER = Principal("bot", "default", "p1", frozenset({Role.AGENT}))

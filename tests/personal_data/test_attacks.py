@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.calls import HandResult
 from gateway.manifest import EVERY_KIND
-from gateway.model import HandResult
 from gateway.personal_data import BUILT_IN, UNSEARCHED, Scanner, declared
 from gateway.personal_data.folding import fold
 from gateway.personal_data.scanner import CANDIDATES_MAX, DEPTH_MAX

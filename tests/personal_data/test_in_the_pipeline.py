@@ -10,9 +10,10 @@ import pytest
 
 from audit.database import changing_schema
 from audit.query import Filter
+from gateway.calls import HandCall, HandResult
 from gateway.commitments import person_key
 from gateway.manifest import Manifest, PersonalData, Trust
-from gateway.model import HandCall, HandResult, Obligations
+from gateway.model import Obligations
 from gateway.personal_data import Scanner, declared
 from gateway.stages.result import INLINE_MAX_BYTES
 from tests.pipeline.house import AGENT, MANIFEST, House, close_house, open_house, step

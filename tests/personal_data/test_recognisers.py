@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.model import HandResult
+from gateway.calls import HandResult
 from gateway.personal_data import BUILT_IN, KINDS, PatternError, Scanner, declared
 from gateway.personal_data.folding import fold
 from gateway.settings import Settings

@@ -22,6 +22,7 @@ from audit.log import Log
 from gateway.approvals.answers import Approvals
 from gateway.approvals.upkeep import ApprovalUpkeep
 from gateway.cached_results import CachedResults
+from gateway.calls import HandCall, HandResult
 from gateway.errors import Refused
 from gateway.evidence import Evidence
 from gateway.freeze_journal import FreezeJournal
@@ -33,8 +34,6 @@ from gateway.model import (
     Decision,
     DecisionReason,
     Effect,
-    HandCall,
-    HandResult,
     Issuer,
     IssuerKey,
     Obligations,

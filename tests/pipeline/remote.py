@@ -5,8 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from gateway.calls import HandResult
 from gateway.manifest import ActionManifest, Manifest, SideEffects
-from gateway.model import HandResult, Principal, Role
+from gateway.model import Principal, Role
 from gateway.ports import Offer
 from gateway.remote_steps.claims import Handed
 from keys.proof import ProofKey

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from joserfc.jwk import OKPKey
 
+from gateway.calls import HandCall, HandResult
 from gateway.errors import HandrailError, Refused
-from gateway.model import Answer, ApprovalStatus, HandCall, HandResult, Obligations, Principal, Role
+from gateway.model import Answer, ApprovalStatus, Obligations, Principal, Role
 from gateway.reasons import Reason
 from gateway.state import PlanState
 from tests.pipeline.house import (

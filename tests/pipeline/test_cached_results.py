@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 
 from gateway.cached_results import OVERHEAD_BYTES, CachedResults
+from gateway.calls import HandCall, HandResult, Truncation
 from gateway.canonical import b64url_decode
 from gateway.entries import OUTDATING, EntryDraft, EntryType
 from gateway.errors import HandrailError
 from gateway.freeze import Scope
 from gateway.freezing import FreezeOrder
 from gateway.manifest import Oversize
-from gateway.model import Effect, HandCall, HandResult, Obligations, Principal, Role, Truncation
+from gateway.model import Effect, Obligations, Principal, Role
 from gateway.ports import Append, HandFailure
 from gateway.reasons import Reason
 from gateway.telemetry import Metrics

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from gateway.calls import HandCall, HandResult
 from gateway.errors import HandrailError, Unavailable
-from gateway.model import Answer, Effect, HandCall, HandResult, Obligations, Principal
+from gateway.model import Answer, Effect, Obligations, Principal
 from gateway.plans.caps import Caps
 from gateway.reasons import Reason
 from tests.pipeline.house import AGENT, APPROVER, OTHER, House, close_house, echo, open_house, step

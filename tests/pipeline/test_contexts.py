@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from audit.database import changing_schema
+from gateway.calls import HandCall, HandResult
 from gateway.errors import HandrailError, Refused
 from gateway.manifest import ArgumentRole, Trust
-from gateway.model import Answer, Decision, Effect, HandCall, HandResult
+from gateway.model import Answer, Decision, Effect
 from gateway.policy.contexts import INLINE_MAX_BYTES
 from gateway.policy.memory import Item, Memory
 from gateway.ports import HandFailure

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, create_engine
 
+from gateway.calls import HandCall, HandResult
 from gateway.errors import HandrailError
 from gateway.freeze import Scope
 from gateway.freezing import FreezeOrder
-from gateway.model import Answer, Effect, HandCall, HandResult, Principal, Role
+from gateway.model import Answer, Effect, Principal, Role
 from gateway.ports import HandFailure, LetterStatus
 from gateway.reasons import Reason
 from gateway.recovery import recover

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from gateway.calls import HandCall, HandResult
 from gateway.errors import HandrailError, Unavailable, Uncertain
-from gateway.model import HandCall, HandResult
 from gateway.ports import Append
 from gateway.reasons import Reason
 from gateway.recovery import recover

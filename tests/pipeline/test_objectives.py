@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from gateway.calls import HandCall, HandResult
 from gateway.manifest import Manifest, Slo
-from gateway.model import Effect, HandCall, HandResult
+from gateway.model import Effect
 from gateway.objectives import BUCKETS, DAY_SECONDS, Counts, Outcome, Window
 from gateway.ports import HandFailure
 from gateway.reasons import Reason

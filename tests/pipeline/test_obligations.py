@@ -9,10 +9,11 @@ import pytest
 import structlog
 
 from audit.query import Filter
+from gateway.calls import HandCall, HandResult
 from gateway.canonical import b64url_decode, parse
 from gateway.commitments import person_key
 from gateway.errors import HandrailError, Refused
-from gateway.model import Answer, HandCall, HandResult, Obligations, Principal, Role
+from gateway.model import Answer, Obligations, Principal, Role
 from gateway.policy.decisions import decide
 from gateway.reasons import Reason
 from tests.meta.tree import ROOT

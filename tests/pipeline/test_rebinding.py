@@ -13,9 +13,10 @@ from audit.database import changing_schema
 from audit.fsck import check
 from audit.log import Log
 from gateway.approvals import upkeep as approval_upkeep
+from gateway.calls import HandCall, HandResult
 from gateway.entries import EntryType
 from gateway.errors import HandrailError
-from gateway.model import Answer, ApprovalStatus, DecisionReason, Effect, HandCall, HandResult, Obligations
+from gateway.model import Answer, ApprovalStatus, DecisionReason, Effect, Obligations
 from gateway.ports import Append
 from gateway.reasons import ENGINE_AWAY, Reason
 from gateway.recovery import recover

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from audit.tables import entries
+from gateway.calls import HandResult
 from gateway.errors import HandrailError, Refused
 from gateway.freeze import Scope
 from gateway.freezing import FreezeOrder
-from gateway.model import Answer, HandResult, Obligations, Principal, Role
+from gateway.model import Answer, Obligations, Principal, Role
 from gateway.pipeline import Pipeline
 from gateway.reasons import Reason
 from gateway.recovery import recover

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from gateway.calls import HandCall, HandResult
 from gateway.errors import HandrailError, Refused, Unavailable
-from gateway.model import Answer, Effect, HandCall, HandResult, Principal, Role
+from gateway.model import Answer, Effect, Principal, Role
 from gateway.pipeline import Pipeline
 from gateway.ports import Append
 from gateway.reasons import Reason

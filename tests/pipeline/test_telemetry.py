@@ -4,7 +4,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from gateway.model import HandCall, HandResult
+from gateway.calls import HandCall, HandResult
 from gateway.telemetry import Tracer
 from tests.pipeline.house import House, step
 

@@ -14,9 +14,10 @@ from sqlalchemy.dialects import sqlite
 
 from audit.others import Others
 from gateway import pipeline
+from gateway.calls import HandCall, HandResult
 from gateway.errors import Unavailable
 from gateway.manifest import ArgumentRole
-from gateway.model import Answer, Decision, Effect, HandCall, HandResult
+from gateway.model import Answer, Decision, Effect
 from gateway.policy import kept
 from gateway.ports import HandFailure, Topic, TopicKind
 from gateway.reasons import Reason

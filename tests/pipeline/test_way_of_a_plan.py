@@ -6,8 +6,9 @@ from dataclasses import replace
 import pytest
 import structlog
 
+from gateway.calls import HandCall, HandResult
 from gateway.errors import HandrailError, Refused
-from gateway.model import Effect, HandCall, HandResult, Obligations, Principal, Role
+from gateway.model import Effect, Obligations, Principal, Role
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from tests.pipeline.house import AGENT, AUDITOR, FOREIGNER, OTHER, House, crash, step

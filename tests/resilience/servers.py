@@ -7,8 +7,9 @@ from typing import Any
 
 from aiohttp import web
 
+from gateway.calls import HandCall
 from gateway.manifest import Manifest
-from gateway.model import HandCall, Principal, Role
+from gateway.model import Principal, Role
 from gateway.settings import HandSettings
 from hand_adapters.pins import Pin
 from hand_adapters.registry import Registry

@@ -10,8 +10,8 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.calls import HandCall, HandResult, Injections
 from gateway.manifest import SecretUse
-from gateway.model import HandCall, HandResult, Injections
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from hand_adapters.contract import HandError

@@ -18,10 +18,11 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from gateway.calls import HandCall, HandResult
 from gateway.errors import Unavailable
 from gateway.freeze import Scope
 from gateway.manifest import Manifest
-from gateway.model import HandCall, HandResult, Obligations
+from gateway.model import Obligations
 from gateway.ports import Append
 from gateway.reasons import Reason
 from gateway.recovery import recover

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from gateway.calls import HandResult
 from gateway.entries import EntryType
 from gateway.errors import Refused, Unavailable
 from gateway.manifest import SecretPlace, SecretUse
-from gateway.model import HandResult
 from gateway.ports import Append, HandFailure, SecretValue, Target
 from gateway.reasons import Reason
 from gateway.secrets.broker import KEPT_MAX, Broker

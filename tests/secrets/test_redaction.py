@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.model import HandResult
+from gateway.calls import HandResult
 from gateway.redaction import MARK, Redactor
 from tests.canaries import found_in
 from tests.secrets.world import HOWS, echoed

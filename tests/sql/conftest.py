@@ -13,7 +13,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from gateway.model import HandResult, Injections
+from gateway.calls import HandResult, Injections
 from gateway.settings import HandSettings
 from hand_adapters.sql import SqlAdapter
 from tests import mariadb, postgres

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.calls import HandResult, Truncation
 from gateway.canonical import MAX_SAFE_INTEGER, canonical
-from gateway.model import HandResult, Truncation
 from gateway.truncation import LOOK_AHEAD_BYTES, truncate
 
 MARKER = re.compile(r"\n\[cut by the gateway: (?:(\d+) bytes left out|the rest was not read)\]\Z")

@@ -10,10 +10,11 @@ import pytest
 from handrail import frame
 
 from audit.query import Filter
+from gateway.calls import HandCall, HandResult, Truncation
 from gateway.canonical import canonical
 from gateway.ingress.mcp_results import answered
 from gateway.manifest import Manifest, Oversize, PersonalData
-from gateway.model import HandCall, HandResult, Obligations, Truncation
+from gateway.model import Obligations
 from gateway.truncation import LOOK_AHEAD_BYTES
 from tests.pipeline.house import MANIFEST, House, close_house, open_house, step
 

@@ -20,6 +20,7 @@ from audit.query import Filter, Page, StoredEntry
 from audit.subjects import Hold
 from audit.tiles import Tile
 from audit.witnesses import Witnesses
+from gateway.calls import HandResult
 from gateway.canonical import b64url_decode, b64url_encode
 from gateway.entries import EntryDraft
 from gateway.errors import HandrailError, Refused
@@ -28,7 +29,7 @@ from gateway.freeze import Cause, Freeze, FreezeState, Scope
 from gateway.freezing import FreezeOrder
 from gateway.keyring.changes import KeyChanges
 from gateway.manifest import ActionManifest, Manifest, SideEffects, Slo
-from gateway.model import Binding, HandResult, Principal, Role, UnverifiedPlan
+from gateway.model import Binding, Principal, Role, UnverifiedPlan
 from gateway.objectives import Objectives
 from gateway.ports import Append, LetterStatus, Offer, OfferStatus, Purpose, Typ
 from gateway.privacy.requests import Preview

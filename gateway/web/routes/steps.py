@@ -5,9 +5,10 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import Response
 
+from gateway.calls import HandResult
 from gateway.errors import Malformed, Refused
 from gateway.ingress.plans import wait_seconds
-from gateway.model import HandResult, Principal
+from gateway.model import Principal
 from gateway.permissions import Permission
 from gateway.ports import Proof
 from gateway.reasons import Reason

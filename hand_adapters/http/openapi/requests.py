@@ -7,7 +7,7 @@ from urllib.parse import quote, unquote
 
 from yarl import URL
 
-from gateway.model import HandCall
+from gateway.calls import HandCall
 from hand_adapters.http.openapi.bodies import Body
 from hand_adapters.http.openapi.document import Operation
 from hand_adapters.http.openapi.encoding import body_bytes

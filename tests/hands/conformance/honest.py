@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from gateway.calls import HandCall, HandResult
 from gateway.canonical import canonical
 from gateway.manifest import Manifest
-from gateway.model import HandCall, HandResult
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from gateway.settings import HandSettings

@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 
 import structlog
 
+from gateway.calls import HandCall, HandResult
 from gateway.errors import Refused
 from gateway.manifest import Manifest, SideEffects
-from gateway.model import HandCall, HandResult
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from gateway.settings import HandSettings

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from gateway.model import HandCall, HandResult
+from gateway.calls import HandCall, HandResult
 from gateway.settings import HandSettings, JailSettings
 from hand_adapters.conformance import Options, Promise, Report, Status, check_adapter
 from hand_adapters.http import HttpAdapter

@@ -8,8 +8,8 @@ import pytest
 from aiohttp import web
 from pydantic import ValidationError
 
+from gateway.calls import Injections
 from gateway.manifest import ArgumentRole, SideEffects
-from gateway.model import Injections
 from gateway.settings import HandSettings, SettingsError
 from gateway.web.openapi import openapi
 from gateway.web.routes import TABLE

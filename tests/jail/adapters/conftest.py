@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from gateway.model import HandResult
+from gateway.calls import HandResult
 from gateway.settings import HandSettings
 from hand_adapters.contract import HandAdapter
 from hand_adapters.jail import Jail

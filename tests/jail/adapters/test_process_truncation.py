@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gateway.model import HandResult, Truncation
+from gateway.calls import HandResult, Truncation
 from gateway.reasons import Reason
 from gateway.truncation import LOOK_AHEAD_BYTES
 from hand_adapters.process import ProcessAdapter

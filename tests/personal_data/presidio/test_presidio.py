@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from gateway.app import build
+from gateway.calls import HandResult
 from gateway.manifest import EVERY_KIND, PersonalData
-from gateway.model import HandResult
 from gateway.personal_data import UNSEARCHED, Presidio, PresidioError, Scanner
 from gateway.settings import Settings
 from tests.meta.tree import ROOT
