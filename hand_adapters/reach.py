@@ -3,8 +3,8 @@ a decision leaves of it.
 """
 
 from gateway.calls import HandCall
-from gateway.manifest import EgressRule, SecretUse
 from gateway.ports import HandFailure
+from gateway.reach import EgressRule, SecretUse
 from gateway.reasons import Reason
 from gateway.settings import HandSettings, SettingsError, origin_of
 from hand_adapters.contract import Aimed, HandAdapter, HandError

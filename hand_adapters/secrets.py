@@ -7,8 +7,8 @@ import structlog
 
 from gateway.calls import HandCall, HandResult, Inject, Injections
 from gateway.errors import HandrailError, Refused
-from gateway.manifest import SecretUse
 from gateway.ports import HandFailure, Secrets, SecretStep, Target
+from gateway.reach import SecretUse
 from gateway.reasons import Reason
 from hand_adapters.contract import HandAdapter, HandDrifted, HandError
 

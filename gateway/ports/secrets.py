@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from gateway.calls import HandCall, HandResult, Injections
-from gateway.manifest import SecretUse
+from gateway.reach import SecretUse
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,8 @@ from weakref import WeakValueDictionary
 from gateway.calls import HandCall, HandResult, Injections
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import HandrailError, Refused
-from gateway.manifest import SecretPlace, SecretUse
 from gateway.ports import Append, AuditLog, PersonalTokens, SecretStore, SecretValue, Target
+from gateway.reach import SecretPlace, SecretUse
 from gateway.reasons import Reason
 from gateway.redaction import Redactor
 from gateway.secrets.values import missing, unavailable

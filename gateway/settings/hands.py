@@ -6,8 +6,9 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, model_validator
 
-from gateway.manifest import HOST, ArgumentRole, Oversize, SecretPlace, SideEffects, Trust
+from gateway.manifest import HOST, ArgumentRole, Oversize, SideEffects, Trust
 from gateway.model import DEFAULT_TENANT
+from gateway.reach import SecretPlace
 from gateway.settings import mcp_servers
 from gateway.settings.base import Identifier, PathPattern, Pointer, Section, Tenant
 from gateway.settings.code_hands import CodeActionSettings, PythonSettings, WasmSettings

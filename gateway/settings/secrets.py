@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, StringConstraints, model_validator
 
-from gateway.manifest import SecretPlace
+from gateway.reach import SecretPlace
 from gateway.settings.base import Identifier, PathPattern, Section
 
 SEALED: Final = "sealed"

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from gateway.manifest import SecretPlace
+from gateway.reach import SecretPlace
 from gateway.web.schemas import Shape
 
 

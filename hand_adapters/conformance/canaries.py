@@ -7,8 +7,9 @@ from typing import Any, Final
 
 from gateway.calls import HandResult, Injections
 from gateway.canonical import canonical
-from gateway.manifest import Manifest, SecretPlace
+from gateway.manifest import Manifest
 from gateway.ports import Target
+from gateway.reach import SecretPlace
 from gateway.redaction import Redactor
 
 CREDENTIAL: Final = "the step credential"

@@ -12,7 +12,7 @@ from yarl import URL
 from gateway.calls import Injections
 from gateway.canonical import canonical
 from gateway.errors import HandrailError
-from gateway.manifest import EgressRule
+from gateway.reach import EgressRule
 from hand_adapters.dialer import Disconnected
 from hand_adapters.egress.causes import Cause, Denied
 from hand_adapters.egress.channel import PIECE, Channel

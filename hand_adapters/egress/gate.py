@@ -16,8 +16,8 @@ import structlog
 
 from gateway.calls import HandCall
 from gateway.errors import HandrailError
-from gateway.manifest import EgressRule
 from gateway.ports import HandFailure
+from gateway.reach import EgressRule
 from gateway.settings import HandSettings
 from hand_adapters import reach
 from hand_adapters.contract import HandError

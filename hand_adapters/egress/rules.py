@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 
-from gateway.manifest import EgressRule, path_matches
+from gateway.reach import EgressRule, path_matches
 from hand_adapters.egress.causes import Cause, Denied
 
 

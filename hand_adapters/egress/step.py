@@ -9,7 +9,7 @@ from pathlib import Path
 import aiohttp
 
 from gateway.calls import HandCall
-from gateway.manifest import EgressRule
+from gateway.reach import EgressRule
 from gateway.settings import EgressLimits
 from hand_adapters.dialer import Dialer, session
 from hand_adapters.egress.ledger import Ledger

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 
-from gateway.manifest import EgressRule
+from gateway.reach import EgressRule
 from hand_adapters.dialer import dial
 from hand_adapters.egress.causes import Cause, Denied
 from hand_adapters.egress.channel import PIECE, Channel

@@ -9,8 +9,9 @@ import aiohttp
 from yarl import URL
 
 from gateway.calls import HandCall, HandResult, Injections
-from gateway.manifest import Manifest, SecretPlace
+from gateway.manifest import Manifest
 from gateway.ports import HandFailure
+from gateway.reach import SecretPlace
 from gateway.reasons import Reason
 from gateway.settings import ActionSettings, HandSettings, SettingsError, origin_of
 from gateway.webhooks.signing import MessageSigner

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.manifest import path_matches
+from gateway.reach import path_matches
 from hand_adapters.egress.causes import Cause, Denied
 from hand_adapters.egress.head import authority, chunk_size, parse, split
 

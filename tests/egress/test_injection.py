@@ -6,7 +6,7 @@ import pytest
 
 from gateway.calls import Injections
 from gateway.errors import Unavailable
-from gateway.manifest import SecretPlace, SecretUse
+from gateway.reach import SecretPlace, SecretUse
 from gateway.reasons import Reason
 from gateway.settings import EgressLimits, EgressSettings, HandSettings, SettingsError
 from hand_adapters import annotate

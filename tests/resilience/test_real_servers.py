@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.calls import HandCall, HandResult, Injections
-from gateway.manifest import SecretUse
 from gateway.ports import HandFailure
+from gateway.reach import SecretUse
 from gateway.reasons import Reason
 from hand_adapters.contract import HandError
 from hand_adapters.http_answer import retry_after

@@ -9,8 +9,8 @@ import pytest
 from gateway.calls import HandResult
 from gateway.entries import EntryType
 from gateway.errors import Refused, Unavailable
-from gateway.manifest import SecretPlace, SecretUse
 from gateway.ports import Append, HandFailure, SecretValue, Target
+from gateway.reach import SecretPlace, SecretUse
 from gateway.reasons import Reason
 from gateway.secrets.broker import KEPT_MAX, Broker
 from hand_adapters import secrets as served
