@@ -20,7 +20,7 @@ LINKED := .venv/.linked-$(shell cat requirements.lock pyproject.toml client/pypr
 export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.tools/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help run test lint types imports rego pytest tools bench rotation tamper crash conformance agentdojo lock docs install bwrap clean
+.PHONY: help run test lint types imports rego pytest tools bench rotation tamper crash mcp-conformance agentdojo lock docs install bwrap clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)$$/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
@@ -74,8 +74,8 @@ bench: install ## Measure a governed step against a bare proxy hop
 rotation: install ## Rotate every key three times under 100,000 messages; ROTATION_MESSAGES=N for another number
 	@PYTHONPATH=.:client $(BIN)/python -m bench.rotation $(or $(ROTATION_MESSAGES),100000)
 
-conformance: install tools ## Run MCP's conformance suite against a server directly and through the gateway
-	@PYTHONPATH=.:client $(BIN)/python -m tests.conformance $(CONFORMANCE_FLAGS)
+mcp-conformance: install tools ## Run MCP's conformance suite against a server directly and through the gateway
+	@PYTHONPATH=.:client $(BIN)/python -m tests.mcp_conformance $(MCP_CONFORMANCE_FLAGS)
 
 tamper: install ## Flip 20,000 bits of a log's file, one in each copy: fsck finds it, or nobody reads it
 	@PYTHONPATH=.:client $(BIN)/python -m tests.audit.tampering $(or $(TAMPER_COUNT),20000)

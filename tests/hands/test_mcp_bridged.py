@@ -6,10 +6,10 @@ from mcp.client import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.types import PromptReference, ResourceTemplateReference
 
-from tests.conformance.legs import through
 from tests.hands import mcp_http
 from tests.hands.mcp_http import old_server
 from tests.hands.servers.library import library
+from tests.mcp_conformance.legs import through
 
 
 @pytest.fixture(params=["old server", "new server"])

@@ -13,7 +13,7 @@ from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
 
 from gateway.ingress.mcp_methods import LEFT_OUT, REFUSED
-from tests.conformance.legs import governed
+from tests.mcp_conformance.legs import governed
 from tests.meta.tree import ROOT
 from tests.until import until
 

@@ -1,4 +1,4 @@
-"""Run the suite on both legs, and say what is lost between them: ``python -m tests.conformance [--requirements R]``.
+"""Run the suite on both legs, and say what is lost between: ``python -m tests.mcp_conformance [--requirements R]``.
 
 Exit status 1 where a scenario that passes directly does not pass through the gateway.
 """
@@ -14,8 +14,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tests.conformance.legs import direct, everything, through
-from tests.conformance.suite import REVISIONS, Found, SuiteError, lost, run
+from tests.mcp_conformance.legs import direct, everything, through
+from tests.mcp_conformance.suite import REVISIONS, Found, SuiteError, lost, run
 
 
 async def measure(
@@ -46,7 +46,9 @@ def _table(revision: str, legs: dict[str, dict[str, Found]]) -> Table:
 
 def main() -> int:
     """Measure, print a table for each revision, and count what was lost."""
-    parser = argparse.ArgumentParser(prog="python -m tests.conformance", description="MCP's conformance suite, twice.")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.mcp_conformance", description="MCP's conformance suite, twice."
+    )
     parser.add_argument("--requirements", choices=REVISIONS, action="append", help="one revision; default: both")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--keep", type=Path, help="a directory for what the suite and the server print")

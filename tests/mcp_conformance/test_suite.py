@@ -4,8 +4,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from tests.conformance.forwarder import forwarding
-from tests.conformance.suite import Found, SuiteError, lost, summary
+from tests.mcp_conformance.forwarder import forwarding
+from tests.mcp_conformance.suite import Found, SuiteError, lost, summary
 
 PRINTED = """=== Running scenario: ping ===
 ✓ ping: 9 passed, 9 failed

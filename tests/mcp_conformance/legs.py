@@ -16,8 +16,8 @@ from gateway.model import EMPTY
 from gateway.settings import Settings
 from gateway.store.directory import NewPrincipal
 from gateway.web.asgi import create_app
-from tests.conformance.forwarder import forwarding
-from tests.conformance.suite import ROOT, SuiteError
+from tests.mcp_conformance.forwarder import forwarding
+from tests.mcp_conformance.suite import ROOT, SuiteError
 from tests.ports import free_port
 from tests.until import until
 from tests.web.conftest import serving
