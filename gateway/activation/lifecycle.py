@@ -25,6 +25,7 @@ from gateway.policy.faults import BundleError, PolicyFault
 from gateway.policy.signed import SignedBundle
 from gateway.ports import Append, AuditLog, Directory, Guard, Purpose, Signer, Typ
 from gateway.proposals import acts
+from gateway.proposals.again import again
 from gateway.proposals.life import Effects
 from gateway.reasons import Conflict, Reason, because
 from gateway.stages.verify import Jws
@@ -176,6 +177,19 @@ class Lifecycle:
         """
         self.require(actor, Permission.POLICY_ROLLBACK)
         self._require_followed()
+        activation, active = await again(
+            lambda: self._roll_back(actor, digest, act), "people change at the same moment"
+        )
+        _log.warning("policy rolled back by one person", digest=activation.digest, active=active)
+        await self.reload()
+        return _view(activation, {actor.pseudonym: actor.id})
+
+    async def _roll_back(self, actor: Principal, digest: str | None, act: bytes | None) -> tuple[Activation, str]:
+        """Durable, and not followed yet: the activation, and the bundle that decided before. Raises as
+        :meth:`rollback`, and ``Overtaken`` where somebody was revoked, frozen or given a key meanwhile."""
+        standing = await self.directory.standing(actor.tenant, [actor.pseudonym])
+        if actor.pseudonym not in standing.people:
+            raise Refused(Reason.AUTH_FORBIDDEN, "revoked meanwhile")
         history = await self.bundles.history()
         chosen = digest or previous(history)
         check_rollback(history, chosen)
@@ -197,10 +211,9 @@ class Lifecycle:
             },
             fields={"act": commit(proof, subject_key(actor.tenant, actor.id, "@proposals"))},
         )
-        await self.log.append(Append([draft], (), [self.bundles.activate(activation)]))
-        _log.warning("policy rolled back by one person", digest=chosen, active=history[-1].digest)
-        await self.reload()
-        return _view(activation, {actor.pseudonym: actor.id})
+        guards = [self.bundles.activate(activation)]
+        await self.log.append(Append([draft], (), guards, unless=[standing.unchanged]))
+        return activation, history[-1].digest
 
     # --- what other parts ask for ------------------------------------------------------------------------------------
 

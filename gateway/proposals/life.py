@@ -15,11 +15,12 @@ import structlog
 from gateway import two_person
 from gateway.canonical import sha256_canonical
 from gateway.entries import EntryDraft
-from gateway.errors import HandrailError, Malformed, Overtaken, Refused, Unavailable
+from gateway.errors import HandrailError, Malformed, Refused
 from gateway.model import Principal
 from gateway.permissions import Permission, require
 from gateway.ports import Append, AuditLog, Directory, Guard, ProposalStore, Unless, Write
 from gateway.proposals.acts import UNSIGNED, Acts, Given, Said, check_unsigned, signed_id
+from gateway.proposals.again import again
 from gateway.proposals.views import view
 from gateway.reasons import Reason
 from gateway.two_person import RULES, Act, Kind, Proposal, ProposalStatus
@@ -31,8 +32,6 @@ SYSTEM: Final = "system"
 PAGE_DEFAULT: Final = 20
 PAGE_MAX: Final = 100
 DUE_BATCH: Final = 64
-LOOKS_MAX: Final = 5
-"""How often an act looks again at who may decide, where people change at the same moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,14 +179,9 @@ class Proposals:
                 handler refuses.
             Unavailable: ``log.unavailable``; unless it is ``Uncertain``, nothing took effect.
         """
-        for looked in range(LOOKS_MAX):
-            try:
-                activated = await self._activate(proposal_id, actor, document_sha256, said)
-            except Overtaken:
-                if looked + 1 == LOOKS_MAX:
-                    raise Unavailable(Reason.OVERLOADED, "people change at the same moment") from None
-            else:
-                break
+        activated = await again(
+            lambda: self._activate(proposal_id, actor, document_sha256, said), "people change at the same moment"
+        )
         await self._applied(activated)
         return await self._view(activated)
 

@@ -15,12 +15,13 @@ from gateway.canonical import canonical, parse, sha256_canonical
 from gateway.commitments import Committed
 from gateway.dual_control import Signature
 from gateway.entries import EntryDraft
-from gateway.errors import Malformed, Overtaken, Refused, Unavailable
+from gateway.errors import Malformed, Refused
 from gateway.model import Principal
 from gateway.permissions import Permission, permits, require
 from gateway.ports import Append, Guard, Payloads, Unless
 from gateway.proposals.acts import UNSIGNED, WEBAUTHN, Given, Said
-from gateway.proposals.life import LOOKS_MAX, PAGE_DEFAULT, Proposals
+from gateway.proposals.again import again
+from gateway.proposals.life import PAGE_DEFAULT, Proposals
 from gateway.proposals.views import view
 from gateway.reasons import Conflict, Reason, because
 from gateway.times import format_time
@@ -189,14 +190,9 @@ class SignedProposals(Proposals):
             Unavailable: ``log.unavailable``; unless it is ``Uncertain``, nothing took effect.
         """
         require(actor, Permission.PROPOSALS_ACTIVATE)
-        for looked in range(LOOKS_MAX):
-            try:
-                proposal = await self._sign(proposal_id, actor, document_sha256, said)
-            except Overtaken:
-                if looked + 1 == LOOKS_MAX:
-                    raise Unavailable(Reason.OVERLOADED, "others sign at the same moment") from None
-            else:
-                break
+        proposal = await again(
+            lambda: self._sign(proposal_id, actor, document_sha256, said), "others sign at the same moment"
+        )
         return await self._shown(proposal, actor)
 
     # --- inside ------------------------------------------------------------------------------------------------------
