@@ -317,6 +317,14 @@ class _Check:
                 yield Finding(Fault.HEAD, "the head's root does not follow from the entries")
 
 
+_UNHURRIED: Final = (
+    "SET LOCAL statement_timeout = 0",
+    "SET LOCAL idle_in_transaction_session_timeout = 0",
+)
+"""A check takes as long as the log is long, and whoever reads its findings as long as they like; a server that vanished
+is noticed all the same, by its connection."""
+
+
 def check(
     engine: Engine,
     *,
@@ -344,6 +352,8 @@ def check(
         with engine.connect() as connection:
             if connection.dialect.name == "postgresql":
                 connection.execution_options(isolation_level="REPEATABLE READ")
+                for statement in _UNHURRIED:
+                    connection.exec_driver_sql(statement)
             else:
                 for line in damage.reports(connection):
                     yield Finding(Fault.STORAGE, f"SQLite says: {line}")

@@ -4,9 +4,11 @@ import json
 import os
 
 import pytest
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, event, insert, select, text, update
 
+import migrations
 from audit.checkpoint import VerifierKey
+from audit.database import make_engine
 from audit.epochs import EpochKeys
 from audit.errors import LogUnavailable
 from audit.findings import Fault
@@ -205,3 +207,32 @@ async def test_a_log_longer_than_one_read_is_checked_whole(engine, open_log):
     assert list(check(engine)) == []
     attack(engine, update(entries).where(entries.c.idx == 1030).values(principal="p-9"))
     assert named(engine) == [(Fault.COLUMN, 1030, 1030)]
+
+
+@pytest.mark.postgres
+async def test_a_check_takes_as_long_as_the_log_is_long(postgres_url, open_log, monkeypatch):
+    """What serves people gives its statements seconds; a check of millions of entries needs minutes for one."""
+    engine = make_engine(postgres_url)
+    migrations.upgrade(engine)
+    async with open_log(engine) as log:
+        await log.append(Append([draft(1)]))
+    asked = []
+
+    def slow(connection):
+        connection.execute(text("SELECT pg_sleep(0.4)"))
+        asked.append(connection.execute(text("SHOW statement_timeout")).scalar_one())
+        asked.append(connection.execute(text("SHOW idle_in_transaction_session_timeout")).scalar_one())
+        return iter(())
+
+    @event.listens_for(engine, "connect")
+    def hurry(raw, _record):
+        raw.execute("SET statement_timeout = 200")
+        raw.commit()
+
+    engine.dispose()
+    monkeypatch.setattr("audit.fsck.fsck_beside.index", slow)
+    assert list(check(engine)) == []
+    assert asked == ["0", "0"]
+    with engine.connect() as connection:
+        assert connection.execute(text("SHOW statement_timeout")).scalar_one() == "200ms", "for the check alone"
+    engine.dispose()
