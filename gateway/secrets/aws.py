@@ -1,10 +1,10 @@
 """Secrets in AWS Secrets Manager (the extra ``aws``). Credentials are found as the AWS command line finds them."""
 
-import asyncio
 from typing import Any, Final
 
 from gateway.bounded import Bounded
 from gateway.ports import SecretValue
+from gateway.secrets.threads import StoreThreads
 from gateway.secrets.values import missing, taken, unavailable
 from gateway.settings import SecretStoreSettings, SettingsError
 
@@ -20,6 +20,7 @@ class AwsSecrets:
         self._prefix = prefix
         self._timeout_seconds = timeout_seconds
         self._bounded = Bounded()
+        self._threads = StoreThreads()
 
     @classmethod
     def open(cls, settings: SecretStoreSettings, timeout_seconds: float) -> "AwsSecrets":
@@ -43,11 +44,12 @@ class AwsSecrets:
 
     async def read(self, tenant: str, name: str) -> SecretValue:
         """See ``SecretStore``. The version is the service's VersionId."""
-        return await asyncio.to_thread(self._get, f"{self._prefix}{tenant}/{name}")
+        return await self._threads.run(self._get, f"{self._prefix}{tenant}/{name}")
 
     async def close(self) -> None:
         """Close the connections."""
-        await asyncio.to_thread(self._client.close)
+        await self._threads.run(self._client.close)
+        self._threads.end()
 
     def _get(self, id_: str) -> SecretValue:
         from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415

@@ -5,7 +5,6 @@ who may write there can have the gateway read another file of the machine and se
 is read, either.
 """
 
-import asyncio
 import errno
 import os
 import stat
@@ -14,6 +13,7 @@ from typing import Final
 
 from gateway.model import DEFAULT_TENANT
 from gateway.ports import SecretValue
+from gateway.secrets.threads import StoreThreads
 from gateway.secrets.values import MAX_CHARACTERS, key_of, missing, taken, unavailable
 
 _LINKS_MAX: Final = 8
@@ -27,13 +27,15 @@ class FileSecrets:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self._threads = StoreThreads()
 
     async def read(self, tenant: str, name: str) -> SecretValue:
         """See ``SecretStore``. The version is the file's time of change, in nanoseconds."""
-        return await asyncio.to_thread(read, self._directory, key_of(tenant, name, DEFAULT_TENANT))
+        return await self._threads.run(read, self._directory, key_of(tenant, name, DEFAULT_TENANT))
 
     async def close(self) -> None:
-        """Nothing is open."""
+        """Nothing is open; the threads end."""
+        self._threads.end()
 
 
 def read(directory: Path, name: str) -> SecretValue:

@@ -1,6 +1,5 @@
 """Secrets in Vault or OpenBao, in a KV secrets engine of version 2 (``GET /v1/MOUNT/data/PATH``)."""
 
-import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -9,6 +8,7 @@ from gateway.canonical import parse
 from gateway.errors import Refused
 from gateway.ports import SecretValue
 from gateway.secret_files import read_secret
+from gateway.secrets.threads import StoreThreads
 from gateway.secrets.values import missing, taken, unavailable
 from gateway.settings import SecretStoreSettings, SettingsError
 
@@ -37,11 +37,12 @@ class VaultSecrets:
         self._field = settings.field
         self._asks = asks
         self._timeout_seconds = timeout_seconds
+        self._threads = StoreThreads()
 
     async def read(self, tenant: str, name: str) -> SecretValue:
         """See ``SecretStore``. The version is the engine's."""
         try:
-            token = await asyncio.to_thread(read_secret, self._token_file, "token_file")
+            token = await self._threads.run(read_secret, self._token_file, "token_file")
         except SettingsError as exc:
             raise unavailable(exc.detail) from None
         path = f"{tenant}/{name}"
@@ -60,6 +61,7 @@ class VaultSecrets:
     async def close(self) -> None:
         """Close the connection."""
         await self._asks.close()
+        self._threads.end()
 
     def _read(self, body: bytes, path: str) -> SecretValue:
         try:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -16,12 +17,14 @@ from gateway.reasons import Conflict, Reason
 from gateway.secrets.aws import AwsSecrets
 from gateway.secrets.environment import EnvironmentSecrets
 from gateway.secrets.sealed import LABEL, SealedSecrets
+from gateway.secrets.threads import THREADS
 from gateway.settings import SecretSettings, SecretStoreSettings
 from keys.stores.master import MasterKey
 from keys.stores.root import open_root, rewrap
 from keys.stores.wrapping import Wrappers
 from tests.canaries import Canaries, found_in, rows_of
 from tests.dripping import dripping
+from tests.patience import SECONDS
 from tests.secrets import backends
 from tests.secrets.backends import TOKEN, Backend
 
@@ -334,3 +337,32 @@ async def test_an_aws_that_sends_a_byte_now_and_then_keeps_nobody_waiting(monkey
         await store.close()
     assert refused.value.reason is Reason.SECRET_UNAVAILABLE
     assert "no whole answer in 0.2 s" in str(refused.value.detail)
+
+
+async def test_a_mute_store_takes_no_thread_that_others_wait_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slow hand must not slow another: what looks through results, say, uses the threads that everybody shares."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(2))
+    asked, answers = asyncio.Semaphore(0), asyncio.Event()
+
+    async def mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.release()
+        await answers.wait()
+        writer.close()
+
+    server = await asyncio.start_server(mute, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    store = AwsSecrets.open(SecretStoreSettings(kind="aws", region="us-east-1", endpoint_url=url), 60.0)
+    reads = [asyncio.create_task(store.read("default", f"s{number}")) for number in range(THREADS + 2)]
+    try:
+        for _ in range(THREADS):
+            await asked.acquire()
+        async with asyncio.timeout(SECONDS):
+            assert [await asyncio.to_thread(int, "1") for _ in range(20)] == [1] * 20
+        assert not any(read.done() for read in reads)
+    finally:
+        answers.set()
+        server.close()
+        await asyncio.gather(*reads, return_exceptions=True)
+        await store.close()
