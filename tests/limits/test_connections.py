@@ -142,7 +142,6 @@ async def _sent(writer: asyncio.StreamWriter) -> bytes:
     try:
         writer.write(b"\r\n")
         await writer.drain()
-        await asyncio.sleep(0)
     except ConnectionError:
         return b""
     return b"" if writer.transport.is_closing() else b"more"
@@ -153,13 +152,18 @@ async def test_an_answer_that_is_read_slowly_but_steadily_comes_whole(
     impatient: Callable[[float], None], path: bytes
 ) -> None:
     impatient(0.5)
-    async with serving(large(), SETTINGS) as port, connection(port, buffer=1024) as (reader, writer):
+    async with (
+        serving(large(), SETTINGS) as port,
+        connection(port, buffer=1024) as (reader, writer),
+        connection(port) as (asked, asking),
+    ):
         writer.write(b"GET %s HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n" % path)
         got = 0
         async with asyncio.timeout(60):
             while piece := await reader.read(262_144):
                 got += len(piece)
-                await asyncio.sleep(0.001)
+                asking.write(b"GET /none HTTP/1.1\r\nhost: x\r\n\r\n")
+                assert (await answer(asked)).status == 404, "something takes time between two pieces"
     assert got >= len(LARGE)
 
 
