@@ -12,7 +12,7 @@ import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 from urllib.parse import quote, urlencode
 
 import aiohttp
@@ -26,10 +26,12 @@ from mcp_types import (
     ErrorData,
     JSONRPCError,
     JSONRPCMessage,
+    JSONRPCNotification,
     JSONRPCRequest,
     JSONRPCResponse,
     jsonrpc_message_adapter,
 )
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 from yarl import URL
 
@@ -65,6 +67,8 @@ _NOT_TAKEN: Final = frozenset(
 class HttpChannel(Channel):
     """One session with one server (or none, where the server keeps none)."""
 
+    unasked: ClassVar[bool] = False
+
     def __init__(
         self, http: aiohttp.ClientSession, endpoint: URL, *, parts: bool, headers: Mapping[str, str] = EMPTY
     ) -> None:
@@ -85,6 +89,7 @@ class HttpChannel(Channel):
         self._status = 0
         self._refusals = 0
         self._posts: set[asyncio.Task[None]] = set()
+        self._requests: dict[Any, asyncio.Task[None]] = {}
         self._outward: MemoryObjectSendStream[SessionMessage | Exception] | None = None
 
     def window(self, answer_max_bytes: int) -> None:
@@ -133,13 +138,31 @@ class HttpChannel(Channel):
             if self._refusals > REFUSALS_MAX:
                 self.fail(Reason.HAND_PROTOCOL, "flood of requests")
                 raise anyio.BrokenResourceError
+        if self._cancels(item.message):
+            return
         task = asyncio.get_running_loop().create_task(self._post(item))
+        if isinstance(item.message, JSONRPCRequest):
+            request_id = item.message.id
+            self._requests[request_id] = task
+            task.add_done_callback(lambda _: self._requests.pop(request_id, None))
         self._posts.add(task)
         task.add_done_callback(self._posted)
         if not isinstance(item.message, JSONRPCRequest):
             await asyncio.wait({task})
             if self.fault is not None:
                 raise anyio.BrokenResourceError
+
+    def _cancels(self, message: JSONRPCMessage) -> bool:
+        """From 2026-07-28 on a request is cancelled by leaving its answer, and nothing is sent (MCP, cancellation)."""
+        if not isinstance(message, JSONRPCNotification) or message.method != "notifications/cancelled":
+            return False
+        if self._version not in MODERN_PROTOCOL_VERSIONS:
+            return False
+        request_id = (message.params or {}).get("requestId")
+        if (task := self._requests.get(request_id)) is not None:
+            self._expected.discard(request_id)
+            task.cancel()
+        return True
 
     def _posted(self, task: "asyncio.Task[None]") -> None:
         self._posts.discard(task)

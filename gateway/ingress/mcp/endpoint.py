@@ -29,6 +29,7 @@ from gateway.ingress.mcp.parking import Target
 from gateway.ingress.mcp.requests import SESSION_HEADER, context_id, guarded, hand_of, scope_of
 from gateway.ingress.mcp.results import answered, refused
 from gateway.ingress.mcp.sessions import Sessions
+from gateway.ingress.mcp.subscriptions import Subscriptions
 from gateway.ingress.mcp.talks import Talks, require_able
 from gateway.ingress.mcp.tools import OfferedTool, Tools
 from gateway.ingress.mcp.transport import deletion, nothing, parse_error, replayed, transport_security, unheard, user_of
@@ -59,6 +60,7 @@ class McpIngress:
         self._sessions = Sessions(SESSION_IDLE_SECONDS)
         self._calls = Calls(gateway)
         self._talks = Talks(self._calls)
+        self._subscriptions = Subscriptions(self)
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
@@ -74,6 +76,9 @@ class McpIngress:
             on_list_prompts=self._methods.list_prompts,
             on_get_prompt=self._methods.get_prompt,
             on_completion=self._methods.complete,
+            on_subscribe_resource=self._subscriptions.subscribe,
+            on_unsubscribe_resource=self._subscriptions.unsubscribe,
+            on_subscriptions_listen=self._subscriptions.listen,
         )
         # Not by the SDK's keyword, which warns of what the newer revision has dropped.
         server.add_request_handler("logging/setLevel", types.SetLevelRequestParams, self._set_level)
@@ -213,6 +218,11 @@ class McpIngress:
 
     def _manifest(self, caller: Principal, hand: str) -> Manifest | None:
         return next(iter(self.manifests(caller, hand)), None)
+
+    @property
+    def calls(self) -> Calls:
+        """The calls under way."""
+        return self._calls
 
     @property
     def talks(self) -> Talks:

@@ -34,7 +34,7 @@ class LogLevels:
 
     def put(self, ctx: ServerRequestContext[Any], caller: Principal, level: str) -> None:
         """The session's client said so."""
-        key = _session(ctx, caller)
+        key = session_of(ctx, caller)
         self._levels[key] = level
         self._levels.move_to_end(key)
         if len(self._levels) > LEVELS_MAX:
@@ -43,7 +43,7 @@ class LogLevels:
     def of(self, ctx: ServerRequestContext[Any], caller: Principal) -> str | None:
         """What a request's client wants; ``None`` where it wants none."""
         if ctx.protocol_version in HANDSHAKE_PROTOCOL_VERSIONS:
-            return self._levels.get(_session(ctx, caller), LEVEL_UNTIL_SET)
+            return self._levels.get(session_of(ctx, caller), LEVEL_UNTIL_SET)
         asked = (ctx.meta or {}).get(types.LOG_LEVEL_META_KEY)
         return asked if asked in LEVELS else None
 
@@ -139,7 +139,8 @@ class Talks:
         return judge
 
 
-def _session(ctx: ServerRequestContext[Any], caller: Principal) -> tuple[str, str, str]:
+def session_of(ctx: ServerRequestContext[Any], caller: Principal) -> tuple[str, str, str]:
+    """Tenant, principal and session of a request."""
     session = ctx.request.headers.get(SESSION_HEADER, "") if isinstance(ctx.request, Request) else ""
     return caller.tenant, caller.id, session
 
