@@ -26,6 +26,7 @@ from gateway.errors import Absent, HandrailError, Refused
 from gateway.ingress.mcp.calls import Calls, GatewayParts
 from gateway.ingress.mcp.methods import GovernedServer, Methods, declare, offered
 from gateway.ingress.mcp.parking import Target
+from gateway.ingress.mcp.replays import RETRY_MILLISECONDS, Replays
 from gateway.ingress.mcp.requests import SESSION_HEADER, context_id, guarded, hand_of, scope_of
 from gateway.ingress.mcp.results import answered, refused
 from gateway.ingress.mcp.sessions import Sessions
@@ -61,6 +62,7 @@ class McpIngress:
         self._calls = Calls(gateway)
         self._talks = Talks(self._calls)
         self._subscriptions = Subscriptions(self)
+        self._replays = Replays()
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
@@ -88,6 +90,8 @@ class McpIngress:
             session_idle_timeout=SESSION_IDLE_SECONDS,
             max_request_body_size=self._gateway.settings.server.body_max_bytes,
             max_sessions=SESSIONS_MAX,
+            event_store=self._replays,
+            retry_interval=RETRY_MILLISECONDS,
         )
         self._sessions = Sessions(SESSION_IDLE_SECONDS)
         async with manager.run():
@@ -135,6 +139,7 @@ class McpIngress:
             return
         owner, hand = (principal.tenant, principal.id), hand_of(scope)
         session_id = headers.get(SESSION_HEADER)
+        place = self._replays.enter(session_id)
         if session_id is None:
             self._sessions.begin_opening(owner)
         else:
@@ -145,11 +150,14 @@ class McpIngress:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 if session_id is not None:
-                    if status == 404 or (scope["method"] == "DELETE" and status == 200):
-                        self._sessions.ended(session_id, owner, hand)
+                    over = status == 404 or (scope["method"] == "DELETE" and status == 200)
+                    if over and self._sessions.ended(session_id, owner, hand):
+                        self._replays.ended(session_id)
                 elif status < 400 and (session_id := Headers(raw=message["headers"]).get(SESSION_HEADER)) is not None:
+                    self._replays.opened(place, session_id)
                     for surplus, whose in self._sessions.opened(session_id, owner, hand):
                         _log.info("closing the principal's least used MCP session", principal=principal.pseudonym)
+                        self._replays.ended(surplus)
                         await app(deletion(scope, surplus, user_of(principal, whose)), nothing, unheard)
             await send(message)
 
