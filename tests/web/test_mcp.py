@@ -515,3 +515,20 @@ def test_a_pinned_change_changes_the_tool() -> None:
     before = tools.offered([manifest("a", action("x", SideEffects.NONE))])["a__x"].tool
     after = tools.offered([manifest("a", action("x", SideEffects.EXTERNAL))])["a__x"].tool
     assert before.annotations != after.annotations
+
+
+async def test_a_call_that_takes_longer_than_clients_wait_says_where_its_state_is(
+    gateway: testing_only_Gateway, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def shown(plan_id: str, viewer: Any) -> dict[str, Any]:
+        return view("running", step("running"))
+
+    monkeypatch.setattr(gateway.pipeline, "view", shown)
+    gateway.settings = gateway.settings.model_copy(
+        update={"server": gateway.settings.server.model_copy(update={"wait_max_seconds": 0.01})}
+    )
+    gateway.pipeline.slow = asyncio.Event()
+    async with mcp_client(port, "auto") as client:
+        result = await client.call_tool("git__status", {})
+    gateway.pipeline.slow.set()
+    assert (result.is_error, "The call has not finished." in text_of(result)) == (True, True)

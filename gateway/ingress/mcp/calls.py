@@ -119,6 +119,11 @@ class Calls:
         """The view of a call that goes on."""
         return await self._gateway.pipeline.view(call.plan_id, call.caller)
 
+    @property
+    def patience_seconds(self) -> float:
+        """How long a client waits for a call that asks it nothing."""
+        return min(CALL_WAIT_SECONDS, self._gateway.settings.server.wait_max_seconds)
+
     def _begin(
         self, plan: UnverifiedPlan, wait_seconds: float, within: AbstractContextManager[None]
     ) -> "asyncio.Task[dict[str, Any]]":

@@ -12,7 +12,7 @@ from starlette.requests import Request
 
 from gateway.conversations import Unanswered
 from gateway.errors import HandrailError
-from gateway.ingress.mcp.calls import CALL_WAIT_SECONDS, Call, Calls
+from gateway.ingress.mcp.calls import Call, Calls
 from gateway.ingress.mcp.client_talk import LEVEL_UNTIL_SET, LEVELS, ClientTalk, Judge, abilities, plain
 from gateway.ingress.mcp.parking import Parking, Target
 from gateway.ingress.mcp.requests import SESSION_HEADER
@@ -111,12 +111,12 @@ class Talks:
             try:
                 await asyncio.wait(
                     {call.view, changed},
-                    timeout=max(0.0, quiet_since + CALL_WAIT_SECONDS - loop.time()),
+                    timeout=max(0.0, quiet_since + self._calls.patience_seconds - loop.time()),
                     return_when=asyncio.FIRST_COMPLETED,
                 )
             finally:
                 changed.cancel()
-            if not call.view.done() and not talk.asks and loop.time() >= quiet_since + CALL_WAIT_SECONDS:
+            if not call.view.done() and not talk.asks and loop.time() >= quiet_since + self._calls.patience_seconds:
                 talk.give_up()
                 return await self._calls.now(call)
 
