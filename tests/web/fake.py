@@ -22,6 +22,7 @@ from audit.tiles import Tile
 from audit.witnesses import Witnesses
 from gateway.calls import HandResult
 from gateway.canonical import b64url_decode, b64url_encode
+from gateway.conversations import Conversations
 from gateway.draining import Drain
 from gateway.entries import EntryDraft
 from gateway.errors import HandrailError, Refused
@@ -291,6 +292,7 @@ class testing_only_Directory:  # noqa: N801
 class testing_only_Pipeline:  # noqa: N801
     def __init__(self) -> None:
         self.objectives = Objectives(Metrics(), time.time)
+        self.conversations = Conversations()
         self.submitted: list[tuple[UnverifiedPlan, float]] = []
         self.answer: dict[str, Any] | Exception = view("done", step(result={"content": [], "structured": None}))
         self.answers: dict[str, dict[str, Any] | Exception] = {}
