@@ -39,8 +39,8 @@ def stdio(
 ) -> Exit:
     """Serve one client of MCP on standard input and output, at the gateway.
 
-    The key comes from HANDRAIL_API_KEY or cli.json. Only messages of MCP are written to standard output; what went wrong
-    is said on standard error.
+    The key comes from HANDRAIL_API_KEY or cli.json. Nothing but messages of MCP goes to standard output; what went
+    wrong is said on standard error.
     """
     if api_key is not None:
         raise Stop(

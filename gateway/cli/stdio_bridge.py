@@ -156,7 +156,8 @@ class Bridge:
             self._initialize, self._session, self._version = one, None, None
             await self._request(id_, one, message)
         elif len(self._requests) >= REQUESTS_MAX:
-            await self._out.write(error(id_, CONNECTION_CLOSED, f"{REQUESTS_MAX} requests are under way; nothing was sent"))
+            text = f"{REQUESTS_MAX} requests are under way; nothing was sent"
+            await self._out.write(error(id_, CONNECTION_CLOSED, text))
         else:
             if (before := self._requests.get(id_)) is not None:
                 before.cancel()  # an id that is used again stands for the newer request

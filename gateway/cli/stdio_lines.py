@@ -42,7 +42,7 @@ class LinesIn:
         begun = bytearray()
         dropping = False
         try:
-            while chunk := os.read(self._descriptor, CHUNK_BYTES):
+            while chunk := self._chunk():
                 *ended, rest = chunk.split(b"\n")
                 for piece in ended:
                     begun += piece
@@ -56,10 +56,15 @@ class LinesIn:
                     dropping = True
             if begun or dropping:
                 self._put(TooLong() if dropping else bytes(begun))
-        except OSError:
-            pass  # noqa: S110 - a descriptor that cannot be read has ended
         finally:
             self._put(None)
+
+    def _chunk(self) -> bytes:
+        """What is there to read; nothing at the end, and where the descriptor cannot be read (any more)."""
+        try:
+            return os.read(self._descriptor, CHUNK_BYTES)
+        except OSError:
+            return b""
 
     def _put(self, line: bytes | TooLong | None) -> None:
         """Wait until there is room."""

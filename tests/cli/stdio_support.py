@@ -70,7 +70,8 @@ class Gateway:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError, asyncio.IncompleteReadError):
             head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
-            headers = {name.lower(): value.strip() for name, _, value in (one.partition(":") for one in head[1:] if one)}
+            fields = (one.partition(":") for one in head[1:] if one)
+            headers = {name.lower(): value.strip() for name, _, value in fields}
             body = await reader.readexactly(int(headers.get("content-length", 0)))
             asked = Asked(head[0].split()[0], headers, body)
             self.asked.append(asked)

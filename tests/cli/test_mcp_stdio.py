@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mcp import StdioServerParameters
@@ -22,10 +23,11 @@ from tests.cli.stdio_support import JSON, STREAM, Asked, answer, answering, brid
 from tests.ports import free_port
 from tests.until import until
 from tests.web.conftest import serving
-from tests.web.fake import manifest, step, testing_only_Gateway, view
 from tests.web.fake import action as an_action
+from tests.web.fake import manifest, step, testing_only_Gateway, view
 
 BRIDGE = [sys.executable, "-c", "from gateway.cli.main import run; run()", "mcp", "stdio"]
+PIPES: Any = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
 DONE = view("done", step(result={"content": [{"type": "text", "text": "clean"}], "structured": {"n": 1}}))
 
 
@@ -70,9 +72,11 @@ async def test_arguments_that_a_tool_wants_in_headers_are_put_there_also_where_n
     schema = {"type": "object", "properties": {"region": {"type": "string", "x-mcp-header": "Region"}}}
     look = an_action("look")
     gateway.hands.manifests = [manifest("map", type(look)(look.name, look.description, schema))]
-    async with serving(create_app(gateway), gateway.settings) as port:  # type: ignore[arg-type]
-        async with bridged(f"http://127.0.0.1:{port}/mcp", key="hr_agent_key") as talk:
-            told = await talk.ask(request("tools/call", name="map__look", arguments={"region": "nord-süd"}))
+    async with (
+        serving(create_app(gateway), gateway.settings) as port,  # type: ignore[arg-type]
+        bridged(f"http://127.0.0.1:{port}/mcp", key="hr_agent_key") as talk,
+    ):
+        told = await talk.ask(request("tools/call", name="map__look", arguments={"region": "nord-süd"}))
     assert told["result"]["structuredContent"] == {"n": 1}
 
 
@@ -99,9 +103,7 @@ async def test_it_ends_when_the_client_closes_its_side_and_the_answers_to_what_w
     environment: dict[str, str],
 ) -> None:
     async with gateway_at_work() as (_, url):
-        process = await asyncio.create_subprocess_exec(
-            *BRIDGE, "--url", url, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
+        process = await asyncio.create_subprocess_exec(*BRIDGE, "--url", url, env=environment, **PIPES)
         out, errors = await process.communicate(request("tools/list", "a") + request("ping", "b").rstrip(b"\n"))
     assert process.returncode == 0, errors
     assert errors == b""
@@ -110,12 +112,12 @@ async def test_it_ends_when_the_client_closes_its_side_and_the_answers_to_what_w
 
 async def test_it_ends_when_the_client_reads_no_more(environment: dict[str, str]) -> None:
     async with gateway_at_work() as (_, url):
-        process = await asyncio.create_subprocess_exec(
-            *BRIDGE, "--url", url, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-        assert process.stdin is not None and process.stdout is not None
-        process.stdout._transport.close()  # type: ignore[attr-defined]
-        process.stdin.write(request("tools/list"))
+        process = await asyncio.create_subprocess_exec(*BRIDGE, "--url", url, env=environment, **PIPES)
+        stdin, stdout = process.stdin, process.stdout
+        assert stdin is not None
+        assert stdout is not None
+        stdout._transport.close()  # type: ignore[attr-defined]
+        stdin.write(request("tools/list"))
         assert await process.wait() == 1
 
 
@@ -137,15 +139,17 @@ async def test_the_session_is_ended_with_the_client() -> None:
 
 
 async def test_a_character_that_arrives_in_two_pieces_is_one() -> None:
-    async with answering(lambda asked: answer(result(heard=asked.message["params"]["word"]))) as gateway:
-        async with bridged(gateway.url) as talk:
-            raw = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "x", "params": {"word": "süd"}}, ensure_ascii=False)
-            whole = raw.encode() + b"\n"
-            cut = whole.index("ü".encode()) + 1
-            talk.send(whole[:cut])
-            await asyncio.sleep(0)
-            talk.send(whole[cut:])
-            assert (await talk.read())["result"] == {"heard": "süd"}
+    whole = '{"jsonrpc": "2.0", "id": 1, "method": "x", "params": {"word": "süd"}}\n'.encode()
+    cut = whole.index("ü".encode()) + 1
+
+    def respond(asked: Asked) -> bytes:
+        return answer(result(heard=asked.message["params"]["word"]))
+
+    async with answering(respond) as gateway, bridged(gateway.url) as talk:
+        talk.send(whole[:cut])
+        await asyncio.sleep(0)
+        talk.send(whole[cut:])
+        assert (await talk.read())["result"] == {"heard": "süd"}
     assert gateway.asked[0].body == whole.rstrip(b"\n")
 
 
@@ -165,11 +169,10 @@ WRONG = [
 
 @pytest.mark.parametrize(("raw", "code"), WRONG)
 async def test_a_line_that_is_no_message_is_answered_and_the_next_one_served(raw: bytes, code: int) -> None:
-    async with answering(lambda _: answer(result(2))) as gateway:
-        async with bridged(gateway.url, max_bytes=200_000) as talk:
-            wrong = await talk.ask(raw)
-            assert (wrong["id"], wrong["error"]["code"]) == (None, code)
-            assert await talk.ask(b"\r\n\n" + request("ping", 2)) == result(2)
+    async with answering(lambda _: answer(result(2))) as gateway, bridged(gateway.url, max_bytes=200_000) as talk:
+        wrong = await talk.ask(raw)
+        assert (wrong["id"], wrong["error"]["code"]) == (None, code)
+        assert await talk.ask(b"\r\n\n" + request("ping", 2)) == result(2)
     assert len(gateway.asked) == 1
 
 
@@ -219,12 +222,15 @@ async def test_whatever_the_gateway_answers_the_request_gets_one_error_and_the_n
     monkeypatch: pytest.MonkeyPatch, raw: bytes, words: str
 ) -> None:
     monkeypatch.setattr(stdio_bridge, "ANSWER_MAX_BYTES", 2000)
-    async with answering(lambda asked: raw if b"first" in asked.body else answer(result(2))) as gateway:
-        async with bridged(gateway.url) as talk:
-            told = await talk.ask(request("first"))
-            assert told["id"] == 1
-            assert words in told["error"]["message"]
-            assert await talk.ask(request("second", 2)) == result(2)
+
+    def respond(asked: Asked) -> bytes:
+        return raw if b"first" in asked.body else answer(result(2))
+
+    async with answering(respond) as gateway, bridged(gateway.url) as talk:
+        told = await talk.ask(request("first"))
+        assert told["id"] == 1
+        assert words in told["error"]["message"]
+        assert await talk.ask(request("second", 2)) == result(2)
     assert len(gateway.asked) == 2
     assert any(words in line for line in talk.said) or "something else than was asked" in talk.said[0]
 
@@ -260,9 +266,9 @@ async def test_an_error_that_the_gateway_could_not_address_reaches_who_asked() -
 
 async def test_the_key_goes_to_the_gateway_and_not_where_it_points() -> None:
     async with answering(lambda _: answer(result())) as other:
-        async with answering(lambda _: answer(b"", {}, 307, location=other.url)) as gateway:
-            async with bridged(gateway.url) as talk:
-                assert "error" in await talk.ask(request("x"))
+        moved = answer(b"", {}, 307, location=other.url)
+        async with answering(lambda _: moved) as gateway, bridged(gateway.url) as talk:
+            assert "error" in await talk.ask(request("x"))
     assert gateway.asked[0].headers["authorization"] == "Bearer hr_key"
     assert other.asked == []
 

@@ -1,4 +1,4 @@
-"""The blocks of docs/ingress.md for clients that speak stdio, done as they stand there; only the port and the key differ."""
+"""docs/ingress.md for clients that speak stdio, done as it stands there; only the port and the key differ."""
 
 import asyncio
 import json
@@ -16,8 +16,9 @@ from mcp.client import Client
 from mcp.client.stdio import stdio_client
 
 from gateway.web.asgi import create_app
-from tests.mcp_conformance.suite import SuiteError, node
+from tests.mcp_conformance.suite import node
 from tests.meta.tree import ROOT
+from tests.services import require
 from tests.web.conftest import serving
 from tests.web.fake import step, testing_only_Gateway, view
 
@@ -49,10 +50,7 @@ async def listed(server: StdioServerParameters) -> list[str]:
 
 
 async def test_the_pages_file_serves_the_inspector_which_lists_and_calls(programs: str, tmp_path: Path) -> None:
-    if not INSPECTOR.exists():
-        if os.environ.get("HANDRAIL_CI"):
-            raise SuiteError("the Inspector is missing; run make tools")
-        pytest.skip("the Inspector is missing; run make tools")
+    require(INSPECTOR.exists(), "the Inspector", "make tools installs it")
     file = tmp_path / "claude_desktop_config.json"
     [words] = [shlex.split(text.removeprefix("$ ")) for _, text in BLOCKS if "inspector" in text]
     assert words[:3] == ["npx", "@modelcontextprotocol/inspector", "--cli"]
