@@ -127,6 +127,7 @@ class Reason(StrEnum):
     HAND_PROTOCOL = "hand.protocol"
     HAND_RESULT_TOO_LARGE = "hand.result_too_large"
     HAND_LOST_REPLY = "hand.lost_reply"
+    HAND_CANCELLED = "hand.cancelled"
     HAND_CIRCUIT_OPEN = "hand.circuit_open"
     HAND_BUSY = "hand.busy"
     SECRET_MISSING = "secret.missing"
@@ -254,6 +255,7 @@ TEXTS: Final[dict[Reason, str]] = {
     Reason.HAND_RESULT_TOO_LARGE: "The hand's answer is larger than allowed.",
     Reason.LOG_RESTORED: "The log was restored from a backup; whether the step ran after that backup is unknown.",
     Reason.HAND_LOST_REPLY: "The hand may have acted, but its answer was lost.",
+    Reason.HAND_CANCELLED: "The client took its call back.",
     Reason.HAND_CIRCUIT_OPEN: "The hand failed again and again, so it is left alone for a while; nothing was sent.",
     Reason.HAND_BUSY: "As many calls of the hand run and wait as may; nothing was sent.",
     Reason.SECRET_MISSING: "A secret that the hand needs is not there, or is not fit to be sent.",

@@ -120,6 +120,7 @@ HINTS: Final[Mapping[Reason, str]] = {
     Reason.HAND_PROTOCOL: _HAND,
     Reason.HAND_RESULT_TOO_LARGE: "Ask the hand for less.",
     Reason.LOG_RESTORED: "Look at the hand whether it acted; then send a new plan if it did not.",
+    Reason.HAND_CANCELLED: "Look whether the hand acted before you call it again.",
     Reason.HAND_LOST_REPLY: "Look whether the hand acted before you call it again.",
     Reason.HAND_CIRCUIT_OPEN: "Send the plan again after retry_after_seconds; 'handrail hands list' shows the circuit.",
     Reason.HAND_BUSY: _LATER,

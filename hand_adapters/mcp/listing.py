@@ -10,7 +10,7 @@ from mcp_types import METHOD_NOT_FOUND, PaginatedRequestParams, PaginatedResult,
 
 from gateway.errors import Refused
 from gateway.manifest import ActionManifest, Manifest
-from gateway.mcp_methods import METHODS, RESOURCE_METHODS, McpMethod
+from gateway.mcp_methods import METHODS, RESOURCE_METHODS, McpMethod, McpQuestion
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from gateway.settings import HandSettings
@@ -143,6 +143,11 @@ def manifest(hand_id: str, settings: HandSettings, offered: Offer) -> tuple[Mani
             )
         except SchemaError as exc:
             notes.append(f"Method {method} is left out: {exc.detail}.")
+    for asked in (one for one in McpQuestion if one in settings.actions):
+        try:
+            actions.append(methods.question(asked, settings.actions[asked], settings.mcp.elicitation_hosts))
+        except SchemaError as exc:
+            notes.append(f"Question {asked} is left out: {exc.detail}.")
     unknown = sorted(set(settings.actions) - {action.name for action in actions})
     notes += [f"Action {name} is declared, and the server does not offer it." for name in unknown]
     try:

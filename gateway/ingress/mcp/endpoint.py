@@ -25,9 +25,11 @@ from gateway.entries import EntryDraft, EntryType
 from gateway.errors import Absent, HandrailError, Refused
 from gateway.ingress.mcp.calls import Calls, GatewayParts
 from gateway.ingress.mcp.methods import GovernedServer, Methods, declare, offered
+from gateway.ingress.mcp.parking import Target
 from gateway.ingress.mcp.requests import SESSION_HEADER, context_id, guarded, hand_of, scope_of
 from gateway.ingress.mcp.results import answered, refused
 from gateway.ingress.mcp.sessions import Sessions
+from gateway.ingress.mcp.talks import Talks, require_able
 from gateway.ingress.mcp.tools import OfferedTool, Tools
 from gateway.ingress.mcp.transport import deletion, nothing, parse_error, replayed, transport_security, unheard, user_of
 from gateway.manifest import Manifest
@@ -56,6 +58,7 @@ class McpIngress:
         self._manager: StreamableHTTPSessionManager | None = None
         self._sessions = Sessions(SESSION_IDLE_SECONDS)
         self._calls = Calls(gateway)
+        self._talks = Talks(self._calls)
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
@@ -72,6 +75,8 @@ class McpIngress:
             on_get_prompt=self._methods.get_prompt,
             on_completion=self._methods.complete,
         )
+        # Not by the SDK's keyword, which warns of what the newer revision has dropped.
+        server.add_request_handler("logging/setLevel", types.SetLevelRequestParams, self._set_level)
         manager = StreamableHTTPSessionManager(
             server,
             security_settings=transport_security(self._gateway.settings),
@@ -98,7 +103,7 @@ class McpIngress:
         manifests = self.manifests(principal, hand)
         if hand is not None and not manifests:
             raise Absent("hand", hand)
-        declare(offered(manifests))
+        declare(offered(manifests), logs=self.logs(principal, hand))
         manager = self._manager
         if manager is None:
             raise HandrailError(Reason.INTERNAL, "the MCP ingress is not running")
@@ -164,7 +169,7 @@ class McpIngress:
 
     async def _call_tool(
         self, ctx: ServerRequestContext[Any], params: types.CallToolRequestParams
-    ) -> types.CallToolResult:
+    ) -> types.CallToolResult | types.InputRequiredResult:
         with guarded("tools/call"):
             caller = self.caller(ctx)
             entry = self._offered(ctx).get(params.name)
@@ -173,10 +178,14 @@ class McpIngress:
                 raise MCPError(types.INVALID_PARAMS, "Unknown tool")
             context = context_id(ctx, caller)
             try:
-                view = await self.submit(caller, entry.hand, entry.action, params.arguments or {}, context)
+                target = Target(caller, entry.hand, entry.action, params.arguments or {})
+                view = await self._talks.call(ctx, target, context, params)
             except HandrailError as error:
                 _log.info("call refused", code=str(error.reason), detail=error.detail)
                 return refused(error)
+            if isinstance(view, types.InputRequiredResult):
+                return view
+            require_able(ctx, view, self._manifest(caller, entry.hand))
             result = answered(view, self.public_url, object_only=ctx.protocol_version in HANDSHAKE_PROTOCOL_VERSIONS)
             return self._methods.placed(ctx, entry.hand, result)
 
@@ -185,6 +194,30 @@ class McpIngress:
     ) -> dict[str, Any]:
         """See :meth:`Calls.submit`."""
         return await self._calls.submit(caller, hand, action, arguments, context_id)
+
+    async def _set_level(
+        self, ctx: ServerRequestContext[Any], params: types.SetLevelRequestParams
+    ) -> types.EmptyResult:
+        with guarded("logging/setLevel"):
+            caller = self.caller(ctx)
+            if not self.logs(caller, hand_of(scope_of(ctx))):
+                self.count(caller, Reason.SCHEMA_UNKNOWN_ACTION)
+                raise MCPError(types.METHOD_NOT_FOUND, "Method not found")
+            self._talks.levels.put(ctx, caller, params.level)
+            return types.EmptyResult()
+
+    def logs(self, caller: Principal, hand: str | None) -> bool:
+        """Whether the operator lets the server of some hand here send log messages."""
+        hands = self._gateway.settings.hands
+        return any(one.hand in hands and hands[one.hand].mcp.logging for one in self.manifests(caller, hand))
+
+    def _manifest(self, caller: Principal, hand: str) -> Manifest | None:
+        return next(iter(self.manifests(caller, hand)), None)
+
+    @property
+    def talks(self) -> Talks:
+        """The calls whose clients can be talked to."""
+        return self._talks
 
     @property
     def public_url(self) -> str:

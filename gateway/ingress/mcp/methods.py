@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import structlog
 from mcp import MCPError, types
@@ -20,13 +20,16 @@ from mcp.types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from pydantic import BaseModel, ValidationError
 
 from gateway.errors import HandrailError
+from gateway.ingress.mcp.parking import Target
 from gateway.ingress.mcp.requests import Asks, context_id, guarded, hand_of, scope_of
 from gateway.ingress.mcp.results import refusal_lines, told
+from gateway.ingress.mcp.talks import Params, Talks, require_able
 from gateway.ingress.mcp.tools import tool_name
 from gateway.ingress.mcp.uris import inward, outward, outward_block, outward_contents
 from gateway.manifest import Manifest
 from gateway.mcp_methods import (
     CODE_FACT,
+    METHODS,
     PROMPTS,
     RESOURCE_METHODS,
     RESOURCE_NOT_FOUND,
@@ -47,6 +50,7 @@ LEFT_OUT: Final = "handrail/left_out"
 """``_meta`` member of a list: hand -> code of the reason why nothing of it is there."""
 
 _METHODS: ContextVar[frozenset[McpMethod]] = ContextVar("methods of the endpoint", default=frozenset())
+_LOGS: ContextVar[bool] = ContextVar("whether servers of the endpoint may log", default=False)
 
 ResultT = TypeVar("ResultT", bound=BaseModel)
 
@@ -56,9 +60,10 @@ def offered(manifests: Sequence[Manifest]) -> frozenset[McpMethod]:
     return frozenset(McpMethod(name) for manifest in manifests for name in _of(manifest))
 
 
-def declare(methods: frozenset[McpMethod]) -> None:
+def declare(methods: frozenset[McpMethod], *, logs: bool) -> None:
     """What a server that greets a client in this context says it can do."""
     _METHODS.set(methods)
+    _LOGS.set(logs)
 
 
 class GovernedServer(Server[Any]):
@@ -72,6 +77,7 @@ class GovernedServer(Server[Any]):
             "resources": RESOURCE_METHODS.isdisjoint(methods),
             "prompts": McpMethod.PROMPTS_GET not in methods,
             "completions": McpMethod.COMPLETION_COMPLETE not in methods,
+            "logging": not _LOGS.get(),
         }
         return capabilities.model_copy(update={name: None for name, missing in absent.items() if missing})
 
@@ -114,10 +120,18 @@ class _Endpoint:
         return {name: (hand, prompt) for name, hand, prompt in named if claims[name] == 1}
 
 
+class Ingress(Asks, Protocol):
+    """What these handlers ask of the ingress."""
+
+    @property
+    def talks(self) -> Talks:
+        """The calls whose clients can be talked to."""
+
+
 class Methods:
     """The handlers of these methods."""
 
-    def __init__(self, ingress: Asks) -> None:
+    def __init__(self, ingress: Ingress) -> None:
         self._ingress = ingress
 
     # --- lists -------------------------------------------------------------------------------------------------------
@@ -184,7 +198,7 @@ class Methods:
 
     async def read_resource(
         self, ctx: ServerRequestContext[Any], params: types.ReadResourceRequestParams
-    ) -> types.ReadResourceResult:
+    ) -> types.ReadResourceResult | types.InputRequiredResult:
         """One resource."""
         with guarded("resources/read"):
             endpoint = self._endpoint(ctx, None, McpMethod.RESOURCES_READ)
@@ -193,30 +207,32 @@ class Methods:
                 self._ingress.count(endpoint.caller, Reason.SCHEMA_UNKNOWN_ACTION)
                 raise _no_resource(ctx, params.uri)
             hand, uri = located
-            context = context_id(ctx, endpoint.caller)
             try:
-                found = await self._result(
-                    endpoint, hand, McpMethod.RESOURCES_READ, {"uri": uri}, context, types.ReadResourceResult
+                found = await self._talked(
+                    endpoint, hand, McpMethod.RESOURCES_READ, {"uri": uri}, params, types.ReadResourceResult
                 )
             except _Failed as failed:
                 raise (_no_resource(ctx, params.uri) if failed.by_the_params else _error(failed)) from None
+            if isinstance(found, types.InputRequiredResult):
+                return found
             contents = found.contents if endpoint.alone else [outward_contents(hand, one) for one in found.contents]
             return types.ReadResourceResult(contents=contents, ttl_ms=0, cache_scope="private")
 
     async def get_prompt(
         self, ctx: ServerRequestContext[Any], params: types.GetPromptRequestParams
-    ) -> types.GetPromptResult:
+    ) -> types.GetPromptResult | types.InputRequiredResult:
         """One prompt, filled in."""
         with guarded("prompts/get"):
             endpoint = self._endpoint(ctx, None, McpMethod.PROMPTS_GET)
             hand, prompt = self._prompt(endpoint, params.name)
             arguments = {} if params.arguments is None else {"arguments": params.arguments}
             asked = {"name": prompt["name"], **arguments}
-            context = context_id(ctx, endpoint.caller)
             try:
-                found = await self._result(endpoint, hand, McpMethod.PROMPTS_GET, asked, context, types.GetPromptResult)
+                found = await self._talked(endpoint, hand, McpMethod.PROMPTS_GET, asked, params, types.GetPromptResult)
             except _Failed as failed:
                 raise _error(failed) from None
+            if isinstance(found, types.InputRequiredResult):
+                return found
             messages = found.messages
             if not endpoint.alone:
                 messages = [one.model_copy(update={"content": outward_block(hand, one.content)}) for one in messages]
@@ -306,8 +322,37 @@ class Methods:
         try:
             view = await self._ingress.submit(endpoint.caller, hand, method.value, arguments, context)
         except HandrailError as error:
-            _log.info("call refused", code=str(error.reason), detail=error.detail)
-            raise _Failed(str(error.reason), refusal_lines(error)) from None
+            raise _refusal(error) from None
+        return self._given(view, kind)
+
+    async def _talked(
+        self,
+        endpoint: _Endpoint,
+        hand: str,
+        method: McpMethod,
+        arguments: Mapping[str, Any],
+        params: Params,
+        kind: type[ResultT],
+    ) -> ResultT | types.InputRequiredResult:
+        """The same of a method whose server may ask the client something before it answers; or what it asks.
+
+        Raises:
+            _Failed: as above.
+            MCPError: see :meth:`Talks.call`.
+        """
+        target = Target(endpoint.caller, hand, method.value, arguments)
+        try:
+            view = await self._ingress.talks.call(
+                endpoint.ctx, target, context_id(endpoint.ctx, endpoint.caller), params
+            )
+        except HandrailError as error:
+            raise _refusal(error) from None
+        if isinstance(view, types.InputRequiredResult):
+            return view
+        require_able(endpoint.ctx, view, endpoint.hands[hand])
+        return self._given(view, kind)
+
+    def _given(self, view: Mapping[str, Any], kind: type[ResultT]) -> ResultT:
         step = view["steps"][0]
         if StepStatus(step["status"]) is not StepStatus.SUCCEEDED:
             why = step.get("error") or {}
@@ -332,7 +377,12 @@ class _Failed(Exception):
         super().__init__(code)
         self.code = code
         self.lines = tuple(lines)
-        self.by_the_params = json_rpc_code is not None
+        self.by_the_params = json_rpc_code in {types.INVALID_PARAMS, RESOURCE_NOT_FOUND}
+
+
+def _refusal(error: HandrailError) -> _Failed:
+    _log.info("call refused", code=str(error.reason), detail=error.detail)
+    return _Failed(str(error.reason), refusal_lines(error))
 
 
 def _error(failed: _Failed) -> MCPError:
@@ -347,7 +397,7 @@ def _no_resource(ctx: ServerRequestContext[Any], uri: str) -> MCPError:
 
 
 def _of(manifest: Manifest) -> frozenset[str]:
-    return frozenset(name for name in manifest.actions if is_method(manifest.adapter, name))
+    return frozenset(name for name in manifest.actions if name in METHODS and is_method(manifest.adapter, name))
 
 
 def _pinned(manifest: Manifest, method: McpMethod, member: str) -> Iterator[Mapping[str, Any]]:
