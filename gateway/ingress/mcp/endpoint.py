@@ -24,8 +24,10 @@ from gateway.canonical import parse
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import Absent, HandrailError, Refused
 from gateway.ingress.mcp.calls import Calls, GatewayParts
+from gateway.ingress.mcp.exchange import SCOPE_KEY, Exchange
 from gateway.ingress.mcp.methods import GovernedServer, Methods, declare, offered
 from gateway.ingress.mcp.parking import Target
+from gateway.ingress.mcp.reissues import Reissues
 from gateway.ingress.mcp.requests import SESSION_HEADER, context_id, guarded, hand_of, scope_of
 from gateway.ingress.mcp.results import answered, refused
 from gateway.ingress.mcp.sessions import Sessions
@@ -58,7 +60,8 @@ class McpIngress:
         self._manager: StreamableHTTPSessionManager | None = None
         self._sessions = Sessions(SESSION_IDLE_SECONDS)
         self._calls = Calls(gateway)
-        self._talks = Talks(self._calls)
+        self._reissues = Reissues(self._calls, gateway.undelivered)
+        self._talks = Talks(self._calls, self._reissues)
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
@@ -85,12 +88,15 @@ class McpIngress:
             max_sessions=SESSIONS_MAX,
         )
         self._sessions = Sessions(SESSION_IDLE_SECONDS)
+        self._reissues.open()
         async with manager.run():
             self._manager = manager
             try:
                 yield
             finally:
                 self._manager = None
+                self._reissues.stop()
+        await self._reissues.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI entry, behind authentication.
@@ -116,7 +122,14 @@ class McpIngress:
                 await parse_error(refusal.reason)(scope, receive, send)
                 return
             receive = replayed(body, receive)
-        await self._serve(manager.handle_request, principal, {**scope, "user": user_of(principal, hand)}, receive, send)
+        exchange = Exchange()
+        scope = {**scope, "user": user_of(principal, hand), SCOPE_KEY: exchange}
+        try:
+            await self._serve(
+                manager.handle_request, principal, scope, exchange.receiving(receive), exchange.sending(send)
+            )
+        finally:
+            self._reissues.over(exchange)
 
     async def _serve(self, app: ASGIApp, principal: Principal, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the SDK answer, and keep count of the sessions that its answers open and end.

@@ -10,6 +10,7 @@ import pydantic
 from mcp import types
 
 from gateway.errors import HandrailError
+from gateway.ingress.mcp.asking import page
 from gateway.model import StepStatus
 from gateway.reasons import TEXTS, Reason
 
@@ -93,8 +94,11 @@ def _held(step: Mapping[str, Any], plan_id: str, public_url: str) -> list[str]:
     approval = step["approval_id"]
     lines = [f"Waiting for approval {approval}: a person must approve this exact call before it runs."]
     lines += _messages(step.get("decision"))
-    lines.append(f"To approve: handrail approvals approve {approval} (or POST {public_url}/v1/approvals/{approval}).")
-    lines.append(f"Once approved it runs by itself; its outcome is then at {public_url}/v1/plans/{plan_id}")
+    lines.append(f"A person answers at {page(public_url, approval)} (or: handrail approvals approve {approval}).")
+    lines.append(
+        "Make the same call again to wait for it: that asks nobody anew and runs nothing twice, and gives the outcome."
+    )
+    lines.append(f"Once approved it runs by itself; its outcome is also at {public_url}/v1/plans/{plan_id}")
     return lines
 
 
