@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import secrets
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -163,6 +163,11 @@ class Calls:
             and begun.key == key
             and (key is not None or same_context(begun.context_id, context_id))
         ]
+
+    def forget(self, plan_ids: Collection[str]) -> None:
+        """Nobody asks for the outcome of these any more."""
+        for one in plan_ids:
+            self._begun.pop(one, None)
 
     def follow(self, plan_id: str, caller: Principal, *, people: bool) -> Call:
         """A call that was begun before.

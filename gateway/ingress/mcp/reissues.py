@@ -85,6 +85,7 @@ class Reissues:
     def forgo(self, plan_ids: Collection[str]) -> None:
         """The clients of these plans have the outcome, or said that they do not want it."""
         self._delivered |= set(plan_ids)
+        self._calls.forget(plan_ids)
         if self._delivered and self._telling is None:
             self._telling = asyncio.create_task(self._tell())
 
@@ -130,9 +131,8 @@ class Reissues:
             HandrailError: the record cannot be read, or contradicts itself.
             MCPError: the idempotency key was used for another call.
         """
-        for call in self._calls.under_way(target.bound(), context_id, key):
-            if key is not None or not self._is_there(call.plan_id):
-                return call
+        if (begun := self._begun(target, context_id, key)) is not None:
+            return begun
         found = await self._record.find(target.caller, target.hand, target.action, target.arguments, key)
         for issued in found:
             if key is None and (self._is_there(issued.plan_id) or not await self._left(target, issued)):
@@ -145,7 +145,11 @@ class Reissues:
             if key is None and not (same_context(plan.plan.context_id, context_id) and self._recent(plan, issued)):
                 continue
             return self._calls.follow(issued.plan_id, target.caller, people=people)
-        return None
+        return None if key is None else self._begun(target, context_id, key)
+
+    def _begun(self, target: Target, context_id: str, key: str | None) -> Call | None:
+        under_way = self._calls.under_way(target.bound(), context_id, key)
+        return next((call for call in under_way if key is not None or not self._is_there(call.plan_id)), None)
 
     def _is_there(self, plan_id: str) -> bool:
         return self._present[plan_id] > 0 or plan_id in self._asked or plan_id in self._delivered

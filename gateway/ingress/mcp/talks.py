@@ -93,6 +93,7 @@ class Talks:
                 answer = await self._followed(target, call, talk)
             except Refused as refused:
                 # Another gateway had the idempotency key's call first.
+                self._calls.forget({call.plan_id})
                 first = await again() if key is not None and refused.reason is Reason.VERIFY_REPLAYED else None
                 if first is None:
                     raise
