@@ -18,7 +18,7 @@ from starlette.applications import Starlette
 from gateway.entries import EntryType
 from gateway.errors import Refused
 from gateway.ingress.mcp.requests import CONTEXT_META_KEY
-from gateway.ingress.mcp.results import answered
+from gateway.ingress.mcp.results import MARKS, PLAN, answered
 from gateway.ingress.mcp.tools import Tools, tool_name
 from gateway.ingress.mcp.transport import transport_security
 from gateway.manifest import SideEffects
@@ -513,3 +513,18 @@ def test_a_pinned_change_changes_the_tool() -> None:
     before = tools.offered([manifest("a", action("x", SideEffects.NONE))])["a__x"].tool
     after = tools.offered([manifest("a", action("x", SideEffects.EXTERNAL))])["a__x"].tool
     assert before.annotations != after.annotations
+
+
+@pytest.mark.parametrize("mode", ["legacy", "2026-07-28"])
+async def test_a_result_says_beside_its_text_how_far_it_is_believed_and_the_text_is_as_the_tool_wrote_it(
+    gateway: testing_only_Gateway, port: int, mode: str
+) -> None:
+    marks = {"trust": {"content": ["untrusted"], "structured": "untrusted"}, "personal_data": {"email": 1}}
+    hostile = "left \u202eright\u2066 and \u200bnothing"
+    result = {"content": [{"type": "text", "text": hostile, "_meta": {MARKS: {"trust": "trusted"}}}]}
+    gateway.pipeline.answer = view("done", step(result=result, result_marks=marks))
+    async with mcp_client(port, mode) as client:
+        shown = await client.call_tool("git__status", {})
+    assert text_of(shown) == hostile
+    assert shown.meta is not None
+    assert (shown.meta[MARKS], shown.meta[PLAN]) == (marks, PLAN_ID)

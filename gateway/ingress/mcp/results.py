@@ -18,6 +18,10 @@ PROBLEMS_SHOWN_MAX: Final = 8
 POINTER_SHOWN_MAX_CHARACTERS: Final = 256
 """A pointer into args of a recursive schema can be as long as the args are."""
 WHY_SHOWN_MAX_CHARACTERS: Final = 512
+PLAN: Final = "handrail/plan_id"
+"""``_meta`` member of a result: the plan that the call became."""
+MARKS: Final = "handrail/result_marks"
+"""``_meta`` member of a result: what is to be known of it and its own text cannot say (``docs/results.md``)."""
 
 _BLOCKS: Final[pydantic.TypeAdapter[list[types.ContentBlock]]] = pydantic.TypeAdapter(list[types.ContentBlock])
 _AFTERMATH: Final = {
@@ -52,9 +56,14 @@ def answered(view: Mapping[str, Any], public_url: str, *, object_only: bool) -> 
     step = view["steps"][0]
     status = StepStatus(step["status"])
     if status is StepStatus.SUCCEEDED:
-        return _success(step.get("result") or {}, _cut(step), object_only=object_only)
-    shown = step.get("result") if status is StepStatus.FAILED else None
-    return _failure([*told(view, public_url), *_cut(step)], (shown or {}).get("content") or [])
+        result = _success(step.get("result") or {}, _cut(step), object_only=object_only)
+    else:
+        shown = step.get("result") if status is StepStatus.FAILED else None
+        result = _failure([*told(view, public_url), *_cut(step)], (shown or {}).get("content") or [])
+    result.meta = {PLAN: view["plan_id"]}
+    if "result_marks" in step:
+        result.meta[MARKS] = step["result_marks"]
+    return result
 
 
 def _cut(step: Mapping[str, Any]) -> list[str]:
