@@ -21,11 +21,13 @@ class Conversation(Protocol):
     Attributes:
         answers: what the client says that it can be asked, in the protocol's words: ``sampling``, ``sampling.tools``,
             ``elicitation.form``, ``elicitation.url``, ``roots``.
+        handshake: whether the client speaks a revision with a handshake, in which a server asks by requests of its own.
         log_level: from which level on it wants log messages; ``None`` where it wants none.
         cancelled: set once the client said that it does not want the result any more.
     """
 
     answers: frozenset[str]
+    handshake: bool
     cancelled: asyncio.Event
 
     @property

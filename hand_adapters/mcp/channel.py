@@ -73,6 +73,7 @@ class Channel(ABC):
         detail, facts: what else is known of that.
         sent: requests that may have left so far.
         call: the call that is served, ``None`` between two.
+        left: whether it ended because nobody needed it any more.
         session_over: whether it ended because the server no longer knows its session.
         not_taken: whether it ended because the server refused a request unread: who asks, or that they ask now.
     """
@@ -83,6 +84,7 @@ class Channel(ABC):
         self.facts: Mapping[str, str | int] = EMPTY
         self.sent = 0
         self.call: HandCall | None = None
+        self.left = False
         self.session_over = False
         self.not_taken = False
         self.ended = asyncio.Event()
@@ -106,6 +108,7 @@ class Channel(ABC):
 
     def close(self) -> None:
         """End it because nobody needs it any more."""
+        self.left = self.left or self.fault is None
         self.fail(Reason.HAND_CRASHED, "closed")
 
     @abstractmethod

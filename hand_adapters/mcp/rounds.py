@@ -13,7 +13,7 @@ from mcp_types import ErrorData
 from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.calls import HandCall, HandResult
-from gateway.mcp_methods import QUESTIONS, McpQuestion
+from gateway.mcp_methods import McpQuestion
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from hand_adapters.contract import HandError
@@ -83,8 +83,8 @@ async def _answers(call: HandCall, declared: Declared, asked: Asked) -> dict[str
     """The answers of one round. Raises ``HandError`` where there is one missing."""
     if call.conversation is None or len(asked.requests) > QUESTIONS_MAX:
         raise HandError(Reason.HAND_PROTOCOL, HandFailure.UNKNOWN, "not a finished result")
-    if unknown := {str(one.get("method")) for one in asked.requests.values()} - QUESTIONS:
-        raise HandError(Reason.HAND_PROTOCOL, HandFailure.UNKNOWN, f"{len(unknown)} methods that are no questions")
+    if not all(talk.offered(declared, call, one.get("method")) for one in asked.requests.values()):
+        raise HandError(Reason.HAND_PROTOCOL, HandFailure.UNKNOWN, "a question that nobody said can be answered")
     questions = asyncio.gather(
         *(
             talk.ask(declared, call, key, str(one["method"]), one.get("params") or {})

@@ -43,7 +43,7 @@ from hand_adapters.mcp import methods
 from hand_adapters.mcp.answers import ANSWER, result, told
 from hand_adapters.mcp.changes import Changes
 from hand_adapters.mcp.channel import Channel, answer_max_bytes
-from hand_adapters.mcp.endings import broken, first, in_step, opening
+from hand_adapters.mcp.endings import broken, first, held, in_step, opening
 from hand_adapters.mcp.listing import LISTING_MAX_BYTES
 from hand_adapters.mcp.rounds import Asked, Round
 from hand_adapters.mcp.takeback import TakenBack, unless_cancelled
@@ -122,6 +122,7 @@ class Session:
         self._asks_each_time = asks_each_time
         self._talk = talk or Talk()
         self._log_level: str | None = None
+        self._unwelcome = False
         self._idle_seconds = idle_seconds
         self._jobs: deque[_Job] = deque()
         self._wake = asyncio.Event()
@@ -201,20 +202,23 @@ class Session:
     async def _live(self) -> None:
         failure: HandError | None = None
         try:
-            channel = await self._start()
+            for mode in self._talk.modes:
+                failure = await self._drive(await self._start(), mode)
+                if not self._unwelcome:  # it was greeted in a way that it knows, or is not there
+                    break
         except JailError as exc:
             failure = HandError(Reason.HAND_UNAVAILABLE, HandFailure.NOT_EXECUTED, exc.detail)
-        else:
-            failure = await self._drive(channel)
         finally:
             if self._way_out is not None:
                 self._way_out.close()
             self._closing = True
             self._settle(failure or HandError(Reason.HAND_UNAVAILABLE, HandFailure.NOT_EXECUTED, "closed"))
 
-    async def _drive(self, channel: Channel) -> HandError | None:
+    async def _drive(self, channel: Channel, mode: str) -> HandError | None:
         """Open the channel and serve its queue; what kept it from opening, or ``None``."""
         self._channel = channel
+        greeted = False
+        self._unwelcome = False
         # Whoever comes first and still waits, it is opened for.
         channel.call = next((job.call for job in self._jobs if not job.answer.done()), None)
         channel.window(LISTING_MAX_BYTES)
@@ -224,7 +228,7 @@ class Session:
             async with (
                 Client(
                     channel.streams(),
-                    mode="auto",
+                    mode=mode,
                     cache=None,
                     client_info=WHO,
                     message_handler=self._changes.heard,
@@ -232,6 +236,7 @@ class Session:
                 ) as client,
                 AsyncExitStack() as stack,
             ):
+                greeted = True
                 try:
                     await self._open(client, stack, channel)
                 except HandrailError as exc:
@@ -239,6 +244,9 @@ class Session:
                 timer.cancel()
                 await self._serve(client, channel)
         except SDK_ERRORS as exc:
+            if not greeted and isinstance(held(exc), MCPError) and (channel.left or channel.fault is None):
+                # It answered, and takes no such greeting. Until it is greeted otherwise, there is no channel.
+                self._unwelcome, self._channel = True, None
             return opening(broken(channel, began=False, otherwise=Reason.HAND_PROTOCOL, detail=first(exc)), channel)
         finally:
             timer.cancel()

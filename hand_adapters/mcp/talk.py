@@ -45,6 +45,10 @@ VALUES_MAX: Final = 1024
 """Values in one question, or in one log message."""
 DEPTH_MAX: Final = 24
 
+HANDSHAKE: Final = "handshake"
+"""Among the answers: their clients are of that era, so a server of both is spoken to in it. Some of its tools ask in no
+other."""
+
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 _NEEDS: Final = {
@@ -79,11 +83,13 @@ class Declared:
         )
 
     def answers(self, call: HandCall) -> frozenset[str]:
-        """What a server may be told that the client of ``call`` can be asked."""
+        """What a server may be told that the client of ``call`` can be asked, and whether it is better asked in a
+        revision with a handshake."""
         if call.conversation is None:
             return frozenset()
         asked = {word for question in self.questions for word in _words(question, url=bool(self.hosts))}
-        return call.conversation.answers & asked
+        answers = call.conversation.answers & asked
+        return answers | {HANDSHAKE} if answers and call.conversation.handshake else answers
 
 
 def joined(purpose: str, answers: frozenset[str]) -> str:
@@ -132,6 +138,11 @@ class Talk:
         if self.declared.logging:
             options["logging_callback"] = self._logged
         return options
+
+    @property
+    def modes(self) -> tuple[str, ...]:
+        """How the SDK's client agrees on a revision, and how it does where the server takes none of those."""
+        return ("legacy", "auto") if HANDSHAKE in self._answers else ("auto",)
 
     def begin(self, call: HandCall) -> None:
         """A call runs from now on."""
@@ -194,6 +205,14 @@ class Talk:
         return await ask(self.declared, self._call, f"question-{self._questions}", question, said)
 
 
+def offered(declared: Declared, call: HandCall, method: object) -> bool:
+    """Whether the server of a call was told that it can ask this."""
+    if method not in declared.questions or call.conversation is None:
+        return False
+    words = _words(McpQuestion(method), url=bool(declared.hosts))
+    return not words.isdisjoint(call.conversation.answers)
+
+
 async def ask(
     declared: Declared, call: HandCall, key: str, method: str, params: Mapping[str, Any]
 ) -> Mapping[str, Any] | ErrorData:
@@ -202,7 +221,7 @@ async def ask(
     Returns:
         The answer as policy left it; or an error, which tells the server nothing of why.
     """
-    if method not in declared.questions or call.conversation is None:
+    if not offered(declared, call, method) or call.conversation is None:
         return ErrorData(code=METHOD_NOT_FOUND, message="Method not found")
     question = McpQuestion(method)
     try:

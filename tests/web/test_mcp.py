@@ -119,7 +119,7 @@ async def test_a_call_is_a_one_step_plan_signed_by_the_connector(
     assert gateway.keyset.signed == [(Purpose.CONNECTOR, Typ.PLAN)] * 2
     unverified, wait = gateway.pipeline.submitted[0]
     assert unverified.caller.id == "agent"
-    assert 0 < wait <= gateway.settings.server.wait_max_seconds
+    assert wait > 0
     first, second = gateway.pipeline.claims(0), gateway.pipeline.claims(1)
     assert first["iss"] == "connector:mcp"
     assert (first["sub"], first["tenant"], first["aud"]) == ("agent", "default", "handrail.test/log")

@@ -7,6 +7,7 @@ handshake era is sent a request; one of the stateless era is answered with a que
 
 import asyncio
 import contextlib
+import secrets
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -76,7 +77,7 @@ class ClientTalk:
         self.cancelled = asyncio.Event()
         self.changed = asyncio.Event()
         self._ctx: ServerRequestContext[Any] | None = ctx
-        self._handshake = ctx.protocol_version in HANDSHAKE_PROTOCOL_VERSIONS
+        self.handshake = ctx.protocol_version in HANDSHAKE_PROTOCOL_VERSIONS
         self._judge = judge
         self._log_level = log_level
         self._responses = dict(responses)
@@ -182,8 +183,8 @@ class ClientTalk:
             raise Unanswered from None
         if (early := self._responses.pop(key, None)) is not None:
             return _given(early)
-        if self._handshake:
-            return self._sent(question, request)
+        if self.handshake:
+            return self._sent(question, _identified(request))
         if self._over or key in self._questions:
             raise Unanswered
         one = self._questions[key] = _Open(request)
@@ -220,6 +221,16 @@ async def _given(response: Mapping[str, Any]) -> Mapping[str, Any]:
 def plain(answer: BaseModel) -> dict[str, Any]:
     """An answer as JSON, without what is of the connection."""
     return answer.model_dump(by_alias=True, mode="json", exclude_none=True, exclude={"meta"})
+
+
+def _identified(request: types.InputRequest) -> types.InputRequest:
+    """Up to 2025-11-25 a person is sent somewhere under an id, which a server of the later era does not give."""
+    if not isinstance(request, types.ElicitRequest) or not isinstance(request.params, types.ElicitRequestURLParams):
+        return request
+    if request.params.elicitation_id is not None:
+        return request
+    params = request.params.model_copy(update={"elicitation_id": secrets.token_hex(16)})
+    return request.model_copy(update={"params": params})
 
 
 def _sampling(params: Mapping[str, Any]) -> types.InputRequest:
