@@ -27,7 +27,7 @@ def create() -> None:
         sa.Column("owner", sa.String(length=64), nullable=False, comment="The gateway that the call came to."),
         sa.Column("received_at", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("plan_id", name=op.f("pk_undelivered")),
-        comment="Calls through the MCP ingress whose answer nobody is known to have got. What they are, their plans say.",
+        comment="Calls of the MCP ingress whose answer nobody is known to have got; their plans say what they are.",
     )
     op.create_index("ix_undelivered_call", "undelivered", call, unique=False)
     op.create_index(

@@ -31,7 +31,7 @@ from gateway.cli.stdio_messages import (
     stateless_headers,
     stateless_version,
 )
-from gateway.ingress.mcp.methods import REFUSED
+from gateway.ingress.mcp.failures import REFUSED
 from gateway.ingress.mcp.requests import SESSION_HEADER
 from gateway.safe import safe
 

@@ -45,8 +45,8 @@ class SqlUndelivered:
         self._mac_key = mac_key
 
     def guards(self, plan: PlanState) -> Sequence[Guard]:
-        """The row of a plan whose client waits for its outcome; of any other none. A second plan by the same idempotency
-        key is refused, whichever gateway it came to: ``verify.replayed``."""
+        """The row of a plan whose client waits for its outcome; of any other none. A second plan by one idempotency key
+        is refused, whichever gateway it came to: ``verify.replayed``."""
         the = plan.plan
         if the.issuer.id != MCP_ISSUER or not the.jti.startswith((CALL, NAMED)):
             return []

@@ -41,7 +41,7 @@ decisions contains decision if {
 }
 """
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "additionalProperties": False}
-EVERYTHING = {"elicitation": {"url": {}}}
+EVERYTHING: dict[str, Any] = {"elicitation": {"url": {}}}
 
 
 @dataclass
@@ -66,7 +66,7 @@ async def counting() -> AsyncIterator[Tool]:
     tool = Tool()
     tool.open.set()
     app = Starlette(routes=[Route("/{path:path}", tool.answer, methods=["POST"])])
-    async with serving(app, Settings(server={"port": 0})) as port:  # type: ignore[arg-type]
+    async with serving(app, Settings(server={"port": 0})) as port:
         tool.url = f"http://127.0.0.1:{port}"
         yield tool
 
@@ -91,7 +91,9 @@ class Place:
 
 
 @asynccontextmanager
-async def place(home: Path, tool: Tool, known: Mapping[str, str] | None = None, **settings: Any) -> AsyncIterator[Place]:
+async def place(
+    home: Path, tool: Tool, known: Mapping[str, str] | None = None, **settings: Any
+) -> AsyncIterator[Place]:
     """A gateway; the first one of its database makes the principals and pins the hand, others are given the keys."""
     policy = home.parent / "policy"
     (policy / "handrail").mkdir(parents=True, exist_ok=True)

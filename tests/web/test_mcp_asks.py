@@ -1,4 +1,4 @@
-"""A call that waits for a person: its client is shown where people answer, waits or comes again, and approves nothing."""
+"""A call that waits for a person: its client is shown where people answer, waits or comes again, and never approves."""
 
 import asyncio
 from collections.abc import AsyncIterator

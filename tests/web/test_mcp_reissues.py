@@ -1,6 +1,7 @@
 """A call whose answer did not arrive is issued again, by honest clients and by others: it runs once."""
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -8,13 +9,17 @@ from typing import Any
 
 import httpx2
 import pytest
+from sqlalchemy import text
 
+from gateway.canonical import canonical
 from gateway.ingress.mcp import reissues
 from gateway.ingress.mcp.exchange import Exchange
-from gateway.ingress.mcp.reissues import IDEMPOTENCY_META_KEY
+from gateway.ingress.mcp.parking import Target
+from gateway.ingress.mcp.reissues import IDEMPOTENCY_META_KEY, is_of
 from gateway.ingress.mcp.requests import CONTEXT_META_KEY
-from gateway.store.undelivered import forget_undelivered
+from gateway.model import Plan
 from gateway.ports import Append
+from gateway.store.undelivered import forget_undelivered
 from tests.until import until
 from tests.web.counting import Place, Tool, call, counting, place, post
 from tests.web.rpc import JSON_RPC
@@ -124,7 +129,7 @@ async def test_what_was_delivered_before_a_restart_is_not_given_again(tmp_path: 
 @asynccontextmanager
 async def two_places(tmp_path: Path, tool: Tool, url: str) -> AsyncIterator[tuple[Place, Place]]:
     first = tmp_path / "first"
-    common = {
+    common: dict[str, Any] = {
         "database": {"url": url},
         "keys": {
             "store": "database",
@@ -260,3 +265,47 @@ async def test_an_answer_counts_as_delivered_only_where_it_was_handed_over_whole
     await late.receiving(gone)()
     await late.sending(nothing)(end)
     assert (whole.delivered, cut.delivered, late.delivered) == (True, False, False)
+
+
+# --- the record ------------------------------------------------------------------------------------------------------
+
+
+async def test_a_row_that_leads_to_another_plan_gives_nothing_away(at: Place, tool: Tool) -> None:
+    await call(at, who="rival", n=9)
+    [theirs] = [unverified for unverified in await _plans(at) if unverified.principal.id == "rival"]
+    await broken_off(tool, call(at, n=1))
+    await left(at)
+    tool.open.set()
+    await until(lambda: not at.gateway.pipeline._live)
+    with at.gateway.engine.begin() as connection:
+        changed = {"other": theirs.plan_id}
+        assert connection.execute(text("UPDATE undelivered SET plan_id = :other"), changed).rowcount == 1
+    assert outcome(await call(at, n=1)) == 3, "it runs; nobody's outcome but its own could be given"
+
+
+async def test_a_call_whose_arguments_were_erased_is_not_known_to_be_any(at: Place, tool: Tool) -> None:
+    await call(at, n=1)
+    [plan] = await _plans(at)
+    loaded = await at.gateway.pipeline.load(plan.plan_id)
+    assert loaded.plan.principal == plan.principal
+    target = Target(plan.principal, "box", "add", {"n": 1})
+    assert is_of(loaded, target)
+    loaded.steps["call"].args = None
+    assert not is_of(loaded, target)
+
+
+async def test_a_row_tells_neither_what_was_called_nor_with_what(at: Place, tool: Tool) -> None:
+    await broken_off(tool, call(at, n=4711))
+    await left(at)
+    with at.gateway.engine.connect() as connection:
+        [row] = connection.execute(text("SELECT * FROM undelivered")).mappings().all()
+    assert not {"box", "add", "bot"} & set(map(str, row.values()))
+    guess = canonical(["default", row["principal"], "call", "box", "add", {"n": 4711}])
+    assert row["call_key"] != hashlib.sha256(guess).hexdigest()
+    tool.open.set()
+
+
+async def _plans(at: Place) -> list[Plan]:
+    with at.gateway.engine.connect() as connection:
+        found = connection.execute(text("SELECT plan_id FROM plans")).scalars().all()
+    return [(await at.gateway.pipeline.load(one)).plan for one in found]

@@ -1,8 +1,8 @@
 """How a client is shown that a person is asked: the address of the page on which they answer, as a question by URL
 (``elicitation``, mode ``url``) where the client can show one.
 
-Nothing that the client answers approves anything. ``accept`` says that somebody was shown the address, and the call goes
-on waiting; ``decline`` and ``cancel`` say that nobody waits. The request stays open in any case.
+Nothing that the client answers approves anything. ``accept`` says that somebody was shown the address, and the call
+goes on waiting; ``decline`` and ``cancel`` say that nobody waits. The request stays open in any case.
 """
 
 import asyncio

@@ -77,11 +77,13 @@ class Call:
 
     Attributes:
         view: of its plan, once that is at rest.
+        followed: whether it was begun before, so that ``view`` only looks on, for one request.
     """
 
     plan_id: str
     caller: Principal
     view: "asyncio.Task[dict[str, Any]]"
+    followed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +188,7 @@ class Calls:
         following = asyncio.create_task(outcome())
         self._calls.add(following)
         following.add_done_callback(self._calls.discard)
-        return Call(plan_id, caller, following)
+        return Call(plan_id, caller, following, followed=True)
 
     @property
     def public_url(self) -> str:

@@ -1,7 +1,7 @@
 """One HTTP request of a client and its answer, and whether the client was still there when the answer was handed over.
 
-What was handed over whole, on a connection of which nothing says that it is gone, counts as delivered. A connection that
-breaks after the last byte left cannot be told from one on which it arrived.
+What was handed over whole, on a connection of which nothing says that it is gone, counts as delivered. A connection
+that breaks after the last byte left cannot be told from one on which it arrived.
 """
 
 from typing import Any, Final

@@ -138,7 +138,7 @@ class Reissues:
             if key is None and (self._is_there(issued.plan_id) or not await self._left(target, issued)):
                 continue
             plan = await self._calls.load(issued.plan_id, target.caller)
-            if plan is None or not _is_of(plan, target):
+            if plan is None or not is_of(plan, target):
                 if key is not None and plan is not None:
                     raise MCPError(types.INVALID_PARAMS, "The idempotency key was used for another call")
                 continue
@@ -174,7 +174,7 @@ class Reissues:
         return held or self._clock() - issued.received_at <= AGAIN_SECONDS
 
 
-def _is_of(plan: PlanState, target: Target) -> bool:
+def is_of(plan: PlanState, target: Target) -> bool:
     """Whether a plan, as its record vouches for it, is exactly this call of this principal. One whose arguments were
     erased is not known to be any."""
     the = plan.plan

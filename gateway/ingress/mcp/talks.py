@@ -75,7 +75,7 @@ class Talks:
             MCPError: ``requestState`` names no call of this caller with these arguments.
         """
         responses = {key: plain(one) for key, one in (params.input_responses or {}).items() if key != APPROVAL_KEY}
-        exchange, key = exchange_of(ctx), named(ctx, target.caller)
+        key = named(ctx, target.caller)
         again = partial(self._reissues.again, target, context_id, key, people=waits_for_people(ctx, params))
         if params.request_state is None:
             talk = ClientTalk(ctx, self._judge(target, context_id), self.levels.of(ctx, target.caller), responses)
@@ -87,10 +87,9 @@ class Talks:
             parked = self._parking.take(target, params.request_state)
             call, talk = parked.call, parked.talk
             talk.resume(ctx, responses)
-        self._reissues.waits(exchange, call.plan_id)
         try:
             try:
-                answer = await self._followed(target, call, talk)
+                return await self._answered(ctx, params, target, call, talk)
             except Refused as refused:
                 # Another gateway had the idempotency key's call first.
                 self._calls.forget({call.plan_id})
@@ -98,17 +97,7 @@ class Talks:
                 if first is None:
                     raise
                 call = first
-                self._reissues.waits(exchange, call.plan_id)
-                answer = await self._followed(target, call, talk)
-            if isinstance(answer, types.InputRequiredResult):
-                exchange.asked.add(call.plan_id)
-                return answer
-            answer = await shown(
-                *(ctx, params, answer, self._calls.public_url), partial(self._until_done, call), CALL_WAIT_SECONDS
-            )
-            if isinstance(answer, dict) and answer["status"] == PlanStatus.DONE:
-                exchange.answered.add(call.plan_id)
-            return answer
+                return await self._answered(ctx, params, target, call, talk)
         except asyncio.CancelledError:
             if ctx.protocol_version in HANDSHAKE_PROTOCOL_VERSIONS:
                 # It said so, or ended its session. A stateless client says nothing: it may only have lost the
@@ -118,7 +107,25 @@ class Talks:
             talk.give_up()
             raise
         finally:
+            if call.followed:
+                call.view.cancel()
             await talk.leave()
+
+    async def _answered(
+        self, ctx: ServerRequestContext[Any], params: Params, target: Target, call: Call, talk: ClientTalk
+    ) -> dict[str, Any] | types.InputRequiredResult:
+        """What the request is answered with, and what it means for the same call made again."""
+        exchange = exchange_of(ctx)
+        self._reissues.waits(exchange, call.plan_id)
+        answer = await self._followed(target, call, talk)
+        if isinstance(answer, types.InputRequiredResult):
+            exchange.asked.add(call.plan_id)
+            return answer
+        follow, url = partial(self._until_done, call), self._calls.public_url
+        answer = await shown(ctx, params, answer, url, follow, CALL_WAIT_SECONDS)
+        if isinstance(answer, dict) and answer["status"] == PlanStatus.DONE:
+            exchange.answered.add(call.plan_id)
+        return answer
 
     def _until_done(self, call: Call) -> "asyncio.Task[dict[str, Any]]":
         return self._calls.follow(call.plan_id, call.caller, people=True).view

@@ -29,5 +29,5 @@ undelivered: Final = Table(
         postgresql_where=text("named"),
     ),
     Index("ix_undelivered_received_at", "received_at"),
-    comment="Calls through the MCP ingress whose answer nobody is known to have got. What they are, their plans say.",
+    comment="Calls of the MCP ingress whose answer nobody is known to have got; their plans say what they are.",
 )
