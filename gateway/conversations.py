@@ -7,7 +7,7 @@ sent through the plan API) has none, and its tool is told of nobody who could be
 import asyncio
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 
 class Unanswered(Exception):
@@ -49,6 +49,23 @@ class Conversation(Protocol):
 
     def log(self, level: str, logger: str | None, data: Any) -> None:
         """Pass on a log message. Never waits, as above."""
+
+
+@runtime_checkable
+class Watcher(Protocol):
+    """A client that wants to know when a resource changes, after the call that said so is over.
+
+    Attributes:
+        cancelled: set once it does not any more.
+    """
+
+    cancelled: asyncio.Event
+
+    def updated(self, uri: str) -> None:
+        """The resource may be another one now. Never waits."""
+
+    def lost(self) -> None:
+        """Nobody will say so any more."""
 
 
 class Conversations:

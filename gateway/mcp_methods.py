@@ -13,6 +13,7 @@ class McpMethod(StrEnum):
 
     RESOURCES_LIST = "resources/list"
     RESOURCES_READ = "resources/read"
+    RESOURCES_SUBSCRIBE = "resources/subscribe"
     PROMPTS_GET = "prompts/get"
     COMPLETION_COMPLETE = "completion/complete"
 

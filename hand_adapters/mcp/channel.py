@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, ClassVar, Final, Self
 
 from anyio.streams.memory import MemoryObjectReceiveStream
 from mcp.shared.message import SessionMessage
@@ -77,6 +77,9 @@ class Channel(ABC):
         session_over: whether it ended because the server no longer knows its session.
         not_taken: whether it ended because the server refused a request unread: who asks, or that they ask now.
     """
+
+    unasked: ClassVar[bool] = True
+    """Whether a server is heard between two calls."""
 
     def __init__(self) -> None:
         self.fault: Reason | None = None

@@ -28,6 +28,8 @@ TEXT_MAX: Final = 65_536
 """Characters of instructions or of one description."""
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 
+_OF_RESOURCES: Final = RESOURCE_METHODS | {McpMethod.RESOURCES_SUBSCRIBE}
+
 PageT = TypeVar("PageT", bound=PaginatedResult)
 ItemT = TypeVar("ItemT")
 
@@ -68,7 +70,7 @@ async def offer(client: Client, wanted: Collection[str] = METHODS) -> Offer:
         tools = []
     if McpMethod.PROMPTS_GET in wanted and has is not None and has.prompts is not None:
         prompts = await _every(lambda params: session.list_prompts(params=params), lambda page: page.prompts, "prompt")
-    if not RESOURCE_METHODS.isdisjoint(wanted) and has is not None and has.resources is not None:
+    if not _OF_RESOURCES.isdisjoint(wanted) and has is not None and has.resources is not None:
         try:
             templates = await _every(
                 lambda params: session.list_resource_templates(params=params),
@@ -139,7 +141,11 @@ def manifest(hand_id: str, settings: HandSettings, offered: Offer) -> tuple[Mani
     for method in (known for known in McpMethod if known in settings.actions):
         try:
             actions += methods.action(
-                method, settings.actions[method], offered.prompts, offered.templates, completes=offered.completions
+                method,
+                settings.actions[method],
+                offered.prompts,
+                offered.templates,
+                completes=offered.completions,
             )
         except SchemaError as exc:
             notes.append(f"Method {method} is left out: {exc.detail}.")

@@ -46,6 +46,7 @@ COMPLETIONS_MAX: Final = 100
 _DESCRIPTIONS: Final = {
     McpMethod.RESOURCES_LIST: "Lists the server's resources.",
     McpMethod.RESOURCES_READ: "Reads a resource of the server.",
+    McpMethod.RESOURCES_SUBSCRIBE: "Has the server say when a resource changes.",
     McpMethod.PROMPTS_GET: "Gets one of the server's prompts, filled in.",
     McpMethod.COMPLETION_COMPLETE: "Completes an argument of a prompt or of a resource template.",
     McpQuestion.SAMPLING: "The server asks the client's model.",
@@ -115,6 +116,10 @@ def action(
         return []
     elif method is McpMethod.RESOURCES_LIST:
         schema = _object({})
+    elif method is McpMethod.RESOURCES_SUBSCRIBE:
+        # Whether the server does it is seen when it is asked: it says one thing in one era, and another in the other.
+        schema = _object({"uri": _URI}, "uri")
+        roles["/uri"] = ArgumentRole.RESOURCE
     else:
         annotations[TEMPLATES] = [_template(one) for one in sorted(templates, key=lambda one: one.uri_template)]
         schema = _object({"uri": _URI}, "uri")

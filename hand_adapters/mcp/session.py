@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import anyio
 from mcp import Client, MCPError
+from mcp.client.session import IncomingMessage
 from mcp.shared.dispatcher import ProgressFnT
 from mcp_types import (
     INVALID_PARAMS,
@@ -33,7 +34,7 @@ from gateway.calls import HandCall, HandResult
 from gateway.conversations import Conversation
 from gateway.errors import HandrailError
 from gateway.manifest import Manifest
-from gateway.mcp_methods import METHODS
+from gateway.mcp_methods import METHODS, McpMethod
 from gateway.ports import HandFailure
 from gateway.reasons import Reason
 from hand_adapters.contract import HandDrifted, HandError
@@ -48,6 +49,7 @@ from hand_adapters.mcp.listing import LISTING_MAX_BYTES
 from hand_adapters.mcp.rounds import Asked, Round
 from hand_adapters.mcp.takeback import TakenBack, unless_cancelled
 from hand_adapters.mcp.talk import Talk
+from hand_adapters.mcp.watches import Watches
 
 OPEN_SECONDS: Final = 30.0
 """How long a server may take to start, agree on a protocol and list its tools."""
@@ -121,6 +123,7 @@ class Session:
         self._drift = drift
         self._asks_each_time = asks_each_time
         self._talk = talk or Talk()
+        self._watches = Watches()
         self._log_level: str | None = None
         self._unwelcome = False
         self._idle_seconds = idle_seconds
@@ -141,8 +144,8 @@ class Session:
 
     @property
     def busy(self) -> bool:
-        """Whether a call runs or waits."""
-        return self._running is not None or bool(self._jobs)
+        """Whether a call runs or waits, or a resource is watched."""
+        return self._running is not None or bool(self._jobs) or self._watches.active
 
     async def call(self, call: HandCall, again: Round | None = None) -> HandResult | Asked:
         """Wait for its turn, run ``call``, and answer within its deadline.
@@ -231,7 +234,7 @@ class Session:
                     mode=mode,
                     cache=None,
                     client_info=WHO,
-                    message_handler=self._changes.heard,
+                    message_handler=self._heard,
                     **self._talk.options(),
                 ) as client,
                 AsyncExitStack() as stack,
@@ -250,9 +253,14 @@ class Session:
             return opening(broken(channel, began=False, otherwise=Reason.HAND_PROTOCOL, detail=first(exc)), channel)
         finally:
             timer.cancel()
+            self._watches.close()
             channel.close()
             await channel.gone()
         return None
+
+    async def _heard(self, message: IncomingMessage) -> None:
+        await self._changes.heard(message)
+        await self._watches.heard(message)
 
     async def _open(self, client: Client, stack: AsyncExitStack, channel: Channel) -> None:
         await self._changes.watch(client, stack)
@@ -276,7 +284,7 @@ class Session:
                             await self._wake.wait()
                     except TimeoutError:
                         # No await between this and the end of taking calls, so none is lost.
-                        self._closing = not self._jobs
+                        self._closing = not self._jobs and not self._watches.active
                     continue
                 job = self._jobs.popleft()
                 if job.answer.done():
@@ -312,6 +320,8 @@ class Session:
             self._talk.begin(call)
             async with serving(self._way_out, call):
                 await self._set_log_level(client, call)
+                if call.action == McpMethod.RESOURCES_SUBSCRIBE:
+                    return await self._watches.begin(client, call, unasked=channel.unasked)
                 if call.action in METHODS:
                     return await unless_cancelled(call, methods.run(client, call, job.round))
                 params = CallToolRequestParams.model_validate(

@@ -207,7 +207,7 @@ class Talk:
 
 def offered(declared: Declared, call: HandCall, method: object) -> bool:
     """Whether the server of a call was told that it can ask this."""
-    if method not in declared.questions or call.conversation is None:
+    if not isinstance(method, str) or method not in declared.questions or call.conversation is None:
         return False
     words = _words(McpQuestion(method), url=bool(declared.hosts))
     return not words.isdisjoint(call.conversation.answers)

@@ -20,6 +20,7 @@ from mcp.types import (
 
 from tests.mcp_conformance.legs import HAND, governed
 
+WATCHES = ("resources/list", "resources/read", "resources/subscribe")
 QUESTIONS = ("elicitation/create", "sampling/createMessage", "roots/list")
 MCP = {"progress": True, "logging": True, "elicitation_hosts": ["login.example.com"]}
 
@@ -35,6 +36,7 @@ class Person:
     name: str = "Ada"
     reply: str = "42"
     asked: list[Any] = field(default_factory=list)
+    heard: list[Any] = field(default_factory=list)
     progress: list[tuple[float, float | None, str | None]] = field(default_factory=list)
     logged: list[LoggingMessageNotificationParams] = field(default_factory=list)
 
@@ -53,13 +55,16 @@ class Person:
     async def log(self, params: LoggingMessageNotificationParams) -> None:
         self.logged.append(params)
 
+    async def hear(self, message: Any) -> None:
+        self.heard.append(message)
+
     async def report(self, progress: float, total: float | None, message: str | None) -> None:
         self.progress.append((progress, total, message))
 
 
 def hand(url: str, **more: Any) -> dict[str, Any]:
     """The declaration of a hand whose server may say everything."""
-    actions = {name: {"side_effects": "none", "deadline_seconds": 20.0} for name in QUESTIONS}
+    actions = {name: {"side_effects": "none", "deadline_seconds": 20.0} for name in (*QUESTIONS, *WATCHES)}
     return {"adapter": "mcp", "url": url, "private_network": True, "actions": actions, "mcp": MCP, **more}
 
 
@@ -90,6 +95,7 @@ async def client(
             streamable_http_client(url, http_client=http),
             mode=mode,
             logging_callback=person.log,
+            message_handler=person.hear,
             log_level=log_level,
             **options,
         ) as made,

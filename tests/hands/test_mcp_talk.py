@@ -10,7 +10,7 @@ from tests.hands.servers.talker import ERAS, Talker, refusing
 from tests.hands.talk_support import Person, client, talking, text
 from tests.until import until
 
-CLIENTS = ["legacy", "2026-07-28"]
+CLIENTS = ["legacy", "auto"]
 
 NO_SECRETS = """package handrail
 
@@ -171,7 +171,7 @@ async def test_log_messages_are_cleaned_and_of_the_level_that_the_client_wants(s
 
 async def test_a_stateless_client_that_wants_no_log_messages_gets_none(both, tmp_path):
     person = Person()
-    async with talking(both, tmp_path) as endpoint, client(endpoint, "2026-07-28", person) as made:
+    async with talking(both, tmp_path) as endpoint, client(endpoint, "auto", person) as made:
         assert text(await made.call_tool("speak", {"levels": ["error"]})) == "said"
     assert person.logged == []
 

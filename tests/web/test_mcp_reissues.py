@@ -9,6 +9,8 @@ from typing import Any
 
 import httpx2
 import pytest
+from mcp.client import Client
+from mcp.client.streamable_http import streamable_http_client
 from sqlalchemy import text
 
 from gateway.canonical import canonical
@@ -254,17 +256,28 @@ async def test_an_answer_counts_as_delivered_only_where_it_was_handed_over_whole
     async def gone() -> Any:
         return {"type": "http.disconnect"}
 
-    start, part = {"type": "http.response.start", "status": 200}, {"type": "http.response.body", "more_body": True}
-    end = {"type": "http.response.body", "body": b"x"}
-    whole, cut, late = Exchange(), Exchange(), Exchange()
-    for message in (start, part, end):
-        await whole.sending(nothing)(message)
-    await whole.receiving(gone)()  # servers say so after every answer
-    for message in (start, part):
-        await cut.sending(nothing)(message)
+    def body(content: bytes) -> dict[str, Any]:
+        return {"type": "http.response.body", "body": content, "more_body": True}
+
+    start, note, ping, event = (
+        {"type": "http.response.start", "status": 200},
+        body(b"data: 1"),
+        body(b": ping"),
+        body(b"data"),
+    )
+    heard, early, late = Exchange(), Exchange(), Exchange()
+    for one in (heard, early, late):
+        await one.sending(nothing)(start)
+        await one.sending(nothing)(note)
+        one.answered.add("p")
+        await one.sending(nothing)(ping)
+        await one.sending(nothing)(body(b""))
+        assert not one.delivered
+    await heard.sending(nothing)(event)
+    await heard.receiving(gone)()  # clients hang up once they have it
     await late.receiving(gone)()
-    await late.sending(nothing)(end)
-    assert (whole.delivered, cut.delivered, late.delivered) == (True, False, False)
+    await late.sending(nothing)(event)
+    assert (heard.delivered, early.delivered, late.delivered) == (True, False, False)
 
 
 # --- the record ------------------------------------------------------------------------------------------------------
@@ -309,3 +322,39 @@ async def _plans(at: Place) -> list[Plan]:
     with at.gateway.engine.connect() as connection:
         found = connection.execute(text("SELECT plan_id FROM plans")).scalars().all()
     return [(await at.gateway.pipeline.load(one)).plan for one in found]
+
+
+@pytest.mark.parametrize("mode", ["legacy", "2026-07-28"])
+async def test_real_clients_same_calls_one_after_the_other_are_as_many_calls(at: Place, tool: Tool, mode: str) -> None:
+    """What the SDK's client has heard counts as delivered, also where it hangs up at once."""
+    async with (
+        httpx2.AsyncClient(headers={"authorization": f"Bearer {at.keys['bot']}"}, timeout=60) as http,
+        Client(streamable_http_client(f"{at.url}/mcp", http_client=http), mode=mode) as client,
+    ):
+        heard = [(await client.call_tool("box__add", {"n": 1})).structured_content for _ in range(25)]
+    assert heard == [{"call": number} for number in range(1, 26)]
+
+
+async def test_an_answer_that_a_client_had_sent_again_on_its_stream_is_delivered(at: Place, tool: Tool) -> None:
+    mine = await session(at)
+    sent = {"authorization": f"Bearer {at.keys['bot']}", **JSON_RPC, **mine}
+    tool.open.clear()
+    async with httpx2.AsyncClient(timeout=60) as http:
+        async with http.stream("POST", f"{at.url}/mcp", json=in_session(2, n=1), headers=sent) as broken:
+            lines = broken.aiter_lines()
+            event_id = next_id(await anext(lines), await anext(lines))
+        await left(at)
+        tool.open.set()
+        await until(lambda: not at.gateway.pipeline._live)
+        await until(lambda: at.ingress._reissues._missed)
+        async with http.stream("GET", f"{at.url}/mcp", headers={**sent, "last-event-id": event_id}) as rest:
+            async for line in rest.aiter_lines():
+                if '"call":1' in line.replace(" ", ""):
+                    break
+    await left(at)
+    assert outcome(await post(at, in_session(3, n=1), headers=mine)) == 2
+
+
+def next_id(*lines: str) -> str:
+    """The id of the event that begins a stream."""
+    return next(line.removeprefix("id: ") for line in lines if line.startswith("id: "))

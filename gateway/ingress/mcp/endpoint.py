@@ -28,9 +28,11 @@ from gateway.ingress.mcp.exchange import SCOPE_KEY, Exchange
 from gateway.ingress.mcp.methods import GovernedServer, Methods, declare, offered
 from gateway.ingress.mcp.parking import Target
 from gateway.ingress.mcp.reissues import Reissues
+from gateway.ingress.mcp.replays import RETRY_MILLISECONDS, Replays
 from gateway.ingress.mcp.requests import SESSION_HEADER, context_id, guarded, hand_of, scope_of
 from gateway.ingress.mcp.results import answered, refused
 from gateway.ingress.mcp.sessions import Sessions
+from gateway.ingress.mcp.subscriptions import Subscriptions
 from gateway.ingress.mcp.talks import Talks, require_able
 from gateway.ingress.mcp.tools import OfferedTool, Tools
 from gateway.ingress.mcp.transport import deletion, nothing, parse_error, replayed, transport_security, unheard, user_of
@@ -62,6 +64,8 @@ class McpIngress:
         self._calls = Calls(gateway)
         self._reissues = Reissues(self._calls, gateway.undelivered)
         self._talks = Talks(self._calls, self._reissues)
+        self._subscriptions = Subscriptions(self)
+        self._replays = Replays(replayed=self._reissues.replayed)
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
@@ -77,6 +81,9 @@ class McpIngress:
             on_list_prompts=self._methods.list_prompts,
             on_get_prompt=self._methods.get_prompt,
             on_completion=self._methods.complete,
+            on_subscribe_resource=self._subscriptions.subscribe,
+            on_unsubscribe_resource=self._subscriptions.unsubscribe,
+            on_subscriptions_listen=self._subscriptions.listen,
         )
         # Not by the SDK's keyword, which warns of what the newer revision has dropped.
         server.add_request_handler("logging/setLevel", types.SetLevelRequestParams, self._set_level)
@@ -86,6 +93,8 @@ class McpIngress:
             session_idle_timeout=SESSION_IDLE_SECONDS,
             max_request_body_size=self._gateway.settings.server.body_max_bytes,
             max_sessions=SESSIONS_MAX,
+            event_store=self._replays,
+            retry_interval=RETRY_MILLISECONDS,
         )
         self._sessions = Sessions(SESSION_IDLE_SECONDS)
         self._reissues.open()
@@ -123,6 +132,7 @@ class McpIngress:
                 return
             receive = replayed(body, receive)
         exchange = Exchange()
+        exchange.enter()
         scope = {**scope, "user": user_of(principal, hand), SCOPE_KEY: exchange}
         try:
             await self._serve(
@@ -143,6 +153,7 @@ class McpIngress:
             return
         owner, hand = (principal.tenant, principal.id), hand_of(scope)
         session_id = headers.get(SESSION_HEADER)
+        place = self._replays.enter(session_id)
         if session_id is None:
             self._sessions.begin_opening(owner)
         else:
@@ -153,11 +164,14 @@ class McpIngress:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 if session_id is not None:
-                    if status == 404 or (scope["method"] == "DELETE" and status == 200):
-                        self._sessions.ended(session_id, owner, hand)
+                    over = status == 404 or (scope["method"] == "DELETE" and status == 200)
+                    if over and self._sessions.ended(session_id, owner, hand):
+                        self._replays.ended(session_id)
                 elif status < 400 and (session_id := Headers(raw=message["headers"]).get(SESSION_HEADER)) is not None:
+                    self._replays.opened(place, session_id)
                     for surplus, whose in self._sessions.opened(session_id, owner, hand):
                         _log.info("closing the principal's least used MCP session", principal=principal.pseudonym)
+                        self._replays.ended(surplus)
                         await app(deletion(scope, surplus, user_of(principal, whose)), nothing, unheard)
             await send(message)
 
@@ -226,6 +240,11 @@ class McpIngress:
 
     def _manifest(self, caller: Principal, hand: str) -> Manifest | None:
         return next(iter(self.manifests(caller, hand)), None)
+
+    @property
+    def calls(self) -> Calls:
+        """The calls under way."""
+        return self._calls
 
     @property
     def talks(self) -> Talks:

@@ -4,6 +4,7 @@ What was handed over whole, on a connection of which nothing says that it is gon
 that breaks after the last byte left cannot be told from one on which it arrived.
 """
 
+from contextvars import ContextVar
 from typing import Any, Final
 
 from mcp.server.context import ServerRequestContext
@@ -12,6 +13,7 @@ from starlette.types import Message, Receive, Send
 from gateway.ingress.mcp.requests import scope_of
 
 SCOPE_KEY: Final = "handrail.exchange"
+_EXCHANGE: ContextVar["Exchange | None"] = ContextVar("exchange", default=None)
 
 
 class Exchange:
@@ -21,17 +23,23 @@ class Exchange:
         plans: those whose client waits here.
         answered: those whose outcome the answer is.
         asked: those about which the answer asks the client something.
+        stream: session and id of the request, by which a client of the handshake era can have the answer later.
         over: set once nothing more is sent.
-        delivered: whether the whole answer was handed over.
+        delivered: whether the answer was handed over.
     """
 
     def __init__(self) -> None:
         self.plans: set[str] = set()
         self.answered: set[str] = set()
         self.asked: set[str] = set()
+        self.stream: tuple[str, str] | None = None
         self.over = False
         self.delivered = False
         self._gone = False
+
+    def enter(self) -> None:
+        """What is done in this context from now on is done for this exchange."""
+        _EXCHANGE.set(self)
 
     def receiving(self, receive: Receive) -> Receive:
         """``receive``, watched for the client's leaving."""
@@ -44,14 +52,21 @@ class Exchange:
         return watched
 
     def sending(self, send: Send) -> Send:
-        """``send``, watched for the end of the answer."""
+        """``send``, watched for the answer: what comes first once there is one, and is no sign of life (a comment of
+        server-sent events). The end of a stream is not waited for, since clients hang up when they have the answer."""
 
         async def watched(message: Message) -> None:
             await send(message)
-            if message["type"] == "http.response.body" and not message.get("more_body", False):
-                self.delivered = not self._gone
+            if message["type"] == "http.response.body" and (self.answered or self.asked):
+                body = message.get("body", b"")
+                self.delivered = self.delivered or (bool(body) and not body.startswith(b":") and not self._gone)
 
         return watched
+
+
+def exchange_here() -> Exchange | None:
+    """The exchange of this context."""
+    return _EXCHANGE.get()
 
 
 def exchange_of(ctx: ServerRequestContext[Any]) -> Exchange:

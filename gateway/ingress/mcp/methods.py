@@ -71,12 +71,17 @@ class GovernedServer(Server[Any]):
         capabilities = super().get_capabilities(*args, **named)
         methods = _METHODS.get()
         absent = {
-            "resources": RESOURCE_METHODS.isdisjoint(methods),
+            "resources": (RESOURCE_METHODS | {McpMethod.RESOURCES_SUBSCRIBE}).isdisjoint(methods),
             "prompts": McpMethod.PROMPTS_GET not in methods,
             "completions": McpMethod.COMPLETION_COMPLETE not in methods,
             "logging": not _LOGS.get(),
         }
-        return capabilities.model_copy(update={name: None for name, missing in absent.items() if missing})
+        told = capabilities.model_copy(update={name: None for name, missing in absent.items() if missing})
+        if told.resources is not None:
+            # Resources are listed by asking their server each time: nobody here knows when that would say others.
+            watched = bool(told.resources.subscribe) and McpMethod.RESOURCES_SUBSCRIBE in methods
+            told.resources = told.resources.model_copy(update={"subscribe": watched, "list_changed": False})
+        return told
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ idempotency key (``_meta``) gets the outcome of the key's call in any case.
 import asyncio
 import hashlib
 import time
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import Any, Final
@@ -21,7 +21,7 @@ from mcp.server.context import ServerRequestContext
 from gateway.canonical import canonical
 from gateway.errors import Unavailable
 from gateway.ingress.mcp.calls import Call, Calls, same_context
-from gateway.ingress.mcp.exchange import Exchange
+from gateway.ingress.mcp.exchange import Exchange, exchange_here
 from gateway.ingress.mcp.parking import Target
 from gateway.model import Principal
 from gateway.ports.undelivered import MCP_ISSUER, Issued, Undelivered
@@ -36,6 +36,7 @@ AGAIN_SECONDS: Final = 600.0
 ELSEWHERE_SECONDS: Final = 5.0
 """How long another gateway is given to deliver an answer before its client counts as gone."""
 LOOK_SECONDS: Final = 0.25
+MISSED_MAX: Final = 4096
 
 
 def named(ctx: ServerRequestContext[Any], caller: Principal) -> str | None:
@@ -62,6 +63,7 @@ class Reissues:
         self._present: Counter[str] = Counter()
         self._asked: set[str] = set()
         self._delivered: set[str] = set()
+        self._missed: OrderedDict[tuple[str, str], str] = OrderedDict()
         self._closing = False
         self._telling: asyncio.Task[None] | None = None
 
@@ -74,6 +76,13 @@ class Reissues:
             self._present[plan_id] += 1
         self._asked.discard(plan_id)
 
+    def has(self, exchange: Exchange, plan_id: str, *, asked: bool) -> None:
+        """The answer that is about to be sent in this exchange is a plan's outcome, or asks its client something."""
+        if exchange.over:
+            self._miss(exchange, plan_id)
+        else:
+            (exchange.asked if asked else exchange.answered).add(plan_id)
+
     def over(self, exchange: Exchange) -> None:
         """Nothing more is sent in this exchange."""
         exchange.over = True
@@ -81,6 +90,23 @@ class Reissues:
         if exchange.delivered:
             self._asked |= exchange.asked
             self.forgo(exchange.answered)
+        else:
+            for plan_id in exchange.answered:
+                self._miss(exchange, plan_id)
+
+    def replayed(self, session: str, stream: str) -> None:
+        """The answer that was sent on a stream of a session is sent again in the exchange of this context."""
+        plan_id, exchange = self._missed.pop((session, stream), None), exchange_here()
+        if plan_id is not None and exchange is not None:
+            exchange.stream = (session, stream)
+            self.has(exchange, plan_id, asked=False)
+
+    def _miss(self, exchange: Exchange, plan_id: str) -> None:
+        """An outcome was not delivered, and its client may ask for the rest of its stream."""
+        if exchange.stream is not None:
+            self._missed[exchange.stream] = plan_id
+            if len(self._missed) > MISSED_MAX:
+                self._missed.popitem(last=False)
 
     def forgo(self, plan_ids: Collection[str]) -> None:
         """The clients of these plans have the outcome, or said that they do not want it."""

@@ -39,7 +39,7 @@ class LogLevels:
 
     def put(self, ctx: ServerRequestContext[Any], caller: Principal, level: str) -> None:
         """The session's client said so."""
-        key = _session(ctx, caller)
+        key = session_of(ctx, caller)
         self._levels[key] = level
         self._levels.move_to_end(key)
         if len(self._levels) > LEVELS_MAX:
@@ -48,7 +48,7 @@ class LogLevels:
     def of(self, ctx: ServerRequestContext[Any], caller: Principal) -> str | None:
         """What a request's client wants; ``None`` where it wants none."""
         if ctx.protocol_version in HANDSHAKE_PROTOCOL_VERSIONS:
-            return self._levels.get(_session(ctx, caller), LEVEL_UNTIL_SET)
+            return self._levels.get(session_of(ctx, caller), LEVEL_UNTIL_SET)
         asked = (ctx.meta or {}).get(types.LOG_LEVEL_META_KEY)
         return asked if asked in LEVELS else None
 
@@ -89,7 +89,7 @@ class Talks:
             talk.resume(ctx, responses)
         try:
             try:
-                return await self._answered(ctx, params, target, call, talk)
+                answer = await self._answered(ctx, params, target, call, talk)
             except Refused as refused:
                 # Another gateway had the idempotency key's call first.
                 self._calls.forget({call.plan_id})
@@ -97,7 +97,7 @@ class Talks:
                 if first is None:
                     raise
                 call = first
-                return await self._answered(ctx, params, target, call, talk)
+                answer = await self._answered(ctx, params, target, call, talk)
         except asyncio.CancelledError:
             if ctx.protocol_version in HANDSHAKE_PROTOCOL_VERSIONS:
                 # It said so, or ended its session. A stateless client says nothing: it may only have lost the
@@ -110,22 +110,25 @@ class Talks:
             if call.followed:
                 call.view.cancel()
             await talk.leave()
+        if isinstance(answer, dict) and answer["status"] == PlanStatus.DONE:
+            self._reissues.has(exchange_of(ctx), call.plan_id, asked=False)
+        elif isinstance(answer, types.InputRequiredResult) and APPROVAL_KEY not in (answer.input_requests or {}):
+            self._reissues.has(exchange_of(ctx), call.plan_id, asked=True)
+        return answer
 
     async def _answered(
         self, ctx: ServerRequestContext[Any], params: Params, target: Target, call: Call, talk: ClientTalk
     ) -> dict[str, Any] | types.InputRequiredResult:
-        """What the request is answered with, and what it means for the same call made again."""
+        """What the request is answered with. While it waits, it is its plan's client that is there."""
         exchange = exchange_of(ctx)
+        if ctx.protocol_version in HANDSHAKE_PROTOCOL_VERSIONS and isinstance(ctx.request, Request):
+            exchange.stream = (ctx.request.headers.get(SESSION_HEADER, ""), str(ctx.request_id))
         self._reissues.waits(exchange, call.plan_id)
         answer = await self._followed(target, call, talk)
         if isinstance(answer, types.InputRequiredResult):
-            exchange.asked.add(call.plan_id)
             return answer
         follow, url = partial(self._until_done, call), self._calls.public_url
-        answer = await shown(ctx, params, answer, url, follow, CALL_WAIT_SECONDS)
-        if isinstance(answer, dict) and answer["status"] == PlanStatus.DONE:
-            exchange.answered.add(call.plan_id)
-        return answer
+        return await shown(ctx, params, answer, url, follow, CALL_WAIT_SECONDS)
 
     def _until_done(self, call: Call) -> "asyncio.Task[dict[str, Any]]":
         return self._calls.follow(call.plan_id, call.caller, people=True).view
@@ -180,7 +183,8 @@ class Talks:
         return judge
 
 
-def _session(ctx: ServerRequestContext[Any], caller: Principal) -> tuple[str, str, str]:
+def session_of(ctx: ServerRequestContext[Any], caller: Principal) -> tuple[str, str, str]:
+    """Tenant, principal and session of a request."""
     session = ctx.request.headers.get(SESSION_HEADER, "") if isinstance(ctx.request, Request) else ""
     return caller.tenant, caller.id, session
 

@@ -44,8 +44,13 @@ class Talker:
     def server(self) -> MCPServer:
         """A fresh server of these tools."""
         server = MCPServer(name="talker")
-        for tool in (self.name, self.visit, self.think, self.where, self.steps, self.speak, self.wait):
+        for tool in (self.name, self.visit, self.think, self.where, self.steps, self.speak, self.wait, self.touch):
             server.add_tool(tool)
+
+        @server.resource("note://one")
+        def one() -> str:
+            return "one"
+
         return server
 
     async def _ask(self, ctx: Context, request: Any, key: str = "q") -> Any:
@@ -101,6 +106,11 @@ class Talker:
             note = LoggingMessageNotification(params=params)
             await ctx.session.send_notification(note, related_request_id=ctx.request_id)
         return "said"
+
+    async def touch(self, ctx: Context, uri: str) -> str:
+        """Says that a resource changed."""
+        await ctx.notify_resource_updated(uri)
+        return "touched"
 
     async def wait(self) -> str:
         """Takes its time."""
