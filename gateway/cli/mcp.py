@@ -29,13 +29,16 @@ app.callback()(lambda: None)
     negative="the client reads no more",
 )
 def stdio(
+    out: Output,
     url: Url = None,
     hand: Annotated[str | None, typer.Option(help="Only this hand, under its tools' own names.")] = None,
     as_name: As = None,
     ca_file: CaFile = None,
     client_cert: ClientCert = None,
     client_key: ClientKey = None,
-    api_key: Annotated[str | None, typer.Option("--api-key", hidden=True)] = None,
+    api_key: Annotated[
+        str | None, typer.Option("--api-key", hidden=True, help="Refused: others may see it in ps.")
+    ] = None,
 ) -> Exit:
     """Serve one client of MCP on standard input and output, at the gateway.
 
@@ -56,7 +59,7 @@ def stdio(
             "no API key: HANDRAIL_API_KEY is not set, and there is no cli.json",
             "Put the key of an agent into HANDRAIL_API_KEY: handrail principals add ID --role agent",
         )
-    return asyncio.run(_serve(connection, hand, Output()))
+    return asyncio.run(_serve(connection, hand, out))
 
 
 async def _serve(connection: Connection, hand: str | None, out: Output) -> Exit:
