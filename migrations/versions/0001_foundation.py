@@ -15,6 +15,7 @@ from migrations import (
     secrets,
     signing,
     trust,
+    undelivered,
     witnesses,
 )
 
@@ -307,7 +308,19 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
         comment="Accepted plans by (iss, jti), kept until exp + skew.",
     )
-    for part in (people, privacy, postings, witnesses, offers, letters, retention, secrets, connections, signing):
+    for part in (
+        people,
+        privacy,
+        postings,
+        witnesses,
+        offers,
+        letters,
+        retention,
+        secrets,
+        connections,
+        signing,
+        undelivered,
+    ):
         part.create()
     op.create_table(
         "api_keys",

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -34,6 +34,7 @@ from gateway.manifest import ActionManifest, Manifest, SideEffects, Slo
 from gateway.model import Binding, Principal, Role, UnverifiedPlan
 from gateway.objectives import Objectives
 from gateway.ports import Append, LetterStatus, Offer, OfferStatus, Purpose, Typ
+from gateway.ports.undelivered import Issued
 from gateway.privacy.requests import Preview
 from gateway.proposals.acts import Said
 from gateway.proposals.trust import TrustChanges
@@ -339,6 +340,19 @@ class testing_only_Pipeline:  # noqa: N801
     def claims(self, at: int = -1) -> dict[str, Any]:
         """The payload of a submitted plan."""
         return dict(orjson.loads(b64url_decode(self.submitted[at][0].raw.split(b".")[1].decode())))
+
+
+class testing_only_Undelivered:  # noqa: N801
+    """Knows of no call, and is told of each whose answer was delivered."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    async def find(self, *_: Any) -> Sequence[Issued]:
+        return []
+
+    async def delivered(self, plan_ids: Collection[str]) -> None:
+        self.told += plan_ids
 
 
 class testing_only_Keyset:  # noqa: N801
@@ -920,6 +934,7 @@ class testing_only_Gateway:  # noqa: N801
         self.rollout = testing_only_Rollout()
         self.freezing = testing_only_Freezing()
         self.dead_letters = testing_only_DeadLetters()
+        self.undelivered = testing_only_Undelivered()
         self.reader = self.log.reader
         self.witnesses = Witnesses(self.settings.log, self.log, self.log.cosigned, ())  # type: ignore[arg-type]
         self.privacy = testing_only_Privacy()

@@ -18,7 +18,7 @@ from starlette.applications import Starlette
 from gateway.entries import EntryType
 from gateway.errors import Refused
 from gateway.ingress.mcp.requests import CONTEXT_META_KEY
-from gateway.ingress.mcp.results import answered
+from gateway.ingress.mcp.results import MARKS, PLAN, answered
 from gateway.ingress.mcp.tools import Tools, tool_name
 from gateway.ingress.mcp.transport import transport_security
 from gateway.manifest import SideEffects
@@ -532,3 +532,16 @@ async def test_a_call_that_takes_longer_than_clients_wait_says_where_its_state_i
         result = await client.call_tool("git__status", {})
     gateway.pipeline.slow.set()
     assert (result.is_error, "The call has not finished." in text_of(result)) == (True, True)
+@pytest.mark.parametrize("mode", ["legacy", "2026-07-28"])
+async def test_a_result_says_beside_its_text_how_far_it_is_believed_and_the_text_is_as_the_tool_wrote_it(
+    gateway: testing_only_Gateway, port: int, mode: str
+) -> None:
+    marks = {"trust": {"content": ["untrusted"], "structured": "untrusted"}, "personal_data": {"email": 1}}
+    hostile = "left \u202eright\u2066 and \u200bnothing"
+    result = {"content": [{"type": "text", "text": hostile, "_meta": {MARKS: {"trust": "trusted"}}}]}
+    gateway.pipeline.answer = view("done", step(result=result, result_marks=marks))
+    async with mcp_client(port, mode) as client:
+        shown = await client.call_tool("git__status", {})
+    assert text_of(shown) == hostile
+    assert shown.meta is not None
+    assert (shown.meta[MARKS], shown.meta[PLAN]) == (marks, PLAN_ID)

@@ -24,8 +24,10 @@ from gateway.canonical import parse
 from gateway.entries import EntryDraft, EntryType
 from gateway.errors import Absent, HandrailError, Refused
 from gateway.ingress.mcp.calls import Calls, GatewayParts
+from gateway.ingress.mcp.exchange import SCOPE_KEY, Exchange
 from gateway.ingress.mcp.methods import GovernedServer, Methods, declare, offered
 from gateway.ingress.mcp.parking import Target
+from gateway.ingress.mcp.reissues import Reissues
 from gateway.ingress.mcp.replays import RETRY_MILLISECONDS, Replays
 from gateway.ingress.mcp.requests import SESSION_HEADER, context_id, guarded, hand_of, scope_of
 from gateway.ingress.mcp.results import answered, refused
@@ -60,9 +62,10 @@ class McpIngress:
         self._manager: StreamableHTTPSessionManager | None = None
         self._sessions = Sessions(SESSION_IDLE_SECONDS)
         self._calls = Calls(gateway)
-        self._talks = Talks(self._calls)
+        self._reissues = Reissues(self._calls, gateway.undelivered)
+        self._talks = Talks(self._calls, self._reissues)
         self._subscriptions = Subscriptions(self)
-        self._replays = Replays()
+        self._replays = Replays(replayed=self._reissues.replayed)
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
@@ -94,12 +97,15 @@ class McpIngress:
             retry_interval=RETRY_MILLISECONDS,
         )
         self._sessions = Sessions(SESSION_IDLE_SECONDS)
+        self._reissues.open()
         async with manager.run():
             self._manager = manager
             try:
                 yield
             finally:
                 self._manager = None
+                self._reissues.stop()
+        await self._reissues.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI entry, behind authentication.
@@ -125,7 +131,15 @@ class McpIngress:
                 await parse_error(refusal.reason)(scope, receive, send)
                 return
             receive = replayed(body, receive)
-        await self._serve(manager.handle_request, principal, {**scope, "user": user_of(principal, hand)}, receive, send)
+        exchange = Exchange()
+        exchange.enter()
+        scope = {**scope, "user": user_of(principal, hand), SCOPE_KEY: exchange}
+        try:
+            await self._serve(
+                manager.handle_request, principal, scope, exchange.receiving(receive), exchange.sending(send)
+            )
+        finally:
+            self._reissues.over(exchange)
 
     async def _serve(self, app: ASGIApp, principal: Principal, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the SDK answer, and keep count of the sessions that its answers open and end.

@@ -4,7 +4,6 @@ A state is sealed (AES-256-GCM) to the principal, the hand, the action and the a
 for long. The key is this process's own and dies with it, as do the calls that its states name.
 """
 
-import hashlib
 import secrets
 import time
 from collections import Counter
@@ -16,9 +15,9 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from mcp import MCPError, types
 
-from gateway.canonical import b64url_decode, b64url_encode, canonical
+from gateway.canonical import b64url_decode, b64url_encode
 from gateway.errors import Refused
-from gateway.ingress.mcp.calls import Call
+from gateway.ingress.mcp.calls import Call, call_bytes
 from gateway.ingress.mcp.client_talk import ClientTalk
 from gateway.model import Principal
 
@@ -46,8 +45,7 @@ class Target:
 
     def bound(self) -> bytes:
         """What a state of such a call is sealed to."""
-        digest = hashlib.sha256(canonical(dict(self.arguments))).hexdigest()
-        return canonical([self.caller.tenant, self.caller.id, self.hand, self.action, digest])
+        return call_bytes(self.caller, self.hand, self.action, self.arguments)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from mcp.server.streamable_http import EventCallback, EventMessage, EventStore
-from mcp.types import JSONRPCMessage
+from mcp.types import JSONRPCError, JSONRPCMessage, JSONRPCResponse
 
 KEPT_SECONDS: Final = 300.0
 SESSION_EVENTS_MAX: Final = 64
@@ -52,11 +52,15 @@ class _Kept:
 class Replays(EventStore):
     """The SDK's event store, of all sessions. Belongs to one event loop."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, replayed: Callable[[str, str], None] = lambda *_: None
+    ) -> None:
         """
         Args:
             clock: steady, in seconds.
+            replayed: told of the session and the stream whose answer is about to be sent again.
         """
+        self._replayed = replayed
         self._clock = clock
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
         self._named: OrderedDict[str, str] = OrderedDict()
@@ -114,6 +118,9 @@ class Replays(EventStore):
         at = next((number for number, event in enumerate(events) if event.id == last_event_id), None)
         if at is None:
             return None
+        missed = [event.message for event in events[at + 1 :] if event.stream == events[at].stream]
+        if session is not None and any(isinstance(one, JSONRPCResponse | JSONRPCError) for one in missed):
+            self._replayed(session, events[at].stream)
         for event in events[at + 1 :]:
             if event.stream == events[at].stream and event.message is not None:
                 await send_callback(EventMessage(event.message, event.id))

@@ -3,6 +3,7 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 
 from mcp import MCPError, types
@@ -11,14 +12,18 @@ from mcp.types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from starlette.requests import Request
 
 from gateway.conversations import Unanswered
-from gateway.errors import HandrailError
+from gateway.errors import HandrailError, Refused
+from gateway.ingress.mcp.asking import APPROVAL_KEY, shown, waits_for_people
 from gateway.ingress.mcp.calls import Call, Calls
 from gateway.ingress.mcp.client_talk import LEVEL_UNTIL_SET, LEVELS, ClientTalk, Judge, abilities, plain
+from gateway.ingress.mcp.exchange import exchange_of
 from gateway.ingress.mcp.parking import Parking, Target
+from gateway.ingress.mcp.reissues import Reissues, named
 from gateway.ingress.mcp.requests import SESSION_HEADER
 from gateway.manifest import Manifest
 from gateway.mcp_methods import CODE_FACT, McpQuestion
-from gateway.model import Principal, StepStatus
+from gateway.model import PlanStatus, Principal, StepStatus
+from gateway.reasons import Reason
 
 LEVELS_MAX: Final = 1024
 """Sessions whose log level is remembered."""
@@ -51,8 +56,9 @@ class LogLevels:
 class Talks:
     """The calls whose clients can be talked to."""
 
-    def __init__(self, calls: Calls) -> None:
+    def __init__(self, calls: Calls, reissues: Reissues) -> None:
         self._calls = calls
+        self._reissues = reissues
         self._parking = Parking()
         self.levels = LogLevels()
 
@@ -68,26 +74,64 @@ class Talks:
             HandrailError: the whole plan is refused.
             MCPError: ``requestState`` names no call of this caller with these arguments.
         """
-        responses = {key: plain(one) for key, one in (params.input_responses or {}).items()}
+        responses = {key: plain(one) for key, one in (params.input_responses or {}).items() if key != APPROVAL_KEY}
+        key = named(ctx, target.caller)
+        again = partial(self._reissues.again, target, context_id, key, people=waits_for_people(ctx, params))
         if params.request_state is None:
             talk = ClientTalk(ctx, self._judge(target, context_id), self.levels.of(ctx, target.caller), responses)
-            arguments = target.arguments
-            call = self._calls.begin(target.caller, target.hand, target.action, arguments, context_id, talk)
+            call = await again()
+            if call is None:
+                arguments = target.arguments
+                call = self._calls.begin(target.caller, target.hand, target.action, arguments, context_id, talk, key)
         else:
             parked = self._parking.take(target, params.request_state)
             call, talk = parked.call, parked.talk
             talk.resume(ctx, responses)
         try:
-            return await self._followed(target, call, talk)
+            try:
+                answer = await self._answered(ctx, params, target, call, talk)
+            except Refused as refused:
+                # Another gateway had the idempotency key's call first.
+                self._calls.forget({call.plan_id})
+                first = await again() if key is not None and refused.reason is Reason.VERIFY_REPLAYED else None
+                if first is None:
+                    raise
+                call = first
+                answer = await self._answered(ctx, params, target, call, talk)
         except asyncio.CancelledError:
             if ctx.protocol_version in HANDSHAKE_PROTOCOL_VERSIONS:
                 # It said so, or ended its session. A stateless client says nothing: it may only have lost the
                 # connection, and will call again.
                 talk.cancelled.set()
+                self._reissues.unwanted(call.plan_id)
             talk.give_up()
             raise
         finally:
+            if call.followed:
+                call.view.cancel()
             await talk.leave()
+        if isinstance(answer, dict) and answer["status"] == PlanStatus.DONE:
+            self._reissues.has(exchange_of(ctx), call.plan_id, asked=False)
+        elif isinstance(answer, types.InputRequiredResult) and APPROVAL_KEY not in (answer.input_requests or {}):
+            self._reissues.has(exchange_of(ctx), call.plan_id, asked=True)
+        return answer
+
+    async def _answered(
+        self, ctx: ServerRequestContext[Any], params: Params, target: Target, call: Call, talk: ClientTalk
+    ) -> dict[str, Any] | types.InputRequiredResult:
+        """What the request is answered with. While it waits, it is its plan's client that is there."""
+        exchange = exchange_of(ctx)
+        if ctx.protocol_version in HANDSHAKE_PROTOCOL_VERSIONS and isinstance(ctx.request, Request):
+            exchange.stream = (ctx.request.headers.get(SESSION_HEADER, ""), str(ctx.request_id))
+        self._reissues.waits(exchange, call.plan_id)
+        answer = await self._followed(target, call, talk)
+        if isinstance(answer, types.InputRequiredResult):
+            return answer
+        follow, url = partial(self._until_done, call), self._calls.public_url
+        return await shown(ctx, params, answer, url, follow, self._calls.patience_seconds)
+
+    def _until_done(self, call: Call) -> "asyncio.Task[dict[str, Any]]":
+        return self._calls.follow(call.plan_id, call.caller, people=True).view
 
     async def _followed(
         self, target: Target, call: Call, talk: ClientTalk
