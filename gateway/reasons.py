@@ -300,6 +300,7 @@ class Conflict(StrEnum):
     DIGEST_OTHER = "hand.digest"
     KEY_TOO_NEW = "key.too_new"
     SPARE_KEYS = "key.spares"
+    KEY_UNUSED = "key.unused"
     DECIDES = "policy.decides"
     CANARY_OTHER = "canary.other"
     CANARY_RUNS = "canary.runs"
@@ -344,6 +345,7 @@ CONFLICTS: Final[Mapping[Conflict, str]] = {
     Conflict.ISSUER_RIGHTS: "A further key does not change what an issuer may do.",
     Conflict.DIGEST_OTHER: "The hand offers something else than the digest that was given.",
     Conflict.KEY_TOO_NEW: "The next key is not known everywhere yet.",
+    Conflict.KEY_UNUSED: "This gateway uses no keys of the purpose.",
     Conflict.SPARE_KEYS: "As many next keys of the purpose wait as may.",
     Conflict.DECIDES: "This bundle decides already.",
     Conflict.CANARY_OTHER: "A canary of another bundle is in force.",

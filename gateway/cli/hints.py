@@ -157,6 +157,7 @@ CONFLICT_HINTS: Final[Mapping[Conflict, str]] = {
     Conflict.SECURITY_KEYS: "Revoke one that is not used: handrail principals unenrol ID KEY",
     Conflict.ISSUER_RIGHTS: "Leave --speaks-for and the other rights out, or add another issuer that has them.",
     Conflict.DIGEST_OTHER: "Look at what it offers now and pin that: handrail hands pin ID",
+    Conflict.KEY_UNUSED: "'handrail keys list' shows the purposes; [log] and [keys] say which are used.",
     Conflict.SPARE_KEYS: "'handrail keys list' shows them; rotate the purpose to use one.",
     Conflict.KEY_TOO_NEW: "Wait for retry_after_seconds; a compromised key is revoked, not rotated.",
     Conflict.DECIDES: "Nothing is left to do: 'handrail policy show' shows what decides.",
