@@ -29,6 +29,7 @@ from gateway.approvals.upkeep import ApprovalUpkeep
 from gateway.backup_gauge import BackupGauge
 from gateway.cached_results import CachedResults
 from gateway.callers import Callers
+from gateway.client_steps.collecting import Collecting
 from gateway.client_steps.reports import ClientReports
 from gateway.connections.connections import Connections
 from gateway.connections.opening import open_connections
@@ -42,6 +43,8 @@ from gateway.freezing import Freezing
 from gateway.identity.bearers import Bearers
 from gateway.identity.login import IssuerLogin, PendingLogins
 from gateway.identity.provider import Provider
+from gateway.ingress.claude_code import ClaudeCodeHooks
+from gateway.ingress.client_calls import ClientCalls
 from gateway.keyring import stores as key_stores
 from gateway.keyring.changes import KeyChanges
 from gateway.keyring.history import KeyHistory
@@ -230,6 +233,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
     )
     locks = PlanLocks()
     approvals = Approvals(pipeline, locks)
+    hooks = _hooks(settings, pipeline, locks)
     claims = Claims(pipeline, locks, HandProofs(root.derive("proof nonces"), settings.server.public_url, clock))
     _introduce(freezing, pipeline, claims)
     eraser = make_eraser(settings.eraser_url)
@@ -278,7 +282,9 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         approval_upkeep=ApprovalUpkeep(pipeline, locks),
         claims=claims,
         results=Results(pipeline, locks),
-        client_reports=ClientReports(pipeline, locks),
+        client_reports=hooks.reports,
+        client_calls=hooks.calls,
+        hooks=hooks,
         offer_upkeep=OfferUpkeep(pipeline, locks),
         deliveries=deliveries,
         proposals=proposals,
@@ -311,6 +317,13 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         jail=jail,
         tls=_tls(settings, metrics, clock),
     )
+
+
+def _hooks(settings: Settings, pipeline: Pipeline, locks: PlanLocks) -> ClaudeCodeHooks:
+    """What judges calls that clients make themselves, and takes what they report."""
+    collecting = Collecting(pipeline)
+    calls = ClientCalls(pipeline, collecting)
+    return ClaudeCodeHooks(calls, collecting, ClientReports(pipeline, locks), settings.public_url)
 
 
 def _introduce(freezing: Freezing, pipeline: Pipeline, claims: Claims) -> None:
