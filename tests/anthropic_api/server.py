@@ -211,7 +211,7 @@ class StandIn:
                     await piece.wait()
                 case Cut.BREAK:
                     if received.transport is not None:
-                        received.transport.abort()
+                        received.transport.close()
                     return response
                 case Cut.HANG:
                     await asyncio.Event().wait()
