@@ -1,4 +1,4 @@
-"""A guard in the program that owns its agent's loop: each call of a tool is judged before it is made, and reported after.
+"""A guard in the program that owns its agent's loop: each call of a tool is judged before it is made and reported after.
 
 ::
 
@@ -7,9 +7,9 @@
     @guard.tool
     def send(to: str, text: str) -> str: ...
 
-Frameworks take the decorated function like any other: its name and signature are as before. Where a call may not be made,
-the function is not called, and what it returns is a text that says why. A gateway that cannot be reached lets nothing be
-called. The API key goes to the gateway and nowhere else.
+Frameworks take the decorated function like any other: its name and signature are as before. Where a call may not be
+made, the function is not called, and what it returns is a text that says why. A gateway that cannot be reached lets
+nothing be called. The API key goes to the gateway and nowhere else.
 """
 
 import asyncio

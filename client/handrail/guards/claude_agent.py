@@ -1,5 +1,5 @@
-"""Hooks of claude-agent-sdk (``pip install handrail-client[claude-agent]``): every tool of its Claude Code is judged before
-it runs, and reported after.
+"""Hooks of claude-agent-sdk (``pip install handrail-client[claude-agent]``): every tool of its Claude Code is judged
+before it runs, and reported after.
 
 ::
 
@@ -40,7 +40,7 @@ def hooks(guard: Guard) -> dict[str, list[HookMatcher]]:
 
     waiting = guard.wait + _TIMEOUT_SECONDS
     return {
-        "PreToolUse": [HookMatcher(hooks=[before], timeout=waiting)],
+        "PreToolUse": [HookMatcher(hooks=[before], timeout=waiting, on_failure="block")],
         "PostToolUse": [HookMatcher(hooks=[after], timeout=waiting)],
         "PostToolUseFailure": [HookMatcher(hooks=[after], timeout=waiting)],
     }
