@@ -1,4 +1,4 @@
-"""A guard in the program that owns its agent's loop: each call of a tool is judged before it is made and reported after.
+"""A guard in the program that owns its agent's loop: each call of a tool is judged before it is made, reported after.
 
 ::
 

@@ -1,7 +1,6 @@
 """Claude Code as npm has it, with the settings of docs/client-tools.md, at a gateway and a stand-in of the Messages
 API."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

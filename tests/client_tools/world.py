@@ -56,8 +56,8 @@ class World:
         return [step for one in received for step in self.get(f"/v1/plans/{one['entry']['plan_id']}", "eve")["steps"]]
 
     def approve(self) -> None:
-        """Approve the one request that is open."""
-        [request] = self.get("/v1/approvals?status=open", "bob")["approvals"]
+        """Approve the newest request."""
+        request, *_ = self.get("/v1/approvals?status=open", "bob")["approvals"]
         done = real.invoke(self.home, "approvals", "approve", request["id"], "--yes", "--as", "bob")
         assert done.exit_code == 0, done.output
 
