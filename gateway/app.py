@@ -29,8 +29,6 @@ from gateway.approvals.upkeep import ApprovalUpkeep
 from gateway.backup_gauge import BackupGauge
 from gateway.cached_results import CachedResults
 from gateway.callers import Callers
-from gateway.client_steps.collecting import Collecting
-from gateway.client_steps.reports import ClientReports
 from gateway.connections.connections import Connections
 from gateway.connections.opening import open_connections
 from gateway.draining import Drain
@@ -45,7 +43,6 @@ from gateway.identity.bearers import Bearers
 from gateway.identity.login import IssuerLogin, PendingLogins
 from gateway.identity.provider import Provider
 from gateway.ingress.claude_code import ClaudeCodeHooks
-from gateway.ingress.client_calls import ClientCalls
 from gateway.keyring import stores as key_stores
 from gateway.keyring.changes import KeyChanges
 from gateway.keyring.history import KeyHistory
@@ -234,7 +231,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
     )
     locks = PlanLocks()
     approvals = Approvals(pipeline, locks)
-    hooks = _hooks(settings, pipeline, locks)
+    hooks = ClaudeCodeHooks.open(pipeline, locks, settings.public_url)
     claims = Claims(pipeline, locks, HandProofs(root.derive("proof nonces"), settings.server.public_url, clock))
     drain = _introduce(freezing, pipeline, claims)
     eraser = make_eraser(settings.eraser_url)
@@ -319,13 +316,6 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         tls=_tls(settings, metrics, clock),
         drain=drain,
     )
-
-
-def _hooks(settings: Settings, pipeline: Pipeline, locks: PlanLocks) -> ClaudeCodeHooks:
-    """What judges calls that clients make themselves, and takes what they report."""
-    collecting = Collecting(pipeline)
-    calls = ClientCalls(pipeline, collecting)
-    return ClaudeCodeHooks(calls, collecting, ClientReports(pipeline, locks), settings.public_url)
 
 
 def _introduce(freezing: Freezing, pipeline: Pipeline, claims: Claims) -> Drain:

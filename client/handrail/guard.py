@@ -17,15 +17,15 @@ import functools
 import inspect
 import json
 import logging
-import threading
-from collections.abc import Awaitable, Callable, Collection, Mapping
+import weakref
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar
 
 from handrail.client import Client
 from handrail.errors import ClientError, HandrailProblem
-from handrail.views import JudgedCall
 
 P = ParamSpec("P")
 Result = TypeVar("Result")
@@ -73,11 +73,16 @@ class Guard:
         self._connect = functools.partial(
             Client, url, api_key, ca_file=ca_file, client_cert=client_cert, client_key=client_key
         )
-        self._connect().close()  # what is wrong with url, key or files is wrong before anything is called
-        self._clients = threading.local()
+        # One for each call that is under way, kept for the next. What is wrong with url, key or files shows here.
+        self._idle = [self._connect()]
+        weakref.finalize(self, _close, self._idle)
         self.hand = hand
         self.context_id = context_id
         self.wait = wait
+
+    def close(self) -> None:
+        """Close what is connected and not in use."""
+        _close(self._idle)
 
     def decide(self, tool: str, args: Mapping[str, Any]) -> Pass:
         """Have a call judged.
@@ -86,20 +91,20 @@ class Guard:
             Denied: it may not be made: policy says so, a person has to be asked, or the gateway gave no answer.
         """
         try:
-            judged = self._judge(tool, args)
+            return self._judged(tool, args)
+        except Denied:
+            raise
         except HandrailProblem as problem:
             raise Denied(f"{problem.code}: {problem.detail} {NOT_MADE}") from None
         except ClientError as error:
             raise Denied(f"Handrail gave no answer: {error}. {NOT_MADE}") from None
-        if judged.get("go") is not True:
-            raise Denied(str(judged.get("text") or NOT_MADE))
-        return Pass(judged["plan_id"], judged["step"]["id"])
 
     def report(self, made: Pass, result: Any, *, failed: bool = False) -> None:
         """Report what came of a call. It has been made: where the report cannot be taken, a warning in the log says so,
         and the gateway goes on counting the call as one of which nothing was said."""
         try:
-            self._client().report_step(made.plan_id, made.step_id, text_of(result), failed=failed)
+            with self._client() as client:
+                client.report_step(made.plan_id, made.step_id, text_of(result), failed=failed)
         except ClientError as error:
             _log.warning("step %s of plan %s is not reported: %s", made.step_id, made.plan_id, error)
 
@@ -162,19 +167,32 @@ class Guard:
         await self.report_async(made, result)
         return result
 
-    def _judge(self, tool: str, args: Mapping[str, Any]) -> JudgedCall:
+    def _judged(self, tool: str, args: Mapping[str, Any]) -> Pass:
         call = {"hand": self.hand, "action": tool, "args": dict(args)}
         try:
-            [judged] = self._client().judge_calls(self.context_id, [call], wait=self.wait)
-        except (TypeError, ValueError, LookupError) as error:
-            raise ClientError(f"arguments or an answer that are no JSON ({type(error).__name__})") from None
-        return judged
+            with self._client() as client:
+                [judged] = client.judge_calls(self.context_id, [call], wait=self.wait)
+            if judged.get("go") is not True:
+                raise Denied(str(judged.get("text") or NOT_MADE))
+            return Pass(judged["plan_id"], judged["step"]["id"])
+        except (AttributeError, TypeError, ValueError, LookupError) as error:
+            raise ClientError(f"arguments or an answer that cannot be used ({type(error).__name__})") from None
 
-    def _client(self) -> Client:
-        client: Client | None = getattr(self._clients, "client", None)
-        if client is None:
-            client = self._clients.client = self._connect()
-        return client
+    @contextmanager
+    def _client(self) -> Iterator[Client]:
+        try:
+            client = self._idle.pop()
+        except IndexError:
+            client = self._connect()
+        try:
+            yield client
+        finally:
+            self._idle.append(client)
+
+
+def _close(clients: list[Client]) -> None:
+    while clients:
+        clients.pop().close()
 
 
 def text_of(result: Any) -> str:

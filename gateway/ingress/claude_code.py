@@ -17,6 +17,8 @@ from gateway.client_steps.reports import ClientReports
 from gateway.errors import HandrailError
 from gateway.ingress.client_calls import ClientCall, ClientCalls, told
 from gateway.model import Principal
+from gateway.pipeline import Pipeline
+from gateway.plan_locks import PlanLocks
 
 BEFORE: Final = "PreToolUse"
 AFTER: Final = "PostToolUse"
@@ -53,6 +55,12 @@ class ClaudeCodeHooks:
     collecting: Collecting
     reports: ClientReports
     public_url: str
+
+    @classmethod
+    def open(cls, pipeline: Pipeline, locks: PlanLocks, public_url: str) -> "ClaudeCodeHooks":
+        """With what judges calls that clients make themselves, and what takes their reports."""
+        collecting = Collecting(pipeline)
+        return cls(ClientCalls(pipeline, collecting), collecting, ClientReports(pipeline, locks), public_url)
 
     async def answer(self, caller: Principal, hand: str, hook: Hook, *, wait_seconds: float) -> dict[str, Any]:
         """What Claude Code is answered. An event that is not about a tool is answered with nothing.
