@@ -42,6 +42,7 @@ from gateway.freezing import Freezing
 from gateway.identity.bearers import Bearers
 from gateway.identity.login import IssuerLogin, PendingLogins
 from gateway.identity.provider import Provider
+from gateway.ingress.claude_code import ClaudeCodeHooks
 from gateway.keyring import stores as key_stores
 from gateway.keyring.changes import KeyChanges
 from gateway.keyring.history import KeyHistory
@@ -232,6 +233,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
     )
     locks = PlanLocks()
     approvals = Approvals(pipeline, locks)
+    hooks = ClaudeCodeHooks.open(pipeline, locks, settings.public_url)
     claims = Claims(pipeline, locks, HandProofs(root.derive("proof nonces"), settings.server.public_url, clock))
     drain = _introduce(freezing, pipeline, claims)
     eraser = make_eraser(settings.eraser_url)
@@ -281,6 +283,9 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         approval_upkeep=ApprovalUpkeep(pipeline, locks),
         claims=claims,
         results=Results(pipeline, locks),
+        client_reports=hooks.reports,
+        client_calls=hooks.calls,
+        hooks=hooks,
         offer_upkeep=OfferUpkeep(pipeline, locks),
         deliveries=deliveries,
         proposals=proposals,
