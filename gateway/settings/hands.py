@@ -209,8 +209,8 @@ class HandSettings(Section):
     """A hand: a tool server or API that plans may use once its manifest is pinned."""
 
     adapter: Identifier = Field(
-        description="Which adapter speaks to it: mcp, http, sql, mail, webhook, anthropic, remote, process, python, wasm, or "
-        "one of a third party."
+        description="Which adapter speaks to it: mcp, http, sql, mail, webhook, anthropic, remote, process, python, wasm, "
+        "or one of a third party."
     )
     enabled: bool = Field(True, description="Whether the hand is loaded.")
     tenants: tuple[Tenant, ...] = Field(
@@ -263,7 +263,8 @@ class HandSettings(Section):
     )
     private_network: bool = Field(
         False,
-        description="http, mcp with url, sql, mail, webhook, anthropic: whether the host may be a private or loopback address.",
+        description="http, mcp with url, sql, mail, webhook, anthropic: whether the host may be a private or loopback "
+        "address.",
     )
     database: HandDatabaseSettings | None = Field(None, description="sql: the database; see below.")
     mail: MailSettings | None = Field(None, description="mail: the server, and whom it may write to; see below.")
@@ -333,8 +334,6 @@ class HandSettings(Section):
             raise ValueError("adapter = 'sql' needs database, and no other adapter takes one")
         if (self.adapter == "mail") != (self.mail is not None):
             raise ValueError("adapter = 'mail' and the table mail go together")
-        if self.model is not None and self.adapter != "anthropic":
-            raise ValueError("the table model goes with adapter = 'anthropic'")
         if self.adapter in {"remote", "process", "wasm"}:
             for name, action in self.actions.items():
                 if action.args_schema is None:
@@ -386,6 +385,8 @@ class HandSettings(Section):
         for kind, told in (("python", self.python), ("wasm", self.wasm)):
             if (self.adapter == kind) is (told is None):
                 raise ValueError(f"adapter = '{kind}' and the table {kind} go together")
+        if self.model is not None and self.adapter != "anthropic":
+            raise ValueError("the table model goes with adapter = 'anthropic'")
         if self.adapter in {"python", "process", "wasm"} and not self.actions:
             raise ValueError(f"adapter = '{self.adapter}' needs actions")
         return self

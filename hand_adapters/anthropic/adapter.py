@@ -74,8 +74,8 @@ class AnthropicAdapter:
         return request.facts(args, self._allowed)
 
     async def run(self, call: HandCall) -> HandResult:
-        """Ask once, and give the Message as the structured result, all at once: ``stream`` of the args is the concern of
-        whoever passes a stream on. Any answer but 200 is a result that is marked as an error,
+        """Ask once, and give the Message as the structured result, all at once: ``stream`` of the args concerns whoever
+        passes a stream on. Any answer but 200 is a result that is marked as an error,
         ``{status, type, message, request_id}``; a redirect is one of these, and is not followed.
 
         Raises:

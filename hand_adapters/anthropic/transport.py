@@ -1,5 +1,5 @@
-"""How the SDK's client reaches an endpoint: over our dialer, with what the gateway adds to each request and nothing that
-the SDK would add of itself.
+"""How the SDK's client reaches an endpoint: over our dialer, with what the gateway adds to each request and nothing
+that the SDK would add of itself.
 
 The SDK reads keys, headers and proxies from the environment of its process. None of that may leave: of a request's
 headers, those go out that the Messages API is about, and its credential is the one that the gateway injects.

@@ -1,4 +1,5 @@
-"""An endpoint of the Messages API over real sockets that answers whatever a test has it answer, and keeps what it got."""
+"""An endpoint of the Messages API over real sockets that answers whatever a test has it answer, and keeps what it
+got."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
