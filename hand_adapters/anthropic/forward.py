@@ -6,6 +6,7 @@ is put together here for the record.
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Mapping
 from typing import Any, Final
@@ -29,6 +30,9 @@ BETAS: Final = "betas"
 """The member of the args that is no member of the body, as in the SDK: it goes out as ``anthropic-beta``."""
 _CHUNK_BYTES: Final = 65_536
 _EVENT_STREAM: Final = "text/event-stream"
+_AFTER_SECONDS: Final = 0.2
+"""How long the end of a body may take to come after the event that ends the message; then its connection is closed,
+where it would be used again."""
 _ERROR_TEXT_MAX: Final = 2000
 
 
@@ -123,6 +127,12 @@ class _Stream:
             for event in reader.feed(chunk):
                 self._assembly.take(event)
                 await self._relay.event(event)
+            if self._assembly.ended:
+                # What comes now is the end of the body, or nothing that anybody waits for.
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_AFTER_SECONDS):
+                        await self._response.content.read()
+                return
         reader.end()
 
     def result(self) -> HandResult:
