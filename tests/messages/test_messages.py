@@ -300,7 +300,7 @@ async def test_a_client_that_hangs_up_ends_the_call_at_the_provider_and_that_is_
 async def test_the_hand_is_denied_by_policy_before_anything_leaves(ready: World) -> None:
     tools = [{"type": "web_search_20260318", "name": "web_search"}]
     answer = await ready.post(asking(tools=tools))
-    assert answer.status_code == 400
+    assert answer.status_code == 422
     shown = answer.json()
     assert (shown["type"], shown["error"]["type"]) == ("error", "invalid_request_error")
     assert shown["error"]["message"].startswith("schema.analysis")
