@@ -7,7 +7,7 @@ from typing import Any, Final
 import structlog
 from starlette.types import Message, Receive, Scope, Send
 
-from gateway.ingress.anthropic.ingress import Answer
+from gateway.ingress.anthropic.exchange import Answer
 from gateway.web.access import ResponseAborted
 from gateway.web.anthropic_requests import REQUEST_ID
 from gateway.web.sse import departed
@@ -27,7 +27,7 @@ class AnswerStream:
         self._request_id = request_id
         self._send_timeout_seconds = send_timeout_seconds
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI entry."""
         pump = asyncio.create_task(self._pump(send))
         departure = asyncio.create_task(departed(receive))
@@ -62,4 +62,3 @@ async def _close(parts: AsyncIterator[bytes]) -> None:
     close: Any = getattr(parts, "aclose", None)
     if close is not None:
         await close()
-
