@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from tests.until import until
 
 OWN = "sk-ant-api03-of-the-client-itself"
 MESSAGES = "/anthropic/v1/messages"
+READ = {"type": "tool_use", "name": "Read"}
 
 
 @pytest.fixture
@@ -118,7 +120,7 @@ async def test_the_clients_own_credential_goes_on_where_the_operator_allows_it(
         "/anthropic",
         "/anthropic/",
         "/anthropic/v1/messages/",
-        "/anthropic/v1/../v1/messages",
+        "/anthropic/v1/..%2fv1/messages",
         "/anthropic/v1/%2e%2e/v1/messages",
         "/anthropic//v1/messages",
         "/anthropic/v1/files",
@@ -294,7 +296,10 @@ async def test_a_client_that_takes_nothing_is_let_go_and_the_provider_too(
     monkeypatch.setattr(anthropic_answers.AnswerStream.__init__, "__defaults__", (0.2,))
     text = part(0, type="text_delta", text="x" * 60_000)
     ready.api.script(stream(start(), block(0, type="text", text=""), *([text] * 60), Cut.HANG))
-    reader, writer = await asyncio.open_connection("127.0.0.1", int(ready.url.rsplit(":", 1)[1]), limit=1024)
+    small = socket.socket(proto=socket.IPPROTO_TCP)
+    small.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    small.connect(("127.0.0.1", int(ready.url.rsplit(":", 1)[1])))
+    reader, writer = await asyncio.open_connection(sock=small, limit=1024)
     body = orjson.dumps(asking(stream=True))
     head = (
         f"POST {MESSAGES} HTTP/1.1\r\nhost: x\r\nx-api-key: {ready.keys['bot']}\r\ncontent-type: application/json\r\n"
@@ -361,7 +366,7 @@ async def test_the_providers_error_is_told_where_something_is_taken_out_of_answe
 ) -> None:
     word = {"actions": {"model.messages": {"results": {"personal_data": "redact"}}}}
     async with world(tmp_path, anthropic_api, model=word) as ready:
-        ready.api.script(message("Write to mia@example.org."), message("Write to mia@example.org."), failure(429))
+        ready.api.script(*([message("Write to mia@example.org.")] * 2), *([failure(429)] * 9))
         whole = await ready.post(asking())
         streaming = await ready.post(asking(stream=True))
         for answer in (whole, streaming):
@@ -379,10 +384,7 @@ async def test_secrets_and_personal_data_are_gone_before_anything_leaves(
     token = "ghp_" + "a" * 36
     conversation = [
         {"role": "user", "content": f"My token is {token}, I am mia@example.org."},
-        {
-            "role": "assistant",
-            "content": [{"type": "tool_use", "id": "t", "name": "Read", "input": {"to": "mia@example.org"}}],
-        },
+        {"role": "assistant", "content": [{**READ, "id": "t", "input": {"to": "mia@example.org"}}]},
         {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": f"key={token}"}]},
     ]
     async with world(tmp_path, anthropic_api, settings=settings) as ready:

@@ -234,7 +234,7 @@ class Exchange:
         step = view["steps"][0]
         if not StepStatus(step["status"]).final:
             model = str(self._request.body["model"])
-            return notices.heldmessage_of(view, step, model, self._gateway.settings.public_url)
+            return notices.held_message(view, step, model, self._gateway.settings.public_url)
         message = self.succeeded(view)
         if message is None:
             raise Refused(Reason.HAND_LOST_REPLY)
