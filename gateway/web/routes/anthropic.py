@@ -1,6 +1,6 @@
 """The Messages API of Anthropic, governed: clients change their base URL to ``/anthropic``."""
 
-from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Final
 
 from starlette.requests import Request
@@ -15,6 +15,7 @@ from gateway.permissions import Permission
 from gateway.reasons import Reason
 from gateway.web.anthropic_answers import AnswerStream
 from gateway.web.anthropic_requests import own_credential, single_headers
+from gateway.web.authentication import still_permitted
 from gateway.web.bodies import JSON, query, require_media_type, segment
 from gateway.web.context import request_id_of
 from gateway.web.routing import Body, Endpoint, Handler
@@ -26,8 +27,6 @@ MODELS_PATH: Final = "/anthropic/v1/models"
 BODIES: Final = frozenset({MESSAGES_PATH, COUNT_PATH, BATCHES_PATH})
 """Paths that take bodies as large as the API's."""
 _PAGE: Final = ("after_id", "before_id", "limit")
-
-Answers = Callable[[Asked], Awaitable[Answer]]
 
 
 async def _asked(request: Request, principal: Principal, *parameters: str, body: bool) -> tuple[Asked, dict[str, str]]:
@@ -42,7 +41,7 @@ async def _asked(request: Request, principal: Principal, *parameters: str, body:
 
 
 def _stream(request: Request, answer: Answer) -> ASGIApp:
-    return AnswerStream(answer, request_id_of(request.scope))
+    return AnswerStream(answer, request_id_of(request.scope), partial(still_permitted, request.scope))
 
 
 async def messages(request: Request, principal: Principal) -> ASGIApp:
