@@ -26,6 +26,7 @@ from gateway.settings import (
     IdentitySettings,
     LoginSettings,
     MailSettings,
+    ModelSettings,
     OutputFileSettings,
     PaginationSettings,
     Pkcs11Settings,
@@ -214,6 +215,13 @@ The server of a hand with `adapter = "mail"`, and whom it may write to: see [mai
 `connections_max` is pinned.
 """
 
+MODEL = """\
+## [hands.ID.model]
+
+What the provider of a model may do itself, for a hand of `adapter = "anthropic"`: see
+[hands](hands.md#models-adapter--anthropic). All of it is pinned.
+"""
+
 CONNECTIONS = """\
 ## [connections.ID]
 
@@ -225,8 +233,8 @@ HAND_SECRETS = """\
 ## [hands.ID.secrets.NAME]
 
 A secret that the gateway puts into the hand's requests: see [secrets](secrets.md). It is part of the manifest, so a
-change of it has to be pinned. For `adapter = "http"`, `"sql"`, `"mail"` and `"webhook"`, for what the jail of a
-hand may reach, and for third parties' adapters that ask for it.
+change of it has to be pinned. For `adapter = "http"`, `"sql"`, `"mail"`, `"webhook"` and `"anthropic"`, for what the
+jail of a hand may reach, and for third parties' adapters that ask for it.
 """
 
 SLO = """\
@@ -291,7 +299,7 @@ def document() -> str:
     parts += [IDENTITY, _table(IdentitySettings, None), LOGIN, _table(LoginSettings, None)]
     parts += [CONNECTIONS, _table(ConnectionSettings, None)]
     parts += [WEBHOOKS, _table(WebhookSettings, None)]
-    tables = {"actions", "binds", "database", "egress", "mail", "python", "secrets", "slo", "wasm"}
+    tables = {"actions", "binds", "database", "egress", "mail", "model", "python", "secrets", "slo", "wasm"}
     parts += [HANDS, _table(HandSettings, None, skip=_sections(HandSettings) | tables)]
     parts += [ACTIONS, _table(ActionSettings, None, skip={"output_files", "pagination", "results"})]
     parts += [ACTION_RESULTS, _table(ActionResultSettings, None)]
@@ -304,6 +312,7 @@ def document() -> str:
     parts += [RESILIENCE, _table(ResilienceSettings, None)]
     parts += [DATABASE, _table(HandDatabaseSettings, None)]
     parts += [MAIL, _table(MailSettings, None)]
+    parts += [MODEL, _table(ModelSettings, None)]
     parts += [HAND_SECRETS, _table(HandSecretSettings, None)]
     parts += [SLO, _table(SloSettings, None)]
     parts += [PROCESSING, _table(ProcessingSettings, None)]

@@ -15,8 +15,8 @@ import pytest
 
 _JSON: Final = "application/json"
 _PROBLEM: Final = "application/problem+json"
-_SELF_MADE: Final = frozenset({"/mcp", "/mcp/{hand_id}"})
-"""Routes whose answers are MCP's own messages."""
+_SELF_MADE: Final = frozenset({"/mcp", "/mcp/{hand_id}", "/anthropic/v1/messages"})
+"""Routes whose answers are messages of MCP and of the Messages API, their errors too."""
 
 found: Final[list[str]] = []
 """What does not hold, since the last test ended."""

@@ -23,6 +23,7 @@ from gateway.settings.identity import IdentitySettings, LoginSettings
 from gateway.settings.key_services import AwsKmsSettings, Pkcs11Settings, TransitSettings
 from gateway.settings.loading import Settings, load
 from gateway.settings.mail import MailSettings
+from gateway.settings.models import ModelSettings
 from gateway.settings.objectives import SloSettings
 from gateway.settings.policy import (
     PolicySettings,
@@ -75,6 +76,7 @@ __all__ = [
     "LogSettings",
     "LoginSettings",
     "MailSettings",
+    "ModelSettings",
     "OutputFileSettings",
     "PaginationSettings",
     "Pkcs11Settings",

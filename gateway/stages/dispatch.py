@@ -7,10 +7,10 @@ from functools import partial
 
 import structlog
 
-from gateway.calls import HandCall, Progress
+from gateway.calls import HandCall, Progress, Relay
 from gateway.errors import HandrailError
 from gateway.halts import Halted, Halts
-from gateway.manifest import Oversize
+from gateway.manifest import Oversize, PersonalData
 from gateway.model import StepStatus
 from gateway.ports import HandFailure, Runs
 from gateway.reasons import Reason
@@ -21,7 +21,9 @@ from gateway.state import PlanState, StepState
 _log = structlog.get_logger("handrail.dispatch")
 
 
-async def dispatch(plan: PlanState, state: StepState, hands: Runs, attempts: Attempts, halts: Halts) -> None:
+async def dispatch(
+    plan: PlanState, state: StepState, hands: Runs, attempts: Attempts, halts: Halts, relay: Relay | None = None
+) -> None:
     """Run the step on its hand. Sets ``result``, or ends the step as ``failed`` or ``ambiguous``; as ``cancelled``
     where a freeze came after the record of its intent, and surely before the hand acted. Sets ``attempts``.
     """
@@ -51,6 +53,7 @@ async def dispatch(plan: PlanState, state: StepState, hands: Runs, attempts: Att
         prove=partial(attempts.credentials.prove, state.credential),
         renew=partial(attempts.renew, plan, state),
         progress=progress,
+        relay=None if rewrites(state) else relay,
     )
     state.credential = ""
     if not _confined(state, hands, duties.jail_profile):
@@ -111,6 +114,15 @@ def result_limit(state: StepState) -> int:
         raise RuntimeError("only a decided step has a result")
     limit = state.manifest.actions[state.step.action].result_max_bytes
     return min(limit, state.decision.obligations.result_max_bytes or limit)
+
+
+def rewrites(state: StepState) -> bool:
+    """Whether something is taken out of the step's result, so that nobody may see it as it comes."""
+    if state.manifest is None or state.decision is None:
+        raise RuntimeError("only a decided step has a result")
+    duties = state.decision.obligations
+    mode = state.manifest.actions[state.step.action].personal_data
+    return bool(duties.redact or duties.redact_personal) or mode is PersonalData.REDACT
 
 
 def truncates(state: StepState) -> bool:

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from gateway.errors import HandrailError, Refused
 from gateway.model import Principal
 from gateway.reasons import Reason
-from gateway.web import resources
+from gateway.web import anthropic_requests, resources
 from gateway.web.context import PRINCIPAL, certificate_of, gateway_of
 from gateway.web.errors import answer, report
 
@@ -107,10 +107,13 @@ async def authenticate(scope: Scope) -> Principal:
     """
     gateway, certificate = gateway_of(scope), certificate_of(scope)
     directory = gateway.directory
-    if certificate is not None and not any(name == b"authorization" for name, _ in scope["headers"]):
+    headers = scope["headers"]
+    if anthropic_requests.is_anthropic(scope["path"]):
+        headers = anthropic_requests.key_headers(headers)
+    if certificate is not None and not any(name == b"authorization" for name, _ in headers):
         return await directory.holder_of(certificate, time.time())
     audiences = resources.audiences(gateway.settings, scope["path"])
-    return await directory.authenticate(bearer_token(scope["headers"]), time.time(), certificate, audiences)
+    return await directory.authenticate(bearer_token(headers), time.time(), certificate, audiences)
 
 
 async def still_permitted(scope: Scope) -> None:

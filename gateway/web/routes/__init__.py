@@ -3,6 +3,7 @@
 from typing import Final
 
 from gateway.web.routes import (
+    anthropic,
     approvals,
     audit,
     connections,
@@ -39,6 +40,7 @@ from gateway.web.routing import Endpoint
 TABLE: Final[tuple[Endpoint, ...]] = (
     *plans.ENDPOINTS,
     *mcp.ENDPOINTS,
+    *anthropic.ENDPOINTS,
     *steps.ENDPOINTS,
     *dead_letters.ENDPOINTS,
     *approvals.ENDPOINTS,

@@ -1,0 +1,59 @@
+"""The closed sets of the Messages API: blocks, deltas and tools, by who acts on them.
+
+What is in none of them is refused: a block that nobody here knows could be one that has a client act.
+"""
+
+import re
+from typing import Final
+
+TOOL_USE: Final = "tool_use"
+"""The block by which a model has the *client* act."""
+TEXT: Final = "text"
+
+_THOUGHTS: Final = frozenset({"thinking", "redacted_thinking"})
+_UPSTREAM: Final = frozenset(
+    {
+        "server_tool_use",
+        "web_search_tool_result",
+        "web_fetch_tool_result",
+        "code_execution_tool_result",
+        "bash_code_execution_tool_result",
+        "text_editor_code_execution_tool_result",
+        "tool_search_tool_result",
+        "advisor_tool_result",
+        "mcp_tool_use",
+        "mcp_tool_result",
+        "mcp_tool_listing",
+        "container_upload",
+    }
+)
+"""What was done at Anthropic's, by tools that the request named and the policy let pass."""
+_KEPT: Final = frozenset({"compaction", "fallback"})
+
+ANSWERED: Final = frozenset({TEXT, TOOL_USE}) | _THOUGHTS | _UPSTREAM | _KEPT
+"""Blocks of an answer (SDK 2.11: ``ContentBlock`` and ``BetaContentBlock``)."""
+
+ASKED: Final = ANSWERED | {"image", "document", "search_result", "tool_result", "tool_addition", "tool_removal"}
+"""Blocks of a request (``ContentBlockParam`` and ``BetaContentBlockParam``)."""
+
+DELTAS: Final = {
+    "text_delta": frozenset({TEXT}),
+    "citations_delta": frozenset({TEXT}),
+    "thinking_delta": frozenset({"thinking"}),
+    "signature_delta": frozenset({"thinking"}),
+    "compaction_delta": frozenset({"compaction"}),
+    "input_json_delta": frozenset({TOOL_USE, "server_tool_use", "mcp_tool_use"}),
+}
+"""Delta -> the blocks that it may add to."""
+
+_CLIENT_TOOLS: Final = re.compile(r"custom|(?:bash|text_editor|computer|memory|computer_toolset|browser_toolset)_20\d{6}")
+
+
+def runs_at_client(tool_type: str) -> bool:
+    """Whether a tool of this ``type`` is one that the client runs. Every other runs at Anthropic's, so that its calls
+    are made before anybody here sees them."""
+    return _CLIENT_TOOLS.fullmatch(tool_type) is not None
+
+
+CUT_OFF: Final = frozenset({"max_tokens", "model_context_window_exceeded", "refusal"})
+"""Stop reasons after which the last block may be half of one."""
