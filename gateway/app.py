@@ -29,6 +29,7 @@ from gateway.approvals.upkeep import ApprovalUpkeep
 from gateway.backup_gauge import BackupGauge
 from gateway.cached_results import CachedResults
 from gateway.callers import Callers
+from gateway.client_steps.collecting import ClientCalls
 from gateway.client_steps.reports import ClientReports
 from gateway.connections.connections import Connections
 from gateway.connections.opening import open_connections
@@ -71,6 +72,7 @@ from gateway.service import Gateway, trust_document
 from gateway.settings import ConnectionSettings, SecretStoreSettings, Settings
 from gateway.settling import DeadLetters
 from gateway.store.bundles import SqlBundles
+from gateway.store.client_calls import SqlClientCalls
 from gateway.store.freezes import SqlFreezes
 from gateway.store.letters import SqlLetters
 from gateway.store.offers import SqlOffers
@@ -229,6 +231,7 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         clock=clock,
     )
     locks = PlanLocks()
+    client_reports = ClientReports(pipeline, locks)
     approvals = Approvals(pipeline, locks)
     claims = Claims(pipeline, locks, HandProofs(root.derive("proof nonces"), settings.server.public_url, clock))
     _introduce(freezing, pipeline, claims)
@@ -278,7 +281,8 @@ def build(settings: Settings, clock: Callable[[], float] = time.time) -> Gateway
         approval_upkeep=ApprovalUpkeep(pipeline, locks),
         claims=claims,
         results=Results(pipeline, locks),
-        client_reports=ClientReports(pipeline, locks),
+        client_reports=client_reports,
+        client_calls=ClientCalls(pipeline, client_reports, SqlClientCalls(engine)),
         offer_upkeep=OfferUpkeep(pipeline, locks),
         deliveries=deliveries,
         proposals=proposals,

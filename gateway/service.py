@@ -24,6 +24,7 @@ from gateway.approvals.answers import Approvals
 from gateway.approvals.upkeep import ApprovalUpkeep
 from gateway.backup_gauge import BackupGauge
 from gateway.callers import Callers
+from gateway.client_steps.collecting import ClientCalls
 from gateway.client_steps.reports import ClientReports
 from gateway.connections.connections import Connections
 from gateway.errors import HandrailError
@@ -102,6 +103,7 @@ class Gateway:
     claims: Claims
     results: Results
     client_reports: ClientReports
+    client_calls: ClientCalls
     offer_upkeep: OfferUpkeep
     deliveries: Deliveries
     proposals: SignedProposals

@@ -15,7 +15,7 @@ _HARMLESS: Final = ("bash_", "text_editor_", "memory_", "computer_", "tool_searc
 
 def facts(args: Mapping[str, Any], allowed: ModelSettings) -> dict[str, Any]:
     """What policies see of a request as ``analysis``: ``{model, max_tokens, tools, server_tools, mcp_servers,
-    url_sources, fields}``; ``tools`` has the names of tools that the client runs, ``fields`` the members of the body.
+    url_sources, betas, fields}``; ``tools`` has the names of tools that the client runs, ``fields`` the members of the body.
 
     Raises:
         Refused: ``schema.analysis``: the request asks for something by the provider that the operator has not listed.
@@ -50,6 +50,7 @@ def facts(args: Mapping[str, Any], allowed: ModelSettings) -> dict[str, Any]:
         "server_tools": sorted(set(server)),
         "mcp_servers": sorted(set(servers)),
         "url_sources": fetched,
+        "betas": list(args.get("betas", ())),
         "fields": sorted(args),
     }
 

@@ -7,7 +7,8 @@ report of exactly that step, whichever gateway hears it, and after any restart.
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import structlog
@@ -35,6 +36,35 @@ _NOBODY: Final = "client"
 that the call is denied, on record."""
 
 
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The context of a request.
+
+    Attributes:
+        said: whether it follows from something that the client says; else it is a new one.
+    """
+
+    id: str
+    said: bool
+
+    @property
+    def named(self) -> str | None:
+        """The context where the client says which."""
+        return self.id if self.said else None
+
+
+class Step(Protocol):
+    """Where a call stands."""
+
+    @property
+    def plan_id(self) -> str:
+        """Its plan."""
+
+    @property
+    def context_id(self) -> str:
+        """Its context."""
+
+
 class Takes(Protocol):
     """What the ingress asks of the pipeline."""
 
@@ -53,14 +83,14 @@ class Takes(Protocol):
 class Released(Protocol):
     """What is known of calls that were let go."""
 
-    async def report(self, caller: Principal, plan_id: str, step_id: str, result: HandResult) -> object:
+    async def find(self, caller: Principal, call_ids: Collection[str]) -> Mapping[str, Step]:
+        """Call id -> its step, of those of the caller's that were let go."""
+
+    async def report(self, caller: Principal, step: Step, result: HandResult) -> object:
         """Put on record what came of one. Raises ``request.conflict`` where something else was reported of it."""
 
-    async def find(self, caller: Principal, call_ids: Sequence[str]) -> Mapping[str, tuple[str, str]]:
-        """Call id -> plan and context, of those of the caller's that were let go."""
-
-    async def collect(self, caller: Principal, context_id: str, hand: str, action: str, args: Mapping[str, Any]) -> bool:
-        """Whether a person approved exactly this call meanwhile; true once for each approval."""
+    async def collect(self, caller: Principal, context_id: str | None, call: Mapping[str, Any]) -> Step | None:
+        """The step by which a person approved exactly this call meanwhile; once for each approval."""
 
 
 class Calls:
@@ -73,7 +103,7 @@ class Calls:
         self._pipeline = pipeline
         self._released = released
 
-    async def judge(self, caller: Principal, context_id: str, uses: Sequence[ToolUse]) -> Mapping[int, str]:
+    async def judge(self, caller: Principal, context: Context, uses: Sequence[ToolUse]) -> Mapping[int, str]:
         """Index of each call that is not let go -> what stands in its place. Returns when those that are let go are on
         record as released; those that a person is asked about are waited for, as long as the settings say.
 
@@ -93,12 +123,12 @@ class Calls:
         approved = {
             index
             for index, one in actions.items()
-            if await self._released.collect(caller, context_id, one["hand"], one["action"], one["args"])
+            if await self._released.collect(caller, context.named, one) is not None
         }
         left = [actions[use.index] for use in judged if use.index not in approved]
         if not left:
             return denied
-        plan = signed(CONNECTOR, self._settings, self._signer, caller, context_id, left)
+        plan = signed(CONNECTOR, self._settings, self._signer, caller, context.id, left)
         view = await self._pipeline.submit(plan, wait_seconds=SETTLE_SECONDS)
         view = await rested(self._pipeline, view, caller, self._settings.anthropic.ask_hold_seconds)
         steps = {step["id"]: step for step in view["steps"]}
@@ -121,19 +151,17 @@ class Calls:
         for one in results:
             if one.call_id not in known:
                 continue
-            plan_id, _ = known[one.call_id]
             try:
-                result = HandResult(one.content, None, one.is_error)
-                await self._released.report(caller, plan_id, one.call_id, result)
+                await self._released.report(caller, known[one.call_id], HandResult(one.content, None, one.is_error))
             except Unavailable:
                 raise
             except HandrailError as error:
-                _log.info("not a report", plan_id=plan_id, code=str(error.reason), detail=error.detail)
+                _log.info("not a report", plan_id=known[one.call_id].plan_id, code=str(error.reason), detail=error.detail)
 
     async def context_of(self, caller: Principal, call_ids: Sequence[str]) -> str | None:
         """The context in which one of these calls was let go, the first of them that was."""
         known = await self._released.find(caller, call_ids) if call_ids else {}
-        return next((known[one][1] for one in call_ids if one in known), None)
+        return next((known[one].context_id for one in call_ids if one in known), None)
 
     def _places(self, caller: Principal) -> Mapping[str, tuple[str, str]]:
         """Name of a tool -> hand and action. A name that two hands have is nobody's."""

@@ -19,7 +19,7 @@ import structlog
 from gateway.canonical import parse
 from gateway.errors import Absent, HandrailError, Refused
 from gateway.ingress.anthropic import notices
-from gateway.ingress.anthropic.calls import CONNECTOR, Calls, Released, Takes, rested
+from gateway.ingress.anthropic.calls import CONNECTOR, Calls, Context, Released, Step, Takes, rested
 from gateway.ingress.anthropic.channel import Channel
 from gateway.ingress.anthropic.holding import PING, Holder, ToolUse, call_of, turned, unmistakable
 from gateway.ingress.anthropic.redacting import redact
@@ -120,6 +120,7 @@ class MessagesIngress:
     def __init__(self, gateway: GatewayParts, released: Released) -> None:
         self._gateway = gateway
         self._calls = Calls(gateway.settings, gateway.keyset, gateway.hands, gateway.pipeline, released)
+        self._released = released
         self._under_way: set[asyncio.Task[Any]] = set()
 
     async def messages(self, asked: Asked) -> Answer:
@@ -139,21 +140,23 @@ class MessagesIngress:
             request = await asyncio.to_thread(
                 redact, request, scanner, secrets=settings.redact_secrets, kinds=settings.redact_personal
             )
-        context = context_id(request, asked.headers, caller)
-        if context is None:
-            context = await self._calls.context_of(caller, past_calls(request.body)[:PAST_CALLS_MAX])
-        if context is None:
-            context = f"anthropic-{secrets.token_hex(16)}"
+        named = context_id(request, asked.headers, caller) or await self._calls.context_of(
+            caller, past_calls(request.body)[:PAST_CALLS_MAX]
+        )
+        context = Context(named or f"anthropic-{secrets.token_hex(16)}", said=named is not None)
         await self._calls.hear(caller, request.results)
         return await self._exchange(asked, request, manifest, context)
 
-    async def _exchange(self, asked: Asked, request: MessagesRequest, manifest: Manifest, context: str) -> Answer:
+    async def _exchange(self, asked: Asked, request: MessagesRequest, manifest: Manifest, context: Context) -> Answer:
         gateway = self._gateway
         own = asked.own_credential if gateway.settings.anthropic.pass_credentials else {}
         channel = Channel({**request.headers, **own}, request.raw)
         action = {"id": "ask", "hand": manifest.hand, "action": ACTION, "args": request.args}
+        approved = await self._released.collect(asked.caller, context.named, action)
+        if approved is not None:
+            return await self._collected(asked.caller, context, request, approved)
         plan = signed(
-            CONNECTOR, gateway.settings, gateway.keyset, asked.caller, context, [action], purpose=request.purpose
+            CONNECTOR, gateway.settings, gateway.keyset, asked.caller, context.id, [action], purpose=request.purpose
         )
         seconds = manifest.actions[ACTION].deadline_seconds + GRACE_SECONDS
         # A client that hangs up ends the call at the provider (``channel.gone``), not the record of it.
@@ -167,6 +170,14 @@ class MessagesIngress:
         except BaseException:
             channel.gone.set()
             raise
+
+    async def _collected(self, caller: Principal, context: Context, request: MessagesRequest, step: Step) -> Answer:
+        """The answer that is on record since a person approved exactly this request."""
+        view = await self._gateway.pipeline.view(step.plan_id, caller)
+        done: asyncio.Task[dict[str, Any]] = asyncio.create_task(_already(view))
+        await done
+        channel = Channel({}, request.raw)
+        return await _Exchange(self._gateway, self._calls, caller, context, request, channel, done).answer()
 
     def _manifest(self, caller: Principal) -> Manifest:
         """Of the model's hand that the caller's requests go to.
@@ -193,7 +204,7 @@ class _Exchange:
         gateway: GatewayParts,
         calls: Calls,
         caller: Principal,
-        context: str,
+        context: Context,
         request: MessagesRequest,
         channel: Channel,
         step: asyncio.Task[dict[str, Any]],
@@ -409,6 +420,10 @@ def _passed(headers: Mapping[str, str]) -> dict[str, str]:
 def _is_stream(headers: Mapping[str, str]) -> bool:
     kind = next((value for name, value in headers.items() if name.lower() == "content-type"), "")
     return kind.partition(";")[0].strip().lower() == "text/event-stream"
+
+
+async def _already(view: dict[str, Any]) -> dict[str, Any]:
+    return view
 
 
 async def _once(body: bytes) -> AsyncIterator[bytes]:
