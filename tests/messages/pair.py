@@ -11,8 +11,13 @@ from pydantic import BaseModel
 
 from tests.anthropic_api.answers import Scripted
 from tests.anthropic_api.server import StandIn
-from tests.messages.house import House, governed
+from tests.messages.world import World, world
 
+TOOLS: Final = {
+    name: {"side_effects": "none", "args_schema": {"type": "object", "additionalProperties": True}}
+    for name in ("Bash", "Read")
+}
+"""The shipped policy allows both: this is about what passes, not about what does not."""
 Ask: TypeAlias = Callable[[AsyncAnthropic], Awaitable[Any]]
 _TOLD: Final = ("retry-after", "x-should-retry", "anthropic-ratelimit-requests-remaining", "anthropic-organization-id")
 """Headers of an error by which clients go."""
@@ -23,7 +28,7 @@ class Pair:
     """Two clients of one SDK."""
 
     api: StandIn
-    house: House
+    world: World
     direct: AsyncAnthropic
     governed: AsyncAnthropic
 
@@ -69,17 +74,16 @@ def _error(error: APIError, answered_as: list[str]) -> Mapping[str, Any]:
 
 
 @asynccontextmanager
-async def paired(api: StandIn, home: Path, retries: int = 0, **sections: Any) -> AsyncIterator[Pair]:
+async def paired(api: StandIn, home: Path, retries: int = 0) -> AsyncIterator[Pair]:
     """Both clients, and the gateway between.
 
     Args:
         home: an empty folder.
         retries: how often the SDK asks again by itself.
-        sections: of the gateway's configuration.
     """
     async with (
-        governed(api, home, **sections) as house,
+        world(home, api, tools=TOOLS) as ready,
         AsyncAnthropic(base_url=api.url, api_key=api.key, max_retries=retries) as direct,
-        AsyncAnthropic(base_url=house.base_url, api_key=house.key, max_retries=retries) as through,
+        AsyncAnthropic(base_url=ready.base_url, api_key=ready.keys["bot"], max_retries=retries) as through,
     ):
-        yield Pair(api, house, direct, through)
+        yield Pair(api, ready, direct, through)

@@ -9,6 +9,7 @@ import pytest
 from anthropic import Anthropic, APITimeoutError, AsyncAnthropic
 from anthropic.types import Message, MessageParam, ToolParam
 
+from gateway.entries import EntryType
 from tests.anthropic_api.answers import ERROR_TYPES, Answer, Cut, Scripted, error_event, failure, of_object, stream
 from tests.anthropic_api.blocks import MODEL, message, streamed, thinking, tool_use
 from tests.anthropic_api.recorded import NAMES, events, recorded
@@ -69,7 +70,7 @@ async def test_a_call_that_is_let_go(pair: Pair) -> None:
         whole = message("I will look.", tool_use("Bash", ECHO), tool_use("Read", {"file_path": "/a"}))
         direct, through = await pair.both(lambda client, ask=ask: ask(client, tools=[BASH]), whole)
         assert through == direct, ask.__name__
-    assert len(pair.house.entries("STEP_RELEASED")) == 6
+    assert len(await pair.world.entries(EntryType.STEP_RELEASED)) == 6
 
 
 async def test_what_nobody_knows_yet_stays(pair: Pair) -> None:
@@ -223,5 +224,5 @@ async def test_the_client_that_blocks(pair: Pair) -> None:
     whole: Scripted = message(WORDS)
     pair.api.script(whole, whole)
     direct = await asyncio.to_thread(ask, pair.api.url, pair.api.key)
-    through = await asyncio.to_thread(ask, pair.house.base_url, pair.house.key)
+    through = await asyncio.to_thread(ask, pair.world.base_url, pair.world.keys["bot"])
     assert through == direct

@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 import structlog
 
 from gateway.calls import HandResult, Relay
-from gateway.errors import HandrailError, Unavailable
+from gateway.errors import HandrailError, Refused, Unavailable
 from gateway.ingress.anthropic import notices
 from gateway.ingress.anthropic.holding import ToolUse
 from gateway.ingress.anthropic.request import ToolResult
@@ -30,6 +30,8 @@ ADAPTER: Final = "client"
 CONNECTOR: Final = "anthropic"
 SETTLE_SECONDS: Final = 30.0
 """How long a plan of calls may take to be decided; nothing of it runs here."""
+_ILL_FORMED: Final = "schema."
+"""How the reasons begin for which a plan is refused that could not be one."""
 _STEP_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _NOBODY: Final = "client"
 """The hand that an unknown tool is looked for on where a caller has none that its client runs: there is none of it, so
@@ -129,7 +131,14 @@ class Calls:
         if not left:
             return denied
         plan = signed(CONNECTOR, self._settings, self._signer, caller, context.id, left)
-        view = await self._pipeline.submit(plan, wait_seconds=SETTLE_SECONDS)
+        try:
+            view = await self._pipeline.submit(plan, wait_seconds=SETTLE_SECONDS)
+        except Refused as refused:
+            if not refused.reason.startswith(_ILL_FORMED):
+                raise
+            # The model wrote calls that no hand takes. They are one plan, so none of them is let go, and it is told.
+            wrong = {use.index: notices.ill_formed(use.name, refused) for use in judged if use.index not in approved}
+            return denied | wrong
         view = await rested(self._pipeline, view, caller, self._settings.anthropic.ask_hold_seconds)
         steps = {step["id"]: step for step in view["steps"]}
         for use in judged:
@@ -156,7 +165,9 @@ class Calls:
             except Unavailable:
                 raise
             except HandrailError as error:
-                _log.info("not a report", plan_id=known[one.call_id].plan_id, code=str(error.reason), detail=error.detail)
+                _log.info(
+                    "not a report", plan_id=known[one.call_id].plan_id, code=str(error.reason), detail=error.detail
+                )
 
     async def context_of(self, caller: Principal, call_ids: Sequence[str]) -> str | None:
         """The context in which one of these calls was let go, the first of them that was."""

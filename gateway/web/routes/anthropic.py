@@ -26,7 +26,7 @@ async def messages(request: Request, principal: Principal) -> ASGIApp:
     ingress: MessagesIngress = request.app.state.anthropic
     betas = [value.decode("latin-1") for name, value in request.scope["headers"] if name == b"anthropic-beta"]
     asked = Asked(principal, await request.body(), headers, betas, beta, own_credential(headers))
-    return AnswerStream(await ingress.messages(asked), request_id_of(request.scope))
+    return AnswerStream(ingress.messages(asked), request_id_of(request.scope))
 
 
 ENDPOINTS: Final = (
