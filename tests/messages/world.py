@@ -1,6 +1,8 @@
 """A real gateway between a client and the stand-in for the Messages API: directory, log, policy, hands and sockets."""
 
-from collections.abc import AsyncIterator, Mapping
+import json
+import shutil
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +12,7 @@ import anthropic
 import httpx2
 import orjson
 
+import policies
 from gateway.app import build
 from gateway.entries import EntryType
 from gateway.service import Gateway
@@ -131,7 +134,8 @@ async def world(
     pinned: bool = True,
 ) -> AsyncIterator[World]:
     """A gateway in a fresh home, with its people, its hands pinned and the key of the stand-in sealed."""
-    changes = {"anthropic": {"ask_hold_seconds": 0.0}, **(settings or {})}
+    policy = {"bundle": bundle(home / "policies", sorted(tools))}
+    changes = {"anthropic": {"ask_hold_seconds": 0.0}, "policy": policy, **(settings or {})}
     built = build(
         Settings(home=home, server={"port": 0}, hands=hands(api, tools, **(model or {})), **changes)  # type: ignore[arg-type]
     )
@@ -152,6 +156,15 @@ async def world(
                 if (model or {}).get("secrets") is None:
                     await set_key(ready)
             yield ready
+
+
+def bundle(directory: Path, actions: Sequence[str]) -> Path:
+    """The shipped policies with a grant for what agents run themselves: about what changes something a person is asked."""
+    shutil.copytree(Path(policies.__file__).parent, directory, ignore=shutil.ignore_patterns("__pycache__"))
+    grants = directory / "handrail" / "grants" / "data.json"
+    grant = {"roles": ["agent"], "hand": "code", "actions": list(actions)}
+    grants.write_text(json.dumps({**json.loads(grants.read_text()), "table": [grant]}))
+    return directory
 
 
 async def set_key(ready: World) -> None:
