@@ -94,7 +94,9 @@ async def test_text_is_there_before_the_answer_is_whole(ready: World) -> None:
     ready.api.script(stream(*parts[:6], rest, *parts[6:]))
     seen = b""
     url = f"{ready.base_url}/v1/messages"
-    async with ready.http.stream("POST", url, json=asking(stream=True), headers={"x-api-key": ready.keys["bot"]}) as got:
+    async with ready.http.stream(
+        "POST", url, json=asking(stream=True), headers={"x-api-key": ready.keys["bot"]}
+    ) as got:
         async for chunk in got.aiter_raw():
             seen += chunk
             if not rest.is_set():
@@ -255,7 +257,10 @@ async def test_errors_of_the_provider_come_through_as_they_are(ready: World, sta
     scripted = failure(status, "No.", retry_after="3", x_should_retry="false")
     ready.api.script(scripted)
     answer = await ready.post(asking(stream=streaming))
-    assert (answer.status_code, answer.content) == (status, b"".join(p for p in scripted.pieces if isinstance(p, bytes)))
+    assert (answer.status_code, answer.content) == (
+        status,
+        b"".join(p for p in scripted.pieces if isinstance(p, bytes)),
+    )
     assert (answer.headers["retry-after"], answer.headers["x-should-retry"]) == ("3", "false")
     assert answer.headers["request-id"].startswith("req_")
     [entry] = await ready.entries(EntryType.STEP_FAILED)
@@ -287,7 +292,9 @@ async def test_a_client_that_hangs_up_ends_the_call_at_the_provider_and_that_is_
     parts = streamed(message("It is sunny."))
     ready.api.script(stream(*parts[:4], Cut.HANG))
     url = f"{ready.base_url}/v1/messages"
-    async with ready.http.stream("POST", url, json=asking(stream=True), headers={"x-api-key": ready.keys["bot"]}) as got:
+    async with ready.http.stream(
+        "POST", url, json=asking(stream=True), headers={"x-api-key": ready.keys["bot"]}
+    ) as got:
         async for _ in got.aiter_raw():
             break
     [request] = ready.api.asked

@@ -144,7 +144,10 @@ async def world(
         async with httpx2.AsyncClient(base_url=url, timeout=30) as http:
             assert (await http.get("/readyz")).status_code == 200
             people = await built.directory.bootstrap(
-                [NewPrincipal("admin", ["security_admin"]), *(NewPrincipal(name, roles) for name, roles in PEOPLE.items())]
+                [
+                    NewPrincipal("admin", ["security_admin"]),
+                    *(NewPrincipal(name, roles) for name, roles in PEOPLE.items()),
+                ]
             )
             keys = {one["principal"]["id"]: one["api_key"]["token"] for one in people}
             ready = World(built, url, http, keys, api)
